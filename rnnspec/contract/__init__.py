@@ -1,0 +1,1 @@
+"""What the documentation promises, as data: kinds, configurations, shapes and clauses. Imports neither torch nor Hypothesis."""

@@ -1,0 +1,64 @@
+"""The constructor arguments of a recurrent layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+from rnnspec.contract.kinds import KINDS, Kind
+
+
+@dataclass(frozen=True)
+class Config:
+    """The constructor arguments of one layer, in the documented order and with the documented defaults.
+
+    Raises ValueError for a size below 1, a nonlinearity that the kind lacks or a dropout outside [0, 1].
+    Source: the signature and the *Args* section of the nn.RNN page.
+    """
+
+    input_size: int
+    hidden_size: int
+    num_layers: int = 1
+    nonlinearity: str = "tanh"
+    bias: bool = True
+    batch_first: bool = False
+    dropout: float = 0.0
+    bidirectional: bool = False
+    kind: str = "rnn"
+
+    def __post_init__(self) -> None:
+        for name in ("input_size", "hidden_size", "num_layers"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)!r}")
+        if self.kind not in KINDS:
+            raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {self.kind!r}")
+        if self.nonlinearity not in self.kind_data.nonlinearities:
+            raise ValueError(f"nonlinearity must be one of {self.kind_data.nonlinearities}, got {self.nonlinearity!r}")
+        if not 0.0 <= self.dropout <= 1.0:
+            raise ValueError(f"dropout must lie in [0, 1], got {self.dropout!r}")
+
+    @property
+    def kind_data(self) -> Kind:
+        """The kind of layer that these arguments build."""
+        return KINDS[self.kind]
+
+    @property
+    def num_directions(self) -> int:
+        """2 if bidirectional, else 1 (D on the page)."""
+        return 2 if self.bidirectional else 1
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Every constructor argument by name, in the documented order."""
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "kind"}
+
+    @property
+    def changed(self) -> dict[str, Any]:
+        """The arguments that a caller has to write: both sizes, and what differs from its default."""
+        default = {field.name: field.default for field in fields(self)}
+        return {name: value for name, value in self.arguments.items() if value != default[name]}
+
+    def __str__(self) -> str:
+        sizes = [str(self.input_size), str(self.hidden_size)]
+        rest = [f"{name}={value!r}" for name, value in self.changed.items() if name not in ("input_size", "hidden_size")]
+        return f"{self.kind_data.title}({', '.join(sizes + rest)})"
