@@ -1,0 +1,83 @@
+"""The project around the code: what is installed, what the README promises and what runs in CI agree."""
+
+from __future__ import annotations
+
+import ast
+import importlib.metadata
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+import rnnspec
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PROJECT = PYPROJECT["project"]
+MODULE_OF = {"python-flint": "flint", "pytest-cov": "pytest_cov", "pytest-xdist": "xdist"}
+
+
+def names(requirements: list[str]) -> set[str]:
+    """The modules that a list of requirements brings."""
+    found = {re.split(r"[\s<>=!~;\[]", requirement)[0] for requirement in requirements}
+    return {MODULE_OF.get(name, name) for name in found}
+
+
+def block(name: str) -> str:
+    """The command of the README between the two markers of that name."""
+    (text,) = re.findall(rf"<!-- {name} -->\n```\w+\n(.*?)\n```\n<!-- /{name} -->", README, re.DOTALL)
+    return str(text)
+
+
+def test_the_version_has_one_source() -> None:
+    assert PROJECT["dynamic"] == ["version"]
+    assert re.fullmatch(r"\d+\.\d+\.\d+(\.dev\d+|rc\d+)?", rnnspec.__version__)
+
+
+def test_torch_is_a_range() -> None:
+    (torch,) = [requirement for requirement in PROJECT["dependencies"] if requirement.startswith("torch")]
+    assert re.fullmatch(r"torch>=[\d.]+(,<[\d.]+)?", torch), "a pin would replace the torch that the user has come to check"
+
+
+def test_the_tests_import_only_what_their_extra_brings() -> None:
+    allowed = names(PROJECT["dependencies"]) | names(PROJECT["optional-dependencies"]["test"]) | {"rnnspec", "tests", "conformance"}
+    files = [path for folder in ("tests", "conformance") for path in (ROOT / folder).rglob("*.py")]
+    local = {path.stem for path in files} | {path.name for path in (ROOT / "tests").iterdir() if path.is_dir()}
+    found = set()
+    for path in files:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                found.add(str(node.module).split(".")[0])
+    assert not found - allowed - local - sys.stdlib_module_names
+
+
+def test_ci_runs_the_commands_of_the_readme() -> None:
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    assert re.findall(r"^readme (\w+)", script, re.MULTILINE) == ["main", "tests"]
+    assert block("main") == "pip install . && rnnspec check torch.nn:RNN --profile quick"
+    assert block("tests") == "pip install '.[test]' && pytest -n 2"
+
+
+def test_the_readme_lists_every_exit_status() -> None:
+    rows = dict(re.findall(r"^\| (\d) \| `([\w-]+)` \|", README, re.MULTILINE))
+    assert rows == {"0": "conforms", "1": "violates", "2": "cannot-check", "3": "inconclusive"}
+
+
+def test_an_installed_rnnspec_is_the_one_under_test_and_is_whole() -> None:
+    try:
+        installed = importlib.metadata.distribution("rnnspec")
+    except importlib.metadata.PackageNotFoundError:
+        pytest.skip("rnnspec is not installed: the source tree is tested")
+    here = Path(str(installed.locate_file("rnnspec"))).resolve()
+    assert Path(rnnspec.__file__).resolve().parent == here
+    data = [path.relative_to(ROOT) for path in (ROOT / "rnnspec").rglob("*") if path.suffix in {".toml", ".json", ".typed", ".py"}]
+    assert not [str(path) for path in data if not (here.parent / path).is_file()]
