@@ -2,8 +2,23 @@
 
 from rnnspec.oracle.backward import gradients
 from rnnspec.oracle.bounds import bound
-from rnnspec.oracle.problem import Bound, Problem, Trace
+from rnnspec.oracle.exact import is_exact, is_exact_gradient
+from rnnspec.oracle.gradient_bounds import gradient_bound
+from rnnspec.oracle.problem import Array, Bound, Problem, Trace
 from rnnspec.oracle.rounding import ROUNDINGS, Rounding
 from rnnspec.oracle.stack import run
 
-__all__ = ["ROUNDINGS", "Bound", "Problem", "Rounding", "Trace", "bound", "gradients", "run"]
+__all__ = [
+    "ROUNDINGS",
+    "Array",
+    "Bound",
+    "Problem",
+    "Rounding",
+    "Trace",
+    "bound",
+    "gradient_bound",
+    "gradients",
+    "is_exact",
+    "is_exact_gradient",
+    "run",
+]

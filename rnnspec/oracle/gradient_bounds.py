@@ -1,0 +1,158 @@
+"""The largest error of a gradient that rounding can explain, proved like that of the forward pass.
+
+Backwards, with G a bound of the error of dL/dh, S of that of dL/ds, F of that of the slope f' (which the judged layer evaluates at
+its own, perturbed values), M the sum of the magnitudes of what is added, g the gamma of that sum and m that of one product:
+
+    G_t = prop + g (M + prop) + underflow,     prop = |W_hh|^T S_{t+1} + G_received
+    S_t = (G_t (f' + F) + |dL/dh| F) (1 + m) + m |dL/dh| f' + underflow
+
+A parameter's gradient sums products over steps and batch: |dL/ds| E_x + S (|x| + E_x), and gamma of the number of terms.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from rnnspec.oracle.backward import LayerAdjoint, gathered, layer_adjoints, named, outer
+from rnnspec.oracle.bounds import LayerError, forward_errors, fuzz, mask_error
+from rnnspec.oracle.cells import activation_of
+from rnnspec.oracle.problem import Array, Flags, LayerTrace, Problem, Trace
+from rnnspec.oracle.rounding import SLOP, Rounding
+from rnnspec.oracle.stack import split
+
+
+@dataclass(frozen=True)
+class AdjointError:
+    """Bounds of one layer's errors, shaped as the fields of LayerAdjoint."""
+
+    sums: Array
+    first: Array
+    read: Array
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """One layer with everything that its adjoint's error depends on."""
+
+    problem: Problem
+    trace: LayerTrace
+    adjoint: LayerAdjoint
+    error: LayerError
+    alive: Flags
+    rounding: Rounding
+
+
+def gradient_bound(problem: Problem, trace: Trace, d_output: Array, d_h_n: Array, rounding: Rounding) -> dict[str, Array]:
+    """The allowance for each of `gradients`, covering the error of the judged layer and that of the reference.
+
+    inf, never NaN, where the model does not apply; zero for the input's gradient at padding; positive elsewhere. Where rounding can
+    move the argument of relu across 0, its slope counts as unknown.
+    """
+    forward = forward_errors(problem, trace, rounding)
+    adjoints = layer_adjoints(problem, trace, d_output, d_h_n)
+    found: dict[str, Array] = {}
+    first: list[Array] = []
+    received = np.zeros_like(d_output)
+    with np.errstate(all="ignore"):
+        for index in reversed(range(len(trace.layers))):
+            layer = _Layer(problem, trace.layers[index], adjoints[index], forward[index], trace.alive, rounding)
+            last = d_h_n[index * len(trace.alive) : (index + 1) * len(trace.alive)]
+            error = _adjoint_error(layer, split(received, len(trace.alive)), last)
+            found.update(_parameter_errors(layer, index, error))
+            first.append(error.first)
+            received = _through_mask(problem, index - 1, adjoints[index].read, error.read, rounding)
+    return {"input": np.where(trace.alive[0], received, 0.0), "h_0": np.concatenate(first[::-1]), **found}
+
+
+def _through_mask(problem: Problem, layer: int, values: Array, error: Array, rounding: Rounding) -> Array:
+    return mask_error(problem.masks[layer], values, error, rounding) if layer in problem.masks else error
+
+
+def _adjoint_error(layer: _Layer, received: Array, last: Array) -> AdjointError:
+    rounding, weights = layer.rounding, layer.trace.weights
+    terms = weights.hh.shape[1] + 2
+    gamma = rounding.gamma(terms)
+    hh = np.abs(weights.hh) + fuzz(rounding, gamma)
+    sent = _product(np.abs(layer.adjoint.sums), hh)
+    magnitude = np.abs(layer.adjoint.outputs) + _carried(sent, np.abs(last), layer.alive)
+    own = (gamma * magnitude + 2 * terms * rounding.eta * (1.0 + gamma) + (1.0 + gamma) * received) * SLOP
+    states, sums, first = _propagate(layer, own, hh, 1.0 + gamma)
+    beyond = ~(magnitude + states + np.abs(layer.adjoint.sums) + sums <= rounding.largest).all(axis=-1, keepdims=True) & layer.alive
+    reached = np.logical_or.accumulate(beyond[:, ::-1], axis=1)[:, ::-1]
+    sums = np.where(reached, np.inf, sums)
+    begin = layer.alive.argmax(axis=1)[:, None]
+    lowest = np.take_along_axis(sent, begin, axis=1)[:, 0]
+    first = (first * (1.0 + gamma) + gamma * lowest + 2 * terms * rounding.eta) * SLOP
+    return AdjointError(sums, _safe(np.where(reached[:, 0], np.inf, first), lowest, rounding), _read_error(layer, sums))
+
+
+def _propagate(layer: _Layer, own: Array, hh: Array, growth: float) -> tuple[Array, Array, Array]:
+    gain, local = _slope_errors(layer)
+    states, sums = own, np.empty_like(own)
+    carried, padded = np.zeros_like(own[:, 0]), not layer.alive.all()
+    for step in reversed(range(own.shape[1])):
+        states[:, step] += carried * growth
+        sums[:, step] = fresh = states[:, step] * gain[:, step] + local[:, step]
+        below = (fresh @ hh) * SLOP
+        carried = np.where(layer.alive[:, step], below, carried) if padded else below
+    return states, sums, carried
+
+
+def _slope_errors(layer: _Layer) -> tuple[Array, Array]:
+    """S = G * gain + local, both zero at padding."""
+    activation, rounding = activation_of(layer.problem.config), layer.rounding
+    value, error = layer.trace.states[:, 1:], layer.error.states[:, 1:]
+    unsure = activation.unsure(layer.trace.sums, value, error, layer.error.sums, rounding.u_st)
+    unsure = np.where(error < np.inf, unsure, np.inf)
+    slope, product = activation.slope(value), rounding.factor(2)
+    gain = (slope + unsure) * ((1.0 + product) * SLOP)
+    local = (np.abs(layer.adjoint.states) * (unsure + product * (slope + unsure)) + rounding.eta) * SLOP
+    return np.where(layer.alive, gain, 0.0), np.where(layer.alive, local, 0.0)
+
+
+def _carried(sent: Array, last: Array, alive: Flags) -> Array:
+    """The magnitude of what each step's state receives from the step after, or from h_n."""
+    after = np.where(alive[:, 1:], sent[:, 1:], last[:, None])
+    return np.concatenate((after, last[:, None]), axis=1)
+
+
+def _read_error(layer: _Layer, sums: Array) -> Array:
+    rounding, weights = layer.rounding, layer.trace.weights
+    terms = weights.ih.shape[0] * weights.ih.shape[1]
+    gamma = rounding.gamma(terms)
+    ih = np.abs(weights.ih) + fuzz(rounding, gamma)
+    magnitude = gathered(np.abs(layer.adjoint.sums), ih)
+    error = ((1.0 + gamma) * gathered(sums, ih) + gamma * magnitude + 2 * terms * rounding.eta) * SLOP
+    return _safe(error, magnitude, rounding)
+
+
+def _parameter_errors(layer: _Layer, index: int, error: AdjointError) -> dict[str, Array]:
+    rounding, sums = layer.rounding, np.abs(layer.adjoint.sums)
+    steps = layer.alive.shape[1]
+    terms = int(layer.alive[0].sum())
+    # A loop over steps adds each step's contribution to a gradient that is stored in the dtype.
+    gamma = rounding.gamma(terms, stores=steps if rounding.u_st > rounding.u_acc else 0)
+    underflow = 2 * terms * rounding.eta * (1.0 + gamma)
+
+    def allowance(values: Array, errors: Array) -> Array:
+        exact = np.abs(values) + fuzz(rounding, gamma)
+        magnitude = outer(sums, exact)
+        moved = outer(error.sums, exact + errors) + outer(sums, errors)
+        return _safe(((1.0 + gamma) * moved + gamma * magnitude + underflow) * (SLOP + terms * 2.0**-52), magnitude, rounding)
+
+    read = np.broadcast_to(layer.error.read, layer.trace.read.shape)
+    ones = np.ones((*sums.shape[:-1], 1))
+    bias = allowance(ones, np.zeros_like(ones))[..., 0]
+    states = np.where(layer.alive, layer.error.states[:, :-1], 0.0)
+    return named(layer.problem, index, allowance(layer.trace.read, read), allowance(layer.trace.states[:, :-1], states), bias)
+
+
+def _product(values: Array, weights: Array) -> Array:
+    product: Array = np.matmul(values, weights[:, None])
+    return product
+
+
+def _safe(error: Array, magnitude: Array, rounding: Rounding) -> Array:
+    return np.where(magnitude + error <= rounding.largest, error, np.inf)
