@@ -5,6 +5,7 @@ from rnnspec.models.bidirectional import BiRNN, BiRNNParts
 from rnnspec.models.infer import CannotInfer, Interface, infer
 from rnnspec.models.readout import ReadoutMap, measure
 from rnnspec.models.render import render
+from rnnspec.models.states import Origin, origins
 from rnnspec.models.tutorial import RNN1, RNN2, DeepBiRNN
 
 __all__ = [
@@ -16,9 +17,11 @@ __all__ = [
     "CannotInfer",
     "DeepBiRNN",
     "Interface",
+    "Origin",
     "ReadoutMap",
     "diagnose",
     "infer",
     "measure",
+    "origins",
     "render",
 ]

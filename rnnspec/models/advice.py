@@ -28,7 +28,7 @@ class Advice:
 def diagnose(readout: ReadoutMap) -> list[Advice]:
     """Every advice that the map supports, MUST before SHOULD; empty where the read-out is complete."""
     found = [*_samples(readout), *_padding(readout)]
-    if not any(advice.rule == "readout.samples" for advice in found):
+    if not readout.samples_mix:
         found += _directions(readout)
         found += _positions(readout, found)
     explained = {name for advice in found for name in advice.explains}
@@ -55,8 +55,10 @@ def _samples(readout: ReadoutMap) -> Iterator[Advice]:
         yield Advice("readout.samples", "MUST", _ALONG.format(name=along[0].name), _layout(along[0]), everything)
     elif viewed:
         yield Advice("readout.samples", "MUST", _VIEWED.format(name=viewed[0].name), remedy(viewed[0]), everything)
-    else:
+    elif any(tap.crosses for tap in readout.taps):
         yield Advice("readout.samples", "MUST", _MIXED, _UNMIX, everything)
+    else:
+        yield Advice("model.samples-independent", "MUST", _MIXED, _UNMIX, everything)
 
 
 _ALONG = "{name} runs along the batch: its time axis is the batch axis, so each sample's prediction depends on the samples before it."
@@ -175,7 +177,7 @@ def _parameters(readout: ReadoutMap, explained: set[str]) -> Iterator[Advice]:
     if readout.parameters.cut:
         names = _listed(readout.parameters.cut)
         lost = f"{names} can change the prediction, but no gradient reaches it: it never learns."
-        yield Advice("readout.parameters", "SHOULD", lost, _ATTACH)
+        yield Advice("model.gradients-reach", "MUST", lost, _ATTACH)
 
 
 _ATTACH = "# remove the .detach(), .data, .item() or no_grad() between it and the prediction"

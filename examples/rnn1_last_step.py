@@ -1,0 +1,46 @@
+"""RNN1: learn the number that follows three numbers, from the output at the last time step."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from rnnspec.models import RNN1
+
+INPUTS = [[1, 2, 3], [2, 3, 4]]
+TARGETS = [[4.0], [5.0]]
+TEST = [[3, 4, 5]]
+
+
+def train(seed: int, epochs: int = 100, *, quiet: bool = True) -> tuple[float, float]:
+    """The last loss and the prediction for the test row, from a model initialised with this seed."""
+    torch.manual_seed(seed)
+    model = RNN1(vocab_size=10, embedding_dim=4, hidden_size=10, output_size=1)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    inputs, targets = torch.tensor(INPUTS), torch.tensor(TARGETS)
+    loss = torch.tensor(0.0)
+    for epoch in range(1, epochs + 1):
+        optimizer.zero_grad()
+        loss = nn.functional.mse_loss(model(inputs), targets)
+        loss.backward()
+        optimizer.step()
+        if epoch % 10 == 0 and not quiet:
+            print(f"epoch {epoch:3}   loss {loss.item():.4f}")
+    with torch.no_grad():
+        return loss.item(), model(torch.tensor(TEST)).item()
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Train once and print how the loss fell and what the model makes of the test row."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seed", type=int, default=0, help="seed of the initial weights (default: 0)")
+    loss, prediction = train(parser.parse_args(arguments).seed, quiet=False)
+    print(f"final loss {loss:.4f}")
+    print(f"prediction for {TEST[0]}: {prediction:.4f}")
+
+
+if __name__ == "__main__":
+    main()
