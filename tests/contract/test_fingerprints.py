@@ -1,0 +1,178 @@
+"""Passages and fingerprints: how a docstring is cut, what counts as a change, and that the stored ones are the installed torch's."""
+
+from __future__ import annotations
+
+import inspect
+import io
+import json
+import re
+from contextlib import redirect_stdout
+
+import pytest
+import torch
+
+from rnnspec.contract import fingerprints
+from rnnspec.contract.fingerprints import (
+    PAGES,
+    changed_clauses,
+    changed_passages,
+    compare,
+    fingerprint,
+    installed,
+    stored,
+    written_from,
+)
+from rnnspec.contract.passages import normalised, passages
+
+DOCSTRING = """__init__(size, bias=True)
+
+    Do a thing with :math:`x`.
+
+    .. math::
+        y = x
+
+    where `x` is given.
+
+    A second paragraph,
+    over two lines.
+
+    .. code-block:: python
+
+        y = x
+
+    Args:
+        size: how large. Default: 1
+        bias (bool, optional): whether
+            to add
+
+    Inputs: input, hx
+        * **input**: the one
+        * **hx**: the other
+
+        where:
+
+        .. math::
+            N
+
+    Outputs: output
+        - **output** of shape `(N)`: the result
+
+    Returns:
+        a pair
+    Note:
+        Sizes are sizes.
+
+    .. note::
+        All is initialized.
+
+    .. include:: ../some_note.rst
+
+    Example::
+
+        >>> thing(1)
+"""
+
+here = f"{torch.__version__}".split("+")[0]
+same_release = pytest.mark.skipif(
+    not here.startswith(f"{written_from()}."), reason=f"the fingerprints are those of torch {written_from()}, this is {here}"
+)
+
+
+def test_every_passage_has_a_name() -> None:
+    assert list(passages(DOCSTRING)) == [
+        "signature",
+        "summary",
+        "equation",
+        "equation.where",
+        "text.1",
+        "reference-loop",
+        "args",
+        "args.size",
+        "args.bias",
+        "inputs",
+        "inputs.input",
+        "inputs.hx",
+        "inputs.where",
+        "outputs",
+        "outputs.output",
+        "returns",
+        "notes.1",
+        "notes.initial-values",
+        "includes.some_note",
+        "examples",
+    ]
+
+
+def test_a_passage_holds_its_own_words_only() -> None:
+    found = passages(DOCSTRING)
+    assert found["args.bias"] == "bias (bool, optional): whether to add"
+    assert found["args"] == "Args: size bias"
+    assert found["outputs.output"] == "output of shape (N): the result"
+    assert found["inputs.where"] == "where: .. math:: N"
+    assert found["text.1"] == "A second paragraph, over two lines."
+
+
+def test_markup_and_white_space_do_not_count() -> None:
+    assert normalised("* **a**  is\n   :math:`x`  or :attr:`y`") == normalised("a is x or y")
+
+
+def test_an_empty_docstring_has_no_passages() -> None:
+    assert passages("") == {}
+
+
+def test_a_fingerprint_is_sixteen_digits() -> None:
+    assert re.fullmatch("[0-9a-f]{16}", fingerprint("a"))
+    assert fingerprint("a") != fingerprint("b")
+
+
+@same_release
+@pytest.mark.parametrize("page", PAGES)
+def test_the_stored_fingerprints_are_those_of_the_installed_torch(page: str) -> None:
+    assert compare(installed(page), page) == {}
+
+
+@same_release
+def test_the_maintenance_entry_prints_the_stored_file() -> None:
+    with redirect_stdout(io.StringIO()) as out:
+        fingerprints.main(out.write)
+    assert json.loads(out.getvalue()) == {"torch": written_from(), "pages": {page: dict(stored(page)) for page in PAGES}}
+
+
+@pytest.fixture
+def page() -> str:
+    if not here.startswith(f"{written_from()}."):
+        pytest.skip(f"changes are told against torch {written_from()}, this is {here}")
+    return inspect.cleandoc(installed("nn.RNN"))
+
+
+def test_another_layout_is_no_change(page: str) -> None:
+    assert changed_passages(page.replace("    ", "  ")) == []
+
+
+def test_another_word_is_a_change_of_one_passage(page: str) -> None:
+    assert compare(page.replace("Default: ``'tanh'``", "Default: ``'relu'``")) == {"args.nonlinearity": "changed"}
+
+
+def test_a_renamed_argument_is_one_missing_and_one_new(page: str) -> None:
+    told = compare(page.replace("dropout: If", "drop: If"))
+    assert told == {"args": "changed", "args.dropout": "missing", "args.drop": "new"}
+
+
+def test_a_removed_note_is_missing_and_the_others_keep_their_names(page: str) -> None:
+    start = page.index(".. note::")
+    shorter = page[:start] + page[page.index(".. note::", start + 1) :]
+    assert compare(shorter) == {"notes.initial-values": "missing"}
+
+
+def test_an_added_note_is_new(page: str) -> None:
+    assert compare(page + "\n\n.. note::\n    Something else.\n") == {"notes.1": "new"}
+
+
+def test_the_clauses_of_a_changed_passage_are_told(page: str) -> None:
+    told = changed_clauses(page.replace("Default: ``'tanh'``", "Default: ``'relu'``"))
+    assert [clause.id for clause in told] == ["rnn.args.nonlinearity.values", "rnn.args.nonlinearity.default"]
+
+
+def test_a_page_of_another_name_is_refused() -> None:
+    with pytest.raises(KeyError, match=re.escape("no clause comes from a page 'nn.RNM'. Did you mean 'nn.RNN'?")):
+        stored("nn.RNM")
