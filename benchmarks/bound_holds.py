@@ -1,0 +1,107 @@
+"""How often torch.nn.RNN exceeds the rounding bound, over random configurations: it never may.
+
+    python -m benchmarks.bound_holds --configs 100000 --dtype float32 --seed 0
+
+Run from the root of a checkout. Exits with 1 where a bound was exceeded, and prints the seed of each such configuration.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from rnnspec.oracle import ROUNDINGS, Array, bound, gradient_bound, gradients, run
+from tests.oracle.drawn import DTYPES, Judged, cotangents, draw, excess
+
+
+@dataclass
+class Tally:
+    """What was seen of one dtype."""
+
+    configurations: int = 0
+    elements: int = 0
+    outside: int = 0
+    violations: int = 0
+    closest: float = 0.0
+    ratios: list[float] = field(default_factory=list)
+    seeds: list[int] = field(default_factory=list)
+
+    def add(self, seed: int, judged: Array, reference: Array, allowance: Array) -> None:
+        """Count one tensor."""
+        ratio = excess(judged, reference, allowance)
+        self.elements += judged.size
+        self.outside += int(np.isinf(allowance).sum())
+        self.closest = max(self.closest, ratio)
+        if ratio > 1.0:
+            self.violations += 1
+            self.seeds.append(seed)
+        error = np.abs(judged - reference)[np.isfinite(allowance)].max(initial=0.0)
+        if error > 0.0:
+            self.ratios.append(float(allowance[np.isfinite(allowance)].max() / error))
+
+
+def measure(name: str, seed: int, forward: Tally, backward: Tally, *, grad: bool) -> None:
+    """Judge one configuration, drawn from its own seed."""
+    rng, dtype, rounding = np.random.default_rng(seed), DTYPES[name], ROUNDINGS[name]
+    problem = draw(rng, dtype)
+    judged, trace = Judged(problem, dtype, grad=grad), run(problem)
+    allowed = bound(problem, trace, rounding)
+    forward.configurations += 1
+    forward.add(seed, judged.output.detach().double().numpy(), trace.output, allowed.output)
+    forward.add(seed, judged.h_n.detach().double().numpy(), trace.h_n, allowed.h_n)
+    if not grad:
+        return
+    seeds = cotangents(rng, problem, dtype)
+    expected, tolerated = gradients(problem, trace, *seeds), gradient_bound(problem, trace, *seeds, rounding)
+    backward.configurations += 1
+    for key, got in judged.gradients(*seeds).items():
+        backward.add(seed, got, expected[key], tolerated[key])
+
+
+def row(name: str, tally: Tally) -> str:
+    """One line of the table."""
+    ratio = float(np.median(tally.ratios)) if tally.ratios else float("nan")
+    counts = f"{tally.configurations:>14,}  {tally.elements:>13,}  {tally.outside:>11,}  {tally.violations:>10,}"
+    return f"{name:<20}  {counts}  {tally.closest:>17.3g}  {ratio:>21.3g}"
+
+
+def campaign(name: str, options: argparse.Namespace) -> dict[str, Tally]:
+    """Judge one dtype on every configuration, with a line of progress on a terminal."""
+    forward, backward = Tally(), Tally()
+    start = time.perf_counter()
+    for index in range(options.configs):
+        measure(name, options.seed + index, forward, backward, grad=options.grad)
+        if index % 100 == 99 and sys.stderr.isatty():
+            rate = (index + 1) / (time.perf_counter() - start)
+            print(f"\r{name}: {index + 1:,} of {options.configs:,}, {rate:.0f} a second ", end="", file=sys.stderr, flush=True)
+    return {name: forward, f"{name} gradients": backward} if options.grad else {name: forward}
+
+
+def main() -> int:
+    """Read the arguments, run the campaign, print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--configs", type=int, default=1000, help="configurations a dtype (default: %(default)s)")
+    parser.add_argument("--dtype", nargs="+", choices=DTYPES, default=list(DTYPES), help="the dtypes to judge (default: all)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the first configuration (default: %(default)s)")
+    parser.add_argument("--grad", action="store_true", help="judge gradients too")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    tallies: dict[str, Tally] = {}
+    for name in options.dtype:
+        tallies |= campaign(name, options)
+    print(f"{'dtype':<20}  configurations       elements  not covered  violations  closest err/bound  median max bound/err")
+    for name, tally in tallies.items():
+        print(row(name, tally))
+    for name, tally in tallies.items():
+        if tally.seeds:
+            print(f"{name} exceeded its bound with the seeds {sorted(set(tally.seeds))}")
+    return 1 if any(tally.violations for tally in tallies.values()) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
