@@ -1,0 +1,132 @@
+"""Other legal implementations: any order of summation, other precisions, other formulas of tanh; plain loops over time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from rnnspec.oracle import Array, Problem
+from rnnspec.oracle.problem import Flags
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """How an implementation computes: significand bits of operands, partial sums and stored values, order of sums, formula of tanh."""
+
+    judged_by: str
+    operand: int
+    partial: int
+    stored: int
+    order: str = "forwards"
+    tanh: str = "library"
+    stores: bool = False
+
+
+def bits(values: Array, precision: int) -> Array:
+    """Round to nearest with so many significand bits; the exponent is not limited."""
+    mantissa, exponent = np.frexp(values)
+    rounded: Array = np.ldexp(np.rint(np.ldexp(mantissa, precision)), exponent - precision)
+    return rounded
+
+
+def _library(x: Array, p: int) -> Array:
+    return bits(np.tanh(x), p)
+
+
+def _ratio(x: Array, p: int) -> Array:
+    e = bits(np.exp(-2.0 * np.abs(x)), p)
+    return np.copysign(bits(bits(1.0 - e, p) / bits(1.0 + e, p), p), x)
+
+
+def _sigmoid(x: Array, p: int) -> Array:
+    inner = bits(1.0 + bits(np.exp(-2.0 * x), p), p)
+    return bits(2.0 * bits(1.0 / inner, p) - 1.0, p)
+
+
+def _quotient(x: Array, p: int) -> Array:
+    x = np.clip(x, -40.0, 40.0)
+    up, down = bits(np.exp(x), p), bits(np.exp(-x), p)
+    return bits(bits(up - down, p) / bits(up + down, p), p)
+
+
+TANH: dict[str, Callable[[Array, int], Array]] = {"library": _library, "ratio": _ratio, "sigmoid": _sigmoid, "quotient": _quotient}
+
+VARIANTS: dict[str, Arithmetic] = {
+    "float32 forwards": Arithmetic("float32", 24, 24, 24),
+    "float32 backwards": Arithmetic("float32", 24, 24, 24, order="backwards"),
+    "float32 pairwise": Arithmetic("float32", 24, 24, 24, order="pairwise"),
+    "float32 shuffled": Arithmetic("float32", 24, 24, 24, order="shuffled"),
+    "float32 (1 - e) / (1 + e)": Arithmetic("float32", 24, 24, 24, tanh="ratio"),
+    "float32 2 sigmoid(2 x) - 1": Arithmetic("float32", 24, 24, 24, tanh="sigmoid"),
+    "float32 sinh / cosh": Arithmetic("float32", 24, 24, 24, tanh="quotient"),
+    "float32 in double": Arithmetic("float32", 53, 53, 24),
+    "tf32": Arithmetic("tf32", 11, 24, 24, order="pairwise"),
+    "tf32 one bit less": Arithmetic("tf32", 10, 23, 24),
+    "bfloat16 stored at every step": Arithmetic("bfloat16", 8, 24, 8, stores=True),
+    "bfloat16 stored at every step, sigmoid": Arithmetic("bfloat16", 8, 24, 8, tanh="sigmoid", stores=True),
+    "bfloat16 stored at every step, sinh / cosh": Arithmetic("bfloat16", 8, 24, 8, tanh="quotient", stores=True),
+    "bfloat16 in float32": Arithmetic("bfloat16", 24, 24, 24),
+    "float16 stored at every step": Arithmetic("float16", 11, 24, 11, tanh="ratio", stores=True),
+    "float16 stored at every step, quotient": Arithmetic("float16", 11, 24, 11, tanh="quotient", stores=True),
+}
+"""By name; what is stored more narrowly than a sum is also rounded between the parts of the sum where `stores` says so."""
+
+
+def evaluate(problem: Problem, way: Arithmetic, rng: np.random.Generator) -> tuple[Array, Array]:
+    """Output and h_n of a problem, computed this way."""
+    config = problem.config
+    steps, batch, _ = problem.input.shape
+    inside: Flags = np.arange(steps)[:, None] < problem.lengths
+    values, finals = problem.input, []
+    for layer in range(config.num_layers):
+        halves = []
+        for direction in range(config.num_directions):
+            state = problem.h_0[layer * config.num_directions + direction]
+            half = np.zeros((steps, batch, config.hidden_size))
+            for t in reversed(range(steps)) if direction else range(steps):
+                fresh = _step(problem, layer, direction, values[t], state, way, rng)
+                state = np.where(inside[t, :, None], fresh, state)
+                half[t] = np.where(inside[t, :, None], fresh, 0.0)
+            finals.append(state)
+            halves.append(half)
+        values = np.concatenate(halves, axis=-1)
+        if layer in problem.masks:
+            values = bits(values * bits(problem.masks[layer], way.stored), way.stored)
+    return values, np.stack(finals)
+
+
+def _step(problem: Problem, layer: int, direction: int, read: Array, state: Array, way: Arithmetic, rng: np.random.Generator) -> Array:
+    name = f"l{layer}" + ("_reverse" if direction else "")
+    parts = []
+    for kind, values in (("ih", read), ("hh", state)):
+        terms = _terms(problem.weights[f"weight_{kind}_{name}"], values, way)
+        bias = [np.broadcast_to(problem.weights[f"bias_{kind}_{name}"], state.shape)] if problem.config.bias else []
+        parts.append((terms, bias))
+    total = _stored_sum(parts, way, rng) if way.stores else _sum(parts[0][1] + parts[1][1] + parts[0][0] + parts[1][0], way, rng)
+    return bits(TANH[way.tanh](total, way.stored) if problem.config.nonlinearity == "tanh" else np.maximum(total, 0.0), way.stored)
+
+
+def _terms(weight: Array, values: Array, way: Arithmetic) -> list[Array]:
+    weight, values = bits(weight, way.operand), bits(values, way.operand)
+    return [bits(values[:, index, None] * weight[:, index], way.partial) for index in range(weight.shape[1])]
+
+
+def _stored_sum(parts: list[tuple[list[Array], list[Array]]], way: Arithmetic, rng: np.random.Generator) -> Array:
+    totals = []
+    for terms, bias in parts:
+        total = bits(_sum(terms, way, rng), way.stored)
+        totals.append(bits(total + bias[0], way.stored) if bias else total)
+    return bits(totals[0] + totals[1], way.stored)
+
+
+def _sum(terms: list[Array], way: Arithmetic, rng: np.random.Generator) -> Array:
+    if way.order == "pairwise" and len(terms) > 1:
+        half = len(terms) // 2
+        return bits(_sum(terms[:half], way, rng) + _sum(terms[half:], way, rng), way.partial)
+    order = rng.permutation(len(terms)) if way.order == "shuffled" else np.arange(len(terms))
+    total = np.zeros_like(terms[0])
+    for index in order[::-1] if way.order == "backwards" else order:
+        total = bits(total + terms[index], way.partial)
+    return total
