@@ -72,7 +72,7 @@ def _layout(layer: Layer) -> str:
 
 
 def _padding(readout: ReadoutMap) -> Iterator[Advice]:
-    if not readout.padding:
+    if not readout.padding or readout.samples_mix:
         return
     layer = readout.taps[-1].layer if readout.taps else None
     yield Advice("readout.padding", "MUST", _PADDED, _packed(layer) if layer else _MASK)
@@ -133,12 +133,12 @@ _ONE = {
     1: "Only the forward direction of {name} is read: the backward direction of its top layer takes no part.{pair}",
     0: "Only the backward direction of {name} is read: the forward direction of its top layer takes no part.{pair}",
 }
-_PAIR = " A {kind} returns one state, h_n, not a pair: unpacked as (h, c), h is its first entry alone."
+_PAIR = " {kind} returns one state, h_n, and no pair: unpacked as (h, c), h is its first entry alone."
 
 
 def _words(tap: Tap) -> dict[str, object]:
     layer = tap.layer
-    single = layer.kind != "LSTM" and not tap.steps and layer.num_layers * layer.directions == 2
+    single = layer.kind != "LSTM" and not tap.steps and tap.states == ((0, 0),) and layer.num_layers * layer.directions == 2
     pair = _PAIR.format(kind=layer.kind) if single else ""
     return {"name": layer.name or "the layer", "top": layer.num_layers - 1, "pair": pair}
 
@@ -152,8 +152,10 @@ def _positions(readout: ReadoutMap, found: list[Advice]) -> Iterator[Advice]:
     if any(advice.rule == "readout.complete" for advice in found):
         return
     if readout.unread:
-        lost = f"No prediction depends on position {_listed(readout.unread)} of {readout.positions}: what is there is lost."
-        yield Advice("readout.complete", "SHOULD", lost, "# read every step: no fixed length, no slice of the input before the layer")
+        where = f"position{'s' * (len(readout.unread) > 1)} {_listed(readout.unread)}"
+        lost = f"No prediction depends on {where} of 0 to {readout.positions - 1}: what is there is lost."
+        code = remedy(readout.taps[-1].layer) if readout.taps else "# read every step: no fixed length, no slice of the input"
+        yield Advice("readout.complete", "SHOULD", lost, code, readout.parameters.idle)
     elif not readout.taps and _half_blind(readout):
         lost = f"{len(_half_blind(readout))} of the read-out's features have read one end of the sequence alone."
         code = "features = torch.cat([forward[:, -1], backward[:, 0]], dim=-1)"

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from rnnspec.models.infer import Interface, infer
 from rnnspec.models.inputs import Inputs
 from rnnspec.models.locate import locate
-from rnnspec.models.padding import padding_reaches
+from rnnspec.models.padding import padded_samples, padding_reaches
 from rnnspec.models.parameters import Parameters, parameters
 from rnnspec.models.probe import Probe
 from rnnspec.models.reach import Look, Reach, reach
@@ -118,7 +118,9 @@ def _map(probes: list[Probe], look: Look, seed: int) -> ReadoutMap:
 
 
 def _draw(probe: Probe, look: Look, seed: int) -> tuple[Reach, list[Tap], bool | None]:
-    return reach(probe, look, seed), taps(probe, look, seed), padding_reaches(probe, look, seed)
+    seen = reach(probe, look, seed)
+    seen.samples |= padded_samples(probe, look, seed)
+    return seen, taps(probe, look, seed), padding_reaches(probe, look, seed)
 
 
 def _rows(matrix: Tensor) -> Matrix:

@@ -119,8 +119,11 @@ def _described(layer: Layer, inputs: Inputs, cut: Cut, taken: list[tuple[Tensor,
 
 
 def _crosses(taken: Tensor) -> bool:
-    """Whether the prediction of one sample (axis 0) takes something of another (axis 1)."""
-    if taken.shape[0] != taken.shape[1]:
+    """Whether the prediction of one sample (axis 0) takes something of another (axis 1), and not all predictions the same of all samples.
+
+    Where all are alike, they meet later than in the read-out: in a softmax over the batch, for example.
+    """
+    if taken.shape[0] != taken.shape[1] or bool((taken == taken[:1, :1]).all()):
         return False
     other = ~torch.eye(taken.shape[0], dtype=torch.bool)
     return bool(taken.flatten(2).any(-1)[other].any())

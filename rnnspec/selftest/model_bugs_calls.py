@@ -1,0 +1,208 @@
+"""Models with a planted bug in time, devices, dtypes, modes, repetition and learning."""
+
+# ruff: noqa: D102  (the class says what its methods do wrong)
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from rnnspec.selftest.model_plain import HIDDEN, OUTPUTS, EveryStep, LastStep
+
+
+class Centred(EveryStep):
+    """The outputs are centred by their mean over all the steps, later ones included; model.causal sees it."""
+
+    def read(self, output: Tensor, states: Tensor) -> Tensor:
+        return output - output.mean(1, keepdim=True)
+
+
+class TimeFlipped(EveryStep):
+    """The ids are read from the last to the first and the outputs not turned back; model.causal sees it."""
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        return super().embed(tokens.flip(1))
+
+
+class OneStepAhead(EveryStep):
+    """The outputs are shifted by one step: each prediction sees the next id; model.causal sees it."""
+
+    def read(self, output: Tensor, states: Tensor) -> Tensor:
+        return output.roll(-1, 1)
+
+
+class PrefixByPrefix(EveryStep):
+    """A bidirectional layer is run on each prefix, so that no prediction sees a later id; model.sees-both-directions sees it."""
+
+    options: ClassVar[dict[str, Any]] = {"bidirectional": True}
+    width: ClassVar[int] = 2 * HIDDEN
+
+    def recur(self, embedded: Tensor) -> tuple[Tensor, Tensor]:
+        calls = [self.rnn(embedded[:, : step + 1]) for step in range(embedded.size(1))]
+        return torch.stack([output[:, -1] for output, _ in calls], dim=1), calls[-1][1]
+
+
+class OtherHeadForEveryStep(LastStep):
+    """With all_steps the predictions come from the output before a tanh that the last-step read-out has; model.readouts-agree sees it."""
+
+    all_steps = False
+
+    def read(self, output: Tensor, states: Tensor) -> Tensor:
+        return output if self.all_steps else output[:, -1].tanh()
+
+
+class StateOnDefaultDevice(LastStep):
+    """The zero state is made on the default device; model.state-device sees it."""
+
+    def recur(self, embedded: Tensor) -> tuple[Tensor, Tensor]:
+        output, states = self.rnn(embedded, torch.zeros(1, embedded.size(0), HIDDEN, dtype=embedded.dtype))
+        return output, states
+
+
+class StateInFloat32(LastStep):
+    """The zero state has the default dtype; model.state-dtype sees it."""
+
+    def recur(self, embedded: Tensor) -> tuple[Tensor, Tensor]:
+        output, states = self.rnn(embedded, torch.zeros(1, embedded.size(0), HIDDEN, device=embedded.device))
+        return output, states
+
+
+class EmbeddedInFloat32(LastStep):
+    """The embedded input is made float32, whatever the model is; model.float64 sees it."""
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        return super().embed(tokens).float()
+
+
+class ThroughFloat32(LastStep):
+    """The features go through float32 and back, so that a float64 model has half its digits; model.float64 sees it."""
+
+    def read(self, output: Tensor, states: Tensor) -> Tensor:
+        return super().read(output, states).float().to(output.dtype)
+
+
+class OutputDetached(LastStep):
+    """The layer's output is detached: embedding and layer never learn; model.gradients-reach sees it."""
+
+    def read(self, output: Tensor, states: Tensor) -> Tensor:
+        return super().read(output, states).detach()
+
+
+class EmbeddedWithoutGradient(LastStep):
+    """The embedding is looked up under no_grad; model.gradients-reach sees it."""
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        with torch.no_grad():
+            return super().embed(tokens)
+
+
+class ScaledInTraining(LastStep):
+    """Without dropout, predictions in training are scaled; model.train-eval sees it."""
+
+    def predict(self, features: Tensor) -> Tensor:
+        return super().predict(features) * (1.1 if self.training else 1.0)
+
+
+class DropoutInEval(LastStep):
+    """Functional dropout without training=self.training drops in eval too; model.repeatable sees it."""
+
+    def read(self, output: Tensor, states: Tensor) -> Tensor:
+        return nn.functional.dropout(super().read(output, states), 0.5)
+
+
+class RandomState(LastStep):
+    """The initial state is drawn anew for every call; model.repeatable sees it."""
+
+    def recur(self, embedded: Tensor) -> tuple[Tensor, Tensor]:
+        state = torch.randn(1, embedded.size(0), HIDDEN, dtype=embedded.dtype, device=embedded.device)
+        output, states = self.rnn(embedded, state)
+        return output, states
+
+
+class NoisyPrediction(LastStep):
+    """A little noise is added to every prediction; model.repeatable sees it."""
+
+    def predict(self, features: Tensor) -> Tensor:
+        prediction = super().predict(features)
+        return prediction + 1e-6 * torch.randn_like(prediction)
+
+
+class StateCarried(LastStep):
+    """The last state is the next call's initial state wherever the batch fits; model.repeatable sees it."""
+
+    state: Tensor | None = None
+
+    def recur(self, embedded: Tensor) -> tuple[Tensor, Tensor]:
+        fits = self.state is not None and self.state.size(1) == embedded.size(0) and self.state.dtype == embedded.dtype
+        output, states = self.rnn(embedded, self.state if fits else None)
+        self.state = states.detach()
+        return output, states
+
+
+class CallsCounted(LastStep):
+    """A bias grows with every call; model.repeatable sees it."""
+
+    calls = 0
+
+    def predict(self, features: Tensor) -> Tensor:
+        self.calls += 1
+        return super().predict(features) + 0.01 * self.calls
+
+
+class OutsideStateDict(LastStep):
+    """A scale drawn at construction is in no state_dict; model.state-dict sees it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = 1.0 + torch.rand(OUTPUTS)
+
+    def predict(self, features: Tensor) -> Tensor:
+        return super().predict(features) * self.scale.to(features)
+
+
+class LayersInList(LastStep):
+    """The linear layer is kept in a plain list, so that state_dict lacks it; model.state-dict sees it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heads = [self.fc]
+        del self.fc
+
+    def predict(self, features: Tensor) -> Tensor:
+        head = self.heads[0].to(features)
+        prediction: Tensor = head(features)
+        return prediction
+
+
+class IdsChanged(LastStep):
+    """The caller's ids are changed: the first of each row becomes 1; model.input-kept sees it."""
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        tokens[:, 0] = 1
+        return super().embed(tokens)
+
+
+BUGS: tuple[type[LastStep], ...] = (
+    Centred,
+    TimeFlipped,
+    OneStepAhead,
+    PrefixByPrefix,
+    OtherHeadForEveryStep,
+    StateOnDefaultDevice,
+    StateInFloat32,
+    EmbeddedInFloat32,
+    ThroughFloat32,
+    OutputDetached,
+    EmbeddedWithoutGradient,
+    ScaledInTraining,
+    DropoutInEval,
+    RandomState,
+    NoisyPrediction,
+    StateCarried,
+    CallsCounted,
+    OutsideStateDict,
+    LayersInList,
+    IdsChanged,
+)

@@ -1,0 +1,149 @@
+"""Models with a planted bug in their shapes and sizes, the faults of RNN2 as the tutorial prints it among them."""
+
+# ruff: noqa: D102  (the class says what its methods do wrong)
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from rnnspec.selftest.model_plain import EMBEDDING, HIDDEN, VOCABULARY, EveryStep, LastStep
+
+
+class AttributeNeverSet(EveryStep):
+    """The zero state is made from self.hidden_size, which is never set; model.output-shape sees it."""
+
+    def recur(self, embedded: Tensor) -> tuple[Tensor, Tensor]:
+        state = torch.zeros(1, embedded.size(0), self.hidden_size, dtype=embedded.dtype, device=embedded.device)  # type: ignore[call-overload]
+        output, states = self.rnn(embedded, state)
+        return output, states
+
+
+class DoubledFeatures(EveryStep):
+    """The linear layer takes twice the features that a layer of one direction gives; model.output-shape sees it."""
+
+    width: ClassVar[int] = 2 * HIDDEN
+
+
+class BothFaults(AttributeNeverSet):
+    """Both faults of the printed RNN2: the attribute never set, and twice the features; model.output-shape sees it."""
+
+    width: ClassVar[int] = 2 * HIDDEN
+
+
+class StepsFirst(EveryStep):
+    """The predictions are (L, N, outputs) though the input is (N, L); model.output-shape sees it."""
+
+    def predict(self, features: Tensor) -> Tensor:
+        return super().predict(features).transpose(0, 1)
+
+
+class OutputAxisDropped(LastStep):
+    """The prediction is the mean over the outputs, (N,); model.output-shape sees it."""
+
+    def predict(self, features: Tensor) -> Tensor:
+        return super().predict(features).mean(-1)
+
+
+class BatchOfTheFirstCall(LastStep):
+    """The zero state is made at the first call and kept, with that call's batch; model.batch-sizes sees it."""
+
+    def recur(self, embedded: Tensor) -> tuple[Tensor, Tensor]:
+        if not hasattr(self, "state"):
+            self.state = embedded.new_zeros(1, embedded.size(0), HIDDEN)
+        output, states = self.rnn(embedded, self.state)
+        return output, states
+
+
+class RowsOfTheFirstBatch(LastStep):
+    """Predictions beyond the number of the first batch are dropped; model.batch-sizes sees it."""
+
+    limit: int | None = None
+
+    def predict(self, features: Tensor) -> Tensor:
+        self.limit = self.limit or features.size(0)
+        return super().predict(features)[: self.limit]
+
+
+class StepsFlattened(LastStep):
+    """The outputs of all steps side by side, which fit five steps only; model.lengths sees it."""
+
+    width: ClassVar[int] = 5 * HIDDEN
+
+    def read(self, output: Tensor, states: Tensor) -> Tensor:
+        return output.flatten(1)
+
+
+class TableOfPositions(LastStep):
+    """A vector for each position is added, from a table of eight; model.lengths sees it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.places = nn.Embedding(8, EMBEDDING)
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        places: Tensor = self.places(torch.arange(tokens.size(1), device=tokens.device))
+        return super().embed(tokens) + places
+
+
+class BatchSqueezed(LastStep):
+    """squeeze() takes the batch of one away too; model.batch-of-one sees it."""
+
+    def predict(self, features: Tensor) -> Tensor:
+        return super().predict(features).squeeze()
+
+
+class StepsSqueezed(EveryStep):
+    """squeeze(1), meant for something else, takes the length of one away; model.length-of-one sees it."""
+
+    def predict(self, features: Tensor) -> Tensor:
+        return super().predict(features).squeeze(1)
+
+
+class SpreadOverSteps(LastStep):
+    """The features are divided by their spread over the steps, which one step has not: NaN; model.length-of-one sees it."""
+
+    def read(self, output: Tensor, states: Tensor) -> Tensor:
+        return output.mean(1) / output.std(1)
+
+
+class IdsClamped(LastStep):
+    """Ids outside the vocabulary become the nearest id inside, silently; model.vocabulary sees it."""
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        return super().embed(tokens.clamp(0, VOCABULARY - 1))
+
+
+class IdsWrapped(LastStep):
+    """Ids outside the vocabulary are taken modulo its size, silently; model.vocabulary sees it."""
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        return super().embed(tokens % VOCABULARY)
+
+
+class RowTooMany(LastStep):
+    """The embedding is indexed as a tensor: a negative id counts from the end; model.vocabulary sees it."""
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        return self.embedding.weight[tokens]
+
+
+BUGS: tuple[type[LastStep], ...] = (
+    AttributeNeverSet,
+    DoubledFeatures,
+    BothFaults,
+    StepsFirst,
+    OutputAxisDropped,
+    BatchOfTheFirstCall,
+    RowsOfTheFirstBatch,
+    StepsFlattened,
+    TableOfPositions,
+    BatchSqueezed,
+    StepsSqueezed,
+    SpreadOverSteps,
+    IdsClamped,
+    IdsWrapped,
+    RowTooMany,
+)

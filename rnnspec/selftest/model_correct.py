@@ -1,0 +1,284 @@
+"""Correct models of different build, none of which any rule may accuse."""
+
+# ruff: noqa: D102  (the class says how it is built)
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence
+
+from rnnspec.selftest.model_plain import EMBEDDING, HIDDEN, OUTPUTS, VOCABULARY, EveryStep, LastStep, Layer, Padded
+
+BOTH = {"bidirectional": True}
+DEEP = {"num_layers": 2}
+
+
+class FinalStates(LastStep):
+    """The last states of both directions of the top of a bidirectional stack, beside each other."""
+
+    options: ClassVar[dict[str, Any]] = {**BOTH, **DEEP}
+    width: ClassVar[int] = 2 * HIDDEN
+
+    def read(self, output: Tensor, states: Tensor) -> Tensor:
+        return torch.cat([states[-2], states[-1]], dim=-1)
+
+
+class FinalStatesGRU(FinalStates):
+    """The same of a GRU."""
+
+    layer: ClassVar[Layer] = nn.GRU
+
+
+class FinalStatesLSTM(FinalStates):
+    """The same of an LSTM, whose states are a pair."""
+
+    layer: ClassVar[Layer] = nn.LSTM
+
+    def read(self, output: Tensor, states: Tensor) -> Tensor:
+        return super().read(output, states[0])
+
+
+class BothEnds(LastStep):
+    """The last step's forward half and step 0's backward half of a bidirectional layer."""
+
+    options: ClassVar[dict[str, Any]] = BOTH
+    width: ClassVar[int] = 2 * HIDDEN
+
+    def read(self, output: Tensor, states: Tensor) -> Tensor:
+        return torch.cat([output[:, -1, :HIDDEN], output[:, 0, HIDDEN:]], dim=-1)
+
+
+class StatesTransposed(LastStep):
+    """All states of a bidirectional layer, the batch brought to the front before they are put side by side."""
+
+    options: ClassVar[dict[str, Any]] = BOTH
+    width: ClassVar[int] = 2 * HIDDEN
+
+    def read(self, output: Tensor, states: Tensor) -> Tensor:
+        return states.transpose(0, 1).flatten(1)
+
+
+class Packed(Padded):
+    """Packs by the lengths that the padding tells, and takes the last states of both directions of a GRU."""
+
+    layer: ClassVar[Layer] = nn.GRU
+    options: ClassVar[dict[str, Any]] = BOTH
+    width: ClassVar[int] = 2 * HIDDEN
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        lengths = self.lengths(tokens).cpu()
+        packed = pack_padded_sequence(self.embed(tokens), lengths, batch_first=True, enforce_sorted=False)
+        _, states = self.rnn(packed)
+        return self.predict(torch.cat([states[-2], states[-1]], dim=-1))
+
+
+class OwnLastStep(Padded):
+    """The output at each padded sequence's own last step."""
+
+
+class MaskedMean(Padded):
+    """The mean of the outputs over the steps that are not padding."""
+
+    def read_until(self, output: Tensor, states: Tensor, lengths: Tensor) -> Tensor:
+        steps = torch.arange(output.size(1), device=output.device)
+        kept = (steps < lengths.unsqueeze(1)).unsqueeze(-1)
+        return (output * kept).sum(1) / lengths.unsqueeze(1)
+
+
+class MaskedAttention(Padded):
+    """Attention over the steps that are not padding."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.score = nn.Linear(HIDDEN, 1)
+
+    def read_until(self, output: Tensor, states: Tensor, lengths: Tensor) -> Tensor:
+        steps = torch.arange(output.size(1), device=output.device)
+        scores = self.score(output).squeeze(-1).masked_fill(steps >= lengths.unsqueeze(1), float("-inf"))
+        return (scores.softmax(1).unsqueeze(-1) * output).sum(1)
+
+
+class MaximumOverSteps(LastStep):
+    """The largest value of each feature over the steps of a bidirectional LSTM."""
+
+    layer: ClassVar[Layer] = nn.LSTM
+    options: ClassVar[dict[str, Any]] = BOTH
+    width: ClassVar[int] = 2 * HIDDEN
+
+    def read(self, output: Tensor, states: Tensor) -> Tensor:
+        return output.amax(1)
+
+
+class Attention(LastStep):
+    """Attention over the steps of a bidirectional GRU."""
+
+    layer: ClassVar[Layer] = nn.GRU
+    options: ClassVar[dict[str, Any]] = BOTH
+    width: ClassVar[int] = 2 * HIDDEN
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.score = nn.Linear(2 * HIDDEN, 1)
+
+    def read(self, output: Tensor, states: Tensor) -> Tensor:
+        weights: Tensor = self.score(output).softmax(1)
+        return (weights * output).sum(1)
+
+
+class WithDropout(LastStep):
+    """Dropout between the layers and before the prediction, active in training only."""
+
+    options: ClassVar[dict[str, Any]] = {**DEEP, "dropout": 0.5}
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(0.5)
+
+    def read(self, output: Tensor, states: Tensor) -> Tensor:
+        dropped: Tensor = self.dropout(super().read(output, states))
+        return dropped
+
+
+class DeadUnits(LastStep):
+    """A relu layer before the prediction, half of whose units are dead by their bias."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(HIDDEN, HIDDEN)
+        with torch.no_grad():
+            self.hidden.bias[::2] = -50.0
+
+    def predict(self, features: Tensor) -> Tensor:
+        return super().predict(self.hidden(features).relu())
+
+
+class ReluLayer(LastStep):
+    """A stack of relu layers, normalised within each sample."""
+
+    options: ClassVar[dict[str, Any]] = {**DEEP, "nonlinearity": "relu"}
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(HIDDEN)
+
+    def predict(self, features: Tensor) -> Tensor:
+        return super().predict(self.norm(features))
+
+
+class BothEveryStep(EveryStep):
+    """A prediction at every step of a bidirectional stack."""
+
+    options: ClassVar[dict[str, Any]] = {**BOTH, **DEEP}
+    width: ClassVar[int] = 2 * HIDDEN
+
+
+class Tied(EveryStep):
+    """A language model: the output layer is the embedding's own matrix, and every step predicts an id."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(HIDDEN, EMBEDDING)
+
+    def predict(self, features: Tensor) -> Tensor:
+        return super().predict(features) @ self.embedding.weight.T
+
+
+class LearnedState(LastStep):
+    """A learned initial state, the same for every sample."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.start = nn.Parameter(torch.randn(1, 1, HIDDEN))
+
+    def recur(self, embedded: Tensor) -> tuple[Tensor, Tensor]:
+        output, states = self.rnn(embedded, self.start.expand(-1, embedded.size(0), -1).contiguous())
+        return output, states
+
+
+class BothReadouts(LastStep):
+    """One prediction, or with all_steps one at every step."""
+
+    all_steps = False
+
+    def read(self, output: Tensor, states: Tensor) -> Tensor:
+        return output if self.all_steps else output[:, -1]
+
+
+class SequenceFirst(LastStep):
+    """Token ids (L, N), one prediction a sequence."""
+
+    batch_first: ClassVar[bool] = False
+    options: ClassVar[dict[str, Any]] = {"batch_first": False}
+
+    def read(self, output: Tensor, states: Tensor) -> Tensor:
+        return output[-1]
+
+
+class Cells(nn.Module):
+    """A loop over an LSTM cell instead of a layer."""
+
+    readout: ClassVar[str] = "last"
+    batch_first: ClassVar[bool] = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(VOCABULARY, EMBEDDING)
+        self.cell = nn.LSTMCell(EMBEDDING, HIDDEN)
+        self.fc = nn.Linear(HIDDEN, OUTPUTS)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        states = None
+        for embedded in self.embedding(tokens).unbind(1):
+            states = self.cell(embedded, states)
+        assert states is not None
+        prediction: Tensor = self.fc(states[0])
+        return prediction
+
+
+class FromFeatures(nn.Module):
+    """Features (N, L, 4) instead of token ids, through two GRU layers built one after the other."""
+
+    readout: ClassVar[str] = "last"
+    batch_first: ClassVar[bool] = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lower = nn.GRU(4, HIDDEN, batch_first=True, bidirectional=True)
+        self.upper = nn.GRU(2 * HIDDEN, HIDDEN, batch_first=True)
+        self.fc = nn.Linear(HIDDEN, OUTPUTS)
+
+    def forward(self, features: Tensor) -> Tensor:
+        output, _ = self.lower(features)
+        _, states = self.upper(output)
+        prediction: Tensor = self.fc(states[-1])
+        return prediction
+
+
+CORRECT: tuple[type[nn.Module], ...] = (
+    LastStep,
+    EveryStep,
+    FinalStates,
+    FinalStatesGRU,
+    FinalStatesLSTM,
+    BothEnds,
+    StatesTransposed,
+    Packed,
+    OwnLastStep,
+    MaskedMean,
+    MaskedAttention,
+    MaximumOverSteps,
+    Attention,
+    WithDropout,
+    DeadUnits,
+    ReluLayer,
+    BothEveryStep,
+    Tied,
+    LearnedState,
+    BothReadouts,
+    SequenceFirst,
+    Cells,
+    FromFeatures,
+)
