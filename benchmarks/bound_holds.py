@@ -1,6 +1,6 @@
 """How often torch.nn.RNN exceeds the rounding bound, over random configurations: it never may.
 
-    python -m benchmarks.bound_holds --configs 100000 --dtype float32 --seed 0
+    python -m benchmarks.bound_holds --configs 100000 --dtype float32 --seed 0 --grad
 
 Run from the root of a checkout. Exits with 1 where a bound was exceeded, and prints the seed of each such configuration.
 """
@@ -40,21 +40,22 @@ class Tally:
         if ratio > 1.0:
             self.violations += 1
             self.seeds.append(seed)
-        error = np.abs(judged - reference)[np.isfinite(allowance)].max(initial=0.0)
+        covered = np.isfinite(allowance)
+        error = float(np.abs(judged[covered] - reference[covered]).max(initial=0.0))
         if error > 0.0:
-            self.ratios.append(float(allowance[np.isfinite(allowance)].max() / error))
+            self.ratios.append(float(allowance[covered].max()) / error)
 
 
-def measure(name: str, seed: int, forward: Tally, backward: Tally, *, grad: bool) -> None:
+def measure(name: str, seed: int, forward: Tally, backward: Tally, options: argparse.Namespace) -> None:
     """Judge one configuration, drawn from its own seed."""
     rng, dtype, rounding = np.random.default_rng(seed), DTYPES[name], ROUNDINGS[name]
-    problem = draw(rng, dtype)
-    judged, trace = Judged(problem, dtype, grad=grad), run(problem)
+    problem = draw(rng, dtype, largest=options.largest + 1, steps=options.steps)
+    judged, trace = Judged(problem, dtype, grad=options.grad), run(problem)
     allowed = bound(problem, trace, rounding)
     forward.configurations += 1
     forward.add(seed, judged.output.detach().double().numpy(), trace.output, allowed.output)
     forward.add(seed, judged.h_n.detach().double().numpy(), trace.h_n, allowed.h_n)
-    if not grad:
+    if not options.grad:
         return
     seeds = cotangents(rng, problem, dtype)
     expected, tolerated = gradients(problem, trace, *seeds), gradient_bound(problem, trace, *seeds, rounding)
@@ -75,7 +76,7 @@ def campaign(name: str, options: argparse.Namespace) -> dict[str, Tally]:
     forward, backward = Tally(), Tally()
     start = time.perf_counter()
     for index in range(options.configs):
-        measure(name, options.seed + index, forward, backward, grad=options.grad)
+        measure(name, options.seed + index, forward, backward, options)
         if index % 100 == 99 and sys.stderr.isatty():
             rate = (index + 1) / (time.perf_counter() - start)
             print(f"\r{name}: {index + 1:,} of {options.configs:,}, {rate:.0f} a second ", end="", file=sys.stderr, flush=True)
@@ -88,6 +89,8 @@ def main() -> int:
     parser.add_argument("--configs", type=int, default=1000, help="configurations a dtype (default: %(default)s)")
     parser.add_argument("--dtype", nargs="+", choices=DTYPES, default=list(DTYPES), help="the dtypes to judge (default: all)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the first configuration (default: %(default)s)")
+    parser.add_argument("--largest", type=int, default=32, help="largest input and hidden size (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=16, help="most time steps (default: %(default)s)")
     parser.add_argument("--grad", action="store_true", help="judge gradients too")
     options = parser.parse_args()
     torch.set_num_threads(1)

@@ -59,7 +59,13 @@ def mask_error(mask: Array, values: Array, error: Array, rounding: Rounding) -> 
 
 def fuzz(rounding: Rounding, gamma: float) -> float:
     """What to add to magnitudes so that gamma times them covers operands that are flushed to zero."""
-    return rounding.eta / gamma
+    return rounding.eta * (1.0 + gamma) / gamma
+
+
+def product(values: Array, weights: Array) -> Array:
+    """(D, T, N, W) times (D, W, H): (D, T, N, H)."""
+    directions, steps, batch, width = values.shape
+    return (values.reshape(directions, steps * batch, width) @ weights).reshape(directions, steps, batch, weights.shape[-1])
 
 
 def _next_read(problem: Problem, trace: Trace, layer: int, error: LayerError, rounding: Rounding) -> Array:
@@ -74,10 +80,10 @@ def _layer_error(activation: Activation, layer: LayerTrace, read: Array, alive: 
     gamma = rounding.gamma(layer.weights.terms)
     extra = fuzz(rounding, gamma)
     ih, hh = ((np.abs(weight) + extra).swapaxes(1, 2) for weight in (layer.weights.ih, layer.weights.hh))
-    magnitude = _product(np.abs(layer.read) + extra, ih) + _product(np.abs(layer.states[:, :-1]) + extra, hh)
+    magnitude = product(np.abs(layer.read) + extra, ih) + product(np.abs(layer.states[:, :-1]) + extra, hh)
     magnitude += (np.abs(layer.weights.biases) + extra).sum(axis=1)[:, None, None]
     own = gamma * magnitude + 2 * layer.weights.terms * rounding.eta * (1.0 + gamma)
-    own = (own + (1.0 + gamma) * _product(read, ih) if read.any() else own) * SLOP
+    own = (own + (1.0 + gamma) * product(read, ih) if read.any() else own) * SLOP
     sums, states = _propagate(activation, layer, own, hh * ((1.0 + gamma) * SLOP), alive, rounding)
     beyond = ~(magnitude + sums <= rounding.largest).all(axis=-1, keepdims=True) & alive
     if beyond.any():
@@ -103,8 +109,3 @@ def _forget(sums: Array, states: Array, beyond: Flags) -> None:
     # One overflowed unit reaches every unit of its sample at the next step: 0 * inf is NaN.
     sums[np.broadcast_to(beyond, sums.shape)] = np.inf
     states[:, 1:][np.broadcast_to(beyond, sums.shape)] = np.inf
-
-
-def _product(values: Array, weights: Array) -> Array:
-    directions, steps, batch, width = values.shape
-    return (values.reshape(directions, steps * batch, width) @ weights).reshape(directions, steps, batch, weights.shape[-1])

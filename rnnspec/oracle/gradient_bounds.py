@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rnnspec.oracle.backward import LayerAdjoint, gathered, layer_adjoints, named, outer
-from rnnspec.oracle.bounds import LayerError, forward_errors, fuzz, mask_error
+from rnnspec.oracle.bounds import LayerError, forward_errors, fuzz, mask_error, product
 from rnnspec.oracle.cells import activation_of
 from rnnspec.oracle.problem import Array, Flags, LayerTrace, Problem, Trace
 from rnnspec.oracle.rounding import SLOP, Rounding
@@ -75,7 +75,7 @@ def _adjoint_error(layer: _Layer, received: Array, last: Array) -> AdjointError:
     terms = weights.hh.shape[1] + 2
     gamma = rounding.gamma(terms)
     hh = np.abs(weights.hh) + fuzz(rounding, gamma)
-    sent = _product(np.abs(layer.adjoint.sums), hh)
+    sent = product(np.abs(layer.adjoint.sums), hh)
     magnitude = np.abs(layer.adjoint.outputs) + _carried(sent, np.abs(last), layer.alive)
     own = (gamma * magnitude + 2 * terms * rounding.eta * (1.0 + gamma) + (1.0 + gamma) * received) * SLOP
     states, sums, first = _propagate(layer, own, hh, 1.0 + gamma)
@@ -147,11 +147,6 @@ def _parameter_errors(layer: _Layer, index: int, error: AdjointError) -> dict[st
     bias = allowance(ones, np.zeros_like(ones))[..., 0]
     states = np.where(layer.alive, layer.error.states[:, :-1], 0.0)
     return named(layer.problem, index, allowance(layer.trace.read, read), allowance(layer.trace.states[:, :-1], states), bias)
-
-
-def _product(values: Array, weights: Array) -> Array:
-    product: Array = np.matmul(values, weights[:, None])
-    return product
 
 
 def _safe(error: Array, magnitude: Array, rounding: Rounding) -> Array:

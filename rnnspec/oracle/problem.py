@@ -24,7 +24,7 @@ class Problem:
     lengths    (N,) steps of each sequence, T where nothing is packed
     masks      by layer 0 .. num_layers - 2: (T, N, D * H), 0 or 1 / (1 - p), multiplied into what the next layer reads
 
-    Raises ValueError where a shape does not fit the configuration.
+    Raises ValueError where a shape does not fit the configuration, or input or h_0 is not float64.
     """
 
     config: Config
@@ -43,6 +43,9 @@ class Problem:
             raise ValueError(f"h_0 must have shape {state!r}, got {self.h_0.shape!r}")
         if len(self.lengths) != shape[1]:
             raise ValueError(f"lengths must have {shape[1]} entries, got {self.lengths!r}")
+        for values in (self.input, self.h_0):
+            if values.dtype != np.float64:
+                raise ValueError(f"a problem is stated in float64, got {values.dtype}")
 
 
 @dataclass(frozen=True)

@@ -70,8 +70,8 @@ def _weights(problem: Problem, layer: int) -> LayerWeights:
     parts = ("bias_ih", "bias_hh") if problem.config.bias else ()
     stacked = np.array([[problem.weights[f"{part}_{name}"] for part in parts] for name in names], dtype=np.float64)
     return LayerWeights(
-        ih=np.array([problem.weights[f"weight_ih_{name}"] for name in names]),
-        hh=np.array([problem.weights[f"weight_hh_{name}"] for name in names]),
+        ih=np.array([problem.weights[f"weight_ih_{name}"] for name in names], dtype=np.float64),
+        hh=np.array([problem.weights[f"weight_hh_{name}"] for name in names], dtype=np.float64),
         biases=stacked.reshape(len(names), len(parts), problem.config.hidden_size),
     )
 

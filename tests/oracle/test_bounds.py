@@ -102,6 +102,18 @@ def test_gamma_is_not_lost_to_cancellation(name: str) -> None:
     assert rounding.factor(2) > 2 * rounding.u_st
 
 
+@pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])
+def test_the_bound_does_not_grow_with_time_where_the_rows_contract(nonlinearity: str) -> None:
+    rng = np.random.default_rng(0)
+    config = Config(16, 16, nonlinearity=nonlinearity)
+    weights = {name: rng.uniform(-1.0, 1.0, shape) for name, shape in parameter_shapes(config).items()}
+    weights = {name: values * 0.9 / np.abs(values).sum(axis=-1, keepdims=True) for name, values in weights.items()}
+    problem = Problem(config, weights, rng.standard_normal((200, 2, 16)), rng.standard_normal((1, 2, 16)), np.array([200, 200]))
+    allowed = bound(problem, run(problem), ROUNDINGS["float32"]).output.max(axis=(1, 2))
+    assert allowed.max() <= 1e-4
+    assert allowed[100:].max() <= 1.5 * allowed[20:100].max()
+
+
 def test_a_wider_dtype_has_a_smaller_bound() -> None:
     problem = ordinary(3)
     trace = run(problem)

@@ -171,6 +171,7 @@ def test_an_empty_batch_has_empty_answers() -> None:
     [
         ({"input": np.zeros((4, 2, 5))}, r"input must have shape \(T, N, 2\), got \(4, 2, 5\)"),
         ({"h_0": np.zeros((1, 2, 3))}, r"h_0 must have shape \(4, 2, 3\), got \(1, 2, 3\)"),
+        ({"h_0": np.zeros((4, 2, 3), dtype=np.float32)}, "a problem is stated in float64, got float32"),
         ({"lengths": np.array([4])}, r"lengths must have 2 entries, got array\(\[4\]\)"),
     ],
 )
