@@ -1,0 +1,104 @@
+"""The bank: every planted bug and every correct implementation by name, and what their docstrings declare."""
+
+from __future__ import annotations
+
+import re
+from types import ModuleType
+
+from torch import nn
+
+from rnnspec.selftest import correct, correct_torch
+from rnnspec.selftest.bugs import (
+    construction,
+    directions,
+    dropout,
+    effects,
+    errors,
+    gradients,
+    layouts,
+    modes,
+    modules,
+    nonlinearity,
+    packed,
+    parameters,
+    recurrence,
+    samples,
+    second_order,
+    sizes,
+    stacking,
+    states,
+)
+from rnnspec.selftest.bugs.planted import Planted
+from rnnspec.selftest.plain import Plain
+
+RULE = re.compile(r"; ([a-z]+\.[a-z0-9-]+) sees it\.$")
+REPORT = re.compile(r"\(([\w./-]+(?: PR)? #\d+)\)")
+
+# Theme by theme, in the order of the rules.
+MODULES: tuple[ModuleType, ...] = (
+    construction,
+    parameters,
+    layouts,
+    sizes,
+    directions,
+    recurrence,
+    stacking,
+    states,
+    nonlinearity,
+    samples,
+    dropout,
+    packed,
+    gradients,
+    second_order,
+    effects,
+    modules,
+    modes,
+    errors,
+)
+
+
+def classes(module: ModuleType, base: type[nn.Module]) -> dict[str, type[nn.Module]]:
+    """The classes below base that a module defines, in the order of the text."""
+    own = {name: value for name, value in vars(module).items() if isinstance(value, type) and value.__module__ == module.__name__}
+    return {name: value for name, value in own.items() if issubclass(value, base)}
+
+
+BUGS: dict[str, type[nn.Module]] = {name: bug for module in MODULES for name, bug in classes(module, Planted).items()}
+"""Every planted bug by name."""
+
+CORRECT: dict[str, type[nn.Module]] = {
+    "Plain": Plain,
+    **{name: layer for module in (correct, correct_torch) for name, layer in classes(module, nn.Module).items()},
+}
+"""Every correct implementation by name."""
+
+
+def sentence(bug: type) -> str:
+    """The docstring of a bug on one line."""
+    return " ".join((bug.__doc__ or "").split())
+
+
+def rule_of(bug: type | str) -> str:
+    """The id of the rule that must see a bug; ValueError where its docstring names none."""
+    kind = BUGS[bug] if isinstance(bug, str) else bug
+    found = RULE.search(sentence(kind))
+    if found is None:
+        raise ValueError(f"{kind.__name__} names no rule: {sentence(kind)!r}")
+    return found[1]
+
+
+def report_of(bug: type | str) -> str | None:
+    """The public report that a bug re-creates, such as 'pytorch #80306', or None."""
+    found = REPORT.search(sentence(BUGS[bug] if isinstance(bug, str) else bug))
+    return found[1] if found else None
+
+
+def story_of(bug: type | str) -> str:
+    """What is wrong, without the report and the rule."""
+    text = sentence(BUGS[bug] if isinstance(bug, str) else bug)
+    return REPORT.sub("", text.partition(";")[0]).strip()
+
+
+def is_narrow(bug: type | str) -> bool:
+    """Whether a bug shows only where several things come together."""
+    return bool(getattr(BUGS[bug] if isinstance(bug, str) else bug, "narrow", False))

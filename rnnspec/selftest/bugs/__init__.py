@@ -1,0 +1,1 @@
+"""The bank of planted bugs, one module a theme."""

@@ -1,0 +1,300 @@
+"""Planted bugs in dropout: where it is applied, its scale, its rate and its freshness."""
+
+# ruff: noqa: D102  (the class says what its one method does wrong)
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rnnspec.selftest.bugs.planted import Planted, as_steps, is_ragged, with_gradient_of
+from rnnspec.selftest.plain import Sizes
+
+
+class DropsInput(Planted):
+    """The input of the first layer is dropped instead of that of the others (jpuigcerver/Laia #1); dropout.place sees it."""
+
+    def layer_input(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:
+        return data if layer or not self.drops() else self.drop(data, sizes, layer)
+
+
+class NeverDrops(Planted):
+    """Dropout is accepted and never applied (tilman151/rul-adapt PR #8); dropout.place sees it."""
+
+    def drops(self) -> bool:
+        return False
+
+
+class DropsFirstBoundaryOnly(Planted):
+    """Only what the second layer reads is dropped; dropout.place sees it."""
+
+    narrow = True
+
+    def drop(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:
+        return super().drop(data, sizes, layer) if layer == 1 else data
+
+
+class DropsForwardHalfOnly(Planted):
+    """Only the forward half of what a layer reads is dropped; dropout.place sees it."""
+
+    narrow = True
+
+    def mask(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:
+        mask = super().mask(data, sizes, layer)
+        return torch.cat([mask[:, : self.hidden_size], torch.ones_like(mask[:, self.hidden_size :])], dim=1)
+
+
+class DropsRecurrentState(Planted):
+    """The state is dropped from step to step as well (chainer PR #2502); dropout.place sees it."""
+
+    def alive(self, h: Tensor, count: int) -> Tensor:
+        state = super().alive(h, count)
+        return self.drop(state, (count,), 0) if self.drops() and self.num_layers > 1 else state
+
+
+class KeepsPackedWhole(Planted):
+    """Packed sequences of different lengths are not dropped; dropout.place sees it."""
+
+    narrow = True
+
+    def drop(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:
+        return data if is_ragged(sizes) else super().drop(data, sizes, layer)
+
+
+class NotScaled(Planted):
+    """What is kept is not scaled by 1 / (1 - p); dropout.scale sees it."""
+
+    def mask(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:
+        return (super().mask(data, sizes, layer) != 0).to(data.dtype)
+
+
+class ScaledByKeep(Planted):
+    """What is kept is multiplied by 1 - p instead of divided; dropout.scale sees it."""
+
+    def mask(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:
+        return (super().mask(data, sizes, layer) != 0).to(data.dtype) * (1 - self.dropout)
+
+
+class ScaledByWhatWasKept(Planted):
+    """What is kept is scaled by the share that was kept in this call; dropout.scale sees it."""
+
+    narrow = True
+
+    def mask(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:
+        kept = (super().mask(data, sizes, layer) != 0).to(data.dtype)
+        return kept / kept.mean().clamp(min=1e-3)
+
+
+class KeepsWithP(Planted):
+    """An element is kept with probability p; dropout.rate sees it."""
+
+    def keep_out(self) -> float:
+        return 1 - self.dropout
+
+
+class DropsTooMany(Planted):
+    """An element is dropped with probability p + 0.05 and scaled as if with p; dropout.rate sees it."""
+
+    narrow = True
+
+    def mask(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:
+        rest = 1 - min(1.0, self.dropout + 0.05)
+        kept = torch.empty_like(data, requires_grad=False).bernoulli_(rest)
+        return kept / (1 - self.dropout) if self.dropout < 1 else kept
+
+
+class OneMaskForever(Planted):
+    """The first mask of a size is used in every later call (ROCm/ROCm #6339); dropout.fresh sees it."""
+
+    narrow = True
+
+    def mask(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:
+        masks = self.__dict__.setdefault("masks", {})
+        key = (data.shape, data.dtype, data.device, layer, self.dropout)
+        masks.setdefault(key, super().mask(data, sizes, layer))
+        return torch.as_tensor(masks[key])
+
+
+class OneMaskForAllSteps(Planted):
+    """All steps of a call share one mask; dropout.independent sees it."""
+
+    def mask(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:
+        mask = super().mask(data[: sizes[0]], sizes, layer)
+        return torch.cat([mask[:size] for size in sizes])
+
+
+class OneMaskForAllSamples(Planted):
+    """All samples of a step share one mask; dropout.independent sees it."""
+
+    def mask(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:
+        first = data.new_empty(len(sizes), data.size(1))
+        return torch.cat([row.expand(size, -1) for row, size in zip(super().mask(first, sizes, layer), sizes, strict=True)])
+
+
+class OneMaskForAllUnits(Planted):
+    """All units of a step are kept or dropped together; dropout.independent sees it."""
+
+    def mask(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:
+        return super().mask(data[:, :1], sizes, layer).expand_as(data)
+
+
+class OneMaskForBothDirections(Planted):
+    """Both directions share one mask; dropout.independent sees it."""
+
+    narrow = True
+
+    def mask(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:
+        return super().mask(data[:, : self.hidden_size], sizes, layer).repeat(1, self.directions)
+
+
+class OneMaskForAllLayers(Planted):
+    """All layers of a call share one mask; dropout.independent sees it."""
+
+    narrow = True
+
+    def mask(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:
+        if layer == 1:
+            self.__dict__["drawn"] = super().mask(data, sizes, layer)
+        return torch.as_tensor(self.__dict__["drawn"])
+
+
+class DropsInEval(Planted):
+    """Dropout is at work in eval mode as well (keras PR #19645); dropout.eval sees it."""
+
+    def drops(self) -> bool:
+        return self.dropout > 0
+
+
+class ScalesInEval(Planted):
+    """In eval mode what goes from layer to layer is multiplied by 1 - p; dropout.eval sees it."""
+
+    narrow = True
+
+    def layer_input(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:
+        read = super().layer_input(data, sizes, layer)
+        return read if self.training or not layer or not self.dropout else read * (1 - self.dropout)
+
+
+class DropsOutput(Planted):
+    """The output of the last layer is dropped too; dropout.not-on-output sees it."""
+
+    def finish_output(self, data: Tensor, sizes: Sizes) -> Tensor:
+        return self.drop(data, sizes, 0) if self.drops() and self.num_layers > 1 else data
+
+
+class DropsFinalState(Planted):
+    """The final states are dropped (hankcs/CS224n PR #12); dropout.not-in-states sees it."""
+
+    def stack_states(self, states: list[Tensor]) -> Tensor:
+        stacked = super().stack_states(states)
+        dropped = self.drops() and self.num_layers > 1
+        return stacked * self.mask(stacked.flatten(0, 1), (1,), 0).view_as(stacked) if dropped else stacked
+
+
+class DropsLowerFinalStates(Planted):
+    """Packed, the final states of all layers but the last are dropped; dropout.not-in-states sees it."""
+
+    narrow = True
+
+    def run(self, data: Tensor, sizes: Sizes, h_0: Tensor) -> tuple[Tensor, Tensor]:
+        output, h_n = super().run(data, sizes, h_0)
+        if not (is_ragged(sizes) and self.drops()):
+            return output, h_n
+        lower, last = h_n[: -self.directions], h_n[-self.directions :]
+        return output, torch.cat([torch.nn.functional.dropout(lower, self.dropout), last])
+
+
+class ZeroMeansDefault(Planted):
+    """dropout=0 is taken for not given, which means 0.1; dropout.zero sees it."""
+
+    def drops(self) -> bool:
+        return self.training
+
+    def keep_out(self) -> float:
+        return self.dropout or 0.1
+
+
+class OneGivesNan(Planted):
+    """With dropout=1 the scale is 1 / 0; dropout.one sees it."""
+
+    narrow = True
+
+    def mask(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:
+        mask = super().mask(data, sizes, layer)
+        return mask / mask if self.dropout == 1 else mask
+
+
+class DropsSingleLayer(Planted):
+    """With one layer its output is dropped (apache/mxnet #10304); dropout.single-layer sees it."""
+
+    def finish_output(self, data: Tensor, sizes: Sizes) -> Tensor:
+        return self.drop(data, sizes, 0) if self.drops() and self.num_layers == 1 else data
+
+
+class FixedAtConstruction(Planted):
+    """A change of the attribute has no effect; dropout.changed sees it."""
+
+    narrow = True
+
+    def __init__(self, *args: Any, **others: Any) -> None:
+        super().__init__(*args, **others)
+        self.rate = self.dropout
+
+    def drops(self) -> bool:
+        return self.training and self.rate > 0
+
+    def keep_out(self) -> float:
+        return self.rate
+
+
+class OwnGenerator(Planted):
+    """The masks come from a generator of their own, whatever seed was set (soumith/cudnn.torch PR #198); dropout.reproducible sees it."""
+
+    def mask(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:
+        generator = torch.Generator()
+        generator.seed()
+        keep = 1 - self.dropout
+        drawn = torch.bernoulli(torch.full(data.shape, keep, dtype=torch.float64), generator=generator).to(data)
+        return drawn / keep if keep else drawn
+
+
+class GradientNotDropped(Planted):
+    """The backward pass knows nothing of the mask (pytorch #190056); dropout.backward sees it."""
+
+    narrow = True
+
+    def drop(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:
+        return with_gradient_of(super().drop(data, sizes, layer), data)
+
+
+class GradientDroppedAfresh(Planted):
+    """The backward pass draws a mask of its own; dropout.backward sees it."""
+
+    narrow = True
+
+    def drop(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:
+        return with_gradient_of(super().drop(data, sizes, layer), super().drop(data, sizes, layer))
+
+
+class GradientAllDropped(Planted):
+    """The backward pass uses a mask of zeros (pytorch PR #189285); dropout.backward sees it."""
+
+    narrow = True
+
+    def drop(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:
+        return super().drop(data, sizes, layer).detach()
+
+
+class GradientWithFirstMask(Planted):
+    """The backward pass uses the first step's mask for all steps (lmnt-com/haste #43); dropout.backward sees it."""
+
+    narrow = True
+
+    def drop(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:
+        if is_ragged(sizes):
+            return super().drop(data, sizes, layer)
+        mask = self.mask(data, sizes, layer)
+        first = as_steps(mask, sizes)[:1].expand(len(sizes), -1, -1).reshape(mask.shape)
+        return with_gradient_of(data * mask, data * first)

@@ -1,0 +1,188 @@
+"""Planted bugs in what a call leaves behind: arguments, parameters, generators, settings, storage."""
+
+# ruff: noqa: D102  (the class says what its one method does wrong)
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
+
+from rnnspec.selftest.bugs.planted import Planted, is_ragged
+from rnnspec.selftest.plain import Sizes
+
+
+class InputTransposedInPlace(Planted):
+    """With batch_first the caller's own tensor is transposed (pytorch #98499); effects.arguments sees it."""
+
+    narrow = True
+
+    def to_time_major(self, input: Tensor) -> Tensor:
+        steps = super().to_time_major(input)
+        if self.batch_first and input.dim() == 3 and not input.requires_grad:
+            input.transpose_(0, 1)
+        return steps
+
+
+class StateWrittenInPlace(Planted):
+    """The final state is written into the state that was given; effects.arguments sees it."""
+
+    narrow = True
+
+    def forward_tensor(self, input: Tensor, hx: Tensor | None) -> tuple[Tensor, Tensor]:
+        output, h_n = super().forward_tensor(input, hx)
+        if hx is not None and hx.shape == h_n.shape and not hx.is_inference():
+            hx.data.copy_(h_n.detach())
+        return output, h_n
+
+
+class NanWrittenInPlace(Planted):
+    """NaN in the caller's input is replaced by zero for good, after the call; effects.arguments sees it."""
+
+    narrow = True
+
+    def forward_tensor(self, input: Tensor, hx: Tensor | None) -> tuple[Tensor, Tensor]:
+        result = super().forward_tensor(input, hx)
+        if not input.is_inference():
+            input.data.nan_to_num_(nan=0.0)
+        return result
+
+
+class PackedDataRounded(Planted):
+    """The data of a packed argument are rounded to eight bits when the call is over; effects.arguments sees it."""
+
+    narrow = True
+
+    def forward_packed(self, input: PackedSequence, hx: Tensor | None) -> tuple[PackedSequence, Tensor]:
+        result = super().forward_packed(input, hx)
+        if not input.data.is_inference():
+            input.data.data.copy_(input.data.detach().bfloat16())
+        return result
+
+
+class BiasReshaped(Planted):
+    """A call leaves the first bias with one axis more (pytorch #1721); effects.parameters sees it."""
+
+    def run(self, data: Tensor, sizes: Sizes, h_0: Tensor) -> tuple[Tensor, Tensor]:
+        result = super().run(data, sizes, h_0)
+        bias = self._parameters.get("bias_ih_l0")
+        if bias is not None and bias.dim() == 1:
+            bias.data = bias.data.unsqueeze(0)
+        return result
+
+
+class WeightsDropped(Planted):
+    """With dropout, W_hh loses entries for good in every call (keitakurita/Better_LSTM_PyTorch #7); effects.parameters sees it."""
+
+    narrow = True
+
+    def recurrent_weight(self, layer: int, direction: int) -> Tensor:
+        weight = super().recurrent_weight(layer, direction)
+        if self.drops():
+            weight.data = torch.nn.functional.dropout(weight.data, self.dropout)
+        return weight
+
+
+class WeightsClipped(Planted):
+    """A training call cuts the weights to [-1, 1] for good; effects.parameters sees it."""
+
+    narrow = True
+
+    def run(self, data: Tensor, sizes: Sizes, h_0: Tensor) -> tuple[Tensor, Tensor]:
+        result = super().run(data, sizes, h_0)
+        for parameter in self.parameters() if self.training else ():
+            parameter.data.clamp_(-1, 1)
+        return result
+
+
+class Reseeds(Planted):
+    """A call seeds the global generator; effects.rng sees it."""
+
+    def run(self, data: Tensor, sizes: Sizes, h_0: Tensor) -> tuple[Tensor, Tensor]:
+        result = super().run(data, sizes, h_0)
+        torch.manual_seed(0)
+        return result
+
+
+class DrawsInVain(Planted):
+    """Where no state is given, a call without dropout draws a random number; effects.rng sees it."""
+
+    narrow = True
+
+    def default_states(self, input: Tensor, batch: int) -> Tensor:
+        torch.rand(1)
+        return super().default_states(input, batch)
+
+
+class DrawsMaskInEval(Planted):
+    """In eval mode the masks of a stack are drawn and thrown away; effects.rng sees it."""
+
+    narrow = True
+
+    def layer_input(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:
+        if layer and not self.training:
+            torch.bernoulli(torch.full(data.shape, 0.5))
+        return super().layer_input(data, sizes, layer)
+
+
+class DefaultDtypeChanged(Planted):
+    """A call in float64 makes float64 the default dtype; effects.globals sees it."""
+
+    narrow = True
+
+    def run(self, data: Tensor, sizes: Sizes, h_0: Tensor) -> tuple[Tensor, Tensor]:
+        if data.dtype == torch.float64:
+            torch.set_default_dtype(torch.float64)
+        return super().run(data, sizes, h_0)
+
+
+class GradModeOff(Planted):
+    """A call in eval mode leaves gradients switched off; effects.globals sees it."""
+
+    narrow = True
+
+    def forward_tensor(self, input: Tensor, hx: Tensor | None) -> tuple[Tensor, Tensor]:
+        result = super().forward_tensor(input, hx)
+        torch.set_grad_enabled(torch.is_grad_enabled() and self.training)
+        return result
+
+
+class BufferReused(Planted):
+    """Without gradients, the output lies in a buffer that the next call of the same size overwrites;
+    effects.earlier-results sees it."""
+
+    narrow = True
+
+    def finish_output(self, data: Tensor, sizes: Sizes) -> Tensor:
+        if torch.is_grad_enabled() or torch.is_inference_mode_enabled():
+            return data
+        buffer: Tensor = self.__dict__.setdefault("buffer", torch.empty_like(data))
+        if buffer.shape != data.shape or buffer.dtype != data.dtype or buffer.device != data.device:
+            buffer = self.__dict__["buffer"] = torch.empty_like(data)
+        return buffer.copy_(data)
+
+
+class StateBufferReused(Planted):
+    """Without gradients, the final state lies in a buffer that the next call overwrites; effects.earlier-results sees it."""
+
+    narrow = True
+
+    def stack_states(self, states: list[Tensor]) -> Tensor:
+        stacked = super().stack_states(states)
+        if torch.is_grad_enabled() or torch.is_inference_mode_enabled():
+            return stacked
+        buffer: Tensor = self.__dict__.setdefault("buffer", torch.empty_like(stacked))
+        if buffer.shape != stacked.shape or buffer.dtype != stacked.dtype or buffer.device != stacked.device:
+            buffer = self.__dict__["buffer"] = torch.empty_like(stacked)
+        return buffer.copy_(stacked)
+
+
+class StateSharesOutput(Planted):
+    """One layer in one direction returns as final state a view of the output; effects.storage sees it."""
+
+    narrow = True
+
+    def run(self, data: Tensor, sizes: Sizes, h_0: Tensor) -> tuple[Tensor, Tensor]:
+        output, h_n = super().run(data, sizes, h_0)
+        shares = h_n.size(0) == 1 and not is_ragged(sizes)
+        return output, output[-sizes[0] :].unsqueeze(0) if shares and sizes[0] else h_n

@@ -1,0 +1,161 @@
+"""Planted bugs in the layouts: batch_first, unbatched input, a batch of one, strides."""
+
+# ruff: noqa: D102  (the class says what its one method does wrong)
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rnnspec.selftest.bugs.planted import Planted
+
+
+class OutputStaysTimeMajor(Planted):
+    """With batch_first the output comes out as (L, N, D * H) (pytorch #80306); layouts.batch-first sees it."""
+
+    def from_time_major(self, output: Tensor, batched: bool) -> Tensor:
+        return output if batched else output.squeeze(1)
+
+
+class BatchFirstForOneLayer(Planted):
+    """batch_first is honoured for a single layer only (pytorch PR #255); layouts.batch-first sees it."""
+
+    narrow = True
+
+    def __init__(self, *args: Any, **others: Any) -> None:
+        super().__init__(*args, **others)
+        self.batch_first = self.batch_first and self.num_layers == 1
+
+
+class AlwaysBatchFirst(Planted):
+    """batch_first is taken to be True whatever was given (ixaxaar/pytorch-dnc #51); layouts.batch-first sees it."""
+
+    def __init__(self, *args: Any, **others: Any) -> None:
+        super().__init__(*args, **others)
+        self.batch_first = True
+
+
+class ReshapedToTimeMajor(Planted):
+    """With batch_first the axes are exchanged by a reshape (onnx/onnx #5218); layouts.batch-first sees it."""
+
+    def to_time_major(self, input: Tensor) -> Tensor:
+        if input.dim() == 3 and self.batch_first:
+            return input.reshape(input.size(1), input.size(0), input.size(2))
+        return super().to_time_major(input)
+
+
+class SquareTakenForBatchFirst(Planted):
+    """A batch as large as the sequence is long is read the other way round; layouts.batch-first sees it."""
+
+    narrow = True
+
+    def to_time_major(self, input: Tensor) -> Tensor:
+        steps = super().to_time_major(input)
+        return steps.transpose(0, 1) if steps.size(0) == steps.size(1) else steps
+
+
+class InitialStateBatchFirst(Planted):
+    """With batch_first the state given is read as (N, D * L, H) (microsoft/onnxruntime #1607); layouts.states-stay-layer-first sees it."""
+
+    narrow = True
+
+    def to_batched_states(self, hx: Tensor, batched: bool) -> Tensor:
+        states = super().to_batched_states(hx, batched)
+        return states.transpose(0, 1) if batched and self.batch_first else states
+
+
+class FinalStateBatchFirst(Planted):
+    """With batch_first the final state comes out as (N, D * L, H); layouts.states-stay-layer-first sees it."""
+
+    def from_batched_states(self, h_n: Tensor, batched: bool) -> Tensor:
+        states = super().from_batched_states(h_n, batched)
+        return states.transpose(0, 1) if batched and self.batch_first else states
+
+
+class UnbatchedSqueezedEverywhere(Planted):
+    """Unbatched output loses every axis of size one, as of a single step or unit (pytorch PR #70442); layouts.unbatched sees it."""
+
+    narrow = True
+
+    def from_time_major(self, output: Tensor, batched: bool) -> Tensor:
+        return super().from_time_major(output, batched) if batched else output.squeeze()
+
+
+class UnbatchedStateKeepsAxis(Planted):
+    """For unbatched input the final state has a batch axis; layouts.unbatched sees it."""
+
+    def from_batched_states(self, h_n: Tensor, batched: bool) -> Tensor:
+        return h_n
+
+
+class UnbatchedStateIgnored(Planted):
+    """The state given with unbatched input counts as zeros; layouts.unbatched sees it."""
+
+    narrow = True
+
+    def to_batched_states(self, hx: Tensor, batched: bool) -> Tensor:
+        states = super().to_batched_states(hx, batched)
+        return states if batched else torch.zeros_like(states)
+
+
+class UnbatchedBackwardsInTime(Planted):
+    """With batch_first, unbatched input is read from its last step to its first; layouts.unbatched sees it."""
+
+    narrow = True
+
+    def to_time_major(self, input: Tensor) -> Tensor:
+        steps = super().to_time_major(input)
+        return steps.flip(0) if input.dim() == 2 and self.batch_first else steps
+
+
+class BatchOfOneSqueezed(Planted):
+    """The output for a batch of one has no batch axis (Maghoumi/JitGRU #2); layouts.batch-of-one sees it."""
+
+    def from_time_major(self, output: Tensor, batched: bool) -> Tensor:
+        return super().from_time_major(output, batched and output.size(1) != 1)
+
+
+class BatchOfOneStateIgnored(Planted):
+    """The state given with a batch of one counts as zeros; layouts.batch-of-one sees it."""
+
+    narrow = True
+
+    def to_batched_states(self, hx: Tensor, batched: bool) -> Tensor:
+        states = super().to_batched_states(hx, batched)
+        return torch.zeros_like(states) if batched and states.size(1) == 1 else states
+
+
+class StridesIgnored(Planted):
+    """Input that is not contiguous is read as if it were; layouts.strides sees it."""
+
+    narrow = True
+
+    def to_time_major(self, input: Tensor) -> Tensor:
+        return super().to_time_major(read_as_contiguous(input, int(input.storage_offset())))
+
+
+class StateStridesIgnored(Planted):
+    """A state that is not contiguous is read as if it were (pytorch #345); layouts.strides sees it."""
+
+    narrow = True
+
+    def to_batched_states(self, hx: Tensor, batched: bool) -> Tensor:
+        return super().to_batched_states(read_as_contiguous(hx, int(hx.storage_offset())), batched)
+
+
+class OffsetIgnored(Planted):
+    """A slice is read from the start of its storage; layouts.strides sees it."""
+
+    narrow = True
+
+    def to_time_major(self, input: Tensor) -> Tensor:
+        return super().to_time_major(input.as_strided(input.shape, input.stride(), 0) if input.storage_offset() else input)
+
+
+def read_as_contiguous(tensor: Tensor, offset: int) -> Tensor:
+    """The elements that lie in the storage one after another, as many as there are."""
+    if tensor.is_contiguous() or tensor.untyped_storage().nbytes() < (offset + tensor.numel()) * tensor.element_size():
+        return tensor
+    return tensor.as_strided(tensor.shape, torch.empty(tensor.shape, device="meta").stride(), offset)

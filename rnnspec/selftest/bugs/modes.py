@@ -1,0 +1,101 @@
+"""Planted bugs in one mode: training or not, with or without gradients, on the meta device."""
+
+# ruff: noqa: D102  (the class says what its one method does wrong)
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from rnnspec.selftest.bugs.planted import Planted
+from rnnspec.selftest.plain import Sizes
+
+
+class EvalIgnoresState(Planted):
+    """In eval mode the state given is not used; modes.train sees it."""
+
+    narrow = True
+
+    def initial_states(self, hx: Tensor | None, input: Tensor, batch: int) -> Tensor:
+        return super().initial_states(hx if self.training else None, input, batch)
+
+
+class TrainAddsNoise(Planted):
+    """In training mode the state gets a little noise, dropout or not; modes.train sees it."""
+
+    narrow = True
+
+    def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
+        return super().step(x, h + 1e-3 * torch.randn_like(h) if self.training else h, weight, layer, t)
+
+
+class EvalInHalf(Planted):
+    """In eval mode float32 is computed with weights rounded to bfloat16; modes.train sees it."""
+
+    narrow = True
+
+    def recurrent_weight(self, layer: int, direction: int) -> Tensor:
+        weight = super().recurrent_weight(layer, direction)
+        return weight if self.training or weight.dtype != torch.float32 else weight + (weight.bfloat16().float() - weight).detach()
+
+
+class FastPathLosesBias(Planted):
+    """Without gradients b_hh is left out (intel/torch-xpu-ops PR #3770); modes.no-grad sees it."""
+
+    narrow = True
+
+    def biases(self, layer: int, direction: int) -> list[Tensor]:
+        biases = super().biases(layer, direction)
+        return biases if torch.is_grad_enabled() else biases[:1]
+
+
+class NoGradStillRecords(Planted):
+    """Under no_grad the final state records how it was made; modes.no-grad sees it."""
+
+    narrow = True
+
+    def run(self, data: Tensor, sizes: Sizes, h_0: Tensor) -> tuple[Tensor, Tensor]:
+        if torch.is_inference_mode_enabled():
+            return super().run(data, sizes, h_0)
+        with torch.enable_grad():
+            return super().run(data, sizes, h_0)
+
+
+class InferenceLosesLastStep(Planted):
+    """In inference_mode the last step of long sequences repeats the one before; modes.inference sees it."""
+
+    narrow = True
+
+    def join(self, outputs: dict[int, Tensor], length: int) -> Tensor:
+        if torch.is_inference_mode_enabled() and length > 1 and outputs[length - 1].shape == outputs[length - 2].shape:
+            outputs = outputs | {length - 1: outputs[length - 2]}
+        return super().join(outputs, length)
+
+
+class InferenceFails(Planted):
+    """In inference_mode a call with dropout set fails (pytorch #953); modes.inference sees it."""
+
+    narrow = True
+
+    def run(self, data: Tensor, sizes: Sizes, h_0: Tensor) -> tuple[Tensor, Tensor]:
+        if self.dropout and data.is_inference():
+            raise RuntimeError("inference tensors cannot be saved for backward")
+        return super().run(data, sizes, h_0)
+
+
+class ZerosOnDefaultDevice(Planted):
+    """Without a state, zeros are made on the default device (pytorch PR #90701); modes.meta sees it."""
+
+    narrow = True
+
+    def default_states(self, input: Tensor, batch: int) -> Tensor:
+        return torch.zeros(self.num_layers * self.directions, batch, self.hidden_size, dtype=input.dtype)
+
+
+class LooksAtValues(Planted):
+    """A call looks at the values of the input to choose its way, which a meta tensor has not; modes.meta sees it."""
+
+    narrow = True
+
+    def run(self, data: Tensor, sizes: Sizes, h_0: Tensor) -> tuple[Tensor, Tensor]:
+        return super().run(data if data.numel() and bool(data.detach().any()) else data.clone(), sizes, h_0)

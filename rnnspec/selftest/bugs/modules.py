@@ -1,0 +1,236 @@
+"""Planted bugs in what a module goes through: copies, pickles, replaced, shared and converted parameters, second calls."""
+
+# ruff: noqa: D102  (the class says what its one method does wrong)
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
+
+from rnnspec.selftest.bugs.planted import Planted
+
+
+class ExtraBuffer(Planted):
+    """The state_dict has an entry of its own beside the parameters (pytorch PR #163784); modules.state-dict sees it."""
+
+    def create_parameters(self, device: Any, dtype: Any) -> None:
+        super().create_parameters(device, dtype)
+        self.register_buffer("calls", torch.zeros(1, device=device))
+
+
+class StateDictCopies(Planted):
+    """The state_dict holds copies, so that what is written into it is lost; modules.state-dict sees it."""
+
+    narrow = True
+
+    def state_dict(self, *args: Any, **others: Any) -> Any:
+        return type(entries := super().state_dict(*args, **others))((name, value.clone()) for name, value in entries.items())
+
+
+class CopySharesParameters(Planted):
+    """A deep copy has the parameters of the original; modules.deepcopy sees it."""
+
+    narrow = True
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> CopySharesParameters:
+        return copy.copy(self)
+
+
+class CopyForgetsArguments(Planted):
+    """A deep copy has the sizes and the parameters alone, so a relu layer becomes one with tanh; modules.deepcopy sees it."""
+
+    narrow = True
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> CopyForgetsArguments:
+        twin = copy.copy(self)
+        twin._parameters = {name: copy.deepcopy(parameter, memo) for name, parameter in self._parameters.items()}
+        twin.nonlinearity = "tanh"
+        return twin
+
+
+class PickleLosesBiases(Planted):
+    """After pickling, the biases are zero (pytorch #27954); modules.pickle sees it."""
+
+    narrow = True
+
+    def __getstate__(self) -> dict[str, Any]:
+        items = self._parameters.items()
+        zeros = {
+            name: torch.nn.Parameter(torch.zeros_like(value)) for name, value in items if value is not None and name.startswith("bias")
+        }
+        return self.__dict__ | {"_parameters": self._parameters | zeros}
+
+
+class PickleTrains(Planted):
+    """After pickling, a layer in eval mode is back in training mode (pytorch #6421); modules.pickle sees it."""
+
+    narrow = True
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        self.training = True
+
+
+class WeightsTakenOnce(Planted):
+    """The parameters registered at the first call are used ever after (pytorch #32346); modules.replaced sees it."""
+
+    narrow = True
+
+    def parameter(self, kind: str, layer: int, direction: int) -> Tensor:
+        taken: dict[tuple[str, int, int], Tensor] = self.__dict__.setdefault("taken", {})
+        return taken.setdefault((kind, layer, direction), super().parameter(kind, layer, direction))
+
+
+class FunctionalCallIgnored(Planted):
+    """Parameters passed by functional_call are not used (pytorch #90500); modules.functional-call sees it."""
+
+    narrow = True
+
+    def parameter(self, kind: str, layer: int, direction: int) -> Tensor:
+        own: dict[str, Tensor] = self.__dict__.setdefault("own", {})
+        value = super().parameter(kind, layer, direction)
+        name = self.parameter_name(kind, layer, direction)
+        return own.setdefault(name, value) if type(value) is not torch.nn.Parameter else own.update({name: value}) or value
+
+
+class ParametrizationIgnored(Planted):
+    """Of a parametrized weight the original is used (pytorch #65688); modules.parametrized sees it."""
+
+    narrow = True
+
+    def parameter(self, kind: str, layer: int, direction: int) -> Tensor:
+        lists, name = self._modules.get("parametrizations"), self.parameter_name(kind, layer, direction)
+        if lists is None or name not in lists._modules:
+            return super().parameter(kind, layer, direction)
+        original: Tensor = getattr(lists, name).original
+        return original
+
+
+class PrefixIgnored(Planted):
+    """Inside another module, load_state_dict leaves the parameters as they are; modules.nested sees it."""
+
+    narrow = True
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        if not prefix:
+            super()._load_from_state_dict(state_dict, prefix, *rest)
+
+
+class ParentModeIgnored(Planted):
+    """train and eval of a module around it do not reach the layer; modules.nested sees it."""
+
+    narrow = True
+
+    def train(self, mode: bool = True) -> ParentModeIgnored:
+        return self
+
+
+class DtypeOfConstruction(Planted):
+    """After a conversion, zeros for the state are still made in the dtype of construction (pytorch #42605); modules.converted sees it."""
+
+    narrow = True
+
+    def create_parameters(self, device: Any, dtype: Any) -> None:
+        super().create_parameters(device, dtype)
+        self.made_in = dtype or torch.get_default_dtype()
+
+    def default_states(self, input: Tensor, batch: int) -> Tensor:
+        return super().default_states(input, batch).to(self.made_in)
+
+
+class ConversionDrawsAgain(Planted):
+    """A conversion to another dtype draws the biases anew; modules.converted sees it."""
+
+    narrow = True
+
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Any:
+        before = self.parameter("weight_ih", 0, 0).dtype
+        result = super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        if self.parameter("weight_ih", 0, 0).dtype != before:
+            self.reset_parameters()
+        return result
+
+
+class FusedBiasKept(Planted):
+    """Without gradients the sum of the biases is kept from the first call, so loading others has no effect (salesforce/awd-lstm-lm #51);
+    modules.loaded sees it."""
+
+    narrow = True
+
+    def biases(self, layer: int, direction: int) -> list[Tensor]:
+        biases = super().biases(layer, direction)
+        if torch.is_grad_enabled() or not biases:
+            return biases
+        kept: dict[tuple[int, int], Tensor] = self.__dict__.setdefault("kept", {})
+        return [kept.setdefault((layer, direction), torch.stack(list(biases)).sum(0))]
+
+
+class LoadedWithoutReverse(Planted):
+    """load_state_dict leaves the backward direction of the upper layers as it is; modules.loaded sees it."""
+
+    narrow = True
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        kept = {name: value.detach().clone() for name, value in self.named_parameters() if name.endswith("_reverse") and "_l0" not in name}
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+        for name, value in kept.items():
+            getattr(self, name).data.copy_(value)
+
+
+class TiesCutByConversion(Planted):
+    """A conversion makes shared parameters separate ones (pytorch #3751); modules.shared sees it."""
+
+    narrow = True
+
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Any:
+        result = super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        for name, value in list(self._parameters.items()):
+            self._parameters[name] = value if value is None else torch.nn.Parameter(value.detach().clone(), value.requires_grad)
+        return result
+
+
+class RemembersState(Planted):
+    """Without a state, a second call goes on where the first one ended (tensorflow #29506); modules.second-call sees it."""
+
+    narrow = True
+
+    def forward(self, input: Tensor | PackedSequence, hx: Tensor | None = None) -> tuple[Tensor | PackedSequence, Tensor]:
+        remembered: Tensor | None = self.__dict__.get("remembered")
+        output, h_n = super().forward(input, remembered if hx is None and self.fits(input, remembered) else hx)
+        self.__dict__["remembered"] = h_n.detach()
+        return output, h_n
+
+    def fits(self, input: Tensor | PackedSequence, remembered: Tensor | None) -> bool:
+        """Whether the state remembered can be used for this input."""
+        if remembered is None or isinstance(input, PackedSequence) or input.dim() != 3 or remembered.dtype != input.dtype:
+            return False
+        return remembered.dim() == 3 and remembered.size(1) == input.size(0 if self.batch_first else 1)
+
+
+class BatchSizeBaked(Planted):
+    """The batch size of the first call holds for all later ones, which lose their other samples (pytorch #15319);
+    modules.second-call sees it."""
+
+    narrow = True
+
+    def default_states(self, input: Tensor, batch: int) -> Tensor:
+        return super().default_states(input, self.__dict__.setdefault("batch", batch))
+
+
+class ThirdCallDiffers(Planted):
+    """From the third call on the biases are added twice; modules.second-call sees it."""
+
+    narrow = True
+    calls = 0
+
+    def run(self, *args: Any) -> tuple[Tensor, Tensor]:
+        self.calls += 1
+        return super().run(*args)
+
+    def biases(self, layer: int, direction: int) -> list[Tensor]:
+        return super().biases(layer, direction) * (1 if self.calls < 3 else 2)

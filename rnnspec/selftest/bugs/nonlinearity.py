@@ -1,0 +1,101 @@
+"""Planted bugs in the nonlinearity: the wrong one, or wrong for large, infinite and NaN values."""
+
+# ruff: noqa: D102  (the class says what its one method does wrong)
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from rnnspec.selftest.bugs.planted import Planted
+
+
+class ReluForgotten(Planted):
+    """nonlinearity='relu' runs as tanh; nonlinearity.relu sees it."""
+
+    def activation(self, x: Tensor) -> Tensor:
+        return torch.tanh(x)
+
+
+class ReluInFirstLayerOnly(Planted):
+    """With relu, the layers above the first use tanh; nonlinearity.relu sees it."""
+
+    narrow = True
+
+    def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
+        return torch.tanh(torch.addmm(x, h, weight)) if layer else super().step(x, h, weight, layer, t)
+
+
+class ReluLeaks(Planted):
+    """relu lets a hundredth of negative values through; nonlinearity.relu sees it."""
+
+    def activation(self, x: Tensor) -> Tensor:
+        return super().activation(x) if self.nonlinearity == "tanh" else torch.nn.functional.leaky_relu(x, 0.01)
+
+
+class ReluEndsAtSix(Planted):
+    """relu is cut off at 6; nonlinearity.relu sees it."""
+
+    narrow = True
+
+    def activation(self, x: Tensor) -> Tensor:
+        return super().activation(x).clamp(max=6)
+
+
+class ClippedAtFive(Planted):
+    """What goes into tanh is cut to [-5, 5] (microsoft/onnxruntime #4628); nonlinearity.large sees it."""
+
+    narrow = True
+
+    def activation(self, x: Tensor) -> Tensor:
+        return super().activation(x.clamp(-5, 5) if self.nonlinearity == "tanh" else x)
+
+
+class TanhOverflows(Planted):
+    """tanh is a quotient of exponentials that overflow, which gives NaN for large values; nonlinearity.large sees it."""
+
+    narrow = True
+
+    def activation(self, x: Tensor) -> Tensor:
+        if self.nonlinearity == "relu":
+            return super().activation(x)
+        up, down = torch.exp(x), torch.exp(-x)
+        return (up - down) / (up + down)
+
+
+class InfinityCutOff(Planted):
+    """Infinite values in a relu layer are replaced by the largest finite one; nonlinearity.infinite sees it."""
+
+    narrow = True
+
+    def activation(self, x: Tensor) -> Tensor:
+        return super().activation(x).clamp(max=torch.finfo(x.dtype).max)
+
+
+class InfiniteInputIsZero(Planted):
+    """Infinite input counts as zero; nonlinearity.infinite sees it."""
+
+    narrow = True
+
+    def to_time_major(self, input: Tensor) -> Tensor:
+        steps = super().to_time_major(input)
+        return torch.where(steps.isinf(), torch.zeros_like(steps), steps)
+
+
+class NanIsZero(Planted):
+    """NaN in the input counts as zero; nonlinearity.nan sees it."""
+
+    narrow = True
+
+    def to_time_major(self, input: Tensor) -> Tensor:
+        steps = super().to_time_major(input)
+        return torch.where(steps.isnan(), torch.zeros_like(steps), steps)
+
+
+class ReluSwallowsNan(Planted):
+    """relu takes NaN for a negative number; nonlinearity.nan sees it."""
+
+    narrow = True
+
+    def activation(self, x: Tensor) -> Tensor:
+        return super().activation(x) if self.nonlinearity == "tanh" else torch.where(x > 0, x, torch.zeros_like(x))

@@ -1,0 +1,195 @@
+"""Planted bugs with packed sequences: order, indices, and where each sequence ends."""
+
+# ruff: noqa: D102  (the class says what its one method does wrong)
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
+
+from rnnspec.selftest.bugs.planted import Planted, is_ragged, lengths, pad_steps, unpad_steps
+from rnnspec.selftest.plain import Sizes
+
+
+class ReturnsPadded(Planted):
+    """Packed input gives a padded tensor; packed.returns-packed sees it."""
+
+    def forward(self, input: Tensor | PackedSequence, hx: Tensor | None = None) -> Any:
+        output, h_n = super().forward(input, hx)
+        return (pad_packed_sequence(output)[0] if isinstance(output, PackedSequence) else output), h_n
+
+
+class ReturnsData(Planted):
+    """Packed input of a single step gives the bare data; packed.returns-packed sees it."""
+
+    narrow = True
+
+    def forward(self, input: Tensor | PackedSequence, hx: Tensor | None = None) -> Any:
+        output, h_n = super().forward(input, hx)
+        bare = isinstance(output, PackedSequence) and len(output.batch_sizes) == 1
+        return (output.data if bare and isinstance(output, PackedSequence) else output), h_n
+
+
+class GivenStatesNotSorted(Planted):
+    """The states given with unsorted sequences are taken to be sorted (pytorch PR #15225); packed.unsorted sees it."""
+
+    narrow = True
+
+    def sort_states(self, states: Tensor, indices: Tensor | None) -> Tensor:
+        return states
+
+
+class FinalStatesStaySorted(Planted):
+    """The final states of unsorted sequences come out in sorted order; packed.unsorted sees it."""
+
+    narrow = True
+
+    def unsort_states(self, states: Tensor, indices: Tensor | None) -> Tensor:
+        return states
+
+
+class FinalStatesSortedTwice(Planted):
+    """The final states of unsorted sequences are put back with the wrong one of the two permutations; packed.unsorted sees it."""
+
+    narrow = True
+
+    def unsort_states(self, states: Tensor, indices: Tensor | None) -> Tensor:
+        return states if indices is None else super().unsort_states(states, torch.argsort(indices))
+
+
+class IndicesLost(Planted):
+    """The packed output has lost the order of the unsorted input; packed.indices sees it."""
+
+    narrow = True
+
+    def to_packed(self, output: Tensor, input: PackedSequence) -> PackedSequence:
+        return PackedSequence(output, input.batch_sizes)
+
+
+class IndicesNeeded(Planted):
+    """Sequences that were sorted before are an error (mlverse/torch #1156); packed.returns-packed sees it."""
+
+    narrow = True
+
+    def unsort_states(self, states: Tensor, indices: Tensor | None) -> Tensor:
+        if indices is None:
+            raise TypeError(f"the permutation must be a tensor, got {indices!r}")
+        return super().unsort_states(states, indices)
+
+
+class BackwardStartsInPadding(Planted):
+    """The backward direction runs through the padding first (onnx/onnx-tensorflow #342); packed.output sees it."""
+
+    narrow = True
+
+    def run_direction(self, data: Tensor, sizes: Sizes, h: Tensor, layer: int, direction: int) -> tuple[Tensor, Tensor]:
+        if not direction or not is_ragged(sizes):
+            return super().run_direction(data, sizes, h, layer, direction)
+        padded, state = super().run_direction(pad_steps(data, sizes), (sizes[0],) * len(sizes), h, layer, direction)
+        return unpad_steps(padded, sizes), state
+
+
+class PaddingChangesBackwardState(Planted):
+    """The backward final state depends on the padding, the output does not (keras #4192); packed.padding sees it."""
+
+    narrow = True
+
+    def run_direction(self, data: Tensor, sizes: Sizes, h: Tensor, layer: int, direction: int) -> tuple[Tensor, Tensor]:
+        output, state = super().run_direction(data, sizes, h, layer, direction)
+        if not direction or not is_ragged(sizes):
+            return output, state
+        return output, super().run_direction(pad_steps(data, sizes), (sizes[0],) * len(sizes), h, layer, direction)[1]
+
+
+class FinalStateAfterPadding(Planted):
+    """The forward final state is taken after the padding (espnet #1201); packed.h-n sees it."""
+
+    narrow = True
+
+    def run_direction(self, data: Tensor, sizes: Sizes, h: Tensor, layer: int, direction: int) -> tuple[Tensor, Tensor]:
+        output, state = super().run_direction(data, sizes, h, layer, direction)
+        if direction or not is_ragged(sizes):
+            return output, state
+        return output, super().run_direction(pad_steps(data, sizes), (sizes[0],) * len(sizes), h, layer, direction)[1]
+
+
+class EndedSequencesForgotten(Planted):
+    """The final state of a sequence that ended early is zero; packed.h-n sees it."""
+
+    narrow = True
+
+    def advance(self, h: Tensor, new: Tensor) -> Tensor:
+        return new if new.size(0) == h.size(0) else torch.cat([new, torch.zeros_like(h[new.size(0) :])])
+
+
+class TiesExchanged(Planted):
+    """Where the two shortest sequences have one length, their final states are exchanged; packed.h-n sees it."""
+
+    narrow = True
+
+    def run(self, data: Tensor, sizes: Sizes, h_0: Tensor) -> tuple[Tensor, Tensor]:
+        output, h_n = super().run(data, sizes, h_0)
+        ends = lengths(sizes)
+        if not is_ragged(sizes) or ends[-1] != ends[-2]:
+            return output, h_n
+        return output, torch.cat([h_n[:, :-2], h_n[:, -2:].flip(1)], dim=1)
+
+
+class OneStepSequencesKeepState(Planted):
+    """A sequence of one step beside longer ones ends in its initial state; packed.h-n sees it."""
+
+    narrow = True
+
+    def run(self, data: Tensor, sizes: Sizes, h_0: Tensor) -> tuple[Tensor, Tensor]:
+        output, h_n = super().run(data, sizes, h_0)
+        longer = sizes[1] if len(sizes) > 1 else sizes[0]
+        return output, torch.cat([h_n[:, :longer], h_0[:, longer:]], dim=1)
+
+
+class LastStepWithoutState(Planted):
+    """The last step of the longest sequence, when it is alone, does not see the state; packed.output sees it."""
+
+    narrow = True
+
+    def alive(self, h: Tensor, count: int) -> Tensor:
+        state = super().alive(h, count)
+        return state * 0 if count == 1 and h.size(0) > 1 else state
+
+
+class BackwardStateForLongestOnly(Planted):
+    """With a state given, the backward direction uses it for the longest sequences alone (apache/mxnet #19323); packed.output sees it."""
+
+    narrow = True
+
+    def run_direction(self, data: Tensor, sizes: Sizes, h: Tensor, layer: int, direction: int) -> tuple[Tensor, Tensor]:
+        if direction:
+            h = torch.cat([h[: sizes[-1]], torch.zeros_like(h[sizes[-1] :])])
+        return super().run_direction(data, sizes, h, layer, direction)
+
+
+class PackedStatesIgnored(Planted):
+    """The state given with sequences of different lengths counts as zeros above the first layer; packed.output sees it."""
+
+    narrow = True
+
+    def run(self, data: Tensor, sizes: Sizes, h_0: Tensor) -> tuple[Tensor, Tensor]:
+        if is_ragged(sizes):
+            h_0 = torch.cat([h_0[: self.directions], torch.zeros_like(h_0[self.directions :])])
+        return super().run(data, sizes, h_0)
+
+
+class ReversedWholeBatch(Planted):
+    """The backward direction is turned round over the longest length for all (NervanaSystems/ngraph PR #3176); packed.output sees it."""
+
+    narrow = True
+
+    def run_direction(self, data: Tensor, sizes: Sizes, h: Tensor, layer: int, direction: int) -> tuple[Tensor, Tensor]:
+        if not direction or not is_ragged(sizes):
+            return super().run_direction(data, sizes, h, layer, direction)
+        full = (sizes[0],) * len(sizes)
+        padded = pad_steps(data, sizes).view(len(sizes), sizes[0], -1).roll(1, dims=0).flatten(0, 1)
+        output, state = super().run_direction(padded, full, h, layer, direction)
+        return unpad_steps(output, sizes), state

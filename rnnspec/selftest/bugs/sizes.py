@@ -1,0 +1,132 @@
+"""Planted bugs in what comes back: the pair, its shapes, its dtype, the empty batch."""
+
+# ruff: noqa: D102  (the class says what its one method does wrong)
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
+
+from rnnspec.selftest.bugs.planted import Planted, as_steps, is_ragged
+from rnnspec.selftest.plain import Sizes
+
+
+class StateInTuple(Planted):
+    """The final state comes in a tuple of its own (OpenNMT-py PR #126); sizes.pair sees it."""
+
+    def forward(self, input: Tensor | PackedSequence, hx: Tensor | None = None) -> Any:
+        output, h_n = super().forward(input, hx)
+        return output, (h_n,)
+
+
+class OutputAlone(Planted):
+    """In eval mode the output comes back alone; sizes.pair sees it."""
+
+    narrow = True
+
+    def forward(self, input: Tensor | PackedSequence, hx: Tensor | None = None) -> Any:
+        output, h_n = super().forward(input, hx)
+        return (output, h_n) if self.training else output
+
+
+class ForwardHalfOnly(Planted):
+    """The output has H features in both cases, the forward direction's (sony/nnabla PR #444); sizes.output sees it."""
+
+    def finish_output(self, data: Tensor, sizes: Sizes) -> Tensor:
+        return data[:, : self.hidden_size].contiguous()
+
+
+class StepsJoined(Planted):
+    """The steps of a batch are joined along the features instead of stacked (huggingface/candle PR #2542); sizes.output sees it."""
+
+    def unflatten(self, output: Tensor, length: int, batch: int) -> Tensor:
+        return torch.cat(list(super().unflatten(output, length, batch)), dim=-1).unsqueeze(0)
+
+
+class StatesWithoutBatch(Planted):
+    """The final state is that of the first sample alone (keras #20173); sizes.h-n sees it."""
+
+    def from_batched_states(self, h_n: Tensor, batched: bool) -> Tensor:
+        return h_n[:, 0] if h_n.size(1) else h_n
+
+
+class SingleStateSqueezed(Planted):
+    """One layer in one direction returns its final state without the first axis (facebookresearch/minimax PR #2); sizes.h-n sees it."""
+
+    def from_batched_states(self, h_n: Tensor, batched: bool) -> Tensor:
+        states = super().from_batched_states(h_n, batched)
+        return states.squeeze(0) if states.size(0) == 1 else states
+
+
+class OneStateForBothDirections(Planted):
+    """The final state is sized by the layers alone, without the backward direction (PaddlePaddle/Paddle #23283); sizes.h-n sees it."""
+
+    def stack_states(self, states: list[Tensor]) -> Tensor:
+        return super().stack_states(states[:: self.directions])
+
+
+class BfloatStateWidened(Planted):
+    """In bfloat16 the final state comes back in float32 (pytorch PR #187334); sizes.dtype sees it."""
+
+    narrow = True
+
+    def stack_states(self, states: list[Tensor]) -> Tensor:
+        stacked = super().stack_states(states)
+        return stacked.float() if stacked.dtype == torch.bfloat16 else stacked
+
+
+class HalfWidened(Planted):
+    """In float16 the output comes back in float32; sizes.dtype sees it."""
+
+    narrow = True
+
+    def finish_output(self, data: Tensor, sizes: Sizes) -> Tensor:
+        return data.float() if data.dtype == torch.float16 else data
+
+
+class DoubleNarrowed(Planted):
+    """In float64 the final state comes back in float32; sizes.dtype sees it."""
+
+    narrow = True
+
+    def stack_states(self, states: list[Tensor]) -> Tensor:
+        stacked = super().stack_states(states)
+        return stacked.float() if stacked.dtype == torch.float64 else stacked
+
+
+class EmptyBatchRefused(Planted):
+    """A batch without samples is an error (pytorch PR #71696); sizes.empty-batch sees it."""
+
+    narrow = True
+
+    def check_states(self, hx: Tensor | None, batch: int) -> None:
+        super().check_states(hx, batch)
+        if batch < 1:
+            raise RuntimeError(f"the batch must have at least one sample, got {batch}")
+
+
+class EmptyBatchFilled(Planted):
+    """A batch without samples gets a final state for one (ROCm/pytorch PR #1388); sizes.empty-batch sees it."""
+
+    narrow = True
+
+    def stack_states(self, states: list[Tensor]) -> Tensor:
+        stacked = super().stack_states(states)
+        return stacked if stacked.size(1) else stacked.new_zeros(stacked.size(0), 1, stacked.size(2))
+
+
+class BatchAndTimeExchanged(Planted):
+    """Above 32 steps the output has its first two axes exchanged; sizes.output sees it."""
+
+    narrow = True
+
+    def finish_output(self, data: Tensor, sizes: Sizes) -> Tensor:
+        if len(sizes) <= 32 or is_ragged(sizes):
+            return data
+        return as_steps(data, sizes).transpose(0, 1).reshape(data.shape)
+
+    def unflatten(self, output: Tensor, length: int, batch: int) -> Tensor:
+        return super().unflatten(output, *((batch, length) if length > 32 else (length, batch)))

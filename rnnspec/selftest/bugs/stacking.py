@@ -1,0 +1,102 @@
+"""Planted bugs in the stack: what a layer reads from the one below."""
+
+# ruff: noqa: D102  (the class says what its one method does wrong)
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from rnnspec.selftest.bugs.planted import Planted, as_steps, is_ragged
+from rnnspec.selftest.plain import Sizes
+
+
+class UpperLayersBatchMajor(Planted):
+    """Upper layers read the layer below with batch and time exchanged (exe1023/LSTM_LN #1); stacking.composition sees it."""
+
+    def layer_input(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:
+        read = super().layer_input(data, sizes, layer)
+        if not layer or is_ragged(sizes):
+            return read
+        return as_steps(read, sizes).transpose(0, 1).reshape(read.shape)
+
+
+class UpperLayersTurnedRound(Planted):
+    """With batch_first, relu and two layers or more, upper layers read the layer below transposed (oneDNN #784);
+    stacking.composition sees it."""
+
+    narrow = True
+
+    def layer_input(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:
+        read = super().layer_input(data, sizes, layer)
+        if not (layer and self.batch_first and self.nonlinearity == "relu") or is_ragged(sizes):
+            return read
+        return as_steps(read, sizes).transpose(0, 1).reshape(read.shape)
+
+
+class EveryLayerReadsInput(Planted):
+    """Where the sizes allow it every layer reads the input itself; stacking.composition sees it."""
+
+    narrow = True
+
+    def run(self, data: Tensor, sizes: Sizes, h_0: Tensor) -> tuple[Tensor, Tensor]:
+        if self.input_size != self.directions * self.hidden_size:
+            return super().run(data, sizes, h_0)
+        results = [self.run_layer(data, sizes, h_0, layer) for layer in range(self.num_layers)]
+        return results[-1][0], self.stack_states([state for _, states in results for state in states])
+
+
+class ThirdLayerSkipsSecond(Planted):
+    """The third layer reads the first one; stacking.composition sees it."""
+
+    narrow = True
+
+    def run(self, data: Tensor, sizes: Sizes, h_0: Tensor) -> tuple[Tensor, Tensor]:
+        outputs, states = [data], list[Tensor]()
+        for layer in range(self.num_layers):
+            read = outputs[1] if layer == 2 else outputs[-1]
+            output, last = self.run_layer(self.layer_input(read, sizes, layer), sizes, h_0, layer)
+            outputs.append(output)
+            states += last
+        return self.finish_output(outputs[-1], sizes), self.stack_states(states)
+
+
+class DeepLayersShareWeights(Planted):
+    """Layers above the second compute with the second's weights (pytorch #6627); stacking.composition sees it."""
+
+    narrow = True
+
+    def parameter(self, kind: str, layer: int, direction: int) -> Tensor:
+        return super().parameter(kind, min(layer, 1), direction)
+
+
+class UpperLayersAddInput(Planted):
+    """Layers above the second add what they read to what they return; stacking.composition sees it."""
+
+    narrow = True
+
+    def run_layer(self, data: Tensor, sizes: Sizes, h_0: Tensor, layer: int) -> tuple[Tensor, list[Tensor]]:
+        output, states = super().run_layer(data, sizes, h_0, layer)
+        return output + data if layer > 1 else output, states
+
+
+class UpperLayersClipped(Planted):
+    """Upper relu layers read at most 1 from the layer below; stacking.composition sees it."""
+
+    narrow = True
+
+    def layer_input(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:
+        read = super().layer_input(data, sizes, layer)
+        return torch.clamp(read, max=1) if layer else read
+
+
+class UpperLayersReadStepBefore(Planted):
+    """In one direction, upper layers read the layer below one step late (sdobber/FluxArchitectures.jl #9); stacking.composition sees it."""
+
+    narrow = True
+
+    def layer_input(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:
+        read = super().layer_input(data, sizes, layer)
+        if not layer or self.bidirectional or is_ragged(sizes):
+            return read
+        return torch.cat([torch.zeros_like(read[: sizes[0]]), read])[: read.size(0)]

@@ -1,0 +1,181 @@
+"""Planted bugs in the states: given or not, to which layer, and what comes back."""
+
+# ruff: noqa: D102  (the class says what its one method does wrong)
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
+
+from rnnspec.selftest.bugs.planted import Planted
+from rnnspec.selftest.plain import Sizes
+
+
+class StateIgnored(Planted):
+    """The state given is not used (TensorRT #1177); states.given sees it."""
+
+    def initial_states(self, hx: Tensor | None, input: Tensor, batch: int) -> Tensor:
+        return self.default_states(input, batch)
+
+
+class StateClipped(Planted):
+    """The state given is cut to [-1, 1], as if only tanh had made it; states.given sees it."""
+
+    narrow = True
+
+    def initial_states(self, hx: Tensor | None, input: Tensor, batch: int) -> Tensor:
+        return super().initial_states(hx, input, batch).clamp(-1, 1)
+
+
+class StateThroughSingle(Planted):
+    """In float64 the state given goes through float32; states.given sees it."""
+
+    narrow = True
+
+    def initial_states(self, hx: Tensor | None, input: Tensor, batch: int) -> Tensor:
+        states = super().initial_states(hx, input, batch)
+        return states.float().double() if states.dtype == torch.float64 else states
+
+
+class StateIgnoredWithoutBias(Planted):
+    """With relu and without bias, the state given to a bidirectional layer is not used; states.given sees it."""
+
+    narrow = True
+
+    def initial_states(self, hx: Tensor | None, input: Tensor, batch: int) -> Tensor:
+        ignored = self.bidirectional and not self.bias and self.nonlinearity == "relu"
+        return super().initial_states(None if ignored else hx, input, batch)
+
+
+class BiasSkippedAtStart(Planted):
+    """Without a state, the first step of a layer in one direction leaves b_hh out (ml-explore/mlx #3249); states.absent-is-zero sees it."""
+
+    skips = False
+
+    def initial_states(self, hx: Tensor | None, input: Tensor, batch: int) -> Tensor:
+        self.skips = hx is None and self.bias and not self.bidirectional
+        return super().initial_states(hx, input, batch)
+
+    def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
+        return super().step(x - self.parameter("bias_hh", layer, 0) if self.skips and t == 0 else x, h, weight, layer, t)
+
+
+class DefaultStateFromFirstAxis(Planted):
+    """Without a state, zeros are made for as many samples as the first axis is long (keitakurita/Better_LSTM_PyTorch #6);
+    states.absent-is-zero sees it."""
+
+    def default_states(self, input: Tensor, batch: int) -> Tensor:
+        return super().default_states(input, input.size(0) if input.dim() == 3 else batch)
+
+
+class DefaultStateForOne(Planted):
+    """Without a state, zeros are made for one sample (tracel-ai/burn #872); states.absent-is-zero sees it."""
+
+    def default_states(self, input: Tensor, batch: int) -> Tensor:
+        return super().default_states(input, 1)
+
+
+class DefaultStateOfOnes(Planted):
+    """Without a state, layers above the first start from ones; states.absent-is-zero sees it."""
+
+    narrow = True
+
+    def default_states(self, input: Tensor, batch: int) -> Tensor:
+        zeros = super().default_states(input, batch)
+        return torch.cat([zeros[: self.directions], torch.ones_like(zeros[self.directions :])])
+
+
+class DefaultStateUninitialised(Planted):
+    """Without a state the layer starts from what lies in memory, here NaN (pytorch #94691); states.absent-is-zero sees it."""
+
+    def default_states(self, input: Tensor, batch: int) -> Tensor:
+        return torch.full_like(super().default_states(input, batch), float("nan"))
+
+
+class FirstStateForAll(Planted):
+    """Every layer starts from the first layer's state (pytorch PR #95137); states.routing sees it."""
+
+    narrow = True
+
+    def pick_state(self, h_0: Tensor, layer: int, direction: int) -> Tensor:
+        return super().pick_state(h_0, 0, direction)
+
+
+class StatesFromTheTop(Planted):
+    """The states given are counted from the last layer down; states.routing sees it."""
+
+    narrow = True
+
+    def pick_state(self, h_0: Tensor, layer: int, direction: int) -> Tensor:
+        return super().pick_state(h_0, self.num_layers - 1 - layer, direction)
+
+
+class StatesReadByDirection(Planted):
+    """The states given are read as all forward layers, then all backward ones; states.routing sees it."""
+
+    narrow = True
+
+    def pick_state(self, h_0: Tensor, layer: int, direction: int) -> Tensor:
+        return h_0[direction * self.num_layers + layer]
+
+
+class ThirdLayerStateLost(Planted):
+    """Layers above the second start from the second's state; states.routing sees it."""
+
+    narrow = True
+
+    def pick_state(self, h_0: Tensor, layer: int, direction: int) -> Tensor:
+        return super().pick_state(h_0, min(layer, 1), direction)
+
+
+class FinalStateOneStepEarly(Planted):
+    """The forward final state is that of the step before the last; states.h-n-is-last-output sees it."""
+
+    narrow = True
+
+    def last_state(self, h: Tensor, outputs: dict[int, Tensor], sizes: Sizes, direction: int) -> Tensor:
+        early = len(sizes) > 1 and not direction and sizes[-1] == sizes[-2]
+        return self.advance(h, outputs[len(sizes) - 2]) if early else h
+
+
+class FinalStateOfFirstLayer(Planted):
+    """The final state of the last layer is the first layer's; states.h-n-is-last-output sees it."""
+
+    narrow = True
+
+    def stack_states(self, states: list[Tensor]) -> Tensor:
+        return super().stack_states(states[: -self.directions] + states[: self.directions])
+
+
+class FinalStateIsInitial(Planted):
+    """After a single step the final state is the initial one; states.h-n-is-last-output sees it."""
+
+    narrow = True
+
+    def run_direction(self, data: Tensor, sizes: Sizes, h: Tensor, layer: int, direction: int) -> tuple[Tensor, Tensor]:
+        output, state = super().run_direction(data, sizes, h, layer, direction)
+        return output, h if len(sizes) == 1 else state
+
+
+class OwnStateRefused(Planted):
+    """A final state given back to the layer that made it counts as zeros (mquad/hgru4rec #11); states.carried sees it."""
+
+    narrow = True
+    returned = 0
+
+    def forward(self, input: Tensor | PackedSequence, hx: Tensor | None = None) -> tuple[Tensor | PackedSequence, Tensor]:
+        if hx is not None and hx.device.type != "meta" and hx.data_ptr() == self.returned:
+            hx = torch.zeros_like(hx)
+        output, h_n = super().forward(input, hx)
+        self.returned = 0 if h_n.device.type == "meta" else h_n.data_ptr()
+        return output, h_n
+
+
+class StateRestarts(Planted):
+    """A state given to a sequence of one step is not used; states.carried sees it."""
+
+    narrow = True
+
+    def run_direction(self, data: Tensor, sizes: Sizes, h: Tensor, layer: int, direction: int) -> tuple[Tensor, Tensor]:
+        return super().run_direction(data, sizes, torch.zeros_like(h) if len(sizes) == 1 else h, layer, direction)
