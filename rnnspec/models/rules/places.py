@@ -1,0 +1,124 @@
+"""Devices and dtypes: initial states are where the input is, and a float64 model is float64 throughout."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rnnspec.models.layers import is_recurrent
+from rnnspec.models.trial import Broken, NotApplicable, Trial, describe
+
+
+class States:
+    """Notes how the initial states that a recurrent layer or cell is given differ from its input in an attribute ("device", "dtype")."""
+
+    def __init__(self, attribute: str) -> None:
+        self.attribute = attribute
+        self.found = ""
+
+    def watch(self, model: nn.Module) -> None:
+        """Hooks on every recurrent module, for good."""
+        for name, module in model.named_modules():
+            if is_recurrent(module):
+                module.register_forward_pre_hook(self._noting(name), with_kwargs=True)
+
+    def _noting(self, name: str) -> Callable[[nn.Module, Any, Any], None]:
+        def note(_module: nn.Module, arguments: Any, keywords: Any) -> None:
+            given = [*arguments, *keywords.values()]
+            source = getattr(given[0], "data", given[0])
+            for state in _tensors(given[1:]):
+                wanted, got = getattr(source, self.attribute), getattr(state, self.attribute)
+                if wanted != got:
+                    self.found = f"{name} is given an initial state of {self.attribute} {got} with an input of {wanted}"
+
+        return note
+
+
+def state_device(trial: Trial) -> None:
+    """Initial states are made on the device of the input, not on the default device: the meta device shows it without another machine."""
+    trial.require_prediction()
+    model = trial.build().to("meta")
+    states = States("device")
+    states.watch(model)
+    try:
+        prediction = trial.call(model, trial.draw().to("meta"))
+    except Exception as error:  # the model may raise anything
+        if states.found:
+            raise Broken(f"{states.found}: {describe(error)}") from error
+        _on_other_default(trial, error)
+    else:
+        if states.found or prediction.device.type != "meta":
+            raise Broken(states.found or f"the prediction is on {prediction.device} for a model and an input on meta")
+
+
+def state_dtype(trial: Trial) -> None:
+    """Initial states have the dtype of the input, not the default dtype."""
+    trial.require_prediction()
+    model = trial.build().double()
+    states = States("dtype")
+    states.watch(model)
+    with suppress(Exception):  # a failure without a wrong state is for model.float64 to tell
+        trial.call(model, _double(trial.draw()))
+    if states.found:
+        raise Broken(states.found)
+
+
+def float64(trial: Trial) -> None:
+    """A model turned into float64 gives float64 predictions with the digits of float64."""
+    _without_wrong_states(trial)
+    model = trial.build().double()
+    x = _double(trial.draw())
+    try:
+        prediction = trial.call(model, x)
+    except Exception as error:  # the model may raise anything
+        raise Broken(f"in float64 the model raises {describe(error)}") from error
+    if prediction.dtype != torch.float64:
+        raise Broken(f"a float64 model gives {prediction.dtype} predictions")
+    if not _has_digits(trial, model, x, prediction):
+        raise Broken("a change of the weights by 1e-10 of themselves changes no prediction: something is rounded to fewer digits")
+
+
+def _has_digits(trial: Trial, model: nn.Module, x: Tensor, prediction: Tensor) -> bool:
+    """Whether predictions move with a change of the first parameter far below float32's resolution."""
+    parameters = [p for p in model.parameters() if p.dtype == torch.float64]
+    if not parameters:
+        return True
+    with torch.no_grad():
+        parameters[0].mul_(1 + 1e-10)
+    return not torch.equal(trial.call(model, x), prediction)
+
+
+def _on_other_default(trial: Trial, error: Exception) -> None:
+    """The model may read values, which meta tensors lack: on the CPU then, with another device as the default."""
+    try:
+        with torch.device("meta"):
+            prediction = trial.call(trial.build().to("cpu"), trial.draw().to("cpu"))
+    except Exception:
+        raise NotApplicable(f"the model reads values, which the meta device lacks: {describe(error)}") from error
+    if prediction.device.type != "cpu":
+        raise Broken(f"the prediction is on the default device {prediction.device}, not on the input's")
+
+
+def _without_wrong_states(trial: Trial) -> None:
+    try:
+        state_dtype(trial)
+    except Broken:
+        raise NotApplicable("follows from model.state-dtype") from None
+
+
+def _double(x: Tensor) -> Tensor:
+    return x.double() if x.is_floating_point() else x
+
+
+def _tensors(values: Any) -> list[Tensor]:
+    flat: list[Tensor] = []
+    for value in values:
+        if isinstance(value, Tensor):
+            flat.append(value)
+        elif isinstance(value, tuple | list):
+            flat += _tensors(value)
+    return flat

@@ -1,0 +1,92 @@
+"""Time: what the prediction at a step may see, and that both read-outs of a model agree."""
+
+from __future__ import annotations
+
+import copy
+from contextlib import suppress
+
+import torch
+from torch import nn
+
+from rnnspec.models.layers import Layer, is_recurrent, layers
+from rnnspec.models.readout import measure
+from rnnspec.models.trial import STEPS, Broken, NotApplicable, Trial
+
+
+def causal(trial: Trial) -> None:
+    """Where every step is read, the prediction of a one-directional model depends on no later position."""
+    _every_step(trial)
+    if any(layer.directions == 2 for layer in _layers(trial)):
+        raise NotApplicable("the model is bidirectional")
+    for position, row in enumerate(trial.map.reach):
+        early = [step for step in range(position) if row[step]]
+        if early:
+            raise Broken(f"a change at position {position} changes the prediction at step {early[-1]}, {position - early[-1]} earlier")
+
+
+def sees_both_directions(trial: Trial) -> None:
+    """Where every step is read, the prediction of a bidirectional model can depend on every position, earlier or later."""
+    _every_step(trial)
+    if not any(layer.directions == 2 for layer in _layers(trial)):
+        raise NotApplicable("the model has one direction")
+    if any(_is_one_sided(trial, layer) for layer in layers(trial.build())):
+        raise NotApplicable("follows from readout.complete")
+    seen = [(p, s) for p in range(trial.map.positions) for s in range(trial.map.positions) if trial.map.reach[p][s] or trial.map.nan[p][s]]
+    for later, words in ((True, "later"), (False, "earlier")):
+        if not any((position > step) == later and position != step for position, step in seen):
+            raise Broken(f"no prediction depends on a {words} position, though the layer has two directions")
+
+
+def readouts_agree(trial: Trial) -> None:
+    """Where a model offers both read-outs, the prediction from the last step equals the every-step prediction at the last step."""
+    trial.require_prediction()
+    name, single, every = _both(trial)
+    if any(tap.states or {step for step, _ in tap.steps} != {STEPS - 1} for tap in measure(single, trial.interface).taps):
+        raise NotApplicable("the one prediction is not made from the last step")
+    x = trial.draw()
+    one, all_steps = trial.call(single, x), trial.call(every, x)
+    last = all_steps[:, -1] if all_steps.shape[0] == one.shape[0] else all_steps[-1]
+    if not torch.allclose(one, last, rtol=1e-4, atol=1e-5):
+        expected, got = last[0].tolist(), one[0].tolist()
+        raise Broken(f"with {name} switched, the prediction at the last step is {expected}, from the last step alone {got}")
+
+
+def _both(trial: Trial) -> tuple[str, nn.Module, nn.Module]:
+    """The attribute that turns one read-out into the other, and the same model with one prediction and with one a step."""
+    model = trial.build()
+    x = trial.draw()
+    for name in _booleans(model):
+        other = copy.deepcopy(model)
+        setattr(other, name, not getattr(other, name))
+        with suppress(Exception):  # where it switches something else, the call may fail
+            ranks = trial.call(model, x).dim(), trial.call(other, x).dim()
+            if sorted(ranks) == [2, 3]:
+                return (name, model, other) if ranks[0] == 2 else (name, other, model)
+    raise NotApplicable("the model has no switch between its read-outs (a boolean attribute such as output_all_timesteps)")
+
+
+def _booleans(model: nn.Module) -> list[str]:
+    """The model's own boolean attributes, of the object and of its classes."""
+    own = [cls for cls in type(model).__mro__ if cls not in nn.Module.__mro__]
+    names = [*vars(model), *(name for cls in own for name in vars(cls))]
+    known = {"training", *vars(nn.Module)}
+    return [name for name in dict.fromkeys(names) if name not in known and isinstance(getattr(model, name), bool)]
+
+
+def _every_step(trial: Trial) -> None:
+    trial.require_prediction()
+    if trial.readout != "every":
+        raise NotApplicable("one prediction a sequence")
+
+
+def _layers(trial: Trial) -> list[Layer]:
+    model = trial.build()
+    found = layers(model)
+    if not found and not any(is_recurrent(module) for module in model.modules()):
+        raise NotApplicable("no recurrent layer or cell was found in the model")
+    return found
+
+
+def _is_one_sided(trial: Trial, layer: Layer) -> bool:
+    taken = [tap for tap in trial.map.taps if tap.layer == layer]
+    return bool(taken) and layer.directions == 2 and len({direction for _, direction in (*taken[0].steps, *taken[0].states)}) == 1
