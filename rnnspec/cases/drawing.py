@@ -1,0 +1,71 @@
+"""From a plan to cases: one Hypothesis run a stretch, deterministic for a seed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeVar
+
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import seed as hypothesis_seed
+from hypothesis import strategies as st
+
+from rnnspec.cases.case import CONFIG_AXES, Case
+from rnnspec.cases.plan import Stretch
+from rnnspec.cases.sizes import lengths, sizes
+from rnnspec.contract.config import Config
+
+T = TypeVar("T")
+PROBABILITIES = (0.5, 0.25, 0.1, 0.3, 0.7)
+MOST_SEEDS = 2**32 - 1
+
+
+@st.composite
+def cases_of(draw: st.DrawFn, row: Mapping[str, Any], wide: tuple[str, ...] | None = None) -> Case:
+    """Cases with the discrete choices of a row; Hypothesis draws sizes, lengths, the dropout probability and nothing else."""
+    found = draw(sizes(row, wide))
+    dropout = {"none": 0.0, "all": 1.0}.get(row["dropout"]) if row["dropout"] != "some" else draw(st.sampled_from(PROBABILITIES))
+    config = Config(found["input_size"], found["hidden_size"], dropout=float(dropout or 0.0), **{name: row[name] for name in CONFIG_AXES})
+    rest = {name: value for name, value in row.items() if name not in (*CONFIG_AXES, "dropout")}
+    case = Case(config=config, steps=found["steps"], batch=found["batch"], **rest)
+    return case.altered(lengths=draw(lengths(found["steps"], found["batch"]))) if case.packed else case
+
+
+def cases_between(stretches: list[Stretch], seed: int, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, Case]]:
+    """The cases of a plan whose index lies in [start, stop), with their indices; a pure function of its arguments.
+
+    Hypothesis may give fewer examples than a stretch asks for; the indices of those that are missing are left out.
+    """
+    first = 0
+    for number, stretch in enumerate(stretches):
+        if stop is not None and first >= stop:
+            return
+        if first + stretch.examples > start:
+            yield from _of_stretch(stretch, first, _mixed(seed, number), start, stop)
+        first += stretch.examples
+
+
+def _of_stretch(stretch: Stretch, first: int, seed: int, start: int, stop: int | None) -> Iterator[tuple[int, Case]]:
+    drawn = examples(cases_of(stretch.row, stretch.wide), stretch.examples, seed)
+    for index, case in enumerate(drawn, first):
+        if index >= start and (stop is None or index < stop):
+            yield index, case.altered(seed=_mixed(seed, index))
+
+
+def examples(strategy: st.SearchStrategy[T], count: int, seed: int) -> list[T]:
+    """Up to `count` examples of a strategy, without Hypothesis's first, which is always the smallest; deterministic for a seed."""
+    found: list[T] = []
+
+    @hypothesis_seed(seed)
+    @settings(
+        max_examples=count + 1, database=None, phases=(Phase.generate,), deadline=None, suppress_health_check=list(HealthCheck)
+    )
+    @given(strategy)
+    def collect(example: T) -> None:
+        found.append(example)
+
+    collect()
+    return found[1:] if len(found) > 1 else found
+
+
+def _mixed(seed: int, number: int) -> int:
+    return (seed * 1_000_003 + number * 7919 + 17) % MOST_SEEDS

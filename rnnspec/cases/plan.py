@@ -1,0 +1,105 @@
+"""The rows that a campaign runs through: covering arrays over the axes, and rows reserved for large sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from rnnspec.cases.axes import AXES, AXIS, Axis
+from rnnspec.cases.case import TIES
+from rnnspec.cases.covering import Row, covering_array
+from rnnspec.cases.sizes import LARGE_PAIRS
+
+WIDE_AXES = ("nonlinearity", "bidirectional", "bias", "dropout", "layout", "state", "mode", "dtype", "memory", "values")
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """One row of a covering array and how many cases are drawn in it; `wide` names the sizes that are large (None: by chance)."""
+
+    row: Mapping[str, Any]
+    examples: int
+    wide: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Profile:
+    """How thorough a campaign is: the strength of its covering arrays, how many, and how many cases a row.
+
+    `minimum` is how often a rule must have been reached before it may pass.
+    """
+
+    name: str
+    arrays: int
+    strength: int
+    examples: int
+    wide_arrays: int
+    minimum: int
+
+
+PROFILES = {
+    "quick": Profile("quick", arrays=1, strength=2, examples=2, wide_arrays=1, minimum=1),
+    "default": Profile("default", arrays=4, strength=2, examples=3, wide_arrays=3, minimum=3),
+    "thorough": Profile("thorough", arrays=2, strength=3, examples=6, wide_arrays=12, minimum=10),
+}
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What may be drawn: features that the subject refused, and axes pinned to one value by the user."""
+
+    refused: frozenset[str] = frozenset()
+    pinned: tuple[tuple[str, Any], ...] = ()
+
+    def values(self, axis: Axis) -> tuple[Any, ...]:
+        """The values of an axis within this scope, the simplest first; never empty."""
+        pinned = dict(self.pinned)
+        if axis.name in pinned:
+            return (pinned[axis.name],)
+        return tuple(value for value in axis.values if axis.needs.get(value) not in self.refused) or (axis.simplest,)
+
+
+def plan(profile: Profile, seed: int, scope: Scope) -> list[Stretch]:
+    """The stretches of a campaign; a pure function of profile, seed and scope."""
+    smallest = Stretch(simplest_row(scope), 1, ())
+    narrow = [
+        Stretch(row, profile.examples)
+        for salt in range(profile.arrays)
+        for row in covering_rows(scope, profile.strength, _mixed(seed, salt), tuple(AXIS))
+    ]
+    wide = [
+        Stretch({name: value for name, value in row.items() if name != "wide"}, 1, row["wide"])
+        for salt in range(profile.wide_arrays)
+        for row in covering_rows(scope, 2, _mixed(seed, salt), WIDE_AXES, LARGE_PAIRS)
+    ]
+    return [smallest, *narrow, *wide]
+
+
+def _mixed(seed: int, salt: int) -> int:
+    return seed * 1009 + salt
+
+
+def simplest_row(scope: Scope) -> Row:
+    """The row with the simplest value in scope on every axis."""
+    return {axis.name: scope.values(axis)[0] for axis in AXES}
+
+
+@lru_cache(maxsize=64)
+def covering_rows(
+    scope: Scope, strength: int, seed: int, varied: Sequence[str], wide: Sequence[tuple[str, ...]] = ()
+) -> tuple[Row, ...]:
+    """Rows in which every `strength` values of the varied axes occur together unless they contradict each other.
+
+    The other axes keep their simplest value in scope; `wide` adds an axis of that name. The seed chooses among the many arrays.
+    """
+    domains = {axis.name: _domain(scope, axis, varied) for axis in AXES} | ({"wide": tuple(wide)} if wide else {})
+    return tuple(covering_array(domains, TIES, strength, seed))
+
+
+def _domain(scope: Scope, axis: Axis, varied: Sequence[str]) -> tuple[Any, ...]:
+    values = scope.values(axis)
+    if axis.name == "num_layers" and axis.name not in varied:
+        return values[:2]
+    return values if axis.name in varied else values[:1]

@@ -1,0 +1,95 @@
+"""The sizes of a case as Hypothesis strategies: mostly small, often at a kernel's threshold, under a cap on the work."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from typing import Any
+
+from hypothesis import strategies as st
+
+THRESHOLDS = (8, 16, 17, 31, 32, 33, 64, 65, 100, 128, 129, 200, 256, 257, 300, 7, 9, 15, 63, 127)
+DIMENSIONS = ("input_size", "hidden_size", "steps", "batch")
+SMALL = {"input_size": 6, "hidden_size": 6, "steps": 6, "batch": 5}
+LARGE_PAIRS = (
+    (),
+    ("hidden_size",),
+    ("steps",),
+    ("batch",),
+    ("input_size",),
+    ("hidden_size", "steps"),
+    ("hidden_size", "batch"),
+    ("steps", "batch"),
+    ("input_size", "hidden_size"),
+    ("input_size", "batch"),
+    ("input_size", "steps"),
+)
+MOST_MULTIPLICATIONS = 6_000_000
+MOST_CELL_CALLS = 900
+READABLE_UNITS = 12
+LENGTH_STYLES = ("equal", "any", "any", "ones", "two")
+
+Sizes = dict[str, int]
+
+
+def large(dimension: str) -> st.SearchStrategy[int]:
+    """A size that matters to a kernel: a threshold, a neighbour of one, or anything from 7 to 320."""
+    del dimension
+    return st.one_of(st.sampled_from(THRESHOLDS), st.integers(7, 320))
+
+
+@st.composite
+def sizes(draw: st.DrawFn, row: Mapping[str, Any], wide: tuple[str, ...] | None = None) -> Sizes:
+    """input_size, hidden_size, steps and batch for a row of discrete choices.
+
+    `wide` names the dimensions that must be large; None lets one of them be large in three cases of ten and two in one of ten.
+    A third of the cases have input_size equal to hidden_size. The work is capped, so the last dimensions are cut where all are large.
+    """
+    chosen = wide if wide is not None else draw(_some_dimensions())
+    found = {name: draw(large(name) if name in chosen else st.integers(1, SMALL[name])) for name in DIMENSIONS}
+    if draw(st.integers(0, 2)) == 2 and "input_size" not in chosen:
+        found["input_size"] = found["hidden_size"]
+    if row["layout"] == "unbatched":
+        found["batch"] = 1
+    return capped(row, found)
+
+
+@st.composite
+def _some_dimensions(draw: st.DrawFn) -> tuple[str, ...]:
+    how_many = draw(st.sampled_from((0, 0, 0, 0, 0, 0, 1, 1, 1, 2)))
+    return tuple(draw(st.permutations(DIMENSIONS))[:how_many])
+
+
+def capped(row: Mapping[str, Any], found: Sizes) -> Sizes:
+    """The sizes with hidden_size, steps and batch halved until a run of the case stays under the caps on the work."""
+    found = dict(found)
+    directions = 2 if row["bidirectional"] else 1
+    if row["values"] == "readable":
+        found["hidden_size"] = min(found["hidden_size"], READABLE_UNITS // directions)
+    deep = int(row["num_layers"]) * directions
+    while found["steps"] * deep > MOST_CELL_CALLS:
+        found["steps"] //= 2
+    while _multiplications(found, deep, directions) > MOST_MULTIPLICATIONS:
+        widest = max(("batch", "steps", "input_size", "hidden_size"), key=lambda name: found[name])
+        found[widest] = max(1, found[widest] // 2)
+    return found
+
+
+def _multiplications(found: Sizes, deep: int, directions: int) -> int:
+    width = found["input_size"] + (directions + 1) * found["hidden_size"]
+    return found["steps"] * found["batch"] * found["hidden_size"] * width * deep
+
+
+@st.composite
+def lengths(draw: st.DrawFn, steps: int, batch: int) -> tuple[int, ...]:
+    """The lengths of a packed batch in the caller's order, the longest equal to `steps`: any, tied, all equal, or mostly ones.
+
+    They come from one seed, since drawing each costs more than judging the case.
+    """
+    style, seed = draw(st.sampled_from(LENGTH_STYLES)), draw(st.integers(0, 2**16))
+    rng = random.Random(seed)
+    low = {"any": 1, "equal": steps, "ones": 1, "two": max(1, steps - 1)}[style]
+    high = min(steps, 1) if style == "ones" else steps
+    found = [rng.randint(low, high) for _ in range(batch)]
+    found[seed % batch] = steps
+    return tuple(found)

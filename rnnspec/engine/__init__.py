@@ -1,0 +1,1 @@
+"""Campaigns: cases through rules, results that merge, and counterexamples made small."""

@@ -1,0 +1,97 @@
+"""What one rule said about one case, and what it has said about many."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from rnnspec.cases.case import Case
+from rnnspec.observe.observation import Observation
+from rnnspec.rules.rule import Rule
+from rnnspec.rules.violation import Difference, Violation
+from rnnspec.subjects.failures import Failure, Refused
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A rule broken by a case: what is wrong, in words, as a difference where one element shows it, and as lines that prove it."""
+
+    index: int
+    case: Case
+    message: str
+    difference: Difference | None = None
+    proof: str = ""
+    blocked: bool = False
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A case that the subject openly refuses."""
+
+    reason: str
+
+
+def judge(rule: Rule, seen: Observation, index: int = 0) -> Finding | Refusal | None:
+    """What a rule says about an observation: a finding, an open refusal, or nothing.
+
+    A part that could not be observed is a finding too, marked `blocked`: the rule cannot hold where the subject raises.
+    """
+    try:
+        rule.check(seen)
+    except Violation as violation:
+        return Finding(index, seen.case, violation.message, violation.difference, violation.proof)
+    except Refused as refused:
+        return Refusal(str(refused))
+    except Failure as failure:
+        return Finding(index, seen.case, str(failure), blocked=True)
+    return None
+
+
+@dataclass
+class Tally:
+    """What a rule has said about a range of cases; tallies of two ranges merge into that of both."""
+
+    examples: int = 0
+    violations: int = 0
+    refusals: Counter[str] = field(default_factory=Counter)
+    first: Finding | None = None
+
+    def add(self, outcome: Finding | Refusal | None) -> None:
+        """Count one case."""
+        if isinstance(outcome, Refusal):
+            self.refusals[outcome.reason] += 1
+            return
+        self.examples += 1
+        if outcome is not None:
+            self.violations += 1
+            self.first = _earlier(self.first, outcome)
+
+    def merged(self, other: Tally) -> Tally:
+        """The tally of both ranges together."""
+        first = _earlier(self.first, other.first)
+        return Tally(self.examples + other.examples, self.violations + other.violations, self.refusals + other.refusals, first)
+
+
+def _earlier(first: Finding | None, second: Finding | None) -> Finding | None:
+    if first is None or second is None:
+        return first or second
+    return min(first, second, key=lambda finding: finding.index)
+
+
+@dataclass
+class Progress:
+    """What a campaign over a range of case indices found: tallies by rule id, and how far it came."""
+
+    tallies: dict[str, Tally]
+    cases: int = 0
+    stopped: bool = False
+
+    def merged(self, other: Progress) -> Progress:
+        """The result of both ranges together; the order does not matter."""
+        return Progress(_merged(self.tallies, other.tallies), self.cases + other.cases, self.stopped or other.stopped)
+
+
+def _merged(first: Mapping[str, Tally], second: Mapping[str, Tally]) -> dict[str, Tally]:
+    names = dict.fromkeys([*first, *second])
+    return {name: first.get(name, Tally()).merged(second.get(name, Tally())) for name in names}

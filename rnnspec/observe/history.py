@@ -1,0 +1,261 @@
+"""What happens to a layer before the call that is judged."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch.func import functional_call
+
+from rnnspec.cases.case import Case
+from rnnspec.cases.values import Values, values_of
+from rnnspec.observe.tensors import arguments, from_array
+from rnnspec.subjects.failures import Refused
+from rnnspec.subjects.subject import Subject, observing
+
+Caller = Callable[..., Any]
+OTHER_DTYPE = {"float64": "float32", "float32": "float64", "bfloat16": "float32", "float16": "float32"}
+
+
+class Stage:
+    """A layer under construction for one case: the module, how it is called, and the steps that histories are made of."""
+
+    def __init__(self, subject: Subject, case: Case, values: Values) -> None:
+        self.subject = subject
+        self.case = case
+        self.values = values
+        self.module = subject.build(case.config, case.build, case.dtype)
+        self.owner: torch.nn.Module = self.module
+        self.caller: Caller = self.module
+
+    def load(self) -> None:
+        """Give the module the case's weights."""
+        self.subject.load(self.module, self.case.config, self.values.weights)
+
+    def load_others(self) -> None:
+        """Give the module other weights than the case's."""
+        others = {name: 0.5 * np.roll(array, 1) + 0.125 for name, array in self.values.weights.items()}
+        self.subject.load(self.module, self.case.config, others)
+
+    def call(self, **changes: Any) -> Any:
+        """Call the module on other values, with some fields of the case changed."""
+        case = self.case.altered(**{"seed": self.case.seed ^ 0x5EED, "memory": "contiguous", **changes})
+        values = values_of(case)
+        given = arguments(case, values.input, values.h_0, self.subject.device)
+        with observing("an earlier call"), torch.inference_mode(case.grad == "inference"), torch.set_grad_enabled(case.grad == "grad"):
+            return call_module(self.module, given.input, given.h_0)
+
+    def parameters(self) -> dict[str, torch.nn.Parameter]:
+        """The module's own parameters by documented name."""
+        own = self.subject.own_names(self.module, self.case.config)
+        parameters = dict(self.module.named_parameters())
+        return {name: parameters[mine] for name, mine in own.items() if mine in parameters}
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """The case's weights as tensors on the subject's device, by the module's own names."""
+        own = self.subject.own_names(self.module, self.case.config)
+        dtype = getattr(torch, self.case.dtype)
+        return {own[name]: from_array(array, self.subject.device, dtype) for name, array in self.values.weights.items()}
+
+    def refresh(self, module: torch.nn.Module) -> None:
+        """Go on with another module."""
+        self.module = self.owner = self.caller = module
+
+
+def call_module(module: Caller, given: Any, h_0: torch.Tensor | None) -> Any:
+    """Call a layer as the page does: the input alone, or the input and the state, by position."""
+    return module(given) if h_0 is None else module(given, h_0)
+
+
+def prepared(subject: Subject, case: Case, values: Values) -> Stage:
+    """A layer that has gone through the history of its case, has the case's weights and mode, and is ready to be called."""
+    stage = Stage(subject, case, values)
+    set_mode(stage)
+    HISTORIES[case.history](stage)
+    set_mode(stage)
+    return stage
+
+
+def set_mode(stage: Stage) -> None:
+    """Switch to the case's train or eval mode, through the owner where the layer is part of another module."""
+    with observing(f"{stage.case.mode}()"):
+        stage.owner.train(stage.case.mode == "train")
+
+
+def _fresh(stage: Stage) -> None:
+    stage.load()
+
+
+def _called(stage: Stage) -> None:
+    stage.load()
+    stage.call()
+
+
+def _called_twice(stage: Stage) -> None:
+    stage.load()
+    stage.call()
+    stage.call(seed=stage.case.seed ^ 0xABC)
+
+
+def _other_batch(stage: Stage) -> None:
+    stage.load()
+    stage.call(batch=stage.case.batch + 2, steps=stage.case.steps + 1)
+
+
+def _other_state(stage: Stage) -> None:
+    stage.load()
+    given = "state" not in stage.subject.refused
+    stage.call(state="given" if given and stage.case.state == "absent" else "absent", steps=stage.case.steps + 2)
+
+
+def _other_grad(stage: Stage) -> None:
+    stage.load()
+    stage.call(grad="no_grad" if stage.case.grad == "grad" else "grad")
+
+
+def _other_mode(stage: Stage) -> None:
+    stage.load()
+    stage.module.train(stage.case.mode != "train")
+    stage.call()
+    stage.module.eval()
+    stage.module.train()
+
+
+def _trained(stage: Stage) -> None:
+    stage.load_others()
+    result = stage.call(grad="grad")
+    parameters = [parameter for parameter in stage.module.parameters() if parameter.requires_grad]
+    if "gradients" not in stage.subject.refused and result[1].requires_grad:
+        with observing("backward"):
+            result[1].sum().backward()
+        torch.optim.SGD(parameters, lr=0.125).step()
+        stage.module.zero_grad()
+    with torch.no_grad():
+        for name, parameter in stage.parameters().items():
+            parameter.copy_(from_array(stage.values.weights[name], parameter.device, parameter.dtype))
+
+
+def _reloaded(stage: Stage) -> None:
+    stage.load_others()
+    stage.call()
+    stage.load()
+
+
+def _replaced(stage: Stage) -> None:
+    stage.load_others()
+    stage.call()
+    for name, tensor in stage.tensors().items():
+        holder, _, leaf = name.rpartition(".")
+        with observing("assigning a parameter"):
+            setattr(stage.module.get_submodule(holder), leaf, torch.nn.Parameter(tensor))
+
+
+def _data_replaced(stage: Stage) -> None:
+    stage.load_others()
+    stage.call()
+    own = stage.tensors()
+    for name, parameter in stage.module.named_parameters():
+        if name in own:
+            parameter.data = own[name]
+
+
+def _deepcopied(stage: Stage) -> None:
+    stage.load()
+    stage.call(grad="no_grad")
+    with observing("copy.deepcopy"):
+        stage.refresh(copy.deepcopy(stage.module))
+
+
+def _pickled(stage: Stage) -> None:
+    stage.load()
+    stage.call(grad="no_grad")
+    try:
+        with observing("pickle"):
+            stage.refresh(pickle.loads(pickle.dumps(stage.module)))
+    except Exception as failure:
+        if _importable(type(stage.module)):
+            raise
+        raise Refused(f"{type(stage.module).__qualname__} is not importable, so it cannot be pickled") from failure
+
+
+def _importable(kind: type) -> bool:
+    found: Any = __import__("sys").modules.get(kind.__module__)
+    for part in kind.__qualname__.split("."):
+        found = getattr(found, part, None)
+    return found is kind
+
+
+def _converted(stage: Stage) -> None:
+    other = OTHER_DTYPE[stage.case.dtype]
+    if other in stage.subject.refused:
+        return _fresh(stage)
+    first = Stage(stage.subject, replace(stage.case, dtype=other, build="changed"), stage.values)
+    first.load()
+    first.call(grad="no_grad")
+    with observing(f".to({stage.case.dtype})"):
+        stage.refresh(first.module.to(getattr(torch, stage.case.dtype)))
+    stage.load()
+
+
+class Holder(torch.nn.Module):
+    """A module that has the layer as a part."""
+
+    def __init__(self, layer: torch.nn.Module) -> None:
+        super().__init__()
+        self.part = layer
+
+
+def _nested(stage: Stage) -> None:
+    stage.owner = Holder(stage.module)
+    own = {f"part.{name}": tensor for name, tensor in stage.tensors().items()}
+    stage.call()
+    with observing("load_state_dict() of a module that holds the layer"):
+        stage.owner.load_state_dict({**stage.owner.state_dict(), **own})
+
+
+def _functional(stage: Stage) -> None:
+    stage.load_others()
+    stage.call()
+    own = {name: tensor.requires_grad_() for name, tensor in stage.tensors().items()}
+    stage.caller = lambda *given: functional_call(stage.module, own, given)
+    stage.caller.weights = own  # type: ignore[attr-defined]
+
+
+def _shared(stage: Stage) -> None:
+    stage.load_others()
+    other = stage.subject.build(stage.case.config, "changed", stage.case.dtype)
+    for name, parameter in list(stage.module.named_parameters()):
+        holder, _, leaf = name.rpartition(".")
+        with observing("sharing a parameter"):
+            setattr(other.get_submodule(holder), leaf, parameter)
+    stage.subject.load(other, stage.case.config, stage.values.weights)
+    with observing("an earlier call"):
+        twin = Stage.__new__(Stage)
+        twin.__dict__.update(stage.__dict__, module=other)
+        twin.call()
+
+
+HISTORIES: dict[str, Callable[[Stage], None]] = {
+    "fresh": _fresh,
+    "called": _called,
+    "called-twice": _called_twice,
+    "other-batch": _other_batch,
+    "other-state": _other_state,
+    "other-grad": _other_grad,
+    "other-mode": _other_mode,
+    "trained": _trained,
+    "reloaded": _reloaded,
+    "replaced": _replaced,
+    "data-replaced": _data_replaced,
+    "deepcopied": _deepcopied,
+    "pickled": _pickled,
+    "converted": _converted,
+    "nested": _nested,
+    "functional": _functional,
+    "shared": _shared,
+}

@@ -1,0 +1,1 @@
+"""The implementation under test: how it is found, built, given weights and called."""

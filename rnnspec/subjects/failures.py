@@ -1,0 +1,51 @@
+"""Why something could not be observed.
+
+Failure
++-- Refused     the subject refuses a feature openly; what needs it is not applicable
++-- Raised      the subject raised anything else
++-- Malformed   the subject returned something that has not the documented form
++-- Unloadable  the subject's parameters cannot take the documented weights
+"""
+
+from __future__ import annotations
+
+
+class Failure(Exception):
+    """Something could not be observed because of what the subject did."""
+
+
+class Refused(Failure):
+    """The subject refuses openly: NotImplementedError, or TypeError for a constructor's keyword."""
+
+
+class Raised(Failure):
+    """The subject raised an exception that is no open refusal."""
+
+    def __init__(self, step: str, error: BaseException) -> None:
+        text = " ".join(str(error).split())
+        super().__init__(f"{step} raised {type(error).__name__}: {text[:200]}{'...' if len(text) > 200 else ''}")
+        self.step = step
+        self.error = error
+
+
+class Malformed(Failure):
+    """The subject returned something that has not the documented form."""
+
+
+class Unloadable(Failure):
+    """The subject's parameters cannot take the documented weights."""
+
+
+MISSING_KERNEL = "not implemented for"
+
+
+def failure_of(step: str, error: Exception) -> Failure:
+    """The failure that an exception of the subject stands for.
+
+    NotImplementedError is an open refusal, and so is torch's own RuntimeError for a kernel that a dtype lacks.
+    """
+    if isinstance(error, Failure):
+        return error
+    if isinstance(error, NotImplementedError) or (isinstance(error, RuntimeError) and MISSING_KERNEL in str(error)):
+        return Refused(f"{step} raised {type(error).__name__}: {error}" if str(error) else f"{step} raised {type(error).__name__}")
+    return Raised(step, error)

@@ -1,0 +1,140 @@
+"""The subject behind a small protocol: build it from a configuration, give it torch-layout weights, call it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from rnnspec.cases.axes import FEATURES
+from rnnspec.contract.config import Config
+from rnnspec.contract.shapes import Shape, parameter_shapes
+from rnnspec.errors import TargetError
+from rnnspec.subjects.failures import Malformed, Refused, Unloadable, failure_of
+from rnnspec.subjects.target import Target
+
+Array = NDArray[np.float64]
+ARGUMENT_FEATURES = ("nonlinearity", "num_layers", "bias", "batch_first", "dropout", "bidirectional")
+
+
+class Subject(Protocol):
+    """What the rest of rnnspec needs of an implementation under test."""
+
+    kind: str
+    device: str
+    target: Target
+    refused: dict[str, str]
+
+    def build(self, config: Config, style: str, dtype: str) -> torch.nn.Module:
+        """A new layer, in eval or train mode as its constructor leaves it, on the subject's device and in the dtype."""
+
+    def load(self, module: torch.nn.Module, config: Config, weights: Mapping[str, Array]) -> None:
+        """Give a layer torch-layout weights."""
+
+    def own_names(self, module: torch.nn.Module, config: Config) -> dict[str, str]:
+        """From each documented parameter name to the subject's own."""
+
+
+@dataclass
+class TorchSubject:
+    """A class or factory of torch modules that takes the documented constructor arguments.
+
+    `fixed` are further constructor arguments; `refused` holds the features that it refuses openly, with the reason.
+    """
+
+    target: Target
+    device: str = "cpu"
+    kind: str = "rnn"
+    fixed: dict[str, Any] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
+
+    def build(self, config: Config, style: str, dtype: str) -> torch.nn.Module:
+        """A new layer; raises Refused or Raised with the step named."""
+        positional, named = self._arguments(config, style)
+        if style == "typed":
+            named |= {"device": self.device, "dtype": getattr(torch, dtype)}
+        with observing("the constructor"):
+            module = self.target.factory(*positional, **named)
+        if not isinstance(module, torch.nn.Module):
+            raise TargetError(f"{self.target.label} returned {module!r}; a torch.nn.Module is needed")
+        if style == "typed":
+            return module
+        with observing(f".to({dtype})"):
+            return module.to(device=self.device, dtype=getattr(torch, dtype))
+
+    def _arguments(self, config: Config, style: str) -> tuple[list[Any], dict[str, Any]]:
+        wanted = {name: value for name, value in config.arguments.items() if name not in self.refused}
+        changed = {"input_size", "hidden_size", *config.changed}
+        if style == "changed":
+            wanted = {name: value for name, value in wanted.items() if name in changed}
+        wanted = {name: value for name, value in wanted.items() if name not in self.fixed}
+        if style == "positional":
+            leading = _leading(config.arguments, wanted)
+            rest = {name: value for name, value in wanted.items() if name not in leading and name in changed}
+            return [wanted[name] for name in leading], {**rest, **self.fixed}
+        return [config.input_size, config.hidden_size], {
+            name: value for name, value in {**wanted, **self.fixed}.items() if name not in ("input_size", "hidden_size")
+        }
+
+    def load(self, module: torch.nn.Module, config: Config, weights: Mapping[str, Array]) -> None:
+        """Give a layer torch-layout weights through load_state_dict; raises Unloadable where its parameters do not fit."""
+        names = self.own_names(module, config)
+        with observing("state_dict()"):
+            state = dict(module.state_dict())
+        for name, own in names.items():
+            state[own] = torch.from_numpy(weights[name].copy()).to(device=state[own].device, dtype=state[own].dtype)
+        with observing("load_state_dict()"):
+            module.load_state_dict(state)
+
+    def own_names(self, module: torch.nn.Module, config: Config) -> dict[str, str]:
+        """From each documented parameter name to the subject's own: the same, or where only names differ, by order.
+
+        Raises Unloadable where a parameter is missing or has another shape.
+        """
+        with observing("state_dict()"):
+            shapes = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+        return matched_names(parameter_shapes(config), shapes)
+
+
+def matched_names(expected: Mapping[str, Shape], found: Mapping[str, Shape]) -> dict[str, str]:
+    """From each expected parameter name to the one found: by name, or by order of registration where the shapes agree."""
+    if all(found.get(name) == shape for name, shape in expected.items()):
+        return {name: name for name in expected}
+    missing = [name for name in expected if name not in found]
+    if missing and list(expected.values()) == list(found.values()):
+        return dict(zip(expected, found, strict=True))
+    if missing:
+        raise Unloadable(f"the state_dict has no {missing[0]}; it has {', '.join(found) or 'nothing'}")
+    wrong = next(name for name, shape in expected.items() if found[name] != shape)
+    raise Unloadable(f"{wrong} has shape {found[wrong]}, expected {expected[wrong]}")
+
+
+def _leading(documented: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+    """The documented arguments up to the first that cannot be passed."""
+    leading = []
+    for name in documented:
+        if name not in wanted:
+            break
+        leading.append(name)
+    return leading
+
+
+@contextmanager
+def observing(step: str) -> Iterator[None]:
+    """Turn whatever the subject raises in a step into a failure; its warnings stay quiet."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        except (TargetError, Refused, Unloadable, Malformed):
+            raise
+        except Exception as error:
+            raise failure_of(step, error) from error
+
+
