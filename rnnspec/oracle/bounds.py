@@ -54,12 +54,18 @@ def forward_errors(problem: Problem, trace: Trace, rounding: Rounding) -> list[L
 def mask_error(mask: Array, values: Array, error: Array, rounding: Rounding) -> Array:
     """Error of values * mask, 1 / (1 - p) being computed in the dtype: from p in it too, which costs 1 / (1 - p) roundings."""
     relative = rounding.factor(4.0 + float(mask.max(initial=0.0)))
-    return (mask * error * (1.0 + relative) + np.abs(mask * values) * relative + rounding.eta) * SLOP
+    magnitude = np.abs(mask * values)
+    return finite((mask * error * (1.0 + relative) + magnitude * relative + rounding.eta) * SLOP, magnitude, rounding)
 
 
 def fuzz(rounding: Rounding, gamma: float) -> float:
     """What to add to magnitudes so that gamma times them covers operands that are flushed to zero."""
     return rounding.eta * (1.0 + gamma) / gamma
+
+
+def finite(error: Array, magnitude: Array, rounding: Rounding) -> Array:
+    """The error of a value of this magnitude, inf where the value may exceed the dtype's largest number or is NaN."""
+    return np.where(magnitude + error <= rounding.largest, error, np.inf)
 
 
 def product(values: Array, weights: Array) -> Array:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rnnspec.oracle.backward import LayerAdjoint, gathered, layer_adjoints, named, outer
-from rnnspec.oracle.bounds import LayerError, forward_errors, fuzz, mask_error, product
+from rnnspec.oracle.bounds import LayerError, finite, forward_errors, fuzz, mask_error, product
 from rnnspec.oracle.cells import activation_of
 from rnnspec.oracle.problem import Array, Flags, LayerTrace, Problem, Trace
 from rnnspec.oracle.rounding import SLOP, Rounding
@@ -85,7 +85,7 @@ def _adjoint_error(layer: _Layer, received: Array, last: Array) -> AdjointError:
     begin = layer.alive.argmax(axis=1)[:, None]
     lowest = np.take_along_axis(sent, begin, axis=1)[:, 0]
     first = (first * (1.0 + gamma) + gamma * lowest + 2 * terms * rounding.eta) * SLOP
-    return AdjointError(sums, _safe(np.where(reached[:, 0], np.inf, first), lowest, rounding), _read_error(layer, sums))
+    return AdjointError(sums, finite(np.where(reached[:, 0], np.inf, first), lowest, rounding), _read_error(layer, sums))
 
 
 def _propagate(layer: _Layer, own: Array, hh: Array, growth: float) -> tuple[Array, Array, Array]:
@@ -125,7 +125,7 @@ def _read_error(layer: _Layer, sums: Array) -> Array:
     ih = np.abs(weights.ih) + fuzz(rounding, gamma)
     magnitude = gathered(np.abs(layer.adjoint.sums), ih)
     error = ((1.0 + gamma) * gathered(sums, ih) + gamma * magnitude + 2 * terms * rounding.eta) * SLOP
-    return _safe(error, magnitude, rounding)
+    return finite(error, magnitude, rounding)
 
 
 def _parameter_errors(layer: _Layer, index: int, error: AdjointError) -> dict[str, Array]:
@@ -140,14 +140,10 @@ def _parameter_errors(layer: _Layer, index: int, error: AdjointError) -> dict[st
         exact = np.abs(values) + fuzz(rounding, gamma)
         magnitude = outer(sums, exact)
         moved = outer(error.sums, exact + errors) + outer(sums, errors)
-        return _safe(((1.0 + gamma) * moved + gamma * magnitude + underflow) * (SLOP + terms * 2.0**-52), magnitude, rounding)
+        return finite(((1.0 + gamma) * moved + gamma * magnitude + underflow) * (SLOP + terms * 2.0**-52), magnitude, rounding)
 
     read = np.broadcast_to(layer.error.read, layer.trace.read.shape)
     ones = np.ones((*sums.shape[:-1], 1))
     bias = allowance(ones, np.zeros_like(ones))[..., 0]
     states = np.where(layer.alive, layer.error.states[:, :-1], 0.0)
     return named(layer.problem, index, allowance(layer.trace.read, read), allowance(layer.trace.states[:, :-1], states), bias)
-
-
-def _safe(error: Array, magnitude: Array, rounding: Rounding) -> Array:
-    return np.where(magnitude + error <= rounding.largest, error, np.inf)

@@ -145,6 +145,17 @@ def test_an_exploding_relu_is_covered_until_it_overflows() -> None:
     assert np.isinf(allowed.output[5:]).all()
 
 
+def test_a_dropout_scale_that_overflows_is_beyond_the_model() -> None:
+    config = Config(1, 1, 2, "relu", bias=False)
+    weights = {name: np.ones(shape) for name, shape in parameter_shapes(config).items()}
+    masks = {0: np.full((1, 2, 1), 10.0)}
+    problem = Problem(config, weights, np.array([[[8000.0], [80.0]]]), np.zeros((2, 2, 1)), np.array([1, 1]), masks)
+    allowed = bound(problem, run(problem), ROUNDINGS["float16"])
+    assert np.isinf(allowed.output[0, 0])
+    assert np.isfinite(allowed.output[0, 1])
+    assert np.isfinite(allowed.h_n[0]).all()
+
+
 def test_an_unclear_slope_of_relu_counts_as_unknown() -> None:
     problem = ordinary(5)
     config = replace(problem.config, nonlinearity="relu")
