@@ -1,5 +1,50 @@
 """The documented contract of torch.nn.RNN as an executable specification."""
 
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from rnnspec._version import __version__
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    from rnnspec import shapes, strategies
+    from rnnspec.api import check
+    from rnnspec.conformance import conformance
+    from rnnspec.contract.config import Config
+    from rnnspec.errors import CannotCheck, RnnspecError, ViolationsFound
+    from rnnspec.report.model import Report, Result
+
+__all__ = [
+    "CannotCheck",
+    "Config",
+    "Report",
+    "Result",
+    "RnnspecError",
+    "ViolationsFound",
+    "__version__",
+    "check",
+    "conformance",
+    "shapes",
+    "strategies",
+]
+
+PLACES = {
+    "CannotCheck": "errors",
+    "Config": "contract.config",
+    "Report": "report.model",
+    "Result": "report.model",
+    "RnnspecError": "errors",
+    "ViolationsFound": "errors",
+    "check": "api",
+    "conformance": "conformance",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name on first use: `import rnnspec` alone loads neither torch nor Hypothesis."""
+    if name in PLACES:
+        return getattr(importlib.import_module(f"rnnspec.{PLACES[name]}"), name)
+    if name in ("shapes", "strategies"):
+        return importlib.import_module(f"rnnspec.{name}")
+    raise AttributeError(f"module 'rnnspec' has no attribute {name!r}")

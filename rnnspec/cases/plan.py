@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -62,7 +63,7 @@ class Scope:
 
 
 def plan(profile: Profile, seed: int, scope: Scope) -> list[Stretch]:
-    """The stretches of a campaign; a pure function of profile, seed and scope."""
+    """The stretches of a campaign, shuffled so that every part of it is a sample of the whole; a pure function of its arguments."""
     smallest = Stretch(simplest_row(scope), 1, ())
     narrow = [
         Stretch(row, profile.examples)
@@ -74,7 +75,9 @@ def plan(profile: Profile, seed: int, scope: Scope) -> list[Stretch]:
         for salt in range(profile.wide_arrays)
         for row in covering_rows(scope, 2, _mixed(seed, salt), WIDE_AXES, LARGE_PAIRS)
     ]
-    return [smallest, *narrow, *wide]
+    drawn = [*narrow, *wide]
+    random.Random(seed).shuffle(drawn)
+    return [smallest, *drawn]
 
 
 def _mixed(seed: int, salt: int) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -35,8 +35,11 @@ class Campaign:
         return Scope(frozenset(self.subject.refused), self.pinned)
 
     def stretches(self) -> list[Stretch]:
-        """The rows of the campaign."""
-        return plan(self.profile, self.seed, self.scope)
+        """The rows of the campaign, with more cases in each where the limit asks for more than the profile draws."""
+        planned = plan(self.profile, self.seed, self.scope)
+        drawn = sum(stretch.examples for stretch in planned)
+        factor = 1 if self.limit is None else -(-self.limit // drawn)
+        return planned if factor <= 1 else [replace(stretch, examples=stretch.examples * factor) for stretch in planned]
 
     @property
     def size(self) -> int:

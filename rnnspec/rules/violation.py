@@ -18,7 +18,7 @@ VISIBLE = 64.0
 
 @dataclass(frozen=True)
 class Difference:
-    """The first wrong element: `excess` is the error in units of what rounding can explain (inf where nothing is allowed)."""
+    """The first wrong element: `excess` is the largest error in units of what rounding can explain, which is `allowed` here."""
 
     quantity: str
     index: tuple[int, ...]
@@ -27,6 +27,7 @@ class Difference:
     excess: float
     wrong: int
     total: int
+    allowed: float = 0.0
 
     def __str__(self) -> str:
         place = f"{self.quantity}[{', '.join(map(str, self.index))}]"
@@ -82,7 +83,7 @@ def distance(got: Array, expected: Array) -> Array:
 def _difference(quantity: str, got: Array, expected: Array, error: Array, allowed: Array, proof: str) -> Violation:
     wrong = ~(error <= allowed)
     index = tuple(int(place) for place in np.argwhere(wrong)[0])
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         excess = float(np.max(error[wrong] / allowed[wrong]))
-    found = Difference(quantity, index, float(expected[index]), float(got[index]), excess, int(wrong.sum()), wrong.size)
+    found = Difference(quantity, index, float(expected[index]), float(got[index]), excess, int(wrong.sum()), wrong.size, float(allowed[index]))
     return Violation(str(found), difference=found, proof=proof)

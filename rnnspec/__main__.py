@@ -1,0 +1,6 @@
+"""`python -m rnnspec` is the command line."""
+
+from rnnspec.cli import main
+
+if __name__ == "__main__":
+    main()

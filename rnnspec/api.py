@@ -1,0 +1,142 @@
+"""The checks as Python calls."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from rnnspec.cases.plan import PROFILES
+from rnnspec.contract.kinds import KINDS
+from rnnspec.engine.campaign import Campaign, Watcher, run
+from rnnspec.engine.probe import check_features, probed
+from rnnspec.errors import DeviceError, SelectionError, TargetError, suggestion
+from rnnspec.report.build import report_of
+from rnnspec.report.model import Report
+from rnnspec.rules.catalogue import select
+from rnnspec.subjects.subject import TorchSubject
+from rnnspec.subjects.target import resolve
+
+DTYPES = ("float64", "float32", "bfloat16", "float16")
+
+
+def check(
+    target: str | Callable[..., Any],
+    *,
+    kind: str = "rnn",
+    profile: str = "default",
+    seed: int = 0,
+    device: str = "cpu",
+    rules: Sequence[str] | None = None,
+    cases: int | None = None,
+    dtype: str | None = None,
+    strict: bool = False,
+    first: bool = False,
+    arguments: Mapping[str, Any] | None = None,
+    without: Sequence[str] = (),
+    watch: Watcher | None = None,
+) -> Report:
+    """Judge an implementation of a recurrent layer against the documented contract; prints nothing.
+
+    `target` is a class, a factory, or a string 'package.module:attribute' or 'path/to/file.py:attribute'. `rules` are glob patterns
+    of rule ids, `arguments` further constructor arguments, `without` features that are not to be judged, `watch` is called with the
+    number of cases done and of all. Raises CannotCheck (TargetError, SelectionError, DeviceError) where nothing can be judged.
+    """
+    campaign = prepare(
+        target,
+        kind=kind,
+        profile=profile,
+        seed=seed,
+        device=device,
+        rules=rules,
+        cases=cases,
+        dtype=dtype,
+        arguments=arguments,
+        without=without,
+    )
+    begun = time.perf_counter()
+    with _own_random_numbers():
+        progress = run(campaign, first_only=first, watch=watch)
+        return report_of(campaign, progress, strict=strict, seconds=time.perf_counter() - begun)
+
+
+def prepare(
+    target: str | Callable[..., Any],
+    *,
+    kind: str = "rnn",
+    profile: str = "default",
+    seed: int = 0,
+    device: str = "cpu",
+    rules: Sequence[str] | None = None,
+    cases: int | None = None,
+    dtype: str | None = None,
+    arguments: Mapping[str, Any] | None = None,
+    without: Sequence[str] = (),
+) -> Campaign:
+    """The campaign that `check` runs, with the subject found, tried and its refusals noted; raises CannotCheck."""
+    _known("kind", kind, KINDS)
+    _known("profile", profile, PROFILES)
+    if dtype is not None:
+        _known("dtype", dtype, DTYPES)
+    if cases is not None and cases < 1:
+        raise SelectionError(f"--cases must be at least 1, got {cases}")
+    chosen = select(rules)
+    excluded = check_features(tuple(without))
+    check_device(device)
+    fixed = dict(arguments or {})
+    subject = TorchSubject(resolve(target), device, kind, fixed)
+    with _own_random_numbers():
+        _usable(subject)
+        probed(subject, excluded)
+    pinned = _pinned(fixed) + ((("dtype", dtype),) if dtype else ())
+    return Campaign(subject, chosen, PROFILES[profile], seed, pinned, cases)
+
+
+def _known(option: str, value: str, known: Any) -> None:
+    if value not in known:
+        raise SelectionError(f"--{option} {value!r}: one of {', '.join(known)} is needed.{suggestion(str(value), known)}")
+
+
+def check_device(device: str) -> None:
+    """Raise DeviceError where torch does not know the device or has none here."""
+    try:
+        torch.empty(1, device=device)
+    except Exception as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise DeviceError(f"--device {device}: torch {torch.__version__} cannot use it ({first}); nothing was checked.") from error
+
+
+def _usable(subject: TorchSubject) -> None:
+    """Raise TargetError where the target does not even build a module from two sizes."""
+    try:
+        made = subject.target.factory(2, 3, **subject.fixed)
+    except Exception as error:
+        told = " ".join(str(error).split())
+        raise TargetError(f"{subject.target.label}: building it with (2, 3) raised {type(error).__name__}: {told}") from error
+    if not isinstance(made, torch.nn.Module):
+        raise TargetError(f"{subject.target.label}: building it returned {made!r}; a torch.nn.Module is needed.")
+
+
+PINNED_ARGUMENTS = ("nonlinearity", "num_layers", "bidirectional", "batch_first", "bias")
+
+
+def _pinned(fixed: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
+    """The axes that the user's constructor arguments settle."""
+    return tuple((name, fixed[name]) for name in PINNED_ARGUMENTS if name in fixed)
+
+
+@contextmanager
+def _own_random_numbers() -> Iterator[None]:
+    """Leave the caller's random number generators as they were."""
+    import random
+
+    import numpy as np
+
+    python, numpy = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(devices=[]):
+        yield
+    random.setstate(python)
+    np.random.set_state(numpy)

@@ -1,0 +1,85 @@
+"""The contract as a pytest test: one id a rule, the cases shared between them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from rnnspec.api import check
+from rnnspec.report.console import told
+from rnnspec.report.model import Report, Result
+from rnnspec.rules.catalogue import in_force, select
+from rnnspec.rules.rule import Rule
+
+Test = TypeVar("Test", bound=Callable[..., Any])
+
+
+@dataclass
+class Run:
+    """One check whose report the tests of all its rules share; it runs when the first of them asks."""
+
+    target: str | Callable[..., Any]
+    options: dict[str, Any]
+    _report: Report | None = field(default=None, repr=False)
+
+    @property
+    def report(self) -> Report:
+        """The report, from one run in this process."""
+        if self._report is None:
+            self._report = check(self.target, **self.options)
+        return self._report
+
+
+@dataclass(frozen=True)
+class RuleTest:
+    """What a test is given: one rule of a run."""
+
+    rule: Rule
+    run: Run
+
+    @property
+    def result(self) -> Result:
+        """What the rule said over the run."""
+        return self.run.report.result(self.rule.id)
+
+    def check(self) -> None:
+        """Fail the test where the rule is broken or was not reached, skip it where it does not apply.
+
+        A broken SHOULD fails only where the run is strict, and a NOTE never.
+        """
+        import pytest
+
+        result = self.result
+        if result.verdict == "not-applicable":
+            pytest.skip(f"{result.rule}: {result.message}")
+        if result.verdict == "fail" and result not in self.run.report.violations:
+            pytest.skip(f"{result.rule} ({result.level}, not scored): {result.message}")
+        if result.verdict != "pass":
+            pytest.fail(told(result), pytrace=False)
+
+
+def conformance(
+    target: str | Callable[..., Any],
+    *,
+    kind: str = "rnn",
+    profile: str = "quick",
+    seed: int = 0,
+    device: str = "cpu",
+    rules: Sequence[str] | None = None,
+    dtype: str | None = None,
+    strict: bool = False,
+    arguments: dict[str, Any] | None = None,
+    without: Sequence[str] = (),
+) -> Callable[[Test], Test]:
+    """Parametrize a pytest test over the rules of the contract; its argument `rule` has `check()`.
+
+    The run is shared by all rules in a process. Options as in `rnnspec.check`; where nothing can be judged, each test fails with the
+    reason when it runs, and a device that torch does not have here skips it.
+    """
+    import pytest
+
+    options = {name: value for name, value in locals().items() if name not in ("pytest", "target")}
+    run = Run(target, options)
+    tests = [pytest.param(RuleTest(rule, run), id=rule.id) for rule in in_force(select(rules))]
+    return pytest.mark.parametrize("rule", tests)

@@ -1,0 +1,96 @@
+"""Which features a subject refuses openly, found by trying each once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from rnnspec.cases.axes import FEATURES
+from rnnspec.cases.case import Case
+from rnnspec.contract.config import Config
+from rnnspec.errors import SelectionError, suggestion
+from rnnspec.observe.observation import Observation
+from rnnspec.subjects.failures import Failure, Raised, Refused
+from rnnspec.subjects.subject import Subject
+
+Trial = Callable[[Observation], Any]
+PLAIN = Case(config=Config(2, 3), steps=2, batch=2)
+CONSTRUCTOR_WORDS = {"dtype": ("dtype", "device")}
+
+
+def _call(seen: Observation) -> Any:
+    return seen.call
+
+
+def _gradients(seen: Observation) -> Any:
+    return seen.gradients
+
+
+TRIALS: dict[str, tuple[dict[str, Any], Trial]] = {
+    "float64": ({"dtype": "float64"}, _call),
+    "float32": ({"dtype": "float32"}, _call),
+    "bfloat16": ({"dtype": "bfloat16"}, _call),
+    "float16": ({"dtype": "float16"}, _call),
+    "nonlinearity": ({"nonlinearity": "relu"}, _call),
+    "num_layers": ({"num_layers": 2}, _call),
+    "bidirectional": ({"bidirectional": True}, _call),
+    "batch_first": ({"batch_first": True}, _call),
+    "bias": ({"bias": False}, _call),
+    "dropout": ({"num_layers": 2, "dropout": 0.5, "mode": "train"}, _call),
+    "unbatched": ({"layout": "unbatched", "batch": 1}, _call),
+    "packed": ({"layout": "packed"}, _call),
+    "state": ({"state": "given"}, _call),
+    "dtype": ({"build": "typed"}, _call),
+    "pickle": ({"history": "pickled"}, _call),
+    "functional": ({"history": "functional"}, _call),
+    "gradients": ({}, _gradients),
+}
+
+
+def probed(subject: Subject, without: dict[str, str] | None = None) -> dict[str, str]:
+    """The features that the subject refuses, each with the reason; `without` holds those that the user excluded.
+
+    Only an open refusal counts: NotImplementedError, or TypeError that names the keyword. The plain batched call cannot be refused.
+    """
+    subject.refused.update(without or {})
+    refused = subject.refused
+    for feature, (changes, trial) in TRIALS.items():
+        if feature not in refused and not ("num_layers" in changes and "num_layers" in refused):
+            reason = _refusal(subject, feature, changes, trial)
+            if reason is not None:
+                refused[feature] = reason
+    return refused
+
+
+def base_case(subject: Subject) -> Case:
+    """The plain batched case, in the first dtype that the subject does not refuse."""
+    dtype = next((name for name in ("float64", "float32", "bfloat16", "float16") if name not in subject.refused), "float32")
+    return PLAIN.altered(dtype=dtype)
+
+
+def _refusal(subject: Subject, feature: str, changes: dict[str, Any], trial: Trial) -> str | None:
+    case = base_case(subject).altered(**changes)
+    try:
+        trial(Observation(subject, case))
+    except Refused as refused:
+        return str(refused)
+    except Raised as raised:
+        return _refused_keyword(feature, raised)
+    except Failure:
+        return None
+    return None
+
+
+def _refused_keyword(feature: str, raised: Raised) -> str | None:
+    """The reason where the constructor raised TypeError that names the feature's keyword."""
+    words = CONSTRUCTOR_WORDS.get(feature, (feature,))
+    named = any(word in str(raised.error) for word in words)
+    return str(raised) if raised.step == "the constructor" and isinstance(raised.error, TypeError) and named else None
+
+
+def check_features(names: tuple[str, ...]) -> dict[str, str]:
+    """The features that a user excludes, with that as the reason; raises SelectionError for one that does not exist."""
+    for name in names:
+        if name not in FEATURES:
+            raise SelectionError(f"--without {name!r}: no such feature.{suggestion(name, FEATURES)} There are {', '.join(FEATURES)}.")
+    return {name: f"excluded by --without {name}" for name in names}

@@ -1,0 +1,98 @@
+"""The report on a terminal: the verdict is the last line, the reason the first thing above it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from rnnspec.report.model import Report, Result
+
+WIDTH = 100
+
+
+def told(result: Result) -> str:
+    """Everything about one broken rule, as text of one screen and the program that shows it."""
+    head = f"{LABELS.get(result.verdict, result.verdict.upper())}  {result.rule}"
+    lines = [f"{head:<70} {result.level}   {result.where}", "", f"  {result.requirement}", "", f"  {result.message}"]
+    if result.counterexample is not None:
+        lines.append(f"  smallest       {result.counterexample.text}")
+        lines.append(f"  depends on     {result.depends_on}")
+        lines.append(f"  seen in        {result.violations} of {result.examples} cases, first in case {result.counterexample.index}")
+    program = [f"  {line}".rstrip() for line in (result.repro or "").splitlines()]
+    return "\n".join([*lines, "", *program]) if program else "\n".join(lines)
+
+
+LABELS = {"fail": "FAIL", "unreached": "UNREACHED"}
+
+
+def rendered(report: Report) -> str:
+    """The whole report as text."""
+    return "\n".join(_lines(report))
+
+
+def _lines(report: Report) -> Iterator[str]:
+    yield headline(report)
+    yield ""
+    yield from table(report)
+    yield ""
+    failures = [result for result in report.results if result.verdict == "fail"]
+    for result in failures:
+        if result.follows is None:
+            yield told(result)
+            yield ""
+    for result in failures:
+        if result.follows is not None:
+            yield f"FAIL  {result.rule}   (follows from {result.follows})"
+    yield from _unjudged(report)
+    yield from (f"note  {note}" for note in report.notes)
+    yield conclusion(report)
+
+
+def headline(report: Report) -> str:
+    """Versions, seed, profile and the size of the run in one line."""
+    known = report.environment
+    where = f"torch {known['torch']}, Python {known['python']}, {known['device']}"
+    return f"rnnspec {known['rnnspec']}   {where}   seed {report.seed}, {report.profile} profile ({report.seconds:.1f} s, {report.cases} cases)"
+
+
+def table(report: Report) -> list[str]:
+    """How many rules of each theme hold, three themes a line."""
+    themes = list(dict.fromkeys(result.theme for result in report.results))
+    cells = [f"{theme:<13} {_count([r for r in report.results if r.theme == theme]):<17}" for theme in themes]
+    return ["  " + "".join(cells[start : start + 3]).rstrip() for start in range(0, len(cells), 3)]
+
+
+def _count(results: Sequence[Result]) -> str:
+    applicable = [result for result in results if result.verdict != "not-applicable"]
+    counts = Counter(result.verdict for result in applicable)
+    rest = [f"{counts[verdict]} {verdict}" for verdict in ("fail", "unreached") if counts[verdict]]
+    held = f"{counts['pass']:>2} of {len(applicable)}" if applicable else f" - of {len(results)}"
+    return "  ".join([held, *rest])
+
+
+def _unjudged(report: Report) -> Iterator[str]:
+    reasons = Counter(result.message for result in report.results if result.verdict == "not-applicable")
+    for reason, number in reasons.items():
+        yield f"not applicable  {number} {'rule' if number == 1 else 'rules'}: {reason}"
+    unreached = [result for result in report.results if result.verdict == "unreached"]
+    for result in unreached[:8]:
+        yield f"unreached  {result.rule}: {result.message}"
+    if len(unreached) > 8:
+        yield f"unreached  ... and {len(unreached) - 8} more rules"
+
+
+def conclusion(report: Report) -> str:
+    """The verdict in one line."""
+    applicable = [result for result in report.results if result.verdict != "not-applicable"]
+    broken = [result for result in report.results if result.verdict == "fail"]
+    scored = f"{len(report.violations)} of {len(applicable)} rules fail" if report.violations else f"all {len(applicable)} rules hold"
+    unscored = len(broken) - len(report.violations)
+    extra = f"; {unscored} SHOULD {'is' if unscored == 1 else 'are'} broken too" if unscored else ""
+    extra += f"; {len(applicable)} of the {len(report.results)} rules apply" if len(applicable) < len(report.results) else ""
+    extra += "; the run was stopped early" if report.stopped else ""
+    words = {
+        "conforms": f"{report.subject} conforms to the contract: {scored}{extra}.",
+        "violates": f"{report.subject} violates the contract: {scored}{extra}.",
+        "inconclusive": f"{report.subject}: inconclusive, no rule is broken but some were not reached often enough{extra}.",
+    }
+    return words[report.verdict]

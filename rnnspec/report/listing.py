@@ -1,0 +1,59 @@
+"""The rules as a list, and one rule explained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rnnspec.rules.rule import Rule
+
+
+def listed(rules: Sequence[Rule]) -> str:
+    """One line a rule: level, id and requirement."""
+    width = max(len(rule.id) for rule in rules)
+    return "\n".join(f"{rule.level.value:<7} {rule.id:<{width}}  {rule.requirement}" for rule in rules)
+
+
+def explained(rule: Rule) -> str:
+    """Everything about a rule, for people."""
+    clauses = [f"  {each.id} ({each.level.value}, {each.provenance.value}; {each.where})\n      {each.text}" for each in rule.clauses]
+    needs = [f"needs          {', '.join(sorted(rule.needs))}"] if rule.needs else []
+    return "\n".join(
+        [
+            f"{rule.id}   {rule.level.value}",
+            "",
+            f"  {rule.requirement}",
+            "",
+            f"applies        {rule.when.text}",
+            *needs,
+            f"how            {rule.how}",
+            f"catches        {rule.catches}",
+            "clauses",
+            *clauses,
+        ]
+    )
+
+
+def rule_data(rule: Rule) -> dict[str, Any]:
+    """A rule as plain data."""
+    return {
+        "rule": rule.id,
+        "level": rule.level.value,
+        "requirement": rule.requirement,
+        "applies": rule.when.text,
+        "needs": sorted(rule.needs),
+        "how": rule.how,
+        "catches": rule.catches,
+        "clauses": [
+            {
+                "id": each.id,
+                "text": each.text,
+                "level": each.level.value,
+                "provenance": each.provenance.value,
+                "where": each.where,
+                "since": each.since,
+                "until": each.until,
+            }
+            for each in rule.clauses
+        ],
+    }
