@@ -38,13 +38,6 @@ class BiasOffByDefault(Planted):
         super().__init__(*args, **(others if len(args) > 4 else {"bias": False} | others))
 
 
-class BatchFirstByDefault(Planted):
-    """Without the argument the input is taken to be batch-first; construction.defaults sees it."""
-
-    def __init__(self, *args: Any, **others: Any) -> None:
-        super().__init__(*args, **(others if len(args) > 5 else {"batch_first": True} | others))
-
-
 class LayersByPositionOnly(Planted):
     """num_layers given by name has no effect; construction.keywords sees it."""
 
@@ -104,13 +97,6 @@ class ZeroInputSizeAccepted(Planted):
         super().check_sizes(**{name: value for name, value in sizes.items() if (name, value) != ("input_size", 0)})
 
 
-class NegativeLayersAccepted(Planted):
-    """num_layers=0 and below build a layer that has no layers; construction.refuses-sizes sees it."""
-
-    def check_sizes(self, **sizes: int) -> None:
-        super().check_sizes(**{name: value for name, value in sizes.items() if name != "num_layers"})
-
-
 class FloatSizesAccepted(Planted):
     """A float given as a size is cut down to an int (pytorch PR #166302); construction.refuses-types sees it."""
 
@@ -133,26 +119,8 @@ class UnknownNonlinearityIsRelu(Planted):
         pass
 
 
-class NonlinearityInAnyCase(Planted):
-    """'Tanh' and 'RELU' are accepted, and run as something; construction.refuses-nonlinearity sees it."""
-
-    narrow = True
-
-    def check_nonlinearity(self, nonlinearity: str) -> None:
-        super().check_nonlinearity(nonlinearity.lower())
-
-
 class DropoutUnchecked(Planted):
     """A dropout above 1 or below 0 is accepted; construction.refuses-dropout sees it."""
 
     def check_dropout(self, dropout: float) -> None:
         pass
-
-
-class DropoutAsFlag(Planted):
-    """dropout=True is taken for a probability of 1; construction.refuses-dropout sees it."""
-
-    narrow = True
-
-    def check_dropout(self, dropout: float) -> None:
-        super().check_dropout(float(dropout) if isinstance(dropout, bool) else dropout)

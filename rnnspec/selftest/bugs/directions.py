@@ -88,8 +88,6 @@ class BackwardNotTurnedBack(Planted):
 class BackwardFlipsBatch(Planted):
     """The backward direction meets the batch in reversed order (pytorch #94754); directions.reverse-time sees it."""
 
-    narrow = True
-
     def run_direction(self, data: Tensor, sizes: Sizes, h: Tensor, layer: int, direction: int) -> tuple[Tensor, Tensor]:
         if direction and not is_ragged(sizes):
             data = as_steps(data, sizes).flip(1).reshape(data.shape)
@@ -105,18 +103,6 @@ class BackwardCountsFeatures(Planted):
     def order(self, length: int, direction: int) -> Iterable[int]:
         start = min(length, self.input_size)
         return [*reversed(range(start)), *range(start, length)] if direction else range(length)
-
-
-class BackwardOffByOne(Planted):
-    """The backward direction of the layers above the first takes its last step first; directions.reverse-time sees it."""
-
-    narrow = True
-
-    def run_direction(self, data: Tensor, sizes: Sizes, h: Tensor, layer: int, direction: int) -> tuple[Tensor, Tensor]:
-        if not (direction and layer) or is_ragged(sizes):
-            return super().run_direction(data, sizes, h, layer, direction)
-        rolled = as_steps(data, sizes).roll(1, dims=0).reshape(data.shape)
-        return super().run_direction(rolled, sizes, h, layer, direction)
 
 
 class OneSetOfWeights(Planted):

@@ -36,16 +36,6 @@ class DropsFirstBoundaryOnly(Planted):
         return super().drop(data, sizes, layer) if layer == 1 else data
 
 
-class DropsForwardHalfOnly(Planted):
-    """Only the forward half of what a layer reads is dropped; dropout.place sees it."""
-
-    narrow = True
-
-    def mask(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:
-        mask = super().mask(data, sizes, layer)
-        return torch.cat([mask[:, : self.hidden_size], torch.ones_like(mask[:, self.hidden_size :])], dim=1)
-
-
 class DropsRecurrentState(Planted):
     """The state is dropped from step to step as well (chainer PR #2502); dropout.place sees it."""
 
@@ -68,23 +58,6 @@ class NotScaled(Planted):
 
     def mask(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:
         return (super().mask(data, sizes, layer) != 0).to(data.dtype)
-
-
-class ScaledByKeep(Planted):
-    """What is kept is multiplied by 1 - p instead of divided; dropout.scale sees it."""
-
-    def mask(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:
-        return (super().mask(data, sizes, layer) != 0).to(data.dtype) * (1 - self.dropout)
-
-
-class ScaledByWhatWasKept(Planted):
-    """What is kept is scaled by the share that was kept in this call; dropout.scale sees it."""
-
-    narrow = True
-
-    def mask(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:
-        kept = (super().mask(data, sizes, layer) != 0).to(data.dtype)
-        return kept / kept.mean().clamp(min=1e-3)
 
 
 class KeepsWithP(Planted):
@@ -298,3 +271,10 @@ class GradientWithFirstMask(Planted):
         mask = self.mask(data, sizes, layer)
         first = as_steps(mask, sizes)[:1].expand(len(sizes), -1, -1).reshape(mask.shape)
         return with_gradient_of(data * mask, data * first)
+
+
+class DropsTwice(Planted):
+    """Dropout is applied twice between two layers (soumith/cudnn.torch #252); dropout.rate sees it."""
+
+    def drop(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:
+        return super().drop(super().drop(data, sizes, layer), sizes, layer)

@@ -36,18 +36,6 @@ class StateWrittenInPlace(Planted):
         return output, h_n
 
 
-class NanWrittenInPlace(Planted):
-    """NaN in the caller's input is replaced by zero for good, after the call; effects.arguments sees it."""
-
-    narrow = True
-
-    def forward_tensor(self, input: Tensor, hx: Tensor | None) -> tuple[Tensor, Tensor]:
-        result = super().forward_tensor(input, hx)
-        if not input.is_inference():
-            input.data.nan_to_num_(nan=0.0)
-        return result
-
-
 class PackedDataRounded(Planted):
     """The data of a packed argument are rounded to eight bits when the call is over; effects.arguments sees it."""
 
@@ -83,18 +71,6 @@ class WeightsDropped(Planted):
         return weight
 
 
-class WeightsClipped(Planted):
-    """A training call cuts the weights to [-1, 1] for good; effects.parameters sees it."""
-
-    narrow = True
-
-    def run(self, data: Tensor, sizes: Sizes, h_0: Tensor) -> tuple[Tensor, Tensor]:
-        result = super().run(data, sizes, h_0)
-        for parameter in self.parameters() if self.training else ():
-            parameter.data.clamp_(-1, 1)
-        return result
-
-
 class Reseeds(Planted):
     """A call seeds the global generator; effects.rng sees it."""
 
@@ -112,17 +88,6 @@ class DrawsInVain(Planted):
     def default_states(self, input: Tensor, batch: int) -> Tensor:
         torch.rand(1)
         return super().default_states(input, batch)
-
-
-class DrawsMaskInEval(Planted):
-    """In eval mode the masks of a stack are drawn and thrown away; effects.rng sees it."""
-
-    narrow = True
-
-    def layer_input(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:
-        if layer and not self.training:
-            torch.bernoulli(torch.full(data.shape, 0.5))
-        return super().layer_input(data, sizes, layer)
 
 
 class DefaultDtypeChanged(Planted):
@@ -160,21 +125,6 @@ class BufferReused(Planted):
         if buffer.shape != data.shape or buffer.dtype != data.dtype or buffer.device != data.device:
             buffer = self.__dict__["buffer"] = torch.empty_like(data)
         return buffer.copy_(data)
-
-
-class StateBufferReused(Planted):
-    """Without gradients, the final state lies in a buffer that the next call overwrites; effects.earlier-results sees it."""
-
-    narrow = True
-
-    def stack_states(self, states: list[Tensor]) -> Tensor:
-        stacked = super().stack_states(states)
-        if torch.is_grad_enabled() or torch.is_inference_mode_enabled():
-            return stacked
-        buffer: Tensor = self.__dict__.setdefault("buffer", torch.empty_like(stacked))
-        if buffer.shape != stacked.shape or buffer.dtype != stacked.dtype or buffer.device != stacked.device:
-            buffer = self.__dict__["buffer"] = torch.empty_like(stacked)
-        return buffer.copy_(stacked)
 
 
 class StateSharesOutput(Planted):

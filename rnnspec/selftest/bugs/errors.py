@@ -41,15 +41,6 @@ class VectorAccepted(Planted):
         return super().forward_tensor(input.unsqueeze(0) if input.dim() == 1 else input, hx)
 
 
-class FourthAxisFlattened(Planted):
-    """A fourth axis is made one with the second; errors.rank sees it."""
-
-    narrow = True
-
-    def forward_tensor(self, input: Tensor, hx: Tensor | None) -> tuple[Tensor, Tensor]:
-        return super().forward_tensor(input.flatten(1, 2) if input.dim() == 4 else input, hx)
-
-
 class FlatStateAccepted(Planted):
     """A state without batch axis is used for every sample; errors.h-0-rank sees it."""
 
@@ -119,7 +110,7 @@ class StatesSortedBeforeChecked(Planted):
 
 
 class FurtherUnitsIgnored(Planted):
-    """A state with more units than hidden_size is cut down (pytorch #3851); errors.h-0-size sees it."""
+    """A state with more units than hidden_size is cut down; errors.h-0-size sees it."""
 
     def check_states(self, hx: Tensor | None, batch: int) -> None:
         super().check_states(hx if hx is None else hx[..., : self.hidden_size], batch)
@@ -151,19 +142,10 @@ class EmptySequenceAccepted(Planted):
 
 
 class InputConverted(Planted):
-    """Input of another dtype is converted without a word (pytorch #45048); errors.dtype sees it."""
+    """Input of another dtype is converted without a word; errors.dtype sees it."""
 
     def forward_tensor(self, input: Tensor, hx: Tensor | None) -> tuple[Tensor, Tensor]:
         return super().forward_tensor(input.to(self.parameter("weight_ih", 0, 0).dtype), hx)
-
-
-class StateConverted(Planted):
-    """A state of another dtype is converted without a word; errors.dtype sees it."""
-
-    narrow = True
-
-    def forward_tensor(self, input: Tensor, hx: Tensor | None) -> tuple[Tensor, Tensor]:
-        return super().forward_tensor(input, hx if hx is None else hx.to(input.dtype))
 
 
 class RefusalSwitchesGradientsOff(Planted):
@@ -178,15 +160,10 @@ class RefusalSwitchesGradientsOff(Planted):
         torch.set_grad_enabled(before)
 
 
-class RefusalWritesState(Planted):
-    """A state of the wrong shape is filled with zeros before it is refused; errors.leave-no-trace sees it."""
+class StateOfFourAxesFlattened(Planted):
+    """A state with axes of its own for layers and directions is accepted (pytorch PR #107223); errors.h-0-rank sees it."""
 
     narrow = True
 
-    def check_states(self, hx: Tensor | None, batch: int) -> None:
-        try:
-            super().check_states(hx, batch)
-        except RuntimeError:
-            if hx is not None:
-                hx.data.zero_()
-            raise
+    def forward_tensor(self, input: Tensor, hx: Tensor | None) -> tuple[Tensor, Tensor]:
+        return super().forward_tensor(input, hx.flatten(0, 1) if hx is not None and hx.dim() == 4 else hx)

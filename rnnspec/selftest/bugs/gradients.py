@@ -7,7 +7,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from rnnspec.selftest.bugs.planted import Planted, hook, is_ragged, with_gradient_of
+from rnnspec.selftest.bugs.planted import Planted, is_ragged, with_gradient_of
 from rnnspec.selftest.plain import Sizes
 
 
@@ -36,16 +36,6 @@ class GivenStateCut(Planted):
 
     def pick_state(self, h_0: Tensor, layer: int, direction: int) -> Tensor:
         return super().pick_state(h_0, layer, direction).detach()
-
-
-class UpperGivenStatesCut(Planted):
-    """The states given to layers above the first have no gradient; gradients.h-0 sees it."""
-
-    narrow = True
-
-    def pick_state(self, h_0: Tensor, layer: int, direction: int) -> Tensor:
-        state = super().pick_state(h_0, layer, direction)
-        return state.detach() if layer else state
 
 
 class FinalStateCut(Planted):
@@ -182,28 +172,6 @@ class GradientFromBeforeTanh(Planted):
         return new if self.nonlinearity == "relu" else with_gradient_of(new, x * (1 - x.detach().clamp(-1, 1) ** 2))
 
 
-class GradientClipped(Planted):
-    """The gradient that reaches a step is cut to [-1, 1]; gradients.input sees it."""
-
-    narrow = True
-
-    def activation(self, x: Tensor) -> Tensor:
-        new = super().activation(x)
-        if new.requires_grad:
-            hook(new, lambda gradient: gradient.clamp(-1, 1))
-        return new
-
-
-class ThirdLayerInputCut(Planted):
-    """In stacks of three and more, the last layer sends half its gradient down; gradients.input sees it."""
-
-    narrow = True
-
-    def layer_input(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:
-        read = super().layer_input(data, sizes, layer)
-        return with_gradient_of(read, read / 2) if layer == self.num_layers - 1 and layer > 1 else read
-
-
 class PackedInputCut(Planted):
     """The shorter sequences of a packed batch give their last steps no gradient (pytorch #102911); gradients.input sees it."""
 
@@ -243,15 +211,3 @@ class FrozenStopsAll(Planted):
         output, states = super().run_layer(data, sizes, h_0, layer)
         frozen = not all(self.parameter(kind, layer, 0).requires_grad for kind in self.parameter_kinds())
         return (output.detach(), [state.detach() for state in states]) if frozen else (output, states)
-
-
-class FrozenIsThawed(Planted):
-    """A call makes all parameters require a gradient again; gradients.frozen sees it."""
-
-    narrow = True
-
-    def run(self, data: Tensor, sizes: Sizes, h_0: Tensor) -> tuple[Tensor, Tensor]:
-        for parameter in self.parameters():
-            if parameter.is_leaf:
-                parameter.requires_grad_(True)
-        return super().run(data, sizes, h_0)

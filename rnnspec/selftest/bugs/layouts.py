@@ -117,16 +117,6 @@ class BatchOfOneSqueezed(Planted):
         return super().from_time_major(output, batched and output.size(1) != 1)
 
 
-class BatchOfOneStateIgnored(Planted):
-    """The state given with a batch of one counts as zeros; layouts.batch-of-one sees it."""
-
-    narrow = True
-
-    def to_batched_states(self, hx: Tensor, batched: bool) -> Tensor:
-        states = super().to_batched_states(hx, batched)
-        return torch.zeros_like(states) if batched and states.size(1) == 1 else states
-
-
 class StridesIgnored(Planted):
     """Input that is not contiguous is read as if it were; layouts.strides sees it."""
 

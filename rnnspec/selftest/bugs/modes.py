@@ -20,15 +20,6 @@ class EvalIgnoresState(Planted):
         return super().initial_states(hx if self.training else None, input, batch)
 
 
-class TrainAddsNoise(Planted):
-    """In training mode the state gets a little noise, dropout or not; modes.train sees it."""
-
-    narrow = True
-
-    def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
-        return super().step(x, h + 1e-3 * torch.randn_like(h) if self.training else h, weight, layer, t)
-
-
 class EvalInHalf(Planted):
     """In eval mode float32 is computed with weights rounded to bfloat16; modes.train sees it."""
 
@@ -73,7 +64,7 @@ class InferenceLosesLastStep(Planted):
 
 
 class InferenceFails(Planted):
-    """In inference_mode a call with dropout set fails (pytorch #953); modes.inference sees it."""
+    """In inference_mode a call with dropout set fails; modes.inference sees it."""
 
     narrow = True
 
@@ -99,3 +90,14 @@ class LooksAtValues(Planted):
 
     def run(self, data: Tensor, sizes: Sizes, h_0: Tensor) -> tuple[Tensor, Tensor]:
         return super().run(data if data.numel() and bool(data.detach().any()) else data.clone(), sizes, h_0)
+
+
+class TrainingFails(Planted):
+    """In training mode a bidirectional stack with dropout fails (pytorch #953); modes.train sees it."""
+
+    narrow = True
+
+    def drop(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:
+        if self.bidirectional:
+            raise RuntimeError("dropout is not supported in training mode")
+        return super().drop(data, sizes, layer)

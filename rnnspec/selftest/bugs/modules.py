@@ -23,15 +23,6 @@ class ExtraBuffer(Planted):
         self.register_buffer("calls", torch.zeros(1, device=device))
 
 
-class StateDictCopies(Planted):
-    """The state_dict holds copies, so that what is written into it is lost; modules.state-dict sees it."""
-
-    narrow = True
-
-    def state_dict(self, *args: Any, **others: Any) -> Any:
-        return type(entries := super().state_dict(*args, **others))((name, value.clone()) for name, value in entries.items())
-
-
 class CopySharesParameters(Planted):
     """A deep copy has the parameters of the original; modules.deepcopy sees it."""
 
@@ -67,7 +58,7 @@ class PickleLosesBiases(Planted):
 
 
 class PickleTrains(Planted):
-    """After pickling, a layer in eval mode is back in training mode (pytorch #6421); modules.pickle sees it."""
+    """After pickling, a layer in eval mode is back in training mode; modules.pickle sees it."""
 
     narrow = True
 
@@ -131,7 +122,7 @@ class ParentModeIgnored(Planted):
 
 
 class DtypeOfConstruction(Planted):
-    """After a conversion, zeros for the state are still made in the dtype of construction (pytorch #42605); modules.converted sees it."""
+    """After a conversion, zeros for the state are still made in the dtype of construction; modules.converted sees it."""
 
     narrow = True
 
@@ -141,19 +132,6 @@ class DtypeOfConstruction(Planted):
 
     def default_states(self, input: Tensor, batch: int) -> Tensor:
         return super().default_states(input, batch).to(self.made_in)
-
-
-class ConversionDrawsAgain(Planted):
-    """A conversion to another dtype draws the biases anew; modules.converted sees it."""
-
-    narrow = True
-
-    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Any:
-        before = self.parameter("weight_ih", 0, 0).dtype
-        result = super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        if self.parameter("weight_ih", 0, 0).dtype != before:
-            self.reset_parameters()
-        return result
 
 
 class FusedBiasKept(Planted):
@@ -234,3 +212,13 @@ class ThirdCallDiffers(Planted):
 
     def biases(self, layer: int, direction: int) -> list[Tensor]:
         return super().biases(layer, direction) * (1 if self.calls < 3 else 2)
+
+
+class PackedBatchSizeBaked(Planted):
+    """Packed sequences in another number than at the first call end in zeros (pytorch #41774); modules.second-call sees it."""
+
+    narrow = True
+
+    def unsort_states(self, states: Tensor, indices: Tensor | None) -> Tensor:
+        first: int = self.__dict__.setdefault("first", states.size(1))
+        return super().unsort_states(states if states.size(1) == first else states * 0, indices)

@@ -72,16 +72,6 @@ class InfinityCutOff(Planted):
         return super().activation(x).clamp(max=torch.finfo(x.dtype).max)
 
 
-class InfiniteInputIsZero(Planted):
-    """Infinite input counts as zero; nonlinearity.infinite sees it."""
-
-    narrow = True
-
-    def to_time_major(self, input: Tensor) -> Tensor:
-        steps = super().to_time_major(input)
-        return torch.where(steps.isinf(), torch.zeros_like(steps), steps)
-
-
 class NanIsZero(Planted):
     """NaN in the input counts as zero; nonlinearity.nan sees it."""
 
@@ -90,12 +80,3 @@ class NanIsZero(Planted):
     def to_time_major(self, input: Tensor) -> Tensor:
         steps = super().to_time_major(input)
         return torch.where(steps.isnan(), torch.zeros_like(steps), steps)
-
-
-class ReluSwallowsNan(Planted):
-    """relu takes NaN for a negative number; nonlinearity.nan sees it."""
-
-    narrow = True
-
-    def activation(self, x: Tensor) -> Tensor:
-        return super().activation(x) if self.nonlinearity == "tanh" else torch.where(x > 0, x, torch.zeros_like(x))

@@ -22,17 +22,6 @@ class ReturnsPadded(Planted):
         return (pad_packed_sequence(output)[0] if isinstance(output, PackedSequence) else output), h_n
 
 
-class ReturnsData(Planted):
-    """Packed input of a single step gives the bare data; packed.returns-packed sees it."""
-
-    narrow = True
-
-    def forward(self, input: Tensor | PackedSequence, hx: Tensor | None = None) -> Any:
-        output, h_n = super().forward(input, hx)
-        bare = isinstance(output, PackedSequence) and len(output.batch_sizes) == 1
-        return (output.data if bare and isinstance(output, PackedSequence) else output), h_n
-
-
 class GivenStatesNotSorted(Planted):
     """The states given with unsorted sequences are taken to be sorted (pytorch PR #15225); packed.unsorted sees it."""
 
@@ -138,17 +127,6 @@ class TiesExchanged(Planted):
         return output, torch.cat([h_n[:, :-2], h_n[:, -2:].flip(1)], dim=1)
 
 
-class OneStepSequencesKeepState(Planted):
-    """A sequence of one step beside longer ones ends in its initial state; packed.h-n sees it."""
-
-    narrow = True
-
-    def run(self, data: Tensor, sizes: Sizes, h_0: Tensor) -> tuple[Tensor, Tensor]:
-        output, h_n = super().run(data, sizes, h_0)
-        longer = sizes[1] if len(sizes) > 1 else sizes[0]
-        return output, torch.cat([h_n[:, :longer], h_0[:, longer:]], dim=1)
-
-
 class LastStepWithoutState(Planted):
     """The last step of the longest sequence, when it is alone, does not see the state; packed.output sees it."""
 
@@ -168,17 +146,6 @@ class BackwardStateForLongestOnly(Planted):
         if direction:
             h = torch.cat([h[: sizes[-1]], torch.zeros_like(h[sizes[-1] :])])
         return super().run_direction(data, sizes, h, layer, direction)
-
-
-class PackedStatesIgnored(Planted):
-    """The state given with sequences of different lengths counts as zeros above the first layer; packed.output sees it."""
-
-    narrow = True
-
-    def run(self, data: Tensor, sizes: Sizes, h_0: Tensor) -> tuple[Tensor, Tensor]:
-        if is_ragged(sizes):
-            h_0 = torch.cat([h_0[: self.directions], torch.zeros_like(h_0[self.directions :])])
-        return super().run(data, sizes, h_0)
 
 
 class ReversedWholeBatch(Planted):

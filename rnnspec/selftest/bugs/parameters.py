@@ -36,13 +36,6 @@ class FourParametersAlways(Planted):
         return "weight_ih", "weight_hh", "bias_ih", "bias_hh"
 
 
-class SingleBias(Planted):
-    """There is one bias a layer, as the equation needs but not as the page says; parameters.names sees it."""
-
-    def parameter_kinds(self) -> tuple[str, ...]:
-        return super().parameter_kinds()[:3]
-
-
 class InputWeightTransposed(Planted):
     """weight_ih is stored as (input, hidden) and turned round before use; parameters.shapes sees it."""
 
@@ -68,14 +61,6 @@ class UpperLayersReadForwardHalf(Planted):
         return read[:, : self.hidden_size] if layer else read
 
 
-class BiasAsRow(Planted):
-    """The biases are stored as (1, H); parameters.shapes sees it."""
-
-    def parameter_shape(self, kind: str, layer: int) -> tuple[int, ...]:
-        shape = super().parameter_shape(kind, layer)
-        return (1, *shape) if kind.startswith("bias") else shape
-
-
 class DirectionsLast(Planted):
     """All forward parameters are registered before the first backward one; parameters.order sees it."""
 
@@ -83,13 +68,6 @@ class DirectionsLast(Planted):
 
     def parameter_order(self) -> list[tuple[str, int, int]]:
         return sorted(super().parameter_order(), key=lambda entry: entry[2])
-
-
-class BiasesFirst(Planted):
-    """The biases of a layer are registered before its weights; parameters.order sees it."""
-
-    def parameter_order(self) -> list[tuple[str, int, int]]:
-        return sorted(super().parameter_order(), key=lambda entry: (*entry[1:], entry[0].startswith("weight")))
 
 
 class RangeOfInputSize(Planted):
@@ -126,28 +104,6 @@ class BellShapedWeights(Planted):
         with torch.no_grad():
             for parameter in self.parameters():
                 parameter.normal_(0, limit / 3).clamp_(-limit, limit)
-
-
-class HalfOfTheRange(Planted):
-    """The first values are never negative; parameters.initial-distribution sees it."""
-
-    def reset_parameters(self) -> None:
-        super().reset_parameters()
-        with torch.no_grad():
-            for parameter in self.parameters():
-                parameter.abs_()
-
-
-class RowsDrawnOnce(Planted):
-    """Every row of a weight starts with the same values; parameters.initial-distribution sees it."""
-
-    narrow = True
-
-    def reset_parameters(self) -> None:
-        super().reset_parameters()
-        with torch.no_grad():
-            for parameter in self.parameters():
-                parameter.copy_(parameter[:1].expand_as(parameter) if parameter.dim() == 2 else parameter)
 
 
 class BiasesNotLearned(Planted):

@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import torch
 from torch import Tensor
 from torch.nn.functional import linear
@@ -202,15 +200,6 @@ class FinalStateRounded(Planted):
         return stacked.float().double() if stacked.dtype == torch.float64 else stacked
 
 
-class FinalStateHalved(Planted):
-    """The final state of a relu layer is halved; recurrence.h-n sees it."""
-
-    narrow = True
-
-    def stack_states(self, states: list[Tensor]) -> Tensor:
-        return super().stack_states(states) * (0.5 if self.nonlinearity == "relu" else 1.0)
-
-
 class ScaledByAnUlp(Planted):
     """Every activation is larger by eight units in the last place of its dtype; recurrence.exact sees it."""
 
@@ -241,7 +230,7 @@ class WholeSequenceCentred(Planted):
 
 
 class BiasLostInBfloat(Planted):
-    """In bfloat16 nothing is added as a bias (pytorch #88136); recurrence.low-precision sees it."""
+    """In bfloat16 nothing is added as a bias; recurrence.low-precision sees it."""
 
     narrow = True
 
@@ -268,11 +257,14 @@ class OutputIsLastStep(Planted):
         return super().join({t: torch.cat([last, new[last.size(0) :]]) for t, new in outputs.items()}, length)
 
 
-class LastStepsExchanged(Planted):
-    """In sequences of nine steps and more the last two are taken in the wrong order; recurrence.output sees it."""
+class StepsCountedOnBatchAxis(Planted):
+    """As many steps are taken as the batch has samples; later ones are zero (ndrplz/ConvLSTM_pytorch PR #5); recurrence.output sees it."""
 
     narrow = True
 
-    def order(self, length: int, direction: int) -> Iterable[int]:
-        steps = list(super().order(length, direction))
-        return steps if length < 9 else [*steps[:-2], steps[-1], steps[-2]]
+    def run(self, data: Tensor, sizes: Sizes, h_0: Tensor) -> tuple[Tensor, Tensor]:
+        count = sizes[0]
+        if is_ragged(sizes) or not 0 < count < len(sizes):
+            return super().run(data, sizes, h_0)
+        output, h_n = super().run(data[: count * count], sizes[:count], h_0)
+        return torch.cat([output, output.new_zeros(len(data) - len(output), output.size(1))]), h_n

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from rnnspec.selftest.bugs.planted import Planted
@@ -35,13 +34,3 @@ class NeighbourLeaks(Planted):
 
     def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
         return super().step(x, h + 1e-4 * h.roll(1, 0) if h.size(0) > 16 else h, weight, layer, t)
-
-
-class BatchNormalised(Planted):
-    """In training, samples are scaled by a norm of the whole batch where it exceeds 100; samples.independent sees it."""
-
-    narrow = True
-
-    def to_time_major(self, input: Tensor) -> Tensor:
-        steps = super().to_time_major(input)
-        return steps * torch.clamp(100 / (steps.norm() + 1), max=1) if self.training else steps

@@ -22,16 +22,6 @@ class StateInTuple(Planted):
         return output, (h_n,)
 
 
-class OutputAlone(Planted):
-    """In eval mode the output comes back alone; sizes.pair sees it."""
-
-    narrow = True
-
-    def forward(self, input: Tensor | PackedSequence, hx: Tensor | None = None) -> Any:
-        output, h_n = super().forward(input, hx)
-        return (output, h_n) if self.training else output
-
-
 class ForwardHalfOnly(Planted):
     """The output has H features in both cases, the forward direction's (sony/nnabla PR #444); sizes.output sees it."""
 
@@ -78,23 +68,14 @@ class BfloatStateWidened(Planted):
         return stacked.float() if stacked.dtype == torch.bfloat16 else stacked
 
 
-class HalfWidened(Planted):
-    """In float16 the output comes back in float32; sizes.dtype sees it."""
-
-    narrow = True
-
-    def finish_output(self, data: Tensor, sizes: Sizes) -> Tensor:
-        return data.float() if data.dtype == torch.float16 else data
-
-
-class DoubleNarrowed(Planted):
-    """In float64 the final state comes back in float32; sizes.dtype sees it."""
+class HalfStateWidened(Planted):
+    """In float16 states are carried in float32 and come back so (keras #15140); sizes.dtype sees it."""
 
     narrow = True
 
     def stack_states(self, states: list[Tensor]) -> Tensor:
         stacked = super().stack_states(states)
-        return stacked.float() if stacked.dtype == torch.float64 else stacked
+        return stacked.float() if stacked.dtype == torch.float16 else stacked
 
 
 class EmptyBatchRefused(Planted):
@@ -106,16 +87,6 @@ class EmptyBatchRefused(Planted):
         super().check_states(hx, batch)
         if batch < 1:
             raise RuntimeError(f"the batch must have at least one sample, got {batch}")
-
-
-class EmptyBatchFilled(Planted):
-    """A batch without samples gets a final state for one (ROCm/pytorch PR #1388); sizes.empty-batch sees it."""
-
-    narrow = True
-
-    def stack_states(self, states: list[Tensor]) -> Tensor:
-        stacked = super().stack_states(states)
-        return stacked if stacked.size(1) else stacked.new_zeros(stacked.size(0), 1, stacked.size(2))
 
 
 class BatchAndTimeExchanged(Planted):
@@ -130,3 +101,11 @@ class BatchAndTimeExchanged(Planted):
 
     def unflatten(self, output: Tensor, length: int, batch: int) -> Tensor:
         return super().unflatten(output, *((batch, length) if length > 32 else (length, batch)))
+
+
+class StatesOfFourAxes(Planted):
+    """In two directions the final state comes out as (L, D, N, H) (timbmg/Sentence-VAE #35); sizes.h-n sees it."""
+
+    def from_batched_states(self, h_n: Tensor, batched: bool) -> Tensor:
+        states = super().from_batched_states(h_n, batched)
+        return states.view(self.num_layers, 2, *states.shape[1:]) if self.bidirectional else states

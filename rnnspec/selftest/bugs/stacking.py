@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from rnnspec.selftest.bugs.planted import Planted, as_steps, is_ragged
@@ -62,41 +61,9 @@ class ThirdLayerSkipsSecond(Planted):
 
 
 class DeepLayersShareWeights(Planted):
-    """Layers above the second compute with the second's weights (pytorch #6627); stacking.composition sees it."""
+    """Layers above the second compute with the second's weights; stacking.composition sees it."""
 
     narrow = True
 
     def parameter(self, kind: str, layer: int, direction: int) -> Tensor:
         return super().parameter(kind, min(layer, 1), direction)
-
-
-class UpperLayersAddInput(Planted):
-    """Layers above the second add what they read to what they return; stacking.composition sees it."""
-
-    narrow = True
-
-    def run_layer(self, data: Tensor, sizes: Sizes, h_0: Tensor, layer: int) -> tuple[Tensor, list[Tensor]]:
-        output, states = super().run_layer(data, sizes, h_0, layer)
-        return output + data if layer > 1 else output, states
-
-
-class UpperLayersClipped(Planted):
-    """Upper relu layers read at most 1 from the layer below; stacking.composition sees it."""
-
-    narrow = True
-
-    def layer_input(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:
-        read = super().layer_input(data, sizes, layer)
-        return torch.clamp(read, max=1) if layer else read
-
-
-class UpperLayersReadStepBefore(Planted):
-    """In one direction, upper layers read the layer below one step late (sdobber/FluxArchitectures.jl #9); stacking.composition sees it."""
-
-    narrow = True
-
-    def layer_input(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:
-        read = super().layer_input(data, sizes, layer)
-        if not layer or self.bidirectional or is_ragged(sizes):
-            return read
-        return torch.cat([torch.zeros_like(read[: sizes[0]]), read])[: read.size(0)]

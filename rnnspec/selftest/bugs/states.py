@@ -28,16 +28,6 @@ class StateClipped(Planted):
         return super().initial_states(hx, input, batch).clamp(-1, 1)
 
 
-class StateThroughSingle(Planted):
-    """In float64 the state given goes through float32; states.given sees it."""
-
-    narrow = True
-
-    def initial_states(self, hx: Tensor | None, input: Tensor, batch: int) -> Tensor:
-        states = super().initial_states(hx, input, batch)
-        return states.float().double() if states.dtype == torch.float64 else states
-
-
 class StateIgnoredWithoutBias(Planted):
     """With relu and without bias, the state given to a bidirectional layer is not used; states.given sees it."""
 
@@ -76,16 +66,6 @@ class DefaultStateForOne(Planted):
         return super().default_states(input, 1)
 
 
-class DefaultStateOfOnes(Planted):
-    """Without a state, layers above the first start from ones; states.absent-is-zero sees it."""
-
-    narrow = True
-
-    def default_states(self, input: Tensor, batch: int) -> Tensor:
-        zeros = super().default_states(input, batch)
-        return torch.cat([zeros[: self.directions], torch.ones_like(zeros[self.directions :])])
-
-
 class DefaultStateUninitialised(Planted):
     """Without a state the layer starts from what lies in memory, here NaN (pytorch #94691); states.absent-is-zero sees it."""
 
@@ -100,15 +80,6 @@ class FirstStateForAll(Planted):
 
     def pick_state(self, h_0: Tensor, layer: int, direction: int) -> Tensor:
         return super().pick_state(h_0, 0, direction)
-
-
-class StatesFromTheTop(Planted):
-    """The states given are counted from the last layer down; states.routing sees it."""
-
-    narrow = True
-
-    def pick_state(self, h_0: Tensor, layer: int, direction: int) -> Tensor:
-        return super().pick_state(h_0, self.num_layers - 1 - layer, direction)
 
 
 class StatesReadByDirection(Planted):
@@ -132,8 +103,6 @@ class ThirdLayerStateLost(Planted):
 class FinalStateOneStepEarly(Planted):
     """The forward final state is that of the step before the last; states.h-n-is-last-output sees it."""
 
-    narrow = True
-
     def last_state(self, h: Tensor, outputs: dict[int, Tensor], sizes: Sizes, direction: int) -> Tensor:
         early = len(sizes) > 1 and not direction and sizes[-1] == sizes[-2]
         return self.advance(h, outputs[len(sizes) - 2]) if early else h
@@ -148,18 +117,8 @@ class FinalStateOfFirstLayer(Planted):
         return super().stack_states(states[: -self.directions] + states[: self.directions])
 
 
-class FinalStateIsInitial(Planted):
-    """After a single step the final state is the initial one; states.h-n-is-last-output sees it."""
-
-    narrow = True
-
-    def run_direction(self, data: Tensor, sizes: Sizes, h: Tensor, layer: int, direction: int) -> tuple[Tensor, Tensor]:
-        output, state = super().run_direction(data, sizes, h, layer, direction)
-        return output, h if len(sizes) == 1 else state
-
-
 class OwnStateRefused(Planted):
-    """A final state given back to the layer that made it counts as zeros (mquad/hgru4rec #11); states.carried sees it."""
+    """A final state given back to the layer that made it counts as zeros; states.carried sees it."""
 
     narrow = True
     returned = 0
@@ -170,12 +129,3 @@ class OwnStateRefused(Planted):
         output, h_n = super().forward(input, hx)
         self.returned = 0 if h_n.device.type == "meta" else h_n.data_ptr()
         return output, h_n
-
-
-class StateRestarts(Planted):
-    """A state given to a sequence of one step is not used; states.carried sees it."""
-
-    narrow = True
-
-    def run_direction(self, data: Tensor, sizes: Sizes, h: Tensor, layer: int, direction: int) -> tuple[Tensor, Tensor]:
-        return super().run_direction(data, sizes, torch.zeros_like(h) if len(sizes) == 1 else h, layer, direction)
