@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from functools import lru_cache
 
+import torch
+
 from rnnspec import rules
+from rnnspec.contract.clauses import applies_to
 from rnnspec.errors import SelectionError, suggestion
 from rnnspec.rules.rule import THEMES, Rule
 
-NOT_THEMES = frozenset({"catalogue", "conditions", "proofs", "rule", "violation", "masks", "trials"})
 ORDER = (
     "construction",
     "parameters",
@@ -32,13 +34,13 @@ ORDER = (
     "recurrence",
     "gradients",
 )
-"""The order of the report, and of blame: where the same case breaks several rules, the first of them is told as the cause."""
+"""The themes in the order of the report, and of blame: where the same case breaks several rules, the first is told as the cause."""
 
 
 @lru_cache(maxsize=1)
 def all_rules() -> tuple[Rule, ...]:
     """Every rule, by theme in the order of the report and within it in order of definition."""
-    names = [module.name for module in pkgutil.iter_modules(rules.__path__) if module.name not in NOT_THEMES]
+    names = [module.name for module in pkgutil.iter_modules(rules.__path__) if module.name in ORDER]
     for name in names:
         importlib.import_module(f"rnnspec.rules.{name}")
     return tuple(rule for theme in sorted(THEMES, key=_place) for rule in THEMES[theme])
@@ -46,6 +48,14 @@ def all_rules() -> tuple[Rule, ...]:
 
 def _place(theme: str) -> tuple[int, str]:
     return (ORDER.index(theme) if theme in ORDER else len(ORDER), theme)
+
+
+def in_force(rules: Sequence[Rule], version: str = torch.__version__) -> tuple[Rule, ...]:
+    """The rules of which at least one clause is promised by the torch release of this version, by default the installed one.
+
+    Raises ValueError where it is no version.
+    """
+    return tuple(rule for rule in rules if any(applies_to(clause, version) for clause in rule.clauses))
 
 
 def find(name: str) -> Rule:

@@ -29,6 +29,7 @@ class Subject(Protocol):
     kind: str
     device: str
     target: Target
+    fixed: dict[str, Any]
     refused: dict[str, str]
 
     def build(self, config: Config, style: str, dtype: str) -> torch.nn.Module:
@@ -74,6 +75,8 @@ class TorchSubject:
         if style == "changed":
             wanted = {name: value for name, value in wanted.items() if name in changed}
         wanted = {name: value for name, value in wanted.items() if name not in self.fixed}
+        if style == "named":
+            return [], {**wanted, **self.fixed}
         if style == "positional":
             leading = _leading(config.arguments, wanted)
             rest = {name: value for name, value in wanted.items() if name not in leading and name in changed}
