@@ -1,31 +1,20 @@
-"""All rules of a model, by id, with their levels."""
+"""All rules of a model, by id, each with its clause and the parts of its docstring."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from importlib import resources
 
+from rnnspec.contract import clauses
+from rnnspec.contract.clauses import Clause, Level
 from rnnspec.models.rules import modes, places, readouts, shapes, steps
-from rnnspec.models.trial import Broken, NotApplicable, Trial
+from rnnspec.models.trial import Trial
 
-
-@dataclass(frozen=True)
-class ModelRule:
-    """One rule: its id, which is also its clause's, its level, and the function that says nothing or raises."""
-
-    id: str
-    level: str
-    check: Callable[[Trial], None]
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What one rule said of one model: verdict "pass", "fail" or "not-applicable", and in which words."""
-
-    rule: ModelRule
-    verdict: str
-    message: str = ""
-
+FILE = "models.toml"
 
 CHECKS: dict[str, Callable[[Trial], None]] = {
     "model.output-shape": shapes.output_shape,
@@ -53,22 +42,42 @@ CHECKS: dict[str, Callable[[Trial], None]] = {
     "readout.padding": readouts.padding,
 }
 
-SHOULD = frozenset({"model.samples-in-training", "readout.complete", "readout.parameters"})
 
-RULES: dict[str, ModelRule] = {id: ModelRule(id, "SHOULD" if id in SHOULD else "MUST", check) for id, check in CHECKS.items()}
+@dataclass(frozen=True)
+class ModelRule:
+    """The check of the clause of the same id: a function of a trial that says nothing, or raises Violation or NotApplicable."""
+
+    id: str
+    clause: Clause
+    check: Callable[[Trial], None]
+    requirement: str
+    how: str
+    catches: str
+
+    @property
+    def level(self) -> Level:
+        """The level of its clause."""
+        return self.clause.level
+
+    @property
+    def where(self) -> str:
+        """Where its clause stands."""
+        return self.clause.where
 
 
-def judge(trial: Trial, rule: ModelRule) -> Outcome:
-    """What one rule says of one model. Raises whatever else the check raises: that is a crash of the model or of the rule."""
-    try:
-        rule.check(trial)
-    except Broken as broken:
-        return Outcome(rule, "fail", str(broken))
-    except NotApplicable as reason:
-        return Outcome(rule, "not-applicable", str(reason))
-    return Outcome(rule, "pass")
+@lru_cache(maxsize=1)
+def stated() -> Mapping[str, Clause]:
+    """The clauses about models, by id. Raises ContractError where the data is wrong."""
+    return clauses.parse((resources.files("rnnspec.contract") / FILE).read_text(encoding="utf-8"), FILE)
 
 
-def judge_all(trial: Trial) -> list[Outcome]:
-    """What every rule says of one model, in the order of the table."""
-    return [judge(trial, rule) for rule in RULES.values()]
+@lru_cache(maxsize=1)
+def model_rules() -> Mapping[str, ModelRule]:
+    """Every rule by id, in the order of the report."""
+    return {id: ModelRule(id, stated()[id], check, *_paragraphs(check)) for id, check in CHECKS.items()}
+
+
+def _paragraphs(check: Callable[[Trial], None]) -> tuple[str, str, str]:
+    """The requirement, how it is checked, and what that catches."""
+    requirement, how, catches = [re.sub(r"\s+", " ", part).strip() for part in (inspect.getdoc(check) or "").split("\n\n")]
+    return requirement, how, catches.removeprefix("Catches ")

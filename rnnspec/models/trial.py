@@ -1,25 +1,22 @@
-"""One model under test: built from its factory, given inputs of any batch and length, its read-out map measured once."""
+"""One model under trial in one case: built from its factory, given inputs of any size, its read-out map measured once."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 
+from rnnspec.models.case import ModelCase
 from rnnspec.models.infer import Interface
 from rnnspec.models.inputs import Inputs
 from rnnspec.models.probe import first_tensor
 from rnnspec.models.readout import ReadoutMap, measure
+from rnnspec.rules.violation import Violation, violated
 
-BATCH, STEPS = 3, 5
-"""The ordinary size: what must work before any other rule can say something."""
-
-
-class Broken(AssertionError):
-    """A rule does not hold; the message says what was expected and what came."""
+READOUTS = ("last", "every")
 
 
 class NotApplicable(Exception):
@@ -36,39 +33,41 @@ class Trial:
     factory: Callable[[], nn.Module]
     interface: Interface
     readout: str = "last"
-    seed: int = 0
+    case: ModelCase = field(default_factory=ModelCase)
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        if self.readout not in ("last", "every"):
+        if self.readout not in READOUTS:
             raise ValueError(f"readout must be 'last' or 'every', got {self.readout!r}")
 
-    def build(self, seed: int | None = None) -> nn.Module:
-        """A new model in eval mode on the device, its weights a function of the seed."""
+    def build(self, other: int = 0) -> nn.Module:
+        """A new model in eval mode on the device, its weights a function of the case's seed and `other`."""
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed if seed is None else seed)
+            torch.manual_seed(self.case.seed + other)
             return self.factory().to(self.device).eval()
 
-    def draw(self, batch: int = BATCH, steps: int = STEPS, seed: int = 0) -> Tensor:
-        """Token ids or float32 features for a batch of this size, on the device."""
-        return Inputs(self.interface, batch, steps).draw(self.seed + seed, torch.get_default_dtype()).to(self.device)
+    def draw(self, batch: int | None = None, steps: int | None = None, *, other: int = 0) -> Tensor:
+        """Token ids, or features in the default dtype, for a batch of this size (the case's own where not given), on the device."""
+        inputs = Inputs(self.interface, batch or self.case.batch, steps or self.case.steps)
+        return inputs.draw(self.case.seed + other, torch.get_default_dtype()).to(self.device)
 
     def call(self, model: nn.Module, x: Tensor) -> Tensor:
         """The prediction without gradients. Raises what the model raises."""
         with torch.no_grad():
             return first_tensor(model(x))
 
-    def predict(self, model: nn.Module, batch: int = BATCH, steps: int = STEPS) -> Tensor:
-        """The finite prediction for a batch of this size. Raises Broken where the model fails or the shape is another than promised."""
+    def predict(self, model: nn.Module, batch: int | None = None, steps: int | None = None) -> Tensor:
+        """The finite prediction for a batch of this size. Raises Violation where the model fails or the shape is not the promised one."""
+        batch, steps = batch or self.case.batch, steps or self.case.steps
         size = f"a batch of {batch} and {steps} step{'s' * (steps != 1)}"
         try:
             prediction = self.call(model, self.draw(batch, steps))
         except Exception as error:  # the model may raise anything
-            raise Broken(f"{size}: the model raises {describe(error)}") from error
+            raise violated(f"{size}: the model raises {describe(error)}") from error
         if not self.fits(prediction, batch, steps):
-            raise Broken(f"{size}: expected predictions of shape {self.promised(batch, steps)}, got {tuple(prediction.shape)}")
+            raise violated(f"{size}: expected predictions of shape {self.promised(batch, steps)}, got {tuple(prediction.shape)}")
         if not bool(prediction.isfinite().all()):
-            raise Broken(f"{size}: the predictions are not finite")
+            raise violated(f"{size}: the predictions are not finite")
         return prediction
 
     def fits(self, prediction: Tensor, batch: int, steps: int) -> bool:
@@ -82,22 +81,22 @@ class Trial:
         return f"({batch}, outputs)" if self.readout == "last" else f"({batch}, {steps}, outputs)"
 
     @cached_property
-    def unfit(self) -> str:
-        """Why the model cannot be judged at all, empty where it can: it gives no prediction of the ordinary size."""
+    def unfit(self) -> bool:
+        """Whether the model cannot be judged at all: it gives no prediction of the case's size."""
         try:
             self.predict(self.build())
-        except Exception as error:
-            return describe(error)
-        return ""
+        except Violation:
+            return True
+        return False
 
     @cached_property
     def map(self) -> ReadoutMap:
-        """What the read-out sees. Raises NotApplicable where the model gives no prediction of the ordinary size."""
+        """What the read-out sees. Raises NotApplicable where the model gives no prediction of the case's size."""
         self.require_prediction()
-        return measure(self.build(), self.interface, batch=BATCH, steps=STEPS, seed=self.seed)
+        return measure(self.build(), self.interface, batch=self.case.batch, steps=self.case.steps, seed=self.case.seed)
 
     def require_prediction(self) -> None:
-        """Raises NotApplicable where the model gives no prediction of the ordinary size."""
+        """Raises NotApplicable where the model gives no prediction of the case's size."""
         if self.unfit:
             raise NotApplicable("follows from model.output-shape")
 

@@ -7,11 +7,18 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 
-from rnnspec.models.trial import Broken, NotApplicable, Trial, describe
+from rnnspec.models import proofs
+from rnnspec.models.trial import NotApplicable, Trial, describe
+from rnnspec.rules.violation import violated
 
 
 def train_eval(trial: Trial) -> None:
-    """With dropout switched off, predictions in training and in eval mode agree."""
+    """With dropout switched off, predictions in training and in eval mode agree.
+
+    The dropout of every module is set to 0 in the model, which is then called in both modes.
+
+    Catches a scale, a branch or a normalisation that depends on self.training.
+    """
     trial.require_prediction()
     model = _without_dropout(trial.build())
     if any(isinstance(module, _NormBase) for module in model.modules()):
@@ -21,44 +28,60 @@ def train_eval(trial: Trial) -> None:
     trained, again = _seeded(trial, model.train(), x, 1), _seeded(trial, model.train(), x, 2)
     if not torch.equal(trained, again):
         raise NotApplicable("the model draws random numbers in training that no dropout module accounts for")
-    _same(evaluated, trained, "in training mode without dropout", "in eval mode", exact=False)
+    _same(evaluated, trained, "in training mode without dropout", "in eval mode", proofs.TRAIN_EVAL, exact=False)
 
 
 def repeatable(trial: Trial) -> None:
-    """In eval mode the same input gives the same prediction again, whatever came between."""
+    """In eval mode the same input gives the same prediction again, whatever came between.
+
+    The model is called with one input, with another, and with the first again, with other random numbers each time.
+
+    Catches functional dropout that is always active, noise, a random initial state, and a state carried from call to call.
+    """
     trial.require_prediction()
     model = trial.build()
     x = trial.draw()
     first = _seeded(trial, model, x, 1)
-    _seeded(trial, model, trial.draw(seed=1), 2)
-    _same(first, _seeded(trial, model, x, 3), "the second time", "the first time", exact=True)
+    _seeded(trial, model, trial.draw(other=1), 2)
+    _same(first, _seeded(trial, model, x, 3), "the second time", "the first time", proofs.repeated(trial.case))
 
 
 def input_kept(trial: Trial) -> None:
-    """The caller's input is not changed."""
+    """A call leaves the caller's input as it was.
+
+    The input is compared with a copy made before the call.
+
+    Catches in-place operations on what the caller still needs.
+    """
     trial.require_prediction()
-    x = trial.draw(seed=2)
+    x = trial.draw(other=2)
     kept = x.clone()
     trial.call(trial.build(), x)
     if not torch.equal(x, kept):
         place = tuple((x != kept).nonzero()[0].tolist())
-        raise Broken(f"the call changed its input: element {place} was {kept[place].item()}, is {x[place].item()}")
+        said = f"the call changed its input: element {place} was {kept[place].item()}, is {x[place].item()}"
+        raise violated(said, proofs.INPUT_KEPT)
 
 
 def state_dict(trial: Trial) -> None:
-    """A new model that loads the state_dict of another gives its predictions, bit for bit."""
+    """A new model that loads the state_dict of another gives its predictions, bit for bit.
+
+    A model of other weights loads the state_dict, and both are called with one input.
+
+    Catches tensors and modules that state_dict does not know: plain attributes, modules in a plain list.
+    """
     trial.require_prediction()
-    saved, loaded = trial.build(trial.seed), trial.build(trial.seed + 1)
+    saved, loaded = trial.build(), trial.build(1)
     x = trial.draw()
     expected = _seeded(trial, saved, x, 1)
-    again = _seeded(trial, trial.build(trial.seed), x, 2)
+    again = _seeded(trial, trial.build(), x, 2)
     if not torch.equal(expected, again):
         raise NotApplicable("follows from model.repeatable, or the factory is not determined by torch's seed")
     try:
-        loaded.load_state_dict(trial.build(trial.seed).state_dict())
+        loaded.load_state_dict(trial.build().state_dict())
     except Exception as error:  # the model may define its own
-        raise Broken(f"loading the state_dict of the same model raises {describe(error)}") from error
-    _same(expected, _seeded(trial, loaded, x, 1), "after loading", "of the saved model", exact=True)
+        raise violated(f"loading the state_dict of the same model raises {describe(error)}", proofs.STATE_DICT) from error
+    _same(expected, _seeded(trial, loaded, x, 1), "after loading", "of the saved model", proofs.STATE_DICT)
 
 
 def _without_dropout(model: nn.Module) -> nn.Module:
@@ -76,10 +99,12 @@ def _seeded(trial: Trial, model: nn.Module, x: Tensor, seed: int) -> Tensor:
         return trial.call(model, x.clone())
 
 
-def _same(expected: Tensor, got: Tensor, got_words: str, expected_words: str, *, exact: bool) -> None:
+def _same(expected: Tensor, got: Tensor, got_words: str, expected_words: str, proof: str, *, exact: bool = True) -> None:
     if expected.shape != got.shape:
-        raise Broken(f"predictions {got_words} have shape {tuple(got.shape)}, {expected_words} {tuple(expected.shape)}")
+        said = f"predictions {got_words} have shape {tuple(got.shape)}, {expected_words} {tuple(expected.shape)}"
+        raise violated(said, proof)
     differs = expected != got if exact else (expected - got).abs() > 1e-5 * (1 + expected.abs())
     if bool(differs.any()):
         place = tuple(differs.nonzero()[0].tolist())
-        raise Broken(f"prediction {place} {got_words} is {got[place].item():.9g}, {expected_words} {expected[place].item():.9g}")
+        said = f"prediction {list(place)} {got_words} is {got[place].item():.9g}, {expected_words} {expected[place].item():.9g}"
+        raise violated(said, proof)

@@ -9,8 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rnnspec.models import proofs
 from rnnspec.models.layers import is_recurrent
-from rnnspec.models.trial import Broken, NotApplicable, Trial, describe
+from rnnspec.models.trial import NotApplicable, Trial, describe
+from rnnspec.rules.violation import Violation, violated
 
 
 class States:
@@ -39,7 +41,13 @@ class States:
 
 
 def state_device(trial: Trial) -> None:
-    """Initial states are made on the device of the input, not on the default device: the meta device shows it without another machine."""
+    """Initial states are made on the device of the input, not on the default device.
+
+    The model and its input are moved to the meta device, which shows it on a machine without another one; a model that reads values,
+    which meta tensors lack, is run with meta as the default device instead.
+
+    Catches torch.zeros(...) without a device, which breaks on CUDA.
+    """
     trial.require_prediction()
     model = trial.build().to("meta")
     states = States("device")
@@ -48,15 +56,20 @@ def state_device(trial: Trial) -> None:
         prediction = trial.call(model, trial.draw().to("meta"))
     except Exception as error:  # the model may raise anything
         if states.found:
-            raise Broken(f"{states.found}: {describe(error)}") from error
+            raise violated(f"{states.found}: {describe(error)}", proofs.META) from error
         _on_other_default(trial, error)
     else:
         if states.found or prediction.device.type != "meta":
-            raise Broken(states.found or f"the prediction is on {prediction.device} for a model and an input on meta")
+            raise violated(states.found or f"the prediction is on {prediction.device} for a model and an input on meta", proofs.META)
 
 
 def state_dtype(trial: Trial) -> None:
-    """Initial states have the dtype of the input, not the default dtype."""
+    """Initial states have the dtype of the input, not the default dtype.
+
+    The states that every recurrent layer and cell of a float64 model is given are looked at.
+
+    Catches torch.zeros(...) without a dtype, which breaks in half and in double precision.
+    """
     trial.require_prediction()
     model = trial.build().double()
     states = States("dtype")
@@ -64,22 +77,28 @@ def state_dtype(trial: Trial) -> None:
     with suppress(Exception):  # a failure without a wrong state is for model.float64 to tell
         trial.call(model, _double(trial.draw()))
     if states.found:
-        raise Broken(states.found)
+        raise violated(states.found, proofs.DTYPE)
 
 
 def float64(trial: Trial) -> None:
-    """A model turned into float64 gives float64 predictions with the digits of float64."""
+    """A model turned into float64 computes in float64 throughout.
+
+    Predictions must be float64, and must move with a change of the weights far below float32's resolution.
+
+    Catches .float() on the way, which costs half of the digits or breaks.
+    """
     _without_wrong_states(trial)
     model = trial.build().double()
     x = _double(trial.draw())
     try:
         prediction = trial.call(model, x)
     except Exception as error:  # the model may raise anything
-        raise Broken(f"in float64 the model raises {describe(error)}") from error
+        raise violated(f"in float64 the model raises {describe(error)}", proofs.FLOAT64) from error
     if prediction.dtype != torch.float64:
-        raise Broken(f"a float64 model gives {prediction.dtype} predictions")
+        raise violated(f"a float64 model gives {prediction.dtype} predictions", proofs.FLOAT64)
     if not _has_digits(trial, model, x, prediction):
-        raise Broken("a change of the weights by 1e-10 of themselves changes no prediction: something is rounded to fewer digits")
+        said = "a change of the weights by 1e-13 of themselves changes no prediction: something is rounded to fewer digits"
+        raise violated(said, proofs.FLOAT64)
 
 
 def _has_digits(trial: Trial, model: nn.Module, x: Tensor, prediction: Tensor) -> bool:
@@ -88,7 +107,7 @@ def _has_digits(trial: Trial, model: nn.Module, x: Tensor, prediction: Tensor) -
     if not parameters:
         return True
     with torch.no_grad():
-        parameters[0].mul_(1 + 1e-10)
+        parameters[0].mul_(1 + 1e-13)
     return not torch.equal(trial.call(model, x), prediction)
 
 
@@ -100,13 +119,13 @@ def _on_other_default(trial: Trial, error: Exception) -> None:
     except Exception:
         raise NotApplicable(f"the model reads values, which the meta device lacks: {describe(error)}") from error
     if prediction.device.type != "cpu":
-        raise Broken(f"the prediction is on the default device {prediction.device}, not on the input's")
+        raise violated(f"the prediction is on the default device {prediction.device}, not on the input's", proofs.DEFAULT)
 
 
 def _without_wrong_states(trial: Trial) -> None:
     try:
         state_dtype(trial)
-    except Broken:
+    except Violation:
         raise NotApplicable("follows from model.state-dtype") from None
 
 

@@ -8,47 +8,70 @@ from contextlib import suppress
 import torch
 from torch import nn
 
+from rnnspec.models import proofs
 from rnnspec.models.layers import Layer, is_recurrent, layers
 from rnnspec.models.readout import measure
-from rnnspec.models.trial import STEPS, Broken, NotApplicable, Trial
+from rnnspec.models.trial import NotApplicable, Trial
+from rnnspec.rules.violation import violated
 
 
 def causal(trial: Trial) -> None:
-    """Where every step is read, the prediction of a one-directional model depends on no later position."""
+    """Where every step is read, the prediction of a one-directional model depends on no later position.
+
+    Every position is changed in turn, and the predictions at earlier steps are compared bit for bit.
+
+    Catches time read backwards, an output shifted by a step, and a normalisation over the steps.
+    """
     _every_step(trial)
     if any(layer.directions == 2 for layer in _layers(trial)):
         raise NotApplicable("the model is bidirectional")
     for position, row in enumerate(trial.map.reach):
         early = [step for step in range(position) if row[step]]
         if early:
-            raise Broken(f"a change at position {position} changes the prediction at step {early[-1]}, {position - early[-1]} earlier")
+            said = f"a change at position {position} changes the prediction at step {early[-1]}, {position - early[-1]} earlier"
+            raise violated(said, proofs.step(trial.case, position, early[-1], same=True))
 
 
 def sees_both_directions(trial: Trial) -> None:
-    """Where every step is read, the prediction of a bidirectional model can depend on every position, earlier or later."""
+    """Where every step is read, predictions of a bidirectional model depend on earlier and on later positions.
+
+    Every position is changed in turn; some earlier and some later prediction must change.
+
+    Catches a bidirectional layer that is run on pieces which end at the step predicted.
+    """
     _every_step(trial)
     if not any(layer.directions == 2 for layer in _layers(trial)):
         raise NotApplicable("the model has one direction")
     if any(_is_one_sided(trial, layer) for layer in layers(trial.build())):
         raise NotApplicable("follows from readout.complete")
-    seen = [(p, s) for p in range(trial.map.positions) for s in range(trial.map.positions) if trial.map.reach[p][s] or trial.map.nan[p][s]]
-    for later, words in ((True, "later"), (False, "earlier")):
-        if not any((position > step) == later and position != step for position, step in seen):
-            raise Broken(f"no prediction depends on a {words} position, though the layer has two directions")
+    steps = range(trial.map.positions)
+    seen = [(position, step) for position in steps for step in steps if trial.map.reach[position][step] or trial.map.nan[position][step]]
+    for words, holds, at in (("later", int.__gt__, (1, 0)), ("earlier", int.__lt__, (0, 1))):
+        if not any(holds(position, step) for position, step in seen):
+            said = f"no prediction depends on a {words} position, though the layer has two directions"
+            raise violated(said, proofs.step(trial.case, *at, same=False))
 
 
 def readouts_agree(trial: Trial) -> None:
-    """Where a model offers both read-outs, the prediction from the last step equals the every-step prediction at the last step."""
+    """Where a model offers both read-outs, the prediction from the last step equals the every-step prediction at the last step.
+
+    The boolean attribute that turns one read-out into the other is found by trying, and switched in a copy of the same weights.
+
+    Catches an activation, a normalisation or a linear layer that one of the two read-outs lacks.
+    """
     trial.require_prediction()
     name, single, every = _both(trial)
-    if any(tap.states or {step for step, _ in tap.steps} != {STEPS - 1} for tap in measure(single, trial.interface).taps):
+    last_step = trial.case.steps - 1
+    seen = measure(single, trial.interface, batch=trial.case.batch, steps=trial.case.steps, draws=1)
+    if any(tap.states or {step for step, _ in tap.steps} != {last_step} for tap in seen.taps):
         raise NotApplicable("the one prediction is not made from the last step")
     x = trial.draw()
     one, all_steps = trial.call(single, x), trial.call(every, x)
     last = all_steps[:, -1] if all_steps.shape[0] == one.shape[0] else all_steps[-1]
     if not torch.allclose(one, last, rtol=1e-4, atol=1e-5):
         expected, got = last[0].tolist(), one[0].tolist()
-        raise Broken(f"with {name} switched, the prediction at the last step is {expected}, from the last step alone {got}")
+        said = f"with {name} switched, the prediction at the last step is {expected}, from the last step alone {got}"
+        raise violated(said, proofs.agree(name, trial.readout == "every"))
 
 
 def _both(trial: Trial) -> tuple[str, nn.Module, nn.Module]:

@@ -1,0 +1,55 @@
+"""The stand-alone program that shows a failure of a model without rnnspec."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rnnspec.models.campaign import ModelFinding
+from rnnspec.models.infer import Interface
+
+
+def program(
+    finding: ModelFinding, interface: Interface, imports: Sequence[str], name: str, arguments: Mapping[str, Any] | None = None
+) -> str:
+    """A Python program that fails where the model breaks the rule and ends silently where it does not.
+
+    `imports` are the lines that make `name` known, which is called with `arguments` to build the model.
+    """
+    case = finding.case
+    given = ", ".join(f"{key}={value!r}" for key, value in (arguments or {}).items())
+    batch, time = (0, 1) if interface.batch_first else (1, 0)
+    return "\n".join(
+        [
+            "import torch",
+            *imports,
+            "",
+            f"BATCH, TIME = {batch}, {time}",
+            "",
+            "",
+            f"def build(seed={case.seed}):",
+            "    torch.manual_seed(seed)",
+            f"    return {name}({given}).eval()",
+            "",
+            "",
+            "def draw(batch, steps):",
+            *_draw(interface),
+            "",
+            "",
+            "model = build()",
+            f"x = draw({case.batch}, {case.steps})",
+            finding.proof,
+            "",
+        ]
+    )
+
+
+def _draw(interface: Interface) -> list[str]:
+    shape = "(batch, steps)" if interface.batch_first else "(steps, batch)"
+    if not interface.takes_tokens:
+        return [f"    return torch.randn(*{shape}, {interface.features})"]
+    drawn = f"torch.randint({interface.vocabulary}, {shape})"
+    if interface.padding is None:
+        return [f"    return {drawn}"]
+    other = (interface.padding + 1) % (interface.vocabulary or 1)
+    return [f"    ids = {drawn}", f"    return ids.masked_fill(ids == {interface.padding}, {other})  # {interface.padding} is padding"]
