@@ -11,12 +11,13 @@ import torch
 
 from rnnspec.cases.plan import PROFILES
 from rnnspec.contract.kinds import KINDS
-from rnnspec.engine.campaign import Campaign, Watcher, run
+from rnnspec.engine.campaign import Watcher, run
 from rnnspec.engine.probe import check_features, probed
 from rnnspec.errors import DeviceError, SelectionError, TargetError, suggestion
+from rnnspec.layer_checks import LayerChecks
 from rnnspec.report.build import report_of
 from rnnspec.report.model import Report
-from rnnspec.rules.catalogue import select
+from rnnspec.rules.catalogue import in_force, select
 from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import resolve
 
@@ -75,7 +76,7 @@ def prepare(
     dtype: str | None = None,
     arguments: Mapping[str, Any] | None = None,
     without: Sequence[str] = (),
-) -> Campaign:
+) -> LayerChecks:
     """The campaign that `check` runs, with the subject found, tried and its refusals noted; raises CannotCheck."""
     _known("kind", kind, KINDS)
     _known("profile", profile, PROFILES)
@@ -92,7 +93,7 @@ def prepare(
         _usable(subject)
         probed(subject, excluded)
     pinned = _pinned(fixed) + ((("dtype", dtype),) if dtype else ())
-    return Campaign(subject, chosen, PROFILES[profile], seed, pinned, cases)
+    return LayerChecks(subject, in_force(chosen, torch.__version__), PROFILES[profile], seed, pinned, cases)
 
 
 def _known(option: str, value: str, known: Any) -> None:

@@ -187,6 +187,9 @@ def status(arguments: list[str] | None = None) -> int:
         return int(commands.main(arguments, prog_name="rnnspec", standalone_mode=False) or 0)
     except CannotCheck as error:
         return _refuse(str(error))
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        return CANNOT_CHECK
     except click.UsageError as error:
         return _refuse(_usage(error))
     except click.exceptions.Exit as exit_:

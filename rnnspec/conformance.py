@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+import torch
+
 from rnnspec.api import check
 from rnnspec.report.console import told
 from rnnspec.report.model import Report, Result
@@ -81,5 +83,5 @@ def conformance(
 
     options = {name: value for name, value in locals().items() if name not in ("pytest", "target")}
     run = Run(target, options)
-    tests = [pytest.param(RuleTest(rule, run), id=rule.id) for rule in in_force(select(rules))]
+    tests = [pytest.param(RuleTest(rule, run), id=rule.id) for rule in in_force(select(rules), torch.__version__)]
     return pytest.mark.parametrize("rule", tests)

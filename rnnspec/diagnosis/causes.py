@@ -3,38 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
-from rnnspec.cases.axes import AXES
-from rnnspec.cases.case import SIZES, Case
 from rnnspec.engine.minimise import Minimum
 from rnnspec.engine.outcome import Finding, judge
-from rnnspec.observe.observation import Observation
+from rnnspec.engine.protocol import Checks
 from rnnspec.rules.rule import Rule
-from rnnspec.subjects.subject import Subject
 
 
-def complexity(case: Case) -> tuple[int, int]:
-    """How far a case is from the simplest: how many axes are not at their simplest value, then the sum of its sizes."""
-    raised = sum(case.axis(axis.name) != axis.simplest for axis in AXES)
-    return raised, sum(case.size(name) for name in SIZES)
-
-
-def causes(rules: tuple[Rule, ...], subject: Subject, minima: Mapping[str, Minimum]) -> dict[str, str]:
+def causes(checks: Checks, minima: Mapping[str, Minimum]) -> dict[str, str]:
     """From each broken rule that only follows to the rule that it follows from.
 
-    A rule follows from another that fails on its smallest case too and whose own smallest case is simpler, or as simple and told
-    earlier. What needs less to fail is the cause.
+    What needs less to fail is the cause: a rule follows from another whose smallest case is simpler, or as simple and told earlier,
+    and which fails on its own smallest case too or asks for nothing that it does not ask for.
     """
-    broken = sorted((rule for rule in rules if rule.id in minima), key=lambda rule: complexity(minima[rule.id].finding.case))
+
+    def complexity(rule: Rule) -> tuple[int, int]:
+        case = minima[rule.id].finding.case
+        return len(checks.space.raised(case)), checks.space.size(case)
+
+    broken = sorted((rule for rule in checks.rules if rule.id in minima), key=complexity)
     found: dict[str, str] = {}
     for place, rule in enumerate(broken):
-        case = minima[rule.id].finding.case
         for other in broken[:place]:
-            if other.id not in found and _fails(other, subject, case):
+            if other.id not in found and _explains(other, rule, checks, minima):
                 found[rule.id] = other.id
                 break
     return found
 
 
-def _fails(rule: Rule, subject: Subject, case: Case) -> bool:
-    return rule.when(case) and isinstance(judge(rule, Observation(subject, case)), Finding)
+def _explains(other: Rule, rule: Rule, checks: Checks, minima: Mapping[str, Minimum]) -> bool:
+    cause, effect = minima[other.id].finding, minima[rule.id].finding
+    if not _comparable(other, cause, rule, effect):
+        return False
+    if other.when(effect.case):
+        return isinstance(judge(other, checks.observe(effect.case)), Finding)
+    return _subset(checks, cause.case, effect.case)
+
+
+def _comparable(other: Rule, cause: Finding, rule: Rule, effect: Finding) -> bool:
+    """A wrong number can follow from a wrong number, what could not be observed from anything, a broken fact from its own theme."""
+    if effect.blocked:
+        return True
+    if effect.difference is not None:
+        return cause.difference is not None or cause.blocked
+    return other.theme == rule.theme
+
+
+def _subset(checks: Checks, first: Any, second: Any) -> bool:
+    return checks.space.raised(first) <= checks.space.raised(second)

@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
+import textwrap
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from rnnspec.cases.case import Case
 from rnnspec.cases.values import values_of
 from rnnspec.engine.outcome import Finding
+from rnnspec.observe.tensors import to_layout
 from rnnspec.rules import proofs
 from rnnspec.subjects.target import Target
 
 Array = NDArray[np.float64]
 RELATIVE = {"float64": 1e-9, "float32": 1e-4, "bfloat16": 0.06, "float16": 0.01}
-MOST_LITERALS = 2000
 
-CLOSE = """
-def data(result):
-    return getattr(result, "data", result) if isinstance(result, torch.nn.utils.rnn.PackedSequence) else result
-
-def close(got, expected):
-    torch.testing.assert_close(data(got), data(expected), rtol={tolerance}, atol={tolerance}, equal_nan=True)
-"""
-SPREAD = """
-def spread(result):
-    return (result * torch.arange(1.0, result.numel() + 1).reshape(result.shape).to(result) / result.numel()).sum()
-"""
+DATA = """def data(result):
+    return result.data if isinstance(result, torch.nn.utils.rnn.PackedSequence) else result"""
+CLOSE = """def close(got, expected):
+    torch.testing.assert_close({got}, {expected}, rtol={tolerance}, atol={tolerance}, equal_nan=True)"""
+SPREAD = """def spread(result):
+    return (result * torch.arange(1.0, result.numel() + 1).reshape(result.shape).to(result) / result.numel()).sum()"""
 
 LOAD = "layer.load_state_dict(reference.state_dict())"
 COPY = "for name, parameter in reference.named_parameters():\n    {line}"
@@ -63,37 +61,42 @@ HISTORIES: dict[str, tuple[str, ...]] = {
         "other(*given)",
     ),
 }
-CONTEXTS = {"grad": "", "no_grad": "torch.set_grad_enabled(False)", "inference": "torch.inference_mode().__enter__()"}
+CONTEXTS = {"no_grad": "torch.no_grad()", "inference": "torch.inference_mode()"}
 
 
 def program(target: Target, finding: Finding, *, literal: bool = False) -> str:
     """The source of the program; with `literal` the numbers of the case are written out, else they come from a seed."""
-    case = finding.case
-    proof = finding.proof or proofs.BOTH
+    case, proof = finding.case, finding.proof or proofs.BOTH
     tolerance = RELATIVE[case.dtype]
     if literal and finding.difference is not None and np.isfinite(finding.difference.allowed):
         tolerance = max(2 * finding.difference.allowed, 1e-300)
-    blocks = [
-        "\n".join(["import torch", "", *target.imports]),
-        *_build(target, case),
-        *_weights(case, literal),
-        *_arguments(case, literal),
-        *_past(target, case),
-        CONTEXTS[case.grad],
-        CLOSE.format(tolerance=repr(tolerance)).strip(),
-        SPREAD.strip() if "spread(" in proof else "",
-        proof,
-    ]
-    return "\n".join(block for block in blocks if block) + "\n"
+    setting = [*_build(target, case), *_weights(case, literal), *_arguments(case, literal, proof), *_past(target, case)]
+    blocks = ["\n".join(["import torch", "", *target.imports]), "\n".join(setting), *_helpers(case, proof, tolerance), _within(case, proof)]
+    return "\n\n".join(blocks) + "\n"
+
+
+def _helpers(case: Case, proof: str, tolerance: float) -> list[str]:
+    """The functions that the last lines use."""
+    names = {"got": "data(got)", "expected": "data(expected)"} if case.packed else {"got": "got", "expected": "expected"}
+    close = CLOSE.format(tolerance=repr(tolerance), **names) if "close(" in proof else ""
+    spread = SPREAD if "spread(" in proof else ""
+    data = DATA if case.packed or "data(" in proof else ""
+    return [helper for helper in (data, close, spread) if helper]
+
+
+def _within(case: Case, proof: str) -> str:
+    if case.grad not in CONTEXTS:
+        return proof
+    return f"with {CONTEXTS[case.grad]}:\n{textwrap.indent(proof, '    ')}"
 
 
 def _build(target: Target, case: Case) -> list[str]:
     config = case.config.arguments if case.build in ("keywords", "positional", "typed") else case.config.changed
+    evaluated = ".eval()" if case.mode == "eval" else ""
     return [
-        "",
         f"config = dict({', '.join(f'{name}={value!r}' for name, value in config.items())})",
-        f"reference = {_layer('torch.nn.RNN', case, 'changed')}.{case.mode}()" if case.mode == "eval" else f"reference = {_layer('torch.nn.RNN', case, 'changed')}",
-        f"layer = {_layer(target.name, case, case.build)}" + (".eval()" if case.mode == "eval" else ""),
+        f"reference = {_layer('torch.nn.RNN', case, 'changed')}{evaluated}",
+        f"layer = {_layer(target.name, case, case.build)}{evaluated}",
     ]
 
 
@@ -120,29 +123,35 @@ def _numbers(array: Array, dtype: str) -> str:
     return f"torch.tensor({array.tolist()!r}, dtype=torch.{dtype})"
 
 
-def _arguments(case: Case, literal: bool) -> list[str]:
-    values = values_of(case)
-    dtype = f"dtype=torch.{case.dtype}"
-    state = (case.config.num_layers * case.config.num_directions, *((case.batch,) if case.batched else ()), case.config.hidden_size)
-    lines = [f"time = {1 if case.config.batch_first and case.batched else 0}"]
-    if literal:
-        array = values.input[:, 0] if not case.batched else values.input.swapaxes(0, 1) if case.config.batch_first else values.input
-        lines.append(f"x = {_numbers(array, case.dtype)}")
-    else:
-        lines.append(f"x = torch.randn{case.shape}.to(torch.{case.dtype})")
-    given = f"x.requires_grad_({case.grad == 'grad'})"
-    lines += [*_memory(case), given]
-    if case.packed:
-        sorted_ = case.layout == "packed"
-        lines.append(
-            f"packed = torch.nn.utils.rnn.pack_padded_sequence(x, {list(case.lengths)}, batch_first={case.config.batch_first}, enforce_sorted={sorted_})"
-        )
+def _arguments(case: Case, literal: bool, proof: str) -> list[str]:
+    differentiable = case.grad == "grad" and "grad(" in proof
     first = "packed" if case.packed else "x"
+    lines = [f"time = {1 if case.config.batch_first and case.batched else 0}"] if "time" in proof else []
+    lines += [f"x = {_input(case, literal)}", *_memory(case)]
+    lines += ["x.requires_grad_()"] if differentiable else []
+    lines += [_packed(case)] if case.packed else []
     if case.state == "absent":
-        return [*lines, "h_0 = None", f"given = ({first},)"]
-    h_0 = values.h_0 if case.batched else values.h_0[:, 0]
-    lines.append(f"h_0 = {_numbers(h_0, case.dtype)}" if literal else f"h_0 = torch.rand{state}.to(torch.{case.dtype}) + 0.25")
-    return [*lines, f"h_0.requires_grad_({case.grad == 'grad'})", f"given = ({first}, h_0)"]
+        return [*lines, f"given = ({first},)"]
+    lines += [f"h_0 = {_state(case, literal)}", *(["h_0.requires_grad_()"] if differentiable else [])]
+    return [*lines, f"given = ({first}, h_0)"]
+
+
+def _input(case: Case, literal: bool) -> str:
+    if literal:
+        return _numbers(to_layout(case, values_of(case).input), case.dtype)
+    return f"torch.randn({', '.join(map(str, case.shape))}).to(torch.{case.dtype})"
+
+
+def _state(case: Case, literal: bool) -> str:
+    h_0 = values_of(case).h_0 if case.batched else values_of(case).h_0[:, 0]
+    if literal:
+        return _numbers(h_0, case.dtype)
+    return f"torch.rand({', '.join(map(str, h_0.shape))}).to(torch.{case.dtype}) + 0.25"
+
+
+def _packed(case: Case) -> str:
+    options = ", batch_first=True" * case.config.batch_first + ", enforce_sorted=False" * (case.layout != "packed")
+    return f"packed = torch.nn.utils.rnn.pack_padded_sequence(x, {list(case.lengths)}{options})"
 
 
 def _memory(case: Case) -> list[str]:
@@ -174,17 +183,13 @@ def _past(target: Target, case: Case) -> list[str]:
 
 def fails(source: str, target: Target) -> bool:
     """Whether a program fails when it is run; runs it in this process, with the subject at hand where it cannot be imported."""
-    import torch
-
     scope: dict[str, Any] = {"__name__": "rnnspec_program", target.name.split(".")[-1]: target.factory}
-    grad, inference = torch.is_grad_enabled(), torch.is_inference_mode_enabled()
     try:
-        with torch.random.fork_rng(devices=[]), _quiet():
-            exec(compile(source.replace("torch.inference_mode().__enter__()", "torch.set_grad_enabled(False)"), "<program>", "exec"), scope)
+        with torch.random.fork_rng(devices=[]), warnings.catch_warnings(), torch.enable_grad():
+            warnings.simplefilter("ignore")
+            exec(compile(source, "<program>", "exec"), scope)
     except Exception:
         return True
-    finally:
-        torch.set_grad_enabled(grad and not inference)
     return False
 
 
@@ -195,9 +200,3 @@ def shortest_proof(target: Target, finding: Finding) -> str:
         return seeded
     literal = program(target, finding, literal=True)
     return literal if fails(literal, target) else seeded
-
-
-def _quiet() -> Any:
-    import warnings
-
-    return warnings.catch_warnings(action="ignore") if hasattr(warnings, "catch_warnings") else None

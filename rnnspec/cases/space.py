@@ -1,0 +1,55 @@
+"""The space of cases as the minimiser walks it: fields, their simpler values, and how far a case is from the simplest."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rnnspec.cases.axes import AXES, AXIS
+from rnnspec.cases.case import SIZES, Case, is_sound
+
+FIELDS = (*(axis.name for axis in AXES if axis.name != "num_layers"), *SIZES, "lengths")
+
+
+class LayerSpace:
+    """The space of the cases of a recurrent layer."""
+
+    fields = FIELDS
+
+    def simpler(self, case: Case, name: str) -> list[Any]:
+        """Simpler values of one field of a case, the largest steps first."""
+        if name in SIZES:
+            return smaller_sizes(case.size(name))
+        if name == "lengths":
+            equal = (case.steps,) * case.batch
+            return [equal] if case.packed and case.lengths != equal else []
+        return [AXIS[name].simplest] if case.axis(name) != AXIS[name].simplest else []
+
+    def changed(self, case: Case, name: str, value: Any) -> Case | None:
+        """The case with one field at another value, or nothing where that contradicts the others."""
+        changes = {"dropout": 0.0} if name == "dropout" else {name: value}
+        found = case.altered(**changes)
+        return found if is_sound(found) else None
+
+    def reseeded(self, case: Case, seed: int) -> Case:
+        """The case with other numbers."""
+        return case.altered(seed=seed)
+
+    def raised(self, case: Case) -> frozenset[str]:
+        """The axes on which a case is not at the simplest value."""
+        return frozenset(axis.name for axis in AXES if case.axis(axis.name) != axis.simplest)
+
+    def size(self, case: Case) -> int:
+        """The sum of a case's sizes."""
+        return sum(case.size(name) for name in SIZES)
+
+    def told(self, case: Case, name: str) -> str:
+        """A field and its value in words: an equality for a choice, a lower bound for a size."""
+        if name in SIZES:
+            return f"{name} >= {case.size(name)}"
+        return "lengths that differ" if name == "lengths" else f"{name}={case.axis(name)}"
+
+
+def smaller_sizes(size: int) -> list[int]:
+    """Smaller values of a size: the smallest ones, half, three quarters and one less, without repetition."""
+    found = dict.fromkeys([*(small for small in (1, 2) if small < size), size // 2, size - size // 4, size - 1])
+    return [value for value in found if 1 <= value < size]
