@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn.utils.rnn import PackedSequence
 
 from rnnspec.selftest.plain import Plain, Sizes
@@ -34,11 +33,14 @@ class WrapperOfRNN(Plain):
 
     def call_inner(self, input: Tensor | PackedSequence, hx: Tensor | None) -> Any:
         """What a layer of torch with the present parameters, dropout and mode returns."""
-        names = [self.parameter_name(*entry) for entry in self.parameter_order()]
-        return functional_call(self.inner(), {name: getattr(self, name) for name in names}, (input, hx))
+        inner = self.inner()
+        for name in [self.parameter_name(*entry) for entry in self.parameter_order()]:
+            del inner._parameters[name]
+            setattr(inner, name, getattr(self, name))
+        return inner(input, hx)
 
     def inner(self) -> nn.RNN:
-        """A layer of torch on the meta device: its parameters are replaced in every call."""
+        """A layer of torch on the meta device, whose parameters are to be replaced."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
             arguments = (self.input_size, self.hidden_size, self.num_layers, self.nonlinearity, self.bias, self.batch_first)
