@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from rnnspec.cases.plan import PROFILES
+from rnnspec.contract import fingerprints
 from rnnspec.contract.kinds import KINDS
 from rnnspec.engine.campaign import Watcher, run
 from rnnspec.engine.probe import check_features, probed
@@ -61,7 +62,17 @@ def check(
     begun = time.perf_counter()
     with _own_random_numbers():
         progress = run(campaign, first_only=first, watch=watch)
-        return report_of(campaign, progress, strict=strict, seconds=time.perf_counter() - begun)
+        return report_of(campaign, progress, strict=strict, seconds=time.perf_counter() - begun, notes=changed_wording())
+
+
+def changed_wording() -> tuple[str, ...]:
+    """One line for each passage of the installed documentation that differs from the one the clauses were written from."""
+    page = torch.nn.RNN.__doc__ or ""
+    changed = fingerprints.compare(page, "nn.RNN")
+    return tuple(
+        f"the passage {name!r} of the nn.RNN page is {how} since torch {fingerprints.written_from()}"
+        for name, how in changed.items()
+    )
 
 
 def prepare(

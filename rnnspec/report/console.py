@@ -89,10 +89,14 @@ def conclusion(report: Report) -> str:
     unscored = len(broken) - len(report.violations)
     extra = f"; {unscored} SHOULD {'is' if unscored == 1 else 'are'} broken too" if unscored else ""
     extra += f"; {len(applicable)} of the {len(report.results)} rules apply" if len(applicable) < len(report.results) else ""
-    extra += "; the run was stopped early" if report.stopped else ""
     words = {
         "conforms": f"{report.subject} conforms to the contract: {scored}{extra}.",
         "violates": f"{report.subject} violates the contract: {scored}{extra}.",
-        "inconclusive": f"{report.subject}: inconclusive, no rule is broken but some were not reached often enough{extra}.",
+        "inconclusive": f"{report.subject}: inconclusive, no rule is broken but {_open(report)}{extra}.",
     }
     return words[report.verdict]
+
+
+def _open(report: Report) -> str:
+    unreached = sum(result.verdict == "unreached" for result in report.results)
+    return "the run was stopped early" if report.stopped else f"{unreached} of them were not reached often enough"

@@ -78,10 +78,11 @@ class Report:
 
     @property
     def verdict(self) -> str:
-        """conforms, violates or inconclusive."""
+        """conforms, violates or inconclusive; a run that was stopped early never conforms."""
         if self.violations:
             return "violates"
-        return "inconclusive" if any(result.verdict == "unreached" and result.level != "NOTE" for result in self.results) else "conforms"
+        open_ = self.stopped or any(result.verdict == "unreached" and result.level != "NOTE" for result in self.results)
+        return "inconclusive" if open_ else "conforms"
 
     @property
     def violations(self) -> tuple[Result, ...]:
