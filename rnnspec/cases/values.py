@@ -18,6 +18,7 @@ from rnnspec.contract.shapes import parameter_shapes
 Array = NDArray[np.float64]
 CONTRACTION = 0.9
 TERNARY = 64.0
+SOLVABLE_READING = 0.6
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def as_dtype(array: Array, dtype: str) -> Array:
     if dtype == "bfloat16":
         bits = np.ascontiguousarray(array, dtype=np.float32).view(np.uint32)
         rounded = (bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) & np.uint32(0xFFFF0000)
-        return rounded.view(np.float32).astype(np.float64)
+        return np.asarray(rounded.view(np.float32), dtype=np.float64)
     return array if dtype == "float64" else array.astype(dtype).astype(np.float64)
 
 
@@ -93,7 +94,7 @@ def _integers(low: int, high: int) -> Draw:
 
 def _spread(rng: np.random.Generator, shape: Shape) -> Array:
     magnitude = np.exp2(rng.uniform(-14, 3, shape)) * (rng.random(shape) > 0.1)
-    return rng.choice((-1.0, 1.0), shape) * magnitude
+    return np.asarray(rng.choice((-1.0, 1.0), shape) * magnitude)
 
 
 def _contractive(rng: np.random.Generator, shape: Shape) -> Array:
@@ -156,14 +157,18 @@ def _deaf(rng: np.random.Generator, case: Case) -> dict[str, Array]:
 
 
 def _solvable(rng: np.random.Generator, case: Case) -> dict[str, Array]:
-    """The second layer's input weights, both directions stacked, form a well-conditioned square; under relu all is positive."""
-    weights = PLAIN.weights(rng, case)
+    """Positive weights, so that every unit of the first layer is well above zero and none of the second is saturated.
+
+    The second layer's input weights, both directions stacked, form a well-conditioned square.
+    """
+    weights = {name: np.abs(array) for name, array in PLAIN.weights(rng, case).items()}
     hidden, directions = case.config.hidden_size, case.config.num_directions
-    square = 0.5 * np.eye(directions * hidden) + 0.1 / (directions * hidden) * rng.uniform(0.2, 1.0, (directions * hidden,) * 2)
+    width = directions * hidden
+    square = 0.5 * np.eye(width) + 0.1 / width * rng.uniform(0.2, 1.0, (width, width))
     for direction, suffix in enumerate(("", "_reverse")[:directions]):
+        first = weights[f"weight_ih_l0{suffix}"]
+        weights[f"weight_ih_l0{suffix}"] = SOLVABLE_READING * first / first.sum(axis=1, keepdims=True)
         weights[f"weight_ih_l1{suffix}"] = square[direction * hidden : (direction + 1) * hidden]
-    if case.config.nonlinearity == "relu":
-        weights = {name: np.abs(array) for name, array in weights.items()}
     return weights
 
 
@@ -175,7 +180,7 @@ def _readable(rng: np.random.Generator, case: Case) -> dict[str, Array]:
     for name in weights:
         layer = int(name.split("_l")[1].split("_")[0])
         if name.startswith("bias_ih") and layer <= boundary:
-            weights[name][:] = 0.5
+            weights[name][:] = READABLE_BIAS
         if name.startswith("weight_ih") and layer == boundary + 1:
             weights[name][:] = keep * code_weights(width)
         if name.startswith("bias_ih") and layer == boundary + 1:
@@ -186,6 +191,7 @@ def _readable(rng: np.random.Generator, case: Case) -> dict[str, Array]:
     return weights
 
 
+READABLE_BIAS = 0.5
 CODE_BIAS = 2.0**-3
 
 
@@ -199,9 +205,7 @@ LAWS: dict[str, Law] = {
     "plain": PLAIN,
     "large": Law(PLAIN.weights, _signed(4.0, 40.0), _signed(0.5, 4.0), PLAIN.cotangent),
     "spread": Law(_by_role(_reading, _contractive, _spread), _spread, _spread, _spread),
-    "integer": Law(
-        _by_role(_sparse_integers, _signed_permutation, _integers(-3, 3)), _integers(-4, 4), _integers(0, 3), _integers(-2, 2)
-    ),
+    "integer": Law(_by_role(_sparse_integers, _signed_permutation, _integers(-3, 3)), _integers(-4, 4), _integers(0, 3), _integers(-2, 2)),
     "ternary": Law(_by_role(_ternary, _ternary, _ternary), _integers(-1, 1), _integers(-1, 1), _integers(-2, 2)),
     "deaf": Law(_deaf, PLAIN.input, PLAIN.state, PLAIN.cotangent),
     "solvable": Law(_solvable, _positive(0.25, 1.5), _positive(0.2, 0.9), PLAIN.cotangent),

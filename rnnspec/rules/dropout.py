@@ -1,0 +1,299 @@
+"""Dropout: where it acts, how often, by what factor, with which draws, and what it leaves alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+
+import numpy as np
+
+from rnnspec.observe.expected import Expected
+from rnnspec.observe.observation import Observation
+from rnnspec.rules import proofs
+from rnnspec.rules.chance import Count, must_be_likely
+from rnnspec.rules.conditions import axis, differentiable, dropping, one_in, smooth, stacked, training
+from rnnspec.rules.draws import draws, layers, pairs, parts, repeats
+from rnnspec.rules.masks import Array, Reading, explained, inside, read
+from rnnspec.rules.rule import rule
+from rnnspec.rules.violation import agree, violated
+from rnnspec.subjects.failures import Refused
+from rnnspec.subjects.subject import observing
+
+NEEDS = ("num_layers", "dropout")
+some = axis("dropout", "some", "all")
+all_dropped = axis("dropout", "all")
+deaf = axis("values", "deaf")
+read_off = axis("values", "readable", "solvable")
+solvable = axis("values", "solvable")
+sampled = read_off & one_in(3)
+
+
+@rule("rnn.dropout.between-layers", when=read_off, needs=NEEDS)
+def place(seen: Observation) -> None:
+    """Dropout acts on what each layer hands to the layer above, at every boundary, and nowhere else.
+
+    The values of the case let the mask be read off the output; with that mask the reference must give the same output and, as far as
+    the mask decides them, the same states. In one case of three further calls are made, in which every part must see some drops.
+
+    Catches dropping the first layer's input, the recurrent state, one boundary, one direction or one half only, nothing at all.
+    """
+    reading = _reading(seen)
+    _is_explained(seen, reading)
+    if _is_scaled(seen, reading):
+        _agrees(seen, reading)
+    if sampled(seen.case):
+        must_be_likely(lambda number: _idle(seen, number))
+
+
+@rule("rnn.dropout.scale", when=read_off, needs=NEEDS)
+def scale(seen: Observation) -> None:
+    """What is not dropped is multiplied by 1 / (1 - p), p being the argument dropout.
+
+    The factor is solved for, or its bits are read off the output; then the reference must agree with that factor exactly.
+
+    Catches factors of 1, 1 - p or 1 / p, and a factor that follows the share of values that happened to be kept.
+    """
+    reading = _reading(seen)
+    if not _is_scaled(seen, reading):
+        expected = 1.0 / (1.0 - seen.case.config.dropout)
+        raise violated(f"what is kept is multiplied by {reading.scale:.6g}, expected 1 / (1 - {seen.case.config.dropout}) = {expected:.6g}")
+    _is_explained(seen, reading)
+    _agrees(seen, reading)
+
+
+@rule("rnn.dropout.rate", when=sampled, needs=NEEDS)
+def rate(seen: Observation) -> None:
+    """A value is dropped with probability p, the argument dropout.
+
+    Masks read off further calls are counted: all of them, and the first and last step, sample, direction and unit. A count that has a
+    chance below 1e-4 by the binomial distribution is counted anew with fresh draws, and must then have one below 1e-10.
+
+    Catches keeping with probability p, another probability than the one given, parts that are dropped more or less often.
+    """
+
+    def counted(number: int) -> dict[str, Count]:
+        drawn = draws(seen, number)
+        return {name: drawn.share(f"dropped in {what}", where) for name, (what, where) in parts(drawn).items()}
+
+    must_be_likely(counted)
+
+
+@rule("rnn.dropout.fresh", when=sampled, needs=NEEDS)
+def fresh(seen: Observation) -> None:
+    """Every call in training draws anew.
+
+    A call, the call after it and a call after another seed: masks at the same place agree as often as independent draws would, by the
+    binomial distribution with a second count on fresh draws.
+
+    Catches a mask that is kept for later calls, and a random number generator that starts over in every call.
+    """
+    must_be_likely(lambda number: repeats(draws(seen, number)))
+
+
+@rule("rnn.dropout.independent", when=sampled, needs=NEEDS)
+def independent(seen: Observation) -> None:
+    """Each value is dropped by a draw of its own: steps, samples, units, directions and layers share none.
+
+    In masks read off further calls, disjoint pairs of places along every axis and in both directions agree as often as independent
+    draws would, and what one boundary drops tells nothing of the others; with a second count on fresh draws.
+
+    Catches one mask for all steps, samples, units, both directions or all layers, and masks that are a shifted copy of another.
+    """
+    must_be_likely(lambda number: pairs(draws(seen, number)) | layers(draws(seen, number)))
+
+
+@rule("rnn.dropout.eval", when=axis("mode", "eval") & some & stacked, needs=NEEDS)
+def eval(seen: Observation) -> None:  # the name of the rule
+    """In evaluation nothing is dropped and nothing scaled, whatever the argument dropout.
+
+    Compared with the reference without dropout.
+
+    Catches dropout at work in evaluation, and outputs scaled by 1 - p there.
+    """
+    _outputs_agree(seen)
+
+
+@rule("rnn.dropout.not-on-output", when=deaf, needs=NEEDS)
+def not_on_output(seen: Observation) -> None:
+    """The last layer's output is never dropped.
+
+    The upper layers have no weights for what they read, so that no mask between layers can matter: the output is the reference's.
+
+    Catches dropout on the output of the last layer.
+    """
+    _outputs_agree(seen)
+
+
+@rule("rnn.dropout.not-in-states", when=deaf | read_off, needs=NEEDS)
+def not_in_states(seen: Observation) -> None:
+    """The states in h_n are not dropped, those of lower layers neither, nor is the state that a layer passes on to its next step.
+
+    States that no mask between layers can reach are those of the reference: of all layers where the upper ones have no weights for
+    what they read, elsewhere of the layers below the boundary in question.
+
+    Catches dropout on h_n, on lower layers' states only, on the initial state, and on the recurrent path.
+    """
+    count = {"deaf": seen.case.config.num_layers, "readable": seen.case.boundary + 1, "solvable": 1}[seen.case.values]
+    rows = slice(0, count * seen.case.config.num_directions)
+    agree(seen, "h_n", seen.h_n[rows], seen.expected.h_n[rows], lambda: seen.expected.bound.h_n[rows], proofs.H_N)
+
+
+@rule("rnn.dropout.zero", when=axis("dropout", "none") & training & stacked, needs=("num_layers",))
+def zero(seen: Observation) -> None:
+    """dropout=0 gives in training what evaluation gives.
+
+    Compared with the reference without dropout.
+
+    Catches a probability of 0 taken for one that was not given, and a scale that is applied all the same.
+    """
+    _outputs_agree(seen)
+    _states_agree(seen)
+
+
+@rule("rnn.dropout.one", when=dropping & all_dropped, needs=NEEDS)
+def one(seen: Observation) -> None:
+    """dropout=1 hands nothing but zeros to the layer above, in training.
+
+    Compared with the reference, in which every upper layer reads zeros.
+
+    Catches NaN from a scale of 1 / 0, boundaries that are left out, dropout that also reaches the output or the states.
+    """
+    _outputs_agree(seen)
+    _states_agree(seen)
+
+
+@rule("rnn.dropout.single-layer", when=some & training & ~stacked, needs=("dropout",))
+def single_layer(seen: Observation) -> None:
+    """With one layer the argument dropout has no effect on any result.
+
+    Compared with the reference without dropout.
+
+    Catches dropout on the output, the input or the states of a layer that stands alone.
+    """
+    _outputs_agree(seen)
+    _states_agree(seen)
+
+
+CHANGED = """for p in (0.0, 1.0):
+    layer.dropout = reference.dropout = p
+    close(layer(*given)[0], reference(*given)[0])"""
+
+
+@rule("rnn.dropout.changed", when=training & stacked & ~deaf & one_in(3, 1), needs=NEEDS)
+def changed(seen: Observation) -> None:
+    """Setting the attribute dropout of a built layer takes effect from the next call.
+
+    The attribute is set to 0 and to 1, where no random number decides, and each result compared with the reference.
+
+    Catches a probability, or a module that drops, that is fixed when the layer is built.
+    """
+    for probability in (0.0, 1.0):
+        with _dropout_set_to(seen, probability):
+            now = seen.called_as(seen.case.altered(dropout=probability))
+            _outputs_agree(now, f"with dropout set to {probability:g}, output", CHANGED)
+
+
+REPRODUCIBLE = """def seeded():
+    torch.manual_seed(0)
+    return data(layer(*given)[0])
+assert all(torch.equal(seeded(), seeded()) for _ in range(20))"""
+
+
+@rule("rnn.dropout.reproducible", when=read_off, needs=NEEDS)
+def reproducible(seen: Observation) -> None:
+    """Two calls after the same torch.manual_seed drop the same values.
+
+    The masks read off the two outputs are compared.
+
+    Catches random numbers from a generator that torch.manual_seed does not set.
+    """
+    first, second = _reading(seen), read(seen.case, seen.values, seen.again().output)
+    differ = np.argwhere(first.known & second.known & (first.dropped != second.dropped))
+    if len(differ):
+        step, sample, unit = differ[0]
+        message = f"after the same seed, unit {unit} of sample {sample} at step {step} is dropped in one call and kept in the other"
+        raise violated(f"{message} ({len(differ)} of {first.known.sum()} values differ)", REPRODUCIBLE)
+
+
+@rule("rnn.dropout.backward", when=differentiable & (solvable | (dropping & all_dropped & smooth)), needs=(*NEEDS, "gradients"))
+def backward(seen: Observation) -> None:
+    """Backward goes through exactly the values that forward kept, with the same scale.
+
+    The mask is solved for from the output, and every gradient compared with that of the reference under this mask; where the
+    probability is 1 the mask is known.
+
+    Catches a backward pass without the mask, with a mask of its own, with one step's mask for all steps, without the scale.
+    """
+    expected = seen.expected
+    if seen.case.values == "solvable":
+        reading = _reading(seen)
+        _is_explained(seen, reading)
+        expected = explained(seen.case, seen.values, reading)
+    _gradients_agree(seen, expected)
+
+
+def _outputs_agree(seen: Observation, quantity: str = "output", proof: str = proofs.OUTPUT) -> None:
+    agree(seen, quantity, seen.output, seen.expected.output, lambda: seen.expected.bound.output, proof)
+
+
+def _states_agree(seen: Observation) -> None:
+    agree(seen, "h_n", seen.h_n, seen.expected.h_n, lambda: seen.expected.bound.h_n, proofs.H_N)
+
+
+def _gradients_agree(seen: Observation, expected: Expected) -> None:
+    for name, gradient in seen.gradients.items():
+        bound = partial(_gradient_bound, expected, name)
+        agree(seen, f"gradient of {name}", gradient, expected.gradients[name], bound)
+
+
+def _gradient_bound(expected: Expected, name: str) -> Array:
+    return expected.gradient_bound[name]
+
+
+def _reading(seen: Observation) -> Reading:
+    return read(seen.case, seen.values, seen.output)
+
+
+def _is_scaled(seen: Observation, reading: Reading) -> bool:
+    """Whether the common factor of what was kept is the right one but for rounding; also where nothing tells it."""
+    return reading.scale is None or abs(reading.scale * (1.0 - seen.case.config.dropout) - 1.0) < 1e-2
+
+
+def _is_explained(seen: Observation, reading: Reading) -> None:
+    """Raise Violation where some value was neither dropped nor multiplied by what the others were."""
+    common = reading.scale or 1.0
+    wrong = reading.unexplained | (reading.kept & ~(np.abs(reading.factors - common) < 0.05 * common))
+    if not wrong.any():
+        return
+    step, sample, unit = np.argwhere(wrong)[0]
+    told = f"{seen.output[step, sample, unit]:.6g} at step {step} of sample {sample}"
+    raise violated(f"no mask between the layers explains the output: {told} ({wrong.sum()} of {inside(seen.case).sum() * wrong.shape[-1]})")
+
+
+def _agrees(seen: Observation, reading: Reading) -> None:
+    expected = explained(seen.case, seen.values, reading)
+    agree(seen, "output", seen.output, expected.output, lambda: expected.bound.output)
+    if seen.case.values == "solvable":
+        agree(seen, "h_n", seen.h_n, expected.h_n, lambda: expected.bound.h_n)
+
+
+def _idle(seen: Observation, number: int) -> dict[str, Count]:
+    """The parts in which nothing at all was dropped."""
+    drawn = draws(seen, number)
+    counts = {name: drawn.share(f"dropped in {what}", where) for name, (what, where) in parts(drawn).items()}
+    return {name: count for name, count in counts.items() if not count.hits}
+
+
+@contextmanager
+def _dropout_set_to(seen: Observation, probability: float) -> Iterator[None]:
+    """The layer's attribute at another value; raises Refused where there is no such number."""
+    before = getattr(seen.module, "dropout", None)
+    if not isinstance(before, (int, float)):
+        raise Refused(f"{type(seen.module).__name__} has no number as attribute dropout")
+    with observing("setting the attribute dropout"):
+        seen.module.dropout = probability  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        seen.module.dropout = before  # type: ignore[assignment]
