@@ -25,14 +25,14 @@ class ModelCase:
     lengths: tuple[int, ...] = (5, 6, 2, 17)
 
     def __str__(self) -> str:
-        return f"seed {self.seed}, batch {self.batch}, {self.steps} steps"
+        return f"a batch of {self.batch}, {self.steps} steps, seed {self.seed}"
 
 
-def cases(profile: str, seed: int) -> list[ModelCase]:
-    """The cases of a profile, a function of its name and the seed. Raises ValueError for a profile that does not exist."""
+def cases(profile: str, seed: int, number: int | None = None) -> list[ModelCase]:
+    """The cases of a profile, or `number` of them; a function of its arguments. Raises ValueError for a profile that does not exist."""
     if profile not in EXAMPLES:
         raise ValueError(f"profile must be one of {', '.join(EXAMPLES)}, got {profile!r}")
-    return [ModelCase(seed), *(_drawn(seed, index) for index in range(1, EXAMPLES[profile]))]
+    return [ModelCase(seed), *(_drawn(seed, index) for index in range(1, number or EXAMPLES[profile]))]
 
 
 def _drawn(seed: int, index: int) -> ModelCase:

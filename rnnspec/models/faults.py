@@ -23,6 +23,15 @@ def faults(model: nn.Module, x: Tensor) -> list[str]:
     Known faults, an attribute that is read but never set and a linear layer of another width than it is given, are repaired to see what
     comes after them; at anything else the search ends with the exception's own words.
     """
+    return _repaired(model, x)[1]
+
+
+def repaired(model: nn.Module, x: Tensor) -> nn.Module:
+    """A copy of the model without the faults that could be repaired; a call of it may still fail."""
+    return _repaired(model, x)[0]
+
+
+def _repaired(model: nn.Module, x: Tensor) -> tuple[nn.Module, list[str]]:
     found: list[str] = []
     copied = copy.deepcopy(model)
     for _ in range(LIMIT):
@@ -32,7 +41,7 @@ def faults(model: nn.Module, x: Tensor) -> list[str]:
         found.append(said[0])
         if not said[1]:
             break
-    return found
+    return copied, found
 
 
 def _next_fault(model: nn.Module, x: Tensor) -> tuple[str, bool] | None:

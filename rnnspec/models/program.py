@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rnnspec.models.campaign import ModelFinding
+from rnnspec.models import proofs
+from rnnspec.models.case import ModelCase
 from rnnspec.models.infer import Interface
 
 
 def program(
-    finding: ModelFinding, interface: Interface, imports: Sequence[str], name: str, arguments: Mapping[str, Any] | None = None
+    case: ModelCase, proof: str, interface: Interface, imports: Sequence[str], name: str, arguments: Mapping[str, Any] | None = None
 ) -> str:
     """A Python program that fails where the model breaks the rule and ends silently where it does not.
 
     `imports` are the lines that make `name` known, which is called with `arguments` to build the model.
     """
-    case = finding.case
     given = ", ".join(f"{key}={value!r}" for key, value in (arguments or {}).items())
     batch, time = (0, 1) if interface.batch_first else (1, 0)
     return "\n".join(
@@ -38,7 +38,7 @@ def program(
             "",
             "model = build()",
             f"x = draw({case.batch}, {case.steps})",
-            finding.proof,
+            proof or proofs.CALL,
             "",
         ]
     )

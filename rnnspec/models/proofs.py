@@ -10,6 +10,9 @@ from collections.abc import Sequence
 
 from rnnspec.models.case import ModelCase
 
+CALL = "model(x)"
+"""For a check that the model itself stopped."""
+
 LAST = "assert prediction.dim() == 2 and prediction.shape[0] == x.shape[BATCH], prediction.shape"
 EVERY = "assert prediction.dim() == 3 and prediction.shape[:2] == x.shape[:2], prediction.shape"
 

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from fnmatch import fnmatchcase
 from functools import lru_cache
 from importlib import resources
+from typing import Any, cast
 
 from rnnspec.contract import clauses
-from rnnspec.contract.clauses import Clause, Level
+from rnnspec.contract.clauses import Clause
+from rnnspec.errors import SelectionError, suggestion
 from rnnspec.models.rules import modes, places, readouts, shapes, steps
 from rnnspec.models.trial import Trial
+from rnnspec.rules.conditions import always
+from rnnspec.rules.rule import Rule
+from rnnspec.rules.violation import Violation
+from rnnspec.subjects.failures import Failure, Raised
 
 FILE = "models.toml"
 
@@ -43,26 +49,13 @@ CHECKS: dict[str, Callable[[Trial], None]] = {
 }
 
 
-@dataclass(frozen=True)
-class ModelRule:
+class ModelRule(Rule):
     """The check of the clause of the same id: a function of a trial that says nothing, or raises Violation or NotApplicable."""
 
-    id: str
-    clause: Clause
-    check: Callable[[Trial], None]
-    requirement: str
-    how: str
-    catches: str
-
     @property
-    def level(self) -> Level:
-        """The level of its clause."""
-        return self.clause.level
-
-    @property
-    def where(self) -> str:
-        """Where its clause stands."""
-        return self.clause.where
+    def theme(self) -> str:
+        """The id itself: model rules name what they follow from, so none is taken for the consequence of another of its theme."""
+        return self.id
 
 
 @lru_cache(maxsize=1)
@@ -74,10 +67,31 @@ def stated() -> Mapping[str, Clause]:
 @lru_cache(maxsize=1)
 def model_rules() -> Mapping[str, ModelRule]:
     """Every rule by id, in the order of the report."""
-    return {id: ModelRule(id, stated()[id], check, *_paragraphs(check)) for id, check in CHECKS.items()}
+    return {id: _rule(id, check) for id, check in CHECKS.items()}
 
 
-def _paragraphs(check: Callable[[Trial], None]) -> tuple[str, str, str]:
-    """The requirement, how it is checked, and what that catches."""
+def select_models(patterns: Sequence[str] | None) -> tuple[ModelRule, ...]:
+    """The rules whose id matches one of the glob patterns, all where there is none.
+
+    Raises SelectionError, with a suggestion, for a pattern that matches nothing.
+    """
+    known = model_rules()
+    for pattern in patterns or ():
+        if not any(fnmatchcase(id, pattern) for id in known):
+            near = suggestion(pattern, ["model.*", "readout.*", *known])
+            raise SelectionError(f"--rule {pattern!r} matches no rule of a model.{near}")
+    return tuple(rule for id, rule in known.items() if not patterns or any(fnmatchcase(id, pattern) for pattern in patterns))
+
+
+def _rule(id: str, check: Callable[[Trial], None]) -> ModelRule:
+    def guarded(trial: Trial) -> None:
+        try:
+            check(trial)
+        except (Violation, Failure):
+            raise
+        except Exception as error:  # the model did something that the check did not expect: told, never swallowed
+            raise Raised("judging the model", error) from error
+
     requirement, how, catches = [re.sub(r"\s+", " ", part).strip() for part in (inspect.getdoc(check) or "").split("\n\n")]
-    return requirement, how, catches.removeprefix("Catches ")
+    checked = cast("Callable[[Any], None]", guarded)
+    return ModelRule(id, (stated()[id],), always, frozenset(), checked, requirement, how, catches.removeprefix("Catches "))

@@ -11,9 +11,10 @@ MARKS = {(True, True): "#", (True, False): "#", (False, True): "?", (False, Fals
 """By (a change arrives, a NaN arrives): a NaN alone decides nothing."""
 
 
-def render(readout: ReadoutMap) -> str:
+def render(readout: ReadoutMap, *, advice: bool = True) -> str:
     """The map in ASCII, columns of one reach together in one row, then the samples if they mix, the parameters and the advice."""
-    return "\n".join([*_matrix(readout), *_samples(readout), *_parameters(readout), *_advice(readout)]) + "\n"
+    told = _advice(readout) if advice else []
+    return "\n".join([*_matrix(readout), *_samples(readout), *_parameters(readout), *told]) + "\n"
 
 
 def _matrix(readout: ReadoutMap) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,12 +16,34 @@ from rnnspec.models.inputs import Inputs
 from rnnspec.models.probe import first_tensor
 from rnnspec.models.readout import ReadoutMap, measure
 from rnnspec.rules.violation import Violation, violated
+from rnnspec.subjects.failures import Refused
 
 READOUTS = ("last", "every")
 
 
-class NotApplicable(Exception):
+class NotApplicable(Refused):
     """A rule says nothing about this model; the message is the reason."""
+
+
+class Plain(nn.Module):
+    """A callable that is no module, as a module without parameters."""
+
+    def __init__(self, function: Callable[[Tensor], Any]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Any:
+        """What the callable returns."""
+        return self.function(x)
+
+
+def as_module(built: Any) -> nn.Module:
+    """What a factory gave, as a module. Raises TypeError where it cannot be called."""
+    if isinstance(built, nn.Module):
+        return built
+    if not callable(built):
+        raise TypeError(f"the factory must give a module or another callable, got {built!r}")
+    return Plain(built)
 
 
 @dataclass
@@ -30,7 +53,7 @@ class Trial:
     Raises ValueError for another `readout`.
     """
 
-    factory: Callable[[], nn.Module]
+    factory: Callable[[], Any]
     interface: Interface
     readout: str = "last"
     case: ModelCase = field(default_factory=ModelCase)
@@ -44,7 +67,7 @@ class Trial:
         """A new model in eval mode on the device, its weights a function of the case's seed and `other`."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.case.seed + other)
-            return self.factory().to(self.device).eval()
+            return as_module(self.factory()).to(self.device).eval()
 
     def draw(self, batch: int | None = None, steps: int | None = None, *, other: int = 0) -> Tensor:
         """Token ids, or features in the default dtype, for a batch of this size (the case's own where not given), on the device."""
@@ -99,6 +122,12 @@ class Trial:
         """Raises NotApplicable where the model gives no prediction of the case's size."""
         if self.unfit:
             raise NotApplicable("follows from model.output-shape")
+
+    def require_parameters(self) -> None:
+        """Raises NotApplicable where the model gives no prediction of the case's size, or has nothing to convert or to load."""
+        self.require_prediction()
+        if not any(parameter.is_floating_point() for parameter in self.build().parameters()):
+            raise NotApplicable("the model has no parameters")
 
 
 def describe(error: BaseException) -> str:

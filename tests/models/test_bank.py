@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import pytest
 import torch
 from torch import nn
 
+from rnnspec.engine.outcome import Finding, Refusal, judge
 from rnnspec.models import RNN1, RNN2, DeepBiRNN, infer
-from rnnspec.models.campaign import ModelFinding, ModelResult, judge, run
 from rnnspec.models.case import ModelCase, cases
 from rnnspec.models.program import program
 from rnnspec.models.registry import CHECKS, model_rules, stated
+from rnnspec.models.rules import readouts
 from rnnspec.models.trial import NotApplicable, Trial
 from rnnspec.selftest.model_bugs import BUGS, seen_by
 from rnnspec.selftest.model_bugs_shapes import BothFaults
@@ -41,12 +43,20 @@ def trial_of(model: type[nn.Module]) -> Trial:
     return Trial(model, interface, str(getattr(model, "readout", "last")))
 
 
-def results_of(trial: Trial, profile: str = "quick") -> list[ModelResult]:
-    return run(trial.factory, trial.interface, trial.readout, cases(profile, seed=0))
+def said(trial: Trial, profile: str = "quick") -> dict[str, Finding | Refusal | None]:
+    """What each rule said, the first finding of all cases before everything else."""
+    found: dict[str, Finding | Refusal | None] = {}
+    for case in cases(profile, seed=0):
+        each = replace(trial, case=case)
+        for rule in model_rules().values():
+            outcome = judge(rule, each)  # type: ignore[arg-type]
+            if not isinstance(found.get(rule.id), Finding):
+                found[rule.id] = outcome
+    return found
 
 
 def failures(trial: Trial, profile: str = "quick") -> dict[str, str]:
-    return {result.rule.id: result.message for result in results_of(trial, profile) if result.verdict in ("fail", "crashed")}
+    return {id: outcome.message for id, outcome in said(trial, profile).items() if isinstance(outcome, Finding)}
 
 
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.__name__)
@@ -68,9 +78,9 @@ def test_the_reference_models_hold_to_the_contract(name: str) -> None:
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.__name__)
 def test_the_program_fails_for_the_bug_without_rnnspec(bug: type[LastStep]) -> None:
     trial = trial_of(bug)
-    finding = judge(model_rules()[seen_by(bug)], trial)
-    assert isinstance(finding, ModelFinding)
-    source = program(finding, trial.interface, (f"from {bug.__module__} import {bug.__name__}",), bug.__name__)
+    finding = said(trial)[seen_by(bug)]
+    assert isinstance(finding, Finding)
+    source = program(trial.case, finding.proof, trial.interface, (f"from {bug.__module__} import {bug.__name__}",), bug.__name__)
     assert "rnnspec.models" not in source
     with pytest.raises((AssertionError, RuntimeError, AttributeError, TypeError, ValueError, IndexError, UserWarning)):
         exec(compile(source, "program", "exec"), {})
@@ -124,16 +134,16 @@ def test_every_rule_says_what_it_asks_how_and_what_that_catches() -> None:
 
 
 def test_nothing_else_is_said_of_a_model_that_cannot_be_called() -> None:
-    results = results_of(trial_of(BothFaults))
-    assert {result.message for result in results if result.verdict == "not-applicable"} == {"follows from model.output-shape"}
-    assert not [result for result in results if result.verdict == "pass"]
+    found = said(trial_of(BothFaults))
+    del found["model.output-shape"]
+    assert set(found.values()) == {Refusal("follows from model.output-shape")}
 
 
 def test_features_have_no_vocabulary() -> None:
     model = next(model for model in CORRECT if model.__name__ == "FromFeatures")
-    assert str(judge(model_rules()["model.vocabulary"], trial_of(model))) == "takes features, not token ids"
+    assert said(trial_of(model))["model.vocabulary"] == Refusal("takes features, not token ids")
     with pytest.raises(NotApplicable, match="no padding id"):
-        model_rules()["readout.padding"].check(trial_of(model))
+        readouts.padding(trial_of(model))
 
 
 def test_an_unknown_readout_is_refused_with_its_value() -> None:
@@ -144,7 +154,7 @@ def test_an_unknown_readout_is_refused_with_its_value() -> None:
 def test_the_callers_generator_is_left_alone() -> None:
     trial = trial_of(LastStep)
     before = torch.random.get_rng_state()
-    results_of(trial)
+    said(trial)
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
@@ -166,7 +176,9 @@ def test_what_a_check_does_not_expect_is_told_as_a_crash() -> None:
         def __deepcopy__(self, memo: object) -> LastStep:
             raise MemoryError("too large to copy")
 
-    results = {result.rule.id: result for result in results_of(trial_of(Unpicklable))}
-    assert results["readout.complete"].verdict == "crashed"
-    assert results["readout.complete"].message == "MemoryError: too large to copy"
-    assert results["model.output-shape"].verdict == "pass"
+    found = said(trial_of(Unpicklable))
+    outcome = found["readout.complete"]
+    assert isinstance(outcome, Finding)
+    assert outcome.message == "judging the model raised MemoryError: too large to copy"
+    assert outcome.blocked
+    assert found["model.output-shape"] is None

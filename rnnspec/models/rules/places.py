@@ -48,7 +48,7 @@ def state_device(trial: Trial) -> None:
 
     Catches torch.zeros(...) without a device, which breaks on CUDA.
     """
-    trial.require_prediction()
+    trial.require_parameters()
     model = trial.build().to("meta")
     states = States("device")
     states.watch(model)
@@ -70,7 +70,7 @@ def state_dtype(trial: Trial) -> None:
 
     Catches torch.zeros(...) without a dtype, which breaks in half and in double precision.
     """
-    trial.require_prediction()
+    trial.require_parameters()
     model = trial.build().double()
     states = States("dtype")
     states.watch(model)

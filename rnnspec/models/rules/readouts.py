@@ -99,7 +99,7 @@ def padding(trial: Trial) -> None:
 def _advise(trial: Trial, rule: str) -> None:
     found = [advice for advice in diagnose(trial.map) if advice.rule == rule]
     if found:
-        said = "\n".join(f"{advice.lost}\ntry: {advice.remedy}" for advice in found)
+        said = "\n  ".join(f"{advice.lost}\n  try            {advice.remedy}" for advice in found)
         raise violated(said, _proof(trial, found[0]))
 
 

@@ -1,0 +1,182 @@
+"""A user's own model: the Python call, the command, the pytest decorator, and what is inferred."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from click.testing import CliRunner
+from torch import Tensor, nn
+
+from rnnspec.conformance import RuleTest
+from rnnspec.errors import DeviceError, SelectionError, TargetError
+from rnnspec.model_api import ModelReport, check_model
+from rnnspec.model_checks import ModelSpace
+from rnnspec.model_cli import check_model as command
+from rnnspec.model_tests import model_conformance
+from rnnspec.models import RNN1, RNN2, DeepBiRNN
+from rnnspec.models.case import ModelCase
+from rnnspec.report.console import rendered
+from rnnspec.selftest.model_bugs_shapes import BothFaults, IdsClamped
+from rnnspec.selftest.model_correct import FromFeatures, SequenceFirst
+from rnnspec.selftest.model_plain import LastStep, Padded
+
+DEEP = {"vocab_size": 100, "embedding_dim": 50, "hidden_size": 20, "output_size": 1, "num_layers": 2}
+SMALL = {"vocab_size": 10, "embedding_dim": 4, "hidden_size": 10, "output_size": 1}
+
+
+def quick(target: Any, **options: Any) -> ModelReport:
+    return check_model(target, **{"profile": "quick", **options})
+
+
+def test_a_sound_model_conforms_and_what_was_inferred_is_told() -> None:
+    report = quick(RNN1, arguments=SMALL)
+    assert (report.verdict, report.exit_status) == ("conforms", 0)
+    assert report.notes == (
+        "vocabulary=10, from embedding (Embedding(10, 4))",
+        "readout=last, from a prediction of shape (3, 1) for an input of shape (3, 5)",
+    )
+
+
+def test_every_step_is_inferred_from_the_shape() -> None:
+    report = quick(RNN2, arguments=SMALL)
+    assert report.ok
+    assert report.result("model.causal").verdict == "pass"
+    assert report.result("model.sees-both-directions").verdict == "not-applicable"
+
+
+def test_the_deep_model_of_the_tutorial_gets_the_advice_with_its_remedy() -> None:
+    report = quick(DeepBiRNN, arguments=DEEP)
+    assert report.ok
+    assert [result.rule for result in report.results if result.verdict == "fail"] == ["readout.complete"]
+    assert "\n  try            _, h_n = self.rnn(x); features = torch.cat([h_n[-2], h_n[-1]], dim=-1)\n" in rendered(report)
+    assert quick(DeepBiRNN, arguments=DEEP, strict=True).exit_status == 1
+    assert not [r for r in quick(DeepBiRNN, arguments={**DEEP, "readout": "final-states"}, strict=True).results if r.verdict == "fail"]
+
+
+def test_the_map_is_in_the_report() -> None:
+    report = quick(DeepBiRNN, arguments=DEEP, rules=["readout.*"])
+    data = json.loads(json.dumps(report.as_dict()))
+    assert data["readout"]["parameters"]["idle"] == ["rnn.weight_hh_l1_reverse"]
+    assert {result["rule"] for result in data["results"]} == {
+        "readout.complete",
+        "readout.parameters",
+        "readout.samples",
+        "readout.padding",
+    }
+
+
+def test_a_model_that_fails_is_named_with_all_its_faults() -> None:
+    report = quick(BothFaults)
+    assert (report.verdict, report.exit_status) == ("violates", 1)
+    assert report.readout is None
+    assert "readout=every" in report.notes[-1]
+    message = report.result("model.output-shape").message
+    assert message.startswith("forward reads self.hidden_size, which is never set")
+    assert "; fc expects 12 features and is given 6" in message
+
+
+def test_a_broken_rule_comes_with_a_small_case_and_a_program() -> None:
+    result = quick(IdsClamped).result("model.vocabulary")
+    assert result.counterexample is not None
+    assert result.counterexample.text == "a batch of 2, 3 steps, seed 0"
+    assert result.counterexample.call["input"] == "token ids below 12"
+    assert result.repro is not None
+    with pytest.raises(AssertionError, match="id 12 gave"):
+        exec(compile(result.repro, "program", "exec"), {})
+
+
+def test_features_and_other_layouts() -> None:
+    assert quick(FromFeatures).notes[0].startswith("features=4, from lower")
+    assert quick(SequenceFirst, batch_first=False).ok
+    assert quick(Padded).result("readout.padding").verdict == "pass"
+
+
+def test_what_is_stated_is_not_inferred() -> None:
+    report = quick(LastStep, vocabulary=12, readout="last")
+    assert report.ok
+    assert report.notes == ()
+
+
+def test_any_callable_will_do() -> None:
+    def build() -> Any:
+        table = torch.linspace(-1, 1, 24, dtype=torch.float64).reshape(6, 4)
+        return lambda tokens: torch.stack([table[row].cumsum(0)[-1] for row in _checked(tokens)])
+
+    report = quick(build, vocabulary=6)
+    assert report.ok, rendered(report)
+    assert report.result("model.float64").message == "the model has no parameters"
+
+
+def _checked(tokens: Tensor) -> Tensor:
+    if bool((tokens < 0).any() or (tokens > 5).any()):
+        raise IndexError("an id is out of range")
+    return tokens
+
+
+def test_the_callers_generator_is_left_alone() -> None:
+    before = torch.random.get_rng_state()
+    quick(LastStep)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(
+    ("target", "options", "error", "message"),
+    [
+        (LastStep, {"readout": "lst"}, SelectionError, "--readout 'lst': one of last, every is needed. Did you mean 'last'?"),
+        (LastStep, {"profile": "fast"}, SelectionError, "--profile 'fast'"),
+        (LastStep, {"cases": 0}, SelectionError, "--cases must be at least 1, got 0"),
+        (LastStep, {"rules": ["readut.*"]}, SelectionError, "'readut.*' matches no rule of a model. Did you mean 'readout.*'"),
+        (LastStep, {"device": "warp"}, DeviceError, "--device warp"),
+        (LastStep, {"arguments": {"size": 3}}, TargetError, "building it with (size=3) raised TypeError"),
+        (nn.Identity, {}, TargetError, "Identity has neither an nn.Embedding nor a recurrent layer"),
+        (LastStep, {"vocabulary": 1}, TargetError, "vocabulary=1"),
+        (LastStep, {"vocabulary": 3, "features": 2}, TargetError, "vocabulary=3, features=2"),
+        (lambda: 3, {}, TargetError, "the factory must give a module or another callable, got 3"),
+        (LastStep(), {}, TargetError, "is a model already"),
+    ],
+)
+def test_what_cannot_be_checked_is_said(target: Any, options: dict[str, Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error) as raised:
+        quick(target, **options)
+    assert message in str(raised.value)
+
+
+def test_the_command_shows_the_map_and_ends_with_the_verdict(tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    arguments = [f"--arg={key}={value}" for key, value in DEEP.items()]
+    run = CliRunner().invoke(
+        command, ["rnnspec.models:DeepBiRNN", *arguments, "--profile", "quick", "--json", str(path)], standalone_mode=False
+    )
+    assert run.return_value == 0
+    assert run.output.startswith("Read-out: the input of fc, 40 features\n")
+    assert "  idle        rnn.weight_hh_l1_reverse\n" in run.output
+    assert run.output.splitlines()[-1].startswith("rnnspec.models:DeepBiRNN conforms to the contract")
+    assert json.loads(path.read_text())["readout"]["samples_mix"] is False
+
+
+def test_the_command_writes_json_alone_where_it_is_asked_to() -> None:
+    target = "rnnspec.selftest.model_bugs_shapes:IdsClamped"
+    run = CliRunner().invoke(command, [target, "--profile=quick", "--rule=model.vocabulary", "--json=-"], standalone_mode=False)
+    assert run.return_value == 1
+    assert json.loads(run.output)["verdict"] == "violates"
+
+
+@model_conformance(LastStep)
+def test_a_sound_model_in_a_test_suite(rule: RuleTest) -> None:
+    rule.check()
+
+
+@pytest.mark.parametrize("name", ["batch", "steps", "batches", "lengths"])
+def test_simpler_cases_stay_cases(name: str) -> None:
+    space, case = ModelSpace(), ModelCase()
+    simpler = [found for value in space.simpler(case, name) if (found := space.changed(case, name, value)) is not None]
+    assert simpler
+    assert all(found.batch != found.steps and found.batch >= 2 and found.steps >= 3 for found in simpler)
+    assert all(space.size(found) < space.size(case) for found in simpler)
+    assert space.raised(case) == frozenset()
+    assert name in space.told(case, name)
+    assert space.reseeded(case, 4).seed == 4
