@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from rnnspec.cases.axes import AXIS
 from rnnspec.cases.plan import PROFILES
 from rnnspec.contract import fingerprints
 from rnnspec.contract.kinds import KINDS
@@ -35,6 +36,7 @@ def check(
     rules: Sequence[str] | None = None,
     cases: int | None = None,
     dtype: str | None = None,
+    arithmetic: str | None = None,
     strict: bool = False,
     first: bool = False,
     arguments: Mapping[str, Any] | None = None,
@@ -56,6 +58,7 @@ def check(
         rules=rules,
         cases=cases,
         dtype=dtype,
+        arithmetic=arithmetic,
         arguments=arguments,
         without=without,
     )
@@ -85,6 +88,7 @@ def prepare(
     rules: Sequence[str] | None = None,
     cases: int | None = None,
     dtype: str | None = None,
+    arithmetic: str | None = None,
     arguments: Mapping[str, Any] | None = None,
     without: Sequence[str] = (),
 ) -> LayerChecks:
@@ -93,17 +97,19 @@ def prepare(
     _known("profile", profile, PROFILES)
     if dtype is not None:
         _known("dtype", dtype, DTYPES)
+    if arithmetic is not None:
+        _known("arithmetic", arithmetic, AXIS["arithmetic"].values)
     if cases is not None and cases < 1:
         raise SelectionError(f"--cases must be at least 1, got {cases}")
     chosen = select(rules)
-    excluded = check_features(tuple(without))
     check_device(device)
+    excluded = check_features(tuple(without)) | _without_tf32(device, arithmetic)
     fixed = dict(arguments or {})
     subject = TorchSubject(resolve(target), device, kind, fixed)
     with _own_random_numbers():
         _usable(subject)
         probed(subject, excluded)
-    pinned = _pinned(fixed) + ((("dtype", dtype),) if dtype else ())
+    pinned = _pinned(fixed, {"dtype": dtype, "arithmetic": arithmetic})
     return LayerChecks(subject, in_force(chosen, torch.__version__), PROFILES[profile], seed, pinned, cases)
 
 
@@ -135,9 +141,18 @@ def _usable(subject: TorchSubject) -> None:
 PINNED_ARGUMENTS = ("nonlinearity", "num_layers", "bidirectional", "batch_first", "bias")
 
 
-def _pinned(fixed: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
-    """The axes that the user's constructor arguments settle."""
-    return tuple((name, fixed[name]) for name in PINNED_ARGUMENTS if name in fixed)
+def _pinned(fixed: Mapping[str, Any], chosen: Mapping[str, str | None]) -> tuple[tuple[str, Any], ...]:
+    """The axes that the user's constructor arguments and options settle; TF32 settles the dtype too."""
+    found = {name: fixed[name] for name in PINNED_ARGUMENTS if name in fixed}
+    found |= {name: value for name, value in chosen.items() if value is not None}
+    return tuple({**found, "dtype": "float32"}.items() if chosen["arithmetic"] == "tf32" else found.items())
+
+
+def _without_tf32(device: str, arithmetic: str | None) -> dict[str, str]:
+    """TF32 is judged on CUDA, and where the user asks for it."""
+    if torch.device(device).type == "cuda" or arithmetic == "tf32":
+        return {}
+    return {"tf32": f"{device} has no TF32; --arithmetic tf32 judges by its rounding model all the same"}
 
 
 @contextmanager

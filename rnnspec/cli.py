@@ -43,6 +43,7 @@ def commands() -> None:
 @click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="The same seed gives the same report.")
 @click.option("--device", default="cpu", show_default=True, metavar="DEVICE", help="Any device that torch takes.")
 @click.option("--dtype", metavar="DTYPE", help="Judge in one dtype only: float64, float32, bfloat16 or float16.")
+@click.option("--arithmetic", metavar="NAME", help="Judge float32 by one rounding model: ieee or tf32. CUDA is judged by both.")
 @click.option("--rule", "rules", multiple=True, metavar="PATTERN", help="Only rules whose id matches, e.g. 'states.*'. Repeatable.")
 @click.option("--strict", is_flag=True, help="A broken SHOULD is a violation too.")
 @click.option("--first", is_flag=True, help="Stop at the first violation.")
@@ -58,6 +59,7 @@ def check(
     seed: int,
     device: str,
     dtype: str | None,
+    arithmetic: str | None,
     rules: tuple[str, ...],
     strict: bool,
     first: bool,
@@ -86,6 +88,7 @@ def check(
             rules=rules or None,
             cases=cases,
             dtype=dtype,
+            arithmetic=arithmetic,
             strict=strict,
             first=first,
             arguments=fixed,

@@ -79,6 +79,7 @@ AXES: tuple[Axis, ...] = (
     Axis("grad", ("grad", "no_grad", "inference"), "the gradient mode of the call"),
     Axis("dtype", ("float64", "float32", "bfloat16", "float16"), "the dtype of everything", {
         "float64": "float64", "float32": "float32", "bfloat16": "bfloat16", "float16": "float16"}),
+    Axis("arithmetic", ("ieee", "tf32"), "whether float32 products may round their operands to TF32", {"tf32": "tf32"}),
     Axis("memory", ("contiguous", "transposed", "sliced", "expanded"), "the strides of input and state"),
     Axis("history", tuple(HISTORIES), "what happened to the layer before", {"pickled": "pickle", "functional": "functional"}),
     Axis("build", tuple(BUILDS), "how the constructor is called", {"typed": "dtype"}),
@@ -103,6 +104,7 @@ FEATURES: dict[str, str] = {
     "float32": "float32",
     "bfloat16": "bfloat16",
     "float16": "float16",
+    "tf32": "TF32 arithmetic, which CUDA alone has",
     "dtype": "the dtype and device arguments",
     "pickle": "pickling",
     "functional": "torch.func.functional_call",

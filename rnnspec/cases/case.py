@@ -30,6 +30,7 @@ class Case:
     mode: str = "eval"
     grad: str = "grad"
     dtype: str = "float64"
+    arithmetic: str = "ieee"
     memory: str = "contiguous"
     history: str = "fresh"
     build: str = "changed"
@@ -55,6 +56,11 @@ class Case:
     def random(self) -> bool:
         """Whether the result depends on random numbers."""
         return self.dropping and self.config.dropout < 1 and self.values != "deaf"
+
+    @property
+    def model(self) -> str:
+        """The rounding model that judges the case: its dtype, or tf32."""
+        return "tf32" if self.arithmetic == "tf32" else self.dtype
 
     @property
     def boundary(self) -> int:
@@ -135,6 +141,7 @@ TIES: tuple[Tie, ...] = (
     Tie(("values", "nonlinearity"), lambda row: row["values"] != "integer" or row["nonlinearity"] == "relu"),
     Tie(("values", "nonlinearity"), lambda row: row["values"] != "ternary" or row["nonlinearity"] == "tanh"),
     Tie(("values", "dtype"), lambda row: row["values"] not in ("readable", "solvable") or row["dtype"] in ("float64", "float32")),
+    Tie(("arithmetic", "dtype"), lambda row: row["arithmetic"] == "ieee" or row["dtype"] == "float32"),
     Tie(("values", "bias"), lambda row: row["values"] != "readable" or row["bias"]),
     Tie(
         ("dropout", "mode", "num_layers", "values"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import copy
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,14 +13,14 @@ from rnnspec.cases.values import Values
 from rnnspec.observe.part import part
 
 Array = NDArray[np.float64]
-EXACT_LIMITS = {"float64": 2.0**53, "float32": 2.0**24, "bfloat16": 2.0**8, "float16": 2.0**11}
+EXACT_LIMITS = {"float64": 2.0**53, "float32": 2.0**24, "tf32": 2.0**11, "bfloat16": 2.0**8, "float16": 2.0**11}
 EXACT_LAWS = ("integer", "ternary")
 
 
 class Expected:
     """Forward results and gradients by the oracle, and their bounds, each evaluated on first use.
 
-    `masks` are the dropout multipliers by layer, (T, N, D * H); `model` names the rounding model, by default the case's dtype.
+    `masks` are the dropout multipliers by layer, (T, N, D * H); `model` names the rounding model, by default the case's own.
     """
 
     def __init__(self, case: Case, values: Values, masks: dict[int, Array] | None = None, model: str | None = None) -> None:
@@ -26,8 +28,16 @@ class Expected:
         self.case = case
         self.values = values
         self.problem = oracle.Problem(case.config, values.weights, values.input, values.h_0, lengths, _masks(case, masks))
-        self.rounding = oracle.ROUNDINGS[model or case.dtype]
+        self.rounding = oracle.ROUNDINGS[model or case.model]
         self.cotangents = (values.d_output, values.d_h_n)
+
+    def of(self, results: tuple[str, ...]) -> Expected:
+        """The same with the cotangents of all but the named results at zero; the forward pass is not repeated."""
+        found = copy(self)
+        pairs = zip(("output", "h_n"), self.cotangents, strict=True)
+        found.cotangents = tuple(array if name in results else np.zeros_like(array) for name, array in pairs)  # type: ignore[assignment]
+        found.__dict__["_parts"] = {"trace": self.trace}
+        return found
 
     @part
     def trace(self) -> oracle.Trace:
@@ -52,12 +62,12 @@ class Expected:
     @part
     def exact(self) -> bool:
         """Whether every sum is exact in the case's dtype, so that any correct implementation gives the same bits."""
-        return self.case.values in EXACT_LAWS and oracle.is_exact(self.problem, self.trace, EXACT_LIMITS[self.case.dtype])
+        return self.case.values in EXACT_LAWS and oracle.is_exact(self.problem, self.trace, EXACT_LIMITS[self.case.model])
 
     @part
     def exact_gradients(self) -> bool:
         """Whether every gradient is exact in the case's dtype."""
-        limit = EXACT_LIMITS[self.case.dtype]
+        limit = EXACT_LIMITS[self.case.model]
         return self.exact and oracle.is_exact_gradient(self.problem, self.trace, *self.cotangents, limit)
 
     @part

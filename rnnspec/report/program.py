@@ -19,7 +19,7 @@ from rnnspec.rules import proofs
 from rnnspec.subjects.target import Target
 
 Array = NDArray[np.float64]
-RELATIVE = {"float64": 1e-9, "float32": 1e-4, "bfloat16": 0.06, "float16": 0.01}
+RELATIVE = {"float64": 1e-9, "float32": 1e-4, "tf32": 0.01, "bfloat16": 0.06, "float16": 0.01}
 
 DATA = """def data(result):
     return result.data if isinstance(result, torch.nn.utils.rnn.PackedSequence) else result"""
@@ -67,7 +67,7 @@ CONTEXTS = {"no_grad": "torch.no_grad()", "inference": "torch.inference_mode()"}
 def program(target: Target, finding: Finding, *, literal: bool = False) -> str:
     """The source of the program; with `literal` the numbers of the case are written out, else they come from a seed."""
     case, proof = finding.case, finding.proof or proofs.BOTH
-    tolerance = RELATIVE[case.dtype]
+    tolerance = RELATIVE[case.model]
     if literal and finding.difference is not None and np.isfinite(finding.difference.allowed):
         tolerance = max(2 * finding.difference.allowed, 1e-300)
     setting = [*_build(target, case), *_weights(case, literal), *_arguments(case, literal, proof), *_past(target, case)]
