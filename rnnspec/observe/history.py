@@ -56,6 +56,12 @@ class Stage:
         parameters = dict(self.module.named_parameters())
         return {name: parameters[mine] for name, mine in own.items() if mine in parameters}
 
+    def weights(self) -> dict[str, torch.Tensor]:
+        """What the next call computes with, by documented name: the parameters, or what functional_call is given."""
+        found = getattr(self.caller, "weights", None)
+        own = self.subject.own_names(self.module, self.case.config)
+        return dict(self.parameters()) if found is None else {name: found[mine] for name, mine in own.items()}
+
     def tensors(self) -> dict[str, torch.Tensor]:
         """The case's weights as tensors on the subject's device, by the module's own names."""
         own = self.subject.own_names(self.module, self.case.config)

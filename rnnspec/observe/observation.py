@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 
 from rnnspec.cases.case import Case
 from rnnspec.cases.values import Values, as_dtype, values_of
+from rnnspec.observe.backward import Backward
 from rnnspec.observe.call import Call, perform
 from rnnspec.observe.expected import Expected
 from rnnspec.observe.history import Stage, prepared
 from rnnspec.observe.part import part
-from rnnspec.observe.tensors import arguments, array_of, from_array, from_layout, scattered, to_layout
-from rnnspec.subjects.failures import Malformed
-from rnnspec.subjects.subject import Subject, observing
+from rnnspec.observe.seeding import seed_torch
+from rnnspec.observe.tensors import arguments
+from rnnspec.subjects.subject import Subject
 
 Array = NDArray[np.float64]
 
@@ -50,10 +51,21 @@ class Observation:
         return self.stage.module
 
     @part
+    def new(self) -> torch.nn.Module:
+        """A further layer as the constructor leaves it: never loaded, never called."""
+        seed_torch(self.case.seed, self.subject.device)
+        return self.subject.build(self.case.config, self.case.build, self.case.dtype)
+
+    @part
+    def spare(self) -> Stage:
+        """A further layer with the same history and weights, for calls that may spoil it."""
+        return prepared(self.subject, self.case, self.values)
+
+    @part
     def call(self) -> Call:
         """The call that is judged."""
         stage = self.stage
-        torch.manual_seed(self.case.seed)
+        seed_torch(self.case.seed, self.subject.device)
         return perform(stage, self.case, arguments(self.case, self.values.input, self.values.h_0, self.subject.device))
 
     @part
@@ -78,47 +90,17 @@ class Observation:
 
     def differentiated(self, call: Call, results: tuple[str, ...], retain: bool = True) -> dict[str, Array]:
         """The gradients of the named results of a call, weighted with the case's cotangents; zero where autograd gives none."""
-        wanted = self._leaves(call)
-        outputs, cotangents = zip(*(self._weighted(call, name) for name in results), strict=True)
-        if not any(tensor.requires_grad for tensor in outputs):
-            raise Malformed(f"{' and '.join(results)} carry no gradient")
-        with observing("backward"):
-            found = torch.autograd.grad(outputs, list(wanted.values()), cotangents, retain_graph=retain, allow_unused=True)
-        return {name: self._array(call, name, tensor, leaf) for (name, leaf), tensor in zip(wanted.items(), found, strict=True)}
+        return self.backward(call).first(results, retain)
 
-    def _leaves(self, call: Call) -> dict[str, torch.Tensor]:
-        """What gradients are taken with respect to, by name."""
-        leaves = {"input": call.given.leaf}
-        if call.given.h_0 is not None:
-            leaves["h_0"] = call.given.h_0
-        own = self.subject.own_names(self.module, self.case.config)
-        parameters = getattr(self.stage.caller, "weights", None) or dict(self.module.named_parameters())
-        return {**leaves, **{name: parameters[mine] for name, mine in own.items() if mine in parameters and parameters[mine].requires_grad}}
-
-    def _weighted(self, call: Call, name: str) -> tuple[torch.Tensor, torch.Tensor]:
-        tensor = call.output_tensor if name == "output" else call.h_n_tensor
-        weights = self.values.d_output if name == "output" else self.values.d_h_n
-        if name == "output" and self.case.packed:
-            weights = weights[call.given.steps, call.given.samples]
-        elif name == "output":
-            weights = to_layout(self.case, weights)
-        elif not self.case.batched:
-            weights = weights[:, 0]
-        if not tensor.requires_grad:
-            return tensor.detach().requires_grad_(), torch.zeros_like(tensor)
-        return tensor, from_array(weights, tensor.device, tensor.dtype)
-
-    def _array(self, call: Call, name: str, gradient: torch.Tensor | None, leaf: torch.Tensor) -> Array:
-        values = array_of(torch.zeros_like(leaf) if gradient is None else gradient)
-        if name == "input" and self.case.packed:
-            return scattered(values, call.given.steps, call.given.samples, (self.case.steps, self.case.batch))
-        if name == "input":
-            return from_layout(self.case, values)
-        return values[:, None] if name == "h_0" and not self.case.batched else values
+    def backward(self, call: Call) -> Backward:
+        """A call of this layer, ready to be differentiated with the case's cotangents with respect to whatever requires a gradient."""
+        given = {"input": call.given.leaf, "h_0": call.given.h_0}
+        leaves = {name: tensor for name, tensor in {**given, **self.stage.weights()}.items() if tensor is not None and tensor.requires_grad}
+        return Backward(self.case, self.values, call, leaves)
 
     def again(self, **changes: Any) -> Observation:
         """A further call of the same layer, with some of the numbers changed (input, h_0, d_output, d_h_n)."""
-        rounded = {name: as_dtype(array, self.case.dtype) for name, array in changes.items()}
+        rounded: dict[str, Any] = {name: as_dtype(array, self.case.dtype) for name, array in changes.items()}
         return Observation(self.subject, self.case, replace(self.values, **rounded), self.stage)
 
     def called_as(self, case: Case, **changes: Any) -> Observation:
