@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from rnnspec.cases.axes import FEATURES
 from rnnspec.contract.config import Config
 from rnnspec.contract.shapes import Shape, parameter_shapes
 from rnnspec.errors import TargetError
 from rnnspec.subjects.failures import Malformed, Refused, Unloadable, failure_of
 from rnnspec.subjects.target import Target
+from rnnspec.subjects.undisturbed import undisturbed
 
 Array = NDArray[np.float64]
 ARGUMENT_FEATURES = ("nonlinearity", "num_layers", "bias", "batch_first", "dropout", "bidirectional")
@@ -31,6 +31,9 @@ class Subject(Protocol):
     target: Target
     fixed: dict[str, Any]
     refused: dict[str, str]
+
+    def arguments(self, config: Config, style: str) -> tuple[list[Any], dict[str, Any]]:
+        """What the constructor is given in a style of building: by position and by keyword."""
 
     def build(self, config: Config, style: str, dtype: str) -> torch.nn.Module:
         """A new layer, in eval or train mode as its constructor leaves it, on the subject's device and in the dtype."""
@@ -57,7 +60,7 @@ class TorchSubject:
 
     def build(self, config: Config, style: str, dtype: str) -> torch.nn.Module:
         """A new layer; raises Refused or Raised with the step named."""
-        positional, named = self._arguments(config, style)
+        positional, named = self.arguments(config, style)
         if style == "typed":
             named |= {"device": self.device, "dtype": getattr(torch, dtype)}
         with observing("the constructor"):
@@ -69,13 +72,14 @@ class TorchSubject:
         with observing(f".to({dtype})"):
             return module.to(device=self.device, dtype=getattr(torch, dtype))
 
-    def _arguments(self, config: Config, style: str) -> tuple[list[Any], dict[str, Any]]:
+    def arguments(self, config: Config, style: str) -> tuple[list[Any], dict[str, Any]]:
+        """What the constructor is given: by position and by keyword."""
         wanted = {name: value for name, value in config.arguments.items() if name not in self.refused}
         changed = {"input_size", "hidden_size", *config.changed}
         if style == "changed":
             wanted = {name: value for name, value in wanted.items() if name in changed}
         wanted = {name: value for name, value in wanted.items() if name not in self.fixed}
-        if style == "named":
+        if style == "keywords":
             return [], {**wanted, **self.fixed}
         if style == "positional":
             leading = _leading(config.arguments, wanted)
@@ -130,14 +134,12 @@ def _leading(documented: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[s
 
 @contextmanager
 def observing(step: str) -> Iterator[None]:
-    """Turn whatever the subject raises in a step into a failure; its warnings stay quiet."""
-    with warnings.catch_warnings():
+    """Turn whatever the subject raises in a step into a failure; its warnings stay quiet, its changes to settings are undone."""
+    with warnings.catch_warnings(), undisturbed():
         warnings.simplefilter("ignore")
         try:
             yield
-        except (TargetError, Refused, Unloadable, Malformed):
+        except (TargetError, Refused, Unloadable, Malformed, KeyboardInterrupt, GeneratorExit):
             raise
-        except Exception as error:
+        except BaseException as error:
             raise failure_of(step, error) from error
-
-

@@ -1,0 +1,235 @@
+"""Construction: arguments by position, by keyword and by default, what is refused, and where and in which dtype parameters are made."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from rnnspec.observe.observation import Observation
+from rnnspec.rules.builds import Construction, built, construction, new_layer
+from rnnspec.rules.conditions import one_in, precise, predictable
+from rnnspec.rules.rule import rule
+from rnnspec.rules.styles import only_by
+from rnnspec.rules.violation import violated
+from rnnspec.rules.wrong_builds import DROPOUTS, NONLINEARITIES, PROJECTIONS, SIZES, TYPED, TYPES, must_raise, must_refuse
+from rnnspec.subjects.subject import observing
+
+computed = predictable & precise
+
+
+@rule("rnn.args.keywords", when=computed & one_in(6))
+def keywords(seen: Observation) -> None:
+    """Every argument can be given by the name it has in the signature.
+
+    A layer built with every argument by keyword computes what the formula says with the documented parameters; where it does not, and
+    one built by position does or fails in another way, the keywords are to blame.
+
+    Catches keywords that are misspelt, ignored, or forgotten where several are given.
+    """
+    only_by(seen, "named", "positional")
+
+
+@rule("rnn.args.order", when=computed & one_in(6, 1))
+def positional(seen: Observation) -> None:
+    """Given by position, the arguments are read in the order of the signature.
+
+    A layer built with every argument by position computes what the formula says with the documented parameters; where it does not, and
+    one built by keyword does or fails in another way, the order is to blame.
+
+    Catches arguments in another order, and arguments that can be given by keyword alone.
+    """
+    only_by(seen, "positional", "keywords")
+
+
+@rule(
+    "rnn.args.num-layers.default",
+    "rnn.args.nonlinearity.default",
+    "rnn.args.bias.default",
+    "rnn.args.batch-first.default",
+    "rnn.args.dropout.default",
+    "rnn.args.bidirectional.default",
+    when=computed & one_in(6, 2),
+)
+def defaults(seen: Observation) -> None:
+    """Arguments that are left out have the documented defaults: one layer, tanh, biases, time first, no dropout, one direction.
+
+    A layer built without the arguments that have their default, in half of the cases with nothing but its sizes, computes what the
+    formula says; where it does not, and one built with every argument does or fails in another way, a default is to blame.
+
+    Catches other defaults, each alone and all together.
+    """
+    only_by(seen, "changed", "keywords", bare=seen.case.seed % 2 == 0)
+
+
+EXAMPLE = """layer = build(10, 20, 2)
+output, h_n = layer(torch.randn(5, 3, 10), torch.randn(2, 3, 20))
+assert output.shape == (5, 3, 20) and h_n.shape == (2, 3, 20)"""
+
+
+@rule("rnn.example", when=one_in(16), needs=("num_layers", "state"))
+def example(seen: Observation) -> None:
+    """The example of the page works: two sizes and two layers by position, a batch of three sequences of five steps, and a state.
+
+    Built and called as printed, in the dtype of the case; output has shape (5, 3, 20) and h_n (2, 3, 20).
+
+    Catches layers whose third argument is not num_layers, and calls as the page shows them that are refused.
+    """
+    if seen.subject.fixed:
+        return
+    place: dict[str, Any] = {"device": seen.subject.device, "dtype": getattr(torch, seen.case.dtype)}
+    layer = new_layer(seen, Construction((10, 20, 2), {})).to(**place)
+    with observing("the example"):
+        returned = layer(torch.ones(5, 3, 10, **place), torch.ones(2, 3, 20, **place))
+        shapes = [tuple(result.shape) for result in returned]
+    if shapes != [(5, 3, 20), (2, 3, 20)]:
+        raise violated(f"the example gives shapes {shapes}, expected [(5, 3, 20), (2, 3, 20)]", EXAMPLE)
+
+
+@rule("rnn.args.device", "rnn.args.dtype", when=one_in(8), needs=("dtype",))
+def device_and_dtype(seen: Observation) -> None:
+    """Parameters are made on the device and in the dtype that the constructor is given.
+
+    Every parameter of a layer built with dtype= and device= is looked at, on the subject's device and on the meta device.
+
+    Catches arguments that are accepted and ignored, by all parameters or by some.
+    """
+    names = [name for name in ("float64", "float32", "bfloat16", "float16") if name not in seen.subject.refused]
+    dtype = getattr(torch, names[seen.case.seed % len(names)])
+    for device in (seen.subject.device, *(["meta"] if "meta" not in seen.subject.refused else [])):
+        wanted = construction(seen, device=device, dtype=dtype)
+        _placed(new_layer(seen, wanted), dtype, torch.device(device), str(wanted))
+
+
+@rule("rnn.args.dtype", when=one_in(6, 1))
+def default_dtype(seen: Observation) -> None:
+    """Without dtype= parameters are made in the default dtype.
+
+    A layer is built while another default dtype is set; every parameter is looked at.
+
+    Catches parameters that are float32 in any case, and a default dtype that is looked up too early.
+    """
+    before = torch.get_default_dtype()
+    other = torch.float64 if before != torch.float64 else torch.float32
+    wanted = construction(seen)
+    if "dtype" in wanted.named:
+        return
+    torch.set_default_dtype(other)
+    try:
+        made = new_layer(seen, wanted)
+    finally:
+        torch.set_default_dtype(before)
+    _placed(made, other, None, f"(torch.set_default_dtype({other}), {wanted}, torch.set_default_dtype({before}))[1]")
+
+
+def _placed(layer: torch.nn.Module, dtype: torch.dtype, device: torch.device | None, call: str) -> None:
+    for name, parameter in layer.named_parameters():
+        if parameter.dtype != dtype:
+            proof = f"assert all(parameter.dtype == {dtype} for parameter in {call}.parameters())"
+            raise violated(f"{name} is {parameter.dtype}, expected {dtype}", proof)
+        if device is not None and parameter.device.type != device.type:
+            proof = f"assert all(parameter.device.type == {device.type!r} for parameter in {call}.parameters())"
+            raise violated(f"{name} is on {parameter.device}, expected {device}", proof)
+
+
+WARNS = """import warnings
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    {call}
+assert caught"""
+
+
+@rule("rnn.args.dropout.single-layer-warns", when=one_in(4), needs=("dropout",))
+def single_layer_dropout_warns(seen: Observation) -> None:
+    """Building a layer with dropout and one layer only warns, since there is nowhere to drop.
+
+    Built with some probability above 0 and one layer, with all warnings shown.
+
+    Catches layers that take the dropout and say nothing.
+    """
+    if seen.subject.fixed.get("num_layers", 1) != 1:
+        return
+    changes = {"dropout": (0.5, 0.1, 1.0, 1e-3)[seen.case.seed % 4], **({} if "num_layers" in seen.subject.refused else {"num_layers": 1})}
+    wanted = construction(seen, **changes)
+    made = built(seen, wanted)
+    if made.error is None and not made.warned:
+        raise violated(f"{wanted} gave no warning", WARNS.format(call=wanted))
+
+
+@rule("rnn.args.sizes.input-size-positive", "rnn.args.sizes.hidden-size-positive", "rnn.args.sizes.num-layers-positive", when=one_in(4))
+def refuses_sizes(seen: Observation) -> None:
+    """input_size, hidden_size and num_layers below 1 are refused.
+
+    Built with 0 and with negative numbers, each argument in turn; a refusal is any exception, by the constructor or by a first call.
+
+    Catches sizes that are not checked, and layers of nothing that work.
+    """
+    must_refuse(seen, SIZES, at_once=False)
+
+
+@rule("rnn.args.sizes.integers", "rnn.args.bias.bool", "rnn.args.batch-first.bool", when=one_in(4, 1))
+def refuses_types(seen: Observation) -> None:
+    """An input_size or hidden_size that is no int and a bias or batch_first that is no bool are refused.
+
+    Built with floats, words, lists and None, each argument in turn; a refusal is any exception, by the constructor or by a first call.
+
+    Catches values that are converted or judged by their truth.
+    """
+    must_refuse(seen, TYPES, at_once=False, count=4)
+
+
+@rule("rnn.args.nonlinearity.values", when=one_in(4, 2), needs=("nonlinearity",))
+def refuses_nonlinearity(seen: Observation) -> None:
+    """A nonlinearity other than 'tanh' and 'relu' is refused when the layer is built.
+
+    Built with the names of other activations, with the right names in another case or with a blank, and with values that are no names.
+
+    Catches names that are not checked, checked at the first call, or compared without regard to case.
+    """
+    must_refuse(seen, NONLINEARITIES, at_once=True)
+
+
+@rule("rnn.args.dropout.range", "rnn.args.dropout.number", when=one_in(4, 3), needs=("dropout",))
+def refuses_dropout(seen: Observation) -> None:
+    """A dropout that is below 0, above 1, a bool or no number is refused when the layer is built.
+
+    Built with values just outside and far outside, with flags, words, lists and None.
+
+    Catches ranges that are not checked, or open at one end.
+    """
+    must_refuse(seen, DROPOUTS, at_once=True)
+
+
+@rule("rnn.args.proj-size-refused", when=one_in(8))
+def refuses_proj_size(seen: Observation) -> None:
+    """proj_size belongs to the LSTM alone and is refused.
+
+    Built with proj_size= by keyword.
+
+    Catches keywords that are accepted and ignored, and constructors shared with other kinds of layers.
+    """
+    must_refuse(seen, PROJECTIONS, at_once=False, count=1)
+
+
+@rule("rnn.errors.construction-types", when=one_in(4, 1))
+def exception_types(seen: Observation) -> None:
+    """The constructor raises TypeError for an argument of the wrong type and ValueError for a value out of range.
+
+    Built with wrong values of every argument; what is accepted is another rule's concern.
+
+    Catches assertions, and errors of the code below that an argument runs into unchecked.
+    """
+    must_raise(seen, TYPED)
+
+
+@rule("rnn.args.nonlinearity.readable", needs=("nonlinearity",))
+def readable(seen: Observation) -> None:
+    """The attribute nonlinearity of a layer is the name that was chosen.
+
+    Read from the layer after its history.
+
+    Catches names that are not kept, or kept in another form, or lost by copies.
+    """
+    chosen, found = seen.case.config.nonlinearity, getattr(seen.module, "nonlinearity", None)
+    if found != chosen:
+        raise violated(f"nonlinearity reads {found!r}, expected {chosen!r}", f"assert layer.nonlinearity == {chosen!r}")

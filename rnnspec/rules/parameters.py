@@ -1,0 +1,200 @@
+"""The parameters of a new layer: their names, shapes and order, and the values that they start with."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rnnspec.contract.shapes import Shape, parameter_shapes
+from rnnspec.observe.observation import Observation
+from rnnspec.observe.tensors import array_of
+from rnnspec.rules.builds import Construction
+from rnnspec.rules.chance import Count, must_be_likely
+from rnnspec.rules.conditions import axis, one_in
+from rnnspec.rules.initial import counted_case, counts_of, drawn, repetition, same_values
+from rnnspec.rules.rule import rule
+from rnnspec.rules.violation import ROUNDOFF, violated
+
+SAME_NAMES = "assert {{name for name, _ in layer.named_parameters(){only}}} == {{name for name, _ in reference.named_parameters(){only}}}"
+
+
+@rule("rnn.parameters.names", when=one_in(2))
+def names(seen: Observation) -> None:
+    """The parameters are weight_ih_l[k], weight_hh_l[k], bias_ih_l[k] and bias_hh_l[k] of every layer, and there are no others.
+
+    Names of parameters and buffers of a new layer, compared as sets.
+
+    Catches other names, missing and shared parameters, biases in spite of bias=False, parameters of parts, buffers.
+    """
+    found, expected = [name for name, _ in seen.new.named_parameters()], list(parameter_shapes(seen.case.config))
+    if set(found) != set(expected):
+        raise violated(f"the parameters {_apart(found, expected)}", SAME_NAMES.format(only=""))
+    buffers = [name for name, _ in seen.new.named_buffers()]
+    if buffers:
+        raise violated(f"there is a buffer {buffers[0]}", "assert not list(layer.named_buffers())")
+
+
+def _apart(found: list[str], expected: list[str]) -> str:
+    """How two lists of names differ, in words."""
+    missing, extra = [name for name in expected if name not in found], [name for name in found if name not in expected]
+    told = [f"lack {_first(missing)}" if missing else "", f"have {_first(extra)} beyond what is documented" if extra else ""]
+    return " and ".join(words for words in told if words)
+
+
+def _first(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
+
+
+@rule("rnn.parameters.reverse-names", when=one_in(2))
+def reverse_names(seen: Observation) -> None:
+    """The parameters of the backward direction are called as the forward ones with _reverse at the end; one direction has none.
+
+    Names with that end in a new layer, compared with those due.
+
+    Catches other suffixes, directions that share parameters, parameters of a direction that is not there.
+    """
+    found = [name for name, _ in seen.new.named_parameters() if name.endswith("_reverse")]
+    expected = [name for name in parameter_shapes(seen.case.config) if name.endswith("_reverse")]
+    if set(found) != set(expected):
+        proof = SAME_NAMES.format(only=" if name.endswith('_reverse')")
+        raise violated(f"the parameters of the backward direction {_apart(found, expected)}", proof)
+
+
+@rule(
+    "rnn.parameters.weight-ih.shape",
+    "rnn.parameters.weight-hh.shape",
+    "rnn.parameters.bias-ih.shape",
+    "rnn.parameters.bias-hh.shape",
+    "rnn.args.input-size",
+    "rnn.args.hidden-size",
+    "rnn.symbols",
+    when=one_in(2),
+)
+def shapes(seen: Observation) -> None:
+    """weight_ih is (H, input_size) in the first layer and (H, D * H) above, weight_hh (H, H), each bias (H), H being hidden_size.
+
+    Shapes of a new layer's parameters by name, or by order where none has a documented name.
+
+    Catches transposed weights, upper layers that read one direction, biases with a second axis, gates stacked in one weight.
+    """
+    found = {name: tuple(parameter.shape) for name, parameter in seen.new.named_parameters()}
+    for name, shape, expected in _matched(found, parameter_shapes(seen.case.config)):
+        if shape != expected:
+            proof = f"assert dict(layer.named_parameters())[{name!r}].shape == {expected}"
+            raise violated(f"{name} has shape {shape}, expected {expected}", proof)
+
+
+def _matched(found: dict[str, Shape], expected: dict[str, Shape]) -> list[tuple[str, Shape, Shape]]:
+    """Own name, own shape and documented shape of the parameters that can be told apart."""
+    if len(found) == len(expected) and not found.keys() & expected.keys():
+        return [(name, shape, due) for (name, shape), due in zip(found.items(), expected.values(), strict=True)]
+    return [(name, found[name], due) for name, due in expected.items() if name in found]
+
+
+NO_BIAS = "assert not [name for name, _ in layer.named_parameters() if 'bias' in name]"
+ZEROS = "assert not layer(torch.zeros(2, 2, {features}).to(x))[0].any()"
+
+
+@rule("rnn.args.bias.false", when=axis("bias", False) & one_in(4), needs=("bias",))
+def no_bias(seen: Observation) -> None:
+    """With bias=False there is no b_ih and no b_hh, neither among the parameters nor in the sum.
+
+    A new layer has no parameter that is called a bias; and zeros, with a state of zeros or none, give zeros.
+
+    Catches biases that are registered all the same, and biases that are added without being registered.
+    """
+    found = [name for name, _ in seen.new.named_parameters() if "bias" in name]
+    if found:
+        raise violated(f"with bias=False there is {found[0]}", NO_BIAS)
+    zeros = seen.again(input=np.zeros_like(seen.values.input), h_0=np.zeros_like(seen.values.h_0))
+    if np.any(zeros.output != 0):
+        raise violated("with bias=False zeros do not give zeros", ZEROS.format(features=seen.case.config.input_size))
+
+
+@rule("rnn.parameters.learnable", "rnn.layers.own-parameters", when=one_in(2))
+def trainable(seen: Observation) -> None:
+    """Weights and biases are parameters of their own, and require gradients when the layer is built.
+
+    Every parameter of a new layer is looked at, and that no two names stand for the same one.
+
+    Catches frozen parameters, and one parameter under several names.
+    """
+    frozen = [name for name, parameter in seen.new.named_parameters() if not parameter.requires_grad]
+    if frozen:
+        raise violated(f"{frozen[0]} requires no gradient", "assert all(parameter.requires_grad for parameter in layer.parameters())")
+    named = list(seen.new.named_parameters(remove_duplicate=False))
+    if len({id(parameter) for _, parameter in named}) < len(named):
+        proof = "assert len(list(layer.parameters())) == len(list(layer.named_parameters(remove_duplicate=False)))"
+        raise violated("two names stand for the same parameter", proof)
+
+
+@rule("rnn.parameters.order", when=one_in(2))
+def order(seen: Observation) -> None:
+    """Parameters are registered by layer, then direction, and there as weight_ih, weight_hh, bias_ih, bias_hh.
+
+    The documented names among those of a new layer, in their order.
+
+    Catches orders that mix weights up where they are exchanged as a list.
+    """
+    found = [name for name, _ in seen.new.named_parameters()]
+    expected = [name for name in parameter_shapes(seen.case.config) if name in found]
+    for name, due in zip([name for name in found if name in expected], expected, strict=True):
+        if name != due:
+            proof = "assert [name for name, _ in layer.named_parameters()] == [name for name, _ in reference.named_parameters()]"
+            raise violated(f"{name} is registered where {due} is due", proof)
+
+
+RANGE = "assert all(parameter.abs().max() <= {limit} for parameter in {call}.parameters())"
+
+
+@rule("rnn.parameters.initial.range", when=one_in(2))
+def initial_range(seen: Observation) -> None:
+    """No initial weight or bias is larger in magnitude than 1 / sqrt(hidden_size).
+
+    The largest value of every parameter of a new layer; one unit in the last place of the dtype is allowed.
+
+    Catches ranges of another size, and distributions without a range.
+    """
+    limit, roundoff = seen.case.config.hidden_size**-0.5, ROUNDOFF[seen.case.dtype]
+    for name, parameter in seen.new.named_parameters():
+        largest = float(np.max(np.abs(array_of(parameter)), initial=0.0))
+        if not largest <= limit * (1 + 2 * roundoff):
+            call = Construction(*seen.subject.arguments(seen.case.config, "changed"))
+            proof = RANGE.format(limit=limit * (1 + 2.0**-20), call=call)
+            raise violated(f"{name} starts with a value of magnitude {largest:.6g}, larger than {limit:.6g}", proof)
+
+
+SPREAD = """torch.manual_seed(0)
+new = {call}
+for kind in {kinds}:
+    values = torch.cat([parameter.detach().flatten() for name, parameter in new.named_parameters() if kind in name]) * {scale}
+    shares = torch.histc(values.float(), 4, -1, 1) / values.numel()
+    assert (shares - 0.25).abs().max() < 3 / values.numel() ** 0.5"""
+OWN_DRAWS = """torch.manual_seed(0)
+first, second = list({call}.parameters()), list({call}.parameters())
+assert all(torch.unique(parameter, dim=dim).shape == parameter.shape for parameter in first for dim in range(parameter.dim()))
+assert not any(one.shape == two.shape and torch.equal(one, two) for one in first for two in second)
+assert not any(one.shape == two.shape and torch.equal(one, two) for one in first for two in first if one is not two)"""
+
+
+@rule("rnn.parameters.initial.uniform", when=one_in(16))
+def initial_distribution(seen: Observation) -> None:
+    """Initial weights and biases are spread evenly over their range, independently of each other.
+
+    The weights and the biases of new layers are counted in parts of the range, and the signs that agree between parameters, and judged by
+    exact binomial tails at the rate of false alarms that a run declares; rows, columns, parameters or layers that are equal are no chance.
+
+    Catches zeros, constants, bell shapes, narrower ranges, ranges of one sign, rows or layers drawn once and copied, fixed seeds.
+    """
+    case = counted_case(seen.case)
+    call = Construction(*seen.subject.arguments(case.config, case.build))
+    first, second = drawn(seen, case, 0)
+    kinds = ("weight", "bias") if any("bias" in name for name in first) else ("weight",)
+    proof = SPREAD.format(call=call, kinds=kinds, scale=case.config.hidden_size**0.5)
+
+    def counted(draw: int) -> dict[str, Count]:
+        return counts_of(first if draw == 0 else drawn(seen, case, draw)[0])
+
+    must_be_likely(counted, proof)
+    found = repetition(first) or same_values(first, second)
+    if found:
+        raise violated(found, OWN_DRAWS.format(call=call))
