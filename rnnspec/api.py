@@ -14,13 +14,16 @@ from rnnspec.cases.plan import PROFILES
 from rnnspec.contract import fingerprints
 from rnnspec.contract.kinds import KINDS
 from rnnspec.engine.campaign import Watcher, run
+from rnnspec.engine.outcome import Progress
 from rnnspec.engine.probe import check_features, probed
+from rnnspec.engine.protocol import Checks
 from rnnspec.errors import DeviceError, SelectionError, TargetError, suggestion
 from rnnspec.layer_checks import LayerChecks
 from rnnspec.report.build import report_of
-from rnnspec.report.model import Report
+from rnnspec.report.model import Report, scored
 from rnnspec.rules.catalogue import in_force, select
-from rnnspec.subjects.subject import TorchSubject
+from rnnspec.subjects.failures import Failure
+from rnnspec.subjects.subject import TorchSubject, observing
 from rnnspec.subjects.target import resolve
 
 DTYPES = ("float64", "float32", "bfloat16", "float16")
@@ -64,8 +67,14 @@ def check(
     )
     begun = time.perf_counter()
     with _own_random_numbers():
-        progress = run(campaign, first_only=first, watch=watch)
+        progress = run(campaign, until=scored(strict) if first else (), watch=watch)
         return report_of(campaign, progress, strict=strict, seconds=time.perf_counter() - begun, notes=changed_wording())
+
+
+def undisturbed_run(checks: Checks) -> Progress:
+    """Run a whole campaign and leave the caller's random number generators as they were."""
+    with _own_random_numbers():
+        return run(checks)
 
 
 def changed_wording() -> tuple[str, ...]:
@@ -73,8 +82,7 @@ def changed_wording() -> tuple[str, ...]:
     page = torch.nn.RNN.__doc__ or ""
     changed = fingerprints.compare(page, "nn.RNN")
     return tuple(
-        f"the passage {name!r} of the nn.RNN page is {how} since torch {fingerprints.written_from()}"
-        for name, how in changed.items()
+        f"the passage {name!r} of the nn.RNN page is {how} since torch {fingerprints.written_from()}" for name, how in changed.items()
     )
 
 
@@ -119,9 +127,9 @@ def _known(option: str, value: str, known: Any) -> None:
 
 
 def check_device(device: str) -> None:
-    """Raise DeviceError where torch does not know the device or has none here."""
+    """Raise DeviceError where torch does not know the device, has none here, or keeps no values there."""
     try:
-        torch.empty(1, device=device)
+        torch.zeros(1, device=device).item()
     except Exception as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise DeviceError(f"--device {device}: torch {torch.__version__} cannot use it ({first}); nothing was checked.") from error
@@ -129,11 +137,14 @@ def check_device(device: str) -> None:
 
 def _usable(subject: TorchSubject) -> None:
     """Raise TargetError where the target does not even build a module from two sizes."""
+    if isinstance(subject.target.factory, torch.nn.Module):
+        raise TargetError(f"{subject.target.label} is a layer already; its class or a factory is needed, which builds a new one.")
+    given = ", ".join(["2, 3", *(f"{name}={value!r}" for name, value in subject.fixed.items())])
     try:
-        made = subject.target.factory(2, 3, **subject.fixed)
-    except Exception as error:
-        told = " ".join(str(error).split())
-        raise TargetError(f"{subject.target.label}: building it with (2, 3) raised {type(error).__name__}: {told}") from error
+        with observing(f"building it with ({given})"):
+            made = subject.target.factory(2, 3, **subject.fixed)
+    except Failure as failure:
+        raise TargetError(f"{subject.target.label}: {failure}") from failure
     if not isinstance(made, torch.nn.Module):
         raise TargetError(f"{subject.target.label}: building it returned {made!r}; a torch.nn.Module is needed.")
 
