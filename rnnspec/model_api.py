@@ -18,12 +18,12 @@ from rnnspec.model_checks import ModelChecks
 from rnnspec.models.faults import repaired
 from rnnspec.models.infer import CannotInfer, Interface, infer
 from rnnspec.models.inputs import Inputs
-from rnnspec.models.probe import first_tensor
+from rnnspec.models.probe import first_tensor, own_random_numbers
 from rnnspec.models.readout import ReadoutMap
 from rnnspec.models.registry import select_models
 from rnnspec.models.trial import READOUTS, NotApplicable, as_module
 from rnnspec.report.build import report_of
-from rnnspec.report.model import Report
+from rnnspec.report.model import Report, scored
 from rnnspec.subjects.target import Target, resolve
 
 
@@ -79,8 +79,8 @@ def check_model(
         arguments=arguments,
     )
     begun = time.perf_counter()
-    with torch.random.fork_rng(devices=[]):
-        progress = run(checks, first_only=first, watch=watch)
+    with own_random_numbers(0):
+        progress = run(checks, until=scored(strict) if first else (), watch=watch)
         report = report_of(checks, progress, strict=strict, seconds=time.perf_counter() - begun, notes=notes)
         seen = readout_of(checks)
     known = {each.name: getattr(report, each.name) for each in fields(Report)}
@@ -143,7 +143,7 @@ def _built(target: Target, arguments: Mapping[str, Any]) -> nn.Module:
         raise TargetError(f"{target.label} is a model already; a class or a factory is needed, which gives a new one at every call.")
     given = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
     try:
-        with torch.random.fork_rng(devices=[]):
+        with own_random_numbers(0):
             return as_module(target.factory(**arguments))
     except Exception as error:
         told = " ".join(str(error).split())
@@ -154,7 +154,7 @@ def _readout(model: nn.Module, interface: Interface) -> tuple[str, str]:
     """Whether the model predicts once a sequence or at every step, and what says so."""
     x = Inputs(interface).draw(0, torch.get_default_dtype())
     try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        with torch.no_grad(), own_random_numbers(0):
             shape = tuple(first_tensor(repaired(model.eval(), x)(x)).shape)
     except Exception:  # the rules tell what is wrong with it
         return "last", "readout=last, since a first call gave no prediction"

@@ -118,7 +118,7 @@ class ModelChecks:
     def program(self, finding: Finding) -> str:
         """A stand-alone program that fails for the model and passes for a sound one."""
         case: Any = finding.case
-        return program(case, finding.proof, self.interface, self.target.imports, self.target.name, self.arguments)
+        return program(case, finding.proof, self.interface, self.target.imports, self.target.name, self.arguments, self.device)
 
     def _built(self) -> Any:
         return self.target.factory(**self.arguments)

@@ -61,13 +61,25 @@ def _sizes(model: object, said: list[str]) -> tuple[int | None, int | None]:
         if isinstance(embedding, nn.Embedding):
             said.append(f"vocabulary={embedding.num_embeddings}, from {name} ({_title(embedding)})")
             return embedding.num_embeddings, None
+    before: list[tuple[str, nn.Linear]] = []
     for name, layer in _named(model):
+        if isinstance(layer, nn.Linear):
+            before.append((name, layer))
         if is_recurrent_layer(layer):
-            said.append(f"features={layer.input_size}, from {name} ({_title(layer)})")
-            return None, int(layer.input_size)  # type: ignore[arg-type]
+            return None, _width(name, layer, before, said)
     raise CannotInfer(
         f"{type(model).__name__} has neither an nn.Embedding nor a recurrent layer: state vocabulary= (token ids) or features= (width)"
     )
+
+
+def _width(name: str, layer: nn.Module, before: list[tuple[str, nn.Linear]], said: list[str]) -> int:
+    """The width of the features: the layer's input_size, or what a linear layer that was registered before it and fits it takes."""
+    width = int(getattr(layer, "input_size", 0))
+    if before and before[-1][1].out_features == width:
+        name, layer = before[0]
+        width = before[0][1].in_features
+    said.append(f"features={width}, from {name} ({_title(layer)})")
+    return width
 
 
 def _padding(model: object, said: list[str]) -> int | None:

@@ -53,8 +53,7 @@ class Probe:
 
     def run(self, module: nn.Module, x: Tensor, *watchers: Watcher) -> Tensor:
         """The prediction of this module, which `instance` gave, for x."""
-        with attached(module, watchers), torch.random.fork_rng(devices=[]), torch.backends.cudnn.flags(enabled=False):
-            torch.manual_seed(0)
+        with attached(module, watchers), own_random_numbers(0), torch.backends.cudnn.flags(enabled=False):
             return first_tensor(module(self.cast(x).clone()))
 
     def redrawn(self, seed: int, x: Tensor) -> Probe | None:
@@ -86,6 +85,15 @@ class Probe:
             return True
         self.notes.append("the model answers the same input differently when it is called again: each call got a fresh copy")
         return False
+
+
+@contextmanager
+def own_random_numbers(seed: int) -> Iterator[None]:
+    """torch's generators at a seed, and afterwards as they were, those of CUDA devices in use included."""
+    used = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    with torch.random.fork_rng(devices=list(used)):
+        torch.manual_seed(seed)
+        yield
 
 
 @contextmanager

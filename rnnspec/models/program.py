@@ -11,13 +11,20 @@ from rnnspec.models.infer import Interface
 
 
 def program(
-    case: ModelCase, proof: str, interface: Interface, imports: Sequence[str], name: str, arguments: Mapping[str, Any] | None = None
+    case: ModelCase,
+    proof: str,
+    interface: Interface,
+    imports: Sequence[str],
+    name: str,
+    arguments: Mapping[str, Any] | None = None,
+    device: str = "cpu",
 ) -> str:
     """A Python program that fails where the model breaks the rule and ends silently where it does not.
 
     `imports` are the lines that make `name` known, which is called with `arguments` to build the model.
     """
     given = ", ".join(f"{key}={value!r}" for key, value in (arguments or {}).items())
+    there = "" if device == "cpu" else f".to({device!r})"
     batch, time = (0, 1) if interface.batch_first else (1, 0)
     return "\n".join(
         [
@@ -29,11 +36,11 @@ def program(
             "",
             f"def build(seed={case.seed}):",
             "    torch.manual_seed(seed)",
-            f"    return {name}({given}).eval()",
+            f"    return {name}({given}){there}.eval()",
             "",
             "",
             "def draw(batch, steps):",
-            *_draw(interface),
+            *_draw(interface, there),
             "",
             "",
             "model = build()",
@@ -44,11 +51,11 @@ def program(
     )
 
 
-def _draw(interface: Interface) -> list[str]:
+def _draw(interface: Interface, there: str) -> list[str]:
     shape = "(batch, steps)" if interface.batch_first else "(steps, batch)"
     if not interface.takes_tokens:
-        return [f"    return torch.randn(*{shape}, {interface.features})"]
-    drawn = f"torch.randint({interface.vocabulary}, {shape})"
+        return [f"    return torch.randn(*{shape}, {interface.features}){there}"]
+    drawn = f"torch.randint({interface.vocabulary}, {shape}){there}"
     if interface.padding is None:
         return [f"    return {drawn}"]
     other = (interface.padding + 1) % (interface.vocabulary or 1)

@@ -53,13 +53,24 @@ assert prediction.device.type == "cpu", prediction.device"""
 DTYPE = "model.double()(x.double() if x.is_floating_point() else x)"
 
 FLOAT64 = """\
-x = x.double() if x.is_floating_point() else x
-model = model.double()
-prediction = model(x)
-assert prediction.dtype == torch.float64, prediction.dtype
-with torch.no_grad():
-    next(model.parameters()).mul_(1 + 1e-13)
-assert not torch.equal(model(x), prediction), "a change below float32's resolution is lost" """.rstrip()
+prediction = model.double()(x.double() if x.is_floating_point() else x)
+assert prediction.dtype == torch.float64, prediction.dtype"""
+
+
+def digits(name: str) -> str:
+    """Each of several changes of a parameter, far below float32's resolution, moves the prediction of the model in float64."""
+    return (
+        "x = x.double() if x.is_floating_point() else x\n"
+        "model = model.double()\n"
+        f'parameter = dict(model.named_parameters())["{name}"]\n'
+        "predictions = [model(x)]\n"
+        "for _ in range(5):\n"
+        "    with torch.no_grad():\n"
+        "        parameter.mul_(1 + 1e-11)\n"
+        "    predictions.append(model(x))\n"
+        "same = [torch.equal(one, other) for one, other in zip(predictions, predictions[1:])]\n"
+        'assert not any(same), "a change below float32\'s resolution is lost"'
+    )
 
 
 def shape(readout: str) -> str:

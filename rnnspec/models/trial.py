@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from rnnspec.models.case import ModelCase
 from rnnspec.models.infer import Interface
 from rnnspec.models.inputs import Inputs
-from rnnspec.models.probe import first_tensor
+from rnnspec.models.probe import first_tensor, own_random_numbers
 from rnnspec.models.readout import ReadoutMap, measure
 from rnnspec.rules.violation import Violation, violated
 from rnnspec.subjects.failures import Refused
@@ -65,8 +65,7 @@ class Trial:
 
     def build(self, other: int = 0) -> nn.Module:
         """A new model in eval mode on the device, its weights a function of the case's seed and `other`."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.case.seed + other)
+        with own_random_numbers(self.case.seed + other):
             return as_module(self.factory()).to(self.device).eval()
 
     def draw(self, batch: int | None = None, steps: int | None = None, *, other: int = 0) -> Tensor:

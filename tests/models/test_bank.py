@@ -19,8 +19,11 @@ from rnnspec.models.rules import readouts
 from rnnspec.models.trial import NotApplicable, Trial
 from rnnspec.selftest.model_bugs import BUGS, seen_by
 from rnnspec.selftest.model_bugs_shapes import BothFaults
-from rnnspec.selftest.model_correct import CORRECT
+from rnnspec.selftest.model_correct import CORRECT as PLAIN
+from rnnspec.selftest.model_correct_other import CORRECT as OTHER
 from rnnspec.selftest.model_plain import LastStep
+
+CORRECT = (*PLAIN, *OTHER)
 
 ALSO = {"PrefixByPrefix": {"readout.parameters"}}
 """What a bug shows besides: a backward layer that starts at its last step has no use for its recurrent weight."""

@@ -6,6 +6,7 @@ import pytest
 from torch import nn
 
 from rnnspec.models import RNN1, BiRNN, CannotInfer, Interface, infer
+from rnnspec.selftest.model_correct_other import LinearBefore
 
 
 def test_the_vocabulary_comes_from_the_first_embedding() -> None:
@@ -22,6 +23,12 @@ def test_the_width_comes_from_the_first_recurrent_layer() -> None:
 
 def test_a_bare_layer_is_a_model_too() -> None:
     assert infer(nn.GRU(7, 2)).inferred[0].startswith("features=7, from the model itself")
+
+
+def test_a_linear_layer_before_the_recurrent_one_says_the_width() -> None:
+    found = infer(LinearBefore())
+    assert found.features == 3
+    assert found.inferred[0].startswith("features=3, from into (Linear(in_features=3, out_features=8")
 
 
 def test_the_padding_id_comes_from_the_embedding() -> None:

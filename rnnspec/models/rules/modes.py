@@ -8,6 +8,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 
 from rnnspec.models import proofs
+from rnnspec.models.probe import own_random_numbers
 from rnnspec.models.trial import NotApplicable, Trial, describe
 from rnnspec.rules.violation import violated
 
@@ -94,8 +95,7 @@ def _without_dropout(model: nn.Module) -> nn.Module:
 
 
 def _seeded(trial: Trial, model: nn.Module, x: Tensor, seed: int) -> Tensor:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with own_random_numbers(seed):
         return trial.call(model, x.clone())
 
 

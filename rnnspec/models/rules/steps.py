@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import copy
 from contextlib import suppress
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from rnnspec.models import proofs
 from rnnspec.models.layers import Layer, is_recurrent, layers
@@ -25,6 +26,8 @@ def causal(trial: Trial) -> None:
     _every_step(trial)
     if any(layer.directions == 2 for layer in _layers(trial)):
         raise NotApplicable("the model is bidirectional")
+    if _turns_time(trial):
+        raise NotApplicable("the model reads the sequence forwards and backwards, with layers of one direction")
     for position, row in enumerate(trial.map.reach):
         early = [step for step in range(position) if row[step]]
         if early:
@@ -108,6 +111,23 @@ def _layers(trial: Trial) -> list[Layer]:
     if not found and not any(is_recurrent(module) for module in model.modules()):
         raise NotApplicable("no recurrent layer or cell was found in the model")
     return found
+
+
+def _turns_time(trial: Trial) -> bool:
+    """Whether recurrent layers are given the same sequence both ways."""
+    given: list[Tensor] = []
+
+    def note(_module: nn.Module, arguments: Any) -> None:
+        if arguments and isinstance(arguments[0], Tensor) and arguments[0].dim() == 3:
+            given.append(arguments[0])
+
+    model = trial.build()
+    for module in model.modules():
+        if is_recurrent(module):
+            module.register_forward_pre_hook(note)
+    trial.call(model, trial.draw())
+    pairs = [(one, other) for index, one in enumerate(given) for other in given[index + 1 :] if one.shape == other.shape]
+    return any(torch.equal(one, other.flip(axis)) for one, other in pairs for axis in (0, 1))
 
 
 def _is_one_sided(trial: Trial, layer: Layer) -> bool:

@@ -1,0 +1,190 @@
+"""Correct models as people build them: residual stacks, attention, cells as decoders, two directions by hand."""
+
+# ruff: noqa: D102  (the class says how it is built)
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from rnnspec.selftest.model_plain import EMBEDDING, HIDDEN, OUTPUTS, EveryStep, LastStep, Layer, Padded
+
+
+class LanguageModel(nn.Module):
+    """Predicts at every step, with dropout throughout, and returns the states beside the predictions."""
+
+    readout: ClassVar[str] = "every"
+    batch_first: ClassVar[bool] = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(20, EMBEDDING)
+        self.dropout = nn.Dropout(0.2)
+        self.rnn = nn.LSTM(EMBEDDING, HIDDEN, 2, dropout=0.2, batch_first=True)
+        self.fc = nn.Linear(HIDDEN, 20)
+
+    def forward(self, tokens: Tensor, states: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        output, states = self.rnn(self.dropout(self.embedding(tokens)), states)
+        return self.fc(self.dropout(output)), states
+
+
+class PackedMaximum(Padded):
+    """The maximum over the steps of a packed bidirectional LSTM, minus infinity after each sequence's end."""
+
+    layer: ClassVar[Layer] = nn.LSTM
+    options: ClassVar[dict[str, Any]] = {"bidirectional": True, "num_layers": 2}
+    width: ClassVar[int] = 2 * HIDDEN
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        packed = pack_padded_sequence(self.embed(tokens), self.lengths(tokens).cpu(), batch_first=True, enforce_sorted=False)
+        output, _ = pad_packed_sequence(self.rnn(packed)[0], batch_first=True, padding_value=float("-inf"))
+        return self.predict(output.amax(1))
+
+
+class LinearBefore(nn.Module):
+    """Features through a linear layer before the recurrent one, and two linear layers after it."""
+
+    readout: ClassVar[str] = "last"
+    batch_first: ClassVar[bool] = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.into = nn.Linear(3, 8)
+        self.rnn = nn.GRU(8, 16, batch_first=True)
+        self.head = nn.Sequential(nn.LayerNorm(16), nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, OUTPUTS))
+
+    def forward(self, features: Tensor) -> Tensor:
+        _, states = self.rnn(self.into(features).relu())
+        prediction: Tensor = self.head(states[-1])
+        return prediction
+
+
+class LastTokenBeside(LastStep):
+    """The last token's own vector beside the output at the last step."""
+
+    width: ClassVar[int] = HIDDEN + EMBEDDING
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        embedded = self.embed(tokens)
+        output, _ = self.recur(embedded)
+        return self.predict(torch.cat([output[:, -1], embedded[:, -1]], dim=-1)).log_softmax(-1)
+
+
+class SelfAttention(LastStep):
+    """Positions added to the tokens, self-attention over a bidirectional LSTM, the mean over the steps."""
+
+    layer: ClassVar[Layer] = nn.LSTM
+    options: ClassVar[dict[str, Any]] = {"bidirectional": True}
+    width: ClassVar[int] = 2 * HIDDEN
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.places = nn.Embedding(100, EMBEDDING)
+        self.attention = nn.MultiheadAttention(2 * HIDDEN, 2, batch_first=True)
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        places: Tensor = self.places(torch.arange(tokens.size(1), device=tokens.device))
+        return super().embed(tokens) + places
+
+    def read(self, output: Tensor, states: Tensor) -> Tensor:
+        attended: Tensor = self.attention(output, output, output)[0]
+        return attended.mean(1)
+
+
+class DecodedByCell(LastStep):
+    """The last state goes through two steps of a GRU cell before the prediction."""
+
+    layer: ClassVar[Layer] = nn.GRU
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.decoder = nn.GRUCell(HIDDEN, HIDDEN)
+
+    def read(self, output: Tensor, states: Tensor) -> Tensor:
+        first: Tensor = self.decoder(states[-1], states[-1])
+        second: Tensor = self.decoder(first, first)
+        return second
+
+
+class TwoByHand(EveryStep):
+    """Two layers of one direction, one of them given the sequence backwards: every step sees both ways."""
+
+    width: ClassVar[int] = 2 * HIDDEN
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backwards = nn.RNN(EMBEDDING, HIDDEN, batch_first=True)
+
+    def recur(self, embedded: Tensor) -> tuple[Tensor, Tensor]:
+        forward, states = self.rnn(embedded)
+        backward, _ = self.backwards(embedded.flip(1))
+        return torch.cat([forward, backward.flip(1)], dim=-1), states
+
+
+class Residual(nn.Module):
+    """Three GRU layers, each added to what it is given; the gate of each starts at zero."""
+
+    readout: ClassVar[str] = "last"
+    batch_first: ClassVar[bool] = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(20, HIDDEN)
+        self.layers = nn.ModuleList([nn.GRU(HIDDEN, HIDDEN, batch_first=True) for _ in range(3)])
+        self.gates = nn.Parameter(torch.zeros(3))
+        self.fc = nn.Linear(HIDDEN, OUTPUTS)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        running: Tensor = self.embedding(tokens)
+        for gate, layer in zip(self.gates, self.layers, strict=True):
+            running = running + gate * layer(running)[0]
+        prediction: Tensor = self.fc(running.mean(1))
+        return prediction
+
+
+class ZeroHead(LastStep):
+    """The linear layer starts at zero, so that every prediction does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        nn.init.zeros_(self.fc.weight)
+        nn.init.zeros_(self.fc.bias)
+
+
+class CellState(LastStep):
+    """The last cell state of an LSTM instead of its hidden state."""
+
+    layer: ClassVar[Layer] = nn.LSTM
+
+    def read(self, output: Tensor, states: Any) -> Tensor:
+        cell: Tensor = states[1][-1]
+        return cell
+
+
+class EveryState(LastStep):
+    """The last states of all layers and directions of a GRU, the batch brought to the front first."""
+
+    layer: ClassVar[Layer] = nn.GRU
+    options: ClassVar[dict[str, Any]] = {"bidirectional": True, "num_layers": 3}
+    width: ClassVar[int] = 6 * HIDDEN
+
+    def read(self, output: Tensor, states: Tensor) -> Tensor:
+        return states.transpose(0, 1).flatten(1)
+
+
+CORRECT: tuple[type[nn.Module], ...] = (
+    LanguageModel,
+    PackedMaximum,
+    LinearBefore,
+    LastTokenBeside,
+    SelfAttention,
+    DecodedByCell,
+    TwoByHand,
+    Residual,
+    ZeroHead,
+    CellState,
+    EveryState,
+)
