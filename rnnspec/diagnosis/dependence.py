@@ -11,6 +11,8 @@ WORTH_SAYING = ("dtype", "layout", "memory", "history")
 def depends_on(checks: Checks, minimum: Minimum) -> str:
     """In words: the choices and sizes that the smallest failing case needs; everything else may be anything."""
     case, passed = minimum.finding.case, minimum.passed
+    if minimum.interrupted:
+        return "unknown: interrupted before the case was made small"
     if not passed:
         return "nothing: any configuration, size and way of calling"
     free = [name for name in checks.space.fields if name not in passed and name in WORTH_SAYING]

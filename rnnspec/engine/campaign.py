@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
-import torch
-
-from rnnspec.engine.outcome import Progress, Tally, judge
+from rnnspec.engine.outcome import Finding, Progress, Tally, judge
 from rnnspec.engine.protocol import Checks
 from rnnspec.rules.rule import Rule
+from rnnspec.subjects.undisturbed import undisturbed
 
 Watcher = Callable[[int, int], None]
 
 
-def run(checks: Checks, start: int = 0, stop: int | None = None, *, first_only: bool = False, watch: Watcher | None = None) -> Progress:
+def run(checks: Checks, start: int = 0, stop: int | None = None, *, until: Collection[str] = (), watch: Watcher | None = None) -> Progress:
     """Judge the cases whose index lies in [start, stop).
 
-    A pure function of its arguments and of the versions of rnnspec, Hypothesis and torch; results of ranges merge. `first_only` ends
-    after the first case that breaks a rule, an interrupt ends at once; both mark the result as stopped.
+    A pure function of its arguments and of the versions of rnnspec, Hypothesis and torch; results of ranges merge. The run ends
+    after the first case that breaks a rule whose level `until` names, an interrupt ends it at once; both mark the result as stopped.
     """
     end = checks.size if stop is None else min(stop, checks.size)
     progress = Progress({rule.id: Tally() for rule in checks.rules})
@@ -27,7 +26,7 @@ def run(checks: Checks, start: int = 0, stop: int | None = None, *, first_only: 
             broken = _judge_all(checks, progress, index, case)
             if watch is not None:
                 watch(index - start + 1, end - start)
-            if broken and first_only:
+            if broken & set(until):
                 progress.stopped = True
                 break
     except KeyboardInterrupt:
@@ -35,32 +34,20 @@ def run(checks: Checks, start: int = 0, stop: int | None = None, *, first_only: 
     return progress
 
 
-def _judge_all(checks: Checks, progress: Progress, index: int, case: Any) -> bool:
+def _judge_all(checks: Checks, progress: Progress, index: int, case: Any) -> set[str]:
+    """Judge one case; the levels of the rules that it breaks."""
     seen = checks.observe(case)
     progress.cases += 1
-    broken = False
+    broken = set()
     for rule in applicable(checks, case):
         with undisturbed():
             outcome = judge(rule, seen, index)
         progress.tallies[rule.id].add(outcome)
-        broken = broken or progress.tallies[rule.id].first is not None
+        if isinstance(outcome, Finding):
+            broken.add(rule.level.value)
     return broken
 
 
 def applicable(checks: Checks, case: Any) -> list[Rule]:
     """The rules that apply to a case of this subject."""
     return [rule for rule in checks.rules if rule.when(case) and not rule.needs & checks.refused.keys()]
-
-
-class undisturbed:
-    """Give the default dtype and the gradient mode back as they were, whatever a subject does to them."""
-
-    def __enter__(self) -> None:
-        self.dtype = torch.get_default_dtype()
-        self.grad = torch.is_grad_enabled()
-
-    def __exit__(self, *error: object) -> None:
-        if torch.get_default_dtype() != self.dtype:
-            torch.set_default_dtype(self.dtype)
-        if torch.is_grad_enabled() != self.grad:
-            torch.set_grad_enabled(self.grad)

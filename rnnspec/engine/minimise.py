@@ -24,15 +24,19 @@ class Minimum:
     finding: Finding
     passed: dict[str, Any] = field(default_factory=dict)
     trials: int = 0
+    interrupted: bool = False
 
 
 def minimise(rule: Rule, checks: Checks, finding: Finding) -> Minimum:
-    """The smallest case, by one change at a time, on which the rule still fails."""
+    """The smallest case, by one change at a time, on which the rule still fails; after an interrupt, the smallest so far."""
     minimum = Minimum(finding)
     shrunk = True
-    while shrunk and minimum.trials < MOST_TRIALS:
-        minimum.passed.clear()
-        shrunk = any([_shrink(rule, checks, minimum, name) for name in checks.space.fields])
+    try:
+        while shrunk and minimum.trials < MOST_TRIALS:
+            minimum.passed.clear()
+            shrunk = sum(_shrink(rule, checks, minimum, name) for name in checks.space.fields) > 0
+    except KeyboardInterrupt:
+        minimum.interrupted = True
     return minimum
 
 
@@ -57,6 +61,6 @@ def _still_fails(rule: Rule, checks: Checks, case: Any, minimum: Minimum) -> Fin
             continue
         minimum.trials += 1
         outcome = judge(rule, checks.observe(tried), minimum.finding.index)
-        if isinstance(outcome, Finding) and outcome.blocked == minimum.finding.blocked:
+        if isinstance(outcome, Finding) and outcome.alike(minimum.finding):
             return outcome
     return None

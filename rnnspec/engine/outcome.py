@@ -23,6 +23,11 @@ class Finding:
     difference: Difference | None = None
     proof: str = ""
     blocked: bool = False
+    crashed: bool = False
+
+    def alike(self, other: Finding) -> bool:
+        """Whether both say the same kind of thing: that a requirement is broken, could not be observed, or was not judged at all."""
+        return (self.blocked, self.crashed) == (other.blocked, other.crashed)
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,8 @@ class Refusal:
 def judge(rule: Rule, seen: Observation, index: int = 0) -> Finding | Refusal | None:
     """What a rule says about an observation: a finding, an open refusal, or nothing.
 
-    A part that could not be observed is a finding too, marked `blocked`: the rule cannot hold where the subject raises.
+    A part that could not be observed is a finding too, marked `blocked`: the rule cannot hold where the subject raises. So is an
+    exception that the rule does not foresee, marked `crashed`: nothing can be said, and the run must go on.
     """
     try:
         rule.check(seen)
@@ -45,6 +51,8 @@ def judge(rule: Rule, seen: Observation, index: int = 0) -> Finding | Refusal | 
         return Refusal(str(refused))
     except Failure as failure:
         return Finding(index, seen.case, str(failure), blocked=True)
+    except Exception as error:
+        return Finding(index, seen.case, f"the check raised {type(error).__name__}: {' '.join(str(error).split())}", crashed=True)
     return None
 
 

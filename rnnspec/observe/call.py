@@ -15,6 +15,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from rnnspec.cases.case import Case
 from rnnspec.contract.shapes import output_shape, packed_output_shape, state_shape
+from rnnspec.observe import settings
 from rnnspec.observe.history import Stage, call_module
 from rnnspec.observe.tensors import Arguments, array_of, from_layout, scattered
 from rnnspec.subjects.failures import Malformed
@@ -30,24 +31,13 @@ class Surroundings:
     torch_rng: torch.Tensor
     python_rng: Any
     numpy_rng: bytes
-    settings: tuple[tuple[str, Any], ...]
+    settings: settings.Values
 
     @classmethod
     def now(cls) -> Surroundings:
         """The surroundings at this moment."""
-        return cls(torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tobytes(), _settings())  # type: ignore[union-attr]
-
-
-def _settings() -> tuple[tuple[str, Any], ...]:
-    return (
-        ("default dtype", torch.get_default_dtype()),
-        ("grad mode", torch.is_grad_enabled()),
-        ("inference mode", torch.is_inference_mode_enabled()),
-        ("deterministic algorithms", torch.are_deterministic_algorithms_enabled()),
-        ("anomaly detection", torch.is_anomaly_enabled()),
-        ("number of threads", torch.get_num_threads()),
-        ("numpy error state", tuple(sorted(np.geterr().items()))),
-    )
+        numpy_rng: Any = np.random.get_state()
+        return cls(torch.get_rng_state(), random.getstate(), numpy_rng[1].tobytes(), settings.current())
 
 
 @dataclass(frozen=True)
@@ -96,7 +86,11 @@ class Call:
     @property
     def output_shape(self) -> tuple[int, ...]:
         """The documented shape of the output, of its `data` where it is packed."""
-        return packed_output_shape(self.case.config, self.case.lengths) if self.case.packed else output_shape(self.case.config, self.case.shape)
+        return (
+            packed_output_shape(self.case.config, self.case.lengths)
+            if self.case.packed
+            else output_shape(self.case.config, self.case.shape)
+        )
 
     @property
     def h_n_shape(self) -> tuple[int, ...]:
@@ -139,14 +133,15 @@ def perform(stage: Stage, case: Case, given: Arguments) -> Call:
         before = Surroundings.now()
         with observing("the call"):
             returned = call_module(stage.caller, given.input, given.h_0)
-        after = Surroundings.now()
+            after = Surroundings.now()
+        settings.restore(before.settings, after.settings)
     return Call(case, given, copies, returned, before, after)
 
 
 @contextlib.contextmanager
 def arithmetic(case: Case) -> Iterator[None]:
     """Let CUDA round float32 operands to TF32 or forbid it, as the case says; elsewhere this changes nothing."""
-    switches = (torch.backends.cuda.matmul, torch.backends.cudnn)
+    switches: tuple[Any, ...] = (torch.backends.cuda.matmul, torch.backends.cudnn)
     before = [switch.allow_tf32 for switch in switches]
     for switch in switches:
         switch.allow_tf32 = case.arithmetic == "tf32"

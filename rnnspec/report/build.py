@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Mapping
 from importlib.metadata import version
+from typing import Any
 
 import torch
 
@@ -20,10 +21,9 @@ from rnnspec.rules.rule import Rule
 
 def report_of(checks: Checks, progress: Progress, *, strict: bool = False, seconds: float = 0.0, notes: tuple[str, ...] = ()) -> Report:
     """The report of a campaign: each broken rule with its smallest case, its cause and a program that shows it."""
-    minima = {
-        rule.id: minimise(rule, checks, first) for rule in checks.rules if (first := progress.tallies[rule.id].first) is not None
-    }
-    follows = causes(checks, minima)
+    minima = _minima(checks, progress)
+    interrupted = any(minimum.interrupted for minimum in minima.values())
+    follows = {} if interrupted else causes(checks, minima)
     results = tuple(_result(checks, rule, progress.tallies[rule.id], minima.get(rule.id), follows) for rule in checks.rules)
     return Report(
         subject=checks.label,
@@ -33,12 +33,24 @@ def report_of(checks: Checks, progress: Progress, *, strict: bool = False, secon
         strict=strict,
         cases=progress.cases,
         seconds=round(seconds, 3),
-        stopped=progress.stopped,
+        stopped=progress.stopped or interrupted,
         environment=environment(checks.device),
         results=results,
         refused=dict(checks.refused),
         notes=notes,
     )
+
+
+def _minima(checks: Checks, progress: Progress) -> dict[str, Minimum]:
+    """The smallest case of each broken rule; after an interrupt, cases as they were found."""
+    minima: dict[str, Minimum] = {}
+    interrupted = False
+    for rule in checks.rules:
+        first = progress.tallies[rule.id].first
+        if first is not None:
+            minima[rule.id] = Minimum(first, interrupted=True) if interrupted else minimise(rule, checks, first)
+            interrupted = minima[rule.id].interrupted
+    return minima
 
 
 def environment(device: str) -> dict[str, str]:
@@ -56,7 +68,7 @@ def environment(device: str) -> dict[str, str]:
 
 def _result(checks: Checks, rule: Rule, tally: Tally, minimum: Minimum | None, follows: Mapping[str, str]) -> Result:
     verdict, message = _verdict(checks, rule, tally, minimum)
-    known = {
+    known: dict[str, Any] = {
         "rule": rule.id,
         "level": rule.level.value,
         "verdict": verdict,
@@ -81,7 +93,7 @@ def _result(checks: Checks, rule: Rule, tally: Tally, minimum: Minimum | None, f
 def _verdict(checks: Checks, rule: Rule, tally: Tally, minimum: Minimum | None) -> tuple[str, str]:
     """The verdict of a rule and the message that goes with it."""
     if minimum is not None:
-        return "fail", minimum.finding.message
+        return ("crashed" if minimum.finding.crashed else "fail"), minimum.finding.message
     refused = sorted(rule.needs & checks.refused.keys())
     if refused:
         return "not-applicable", checks.refused[refused[0]]

@@ -22,7 +22,7 @@ def told(result: Result) -> str:
     return "\n".join([*lines, "", *program]) if program else "\n".join(lines)
 
 
-LABELS = {"fail": "FAIL", "unreached": "UNREACHED"}
+LABELS = {"fail": "FAIL", "unreached": "UNREACHED", "crashed": "CRASHED"}
 
 
 def rendered(report: Report) -> str:
@@ -35,7 +35,7 @@ def _lines(report: Report) -> Iterator[str]:
     yield ""
     yield from table(report)
     yield ""
-    failures = [result for result in report.results if result.verdict == "fail"]
+    failures = [result for result in report.results if result.verdict in ("fail", "crashed")]
     for result in failures:
         if result.follows is None:
             yield told(result)
@@ -52,7 +52,8 @@ def headline(report: Report) -> str:
     """Versions, seed, profile and the size of the run in one line."""
     known = report.environment
     where = f"torch {known['torch']}, Python {known['python']}, {known['device']}"
-    return f"rnnspec {known['rnnspec']}   {where}   seed {report.seed}, {report.profile} profile ({report.seconds:.1f} s, {report.cases} cases)"
+    size = f"{report.seconds:.1f} s, {report.cases} cases"
+    return f"rnnspec {known['rnnspec']}   {where}   seed {report.seed}, {report.profile} profile ({size})"
 
 
 def table(report: Report) -> list[str]:
@@ -65,7 +66,7 @@ def table(report: Report) -> list[str]:
 def _count(results: Sequence[Result]) -> str:
     applicable = [result for result in results if result.verdict != "not-applicable"]
     counts = Counter(result.verdict for result in applicable)
-    rest = [f"{counts[verdict]} {verdict}" for verdict in ("fail", "unreached") if counts[verdict]]
+    rest = [f"{counts[verdict]} {verdict}" for verdict in ("fail", "unreached", "crashed") if counts[verdict]]
     held = f"{counts['pass']:>2} of {len(applicable)}" if applicable else f" - of {len(results)}"
     return "  ".join([held, *rest])
 
@@ -84,7 +85,7 @@ def _unjudged(report: Report) -> Iterator[str]:
 def conclusion(report: Report) -> str:
     """The verdict in one line."""
     applicable = [result for result in report.results if result.verdict != "not-applicable"]
-    broken = [result for result in report.results if result.verdict == "fail"]
+    broken = [result for result in report.results if result.verdict in ("fail", "crashed")]
     scored = f"{len(report.violations)} of {len(applicable)} rules fail" if report.violations else f"all {len(applicable)} rules hold"
     unscored = len(broken) - len(report.violations)
     extra = f"; {unscored} SHOULD {'is' if unscored == 1 else 'are'} broken too" if unscored else ""

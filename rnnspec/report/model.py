@@ -11,6 +11,11 @@ SCHEMA = "rnnspec-report-1"
 EXIT_STATUS = {"conforms": 0, "violates": 1, "cannot-check": 2, "inconclusive": 3}
 
 
+def scored(strict: bool) -> tuple[str, ...]:
+    """The levels whose rules decide the verdict of a run."""
+    return ("MUST", "SHOULD") if strict else ("MUST",)
+
+
 @dataclass(frozen=True)
 class Counterexample:
     """The smallest failing case: the constructor's arguments, the sizes, how the layer was called, and the seed of the values."""
@@ -31,7 +36,7 @@ class Counterexample:
 class Result:
     """What one rule said over the whole run.
 
-    verdict is pass, fail, not-applicable or unreached; `follows` names the broken rule whose fault this one only sees too.
+    verdict is pass, fail, not-applicable, unreached or crashed; `follows` names the broken rule whose fault this one only sees too.
     """
 
     rule: str
@@ -86,9 +91,13 @@ class Report:
 
     @property
     def violations(self) -> tuple[Result, ...]:
-        """The failures that decide the verdict: every MUST, with `strict` every SHOULD too."""
-        scored = ("MUST", "SHOULD") if self.strict else ("MUST",)
-        return tuple(result for result in self.results if result.verdict == "fail" and result.level in scored)
+        """The failures that decide the verdict: every MUST, with `strict` every SHOULD too, and every check that crashed."""
+        levels = scored(self.strict)
+        return tuple(
+            result
+            for result in self.results
+            if (result.verdict == "fail" and result.level in levels) or (result.verdict == "crashed" and result.level != "NOTE")
+        )
 
     @property
     def exit_status(self) -> int:

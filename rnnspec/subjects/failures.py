@@ -39,7 +39,7 @@ class Unloadable(Failure):
 MISSING_KERNEL = "not implemented for"
 
 
-def failure_of(step: str, error: Exception) -> Failure:
+def failure_of(step: str, error: BaseException) -> Failure:
     """The failure that an exception of the subject stands for.
 
     NotImplementedError is an open refusal, and so is torch's own RuntimeError for a kernel that a dtype lacks.
