@@ -1,0 +1,106 @@
+"""The layouts of input and states: time-major, batch-major, a single sequence, any strides."""
+
+from __future__ import annotations
+
+from rnnspec.cases.case import Case
+from rnnspec.observe.observation import Observation
+from rnnspec.rules import proofs
+from rnnspec.rules.conditions import Condition, at_least, batched, predictable
+from rnnspec.rules.conditions import batch_first as batch_major
+from rnnspec.rules.conditions import unbatched as single
+from rnnspec.rules.misreadings import wrong_axes
+from rnnspec.rules.relations import alike, as_expected, both_as_expected, explained, recast
+from rnnspec.rules.rule import rule
+from rnnspec.rules.violation import violated
+
+AS_BATCH = """batch = [x.unsqueeze({axis}), *(each.unsqueeze(1) for each in given[1:])]
+output, h_n = layer(*batch)
+close(layer(*given)[0], output.squeeze({axis}))
+close(layer(*given)[1], h_n.squeeze(1))"""
+AS_SINGLE = """output, h_n = layer(x.squeeze({axis}), *(each.squeeze(1) for each in given[1:]))
+close(layer(*given)[0], output.unsqueeze({axis}))
+close(layer(*given)[1], h_n.unsqueeze(1))"""
+
+
+@rule("rnn.h_0.batch-first", "rnn.h_0.shape.batched", "rnn.h_n.shape.batched", when=batched & batch_major & predictable)
+def states_stay_layer_first(seen: Observation) -> None:
+    """Initial and final states keep the shape (D * num_layers, N, H_out) whatever batch_first says.
+
+    The shape of h_n; its values where a batch axis in front would give the same shape; and all results where a state is given.
+
+    Catches states transposed together with input or output.
+    """
+    config, case = seen.case.config, seen.case
+    states = (config.num_layers * config.num_directions, case.batch, config.hidden_size)
+    if tuple(seen.call.raw_h_n.shape) != states:
+        raise violated(f"h_n has shape {tuple(seen.call.raw_h_n.shape)}, expected {states}", proofs.H_N)
+    if case.state == "given":
+        as_expected(seen, "output")
+    if case.state == "given" or states[0] == states[1]:
+        as_expected(seen, "h_n")
+
+
+@rule(
+    "rnn.input.batch-first", "rnn.input.batched", when=batched & predictable & (batch_major | at_least("steps", 2) | at_least("batch", 2))
+)
+def batch_first(seen: Observation) -> None:
+    """With batch_first=True input and output are (N, L, features), else (L, N, features).
+
+    With batch_first the output is compared with the reference on the transposed batch; without it the output must not be what the
+    other reading of the axes gives.
+
+    Catches an output left in the inner layout, a reshape instead of a transposition, the argument ignored.
+    """
+    if seen.case.config.batch_first:
+        as_expected(seen, "output")
+    else:
+        explained(lambda: as_expected(seen, "output"), lambda: wrong_axes(seen))
+
+
+@rule("rnn.input.unbatched", "rnn.input.batch-first-unbatched", "rnn.h_0.shape.unbatched", when=single & predictable)
+def unbatched(seen: Observation) -> None:
+    """A single sequence (L, H_in) gives results without a batch axis, and batch_first changes nothing about it.
+
+    Output and h_n are compared with the reference.
+
+    Catches axes squeezed too many or too few, a state ignored, the argument batch_first taken seriously.
+    """
+    both_as_expected(seen)
+
+
+def _is_single(case: Case) -> bool:
+    return case.layout == "unbatched" or (case.layout == "batched" and case.batch == 1)
+
+
+@rule("rnn.input.batch-of-one", when=Condition("one sequence", _is_single) & predictable, needs=("unbatched",))
+def batch_of_one(seen: Observation) -> None:
+    """A single sequence gives what a batch of that one sequence gives, without the batch axis.
+
+    The same layer is called both ways; the results may differ by two roundings.
+
+    Catches a batch of one that loses its axis or its state, a branch for unbatched input that computes something else.
+    """
+    axis = 0 if seen.case.config.batch_first else 1
+    batched_too = seen.case.layout == "unbatched"
+    other = recast(seen, layout="batched" if batched_too else "unbatched")
+    proof = (AS_BATCH if batched_too else AS_SINGLE).format(axis=axis)
+    alike(seen, "output", other.output, proof=proof)
+    alike(seen, "h_n", other.h_n, proof=proof)
+
+
+def _is_strided(case: Case) -> bool:
+    """Whether input or state really lie in memory otherwise than a fresh tensor does."""
+    sizes = sorted((case.steps, case.batch, case.config.input_size))
+    return {"sliced": True, "transposed": sizes[1] > 1, "expanded": sizes[1] > 1 and not case.packed}.get(case.memory, False)
+
+
+@rule("rnn.input.strides", when=Condition("strided input", _is_strided) & predictable)
+def strides(seen: Observation) -> None:
+    """How input and initial state lie in memory changes nothing.
+
+    Transposed axes, every second element of a larger buffer full of NaN, one sample or step repeated by a stride of zero; the
+    results are compared with the reference.
+
+    Catches strides or offsets ignored.
+    """
+    both_as_expected(seen)

@@ -1,0 +1,81 @@
+"""What a layer would compute that reads its arguments in another order: asked only where a result is wrong already."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rnnspec.observe.expected import Expected
+from rnnspec.observe.observation import Observation
+from rnnspec.rules.relations import explains, holds
+from rnnspec.rules.violation import agree
+
+Array = NDArray[np.float64]
+BATCH_MAJOR = "as if the first axis were the batch"
+
+
+def wrong_axes(seen: Observation) -> str | None:
+    """In words, how the layer takes time for batch; None where that does not explain its output."""
+    case = seen.case.altered(steps=seen.case.batch, batch=seen.case.steps)
+    states = (case.config.num_layers * case.config.num_directions, case.batch, case.config.hidden_size)
+    h_0 = seen.values.h_0 if seen.values.h_0.shape == states else np.zeros(states)
+    other = Expected(case, replace(seen.values, input=seen.values.input.swapaxes(0, 1), h_0=h_0))
+    if explains(seen, other, lambda array: array.swapaxes(0, 1)):
+        return BATCH_MAJOR
+    return f"{BATCH_MAJOR}, and that of the output were not" if explains(seen, other) else None
+
+
+LAYERS = "layers"
+DIRECTIONS = "directions"
+
+
+def wrong_rows(seen: Observation, between: str = "") -> str | None:
+    """In words, which rows of the initial state are taken for which; None where no such mix-up explains output and h_n.
+
+    `between` limits the search to rows of other layers or of other directions.
+    """
+    own = list(range(len(seen.values.h_0)))
+    for text, (kind, rows) in _readings(seen).items():
+        if rows != own and between in ("", kind) and _reads(seen, rows):
+            return text
+    return None
+
+
+def _readings(seen: Observation) -> dict[str, tuple[str, list[int]]]:
+    layers, directions = seen.case.config.num_layers, seen.case.config.num_directions
+    places = [(layer, direction) for layer in range(layers) for direction in range(directions)]
+    found = {
+        "every layer starts from the first layer's state": (LAYERS, [d for _, d in places]),
+        "the state is counted from the last layer down": (LAYERS, [(layers - 1 - k) * directions + d for k, d in places]),
+        "the state is read as all forward rows, then all backward ones": (LAYERS, [d * layers + k for k, d in places]),
+        "layers above the second start from the second's state": (LAYERS, [min(k, 1) * directions + d for k, d in places]),
+        "each direction starts from the other's state": (DIRECTIONS, [k * directions + directions - 1 - d for k, d in places]),
+        "both directions start from the forward state": (DIRECTIONS, [k * directions for k, _ in places]),
+        "both directions start from the backward state": (DIRECTIONS, [k * directions + directions - 1 for k, _ in places]),
+    }
+    return {f"as if {text}": reading for text, reading in found.items()}
+
+
+def _reads(seen: Observation, rows: list[int]) -> bool:
+    other = Expected(seen.case, replace(seen.values, h_0=seen.values.h_0[rows]))
+    return explains(seen, other) and holds(lambda: agree(seen, "h_n", seen.h_n, other.h_n, lambda: other.bound.h_n))
+
+
+def wrong_samples(seen: Observation) -> str | None:
+    """In words, in which order the states of an unsorted packed batch are taken; None where no other order explains the results."""
+    ranks = np.argsort([-length for length in seen.case.lengths], kind="stable")
+    orders = {"the caller's order": np.arange(len(ranks)), "sorted order": ranks, "the inverse of the sorted order": np.argsort(ranks)}
+    for read, before in orders.items():
+        other = Expected(seen.case, replace(seen.values, h_0=seen.values.h_0[:, before]))
+        if not explains(seen, other):
+            continue
+        for written, after in orders.items():
+            if _states_in(seen, other, after):
+                return f"as if h_0 were in {read} and h_n in {written}"
+    return None
+
+
+def _states_in(seen: Observation, other: Expected, order: Array | NDArray[np.int64]) -> bool:
+    return holds(lambda: agree(seen, "h_n", seen.h_n, other.h_n[:, order], lambda: other.bound.h_n[:, order]))

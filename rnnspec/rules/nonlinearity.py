@@ -1,0 +1,105 @@
+"""The nonlinearity: which one, and what it makes of large, infinite and NaN values."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rnnspec.observe.expected import Expected
+from rnnspec.observe.observation import Observation
+from rnnspec.rules.conditions import axis, one_in, predictable
+from rnnspec.rules.relations import both_as_expected, is_right
+from rnnspec.rules.rule import rule
+from rnnspec.rules.spoiling import arrived, planted, proof_of, reach, spot, traceable, with_input
+from rnnspec.rules.violation import agree
+
+Array = NDArray[np.float64]
+LARGEST = float(np.finfo(np.float64).max)
+SATURATING = {"float64": 2.0**20, "float32": 2.0**20, "bfloat16": 2.0**20, "float16": 2.0**12}
+"""Finite inputs at which every unit that reads them is saturated, as it is at infinity, and no sum overflows."""
+
+ULPS = 16
+EPSILON = {"float64": 2.0**-52, "float32": 2.0**-23, "bfloat16": 2.0**-7, "float16": 2.0**-10}
+
+
+@rule("rnn.recurrence.relu", when=axis("nonlinearity", "relu") & predictable)
+def relu(seen: Observation) -> None:
+    """With nonlinearity='relu' every state is max(0, the sum).
+
+    Output and h_n are compared with the reference; about half of the sums are negative.
+
+    Catches tanh in its place, in some layers or all, negative values that leak, an upper end.
+    """
+    both_as_expected(seen)
+
+
+@rule("rnn.recurrence.tanh", when=axis("nonlinearity", "tanh") & predictable)
+def tanh(seen: Observation) -> None:
+    """With nonlinearity='tanh' no state lies outside [-1, 1].
+
+    Every element of output and h_n; 16 units in the last place are allowed beyond.
+
+    Catches relu in its place, in some layers or all, and values that pass by the nonlinearity.
+    """
+    end = 1.0 + ULPS * EPSILON[seen.case.dtype]
+    for name, got in (("output", seen.output), ("h_n", seen.h_n)):
+        agree(seen, name, got, np.clip(got, -end, end), lambda got=got: np.zeros(got.shape))  # type: ignore[misc]
+
+
+@rule("rnn.recurrence.tanh", "rnn.recurrence.relu", when=axis("values", "large", "spread") & predictable)
+def large(seen: Observation) -> None:
+    """Large, tiny and zero values of either sign go through the nonlinearity as any other do.
+
+    Inputs of up to 40, and inputs from 2**-14 to 8 with exact zeros, compared with the reference.
+
+    Catches sums that are clipped, exponentials that overflow, approximations that are good near zero only.
+    """
+    both_as_expected(seen)
+
+
+@rule("rnn.recurrence.non-finite", when=axis("values", "plain") & traceable & one_in(3))
+def infinite(seen: Observation) -> None:
+    """An infinite input saturates tanh, passes relu where the sum is positive, and is else arithmetic as IEEE 754 says.
+
+    One input is infinite. Under tanh results are those of a large finite input; under relu infinities and NaN must be where the formula
+    has them, in whatever order it is summed. Judged where the layer is right about finite values.
+
+    Catches infinities that are cut off, counted as zero, or turned into NaN.
+    """
+    rng, place = np.random.default_rng(seen.case.seed), spot(seen.case)
+    feature, sign = int(rng.integers(seen.case.config.input_size)), float(rng.choice((-1.0, 1.0)))
+    index = (place.step, place.sample, feature)
+    if is_right(seen):
+        spoiled, expected = with_input(seen, index, sign * np.inf), _limit(seen, index, sign)
+        proof = proof_of(seen.case, step=str(place.step), sample=place.sample, feature=str(feature), value=str(sign * np.inf))
+        _fits(seen, "output", spoiled.output, expected.output, expected.bound.output, proof)
+        _fits(seen, "h_n", spoiled.h_n, expected.h_n, expected.bound.h_n, proof)
+
+
+def _limit(seen: Observation, index: tuple[int, int, int], sign: float) -> Expected:
+    value = np.inf if seen.case.config.nonlinearity == "relu" else SATURATING[seen.case.dtype]
+    return Expected(seen.case, replace(seen.values, input=planted(seen.values.input, index, sign * value)))
+
+
+def _fits(seen: Observation, name: str, got: Array, expected: Array, bound: Array, proof: str) -> None:
+    """Infinities and NaN have to be the same; what is finite has to be within the bound, or finite where the bound is not."""
+    allowed = np.where(np.isfinite(expected), np.minimum(bound, LARGEST), 0.0)
+    agree(seen, name, got, expected, lambda: allowed, proof)
+
+
+@rule("rnn.recurrence.non-finite", when=traceable & one_in(3, 1))
+def nan(seen: Observation) -> None:
+    """NaN in the input reaches every output that depends on it: the same and all later steps of its sample, backward the earlier ones.
+
+    One step of one sample is NaN; where NaN is in output and h_n has to be exactly where something depends on that step. Judged where
+    the layer is right about finite values.
+
+    Catches NaN that is replaced, swallowed by relu, or spread to other samples and steps.
+    """
+    place = spot(seen.case)
+    if is_right(seen):
+        spoiled = with_input(seen, (place.step, place.sample))
+        found = reach(seen.case, place.sample, steps=(place.step,))
+        arrived(seen, spoiled, place.sample, found, proof_of(seen.case, step=str(place.step), sample=place.sample))

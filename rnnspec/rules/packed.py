@@ -1,0 +1,226 @@
+"""Packed sequences of different lengths: each as if it were alone, in the caller's order."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch.nn.utils.rnn import PackedSequence, pack_sequence, pad_packed_sequence
+
+from rnnspec.observe.call import perform
+from rnnspec.observe.observation import Observation
+from rnnspec.observe.tensors import array_of
+from rnnspec.rules import proofs
+from rnnspec.rules.conditions import Condition, at_least, one_in, predictable
+from rnnspec.rules.conditions import batch_first as batch_major
+from rnnspec.rules.conditions import packed as is_packed
+from rnnspec.rules.misreadings import wrong_samples
+from rnnspec.rules.relations import alike, as_expected, both_as_expected, explained, recast
+from rnnspec.rules.rule import rule
+from rnnspec.rules.violation import identical, violated
+from rnnspec.subjects.subject import observing
+
+ragged = is_packed & Condition("sequences of different lengths", lambda case: min(case.lengths) < case.steps)
+unordered = is_packed & Condition("lengths that do not fall", lambda case: list(case.lengths) != sorted(case.lengths, reverse=True))
+TYPE = "assert type(layer(*given)[0]) is torch.nn.utils.rnn.PackedSequence"
+SAME = """got, expected = layer(*given)[0], packed
+assert got.batch_sizes.dtype == torch.int64 and not got.batch_sizes.is_cuda
+assert got.batch_sizes.tolist() == expected.batch_sizes.tolist()
+for name in ("sorted_indices", "unsorted_indices"):
+    mine, own = getattr(got, name), getattr(expected, name)
+    assert (mine is None) == (own is None) and (own is None or mine.tolist() == own.tolist())"""
+PADDED = """padded, lengths = torch.nn.utils.rnn.pad_packed_sequence(layer(*given)[0])
+expected, own = torch.nn.utils.rnn.pad_packed_sequence(reference(*given)[0])
+assert lengths.tolist() == own.tolist()
+close(padded, expected)"""
+
+
+@rule("rnn.output.packed", "rnn.input.packed", "packing.all-layers", when=is_packed)
+def returns_packed(seen: Observation) -> None:
+    """Packed input gives packed output.
+
+    The first of the two results is a PackedSequence.
+
+    Catches padded tensors and bare data, for all packed input or for some.
+    """
+    output = seen.call.raw_output
+    if not isinstance(output, PackedSequence):
+        raise violated(f"output is {type(output).__name__} for packed input, expected PackedSequence", TYPE)
+
+
+@rule("rnn.packed.indices", "packing.batch-sizes.meaning", "packing.batch-sizes.cpu", "packing.indices.device", when=is_packed)
+def indices(seen: Observation) -> None:
+    """The packed output has the batch sizes and both index tensors of the packed input.
+
+    batch_sizes are compared with those of the input and have to be int64 on the CPU; the index tensors have to be equal, and absent
+    where the input has none.
+
+    Catches indices that are lost, exchanged or computed anew in another order.
+    """
+    got, given = seen.call.raw_output, seen.call.given.input
+    if not isinstance(got, PackedSequence) or not isinstance(given, PackedSequence):
+        raise violated(f"output is {type(got).__name__}, expected PackedSequence", TYPE)
+    if got.batch_sizes.dtype != torch.int64 or got.batch_sizes.device.type != "cpu":
+        raise violated(f"batch_sizes are {got.batch_sizes.dtype} on {got.batch_sizes.device}, expected torch.int64 on cpu", SAME)
+    for name in ("batch_sizes", "sorted_indices", "unsorted_indices"):
+        mine, own = (_listed(getattr(each, name)) for each in (got, given))
+        if mine != own:
+            raise violated(f"{name} is {mine}, expected {own}", SAME)
+
+
+def _listed(tensor: torch.Tensor | None) -> list[int] | None:
+    return None if tensor is None else [int(entry) for entry in tensor]
+
+
+@rule("packing.pad.order", "packing.pad.lengths", "packing.pad.layout", when=is_packed & predictable & one_in(2))
+def pad_back(seen: Observation) -> None:
+    """Padding the packed output gives the sequences back in the caller's order, with their lengths and zeros beyond them.
+
+    torch's pad_packed_sequence is called on what the layer returned, in the case's layout.
+
+    Catches indices that do not belong to the data.
+    """
+    output, batch_first = seen.call.raw_output, seen.case.config.batch_first
+    if not isinstance(output, PackedSequence):
+        raise violated(f"output is {type(output).__name__}, expected PackedSequence", TYPE)
+    with observing("pad_packed_sequence of the output"):
+        padded, lengths = pad_packed_sequence(output, batch_first=batch_first)
+    if lengths.tolist() != list(seen.case.lengths):
+        raise violated(f"the lengths are {lengths.tolist()}, expected {list(seen.case.lengths)}", PADDED)
+    found = array_of(padded)
+    identical("padded output", found.swapaxes(0, 1) if batch_first else found, seen.output, PADDED)
+
+
+@rule("rnn.packed.state-order", "packing.pack.unsorted", when=unordered & predictable & at_least("batch", 2))
+def unsorted(seen: Observation) -> None:
+    """With unsorted sequences the batch axes of h_0 and h_n are in the caller's order, not in the sorted one.
+
+    Where output or h_n differ from the reference, the reference is asked whether another order of the samples explains it.
+
+    Catches states that are not sorted, stay sorted, or are sorted the wrong way.
+    """
+    explained(lambda: both_as_expected(seen), lambda: wrong_samples(seen))
+
+
+@rule("packing.pack.truncates", "packing.pack.layout", when=ragged & predictable & one_in(2))
+def padding(seen: Observation) -> None:
+    """Whatever lies beyond a sequence's end reaches nothing, and it does not matter how far the batch is padded.
+
+    The batch is packed again without its longest sequences, NaN standing beyond the ends of the others; the results may differ by two
+    roundings.
+
+    Catches states that run on through padding, of one direction or both.
+    """
+    keep = [place for place, length in enumerate(seen.case.lengths) if length < seen.case.steps]
+    lengths = tuple(seen.case.lengths[place] for place in keep)
+    steps = max(lengths)
+    beyond = np.arange(steps)[:, None] >= np.array(lengths)
+    shorter = np.where(beyond[..., None], np.nan, seen.values.input[:steps, keep])
+    values = replace(seen.values, input=shorter, h_0=seen.values.h_0[:, keep])
+    other = recast(seen, values, batch=len(keep), steps=steps, lengths=lengths)
+    alike(seen, "output", other.output, np.s_[:steps, keep], proofs.OUTPUT)
+    alike(seen, "h_n", other.h_n, np.s_[:, keep], proofs.H_N)
+
+
+@rule("rnn.packed.own-end", "rnn.h_n.final", when=is_packed & predictable)
+def h_n(seen: Observation) -> None:
+    """h_n of a packed batch is each sequence's state at its own end.
+
+    h_n is compared with the reference.
+
+    Catches states taken after the padding, of the longest sequence's end, or exchanged between sequences of one length.
+    """
+    as_expected(seen, "h_n")
+
+
+@rule("rnn.packed.each-alone", "rnn.packed.own-end", when=is_packed & predictable)
+def output(seen: Observation) -> None:
+    """Each sequence of a packed batch gives what it gives alone; backward starts at its own last step.
+
+    The output is compared with the reference, which runs every sequence by itself.
+
+    Catches a backward direction that starts in the padding, states ignored for short sequences, a last step computed otherwise.
+    """
+    as_expected(seen, "output")
+
+
+@rule("rnn.packed.batch-first", when=is_packed & batch_major & predictable)
+def batch_first_ignored(seen: Observation) -> None:
+    """For packed input batch_first changes nothing.
+
+    Output and h_n of a layer built with batch_first=True are compared with the reference.
+
+    Catches packed data or states that are transposed.
+    """
+    both_as_expected(seen)
+
+
+level = is_packed & Condition("sequences of one length", lambda case: min(case.lengths) == case.steps)
+
+
+@rule("rnn.packed.each-alone", "rnn.input.packed", when=level & predictable)
+def full_length(seen: Observation) -> None:
+    """Sequences of one length give packed what they give as a padded batch.
+
+    The same layer is called both ways; the results may differ by two roundings.
+
+    Catches a path for packed input that computes something else.
+    """
+    other = recast(seen, layout="batched", lengths=())
+    alike(seen, "output", other.output, proof=proofs.OUTPUT)
+    alike(seen, "h_n", other.h_n, proof=proofs.H_N)
+
+
+@rule("packing.sequences", when=is_packed & predictable & one_in(4))
+def sequences(seen: Observation) -> None:
+    """A layer cannot tell what pack_sequence packed from what pack_padded_sequence packed after padding.
+
+    The sequences are packed once more from a list; the results may differ by two roundings.
+
+    Catches layers that depend on where the data of a packed sequence come from.
+    """
+    case, call = seen.case, seen.call
+    rows = [call.given.leaf.detach()[call.given.samples == sample] for sample in range(case.batch)]
+    again = pack_sequence(rows, enforce_sorted=case.layout == "packed")
+    given = replace(call.given, input=again, leaf=again.data)
+    other = perform(seen.stage, case, given)
+    alike(seen, "output", other.output, proof=proofs.OUTPUT)
+    alike(seen, "h_n", other.h_n, proof=proofs.H_N)
+
+
+@rule("rnn.packed.each-alone", "rnn.packed.own-end", when=is_packed & predictable & Condition("one step", lambda case: case.steps == 1))
+def one_step(seen: Observation) -> None:
+    """A packed batch of sequences of one step is a packed batch like any other.
+
+    Output and h_n are compared with the reference.
+
+    Catches branches for a single step.
+    """
+    both_as_expected(seen)
+
+
+@rule("rnn.packed.each-alone", "rnn.packed.own-end", when=is_packed & predictable & Condition("one sequence", lambda case: case.batch == 1))
+def one_sequence(seen: Observation) -> None:
+    """A single packed sequence is a packed batch like any other.
+
+    Output and h_n are compared with the reference.
+
+    Catches branches for a batch of one.
+    """
+    both_as_expected(seen)
+
+
+@rule(
+    "rnn.packed.each-alone",
+    "rnn.packed.own-end",
+    when=ragged & predictable & Condition("ties", lambda case: len(set(case.lengths)) < case.batch),
+)
+def ties(seen: Observation) -> None:
+    """Sequences of the same length beside others keep their own results.
+
+    Output and h_n are compared with the reference where at least two lengths are the same and others are not.
+
+    Catches sequences of one length exchanged.
+    """
+    both_as_expected(seen)

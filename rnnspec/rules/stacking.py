@@ -1,0 +1,72 @@
+"""Layers on top of each other: what each one reads, and whose parameters it uses."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rnnspec.cases.case import Case
+from rnnspec.observe.observation import Observation
+from rnnspec.rules.conditions import bidirectional, dropping, one_in, predictable, stacked
+from rnnspec.rules.relations import both_as_expected
+from rnnspec.rules.rule import rule
+from rnnspec.rules.spoiling import marks
+from rnnspec.rules.violation import identical
+
+Array = NDArray[np.float64]
+POISONED = """for each in (layer, reference):
+    for name, parameter in each.named_parameters():
+        if "_l{layer}" in name:
+            torch.nn.init.constant_(parameter, float("nan"))
+close(layer(*given)[1], reference(*given)[1])"""
+
+
+@rule("rnn.layers.own-parameters", when=stacked & predictable & ~dropping & one_in(4))
+def own_parameters(seen: Observation) -> None:
+    """Every layer has weights and biases of its own.
+
+    In a further layer all parameters of one upper layer are NaN: its own states must be NaN, those of the layers below must not.
+
+    Catches layers that share parameters, parameters that exist and are not used.
+    """
+    layer, directions = upper_layer(seen.case), seen.case.config.num_directions
+    weights = {name: _poisoned(array, f"_l{layer}" in name) for name, array in seen.values.weights.items()}
+    case = seen.case.altered(history="fresh", build="changed")
+    poisoned = Observation(seen.subject, case, replace(seen.values, weights=weights))
+    got = marks(np.isnan(poisoned.h_n[: (layer + 1) * directions]))
+    expected = np.zeros(got.shape)
+    expected[layer * directions :] = np.nan
+    identical("h_n", got, expected, POISONED.format(layer=layer))
+
+
+def upper_layer(case: Case) -> int:
+    """A layer above the first, chosen by the seed of a case."""
+    return 1 + case.seed % (case.config.num_layers - 1)
+
+
+def _poisoned(array: Array, yes: bool) -> Array:
+    return np.full_like(array, np.nan) if yes else array
+
+
+@rule("rnn.layers.read-both-directions", when=stacked & bidirectional & predictable)
+def reads_both_directions(seen: Observation) -> None:
+    """Both directions of an upper layer read both directions of the layer below, joined.
+
+    Output and h_n are compared with the reference.
+
+    Catches upper layers that read one direction only, the directions in another order, or their sum.
+    """
+    both_as_expected(seen)
+
+
+@rule("rnn.layers.stacking", "rnn.output.last-layer", when=stacked & predictable)
+def composition(seen: Observation) -> None:
+    """With several layers each one reads, step by step, what the one below has put out; the topmost gives the output.
+
+    Output and h_n are compared with the reference.
+
+    Catches layers that read the input, the layer below that, another step, or a clipped or transposed copy.
+    """
+    both_as_expected(seen)

@@ -1,0 +1,151 @@
+"""The states: given or not, to which layer, carried on, and what comes back."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rnnspec.cases.case import Case
+from rnnspec.observe.call import Call, perform
+from rnnspec.observe.observation import Observation
+from rnnspec.observe.tensors import arguments
+from rnnspec.rules.conditions import at_least, axis, bidirectional, one_in, predictable, stacked, state_given
+from rnnspec.rules.misreadings import LAYERS, wrong_rows
+from rnnspec.rules.proofs import H_N
+from rnnspec.rules.relations import alike, both_as_expected, explained, holds, recast, unexplained
+from rnnspec.rules.rule import rule
+from rnnspec.rules.spoiling import arrived, length, proof_of, reach, spot, traceable, with_state
+from rnnspec.rules.violation import agree
+
+Array = NDArray[np.float64]
+
+ZEROS = """zeros = torch.zeros_like(reference(*given)[1])
+close(layer(given[0])[0], layer(given[0], zeros)[0])
+close(layer(given[0])[1], layer(given[0], zeros)[1])"""
+LAST = """output, h_n = layer(*given)
+close(h_n[-1], output.select(time, -1))"""
+LAST_BOTH = """output, h_n = layer(*given)
+close(h_n[-2], output.select(time, -1)[..., :{hidden}])
+close(h_n[-1], output.select(time, 0)[..., {hidden}:])"""
+CARRIED = """first, state = layer(x.narrow(time, 0, {cut}), *given[1:])
+rest, state = layer(x.narrow(time, {cut}, x.shape[time] - {cut}), state)
+output, h_n = layer(*given)
+close(rest, output.narrow(time, {cut}, x.shape[time] - {cut}))
+close(state, h_n)"""
+
+
+@rule("rnn.h_0.order", when=stacked & state_given & predictable)
+def order(seen: Observation) -> None:
+    """Row layer * D + direction of the initial state belongs to that layer and direction.
+
+    Where output or h_n differ from the reference, the reference is asked whether rows of other layers explain it.
+
+    Catches states counted from the top, ordered by direction, taken from the first layer for all.
+    """
+    explained(lambda: both_as_expected(seen), lambda: wrong_rows(seen, LAYERS))
+
+
+@rule("rnn.recurrence.first-step", "rnn.h_0.shape.batched", when=state_given & predictable)
+def given(seen: Observation) -> None:
+    """An initial state that is given is what every layer and direction starts from.
+
+    Output and h_n are compared with the reference; rows that are merely exchanged are told by other rules.
+
+    Catches a state ignored, clipped, rounded, or ignored in some configurations.
+    """
+    unexplained(lambda: both_as_expected(seen), lambda: wrong_rows(seen))
+
+
+@rule("rnn.h_0.absent", when=axis("state", "absent") & predictable & one_in(2), needs=("state",))
+def absent_is_zero(seen: Observation) -> None:
+    """A call without initial state computes what a call with zeros computes.
+
+    The same layer is called both ways; the results may differ by two roundings.
+
+    Catches default states of ones, of the wrong size or uninitialised, and biases skipped where there is no state.
+    """
+    zeros = recast(seen, state="given")
+    alike(seen, "output", zeros.output, proof=ZEROS)
+    alike(seen, "h_n", zeros.h_n, proof=ZEROS)
+
+
+@rule(
+    "rnn.h_n.continues",
+    when=~bidirectional & axis("layout", "batched", "unbatched") & at_least("steps", 2) & predictable & one_in(2),
+    needs=("state",),
+)
+def carried(seen: Observation) -> None:
+    """In one direction a sequence can be cut: the second part, started from the first part's h_n, gives the rest of the uncut result.
+
+    The tensor that the first call returned is handed to the second as it is; the results may differ by two roundings.
+
+    Catches states lost or changed between calls, steps counted from the start of a call, a first step that is special.
+    """
+    cut = 1 + seen.case.seed % (seen.case.steps - 1)
+    rest = _continued(seen, cut)
+    proof = CARRIED.format(cut=cut)
+    alike(seen, "output", rest.output, (np.s_[cut:],), proof)
+    alike(seen, "h_n", rest.h_n, proof=proof)
+
+
+def _continued(seen: Observation, cut: int) -> Call:
+    """The call with the steps from `cut` on, in the state that a call with those before it has returned."""
+    first = recast(seen, replace(seen.values, input=seen.values.input[:cut]), steps=cut)
+    case = seen.case.altered(steps=seen.case.steps - cut, state="given")
+    given_rest = arguments(case, seen.values.input[cut:], seen.values.h_0, seen.subject.device)
+    return perform(seen.stage, case, replace(given_rest, h_0=first.call.h_n_tensor))
+
+
+@rule("rnn.h_n.is-last-output", when=predictable)
+def h_n_is_last_output(seen: Observation) -> None:
+    """The last layer's rows of h_n are in output too: forward at the last step, backward at the first.
+
+    Compared with each other at each sequence's own end; the results may differ by two roundings. Which of the two rows comes first
+    is told by another rule.
+
+    Catches states of another step or layer, initial states returned, states rounded or scaled on their way out.
+    """
+    rows, ends = _last_rows(seen, seen.h_n), _ends(seen)
+
+    def equal(rows: Array) -> None:
+        agree(seen, "last rows of h_n", rows, ends, lambda: 2.0 * _last_rows(seen, seen.expected.bound.h_n), _last_proof(seen.case))
+
+    turned = np.roll(rows, seen.case.config.hidden_size, axis=-1)
+    unexplained(lambda: equal(rows), lambda: "exchanged" if holds(lambda: equal(turned)) else None)
+
+
+def _last_proof(case: Case) -> str:
+    if case.packed:
+        return H_N
+    return (LAST_BOTH if case.config.bidirectional else LAST).format(hidden=case.config.hidden_size)
+
+
+def _last_rows(seen: Observation, states: Array) -> Array:
+    """The last layer's states (D * num_layers, N, H), directions side by side: (N, D * H)."""
+    return np.concatenate(list(states[-seen.case.config.num_directions :]), axis=-1)
+
+
+def _ends(seen: Observation) -> Array:
+    """What output says of the same states: forward at each sequence's last step, backward at its first."""
+    samples = range(seen.case.batch)
+    last = [length(seen.case, sample) - 1 for sample in samples]
+    ends = np.array(seen.output[last, samples])
+    hidden = seen.case.config.hidden_size
+    ends[:, hidden:] = seen.output[0, :, hidden:]
+    return ends
+
+
+@rule("rnn.h_0.order", "rnn.recurrence.non-finite", when=stacked & state_given & traceable & one_in(2))
+def routing(seen: Observation) -> None:
+    """What depends on one row of the initial state depends on that row alone.
+
+    NaN in one row of one sample must arrive in that layer and direction, in what reads it, and nowhere else.
+
+    Catches rows that go to another layer, direction or sample, and rows that go nowhere.
+    """
+    place = spot(seen.case)
+    spoiled = with_state(seen, (place.row, place.sample))
+    found = reach(seen.case, place.sample, rows=(place.row,))
+    arrived(seen, spoiled, place.sample, found, proof_of(seen.case, sample=place.sample, row=place.row))
