@@ -66,7 +66,7 @@ def digits(name: str) -> str:
         "predictions = [model(x)]\n"
         "for _ in range(5):\n"
         "    with torch.no_grad():\n"
-        "        parameter.mul_(1 + 1e-11)\n"
+        "        parameter.mul_(1 + 1e-13)\n"
         "    predictions.append(model(x))\n"
         "same = [torch.equal(one, other) for one, other in zip(predictions, predictions[1:])]\n"
         'assert not any(same), "a change below float32\'s resolution is lost"'

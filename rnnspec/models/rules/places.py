@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -15,8 +16,8 @@ from rnnspec.models.probe import first_tensor
 from rnnspec.models.trial import NotApplicable, Trial, describe
 from rnnspec.rules.violation import Violation, violated
 
-VISIBLE = 0.01
-"""A parameter's share of a prediction from which on a change by 1e-11 of itself is 450 float64 roundoffs of the prediction."""
+VISIBLE = 0.1
+"""A parameter's share of a prediction from which on a change by 1e-13 of itself is 45 float64 roundoffs of the prediction."""
 
 CHANGES = 5
 
@@ -104,7 +105,7 @@ def float64(trial: Trial) -> None:
         raise violated(f"a float64 model gives {prediction.dtype} predictions", proofs.FLOAT64)
     name = _rounded(model, x)
     if name:
-        said = f"a change of {name} by 1e-11 of itself, which its gradient says must show, changes no prediction: it is rounded on the way"
+        said = f"a change of {name} by 1e-13 of itself, which its gradient says must show, changes no prediction: it is rounded on the way"
         raise violated(said, proofs.digits(name))
 
 
@@ -130,10 +131,10 @@ def _moves(model: nn.Module, x: Tensor, parameter: Tensor) -> bool:
         kept = parameter.clone()
         predictions = [first_tensor(model(x))]
         for _ in range(CHANGES):
-            parameter.mul_(1 + 1e-11)
+            parameter.mul_(1 + 1e-13)
             predictions.append(first_tensor(model(x)))
         parameter.copy_(kept)
-    return not any(torch.equal(one, other) for one, other in zip(predictions, predictions[1:], strict=False))
+    return not any(torch.equal(one, other) for one, other in pairwise(predictions))
 
 
 def _on_other_default(trial: Trial, error: Exception) -> None:
