@@ -141,6 +141,7 @@ TIES: tuple[Tie, ...] = (
     Tie(("values", "nonlinearity"), lambda row: row["values"] != "integer" or row["nonlinearity"] == "relu"),
     Tie(("values", "nonlinearity"), lambda row: row["values"] != "ternary" or row["nonlinearity"] == "tanh"),
     Tie(("values", "dtype"), lambda row: row["values"] not in ("readable", "solvable") or row["dtype"] in ("float64", "float32")),
+    Tie(("values", "arithmetic"), lambda row: row["values"] not in ("readable", "solvable") or row["arithmetic"] == "ieee"),
     Tie(("arithmetic", "dtype"), lambda row: row["arithmetic"] == "ieee" or row["dtype"] == "float32"),
     Tie(("values", "bias"), lambda row: row["values"] != "readable" or row["bias"]),
     Tie(

@@ -16,7 +16,7 @@ import numpy as np
 from rnnspec.rules.violation import violated
 
 FALSE_ALARMS = 1e-9
-MOST_TESTS = 100_000
+MOST_TESTS = 1_000_000
 SUSPICIOUS = 1e-4
 CONFIRMED = FALSE_ALARMS / MOST_TESTS / SUSPICIOUS
 

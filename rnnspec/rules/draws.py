@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from rnnspec.cases.case import Case
 from rnnspec.cases.values import Values
 from rnnspec.observe.call import perform
 from rnnspec.observe.observation import Observation
+from rnnspec.observe.seeding import seed_torch
 from rnnspec.observe.tensors import arguments
 from rnnspec.rules.chance import Count
 from rnnspec.rules.masks import Reading, read
@@ -22,11 +22,11 @@ Flags = NDArray[np.bool_]
 Indices = NDArray[np.int64]
 Pairing = Callable[[int], tuple[Indices, Indices]]
 
-BITS = 4096
+BITS = 2048
 STEPS = 16
 MOST_STEPS_ALONE = 64
 MOST_SAMPLES = 64
-ROUNDS = (1, 4)
+ROUNDS = (1, 8)
 """How often three calls are made: at first, and to confirm a suspicion."""
 CALLS, TIME, SAMPLES, DIRECTIONS, UNITS = range(5)
 
@@ -79,7 +79,7 @@ def draws(seen: Observation, number: int) -> Draws:
 def _one(seen: Observation, case: Case, values: Values, seed: int | None) -> Reading:
     """The dropout of one call, after a seed has been set or right after the call before."""
     if seed is not None:
-        torch.manual_seed(seed)
+        seed_torch(seed, seen.subject.device)
     return read(case, values, perform(seen.stage, case, arguments(case, values.input, values.h_0, seen.subject.device)).output)
 
 
