@@ -1,0 +1,61 @@
+"""The reference models hold to the contract of a model, on the CPU and on CUDA where there is one; one test a rule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+import torch
+
+from rnnspec.conformance import RuleTest
+from rnnspec.model_api import check_model
+from rnnspec.model_tests import model_conformance
+from rnnspec.models import RNN1, RNN2, DeepBiRNN
+
+rnn1 = partial(RNN1, 10, 4, 10, 1)
+rnn2 = partial(RNN2, 10, 4, 10, 1)
+deep_every_step = partial(DeepBiRNN, 100, 50, 20, 1, 2, output_all_timesteps=True)
+deep_final_states = partial(DeepBiRNN, 100, 50, 20, 1, 2, readout="final-states")
+deep_as_printed = partial(DeepBiRNN, 100, 50, 20, 1, 2)
+
+MODELS: dict[str, Callable[..., torch.nn.Module]] = {
+    "RNN1": rnn1,
+    "RNN2": rnn2,
+    "DeepBiRNN every step": deep_every_step,
+    "DeepBiRNN final states": deep_final_states,
+}
+
+
+@model_conformance(rnn1, strict=True)
+def test_rnn1(rule: RuleTest) -> None:
+    rule.check()
+
+
+@model_conformance(rnn2, strict=True)
+def test_rnn2(rule: RuleTest) -> None:
+    rule.check()
+
+
+@model_conformance(deep_every_step, strict=True)
+def test_deep_birnn_every_step(rule: RuleTest) -> None:
+    rule.check()
+
+
+@model_conformance(deep_final_states, strict=True)
+def test_deep_birnn_final_states(rule: RuleTest) -> None:
+    rule.check()
+
+
+def test_deep_birnn_as_printed_gets_one_piece_of_advice() -> None:
+    report = check_model(deep_as_printed, profile="quick")
+    assert report.ok
+    assert [result.rule for result in report.results if result.verdict == "fail"] == ["readout.complete"]
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("name", MODELS)
+def test_on_cuda(name: str) -> None:
+    report = check_model(MODELS[name], profile="quick", device="cuda", strict=True)
+    assert report.ok, [f"{result.rule}: {result.message}" for result in report.violations]
