@@ -16,7 +16,7 @@ from torch.nn.utils.rnn import PackedSequence
 from rnnspec.cases.case import Case
 from rnnspec.contract.shapes import output_shape, packed_output_shape, state_shape
 from rnnspec.observe import settings
-from rnnspec.observe.history import Stage, call_module
+from rnnspec.observe.stage import Stage, call_module
 from rnnspec.observe.tensors import Arguments, array_of, from_layout, scattered
 from rnnspec.subjects.failures import Malformed
 from rnnspec.subjects.subject import observing

@@ -3,79 +3,25 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import pickle
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch.func import functional_call
 
 from rnnspec.cases.case import Case
-from rnnspec.cases.values import Values, values_of
-from rnnspec.observe.tensors import arguments, from_array
+from rnnspec.cases.values import Values
+from rnnspec.observe.stage import Stage as Stage
+from rnnspec.observe.stage import call_module as call_module
+from rnnspec.observe.stage import share
+from rnnspec.observe.tensors import from_array
 from rnnspec.subjects.failures import Refused
 from rnnspec.subjects.subject import Subject, observing
 
-Caller = Callable[..., Any]
 OTHER_DTYPE = {"float64": "float32", "float32": "float64", "bfloat16": "float32", "float16": "float32"}
-
-
-class Stage:
-    """A layer under construction for one case: the module, how it is called, and the steps that histories are made of."""
-
-    def __init__(self, subject: Subject, case: Case, values: Values) -> None:
-        self.subject = subject
-        self.case = case
-        self.values = values
-        self.module = subject.build(case.config, case.build, case.dtype)
-        self.owner: torch.nn.Module = self.module
-        self.caller: Caller = self.module
-
-    def load(self) -> None:
-        """Give the module the case's weights."""
-        self.subject.load(self.module, self.case.config, self.values.weights)
-
-    def load_others(self) -> None:
-        """Give the module other weights than the case's."""
-        others = {name: 0.5 * np.roll(array, 1) + 0.125 for name, array in self.values.weights.items()}
-        self.subject.load(self.module, self.case.config, others)
-
-    def call(self, **changes: Any) -> Any:
-        """Call the module on other values, with some fields of the case changed."""
-        case = self.case.altered(**{"seed": self.case.seed ^ 0x5EED, "memory": "contiguous", **changes})
-        values = values_of(case)
-        given = arguments(case, values.input, values.h_0, self.subject.device)
-        with observing("an earlier call"), torch.inference_mode(case.grad == "inference"), torch.set_grad_enabled(case.grad == "grad"):
-            return call_module(self.module, given.input, given.h_0)
-
-    def parameters(self) -> dict[str, torch.nn.Parameter]:
-        """The module's own parameters by documented name."""
-        own = self.subject.own_names(self.module, self.case.config)
-        parameters = dict(self.module.named_parameters())
-        return {name: parameters[mine] for name, mine in own.items() if mine in parameters}
-
-    def weights(self) -> dict[str, torch.Tensor]:
-        """What the next call computes with, by documented name: the parameters, or what functional_call is given."""
-        found = getattr(self.caller, "weights", None)
-        own = self.subject.own_names(self.module, self.case.config)
-        return dict(self.parameters()) if found is None else {name: found[mine] for name, mine in own.items()}
-
-    def tensors(self) -> dict[str, torch.Tensor]:
-        """The case's weights as tensors on the subject's device, by the module's own names."""
-        own = self.subject.own_names(self.module, self.case.config)
-        dtype = getattr(torch, self.case.dtype)
-        return {own[name]: from_array(array, self.subject.device, dtype) for name, array in self.values.weights.items()}
-
-    def refresh(self, module: torch.nn.Module) -> None:
-        """Go on with another module."""
-        self.module = self.owner = self.caller = module
-
-
-def call_module(module: Caller, given: Any, h_0: torch.Tensor | None) -> Any:
-    """Call a layer as the page does: the input alone, or the input and the state, by position."""
-    return module(given) if h_0 is None else module(given, h_0)
 
 
 def prepared(subject: Subject, case: Case, values: Values) -> Stage:
@@ -105,12 +51,19 @@ def _called(stage: Stage) -> None:
 def _called_twice(stage: Stage) -> None:
     stage.load()
     stage.call()
+    if stage.odd:
+        other = stage.another()
+        other.load_others()
+        other.call()
     stage.call(seed=stage.case.seed ^ 0xABC)
 
 
 def _other_batch(stage: Stage) -> None:
     stage.load()
-    stage.call(batch=stage.case.batch + 2, steps=stage.case.steps + 1)
+    layout = stage.case.layout
+    if stage.odd and "packed" not in stage.subject.refused:
+        layout = "batched" if stage.case.packed else "packed"
+    stage.call(layout=layout, batch=stage.case.batch + 2, steps=stage.case.steps + 1)
 
 
 def _other_state(stage: Stage) -> None:
@@ -149,7 +102,11 @@ def _trained(stage: Stage) -> None:
 def _reloaded(stage: Stage) -> None:
     stage.load_others()
     stage.call()
-    stage.load()
+    if stage.odd and "assign" in inspect.signature(torch.nn.Module.load_state_dict).parameters:
+        with observing("load_state_dict(..., assign=True)"):
+            stage.module.load_state_dict({**stage.module.state_dict(), **stage.tensors()}, assign=True)
+    else:
+        stage.load()
 
 
 def _replaced(stage: Stage) -> None:
@@ -158,6 +115,8 @@ def _replaced(stage: Stage) -> None:
     for name, tensor in stage.tensors().items():
         holder, _, leaf = name.rpartition(".")
         with observing("assigning a parameter"):
+            if stage.odd:
+                delattr(stage.module.get_submodule(holder), leaf)
             setattr(stage.module.get_submodule(holder), leaf, torch.nn.Parameter(tensor))
 
 
@@ -173,6 +132,7 @@ def _data_replaced(stage: Stage) -> None:
 def _deepcopied(stage: Stage) -> None:
     stage.load()
     stage.call(grad="no_grad")
+    stage.original = stage.module
     with observing("copy.deepcopy"):
         stage.refresh(copy.deepcopy(stage.module))
 
@@ -200,12 +160,16 @@ def _converted(stage: Stage) -> None:
     other = OTHER_DTYPE[stage.case.dtype]
     if other in stage.subject.refused:
         return _fresh(stage)
-    first = Stage(stage.subject, replace(stage.case, dtype=other, build="changed"), stage.values)
+    first = Stage(stage.subject, replace(stage.case, dtype=other, arithmetic="ieee", build="changed"), stage.values)
     first.load()
     first.call(grad="no_grad")
+    dtypes = (stage.case.dtype, other, stage.case.dtype) if stage.odd else (stage.case.dtype,)
     with observing(f".to({stage.case.dtype})"):
-        stage.refresh(first.module.to(getattr(torch, stage.case.dtype)))
-    stage.load()
+        for dtype in dtypes:
+            first.refresh(first.module.to(getattr(torch, dtype)))
+    stage.refresh(first.module)
+    if stage.case.dtype == "float64":  # its numbers do not survive in another dtype
+        stage.load()
 
 
 class Holder(torch.nn.Module):
@@ -234,16 +198,10 @@ def _functional(stage: Stage) -> None:
 
 def _shared(stage: Stage) -> None:
     stage.load_others()
-    other = stage.subject.build(stage.case.config, "changed", stage.case.dtype)
-    for name, parameter in list(stage.module.named_parameters()):
-        holder, _, leaf = name.rpartition(".")
-        with observing("sharing a parameter"):
-            setattr(other.get_submodule(holder), leaf, parameter)
-    stage.subject.load(other, stage.case.config, stage.values.weights)
-    with observing("an earlier call"):
-        twin = Stage.__new__(Stage)
-        twin.__dict__.update(stage.__dict__, module=other)
-        twin.call()
+    other = stage.another()
+    share(stage.module, other.module)
+    other.load()
+    other.call()
 
 
 HISTORIES: dict[str, Callable[[Stage], None]] = {

@@ -14,9 +14,10 @@ from rnnspec.cases.values import Values, as_dtype, values_of
 from rnnspec.observe.backward import Backward
 from rnnspec.observe.call import Call, perform
 from rnnspec.observe.expected import Expected
-from rnnspec.observe.history import Stage, prepared
+from rnnspec.observe.history import prepared
 from rnnspec.observe.part import part
 from rnnspec.observe.seeding import seed_torch
+from rnnspec.observe.stage import Stage
 from rnnspec.observe.tensors import arguments
 from rnnspec.subjects.subject import Subject
 

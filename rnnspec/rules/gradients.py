@@ -95,7 +95,7 @@ def low_precision(seen: Observation) -> None:
     gradients_agree(seen, seen.gradients, seen.expected, differentiated_names(seen.case, seen.values.weights))
 
 
-@rule("rnn.gradients.each-result", when=derivable & one_in(2), needs=NEEDS)
+@rule("rnn.gradients.each-result", when=derivable & one_in(4), needs=NEEDS)
 def h_n_alone(seen: Observation) -> None:
     """h_n can be differentiated alone.
 
@@ -106,7 +106,7 @@ def h_n_alone(seen: Observation) -> None:
     _alone(seen, "h_n")
 
 
-@rule("rnn.gradients.each-result", when=derivable & one_in(2, 1), needs=NEEDS)
+@rule("rnn.gradients.each-result", when=derivable & one_in(4, 1), needs=NEEDS)
 def output_alone(seen: Observation) -> None:
     """output can be differentiated alone.
 
@@ -160,7 +160,7 @@ def exact(seen: Observation) -> None:
 @rule(
     "rnn.recurrence.samples-independent",
     "rnn.recurrence.causal",
-    when=differentiable & ~axis("values", "ternary") & separable & one_in(2),
+    when=differentiable & ~axis("values", "ternary") & separable & one_in(3),
     needs=NEEDS,
 )
 def exact_zeros(seen: Observation) -> None:
@@ -195,7 +195,7 @@ def _later_steps(seen: Observation) -> None:
     identical(f"gradient of input from step {cut} on", later, np.zeros_like(later), LATER_STEPS if not seen.case.packed else "")
 
 
-@rule("rnn.gradients.second-backward", when=derivable & one_in(3), needs=NEEDS)
+@rule("rnn.gradients.second-backward", when=derivable & one_in(8), needs=NEEDS)
 def second_backward(seen: Observation) -> None:
     """With a retained graph a second backward gives the same gradients, and gradients add up in .grad.
 
@@ -212,7 +212,7 @@ def second_backward(seen: Observation) -> None:
     gradients_agree(seen, halves, seen.expected, names, proof=TWICE)
 
 
-@rule("rnn.gradients.parameters", "rnn.effects.stateless", when=derivable & one_in(3, 1), needs=NEEDS)
+@rule("rnn.gradients.parameters", "rnn.effects.stateless", when=derivable & one_in(6, 1), needs=NEEDS)
 def earlier_call(seen: Observation) -> None:
     """A call can still be differentiated after a later call of the same layer.
 
@@ -247,7 +247,7 @@ def second_order(seen: Observation) -> None:
         agree(case, f"second derivative of {name}", found[name], expected.values[name], allowed, SECOND)
 
 
-@rule("rnn.module.frozen", when=derivable & one_in(2), needs=NEEDS)
+@rule("rnn.module.frozen", when=derivable & one_in(4, 2), needs=NEEDS)
 def frozen(seen: Observation) -> None:
     """What requires no gradient receives none, and everything else receives the same gradient as before.
 

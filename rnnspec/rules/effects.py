@@ -1,0 +1,276 @@
+"""No side effects: a call changes nothing but what it returns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn.utils.rnn import PackedSequence
+
+from rnnspec.observe.call import gradient_mode
+from rnnspec.observe.observation import Observation
+from rnnspec.observe.tensors import Arguments, array_of, same_bits
+from rnnspec.observe.tensors import arguments as arguments_of
+from rnnspec.rules.computing import BOTH
+from rnnspec.rules.conditions import axis, differentiable, dropping, one_in
+from rnnspec.rules.rule import rule
+from rnnspec.rules.violation import agree, identical, violated
+from rnnspec.subjects.subject import observing
+
+ARGUMENTS = """kept = [data(each).detach().clone() for each in given]
+layer(*given)
+for each, before in zip(given, kept):
+    assert data(each).shape == before.shape and torch.equal(data(each), before), each"""
+
+
+@rule("rnn.effects.arguments", when=one_in(2))
+def arguments(seen: Observation) -> None:
+    """A call leaves its input and the given initial state as they were.
+
+    Compared bit for bit, with shapes and strides, with arguments that were never handed over: the tensors, what lies around them in
+    memory, and the sizes and indices of packed input. Half of the time the input holds a NaN and an infinity.
+
+    Catches arguments transposed, scaled, masked or overwritten in place, during the call or at its end.
+    """
+    probe = seen if seen.case.seed % 2 else seen.again(input=_with_nonfinite(seen))
+    given = dict(_tensors(probe.call.given))
+    fresh = dict(_tensors(arguments_of(seen.case, probe.values.input, probe.values.h_0, seen.subject.device)))
+    for name, tensor in given.items():
+        _unchanged(name, tensor, fresh[name])
+
+
+def _with_nonfinite(seen: Observation) -> Any:
+    spoiled = np.array(seen.values.input)
+    spoiled[0, 0, 0], spoiled[0, -1, -1] = np.nan, np.inf
+    return spoiled
+
+
+def _tensors(given: Arguments) -> Iterator[tuple[str, torch.Tensor]]:
+    """Every tensor among the arguments, and the memory that a view was cut from."""
+    named = {"input": given.leaf, "h_0": given.h_0}
+    if isinstance(given.input, PackedSequence):
+        named |= {name: getattr(given.input, name) for name in ("batch_sizes", "sorted_indices", "unsorted_indices")}
+    for name, tensor in named.items():
+        if tensor is not None:
+            yield name, tensor
+        if tensor is not None and tensor._base is not None:
+            yield f"the memory around {name}", tensor._base
+
+
+def _unchanged(name: str, tensor: torch.Tensor, fresh: torch.Tensor) -> None:
+    for what, got, expected in (
+        ("shape", tuple(tensor.shape), tuple(fresh.shape)),
+        ("strides", tensor.stride(), fresh.stride()),
+        ("requires_grad", tensor.requires_grad, fresh.requires_grad),
+    ):
+        if got != expected:
+            raise violated(f"the {what} of {name} was {expected} before the call and is {got} after it", ARGUMENTS)
+    if not same_bits(tensor, fresh):
+        identical(f"{name} after the call", array_of(tensor), array_of(fresh), ARGUMENTS)
+    if tensor.grad is not None:
+        raise violated(f"after the call {name} has a .grad", ARGUMENTS)
+
+
+PARAMETERS = """kept = {name: value.detach().clone() for name, value in layer.named_parameters()}
+layer(*given)
+for name, value in layer.named_parameters():
+    assert value.grad is None and value.shape == kept[name].shape and torch.equal(value, kept[name]), name"""
+
+
+@rule("rnn.effects.parameters")
+def parameters(seen: Observation) -> None:
+    """A forward call only reads the parameters: values, shapes, names and gradients stay.
+
+    After the call every parameter is compared bit for bit with what was loaded; in a third of the cases the parameter
+    objects, their gradients, the buffers and the mode of every module are compared around a further call.
+
+    Catches weights that are dropped, clipped, normalised, reshaped or replaced by the call.
+    """
+    _ = seen.call
+    weights = seen.stage.weights()
+    for name, expected in seen.values.weights.items():
+        if name not in weights:
+            raise violated(f"after a call there is no parameter {name}", PARAMETERS)
+        if tuple(weights[name].shape) != expected.shape:
+            raise violated(f"{name} has shape {tuple(weights[name].shape)} after a call, expected {expected.shape}", PARAMETERS)
+        identical(f"{name} after a call", array_of(weights[name]), expected, PARAMETERS)
+    if seen.case.seed % 3 == 0:
+        _nothing_else(seen)
+
+
+def _nothing_else(seen: Observation) -> None:
+    before = _inventory(seen)
+    _ = seen.again().call
+    for (what, old), (_, new) in zip(before, _inventory(seen), strict=True):
+        if old != new:
+            raise violated(f"a call changed {what}: from {old} to {new}", PARAMETERS)
+
+
+def _inventory(seen: Observation) -> list[tuple[str, Any]]:
+    module = seen.module
+    own = dict(module.named_parameters())
+    return [
+        ("which objects the parameters are", {name: id(value) for name, value in own.items()}),
+        ("which parameters require gradients", {name: value.requires_grad for name, value in own.items()}),
+        ("the gradients of parameters", {name: value.grad is not None and array_of(value.grad).tobytes() for name, value in own.items()}),
+        ("the buffers", [name for name, _ in module.named_buffers()]),
+        ("the mode", [part.training for part in module.modules()]),
+    ]
+
+
+RNG = """import random
+import numpy
+before = torch.get_rng_state(), random.getstate(), numpy.random.get_state()[1].tolist()
+layer(*given)
+assert torch.equal(torch.get_rng_state(), before[0])
+assert random.getstate() == before[1]
+assert numpy.random.get_state()[1].tolist() == before[2]"""
+
+
+@rule("rnn.effects.rng", when=~dropping)
+def rng(seen: Observation) -> None:
+    """A call in which dropout is not at work draws no random number.
+
+    The states of torch's, Python's and NumPy's generators are compared around the call.
+
+    Catches masks that are drawn in vain, noise, and generators that a call seeds.
+    """
+    before, after = seen.call.before, seen.call.after
+    if not torch.equal(before.torch_rng, after.torch_rng):
+        raise violated("a call without dropout changed the state of torch's random number generator", RNG)
+    for name, old, new in (("Python", before.python_rng, after.python_rng), ("NumPy", before.numpy_rng, after.numpy_rng)):
+        if old != new:
+            raise violated(f"a call without dropout changed the state of {name}'s random number generator", RNG)
+
+
+@rule("rnn.effects.rng", "rnn.effects.stateless", when=~dropping & one_in(3))
+def repeatable(seen: Observation) -> None:
+    """A call in which dropout is not at work gives the same when it is repeated.
+
+    The results of a second call on the same numbers, compared with the first's within what rounding can explain of both.
+
+    Catches noise from any source, and layers that count or remember their calls.
+    """
+    second = seen.again()
+    agree(seen, "output of a second call", second.output, seen.output, lambda: 2 * seen.expected.bound.output, REPEATED)
+    agree(seen, "h_n of a second call", second.h_n, seen.h_n, lambda: 2 * seen.expected.bound.h_n, REPEATED)
+
+
+REPEATED = """for one, other in zip(layer(*given), layer(*given)):
+    close(one, other)"""
+
+
+@rule("rnn.effects.globals")
+def globals(seen: Observation) -> None:
+    """A call leaves global settings as they were.
+
+    Default dtype, grad and inference mode, determinism, anomaly detection, threads, NumPy's error state, the recursion limit and
+    cuDNN's switches are compared around the call.
+
+    Catches layers that set the default dtype to make their zeros, or switch gradients off and not on again.
+    """
+    for (name, old), (_, new) in zip(seen.call.before.settings, seen.call.after.settings, strict=True):
+        if old != new:
+            raise violated(f"a call changed the {name} from {old} to {new}", GLOBALS)
+
+
+GLOBALS = """def settings():
+    return torch.get_default_dtype(), torch.is_grad_enabled(), torch.get_num_threads(), torch.is_anomaly_enabled()
+
+before = settings()
+layer(*given)
+assert settings() == before, settings()"""
+
+
+@rule("rnn.effects.results", when=one_in(3, 1))
+def earlier_results(seen: Observation) -> None:
+    """A later call does not overwrite what an earlier one returned.
+
+    The results of a call are compared bit for bit before and after a call of the same shapes on other numbers.
+
+    Catches output and state buffers that are kept on the layer and used again.
+    """
+    first = seen.again()
+    output, h_n = first.output, first.h_n
+    _ = seen.again(input=-seen.values.input).call
+    identical("output after a later call", first.call.output, output, EARLIER)
+    identical("h_n after a later call", first.call.h_n, h_n, EARLIER)
+
+
+EARLIER = """output, h_n = layer(*given)
+kept = data(output).clone(), h_n.clone()
+layer(given[0]._replace(data=-given[0].data) if data(given[0]) is not given[0] else -given[0], *given[1:])
+assert torch.equal(data(output), kept[0]) and torch.equal(h_n, kept[1])"""
+
+
+@rule("rnn.effects.results", "rnn.effects.arguments", when=one_in(4))
+def storage(seen: Observation) -> None:
+    """Output and h_n share no memory with each other, the arguments or the parameters.
+
+    Output is filled with a number in place, then h_n with another; everything else must stay.
+
+    Catches states that are views of the output, and results that are views of an argument.
+    """
+    fresh = seen.again()
+    given, weights = dict(_tensors(fresh.call.given)), seen.stage.weights()
+    others = {**given, **weights}
+    kept = {name: tensor.detach().clone() for name, tensor in others.items()}
+    state = fresh.call.h_n
+    _fill("output", seen.case.grad, fresh.call.output_tensor, 7.0)
+    identical("h_n after writing to output", fresh.call.h_n, state, STORAGE)
+    _fill("h_n", seen.case.grad, fresh.call.h_n_tensor, 5.0)
+    identical(
+        "output after writing to h_n", fresh.call.output_tensor.detach().double().numpy(force=True), np.full(fresh.call.output_shape, 7.0)
+    )
+    changed = [name for name, tensor in others.items() if not same_bits(tensor.detach(), kept[name])]
+    if changed:
+        raise violated(f"writing to the results of a call changed {changed[0]}", STORAGE)
+
+
+STORAGE = """output, h_n = layer(*given)
+kept = [h_n.detach().clone(), *(data(each).detach().clone() for each in given)]
+data(output).detach().fill_(7.0)
+for each, before in zip([h_n, *given], kept):
+    assert torch.equal(data(each), before), each"""
+
+
+def _fill(name: str, grad: str, tensor: torch.Tensor, value: float) -> None:
+    """Overwrite a result in place, outside of its graph; an inference tensor can be written to in inference mode alone."""
+    with gradient_mode("inference" if grad == "inference" else "no_grad"), observing(f"writing to {name}"):
+        tensor.detach().fill_(value)
+
+
+@rule(
+    "rnn.effects.arguments",
+    "rnn.effects.results",
+    when=differentiable & ~axis("values", "ternary") & one_in(5, 1),
+    needs=("gradients",),
+)
+def backward(seen: Observation) -> None:
+    """Backward leaves arguments, results, parameters and the gradients that it is given as they were.
+
+    All of them are compared bit for bit around a backward pass through a further call.
+
+    Catches backward passes that work in place on the gradient handed to them, or on what forward saved.
+    """
+    pending = seen.backward(seen.again().call)
+    outputs, cotangents = pending.weighted(BOTH)
+    named = {
+        **{f"result {place}": tensor for place, tensor in enumerate(outputs)},
+        **{f"the gradient of result {place}": tensor for place, tensor in enumerate(cotangents)},
+        **pending.leaves,
+    }
+    kept = {name: tensor.detach().clone() for name, tensor in named.items()}
+    with observing("backward"):
+        torch.autograd.grad(outputs, list(pending.leaves.values()), cotangents, allow_unused=True)
+    for name, tensor in named.items():
+        if not same_bits(tensor.detach(), kept[name]):
+            raise violated(f"a backward pass changed {name}", BACKWARD)
+
+
+BACKWARD = """output, h_n = layer(*given)
+handed = [torch.ones_like(data(output)), torch.ones_like(h_n)]
+torch.autograd.backward([data(output), h_n], handed)
+assert all((each == 1).all() for each in handed), handed"""
