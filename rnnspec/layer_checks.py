@@ -55,7 +55,7 @@ class LayerChecks:
     @property
     def space(self) -> LayerSpace:
         """The space of its cases."""
-        return LayerSpace()
+        return LayerSpace(self.scope)
 
     @cached_property
     def scope(self) -> Scope:
@@ -78,7 +78,13 @@ class LayerChecks:
 
     def cases(self, start: int, stop: int) -> Iterator[tuple[int, Case]]:
         """The cases with an index in [start, stop)."""
-        return cases_between(self.stretches, self.seed, start, stop)
+        for index, case in cases_between(self.stretches, self.seed, start, stop):
+            yield index, self._with_own_dropout(case)
+
+    def _with_own_dropout(self, case: Case) -> Case:
+        """The case with the probability that the user chose, where it drops some."""
+        chosen = self.subject.fixed.get("dropout")
+        return case if chosen is None or case.axis("dropout") != "some" else case.altered(dropout=float(chosen))
 
     def observe(self, case: Case) -> Observation:
         """What the subject does with a case."""
@@ -113,7 +119,7 @@ class LayerChecks:
 
     def program(self, finding: Finding) -> str:
         """A stand-alone program that fails for the subject and passes for torch.nn.RNN."""
-        return shortest_proof(self.subject.target, finding)
+        return shortest_proof(self.subject.target, finding, self.subject.fixed, self.device)
 
 
 @lru_cache(maxsize=1)

@@ -81,7 +81,7 @@ def plan(profile: Profile, seed: int, scope: Scope) -> list[Stretch]:
 
 
 def _mixed(seed: int, salt: int) -> int:
-    return seed * 1009 + salt
+    return (seed * 1009 + salt) % 2**64
 
 
 def simplest_row(scope: Scope) -> Row:
@@ -90,9 +90,7 @@ def simplest_row(scope: Scope) -> Row:
 
 
 @lru_cache(maxsize=64)
-def covering_rows(
-    scope: Scope, strength: int, seed: int, varied: Sequence[str], wide: Sequence[tuple[str, ...]] = ()
-) -> tuple[Row, ...]:
+def covering_rows(scope: Scope, strength: int, seed: int, varied: Sequence[str], wide: Sequence[tuple[str, ...]] = ()) -> tuple[Row, ...]:
     """Rows in which every `strength` values of the varied axes occur together unless they contradict each other.
 
     The other axes keep their simplest value in scope; `wide` adds an axis of that name. The seed chooses among the many arrays.

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from rnnspec.cases.axes import AXES, AXIS
 from rnnspec.cases.case import SIZES, Case, is_sound
+from rnnspec.cases.plan import Scope
 
 FIELDS = (*(axis.name for axis in AXES if axis.name != "num_layers"), *SIZES, "lengths")
 
 
-class LayerSpace:
-    """The space of the cases of a recurrent layer."""
+EVERYTHING = Scope()
 
-    fields = FIELDS
+
+@dataclass(frozen=True)
+class LayerSpace:
+    """The space of the cases of a recurrent layer, within a scope: what the user pinned stays, what is refused is not tried."""
+
+    scope: Scope = EVERYTHING
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The fields that can be made simpler, in the order in which they are tried."""
+        pinned = dict(self.scope.pinned)
+        return tuple(name for name in FIELDS if name not in pinned)
 
     def simpler(self, case: Case, name: str) -> list[Any]:
         """Simpler values of one field of a case, the largest steps first."""
@@ -22,12 +34,18 @@ class LayerSpace:
         if name == "lengths":
             equal = (case.steps,) * case.batch
             return [equal] if case.packed and case.lengths != equal else []
-        return [AXIS[name].simplest] if case.axis(name) != AXIS[name].simplest else []
+        simplest = self.scope.values(AXIS[name])[0]
+        return [simplest] if case.axis(name) != simplest else []
 
     def changed(self, case: Case, name: str, value: Any) -> Case | None:
-        """The case with one field at another value, or nothing where that contradicts the others."""
-        changes = {"dropout": 0.0} if name == "dropout" else {name: value}
-        found = case.altered(**changes)
+        """The case with one field at another value, or nothing where that contradicts the others.
+
+        Where only the law of the values or the dropout stands in the way, it is made the simplest too.
+        """
+        found = _at(case, name, value)
+        for other in (each for each in ("values", "dropout") if each != name and each in self.fields):
+            if not is_sound(found):
+                found = _at(found, other, AXIS[other].simplest)
         return found if is_sound(found) else None
 
     def reseeded(self, case: Case, seed: int) -> Case:
@@ -47,6 +65,10 @@ class LayerSpace:
         if name in SIZES:
             return f"{name} >= {case.size(name)}"
         return "lengths that differ" if name == "lengths" else f"{name}={case.axis(name)}"
+
+
+def _at(case: Case, name: str, value: Any) -> Case:
+    return case.altered(dropout=0.0) if name == "dropout" else case.altered(**{name: value})
 
 
 def smaller_sizes(size: int) -> list[int]:

@@ -55,7 +55,7 @@ def probed(subject: Subject, without: dict[str, str] | None = None) -> dict[str,
     subject.refused.update(without or {})
     refused = subject.refused
     for feature, (changes, trial) in TRIALS.items():
-        if feature not in refused and not ("num_layers" in changes and "num_layers" in refused):
+        if feature not in refused:
             reason = _refusal(subject, feature, changes, trial)
             if reason is not None:
                 refused[feature] = reason
@@ -63,13 +63,15 @@ def probed(subject: Subject, without: dict[str, str] | None = None) -> dict[str,
 
 
 def base_case(subject: Subject) -> Case:
-    """The plain batched case, in the first dtype that the subject does not refuse."""
+    """The plain batched case with the user's own arguments, in the first dtype that the subject does not refuse."""
     dtype = next((name for name in ("float64", "float32", "bfloat16", "float16") if name not in subject.refused), "float32")
-    return PLAIN.altered(dtype=dtype)
+    own = {name: value for name, value in subject.fixed.items() if name in PLAIN.config.arguments}
+    return PLAIN.altered(dtype=dtype, **own)
 
 
 def _refusal(subject: Subject, feature: str, changes: dict[str, Any], trial: Trial) -> str | None:
-    case = base_case(subject).altered(**changes)
+    taken = {name: value for name, value in changes.items() if name == feature or name not in (*subject.refused, *subject.fixed)}
+    case = base_case(subject).altered(**taken)
     try:
         trial(Observation(subject, case))
     except Refused as refused:

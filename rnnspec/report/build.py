@@ -86,8 +86,15 @@ def _result(checks: Checks, rule: Rule, tally: Tally, minimum: Minimum | None, f
         follows=follows.get(rule.id),
         depends_on=depends_on(checks, minimum),
         counterexample=Counterexample(**checks.counterexample(minimum.finding.case), index=minimum.finding.index),
-        repro=checks.program(minimum.finding),
+        repro=_program(checks, minimum),
     )
+
+
+def _program(checks: Checks, minimum: Minimum) -> str | None:
+    try:
+        return checks.program(minimum.finding) or None
+    except KeyboardInterrupt:
+        return None
 
 
 def _verdict(checks: Checks, rule: Rule, tally: Tally, minimum: Minimum | None) -> tuple[str, str]:

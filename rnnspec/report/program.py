@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import textwrap
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,7 @@ from rnnspec.engine.outcome import Finding
 from rnnspec.observe.tensors import to_layout
 from rnnspec.rules import proofs
 from rnnspec.subjects.target import Target
+from rnnspec.subjects.undisturbed import undisturbed
 
 Array = NDArray[np.float64]
 RELATIVE = {"float64": 1e-9, "float32": 1e-4, "tf32": 0.01, "bfloat16": 0.06, "float16": 0.01}
@@ -64,14 +67,21 @@ HISTORIES: dict[str, tuple[str, ...]] = {
 CONTEXTS = {"no_grad": "torch.no_grad()", "inference": "torch.inference_mode()"}
 
 
-def program(target: Target, finding: Finding, *, literal: bool = False) -> str:
-    """The source of the program; with `literal` the numbers of the case are written out, else they come from a seed."""
+def program(target: Target, finding: Finding, fixed: Mapping[str, Any] | None = None, device: str = "cpu", *, literal: bool = False) -> str:
+    """The source of the program; with `literal` the numbers of the case are written out, else they come from a seed.
+
+    `fixed` are the user's own arguments; those that are not documented go to the subject alone.
+    """
     case, proof = finding.case, finding.proof or proofs.BOTH
     tolerance = RELATIVE[case.model]
     if literal and finding.difference is not None and np.isfinite(finding.difference.allowed):
         tolerance = max(2 * finding.difference.allowed, 1e-300)
-    setting = [*_build(target, case), *_weights(case, literal), *_arguments(case, literal, proof), *_past(target, case)]
-    blocks = ["\n".join(["import torch", "", *target.imports]), "\n".join(setting), *_helpers(case, proof, tolerance), _within(case, proof)]
+    own = {name: value for name, value in (fixed or {}).items() if name not in case.config.arguments}
+    name = f"functools.partial({target.name}, {_keywords(own)})" if own else target.name
+    setting = [*_build(name, case), *_weights(case, literal), *_arguments(case, literal, proof), *_past(name, case)]
+    head = [*(["import functools", ""] if own else []), "import torch", "", *target.imports]
+    head += [f"torch.set_default_device({device!r})"] if device != "cpu" else []
+    blocks = ["\n".join(head), "\n".join(setting), *_helpers(case, proof, tolerance), _within(case, proof)]
     return "\n\n".join(blocks) + "\n"
 
 
@@ -90,13 +100,17 @@ def _within(case: Case, proof: str) -> str:
     return f"with {CONTEXTS[case.grad]}:\n{textwrap.indent(proof, '    ')}"
 
 
-def _build(target: Target, case: Case) -> list[str]:
+def _keywords(arguments: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={value!r}" for name, value in arguments.items())
+
+
+def _build(name: str, case: Case) -> list[str]:
     config = case.config.arguments if case.build in ("keywords", "positional", "typed") else case.config.changed
     evaluated = ".eval()" if case.mode == "eval" else ""
     return [
-        f"config = dict({', '.join(f'{name}={value!r}' for name, value in config.items())})",
+        f"config = dict({_keywords(config)})",
         f"reference = {_layer('torch.nn.RNN', case, 'changed')}{evaluated}",
-        f"layer = {_layer(target.name, case, case.build)}{evaluated}",
+        f"layer = {_layer(name, case, case.build)}{evaluated}",
     ]
 
 
@@ -164,7 +178,7 @@ def _memory(case: Case) -> list[str]:
     }[case.memory]
 
 
-def _past(target: Target, case: Case) -> list[str]:
+def _past(name: str, case: Case) -> list[str]:
     larger = case.altered(layout="batched", batch=case.batch + 2, steps=case.steps + 1)
     state = (case.config.num_layers * case.config.num_directions, *((case.batch,) if case.batched else ()), case.config.hidden_size)
     first = "packed" if case.packed else "x"
@@ -176,7 +190,7 @@ def _past(target: Target, case: Case) -> list[str]:
         "mode": case.mode == "train",
         "dtype": f"torch.{case.dtype}",
         "other_dtype": "torch.float32" if case.dtype == "float64" else "torch.float64",
-        "build": _layer(target.name, case, "changed"),
+        "build": _layer(name, case, "changed"),
     }
     return [line.format(**words) if "{" in line else line for line in HISTORIES.get(case.history, (LOAD,))]
 
@@ -185,18 +199,38 @@ def fails(source: str, target: Target) -> bool:
     """Whether a program fails when it is run; runs it in this process, with the subject at hand where it cannot be imported."""
     scope: dict[str, Any] = {"__name__": "rnnspec_program", target.name.split(".")[-1]: target.factory}
     try:
-        with torch.random.fork_rng(devices=[]), warnings.catch_warnings(), torch.enable_grad():
-            warnings.simplefilter("ignore")
+        with _contained():
             exec(compile(source, "<program>", "exec"), scope)
-    except Exception:
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
         return True
     return False
 
 
-def shortest_proof(target: Target, finding: Finding) -> str:
-    """The shortest program that fails for the subject: numbers from a seed, else the case's own numbers written out."""
-    seeded = program(target, finding)
-    if fails(seeded, target):
-        return seeded
-    literal = program(target, finding, literal=True)
-    return literal if fails(literal, target) else seeded
+@contextmanager
+def _contained() -> Iterator[None]:
+    """Undo what a program does to the process."""
+    places = list(sys.path)
+    try:
+        with torch.random.fork_rng(devices=[]), warnings.catch_warnings(), torch.enable_grad(), undisturbed():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        sys.path[:] = places
+        torch.set_default_device(None)
+
+
+REFERENCE = Target(torch.nn.RNN, "torch.nn:RNN", "torch.nn.RNN", ())
+
+
+def shortest_proof(target: Target, finding: Finding, fixed: Mapping[str, Any] | None = None, device: str = "cpu") -> str:
+    """The shortest program that fails for the subject and passes for torch.nn.RNN; empty where there is none.
+
+    Its numbers come from a seed, or where that does not show the fault they are the case's own, written out.
+    """
+    for literal in (False, True):
+        source = program(target, finding, fixed, device, literal=literal)
+        if fails(source, target) and not fails(program(REFERENCE, finding, None, device, literal=literal), REFERENCE):
+            return source
+    return ""
