@@ -17,11 +17,14 @@ from rnnspec.models.program import program
 from rnnspec.models.registry import CHECKS, model_rules, stated
 from rnnspec.models.rules import readouts
 from rnnspec.models.trial import NotApplicable, Trial
+from rnnspec.selftest.matrix import Matrix
 from rnnspec.selftest.model_bugs import BUGS, seen_by
 from rnnspec.selftest.model_bugs_shapes import BothFaults
 from rnnspec.selftest.model_correct import CORRECT as PLAIN
 from rnnspec.selftest.model_correct_other import CORRECT as OTHER
+from rnnspec.selftest.model_matrix import row_of
 from rnnspec.selftest.model_plain import LastStep
+from rnnspec.selftest.picture import text
 
 CORRECT = (*PLAIN, *OTHER)
 
@@ -182,6 +185,15 @@ def test_what_a_check_does_not_expect_is_told_as_a_crash() -> None:
     found = said(trial_of(Unpicklable))
     outcome = found["readout.complete"]
     assert isinstance(outcome, Finding)
-    assert outcome.message == "judging the model raised MemoryError: too large to copy"
-    assert outcome.blocked
+    assert outcome.message.endswith("raised MemoryError: too large to copy")
+    assert outcome.crashed
     assert found["model.output-shape"] is None
+
+
+def test_the_matrix_has_no_survivors_and_no_accused() -> None:
+    some: tuple[type[nn.Module], ...] = (BothFaults, BUGS[-1], *PLAIN[:2])
+    rows = [row_of(model, "quick", 0) for model in some]
+    found = Matrix(tuple(rows), 0, "quick")
+    assert found.survivors == ()
+    assert rows[0].story.startswith("Both faults of the printed RNN2")
+    assert "accused: 0" in text(found)

@@ -165,6 +165,12 @@ def test_the_command_writes_json_alone_where_it_is_asked_to() -> None:
     assert json.loads(run.output)["verdict"] == "violates"
 
 
+def test_the_first_violation_ends_the_run_where_that_is_asked() -> None:
+    report = check_model(IdsClamped, first=True)
+    assert report.stopped
+    assert report.cases == 1
+
+
 @model_conformance(LastStep)
 def test_a_sound_model_in_a_test_suite(rule: RuleTest) -> None:
     rule.check()

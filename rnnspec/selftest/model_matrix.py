@@ -1,0 +1,35 @@
+"""The kill matrix of models: every planted bug judged by every rule of a model, and the correct models left alone."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from rnnspec.api import undisturbed_run
+from rnnspec.model_api import prepare_model
+from rnnspec.selftest import model_correct, model_correct_other
+from rnnspec.selftest.matrix import Matrix, Row
+from rnnspec.selftest.model_bugs import BUGS, seen_by, story_of
+
+CORRECT = (*model_correct.CORRECT, *model_correct_other.CORRECT)
+
+
+def model_matrix(*, profile: str = "quick", seed: int = 0) -> Matrix:
+    """The matrix of the whole bank. Raises SelectionError for a profile that does not exist."""
+    return Matrix(tuple(row_of(model, profile, seed) for model in (*BUGS, *CORRECT)), seed, profile)
+
+
+def row_of(model: type[nn.Module], profile: str, seed: int) -> Row:
+    """The row of one planted bug or correct model."""
+    seen = _seen(model, profile, seed)
+    if model in CORRECT:
+        return Row(model.__name__, "", "", None, False, "", seen)
+    named = seen_by(model)
+    return Row(model.__name__, story_of(model), named, None, False, profile if named in seen else "", seen)
+
+
+def _seen(model: type[nn.Module], profile: str, seed: int) -> dict[str, int]:
+    """How many cases broke each rule."""
+    readout, batch_first = str(getattr(model, "readout", "last")), bool(getattr(model, "batch_first", True))
+    checks, _ = prepare_model(model, readout=readout, batch_first=batch_first, profile=profile, seed=seed)
+    tallies = undisturbed_run(checks).tallies
+    return {rule: tally.violations for rule, tally in tallies.items() if tally.violations}
