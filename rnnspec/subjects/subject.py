@@ -105,17 +105,22 @@ class TorchSubject:
         Raises Unloadable where a parameter is missing or has another shape.
         """
         with observing("state_dict()"):
-            shapes = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
-        return matched_names(parameter_shapes(config), shapes)
+            shapes = _shapes(module.state_dict())
+            parameters = _shapes(dict(module.named_parameters()))
+        return matched_names(parameter_shapes(config), shapes, parameters)
 
 
-def matched_names(expected: Mapping[str, Shape], found: Mapping[str, Shape]) -> dict[str, str]:
-    """From each expected parameter name to the one found: by name, or by order of registration where the shapes agree."""
+def _shapes(tensors: Mapping[str, Any]) -> dict[str, Shape]:
+    return {name: tuple(tensor.shape) for name, tensor in tensors.items() if isinstance(tensor, torch.Tensor)}
+
+
+def matched_names(expected: Mapping[str, Shape], found: Mapping[str, Shape], parameters: Mapping[str, Shape]) -> dict[str, str]:
+    """From each expected name to the one found in the state_dict: the same, or by order where the parameters have the same shapes."""
     if all(found.get(name) == shape for name, shape in expected.items()):
         return {name: name for name in expected}
     missing = [name for name in expected if name not in found]
-    if missing and list(expected.values()) == list(found.values()):
-        return dict(zip(expected, found, strict=True))
+    if missing and list(expected.values()) == list(parameters.values()):
+        return dict(zip(expected, parameters, strict=True))
     if missing:
         raise Unloadable(f"the state_dict has no {missing[0]}; it has {', '.join(found) or 'nothing'}")
     wrong = next(name for name, shape in expected.items() if found[name] != shape)

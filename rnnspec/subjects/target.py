@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import importlib.util
-import inspect
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -40,7 +41,7 @@ def resolve(target: str | Callable[..., Any]) -> Target:
 def _from_object(target: Callable[..., Any]) -> Target:
     module, name = getattr(target, "__module__", None), getattr(target, "__qualname__", None)
     if not module or not name or "<" in name or module == "__main__":
-        label = name or repr(target)
+        label = name or " ".join(repr(target).split())
         return Target(target, label, _plain(label), (f"# {_plain(label)} is {label}, as given to rnnspec",))
     return Target(target, f"{module}:{name}", name, (f"from {module} import {name.split('.')[0]}",))
 
@@ -53,30 +54,56 @@ def _plain(label: str) -> str:
 def _from_text(text: str) -> Target:
     place, colon, attribute = text.rpartition(":")
     if not colon or not place or not attribute:
-        raise TargetError(f"a target is written 'package.module:attribute' or 'path/to/file.py:attribute', got {text!r}")
+        raise TargetError(
+            f"a target is written 'package.module:attribute' or 'path/to/file.py:attribute', got {text!r}.{_with_colon(text)}"
+        )
     is_file = place.endswith(".py")
     module = _module_of_file(Path(place), text) if is_file else _module_of_name(place, text)
-    factory = _attribute(module, attribute, place)
+    factory = _attribute(module, attribute, place, text)
     if not callable(factory):
         raise TargetError(f"{text}: {attribute!r} is {factory!r}, which cannot be called; a class or a factory is needed")
     imports = _file_imports(Path(place), attribute) if is_file else (f"from {place} import {attribute.split('.')[0]}",)
     return Target(factory, text, attribute, imports)
 
 
+def _with_colon(text: str) -> str:
+    """A suggestion where a dot stands in the place of the colon."""
+    place, dot, attribute = text.rpartition(".")
+    return f" Did you mean '{place}:{attribute}'?" if dot and place and attribute.isidentifier() and attribute != "py" else ""
+
+
 def _file_imports(path: Path, attribute: str) -> tuple[str, ...]:
+    """The lines that import an attribute of a file: by its folder on the path, or by its location where its name is not free."""
+    first, name = attribute.split(".")[0], _module_name(path)
+    if name == path.stem:
+        return ("import sys", f"sys.path.insert(0, {str(path.resolve().parent)!r})", f"from {name} import {first}")
     return (
-        "import sys",
-        f"sys.path.insert(0, {str(path.resolve().parent)!r})",
-        f"from {path.stem} import {attribute.split('.')[0]}",
+        "import importlib.util",
+        f"spec = importlib.util.spec_from_file_location({name!r}, {str(path.resolve())!r})",
+        "module = importlib.util.module_from_spec(spec)",
+        "spec.loader.exec_module(module)",
+        f"{first} = module.{first}",
     )
 
 
-def _attribute(module: ModuleType, attribute: str, place: str) -> Any:
+def _module_name(path: Path) -> str:
+    """The name under which a file is imported: its stem, or another where that is no name, or one of a module of Python or in use."""
+    stem = path.stem
+    present = sys.modules.get(stem)
+    other = present is not None and getattr(present, "__file__", None) != str(path.resolve())
+    free = stem.isidentifier() and stem not in sys.stdlib_module_names and not other
+    return stem if free else "target_" + re.sub(r"\W", "_", stem)
+
+
+def _attribute(module: ModuleType, attribute: str, place: str, text: str) -> Any:
     found: Any = module
     for part in attribute.split("."):
-        if not hasattr(found, part):
-            raise TargetError(f"no attribute {attribute!r} in {place}.{suggestion(part, _public(found))}")
-        found = getattr(found, part)
+        try:
+            found = getattr(found, part)
+        except AttributeError as error:
+            raise TargetError(f"no attribute {attribute!r} in {place}.{suggestion(part, _public(found))}") from error
+        except (Exception, SystemExit) as error:
+            raise TargetError(f"{text}: looking up {part!r} raised {_told(error)}") from error
     return found
 
 
@@ -85,7 +112,8 @@ def _public(holder: Any) -> list[str]:
 
 
 def _module_of_name(name: str, text: str) -> ModuleType:
-    sys.path.insert(0, str(Path.cwd()))
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
@@ -95,37 +123,50 @@ def _module_of_name(name: str, text: str) -> ModuleType:
     except (Exception, SystemExit) as error:
         raise TargetError(f"{text}: importing {name} raised {_told(error)}") from error
     finally:
-        sys.path.pop(0)
+        _off_the_path(here)
+
+
+def _off_the_path(folder: str) -> None:
+    """Undo one insertion at the front of the path, whatever the imported module has done to it."""
+    if folder in sys.path:
+        sys.path.remove(folder)
 
 
 def _near_module(name: str) -> str:
     """A suggestion among the siblings of a module that is missing, or among the modules imported so far."""
     parent = sys.modules.get(name.rpartition(".")[0])
-    paths = [Path(folder) for folder in getattr(parent, "__path__", [])] or [Path.cwd()]
+    folders = [Path(folder) for folder in getattr(parent, "__path__", [])] or [Path.cwd()]
+    paths = [folder for folder in folders if folder.is_dir()]
     known = [entry.stem for path in paths for entry in path.iterdir() if entry.suffix == ".py" or (entry / "__init__.py").exists()]
     return suggestion(name.rpartition(".")[2], [*known, *(() if parent else (module for module in sys.modules if "." not in module))])
 
 
 def _module_of_file(path: Path, text: str) -> ModuleType:
     if not path.is_file():
-        near = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
-        raise TargetError(f"{text}: no file {str(path)!r}.{suggestion(path.name, near)}")
-    name = path.stem
+        raise TargetError(f"{text}: no file {str(path)!r}.{_near_file(path)}")
+    name, folder = _module_name(path), str(path.resolve().parent)
     spec = importlib.util.spec_from_file_location(name, path.resolve())
     if spec is None or spec.loader is None:
         raise TargetError(f"{text}: {str(path)!r} cannot be imported")
     module = importlib.util.module_from_spec(spec)
     before = sys.modules.get(name)
     sys.modules[name] = module
-    sys.path.insert(0, str(path.resolve().parent))
+    sys.path.insert(0, folder)
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         _restore(name, before)
         raise TargetError(f"{text}: importing {str(path)!r} raised {_told(error)}") from error
     finally:
-        sys.path.pop(0)
+        _off_the_path(folder)
     return module
+
+
+def _near_file(path: Path) -> str:
+    """A suggestion among the Python files of the same folder."""
+    known = [entry.stem for entry in path.parent.glob("*.py")] if path.parent.is_dir() else []
+    close = difflib.get_close_matches(path.stem, known, n=1)
+    return f" Did you mean {str(path.with_name(close[0] + '.py'))!r}?" if close else ""
 
 
 def _restore(name: str, before: ModuleType | None) -> None:
@@ -137,12 +178,3 @@ def _restore(name: str, before: ModuleType | None) -> None:
 
 def _told(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
-
-
-def accepts_keyword(factory: Callable[..., Any], name: str) -> bool | None:
-    """Whether a factory's signature takes a keyword; None where the signature cannot be read."""
-    try:
-        parameters = inspect.signature(factory).parameters.values()
-    except (TypeError, ValueError):
-        return None
-    return any(p.name == name or p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters)
