@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import sys
-from contextlib import contextmanager
+import traceback
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -103,18 +105,32 @@ def _show(report: Any, json_path: str | None) -> None:
     from rnnspec.report.console import rendered
 
     text = json.dumps(report.as_dict(), indent=2)
-    if json_path == "-":
+    if json_path not in (None, "-"):
+        Path(str(json_path)).write_text(text + "\n", encoding="utf-8")
+    _print(text if json_path == "-" else rendered(report))
+
+
+def _print(text: str) -> None:
+    """Write to standard output; a reader who has seen enough does not change the exit status."""
+    try:
         click.echo(text)
-        return
-    if json_path is not None:
-        Path(json_path).write_text(text + "\n", encoding="utf-8")
-    click.echo(rendered(report))
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _writable(path: str | None, option: str = "--json") -> None:
     """Refuse a report path before the run, not after it."""
-    if path not in (None, "-") and (not Path(str(path)).absolute().parent.is_dir() or Path(str(path)).is_dir()):
-        raise SelectionError(f"{option} {path}: it cannot be written there; nothing was checked.")
+    if path in (None, "-"):
+        return
+    place = Path(str(path))
+    existed = place.exists()
+    try:
+        with place.open("a", encoding="utf-8"):
+            pass
+    except OSError as error:
+        raise SelectionError(f"{option} {path}: it cannot be written there ({error.strerror}); nothing was checked.") from error
+    if not existed:
+        place.unlink()
 
 
 def _argument(text: str) -> tuple[str, Any]:
@@ -132,23 +148,25 @@ def _argument(text: str) -> tuple[str, Any]:
 
 def _import(name: str) -> None:
     try:
-        importlib.import_module(name)
-    except Exception as error:
+        with redirect_stdout(sys.stderr):
+            importlib.import_module(name)
+    except (Exception, SystemExit) as error:
         told = " ".join(str(error).split())
         raise SelectionError(f"--import {name}: {type(error).__name__}: {told}") from error
 
 
 @contextmanager
 def _progress() -> Any:
-    """A bar on standard error where it is a terminal, nothing in a pipe."""
+    """A bar on standard error where it is a terminal, nothing in a pipe; what a target prints goes there too, not into the report."""
     if not sys.stderr.isatty():
-        yield None
+        with redirect_stdout(sys.stderr):
+            yield None
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with redirect_stdout(sys.stderr), Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("cases", total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
@@ -186,9 +204,7 @@ def explain(rule_id: str, as_json: bool) -> int:
 @click.option("--workers", type=int, metavar="N", help="How many processes; as many as there are processors where left out.")
 @click.option("--json", "json_path", metavar="PATH", help="Write the kill matrix as JSON.")
 @click.option("--svg", "svg_path", metavar="PATH", help="Write it as a picture.")
-def selftest(
-    patterns: tuple[str, ...], profile: str, seed: int, workers: int | None, json_path: str | None, svg_path: str | None
-) -> int:
+def selftest(patterns: tuple[str, ...], profile: str, seed: int, workers: int | None, json_path: str | None, svg_path: str | None) -> int:
     """Judge rnnspec itself: planted bugs have to be seen, correct layers left alone.
 
     PATTERNS pick bugs by name; every bug and every correct implementation is judged where there is none. Exit status 1 where a bug
@@ -228,9 +244,9 @@ def status(arguments: list[str] | None = None) -> int:
         return exit_.exit_code
     except (click.Abort, KeyboardInterrupt):
         return _refuse("interrupted before anything was judged", 3)
-    except BrokenPipeError:
-        sys.stderr.close()
-        return 0
+    except (Exception, SystemExit):
+        click.echo(traceback.format_exc(), err=True, nl=False)
+        return _refuse("this should not have happened, please report it; nothing was judged")
 
 
 def _usage(error: click.UsageError) -> str:
@@ -251,5 +267,3 @@ def _options(error: click.UsageError) -> list[str]:
 def _refuse(message: str, code: int = CANNOT_CHECK) -> int:
     click.echo(f"rnnspec: {message}", err=True)
     return code
-
-
