@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
+from dataclasses import replace
+from functools import lru_cache, partial
 
 import numpy as np
 
@@ -14,7 +15,8 @@ from rnnspec.rules import proofs
 from rnnspec.rules.chance import Count, must_be_likely
 from rnnspec.rules.conditions import axis, differentiable, dropping, one_in, smooth, stacked, training
 from rnnspec.rules.draws import draws, layers, pairs, parts, repeats
-from rnnspec.rules.masks import Array, Reading, explained, inside, read
+from rnnspec.rules.masks import Array, Reading, decided, explained, inside, read
+from rnnspec.rules.random_proofs import BACKWARD, CHANGED, FRESH, MOMENTS, REPRODUCIBLE, widely
 from rnnspec.rules.rule import rule
 from rnnspec.rules.violation import agree, violated
 from rnnspec.subjects.failures import Refused
@@ -26,6 +28,7 @@ all_dropped = axis("dropout", "all")
 deaf = axis("values", "deaf")
 read_off = axis("values", "readable", "solvable")
 solvable = axis("values", "solvable")
+readable = axis("values", "readable")
 sampled = read_off & one_in(3)
 
 
@@ -41,9 +44,9 @@ def place(seen: Observation) -> None:
     reading = _reading(seen)
     _is_explained(seen, reading)
     if _is_scaled(seen, reading):
-        _agrees(seen, reading)
+        _agrees(seen)
     if sampled(seen.case):
-        must_be_likely(lambda number: _idle(seen, number))
+        must_be_likely(lambda number: _idle(seen, number), widely(seen.case, MOMENTS))
 
 
 @rule("rnn.dropout.scale", when=read_off, needs=NEEDS)
@@ -57,9 +60,10 @@ def scale(seen: Observation) -> None:
     reading = _reading(seen)
     if not _is_scaled(seen, reading):
         expected = 1.0 / (1.0 - seen.case.config.dropout)
-        raise violated(f"what is kept is multiplied by {reading.scale:.6g}, expected 1 / (1 - {seen.case.config.dropout}) = {expected:.6g}")
+        told = f"what is kept is multiplied by {reading.scale:.6g}, expected 1 / (1 - {seen.case.config.dropout}) = {expected:.6g}"
+        raise violated(told, widely(seen.case, MOMENTS))
     _is_explained(seen, reading)
-    _agrees(seen, reading)
+    _agrees(seen)
 
 
 @rule("rnn.dropout.rate", when=sampled, needs=NEEDS)
@@ -76,7 +80,7 @@ def rate(seen: Observation) -> None:
         drawn = draws(seen, number)
         return {name: drawn.share(f"dropped in {what}", where) for name, (what, where) in parts(drawn).items()}
 
-    must_be_likely(counted)
+    must_be_likely(counted, widely(seen.case, MOMENTS))
 
 
 @rule("rnn.dropout.fresh", when=sampled, needs=NEEDS)
@@ -88,7 +92,7 @@ def fresh(seen: Observation) -> None:
 
     Catches a mask that is kept for later calls, and a random number generator that starts over in every call.
     """
-    must_be_likely(lambda number: repeats(draws(seen, number)))
+    must_be_likely(lambda number: repeats(draws(seen, number)), widely(seen.case, FRESH))
 
 
 @rule("rnn.dropout.independent", when=sampled, needs=NEEDS)
@@ -100,7 +104,7 @@ def independent(seen: Observation) -> None:
 
     Catches one mask for all steps, samples, units, both directions or all layers, and masks that are a shifted copy of another.
     """
-    must_be_likely(lambda number: pairs(draws(seen, number)) | layers(draws(seen, number)))
+    must_be_likely(lambda number: pairs(draws(seen, number)) | layers(draws(seen, number)), widely(seen.case, MOMENTS))
 
 
 @rule("rnn.dropout.eval", when=axis("mode", "eval") & some & stacked, needs=NEEDS)
@@ -175,11 +179,6 @@ def single_layer(seen: Observation) -> None:
     _states_agree(seen)
 
 
-CHANGED = """for p in (0.0, 1.0):
-    layer.dropout = reference.dropout = p
-    close(layer(*given)[0], reference(*given)[0])"""
-
-
 @rule("rnn.dropout.changed", when=training & stacked & ~deaf & one_in(5, 1), needs=NEEDS)
 def changed(seen: Observation) -> None:
     """Setting the attribute dropout of a built layer takes effect from the next call.
@@ -190,14 +189,8 @@ def changed(seen: Observation) -> None:
     """
     for probability in (0.0, 1.0):
         with _dropout_set_to(seen, probability):
-            now = seen.called_as(seen.case.altered(dropout=probability))
+            now = Observation(seen.subject, seen.case.altered(dropout=probability), seen.values, seen.stage)
             _outputs_agree(now, f"with dropout set to {probability:g}, output", CHANGED)
-
-
-REPRODUCIBLE = """def seeded():
-    torch.manual_seed(0)
-    return data(layer(*given)[0])
-assert all(torch.equal(seeded(), seeded()) for _ in range(20))"""
 
 
 @rule("rnn.dropout.reproducible", when=read_off & one_in(2), needs=NEEDS)
@@ -216,21 +209,29 @@ def reproducible(seen: Observation) -> None:
         raise violated(f"{message} ({len(differ)} of {first.known.sum()} values differ)", REPRODUCIBLE)
 
 
-@rule("rnn.dropout.backward", when=differentiable & (solvable | (dropping & all_dropped & smooth & one_in(2))), needs=(*NEEDS, "gradients"))
+@rule(
+    "rnn.dropout.backward",
+    when=differentiable & (solvable | ((readable | (dropping & all_dropped & smooth)) & one_in(2))),
+    needs=(*NEEDS, "gradients"),
+)
 def backward(seen: Observation) -> None:
     """Backward goes through exactly the values that forward kept, with the same scale.
 
-    The mask is solved for from the output, and every gradient compared with that of the reference under this mask; where the
-    probability is 1 the mask is known.
+    The mask is read off the output, and the gradients compared with those of the reference under this mask; of stacks of more than
+    two layers, those that the mask decides. Where the probability is 1 the mask is known.
 
     Catches a backward pass without the mask, with a mask of its own, with one step's mask for all steps, without the scale.
     """
-    expected = seen.expected
+    if seen.case.config.dropout == 1.0:
+        _gradients_agree(seen, seen.gradients, seen.expected, list(seen.gradients))
+        return
+    _is_explained(seen, _reading(seen))
     if seen.case.values == "solvable":
-        reading = _reading(seen)
-        _is_explained(seen, reading)
-        expected = explained(seen.case, seen.values, reading)
-    _gradients_agree(seen, expected)
+        _gradients_agree(seen, seen.gradients, _explained(seen), list(seen.gradients), BACKWARD)
+        return
+    alone = replace(seen.values, d_h_n=np.zeros_like(seen.values.d_h_n))
+    gradients = seen.differentiated(seen.call, ("output",))
+    _gradients_agree(seen, gradients, explained(seen.case, alone, _reading(seen)), decided(seen.case, gradients), BACKWARD)
 
 
 def _outputs_agree(seen: Observation, quantity: str = "output", proof: str = proofs.OUTPUT) -> None:
@@ -241,18 +242,26 @@ def _states_agree(seen: Observation) -> None:
     agree(seen, "h_n", seen.h_n, seen.expected.h_n, lambda: seen.expected.bound.h_n, proofs.H_N)
 
 
-def _gradients_agree(seen: Observation, expected: Expected) -> None:
-    for name, gradient in seen.gradients.items():
+def _gradients_agree(seen: Observation, gradients: dict[str, Array], expected: Expected, names: list[str], proof: str = "") -> None:
+    for name in names:
         bound = partial(_gradient_bound, expected, name)
-        agree(seen, f"gradient of {name}", gradient, expected.gradients[name], bound)
+        agree(seen, f"gradient of {name}", gradients[name], expected.gradients[name], bound, proof or proofs.gradient(name))
 
 
 def _gradient_bound(expected: Expected, name: str) -> Array:
     return expected.gradient_bound[name]
 
 
+@lru_cache(maxsize=1)
 def _reading(seen: Observation) -> Reading:
+    """The dropout that the judged call shows; several rules ask for it."""
     return read(seen.case, seen.values, seen.output)
+
+
+@lru_cache(maxsize=1)
+def _explained(seen: Observation) -> Expected:
+    """What must come out with exactly this dropout."""
+    return explained(seen.case, seen.values, _reading(seen))
 
 
 def _is_scaled(seen: Observation, reading: Reading) -> bool:
@@ -268,14 +277,16 @@ def _is_explained(seen: Observation, reading: Reading) -> None:
         return
     step, sample, unit = np.argwhere(wrong)[0]
     told = f"{seen.output[step, sample, unit]:.6g} at step {step} of sample {sample}"
-    raise violated(f"no mask between the layers explains the output: {told} ({wrong.sum()} of {inside(seen.case).sum() * wrong.shape[-1]})")
+    count = f"{wrong.sum()} of {inside(seen.case).sum() * wrong.shape[-1]}"
+    raise violated(f"no mask between the layers explains the output: {told} ({count})", widely(seen.case, MOMENTS))
 
 
-def _agrees(seen: Observation, reading: Reading) -> None:
-    expected = explained(seen.case, seen.values, reading)
-    agree(seen, "output", seen.output, expected.output, lambda: expected.bound.output)
+def _agrees(seen: Observation) -> None:
+    expected = _explained(seen)
+    proof = widely(seen.case, MOMENTS)
+    agree(seen, "output", seen.output, expected.output, lambda: expected.bound.output, proof)
     if seen.case.values == "solvable":
-        agree(seen, "h_n", seen.h_n, expected.h_n, lambda: expected.bound.h_n)
+        agree(seen, "h_n", seen.h_n, expected.h_n, lambda: expected.bound.h_n, proof)
 
 
 def _idle(seen: Observation, number: int) -> dict[str, Count]:

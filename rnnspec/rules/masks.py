@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -68,6 +68,19 @@ def explained(case: Case, values: Values, reading: Reading) -> Expected:
     masks[max(masks)] = scale * reading.path
     masks[case.boundary] = scale * reading.kept
     return Expected(case, values, masks)
+
+
+def decided(case: Case, names: Iterable[str]) -> list[str]:
+    """The gradients of the output that the masks read under the law `readable` decide, by name.
+
+    Below the boundary all weights are zero, so that nothing arrives there; what the boundary's own layer read is not known. Where
+    boundaries lie above, a value that does not reach the output may have been dropped at any of them, and the states are not known.
+    """
+    last, above = case.config.num_layers - 1, case.boundary + 1
+    unknown = {f"weight_ih_l{case.boundary}"} if case.boundary else set()
+    unknown |= {f"weight_hh_l{above}"} if above < last else set()
+    unknown |= {f"{part}_l{layer}" for layer in range(above + 1, last) for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")}
+    return [name for name in names if name.removesuffix("_reverse") not in unknown]
 
 
 def inside(case: Case) -> Flags:
