@@ -16,6 +16,7 @@ from rnnspec.rules.conditions import axis, differentiable, predictable
 from rnnspec.rules.violation import Violation, agree, violated
 
 Array = NDArray[np.float64]
+Check = Callable[[Observation], None]
 BOTH = ("output", "h_n")
 
 derivable = predictable & differentiable & ~axis("values", "ternary")
@@ -66,16 +67,19 @@ def differentiated_names(case: Case, weights: Mapping[str, Any]) -> list[str]:
     return known(case, ["input", *(["h_0"] if case.state == "given" else []), *weights])
 
 
-def only_here(seen: Observation, elsewhere: Case, check: Callable[[Observation], None] = computes) -> None:
-    """Run a check; its Violation counts only where the same check holds in the other case, so that what is blamed is the difference."""
+def only_here(seen: Observation, elsewhere: Case, check: Check = computes, there: Check | None = None) -> None:
+    """Run a check; its Violation counts only where it holds in another case, so that what is blamed is the difference between the two.
+
+    `there` is the check for the other case, by default the same.
+    """
     try:
         check(seen)
     except Violation:
-        if _holds(seen.other(elsewhere), check):
+        if _holds(seen.other(elsewhere), there or check):
             raise
 
 
-def _holds(seen: Observation, check: Callable[[Observation], None]) -> bool:
+def _holds(seen: Observation, check: Check) -> bool:
     try:
         check(seen)
     except Violation:

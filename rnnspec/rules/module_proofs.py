@@ -1,0 +1,70 @@
+"""Lines that end a stand-alone program about modules; see `rnnspec.rules.proofs` for the names in scope."""
+
+from __future__ import annotations
+
+from rnnspec.rules import proofs
+
+STATE_DICT = """assert list(layer.state_dict()) == list(reference.state_dict()), list(layer.state_dict())
+with torch.no_grad():
+    for name, value in layer.state_dict().items():
+        value.zero_()
+assert not any(parameter.any() for parameter in layer.parameters())"""
+
+DEEPCOPY = """import copy
+twin = copy.deepcopy(layer)
+with torch.no_grad():
+    for parameter in twin.parameters():
+        parameter.add_(1.0)
+close(layer(*given)[1], reference(*given)[1])"""
+
+PICKLE = """import pickle
+twin = pickle.loads(pickle.dumps(layer))
+assert twin.training == layer.training, twin.training"""
+
+NESTED = f"""parent = torch.nn.ModuleDict({{"part": layer}})
+assert not parent.eval()["part"].training and parent.train()["part"].training
+{proofs.BOTH}"""
+
+CONVERTED = """layer.to(torch.float64)
+assert all(parameter.dtype == torch.float64 for parameter in layer.parameters())"""
+
+LOADED = """for own, other in zip(layer.parameters(), reference.parameters()):
+    assert torch.equal(own, other), own"""
+
+SHARED = """import copy
+twin = copy.deepcopy(layer)
+for name, parameter in list(layer.named_parameters()):
+    setattr(twin, name, parameter)
+torch.nn.ModuleList([layer, twin]).to(torch.float64)
+assert all(one is other for one, other in zip(layer.parameters(), twin.parameters()))"""
+
+TWICE = """class Twice(torch.nn.Module):
+    def forward(self, source):
+        return 2 * source
+
+    def right_inverse(self, weight):
+        return weight / 2
+
+for each in (layer, reference):
+    for name, _ in list(each.named_parameters()):
+        torch.nn.utils.parametrize.register_parametrization(each, name, Twice())
+"""
+
+PARAMETRIZED = f"""{TWICE}
+close(layer(*given)[0], reference(*given)[0])
+for each in (layer, reference):
+    with torch.no_grad():
+        for parameter in each.parameters():
+            parameter.mul_(0.5)
+close(layer(*given)[0], reference(*given)[0])"""
+
+PARAMETRIZED_GRADIENT = f"""{TWICE}
+for each in (layer, reference):
+    sum(spread(data(result)) for result in each(*given)).backward()
+sources = dict(layer.named_parameters())
+for name, source in reference.named_parameters():
+    close(sources[name].grad, source.grad)"""
+
+FLATTEN = f"""layer(*given)
+layer.flatten_parameters()
+{proofs.BOTH}"""

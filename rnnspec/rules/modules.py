@@ -1,0 +1,283 @@
+"""What a module goes through: whatever happened to it, it computes with the parameters that it has now."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from pickle import dumps, loads
+
+import numpy as np
+import torch
+
+from rnnspec.observe.history import OTHER_DTYPE
+from rnnspec.observe.observation import Observation
+from rnnspec.observe.stage import Stage, share
+from rnnspec.observe.tensors import array_of
+from rnnspec.rules.computing import computes, derivable, differentiated_names, gradients_agree, only_here, results_agree
+from rnnspec.rules.conditions import Condition, axis, one_in, precise, predictable
+from rnnspec.rules.module_proofs import (
+    CONVERTED,
+    DEEPCOPY,
+    FLATTEN,
+    NESTED,
+    PARAMETRIZED,
+    PARAMETRIZED_GRADIENT,
+    PICKLE,
+    SHARED,
+    STATE_DICT,
+)
+from rnnspec.rules.reparametrizing import Doubled, Normalised, NormalisedByHook
+from rnnspec.rules.rule import rule
+from rnnspec.rules.violation import identical, violated
+from rnnspec.subjects.failures import Refused
+from rnnspec.subjects.subject import observing
+
+
+def after(*histories: str) -> Condition:
+    """The layer has one of these histories, and no random number decides its results."""
+    return axis("history", *histories) & predictable
+
+
+def _as_fresh(seen: Observation) -> None:
+    """Results and gradients are those of the formula, unless a layer without this history misses them too."""
+    only_here(seen, seen.case.altered(history="fresh"))
+
+
+@rule("rnn.module.state-dict", "rnn.parameters.names", when=predictable & ~axis("history", "functional") & one_in(6))
+def state_dict(seen: Observation) -> None:
+    """A state_dict holds the parameters and nothing else, and makes another layer compute the same.
+
+    Its entries are compared with the documented parameters; it is loaded into a new layer, whose results are compared with the
+    formula; and numbers written into the new layer's entries have to arrive in its parameters.
+
+    Catches buffers and counters in the state_dict, and entries that are copies.
+    """
+    with observing("state_dict()"):
+        state = dict(seen.module.state_dict())
+    surplus = sorted(set(state) - set(seen.stage.names.values()))
+    if surplus:
+        raise violated(f"the state_dict has {surplus[0]} besides the parameters", STATE_DICT)
+    twin = Stage(seen.subject, seen.case, seen.values)
+    with observing("load_state_dict()"):
+        twin.module.load_state_dict(state)
+    twin.module.train(seen.case.mode == "train")
+    only_here(Observation(seen.subject, seen.case, seen.values, twin), seen.case, results_agree)
+    _entries_are_references(twin)
+
+
+def _entries_are_references(stage: Stage) -> None:
+    with torch.no_grad(), observing("state_dict()"):
+        for tensor in stage.module.state_dict().values():
+            tensor.fill_(0.5)
+    for name, parameter in stage.parameters().items():
+        identical(f"{name} after writing to its entry of the state_dict", array_of(parameter), np.full(parameter.shape, 0.5), STATE_DICT)
+
+
+@rule("rnn.module.deepcopy", when=after("deepcopied"))
+def deepcopy(seen: Observation) -> None:
+    """A deep copy computes what the original does, with parameters of its own.
+
+    Results and gradients of the copy are compared with the formula; then the copy's parameters are changed, and those of the
+    original have to stay.
+
+    Catches copies that share parameters or lose arguments.
+    """
+    _as_fresh(seen)
+    stage = seen.other(seen.case).stage
+    originals = {} if stage.original is None else dict(stage.original.named_parameters())
+    kept = {name: array_of(value) for name, value in originals.items()}
+    with torch.no_grad():
+        for parameter in stage.module.parameters():
+            parameter.add_(1.0)
+    for name, value in originals.items():
+        identical(f"{name} of the original after changing the copy", array_of(value), kept[name], DEEPCOPY)
+
+
+@rule("rnn.module.pickle", when=after("pickled"), needs=("pickle",))
+def pickle(seen: Observation) -> None:
+    """A layer that is pickled and unpickled computes what the original does.
+
+    Results and gradients after a round trip are compared with the formula; a further round trip keeps the train or eval mode.
+
+    Catches parameters, arguments or modes that are lost on the way.
+    """
+    _as_fresh(seen)
+    with observing("pickle"):
+        mode = loads(dumps(seen.module)).training
+    if mode != (seen.case.mode == "train"):
+        raise violated(f"a layer in {seen.case.mode} mode has training={mode} after pickling", PICKLE)
+
+
+@rule("rnn.module.replaced", when=after("replaced", "data-replaced", "trained"))
+def replaced(seen: Observation) -> None:
+    """A parameter that is assigned, deleted and set again, or updated in place is the one the next call uses.
+
+    After a call with other weights every parameter is replaced, by attribute, by .data or by an optimiser; results and gradients are
+    compared with the formula for the new ones.
+
+    Catches weights, sums of biases or lists of parameters that are kept from an earlier call.
+    """
+    _as_fresh(seen)
+
+
+@rule("rnn.module.functional-call", when=after("functional"), needs=("functional",))
+def functional_call(seen: Observation) -> None:
+    """torch.func.functional_call computes and differentiates with the parameters given to it.
+
+    After a call with the layer's own weights, others are passed; results and gradients are compared with the formula for those.
+
+    Catches cached parameters, under which what is passed is ignored or has no gradient.
+    """
+    _as_fresh(seen)
+
+
+@rule("rnn.effects.stateless", when=after("called", "called-twice", "other-batch", "other-state", "other-grad", "other-mode"))
+def second_call(seen: Observation) -> None:
+    """What a call returns depends on its arguments and the parameters alone, not on calls before it.
+
+    The layer, or another of the same configuration, has been called before: on the same shapes, on another batch size or layout, with
+    a state, in another mode. Results and gradients are compared with the formula.
+
+    Catches states, sizes, masks and buffers that are kept from one call to the next.
+    """
+    _as_fresh(seen)
+
+
+@rule("rnn.module.nested", when=after("nested"))
+def nested(seen: Observation) -> None:
+    """Inside another module the layer follows the parent's mode and state_dict.
+
+    It is loaded and switched as a part of a module that holds it; results and gradients are compared with the formula.
+
+    Catches hooks for state_dict, train or eval that work at the top level alone.
+    """
+    if seen.module.training != (seen.case.mode == "train"):
+        raise violated(f"the parent is in {seen.case.mode} mode, the layer has training={seen.module.training}", NESTED)
+    names = [name for name, _ in seen.stage.owner.named_parameters()]
+    missing = [name for name in seen.stage.names.values() if f"part.{name}" not in names]
+    if missing:
+        raise violated(f"a module that holds the layer as part has no parameter part.{missing[0]}; it has {', '.join(names)}", NESTED)
+    _as_fresh(seen)
+
+
+@rule("rnn.module.converted", when=after("converted"))
+def converted(seen: Observation) -> None:
+    """After .to(dtype) the layer computes with the converted values, in that dtype.
+
+    It is built, loaded and called in another dtype, then converted, there and back in half of the cases; results and gradients are
+    compared with the formula.
+
+    Catches zeros and buffers that keep the dtype of construction, and conversions that draw parameters anew.
+    """
+    wrong = [name for name, value in seen.module.named_parameters() if value.dtype != getattr(torch, seen.case.dtype)]
+    if wrong:
+        raise violated(f"after .to({seen.case.dtype}) {wrong[0]} has another dtype", CONVERTED)
+    _as_fresh(seen)
+
+
+@rule("rnn.module.state-dict", when=after("reloaded"))
+def loaded(seen: Observation) -> None:
+    """A state_dict that is loaded after a call is what the next call uses.
+
+    The layer is called with other weights, then loaded, by copying or with assign=True; parameters are compared bit for bit, results and
+    gradients with the formula.
+
+    Catches weights or sums of biases that are kept from an earlier call, and entries that are not loaded.
+    """
+    for name, value in seen.stage.weights().items():
+        identical(f"{name} after load_state_dict()", array_of(value), seen.values.weights[name], LOADED)
+    _as_fresh(seen)
+
+
+@rule("rnn.module.shared", when=after("shared"))
+def shared(seen: Observation) -> None:
+    """Parameters shared between layers stay shared, through conversion and an optimiser's step.
+
+    Two layers hold the same parameters, one was loaded, the other is judged. Then two such layers are converted together to another
+    dtype and stepped once; their parameters still have to be the same objects.
+
+    Catches conversions that cut the tie, and layers that compute with a copy.
+    """
+    _as_fresh(seen)
+    pair = [seen.stage.another() for _ in range(2)]
+    share(pair[0].module, pair[1].module)
+    holder = torch.nn.ModuleList([stage.module for stage in pair])
+    other = OTHER_DTYPE[seen.case.dtype] if OTHER_DTYPE[seen.case.dtype] not in seen.subject.refused else seen.case.dtype
+    with observing(f".to({other})"):
+        holder.to(getattr(torch, other))
+    for parameter in holder.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    torch.optim.SGD(holder.parameters(), lr=0.125).step()
+    first, second = (stage.parameters() for stage in pair)
+    for name in first:
+        if first[name] is not second[name]:
+            raise violated(f"{name}, shared by two layers, is no longer shared after a conversion", SHARED)
+
+
+@rule("rnn.module.parametrized", when=predictable & precise & one_in(5, 1))
+def parametrized(seen: Observation) -> None:
+    """A parametrized weight is used in its current form at each call, and its source receives the gradient.
+
+    One parameter is made twice a source of half its size: results, and the gradient of the source, are compared with the formula;
+    then the source is halved, and the next call has to follow.
+
+    Catches layers that read the source, or keep a list of parameters from construction or from an earlier call.
+    """
+    fresh = seen.case.altered(history="fresh")
+    stage = seen.other(fresh).stage
+    name = list(seen.values.weights)[seen.case.seed % len(seen.values.weights)]
+    made = Doubled(stage, name)
+    only_here(Observation(seen.subject, fresh, seen.values, stage), fresh, partial(_computes_from_source, name=name), computes)
+    made.halve()
+    weights = {**seen.values.weights, name: 0.5 * seen.values.weights[name]}
+    only_here(Observation(seen.subject, fresh, replace(seen.values, weights=weights), stage), fresh, results_agree)
+
+
+def _computes_from_source(seen: Observation, name: str) -> None:
+    """As `computes`, where the gradient found for `name` is that of a source of half its size."""
+    results_agree(seen, PARAMETRIZED)
+    if derivable(seen.case) and "gradients" not in seen.subject.refused:
+        found = {each: gradient / (2.0 if each == name else 1.0) for each, gradient in seen.gradients.items()}
+        names = differentiated_names(seen.case, seen.values.weights)
+        gradients_agree(seen, found, seen.expected, names, proof=PARAMETRIZED_GRADIENT)
+
+
+@rule("rnn.module.parametrized", when=predictable & precise & one_in(8, 3))
+def weight_norm(seen: Observation) -> None:
+    """A weight-normalised weight is used in its current form at each call.
+
+    One weight matrix is split into length and direction by torch's own weight_norm, the older or the newer one; after a call the lengths
+    are halved, and results are compared with the formula for the weight as it then is.
+
+    Catches layers that keep the weight that was there when it was split, or at an earlier call.
+    """
+    fresh = seen.case.altered(history="fresh")
+    stage = seen.other(fresh).stage
+    matrices = [name for name in seen.values.weights if name.startswith("weight")]
+    name = matrices[seen.case.seed % len(matrices)]
+    kinds = [kind for kind in (Normalised, NormalisedByHook) if kind.is_there()]
+    made = kinds[seen.case.seed % len(kinds)](stage, name)
+    _ = Observation(seen.subject, fresh, seen.values, stage).call
+    made.halve()
+    _ = Observation(seen.subject, fresh, seen.values, stage).call
+    halved = replace(seen.values, weights={**seen.values.weights, name: made.weight()})
+    only_here(Observation(seen.subject, fresh, halved, stage), fresh, results_agree)
+
+
+@rule("rnn.module.flatten-parameters", when=predictable & one_in(6, 2))
+def flatten_parameters(seen: Observation) -> None:
+    """flatten_parameters(), where the layer has it, changes nothing but the place of the parameters in memory.
+
+    It is called after a call; parameters are compared bit for bit, and the results of a further call with the formula.
+
+    Catches flattening that leaves out a direction, transposes, or unties what the next call reads.
+    """
+    flatten = getattr(seen.module, "flatten_parameters", None)
+    if flatten is None:
+        raise Refused("the layer has no flatten_parameters()")
+    _ = seen.call
+    with observing("flatten_parameters()"):
+        flatten()
+    for name, value in seen.stage.weights().items():
+        identical(f"{name} after flatten_parameters()", array_of(value), seen.values.weights[name], FLATTEN)
+    only_here(seen.again(), seen.case, partial(results_agree, proof=FLATTEN))
