@@ -6,7 +6,7 @@ import numpy as np
 
 from rnnspec.observe.observation import Observation
 from rnnspec.rules import proofs
-from rnnspec.rules.conditions import at_least, bidirectional, one_in, predictable, state_given
+from rnnspec.rules.conditions import at_least, bidirectional, predictable, state_given
 from rnnspec.rules.relations import as_expected
 from rnnspec.rules.rule import rule
 from rnnspec.rules.spoiling import proof_of, spot, traceable, with_state
@@ -16,7 +16,7 @@ FORWARD = "close(data(layer(*given)[0])[..., : {hidden}], data(reference(*given)
 BACKWARD = "close(data(layer(*given)[0])[..., {hidden} :], data(reference(*given)[0])[..., {hidden} :])"
 
 
-@rule("rnn.directions.own-state", "rnn.h_0.order", when=bidirectional & state_given & traceable & one_in(2))
+@rule("rnn.directions.own-state", "rnn.h_0.order", when=bidirectional & state_given & traceable)
 def own_state(seen: Observation) -> None:
     """Each direction of each layer starts from its own row of the initial state.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rnnspec.cases.case import Case
 from rnnspec.observe.observation import Observation
 from rnnspec.rules import proofs
-from rnnspec.rules.conditions import Condition, at_least, batched, predictable
+from rnnspec.rules.conditions import Condition, at_least, batched, one_in, predictable
 from rnnspec.rules.conditions import batch_first as batch_major
 from rnnspec.rules.conditions import unbatched as single
 from rnnspec.rules.misreadings import wrong_axes
@@ -72,7 +72,7 @@ def _is_single(case: Case) -> bool:
     return case.layout == "unbatched" or (case.layout == "batched" and case.batch == 1)
 
 
-@rule("rnn.input.batch-of-one", when=Condition("one sequence", _is_single) & predictable, needs=("unbatched",))
+@rule("rnn.input.batch-of-one", when=Condition("one sequence", _is_single) & predictable & one_in(2), needs=("unbatched",))
 def batch_of_one(seen: Observation) -> None:
     """A single sequence gives what a batch of that one sequence gives, without the batch axis.
 

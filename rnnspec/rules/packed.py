@@ -159,7 +159,7 @@ def batch_first_ignored(seen: Observation) -> None:
 level = is_packed & Condition("sequences of one length", lambda case: min(case.lengths) == case.steps)
 
 
-@rule("rnn.packed.each-alone", "rnn.input.packed", when=level & predictable)
+@rule("rnn.packed.each-alone", "rnn.input.packed", when=level & predictable & one_in(2))
 def full_length(seen: Observation) -> None:
     """Sequences of one length give packed what they give as a padded batch.
 

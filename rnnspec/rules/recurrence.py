@@ -26,6 +26,7 @@ from rnnspec.rules.conditions import (
 from rnnspec.rules.conditions import unbatched as single
 from rnnspec.rules.relations import as_expected, both_as_expected
 from rnnspec.rules.rule import rule
+from rnnspec.rules.spoiling import separable
 from rnnspec.rules.violation import agree, identical, violated
 
 Array = NDArray[np.float64]
@@ -43,7 +44,7 @@ DTYPE = """output, h_n = layer(*given)
 assert data(output).dtype == h_n.dtype == next(reference.parameters()).dtype"""
 
 
-@rule("rnn.recurrence.two-biases", when=axis("bias", True) & predictable & axis("history", "fresh") & one_in(4))
+@rule("rnn.recurrence.two-biases", when=axis("bias", True) & predictable & one_in(6))
 def two_biases(seen: Observation) -> None:
     """b_ih and b_hh are both added, and only their sum matters.
 
@@ -52,7 +53,8 @@ def two_biases(seen: Observation) -> None:
     Catches a bias left out, added twice, or scaled.
     """
     weights = {_twin(name): array for name, array in seen.values.weights.items()}
-    other = Observation(seen.subject, seen.case, replace(seen.values, weights=weights))
+    case = seen.case.altered(history="fresh", build="changed")
+    other = Observation(seen.subject, case, replace(seen.values, weights=weights))
     for name in ("output", "h_n"):
         agree(seen, name, getattr(other, name), getattr(seen, name), lambda name=name: _either(seen, other, name), EXCHANGED)  # type: ignore[misc]
 
@@ -156,7 +158,7 @@ def low_precision(seen: Observation) -> None:
     both_as_expected(seen)
 
 
-@rule("rnn.recurrence.causal", when=predictable & ~axis("memory", "expanded") & ~bidirectional & (batched | single) & at_least("steps", 2))
+@rule("rnn.recurrence.causal", when=separable & ~bidirectional & (batched | single) & at_least("steps", 2))
 def causal(seen: Observation) -> None:
     """An output of a one-directional layer depends on no later step.
 

@@ -11,7 +11,7 @@ from rnnspec.observe.observation import Observation
 from rnnspec.rules.conditions import at_least, axis, one_in, predictable
 from rnnspec.rules.relations import alike, recast
 from rnnspec.rules.rule import rule
-from rnnspec.rules.spoiling import elsewhere, length, proof_of, spot, with_input
+from rnnspec.rules.spoiling import elsewhere, length, proof_of, separable, spot, with_input
 from rnnspec.rules.violation import identical
 
 HUGE = {"float64": 1e30, "float32": 1e30, "bfloat16": 1e30, "float16": 2.0**14}
@@ -26,7 +26,7 @@ close(output, layer(*given)[0].narrow({axis}, {sample}, 1))
 close(h_n, layer(*given)[1].narrow(1, {sample}, 1))"""
 
 
-@rule("rnn.recurrence.samples-independent", "rnn.recurrence.non-finite", when=several & predictable & unshared & one_in(2))
+@rule("rnn.recurrence.samples-independent", "rnn.recurrence.non-finite", when=several & separable & one_in(2))
 def independent(seen: Observation) -> None:
     """Nothing of one sample reaches another.
 

@@ -9,15 +9,22 @@ from numpy.typing import NDArray
 
 from rnnspec.cases.case import Case
 from rnnspec.observe.observation import Observation
-from rnnspec.rules.conditions import axis, dropping, predictable
+from rnnspec.rules.conditions import axis, dropping, precise, predictable
 from rnnspec.rules.relations import recast
 from rnnspec.rules.violation import identical
 
 Array = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
-traceable = predictable & ~dropping & axis("values", "plain", "large", "spread") & axis("memory", "contiguous", "transposed", "sliced")
-"""Cases in which no weight is zero, nothing is dropped, and no two elements of the input share their place in memory."""
+separable = predictable & precise & ~axis("memory", "expanded")
+"""Cases in which NaN can be planted in one place and nothing but the layer can carry it elsewhere.
+
+No two elements of the input share their place in memory; and no kernel for 16-bit numbers is at work: those that fill up their
+tiles multiply what lies beyond a row by zero, by which torch's own matrix product in bfloat16 spreads NaN to other rows.
+"""
+
+traceable = separable & ~dropping & axis("values", "plain", "large", "spread")
+"""Those of them in which no weight is zero and nothing is dropped, so that NaN arrives wherever the formula carries it."""
 
 
 @dataclass(frozen=True)

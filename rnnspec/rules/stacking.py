@@ -23,7 +23,7 @@ POISONED = """for each in (layer, reference):
 close(layer(*given)[1], reference(*given)[1])"""
 
 
-@rule("rnn.layers.own-parameters", when=stacked & predictable & ~dropping & one_in(4))
+@rule("rnn.layers.own-parameters", when=stacked & predictable & ~dropping & one_in(5))
 def own_parameters(seen: Observation) -> None:
     """Every layer has weights and biases of its own.
 

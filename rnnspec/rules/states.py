@@ -58,7 +58,7 @@ def given(seen: Observation) -> None:
     unexplained(lambda: both_as_expected(seen), lambda: wrong_rows(seen))
 
 
-@rule("rnn.h_0.absent", when=axis("state", "absent") & predictable & one_in(2), needs=("state",))
+@rule("rnn.h_0.absent", when=axis("state", "absent") & predictable & one_in(3), needs=("state",))
 def absent_is_zero(seen: Observation) -> None:
     """A call without initial state computes what a call with zeros computes.
 
@@ -137,7 +137,7 @@ def _ends(seen: Observation) -> Array:
     return ends
 
 
-@rule("rnn.h_0.order", "rnn.recurrence.non-finite", when=stacked & state_given & traceable & one_in(2))
+@rule("rnn.h_0.order", "rnn.recurrence.non-finite", when=stacked & state_given & traceable)
 def routing(seen: Observation) -> None:
     """What depends on one row of the initial state depends on that row alone.
 
