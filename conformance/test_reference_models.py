@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 import torch
 
-from rnnspec.conformance import RuleTest
+from rnnspec.layer_tests import RuleTest
 from rnnspec.model_api import check_model
 from rnnspec.model_tests import model_conformance
 from rnnspec.models import RNN1, RNN2, DeepBiRNN

@@ -10,9 +10,10 @@ from rnnspec._version import __version__
 if TYPE_CHECKING:
     from rnnspec import shapes, strategies
     from rnnspec.api import check
-    from rnnspec.conformance import conformance
+    from rnnspec.cases.values import values_of
     from rnnspec.contract.config import Config
     from rnnspec.errors import CannotCheck, RnnspecError, ViolationsFound
+    from rnnspec.layer_tests import RuleTest, conformance
     from rnnspec.report.model import Report, Result
 
 __all__ = [
@@ -21,12 +22,14 @@ __all__ = [
     "Report",
     "Result",
     "RnnspecError",
+    "RuleTest",
     "ViolationsFound",
     "__version__",
     "check",
     "conformance",
     "shapes",
     "strategies",
+    "values_of",
 ]
 
 PLACES = {
@@ -37,7 +40,9 @@ PLACES = {
     "RnnspecError": "errors",
     "ViolationsFound": "errors",
     "check": "api",
-    "conformance": "conformance",
+    "RuleTest": "layer_tests",
+    "conformance": "layer_tests",
+    "values_of": "cases.values",
 }
 
 

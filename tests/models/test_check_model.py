@@ -11,7 +11,7 @@ import torch
 from click.testing import CliRunner
 from torch import Tensor, nn
 
-from rnnspec.conformance import RuleTest
+from rnnspec.layer_tests import RuleTest
 from rnnspec.errors import DeviceError, SelectionError, TargetError
 from rnnspec.model_api import ModelReport, check_model
 from rnnspec.model_checks import ModelSpace
