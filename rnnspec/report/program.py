@@ -78,7 +78,8 @@ def program(target: Target, finding: Finding, fixed: Mapping[str, Any] | None = 
         tolerance = max(2 * finding.difference.allowed, 1e-300)
     own = {name: value for name, value in (fixed or {}).items() if name not in case.config.arguments}
     name = f"functools.partial({target.name}, {_keywords(own)})" if own else target.name
-    setting = [*_build(name, case), *_weights(case, literal), *_arguments(case, literal, proof), *_past(name, case)]
+    building = [f"build = {name}"] if "build(" in proof else []
+    setting = [*building, *_build(name, case), *_weights(case, literal), *_arguments(case, literal, proof), *_past(name, case)]
     head = [*(["import functools", ""] if own else []), "import torch", "", *target.imports]
     head += [f"torch.set_default_device({device!r})"] if device != "cpu" else []
     blocks = ["\n".join(head), "\n".join(setting), *_helpers(case, proof, tolerance), _within(case, proof)]

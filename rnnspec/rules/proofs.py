@@ -1,7 +1,7 @@
 """Lines that end a stand-alone program: what they assert holds for torch.nn.RNN and fails for the subject.
 
 Names in scope: `layer` (the subject), `reference` (torch.nn.RNN with the same weights), `given` (the arguments of the call),
-`x`, `h_0`, `config`, `torch`, and `close`, which compares two results with a tolerance for the dtype.
+`x`, `h_0`, `config`, `torch`, `build` (what the subject is built with), and `close`, which compares two results with a tolerance for the dtype.
 """
 
 OUTPUT = "close(layer(*given)[0], reference(*given)[0])"
@@ -14,7 +14,7 @@ def gradient(name: str, results: tuple[str, ...] = ("output", "h_n")) -> str:
     leaf = {"input": "x", "h_0": "h_0"}.get(name)
     picks = {"output": "spread(data(output))", "h_n": "spread(h_n)"}
     total = " + ".join(picks[result] for result in results)
-    source = f'[{leaf}]' if leaf else f'[dict(each.named_parameters())["{name}"]]'
+    source = f"[{leaf}]" if leaf else f'[dict(each.named_parameters())["{name}"]]'
     return (
         "def gradient(each):\n"
         "    output, h_n = each(*given)\n"

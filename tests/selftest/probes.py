@@ -39,6 +39,13 @@ def built(*arguments: Any, **others: Any) -> Probe:
     return probe
 
 
+def built_in_double(kind: Kind) -> list[Any]:
+    """A layer built while the default dtype is float64."""
+    with restored():
+        torch.set_default_dtype(torch.float64)
+        return built(3, 4)(kind)
+
+
 def drawn(*arguments: Any, **others: Any) -> Probe:
     """A probe that looks at the values that a constructor draws."""
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from rnnspec.selftest.bugs.planted import Planted
 
@@ -124,3 +125,44 @@ class DropoutUnchecked(Planted):
 
     def check_dropout(self, dropout: float) -> None:
         pass
+
+
+class LayersByNameOnly(Planted):
+    """The third positional argument is taken for something else, so that there is one layer; construction.example sees it."""
+
+    def __init__(self, input_size: int, hidden_size: int, *rest: Any, **others: Any) -> None:
+        super().__init__(input_size, hidden_size, others.pop("num_layers", 1), *rest[1:], **others)
+
+
+class ProjectionIgnored(Planted):
+    """proj_size is accepted and does nothing (pytorch PR #47725); construction.refuses-proj-size sees it."""
+
+    def __init__(self, *args: Any, proj_size: int = 0, **others: Any) -> None:
+        super().__init__(*args, **others)
+
+
+class AlwaysSinglePrecision(Planted):
+    """Without dtype the parameters are float32 whatever the default dtype is; construction.default-dtype sees it."""
+
+    def create_parameters(self, device: Any, dtype: Any) -> None:
+        super().create_parameters(device, torch.float32 if dtype is None else dtype)
+
+
+class NonlinearityForgotten(Planted):
+    """The name of the nonlinearity cannot be read any more (pytorch PR #28058); construction.readable sees it."""
+
+    def __init__(self, *args: Any, **others: Any) -> None:
+        super().__init__(*args, **others)
+        self.is_tanh = self.nonlinearity == "tanh"
+        self.nonlinearity = ""
+
+    def activation(self, x: Tensor) -> Tensor:
+        return torch.tanh(x) if self.is_tanh else torch.relu(x)
+
+
+class SizesAsserted(Planted):
+    """Sizes that are refused end in an AssertionError; construction.exception-types sees it."""
+
+    def check_sizes(self, **sizes: int) -> None:
+        if not all(isinstance(size, int) and size > 0 for size in sizes.values()):
+            raise AssertionError(f"sizes are numbers of at least 1, got {sizes!r}")

@@ -100,8 +100,8 @@ class OneStateBroadcast(Planted):
 
 
 class StatesSortedBeforeChecked(Planted):
-    """With unsorted sequences a state for more samples than there are is accepted, since it is sorted before it is checked;
-    errors.h-0-batch sees it."""
+    """With packed input a state for more samples than there are is accepted, since it is sorted before it is checked;
+    errors.h-0-batch-sorted sees it."""
 
     narrow = True
 
@@ -167,3 +167,11 @@ class StateOfFourAxesFlattened(Planted):
 
     def forward_tensor(self, input: Tensor, hx: Tensor | None) -> tuple[Tensor, Tensor]:
         return super().forward_tensor(input, hx.flatten(0, 1) if hx is not None and hx.dim() == 4 else hx)
+
+
+class FeaturesAsserted(Planted):
+    """An input of the wrong width ends in an AssertionError; errors.types sees it."""
+
+    def check_features(self, input: Tensor) -> None:
+        if input.size(-1) != self.input_size:
+            raise AssertionError(f"expected {self.input_size} features, got {input.size(-1)}")

@@ -113,3 +113,12 @@ class BiasesNotLearned(Planted):
         super().reset_parameters()
         for name, parameter in self.named_parameters():
             parameter.requires_grad_(not name.startswith("bias"))
+
+
+class SeededAtConstruction(Planted):
+    """Every layer starts with the same values, drawn from a seed of its own; parameters.initial-distribution sees it."""
+
+    def reset_parameters(self) -> None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            super().reset_parameters()

@@ -1,0 +1,188 @@
+"""Wrong calls: what has to be refused, how, and without a trace."""
+
+from __future__ import annotations
+
+from rnnspec.observe.call import gradient_mode
+from rnnspec.observe.observation import Observation
+from rnnspec.rules.builds import pick, refused
+from rnnspec.rules.conditions import axis, batched, one_in, packed
+from rnnspec.rules.rule import rule
+from rnnspec.rules.traces import PROOF, trace
+from rnnspec.rules.violation import violated
+from rnnspec.rules.wrong_calls import (
+    Source,
+    must_refuse,
+    no_steps,
+    refusal,
+    spoilt,
+    wrong_batches,
+    wrong_devices,
+    wrong_dtypes,
+    wrong_features,
+    wrong_layers,
+    wrong_ranks,
+    wrong_state_ranks,
+    wrong_units,
+)
+from rnnspec.subjects.failures import Refused
+
+often = one_in(6)
+
+
+@rule("rnn.errors.feature-size", when=often)
+def feature_size(seen: Observation) -> None:
+    """An input whose last axis is not input_size is refused, in every layout.
+
+    Called with a neighbouring width, a single feature, twice as many and none, at the first call and after others.
+
+    Catches features that are cut off or broadcast, and packed data that nobody checks.
+    """
+    must_refuse(seen, wrong_features(seen))
+
+
+@rule("rnn.errors.h_0-layers", when=often, needs=("state",))
+def h_0_layers(seen: Observation) -> None:
+    """An initial state whose first axis is not D * num_layers is refused.
+
+    Called with one row more, one less, a single one, twice as many, none, and with one row a layer where there are two directions.
+
+    Catches rows that are ignored or used twice, and packed calls that nobody checks.
+    """
+    must_refuse(seen, wrong_layers(seen))
+
+
+@rule("rnn.errors.h_0-batch", when=batched & one_in(3), needs=("state",))
+def h_0_batch(seen: Observation) -> None:
+    """For a padded batch an initial state whose batch axis differs from the input's is refused; it is never broadcast.
+
+    Called with a state for one sample, for one more, one less, twice as many, for none, and for as many as there are steps.
+
+    Catches one state broadcast to all samples, and surplus ones that are ignored.
+    """
+    must_refuse(seen, wrong_batches(seen))
+
+
+@rule("rnn.errors.h_0-batch.sorted", when=axis("layout", "packed") & often, needs=("state",))
+def h_0_batch_sorted(seen: Observation) -> None:
+    """For packed sequences in order of their lengths an initial state whose batch axis is not their number is refused.
+
+    Called with a state for one sample, for one more, one less, twice as many, and for none. Sequences in another order are not judged:
+    there torch.nn.RNN itself takes surplus rows.
+
+    Catches surplus rows that are ignored, and one that is broadcast.
+    """
+    must_refuse(seen, wrong_batches(seen))
+
+
+@rule("rnn.errors.h_0-size", when=often, needs=("state",))
+def h_0_size(seen: Observation) -> None:
+    """An initial state whose last axis is not hidden_size is refused.
+
+    Called with a neighbouring width, a single unit, twice as many, none, the width of the input and that of the output.
+
+    Catches units that are cut off or broadcast.
+    """
+    must_refuse(seen, wrong_units(seen))
+
+
+@rule("rnn.errors.empty-sequence", when=~packed & often)
+def empty_sequence(seen: Observation) -> None:
+    """A sequence of no steps is refused.
+
+    Called with an input of no steps, batched and unbatched, with and without an initial state.
+
+    Catches empty outputs, and a state that is handed through.
+    """
+    must_refuse(seen, no_steps(seen))
+
+
+@rule("rnn.errors.dtype", when=often)
+def dtype(seen: Observation) -> None:
+    """An input in another dtype than the parameters is refused.
+
+    Called with input in each other floating dtype, in every layout; the initial state has the dtype of the parameters.
+
+    Catches input that is converted without a word.
+    """
+    must_refuse(seen, wrong_dtypes(seen))
+
+
+@rule("rnn.errors.device", when=often)
+def device(seen: Observation) -> None:
+    """Input, initial state and parameters on different devices are refused.
+
+    Called with the input, or the state, on the CPU, for a layer elsewhere. A layer on the CPU is not judged: torch's own matrix product
+    takes a tensor of the meta device beside one of the CPU, and no other device is sure to be there.
+
+    Catches arguments that are moved, copied or replaced without a word.
+    """
+    if seen.subject.device == "cpu":
+        raise Refused("the layer runs on the CPU, and no second device that holds numbers is sure to be there")
+    must_refuse(seen, wrong_devices(seen))
+
+
+@rule("rnn.errors.rank", when=~packed & often)
+def rank(seen: Observation) -> None:
+    """An input with fewer than two or more than three axes is refused.
+
+    Called with a vector, a scalar, and inputs of four and five axes.
+
+    Catches axes that are added or flattened without a word.
+    """
+    must_refuse(seen, wrong_ranks(seen))
+
+
+@rule("rnn.errors.h_0-rank", when=~packed & often, needs=("state",))
+def h_0_rank(seen: Observation) -> None:
+    """An initial state with another number of axes than the input is refused.
+
+    Called with a state that lacks the batch axis or has one too many, with axes of their own for layers and directions, with a vector.
+
+    Catches states that are squeezed, reshaped or broadcast without a word.
+    """
+    must_refuse(seen, wrong_state_ranks(seen))
+
+
+PADDED: tuple[Source, ...] = (wrong_features, wrong_ranks, wrong_dtypes, no_steps)
+PACKED: tuple[Source, ...] = (wrong_features, wrong_dtypes)
+STATES: tuple[Source, ...] = (wrong_layers, wrong_units)
+BY_LAYOUT: dict[str, tuple[Source, ...]] = {"batched": (wrong_state_ranks, wrong_batches), "unbatched": (wrong_state_ranks,)}
+
+
+def _sources(seen: Observation) -> list[Source]:
+    """The kinds of wrong calls that there are for a case."""
+    found = PACKED if seen.case.packed else PADDED
+    states = () if "state" in seen.subject.refused else STATES + BY_LAYOUT.get(seen.case.layout, ())
+    return [*found, *states]
+
+
+@rule("rnn.errors.call-types", when=often)
+def types(seen: Observation) -> None:
+    """A wrong call raises ValueError for the input's rank and dtype, RuntimeError for everything else.
+
+    Two kinds of wrong calls a case, of those that the other rules make; what is accepted is their concern.
+
+    Catches assertions, and errors of the code below that wrong arguments run into unchecked.
+    """
+    stage = spoilt(seen)
+    for source in pick(seen, _sources(seen), 2):
+        wrong = source(seen)[0]
+        with gradient_mode(seen.case.grad):
+            error = refusal(stage, wrong)
+        if error is not None and not isinstance(error, wrong.due):
+            message = f"{wrong.words} raised {type(error).__name__}, {wrong.due.__name__} is due"
+            raise violated(message, refused(f"layer({wrong})", (wrong.due,)))
+
+
+@rule("rnn.errors.leave-no-trace", when=one_in(8))
+def leave_no_trace(seen: Observation) -> None:
+    """A refused call has changed nothing: arguments, parameters and random number generator are as before, and the next call works.
+
+    A layer of its own with the case's history is called wrongly in one way and then rightly; what it could have changed is compared.
+
+    Catches states written to before they are checked, settings that stay switched, draws in vain, layers that remember a wrong shape.
+    """
+    wrong = pick(seen, _sources(seen), 1)[0](seen)[0]
+    found = trace(seen, seen.other(seen.case).stage, wrong)
+    if found:
+        raise violated(f"after {wrong.words} was refused, {found}", PROOF.format(arguments=wrong))

@@ -1,0 +1,194 @@
+"""Calls with one thing wrong: what has to be refused, and by which type of exception."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
+
+from rnnspec.cases.case import Case
+from rnnspec.observe.call import gradient_mode
+from rnnspec.observe.observation import Observation
+from rnnspec.observe.stage import Stage, call_module
+from rnnspec.observe.tensors import arguments
+from rnnspec.rules.builds import pick, refused, written
+from rnnspec.rules.violation import violated
+from rnnspec.subjects.failures import Raised
+from rnnspec.subjects.subject import observing
+
+DTYPES = ("float64", "float32", "bfloat16", "float16")
+STATE = 0.5
+TRIED = 3
+
+
+@dataclass(frozen=True)
+class WrongCall:
+    """The arguments of a call that must be refused, what is wrong in words, and the type of exception that is due."""
+
+    words: str
+    input: Any
+    h_0: Tensor | None
+    due: type[Exception] = RuntimeError
+
+    def __str__(self) -> str:
+        """The arguments as Python, for a proof."""
+        packed = isinstance(self.input, PackedSequence)
+        first = f"type(given[0])({written(self.input.data)}, *given[0][1:])" if packed else written(self.input)
+        return first if self.h_0 is None else f"{first}, {written(self.h_0)}"
+
+
+Source = Callable[[Observation], list[WrongCall]]
+
+
+@dataclass(frozen=True)
+class Right:
+    """The right arguments of a case's call, contiguous; `state` is one that fits, whether or not the case gives one."""
+
+    case: Case
+    input: Any
+    data: Tensor
+    h_0: Tensor | None
+    state: Tensor
+
+    def with_data(self, words: str, data: Tensor, due: type[Exception] = RuntimeError) -> WrongCall:
+        """The same call on other data."""
+        given = PackedSequence(data, *self.input[1:]) if isinstance(self.input, PackedSequence) else data
+        return WrongCall(words, given, self.h_0, due)
+
+    def with_state(self, state: Tensor, due: type[Exception] = RuntimeError) -> WrongCall:
+        """The same call with another state."""
+        words = f"a state of shape {tuple(state.shape)} where {tuple(self.state.shape)} is due"
+        return WrongCall(words, self.input, state, due)
+
+
+def right(seen: Observation) -> Right:
+    """The arguments that the wrong ones are made of."""
+    case = seen.case.altered(memory="contiguous", state="given")
+    values = seen.values.h_0 if seen.case.state == "given" else seen.values.h_0 + STATE
+    given = arguments(case, seen.values.input, values, seen.subject.device)
+    assert given.h_0 is not None
+    return Right(case, given.input, given.leaf, given.h_0 if seen.case.state == "given" else None, given.h_0)
+
+
+def fitted(tensor: Tensor, axis: int, size: int) -> Tensor:
+    """The tensor with another size along one axis: cut, or repeated from its start."""
+    places = torch.arange(size, device=tensor.device) % max(1, tensor.size(axis))
+    return tensor.detach().index_select(axis, places).requires_grad_(tensor.requires_grad)
+
+
+def sizes_beside(due: int, *others: int) -> list[int]:
+    """Wrong sizes to try instead of the right one: a neighbour, a single one, the double, none, and others that are likely mistakes."""
+    return [size for size in dict.fromkeys((due + 1, 1, due - 1, 2 * due, 0, *others)) if size != due and size >= 0]
+
+
+def wrong_features(seen: Observation) -> list[WrongCall]:
+    """Inputs whose last axis is not input_size."""
+    made, config = right(seen), seen.case.config
+    sizes = pick(seen, sizes_beside(config.input_size, config.hidden_size), TRIED)
+    return [
+        made.with_data(f"an input with {size} features where {config.input_size} are due", fitted(made.data, -1, size)) for size in sizes
+    ]
+
+
+def wrong_ranks(seen: Observation) -> list[WrongCall]:
+    """Padded inputs with fewer than two or more than three axes."""
+    made = right(seen)
+    data = made.data.detach()
+    vector = data.flatten()[: data.size(-1)]
+    larger = data.reshape((1,) * (4 - data.dim()) + tuple(data.shape))
+    wrong = pick(seen, [vector, larger, larger.transpose(0, 2).contiguous(), vector[0], larger.unsqueeze(0)], TRIED)
+    return [made.with_data(f"an input with {tensor.dim()} axes", tensor.contiguous(), ValueError) for tensor in wrong]
+
+
+def wrong_state_ranks(seen: Observation) -> list[WrongCall]:
+    """States with another number of axes than the padded input."""
+    made, config = right(seen), seen.case.config
+    state = made.state.detach()
+    by_layer = state.reshape(config.num_layers, config.num_directions, *state.shape[1:])
+    batched = [state[:, 0], state[0, 0], by_layer, state.unsqueeze(0)]
+    unbatched = [state.unsqueeze(1), state.unsqueeze(0), state[0], by_layer, state[:, None, None]]
+    wrong = batched if seen.case.batched else unbatched
+    return [made.with_state(tensor.contiguous()) for tensor in pick(seen, wrong, TRIED) if tensor.dim() != state.dim()]
+
+
+def wrong_layers(seen: Observation) -> list[WrongCall]:
+    """States whose first axis is not D * num_layers."""
+    made, config = right(seen), seen.case.config
+    due = config.num_layers * config.num_directions
+    return [
+        made.with_state(fitted(made.state, 0, size)) for size in pick(seen, sizes_beside(due, config.num_layers, seen.case.batch), TRIED)
+    ]
+
+
+def wrong_batches(seen: Observation) -> list[WrongCall]:
+    """States whose batch axis is not that of the input."""
+    made, case = right(seen), seen.case
+    return [made.with_state(fitted(made.state, 1, size)) for size in pick(seen, sizes_beside(case.batch, case.steps), TRIED)]
+
+
+def wrong_units(seen: Observation) -> list[WrongCall]:
+    """States whose last axis is not hidden_size."""
+    made, config = right(seen), seen.case.config
+    sizes = pick(seen, sizes_beside(config.hidden_size, config.input_size, config.num_directions * config.hidden_size), TRIED)
+    return [made.with_state(fitted(made.state, -1, size)) for size in sizes]
+
+
+def no_steps(seen: Observation) -> list[WrongCall]:
+    """A padded input without steps."""
+    made, case = right(seen), seen.case
+    axis = 1 if case.batched and case.config.batch_first else 0
+    return [made.with_data("a sequence of no steps", fitted(made.data, axis, 0))]
+
+
+def wrong_dtypes(seen: Observation) -> list[WrongCall]:
+    """Inputs in another dtype than the parameters; the state, where there is one, in that of the parameters."""
+    made = right(seen)
+    others = pick(seen, [name for name in DTYPES if name != seen.case.dtype], TRIED)
+    data = made.data.detach()
+    return [made.with_data(f"{name} input for {seen.case.dtype} parameters", data.to(getattr(torch, name)), ValueError) for name in others]
+
+
+def wrong_devices(seen: Observation) -> list[WrongCall]:
+    """An input, or a state, on the CPU, where all the rest is elsewhere."""
+    made = right(seen)
+    here, other = seen.subject.device, "cpu"
+    moved = [made.with_data(f"an input on {other} for a layer on {here}", made.data.detach().to(other))]
+    if "state" not in seen.subject.refused:
+        words = f"a state on {other} for a layer on {here}"
+        moved.append(WrongCall(words, made.input, made.state.detach().to(other)))
+    return moved
+
+
+def refusal(stage: Stage, wrong: WrongCall, afterwards: Callable[[], object] = tuple) -> Exception | None:
+    """By which exception a layer refuses a call, or None where it does not; raises Refused where it refuses openly.
+
+    `afterwards` is called before settings are put back.
+    """
+    try:
+        with observing("the call"):
+            try:
+                call_module(stage.caller, wrong.input, wrong.h_0)
+            finally:
+                afterwards()
+    except Raised as raised:
+        return raised.error if isinstance(raised.error, Exception) else None
+    return None
+
+
+def must_refuse(seen: Observation, calls: Iterable[WrongCall]) -> None:
+    """Raise Violation where one of the wrong calls is accepted by a layer with the case's history."""
+    stage = spoilt(seen)
+    for wrong in calls:
+        with gradient_mode(seen.case.grad):
+            error = refusal(stage, wrong)
+        if error is None:
+            raise violated(f"{wrong.words} is accepted", refused(f"layer({wrong})"))
+
+
+def spoilt(seen: Observation) -> Stage:
+    """A layer for wrong calls: a new one where the case's is fresh, so that the wrong call is its first; else one for all rules."""
+    return seen.other(seen.case).stage if seen.case.history == "fresh" else seen.spare
