@@ -12,7 +12,7 @@ from rnnspec.observe.observation import Observation
 from rnnspec.rules.relations import explains, holds
 from rnnspec.rules.violation import agree
 
-Array = NDArray[np.float64]
+Indices = NDArray[np.int64]
 BATCH_MAJOR = "as if the first axis were the batch"
 
 
@@ -65,17 +65,27 @@ def _reads(seen: Observation, rows: list[int]) -> bool:
 
 def wrong_samples(seen: Observation) -> str | None:
     """In words, in which order the states of an unsorted packed batch are taken; None where no other order explains the results."""
-    ranks = np.argsort([-length for length in seen.case.lengths], kind="stable")
-    orders = {"the caller's order": np.arange(len(ranks)), "sorted order": ranks, "the inverse of the sorted order": np.argsort(ranks)}
+    orders = _orders(seen)
     for read, before in orders.items():
         other = Expected(seen.case, replace(seen.values, h_0=seen.values.h_0[:, before]))
-        if not explains(seen, other):
-            continue
-        for written, after in orders.items():
-            if _states_in(seen, other, after):
-                return f"as if h_0 were in {read} and h_n in {written}"
+        written = next((text for text, after in orders.items() if _states_in(seen, other, after)), None)
+        if written is not None and explains(seen, other):
+            return f"as if h_0 were {read} and h_n {written}"
     return None
 
 
-def _states_in(seen: Observation, other: Expected, order: Array | NDArray[np.int64]) -> bool:
+def _orders(seen: Observation) -> dict[str, Indices]:
+    """Orders in which a layer may take the samples of a packed batch for sorted, in words; the caller's is the right one."""
+    sort = np.argsort([-length for length in seen.case.lengths], kind="stable")
+    back = np.argsort(sort)
+    return {
+        "in the caller's order": np.arange(len(sort)),
+        "sorted": sort,
+        "sorted the other way round": back,
+        "sorted twice": sort[sort],
+        "sorted twice the other way round": back[back],
+    }
+
+
+def _states_in(seen: Observation, other: Expected, order: Indices) -> bool:
     return holds(lambda: agree(seen, "h_n", seen.h_n, other.h_n[:, order], lambda: other.bound.h_n[:, order]))

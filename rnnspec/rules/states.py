@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnspec.cases.case import Case
-from rnnspec.observe.call import Call, perform
+from rnnspec.observe.call import Call, gradient_mode, perform
 from rnnspec.observe.observation import Observation
 from rnnspec.observe.tensors import arguments
 from rnnspec.rules.conditions import at_least, axis, bidirectional, one_in, predictable, stacked, state_given
@@ -18,6 +18,7 @@ from rnnspec.rules.relations import alike, both_as_expected, explained, holds, r
 from rnnspec.rules.rule import rule
 from rnnspec.rules.spoiling import arrived, length, proof_of, reach, spot, traceable, with_state
 from rnnspec.rules.violation import agree
+from rnnspec.subjects.subject import observing
 
 Array = NDArray[np.float64]
 
@@ -29,6 +30,9 @@ close(h_n[-1], output.select(time, -1))"""
 LAST_BOTH = """output, h_n = layer(*given)
 close(h_n[-2], output.select(time, -1)[..., :{hidden}])
 close(h_n[-1], output.select(time, 0)[..., {hidden}:])"""
+NAMED = """output, h_n = layer(given[0], hx=h_0)
+close(output, layer(*given)[0])
+close(h_n, layer(*given)[1])"""
 CARRIED = """first, state = layer(x.narrow(time, 0, {cut}), *given[1:])
 rest, state = layer(x.narrow(time, {cut}, x.shape[time] - {cut}), state)
 output, h_n = layer(*given)
@@ -56,6 +60,21 @@ def given(seen: Observation) -> None:
     Catches a state ignored, clipped, rounded, or ignored in some configurations.
     """
     unexplained(lambda: both_as_expected(seen), lambda: wrong_rows(seen))
+
+
+@rule("rnn.h_0.keyword", when=state_given & predictable & ~axis("history", "functional") & one_in(6))
+def by_name(seen: Observation) -> None:
+    """The initial state can be given by the name hx too.
+
+    The judged call is repeated with hx= ; the results may differ by two roundings.
+
+    Catches a second argument of another name.
+    """
+    call = seen.call
+    with gradient_mode(seen.case.grad), observing("the call with hx="):
+        named = replace(call, returned=seen.module(call.given.input, hx=call.given.h_0))
+    alike(seen, "output", named.output, proof=NAMED)
+    alike(seen, "h_n", named.h_n, proof=NAMED)
 
 
 @rule("rnn.h_0.absent", when=axis("state", "absent") & predictable & one_in(3), needs=("state",))

@@ -1,0 +1,60 @@
+"""The rules of the directions: each passes for torch.nn.RNN and tells what a planted bug does."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from torch import nn
+
+from rnnspec.cases.case import Case
+from rnnspec.rules.catalogue import all_rules
+from rnnspec.selftest import BUGS
+from tests.rules.judged import Fails, Passes, case, message, names, verdict
+
+BOTH = case(bidirectional=True)
+STACK = case(bidirectional=True, num_layers=2)
+PASSES: Passes = {
+    "directions.own-state": [case(bidirectional=True, num_layers=layers, state="given") for layers in (1, 2)],
+    "directions.output-order": [BOTH, STACK, case(bidirectional=True, layout="packed-unsorted", lengths=(2, 5, 1))],
+    "directions.reverse-time": [BOTH, STACK, case(bidirectional=True, layout="packed", lengths=(5, 4, 2))],
+    "directions.own-weights": [BOTH, case(bidirectional=True, steps=1), case(bidirectional=True, dtype="bfloat16")],
+    "directions.h-n-order": [BOTH, case(bidirectional=True, num_layers=3, state="given")],
+}
+FAILS: Fails = [
+    ("directions.own-state", "OneStateForBoth", case(bidirectional=True, state="given"), "backward half of output.* expected 0   got nan"),
+    ("directions.own-state", "StatesExchanged", case(bidirectional=True, state="given"), "half of output.* expected 0   got nan"),
+    ("directions.output-order", "BackwardHalfFirst", BOTH, r"forward half of output\[0, 0, 0\]"),
+    ("directions.output-order", "HiddenMajorOutput", BOTH, r"forward half of output\[0, 0, 1\]"),
+    ("directions.output-order", "DirectionsSummed", BOTH, "forward half of output"),
+    ("directions.reverse-time", "BackwardRunsForward", BOTH, r"backward half of output\[0, 0, 0\]"),
+    ("directions.reverse-time", "BackwardNotTurnedBack", BOTH, "backward half of output"),
+    ("directions.reverse-time", "BackwardFlipsBatch", BOTH, "backward half of output"),
+    ("directions.own-weights", "OneSetOfWeights", case(bidirectional=True, steps=1), "backward half of output"),
+    ("directions.own-weights", "BiasForwardOnly", BOTH, "backward half of output"),
+    ("directions.h-n-order", "StatesByDirection", STACK, r"h_n\[1, 0, 0\]   expected"),
+    ("directions.h-n-order", "BackwardStateFirst", BOTH, r"h_n\[0, 0, 0\]   expected"),
+    ("directions.h-n-order", "BackwardStateFromLastStep", BOTH, r"h_n\[1, 0, 0\]   expected"),
+]
+
+every_rule = pytest.mark.parametrize("name", PASSES)
+every_bug = pytest.mark.parametrize(("name", "bug", "near", "text"), FAILS, ids=names(FAILS))
+
+
+@every_rule
+def test_torch_passes(name: str) -> None:
+    assert [verdict(name, nn.RNN, near) for near in PASSES[name]] == [None] * len(PASSES[name])
+
+
+@every_bug
+def test_a_planted_bug_is_told(name: str, bug: str, near: Case, text: str) -> None:
+    assert re.search(text, message(name, bug, near))
+
+
+def test_every_rule_is_tried() -> None:
+    assert {rule.id for rule in all_rules() if rule.theme == "directions"} == set(PASSES) == {name for name, *_ in FAILS}
+
+
+def test_the_order_of_the_states_is_not_blamed_for_the_output() -> None:
+    for name in ("directions.output-order", "directions.reverse-time", "directions.own-weights"):
+        assert verdict(name, BUGS["StatesByDirection"], STACK) is None

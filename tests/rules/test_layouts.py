@@ -1,0 +1,76 @@
+"""The rules of the layouts: each passes for torch.nn.RNN and tells what a planted bug does."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from torch import nn
+
+from rnnspec.cases.case import Case
+from rnnspec.rules.catalogue import all_rules, find
+from rnnspec.selftest import BUGS
+from tests.rules.judged import Fails, Passes, case, message, names, verdict
+
+PASSES: Passes = {
+    "layouts.batch-first": [case(), case(batch_first=True, num_layers=2, state="given"), case(batch_first=True, steps=3)],
+    "layouts.states-stay-layer-first": [case(batch_first=True, state="given", bidirectional=True), case(batch_first=True, num_layers=3)],
+    "layouts.unbatched": [case(layout="unbatched"), case(layout="unbatched", batch_first=True, state="given")],
+    "layouts.batch-of-one": [case(batch=1, batch_first=True), case(layout="unbatched", state="given"), case(batch=1, grad="inference")],
+    "layouts.strides": [case(memory=memory, state="given") for memory in ("transposed", "sliced", "expanded")],
+}
+MAJOR = case(batch_first=True, num_layers=3, state="given")
+FAILS: Fails = [
+    ("layouts.batch-first", "OutputStaysTimeMajor", case(batch_first=True, steps=3), r"output\[0, 1, 0\]   expected"),
+    ("layouts.batch-first", "ReshapedToTimeMajor", case(batch_first=True), "expected"),
+    ("layouts.batch-first", "AlwaysBatchFirst", case(), "as if the first axis were the batch$"),
+    (
+        "layouts.batch-first",
+        "SquareTakenForBatchFirst",
+        case(steps=3),
+        "as if the first axis were the batch, and that of the output",
+    ),
+    ("layouts.states-stay-layer-first", "FinalStateBatchFirst", case(batch_first=True), r"h_n has shape \(3, 1, 4\), expected \(1, 3, 4\)"),
+    ("layouts.states-stay-layer-first", "FinalStateBatchFirst", case(batch_first=True, num_layers=3), r"h_n\[0, 1, 0\]   expected"),
+    (
+        "layouts.states-stay-layer-first",
+        "InitialStateBatchFirst",
+        case(batch_first=True, num_layers=3, state="given"),
+        r"output\[0, 0, 0\]",
+    ),
+    ("layouts.unbatched", "UnbatchedStateIgnored", case(layout="unbatched", state="given"), r"output\[0, 0, 0\]   expected"),
+    ("layouts.unbatched", "UnbatchedBackwardsInTime", case(layout="unbatched", batch_first=True), r"output\[0, 0, 0\]   expected"),
+    ("layouts.batch-of-one", "UnbatchedStateIgnored", case(batch=1, state="given"), r"output\[0, 0, 0\]   expected"),
+    ("layouts.strides", "StridesIgnored", case(memory="transposed"), r"output\[0, 0, 0\]   expected"),
+    ("layouts.strides", "OffsetIgnored", case(memory="sliced"), "expected .* got nan"),
+]
+
+
+every_rule = pytest.mark.parametrize("name", PASSES)
+every_bug = pytest.mark.parametrize(("name", "bug", "near", "text"), FAILS, ids=names(FAILS))
+
+
+@every_rule
+def test_torch_passes(name: str) -> None:
+    assert [verdict(name, nn.RNN, near) for near in PASSES[name]] == [None] * len(PASSES[name])
+
+
+@every_bug
+def test_a_planted_bug_is_told(name: str, bug: str, near: Case, text: str) -> None:
+    assert re.search(text, message(name, bug, near))
+
+
+def test_every_rule_is_tried() -> None:
+    assert {rule.id for rule in all_rules() if rule.theme == "layouts"} == set(PASSES) == {name for name, *_ in FAILS}
+
+
+def test_another_fault_is_not_blamed_on_the_axes() -> None:
+    """Without batch_first a wrong number alone is no reason to speak of axes."""
+    assert verdict("layouts.batch-first", BUGS["HiddenBiasLost"], case()) is None
+
+
+def test_strides_of_size_one_are_no_strides() -> None:
+    when = find("layouts.strides").when
+    assert not when(case(memory="transposed", steps=1, batch=1))
+    assert not when(case(memory="expanded", layout="packed", lengths=(5, 4, 2)))
+    assert when(case(memory="sliced", steps=1, batch=1))

@@ -1,0 +1,86 @@
+"""The rules of the nonlinearity: each passes for torch.nn.RNN and tells what a planted bug does."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from rnnspec.cases.case import Case
+from rnnspec.engine.outcome import Finding
+from rnnspec.rules.catalogue import all_rules
+from rnnspec.selftest import BUGS, Plain
+from tests.rules.judged import Fails, Passes, case, message, names, verdict
+
+RELU = case(nonlinearity="relu")
+PASSES: Passes = {
+    "nonlinearity.relu": [RELU, case(nonlinearity="relu", num_layers=2, bidirectional=True), case(nonlinearity="relu", values="integer")],
+    "nonlinearity.tanh": [case(), case(values="ternary"), case(values="large", dtype="bfloat16")],
+    "nonlinearity.large": [case(values="large"), case(values="spread", nonlinearity="relu"), case(values="large", dtype="float16")],
+    "nonlinearity.infinite": [case(), RELU, case(nonlinearity="relu", num_layers=2, bidirectional=True), case(hidden_size=1, steps=9)],
+    "nonlinearity.nan": [case(), RELU, case(num_layers=2, bidirectional=True), case(layout="packed-unsorted", lengths=(2, 5, 1))],
+}
+FAILS: Fails = [
+    ("nonlinearity.relu", "ReluForgotten", RELU, r"output\[0, 0, [0-3]\]   expected"),
+    ("nonlinearity.relu", "ReluInFirstLayerOnly", case(nonlinearity="relu", num_layers=2), "output"),
+    ("nonlinearity.relu", "ReluLeaks", RELU, "expected 0   got -"),
+    ("nonlinearity.large", "ClippedAtFive", case(values="large"), "output"),
+    ("nonlinearity.large", "TanhOverflows", case(values="large", dtype="float16"), "got nan"),
+    ("nonlinearity.infinite", "InfinityCutOff", RELU, "expected inf   got 1.79769313e.308"),
+    ("nonlinearity.nan", "NanIsZero", case(), "expected nan   got 0"),
+]
+
+every_rule = pytest.mark.parametrize("name", PASSES)
+every_bug = pytest.mark.parametrize(("name", "bug", "near", "text"), FAILS, ids=names(FAILS))
+
+
+@every_rule
+def test_torch_passes(name: str) -> None:
+    assert [verdict(name, nn.RNN, near) for near in PASSES[name]] == [None] * len(PASSES[name])
+
+
+@every_bug
+def test_a_planted_bug_is_told(name: str, bug: str, near: Case, text: str) -> None:
+    assert re.search(text, message(name, bug, near))
+
+
+def test_every_rule_is_tried() -> None:
+    assert (
+        {rule.id for rule in all_rules() if rule.theme == "nonlinearity"}
+        == set(PASSES)
+        == {name for name, *_ in FAILS} | {"nonlinearity.tanh"}
+    )
+
+
+class TanhInFirstLayerOnly(Plain):
+    """With tanh, the layers above the first use relu."""
+
+    def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
+        return torch.relu(torch.addmm(x, h, weight)) if layer else super().step(x, h, weight, layer, t)
+
+
+def test_values_outside_the_range_of_tanh_are_told() -> None:
+    finding = verdict("nonlinearity.tanh", TanhInFirstLayerOnly, case(num_layers=2, hidden_size=8), seeds=8)
+    assert isinstance(finding, Finding)
+    assert re.search("expected 1   got 1[.]", finding.message)
+
+
+class InfiniteInputIsZero(Plain):
+    """Infinite input counts as zero."""
+
+    def to_time_major(self, input: Tensor) -> Tensor:
+        steps = super().to_time_major(input)
+        return torch.where(steps.isinf(), torch.zeros_like(steps), steps)
+
+
+def test_an_infinite_input_saturates_tanh() -> None:
+    finding = verdict("nonlinearity.infinite", InfiniteInputIsZero, case())
+    assert isinstance(finding, Finding)
+    assert re.search("expected -?1   got -?0[.]", finding.message)
+
+
+def test_a_layer_that_is_wrong_about_finite_values_is_not_blamed_for_others() -> None:
+    for name in ("nonlinearity.infinite", "nonlinearity.nan"):
+        assert verdict(name, BUGS["StateNeverAdvances"], case()) is None

@@ -1,0 +1,110 @@
+"""The rules of packed sequences: each passes for torch.nn.RNN and tells what a planted bug does."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
+
+from rnnspec.cases.case import Case
+from rnnspec.engine.outcome import Finding
+from rnnspec.rules.catalogue import all_rules
+from rnnspec.selftest import BUGS, Plain
+from tests.rules.judged import Fails, Passes, case, message, names, verdict
+
+SORTED = case(layout="packed", lengths=(5, 4, 2))
+UNSORTED = case(layout="packed-unsorted", lengths=(2, 5, 1))
+STATED = case(layout="packed-unsorted", lengths=(2, 5, 1), state="given")
+FOUR = case(layout="packed-unsorted", batch=4, lengths=(2, 5, 1, 4))
+LEVEL = case(layout="packed", lengths=(5, 5, 5), state="given")
+BOTH = case(layout="packed", lengths=(5, 4, 2), bidirectional=True, state="given", num_layers=2)
+PASSES: Passes = {
+    "packed.returns-packed": [SORTED, UNSORTED, LEVEL],
+    "packed.indices": [SORTED, UNSORTED, LEVEL],
+    "packed.pad-back": [SORTED, UNSORTED, case(layout="packed-unsorted", lengths=(2, 5, 1), batch_first=True, grad="inference")],
+    "packed.unsorted": [UNSORTED, case(layout="packed-unsorted", lengths=(2, 5, 1), bidirectional=True, state="given")],
+    "packed.padding": [SORTED, UNSORTED, BOTH],
+    "packed.h-n": [SORTED, UNSORTED, BOTH],
+    "packed.output": [SORTED, UNSORTED, BOTH],
+    "packed.batch-first-ignored": [case(layout="packed-unsorted", lengths=(2, 5, 1), batch_first=True, state="given")],
+    "packed.full-length": [LEVEL, case(layout="packed", lengths=(5, 5, 5), batch_first=True, bidirectional=True)],
+    "packed.sequences": [SORTED, UNSORTED, BOTH],
+    "packed.one-step": [case(layout="packed", steps=1, lengths=(1, 1, 1))],
+    "packed.one-sequence": [case(layout="packed", batch=1, lengths=(5,), bidirectional=True)],
+    "packed.ties": [case(layout="packed", lengths=(5, 2, 2)), case(layout="packed-unsorted", lengths=(2, 5, 2), bidirectional=True)],
+}
+FAILS: Fails = [
+    ("packed.returns-packed", "ReturnsPadded", SORTED, "output is Tensor for packed input, expected PackedSequence"),
+    ("packed.indices", "IndicesLost", UNSORTED, r"sorted_indices is None, expected \[1, 0, 2\]"),
+    ("packed.indices", "ReturnsPadded", UNSORTED, "output is Tensor, expected PackedSequence"),
+    ("packed.pad-back", "IndicesLost", UNSORTED, r"the lengths are \[5, 2, 1\], expected \[2, 5, 1\]"),
+    (
+        "packed.unsorted",
+        "GivenStatesNotSorted",
+        case(layout="packed-unsorted", lengths=(2, 5, 1), state="given"),
+        "as if h_0 were sorted and h_n in the caller's order$",
+    ),
+    ("packed.unsorted", "FinalStatesStaySorted", UNSORTED, "h_n sorted$"),
+    ("packed.unsorted", "FinalStatesSortedTwice", FOUR, "as if h_0 were in the caller's order and h_n sorted twice$"),
+    ("packed.padding", "PaddingChangesBackwardState", BOTH, r"h_n\[1, 0, 0\]   expected"),
+    ("packed.padding", "FinalStateAfterPadding", SORTED, r"h_n\[0, 0, 0\]   expected"),
+    ("packed.h-n", "FinalStateAfterPadding", SORTED, r"h_n\[0, 1, 0\]   expected"),
+    ("packed.h-n", "EndedSequencesForgotten", SORTED, "got 0 "),
+    ("packed.output", "BackwardStartsInPadding", BOTH, "output"),
+    ("packed.output", "LastStepWithoutState", SORTED, r"output\[4, 0, 0\]   expected"),
+    ("packed.output", "BackwardStateForLongestOnly", BOTH, "output"),
+    ("packed.batch-first-ignored", "LastStepWithoutState", case(layout="packed", lengths=(5, 4, 2), batch_first=True), "output"),
+    ("packed.one-sequence", "StateNeverAdvances", case(layout="packed", batch=1, lengths=(5,)), "output"),
+    ("packed.one-step", "HiddenBiasLost", case(layout="packed", steps=1, lengths=(1, 1, 1)), "output"),
+    ("packed.ties", "TiesExchanged", case(layout="packed", lengths=(5, 2, 2)), r"h_n\[0, 1, 0\]   expected"),
+]
+
+ELSEWHERE = {"packed.full-length", "packed.sequences"}
+
+every_rule = pytest.mark.parametrize("name", PASSES)
+every_bug = pytest.mark.parametrize(("name", "bug", "near", "text"), FAILS, ids=names(FAILS))
+
+
+@every_rule
+def test_torch_passes(name: str) -> None:
+    assert [verdict(name, nn.RNN, near) for near in PASSES[name]] == [None] * len(PASSES[name])
+
+
+@every_bug
+def test_a_planted_bug_is_told(name: str, bug: str, near: Case, text: str) -> None:
+    assert re.search(text, message(name, bug, near))
+
+
+def test_every_rule_is_tried() -> None:
+    assert {rule.id for rule in all_rules() if rule.theme == "packed"} == set(PASSES)
+    assert set(PASSES) == {name for name, *_ in FAILS} | ELSEWHERE
+
+
+class StateLostInPacked(Plain):
+    """Packed sequences start from zeros."""
+
+    def forward_packed(self, input: PackedSequence, hx: Tensor | None) -> tuple[PackedSequence, Tensor]:
+        return super().forward_packed(input, None)
+
+
+class StateLostWithoutGradient(Plain):
+    """Packed data that need no gradient start from zeros."""
+
+    def forward_packed(self, input: PackedSequence, hx: Tensor | None) -> tuple[PackedSequence, Tensor]:
+        return super().forward_packed(input, hx if input.data.requires_grad else None)
+
+
+def test_a_path_of_its_own_for_packed_input_is_told() -> None:
+    finding = verdict("packed.full-length", StateLostInPacked, LEVEL)
+    assert isinstance(finding, Finding)
+    assert finding.message.startswith("output[0, 0, 0]   expected")
+
+
+def test_where_the_data_come_from_does_not_matter() -> None:
+    assert verdict("packed.sequences", StateLostWithoutGradient, LEVEL) is not None
+
+
+def test_another_fault_is_not_blamed_on_the_order() -> None:
+    assert verdict("packed.unsorted", BUGS["LastStepWithoutState"], UNSORTED) is None

@@ -1,0 +1,88 @@
+"""The rules of the recurrence: each passes for torch.nn.RNN and tells what a planted bug does."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from torch import Tensor, nn
+
+from rnnspec.cases.case import Case
+from rnnspec.engine.outcome import Finding
+from rnnspec.observe.observation import Observation
+from rnnspec.rules import printed
+from rnnspec.rules.catalogue import all_rules, find
+from rnnspec.selftest import Plain
+from rnnspec.subjects.subject import TorchSubject
+from rnnspec.subjects.target import resolve
+from tests.rules.judged import Fails, Passes, case, message, names, verdict
+
+STACK = case(num_layers=2, state="given")
+PASSES: Passes = {
+    "recurrence.two-biases": [case(), case(num_layers=2, bidirectional=True, history="called"), case(dtype="float16")],
+    "recurrence.first-step": [STACK, case(state="given", layout="packed", lengths=(5, 4, 2))],
+    "recurrence.output": [case(), STACK, case(dtype="float32")],
+    "recurrence.h-n": [case(), STACK, case(dtype="float32")],
+    "recurrence.exact": [case(nonlinearity="relu", values="integer"), case(values="ternary", dtype="bfloat16")],
+    "recurrence.dtypes": [case(dtype=dtype) for dtype in ("float64", "float32", "bfloat16", "float16")],
+    "recurrence.low-precision": [case(dtype="bfloat16"), case(dtype="float16", num_layers=3)],
+    "recurrence.causal": [case(), case(num_layers=2, layout="unbatched"), case(batch_first=True, values="ternary")],
+    "recurrence.printed-loop": [case(), STACK, case(nonlinearity="relu", bias=False, batch_first=True), case(layout="unbatched")],
+}
+FAILS: Fails = [
+    ("recurrence.two-biases", "HiddenBiasLost", case(), r"output\[0, 0, 0\]   expected"),
+    ("recurrence.two-biases", "InputBiasTwice", case(), r"output\[0, 0, 0\]   expected"),
+    ("recurrence.first-step", "StateIgnored", STACK, r"first step of output\[0, 0, 0\]   expected"),
+    ("recurrence.output", "StateNeverAdvances", case(), r"output\[1, 0, 0\]   expected"),
+    ("recurrence.output", "RecurrentWeightTransposed", case(), r"output\[1, 0, 0\]   expected"),
+    ("recurrence.output", "OneWeightOff", case(), "times what rounding can explain"),
+    ("recurrence.h-n", "FinalStateRounded", case(), r"h_n\[0, 0, 0\]   expected"),
+    ("recurrence.exact", "ScaledByAnUlp", case(values="ternary"), r"output\[0, 0, [0-3]\]   expected"),
+    ("recurrence.dtypes", "DoubleInSingle", case(), "every result in float64 is a float32 number"),
+    ("recurrence.low-precision", "BiasLostInBfloat", case(dtype="bfloat16"), "output"),
+    ("recurrence.causal", "NextStepLeaks", case(), r"output before step 2\[1, [0-2], 0\]   expected .* got nan"),
+    ("recurrence.printed-loop", "OutputIsLastStep", case(), r"output\[0, 0, 0\]   expected"),
+]
+
+every_rule = pytest.mark.parametrize("name", PASSES)
+every_bug = pytest.mark.parametrize(("name", "bug", "near", "text"), FAILS, ids=names(FAILS))
+
+
+@every_rule
+def test_torch_passes(name: str) -> None:
+    assert [verdict(name, nn.RNN, near) for near in PASSES[name]] == [None] * len(PASSES[name])
+
+
+@every_bug
+def test_a_planted_bug_is_told(name: str, bug: str, near: Case, text: str) -> None:
+    assert re.search(text, message(name, bug, near))
+
+
+def test_every_rule_is_tried() -> None:
+    assert {rule.id for rule in all_rules() if rule.theme == "recurrence"} == set(PASSES) == {name for name, *_ in FAILS}
+
+
+class HalfResults(Plain):
+    """Results are float32 whatever the dtype."""
+
+    def forward_tensor(self, input: Tensor, hx: Tensor | None) -> tuple[Tensor, Tensor]:
+        output, h_n = super().forward_tensor(input, hx)
+        return output, h_n.float()
+
+
+def test_results_in_another_dtype_are_told() -> None:
+    finding = verdict("recurrence.dtypes", HalfResults, case())
+    assert isinstance(finding, Finding)
+    assert finding.message == "results are torch.float32 and torch.float64, expected torch.float64"
+
+
+def test_an_input_that_repeats_its_steps_cannot_be_spoiled_from_a_step_on() -> None:
+    assert not find("recurrence.causal").when(case(batch=1, memory="expanded"))
+
+
+def test_the_printed_loop_is_the_recurrence() -> None:
+    near = case(num_layers=3, state="given", nonlinearity="relu", values="integer")
+    seen = Observation(TorchSubject(resolve(nn.RNN)), near)
+    output, h_n = printed.run(near.config, seen.values.weights, seen.values.input, seen.values.h_0)
+    assert (output == seen.expected.output).all()
+    assert (h_n == seen.expected.h_n).all()

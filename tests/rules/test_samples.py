@@ -1,0 +1,53 @@
+"""The rules of the samples: each passes for torch.nn.RNN and tells what a planted bug does."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from torch import nn
+
+from rnnspec.cases.case import Case
+from rnnspec.rules.catalogue import all_rules
+from tests.rules.judged import Fails, Passes, case, message, names, verdict
+
+UNSORTED = case(layout="packed-unsorted", lengths=(2, 5, 1))
+PASSES: Passes = {
+    "samples.independent": [case(), UNSORTED, case(bidirectional=True, num_layers=2, batch_first=True), case(values="ternary")],
+    "samples.huge": [case(), UNSORTED, case(nonlinearity="relu", dtype="float16"), case(dtype="bfloat16", bidirectional=True)],
+    "samples.permuted": [case(), UNSORTED, case(batch=2, state="given", batch_first=True), case(batch=9, memory="transposed")],
+    "samples.alone": [case(), UNSORTED, case(layout="packed", lengths=(5, 4, 2), state="given"), case(batch_first=True)],
+}
+FAILS: Fails = [
+    ("samples.independent", "BatchLeaks", case(), "output of the others.* got nan"),
+    ("samples.independent", "NanSpreads", case(), "output of the others.* got nan"),
+    ("samples.huge", "NeighbourLeaks", case(batch=17), "output"),
+    ("samples.permuted", "SamplesInOneBlock", case(batch=17), "output"),
+    ("samples.permuted", "NeighbourLeaks", case(batch=17), "output"),
+    ("samples.alone", "SamplesInOneBlock", case(batch=40), "output"),
+    ("samples.alone", "BatchLeaks", case(), "output"),
+]
+
+every_rule = pytest.mark.parametrize("name", PASSES)
+every_bug = pytest.mark.parametrize(("name", "bug", "near", "text"), FAILS, ids=names(FAILS))
+
+
+@every_rule
+def test_torch_passes(name: str) -> None:
+    assert [verdict(name, nn.RNN, near) for near in PASSES[name]] == [None] * len(PASSES[name])
+
+
+@every_bug
+def test_a_planted_bug_is_told(name: str, bug: str, near: Case, text: str) -> None:
+    assert re.search(text, message(name, bug, near))
+
+
+def test_every_rule_is_tried() -> None:
+    assert {rule.id for rule in all_rules() if rule.theme == "samples"} == set(PASSES) == {name for name, *_ in FAILS}
+
+
+def test_samples_that_share_their_memory_cannot_be_told_apart() -> None:
+    applied = [
+        rule.id for rule in all_rules() if rule.theme == "samples" for seed in range(40) if rule.when(case(memory="expanded", seed=seed))
+    ]
+    assert applied == []

@@ -1,0 +1,55 @@
+"""The rules of the stack: each passes for torch.nn.RNN and tells what a planted bug does."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from torch import nn
+
+from rnnspec.cases.case import Case
+from rnnspec.rules.catalogue import all_rules
+from rnnspec.rules.stacking import upper_layer
+from rnnspec.selftest import BUGS
+from tests.rules.judged import Fails, Passes, case, message, names, verdict
+
+STACK = case(num_layers=3)
+BOTH = case(num_layers=2, bidirectional=True)
+PASSES: Passes = {
+    "stacking.own-parameters": [STACK, BOTH, case(num_layers=2, bias=False, nonlinearity="relu")],
+    "stacking.reads-both-directions": [BOTH, case(num_layers=3, bidirectional=True, layout="packed", lengths=(5, 4, 2))],
+    "stacking.composition": [STACK, BOTH, case(num_layers=2, dropout=1.0, mode="train"), case(num_layers=5, layout="unbatched")],
+}
+FAILS: Fails = [
+    ("stacking.own-parameters", "DeepLayersShareWeights", STACK, r"h_n\[2, 0, 0\]   expected nan   got "),
+    ("stacking.reads-both-directions", "BackwardHalfFirstAboveLayerZero", case(num_layers=3, bidirectional=True), r"output\[0, 0, 0\]"),
+    ("stacking.composition", "UpperLayersBatchMajor", STACK, r"output\[0, 1, 0\]   expected"),
+    ("stacking.composition", "ThirdLayerSkipsSecond", STACK, "output"),
+    ("stacking.composition", "EveryLayerReadsInput", case(num_layers=2, input_size=4), "output"),
+]
+
+every_rule = pytest.mark.parametrize("name", PASSES)
+every_bug = pytest.mark.parametrize(("name", "bug", "near", "text"), FAILS, ids=names(FAILS))
+
+
+@every_rule
+def test_torch_passes(name: str) -> None:
+    assert [verdict(name, nn.RNN, near) for near in PASSES[name]] == [None] * len(PASSES[name])
+
+
+@every_bug
+def test_a_planted_bug_is_told(name: str, bug: str, near: Case, text: str) -> None:
+    assert re.search(text, message(name, bug, near))
+
+
+def test_every_rule_is_tried() -> None:
+    assert {rule.id for rule in all_rules() if rule.theme == "stacking"} == set(PASSES) == {name for name, *_ in FAILS}
+
+
+def test_a_layer_is_above_the_first() -> None:
+    assert {upper_layer(case(num_layers=3, seed=seed)) for seed in range(4)} == {1, 2}
+    assert {upper_layer(case(num_layers=2, seed=seed)) for seed in range(4)} == {1}
+
+
+def test_wrong_numbers_are_not_blamed_on_the_parameters() -> None:
+    assert verdict("stacking.own-parameters", BUGS["ThirdLayerSkipsSecond"], STACK) is None
