@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from hypothesis import strategies as st
 
-from rnnspec.cases.axes import AXES
+from rnnspec.cases.axes import AXES, AXIS
 from rnnspec.cases.case import TIES, Case
 from rnnspec.cases.drawing import PROBABILITIES, cases_of
 from rnnspec.cases.sizes import lengths
@@ -39,20 +41,28 @@ def cases(draw: st.DrawFn, **fixed: object) -> Case:
     """Whole cases: how a layer is built, fed and called. Keyword arguments fix an axis, as in `cases(layout="packed")`.
 
     The tensors of a case come from `rnnspec.values_of(case)`. Cases shrink to a layer of sizes 1 with every axis at its simplest.
-    Raises ValueError for an axis or a value that does not exist.
+    Raises ValueError for an axis or a value that does not exist, and for values that contradict each other.
     """
     for name, value in fixed.items():
         _check_axis(name, value)
-    row = {axis.name: fixed.get(axis.name, draw(st.sampled_from(axis.values))) for axis in AXES}
-    if not all(tie.holds(row) for tie in TIES):
-        row |= {"dropout": "none", "values": "plain"} | {name: fixed[name] for name in ("dropout", "values") if name in fixed}
-    case = draw(cases_of(row).filter(lambda _: all(tie.holds(row) for tie in TIES)))
+    if not _holds(fixed):
+        raise ValueError(f"{', '.join(f'{name}={value!r}' for name, value in fixed.items())} contradict each other")
+    row = dict(fixed)
+    for name in (each for each in ("values", *AXIS) if each not in fixed):
+        # Every axis draws from all its values, so that making one simpler does not disturb what the others drew.
+        drawn = draw(st.sampled_from(AXIS[name].values))
+        row[name] = next(value for value in (drawn, *AXIS[name].values) if _holds({**row, name: value}))
+    case = draw(cases_of({axis.name: row[axis.name] for axis in AXES}))
     return case.altered(seed=draw(st.integers(0, 2**16)))
 
 
+def _holds(chosen: Mapping[str, object]) -> bool:
+    """Whether the ties between the axes chosen so far are fulfilled."""
+    return all(tie.holds(chosen) for tie in TIES if chosen.keys() >= set(tie.axes))
+
+
 def _check_axis(name: str, value: object) -> None:
-    axes = {axis.name: axis for axis in AXES}
-    if name not in axes:
-        raise ValueError(f"no axis {name!r}; the axes are {', '.join(axes)}")
-    if value not in axes[name].values:
-        raise ValueError(f"axis {name!r} has no value {value!r}; it has {', '.join(map(repr, axes[name].values))}")
+    if name not in AXIS:
+        raise ValueError(f"no axis {name!r}; the axes are {', '.join(AXIS)}")
+    if value not in AXIS[name].values:
+        raise ValueError(f"axis {name!r} has no value {value!r}; it has {', '.join(map(repr, AXIS[name].values))}")

@@ -84,8 +84,11 @@ def _multiplications(found: Sizes, deep: int, directions: int) -> int:
 def lengths(draw: st.DrawFn, steps: int, batch: int) -> tuple[int, ...]:
     """The lengths of a packed batch in the caller's order, the longest equal to `steps`: any, tied, all equal, or mostly ones.
 
-    They come from one seed, since drawing each costs more than judging the case.
+    They come from one seed, since drawing each costs more than judging the case. Raises ValueError for a size below 1.
     """
+    for name, size in (("steps", steps), ("batch", batch)):
+        if size < 1:
+            raise ValueError(f"{name} must be at least 1, got {size!r}")
     style, seed = draw(st.sampled_from(LENGTH_STYLES)), draw(st.integers(0, 2**16))
     rng = random.Random(seed)
     low = {"any": 1, "equal": steps, "ones": 1, "two": max(1, steps - 1)}[style]
