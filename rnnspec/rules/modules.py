@@ -19,6 +19,7 @@ from rnnspec.rules.module_proofs import (
     CONVERTED,
     DEEPCOPY,
     FLATTEN,
+    LOADED,
     NESTED,
     PARAMETRIZED,
     PARAMETRIZED_GRADIENT,
