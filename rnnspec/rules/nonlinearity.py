@@ -20,6 +20,9 @@ LARGEST = float(np.finfo(np.float64).max)
 SATURATING = 2.0**20
 """A finite input at which every unit that reads them is saturated, as it is at infinity, and no sum overflows."""
 
+ENLARGED = """large = ({input}, *given[1:])
+close(layer(*large)[0], reference(*large)[0])
+close(layer(*large)[1], reference(*large)[1])"""
 ULPS = 16
 EPSILON = {"float64": 2.0**-52, "float32": 2.0**-23, "bfloat16": 2.0**-7, "float16": 2.0**-10}
 
@@ -56,7 +59,7 @@ def large(seen: Observation) -> None:
 
     Catches sums that are clipped, exponentials that overflow, approximations that are good near zero only.
     """
-    both_as_expected(seen)
+    both_as_expected(seen, ENLARGED.format(input="packed._replace(data=20 * packed.data)" if seen.case.packed else "20 * x"))
 
 
 @rule("rnn.recurrence.non-finite", when=axis("values", "plain") & traceable)

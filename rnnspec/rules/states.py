@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnspec.cases.case import Case
-from rnnspec.observe.call import Call, gradient_mode, perform
+from rnnspec.observe.call import Call, arithmetic, gradient_mode, perform
 from rnnspec.observe.observation import Observation
 from rnnspec.observe.tensors import arguments
 from rnnspec.rules.conditions import at_least, axis, bidirectional, one_in, predictable, stacked, state_given
@@ -71,7 +71,7 @@ def by_name(seen: Observation) -> None:
     Catches a second argument of another name.
     """
     call = seen.call
-    with gradient_mode(seen.case.grad), observing("the call with hx="):
+    with arithmetic(seen.case), gradient_mode(seen.case.grad), observing("the call with hx="):
         named = replace(call, returned=seen.module(call.given.input, hx=call.given.h_0))
     alike(seen, "output", named.output, proof=NAMED)
     alike(seen, "h_n", named.h_n, proof=NAMED)

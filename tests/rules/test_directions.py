@@ -10,7 +10,8 @@ from torch import nn
 from rnnspec.cases.case import Case
 from rnnspec.rules.catalogue import all_rules
 from rnnspec.selftest import BUGS
-from tests.rules.judged import Fails, Passes, case, message, names, verdict
+from tests.rules.judged import Fails, Passes, case, names, verdict
+from tests.rules.proven import told_and_proven
 
 BOTH = case(bidirectional=True)
 STACK = case(bidirectional=True, num_layers=2)
@@ -47,8 +48,8 @@ def test_torch_passes(name: str) -> None:
 
 
 @every_bug
-def test_a_planted_bug_is_told(name: str, bug: str, near: Case, text: str) -> None:
-    assert re.search(text, message(name, bug, near))
+def test_a_planted_bug_is_told_and_proven(name: str, bug: str, near: Case, text: str) -> None:
+    assert re.search(text, told_and_proven(name, bug, near))
 
 
 def test_every_rule_is_tried() -> None:

@@ -10,12 +10,14 @@ from torch import Tensor, nn
 from rnnspec.cases.case import Case
 from rnnspec.engine.outcome import Finding
 from rnnspec.observe.observation import Observation
+from rnnspec.report.program import fails, program
 from rnnspec.rules import printed
 from rnnspec.rules.catalogue import all_rules, find
-from rnnspec.selftest import Plain
+from rnnspec.selftest import BUGS, Plain
 from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import resolve
-from tests.rules.judged import Fails, Passes, case, message, names, verdict
+from tests.rules.judged import Fails, Passes, case, names, verdict
+from tests.rules.proven import told_and_proven
 
 STACK = case(num_layers=2, state="given")
 PASSES: Passes = {
@@ -37,7 +39,6 @@ FAILS: Fails = [
     ("recurrence.output", "RecurrentWeightTransposed", case(), r"output\[1, 0, 0\]   expected"),
     ("recurrence.output", "OneWeightOff", case(), "times what rounding can explain"),
     ("recurrence.h-n", "FinalStateRounded", case(), r"h_n\[0, 0, 0\]   expected"),
-    ("recurrence.exact", "ScaledByAnUlp", case(values="ternary"), r"output\[0, 0, [0-3]\]   expected"),
     ("recurrence.dtypes", "DoubleInSingle", case(), "every result in float64 is a float32 number"),
     ("recurrence.low-precision", "BiasLostInBfloat", case(dtype="bfloat16"), "output"),
     ("recurrence.causal", "NextStepLeaks", case(), r"output before step 2\[1, [0-2], 0\]   expected .* got nan"),
@@ -54,12 +55,16 @@ def test_torch_passes(name: str) -> None:
 
 
 @every_bug
-def test_a_planted_bug_is_told(name: str, bug: str, near: Case, text: str) -> None:
-    assert re.search(text, message(name, bug, near))
+def test_a_planted_bug_is_told_and_proven(name: str, bug: str, near: Case, text: str) -> None:
+    assert re.search(text, told_and_proven(name, bug, near))
 
 
 def test_every_rule_is_tried() -> None:
-    assert {rule.id for rule in all_rules() if rule.theme == "recurrence"} == set(PASSES) == {name for name, *_ in FAILS}
+    assert (
+        {rule.id for rule in all_rules() if rule.theme == "recurrence"}
+        == set(PASSES)
+        == {name for name, *_ in FAILS} | {"recurrence.exact"}
+    )
 
 
 class HalfResults(Plain):
@@ -86,3 +91,11 @@ def test_the_printed_loop_is_the_recurrence() -> None:
     output, h_n = printed.run(near.config, seen.values.weights, seen.values.input, seen.values.h_0)
     assert (output == seen.expected.output).all()
     assert (h_n == seen.expected.h_n).all()
+
+
+def test_a_few_units_in_the_last_place_are_told_and_proven_with_the_numbers_of_the_case() -> None:
+    finding = verdict("recurrence.exact", BUGS["ScaledByAnUlp"], case(values="ternary"))
+    assert isinstance(finding, Finding)
+    assert re.search(r"output\[0, 0, [0-3]\]   expected -?1   got -?1", finding.message)
+    for kind, expected in ((BUGS["ScaledByAnUlp"], True), (nn.RNN, False)):
+        assert fails(program(resolve(kind), finding, literal=True), resolve(kind)) is expected

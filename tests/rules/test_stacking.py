@@ -11,7 +11,8 @@ from rnnspec.cases.case import Case
 from rnnspec.rules.catalogue import all_rules
 from rnnspec.rules.stacking import upper_layer
 from rnnspec.selftest import BUGS
-from tests.rules.judged import Fails, Passes, case, message, names, verdict
+from tests.rules.judged import Fails, Passes, case, names, verdict
+from tests.rules.proven import told_and_proven
 
 STACK = case(num_layers=3)
 BOTH = case(num_layers=2, bidirectional=True)
@@ -38,8 +39,8 @@ def test_torch_passes(name: str) -> None:
 
 
 @every_bug
-def test_a_planted_bug_is_told(name: str, bug: str, near: Case, text: str) -> None:
-    assert re.search(text, message(name, bug, near))
+def test_a_planted_bug_is_told_and_proven(name: str, bug: str, near: Case, text: str) -> None:
+    assert re.search(text, told_and_proven(name, bug, near))
 
 
 def test_every_rule_is_tried() -> None:

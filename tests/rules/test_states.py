@@ -12,7 +12,8 @@ from rnnspec.cases.case import Case
 from rnnspec.engine.outcome import Finding
 from rnnspec.rules.catalogue import all_rules
 from rnnspec.selftest import BUGS, Plain
-from tests.rules.judged import Fails, Passes, case, message, names, verdict
+from tests.rules.judged import Fails, Passes, case, names, verdict
+from tests.rules.proven import told_and_proven
 
 GIVEN = case(state="given")
 STACK = case(state="given", num_layers=3)
@@ -51,8 +52,8 @@ def test_torch_passes(name: str) -> None:
 
 
 @every_bug
-def test_a_planted_bug_is_told(name: str, bug: str, near: Case, text: str) -> None:
-    assert re.search(text, message(name, bug, near))
+def test_a_planted_bug_is_told_and_proven(name: str, bug: str, near: Case, text: str) -> None:
+    assert re.search(text, told_and_proven(name, bug, near))
 
 
 def test_every_rule_is_tried() -> None:
