@@ -17,8 +17,8 @@ from rnnspec.rules.chance import Count
 
 Array = NDArray[np.float64]
 Named = dict[str, Array]
-FEW_VALUES, MANY_VALUES = 1_500, 12_000
-LARGER = {"input_size": 40, "hidden_size": 36}
+FEW_UNITS, MANY_VALUES = 48, 12_000
+LARGER = {"input_size": 40, "hidden_size": 48}
 SHORTEST_LINE = 12
 """Shorter rows might be equal by chance; twelve values of only 8 bits each are with a probability of 2**-96."""
 
@@ -34,7 +34,7 @@ def counted_case(case: Case) -> Case:
     """The case with enough parameters for counts to tell something, and not so many that counting them takes long."""
     config = case.config
     values = config.num_layers * config.num_directions * config.hidden_size * (config.hidden_size + config.input_size)
-    sizes = {} if FEW_VALUES <= values <= MANY_VALUES else LARGER
+    sizes = {} if config.hidden_size >= FEW_UNITS and values <= MANY_VALUES else LARGER
     return case.altered(build="changed", num_layers=min(3, config.num_layers), **sizes)
 
 

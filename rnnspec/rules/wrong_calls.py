@@ -156,10 +156,10 @@ def wrong_devices(seen: Observation) -> list[WrongCall]:
     """An input, or a state, on the CPU, where all the rest is elsewhere."""
     made = right(seen)
     here, other = seen.subject.device, "cpu"
-    moved = [made.with_data(f"an input on {other} for a layer on {here}", made.data.detach().to(other))]
+    moved = [made.with_data(f"an input on {other} for a layer on {here}", torch.ones_like(made.data.detach(), device=other))]
     if "state" not in seen.subject.refused:
         words = f"a state on {other} for a layer on {here}"
-        moved.append(WrongCall(words, made.input, made.state.detach().to(other)))
+        moved.append(WrongCall(words, made.input, torch.ones_like(made.state.detach(), device=other)))
     return moved
 
 

@@ -1,0 +1,24 @@
+"""Whether the lines that a finding proves itself with fail for the layer and hold for torch.nn.RNN."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from rnnspec.cases.case import Case
+from rnnspec.engine.outcome import Finding
+from rnnspec.report.program import fails, program
+from rnnspec.selftest import BUGS
+from rnnspec.subjects.target import resolve
+from tests.rules.judged import verdict
+
+
+def told_and_proven(name: str, bug: str, near: Case, seeds: int = 8) -> str:
+    """What a rule tells of a planted bug; fails unless its program fails for the bug and passes for torch.nn.RNN."""
+    finding = verdict(name, BUGS[bug], near, seeds)
+    assert isinstance(finding, Finding), f"{name} says {finding} of {bug}"
+    assert not finding.blocked, f"{name} is blocked by {bug}: {finding.message}"
+    assert finding.proof, f"{name} proves nothing of {bug}"
+    for kind, expected in ((BUGS[bug], True), (nn.RNN, False)):
+        source = program(resolve(kind), finding)
+        assert fails(source, resolve(kind)) is expected, f"{kind.__name__}:\n{source}"
+    return finding.message
