@@ -54,7 +54,8 @@ def must_be_likely(counted: Callable[[int], Counts], proof: str = "") -> None:
     again = counted(1)
     confirmed = [again[name] for name in doubted if name in again and again[name].chance <= CONFIRMED]
     if confirmed:
-        raise violated("; ".join(map(str, confirmed[:3])), proof)
+        told = sorted(confirmed, key=lambda count: count.chance)[:2]
+        raise violated("; ".join(map(str, told)), proof)
 
 
 def two_sided(hits: int, total: int, probability: float) -> float:

@@ -108,7 +108,7 @@ def _sizes(case: Case, places: int) -> tuple[int, int]:
 
 def parts(drawn: Draws) -> dict[str, tuple[str, Flags]]:
     """The parts in which values might be dropped more or less often than elsewhere."""
-    where = {"all": ("everything", np.ones(drawn.dropped.shape, dtype=bool))}
+    where = {"all": ("all places", np.ones(drawn.dropped.shape, dtype=bool))}
     names = {TIME: "step", SAMPLES: "sample", DIRECTIONS: "direction", UNITS: "unit"}
     for axis, name in names.items():
         for word, place in (("first", 0), ("last", -1)):
@@ -134,7 +134,7 @@ def mirrored(size: int) -> tuple[Indices, Indices]:
     return np.arange(size // 2), size - 1 - np.arange(size // 2)
 
 
-PAIRINGS: dict[str, Pairing] = {"neighbouring": neighbours, "half of all apart from each other:": halves, "mirrored": mirrored}
+PAIRINGS: dict[str, Pairing] = {"neighbouring {}": neighbours, "{} half of all apart": halves, "mirrored {}": mirrored}
 PAIRED = {TIME: "steps", SAMPLES: "samples", UNITS: "units"}
 
 
@@ -143,8 +143,8 @@ def pairs(drawn: Draws) -> dict[str, Count]:
     found: dict[str, Count] = {}
     for axis, noun in PAIRED.items():
         size = drawn.dropped.shape[axis]
-        for word, pairing in PAIRINGS.items() if size > 3 else [("neighbouring", neighbours)] * (size > 1):
-            what = f"dropped or kept alike at {word} {noun}"
+        for word, pairing in PAIRINGS.items() if size > 3 else [("neighbouring {}", neighbours)] * (size > 1):
+            what = f"dropped or kept alike at {word.format(noun)}"
             found[what] = drawn.alike(what, *(drawn.at(axis, places) for places in pairing(size)))
     return found | (_directions(drawn) if drawn.dropped.shape[DIRECTIONS] == 2 else {})
 

@@ -30,6 +30,7 @@ read_off = axis("values", "readable", "solvable")
 solvable = axis("values", "solvable")
 readable = axis("values", "readable")
 sampled = read_off & one_in(3)
+masked_gradients = differentiable & (solvable | ((readable | (dropping & all_dropped & smooth)) & one_in(2)))
 
 
 @rule("rnn.dropout.between-layers", when=read_off, needs=NEEDS)
@@ -140,7 +141,8 @@ def not_in_states(seen: Observation) -> None:
     """
     count = {"deaf": seen.case.config.num_layers, "readable": seen.case.boundary + 1, "solvable": 1}[seen.case.values]
     rows = slice(0, count * seen.case.config.num_directions)
-    agree(seen, "h_n", seen.h_n[rows], seen.expected.h_n[rows], lambda: seen.expected.bound.h_n[rows], proofs.H_N)
+    proof = f"close(layer(*given)[1][: {rows.stop}], reference(*given)[1][: {rows.stop}])"
+    agree(seen, "h_n", seen.h_n[rows], seen.expected.h_n[rows], lambda: seen.expected.bound.h_n[rows], proof)
 
 
 @rule("rnn.dropout.zero", when=axis("dropout", "none") & training & stacked, needs=("num_layers",))
@@ -226,12 +228,13 @@ def backward(seen: Observation) -> None:
         _gradients_agree(seen, seen.gradients, seen.expected, list(seen.gradients))
         return
     _is_explained(seen, _reading(seen))
+    proof = widely(seen.case, BACKWARD)
     if seen.case.values == "solvable":
-        _gradients_agree(seen, seen.gradients, _explained(seen), list(seen.gradients), BACKWARD)
+        _gradients_agree(seen, seen.gradients, _explained(seen), list(seen.gradients), proof)
         return
     alone = replace(seen.values, d_h_n=np.zeros_like(seen.values.d_h_n))
     gradients = seen.differentiated(seen.call, ("output",))
-    _gradients_agree(seen, gradients, explained(seen.case, alone, _reading(seen)), decided(seen.case, gradients), BACKWARD)
+    _gradients_agree(seen, gradients, explained(seen.case, alone, _reading(seen)), decided(seen.case, gradients), proof)
 
 
 def _outputs_agree(seen: Observation, quantity: str = "output", proof: str = proofs.OUTPUT) -> None:
