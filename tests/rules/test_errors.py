@@ -90,7 +90,7 @@ class Moving(Plain):
     """A layer that moves its arguments to where it is."""
 
     def forward_tensor(self, input: torch.Tensor, hx: torch.Tensor | None) -> Any:
-        device = self.weight_ih_l0.device
+        device = self.parameter("weight_ih", 0, 0).device
         return super().forward_tensor(input.to(device), None if hx is None else hx.to(device))
 
 
@@ -125,7 +125,7 @@ class Broken(Plain):
         input.data.zero_()
 
     def train_itself(self, input: torch.Tensor) -> None:
-        self.weight_hh_l0.data.mul_(2)
+        self.parameter("weight_hh", 0, 0).data.mul_(2)
 
     def remember(self, input: torch.Tensor) -> None:
         self.input_size = input.size(-1)

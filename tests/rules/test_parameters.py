@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -79,8 +81,8 @@ def test_other_names_alone_are_told_by_the_rules_of_names() -> None:
 class Buffered(nn.RNN):
     """A layer with a buffer that no page mentions."""
 
-    def __init__(self, *args: int, **others: object) -> None:
-        super().__init__(*args, **others)  # type: ignore[arg-type]
+    def __init__(self, *args: Any, **others: Any) -> None:
+        super().__init__(*args, **others)
         self.register_buffer("seen", torch.zeros(1), persistent=False)
 
 
@@ -115,7 +117,7 @@ class LayersDrawnOnce(Plain):
     def reset_parameters(self) -> None:
         super().reset_parameters()
         with torch.no_grad():
-            self.bias_hh_l0.copy_(-self.bias_ih_l0)
+            self.parameter("bias_hh", 0, 0).copy_(-self.parameter("bias_ih", 0, 0))
 
 
 @pytest.mark.parametrize(
