@@ -8,9 +8,9 @@ from functools import partial
 import pytest
 import torch
 
-from rnnspec.layer_tests import RuleTest
-from rnnspec.model_api import check_model
-from rnnspec.model_tests import model_conformance
+from rnnspec.testing.layer import RuleTest
+from rnnspec.api.model import check_model
+from rnnspec.testing.model import model_conformance
 from rnnspec.models import RNN1, RNN2, DeepBiRNN
 
 rnn1 = partial(RNN1, 10, 4, 10, 1)

@@ -9,16 +9,18 @@ from rnnspec._version import __version__
 
 if TYPE_CHECKING:
     from rnnspec import shapes, strategies
-    from rnnspec.api import check
+    from rnnspec.api import ModelReport, check, check_model
     from rnnspec.cases.values import values_of
     from rnnspec.contract.config import Config
     from rnnspec.errors import CannotCheck, RnnspecError, ViolationsFound
-    from rnnspec.layer_tests import RuleTest, conformance
     from rnnspec.report.model import Report, Result
+    from rnnspec.testing.layer import RuleTest, conformance
+    from rnnspec.testing.model import model_conformance
 
 __all__ = [
     "CannotCheck",
     "Config",
+    "ModelReport",
     "Report",
     "Result",
     "RnnspecError",
@@ -26,7 +28,9 @@ __all__ = [
     "ViolationsFound",
     "__version__",
     "check",
+    "check_model",
     "conformance",
+    "model_conformance",
     "shapes",
     "strategies",
     "values_of",
@@ -39,9 +43,12 @@ PLACES = {
     "Result": "report.model",
     "RnnspecError": "errors",
     "ViolationsFound": "errors",
+    "ModelReport": "api",
     "check": "api",
-    "RuleTest": "layer_tests",
-    "conformance": "layer_tests",
+    "check_model": "api",
+    "model_conformance": "testing.model",
+    "RuleTest": "testing.layer",
+    "conformance": "testing.layer",
     "values_of": "cases.values",
 }
 

@@ -5,16 +5,15 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
-from fnmatch import fnmatchcase
 from functools import lru_cache
 from importlib import resources
 from typing import Any, cast
 
 from rnnspec.contract import clauses
 from rnnspec.contract.clauses import Clause
-from rnnspec.errors import SelectionError, suggestion
 from rnnspec.models.rules import modes, places, readouts, shapes, steps
 from rnnspec.models.trial import Trial
+from rnnspec.rules.catalogue import picked
 from rnnspec.rules.conditions import always
 from rnnspec.rules.rule import Rule
 
@@ -69,16 +68,8 @@ def model_rules() -> Mapping[str, ModelRule]:
 
 
 def select_models(patterns: Sequence[str] | None) -> tuple[ModelRule, ...]:
-    """The rules whose id matches one of the glob patterns, all where there is none.
-
-    Raises SelectionError, with a suggestion, for a pattern that matches nothing.
-    """
-    known = model_rules()
-    for pattern in patterns or ():
-        if not any(fnmatchcase(id, pattern) for id in known):
-            near = suggestion(pattern, ["model.*", "readout.*", *known])
-            raise SelectionError(f"--rule {pattern!r} matches no rule of a model.{near}")
-    return tuple(rule for id, rule in known.items() if not patterns or any(fnmatchcase(id, pattern) for pattern in patterns))
+    """The rules of a model whose id matches one of the glob patterns, all where there is none; raises SelectionError."""
+    return picked(patterns, tuple(model_rules().values()))
 
 
 def _rule(id: str, check: Callable[[Trial], None]) -> ModelRule:

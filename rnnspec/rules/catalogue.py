@@ -7,6 +7,7 @@ import pkgutil
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from functools import lru_cache
+from typing import TypeVar
 
 import torch
 
@@ -14,6 +15,8 @@ from rnnspec import rules
 from rnnspec.contract.clauses import applies_to
 from rnnspec.errors import SelectionError, suggestion
 from rnnspec.rules.rule import THEMES, Rule
+
+R = TypeVar("R", bound=Rule)
 
 ORDER = (
     "construction",
@@ -58,27 +61,31 @@ def in_force(rules: Sequence[Rule], version: str = torch.__version__) -> tuple[R
     return tuple(rule for rule in rules if any(applies_to(clause, version) for clause in rule.clauses))
 
 
-def find(name: str) -> Rule:
+def named(name: str, rules: Sequence[R]) -> R:
     """The rule with this id; raises SelectionError with a suggestion where there is none."""
-    known = {rule.id: rule for rule in all_rules()}
+    known = {rule.id: rule for rule in rules}
     if name not in known:
         raise SelectionError(f"no rule {name!r}.{suggestion(name, known)} `rnnspec rules` lists all.")
     return known[name]
 
 
-def select(patterns: Sequence[str] | None) -> tuple[Rule, ...]:
+def picked(patterns: Sequence[str] | None, rules: Sequence[R]) -> tuple[R, ...]:
     """The rules whose id matches one of the glob patterns, all where there is none.
 
     Raises SelectionError, with a suggestion, for a pattern that matches nothing.
     """
-    if not patterns:
-        return all_rules()
-    for pattern in patterns:
-        if not any(fnmatchcase(rule.id, pattern) for rule in all_rules()):
-            raise SelectionError(f"--rule {pattern!r} matches no rule.{_near(pattern)} `rnnspec rules` lists all.")
-    return tuple(rule for rule in all_rules() if any(fnmatchcase(rule.id, pattern) for pattern in patterns))
+    for pattern in patterns or ():
+        if not any(fnmatchcase(rule.id, pattern) for rule in rules):
+            near = suggestion(pattern, [*(f"{rule.id.split('.')[0]}.*" for rule in rules), *(rule.id for rule in rules)])
+            raise SelectionError(f"--rule {pattern!r} matches no rule.{near} `rnnspec rules` lists all.")
+    return tuple(rule for rule in rules if not patterns or any(fnmatchcase(rule.id, pattern) for pattern in patterns))
 
 
-def _near(pattern: str) -> str:
-    themes = [f"{theme}.*" for theme in THEMES]
-    return suggestion(pattern, [*themes, *(rule.id for rule in all_rules())])
+def find(name: str) -> Rule:
+    """The rule of a layer with this id; raises SelectionError."""
+    return named(name, all_rules())
+
+
+def select(patterns: Sequence[str] | None) -> tuple[Rule, ...]:
+    """The rules of a layer whose id matches one of the glob patterns, all where there is none; raises SelectionError."""
+    return picked(patterns, all_rules())

@@ -116,7 +116,8 @@ class ColumnMajor(Plain):
 
     def project(self, data: Tensor, layer: int, direction: int) -> Tensor:
         columns = self.input_weight(layer, direction) @ data.t()
-        return sum((bias.unsqueeze(1) for bias in self.biases(layer, direction)), start=columns).t()
+        # The biases are added up as rows: gradients of two columns share memory, and .grad would not add up (pytorch #34082).
+        return sum((bias for bias in self.biases(layer, direction)), start=columns.t())
 
     def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
         return self.activation((x.t() + weight.t() @ h.t()).t())
@@ -139,6 +140,13 @@ class TanhBySigmoid(Plain):
 
     def activation(self, x: Tensor) -> Tensor:
         return super().activation(x) if self.nonlinearity == "relu" else (2 * torch.sigmoid(2 * wide(x)) - 1).to(x.dtype)
+
+
+class ReluByMaximum(Plain):
+    """relu as the larger of x and zero, whose slope at zero is a half."""
+
+    def activation(self, x: Tensor) -> Tensor:
+        return torch.tanh(x) if self.nonlinearity == "tanh" else torch.maximum(x, torch.zeros_like(x))
 
 
 class Step(torch.autograd.Function):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from rnnspec.api import undisturbed_run
-from rnnspec.model_api import prepare_model
+from rnnspec.api.model import prepare_model
 from rnnspec.selftest import model_correct, model_correct_other
 from rnnspec.selftest.matrix import Matrix, Row
 from rnnspec.selftest.model_bugs import BUGS, seen_by, story_of

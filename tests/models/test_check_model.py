@@ -11,12 +11,12 @@ import torch
 from click.testing import CliRunner
 from torch import Tensor, nn
 
-from rnnspec.layer_tests import RuleTest
+from rnnspec.testing.layer import RuleTest
 from rnnspec.errors import DeviceError, SelectionError, TargetError
-from rnnspec.model_api import ModelReport, check_model
-from rnnspec.model_checks import ModelSpace
-from rnnspec.model_cli import check_model as command
-from rnnspec.model_tests import model_conformance
+from rnnspec.api.model import ModelReport, check_model
+from rnnspec.checks.model import ModelSpace
+from rnnspec.cli.check_model import check_model as command
+from rnnspec.testing.model import model_conformance
 from rnnspec.models import RNN1, RNN2, DeepBiRNN
 from rnnspec.models.case import ModelCase
 from rnnspec.report.console import rendered

@@ -4,11 +4,15 @@
 
 from __future__ import annotations
 
+import random
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from rnnspec.selftest.bugs.planted import Planted, is_ragged
+from rnnspec.selftest.bugs.second_order import TanhOnce, apply
 from rnnspec.selftest.plain import Sizes
 
 
@@ -136,3 +140,31 @@ class StateSharesOutput(Planted):
         output, h_n = super().run(data, sizes, h_0)
         shares = h_n.size(0) == 1 and not is_ragged(sizes)
         return output, output[-sizes[0] :].unsqueeze(0) if shares and sizes[0] else h_n
+
+
+class TanhInPlace(TanhOnce):
+    """tanh whose backward pass works on the gradient that it is given."""
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Any:
+        (new,) = ctx.saved_tensors
+        return gradient.mul_(1 - new * new)
+
+
+class GradientOverwritten(Planted):
+    """The backward pass of tanh overwrites the gradient that the caller handed in (apache/mxnet PR #18203); effects.backward sees it."""
+
+    narrow = True
+
+    def activation(self, x: Tensor) -> Tensor:
+        return super().activation(x) if self.nonlinearity == "relu" else apply(TanhInPlace, x)
+
+
+class NoiseOfItsOwn(Planted):
+    """In eval mode the output is off by a random number from a generator of the layer's own; effects.repeatable sees it."""
+
+    narrow = True
+
+    def finish_output(self, data: Tensor, sizes: Sizes) -> Tensor:
+        generator: random.Random = self.__dict__.setdefault("generator", random.Random(0))
+        return data if self.training else data + 0.125 * generator.random()

@@ -7,7 +7,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from rnnspec.selftest.bugs.planted import Planted, is_ragged, with_gradient_of
+from rnnspec.selftest.bugs.planted import Planted, hook, is_ragged, with_gradient_of
 from rnnspec.selftest.plain import Sizes
 
 
@@ -192,14 +192,41 @@ class FutureHasGradient(Planted):
         return super().project(with_gradient_of(data, data + 1e-6 * data.sum(0)), layer, direction)
 
 
-class ReluGradientAtZero(Planted):
-    """The gradient of relu at zero is 1; gradients.exact-zeros sees it."""
+class ReluGradientLeaks(Planted):
+    """The gradient of relu is a 128th where nothing is let through; gradients.exact sees it."""
 
     narrow = True
 
     def activation(self, x: Tensor) -> Tensor:
         new = super().activation(x)
-        return new if self.nonlinearity == "tanh" else with_gradient_of(new, x * (x >= 0))
+        return new if self.nonlinearity == "tanh" else with_gradient_of(new, new + (x - new) / 128)
+
+
+class HalfGradientIn16Bits(Planted):
+    """In bfloat16 and float16 the recurrent weights get half their gradient; gradients.low-precision sees it."""
+
+    narrow = True
+
+    def recurrent_weight(self, layer: int, direction: int) -> Tensor:
+        weight = super().recurrent_weight(layer, direction)
+        return with_gradient_of(weight, weight / 2) if weight.dtype in (torch.bfloat16, torch.float16) else weight
+
+
+class StepsKeptOnLayer(Planted):
+    """What backward needs lies on the layer, where the next call in one direction overwrites it (torch/nn #1015);
+    gradients.earlier-call sees it."""
+
+    narrow = True
+
+    def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
+        new = super().step(x, h, weight, layer, t)
+        if self.bidirectional or self.nonlinearity == "relu" or not new.requires_grad:
+            return new
+        kept: dict[tuple[int, int], Tensor] = self.__dict__.setdefault("kept", {})
+        kept[layer, t] = new.detach()
+        total = torch.addmm(x, h, weight)
+        hook(total, lambda gradient: gradient * (1 - kept[layer, t] ** 2))
+        return with_gradient_of(new, total)
 
 
 class FrozenStopsAll(Planted):

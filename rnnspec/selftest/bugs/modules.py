@@ -102,6 +102,32 @@ class ParametrizationIgnored(Planted):
         return original
 
 
+class AttributeKept(Planted):
+    """A weight that is set as a plain attribute, as weight_norm does before each call, is used as it was at the first one
+    (pytorch #15749); modules.weight-norm sees it."""
+
+    narrow = True
+
+    def parameter(self, kind: str, layer: int, direction: int) -> Tensor:
+        name = self.parameter_name(kind, layer, direction)
+        value = super().parameter(kind, layer, direction)
+        kept: dict[str, Tensor] = self.__dict__.setdefault("kept", {})
+        return kept.setdefault(name, value.detach()) if name in self.__dict__ else value
+
+
+class FlattenedByDirection(Planted):
+    """flatten_parameters() takes the parameters for listed by direction, then by layer, and exchanges some
+    (pytorch PR #22850); modules.flatten-parameters sees it."""
+
+    narrow = True
+
+    def flatten_parameters(self) -> None:
+        layers, directions = range(self.num_layers), range(self.directions)
+        listed = [self.parameter("weight_hh", layer, direction).data for direction in directions for layer in layers]
+        for value, (layer, direction) in zip(listed, [(layer, direction) for layer in layers for direction in directions], strict=True):
+            self.parameter("weight_hh", layer, direction).data = value
+
+
 class PrefixIgnored(Planted):
     """Inside another module, load_state_dict leaves the parameters as they are; modules.nested sees it."""
 

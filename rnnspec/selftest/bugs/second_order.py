@@ -91,6 +91,19 @@ class SecondBackwardHalved(Planted):
         return data
 
 
+class BiasesInColumns(Planted):
+    """The biases are added to a single row as columns, so that their gradients share memory and a second backward adds to both
+    twice (pytorch #34082); gradients.second-backward sees it."""
+
+    narrow = True
+
+    def project(self, data: Tensor, layer: int, direction: int) -> Tensor:
+        projected = torch.nn.functional.linear(data, self.input_weight(layer, direction)).t()
+        for bias in self.biases(layer, direction):
+            projected = projected + bias.unsqueeze(1)
+        return projected.t()
+
+
 def apply(function: type[torch.autograd.Function], x: Tensor) -> Tensor:
     """The result of a function with a backward pass of its own."""
     result: Tensor = function.apply(x)  # type: ignore[no-untyped-call]

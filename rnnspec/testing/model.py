@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rnnspec.layer_tests import RuleTest, Run, Test
-from rnnspec.model_api import check_model
+from rnnspec.api.model import check_model
 from rnnspec.models.registry import select_models
 from rnnspec.report.model import Report
+from rnnspec.testing.layer import RuleTest, Run, Test
 
 
 @dataclass

@@ -6,6 +6,8 @@ from typing import Any
 
 import click
 
+from rnnspec.cli.parts import argument_of, import_first, progress, show, writable
+
 EPILOG = """\b
 Exit status: as for check.
 \b
@@ -39,18 +41,17 @@ def check_model(target: str, arguments: tuple[str, ...], imports: tuple[str, ...
     TARGET is called without arguments, or with those of --arg, and gives a model from token ids or features to predictions. What its
     read-out sees is shown as a map: which input positions can change which features, and which parameters take part.
     """
-    from rnnspec import cli
-    from rnnspec.model_api import check_model as run
+    from rnnspec.api.model import check_model as run
     from rnnspec.models.render import render
 
-    cli._writable(json_path)
-    fixed = dict(cli._argument(text) for text in arguments)
+    writable(json_path)
+    fixed = dict(argument_of(text) for text in arguments)
     for module in imports:
-        cli._import(module)
+        import_first(module)
     options["rules"] = options["rules"] or None
-    with cli._progress() as watch:
+    with progress() as watch:
         report = run(target, arguments=fixed, watch=watch, **options)
     if report.readout is not None and json_path != "-":
         click.echo(render(report.readout, advice=False))
-    cli._show(report, json_path)
+    show(report, json_path)
     return int(report.exit_status)

@@ -11,6 +11,7 @@ import torch
 
 from rnnspec.cases.axes import AXIS
 from rnnspec.cases.plan import PROFILES
+from rnnspec.checks.layer import LayerChecks
 from rnnspec.contract import fingerprints
 from rnnspec.contract.kinds import KINDS
 from rnnspec.engine.campaign import Watcher, run
@@ -18,7 +19,6 @@ from rnnspec.engine.outcome import Progress
 from rnnspec.engine.probe import check_features, probed
 from rnnspec.engine.protocol import Checks
 from rnnspec.errors import DeviceError, SelectionError, TargetError, suggestion
-from rnnspec.layer_checks import LayerChecks
 from rnnspec.report.build import report_of
 from rnnspec.report.model import Report, scored
 from rnnspec.rules.catalogue import in_force, select

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from rnnspec.api import check_device
+from rnnspec.api.layer import check_device
 from rnnspec.cases.plan import PROFILES
+from rnnspec.checks.model import ModelChecks
 from rnnspec.engine.campaign import Watcher, run
 from rnnspec.errors import SelectionError, TargetError, suggestion
-from rnnspec.model_checks import ModelChecks
 from rnnspec.models.faults import repaired
 from rnnspec.models.infer import CannotInfer, Interface, infer
 from rnnspec.models.inputs import Inputs

@@ -1,0 +1,72 @@
+"""The command line."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+
+import click
+
+from rnnspec._version import __version__
+from rnnspec.cli.check import EPILOG, check
+from rnnspec.cli.check_model import check_model
+from rnnspec.cli.listing import explain, rules
+from rnnspec.cli.selftest import selftest
+from rnnspec.errors import CannotCheck, suggestion
+
+CANNOT_CHECK = 2
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=EPILOG)
+@click.version_option(__version__, message="rnnspec %(version)s")
+def commands() -> None:
+    """Check recurrent layers against the documented contract of torch.nn.RNN."""
+
+
+for command in (check, check_model, rules, explain, selftest):
+    commands.add_command(command)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit with its status; a caller's mistake is one line on standard error and status 2."""
+    sys.exit(status(arguments))
+
+
+def status(arguments: list[str] | None = None) -> int:
+    """Run the command line and return its exit status."""
+    try:
+        return int(commands.main(arguments, prog_name="rnnspec", standalone_mode=False) or 0)
+    except CannotCheck as error:
+        return _refuse(str(error))
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        return CANNOT_CHECK
+    except click.UsageError as error:
+        return _refuse(_usage(error))
+    except click.exceptions.Exit as exit_:
+        return exit_.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return _refuse("interrupted before anything was judged", 3)
+    except (Exception, SystemExit):
+        click.echo(traceback.format_exc(), err=True, nl=False)
+        return _refuse("this should not have happened, please report it; nothing was judged")
+
+
+def _usage(error: click.UsageError) -> str:
+    message = " ".join(error.format_message().split())
+    if isinstance(error, click.NoSuchOption):
+        return f"no option {error.option_name}.{suggestion(error.option_name, error.possibilities or _options(error))}"
+    if error.ctx is not None and "No such command" in message:
+        word = message.split("'")[1]
+        return f"no command {word!r}.{suggestion(word, commands.commands)}"
+    return message
+
+
+def _options(error: click.UsageError) -> list[str]:
+    parameters = error.ctx.command.params if error.ctx else []
+    return [option for parameter in parameters for option in parameter.opts]
+
+
+def _refuse(message: str, code: int = CANNOT_CHECK) -> int:
+    click.echo(f"rnnspec: {message}", err=True)
+    return code

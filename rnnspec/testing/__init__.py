@@ -1,0 +1,1 @@
+"""The contracts as pytest tests, one id a rule."""
