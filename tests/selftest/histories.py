@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -76,6 +77,19 @@ def parametrized(layer: nn.Module) -> None:
             return 2 * weight
 
     parametrize.register_parametrization(layer, "weight_hh_l0", Doubled())
+
+
+def normalised(layer: nn.Module) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        nn.utils.weight_norm(layer, "weight_hh_l0")
+    call_once(layer)
+    with torch.no_grad():
+        layer.weight_hh_l0_g.mul_(0.5)  # type: ignore[operator]
+
+
+def flattened(layer: nn.Module) -> None:
+    layer.flatten_parameters()  # type: ignore[operator]
 
 
 def functional(kind: Kind) -> list[Any]:

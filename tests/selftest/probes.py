@@ -220,13 +220,28 @@ def frozen(kind: Kind) -> list[Any]:
     return [flat(x.grad), *(flat(parameter.grad) for parameter in layer.parameters())]
 
 
-def relu_at_zero(kind: Kind) -> list[Any]:
-    layer = build(kind, 3, 4, scale=0.0, nonlinearity="relu", bias=False)
-    with torch.no_grad():
-        layer.weight_ih_l0.fill_(1.0)  # type: ignore[operator]
-    x = torch.zeros(2, 1, 3, dtype=torch.float64, requires_grad=True)
-    layer(x)[0].sum().backward()
-    return flat(x.grad)
+def after_a_later_call(kind: Kind) -> list[Any]:
+    layer = build(kind, 3, 4)
+    x, _ = inputs(layer)
+    output, _ = layer(x)
+    layer(-x)
+    return outcome(lambda: torch.autograd.grad(output.sum(), x))
+
+
+def added_twice(kind: Kind) -> list[Any]:
+    layer = build(kind, 3, 4)
+    output, _ = layer(torch.ones(1, 1, 3, dtype=torch.float64))
+    output.sum().backward(retain_graph=True)
+    output.sum().backward()
+    return [flat(parameter.grad) for parameter in layer.parameters()]
+
+
+def handed_in(kind: Kind) -> list[Any]:
+    layer = build(kind, 3, 4)
+    output, _ = layer(torch.ones(1, 1, 3, dtype=torch.float64))
+    gradient = torch.ones_like(output)
+    output.backward(gradient)
+    return flat(gradient)
 
 
 def special(value: float, **case: Any) -> Probe:
