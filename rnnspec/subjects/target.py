@@ -137,7 +137,8 @@ def _near_module(name: str) -> str:
     parent = sys.modules.get(name.rpartition(".")[0])
     folders = [Path(folder) for folder in getattr(parent, "__path__", [])] or [Path.cwd()]
     paths = [folder for folder in folders if folder.is_dir()]
-    known = [entry.stem for path in paths for entry in path.iterdir() if entry.suffix == ".py" or (entry / "__init__.py").exists()]
+    found = [entry.stem for path in paths for entry in path.iterdir() if entry.suffix == ".py" or (entry / "__init__.py").exists()]
+    known = [stem for stem in found if stem.isidentifier()]
     return suggestion(name.rpartition(".")[2], [*known, *(() if parent else (module for module in sys.modules if "." not in module))])
 
 

@@ -1,0 +1,194 @@
+"""From what a user names to a factory; every wrong target is told in one line with the value in it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from rnnspec.errors import TargetError
+from rnnspec.subjects.target import Target, resolve
+
+LAYERS = """
+import torch
+
+class FastRNN(torch.nn.RNN):
+    class Inner(torch.nn.RNN):
+        pass
+
+def make(*args, **kwargs):
+    return torch.nn.RNN(*args, **kwargs)
+
+number = 3
+
+def __getattr__(name):
+    if name == "lazy":
+        raise ImportError("no lazy part")
+    raise AttributeError(name)
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder with targets, good and bad, that is the working directory; what is imported from it is forgotten."""
+    files = {
+        "layers_.py": LAYERS,
+        "my-layers.py": LAYERS,
+        "json.py": LAYERS,
+        "broken_.py": "def f(:\n",
+        "raising_.py": "raise RuntimeError('boom\\nand more')\n",
+        "leaving_.py": "import sys\nsys.exit(0)\n",
+        "needing_.py": "import not_there_at_all\n",
+        "greedy_.py": "import sys\nsys.path.insert(0, '/nowhere')\nimport helper_\nfrom torch.nn import RNN\n",
+        "helper_.py": "",
+    }
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    (tmp_path / "package_").mkdir()
+    (tmp_path / "package_" / "__init__.py").write_text("")
+    (tmp_path / "package_" / "fast.py").write_text(LAYERS)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    before = dict(sys.modules)
+    yield tmp_path
+    for name in [name for name, module in sys.modules.items() if before.get(name) is not module]:
+        del sys.modules[name]
+    sys.modules.update(before)
+
+
+WRONG = {
+    "layers_": "a target is written 'package.module:attribute' or 'path/to/file.py:attribute', got 'layers_'.",
+    "torch.nn.RNN": (
+        "a target is written 'package.module:attribute' or 'path/to/file.py:attribute', got 'torch.nn.RNN'. Did you mean 'torch.nn:RNN'?"
+    ),
+    "layers_.py": "a target is written 'package.module:attribute' or 'path/to/file.py:attribute', got 'layers_.py'.",
+    "layers_:": "a target is written 'package.module:attribute' or 'path/to/file.py:attribute', got 'layers_:'.",
+    ":FastRNN": "a target is written 'package.module:attribute' or 'path/to/file.py:attribute', got ':FastRNN'.",
+    "": "a target is written 'package.module:attribute' or 'path/to/file.py:attribute', got ''.",
+    "layer_:FastRNN": "layer_:FastRNN: no module named 'layer_'. Did you mean 'layers_'?",
+    "package_.fsat:FastRNN": "package_.fsat:FastRNN: no module named 'package_.fsat'. Did you mean 'fast'?",
+    "qqqqzzzz:FastRNN": "qqqqzzzz:FastRNN: no module named 'qqqqzzzz'.",
+    "layers_:FastRnn": "no attribute 'FastRnn' in layers_. Did you mean 'FastRNN'?",
+    "layers_:FastRNN.Iner": "no attribute 'FastRNN.Iner' in layers_. Did you mean 'Inner'?",
+    "layers_:zzz": "no attribute 'zzz' in layers_.",
+    "layers_:lazy": "layers_:lazy: looking up 'lazy' raised ImportError: no lazy part",
+    "layers_:number": "layers_:number: 'number' is 3, which cannot be called; a class or a factory is needed",
+    "raising_:A": "raising_:A: importing raising_ raised RuntimeError: boom and more",
+    "leaving_:A": "leaving_:A: importing leaving_ raised SystemExit: 0",
+    "needing_:A": "needing_:A: importing needing_ raised ModuleNotFoundError: No module named 'not_there_at_all'",
+    "broken_:A": "broken_:A: importing broken_ raised SyntaxError: invalid syntax (broken_.py, line 1)",
+    "broken_.py:A": "broken_.py:A: importing 'broken_.py' raised SyntaxError: invalid syntax (broken_.py, line 1)",
+    "raising_.py:A": "raising_.py:A: importing 'raising_.py' raised RuntimeError: boom and more",
+    "leaving_.py:A": "leaving_.py:A: importing 'leaving_.py' raised SystemExit: 0",
+    "layerz_.py:FastRNN": "layerz_.py:FastRNN: no file 'layerz_.py'. Did you mean 'layers_.py'?",
+    "package_/fats.py:A": "package_/fats.py:A: no file 'package_/fats.py'. Did you mean 'package_/fast.py'?",
+    "nowhere/layers_.py:A": "nowhere/layers_.py:A: no file 'nowhere/layers_.py'.",
+    "layers_.py:FastRnn": "no attribute 'FastRnn' in layers_.py. Did you mean 'FastRNN'?",
+}
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("text", WRONG)
+def test_a_wrong_target_is_told_in_one_line(text: str) -> None:
+    path = list(sys.path)
+    with pytest.raises(TargetError) as raised:
+        resolve(text)
+    assert str(raised.value) == WRONG[text]
+    assert sys.path == path
+
+
+@pytest.mark.parametrize("target", [None, 3, ["torch.nn:RNN"]])
+def test_what_is_no_target_at_all_is_told_with_its_value(target: Any) -> None:
+    with pytest.raises(TargetError, match=r"a target is a class, a factory or a string like 'package\.module:attribute', got ") as raised:
+        resolve(target)
+    assert repr(target) in str(raised.value)
+
+
+GOOD = {
+    "torch.nn:RNN": ("RNN", ("from torch.nn import RNN",)),
+    "layers_:FastRNN": ("FastRNN", ("from layers_ import FastRNN",)),
+    "layers_:FastRNN.Inner": ("FastRNN.Inner", ("from layers_ import FastRNN",)),
+    "layers_:make": ("make", ("from layers_ import make",)),
+    "package_.fast:FastRNN": ("FastRNN", ("from package_.fast import FastRNN",)),
+}
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("text", GOOD)
+def test_a_name_gives_the_factory_and_the_line_that_imports_it(text: str) -> None:
+    found = resolve(text)
+    assert isinstance(found.factory(2, 3), torch.nn.RNN)
+    assert (found.label, (found.name, found.imports)) == (text, GOOD[text])
+
+
+@pytest.mark.parametrize("file", ["layers_.py", "my-layers.py", "json.py", "package_/fast.py"])
+def test_the_lines_of_a_file_import_it_in_a_program_of_its_own(folder: Path, file: str) -> None:
+    (folder / file).write_text("class FastRNN:\n    pass\n")
+    found = resolve(f"{file}:FastRNN")
+    source = "\n".join([*found.imports, f"print({found.name}.__name__)"])
+    done = subprocess.run([sys.executable, "-c", source], cwd="/", capture_output=True, text=True, check=True)
+    assert done.stdout == "FastRNN\n"
+
+
+def test_a_file_does_not_take_the_place_of_a_module_of_python(folder: Path) -> None:
+    import json
+
+    assert resolve("json.py:FastRNN").factory is not None
+    assert sys.modules["json"] is json
+
+
+def test_a_file_does_not_take_the_place_of_another_module_of_its_name(folder: Path) -> None:
+    first = resolve("layers_.py:FastRNN").factory
+    (folder / "other").mkdir()
+    (folder / "other" / "layers_.py").write_text(LAYERS)
+    second = resolve("other/layers_.py:FastRNN").factory
+    assert first is not second
+    assert sys.modules["layers_"].FastRNN is first
+    assert resolve("layers_.py:FastRNN").factory.__module__ == "layers_"
+
+
+def test_a_file_that_changes_the_path_keeps_its_change_and_nothing_else_stays(folder: Path) -> None:
+    before = list(sys.path)
+    resolve("greedy_.py:RNN")
+    assert sys.path == ["/nowhere", *before]
+
+
+def local_class() -> type[torch.nn.Module]:
+    class Local(torch.nn.RNN):
+        pass
+
+    return Local
+
+
+OBJECTS: dict[str, tuple[Callable[..., Any], str, str]] = {
+    "class": (torch.nn.RNN, "torch.nn.modules.rnn:RNN", "RNN"),
+    "local class": (local_class(), "local_class.<locals>.Local", "Local"),
+    "lambda": (lambda *given, **named: torch.nn.RNN(*given, **named), "<lambda>", "Subject"),
+    "partial": (partial(torch.nn.RNN, bias=True), "functools.partial(<class 'torch.nn.modules.rnn.RNN'>, bias=True)", "Subject"),
+}
+
+
+@pytest.mark.parametrize("name", OBJECTS)
+def test_an_object_has_a_label_and_a_name_for_programs(name: str) -> None:
+    factory, label, short = OBJECTS[name]
+    found = resolve(factory)
+    assert (found.factory, found.label, found.name) == (factory, label, short)
+    compile("\n".join(found.imports), "imports", "exec")
+
+
+def test_a_label_has_one_line() -> None:
+    class Talkative:
+        def __call__(self, *given: Any) -> torch.nn.Module:
+            return torch.nn.RNN(*given)
+
+        def __repr__(self) -> str:
+            return "first\n  second"
+
+    found: Target = resolve(Talkative())
+    assert "\n" not in found.label + "".join(found.imports)
