@@ -9,7 +9,8 @@ from rnnspec.cases.axes import AXES, AXIS
 from rnnspec.cases.case import SIZES, Case, is_sound
 from rnnspec.cases.plan import Scope
 
-FIELDS = (*(axis.name for axis in AXES if axis.name != "num_layers"), *SIZES, "lengths")
+FIELDS = (*SIZES, "lengths", *(axis.name for axis in AXES if axis.name != "num_layers"))
+"""Sizes first: what is tried after them is then cheap."""
 
 
 EVERYTHING = Scope()

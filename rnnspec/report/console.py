@@ -86,9 +86,10 @@ def conclusion(report: Report) -> str:
     """The verdict in one line."""
     applicable = [result for result in report.results if result.verdict != "not-applicable"]
     broken = [result for result in report.results if result.verdict in ("fail", "crashed")]
-    scored = f"{len(report.violations)} of {len(applicable)} rules fail" if report.violations else f"all {len(applicable)} rules hold"
+    held = len(applicable) - len(broken)
+    scored = f"{len(report.violations)} of {len(applicable)} rules fail" if report.violations else _held(held, len(applicable))
     unscored = len(broken) - len(report.violations)
-    extra = f"; {unscored} SHOULD {'is' if unscored == 1 else 'are'} broken too" if unscored else ""
+    extra = f"; {unscored} SHOULD {'is' if unscored == 1 else 'are'} broken" if unscored else ""
     extra += f"; {len(applicable)} of the {len(report.results)} rules apply" if len(applicable) < len(report.results) else ""
     words = {
         "conforms": f"{report.subject} conforms to the contract: {scored}{extra}.",
@@ -96,6 +97,10 @@ def conclusion(report: Report) -> str:
         "inconclusive": f"{report.subject}: inconclusive, no rule is broken but {_open(report)}{extra}.",
     }
     return words[report.verdict]
+
+
+def _held(held: int, applicable: int) -> str:
+    return f"all {applicable} rules hold" if held == applicable else f"{held} of {applicable} rules hold"
 
 
 def _open(report: Report) -> str:
