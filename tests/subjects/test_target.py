@@ -45,8 +45,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         "raising_.py": "raise RuntimeError('boom\\nand more')\n",
         "leaving_.py": "import sys\nsys.exit(0)\n",
         "needing_.py": "import not_there_at_all\n",
-        "greedy_.py": "import sys\nsys.path.insert(0, '/nowhere')\nimport helper_\nfrom torch.nn import RNN\n",
-        "helper_.py": "",
+        "greedy_.py": "import sys\nsys.path.insert(0, '/nowhere')\nimport quux\nfrom torch.nn import RNN\n",
+        "quux.py": "",
     }
     for name, text in files.items():
         (tmp_path / name).write_text(text)
