@@ -1,0 +1,165 @@
+"""Whatever has happened to a layer before, the case's weights are in force and its mode is set when it is judged."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils.rnn import PackedSequence
+
+from rnnspec.cases.axes import HISTORIES
+from rnnspec.cases.case import Case
+from rnnspec.cases.values import values_of
+from rnnspec.contract.config import Config
+from rnnspec.observe.call import gradient_mode, perform
+from rnnspec.observe.history import Stage, prepared
+from rnnspec.observe.observation import Observation
+from rnnspec.observe.tensors import arguments, from_array
+from rnnspec.subjects.failures import Raised, Refused
+from rnnspec.subjects.subject import TorchSubject
+from rnnspec.subjects.target import resolve
+
+BASE = Case(config=Config(3, 4, num_layers=2, bidirectional=True), steps=5, batch=3, state="given", seed=3)
+EVEN = 4
+"""Some histories have two variants, which the parity of the seed decides."""
+
+CASES = {
+    "batched": BASE,
+    "unbatched": BASE.altered(layout="unbatched", batch_first=True),
+    "packed": BASE.altered(layout="packed-unsorted", lengths=(2, 5, 1), state="absent"),
+    "train": BASE.altered(mode="train", grad="no_grad", nonlinearity="relu", bias=False),
+    "float32": BASE.altered(dtype="float32", grad="inference"),
+    "bfloat16": BASE.altered(dtype="bfloat16", num_layers=1, bidirectional=False),
+}
+
+
+class Spied(nn.RNN):
+    """Notes the shape and the mode of every call."""
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self.notes: list[tuple[tuple[int, ...], bool, bool, bool]] = []
+
+    def forward(self, input: Any, hx: torch.Tensor | None = None) -> Any:
+        data = input.data if isinstance(input, PackedSequence) else input
+        self.notes.append((tuple(data.shape), self.training, torch.is_grad_enabled(), hx is not None))
+        return super().forward(input, hx)
+
+
+class Picky(nn.RNN):
+    """Cannot be copied."""
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        raise ValueError("one only")
+
+
+def subject(factory: Any = nn.RNN) -> TorchSubject:
+    return TorchSubject(resolve(factory))
+
+
+def directly(case: Case) -> Any:
+    """What torch.nn.RNN returns when it is built, loaded and called by hand."""
+    dtype = getattr(torch, case.dtype)
+    layer = nn.RNN(**case.config.arguments).to(dtype)
+    layer.load_state_dict({name: from_array(array, "cpu", dtype) for name, array in values_of(case).weights.items()})
+    layer.train(case.mode == "train")
+    given = arguments(case, values_of(case).input, values_of(case).h_0, "cpu")
+    with torch.no_grad():
+        output, h_n = layer(given.input, given.h_0)
+    return (output.data if case.packed else output), h_n
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("history", HISTORIES)
+@pytest.mark.parametrize("seed", [EVEN, EVEN + 1])
+def test_every_history_leaves_the_weights_of_the_case_in_force(seed: int, history: str, name: str) -> None:
+    case = CASES[name].altered(history=history, seed=seed)
+    call = Observation(subject(), case).call
+    output, h_n = directly(case)
+    torch.testing.assert_close(call.output_tensor.detach(), output, rtol=1e-12 if case.dtype == "float64" else 1e-5, atol=1e-12)
+    torch.testing.assert_close(call.h_n_tensor.detach(), h_n, rtol=1e-12 if case.dtype == "float64" else 1e-5, atol=1e-12)
+
+
+@pytest.mark.parametrize("mode", ["train", "eval"])
+@pytest.mark.parametrize("history", HISTORIES)
+def test_every_history_ends_in_the_mode_of_the_case(history: str, mode: str) -> None:
+    stage = prepared(subject(), BASE.altered(history=history, mode=mode), values_of(BASE.altered(history=history, mode=mode)))
+    assert stage.module.training == (mode == "train")
+
+
+@pytest.mark.parametrize("history", sorted(set(HISTORIES) - {"functional"}))
+def test_the_parameters_that_are_differentiated_are_those_of_the_layer(history: str) -> None:
+    case = BASE.altered(history=history)
+    stage = prepared(subject(), case, values_of(case))
+    assert list(stage.weights()) == list(values_of(case).weights)
+    for name, parameter in stage.weights().items():
+        assert parameter is dict(stage.module.named_parameters())[name]
+        assert parameter.requires_grad
+        assert parameter.grad is None
+
+
+CALLS_BEFORE = {
+    "fresh": [],
+    "called": [((5, 3, 3), False, True, True)],
+    "called-twice": [((5, 3, 3), False, True, True)] * 2,
+    "other-batch": [((6, 5, 3), False, True, True)],
+    "other-state": [((7, 3, 3), False, True, False)],
+    "other-grad": [((5, 3, 3), False, False, True)],
+    "other-mode": [((5, 3, 3), True, True, True)],
+    "reloaded": [((5, 3, 3), False, True, True)],
+    "deepcopied": [((5, 3, 3), False, False, True)],
+    "pickled": [((5, 3, 3), False, False, True)],
+}
+
+
+@pytest.mark.parametrize("history", CALLS_BEFORE)
+def test_what_a_history_calls_before(history: str) -> None:
+    case = BASE.altered(history=history, seed=EVEN)
+    stage = prepared(subject(Spied), case, values_of(case))
+    assert stage.module.notes == CALLS_BEFORE[history]
+
+
+def test_a_conversion_starts_in_another_dtype_and_a_copy_is_another_layer() -> None:
+    stage = Stage(subject(), BASE.altered(history="converted"), values_of(BASE))
+    first = stage.module
+    prepared_stage = prepared(subject(), BASE.altered(history="deepcopied"), values_of(BASE))
+    assert {parameter.dtype for parameter in prepared_stage.module.parameters()} == {torch.float64}
+    assert prepared_stage.module is not first
+
+
+def test_what_goes_wrong_in_a_history_is_told_with_its_step() -> None:
+    with pytest.raises(Raised, match=r"^copy\.deepcopy raised ValueError: one only$"):
+        _ = Observation(subject(Picky), BASE.altered(history="deepcopied")).call
+
+
+def test_a_class_that_cannot_be_found_again_refuses_pickling() -> None:
+    class Local(nn.RNN):
+        pass
+
+    with pytest.raises(Refused, match="Local is not importable, so it cannot be pickled"):
+        _ = Observation(subject(Local), BASE.altered(history="pickled")).call
+
+
+@pytest.mark.parametrize(("name", "enabled", "inference"), [("grad", True, False), ("no_grad", False, False), ("inference", False, True)])
+def test_the_gradient_modes(name: str, enabled: bool, inference: bool) -> None:
+    with gradient_mode(name):
+        assert (torch.is_grad_enabled(), torch.is_inference_mode_enabled()) == (enabled, inference)
+
+
+def test_a_call_notes_its_surroundings_before_and_after() -> None:
+    class Noisy(nn.RNN):
+        def forward(self, *given: Any) -> Any:
+            torch.rand(3)
+            torch.set_default_dtype(torch.float64)
+            return super().forward(*given)
+
+    call = Observation(subject(Noisy), BASE).call
+    assert not torch.equal(call.before.torch_rng, call.after.torch_rng)
+    assert call.before.settings != call.after.settings
+    assert torch.get_default_dtype() == torch.float32
+    quiet = Observation(subject(), BASE)
+    again = perform(quiet.stage, BASE, quiet.call.given)
+    assert torch.equal(again.before.torch_rng, again.after.torch_rng)
+    assert again.before.settings == again.after.settings
