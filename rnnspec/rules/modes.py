@@ -29,7 +29,7 @@ BOTH_MODES = """for mode in (True, False):
         close(one, other)"""
 
 
-@rule("rnn.module.mode", when=predictable & ~dropping & one_in(2))
+@rule("rnn.module.mode", when=predictable & ~dropping & one_in(3, 1))
 def train(seen: Observation) -> None:
     """train() and eval() decide whether dropout is at work, and nothing else.
 
@@ -96,7 +96,7 @@ for one, other in zip(meta(*moved), reference(*given)):
     assert data(one).device.type == "meta", data(one).device"""
 
 
-@rule("rnn.module.meta", when=few_cells & one_in(6), needs=("meta",))
+@rule("rnn.module.meta", when=few_cells & one_in(12), needs=("meta",))
 def meta(seen: Observation) -> None:
     """On the meta device the layer gives results of the right shape and dtype.
 
