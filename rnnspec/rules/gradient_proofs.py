@@ -11,6 +11,15 @@ earlier = layer(*given)[0].narrow(time, 0, cut)
 found = torch.autograd.grad(spread(earlier), x)[0]
 assert not found.narrow(time, cut, x.shape[time] - cut).any(), found"""
 
+LATER_CALL = """other = given[0]._replace(data=-data(given[0])) if data(given[0]) is not given[0] else -given[0]
+gradients = []
+for each in (layer, reference):
+    results = each(*given)
+    each(other, *given[1:])
+    gradients.append(torch.autograd.grad(sum(spread(data(result)) for result in results), [x, *each.parameters()], retain_graph=True))
+for one, other in zip(*gradients):
+    close(one, other)"""
+
 TWICE = """def total():
     return sum(spread(data(result)) for result in layer(*given))
 
@@ -23,6 +32,14 @@ result = total()
 result.backward(retain_graph=True)
 result.backward()
 for one, leaf in zip(first, leaves):
+    close(leaf.grad, 2 * one)"""
+
+SINGLE = """single = x.detach().flatten(0, -2)[:1].reshape([1] * (x.dim() - 1) + [-1])
+result = sum(spread(each) for each in layer(single))
+result.backward(retain_graph=True)
+once = [leaf.grad.clone() for leaf in layer.parameters()]
+result.backward()
+for one, leaf in zip(once, layer.parameters()):
     close(leaf.grad, 2 * one)"""
 
 SECOND = """def second(each):

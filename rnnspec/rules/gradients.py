@@ -26,7 +26,7 @@ from rnnspec.rules.conditions import (
 )
 from rnnspec.rules.curvature import direction_of, second_derivative
 from rnnspec.rules.freezing import chosen_to_freeze, frozen_call, frozen_proof
-from rnnspec.rules.gradient_proofs import LATER_STEPS, OTHER_SAMPLES, SECOND, TWICE
+from rnnspec.rules.gradient_proofs import LATER_CALL, LATER_STEPS, OTHER_SAMPLES, SECOND, SINGLE, TWICE
 from rnnspec.rules.rule import rule
 from rnnspec.rules.undamped import undamped
 from rnnspec.rules.violation import agree, identical, violated
@@ -118,7 +118,10 @@ def output_alone(seen: Observation) -> None:
 
 
 def _alone(seen: Observation, result: str) -> None:
-    found = seen.differentiated(seen.again().call, (result,))
+    call = seen.again().call
+    if not (call.output_tensor if result == "output" else call.h_n_tensor).requires_grad:
+        raise violated(f"{result} carries no gradient", proofs.gradient("input", (result,)))
+    found = seen.differentiated(call, (result,))
     names = differentiated_names(seen.case, seen.values.weights)
     gradients_agree(seen, found, seen.expected.of((result,)), names, (result,))
 
@@ -207,10 +210,11 @@ def second_backward(seen: Observation) -> None:
     names = differentiated_names(seen.case, seen.values.weights)
     backward = seen.backward(seen.again().call)
     for _ in range(2):
-        gradients_agree(seen, backward.first(BOTH), seen.expected, names)
-    again = seen.again() if seen.case.seed % 2 else seen.called_as(seen.case.altered(steps=1, batch=1))
+        gradients_agree(seen, backward.first(BOTH), seen.expected, names, proof=TWICE)
+    odd = seen.case.seed % 2 == 1
+    again = seen.again() if odd else seen.called_as(seen.case.altered(steps=1, batch=1))
     halves = {name: gradient / 2 for name, gradient in again.backward(again.call).accumulated(2).items()}
-    gradients_agree(again, halves, again.expected, names, proof=TWICE)
+    gradients_agree(again, halves, again.expected, names, proof=TWICE if odd else SINGLE)
 
 
 @rule("rnn.gradients.parameters", "rnn.effects.stateless", when=derivable & one_in(6, 1), needs=NEEDS)
@@ -223,7 +227,7 @@ def earlier_call(seen: Observation) -> None:
     """
     earlier, _ = seen.again().call, seen.again(input=-seen.values.input).call
     found = seen.differentiated(earlier, BOTH)
-    gradients_agree(seen, found, seen.expected, differentiated_names(seen.case, seen.values.weights))
+    gradients_agree(seen, found, seen.expected, differentiated_names(seen.case, seen.values.weights), proof=LATER_CALL)
 
 
 @rule(

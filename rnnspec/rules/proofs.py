@@ -18,6 +18,6 @@ def gradient(name: str, results: tuple[str, ...] = ("output", "h_n")) -> str:
     return (
         "def gradient(each):\n"
         "    output, h_n = each(*given)\n"
-        f"    return torch.autograd.grad({total}, {source})[0]\n"
+        f"    return torch.autograd.grad({total}, {source}, retain_graph=True)[0]\n"
         "close(gradient(layer), gradient(reference))"
     )
