@@ -1,0 +1,61 @@
+"""The rules as a whole: every clause is tested or excluded, every id is well formed, every part of a rule is told."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from rnnspec.cases.axes import FEATURES
+from rnnspec.checks.catalogue import every_rule
+from rnnspec.contract.clauses import Level, applies_to, load
+from rnnspec.models.registry import stated
+from rnnspec.rules.catalogue import ORDER, all_rules
+from rnnspec.rules.rule import Rule
+
+CLAUSES = {**load(), **stated()}
+RELEASE = "2.13"
+TESTED = {clause.id for rule in every_rule() for clause in rule.clauses}
+every = pytest.mark.parametrize("rule", every_rule(), ids=lambda rule: rule.id)
+
+
+def test_every_clause_is_tested_or_excluded() -> None:
+    scored = [clause for clause in CLAUSES.values() if clause.level is not Level.NOTE and applies_to(clause, RELEASE)]
+    assert not [clause.id for clause in scored if clause.excluded is None and clause.id not in TESTED]
+
+
+def test_a_clause_of_other_releases_is_tested_too() -> None:
+    others = [clause for clause in CLAUSES.values() if not applies_to(clause, RELEASE)]
+    assert not [clause.id for clause in others if clause.excluded is None and clause.id not in TESTED]
+
+
+def test_what_is_excluded_is_not_tested() -> None:
+    assert not [id for id in TESTED if CLAUSES[id].excluded is not None]
+
+
+def test_ids_are_unique() -> None:
+    ids = [rule.id for rule in every_rule()]
+    assert len(ids) == len(set(ids))
+
+
+def test_every_theme_has_rules_and_a_place_in_the_report() -> None:
+    assert {rule.theme for rule in all_rules()} == set(ORDER)
+
+
+@every
+def test_the_clauses_of_a_rule_exist_and_have_its_level(rule: Rule) -> None:
+    assert [CLAUSES[clause.id] for clause in rule.clauses] == list(rule.clauses)
+    assert {clause.level for clause in rule.clauses} == {rule.level}
+
+
+@every
+def test_a_rule_is_told_in_sentences(rule: Rule) -> None:
+    assert re.fullmatch(r"[a-z]+\.[a-z0-9]+(-[a-z0-9]+)*", rule.id)
+    assert rule.requirement.endswith(".")
+    assert rule.how.endswith(".")
+    assert rule.catches.endswith(".")
+
+
+@every
+def test_a_rule_needs_only_features_that_there_are(rule: Rule) -> None:
+    assert rule.needs <= FEATURES.keys()
