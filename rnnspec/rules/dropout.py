@@ -18,7 +18,7 @@ from rnnspec.rules.draws import draws, layers, pairs, parts, repeats
 from rnnspec.rules.masks import Array, Reading, decided, explained, inside, read
 from rnnspec.rules.random_proofs import BACKWARD, CHANGED, FRESH, MOMENTS, REPRODUCIBLE, widely
 from rnnspec.rules.rule import rule
-from rnnspec.rules.violation import agree, violated
+from rnnspec.rules.violation import agree, distance, violated
 from rnnspec.subjects.failures import Refused
 from rnnspec.subjects.subject import observing
 
@@ -43,6 +43,7 @@ def place(seen: Observation) -> None:
     Catches dropping the first layer's input, the recurrent state, one boundary, one direction or one half only, nothing at all.
     """
     reading = _reading(seen)
+    _is_at_work(seen)
     _is_explained(seen, reading)
     if _is_scaled(seen, reading):
         _agrees(seen)
@@ -265,6 +266,14 @@ def _reading(seen: Observation) -> Reading:
 def _explained(seen: Observation) -> Expected:
     """What must come out with exactly this dropout."""
     return explained(seen.case, seen.values, _reading(seen))
+
+
+def _is_at_work(seen: Observation) -> None:
+    """Raise Violation where the output is that of a layer without dropout; no mask can give it, since 1 / (1 - p) is not 1."""
+    near = 1e-3 * np.abs(seen.expected.output)
+    if (distance(seen.output, seen.expected.output) <= near).all():
+        told = "the output is what it would be without dropout: nothing is dropped and nothing scaled between the layers"
+        raise violated(told, widely(seen.case, MOMENTS))
 
 
 def _is_scaled(seen: Observation, reading: Reading) -> bool:
