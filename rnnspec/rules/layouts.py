@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
+
 from rnnspec.cases.case import Case
 from rnnspec.observe.observation import Observation
-from rnnspec.rules import proofs
-from rnnspec.rules.conditions import Condition, at_least, batched, one_in, predictable
+from rnnspec.rules.conditions import Condition, at_least, batched, predictable
 from rnnspec.rules.conditions import batch_first as batch_major
 from rnnspec.rules.conditions import unbatched as single
 from rnnspec.rules.misreadings import wrong_axes
-from rnnspec.rules.relations import alike, as_expected, both_as_expected, explained, recast
+from rnnspec.rules.relations import alike, as_expected, blames, both_as_expected, explained, is_right, recast
 from rnnspec.rules.rule import rule
-from rnnspec.rules.violation import violated
 
 AS_BATCH = """batch = [x.unsqueeze({axis}), *(each.unsqueeze(1) for each in given[1:])]
 output, h_n = layer(*batch)
@@ -26,17 +28,14 @@ close(layer(*given)[1], h_n.unsqueeze(1))"""
 def states_stay_layer_first(seen: Observation) -> None:
     """Initial and final states keep the shape (D * num_layers, N, H_out) whatever batch_first says.
 
-    The shape of h_n; its values where a batch axis in front would give the same shape; and all results where a state is given.
+    The shape of h_n, its values where a batch axis in front would give the same shape, and all results where a state is given.
 
     Catches states transposed together with input or output.
     """
-    config, case = seen.case.config, seen.case
-    states = (config.num_layers * config.num_directions, case.batch, config.hidden_size)
-    if tuple(seen.call.raw_h_n.shape) != states:
-        raise violated(f"h_n has shape {tuple(seen.call.raw_h_n.shape)}, expected {states}", proofs.H_N)
+    case, (rows, samples, _) = seen.case, seen.h_n.shape
     if case.state == "given":
         as_expected(seen, "output")
-    if case.state == "given" or states[0] == states[1]:
+    if case.state == "given" or rows == samples:
         as_expected(seen, "h_n")
 
 
@@ -72,20 +71,25 @@ def _is_single(case: Case) -> bool:
     return case.layout == "unbatched" or (case.layout == "batched" and case.batch == 1)
 
 
-@rule("rnn.input.batch-of-one", when=Condition("one sequence", _is_single) & predictable & one_in(2), needs=("unbatched",))
+@rule("rnn.input.batch-of-one", when=Condition("one sequence", _is_single) & predictable, needs=("unbatched",))
 def batch_of_one(seen: Observation) -> None:
     """A single sequence gives what a batch of that one sequence gives, without the batch axis.
 
-    The same layer is called both ways; the results may differ by two roundings.
+    Where one of them is wrong and a batch of two is not, the same layer is called the other way and the results are compared.
 
     Catches a batch of one that loses its axis or its state, a branch for unbatched input that computes something else.
     """
     axis = 0 if seen.case.config.batch_first else 1
-    batched_too = seen.case.layout == "unbatched"
-    other = recast(seen, layout="batched" if batched_too else "unbatched")
-    proof = (AS_BATCH if batched_too else AS_SINGLE).format(axis=axis)
-    alike(seen, "output", other.output, proof=proof)
-    alike(seen, "h_n", other.h_n, proof=proof)
+    if seen.case.layout == "unbatched":
+        blames(seen, lambda: recast(seen, layout="batched"), proof=AS_BATCH.format(axis=axis))
+    elif not is_right(seen) and is_right(_doubled(seen)):
+        alike(seen, recast(seen, layout="unbatched"), proof=AS_SINGLE.format(axis=axis))
+
+
+def _doubled(seen: Observation) -> Observation:
+    """The same call with the one sample twice in the batch."""
+    input_, h_0 = (np.repeat(array, 2, axis=1) for array in (seen.values.input, seen.values.h_0))
+    return recast(seen, replace(seen.values, input=input_, h_0=h_0), batch=2)
 
 
 def _is_strided(case: Case) -> bool:

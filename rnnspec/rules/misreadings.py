@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from rnnspec.observe.expected import Expected
 from rnnspec.observe.observation import Observation
 from rnnspec.rules.relations import explains, holds
-from rnnspec.rules.violation import agree
+from rnnspec.rules.violation import agree, distance
 
 Indices = NDArray[np.int64]
 BATCH_MAJOR = "as if the first axis were the batch"
@@ -59,8 +59,24 @@ def _readings(seen: Observation) -> dict[str, tuple[str, list[int]]]:
 
 
 def _reads(seen: Observation, rows: list[int]) -> bool:
-    other = Expected(seen.case, replace(seen.values, h_0=seen.values.h_0[rows]))
-    return explains(seen, other) and holds(lambda: agree(seen, "h_n", seen.h_n, other.h_n, lambda: other.bound.h_n))
+    return _is(seen, Expected(seen.case, replace(seen.values, h_0=seen.values.h_0[rows])))
+
+
+def wrong_nonlinearity(seen: Observation) -> str | None:
+    """In words, which other nonlinearity explains output and h_n; None where it does not."""
+    other = {"tanh": "relu", "relu": "tanh"}[seen.case.config.nonlinearity]
+    return f"as if it were {other}" if _is(seen, Expected(seen.case.altered(nonlinearity=other), seen.values)) else None
+
+
+def _is(seen: Observation, other: Expected) -> bool:
+    return explains(seen, other) and _states_in(seen, other)
+
+
+def wrong_order(seen: Observation) -> bool:
+    """Whether the rows of h_n are all right but in another order."""
+    pairs = list(zip(seen.expected.h_n, seen.expected.bound.h_n, strict=True))
+    fits = np.array([[bool((distance(row, right) <= allowed).all()) for right, allowed in pairs] for row in seen.h_n])
+    return bool(fits.any(axis=0).all() and fits.any(axis=1).all())
 
 
 def wrong_samples(seen: Observation) -> str | None:
@@ -87,5 +103,5 @@ def _orders(seen: Observation) -> dict[str, Indices]:
     }
 
 
-def _states_in(seen: Observation, other: Expected, order: Indices) -> bool:
+def _states_in(seen: Observation, other: Expected, order: Indices | slice = slice(None)) -> bool:
     return holds(lambda: agree(seen, "h_n", seen.h_n, other.h_n[:, order], lambda: other.bound.h_n[:, order]))

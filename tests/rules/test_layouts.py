@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 
 import pytest
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from rnnspec.cases.case import Case
+from rnnspec.engine.outcome import Finding
 from rnnspec.rules.catalogue import all_rules, find
-from rnnspec.selftest import BUGS
+from rnnspec.selftest import BUGS, Plain
 from tests.rules.judged import Fails, Passes, case, names, verdict
 from tests.rules.proven import told_and_proven
 
@@ -31,7 +33,6 @@ FAILS: Fails = [
         case(steps=3),
         "as if the first axis were the batch, and that of the output",
     ),
-    ("layouts.states-stay-layer-first", "FinalStateBatchFirst", case(batch_first=True), r"h_n has shape \(3, 1, 4\), expected \(1, 3, 4\)"),
     ("layouts.states-stay-layer-first", "FinalStateBatchFirst", case(batch_first=True, num_layers=3), r"h_n\[0, 1, 0\]   expected"),
     (
         "layouts.states-stay-layer-first",
@@ -41,7 +42,7 @@ FAILS: Fails = [
     ),
     ("layouts.unbatched", "UnbatchedStateIgnored", case(layout="unbatched", state="given"), r"output\[0, 0, 0\]   expected"),
     ("layouts.unbatched", "UnbatchedBackwardsInTime", case(layout="unbatched", batch_first=True), r"output\[0, 0, 0\]   expected"),
-    ("layouts.batch-of-one", "UnbatchedStateIgnored", case(batch=1, state="given"), r"output\[0, 0, 0\]   expected"),
+    ("layouts.batch-of-one", "UnbatchedStateIgnored", case(layout="unbatched", state="given"), r"output\[0, 0, 0\]   expected"),
     ("layouts.strides", "StridesIgnored", case(memory="transposed"), r"output\[0, 0, 0\]   expected"),
     ("layouts.strides", "OffsetIgnored", case(memory="sliced"), "expected .* got nan"),
 ]
@@ -75,3 +76,24 @@ def test_strides_of_size_one_are_no_strides() -> None:
     assert not when(case(memory="transposed", steps=1, batch=1))
     assert not when(case(memory="expanded", layout="packed", lengths=(5, 4, 2)))
     assert when(case(memory="sliced", steps=1, batch=1))
+
+
+def test_states_of_the_other_shape_cannot_be_observed() -> None:
+    finding = verdict("layouts.states-stay-layer-first", BUGS["FinalStateBatchFirst"], case(batch_first=True))
+    assert isinstance(finding, Finding)
+    assert finding.blocked
+    assert finding.message == "h_n has shape (3, 1, 4), expected (1, 3, 4)"
+
+
+class OneSampleLosesItsState(Plain):
+    """A batch of one starts from zeros."""
+
+    def to_batched_states(self, hx: Tensor, batched: bool) -> Tensor:
+        states = super().to_batched_states(hx, batched)
+        return torch.zeros_like(states) if batched and states.size(1) == 1 else states
+
+
+def test_a_batch_of_one_is_blamed_where_a_batch_of_two_is_right() -> None:
+    assert verdict("layouts.batch-of-one", OneSampleLosesItsState, case(batch=1, state="given")) is not None
+    assert verdict("layouts.batch-of-one", BUGS["UnbatchedStateIgnored"], case(batch=1, state="given")) is None
+    assert verdict("layouts.batch-of-one", BUGS["HiddenBiasLost"], case(batch=1)) is None

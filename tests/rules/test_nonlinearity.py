@@ -55,17 +55,18 @@ def test_every_rule_is_tried() -> None:
     )
 
 
-class TanhInFirstLayerOnly(Plain):
-    """With tanh, the layers above the first use relu."""
+class AlwaysRelu(Plain):
+    """The nonlinearity is relu whatever was asked for."""
 
-    def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
-        return torch.relu(torch.addmm(x, h, weight)) if layer else super().step(x, h, weight, layer, t)
+    def activation(self, x: Tensor) -> Tensor:
+        return torch.relu(x)
 
 
-def test_values_outside_the_range_of_tanh_are_told() -> None:
-    finding = verdict("nonlinearity.tanh", TanhInFirstLayerOnly, case(num_layers=2, hidden_size=8), seeds=8)
+def test_relu_in_place_of_tanh_is_told() -> None:
+    finding = verdict("nonlinearity.tanh", AlwaysRelu, case(num_layers=2))
     assert isinstance(finding, Finding)
-    assert re.search("expected 1   got 1[.]", finding.message)
+    assert finding.message.endswith("; as if it were relu")
+    assert verdict("nonlinearity.tanh", BUGS["HiddenBiasLost"], case()) is None
 
 
 class InfiniteInputIsZero(Plain):
