@@ -37,7 +37,7 @@ def configs(draw: st.DrawFn, *, max_size: int = 8, max_layers: int = 3, dropout:
 
 
 @st.composite
-def cases(draw: st.DrawFn, **fixed: object) -> Case:
+def cases(draw: st.DrawFn, /, **fixed: object) -> Case:
     """Whole cases: how a layer is built, fed and called. Keyword arguments fix an axis, as in `cases(layout="packed")`.
 
     The tensors of a case come from `rnnspec.values_of(case)`. Cases shrink to a layer of sizes 1 with every axis at its simplest.

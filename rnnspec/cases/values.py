@@ -122,7 +122,7 @@ def _sparse_integers(rng: np.random.Generator, shape: Shape) -> Array:
     matrix = np.zeros(shape)
     for _ in range(min(4, shape[1])):
         matrix[np.arange(shape[0]), rng.integers(0, shape[1], shape[0])] = rng.integers(1, 2, shape[0], endpoint=True)
-    return matrix * rng.choice((-1.0, 1.0), shape)
+    return np.asarray(matrix * rng.choice((-1.0, 1.0), shape))
 
 
 def _ternary(rng: np.random.Generator, shape: Shape) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
@@ -91,24 +92,26 @@ class LayerChecks:
         return Observation(self.subject, case)
 
     def out_of_scope(self, rule: Rule) -> str:
-        """Why no case in this scope can reach a rule, or nothing where one can."""
-        outside = ""
+        """Why no case in this scope can reach a rule, or nothing where one can: of all reasons the one that holds most often."""
+        reasons: Counter[str] = Counter()
         for case in _everything():
             if rule.when(case):
-                reason = self._outside(case)
-                if not reason:
+                outside = self._outside(case)
+                if not outside:
                     return ""
-                outside = outside or reason
-        return outside
+                reasons.update(outside)
+        return reasons.most_common(1)[0][0] if reasons else ""
 
-    def _outside(self, case: Case) -> str:
+    def _outside(self, case: Case) -> set[str]:
+        """What puts a case out of this scope."""
+        found = set()
         for axis in AXES:
-            feature = axis.needs.get(case.axis(axis.name))
-            if feature in self.refused:
-                return self.refused[feature]
-            if case.axis(axis.name) not in self.scope.values(axis):
-                return f"{axis.name} is {self.scope.values(axis)[0]} in this run"
-        return ""
+            value = case.axis(axis.name)
+            if axis.needs.get(value) in self.refused:
+                found.add(self.refused[axis.needs[value]])
+            elif value not in self.scope.values(axis):
+                found.add(f"{axis.name} is {self.scope.values(axis)[0]} in this run")
+        return found
 
     def counterexample(self, case: Case) -> dict[str, Any]:
         """A case as data."""

@@ -19,7 +19,7 @@ MOST_TRIALS = 160
 
 @dataclass
 class Minimum:
-    """The smallest failing case that was found, and by field the simpler value at which the rule passed."""
+    """The smallest failing case that was found, and by field the simpler value at which the rule passed or did not apply."""
 
     finding: Finding
     passed: dict[str, Any] = field(default_factory=dict)
@@ -44,9 +44,9 @@ def _shrink(rule: Rule, checks: Checks, minimum: Minimum, name: str) -> bool:
     """Try the simpler values of one field, the largest step first, and keep the first that still fails."""
     for value in checks.space.simpler(minimum.finding.case, name):
         candidate = checks.space.changed(minimum.finding.case, name, value)
-        if candidate is None or not rule.when(candidate):
+        if candidate is None:
             continue
-        smaller = _still_fails(rule, checks, candidate, minimum)
+        smaller = _still_fails(rule, checks, candidate, minimum) if rule.when(candidate) else None
         if smaller is not None:
             minimum.finding = smaller
             return True

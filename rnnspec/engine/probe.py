@@ -15,6 +15,7 @@ from rnnspec.subjects.subject import Subject
 
 Trial = Callable[[Observation], Any]
 PLAIN = Case(config=Config(2, 3), steps=2, batch=2)
+DTYPES = ("float64", "float32", "bfloat16", "float16")
 CONSTRUCTOR_WORDS = {"dtype": ("dtype", "device")}
 
 
@@ -52,19 +53,29 @@ def probed(subject: Subject, without: dict[str, str] | None = None) -> dict[str,
 
     Only an open refusal counts: NotImplementedError, or TypeError that names the keyword. The plain batched call cannot be refused.
     """
-    subject.refused.update(without or {})
     refused = subject.refused
+    refused.update(without or {})
     for feature, (changes, trial) in TRIALS.items():
         if feature not in refused:
             reason = _refusal(subject, feature, changes, trial)
             if reason is not None:
                 refused[feature] = reason
+        if all(dtype in refused for dtype in DTYPES):
+            _nothing_works(refused, without or {})
+            break
+    subject.settled = True
     return refused
+
+
+def _nothing_works(refused: dict[str, str], without: dict[str, str]) -> None:
+    """Where the plain call is refused in every dtype nothing is a refusal of one feature."""
+    for feature in set(refused) - set(without):
+        del refused[feature]
 
 
 def base_case(subject: Subject) -> Case:
     """The plain batched case with the user's own arguments, in the first dtype that the subject does not refuse."""
-    dtype = next((name for name in ("float64", "float32", "bfloat16", "float16") if name not in subject.refused), "float32")
+    dtype = next((name for name in DTYPES if name not in subject.refused), DTYPES[0])
     own = {name: value for name, value in subject.fixed.items() if name in PLAIN.config.arguments}
     return PLAIN.altered(dtype=dtype, **own)
 

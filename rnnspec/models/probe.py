@@ -90,7 +90,7 @@ class Probe:
 @contextmanager
 def own_random_numbers(seed: int) -> Iterator[None]:
     """torch's generators at a seed, and afterwards as they were, those of CUDA devices in use included."""
-    used = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    used = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()  # type: ignore[no-untyped-call]
     with torch.random.fork_rng(devices=list(used)):
         torch.manual_seed(seed)
         yield

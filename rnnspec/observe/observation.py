@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from rnnspec.cases.axes import AXES, AXIS
 from rnnspec.cases.case import Case
 from rnnspec.cases.values import Values, as_dtype, values_of
 from rnnspec.observe.backward import Backward
@@ -19,9 +21,17 @@ from rnnspec.observe.part import part
 from rnnspec.observe.seeding import seed_torch
 from rnnspec.observe.stage import Stage
 from rnnspec.observe.tensors import arguments
+from rnnspec.subjects.failures import Failure, Refused
 from rnnspec.subjects.subject import Subject
 
 Array = NDArray[np.float64]
+
+
+def needs_nothing(case: Case, refused: Mapping[str, str]) -> bool:
+    """Whether a case is in the first dtype that is not refused and uses no other feature that a subject may refuse."""
+    others = (axis for axis in AXES if axis.name not in ("dtype", "arithmetic"))
+    dtypes = [dtype for dtype in AXIS["dtype"].values if dtype not in refused]
+    return case.dtype == dtypes[0] and not any(case.axis(axis.name) in axis.needs for axis in others)
 
 
 class Observation:
@@ -67,7 +77,12 @@ class Observation:
         """The call that is judged."""
         stage = self.stage
         seed_torch(self.case.seed, self.subject.device)
-        return perform(stage, self.case, arguments(self.case, self.values.input, self.values.h_0, self.subject.device))
+        try:
+            return perform(stage, self.case, arguments(self.case, self.values.input, self.values.h_0, self.subject.device))
+        except Refused as refused:
+            if self.subject.settled and needs_nothing(self.case, self.subject.refused):
+                raise Failure(f"{refused}; the plain call cannot be refused") from refused
+            raise
 
     @part
     def output(self) -> Array:

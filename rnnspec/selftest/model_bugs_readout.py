@@ -79,7 +79,7 @@ class StatesUnpackedAsPair(LastStep):
     options: ClassVar[dict[str, Any]] = BOTH
 
     def read(self, output: Tensor, states: Tensor) -> Tensor:
-        hidden, _cell = states
+        hidden: Tensor = states[0]
         return hidden
 
 

@@ -98,7 +98,8 @@ class MaskedAttention(Padded):
     def read_until(self, output: Tensor, states: Tensor, lengths: Tensor) -> Tensor:
         steps = torch.arange(output.size(1), device=output.device)
         scores = self.score(output).squeeze(-1).masked_fill(steps >= lengths.unsqueeze(1), float("-inf"))
-        return (scores.softmax(1).unsqueeze(-1) * output).sum(1)
+        weighted: Tensor = scores.softmax(1).unsqueeze(-1) * output
+        return weighted.sum(1)
 
 
 class MaximumOverSteps(LastStep):

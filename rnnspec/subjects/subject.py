@@ -31,6 +31,7 @@ class Subject(Protocol):
     target: Target
     fixed: dict[str, Any]
     refused: dict[str, str]
+    settled: bool
 
     def arguments(self, config: Config, style: str) -> tuple[list[Any], dict[str, Any]]:
         """What the constructor is given in a style of building: by position and by keyword."""
@@ -49,7 +50,8 @@ class Subject(Protocol):
 class TorchSubject:
     """A class or factory of torch modules that takes the documented constructor arguments.
 
-    `fixed` are further constructor arguments; `refused` holds the features that it refuses openly, with the reason.
+    `fixed` are further constructor arguments; `refused` holds the features that it refuses openly, with the reason, and `settled` tells
+    that these are all, so that the plain call cannot be refused.
     """
 
     target: Target
@@ -57,6 +59,7 @@ class TorchSubject:
     kind: str = "rnn"
     fixed: dict[str, Any] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
+    settled: bool = False
 
     def build(self, config: Config, style: str, dtype: str) -> torch.nn.Module:
         """A new layer; raises Refused or Raised with the step named."""
