@@ -1,0 +1,200 @@
+"""Whether correct implementations are ever accused: many seeds of the bank's correct layers, and many cases of torch.nn.RNN.
+
+    python -m benchmarks.honesty --quick 25 --default 3 --log honesty.jsonl --write
+    python -m benchmarks.honesty --cases 100000 --log torch.jsonl --write
+
+Run from the root of a checkout. Every finished run is a line of the log, and runs that are in the log already are not repeated, so an
+interrupted campaign goes on where it stopped. Exits with 1 where a MUST was said to be broken.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.tables import add_outputs, progress, report, table
+from rnnspec.api import check
+from rnnspec.selftest import CORRECT
+
+REFERENCE = "torch.nn.RNN"
+SUBJECTS: dict[str, Callable[..., Any]] = {REFERENCE: torch.nn.RNN, **CORRECT}
+Job = tuple[str, str, int]
+"""A subject's name, a profile and a seed."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one run said: how many cases and verdicts there were, and which rules were said to be broken or not reached."""
+
+    subject: str
+    profile: str
+    seed: int
+    verdict: str
+    cases: int
+    judged: int
+    seconds: float
+    must: list[str] = field(default_factory=list)
+    should: list[str] = field(default_factory=list)
+    unreached: list[str] = field(default_factory=list)
+
+    @property
+    def job(self) -> Job:
+        """What was run."""
+        return self.subject, self.profile, self.seed
+
+
+def judged(job: Job) -> Outcome:
+    """Run one check."""
+    name, profile, seed = job
+    found = check(SUBJECTS[name], profile=profile, seed=seed)
+    broken = [each for each in found.results if each.verdict in ("fail", "crashed")]
+    return Outcome(
+        *job,
+        found.verdict,
+        found.cases,
+        sum(each.examples for each in found.results),
+        found.seconds,
+        [each.rule for each in broken if each.level == "MUST" or each.verdict == "crashed"],
+        [each.rule for each in broken if each.level == "SHOULD" and each.verdict == "fail"],
+        [each.rule for each in found.results if each.verdict == "unreached"],
+    )
+
+
+def read(log: str | None) -> list[Outcome]:
+    """The outcomes of an earlier campaign; none where there is no log."""
+    if log is None or not Path(log).exists():
+        return []
+    return [Outcome(**json.loads(line)) for line in Path(log).read_text(encoding="utf-8").splitlines()]
+
+
+def keep(log: str | None, outcome: Outcome) -> None:
+    """Add one line to the log."""
+    if log is not None:
+        with Path(log).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(asdict(outcome)) + "\n")
+
+
+def campaign(jobs: Iterable[Job], options: argparse.Namespace, enough: Callable[[list[Outcome]], bool]) -> list[Outcome]:
+    """Run the jobs that the log lacks, several at a time, until there are enough."""
+    wanted = dict.fromkeys(jobs)
+    found = [outcome for outcome in read(options.log) if outcome.job in wanted]
+    known = {outcome.job for outcome in found}
+    rest = (job for job in wanted if job not in known)
+    if enough(found):
+        return found
+    with ProcessPoolExecutor(options.workers, mp_context=get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        for outcome in results(pool, rest, options.workers, lambda: enough(found)):
+            found.append(outcome)
+            keep(options.log, outcome)
+            progress(told(outcome, len(found), len(wanted)))
+    return found
+
+
+def results(pool: ProcessPoolExecutor, jobs: Iterator[Job], workers: int, done: Callable[[], bool]) -> Iterator[Outcome]:
+    """Outcomes as they come; no more jobs are begun than workers need, and none once there is enough."""
+    running = {pool.submit(judged, job) for job, _ in zip(jobs, range(2 * workers), strict=False)}
+    while running:
+        future = next(as_completed(running))
+        running.remove(future)
+        yield future.result()
+        if done():
+            pool.shutdown(wait=False, cancel_futures=True)
+            return
+        running |= {pool.submit(judged, job) for job, _ in zip(jobs, range(1), strict=False)}
+
+
+def told(outcome: Outcome, number: int, planned: int) -> str:
+    """One line on a finished run."""
+    accused = f", broken: {', '.join([*outcome.must, *outcome.should])}" if outcome.must or outcome.should else ""
+    return f"{number} of at most {planned}: {outcome.subject}, {outcome.profile}, seed {outcome.seed}, {outcome.seconds:.0f} s{accused}"
+
+
+def seeds_table(found: Sequence[Outcome], names: Sequence[str]) -> str:
+    """Each subject: runs and cases by profile, and how often it was accused."""
+    rows = [row(name, [outcome for outcome in found if outcome.subject == name]) for name in names]
+    runs = ("quick runs", "default runs", "inconclusive")
+    head = ("implementation", *runs, "cases", "verdicts of rules", "MUST broken", "SHOULD broken")
+    return table(head, [*rows, row("all", found)])
+
+
+def row(name: str, found: Sequence[Outcome]) -> tuple[Any, ...]:
+    """One line of the table."""
+    runs = [sum(outcome.profile == profile for outcome in found) for profile in ("quick", "default")]
+    must, should = (sum(len(getattr(outcome, level)) for outcome in found) for level in ("must", "should"))
+    cases, verdicts = sum(outcome.cases for outcome in found), sum(outcome.judged for outcome in found)
+    return name, *runs, sum(outcome.verdict == "inconclusive" for outcome in found), cases, verdicts, must, should
+
+
+def accusations(found: Sequence[Outcome]) -> str:
+    """Who was accused of what, with the seed, or that nobody was."""
+    lines = [
+        f"- {outcome.subject}, {outcome.profile}, seed {outcome.seed}: {', '.join(broken)}"
+        for outcome in sorted(found, key=lambda outcome: outcome.job)
+        if (broken := [*outcome.must, *outcome.should])
+    ]
+    return "\n".join(lines) or "Nobody was accused."
+
+
+def cases_text(found: Sequence[Outcome]) -> str:
+    """The campaign against torch.nn.RNN alone."""
+    cases, verdicts = sum(outcome.cases for outcome in found), sum(outcome.judged for outcome in found)
+    must, should = (sum(len(getattr(outcome, level)) for outcome in found) for level in ("must", "should"))
+    head = ("profile", "seeds", "cases", "verdicts of rules", "MUST broken", "SHOULD broken", "hours of one processor")
+    hours = sum(outcome.seconds for outcome in found) / 3600
+    return table(head, [(found[0].profile, len(found), cases, verdicts, must, should, hours)])
+
+
+def main() -> int:
+    """Read the arguments, run, print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", type=int, default=0, metavar="N", help="seeds of the quick profile for each correct layer")
+    parser.add_argument("--default", type=int, default=0, metavar="N", help="seeds of the default profile for each correct layer")
+    parser.add_argument("--cases", type=int, default=0, metavar="N", help=f"cases against {REFERENCE} alone")
+    parser.add_argument("--profile", default="default", help="the profile whose seeds make up --cases (default: %(default)s)")
+    parser.add_argument("--only", nargs="+", choices=list(SUBJECTS), default=list(SUBJECTS), help="these implementations")
+    parser.add_argument("--workers", type=int, default=2, help="processes (default: %(default)s)")
+    parser.add_argument("--log", metavar="PATH", help="keep every run here, and skip what is there already")
+    add_outputs(parser, "honesty.md")
+    options = parser.parse_args()
+    if not options.quick + options.default + options.cases:
+        parser.error("nothing to do: give --quick, --default or --cases")
+    begun, texts, found = time.perf_counter(), dict[str, str](), list[Outcome]()
+    for part in (by_seeds, by_cases):
+        outcomes, text = part(options)
+        found, texts = [*found, *outcomes], texts | text
+    progress(f"done in {time.perf_counter() - begun:.0f} s")
+    report(options, "honesty.md", texts, [asdict(outcome) for outcome in found])
+    return 1 if any(outcome.must for outcome in found) else 0
+
+
+def by_seeds(options: argparse.Namespace) -> tuple[list[Outcome], dict[str, str]]:
+    """Every correct layer with so many seeds of quick and of default."""
+    profiles = (("quick", options.quick), ("default", options.default))
+    jobs = [(name, profile, seed) for profile, number in profiles for seed in range(number) for name in options.only]
+    if not jobs:
+        return [], {}
+    found = campaign(jobs, options, lambda _: False)
+    return found, {"honesty.seeds": f"{seeds_table(found, options.only)}\n\n{accusations(found)}"}
+
+
+def by_cases(options: argparse.Namespace) -> tuple[list[Outcome], dict[str, str]]:
+    """torch.nn.RNN alone, seed after seed until there are so many cases."""
+    if not options.cases:
+        return [], {}
+    jobs = [(REFERENCE, options.profile, seed) for seed in range(1000, 1000 + options.cases)]
+    found = campaign(jobs, options, lambda outcomes: sum(outcome.cases for outcome in outcomes) >= options.cases)
+    return found, {"honesty.cases": f"{cases_text(found)}\n\n{accusations(found)}"}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
