@@ -31,31 +31,34 @@ CLOSE = """def close(got, expected):
 SPREAD = """def spread(result):
     return (result * torch.arange(1.0, result.numel() + 1).reshape(result.shape).to(result) / result.numel()).sum()"""
 
+QUIET_CALL = "with torch.no_grad():\n    layer(*given)"
 LOAD = "layer.load_state_dict(reference.state_dict())"
 COPY = "for name, parameter in reference.named_parameters():\n    {line}"
 HISTORIES: dict[str, tuple[str, ...]] = {
-    "called": (LOAD, "layer(*given)"),
-    "called-twice": (LOAD, "layer(*given)", "layer(*given)"),
-    "other-batch": (LOAD, "layer({larger})"),
-    "other-state": (LOAD, "layer({state})"),
+    "called": (LOAD, "{call}"),
+    "called-twice": (LOAD, "{call}", "{call}"),
+    "other-batch": (LOAD, "{call_larger}"),
+    "other-state": (LOAD, "{call_state}"),
     "other-grad": (LOAD, "with {other_grad}():\n    layer(*given)"),
-    "other-mode": (LOAD, "layer.train({other_mode})", "layer(*given)", "layer.train({mode})"),
+    "other-mode": (LOAD, "layer.train({other_mode})", "{call}", "layer.train({mode})"),
     "trained": (
         "layer(*given)[1].sum().backward()",
         "with torch.no_grad():\n    for own, new in zip(layer.parameters(), reference.parameters()):\n        own.copy_(new)",
         "layer.zero_grad()",
     ),
-    "reloaded": ("layer(*given)", LOAD),
-    "replaced": ("layer(*given)", COPY.format(line="setattr(layer, name, torch.nn.Parameter(parameter.detach().clone()))")),
-    "data-replaced": ("layer(*given)", COPY.format(line="getattr(layer, name).data = parameter.detach().clone()")),
-    "deepcopied": ("import copy", LOAD, "layer(*given)", "layer = copy.deepcopy(layer)"),
-    "pickled": ("import pickle", LOAD, "layer(*given)", "layer = pickle.loads(pickle.dumps(layer))"),
+    "reloaded": ("{call}", LOAD),
+    "replaced": ("{call}", COPY.format(line="setattr(layer, name, torch.nn.Parameter(parameter.detach().clone()))")),
+    "data-replaced": ("{call}", COPY.format(line="getattr(layer, name).data = parameter.detach().clone()")),
+    "deepcopied": ("import copy", LOAD, QUIET_CALL, "layer = copy.deepcopy(layer)"),
+    "pickled": ("import pickle", LOAD, QUIET_CALL, "layer = pickle.loads(pickle.dumps(layer))"),
     "converted": ("layer = layer.to({other_dtype}).to({dtype})", LOAD),
     "nested": ("holder = torch.nn.ModuleList([layer])", "holder.load_state_dict(torch.nn.ModuleList([reference]).state_dict())"),
     "functional": (
-        "module, weights = layer, dict(reference.named_parameters())",
+        "{call}",
+        "module = layer",
+        "weights = {{name: value.detach().requires_grad_() for name, value in reference.named_parameters()}}",
         "layer = lambda *given: torch.func.functional_call(module, weights, given)",
-        "layer.named_parameters = reference.named_parameters",
+        "layer.named_parameters = weights.items",
     ),
     "shared": (
         "other = {build}",
@@ -184,8 +187,9 @@ def _past(name: str, case: Case) -> list[str]:
     state = (case.config.num_layers * case.config.num_directions, *((case.batch,) if case.batched else ()), case.config.hidden_size)
     first = "packed" if case.packed else "x"
     words: Mapping[str, Any] = {
-        "larger": f"torch.randn{larger.shape}.to(torch.{case.dtype})",
-        "state": first if case.state == "given" else f"{first}, torch.ones{state}.to(torch.{case.dtype})",
+        "call": _earlier(case, "*given"),
+        "call_larger": _earlier(case, f"torch.randn{larger.shape}.to(torch.{case.dtype})"),
+        "call_state": _earlier(case, first if case.state == "given" else f"{first}, torch.ones{state}.to(torch.{case.dtype})"),
         "other_grad": "torch.no_grad" if case.grad == "grad" else "torch.enable_grad",
         "other_mode": case.mode != "train",
         "mode": case.mode == "train",
@@ -194,6 +198,11 @@ def _past(name: str, case: Case) -> list[str]:
         "build": _layer(name, case, "changed"),
     }
     return [line.format(**words) if "{" in line else line for line in HISTORIES.get(case.history, (LOAD,))]
+
+
+def _earlier(case: Case, arguments: str) -> str:
+    """A call in the gradient mode of the case."""
+    return f"layer({arguments})" if case.grad not in CONTEXTS else f"with {CONTEXTS[case.grad]}:\n    layer({arguments})"
 
 
 def fails(source: str, target: Target) -> bool:

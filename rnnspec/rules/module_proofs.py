@@ -18,8 +18,9 @@ with torch.no_grad():
 close(layer(*given)[1], reference(*given)[1])"""
 
 PICKLE = """import pickle
+layer.train(reference.training)
 twin = pickle.loads(pickle.dumps(layer))
-assert twin.training == layer.training, twin.training"""
+assert twin.training == reference.training, twin.training"""
 
 NESTED = f"""parent = torch.nn.ModuleDict({{"part": layer}})
 assert not parent.eval()["part"].training and parent.train()["part"].training

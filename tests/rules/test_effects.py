@@ -26,16 +26,8 @@ UNSORTED = case(layout="packed-unsorted", lengths=(2, 5, 1), bidirectional=True,
 QUIET = case(grad="no_grad")
 TURNED = case(batch_first=True, grad="no_grad")
 INFERENCE = case(grad="inference", state="given", num_layers=2)
-EVERYWHERE = [
-    GIVEN,
-    PACKED,
-    UNSORTED,
-    QUIET,
-    INFERENCE,
-    case(layout="unbatched"),
-    case(memory="sliced", state="given"),
-    case(memory="expanded"),
-]
+LAID_OUT = [case(layout="unbatched"), case(memory="sliced", state="given"), case(memory="expanded")]
+EVERYWHERE = [GIVEN, PACKED, UNSORTED, QUIET, INFERENCE, *LAID_OUT]
 PASSES: Passes = {
     "effects.arguments": EVERYWHERE,
     "effects.parameters": [*EVERYWHERE, case(history="functional"), case(history="shared"), case(num_layers=2, dropout=0.5, mode="train")],

@@ -1,0 +1,130 @@
+"""The rules of modes: each passes for torch.nn.RNN and tells what a planted bug does."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
+
+from rnnspec.cases.case import Case
+from rnnspec.cases.values import values_of
+from rnnspec.engine.outcome import Finding
+from rnnspec.observe.tensors import arguments
+from rnnspec.rules.catalogue import all_rules
+from rnnspec.rules.modes import on_meta
+from rnnspec.selftest import BUGS, Plain
+from tests.rules.judged import Fails, Passes, case, names, verdict
+from tests.rules.proven import told_and_proven
+
+UNSORTED = case(layout="packed-unsorted", lengths=(2, 5, 1), state="given")
+DROPS = case(dropout=1.0, num_layers=2, mode="train")
+SMALL = case(steps=3, state="given", num_layers=2)
+PASSES: Passes = {
+    "modes.train": [
+        case(),
+        case(mode="train"),
+        UNSORTED,
+        case(dropout=0.5, num_layers=2),
+        case(dropout=0.5, mode="train"),
+        case(history="nested"),
+    ],
+    "modes.no-grad": [
+        case(grad="no_grad"),
+        UNSORTED.altered(grad="no_grad"),
+        case(grad="no_grad", dropout=0.5, num_layers=2, mode="train"),
+    ],
+    "modes.inference": [
+        case(grad="inference"),
+        UNSORTED.altered(grad="inference"),
+        case(grad="inference", layout="unbatched", state="given"),
+    ],
+    "modes.meta": [
+        SMALL,
+        UNSORTED,
+        SMALL.altered(grad="inference", dtype="bfloat16"),
+        SMALL.altered(layout="unbatched"),
+        case(build="typed"),
+    ],
+}
+FAILS: Fails = [
+    ("modes.train", "EvalIgnoresState", case(state="given"), r"^output\[0, 0, 0\]   expected"),
+    ("modes.train", "EvalIgnoresState", case(state="given", mode="train"), r"^output\[0, 0, 0\]   expected"),
+    ("modes.train", "EvalInHalf", case(dtype="float32"), r"^output\["),
+    ("modes.no-grad", "FastPathLosesBias", case(grad="no_grad"), r"^output\["),
+    ("modes.no-grad", "NoGradStillRecords", case(grad="no_grad"), "^output of a call under no_grad requires a gradient$"),
+    ("modes.inference", "InferenceLosesLastStep", case(grad="inference"), r"^output\[4, 0, 0\]   expected"),
+]
+TOLD: Fails = [
+    ("modes.train", "TrainingFails", case(mode="train", num_layers=2, dropout=1.0, bidirectional=True), "^the call raised"),
+    (
+        "modes.inference",
+        "InferenceFails",
+        case(grad="inference", dropout=0.5, num_layers=2, batch_first=True),
+        "^the call raised RuntimeError",
+    ),
+    ("modes.meta", "ZerosOnDefaultDevice", case(steps=3), "^a call on the meta device raised|^on the meta device"),
+    ("modes.meta", "LooksAtValues", case(steps=3), "^a call on the meta device raised"),
+]
+
+every_rule = pytest.mark.parametrize("name", PASSES)
+every_bug = pytest.mark.parametrize(("name", "bug", "near", "text"), FAILS, ids=names(FAILS))
+every_other = pytest.mark.parametrize(("name", "bug", "near", "text"), TOLD, ids=names(TOLD))
+
+
+@every_rule
+def test_torch_passes(name: str) -> None:
+    assert [verdict(name, nn.RNN, near) for near in PASSES[name]] == [None] * len(PASSES[name])
+
+
+@every_bug
+def test_a_planted_bug_is_told_and_proven(name: str, bug: str, near: Case, text: str) -> None:
+    assert re.search(text, told_and_proven(name, bug, near))
+
+
+@every_other
+def test_a_call_that_fails_is_told(name: str, bug: str, near: Case, text: str) -> None:
+    finding = verdict(name, BUGS[bug], near, 8)
+    assert isinstance(finding, Finding)
+    assert re.search(text, finding.message)
+
+
+def test_every_rule_is_tried() -> None:
+    assert {rule.id for rule in all_rules() if rule.theme == "modes"} == set(PASSES)
+
+
+@pytest.mark.parametrize("name", PASSES)
+def test_what_is_wrong_in_every_mode_is_no_matter_of_the_mode(name: str) -> None:
+    assert verdict(name, BUGS["StateIgnored"], PASSES[name][1].altered(state="given")) is None
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (lambda result: result.double(), "^on the meta device output has dtype torch.float64, expected torch.float32$"),
+        (lambda result: torch.zeros(result.shape), "^on the meta device output is on cpu$"),
+        (lambda result: result[:, :1], r"^output has shape \(3, 1, 4\), expected \(3, 3, 4\)$"),
+    ],
+)
+def test_every_part_of_a_result_on_the_meta_device_is_compared(change: Any, text: str) -> None:
+    class Changed(Plain):
+        def forward_tensor(self, input: Tensor, hx: Tensor | None) -> tuple[Tensor, Tensor]:
+            output, h_n = super().forward_tensor(input, hx)
+            return (change(output) if input.is_meta else output), h_n
+
+    finding = verdict("modes.meta", Changed, case(steps=3, dtype="float32"))
+    assert isinstance(finding, Finding)
+    assert re.search(text, finding.message)
+
+
+def test_sizes_of_a_packed_batch_stay_on_the_cpu() -> None:
+    values = values_of(UNSORTED)
+    moved = on_meta(arguments(UNSORTED, values.input, values.h_0, "cpu"))
+    assert isinstance(moved.input, PackedSequence)
+    assert moved.leaf.is_meta
+    assert moved.h_0 is not None
+    assert moved.h_0.is_meta
+    assert moved.input.batch_sizes.tolist() == [3, 2, 1, 1, 1]

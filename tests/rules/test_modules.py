@@ -1,0 +1,152 @@
+"""The rules of modules: each passes for torch.nn.RNN and tells what a planted bug does."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from rnnspec.cases.case import Case
+from rnnspec.cases.values import values_of
+from rnnspec.engine.outcome import Finding, Refusal
+from rnnspec.observe.history import prepared
+from rnnspec.rules.catalogue import all_rules
+from rnnspec.rules.reparametrizing import Doubled, Normalised, NormalisedByHook
+from rnnspec.selftest import BUGS, Plain
+from rnnspec.subjects.subject import TorchSubject
+from rnnspec.subjects.target import resolve
+from tests.rules.judged import Fails, Passes, case, names, verdict
+from tests.rules.proven import told_and_proven
+
+
+def situations(history: str, **given: Any) -> list[Case]:
+    """A history in a few situations."""
+    near = case(history=history, **given)
+    stack = near.altered(num_layers=2, bidirectional=True, state="given", batch_first=True)
+    return [
+        near,
+        stack,
+        near.altered(grad="inference", nonlinearity="relu", bias=False),
+        near.altered(layout="packed-unsorted", lengths=(2, 5, 1), dtype="float32"),
+        stack.altered(layout="unbatched", dtype="bfloat16", grad="no_grad"),
+        near.altered(mode="train", num_layers=2, dropout=1.0, dtype="float16"),
+    ]
+
+
+EARLIER_CALLS = ("called", "called-twice", "other-batch", "other-state", "other-grad", "other-mode")
+PASSES: Passes = {
+    "modules.state-dict": situations("fresh"),
+    "modules.deepcopy": situations("deepcopied"),
+    "modules.pickle": situations("pickled"),
+    "modules.replaced": [*situations("replaced"), *situations("data-replaced"), *situations("trained")],
+    "modules.functional-call": situations("functional"),
+    "modules.second-call": [each for history in EARLIER_CALLS for each in situations(history)],
+    "modules.nested": situations("nested"),
+    "modules.converted": situations("converted"),
+    "modules.loaded": situations("reloaded"),
+    "modules.shared": situations("shared"),
+    "modules.parametrized": [each for each in situations("called") if each.dtype in ("float64", "float32")],
+    "modules.weight-norm": [each for each in situations("called") if each.dtype in ("float64", "float32")],
+    "modules.flatten-parameters": situations("called"),
+}
+STACK = case(num_layers=2, bidirectional=True)
+FAILS: Fails = [
+    ("modules.state-dict", "ExtraBuffer", case(), "^the state_dict has calls besides the parameters$"),
+    ("modules.deepcopy", "CopySharesParameters", case(history="deepcopied"), r"^weight_ih_l0 of the original after changing the copy\["),
+    ("modules.deepcopy", "CopyForgetsArguments", case(history="deepcopied", nonlinearity="relu"), r"^output\["),
+    ("modules.pickle", "PickleLosesBiases", case(history="pickled"), r"^output\["),
+    ("modules.pickle", "PickleTrains", case(history="pickled"), "^a layer in eval mode has training=True after pickling$"),
+    ("modules.replaced", "WeightsTakenOnce", case(history="replaced"), r"^output\["),
+    ("modules.functional-call", "FunctionalCallIgnored", case(history="functional"), r"^output\["),
+    ("modules.second-call", "RemembersState", case(history="called"), r"^output\["),
+    ("modules.second-call", "ThirdCallDiffers", case(history="called-twice"), r"^output\["),
+    ("modules.nested", "ParentModeIgnored", case(history="nested"), "^the parent is in eval mode, the layer has training=True$"),
+    ("modules.nested", "PrefixIgnored", case(history="nested"), r"^output\["),
+    ("modules.loaded", "FusedBiasKept", case(history="reloaded", grad="no_grad"), r"^output\["),
+    ("modules.loaded", "LoadedWithoutReverse", STACK.altered(history="reloaded"), r"^weight_ih_l1_reverse after load_state_dict\(\)\["),
+    ("modules.shared", "TiesCutByConversion", case(history="shared"), "^weight_ih_l0, shared by two layers, is no longer shared"),
+    ("modules.parametrized", "ParametrizationIgnored", case(), r"^output\["),
+    ("modules.flatten-parameters", "FlattenedByDirection", STACK, r"^weight_hh_l0_reverse after flatten_parameters\(\)\["),
+]
+TOLD: Fails = [
+    ("modules.converted", "DtypeOfConstruction", case(history="converted", steps=2), "raised RuntimeError"),
+    ("modules.second-call", "BatchSizeBaked", case(history="other-batch"), "raised|shape"),
+    ("modules.weight-norm", "AttributeKept", case(), r"^output\["),
+]
+
+every_rule = pytest.mark.parametrize("name", PASSES)
+every_bug = pytest.mark.parametrize(("name", "bug", "near", "text"), FAILS, ids=names(FAILS))
+every_other = pytest.mark.parametrize(("name", "bug", "near", "text"), TOLD, ids=names(TOLD))
+
+
+@every_rule
+def test_torch_passes(name: str) -> None:
+    assert [verdict(name, nn.RNN, near) for near in PASSES[name]] == [None] * len(PASSES[name])
+
+
+@every_bug
+def test_a_planted_bug_is_told_and_proven(name: str, bug: str, near: Case, text: str) -> None:
+    assert re.search(text, told_and_proven(name, bug, near))
+
+
+@every_other
+def test_a_planted_bug_is_told(name: str, bug: str, near: Case, text: str) -> None:
+    finding = verdict(name, BUGS[bug], near, 8)
+    assert isinstance(finding, Finding)
+    assert re.search(text, finding.message)
+
+
+def test_every_rule_is_tried() -> None:
+    assert {rule.id for rule in all_rules() if rule.theme == "modules"} == set(PASSES)
+
+
+@pytest.mark.parametrize("name", [name for name in PASSES if name not in ("modules.state-dict", "modules.loaded")])
+def test_a_bug_that_a_fresh_layer_has_too_is_no_matter_of_what_happened_before(name: str) -> None:
+    assert verdict(name, BUGS["StateIgnored"], PASSES[name][1]) is None
+
+
+def test_a_layer_without_flatten_parameters_is_not_judged_by_it() -> None:
+    class Bare(Plain):
+        flatten_parameters = None  # type: ignore[assignment]
+
+    refusal = verdict("modules.flatten-parameters", Bare, case())
+    assert isinstance(refusal, Refusal)
+    assert refusal.reason == "the layer has no flatten_parameters()"
+
+
+def test_a_conversion_that_leaves_a_parameter_behind_is_told() -> None:
+    class Stubborn(Plain):
+        def _apply(self, fn: Any, recurse: bool = True) -> Any:
+            kept: nn.Parameter = getattr(self, "weight_hh_l0")  # noqa: B009
+            super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+            setattr(self, "weight_hh_l0", nn.Parameter(kept.detach().float()))  # noqa: B010
+            return self
+
+    finding = verdict("modules.converted", Stubborn, case(history="converted", dtype="bfloat16"))
+    assert isinstance(finding, Finding)
+    assert finding.message == "after .to(bfloat16) weight_hh_l0 has another dtype"
+
+
+def test_entries_of_a_state_dict_that_are_copies_are_told() -> None:
+    class Copies(Plain):
+        def state_dict(self, *rest: Any, **others: Any) -> Any:
+            found = super().state_dict(*rest, **others)
+            return type(found)((name, value.clone()) for name, value in found.items())
+
+    finding = verdict("modules.state-dict", Copies, case())
+    assert isinstance(finding, Finding)
+    assert finding.message.startswith("weight_ih_l0 after writing to its entry of the state_dict[0, 0]   expected 0.5   got")
+
+
+@pytest.mark.parametrize("kind", [Doubled, Normalised, NormalisedByHook])
+def test_a_reparametrized_weight_is_what_it_was_until_it_is_halved(kind: Any) -> None:
+    near = case(num_layers=2)
+    values = values_of(near)
+    made = kind(prepared(TorchSubject(resolve(nn.RNN)), near, values), "weight_hh_l1")
+    torch.testing.assert_close(torch.from_numpy(made.weight()), torch.tensor(values.weights["weight_hh_l1"]))
+    made.halve()
+    made.stage.call()
+    torch.testing.assert_close(torch.from_numpy(made.weight()), torch.tensor(values.weights["weight_hh_l1"] / 2))
