@@ -40,5 +40,5 @@ class ViolationsFound(RnnspecError):
 
 def suggestion(word: str, known: Iterable[str]) -> str:
     """' Did you mean ...?' with the closest known words, or nothing."""
-    close = difflib.get_close_matches(word, list(known), n=2, cutoff=0.6)
+    close = difflib.get_close_matches(word, list(dict.fromkeys(known)), n=2, cutoff=0.6)
     return f" Did you mean {' or '.join(repr(name) for name in close)}?" if close else ""

@@ -13,6 +13,7 @@ from rnnspec.cases.axes import AXIS
 from rnnspec.cases.plan import PROFILES
 from rnnspec.checks.layer import LayerChecks
 from rnnspec.contract import fingerprints
+from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import KINDS
 from rnnspec.engine.campaign import Watcher, run
 from rnnspec.engine.outcome import Progress
@@ -107,16 +108,18 @@ def prepare(
         _known("dtype", dtype, DTYPES)
     if arithmetic is not None:
         _known("arithmetic", arithmetic, AXIS["arithmetic"].values)
-    if cases is not None and cases < 1:
-        raise SelectionError(f"--cases must be at least 1, got {cases}")
-    chosen = select(rules)
+    if cases is not None:
+        check_integer("cases", cases, 1)
+    check_integer("seed", seed)
+    chosen = select(_several(rules))
     check_device(device)
-    excluded = check_features(tuple(without)) | _without_tf32(device, arithmetic)
+    excluded = check_features(tuple(_several(without) or ())) | _without_tf32(device, arithmetic)
     fixed = dict(arguments or {})
-    subject = TorchSubject(resolve(target), device, kind, fixed)
+    subject = TorchSubject(resolve(target), str(device), kind, fixed)
     with _own_random_numbers():
         _usable(subject)
         probed(subject, excluded)
+    _possible(fixed)
     pinned = _pinned(fixed, {"dtype": dtype, "arithmetic": arithmetic})
     return LayerChecks(subject, in_force(chosen, torch.__version__), PROFILES[profile], seed, pinned, cases)
 
@@ -124,6 +127,19 @@ def prepare(
 def _known(option: str, value: str, known: Any) -> None:
     if value not in known:
         raise SelectionError(f"--{option} {value!r}: one of {', '.join(known)} is needed.{suggestion(str(value), known)}")
+
+
+def check_integer(option: str, value: object, least: int | None = None) -> None:
+    """Raise SelectionError where a value is no integer, or smaller than allowed."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise SelectionError(f"--{option} must be an integer, got {value!r}")
+    if least is not None and value < least:
+        raise SelectionError(f"--{option} must be at least {least}, got {value}")
+
+
+def _several(names: Sequence[str] | None) -> Sequence[str] | None:
+    """A single name is meant as one, not as its letters."""
+    return (names,) if isinstance(names, str) else names
 
 
 def check_device(device: str) -> None:
@@ -150,11 +166,23 @@ def _usable(subject: TorchSubject) -> None:
 
 
 PINNED_ARGUMENTS = ("nonlinearity", "num_layers", "bidirectional", "batch_first", "bias")
+SIZES = ("input_size", "hidden_size")
+
+
+def _possible(fixed: Mapping[str, Any]) -> None:
+    """Raise SelectionError where the user's arguments are none of the documented ones, whatever the target makes of them."""
+    known = {name: value for name, value in fixed.items() if name in Config(1, 1).arguments and name not in SIZES}
+    try:
+        Config(1, 1, **known)
+    except (TypeError, ValueError) as error:
+        raise SelectionError(f"--arg: {error}") from error
 
 
 def _pinned(fixed: Mapping[str, Any], chosen: Mapping[str, str | None]) -> tuple[tuple[str, Any], ...]:
     """The axes that the user's constructor arguments and options settle; TF32 settles the dtype too."""
     found = {name: fixed[name] for name in PINNED_ARGUMENTS if name in fixed}
+    if "dropout" in fixed:
+        found["dropout"] = {0.0: "none", 1.0: "all"}.get(float(fixed["dropout"]), "some")
     found |= {name: value for name, value in chosen.items() if value is not None}
     return tuple({**found, "dtype": "float32"}.items() if chosen["arithmetic"] == "tf32" else found.items())
 
@@ -174,7 +202,9 @@ def _own_random_numbers() -> Iterator[None]:
     import numpy as np
 
     python, numpy = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng(devices=[]):
-        yield
-    random.setstate(python)
-    np.random.set_state(numpy)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from rnnspec.api.layer import check_device
+from rnnspec.api.layer import check_device, check_integer
 from rnnspec.cases.plan import PROFILES
 from rnnspec.checks.model import ModelChecks
 from rnnspec.engine.campaign import Watcher, run
@@ -114,8 +114,9 @@ def prepare_model(
     _known("profile", profile, PROFILES)
     if readout is not None:
         _known("readout", readout, READOUTS)
-    if cases is not None and cases < 1:
-        raise SelectionError(f"--cases must be at least 1, got {cases}")
+    if cases is not None:
+        check_integer("cases", cases, 1)
+    check_integer("seed", seed)
     chosen = select_models(rules)
     check_device(device)
     found, given = resolve(target), dict(arguments or {})

@@ -61,13 +61,18 @@ def argument_of(text: str) -> tuple[str, Any]:
 
 
 def import_first(name: str) -> None:
-    """Import a module before the target is looked for; raises SelectionError where that fails."""
+    """Import a module, found as the target is, before that is looked for; raises SelectionError where that fails."""
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
     try:
         with redirect_stdout(sys.stderr):
             importlib.import_module(name)
     except (Exception, SystemExit) as error:
         told = " ".join(str(error).split())
         raise SelectionError(f"--import {name}: {type(error).__name__}: {told}") from error
+    finally:
+        if here in sys.path:
+            sys.path.remove(here)
 
 
 @contextmanager
