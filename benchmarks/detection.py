@@ -1,0 +1,135 @@
+"""How many planted bugs rnnspec sees, and how many a usual test of the layer sees.
+
+    python -m benchmarks.detection --matrix matrix.json --write
+
+Run from the root of a checkout. `rnnspec selftest --json matrix.json` writes the matrix; without --matrix it is worked out here, which
+takes as long. The other two judges are in benchmarks/rivals.py; any exception that they raise counts as seen.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.rivals import generic_samples, usual_test
+from benchmarks.tables import add_outputs, progress, report, table
+from rnnspec.selftest import BUGS, CORRECT, is_narrow, report_of, rule_of
+from rnnspec.selftest.matrix import matrix
+from rnnspec.subjects.undisturbed import undisturbed
+
+RIVALS: dict[str, Callable[[type[torch.nn.Module]], None]] = {
+    "Hypothesis test, 100 examples": lambda layer: usual_test(layer, 100),
+    "Hypothesis test, 1,000 examples": lambda layer: usual_test(layer, 1000),
+    "samples of the generic module tests": generic_samples,
+}
+QUICK, DEFAULT = "rnnspec, quick", "rnnspec, default"
+Row = Mapping[str, Any]
+Seen = dict[str, dict[str, str]]
+"""By judge and name, why a layer was said to be wrong; empty where nothing was said."""
+
+
+def by_rivals(name: str) -> dict[str, str]:
+    """What each of the other judges says of a planted bug or a correct layer; nothing where it is satisfied."""
+    layer = {**BUGS, **CORRECT}[name]
+    return {judge: complaint(test, layer) for judge, test in RIVALS.items()}
+
+
+def complaint(test: Callable[[type[torch.nn.Module]], None], layer: type[torch.nn.Module]) -> str:
+    """The exception that a test raises, in a line; nothing where it passes."""
+    with undisturbed(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            test(layer)
+        except Exception as error:
+            return f"{type(error).__name__}: {' '.join(str(error).split())}"[:200]
+    return ""
+
+
+def judged(names: Sequence[str], workers: int) -> Seen:
+    """What the other judges say of every layer."""
+    found: Seen = {judge: {} for judge in RIVALS}
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        for number, (name, complaints) in enumerate(zip(names, pool.map(by_rivals, names), strict=True), 1):
+            progress(f"{number} of {len(names)}: {name}")
+            for judge, text in complaints.items():
+                found[judge][name] = text
+    return found
+
+
+def rows_of(options: argparse.Namespace, names: Sequence[str]) -> list[Row]:
+    """The rows of the kill matrix: read, or worked out."""
+    if options.matrix is not None:
+        rows = json.loads(Path(options.matrix).read_text(encoding="utf-8"))["rows"]
+    else:
+        rows = matrix(names, workers=options.workers, watch=lambda done, total: progress(f"matrix: {done} of {total}")).as_dict()["rows"]
+    return [row for row in rows if row["name"] in names]
+
+
+def by_rnnspec(rows: Sequence[Row]) -> Seen:
+    """What rnnspec says, by any of its rules: in quick, and in the larger profiles that the matrix went on to."""
+    told = {row["name"]: ", ".join(row["seen_by"]) for row in rows}
+    larger = {row["name"]: row["profile"] not in ("", "quick") and list(row["seen_by"]) == [row["rule"]] for row in rows}
+    return {QUICK: {name: "" if larger[name] else text for name, text in told.items()}, DEFAULT: told}
+
+
+def judges_table(seen: Seen, names: Sequence[str]) -> str:
+    """Each judge: how many bugs it sees, and how many correct layers it accuses."""
+    bugs, correct = [name for name in names if name in BUGS], [name for name in names if name in CORRECT]
+    groups = {
+        "planted bugs": bugs,
+        "re-creating a report": [name for name in bugs if report_of(name)],
+        "narrow": [name for name in bugs if is_narrow(name)],
+        "correct layers accused": correct,
+    }
+    rows = [
+        (judge, *(f"{sum(bool(found[name]) for name in group)} of {len(group)}" for group in groups.values()))
+        for judge, found in seen.items()
+    ]
+    return table(("judge", *groups), rows)
+
+
+def themes_table(seen: Seen, names: Sequence[str]) -> str:
+    """Each theme of the rules: how many of its bugs each judge sees."""
+    bugs = [name for name in names if name in BUGS]
+    themes = dict.fromkeys(rule_of(name).split(".")[0] for name in bugs)
+    own = {theme: [name for name in bugs if rule_of(name).split(".")[0] == theme] for theme in themes}
+    rows = [(theme, len(group), *(sum(bool(found[name]) for name in group) for found in seen.values())) for theme, group in own.items()]
+    return table(("theme of the bug", "bugs", *seen), rows)
+
+
+def survivors(seen: Seen, names: Sequence[str]) -> str:
+    """The bugs that a judge sees and rnnspec does not."""
+    missed = [name for name in names if name in BUGS and not seen[DEFAULT][name]]
+    others = {name: [judge for judge in RIVALS if seen[judge][name]] for name in missed}
+    return "\n".join(f"- `{name}`, seen by: {', '.join(judges) or 'none'}" for name, judges in others.items()) or "rnnspec misses none."
+
+
+def main() -> int:
+    """Read the arguments, ask every judge, print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--matrix", metavar="PATH", help="the kill matrix, from rnnspec selftest --json")
+    parser.add_argument("--only", nargs="+", choices=[*BUGS, *CORRECT], default=[*BUGS, *CORRECT], metavar="NAME", help="these layers")
+    parser.add_argument("--workers", type=int, default=2, help="processes (default: %(default)s)")
+    add_outputs(parser, "detection.md")
+    options = parser.parse_args()
+    seen = {**by_rnnspec(rows_of(options, options.only)), **judged(options.only, options.workers)}
+    texts = {
+        "detection.judges": judges_table(seen, options.only),
+        "detection.themes": themes_table(seen, options.only),
+        "detection.survivors": survivors(seen, options.only),
+    }
+    report(options, "detection.md", texts, seen)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
