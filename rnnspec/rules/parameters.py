@@ -17,7 +17,7 @@ from rnnspec.rules.violation import ROUNDOFF, violated
 SAME_NAMES = "assert {{name for name, _ in layer.named_parameters(){only}}} == {{name for name, _ in reference.named_parameters(){only}}}"
 
 
-@rule("rnn.parameters.names", when=one_in(2))
+@rule("rnn.parameters.names", when=one_in(3))
 def names(seen: Observation) -> None:
     """The parameters are weight_ih_l[k], weight_hh_l[k], bias_ih_l[k] and bias_hh_l[k] of every layer, and there are no others.
 
@@ -44,7 +44,7 @@ def _first(names: list[str]) -> str:
     return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
 
 
-@rule("rnn.parameters.reverse-names", when=one_in(2))
+@rule("rnn.parameters.reverse-names", when=one_in(3))
 def reverse_names(seen: Observation) -> None:
     """The parameters of the backward direction are called as the forward ones with _reverse at the end; one direction has none.
 
@@ -67,7 +67,7 @@ def reverse_names(seen: Observation) -> None:
     "rnn.args.input-size",
     "rnn.args.hidden-size",
     "rnn.symbols",
-    when=one_in(2),
+    when=one_in(3),
 )
 def shapes(seen: Observation) -> None:
     """weight_ih is (H, input_size) in the first layer and (H, D * H) above, weight_hh (H, H), each bias (H), H being hidden_size.
@@ -110,7 +110,7 @@ def no_bias(seen: Observation) -> None:
         raise violated("with bias=False zeros do not give zeros", ZEROS.format(features=seen.case.config.input_size))
 
 
-@rule("rnn.parameters.learnable", "rnn.layers.own-parameters", when=one_in(2))
+@rule("rnn.parameters.learnable", "rnn.layers.own-parameters", when=one_in(3))
 def trainable(seen: Observation) -> None:
     """Weights and biases are parameters of their own, and require gradients when the layer is built.
 
@@ -127,7 +127,7 @@ def trainable(seen: Observation) -> None:
         raise violated("two names stand for the same parameter", proof)
 
 
-@rule("rnn.parameters.order", when=one_in(2))
+@rule("rnn.parameters.order", when=one_in(3))
 def order(seen: Observation) -> None:
     """Parameters are registered by layer, then direction, and there as weight_ih, weight_hh, bias_ih, bias_hh.
 
@@ -146,7 +146,7 @@ def order(seen: Observation) -> None:
 RANGE = "assert all(parameter.abs().max() <= {limit} for parameter in {call}.parameters())"
 
 
-@rule("rnn.parameters.initial.range", when=one_in(2))
+@rule("rnn.parameters.initial.range", when=one_in(3))
 def initial_range(seen: Observation) -> None:
     """No initial weight or bias is larger in magnitude than 1 / sqrt(hidden_size).
 
