@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 
@@ -15,6 +16,8 @@ from rnnspec.cli.selftest import selftest
 from rnnspec.errors import CannotCheck, suggestion
 
 CANNOT_CHECK = 2
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+"""Set to 1 where the user has not set them: a second thread costs more than it gives on small tensors, and slows its neighbours."""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=EPILOG)
@@ -29,6 +32,8 @@ for command in (check, check_model, rules, explain, selftest):
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with its status; a caller's mistake is one line on standard error and status 2."""
+    for name in THREADS:
+        os.environ.setdefault(name, "1")
     sys.exit(status(arguments))
 
 
