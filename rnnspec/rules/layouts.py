@@ -12,8 +12,11 @@ from rnnspec.rules.conditions import Condition, at_least, batched, predictable
 from rnnspec.rules.conditions import batch_first as batch_major
 from rnnspec.rules.conditions import unbatched as single
 from rnnspec.rules.misreadings import wrong_axes
-from rnnspec.rules.relations import alike, as_expected, blames, both_as_expected, explained, is_right, recast
+from rnnspec.rules.proofs import H_N
+from rnnspec.rules.relations import alike, as_expected, blames, both_as_expected, explained, is_right, recast, without_state, works
 from rnnspec.rules.rule import rule
+from rnnspec.rules.violation import identical, violated
+from rnnspec.subjects.failures import Raised
 
 AS_BATCH = """batch = [x.unsqueeze({axis}), *(each.unsqueeze(1) for each in given[1:])]
 output, h_n = layer(*batch)
@@ -28,15 +31,30 @@ close(layer(*given)[1], h_n.unsqueeze(1))"""
 def states_stay_layer_first(seen: Observation) -> None:
     """Initial and final states keep the shape (D * num_layers, N, H_out) whatever batch_first says.
 
-    The shape of h_n, its values where a batch axis in front would give the same shape, and all results where a state is given.
+    The shape of h_n, its values where a batch axis in front would give the same shape and the output is right, and all results where
+    a state is given: a call that fails with a state, and does not without, breaks the rule too.
 
     Catches states transposed together with input or output.
     """
-    case, (rows, samples, _) = seen.case, seen.h_n.shape
-    if case.state == "given":
+    config, given = seen.case.config, seen.case.state == "given"
+    states = (config.num_layers * config.num_directions, seen.case.batch, config.hidden_size)
+    if given:
+        _takes_state(seen, states)
+    shape = np.array(seen.call.raw_h_n.shape, dtype=np.float64)
+    identical("shape of h_n", shape if shape.size == 3 else np.zeros(3), np.array(states, dtype=np.float64), H_N)
+    if given:
         as_expected(seen, "output")
-    if case.state == "given" or rows == samples:
+    if given or (states[0] == states[1] and is_right(seen, "output")):
         as_expected(seen, "h_n")
+
+
+def _takes_state(seen: Observation, states: tuple[int, ...]) -> None:
+    try:
+        _ = seen.call
+    except Raised as failure:
+        if works(Observation(seen.subject, seen.case.altered(state="absent"), without_state(seen.values), seen.stage)):
+            raise violated(f"a state of shape {states} is refused: {failure}", H_N) from None
+        raise
 
 
 @rule(

@@ -11,7 +11,7 @@ from rnnspec.observe.expected import Expected
 from rnnspec.observe.observation import Observation
 from rnnspec.rules.conditions import axis, one_in, predictable
 from rnnspec.rules.misreadings import wrong_nonlinearity
-from rnnspec.rules.relations import both_as_expected, explained, is_right
+from rnnspec.rules.relations import both_as_expected, explained, is_right, unless, works
 from rnnspec.rules.rule import rule
 from rnnspec.rules.spoiling import arrived, planted, proof_of, reach, spot, traceable, with_input
 from rnnspec.rules.violation import agree
@@ -64,18 +64,21 @@ def infinite(seen: Observation) -> None:
     """An infinite input saturates tanh, passes relu where the sum is positive, and is else arithmetic as IEEE 754 says.
 
     One input is infinite. Under tanh results are those of a large finite input; under relu infinities and NaN must be where the formula
-    has them, in whatever order it is summed. Judged where the layer is right about finite values.
+    has them, in whatever order it is summed. Judged where the layer is right about finite values, large ones included.
 
     Catches infinities that are cut off, counted as zero, or turned into NaN.
     """
     rng, place = np.random.default_rng(seen.case.seed), spot(seen.case)
     feature, sign = int(rng.integers(seen.case.config.input_size)), float(rng.choice((-1.0, 1.0)))
     index = (place.step, place.sample, feature)
-    if is_right(seen):
+
+    def fits() -> None:
         spoiled, expected = with_input(seen, index, sign * np.inf), _limit(seen, index, sign)
         proof = proof_of(seen.case, step=str(place.step), sample=place.sample, feature=str(feature), value=str(sign * np.inf))
-        _fits(seen, "output", spoiled.output, expected.output, expected.bound.output, proof)
-        _fits(seen, "h_n", spoiled.h_n, expected.h_n, expected.bound.h_n, proof)
+        for name in ("output", "h_n"):
+            _fits(seen, name, *(getattr(each, name) for each in (spoiled, expected, expected.bound)), proof=proof)
+
+    unless(lambda: not is_right(seen) or not works(with_input(seen, index, sign * SATURATING)), fits)
 
 
 def _limit(seen: Observation, index: tuple[int, int, int], sign: float) -> Expected:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
@@ -164,3 +164,8 @@ def works(seen: Observation) -> bool:
         return is_right(seen)
     except Failure:
         return False
+
+
+def without_state(values: Values) -> Values:
+    """The same numbers with an initial state of zeros, as where none is given."""
+    return replace(values, h_0=np.zeros_like(values.h_0))

@@ -102,7 +102,7 @@ def carried(seen: Observation) -> None:
     """In one direction a sequence can be cut: the second part, started from the first part's h_n, gives the rest of the uncut result.
 
     The tensor that the first call returned is handed to the second as it is, and the results may differ by two roundings. Judged
-    where the second call is right when it is given a copy of that tensor.
+    where the uncut call is right, and the second one when it is given a copy of that tensor.
 
     Catches states lost or changed between calls, steps counted from the start of a call, a first step that is special.
     """
@@ -116,7 +116,7 @@ def carried(seen: Observation) -> None:
         rest = perform(seen.stage, case, replace(given_rest, h_0=first.call.h_n_tensor))
         alike(seen, rest, Place((np.s_[cut:],)), CARRIED.format(cut=cut))
 
-    unless(lambda: not works(Observation(seen.subject, case, values, seen.stage)), continues)
+    unless(lambda: not works(seen) or not works(Observation(seen.subject, case, values, seen.stage)), continues)
 
 
 @rule("rnn.h_n.is-last-output", when=predictable)

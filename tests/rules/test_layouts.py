@@ -24,6 +24,7 @@ PASSES: Passes = {
 }
 MAJOR = case(batch_first=True, num_layers=3, state="given")
 FAILS: Fails = [
+    ("layouts.states-stay-layer-first", "FinalStateBatchFirst", case(batch_first=True), r"shape of h_n\[0\]   expected 1   got 3 "),
     ("layouts.batch-first", "OutputStaysTimeMajor", case(batch_first=True, steps=3), r"output\[0, 1, 0\]   expected"),
     ("layouts.batch-first", "ReshapedToTimeMajor", case(batch_first=True), "expected"),
     ("layouts.batch-first", "AlwaysBatchFirst", case(), "as if the first axis were the batch$"),
@@ -78,11 +79,11 @@ def test_strides_of_size_one_are_no_strides() -> None:
     assert when(case(memory="sliced", steps=1, batch=1))
 
 
-def test_states_of_the_other_shape_cannot_be_observed() -> None:
-    finding = verdict("layouts.states-stay-layer-first", BUGS["FinalStateBatchFirst"], case(batch_first=True))
+def test_a_state_that_is_refused_is_told() -> None:
+    finding = verdict("layouts.states-stay-layer-first", BUGS["InitialStateBatchFirst"], case(batch_first=True, state="given"))
     assert isinstance(finding, Finding)
-    assert finding.blocked
-    assert finding.message == "h_n has shape (3, 1, 4), expected (1, 3, 4)"
+    assert not finding.blocked
+    assert re.match(r"a state of shape \(1, 3, 4\) is refused: the call raised RuntimeError", finding.message)
 
 
 class OneSampleLosesItsState(Plain):
