@@ -118,8 +118,8 @@ def prepare(
     subject = TorchSubject(resolve(target), str(device), kind, fixed)
     with _own_random_numbers():
         _usable(subject)
+        _possible(fixed)
         probed(subject, excluded)
-    _possible(fixed)
     pinned = _pinned(fixed, {"dtype": dtype, "arithmetic": arithmetic})
     return LayerChecks(subject, in_force(chosen, torch.__version__), PROFILES[profile], seed, pinned, cases)
 

@@ -1,0 +1,233 @@
+"""The check as a Python call: what it returns, what it leaves alone, what it refuses."""
+
+from __future__ import annotations
+
+import importlib
+import random
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import rnnspec
+from rnnspec.errors import CannotCheck, DeviceError, RnnspecError, SelectionError, TargetError, ViolationsFound
+
+FEW: dict[str, Any] = {"profile": "quick", "cases": 8, "rules": ["recurrence.output", "recurrence.h-n"]}
+
+
+class Off(nn.RNN):
+    """h_n is off by one."""
+
+    def forward(self, *given: Any) -> Any:
+        output, h_n = super().forward(*given)
+        return output, h_n + 1
+
+
+class Buffered(nn.RNN):
+    """Has buffers beside its parameters."""
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self.register_buffer("calls", torch.zeros(3))
+        self.register_buffer("nothing", None)
+
+
+def factory(*given: Any, **named: Any) -> nn.Module:
+    return nn.RNN(*given, **named)
+
+
+def local_class() -> type[nn.Module]:
+    class Local(nn.RNN):
+        pass
+
+    return Local
+
+
+def test_a_report_has_the_verdict_and_a_result_for_each_rule() -> None:
+    report = rnnspec.check(nn.RNN, **FEW)
+    assert (report.verdict, report.ok, report.exit_status, report.violations) == ("conforms", True, 0, ())
+    assert (report.subject, report.kind, report.seed, report.profile, report.cases) == ("torch.nn.modules.rnn:RNN", "rnn", 0, "quick", 8)
+    assert [result.rule for result in report.results] == ["recurrence.output", "recurrence.h-n"]
+    assert all(result.verdict == "pass" and result.examples > 0 for result in report.results)
+    assert report.environment["torch"] == torch.__version__
+    assert report.raise_for_violations() is None  # type: ignore[func-returns-value]
+
+
+def test_a_violation_is_told_with_everything_about_it() -> None:
+    report = rnnspec.check(Off, **FEW)
+    assert (report.verdict, report.ok, report.exit_status) == ("violates", False, 1)
+    (broken,) = report.violations
+    assert broken is report.result("recurrence.h-n")
+    assert (broken.rule, broken.level, broken.verdict, broken.theme) == ("recurrence.h-n", "MUST", "fail", "recurrence")
+    assert broken.violations == broken.examples > 0
+    assert broken.message.startswith("h_n[0, 0, 0]   expected ")
+    assert broken.counterexample is not None
+    assert broken.counterexample.configuration["hidden_size"] == 1
+    assert broken.repro is not None
+    with pytest.raises(ViolationsFound, match=r"Off violates the contract of rnn:\nrecurrence\.h-n: h_n\[0, 0, 0\]   expected "):
+        report.raise_for_violations()
+
+
+def test_a_rule_that_was_not_part_of_the_run_has_no_result() -> None:
+    with pytest.raises(KeyError, match=r"states\.given"):
+        rnnspec.check(nn.RNN, **FEW).result("states.given")
+
+
+TARGETS: dict[str, Any] = {
+    "text": "torch.nn:RNN",
+    "class": nn.RNN,
+    "factory": factory,
+    "lambda": lambda *given, **named: nn.RNN(*given, **named),
+    "partial": partial(nn.RNN, device="cpu"),
+    "local class": local_class(),
+    "buffers": Buffered,
+}
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_what_can_be_a_target(name: str) -> None:
+    report = rnnspec.check(TARGETS[name], profile="quick", cases=25, rules=["recurrence.*", "modules.second-call"])
+    assert [result.rule for result in report.results if result.verdict in ("fail", "crashed")] == []
+
+
+def test_a_check_prints_nothing_and_warns_of_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    class Noisy(Off):
+        def forward(self, *given: Any) -> Any:
+            import warnings
+
+            warnings.warn("loud", stacklevel=1)
+            return super().forward(*given)
+
+    rnnspec.check(Noisy, **FEW)
+    assert capfd.readouterr() == ("", "")
+
+
+STATE: dict[str, Callable[[], Any]] = {
+    "torch generator": lambda: torch.get_rng_state().tolist(),
+    "python generator": random.getstate,
+    "numpy generator": lambda: np.random.get_state(legacy=False)["state"]["key"].tolist(),
+    "default dtype": torch.get_default_dtype,
+    "grad mode": torch.is_grad_enabled,
+    "threads": torch.get_num_threads,
+    "numpy errors": np.geterr,
+    "path": lambda: list(sys.path),
+}
+
+
+@pytest.mark.parametrize("target", [nn.RNN, Off])
+def test_a_check_leaves_generators_and_settings_alone(target: Any) -> None:
+    torch.rand(3)
+    random.random()
+    np.random.random()
+    before = {name: read() for name, read in STATE.items()}
+    rnnspec.check(target, **FEW)
+    assert {name: read() for name, read in STATE.items()} == before
+
+
+def test_a_check_that_fails_leaves_generators_alone_too() -> None:
+    def seeding(*given: Any) -> nn.Module:
+        random.seed(1)
+        np.random.seed(1)
+        torch.manual_seed(1)
+        raise ValueError("no")
+
+    before = {name: read() for name, read in STATE.items()}
+    with pytest.raises(TargetError, match=r"seeding: building it with \(2, 3\) raised ValueError: no"):
+        rnnspec.check(seeding, **FEW)
+    assert {name: read() for name, read in STATE.items()} == before
+
+
+def test_the_users_grad_mode_and_default_dtype_do_not_matter() -> None:
+    plain = rnnspec.check(Off, **FEW).as_dict()
+    torch.set_default_dtype(torch.float64)
+    try:
+        with torch.no_grad():
+            other = rnnspec.check(Off, **FEW).as_dict()
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert {**other, "seconds": 0} == {**plain, "seconds": 0}
+
+
+def test_a_watcher_is_told_how_far_the_run_has_come() -> None:
+    seen: list[tuple[int, int]] = []
+    rnnspec.check(nn.RNN, watch=lambda done, total: seen.append((done, total)), **FEW)
+    assert seen == [(done, 8) for done in range(1, 9)]
+
+
+BAD: list[tuple[dict[str, Any], type[CannotCheck], str]] = [
+    ({"target": 5}, TargetError, "a target is a class, a factory or a string like 'package.module:attribute', got 5"),
+    ({"target": nn.RNN(2, 3)}, TargetError, "RNN(2, 3) is a layer already; its class or a factory is needed, which builds a new one."),
+    ({"target": int}, TargetError, "builtins:int: building it with (2, 3) raised TypeError: "),
+    ({"target": lambda *given: "layer"}, TargetError, "<lambda>: building it returned 'layer'; a torch.nn.Module is needed."),
+    ({"kind": "gru"}, SelectionError, "--kind 'gru': one of rnn is needed."),
+    ({"profile": "slow"}, SelectionError, "--profile 'slow': one of quick, default, thorough is needed."),
+    ({"dtype": "double"}, SelectionError, "--dtype 'double': one of float64, float32, bfloat16, float16 is needed."),
+    ({"arithmetic": "ieee754"}, SelectionError, "--arithmetic 'ieee754': one of ieee, tf32 is needed. Did you mean 'ieee'?"),
+    ({"cases": 0}, SelectionError, "--cases must be at least 1, got 0"),
+    ({"cases": 2.5}, SelectionError, "--cases must be an integer, got 2.5"),
+    ({"seed": "7"}, SelectionError, "--seed must be an integer, got '7'"),
+    ({"device": "nowhere"}, DeviceError, f"--device nowhere: torch {torch.__version__} cannot use it ("),
+    ({"device": "meta"}, DeviceError, f"--device meta: torch {torch.__version__} cannot use it ("),
+    ({"rules": ["stats.*"]}, SelectionError, "--rule 'stats.*' matches no rule. Did you mean 'states.*'"),
+    ({"without": ["pack"]}, SelectionError, "--without 'pack': no such feature. Did you mean 'packed'"),
+    ({"target": factory, "arguments": {"num_layer": 2}}, TargetError, "raised TypeError: "),
+]
+
+
+@pytest.mark.parametrize(("changes", "kind", "message"), BAD, ids=lambda value: str(value) if isinstance(value, dict) else "")
+def test_a_wrong_argument_is_refused_with_its_value(changes: dict[str, Any], kind: type[CannotCheck], message: str) -> None:
+    given = {**FEW, **changes}
+    with pytest.raises(kind) as raised:
+        rnnspec.check(given.pop("target", nn.RNN), **given)
+    assert message in str(raised.value)
+    assert "\n" not in str(raised.value)
+    assert isinstance(raised.value, RnnspecError)
+
+
+def test_an_argument_that_the_target_takes_and_the_page_does_not_know_is_refused() -> None:
+    class Anything(nn.Module):
+        def __init__(self, *given: Any, **named: Any) -> None:
+            super().__init__()
+
+    with pytest.raises(SelectionError, match=r"nonlinearity must be one of .*, got 'sigmoid'"):
+        rnnspec.check(Anything, arguments={"nonlinearity": "sigmoid"}, **FEW)
+
+
+def test_a_single_pattern_or_feature_need_not_be_in_a_list() -> None:
+    report = rnnspec.check(nn.RNN, profile="quick", cases=5, rules="recurrence.output", without="packed")
+    assert [result.rule for result in report.results] == ["recurrence.output"]
+    assert report.refused["packed"] == "excluded by --without packed"
+
+
+def test_a_device_may_be_torchs_own() -> None:
+    report = rnnspec.check(nn.RNN, device=torch.device("cpu"), **FEW)  # type: ignore[arg-type]
+    assert report.as_dict()["environment"]["device"] == "cpu"
+
+
+def test_a_change_of_the_documentation_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert rnnspec.check(nn.RNN, **FEW).notes == () or torch.__version__ < "2.13"
+    page = str(nn.RNN.__doc__)
+    monkeypatch.setattr(nn.RNN, "__doc__", page.replace("the following function", "this function"))
+    assert page != nn.RNN.__doc__
+    assert any("passage" in note for note in rnnspec.check(factory, **FEW).notes)
+
+
+def test_every_public_name_is_there_and_stays_what_it_is() -> None:
+    before = {name: getattr(rnnspec, name) for name in rnnspec.__all__}
+    importlib.import_module("rnnspec.testing.layer")
+    assert {name: getattr(rnnspec, name) for name in rnnspec.__all__} == before
+    assert all(callable(before[name]) for name in ("check", "conformance", "check_model", "model_conformance"))
+    with pytest.raises(AttributeError, match="no attribute 'chek'"):
+        _ = rnnspec.chek
+
+
+def test_importing_rnnspec_loads_neither_torch_nor_hypothesis() -> None:
+    source = "import sys, rnnspec; print(sorted({'torch', 'hypothesis', 'numpy'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=True, cwd=rnnspec.__path__[0] + "/..")
+    assert done.stdout == "[]\n"
