@@ -76,7 +76,8 @@ def infinite(seen: Observation) -> None:
         spoiled, expected = with_input(seen, index, sign * np.inf), _limit(seen, index, sign)
         proof = proof_of(seen.case, step=str(place.step), sample=place.sample, feature=str(feature), value=str(sign * np.inf))
         for name in ("output", "h_n"):
-            _fits(seen, name, *(getattr(each, name) for each in (spoiled, expected, expected.bound)), proof=proof)
+            got, limit, bound = (getattr(each, name) for each in (spoiled, expected, expected.bound))
+            _fits(seen, name, got, limit, bound, proof)
 
     unless(lambda: not is_right(seen) or not works(with_input(seen, index, sign * SATURATING)), fits)
 
