@@ -111,9 +111,9 @@ def prepare(
     if cases is not None:
         check_integer("cases", cases, 1)
     check_integer("seed", seed)
-    chosen = select(_several(rules))
+    chosen = select(rules)
     check_device(device)
-    excluded = check_features(tuple(_several(without) or ())) | _without_tf32(device, arithmetic)
+    excluded = check_features((without,) if isinstance(without, str) else tuple(without)) | _without_tf32(device, arithmetic)
     fixed = dict(arguments or {})
     subject = TorchSubject(resolve(target), str(device), kind, fixed)
     with _own_random_numbers():
@@ -135,11 +135,6 @@ def check_integer(option: str, value: object, least: int | None = None) -> None:
         raise SelectionError(f"--{option} must be an integer, got {value!r}")
     if least is not None and value < least:
         raise SelectionError(f"--{option} must be at least {least}, got {value}")
-
-
-def _several(names: Sequence[str] | None) -> Sequence[str] | None:
-    """A single name is meant as one, not as its letters."""
-    return (names,) if isinstance(names, str) else names
 
 
 def check_device(device: str) -> None:

@@ -70,10 +70,11 @@ def named(name: str, rules: Sequence[R]) -> R:
 
 
 def picked(patterns: Sequence[str] | None, rules: Sequence[R]) -> tuple[R, ...]:
-    """The rules whose id matches one of the glob patterns, all where there is none.
+    """The rules whose id matches one of the glob patterns, all where there is none; a single string is one pattern.
 
     Raises SelectionError, with a suggestion, for a pattern that matches nothing.
     """
+    patterns = (patterns,) if isinstance(patterns, str) else patterns
     for pattern in patterns or ():
         if not any(fnmatchcase(rule.id, pattern) for rule in rules):
             near = suggestion(pattern, [*(f"{rule.id.split('.')[0]}.*" for rule in rules), *(rule.id for rule in rules)])

@@ -79,6 +79,7 @@ def conformance(
     seed: int = 0,
     device: str = "cpu",
     rules: Sequence[str] | None = None,
+    cases: int | None = None,
     dtype: str | None = None,
     strict: bool = False,
     arguments: dict[str, Any] | None = None,
