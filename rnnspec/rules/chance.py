@@ -1,8 +1,8 @@
 """How unlikely an observed count is, and when that is enough to accuse.
 
 A run may make up to MOST_TESTS tests; all of them together accuse a correct implementation with a probability of at most FALSE_ALARMS.
-A count is suspicious from SUSPICIOUS on, and is then counted once more on fresh and more draws, which must reach CONFIRMED: both happen
-to a correct implementation with a probability of at most SUSPICIOUS * CONFIRMED = FALSE_ALARMS / MOST_TESTS a test.
+A count is suspicious from SUSPICIOUS on, and is then counted anew on fresh draws, LOOKS times at most, one of which must reach CONFIRMED.
+Both happen to a correct implementation with a probability of at most SUSPICIOUS * LOOKS * CONFIRMED = FALSE_ALARMS / MOST_TESTS a test.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from rnnspec.rules.violation import violated
 FALSE_ALARMS = 1e-9
 MOST_TESTS = 1_000_000
 SUSPICIOUS = 1e-4
-CONFIRMED = FALSE_ALARMS / MOST_TESTS / SUSPICIOUS
+LOOKS = 2
+CONFIRMED = FALSE_ALARMS / MOST_TESTS / SUSPICIOUS / LOOKS
 
 
 @dataclass(frozen=True)
@@ -46,16 +47,16 @@ Counts = Mapping[str, Count]
 def must_be_likely(counted: Callable[[int], Counts], proof: str = "") -> None:
     """Raise Violation where a count is suspicious and, counted anew, confirmed.
 
-    `counted(0)` gives the counts by name, and `counted(1)` the same from fresh draws; it is asked for only where one is suspicious.
+    `counted(0)` gives the counts by name. `counted(1)` and `counted(2)` give the same from fresh draws, the last from more of them; they
+    are asked for only where a count is suspicious and not yet confirmed.
     """
     doubted = [name for name, count in counted(0).items() if count.chance <= SUSPICIOUS]
-    if not doubted:
-        return
-    again = counted(1)
-    confirmed = [again[name] for name in doubted if name in again and again[name].chance <= CONFIRMED]
-    if confirmed:
-        told = sorted(confirmed, key=lambda count: count.chance)[:2]
-        raise violated("; ".join(map(str, told)), proof)
+    for look in range(1, LOOKS + 1) if doubted else ():
+        again = counted(look)
+        confirmed = [again[name] for name in doubted if name in again and again[name].chance <= CONFIRMED]
+        if confirmed:
+            told = sorted(confirmed, key=lambda count: count.chance)[:2]
+            raise violated("; ".join(map(str, told)), proof)
 
 
 def two_sided(hits: int, total: int, probability: float) -> float:

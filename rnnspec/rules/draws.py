@@ -26,9 +26,10 @@ BITS = 2048
 STEPS = 16
 MOST_STEPS_ALONE = 64
 MOST_SAMPLES = 64
-ROUNDS = (1, 8)
-"""How often three calls are made: at first, and to confirm a suspicion."""
+ROUNDS = (1, 1, 8)
+"""How often three calls are made: at first, to confirm what is plain, and to confirm what is not."""
 CALLS, TIME, SAMPLES, DIRECTIONS, UNITS = range(5)
+AXES = {TIME: "step", SAMPLES: "sample", DIRECTIONS: "direction", UNITS: "unit"}
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,8 @@ class Draws:
     path: Flags
     probability: float
 
-    def share(self, what: str, where: Flags) -> Count:
-        """How many of the known values in a part were dropped."""
+    def share(self, what: str, where: Flags | bool = True) -> Count:
+        """How many of the known values, or of those in a part, were dropped."""
         counted = self.known & where
         return Count(what, int((self.dropped & counted).sum()), int(counted.sum()), self.probability)
 
@@ -61,7 +62,7 @@ class Draws:
         return replace(self, dropped=self.dropped[index], known=self.known[index], path=self.path[index])
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=3)
 def draws(seen: Observation, number: int) -> Draws:
     """The masks of further calls of the layer of a case under the law `readable` or `solvable`; other numbers, other draws."""
     case, values = enlarged(seen.case, seen.values)
@@ -77,10 +78,14 @@ def draws(seen: Observation, number: int) -> Draws:
 
 
 def _one(seen: Observation, case: Case, values: Values, seed: int | None) -> Reading:
-    """The dropout of one call, after a seed has been set or right after the call before."""
+    """The dropout of one call, after a seed has been set or right after the call before.
+
+    Nothing counts as known where some outputs are none that any mask can give: the others then fit a mask by accident.
+    """
     if seed is not None:
         seed_torch(seed, seen.subject.device)
-    return read(case, values, perform(seen.stage, case, arguments(case, values.input, values.h_0, seen.subject.device)).output)
+    reading = read(case, values, perform(seen.stage, case, arguments(case, values.input, values.h_0, seen.subject.device)).output)
+    return replace(reading, known=np.zeros_like(reading.known)) if reading.unexplained.any() else reading
 
 
 def seed_for(case: Case, number: int) -> int:
@@ -89,8 +94,10 @@ def seed_for(case: Case, number: int) -> int:
 
 
 def enlarged(case: Case, values: Values) -> tuple[Case, Values]:
-    """The same call with more steps and samples, its numbers repeated: about BITS values at the boundary."""
+    """The same call with more steps and samples, its numbers repeated: about BITS values at the boundary; large cases as they are."""
     width = case.config.num_directions * case.config.hidden_size
+    if case.steps * case.batch * width >= BITS // 2:
+        return case, values
     steps, batch = _sizes(case, max(16, BITS // width))
     lengths = tuple(steps - row % (steps // 2) for row in range(batch)) if len(set(case.lengths)) > 1 else ()
     larger = case.altered(steps=steps, batch=batch, lengths=lengths)
@@ -106,17 +113,16 @@ def _sizes(case: Case, places: int) -> tuple[int, int]:
     return steps, min(max(2, places // steps), MOST_SAMPLES)
 
 
-def parts(drawn: Draws) -> dict[str, tuple[str, Flags]]:
-    """The parts in which values might be dropped more or less often than elsewhere."""
-    where = {"all": ("all places", np.ones(drawn.dropped.shape, dtype=bool))}
-    names = {TIME: "step", SAMPLES: "sample", DIRECTIONS: "direction", UNITS: "unit"}
-    for axis, name in names.items():
-        for word, place in (("first", 0), ("last", -1)):
-            if drawn.dropped.shape[axis] > 1:
-                flags = np.zeros(drawn.dropped.shape, dtype=bool)
-                flags[(slice(None),) * axis + (place,)] = True
-                where[f"{word} {name}"] = (f"the {word} {name}", flags)
-    return where
+def parts(drawn: Draws) -> dict[str, Count]:
+    """How many values are dropped in all, and in parts that might see more or fewer drops than the rest."""
+    found = {"all places": drawn.share("dropped in all places")}
+    for axis, noun in AXES.items():
+        size = drawn.dropped.shape[axis]
+        places = {"first {}": slice(0, 1), "last {}": slice(size - 1, size), "later half of the {}s": slice(size // 2, size)}
+        for word, place in places.items() if size > 1 else ():
+            part = word.format(noun)
+            found[part] = drawn.at(axis, place).share(f"dropped in the {part}")
+    return found
 
 
 def neighbours(size: int) -> tuple[Indices, Indices]:

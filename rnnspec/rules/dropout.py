@@ -27,10 +27,8 @@ some = axis("dropout", "some", "all")
 all_dropped = axis("dropout", "all")
 deaf = axis("values", "deaf")
 read_off = axis("values", "readable", "solvable")
-solvable = axis("values", "solvable")
-readable = axis("values", "readable")
 sampled = read_off & one_in(3)
-masked_gradients = differentiable & (solvable | ((readable | (dropping & all_dropped & smooth)) & one_in(2)))
+masked_gradients = differentiable & (read_off | (dropping & all_dropped & smooth)) & one_in(2)
 
 
 @rule("rnn.dropout.between-layers", when=read_off, needs=NEEDS)
@@ -72,17 +70,13 @@ def scale(seen: Observation) -> None:
 def rate(seen: Observation) -> None:
     """A value is dropped with probability p, the argument dropout.
 
-    Masks read off further calls are counted: all of them, and the first and last step, sample, direction and unit. A count that has a
-    chance below 1e-4 by the binomial distribution is counted anew with fresh draws, and must then have one below 1e-11.
+    Masks read off further calls are counted: all of them, and the first, the last and the later half of the steps, samples, directions
+    and units. A count that has a chance below 1e-4 by the binomial distribution is counted anew with fresh draws, and must then have
+    one below 5e-12.
 
     Catches keeping with probability p, another probability than the one given, parts that are dropped more or less often.
     """
-
-    def counted(number: int) -> dict[str, Count]:
-        drawn = draws(seen, number)
-        return {name: drawn.share(f"dropped in {what}", where) for name, (what, where) in parts(drawn).items()}
-
-    must_be_likely(counted, widely(seen.case, MOMENTS))
+    must_be_likely(lambda number: parts(draws(seen, number)), widely(seen.case, MOMENTS))
 
 
 @rule("rnn.dropout.fresh", when=sampled, needs=NEEDS)
@@ -212,11 +206,7 @@ def reproducible(seen: Observation) -> None:
         raise violated(f"{message} ({len(differ)} of {first.known.sum()} values differ)", REPRODUCIBLE)
 
 
-@rule(
-    "rnn.dropout.backward",
-    when=differentiable & (solvable | ((readable | (dropping & all_dropped & smooth)) & one_in(2))),
-    needs=(*NEEDS, "gradients"),
-)
+@rule("rnn.dropout.backward", when=masked_gradients, needs=(*NEEDS, "gradients"))
 def backward(seen: Observation) -> None:
     """Backward goes through exactly the values that forward kept, with the same scale.
 
@@ -303,9 +293,7 @@ def _agrees(seen: Observation) -> None:
 
 def _idle(seen: Observation, number: int) -> dict[str, Count]:
     """The parts in which nothing at all was dropped."""
-    drawn = draws(seen, number)
-    counts = {name: drawn.share(f"dropped in {what}", where) for name, (what, where) in parts(drawn).items()}
-    return {name: count for name, count in counts.items() if not count.hits}
+    return {name: count for name, count in parts(draws(seen, number)).items() if not count.hits}
 
 
 @contextmanager

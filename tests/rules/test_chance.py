@@ -7,7 +7,7 @@ import random
 import pytest
 from scipy import stats
 
-from rnnspec.rules.chance import CONFIRMED, MOST_TESTS, SUSPICIOUS, Count, must_be_likely, two_sided
+from rnnspec.rules.chance import CONFIRMED, LOOKS, MOST_TESTS, SUSPICIOUS, Count, must_be_likely, two_sided
 from rnnspec.rules.violation import Violation
 
 PROBABILITIES = (0.0, 1e-3, 0.1, 0.3, 0.5, 0.58, 0.7, 0.999, 1.0)
@@ -41,27 +41,33 @@ def test_what_is_no_count_is_refused(count: tuple[int, int, float]) -> None:
 
 
 def test_a_run_keeps_to_its_rate_of_false_alarms() -> None:
-    a_test = SUSPICIOUS * CONFIRMED
+    a_test = SUSPICIOUS * LOOKS * CONFIRMED
     assert a_test * MOST_TESTS == pytest.approx(1e-9, rel=1e-12)
 
 
 @pytest.mark.parametrize(
-    ("first", "second", "accused"),
-    [(FAIR, WILD, False), (ODD, FAIR, False), (ODD, ODD, False), (WILD, ODD, False), (ODD, WILD, True), (WILD, WILD, True)],
+    ("counts", "asked", "accused"),
+    [
+        ((FAIR, WILD, WILD), [0], False),
+        ((ODD, FAIR, FAIR), [0, 1, 2], False),
+        ((WILD, ODD, ODD), [0, 1, 2], False),
+        ((ODD, WILD, FAIR), [0, 1], True),
+        ((ODD, FAIR, WILD), [0, 1, 2], True),
+    ],
 )
-def test_it_takes_a_suspicion_and_a_confirmation(first: Count, second: Count, accused: bool) -> None:
-    asked: list[int] = []
+def test_it_takes_a_suspicion_and_a_confirmation(counts: tuple[Count, ...], asked: list[int], accused: bool) -> None:
+    looks: list[int] = []
 
     def counted(number: int) -> dict[str, Count]:
-        asked.append(number)
-        return {"coin": (first, second)[number], "other": (FAIR, WILD)[number]}
+        looks.append(number)
+        return {"coin": counts[number], "other": (FAIR, WILD, WILD)[number]}
 
     if accused:
         with pytest.raises(Violation, match=r"^heads: 100 of 100, a share of 1\.0000, expected 0\.5000 \(chance 1\.6e-30\)$"):
             must_be_likely(counted)
     else:
         must_be_likely(counted)
-    assert asked == ([0] if first is FAIR else [0, 1])
+    assert looks == asked
 
 
 def test_the_clearest_count_is_told_first() -> None:

@@ -43,8 +43,7 @@ def changed(change: Callable[[Flags], None]) -> Draws:
 
 
 def all_counts(drawn: Draws) -> dict[str, Count]:
-    shares = {name: drawn.share(name, where) for name, (_, where) in parts(drawn).items()}
-    return {**shares, **pairs(drawn), **layers(drawn), **repeats(drawn)}
+    return {**parts(drawn), **pairs(drawn), **layers(drawn), **repeats(drawn)}
 
 
 def accused(drawn: Draws) -> set[str]:
@@ -54,7 +53,7 @@ def accused(drawn: Draws) -> set[str]:
 @pytest.mark.parametrize("seed", range(8))
 def test_fair_draws_are_not_suspicious(seed: int) -> None:
     counts = all_counts(fair(seed))
-    assert len(counts) == 9 + 11 + 2 + 2
+    assert len(counts) == 13 + 11 + 2 + 2
     assert all(count.chance > SUSPICIOUS and count.total > 100 for count in counts.values())
 
 
@@ -119,6 +118,11 @@ def test_a_larger_call_is_of_the_same_kind(layout: str) -> None:
     assert (larger.steps, larger.batch) == inside(larger).shape
 
 
+def test_a_large_call_stays_as_it_is() -> None:
+    near = case(steps=33, batch=17, num_layers=2, dropout=0.5, mode="train", values="readable")
+    assert enlarged(near, values_of(near)) == (near, values_of(near))
+
+
 def test_seeds_keep_the_boundary() -> None:
     near = case(num_layers=5, seed=7)
     seeds = {seed_for(near, number) for number in range(1, 200)}
@@ -132,4 +136,4 @@ def test_draws_are_the_layer_s_own_and_come_again() -> None:
     np.testing.assert_array_equal(first.dropped, again.dropped)
     assert first.dropped.shape == (3, 16, 16, 2, 4)
     assert first.dropped.mean() == pytest.approx(0.25, abs=0.03)
-    assert draws(Observation(TorchSubject(resolve(Plain)), near), 1).dropped.shape[0] == 24
+    assert draws(Observation(TorchSubject(resolve(Plain)), near), 2).dropped.shape[0] == 24
