@@ -45,7 +45,13 @@ def _fresh(stage: Stage) -> None:
 
 def _called(stage: Stage) -> None:
     stage.load()
-    stage.call()
+    before = torch.get_default_dtype()
+    if stage.odd:
+        torch.set_default_dtype(torch.float64 if before == torch.float32 else torch.float32)
+    try:
+        stage.call()
+    finally:
+        torch.set_default_dtype(before)
 
 
 def _called_twice(stage: Stage) -> None:

@@ -30,6 +30,14 @@ def _cudnn(name: str) -> Setting:
     return Setting(f"cudnn.{name}", lambda: getattr(torch.backends.cudnn, name), lambda value: setattr(torch.backends.cudnn, name, value))
 
 
+def _default_device() -> tuple[Setting, ...]:
+    """The default device, where this torch can tell it."""
+    if not hasattr(torch, "get_default_device"):
+        return ()
+    cpu = torch.device("cpu")
+    return (Setting("default device", torch.get_default_device, lambda old: torch.set_default_device(None if old == cpu else old)),)
+
+
 SETTINGS: tuple[Setting, ...] = (
     Setting("default dtype", torch.get_default_dtype, torch.set_default_dtype),
     Setting("grad mode", torch.is_grad_enabled, torch.set_grad_enabled),
@@ -39,6 +47,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("number of threads", torch.get_num_threads, torch.set_num_threads),
     Setting("numpy error state", _numpy_errors, lambda value: np.seterr(**dict(value))),
     Setting("recursion limit", sys.getrecursionlimit, sys.setrecursionlimit),
+    *_default_device(),
     _cudnn("enabled"),
     _cudnn("benchmark"),
     _cudnn("deterministic"),

@@ -181,6 +181,7 @@ CHANGES: dict[str, Callable[..., Any]] = {
     "number of threads": lambda *rest: torch.set_num_threads(torch.get_num_threads() + 1),
     "numpy error state": lambda *rest: np.seterr(over="raise"),
     "recursion limit": lambda *rest: __import__("sys").setrecursionlimit(4321),
+    "default device": lambda *rest: torch.set_default_device("meta"),
     "cudnn.benchmark": lambda *rest: setattr(torch.backends.cudnn, "benchmark", True),
     "cudnn.deterministic": lambda *rest: setattr(torch.backends.cudnn, "deterministic", True),
     "cudnn.enabled": lambda *rest: setattr(torch.backends.cudnn, "enabled", False),
