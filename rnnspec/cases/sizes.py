@@ -26,7 +26,7 @@ LARGE_PAIRS = (
     ("input_size", "steps"),
 )
 MOST_MULTIPLICATIONS = 6_000_000
-MOST_CELL_CALLS = 900
+MOST_CELL_CALLS = 340
 READABLE_UNITS = 12
 LENGTH_STYLES = ("equal", "any", "any", "ones", "two")
 
