@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import lru_cache, partial
+from functools import partial
 
 import numpy as np
 
@@ -15,10 +15,11 @@ from rnnspec.rules import proofs
 from rnnspec.rules.chance import Count, must_be_likely
 from rnnspec.rules.conditions import axis, differentiable, dropping, one_in, smooth, stacked, training
 from rnnspec.rules.draws import draws, layers, pairs, parts, repeats
-from rnnspec.rules.masks import Array, Reading, decided, explained, inside, read
+from rnnspec.rules.masks import Array, decided, explained, read
 from rnnspec.rules.random_proofs import BACKWARD, CHANGED, FRESH, MOMENTS, REPRODUCIBLE, widely
+from rnnspec.rules.readings import explanation, is_scaled, must_agree, must_be_at_work, must_be_explained, reading
 from rnnspec.rules.rule import rule
-from rnnspec.rules.violation import agree, distance, violated
+from rnnspec.rules.violation import agree, violated
 from rnnspec.subjects.failures import Refused
 from rnnspec.subjects.subject import observing
 
@@ -40,11 +41,10 @@ def place(seen: Observation) -> None:
 
     Catches dropping the first layer's input, the recurrent state, one boundary, one direction or one half only, nothing at all.
     """
-    reading = _reading(seen)
-    _is_at_work(seen)
-    _is_explained(seen, reading)
-    if _is_scaled(seen, reading):
-        _agrees(seen)
+    must_be_at_work(seen)
+    must_be_explained(seen)
+    if is_scaled(seen):
+        must_agree(seen)
     if sampled(seen.case):
         must_be_likely(lambda number: _idle(seen, number), widely(seen.case, MOMENTS))
 
@@ -57,13 +57,12 @@ def scale(seen: Observation) -> None:
 
     Catches factors of 1, 1 - p or 1 / p, and a factor that follows the share of values that happened to be kept.
     """
-    reading = _reading(seen)
-    if not _is_scaled(seen, reading):
+    if not is_scaled(seen):
         expected = 1.0 / (1.0 - seen.case.config.dropout)
-        told = f"what is kept is multiplied by {reading.scale:.6g}, expected 1 / (1 - {seen.case.config.dropout}) = {expected:.6g}"
+        told = f"what is kept is multiplied by {reading(seen).scale:.6g}, expected 1 / (1 - {seen.case.config.dropout}) = {expected:.6g}"
         raise violated(told, widely(seen.case, MOMENTS))
-    _is_explained(seen, reading)
-    _agrees(seen)
+    must_be_explained(seen)
+    must_agree(seen)
 
 
 @rule("rnn.dropout.rate", when=sampled, needs=NEEDS)
@@ -198,7 +197,7 @@ def reproducible(seen: Observation) -> None:
 
     Catches random numbers from a generator that torch.manual_seed does not set.
     """
-    first, second = _reading(seen), read(seen.case, seen.values, seen.again().output)
+    first, second = reading(seen), read(seen.case, seen.values, seen.again().output)
     differ = np.argwhere(first.known & second.known & (first.dropped != second.dropped))
     if len(differ):
         step, sample, unit = differ[0]
@@ -218,14 +217,14 @@ def backward(seen: Observation) -> None:
     if seen.case.config.dropout == 1.0:
         _gradients_agree(seen, seen.gradients, seen.expected, list(seen.gradients))
         return
-    _is_explained(seen, _reading(seen))
+    must_be_explained(seen)
     proof = widely(seen.case, BACKWARD)
     if seen.case.values == "solvable":
-        _gradients_agree(seen, seen.gradients, _explained(seen), list(seen.gradients), proof)
+        _gradients_agree(seen, seen.gradients, explanation(seen), list(seen.gradients), proof)
         return
     alone = replace(seen.values, d_h_n=np.zeros_like(seen.values.d_h_n))
     gradients = seen.differentiated(seen.call, ("output",))
-    _gradients_agree(seen, gradients, explained(seen.case, alone, _reading(seen)), decided(seen.case, gradients), proof)
+    _gradients_agree(seen, gradients, explained(seen.case, alone, reading(seen)), decided(seen.case, gradients), proof)
 
 
 def _outputs_agree(seen: Observation, quantity: str = "output", proof: str = proofs.OUTPUT) -> None:
@@ -244,51 +243,6 @@ def _gradients_agree(seen: Observation, gradients: dict[str, Array], expected: E
 
 def _gradient_bound(expected: Expected, name: str) -> Array:
     return expected.gradient_bound[name]
-
-
-@lru_cache(maxsize=1)
-def _reading(seen: Observation) -> Reading:
-    """The dropout that the judged call shows; several rules ask for it."""
-    return read(seen.case, seen.values, seen.output)
-
-
-@lru_cache(maxsize=1)
-def _explained(seen: Observation) -> Expected:
-    """What must come out with exactly this dropout."""
-    return explained(seen.case, seen.values, _reading(seen))
-
-
-def _is_at_work(seen: Observation) -> None:
-    """Raise Violation where the output is that of a layer without dropout; no mask can give it, since 1 / (1 - p) is not 1."""
-    near = 1e-3 * np.abs(seen.expected.output)
-    if (distance(seen.output, seen.expected.output) <= near).all():
-        told = "the output is what it would be without dropout: nothing is dropped and nothing scaled between the layers"
-        raise violated(told, widely(seen.case, MOMENTS))
-
-
-def _is_scaled(seen: Observation, reading: Reading) -> bool:
-    """Whether the common factor of what was kept is the right one but for rounding; also where nothing tells it."""
-    return reading.scale is None or abs(reading.scale * (1.0 - seen.case.config.dropout) - 1.0) < 1e-2
-
-
-def _is_explained(seen: Observation, reading: Reading) -> None:
-    """Raise Violation where some value was neither dropped nor multiplied by what the others were."""
-    common = reading.scale or 1.0
-    wrong = reading.unexplained | (reading.kept & ~(np.abs(reading.factors - common) < 0.05 * common))
-    if not wrong.any():
-        return
-    step, sample, unit = np.argwhere(wrong)[0]
-    told = f"{seen.output[step, sample, unit]:.6g} at step {step} of sample {sample}"
-    count = f"{wrong.sum()} of {inside(seen.case).sum() * wrong.shape[-1]}"
-    raise violated(f"no mask between the layers explains the output: {told} ({count})", widely(seen.case, MOMENTS))
-
-
-def _agrees(seen: Observation) -> None:
-    expected = _explained(seen)
-    proof = widely(seen.case, MOMENTS)
-    agree(seen, "output", seen.output, expected.output, lambda: expected.bound.output, proof)
-    if seen.case.values == "solvable":
-        agree(seen, "h_n", seen.h_n, expected.h_n, lambda: expected.bound.h_n, proof)
 
 
 def _idle(seen: Observation, number: int) -> dict[str, Count]:

@@ -152,6 +152,20 @@ def test_a_rate_that_is_off_by_two_percent_is_seen_within_some_cases(p: float) -
     assert not said("dropout.rate", Plain, READ.altered(dropout=p), 12)
 
 
+@pytest.mark.parametrize("law", ["readable", "solvable"])
+@pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])
+def test_no_single_value_looks_as_if_nothing_were_dropped(law: str, nonlinearity: str) -> None:
+    tiny = case(
+        values=law, nonlinearity=nonlinearity, hidden_size=1, input_size=1, steps=1, batch=1, mode="train", num_layers=2, dtype="float32"
+    )
+    rule = find("dropout.place")
+    for p in (0.1, 0.7):
+        for seed in range(60):
+            near = tiny.altered(dropout=p, seed=3 * 7 * seed + 7)
+            assert rule.when(near)
+            assert judge(rule, Observation(TorchSubject(resolve(nn.RNN)), near)) is None
+
+
 def test_masks_that_fit_by_accident_are_not_counted() -> None:
     near = fitting(find("dropout.rate"), READ)[0]
     drawn = draws(Observation(TorchSubject(resolve(BUGS["NotScaled"])), near), 0)
