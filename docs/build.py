@@ -1,4 +1,4 @@
-"""Writes what can be generated: a page a rule, the table of them, the clauses, and the README's first screen from a real run.
+"""Writes what can be generated: a page a rule, the table of them, the clauses, quoted code, and the README's first screen from a real run.
 
 Run it from an environment where rnnspec is installed: `python docs/build.py`. With `--pages` it leaves the README alone and runs
 nothing; with `--check` it writes nothing and ends with status 1 where a page is not as it would be written.
@@ -7,6 +7,7 @@ nothing; with `--check` it writes nothing and ends with status 1 where a page is
 from __future__ import annotations
 
 import argparse
+import ast
 import os
 import re
 import shlex
@@ -27,6 +28,7 @@ DOCS = ROOT / "docs"
 SCREEN = re.compile(r"(?<=<!-- check -->\n)```console\n\$ (?P<command>[^\n]+)\n.*?```(?=\n<!-- /check -->)", re.DOTALL)
 PLAIN = {"NO_COLOR": "1", "COLUMNS": "100", "OMP_NUM_THREADS": "1"}
 GENERATED = "<!-- Written by docs/build.py from the code: change it there. -->"
+EXCERPT = re.compile(r"(?<=<!-- from )(?P<file>\S+): (?P<name>\S+) -->\n.*?(?=<!-- /from -->)", re.DOTALL)
 MARKUP = re.compile(r"[*<|]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
 PARTS = {"The layer": "rnn.", "Packing": "packing."}
 KINDS = {"layer": "a recurrent layer", "model": "a model built on one"}
@@ -55,6 +57,35 @@ def with_first_screen(readme: str) -> str:
 def plain(text: str) -> str:
     """Text in which Markdown finds no markup."""
     return MARKUP.sub(lambda found: f"\\{found[0]}", text)
+
+
+def with_excerpts(page: str) -> str:
+    """The page with the code between its `from FILE: NAME` markers as it stands in the file; LookupError where it does not."""
+
+    def excerpt(found: re.Match[str]) -> str:
+        path = ROOT / found["file"]
+        text = path.read_text(encoding="utf-8")
+        code = definition(text, found["name"]) if path.suffix == ".py" else entry(text, found["name"])
+        return f"{found['file']}: {found['name']} -->\n```{path.suffix.strip('.').replace('py', 'python')}\n{code}\n```\n"
+
+    return EXCERPT.sub(excerpt, page)
+
+
+def definition(text: str, name: str) -> str:
+    """A function or class of a module, with its decorators; LookupError where there is none of that name."""
+    for node in ast.parse(text).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == name:
+            first = min(each.lineno for each in (node, *node.decorator_list))
+            return "\n".join(text.splitlines()[first - 1 : node.end_lineno])
+    raise LookupError(f"no definition of {name}")
+
+
+def entry(text: str, id: str) -> str:
+    """A clause of a data file; LookupError where there is none with that id."""
+    for part in text.split("\n\n"):
+        if f'id = "{id}"' in part.splitlines():
+            return part
+    raise LookupError(f"no clause {id}")
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
@@ -178,10 +209,11 @@ def _text(*lines: str) -> str:
 
 
 def pages() -> dict[Path, str]:
-    """Every generated page by its path."""
+    """Every page that is generated, and those written by hand with the code that they quote, by path."""
     rules, bugs = every_rule(), planted()
     of_rules = {DOCS / "rules" / f"{rule.id}.md": page_of(rule, bugs.get(rule.id, [])) for rule in rules}
-    return {DOCS / "rules" / "index.md": index_of(rules), DOCS / "clauses.md": clauses_page(rules), **of_rules}
+    written = {path: with_excerpts(path.read_text(encoding="utf-8")) for path in sorted(DOCS.glob("*.md"))}
+    return {**written, DOCS / "rules" / "index.md": index_of(rules), DOCS / "clauses.md": clauses_page(rules), **of_rules}
 
 
 def outdated() -> list[str]:
