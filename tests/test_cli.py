@@ -112,7 +112,7 @@ def test_a_run_that_does_not_reach_a_rule_exits_with_3(capsys: pytest.CaptureFix
     assert status(["check", "torch.nn:RNN", "--profile", "quick", "--cases", "1", "--rule", "packed.h-n"]) == 3
     out, _ = capsys.readouterr()
     assert "unreached  packed.h-n: reached 0 times, at least 1 needed: packed input" in out
-    assert last_line(out) == "torch.nn:RNN: inconclusive, no rule is broken but 1 of them were not reached often enough."
+    assert last_line(out) == "torch.nn:RNN: inconclusive, no rule is broken but 1 of them was not reached often enough."
 
 
 def test_a_broken_should_is_counted_and_violates_where_the_run_is_strict(capsys: pytest.CaptureFixture[str]) -> None:

@@ -42,7 +42,12 @@ def _explains(other: Rule, rule: Rule, checks: Checks, minima: Mapping[str, Mini
 
 
 def _comparable(other: Rule, cause: Finding, rule: Rule, effect: Finding) -> bool:
-    """A wrong number can follow from a wrong number, what could not be observed from anything, a broken fact from its own theme."""
+    """A wrong number can follow from a wrong number, what could not be observed from anything, a broken fact from its own theme.
+
+    A check that crashed says nothing about the subject, so nothing follows from it and it follows from nothing.
+    """
+    if cause.crashed or effect.crashed:
+        return False
     if effect.blocked:
         return True
     if effect.difference is not None:

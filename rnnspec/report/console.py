@@ -42,7 +42,7 @@ def _lines(report: Report) -> Iterator[str]:
             yield ""
     for result in failures:
         if result.follows is not None:
-            yield f"FAIL  {result.rule}   (follows from {result.follows})"
+            yield f"{LABELS[result.verdict]}  {result.rule}   (follows from {result.follows})"
     yield from _unjudged(report)
     yield from (f"note  {note}" for note in report.notes)
     yield conclusion(report)
@@ -91,10 +91,11 @@ def conclusion(report: Report) -> str:
     unscored = len(broken) - len(report.violations)
     extra = f"; {unscored} SHOULD {'is' if unscored == 1 else 'are'} broken" if unscored else ""
     extra += f"; {len(applicable)} of the {len(report.results)} rules apply" if len(applicable) < len(report.results) else ""
+    nothing = "no MUST is broken" if unscored else "no rule is broken"
     words = {
         "conforms": f"{report.subject} conforms to the contract: {scored}{extra}.",
         "violates": f"{report.subject} violates the contract: {scored}{extra}.",
-        "inconclusive": f"{report.subject}: inconclusive, no rule is broken but {_open(report)}{extra}.",
+        "inconclusive": f"{report.subject}: inconclusive, {nothing} but {_open(report)}{extra}.",
     }
     return words[report.verdict]
 
@@ -105,4 +106,8 @@ def _held(held: int, applicable: int) -> str:
 
 def _open(report: Report) -> str:
     unreached = sum(result.verdict == "unreached" for result in report.results)
-    return "the run was stopped early" if report.stopped else f"{unreached} of them were not reached often enough"
+    return (
+        "the run was stopped early"
+        if report.stopped
+        else f"{unreached} of them {'was' if unreached == 1 else 'were'} not reached often enough"
+    )
