@@ -3,16 +3,16 @@
     python -m benchmarks.detection --matrix matrix.json --write
 
 Run from the root of a checkout. `rnnspec selftest --json matrix.json` writes the matrix; without --matrix it is worked out here, which
-takes as long. The other two judges are in benchmarks/rivals.py; any exception that they raise counts as seen.
+takes as long. The other two judges are in benchmarks/rivals.py; any exception that they raise counts as seen. --part models judges the
+bank of models, by rnnspec alone. --write draws the kill matrices into the docs too.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -21,9 +21,11 @@ from typing import Any
 import torch
 
 from benchmarks.rivals import generic_samples, usual_test
-from benchmarks.tables import add_outputs, progress, report, table
+from benchmarks.tables import DOCS, add_outputs, progress, report, table
 from rnnspec.selftest import BUGS, CORRECT, is_narrow, report_of, rule_of
-from rnnspec.selftest.matrix import matrix
+from rnnspec.selftest.matrix import Matrix, Row, matrix
+from rnnspec.selftest.model_matrix import model_matrix
+from rnnspec.selftest.picture import svg
 from rnnspec.subjects.undisturbed import undisturbed
 
 RIVALS: dict[str, Callable[[type[torch.nn.Module]], None]] = {
@@ -32,7 +34,6 @@ RIVALS: dict[str, Callable[[type[torch.nn.Module]], None]] = {
     "samples of the generic module tests": generic_samples,
 }
 QUICK, DEFAULT = "rnnspec, quick", "rnnspec, default"
-Row = Mapping[str, Any]
 Seen = dict[str, dict[str, str]]
 """By judge and name, why a layer was said to be wrong; empty where nothing was said."""
 
@@ -65,20 +66,29 @@ def judged(names: Sequence[str], workers: int) -> Seen:
     return found
 
 
-def rows_of(options: argparse.Namespace, names: Sequence[str]) -> list[Row]:
-    """The rows of the kill matrix: read, or worked out."""
-    if options.matrix is not None:
-        rows = json.loads(Path(options.matrix).read_text(encoding="utf-8"))["rows"]
-    else:
-        rows = matrix(names, workers=options.workers, watch=lambda done, total: progress(f"matrix: {done} of {total}")).as_dict()["rows"]
-    return [row for row in rows if row["name"] in names]
+def matrix_of(options: argparse.Namespace) -> Matrix:
+    """The kill matrix of the layers: read, or worked out."""
+    if options.matrix is None:
+        return matrix(options.only, workers=options.workers, watch=lambda done, total: progress(f"matrix: {done} of {total}"))
+    known = json.loads(Path(options.matrix).read_text(encoding="utf-8"))
+    rows = tuple(Row(**row) for row in known["rows"] if row["name"] in options.only)
+    return Matrix(rows, known["seed"], known["profile"])
 
 
 def by_rnnspec(rows: Sequence[Row]) -> Seen:
     """What rnnspec says, by any of its rules: in quick, and in the larger profiles that the matrix went on to."""
-    told = {row["name"]: ", ".join(row["seen_by"]) for row in rows}
-    larger = {row["name"]: row["profile"] not in ("", "quick") and list(row["seen_by"]) == [row["rule"]] for row in rows}
-    return {QUICK: {name: "" if larger[name] else text for name, text in told.items()}, DEFAULT: told}
+    told = {row.name: ", ".join(row.seen_by) for row in rows}
+    later = {row.name: row.profile not in ("", "quick") and list(row.seen_by) == [row.rule] for row in rows}
+    return {QUICK: {name: "" if later[name] else text for name, text in told.items()}, DEFAULT: told}
+
+
+def named_table(rows: Sequence[Row]) -> str:
+    """How many bugs are seen by the rule that they name, by the smallest profile that sees them."""
+    bugs = [row for row in rows if row.rule]
+    counts = [sum(row.profile == profile for row in bugs) for profile in ("quick", "default", "thorough", "")]
+    accused = sum(not row.as_it_should_be for row in rows if not row.rule)
+    head = ("planted bugs", "seen in quick", "first in default", "first in thorough", "not seen", "correct", "accused")
+    return table(head, [(len(bugs), *counts, len(rows) - len(bugs), accused)])
 
 
 def judges_table(seen: Seen, names: Sequence[str]) -> str:
@@ -113,23 +123,49 @@ def survivors(seen: Seen, names: Sequence[str]) -> str:
     return "\n".join(f"- `{name}`, seen by: {', '.join(judges) or 'none'}" for name, judges in others.items()) or "rnnspec misses none."
 
 
-def main() -> int:
-    """Read the arguments, ask every judge, print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--matrix", metavar="PATH", help="the kill matrix, from rnnspec selftest --json")
-    parser.add_argument("--only", nargs="+", choices=[*BUGS, *CORRECT], default=[*BUGS, *CORRECT], metavar="NAME", help="these layers")
-    parser.add_argument("--workers", type=int, default=2, help="processes (default: %(default)s)")
-    add_outputs(parser, "detection.md")
-    options = parser.parse_args()
-    seen = {**by_rnnspec(rows_of(options, options.only)), **judged(options.only, options.workers)}
+def of_layers(options: argparse.Namespace) -> tuple[dict[str, str], Any]:
+    """The tables about layers, and their figures."""
+    found = matrix_of(options)
+    seen = {**by_rnnspec(found.rows), **judged(options.only, options.workers)}
     texts = {
         "detection.judges": judges_table(seen, options.only),
         "detection.themes": themes_table(seen, options.only),
         "detection.survivors": survivors(seen, options.only),
+        "detection.named": f"{named_table(found.rows)}\n\n{drawn(found, 'kill-matrix.svg', options)}",
     }
-    report(options, "detection.md", texts, seen)
-    return 0
+    return texts, seen
+
+
+def of_models(options: argparse.Namespace) -> tuple[dict[str, str], Any]:
+    """The table about models, and its figures."""
+    found = model_matrix(profile="quick")
+    text = f"{named_table(found.rows)}\n\n{drawn(found, 'kill-matrix-of-models.svg', options)}"
+    return {"detection.models": text}, found.as_dict()
+
+
+def drawn(found: Matrix, name: str, options: argparse.Namespace) -> str:
+    """The link to the picture of a matrix, which is drawn where the docs are written."""
+    if options.write:
+        (DOCS / name).write_text(svg(found), encoding="utf-8")
+    return f"![Which rule sees which planted bug]({name})"
+
+
+PARTS = {"layers": of_layers, "models": of_models}
+
+
+def main() -> None:
+    """Read the arguments, ask every judge, print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--part", nargs="+", choices=list(PARTS), default=list(PARTS), help="what to judge (default: both)")
+    parser.add_argument("--matrix", metavar="PATH", help="the kill matrix of the layers, from rnnspec selftest --json")
+    parser.add_argument("--only", nargs="+", choices=[*BUGS, *CORRECT], default=[*BUGS, *CORRECT], metavar="NAME", help="these layers")
+    parser.add_argument("--workers", type=int, default=2, help="processes (default: %(default)s)")
+    add_outputs(parser, "detection.md")
+    options = parser.parse_args()
+    found = {part: PARTS[part](options) for part in options.part}
+    texts = {marker: text for each, _ in found.values() for marker, text in each.items()}
+    report(options, "detection.md", texts, {part: figures for part, (_, figures) in found.items()})
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
