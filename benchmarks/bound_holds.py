@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from benchmarks.tables import add_outputs, report, table
 from rnnspec.oracle import ROUNDINGS, Array, bound, gradient_bound, gradients, run
 from tests.oracle.drawn import DTYPES, Judged, cotangents, draw, excess
 
@@ -64,11 +65,13 @@ def measure(name: str, seed: int, forward: Tally, backward: Tally, options: argp
         backward.add(seed, got, expected[key], tolerated[key])
 
 
-def row(name: str, tally: Tally) -> str:
+HEAD = ("dtype", "configurations", "elements", "not covered", "violations", "closest error / bound", "median of largest bound / error")
+
+
+def row(name: str, tally: Tally) -> tuple[str | float, ...]:
     """One line of the table."""
     ratio = float(np.median(tally.ratios)) if tally.ratios else float("nan")
-    counts = f"{tally.configurations:>14,}  {tally.elements:>13,}  {tally.outside:>11,}  {tally.violations:>10,}"
-    return f"{name:<20}  {counts}  {tally.closest:>17.3g}  {ratio:>21.3g}"
+    return name, tally.configurations, tally.elements, tally.outside, tally.violations, tally.closest, ratio
 
 
 def campaign(name: str, options: argparse.Namespace) -> dict[str, Tally]:
@@ -92,14 +95,19 @@ def main() -> int:
     parser.add_argument("--largest", type=int, default=32, help="largest input and hidden size (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=16, help="most time steps (default: %(default)s)")
     parser.add_argument("--grad", action="store_true", help="judge gradients too")
+    add_outputs(parser, "honesty.md")
     options = parser.parse_args()
     torch.set_num_threads(1)
     tallies: dict[str, Tally] = {}
     for name in options.dtype:
         tallies |= campaign(name, options)
-    print(f"{'dtype':<20}  configurations       elements  not covered  violations  closest err/bound  median max bound/err")
-    for name, tally in tallies.items():
-        print(row(name, tally))
+    text = table(HEAD, [row(name, tally) for name, tally in tallies.items()])
+    report(
+        options,
+        "honesty.md",
+        {"honesty.bounds": text},
+        {name: dict(zip(HEAD, row(name, tally), strict=True)) for name, tally in tallies.items()},
+    )
     for name, tally in tallies.items():
         if tally.seeds:
             print(f"{name} exceeded its bound with the seeds {sorted(set(tally.seeds))}")

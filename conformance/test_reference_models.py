@@ -8,10 +8,10 @@ from functools import partial
 import pytest
 import torch
 
-from rnnspec.testing.layer import RuleTest
 from rnnspec.api.model import check_model
-from rnnspec.testing.model import model_conformance
 from rnnspec.models import RNN1, RNN2, DeepBiRNN
+from rnnspec.testing.layer import RuleTest
+from rnnspec.testing.model import model_conformance
 
 rnn1 = partial(RNN1, 10, 4, 10, 1)
 rnn2 = partial(RNN2, 10, 4, 10, 1)

@@ -56,9 +56,7 @@ def examples(strategy: st.SearchStrategy[T], count: int, seed: int) -> list[T]:
     found: list[T] = []
 
     @hypothesis_seed(seed)
-    @settings(
-        max_examples=count + 1, database=None, phases=(Phase.generate,), deadline=None, suppress_health_check=list(HealthCheck)
-    )
+    @settings(max_examples=count + 1, database=None, phases=(Phase.generate,), deadline=None, suppress_health_check=list(HealthCheck))
     @given(strategy)
     def collect(example: T) -> None:
         found.append(example)

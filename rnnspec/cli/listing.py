@@ -12,8 +12,8 @@ import click
 @click.argument("patterns", nargs=-1)
 def rules(patterns: tuple[str, ...], as_json: bool) -> int:
     """List the rules, or those whose id matches one of PATTERNS."""
-    from rnnspec.report.listing import listed, rule_data
     from rnnspec.checks.catalogue import select_any
+    from rnnspec.report.listing import listed, rule_data
 
     found = select_any(patterns)
     click.echo(json.dumps([rule_data(rule) for rule in found], indent=2) if as_json else listed(found))
@@ -25,8 +25,8 @@ def rules(patterns: tuple[str, ...], as_json: bool) -> int:
 @click.argument("rule_id", metavar="ID")
 def explain(rule_id: str, as_json: bool) -> int:
     """Tell one rule: its clauses, its level, how it is checked and what it catches."""
-    from rnnspec.report.listing import explained, rule_data
     from rnnspec.checks.catalogue import find_any
+    from rnnspec.report.listing import explained, rule_data
 
     found = find_any(rule_id)
     click.echo(json.dumps(rule_data(found), indent=2) if as_json else explained(found))

@@ -10,7 +10,7 @@ from rnnspec.subjects.failures import Failure
 T = TypeVar("T")
 
 
-class part(Generic[T]):
+class part(Generic[T]):  # noqa: N801 - a decorator, as property is
     """Like functools.cached_property, but a Failure is remembered and raised again instead of the work being done again."""
 
     def __init__(self, compute: Callable[[Any], T]) -> None:

@@ -138,4 +138,6 @@ def same_bits(first: Any, second: Any) -> bool:
     """Whether two tensors hold the same values, NaN for NaN; shapes and dtypes included."""
     if first is None or second is None:
         return first is second
-    return first.shape == second.shape and first.dtype == second.dtype and bool(torch.allclose(first, second, rtol=0, atol=0, equal_nan=True))
+    return (
+        first.shape == second.shape and first.dtype == second.dtype and bool(torch.allclose(first, second, rtol=0, atol=0, equal_nan=True))
+    )

@@ -18,6 +18,7 @@ class Condition:
     holds: Callable[[Case], bool]
 
     def __call__(self, case: Case) -> bool:
+        """Whether the condition holds for a case."""
         return self.holds(case)
 
     def __and__(self, other: Condition) -> Condition:
@@ -65,4 +66,6 @@ precise = axis("dtype", "float64", "float32")
 dropping = Condition("dropout at work", lambda case: case.dropping)
 random = Condition("random results", lambda case: case.random)
 predictable = Condition("results that no random number decides", lambda case: not case.random)
-smooth = Condition("gradients that do not overflow", lambda case: case.values != "ternary" and not (case.values == "deaf" and case.dropping))
+smooth = Condition(
+    "gradients that do not overflow", lambda case: case.values != "ternary" and not (case.values == "deaf" and case.dropping)
+)

@@ -1,7 +1,8 @@
 """Lines that end a stand-alone program: what they assert holds for torch.nn.RNN and fails for the subject.
 
 Names in scope: `layer` (the subject), `reference` (torch.nn.RNN with the same weights), `given` (the arguments of the call),
-`x`, `h_0`, `config`, `torch`, `build` (what the subject is built with), and `close`, which compares two results with a tolerance for the dtype.
+`x`, `h_0`, `config`, `torch`, `build` (what the subject is built with), and `close`, which compares two results with a tolerance
+for the dtype.
 """
 
 OUTPUT = "close(layer(*given)[0], reference(*given)[0])"

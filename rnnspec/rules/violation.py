@@ -85,5 +85,7 @@ def _difference(quantity: str, got: Array, expected: Array, error: Array, allowe
     index = tuple(int(place) for place in np.argwhere(wrong)[0])
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         excess = float(np.max(error[wrong] / allowed[wrong]))
-    found = Difference(quantity, index, float(expected[index]), float(got[index]), excess, int(wrong.sum()), wrong.size, float(allowed[index]))
+    found = Difference(
+        quantity, index, float(expected[index]), float(got[index]), excess, int(wrong.sum()), wrong.size, float(allowed[index])
+    )
     return Violation(str(found), difference=found, proof=proof)

@@ -32,7 +32,8 @@ def _summary(found: Matrix) -> Iterator[str]:
     by_profile = Counter(row.profile for row in bugs if row.profile)
     if bugs:
         seen = ", ".join(f"{number} in {profile}" for profile, number in by_profile.items()) or "none"
-        yield f"planted bugs              {len(bugs)}, seen by the rule they name: {seen}; survivors: {sum(not row.profile for row in bugs)}"
+        survivors = sum(not row.profile for row in bugs)
+        yield f"planted bugs              {len(bugs)}, seen by the rule they name: {seen}; survivors: {survivors}"
         yield f"re-creating a report      {sum(row.report is not None for row in bugs)}"
         yield f"narrow                    {sum(row.narrow for row in bugs)}"
     if correct:

@@ -11,18 +11,18 @@ import torch
 from click.testing import CliRunner
 from torch import Tensor, nn
 
-from rnnspec.testing.layer import RuleTest
-from rnnspec.errors import DeviceError, SelectionError, TargetError
 from rnnspec.api.model import ModelReport, check_model
 from rnnspec.checks.model import ModelSpace
 from rnnspec.cli.check_model import check_model as command
-from rnnspec.testing.model import model_conformance
+from rnnspec.errors import DeviceError, SelectionError, TargetError
 from rnnspec.models import RNN1, RNN2, DeepBiRNN
 from rnnspec.models.case import ModelCase
 from rnnspec.report.console import rendered
 from rnnspec.selftest.model_bugs_shapes import BothFaults, IdsClamped
 from rnnspec.selftest.model_correct import FromFeatures, SequenceFirst
 from rnnspec.selftest.model_plain import LastStep, Padded
+from rnnspec.testing.layer import RuleTest
+from rnnspec.testing.model import model_conformance
 
 DEEP = {"vocab_size": 100, "embedding_dim": 50, "hidden_size": 20, "output_size": 1, "num_layers": 2}
 SMALL = {"vocab_size": 10, "embedding_dim": 4, "hidden_size": 10, "output_size": 1}
