@@ -15,9 +15,9 @@ from torch.nn.utils.rnn import PackedSequence
 
 from rnnspec.cases.case import Case
 from rnnspec.contract.shapes import output_shape, packed_output_shape, state_shape
-from rnnspec.observe import settings
 from rnnspec.observe.stage import Stage, call_module
 from rnnspec.observe.tensors import Arguments, array_of, from_layout, scattered
+from rnnspec.subjects import settings
 from rnnspec.subjects.failures import Malformed
 from rnnspec.subjects.subject import observing
 
@@ -134,7 +134,6 @@ def perform(stage: Stage, case: Case, given: Arguments) -> Call:
         with observing("the call"):
             returned = call_module(stage.caller, given.input, given.h_0)
             after = Surroundings.now()
-        settings.restore(before.settings, after.settings)
     return Call(case, given, copies, returned, before, after)
 
 

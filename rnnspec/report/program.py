@@ -18,8 +18,8 @@ from rnnspec.cases.values import values_of
 from rnnspec.engine.outcome import Finding
 from rnnspec.observe.tensors import to_layout
 from rnnspec.rules import proofs
+from rnnspec.subjects.settings import undisturbed
 from rnnspec.subjects.target import Target
-from rnnspec.subjects.undisturbed import undisturbed
 
 Array = NDArray[np.float64]
 RELATIVE = {"float64": 1e-9, "float32": 1e-4, "tf32": 0.01, "bfloat16": 0.06, "float16": 0.01}

@@ -16,8 +16,8 @@ from rnnspec.contract.config import Config
 from rnnspec.contract.shapes import Shape, parameter_shapes
 from rnnspec.errors import TargetError
 from rnnspec.subjects.failures import Malformed, Refused, Unloadable, failure_of
+from rnnspec.subjects.settings import undisturbed
 from rnnspec.subjects.target import Target
-from rnnspec.subjects.undisturbed import undisturbed
 
 Array = NDArray[np.float64]
 ARGUMENT_FEATURES = ("nonlinearity", "num_layers", "bias", "batch_first", "dropout", "bidirectional")

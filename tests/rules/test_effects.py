@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from rnnspec.cases.case import Case
 from rnnspec.engine.outcome import Finding
-from rnnspec.observe import settings
 from rnnspec.rules.catalogue import all_rules
 from rnnspec.selftest import Plain
+from rnnspec.subjects import settings
 from tests.rules.judged import Fails, Passes, case, names, verdict
 from tests.rules.proven import told_and_proven
 

@@ -14,9 +14,9 @@ from rnnspec.contract.config import Config
 from rnnspec.contract.shapes import parameter_shapes
 from rnnspec.errors import TargetError
 from rnnspec.subjects.failures import Failure, Malformed, Raised, Refused, Unloadable, failure_of
+from rnnspec.subjects.settings import current, undisturbed
 from rnnspec.subjects.subject import TorchSubject, observing
 from rnnspec.subjects.target import resolve
-from rnnspec.subjects.undisturbed import SETTINGS, undisturbed
 
 CONFIG = Config(2, 3, num_layers=2, nonlinearity="relu", dropout=0.25, bidirectional=True)
 
@@ -199,7 +199,7 @@ def test_an_interrupt_stays_one() -> None:
 
 
 def test_the_warnings_of_a_subject_stay_quiet_and_its_settings_are_given_back() -> None:
-    before = [read() for read, _ in SETTINGS]
+    before = current()
     with warnings.catch_warnings(record=True) as heard, observing("the step"):
         warnings.warn("loud", stacklevel=1)
         torch.set_default_dtype(torch.float64)
@@ -207,9 +207,9 @@ def test_the_warnings_of_a_subject_stay_quiet_and_its_settings_are_given_back() 
         torch.use_deterministic_algorithms(True)
         torch.set_num_threads(2)
         np.seterr(all="raise")
-        assert [read() for read, _ in SETTINGS] != before
+        assert current() != before
     assert heard == []
-    assert [read() for read, _ in SETTINGS] == before
+    assert current() == before
 
 
 def test_settings_are_given_back_after_an_exception_too() -> None:

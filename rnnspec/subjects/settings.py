@@ -1,9 +1,10 @@
-"""The global settings that a call must leave alone, each with the way to put it back."""
+"""The global settings that a subject must leave alone, each with the way to put it back."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,8 +61,13 @@ def current() -> Values:
     return tuple((setting.name, setting.get()) for setting in SETTINGS)
 
 
-def restore(before: Values, after: Values) -> None:
-    """Put back the settings that have changed, so that one call's fault is not carried into the next."""
-    for setting, (_, old), (_, new) in zip(SETTINGS, before, after, strict=True):
-        if old != new and setting.put is not None:
-            setting.put(old)
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Put back what changes within the block, so that one step's fault is not carried into the next."""
+    before = current()
+    try:
+        yield
+    finally:
+        for setting, (_, old), (_, new) in zip(SETTINGS, before, current(), strict=True):
+            if old != new and setting.put is not None:
+                setting.put(old)
