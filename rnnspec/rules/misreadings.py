@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from rnnspec.observe.expected import Expected
 from rnnspec.observe.observation import Observation
-from rnnspec.rules.relations import explains, holds
-from rnnspec.rules.violation import agree, distance
+from rnnspec.rules.relations import explains, matches
+from rnnspec.rules.violation import distance
 
 Indices = NDArray[np.int64]
 BATCH_MAJOR = "as if the first axis were the batch"
@@ -104,4 +104,4 @@ def _orders(seen: Observation) -> dict[str, Indices]:
 
 
 def _states_in(seen: Observation, other: Expected, order: Indices | slice = slice(None)) -> bool:
-    return holds(lambda: agree(seen, "h_n", seen.h_n, other.h_n[:, order], lambda: other.bound.h_n[:, order]))
+    return matches(seen, seen.h_n, other.h_n[:, order], other.bound.h_n[:, order])

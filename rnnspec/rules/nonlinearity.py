@@ -48,11 +48,11 @@ def tanh(seen: Observation) -> None:
     explained(lambda: both_as_expected(seen), lambda: wrong_nonlinearity(seen))
 
 
-@rule("rnn.recurrence.tanh", "rnn.recurrence.relu", when=axis("values", "large", "spread") & predictable)
+@rule("rnn.recurrence.tanh", "rnn.recurrence.relu", when=axis("values", "large", "spread", "ternary") & predictable)
 def large(seen: Observation) -> None:
     """Large, tiny and zero values of either sign go through the nonlinearity as any other do.
 
-    Inputs of up to 40, and inputs from 2**-14 to 8 with exact zeros, compared with the reference.
+    Inputs of up to 40, inputs from 2**-14 to 8 with exact zeros, and sums of 64 and more, compared with the reference.
 
     Catches sums that are clipped, exponentials that overflow, approximations that are good near zero only.
     """

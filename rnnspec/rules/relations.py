@@ -97,10 +97,14 @@ def holds(check: Callable[[], None]) -> bool:
 
 
 def explains(seen: Observation, other: Expected, change: Change = lambda array: array) -> bool:
-    """Whether another computation, its output rearranged by `change`, gives the output that was seen; 16-bit numbers tell too little."""
-    expected = change(other.output)
-    telling = seen.case.dtype in ("float64", "float32") and expected.shape == seen.output.shape
-    return telling and holds(lambda: agree(seen, "output", seen.output, expected, lambda: change(other.bound.output)))
+    """Whether another computation, its output rearranged by `change`, gives the output that was seen."""
+    return matches(seen, seen.output, change(other.output), change(other.bound.output))
+
+
+def matches(seen: Observation, got: Array, expected: Array, bound: Array) -> bool:
+    """Whether a result is what another computation gives; 16-bit numbers and sums that may overflow tell too little."""
+    telling = seen.case.dtype in ("float64", "float32") and expected.shape == got.shape and bool(np.isfinite(bound).all())
+    return telling and holds(lambda: agree(seen, "", got, expected, lambda: bound))
 
 
 def alike(seen: Observation, got: Results, place: Place = EVERYWHERE, proof: str = "") -> None:

@@ -161,11 +161,12 @@ def _ends(seen: Observation) -> Array:
 def routing(seen: Observation) -> None:
     """What depends on one row of the initial state depends on that row alone.
 
-    NaN in one row of one sample must arrive in that layer and direction, in what reads it, and nowhere else.
+    NaN in one row of an upper layer and one sample must arrive in that layer and direction, in what reads it, and nowhere else.
 
     Catches rows that go to another layer, direction or sample, and rows that go nowhere.
     """
-    place = spot(seen.case)
-    spoiled = with_state(seen, (place.row, place.sample))
-    found = reach(seen.case, place.sample, rows=(place.row,))
-    arrived(seen, spoiled, place.sample, found, proof_of(seen.case, sample=place.sample, row=place.row))
+    place, directions = spot(seen.case), seen.case.config.num_directions
+    row = directions + place.row % (len(seen.values.h_0) - directions)
+    spoiled = with_state(seen, (row, place.sample))
+    proof = proof_of(seen.case, sample=place.sample, row=row)
+    arrived(seen, spoiled, place.sample, reach(seen.case, place.sample, rows=(row,)), proof)
