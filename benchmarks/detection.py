@@ -26,7 +26,7 @@ from rnnspec.selftest import BUGS, CORRECT, is_narrow, report_of, rule_of
 from rnnspec.selftest.matrix import Matrix, Row, matrix
 from rnnspec.selftest.model_matrix import model_matrix
 from rnnspec.selftest.picture import svg
-from rnnspec.subjects.undisturbed import undisturbed
+from rnnspec.subjects.settings import undisturbed
 
 RIVALS: dict[str, Callable[[type[torch.nn.Module]], None]] = {
     "Hypothesis test, 100 examples": lambda layer: usual_test(layer, 100),
