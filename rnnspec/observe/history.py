@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -91,6 +91,14 @@ def _other_mode(stage: Stage) -> None:
     stage.module.train()
 
 
+def descend(parameters: Iterable[torch.Tensor]) -> None:
+    """One step of gradient descent in place; torch.optim does the same but imports torch's compiler first."""
+    with torch.no_grad():
+        for parameter in parameters:
+            if parameter.grad is not None:
+                parameter.add_(parameter.grad, alpha=-0.125)
+
+
 def _trained(stage: Stage) -> None:
     stage.load_others()
     result = stage.call(grad="grad")
@@ -98,7 +106,7 @@ def _trained(stage: Stage) -> None:
     if "gradients" not in stage.subject.refused and result[1].requires_grad:
         with observing("backward"):
             result[1].sum().backward()
-        torch.optim.SGD(parameters, lr=0.125).step()
+        descend(parameters)
         stage.module.zero_grad()
     with torch.no_grad():
         for name, parameter in stage.parameters().items():

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from rnnspec.cases.case import Case
 from rnnspec.observe.observation import Observation
+from rnnspec.observe.seeding import seed_torch
 from rnnspec.observe.tensors import array_of
 from rnnspec.rules.chance import Count
 
@@ -41,7 +42,7 @@ def counted_case(case: Case) -> Case:
 def drawn(seen: Observation, case: Case, draw: int) -> tuple[Named, Named]:
     """The parameters of two layers built one after the other, in units of their range; another `draw` gives other ones."""
     dtype = "float64" if "float32" in seen.subject.refused else "float32"
-    torch.manual_seed(seen.case.seed + draw)
+    seed_torch(seen.case.seed + draw, seen.subject.device)
     first, second = (seen.subject.build(case.config, case.build, dtype) for _ in range(2))
     return _in_range(first, case), _in_range(second, case)
 

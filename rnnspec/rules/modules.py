@@ -9,7 +9,7 @@ from pickle import dumps, loads
 import numpy as np
 import torch
 
-from rnnspec.observe.history import OTHER_DTYPE
+from rnnspec.observe.history import OTHER_DTYPE, descend
 from rnnspec.observe.observation import Observation
 from rnnspec.observe.stage import Stage, share
 from rnnspec.observe.tensors import array_of
@@ -208,7 +208,7 @@ def shared(seen: Observation) -> None:
         holder.to(getattr(torch, other))
     for parameter in holder.parameters():
         parameter.grad = torch.ones_like(parameter)
-    torch.optim.SGD(holder.parameters(), lr=0.125).step()
+    descend(holder.parameters())
     first, second = (stage.parameters() for stage in pair)
     for name in first:
         if first[name] is not second[name]:
