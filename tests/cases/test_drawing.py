@@ -93,7 +93,7 @@ def test_in_a_third_of_the_cases_both_sizes_are_equal() -> None:
 def test_quick_has_large_and_small_sizes_in_every_dimension(dimension: str) -> None:
     found = [case.size(dimension) for _, case in drawn("quick")]
     assert min(found) == 1
-    assert max(found) > 256
+    assert max(found) > 128
     assert sum(size <= 6 for size in found) > len(found) / 2
 
 
