@@ -182,7 +182,7 @@ def clauses_page(rules: Sequence[Rule]) -> str:
         "# Clauses",
         "",
         "Every promise that is held against an implementation, in own words. Ids never change. A clause is tested by rules, or excluded",
-        "with a reason; a NOTE is what the reference happens to do, and is never scored.",
+        "with a reason. A NOTE is what the reference happens to do: shown here, and never held against anyone.",
         "",
         *(line for title, found in parts.items() for line in _part_table(title, found, rules)),
     )
@@ -201,7 +201,7 @@ def _facts(clause: Clause) -> list[str]:
 def tested_by(clause: Clause, rules: Sequence[Rule]) -> str:
     """Links to the rules that test a clause, or why there is none."""
     found = [f"[{rule.id}](rules/{rule.id}.md)" for rule in rules if clause.id in {each.id for each in rule.clauses}]
-    return ", ".join(found) or (f"excluded: {plain(clause.excluded)}" if clause.excluded else "not scored")
+    return ", ".join(found) or f"excluded: {plain(clause.excluded or '')}"
 
 
 def _text(*lines: str) -> str:
