@@ -147,7 +147,7 @@ def check_device(device: str) -> None:
 
 
 def _usable(subject: TorchSubject) -> None:
-    """Raise TargetError where the target does not even build a module from two sizes."""
+    """Raise TargetError where the target does not even build a module from two sizes, by position or by name; note which."""
     if isinstance(subject.target.factory, torch.nn.Module):
         raise TargetError(f"{subject.target.label} is a layer already; its class or a factory is needed, which builds a new one.")
     given = ", ".join(["2, 3", *(f"{name}={value!r}" for name, value in subject.fixed.items())])
@@ -155,9 +155,22 @@ def _usable(subject: TorchSubject) -> None:
         with observing(f"building it with ({given})"):
             made = subject.target.factory(2, 3, **subject.fixed)
     except Failure as failure:
-        raise TargetError(f"{subject.target.label}: {failure}") from failure
+        made = _built_by_name(subject)
+        if made is None:
+            raise TargetError(f"{subject.target.label}: {failure}") from failure
     if not isinstance(made, torch.nn.Module):
         raise TargetError(f"{subject.target.label}: building it returned {made!r}; a torch.nn.Module is needed.")
+
+
+def _built_by_name(subject: TorchSubject) -> object | None:
+    """What the target builds where even the sizes are given by keyword; the rule of positional arguments tells the fault."""
+    try:
+        with observing("building it by keyword"):
+            made: object = subject.target.factory(input_size=2, hidden_size=3, **subject.fixed)
+    except Failure:
+        return None
+    subject.by_name = True
+    return made
 
 
 PINNED_ARGUMENTS = ("nonlinearity", "num_layers", "bidirectional", "batch_first", "bias")

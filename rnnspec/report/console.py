@@ -105,6 +105,9 @@ def _held(held: int, applicable: int) -> str:
 
 
 def _open(report: Report) -> str:
+    """Why a run without a broken rule does not conform."""
+    if all(result.verdict == "not-applicable" for result in report.results):
+        return "no rule applies"
     unreached = sum(result.verdict == "unreached" for result in report.results)
     return (
         "the run was stopped early"

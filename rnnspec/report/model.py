@@ -86,7 +86,8 @@ class Report:
         """conforms, violates or inconclusive; a run that was stopped early never conforms."""
         if self.violations:
             return "violates"
-        open_ = self.stopped or any(result.verdict == "unreached" and result.level != "NOTE" for result in self.results)
+        nothing = all(result.verdict == "not-applicable" for result in self.results)
+        open_ = self.stopped or nothing or any(result.verdict == "unreached" and result.level != "NOTE" for result in self.results)
         return "inconclusive" if open_ else "conforms"
 
     @property

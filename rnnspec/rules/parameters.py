@@ -21,16 +21,16 @@ SAME_NAMES = "assert {{name for name, _ in layer.named_parameters(){only}}} == {
 def names(seen: Observation) -> None:
     """The parameters are weight_ih_l[k], weight_hh_l[k], bias_ih_l[k] and bias_hh_l[k] of every layer, and there are no others.
 
-    Names of parameters and buffers of a new layer, compared as sets.
+    Names of the parameters of a new layer and of what its state_dict holds beside them, compared as sets.
 
-    Catches other names, missing and shared parameters, biases in spite of bias=False, parameters of parts, buffers.
+    Catches other names, missing and shared parameters, biases in spite of bias=False, parameters of parts, buffers that are saved.
     """
     found, expected = [name for name, _ in seen.new.named_parameters()], list(parameter_shapes(seen.case.config))
     if set(found) != set(expected):
         raise violated(f"the parameters {_apart(found, expected)}", SAME_NAMES.format(only=""))
-    buffers = [name for name, _ in seen.new.named_buffers()]
-    if buffers:
-        raise violated(f"there is a buffer {buffers[0]}", "assert not list(layer.named_buffers())")
+    saved = [name for name, _ in seen.new.named_buffers() if name in seen.new.state_dict()]
+    if saved:
+        raise violated(f"there is a buffer {saved[0]}", "assert set(layer.state_dict()) == set(reference.state_dict())")
 
 
 def _apart(found: list[str], expected: list[str]) -> str:

@@ -50,7 +50,7 @@ class Subject(Protocol):
 class TorchSubject:
     """A class or factory of torch modules that takes the documented constructor arguments.
 
-    `fixed` are further constructor arguments; `refused` holds the features that it refuses openly, with the reason, and `settled` tells
+    `by_name` says that it takes even the sizes by keyword alone. `fixed` are further constructor arguments; `refused` holds the features that it refuses openly, with the reason, and `settled` tells
     that these are all, so that the plain call cannot be refused.
     """
 
@@ -60,6 +60,7 @@ class TorchSubject:
     fixed: dict[str, Any] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
     settled: bool = False
+    by_name: bool = False
 
     def build(self, config: Config, style: str, dtype: str) -> torch.nn.Module:
         """A new layer; raises Refused or Raised with the step named."""
@@ -88,6 +89,8 @@ class TorchSubject:
             leading = _leading(config.arguments, wanted)
             rest = {name: value for name, value in wanted.items() if name not in leading and name in changed}
             return [wanted[name] for name in leading], {**rest, **self.fixed}
+        if self.by_name:
+            return [], {"input_size": config.input_size, "hidden_size": config.hidden_size, **wanted, **self.fixed}
         return [config.input_size, config.hidden_size], {
             name: value for name, value in {**wanted, **self.fixed}.items() if name not in ("input_size", "hidden_size")
         }
