@@ -79,11 +79,11 @@ def test_other_names_alone_are_told_by_the_rules_of_names() -> None:
 
 
 class Buffered(nn.RNN):
-    """A layer with a buffer that no page mentions."""
+    """A layer that saves a buffer which no page mentions."""
 
     def __init__(self, *args: Any, **others: Any) -> None:
         super().__init__(*args, **others)
-        self.register_buffer("seen", torch.zeros(1), persistent=False)
+        self.register_buffer("seen", torch.zeros(1))
 
 
 class HiddenBias(Plain):
