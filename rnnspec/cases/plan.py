@@ -41,8 +41,8 @@ class Profile:
 
 
 PROFILES = {
-    "quick": Profile("quick", arrays=1, strength=2, examples=2, wide_arrays=1, minimum=1),
-    "default": Profile("default", arrays=4, strength=2, examples=3, wide_arrays=3, minimum=3),
+    "quick": Profile("quick", arrays=1, strength=2, examples=1, wide_arrays=1, minimum=1),
+    "default": Profile("default", arrays=2, strength=2, examples=2, wide_arrays=2, minimum=3),
     "thorough": Profile("thorough", arrays=2, strength=3, examples=6, wide_arrays=12, minimum=10),
 }
 

@@ -9,7 +9,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-THRESHOLDS = (8, 16, 17, 31, 32, 33, 64, 65, 100, 128, 129, 200, 256, 257, 300, 7, 9, 15, 63, 127)
+MAIN_THRESHOLDS = (8, 16, 17, 31, 33, 64, 65, 256)
+THRESHOLDS = (*MAIN_THRESHOLDS * 3, 32, 100, 128, 129, 200, 257, 300, 7, 9, 15, 63, 127)
 DIMENSIONS = ("input_size", "hidden_size", "steps", "batch")
 SMALL = {"input_size": 6, "hidden_size": 6, "steps": 6, "batch": 5}
 LARGE_PAIRS = (

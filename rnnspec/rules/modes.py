@@ -29,7 +29,7 @@ BOTH_MODES = """for mode in (True, False):
         close(one, other)"""
 
 
-@rule("rnn.module.mode", when=predictable & one_in(3, 1))
+@rule("rnn.module.mode", when=predictable & one_in(5, 1))
 def train(seen: Observation) -> None:
     """train() and eval() decide whether dropout is at work, and nothing else.
 
