@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
@@ -40,12 +41,26 @@ def _lines(report: Report) -> Iterator[str]:
         if result.follows is None:
             yield told(result)
             yield ""
-    for result in failures:
-        if result.follows is not None:
-            yield f"{LABELS[result.verdict]}  {result.rule}   (follows from {result.follows})"
+    yield from _followers(failures)
     yield from _unjudged(report)
     yield from (f"note  {note}" for note in report.notes)
     yield conclusion(report)
+
+
+def _followers(failures: Sequence[Result]) -> Iterator[str]:
+    """What only sees the fault of another rule: one line a cause."""
+    by_cause: dict[str, list[Result]] = {}
+    for result in failures:
+        if result.follows is not None:
+            by_cause.setdefault(result.follows, []).append(result)
+    for cause, found in by_cause.items():
+        if len(found) == 1:
+            yield f"{LABELS[found[0].verdict]}  {found[0].rule}   (follows from {cause})"
+        else:
+            names = ", ".join(result.rule for result in found)
+            yield textwrap.fill(
+                f"FAIL  {len(found)} more rules follow from {cause}: {names}", WIDTH, subsequent_indent="      ", break_on_hyphens=False
+            )
 
 
 def headline(report: Report) -> str:
@@ -59,7 +74,7 @@ def headline(report: Report) -> str:
 def table(report: Report) -> list[str]:
     """How many rules of each theme hold, three themes a line."""
     themes = list(dict.fromkeys(result.theme for result in report.results))
-    cells = [f"{theme:<13} {_count([r for r in report.results if r.theme == theme]):<17}" for theme in themes]
+    cells = [f"{theme:<13} {_count([r for r in report.results if r.theme == theme]):<19}" for theme in themes]
     return ["  " + "".join(cells[start : start + 3]).rstrip() for start in range(0, len(cells), 3)]
 
 

@@ -66,8 +66,12 @@ def _around(before: Surroundings, after: Surroundings) -> str:
 
 
 def _afterwards(seen: Observation, stage: Stage) -> str:
-    """What is wrong with the next call."""
-    following = Observation(seen.subject, seen.case, seen.values, stage)
+    """What is wrong with the next call, where the same call is right without the refused one."""
+    fault = _fault(seen, Observation(seen.subject, seen.case, seen.values, stage))
+    return f"the next call is wrong: {fault}" if fault and not _fault(seen, seen) else ""
+
+
+def _fault(seen: Observation, following: Observation) -> str:
     try:
         output, h_n = following.output, following.h_n
         if not seen.case.random:
@@ -76,5 +80,5 @@ def _afterwards(seen: Observation, stage: Stage) -> str:
     except Refused:
         raise
     except (Violation, Failure) as fault:
-        return f"the next call is wrong: {fault}"
+        return str(fault)
     return ""

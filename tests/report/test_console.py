@@ -16,7 +16,7 @@ def test_the_whole_report_line_by_line() -> None:
     assert rendered(found).splitlines() == [
         "rnnspec 0.1.0   torch 2.13.0, Python 3.11.7, cpu   seed 0, quick profile (1.2 s, 45 cases)",
         "",
-        "  sizes          1 of 1          states         0 of 2  2 fail  dropout        - of 1",
+        "  sizes          1 of 1            states         0 of 2  2 fail    dropout        - of 1",
         "  packed         0 of 1  1 unreached",
         "",
         f"{'FAIL  states.given':<70} MUST   Inputs: h_0",
