@@ -37,7 +37,7 @@ def own_state(seen: Observation) -> None:
     )
 
 
-@rule("rnn.output.directions", when=bidirectional & predictable)
+@rule("rnn.output.directions", "rnn.output.view", when=bidirectional & predictable)
 def output_order(seen: Observation) -> None:
     """Along the last axis of output the forward direction's H_out values come first.
 

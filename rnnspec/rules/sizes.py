@@ -8,9 +8,9 @@ from torch.nn.utils.rnn import PackedSequence
 
 from rnnspec.contract.shapes import output_shape, state_shape
 from rnnspec.observe.observation import Observation
-from rnnspec.rules.conditions import axis, batched, one_in, predictable
+from rnnspec.rules.conditions import batched, one_in
 from rnnspec.rules.rule import rule
-from rnnspec.rules.violation import agree, violated
+from rnnspec.rules.violation import violated
 from rnnspec.subjects.failures import Raised
 from rnnspec.subjects.subject import observing
 
@@ -99,29 +99,6 @@ def dtype(seen: Observation) -> None:
         if result.device != seen.call.given.leaf.device:
             device = seen.call.given.leaf.device
             raise violated(f"{name} is on {result.device}, expected {device}", f"assert data(layer(*given)[{place}]).device == x.device")
-
-
-VIEW = """directions, hidden = {directions}, {hidden}
-split = [result.view(*result.shape[:2], directions, hidden) for result in (layer(*given)[0], reference(*given)[0])]
-close(split[0], split[1])"""
-
-
-@rule("rnn.output.view", when=predictable & batched & axis("batch_first", False))
-def view(seen: Observation) -> None:
-    """With batch_first=False, output.view(L, N, D, H) works and separates the directions.
-
-    The view is taken of what came back, and compared with each direction's states at every step by the formula.
-
-    Catches outputs without a view, and features of both directions in turn.
-    """
-    case, config = seen.case, seen.case.config
-    shape = (case.steps, case.batch, config.num_directions, config.hidden_size)
-    with observing(f"output.view{shape}"):
-        split = data_of(seen.call.raw_output).view(*shape).detach()
-    values = split.to("cpu", torch.float64).numpy()
-    expected = seen.expected.output.reshape(shape)
-    proof = VIEW.format(directions=config.num_directions, hidden=config.hidden_size)
-    agree(seen, "output.view", values, expected, lambda: seen.expected.bound.output.reshape(shape), proof)
 
 
 EMPTY = """empty = x.detach().narrow({axis}, 0, 0)

@@ -50,8 +50,9 @@ class Subject(Protocol):
 class TorchSubject:
     """A class or factory of torch modules that takes the documented constructor arguments.
 
-    `by_name` says that it takes even the sizes by keyword alone. `fixed` are further constructor arguments; `refused` holds the features that it refuses openly, with the reason, and `settled` tells
-    that these are all, so that the plain call cannot be refused.
+    `by_name` says that it takes even the sizes by keyword alone. `fixed` are further constructor arguments; `refused` holds the
+    features that it refuses openly, with the reason, and `settled` tells that these are all, so that the plain call cannot be
+    refused.
     """
 
     target: Target
