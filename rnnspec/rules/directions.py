@@ -9,14 +9,14 @@ from rnnspec.rules import proofs
 from rnnspec.rules.conditions import at_least, bidirectional, predictable, state_given
 from rnnspec.rules.relations import as_expected
 from rnnspec.rules.rule import rule
-from rnnspec.rules.spoiling import proof_of, spot, traceable, with_state
+from rnnspec.rules.spoiling import proof_of, separable, spot, with_state
 from rnnspec.rules.violation import identical
 
 FORWARD = "close(data(layer(*given)[0])[..., : {hidden}], data(reference(*given)[0])[..., : {hidden}])"
 BACKWARD = "close(data(layer(*given)[0])[..., {hidden} :], data(reference(*given)[0])[..., {hidden} :])"
 
 
-@rule("rnn.directions.own-state", "rnn.h_0.order", when=bidirectional & state_given & traceable)
+@rule("rnn.directions.own-state", "rnn.h_0.order", when=bidirectional & state_given & separable)
 def own_state(seen: Observation) -> None:
     """Each direction of each layer starts from its own row of the initial state.
 

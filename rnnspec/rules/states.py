@@ -165,8 +165,14 @@ def routing(seen: Observation) -> None:
 
     Catches rows that go to another layer, direction or sample, and rows that go nowhere.
     """
-    place, directions = spot(seen.case), seen.case.config.num_directions
-    row = directions + place.row % (len(seen.values.h_0) - directions)
+    place = spot(seen.case)
+    row = _upper_row(seen.case, place.row)
     spoiled = with_state(seen, (row, place.sample))
     proof = proof_of(seen.case, sample=place.sample, row=row)
     arrived(seen, spoiled, place.sample, reach(seen.case, place.sample, rows=(row,)), proof)
+
+
+def _upper_row(case: Case, drawn: int) -> int:
+    """A row of a layer above the first, rather of a high one: what goes wrong in the third layer is wrong in no lower one."""
+    upper, directions = case.config.num_layers - 1, case.config.num_directions
+    return (1 + max(drawn % upper, case.seed % upper)) * directions + drawn % directions
