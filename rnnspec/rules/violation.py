@@ -51,11 +51,23 @@ def violated(message: str, proof: str = "") -> Violation:
     return Violation(message, proof=proof)
 
 
-def agree(seen: Observation, quantity: str, got: Array, expected: Array, bound: Callable[[], Array], proof: str = "") -> None:
-    """Raise Violation where `got` is further from `expected` than `bound` allows; NaN agrees with NaN, infinity with itself."""
+def agree(
+    seen: Observation,
+    quantity: str,
+    got: Array,
+    expected: Array,
+    bound: Callable[[], Array],
+    proof: str = "",
+    *,
+    visible: float = VISIBLE,
+) -> None:
+    """Raise Violation where `got` is further from `expected` than `bound` allows; NaN agrees with NaN, infinity with itself.
+
+    The bound is asked for only where a difference exceeds so many roundoffs.
+    """
     error = distance(got, expected)
     with np.errstate(invalid="ignore"):
-        if (error <= VISIBLE * ROUNDOFF[seen.case.dtype] * np.maximum(1.0, np.abs(expected))).all():
+        if (error <= visible * ROUNDOFF[seen.case.dtype] * np.maximum(1.0, np.abs(expected))).all():
             return
     allowed = bound()
     if (error <= allowed).all():

@@ -68,10 +68,14 @@ def chosen(patterns: Sequence[str]) -> tuple[str, ...]:
 
     Raises SelectionError, with a suggestion, for a pattern that matches nothing.
     """
-    names = (*BUGS, *CORRECT)
+    return matching(patterns, (*BUGS, *CORRECT))
+
+
+def matching(patterns: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
+    """The names that match one of the glob patterns, all where there is none; raises SelectionError with a suggestion."""
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in names):
-            raise SelectionError(f"no planted bug or correct layer matches {pattern!r}.{suggestion(pattern, names)}")
+            raise SelectionError(f"nothing in the bank matches {pattern!r}.{suggestion(pattern, names)}")
     return tuple(name for name in names if not patterns or any(fnmatchcase(name, pattern) for pattern in patterns))
 
 

@@ -2,20 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import nn
 
 from rnnspec.api import undisturbed_run
 from rnnspec.api.model import prepare_model
 from rnnspec.selftest import model_correct, model_correct_other
-from rnnspec.selftest.matrix import Matrix, Row
+from rnnspec.selftest.matrix import Matrix, Row, Watcher, matching
 from rnnspec.selftest.model_bugs import BUGS, seen_by, story_of
 
 CORRECT = (*model_correct.CORRECT, *model_correct_other.CORRECT)
 
 
-def model_matrix(*, profile: str = "quick", seed: int = 0) -> Matrix:
-    """The matrix of the whole bank. Raises SelectionError for a profile that does not exist."""
-    return Matrix(tuple(row_of(model, profile, seed) for model in (*BUGS, *CORRECT)), seed, profile)
+def bank() -> dict[str, type[nn.Module]]:
+    """Every planted bug and correct model by name."""
+    return {model.__name__: model for model in (*BUGS, *CORRECT)}
+
+
+def chosen_models(patterns: Sequence[str]) -> tuple[str, ...]:
+    """The names in the bank that match one of the glob patterns, all where there is none; raises SelectionError."""
+    return matching(patterns, tuple(bank()))
+
+
+def model_matrix(names: Sequence[str] | None = None, *, profile: str = "quick", seed: int = 0, watch: Watcher | None = None) -> Matrix:
+    """The matrix of the named models, of the whole bank where there are none. Raises SelectionError for an unknown profile."""
+    known = bank()
+    rows = []
+    for name in names or known:
+        rows.append(row_of(known[name], profile, seed))
+        if watch is not None:
+            watch(len(rows), len(names or known))
+    return Matrix(tuple(rows), seed, profile)
 
 
 def row_of(model: type[nn.Module], profile: str, seed: int) -> Row:

@@ -1,0 +1,63 @@
+"""The kill matrix: what a row says, what survives, and its two pictures."""
+
+from __future__ import annotations
+
+import json
+from xml.etree import ElementTree
+
+import pytest
+
+from rnnspec.cli import status
+from rnnspec.errors import SelectionError
+from rnnspec.selftest.matrix import Matrix, Row, chosen, matrix
+from rnnspec.selftest.model_matrix import model_matrix
+from rnnspec.selftest.picture import svg, text
+
+SEEN = Row("Seen", "a story", "states.given", "pytorch #1", True, "quick", {"states.given": 3, "recurrence.h-n": 1})
+SURVIVOR = Row("Survivor", "a story", "states.given", None, False, "", {"recurrence.h-n": 1})
+CORRECT = Row("Correct", "", "", None, False, "", {})
+ACCUSED = Row("Accused", "", "", None, False, "", {"states.given": 1})
+
+
+def test_a_bug_has_to_be_seen_by_the_rule_it_names_and_a_correct_layer_by_none() -> None:
+    found = Matrix((SEEN, SURVIVOR, CORRECT, ACCUSED), 0, "quick")
+    assert [row.name for row in found.survivors] == ["Survivor", "Accused"]
+
+
+def test_the_text_tells_fate_and_counts() -> None:
+    lines = text(Matrix((SEEN, SURVIVOR, CORRECT, ACCUSED), 0, "quick")).splitlines()
+    assert lines[0].split() == ["Seen", "quick", "states.given", "and", "1", "other", "rules"]
+    assert lines[1].split()[:2] == ["Survivor", "SURVIVES"]
+    assert lines[2].split() == ["Correct", "conforms"]
+    assert lines[3].split() == ["Accused", "ACCUSED", "accused", "by", "states.given"]
+    assert "planted bugs              2, seen by the rule they name: 1 in quick; survivors: 1" in lines
+
+
+def test_the_picture_has_a_cell_for_every_bug_and_rule() -> None:
+    root = ElementTree.fromstring(svg(Matrix((SEEN, SURVIVOR, CORRECT), 0, "quick")))
+    cells = [each for each in root if each.tag.endswith("rect") and len(each)]
+    assert len(cells) == 3 * 2
+
+
+def test_names_are_picked_by_pattern_and_unknown_ones_refused() -> None:
+    assert chosen(["Plain"]) == ("Plain",)
+    with pytest.raises(SelectionError, match="'Plian'.* Did you mean 'Plain'"):
+        chosen(["Plian"])
+    with pytest.raises(SelectionError, match="'quik'.* Did you mean 'quick'"):
+        matrix(["Plain"], profile="quik")
+    with pytest.raises(SelectionError, match="at least 1, got 0"):
+        matrix(["Plain"], workers=0)
+
+
+def test_a_planted_bug_is_seen_and_written_as_data(tmp_path, capsys) -> None:  # type: ignore[no-untyped-def]
+    path = tmp_path / "matrix.json"
+    assert status(["selftest", "StateInTuple", "--profile", "quick", "--workers", "1", "--json", str(path)]) == 0
+    [row] = json.loads(path.read_text())["rows"]
+    assert row["rule"] == "sizes.pair"
+    assert row["seen_by"]["sizes.pair"] > 0
+    assert "StateInTuple" in capsys.readouterr().out
+
+
+def test_models_have_a_matrix_too() -> None:
+    [bug] = model_matrix(["LastOfBothDirections"]).rows
+    assert (bug.rule, bug.profile) == ("readout.complete", "quick")
