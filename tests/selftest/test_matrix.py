@@ -41,9 +41,9 @@ def test_the_picture_has_a_cell_for_every_bug_and_rule() -> None:
 
 def test_names_are_picked_by_pattern_and_unknown_ones_refused() -> None:
     assert chosen(["Plain"]) == ("Plain",)
-    with pytest.raises(SelectionError, match="'Plian'.* Did you mean 'Plain'"):
+    with pytest.raises(SelectionError, match=r"'Plian'.* Did you mean 'Plain'"):
         chosen(["Plian"])
-    with pytest.raises(SelectionError, match="'quik'.* Did you mean 'quick'"):
+    with pytest.raises(SelectionError, match=r"'quik'.* Did you mean 'quick'"):
         matrix(["Plain"], profile="quik")
     with pytest.raises(SelectionError, match="at least 1, got 0"):
         matrix(["Plain"], workers=0)
