@@ -36,16 +36,18 @@ class Unloadable(Failure):
     """The subject's parameters cannot take the documented weights."""
 
 
-MISSING_KERNEL = "not implemented for"
+TORCH_REFUSES = ("not implemented for", "which does not have a __getstate__ method defined")
+"""How torch itself words that a dtype has no kernel, and that a compiled module cannot be pickled."""
 
 
 def failure_of(step: str, error: BaseException) -> Failure:
     """The failure that an exception of the subject stands for.
 
-    NotImplementedError is an open refusal, and so is torch's own RuntimeError for a kernel that a dtype lacks.
+    NotImplementedError is an open refusal, and so is torch's own RuntimeError for what it does not offer.
     """
     if isinstance(error, Failure):
         return error
-    if isinstance(error, NotImplementedError) or (isinstance(error, RuntimeError) and MISSING_KERNEL in str(error)):
+    torchs_own = isinstance(error, RuntimeError) and any(words in str(error) for words in TORCH_REFUSES)
+    if isinstance(error, NotImplementedError) or torchs_own:
         return Refused(f"{step} raised {type(error).__name__}: {error}" if str(error) else f"{step} raised {type(error).__name__}")
     return Raised(step, error)
