@@ -16,10 +16,18 @@ from rnnspec.cli.parts import progress, writable
 @click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="The seed of every check.")
 @click.option("--workers", type=int, metavar="N", help="How many processes; as many as there are processors where left out.")
 @click.option("--json", "json_path", metavar="PATH", help="Write the kill matrix as JSON.")
+@click.option("--named", is_flag=True, help="Judge each bug by the rule that it names alone: minutes instead of half an hour.")
 @click.option("--models", is_flag=True, help="Judge the bank of models instead of the bank of layers, in the quick profile.")
 @click.option("--svg", "svg_path", metavar="PATH", help="Write it as a picture.")
 def selftest(
-    patterns: tuple[str, ...], profile: str, seed: int, workers: int | None, models: bool, json_path: str | None, svg_path: str | None
+    patterns: tuple[str, ...],
+    profile: str,
+    seed: int,
+    workers: int | None,
+    models: bool,
+    named: bool,
+    json_path: str | None,
+    svg_path: str | None,
 ) -> int:
     """Judge rnnspec itself: planted bugs have to be seen, correct layers left alone.
 
@@ -36,7 +44,7 @@ def selftest(
         if models:
             found = model_matrix(chosen_models(patterns), seed=seed, watch=watch)
         else:
-            found = matrix(chosen(patterns), profile=profile, seed=seed, workers=workers, watch=watch)
+            found = matrix(chosen(patterns), profile=profile, seed=seed, workers=workers, named=named, watch=watch)
     for path, content in ((json_path, json.dumps(found.as_dict(), indent=2) + "\n"), (svg_path, svg(found))):
         if path is not None:
             Path(path).write_text(content, encoding="utf-8")

@@ -80,9 +80,17 @@ def matching(patterns: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
 
 
 def matrix(
-    names: Sequence[str], *, profile: str = "default", seed: int = 0, workers: int | None = None, watch: Watcher | None = None
+    names: Sequence[str],
+    *,
+    profile: str = "default",
+    seed: int = 0,
+    workers: int | None = None,
+    named: bool = False,
+    watch: Watcher | None = None,
 ) -> Matrix:
     """Judge each by every rule in quick, and by the rule that it names in larger profiles until it is seen.
+
+    With `named` a planted bug is judged by the rule that it names alone, which is some ten times quicker.
 
     `workers` processes share the work; each loads torch once. Raises SelectionError for a profile that does not exist.
     """
@@ -91,19 +99,19 @@ def matrix(
     if workers is not None and workers < 1:
         raise SelectionError(f"--workers must be at least 1, got {workers}")
     rows = []
-    for row in _rows(names, profile, seed, workers or os.cpu_count() or 1):
+    for row in _rows(names, (profile, seed, named), workers or os.cpu_count() or 1):
         rows.append(row)
         if watch is not None:
             watch(len(rows), len(names))
     return Matrix(tuple(rows), seed, profile)
 
 
-def _rows(names: Sequence[str], profile: str, seed: int, workers: int) -> Iterator[Row]:
+def _rows(names: Sequence[str], options: tuple[str, int, bool], workers: int) -> Iterator[Row]:
     if workers == 1 or len(names) == 1:
-        yield from (row_of(name, profile, seed) for name in names)
+        yield from (row_of(name, *options) for name in names)
         return
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_one_thread) as pool:
-        yield from pool.map(row_of, names, [profile] * len(names), [seed] * len(names))
+        yield from pool.map(row_of, names, *([option] * len(names) for option in options))
 
 
 def _one_thread() -> None:
@@ -112,12 +120,12 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def row_of(name: str, profile: str, seed: int) -> Row:
+def row_of(name: str, profile: str, seed: int, only_named: bool = False) -> Row:
     """The row of one planted bug or correct implementation."""
     if name in CORRECT:
         return Row(name, "", "", None, False, "", _seen(CORRECT[name], profile, seed, None))
     named = rule_of(name)
-    seen = _seen(BUGS[name], "quick", seed, None)
+    seen = _seen(BUGS[name], "quick", seed, [named] if only_named else None)
     found = "quick" if named in seen else ""
     for larger in PROFILES[1 : PROFILES.index(profile) + 1]:
         if not found:
