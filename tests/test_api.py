@@ -180,7 +180,7 @@ BAD: list[tuple[dict[str, Any], type[CannotCheck], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("changes", "kind", "message"), BAD, ids=lambda value: str(value) if isinstance(value, dict) else "")
+@pytest.mark.parametrize(("changes", "kind", "message"), BAD, ids=[f"{place}-{next(iter(bad[0]))}" for place, bad in enumerate(BAD)])
 def test_a_wrong_argument_is_refused_with_its_value(changes: dict[str, Any], kind: type[CannotCheck], message: str) -> None:
     given = {**FEW, **changes}
     with pytest.raises(kind) as raised:
