@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from hypothesis import strategies as st
 
 MAIN_THRESHOLDS = (8, 16, 17, 31, 33, 64, 65, 256)
-THRESHOLDS = (*MAIN_THRESHOLDS * 3, 32, 100, 128, 129, 200, 257, 300, 7, 9, 15, 63, 127)
+THRESHOLDS = (*MAIN_THRESHOLDS * 3, 256, 256, 32, 100, 128, 129, 200, 257, 300, 7, 9, 15, 63, 127)
 DIMENSIONS = ("input_size", "hidden_size", "steps", "batch")
 SMALL = {"input_size": 6, "hidden_size": 6, "steps": 6, "batch": 5}
 LARGE_PAIRS = (
@@ -50,7 +50,7 @@ def sizes(draw: st.DrawFn, row: Mapping[str, Any], wide: tuple[str, ...] | None 
     """input_size, hidden_size, steps and batch for a row of discrete choices.
 
     `wide` names the dimensions that must be large; None lets one of them be large in three cases of ten and two in one of ten.
-    A third of the cases have input_size equal to hidden_size. The work is capped, so the last dimensions are cut where all are large.
+    A third of the cases have input_size equal to hidden_size. The work is capped: small dimensions are cut first, then large ones.
     """
     chosen = wide if wide is not None else draw(st.sampled_from(WIDE_BY_CHANCE))
     found = {name: draw(LARGE if name in chosen else st.integers(1, SMALL[name])) for name in DIMENSIONS}
@@ -58,11 +58,11 @@ def sizes(draw: st.DrawFn, row: Mapping[str, Any], wide: tuple[str, ...] | None 
         found["input_size"] = found["hidden_size"]
     if row["layout"] == "unbatched":
         found["batch"] = 1
-    return capped(row, found)
+    return capped(row, found, chosen)
 
 
-def capped(row: Mapping[str, Any], found: Sizes) -> Sizes:
-    """The sizes with hidden_size, steps and batch halved until a run of the case stays under the caps on the work."""
+def capped(row: Mapping[str, Any], found: Sizes, kept: Collection[str] = ()) -> Sizes:
+    """The sizes halved until a run of the case stays under the caps on the work, those that are `kept` last of all."""
     found = dict(found)
     directions = 2 if row["bidirectional"] else 1
     if row["values"] == "readable":
@@ -71,7 +71,8 @@ def capped(row: Mapping[str, Any], found: Sizes) -> Sizes:
     while found["steps"] * deep > MOST_CELL_CALLS:
         found["steps"] //= 2
     while _multiplications(found, deep, directions) > MOST_MULTIPLICATIONS:
-        widest = max(("batch", "steps", "input_size", "hidden_size"), key=lambda name: found[name])
+        spare = [name for name in DIMENSIONS if name not in kept and found[name] > 2]
+        widest = max(spare or DIMENSIONS, key=lambda name: found[name])
         found[widest] = max(1, found[widest] // 2)
     return found
 

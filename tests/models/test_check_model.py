@@ -129,7 +129,7 @@ def test_the_callers_generator_is_left_alone() -> None:
         (LastStep, {"readout": "lst"}, SelectionError, "--readout 'lst': one of last, every is needed. Did you mean 'last'?"),
         (LastStep, {"profile": "fast"}, SelectionError, "--profile 'fast'"),
         (LastStep, {"cases": 0}, SelectionError, "--cases must be at least 1, got 0"),
-        (LastStep, {"rules": ["readut.*"]}, SelectionError, "'readut.*' matches no rule of a model. Did you mean 'readout.*'"),
+        (LastStep, {"rules": ["readut.*"]}, SelectionError, "'readut.*' matches no rule. Did you mean 'readout.*'"),
         (LastStep, {"device": "warp"}, DeviceError, "--device warp"),
         (LastStep, {"arguments": {"size": 3}}, TargetError, "building it with (size=3) raised TypeError"),
         (nn.Identity, {}, TargetError, "Identity has neither an nn.Embedding nor a recurrent layer"),
