@@ -64,7 +64,10 @@ def _columns(rules: list[str]) -> Iterator[str]:
 def _row(place: int, row: Row, rules: list[str]) -> Iterator[str]:
     y = TOP + CELL * place
     yield f'<text x="{LEFT - 6}" y="{y + CELL - 2}" text-anchor="end">{escape(row.name)}</text>'
+    yield f'<rect x="{LEFT}" y="{y}" width="{CELL * len(rules) - 1}" height="{CELL - 1}" fill="{COLOURS["none"]}"/>'
     for column, rule in enumerate(rules):
+        if _fate(row, rule) == "none":
+            continue
         colour = COLOURS[_fate(row, rule)]
         title = f"<title>{escape(f'{row.name}, {rule}: {row.seen_by.get(rule, 0)} cases')}</title>"
         yield f'<rect x="{LEFT + CELL * column}" y="{y}" width="{CELL - 1}" height="{CELL - 1}" fill="{colour}">{title}</rect>'

@@ -33,10 +33,15 @@ def test_the_text_tells_fate_and_counts() -> None:
     assert "planted bugs              2, seen by the rule they name: 1 in quick; survivors: 1" in lines
 
 
-def test_the_picture_has_a_cell_for_every_bug_and_rule() -> None:
+def test_the_picture_has_a_row_for_every_subject_and_a_cell_for_everything_seen_or_missed() -> None:
     root = ElementTree.fromstring(svg(Matrix((SEEN, SURVIVOR, CORRECT), 0, "quick")))
     cells = [each for each in root if each.tag.endswith("rect") and len(each)]
-    assert len(cells) == 3 * 2
+    assert [cell[0].text for cell in cells] == [
+        "Seen, recurrence.h-n: 1 cases",
+        "Seen, states.given: 3 cases",
+        "Survivor, recurrence.h-n: 1 cases",
+        "Survivor, states.given: 0 cases",
+    ]
 
 
 def test_names_are_picked_by_pattern_and_unknown_ones_refused() -> None:
