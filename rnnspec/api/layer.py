@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 
 from rnnspec.cases.axes import AXIS
@@ -205,10 +207,6 @@ def _without_tf32(device: str, arithmetic: str | None) -> dict[str, str]:
 @contextmanager
 def _own_random_numbers() -> Iterator[None]:
     """Leave the caller's random number generators as they were."""
-    import random
-
-    import numpy as np
-
     python, numpy = random.getstate(), np.random.get_state()
     try:
         with torch.random.fork_rng(devices=[]):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import pickle
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
@@ -164,7 +165,7 @@ def _pickled(stage: Stage) -> None:
 
 
 def _importable(kind: type) -> bool:
-    found: Any = __import__("sys").modules.get(kind.__module__)
+    found: Any = sys.modules.get(kind.__module__)
     for part in kind.__qualname__.split("."):
         found = getattr(found, part, None)
     return found is kind

@@ -127,7 +127,3 @@ class Observation:
     def other(self, case: Case, **changes: Any) -> Observation:
         """What the subject does with another case, in a layer of its own."""
         return Observation(self.subject, case, replace(values_of(case), **changes) if changes else None)
-
-    def with_masks(self, masks: dict[int, Array]) -> Expected:
-        """What must come out where these dropout multipliers were at work."""
-        return Expected(self.case, self.values, masks)

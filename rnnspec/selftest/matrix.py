@@ -10,10 +10,11 @@ from fnmatch import fnmatchcase
 from multiprocessing import get_context
 from typing import Any
 
+from rnnspec.cases import plan
 from rnnspec.errors import SelectionError, suggestion
 from rnnspec.selftest.bank import BUGS, CORRECT, is_narrow, report_of, rule_of, story_of
 
-PROFILES = ("quick", "default", "thorough")
+PROFILES = tuple(plan.PROFILES)
 Watcher = Callable[[int, int], None]
 
 

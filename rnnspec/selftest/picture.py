@@ -34,15 +34,14 @@ def _summary(found: Matrix) -> Iterator[str]:
         seen = ", ".join(f"{number} in {profile}" for profile, number in by_profile.items()) or "none"
         survivors = sum(not row.profile for row in bugs)
         yield f"planted bugs              {len(bugs)}, seen by the rule they name: {seen}; survivors: {survivors}"
-        for words, number in (("re-creating a report", sum(row.report is not None for row in bugs)), ("narrow", sum(map(_narrow, bugs)))):
+        for words, number in (
+            ("re-creating a report", sum(row.report is not None for row in bugs)),
+            ("narrow", sum(row.narrow for row in bugs)),
+        ):
             if number:
                 yield f"{words:<25} {number}"
     if correct:
         yield f"correct implementations   {len(correct)}, accused: {sum(not row.as_it_should_be for row in correct)}"
-
-
-def _narrow(row: Row) -> bool:
-    return row.narrow
 
 
 def svg(found: Matrix) -> str:

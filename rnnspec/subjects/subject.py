@@ -20,7 +20,6 @@ from rnnspec.subjects.settings import undisturbed
 from rnnspec.subjects.target import Target
 
 Array = NDArray[np.float64]
-ARGUMENT_FEATURES = ("nonlinearity", "num_layers", "bias", "batch_first", "dropout", "bidirectional")
 
 
 class Subject(Protocol):
