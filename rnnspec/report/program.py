@@ -18,6 +18,7 @@ from rnnspec.cases.values import values_of
 from rnnspec.engine.outcome import Finding
 from rnnspec.observe.tensors import to_layout
 from rnnspec.rules import proofs
+from rnnspec.subjects.release import promised
 from rnnspec.subjects.settings import undisturbed
 from rnnspec.subjects.target import Target
 
@@ -122,7 +123,7 @@ def _layer(name: str, case: Case, build: str) -> str:
     dtype = f"torch.{case.dtype}"
     if build == "typed":
         return f"{name}(**config, dtype={dtype})"
-    arguments = "*config.values()" if build == "positional" else "**config"
+    arguments = "*config.values()" if build == "positional" and promised("rnn.args.order") else "**config"
     return f"{name}({arguments})" + ("" if case.dtype == "float32" else f".to({dtype})")
 
 

@@ -5,13 +5,11 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from rnnspec.contract.clauses import applies_to, clause
 from rnnspec.observe.observation import Observation
 from rnnspec.subjects.failures import Refused, failure_of
 
@@ -80,12 +78,6 @@ def works(module: torch.nn.Module, features: int) -> bool:
             raise failure from error
         return False
     return True
-
-
-@cache
-def promised(name: str) -> bool:
-    """Whether the torch that is installed promises a clause."""
-    return applies_to(clause(name), torch.__version__)
 
 
 def pick(seen: Observation, values: list[Any], count: int) -> list[Any]:

@@ -8,8 +8,9 @@ from typing import Any
 
 from rnnspec.observe.observation import Observation
 from rnnspec.rules import builds
-from rnnspec.rules.builds import built, construction, pick, promised, refused, works
+from rnnspec.rules.builds import built, construction, pick, refused, works
 from rnnspec.rules.violation import violated
+from rnnspec.subjects.release import promised
 
 
 @dataclass(frozen=True)

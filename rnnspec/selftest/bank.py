@@ -7,6 +7,7 @@ from types import ModuleType
 
 from torch import nn
 
+from rnnspec.rules.catalogue import find, in_force
 from rnnspec.selftest import correct, correct_torch
 from rnnspec.selftest.bugs import (
     construction,
@@ -97,6 +98,11 @@ def story_of(bug: type | str) -> str:
     """What is wrong, without the report and the rule."""
     text = sentence(BUGS[bug] if isinstance(bug, str) else bug)
     return REPORT.sub("", text.partition(";")[0]).strip()
+
+
+def is_due(name: str) -> bool:
+    """Whether the installed torch promises what the rule that a bug names asks for."""
+    return bool(in_force([find(rule_of(name))]))
 
 
 def is_narrow(bug: type | str) -> bool:

@@ -43,8 +43,9 @@ class WrapperOfRNN(Plain):
         """A layer of torch on the meta device, whose parameters are to be replaced."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
-            arguments = (self.input_size, self.hidden_size, self.num_layers, self.nonlinearity, self.bias, self.batch_first)
-            return nn.RNN(*arguments, self.dropout, self.bidirectional, device="meta").train(self.training)
+            names = ("num_layers", "nonlinearity", "bias", "batch_first", "dropout", "bidirectional")
+            arguments = {name: getattr(self, name) for name in names}
+            return nn.RNN(self.input_size, self.hidden_size, **arguments, device="meta").train(self.training)
 
 
 class LayersOfRNN(Plain):

@@ -16,6 +16,7 @@ from rnnspec.contract.config import Config
 from rnnspec.contract.shapes import Shape, parameter_shapes
 from rnnspec.errors import TargetError
 from rnnspec.subjects.failures import Malformed, Refused, Unloadable, failure_of
+from rnnspec.subjects.release import by_position
 from rnnspec.subjects.settings import undisturbed
 from rnnspec.subjects.target import Target
 
@@ -86,7 +87,7 @@ class TorchSubject:
         if style == "keywords":
             return [], {**wanted, **self.fixed}
         if style == "positional":
-            leading = _leading(config.arguments, wanted)
+            leading = by_position(_leading(config.arguments, wanted))
             rest = {name: value for name, value in wanted.items() if name not in leading and name in changed}
             return [wanted[name] for name in leading], {**rest, **self.fixed}
         if self.by_name:

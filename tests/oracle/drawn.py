@@ -118,7 +118,12 @@ class Judged:
     def _call(self, problem: Problem, group: list[int], values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         config, directions = problem.config, problem.config.num_directions
         module = torch.nn.RNN(
-            values.shape[-1], config.hidden_size, len(group), config.nonlinearity, config.bias, bidirectional=config.bidirectional
+            values.shape[-1],
+            config.hidden_size,
+            len(group),
+            nonlinearity=config.nonlinearity,
+            bias=config.bias,
+            bidirectional=config.bidirectional,
         ).to(values.dtype)
         sources = {name: name.replace("_l0", f"_l{group[0]}") if len(group) == 1 else name for name, _ in module.named_parameters()}
         first = self.tensors["h_0"][group[0] * directions : (group[-1] + 1) * directions]

@@ -22,6 +22,7 @@ from rnnspec.engine.outcome import Finding
 from rnnspec.report.program import HISTORIES, REFERENCE, fails, program, shortest_proof
 from rnnspec.selftest import BUGS, rule_of
 from rnnspec.subjects.target import Target, resolve
+from tests.releases import skip_unless_due
 
 SHOWN = (
     "StatesByDirection",
@@ -58,6 +59,7 @@ class SlightlyOff(nn.RNN):
 @lru_cache(maxsize=32)
 def shown(bug: str) -> str:
     """The program of the report on a bug."""
+    skip_unless_due(bug)
     result = rnnspec.check(BUGS[bug], profile="quick", rules=[rule_of(bug)], first=True).result(rule_of(bug))
     assert result.verdict == "fail"
     assert result.repro is not None

@@ -12,12 +12,14 @@ from rnnspec.cases.case import Case
 from rnnspec.engine.outcome import Finding, Refusal
 from rnnspec.observe.observation import Observation
 from rnnspec.rules import wrong_builds
-from rnnspec.rules.builds import Construction, built, construction, pick, promised
+from rnnspec.rules.builds import Construction, built, construction, pick
 from rnnspec.rules.catalogue import find
 from rnnspec.rules.rule import THEMES
 from rnnspec.subjects.failures import Refused
+from rnnspec.subjects.release import promised
 from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import resolve
+from tests.releases import skip_unless_promised
 from tests.rules.judged import case, verdict
 from tests.rules.proven import told_and_proven
 
@@ -139,6 +141,7 @@ def test_wrong_values_of_clauses_that_came_later_are_not_tried(monkeypatch: pyte
 
 
 def test_what_a_subject_refuses_is_not_tried() -> None:
+    skip_unless_promised("rnn.args.sizes.integers", "rnn.args.batch-first.bool")
     tried = wrong_builds.tried(observed(nn.RNN, refused={"bias": "none"}), wrong_builds.TYPES, 99)
     assert {wrong.name for wrong in tried} == {"input_size", "hidden_size", "batch_first"}
 

@@ -85,8 +85,21 @@ def test_a_planted_bug_is_told_and_proven(name: str, bug: str, near: Case, text:
     assert re.search(text, told_and_proven(name, bug, near))
 
 
+def _meta_tensors_have_no_item() -> bool:
+    """Whether torch answers `item()` on the meta device with an error that does not look like a refusal."""
+    try:
+        torch.empty(1, device="meta").item()
+    except NotImplementedError:
+        return False
+    except RuntimeError:
+        return True
+    return True
+
+
 @every_other
 def test_a_call_that_fails_is_told(name: str, bug: str, near: Case, text: str) -> None:
+    if bug == "LooksAtValues" and not _meta_tensors_have_no_item():
+        pytest.skip("reading a meta tensor counts as openly refused in this release")
     finding = verdict(name, BUGS[bug], near, 8)
     assert isinstance(finding, Finding)
     assert re.search(text, finding.message)

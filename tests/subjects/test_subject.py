@@ -17,6 +17,7 @@ from rnnspec.subjects.failures import Failure, Malformed, Raised, Refused, Unloa
 from rnnspec.subjects.settings import current, undisturbed
 from rnnspec.subjects.subject import TorchSubject, observing
 from rnnspec.subjects.target import resolve
+from tests.releases import skip_unless_promised
 
 CONFIG = Config(2, 3, num_layers=2, nonlinearity="relu", dropout=0.25, bidirectional=True)
 
@@ -86,13 +87,22 @@ BUILDS = {
 
 @pytest.mark.parametrize("style", BUILDS)
 def test_a_style_of_building_decides_how_the_constructor_is_called(style: str) -> None:
+    skip_unless_promised(*(["rnn.args.order"] if style == "positional" else []))
     Asked.calls.clear()
     layer = subject(Asked).build(CONFIG, style, "bfloat16")
     assert Asked.calls == [BUILDS[style]]
     assert {parameter.dtype for parameter in layer.parameters()} == {torch.bfloat16}
 
 
+def test_before_the_order_was_documented_only_sizes_and_layers_are_given_by_position(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rnnspec.subjects.release.promised", lambda name: name != "rnn.args.order")
+    Asked.calls.clear()
+    subject(Asked).build(CONFIG, "positional", "float64")
+    assert Asked.calls == [((2, 3, 2), {"nonlinearity": "relu", "dropout": 0.25, "bidirectional": True})]
+
+
 def test_what_is_refused_is_not_passed_and_what_the_user_fixed_always_is() -> None:
+    skip_unless_promised("rnn.args.order")
     Asked.calls.clear()
     asked = subject(Asked, bias=False)
     asked.refused["dropout"] = "not here"
