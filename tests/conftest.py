@@ -16,6 +16,7 @@ hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, data
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
 torch.set_num_threads(1)
+os.environ.setdefault("RNNSPEC_JOBS", "1")
 
 
 def pytest_report_header() -> str:

@@ -135,6 +135,7 @@ WRONG = {
     "--dtype": ("float8", "--dtype 'float8': one of float64, float32, bfloat16, float16 is needed. Did you mean 'float64' or 'float32'?"),
     "--arithmetic": ("tf3", "--arithmetic 'tf3': one of ieee, tf32 is needed. Did you mean 'tf32'?"),
     "--rule": ("state.*", "--rule 'state.*' matches no rule. Did you mean 'states.*'"),
+    "--jobs": ("0", "--jobs must be at least 1, got 0"),
     "--arg": ("bias", "--arg 'bias': written KEY=VALUE, e.g. --arg bias=False."),
     "--import": ("not_there_at_all", "--import not_there_at_all: ModuleNotFoundError: No module named 'not_there_at_all'"),
     "--without": ("packt", "--without 'packt': no such feature. Did you mean 'packed'? There are nonlinearity, num_layers, "),

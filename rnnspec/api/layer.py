@@ -17,10 +17,11 @@ from rnnspec.checks.layer import LayerChecks
 from rnnspec.contract import fingerprints
 from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import KINDS
-from rnnspec.engine.campaign import Watcher, run
+from rnnspec.engine.campaign import Watcher
 from rnnspec.engine.outcome import Progress
 from rnnspec.engine.probe import check_features, probed
 from rnnspec.engine.protocol import Checks
+from rnnspec.engine.shares import Others, run_share, run_shared
 from rnnspec.errors import DeviceError, SelectionError, TargetError, suggestion
 from rnnspec.report.build import report_of
 from rnnspec.report.model import Report, scored
@@ -48,12 +49,14 @@ def check(
     arguments: Mapping[str, Any] | None = None,
     without: Sequence[str] = (),
     watch: Watcher | None = None,
+    others: Others | None = None,
 ) -> Report:
     """Judge an implementation of a recurrent layer against the documented contract; prints nothing.
 
     `target` is a class, a factory, or a string 'package.module:attribute' or 'path/to/file.py:attribute'. `rules` are glob patterns
     of rule ids, `arguments` further constructor arguments, `without` features that are not to be judged, `watch` is called with the
-    number of cases done and of all. Raises CannotCheck (TargetError, SelectionError, DeviceError) where nothing can be judged.
+    number of cases done and of all, `others` are processes that judge their shares of the cases. Raises CannotCheck (TargetError,
+    SelectionError, DeviceError) where nothing can be judged.
     """
     campaign = prepare(
         target,
@@ -70,14 +73,15 @@ def check(
     )
     begun = time.perf_counter()
     with _own_random_numbers():
-        progress = run(campaign, until=scored(strict) if first else (), watch=watch)
-        return report_of(campaign, progress, strict=strict, seconds=time.perf_counter() - begun, notes=changed_wording())
+        progress = run_shared(campaign, others, until=scored(strict) if first else (), watch=watch)
+        notes = (*changed_wording(), *(others.lost if others else ()))
+        return report_of(campaign, progress, strict=strict, seconds=time.perf_counter() - begun, notes=notes)
 
 
-def undisturbed_run(checks: Checks) -> Progress:
-    """Run a whole campaign and leave the caller's random number generators as they were."""
+def undisturbed_run(checks: Checks, number: int = 0, parts: int = 1) -> Progress:
+    """Run a campaign, or one of several shares of it, and leave the caller's random number generators as they were."""
     with _own_random_numbers():
-        return run(checks)
+        return run_share(checks, number, parts)
 
 
 def changed_wording() -> tuple[str, ...]:

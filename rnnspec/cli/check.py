@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from rnnspec.cli.parts import argument_of, import_first, progress, show, writable
+from rnnspec.cli.workers import MOST, how_many, started
 
+JOBS = f"How many processes share the cases.  [default: processors, at most {MOST}; env var: RNNSPEC_JOBS]"
 EPILOG = """\b
 Exit status:
   0  conforms: every rule that applies holds
@@ -18,6 +22,9 @@ Examples:
   rnnspec check path/to/layers.py:MyRNN --profile quick
   rnnspec check mylib:RNN --rule 'dropout.*' --rule packed.h-n --json report.json
 """
+
+
+JOBS = f"How many processes share the cases.  [default: processors, at most {MOST}; variable RNNSPEC_JOBS]"
 
 
 @click.command(epilog=EPILOG)
@@ -35,6 +42,7 @@ Examples:
 @click.option("--arg", "arguments", multiple=True, metavar="KEY=VALUE", help="A constructor argument for the target. Repeatable.")
 @click.option("--import", "imports", multiple=True, metavar="MODULE", help="Import a module first, e.g. to register a device.")
 @click.option("--without", multiple=True, metavar="FEATURE", help="Leave out what the target does not offer, e.g. packed. Repeatable.")
+@click.option("--jobs", type=int, metavar="N", envvar="RNNSPEC_JOBS", help=JOBS)
 @click.option("--json", "json_path", metavar="PATH", help="Write the report as JSON; - writes it to standard output instead of text.")
 def check(
     target: str,
@@ -51,34 +59,33 @@ def check(
     arguments: tuple[str, ...],
     imports: tuple[str, ...],
     without: tuple[str, ...],
+    jobs: int | None,
     json_path: str | None,
 ) -> int:
     """Judge TARGET, 'package.module:attribute' or 'path/to/file.py:attribute'.
 
     TARGET is a class or a factory that takes the arguments of torch.nn.RNN.
     """
-    from rnnspec.api import check as run
-
     writable(json_path)
     fixed = dict(argument_of(text) for text in arguments)
-    for module in imports:
-        import_first(module)
-    with progress() as watch:
-        report = run(
-            target,
-            kind=kind,
-            profile=profile,
-            seed=seed,
-            device=device,
-            rules=rules or None,
-            cases=cases,
-            dtype=dtype,
-            arithmetic=arithmetic,
-            strict=strict,
-            first=first,
-            arguments=fixed,
-            without=without,
-            watch=watch,
-        )
+    options: dict[str, Any] = {
+        "kind": kind,
+        "profile": profile,
+        "seed": seed,
+        "device": device,
+        "rules": rules or None,
+        "cases": cases,
+        "dtype": dtype,
+        "arithmetic": arithmetic,
+        "arguments": fixed,
+        "without": without,
+    }
+    processes = how_many(jobs, device=device, cases=cases, first=first)
+    with progress() as watch, started(processes, target, imports, options) as others:
+        from rnnspec.api import check as run
+
+        for module in imports:
+            import_first(module)
+        report = run(target, **options, strict=strict, first=first, watch=watch, others=others)
     show(report, json_path)
     return int(report.exit_status)

@@ -1,0 +1,148 @@
+"""Processes that share the cases of one check: the same report as one process gives, whatever happens to one of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rnnspec.cli.workers import FEW, MOST, how_many
+from rnnspec.engine.shares import share
+from rnnspec.errors import SelectionError
+
+FILE = """
+import multiprocessing, os, sys, time, torch
+
+ELSEWHERE = multiprocessing.parent_process() is not None
+print("imported")
+
+class Wrong(torch.nn.RNN):
+    def forward(self, *given):
+        output, h_n = super().forward(*given)
+        return output, h_n * (3 if self.bidirectional else 1)
+
+class Leaves(torch.nn.RNN):
+    def forward(self, *given):
+        if ELSEWHERE and self.num_layers == 5:
+            os._exit(7)
+        return super().forward(*given)
+
+class Waits(torch.nn.RNN):
+    def forward(self, *given):
+        if self.num_layers == 5:
+            open(f"waiting-{ELSEWHERE}", "w").close()
+            time.sleep(600)
+        return super().forward(*given)
+"""
+SOME = ("--profile", "quick", "--cases", "60", "--rule", "recurrence.output", "--rule", "states.order", "--rule", "recurrence.h-n")
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with a file of targets."""
+    (tmp_path / "targets.py").write_text(FILE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("RNNSPEC_JOBS", raising=False)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    return tmp_path
+
+
+def command(target: str, jobs: int, *options: str) -> list[str]:
+    return [sys.executable, "-m", "rnnspec", "check", target, *SOME, "--jobs", str(jobs), "--json", "-", *options]
+
+
+def run(target: str, jobs: int, *options: str) -> tuple[int, dict[str, Any], str]:
+    """Exit status, report without its time, and standard error."""
+    done = subprocess.run(command(target, jobs, *options), capture_output=True, text=True, timeout=300, check=False)
+    report = json.loads(done.stdout)
+    report.pop("seconds")
+    return done.returncode, report, done.stderr
+
+
+def test_every_case_is_in_one_share() -> None:
+    for size in (0, 1, 2, 7, 227):
+        for parts in (1, 2, 3, 8):
+            shares = [range(*share(size, number, parts)) for number in range(parts)]
+            assert [index for each in shares for index in each] == list(range(size))
+            assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+@pytest.mark.parametrize("target", ["torch.nn:RNN", "targets.py:Wrong"])
+def test_shared_cases_give_the_same_report(target: str) -> None:
+    alone, together = run(target, 1), run(target, 3)
+    assert alone == together
+    assert alone[0] == (0 if target == "torch.nn:RNN" else 1)
+
+
+def test_the_target_is_imported_aloud_once() -> None:
+    assert run("targets.py:Wrong", 2)[2].count("imported") == 1
+
+
+def test_a_process_that_dies_is_told_and_its_cases_are_not_taken_as_judged() -> None:
+    status, report, errors = run("targets.py:Leaves", 2)
+    assert status == 3
+    assert report["verdict"] == "inconclusive"
+    assert report["stopped"] is True
+    assert report["cases"] == 30
+    told = "process 2 of 2 ended with exit status 7 before it had judged its share of the cases; --jobs 1 judges all of them here"
+    assert told in report["notes"]
+    assert "Traceback" not in errors
+
+
+@pytest.mark.skipif(os.name != "posix", reason="sends SIGINT")
+@pytest.mark.parametrize("whom", ["all", "the first"])
+def test_an_interrupt_ends_all_processes_with_the_report_so_far(whom: str, folder: Path) -> None:
+    process = subprocess.Popen(
+        command("targets.py:Waits", 2), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    ends = time.monotonic() + 120
+    while not all((folder / f"waiting-{elsewhere}").exists() for elsewhere in (True, False)):
+        assert time.monotonic() < ends, "both processes should have come to the case that waits"
+        time.sleep(0.05)
+    if whom == "all":
+        os.killpg(process.pid, signal.SIGINT)
+    else:
+        process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=120)
+    report = json.loads(out)
+    assert process.returncode == 3
+    assert report["stopped"] is True
+    assert report["cases"] >= 2
+    assert "Traceback" not in err
+
+
+def test_a_wrong_target_is_told_once() -> None:
+    done = subprocess.run(command("targets.py:Wrongg", 2), capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert [line for line in done.stderr.splitlines() if line != "imported"] == [
+        "rnnspec: no attribute 'Wrongg' in targets.py. Did you mean 'Wrong'?"
+    ]
+
+
+def test_as_many_processes_as_are_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rnnspec.cli.workers._processors", lambda: 64)
+    chosen: list[tuple[int | None, dict[str, Any], int]] = [
+        (None, {}, MOST),
+        (7, {}, 7),
+        (1, {}, 1),
+        (None, {"device": "cuda:0"}, 1),
+        (2, {"device": "cuda:0"}, 2),
+        (None, {"cases": FEW - 1}, 1),
+        (None, {"cases": FEW}, MOST),
+        (None, {"first": True}, 1),
+        (2, {"first": True}, 1),
+    ]
+    for asked, changes, expected in chosen:
+        assert how_many(asked, **{"device": "cpu", "cases": None, "first": False, **changes}) == expected, (asked, changes)
+    monkeypatch.setattr("rnnspec.cli.workers._processors", lambda: 1)
+    assert how_many(None, device="cpu", cases=None, first=False) == 1
+    with pytest.raises(SelectionError, match="--jobs must be at least 1, got 0"):
+        how_many(0, device="cpu", cases=None, first=False)
