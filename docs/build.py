@@ -19,8 +19,8 @@ from pathlib import Path
 from rnnspec.checks.catalogue import every_rule
 from rnnspec.contract import clauses
 from rnnspec.contract.clauses import Clause
+from rnnspec.judging.rule import Rule
 from rnnspec.models.registry import stated
-from rnnspec.rules.rule import Rule
 from rnnspec.selftest import bank, model_bugs
 
 ROOT = Path(__file__).parents[1]

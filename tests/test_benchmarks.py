@@ -91,8 +91,8 @@ def test_every_moment_is_counted_once(ticks: None) -> None:
 
 
 def test_a_clock_goes_wherever_a_name_is() -> None:
+    from rnnspec.judging import rule
     from rnnspec.report import listing
-    from rnnspec.rules import rule
 
     places, original = (vars(rule), vars(listing)), rule.Rule
     script("stopwatch").exchange(original, "exchanged")

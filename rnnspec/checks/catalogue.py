@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rnnspec.judging.rule import Rule
 from rnnspec.models.registry import model_rules
 from rnnspec.rules.catalogue import all_rules, named, picked
-from rnnspec.rules.rule import Rule
 
 
 def every_rule() -> tuple[Rule, ...]:

@@ -14,9 +14,9 @@ from rnnspec.cases.drawing import cases_between
 from rnnspec.cases.plan import PROFILES, Profile, Scope, Stretch, plan
 from rnnspec.cases.space import LayerSpace
 from rnnspec.engine.outcome import Finding
+from rnnspec.judging.rule import Rule
 from rnnspec.observe.observation import Observation
 from rnnspec.report.program import shortest_proof
-from rnnspec.rules.rule import Rule
 from rnnspec.subjects.subject import Subject
 
 SIZE_FIELDS = ("steps", "batch", "lengths")

@@ -10,11 +10,11 @@ from typing import Any
 from rnnspec.cases.plan import PROFILES, Profile
 from rnnspec.cases.space import smaller_sizes
 from rnnspec.engine.outcome import Finding
+from rnnspec.judging.rule import Rule
 from rnnspec.models.case import ModelCase, cases
 from rnnspec.models.infer import Interface
 from rnnspec.models.program import program
 from rnnspec.models.trial import Trial
-from rnnspec.rules.rule import Rule
 from rnnspec.subjects.target import Target
 
 LEAST = {"batch": 2, "steps": 3}

@@ -8,7 +8,7 @@ from typing import Any
 from rnnspec.engine.minimise import Minimum
 from rnnspec.engine.outcome import Finding, judge
 from rnnspec.engine.protocol import Checks
-from rnnspec.rules.rule import Rule
+from rnnspec.judging.rule import Rule
 
 
 def causes(checks: Checks, minima: Mapping[str, Minimum]) -> dict[str, str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from rnnspec.engine.outcome import Finding, Progress, Tally, judge
 from rnnspec.engine.protocol import Checks
-from rnnspec.rules.rule import Rule
+from rnnspec.judging.rule import Rule
 from rnnspec.subjects.settings import undisturbed
 
 Watcher = Callable[[int, int], None]

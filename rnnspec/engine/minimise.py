@@ -11,7 +11,7 @@ from typing import Any
 
 from rnnspec.engine.outcome import Finding, judge
 from rnnspec.engine.protocol import Checks
-from rnnspec.rules.rule import Rule
+from rnnspec.judging.rule import Rule
 
 SEEDS = (0, 1)
 MOST_TRIALS = 160

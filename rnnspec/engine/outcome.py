@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from rnnspec.cases.case import Case
+from rnnspec.judging.rule import Rule
+from rnnspec.judging.violation import Difference, Violation
 from rnnspec.observe.observation import Observation
-from rnnspec.rules.rule import Rule
-from rnnspec.rules.violation import Difference, Violation
 from rnnspec.subjects.failures import Failure, Refused
 
 

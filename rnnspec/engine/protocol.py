@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any, Protocol
 
 from rnnspec.cases.plan import Profile
-from rnnspec.rules.rule import Rule
+from rnnspec.judging.rule import Rule
 
 
 class Space(Protocol):

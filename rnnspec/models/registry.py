@@ -11,11 +11,11 @@ from typing import Any, cast
 
 from rnnspec.contract import clauses
 from rnnspec.contract.clauses import Clause
+from rnnspec.judging.conditions import always
+from rnnspec.judging.rule import Rule
 from rnnspec.models.rules import modes, places, readouts, shapes, steps
 from rnnspec.models.trial import Trial
 from rnnspec.rules.catalogue import picked
-from rnnspec.rules.conditions import always
-from rnnspec.rules.rule import Rule
 
 FILE = "models.toml"
 

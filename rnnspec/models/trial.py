@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rnnspec.judging.violation import Violation, violated
 from rnnspec.models.case import ModelCase
 from rnnspec.models.infer import Interface
 from rnnspec.models.inputs import Inputs
 from rnnspec.models.probe import first_tensor, own_random_numbers
 from rnnspec.models.readout import ReadoutMap, measure
-from rnnspec.rules.violation import Violation, violated
 from rnnspec.subjects.failures import Refused
 
 READOUTS = ("last", "every")

@@ -15,8 +15,8 @@ from rnnspec.diagnosis.dependence import depends_on
 from rnnspec.engine.minimise import Minimum, minimise
 from rnnspec.engine.outcome import Progress, Tally
 from rnnspec.engine.protocol import Checks
+from rnnspec.judging.rule import Rule
 from rnnspec.report.model import Counterexample, Report, Result
-from rnnspec.rules.rule import Rule
 
 
 def report_of(checks: Checks, progress: Progress, *, strict: bool = False, seconds: float = 0.0, notes: tuple[str, ...] = ()) -> Report:

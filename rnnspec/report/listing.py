@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from rnnspec.rules.rule import Rule
+from rnnspec.judging.rule import Rule
 
 
 def listed(rules: Sequence[Rule]) -> str:

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from rnnspec.cases.case import Case
 from rnnspec.cases.values import values_of
 from rnnspec.engine.outcome import Finding
+from rnnspec.judging import proofs
 from rnnspec.observe.tensors import to_layout
-from rnnspec.rules import proofs
 from rnnspec.subjects.release import promised
 from rnnspec.subjects.settings import undisturbed
 from rnnspec.subjects.target import Target

@@ -14,7 +14,7 @@ import torch
 from rnnspec import rules
 from rnnspec.contract.clauses import applies_to
 from rnnspec.errors import SelectionError, suggestion
-from rnnspec.rules.rule import THEMES, Rule
+from rnnspec.judging.rule import THEMES, Rule
 
 R = TypeVar("R", bound=Rule)
 

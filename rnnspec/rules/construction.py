@@ -6,13 +6,13 @@ from typing import Any
 
 import torch
 
+from rnnspec.judging.builds import Construction, built, construction, new_layer
+from rnnspec.judging.conditions import one_in, precise, predictable
+from rnnspec.judging.rule import rule
+from rnnspec.judging.styles import only_by
+from rnnspec.judging.violation import violated
+from rnnspec.judging.wrong_builds import DROPOUTS, NONLINEARITIES, PROJECTIONS, SIZES, TYPED, TYPES, must_raise, must_refuse
 from rnnspec.observe.observation import Observation
-from rnnspec.rules.builds import Construction, built, construction, new_layer
-from rnnspec.rules.conditions import one_in, precise, predictable
-from rnnspec.rules.rule import rule
-from rnnspec.rules.styles import only_by
-from rnnspec.rules.violation import violated
-from rnnspec.rules.wrong_builds import DROPOUTS, NONLINEARITIES, PROJECTIONS, SIZES, TYPED, TYPES, must_raise, must_refuse
 from rnnspec.subjects.subject import observing
 
 computed = predictable & precise

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from rnnspec.judging import proofs
+from rnnspec.judging.conditions import at_least, bidirectional, predictable, state_given
+from rnnspec.judging.relations import as_expected
+from rnnspec.judging.rule import rule
+from rnnspec.judging.spoiling import proof_of, separable, spot, with_state
+from rnnspec.judging.violation import identical
 from rnnspec.observe.observation import Observation
-from rnnspec.rules import proofs
-from rnnspec.rules.conditions import at_least, bidirectional, predictable, state_given
-from rnnspec.rules.relations import as_expected
-from rnnspec.rules.rule import rule
-from rnnspec.rules.spoiling import proof_of, separable, spot, with_state
-from rnnspec.rules.violation import identical
 
 FORWARD = "close(data(layer(*given)[0])[..., : {hidden}], data(reference(*given)[0])[..., : {hidden}])"
 BACKWARD = "close(data(layer(*given)[0])[..., {hidden} :], data(reference(*given)[0])[..., {hidden} :])"

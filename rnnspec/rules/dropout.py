@@ -9,17 +9,17 @@ from functools import partial
 
 import numpy as np
 
+from rnnspec.judging import proofs
+from rnnspec.judging.chance import Count, must_be_likely
+from rnnspec.judging.conditions import Condition, axis, differentiable, dropping, one_in, smooth, stacked, training
+from rnnspec.judging.draws import draws, layers, pairs, parts, repeats
+from rnnspec.judging.masks import Array, decided, explained, read
+from rnnspec.judging.random_proofs import BACKWARD, CHANGED, FRESH, MOMENTS, REPRODUCIBLE, widely
+from rnnspec.judging.readings import explanation, is_scaled, must_agree, must_be_at_work, must_be_explained, reading
+from rnnspec.judging.rule import rule
+from rnnspec.judging.violation import agree, violated
 from rnnspec.observe.expected import Expected
 from rnnspec.observe.observation import Observation
-from rnnspec.rules import proofs
-from rnnspec.rules.chance import Count, must_be_likely
-from rnnspec.rules.conditions import Condition, axis, differentiable, dropping, one_in, smooth, stacked, training
-from rnnspec.rules.draws import draws, layers, pairs, parts, repeats
-from rnnspec.rules.masks import Array, decided, explained, read
-from rnnspec.rules.random_proofs import BACKWARD, CHANGED, FRESH, MOMENTS, REPRODUCIBLE, widely
-from rnnspec.rules.readings import explanation, is_scaled, must_agree, must_be_at_work, must_be_explained, reading
-from rnnspec.rules.rule import rule
-from rnnspec.rules.violation import agree, violated
 from rnnspec.subjects.failures import Refused
 from rnnspec.subjects.subject import observing
 

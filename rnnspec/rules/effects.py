@@ -9,14 +9,14 @@ import numpy as np
 import torch
 from torch.nn.utils.rnn import PackedSequence
 
+from rnnspec.judging.computing import BOTH
+from rnnspec.judging.conditions import axis, differentiable, dropping, one_in
+from rnnspec.judging.rule import rule
+from rnnspec.judging.violation import agree, identical, violated
 from rnnspec.observe.call import gradient_mode
 from rnnspec.observe.observation import Observation
 from rnnspec.observe.tensors import Arguments, array_of, same_bits
 from rnnspec.observe.tensors import arguments as arguments_of
-from rnnspec.rules.computing import BOTH
-from rnnspec.rules.conditions import axis, differentiable, dropping, one_in
-from rnnspec.rules.rule import rule
-from rnnspec.rules.violation import agree, identical, violated
 from rnnspec.subjects.subject import observing
 
 ARGUMENTS = """kept = [data(each).detach().clone() for each in given]

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from rnnspec.observe.call import gradient_mode
-from rnnspec.observe.observation import Observation
-from rnnspec.rules.builds import pick, refused
-from rnnspec.rules.conditions import axis, batched, one_in, packed
-from rnnspec.rules.rule import rule
-from rnnspec.rules.traces import PROOF, trace
-from rnnspec.rules.violation import violated
-from rnnspec.rules.wrong_calls import (
+from rnnspec.judging.builds import pick, refused
+from rnnspec.judging.conditions import axis, batched, one_in, packed
+from rnnspec.judging.rule import rule
+from rnnspec.judging.traces import PROOF, trace
+from rnnspec.judging.violation import violated
+from rnnspec.judging.wrong_calls import (
     Source,
     must_refuse,
     no_steps,
@@ -24,6 +22,8 @@ from rnnspec.rules.wrong_calls import (
     wrong_state_ranks,
     wrong_units,
 )
+from rnnspec.observe.call import gradient_mode
+from rnnspec.observe.observation import Observation
 from rnnspec.subjects.failures import Refused
 
 often = one_in(8)

@@ -9,10 +9,9 @@ from numpy.typing import NDArray
 
 from rnnspec import oracle
 from rnnspec.cases.values import values_of
-from rnnspec.observe.observation import Observation
-from rnnspec.rules import proofs
-from rnnspec.rules.computing import BOTH, derivable, differentiated_names, gradients_agree, known
-from rnnspec.rules.conditions import (
+from rnnspec.judging import proofs
+from rnnspec.judging.computing import BOTH, derivable, differentiated_names, gradients_agree, known
+from rnnspec.judging.conditions import (
     Condition,
     at_least,
     axis,
@@ -24,12 +23,13 @@ from rnnspec.rules.conditions import (
     precise,
     state_given,
 )
-from rnnspec.rules.curvature import direction_of, second_derivative
-from rnnspec.rules.freezing import chosen_to_freeze, frozen_call, frozen_proof
-from rnnspec.rules.gradient_proofs import LATER_CALL, LATER_STEPS, OTHER_SAMPLES, SECOND, SINGLE, TWICE
-from rnnspec.rules.rule import rule
-from rnnspec.rules.undamped import undamped
-from rnnspec.rules.violation import agree, identical, violated
+from rnnspec.judging.curvature import direction_of, second_derivative
+from rnnspec.judging.freezing import chosen_to_freeze, frozen_call, frozen_proof
+from rnnspec.judging.gradient_proofs import LATER_CALL, LATER_STEPS, OTHER_SAMPLES, SECOND, SINGLE, TWICE
+from rnnspec.judging.rule import rule
+from rnnspec.judging.undamped import undamped
+from rnnspec.judging.violation import agree, identical, violated
+from rnnspec.observe.observation import Observation
 
 Array = NDArray[np.float64]
 NEEDS = ("gradients",)

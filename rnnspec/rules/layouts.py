@@ -7,15 +7,15 @@ from dataclasses import replace
 import numpy as np
 
 from rnnspec.cases.case import Case
+from rnnspec.judging.conditions import Condition, at_least, batched, predictable
+from rnnspec.judging.conditions import batch_first as batch_major
+from rnnspec.judging.conditions import unbatched as single
+from rnnspec.judging.misreadings import wrong_axes
+from rnnspec.judging.proofs import H_N
+from rnnspec.judging.relations import alike, as_expected, blames, both_as_expected, explained, is_right, recast, without_state, works
+from rnnspec.judging.rule import rule
+from rnnspec.judging.violation import identical, violated
 from rnnspec.observe.observation import Observation
-from rnnspec.rules.conditions import Condition, at_least, batched, predictable
-from rnnspec.rules.conditions import batch_first as batch_major
-from rnnspec.rules.conditions import unbatched as single
-from rnnspec.rules.misreadings import wrong_axes
-from rnnspec.rules.proofs import H_N
-from rnnspec.rules.relations import alike, as_expected, blames, both_as_expected, explained, is_right, recast, without_state, works
-from rnnspec.rules.rule import rule
-from rnnspec.rules.violation import identical, violated
 from rnnspec.subjects.failures import Raised
 
 AS_BATCH = """batch = [x.unsqueeze({axis}), *(each.unsqueeze(1) for each in given[1:])]

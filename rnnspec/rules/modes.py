@@ -10,14 +10,14 @@ import torch
 from torch.nn.utils.rnn import PackedSequence
 
 from rnnspec.cases.case import Case
+from rnnspec.judging.computing import computes, only_here, results_agree
+from rnnspec.judging.conditions import Condition, axis, one_in, predictable
+from rnnspec.judging.rule import rule
+from rnnspec.judging.violation import violated
 from rnnspec.observe.call import Call, gradient_mode
 from rnnspec.observe.observation import Observation
 from rnnspec.observe.stage import call_module
 from rnnspec.observe.tensors import Arguments, arguments
-from rnnspec.rules.computing import computes, only_here, results_agree
-from rnnspec.rules.conditions import Condition, axis, one_in, predictable
-from rnnspec.rules.rule import rule
-from rnnspec.rules.violation import violated
 from rnnspec.subjects.subject import observing
 
 few_cells = Condition("at most 12 cells", lambda case: case.steps * case.config.num_layers * case.config.num_directions <= 12)

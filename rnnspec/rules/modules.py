@@ -9,13 +9,9 @@ from pickle import dumps, loads
 import numpy as np
 import torch
 
-from rnnspec.observe.history import OTHER_DTYPE, descend
-from rnnspec.observe.observation import Observation
-from rnnspec.observe.stage import Stage, share
-from rnnspec.observe.tensors import array_of
-from rnnspec.rules.computing import computes, derivable, differentiated_names, gradients_agree, only_here, results_agree
-from rnnspec.rules.conditions import Condition, axis, one_in, precise, predictable
-from rnnspec.rules.module_proofs import (
+from rnnspec.judging.computing import computes, derivable, differentiated_names, gradients_agree, only_here, results_agree
+from rnnspec.judging.conditions import Condition, axis, one_in, precise, predictable
+from rnnspec.judging.module_proofs import (
     CONVERTED,
     DEEPCOPY,
     FLATTEN,
@@ -27,9 +23,13 @@ from rnnspec.rules.module_proofs import (
     SHARED,
     STATE_DICT,
 )
-from rnnspec.rules.reparametrizing import Doubled, Normalised, NormalisedByHook
-from rnnspec.rules.rule import rule
-from rnnspec.rules.violation import identical, violated
+from rnnspec.judging.reparametrizing import Doubled, Normalised, NormalisedByHook
+from rnnspec.judging.rule import rule
+from rnnspec.judging.violation import identical, violated
+from rnnspec.observe.history import OTHER_DTYPE, descend
+from rnnspec.observe.observation import Observation
+from rnnspec.observe.stage import Stage, share
+from rnnspec.observe.tensors import array_of
 from rnnspec.subjects.failures import Refused
 from rnnspec.subjects.subject import observing
 

@@ -7,14 +7,14 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from rnnspec.judging.conditions import axis, one_in, predictable
+from rnnspec.judging.misreadings import wrong_nonlinearity
+from rnnspec.judging.relations import both_as_expected, explained, is_right, unless, works
+from rnnspec.judging.rule import rule
+from rnnspec.judging.spoiling import arrived, planted, proof_of, reach, spot, traceable, with_input
+from rnnspec.judging.violation import agree
 from rnnspec.observe.expected import Expected
 from rnnspec.observe.observation import Observation
-from rnnspec.rules.conditions import axis, one_in, predictable
-from rnnspec.rules.misreadings import wrong_nonlinearity
-from rnnspec.rules.relations import both_as_expected, explained, is_right, unless, works
-from rnnspec.rules.rule import rule
-from rnnspec.rules.spoiling import arrived, planted, proof_of, reach, spot, traceable, with_input
-from rnnspec.rules.violation import agree
 
 Array = NDArray[np.float64]
 LARGEST = float(np.finfo(np.float64).max)

@@ -8,16 +8,16 @@ import numpy as np
 import torch
 from torch.nn.utils.rnn import PackedSequence, pack_sequence, pad_packed_sequence
 
+from rnnspec.judging.conditions import Condition, at_least, one_in, predictable
+from rnnspec.judging.conditions import batch_first as batch_major
+from rnnspec.judging.conditions import packed as is_packed
+from rnnspec.judging.misreadings import wrong_samples
+from rnnspec.judging.relations import Place, alike, as_expected, blames, both_as_expected, explained, recast
+from rnnspec.judging.rule import rule
+from rnnspec.judging.violation import identical, violated
 from rnnspec.observe.call import perform
 from rnnspec.observe.observation import Observation
 from rnnspec.observe.tensors import array_of
-from rnnspec.rules.conditions import Condition, at_least, one_in, predictable
-from rnnspec.rules.conditions import batch_first as batch_major
-from rnnspec.rules.conditions import packed as is_packed
-from rnnspec.rules.misreadings import wrong_samples
-from rnnspec.rules.relations import Place, alike, as_expected, blames, both_as_expected, explained, recast
-from rnnspec.rules.rule import rule
-from rnnspec.rules.violation import identical, violated
 from rnnspec.subjects.subject import observing
 
 ragged = is_packed & Condition("sequences of different lengths", lambda case: min(case.lengths) < case.steps)

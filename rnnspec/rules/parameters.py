@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from rnnspec.contract.shapes import Shape, parameter_shapes
+from rnnspec.judging.builds import Construction
+from rnnspec.judging.chance import Count, must_be_likely
+from rnnspec.judging.conditions import axis, one_in
+from rnnspec.judging.initial import counted_case, counts_of, drawn, repetition, same_values
+from rnnspec.judging.rule import rule
+from rnnspec.judging.violation import ROUNDOFF, violated
 from rnnspec.observe.observation import Observation
 from rnnspec.observe.tensors import array_of
-from rnnspec.rules.builds import Construction
-from rnnspec.rules.chance import Count, must_be_likely
-from rnnspec.rules.conditions import axis, one_in
-from rnnspec.rules.initial import counted_case, counts_of, drawn, repetition, same_values
-from rnnspec.rules.rule import rule
-from rnnspec.rules.violation import ROUNDOFF, violated
 
 SAME_NAMES = "assert {{name for name, _ in layer.named_parameters(){only}}} == {{name for name, _ in reference.named_parameters(){only}}}"
 

@@ -8,9 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnspec.cases.case import Case
-from rnnspec.observe.observation import Observation
-from rnnspec.rules import printed, proofs
-from rnnspec.rules.conditions import (
+from rnnspec.judging import printed, proofs
+from rnnspec.judging.conditions import (
     Condition,
     at_least,
     axis,
@@ -22,11 +21,12 @@ from rnnspec.rules.conditions import (
     predictable,
     state_given,
 )
-from rnnspec.rules.conditions import unbatched as single
-from rnnspec.rules.relations import as_expected, is_right
-from rnnspec.rules.rule import rule
-from rnnspec.rules.spoiling import separable
-from rnnspec.rules.violation import agree, identical, violated
+from rnnspec.judging.conditions import unbatched as single
+from rnnspec.judging.relations import as_expected, is_right
+from rnnspec.judging.rule import rule
+from rnnspec.judging.spoiling import separable
+from rnnspec.judging.violation import agree, identical, violated
+from rnnspec.observe.observation import Observation
 
 Array = NDArray[np.float64]
 

@@ -7,12 +7,12 @@ from dataclasses import replace
 import numpy as np
 
 from rnnspec.cases.case import Case
+from rnnspec.judging.conditions import at_least, axis, one_in, predictable
+from rnnspec.judging.relations import Part, Place, alike, blames, is_right, recast
+from rnnspec.judging.rule import rule
+from rnnspec.judging.spoiling import elsewhere, length, proof_of, separable, spot, with_input
+from rnnspec.judging.violation import identical
 from rnnspec.observe.observation import Observation
-from rnnspec.rules.conditions import at_least, axis, one_in, predictable
-from rnnspec.rules.relations import Part, Place, alike, blames, is_right, recast
-from rnnspec.rules.rule import rule
-from rnnspec.rules.spoiling import elsewhere, length, proof_of, separable, spot, with_input
-from rnnspec.rules.violation import identical
 
 HUGE = {"float64": 1e30, "float32": 1e30, "bfloat16": 1e30, "float16": 2.0**14}
 several = at_least("batch", 2)

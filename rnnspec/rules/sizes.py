@@ -7,10 +7,10 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from rnnspec.contract.shapes import output_shape, state_shape
+from rnnspec.judging.conditions import batched, one_in
+from rnnspec.judging.rule import rule
+from rnnspec.judging.violation import violated
 from rnnspec.observe.observation import Observation
-from rnnspec.rules.conditions import batched, one_in
-from rnnspec.rules.rule import rule
-from rnnspec.rules.violation import violated
 from rnnspec.subjects.failures import Raised
 from rnnspec.subjects.subject import observing
 

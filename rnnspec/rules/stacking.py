@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnspec.cases.case import Case
+from rnnspec.judging.conditions import bidirectional, dropping, one_in, predictable, stacked
+from rnnspec.judging.relations import both_as_expected
+from rnnspec.judging.rule import rule
+from rnnspec.judging.spoiling import marks
+from rnnspec.judging.violation import identical
 from rnnspec.observe.observation import Observation
-from rnnspec.rules.conditions import bidirectional, dropping, one_in, predictable, stacked
-from rnnspec.rules.relations import both_as_expected
-from rnnspec.rules.rule import rule
-from rnnspec.rules.spoiling import marks
-from rnnspec.rules.violation import identical
 
 Array = NDArray[np.float64]
 POISONED = """for each in (layer, reference):

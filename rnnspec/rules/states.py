@@ -8,16 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnspec.cases.case import Case
+from rnnspec.judging.conditions import at_least, axis, bidirectional, one_in, predictable, stacked, state_given
+from rnnspec.judging.misreadings import LAYERS, wrong_order, wrong_rows
+from rnnspec.judging.proofs import H_N
+from rnnspec.judging.relations import Place, alike, both_as_expected, explained, is_right, recast, unexplained, unless, works
+from rnnspec.judging.rule import rule
+from rnnspec.judging.spoiling import arrived, length, proof_of, reach, spot, traceable, with_state
+from rnnspec.judging.violation import agree
 from rnnspec.observe.call import arithmetic, gradient_mode, perform
 from rnnspec.observe.observation import Observation
 from rnnspec.observe.tensors import arguments
-from rnnspec.rules.conditions import at_least, axis, bidirectional, one_in, predictable, stacked, state_given
-from rnnspec.rules.misreadings import LAYERS, wrong_order, wrong_rows
-from rnnspec.rules.proofs import H_N
-from rnnspec.rules.relations import Place, alike, both_as_expected, explained, is_right, recast, unexplained, unless, works
-from rnnspec.rules.rule import rule
-from rnnspec.rules.spoiling import arrived, length, proof_of, reach, spot, traceable, with_state
-from rnnspec.rules.violation import agree
 from rnnspec.subjects.subject import observing
 
 Array = NDArray[np.float64]

@@ -10,10 +10,10 @@ import torch
 
 from rnnspec.api import check
 from rnnspec.errors import CannotCheck, DeviceError
+from rnnspec.judging.rule import Rule
 from rnnspec.report.console import told
 from rnnspec.report.model import Report, Result
 from rnnspec.rules.catalogue import in_force, select
-from rnnspec.rules.rule import Rule
 
 Test = TypeVar("Test", bound=Callable[..., Any])
 

@@ -13,8 +13,8 @@ from rnnspec.diagnosis.causes import causes
 from rnnspec.diagnosis.dependence import depends_on
 from rnnspec.engine.minimise import Minimum
 from rnnspec.engine.outcome import Finding
+from rnnspec.judging.violation import Difference
 from rnnspec.report.model import Report
-from rnnspec.rules.violation import Difference
 from rnnspec.selftest import BUGS
 
 RULES = ["directions.*", "stacking.composition", "states.*", "recurrence.output", "recurrence.h-n", "sizes.pair", "sizes.output"]

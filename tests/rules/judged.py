@@ -10,9 +10,9 @@ from torch import nn
 from rnnspec.cases.case import Case
 from rnnspec.contract.config import Config
 from rnnspec.engine.outcome import Finding, Refusal, judge
+from rnnspec.judging.rule import Rule
 from rnnspec.observe.observation import Observation
 from rnnspec.rules.catalogue import find
-from rnnspec.rules.rule import Rule
 from rnnspec.selftest import BUGS
 from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import resolve

@@ -9,9 +9,9 @@ import pytest
 from rnnspec.cases.axes import FEATURES
 from rnnspec.checks.catalogue import every_rule
 from rnnspec.contract.clauses import load
+from rnnspec.judging.rule import Rule
 from rnnspec.models.registry import stated
 from rnnspec.rules.catalogue import ORDER, all_rules
-from rnnspec.rules.rule import Rule
 
 CLAUSES = {**load(), **stated()}
 TESTED = {clause.id for rule in every_rule() for clause in rule.clauses}

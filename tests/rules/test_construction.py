@@ -10,11 +10,11 @@ from torch import nn
 
 from rnnspec.cases.case import Case
 from rnnspec.engine.outcome import Finding, Refusal
+from rnnspec.judging import wrong_builds
+from rnnspec.judging.builds import Construction, built, construction, pick
+from rnnspec.judging.rule import THEMES
 from rnnspec.observe.observation import Observation
-from rnnspec.rules import wrong_builds
-from rnnspec.rules.builds import Construction, built, construction, pick
 from rnnspec.rules.catalogue import find
-from rnnspec.rules.rule import THEMES
 from rnnspec.subjects.failures import Refused
 from rnnspec.subjects.release import promised
 from rnnspec.subjects.subject import TorchSubject

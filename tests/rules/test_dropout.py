@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from rnnspec.cases.case import Case
 from rnnspec.engine.outcome import Finding, Refusal, judge
+from rnnspec.judging.draws import draws
 from rnnspec.observe.observation import Observation
 from rnnspec.report.program import shortest_proof
 from rnnspec.rules.catalogue import all_rules, find
-from rnnspec.rules.draws import draws
 from rnnspec.selftest import BUGS
 from rnnspec.selftest.plain import Plain, Sizes
 from rnnspec.subjects.subject import TorchSubject

@@ -11,11 +11,11 @@ from torch.nn.utils.rnn import PackedSequence
 
 from rnnspec.cases.case import Case
 from rnnspec.engine.outcome import Refusal, judge
+from rnnspec.judging import wrong_calls
+from rnnspec.judging.rule import THEMES
+from rnnspec.judging.wrong_calls import WrongCall, fitted, right, sizes_beside
 from rnnspec.observe.observation import Observation
-from rnnspec.rules import wrong_calls
 from rnnspec.rules.catalogue import find
-from rnnspec.rules.rule import THEMES
-from rnnspec.rules.wrong_calls import WrongCall, fitted, right, sizes_beside
 from rnnspec.selftest import Plain
 from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import resolve

@@ -12,11 +12,11 @@ from torch import nn
 from rnnspec.cases.case import Case
 from rnnspec.cases.values import values_of
 from rnnspec.engine.outcome import Finding
+from rnnspec.judging.curvature import direction_of, second_derivative
+from rnnspec.judging.freezing import chosen_to_freeze
+from rnnspec.judging.undamped import ends, undamped
 from rnnspec.observe.expected import Expected
 from rnnspec.rules.catalogue import all_rules
-from rnnspec.rules.curvature import direction_of, second_derivative
-from rnnspec.rules.freezing import chosen_to_freeze
-from rnnspec.rules.undamped import ends, undamped
 from rnnspec.selftest import BUGS, CORRECT
 from tests.rules.judged import Fails, Passes, case, names, verdict
 from tests.rules.proven import told_and_proven

@@ -12,9 +12,9 @@ from torch import nn
 from rnnspec.cases.case import Case
 from rnnspec.cases.values import values_of
 from rnnspec.engine.outcome import Finding, Refusal
+from rnnspec.judging.reparametrizing import Doubled, Normalised, NormalisedByHook
 from rnnspec.observe.history import prepared
 from rnnspec.rules.catalogue import all_rules
-from rnnspec.rules.reparametrizing import Doubled, Normalised, NormalisedByHook
 from rnnspec.selftest import BUGS, Plain
 from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import resolve

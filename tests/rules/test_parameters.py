@@ -10,11 +10,11 @@ import torch
 from torch import nn
 
 from rnnspec.cases.case import Case
+from rnnspec.judging.chance import CONFIRMED
+from rnnspec.judging.initial import counted_case, counts_of, drawn, repetition, same_values
+from rnnspec.judging.rule import THEMES
 from rnnspec.observe.observation import Observation
 from rnnspec.rules.catalogue import all_rules, find, in_force
-from rnnspec.rules.chance import CONFIRMED
-from rnnspec.rules.initial import counted_case, counts_of, drawn, repetition, same_values
-from rnnspec.rules.rule import THEMES
 from rnnspec.selftest import Plain
 from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import resolve

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from rnnspec.cases.case import Case
 from rnnspec.engine.outcome import Finding
+from rnnspec.judging import printed
 from rnnspec.observe.observation import Observation
 from rnnspec.report.program import fails, program
-from rnnspec.rules import printed
 from rnnspec.rules.catalogue import all_rules, find
 from rnnspec.selftest import BUGS, Plain
 from rnnspec.subjects.subject import TorchSubject

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from rnnspec.cases.case import Case
+from rnnspec.judging.rule import THEMES
 from rnnspec.rules.catalogue import find
-from rnnspec.rules.rule import THEMES
 from rnnspec.selftest import Plain
 from tests.rules.judged import case, verdict
 from tests.rules.proven import told_and_proven

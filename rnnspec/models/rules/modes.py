@@ -7,10 +7,10 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 
+from rnnspec.judging.violation import violated
 from rnnspec.models import proofs
 from rnnspec.models.probe import own_random_numbers
 from rnnspec.models.trial import NotApplicable, Trial, describe
-from rnnspec.rules.violation import violated
 
 
 def train_eval(trial: Trial) -> None:

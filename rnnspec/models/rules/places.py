@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rnnspec.judging.violation import Violation, violated
 from rnnspec.models import proofs
 from rnnspec.models.layers import is_recurrent
 from rnnspec.models.probe import first_tensor
 from rnnspec.models.trial import NotApplicable, Trial, describe
-from rnnspec.rules.violation import Violation, violated
 
 VISIBLE = 0.1
 """A parameter's share of a prediction from which on a change by 1e-13 of itself is 45 float64 roundoffs of the prediction."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import torch
 
+from rnnspec.judging.violation import violated
 from rnnspec.models import proofs
 from rnnspec.models.advice import Advice, diagnose
 from rnnspec.models.inputs import Inputs
 from rnnspec.models.probe import Probe
 from rnnspec.models.reach import Look, reach
 from rnnspec.models.trial import NotApplicable, Trial
-from rnnspec.rules.violation import violated
 
 
 def independent(trial: Trial) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from rnnspec.judging.violation import Violation, violated
 from rnnspec.models import proofs
 from rnnspec.models.faults import faults
 from rnnspec.models.trial import NotApplicable, Trial
-from rnnspec.rules.violation import Violation, violated
 
 
 def output_shape(trial: Trial) -> None:

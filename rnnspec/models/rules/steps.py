@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rnnspec.judging.violation import violated
 from rnnspec.models import proofs
 from rnnspec.models.layers import Layer, is_recurrent, layers
 from rnnspec.models.readout import measure
 from rnnspec.models.trial import NotApplicable, Trial
-from rnnspec.rules.violation import violated
 
 
 def causal(trial: Trial) -> None:

@@ -1,4 +1,4 @@
-"""Lines that end a stand-alone program about gradients; see `rnnspec.rules.proofs` for the names in scope."""
+"""Lines that end a stand-alone program about gradients; see `rnnspec.judging.proofs` for the names in scope."""
 
 from __future__ import annotations
 

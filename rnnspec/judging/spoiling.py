@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnspec.cases.case import Case
+from rnnspec.judging.conditions import axis, dropping, precise, predictable
+from rnnspec.judging.relations import recast
+from rnnspec.judging.violation import identical
 from rnnspec.observe.observation import Observation
-from rnnspec.rules.conditions import axis, dropping, precise, predictable
-from rnnspec.rules.relations import recast
-from rnnspec.rules.violation import identical
 
 Array = NDArray[np.float64]
 Flags = NDArray[np.bool_]

@@ -1,6 +1,6 @@
 """Lines that end a stand-alone program about random results: they compare distributions, not single results.
 
-Names in scope as in `rnnspec.rules.proofs`. Both layers start from the same seed, so that torch.nn.RNN passes whatever is drawn.
+Names in scope as in `rnnspec.judging.proofs`. Both layers start from the same seed, so that torch.nn.RNN passes whatever is drawn.
 """
 
 from __future__ import annotations

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rnnspec.cases.case import Case
+from rnnspec.judging.masks import decided, explained, inside, read
 from rnnspec.observe.observation import Observation
 from rnnspec.observe.tensors import array_of, scattered
-from rnnspec.rules.masks import decided, explained, inside, read
 from rnnspec.selftest.plain import Plain, Sizes
 from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import resolve

@@ -7,8 +7,8 @@ import random
 import pytest
 from scipy import stats
 
-from rnnspec.rules.chance import CONFIRMED, LOOKS, MOST_TESTS, SUSPICIOUS, Count, must_be_likely, two_sided
-from rnnspec.rules.violation import Violation
+from rnnspec.judging.chance import CONFIRMED, LOOKS, MOST_TESTS, SUSPICIOUS, Count, must_be_likely, two_sided
+from rnnspec.judging.violation import Violation
 
 PROBABILITIES = (0.0, 1e-3, 0.1, 0.3, 0.5, 0.58, 0.7, 0.999, 1.0)
 FAIR = Count("heads", 50, 100, 0.5)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from rnnspec.cases.case import Case
+from rnnspec.judging.builds import Construction
+from rnnspec.judging.violation import Violation, agree, violated
 from rnnspec.observe.observation import Observation
-from rnnspec.rules.builds import Construction
-from rnnspec.rules.violation import Violation, agree, violated
 from rnnspec.subjects.failures import Failure, Refused
 
 WORDS = {

@@ -13,7 +13,7 @@ from math import lgamma, log
 
 import numpy as np
 
-from rnnspec.rules.violation import violated
+from rnnspec.judging.violation import violated
 
 FALSE_ALARMS = 1e-9
 MOST_TESTS = 1_000_000

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from rnnspec.cases.case import Case
 from rnnspec.cases.values import Values
+from rnnspec.judging.chance import Count
+from rnnspec.judging.masks import Reading, read
 from rnnspec.observe.call import perform
 from rnnspec.observe.observation import Observation
 from rnnspec.observe.seeding import seed_torch
 from rnnspec.observe.tensors import arguments
-from rnnspec.rules.chance import Count
-from rnnspec.rules.masks import Reading, read
 
 Flags = NDArray[np.bool_]
 Indices = NDArray[np.int64]

@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from rnnspec.judging import builds
+from rnnspec.judging.builds import built, construction, pick, refused, works
+from rnnspec.judging.violation import violated
 from rnnspec.observe.observation import Observation
-from rnnspec.rules import builds
-from rnnspec.rules.builds import built, construction, pick, refused, works
-from rnnspec.rules.violation import violated
 from rnnspec.subjects.release import promised
 
 

@@ -9,11 +9,11 @@ import numpy as np
 
 from rnnspec.cases.case import Case
 from rnnspec.cases.values import Values
+from rnnspec.judging import proofs
+from rnnspec.judging.gradient_proofs import FREEZE, FROZEN
 from rnnspec.observe.call import Call, perform
 from rnnspec.observe.observation import Observation
 from rnnspec.observe.tensors import arguments
-from rnnspec.rules import proofs
-from rnnspec.rules.gradient_proofs import FREEZE, FROZEN
 
 
 def chosen_to_freeze(case: Case, values: Values) -> list[str]:

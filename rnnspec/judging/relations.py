@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnspec.cases.values import Values
+from rnnspec.judging import proofs
+from rnnspec.judging.violation import Violation, agree
 from rnnspec.observe.expected import Expected
 from rnnspec.observe.observation import Observation
-from rnnspec.rules import proofs
-from rnnspec.rules.violation import Violation, agree
 from rnnspec.subjects.failures import Failure
 
 Array = NDArray[np.float64]

@@ -11,12 +11,12 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from rnnspec.cases.case import Case
+from rnnspec.judging.builds import pick, refused, written
+from rnnspec.judging.violation import violated
 from rnnspec.observe.call import gradient_mode
 from rnnspec.observe.observation import Observation
 from rnnspec.observe.stage import Stage, call_module
 from rnnspec.observe.tensors import arguments
-from rnnspec.rules.builds import pick, refused, written
-from rnnspec.rules.violation import violated
 from rnnspec.subjects.failures import Raised
 from rnnspec.subjects.subject import observing
 

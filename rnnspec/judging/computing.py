@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnspec.cases.case import Case
+from rnnspec.judging import proofs
+from rnnspec.judging.conditions import axis, differentiable, predictable
+from rnnspec.judging.violation import Violation, agree, violated
 from rnnspec.observe.expected import Expected
 from rnnspec.observe.observation import Observation
-from rnnspec.rules import proofs
-from rnnspec.rules.conditions import axis, differentiable, predictable
-from rnnspec.rules.violation import Violation, agree, violated
 
 Array = NDArray[np.float64]
 Check = Callable[[Observation], None]

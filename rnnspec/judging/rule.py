@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from rnnspec.contract.clauses import Clause, Level, clause
+from rnnspec.judging.conditions import Condition, always
 from rnnspec.observe.observation import Observation
-from rnnspec.rules.conditions import Condition, always
 
 Check = Callable[[Observation], None]
 

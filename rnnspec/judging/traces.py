@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
+from rnnspec.judging.violation import Violation, agree
+from rnnspec.judging.wrong_calls import WrongCall, refusal
 from rnnspec.observe.call import Surroundings, gradient_mode
 from rnnspec.observe.observation import Observation
 from rnnspec.observe.stage import Stage
 from rnnspec.observe.tensors import same_bits
-from rnnspec.rules.violation import Violation, agree
-from rnnspec.rules.wrong_calls import WrongCall, refusal
 from rnnspec.subjects.failures import Failure, Refused
 
 PROOF = """wrong = ({arguments},)

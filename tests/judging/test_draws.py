@@ -9,10 +9,24 @@ import pytest
 from numpy.typing import NDArray
 
 from rnnspec.cases.values import values_of
+from rnnspec.judging.chance import CONFIRMED, SUSPICIOUS, Count
+from rnnspec.judging.draws import (
+    DIRECTIONS,
+    PAIRINGS,
+    SAMPLES,
+    TIME,
+    UNITS,
+    Draws,
+    draws,
+    enlarged,
+    layers,
+    pairs,
+    parts,
+    repeats,
+    seed_for,
+)
+from rnnspec.judging.masks import inside
 from rnnspec.observe.observation import Observation
-from rnnspec.rules.chance import CONFIRMED, SUSPICIOUS, Count
-from rnnspec.rules.draws import DIRECTIONS, PAIRINGS, SAMPLES, TIME, UNITS, Draws, draws, enlarged, layers, pairs, parts, repeats, seed_for
-from rnnspec.rules.masks import inside
 from rnnspec.selftest.plain import Plain
 from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import resolve

@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from rnnspec.judging.relations import explains, matches
+from rnnspec.judging.violation import distance
 from rnnspec.observe.expected import Expected
 from rnnspec.observe.observation import Observation
-from rnnspec.rules.relations import explains, matches
-from rnnspec.rules.violation import distance
 
 Indices = NDArray[np.int64]
 BATCH_MAJOR = "as if the first axis were the batch"

@@ -1,8 +1,8 @@
-"""Lines that end a stand-alone program about modules; see `rnnspec.rules.proofs` for the names in scope."""
+"""Lines that end a stand-alone program about modules; see `rnnspec.judging.proofs` for the names in scope."""
 
 from __future__ import annotations
 
-from rnnspec.rules import proofs
+from rnnspec.judging import proofs
 
 STATE_DICT = """assert list(layer.state_dict()) == list(reference.state_dict()), list(layer.state_dict())
 with torch.no_grad():

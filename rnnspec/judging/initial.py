@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 
 from rnnspec.cases.case import Case
+from rnnspec.judging.chance import Count
 from rnnspec.observe.observation import Observation
 from rnnspec.observe.seeding import seed_torch
 from rnnspec.observe.tensors import array_of
-from rnnspec.rules.chance import Count
 
 Array = NDArray[np.float64]
 Named = dict[str, Array]

@@ -6,11 +6,11 @@ from functools import lru_cache
 
 import numpy as np
 
+from rnnspec.judging.masks import Reading, explained, inside, read
+from rnnspec.judging.random_proofs import MOMENTS, widely
+from rnnspec.judging.violation import ROUNDOFF, VISIBLE, agree, distance, violated
 from rnnspec.observe.expected import Expected
 from rnnspec.observe.observation import Observation
-from rnnspec.rules.masks import Reading, explained, inside, read
-from rnnspec.rules.random_proofs import MOMENTS, widely
-from rnnspec.rules.violation import ROUNDOFF, VISIBLE, agree, distance, violated
 
 
 @lru_cache(maxsize=1)
