@@ -18,7 +18,7 @@ PACKAGE = ROOT / "rnnspec"
 # What may import what: a stage imports itself and stages of a smaller number. Stages of the same number do not know each other.
 STAGES = {
     "_version": 0,
-    "errors": 2,
+    "errors": 0,
     "contract": 1,
     "oracle": 2,
     "cases": 2,

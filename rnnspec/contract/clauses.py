@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import sys
 from collections.abc import Iterable, Mapping
@@ -12,6 +11,8 @@ from functools import lru_cache
 from importlib import resources
 from types import MappingProxyType
 from typing import Any
+
+from rnnspec.errors import suggestion
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -134,12 +135,6 @@ def applies_to(clause: Clause, version: str) -> bool:
     """Whether the release of this version, such as "2.13.0+cpu", makes the promise. Raises ValueError where it is no version."""
     release = _release(version)
     return _release(clause.since) <= release and (clause.until is None or release <= _release(clause.until))
-
-
-def suggestion(word: str, known: Iterable[str]) -> str:
-    """' Did you mean ...?' with the nearest known word, or nothing where none is near."""
-    near = difflib.get_close_matches(word, list(known), n=1)
-    return f" Did you mean {near[0]!r}?" if near else ""
 
 
 def _release(version: str) -> tuple[int, int]:

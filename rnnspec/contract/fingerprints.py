@@ -12,8 +12,9 @@ from importlib import resources
 from types import MappingProxyType
 from typing import Any
 
-from rnnspec.contract.clauses import Clause, load, suggestion
+from rnnspec.contract.clauses import Clause, load
 from rnnspec.contract.passages import passages
+from rnnspec.errors import suggestion
 
 # Every page that a clause comes from: its name in the clauses, and where its docstring is.
 PAGES = {

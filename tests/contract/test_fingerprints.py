@@ -174,5 +174,5 @@ def test_the_clauses_of_a_changed_passage_are_told(page: str) -> None:
 
 
 def test_a_page_of_another_name_is_refused() -> None:
-    with pytest.raises(KeyError, match=re.escape("no clause comes from a page 'nn.RNM'. Did you mean 'nn.RNN'?")):
+    with pytest.raises(KeyError, match=re.escape("no clause comes from a page 'nn.RNM'. Did you mean 'nn.RNN'")):
         stored("nn.RNM")
