@@ -30,13 +30,13 @@ class Wrong(torch.nn.RNN):
 
 class Leaves(torch.nn.RNN):
     def forward(self, *given):
-        if ELSEWHERE and self.num_layers == 5:
+        if ELSEWHERE and self.num_layers >= 3:
             os._exit(7)
         return super().forward(*given)
 
 class Waits(torch.nn.RNN):
     def forward(self, *given):
-        if self.num_layers == 5:
+        if self.num_layers >= 3:
             open(f"waiting-{ELSEWHERE}", "w").close()
             time.sleep(600)
         return super().forward(*given)

@@ -24,11 +24,12 @@ class Axis:
 
 HISTORIES = {
     "fresh": "built, its weights loaded, never called",
-    "called": "called before on the same shapes, in half of the cases while another default dtype was set",
+    "called": "called before while another default dtype was set, or on the very same tensors with other numbers in them",
     "called-twice": "called twice before, in half of the cases with a call of another layer in between",
-    "other-batch": "called before with another batch size and length, in half of the cases packed where it is padded now",
+    "other-batch": "called before on another batch size and length, packed where it is padded now, or with its steps otherwise shared out",
     "other-state": "called before with an initial state",
     "other-grad": "called before in another gradient mode",
+    "thawed": "called before while every parameter was frozen",
     "other-mode": "called before in the other of train and eval mode",
     "trained": "called, differentiated, then its parameters updated in place",
     "reloaded": "called with other weights, then load_state_dict, in half of the cases with assign=True",
@@ -63,7 +64,7 @@ DROPOUT_LAWS = ("readable", "solvable", "deaf")
 
 AXES: tuple[Axis, ...] = (
     Axis("nonlinearity", ("tanh", "relu"), "the activation", {"relu": "nonlinearity"}),
-    Axis("num_layers", (1, 2, 3, 5), "stacked layers", {2: "num_layers", 3: "num_layers", 5: "num_layers"}),
+    Axis("num_layers", (1, 2, 3, 4, 5, 11), "stacked layers", dict.fromkeys((2, 3, 4, 5, 11), "num_layers")),
     Axis("bidirectional", (False, True), "one direction or two", {True: "bidirectional"}),
     Axis("batch_first", (False, True), "time-major or batch-major", {True: "batch_first"}),
     Axis("bias", (True, False), "with or without biases", {False: "bias"}),
@@ -84,7 +85,7 @@ AXES: tuple[Axis, ...] = (
         {"float64": "float64", "float32": "float32", "bfloat16": "bfloat16", "float16": "float16"},
     ),
     Axis("arithmetic", ("ieee", "tf32"), "whether float32 products may round their operands to TF32", {"tf32": "tf32"}),
-    Axis("memory", ("contiguous", "transposed", "sliced", "expanded"), "the strides of input and state"),
+    Axis("memory", ("contiguous", "transposed", "exchanged", "sliced", "offset", "expanded"), "how input and state lie in memory"),
     Axis("history", tuple(HISTORIES), "what happened to the layer before", {"pickled": "pickle", "functional": "functional"}),
     Axis("build", tuple(BUILDS), "how the constructor is called", {"typed": "dtype"}),
     Axis("values", tuple(LAWS), "the law of the values"),

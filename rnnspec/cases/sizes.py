@@ -10,7 +10,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 MAIN_THRESHOLDS = (8, 16, 17, 31, 33, 64, 65, 256)
-THRESHOLDS = (*MAIN_THRESHOLDS * 3, 256, 256, 32, 100, 128, 129, 200, 257, 300, 7, 9, 15, 63, 127)
+THRESHOLDS = (*MAIN_THRESHOLDS * 3, 256, 256, 32, 100, 128, 129, 200, 257, 300, 7, 9, 15, 63, 127, 513, 1025)
 DIMENSIONS = ("input_size", "hidden_size", "steps", "batch")
 SMALL = {"input_size": 6, "hidden_size": 6, "steps": 6, "batch": 5}
 LARGE_PAIRS = (
@@ -31,6 +31,9 @@ MOST_CELL_CALLS = 340
 READABLE_UNITS = 12
 LENGTH_STYLES = ("equal", "any", "any", "ones", "two")
 
+EQUAL = (*[("", "")] * 6, *[("input_size", "hidden_size")] * 4, ("batch", "steps"), ("batch", "states"))
+"""Sizes that are made equal: a third of the cases needs no projection, and a few cannot tell one axis from another by its size."""
+
 Sizes = dict[str, int]
 
 
@@ -50,12 +53,13 @@ def sizes(draw: st.DrawFn, row: Mapping[str, Any], wide: tuple[str, ...] | None 
     """input_size, hidden_size, steps and batch for a row of discrete choices.
 
     `wide` names the dimensions that must be large; None lets one of them be large in three cases of ten and two in one of ten.
-    A third of the cases have input_size equal to hidden_size. The work is capped: small dimensions are cut first, then large ones.
+    Some sizes are equal more often than by chance (`EQUAL`). The work is capped: small dimensions are cut first, then large ones.
     """
     chosen = wide if wide is not None else draw(st.sampled_from(WIDE_BY_CHANCE))
     found = {name: draw(LARGE if name in chosen else st.integers(1, SMALL[name])) for name in DIMENSIONS}
-    if draw(st.integers(0, 2)) == 2 and "input_size" not in chosen:
-        found["input_size"] = found["hidden_size"]
+    one, other = draw(st.sampled_from(EQUAL))
+    if one and one not in chosen:
+        found[one] = {**found, "states": int(row["num_layers"]) * (2 if row["bidirectional"] else 1)}[other]
     if row["layout"] == "unbatched":
         found["batch"] = 1
     return capped(row, found, chosen)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ FIELDS = (*SIZES, "lengths", *(axis.name for axis in AXES if axis.name != "num_l
 """Sizes first: what is tried after them is then cheap."""
 
 
+FEW_VALUES = 4
 EVERYTHING = Scope()
 
 
@@ -35,8 +37,7 @@ class LayerSpace:
         if name == "lengths":
             equal = (case.steps,) * case.batch
             return [equal] if case.packed and case.lengths != equal else []
-        simplest = self.scope.values(AXIS[name])[0]
-        return [simplest] if case.axis(name) != simplest else []
+        return simpler_values(self.scope.values(AXIS[name]), case.axis(name))
 
     def changed(self, case: Case, name: str, value: Any) -> Case | None:
         """The case with one field at another value, or nothing where that contradicts the others.
@@ -70,6 +71,13 @@ class LayerSpace:
 
 def _at(case: Case, name: str, value: Any) -> Case:
     return case.altered(dropout=0.0) if name == "dropout" else case.altered(**{name: value})
+
+
+def simpler_values(values: Sequence[Any], present: Any) -> list[Any]:
+    """The values that come before the present one, the simplest first; of a long list the simplest alone, since each costs a trial."""
+    if present not in values:
+        return list(values[:1])
+    return list(values[: values.index(present)][: len(values) if len(values) <= FEW_VALUES else 1])
 
 
 def smaller_sizes(size: int) -> list[int]:

@@ -47,7 +47,7 @@ def values_of(case: Case) -> Values:
     values = Values(
         weights={name: as_dtype(weights[name], case.dtype) for name in parameter_shapes(config)},
         input=as_dtype(_memory(case, law.input(rng, (case.steps, case.batch, config.input_size))), case.dtype),
-        h_0=as_dtype(law.state(rng, states) if case.state == "given" else np.zeros(states), case.dtype),
+        h_0=as_dtype(_one_sample(case, law.state(rng, states)) if case.state == "given" else np.zeros(states), case.dtype),
         d_output=as_dtype(law.cotangent(rng, (case.steps, case.batch, config.num_directions * config.hidden_size)), case.dtype),
         d_h_n=as_dtype(law.cotangent(rng, states), case.dtype),
     )
@@ -67,10 +67,15 @@ def as_dtype(array: Array, dtype: str) -> Array:
 
 def _memory(case: Case, array: Array) -> Array:
     """An expanded input repeats one sample, or one step where there is one sample."""
-    if case.memory != "expanded":
-        return array
-    source = array[:, :1] if case.batch > 1 else array[:1]
+    if case.memory != "expanded" or case.batch > 1:
+        return _one_sample(case, array)
+    source = array[:1]
     return np.ascontiguousarray(np.broadcast_to(source, array.shape))
+
+
+def _one_sample(case: Case, array: Array) -> Array:
+    """An expanded input or state repeats one sample."""
+    return array if case.memory != "expanded" else np.ascontiguousarray(np.broadcast_to(array[:, :1], array.shape))
 
 
 Shape = tuple[int, ...]

@@ -44,7 +44,8 @@ def judge(rule: Rule, seen: Observation, index: int = 0) -> Finding | Refusal | 
     exception that the rule does not foresee, marked `crashed`: nothing can be said, and the run must go on.
     """
     try:
-        rule.check(seen)
+        with seen.surroundings():
+            rule.check(seen)
     except Violation as violation:
         return Finding(index, seen.case, violation.message, violation.difference, violation.proof)
     except Refused as refused:

@@ -17,10 +17,12 @@ with torch.no_grad():
         parameter.add_(1.0)
 close(layer(*given)[1], reference(*given)[1])"""
 
-PICKLE = """import pickle
-layer.train(reference.training)
-twin = pickle.loads(pickle.dumps(layer))
-assert twin.training == reference.training, twin.training"""
+FROZEN = """import copy, pickle
+layer.train({train})
+layer.requires_grad_(False)
+other = {remade}
+assert other.training == {train}, other.training
+assert not any(parameter.requires_grad for parameter in other.parameters())"""
 
 NESTED = f"""parent = torch.nn.ModuleDict({{"part": layer}})
 assert not parent.eval()["part"].training and parent.train()["part"].training

@@ -18,8 +18,7 @@ Check = Callable[[Observation], None]
 class Rule:
     """An executable check of clauses of one level.
 
-    `when` tells to which cases it applies; `needs` names features without which it cannot be judged at all; `plenty` is how many
-    times rarer than others its situation is, so that its minimum of cases is smaller.
+    `when` tells to which cases it applies; `needs` names features without which it cannot be judged at all.
     """
 
     id: str

@@ -66,17 +66,29 @@ def _around(before: Surroundings, after: Surroundings) -> str:
 
 
 def _afterwards(seen: Observation, stage: Stage) -> str:
-    """What is wrong with the next call, where the same call is right without the refused one."""
-    fault = _fault(seen, Observation(seen.subject, seen.case, seen.values, stage))
-    return f"the next call is wrong: {fault}" if fault and not _fault(seen, seen) else ""
+    """What is wrong with the next call, of the same layout or another, where it is right without the refused one."""
+    for without in (seen, *_in_another_layout(seen)):
+        fault = _fault(Observation(seen.subject, without.case, without.values, stage))
+        if fault and not _fault(without):
+            return f"the next call, {without.case.layout}, is wrong: {fault}"
+    return ""
 
 
-def _fault(seen: Observation, following: Observation) -> str:
+def _in_another_layout(seen: Observation) -> list[Observation]:
+    """The same layer called with a batch where it was called without, and without where it was called with one."""
+    if "unbatched" in seen.subject.refused:
+        return []
+    case = seen.case.altered(layout="unbatched" if seen.case.batched else "batched", values="plain", memory="contiguous")
+    return [seen.other(case, weights=seen.values.weights)]
+
+
+def _fault(following: Observation) -> str:
     try:
         output, h_n = following.output, following.h_n
-        if not seen.case.random:
-            agree(seen, "output", output, seen.expected.output, lambda: seen.expected.bound.output)
-            agree(seen, "h_n", h_n, seen.expected.h_n, lambda: seen.expected.bound.h_n)
+        if not following.case.random:
+            expected = following.expected
+            agree(following, "output", output, expected.output, lambda: expected.bound.output)
+            agree(following, "h_n", h_n, expected.h_n, lambda: expected.bound.h_n)
     except Refused:
         raise
     except (Violation, Failure) as fault:

@@ -116,12 +116,13 @@ def wrong_state_ranks(seen: Observation) -> list[WrongCall]:
 
 
 def wrong_layers(seen: Observation) -> list[WrongCall]:
-    """States whose first axis is not D * num_layers."""
+    """States whose first axis is not D * num_layers, one with the batch there among them."""
     made, config = right(seen), seen.case.config
     due = config.num_layers * config.num_directions
-    return [
-        made.with_state(fitted(made.state, 0, size)) for size in pick(seen, sizes_beside(due, config.num_layers, seen.case.batch), TRIED)
-    ]
+    sizes = pick(seen, sizes_beside(due, config.num_layers, seen.case.batch), TRIED)
+    exchanged = made.state.detach().transpose(0, 1).contiguous()
+    batch_first = [exchanged] if seen.case.batched and seen.case.batch != due else []
+    return [made.with_state(state) for state in (*batch_first, *(fitted(made.state, 0, size) for size in sizes))]
 
 
 def wrong_batches(seen: Observation) -> list[WrongCall]:

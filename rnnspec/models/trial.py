@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -17,6 +18,7 @@ from rnnspec.models.inputs import Inputs
 from rnnspec.models.probe import first_tensor, own_random_numbers
 from rnnspec.models.readout import ReadoutMap, measure
 from rnnspec.subjects.failures import Refused
+from rnnspec.subjects.precision import arithmetic
 
 READOUTS = ("last", "every")
 
@@ -62,6 +64,10 @@ class Trial:
     def __post_init__(self) -> None:
         if self.readout not in READOUTS:
             raise ValueError(f"readout must be 'last' or 'every', got {self.readout!r}")
+
+    def surroundings(self) -> AbstractContextManager[None]:
+        """What has to be set while the model is observed and judged: CUDA's products are not rounded to TF32."""
+        return arithmetic(self.device, tf32=False)
 
     def build(self, other: int = 0) -> nn.Module:
         """A new model in eval mode on the device, its weights a function of the case's seed and `other`."""

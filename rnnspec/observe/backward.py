@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from rnnspec.cases.case import Case
 from rnnspec.cases.values import Values
-from rnnspec.observe.call import Call, arithmetic
+from rnnspec.observe.call import Call
 from rnnspec.observe.tensors import array_of, from_array, from_layout, scattered, strided, to_layout
 from rnnspec.subjects.failures import Malformed
 from rnnspec.subjects.subject import observing
@@ -35,7 +35,7 @@ class Backward:
     def first(self, results: tuple[str, ...], retain: bool = True) -> dict[str, Array]:
         """The gradients of the named results, weighted with the case's cotangents; zero where autograd gives none."""
         outputs, cotangents = self.weighted(results)
-        with arithmetic(self.case), observing("backward"):
+        with observing("backward"):
             found = torch.autograd.grad(outputs, list(self.leaves.values()), cotangents, retain_graph=retain, allow_unused=True)
         return self._arrays(found)
 
@@ -43,7 +43,7 @@ class Backward:
         """The gradients of <direction, first gradients>: the second derivative along a direction over the leaves."""
         outputs, cotangents = self.weighted(BOTH)
         leaves = list(self.leaves.values())
-        with arithmetic(self.case), observing("the first of two backward passes"):
+        with observing("the first of two backward passes"):
             first = torch.autograd.grad(outputs, leaves, cotangents, create_graph=True, allow_unused=True)
         products = [
             (gradient * self._given(name, direction[name])).sum()
@@ -52,7 +52,7 @@ class Backward:
         ]
         if not products:
             raise Malformed("the gradients cannot be differentiated once more")
-        with arithmetic(self.case), observing("the second of two backward passes"):
+        with observing("the second of two backward passes"):
             found = torch.autograd.grad(torch.stack(products).sum(), leaves, allow_unused=True)
         return self._arrays(found)
 
@@ -60,7 +60,7 @@ class Backward:
         """What .grad of each leaf holds after so many calls of .backward() on the retained graph; .grad is empty before and after."""
         outputs, cotangents = self.weighted(BOTH)
         try:
-            with arithmetic(self.case), observing("backward()"):
+            with observing("backward()"):
                 for _ in range(times):
                     torch.autograd.backward(outputs, cotangents, retain_graph=True)
             return self._arrays([leaf.grad for leaf in self.leaves.values()])

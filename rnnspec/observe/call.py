@@ -129,26 +129,12 @@ def _same_shape(name: str, tensor: torch.Tensor, expected: tuple[int, ...]) -> N
 def perform(stage: Stage, case: Case, given: Arguments) -> Call:
     """Call the layer once in the case's gradient mode, with the surroundings noted before and after."""
     copies = (given.leaf.detach().clone(), None if given.h_0 is None else given.h_0.detach().clone())
-    with arithmetic(case), gradient_mode(case.grad):
+    with gradient_mode(case.grad):
         before = Surroundings.now()
         with observing("the call"):
             returned = call_module(stage.caller, given.input, given.h_0)
             after = Surroundings.now()
     return Call(case, given, copies, returned, before, after)
-
-
-@contextlib.contextmanager
-def arithmetic(case: Case) -> Iterator[None]:
-    """Let CUDA round float32 operands to TF32 or forbid it, as the case says; elsewhere this changes nothing."""
-    switches: tuple[Any, ...] = (torch.backends.cuda.matmul, torch.backends.cudnn)
-    before = [switch.allow_tf32 for switch in switches]
-    for switch in switches:
-        switch.allow_tf32 = case.arithmetic == "tf32"
-    try:
-        yield
-    finally:
-        for switch, value in zip(switches, before, strict=True):
-            switch.allow_tf32 = value
 
 
 @contextlib.contextmanager

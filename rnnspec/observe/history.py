@@ -47,8 +47,9 @@ def _fresh(stage: Stage) -> None:
 def _called(stage: Stage) -> None:
     stage.load()
     before = torch.get_default_dtype()
-    if stage.odd:
-        torch.set_default_dtype(torch.float64 if before == torch.float32 else torch.float32)
+    if not stage.odd:
+        return  # the call on the same tensors comes when there are tensors: `Observation.call`
+    torch.set_default_dtype(torch.float64 if before == torch.float32 else torch.float32)
     try:
         stage.call()
     finally:
@@ -68,9 +69,24 @@ def _called_twice(stage: Stage) -> None:
 def _other_batch(stage: Stage) -> None:
     stage.load()
     layout = stage.case.layout
+    if stage.case.packed and not stage.odd:
+        lengths = shared_out_otherwise(stage.case.lengths)
+        stage.call(lengths=lengths, steps=max(lengths))
+        return
     if stage.odd and "packed" not in stage.subject.refused:
         layout = "batched" if stage.case.packed else "packed"
     stage.call(layout=layout, batch=stage.case.batch + 2, steps=stage.case.steps + 1)
+
+
+def shared_out_otherwise(lengths: tuple[int, ...]) -> tuple[int, ...]:
+    """Other lengths of as many sequences with as many steps in all: the longest gives one to the shortest, or they take turns."""
+    found = list(lengths)
+    longest, shortest = found.index(max(found)), found.index(min(found))
+    if found[longest] - found[shortest] < 2:
+        return (*lengths[1:], lengths[0])
+    found[longest] -= 1
+    found[shortest] += 1
+    return tuple(found[1:] + found[:1])
 
 
 def _other_state(stage: Stage) -> None:
@@ -81,7 +97,16 @@ def _other_state(stage: Stage) -> None:
 
 def _other_grad(stage: Stage) -> None:
     stage.load()
-    stage.call(grad="no_grad" if stage.case.grad == "grad" else "grad")
+    stage.call(grad="grad" if stage.case.grad != "grad" else "inference" if stage.odd else "no_grad")
+
+
+def _thawed(stage: Stage) -> None:
+    stage.load()
+    with observing("requires_grad_(False)"):
+        stage.module.requires_grad_(False)
+    stage.call()
+    with observing("requires_grad_(True)"):
+        stage.module.requires_grad_(True)
 
 
 def _other_mode(stage: Stage) -> None:
@@ -208,7 +233,7 @@ def _functional(stage: Stage) -> None:
     stage.call()
     own = {name: tensor.requires_grad_() for name, tensor in stage.tensors().items()}
     stage.caller = lambda *given: functional_call(stage.module, own, given)
-    stage.caller.weights = own  # type: ignore[attr-defined]
+    stage.given = own
 
 
 def _shared(stage: Stage) -> None:
@@ -226,6 +251,7 @@ HISTORIES: dict[str, Callable[[Stage], None]] = {
     "other-batch": _other_batch,
     "other-state": _other_state,
     "other-grad": _other_grad,
+    "thawed": _thawed,
     "other-mode": _other_mode,
     "trained": _trained,
     "reloaded": _reloaded,

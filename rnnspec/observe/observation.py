@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
 
@@ -22,6 +23,7 @@ from rnnspec.observe.seeding import seed_torch
 from rnnspec.observe.stage import Stage
 from rnnspec.observe.tensors import arguments
 from rnnspec.subjects.failures import Failure, Refused
+from rnnspec.subjects.precision import arithmetic
 from rnnspec.subjects.subject import Subject
 
 Array = NDArray[np.float64]
@@ -45,6 +47,10 @@ class Observation:
         self.case = case
         self._values = values
         self._stage = stage
+
+    def surroundings(self) -> AbstractContextManager[None]:
+        """What has to be set while anything of this case is computed, backward passes and further calls included: CUDA's arithmetic."""
+        return arithmetic(self.subject.device, tf32=self.case.arithmetic == "tf32")
 
     @property
     def values(self) -> Values:
@@ -76,9 +82,12 @@ class Observation:
     def call(self) -> Call:
         """The call that is judged."""
         stage = self.stage
-        seed_torch(self.case.seed, self.subject.device)
+        given = arguments(self.case, self.values.input, self.values.h_0, self.subject.device)
         try:
-            return perform(stage, self.case, arguments(self.case, self.values.input, self.values.h_0, self.subject.device))
+            if self.case.history == "called" and not stage.odd and self.case.memory != "expanded":
+                stage.call_on(given)
+            seed_torch(self.case.seed, self.subject.device)
+            return perform(stage, self.case, given)
         except Refused as refused:
             if self.subject.settled and needs_nothing(self.case, self.subject.refused):
                 raise Failure(f"{refused}; the plain call cannot be refused") from refused

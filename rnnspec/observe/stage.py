@@ -11,7 +11,7 @@ import torch
 
 from rnnspec.cases.case import Case
 from rnnspec.cases.values import Values, values_of
-from rnnspec.observe.tensors import arguments, from_array
+from rnnspec.observe.tensors import Arguments, arguments, from_array
 from rnnspec.subjects.subject import Subject, observing
 
 Caller = Callable[..., Any]
@@ -21,7 +21,7 @@ class Stage:
     """A layer under construction for one case: the module, how it is called, and the steps that histories are made of.
 
     `names` are the module's own parameter names as they were when it was built, by documented name; `original` is what a copy was
-    made of.
+    made of, `given` what functional_call is given in the place of the parameters, by the module's own names.
     """
 
     def __init__(self, subject: Subject, case: Case, values: Values) -> None:
@@ -33,6 +33,7 @@ class Stage:
         self.owner: torch.nn.Module = self.module
         self.caller: Caller = self.module
         self.original: torch.nn.Module | None = None
+        self.given: dict[str, torch.Tensor] | None = None
 
     def load(self) -> None:
         """Give the module the case's weights."""
@@ -58,7 +59,7 @@ class Stage:
 
     def weights(self) -> dict[str, torch.Tensor]:
         """What the next call computes with, by documented name: the parameters, or what functional_call is given."""
-        found = getattr(self.caller, "weights", None)
+        found = self.given
         return dict(self.parameters()) if found is None else {name: found[mine] for name, mine in self.names.items()}
 
     def tensors(self) -> dict[str, torch.Tensor]:
@@ -76,6 +77,19 @@ class Stage:
         """A further layer of the same configuration, with weights of its own."""
         return self.twin(self.subject.build(self.case.config, "changed", self.case.dtype))
 
+    def call_on(self, given: Arguments) -> None:
+        """Call the module on the tensors that it will be called on, with other numbers in them; afterwards they are as before."""
+        tensors = [tensor for tensor in (given.leaf, given.h_0) if tensor is not None]
+        kept = [tensor.detach().clone() for tensor in tensors]
+        with torch.no_grad():
+            for tensor in tensors:
+                tensor.mul_(-0.5)
+        with observing("an earlier call on the same tensors"), torch.set_grad_enabled(self.case.grad == "grad"):
+            call_module(self.caller, given.input, given.h_0)
+        with torch.no_grad():
+            for tensor, values in zip(tensors, kept, strict=True):
+                tensor.copy_(values)
+
     @property
     def odd(self) -> bool:
         """Which of the two ways of a history the case takes."""
@@ -84,6 +98,7 @@ class Stage:
     def refresh(self, module: torch.nn.Module) -> None:
         """Go on with another module."""
         self.module = self.owner = self.caller = module
+        self.given = None
 
 
 def call_module(module: Caller, given: Any, h_0: torch.Tensor | None) -> Any:

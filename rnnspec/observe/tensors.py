@@ -38,7 +38,7 @@ def arguments(case: Case, input_: Array, h_0: Array, device: str) -> Arguments:
     differentiable = case.grad == "grad"
     state = None
     if case.state == "given":
-        state = strided(from_array(h_0 if case.batched else h_0[:, 0], device, dtype), case.memory, None)
+        state = strided(from_array(h_0 if case.batched else h_0[:, 0], device, dtype), case.memory, 1 if case.batched else None)
         state.requires_grad_(differentiable)
     padded = from_array(to_layout(case, input_), device, dtype)
     if not case.packed:
@@ -85,7 +85,10 @@ def packed_rows(packed: PackedSequence) -> tuple[Indices, Indices]:
 
 
 def strided(tensor: torch.Tensor, memory: str, repeated: int | None) -> torch.Tensor:
-    """The same values with other strides: reversed axes, every second element of a larger buffer, or one slice repeated."""
+    """The same values, otherwise in memory.
+
+    All axes reversed, the first two exchanged, every second element of a larger buffer, a part of one without gaps, or one slice repeated.
+    """
     return STRIDES[memory](tensor, repeated)
 
 
@@ -108,13 +111,33 @@ def _sliced(tensor: torch.Tensor, repeated: int | None) -> torch.Tensor:
     return view
 
 
+def _exchanged(tensor: torch.Tensor, repeated: int | None) -> torch.Tensor:
+    del repeated
+    return tensor.transpose(0, 1).contiguous().transpose(0, 1) if tensor.dim() > 1 else tensor.clone()
+
+
+def _offset(tensor: torch.Tensor, repeated: int | None) -> torch.Tensor:
+    del repeated
+    buffer = torch.full((tensor.size(0) + 3, *tensor.shape[1:]), GARBAGE, dtype=tensor.dtype, device=tensor.device)
+    view = buffer[2 : 2 + tensor.size(0)]
+    view.copy_(tensor)
+    return view
+
+
 def _expanded(tensor: torch.Tensor, repeated: int | None) -> torch.Tensor:
     if repeated is None or tensor.dim() <= repeated:
         return tensor.clone()
     return tensor.narrow(repeated, 0, 1).clone().expand(tensor.shape)
 
 
-STRIDES = {"contiguous": _contiguous, "transposed": _transposed, "sliced": _sliced, "expanded": _expanded}
+STRIDES = {
+    "contiguous": _contiguous,
+    "transposed": _transposed,
+    "exchanged": _exchanged,
+    "sliced": _sliced,
+    "offset": _offset,
+    "expanded": _expanded,
+}
 
 
 def from_array(array: Array, device: str | torch.device, dtype: torch.dtype) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import textwrap
 import warnings
@@ -18,6 +19,7 @@ from rnnspec.cases.values import values_of
 from rnnspec.engine.outcome import Finding
 from rnnspec.judging import proofs
 from rnnspec.observe.tensors import to_layout
+from rnnspec.subjects.precision import arithmetic
 from rnnspec.subjects.release import promised
 from rnnspec.subjects.settings import undisturbed
 from rnnspec.subjects.target import Target
@@ -34,13 +36,15 @@ SPREAD = """def spread(result):
 
 QUIET_CALL = "with torch.no_grad():\n    layer(*given)"
 LOAD = "layer.load_state_dict(reference.state_dict())"
+SAME_TENSOR = ("with torch.no_grad():\n    {first}.mul_(-0.5)", "{call}", "with torch.no_grad():\n    {first}.mul_(-2.0)")
 COPY = "for name, parameter in reference.named_parameters():\n    {line}"
 HISTORIES: dict[str, tuple[str, ...]] = {
-    "called": (LOAD, "{call}"),
+    "called": (LOAD, *SAME_TENSOR),
     "called-twice": (LOAD, "{call}", "{call}"),
     "other-batch": (LOAD, "{call_larger}"),
     "other-state": (LOAD, "{call_state}"),
     "other-grad": (LOAD, "with {other_grad}():\n    layer(*given)"),
+    "thawed": (LOAD, "layer.requires_grad_(False)", "{call}", "layer.requires_grad_(True)"),
     "other-mode": (LOAD, "layer.train({other_mode})", "{call}", "layer.train({mode})"),
     "trained": (
         "layer(*given)[1].sum().backward()",
@@ -85,9 +89,18 @@ def program(target: Target, finding: Finding, fixed: Mapping[str, Any] | None = 
     building = [f"build = {name}"] if "build(" in proof else []
     setting = [*building, *_build(name, case), *_weights(case, literal), *_arguments(case, literal, proof), *_past(name, case)]
     head = [*(["import functools", ""] if own else []), "import torch", "", *target.imports]
-    head += [f"torch.set_default_device({device!r})"] if device != "cpu" else []
+    head += _on(device, case)
     blocks = ["\n".join(head), "\n".join(setting), *_helpers(case, proof, tolerance), _within(case, proof)]
     return "\n\n".join(blocks) + "\n"
+
+
+def _on(device: str, case: Case) -> list[str]:
+    """What has to be set on another device than the CPU: the device itself, and whether products may be rounded to TF32."""
+    if device == "cpu":
+        return []
+    allowed = case.arithmetic == "tf32"
+    switches = [f"torch.backends.{name}.allow_tf32 = {allowed}" for name in ("cuda.matmul", "cudnn")]
+    return [f"torch.set_default_device({device!r})", *(switches if device.startswith("cuda") and case.dtype == "float32" else [])]
 
 
 def _helpers(case: Case, proof: str, tolerance: float) -> list[str]:
@@ -151,7 +164,7 @@ def _arguments(case: Case, literal: bool, proof: str) -> list[str]:
     lines += [_packed(case)] if case.packed else []
     if case.state == "absent":
         return [*lines, f"given = ({first},)"]
-    lines += [f"h_0 = {_state(case, literal)}", *(["h_0.requires_grad_()"] if differentiable else [])]
+    lines += [f"h_0 = {_state(case, literal)}", *_state_memory(case), *(["h_0.requires_grad_()"] if differentiable else [])]
     return [*lines, f"given = ({first}, h_0)"]
 
 
@@ -178,9 +191,20 @@ def _memory(case: Case) -> list[str]:
     return {
         "contiguous": [],
         "transposed": ["x = x.mT.contiguous().mT"],
+        "exchanged": ["x = x.transpose(0, 1).contiguous().transpose(0, 1)"],
+        "offset": ["x = torch.cat([x[:1] * float('nan'), x])[1:]"],
         "sliced": ["x = torch.stack([x * float('nan'), x], dim=-1).flatten(-2)[..., 1::2]"],
         "expanded": [f"x = x.narrow({repeated}, 0, 1).clone().expand(x.shape)"],
     }[case.memory]
+
+
+def _state_memory(case: Case) -> list[str]:
+    """An initial state that lies in memory otherwise, in the words of the input."""
+    if not case.batched and case.memory in ("expanded", "exchanged"):
+        return []
+    if case.memory == "expanded":
+        return ["h_0 = h_0[:, :1].clone().expand(h_0.shape)"]
+    return [re.sub(r"\bx\b", "h_0", line) for line in _memory(case)]
 
 
 def _past(name: str, case: Case) -> list[str]:
@@ -188,6 +212,7 @@ def _past(name: str, case: Case) -> list[str]:
     state = (case.config.num_layers * case.config.num_directions, *((case.batch,) if case.batched else ()), case.config.hidden_size)
     first = "packed" if case.packed else "x"
     words: Mapping[str, Any] = {
+        "first": "packed.data" if case.packed else "x",
         "call": _earlier(case, "*given"),
         "call_larger": _earlier(case, f"torch.randn{larger.shape}.to(torch.{case.dtype})"),
         "call_state": _earlier(case, first if case.state == "given" else f"{first}, torch.ones{state}.to(torch.{case.dtype})"),
@@ -206,11 +231,11 @@ def _earlier(case: Case, arguments: str) -> str:
     return f"layer({arguments})" if case.grad not in CONTEXTS else f"with {CONTEXTS[case.grad]}:\n    layer({arguments})"
 
 
-def fails(source: str, target: Target) -> bool:
+def fails(source: str, target: Target, device: str = "cpu") -> bool:
     """Whether a program fails when it is run; runs it in this process, with the subject at hand where it cannot be imported."""
     scope: dict[str, Any] = {"__name__": "rnnspec_program", target.name.split(".")[-1]: target.factory}
     try:
-        with _contained():
+        with _contained(device):
             exec(compile(source, "<program>", "exec"), scope)
     except KeyboardInterrupt:
         raise
@@ -220,13 +245,14 @@ def fails(source: str, target: Target) -> bool:
 
 
 @contextmanager
-def _contained() -> Iterator[None]:
+def _contained(device: str) -> Iterator[None]:
     """Undo what a program does to the process."""
     places = list(sys.path)
     try:
         with torch.random.fork_rng(devices=[]), warnings.catch_warnings(), torch.enable_grad(), undisturbed():
             warnings.simplefilter("ignore")
-            yield
+            with arithmetic(device, tf32=False):
+                yield
     finally:
         sys.path[:] = places
         torch.set_default_device(None)
@@ -242,6 +268,6 @@ def shortest_proof(target: Target, finding: Finding, fixed: Mapping[str, Any] | 
     """
     for literal in (False, True):
         source = program(target, finding, fixed, device, literal=literal)
-        if fails(source, target) and not fails(program(REFERENCE, finding, None, device, literal=literal), REFERENCE):
+        if fails(source, target, device) and not fails(program(REFERENCE, finding, None, device, literal=literal), REFERENCE, device):
             return source
     return ""

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch.nn.utils.rnn import PackedSequence
 
+from rnnspec.judging.builds import built, construction
 from rnnspec.judging.computing import BOTH
 from rnnspec.judging.conditions import axis, differentiable, dropping, one_in
 from rnnspec.judging.rule import rule
@@ -17,6 +18,7 @@ from rnnspec.observe.call import gradient_mode
 from rnnspec.observe.observation import Observation
 from rnnspec.observe.tensors import Arguments, array_of, same_bits
 from rnnspec.observe.tensors import arguments as arguments_of
+from rnnspec.subjects.settings import Values, current
 from rnnspec.subjects.subject import observing
 
 ARGUMENTS = """kept = [data(each).detach().clone() for each in given]
@@ -164,23 +166,33 @@ REPEATED = """for one, other in zip(layer(*given), layer(*given)):
 
 @rule("rnn.effects.globals")
 def globals(seen: Observation) -> None:
-    """A call leaves global settings as they were.
+    """A call leaves global settings as they were, and so does building a layer.
 
     Default dtype, grad and inference mode, determinism, anomaly detection, threads, NumPy's error state, the recursion limit and
-    cuDNN's switches are compared around the call.
+    cuDNN's switches are compared around the call; in a quarter of the cases around the constructor too.
 
     Catches layers that set the default dtype to make their zeros, or switch gradients off and not on again.
     """
-    for (name, old), (_, new) in zip(seen.call.before.settings, seen.call.after.settings, strict=True):
+    _settings_stay("a call", seen.call.before.settings, seen.call.after.settings, GLOBALS.format(step="layer(*given)"))
+    if seen.case.seed % 4 == 0:
+        typed = {"dtype": getattr(torch, seen.case.dtype)} if seen.case.seed % 8 == 0 and "dtype" not in seen.subject.refused else {}
+        wanted = construction(seen, **typed)
+        before = current()
+        built(seen, wanted)
+        _settings_stay(f"{wanted}", before, current(), GLOBALS.format(step=wanted))
+
+
+def _settings_stay(step: str, before: Values, after: Values, proof: str) -> None:
+    for (name, old), (_, new) in zip(before, after, strict=True):
         if old != new:
-            raise violated(f"a call changed the {name} from {old} to {new}", GLOBALS)
+            raise violated(f"{step} changed the {name} from {old} to {new}", proof)
 
 
 GLOBALS = """def settings():
     return torch.get_default_dtype(), torch.is_grad_enabled(), torch.get_num_threads(), torch.is_anomaly_enabled()
 
 before = settings()
-layer(*given)
+{step}
 assert settings() == before, settings()"""
 
 

@@ -113,15 +113,22 @@ def _doubled(seen: Observation) -> Observation:
 def _is_strided(case: Case) -> bool:
     """Whether input or state really lie in memory otherwise than a fresh tensor does."""
     sizes = sorted((case.steps, case.batch, case.config.input_size))
-    return {"sliced": True, "transposed": sizes[1] > 1, "expanded": sizes[1] > 1 and not case.packed}.get(case.memory, False)
+    real = {
+        "sliced": True,
+        "offset": True,
+        "transposed": sizes[1] > 1,
+        "exchanged": sizes[1] > 1,
+        "expanded": sizes[1] > 1 and not case.packed,
+    }
+    return real.get(case.memory, False)
 
 
 @rule("rnn.input.strides", when=Condition("strided input", _is_strided) & predictable)
 def strides(seen: Observation) -> None:
     """How input and initial state lie in memory changes nothing.
 
-    Transposed axes, every second element of a larger buffer full of NaN, one sample or step repeated by a stride of zero; the
-    results are compared with the reference.
+    Axes reversed or exchanged, every second element or a part of a larger buffer full of NaN, one sample or step repeated by a stride
+    of zero; the results are compared with the reference.
 
     Catches strides or offsets ignored.
     """

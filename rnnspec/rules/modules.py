@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from pickle import dumps, loads
 
 import numpy as np
 import torch
@@ -19,10 +18,10 @@ from rnnspec.judging.module_proofs import (
     NESTED,
     PARAMETRIZED,
     PARAMETRIZED_GRADIENT,
-    PICKLE,
     SHARED,
     STATE_DICT,
 )
+from rnnspec.judging.remaking import must_not_load, stays_as_it_was
 from rnnspec.judging.reparametrizing import Doubled, Normalised, NormalisedByHook
 from rnnspec.judging.rule import rule
 from rnnspec.judging.violation import identical, violated
@@ -32,6 +31,8 @@ from rnnspec.observe.stage import Stage, share
 from rnnspec.observe.tensors import array_of
 from rnnspec.subjects.failures import Refused
 from rnnspec.subjects.subject import observing
+
+EARLIER_CALLS = ("called", "called-twice", "other-batch", "other-state", "other-grad", "other-mode", "thawed")
 
 
 def after(*histories: str) -> Condition:
@@ -79,11 +80,12 @@ def deepcopy(seen: Observation) -> None:
     """A deep copy computes what the original does, with parameters of its own.
 
     Results and gradients of the copy are compared with the formula; then the copy's parameters are changed, and those of the
-    original have to stay.
+    original have to stay. A copy of a frozen layer is frozen, and in the same mode.
 
-    Catches copies that share parameters or lose arguments.
+    Catches copies that share parameters or lose arguments, the mode, or which parameters require gradients.
     """
     _as_fresh(seen)
+    stays_as_it_was(seen, "copy.deepcopy(layer)")
     stage = seen.other(seen.case).stage
     originals = {} if stage.original is None else dict(stage.original.named_parameters())
     kept = {name: array_of(value) for name, value in originals.items()}
@@ -98,15 +100,13 @@ def deepcopy(seen: Observation) -> None:
 def pickle(seen: Observation) -> None:
     """A layer that is pickled and unpickled computes what the original does.
 
-    Results and gradients after a round trip are compared with the formula; a further round trip keeps the train or eval mode.
+    Results and gradients after a round trip are compared with the formula; a further round trip keeps the train or eval mode, and which
+    parameters require gradients.
 
     Catches parameters, arguments or modes that are lost on the way.
     """
     _as_fresh(seen)
-    with observing("pickle"):
-        mode = loads(dumps(seen.module)).training
-    if mode != (seen.case.mode == "train"):
-        raise violated(f"a layer in {seen.case.mode} mode has training={mode} after pickling", PICKLE)
+    stays_as_it_was(seen, "pickle.loads(pickle.dumps(layer))")
 
 
 @rule("rnn.module.replaced", when=after("replaced", "data-replaced", "trained"))
@@ -132,12 +132,12 @@ def functional_call(seen: Observation) -> None:
     _as_fresh(seen)
 
 
-@rule("rnn.effects.stateless", when=after("called", "called-twice", "other-batch", "other-state", "other-grad", "other-mode"))
+@rule("rnn.effects.stateless", when=after(*EARLIER_CALLS))
 def second_call(seen: Observation) -> None:
     """What a call returns depends on its arguments and the parameters alone, not on calls before it.
 
-    The layer, or another of the same configuration, has been called before: on the same shapes, on another batch size or layout, with
-    a state, in another mode. Results and gradients are compared with the formula.
+    The layer, or another of the same configuration, has been called before: on the same shapes or tensors, on another batch size or
+    layout, with a state, in another mode, frozen. Results and gradients are compared with the formula.
 
     Catches states, sizes, masks and buffers that are kept from one call to the next.
     """
@@ -166,14 +166,15 @@ def converted(seen: Observation) -> None:
     """After .to(dtype) the layer computes with the converted values, in that dtype.
 
     It is built, loaded and called in another dtype, then converted, there and back in half of the cases; results and gradients are
-    compared with the formula.
+    compared with the formula. A frozen layer stays frozen, and in its mode.
 
-    Catches zeros and buffers that keep the dtype of construction, and conversions that draw parameters anew.
+    Catches zeros and buffers that keep the dtype of construction, and conversions that draw parameters anew or unfreeze them.
     """
     wrong = [name for name, value in seen.module.named_parameters() if value.dtype != getattr(torch, seen.case.dtype)]
     if wrong:
         raise violated(f"after .to({seen.case.dtype}) {wrong[0]} has another dtype", CONVERTED)
     _as_fresh(seen)
+    stays_as_it_was(seen, f"layer.to(torch.{OTHER_DTYPE[seen.case.dtype]})")
 
 
 @rule("rnn.module.state-dict", when=after("reloaded"))
@@ -188,6 +189,18 @@ def loaded(seen: Observation) -> None:
     for name, value in seen.stage.weights().items():
         identical(f"{name} after load_state_dict()", array_of(value), seen.values.weights[name], LOADED)
     _as_fresh(seen)
+
+
+@rule("rnn.module.load-refused", when=one_in(8, 5))
+def refuses_state_dict(seen: Observation) -> None:
+    """load_state_dict refuses a state_dict that lacks a parameter, has one too many, or one of another shape.
+
+    The layer's own state_dict is spoilt in one entry, in one way after the other, and loaded.
+
+    Catches loading that skips what is missing, leaves entries unread, or fills a parameter from one number.
+    """
+    names = list(seen.stage.names.values())
+    must_not_load(seen, names[seen.case.seed // 8 % len(names)])
 
 
 @rule("rnn.module.shared", when=after("shared"))

@@ -15,7 +15,7 @@ from rnnspec.judging.relations import Place, alike, both_as_expected, explained,
 from rnnspec.judging.rule import rule
 from rnnspec.judging.spoiling import arrived, length, proof_of, reach, spot, traceable, with_state
 from rnnspec.judging.violation import agree
-from rnnspec.observe.call import arithmetic, gradient_mode, perform
+from rnnspec.observe.call import gradient_mode, perform
 from rnnspec.observe.observation import Observation
 from rnnspec.observe.tensors import arguments
 from rnnspec.subjects.subject import observing
@@ -71,7 +71,7 @@ def by_name(seen: Observation) -> None:
     Catches a second argument of another name.
     """
     call = seen.call
-    with arithmetic(seen.case), gradient_mode(seen.case.grad), observing("the call with hx="):
+    with gradient_mode(seen.case.grad), observing("the call with hx="):
         named = replace(call, returned=seen.module(call.given.input, hx=call.given.h_0))
     alike(seen, named, proof=NAMED)
 

@@ -226,3 +226,20 @@ class PaddedAndMasked(Plain):
             h = torch.where(rows < sizes[t], self.step(inputs[t], h, weight, layer, t), h)
             outputs[t] = h
         return unpad_steps(self.join(outputs, len(sizes)), sizes), h
+
+
+class NamesOfItsOwn(Plain):
+    """Further methods, attributes and a buffer that is not saved, under names that a checker could take for its own."""
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self.values = self.given = self.names = self.original = self.caller = ()
+        self.register_buffer("state", torch.zeros(0), persistent=False)
+
+    def weights(self) -> list[Tensor]:
+        """All parameters."""
+        return list(self.parameters())
+
+    def output(self, *given: Any) -> Tensor:
+        """The first result of a call."""
+        return self(*given)[0]  # type: ignore[no-any-return]

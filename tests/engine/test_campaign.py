@@ -39,8 +39,8 @@ def test_ranges_of_a_campaign_merge_to_the_whole_in_any_order(bug: str, cuts: li
     campaign = checks(BUGS[bug], rules=["states.given", "directions.h-n-order", "directions.own-state"])
     parts = [run(campaign, start, stop) for start, stop in itertools.pairwise(cuts)]
     whole = run(campaign)
-    assert reduce(Progress.merged, parts) == whole
-    assert reduce(Progress.merged, parts[::-1]) == whole
+    assert repr(reduce(Progress.merged, parts)) == repr(whole), "as text, in which NaN is NaN"
+    assert repr(reduce(Progress.merged, parts[::-1])) == repr(whole)
     assert any(tally.violations for tally in whole.tallies.values())
     assert without_seconds(report_of(campaign, reduce(Progress.merged, parts))) == without_seconds(report_of(campaign, whole))
 

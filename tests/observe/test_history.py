@@ -14,7 +14,7 @@ from rnnspec.cases.case import Case
 from rnnspec.cases.values import values_of
 from rnnspec.contract.config import Config
 from rnnspec.observe.call import gradient_mode, perform
-from rnnspec.observe.history import Stage, prepared
+from rnnspec.observe.history import Stage, prepared, shared_out_otherwise
 from rnnspec.observe.observation import Observation
 from rnnspec.observe.tensors import arguments, from_array
 from rnnspec.subjects.failures import Raised, Refused
@@ -102,11 +102,12 @@ def test_the_parameters_that_are_differentiated_are_those_of_the_layer(history: 
 
 CALLS_BEFORE = {
     "fresh": [],
-    "called": [((5, 3, 3), False, True, True)],
+    "called": [],
     "called-twice": [((5, 3, 3), False, True, True)] * 2,
     "other-batch": [((6, 5, 3), False, True, True)],
     "other-state": [((7, 3, 3), False, True, False)],
     "other-grad": [((5, 3, 3), False, False, True)],
+    "thawed": [((5, 3, 3), False, True, True)],
     "other-mode": [((5, 3, 3), True, True, True)],
     "reloaded": [((5, 3, 3), False, True, True)],
     "deepcopied": [((5, 3, 3), False, False, True)],
@@ -163,3 +164,36 @@ def test_a_call_notes_its_surroundings_before_and_after() -> None:
     again = perform(quiet.stage, BASE, quiet.call.given)
     assert torch.equal(again.before.torch_rng, again.after.torch_rng)
     assert again.before.settings == again.after.settings
+
+
+def test_half_of_the_earlier_calls_are_on_the_very_tensors_of_the_call_with_other_numbers_in_them() -> None:
+    class Noting(nn.RNN):
+        seen: list[tuple[int, torch.Tensor]] = []  # noqa: RUF012
+
+        def forward(self, input: Any, hx: Any = None) -> Any:
+            self.seen.append((input.data_ptr(), input.detach().clone()))
+            return super().forward(input, hx)
+
+    case = BASE.altered(history="called", seed=EVEN)
+    call = Observation(subject(Noting), case).call
+    (before, earlier), (after, later) = Noting.seen
+    assert before == after == call.given.leaf.data_ptr()
+    torch.testing.assert_close(earlier, -0.5 * later, rtol=0, atol=0)
+    assert (later.numpy() == values_of(case).input).all()
+
+
+@pytest.mark.parametrize(("lengths", "expected"), [((5, 3, 1), (3, 2, 4)), ((2, 2, 2), (2, 2, 2)), ((1, 2, 2), (2, 2, 1)), ((4,), (4,))])
+def test_steps_are_shared_out_otherwise(lengths: tuple[int, ...], expected: tuple[int, ...]) -> None:
+    assert shared_out_otherwise(lengths) == expected
+
+
+def test_a_layer_is_frozen_in_an_earlier_call_and_thawed_after_it() -> None:
+    class Noting(nn.RNN):
+        frozen: list[bool] = []  # noqa: RUF012
+
+        def forward(self, input: Any, hx: Any = None) -> Any:
+            self.frozen.append(not any(parameter.requires_grad for parameter in self.parameters()))
+            return super().forward(input, hx)
+
+    _ = Observation(subject(Noting), BASE.altered(history="thawed")).call
+    assert Noting.frozen == [True, False]

@@ -36,11 +36,12 @@ def situations(history: str, **given: Any) -> list[Case]:
     ]
 
 
-EARLIER_CALLS = ("called", "called-twice", "other-batch", "other-state", "other-grad", "other-mode")
+EARLIER_CALLS = ("called", "called-twice", "other-batch", "other-state", "other-grad", "other-mode", "thawed")
 PASSES: Passes = {
     "modules.state-dict": situations("fresh"),
     "modules.deepcopy": situations("deepcopied"),
     "modules.pickle": situations("pickled"),
+    "modules.refuses-state-dict": [case(), case(num_layers=2, bidirectional=True)],
     "modules.replaced": [*situations("replaced"), *situations("data-replaced"), *situations("trained")],
     "modules.functional-call": situations("functional"),
     "modules.second-call": [each for history in EARLIER_CALLS for each in situations(history)],
@@ -58,7 +59,12 @@ FAILS: Fails = [
     ("modules.deepcopy", "CopySharesParameters", case(history="deepcopied"), r"^weight_ih_l0 of the original after changing the copy\["),
     ("modules.deepcopy", "CopyForgetsArguments", case(history="deepcopied", nonlinearity="relu"), r"^output\["),
     ("modules.pickle", "PickleLosesBiases", case(history="pickled"), r"^output\["),
-    ("modules.pickle", "PickleTrains", case(history="pickled"), "^a layer in eval mode has training=True after pickling$"),
+    (
+        "modules.pickle",
+        "PickleTrains",
+        case(history="pickled"),
+        "^a layer in eval mode has training=True after pickle",
+    ),
     ("modules.replaced", "WeightsTakenOnce", case(history="replaced"), r"^output\["),
     ("modules.functional-call", "FunctionalCallIgnored", case(history="functional"), r"^output\["),
     ("modules.second-call", "RemembersState", case(history="called"), r"^output\["),
@@ -74,6 +80,14 @@ FAILS: Fails = [
 TOLD: Fails = [
     ("modules.converted", "DtypeOfConstruction", case(history="converted", steps=2), "raised RuntimeError"),
     ("modules.second-call", "BatchSizeBaked", case(history="other-batch"), "raised|shape"),
+    ("modules.refuses-state-dict", "LoadsWhatIsThere", STACK, "^a state_dict without .* is loaded without a word$"),
+    ("modules.refuses-state-dict", "BiasFilledOnLoad", STACK, "^a state_dict with one number for bias_.*_l.* is loaded without a word$"),
+    ("modules.deepcopy", "CopyInTrainMode", case(history="deepcopied"), r"has training=True after copy.deepcopy\(layer\)$"),
+    ("modules.deepcopy", "CopyThaws", case(history="deepcopied"), r"^weight_ih_l0, which was frozen, requires gradients after copy"),
+    ("modules.converted", "ConversionThaws", case(history="converted"), r"requires gradients after layer.to\(torch.float32\)$"),
+    ("modules.second-call", "FrozenForGood", case(history="thawed", grad="grad"), "gradient"),
+    ("modules.second-call", "RemembersByAddress", case(history="called", grad="no_grad"), r"^output\["),
+    ("modules.second-call", "PlanByTotals", case(history="other-batch", layout="packed", lengths=(4, 2, 1)), r"^output\[|raised"),
     ("modules.weight-norm", "AttributeKept", case(), r"^output\["),
 ]
 

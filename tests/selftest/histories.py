@@ -6,6 +6,7 @@ import copy
 import pickle
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -132,3 +133,63 @@ def copied_apart(layer: nn.Module) -> nn.Module:
     with torch.no_grad():
         layer.weight_hh_l0.zero_()  # type: ignore[operator]
     return twin
+
+
+def kept(change: Callable[[nn.Module], Any]) -> Probe:
+    """A probe of a frozen layer in eval mode: which mode the changed layer is in, and what of it is frozen."""
+
+    def probe(kind: Kind) -> list[Any]:
+        other = change(build(kind, 3, 4).eval().requires_grad_(False))
+        return [other.training, [parameter.requires_grad for parameter in other.parameters()]]
+
+    return probe
+
+
+def loads(spoil: Callable[[dict[str, Tensor]], Any]) -> Probe:
+    """A probe that loads a spoilt state_dict."""
+
+    def probe(kind: Kind) -> list[Any]:
+        layer = build(kind, 3, 4)
+        state = dict(layer.state_dict())
+        spoil(state)
+        return outcome(lambda: str(layer.load_state_dict(state)))
+
+    return probe
+
+
+def thawed(layer: nn.Module) -> None:
+    """Called while frozen, then thawed."""
+    layer.requires_grad_(False)
+    call_once(layer)
+    layer.requires_grad_(True)
+
+
+def gradients_after_thawing(kind: Kind) -> list[Any]:
+    layer = build(kind, 3, 4)
+    thawed(layer)
+    x, _ = inputs(layer)
+    return outcome(lambda: torch.autograd.grad(layer(x)[1].sum(), list(layer.parameters()), allow_unused=True))
+
+
+def refilled(kind: Kind) -> list[Any]:
+    layer = build(kind, 3, 4).eval()
+    x = inputs(layer)[0].detach()
+    with torch.no_grad():
+        layer(x)
+        x.mul_(-0.5)
+        return outcome(lambda: layer(x))
+
+
+def final_state(layer: nn.Module, given: Any) -> Tensor:
+    state: Tensor = layer(given)[1]
+    return state
+
+
+def packed_otherwise(kind: Kind) -> list[Any]:
+    layer = build(kind, 3, 4)
+    results = []
+    for lengths in ((4, 2, 1), (3, 2, 2)):
+        x = torch.arange(36, dtype=torch.float64).reshape(4, 3, 3)[: max(lengths)] / 36
+        packed = nn.utils.rnn.pack_padded_sequence(x, list(lengths))
+        results.append(outcome(partial(final_state, layer, packed)))
+    return results

@@ -254,3 +254,24 @@ def special(value: float, **case: Any) -> Probe:
         return outcome(lambda: layer(x))
 
     return probe
+
+
+def built_in_single(kind: Kind) -> list[Any]:
+    before = torch.get_default_dtype()
+    try:
+        kind(3, 4, dtype=torch.float64)
+        return [torch.get_default_dtype()]
+    finally:
+        torch.set_default_dtype(before)
+
+
+def batched_after_an_error(kind: Kind) -> list[Any]:
+    layer = build(kind, 3, 4, batch_first=True)
+    outcome(lambda: layer(values((5, 3), 1), values((2, 4), 2)))
+    return outcome(lambda: layer(values((2, 5, 3), 3)))
+
+
+def transposed_gradient(kind: Kind) -> list[Any]:
+    layer = build(kind, 3, 4)
+    x = values((5, 3, 3), 1).requires_grad_()
+    return outcome(lambda: torch.autograd.grad((layer(x)[0].transpose(0, 1) * values((3, 5, 4), 2)).sum(), x))

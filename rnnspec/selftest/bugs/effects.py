@@ -168,3 +168,14 @@ class NoiseOfItsOwn(Planted):
     def finish_output(self, data: Tensor, sizes: Sizes) -> Tensor:
         generator: random.Random = self.__dict__.setdefault("generator", random.Random(0))
         return data if self.training else data + 0.125 * generator.random()
+
+
+class DefaultDtypeSetWhenBuilt(Planted):
+    """Building a layer with dtype= makes that the default dtype; effects.globals sees it."""
+
+    narrow = True
+
+    def create_parameters(self, device: Any, dtype: Any) -> None:
+        super().create_parameters(device, dtype)
+        if dtype is not None:
+            torch.set_default_dtype(dtype)

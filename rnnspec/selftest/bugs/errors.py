@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -175,3 +177,28 @@ class FeaturesAsserted(Planted):
     def check_features(self, input: Tensor) -> None:
         if input.size(-1) != self.input_size:
             raise AssertionError(f"expected {self.input_size} features, got {input.size(-1)}")
+
+
+class BatchFirstStateTaken(Planted):
+    """With batch_first a state with the batch in front is taken and turned round; errors.h-0-layers sees it."""
+
+    narrow = True
+
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        if self.batch_first and hx is not None and hx.dim() == 3 and hx.size(1) == self.num_layers * (1 + self.bidirectional):
+            hx = hx if hx.size(0) == hx.size(1) else hx.transpose(0, 1)
+        return super().forward(input, hx)
+
+
+class LayoutLostOnError(Planted):
+    """An unbatched call switches batch_first off, and an error in it leaves it off; errors.leave-no-trace sees it."""
+
+    narrow = True
+
+    def forward_tensor(self, input: Any, hx: Any) -> Any:
+        if input.dim() != 2 or not self.batch_first:
+            return super().forward_tensor(input, hx)
+        self.batch_first = False
+        result = super().forward_tensor(input, hx)
+        self.batch_first = True
+        return result

@@ -149,3 +149,63 @@ def read_as_contiguous(tensor: Tensor, offset: int) -> Tensor:
     if tensor.is_contiguous() or tensor.untyped_storage().nbytes() < (offset + tensor.numel()) * tensor.element_size():
         return tensor
     return tensor.as_strided(tensor.shape, torch.empty(tensor.shape, device="meta").stride(), offset)
+
+
+class StateOffsetIgnored(Planted):
+    """An initial state that is a slice of a larger one is read from its start (allennlp #1486); layouts.strides sees it."""
+
+    narrow = True
+
+    def to_batched_states(self, hx: Tensor, batched: bool) -> Tensor:
+        whole = hx.is_contiguous() and hx.storage_offset() > 0
+        return super().to_batched_states(torch.as_strided(hx, hx.shape, hx.stride(), 0) if whole else hx, batched)
+
+
+class ExpandedStateCut(Planted):
+    """Of an initial state that is expanded over the batch one sample's is used (fastai2 PR #141); layouts.strides sees it."""
+
+    narrow = True
+
+    def to_batched_states(self, hx: Tensor, batched: bool) -> Tensor:
+        expanded = batched and hx.size(1) > 1 and hx.stride(1) == 0
+        return torch.cat([hx[:, :1], torch.zeros_like(hx[:, 1:])], 1) if expanded else super().to_batched_states(hx, batched)
+
+
+class GradientByMemoryOrder(Planted):
+    """A gradient whose first two axes are exchanged in memory is read as if it were not (pytorch #54307); gradients.weights sees it."""
+
+    narrow = True
+
+    def unflatten(self, output: Tensor, length: int, batch: int) -> Tensor:
+        result = super().unflatten(output, length, batch)
+        if result.requires_grad:
+            result.register_hook(by_memory_order)  # type: ignore[no-untyped-call]
+        return result
+
+
+def by_memory_order(gradient: Tensor) -> Tensor:
+    """The numbers in the order in which they lie in memory, where that is with the first two axes exchanged."""
+    turned = gradient.transpose(0, 1)
+    return turned.reshape(gradient.shape) if turned.is_contiguous() and not gradient.is_contiguous() else gradient
+
+
+class ChainedBatchFirstTurned(Planted):
+    """With two directions, batch_first and several layers the last state is that of the layer below (pytorch #72399);
+    states.h-n-is-last-output sees it."""
+
+    narrow = True
+
+    def stack_states(self, states: list[Tensor]) -> Tensor:
+        chained = self.batch_first and self.directions == 2 and self.num_layers > 1
+        return super().stack_states([*states[:-2], *states[-4:-2]] if chained else states)
+
+
+class BatchFirstAloneFails(Planted):
+    """One plain layer with batch_first alone fails (microsoft/DirectML #363); layouts.batch-first sees it."""
+
+    narrow = True
+
+    def to_time_major(self, input: Tensor) -> Tensor:
+        if self.batch_first and input.dim() == 3 and not self.training and (self.num_layers, self.directions) == (1, 1):
+            raise RuntimeError("the parameter is incorrect")
+        return super().to_time_major(input)

@@ -248,3 +248,100 @@ class PackedBatchSizeBaked(Planted):
     def unsort_states(self, states: Tensor, indices: Tensor | None) -> Tensor:
         first: int = self.__dict__.setdefault("first", states.size(1))
         return super().unsort_states(states if states.size(1) == first else states * 0, indices)
+
+
+class LoadsWhatIsThere(Planted):
+    """A state_dict without some of the parameters is loaded without a word; modules.refuses-state-dict sees it."""
+
+    def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
+        return super().load_state_dict(state_dict, strict=False)
+
+
+class BiasFilledOnLoad(Planted):
+    """A bias of one number in a state_dict fills the whole bias; modules.refuses-state-dict sees it."""
+
+    narrow = True
+
+    def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
+        own = dict(self.named_parameters())
+        fits = {name: value.expand_as(own[name]) if "bias" in name and value.numel() == 1 else value for name, value in state_dict.items()}
+        return super().load_state_dict(fits, strict=strict)
+
+
+def copied(layer: torch.nn.Module, memo: Any) -> torch.nn.Module:
+    """A deep copy made by hand."""
+    twin = copy.copy(layer)
+    twin._parameters = {name: copy.deepcopy(parameter, memo) for name, parameter in layer._parameters.items()}
+    return twin
+
+
+class CopyInTrainMode(Planted):
+    """A deep copy is in train mode; modules.deepcopy sees it."""
+
+    narrow = True
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        return copied(self, memo).train()
+
+
+class CopyThaws(Planted):
+    """In a deep copy every parameter requires gradients, frozen or not; modules.deepcopy sees it."""
+
+    narrow = True
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        return copied(self, memo).requires_grad_()
+
+
+class ConversionThaws(Planted):
+    """A conversion makes new parameters, which require gradients; modules.converted sees it."""
+
+    narrow = True
+
+    def _apply(self, fn: Any, recurse: Any = True) -> Any:
+        return super()._apply(fn, recurse).requires_grad_()  # type: ignore[no-untyped-call]
+
+
+class FrozenForGood(Planted):
+    """What is frozen at the first call has no gradient ever after; modules.second-call sees it."""
+
+    narrow = True
+
+    def biases(self, layer: int, direction: int) -> list[Tensor]:
+        frozen = self.__dict__.setdefault("frozen", not any(parameter.requires_grad for parameter in self.parameters()))
+        return [bias.detach() for bias in super().biases(layer, direction)] if frozen else super().biases(layer, direction)
+
+
+class RemembersByAddress(Planted):
+    """Results are kept by the address and the shape of the input, whatever is written into it; modules.second-call sees it."""
+
+    narrow = True
+
+    def forward_tensor(self, input: Tensor, hx: Tensor | None) -> tuple[Tensor, Tensor]:
+        kept = self.__dict__.setdefault("kept", {})
+        place = (input.data_ptr(), tuple(input.shape), torch.is_grad_enabled())
+        if place not in kept:
+            kept[place] = (input, super().forward_tensor(input, hx))
+        result: tuple[Tensor, Tensor] = kept[place][1]
+        return result
+
+
+class PlanByTotals(Planted):
+    """How packed steps are shared out is kept by the number of rows and of sequences (pytorch #15319);
+    modules.second-call sees it."""
+
+    narrow = True
+
+    def run_direction(self, data: Tensor, sizes: Any, h: Tensor, layer: int, direction: int) -> tuple[Tensor, Tensor]:
+        plans = self.__dict__.setdefault("plans", {})
+        return super().run_direction(data, plans.setdefault((len(data), len(h)), sizes), h, layer, direction)
+
+
+class FirstStateGradientLost(Planted):
+    """At the first call the initial state has no gradient (JuliaGPU/CuArrays PR #706); gradients.h-0 sees it."""
+
+    calls = 0
+
+    def run(self, data: Tensor, sizes: Any, h_0: Tensor) -> tuple[Tensor, Tensor]:
+        self.calls += 1
+        return super().run(data, sizes, h_0.detach() if self.calls == 1 else h_0)

@@ -160,3 +160,17 @@ class ReversedWholeBatch(Planted):
         padded = pad_steps(data, sizes).view(len(sizes), sizes[0], -1).roll(1, dims=0).flatten(0, 1)
         output, state = super().run_direction(padded, full, h, layer, direction)
         return unpad_steps(output, sizes), state
+
+
+class PackedBackwardAsProcessed(Planted):
+    """Of packed sequences the backward output comes in the order in which it was worked out (webmachinelearning/webnn #801);
+    packed.output sees it."""
+
+    narrow = True
+
+    def run_direction(self, data: Tensor, sizes: Sizes, h: Tensor, layer: int, direction: int) -> tuple[Tensor, Tensor]:
+        output, state = super().run_direction(data, sizes, h, layer, direction)
+        if not direction or not is_ragged(sizes):
+            return output, state
+        steps = pad_steps(output, sizes).view(len(sizes), sizes[0], -1)
+        return unpad_steps(steps.flip(0).flatten(0, 1), sizes), state

@@ -67,3 +67,24 @@ class DeepLayersShareWeights(Planted):
 
     def parameter(self, kind: str, layer: int, direction: int) -> Tensor:
         return super().parameter(kind, min(layer, 1), direction)
+
+
+class LayersByName(Planted):
+    """Parameters are taken in the order of their names, so that layer 10 comes before layer 2 (pytorch #6627);
+    stacking.composition sees it."""
+
+    narrow = True
+
+    def recurrent_weight(self, layer: int, direction: int) -> Tensor:
+        return super().recurrent_weight(sorted(range(self.num_layers), key=str)[layer], direction)
+
+
+class ManyLayersRefused(Planted):
+    """More than ten layers are too many (pytorch #877); recurrence.output sees it."""
+
+    narrow = True
+
+    def run(self, data: Tensor, sizes: Sizes, h_0: Tensor) -> tuple[Tensor, Tensor]:
+        if self.num_layers > 10:
+            raise RecursionError("too many layers")
+        return super().run(data, sizes, h_0)
