@@ -28,6 +28,8 @@ LARGE_PAIRS = (
 )
 MOST_MULTIPLICATIONS = 6_000_000
 MOST_CELL_CALLS = 340
+MOST_PARAMETERS = 1_200_000
+"""Enough for one direction of 1025 units. Weights are copied more often than they are multiplied."""
 READABLE_UNITS = 12
 LENGTH_STYLES = ("equal", "any", "any", "ones", "two")
 
@@ -74,11 +76,19 @@ def capped(row: Mapping[str, Any], found: Sizes, kept: Collection[str] = ()) -> 
     deep = int(row["num_layers"]) * directions
     while found["steps"] * deep > MOST_CELL_CALLS:
         found["steps"] //= 2
+    while _parameters(found, deep, directions) > MOST_PARAMETERS:
+        widest = max(("input_size", "hidden_size"), key=lambda name: found[name])
+        found[widest] //= 2
     while _multiplications(found, deep, directions) > MOST_MULTIPLICATIONS:
         spare = [name for name in DIMENSIONS if name not in kept and found[name] > 2]
         widest = max(spare or DIMENSIONS, key=lambda name: found[name])
         found[widest] = max(1, found[widest] // 2)
     return found
+
+
+def _parameters(found: Sizes, deep: int, directions: int) -> int:
+    hidden = found["hidden_size"]
+    return hidden * ((found["input_size"] + hidden) * directions + (directions + 1) * hidden * (deep - directions))
 
 
 def _multiplications(found: Sizes, deep: int, directions: int) -> int:

@@ -13,7 +13,9 @@ from rnnspec.cases.values import Values
 from rnnspec.observe.expected import Expected
 
 Array = NDArray[np.float64]
-STEP = 2.0**-13
+STEPS = (2.0**-13, 2.0**-18, 2.0**-23)
+MARGIN = 4.0
+"""How many times further from relu's kink than it moves a sum has to be for a step to be clear of it."""
 SHORTER = 4.0
 FLOOR = 2.0**-20
 ROUNDOFF = 2.0**-49
@@ -39,18 +41,32 @@ def direction_of(case: Case, values: Values) -> dict[str, Array]:
 
 
 def second_derivative(case: Case, values: Values, direction: Mapping[str, Array]) -> SecondDerivative:
-    """The derivative of the gradients along a direction, by differences of step 2**-14.
+    """The derivative of the gradients along a direction, by differences of the largest step that crosses no kink of relu.
 
     The error of a central difference is a third of its distance from that of twice the step, to leading order; four times that
-    distance is allowed, and what rounding the gradients can add. Where relu has a kink in between, the two are far apart.
+    distance is allowed, and what rounding the gradients can add. Where a sum is so near a kink that every step crosses it, anything is.
     """
-    wide, near = _difference(case, values, direction, STEP), _difference(case, values, direction, STEP / 2)
+    step = next((each for each in STEPS if _is_clear(case, values, direction, each)), 0.0)
+    wide, near = (_difference(case, values, direction, each) for each in (step or STEPS[0], (step or STEPS[0]) / 2))
+    size = max(np.abs(array).max(initial=0.0) for array in near.values())
     allowed = {}
     for name, array in near.items():
         spread = SHORTER * np.abs(array - wide[name]).max(initial=0.0)
-        size = max(np.abs(array).max(initial=0.0) for array in near.values())
-        allowed[name] = np.full(array.shape, spread + FLOOR * size + ROUNDOFF * size / STEP)
+        allowed[name] = np.full(array.shape, spread + FLOOR * size + ROUNDOFF * size / step if step else np.inf)
     return SecondDerivative(near, allowed)
+
+
+def _is_clear(case: Case, values: Values, direction: Mapping[str, Array], step: float) -> bool:
+    """Whether every sum under relu keeps its sign on the way from a step behind to a step ahead; tanh has no kinks."""
+    if case.config.nonlinearity == "tanh":
+        return True
+    here = _sums(case, values)
+    moved = np.maximum(*(np.abs(_sums(case, _moved(values, direction, sign * step)) - here) for sign in (1.0, -1.0)))
+    return bool((np.abs(here) >= MARGIN * moved).all())
+
+
+def _sums(case: Case, values: Values) -> Array:
+    return np.concatenate([layer.sums.ravel() for layer in Expected(case, values).trace.layers])
 
 
 def _difference(case: Case, values: Values, direction: Mapping[str, Array], step: float) -> dict[str, Array]:

@@ -125,9 +125,11 @@ def _offset(tensor: torch.Tensor, repeated: int | None) -> torch.Tensor:
 
 
 def _expanded(tensor: torch.Tensor, repeated: int | None) -> torch.Tensor:
-    if repeated is None or tensor.dim() <= repeated:
+    """One slice repeated where all are the same; what a rule has changed in one of them cannot be."""
+    if repeated is None or tensor.dim() <= repeated or not tensor.size(repeated):
         return tensor.clone()
-    return tensor.narrow(repeated, 0, 1).clone().expand(tensor.shape)
+    repetition = tensor.narrow(repeated, 0, 1).clone().expand(tensor.shape)
+    return repetition if torch.equal(repetition, tensor) else tensor.clone()
 
 
 STRIDES = {

@@ -101,6 +101,11 @@ def test_how_each_kind_of_memory_lies() -> None:
     assert strided(tensor, "contiguous", None).data_ptr() != tensor.data_ptr()
 
 
+def test_slices_that_differ_are_not_expanded() -> None:
+    tensor = torch.arange(6.0).reshape(2, 3, 1)
+    assert torch.equal(strided(tensor, "expanded", 1), tensor)
+
+
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_an_expanded_input_repeats_one_slice_of_memory(name: str) -> None:
     assert 0 in given(LAYOUTS[name].altered(memory="expanded")).leaf.stride()

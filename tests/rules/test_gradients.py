@@ -11,13 +11,17 @@ from torch import nn
 
 from rnnspec.cases.case import Case
 from rnnspec.cases.values import values_of
-from rnnspec.engine.outcome import Finding
+from rnnspec.contract.config import Config
+from rnnspec.engine.outcome import Finding, judge
 from rnnspec.judging.curvature import direction_of, second_derivative
 from rnnspec.judging.freezing import chosen_to_freeze
 from rnnspec.judging.undamped import ends, undamped
 from rnnspec.observe.expected import Expected
-from rnnspec.rules.catalogue import all_rules
+from rnnspec.observe.observation import Observation
+from rnnspec.rules.catalogue import all_rules, find
 from rnnspec.selftest import BUGS, CORRECT
+from rnnspec.subjects.subject import TorchSubject
+from rnnspec.subjects.target import resolve
 from tests.rules.judged import Fails, Passes, case, names, verdict
 from tests.rules.proven import told_and_proven
 
@@ -178,3 +182,13 @@ def test_every_way_of_freezing_is_drawn_and_leaves_something() -> None:
     drawn = [chosen_to_freeze(STACK.altered(seed=seed), values) for seed in range(60)]
     assert {len(names) for names in drawn} == {1, 2, 4, 8, 16}
     assert all(set(names) < {"input", "h_0", *values.weights} for names in drawn)
+
+
+def test_a_sum_on_a_kink_of_relu_accuses_nobody_and_a_clear_one_is_judged() -> None:
+    """Where the two weights of one unit cancel, a sum is -2e-16, and whether it is below zero is a matter of rounding."""
+    near = Case(config=Config(2, 1, num_layers=4, nonlinearity="relu", bias=False), steps=2, seed=3791148805)
+    for deep, decided in ((near, False), (near.altered(seed=1, hidden_size=3, bias=True), True)):
+        observation = Observation(TorchSubject(resolve(nn.RNN)), deep)
+        assert judge(find("gradients.second-order"), observation) is None
+        derivative = second_derivative(deep, observation.values, direction_of(deep, observation.values))
+        assert all(np.isfinite(allowed).all() == decided for allowed in derivative.allowed.values())
