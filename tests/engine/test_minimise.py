@@ -26,7 +26,7 @@ SMALLEST = {
     "StatesByDirection": BOTH.altered(num_layers=2),
     "BackwardHalfFirst": BOTH,
     "OneSetOfWeights": BOTH,
-    "RecurrentWeightShared": BOTH.altered(num_layers=2, steps=2),
+    "RecurrentWeightShared": BOTH.altered(num_layers=2, state="given"),
     "BackwardCountsFeatures": BOTH.altered(steps=2),
     "StatesExchanged": BOTH.altered(state="given"),
     "StateWrittenInPlace": ONE.altered(state="given"),

@@ -84,7 +84,7 @@ def test_the_values_do_not_depend_on_the_strides(memory: str, name: str) -> None
     assert same_bits(found.h_0, plain.h_0)
 
 
-@pytest.mark.parametrize(("memory", "contiguous"), [("contiguous", True), ("transposed", False), ("sliced", False), ("expanded", False)])
+@pytest.mark.parametrize(("memory", "contiguous"), [("contiguous", True), ("transposed", False), ("sliced", False)])
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_the_strides_are_what_they_are_called(memory: str, contiguous: bool, name: str) -> None:
     assert given(LAYOUTS[name], memory=memory).leaf.is_contiguous() == contiguous
