@@ -69,13 +69,12 @@ def _called_twice(stage: Stage) -> None:
 def _other_batch(stage: Stage) -> None:
     stage.load()
     layout = stage.case.layout
-    if stage.case.packed and not stage.odd:
-        lengths = shared_out_otherwise(stage.case.lengths)
-        stage.call(lengths=lengths, steps=max(lengths))
-        return
     if stage.odd and "packed" not in stage.subject.refused:
         layout = "batched" if stage.case.packed else "packed"
     stage.call(layout=layout, batch=stage.case.batch + 2, steps=stage.case.steps + 1)
+    if stage.case.packed and not stage.odd:
+        lengths = shared_out_otherwise(stage.case.lengths)
+        stage.call(lengths=lengths, steps=max(lengths))
 
 
 def shared_out_otherwise(lengths: tuple[int, ...]) -> tuple[int, ...]:
