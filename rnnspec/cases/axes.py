@@ -26,7 +26,7 @@ HISTORIES = {
     "fresh": "built, its weights loaded, never called",
     "called": "called before while another default dtype was set, or on the very same tensors with other numbers in them",
     "called-twice": "called twice before, in half of the cases with a call of another layer in between",
-    "other-batch": "called before on another batch size and length, packed where it is padded now; packed also with steps otherwise shared out",
+    "other-batch": "called before on another batch size and length, packed where padded now; packed also with steps otherwise shared out",
     "other-state": "called before with an initial state",
     "other-grad": "called before in another gradient mode",
     "thawed": "called before while every parameter was frozen",
