@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -102,7 +103,7 @@ def campaign(jobs: Iterable[Job], options: argparse.Namespace, enough: Callable[
 
 def results(pool: ProcessPoolExecutor, jobs: Iterator[Job], workers: int, done: Callable[[], bool]) -> Iterator[Outcome]:
     """Outcomes as they come; no more jobs are begun than workers need, and none once there is enough."""
-    running = {pool.submit(judged, job) for job, _ in zip(jobs, range(2 * workers), strict=False)}
+    running = {pool.submit(judged, job) for job in islice(jobs, 2 * workers)}
     while running:
         future = next(as_completed(running))
         running.remove(future)
@@ -110,7 +111,7 @@ def results(pool: ProcessPoolExecutor, jobs: Iterator[Job], workers: int, done: 
         if done():
             pool.shutdown(wait=False, cancel_futures=True)
             return
-        running |= {pool.submit(judged, job) for job, _ in zip(jobs, range(1), strict=False)}
+        running |= {pool.submit(judged, job) for job in islice(jobs, 1)}
 
 
 def told(outcome: Outcome, number: int, planned: int) -> str:

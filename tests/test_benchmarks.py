@@ -6,6 +6,7 @@ import argparse
 import importlib
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -166,3 +167,12 @@ def test_what_rnnspec_sees_is_told_by_profile() -> None:
     assert seen[detection.QUICK] == {"A": "a.b", "B": "", "C": "c.d, a.b", "D": ""}
     assert seen[detection.DEFAULT] == {"A": "a.b", "B": "a.b", "C": "c.d, a.b", "D": ""}
     assert cells(detection.named_table(rows)) == [["4", "1", "2", "0", "1", "0", "0"]]
+
+
+def test_a_campaign_leaves_out_no_run() -> None:
+    honesty = script("honesty")
+    names = [(str(number), "quick", 0) for number in range(11)]
+    with ThreadPoolExecutor(2) as pool, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(honesty, "judged", lambda job: job)
+        found = list(honesty.results(pool, iter(names), 2, lambda: False))
+    assert sorted(found) == sorted(names)
