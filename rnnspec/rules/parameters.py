@@ -150,11 +150,11 @@ RANGE = "assert all(parameter.abs().max() <= {limit} for parameter in {call}.par
 def initial_range(seen: Observation) -> None:
     """No initial weight or bias is larger in magnitude than 1 / sqrt(hidden_size).
 
-    The largest value of every parameter of a new layer; one unit in the last place of the dtype is allowed.
+    The largest value of every parameter of a new layer; one unit in the last place is allowed, of the dtype or of float32 if coarser.
 
     Catches ranges of another size, and distributions without a range.
     """
-    limit, roundoff = seen.case.config.hidden_size**-0.5, ROUNDOFF[seen.case.dtype]
+    limit, roundoff = seen.case.config.hidden_size**-0.5, max(ROUNDOFF[seen.case.dtype], ROUNDOFF["float32"])
     for name, parameter in seen.new.named_parameters():
         largest = float(np.max(np.abs(array_of(parameter)), initial=0.0))
         if not largest <= limit * (1 + 2 * roundoff):

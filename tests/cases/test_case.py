@@ -94,3 +94,10 @@ def test_the_space_measures_a_case() -> None:
     assert LayerSpace().told(DROPPING, "mode") == "mode=train"
     assert LayerSpace().told(DROPPING, "lengths") == "lengths that differ"
     assert set(SIZES) <= set(LayerSpace().fields)
+
+
+def test_a_mask_is_read_through_five_layers_at_most() -> None:
+    """Through ten copying layers a value that was kept is as small as one that was dropped, and torch.nn.RNN was accused of that."""
+    near = Case(config=Config(1, 1, num_layers=5, dropout=0.7), mode="train", values="readable")
+    assert is_sound(near)
+    assert not is_sound(near.altered(num_layers=11))

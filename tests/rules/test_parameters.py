@@ -174,3 +174,16 @@ def test_rules_of_clauses_that_came_later_are_out_of_force() -> None:
     assert {"parameters.names", "errors.rank"} <= old
     assert not old & {"errors.dtype", "construction.readable", "construction.positional", "construction.exception-types"}
     assert {rule.id for rule in in_force(all_rules())} >= old
+
+
+def test_a_limit_that_float32_rounds_up_accuses_nobody_in_float64() -> None:
+    """Built in the default dtype and converted, a value may be the limit as float32 has it: 1 / sqrt(33) is rounded up there."""
+
+    class AtTheLimit(nn.RNN):
+        def __init__(self, *given: Any, **named: Any) -> None:
+            super().__init__(*given, **named)
+            with torch.no_grad():
+                self.weight_ih_l0.fill_(33**-0.5)  # type: ignore[operator]
+
+    assert float(torch.tensor(33**-0.5, dtype=torch.float32)) > 33**-0.5
+    assert verdict("parameters.initial-range", AtTheLimit, case(hidden_size=33)) is None
