@@ -223,7 +223,12 @@ def _past(name: str, case: Case) -> list[str]:
         "other_dtype": "torch.float32" if case.dtype == "float64" else "torch.float64",
         "build": _layer(name, case, "changed"),
     }
-    return [line.format(**words) if "{" in line else line for line in HISTORIES.get(case.history, (LOAD,))]
+    return [line.format(**words) if "{" in line else line for line in _lines(case)]
+
+
+def _lines(case: Case) -> tuple[str, ...]:
+    """The history's lines; nothing can be written into an expanded tensor."""
+    return (LOAD, "{call}") if (case.history, case.memory) == ("called", "expanded") else HISTORIES.get(case.history, (LOAD,))
 
 
 def _earlier(case: Case, arguments: str) -> str:

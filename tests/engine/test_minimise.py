@@ -26,7 +26,6 @@ SMALLEST = {
     "StatesByDirection": BOTH.altered(num_layers=2),
     "BackwardHalfFirst": BOTH,
     "OneSetOfWeights": BOTH,
-    "RecurrentWeightShared": BOTH.altered(num_layers=2, state="given"),
     "BackwardCountsFeatures": BOTH.altered(steps=2),
     "StatesExchanged": BOTH.altered(state="given"),
     "StateWrittenInPlace": ONE.altered(state="given"),

@@ -35,7 +35,7 @@ SHOWN = (
     "RecurrentWeightShared",
     "BiasForwardOnly",
     "PackedDataRounded",
-    "WeightsDropped",
+    "BiasReshaped",
     "HiddenMajorOutput",
 )
 
