@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +101,12 @@ def test_a_process_that_dies_is_told_and_its_cases_are_not_taken_as_judged() -> 
 @pytest.mark.parametrize("whom", ["all", "the first"])
 def test_an_interrupt_ends_all_processes_with_the_report_so_far(whom: str, folder: Path) -> None:
     process = subprocess.Popen(
-        command("targets.py:Waits", 2), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command("targets.py:Waits", 2),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # a suite that runs in the background ignores it
     )
     ends = time.monotonic() + 120
     while not all((folder / f"waiting-{elsewhere}").exists() for elsewhere in (True, False)):
