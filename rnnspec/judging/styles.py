@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from rnnspec.cases.case import Case
+from rnnspec.contract.config import Config
 from rnnspec.judging.builds import Construction
 from rnnspec.judging.violation import Violation, agree, violated
 from rnnspec.observe.observation import Observation
@@ -16,14 +15,7 @@ WORDS = {
     "keywords": "built with every argument given",
     "changed": "built with defaults",
 }
-DEFAULTS: dict[str, Any] = {
-    "num_layers": 1,
-    "nonlinearity": "tanh",
-    "bias": True,
-    "batch_first": False,
-    "dropout": 0.0,
-    "bidirectional": False,
-}
+DEFAULTS = {name: value for name, value in Config(1, 1).arguments.items() if name not in ("input_size", "hidden_size")}
 PROOF = """other = {call}.to({dtype}).train({train})
 standard = {standard}.to({dtype}).train({train})
 other.load_state_dict(standard.state_dict())
