@@ -138,9 +138,8 @@ TIES: tuple[Tie, ...] = (
     Tie(("values", "mode"), lambda row: row["values"] not in DROPOUT_LAWS or row["mode"] == "train"),
     Tie(("values", "num_layers"), lambda row: row["values"] not in DROPOUT_LAWS or row["num_layers"] > 1),
     Tie(("values", "num_layers"), lambda row: row["values"] != "solvable" or row["num_layers"] == 2),
-    Tie(
-        ("values", "num_layers"), lambda row: row["values"] != "readable" or row["num_layers"] <= 5
-    ),  # each layer above shrinks what is read
+    # Each layer above the boundary shrinks what is read.
+    Tie(("values", "num_layers"), lambda row: row["values"] != "readable" or row["num_layers"] <= 5),
     Tie(("values", "nonlinearity"), lambda row: row["values"] != "integer" or row["nonlinearity"] == "relu"),
     Tie(("values", "nonlinearity"), lambda row: row["values"] != "ternary" or row["nonlinearity"] == "tanh"),
     Tie(("values", "dtype"), lambda row: row["values"] not in ("readable", "solvable") or row["dtype"] in ("float64", "float32")),

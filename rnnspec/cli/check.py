@@ -9,7 +9,6 @@ import click
 from rnnspec.cli.parts import argument_of, import_first, progress, show, writable
 from rnnspec.cli.workers import MOST, how_many, started
 
-JOBS = f"How many processes share the cases.  [default: processors, at most {MOST}; env var: RNNSPEC_JOBS]"
 EPILOG = """\b
 Exit status:
   0  conforms: every rule that applies holds
