@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
-from rnnspec.judging.violation import Violation, agree
+from rnnspec.judging.computing import results_agree
+from rnnspec.judging.violation import Violation
 from rnnspec.judging.wrong_calls import WrongCall, refusal
 from rnnspec.observe.call import Surroundings, gradient_mode
 from rnnspec.observe.observation import Observation
@@ -84,11 +85,9 @@ def _in_another_layout(seen: Observation) -> list[Observation]:
 
 def _fault(following: Observation) -> str:
     try:
-        output, h_n = following.output, following.h_n
+        _ = following.output, following.h_n
         if not following.case.random:
-            expected = following.expected
-            agree(following, "output", output, expected.output, lambda: expected.bound.output)
-            agree(following, "h_n", h_n, expected.h_n, lambda: expected.bound.h_n)
+            results_agree(following)
     except Refused:
         raise
     except (Violation, Failure) as fault:
