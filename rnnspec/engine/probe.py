@@ -44,7 +44,7 @@ TRIALS: dict[str, tuple[dict[str, Any], Trial]] = {
     "dtype": ({"build": "typed"}, _call),
     "pickle": ({"history": "pickled"}, _call),
     "functional": ({"history": "functional"}, _call),
-    "gradients": ({}, _gradients),
+    "gradients": ({"mode": "train"}, _gradients),
 }
 
 

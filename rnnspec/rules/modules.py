@@ -282,16 +282,17 @@ def weight_norm(seen: Observation) -> None:
 def flatten_parameters(seen: Observation) -> None:
     """flatten_parameters(), where the layer has it, changes nothing but the place of the parameters in memory.
 
-    It is called after a call; parameters are compared bit for bit, and the results of a further call with the formula.
+    It is called after a call; parameters are compared bit for bit, and the results of a further call with the formula. Earlier calls
+    can no longer be differentiated afterwards where parameters have moved, so that this is done in a layer of its own.
 
     Catches flattening that leaves out a direction, transposes, or unties what the next call reads.
     """
-    flatten = getattr(seen.module, "flatten_parameters", None)
-    if flatten is None:
+    if getattr(seen.module, "flatten_parameters", None) is None:
         raise Refused("the layer has no flatten_parameters()")
-    _ = seen.call
+    own = seen.other(seen.case)
+    _ = own.call
     with observing("flatten_parameters()"):
-        flatten()
-    for name, value in seen.stage.weights().items():
+        own.module.flatten_parameters()  # type: ignore[operator]
+    for name, value in own.stage.weights().items():
         identical(f"{name} after flatten_parameters()", array_of(value), seen.values.weights[name], FLATTEN)
-    only_here(seen.again(), seen.case, partial(results_agree, proof=FLATTEN))
+    only_here(own.again(), seen.case, partial(results_agree, proof=FLATTEN))

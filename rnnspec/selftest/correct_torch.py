@@ -19,6 +19,61 @@ class SubclassOfRNN(nn.RNN):
     """torch's own layer, subclassed and left alone."""
 
 
+class OnceInTraining(torch.autograd.Function):
+    """The identity, with a backward pass in training only, which cannot be differentiated."""
+
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor, training: bool) -> Tensor:
+        ctx.training = training
+        ctx.save_for_backward(tensor)
+        return tensor.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        if not ctx.training:
+            raise RuntimeError("cudnn RNN backward can only be called in training mode")
+        return NotOnceMore.apply(gradients[0], *ctx.saved_tensors), None  # type: ignore[no-untyped-call]
+
+
+class NotOnceMore(torch.autograd.Function):
+    """A gradient and what it was computed from; nothing says how to differentiate it, so torch raises NotImplementedError."""
+
+    @staticmethod
+    def forward(ctx: Any, gradient: Tensor, tensor: Tensor) -> Tensor:
+        return gradient.clone()
+
+
+class AsOnCuda(nn.RNN):
+    """torch's own layer with what it has on CUDA: parameters that lie in one buffer, and the refusals of cuDNN.
+
+    That are a backward pass in eval mode, a second derivative, and an initial state that is not contiguous.
+    """
+
+    def flatten_parameters(self) -> None:
+        weights: list[Any] = [weight for weight in self._flat_weights if isinstance(weight, Tensor)]
+        own, dtypes = {weight.data_ptr() for weight in weights}, {weight.dtype for weight in weights}
+        if len(own) == len(self._flat_weights_names) and len(dtypes) == 1:
+            self.lay_in_one_buffer(weights)
+
+    @torch.no_grad()
+    def lay_in_one_buffer(self, weights: list[Any]) -> None:
+        """Turn the weights into parts of one new tensor, one after the other."""
+        parts = torch.split(torch.cat([weight.reshape(-1) for weight in weights]), [weight.numel() for weight in weights])
+        for weight, part in zip(weights, parts, strict=True):
+            weight.set_(part.view(weight.shape))
+
+    def forward(self, input: Any, hx: Tensor | None = None) -> Any:
+        output, h_n = super().forward(input, hx)
+        packed = isinstance(input, PackedSequence)
+        if (input.data if packed else input).numel() == 0:
+            return output, h_n
+        if hx is not None and not hx.is_contiguous() and not (packed and input.sorted_indices is not None):
+            raise RuntimeError("rnn: hx is not contiguous")
+        data = OnceInTraining.apply(output.data if packed else output, self.training)  # type: ignore[no-untyped-call]
+        state = OnceInTraining.apply(h_n, self.training)  # type: ignore[no-untyped-call]
+        return (output._replace(data=data) if packed else data), state
+
+
 class WrapperOfRNN(Plain):
     """Parameters of its own under torch's names, handed to a layer of torch inside, which is no submodule."""
 

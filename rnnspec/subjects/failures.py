@@ -36,8 +36,16 @@ class Unloadable(Failure):
     """The subject's parameters cannot take the documented weights."""
 
 
-TORCH_REFUSES = ("not implemented for", "which does not have a __getstate__ method defined")
-"""How torch itself words that a dtype has no kernel, and that a compiled module cannot be pickled."""
+TORCH_REFUSES = (
+    "not implemented for",
+    "which does not have a __getstate__ method defined",
+    "cudnn RNN backward can only be called in training mode",
+    "rnn: hx is not contiguous",
+)
+"""How torch itself words that a dtype has no kernel, that a compiled module cannot be pickled, and what cuDNN does not offer.
+
+Its second derivatives raise NotImplementedError.
+"""
 
 
 def failure_of(step: str, error: BaseException) -> Failure:

@@ -13,6 +13,7 @@ from rnnspec.api import prepare
 from rnnspec.cases.axes import FEATURES
 from rnnspec.engine.probe import TRIALS, base_case, check_features, probed
 from rnnspec.errors import SelectionError
+from rnnspec.selftest.correct_torch import AsOnCuda
 from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import resolve
 from tests.engine.subjects import Bare, Ignoring, Refusing
@@ -39,6 +40,16 @@ def test_open_refusals_of_a_call_are_noted_with_their_reason() -> None:
         "packed": "the call raised NotImplementedError: no packed input",
         "state": "the call raised NotImplementedError: no initial state",
     }
+
+
+def test_what_cudnn_alone_cannot_do_refuses_no_feature() -> None:
+    assert refused(AsOnCuda) == {}
+
+
+def test_a_layer_with_the_limits_of_cudnn_is_not_accused() -> None:
+    report = rnnspec.check(AsOnCuda, profile="quick", rules=["gradients.*", "states.*", "layouts.*"], strict=True)
+    assert report.verdict == "conforms"
+    assert [found.rule for found in report.results if found.verdict != "pass"] == ["gradients.second-order"]
 
 
 def test_arguments_that_a_constructor_does_not_take_are_noted() -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from rnnspec.selftest import BUGS, CORRECT, Plain, is_narrow, report_of, rule_of, story_of
+from rnnspec.selftest.correct_torch import AsOnCuda
 from tests.releases import skip_unless_promised
 from tests.selftest.observing import Kind, build, called, gradients, inputs, outcome, pack, same
 from tests.selftest.probes import built, refused, restored
@@ -139,11 +140,28 @@ def test_a_correct_layer_works_in_other_dtypes(kind: Kind, dtype: torch.dtype) -
         torch.testing.assert_close(got, expected, rtol=20 * torch.finfo(dtype).eps, atol=20 * torch.finfo(dtype).eps)
 
 
-@every_correct
+@pytest.mark.parametrize("kind", [kind for kind in CORRECT.values() if kind is not AsOnCuda], ids=lambda kind: kind.__name__)
 def test_a_correct_layer_has_second_derivatives(kind: Kind) -> None:
     layer = build(kind, 2, 3, bidirectional=True)
     x = torch.randn(3, 2, 2, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradgradcheck(lambda x: layer(x)[0], (x,))
+
+
+def test_what_cudnn_refuses_is_refused_and_nothing_else() -> None:
+    layer = build(AsOnCuda, 2, 3, num_layers=2)
+    x, h_0 = torch.randn(3, 2, 2, dtype=torch.float64, requires_grad=True), torch.randn(2, 2, 3, dtype=torch.float64)
+    gradient = torch.autograd.grad(layer(x, h_0)[0].sum(), x, create_graph=True)[0]
+    with pytest.raises(NotImplementedError):
+        torch.autograd.grad(gradient.sum(), x)
+    with pytest.raises(RuntimeError, match="rnn: hx is not contiguous"):
+        layer(x, h_0.transpose(0, 1))
+    with pytest.raises(RuntimeError, match="cudnn RNN backward can only be called in training mode"):
+        torch.autograd.grad(layer.eval()(x, h_0)[0].sum(), x)
+
+
+def test_parameters_lie_in_one_buffer_as_on_cuda_also_after_a_conversion() -> None:
+    for layer in (AsOnCuda(2, 3, num_layers=2), AsOnCuda(2, 3, num_layers=2).double()):
+        assert len({parameter.untyped_storage().data_ptr() for parameter in layer.parameters()}) == 1
 
 
 def test_a_state_for_too_many_samples_is_refused_before_it_is_sorted() -> None:
