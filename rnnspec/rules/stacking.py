@@ -27,7 +27,8 @@ close(layer(*given)[1], reference(*given)[1])"""
 def own_parameters(seen: Observation) -> None:
     """Every layer has weights and biases of its own.
 
-    In a further layer all parameters of one upper layer are NaN: its own states must be NaN, those of the layers below must not.
+    In a further layer all parameters of one upper layer are NaN: its own states must be NaN, those of the layers below must not,
+    unless their numbers can overflow.
 
     Catches layers that share parameters, parameters that exist and are not used.
     """
@@ -35,10 +36,11 @@ def own_parameters(seen: Observation) -> None:
     weights = {name: _poisoned(array, f"_l{layer}" in name) for name, array in seen.values.weights.items()}
     case = seen.case.altered(history="fresh", build="changed")
     poisoned = Observation(seen.subject, case, replace(seen.values, weights=weights))
-    got = marks(np.isnan(poisoned.h_n[: (layer + 1) * directions]))
-    expected = np.zeros(got.shape)
-    expected[layer * directions :] = np.nan
-    identical("h_n", got, expected, POISONED.format(layer=layer))
+    found = np.isnan(poisoned.h_n[: (layer + 1) * directions])
+    must = np.zeros(found.shape, dtype=np.bool_)
+    must[layer * directions :] = True
+    may = must if (found == must).all() else must | np.isinf(seen.expected.bound.h_n[: len(must)])
+    identical("h_n", marks(found & (must | ~may)), marks(must), POISONED.format(layer=layer))
 
 
 def upper_layer(case: Case) -> int:

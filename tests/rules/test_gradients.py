@@ -192,3 +192,22 @@ def test_a_sum_on_a_kink_of_relu_accuses_nobody_and_a_clear_one_is_judged() -> N
         assert judge(find("gradients.second-order"), observation) is None
         derivative = second_derivative(deep, observation.values, direction_of(deep, observation.values))
         assert all(np.isfinite(allowed).all() == decided for allowed in derivative.allowed.values())
+
+
+def test_gradients_whose_double_overflows_are_not_added_up() -> None:
+    overflowing = case(
+        input_size=154,
+        hidden_size=3,
+        nonlinearity="relu",
+        bidirectional=True,
+        steps=32,
+        batch=1,
+        dtype="float16",
+        memory="expanded",
+        values="integer",
+        seed=1,
+    )
+    seen = Observation(TorchSubject(resolve(nn.RNN)), overflowing)
+    largest = max(np.abs(gradient).max() for gradient in seen.gradients.values())
+    assert 2**15 < largest < 2**16, "the case has lost its point"
+    assert judge(find("gradients.second-backward"), seen) is None

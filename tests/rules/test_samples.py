@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from rnnspec.cases.case import Case
-from rnnspec.engine.outcome import Finding
-from rnnspec.rules.catalogue import all_rules
+from rnnspec.engine.outcome import Finding, judge
+from rnnspec.judging.spoiling import spot, with_input
+from rnnspec.observe.observation import Observation
+from rnnspec.rules.catalogue import all_rules, find
+from rnnspec.rules.samples import HUGE
 from rnnspec.selftest import Plain
-from tests.rules.judged import Fails, Passes, case, names, verdict
+from rnnspec.subjects.subject import TorchSubject
+from rnnspec.subjects.target import resolve
+from tests.rules.judged import Fails, Passes, case, fitting, names, verdict
 from tests.rules.proven import told_and_proven
 
 UNSORTED = case(layout="packed-unsorted", lengths=(2, 5, 1))
@@ -69,3 +75,20 @@ def test_a_scale_that_all_samples_share_is_told() -> None:
     finding = verdict("samples.huge", BatchNormalised, case())
     assert isinstance(finding, Finding)
     assert finding.message.startswith("output[0, 0, 0]   expected")
+
+
+class InfinityNextDoor(Plain):
+    """As some kernels for 16-bit numbers: an infinity in a row of states is multiplied by zero in the row before."""
+
+    def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
+        new = super().step(x, h, weight, layer, t)
+        return new + 0.0 * new.roll(-1, 0) if new.dtype in (torch.bfloat16, torch.float16) else new
+
+
+def test_infinities_that_16_bit_kernels_carry_to_other_rows_are_not_judged() -> None:
+    steep = case(nonlinearity="relu", values="integer", dtype="float16", steps=40, num_layers=3)
+    subject = TorchSubject(resolve(InfinityNextDoor))
+    seen = [Observation(subject, candidate) for candidate in fitting(find("samples.huge"), steep, 8)]
+    spoiled = [with_input(each, (slice(None), spot(each.case).sample), HUGE["float16"]) for each in seen]
+    assert any(np.isinf(each.output).any() or np.isnan(each.output).any() for each in spoiled), "the cases have lost their point"
+    assert [judge(find("samples.huge"), each) for each in seen] == [None] * len(seen)

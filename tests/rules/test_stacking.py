@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
 import pytest
 from torch import nn
 
 from rnnspec.cases.case import Case
-from rnnspec.rules.catalogue import all_rules
+from rnnspec.engine.outcome import Finding, judge
+from rnnspec.observe.observation import Observation
+from rnnspec.rules.catalogue import all_rules, find
 from rnnspec.rules.stacking import upper_layer
 from rnnspec.selftest import BUGS
+from rnnspec.subjects.subject import TorchSubject
+from rnnspec.subjects.target import resolve
 from tests.rules.judged import Fails, Passes, case, names, verdict
 from tests.rules.proven import told_and_proven
 
@@ -54,3 +59,29 @@ def test_a_layer_is_above_the_first() -> None:
 
 def test_wrong_numbers_are_not_blamed_on_the_parameters() -> None:
     assert verdict("stacking.own-parameters", BUGS["ThirdLayerSkipsSecond"], STACK) is None
+
+
+OVERFLOWING = case(
+    input_size=2,
+    hidden_size=3,
+    num_layers=11,
+    nonlinearity="relu",
+    bias=False,
+    bidirectional=True,
+    steps=6,
+    batch=6,
+    dtype="float16",
+    values="integer",
+    seed=1974864048,
+)
+
+
+def test_sums_that_overflow_below_are_not_blamed_on_the_parameters() -> None:
+    seen = Observation(TorchSubject(resolve(nn.RNN)), OVERFLOWING)
+    assert np.isnan(seen.h_n).any(), "the case has lost its point: nothing overflows to NaN"
+    assert judge(find("stacking.own-parameters"), seen) is None
+
+
+def test_parameters_that_are_shared_are_seen_beside_sums_that_overflow() -> None:
+    seen = Observation(TorchSubject(resolve(BUGS["DeepLayersShareWeights"])), OVERFLOWING)
+    assert isinstance(judge(find("stacking.own-parameters"), seen), Finding)
