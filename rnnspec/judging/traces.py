@@ -35,9 +35,10 @@ def trace(seen: Observation, stage: Stage, wrong: WrongCall) -> str:
     watched = dict(_watched(stage, wrong))
     copies = {name: tensor.detach().clone() for name, tensor in watched.items()}
     noted: list[Surroundings] = []
+    device = torch.device(seen.subject.device)
     with gradient_mode(seen.case.grad):
-        before = Surroundings.now()
-        error = refusal(stage, wrong, lambda: noted.append(Surroundings.now()))
+        before = Surroundings.now(device)
+        error = refusal(stage, wrong, lambda: noted.append(Surroundings.now(device)))
     if error is None:
         return ""
     changed = [name for name, tensor in watched.items() if not same_bits(copies[name], tensor.detach())]

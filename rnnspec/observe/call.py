@@ -15,6 +15,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from rnnspec.cases.case import Case
 from rnnspec.contract.shapes import output_shape, packed_output_shape, state_shape
+from rnnspec.observe.seeding import generator_state
 from rnnspec.observe.stage import Stage, call_module
 from rnnspec.observe.tensors import Arguments, array_of, from_layout, scattered
 from rnnspec.subjects import settings
@@ -34,10 +35,10 @@ class Surroundings:
     settings: settings.Values
 
     @classmethod
-    def now(cls) -> Surroundings:
-        """The surroundings at this moment."""
+    def now(cls, device: torch.device) -> Surroundings:
+        """The surroundings of a call on a device at this moment."""
         numpy_rng: Any = np.random.get_state()
-        return cls(torch.get_rng_state(), random.getstate(), numpy_rng[1].tobytes(), settings.current())
+        return cls(generator_state(device), random.getstate(), numpy_rng[1].tobytes(), settings.current())
 
 
 @dataclass(frozen=True)
@@ -130,10 +131,10 @@ def perform(stage: Stage, case: Case, given: Arguments) -> Call:
     """Call the layer once in the case's gradient mode, with the surroundings noted before and after."""
     copies = (given.leaf.detach().clone(), None if given.h_0 is None else given.h_0.detach().clone())
     with gradient_mode(case.grad):
-        before = Surroundings.now()
+        before = Surroundings.now(given.leaf.device)
         with observing("the call"):
             returned = call_module(stage.caller, given.input, given.h_0)
-            after = Surroundings.now()
+            after = Surroundings.now(given.leaf.device)
     return Call(case, given, copies, returned, before, after)
 
 

@@ -1,4 +1,4 @@
-"""Setting torch's random number generators for one call."""
+"""torch's random number generators: set for one call, and their states."""
 
 from __future__ import annotations
 
@@ -14,3 +14,11 @@ def seed_torch(seed: int, device: str) -> None:
         torch.default_generator.manual_seed(seed)
     else:
         torch.manual_seed(seed)
+
+
+def generator_state(device: torch.device) -> torch.Tensor:
+    """The state of the CPU's generator, followed by that of the device's own where it has one, as bytes."""
+    own = getattr(getattr(torch, device.type, None), "get_rng_state", None)
+    if device.type == "cpu" or own is None:
+        return torch.get_rng_state()
+    return torch.cat([torch.get_rng_state(), own() if device.type == "mps" else own(device)])

@@ -124,27 +124,34 @@ def _inventory(seen: Observation) -> list[tuple[str, Any]]:
 
 RNG = """import random
 import numpy
-before = torch.get_rng_state(), random.getstate(), numpy.random.get_state()[1].tolist()
+
+def states():
+    return torch.get_rng_state().tolist(), {own}random.getstate(), numpy.random.get_state()[1].tolist()
+
+before = states()
 layer(*given)
-assert torch.equal(torch.get_rng_state(), before[0])
-assert random.getstate() == before[1]
-assert numpy.random.get_state()[1].tolist() == before[2]"""
+assert states() == before"""
+
+
+def _rng_proof(device: str) -> str:
+    kind = torch.device(device).type
+    return RNG.format(own="" if kind == "cpu" else f"torch.{kind}.get_rng_state().tolist(), ")
 
 
 @rule("rnn.effects.rng", when=~dropping)
 def rng(seen: Observation) -> None:
     """A call in which dropout is not at work draws no random number.
 
-    The states of torch's, Python's and NumPy's generators are compared around the call.
+    The states of torch's, Python's and NumPy's generators are compared around the call, that of the layer's device among them.
 
     Catches masks that are drawn in vain, noise, and generators that a call seeds.
     """
-    before, after = seen.call.before, seen.call.after
+    before, after, proof = seen.call.before, seen.call.after, _rng_proof(seen.subject.device)
     if not torch.equal(before.torch_rng, after.torch_rng):
-        raise violated("a call without dropout changed the state of torch's random number generator", RNG)
+        raise violated("a call without dropout changed the state of torch's random number generator", proof)
     for name, old, new in (("Python", before.python_rng, after.python_rng), ("NumPy", before.numpy_rng, after.numpy_rng)):
         if old != new:
-            raise violated(f"a call without dropout changed the state of {name}'s random number generator", RNG)
+            raise violated(f"a call without dropout changed the state of {name}'s random number generator", proof)
 
 
 @rule("rnn.effects.rng", "rnn.effects.stateless", when=~dropping & one_in(3))

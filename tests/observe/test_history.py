@@ -13,7 +13,7 @@ from rnnspec.cases.axes import HISTORIES
 from rnnspec.cases.case import Case
 from rnnspec.cases.values import values_of
 from rnnspec.contract.config import Config
-from rnnspec.observe.call import gradient_mode, perform
+from rnnspec.observe.call import Surroundings, gradient_mode, perform
 from rnnspec.observe.history import Stage, prepared, shared_out_otherwise
 from rnnspec.observe.observation import Observation
 from rnnspec.observe.tensors import arguments, from_array
@@ -164,6 +164,19 @@ def test_a_call_notes_its_surroundings_before_and_after() -> None:
     again = perform(quiet.stage, BASE, quiet.call.given)
     assert torch.equal(again.before.torch_rng, again.after.torch_rng)
     assert again.before.settings == again.after.settings
+
+
+@pytest.mark.parametrize("kind", ["cuda", "mps"])
+def test_the_generator_of_the_device_is_noted_beside_that_of_the_cpu(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = torch.zeros(16, dtype=torch.uint8)
+    monkeypatch.setattr(getattr(torch, kind), "get_rng_state", lambda *device: own.clone())
+    device = torch.device(kind)
+    before = Surroundings.now(device)
+    assert torch.equal(Surroundings.now(device).torch_rng, before.torch_rng)
+    own[3] = 1
+    assert not torch.equal(Surroundings.now(device).torch_rng, before.torch_rng)
+    assert torch.equal(Surroundings.now(torch.device("cpu")).torch_rng, torch.get_rng_state())
+    assert torch.equal(Surroundings.now(torch.device("meta")).torch_rng, torch.get_rng_state())
 
 
 def test_half_of_the_earlier_calls_are_on_the_very_tensors_of_the_call_with_other_numbers_in_them() -> None:
