@@ -134,7 +134,7 @@ def test_a_wrong_target_is_told_once() -> None:
 
 
 def test_as_many_processes_as_are_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rnnspec.cli.workers._processors", lambda: 64)
+    monkeypatch.setattr("rnnspec.cli.workers.processors", lambda: 64)
     chosen: list[tuple[int | None, dict[str, Any], int]] = [
         (None, {}, MOST),
         (7, {}, 7),
@@ -148,7 +148,7 @@ def test_as_many_processes_as_are_worth_it(monkeypatch: pytest.MonkeyPatch) -> N
     ]
     for asked, changes, expected in chosen:
         assert how_many(asked, **{"device": "cpu", "cases": None, "first": False, **changes}) == expected, (asked, changes)
-    monkeypatch.setattr("rnnspec.cli.workers._processors", lambda: 1)
+    monkeypatch.setattr("rnnspec.cli.workers.processors", lambda: 1)
     assert how_many(None, device="cpu", cases=None, first=False) == 1
     with pytest.raises(SelectionError, match="--jobs must be at least 1, got 0"):
         how_many(0, device="cpu", cases=None, first=False)

@@ -8,13 +8,14 @@ from pathlib import Path
 import click
 
 from rnnspec.cli.parts import progress, writable
+from rnnspec.cli.workers import processors
 
 
 @click.command()
 @click.argument("patterns", nargs=-1)
 @click.option("--profile", default="default", show_default=True, metavar="NAME", help="How far to look for a bug that quick does not see.")
 @click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="The seed of every check.")
-@click.option("--workers", type=int, metavar="N", help="How many processes; as many as there are processors where left out.")
+@click.option("--workers", type=int, default=processors, metavar="N", help="How many processes.  [default: processors]")
 @click.option("--json", "json_path", metavar="PATH", help="Write the kill matrix as JSON.")
 @click.option("--named", is_flag=True, help="Judge each bug by the rule that it names alone: minutes instead of half an hour.")
 @click.option("--models", is_flag=True, help="Judge the bank of models instead of the bank of layers, in the quick profile.")
@@ -23,7 +24,7 @@ def selftest(
     patterns: tuple[str, ...],
     profile: str,
     seed: int,
-    workers: int | None,
+    workers: int,
     models: bool,
     named: bool,
     json_path: str | None,

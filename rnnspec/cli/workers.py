@@ -36,10 +36,11 @@ def how_many(asked: int | None, *, device: str, cases: int | None, first: bool) 
     if asked is not None:
         return asked
     alone = not device.startswith("cpu") or (cases is not None and cases < FEW)
-    return 1 if alone else min(_processors(), MOST)
+    return 1 if alone else min(processors(), MOST)
 
 
-def _processors() -> int:
+def processors() -> int:
+    """How many processors this process may use."""
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 

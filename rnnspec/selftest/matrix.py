@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -86,7 +85,7 @@ def matrix(
     *,
     profile: str = "default",
     seed: int = 0,
-    workers: int | None = None,
+    workers: int = 1,
     named: bool = False,
     watch: Watcher | None = None,
 ) -> Matrix:
@@ -98,10 +97,10 @@ def matrix(
     """
     if profile not in PROFILES:
         raise SelectionError(f"--profile {profile!r}: one of {', '.join(PROFILES)} is needed.{suggestion(profile, PROFILES)}")
-    if workers is not None and workers < 1:
+    if workers < 1:
         raise SelectionError(f"--workers must be at least 1, got {workers}")
     rows = []
-    for row in _rows(names, (profile, seed, named), workers or os.cpu_count() or 1):
+    for row in _rows(names, (profile, seed, named), workers):
         rows.append(row)
         if watch is not None:
             watch(len(rows), len(names))
