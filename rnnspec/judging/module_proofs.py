@@ -41,6 +41,25 @@ for name, parameter in list(layer.named_parameters()):
 torch.nn.ModuleList([layer, twin]).to(torch.float64)
 assert all(one is other for one, other in zip(layer.parameters(), twin.parameters()))"""
 
+TIE = """for each in (layer, reference):
+    each.to(torch.{other}).{second} = each.{first}
+    each.to(x.dtype)
+assert layer.{first} is layer.{second}
+"""
+
+TIED = f"""{TIE}
+close(layer(*given)[1], reference(*given)[1])
+for each in (layer, reference):
+    with torch.no_grad():
+        each.{{first}}.mul_(0.5)
+close(layer(*given)[1], reference(*given)[1])"""
+
+TIED_GRADIENT = f"""{TIE}
+for each in (layer, reference):
+    sum(spread(data(result)) for result in each(*given)).backward()
+for one, other in zip(layer.parameters(), reference.parameters()):
+    close(one.grad, other.grad)"""
+
 TWICE = """class Twice(torch.nn.Module):
     def forward(self, source):
         return 2 * source

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from rnnspec.judging.computing import computes, derivable, differentiated_names, gradients_agree, only_here, results_agree
-from rnnspec.judging.conditions import Condition, axis, one_in, precise, predictable
+from rnnspec.judging.conditions import Condition, axis, dropping, one_in, precise, predictable
 from rnnspec.judging.module_proofs import (
     CONVERTED,
     DEEPCOPY,
@@ -20,10 +20,12 @@ from rnnspec.judging.module_proofs import (
     PARAMETRIZED_GRADIENT,
     SHARED,
     STATE_DICT,
+    TIED,
 )
 from rnnspec.judging.remaking import must_not_load, stays_as_it_was
 from rnnspec.judging.reparametrizing import Doubled, Normalised, NormalisedByHook
 from rnnspec.judging.rule import rule
+from rnnspec.judging.tying import Tie, alike, computes_tied, halved, tied_layer
 from rnnspec.judging.violation import identical, violated
 from rnnspec.observe.history import OTHER_DTYPE, descend
 from rnnspec.observe.observation import Observation
@@ -226,6 +228,21 @@ def shared(seen: Observation) -> None:
     for name in first:
         if first[name] is not second[name]:
             raise violated(f"{name}, shared by two layers, is no longer shared after a conversion", SHARED)
+
+
+@rule("rnn.module.shared", when=~dropping & precise & alike & one_in(6, 4))
+def tied(seen: Observation) -> None:
+    """Two parameters of one layer that are made one stay one through a conversion, and receive the gradients of both.
+
+    They are made one in a layer of another dtype, which is then converted and loaded. Results, and the gradients with those of the two
+    added up, are compared with the formula; then the parameter is halved in place, and the next call has to follow.
+
+    Catches conversions and flattening that cut the tie, and lists of parameters in which one that occurs twice is missing.
+    """
+    fresh, tie = seen.case.altered(history="fresh", build="changed"), Tie.of(seen)
+    layer = tied_layer(seen, fresh, tie)
+    only_here(layer, fresh, partial(computes_tied, tie=tie), computes)
+    only_here(halved(layer, tie), fresh, partial(results_agree, proof=tie.proof(TIED)))
 
 
 @rule("rnn.module.parametrized", when=predictable & precise & one_in(5, 1))

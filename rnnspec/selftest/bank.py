@@ -10,6 +10,7 @@ from torch import nn
 from rnnspec.rules.catalogue import find, in_force
 from rnnspec.selftest import correct, correct_torch
 from rnnspec.selftest.bugs import (
+    calls,
     construction,
     directions,
     dropout,
@@ -53,6 +54,7 @@ MODULES: tuple[ModuleType, ...] = (
     second_order,
     effects,
     modules,
+    calls,
     modes,
     errors,
 )

@@ -13,6 +13,7 @@ from rnnspec.cases.case import Case
 from rnnspec.cases.values import values_of
 from rnnspec.engine.outcome import Finding, Refusal
 from rnnspec.judging.reparametrizing import Doubled, Normalised, NormalisedByHook
+from rnnspec.judging.tying import pairs
 from rnnspec.observe.history import prepared
 from rnnspec.rules.catalogue import all_rules
 from rnnspec.selftest import BUGS, Plain
@@ -49,6 +50,7 @@ PASSES: Passes = {
     "modules.converted": situations("converted"),
     "modules.loaded": situations("reloaded"),
     "modules.shared": situations("shared"),
+    "modules.tied": [each for each in situations("called") if each.dtype in ("float64", "float32") and pairs(each.config)],
     "modules.parametrized": [each for each in situations("called") if each.dtype in ("float64", "float32")],
     "modules.weight-norm": [each for each in situations("called") if each.dtype in ("float64", "float32")],
     "modules.flatten-parameters": situations("called"),
@@ -74,6 +76,8 @@ FAILS: Fails = [
     ("modules.loaded", "FusedBiasKept", case(history="reloaded", grad="no_grad"), r"^output\["),
     ("modules.loaded", "LoadedWithoutReverse", STACK.altered(history="reloaded"), r"^weight_ih_l1_reverse after load_state_dict\(\)\["),
     ("modules.shared", "TiesCutByConversion", case(history="shared"), "^weight_ih_l0, shared by two layers, is no longer shared"),
+    ("modules.tied", "TieWithinCut", case(), "^bias_ih_l0 and bias_hh_l0, made one parameter, are two after a conversion$"),
+    ("modules.tied", "TieCountsOnce", case(), r"^gradient of bias_ih_l0 and bias_hh_l0\[0\]   expected"),
     ("modules.parametrized", "ParametrizationIgnored", case(), r"^output\["),
     ("modules.flatten-parameters", "FlattenedByDirection", STACK, r"^weight_hh_l0_reverse after flatten_parameters\(\)\["),
 ]

@@ -108,6 +108,13 @@ def ties(kind: Kind) -> list[Any]:
     return [layer.weight_hh_l1 is layer.weight_hh_l0]
 
 
+def tied_gradient(kind: Kind) -> list[Any]:
+    layer = build(kind, 3, 4)
+    layer.bias_hh_l0 = layer.bias_ih_l0
+    output, _ = layer(inputs(layer)[0])
+    return list(torch.autograd.grad(output.sum(), list(layer.parameters())))
+
+
 def state_dict_is_live(kind: Kind) -> list[Any]:
     layer = build(kind, 3, 4)
     for value in layer.state_dict().values():

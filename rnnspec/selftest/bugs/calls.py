@@ -1,0 +1,110 @@
+"""Planted bugs in what one call leaves behind for the next."""
+
+# ruff: noqa: D102  (the class says what its one method does wrong)
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
+
+from rnnspec.selftest.bugs.planted import Planted
+
+
+class RemembersState(Planted):
+    """Without a state, a second call goes on where the first one ended (tensorflow #29506); modules.second-call sees it."""
+
+    narrow = True
+
+    def forward(self, input: Tensor | PackedSequence, hx: Tensor | None = None) -> tuple[Tensor | PackedSequence, Tensor]:
+        remembered: Tensor | None = self.__dict__.get("remembered")
+        output, h_n = super().forward(input, remembered if hx is None and self.fits(input, remembered) else hx)
+        self.__dict__["remembered"] = h_n.detach()
+        return output, h_n
+
+    def fits(self, input: Tensor | PackedSequence, remembered: Tensor | None) -> bool:
+        """Whether the state remembered can be used for this input."""
+        if remembered is None or isinstance(input, PackedSequence) or input.dim() != 3 or remembered.dtype != input.dtype:
+            return False
+        return remembered.dim() == 3 and remembered.size(1) == input.size(0 if self.batch_first else 1)
+
+
+class BatchSizeBaked(Planted):
+    """The batch size of the first call holds for all later ones, which lose their other samples (pytorch #15319);
+    modules.second-call sees it."""
+
+    narrow = True
+
+    def default_states(self, input: Tensor, batch: int) -> Tensor:
+        return super().default_states(input, self.__dict__.setdefault("batch", batch))
+
+
+class ThirdCallDiffers(Planted):
+    """From the third call on the biases are added twice; modules.second-call sees it."""
+
+    narrow = True
+    calls = 0
+
+    def run(self, *args: Any) -> tuple[Tensor, Tensor]:
+        self.calls += 1
+        return super().run(*args)
+
+    def biases(self, layer: int, direction: int) -> list[Tensor]:
+        return super().biases(layer, direction) * (1 if self.calls < 3 else 2)
+
+
+class PackedBatchSizeBaked(Planted):
+    """Packed sequences in another number than at the first call end in zeros (pytorch #41774); modules.second-call sees it."""
+
+    narrow = True
+
+    def unsort_states(self, states: Tensor, indices: Tensor | None) -> Tensor:
+        first: int = self.__dict__.setdefault("first", states.size(1))
+        return super().unsort_states(states if states.size(1) == first else states * 0, indices)
+
+
+class FrozenForGood(Planted):
+    """What is frozen at the first call has no gradient ever after; modules.second-call sees it."""
+
+    narrow = True
+
+    def biases(self, layer: int, direction: int) -> list[Tensor]:
+        frozen = self.__dict__.setdefault("frozen", not any(parameter.requires_grad for parameter in self.parameters()))
+        return [bias.detach() for bias in super().biases(layer, direction)] if frozen else super().biases(layer, direction)
+
+
+class RemembersByAddress(Planted):
+    """Results are kept by the address and the shape of the input, whatever is written into it; modules.second-call sees it."""
+
+    narrow = True
+
+    def forward_tensor(self, input: Tensor, hx: Tensor | None) -> tuple[Tensor, Tensor]:
+        kept = self.__dict__.setdefault("kept", {})
+        place = (input.data_ptr(), tuple(input.shape), torch.is_grad_enabled())
+        if place not in kept:
+            kept[place] = (input, super().forward_tensor(input, hx))
+        result: tuple[Tensor, Tensor] = kept[place][1]
+        return result
+
+
+class PlanByTotals(Planted):
+    """How packed steps are shared out is kept by the number of rows and of sequences (pytorch #15319);
+    modules.second-call sees it."""
+
+    narrow = True
+
+    def run_direction(self, data: Tensor, sizes: Any, h: Tensor, layer: int, direction: int) -> tuple[Tensor, Tensor]:
+        plans = self.__dict__.setdefault("plans", {})
+        return super().run_direction(data, plans.setdefault((len(data), len(h)), sizes), h, layer, direction)
+
+
+class FirstStateGradientLost(Planted):
+    """At the first call the initial state has no gradient (JuliaGPU/CuArrays PR #706); gradients.h-0 sees it."""
+
+    calls = 0
+
+    def run(self, data: Tensor, sizes: Any, h_0: Tensor) -> tuple[Tensor, Tensor]:
+        self.calls += 1
+        return super().run(data, sizes, h_0.detach() if self.calls == 1 else h_0)
