@@ -89,18 +89,23 @@ def program(target: Target, finding: Finding, fixed: Mapping[str, Any] | None = 
     building = [f"build = {name}"] if "build(" in proof else []
     setting = [*building, *_build(name, case), *_weights(case, literal), *_arguments(case, literal, proof), *_past(name, case)]
     head = [*(["import functools", ""] if own else []), "import torch", "", *target.imports]
-    head += _on(device, case)
+    head += _on(device, case, proof)
     blocks = ["\n".join(head), "\n".join(setting), *_helpers(case, proof, tolerance), _within(case, proof)]
     return "\n\n".join(blocks) + "\n"
 
 
-def _on(device: str, case: Case) -> list[str]:
-    """What has to be set on another device than the CPU: the device itself, and whether products may be rounded to TF32."""
-    if device == "cpu":
-        return []
+def _on(device: str, case: Case, proof: str) -> list[str]:
+    """What has to be set on another device than the CPU: the device itself, and on CUDA how the reference computes there."""
+    chosen = [] if device == "cpu" else [f"torch.set_default_device({device!r})"]
+    return [*chosen, *(_on_cuda(case, proof) if device.startswith("cuda") else [])]
+
+
+def _on_cuda(case: Case, proof: str) -> list[str]:
+    """Whether products may be rounded to TF32; and no cuDNN where gradients are taken, which it offers in training alone, and once."""
     allowed = case.arithmetic == "tf32"
     switches = [f"torch.backends.{name}.allow_tf32 = {allowed}" for name in ("cuda.matmul", "cudnn")]
-    return [f"torch.set_default_device({device!r})", *(switches if device.startswith("cuda") and case.dtype == "float32" else [])]
+    differentiates = "grad(" in proof or "backward(" in proof
+    return [*(switches if case.dtype == "float32" else []), *(["torch.backends.cudnn.enabled = False"] if differentiates else [])]
 
 
 def _helpers(case: Case, proof: str, tolerance: float) -> list[str]:

@@ -148,6 +148,14 @@ def test_a_program_for_another_device_runs_there() -> None:
     assert "set_default_device" not in program(resolve(Off), finding)
 
 
+def test_where_gradients_are_taken_on_cuda_the_reference_does_without_cudnn() -> None:
+    finding = Finding(0, Case(config=Config(1, 1)), "wrong", proof="torch.autograd.grad(layer(x)[0].sum(), x)")
+    line = "torch.backends.cudnn.enabled = False"
+    assert line in program(resolve(Off), finding, device="cuda").splitlines()
+    assert line not in program(resolve(Off), finding)
+    assert line not in program(resolve(Off), replace(finding, proof=""), device="cuda")
+
+
 def test_running_a_program_leaves_nothing_behind() -> None:
     before = (list(sys.path), torch.get_default_dtype(), torch.get_rng_state().tolist(), torch.is_grad_enabled())
     source = "import sys, torch\nsys.path.insert(0, '/x')\ntorch.set_default_dtype(torch.float64)\ntorch.manual_seed(3)\nsys.exit(0)\n"
