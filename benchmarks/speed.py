@@ -54,12 +54,17 @@ def whole(profiles: Sequence[str], repetitions: int) -> dict[str, list[float]]:
     return found
 
 
-def growing(cases: Sequence[int]) -> list[tuple[int, float, float]]:
-    """Cases, seconds and peak MiB of one process each."""
+Grown = tuple[int, float, float, float]
+"""A number of cases, seconds, and the peak of the memory in MiB, of all dtypes and of float64 alone."""
+
+
+def growing(cases: Sequence[int]) -> list[Grown]:
+    """What growing numbers of cases cost; the memory is that of one process."""
     found = []
     for number in cases:
-        found.append((number, *run(["check", TARGET, "--cases", str(number)])))
-        progress(f"{number} cases: {found[-1][1]:.1f} s, {found[-1][2]:.0f} MiB")
+        command = ["check", TARGET, "--cases", str(number)]
+        found.append((number, *run(command), run([*command, "--dtype", "float64"])[1]))
+        progress(f"{number} cases: {found[-1][1]:.1f} s, {found[-1][2]:.0f} MiB, in float64 {found[-1][3]:.0f} MiB")
     return found
 
 
@@ -146,14 +151,14 @@ def _cells(name: str, times: dict[str, float], total: float) -> tuple[float, str
     return times[name], f"{100 * times[name] / total:.0f} %" if name in ORDER else ""
 
 
-def cases_table(found: Sequence[tuple[int, float, float]]) -> str:
-    """What more cases cost: seconds a case over those of the first row, and the peak of the memory."""
-    first_number, first_seconds, _ = found[0]
+def cases_table(found: Sequence[Grown]) -> str:
+    """What more cases cost: seconds a case over those of the first row, and the peaks of the memory."""
+    first_number, first_seconds, *_ = found[0]
     rows = [
-        (number, seconds, 1000 * (seconds - first_seconds) / (number - first_number) if number > first_number else float("nan"), mebibytes)
-        for number, seconds, mebibytes in found
+        (number, seconds, 1000 * (seconds - first_seconds) / (number - first_number) if number > first_number else float("nan"), *peaks)
+        for number, seconds, *peaks in found
     ]
-    return table(("cases", "seconds", "milliseconds a further case", "peak memory, MiB"), rows)
+    return table(("cases", "seconds", "milliseconds a further case", "peak memory, MiB", "in float64 alone, MiB"), rows)
 
 
 def machine() -> str:
