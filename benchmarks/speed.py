@@ -4,12 +4,15 @@
 
 Run from the root of a checkout, with nothing else running. Three parts, each chosen by --part: `whole` starts the command anew for
 every repetition, imports included; `split` runs a check in a process of its own with clocks around the subject, the reference and
-Hypothesis; `cases` runs growing numbers of cases and reads the peak of the memory.
+Hypothesis; `cases` runs growing numbers of cases and reads the peak of the memory; `held` reads after so many cases what one process
+holds.
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
+import gc
 import json
 import os
 import platform
@@ -17,8 +20,9 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from benchmarks.tables import add_outputs, progress, report, table
@@ -54,18 +58,38 @@ def whole(profiles: Sequence[str], repetitions: int) -> dict[str, list[float]]:
     return found
 
 
-Grown = tuple[int, float, float, float]
-"""A number of cases, seconds, and the peak of the memory in MiB, of all dtypes and of float64 alone."""
-
-
-def growing(cases: Sequence[int]) -> list[Grown]:
-    """What growing numbers of cases cost; the memory is that of one process."""
+def growing(cases: Sequence[int]) -> list[tuple[int, float, float]]:
+    """Cases, seconds and peak MiB of one process each."""
     found = []
     for number in cases:
-        command = ["check", TARGET, "--cases", str(number)]
-        found.append((number, *run(command), run([*command, "--dtype", "float64"])[1]))
-        progress(f"{number} cases: {found[-1][1]:.1f} s, {found[-1][2]:.0f} MiB, in float64 {found[-1][3]:.0f} MiB")
+        found.append((number, *run(["check", TARGET, "--cases", str(number)])))
+        progress(f"{number} cases: {found[-1][1]:.1f} s, {found[-1][2]:.0f} MiB")
     return found
+
+
+def held(dtype: str | None, cases: int) -> list[tuple[int, float]]:
+    """After every fifth of the cases: how many were judged in this process, and how many MiB it holds (on Linux)."""
+    import torch
+
+    from rnnspec.api import check
+
+    torch.set_num_threads(1)
+    found: list[tuple[int, float]] = []
+
+    def watch(done: int, total: int) -> None:
+        if done >= (len(found) + 1) * total // 5:
+            found.append((done, resident()))
+
+    check(TARGET, cases=cases, dtype=dtype, watch=watch)
+    return found
+
+
+def resident() -> float:
+    """The MiB of this process that are in memory, once what is free has been given back."""
+    gc.collect()
+    ctypes.CDLL("libc.so.6").malloc_trim(0)
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def split(profile: str, seed: int) -> dict[str, float]:
@@ -121,12 +145,12 @@ def _observing(observing: Any, watch: Any) -> Any:
     return timed
 
 
-def in_own_process(profile: str, seed: int) -> dict[str, float]:
-    """The split of a profile, measured in a new process."""
-    command = [sys.executable, "-m", "benchmarks.speed", "--split-here", profile, "--seed", str(seed)]
+def in_own_process(*arguments: str) -> Any:
+    """What this script measures with the arguments, in a new process."""
+    command = [sys.executable, "-m", "benchmarks.speed", *arguments]
     done = subprocess.run(command, env=os.environ | ONE_THREAD, capture_output=True, text=True, check=True)
-    progress(f"{profile}: split measured")
-    return dict(json.loads(done.stdout))
+    progress(f"measured: {' '.join(arguments)}")
+    return json.loads(done.stdout)
 
 
 def whole_table(found: dict[str, list[float]]) -> str:
@@ -151,14 +175,21 @@ def _cells(name: str, times: dict[str, float], total: float) -> tuple[float, str
     return times[name], f"{100 * times[name] / total:.0f} %" if name in ORDER else ""
 
 
-def cases_table(found: Sequence[Grown]) -> str:
-    """What more cases cost: seconds a case over those of the first row, and the peaks of the memory."""
-    first_number, first_seconds, *_ = found[0]
+def cases_table(found: Sequence[tuple[int, float, float]]) -> str:
+    """What more cases cost: seconds a case over those of the first row, and the peak of the memory."""
+    first_number, first_seconds, _ = found[0]
     rows = [
-        (number, seconds, 1000 * (seconds - first_seconds) / (number - first_number) if number > first_number else float("nan"), *peaks)
-        for number, seconds, *peaks in found
+        (number, seconds, 1000 * (seconds - first_seconds) / (number - first_number) if number > first_number else float("nan"), mebibytes)
+        for number, seconds, mebibytes in found
     ]
-    return table(("cases", "seconds", "milliseconds a further case", "peak memory, MiB", "in float64 alone, MiB"), rows)
+    return table(("cases", "seconds", "milliseconds a further case", "peak memory, MiB"), rows)
+
+
+def held_table(found: Mapping[str, Sequence[tuple[int, float]]]) -> str:
+    """What the process holds after so many cases, in every dtype and in float64 alone."""
+    every, alone = found.values()
+    rows = [(number, mebibytes, other[1]) for (number, mebibytes), other in zip(every, alone, strict=True)]
+    return table(("cases judged", *(f"held, {name}, MiB" for name in found)), rows)
 
 
 def machine() -> str:
@@ -174,20 +205,24 @@ def machine() -> str:
 def main() -> None:
     """Read the arguments, measure, print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parts = ("whole", "split", "cases")
+    parts = ("whole", "split", "cases", "held")
     parser.add_argument("--part", nargs="+", choices=parts, default=list(parts), help="what to measure (default: all)")
     parser.add_argument("--profile", nargs="+", default=["quick", "default"], help="the profiles (default: quick default)")
     parser.add_argument("--runs", type=int, default=5, help="repetitions of the whole command (default: %(default)s)")
     parser.add_argument("--cases", type=int, nargs="+", default=[250, 500, 1000, 2000, 4000, 8000], help="growing numbers of cases")
     parser.add_argument("--seed", type=int, default=0, help="the seed of the split (default: %(default)s)")
     parser.add_argument("--split-here", metavar="PROFILE", help=argparse.SUPPRESS)
+    parser.add_argument("--held-here", metavar="DTYPE", help=argparse.SUPPRESS)
     add_outputs(parser, "speed.md")
     options = parser.parse_args()
     if options.split_here:
         print(json.dumps(split(options.split_here, options.seed)))
         return
+    if options.held_here:
+        print(json.dumps(held(None if options.held_here == "all" else options.held_here, max(options.cases))))
+        return
     measured = measure(options)
-    tables: dict[str, Callable[[Any], str]] = {"whole": whole_table, "split": split_table, "cases": cases_table}
+    tables: dict[str, Callable[[Any], str]] = {"whole": whole_table, "split": split_table, "cases": cases_table, "held": held_table}
     texts = {f"speed.{part}": f"{machine()}\n\n{tables[part](figures)}" for part, figures in measured.items()}
     report(options, "speed.md", texts, {"machine": machine(), **measured})
 
@@ -196,8 +231,12 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     """The figures of each part that is asked for."""
     parts: dict[str, Any] = {
         "whole": lambda: whole(options.profile, options.runs),
-        "split": lambda: {name: in_own_process(name, options.seed) for name in options.profile},
+        "split": lambda: {name: in_own_process("--split-here", name, "--seed", str(options.seed)) for name in options.profile},
         "cases": lambda: growing(sorted(options.cases)),
+        "held": lambda: {
+            "all dtypes": in_own_process("--held-here", "all", "--cases", str(max(options.cases))),
+            "float64 alone": in_own_process("--held-here", "float64", "--cases", str(max(options.cases))),
+        },
     }
     return {part: parts[part]() for part in options.part}
 

@@ -20,7 +20,7 @@ from rnnspec.selftest import BUGS, Plain
 ROOT = Path(__file__).parents[1]
 PLACES = {
     "generation.md": [f"coverage.{name}" for name in ("profiles", "values", "pairs", "sizes", "large", "histories", "rules")],
-    "speed.md": ["speed.whole", "speed.split", "speed.cases"],
+    "speed.md": ["speed.whole", "speed.split", "speed.cases", "speed.held"],
     "honesty.md": ["honesty.seeds", "honesty.cases", "honesty.bounds"],
     "detection.md": [f"detection.{name}" for name in ("named", "judges", "themes", "survivors", "models")],
 }
