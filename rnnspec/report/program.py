@@ -89,7 +89,8 @@ def program(target: Target, finding: Finding, fixed: Mapping[str, Any] | None = 
     building = [f"build = {name}"] if "build(" in proof else []
     setting = [*building, *_build(name, case), *_weights(case, literal), *_arguments(case, literal, proof), *_past(name, case)]
     head = [*(["import functools", ""] if own else []), "import torch", "", *target.imports]
-    head += _on(device, case, proof)
+    setup = _on(device, case, proof)
+    head += ["", *setup] if setup else []
     blocks = ["\n".join(head), "\n".join(setting), *_helpers(case, proof, tolerance), _within(case, proof)]
     return "\n\n".join(blocks) + "\n"
 
