@@ -2,7 +2,7 @@
 
     python -m benchmarks.speed --write
 
-Run from the root of a checkout, with nothing else running. Three parts, each chosen by --part: `whole` starts the command anew for
+Run from the root of a checkout, with nothing else running. Four parts, each chosen by --part: `whole` starts the command anew for
 every repetition, imports included; `split` runs a check in a process of its own with clocks around the subject, the reference and
 Hypothesis; `cases` runs growing numbers of cases and reads the peak of the memory; `held` reads after so many cases what one process
 holds.
@@ -234,8 +234,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "split": lambda: {name: in_own_process("--split-here", name, "--seed", str(options.seed)) for name in options.profile},
         "cases": lambda: growing(sorted(options.cases)),
         "held": lambda: {
-            "all dtypes": in_own_process("--held-here", "all", "--cases", str(max(options.cases))),
-            "float64 alone": in_own_process("--held-here", "float64", "--cases", str(max(options.cases))),
+            name: in_own_process("--held-here", dtype, "--cases", str(max(options.cases)))
+            for name, dtype in (("all dtypes", "all"), ("float64 alone", "float64"))
         },
     }
     return {part: parts[part]() for part in options.part}

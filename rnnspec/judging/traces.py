@@ -58,12 +58,7 @@ def _around(before: Surroundings, after: Surroundings) -> str:
     for (name, old), (_, new) in zip(before.settings, after.settings, strict=True):
         if old != new:
             return f"{name} has changed from {old} to {new}"
-    same = {
-        "torch": torch.equal(before.torch_rng, after.torch_rng),
-        "Python": before.python_rng == after.python_rng,
-        "NumPy": before.numpy_rng == after.numpy_rng,
-    }
-    drawn = [name for name, unused in same.items() if not unused]
+    drawn = before.drawn(after)
     return f"the random number generator of {drawn[0]} was used" if drawn else ""
 
 

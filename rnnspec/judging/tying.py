@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from rnnspec import oracle
 from rnnspec.cases.case import Case
 from rnnspec.cases.values import Values
 from rnnspec.contract.config import Config
@@ -19,9 +20,9 @@ from rnnspec.judging.conditions import Condition
 from rnnspec.judging.module_proofs import TIED, TIED_GRADIENT
 from rnnspec.judging.violation import agree, violated
 from rnnspec.observe.expected import Expected
-from rnnspec.observe.history import OTHER_DTYPE, set_mode
+from rnnspec.observe.history import other_dtype, set_mode
 from rnnspec.observe.observation import Observation
-from rnnspec.observe.stage import Stage
+from rnnspec.observe.stage import Stage, assign
 from rnnspec.subjects.subject import observing
 
 Array = NDArray[np.float64]
@@ -35,7 +36,7 @@ def pairs(config: Config) -> list[tuple[str, str]]:
     return [(one, other) for one, other in combinations(shapes, 2) if shapes[one] == shapes[other]]
 
 
-alike = Condition("two parameters of one shape", lambda case: bool(pairs(case.config)))
+tieable = Condition("two parameters of one shape", lambda case: bool(pairs(case.config)))
 
 
 @dataclass(frozen=True)
@@ -49,9 +50,8 @@ class Tie:
     @classmethod
     def of(cls, seen: Observation) -> Tie:
         """The tie of a case, chosen by its seed."""
-        found, other = pairs(seen.case.config), OTHER_DTYPE[seen.case.dtype]
-        first, second = found[seen.case.seed // 5 % len(found)]
-        return cls(first, second, seen.case.dtype if other in seen.subject.refused else other)
+        found = pairs(seen.case.config)
+        return cls(*found[seen.case.seed // 5 % len(found)], other_dtype(seen.subject, seen.case.dtype))
 
     def shared(self, array: Array, weights: Mapping[str, Array]) -> dict[str, Array]:
         """The weights with one array in both places."""
@@ -82,9 +82,8 @@ def tied_layer(seen: Observation, case: Case, tie: Tie) -> Observation:
 
 
 def _make_one(stage: Stage, tie: Tie) -> None:
-    holder, _, leaf = stage.names[tie.second].rpartition(".")
     with observing(f"assigning {tie.first} to {tie.second}"):
-        setattr(stage.module.get_submodule(holder), leaf, _parameter(stage, tie.first))
+        assign(stage.module, stage.names[tie.second], _parameter(stage, tie.first))
 
 
 def _parameter(stage: Stage, name: str) -> torch.nn.Parameter:
@@ -117,4 +116,4 @@ def computes_tied(seen: Observation, tie: Tie) -> None:
 def _allowed(expected: Expected, both: tuple[str, str]) -> Array:
     bound: Array = ORDERS * np.sum([expected.gradient_bound[name] for name in both], axis=0)
     size = np.sum([np.abs(expected.gradients[name]) for name in both], axis=0)
-    return np.where(size + bound <= expected.rounding.largest, bound, np.inf)
+    return oracle.finite(bound, size, expected.rounding)

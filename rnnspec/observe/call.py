@@ -40,6 +40,15 @@ class Surroundings:
         numpy_rng: Any = np.random.get_state()
         return cls(generator_state(device), random.getstate(), numpy_rng[1].tobytes(), settings.current())
 
+    def drawn(self, after: Surroundings) -> list[str]:
+        """Whose random number generators are in another state afterwards."""
+        same = {
+            "torch": torch.equal(self.torch_rng, after.torch_rng),
+            "Python": self.python_rng == after.python_rng,
+            "NumPy": self.numpy_rng == after.numpy_rng,
+        }
+        return [name for name, unused in same.items() if not unused]
+
 
 @dataclass(frozen=True)
 class Call:

@@ -25,6 +25,12 @@ from rnnspec.subjects.subject import Subject, observing
 OTHER_DTYPE = {"float64": "float32", "float32": "float64", "bfloat16": "float32", "float16": "float32"}
 
 
+def other_dtype(subject: Subject, dtype: str) -> str:
+    """A dtype to convert to or from; the same where the subject refuses the other."""
+    other = OTHER_DTYPE[dtype]
+    return dtype if other in subject.refused else other
+
+
 def prepared(subject: Subject, case: Case, values: Values) -> Stage:
     """A layer that has gone through the history of its case, has the case's weights and mode, and is ready to be called."""
     stage = Stage(subject, case, values)

@@ -109,6 +109,11 @@ def call_module(module: Caller, given: Any, h_0: torch.Tensor | None) -> Any:
 def share(source: torch.nn.Module, target: torch.nn.Module) -> None:
     """Give a layer the parameters of another."""
     for name, parameter in list(source.named_parameters()):
-        holder, _, leaf = name.rpartition(".")
         with observing("sharing a parameter"):
-            setattr(target.get_submodule(holder), leaf, parameter)
+            assign(target, name, parameter)
+
+
+def assign(module: torch.nn.Module, name: str, parameter: torch.nn.Parameter) -> None:
+    """Set a parameter, by its name within a module, to another."""
+    holder, _, leaf = name.rpartition(".")
+    setattr(module.get_submodule(holder), leaf, parameter)

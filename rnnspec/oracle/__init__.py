@@ -1,7 +1,7 @@
 """What the contract says must come out, and the largest error that rounding can explain. NumPy only."""
 
 from rnnspec.oracle.backward import gradients
-from rnnspec.oracle.bounds import bound
+from rnnspec.oracle.bounds import bound, finite
 from rnnspec.oracle.exact import is_exact, is_exact_gradient
 from rnnspec.oracle.gradient_bounds import gradient_bound
 from rnnspec.oracle.problem import Array, Bound, Problem, Trace
@@ -16,6 +16,7 @@ __all__ = [
     "Rounding",
     "Trace",
     "bound",
+    "finite",
     "gradient_bound",
     "gradients",
     "is_exact",

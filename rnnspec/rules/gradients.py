@@ -221,8 +221,8 @@ def second_backward(seen: Observation) -> None:
 
 def _fit_twice(expected: Expected) -> bool:
     """Whether twice every gradient, as large as rounding can make it, is a number of the dtype."""
-    largest = {name: np.abs(gradient) + expected.gradient_bound[name] for name, gradient in expected.gradients.items()}
-    return all(bool((2 * sizes <= expected.rounding.largest).all()) for sizes in largest.values())
+    doubled = ((2 * expected.gradient_bound[name], 2 * np.abs(gradient)) for name, gradient in expected.gradients.items())
+    return all(bool(np.isfinite(oracle.finite(error, size, expected.rounding)).all()) for error, size in doubled)
 
 
 @rule("rnn.gradients.parameters", "rnn.effects.stateless", when=derivable & one_in(6, 1), needs=NEEDS)

@@ -25,9 +25,9 @@ from rnnspec.judging.module_proofs import (
 from rnnspec.judging.remaking import must_not_load, stays_as_it_was
 from rnnspec.judging.reparametrizing import Doubled, Normalised, NormalisedByHook
 from rnnspec.judging.rule import rule
-from rnnspec.judging.tying import Tie, alike, computes_tied, halved, tied_layer
+from rnnspec.judging.tying import Tie, computes_tied, halved, tieable, tied_layer
 from rnnspec.judging.violation import identical, violated
-from rnnspec.observe.history import OTHER_DTYPE, descend
+from rnnspec.observe.history import OTHER_DTYPE, descend, other_dtype
 from rnnspec.observe.observation import Observation
 from rnnspec.observe.stage import Stage, share
 from rnnspec.observe.tensors import array_of
@@ -218,7 +218,7 @@ def shared(seen: Observation) -> None:
     pair = [seen.stage.another() for _ in range(2)]
     share(pair[0].module, pair[1].module)
     holder = torch.nn.ModuleList([stage.module for stage in pair])
-    other = OTHER_DTYPE[seen.case.dtype] if OTHER_DTYPE[seen.case.dtype] not in seen.subject.refused else seen.case.dtype
+    other = other_dtype(seen.subject, seen.case.dtype)
     with observing(f".to({other})"):
         holder.to(getattr(torch, other))
     for parameter in holder.parameters():
@@ -230,7 +230,7 @@ def shared(seen: Observation) -> None:
             raise violated(f"{name}, shared by two layers, is no longer shared after a conversion", SHARED)
 
 
-@rule("rnn.module.shared", when=~dropping & precise & alike & one_in(6, 4))
+@rule("rnn.module.shared", when=~dropping & precise & tieable & one_in(6, 4))
 def tied(seen: Observation) -> None:
     """Two parameters of one layer that are made one stay one through a conversion, and receive the gradients of both.
 

@@ -39,8 +39,9 @@ def own_parameters(seen: Observation) -> None:
     found = np.isnan(poisoned.h_n[: (layer + 1) * directions])
     must = np.zeros(found.shape, dtype=np.bool_)
     must[layer * directions :] = True
-    may = must if (found == must).all() else must | np.isinf(seen.expected.bound.h_n[: len(must)])
-    identical("h_n", marks(found & (must | ~may)), marks(must), POISONED.format(layer=layer))
+    if (found != must).any():
+        excused = np.isinf(seen.expected.bound.h_n[: len(must)]) & ~must
+        identical("h_n", marks(found & ~excused), marks(must), POISONED.format(layer=layer))
 
 
 def upper_layer(case: Case) -> int:
