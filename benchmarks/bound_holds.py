@@ -16,7 +16,14 @@ import numpy as np
 import torch
 
 from benchmarks.tables import add_outputs, report, table
-from rnnspec.oracle import ROUNDINGS, Array, bound, gradient_bound, gradients, run
+from rnnspec.oracle import (
+    ROUNDINGS,
+    Array,
+    compute_bound,
+    compute_gradient_bound,
+    compute_gradients,
+    run_layers,
+)
 from tests.oracle.drawn import DTYPES, Judged, cotangents, draw, excess
 
 
@@ -47,31 +54,52 @@ class Tally:
             self.ratios.append(float(allowance[covered].max()) / error)
 
 
-def measure(name: str, seed: int, forward: Tally, backward: Tally, options: argparse.Namespace) -> None:
+def measure(
+    name: str, seed: int, forward: Tally, backward: Tally, options: argparse.Namespace
+) -> None:
     """Judge one configuration, drawn from its own seed."""
     rng, dtype, rounding = np.random.default_rng(seed), DTYPES[name], ROUNDINGS[name]
     problem = draw(rng, dtype, largest=options.largest + 1, steps=options.steps)
-    judged, trace = Judged(problem, dtype, grad=options.grad), run(problem)
-    allowed = bound(problem, trace, rounding)
+    judged, trace = Judged(problem, dtype, grad=options.grad), run_layers(problem)
+    allowed = compute_bound(problem, trace, rounding)
     forward.configurations += 1
     forward.add(seed, judged.output.detach().double().numpy(), trace.output, allowed.output)
     forward.add(seed, judged.h_n.detach().double().numpy(), trace.h_n, allowed.h_n)
     if not options.grad:
         return
     seeds = cotangents(rng, problem, dtype)
-    expected, tolerated = gradients(problem, trace, *seeds), gradient_bound(problem, trace, *seeds, rounding)
+    expected, tolerated = (
+        compute_gradients(problem, trace, *seeds),
+        compute_gradient_bound(problem, trace, *seeds, rounding),
+    )
     backward.configurations += 1
     for key, got in judged.gradients(*seeds).items():
         backward.add(seed, got, expected[key], tolerated[key])
 
 
-HEAD = ("dtype", "configurations", "elements", "not covered", "violations", "closest error / bound", "median of largest bound / error")
+HEAD = (
+    "dtype",
+    "configurations",
+    "elements",
+    "not covered",
+    "violations",
+    "closest error / bound",
+    "median of largest bound / error",
+)
 
 
 def row(name: str, tally: Tally) -> tuple[str | float, ...]:
     """One line of the table."""
     ratio = float(np.median(tally.ratios)) if tally.ratios else float("nan")
-    return name, tally.configurations, tally.elements, tally.outside, tally.violations, tally.closest, ratio
+    return (
+        name,
+        tally.configurations,
+        tally.elements,
+        tally.outside,
+        tally.violations,
+        tally.closest,
+        ratio,
+    )
 
 
 def campaign(name: str, options: argparse.Namespace) -> dict[str, Tally]:
@@ -82,18 +110,42 @@ def campaign(name: str, options: argparse.Namespace) -> dict[str, Tally]:
         measure(name, options.seed + index, forward, backward, options)
         if index % 100 == 99 and sys.stderr.isatty():
             rate = (index + 1) / (time.perf_counter() - start)
-            print(f"\r{name}: {index + 1:,} of {options.configs:,}, {rate:.0f} a second ", end="", file=sys.stderr, flush=True)
+            print(
+                f"\r{name}: {index + 1:,} of {options.configs:,}, {rate:.0f} a second ",
+                end="",
+                file=sys.stderr,
+                flush=True,
+            )
     return {name: forward, f"{name} gradients": backward} if options.grad else {name: forward}
 
 
 def main() -> int:
     """Read the arguments, run the campaign, print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--configs", type=int, default=1000, help="configurations a dtype (default: %(default)s)")
-    parser.add_argument("--dtype", nargs="+", choices=DTYPES, default=list(DTYPES), help="the dtypes to judge (default: all)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the first configuration (default: %(default)s)")
-    parser.add_argument("--largest", type=int, default=32, help="largest input and hidden size (default: %(default)s)")
-    parser.add_argument("--steps", type=int, default=16, help="most time steps (default: %(default)s)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--configs", type=int, default=1000, help="configurations a dtype (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--dtype",
+        nargs="+",
+        choices=DTYPES,
+        default=list(DTYPES),
+        help="the dtypes to judge (default: all)",
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, help="seed of the first configuration (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--largest",
+        type=int,
+        default=32,
+        help="largest input and hidden size (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--steps", type=int, default=16, help="most time steps (default: %(default)s)"
+    )
     parser.add_argument("--grad", action="store_true", help="judge gradients too")
     add_outputs(parser, "honesty.md")
     options = parser.parse_args()

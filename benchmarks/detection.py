@@ -22,11 +22,11 @@ import torch
 
 from benchmarks.rivals import generic_samples, usual_test
 from benchmarks.tables import DOCS, add_outputs, progress, report, table
-from rnnspec.selftest import BUGS, CORRECT, is_narrow, report_of, rule_of
-from rnnspec.selftest.matrix import Matrix, Row, matrix
-from rnnspec.selftest.model_matrix import model_matrix
-from rnnspec.selftest.picture import svg
-from rnnspec.subjects.settings import undisturbed
+from rnnspec.selftest import BUGS, CORRECT, find_named_rule, find_public_report, is_narrow
+from rnnspec.selftest.matrix import Matrix, Row, build_matrix
+from rnnspec.selftest.model_matrix import build_model_matrix
+from rnnspec.selftest.picture import draw_svg
+from rnnspec.subjects.settings import restore_settings
 
 RIVALS: dict[str, Callable[[type[torch.nn.Module]], None]] = {
     "Hypothesis test, 100 examples": lambda layer: usual_test(layer, 100),
@@ -46,7 +46,7 @@ def by_rivals(name: str) -> dict[str, str]:
 
 def complaint(test: Callable[[type[torch.nn.Module]], None], layer: type[torch.nn.Module]) -> str:
     """The exception that a test raises, in a line; nothing where it passes."""
-    with undisturbed(), warnings.catch_warnings():
+    with restore_settings(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             test(layer)
@@ -58,8 +58,12 @@ def complaint(test: Callable[[type[torch.nn.Module]], None], layer: type[torch.n
 def judged(names: Sequence[str], workers: int) -> Seen:
     """What the other judges say of every layer."""
     found: Seen = {judge: {} for judge in RIVALS}
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        for number, (name, complaints) in enumerate(zip(names, pool.map(by_rivals, names), strict=True), 1):
+    with ProcessPoolExecutor(
+        workers, mp_context=get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
+    ) as pool:
+        for number, (name, complaints) in enumerate(
+            zip(names, pool.map(by_rivals, names), strict=True), 1
+        ):
             progress(f"{number} of {len(names)}: {name}")
             for judge, text in complaints.items():
                 found[judge][name] = text
@@ -69,7 +73,11 @@ def judged(names: Sequence[str], workers: int) -> Seen:
 def matrix_of(options: argparse.Namespace) -> Matrix:
     """The kill matrix of the layers: read, or worked out."""
     if options.matrix is None:
-        return matrix(options.only, workers=options.workers, watch=lambda done, total: progress(f"matrix: {done} of {total}"))
+        return build_matrix(
+            options.only,
+            workers=options.workers,
+            watch=lambda done, total: progress(f"matrix: {done} of {total}"),
+        )
     known = json.loads(Path(options.matrix).read_text(encoding="utf-8"))
     rows = tuple(Row(**row) for row in known["rows"] if row["name"] in options.only)
     return Matrix(rows, known["seed"], known["profile"])
@@ -78,30 +86,56 @@ def matrix_of(options: argparse.Namespace) -> Matrix:
 def by_rnnspec(rows: Sequence[Row]) -> Seen:
     """What rnnspec says, by any of its rules: in quick, and in the larger profiles that the matrix went on to."""
     told = {row.name: ", ".join(row.seen_by) for row in rows}
-    later = {row.name: row.profile not in ("", "quick") and list(row.seen_by) == [row.rule] for row in rows}
-    return {QUICK: {name: "" if later[name] else text for name, text in told.items()}, DEFAULT: told}
+    later = {
+        row.name: row.profile not in ("", "quick") and list(row.seen_by) == [row.rule]
+        for row in rows
+    }
+    return {
+        QUICK: {name: "" if later[name] else text for name, text in told.items()},
+        DEFAULT: told,
+    }
 
 
 def named_table(rows: Sequence[Row]) -> str:
     """How many bugs are seen by the rule that they name, by the smallest profile that sees them."""
     bugs = [row for row in rows if row.rule]
-    counts = [sum(row.profile == profile for row in bugs) for profile in ("quick", "default", "thorough", "")]
+    counts = [
+        sum(row.profile == profile for row in bugs)
+        for profile in ("quick", "default", "thorough", "")
+    ]
     accused = sum(not row.as_it_should_be for row in rows if not row.rule)
-    head = ("planted bugs", "seen in quick", "first in default", "first in thorough", "not seen", "correct", "accused")
+    head = (
+        "planted bugs",
+        "seen in quick",
+        "first in default",
+        "first in thorough",
+        "not seen",
+        "correct",
+        "accused",
+    )
     return table(head, [(len(bugs), *counts, len(rows) - len(bugs), accused)])
 
 
 def judges_table(seen: Seen, names: Sequence[str]) -> str:
     """Each judge: how many bugs it sees, and how many correct layers it accuses."""
-    bugs, correct = [name for name in names if name in BUGS], [name for name in names if name in CORRECT]
+    bugs, correct = (
+        [name for name in names if name in BUGS],
+        [name for name in names if name in CORRECT],
+    )
     groups = {
         "planted bugs": bugs,
-        "re-creating a report": [name for name in bugs if report_of(name)],
+        "re-creating a report": [name for name in bugs if find_public_report(name)],
         "narrow": [name for name in bugs if is_narrow(name)],
         "correct layers accused": correct,
     }
     rows = [
-        (judge, *(f"{sum(bool(found[name]) for name in group)} of {len(group)}" for group in groups.values()))
+        (
+            judge,
+            *(
+                f"{sum(bool(found[name]) for name in group)} of {len(group)}"
+                for group in groups.values()
+            ),
+        )
         for judge, found in seen.items()
     ]
     return table(("judge", *groups), rows)
@@ -110,9 +144,15 @@ def judges_table(seen: Seen, names: Sequence[str]) -> str:
 def themes_table(seen: Seen, names: Sequence[str]) -> str:
     """Each theme of the rules: how many of its bugs each judge sees."""
     bugs = [name for name in names if name in BUGS]
-    themes = dict.fromkeys(rule_of(name).split(".")[0] for name in bugs)
-    own = {theme: [name for name in bugs if rule_of(name).split(".")[0] == theme] for theme in themes}
-    rows = [(theme, len(group), *(sum(bool(found[name]) for name in group) for found in seen.values())) for theme, group in own.items()]
+    themes = dict.fromkeys(find_named_rule(name).split(".")[0] for name in bugs)
+    own = {
+        theme: [name for name in bugs if find_named_rule(name).split(".")[0] == theme]
+        for theme in themes
+    }
+    rows = [
+        (theme, len(group), *(sum(bool(found[name]) for name in group) for found in seen.values()))
+        for theme, group in own.items()
+    ]
     return table(("theme of the bug", "bugs", *seen), rows)
 
 
@@ -120,7 +160,12 @@ def survivors(seen: Seen, names: Sequence[str]) -> str:
     """The bugs that a judge sees and rnnspec does not."""
     missed = [name for name in names if name in BUGS and not seen[DEFAULT][name]]
     others = {name: [judge for judge in RIVALS if seen[judge][name]] for name in missed}
-    return "\n".join(f"- `{name}`, seen by: {', '.join(judges) or 'none'}" for name, judges in others.items()) or "rnnspec misses none."
+    return (
+        "\n".join(
+            f"- `{name}`, seen by: {', '.join(judges) or 'none'}" for name, judges in others.items()
+        )
+        or "rnnspec misses none."
+    )
 
 
 def of_layers(options: argparse.Namespace) -> tuple[dict[str, str], Any]:
@@ -138,7 +183,7 @@ def of_layers(options: argparse.Namespace) -> tuple[dict[str, str], Any]:
 
 def of_models(options: argparse.Namespace) -> tuple[dict[str, str], Any]:
     """The table about models, and its figures."""
-    found = model_matrix(profile="quick")
+    found = build_model_matrix(profile="quick")
     text = f"{named_table(found.rows)}\n\n{drawn(found, 'kill-matrix-of-models.svg', options)}"
     return {"detection.models": text}, found.as_dict()
 
@@ -146,7 +191,7 @@ def of_models(options: argparse.Namespace) -> tuple[dict[str, str], Any]:
 def drawn(found: Matrix, name: str, options: argparse.Namespace) -> str:
     """The link to the picture of a matrix, which is drawn where the docs are written."""
     if options.write:
-        (DOCS / name).write_text(svg(found), encoding="utf-8")
+        (DOCS / name).write_text(draw_svg(found), encoding="utf-8")
     return f"![Which rule sees which planted bug]({name})"
 
 
@@ -155,10 +200,29 @@ PARTS = {"layers": of_layers, "models": of_models}
 
 def main() -> None:
     """Read the arguments, ask every judge, print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--part", nargs="+", choices=list(PARTS), default=list(PARTS), help="what to judge (default: both)")
-    parser.add_argument("--matrix", metavar="PATH", help="the kill matrix of the layers, from rnnspec selftest --json")
-    parser.add_argument("--only", nargs="+", choices=[*BUGS, *CORRECT], default=[*BUGS, *CORRECT], metavar="NAME", help="these layers")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--part",
+        nargs="+",
+        choices=list(PARTS),
+        default=list(PARTS),
+        help="what to judge (default: both)",
+    )
+    parser.add_argument(
+        "--matrix",
+        metavar="PATH",
+        help="the kill matrix of the layers, from rnnspec selftest --json",
+    )
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        choices=[*BUGS, *CORRECT],
+        default=[*BUGS, *CORRECT],
+        metavar="NAME",
+        help="these layers",
+    )
     parser.add_argument("--workers", type=int, default=2, help="processes (default: %(default)s)")
     add_outputs(parser, "detection.md")
     options = parser.parse_args()

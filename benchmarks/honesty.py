@@ -63,8 +63,8 @@ def judged(job: Job) -> Outcome:
         *job,
         found.verdict,
         found.cases,
-        sum(each.examples for each in found.results),
-        found.seconds,
+        sum(each.cases for each in found.results),
+        found.duration_s,
         [each.rule for each in broken if each.level == "MUST" or each.verdict == "crashed"],
         [each.rule for each in broken if each.level == "SHOULD" and each.verdict == "fail"],
         [each.rule for each in found.results if each.verdict == "unreached"],
@@ -75,7 +75,9 @@ def read(log: str | None) -> list[Outcome]:
     """The outcomes of an earlier campaign; none where there is no log."""
     if log is None or not Path(log).exists():
         return []
-    return [Outcome(**json.loads(line)) for line in Path(log).read_text(encoding="utf-8").splitlines()]
+    return [
+        Outcome(**json.loads(line)) for line in Path(log).read_text(encoding="utf-8").splitlines()
+    ]
 
 
 def keep(log: str | None, outcome: Outcome) -> None:
@@ -85,7 +87,9 @@ def keep(log: str | None, outcome: Outcome) -> None:
             file.write(json.dumps(asdict(outcome)) + "\n")
 
 
-def campaign(jobs: Iterable[Job], options: argparse.Namespace, enough: Callable[[list[Outcome]], bool]) -> list[Outcome]:
+def campaign(
+    jobs: Iterable[Job], options: argparse.Namespace, enough: Callable[[list[Outcome]], bool]
+) -> list[Outcome]:
     """Run the jobs that the log lacks, several at a time, until there are enough."""
     wanted = dict.fromkeys(jobs)
     found = [outcome for outcome in read(options.log) if outcome.job in wanted]
@@ -93,7 +97,12 @@ def campaign(jobs: Iterable[Job], options: argparse.Namespace, enough: Callable[
     rest = (job for job in wanted if job not in known)
     if enough(found):
         return found
-    with ProcessPoolExecutor(options.workers, mp_context=get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)) as pool:
+    with ProcessPoolExecutor(
+        options.workers,
+        mp_context=get_context("spawn"),
+        initializer=torch.set_num_threads,
+        initargs=(1,),
+    ) as pool:
         for outcome in results(pool, rest, options.workers, lambda: enough(found)):
             found.append(outcome)
             keep(options.log, outcome)
@@ -101,7 +110,9 @@ def campaign(jobs: Iterable[Job], options: argparse.Namespace, enough: Callable[
     return found
 
 
-def results(pool: ProcessPoolExecutor, jobs: Iterator[Job], workers: int, done: Callable[[], bool]) -> Iterator[Outcome]:
+def results(
+    pool: ProcessPoolExecutor, jobs: Iterator[Job], workers: int, done: Callable[[], bool]
+) -> Iterator[Outcome]:
     """Outcomes as they come; no more jobs are begun than workers need, and none once there is enough."""
     running = {pool.submit(judged, job) for job in islice(jobs, 2 * workers)}
     while running:
@@ -116,7 +127,11 @@ def results(pool: ProcessPoolExecutor, jobs: Iterator[Job], workers: int, done: 
 
 def told(outcome: Outcome, number: int, planned: int) -> str:
     """One line on a finished run."""
-    accused = f", broken: {', '.join([*outcome.must, *outcome.should])}" if outcome.must or outcome.should else ""
+    accused = (
+        f", broken: {', '.join([*outcome.must, *outcome.should])}"
+        if outcome.must or outcome.should
+        else ""
+    )
     return f"{number} of at most {planned}: {outcome.subject}, {outcome.profile}, seed {outcome.seed}, {outcome.seconds:.0f} s{accused}"
 
 
@@ -130,10 +145,25 @@ def seeds_table(found: Sequence[Outcome], names: Sequence[str]) -> str:
 
 def row(name: str, found: Sequence[Outcome]) -> tuple[Any, ...]:
     """One line of the table."""
-    runs = [sum(outcome.profile == profile for outcome in found) for profile in ("quick", "default")]
-    must, should = (sum(len(getattr(outcome, level)) for outcome in found) for level in ("must", "should"))
-    cases, verdicts = sum(outcome.cases for outcome in found), sum(outcome.judged for outcome in found)
-    return name, *runs, sum(outcome.verdict == "inconclusive" for outcome in found), cases, verdicts, must, should
+    runs = [
+        sum(outcome.profile == profile for outcome in found) for profile in ("quick", "default")
+    ]
+    must, should = (
+        sum(len(getattr(outcome, level)) for outcome in found) for level in ("must", "should")
+    )
+    cases, verdicts = (
+        sum(outcome.cases for outcome in found),
+        sum(outcome.judged for outcome in found),
+    )
+    return (
+        name,
+        *runs,
+        sum(outcome.verdict == "inconclusive" for outcome in found),
+        cases,
+        verdicts,
+        must,
+        should,
+    )
 
 
 def accusations(found: Sequence[Outcome]) -> str:
@@ -148,23 +178,64 @@ def accusations(found: Sequence[Outcome]) -> str:
 
 def cases_text(found: Sequence[Outcome]) -> str:
     """The campaign against torch.nn.RNN alone."""
-    cases, verdicts = sum(outcome.cases for outcome in found), sum(outcome.judged for outcome in found)
-    must, should = (sum(len(getattr(outcome, level)) for outcome in found) for level in ("must", "should"))
-    head = ("profile", "seeds", "cases", "verdicts of rules", "MUST broken", "SHOULD broken", "hours of one processor")
+    cases, verdicts = (
+        sum(outcome.cases for outcome in found),
+        sum(outcome.judged for outcome in found),
+    )
+    must, should = (
+        sum(len(getattr(outcome, level)) for outcome in found) for level in ("must", "should")
+    )
+    head = (
+        "profile",
+        "seeds",
+        "cases",
+        "verdicts of rules",
+        "MUST broken",
+        "SHOULD broken",
+        "hours of one processor",
+    )
     hours = sum(outcome.seconds for outcome in found) / 3600
     return table(head, [(found[0].profile, len(found), cases, verdicts, must, should, hours)])
 
 
 def main() -> int:
     """Read the arguments, run, print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", type=int, default=0, metavar="N", help="seeds of the quick profile for each correct layer")
-    parser.add_argument("--default", type=int, default=0, metavar="N", help="seeds of the default profile for each correct layer")
-    parser.add_argument("--cases", type=int, default=0, metavar="N", help=f"cases against {REFERENCE} alone")
-    parser.add_argument("--profile", default="default", help="the profile whose seeds make up --cases (default: %(default)s)")
-    parser.add_argument("--only", nargs="+", choices=list(SUBJECTS), default=list(SUBJECTS), help="these implementations")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--quick",
+        type=int,
+        default=0,
+        metavar="N",
+        help="seeds of the quick profile for each correct layer",
+    )
+    parser.add_argument(
+        "--default",
+        type=int,
+        default=0,
+        metavar="N",
+        help="seeds of the default profile for each correct layer",
+    )
+    parser.add_argument(
+        "--cases", type=int, default=0, metavar="N", help=f"cases against {REFERENCE} alone"
+    )
+    parser.add_argument(
+        "--profile",
+        default="default",
+        help="the profile whose seeds make up --cases (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        choices=list(SUBJECTS),
+        default=list(SUBJECTS),
+        help="these implementations",
+    )
     parser.add_argument("--workers", type=int, default=2, help="processes (default: %(default)s)")
-    parser.add_argument("--log", metavar="PATH", help="keep every run here, and skip what is there already")
+    parser.add_argument(
+        "--log", metavar="PATH", help="keep every run here, and skip what is there already"
+    )
     add_outputs(parser, "honesty.md")
     options = parser.parse_args()
     if not options.quick + options.default + options.cases:
@@ -181,7 +252,12 @@ def main() -> int:
 def by_seeds(options: argparse.Namespace) -> tuple[list[Outcome], dict[str, str]]:
     """Every correct layer with so many seeds of quick and of default."""
     profiles = (("quick", options.quick), ("default", options.default))
-    jobs = [(name, profile, seed) for profile, number in profiles for seed in range(number) for name in options.only]
+    jobs = [
+        (name, profile, seed)
+        for profile, number in profiles
+        for seed in range(number)
+        for name in options.only
+    ]
     if not jobs:
         return [], {}
     found = campaign(jobs, options, lambda _: False)
@@ -193,7 +269,9 @@ def by_cases(options: argparse.Namespace) -> tuple[list[Outcome], dict[str, str]
     if not options.cases:
         return [], {}
     jobs = [(REFERENCE, options.profile, seed) for seed in range(1000, 1000 + options.cases)]
-    found = campaign(jobs, options, lambda outcomes: sum(outcome.cases for outcome in outcomes) >= options.cases)
+    found = campaign(
+        jobs, options, lambda outcomes: sum(outcome.cases for outcome in outcomes) >= options.cases
+    )
     return found, {"honesty.cases": f"{cases_text(found)}\n\n{accusations(found)}"}
 
 

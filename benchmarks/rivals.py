@@ -44,43 +44,85 @@ def usual_test(layer: type[nn.Module], examples: int, number: int = 0) -> None:
     """Outputs, states and gradients in eval mode against torch.nn.RNN with the same weights, on random configurations and inputs."""
 
     @seed(number)
-    @settings(max_examples=examples, deadline=None, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=examples,
+        deadline=None,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
     @given(*SITUATIONS)
-    def test(config: dict[str, Any], steps: int, batch: int, layout: str, with_state: bool, random: int) -> None:
+    def test(
+        config: dict[str, Any], steps: int, batch: int, layout: str, with_state: bool, random: int
+    ) -> None:
         torch.manual_seed(random)
         reference, candidate = nn.RNN(**config).double().eval(), layer(**config).double().eval()
         candidate.load_state_dict(reference.state_dict())
         shape = (batch, steps) if config["batch_first"] else (steps, batch)
-        x = torch.randn(*((steps,) if layout == "unbatched" else shape), config["input_size"], dtype=torch.float64)
+        x = torch.randn(
+            *((steps,) if layout == "unbatched" else shape),
+            config["input_size"],
+            dtype=torch.float64,
+        )
         rows = config["num_layers"] * (2 if config["bidirectional"] else 1)
-        h_0 = torch.randn(rows, *(() if layout == "unbatched" else (batch,)), config["hidden_size"], dtype=torch.float64)
+        h_0 = torch.randn(
+            rows,
+            *(() if layout == "unbatched" else (batch,)),
+            config["hidden_size"],
+            dtype=torch.float64,
+        )
         lengths = torch.randint(1, steps + 1, (batch,))
         found = [
-            results(module, x, h_0 if with_state else None, lengths if layout == "packed" else None) for module in (candidate, reference)
+            results(module, x, h_0 if with_state else None, lengths if layout == "packed" else None)
+            for module in (candidate, reference)
         ]
         assert_close(*found)
 
     test()
 
 
-def results(module: nn.Module, x: torch.Tensor, h_0: torch.Tensor | None, lengths: torch.Tensor | None) -> list[torch.Tensor]:
+def results(
+    module: nn.Module, x: torch.Tensor, h_0: torch.Tensor | None, lengths: torch.Tensor | None
+) -> list[torch.Tensor]:
     """Output, state, and the gradients of the input, the initial state and every parameter."""
-    leaves = [x.clone().requires_grad_(), *([h_0.clone().requires_grad_()] if h_0 is not None else [])]
+    leaves = [
+        x.clone().requires_grad_(),
+        *([h_0.clone().requires_grad_()] if h_0 is not None else []),
+    ]
     first: Any = leaves[0]
     if lengths is not None:
-        first = pack_padded_sequence(first, lengths, batch_first=bool(module.batch_first), enforce_sorted=False)
+        first = pack_padded_sequence(
+            first, lengths, batch_first=bool(module.batch_first), enforce_sorted=False
+        )
     output, h_n = module(first, *leaves[1:])
     output = output if lengths is None else output.data
     wanted = [*leaves, *module.parameters()]
     gradients = torch.autograd.grad((output**2).sum() + (h_n**3).sum(), wanted, allow_unused=True)
-    return [output, h_n, *(torch.zeros_like(leaf) if grad is None else grad for leaf, grad in zip(wanted, gradients, strict=True))]
+    return [
+        output,
+        h_n,
+        *(
+            torch.zeros_like(leaf) if grad is None else grad
+            for leaf, grad in zip(wanted, gradients, strict=True)
+        ),
+    ]
 
 
 def generic_samples(layer: type[nn.Module]) -> None:
     """Two layers of size 2 in every combination of the flags, sequences of three steps: what generic tests of modules ask."""
-    for nonlinearity, bias, batch_first, bidirectional, with_state in itertools.product(("relu", "tanh"), *[(False, True)] * 4):
+    for nonlinearity, bias, batch_first, bidirectional, with_state in itertools.product(
+        ("relu", "tanh"), *[(False, True)] * 4
+    ):
         torch.manual_seed(0)
-        module = layer(2, 2, 2, nonlinearity=nonlinearity, bias=bias, batch_first=batch_first, bidirectional=bidirectional).double()
+        module = layer(
+            2,
+            2,
+            2,
+            nonlinearity=nonlinearity,
+            bias=bias,
+            batch_first=batch_first,
+            bidirectional=bidirectional,
+        ).double()
         x = torch.randn(3, 2, dtype=torch.float64, requires_grad=True)
         h_0 = torch.randn(4 if bidirectional else 2, 2, dtype=torch.float64, requires_grad=True)
         given = [x, h_0] if with_state else [x]
@@ -91,7 +133,9 @@ def generic_samples(layer: type[nn.Module]) -> None:
 def one_sample_is_a_batch_of_one(module: nn.Module, given: list[torch.Tensor], axis: int) -> None:
     """The unbatched call against the batched one."""
     output, h_n = module(*given)
-    batched_output, batched_h_n = module(given[0].unsqueeze(axis), *(state.unsqueeze(1) for state in given[1:]))
+    batched_output, batched_h_n = module(
+        given[0].unsqueeze(axis), *(state.unsqueeze(1) for state in given[1:])
+    )
     assert_close(output, batched_output.squeeze(axis))
     assert_close(h_n, batched_h_n.squeeze(1))
 

@@ -33,19 +33,29 @@ CONFORMS, INCONCLUSIVE = 0, 3
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 SUBJECT, OTHERS = "subject: calls and backward passes", "subject: built, loaded, copied, converted"
 ORACLE, HYPOTHESIS = "reference: results and bounds", "Hypothesis: drawing the cases"
-PLANNING, VALUES, REST = "covering arrays", "the numbers of the cases", "rules, comparisons and the rest"
+PLANNING, VALUES, REST = (
+    "covering arrays",
+    "the numbers of the cases",
+    "rules, comparisons and the rest",
+)
 ORDER = (SUBJECT, OTHERS, ORACLE, HYPOTHESIS, PLANNING, VALUES, REST)
 
 
 def run(arguments: Sequence[str]) -> tuple[float, float]:
     """Wall seconds and peak MiB of one process; RuntimeError where something is broken or nothing could be checked."""
     begun = time.perf_counter()
-    process = subprocess.Popen([sys.executable, "-m", "rnnspec", *arguments], env=os.environ | ONE_THREAD, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "rnnspec", *arguments],
+        env=os.environ | ONE_THREAD,
+        stdout=subprocess.DEVNULL,
+    )
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode not in (CONFORMS, INCONCLUSIVE):
         raise RuntimeError(f"rnnspec {' '.join(arguments)} ended with status {process.returncode}")
-    return time.perf_counter() - begun, usage.ru_maxrss / (1024 if sys.platform != "darwin" else 1024**2)
+    return time.perf_counter() - begun, usage.ru_maxrss / (
+        1024 if sys.platform != "darwin" else 1024**2
+    )
 
 
 def whole(profiles: Sequence[str], repetitions: int) -> dict[str, list[float]]:
@@ -120,7 +130,7 @@ def put_clocks(watch: Any) -> None:
     from benchmarks.stopwatch import exchange
     from rnnspec import oracle
     from rnnspec.cases import drawing, plan
-    from rnnspec.cases.values import values_of
+    from rnnspec.cases.values import draw_values
     from rnnspec.subjects.subject import observing
 
     torch.nn.RNN.__call__ = watch.timed(torch.nn.RNN.__call__, SUBJECT)  # type: ignore[method-assign]
@@ -129,9 +139,9 @@ def put_clocks(watch: Any) -> None:
     exchange(observing, _observing(observing, watch))
     for name in ("run", "bound", "gradients", "gradient_bound", "is_exact", "is_exact_gradient"):
         exchange(getattr(oracle, name), watch.timed(getattr(oracle, name), ORACLE))
-    exchange(drawing.examples, watch.timed(drawing.examples, HYPOTHESIS))
-    exchange(plan.plan, watch.timed(plan.plan, PLANNING))
-    exchange(values_of, watch.timed(values_of, VALUES))
+    exchange(drawing.draw_examples, watch.timed(drawing.draw_examples, HYPOTHESIS))
+    exchange(plan.plan_rows, watch.timed(plan.plan_rows, PLANNING))
+    exchange(draw_values, watch.timed(draw_values, VALUES))
 
 
 def _observing(observing: Any, watch: Any) -> Any:
@@ -148,14 +158,19 @@ def _observing(observing: Any, watch: Any) -> Any:
 def in_own_process(*arguments: str) -> Any:
     """What this script measures with the arguments, in a new process."""
     command = [sys.executable, "-m", "benchmarks.speed", *arguments]
-    done = subprocess.run(command, env=os.environ | ONE_THREAD, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        command, env=os.environ | ONE_THREAD, capture_output=True, text=True, check=True
+    )
     progress(f"measured: {' '.join(arguments)}")
     return json.loads(done.stdout)
 
 
 def whole_table(found: dict[str, list[float]]) -> str:
     """Median, fastest and slowest run of each profile."""
-    rows = [(name, len(runs), statistics.median(runs), min(runs), max(runs)) for name, runs in found.items()]
+    rows = [
+        (name, len(runs), statistics.median(runs), min(runs), max(runs))
+        for name, runs in found.items()
+    ]
     return table(("profile", "runs", "median, s", "fastest, s", "slowest, s"), rows)
 
 
@@ -163,10 +178,30 @@ def split_table(found: dict[str, dict[str, float]]) -> str:
     """Seconds and share of the run, by category; the imports come before the run."""
     names = [name for name in next(iter(found.values())) if name != "cases"]
     totals = {profile: sum(times[name] for name in ORDER) for profile, times in found.items()}
-    rows = [(name, *(cell for profile, times in found.items() for cell in _cells(name, times, totals[profile]))) for name in names]
-    total = ("the run, without imports", *(cell for seconds in totals.values() for cell in (seconds, "100 %")))
+    rows = [
+        (
+            name,
+            *(
+                cell
+                for profile, times in found.items()
+                for cell in _cells(name, times, totals[profile])
+            ),
+        )
+        for name in names
+    ]
+    total = (
+        "the run, without imports",
+        *(cell for seconds in totals.values() for cell in (seconds, "100 %")),
+    )
     return table(
-        ("where", *(cell for profile, times in found.items() for cell in (f"{profile} ({times['cases']} cases), s", "share"))),
+        (
+            "where",
+            *(
+                cell
+                for profile, times in found.items()
+                for cell in (f"{profile} ({times['cases']} cases), s", "share")
+            ),
+        ),
         [*rows, total],
     )
 
@@ -179,7 +214,14 @@ def cases_table(found: Sequence[tuple[int, float, float]]) -> str:
     """What more cases cost: seconds a case over those of the first row, and the peak of the memory."""
     first_number, first_seconds, _ = found[0]
     rows = [
-        (number, seconds, 1000 * (seconds - first_seconds) / (number - first_number) if number > first_number else float("nan"), mebibytes)
+        (
+            number,
+            seconds,
+            1000 * (seconds - first_seconds) / (number - first_number)
+            if number > first_number
+            else float("nan"),
+            mebibytes,
+        )
         for number, seconds, mebibytes in found
     ]
     return table(("cases", "seconds", "milliseconds a further case", "peak memory, MiB"), rows)
@@ -188,7 +230,10 @@ def cases_table(found: Sequence[tuple[int, float, float]]) -> str:
 def held_table(found: Mapping[str, Sequence[tuple[int, float]]]) -> str:
     """What the process holds after so many cases, in every dtype and in float64 alone."""
     every, alone = found.values()
-    rows = [(number, mebibytes, other[1]) for (number, mebibytes), other in zip(every, alone, strict=True)]
+    rows = [
+        (number, mebibytes, other[1])
+        for (number, mebibytes), other in zip(every, alone, strict=True)
+    ]
     return table(("cases judged", *(f"held, {name}, MiB" for name in found)), rows)
 
 
@@ -199,18 +244,46 @@ def machine() -> str:
     import rnnspec
 
     versions = f"rnnspec {rnnspec.__version__}, torch {torch.__version__}, Python {platform.python_version()}"
-    return f"{versions}, {platform.machine()} with {os.cpu_count()} processors, one thread a process."
+    return (
+        f"{versions}, {platform.machine()} with {os.cpu_count()} processors, one thread a process."
+    )
 
 
 def main() -> None:
     """Read the arguments, measure, print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parts = ("whole", "split", "cases", "held")
-    parser.add_argument("--part", nargs="+", choices=parts, default=list(parts), help="what to measure (default: all)")
-    parser.add_argument("--profile", nargs="+", default=["quick", "default"], help="the profiles (default: quick default)")
-    parser.add_argument("--runs", type=int, default=5, help="repetitions of the whole command (default: %(default)s)")
-    parser.add_argument("--cases", type=int, nargs="+", default=[250, 500, 1000, 2000, 4000, 8000], help="growing numbers of cases")
-    parser.add_argument("--seed", type=int, default=0, help="the seed of the split (default: %(default)s)")
+    parser.add_argument(
+        "--part",
+        nargs="+",
+        choices=parts,
+        default=list(parts),
+        help="what to measure (default: all)",
+    )
+    parser.add_argument(
+        "--profile",
+        nargs="+",
+        default=["quick", "default"],
+        help="the profiles (default: quick default)",
+    )
+    parser.add_argument(
+        "--runs",
+        type=int,
+        default=5,
+        help="repetitions of the whole command (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--cases",
+        type=int,
+        nargs="+",
+        default=[250, 500, 1000, 2000, 4000, 8000],
+        help="growing numbers of cases",
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, help="the seed of the split (default: %(default)s)"
+    )
     parser.add_argument("--split-here", metavar="PROFILE", help=argparse.SUPPRESS)
     parser.add_argument("--held-here", metavar="DTYPE", help=argparse.SUPPRESS)
     add_outputs(parser, "speed.md")
@@ -219,11 +292,23 @@ def main() -> None:
         print(json.dumps(split(options.split_here, options.seed)))
         return
     if options.held_here:
-        print(json.dumps(held(None if options.held_here == "all" else options.held_here, max(options.cases))))
+        print(
+            json.dumps(
+                held(None if options.held_here == "all" else options.held_here, max(options.cases))
+            )
+        )
         return
     measured = measure(options)
-    tables: dict[str, Callable[[Any], str]] = {"whole": whole_table, "split": split_table, "cases": cases_table, "held": held_table}
-    texts = {f"speed.{part}": f"{machine()}\n\n{tables[part](figures)}" for part, figures in measured.items()}
+    tables: dict[str, Callable[[Any], str]] = {
+        "whole": whole_table,
+        "split": split_table,
+        "cases": cases_table,
+        "held": held_table,
+    }
+    texts = {
+        f"speed.{part}": f"{machine()}\n\n{tables[part](figures)}"
+        for part, figures in measured.items()
+    }
     report(options, "speed.md", texts, {"machine": machine(), **measured})
 
 
@@ -231,7 +316,10 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     """The figures of each part that is asked for."""
     parts: dict[str, Any] = {
         "whole": lambda: whole(options.profile, options.runs),
-        "split": lambda: {name: in_own_process("--split-here", name, "--seed", str(options.seed)) for name in options.profile},
+        "split": lambda: {
+            name: in_own_process("--split-here", name, "--seed", str(options.seed))
+            for name in options.profile
+        },
         "cases": lambda: growing(sorted(options.cases)),
         "held": lambda: {
             name: in_own_process("--held-here", dtype, "--cases", str(max(options.cases)))

@@ -17,7 +17,9 @@ DOCS = Path(__file__).parents[1] / "docs"
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """A Markdown table; what is not a text is aligned to the right."""
     found = [list(row) for row in rows]
-    numeric = [all(not isinstance(row[column], str) for row in found) for column in range(len(head))]
+    numeric = [
+        all(not isinstance(row[column], str) for row in found) for column in range(len(head))
+    ]
     rule = ["---:" if right else "---" for right in numeric]
     return "\n".join(f"| {' | '.join(map(shown, row))} |" for row in (head, rule, *found))
 
@@ -33,7 +35,9 @@ def shown(cell: object) -> str:
 
 def filled(page: str, marker: str, text: str) -> str:
     """The page with the text between `<!-- marker -->` and `<!-- /marker -->`; ValueError where it has no such place."""
-    place = re.compile(rf"(?<=<!-- {re.escape(marker)} -->\n).*?(?=<!-- /{re.escape(marker)} -->)", re.DOTALL)
+    place = re.compile(
+        rf"(?<=<!-- {re.escape(marker)} -->\n).*?(?=<!-- /{re.escape(marker)} -->)", re.DOTALL
+    )
     if not place.search(page):
         raise ValueError(f"the page has no place between <!-- {marker} --> and <!-- /{marker} -->")
     return place.sub(lambda _: f"\n{text}\n\n", page)
@@ -47,7 +51,9 @@ def report(options: argparse.Namespace, page: str, texts: Mapping[str, str], dat
     if options.write:
         path = DOCS / page
         for marker, text in texts.items():
-            path.write_text(filled(path.read_text(encoding="utf-8"), marker, text), encoding="utf-8")
+            path.write_text(
+                filled(path.read_text(encoding="utf-8"), marker, text), encoding="utf-8"
+            )
 
 
 def add_outputs(parser: argparse.ArgumentParser, page: str) -> None:

@@ -50,7 +50,9 @@ def test_deep_birnn_final_states(rule: RuleTest) -> None:
 def test_deep_birnn_as_printed_gets_one_piece_of_advice() -> None:
     report = check_model(deep_as_printed, profile="quick")
     assert report.ok
-    assert [result.rule for result in report.results if result.verdict == "fail"] == ["readout.complete"]
+    assert [result.rule for result in report.results if result.verdict == "fail"] == [
+        "readout.complete"
+    ]
 
 
 @pytest.mark.cuda

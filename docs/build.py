@@ -16,19 +16,24 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from rnnspec.checks.catalogue import every_rule
 from rnnspec.contract import clauses
 from rnnspec.contract.clauses import Clause
-from rnnspec.judging.rule import Rule
-from rnnspec.models.registry import stated
+from rnnspec.models.registry import load_model_clauses
+from rnnspec.rulekit.rule import Rule
 from rnnspec.selftest import bank, model_bugs
+from rnnspec.suites.catalogue import list_all_rules
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-SCREEN = re.compile(r"(?<=<!-- check -->\n)```console\n\$ (?P<command>[^\n]+)\n.*?```(?=\n<!-- /check -->)", re.DOTALL)
+SCREEN = re.compile(
+    r"(?<=<!-- check -->\n)```console\n\$ (?P<command>[^\n]+)\n.*?```(?=\n<!-- /check -->)",
+    re.DOTALL,
+)
 PLAIN = {"NO_COLOR": "1", "COLUMNS": "100", "OMP_NUM_THREADS": "1"}
 GENERATED = "<!-- Written by docs/build.py from the code: change it there. -->"
-EXCERPT = re.compile(r"(?<=<!-- from )(?P<file>\S+): (?P<name>\S+) -->\n.*?(?=<!-- /from -->)", re.DOTALL)
+EXCERPT = re.compile(
+    r"(?<=<!-- from )(?P<file>\S+): (?P<name>\S+) -->\n.*?(?=<!-- /from -->)", re.DOTALL
+)
 MARKUP = re.compile(r"[*<|]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
 PARTS = {"The layer": "rnn.", "Packing": "packing."}
 KINDS = {"layer": "a recurrent layer", "model": "a model built on one"}
@@ -39,9 +44,18 @@ Bug = tuple[str, str]
 
 def output(command: str) -> str:
     """What a command of rnnspec prints, a violation (exit 1) being as good as a success; RuntimeError where it could not check."""
-    done = subprocess.run(shlex.split(command), cwd=ROOT, env=os.environ | PLAIN, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        shlex.split(command),
+        cwd=ROOT,
+        env=os.environ | PLAIN,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if done.returncode not in (0, 1):
-        raise RuntimeError(f"{command!r} ended with status {done.returncode}: {done.stderr or done.stdout}")
+        raise RuntimeError(
+            f"{command!r} ended with status {done.returncode}: {done.stderr or done.stdout}"
+        )
     return "\n".join(line.rstrip() for line in done.stdout.strip("\n").splitlines())
 
 
@@ -49,9 +63,15 @@ def with_first_screen(readme: str) -> str:
     """The README with the command between its two `check` markers run again; ValueError where it has no such block."""
     found = SCREEN.search(readme)
     if not found:
-        raise ValueError("README.md has no console block between <!-- check --> and <!-- /check -->")
+        raise ValueError(
+            "README.md has no console block between <!-- check --> and <!-- /check -->"
+        )
     command = found["command"]
-    return readme[: found.start()] + f"```console\n$ {command}\n{output(command)}\n```" + readme[found.end() :]
+    return (
+        readme[: found.start()]
+        + f"```console\n$ {command}\n{output(command)}\n```"
+        + readme[found.end() :]
+    )
 
 
 def plain(text: str) -> str:
@@ -65,7 +85,9 @@ def with_excerpts(page: str) -> str:
     def excerpt(found: re.Match[str]) -> str:
         path = ROOT / found["file"]
         text = path.read_text(encoding="utf-8")
-        code = definition(text, found["name"]) if path.suffix == ".py" else entry(text, found["name"])
+        code = (
+            definition(text, found["name"]) if path.suffix == ".py" else entry(text, found["name"])
+        )
         return f"{found['file']}: {found['name']} -->\n```{path.suffix.strip('.').replace('py', 'python')}\n{code}\n```\n"
 
     return EXCERPT.sub(excerpt, page)
@@ -97,10 +119,14 @@ def planted() -> dict[str, list[Bug]]:
     """Every planted bug by the rule that has to see it."""
     found: dict[str, list[Bug]] = {}
     for name, bug in bank.BUGS.items():
-        report = bank.report_of(bug)
-        found.setdefault(bank.rule_of(bug), []).append((name, f"{bank.story_of(bug)}{f' ({report})' if report else ''}."))
+        report = bank.find_public_report(bug)
+        found.setdefault(bank.find_named_rule(bug), []).append(
+            (name, f"{bank.read_story(bug)}{f' ({report})' if report else ''}.")
+        )
     for model in model_bugs.BUGS:
-        found.setdefault(model_bugs.seen_by(model), []).append((model.__name__, f"{model_bugs.story_of(model)}."))
+        found.setdefault(model_bugs.seen_by(model), []).append(
+            (model.__name__, f"{model_bugs.story_of(model)}.")
+        )
     return found
 
 
@@ -120,7 +146,9 @@ def page_of(rule: Rule, bugs: Sequence[Bug]) -> str:
         "",
         "## Clauses",
         "",
-        *table(("clause", "promise", "where", "provenance", "since"), map(_clause_row, rule.clauses)),
+        *table(
+            ("clause", "promise", "where", "provenance", "since"), map(_clause_row, rule.clauses)
+        ),
         "",
         *_bugs_of(bugs),
         "[All rules](index.md) · [All clauses](../clauses.md)",
@@ -128,13 +156,24 @@ def page_of(rule: Rule, bugs: Sequence[Bug]) -> str:
 
 
 def _clause_row(clause: Clause) -> list[str]:
-    return [_link_to(clause, "../"), plain(clause.text), plain(clause.where), clause.provenance.value, releases(clause)]
+    return [
+        _link_to(clause, "../"),
+        plain(clause.text),
+        plain(clause.source),
+        clause.provenance.value,
+        releases(clause),
+    ]
 
 
 def _bugs_of(bugs: Sequence[Bug]) -> list[str]:
     if not bugs:
         return []
-    return ["## Planted bugs that it has to see", "", *(f"- `{name}`: {plain(story)}" for name, story in bugs), ""]
+    return [
+        "## Planted bugs that it has to see",
+        "",
+        *(f"- `{name}`: {plain(story)}" for name, story in bugs),
+        "",
+    ]
 
 
 def _link_to(clause: Clause, up: str = "") -> str:
@@ -148,20 +187,29 @@ def releases(clause: Clause) -> str:
 
 def index_of(rules: Sequence[Rule]) -> str:
     """The table of all rules, by theme."""
-    count = {"layer": sum(not _of_model(rule) for rule in rules), "model": sum(_of_model(rule) for rule in rules)}
+    count = {
+        "layer": sum(not _of_model(rule) for rule in rules),
+        "model": sum(_of_model(rule) for rule in rules),
+    }
     told = " and ".join(f"{count[kind]} about {name}" for kind, name in KINDS.items())
     return _text(
         "# Rules",
         "",
         f"{len(rules)} rules, {told}. `rnnspec explain RULE` tells the same in a terminal, `rnnspec rules --json` as data.",
         "",
-        *(line for theme in dict.fromkeys(_theme(rule) for rule in rules) for line in _theme_table(theme, rules)),
+        *(
+            line
+            for theme in dict.fromkeys(_theme(rule) for rule in rules)
+            for line in _theme_table(theme, rules)
+        ),
     )
 
 
 def _theme_table(theme: str, rules: Sequence[Rule]) -> Iterator[str]:
     own = [rule for rule in rules if _theme(rule) == theme]
-    rows = ([f"[{rule.id}]({rule.id}.md)", rule.level.value, plain(rule.requirement)] for rule in own)
+    rows = (
+        [f"[{rule.id}]({rule.id}.md)", rule.level.value, plain(rule.requirement)] for rule in own
+    )
     yield from (f"## {theme}", "", *table(("rule", "level", "requirement"), rows), "")
 
 
@@ -170,14 +218,17 @@ def _theme(rule: Rule) -> str:
 
 
 def _of_model(rule: Rule) -> bool:
-    return rule.id in stated()
+    return rule.id in load_model_clauses()
 
 
 def clauses_page(rules: Sequence[Rule]) -> str:
     """Every clause with the rules that test it, or the reason why none does."""
-    known = clauses.load().values()
-    parts = {title: [each for each in known if each.id.startswith(first)] for title, first in PARTS.items()}
-    parts["Models"] = [*stated().values()]
+    known = clauses.load_clauses().values()
+    parts = {
+        title: [each for each in known if each.id.startswith(first)]
+        for title, first in PARTS.items()
+    }
+    parts["Models"] = [*load_model_clauses().values()]
     return _text(
         "# Clauses",
         "",
@@ -190,7 +241,15 @@ def clauses_page(rules: Sequence[Rule]) -> str:
 
 def _part_table(title: str, found: Sequence[Clause], rules: Sequence[Rule]) -> Iterator[str]:
     head = ("clause", "level", "provenance", "torch", "promise", "tested by")
-    rows = ([f'<a id="{each.id}"></a>`{each.id}`', *_facts(each), plain(each.text), tested_by(each, rules)] for each in found)
+    rows = (
+        [
+            f'<a id="{each.id}"></a>`{each.id}`',
+            *_facts(each),
+            plain(each.text),
+            tested_by(each, rules),
+        ]
+        for each in found
+    )
     yield from (f"## {title}", "", *table(head, rows), "")
 
 
@@ -200,7 +259,11 @@ def _facts(clause: Clause) -> list[str]:
 
 def tested_by(clause: Clause, rules: Sequence[Rule]) -> str:
     """Links to the rules that test a clause, or why there is none."""
-    found = [f"[{rule.id}](rules/{rule.id}.md)" for rule in rules if clause.id in {each.id for each in rule.clauses}]
+    found = [
+        f"[{rule.id}](rules/{rule.id}.md)"
+        for rule in rules
+        if clause.id in {each.id for each in rule.clauses}
+    ]
     return ", ".join(found) or f"excluded: {plain(clause.excluded or '')}"
 
 
@@ -210,17 +273,33 @@ def _text(*lines: str) -> str:
 
 def pages() -> dict[Path, str]:
     """Every page that is generated, and those written by hand with the code that they quote, by path."""
-    rules, bugs = every_rule(), planted()
-    of_rules = {DOCS / "rules" / f"{rule.id}.md": page_of(rule, bugs.get(rule.id, [])) for rule in rules}
-    written = {path: with_excerpts(path.read_text(encoding="utf-8")) for path in sorted(DOCS.glob("*.md"))}
-    return {**written, DOCS / "rules" / "index.md": index_of(rules), DOCS / "clauses.md": clauses_page(rules), **of_rules}
+    rules, bugs = list_all_rules(), planted()
+    of_rules = {
+        DOCS / "rules" / f"{rule.id}.md": page_of(rule, bugs.get(rule.id, [])) for rule in rules
+    }
+    written = {
+        path: with_excerpts(path.read_text(encoding="utf-8")) for path in sorted(DOCS.glob("*.md"))
+    }
+    return {
+        **written,
+        DOCS / "rules" / "index.md": index_of(rules),
+        DOCS / "clauses.md": clauses_page(rules),
+        **of_rules,
+    }
 
 
 def outdated() -> list[str]:
     """The generated pages that are not as they would be written, and those of rules that are gone."""
     wanted = pages()
-    wrong = [path for path, text in wanted.items() if not path.is_file() or path.read_text(encoding="utf-8") != text]
-    return sorted(str(path.relative_to(ROOT)) for path in {*wrong, *(set((DOCS / "rules").glob("*.md")) - wanted.keys())})
+    wrong = [
+        path
+        for path, text in wanted.items()
+        if not path.is_file() or path.read_text(encoding="utf-8") != text
+    ]
+    return sorted(
+        str(path.relative_to(ROOT))
+        for path in {*wrong, *(set((DOCS / "rules").glob("*.md")) - wanted.keys())}
+    )
 
 
 def write_pages() -> None:
@@ -235,9 +314,15 @@ def write_pages() -> None:
 
 def main() -> int:
     """Rewrite every generated text in place, or check the pages."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pages", action="store_true", help="the pages only: run nothing, leave the README alone")
-    parser.add_argument("--check", action="store_true", help="write nothing; status 1 where a page is out of date")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--pages", action="store_true", help="the pages only: run nothing, leave the README alone"
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; status 1 where a page is out of date"
+    )
     options = parser.parse_args()
     if options.check:
         print("\n".join(wrong := outdated()), file=sys.stderr, end="\n" if wrong else "")

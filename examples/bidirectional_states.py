@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from rnnspec.models import BiRNN, origins
+from rnnspec.models import BiRNN, trace_origins
 
 
 def one_layer() -> None:
@@ -17,8 +17,14 @@ def one_layer() -> None:
     print("  forward output  ", tuple(parts.forward_output.shape))
     print("  backward output ", tuple(parts.backward_output.shape))
     forward, backward = parts.forward_states[-1], parts.backward_states[-1]
-    print("  the forward state is the forward output at the last step:", torch.equal(forward, parts.forward_output[:, -1]))
-    print("  the backward state is the backward output at step 0:", torch.equal(backward, parts.backward_output[:, 0]))
+    print(
+        "  the forward state is the forward output at the last step:",
+        torch.equal(forward, parts.forward_output[:, -1]),
+    )
+    print(
+        "  the backward state is the backward output at step 0:",
+        torch.equal(backward, parts.backward_output[:, 0]),
+    )
 
 
 def two_layers() -> None:
@@ -29,7 +35,7 @@ def two_layers() -> None:
     print("two layers")
     print("  output          ", tuple(parts.output.shape))
     print("  h_n             ", tuple(parts.h_n.shape))
-    for origin in origins(model.rnn):
+    for origin in trace_origins(model.rnn):
         print(f"  {origin}")
     for layer in range(2):
         both = torch.cat([parts.forward_states[layer], parts.backward_states[layer]], dim=1)

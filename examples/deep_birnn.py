@@ -6,7 +6,7 @@ from functools import partial
 
 import torch
 
-from rnnspec.models import DeepBiRNN, diagnose, measure, render
+from rnnspec.models import DeepBiRNN, advise, format_readout_map, measure_readout
 
 VOCAB_SIZE, EMBEDDING_DIM, HIDDEN_SIZE, OUTPUT_SIZE, NUM_LAYERS = 100, 50, 20, 1, 2
 build = partial(DeepBiRNN, VOCAB_SIZE, EMBEDDING_DIM, HIDDEN_SIZE, OUTPUT_SIZE, NUM_LAYERS)
@@ -20,9 +20,9 @@ def main() -> None:
     print("every step:", tuple(build(output_all_timesteps=True)(tokens).shape))
     print("last step: ", tuple(build()(tokens).shape))
     print()
-    print(render(measure(build())))
-    remedied = measure(build(readout="final-states"))
-    print(f'with readout="final-states": {len(diagnose(remedied))} pieces of advice')
+    print(format_readout_map(measure_readout(build())))
+    remedied = measure_readout(build(readout="final-states"))
+    print(f'with readout="final-states": {len(advise(remedied))} pieces of advice')
 
 
 if __name__ == "__main__":

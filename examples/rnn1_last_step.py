@@ -36,7 +36,9 @@ def train(seed: int, epochs: int = 100, *, quiet: bool = True) -> tuple[float, f
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train once and print how the loss fell and what the model makes of the test row."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seed", type=int, default=0, help="seed of the initial weights (default: 0)")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="seed of the initial weights (default: 0)"
+    )
     loss, prediction = train(parser.parse_args(arguments).seed, quiet=False)
     print(f"final loss {loss:.4f}")
     print(f"prediction for {TEST[0]}: {prediction:.4f}")

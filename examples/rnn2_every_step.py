@@ -36,7 +36,9 @@ def train(seed: int, epochs: int = 100, *, quiet: bool = True) -> tuple[float, l
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train once and print how the loss fell and what the model makes of every step of the test row."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seed", type=int, default=0, help="seed of the initial weights (default: 0)")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="seed of the initial weights (default: 0)"
+    )
     loss, predictions = train(parser.parse_args(arguments).seed, quiet=False)
     print(f"final loss {loss:.4f}")
     print(f"predictions for {TEST[0]}: {', '.join(f'{value:.4f}' for value in predictions)}")

@@ -10,10 +10,10 @@ from rnnspec._version import __version__
 if TYPE_CHECKING:
     from rnnspec import shapes, strategies
     from rnnspec.api import ModelReport, check, check_model
-    from rnnspec.cases.values import values_of
+    from rnnspec.cases.values import draw_values
     from rnnspec.contract.config import Config
     from rnnspec.errors import CannotCheck, RnnspecError, ViolationsFound
-    from rnnspec.report.model import Report, Result
+    from rnnspec.report.data import Report, Result
     from rnnspec.testing.layer import RuleTest, conformance
     from rnnspec.testing.model import model_conformance
 
@@ -33,14 +33,14 @@ __all__ = [
     "model_conformance",
     "shapes",
     "strategies",
-    "values_of",
+    "draw_values",
 ]
 
 PLACES = {
     "CannotCheck": "errors",
     "Config": "contract.config",
-    "Report": "report.model",
-    "Result": "report.model",
+    "Report": "report.data",
+    "Result": "report.data",
     "RnnspecError": "errors",
     "ViolationsFound": "errors",
     "ModelReport": "api",
@@ -49,7 +49,7 @@ PLACES = {
     "model_conformance": "testing.model",
     "RuleTest": "testing.layer",
     "conformance": "testing.layer",
-    "values_of": "cases.values",
+    "draw_values": "cases.values",
 }
 
 

@@ -38,7 +38,7 @@ class ViolationsFound(RnnspecError):
     """A report violates the contract; the message lists the rules."""
 
 
-def suggestion(word: str, known: Iterable[str]) -> str:
+def suggest(word: str, known: Iterable[str]) -> str:
     """' Did you mean ...?' with the closest known words, or nothing."""
     close = difflib.get_close_matches(word, list(dict.fromkeys(known)), n=2, cutoff=0.6)
     return f" Did you mean {' or '.join(repr(name) for name in close)}?" if close else ""

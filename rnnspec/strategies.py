@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from hypothesis import strategies as st
 
 from rnnspec.cases.axes import AXES, AXIS
-from rnnspec.cases.case import TIES, Case
-from rnnspec.cases.drawing import PROBABILITIES, cases_of
+from rnnspec.cases.case import CONSTRAINTS, Case
+from rnnspec.cases.drawing import PROBABILITIES, cases_in_row
 from rnnspec.cases.sizes import DIMENSIONS, lengths
 from rnnspec.contract.config import Config
 
@@ -16,7 +16,9 @@ __all__ = ["cases", "configs", "lengths"]
 
 
 @st.composite
-def configs(draw: st.DrawFn, *, max_size: int = 8, max_layers: int = 3, dropout: bool = False) -> Config:
+def configs(
+    draw: st.DrawFn, *, max_size: int = 8, max_layers: int = 3, dropout: bool = False
+) -> Config:
     """Configurations of nn.RNN with sizes up to `max_size`; they shrink to RNN(1, 1).
 
     Raises ValueError where a bound is below 1. `dropout=True` also draws probabilities from 0 to 1.
@@ -46,25 +48,31 @@ def cases(draw: st.DrawFn, /, **fixed: object) -> Case:
     for name, value in fixed.items():
         _check_axis(name, value)
     if not _holds(fixed):
-        raise ValueError(f"{', '.join(f'{name}={value!r}' for name, value in fixed.items())} contradict each other")
+        raise ValueError(
+            f"{', '.join(f'{name}={value!r}' for name, value in fixed.items())} contradict each other"
+        )
     row = dict(fixed)
     for name in (each for each in ("values", *AXIS) if each not in fixed):
         # Every axis draws from all its values, so that making one simpler does not disturb what the others drew.
         drawn = draw(st.sampled_from(AXIS[name].values))
-        row[name] = next(value for value in (drawn, *AXIS[name].values) if _holds({**row, name: value}))
+        row[name] = next(
+            value for value in (drawn, *AXIS[name].values) if _holds({**row, name: value})
+        )
     # One choice a dimension, so that each can become small by itself.
     wide = tuple(name for name in DIMENSIONS if draw(st.integers(0, 5)) == 5)
-    case = draw(cases_of({axis.name: row[axis.name] for axis in AXES}, wide))
-    return case.altered(seed=draw(st.integers(0, 2**16)))
+    case = draw(cases_in_row({axis.name: row[axis.name] for axis in AXES}, wide))
+    return case.replace(seed=draw(st.integers(0, 2**16)))
 
 
 def _holds(chosen: Mapping[str, object]) -> bool:
     """Whether the ties between the axes chosen so far are fulfilled."""
-    return all(tie.holds(chosen) for tie in TIES if chosen.keys() >= set(tie.axes))
+    return all(tie.holds(chosen) for tie in CONSTRAINTS if chosen.keys() >= set(tie.axes))
 
 
 def _check_axis(name: str, value: object) -> None:
     if name not in AXIS:
         raise ValueError(f"no axis {name!r}; the axes are {', '.join(AXIS)}")
     if value not in AXIS[name].values:
-        raise ValueError(f"axis {name!r} has no value {value!r}; it has {', '.join(map(repr, AXIS[name].values))}")
+        raise ValueError(
+            f"axis {name!r} has no value {value!r}; it has {', '.join(map(repr, AXIS[name].values))}"
+        )

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from rnnspec.rules.catalogue import find, in_force
-from rnnspec.selftest import rule_of
-from rnnspec.subjects.release import promised
+from rnnspec.rules.catalogue import find_layer_rule, select_in_force
+from rnnspec.selftest import find_named_rule
+from rnnspec.subjects.release import is_promised
 
 LATER = {
     "BidirectionalLostBesideRelu": "rnn.args.order",
@@ -22,7 +22,7 @@ LATER = {
 
 def skip_unless_promised(*clauses: str) -> None:
     """Skip the test where the installed torch does not promise these clauses."""
-    missing = [clause for clause in clauses if not promised(clause)]
+    missing = [clause for clause in clauses if not is_promised(clause)]
     if missing:
         pytest.skip(f"torch {torch.__version__} does not promise {', '.join(missing)}")
 
@@ -30,5 +30,5 @@ def skip_unless_promised(*clauses: str) -> None:
 def skip_unless_due(bug: str) -> None:
     """Skip the test where the installed torch does not promise what a planted bug breaks."""
     skip_unless_promised(*([LATER[bug]] if bug in LATER else []))
-    if not in_force([find(rule_of(bug))]):
-        pytest.skip(f"{rule_of(bug)} is not in force for torch {torch.__version__}")
+    if not select_in_force([find_layer_rule(find_named_rule(bug))]):
+        pytest.skip(f"{find_named_rule(bug)} is not in force for torch {torch.__version__}")

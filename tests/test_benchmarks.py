@@ -19,10 +19,15 @@ from rnnspec.selftest import BUGS, Plain
 
 ROOT = Path(__file__).parents[1]
 PLACES = {
-    "generation.md": [f"coverage.{name}" for name in ("profiles", "values", "pairs", "sizes", "large", "histories", "rules")],
+    "generation.md": [
+        f"coverage.{name}"
+        for name in ("profiles", "values", "pairs", "sizes", "large", "histories", "rules")
+    ],
     "speed.md": ["speed.whole", "speed.split", "speed.cases", "speed.held"],
     "honesty.md": ["honesty.seeds", "honesty.cases", "honesty.bounds"],
-    "detection.md": [f"detection.{name}" for name in ("named", "judges", "themes", "survivors", "models")],
+    "detection.md": [
+        f"detection.{name}" for name in ("named", "judges", "themes", "survivors", "models")
+    ],
 }
 SMALL = Case(config=Config(1, 1))
 WIDE = Case(config=Config(1, 40, bidirectional=True), steps=33, batch=2)
@@ -65,13 +70,17 @@ def test_a_table_takes_the_place_between_its_markers() -> None:
         script("tables").filled(page, "c.d", "new")
 
 
-def test_results_are_printed_kept_and_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_results_are_printed_kept_and_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(script("tables"), "DOCS", tmp_path)
     (tmp_path / "page.md").write_text("<!-- a.b -->\n<!-- /a.b -->\n", encoding="utf-8")
     options = argparse.Namespace(json=str(tmp_path / "data.json"), write=True)
     script("tables").report(options, "page.md", {"a.b": "text"}, [1])
     assert capsys.readouterr().out == "text\n"
-    assert (tmp_path / "page.md").read_text(encoding="utf-8") == "<!-- a.b -->\n\ntext\n\n<!-- /a.b -->\n"
+    assert (tmp_path / "page.md").read_text(
+        encoding="utf-8"
+    ) == "<!-- a.b -->\n\ntext\n\n<!-- /a.b -->\n"
     assert (tmp_path / "data.json").read_text(encoding="utf-8") == "[\n  1\n]\n"
 
 
@@ -88,12 +97,12 @@ def test_every_moment_is_counted_once(ticks: None) -> None:
     with watch.running("outer"):
         assert inner() == "done"
         assert inner() == "done"
-    assert watch.seconds == {"outer": 3.0, "inner": 2.0}
+    assert watch.duration_s == {"outer": 3.0, "inner": 2.0}
 
 
 def test_a_clock_goes_wherever_a_name_is() -> None:
-    from rnnspec.judging import rule
     from rnnspec.report import listing
+    from rnnspec.rulekit import rule
 
     places, original = (vars(rule), vars(listing)), rule.Rule
     script("stopwatch").exchange(original, "exchanged")
@@ -125,19 +134,30 @@ def test_pairs_are_counted_among_those_that_can_stand_together() -> None:
     assert ("integer", "tanh") not in coverage.possible("values", "nonlinearity")
     assert ("integer", "relu") in coverage.possible("values", "nonlinearity")
     assert len(coverage.possible("state", "build")) == 8
-    pairs = {names: (number, [sum(map(bool, count.values())) for count in each]) for names, number, each in coverage.pairs(DRAWN)}
+    pairs = {
+        names: (number, [sum(map(bool, count.values())) for count in each])
+        for names, number, each in coverage.pairs(DRAWN)
+    }
     assert pairs["bidirectional, state"] == (4, [2, 2])
 
 
 def test_runs_in_the_log_are_not_repeated(tmp_path: Path) -> None:
     honesty, log = script("honesty"), str(tmp_path / "log.jsonl")
-    known = [honesty.Outcome("Plain", "quick", seed, "conforms", 3, 30, 1.0, [], ["a.b"] * seed) for seed in (0, 1)]
+    known = [
+        honesty.Outcome("Plain", "quick", seed, "conforms", 3, 30, 1.0, [], ["a.b"] * seed)
+        for seed in (0, 1)
+    ]
     for outcome in known:
         honesty.keep(log, outcome)
     options = argparse.Namespace(log=log, workers=1)
-    assert honesty.campaign([known[0].job, known[1].job], options, lambda found: len(found) == 2) == known
+    assert (
+        honesty.campaign([known[0].job, known[1].job], options, lambda found: len(found) == 2)
+        == known
+    )
     assert honesty.accusations(known) == "- Plain, quick, seed 1: a.b"
-    assert cells(honesty.seeds_table(known, ["Plain"])) == [[name, "2", "0", "0", "6", "60", "0", "1"] for name in ("Plain", "all")]
+    assert cells(honesty.seeds_table(known, ["Plain"])) == [
+        [name, "2", "0", "0", "6", "60", "0", "1"] for name in ("Plain", "all")
+    ]
 
 
 def test_the_usual_test_knows_right_from_wrong() -> None:

@@ -14,7 +14,7 @@ import torch
 
 import rnnspec
 from rnnspec.cli import main, status
-from rnnspec.rules.catalogue import all_rules
+from rnnspec.rules.catalogue import list_layer_rules
 
 FILE = """
 import sys
@@ -70,7 +70,16 @@ number = 5
 def nothing(*given, **named):
     return None
 """
-FEW = ["--profile", "quick", "--cases", "8", "--rule", "recurrence.output", "--rule", "recurrence.h-n"]
+FEW = [
+    "--profile",
+    "quick",
+    "--cases",
+    "8",
+    "--rule",
+    "recurrence.output",
+    "--rule",
+    "recurrence.h-n",
+]
 
 
 @pytest.fixture(autouse=True)
@@ -91,7 +100,9 @@ def last_line(text: str) -> str:
     return text.rstrip("\n").splitlines()[-1]
 
 
-def test_a_layer_that_conforms_exits_with_0_and_the_verdict_is_the_last_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_layer_that_conforms_exits_with_0_and_the_verdict_is_the_last_line(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     assert check("torch.nn:RNN") == 0
     out, err = capsys.readouterr()
     assert err == ""
@@ -109,36 +120,64 @@ def test_a_layer_that_violates_exits_with_1(capsys: pytest.CaptureFixture[str]) 
 
 
 def test_a_run_that_does_not_reach_a_rule_exits_with_3(capsys: pytest.CaptureFixture[str]) -> None:
-    assert status(["check", "torch.nn:RNN", "--profile", "quick", "--cases", "1", "--rule", "packed.h-n"]) == 3
+    assert (
+        status(
+            ["check", "torch.nn:RNN", "--profile", "quick", "--cases", "1", "--rule", "packed.h-n"]
+        )
+        == 3
+    )
     out, _ = capsys.readouterr()
     assert "unreached  packed.h-n: reached 0 times, at least 1 needed: packed input" in out
-    assert last_line(out) == "torch.nn:RNN: inconclusive, no rule is broken but 1 of them was not reached often enough."
+    assert (
+        last_line(out)
+        == "torch.nn:RNN: inconclusive, no rule is broken but 1 of them was not reached often enough."
+    )
 
 
-def test_a_broken_should_is_counted_and_violates_where_the_run_is_strict(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_broken_should_is_counted_and_violates_where_the_run_is_strict(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     only = ["--profile", "quick", "--rule", "construction.single-layer-dropout-warns"]
     assert status(["check", "layers_of_mine.py:Loud", *only]) == 0
     assert "1 SHOULD is broken" in last_line(capsys.readouterr().out)
     assert status(["check", "layers_of_mine.py:Loud", *only, "--strict"]) == 1
     assert status(["check", "layers_of_mine.py:Loud", *only, "--first"]) == 0
     capsys.readouterr()
-    assert status(["check", "layers_of_mine.py:Loud", *only, "--first", "--strict", "--json", "-"]) == 1
+    assert (
+        status(["check", "layers_of_mine.py:Loud", *only, "--first", "--strict", "--json", "-"])
+        == 1
+    )
     assert json.loads(capsys.readouterr().out)["stopped"] is True
 
 
 WRONG = {
     "--kind": ("lstm", "--kind 'lstm': one of rnn is needed."),
-    "--profile": ("qick", "--profile 'qick': one of quick, default, thorough is needed. Did you mean 'quick'?"),
+    "--profile": (
+        "qick",
+        "--profile 'qick': one of quick, default, thorough is needed. Did you mean 'quick'?",
+    ),
     "--cases": ("0", "--cases must be at least 1, got 0"),
     "--seed": ("x", "Invalid value for '--seed': 'x' is not a valid integer."),
     "--device": ("warp", "--device warp: torch"),
-    "--dtype": ("float8", "--dtype 'float8': one of float64, float32, bfloat16, float16 is needed. Did you mean 'float64' or 'float32'?"),
-    "--arithmetic": ("tf3", "--arithmetic 'tf3': one of ieee, tf32 is needed. Did you mean 'tf32'?"),
+    "--dtype": (
+        "float8",
+        "--dtype 'float8': one of float64, float32, bfloat16, float16 is needed. Did you mean 'float64' or 'float32'?",
+    ),
+    "--arithmetic": (
+        "tf3",
+        "--arithmetic 'tf3': one of ieee, tf32 is needed. Did you mean 'tf32'?",
+    ),
     "--rule": ("state.*", "--rule 'state.*' matches no rule. Did you mean 'states.*'"),
     "--jobs": ("0", "--jobs must be at least 1, got 0"),
     "--arg": ("bias", "--arg 'bias': written KEY=VALUE, e.g. --arg bias=False."),
-    "--import": ("not_there_at_all", "--import not_there_at_all: ModuleNotFoundError: No module named 'not_there_at_all'"),
-    "--without": ("packt", "--without 'packt': no such feature. Did you mean 'packed'? There are nonlinearity, num_layers, "),
+    "--import": (
+        "not_there_at_all",
+        "--import not_there_at_all: ModuleNotFoundError: No module named 'not_there_at_all'",
+    ),
+    "--without": (
+        "packt",
+        "--without 'packt': no such feature. Did you mean 'packed'? There are nonlinearity, num_layers, ",
+    ),
     "--json": (
         "no/such/folder.json",
         "--json no/such/folder.json: it cannot be written there (No such file or directory); nothing was checked.",
@@ -147,22 +186,40 @@ WRONG = {
 MORE_WRONG: list[tuple[list[str], str]] = [
     (["check"], "Missing argument 'TARGET'."),
     (["chek", "torch.nn:RNN"], "no command 'chek'. Did you mean 'check'"),
-    (["check", "torch.nn:RNN", "--profil", "quick"], "no option --profil. Did you mean '--profile'"),
-    (["check", "torch.nn:RNN", "--cases", "2.5"], "Invalid value for '--cases': '2.5' is not a valid integer."),
+    (
+        ["check", "torch.nn:RNN", "--profil", "quick"],
+        "no option --profil. Did you mean '--profile'",
+    ),
+    (
+        ["check", "torch.nn:RNN", "--cases", "2.5"],
+        "Invalid value for '--cases': '2.5' is not a valid integer.",
+    ),
     (["check", "torch.nn:RNN", "--cases", "-3"], "--cases must be at least 1, got -3"),
     (["check", "torch.nn:RNN", "--device", "meta"], "--device meta: torch"),
-    (["check", "torch.nn:RNN", "--arg", "1=2"], "--arg '1=2': written KEY=VALUE, e.g. --arg bias=False."),
+    (
+        ["check", "torch.nn:RNN", "--arg", "1=2"],
+        "--arg '1=2': written KEY=VALUE, e.g. --arg bias=False.",
+    ),
     (
         ["check", "torch.nn:RNN", "--arg", "project=7"],
         "torch.nn:RNN: building it with (2, 3, project=7) raised TypeError: ",
     ),
-    (["check", "torch.nn:RNN", "--arg", "num_layers=0"], "torch.nn:RNN: building it with (2, 3, num_layers=0) raised ValueError: "),
+    (
+        ["check", "torch.nn:RNN", "--arg", "num_layers=0"],
+        "torch.nn:RNN: building it with (2, 3, num_layers=0) raised ValueError: ",
+    ),
     (
         ["check", "torch.nn:RNN", "--arg", "nonlinearity=sigmoid"],
         "torch.nn:RNN: building it with (2, 3, nonlinearity='sigmoid') raised ValueError: ",
     ),
-    (["check", "torch.nn:RNN", "--import", "leaving_module"], "--import leaving_module: SystemExit: 0"),
-    (["check", "torch.nn:RNN", "--json", "."], "--json .: it cannot be written there (Is a directory); nothing was checked."),
+    (
+        ["check", "torch.nn:RNN", "--import", "leaving_module"],
+        "--import leaving_module: SystemExit: 0",
+    ),
+    (
+        ["check", "torch.nn:RNN", "--json", "."],
+        "--json .: it cannot be written there (Is a directory); nothing was checked.",
+    ),
     (
         ["check", "torch.nn.RNN"],
         "a target is written 'package.module:attribute' or 'path/to/file.py:attribute', got 'torch.nn.RNN'. Did you mean",
@@ -176,26 +233,46 @@ MORE_WRONG: list[tuple[list[str], str]] = [
         ["check", "layers_of_mine.py:built"],
         "layers_of_mine.py:built is a layer already; its class or a factory is needed, which builds a new one.",
     ),
-    (["check", "layers_of_mine.py:nothing"], "layers_of_mine.py:nothing: building it returned None; a torch.nn.Module is needed."),
-    (["check", "layers_of_mine.py:LeavingAtOnce"], "layers_of_mine.py:LeavingAtOnce: building it with (2, 3) raised SystemExit: 0"),
-    (["check", "layers_of_mine.py:Sized"], "layers_of_mine.py:Sized: building it with (2, 3) raised TypeError: "),
+    (
+        ["check", "layers_of_mine.py:nothing"],
+        "layers_of_mine.py:nothing: building it returned None; a torch.nn.Module is needed.",
+    ),
+    (
+        ["check", "layers_of_mine.py:LeavingAtOnce"],
+        "layers_of_mine.py:LeavingAtOnce: building it with (2, 3) raised SystemExit: 0",
+    ),
+    (
+        ["check", "layers_of_mine.py:Sized"],
+        "layers_of_mine.py:Sized: building it with (2, 3) raised TypeError: ",
+    ),
     (["check", "math:sqrt"], "math:sqrt: building it with (2, 3) raised TypeError: "),
-    (["check", "leaving_module.py:A"], "leaving_module.py:A: importing 'leaving_module.py' raised SystemExit: 0"),
+    (
+        ["check", "leaving_module.py:A"],
+        "leaving_module.py:A: importing 'leaving_module.py' raised SystemExit: 0",
+    ),
     (["explain", "states.h-m-order"], "no rule 'states.h-m-order'."),
     (["rules", "zzz.*"], "--rule 'zzz.*' matches no rule."),
 ]
 
 
 @pytest.mark.parametrize("option", WRONG)
-def test_a_wrong_value_of_an_option_is_told_in_one_line(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_wrong_value_of_an_option_is_told_in_one_line(
+    option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     value, message = WRONG[option]
     assert status(["check", "torch.nn:RNN", option, value]) == 2
     told(capsys, message)
     assert value in message
 
 
-@pytest.mark.parametrize(("arguments", "message"), MORE_WRONG, ids=lambda value: " ".join(value) if isinstance(value, list) else "")
-def test_a_wrong_command_line_is_told_in_one_line(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    MORE_WRONG,
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_wrong_command_line_is_told_in_one_line(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert status(arguments) == 2
     told(capsys, message)
 
@@ -211,29 +288,47 @@ def told(capsys: pytest.CaptureFixture[str], message: str) -> None:
 def test_every_option_of_check_that_takes_a_value_is_tried_with_a_wrong_one() -> None:
     from rnnspec.cli import commands
 
-    options = {parameter.opts[0] for parameter in commands.commands["check"].params if not getattr(parameter, "is_flag", True)}
+    options = {
+        parameter.opts[0]
+        for parameter in commands.commands["check"].params
+        if not getattr(parameter, "is_flag", True)
+    }
     assert options == set(WRONG)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device here")
-def test_a_device_that_is_not_here_is_told_and_nothing_is_checked(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_device_that_is_not_here_is_told_and_nothing_is_checked(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     assert check("torch.nn:RNN", "--device", "cuda") == 2
     told(capsys, f"--device cuda: torch {torch.__version__} cannot use it (")
 
 
 @pytest.mark.parametrize("name", ["report.json", "-"])
-def test_the_report_is_written_as_json(name: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_report_is_written_as_json(
+    name: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert check("layers_of_mine.py:Printing", "--json", name) == 0
     out, err = capsys.readouterr()
     assert "built\ncalled\n" in err
     assert "built" not in out
     text = out if name == "-" else (folder / name).read_text()
     report = json.loads(text)
-    assert (report["schema"], report["subject"], report["verdict"]) == ("rnnspec-report-1", "layers_of_mine.py:Printing", "conforms")
-    assert name == "-" or last_line(out) == "layers_of_mine.py:Printing conforms to the contract: all 2 rules hold."
+    assert (report["schema"], report["subject"], report["verdict"]) == (
+        "rnnspec-report-1",
+        "layers_of_mine.py:Printing",
+        "conforms",
+    )
+    assert (
+        name == "-"
+        or last_line(out)
+        == "layers_of_mine.py:Printing conforms to the contract: all 2 rules hold."
+    )
 
 
-def test_a_report_that_was_there_stays_until_a_new_one_is_written(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_report_that_was_there_stays_until_a_new_one_is_written(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (folder / "report.json").write_text("old")
     assert check("torch.nn:RNNN", "--json", "report.json") == 2
     assert (folder / "report.json").read_text() == "old"
@@ -244,28 +339,69 @@ def test_a_report_that_was_there_stays_until_a_new_one_is_written(folder: Path, 
     capsys.readouterr()
 
 
-def test_a_layer_that_exits_in_a_call_is_told_as_violating(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_layer_that_exits_in_a_call_is_told_as_violating(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     assert check("layers_of_mine.py:Leaving") == 1
     assert "the call raised SystemExit: 0" in capsys.readouterr().out
 
 
-def test_arguments_for_the_target_are_values_of_python_or_strings(capsys: pytest.CaptureFixture[str]) -> None:
-    assert check("layers_of_mine.py:Sized", "--arg", "scale=1", "--arg", "nonlinearity=relu", "--arg", "bidirectional=True") == 0
+def test_arguments_for_the_target_are_values_of_python_or_strings(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert (
+        check(
+            "layers_of_mine.py:Sized",
+            "--arg",
+            "scale=1",
+            "--arg",
+            "nonlinearity=relu",
+            "--arg",
+            "bidirectional=True",
+        )
+        == 0
+    )
     assert check("layers_of_mine.py:Sized", "--arg", "scale=2.0") == 1
     assert "functools.partial(Sized, scale=2.0)(**config)" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("arguments", [["num_layers=4"], ["dropout=0.37", "num_layers=2"], ["bias=False", "batch_first=True"]], ids=str)
-def test_documented_arguments_are_judged_as_the_user_set_them(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    "arguments",
+    [["num_layers=4"], ["dropout=0.37", "num_layers=2"], ["bias=False", "batch_first=True"]],
+    ids=str,
+)
+def test_documented_arguments_are_judged_as_the_user_set_them(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     options = [word for argument in arguments for word in ("--arg", argument)]
-    assert status(["check", "torch.nn:RNN", "--profile", "quick", "--cases", "60", "--rule", "recurrence.*", "--json", "-", *options]) in (
+    assert status(
+        [
+            "check",
+            "torch.nn:RNN",
+            "--profile",
+            "quick",
+            "--cases",
+            "60",
+            "--rule",
+            "recurrence.*",
+            "--json",
+            "-",
+            *options,
+        ]
+    ) in (
         0,
         3,
     )
-    assert not [result for result in json.loads(capsys.readouterr().out)["results"] if result["verdict"] in ("fail", "crashed")]
+    assert not [
+        result
+        for result in json.loads(capsys.readouterr().out)["results"]
+        if result["verdict"] in ("fail", "crashed")
+    ]
 
 
-def test_a_module_is_imported_before_the_target_is_looked_for(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_module_is_imported_before_the_target_is_looked_for(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (folder / "registering.py").write_text(
         "import sys, torch, types\nsys.modules['made_up'] = types.SimpleNamespace(RNN=torch.nn.RNN)\nprint('hello')\n"
     )
@@ -277,10 +413,15 @@ def test_a_module_is_imported_before_the_target_is_looked_for(folder: Path, caps
 
 
 def test_what_is_left_out_does_not_apply(capsys: pytest.CaptureFixture[str]) -> None:
-    assert status(["check", "torch.nn:RNN", *FEW, "--rule", "packed.h-n", "--without", "packed"]) == 0
+    assert (
+        status(["check", "torch.nn:RNN", *FEW, "--rule", "packed.h-n", "--without", "packed"]) == 0
+    )
     out, _ = capsys.readouterr()
     assert "not applicable  1 rule: excluded by --without packed" in out
-    assert last_line(out) == "torch.nn:RNN conforms to the contract: all 2 rules hold; 2 of the 3 rules apply."
+    assert (
+        last_line(out)
+        == "torch.nn:RNN conforms to the contract: all 2 rules hold; 2 of the 3 rules apply."
+    )
 
 
 @pytest.mark.parametrize("seed", ["-7", "123456789012345678901234567890"])
@@ -291,12 +432,18 @@ def test_any_integer_is_a_seed(seed: str, capsys: pytest.CaptureFixture[str]) ->
 
 def test_one_dtype_is_judged_where_one_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
     assert check("layers_of_mine.py:Wrong", "--dtype", "float32", "--json", "-") == 1
-    (broken,) = [result for result in json.loads(capsys.readouterr().out)["results"] if result["verdict"] == "fail"]
+    (broken,) = [
+        result
+        for result in json.loads(capsys.readouterr().out)["results"]
+        if result["verdict"] == "fail"
+    ]
     assert broken["counterexample"]["call"]["dtype"] == "float32"
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["check", "--help"], ["check", "-h"]], ids=str)
-def test_help_tells_the_exit_statuses(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_tells_the_exit_statuses(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     assert status(arguments) == 0
     out, err = capsys.readouterr()
     assert err == ""
@@ -314,7 +461,9 @@ def test_without_arguments_the_help_is_shown(capsys: pytest.CaptureFixture[str])
     assert "Usage: rnnspec" in capsys.readouterr().out
 
 
-def test_an_interrupt_before_anything_was_judged_exits_with_3(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_interrupt_before_anything_was_judged_exits_with_3(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def interrupted(*given: Any, **named: Any) -> None:
         raise KeyboardInterrupt
 
@@ -332,13 +481,16 @@ def test_a_fault_of_rnnspec_itself_does_not_look_like_a_verdict(
     out, err = capsys.readouterr()
     assert out == ""
     assert "ZeroDivisionError" in err
-    assert last_line(err) == "rnnspec: this should not have happened, please report it; nothing was judged"
+    assert (
+        last_line(err)
+        == "rnnspec: this should not have happened, please report it; nothing was judged"
+    )
 
 
 def test_rules_are_listed_as_text_and_as_data(capsys: pytest.CaptureFixture[str]) -> None:
     assert status(["rules", "states.*"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    expected = [rule for rule in all_rules() if rule.theme == "states"]
+    expected = [rule for rule in list_layer_rules() if rule.theme == "states"]
     assert [line.split()[1] for line in lines] == [rule.id for rule in expected]
     assert all(line.endswith(rule.requirement) for line, rule in zip(lines, expected, strict=True))
     assert status(["rules", "--json", "states.*", "recurrence.output"]) == 0
@@ -366,7 +518,14 @@ def test_main_exits_with_the_status(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_reader_who_has_seen_enough_does_not_change_the_status(folder: Path) -> None:
     command = [sys.executable, "-m", "rnnspec", "check", "layers_of_mine.py:Wrong", *FEW]
-    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()) as process:
+    with subprocess.Popen(
+        command,
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+    ) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         process.stdout.close()
@@ -380,4 +539,8 @@ def environment() -> dict[str, str]:
     """The surroundings of a process that imports the same rnnspec as this one."""
     import os
 
-    return {**os.environ, "PYTHONPATH": str(Path(rnnspec.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+    return {
+        **os.environ,
+        "PYTHONPATH": str(Path(rnnspec.__file__).parents[1]),
+        "OMP_NUM_THREADS": "1",
+    }

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 import rnnspec
-from rnnspec.rules.catalogue import find
+from rnnspec.rules.catalogue import find_layer_rule
 from rnnspec.testing.layer import RuleTest, Run
 
 pytest_plugins = ["pytester"]
@@ -116,7 +116,9 @@ LINES = [
 def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
     """A project of somebody else's, with layers and their tests."""
     pytester.makepyfile(layers_to_test=LAYERS, test_layers=TESTS)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(rnnspec.__file__).parents[1]), str(pytester.path)]))
+    monkeypatch.setenv(
+        "PYTHONPATH", os.pathsep.join([str(Path(rnnspec.__file__).parents[1]), str(pytester.path)])
+    )
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     return pytester
 
@@ -124,13 +126,17 @@ def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytes
 def outcomes(text: str) -> dict[str, str]:
     """What became of each test, by its name and id."""
     found = re.findall(
-        r"^(?:\[gw\d\] \[ *\d+%\] )?(?:(PASSED|FAILED|SKIPPED) )?test_layers\.py::(\S+)(?: (PASSED|FAILED|SKIPPED))?", text, re.MULTILINE
+        r"^(?:\[gw\d\] \[ *\d+%\] )?(?:(PASSED|FAILED|SKIPPED) )?test_layers\.py::(\S+)(?: (PASSED|FAILED|SKIPPED))?",
+        text,
+        re.MULTILINE,
     )
     return {name: before or after for before, name, after in found if before or after}
 
 
 def test_every_rule_is_a_test_of_its_own_and_told_as_it_should_be(project: pytest.Pytester) -> None:
-    result = project.runpytest_subprocess("-v", "-rs", "-p", "no:cacheprovider", "-p", "no:xdist", "test_layers.py")
+    result = project.runpytest_subprocess(
+        "-v", "-rs", "-p", "no:cacheprovider", "-p", "no:xdist", "test_layers.py"
+    )
     assert outcomes(result.stdout.str()) == EXPECTED
     for line in LINES:
         result.stdout.fnmatch_lines_random([line])
@@ -141,14 +147,23 @@ def test_every_rule_is_a_test_of_its_own_and_told_as_it_should_be(project: pytes
 @pytest.mark.slow
 def test_it_works_in_several_processes_and_under_coverage(project: pytest.Pytester) -> None:
     names = "test_good or test_off or test_device"
-    result = project.runpytest_subprocess("-v", "-n", "2", "--cov=layers_to_test", "test_layers.py", "-k", names, timeout=300)
-    expected = {name: outcome for name, outcome in EXPECTED.items() if name.startswith(("test_good", "test_off", "test_device"))}
+    result = project.runpytest_subprocess(
+        "-v", "-n", "2", "--cov=layers_to_test", "test_layers.py", "-k", names, timeout=300
+    )
+    expected = {
+        name: outcome
+        for name, outcome in EXPECTED.items()
+        if name.startswith(("test_good", "test_off", "test_device"))
+    }
     assert outcomes(result.stdout.str()) == expected
     result.stdout.fnmatch_lines_random(["layers_to_test.py * 8?%"])
 
 
 def test_a_pattern_that_matches_nothing_is_told_when_the_test_is_written() -> None:
-    with pytest.raises(rnnspec.CannotCheck, match=r"--rule 'states\.gven' matches no rule\. Did you mean 'states\.given'"):
+    with pytest.raises(
+        rnnspec.CannotCheck,
+        match=r"--rule 'states\.gven' matches no rule\. Did you mean 'states\.given'",
+    ):
         rnnspec.conformance(nn.RNN, rules=["states.gven"])
 
 
@@ -164,7 +179,7 @@ def test_one_pattern_need_not_be_in_a_list_and_nothing_runs_before_a_test_asks()
 
 def test_the_result_is_at_hand_for_tests_that_want_more_than_a_verdict() -> None:
     run = Run(nn.RNN, {"profile": "quick", "cases": 5, "rules": ["recurrence.output"]})
-    test = RuleTest(find("recurrence.output"), run)
+    test = RuleTest(find_layer_rule("recurrence.output"), run)
     assert test.result.verdict == "pass"
     assert test.result is run.report.result("recurrence.output")
     assert run.report.environment["torch"] == torch.__version__

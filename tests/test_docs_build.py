@@ -23,7 +23,9 @@ def build() -> ModuleType:
     return module
 
 
-def test_the_screen_is_replaced_and_the_rest_stays(build: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_screen_is_replaced_and_the_rest_stays(
+    build: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(build, "output", lambda command: f"new from {command}")
     assert build.with_first_screen(README) == README.replace("old", "new from rnnspec rules")
 
@@ -44,8 +46,12 @@ def test_the_readme_has_the_markers(build: ModuleType) -> None:
 
 
 @pytest.mark.parametrize(("status", "printed"), [(0, "a\n  b"), (1, "a\n  b")])
-def test_output_is_what_was_printed_without_trailing_blanks(build: ModuleType, status: int, printed: str) -> None:
-    assert build.output(f"python -c 'print(\"a  \\n  b\\n\"); raise SystemExit({status})'") == printed
+def test_output_is_what_was_printed_without_trailing_blanks(
+    build: ModuleType, status: int, printed: str
+) -> None:
+    assert (
+        build.output(f"python -c 'print(\"a  \\n  b\\n\"); raise SystemExit({status})'") == printed
+    )
 
 
 def test_a_run_that_could_not_check_is_no_first_screen(build: ModuleType) -> None:

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from rnnspec.cli.workers import FEW, MOST, how_many
-from rnnspec.engine.shares import share
+from rnnspec.cli.workers import FEW, MOST, choose_jobs
+from rnnspec.engine.shares import split_range
 from rnnspec.errors import SelectionError
 
 FILE = """
@@ -42,7 +42,18 @@ class Waits(torch.nn.RNN):
             time.sleep(600)
         return super().forward(*given)
 """
-SOME = ("--profile", "quick", "--cases", "60", "--rule", "recurrence.output", "--rule", "states.order", "--rule", "recurrence.h-n")
+SOME = (
+    "--profile",
+    "quick",
+    "--cases",
+    "60",
+    "--rule",
+    "recurrence.output",
+    "--rule",
+    "states.order",
+    "--rule",
+    "recurrence.h-n",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -56,12 +67,26 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def command(target: str, jobs: int, *options: str) -> list[str]:
-    return [sys.executable, "-m", "rnnspec", "check", target, *SOME, "--jobs", str(jobs), "--json", "-", *options]
+    return [
+        sys.executable,
+        "-m",
+        "rnnspec",
+        "check",
+        target,
+        *SOME,
+        "--jobs",
+        str(jobs),
+        "--json",
+        "-",
+        *options,
+    ]
 
 
 def run(target: str, jobs: int, *options: str) -> tuple[int, dict[str, Any], str]:
     """Exit status, report without its time, and standard error."""
-    done = subprocess.run(command(target, jobs, *options), capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(
+        command(target, jobs, *options), capture_output=True, text=True, timeout=300, check=False
+    )
     report = json.loads(done.stdout)
     report.pop("seconds")
     return done.returncode, report, done.stderr
@@ -70,7 +95,7 @@ def run(target: str, jobs: int, *options: str) -> tuple[int, dict[str, Any], str
 def test_every_case_is_in_one_share() -> None:
     for size in (0, 1, 2, 7, 227):
         for parts in (1, 2, 3, 8):
-            shares = [range(*share(size, number, parts)) for number in range(parts)]
+            shares = [range(*split_range(size, number, parts)) for number in range(parts)]
             assert [index for each in shares for index in each] == list(range(size))
             assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
@@ -106,7 +131,9 @@ def test_an_interrupt_ends_all_processes_with_the_report_so_far(whom: str, folde
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # a suite that runs in the background ignores it
+        preexec_fn=partial(
+            signal.signal, signal.SIGINT, signal.SIG_DFL
+        ),  # a suite that runs in the background ignores it
     )
     ends = time.monotonic() + 120
     while not all((folder / f"waiting-{elsewhere}").exists() for elsewhere in (True, False)):
@@ -125,7 +152,9 @@ def test_an_interrupt_ends_all_processes_with_the_report_so_far(whom: str, folde
 
 
 def test_a_wrong_target_is_told_once() -> None:
-    done = subprocess.run(command("targets.py:Wrongg", 2), capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(
+        command("targets.py:Wrongg", 2), capture_output=True, text=True, timeout=300, check=False
+    )
     assert done.returncode == 2
     assert done.stdout == ""
     assert [line for line in done.stderr.splitlines() if line != "imported"] == [
@@ -147,8 +176,11 @@ def test_as_many_processes_as_are_worth_it(monkeypatch: pytest.MonkeyPatch) -> N
         (2, {"first": True}, 1),
     ]
     for asked, changes, expected in chosen:
-        assert how_many(asked, **{"device": "cpu", "cases": None, "first": False, **changes}) == expected, (asked, changes)
+        assert (
+            choose_jobs(asked, **{"device": "cpu", "cases": None, "first": False, **changes})
+            == expected
+        ), (asked, changes)
     monkeypatch.setattr("rnnspec.cli.workers.processors", lambda: 1)
-    assert how_many(None, device="cpu", cases=None, first=False) == 1
+    assert choose_jobs(None, device="cpu", cases=None, first=False) == 1
     with pytest.raises(SelectionError, match="--jobs must be at least 1, got 0"):
-        how_many(0, device="cpu", cases=None, first=False)
+        choose_jobs(0, device="cpu", cases=None, first=False)

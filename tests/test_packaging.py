@@ -32,7 +32,9 @@ def names(requirements: list[str]) -> set[str]:
 
 def block(name: str) -> str:
     """The command of the README between the two markers of that name."""
-    (text,) = re.findall(rf"<!-- {name} -->\n```\w+\n(.*?)\n```\n<!-- /{name} -->", README, re.DOTALL)
+    (text,) = re.findall(
+        rf"<!-- {name} -->\n```\w+\n(.*?)\n```\n<!-- /{name} -->", README, re.DOTALL
+    )
     return str(text)
 
 
@@ -42,14 +44,24 @@ def test_the_version_has_one_source() -> None:
 
 
 def test_torch_is_a_range() -> None:
-    (torch,) = [requirement for requirement in PROJECT["dependencies"] if requirement.startswith("torch")]
-    assert re.fullmatch(r"torch>=[\d.]+(,<[\d.]+)?", torch), "a pin would replace the torch that the user has come to check"
+    (torch,) = [
+        requirement for requirement in PROJECT["dependencies"] if requirement.startswith("torch")
+    ]
+    assert re.fullmatch(r"torch>=[\d.]+(,<[\d.]+)?", torch), (
+        "a pin would replace the torch that the user has come to check"
+    )
 
 
 def test_the_tests_import_only_what_their_extra_brings() -> None:
-    allowed = names(PROJECT["dependencies"]) | names(PROJECT["optional-dependencies"]["test"]) | {"rnnspec", "tests", "conformance"}
+    allowed = (
+        names(PROJECT["dependencies"])
+        | names(PROJECT["optional-dependencies"]["test"])
+        | {"rnnspec", "tests", "conformance"}
+    )
     files = [path for folder in ("tests", "conformance") for path in (ROOT / folder).rglob("*.py")]
-    local = {path.stem for path in files} | {path.name for path in (ROOT / "tests").iterdir() if path.is_dir()}
+    local = {path.stem for path in files} | {
+        path.name for path in (ROOT / "tests").iterdir() if path.is_dir()
+    }
     found = set()
     for path in files:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -81,5 +93,9 @@ def test_an_installed_rnnspec_is_the_one_under_test_and_is_whole() -> None:
         pytest.skip("rnnspec is installed as editable: the source tree is tested")
     here = Path(str(installed.locate_file("rnnspec"))).resolve()
     assert Path(rnnspec.__file__).resolve().parent == here
-    data = [path.relative_to(ROOT) for path in (ROOT / "rnnspec").rglob("*") if path.suffix in {".toml", ".json", ".typed", ".py"}]
+    data = [
+        path.relative_to(ROOT)
+        for path in (ROOT / "rnnspec").rglob("*")
+        if path.suffix in {".toml", ".json", ".typed", ".py"}
+    ]
     assert not [str(path) for path in data if not (here.parent / path).is_file()]

@@ -24,13 +24,13 @@ STAGES = {
     "cases": 2,
     "subjects": 3,
     "observe": 4,
-    "judging": 5,
-    "rules": 6,
-    "engine": 7,
-    "diagnosis": 8,
+    "rulekit": 5,
+    "engine": 6,
+    "diagnosis": 7,
+    "rules": 8,
     "models": 8,
     "report": 9,
-    "checks": 10,
+    "suites": 10,
     "api": 11,
     "testing": 12,
     "selftest": 12,
@@ -50,7 +50,9 @@ PYTEST = {"testing"}
 MARK = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b")
 
 MODULES = sorted(PACKAGE.rglob("*.py"))
-every_module = pytest.mark.parametrize("path", MODULES, ids=[path.relative_to(PACKAGE).as_posix() for path in MODULES])
+every_module = pytest.mark.parametrize(
+    "path", MODULES, ids=[path.relative_to(PACKAGE).as_posix() for path in MODULES]
+)
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -79,18 +81,30 @@ def imported(path: Path) -> Iterator[str]:
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             module = absolute(node, path)
-            yield from (f"rnnspec.{alias.name}" for alias in node.names) if module == "rnnspec" else [module]
+            yield from (
+                (f"rnnspec.{alias.name}" for alias in node.names)
+                if module == "rnnspec"
+                else [module]
+            )
 
 
 def own(path: Path) -> set[str]:
     """The other stages of rnnspec that a file imports."""
-    names = {name.split(".")[1] if "." in name else "__init__" for name in imported(path) if name.split(".")[0] == "rnnspec"}
+    names = {
+        name.split(".")[1] if "." in name else "__init__"
+        for name in imported(path)
+        if name.split(".")[0] == "rnnspec"
+    }
     return {"_version" if name == "__version__" else name for name in names} - {stage_of(path)}
 
 
 def foreign(path: Path) -> set[str]:
     """The packages outside the standard library that a file imports."""
-    return {name.split(".")[0] for name in imported(path)} - {"rnnspec", "__future__"} - sys.stdlib_module_names
+    return (
+        {name.split(".")[0] for name in imported(path)}
+        - {"rnnspec", "__future__"}
+        - sys.stdlib_module_names
+    )
 
 
 def functions(path: Path) -> Iterator[Function]:
@@ -100,27 +114,36 @@ def functions(path: Path) -> Iterator[Function]:
 def is_stub(function: Function) -> bool:
     """The body is an ellipsis, with or without a docstring, and no decorator says that this is meant."""
     body = function.body[1:] if ast.get_docstring(function) else function.body
-    meant = {"abstractmethod", "overload"} & {name.split(".")[-1] for name in map(ast.unparse, function.decorator_list)}
+    meant = {"abstractmethod", "overload"} & {
+        name.split(".")[-1] for name in map(ast.unparse, function.decorator_list)
+    }
     return not meant and len(body) == 1 and ast.unparse(body[0]) == "..."
 
 
 def protocol_methods(path: Path) -> set[int]:
     """The lines of the functions that a Protocol declares, which have no body on purpose."""
     classes = [node for node in ast.walk(parse(path)) if isinstance(node, ast.ClassDef)]
-    protocols = [node for node in classes if any("Protocol" in ast.unparse(base) for base in node.bases)]
+    protocols = [
+        node for node in classes if any("Protocol" in ast.unparse(base) for base in node.bases)
+    ]
     return {item.lineno for node in protocols for item in node.body if isinstance(item, Function)}
 
 
 @every_module
 def test_every_module_has_a_place(path: Path) -> None:
-    assert stage_of(path) in STAGES.keys() | FACES.keys(), f"{path.name} is in no stage: give it a number in STAGES"
+    assert stage_of(path) in STAGES.keys() | FACES.keys(), (
+        f"{path.name} is in no stage: give it a number in STAGES"
+    )
 
 
 @every_module
 def test_imports_go_one_way(path: Path) -> None:
     stage = stage_of(path)
     faces = FACES.keys() if STAGES.get(stage) == STAGES["__init__"] else set()
-    allowed = FACES.get(stage) or {name for name, number in STAGES.items() if number < STAGES.get(stage, 0)} | faces
+    allowed = (
+        FACES.get(stage)
+        or {name for name, number in STAGES.items() if number < STAGES.get(stage, 0)} | faces
+    )
     assert own(path) <= allowed, f"{stage} imports {sorted(own(path) - allowed)}, which come later"
 
 
@@ -134,7 +157,11 @@ def test_imports_only_what_is_declared(path: Path) -> None:
 @every_module
 def test_says_what_it_is(path: Path) -> None:
     assert ast.get_docstring(parse(path)), "the module has no docstring"
-    public = [node for node in parse(path).body if isinstance(node, Function | ast.ClassDef) and not node.name.startswith("_")]
+    public = [
+        node
+        for node in parse(path).body
+        if isinstance(node, Function | ast.ClassDef) and not node.name.startswith("_")
+    ]
     bare = [node.name for node in public if not ast.get_docstring(node)]
     assert not bare, f"no docstring: {bare}"
 
@@ -143,26 +170,47 @@ def test_says_what_it_is(path: Path) -> None:
 def test_stays_small(path: Path) -> None:
     lines = len(path.read_text(encoding="utf-8").splitlines())
     assert lines <= 350, f"{lines} lines"
-    spans = {node.name: (node.end_lineno or node.lineno) - node.lineno + 1 for node in functions(path)}
-    assert not {name: span for name, span in spans.items() if span > 50}, "functions of more than 50 lines"
+    spans = {
+        node.name: (node.end_lineno or node.lineno) - node.lineno + 1 for node in functions(path)
+    }
+    assert not {name: span for name, span in spans.items() if span > 50}, (
+        "functions of more than 50 lines"
+    )
 
 
 @every_module
 def test_is_finished(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     tokens = tokenize.generate_tokens(io.StringIO(text).readline)
-    assert not [token.start[0] for token in tokens if token.type == tokenize.COMMENT and MARK.search(token.string)], "marks left behind"
-    assert not [node.name for node in functions(path) if is_stub(node) and node.lineno not in protocol_methods(path)], (
-        "functions without a body"
-    )
-    raised = [ast.unparse(node.exc) for node in ast.walk(parse(path)) if isinstance(node, ast.Raise) and node.exc]
-    assert stage_of(path) == "subjects" or not any(text.startswith("NotImplementedError") for text in raised), "raises NotImplementedError"
+    assert not [
+        token.start[0]
+        for token in tokens
+        if token.type == tokenize.COMMENT and MARK.search(token.string)
+    ], "marks left behind"
+    assert not [
+        node.name
+        for node in functions(path)
+        if is_stub(node) and node.lineno not in protocol_methods(path)
+    ], "functions without a body"
+    raised = [
+        ast.unparse(node.exc)
+        for node in ast.walk(parse(path))
+        if isinstance(node, ast.Raise) and node.exc
+    ]
+    assert stage_of(path) == "subjects" or not any(
+        text.startswith("NotImplementedError") for text in raised
+    ), "raises NotImplementedError"
 
 
 def test_the_search_for_imports_sees_every_form(tmp_path: Path) -> None:
     source = "import torch.nn\nfrom numpy import linalg\nfrom rnnspec import cli\ndef f():\n    from rnnspec.api import check\n"
     (tmp_path / "module.py").write_text(source)
-    assert set(imported(tmp_path / "module.py")) == {"torch.nn", "numpy", "rnnspec.cli", "rnnspec.api"}
+    assert set(imported(tmp_path / "module.py")) == {
+        "torch.nn",
+        "numpy",
+        "rnnspec.cli",
+        "rnnspec.api",
+    }
 
 
 def test_a_relative_import_is_resolved() -> None:

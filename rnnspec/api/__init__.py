@@ -1,6 +1,13 @@
 """The checks as Python calls."""
 
-from rnnspec.api.layer import check, prepare, undisturbed_run
-from rnnspec.api.model import ModelReport, check_model, prepare_model
+from rnnspec.api.layer import check, prepare_suite, run_share_undisturbed
+from rnnspec.api.model import ModelReport, check_model, prepare_model_suite
 
-__all__ = ["ModelReport", "check", "check_model", "prepare", "prepare_model", "undisturbed_run"]
+__all__ = [
+    "ModelReport",
+    "check",
+    "check_model",
+    "prepare_model_suite",
+    "prepare_suite",
+    "run_share_undisturbed",
+]

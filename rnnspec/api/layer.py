@@ -13,22 +13,22 @@ import torch
 
 from rnnspec.cases.axes import AXIS
 from rnnspec.cases.plan import PROFILES
-from rnnspec.checks.layer import LayerChecks
 from rnnspec.contract import fingerprints
 from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import KINDS
 from rnnspec.engine.campaign import Watcher
+from rnnspec.engine.capabilities import parse_features, probe_capabilities
 from rnnspec.engine.outcome import Progress
-from rnnspec.engine.probe import check_features, probed
-from rnnspec.engine.protocol import Checks
-from rnnspec.engine.shares import Others, run_share, run_shared
-from rnnspec.errors import DeviceError, SelectionError, TargetError, suggestion
+from rnnspec.engine.shares import OtherProcesses, run_share, run_shared
+from rnnspec.engine.suite import Suite
+from rnnspec.errors import DeviceError, SelectionError, TargetError, suggest
 from rnnspec.report.build import report_of
-from rnnspec.report.model import Report, scored
-from rnnspec.rules.catalogue import in_force, select
+from rnnspec.report.data import Report, list_scored_levels
+from rnnspec.rules.catalogue import select_in_force, select_layer_rules
 from rnnspec.subjects.failures import Failure
 from rnnspec.subjects.subject import TorchSubject, observing
-from rnnspec.subjects.target import resolve
+from rnnspec.subjects.target import resolve_target
+from rnnspec.suites.layer import LayerSuite
 
 DTYPES = ("float64", "float32", "bfloat16", "float16")
 
@@ -49,7 +49,7 @@ def check(
     arguments: Mapping[str, Any] | None = None,
     without: Sequence[str] = (),
     watch: Watcher | None = None,
-    others: Others | None = None,
+    others: OtherProcesses | None = None,
 ) -> Report:
     """Judge an implementation of a recurrent layer against the documented contract; prints nothing.
 
@@ -58,7 +58,7 @@ def check(
     number of cases done and of all, `others` are processes that judge their shares of the cases. Raises CannotCheck (TargetError,
     SelectionError, DeviceError) where nothing can be judged.
     """
-    campaign = prepare(
+    campaign = prepare_suite(
         target,
         kind=kind,
         profile=profile,
@@ -73,27 +73,32 @@ def check(
     )
     begun = time.perf_counter()
     with _own_random_numbers():
-        progress = run_shared(campaign, others, until=scored(strict) if first else (), watch=watch)
+        progress = run_shared(
+            campaign, others, until=list_scored_levels(strict) if first else (), watch=watch
+        )
         notes = (*changed_wording(), *(others.lost if others else ()))
-        return report_of(campaign, progress, strict=strict, seconds=time.perf_counter() - begun, notes=notes)
+        return report_of(
+            campaign, progress, strict=strict, duration_s=time.perf_counter() - begun, notes=notes
+        )
 
 
-def undisturbed_run(checks: Checks, number: int = 0, parts: int = 1) -> Progress:
+def run_share_undisturbed(suite: Suite, number: int = 0, parts: int = 1) -> Progress:
     """Run a campaign, or one of several shares of it, and leave the caller's random number generators as they were."""
     with _own_random_numbers():
-        return run_share(checks, number, parts)
+        return run_share(suite, number, parts)
 
 
 def changed_wording() -> tuple[str, ...]:
     """One line for each passage of the installed documentation that differs from the one the clauses were written from."""
     page = torch.nn.RNN.__doc__ or ""
-    changed = fingerprints.compare(page, "nn.RNN")
+    changed = fingerprints.compare_fingerprints(page, "nn.RNN")
     return tuple(
-        f"the passage {name!r} of the nn.RNN page is {how} since torch {fingerprints.written_from()}" for name, how in changed.items()
+        f"the passage {name!r} of the nn.RNN page is {how} since torch {fingerprints.find_stored_release()}"
+        for name, how in changed.items()
     )
 
 
-def prepare(
+def prepare_suite(
     target: str | Callable[..., Any],
     *,
     kind: str = "rnn",
@@ -106,7 +111,7 @@ def prepare(
     arithmetic: str | None = None,
     arguments: Mapping[str, Any] | None = None,
     without: Sequence[str] = (),
-) -> LayerChecks:
+) -> LayerSuite:
     """The campaign that `check` runs, with the subject found, tried and its refusals noted; raises CannotCheck."""
     _known("kind", kind, KINDS)
     _known("profile", profile, PROFILES)
@@ -117,22 +122,28 @@ def prepare(
     if cases is not None:
         check_integer("cases", cases, 1)
     check_integer("seed", seed)
-    chosen = select(rules)
+    chosen = select_layer_rules(rules)
     check_device(device)
-    excluded = check_features((without,) if isinstance(without, str) else tuple(without)) | _without_tf32(device, arithmetic)
+    excluded = parse_features(
+        (without,) if isinstance(without, str) else tuple(without)
+    ) | _without_tf32(device, arithmetic)
     fixed = dict(arguments or {})
-    subject = TorchSubject(resolve(target), str(device), kind, fixed)
+    subject = TorchSubject(resolve_target(target), str(device), kind, fixed)
     with _own_random_numbers():
         _usable(subject)
         _possible(fixed)
-        probed(subject, excluded)
+        probe_capabilities(subject, excluded)
     pinned = _pinned(fixed, {"dtype": dtype, "arithmetic": arithmetic})
-    return LayerChecks(subject, in_force(chosen, torch.__version__), PROFILES[profile], seed, pinned, cases)
+    return LayerSuite(
+        subject, select_in_force(chosen, torch.__version__), PROFILES[profile], seed, pinned, cases
+    )
 
 
 def _known(option: str, value: str, known: Any) -> None:
     if value not in known:
-        raise SelectionError(f"--{option} {value!r}: one of {', '.join(known)} is needed.{suggestion(str(value), known)}")
+        raise SelectionError(
+            f"--{option} {value!r}: one of {', '.join(known)} is needed.{suggest(str(value), known)}"
+        )
 
 
 def check_integer(option: str, value: object, least: int | None = None) -> None:
@@ -149,13 +160,17 @@ def check_device(device: str) -> None:
         torch.zeros(1, device=device).item()
     except Exception as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise DeviceError(f"--device {device}: torch {torch.__version__} cannot use it ({first}); nothing was checked.") from error
+        raise DeviceError(
+            f"--device {device}: torch {torch.__version__} cannot use it ({first}); nothing was checked."
+        ) from error
 
 
 def _usable(subject: TorchSubject) -> None:
     """Raise TargetError where the target does not even build a module from two sizes, by position or by name; note which."""
     if isinstance(subject.target.factory, torch.nn.Module):
-        raise TargetError(f"{subject.target.label} is a layer already; its class or a factory is needed, which builds a new one.")
+        raise TargetError(
+            f"{subject.target.label} is a layer already; its class or a factory is needed, which builds a new one."
+        )
     given = ", ".join(["2, 3", *(f"{name}={value!r}" for name, value in subject.fixed.items())])
     try:
         with observing(f"building it with ({given})"):
@@ -165,7 +180,9 @@ def _usable(subject: TorchSubject) -> None:
         if made is None:
             raise TargetError(f"{subject.target.label}: {failure}") from failure
     if not isinstance(made, torch.nn.Module):
-        raise TargetError(f"{subject.target.label}: building it returned {made!r}; a torch.nn.Module is needed.")
+        raise TargetError(
+            f"{subject.target.label}: building it returned {made!r}; a torch.nn.Module is needed."
+        )
 
 
 def _built_by_name(subject: TorchSubject) -> object | None:
@@ -185,27 +202,37 @@ SIZES = ("input_size", "hidden_size")
 
 def _possible(fixed: Mapping[str, Any]) -> None:
     """Raise SelectionError where the user's arguments are none of the documented ones, whatever the target makes of them."""
-    known = {name: value for name, value in fixed.items() if name in Config(1, 1).arguments and name not in SIZES}
+    known = {
+        name: value
+        for name, value in fixed.items()
+        if name in Config(1, 1).arguments and name not in SIZES
+    }
     try:
         Config(1, 1, **known)
     except (TypeError, ValueError) as error:
         raise SelectionError(f"--arg: {error}") from error
 
 
-def _pinned(fixed: Mapping[str, Any], chosen: Mapping[str, str | None]) -> tuple[tuple[str, Any], ...]:
+def _pinned(
+    fixed: Mapping[str, Any], chosen: Mapping[str, str | None]
+) -> tuple[tuple[str, Any], ...]:
     """The axes that the user's constructor arguments and options settle; TF32 settles the dtype too."""
     found = {name: fixed[name] for name in PINNED_ARGUMENTS if name in fixed}
     if "dropout" in fixed:
         found["dropout"] = {0.0: "none", 1.0: "all"}.get(float(fixed["dropout"]), "some")
     found |= {name: value for name, value in chosen.items() if value is not None}
-    return tuple({**found, "dtype": "float32"}.items() if chosen["arithmetic"] == "tf32" else found.items())
+    return tuple(
+        {**found, "dtype": "float32"}.items() if chosen["arithmetic"] == "tf32" else found.items()
+    )
 
 
 def _without_tf32(device: str, arithmetic: str | None) -> dict[str, str]:
     """TF32 is judged on CUDA, and where the user asks for it."""
     if torch.device(device).type == "cuda" or arithmetic == "tf32":
         return {}
-    return {"tf32": f"{device} has no TF32; --arithmetic tf32 judges by its rounding model all the same"}
+    return {
+        "tf32": f"{device} has no TF32; --arithmetic tf32 judges by its rounding model all the same"
+    }
 
 
 @contextmanager

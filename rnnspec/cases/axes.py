@@ -64,11 +64,21 @@ DROPOUT_LAWS = ("readable", "solvable", "deaf")
 
 AXES: tuple[Axis, ...] = (
     Axis("nonlinearity", ("tanh", "relu"), "the activation", {"relu": "nonlinearity"}),
-    Axis("num_layers", (1, 2, 3, 4, 5, 11), "stacked layers", dict.fromkeys((2, 3, 4, 5, 11), "num_layers")),
+    Axis(
+        "num_layers",
+        (1, 2, 3, 4, 5, 11),
+        "stacked layers",
+        dict.fromkeys((2, 3, 4, 5, 11), "num_layers"),
+    ),
     Axis("bidirectional", (False, True), "one direction or two", {True: "bidirectional"}),
     Axis("batch_first", (False, True), "time-major or batch-major", {True: "batch_first"}),
     Axis("bias", (True, False), "with or without biases", {False: "bias"}),
-    Axis("dropout", ("none", "some", "all"), "probability 0, between, 1", {"some": "dropout", "all": "dropout"}),
+    Axis(
+        "dropout",
+        ("none", "some", "all"),
+        "probability 0, between, 1",
+        {"some": "dropout", "all": "dropout"},
+    ),
     Axis(
         "layout",
         ("batched", "unbatched", "packed", "packed-unsorted"),
@@ -84,9 +94,23 @@ AXES: tuple[Axis, ...] = (
         "the dtype of everything",
         {"float64": "float64", "float32": "float32", "bfloat16": "bfloat16", "float16": "float16"},
     ),
-    Axis("arithmetic", ("ieee", "tf32"), "whether float32 products may round their operands to TF32", {"tf32": "tf32"}),
-    Axis("memory", ("contiguous", "transposed", "exchanged", "sliced", "offset", "expanded"), "how input and state lie in memory"),
-    Axis("history", tuple(HISTORIES), "what happened to the layer before", {"pickled": "pickle", "functional": "functional"}),
+    Axis(
+        "arithmetic",
+        ("ieee", "tf32"),
+        "whether float32 products may round their operands to TF32",
+        {"tf32": "tf32"},
+    ),
+    Axis(
+        "memory",
+        ("contiguous", "transposed", "exchanged", "sliced", "offset", "expanded"),
+        "how input and state lie in memory",
+    ),
+    Axis(
+        "history",
+        tuple(HISTORIES),
+        "what happened to the layer before",
+        {"pickled": "pickle", "functional": "functional"},
+    ),
     Axis("build", tuple(BUILDS), "how the constructor is called", {"typed": "dtype"}),
     Axis("values", tuple(LAWS), "the law of the values"),
 )

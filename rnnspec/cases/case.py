@@ -38,27 +38,27 @@ class Case:
     seed: int = 0
 
     @property
-    def packed(self) -> bool:
+    def is_packed(self) -> bool:
         """Whether the input is a PackedSequence."""
         return self.layout.startswith("packed")
 
     @property
-    def batched(self) -> bool:
+    def is_batched(self) -> bool:
         """Whether the input has a batch axis or is packed."""
         return self.layout != "unbatched"
 
     @property
-    def dropping(self) -> bool:
+    def has_active_dropout(self) -> bool:
         """Whether dropout is at work: a probability above 0, train mode and a boundary between layers."""
         return self.config.dropout > 0 and self.mode == "train" and self.config.num_layers > 1
 
     @property
-    def random(self) -> bool:
+    def is_random(self) -> bool:
         """Whether the result depends on random numbers."""
-        return self.dropping and self.config.dropout < 1 and self.values != "deaf"
+        return self.has_active_dropout and self.config.dropout < 1 and self.values != "deaf"
 
     @property
-    def model(self) -> str:
+    def rounding(self) -> str:
         """The rounding model that judges the case: its dtype, or tf32."""
         return "tf32" if self.arithmetic == "tf32" else self.dtype
 
@@ -77,23 +77,32 @@ class Case:
         """One of the case's sizes by name: input_size, hidden_size, num_layers, steps or batch."""
         return int(getattr(self if name in ("steps", "batch") else self.config, name))
 
-    def altered(self, **changes: Any) -> Case:
+    def replace(self, **changes: Any) -> Case:
         """The same case with some fields changed, those of the configuration included; lengths are fitted to steps and batch."""
-        own = {name: changes.pop(name) for name in list(changes) if name in self.__dataclass_fields__}
-        case = replace(self, **own, config=replace(own.get("config", self.config), **changes)) if changes else replace(self, **own)
+        own = {
+            name: changes.pop(name) for name in list(changes) if name in self.__dataclass_fields__
+        }
+        case = (
+            replace(self, **own, config=replace(own.get("config", self.config), **changes))
+            if changes
+            else replace(self, **own)
+        )
         return case.fitted()
 
     def fitted(self) -> Case:
         """The same case with `lengths`, `steps` and `batch` brought into accord with the layout."""
         if self.layout == "unbatched":
             return replace(self, batch=1, lengths=())
-        if not self.packed:
+        if not self.is_packed:
             return replace(self, lengths=())
         lengths = tuple(min(length, self.steps) for length in self.lengths[: self.batch])
         lengths += (self.steps,) * (self.batch - len(lengths))
         if self.steps not in lengths:
             lengths = (self.steps, *lengths[1:])
-        return replace(self, lengths=tuple(sorted(lengths, reverse=True)) if self.layout == "packed" else lengths)
+        return replace(
+            self,
+            lengths=tuple(sorted(lengths, reverse=True)) if self.layout == "packed" else lengths,
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """The case as plain data, for reports."""
@@ -104,12 +113,18 @@ class Case:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Case:
         """The case that `as_dict` stored."""
-        return cls(**{**data, "config": Config(**data["config"]), "lengths": tuple(data["lengths"])})
+        return cls(
+            **{**data, "config": Config(**data["config"]), "lengths": tuple(data["lengths"])}
+        )
 
     def __str__(self) -> str:
         facts = [str(self.config), f"input {self.shape}"]
-        facts += [f"lengths {_shortened(self.lengths)}"] if self.packed else []
-        shown = {axis.name: self.axis(axis.name) for axis in AXES if axis.name not in (*CONFIG_AXES, "dropout", "layout")}
+        facts += [f"lengths {_shortened(self.lengths)}"] if self.is_packed else []
+        shown = {
+            axis.name: self.axis(axis.name)
+            for axis in AXES
+            if axis.name not in (*CONFIG_AXES, "dropout", "layout")
+        }
         simplest = {axis.name: axis.simplest for axis in AXES}
         facts += [f"{name} {value}" for name, value in shown.items() if value != simplest[name]]
         return ", ".join([*facts, f"seed {self.seed}"])
@@ -117,43 +132,86 @@ class Case:
     @property
     def shape(self) -> tuple[int, ...]:
         """The input's shape, padded where it is packed."""
-        batch = (self.steps, self.batch) if not self.config.batch_first else (self.batch, self.steps)
-        return (self.steps, self.config.input_size) if self.layout == "unbatched" else (*batch, self.config.input_size)
+        batch = (
+            (self.steps, self.batch) if not self.config.batch_first else (self.batch, self.steps)
+        )
+        return (
+            (self.steps, self.config.input_size)
+            if self.layout == "unbatched"
+            else (*batch, self.config.input_size)
+        )
 
 
 def _shortened(numbers: tuple[int, ...]) -> str:
-    return str(list(numbers)) if len(numbers) <= 8 else f"[{', '.join(map(str, numbers[:6]))}, ... {len(numbers)} in all]"
+    return (
+        str(list(numbers))
+        if len(numbers) <= 8
+        else f"[{', '.join(map(str, numbers[:6]))}, ... {len(numbers)} in all]"
+    )
 
 
 @dataclass(frozen=True)
-class Tie:
+class Constraint:
     """A condition that the values of a few axes must fulfil together."""
 
     axes: tuple[str, ...]
     holds: Callable[[Mapping[str, Any]], bool]
 
 
-TIES: tuple[Tie, ...] = (
-    Tie(("values", "dropout"), lambda row: row["values"] not in DROPOUT_LAWS or row["dropout"] == "some"),
-    Tie(("values", "mode"), lambda row: row["values"] not in DROPOUT_LAWS or row["mode"] == "train"),
-    Tie(("values", "num_layers"), lambda row: row["values"] not in DROPOUT_LAWS or row["num_layers"] > 1),
-    Tie(("values", "num_layers"), lambda row: row["values"] != "solvable" or row["num_layers"] == 2),
+CONSTRAINTS: tuple[Constraint, ...] = (
+    Constraint(
+        ("values", "dropout"),
+        lambda row: row["values"] not in DROPOUT_LAWS or row["dropout"] == "some",
+    ),
+    Constraint(
+        ("values", "mode"), lambda row: row["values"] not in DROPOUT_LAWS or row["mode"] == "train"
+    ),
+    Constraint(
+        ("values", "num_layers"),
+        lambda row: row["values"] not in DROPOUT_LAWS or row["num_layers"] > 1,
+    ),
+    Constraint(
+        ("values", "num_layers"), lambda row: row["values"] != "solvable" or row["num_layers"] == 2
+    ),
     # Each layer above the boundary shrinks what is read.
-    Tie(("values", "num_layers"), lambda row: row["values"] != "readable" or row["num_layers"] <= 5),
-    Tie(("values", "nonlinearity"), lambda row: row["values"] != "integer" or row["nonlinearity"] == "relu"),
-    Tie(("values", "nonlinearity"), lambda row: row["values"] != "ternary" or row["nonlinearity"] == "tanh"),
-    Tie(("values", "dtype"), lambda row: row["values"] not in ("readable", "solvable") or row["dtype"] in ("float64", "float32")),
-    Tie(("values", "arithmetic"), lambda row: row["values"] not in ("readable", "solvable") or row["arithmetic"] == "ieee"),
-    Tie(("arithmetic", "dtype"), lambda row: row["arithmetic"] == "ieee" or row["dtype"] == "float32"),
-    Tie(("values", "bias"), lambda row: row["values"] != "readable" or row["bias"]),
-    Tie(
+    Constraint(
+        ("values", "num_layers"), lambda row: row["values"] != "readable" or row["num_layers"] <= 5
+    ),
+    Constraint(
+        ("values", "nonlinearity"),
+        lambda row: row["values"] != "integer" or row["nonlinearity"] == "relu",
+    ),
+    Constraint(
+        ("values", "nonlinearity"),
+        lambda row: row["values"] != "ternary" or row["nonlinearity"] == "tanh",
+    ),
+    Constraint(
+        ("values", "dtype"),
+        lambda row: (
+            row["values"] not in ("readable", "solvable") or row["dtype"] in ("float64", "float32")
+        ),
+    ),
+    Constraint(
+        ("values", "arithmetic"),
+        lambda row: row["values"] not in ("readable", "solvable") or row["arithmetic"] == "ieee",
+    ),
+    Constraint(
+        ("arithmetic", "dtype"),
+        lambda row: row["arithmetic"] == "ieee" or row["dtype"] == "float32",
+    ),
+    Constraint(("values", "bias"), lambda row: row["values"] != "readable" or row["bias"]),
+    Constraint(
         ("dropout", "mode", "num_layers", "values"),
-        lambda row: (row["dropout"], row["mode"]) != ("some", "train") or row["num_layers"] == 1 or row["values"] in DROPOUT_LAWS,
+        lambda row: (
+            (row["dropout"], row["mode"]) != ("some", "train")
+            or row["num_layers"] == 1
+            or row["values"] in DROPOUT_LAWS
+        ),
     ),
 )
 
 
-def is_sound(case: Case) -> bool:
+def is_consistent(case: Case) -> bool:
     """Whether the fields of a case can stand together."""
     row = {axis.name: case.axis(axis.name) for axis in AXES}
-    return all(tie.holds(row) for tie in TIES)
+    return all(tie.holds(row) for tie in CONSTRAINTS)

@@ -15,14 +15,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnspec.cases.case import Tie
+from rnnspec.cases.case import Constraint
 
 Row = dict[str, Any]
 Codes = NDArray[np.int64]
 POOL = 1500
 
 
-def covering_array(domains: Mapping[str, Sequence[Any]], ties: Sequence[Tie], strength: int, seed: int) -> list[Row]:
+def build_covering_array(
+    domains: Mapping[str, Sequence[Any]], ties: Sequence[Constraint], strength: int, seed: int
+) -> list[Row]:
     """Rows over the domains in which every `strength` values of different axes that the ties allow together occur together.
 
     A pure function of its arguments. Raises ValueError where the ties leave no row at all.
@@ -39,7 +41,9 @@ def covering_array(domains: Mapping[str, Sequence[Any]], ties: Sequence[Tie], st
             break
         rows += list(pool[chosen])
     rows += _completed(domains, groups, bound, seen, rng)
-    return [_decoded(row, domains) for row in rows] or [_decoded(_random(domains, bound, rng)[0], domains)]
+    return [_decoded(row, domains) for row in rows] or [
+        _decoded(_random(domains, bound, rng)[0], domains)
+    ]
 
 
 def _cells(domains: Mapping[str, Sequence[Any]], group: Sequence[int]) -> int:
@@ -48,7 +52,7 @@ def _cells(domains: Mapping[str, Sequence[Any]], group: Sequence[int]) -> int:
 
 
 @dataclass(frozen=True)
-class Bound:
+class ConstrainedAxes:
     """The axes that ties name, every choice on them that fulfils all ties, and how likely each is drawn."""
 
     axes: list[int]
@@ -56,22 +60,32 @@ class Bound:
     weights: NDArray[np.float64]
 
 
-def _bound_codes(domains: Mapping[str, Sequence[Any]], ties: Sequence[Tie]) -> Bound:
+def _bound_codes(
+    domains: Mapping[str, Sequence[Any]], ties: Sequence[Constraint]
+) -> ConstrainedAxes:
     names = list(domains)
     axes = sorted({names.index(name) for tie in ties for name in tie.axes})
     sizes = [len(domains[names[axis]]) for axis in axes]
-    codes = np.indices(sizes).reshape(len(sizes), -1).T if axes else np.zeros((1, 0), dtype=np.int64)
+    codes = (
+        np.indices(sizes).reshape(len(sizes), -1).T if axes else np.zeros((1, 0), dtype=np.int64)
+    )
     for tie in ties:
         codes = codes[_holding(tie, codes, [names[axis] for axis in axes], domains)]
     if not len(codes):
-        raise ValueError(f"no values of {', '.join(names[axis] for axis in axes)} fulfil the ties within {dict(domains)!r}")
-    return Bound(axes, codes, _rare_as_often(codes))
+        raise ValueError(
+            f"no values of {', '.join(names[axis] for axis in axes)} fulfil the ties within {dict(domains)!r}"
+        )
+    return ConstrainedAxes(axes, codes, _rare_as_often(codes))
 
 
-def _holding(tie: Tie, codes: Codes, names: list[str], domains: Mapping[str, Sequence[Any]]) -> NDArray[np.bool_]:
+def _holding(
+    tie: Constraint, codes: Codes, names: list[str], domains: Mapping[str, Sequence[Any]]
+) -> NDArray[np.bool_]:
     columns = [names.index(name) for name in tie.axes]
     allowed = {
-        chosen: tie.holds({name: domains[name][code] for name, code in zip(tie.axes, chosen, strict=True)})
+        chosen: tie.holds(
+            {name: domains[name][code] for name, code in zip(tie.axes, chosen, strict=True)}
+        )
         for chosen in itertools.product(*(range(len(domains[name])) for name in tie.axes))
     }
     return np.array([allowed[tuple(chosen)] for chosen in codes[:, columns].tolist()], dtype=bool)
@@ -85,14 +99,20 @@ def _rare_as_often(codes: Codes) -> NDArray[np.float64]:
     return np.asarray((1.0 / rarest) / (1.0 / rarest).sum())
 
 
-def _random(domains: Mapping[str, Sequence[Any]], bound: Bound, rng: np.random.Generator) -> Codes:
+def _random(
+    domains: Mapping[str, Sequence[Any]], bound: ConstrainedAxes, rng: np.random.Generator
+) -> Codes:
     pool = np.stack([rng.integers(0, len(values), POOL) for values in domains.values()], axis=1)
     pool[:, bound.axes] = bound.codes[rng.choice(len(bound.codes), POOL, p=bound.weights)]
     return pool
 
 
 def _completed(
-    domains: Mapping[str, Sequence[Any]], groups: list[tuple[int, ...]], bound: Bound, seen: NDArray[np.bool_], rng: np.random.Generator
+    domains: Mapping[str, Sequence[Any]],
+    groups: list[tuple[int, ...]],
+    bound: ConstrainedAxes,
+    seen: NDArray[np.bool_],
+    rng: np.random.Generator,
 ) -> list[Codes]:
     """A row for each combination that no pool showed and that the ties allow."""
     rows = []
@@ -116,13 +136,15 @@ def _missing(
     for group in groups:
         cells = _cells(domains, group)
         for place in np.flatnonzero(~seen[offset : offset + cells]).tolist():
-            codes = tuple(int(code) for code in np.unravel_index(place, [sizes[axis] for axis in group]))
+            codes = tuple(
+                int(code) for code in np.unravel_index(place, [sizes[axis] for axis in group])
+            )
             found.append((group, codes, offset + place))
         offset += cells
     return found
 
 
-def _fitting(bound: Bound, group: tuple[int, ...], codes: tuple[int, ...]) -> Codes:
+def _fitting(bound: ConstrainedAxes, group: tuple[int, ...], codes: tuple[int, ...]) -> Codes:
     """The choices on the bound axes that have these codes."""
     keep = np.ones(len(bound.codes), dtype=bool)
     for axis, code in zip(group, codes, strict=True):
@@ -131,7 +153,9 @@ def _fitting(bound: Bound, group: tuple[int, ...], codes: tuple[int, ...]) -> Co
     return bound.codes[keep]
 
 
-def _addresses(pool: Codes, domains: Mapping[str, Sequence[Any]], groups: Sequence[tuple[int, ...]]) -> Codes:
+def _addresses(
+    pool: Codes, domains: Mapping[str, Sequence[Any]], groups: Sequence[tuple[int, ...]]
+) -> Codes:
     """For each row and group of axes, where the row's combination stands in the table of what has been seen."""
     sizes = [len(values) for values in domains.values()]
     table = np.empty((len(pool), len(groups)), dtype=np.int64)
@@ -159,4 +183,7 @@ def _greedy(addresses: Codes, seen: NDArray[np.bool_]) -> list[int]:
 
 
 def _decoded(codes: Codes, domains: Mapping[str, Sequence[Any]]) -> Row:
-    return {name: values[code] for (name, values), code in zip(domains.items(), codes.tolist(), strict=True)}
+    return {
+        name: values[code]
+        for (name, values), code in zip(domains.items(), codes.tolist(), strict=True)
+    }

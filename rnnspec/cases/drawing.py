@@ -10,7 +10,7 @@ from hypothesis import seed as hypothesis_seed
 from hypothesis import strategies as st
 
 from rnnspec.cases.case import CONFIG_AXES, Case
-from rnnspec.cases.plan import Stretch
+from rnnspec.cases.plan import PlanRow
 from rnnspec.cases.sizes import lengths, sizes
 from rnnspec.contract.config import Config
 
@@ -20,17 +20,34 @@ MOST_SEEDS = 2**32 - 1
 
 
 @st.composite
-def cases_of(draw: st.DrawFn, row: Mapping[str, Any], wide: tuple[str, ...] | None = None) -> Case:
+def cases_in_row(
+    draw: st.DrawFn, row: Mapping[str, Any], wide: tuple[str, ...] | None = None
+) -> Case:
     """Cases with the discrete choices of a row; Hypothesis draws sizes, lengths, the dropout probability and nothing else."""
     found = draw(sizes(row, wide))
-    dropout = {"none": 0.0, "all": 1.0}.get(row["dropout"]) if row["dropout"] != "some" else draw(st.sampled_from(PROBABILITIES))
-    config = Config(found["input_size"], found["hidden_size"], dropout=float(dropout or 0.0), **{name: row[name] for name in CONFIG_AXES})
+    dropout = (
+        {"none": 0.0, "all": 1.0}.get(row["dropout"])
+        if row["dropout"] != "some"
+        else draw(st.sampled_from(PROBABILITIES))
+    )
+    config = Config(
+        found["input_size"],
+        found["hidden_size"],
+        dropout=float(dropout or 0.0),
+        **{name: row[name] for name in CONFIG_AXES},
+    )
     rest = {name: value for name, value in row.items() if name not in (*CONFIG_AXES, "dropout")}
     case = Case(config=config, steps=found["steps"], batch=found["batch"], **rest)
-    return case.altered(lengths=draw(lengths(found["steps"], found["batch"]))) if case.packed else case
+    return (
+        case.replace(lengths=draw(lengths(found["steps"], found["batch"])))
+        if case.is_packed
+        else case
+    )
 
 
-def cases_between(stretches: list[Stretch], seed: int, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, Case]]:
+def draw_cases(
+    stretches: list[PlanRow], seed: int, start: int = 0, stop: int | None = None
+) -> Iterator[tuple[int, Case]]:
     """The cases of a plan whose index lies in [start, stop), with their indices; a pure function of its arguments.
 
     Hypothesis may give fewer examples than a stretch asks for; the indices of those that are missing are left out.
@@ -39,24 +56,32 @@ def cases_between(stretches: list[Stretch], seed: int, start: int = 0, stop: int
     for number, stretch in enumerate(stretches):
         if stop is not None and first >= stop:
             return
-        if first + stretch.examples > start:
+        if first + stretch.cases > start:
             yield from _of_stretch(stretch, first, _mixed(seed, number), start, stop)
-        first += stretch.examples
+        first += stretch.cases
 
 
-def _of_stretch(stretch: Stretch, first: int, seed: int, start: int, stop: int | None) -> Iterator[tuple[int, Case]]:
-    drawn = examples(cases_of(stretch.row, stretch.wide), stretch.examples, seed)
+def _of_stretch(
+    stretch: PlanRow, first: int, seed: int, start: int, stop: int | None
+) -> Iterator[tuple[int, Case]]:
+    drawn = draw_examples(cases_in_row(stretch.row, stretch.wide), stretch.cases, seed)
     for index, case in enumerate(drawn, first):
         if index >= start and (stop is None or index < stop):
-            yield index, case.altered(seed=_mixed(seed, index))
+            yield index, case.replace(seed=_mixed(seed, index))
 
 
-def examples(strategy: st.SearchStrategy[T], count: int, seed: int) -> list[T]:
+def draw_examples(strategy: st.SearchStrategy[T], count: int, seed: int) -> list[T]:
     """Up to `count` examples of a strategy, without Hypothesis's first, which is always the smallest; deterministic for a seed."""
     found: list[T] = []
 
     @hypothesis_seed(seed)
-    @settings(max_examples=count + 1, database=None, phases=(Phase.generate,), deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=count + 1,
+        database=None,
+        phases=(Phase.generate,),
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
     @given(strategy)
     def collect(example: T) -> None:
         found.append(example)

@@ -10,7 +10,25 @@ from typing import Any
 from hypothesis import strategies as st
 
 MAIN_THRESHOLDS = (8, 16, 17, 31, 33, 64, 65, 256)
-THRESHOLDS = (*MAIN_THRESHOLDS * 3, 256, 256, 32, 100, 128, 129, 200, 257, 300, 7, 9, 15, 63, 127, 513, 1025)
+THRESHOLDS = (
+    *MAIN_THRESHOLDS * 3,
+    256,
+    256,
+    32,
+    100,
+    128,
+    129,
+    200,
+    257,
+    300,
+    7,
+    9,
+    15,
+    63,
+    127,
+    513,
+    1025,
+)
 DIMENSIONS = ("input_size", "hidden_size", "steps", "batch")
 SMALL = {"input_size": 6, "hidden_size": 6, "steps": 6, "batch": 5}
 LARGE_PAIRS = (
@@ -33,7 +51,12 @@ MOST_PARAMETERS = 1_200_000
 READABLE_UNITS = 12
 LENGTH_STYLES = ("equal", "any", "any", "ones", "two")
 
-EQUAL = (*[("", "")] * 6, *[("input_size", "hidden_size")] * 4, ("batch", "steps"), ("batch", "states"))
+EQUAL = (
+    *[("", "")] * 6,
+    *[("input_size", "hidden_size")] * 4,
+    ("batch", "steps"),
+    ("batch", "states"),
+)
 """Sizes that are made equal: a third of the cases needs no projection, and a few cannot tell one axis from another by its size."""
 
 Sizes = dict[str, int]
@@ -58,10 +81,15 @@ def sizes(draw: st.DrawFn, row: Mapping[str, Any], wide: tuple[str, ...] | None 
     Some sizes are equal more often than by chance (`EQUAL`). The work is capped: small dimensions are cut first, then large ones.
     """
     chosen = wide if wide is not None else draw(st.sampled_from(WIDE_BY_CHANCE))
-    found = {name: draw(LARGE if name in chosen else st.integers(1, SMALL[name])) for name in DIMENSIONS}
+    found = {
+        name: draw(LARGE if name in chosen else st.integers(1, SMALL[name])) for name in DIMENSIONS
+    }
     one, other = draw(st.sampled_from(EQUAL))
     if one and one not in chosen:
-        found[one] = {**found, "states": int(row["num_layers"]) * (2 if row["bidirectional"] else 1)}[other]
+        found[one] = {
+            **found,
+            "states": int(row["num_layers"]) * (2 if row["bidirectional"] else 1),
+        }[other]
     if row["layout"] == "unbatched":
         found["batch"] = 1
     return capped(row, found, chosen)
@@ -88,7 +116,10 @@ def capped(row: Mapping[str, Any], found: Sizes, kept: Collection[str] = ()) -> 
 
 def _parameters(found: Sizes, deep: int, directions: int) -> int:
     hidden = found["hidden_size"]
-    return hidden * ((found["input_size"] + hidden) * directions + (directions + 1) * hidden * (deep - directions))
+    return hidden * (
+        (found["input_size"] + hidden) * directions
+        + (directions + 1) * hidden * (deep - directions)
+    )
 
 
 def _multiplications(found: Sizes, deep: int, directions: int) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rnnspec.cases.axes import AXES, AXIS
-from rnnspec.cases.case import SIZES, Case, is_sound
+from rnnspec.cases.case import SIZES, Case, is_consistent
 from rnnspec.cases.plan import Scope
 
 FIELDS = (*SIZES, "lengths", *(axis.name for axis in AXES if axis.name != "num_layers"))
@@ -19,7 +19,7 @@ EVERYTHING = Scope()
 
 
 @dataclass(frozen=True)
-class LayerSpace:
+class LayerCaseSpace:
     """The space of the cases of a recurrent layer, within a scope: what the user pinned stays, what is refused is not tried."""
 
     scope: Scope = EVERYTHING
@@ -30,39 +30,41 @@ class LayerSpace:
         pinned = dict(self.scope.pinned)
         return tuple(name for name in FIELDS if name not in pinned)
 
-    def simpler(self, case: Case, name: str) -> list[Any]:
+    def list_simpler(self, case: Case, name: str) -> list[Any]:
         """Simpler values of one field of a case, the largest steps first."""
         if name in SIZES:
-            return smaller_sizes(case.size(name))
+            return list_smaller_sizes(case.size(name))
         if name == "lengths":
             equal = (case.steps,) * case.batch
-            return [equal] if case.packed and case.lengths != equal else []
-        return simpler_values(self.scope.values(AXIS[name]), case.axis(name))
+            return [equal] if case.is_packed and case.lengths != equal else []
+        return list_simpler_values(self.scope.values(AXIS[name]), case.axis(name))
 
-    def changed(self, case: Case, name: str, value: Any) -> Case | None:
+    def change_field(self, case: Case, name: str, value: Any) -> Case | None:
         """The case with one field at another value, or nothing where that contradicts the others.
 
         Where only the law of the values or the dropout stands in the way, it is made the simplest too.
         """
         found = _at(case, name, value)
-        for other in (each for each in ("values", "dropout") if each != name and each in self.fields):
-            if not is_sound(found):
+        for other in (
+            each for each in ("values", "dropout") if each != name and each in self.fields
+        ):
+            if not is_consistent(found):
                 found = _at(found, other, AXIS[other].simplest)
-        return found if is_sound(found) else None
+        return found if is_consistent(found) else None
 
-    def reseeded(self, case: Case, seed: int) -> Case:
+    def reseed(self, case: Case, seed: int) -> Case:
         """The case with other numbers."""
-        return case.altered(seed=seed)
+        return case.replace(seed=seed)
 
-    def raised(self, case: Case) -> frozenset[str]:
+    def list_raised(self, case: Case) -> frozenset[str]:
         """The axes on which a case is not at the simplest value."""
         return frozenset(axis.name for axis in AXES if case.axis(axis.name) != axis.simplest)
 
-    def size(self, case: Case) -> int:
+    def total_size(self, case: Case) -> int:
         """The sum of a case's sizes."""
         return sum(case.size(name) for name in SIZES)
 
-    def told(self, case: Case, name: str) -> str:
+    def describe_field(self, case: Case, name: str) -> str:
         """A field and its value in words: an equality for a choice, a lower bound for a size."""
         if name in SIZES:
             return f"{name} >= {case.size(name)}"
@@ -70,17 +72,19 @@ class LayerSpace:
 
 
 def _at(case: Case, name: str, value: Any) -> Case:
-    return case.altered(dropout=0.0) if name == "dropout" else case.altered(**{name: value})
+    return case.replace(dropout=0.0) if name == "dropout" else case.replace(**{name: value})
 
 
-def simpler_values(values: Sequence[Any], present: Any) -> list[Any]:
+def list_simpler_values(values: Sequence[Any], present: Any) -> list[Any]:
     """The values that come before the present one, the simplest first; of a long list the simplest alone, since each costs a trial."""
     if present not in values:
         return list(values[:1])
     return list(values[: values.index(present)][: len(values) if len(values) <= FEW_VALUES else 1])
 
 
-def smaller_sizes(size: int) -> list[int]:
+def list_smaller_sizes(size: int) -> list[int]:
     """Smaller values of a size: the smallest ones, half, three quarters and one less, without repetition."""
-    found = dict.fromkeys([*(small for small in (1, 2) if small < size), size // 2, size - size // 4, size - 1])
+    found = dict.fromkeys(
+        [*(small for small in (1, 2) if small < size), size // 2, size - size // 4, size - 1]
+    )
     return [value for value in found if 1 <= value < size]

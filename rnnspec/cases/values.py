@@ -37,7 +37,7 @@ class Values:
 
 
 @lru_cache(maxsize=4)
-def values_of(case: Case) -> Values:
+def draw_values(case: Case) -> Values:
     """The numbers that the law and the seed of a case stand for; the same case gives the same numbers."""
     rng = np.random.default_rng([case.seed, sum(map(ord, case.values))])
     config = case.config
@@ -45,22 +45,44 @@ def values_of(case: Case) -> Values:
     law = LAWS[case.values]
     weights = law.weights(rng, case)
     values = Values(
-        weights={name: as_dtype(weights[name], case.dtype) for name in parameter_shapes(config)},
-        input=as_dtype(_memory(case, law.input(rng, (case.steps, case.batch, config.input_size))), case.dtype),
-        h_0=as_dtype(_one_sample(case, law.state(rng, states)) if case.state == "given" else np.zeros(states), case.dtype),
-        d_output=as_dtype(law.cotangent(rng, (case.steps, case.batch, config.num_directions * config.hidden_size)), case.dtype),
-        d_h_n=as_dtype(law.cotangent(rng, states), case.dtype),
+        weights={
+            name: round_to_dtype(weights[name], case.dtype) for name in parameter_shapes(config)
+        },
+        input=round_to_dtype(
+            _memory(case, law.input(rng, (case.steps, case.batch, config.input_size))), case.dtype
+        ),
+        h_0=round_to_dtype(
+            _one_sample(case, law.state(rng, states))
+            if case.state == "given"
+            else np.zeros(states),
+            case.dtype,
+        ),
+        d_output=round_to_dtype(
+            law.cotangent(
+                rng, (case.steps, case.batch, config.num_directions * config.hidden_size)
+            ),
+            case.dtype,
+        ),
+        d_h_n=round_to_dtype(law.cotangent(rng, states), case.dtype),
     )
-    for array in (*values.weights.values(), values.input, values.h_0, values.d_output, values.d_h_n):
+    for array in (
+        *values.weights.values(),
+        values.input,
+        values.h_0,
+        values.d_output,
+        values.d_h_n,
+    ):
         array.setflags(write=False)
     return values
 
 
-def as_dtype(array: Array, dtype: str) -> Array:
+def round_to_dtype(array: Array, dtype: str) -> Array:
     """The array rounded to the numbers of a floating dtype, as float64."""
     if dtype == "bfloat16":
         bits = np.ascontiguousarray(array, dtype=np.float32).view(np.uint32)
-        rounded = (bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) & np.uint32(0xFFFF0000)
+        rounded = (bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) & np.uint32(
+            0xFFFF0000
+        )
         return np.asarray(rounded.view(np.float32), dtype=np.float64)
     return array if dtype == "float64" else array.astype(dtype).astype(np.float64)
 
@@ -75,7 +97,11 @@ def _memory(case: Case, array: Array) -> Array:
 
 def _one_sample(case: Case, array: Array) -> Array:
     """An expanded input or state repeats one sample."""
-    return array if case.memory != "expanded" else np.ascontiguousarray(np.broadcast_to(array[:, :1], array.shape))
+    return (
+        array
+        if case.memory != "expanded"
+        else np.ascontiguousarray(np.broadcast_to(array[:, :1], array.shape))
+    )
 
 
 Shape = tuple[int, ...]
@@ -108,7 +134,11 @@ def _contractive(rng: np.random.Generator, shape: Shape) -> Array:
     norms = np.abs(raw).sum(axis=1, keepdims=True)
     scaled = CONTRACTION * raw / norms
     columns = np.abs(scaled).sum(axis=0, keepdims=True)
-    return np.asarray(scaled * np.minimum(1.0, CONTRACTION / columns)) if shape[0] == shape[1] else np.asarray(scaled)
+    return (
+        np.asarray(scaled * np.minimum(1.0, CONTRACTION / columns))
+        if shape[0] == shape[1]
+        else np.asarray(scaled)
+    )
 
 
 def _reading(rng: np.random.Generator, shape: Shape) -> Array:
@@ -118,7 +148,9 @@ def _reading(rng: np.random.Generator, shape: Shape) -> Array:
 
 def _signed_permutation(rng: np.random.Generator, shape: Shape) -> Array:
     matrix = np.zeros(shape)
-    matrix[np.arange(shape[0]), rng.permutation(max(shape))[: shape[0]] % shape[1]] = rng.choice((-1.0, 1.0), shape[0])
+    matrix[np.arange(shape[0]), rng.permutation(max(shape))[: shape[0]] % shape[1]] = rng.choice(
+        (-1.0, 1.0), shape[0]
+    )
     return matrix
 
 
@@ -126,7 +158,9 @@ def _sparse_integers(rng: np.random.Generator, shape: Shape) -> Array:
     """At most four entries a row, so that sums stay small at any width."""
     matrix = np.zeros(shape)
     for _ in range(min(4, shape[1])):
-        matrix[np.arange(shape[0]), rng.integers(0, shape[1], shape[0])] = rng.integers(1, 2, shape[0], endpoint=True)
+        matrix[np.arange(shape[0]), rng.integers(0, shape[1], shape[0])] = rng.integers(
+            1, 2, shape[0], endpoint=True
+        )
     return np.asarray(matrix * rng.choice((-1.0, 1.0), shape))
 
 
@@ -144,11 +178,16 @@ class Law:
     cotangent: Draw
 
 
-def _by_role(ih: Draw, hh: Draw, bias: Draw) -> Callable[[np.random.Generator, Case], dict[str, Array]]:
+def _by_role(
+    ih: Draw, hh: Draw, bias: Draw
+) -> Callable[[np.random.Generator, Case], dict[str, Array]]:
     draws = {"weight_ih": ih, "weight_hh": hh, "bias_ih": bias, "bias_hh": bias}
 
     def weights(rng: np.random.Generator, case: Case) -> dict[str, Array]:
-        return {name: draws[name.split("_l")[0]](rng, shape) for name, shape in parameter_shapes(case.config).items()}
+        return {
+            name: draws[name.split("_l")[0]](rng, shape)
+            for name, shape in parameter_shapes(case.config).items()
+        }
 
     return weights
 
@@ -172,7 +211,9 @@ def _solvable(rng: np.random.Generator, case: Case) -> dict[str, Array]:
     square = 0.5 * np.eye(width) + 0.1 / width * rng.uniform(0.2, 1.0, (width, width))
     for direction, suffix in enumerate(("", "_reverse")[:directions]):
         first = weights[f"weight_ih_l0{suffix}"]
-        weights[f"weight_ih_l0{suffix}"] = SOLVABLE_READING * first / first.sum(axis=1, keepdims=True)
+        weights[f"weight_ih_l0{suffix}"] = (
+            SOLVABLE_READING * first / first.sum(axis=1, keepdims=True)
+        )
         weights[f"weight_ih_l1{suffix}"] = square[direction * hidden : (direction + 1) * hidden]
     return weights
 
@@ -192,7 +233,9 @@ def _readable(rng: np.random.Generator, case: Case) -> dict[str, Array]:
             weights[name][:] = CODE_BIAS
         if name.startswith("weight_ih") and layer > boundary + 1:
             offset = config.hidden_size * name.endswith("_reverse")
-            weights[name][:, offset : offset + config.hidden_size] = keep * np.eye(config.hidden_size)
+            weights[name][:, offset : offset + config.hidden_size] = keep * np.eye(
+                config.hidden_size
+            )
     return weights
 
 
@@ -205,13 +248,25 @@ def code_weights(width: int) -> Array:
     return np.asarray(2.0 ** -(3.0 + np.arange(width)))
 
 
-PLAIN = Law(_by_role(_reading, _contractive, _signed(0.1, 0.5)), _signed(0.25, 1.5), _signed(0.2, 0.9), _signed(0.25, 1.5))
+PLAIN = Law(
+    _by_role(_reading, _contractive, _signed(0.1, 0.5)),
+    _signed(0.25, 1.5),
+    _signed(0.2, 0.9),
+    _signed(0.25, 1.5),
+)
 LAWS: dict[str, Law] = {
     "plain": PLAIN,
     "large": Law(PLAIN.weights, _signed(4.0, 40.0), _signed(0.5, 4.0), PLAIN.cotangent),
     "spread": Law(_by_role(_reading, _contractive, _spread), _spread, _spread, _spread),
-    "integer": Law(_by_role(_sparse_integers, _signed_permutation, _integers(-3, 3)), _integers(-4, 4), _integers(0, 3), _integers(-2, 2)),
-    "ternary": Law(_by_role(_ternary, _ternary, _ternary), _integers(-1, 1), _integers(-1, 1), _integers(-2, 2)),
+    "integer": Law(
+        _by_role(_sparse_integers, _signed_permutation, _integers(-3, 3)),
+        _integers(-4, 4),
+        _integers(0, 3),
+        _integers(-2, 2),
+    ),
+    "ternary": Law(
+        _by_role(_ternary, _ternary, _ternary), _integers(-1, 1), _integers(-1, 1), _integers(-2, 2)
+    ),
     "deaf": Law(_deaf, PLAIN.input, PLAIN.state, PLAIN.cotangent),
     "solvable": Law(_solvable, _positive(0.25, 1.5), _positive(0.2, 0.9), PLAIN.cotangent),
     "readable": Law(_readable, PLAIN.input, PLAIN.state, PLAIN.cotangent),

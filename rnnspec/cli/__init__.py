@@ -13,7 +13,7 @@ from rnnspec.cli.check import EPILOG, check
 from rnnspec.cli.check_model import check_model
 from rnnspec.cli.listing import explain, rules
 from rnnspec.cli.selftest import selftest
-from rnnspec.errors import CannotCheck, suggestion
+from rnnspec.errors import CannotCheck, suggest
 
 CANNOT_CHECK = 2
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -60,10 +60,10 @@ def status(arguments: list[str] | None = None) -> int:
 def _usage(error: click.UsageError) -> str:
     message = " ".join(error.format_message().split())
     if isinstance(error, click.NoSuchOption):
-        return f"no option {error.option_name}.{suggestion(error.option_name, error.possibilities or _options(error))}"
+        return f"no option {error.option_name}.{suggest(error.option_name, error.possibilities or _options(error))}"
     if error.ctx is not None and "No such command" in message:
         word = message.split("'")[1]
-        return f"no command {word!r}.{suggestion(word, commands.commands)}"
+        return f"no command {word!r}.{suggest(word, commands.commands)}"
     return message
 
 

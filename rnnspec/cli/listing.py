@@ -12,11 +12,15 @@ import click
 @click.argument("patterns", nargs=-1)
 def rules(patterns: tuple[str, ...], as_json: bool) -> int:
     """List the rules, or those whose id matches one of PATTERNS."""
-    from rnnspec.checks.catalogue import select_any
-    from rnnspec.report.listing import listed, rule_data
+    from rnnspec.report.listing import describe_rule, format_rules
+    from rnnspec.suites.catalogue import select_rules
 
-    found = select_any(patterns)
-    click.echo(json.dumps([rule_data(rule) for rule in found], indent=2) if as_json else listed(found))
+    found = select_rules(patterns)
+    click.echo(
+        json.dumps([describe_rule(rule) for rule in found], indent=2)
+        if as_json
+        else format_rules(found)
+    )
     return 0
 
 
@@ -25,9 +29,9 @@ def rules(patterns: tuple[str, ...], as_json: bool) -> int:
 @click.argument("rule_id", metavar="ID")
 def explain(rule_id: str, as_json: bool) -> int:
     """Tell one rule: its clauses, its level, how it is checked and what it catches."""
-    from rnnspec.checks.catalogue import find_any
-    from rnnspec.report.listing import explained, rule_data
+    from rnnspec.report.listing import describe_rule, format_rule
+    from rnnspec.suites.catalogue import find_rule
 
-    found = find_any(rule_id)
-    click.echo(json.dumps(rule_data(found), indent=2) if as_json else explained(found))
+    found = find_rule(rule_id)
+    click.echo(json.dumps(describe_rule(found), indent=2) if as_json else format_rule(found))
     return 0

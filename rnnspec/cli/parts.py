@@ -16,14 +16,14 @@ import click
 from rnnspec.errors import SelectionError
 
 
-def show(report: Any, json_path: str | None) -> None:
+def show_report(report: Any, json_path: str | None) -> None:
     """Print a report as text and write it as JSON where a path is given; the path - prints the JSON instead."""
-    from rnnspec.report.console import rendered
+    from rnnspec.report.console import format_report
 
     text = json.dumps(report.as_dict(), indent=2)
     if json_path not in (None, "-"):
         Path(str(json_path)).write_text(text + "\n", encoding="utf-8")
-    print_text(text if json_path == "-" else rendered(report))
+    print_text(text if json_path == "-" else format_report(report))
 
 
 def print_text(text: str) -> None:
@@ -34,7 +34,7 @@ def print_text(text: str) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def writable(path: str | None, option: str = "--json") -> None:
+def check_writable(path: str | None, option: str = "--json") -> None:
     """Refuse a report path before the run, not after it."""
     if path in (None, "-"):
         return
@@ -44,12 +44,14 @@ def writable(path: str | None, option: str = "--json") -> None:
         with place.open("a", encoding="utf-8"):
             pass
     except OSError as error:
-        raise SelectionError(f"{option} {path}: it cannot be written there ({error.strerror}); nothing was checked.") from error
+        raise SelectionError(
+            f"{option} {path}: it cannot be written there ({error.strerror}); nothing was checked."
+        ) from error
     if not existed:
         place.unlink()
 
 
-def argument_of(text: str) -> tuple[str, Any]:
+def parse_argument(text: str) -> tuple[str, Any]:
     """A constructor argument KEY=VALUE; the value is read as a Python literal, else as a string."""
     name, equals, value = text.partition("=")
     if not equals or not name.isidentifier():
@@ -60,7 +62,7 @@ def argument_of(text: str) -> tuple[str, Any]:
         return name, value
 
 
-def import_first(name: str) -> None:
+def import_module(name: str) -> None:
     """Import a module, found as the target is, before that is looked for; raises SelectionError where that fails."""
     here = str(Path.cwd())
     sys.path.insert(0, here)
@@ -76,16 +78,30 @@ def import_first(name: str) -> None:
 
 
 @contextmanager
-def progress() -> Any:
+def show_progress() -> Any:
     """A bar on standard error where it is a terminal, nothing in a pipe; what a target prints goes there too, not into the report."""
     if not sys.stderr.isatty():
         with redirect_stdout(sys.stderr):
             yield None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with redirect_stdout(sys.stderr), Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with (
+        redirect_stdout(sys.stderr),
+        Progress(*columns, console=Console(stderr=True), transient=True) as bar,
+    ):
         task = bar.add_task("cases", total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -7,18 +7,40 @@ from pathlib import Path
 
 import click
 
-from rnnspec.cli.parts import progress, writable
-from rnnspec.cli.workers import processors
+from rnnspec.cli.parts import check_writable, show_progress
+from rnnspec.cli.workers import count_processors
 
 
 @click.command()
 @click.argument("patterns", nargs=-1)
-@click.option("--profile", default="default", show_default=True, metavar="NAME", help="How far to look for a bug that quick does not see.")
-@click.option("--seed", type=int, default=0, show_default=True, metavar="N", help="The seed of every check.")
-@click.option("--workers", type=int, default=processors, metavar="N", help="How many processes.  [default: processors]")
+@click.option(
+    "--profile",
+    default="default",
+    show_default=True,
+    metavar="NAME",
+    help="How far to look for a bug that quick does not see.",
+)
+@click.option(
+    "--seed", type=int, default=0, show_default=True, metavar="N", help="The seed of every check."
+)
+@click.option(
+    "--workers",
+    type=int,
+    default=count_processors,
+    metavar="N",
+    help="How many processes.  [default: processors]",
+)
 @click.option("--json", "json_path", metavar="PATH", help="Write the kill matrix as JSON.")
-@click.option("--named", is_flag=True, help="Judge each bug by the rule that it names alone: minutes instead of half an hour.")
-@click.option("--models", is_flag=True, help="Judge the bank of models instead of the bank of layers, in the quick profile.")
+@click.option(
+    "--named",
+    is_flag=True,
+    help="Judge each bug by the rule that it names alone: minutes instead of half an hour.",
+)
+@click.option(
+    "--models",
+    is_flag=True,
+    help="Judge the bank of models instead of the bank of layers, in the quick profile.",
+)
 @click.option("--svg", "svg_path", metavar="PATH", help="Write it as a picture.")
 def selftest(
     patterns: tuple[str, ...],
@@ -35,19 +57,29 @@ def selftest(
     PATTERNS pick bugs by name; every bug and every correct implementation is judged where there is none. Exit status 1 where a bug
     survives or a correct implementation is accused.
     """
-    from rnnspec.selftest.matrix import chosen, matrix
-    from rnnspec.selftest.model_matrix import chosen_models, model_matrix
-    from rnnspec.selftest.picture import svg, text
+    from rnnspec.selftest.matrix import build_matrix, select_subjects
+    from rnnspec.selftest.model_matrix import build_model_matrix, select_models
+    from rnnspec.selftest.picture import draw_svg, format_matrix
 
-    writable(json_path)
-    writable(svg_path, "--svg")
-    with progress() as watch:
+    check_writable(json_path)
+    check_writable(svg_path, "--svg")
+    with show_progress() as watch:
         if models:
-            found = model_matrix(chosen_models(patterns), seed=seed, watch=watch)
+            found = build_model_matrix(select_models(patterns), seed=seed, watch=watch)
         else:
-            found = matrix(chosen(patterns), profile=profile, seed=seed, workers=workers, named=named, watch=watch)
-    for path, content in ((json_path, json.dumps(found.as_dict(), indent=2) + "\n"), (svg_path, svg(found))):
+            found = build_matrix(
+                select_subjects(patterns),
+                profile=profile,
+                seed=seed,
+                workers=workers,
+                named=named,
+                watch=watch,
+            )
+    for path, content in (
+        (json_path, json.dumps(found.as_dict(), indent=2) + "\n"),
+        (svg_path, draw_svg(found)),
+    ):
         if path is not None:
             Path(path).write_text(content, encoding="utf-8")
-    click.echo(text(found))
+    click.echo(format_matrix(found))
     return 1 if found.survivors else 0

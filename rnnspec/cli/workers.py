@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from typing import Any
 
-from rnnspec.cli.parts import import_first
+from rnnspec.cli.parts import import_module
 from rnnspec.errors import CannotCheck, SelectionError
 
 MOST = 4
@@ -24,7 +24,7 @@ PATIENCE = 2.0
 """Seconds that a process has to end its case and answer after an interrupt, before it is interrupted by hand, and then ended."""
 
 
-def how_many(asked: int | None, *, device: str, cases: int | None, first: bool) -> int:
+def choose_jobs(asked: int | None, *, device: str, cases: int | None, first: bool) -> int:
     """How many processes judge: what the user asked for, else one for each processor where it is worth it.
 
     One on any device but the CPU, and where the run ends with the first violation, which would have to be the first of all.
@@ -36,10 +36,10 @@ def how_many(asked: int | None, *, device: str, cases: int | None, first: bool) 
     if asked is not None:
         return asked
     alone = not device.startswith("cpu") or (cases is not None and cases < FEW)
-    return 1 if alone else min(processors(), MOST)
+    return 1 if alone else min(count_processors(), MOST)
 
 
-def processors() -> int:
+def count_processors() -> int:
     """How many processors this process may use."""
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity else os.cpu_count() or 1
@@ -107,28 +107,45 @@ class Workers:
 
 
 @contextmanager
-def started(jobs: int, target: str, imports: Sequence[str], options: dict[str, Any]) -> Iterator[Workers | None]:
+def start_workers(
+    jobs: int, target: str, imports: Sequence[str], options: dict[str, Any]
+) -> Iterator[Workers | None]:
     """Start all processes but one, which is this; none where there is one job. They are ended with the block."""
     if jobs == 1:
         yield None
         return
-    workers = Workers([_started(number, jobs, target, imports, options) for number in range(1, jobs)])
+    workers = Workers(
+        [_started(number, jobs, target, imports, options) for number in range(1, jobs)]
+    )
     try:
         yield workers
     finally:
         workers.end()
 
 
-def _started(number: int, parts: int, target: str, imports: Sequence[str], options: dict[str, Any]) -> Worker:
+def _started(
+    number: int, parts: int, target: str, imports: Sequence[str], options: dict[str, Any]
+) -> Worker:
     context = get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=judge, args=(theirs, number, parts, target, tuple(imports), options), daemon=True)
+    process = context.Process(
+        target=judge_share,
+        args=(theirs, number, parts, target, tuple(imports), options),
+        daemon=True,
+    )
     process.start()
     theirs.close()
     return Worker(process, ours, number)
 
 
-def judge(connection: Connection, number: int, parts: int, target: str, imports: Sequence[str], options: dict[str, Any]) -> None:
+def judge_share(
+    connection: Connection,
+    number: int,
+    parts: int,
+    target: str,
+    imports: Sequence[str],
+    options: dict[str, Any],
+) -> None:
     """Judge one share and send the result; says nothing where that cannot be, since the command's own process says it."""
     try:
         found = _judged(number, parts, target, imports, options)
@@ -138,12 +155,14 @@ def judge(connection: Connection, number: int, parts: int, target: str, imports:
     connection.send(found)
 
 
-def _judged(number: int, parts: int, target: str, imports: Sequence[str], options: dict[str, Any]) -> Any:
+def _judged(
+    number: int, parts: int, target: str, imports: Sequence[str], options: dict[str, Any]
+) -> Any:
     with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
-        from rnnspec.api import prepare, undisturbed_run
+        from rnnspec.api import prepare_suite, run_share_undisturbed
 
         for module in imports:
-            import_first(module)
-        checks = prepare(target, **options)
+            import_module(module)
+        suite = prepare_suite(target, **options)
     with redirect_stdout(sys.stderr):
-        return undisturbed_run(checks, number, parts)
+        return run_share_undisturbed(suite, number, parts)

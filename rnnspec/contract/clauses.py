@@ -12,7 +12,7 @@ from importlib import resources
 from types import MappingProxyType
 from typing import Any
 
-from rnnspec.errors import suggestion
+from rnnspec.errors import suggest
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -81,7 +81,7 @@ class Clause:
 
     id: str
     text: str
-    where: str
+    source: str
     level: Level
     provenance: Provenance
     since: str
@@ -101,7 +101,7 @@ PATTERNS = {
 }
 
 
-def parse(text: str, name: str) -> dict[str, Clause]:
+def parse_clauses(text: str, name: str) -> dict[str, Clause]:
     """The clauses of one data file, by id, in the order of the file.
 
     Raises ContractError where the text is no TOML or a clause is not as `Clause` says; `name` stands for the file in the message.
@@ -112,29 +112,41 @@ def parse(text: str, name: str) -> dict[str, Clause]:
         raise ContractError(f"{name}: {error}") from error
     _check_keys(document, ("clause",), name)
     entries = document.get("clause", [])
-    return _by_id((_clause(entry, f"{name}: clause {_label(entry, index)}") for index, entry in enumerate(entries, 1)), name)
+    return _by_id(
+        (
+            _clause(entry, f"{name}: clause {_label(entry, index)}")
+            for index, entry in enumerate(entries, 1)
+        ),
+        name,
+    )
 
 
 @lru_cache(maxsize=1)
-def load() -> Mapping[str, Clause]:
+def load_clauses() -> Mapping[str, Clause]:
     """Every clause of the contract, by id, in the order of the files. Raises ContractError where the data is wrong."""
     folder = resources.files("rnnspec.contract")
-    parsed = [parse((folder / name).read_text(encoding="utf-8"), name).values() for name in FILES]
-    return MappingProxyType(_by_id((clause for clauses in parsed for clause in clauses), ", ".join(FILES)))
+    parsed = [
+        parse_clauses((folder / name).read_text(encoding="utf-8"), name).values() for name in FILES
+    ]
+    return MappingProxyType(
+        _by_id((clause for clauses in parsed for clause in clauses), ", ".join(FILES))
+    )
 
 
-def clause(id: str) -> Clause:
+def find_clause(id: str) -> Clause:
     """The clause with this id. Raises UnknownClause, a KeyError, with the nearest id where there is none."""
     try:
-        return load()[id]
+        return load_clauses()[id]
     except KeyError:
-        raise UnknownClause(f"no clause is called {id!r}.{suggestion(id, load())}") from None
+        raise UnknownClause(f"no clause is called {id!r}.{suggest(id, load_clauses())}") from None
 
 
-def applies_to(clause: Clause, version: str) -> bool:
+def is_in_force(clause: Clause, version: str) -> bool:
     """Whether the release of this version, such as "2.13.0+cpu", makes the promise. Raises ValueError where it is no version."""
     release = _release(version)
-    return _release(clause.since) <= release and (clause.until is None or release <= _release(clause.until))
+    return _release(clause.since) <= release and (
+        clause.until is None or release <= _release(clause.until)
+    )
 
 
 def _release(version: str) -> tuple[int, int]:
@@ -163,7 +175,10 @@ def _clause(entry: Any, place: str) -> Clause:
         raise ContractError(f"{place}: expected a table, got {entry!r}")
     _check_keys(entry, KEYS, place)
     _check_values(entry, place)
-    values: dict[str, Any] = {**entry, **{key: _member(kind, key, entry[key], place) for key, kind in KINDS_OF_VALUE.items()}}
+    values: dict[str, Any] = {
+        **entry,
+        **{key: _member(kind, key, entry[key], place) for key, kind in KINDS_OF_VALUE.items()},
+    }
     clause = Clause(**values)
     _check_sense(clause, place)
     return clause
@@ -172,7 +187,7 @@ def _clause(entry: Any, place: str) -> Clause:
 def _check_keys(entry: Mapping[str, Any], known: Iterable[str], place: str) -> None:
     for key in entry:
         if key not in known:
-            raise ContractError(f"{place}: unknown key {key!r}.{suggestion(key, known)}")
+            raise ContractError(f"{place}: unknown key {key!r}.{suggest(key, known)}")
 
 
 def _check_values(entry: Mapping[str, Any], place: str) -> None:
@@ -183,19 +198,25 @@ def _check_values(entry: Mapping[str, Any], place: str) -> None:
         if not isinstance(value, str) or not value.strip():
             raise ContractError(f"{place}: {key} must be a text, got {value!r}")
         if key in PATTERNS and not PATTERNS[key].fullmatch(value):
-            raise ContractError(f"{place}: {key} {value!r} does not have the form {PATTERNS[key].pattern}")
+            raise ContractError(
+                f"{place}: {key} {value!r} does not have the form {PATTERNS[key].pattern}"
+            )
 
 
 def _member(kind: type[Enum], key: str, value: str, place: str) -> Enum:
     values = [member.value for member in kind]
     if value not in values:
-        raise ContractError(f"{place}: {key} {value!r} is none of {', '.join(values)}.{suggestion(value, values)}")
+        raise ContractError(
+            f"{place}: {key} {value!r} is none of {', '.join(values)}.{suggest(value, values)}"
+        )
     return kind(value)
 
 
 def _check_sense(clause: Clause, place: str) -> None:
     due = clause.provenance.level
     if clause.level is not due:
-        raise ContractError(f"{place}: level {clause.level} does not go with provenance {clause.provenance}: expected {due}")
+        raise ContractError(
+            f"{place}: level {clause.level} does not go with provenance {clause.provenance}: expected {due}"
+        )
     if clause.until is not None and _release(clause.until) < _release(clause.since):
         raise ContractError(f"{place}: until {clause.until!r} is before since {clause.since!r}")

@@ -33,7 +33,9 @@ class Config:
         if self.kind not in KINDS:
             raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {self.kind!r}")
         if self.nonlinearity not in self.kind_data.nonlinearities:
-            raise ValueError(f"nonlinearity must be one of {self.kind_data.nonlinearities}, got {self.nonlinearity!r}")
+            raise ValueError(
+                f"nonlinearity must be one of {self.kind_data.nonlinearities}, got {self.nonlinearity!r}"
+            )
         if not 0.0 <= self.dropout <= 1.0:
             raise ValueError(f"dropout must lie in [0, 1], got {self.dropout!r}")
 
@@ -50,7 +52,9 @@ class Config:
     @property
     def arguments(self) -> dict[str, Any]:
         """Every constructor argument by name, in the documented order."""
-        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "kind"}
+        return {
+            field.name: getattr(self, field.name) for field in fields(self) if field.name != "kind"
+        }
 
     @property
     def changed(self) -> dict[str, Any]:
@@ -60,5 +64,9 @@ class Config:
 
     def __str__(self) -> str:
         sizes = [str(self.input_size), str(self.hidden_size)]
-        rest = [f"{name}={value!r}" for name, value in self.changed.items() if name not in ("input_size", "hidden_size")]
+        rest = [
+            f"{name}={value!r}"
+            for name, value in self.changed.items()
+            if name not in ("input_size", "hidden_size")
+        ]
         return f"{self.kind_data.title}({', '.join(sizes + rest)})"

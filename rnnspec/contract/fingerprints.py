@@ -12,9 +12,9 @@ from importlib import resources
 from types import MappingProxyType
 from typing import Any
 
-from rnnspec.contract.clauses import Clause, load
-from rnnspec.contract.passages import passages
-from rnnspec.errors import suggestion
+from rnnspec.contract.clauses import Clause, load_clauses
+from rnnspec.contract.passages import split_passages
+from rnnspec.errors import suggest
 
 # Every page that a clause comes from: its name in the clauses, and where its docstring is.
 PAGES = {
@@ -31,62 +31,73 @@ PAGES = {
 }
 
 
-def fingerprint(text: str) -> str:
+def compute_fingerprint(text: str) -> str:
     """16 hexadecimal digits that change with the words of a normalised text."""
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def fingerprints(docstring: str) -> dict[str, str]:
+def compute_fingerprints(docstring: str) -> dict[str, str]:
     """The fingerprint of every passage of a docstring, by name."""
-    return {name: fingerprint(text) for name, text in passages(docstring).items()}
+    return {name: compute_fingerprint(text) for name, text in split_passages(docstring).items()}
 
 
-def stored(page: str = "nn.RNN") -> Mapping[str, str]:
+def load_fingerprints(page: str = "nn.RNN") -> Mapping[str, str]:
     """The fingerprints of a page in the release that the clauses were written from, by passage.
 
     Raises KeyError with a suggestion where no clause comes from such a page.
     """
     if page not in PAGES:
-        raise KeyError(f"no clause comes from a page {page!r}.{suggestion(page, PAGES)}")
+        raise KeyError(f"no clause comes from a page {page!r}.{suggest(page, PAGES)}")
     known: Mapping[str, str] = _data()["pages"][page]
     return MappingProxyType(known)
 
 
-def written_from() -> str:
+def find_stored_release() -> str:
     """The torch release whose docstrings the clauses were written from, such as "2.13"."""
     return str(_data()["torch"])
 
 
-def compare(docstring: str, page: str = "nn.RNN") -> dict[str, str]:
+def compare_fingerprints(docstring: str, page: str = "nn.RNN") -> dict[str, str]:
     """Every passage that is not as stored, by name: "changed", "missing" from the docstring, or "new" in it."""
-    old, new = stored(page), fingerprints(docstring)
-    changed = {name: "changed" if name in new else "missing" for name in old if new.get(name) != old[name]}
+    old, new = load_fingerprints(page), compute_fingerprints(docstring)
+    changed = {
+        name: "changed" if name in new else "missing" for name in old if new.get(name) != old[name]
+    }
     return changed | {name: "new" for name in new if name not in old}
 
 
-def changed_passages(docstring: str, page: str = "nn.RNN") -> list[str]:
+def list_changed_passages(docstring: str, page: str = "nn.RNN") -> list[str]:
     """The names of the passages that are changed, missing or new against the stored ones, those in this order of the page."""
-    return list(compare(docstring, page))
+    return list(compare_fingerprints(docstring, page))
 
 
-def changed_clauses(docstring: str, page: str = "nn.RNN") -> list[Clause]:
+def list_changed_clauses(docstring: str, page: str = "nn.RNN") -> list[Clause]:
     """The clauses whose passage is changed or missing in this docstring: their wording has moved under the suite."""
-    moved = {f"{page}#{name}" for name in changed_passages(docstring, page)}
-    return [clause for clause in load().values() if clause.passage in moved]
+    moved = {f"{page}#{name}" for name in list_changed_passages(docstring, page)}
+    return [clause for clause in load_clauses().values() if clause.passage in moved]
 
 
-def document(docstrings: Mapping[str, str], release: str) -> str:
+def build_document(docstrings: Mapping[str, str], release: str) -> str:
     """The data file for these docstrings, by page."""
-    return json.dumps({"torch": release, "pages": {page: fingerprints(text) for page, text in docstrings.items()}}, indent=1) + "\n"
+    return (
+        json.dumps(
+            {
+                "torch": release,
+                "pages": {page: compute_fingerprints(text) for page, text in docstrings.items()},
+            },
+            indent=1,
+        )
+        + "\n"
+    )
 
 
 def main(write: Callable[[str], Any] = sys.stdout.write) -> None:
     """Print fresh fingerprints of the installed torch, as fingerprints.json holds them."""
     release = ".".join(importlib.import_module("torch").__version__.split(".")[:2])
-    write(document({page: installed(page) for page in PAGES}, release))
+    write(build_document({page: read_installed_pages(page) for page in PAGES}, release))
 
 
-def installed(page: str) -> str:
+def read_installed_pages(page: str) -> str:
     """The docstring of a page in the installed torch."""
     module, path = PAGES[page]
     found = importlib.import_module(module)

@@ -9,8 +9,20 @@ from collections.abc import Iterable, Iterator
 # A section whose entries are passages of their own, by the first word of its heading.
 SECTIONS = {"Args": "args", "Attributes": "attributes", "Inputs": "inputs", "Outputs": "outputs"}
 # A section that is one passage.
-WHOLE = {"Returns": "returns", "Example": "examples", "Examples": "examples", "Shape": "shape", "Note": "notes"}
-DIRECTIVES = {"math": "equation", "code-block": "reference-loop", "note": "notes", "warning": "notes", "include": "includes"}
+WHOLE = {
+    "Returns": "returns",
+    "Example": "examples",
+    "Examples": "examples",
+    "Shape": "shape",
+    "Note": "notes",
+}
+DIRECTIVES = {
+    "math": "equation",
+    "code-block": "reference-loop",
+    "note": "notes",
+    "warning": "notes",
+    "include": "includes",
+}
 # Notes have no heading: these are known by a word that their subject cannot do without, the others are numbered.
 NOTES = {"initialized": "initial-values", "directions": "directions", "unbatched": "batch-first"}
 
@@ -23,7 +35,7 @@ ENTRY = re.compile(r"(?:[*-] \*\*)?([\w\[\]]+)(?:\*\*)?(?: ?\(.*?\))?\s*:|(?:[*-
 MARKUP = re.compile(r":[\w:]+:(?=`)|[`*\\]|^\s*[*-] ", re.MULTILINE)
 
 
-def passages(docstring: str) -> dict[str, str]:
+def split_passages(docstring: str) -> dict[str, str]:
     """The normalised text of every passage of a docstring, by name, in order; a repeated name is numbered."""
     found: dict[str, str] = {}
     for name, text in _named(list(_blocks(inspect.cleandoc(docstring).splitlines()))):
@@ -32,7 +44,7 @@ def passages(docstring: str) -> dict[str, str]:
     return found
 
 
-def normalised(text: str) -> str:
+def normalise_text(text: str) -> str:
     """The text without markup, with single spaces."""
     return " ".join(MARKUP.sub("", text).split())
 
@@ -68,7 +80,7 @@ def _named(blocks: list[list[str]]) -> Iterator[tuple[str, str]]:
         if section:
             yield from _entries(section, block)
         else:
-            yield _name(block, index, before), normalised("\n".join(block))
+            yield _name(block, index, before), normalise_text("\n".join(block))
         before = block[0]
 
 
@@ -111,5 +123,7 @@ def _entries(section: str, block: list[str]) -> Iterator[tuple[str, str]]:
             entries[match[1] or match[2]] = []
         if entries:
             entries[list(entries)[-1]].append(line)
-    yield section, normalised(" ".join([block[0], *entries]))
-    yield from ((f"{section}.{name}", normalised("\n".join(lines))) for name, lines in entries.items())
+    yield section, normalise_text(" ".join([block[0], *entries]))
+    yield from (
+        (f"{section}.{name}", normalise_text("\n".join(lines))) for name, lines in entries.items()
+    )

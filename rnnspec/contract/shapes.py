@@ -42,7 +42,9 @@ def packed_output_shape(config: Config, lengths: Sequence[int]) -> Shape:
     Raises ValueError where there is no length or one is below 1.
     """
     if not lengths or min(lengths) < 1:
-        raise ValueError(f"lengths must be one or more numbers of at least 1, got {list(lengths)!r}")
+        raise ValueError(
+            f"lengths must be one or more numbers of at least 1, got {list(lengths)!r}"
+        )
     return (sum(lengths), config.num_directions * config.hidden_size)
 
 
@@ -74,5 +76,7 @@ def _checked(config: Config, shape: Sequence[int]) -> Shape:
     if len(shape) not in (2, 3):
         raise ValueError(f"an input has two or three dimensions, got shape {tuple(shape)!r}")
     if shape[-1] != config.input_size:
-        raise ValueError(f"the input's last axis must be input_size={config.input_size}, got shape {tuple(shape)!r}")
+        raise ValueError(
+            f"the input's last axis must be input_size={config.input_size}, got shape {tuple(shape)!r}"
+        )
     return tuple(shape)

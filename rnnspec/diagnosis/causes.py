@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from rnnspec.engine.minimise import Minimum
-from rnnspec.engine.outcome import Finding, judge
-from rnnspec.engine.protocol import Checks
-from rnnspec.judging.rule import Rule
+from rnnspec.engine.minimise import MinimalFailure
+from rnnspec.engine.outcome import Finding, judge_case
+from rnnspec.engine.suite import Suite
+from rnnspec.rulekit.rule import Rule
 
 
-def causes(checks: Checks, minima: Mapping[str, Minimum]) -> dict[str, str]:
+def find_causes(suite: Suite, minimal: Mapping[str, MinimalFailure]) -> dict[str, str]:
     """From each broken rule that only follows to the rule that it follows from.
 
     What needs less to fail is the cause: a rule follows from another whose smallest case is simpler, or as simple and told earlier,
@@ -19,26 +19,26 @@ def causes(checks: Checks, minima: Mapping[str, Minimum]) -> dict[str, str]:
     """
 
     def complexity(rule: Rule) -> tuple[int, int]:
-        case = minima[rule.id].finding.case
-        return len(checks.space.raised(case)), checks.space.size(case)
+        case = minimal[rule.id].finding.case
+        return len(suite.space.list_raised(case)), suite.space.total_size(case)
 
-    broken = sorted((rule for rule in checks.rules if rule.id in minima), key=complexity)
+    broken = sorted((rule for rule in suite.rules if rule.id in minimal), key=complexity)
     found: dict[str, str] = {}
     for place, rule in enumerate(broken):
         for other in broken[:place]:
-            if other.id not in found and _explains(other, rule, checks, minima):
+            if other.id not in found and _explains(other, rule, suite, minimal):
                 found[rule.id] = other.id
                 break
     return found
 
 
-def _explains(other: Rule, rule: Rule, checks: Checks, minima: Mapping[str, Minimum]) -> bool:
-    cause, effect = minima[other.id].finding, minima[rule.id].finding
+def _explains(other: Rule, rule: Rule, suite: Suite, minimal: Mapping[str, MinimalFailure]) -> bool:
+    cause, effect = minimal[other.id].finding, minimal[rule.id].finding
     if not _comparable(other, cause, rule, effect):
         return False
     if other.when(effect.case):
-        return isinstance(judge(other, checks.observe(effect.case)), Finding)
-    return _subset(checks, cause.case, effect.case)
+        return isinstance(judge_case(other, suite.observe(effect.case)), Finding)
+    return _subset(suite, cause.case, effect.case)
 
 
 def _comparable(other: Rule, cause: Finding, rule: Rule, effect: Finding) -> bool:
@@ -55,5 +55,5 @@ def _comparable(other: Rule, cause: Finding, rule: Rule, effect: Finding) -> boo
     return other.theme == rule.theme
 
 
-def _subset(checks: Checks, first: Any, second: Any) -> bool:
-    return checks.space.raised(first) <= checks.space.raised(second)
+def _subset(suite: Suite, first: Any, second: Any) -> bool:
+    return suite.space.list_raised(first) <= suite.space.list_raised(second)

@@ -9,16 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from rnnspec.engine.outcome import Finding, judge
-from rnnspec.engine.protocol import Checks
-from rnnspec.judging.rule import Rule
+from rnnspec.engine.outcome import Finding, judge_case
+from rnnspec.engine.suite import Suite
+from rnnspec.rulekit.rule import Rule
 
 SEEDS = (0, 1)
 MOST_TRIALS = 160
 
 
 @dataclass
-class Minimum:
+class MinimalFailure:
     """The smallest failing case that was found, and by field the simpler value at which the rule passed or did not apply."""
 
     finding: Finding
@@ -27,26 +27,26 @@ class Minimum:
     interrupted: bool = False
 
 
-def minimise(rule: Rule, checks: Checks, finding: Finding) -> Minimum:
+def minimise(rule: Rule, suite: Suite, finding: Finding) -> MinimalFailure:
     """The smallest case, by one change at a time, on which the rule still fails; after an interrupt, the smallest so far."""
-    minimum = Minimum(finding)
+    minimum = MinimalFailure(finding)
     shrunk = True
     try:
         while shrunk and minimum.trials < MOST_TRIALS:
             minimum.passed.clear()
-            shrunk = sum(_shrink(rule, checks, minimum, name) for name in checks.space.fields) > 0
+            shrunk = sum(_shrink(rule, suite, minimum, name) for name in suite.space.fields) > 0
     except KeyboardInterrupt:
         minimum.interrupted = True
     return minimum
 
 
-def _shrink(rule: Rule, checks: Checks, minimum: Minimum, name: str) -> bool:
+def _shrink(rule: Rule, suite: Suite, minimum: MinimalFailure, name: str) -> bool:
     """Try the simpler values of one field, the largest step first, and keep the first that still fails."""
-    for value in checks.space.simpler(minimum.finding.case, name):
-        candidate = checks.space.changed(minimum.finding.case, name, value)
+    for value in suite.space.list_simpler(minimum.finding.case, name):
+        candidate = suite.space.change_field(minimum.finding.case, name, value)
         if candidate is None:
             continue
-        smaller = _still_fails(rule, checks, candidate, minimum) if rule.when(candidate) else None
+        smaller = _still_fails(rule, suite, candidate, minimum) if rule.when(candidate) else None
         if smaller is not None:
             minimum.finding = smaller
             return True
@@ -54,13 +54,13 @@ def _shrink(rule: Rule, checks: Checks, minimum: Minimum, name: str) -> bool:
     return False
 
 
-def _still_fails(rule: Rule, checks: Checks, case: Any, minimum: Minimum) -> Finding | None:
+def _still_fails(rule: Rule, suite: Suite, case: Any, minimum: MinimalFailure) -> Finding | None:
     for seed in (case.seed, *SEEDS):
-        tried = checks.space.reseeded(case, seed)
+        tried = suite.space.reseed(case, seed)
         if not rule.when(tried):
             continue
         minimum.trials += 1
-        outcome = judge(rule, checks.observe(tried), minimum.finding.index)
-        if isinstance(outcome, Finding) and outcome.alike(minimum.finding):
+        outcome = judge_case(rule, suite.observe(tried), minimum.finding.index)
+        if isinstance(outcome, Finding) and outcome.is_same_kind(minimum.finding):
             return outcome
     return None

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Protocol
 
-from rnnspec.engine.campaign import Watcher, run
+from rnnspec.engine.campaign import Watcher, run_campaign
 from rnnspec.engine.outcome import Progress
-from rnnspec.engine.protocol import Checks
+from rnnspec.engine.suite import Suite
 
 
-class Others(Protocol):
+class OtherProcesses(Protocol):
     """The processes that judge the other shares of a campaign."""
 
     @property
@@ -25,23 +25,33 @@ class Others(Protocol):
         """What each of them found; where the run was stopped they are stopped too."""
 
 
-def share(size: int, number: int, parts: int) -> tuple[int, int]:
+def split_range(size: int, number: int, parts: int) -> tuple[int, int]:
     """The range of case indices that is one of so many shares; the shares are as equal as can be."""
     return size * number // parts, size * (number + 1) // parts
 
 
-def run_share(checks: Checks, number: int, parts: int) -> Progress:
+def run_share(suite: Suite, number: int, parts: int) -> Progress:
     """Judge one share of the cases."""
-    return run(checks, *share(checks.size, number, parts))
+    return run_campaign(suite, *split_range(suite.size, number, parts))
 
 
-def run_shared(checks: Checks, others: Others | None, *, until: Collection[str] = (), watch: Watcher | None = None) -> Progress:
+def run_shared(
+    suite: Suite,
+    others: OtherProcesses | None,
+    *,
+    until: Collection[str] = (),
+    watch: Watcher | None = None,
+) -> Progress:
     """Judge the first share here while others judge theirs, or every case where there are none; the result of all shares together."""
     if others is None:
-        return run(checks, until=until, watch=watch)
-    progress = run(checks, *share(checks.size, 0, others.parts), watch=_of_all(watch, checks.size, others.parts))
+        return run_campaign(suite, until=until, watch=watch)
+    progress = run_campaign(
+        suite,
+        *split_range(suite.size, 0, others.parts),
+        watch=_of_all(watch, suite.size, others.parts),
+    )
     for found in others.collect(progress.stopped):
-        progress = progress.merged(found)
+        progress = progress.merge(found)
     return progress
 
 

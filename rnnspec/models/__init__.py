@@ -1,11 +1,11 @@
 """The tutorial's reference models, and what a model built on a recurrent layer reads of it."""
 
-from rnnspec.models.advice import Advice, diagnose
+from rnnspec.models.advice import Advice, advise
 from rnnspec.models.bidirectional import BiRNN, BiRNNParts
-from rnnspec.models.infer import CannotInfer, Interface, infer
-from rnnspec.models.readout import ReadoutMap, measure
-from rnnspec.models.render import render
-from rnnspec.models.states import Origin, origins
+from rnnspec.models.infer import CannotInfer, Interface, infer_interface
+from rnnspec.models.readout import ReadoutMap, measure_readout
+from rnnspec.models.render import format_readout_map
+from rnnspec.models.states import Origin, trace_origins
 from rnnspec.models.tutorial import RNN1, RNN2, DeepBiRNN
 
 __all__ = [
@@ -19,9 +19,9 @@ __all__ = [
     "Interface",
     "Origin",
     "ReadoutMap",
-    "diagnose",
-    "infer",
-    "measure",
-    "origins",
-    "render",
+    "advise",
+    "format_readout_map",
+    "infer_interface",
+    "measure_readout",
+    "trace_origins",
 ]

@@ -25,7 +25,7 @@ class Advice:
     explains: tuple[str, ...] = ()
 
 
-def diagnose(readout: ReadoutMap) -> list[Advice]:
+def advise(readout: ReadoutMap) -> list[Advice]:
     """Every advice that the map supports, MUST before SHOULD; empty where the read-out is complete."""
     found = [*_samples(readout), *_padding(readout)]
     if not readout.samples_mix:
@@ -37,7 +37,9 @@ def diagnose(readout: ReadoutMap) -> list[Advice]:
 
 def remedy(layer: Layer) -> str:
     """Code that reads a layer's last states completely, as its kind and its directions need it."""
-    call = f"_, (h_n, c_n) = {layer.call}(x)" if layer.kind == "LSTM" else f"_, h_n = {layer.call}(x)"
+    call = (
+        f"_, (h_n, c_n) = {layer.call}(x)" if layer.kind == "LSTM" else f"_, h_n = {layer.call}(x)"
+    )
     return f"{call}; features = {_last_states(layer)}"
 
 
@@ -52,9 +54,21 @@ def _samples(readout: ReadoutMap) -> Iterator[Advice]:
     viewed = [tap.layer for tap in readout.taps if "states" in tap.crosses]
     everything = tuple(readout.parameters.idle)
     if along:
-        yield Advice("readout.samples", "MUST", _ALONG.format(name=along[0].name), _layout(along[0]), everything)
+        yield Advice(
+            "readout.samples",
+            "MUST",
+            _ALONG.format(name=along[0].name),
+            _layout(along[0]),
+            everything,
+        )
     elif viewed:
-        yield Advice("readout.samples", "MUST", _VIEWED.format(name=viewed[0].name), remedy(viewed[0]), everything)
+        yield Advice(
+            "readout.samples",
+            "MUST",
+            _VIEWED.format(name=viewed[0].name),
+            remedy(viewed[0]),
+            everything,
+        )
     elif any(tap.crosses for tap in readout.taps):
         yield Advice("readout.samples", "MUST", _MIXED, _UNMIX, everything)
     else:
@@ -94,7 +108,13 @@ def _directions(readout: ReadoutMap) -> Iterator[Advice]:
             continue
         case = _case(tap, readout)
         if case:
-            yield Advice("readout.complete", "SHOULD", case.format(**_words(tap)), remedy(tap.layer), _idle(readout, tap))
+            yield Advice(
+                "readout.complete",
+                "SHOULD",
+                case.format(**_words(tap)),
+                remedy(tap.layer),
+                _idle(readout, tap),
+            )
 
 
 def _case(tap: Tap, readout: ReadoutMap) -> str | None:
@@ -125,20 +145,25 @@ _STACKED_BACKWARD = (
     "takes no part."
 )
 _FORWARD = "The forward half of {name}'s output at step 0 has read the first position alone: what it makes of all the later ones is lost."
-_STACKED_FORWARD = (
-    "The forward half of {name}'s output at step 0 is its top layer's first step: the forward recurrence of layer {top} takes no part."
-)
+_STACKED_FORWARD = "The forward half of {name}'s output at step 0 is its top layer's first step: the forward recurrence of layer {top} takes no part."
 _LOWER = "The prediction is made from a state of a lower layer of {name}: layer {top}, the top one, takes no part.{pair}"
 _ONE = {
     1: "Only the forward direction of {name} is read: the backward direction of its top layer takes no part.{pair}",
     0: "Only the backward direction of {name} is read: the forward direction of its top layer takes no part.{pair}",
 }
-_PAIR = " {kind} returns one state, h_n, and no pair: unpacked as (h, c), h is its first entry alone."
+_PAIR = (
+    " {kind} returns one state, h_n, and no pair: unpacked as (h, c), h is its first entry alone."
+)
 
 
 def _words(tap: Tap) -> dict[str, object]:
     layer = tap.layer
-    single = layer.kind != "LSTM" and not tap.steps and tap.states == ((0, 0),) and layer.num_layers * layer.directions == 2
+    single = (
+        layer.kind != "LSTM"
+        and not tap.steps
+        and tap.states == ((0, 0),)
+        and layer.num_layers * layer.directions == 2
+    )
     pair = _PAIR.format(kind=layer.kind) if single else ""
     return {"name": layer.name or "the layer", "top": layer.num_layers - 1, "pair": pair}
 
@@ -154,7 +179,11 @@ def _positions(readout: ReadoutMap, found: list[Advice]) -> Iterator[Advice]:
     if readout.unread:
         where = f"position{'s' * (len(readout.unread) > 1)} {_listed(readout.unread)}"
         lost = f"No prediction depends on {where} of 0 to {readout.positions - 1}: what is there is lost."
-        code = remedy(readout.taps[-1].layer) if readout.taps else "# read every step: no fixed length, no slice of the input"
+        code = (
+            remedy(readout.taps[-1].layer)
+            if readout.taps
+            else "# read every step: no fixed length, no slice of the input"
+        )
         yield Advice("readout.complete", "SHOULD", lost, code, readout.parameters.idle)
     elif not readout.taps and _half_blind(readout):
         lost = f"{len(_half_blind(readout))} of the read-out's features have read one end of the sequence alone."
@@ -168,14 +197,20 @@ def _half_blind(readout: ReadoutMap) -> list[int]:
         return []
     seen = [readout.sees(column) for column in range(len(readout.reach[0]))]
     full = any(len(positions) == readout.positions for positions in seen)
-    return [column for column, positions in enumerate(seen) if full and positions in ((0,), (readout.positions - 1,))]
+    return [
+        column
+        for column, positions in enumerate(seen)
+        if full and positions in ((0,), (readout.positions - 1,))
+    ]
 
 
 def _parameters(readout: ReadoutMap, explained: set[str]) -> Iterator[Advice]:
     idle = [name for name in readout.parameters.idle if name not in explained]
     if idle:
         lost = f"{_listed(idle)} can change no prediction: exactly zero gradient, and no effect of another value."
-        yield Advice("readout.parameters", "SHOULD", lost, f"# use or remove: {_listed(idle)}", tuple(idle))
+        yield Advice(
+            "readout.parameters", "SHOULD", lost, f"# use or remove: {_listed(idle)}", tuple(idle)
+        )
     if readout.parameters.cut:
         names = _listed(readout.parameters.cut)
         lost = f"{names} can change the prediction, but no gradient reaches it: it never learns."

@@ -42,7 +42,15 @@ class BiRNN(nn.Module):
     ) -> None:
         super().__init__()
         self.hidden_size = hidden_size
-        self.rnn = nn.RNN(input_size, hidden_size, num_layers, batch_first=True, bidirectional=True, device=device, dtype=dtype)
+        self.rnn = nn.RNN(
+            input_size,
+            hidden_size,
+            num_layers,
+            batch_first=True,
+            bidirectional=True,
+            device=device,
+            dtype=dtype,
+        )
 
     def forward(self, features: Tensor) -> BiRNNParts:
         """Features (N, L, input_size) to the six parts."""

@@ -28,16 +28,27 @@ class ModelCase:
         return f"a batch of {self.batch}, {self.steps} steps, seed {self.seed}"
 
 
-def cases(profile: str, seed: int, number: int | None = None) -> list[ModelCase]:
+def draw_model_cases(profile: str, seed: int, number: int | None = None) -> list[ModelCase]:
     """The cases of a profile, or `number` of them; a function of its arguments. Raises ValueError for a profile that does not exist."""
     if profile not in EXAMPLES:
         raise ValueError(f"profile must be one of {', '.join(EXAMPLES)}, got {profile!r}")
-    return [ModelCase(seed), *(_drawn(seed, index) for index in range(1, number or EXAMPLES[profile]))]
+    return [
+        ModelCase(seed),
+        *(_drawn(seed, index) for index in range(1, number or EXAMPLES[profile])),
+    ]
 
 
 def _drawn(seed: int, index: int) -> ModelCase:
     choice = random.Random(f"{seed}:{index}")
-    batch, steps = choice.choice([(batch, steps) for batch in (2, 3, 4) for steps in (3, 4, 5, 6, 7) if batch != steps])
-    batches = tuple(choice.sample([size for size in BATCHES if size > 1 and size * steps <= WORK], 3))
-    lengths = tuple(choice.sample([size for size in LENGTHS if size > 1 and size * batch <= WORK], 3))
-    return ModelCase(seed * 1000 + index, batch, steps, (batch, *batches, batch), (steps, *lengths, steps))
+    batch, steps = choice.choice(
+        [(batch, steps) for batch in (2, 3, 4) for steps in (3, 4, 5, 6, 7) if batch != steps]
+    )
+    batches = tuple(
+        choice.sample([size for size in BATCHES if size > 1 and size * steps <= WORK], 3)
+    )
+    lengths = tuple(
+        choice.sample([size for size in LENGTHS if size > 1 and size * batch <= WORK], 3)
+    )
+    return ModelCase(
+        seed * 1000 + index, batch, steps, (batch, *batches, batch), (steps, *lengths, steps)
+    )

@@ -10,14 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rnnspec.models.layers import is_recurrent, layers
-from rnnspec.models.trial import describe
+from rnnspec.models.layers import find_layers, is_recurrent
+from rnnspec.models.observation import describe_error
 
 MISSING = re.compile(r"has no attribute '(\w+)'")
 LIMIT = 5
 
 
-def faults(model: nn.Module, x: Tensor) -> list[str]:
+def find_faults(model: nn.Module, x: Tensor) -> list[str]:
     """One sentence a fault, in the order in which a call meets them; empty where the call succeeds.
 
     Known faults, an attribute that is read but never set and a linear layer of another width than it is given, are repaired to see what
@@ -26,7 +26,7 @@ def faults(model: nn.Module, x: Tensor) -> list[str]:
     return _repaired(model, x)[1]
 
 
-def repaired(model: nn.Module, x: Tensor) -> nn.Module:
+def repair_model(model: nn.Module, x: Tensor) -> nn.Module:
     """A copy of the model without the faults that could be repaired; a call of it may still fail."""
     return _repaired(model, x)[0]
 
@@ -48,13 +48,19 @@ def _next_fault(model: nn.Module, x: Tensor) -> tuple[str, bool] | None:
     """The fault that this call meets and whether it could be repaired; None where it meets none."""
     given: dict[str, int] = {}
     handles = [
-        module.register_forward_pre_hook(_noting(given, name)) for name, module in model.named_modules() if isinstance(module, nn.Linear)
+        module.register_forward_pre_hook(_noting(given, name))
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear)
     ]
     try:
         with torch.no_grad():
             model(x.clone())
     except Exception as error:  # the model may raise anything
-        return _missing_attribute(model, error) or _wrong_width(model, given) or (describe(error), False)
+        return (
+            _missing_attribute(model, error)
+            or _wrong_width(model, given)
+            or (describe_error(error), False)
+        )
     finally:
         for handle in handles:
             handle.remove()
@@ -73,11 +79,21 @@ def _missing_attribute(model: nn.Module, error: Exception) -> tuple[str, bool] |
     if match is None:
         return None
     name = match[1]
-    value = next((getattr(module, name) for module in model.modules() if is_recurrent(module) and hasattr(module, name)), None)
+    value = next(
+        (
+            getattr(module, name)
+            for module in model.modules()
+            if is_recurrent(module) and hasattr(module, name)
+        ),
+        None,
+    )
     if value is None:
         return f"forward reads the attribute {name!r}, which is never set", False
     setattr(model, name, value)
-    return f"forward reads self.{name}, which is never set: add self.{name} = {name} to __init__", True
+    return (
+        f"forward reads self.{name}, which is never set: add self.{name} = {name} to __init__",
+        True,
+    )
 
 
 def _wrong_width(model: nn.Module, given: dict[str, int]) -> tuple[str, bool] | None:
@@ -91,7 +107,7 @@ def _wrong_width(model: nn.Module, given: dict[str, int]) -> tuple[str, bool] | 
 
 
 def _because(model: nn.Module, width: int) -> str:
-    for layer in layers(model):
+    for layer in find_layers(model):
         if layer.width * layer.directions == width:
             many = "one direction gives" if layer.directions == 1 else "two directions give"
             return f": {layer.name}'s {many} {layer.directions} * hidden_size = {width}"

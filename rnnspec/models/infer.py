@@ -29,7 +29,9 @@ class Interface:
 
     def __post_init__(self) -> None:
         if (self.vocabulary is None) == (self.features is None):
-            raise CannotInfer(f"give either vocabulary or features, got vocabulary={self.vocabulary!r}, features={self.features!r}")
+            raise CannotInfer(
+                f"give either vocabulary or features, got vocabulary={self.vocabulary!r}, features={self.features!r}"
+            )
         for name in ("vocabulary", "features"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -41,8 +43,13 @@ class Interface:
         return self.vocabulary is not None
 
 
-def infer(
-    model: object, *, vocabulary: int | None = None, features: int | None = None, batch_first: bool = True, padding: int | None = None
+def infer_interface(
+    model: object,
+    *,
+    vocabulary: int | None = None,
+    features: int | None = None,
+    batch_first: bool = True,
+    padding: int | None = None,
 ) -> Interface:
     """The model's interface: what the caller states, else the first nn.Embedding's vocabulary, else the first recurrent layer's input_size.
 
@@ -72,7 +79,9 @@ def _sizes(model: object, said: list[str]) -> tuple[int | None, int | None]:
     )
 
 
-def _width(name: str, layer: nn.Module, before: list[tuple[str, nn.Linear]], said: list[str]) -> int:
+def _width(
+    name: str, layer: nn.Module, before: list[tuple[str, nn.Linear]], said: list[str]
+) -> int:
     """The width of the features: the layer's input_size, or what a linear layer that was registered before it and fits it takes."""
     width = int(getattr(layer, "input_size", 0))
     if before and before[-1][1].out_features == width:

@@ -24,12 +24,18 @@ class Inputs:
 
     def __post_init__(self) -> None:
         if self.interface.takes_tokens and len(self.ids) < 2:
-            raise CannotInfer(f"a measurement needs two token ids beside the padding, got vocabulary={self.interface.vocabulary!r}")
+            raise CannotInfer(
+                f"a measurement needs two token ids beside the padding, got vocabulary={self.interface.vocabulary!r}"
+            )
 
     @property
     def ids(self) -> list[int]:
         """Every id that is not padding; at most 64 of them."""
-        return [number for number in range(min(self.interface.vocabulary or 0, 65)) if number != self.interface.padding]
+        return [
+            number
+            for number in range(min(self.interface.vocabulary or 0, 65))
+            if number != self.interface.padding
+        ]
 
     @property
     def marked(self) -> int:
@@ -41,7 +47,9 @@ class Inputs:
         generator = torch.Generator().manual_seed(seed)
         shape = (self.batch, self.steps) if self.interface.batch_first else (self.steps, self.batch)
         if not self.interface.takes_tokens:
-            return torch.randn(*shape, self.interface.features or 1, generator=generator, dtype=torch.float64).to(dtype)
+            return torch.randn(
+                *shape, self.interface.features or 1, generator=generator, dtype=torch.float64
+            ).to(dtype)
         choice = torch.tensor(self.ids[:-1])
         return choice[torch.randint(len(choice), shape, generator=generator)]
 
@@ -55,13 +63,17 @@ class Inputs:
             changed[place] = others[int(torch.randint(len(others), (), generator=generator))]
         else:
             scale = (1.0, 10.0)[seed % 2]
-            changed[place] = scale * torch.randn(x.shape[-1], generator=generator, dtype=torch.float64).to(x)
+            changed[place] = scale * torch.randn(
+                x.shape[-1], generator=generator, dtype=torch.float64
+            ).to(x)
         return changed
 
     def spoiled(self, x: Tensor, sample: int, position: int) -> Tensor:
         """A copy of x whose one position of one sample is NaN, or holds the marked id, whose embedding the caller makes NaN."""
         spoiled = x.clone()
-        spoiled[self.place(sample, position)] = self.marked if self.interface.takes_tokens else float("nan")
+        spoiled[self.place(sample, position)] = (
+            self.marked if self.interface.takes_tokens else float("nan")
+        )
         return spoiled
 
     def place(self, sample: int, position: int) -> tuple[int, int]:

@@ -26,17 +26,27 @@ class Layer:
 
 def is_recurrent_layer(module: nn.Module) -> bool:
     """Whether the module has the parameters of a torch recurrent layer (`weight_hh_l0`) and its `input_size` and `hidden_size`."""
-    return hasattr(module, "weight_hh_l0") and hasattr(module, "input_size") and hasattr(module, "hidden_size")
+    return (
+        hasattr(module, "weight_hh_l0")
+        and hasattr(module, "input_size")
+        and hasattr(module, "hidden_size")
+    )
 
 
 def is_recurrent(module: nn.Module) -> bool:
     """Whether the module is a recurrent layer or a recurrent cell (`weight_hh`)."""
-    return is_recurrent_layer(module) or (hasattr(module, "weight_hh") and hasattr(module, "hidden_size"))
+    return is_recurrent_layer(module) or (
+        hasattr(module, "weight_hh") and hasattr(module, "hidden_size")
+    )
 
 
-def layers(model: nn.Module) -> list[Layer]:
+def find_layers(model: nn.Module) -> list[Layer]:
     """Every recurrent layer of the model, in order of registration."""
-    return [_described(name, module) for name, module in model.named_modules() if is_recurrent_layer(module)]
+    return [
+        _described(name, module)
+        for name, module in model.named_modules()
+        if is_recurrent_layer(module)
+    ]
 
 
 def _described(name: str, module: nn.Module) -> Layer:

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from rnnspec.models.isolated import IsolatedModel
 from rnnspec.models.layers import is_recurrent
-from rnnspec.models.probe import Probe
 
 
 @dataclass
@@ -22,12 +22,20 @@ class Trail:
 
     def watch(self, model: nn.Module) -> list[RemovableHandle]:
         """Hooks that note every visit."""
-        return [module.register_forward_pre_hook(self._noting(name)) for name, module in model.named_modules() if _is_leaf(module)]
+        return [
+            module.register_forward_pre_hook(self._noting(name))
+            for name, module in model.named_modules()
+            if _is_leaf(module)
+        ]
 
     def _noting(self, name: str) -> Callable[[nn.Module, Any], None]:
         def note(module: nn.Module, arguments: Any) -> None:
             first = arguments[0] if arguments else None
-            shape = tuple(first.shape) if isinstance(first, Tensor) and first.is_floating_point() else ()
+            shape = (
+                tuple(first.shape)
+                if isinstance(first, Tensor) and first.is_floating_point()
+                else ()
+            )
             self.visits.append((name, type(module).__name__, is_recurrent(module), shape))
 
         return note
@@ -49,7 +57,7 @@ class Features:
         return [model.get_submodule(self.name).register_forward_pre_hook(take)]
 
 
-def locate(probe: Probe, x: Tensor, batch: int) -> str | None:
+def locate_features(probe: IsolatedModel, x: Tensor, batch: int) -> str | None:
     """The name of the module whose input is the read-out of a model with one prediction a sequence; None where no module takes it.
 
     That is the first module after the last recurrent one that is given (batch, F); in a model without recurrent modules the last
@@ -59,7 +67,9 @@ def locate(probe: Probe, x: Tensor, batch: int) -> str | None:
     with torch.no_grad():
         probe(x, trail.watch)
     last = max((index for index, visit in enumerate(trail.visits) if visit[2]), default=-1)
-    after = [visit for visit in trail.visits[last + 1 :] if len(visit[3]) == 2 and visit[3][0] == batch]
+    after = [
+        visit for visit in trail.visits[last + 1 :] if len(visit[3]) == 2 and visit[3][0] == batch
+    ]
     if last >= 0:
         return after[0][0] if after else None
     linear = [visit[0] for visit in after if visit[1] == "Linear"]

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from rnnspec.models.inputs import Inputs
-from rnnspec.models.probe import Probe
+from rnnspec.models.isolated import IsolatedModel
 from rnnspec.models.reach import Look
 
 TOLERANCE = {torch.float64: 1e-9}
@@ -25,7 +25,7 @@ def padded(inputs: Inputs, seed: int) -> Tensor:
     return x
 
 
-def padding_reaches(probe: Probe, look: Look, seed: int) -> bool | None:
+def padding_reaches(probe: IsolatedModel, look: Look, seed: int) -> bool | None:
     """Whether a sequence's prediction depends on the padding after it; None where the model declares no padding id.
 
     Two questions, either of which is enough: does another embedding of the padding id change the prediction, bit for bit; and does
@@ -39,7 +39,7 @@ def padding_reaches(probe: Probe, look: Look, seed: int) -> bool | None:
         return _embedding_reaches(probe, look, x, kept) or _length_reaches(probe, look, x, kept)
 
 
-def padded_samples(probe: Probe, look: Look, seed: int) -> Tensor:
+def padded_samples(probe: IsolatedModel, look: Look, seed: int) -> Tensor:
     """(N, N), where sample i's ids changed prediction j in a padded batch; all False where the model declares no padding id."""
     inputs = look.inputs
     reached = torch.zeros(inputs.batch, inputs.batch, dtype=torch.bool)
@@ -54,10 +54,14 @@ def padded_samples(probe: Probe, look: Look, seed: int) -> Tensor:
     return reached
 
 
-def _embedding_reaches(probe: Probe, look: Look, x: Tensor, kept: Tensor) -> bool:
+def _embedding_reaches(probe: IsolatedModel, look: Look, x: Tensor, kept: Tensor) -> bool:
     module = probe.instance()
     padding = look.inputs.interface.padding
-    rows = [m.weight for m in module.modules() if isinstance(m, nn.Embedding) and m.padding_idx == padding]
+    rows = [
+        m.weight
+        for m in module.modules()
+        if isinstance(m, nn.Embedding) and m.padding_idx == padding
+    ]
     before = [row.detach().clone() for row in rows]
     for row in rows:
         row[padding] += 1.0
@@ -69,7 +73,7 @@ def _embedding_reaches(probe: Probe, look: Look, x: Tensor, kept: Tensor) -> boo
     return not torch.equal(_until(changed, look), kept)
 
 
-def _length_reaches(probe: Probe, look: Look, x: Tensor, kept: Tensor) -> bool:
+def _length_reaches(probe: IsolatedModel, look: Look, x: Tensor, kept: Tensor) -> bool:
     alone = _alone(probe, look, x, _ends(look.inputs)[0])
     if alone is None or alone.shape != kept.shape:
         return False
@@ -77,13 +81,17 @@ def _length_reaches(probe: Probe, look: Look, x: Tensor, kept: Tensor) -> bool:
     return bool(((alone - kept).abs() > relative * (1 + alone.abs())).any())
 
 
-def _alone(probe: Probe, look: Look, x: Tensor, end: int) -> Tensor | None:
+def _alone(probe: IsolatedModel, look: Look, x: Tensor, end: int) -> Tensor | None:
     """The prediction for the first sample given without the others and without padding; None where the model cannot say."""
     try:
         prediction = probe(x[:1, :end] if look.inputs.interface.batch_first else x[:end, :1])
     except Exception:  # a model that takes no other batch or length is told so by other rules
         return None
-    if look.every_step and not look.inputs.interface.batch_first and prediction.shape[:2] == (end, 1):
+    if (
+        look.every_step
+        and not look.inputs.interface.batch_first
+        and prediction.shape[:2] == (end, 1)
+    ):
         prediction = prediction.transpose(0, 1)
     if prediction.shape[:1] != (1,):
         return None

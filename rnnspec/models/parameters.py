@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from rnnspec.models.inputs import Inputs
-from rnnspec.models.probe import Probe
+from rnnspec.models.isolated import IsolatedModel
 from rnnspec.models.reach import mixed
 
 
@@ -26,7 +26,7 @@ class Parameters:
     frozen: tuple[str, ...]
 
 
-def parameters(probes: list[Probe], inputs: Inputs) -> Parameters:
+def group_parameters(probes: list[IsolatedModel], inputs: Inputs) -> Parameters:
     """The groups over all the probes and one input each: what takes part in one of them takes part."""
     named = dict(probes[0].module.named_parameters())
     frozen = tuple(name for name, parameter in named.items() if not parameter.requires_grad)
@@ -46,29 +46,41 @@ def parameters(probes: list[Probe], inputs: Inputs) -> Parameters:
     )
 
 
-def _with_gradient(probe: Probe, x: Tensor) -> set[str]:
+def _with_gradient(probe: IsolatedModel, x: Tensor) -> set[str]:
     module = probe.instance()
     prediction = probe.run(module, x)
-    named = {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
+    named = {
+        name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad
+    }
     if not named or not prediction.requires_grad:
         return set()
     gradients = torch.autograd.grad(mixed(prediction), list(named.values()), allow_unused=True)
-    return {name for name, gradient in zip(named, gradients, strict=True) if gradient is not None and bool((gradient != 0).any())}
+    return {
+        name
+        for name, gradient in zip(named, gradients, strict=True)
+        if gradient is not None and bool((gradient != 0).any())
+    }
 
 
-def _with_effect(probe: Probe, x: Tensor, names: set[str]) -> set[str]:
+def _with_effect(probe: IsolatedModel, x: Tensor, names: set[str]) -> set[str]:
     if not names:
         return set()
     with torch.no_grad():
         base = probe(x)
-        return {name for name in sorted(names) if not torch.equal(base, _with_other_value(probe, x, name))}
+        return {
+            name
+            for name in sorted(names)
+            if not torch.equal(base, _with_other_value(probe, x, name))
+        }
 
 
-def _with_other_value(probe: Probe, x: Tensor, name: str) -> Tensor:
+def _with_other_value(probe: IsolatedModel, x: Tensor, name: str) -> Tensor:
     module = probe.instance()
     parameter = module.get_parameter(name)
     kept = parameter.detach().clone()
-    noise = torch.rand(parameter.shape, generator=torch.Generator().manual_seed(7), dtype=torch.float64)
+    noise = torch.rand(
+        parameter.shape, generator=torch.Generator().manual_seed(7), dtype=torch.float64
+    )
     parameter.add_(noise.to(parameter) + 0.5)
     try:
         return probe.run(module, x)

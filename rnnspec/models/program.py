@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rnnspec.models import proofs
+from rnnspec.models import snippets
 from rnnspec.models.case import ModelCase
 from rnnspec.models.infer import Interface
 
 
-def program(
+def write_model_program(
     case: ModelCase,
     proof: str,
     interface: Interface,
@@ -45,7 +45,7 @@ def program(
             "",
             "model = build()",
             f"x = draw({case.batch}, {case.steps})",
-            proof or proofs.CALL,
+            proof or snippets.CALL,
             "",
         ]
     )
@@ -59,4 +59,7 @@ def _draw(interface: Interface, there: str) -> list[str]:
     if interface.padding is None:
         return [f"    return {drawn}"]
     other = (interface.padding + 1) % (interface.vocabulary or 1)
-    return [f"    ids = {drawn}", f"    return ids.masked_fill(ids == {interface.padding}, {other})  # {interface.padding} is padding"]
+    return [
+        f"    ids = {drawn}",
+        f"    return ids.masked_fill(ids == {interface.padding}, {other})  # {interface.padding} is padding",
+    ]

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from rnnspec.models.inputs import Inputs
+from rnnspec.models.isolated import IsolatedModel, Watcher
 from rnnspec.models.locate import Features
-from rnnspec.models.probe import Probe, Watcher
 
 
 @dataclass
@@ -29,7 +29,12 @@ class Reach:
     samples: Tensor
 
     def __or__(self, other: Reach) -> Reach:
-        return Reach(self.changed | other.changed, self.nan | other.nan, self.prediction | other.prediction, self.samples | other.samples)
+        return Reach(
+            self.changed | other.changed,
+            self.nan | other.nan,
+            self.prediction | other.prediction,
+            self.samples | other.samples,
+        )
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,9 @@ class Look:
     module: str | None
     every_step: bool
 
-    def __call__(self, probe: Probe, x: Tensor, *watchers: Watcher) -> tuple[Tensor, Tensor]:
+    def __call__(
+        self, probe: IsolatedModel, x: Tensor, *watchers: Watcher
+    ) -> tuple[Tensor, Tensor]:
         """The columns (N, C, ...) and the prediction (N, ...) of each sample."""
         if self.module is None:
             prediction = self.by_sample(probe(x, *watchers))
@@ -56,20 +63,31 @@ class Look:
         return prediction.unsqueeze(-1) if prediction.dim() == 1 else prediction
 
 
-def reach(probe: Probe, look: Look, seed: int) -> Reach:
+def measure_reach(probe: IsolatedModel, look: Look, seed: int) -> Reach:
     """One draw of inputs, every position of every sample changed and spoiled once, and one gradient a sample."""
     inputs = look.inputs
     x = probe.cast(inputs.draw(seed))
     with torch.no_grad():
         base = look(probe, x)
-        parts = [_one(probe, look, x, base, sample, position) for sample in range(inputs.batch) for position in range(inputs.steps)]
+        parts = [
+            _one(probe, look, x, base, sample, position)
+            for sample in range(inputs.batch)
+            for position in range(inputs.steps)
+        ]
     total = parts[0]
     for part in parts[1:]:
         total = total | part
     return total | _by_gradient(probe, look, x, total)
 
 
-def _one(probe: Probe, look: Look, x: Tensor, base: tuple[Tensor, Tensor], sample: int, position: int) -> Reach:
+def _one(
+    probe: IsolatedModel,
+    look: Look,
+    x: Tensor,
+    base: tuple[Tensor, Tensor],
+    sample: int,
+    position: int,
+) -> Reach:
     inputs = look.inputs
     columns, prediction = look(probe, inputs.changed(x, sample, position, seed=sample + position))
     spoiled, _ = look(probe, inputs.spoiled(x, sample, position), *_spoilers(inputs, x))
@@ -82,9 +100,12 @@ def _one(probe: Probe, look: Look, x: Tensor, base: tuple[Tensor, Tensor], sampl
     return result
 
 
-def _by_gradient(probe: Probe, look: Look, x: Tensor, like: Reach) -> Reach:
+def _by_gradient(probe: IsolatedModel, look: Look, x: Tensor, like: Reach) -> Reach:
     result = Reach(
-        torch.zeros_like(like.changed), torch.zeros_like(like.nan), torch.zeros_like(like.prediction), torch.zeros_like(like.samples)
+        torch.zeros_like(like.changed),
+        torch.zeros_like(like.nan),
+        torch.zeros_like(like.prediction),
+        torch.zeros_like(like.samples),
     )
     leaf = Leaf()
     source = x.clone().requires_grad_() if x.is_floating_point() else x
@@ -93,7 +114,9 @@ def _by_gradient(probe: Probe, look: Look, x: Tensor, like: Reach) -> Reach:
     if target is None or not prediction.requires_grad or target.shape[:2] != x.shape[:2]:
         return result
     for sample in range(look.inputs.batch):
-        (gradient,) = torch.autograd.grad(mixed(prediction[sample]), target, retain_graph=True, allow_unused=True)
+        (gradient,) = torch.autograd.grad(
+            mixed(prediction[sample]), target, retain_graph=True, allow_unused=True
+        )
         if gradient is not None:
             seen = (gradient != 0).flatten(2).any(-1)
             seen = seen if look.inputs.interface.batch_first else seen.transpose(0, 1)
@@ -117,7 +140,11 @@ class Leaf:
             self.tensor = output.detach().clone().requires_grad_()
             return self.tensor
 
-        return [module.register_forward_hook(replace) for module in model.modules() if isinstance(module, nn.Embedding)]
+        return [
+            module.register_forward_hook(replace)
+            for module in model.modules()
+            if isinstance(module, nn.Embedding)
+        ]
 
 
 def _spoilers(inputs: Inputs, x: Tensor) -> list[Watcher]:
@@ -127,16 +154,29 @@ def _spoilers(inputs: Inputs, x: Tensor) -> list[Watcher]:
 
     def spoil(_module: nn.Module, arguments: Any, output: Tensor) -> Tensor | None:
         ids = arguments[0]
-        return output.masked_fill((ids == inputs.marked).unsqueeze(-1), float("nan")) if ids.numel() == x.numel() else None
+        return (
+            output.masked_fill((ids == inputs.marked).unsqueeze(-1), float("nan"))
+            if ids.numel() == x.numel()
+            else None
+        )
 
     def watch(model: nn.Module) -> list[RemovableHandle]:
-        return [module.register_forward_hook(spoil) for module in model.modules() if isinstance(module, nn.Embedding)]
+        return [
+            module.register_forward_hook(spoil)
+            for module in model.modules()
+            if isinstance(module, nn.Embedding)
+        ]
 
     return [watch]
 
 
 def _nothing(inputs: Inputs, columns: Tensor) -> Reach:
-    shapes = ((inputs.steps, columns.shape[1]), (inputs.steps, columns.shape[1]), (inputs.steps,), (inputs.batch, inputs.batch))
+    shapes = (
+        (inputs.steps, columns.shape[1]),
+        (inputs.steps, columns.shape[1]),
+        (inputs.steps,),
+        (inputs.batch, inputs.batch),
+    )
     return Reach(*(torch.zeros(shape, dtype=torch.bool) for shape in shapes))
 
 
@@ -151,5 +191,10 @@ def _rows(differs: Tensor) -> Tensor:
 
 def mixed(prediction: Tensor) -> Tensor:
     """A sum in which no two outputs cancel, whatever normalisation they went through."""
-    weights = torch.rand(prediction.numel(), generator=torch.Generator().manual_seed(1), dtype=torch.float64) + 0.5
+    weights = (
+        torch.rand(
+            prediction.numel(), generator=torch.Generator().manual_seed(1), dtype=torch.float64
+        )
+        + 0.5
+    )
     return (prediction.flatten() * weights.to(prediction)).sum()

@@ -8,14 +8,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rnnspec.models.infer import Interface, infer
+from rnnspec.models.infer import Interface, infer_interface
 from rnnspec.models.inputs import Inputs
-from rnnspec.models.locate import locate
+from rnnspec.models.isolated import IsolatedModel
+from rnnspec.models.locate import locate_features
 from rnnspec.models.padding import padded_samples, padding_reaches
-from rnnspec.models.parameters import Parameters, parameters
-from rnnspec.models.probe import Probe
-from rnnspec.models.reach import Look, Reach, reach
-from rnnspec.models.taps import Tap, joined, taps
+from rnnspec.models.parameters import Parameters, group_parameters
+from rnnspec.models.reach import Look, Reach, measure_reach
+from rnnspec.models.taps import Tap, find_taps, join_taps
 
 Matrix = tuple[tuple[bool, ...], ...]
 
@@ -53,25 +53,43 @@ class ReadoutMap:
     @property
     def samples_mix(self) -> bool:
         """Whether one sample's input can change another sample's prediction."""
-        return any(mixed and i != j for i, row in enumerate(self.samples) for j, mixed in enumerate(row))
+        return any(
+            mixed and i != j for i, row in enumerate(self.samples) for j, mixed in enumerate(row)
+        )
 
     @property
     def unread(self) -> tuple[int, ...]:
         """The positions that reach no column and no prediction, by a change, a gradient or a NaN."""
         seen = zip(self.reach, self.nan, self.prediction, strict=True)
-        return tuple(index for index, (row, nan, own) in enumerate(seen) if not own and not any(row) and not any(nan))
+        return tuple(
+            index
+            for index, (row, nan, own) in enumerate(seen)
+            if not own and not any(row) and not any(nan)
+        )
 
     def sees(self, column: int) -> tuple[int, ...]:
         """The positions that may reach a column: by a change or by a NaN."""
-        return tuple(p for p in range(self.positions) if self.reach[p][column] or self.nan[p][column])
+        return tuple(
+            p for p in range(self.positions) if self.reach[p][column] or self.nan[p][column]
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """Everything as plain dictionaries, lists, strings and numbers, with `samples_mix` and `unread`."""
-        return {**_plain(asdict(self)), "samples_mix": self.samples_mix, "unread": list(self.unread)}
+        return {
+            **_plain(asdict(self)),
+            "samples_mix": self.samples_mix,
+            "unread": list(self.unread),
+        }
 
 
-def measure(
-    model: nn.Module, interface: Interface | None = None, *, batch: int = 3, steps: int = 5, draws: int = 3, seed: int = 0
+def measure_readout(
+    model: nn.Module,
+    interface: Interface | None = None,
+    *,
+    batch: int = 3,
+    steps: int = 5,
+    draws: int = 3,
+    seed: int = 0,
 ) -> ReadoutMap:
     """The read-out map of a model, from its own weights and `draws - 1` sets of random ones.
 
@@ -79,48 +97,68 @@ def measure(
     eval mode, in float64 where it can run in that. Raises CannotInfer without an interface that can be inferred, and what the model raises.
     """
     if batch == steps or steps < 3 or batch < 2:
-        raise ValueError(f"batch (at least 2) and steps (at least 3) must differ, got batch={batch!r}, steps={steps!r}")
-    inputs = Inputs(interface or infer(model), batch, steps)
+        raise ValueError(
+            f"batch (at least 2) and steps (at least 3) must differ, got batch={batch!r}, steps={steps!r}"
+        )
+    inputs = Inputs(interface or infer_interface(model), batch, steps)
     x = inputs.draw(seed)
-    probe = Probe(model, x)
+    probe = IsolatedModel(model, x)
     look = _look(probe, inputs, x)
-    probes = [probe, *(other for draw in range(1, draws) if (other := probe.redrawn(seed + draw, x)) is not None)]
+    probes = [
+        probe,
+        *(
+            other
+            for draw in range(1, draws)
+            if (other := probe.redrawn(seed + draw, x)) is not None
+        ),
+    ]
     return _map(probes, look, seed)
 
 
-def _look(probe: Probe, inputs: Inputs, x: Tensor) -> Look:
+def _look(probe: IsolatedModel, inputs: Inputs, x: Tensor) -> Look:
     with torch.no_grad():
         shape = tuple(probe(x).shape)
-    every_step = len(shape) >= 2 and shape[:2] in ((inputs.batch, inputs.steps), (inputs.steps, inputs.batch))
+    every_step = len(shape) >= 2 and shape[:2] in (
+        (inputs.batch, inputs.steps),
+        (inputs.steps, inputs.batch),
+    )
     if not shape or (not every_step and shape[0] != inputs.batch):
-        raise ValueError(f"predictions for {inputs.batch} samples of {inputs.steps} steps must start with the batch, got shape {shape!r}")
-    return Look(inputs, None if every_step else locate(probe, x, inputs.batch), every_step)
+        raise ValueError(
+            f"predictions for {inputs.batch} samples of {inputs.steps} steps must start with the batch, got shape {shape!r}"
+        )
+    return Look(inputs, None if every_step else locate_features(probe, x, inputs.batch), every_step)
 
 
-def _map(probes: list[Probe], look: Look, seed: int) -> ReadoutMap:
+def _map(probes: list[IsolatedModel], look: Look, seed: int) -> ReadoutMap:
     seen, taken, padded = _draw(probes[0], look, seed)
     for index, probe in enumerate(probes[1:], 1):
         other_seen, other_taken, other_padded = _draw(probe, look, seed + index)
-        seen, taken, padded = seen | other_seen, joined(taken, other_taken), padded if other_padded is None else padded or other_padded
+        seen, taken, padded = (
+            seen | other_seen,
+            join_taps(taken, other_taken),
+            padded if other_padded is None else padded or other_padded,
+        )
     return ReadoutMap(
         columns="steps" if look.every_step else "features",
-        source="the prediction" if look.module is None else f"the input of {look.module or 'the model'}",
+        source="the prediction"
+        if look.module is None
+        else f"the input of {look.module or 'the model'}",
         reach=_rows(seen.changed),
         nan=_rows(seen.nan),
         prediction=tuple(seen.prediction.tolist()),
         samples=_rows(seen.samples),
         padding=padded,
-        parameters=parameters(probes, look.inputs),
+        parameters=group_parameters(probes, look.inputs),
         taps=tuple(taken),
         batch_first=look.inputs.interface.batch_first,
         notes=tuple(probes[0].notes),
     )
 
 
-def _draw(probe: Probe, look: Look, seed: int) -> tuple[Reach, list[Tap], bool | None]:
-    seen = reach(probe, look, seed)
+def _draw(probe: IsolatedModel, look: Look, seed: int) -> tuple[Reach, list[Tap], bool | None]:
+    seen = measure_reach(probe, look, seed)
     seen.samples |= padded_samples(probe, look, seed)
-    return seen, taps(probe, look, seed), padding_reaches(probe, look, seed)
+    return seen, find_taps(probe, look, seed), padding_reaches(probe, look, seed)
 
 
 def _rows(matrix: Tensor) -> Matrix:

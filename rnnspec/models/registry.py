@@ -11,15 +11,15 @@ from typing import Any, cast
 
 from rnnspec.contract import clauses
 from rnnspec.contract.clauses import Clause
-from rnnspec.judging.conditions import always
-from rnnspec.judging.rule import Rule
+from rnnspec.models.observation import ModelObservation
 from rnnspec.models.rules import modes, places, readouts, shapes, steps
-from rnnspec.models.trial import Trial
-from rnnspec.rules.catalogue import picked
+from rnnspec.rulekit.conditions import always
+from rnnspec.rulekit.rule import Rule
+from rnnspec.rules.catalogue import select_by_pattern
 
 FILE = "models.toml"
 
-CHECKS: dict[str, Callable[[Trial], None]] = {
+CHECKS: dict[str, Callable[[ModelObservation], None]] = {
     "model.output-shape": shapes.output_shape,
     "model.batch-sizes": shapes.batch_sizes,
     "model.lengths": shapes.lengths,
@@ -56,23 +56,36 @@ class ModelRule(Rule):
 
 
 @lru_cache(maxsize=1)
-def stated() -> Mapping[str, Clause]:
+def load_model_clauses() -> Mapping[str, Clause]:
     """The clauses about models, by id. Raises ContractError where the data is wrong."""
-    return clauses.parse((resources.files("rnnspec.contract") / FILE).read_text(encoding="utf-8"), FILE)
+    return clauses.parse_clauses(
+        (resources.files("rnnspec.contract") / FILE).read_text(encoding="utf-8"), FILE
+    )
 
 
 @lru_cache(maxsize=1)
-def model_rules() -> Mapping[str, ModelRule]:
+def list_model_rules() -> Mapping[str, ModelRule]:
     """Every rule by id, in the order of the report."""
     return {id: _rule(id, check) for id, check in CHECKS.items()}
 
 
-def select_models(patterns: Sequence[str] | None) -> tuple[ModelRule, ...]:
+def select_model_rules(patterns: Sequence[str] | None) -> tuple[ModelRule, ...]:
     """The rules of a model whose id matches one of the glob patterns, all where there is none; raises SelectionError."""
-    return picked(patterns, tuple(model_rules().values()))
+    return select_by_pattern(patterns, tuple(list_model_rules().values()))
 
 
-def _rule(id: str, check: Callable[[Trial], None]) -> ModelRule:
-    requirement, how, catches = [re.sub(r"\s+", " ", part).strip() for part in (inspect.getdoc(check) or "").split("\n\n")]
+def _rule(id: str, check: Callable[[ModelObservation], None]) -> ModelRule:
+    requirement, how, catches = [
+        re.sub(r"\s+", " ", part).strip() for part in (inspect.getdoc(check) or "").split("\n\n")
+    ]
     checked = cast("Callable[[Any], None]", check)
-    return ModelRule(id, (stated()[id],), always, frozenset(), checked, requirement, how, catches.removeprefix("Catches "))
+    return ModelRule(
+        id,
+        (load_model_clauses()[id],),
+        always,
+        frozenset(),
+        checked,
+        requirement,
+        how,
+        catches.removeprefix("Catches "),
+    )

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from itertools import groupby
 
-from rnnspec.models.advice import diagnose
+from rnnspec.models.advice import advise
 from rnnspec.models.readout import ReadoutMap
 
 MARKS = {(True, True): "#", (True, False): "#", (False, True): "?", (False, False): "."}
 """By (a change arrives, a NaN arrives): a NaN alone decides nothing."""
 
 
-def render(readout: ReadoutMap, *, advice: bool = True) -> str:
+def format_readout_map(readout: ReadoutMap, *, advice: bool = True) -> str:
     """The map in ASCII, columns of one reach together in one row, then the samples if they mix, the parameters and the advice."""
     told = _advice(readout) if advice else []
     return "\n".join([*_matrix(readout), *_samples(readout), *_parameters(readout), *told]) + "\n"
@@ -24,23 +24,35 @@ def _matrix(readout: ReadoutMap) -> list[str]:
     rows.append(("its own prediction", own))
     width = max(len("input position"), *(len(label) for label, _ in rows))
     head = " ".join(str(position % 10) for position in range(readout.positions))
-    lines = [f"Read-out: {readout.source}, {len(readout.reach[0])} {readout.columns}", f"  {'input position':{width}}  {head}"]
-    return lines + [f"  {label:{width}}  {' '.join(marks)}" for label, marks in rows] + _legend(rows)
+    lines = [
+        f"Read-out: {readout.source}, {len(readout.reach[0])} {readout.columns}",
+        f"  {'input position':{width}}  {head}",
+    ]
+    return (
+        lines + [f"  {label:{width}}  {' '.join(marks)}" for label, marks in rows] + _legend(rows)
+    )
 
 
 def _legend(rows: list[tuple[str, str]]) -> list[str]:
     undecided = any("?" in marks for _, marks in rows)
-    return ["  # can change it   . cannot" + ("   ? only a NaN arrives: undecided" if undecided else "")]
+    return [
+        "  # can change it   . cannot" + ("   ? only a NaN arrives: undecided" if undecided else "")
+    ]
 
 
 def _groups(readout: ReadoutMap) -> list[tuple[str, int, int]]:
     columns = [(_marks(readout, column), column) for column in range(len(readout.reach[0]))]
-    groups = [(marks, [column for _, column in group]) for marks, group in groupby(columns, key=lambda pair: pair[0])]
+    groups = [
+        (marks, [column for _, column in group])
+        for marks, group in groupby(columns, key=lambda pair: pair[0])
+    ]
     return [(marks, members[0], members[-1]) for marks, members in groups]
 
 
 def _marks(readout: ReadoutMap, column: int) -> str:
-    return "".join(MARKS[readout.reach[p][column], readout.nan[p][column]] for p in range(readout.positions))
+    return "".join(
+        MARKS[readout.reach[p][column], readout.nan[p][column]] for p in range(readout.positions)
+    )
 
 
 def _span(title: str, first: int, last: int) -> str:
@@ -51,7 +63,8 @@ def _samples(readout: ReadoutMap) -> list[str]:
     if not readout.samples_mix:
         return ["Samples: each prediction depends on its own sample alone."]
     return ["Samples: which input (row) can change which prediction (column)"] + [
-        f"  {index}  {' '.join(MARKS[seen, False] for seen in row)}" for index, row in enumerate(readout.samples)
+        f"  {index}  {' '.join(MARKS[seen, False] for seen in row)}"
+        for index, row in enumerate(readout.samples)
     ]
 
 
@@ -66,6 +79,6 @@ def _parameters(readout: ReadoutMap) -> list[str]:
 
 def _advice(readout: ReadoutMap) -> list[str]:
     lines: list[str] = []
-    for advice in diagnose(readout):
+    for advice in advise(readout):
         lines += [f"{advice.level}  {advice.rule}", f"  {advice.lost}", f"  try  {advice.remedy}"]
     return lines

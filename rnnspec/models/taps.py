@@ -11,8 +11,8 @@ from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 from torch.utils.hooks import RemovableHandle
 
 from rnnspec.models.inputs import Inputs
-from rnnspec.models.layers import Layer, layers
-from rnnspec.models.probe import Probe
+from rnnspec.models.isolated import IsolatedModel
+from rnnspec.models.layers import Layer, find_layers
 from rnnspec.models.reach import Look, mixed
 
 
@@ -62,16 +62,18 @@ class Cut:
         padded, lengths = pad_packed_sequence(output, self.layer.batch_first)
         self.output = _leaf(padded)
         order = output.sorted_indices
-        return nn.utils.rnn.pack_padded_sequence(self.output, lengths, self.layer.batch_first, enforce_sorted=order is None)
+        return nn.utils.rnn.pack_padded_sequence(
+            self.output, lengths, self.layer.batch_first, enforce_sorted=order is None
+        )
 
 
-def taps(probe: Probe, look: Look, seed: int) -> list[Tap]:
+def find_taps(probe: IsolatedModel, look: Look, seed: int) -> list[Tap]:
     """One tap for each recurrent layer that a call passes through exactly once; none where no gradient says what is taken."""
-    found = [_tap(probe, look, layer, seed) for layer in layers(probe.module)]
+    found = [_tap(probe, look, layer, seed) for layer in find_layers(probe.module)]
     return [tap for tap in found if tap is not None]
 
 
-def joined(first: list[Tap], second: list[Tap]) -> list[Tap]:
+def join_taps(first: list[Tap], second: list[Tap]) -> list[Tap]:
     """The union of what two draws took, layer by layer."""
     others = {tap.layer.name: tap for tap in second}
     return [_union(tap, others.get(tap.layer.name, tap)) for tap in first]
@@ -87,13 +89,18 @@ def _union(one: Tap, other: Tap) -> Tap:
     )
 
 
-def _tap(probe: Probe, look: Look, layer: Layer, seed: int) -> Tap | None:
+def _tap(probe: IsolatedModel, look: Look, layer: Layer, seed: int) -> Tap | None:
     cut = Cut(layer)
     try:
         prediction = look.by_sample(probe(look.inputs.draw(seed), cut.watch))
     except (TypeError, ValueError):  # the layer does not return (output, states)
         return None
-    if cut.calls != 1 or cut.output is None or cut.output.dim() != 3 or not prediction.requires_grad:
+    if (
+        cut.calls != 1
+        or cut.output is None
+        or cut.output.dim() != 3
+        or not prediction.requires_grad
+    ):
         return None
     taken = [_taken(mixed(prediction[sample]), cut) for sample in range(look.inputs.batch)]
     return _described(layer, look.inputs, cut, taken)
@@ -103,18 +110,30 @@ def _taken(target: Tensor, cut: Cut) -> tuple[Tensor, Tensor]:
     """Where the gradient is not zero: (N, T, D) of the output and (N, L, D) of the states."""
     leaves = [leaf for leaf in (cut.output, *cut.states) if leaf is not None]
     gradients = torch.autograd.grad(target, leaves, retain_graph=True, allow_unused=True)
-    seen = [torch.zeros_like(leaf) if gradient is None else gradient for leaf, gradient in zip(leaves, gradients, strict=True)]
+    seen = [
+        torch.zeros_like(leaf) if gradient is None else gradient
+        for leaf, gradient in zip(leaves, gradients, strict=True)
+    ]
     output = seen[0] if cut.layer.batch_first else seen[0].transpose(0, 1)
     states = torch.stack([(state != 0).any(-1) for state in seen[1:]]).any(0)
     by_direction = (output != 0).reshape(*output.shape[:2], cut.layer.directions, -1).any(-1)
-    return by_direction.cpu(), states.reshape(cut.layer.num_layers, cut.layer.directions, -1).permute(2, 0, 1).cpu()
+    return by_direction.cpu(), states.reshape(
+        cut.layer.num_layers, cut.layer.directions, -1
+    ).permute(2, 0, 1).cpu()
 
 
 def _described(layer: Layer, inputs: Inputs, cut: Cut, taken: list[tuple[Tensor, Tensor]]) -> Tap:
-    outputs, states = torch.stack([pair[0] for pair in taken]), torch.stack([pair[1] for pair in taken])
+    outputs, states = (
+        torch.stack([pair[0] for pair in taken]),
+        torch.stack([pair[1] for pair in taken]),
+    )
     crosses = tuple(name for name, of in (("output", outputs), ("states", states)) if _crosses(of))
     time, samples = (1, 0) if layer.batch_first else (0, 1)
-    along = len(cut.shape) == 3 and cut.shape[time] == inputs.batch and cut.shape[samples] == inputs.steps
+    along = (
+        len(cut.shape) == 3
+        and cut.shape[time] == inputs.batch
+        and cut.shape[samples] == inputs.steps
+    )
     return Tap(layer, _pairs(outputs.any(0).any(0)), _pairs(states.any(0).any(0)), crosses, along)
 
 

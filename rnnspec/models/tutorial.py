@@ -30,7 +30,9 @@ class _OneLayer(nn.Module):
     def outputs(self, tokens: Tensor) -> Tensor:
         """Token ids (N, L) to the layer's output (N, L, hidden_size), from a zero state on the embedding's device and dtype."""
         embedded = self.embedding(tokens)
-        output: Tensor = self.rnn(embedded, embedded.new_zeros(1, embedded.size(0), self.hidden_size))[0]
+        output: Tensor = self.rnn(
+            embedded, embedded.new_zeros(1, embedded.size(0), self.hidden_size)
+        )[0]
         return output
 
 
@@ -93,12 +95,20 @@ class DeepBiRNN(nn.Module):
         if readout not in READOUTS:
             raise ValueError(f"readout must be one of {READOUTS}, got {readout!r}")
         if output_all_timesteps and readout != "last-step":
-            raise ValueError(f"output_all_timesteps=True reads every step: readout={readout!r} has no meaning with it")
+            raise ValueError(
+                f"output_all_timesteps=True reads every step: readout={readout!r} has no meaning with it"
+            )
         self.output_all_timesteps = output_all_timesteps
         self.readout = readout
         self.embedding = nn.Embedding(vocab_size, embedding_dim, device=device, dtype=dtype)
         self.rnn = nn.RNN(
-            embedding_dim, hidden_size, num_layers=num_layers, batch_first=True, bidirectional=True, device=device, dtype=dtype
+            embedding_dim,
+            hidden_size,
+            num_layers=num_layers,
+            batch_first=True,
+            bidirectional=True,
+            device=device,
+            dtype=dtype,
         )
         self.fc = nn.Linear(2 * hidden_size, output_size, device=device, dtype=dtype)
 

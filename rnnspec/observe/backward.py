@@ -12,7 +12,14 @@ from numpy.typing import NDArray
 from rnnspec.cases.case import Case
 from rnnspec.cases.values import Values
 from rnnspec.observe.call import Call
-from rnnspec.observe.tensors import array_of, from_array, from_layout, scattered, strided, to_layout
+from rnnspec.observe.tensors import (
+    from_layout,
+    lay_out,
+    make_tensor,
+    scatter_rows,
+    to_array,
+    to_layout,
+)
 from rnnspec.subjects.failures import Malformed
 from rnnspec.subjects.subject import observing
 
@@ -36,7 +43,13 @@ class Backward:
         """The gradients of the named results, weighted with the case's cotangents; zero where autograd gives none."""
         outputs, cotangents = self.weighted(results)
         with observing("backward"):
-            found = torch.autograd.grad(outputs, list(self.leaves.values()), cotangents, retain_graph=retain, allow_unused=True)
+            found = torch.autograd.grad(
+                outputs,
+                list(self.leaves.values()),
+                cotangents,
+                retain_graph=retain,
+                allow_unused=True,
+            )
         return self._arrays(found)
 
     def second(self, direction: Mapping[str, Array]) -> dict[str, Array]:
@@ -44,7 +57,9 @@ class Backward:
         outputs, cotangents = self.weighted(BOTH)
         leaves = list(self.leaves.values())
         with observing("the first of two backward passes"):
-            first = torch.autograd.grad(outputs, leaves, cotangents, create_graph=True, allow_unused=True)
+            first = torch.autograd.grad(
+                outputs, leaves, cotangents, create_graph=True, allow_unused=True
+            )
         products = [
             (gradient * self._given(name, direction[name])).sum()
             for name, gradient in zip(self.leaves, first, strict=True)
@@ -73,7 +88,9 @@ class Backward:
         pairs = [(self._result(name), self._cotangent(name)) for name in results]
         carrying = [(tensor, cotangent) for tensor, cotangent in pairs if tensor.requires_grad]
         if not carrying:
-            raise Malformed(f"{' and '.join(results)} carr{'ies' if len(results) == 1 else 'y'} no gradient")
+            raise Malformed(
+                f"{' and '.join(results)} carr{'ies' if len(results) == 1 else 'y'} no gradient"
+            )
         return [tensor for tensor, _ in carrying], [cotangent for _, cotangent in carrying]
 
     def _result(self, name: str) -> torch.Tensor:
@@ -81,30 +98,48 @@ class Backward:
 
     def _cotangent(self, name: str) -> torch.Tensor:
         """The case's cotangent, with strides like those of the arguments."""
-        array = self._outgoing(self.values.d_output) if name == "output" else self._of_state(self.values.d_h_n)
+        array = (
+            self._outgoing(self.values.d_output)
+            if name == "output"
+            else self._of_state(self.values.d_h_n)
+        )
         tensor = self._result(name)
-        return strided(from_array(array, tensor.device, tensor.dtype), self.case.memory, None)
+        return lay_out(make_tensor(array, tensor.device, tensor.dtype), self.case.memory, None)
 
     def _outgoing(self, array: Array) -> Array:
         """A time-major array in the layout of input and output."""
-        return array[self.call.given.steps, self.call.given.samples] if self.case.packed else to_layout(self.case, array)
+        return (
+            array[self.call.given.steps, self.call.given.samples]
+            if self.case.is_packed
+            else to_layout(self.case, array)
+        )
 
     def _of_state(self, array: Array) -> Array:
-        return array if self.case.batched else array[:, 0]
+        return array if self.case.is_batched else array[:, 0]
 
     def _given(self, name: str, array: Array) -> torch.Tensor:
         """An array in the oracle's form as a tensor like a leaf."""
         leaf = self.leaves[name]
         shaped = {"input": self._outgoing, "h_0": self._of_state}.get(name, np.asarray)(array)
-        return from_array(shaped, leaf.device, leaf.dtype)
+        return make_tensor(shaped, leaf.device, leaf.dtype)
 
-    def _arrays(self, found: list[torch.Tensor | None] | tuple[torch.Tensor | None, ...]) -> dict[str, Array]:
-        return {name: self._array(name, gradient) for name, gradient in zip(self.leaves, found, strict=True)}
+    def _arrays(
+        self, found: list[torch.Tensor | None] | tuple[torch.Tensor | None, ...]
+    ) -> dict[str, Array]:
+        return {
+            name: self._array(name, gradient)
+            for name, gradient in zip(self.leaves, found, strict=True)
+        }
 
     def _array(self, name: str, gradient: torch.Tensor | None) -> Array:
-        values = array_of(torch.zeros_like(self.leaves[name]) if gradient is None else gradient)
-        if name == "input" and self.case.packed:
-            return scattered(values, self.call.given.steps, self.call.given.samples, (self.case.steps, self.case.batch))
+        values = to_array(torch.zeros_like(self.leaves[name]) if gradient is None else gradient)
+        if name == "input" and self.case.is_packed:
+            return scatter_rows(
+                values,
+                self.call.given.steps,
+                self.call.given.samples,
+                (self.case.steps, self.case.batch),
+            )
         if name == "input":
             return from_layout(self.case, values)
-        return values[:, None] if name == "h_0" and not self.case.batched else values
+        return values[:, None] if name == "h_0" and not self.case.is_batched else values

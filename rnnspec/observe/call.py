@@ -15,9 +15,9 @@ from torch.nn.utils.rnn import PackedSequence
 
 from rnnspec.cases.case import Case
 from rnnspec.contract.shapes import output_shape, packed_output_shape, state_shape
+from rnnspec.observe.prepared import PreparedLayer, call_module
 from rnnspec.observe.seeding import generator_state
-from rnnspec.observe.stage import Stage, call_module
-from rnnspec.observe.tensors import Arguments, array_of, from_layout, scattered
+from rnnspec.observe.tensors import Arguments, from_layout, scatter_rows, to_array
 from rnnspec.subjects import settings
 from rnnspec.subjects.failures import Malformed
 from rnnspec.subjects.subject import observing
@@ -38,7 +38,12 @@ class Surroundings:
     def now(cls, device: torch.device) -> Surroundings:
         """The surroundings of a call on a device at this moment."""
         numpy_rng: Any = np.random.get_state()
-        return cls(generator_state(device), random.getstate(), numpy_rng[1].tobytes(), settings.current())
+        return cls(
+            generator_state(device),
+            random.getstate(),
+            numpy_rng[1].tobytes(),
+            settings.read_settings(),
+        )
 
     def drawn(self, after: Surroundings) -> list[str]:
         """Whose random number generators are in another state afterwards."""
@@ -78,8 +83,10 @@ class Call:
     def output_tensor(self) -> torch.Tensor:
         """The output, or its `data` where it is packed, of the documented shape; raises Malformed else."""
         output = self.raw_output
-        if self.case.packed != isinstance(output, PackedSequence):
-            raise Malformed(f"output is {type(output).__name__} for {'packed' if self.case.packed else 'padded'} input")
+        if self.case.is_packed != isinstance(output, PackedSequence):
+            raise Malformed(
+                f"output is {type(output).__name__} for {'packed' if self.case.is_packed else 'padded'} input"
+            )
         tensor = output.data if isinstance(output, PackedSequence) else output
         if not isinstance(tensor, torch.Tensor):
             raise Malformed(f"output is {type(tensor).__name__}, expected a tensor")
@@ -98,7 +105,7 @@ class Call:
         """The documented shape of the output, of its `data` where it is packed."""
         return (
             packed_output_shape(self.case.config, self.case.lengths)
-            if self.case.packed
+            if self.case.is_packed
             else output_shape(self.case.config, self.case.shape)
         )
 
@@ -110,25 +117,33 @@ class Call:
     @property
     def output(self) -> Array:
         """The output as (T, N, D * H) float64, zero beyond each sequence's end."""
-        values = array_of(self.output_tensor)
-        if self.case.packed:
-            return scattered(values, self.given.steps, self.given.samples, (self.case.steps, self.case.batch))
+        values = to_array(self.output_tensor)
+        if self.case.is_packed:
+            return scatter_rows(
+                values, self.given.steps, self.given.samples, (self.case.steps, self.case.batch)
+            )
         return from_layout(self.case, values)
 
     @property
     def h_n(self) -> Array:
         """h_n as (D * num_layers, N, H) float64."""
-        values = array_of(self.h_n_tensor)
-        return values if self.case.batched else values[:, None]
+        values = to_array(self.h_n_tensor)
+        return values if self.case.is_batched else values[:, None]
 
     def _pair(self) -> Any:
         if not isinstance(self.returned, (tuple, list)) or len(self.returned) != 2:
-            raise Malformed(f"a call returned {_described(self.returned)}, expected a pair of output and h_n")
+            raise Malformed(
+                f"a call returned {_described(self.returned)}, expected a pair of output and h_n"
+            )
         return self.returned
 
 
 def _described(value: Any) -> str:
-    return f"{type(value).__name__} of {len(value)}" if isinstance(value, (tuple, list)) else type(value).__name__
+    return (
+        f"{type(value).__name__} of {len(value)}"
+        if isinstance(value, (tuple, list))
+        else type(value).__name__
+    )
 
 
 def _same_shape(name: str, tensor: torch.Tensor, expected: tuple[int, ...]) -> None:
@@ -136,20 +151,27 @@ def _same_shape(name: str, tensor: torch.Tensor, expected: tuple[int, ...]) -> N
         raise Malformed(f"{name} has shape {tuple(tensor.shape)}, expected {expected}")
 
 
-def perform(stage: Stage, case: Case, given: Arguments) -> Call:
+def perform_call(prepared: PreparedLayer, case: Case, given: Arguments) -> Call:
     """Call the layer once in the case's gradient mode, with the surroundings noted before and after."""
-    copies = (given.leaf.detach().clone(), None if given.h_0 is None else given.h_0.detach().clone())
-    with gradient_mode(case.grad):
+    copies = (
+        given.leaf.detach().clone(),
+        None if given.h_0 is None else given.h_0.detach().clone(),
+    )
+    with set_gradient_mode(case.grad):
         before = Surroundings.now(given.leaf.device)
         with observing("the call"):
-            returned = call_module(stage.caller, given.input, given.h_0)
+            returned = call_module(prepared.caller, given.input, given.h_0)
             after = Surroundings.now(given.leaf.device)
     return Call(case, given, copies, returned, before, after)
 
 
 @contextlib.contextmanager
-def gradient_mode(name: str) -> Iterator[None]:
+def set_gradient_mode(name: str) -> Iterator[None]:
     """The gradient mode of a case: grad, no_grad or inference."""
-    mode: Any = {"grad": torch.enable_grad, "no_grad": torch.no_grad, "inference": torch.inference_mode}[name]
+    mode: Any = {
+        "grad": torch.enable_grad,
+        "no_grad": torch.no_grad,
+        "inference": torch.inference_mode,
+    }[name]
     with mode():
         yield

@@ -13,36 +13,52 @@ from rnnspec.cases.values import Values
 from rnnspec.observe.part import part
 
 Array = NDArray[np.float64]
-EXACT_LIMITS = {"float64": 2.0**53, "float32": 2.0**24, "tf32": 2.0**11, "bfloat16": 2.0**8, "float16": 2.0**11}
+EXACT_LIMITS = {
+    "float64": 2.0**53,
+    "float32": 2.0**24,
+    "tf32": 2.0**11,
+    "bfloat16": 2.0**8,
+    "float16": 2.0**11,
+}
 EXACT_LAWS = ("integer", "ternary")
 
 
 class Expected:
     """Forward results and gradients by the oracle, and their bounds, each evaluated on first use.
 
-    `masks` are the dropout multipliers by layer, (T, N, D * H); `model` names the rounding model, by default the case's own.
+    `masks` are the dropout multipliers by layer, (T, N, D * H); `rounding` names the rounding model, by default the case's own.
     """
 
-    def __init__(self, case: Case, values: Values, masks: dict[int, Array] | None = None, model: str | None = None) -> None:
+    def __init__(
+        self,
+        case: Case,
+        values: Values,
+        masks: dict[int, Array] | None = None,
+        rounding: str | None = None,
+    ) -> None:
         lengths = np.array(case.lengths or (case.steps,) * case.batch, dtype=np.int64)
         self.case = case
         self.values = values
-        self.problem = oracle.Problem(case.config, values.weights, values.input, values.h_0, lengths, _masks(case, masks))
-        self.rounding = oracle.ROUNDINGS[model or case.model]
+        self.problem = oracle.Problem(
+            case.config, values.weights, values.input, values.h_0, lengths, _masks(case, masks)
+        )
+        self.rounding = oracle.ROUNDINGS[rounding or case.rounding]
         self.cotangents = (values.d_output, values.d_h_n)
 
     def of(self, results: tuple[str, ...]) -> Expected:
         """The same with the cotangents of all but the named results at zero; the forward pass is not repeated."""
         found = copy(self)
         pairs = zip(("output", "h_n"), self.cotangents, strict=True)
-        found.cotangents = tuple(array if name in results else np.zeros_like(array) for name, array in pairs)  # type: ignore[assignment]
+        found.cotangents = tuple(
+            array if name in results else np.zeros_like(array) for name, array in pairs
+        )  # type: ignore[assignment]
         found.__dict__["_parts"] = {"trace": self.trace}
         return found
 
     @part
     def trace(self) -> oracle.Trace:
         """The oracle's forward pass."""
-        return oracle.run(self.problem)
+        return oracle.run_layers(self.problem)
 
     @property
     def output(self) -> Array:
@@ -57,33 +73,39 @@ class Expected:
     @part
     def bound(self) -> oracle.Bound:
         """How far output and h_n may be from what is expected."""
-        return oracle.bound(self.problem, self.trace, self.rounding)
+        return oracle.compute_bound(self.problem, self.trace, self.rounding)
 
     @part
     def exact(self) -> bool:
         """Whether every sum is exact in the case's dtype, so that any correct implementation gives the same bits."""
-        return self.case.values in EXACT_LAWS and oracle.is_exact(self.problem, self.trace, EXACT_LIMITS[self.case.model])
+        return self.case.values in EXACT_LAWS and oracle.is_exact(
+            self.problem, self.trace, EXACT_LIMITS[self.case.rounding]
+        )
 
     @part
     def exact_gradients(self) -> bool:
         """Whether every gradient is exact in the case's dtype."""
-        limit = EXACT_LIMITS[self.case.model]
-        return self.exact and oracle.is_exact_gradient(self.problem, self.trace, *self.cotangents, limit)
+        limit = EXACT_LIMITS[self.case.rounding]
+        return self.exact and oracle.is_exact_gradient(
+            self.problem, self.trace, *self.cotangents, limit
+        )
 
     @part
     def gradients(self) -> dict[str, Array]:
         """The gradients of <d_output, output> + <d_h_n, h_n> by name: input, h_0 and every parameter."""
-        return oracle.gradients(self.problem, self.trace, *self.cotangents)
+        return oracle.compute_gradients(self.problem, self.trace, *self.cotangents)
 
     @part
     def gradient_bound(self) -> dict[str, Array]:
         """How far each gradient may be from what is expected."""
-        return oracle.gradient_bound(self.problem, self.trace, *self.cotangents, self.rounding)
+        return oracle.compute_gradient_bound(
+            self.problem, self.trace, *self.cotangents, self.rounding
+        )
 
 
 def _masks(case: Case, masks: dict[int, Array] | None) -> dict[int, Array]:
     """The given masks, or zeros where a probability of 1 is at work."""
-    if masks is not None or not case.dropping or case.config.dropout < 1:
+    if masks is not None or not case.has_active_dropout or case.config.dropout < 1:
         return masks or {}
     shape = (case.steps, case.batch, case.config.num_directions * case.config.hidden_size)
     return {layer: np.zeros(shape) for layer in range(case.config.num_layers - 1)}

@@ -32,34 +32,43 @@ class Arguments:
     samples: Indices
 
 
-def arguments(case: Case, input_: Array, h_0: Array, device: str) -> Arguments:
+def build_arguments(case: Case, input_: Array, h_0: Array, device: str) -> Arguments:
     """The arguments that a case stands for, with the layout, dtype and strides that it names."""
     dtype = getattr(torch, case.dtype)
     differentiable = case.grad == "grad"
     state = None
     if case.state == "given":
-        state = strided(from_array(h_0 if case.batched else h_0[:, 0], device, dtype), case.memory, 1 if case.batched else None)
+        state = lay_out(
+            make_tensor(h_0 if case.is_batched else h_0[:, 0], device, dtype),
+            case.memory,
+            1 if case.is_batched else None,
+        )
         state.requires_grad_(differentiable)
-    padded = from_array(to_layout(case, input_), device, dtype)
-    if not case.packed:
-        leaf = strided(padded, case.memory, _repeated_axis(case)).requires_grad_(differentiable)
+    padded = make_tensor(to_layout(case, input_), device, dtype)
+    if not case.is_packed:
+        leaf = lay_out(padded, case.memory, _repeated_axis(case)).requires_grad_(differentiable)
         return Arguments(leaf, leaf, state, *_no_rows())
-    packed = pack_padded_sequence(padded, list(case.lengths), batch_first=case.config.batch_first, enforce_sorted=case.layout == "packed")
-    leaf = strided(packed.data, case.memory, None).requires_grad_(differentiable)
+    packed = pack_padded_sequence(
+        padded,
+        list(case.lengths),
+        batch_first=case.config.batch_first,
+        enforce_sorted=case.layout == "packed",
+    )
+    leaf = lay_out(packed.data, case.memory, None).requires_grad_(differentiable)
     given = PackedSequence(leaf, packed.batch_sizes, packed.sorted_indices, packed.unsorted_indices)
-    return Arguments(given, leaf, state, *packed_rows(packed))
+    return Arguments(given, leaf, state, *locate_packed_rows(packed))
 
 
 def to_layout(case: Case, values: Array) -> Array:
     """A time-major array (T, N, ...) in the layout of the case: batch-major, or without the batch axis."""
-    if not case.batched:
+    if not case.is_batched:
         return values[:, 0].copy()
     return np.ascontiguousarray(values.swapaxes(0, 1)) if case.config.batch_first else values.copy()
 
 
 def from_layout(case: Case, values: Array) -> Array:
     """The inverse of `to_layout`."""
-    if not case.batched:
+    if not case.is_batched:
         return values[:, None]
     return values.swapaxes(0, 1) if case.config.batch_first else values
 
@@ -67,7 +76,7 @@ def from_layout(case: Case, values: Array) -> Array:
 def _repeated_axis(case: Case) -> int | None:
     """Along which axis an expanded input repeats itself: the batch, or the steps where there is one sample."""
     if case.batch == 1:
-        return 1 if case.batched and case.config.batch_first else 0
+        return 1 if case.is_batched and case.config.batch_first else 0
     return 0 if case.config.batch_first else 1
 
 
@@ -75,16 +84,18 @@ def _no_rows() -> tuple[Indices, Indices]:
     return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
 
 
-def packed_rows(packed: PackedSequence) -> tuple[Indices, Indices]:
+def locate_packed_rows(packed: PackedSequence) -> tuple[Indices, Indices]:
     """For each row of packed data its step and its sample in the caller's order."""
     sizes = packed.batch_sizes.tolist()
-    order = list(range(sizes[0])) if packed.sorted_indices is None else packed.sorted_indices.tolist()
+    order = (
+        list(range(sizes[0])) if packed.sorted_indices is None else packed.sorted_indices.tolist()
+    )
     steps = [step for step, size in enumerate(sizes) for _ in range(size)]
     samples = [order[place] for size in sizes for place in range(size)]
     return np.array(steps, dtype=np.int64), np.array(samples, dtype=np.int64)
 
 
-def strided(tensor: torch.Tensor, memory: str, repeated: int | None) -> torch.Tensor:
+def lay_out(tensor: torch.Tensor, memory: str, repeated: int | None) -> torch.Tensor:
     """The same values, otherwise in memory.
 
     All axes reversed, the first two exchanged, every second element of a larger buffer, a part of one without gaps, or one slice repeated.
@@ -105,7 +116,9 @@ def _transposed(tensor: torch.Tensor, repeated: int | None) -> torch.Tensor:
 
 def _sliced(tensor: torch.Tensor, repeated: int | None) -> torch.Tensor:
     del repeated
-    buffer = torch.full([2 * size + 1 for size in tensor.shape], GARBAGE, dtype=tensor.dtype, device=tensor.device)
+    buffer = torch.full(
+        [2 * size + 1 for size in tensor.shape], GARBAGE, dtype=tensor.dtype, device=tensor.device
+    )
     view = buffer[tuple(slice(1, None, 2) for _ in tensor.shape)]
     view.copy_(tensor)
     return view
@@ -113,12 +126,16 @@ def _sliced(tensor: torch.Tensor, repeated: int | None) -> torch.Tensor:
 
 def _exchanged(tensor: torch.Tensor, repeated: int | None) -> torch.Tensor:
     del repeated
-    return tensor.transpose(0, 1).contiguous().transpose(0, 1) if tensor.dim() > 1 else tensor.clone()
+    return (
+        tensor.transpose(0, 1).contiguous().transpose(0, 1) if tensor.dim() > 1 else tensor.clone()
+    )
 
 
 def _offset(tensor: torch.Tensor, repeated: int | None) -> torch.Tensor:
     del repeated
-    buffer = torch.full((tensor.size(0) + 3, *tensor.shape[1:]), GARBAGE, dtype=tensor.dtype, device=tensor.device)
+    buffer = torch.full(
+        (tensor.size(0) + 3, *tensor.shape[1:]), GARBAGE, dtype=tensor.dtype, device=tensor.device
+    )
     view = buffer[2 : 2 + tensor.size(0)]
     view.copy_(tensor)
     return view
@@ -142,27 +159,29 @@ STRIDES = {
 }
 
 
-def from_array(array: Array, device: str | torch.device, dtype: torch.dtype) -> torch.Tensor:
+def make_tensor(array: Array, device: str | torch.device, dtype: torch.dtype) -> torch.Tensor:
     """A new tensor with the values of an array."""
     return torch.from_numpy(np.array(array)).to(device, dtype)
 
 
-def array_of(tensor: torch.Tensor) -> Array:
+def to_array(tensor: torch.Tensor) -> Array:
     """The values of a tensor as float64."""
     return tensor.detach().to("cpu", torch.float64).numpy().copy()
 
 
-def scattered(rows: Array, steps: Indices, samples: Indices, shape: tuple[int, int]) -> Array:
+def scatter_rows(rows: Array, steps: Indices, samples: Indices, shape: tuple[int, int]) -> Array:
     """Rows of packed data as a padded time-major array (T, N, ...), zero beyond each sequence's end."""
     padded = np.zeros((*shape, *rows.shape[1:]))
     padded[steps, samples] = rows
     return padded
 
 
-def same_bits(first: Any, second: Any) -> bool:
+def has_same_bits(first: Any, second: Any) -> bool:
     """Whether two tensors hold the same values, NaN for NaN; shapes and dtypes included."""
     if first is None or second is None:
         return first is second
     return (
-        first.shape == second.shape and first.dtype == second.dtype and bool(torch.allclose(first, second, rtol=0, atol=0, equal_nan=True))
+        first.shape == second.shape
+        and first.dtype == second.dtype
+        and bool(torch.allclose(first, second, rtol=0, atol=0, equal_nan=True))
     )

@@ -1,12 +1,12 @@
 """What the contract says must come out, and the largest error that rounding can explain. NumPy only."""
 
-from rnnspec.oracle.backward import gradients
-from rnnspec.oracle.bounds import bound, finite
+from rnnspec.oracle.backward import compute_gradients
+from rnnspec.oracle.bounds import compute_bound, finite
 from rnnspec.oracle.exact import is_exact, is_exact_gradient
-from rnnspec.oracle.gradient_bounds import gradient_bound
+from rnnspec.oracle.gradient_bounds import compute_gradient_bound
 from rnnspec.oracle.problem import Array, Bound, Problem, Trace
 from rnnspec.oracle.rounding import ROUNDINGS, Rounding
-from rnnspec.oracle.stack import run
+from rnnspec.oracle.stack import run_layers
 
 __all__ = [
     "ROUNDINGS",
@@ -15,11 +15,11 @@ __all__ = [
     "Problem",
     "Rounding",
     "Trace",
-    "bound",
+    "compute_bound",
+    "compute_gradient_bound",
+    "compute_gradients",
     "finite",
-    "gradient_bound",
-    "gradients",
     "is_exact",
     "is_exact_gradient",
-    "run",
+    "run_layers",
 ]

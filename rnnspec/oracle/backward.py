@@ -29,21 +29,32 @@ class LayerAdjoint:
     read: Array
 
 
-def gradients(problem: Problem, trace: Trace, d_output: Array, d_h_n: Array) -> dict[str, Array]:
+def compute_gradients(
+    problem: Problem, trace: Trace, d_output: Array, d_h_n: Array
+) -> dict[str, Array]:
     """The gradients of <d_output, output> + <d_h_n, h_n> by "input", "h_0" and the name of every parameter.
 
     d_output (T, N, D * H) is not read at padding; d_h_n (D * num_layers, N, H). The slope of relu at 0 is 0.
     """
     adjoints = layer_adjoints(problem, trace, d_output, d_h_n)
-    found = {"input": adjoints[0].read, "h_0": np.concatenate([adjoint.first for adjoint in adjoints])}
+    found = {
+        "input": adjoints[0].read,
+        "h_0": np.concatenate([adjoint.first for adjoint in adjoints]),
+    }
     with np.errstate(all="ignore"):
         for index, (layer, adjoint) in enumerate(zip(trace.layers, adjoints, strict=True)):
-            products = (outer(adjoint.sums, layer.read), outer(adjoint.sums, layer.states[:, :-1]), adjoint.sums.sum(axis=(1, 2)))
+            products = (
+                outer(adjoint.sums, layer.read),
+                outer(adjoint.sums, layer.states[:, :-1]),
+                adjoint.sums.sum(axis=(1, 2)),
+            )
             found.update(named(problem, index, *products))
     return found
 
 
-def layer_adjoints(problem: Problem, trace: Trace, d_output: Array, d_h_n: Array) -> list[LayerAdjoint]:
+def layer_adjoints(
+    problem: Problem, trace: Trace, d_output: Array, d_h_n: Array
+) -> list[LayerAdjoint]:
     """The adjoints of every intermediate of every layer, in the order of the layers."""
     directions = problem.config.num_directions
     adjoints: list[LayerAdjoint] = []
@@ -51,7 +62,11 @@ def layer_adjoints(problem: Problem, trace: Trace, d_output: Array, d_h_n: Array
     with np.errstate(all="ignore"):
         for index in reversed(range(len(trace.layers))):
             last = d_h_n[index * directions : (index + 1) * directions]
-            adjoints.append(_layer_adjoint(problem, trace.layers[index], split(received, directions), last, trace.alive))
+            adjoints.append(
+                _layer_adjoint(
+                    problem, trace.layers[index], split(received, directions), last, trace.alive
+                )
+            )
             received = masked(problem, index - 1, adjoints[-1].read)
     return adjoints[::-1]
 
@@ -71,19 +86,25 @@ def named(problem: Problem, layer: int, ih: Array, hh: Array, bias: Array) -> di
 def outer(left: Array, right: Array) -> Array:
     """(D, T, N, H) and (D, T, N, W) summed over steps and batch: (D, H, W)."""
     directions = len(left)
-    summed: Array = left.reshape(directions, -1, left.shape[-1]).swapaxes(1, 2) @ right.reshape(directions, -1, right.shape[-1])
+    summed: Array = left.reshape(directions, -1, left.shape[-1]).swapaxes(1, 2) @ right.reshape(
+        directions, -1, right.shape[-1]
+    )
     return summed
 
 
 def gathered(sums: Array, weights: Array) -> Array:
     """What both directions send down through (D, H, W) weights: (T, N, W) in time order."""
     directions, steps, batch, hidden = sums.shape
-    sent = (sums.reshape(directions, steps * batch, hidden) @ weights).reshape(directions, steps, batch, weights.shape[-1])
+    sent = (sums.reshape(directions, steps * batch, hidden) @ weights).reshape(
+        directions, steps, batch, weights.shape[-1]
+    )
     summed: Array = sent[0] if directions == 1 else sent[0] + sent[1, ::-1]
     return summed
 
 
-def _layer_adjoint(problem: Problem, layer: LayerTrace, received: Array, last: Array, alive: Flags) -> LayerAdjoint:
+def _layer_adjoint(
+    problem: Problem, layer: LayerTrace, received: Array, last: Array, alive: Flags
+) -> LayerAdjoint:
     slope = activation_of(problem.config).slope(layer.states[:, 1:])
     states, sums = np.empty_like(layer.sums), np.empty_like(layer.sums)
     carried, padded = last, not alive.all()

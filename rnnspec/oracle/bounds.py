@@ -29,13 +29,16 @@ class LayerError:
     states: Array
 
 
-def bound(problem: Problem, trace: Trace, rounding: Rounding) -> Bound:
+def compute_bound(problem: Problem, trace: Trace, rounding: Rounding) -> Bound:
     """The allowance for output and h_n, covering the error of the judged layer and that of the reference.
 
     inf, never NaN, where a value is not finite or an intermediate may exceed the dtype's largest number.
     """
     errors = forward_errors(problem, trace, rounding)
-    return Bound(outputs(errors[-1].states[:, 1:], trace.alive), np.concatenate([error.states[:, -1] for error in errors]))
+    return Bound(
+        outputs(errors[-1].states[:, 1:], trace.alive),
+        np.concatenate([error.states[:, -1] for error in errors]),
+    )
 
 
 def forward_errors(problem: Problem, trace: Trace, rounding: Rounding) -> list[LayerError]:
@@ -55,7 +58,11 @@ def mask_error(mask: Array, values: Array, error: Array, rounding: Rounding) -> 
     """Error of values * mask, 1 / (1 - p) being computed in the dtype: from p in it too, which costs 1 / (1 - p) roundings."""
     relative = rounding.factor(4.0 + float(mask.max(initial=0.0)))
     magnitude = np.abs(mask * values)
-    return finite((mask * error * (1.0 + relative) + magnitude * relative + rounding.eta) * SLOP, magnitude, rounding)
+    return finite(
+        (mask * error * (1.0 + relative) + magnitude * relative + rounding.eta) * SLOP,
+        magnitude,
+        rounding,
+    )
 
 
 def fuzz(rounding: Rounding, gamma: float) -> float:
@@ -71,10 +78,14 @@ def finite(error: Array, magnitude: Array, rounding: Rounding) -> Array:
 def product(values: Array, weights: Array) -> Array:
     """(D, T, N, W) times (D, W, H): (D, T, N, H)."""
     directions, steps, batch, width = values.shape
-    return (values.reshape(directions, steps * batch, width) @ weights).reshape(directions, steps, batch, weights.shape[-1])
+    return (values.reshape(directions, steps * batch, width) @ weights).reshape(
+        directions, steps, batch, weights.shape[-1]
+    )
 
 
-def _next_read(problem: Problem, trace: Trace, layer: int, error: LayerError, rounding: Rounding) -> Array:
+def _next_read(
+    problem: Problem, trace: Trace, layer: int, error: LayerError, rounding: Rounding
+) -> Array:
     output = outputs(error.states[:, 1:], trace.alive)
     if layer in problem.masks:
         values = outputs(trace.layers[layer].states[:, 1:], trace.alive)
@@ -82,11 +93,17 @@ def _next_read(problem: Problem, trace: Trace, layer: int, error: LayerError, ro
     return to_steps(output, problem.config.num_directions)
 
 
-def _layer_error(activation: Activation, layer: LayerTrace, read: Array, alive: Flags, rounding: Rounding) -> LayerError:
+def _layer_error(
+    activation: Activation, layer: LayerTrace, read: Array, alive: Flags, rounding: Rounding
+) -> LayerError:
     gamma = rounding.gamma(layer.weights.terms)
     extra = fuzz(rounding, gamma)
-    ih, hh = ((np.abs(weight) + extra).swapaxes(1, 2) for weight in (layer.weights.ih, layer.weights.hh))
-    magnitude = product(np.abs(layer.read) + extra, ih) + product(np.abs(layer.states[:, :-1]) + extra, hh)
+    ih, hh = (
+        (np.abs(weight) + extra).swapaxes(1, 2) for weight in (layer.weights.ih, layer.weights.hh)
+    )
+    magnitude = product(np.abs(layer.read) + extra, ih) + product(
+        np.abs(layer.states[:, :-1]) + extra, hh
+    )
     magnitude += (np.abs(layer.weights.biases) + extra).sum(axis=1)[:, None, None]
     own = gamma * magnitude + 2 * layer.weights.terms * rounding.eta * (1.0 + gamma)
     own = (own + (1.0 + gamma) * product(read, ih) if read.any() else own) * SLOP
@@ -97,7 +114,14 @@ def _layer_error(activation: Activation, layer: LayerTrace, read: Array, alive: 
     return LayerError(read, sums, states)
 
 
-def _propagate(activation: Activation, layer: LayerTrace, own: Array, hh: Array, alive: Flags, rounding: Rounding) -> tuple[Array, Array]:
+def _propagate(
+    activation: Activation,
+    layer: LayerTrace,
+    own: Array,
+    hh: Array,
+    alive: Flags,
+    rounding: Rounding,
+) -> tuple[Array, Array]:
     relative, absolute = activation.errors(rounding)
     value, folded = np.abs(layer.states[:, 1:]), activation.fold(layer.sums)
     floor = ((relative + REFERENCE_K * REFERENCE_U) * value + (absolute + rounding.eta)) * SLOP
@@ -106,7 +130,10 @@ def _propagate(activation: Activation, layer: LayerTrace, own: Array, hh: Array,
     error, padded = states[:, 0], not alive.all()
     for step in range(own.shape[1]):
         own[:, step] += error @ hh
-        fresh = activation.spread(folded[:, step], value[:, step], own[:, step]) * growth + floor[:, step]
+        fresh = (
+            activation.spread(folded[:, step], value[:, step], own[:, step]) * growth
+            + floor[:, step]
+        )
         states[:, step + 1] = error = np.where(alive[:, step], fresh, error) if padded else fresh
     return own, states
 

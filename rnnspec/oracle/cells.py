@@ -62,14 +62,22 @@ def _relu_spread(folded: Array, value: Array, distance: Array) -> Array:
     return np.maximum(distance + folded, 0.0)
 
 
-def _tanh_unsure(sums: Array, value: Array, error: Array, distance: Array, roundoff: float) -> Array:
+def _tanh_unsure(
+    sums: Array, value: Array, error: Array, distance: Array, roundoff: float
+) -> Array:
     # |y~^2 - y^2| <= e (2 |y| + e), and both slopes lie in [0, 1].
     # Evaluating 1 - y^2 costs u, 4 exp(2 x) / (1 + exp(2 x))^2 costs (4 y + 4) (1 - y^2) u, which is at most 4.75 u.
     slope = _tanh_slope(value)
-    return np.minimum(error * (2.0 * np.abs(value) + error), np.maximum(slope, 1.0 - slope)) + 5.0 * roundoff + 4.0 * REFERENCE_U
+    return (
+        np.minimum(error * (2.0 * np.abs(value) + error), np.maximum(slope, 1.0 - slope))
+        + 5.0 * roundoff
+        + 4.0 * REFERENCE_U
+    )
 
 
-def _relu_unsure(sums: Array, value: Array, error: Array, distance: Array, roundoff: float) -> Array:
+def _relu_unsure(
+    sums: Array, value: Array, error: Array, distance: Array, roundoff: float
+) -> Array:
     return (~(np.abs(sums) > distance)).astype(np.float64)
 
 

@@ -20,25 +20,38 @@ def is_exact(problem: Problem, trace: Trace, limit: float) -> bool:
     if not all(_powers_of_two(mask) for mask in problem.masks.values()):
         return False
     with np.errstate(all="ignore"):
-        return all(_sums_exact(layer, trace, limit) and _values_exact(problem, layer, trace) for layer in trace.layers)
+        return all(
+            _sums_exact(layer, trace, limit) and _values_exact(problem, layer, trace)
+            for layer in trace.layers
+        )
 
 
-def is_exact_gradient(problem: Problem, trace: Trace, d_output: Array, d_h_n: Array, limit: float) -> bool:
+def is_exact_gradient(
+    problem: Problem, trace: Trace, d_output: Array, d_h_n: Array, limit: float
+) -> bool:
     """Whether no sum of the backward pass rounds either. Never true of tanh: its slope where it saturates depends on the formula."""
     if problem.config.nonlinearity != "relu" or not is_exact(problem, trace, limit):
         return False
     adjoints = layer_adjoints(problem, trace, d_output, d_h_n)
     with np.errstate(all="ignore"):
-        return all(_adjoint_exact(layer, adjoint, d_h_n, limit) for layer, adjoint in zip(trace.layers, adjoints, strict=True))
+        return all(
+            _adjoint_exact(layer, adjoint, d_h_n, limit)
+            for layer, adjoint in zip(trace.layers, adjoints, strict=True)
+        )
 
 
 def _sums_exact(layer: LayerTrace, trace: Trace, limit: float) -> bool:
     weights, before = layer.weights, np.where(trace.alive, layer.states[:, :-1], 0.0)
     magnitude = (
-        np.abs(layer.read) @ np.abs(weights.ih.swapaxes(1, 2))[:, None] + np.abs(before) @ np.abs(weights.hh.swapaxes(1, 2))[:, None]
+        np.abs(layer.read) @ np.abs(weights.ih.swapaxes(1, 2))[:, None]
+        + np.abs(before) @ np.abs(weights.hh.swapaxes(1, 2))[:, None]
     )
     magnitude += np.abs(weights.biases).sum(axis=1)[:, None, None]
-    return _fits([(weights.ih, layer.read), (weights.hh, before), (weights.biases,)], np.where(trace.alive, magnitude, 0.0), limit)
+    return _fits(
+        [(weights.ih, layer.read), (weights.hh, before), (weights.biases,)],
+        np.where(trace.alive, magnitude, 0.0),
+        limit,
+    )
 
 
 def _values_exact(problem: Problem, layer: LayerTrace, trace: Trace) -> bool:
@@ -50,7 +63,11 @@ def _values_exact(problem: Problem, layer: LayerTrace, trace: Trace) -> bool:
 
 def _adjoint_exact(layer: LayerTrace, adjoint: LayerAdjoint, d_h_n: Array, limit: float) -> bool:
     weights, sums, size = layer.weights, adjoint.sums, np.abs(adjoint.sums)
-    state = size @ np.abs(weights.hh)[:, None] + np.abs(adjoint.outputs) + np.abs(d_h_n).max(initial=0.0)
+    state = (
+        size @ np.abs(weights.hh)[:, None]
+        + np.abs(adjoint.outputs)
+        + np.abs(d_h_n).max(initial=0.0)
+    )
     before = layer.states[:, :-1]
     return (
         _fits([(weights.hh, sums), (adjoint.outputs,), (d_h_n,)], state, limit)

@@ -44,7 +44,9 @@ class _Layer:
     rounding: Rounding
 
 
-def gradient_bound(problem: Problem, trace: Trace, d_output: Array, d_h_n: Array, rounding: Rounding) -> dict[str, Array]:
+def compute_gradient_bound(
+    problem: Problem, trace: Trace, d_output: Array, d_h_n: Array, rounding: Rounding
+) -> dict[str, Array]:
     """The allowance for each of `gradients`, covering the error of the judged layer and that of the reference.
 
     inf, never NaN, where the model does not apply; zero for the input's gradient at padding; positive elsewhere. Where rounding can
@@ -57,17 +59,29 @@ def gradient_bound(problem: Problem, trace: Trace, d_output: Array, d_h_n: Array
     received = np.zeros_like(d_output)
     with np.errstate(all="ignore"):
         for index in reversed(range(len(trace.layers))):
-            layer = _Layer(problem, trace.layers[index], adjoints[index], forward[index], trace.alive, rounding)
+            layer = _Layer(
+                problem, trace.layers[index], adjoints[index], forward[index], trace.alive, rounding
+            )
             last = d_h_n[index * len(trace.alive) : (index + 1) * len(trace.alive)]
             error = _adjoint_error(layer, split(received, len(trace.alive)), last)
             found.update(_parameter_errors(layer, index, error))
             first.append(error.first)
             received = _through_mask(problem, index - 1, adjoints[index].read, error.read, rounding)
-    return {"input": np.where(trace.alive[0], received, 0.0), "h_0": np.concatenate(first[::-1]), **found}
+    return {
+        "input": np.where(trace.alive[0], received, 0.0),
+        "h_0": np.concatenate(first[::-1]),
+        **found,
+    }
 
 
-def _through_mask(problem: Problem, layer: int, values: Array, error: Array, rounding: Rounding) -> Array:
-    return mask_error(problem.masks[layer], values, error, rounding) if layer in problem.masks else error
+def _through_mask(
+    problem: Problem, layer: int, values: Array, error: Array, rounding: Rounding
+) -> Array:
+    return (
+        mask_error(problem.masks[layer], values, error, rounding)
+        if layer in problem.masks
+        else error
+    )
 
 
 def _adjoint_error(layer: _Layer, received: Array, last: Array) -> AdjointError:
@@ -77,15 +91,26 @@ def _adjoint_error(layer: _Layer, received: Array, last: Array) -> AdjointError:
     hh = np.abs(weights.hh) + fuzz(rounding, gamma)
     sent = product(np.abs(layer.adjoint.sums), hh)
     magnitude = np.abs(layer.adjoint.outputs) + _carried(sent, np.abs(last), layer.alive)
-    own = (gamma * magnitude + 2 * terms * rounding.eta * (1.0 + gamma) + (1.0 + gamma) * received) * SLOP
+    own = (
+        gamma * magnitude + 2 * terms * rounding.eta * (1.0 + gamma) + (1.0 + gamma) * received
+    ) * SLOP
     states, sums, first = _propagate(layer, own, hh, 1.0 + gamma)
-    beyond = ~(magnitude + states + np.abs(layer.adjoint.sums) + sums <= rounding.largest).all(axis=-1, keepdims=True) & layer.alive
+    beyond = (
+        ~(magnitude + states + np.abs(layer.adjoint.sums) + sums <= rounding.largest).all(
+            axis=-1, keepdims=True
+        )
+        & layer.alive
+    )
     reached = np.logical_or.accumulate(beyond[:, ::-1], axis=1)[:, ::-1]
     sums = np.where(reached, np.inf, sums)
     begin = layer.alive.argmax(axis=1)[:, None]
     lowest = np.take_along_axis(sent, begin, axis=1)[:, 0]
     first = (first * (1.0 + gamma) + gamma * lowest + 2 * terms * rounding.eta) * SLOP
-    return AdjointError(sums, finite(np.where(reached[:, 0], np.inf, first), lowest, rounding), _read_error(layer, sums))
+    return AdjointError(
+        sums,
+        finite(np.where(reached[:, 0], np.inf, first), lowest, rounding),
+        _read_error(layer, sums),
+    )
 
 
 def _propagate(layer: _Layer, own: Array, hh: Array, growth: float) -> tuple[Array, Array, Array]:
@@ -108,7 +133,9 @@ def _slope_errors(layer: _Layer) -> tuple[Array, Array]:
     unsure = np.where(error < np.inf, unsure, np.inf)
     slope, product = activation.slope(value), rounding.factor(2)
     gain = (slope + unsure) * ((1.0 + product) * SLOP)
-    local = (np.abs(layer.adjoint.states) * (unsure + product * (slope + unsure)) + rounding.eta) * SLOP
+    local = (
+        np.abs(layer.adjoint.states) * (unsure + product * (slope + unsure)) + rounding.eta
+    ) * SLOP
     return np.where(layer.alive, gain, 0.0), np.where(layer.alive, local, 0.0)
 
 
@@ -124,7 +151,9 @@ def _read_error(layer: _Layer, sums: Array) -> Array:
     gamma = rounding.gamma(terms)
     ih = np.abs(weights.ih) + fuzz(rounding, gamma)
     magnitude = gathered(np.abs(layer.adjoint.sums), ih)
-    error = ((1.0 + gamma) * gathered(sums, ih) + gamma * magnitude + 2 * terms * rounding.eta) * SLOP
+    error = (
+        (1.0 + gamma) * gathered(sums, ih) + gamma * magnitude + 2 * terms * rounding.eta
+    ) * SLOP
     return finite(error, magnitude, rounding)
 
 
@@ -140,10 +169,20 @@ def _parameter_errors(layer: _Layer, index: int, error: AdjointError) -> dict[st
         exact = np.abs(values) + fuzz(rounding, gamma)
         magnitude = outer(sums, exact)
         moved = outer(error.sums, exact + errors) + outer(sums, errors)
-        return finite(((1.0 + gamma) * moved + gamma * magnitude + underflow) * (SLOP + terms * 2.0**-52), magnitude, rounding)
+        return finite(
+            ((1.0 + gamma) * moved + gamma * magnitude + underflow) * (SLOP + terms * 2.0**-52),
+            magnitude,
+            rounding,
+        )
 
     read = np.broadcast_to(layer.error.read, layer.trace.read.shape)
     ones = np.ones((*sums.shape[:-1], 1))
     bias = allowance(ones, np.zeros_like(ones))[..., 0]
     states = np.where(layer.alive, layer.error.states[:, :-1], 0.0)
-    return named(layer.problem, index, allowance(layer.trace.read, read), allowance(layer.trace.states[:, :-1], states), bias)
+    return named(
+        layer.problem,
+        index,
+        allowance(layer.trace.read, read),
+        allowance(layer.trace.states[:, :-1], states),
+        bias,
+    )

@@ -49,7 +49,11 @@ class Rounding:
 
         (1 + u_acc)^terms (1 + u_op)^2 (1 + u_st)^(c_st + stores) - 1, by expm1 and log1p since 1 + 2**-53 rounds to 1.
         """
-        judged = terms * log1p(self.u_acc) + 2 * log1p(self.u_op) + (self.c_st + stores) * log1p(self.u_st)
+        judged = (
+            terms * log1p(self.u_acc)
+            + 2 * log1p(self.u_op)
+            + (self.c_st + stores) * log1p(self.u_st)
+        )
         return expm1(judged) + expm1((terms + 2) * log1p(REFERENCE_U))
 
     def factor(self, roundings: float) -> float:
@@ -60,11 +64,35 @@ class Rounding:
 ROUNDINGS: dict[str, Rounding] = {
     model.name: model
     for model in (
-        Rounding("float64", 0.0, 2.0**-53, 2.0**-53, 4, 4.0, 6.0, 2.0**-1022, (2.0 - 2.0**-52) * 2.0**1023),
-        Rounding("float32", 0.0, 2.0**-24, 2.0**-24, 4, 4.0, 6.0, 2.0**-126, (2.0 - 2.0**-23) * 2.0**127),
+        Rounding(
+            "float64",
+            0.0,
+            2.0**-53,
+            2.0**-53,
+            4,
+            4.0,
+            6.0,
+            2.0**-1022,
+            (2.0 - 2.0**-52) * 2.0**1023,
+        ),
+        Rounding(
+            "float32", 0.0, 2.0**-24, 2.0**-24, 4, 4.0, 6.0, 2.0**-126, (2.0 - 2.0**-23) * 2.0**127
+        ),
         # Tensor cores truncate partial sums, and may truncate TF32 operands: twice the roundoff of rounding to nearest.
-        Rounding("tf32", 2.0**-10, 2.0**-23, 2.0**-24, 4, 4.0, 6.0, 2.0**-126, (2.0 - 2.0**-23) * 2.0**127),
-        Rounding("bfloat16", 0.0, 2.0**-23, 2.0**-8, 4, 3.0, 3.0, 2.0**-126, (2.0 - 2.0**-7) * 2.0**127),
+        Rounding(
+            "tf32",
+            2.0**-10,
+            2.0**-23,
+            2.0**-24,
+            4,
+            4.0,
+            6.0,
+            2.0**-126,
+            (2.0 - 2.0**-23) * 2.0**127,
+        ),
+        Rounding(
+            "bfloat16", 0.0, 2.0**-23, 2.0**-8, 4, 3.0, 3.0, 2.0**-126, (2.0 - 2.0**-7) * 2.0**127
+        ),
         Rounding("float16", 0.0, 2.0**-23, 2.0**-11, 4, 3.0, 3.0, 2.0**-24, 65504.0),
     )
 }

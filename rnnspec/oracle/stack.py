@@ -10,7 +10,7 @@ from rnnspec.oracle.problem import Array, Flags, LayerTrace, LayerWeights, Probl
 SUFFIXES = ("", "_reverse")
 
 
-def run(problem: Problem) -> Trace:
+def run_layers(problem: Problem) -> Trace:
     """Evaluate the forward pass in float64; infinities and NaN go where IEEE 754 sends them, without warnings.
 
     The state changes only at t < lengths[n], so that the backward direction starts at each sequence's own end.
@@ -27,7 +27,11 @@ def run(problem: Problem) -> Trace:
             if layer:
                 read = masked(problem, layer - 1, outputs(layers[-1].states[:, 1:], alive))
             first = problem.h_0[layer * directions : (layer + 1) * directions]
-            layers.append(_run_layer(activation, _weights(problem, layer), to_steps(read, directions), first, alive))
+            layers.append(
+                _run_layer(
+                    activation, _weights(problem, layer), to_steps(read, directions), first, alive
+                )
+            )
         h_n = np.concatenate([layer.states[:, -1] for layer in layers])
         return Trace(outputs(layers[-1].states[:, 1:], alive), h_n, tuple(layers), alive)
 
@@ -68,7 +72,9 @@ def _alive(problem: Problem) -> Flags:
 def _weights(problem: Problem, layer: int) -> LayerWeights:
     names = [f"l{layer}{suffix}" for suffix in SUFFIXES[: problem.config.num_directions]]
     parts = ("bias_ih", "bias_hh") if problem.config.bias else ()
-    stacked = np.array([[problem.weights[f"{part}_{name}"] for part in parts] for name in names], dtype=np.float64)
+    stacked = np.array(
+        [[problem.weights[f"{part}_{name}"] for part in parts] for name in names], dtype=np.float64
+    )
     return LayerWeights(
         ih=np.array([problem.weights[f"weight_ih_{name}"] for name in names], dtype=np.float64),
         hh=np.array([problem.weights[f"weight_hh_{name}"] for name in names], dtype=np.float64),
@@ -76,10 +82,15 @@ def _weights(problem: Problem, layer: int) -> LayerWeights:
     )
 
 
-def _run_layer(activation: Activation, weights: LayerWeights, read: Array, first: Array, alive: Flags) -> LayerTrace:
+def _run_layer(
+    activation: Activation, weights: LayerWeights, read: Array, first: Array, alive: Flags
+) -> LayerTrace:
     directions, steps, batch, width = read.shape
     hidden = first.shape[-1]
-    flat = read.reshape(directions, steps * batch, width) @ weights.ih.swapaxes(1, 2) + weights.biases.sum(axis=1)[:, None]
+    flat = (
+        read.reshape(directions, steps * batch, width) @ weights.ih.swapaxes(1, 2)
+        + weights.biases.sum(axis=1)[:, None]
+    )
     sums = flat.reshape(directions, steps, batch, hidden)
     states = np.empty((directions, steps + 1, batch, hidden))
     states[:, 0] = state = first

@@ -10,50 +10,64 @@ from typing import Any
 import torch
 
 from rnnspec._version import __version__
-from rnnspec.diagnosis.causes import causes
-from rnnspec.diagnosis.dependence import depends_on
-from rnnspec.engine.minimise import Minimum, minimise
+from rnnspec.diagnosis.causes import find_causes
+from rnnspec.diagnosis.dependence import describe_dependence
+from rnnspec.engine.minimise import MinimalFailure, minimise
 from rnnspec.engine.outcome import Progress, Tally
-from rnnspec.engine.protocol import Checks
-from rnnspec.judging.rule import Rule
-from rnnspec.report.model import Counterexample, Report, Result
+from rnnspec.engine.suite import Suite
+from rnnspec.report.data import Counterexample, Report, Result
+from rnnspec.rulekit.rule import Rule
 
 
-def report_of(checks: Checks, progress: Progress, *, strict: bool = False, seconds: float = 0.0, notes: tuple[str, ...] = ()) -> Report:
+def report_of(
+    suite: Suite,
+    progress: Progress,
+    *,
+    strict: bool = False,
+    duration_s: float = 0.0,
+    notes: tuple[str, ...] = (),
+) -> Report:
     """The report of a campaign: each broken rule with its smallest case, its cause and a program that shows it."""
-    minima = _minima(checks, progress)
-    interrupted = any(minimum.interrupted for minimum in minima.values())
-    follows = {} if interrupted else causes(checks, minima)
-    results = tuple(_result(checks, rule, progress.tallies[rule.id], minima.get(rule.id), follows) for rule in checks.rules)
+    minimal = _minimise_all(suite, progress)
+    interrupted = any(minimum.interrupted for minimum in minimal.values())
+    caused_by = {} if interrupted else find_causes(suite, minimal)
+    results = tuple(
+        _result(suite, rule, progress.tallies[rule.id], minimal.get(rule.id), caused_by)
+        for rule in suite.rules
+    )
     return Report(
-        subject=checks.label,
-        kind=checks.kind,
-        seed=checks.seed,
-        profile=checks.profile.name,
+        subject=suite.label,
+        kind=suite.kind,
+        seed=suite.seed,
+        profile=suite.profile.name,
         strict=strict,
         cases=progress.cases,
-        seconds=round(seconds, 3),
+        duration_s=round(duration_s, 3),
         stopped=progress.stopped or interrupted,
-        environment=environment(checks.device),
+        environment=describe_environment(suite.device),
         results=results,
-        refused=dict(checks.refused),
+        refused=dict(suite.refused),
         notes=notes,
     )
 
 
-def _minima(checks: Checks, progress: Progress) -> dict[str, Minimum]:
+def _minimise_all(suite: Suite, progress: Progress) -> dict[str, MinimalFailure]:
     """The smallest case of each broken rule; after an interrupt, cases as they were found."""
-    minima: dict[str, Minimum] = {}
+    minimal: dict[str, MinimalFailure] = {}
     interrupted = False
-    for rule in checks.rules:
+    for rule in suite.rules:
         first = progress.tallies[rule.id].first
         if first is not None:
-            minima[rule.id] = Minimum(first, interrupted=True) if interrupted else minimise(rule, checks, first)
-            interrupted = minima[rule.id].interrupted
-    return minima
+            minimal[rule.id] = (
+                MinimalFailure(first, interrupted=True)
+                if interrupted
+                else minimise(rule, suite, first)
+            )
+            interrupted = minimal[rule.id].interrupted
+    return minimal
 
 
-def environment(device: str) -> dict[str, str]:
+def describe_environment(device: str) -> dict[str, str]:
     """The versions that a run depends on."""
     return {
         "rnnspec": __version__,
@@ -66,49 +80,62 @@ def environment(device: str) -> dict[str, str]:
     }
 
 
-def _result(checks: Checks, rule: Rule, tally: Tally, minimum: Minimum | None, follows: Mapping[str, str]) -> Result:
-    verdict, message = _verdict(checks, rule, tally, minimum)
+def _result(
+    suite: Suite,
+    rule: Rule,
+    tally: Tally,
+    minimum: MinimalFailure | None,
+    caused_by: Mapping[str, str],
+) -> Result:
+    verdict, message = _verdict(suite, rule, tally, minimum)
     known: dict[str, Any] = {
         "rule": rule.id,
         "level": rule.level.value,
         "verdict": verdict,
-        "examples": tally.examples,
+        "cases": tally.cases,
         "violations": tally.violations,
         "message": message,
         "requirement": rule.requirement,
         "clauses": tuple(clause.id for clause in rule.clauses),
-        "where": rule.where,
+        "source": rule.source,
     }
     if minimum is None:
         return Result(**known)
     return Result(
         **known,
-        follows=follows.get(rule.id),
-        depends_on=depends_on(checks, minimum),
-        counterexample=Counterexample(**checks.counterexample(minimum.finding.case), index=minimum.finding.index),
-        repro=_program(checks, minimum),
+        caused_by=caused_by.get(rule.id),
+        depends_on=describe_dependence(suite, minimum),
+        counterexample=Counterexample(
+            **suite.counterexample(minimum.finding.case), index=minimum.finding.index
+        ),
+        repro=_program(suite, minimum),
     )
 
 
-def _program(checks: Checks, minimum: Minimum) -> str | None:
+def _program(suite: Suite, minimum: MinimalFailure) -> str | None:
     try:
-        return checks.program(minimum.finding) or None
+        return suite.program(minimum.finding) or None
     except KeyboardInterrupt:
         return None
 
 
-def _verdict(checks: Checks, rule: Rule, tally: Tally, minimum: Minimum | None) -> tuple[str, str]:
+def _verdict(
+    suite: Suite, rule: Rule, tally: Tally, minimum: MinimalFailure | None
+) -> tuple[str, str]:
     """The verdict of a rule and the message that goes with it."""
     if minimum is not None:
         return ("crashed" if minimum.finding.crashed else "fail"), minimum.finding.message
-    refused = sorted(rule.needs & checks.refused.keys())
+    refused = sorted(rule.needs & suite.refused.keys())
     if refused:
-        return "not-applicable", checks.refused[refused[0]]
-    if tally.examples >= checks.profile.minimum:
+        return "not-applicable", suite.refused[refused[0]]
+    if tally.cases >= suite.profile.minimum:
         return "pass", ""
-    if tally.refusals and not tally.examples:
+    if tally.refusals and not tally.cases:
         return "not-applicable", tally.refusals.most_common(1)[0][0]
-    reason = "" if tally.examples else checks.out_of_scope(rule)
+    reason = "" if tally.cases else suite.out_of_scope(rule)
     if reason:
         return "not-applicable", reason
-    return "unreached", f"reached {tally.examples} times, at least {checks.profile.minimum} needed: {rule.when.text}"
+    return (
+        "unreached",
+        f"reached {tally.cases} times, at least {suite.profile.minimum} needed: {rule.when.text}",
+    )

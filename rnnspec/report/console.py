@@ -6,19 +6,27 @@ import textwrap
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from rnnspec.report.model import Report, Result
+from rnnspec.report.data import Report, Result
 
 WIDTH = 100
 
 
-def told(result: Result) -> str:
+def format_failure(result: Result) -> str:
     """Everything about one broken rule, as text of one screen and the program that shows it."""
     head = f"{LABELS.get(result.verdict, result.verdict.upper())}  {result.rule}"
-    lines = [f"{head:<70} {result.level}   {result.where}", "", f"  {result.requirement}", "", f"  {result.message}"]
+    lines = [
+        f"{head:<70} {result.level}   {result.source}",
+        "",
+        f"  {result.requirement}",
+        "",
+        f"  {result.message}",
+    ]
     if result.counterexample is not None:
         lines.append(f"  smallest       {result.counterexample.text}")
         lines.append(f"  depends on     {result.depends_on}")
-        lines.append(f"  seen in        {result.violations} of {result.examples} cases, first in case {result.counterexample.index}")
+        lines.append(
+            f"  seen in        {result.violations} of {result.cases} cases, first in case {result.counterexample.index}"
+        )
     program = [f"  {line}".rstrip() for line in (result.repro or "").splitlines()]
     return "\n".join([*lines, "", *program]) if program else "\n".join(lines)
 
@@ -26,68 +34,80 @@ def told(result: Result) -> str:
 LABELS = {"fail": "FAIL", "unreached": "UNREACHED", "crashed": "CRASHED"}
 
 
-def rendered(report: Report) -> str:
+def format_report(report: Report) -> str:
     """The whole report as text."""
     return "\n".join(_lines(report))
 
 
 def _lines(report: Report) -> Iterator[str]:
-    yield headline(report)
+    yield format_headline(report)
     yield ""
-    yield from table(report)
+    yield from format_table(report)
     yield ""
     failures = [result for result in report.results if result.verdict in ("fail", "crashed")]
     for result in failures:
-        if result.follows is None:
-            yield told(result)
+        if result.caused_by is None:
+            yield format_failure(result)
             yield ""
     yield from _followers(failures)
     yield from _unjudged(report)
     yield from (f"note  {note}" for note in report.notes)
-    yield conclusion(report)
+    yield format_conclusion(report)
 
 
 def _followers(failures: Sequence[Result]) -> Iterator[str]:
     """What only sees the fault of another rule: one line a cause."""
     by_cause: dict[str, list[Result]] = {}
     for result in failures:
-        if result.follows is not None:
-            by_cause.setdefault(result.follows, []).append(result)
+        if result.caused_by is not None:
+            by_cause.setdefault(result.caused_by, []).append(result)
     for cause, found in by_cause.items():
         if len(found) == 1:
             yield f"{LABELS[found[0].verdict]}  {found[0].rule}   (follows from {cause})"
         else:
             names = ", ".join(result.rule for result in found)
             yield textwrap.fill(
-                f"FAIL  {len(found)} more rules follow from {cause}: {names}", WIDTH, subsequent_indent="      ", break_on_hyphens=False
+                f"FAIL  {len(found)} more rules follow from {cause}: {names}",
+                WIDTH,
+                subsequent_indent="      ",
+                break_on_hyphens=False,
             )
 
 
-def headline(report: Report) -> str:
+def format_headline(report: Report) -> str:
     """Versions, seed, profile and the size of the run in one line."""
     known = report.environment
     where = f"torch {known['torch']}, Python {known['python']}, {known['device']}"
-    size = f"{report.seconds:.1f} s, {report.cases} cases"
+    size = f"{report.duration_s:.1f} s, {report.cases} cases"
     return f"rnnspec {known['rnnspec']}   {where}   seed {report.seed}, {report.profile} profile ({size})"
 
 
-def table(report: Report) -> list[str]:
+def format_table(report: Report) -> list[str]:
     """How many rules of each theme hold, three themes a line."""
     themes = list(dict.fromkeys(result.theme for result in report.results))
-    cells = [f"{theme:<13} {_count([r for r in report.results if r.theme == theme]):<19}" for theme in themes]
+    cells = [
+        f"{theme:<13} {_count([r for r in report.results if r.theme == theme]):<19}"
+        for theme in themes
+    ]
     return ["  " + "".join(cells[start : start + 3]).rstrip() for start in range(0, len(cells), 3)]
 
 
 def _count(results: Sequence[Result]) -> str:
     applicable = [result for result in results if result.verdict != "not-applicable"]
     counts = Counter(result.verdict for result in applicable)
-    rest = [f"{counts[verdict]} {verdict}" for verdict in ("fail", "unreached", "crashed") if counts[verdict]]
+    rest = [
+        f"{counts[verdict]} {verdict}"
+        for verdict in ("fail", "unreached", "crashed")
+        if counts[verdict]
+    ]
     held = f"{counts['pass']:>2} of {len(applicable)}" if applicable else f" - of {len(results)}"
     return "  ".join([held, *rest])
 
 
 def _unjudged(report: Report) -> Iterator[str]:
-    reasons = Counter(result.message for result in report.results if result.verdict == "not-applicable")
+    reasons = Counter(
+        result.message for result in report.results if result.verdict == "not-applicable"
+    )
     for reason, number in reasons.items():
         yield f"not applicable  {number} {'rule' if number == 1 else 'rules'}: {reason}"
     unreached = [result for result in report.results if result.verdict == "unreached"]
@@ -97,15 +117,23 @@ def _unjudged(report: Report) -> Iterator[str]:
         yield f"unreached  ... and {len(unreached) - 8} more rules"
 
 
-def conclusion(report: Report) -> str:
+def format_conclusion(report: Report) -> str:
     """The verdict in one line."""
     applicable = [result for result in report.results if result.verdict != "not-applicable"]
     broken = [result for result in report.results if result.verdict in ("fail", "crashed")]
     held = len(applicable) - len(broken)
-    scored = f"{len(report.violations)} of {len(applicable)} rules fail" if report.violations else _held(held, len(applicable))
+    scored = (
+        f"{len(report.violations)} of {len(applicable)} rules fail"
+        if report.violations
+        else _held(held, len(applicable))
+    )
     unscored = len(broken) - len(report.violations)
     extra = f"; {unscored} SHOULD {'is' if unscored == 1 else 'are'} broken" if unscored else ""
-    extra += f"; {len(applicable)} of the {len(report.results)} rules apply" if len(applicable) < len(report.results) else ""
+    extra += (
+        f"; {len(applicable)} of the {len(report.results)} rules apply"
+        if len(applicable) < len(report.results)
+        else ""
+    )
     nothing = "no MUST is broken" if unscored else "no rule is broken"
     words = {
         "conforms": f"{report.subject} conforms to the contract: {scored}{extra}.",
@@ -116,7 +144,11 @@ def conclusion(report: Report) -> str:
 
 
 def _held(held: int, applicable: int) -> str:
-    return f"all {applicable} rules hold" if held == applicable else f"{held} of {applicable} rules hold"
+    return (
+        f"all {applicable} rules hold"
+        if held == applicable
+        else f"{held} of {applicable} rules hold"
+    )
 
 
 def _open(report: Report) -> str:

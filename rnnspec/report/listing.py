@@ -5,18 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from rnnspec.judging.rule import Rule
+from rnnspec.rulekit.rule import Rule
 
 
-def listed(rules: Sequence[Rule]) -> str:
+def format_rules(rules: Sequence[Rule]) -> str:
     """One line a rule: level, id and requirement."""
     width = max(len(rule.id) for rule in rules)
-    return "\n".join(f"{rule.level.value:<7} {rule.id:<{width}}  {rule.requirement}" for rule in rules)
+    return "\n".join(
+        f"{rule.level.value:<7} {rule.id:<{width}}  {rule.requirement}" for rule in rules
+    )
 
 
-def explained(rule: Rule) -> str:
+def format_rule(rule: Rule) -> str:
     """Everything about a rule, for people."""
-    clauses = [f"  {each.id} ({each.level.value}, {each.provenance.value}; {each.where})\n      {each.text}" for each in rule.clauses]
+    clauses = [
+        f"  {each.id} ({each.level.value}, {each.provenance.value}; {each.source})\n      {each.text}"
+        for each in rule.clauses
+    ]
     needs = [f"needs          {', '.join(sorted(rule.needs))}"] if rule.needs else []
     return "\n".join(
         [
@@ -34,7 +39,7 @@ def explained(rule: Rule) -> str:
     )
 
 
-def rule_data(rule: Rule) -> dict[str, Any]:
+def describe_rule(rule: Rule) -> dict[str, Any]:
     """A rule as plain data."""
     return {
         "rule": rule.id,
@@ -50,7 +55,7 @@ def rule_data(rule: Rule) -> dict[str, Any]:
                 "text": each.text,
                 "level": each.level.value,
                 "provenance": each.provenance.value,
-                "where": each.where,
+                "source": each.source,
                 "since": each.since,
                 "until": each.until,
             }

@@ -15,13 +15,13 @@ import torch
 from numpy.typing import NDArray
 
 from rnnspec.cases.case import Case
-from rnnspec.cases.values import values_of
+from rnnspec.cases.values import draw_values
 from rnnspec.engine.outcome import Finding
-from rnnspec.judging import proofs
 from rnnspec.observe.tensors import to_layout
-from rnnspec.subjects.precision import arithmetic
-from rnnspec.subjects.release import promised
-from rnnspec.subjects.settings import undisturbed
+from rnnspec.rulekit.snippets import results as snippets
+from rnnspec.subjects.precision import switch_tf32
+from rnnspec.subjects.release import is_promised
+from rnnspec.subjects.settings import restore_settings
 from rnnspec.subjects.target import Target
 
 Array = NDArray[np.float64]
@@ -36,7 +36,11 @@ SPREAD = """def spread(result):
 
 QUIET_CALL = "with torch.no_grad():\n    layer(*given)"
 LOAD = "layer.load_state_dict(reference.state_dict())"
-SAME_TENSOR = ("with torch.no_grad():\n    {first}.mul_(-0.5)", "{call}", "with torch.no_grad():\n    {first}.mul_(-2.0)")
+SAME_TENSOR = (
+    "with torch.no_grad():\n    {first}.mul_(-0.5)",
+    "{call}",
+    "with torch.no_grad():\n    {first}.mul_(-2.0)",
+)
 COPY = "for name, parameter in reference.named_parameters():\n    {line}"
 HISTORIES: dict[str, tuple[str, ...]] = {
     "called": (LOAD, *SAME_TENSOR),
@@ -52,12 +56,21 @@ HISTORIES: dict[str, tuple[str, ...]] = {
         "layer.zero_grad()",
     ),
     "reloaded": ("{call}", LOAD),
-    "replaced": ("{call}", COPY.format(line="setattr(layer, name, torch.nn.Parameter(parameter.detach().clone()))")),
-    "data-replaced": ("{call}", COPY.format(line="getattr(layer, name).data = parameter.detach().clone()")),
+    "replaced": (
+        "{call}",
+        COPY.format(line="setattr(layer, name, torch.nn.Parameter(parameter.detach().clone()))"),
+    ),
+    "data-replaced": (
+        "{call}",
+        COPY.format(line="getattr(layer, name).data = parameter.detach().clone()"),
+    ),
     "deepcopied": ("import copy", LOAD, QUIET_CALL, "layer = copy.deepcopy(layer)"),
     "pickled": ("import pickle", LOAD, QUIET_CALL, "layer = pickle.loads(pickle.dumps(layer))"),
     "converted": ("layer = layer.to({other_dtype}).to({dtype})", LOAD),
-    "nested": ("holder = torch.nn.ModuleList([layer])", "holder.load_state_dict(torch.nn.ModuleList([reference]).state_dict())"),
+    "nested": (
+        "holder = torch.nn.ModuleList([layer])",
+        "holder.load_state_dict(torch.nn.ModuleList([reference]).state_dict())",
+    ),
     "functional": (
         "{call}",
         "module = layer",
@@ -75,23 +88,43 @@ HISTORIES: dict[str, tuple[str, ...]] = {
 CONTEXTS = {"no_grad": "torch.no_grad()", "inference": "torch.inference_mode()"}
 
 
-def program(target: Target, finding: Finding, fixed: Mapping[str, Any] | None = None, device: str = "cpu", *, literal: bool = False) -> str:
+def write_program(
+    target: Target,
+    finding: Finding,
+    fixed: Mapping[str, Any] | None = None,
+    device: str = "cpu",
+    *,
+    literal: bool = False,
+) -> str:
     """The source of the program; with `literal` the numbers of the case are written out, else they come from a seed.
 
     `fixed` are the user's own arguments; those that are not documented go to the subject alone.
     """
-    case, proof = finding.case, finding.proof or proofs.BOTH
-    tolerance = RELATIVE[case.model]
+    case, proof = finding.case, finding.proof or snippets.BOTH
+    tolerance = RELATIVE[case.rounding]
     if literal and finding.difference is not None and np.isfinite(finding.difference.allowed):
         tolerance = max(2 * finding.difference.allowed, 1e-300)
-    own = {name: value for name, value in (fixed or {}).items() if name not in case.config.arguments}
+    own = {
+        name: value for name, value in (fixed or {}).items() if name not in case.config.arguments
+    }
     name = f"functools.partial({target.name}, {_keywords(own)})" if own else target.name
     building = [f"build = {name}"] if "build(" in proof else []
-    setting = [*building, *_build(name, case), *_weights(case, literal), *_arguments(case, literal, proof), *_past(name, case)]
+    setting = [
+        *building,
+        *_build(name, case),
+        *_weights(case, literal),
+        *_arguments(case, literal, proof),
+        *_past(name, case),
+    ]
     head = [*(["import functools", ""] if own else []), "import torch", "", *target.imports]
     setup = _on(device, case, proof)
     head += ["", *setup] if setup else []
-    blocks = ["\n".join(head), "\n".join(setting), *_helpers(case, proof, tolerance), _within(case, proof)]
+    blocks = [
+        "\n".join(head),
+        "\n".join(setting),
+        *_helpers(case, proof, tolerance),
+        _within(case, proof),
+    ]
     return "\n\n".join(blocks) + "\n"
 
 
@@ -104,17 +137,26 @@ def _on(device: str, case: Case, proof: str) -> list[str]:
 def _on_cuda(case: Case, proof: str) -> list[str]:
     """Whether products may be rounded to TF32; and no cuDNN where gradients are taken, which it offers in training alone, and once."""
     allowed = case.arithmetic == "tf32"
-    switches = [f"torch.backends.{name}.allow_tf32 = {allowed}" for name in ("cuda.matmul", "cudnn")]
+    switches = [
+        f"torch.backends.{name}.allow_tf32 = {allowed}" for name in ("cuda.matmul", "cudnn")
+    ]
     differentiates = "grad(" in proof or "backward(" in proof
-    return [*(switches if case.dtype == "float32" else []), *(["torch.backends.cudnn.enabled = False"] if differentiates else [])]
+    return [
+        *(switches if case.dtype == "float32" else []),
+        *(["torch.backends.cudnn.enabled = False"] if differentiates else []),
+    ]
 
 
 def _helpers(case: Case, proof: str, tolerance: float) -> list[str]:
     """The functions that the last lines use."""
-    names = {"got": "data(got)", "expected": "data(expected)"} if case.packed else {"got": "got", "expected": "expected"}
+    names = (
+        {"got": "data(got)", "expected": "data(expected)"}
+        if case.is_packed
+        else {"got": "got", "expected": "expected"}
+    )
     close = CLOSE.format(tolerance=repr(tolerance), **names) if "close(" in proof else ""
     spread = SPREAD if "spread(" in proof else ""
-    data = DATA if case.packed or "data(" in proof else ""
+    data = DATA if case.is_packed or "data(" in proof else ""
     return [helper for helper in (data, close, spread) if helper]
 
 
@@ -129,7 +171,11 @@ def _keywords(arguments: Mapping[str, Any]) -> str:
 
 
 def _build(name: str, case: Case) -> list[str]:
-    config = case.config.arguments if case.build in ("keywords", "positional", "typed") else case.config.changed
+    config = (
+        case.config.arguments
+        if case.build in ("keywords", "positional", "typed")
+        else case.config.changed
+    )
     evaluated = ".eval()" if case.mode == "eval" else ""
     return [
         f"config = dict({_keywords(config)})",
@@ -142,7 +188,11 @@ def _layer(name: str, case: Case, build: str) -> str:
     dtype = f"torch.{case.dtype}"
     if build == "typed":
         return f"{name}(**config, dtype={dtype})"
-    arguments = "*config.values()" if build == "positional" and promised("rnn.args.order") else "**config"
+    arguments = (
+        "*config.values()"
+        if build == "positional" and is_promised("rnn.args.order")
+        else "**config"
+    )
     return f"{name}({arguments})" + ("" if case.dtype == "float32" else f".to({dtype})")
 
 
@@ -152,8 +202,10 @@ def _weights(case: Case, literal: bool) -> list[str]:
             f"torch.manual_seed({case.seed})",
             "for parameter in reference.parameters():\n    torch.nn.init.uniform_(parameter, -0.9, 0.9)",
         ]
-    weights = values_of(case).weights
-    entries = "\n".join(f"    {name!r}: {_numbers(array, case.dtype)}," for name, array in weights.items())
+    weights = draw_values(case).weights
+    entries = "\n".join(
+        f"    {name!r}: {_numbers(array, case.dtype)}," for name, array in weights.items()
+    )
     return [f"reference.load_state_dict({{\n{entries}\n}})"]
 
 
@@ -163,37 +215,51 @@ def _numbers(array: Array, dtype: str) -> str:
 
 def _arguments(case: Case, literal: bool, proof: str) -> list[str]:
     differentiable = case.grad == "grad" and "grad(" in proof
-    first = "packed" if case.packed else "x"
-    lines = [f"time = {1 if case.config.batch_first and case.batched else 0}"] if "time" in proof else []
+    first = "packed" if case.is_packed else "x"
+    lines = (
+        [f"time = {1 if case.config.batch_first and case.is_batched else 0}"]
+        if "time" in proof
+        else []
+    )
     lines += [f"x = {_input(case, literal)}", *_memory(case)]
     lines += ["x.requires_grad_()"] if differentiable else []
-    lines += [_packed(case)] if case.packed else []
+    lines += [_packed(case)] if case.is_packed else []
     if case.state == "absent":
         return [*lines, f"given = ({first},)"]
-    lines += [f"h_0 = {_state(case, literal)}", *_state_memory(case), *(["h_0.requires_grad_()"] if differentiable else [])]
+    lines += [
+        f"h_0 = {_state(case, literal)}",
+        *_state_memory(case),
+        *(["h_0.requires_grad_()"] if differentiable else []),
+    ]
     return [*lines, f"given = ({first}, h_0)"]
 
 
 def _input(case: Case, literal: bool) -> str:
     if literal:
-        return _numbers(to_layout(case, values_of(case).input), case.dtype)
+        return _numbers(to_layout(case, draw_values(case).input), case.dtype)
     return f"torch.randn({', '.join(map(str, case.shape))}).to(torch.{case.dtype})"
 
 
 def _state(case: Case, literal: bool) -> str:
-    h_0 = values_of(case).h_0 if case.batched else values_of(case).h_0[:, 0]
+    h_0 = draw_values(case).h_0 if case.is_batched else draw_values(case).h_0[:, 0]
     if literal:
         return _numbers(h_0, case.dtype)
     return f"torch.rand({', '.join(map(str, h_0.shape))}).to(torch.{case.dtype}) + 0.25"
 
 
 def _packed(case: Case) -> str:
-    options = ", batch_first=True" * case.config.batch_first + ", enforce_sorted=False" * (case.layout != "packed")
+    options = ", batch_first=True" * case.config.batch_first + ", enforce_sorted=False" * (
+        case.layout != "packed"
+    )
     return f"packed = torch.nn.utils.rnn.pack_padded_sequence(x, {list(case.lengths)}{options})"
 
 
 def _memory(case: Case) -> list[str]:
-    repeated = (1 if case.config.batch_first and case.batched else 0) if case.batch == 1 else (0 if case.config.batch_first else 1)
+    repeated = (
+        (1 if case.config.batch_first and case.is_batched else 0)
+        if case.batch == 1
+        else (0 if case.config.batch_first else 1)
+    )
     return {
         "contiguous": [],
         "transposed": ["x = x.mT.contiguous().mT"],
@@ -206,7 +272,7 @@ def _memory(case: Case) -> list[str]:
 
 def _state_memory(case: Case) -> list[str]:
     """An initial state that lies in memory otherwise, in the words of the input."""
-    if not case.batched and case.memory in ("expanded", "exchanged"):
+    if not case.is_batched and case.memory in ("expanded", "exchanged"):
         return []
     if case.memory == "expanded":
         return ["h_0 = h_0[:, :1].clone().expand(h_0.shape)"]
@@ -214,14 +280,23 @@ def _state_memory(case: Case) -> list[str]:
 
 
 def _past(name: str, case: Case) -> list[str]:
-    larger = case.altered(layout="batched", batch=case.batch + 2, steps=case.steps + 1)
-    state = (case.config.num_layers * case.config.num_directions, *((case.batch,) if case.batched else ()), case.config.hidden_size)
-    first = "packed" if case.packed else "x"
+    larger = case.replace(layout="batched", batch=case.batch + 2, steps=case.steps + 1)
+    state = (
+        case.config.num_layers * case.config.num_directions,
+        *((case.batch,) if case.is_batched else ()),
+        case.config.hidden_size,
+    )
+    first = "packed" if case.is_packed else "x"
     words: Mapping[str, Any] = {
-        "first": "packed.data" if case.packed else "x",
+        "first": "packed.data" if case.is_packed else "x",
         "call": _earlier(case, "*given"),
         "call_larger": _earlier(case, f"torch.randn{larger.shape}.to(torch.{case.dtype})"),
-        "call_state": _earlier(case, first if case.state == "given" else f"{first}, torch.ones{state}.to(torch.{case.dtype})"),
+        "call_state": _earlier(
+            case,
+            first
+            if case.state == "given"
+            else f"{first}, torch.ones{state}.to(torch.{case.dtype})",
+        ),
         "other_grad": "torch.no_grad" if case.grad == "grad" else "torch.enable_grad",
         "other_mode": case.mode != "train",
         "mode": case.mode == "train",
@@ -234,17 +309,28 @@ def _past(name: str, case: Case) -> list[str]:
 
 def _lines(case: Case) -> tuple[str, ...]:
     """The history's lines; nothing can be written into an expanded tensor."""
-    return (LOAD, "{call}") if (case.history, case.memory) == ("called", "expanded") else HISTORIES.get(case.history, (LOAD,))
+    return (
+        (LOAD, "{call}")
+        if (case.history, case.memory) == ("called", "expanded")
+        else HISTORIES.get(case.history, (LOAD,))
+    )
 
 
 def _earlier(case: Case, arguments: str) -> str:
     """A call in the gradient mode of the case."""
-    return f"layer({arguments})" if case.grad not in CONTEXTS else f"with {CONTEXTS[case.grad]}:\n    layer({arguments})"
+    return (
+        f"layer({arguments})"
+        if case.grad not in CONTEXTS
+        else f"with {CONTEXTS[case.grad]}:\n    layer({arguments})"
+    )
 
 
-def fails(source: str, target: Target, device: str = "cpu") -> bool:
+def does_program_fail(source: str, target: Target, device: str = "cpu") -> bool:
     """Whether a program fails when it is run; runs it in this process, with the subject at hand where it cannot be imported."""
-    scope: dict[str, Any] = {"__name__": "rnnspec_program", target.name.split(".")[-1]: target.factory}
+    scope: dict[str, Any] = {
+        "__name__": "rnnspec_program",
+        target.name.split(".")[-1]: target.factory,
+    }
     try:
         with _contained(device):
             exec(compile(source, "<program>", "exec"), scope)
@@ -260,9 +346,14 @@ def _contained(device: str) -> Iterator[None]:
     """Undo what a program does to the process."""
     places = list(sys.path)
     try:
-        with torch.random.fork_rng(devices=[]), warnings.catch_warnings(), torch.enable_grad(), undisturbed():
+        with (
+            torch.random.fork_rng(devices=[]),
+            warnings.catch_warnings(),
+            torch.enable_grad(),
+            restore_settings(),
+        ):
             warnings.simplefilter("ignore")
-            with arithmetic(device, tf32=False):
+            with switch_tf32(device, tf32=False):
                 yield
     finally:
         sys.path[:] = places
@@ -272,13 +363,17 @@ def _contained(device: str) -> Iterator[None]:
 REFERENCE = Target(torch.nn.RNN, "torch.nn:RNN", "torch.nn.RNN", ())
 
 
-def shortest_proof(target: Target, finding: Finding, fixed: Mapping[str, Any] | None = None, device: str = "cpu") -> str:
+def find_program(
+    target: Target, finding: Finding, fixed: Mapping[str, Any] | None = None, device: str = "cpu"
+) -> str:
     """The shortest program that fails for the subject and passes for torch.nn.RNN; empty where there is none.
 
     Its numbers come from a seed, or where that does not show the fault they are the case's own, written out.
     """
     for literal in (False, True):
-        source = program(target, finding, fixed, device, literal=literal)
-        if fails(source, target, device) and not fails(program(REFERENCE, finding, None, device, literal=literal), REFERENCE, device):
+        source = write_program(target, finding, fixed, device, literal=literal)
+        if does_program_fail(source, target, device) and not does_program_fail(
+            write_program(REFERENCE, finding, None, device, literal=literal), REFERENCE, device
+        ):
             return source
     return ""

@@ -6,20 +6,34 @@ from typing import Any
 
 import torch
 
-from rnnspec.judging.builds import Construction, built, construction, new_layer
-from rnnspec.judging.conditions import one_in, precise, predictable
-from rnnspec.judging.rule import rule
-from rnnspec.judging.styles import only_by
-from rnnspec.judging.violation import violated
-from rnnspec.judging.wrong_builds import DROPOUTS, NONLINEARITIES, PROJECTIONS, SIZES, TYPED, TYPES, must_raise, must_refuse
 from rnnspec.observe.observation import Observation
+from rnnspec.rulekit.conditions import one_in, precise, predictable
+from rnnspec.rulekit.fixtures.constructor_calls import (
+    ConstructorCall,
+    build_layer,
+    call_constructor,
+    plan_constructor_call,
+)
+from rnnspec.rulekit.fixtures.constructor_styles import fail_only_in_style
+from rnnspec.rulekit.rejections.constructors import (
+    DROPOUTS,
+    NONLINEARITIES,
+    PROJECTIONS,
+    SIZES,
+    TYPED,
+    TYPES,
+    assert_arguments_rejected,
+    assert_error_types,
+)
+from rnnspec.rulekit.rule import rule
+from rnnspec.rulekit.violation import violated
 from rnnspec.subjects.subject import observing
 
 computed = predictable & precise
 
 
 @rule("rnn.args.keywords", when=computed & one_in(6))
-def keywords(seen: Observation) -> None:
+def keywords(observation: Observation) -> None:
     """Every argument can be given by the name it has in the signature.
 
     A layer built with every argument by keyword computes what the formula says with the documented parameters; where it does not, and
@@ -27,11 +41,11 @@ def keywords(seen: Observation) -> None:
 
     Catches keywords that are misspelt, ignored, or forgotten where several are given.
     """
-    only_by(seen, "named", "positional")
+    fail_only_in_style(observation, "named", "positional")
 
 
 @rule("rnn.args.order", when=computed & one_in(6, 1))
-def positional(seen: Observation) -> None:
+def positional(observation: Observation) -> None:
     """Given by position, the arguments are read in the order of the signature.
 
     A layer built with every argument by position computes what the formula says with the documented parameters; where it does not, and
@@ -39,7 +53,7 @@ def positional(seen: Observation) -> None:
 
     Catches arguments in another order, and arguments that can be given by keyword alone.
     """
-    only_by(seen, "positional", "keywords")
+    fail_only_in_style(observation, "positional", "keywords")
 
 
 @rule(
@@ -51,7 +65,7 @@ def positional(seen: Observation) -> None:
     "rnn.args.bidirectional.default",
     when=computed & one_in(6, 2),
 )
-def defaults(seen: Observation) -> None:
+def defaults(observation: Observation) -> None:
     """Arguments that are left out have the documented defaults: one layer, tanh, biases, time first, no dropout, one direction.
 
     A layer built without the arguments that have their default, in half of the cases with nothing but its sizes, computes what the
@@ -59,7 +73,7 @@ def defaults(seen: Observation) -> None:
 
     Catches other defaults, each alone and all together.
     """
-    only_by(seen, "changed", "keywords", bare=seen.case.seed % 2 == 0)
+    fail_only_in_style(observation, "changed", "keywords", bare=observation.case.seed % 2 == 0)
 
 
 EXAMPLE = """layer = build(10, 20, 2)
@@ -68,41 +82,53 @@ assert output.shape == (5, 3, 20) and h_n.shape == (2, 3, 20)"""
 
 
 @rule("rnn.example", when=one_in(16), needs=("num_layers", "state"))
-def example(seen: Observation) -> None:
+def documented_example(observation: Observation) -> None:
     """The example of the page works: two sizes and two layers by position, a batch of three sequences of five steps, and a state.
 
     Built and called as printed, in the dtype of the case; output has shape (5, 3, 20) and h_n (2, 3, 20).
 
     Catches layers whose third argument is not num_layers, and calls as the page shows them that are refused.
     """
-    if seen.subject.fixed:
+    if observation.subject.fixed:
         return
-    place: dict[str, Any] = {"device": seen.subject.device, "dtype": getattr(torch, seen.case.dtype)}
-    layer = new_layer(seen, Construction((10, 20, 2), {})).to(**place)
+    place: dict[str, Any] = {
+        "device": observation.subject.device,
+        "dtype": getattr(torch, observation.case.dtype),
+    }
+    layer = build_layer(observation, ConstructorCall((10, 20, 2), {})).to(**place)
     with observing("the example"):
         returned = layer(torch.ones(5, 3, 10, **place), torch.ones(2, 3, 20, **place))
         shapes = [tuple(result.shape) for result in returned]
     if shapes != [(5, 3, 20), (2, 3, 20)]:
-        raise violated(f"the example gives shapes {shapes}, expected [(5, 3, 20), (2, 3, 20)]", EXAMPLE)
+        raise violated(
+            f"the example gives shapes {shapes}, expected [(5, 3, 20), (2, 3, 20)]", EXAMPLE
+        )
 
 
 @rule("rnn.args.device", "rnn.args.dtype", when=one_in(8), needs=("dtype",))
-def device_and_dtype(seen: Observation) -> None:
+def device_and_dtype(observation: Observation) -> None:
     """Parameters are made on the device and in the dtype that the constructor is given.
 
     Every parameter of a layer built with dtype= and device= is looked at, on the subject's device and on the meta device.
 
     Catches arguments that are accepted and ignored, by all parameters or by some.
     """
-    names = [name for name in ("float64", "float32", "bfloat16", "float16") if name not in seen.subject.refused]
-    dtype = getattr(torch, names[seen.case.seed % len(names)])
-    for device in (seen.subject.device, *(["meta"] if "meta" not in seen.subject.refused else [])):
-        wanted = construction(seen, device=device, dtype=dtype)
-        _placed(new_layer(seen, wanted), dtype, torch.device(device), str(wanted))
+    names = [
+        name
+        for name in ("float64", "float32", "bfloat16", "float16")
+        if name not in observation.subject.refused
+    ]
+    dtype = getattr(torch, names[observation.case.seed % len(names)])
+    for device in (
+        observation.subject.device,
+        *(["meta"] if "meta" not in observation.subject.refused else []),
+    ):
+        wanted = plan_constructor_call(observation, device=device, dtype=dtype)
+        _placed(build_layer(observation, wanted), dtype, torch.device(device), str(wanted))
 
 
 @rule("rnn.args.dtype", when=one_in(6, 1))
-def default_dtype(seen: Observation) -> None:
+def default_dtype(observation: Observation) -> None:
     """Without dtype= parameters are made in the default dtype.
 
     A layer is built while another default dtype is set; every parameter is looked at.
@@ -111,18 +137,25 @@ def default_dtype(seen: Observation) -> None:
     """
     before = torch.get_default_dtype()
     other = torch.float64 if before != torch.float64 else torch.float32
-    wanted = construction(seen)
+    wanted = plan_constructor_call(observation)
     if "dtype" in wanted.named:
         return
     torch.set_default_dtype(other)
     try:
-        made = new_layer(seen, wanted)
+        made = build_layer(observation, wanted)
     finally:
         torch.set_default_dtype(before)
-    _placed(made, other, None, f"(torch.set_default_dtype({other}), {wanted}, torch.set_default_dtype({before}))[1]")
+    _placed(
+        made,
+        other,
+        None,
+        f"(torch.set_default_dtype({other}), {wanted}, torch.set_default_dtype({before}))[1]",
+    )
 
 
-def _placed(layer: torch.nn.Module, dtype: torch.dtype, device: torch.device | None, call: str) -> None:
+def _placed(
+    layer: torch.nn.Module, dtype: torch.dtype, device: torch.device | None, call: str
+) -> None:
     for name, parameter in layer.named_parameters():
         if parameter.dtype != dtype:
             proof = f"assert all(parameter.dtype == {dtype} for parameter in {call}.parameters())"
@@ -140,96 +173,112 @@ assert caught"""
 
 
 @rule("rnn.args.dropout.single-layer-warns", when=one_in(4), needs=("dropout",))
-def single_layer_dropout_warns(seen: Observation) -> None:
+def single_layer_dropout_warns(observation: Observation) -> None:
     """Building a layer with dropout and one layer only warns, since there is nowhere to drop.
 
     Built with some probability above 0 and one layer, with all warnings shown.
 
     Catches layers that take the dropout and say nothing.
     """
-    if seen.subject.fixed.get("num_layers", 1) != 1:
+    if observation.subject.fixed.get("num_layers", 1) != 1:
         return
-    changes = {"dropout": (0.5, 0.1, 1.0, 1e-3)[seen.case.seed % 4], **({} if "num_layers" in seen.subject.refused else {"num_layers": 1})}
-    wanted = construction(seen, **changes)
-    made = built(seen, wanted)
+    changes = {
+        "dropout": (0.5, 0.1, 1.0, 1e-3)[observation.case.seed % 4],
+        **({} if "num_layers" in observation.subject.refused else {"num_layers": 1}),
+    }
+    wanted = plan_constructor_call(observation, **changes)
+    made = call_constructor(observation, wanted)
     if made.error is None and not made.warned:
         raise violated(f"{wanted} gave no warning", WARNS.format(call=wanted))
 
 
-@rule("rnn.args.sizes.input-size-positive", "rnn.args.sizes.hidden-size-positive", "rnn.args.sizes.num-layers-positive", when=one_in(4))
-def refuses_sizes(seen: Observation) -> None:
+@rule(
+    "rnn.args.sizes.input-size-positive",
+    "rnn.args.sizes.hidden-size-positive",
+    "rnn.args.sizes.num-layers-positive",
+    when=one_in(4),
+)
+def refuses_sizes(observation: Observation) -> None:
     """input_size, hidden_size and num_layers below 1 are refused.
 
     Built with 0 and with negative numbers, each argument in turn; a refusal is any exception, by the constructor or by a first call.
 
     Catches sizes that are not checked, and layers of nothing that work.
     """
-    must_refuse(seen, SIZES, at_once=False)
+    assert_arguments_rejected(observation, SIZES, at_once=False)
 
 
-@rule("rnn.args.sizes.integers", "rnn.args.bias.bool", "rnn.args.batch-first.bool", when=one_in(4, 1))
-def refuses_types(seen: Observation) -> None:
+@rule(
+    "rnn.args.sizes.integers", "rnn.args.bias.bool", "rnn.args.batch-first.bool", when=one_in(4, 1)
+)
+def refuses_types(observation: Observation) -> None:
     """An input_size or hidden_size that is no int and a bias or batch_first that is no bool are refused.
 
     Built with floats, words, lists and None, each argument in turn; a refusal is any exception, by the constructor or by a first call.
 
     Catches values that are converted or judged by their truth.
     """
-    must_refuse(seen, TYPES, at_once=False, count=4)
+    assert_arguments_rejected(observation, TYPES, at_once=False, count=4)
 
 
 @rule("rnn.args.nonlinearity.values", when=one_in(4, 2), needs=("nonlinearity",))
-def refuses_nonlinearity(seen: Observation) -> None:
+def refuses_nonlinearity(observation: Observation) -> None:
     """A nonlinearity other than 'tanh' and 'relu' is refused when the layer is built.
 
     Built with the names of other activations, with the right names in another case or with a blank, and with values that are no names.
 
     Catches names that are not checked, checked at the first call, or compared without regard to case.
     """
-    must_refuse(seen, NONLINEARITIES, at_once=True)
+    assert_arguments_rejected(observation, NONLINEARITIES, at_once=True)
 
 
 @rule("rnn.args.dropout.range", "rnn.args.dropout.number", when=one_in(4, 3), needs=("dropout",))
-def refuses_dropout(seen: Observation) -> None:
+def refuses_dropout(observation: Observation) -> None:
     """A dropout that is below 0, above 1, a bool or no number is refused when the layer is built.
 
     Built with values just outside and far outside, with flags, words, lists and None.
 
     Catches ranges that are not checked, or open at one end.
     """
-    must_refuse(seen, DROPOUTS, at_once=True)
+    assert_arguments_rejected(observation, DROPOUTS, at_once=True)
 
 
 @rule("rnn.args.proj-size-refused", when=one_in(8))
-def refuses_proj_size(seen: Observation) -> None:
+def refuses_proj_size(observation: Observation) -> None:
     """proj_size belongs to the LSTM alone and is refused.
 
     Built with proj_size= by keyword.
 
     Catches keywords that are accepted and ignored, and constructors shared with other kinds of layers.
     """
-    must_refuse(seen, PROJECTIONS, at_once=False, count=1)
+    assert_arguments_rejected(observation, PROJECTIONS, at_once=False, count=1)
 
 
 @rule("rnn.errors.construction-types", when=one_in(4, 1))
-def exception_types(seen: Observation) -> None:
+def exception_types(observation: Observation) -> None:
     """The constructor raises TypeError for an argument of the wrong type and ValueError for a value out of range.
 
     Built with wrong values of every argument; what is accepted is another rule's concern.
 
     Catches assertions, and errors of the code below that an argument runs into unchecked.
     """
-    must_raise(seen, TYPED)
+    assert_error_types(observation, TYPED)
 
 
 @rule("rnn.args.nonlinearity.readable", needs=("nonlinearity",))
-def readable(seen: Observation) -> None:
+def nonlinearity_attribute(observation: Observation) -> None:
     """The attribute nonlinearity of a layer is the name that was chosen.
 
     Read from the layer after its history.
 
     Catches names that are not kept, or kept in another form, or lost by copies.
     """
-    chosen, found = seen.case.config.nonlinearity, getattr(seen.module, "nonlinearity", None)
+    chosen, found = (
+        observation.case.config.nonlinearity,
+        getattr(observation.module, "nonlinearity", None),
+    )
     if found != chosen:
-        raise violated(f"nonlinearity reads {found!r}, expected {chosen!r}", f"assert layer.nonlinearity == {chosen!r}")
+        raise violated(
+            f"nonlinearity reads {found!r}, expected {chosen!r}",
+            f"assert layer.nonlinearity == {chosen!r}",
+        )

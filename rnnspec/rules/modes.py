@@ -10,17 +10,24 @@ import torch
 from torch.nn.utils.rnn import PackedSequence
 
 from rnnspec.cases.case import Case
-from rnnspec.judging.computing import computes, only_here, results_agree
-from rnnspec.judging.conditions import Condition, axis, one_in, predictable
-from rnnspec.judging.rule import rule
-from rnnspec.judging.violation import violated
-from rnnspec.observe.call import Call, gradient_mode
+from rnnspec.observe.call import Call, set_gradient_mode
 from rnnspec.observe.observation import Observation
-from rnnspec.observe.stage import call_module
-from rnnspec.observe.tensors import Arguments, arguments
+from rnnspec.observe.prepared import call_module
+from rnnspec.observe.tensors import Arguments, build_arguments
+from rnnspec.rulekit.assertions.results import (
+    assert_results,
+    assert_results_and_gradients,
+    fail_only_if_right_elsewhere,
+)
+from rnnspec.rulekit.conditions import Condition, axis, one_in, predictable
+from rnnspec.rulekit.rule import rule
+from rnnspec.rulekit.violation import violated
 from rnnspec.subjects.subject import observing
 
-few_cells = Condition("at most 12 cells", lambda case: case.steps * case.config.num_layers * case.config.num_directions <= 12)
+few_cells = Condition(
+    "at most 12 cells",
+    lambda case: case.steps * case.config.num_layers * case.config.num_directions <= 12,
+)
 OTHER_MODE = {"train": "eval", "eval": "train"}
 BOTH_MODES = """for mode in (True, False):
     layer.train(mode)
@@ -30,7 +37,7 @@ BOTH_MODES = """for mode in (True, False):
 
 
 @rule("rnn.module.mode", when=predictable & one_in(5, 1))
-def train(seen: Observation) -> None:
+def train(observation: Observation) -> None:
     """train() and eval() decide whether dropout is at work, and nothing else.
 
     Where no random number decides, results and gradients have to be those of the formula in the case's mode if they are in the other
@@ -38,21 +45,29 @@ def train(seen: Observation) -> None:
 
     Catches a state, a precision or noise that one of the two modes alone has.
     """
-    other = seen.case.altered(mode=OTHER_MODE[seen.case.mode])
-    only_here(seen, other.altered(dropout=0.0), partial(computes, proof=BOTH_MODES))
-    if not other.dropping:
-        with _switched(seen, other.mode):
-            only_here(seen.called_as(other), seen.case, partial(results_agree, proof=BOTH_MODES))
+    other = observation.case.replace(mode=OTHER_MODE[observation.case.mode])
+    fail_only_if_right_elsewhere(
+        observation,
+        other.replace(dropout=0.0),
+        partial(assert_results_and_gradients, proof=BOTH_MODES),
+    )
+    if not other.has_active_dropout:
+        with _switched(observation, other.mode):
+            fail_only_if_right_elsewhere(
+                observation.second_call_as(other),
+                observation.case,
+                partial(assert_results, proof=BOTH_MODES),
+            )
 
 
 @contextmanager
-def _switched(seen: Observation, mode: str) -> Iterator[None]:
+def _switched(observation: Observation, mode: str) -> Iterator[None]:
     """The layer in another mode for a while."""
-    seen.stage.owner.train(mode == "train")
+    observation.prepared.owner.train(mode == "train")
     try:
         yield
     finally:
-        seen.stage.owner.train(seen.case.mode == "train")
+        observation.prepared.owner.train(observation.case.mode == "train")
 
 
 WITHOUT_GRAPH = """output, h_n = layer(*given)
@@ -60,33 +75,40 @@ assert not data(output).requires_grad and not h_n.requires_grad"""
 
 
 @rule("rnn.module.no-grad", when=axis("grad", "no_grad"))
-def no_grad(seen: Observation) -> None:
+def no_grad(observation: Observation) -> None:
     """Under no_grad results have the same values as else, and no graph.
 
     Results are compared with the formula, unless a layer with gradients misses it too; none of them may require a gradient.
 
     Catches fast paths without gradients that compute something else, and calls that switch gradients on.
     """
-    _as_with_gradients(seen)
+    _as_with_gradients(observation)
 
 
 @rule("rnn.module.no-grad", when=axis("grad", "inference"))
-def inference(seen: Observation) -> None:
+def inference(observation: Observation) -> None:
     """Under inference_mode results have the same values as else, and no graph.
 
     Results are compared with the formula, unless a layer with gradients misses it too; none of them may require a gradient.
 
     Catches calls that fail or compute something else in inference mode.
     """
-    _as_with_gradients(seen)
+    _as_with_gradients(observation)
 
 
-def _as_with_gradients(seen: Observation) -> None:
-    for name, tensor in (("output", seen.call.output_tensor), ("h_n", seen.call.h_n_tensor)):
+def _as_with_gradients(observation: Observation) -> None:
+    for name, tensor in (
+        ("output", observation.call.output_tensor),
+        ("h_n", observation.call.h_n_tensor),
+    ):
         if tensor.requires_grad:
-            raise violated(f"{name} of a call under {seen.case.grad} requires a gradient", WITHOUT_GRAPH)
-    if predictable(seen.case):
-        only_here(seen, seen.case.altered(grad="grad"), results_agree)
+            raise violated(
+                f"{name} of a call under {observation.case.grad} requires a gradient", WITHOUT_GRAPH
+            )
+    if predictable(observation.case):
+        fail_only_if_right_elsewhere(
+            observation, observation.case.replace(grad="grad"), assert_results
+        )
 
 
 META = """meta = layer.to("meta")
@@ -97,30 +119,55 @@ for one, other in zip(meta(*moved), reference(*given)):
 
 
 @rule("rnn.module.meta", when=few_cells & one_in(12), needs=("meta",))
-def meta(seen: Observation) -> None:
+def meta(observation: Observation) -> None:
     """On the meta device the layer gives results of the right shape and dtype.
 
     The layer and its arguments, packed ones too, are moved to the meta device, and the results' shapes, dtypes and devices compared.
 
     Catches zeros made on the default device, and calls that look at values.
     """
-    case = seen.case
-    module = seen.subject.build(case.config, case.build, case.dtype).train(case.mode == "train")
-    given = on_meta(arguments(case, seen.values.input, seen.values.h_0, seen.subject.device))
-    with observing("a call on the meta device"), gradient_mode(case.grad):
+    case = observation.case
+    module = observation.subject.build(case.config, case.build, case.dtype).train(
+        case.mode == "train"
+    )
+    given = on_meta(
+        build_arguments(
+            case, observation.values.input, observation.values.h_0, observation.subject.device
+        )
+    )
+    with observing("a call on the meta device"), set_gradient_mode(case.grad):
         returned = call_module(module.to("meta"), given.input, given.h_0)
-    _is_right(case, Call(case, given, seen.call.copies, returned, seen.call.before, seen.call.after))
+    _is_right(
+        case,
+        Call(
+            case,
+            given,
+            observation.call.copies,
+            returned,
+            observation.call.before,
+            observation.call.after,
+        ),
+    )
 
 
 def on_meta(given: Arguments) -> Arguments:
     """The same arguments on the meta device; sizes of packed batches stay on the CPU."""
-    moved = given.input.to("meta") if isinstance(given.input, torch.Tensor) else _packed_on_meta(given.input)
+    moved = (
+        given.input.to("meta")
+        if isinstance(given.input, torch.Tensor)
+        else _packed_on_meta(given.input)
+    )
     leaf = moved if isinstance(moved, torch.Tensor) else moved.data
-    return Arguments(moved, leaf, None if given.h_0 is None else given.h_0.to("meta"), given.steps, given.samples)
+    return Arguments(
+        moved, leaf, None if given.h_0 is None else given.h_0.to("meta"), given.steps, given.samples
+    )
 
 
 def _packed_on_meta(packed: PackedSequence) -> PackedSequence:
-    indices = [None if each is None else each.to("meta") for each in (packed.sorted_indices, packed.unsorted_indices)]
+    indices = [
+        None if each is None else each.to("meta")
+        for each in (packed.sorted_indices, packed.unsorted_indices)
+    ]
     return PackedSequence(packed.data.to("meta"), packed.batch_sizes, *indices)
 
 
@@ -129,4 +176,7 @@ def _is_right(case: Case, call: Call) -> None:
         if tensor.device.type != "meta":
             raise violated(f"on the meta device {name} is on {tensor.device}", META)
         if tensor.dtype != getattr(torch, case.dtype):
-            raise violated(f"on the meta device {name} has dtype {tensor.dtype}, expected torch.{case.dtype}", META)
+            raise violated(
+                f"on the meta device {name} has dtype {tensor.dtype}, expected torch.{case.dtype}",
+                META,
+            )

@@ -8,20 +8,33 @@ import numpy as np
 import torch
 from torch.nn.utils.rnn import PackedSequence, pack_sequence, pad_packed_sequence
 
-from rnnspec.judging.conditions import Condition, at_least, one_in, predictable
-from rnnspec.judging.conditions import batch_first as batch_major
-from rnnspec.judging.conditions import packed as is_packed
-from rnnspec.judging.misreadings import wrong_samples
-from rnnspec.judging.relations import Place, alike, as_expected, blames, both_as_expected, explained, recast
-from rnnspec.judging.rule import rule
-from rnnspec.judging.violation import identical, violated
-from rnnspec.observe.call import perform
+from rnnspec.diagnosis.hypotheses import find_sample_order
+from rnnspec.observe.call import perform_call
 from rnnspec.observe.observation import Observation
-from rnnspec.observe.tensors import array_of
+from rnnspec.observe.tensors import to_array
+from rnnspec.rulekit.assertions.relations import (
+    Place,
+    assert_both_expected,
+    assert_expected,
+    assert_same_results,
+    call_as,
+    fail_only_if_calls_differ,
+    fail_only_if_explained,
+)
+from rnnspec.rulekit.conditions import Condition, at_least, one_in, predictable
+from rnnspec.rulekit.conditions import batch_first as batch_major
+from rnnspec.rulekit.conditions import packed as is_packed
+from rnnspec.rulekit.rule import rule
+from rnnspec.rulekit.violation import assert_identical, violated
 from rnnspec.subjects.subject import observing
 
-ragged = is_packed & Condition("sequences of different lengths", lambda case: min(case.lengths) < case.steps)
-unordered = is_packed & Condition("lengths that do not fall", lambda case: list(case.lengths) != sorted(case.lengths, reverse=True))
+ragged = is_packed & Condition(
+    "sequences of different lengths", lambda case: min(case.lengths) < case.steps
+)
+unordered = is_packed & Condition(
+    "lengths that do not fall",
+    lambda case: list(case.lengths) != sorted(case.lengths, reverse=True),
+)
 TYPE = "assert type(layer(*given)[0]) is torch.nn.utils.rnn.PackedSequence"
 SAME = """got, expected = layer(*given)[0], packed
 assert got.batch_sizes.dtype == torch.int64 and not got.batch_sizes.is_cuda
@@ -36,20 +49,28 @@ close(padded, expected)"""
 
 
 @rule("rnn.output.packed", "rnn.input.packed", "packing.all-layers", when=is_packed)
-def returns_packed(seen: Observation) -> None:
+def returns_packed(observation: Observation) -> None:
     """Packed input gives packed output.
 
     The first of the two results is a PackedSequence.
 
     Catches padded tensors and bare data, for all packed input or for some.
     """
-    output = seen.call.raw_output
+    output = observation.call.raw_output
     if not isinstance(output, PackedSequence):
-        raise violated(f"output is {type(output).__name__} for packed input, expected PackedSequence", TYPE)
+        raise violated(
+            f"output is {type(output).__name__} for packed input, expected PackedSequence", TYPE
+        )
 
 
-@rule("rnn.packed.indices", "packing.batch-sizes.meaning", "packing.batch-sizes.cpu", "packing.indices.device", when=is_packed)
-def indices(seen: Observation) -> None:
+@rule(
+    "rnn.packed.indices",
+    "packing.batch-sizes.meaning",
+    "packing.batch-sizes.cpu",
+    "packing.indices.device",
+    when=is_packed,
+)
+def indices(observation: Observation) -> None:
     """The packed output has the batch sizes and both index tensors of the packed input.
 
     batch_sizes are compared with those of the input and have to be int64 on the CPU; the index tensors have to be equal, and absent
@@ -57,11 +78,14 @@ def indices(seen: Observation) -> None:
 
     Catches indices that are lost, exchanged or computed anew in another order.
     """
-    got, given = seen.call.raw_output, seen.call.given.input
+    got, given = observation.call.raw_output, observation.call.given.input
     if not isinstance(got, PackedSequence) or not isinstance(given, PackedSequence):
         raise violated(f"output is {type(got).__name__}, expected PackedSequence", TYPE)
     if got.batch_sizes.dtype != torch.int64 or got.batch_sizes.device.type != "cpu":
-        raise violated(f"batch_sizes are {got.batch_sizes.dtype} on {got.batch_sizes.device}, expected torch.int64 on cpu", SAME)
+        raise violated(
+            f"batch_sizes are {got.batch_sizes.dtype} on {got.batch_sizes.device}, expected torch.int64 on cpu",
+            SAME,
+        )
     for name in ("batch_sizes", "sorted_indices", "unsorted_indices"):
         mine, own = (_listed(getattr(each, name)) for each in (got, given))
         if mine != own:
@@ -72,38 +96,53 @@ def _listed(tensor: torch.Tensor | None) -> list[int] | None:
     return None if tensor is None else [int(entry) for entry in tensor]
 
 
-@rule("packing.pad.order", "packing.pad.lengths", "packing.pad.layout", when=is_packed & predictable & one_in(2))
-def pad_back(seen: Observation) -> None:
+@rule(
+    "packing.pad.order",
+    "packing.pad.lengths",
+    "packing.pad.layout",
+    when=is_packed & predictable & one_in(2),
+)
+def pad_back(observation: Observation) -> None:
     """Padding the packed output gives the sequences back in the caller's order, with their lengths and zeros beyond them.
 
     torch's pad_packed_sequence is called on what the layer returned, in the case's layout.
 
     Catches indices that do not belong to the data.
     """
-    output, batch_first = seen.call.raw_output, seen.case.config.batch_first
+    output, batch_first = observation.call.raw_output, observation.case.config.batch_first
     if not isinstance(output, PackedSequence):
         raise violated(f"output is {type(output).__name__}, expected PackedSequence", TYPE)
     with observing("pad_packed_sequence of the output"):
         padded, lengths = pad_packed_sequence(output, batch_first=batch_first)
-    if lengths.tolist() != list(seen.case.lengths):
-        raise violated(f"the lengths are {lengths.tolist()}, expected {list(seen.case.lengths)}", PADDED)
-    found = array_of(padded)
-    identical("padded output", found.swapaxes(0, 1) if batch_first else found, seen.output, PADDED)
+    if lengths.tolist() != list(observation.case.lengths):
+        raise violated(
+            f"the lengths are {lengths.tolist()}, expected {list(observation.case.lengths)}", PADDED
+        )
+    found = to_array(padded)
+    assert_identical(
+        "padded output", found.swapaxes(0, 1) if batch_first else found, observation.output, PADDED
+    )
 
 
-@rule("rnn.packed.state-order", "packing.pack.unsorted", when=unordered & predictable & at_least("batch", 2))
-def unsorted(seen: Observation) -> None:
+@rule(
+    "rnn.packed.state-order",
+    "packing.pack.unsorted",
+    when=unordered & predictable & at_least("batch", 2),
+)
+def unsorted(observation: Observation) -> None:
     """With unsorted sequences the batch axes of h_0 and h_n are in the caller's order, not in the sorted one.
 
     Where output or h_n differ from the reference, the reference is asked whether another order of the samples explains it.
 
     Catches states that are not sorted, stay sorted, or are sorted the wrong way.
     """
-    explained(lambda: both_as_expected(seen), lambda: wrong_samples(seen))
+    fail_only_if_explained(
+        lambda: assert_both_expected(observation), lambda: find_sample_order(observation)
+    )
 
 
 @rule("packing.pack.truncates", "packing.pack.layout", when=ragged & predictable)
-def padding(seen: Observation) -> None:
+def padding(observation: Observation) -> None:
     """Whatever lies beyond a sequence's end reaches nothing, and it does not matter how far the batch is padded.
 
     Numbers stand beyond the ends in the batch that is packed. Where results are wrong, it is packed again without its longest
@@ -111,98 +150,118 @@ def padding(seen: Observation) -> None:
 
     Catches states that run on through padding, of one direction or both.
     """
-    keep = [place for place, length in enumerate(seen.case.lengths) if length < seen.case.steps]
-    lengths = tuple(seen.case.lengths[place] for place in keep)
+    keep = [
+        place
+        for place, length in enumerate(observation.case.lengths)
+        if length < observation.case.steps
+    ]
+    lengths = tuple(observation.case.lengths[place] for place in keep)
     steps = max(lengths)
     beyond = np.arange(steps)[:, None] >= np.array(lengths)
-    shorter = np.where(beyond[..., None], np.nan, seen.values.input[:steps, keep])
-    values = replace(seen.values, input=shorter, h_0=seen.values.h_0[:, keep])
+    shorter = np.where(beyond[..., None], np.nan, observation.values.input[:steps, keep])
+    values = replace(observation.values, input=shorter, h_0=observation.values.h_0[:, keep])
     place = Place(np.s_[:steps, keep], np.s_[:, keep])
-    blames(seen, lambda: recast(seen, values, batch=len(keep), steps=steps, lengths=lengths), place)
+    fail_only_if_calls_differ(
+        observation,
+        lambda: call_as(observation, values, batch=len(keep), steps=steps, lengths=lengths),
+        place,
+    )
 
 
 @rule("rnn.packed.own-end", "rnn.h_n.final", when=is_packed & predictable)
-def h_n(seen: Observation) -> None:
+def h_n(observation: Observation) -> None:
     """h_n of a packed batch is each sequence's state at its own end.
 
     h_n is compared with the reference.
 
     Catches states taken after the padding, of the longest sequence's end, or exchanged between sequences of one length.
     """
-    as_expected(seen, "h_n")
+    assert_expected(observation, "h_n")
 
 
 @rule("rnn.packed.each-alone", "rnn.packed.own-end", when=is_packed & predictable)
-def output(seen: Observation) -> None:
+def output(observation: Observation) -> None:
     """Each sequence of a packed batch gives what it gives alone; backward starts at its own last step.
 
     The output is compared with the reference, which runs every sequence by itself.
 
     Catches a backward direction that starts in the padding, states ignored for short sequences, a last step computed otherwise.
     """
-    as_expected(seen, "output")
+    assert_expected(observation, "output")
 
 
 @rule("rnn.packed.batch-first", when=is_packed & batch_major & predictable)
-def batch_first_ignored(seen: Observation) -> None:
+def batch_first_ignored(observation: Observation) -> None:
     """For packed input batch_first changes nothing.
 
     Output and h_n of a layer built with batch_first=True are compared with the reference.
 
     Catches packed data or states that are transposed.
     """
-    both_as_expected(seen)
+    assert_both_expected(observation)
 
 
-level = is_packed & Condition("sequences of one length", lambda case: min(case.lengths) == case.steps)
+level = is_packed & Condition(
+    "sequences of one length", lambda case: min(case.lengths) == case.steps
+)
 
 
 @rule("rnn.packed.each-alone", "rnn.input.packed", when=level & predictable)
-def full_length(seen: Observation) -> None:
+def full_length(observation: Observation) -> None:
     """Sequences of one length give packed what they give as a padded batch.
 
     Where results are wrong, the same sequences are handed over as a padded batch, and the results are compared.
 
     Catches a path for packed input that computes something else.
     """
-    blames(seen, lambda: recast(seen, layout="batched", lengths=()))
+    fail_only_if_calls_differ(
+        observation, lambda: call_as(observation, layout="batched", lengths=())
+    )
 
 
 @rule("packing.sequences", when=is_packed & predictable & one_in(4))
-def sequences(seen: Observation) -> None:
+def sequences(observation: Observation) -> None:
     """A layer cannot tell what pack_sequence packed from what pack_padded_sequence packed after padding.
 
     The sequences are packed once more from a list; the results may differ by two roundings.
 
     Catches layers that depend on where the data of a packed sequence come from.
     """
-    case, call = seen.case, seen.call
+    case, call = observation.case, observation.call
     rows = [call.given.leaf.detach()[call.given.samples == sample] for sample in range(case.batch)]
     again = pack_sequence(rows, enforce_sorted=case.layout == "packed")
     given = replace(call.given, input=again, leaf=again.data)
-    alike(seen, perform(seen.stage, case, given))
+    assert_same_results(observation, perform_call(observation.prepared, case, given))
 
 
-@rule("rnn.packed.each-alone", "rnn.packed.own-end", when=is_packed & predictable & Condition("one step", lambda case: case.steps == 1))
-def one_step(seen: Observation) -> None:
+@rule(
+    "rnn.packed.each-alone",
+    "rnn.packed.own-end",
+    when=is_packed & predictable & Condition("one step", lambda case: case.steps == 1),
+)
+def one_step(observation: Observation) -> None:
     """A packed batch of sequences of one step is a packed batch like any other.
 
     Output and h_n are compared with the reference.
 
     Catches branches for a single step.
     """
-    both_as_expected(seen)
+    assert_both_expected(observation)
 
 
-@rule("rnn.packed.each-alone", "rnn.packed.own-end", when=is_packed & predictable & Condition("one sequence", lambda case: case.batch == 1))
-def one_sequence(seen: Observation) -> None:
+@rule(
+    "rnn.packed.each-alone",
+    "rnn.packed.own-end",
+    when=is_packed & predictable & Condition("one sequence", lambda case: case.batch == 1),
+)
+def one_sequence(observation: Observation) -> None:
     """A single packed sequence is a packed batch like any other.
 
     Output and h_n are compared with the reference.
 
     Catches branches for a batch of one.
     """
-    both_as_expected(seen)
+    assert_both_expected(observation)
 
 
 @rule(
@@ -210,11 +269,11 @@ def one_sequence(seen: Observation) -> None:
     "rnn.packed.own-end",
     when=ragged & predictable & Condition("ties", lambda case: len(set(case.lengths)) < case.batch),
 )
-def ties(seen: Observation) -> None:
+def ties(observation: Observation) -> None:
     """Sequences of the same length beside others keep their own results.
 
     Output and h_n are compared with the reference where at least two lengths are the same and others are not.
 
     Catches sequences of one length exchanged.
     """
-    both_as_expected(seen)
+    assert_both_expected(observation)

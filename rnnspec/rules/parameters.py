@@ -5,38 +5,60 @@ from __future__ import annotations
 import numpy as np
 
 from rnnspec.contract.shapes import Shape, parameter_shapes
-from rnnspec.judging.builds import Construction
-from rnnspec.judging.chance import Count, must_be_likely
-from rnnspec.judging.conditions import axis, one_in
-from rnnspec.judging.initial import counted_case, counts_of, drawn, repetition, same_values
-from rnnspec.judging.rule import rule
-from rnnspec.judging.violation import ROUNDOFF, violated
 from rnnspec.observe.observation import Observation
-from rnnspec.observe.tensors import array_of
+from rnnspec.observe.tensors import to_array
+from rnnspec.rulekit.conditions import axis, one_in
+from rnnspec.rulekit.fixtures.constructor_calls import ConstructorCall
+from rnnspec.rulekit.rule import rule
+from rnnspec.rulekit.statistics.binomial import Count, assert_likely
+from rnnspec.rulekit.statistics.initial_distribution import (
+    choose_counted_case,
+    count_values,
+    draw_parameters,
+    find_repetition,
+    find_same_values,
+)
+from rnnspec.rulekit.violation import ROUNDOFF, violated
 
 SAME_NAMES = "assert {{name for name, _ in layer.named_parameters(){only}}} == {{name for name, _ in reference.named_parameters(){only}}}"
 
 
 @rule("rnn.parameters.names", when=one_in(3))
-def names(seen: Observation) -> None:
+def names(observation: Observation) -> None:
     """The parameters are weight_ih_l[k], weight_hh_l[k], bias_ih_l[k] and bias_hh_l[k] of every layer, and there are no others.
 
     Names of the parameters of a new layer and of what its state_dict holds beside them, compared as sets.
 
     Catches other names, missing and shared parameters, biases in spite of bias=False, parameters of parts, buffers that are saved.
     """
-    found, expected = [name for name, _ in seen.new.named_parameters()], list(parameter_shapes(seen.case.config))
+    found, expected = (
+        [name for name, _ in observation.unused_layer.named_parameters()],
+        list(parameter_shapes(observation.case.config)),
+    )
     if set(found) != set(expected):
         raise violated(f"the parameters {_apart(found, expected)}", SAME_NAMES.format(only=""))
-    saved = [name for name, _ in seen.new.named_buffers() if name in seen.new.state_dict()]
+    saved = [
+        name
+        for name, _ in observation.unused_layer.named_buffers()
+        if name in observation.unused_layer.state_dict()
+    ]
     if saved:
-        raise violated(f"there is a buffer {saved[0]}", "assert set(layer.state_dict()) == set(reference.state_dict())")
+        raise violated(
+            f"there is a buffer {saved[0]}",
+            "assert set(layer.state_dict()) == set(reference.state_dict())",
+        )
 
 
 def _apart(found: list[str], expected: list[str]) -> str:
     """How two lists of names differ, in words."""
-    missing, extra = [name for name in expected if name not in found], [name for name in found if name not in expected]
-    told = [f"lack {_first(missing)}" if missing else "", f"have {_first(extra)} beyond what is documented" if extra else ""]
+    missing, extra = (
+        [name for name in expected if name not in found],
+        [name for name in found if name not in expected],
+    )
+    told = [
+        f"lack {_first(missing)}" if missing else "",
+        f"have {_first(extra)} beyond what is documented" if extra else "",
+    ]
     return " and ".join(words for words in told if words)
 
 
@@ -45,15 +67,19 @@ def _first(names: list[str]) -> str:
 
 
 @rule("rnn.parameters.reverse-names", when=one_in(3))
-def reverse_names(seen: Observation) -> None:
+def reverse_names(observation: Observation) -> None:
     """The parameters of the backward direction are called as the forward ones with _reverse at the end; one direction has none.
 
     Names with that end in a new layer, compared with those due.
 
     Catches other suffixes, directions that share parameters, parameters of a direction that is not there.
     """
-    found = [name for name, _ in seen.new.named_parameters() if name.endswith("_reverse")]
-    expected = [name for name in parameter_shapes(seen.case.config) if name.endswith("_reverse")]
+    found = [
+        name for name, _ in observation.unused_layer.named_parameters() if name.endswith("_reverse")
+    ]
+    expected = [
+        name for name in parameter_shapes(observation.case.config) if name.endswith("_reverse")
+    ]
     if set(found) != set(expected):
         proof = SAME_NAMES.format(only=" if name.endswith('_reverse')")
         raise violated(f"the parameters of the backward direction {_apart(found, expected)}", proof)
@@ -69,15 +95,18 @@ def reverse_names(seen: Observation) -> None:
     "rnn.symbols",
     when=one_in(3),
 )
-def shapes(seen: Observation) -> None:
+def shapes(observation: Observation) -> None:
     """weight_ih is (H, input_size) in the first layer and (H, D * H) above, weight_hh (H, H), each bias (H), H being hidden_size.
 
     Shapes of a new layer's parameters by name, or by order where none has a documented name.
 
     Catches transposed weights, upper layers that read one direction, biases with a second axis, gates stacked in one weight.
     """
-    found = {name: tuple(parameter.shape) for name, parameter in seen.new.named_parameters()}
-    for name, shape, expected in _matched(found, parameter_shapes(seen.case.config)):
+    found = {
+        name: tuple(parameter.shape)
+        for name, parameter in observation.unused_layer.named_parameters()
+    }
+    for name, shape, expected in _matched(found, parameter_shapes(observation.case.config)):
         if shape != expected:
             proof = f"assert dict(layer.named_parameters())[{name!r}].shape == {expected}"
             raise violated(f"{name} has shape {shape}, expected {expected}", proof)
@@ -86,7 +115,10 @@ def shapes(seen: Observation) -> None:
 def _matched(found: dict[str, Shape], expected: dict[str, Shape]) -> list[tuple[str, Shape, Shape]]:
     """Own name, own shape and documented shape of the parameters that can be told apart."""
     if len(found) == len(expected) and not found.keys() & expected.keys():
-        return [(name, shape, due) for (name, shape), due in zip(found.items(), expected.values(), strict=True)]
+        return [
+            (name, shape, due)
+            for (name, shape), due in zip(found.items(), expected.values(), strict=True)
+        ]
     return [(name, found[name], due) for name, due in expected.items() if name in found]
 
 
@@ -95,48 +127,60 @@ ZEROS = "assert not layer(torch.zeros(2, 2, {features}).to(x))[0].any()"
 
 
 @rule("rnn.args.bias.false", when=axis("bias", False) & one_in(4), needs=("bias",))
-def no_bias(seen: Observation) -> None:
+def no_bias(observation: Observation) -> None:
     """With bias=False there is no b_ih and no b_hh, neither among the parameters nor in the sum.
 
     A new layer has no parameter that is called a bias; and zeros, with a state of zeros or none, give zeros.
 
     Catches biases that are registered all the same, and biases that are added without being registered.
     """
-    found = [name for name, _ in seen.new.named_parameters() if "bias" in name]
+    found = [name for name, _ in observation.unused_layer.named_parameters() if "bias" in name]
     if found:
         raise violated(f"with bias=False there is {found[0]}", NO_BIAS)
-    zeros = seen.again(input=np.zeros_like(seen.values.input), h_0=np.zeros_like(seen.values.h_0))
+    zeros = observation.second_call(
+        input=np.zeros_like(observation.values.input), h_0=np.zeros_like(observation.values.h_0)
+    )
     if np.any(zeros.output != 0):
-        raise violated("with bias=False zeros do not give zeros", ZEROS.format(features=seen.case.config.input_size))
+        raise violated(
+            "with bias=False zeros do not give zeros",
+            ZEROS.format(features=observation.case.config.input_size),
+        )
 
 
 @rule("rnn.parameters.learnable", "rnn.layers.own-parameters", when=one_in(3))
-def trainable(seen: Observation) -> None:
+def trainable(observation: Observation) -> None:
     """Weights and biases are parameters of their own, and require gradients when the layer is built.
 
     Every parameter of a new layer is looked at, and that no two names stand for the same one.
 
     Catches frozen parameters, and one parameter under several names.
     """
-    frozen = [name for name, parameter in seen.new.named_parameters() if not parameter.requires_grad]
+    frozen = [
+        name
+        for name, parameter in observation.unused_layer.named_parameters()
+        if not parameter.requires_grad
+    ]
     if frozen:
-        raise violated(f"{frozen[0]} requires no gradient", "assert all(parameter.requires_grad for parameter in layer.parameters())")
-    named = list(seen.new.named_parameters(remove_duplicate=False))
+        raise violated(
+            f"{frozen[0]} requires no gradient",
+            "assert all(parameter.requires_grad for parameter in layer.parameters())",
+        )
+    named = list(observation.unused_layer.named_parameters(remove_duplicate=False))
     if len({id(parameter) for _, parameter in named}) < len(named):
         proof = "assert len(list(layer.parameters())) == len(list(layer.named_parameters(remove_duplicate=False)))"
         raise violated("two names stand for the same parameter", proof)
 
 
 @rule("rnn.parameters.order", when=one_in(3))
-def order(seen: Observation) -> None:
+def order(observation: Observation) -> None:
     """Parameters are registered by layer, then direction, and there as weight_ih, weight_hh, bias_ih, bias_hh.
 
     The documented names among those of a new layer, in their order.
 
     Catches orders that mix weights up where they are exchanged as a list.
     """
-    found = [name for name, _ in seen.new.named_parameters()]
-    expected = [name for name in parameter_shapes(seen.case.config) if name in found]
+    found = [name for name, _ in observation.unused_layer.named_parameters()]
+    expected = [name for name in parameter_shapes(observation.case.config) if name in found]
     for name, due in zip([name for name in found if name in expected], expected, strict=True):
         if name != due:
             proof = "assert [name for name, _ in layer.named_parameters()] == [name for name, _ in reference.named_parameters()]"
@@ -147,20 +191,28 @@ RANGE = "assert all(parameter.abs().max() <= {limit} for parameter in {call}.par
 
 
 @rule("rnn.parameters.initial.range", when=one_in(3))
-def initial_range(seen: Observation) -> None:
+def initial_range(observation: Observation) -> None:
     """No initial weight or bias is larger in magnitude than 1 / sqrt(hidden_size).
 
     The largest value of every parameter of a new layer; one unit in the last place is allowed, of the dtype or of float32 if coarser.
 
     Catches ranges of another size, and distributions without a range.
     """
-    limit, roundoff = seen.case.config.hidden_size**-0.5, max(ROUNDOFF[seen.case.dtype], ROUNDOFF["float32"])
-    for name, parameter in seen.new.named_parameters():
-        largest = float(np.max(np.abs(array_of(parameter)), initial=0.0))
+    limit, roundoff = (
+        observation.case.config.hidden_size**-0.5,
+        max(ROUNDOFF[observation.case.dtype], ROUNDOFF["float32"]),
+    )
+    for name, parameter in observation.unused_layer.named_parameters():
+        largest = float(np.max(np.abs(to_array(parameter)), initial=0.0))
         if not largest <= limit * (1 + 2 * roundoff):
-            call = Construction(*seen.subject.arguments(seen.case.config, "changed"))
+            call = ConstructorCall(
+                *observation.subject.arguments(observation.case.config, "changed")
+            )
             proof = RANGE.format(limit=limit * (1 + 2.0**-20), call=call)
-            raise violated(f"{name} starts with a value of magnitude {largest:.6g}, larger than {limit:.6g}", proof)
+            raise violated(
+                f"{name} starts with a value of magnitude {largest:.6g}, larger than {limit:.6g}",
+                proof,
+            )
 
 
 SPREAD = """torch.manual_seed(0)
@@ -177,7 +229,7 @@ assert not any(one.shape == two.shape and torch.equal(one, two) for one in first
 
 
 @rule("rnn.parameters.initial.uniform", when=one_in(16))
-def initial_distribution(seen: Observation) -> None:
+def initial_distribution(observation: Observation) -> None:
     """Initial weights and biases are spread evenly over their range, independently of each other.
 
     The weights and the biases of new layers are counted in parts of the range, and the signs that agree between parameters, and judged by
@@ -185,16 +237,16 @@ def initial_distribution(seen: Observation) -> None:
 
     Catches zeros, constants, bell shapes, narrower ranges, ranges of one sign, rows or layers drawn once and copied, fixed seeds.
     """
-    case = counted_case(seen.case)
-    call = Construction(*seen.subject.arguments(case.config, case.build))
-    first, second = drawn(seen, case, 0)
+    case = choose_counted_case(observation.case)
+    call = ConstructorCall(*observation.subject.arguments(case.config, case.build))
+    first, second = draw_parameters(observation, case, 0)
     kinds = ("weight", "bias") if any("bias" in name for name in first) else ("weight",)
     proof = SPREAD.format(call=call, kinds=kinds, scale=case.config.hidden_size**0.5)
 
     def counted(draw: int) -> dict[str, Count]:
-        return counts_of(first if draw == 0 else drawn(seen, case, draw)[0])
+        return count_values(first if draw == 0 else draw_parameters(observation, case, draw)[0])
 
-    must_be_likely(counted, proof)
-    found = repetition(first) or same_values(first, second)
+    assert_likely(counted, proof)
+    found = find_repetition(first) or find_same_values(first, second)
     if found:
         raise violated(found, OWN_DRAWS.format(call=call))

@@ -8,8 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnspec.cases.case import Case
-from rnnspec.judging import printed, proofs
-from rnnspec.judging.conditions import (
+from rnnspec.observe.observation import Observation
+from rnnspec.rulekit.assertions.documented_loop import run_documented_loop
+from rnnspec.rulekit.assertions.nan_propagation import separable
+from rnnspec.rulekit.assertions.relations import assert_expected, is_right
+from rnnspec.rulekit.conditions import (
     Condition,
     at_least,
     axis,
@@ -21,12 +24,10 @@ from rnnspec.judging.conditions import (
     predictable,
     state_given,
 )
-from rnnspec.judging.conditions import unbatched as single
-from rnnspec.judging.relations import as_expected, is_right
-from rnnspec.judging.rule import rule
-from rnnspec.judging.spoiling import separable
-from rnnspec.judging.violation import agree, identical, violated
-from rnnspec.observe.observation import Observation
+from rnnspec.rulekit.conditions import unbatched as single
+from rnnspec.rulekit.rule import rule
+from rnnspec.rulekit.snippets import results as snippets
+from rnnspec.rulekit.violation import assert_close, assert_identical, violated
 
 Array = NDArray[np.float64]
 
@@ -44,20 +45,27 @@ assert data(output).dtype == h_n.dtype == next(reference.parameters()).dtype"""
 
 
 @rule("rnn.recurrence.two-biases", when=axis("bias", True) & predictable)
-def two_biases(seen: Observation) -> None:
+def two_biases(observation: Observation) -> None:
     """b_ih and b_hh are both added, and only their sum matters.
 
     Where results are wrong, a further layer is given the two biases exchanged, and the results are compared.
 
     Catches a bias left out, added twice, or scaled.
     """
-    if is_right(seen):
+    if is_right(observation):
         return
-    weights = {_twin(name): array for name, array in seen.values.weights.items()}
-    case = seen.case.altered(history="fresh", build="changed")
-    other = Observation(seen.subject, case, replace(seen.values, weights=weights))
+    weights = {_twin(name): array for name, array in observation.values.weights.items()}
+    case = observation.case.replace(history="fresh", build="changed")
+    other = Observation(observation.subject, case, replace(observation.values, weights=weights))
     for name in ("output", "h_n"):
-        agree(seen, name, getattr(other, name), getattr(seen, name), lambda name=name: _either(seen, other, name), EXCHANGED)  # type: ignore[misc]
+        assert_close(
+            observation,
+            name,
+            getattr(other, name),
+            getattr(observation, name),
+            lambda name=name: _either(observation, other, name),
+            EXCHANGED,
+        )  # type: ignore[misc]
 
 
 def _twin(name: str) -> str:
@@ -66,20 +74,20 @@ def _twin(name: str) -> str:
     return f"{twins.get(kind, kind)}_l{place}"
 
 
-def _either(seen: Observation, other: Observation, name: str) -> Array:
-    bound: Array = getattr(seen.expected.bound, name) + getattr(other.expected.bound, name)
+def _either(observation: Observation, other: Observation, name: str) -> Array:
+    bound: Array = getattr(observation.expected.bound, name) + getattr(other.expected.bound, name)
     return bound
 
 
 @rule("rnn.recurrence.first-step", when=state_given & ~bidirectional & predictable)
-def first_step(seen: Observation) -> None:
+def first_step(observation: Observation) -> None:
     """The state one step before the first step is the initial state.
 
     The first step of the output is compared with the reference.
 
     Catches an initial state that enters too late or not at all.
     """
-    as_expected(seen, "output", (np.s_[:1],), "first step of output")
+    assert_expected(observation, "output", (np.s_[:1],), "first step of output")
 
 
 @rule(
@@ -90,57 +98,64 @@ def first_step(seen: Observation) -> None:
     "rnn.output.last-layer",
     when=predictable & precise,
 )
-def output(seen: Observation) -> None:
+def output(observation: Observation) -> None:
     """Output holds the last layer's state at every step, as the documented formula gives it.
 
     Compared with the reference in units of the largest error that rounding can explain.
 
     Catches a wrong formula, transposed or scaled weights, a bias left out or counted twice, clipped or approximated activations.
     """
-    as_expected(seen, "output")
+    assert_expected(observation, "output")
 
 
 @rule("rnn.h_n.final", when=predictable & precise)
-def h_n(seen: Observation) -> None:
+def h_n(observation: Observation) -> None:
     """h_n holds the state in which every layer and direction has ended.
 
     Compared with the reference in units of the largest error that rounding can explain.
 
     Catches states taken a step too early, of the wrong layer, or changed after the last step.
     """
-    as_expected(seen, "h_n")
+    assert_expected(observation, "h_n")
 
 
 @rule("rnn.recurrence.tanh", "rnn.recurrence.relu", when=predictable & exact_values)
-def exact(seen: Observation) -> None:
+def exact(observation: Observation) -> None:
     """Where every sum is exact, results have the same bits in whatever order an implementation adds.
 
     Small integers under relu, saturated units under tanh: each intermediate is representable, so no error at all is allowed.
 
     Catches relative errors down to the last bit, leaks between samples, intermediates rounded to another dtype.
     """
-    if seen.expected.exact:
-        identical("output", seen.output, seen.expected.output, proofs.OUTPUT)
-        identical("h_n", seen.h_n, seen.expected.h_n, proofs.H_N)
+    if observation.expected.exact:
+        assert_identical("output", observation.output, observation.expected.output, snippets.OUTPUT)
+        assert_identical("h_n", observation.h_n, observation.expected.h_n, snippets.H_N)
 
 
 SINGLE = np.dtype(np.float32)
 
 
 @rule("rnn.recurrence.dtypes", when=predictable)
-def dtypes(seen: Observation) -> None:
+def dtypes(observation: Observation) -> None:
     """The layer computes in the dtype of its parameters and returns results in it.
 
     The dtypes of output and h_n; and in float64 not all of the results may be numbers that float32 has too, where none is saturated.
 
     Catches results or intermediates in another dtype.
     """
-    call = seen.call
+    call = observation.call
     found = {str(tensor.dtype) for tensor in (call.output_tensor, call.h_n_tensor)}
-    if found != {f"torch.{seen.case.dtype}"}:
-        raise violated(f"results are {' and '.join(sorted(found))}, expected torch.{seen.case.dtype}", DTYPE)
-    if seen.case.dtype == "float64" and seen.case.values in ("plain", "large", "spread") and _all_single(seen.output):
-        raise violated("every result in float64 is a float32 number", proofs.OUTPUT)
+    if found != {f"torch.{observation.case.dtype}"}:
+        raise violated(
+            f"results are {' and '.join(sorted(found))}, expected torch.{observation.case.dtype}",
+            DTYPE,
+        )
+    if (
+        observation.case.dtype == "float64"
+        and observation.case.values in ("plain", "large", "spread")
+        and _all_single(observation.output)
+    ):
+        raise violated("every result in float64 is a float32 number", snippets.OUTPUT)
 
 
 def _all_single(values: Array) -> bool:
@@ -149,32 +164,48 @@ def _all_single(values: Array) -> bool:
 
 
 @rule("rnn.recurrence.dtypes", when=predictable & ~precise)
-def low_precision(seen: Observation) -> None:
+def half_precision(observation: Observation) -> None:
     """In bfloat16 and float16 results differ from the formula by no more than rounding to that dtype explains.
 
     Compared with the reference under the rounding model of the dtype, from a difference of 8 roundoffs on.
 
     Catches branches that only 16-bit input takes.
     """
-    for name, proof in (("output", proofs.OUTPUT), ("h_n", proofs.H_N)):
-        got, expected = getattr(seen, name), getattr(seen.expected, name)
-        agree(seen, name, got, expected, lambda name=name: getattr(seen.expected.bound, name), proof, visible=8.0)  # type: ignore[misc]
+    for name, proof in (("output", snippets.OUTPUT), ("h_n", snippets.H_N)):
+        got, expected = getattr(observation, name), getattr(observation.expected, name)
+        assert_close(
+            observation,
+            name,
+            got,
+            expected,
+            lambda name=name: getattr(observation.expected.bound, name),
+            proof,
+            visible=8.0,
+        )  # type: ignore[misc]
 
 
-@rule("rnn.recurrence.causal", when=separable & ~bidirectional & (batched | single) & at_least("steps", 2))
-def causal(seen: Observation) -> None:
+@rule(
+    "rnn.recurrence.causal",
+    when=separable & ~bidirectional & (batched | single) & at_least("steps", 2),
+)
+def causal(observation: Observation) -> None:
     """An output of a one-directional layer depends on no later step.
 
     The later half of the input is replaced by NaN; the earlier outputs must stay bit for bit.
 
     Catches looking ahead, time reversed, normalisation or padding along the steps.
     """
-    cut = seen.case.steps // 2
-    spoiled = np.array(seen.values.input)
+    cut = observation.case.steps // 2
+    spoiled = np.array(observation.values.input)
     spoiled[cut:] = np.nan
-    _ = seen.call
+    _ = observation.call
     proof = CAUSAL.format(cut=cut)
-    identical(f"output before step {cut}", seen.again(input=spoiled).output[:cut], seen.output[:cut], proof)
+    assert_identical(
+        f"output before step {cut}",
+        observation.second_call(input=spoiled).output[:cut],
+        observation.output[:cut],
+        proof,
+    )
 
 
 CAUSAL = """spoiled = x.detach().clone()
@@ -189,15 +220,32 @@ def _is_short(case: Case) -> bool:
     return case.steps * case.config.num_layers <= 48
 
 
-@rule("rnn.recurrence.printed-loop", when=_printed & Condition("at most 48 steps of layers", _is_short))
-def printed_loop(seen: Observation) -> None:
+@rule(
+    "rnn.recurrence.printed-loop",
+    when=_printed & Condition("at most 48 steps of layers", _is_short),
+)
+def documented_loop(observation: Observation) -> None:
     """For one direction the layer gives what the program printed on the page gives, up to rounding.
 
     Output and h_n are compared with that loop, written out in float64.
 
     Catches outputs that are all views of one state, states overwritten while they are still read, layers that read the input.
     """
-    config, values = seen.case.config, seen.values
-    output, h_n = printed.run(config, values.weights, values.input, values.h_0)
-    agree(seen, "output", seen.output, output, lambda: seen.expected.bound.output, proofs.OUTPUT)
-    agree(seen, "h_n", seen.h_n, h_n, lambda: seen.expected.bound.h_n, proofs.H_N)
+    config, values = observation.case.config, observation.values
+    output, h_n = run_documented_loop(config, values.weights, values.input, values.h_0)
+    assert_close(
+        observation,
+        "output",
+        observation.output,
+        output,
+        lambda: observation.expected.bound.output,
+        snippets.OUTPUT,
+    )
+    assert_close(
+        observation,
+        "h_n",
+        observation.h_n,
+        h_n,
+        lambda: observation.expected.bound.h_n,
+        snippets.H_N,
+    )

@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnspec.cases.case import Case
-from rnnspec.judging.conditions import bidirectional, dropping, one_in, predictable, stacked
-from rnnspec.judging.relations import both_as_expected
-from rnnspec.judging.rule import rule
-from rnnspec.judging.spoiling import marks
-from rnnspec.judging.violation import identical
 from rnnspec.observe.observation import Observation
+from rnnspec.rulekit.assertions.nan_propagation import mark_nan
+from rnnspec.rulekit.assertions.relations import assert_both_expected
+from rnnspec.rulekit.conditions import bidirectional, dropping, one_in, predictable, stacked
+from rnnspec.rulekit.rule import rule
+from rnnspec.rulekit.violation import assert_identical
 
 Array = NDArray[np.float64]
 POISONED = """for each in (layer, reference):
@@ -24,7 +24,7 @@ close(layer(*given)[1], reference(*given)[1])"""
 
 
 @rule("rnn.layers.own-parameters", when=stacked & predictable & ~dropping & one_in(5))
-def own_parameters(seen: Observation) -> None:
+def own_parameters(observation: Observation) -> None:
     """Every layer has weights and biases of its own.
 
     In a further layer all parameters of one upper layer are NaN: its own states must be NaN, those of the layers below must not,
@@ -32,16 +32,21 @@ def own_parameters(seen: Observation) -> None:
 
     Catches layers that share parameters, parameters that exist and are not used.
     """
-    layer, directions = upper_layer(seen.case), seen.case.config.num_directions
-    weights = {name: _poisoned(array, f"_l{layer}" in name) for name, array in seen.values.weights.items()}
-    case = seen.case.altered(history="fresh", build="changed")
-    poisoned = Observation(seen.subject, case, replace(seen.values, weights=weights))
+    layer, directions = upper_layer(observation.case), observation.case.config.num_directions
+    weights = {
+        name: _poisoned(array, f"_l{layer}" in name)
+        for name, array in observation.values.weights.items()
+    }
+    case = observation.case.replace(history="fresh", build="changed")
+    poisoned = Observation(observation.subject, case, replace(observation.values, weights=weights))
     found = np.isnan(poisoned.h_n[: (layer + 1) * directions])
     must = np.zeros(found.shape, dtype=np.bool_)
     must[layer * directions :] = True
     if (found != must).any():
-        excused = np.isinf(seen.expected.bound.h_n[: len(must)]) & ~must
-        identical("h_n", marks(found & ~excused), marks(must), POISONED.format(layer=layer))
+        excused = np.isinf(observation.expected.bound.h_n[: len(must)]) & ~must
+        assert_identical(
+            "h_n", mark_nan(found & ~excused), mark_nan(must), POISONED.format(layer=layer)
+        )
 
 
 def upper_layer(case: Case) -> int:
@@ -54,22 +59,22 @@ def _poisoned(array: Array, yes: bool) -> Array:
 
 
 @rule("rnn.layers.read-both-directions", when=stacked & bidirectional & predictable)
-def reads_both_directions(seen: Observation) -> None:
+def reads_both_directions(observation: Observation) -> None:
     """Both directions of an upper layer read both directions of the layer below, joined.
 
     Output and h_n are compared with the reference.
 
     Catches upper layers that read one direction only, the directions in another order, or their sum.
     """
-    both_as_expected(seen)
+    assert_both_expected(observation)
 
 
 @rule("rnn.layers.stacking", "rnn.output.last-layer", when=stacked & predictable)
-def composition(seen: Observation) -> None:
+def composition(observation: Observation) -> None:
     """With several layers each one reads, step by step, what the one below has put out; the topmost gives the output.
 
     Output and h_n are compared with the reference.
 
     Catches layers that read the input, the layer below that, another step, or a clipped or transposed copy.
     """
-    both_as_expected(seen)
+    assert_both_expected(observation)

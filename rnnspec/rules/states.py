@@ -8,16 +8,42 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnspec.cases.case import Case
-from rnnspec.judging.conditions import at_least, axis, bidirectional, one_in, predictable, stacked, state_given
-from rnnspec.judging.misreadings import LAYERS, wrong_order, wrong_rows
-from rnnspec.judging.proofs import H_N
-from rnnspec.judging.relations import Place, alike, both_as_expected, explained, is_right, recast, unexplained, unless, works
-from rnnspec.judging.rule import rule
-from rnnspec.judging.spoiling import arrived, length, proof_of, reach, spot, traceable, with_state
-from rnnspec.judging.violation import agree
-from rnnspec.observe.call import gradient_mode, perform
+from rnnspec.diagnosis.hypotheses import LAYERS, find_misread_rows, is_reordered
+from rnnspec.observe.call import perform_call, set_gradient_mode
 from rnnspec.observe.observation import Observation
-from rnnspec.observe.tensors import arguments
+from rnnspec.observe.tensors import build_arguments
+from rnnspec.rulekit.assertions.nan_propagation import (
+    choose_spot,
+    compute_reach,
+    find_nan,
+    length,
+    traceable,
+    with_state,
+    write_nan_snippet,
+)
+from rnnspec.rulekit.assertions.relations import (
+    Place,
+    assert_both_expected,
+    assert_same_results,
+    call_as,
+    fail_only_if_explained,
+    fail_only_if_unexplained,
+    fail_unless_excused,
+    has_right_results,
+    is_right,
+)
+from rnnspec.rulekit.conditions import (
+    at_least,
+    axis,
+    bidirectional,
+    one_in,
+    predictable,
+    stacked,
+    state_given,
+)
+from rnnspec.rulekit.rule import rule
+from rnnspec.rulekit.snippets.results import H_N
+from rnnspec.rulekit.violation import assert_close
 from rnnspec.subjects.subject import observing
 
 Array = NDArray[np.float64]
@@ -41,43 +67,49 @@ close(state, h_n)"""
 
 
 @rule("rnn.h_0.order", when=stacked & state_given & predictable)
-def order(seen: Observation) -> None:
+def order(observation: Observation) -> None:
     """Row layer * D + direction of the initial state belongs to that layer and direction.
 
     Where output or h_n differ from the reference, the reference is asked whether rows of other layers explain it.
 
     Catches states counted from the top, ordered by direction, taken from the first layer for all.
     """
-    explained(lambda: both_as_expected(seen), lambda: wrong_rows(seen, LAYERS))
+    fail_only_if_explained(
+        lambda: assert_both_expected(observation), lambda: find_misread_rows(observation, LAYERS)
+    )
 
 
 @rule("rnn.recurrence.first-step", "rnn.h_0.shape.batched", when=state_given & predictable)
-def given(seen: Observation) -> None:
+def initial_state_used(observation: Observation) -> None:
     """An initial state that is given is what every layer and direction starts from.
 
     Output and h_n are compared with the reference; rows that are merely exchanged are told by other rules.
 
     Catches a state ignored, clipped, rounded, or ignored in some configurations.
     """
-    unexplained(lambda: both_as_expected(seen), lambda: wrong_rows(seen))
+    fail_only_if_unexplained(
+        lambda: assert_both_expected(observation), lambda: find_misread_rows(observation)
+    )
 
 
-@rule("rnn.h_0.keyword", when=state_given & predictable & ~axis("history", "functional") & one_in(6))
-def by_name(seen: Observation) -> None:
+@rule(
+    "rnn.h_0.keyword", when=state_given & predictable & ~axis("history", "functional") & one_in(6)
+)
+def by_name(observation: Observation) -> None:
     """The initial state can be given by the name hx too.
 
     The judged call is repeated with hx= ; the results may differ by two roundings.
 
     Catches a second argument of another name.
     """
-    call = seen.call
-    with gradient_mode(seen.case.grad), observing("the call with hx="):
-        named = replace(call, returned=seen.module(call.given.input, hx=call.given.h_0))
-    alike(seen, named, proof=NAMED)
+    call = observation.call
+    with set_gradient_mode(observation.case.grad), observing("the call with hx="):
+        named = replace(call, returned=observation.module(call.given.input, hx=call.given.h_0))
+    assert_same_results(observation, named, proof=NAMED)
 
 
 @rule("rnn.h_0.absent", when=axis("state", "absent") & predictable & one_in(3), needs=("state",))
-def absent_is_zero(seen: Observation) -> None:
+def absent_is_zero(observation: Observation) -> None:
     """A call without initial state computes what a call with zeros computes.
 
     The same layer is called both ways; the results may differ by two roundings. A layer that is right without a state and wrong with
@@ -85,20 +117,29 @@ def absent_is_zero(seen: Observation) -> None:
 
     Catches default states of ones, of the wrong size or uninitialised, and biases skipped where there is no state.
     """
-    values = replace(seen.values, h_0=np.full_like(seen.values.h_0, 0.5))
+    values = replace(observation.values, h_0=np.full_like(observation.values.h_0, 0.5))
 
     def takes_no_state() -> bool:
-        return is_right(seen) and not works(recast(seen, values, state="given"))
+        return is_right(observation) and not has_right_results(
+            call_as(observation, values, state="given")
+        )
 
-    unless(takes_no_state, lambda: alike(seen, recast(seen, state="given"), proof=ZEROS))
+    fail_unless_excused(
+        takes_no_state,
+        lambda: assert_same_results(observation, call_as(observation, state="given"), proof=ZEROS),
+    )
 
 
 @rule(
     "rnn.h_n.continues",
-    when=~bidirectional & axis("layout", "batched", "unbatched") & at_least("steps", 2) & predictable & one_in(2),
+    when=~bidirectional
+    & axis("layout", "batched", "unbatched")
+    & at_least("steps", 2)
+    & predictable
+    & one_in(2),
     needs=("state",),
 )
-def carried(seen: Observation) -> None:
+def carried(observation: Observation) -> None:
     """In one direction a sequence can be cut: the second part, started from the first part's h_n, gives the rest of the uncut result.
 
     The tensor that the first call returned is handed to the second as it is, and the results may differ by two roundings. Judged
@@ -106,21 +147,33 @@ def carried(seen: Observation) -> None:
 
     Catches states lost or changed between calls, steps counted from the start of a call, a first step that is special.
     """
-    cut = 1 + seen.case.seed % (seen.case.steps - 1)
-    first = recast(seen, replace(seen.values, input=seen.values.input[:cut]), steps=cut)
-    case = seen.case.altered(steps=seen.case.steps - cut, state="given")
-    values = replace(seen.values, input=seen.values.input[cut:], h_0=first.h_n)
+    cut = 1 + observation.case.seed % (observation.case.steps - 1)
+    first = call_as(
+        observation, replace(observation.values, input=observation.values.input[:cut]), steps=cut
+    )
+    case = observation.case.replace(steps=observation.case.steps - cut, state="given")
+    values = replace(observation.values, input=observation.values.input[cut:], h_0=first.h_n)
 
     def continues() -> None:
-        given_rest = arguments(case, values.input, values.h_0, seen.subject.device)
-        rest = perform(seen.stage, case, replace(given_rest, h_0=first.call.h_n_tensor))
-        alike(seen, rest, Place((np.s_[cut:],)), CARRIED.format(cut=cut))
+        given_rest = build_arguments(case, values.input, values.h_0, observation.subject.device)
+        rest = perform_call(
+            observation.prepared, case, replace(given_rest, h_0=first.call.h_n_tensor)
+        )
+        assert_same_results(observation, rest, Place((np.s_[cut:],)), CARRIED.format(cut=cut))
 
-    unless(lambda: not works(seen) or not works(Observation(seen.subject, case, values, seen.stage)), continues)
+    fail_unless_excused(
+        lambda: (
+            not has_right_results(observation)
+            or not has_right_results(
+                Observation(observation.subject, case, values, observation.prepared)
+            )
+        ),
+        continues,
+    )
 
 
 @rule("rnn.h_n.is-last-output", when=predictable)
-def h_n_is_last_output(seen: Observation) -> None:
+def h_n_is_last_output(observation: Observation) -> None:
     """The last layer's rows of h_n are in output too: forward at the last step, backward at the first.
 
     Compared with each other at each sequence's own end; the results may differ by two roundings. An output that is wrong itself, and
@@ -128,48 +181,68 @@ def h_n_is_last_output(seen: Observation) -> None:
 
     Catches states of another step or layer, initial states returned, states rounded or scaled on their way out.
     """
-    rows, ends = _last_rows(seen, seen.h_n), _ends(seen)
+    rows, ends = _last_rows(observation, observation.h_n), _ends(observation)
 
     def equal() -> None:
-        agree(seen, "last rows of h_n", rows, ends, lambda: 2.0 * _last_rows(seen, seen.expected.bound.h_n), _last_proof(seen.case))
+        assert_close(
+            observation,
+            "last rows of h_n",
+            rows,
+            ends,
+            lambda: 2.0 * _last_rows(observation, observation.expected.bound.h_n),
+            _last_proof(observation.case),
+        )
 
-    unexplained(equal, lambda: None if is_right(seen, "output") and not wrong_order(seen) else "told elsewhere")
+    fail_only_if_unexplained(
+        equal,
+        lambda: (
+            None
+            if is_right(observation, "output") and not is_reordered(observation)
+            else "told elsewhere"
+        ),
+    )
 
 
 def _last_proof(case: Case) -> str:
-    if case.packed:
+    if case.is_packed:
         return H_N
     return (LAST_BOTH if case.config.bidirectional else LAST).format(hidden=case.config.hidden_size)
 
 
-def _last_rows(seen: Observation, states: Array) -> Array:
+def _last_rows(observation: Observation, states: Array) -> Array:
     """The last layer's states (D * num_layers, N, H), directions side by side: (N, D * H)."""
-    return np.concatenate(list(states[-seen.case.config.num_directions :]), axis=-1)
+    return np.concatenate(list(states[-observation.case.config.num_directions :]), axis=-1)
 
 
-def _ends(seen: Observation) -> Array:
+def _ends(observation: Observation) -> Array:
     """What output says of the same states: forward at each sequence's last step, backward at its first."""
-    samples = range(seen.case.batch)
-    last = [length(seen.case, sample) - 1 for sample in samples]
-    ends = np.array(seen.output[last, samples])
-    hidden = seen.case.config.hidden_size
-    ends[:, hidden:] = seen.output[0, :, hidden:]
+    samples = range(observation.case.batch)
+    last = [length(observation.case, sample) - 1 for sample in samples]
+    ends = np.array(observation.output[last, samples])
+    hidden = observation.case.config.hidden_size
+    ends[:, hidden:] = observation.output[0, :, hidden:]
     return ends
 
 
 @rule("rnn.h_0.order", "rnn.recurrence.non-finite", when=stacked & state_given & traceable)
-def routing(seen: Observation) -> None:
+def routing(observation: Observation) -> None:
     """What depends on one row of the initial state depends on that row alone.
 
     NaN in one row of an upper layer and one sample must arrive in that layer and direction, in what reads it, and nowhere else.
 
     Catches rows that go to another layer, direction or sample, and rows that go nowhere.
     """
-    place = spot(seen.case)
-    row = _upper_row(seen.case, place.row)
-    spoiled = with_state(seen, (row, place.sample))
-    proof = proof_of(seen.case, sample=place.sample, row=row)
-    arrived(seen, spoiled, place.sample, reach(seen.case, place.sample, rows=(row,)), proof)
+    place = choose_spot(observation.case)
+    row = _upper_row(observation.case, place.row)
+    spoiled = with_state(observation, (row, place.sample))
+    proof = write_nan_snippet(observation.case, sample=place.sample, row=row)
+    find_nan(
+        observation,
+        spoiled,
+        place.sample,
+        compute_reach(observation.case, place.sample, rows=(row,)),
+        proof,
+    )
 
 
 def _upper_row(case: Case, drawn: int) -> int:

@@ -2,7 +2,22 @@
 
 from __future__ import annotations
 
-from rnnspec.selftest.bank import BUGS, CORRECT, is_narrow, report_of, rule_of, story_of
+from rnnspec.selftest.bank import (
+    BUGS,
+    CORRECT,
+    find_named_rule,
+    find_public_report,
+    is_narrow,
+    read_story,
+)
 from rnnspec.selftest.plain import Plain
 
-__all__ = ["BUGS", "CORRECT", "Plain", "is_narrow", "report_of", "rule_of", "story_of"]
+__all__ = [
+    "BUGS",
+    "CORRECT",
+    "Plain",
+    "find_named_rule",
+    "find_public_report",
+    "is_narrow",
+    "read_story",
+]

@@ -21,13 +21,17 @@ class Checks(Parameters):
     def check_state_rank(self, input: Tensor, hx: Tensor | None) -> None:
         """RuntimeError unless the state has as many axes as the input."""
         if hx is not None and hx.dim() != input.dim():
-            raise RuntimeError(f"for {input.dim()}-D input the state must be {input.dim()}-D, got {hx.dim()}-D")
+            raise RuntimeError(
+                f"for {input.dim()}-D input the state must be {input.dim()}-D, got {hx.dim()}-D"
+            )
 
     def check_dtype(self, input: Tensor) -> None:
         """ValueError unless input and parameters have one dtype, or autocast is at work."""
         expected = self.parameter("weight_ih", 0, 0).dtype
         if input.dtype != expected and not self.autocast():
-            raise ValueError(f"input must have the dtype of the parameters, {expected}, got {input.dtype}")
+            raise ValueError(
+                f"input must have the dtype of the parameters, {expected}, got {input.dtype}"
+            )
 
     def autocast(self) -> bool:
         """Whether autocast will choose the dtypes."""
@@ -44,7 +48,9 @@ class Checks(Parameters):
     def check_features(self, input: Tensor) -> None:
         """RuntimeError unless the last axis has input_size elements."""
         if input.size(-1) != self.input_size:
-            raise RuntimeError(f"the last axis of the input must have input_size={self.input_size} elements, got {input.size(-1)}")
+            raise RuntimeError(
+                f"the last axis of the input must have input_size={self.input_size} elements, got {input.size(-1)}"
+            )
 
     def check_states(self, hx: Tensor | None, batch: int) -> None:
         """RuntimeError unless the state is (D * num_layers, batch, hidden_size)."""
@@ -55,7 +61,9 @@ class Checks(Parameters):
     def check_state_dtype(self, input: Tensor, hx: Tensor | None) -> None:
         """RuntimeError unless the state has the dtype of the input, or autocast is at work."""
         if hx is not None and hx.dtype != input.dtype and not self.autocast():
-            raise RuntimeError(f"the state must have the dtype of the input, {input.dtype}, got {hx.dtype}")
+            raise RuntimeError(
+                f"the state must have the dtype of the input, {input.dtype}, got {hx.dtype}"
+            )
 
     def check_length(self, length: int) -> None:
         """RuntimeError for a sequence without steps."""

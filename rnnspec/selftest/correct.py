@@ -75,7 +75,9 @@ class DoubleInside(Plain):
     def check_dtype(self, input: Tensor) -> None:
         expected = super().parameter("weight_ih", 0, 0).dtype
         if input.dtype != expected and not self.autocast():
-            raise ValueError(f"input must have the dtype of the parameters, {expected}, got {input.dtype}")
+            raise ValueError(
+                f"input must have the dtype of the parameters, {expected}, got {input.dtype}"
+            )
 
 
 class BiasesAddedFirst(Plain):
@@ -83,7 +85,9 @@ class BiasesAddedFirst(Plain):
 
     def project(self, data: Tensor, layer: int, direction: int) -> Tensor:
         biases = self.biases(layer, direction)
-        return linear(data, self.input_weight(layer, direction), biases[0] + biases[1] if biases else None)
+        return linear(
+            data, self.input_weight(layer, direction), biases[0] + biases[1] if biases else None
+        )
 
 
 class StepByStep(Plain):
@@ -95,14 +99,18 @@ class StepByStep(Plain):
 
     def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
         joined = torch.cat([self.input_weight(*self.__dict__["cell"]), weight.t()], dim=1)
-        return self.activation(sum(self.biases(*self.__dict__["cell"]), start=torch.cat([x, h], dim=1) @ joined.t()))
+        return self.activation(
+            sum(self.biases(*self.__dict__["cell"]), start=torch.cat([x, h], dim=1) @ joined.t())
+        )
 
 
 class TorchCell(Plain):
     """Every step is a call of the function behind torch.nn.RNNCell."""
 
     def project(self, data: Tensor, layer: int, direction: int) -> Tensor:
-        self.__dict__["cell"] = [self.parameter(kind, layer, direction) for kind in self.parameter_kinds()]
+        self.__dict__["cell"] = [
+            self.parameter(kind, layer, direction) for kind in self.parameter_kinds()
+        ]
         return data
 
     def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
@@ -139,14 +147,20 @@ class TanhBySigmoid(Plain):
     """tanh x as 2 sigmoid(2 x) - 1."""
 
     def activation(self, x: Tensor) -> Tensor:
-        return super().activation(x) if self.nonlinearity == "relu" else (2 * torch.sigmoid(2 * wide(x)) - 1).to(x.dtype)
+        return (
+            super().activation(x)
+            if self.nonlinearity == "relu"
+            else (2 * torch.sigmoid(2 * wide(x)) - 1).to(x.dtype)
+        )
 
 
 class ReluByMaximum(Plain):
     """relu as the larger of x and zero, whose slope at zero is a half."""
 
     def activation(self, x: Tensor) -> Tensor:
-        return torch.tanh(x) if self.nonlinearity == "tanh" else torch.maximum(x, torch.zeros_like(x))
+        return (
+            torch.tanh(x) if self.nonlinearity == "tanh" else torch.maximum(x, torch.zeros_like(x))
+        )
 
 
 class Step(torch.autograd.Function):
@@ -163,7 +177,11 @@ class Step(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Any:
         h, weight, new = ctx.saved_tensors
-        inner = gradients[0] * (1 - new * new) if ctx.is_tanh else torch.where(new > 0, gradients[0], torch.zeros_like(new))
+        inner = (
+            gradients[0] * (1 - new * new)
+            if ctx.is_tanh
+            else torch.where(new > 0, gradients[0], torch.zeros_like(new))
+        )
         return inner, inner @ weight.t(), h.t() @ inner, None
 
 
@@ -178,27 +196,38 @@ class HandWrittenBackward(Plain):
 class SampleBySample(Plain):
     """Every sample runs by itself, and the results are put together."""
 
-    def run_direction(self, data: Tensor, sizes: Sizes, h: Tensor, layer: int, direction: int) -> tuple[Tensor, Tensor]:
+    def run_direction(
+        self, data: Tensor, sizes: Sizes, h: Tensor, layer: int, direction: int
+    ) -> tuple[Tensor, Tensor]:
         if len(h) == 0:
             return super().run_direction(data, sizes, h, layer, direction)
         starts = torch.tensor([0, *sizes[:-1]]).cumsum(0)
         places = [starts[:length] + row for row, length in enumerate(lengths(sizes))]
         results = [
-            super(SampleBySample, self).run_direction(data[place.to(data.device)], (1,) * len(place), h[row : row + 1], layer, direction)
+            super(SampleBySample, self).run_direction(
+                data[place.to(data.device)], (1,) * len(place), h[row : row + 1], layer, direction
+            )
             for row, place in enumerate(places)
         ]
         back = torch.argsort(torch.cat(places)).to(data.device)
-        return torch.cat([output for output, _ in results])[back], torch.cat([state for _, state in results])
+        return torch.cat([output for output, _ in results])[back], torch.cat(
+            [state for _, state in results]
+        )
 
 
 class BackwardByFlipping(Plain):
     """The backward direction runs forward over the data turned round, padding masked out."""
 
-    def run_direction(self, data: Tensor, sizes: Sizes, h: Tensor, layer: int, direction: int) -> tuple[Tensor, Tensor]:
+    def run_direction(
+        self, data: Tensor, sizes: Sizes, h: Tensor, layer: int, direction: int
+    ) -> tuple[Tensor, Tensor]:
         if not direction or len(h) == 0:
             return super().run_direction(data, sizes, h, layer, direction)
         turned = self.turn(data, sizes)
-        inputs, weight = torch.split(self.project(turned, layer, 1), list(sizes)), self.recurrent_weight(layer, 1).t()
+        inputs, weight = (
+            torch.split(self.project(turned, layer, 1), list(sizes)),
+            self.recurrent_weight(layer, 1).t(),
+        )
         outputs: dict[int, Tensor] = {}
         for t, x in enumerate(inputs):
             outputs[t] = self.step(x, self.alive(h, sizes[t]), weight, layer, t)
@@ -209,18 +238,31 @@ class BackwardByFlipping(Plain):
         """Every sequence turned round by itself."""
         starts = torch.tensor([0, *sizes[:-1]]).cumsum(0)
         ends = lengths(sizes)
-        places = torch.tensor([int(starts[ends[row] - 1 - t]) + row for t, size in enumerate(sizes) for row in range(size)])
+        places = torch.tensor(
+            [
+                int(starts[ends[row] - 1 - t]) + row
+                for t, size in enumerate(sizes)
+                for row in range(size)
+            ]
+        )
         return data[places.to(data.device)]
 
 
 class PaddedAndMasked(Plain):
     """Packed sequences are filled up with zeros, and a mask keeps states from going on where a sequence has ended."""
 
-    def run_direction(self, data: Tensor, sizes: Sizes, h: Tensor, layer: int, direction: int) -> tuple[Tensor, Tensor]:
+    def run_direction(
+        self, data: Tensor, sizes: Sizes, h: Tensor, layer: int, direction: int
+    ) -> tuple[Tensor, Tensor]:
         if not is_ragged(sizes):
             return super().run_direction(data, sizes, h, layer, direction)
-        inputs = as_steps(self.project(pad_steps(data, sizes), layer, direction), (sizes[0],) * len(sizes))
-        weight, rows = self.recurrent_weight(layer, direction).t(), torch.arange(sizes[0], device=data.device).unsqueeze(1)
+        inputs = as_steps(
+            self.project(pad_steps(data, sizes), layer, direction), (sizes[0],) * len(sizes)
+        )
+        weight, rows = (
+            self.recurrent_weight(layer, direction).t(),
+            torch.arange(sizes[0], device=data.device).unsqueeze(1),
+        )
         outputs: dict[int, Tensor] = {}
         for t in self.order(len(sizes), direction):
             h = torch.where(rows < sizes[t], self.step(inputs[t], h, weight, layer, t), h)

@@ -51,14 +51,20 @@ class AsOnCuda(nn.RNN):
 
     def flatten_parameters(self) -> None:
         weights: list[Any] = [weight for weight in self._flat_weights if isinstance(weight, Tensor)]
-        own, dtypes = {weight.data_ptr() for weight in weights}, {weight.dtype for weight in weights}
+        own, dtypes = (
+            {weight.data_ptr() for weight in weights},
+            {weight.dtype for weight in weights},
+        )
         if len(own) == len(self._flat_weights_names) and len(dtypes) == 1:
             self.lay_in_one_buffer(weights)
 
     @torch.no_grad()
     def lay_in_one_buffer(self, weights: list[Any]) -> None:
         """Turn the weights into parts of one new tensor, one after the other."""
-        parts = torch.split(torch.cat([weight.reshape(-1) for weight in weights]), [weight.numel() for weight in weights])
+        parts = torch.split(
+            torch.cat([weight.reshape(-1) for weight in weights]),
+            [weight.numel() for weight in weights],
+        )
         for weight, part in zip(weights, parts, strict=True):
             weight.set_(part.view(weight.shape))
 
@@ -67,7 +73,11 @@ class AsOnCuda(nn.RNN):
         packed = isinstance(input, PackedSequence)
         if (input.data if packed else input).numel() == 0:
             return output, h_n
-        if hx is not None and not hx.is_contiguous() and not (packed and input.sorted_indices is not None):
+        if (
+            hx is not None
+            and not hx.is_contiguous()
+            and not (packed and input.sorted_indices is not None)
+        ):
             raise RuntimeError("rnn: hx is not contiguous")
         data = OnceInTraining.apply(output.data if packed else output, self.training)  # type: ignore[no-untyped-call]
         state = OnceInTraining.apply(h_n, self.training)  # type: ignore[no-untyped-call]
@@ -81,7 +91,9 @@ class WrapperOfRNN(Plain):
         output, h_n = self.call_inner(input, hx)
         return output, h_n
 
-    def forward_packed(self, input: PackedSequence, hx: Tensor | None) -> tuple[PackedSequence, Tensor]:
+    def forward_packed(
+        self, input: PackedSequence, hx: Tensor | None
+    ) -> tuple[PackedSequence, Tensor]:
         self.check_packed_input(input.data, hx, tuple(input.batch_sizes.tolist()))
         output, h_n = self.call_inner(input, hx)
         return output, h_n
@@ -98,20 +110,41 @@ class WrapperOfRNN(Plain):
         """A layer of torch on the meta device, whose parameters are to be replaced."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
-            names = ("num_layers", "nonlinearity", "bias", "batch_first", "dropout", "bidirectional")
+            names = (
+                "num_layers",
+                "nonlinearity",
+                "bias",
+                "batch_first",
+                "dropout",
+                "bidirectional",
+            )
             arguments = {name: getattr(self, name) for name in names}
-            return nn.RNN(self.input_size, self.hidden_size, **arguments, device="meta").train(self.training)
+            return nn.RNN(self.input_size, self.hidden_size, **arguments, device="meta").train(
+                self.training
+            )
 
 
 class LayersOfRNN(Plain):
     """A layer of torch for each layer and direction, stacked by hand."""
 
-    def run_direction(self, data: Tensor, sizes: Sizes, h: Tensor, layer: int, direction: int) -> tuple[Tensor, Tensor]:
+    def run_direction(
+        self, data: Tensor, sizes: Sizes, h: Tensor, layer: int, direction: int
+    ) -> tuple[Tensor, Tensor]:
         weights = [self.parameter(kind, layer, direction) for kind in self.parameter_kinds()]
         function = torch.rnn_tanh if self.nonlinearity == "tanh" else torch.rnn_relu
         order = self.turned(sizes, data.device) if direction else None
         read = data if order is None else data[order]
-        output, state = function(read, torch.tensor(sizes), h.unsqueeze(0), weights, self.bias, 1, 0.0, self.training, False)
+        output, state = function(
+            read,
+            torch.tensor(sizes),
+            h.unsqueeze(0),
+            weights,
+            self.bias,
+            1,
+            0.0,
+            self.training,
+            False,
+        )
         return output if order is None else output[order], state[0]
 
     def turned(self, sizes: Sizes, device: torch.device) -> Tensor:
@@ -119,7 +152,13 @@ class LayersOfRNN(Plain):
         starts = [sum(sizes[:t]) for t in range(len(sizes))]
         ends = [sum(size > row for size in sizes) for row in range(sizes[0])]
         return torch.tensor(
-            [starts[ends[row] - 1 - t] + row for t, size in enumerate(sizes) for row in range(size)], device=device, dtype=torch.long
+            [
+                starts[ends[row] - 1 - t] + row
+                for t, size in enumerate(sizes)
+                for row in range(size)
+            ],
+            device=device,
+            dtype=torch.long,
         )
 
 

@@ -10,8 +10,16 @@ from multiprocessing import get_context
 from typing import Any
 
 from rnnspec.cases import plan
-from rnnspec.errors import SelectionError, suggestion
-from rnnspec.selftest.bank import BUGS, CORRECT, is_due, is_narrow, report_of, rule_of, story_of
+from rnnspec.errors import SelectionError, suggest
+from rnnspec.selftest.bank import (
+    BUGS,
+    CORRECT,
+    find_named_rule,
+    find_public_report,
+    is_due,
+    is_narrow,
+    read_story,
+)
 
 PROFILES = tuple(plan.PROFILES)
 Watcher = Callable[[int, int], None]
@@ -63,24 +71,30 @@ class Matrix:
         }
 
 
-def chosen(patterns: Sequence[str]) -> tuple[str, ...]:
+def select_subjects(patterns: Sequence[str]) -> tuple[str, ...]:
     """The names of the bugs and correct implementations that match a glob pattern, all where there is none.
 
     Bugs that break what the installed torch does not promise are left out. Raises SelectionError, with a suggestion, for a pattern
     that matches nothing.
     """
-    return matching(patterns, (*filter(is_due, BUGS), *CORRECT))
+    return match_names(patterns, (*filter(is_due, BUGS), *CORRECT))
 
 
-def matching(patterns: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
+def match_names(patterns: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
     """The names that match one of the glob patterns, all where there is none; raises SelectionError with a suggestion."""
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in names):
-            raise SelectionError(f"nothing in the bank matches {pattern!r}.{suggestion(pattern, names)}")
-    return tuple(name for name in names if not patterns or any(fnmatchcase(name, pattern) for pattern in patterns))
+            raise SelectionError(
+                f"nothing in the bank matches {pattern!r}.{suggest(pattern, names)}"
+            )
+    return tuple(
+        name
+        for name in names
+        if not patterns or any(fnmatchcase(name, pattern) for pattern in patterns)
+    )
 
 
-def matrix(
+def build_matrix(
     names: Sequence[str],
     *,
     profile: str = "default",
@@ -96,7 +110,9 @@ def matrix(
     `workers` processes share the work; each loads torch once. Raises SelectionError for a profile that does not exist.
     """
     if profile not in PROFILES:
-        raise SelectionError(f"--profile {profile!r}: one of {', '.join(PROFILES)} is needed.{suggestion(profile, PROFILES)}")
+        raise SelectionError(
+            f"--profile {profile!r}: one of {', '.join(PROFILES)} is needed.{suggest(profile, PROFILES)}"
+        )
     if workers < 1:
         raise SelectionError(f"--workers must be at least 1, got {workers}")
     rows = []
@@ -109,10 +125,12 @@ def matrix(
 
 def _rows(names: Sequence[str], options: tuple[str, int, bool], workers: int) -> Iterator[Row]:
     if workers == 1 or len(names) == 1:
-        yield from (row_of(name, *options) for name in names)
+        yield from (judge_row(name, *options) for name in names)
         return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_one_thread) as pool:
-        yield from pool.map(row_of, names, *([option] * len(names) for option in options))
+    with ProcessPoolExecutor(
+        workers, mp_context=get_context("spawn"), initializer=_one_thread
+    ) as pool:
+        yield from pool.map(judge_row, names, *([option] * len(names) for option in options))
 
 
 def _one_thread() -> None:
@@ -121,24 +139,26 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def row_of(name: str, profile: str, seed: int, only_named: bool = False) -> Row:
+def judge_row(name: str, profile: str, seed: int, only_named: bool = False) -> Row:
     """The row of one planted bug or correct implementation."""
     if name in CORRECT:
         return Row(name, "", "", None, False, "", _seen(CORRECT[name], profile, seed, None))
-    named = rule_of(name)
+    named = find_named_rule(name)
     seen = _seen(BUGS[name], "quick", seed, [named] if only_named else None)
     found = "quick" if named in seen else ""
     for larger in PROFILES[1 : PROFILES.index(profile) + 1]:
         if not found:
             seen = {**seen, **_seen(BUGS[name], larger, seed, [named])}
             found = larger if named in seen else ""
-    return Row(name, story_of(name), named, report_of(name), is_narrow(name), found, seen)
+    return Row(
+        name, read_story(name), named, find_public_report(name), is_narrow(name), found, seen
+    )
 
 
 def _seen(subject: type, profile: str, seed: int, rules: list[str] | None) -> dict[str, int]:
     """How many cases broke each rule; SHOULD rules count for planted bugs and for correct implementations alike."""
-    from rnnspec.api import prepare, undisturbed_run
+    from rnnspec.api import prepare_suite, run_share_undisturbed
 
-    checks = prepare(subject, profile=profile, seed=seed, rules=rules)
-    tallies = undisturbed_run(checks).tallies
+    suite = prepare_suite(subject, profile=profile, seed=seed, rules=rules)
+    tallies = run_share_undisturbed(suite).tallies
     return {rule: tally.violations for rule, tally in tallies.items() if tally.violations}

@@ -11,7 +11,11 @@ from rnnspec.selftest.model_plain import LastStep
 
 SEEN_BY = re.compile(r"(\S+\.\S+) sees it")
 
-BUGS: tuple[type[LastStep], ...] = (*model_bugs_shapes.BUGS, *model_bugs_readout.BUGS, *model_bugs_calls.BUGS)
+BUGS: tuple[type[LastStep], ...] = (
+    *model_bugs_shapes.BUGS,
+    *model_bugs_readout.BUGS,
+    *model_bugs_calls.BUGS,
+)
 
 
 def seen_by(bug: type[nn.Module]) -> str:

@@ -57,7 +57,9 @@ class StateOnDefaultDevice(LastStep):
     """The zero state is made on the default device; model.state-device sees it."""
 
     def recur(self, embedded: Tensor) -> tuple[Tensor, Tensor]:
-        output, states = self.rnn(embedded, torch.zeros(1, embedded.size(0), HIDDEN, dtype=embedded.dtype))
+        output, states = self.rnn(
+            embedded, torch.zeros(1, embedded.size(0), HIDDEN, dtype=embedded.dtype)
+        )
         return output, states
 
 
@@ -65,7 +67,9 @@ class StateInFloat32(LastStep):
     """The zero state has the default dtype; model.state-dtype sees it."""
 
     def recur(self, embedded: Tensor) -> tuple[Tensor, Tensor]:
-        output, states = self.rnn(embedded, torch.zeros(1, embedded.size(0), HIDDEN, device=embedded.device))
+        output, states = self.rnn(
+            embedded, torch.zeros(1, embedded.size(0), HIDDEN, device=embedded.device)
+        )
         return output, states
 
 
@@ -116,7 +120,9 @@ class RandomState(LastStep):
     """The initial state is drawn anew for every call; model.repeatable sees it."""
 
     def recur(self, embedded: Tensor) -> tuple[Tensor, Tensor]:
-        state = torch.randn(1, embedded.size(0), HIDDEN, dtype=embedded.dtype, device=embedded.device)
+        state = torch.randn(
+            1, embedded.size(0), HIDDEN, dtype=embedded.dtype, device=embedded.device
+        )
         output, states = self.rnn(embedded, state)
         return output, states
 
@@ -135,7 +141,11 @@ class StateCarried(LastStep):
     state: Tensor | None = None
 
     def recur(self, embedded: Tensor) -> tuple[Tensor, Tensor]:
-        fits = self.state is not None and self.state.size(1) == embedded.size(0) and self.state.dtype == embedded.dtype
+        fits = (
+            self.state is not None
+            and self.state.size(1) == embedded.size(0)
+            and self.state.dtype == embedded.dtype
+        )
         output, states = self.rnn(embedded, self.state if fits else None)
         self.state = states.detach()
         return output, states

@@ -16,7 +16,9 @@ class AttributeNeverSet(EveryStep):
     """The zero state is made from self.hidden_size, which is never set; model.output-shape sees it."""
 
     def recur(self, embedded: Tensor) -> tuple[Tensor, Tensor]:
-        state = torch.zeros(1, embedded.size(0), self.hidden_size, dtype=embedded.dtype, device=embedded.device)  # type: ignore[call-overload]
+        state = torch.zeros(
+            1, embedded.size(0), self.hidden_size, dtype=embedded.dtype, device=embedded.device
+        )  # type: ignore[call-overload]
         output, states = self.rnn(embedded, state)
         return output, states
 

@@ -10,7 +10,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from rnnspec.selftest.model_plain import EMBEDDING, HIDDEN, OUTPUTS, VOCABULARY, EveryStep, LastStep, Layer, Padded
+from rnnspec.selftest.model_plain import (
+    EMBEDDING,
+    HIDDEN,
+    OUTPUTS,
+    VOCABULARY,
+    EveryStep,
+    LastStep,
+    Layer,
+    Padded,
+)
 
 BOTH = {"bidirectional": True}
 DEEP = {"num_layers": 2}
@@ -70,7 +79,9 @@ class Packed(Padded):
 
     def forward(self, tokens: Tensor) -> Tensor:
         lengths = self.lengths(tokens).cpu()
-        packed = pack_padded_sequence(self.embed(tokens), lengths, batch_first=True, enforce_sorted=False)
+        packed = pack_padded_sequence(
+            self.embed(tokens), lengths, batch_first=True, enforce_sorted=False
+        )
         _, states = self.rnn(packed)
         return self.predict(torch.cat([states[-2], states[-1]], dim=-1))
 
@@ -97,7 +108,9 @@ class MaskedAttention(Padded):
 
     def read_until(self, output: Tensor, states: Tensor, lengths: Tensor) -> Tensor:
         steps = torch.arange(output.size(1), device=output.device)
-        scores = self.score(output).squeeze(-1).masked_fill(steps >= lengths.unsqueeze(1), float("-inf"))
+        scores = (
+            self.score(output).squeeze(-1).masked_fill(steps >= lengths.unsqueeze(1), float("-inf"))
+        )
         weighted: Tensor = scores.softmax(1).unsqueeze(-1) * output
         return weighted.sum(1)
 
@@ -195,7 +208,9 @@ class LearnedState(LastStep):
         self.start = nn.Parameter(torch.randn(1, 1, HIDDEN))
 
     def recur(self, embedded: Tensor) -> tuple[Tensor, Tensor]:
-        output, states = self.rnn(embedded, self.start.expand(-1, embedded.size(0), -1).contiguous())
+        output, states = self.rnn(
+            embedded, self.start.expand(-1, embedded.size(0), -1).contiguous()
+        )
         return output, states
 
 

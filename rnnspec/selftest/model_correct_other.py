@@ -10,7 +10,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from rnnspec.selftest.model_plain import EMBEDDING, HIDDEN, OUTPUTS, EveryStep, LastStep, Layer, Padded
+from rnnspec.selftest.model_plain import (
+    EMBEDDING,
+    HIDDEN,
+    OUTPUTS,
+    EveryStep,
+    LastStep,
+    Layer,
+    Padded,
+)
 
 
 class LanguageModel(nn.Module):
@@ -26,7 +34,9 @@ class LanguageModel(nn.Module):
         self.rnn = nn.LSTM(EMBEDDING, HIDDEN, 2, dropout=0.2, batch_first=True)
         self.fc = nn.Linear(HIDDEN, 20)
 
-    def forward(self, tokens: Tensor, states: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    def forward(
+        self, tokens: Tensor, states: tuple[Tensor, Tensor] | None = None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         output, states = self.rnn(self.dropout(self.embedding(tokens)), states)
         return self.fc(self.dropout(output)), states
 
@@ -39,8 +49,12 @@ class PackedMaximum(Padded):
     width: ClassVar[int] = 2 * HIDDEN
 
     def forward(self, tokens: Tensor) -> Tensor:
-        packed = pack_padded_sequence(self.embed(tokens), self.lengths(tokens).cpu(), batch_first=True, enforce_sorted=False)
-        output, _ = pad_packed_sequence(self.rnn(packed)[0], batch_first=True, padding_value=float("-inf"))
+        packed = pack_padded_sequence(
+            self.embed(tokens), self.lengths(tokens).cpu(), batch_first=True, enforce_sorted=False
+        )
+        output, _ = pad_packed_sequence(
+            self.rnn(packed)[0], batch_first=True, padding_value=float("-inf")
+        )
         return self.predict(output.amax(1))
 
 
@@ -54,7 +68,9 @@ class LinearBefore(nn.Module):
         super().__init__()
         self.into = nn.Linear(3, 8)
         self.rnn = nn.GRU(8, 16, batch_first=True)
-        self.head = nn.Sequential(nn.LayerNorm(16), nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, OUTPUTS))
+        self.head = nn.Sequential(
+            nn.LayerNorm(16), nn.Linear(16, 16), nn.ReLU(), nn.Linear(16, OUTPUTS)
+        )
 
     def forward(self, features: Tensor) -> Tensor:
         _, states = self.rnn(self.into(features).relu())

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from rnnspec.api import undisturbed_run
-from rnnspec.api.model import prepare_model
+from rnnspec.api import run_share_undisturbed
+from rnnspec.api.model import prepare_model_suite
 from rnnspec.selftest import model_correct, model_correct_other
-from rnnspec.selftest.matrix import Matrix, Row, Watcher, matching
+from rnnspec.selftest.matrix import Matrix, Row, Watcher, match_names
 from rnnspec.selftest.model_bugs import BUGS, seen_by, story_of
 
 CORRECT = (*model_correct.CORRECT, *model_correct_other.CORRECT)
@@ -20,12 +20,18 @@ def bank() -> dict[str, type[nn.Module]]:
     return {model.__name__: model for model in (*BUGS, *CORRECT)}
 
 
-def chosen_models(patterns: Sequence[str]) -> tuple[str, ...]:
+def select_models(patterns: Sequence[str]) -> tuple[str, ...]:
     """The names in the bank that match one of the glob patterns, all where there is none; raises SelectionError."""
-    return matching(patterns, tuple(bank()))
+    return match_names(patterns, tuple(bank()))
 
 
-def model_matrix(names: Sequence[str] | None = None, *, profile: str = "quick", seed: int = 0, watch: Watcher | None = None) -> Matrix:
+def build_model_matrix(
+    names: Sequence[str] | None = None,
+    *,
+    profile: str = "quick",
+    seed: int = 0,
+    watch: Watcher | None = None,
+) -> Matrix:
     """The matrix of the named models, of the whole bank where there are none. Raises SelectionError for an unknown profile."""
     known = bank()
     rows = []
@@ -42,12 +48,19 @@ def row_of(model: type[nn.Module], profile: str, seed: int) -> Row:
     if model in CORRECT:
         return Row(model.__name__, "", "", None, False, "", seen)
     named = seen_by(model)
-    return Row(model.__name__, story_of(model), named, None, False, profile if named in seen else "", seen)
+    return Row(
+        model.__name__, story_of(model), named, None, False, profile if named in seen else "", seen
+    )
 
 
 def _seen(model: type[nn.Module], profile: str, seed: int) -> dict[str, int]:
     """How many cases broke each rule."""
-    readout, batch_first = str(getattr(model, "readout", "last")), bool(getattr(model, "batch_first", True))
-    checks, _ = prepare_model(model, readout=readout, batch_first=batch_first, profile=profile, seed=seed)
-    tallies = undisturbed_run(checks).tallies
+    readout, batch_first = (
+        str(getattr(model, "readout", "last")),
+        bool(getattr(model, "batch_first", True)),
+    )
+    suite, _ = prepare_model_suite(
+        model, readout=readout, batch_first=batch_first, profile=profile, seed=seed
+    )
+    tallies = run_share_undisturbed(suite).tallies
     return {rule: tally.violations for rule, tally in tallies.items() if tally.violations}

@@ -73,7 +73,9 @@ class Parameters(nn.Module):
     def warn_of_single_layer(self, dropout: float, num_layers: int) -> None:
         """UserWarning for dropout with one layer, where there is nothing to drop between."""
         if dropout > 0 and num_layers == 1:
-            warnings.warn(f"dropout={dropout!r} has no effect with num_layers=1", UserWarning, stacklevel=4)
+            warnings.warn(
+                f"dropout={dropout!r} has no effect with num_layers=1", UserWarning, stacklevel=4
+            )
 
     @property
     def directions(self) -> int:
@@ -82,7 +84,11 @@ class Parameters(nn.Module):
 
     def parameter_kinds(self) -> tuple[str, ...]:
         """The parameters of one layer and direction, in order of registration."""
-        return ("weight_ih", "weight_hh", "bias_ih", "bias_hh") if self.bias else ("weight_ih", "weight_hh")
+        return (
+            ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+            if self.bias
+            else ("weight_ih", "weight_hh")
+        )
 
     def parameter_name(self, kind: str, layer: int, direction: int) -> str:
         """The name of one parameter, such as weight_ih_l0_reverse."""
@@ -100,14 +106,19 @@ class Parameters(nn.Module):
     def parameter_shape(self, kind: str, layer: int) -> tuple[int, ...]:
         """The shape of one parameter."""
         columns = self.input_size if layer == 0 else self.directions * self.hidden_size
-        shapes = {"weight_ih": (self.hidden_size, columns), "weight_hh": (self.hidden_size, self.hidden_size)}
+        shapes = {
+            "weight_ih": (self.hidden_size, columns),
+            "weight_hh": (self.hidden_size, self.hidden_size),
+        }
         return shapes.get(kind, (self.hidden_size,))
 
     def create_parameters(self, device: Any, dtype: Any) -> None:
         """Register every parameter, not yet drawn."""
         for kind, layer, direction in self.parameter_order():
             empty = torch.empty(self.parameter_shape(kind, layer), device=device, dtype=dtype)
-            self.register_parameter(self.parameter_name(kind, layer, direction), nn.Parameter(empty))
+            self.register_parameter(
+                self.parameter_name(kind, layer, direction), nn.Parameter(empty)
+            )
 
     def initial_limit(self) -> float:
         """Half the width of the interval that parameters are drawn from."""
@@ -128,7 +139,11 @@ class Parameters(nn.Module):
     @property
     def all_weights(self) -> list[list[Tensor]]:
         """The parameters of each layer and direction."""
-        pairs = [(layer, direction) for layer in range(self.num_layers) for direction in range(self.directions)]
+        pairs = [
+            (layer, direction)
+            for layer in range(self.num_layers)
+            for direction in range(self.directions)
+        ]
         return [[self.parameter(kind, *pair) for kind in self.parameter_kinds()] for pair in pairs]
 
     def flatten_parameters(self) -> None:
@@ -137,4 +152,7 @@ class Parameters(nn.Module):
     def extra_repr(self) -> str:
         """The arguments as they were given, for repr."""
         names = ("num_layers", "nonlinearity", "bias", "batch_first", "dropout", "bidirectional")
-        return ", ".join([f"{self.input_size}, {self.hidden_size}"] + [f"{name}={getattr(self, name)!r}" for name in names])
+        return ", ".join(
+            [f"{self.input_size}, {self.hidden_size}"]
+            + [f"{name}={getattr(self, name)!r}" for name in names]
+        )

@@ -23,7 +23,9 @@ class Plain(Checks):
     Source: the equation, *Inputs* and *Outputs* of the nn.RNN page.
     """
 
-    def forward(self, input: Tensor | PackedSequence, hx: Tensor | None = None) -> tuple[Tensor | PackedSequence, Tensor]:
+    def forward(
+        self, input: Tensor | PackedSequence, hx: Tensor | None = None
+    ) -> tuple[Tensor | PackedSequence, Tensor]:
         """Output and final state for a tensor or a packed sequence."""
         if isinstance(input, PackedSequence):
             return self.forward_packed(input, hx)
@@ -42,14 +44,22 @@ class Plain(Checks):
         self.check_states(states, batch)
         self.check_state_dtype(input, states)
         self.check_length(length)
-        output, h_n = self.run(self.flatten(steps), (batch,) * length, self.initial_states(states, input, batch))
-        return self.from_time_major(self.unflatten(output, length, batch), batched), self.from_batched_states(h_n, batched)
+        output, h_n = self.run(
+            self.flatten(steps), (batch,) * length, self.initial_states(states, input, batch)
+        )
+        return self.from_time_major(
+            self.unflatten(output, length, batch), batched
+        ), self.from_batched_states(h_n, batched)
 
-    def forward_packed(self, input: PackedSequence, hx: Tensor | None) -> tuple[PackedSequence, Tensor]:
+    def forward_packed(
+        self, input: PackedSequence, hx: Tensor | None
+    ) -> tuple[PackedSequence, Tensor]:
         """Output and final state for a packed sequence; states are in the caller's order."""
         sizes = tuple(input.batch_sizes.tolist())
         self.check_packed_input(input.data, hx, sizes)
-        states = self.sort_states(self.initial_states(hx, input.data, sizes[0]), input.sorted_indices)
+        states = self.sort_states(
+            self.initial_states(hx, input.data, sizes[0]), input.sorted_indices
+        )
         output, h_n = self.run(input.data, sizes, states)
         return self.to_packed(output, input), self.unsort_states(h_n, input.unsorted_indices)
 
@@ -75,7 +85,11 @@ class Plain(Checks):
 
     def flatten(self, steps: Tensor) -> Tensor:
         """(T * N, I) from (T, N, I), whatever the strides."""
-        return steps.reshape(-1, steps.size(-1)) if steps.numel() else steps.new_empty(steps.size(0) * steps.size(1), steps.size(2))
+        return (
+            steps.reshape(-1, steps.size(-1))
+            if steps.numel()
+            else steps.new_empty(steps.size(0) * steps.size(1), steps.size(2))
+        )
 
     def unflatten(self, output: Tensor, length: int, batch: int) -> Tensor:
         """(T, N, D * H) from (T * N, D * H)."""
@@ -107,7 +121,9 @@ class Plain(Checks):
 
     def to_packed(self, output: Tensor, input: PackedSequence) -> PackedSequence:
         """The output packed as the input is."""
-        return PackedSequence(output, input.batch_sizes, input.sorted_indices, input.unsorted_indices)
+        return PackedSequence(
+            output, input.batch_sizes, input.sorted_indices, input.unsorted_indices
+        )
 
     def run(self, data: Tensor, sizes: Sizes, h_0: Tensor) -> tuple[Tensor, Tensor]:
         """The stack of layers: (rows, D * H) and (D * L, N, H)."""
@@ -147,10 +163,14 @@ class Plain(Checks):
         """(D * L, N, H): layer by layer, forward before backward."""
         return torch.stack(states)
 
-    def run_layer(self, data: Tensor, sizes: Sizes, h_0: Tensor, layer: int) -> tuple[Tensor, list[Tensor]]:
+    def run_layer(
+        self, data: Tensor, sizes: Sizes, h_0: Tensor, layer: int
+    ) -> tuple[Tensor, list[Tensor]]:
         """The output of one layer, and the last state of each direction."""
         results = [
-            self.run_direction(data, sizes, self.pick_state(h_0, layer, direction), layer, direction)
+            self.run_direction(
+                data, sizes, self.pick_state(h_0, layer, direction), layer, direction
+            )
             for direction in range(self.directions)
         ]
         return self.merge([output for output, _ in results]), [state for _, state in results]
@@ -163,7 +183,9 @@ class Plain(Checks):
         """The outputs of the directions side by side, forward first."""
         return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
 
-    def run_direction(self, data: Tensor, sizes: Sizes, h: Tensor, layer: int, direction: int) -> tuple[Tensor, Tensor]:
+    def run_direction(
+        self, data: Tensor, sizes: Sizes, h: Tensor, layer: int, direction: int
+    ) -> tuple[Tensor, Tensor]:
         """The recurrence of one layer and direction: its output in the order of time, and its last state."""
         inputs = torch.split(self.project(data, layer, direction), list(sizes))
         weight = self.recurrent_weight(layer, direction).t()
@@ -216,6 +238,8 @@ class Plain(Checks):
         """The outputs of all steps in the order of time."""
         return torch.cat([outputs[t] for t in range(length)])
 
-    def last_state(self, h: Tensor, outputs: dict[int, Tensor], sizes: Sizes, direction: int) -> Tensor:
+    def last_state(
+        self, h: Tensor, outputs: dict[int, Tensor], sizes: Sizes, direction: int
+    ) -> Tensor:
         """The state after the last step that a direction took."""
         return h

@@ -14,7 +14,7 @@ class Failure(Exception):
     """Something could not be observed because of what the subject did."""
 
 
-class Refused(Failure):
+class Unsupported(Failure):
     """The subject refuses openly: NotImplementedError, or TypeError for a constructor's keyword."""
 
 
@@ -23,7 +23,9 @@ class Raised(Failure):
 
     def __init__(self, step: str, error: BaseException) -> None:
         text = " ".join(str(error).split())
-        super().__init__(f"{step} raised {type(error).__name__}: {text[:200]}{'...' if len(text) > 200 else ''}")
+        super().__init__(
+            f"{step} raised {type(error).__name__}: {text[:200]}{'...' if len(text) > 200 else ''}"
+        )
         self.step = step
         self.error = error
 
@@ -48,14 +50,20 @@ Its second derivatives raise NotImplementedError.
 """
 
 
-def failure_of(step: str, error: BaseException) -> Failure:
+def classify_error(step: str, error: BaseException) -> Failure:
     """The failure that an exception of the subject stands for.
 
     NotImplementedError is an open refusal, and so is torch's own RuntimeError for what it does not offer.
     """
     if isinstance(error, Failure):
         return error
-    torchs_own = isinstance(error, RuntimeError) and any(words in str(error) for words in TORCH_REFUSES)
+    torchs_own = isinstance(error, RuntimeError) and any(
+        words in str(error) for words in TORCH_REFUSES
+    )
     if isinstance(error, NotImplementedError) or torchs_own:
-        return Refused(f"{step} raised {type(error).__name__}: {error}" if str(error) else f"{step} raised {type(error).__name__}")
+        return Unsupported(
+            f"{step} raised {type(error).__name__}: {error}"
+            if str(error)
+            else f"{step} raised {type(error).__name__}"
+        )
     return Raised(step, error)

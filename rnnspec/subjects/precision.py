@@ -12,7 +12,7 @@ Switch = tuple[Any, str, Any, Any]
 """What holds a setting, its name, and its values with TF32 and without."""
 
 
-def arithmetic(device: str, *, tf32: bool) -> AbstractContextManager[None]:
+def switch_tf32(device: str, *, tf32: bool) -> AbstractContextManager[None]:
     """Let CUDA use TF32 within the block or forbid it, backward passes included; on other devices nothing is touched."""
     return _switched(tf32) if device.startswith("cuda") else nullcontext()
 

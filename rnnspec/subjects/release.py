@@ -6,15 +6,15 @@ from functools import cache
 
 import torch
 
-from rnnspec.contract.clauses import applies_to, clause
+from rnnspec.contract.clauses import find_clause, is_in_force
 
 
 @cache
-def promised(name: str) -> bool:
+def is_promised(name: str) -> bool:
     """Whether the torch that is installed promises a clause."""
-    return applies_to(clause(name), torch.__version__)
+    return is_in_force(find_clause(name), torch.__version__)
 
 
-def by_position(names: list[str]) -> list[str]:
+def list_positional_arguments(names: list[str]) -> list[str]:
     """Those of the leading arguments of the constructor that this release documents by position: before 2.3 the sizes and num_layers."""
-    return names if promised("rnn.args.order") else names[:3]
+    return names if is_promised("rnn.args.order") else names[:3]

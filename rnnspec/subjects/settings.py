@@ -28,7 +28,11 @@ def _numpy_errors() -> tuple[tuple[str, str], ...]:
 
 
 def _cudnn(name: str) -> Setting:
-    return Setting(f"cudnn.{name}", lambda: getattr(torch.backends.cudnn, name), lambda value: setattr(torch.backends.cudnn, name, value))
+    return Setting(
+        f"cudnn.{name}",
+        lambda: getattr(torch.backends.cudnn, name),
+        lambda value: setattr(torch.backends.cudnn, name, value),
+    )
 
 
 def _default_device() -> torch.device:
@@ -43,7 +47,11 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("default dtype", torch.get_default_dtype, torch.set_default_dtype),
     Setting("grad mode", torch.is_grad_enabled, torch.set_grad_enabled),
     Setting("inference mode", torch.is_inference_mode_enabled),
-    Setting("deterministic algorithms", torch.are_deterministic_algorithms_enabled, torch.use_deterministic_algorithms),
+    Setting(
+        "deterministic algorithms",
+        torch.are_deterministic_algorithms_enabled,
+        torch.use_deterministic_algorithms,
+    ),
     Setting("anomaly detection", torch.is_anomaly_enabled, torch.autograd.set_detect_anomaly),
     Setting("number of threads", torch.get_num_threads, torch.set_num_threads),
     Setting("numpy error state", _numpy_errors, lambda value: np.seterr(**dict(value))),
@@ -58,19 +66,19 @@ GETTERS = tuple((setting.name, setting.get) for setting in SETTINGS)
 """As they are read: some twenty thousand times in a quick run."""
 
 
-def current() -> Values:
+def read_settings() -> Values:
     """The present value of every setting, by name."""
     return tuple([(name, get()) for name, get in GETTERS])
 
 
 @contextmanager
-def undisturbed() -> Iterator[None]:
+def restore_settings() -> Iterator[None]:
     """Put back what changes within the block, so that one step's fault is not carried into the next."""
-    before = current()
+    before = read_settings()
     try:
         yield
     finally:
-        if (after := current()) != before:
+        if (after := read_settings()) != before:
             _put_back(before, after)
 
 

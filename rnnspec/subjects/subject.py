@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from rnnspec.contract.config import Config
 from rnnspec.contract.shapes import Shape, parameter_shapes
 from rnnspec.errors import TargetError
-from rnnspec.subjects.failures import Malformed, Refused, Unloadable, failure_of
-from rnnspec.subjects.release import by_position
-from rnnspec.subjects.settings import undisturbed
+from rnnspec.subjects.failures import Malformed, Unloadable, Unsupported, classify_error
+from rnnspec.subjects.release import list_positional_arguments
+from rnnspec.subjects.settings import restore_settings
 from rnnspec.subjects.target import Target
 
 Array = NDArray[np.float64]
@@ -71,7 +71,9 @@ class TorchSubject:
         with observing("the constructor"):
             module = self.target.factory(*positional, **named)
         if not isinstance(module, torch.nn.Module):
-            raise TargetError(f"{self.target.label} returned {module!r}; a torch.nn.Module is needed")
+            raise TargetError(
+                f"{self.target.label} returned {module!r}; a torch.nn.Module is needed"
+            )
         if style == "typed":
             return module
         with observing(f".to({dtype})"):
@@ -79,7 +81,9 @@ class TorchSubject:
 
     def arguments(self, config: Config, style: str) -> tuple[list[Any], dict[str, Any]]:
         """What the constructor is given: by position and by keyword."""
-        wanted = {name: value for name, value in config.arguments.items() if name not in self.refused}
+        wanted = {
+            name: value for name, value in config.arguments.items() if name not in self.refused
+        }
         changed = {"input_size", "hidden_size", *config.changed}
         if style == "changed":
             wanted = {name: value for name, value in wanted.items() if name in changed}
@@ -87,13 +91,24 @@ class TorchSubject:
         if style == "keywords":
             return [], {**wanted, **self.fixed}
         if style == "positional":
-            leading = by_position(_leading(config.arguments, wanted))
-            rest = {name: value for name, value in wanted.items() if name not in leading and name in changed}
+            leading = list_positional_arguments(_leading(config.arguments, wanted))
+            rest = {
+                name: value
+                for name, value in wanted.items()
+                if name not in leading and name in changed
+            }
             return [wanted[name] for name in leading], {**rest, **self.fixed}
         if self.by_name:
-            return [], {"input_size": config.input_size, "hidden_size": config.hidden_size, **wanted, **self.fixed}
+            return [], {
+                "input_size": config.input_size,
+                "hidden_size": config.hidden_size,
+                **wanted,
+                **self.fixed,
+            }
         return [config.input_size, config.hidden_size], {
-            name: value for name, value in {**wanted, **self.fixed}.items() if name not in ("input_size", "hidden_size")
+            name: value
+            for name, value in {**wanted, **self.fixed}.items()
+            if name not in ("input_size", "hidden_size")
         }
 
     def load(self, module: torch.nn.Module, config: Config, weights: Mapping[str, Array]) -> None:
@@ -102,7 +117,9 @@ class TorchSubject:
         with observing("state_dict()"):
             state = dict(module.state_dict())
         for name, own in names.items():
-            state[own] = torch.from_numpy(weights[name].copy()).to(device=state[own].device, dtype=state[own].dtype)
+            state[own] = torch.from_numpy(weights[name].copy()).to(
+                device=state[own].device, dtype=state[own].dtype
+            )
         with observing("load_state_dict()"):
             module.load_state_dict(state)
 
@@ -114,14 +131,20 @@ class TorchSubject:
         with observing("state_dict()"):
             shapes = _shapes(module.state_dict())
             parameters = _shapes(dict(module.named_parameters()))
-        return matched_names(parameter_shapes(config), shapes, parameters)
+        return match_names(parameter_shapes(config), shapes, parameters)
 
 
 def _shapes(tensors: Mapping[str, Any]) -> dict[str, Shape]:
-    return {name: tuple(tensor.shape) for name, tensor in tensors.items() if isinstance(tensor, torch.Tensor)}
+    return {
+        name: tuple(tensor.shape)
+        for name, tensor in tensors.items()
+        if isinstance(tensor, torch.Tensor)
+    }
 
 
-def matched_names(expected: Mapping[str, Shape], found: Mapping[str, Shape], parameters: Mapping[str, Shape]) -> dict[str, str]:
+def match_names(
+    expected: Mapping[str, Shape], found: Mapping[str, Shape], parameters: Mapping[str, Shape]
+) -> dict[str, str]:
     """From each expected name to the one found in the state_dict: the same, or by order where the parameters have the same shapes."""
     if all(found.get(name) == shape for name, shape in expected.items()):
         return {name: name for name in expected}
@@ -129,7 +152,9 @@ def matched_names(expected: Mapping[str, Shape], found: Mapping[str, Shape], par
     if missing and list(expected.values()) == list(parameters.values()):
         return dict(zip(expected, parameters, strict=True))
     if missing:
-        raise Unloadable(f"the state_dict has no {missing[0]}; it has {', '.join(found) or 'nothing'}")
+        raise Unloadable(
+            f"the state_dict has no {missing[0]}; it has {', '.join(found) or 'nothing'}"
+        )
     wrong = next(name for name, shape in expected.items() if found[name] != shape)
     raise Unloadable(f"{wrong} has shape {found[wrong]}, expected {expected[wrong]}")
 
@@ -147,11 +172,11 @@ def _leading(documented: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[s
 @contextmanager
 def observing(step: str) -> Iterator[None]:
     """Turn whatever the subject raises in a step into a failure; its warnings stay quiet, its changes to settings are undone."""
-    with warnings.catch_warnings(), undisturbed():
+    with warnings.catch_warnings(), restore_settings():
         warnings.simplefilter("ignore")
         try:
             yield
-        except (TargetError, Refused, Unloadable, Malformed, KeyboardInterrupt, GeneratorExit):
+        except (TargetError, Unsupported, Unloadable, Malformed, KeyboardInterrupt, GeneratorExit):
             raise
         except BaseException as error:
-            raise failure_of(step, error) from error
+            raise classify_error(step, error) from error

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from rnnspec.errors import TargetError, suggestion
+from rnnspec.errors import TargetError, suggest
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Target:
     imports: tuple[str, ...]
 
 
-def resolve(target: str | Callable[..., Any]) -> Target:
+def resolve_target(target: str | Callable[..., Any]) -> Target:
     """The target that a string `package.module:attribute` or `path/to/file.py:attribute`, a class or a factory stands for.
 
     Raises TargetError, with the value and a suggestion where there is one, if there is no such thing or it cannot be called.
@@ -34,7 +34,9 @@ def resolve(target: str | Callable[..., Any]) -> Target:
     if isinstance(target, str):
         return _from_text(target)
     if not callable(target):
-        raise TargetError(f"a target is a class, a factory or a string like 'package.module:attribute', got {target!r}")
+        raise TargetError(
+            f"a target is a class, a factory or a string like 'package.module:attribute', got {target!r}"
+        )
     return _from_object(target)
 
 
@@ -42,7 +44,9 @@ def _from_object(target: Callable[..., Any]) -> Target:
     module, name = getattr(target, "__module__", None), getattr(target, "__qualname__", None)
     if not module or not name or "<" in name or module == "__main__":
         label = name or " ".join(repr(target).split())
-        return Target(target, label, _plain(label), (f"# {_plain(label)} is {label}, as given to rnnspec",))
+        return Target(
+            target, label, _plain(label), (f"# {_plain(label)} is {label}, as given to rnnspec",)
+        )
     return Target(target, f"{module}:{name}", name, (f"from {module} import {name.split('.')[0]}",))
 
 
@@ -61,22 +65,36 @@ def _from_text(text: str) -> Target:
     module = _module_of_file(Path(place), text) if is_file else _module_of_name(place, text)
     factory = _attribute(module, attribute, place, text)
     if not callable(factory):
-        raise TargetError(f"{text}: {attribute!r} is {factory!r}, which cannot be called; a class or a factory is needed")
-    imports = _file_imports(Path(place), attribute) if is_file else (f"from {place} import {attribute.split('.')[0]}",)
+        raise TargetError(
+            f"{text}: {attribute!r} is {factory!r}, which cannot be called; a class or a factory is needed"
+        )
+    imports = (
+        _file_imports(Path(place), attribute)
+        if is_file
+        else (f"from {place} import {attribute.split('.')[0]}",)
+    )
     return Target(factory, text, attribute, imports)
 
 
 def _with_colon(text: str) -> str:
     """A suggestion where a dot stands in the place of the colon."""
     place, dot, attribute = text.rpartition(".")
-    return f" Did you mean '{place}:{attribute}'?" if dot and place and attribute.isidentifier() and attribute != "py" else ""
+    return (
+        f" Did you mean '{place}:{attribute}'?"
+        if dot and place and attribute.isidentifier() and attribute != "py"
+        else ""
+    )
 
 
 def _file_imports(path: Path, attribute: str) -> tuple[str, ...]:
     """The lines that import an attribute of a file: by its folder on the path, or by its location where its name is not free."""
     first, name = attribute.split(".")[0], _module_name(path)
     if name == path.stem:
-        return ("import sys", f"sys.path.insert(0, {str(path.resolve().parent)!r})", f"from {name} import {first}")
+        return (
+            "import sys",
+            f"sys.path.insert(0, {str(path.resolve().parent)!r})",
+            f"from {name} import {first}",
+        )
     return (
         "import importlib.util",
         f"spec = importlib.util.spec_from_file_location({name!r}, {str(path.resolve())!r})",
@@ -101,7 +119,9 @@ def _attribute(module: ModuleType, attribute: str, place: str, text: str) -> Any
         try:
             found = getattr(found, part)
         except AttributeError as error:
-            raise TargetError(f"no attribute {attribute!r} in {place}.{suggestion(part, _public(found))}") from error
+            raise TargetError(
+                f"no attribute {attribute!r} in {place}.{suggest(part, _public(found))}"
+            ) from error
         except (Exception, SystemExit) as error:
             raise TargetError(f"{text}: looking up {part!r} raised {_told(error)}") from error
     return found
@@ -118,7 +138,9 @@ def _module_of_name(name: str, text: str) -> ModuleType:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name and (name == error.name or name.startswith(error.name + ".")):
-            raise TargetError(f"{text}: no module named {error.name!r}.{_near_module(error.name)}") from error
+            raise TargetError(
+                f"{text}: no module named {error.name!r}.{_near_module(error.name)}"
+            ) from error
         raise TargetError(f"{text}: importing {name} raised {_told(error)}") from error
     except (Exception, SystemExit) as error:
         raise TargetError(f"{text}: importing {name} raised {_told(error)}") from error
@@ -137,9 +159,17 @@ def _near_module(name: str) -> str:
     parent = sys.modules.get(name.rpartition(".")[0])
     folders = [Path(folder) for folder in getattr(parent, "__path__", [])] or [Path.cwd()]
     paths = [folder for folder in folders if folder.is_dir()]
-    found = [entry.stem for path in paths for entry in path.iterdir() if entry.suffix == ".py" or (entry / "__init__.py").exists()]
+    found = [
+        entry.stem
+        for path in paths
+        for entry in path.iterdir()
+        if entry.suffix == ".py" or (entry / "__init__.py").exists()
+    ]
     known = [stem for stem in found if stem.isidentifier()]
-    return suggestion(name.rpartition(".")[2], [*known, *(() if parent else (module for module in sys.modules if "." not in module))])
+    return suggest(
+        name.rpartition(".")[2],
+        [*known, *(() if parent else (module for module in sys.modules if "." not in module))],
+    )
 
 
 def _module_of_file(path: Path, text: str) -> ModuleType:

@@ -10,10 +10,10 @@ import torch
 
 from rnnspec.api import check
 from rnnspec.errors import CannotCheck, DeviceError
-from rnnspec.judging.rule import Rule
-from rnnspec.report.console import told
-from rnnspec.report.model import Report, Result
-from rnnspec.rules.catalogue import in_force, select
+from rnnspec.report.console import format_failure
+from rnnspec.report.data import Report, Result
+from rnnspec.rulekit.rule import Rule
+from rnnspec.rules.catalogue import select_in_force, select_layer_rules
 
 Test = TypeVar("Test", bound=Callable[..., Any])
 
@@ -65,7 +65,7 @@ class RuleTest:
         if result.verdict != "pass" and (result.level == "NOTE" or self._unscored(result)):
             pytest.skip(f"{result.rule} ({result.level}, not scored): {result.message}")
         if result.verdict != "pass":
-            pytest.fail(told(result), pytrace=False)
+            pytest.fail(format_failure(result), pytrace=False)
 
     def _unscored(self, result: Result) -> bool:
         return result.verdict == "fail" and result not in self.run.report.violations
@@ -94,5 +94,8 @@ def conformance(
 
     options = {name: value for name, value in locals().items() if name not in ("pytest", "target")}
     run = Run(target, options)
-    tests = [pytest.param(RuleTest(rule, run), id=rule.id) for rule in in_force(select(rules), torch.__version__)]
+    tests = [
+        pytest.param(RuleTest(rule, run), id=rule.id)
+        for rule in select_in_force(select_layer_rules(rules), torch.__version__)
+    ]
     return pytest.mark.parametrize("rule", tests)

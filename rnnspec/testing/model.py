@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from rnnspec.api.model import check_model
-from rnnspec.models.registry import select_models
-from rnnspec.report.model import Report
+from rnnspec.models.registry import select_model_rules
+from rnnspec.report.data import Report
 from rnnspec.testing.layer import RuleTest, Run, Test
 
 
@@ -44,4 +44,7 @@ def model_conformance(
 
     options = {name: value for name, value in locals().items() if name not in ("pytest", "target")}
     shared = ModelRun(target, options)
-    return pytest.mark.parametrize("rule", [pytest.param(RuleTest(rule, shared), id=rule.id) for rule in select_models(rules)])
+    return pytest.mark.parametrize(
+        "rule",
+        [pytest.param(RuleTest(rule, shared), id=rule.id) for rule in select_model_rules(rules)],
+    )

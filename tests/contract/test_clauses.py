@@ -16,17 +16,17 @@ from rnnspec.contract.clauses import (
     Level,
     Provenance,
     UnknownClause,
-    applies_to,
-    clause,
-    load,
-    parse,
+    find_clause,
+    is_in_force,
+    load_clauses,
+    parse_clauses,
 )
-from rnnspec.contract.fingerprints import PAGES, installed, stored
+from rnnspec.contract.fingerprints import PAGES, load_fingerprints, read_installed_pages
 
 GOOD = {
     "id": "rnn.h_n.order",
     "text": "Layers in order.",
-    "where": "a page",
+    "source": "a page",
     "level": "MUST",
     "provenance": "documented",
     "since": "1.8",
@@ -48,10 +48,19 @@ BAD = {
     "no id": (toml(id=None), "f.toml: clause number 1: id is missing"),
     "no text": (toml(text=None), "f.toml: clause 'rnn.h_n.order': text is missing"),
     "empty text": (toml(text=" "), "f.toml: clause 'rnn.h_n.order': text must be a text, got ' '"),
-    "number": (toml() + "\nuntil = 2.1", "f.toml: clause 'rnn.h_n.order': until must be a text, got 2.1"),
-    "unknown key": (toml(passsage="x"), "f.toml: clause 'rnn.h_n.order': unknown key 'passsage'. Did you mean 'passage'?"),
+    "number": (
+        toml() + "\nuntil = 2.1",
+        "f.toml: clause 'rnn.h_n.order': until must be a text, got 2.1",
+    ),
+    "unknown key": (
+        toml(passsage="x"),
+        "f.toml: clause 'rnn.h_n.order': unknown key 'passsage'. Did you mean 'passage'?",
+    ),
     "far key": (toml(colour="x"), "f.toml: clause 'rnn.h_n.order': unknown key 'colour'."),
-    "level": (toml(level="MUSTN"), "f.toml: clause 'rnn.h_n.order': level 'MUSTN' is none of MUST, SHOULD, NOTE. Did you mean 'MUST'?"),
+    "level": (
+        toml(level="MUSTN"),
+        "f.toml: clause 'rnn.h_n.order': level 'MUSTN' is none of MUST, SHOULD, NOTE. Did you mean 'MUST'?",
+    ),
     "provenance": (
         toml(provenance="test"),
         "f.toml: clause 'rnn.h_n.order': provenance 'test' is none of documented, tested, enforced, advice, observed. "
@@ -62,54 +71,70 @@ BAD = {
         "f.toml: clause 'rnn.h_n.order': level NOTE does not go with provenance documented: expected MUST",
     ),
     "twice": (toml() + "\n" + toml(), "f.toml: id 'rnn.h_n.order' is given twice"),
-    "capital id": (toml(id="rnn.H_n"), r"f.toml: clause 'rnn.H_n': id 'rnn.H_n' does not have the form "),
-    "since": (toml(since="now"), r"f.toml: clause 'rnn.h_n.order': since 'now' does not have the form \d+\.\d+"),
-    "until": (toml(until="1.7"), "f.toml: clause 'rnn.h_n.order': until '1.7' is before since '1.8'"),
-    "passage": (toml(passage="nowhere"), "f.toml: clause 'rnn.h_n.order': passage 'nowhere' does not have the form "),
+    "capital id": (
+        toml(id="rnn.H_n"),
+        r"f.toml: clause 'rnn.H_n': id 'rnn.H_n' does not have the form ",
+    ),
+    "since": (
+        toml(since="now"),
+        r"f.toml: clause 'rnn.h_n.order': since 'now' does not have the form \d+\.\d+",
+    ),
+    "until": (
+        toml(until="1.7"),
+        "f.toml: clause 'rnn.h_n.order': until '1.7' is before since '1.8'",
+    ),
+    "passage": (
+        toml(passage="nowhere"),
+        "f.toml: clause 'rnn.h_n.order': passage 'nowhere' does not have the form ",
+    ),
 }
 
 
 @pytest.mark.parametrize(("text", "message"), BAD.values(), ids=list(BAD))
 def test_bad_data_is_refused_with_file_id_and_value(text: str, message: str) -> None:
     with pytest.raises(ContractError) as caught:
-        parse(text, "f.toml")
+        parse_clauses(text, "f.toml")
     assert str(caught.value).startswith(message)
 
 
 def test_good_data_gives_the_clause() -> None:
-    expected = Clause("rnn.h_n.order", "Layers in order.", "a page", Level.MUST, Provenance.DOCUMENTED, "1.8")
-    assert parse(toml(), "f.toml") == {"rnn.h_n.order": expected}
+    expected = Clause(
+        "rnn.h_n.order", "Layers in order.", "a page", Level.MUST, Provenance.DOCUMENTED, "1.8"
+    )
+    assert parse_clauses(toml(), "f.toml") == {"rnn.h_n.order": expected}
 
 
 def test_a_file_without_clauses_has_none() -> None:
-    assert parse("", "f.toml") == {}
+    assert parse_clauses("", "f.toml") == {}
 
 
 def test_a_clause_cannot_be_changed() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
-        clause("rnn.h_n.order").text = "else"  # type: ignore[misc]
+        find_clause("rnn.h_n.order").text = "else"  # type: ignore[misc]
 
 
 def test_the_contract_is_read_once_and_cannot_be_changed() -> None:
-    assert load() is load()
+    assert load_clauses() is load_clauses()
     with pytest.raises(TypeError):
-        load()["rnn.h_n.order"] = clause("rnn.h_n.order")  # type: ignore[index]
+        load_clauses()["rnn.h_n.order"] = find_clause("rnn.h_n.order")  # type: ignore[index]
 
 
 def test_a_clause_is_found_by_its_id() -> None:
-    assert clause("rnn.h_n.order").level is Level.MUST
+    assert find_clause("rnn.h_n.order").level is Level.MUST
 
 
 def test_an_unknown_id_is_refused_with_the_nearest_one() -> None:
     with pytest.raises(UnknownClause) as caught:
-        clause("rnn.hn.order")
-    assert str(caught.value).startswith("no clause is called 'rnn.hn.order'. Did you mean 'rnn.h_n.order'")
+        find_clause("rnn.hn.order")
+    assert str(caught.value).startswith(
+        "no clause is called 'rnn.hn.order'. Did you mean 'rnn.h_n.order'"
+    )
     assert isinstance(caught.value, KeyError)
 
 
 def test_an_id_like_no_other_gets_no_suggestion() -> None:
     with pytest.raises(UnknownClause) as caught:
-        clause("???")
+        find_clause("???")
     assert str(caught.value) == "no clause is called '???'."
 
 
@@ -128,15 +153,20 @@ def test_an_id_like_no_other_gets_no_suggestion() -> None:
         ("2.8", None, "2.8.0.dev20250601+cu126", True),
     ],
 )
-def test_a_clause_applies_from_since_to_until(since: str, until: str | None, version: str, applies: bool) -> None:
-    known = dataclasses.replace(clause("rnn.h_n.order"), since=since, until=until)
-    assert applies_to(known, version) is applies
+def test_a_clause_applies_from_since_to_until(
+    since: str, until: str | None, version: str, applies: bool
+) -> None:
+    known = dataclasses.replace(find_clause("rnn.h_n.order"), since=since, until=until)
+    assert is_in_force(known, version) is applies
 
 
 @pytest.mark.parametrize("version", ["", "main", "2"])
 def test_what_is_no_version_is_refused(version: str) -> None:
-    with pytest.raises(ValueError, match=re.escape(f"a version starts with two numbers, such as 2.13, got {version!r}")):
-        applies_to(clause("rnn.h_n.order"), version)
+    with pytest.raises(
+        ValueError,
+        match=re.escape(f"a version starts with two numbers, such as 2.13, got {version!r}"),
+    ):
+        is_in_force(find_clause("rnn.h_n.order"), version)
 
 
 def test_levels_and_provenances_print_as_written() -> None:
@@ -148,16 +178,22 @@ def published() -> list[str]:
 
 
 def test_published_ids_stay() -> None:
-    assert not set(published()) - load().keys(), "a published id is gone: others refer to it"
+    assert not set(published()) - load_clauses().keys(), (
+        "a published id is gone: others refer to it"
+    )
 
 
 def test_new_ids_are_published() -> None:
-    assert not load().keys() - set(published()), f"append these to {PUBLISHED.name}, which freezes them"
+    assert not load_clauses().keys() - set(published()), (
+        f"append these to {PUBLISHED.name}, which freezes them"
+    )
     assert len(published()) == len(set(published()))
 
 
 def test_ids_begin_with_what_their_file_is_about() -> None:
-    first = {name: {key.split(".")[0] for key in parse(text_of(name), name)} for name in FILES}
+    first = {
+        name: {key.split(".")[0] for key in parse_clauses(text_of(name), name)} for name in FILES
+    }
     assert first == {"nn_rnn.toml": {"rnn"}, "packing.toml": {"packing"}}
 
 
@@ -167,35 +203,55 @@ def text_of(name: str) -> str:
 
 def wrong(sound: Callable[[Clause], bool]) -> list[str]:
     """The ids of the clauses that are not sound."""
-    return [known.id for known in load().values() if not sound(known)]
+    return [known.id for known in load_clauses().values() if not sound(known)]
 
 
 def test_a_clause_is_one_readable_sentence() -> None:
-    assert not wrong(lambda known: known.text.endswith(".") and len(known.text) <= 200 and not re.search(r"\.\s", known.text))
+    assert not wrong(
+        lambda known: (
+            known.text.endswith(".")
+            and len(known.text) <= 200
+            and not re.search(r"\.\s", known.text)
+        )
+    )
 
 
 def test_what_is_documented_names_a_passage_or_an_old_page() -> None:
     by_page = (Provenance.DOCUMENTED, Provenance.ADVICE)
-    assert not wrong(lambda known: (known.passage or known.until) is not None if known.provenance in by_page else known.passage is None)
+    assert not wrong(
+        lambda known: (
+            (known.passage or known.until) is not None
+            if known.provenance in by_page
+            else known.passage is None
+        )
+    )
 
 
 def test_every_passage_that_is_named_has_a_fingerprint() -> None:
-    named = [known.passage.split("#") for known in load().values() if known.passage]
-    assert not [(page, name) for page, name in named if name not in stored(page)]
+    named = [known.passage.split("#") for known in load_clauses().values() if known.passage]
+    assert not [(page, name) for page, name in named if name not in load_fingerprints(page)]
 
 
 def test_every_passage_of_the_page_has_a_clause() -> None:
-    used = {known.passage for known in load().values()}
-    assert not {name for name in stored("nn.RNN") if f"nn.RNN#{name}" not in used}
+    used = {known.passage for known in load_clauses().values()}
+    assert not {name for name in load_fingerprints("nn.RNN") if f"nn.RNN#{name}" not in used}
 
 
 def test_an_exclusion_has_a_reason_that_is_no_excuse() -> None:
     excuse = re.compile(r"\b(not yet|later|todo|too hard)\b", re.IGNORECASE)
-    assert not wrong(lambda known: known.excluded is None or (len(known.excluded) > 60 and not excuse.search(known.excluded)))
+    assert not wrong(
+        lambda known: (
+            known.excluded is None
+            or (len(known.excluded) > 60 and not excuse.search(known.excluded))
+        )
+    )
 
 
 def test_few_clauses_are_excluded_that_would_be_scored() -> None:
-    assert len(wrong(lambda known: known.excluded is None or known.level is Level.NOTE)) <= len(load()) // 20
+    assert (
+        len(wrong(lambda known: known.excluded is None or known.level is Level.NOTE))
+        <= len(load_clauses()) // 20
+    )
 
 
 RUN = 8
@@ -211,11 +267,13 @@ def runs(text: str) -> Iterator[tuple[str, ...]]:
 def theirs() -> set[tuple[str, ...]]:
     """Every run of eight words of torch's own pages; torch.func is younger than the oldest release that is supported."""
     pages = [page for page in PAGES if not page.startswith("torch.func")]
-    return {run for page in pages for run in runs(installed(page))}
+    return {run for page in pages for run in runs(read_installed_pages(page))}
 
 
 def test_the_clauses_are_in_own_words(theirs: set[tuple[str, ...]]) -> None:
-    assert not wrong(lambda known: theirs.isdisjoint([*runs(known.text), *runs(known.excluded or "")]))
+    assert not wrong(
+        lambda known: theirs.isdisjoint([*runs(known.text), *runs(known.excluded or "")])
+    )
 
 
 OWN = [*(ROOT / "rnnspec" / "contract").glob("*.py"), *(ROOT / "docs").glob("contract*.md")]
@@ -227,4 +285,4 @@ def test_code_and_documents_are_in_own_words(path: Path, theirs: set[tuple[str, 
 
 
 def test_a_copied_sentence_would_be_seen(theirs: set[tuple[str, ...]]) -> None:
-    assert theirs & set(runs(" ".join(installed("nn.RNN").split()[-60:-30])))
+    assert theirs & set(runs(" ".join(read_installed_pages("nn.RNN").split()[-60:-30])))

@@ -17,7 +17,12 @@ def test_order_and_defaults_are_those_of_the_printed_signature() -> None:
     line = (torch.nn.RNN.__doc__ or "").splitlines()[0]
     if not line.startswith("__init__("):
         pytest.skip("this release prints no signature")
-    printed = {name: value for name, _, value in (item.partition("=") for item in line[len("__init__(") : -1].split(","))}
+    printed = {
+        name: value
+        for name, _, value in (
+            item.partition("=") for item in line[len("__init__(") : -1].split(",")
+        )
+    }
     arguments = Config(3, 4).arguments
     assert [name for name in printed if name not in ("self", "device", "dtype")] == list(arguments)
     assert {name: repr(value) for name, value in arguments.items() if printed[name]} == {
@@ -37,7 +42,10 @@ def test_a_layer_is_built_from_its_arguments_by_name_and_by_position() -> None:
     ("config", "text"),
     [
         (Config(3, 4), "RNN(3, 4)"),
-        (Config(1, 1, num_layers=2, bidirectional=True), "RNN(1, 1, num_layers=2, bidirectional=True)"),
+        (
+            Config(1, 1, num_layers=2, bidirectional=True),
+            "RNN(1, 1, num_layers=2, bidirectional=True)",
+        ),
         (
             Config(3, 4, 2, "relu", False, True, 0.5),
             "RNN(3, 4, num_layers=2, nonlinearity='relu', bias=False, batch_first=True, dropout=0.5)",

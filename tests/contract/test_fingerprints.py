@@ -14,15 +14,15 @@ import torch
 from rnnspec.contract import fingerprints
 from rnnspec.contract.fingerprints import (
     PAGES,
-    changed_clauses,
-    changed_passages,
-    compare,
-    fingerprint,
-    installed,
-    stored,
-    written_from,
+    compare_fingerprints,
+    compute_fingerprint,
+    find_stored_release,
+    list_changed_clauses,
+    list_changed_passages,
+    load_fingerprints,
+    read_installed_pages,
 )
-from rnnspec.contract.passages import normalised, passages
+from rnnspec.contract.passages import normalise_text, split_passages
 
 DOCSTRING = """__init__(size, bias=True)
 
@@ -74,12 +74,13 @@ DOCSTRING = """__init__(size, bias=True)
 
 here = f"{torch.__version__}".split("+")[0]
 same_release = pytest.mark.skipif(
-    not here.startswith(f"{written_from()}."), reason=f"the fingerprints are those of torch {written_from()}, this is {here}"
+    not here.startswith(f"{find_stored_release()}."),
+    reason=f"the fingerprints are those of torch {find_stored_release()}, this is {here}",
 )
 
 
 def test_every_passage_has_a_name() -> None:
-    assert list(passages(DOCSTRING)) == [
+    assert list(split_passages(DOCSTRING)) == [
         "signature",
         "summary",
         "equation",
@@ -104,7 +105,7 @@ def test_every_passage_has_a_name() -> None:
 
 
 def test_a_passage_holds_its_own_words_only() -> None:
-    found = passages(DOCSTRING)
+    found = split_passages(DOCSTRING)
     assert found["args.bias"] == "bias (bool, optional): whether to add"
     assert found["args"] == "Args: size bias"
     assert found["outputs.output"] == "output of shape (N): the result"
@@ -113,66 +114,78 @@ def test_a_passage_holds_its_own_words_only() -> None:
 
 
 def test_markup_and_white_space_do_not_count() -> None:
-    assert normalised("* **a**  is\n   :math:`x`  or :attr:`y`") == normalised("a is x or y")
+    assert normalise_text("* **a**  is\n   :math:`x`  or :attr:`y`") == normalise_text(
+        "a is x or y"
+    )
 
 
 def test_an_empty_docstring_has_no_passages() -> None:
-    assert passages("") == {}
+    assert split_passages("") == {}
 
 
 def test_a_fingerprint_is_sixteen_digits() -> None:
-    assert re.fullmatch("[0-9a-f]{16}", fingerprint("a"))
-    assert fingerprint("a") != fingerprint("b")
+    assert re.fullmatch("[0-9a-f]{16}", compute_fingerprint("a"))
+    assert compute_fingerprint("a") != compute_fingerprint("b")
 
 
 @same_release
 @pytest.mark.parametrize("page", PAGES)
 def test_the_stored_fingerprints_are_those_of_the_installed_torch(page: str) -> None:
-    assert compare(installed(page), page) == {}
+    assert compare_fingerprints(read_installed_pages(page), page) == {}
 
 
 @same_release
 def test_the_maintenance_entry_prints_the_stored_file() -> None:
     with redirect_stdout(io.StringIO()) as out:
         fingerprints.main(out.write)
-    assert json.loads(out.getvalue()) == {"torch": written_from(), "pages": {page: dict(stored(page)) for page in PAGES}}
+    assert json.loads(out.getvalue()) == {
+        "torch": find_stored_release(),
+        "pages": {page: dict(load_fingerprints(page)) for page in PAGES},
+    }
 
 
 @pytest.fixture
 def page() -> str:
-    if not here.startswith(f"{written_from()}."):
-        pytest.skip(f"changes are told against torch {written_from()}, this is {here}")
-    return inspect.cleandoc(installed("nn.RNN"))
+    if not here.startswith(f"{find_stored_release()}."):
+        pytest.skip(f"changes are told against torch {find_stored_release()}, this is {here}")
+    return inspect.cleandoc(read_installed_pages("nn.RNN"))
 
 
 def test_another_layout_is_no_change(page: str) -> None:
-    assert changed_passages(page.replace("    ", "  ")) == []
+    assert list_changed_passages(page.replace("    ", "  ")) == []
 
 
 def test_another_word_is_a_change_of_one_passage(page: str) -> None:
-    assert compare(page.replace("Default: ``'tanh'``", "Default: ``'relu'``")) == {"args.nonlinearity": "changed"}
+    assert compare_fingerprints(page.replace("Default: ``'tanh'``", "Default: ``'relu'``")) == {
+        "args.nonlinearity": "changed"
+    }
 
 
 def test_a_renamed_argument_is_one_missing_and_one_new(page: str) -> None:
-    told = compare(page.replace("dropout: If", "drop: If"))
+    told = compare_fingerprints(page.replace("dropout: If", "drop: If"))
     assert told == {"args": "changed", "args.dropout": "missing", "args.drop": "new"}
 
 
 def test_a_removed_note_is_missing_and_the_others_keep_their_names(page: str) -> None:
     start = page.index(".. note::")
     shorter = page[:start] + page[page.index(".. note::", start + 1) :]
-    assert compare(shorter) == {"notes.initial-values": "missing"}
+    assert compare_fingerprints(shorter) == {"notes.initial-values": "missing"}
 
 
 def test_an_added_note_is_new(page: str) -> None:
-    assert compare(page + "\n\n.. note::\n    Something else.\n") == {"notes.1": "new"}
+    assert compare_fingerprints(page + "\n\n.. note::\n    Something else.\n") == {"notes.1": "new"}
 
 
 def test_the_clauses_of_a_changed_passage_are_told(page: str) -> None:
-    told = changed_clauses(page.replace("Default: ``'tanh'``", "Default: ``'relu'``"))
-    assert [clause.id for clause in told] == ["rnn.args.nonlinearity.values", "rnn.args.nonlinearity.default"]
+    told = list_changed_clauses(page.replace("Default: ``'tanh'``", "Default: ``'relu'``"))
+    assert [clause.id for clause in told] == [
+        "rnn.args.nonlinearity.values",
+        "rnn.args.nonlinearity.default",
+    ]
 
 
 def test_a_page_of_another_name_is_refused() -> None:
-    with pytest.raises(KeyError, match=re.escape("no clause comes from a page 'nn.RNM'. Did you mean 'nn.RNN'")):
-        stored("nn.RNM")
+    with pytest.raises(
+        KeyError, match=re.escape("no clause comes from a page 'nn.RNM'. Did you mean 'nn.RNN'")
+    ):
+        load_fingerprints("nn.RNM")

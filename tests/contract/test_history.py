@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from rnnspec.contract.clauses import load
+from rnnspec.contract.clauses import load_clauses
 
 PAGE = (Path(__file__).parents[2] / "docs" / "contract-of-releases.md").read_text(encoding="utf-8")
 ROWS = {row[1]: row[0] for row in re.finditer(r"^\| (\d+\.\d+) \|.*$", PAGE, re.MULTILINE)}
@@ -13,17 +13,23 @@ ID = re.compile(r"`((?:rnn|packing)\.[\w.-]+)`")
 
 
 def test_every_clause_that_is_named_exists() -> None:
-    assert not set(ID.findall(PAGE)) - load().keys()
+    assert not set(ID.findall(PAGE)) - load_clauses().keys()
 
 
 def test_every_younger_clause_stands_in_the_row_of_its_release() -> None:
-    younger = {clause.id: clause.since for clause in load().values() if clause.since != "1.8"}
-    assert not {name: since for name, since in younger.items() if name not in ID.findall(ROWS.get(since, ""))}
+    younger = {
+        clause.id: clause.since for clause in load_clauses().values() if clause.since != "1.8"
+    }
+    assert not {
+        name: since
+        for name, since in younger.items()
+        if name not in ID.findall(ROWS.get(since, ""))
+    }
 
 
 def test_no_clause_stands_in_the_row_of_another_release() -> None:
     named = [(release, name) for release, row in ROWS.items() for name in ID.findall(row)]
-    assert not [(release, name) for release, name in named if load()[name].since != release]
+    assert not [(release, name) for release, name in named if load_clauses()[name].since != release]
 
 
 def test_rows_are_in_order() -> None:

@@ -23,7 +23,9 @@ from rnnspec.contract.shapes import (
 
 GRID = [
     Config(3, 4, num_layers, bias=bias, batch_first=batch_first, bidirectional=bidirectional)
-    for num_layers, bias, batch_first, bidirectional in product((1, 2, 3), (True, False), (True, False), (True, False))
+    for num_layers, bias, batch_first, bidirectional in product(
+        (1, 2, 3), (True, False), (True, False), (True, False)
+    )
 ]
 every_configuration = pytest.mark.parametrize("config", GRID, ids=str)
 
@@ -45,12 +47,17 @@ def run(config: Config, shape: Shape, state: bool = True) -> tuple[Shape, Shape]
 def test_output_and_states(config: Config, batch: int | None, steps: int) -> None:
     shape = input_shape(config, steps, batch)
     assert run(config, shape) == (output_shape(config, shape), state_shape(config, shape))
-    assert run(config, shape, state=False) == (output_shape(config, shape), state_shape(config, shape))
+    assert run(config, shape, state=False) == (
+        output_shape(config, shape),
+        state_shape(config, shape),
+    )
 
 
 @every_configuration
 def test_parameters_in_order(config: Config) -> None:
-    registered = {name: tuple(parameter.shape) for name, parameter in layer(config).named_parameters()}
+    registered = {
+        name: tuple(parameter.shape) for name, parameter in layer(config).named_parameters()
+    }
     assert list(parameter_shapes(config).items()) == list(registered.items())
 
 
@@ -58,7 +65,9 @@ def test_parameters_in_order(config: Config) -> None:
 @pytest.mark.parametrize("lengths", [[3], [4, 2, 2, 1], [1, 1], [2, 5, 3]])
 def test_packed(config: Config, lengths: list[int]) -> None:
     padded = torch.zeros(input_shape(config, max(lengths), len(lengths)))
-    packed = torch.nn.utils.rnn.pack_padded_sequence(padded, torch.tensor(lengths), config.batch_first, enforce_sorted=False)
+    packed = torch.nn.utils.rnn.pack_padded_sequence(
+        padded, torch.tensor(lengths), config.batch_first, enforce_sorted=False
+    )
     output, h_n = layer(config)(packed)
     assert tuple(output.data.shape) == packed_output_shape(config, lengths)
     assert tuple(h_n.shape) == state_shape(config, padded.shape)
@@ -66,7 +75,11 @@ def test_packed(config: Config, lengths: list[int]) -> None:
 
 def test_an_empty_batch_has_shapes_too() -> None:
     config = Config(3, 4, 2, bidirectional=True)
-    assert run(config, (5, 0, 3)) == ((5, 0, 8), (4, 0, 4)) == (output_shape(config, (5, 0, 3)), state_shape(config, (5, 0, 3)))
+    assert (
+        run(config, (5, 0, 3))
+        == ((5, 0, 8), (4, 0, 4))
+        == (output_shape(config, (5, 0, 3)), state_shape(config, (5, 0, 3)))
+    )
 
 
 sizes = st.integers(1, 40)
@@ -94,11 +107,15 @@ def test_any_sizes(config: Config, steps: int, batch: int | None) -> None:
 @given(config=configurations)
 def test_any_parameters(config: Config) -> None:
     registered = torch.nn.RNN(**config.arguments, device="meta").named_parameters()
-    assert parameter_shapes(config) == {name: tuple(parameter.shape) for name, parameter in registered}
+    assert parameter_shapes(config) == {
+        name: tuple(parameter.shape) for name, parameter in registered
+    }
 
 
 @given(config=configurations, lengths=st.lists(st.integers(1, 50), min_size=1))
-def test_a_packed_output_has_as_many_rows_as_there_are_steps(config: Config, lengths: list[int]) -> None:
+def test_a_packed_output_has_as_many_rows_as_there_are_steps(
+    config: Config, lengths: list[int]
+) -> None:
     longest = output_shape(config, input_shape(config, max(lengths), len(lengths)))
     rows, width = packed_output_shape(config, lengths)
     assert max(lengths) <= rows <= max(lengths) * len(lengths)
@@ -108,22 +125,37 @@ def test_a_packed_output_has_as_many_rows_as_there_are_steps(config: Config, len
 @pytest.mark.parametrize("shape", [(), (3,), (1, 2, 3, 3)])
 def test_another_rank_is_refused_with_the_shape(shape: Shape) -> None:
     for function in (output_shape, state_shape):
-        with pytest.raises(ValueError, match=re.escape(f"an input has two or three dimensions, got shape {shape!r}")):
+        with pytest.raises(
+            ValueError,
+            match=re.escape(f"an input has two or three dimensions, got shape {shape!r}"),
+        ):
             function(Config(3, 4), shape)
 
 
 def test_another_width_is_refused_with_both() -> None:
     for function in (output_shape, state_shape):
-        with pytest.raises(ValueError, match=re.escape("the input's last axis must be input_size=3, got shape (5, 2, 7)")):
+        with pytest.raises(
+            ValueError,
+            match=re.escape("the input's last axis must be input_size=3, got shape (5, 2, 7)"),
+        ):
             function(Config(3, 4), [5, 2, 7])
 
 
 @pytest.mark.parametrize("lengths", [[], [0], [3, 0], [2, -1]])
 def test_lengths_below_one_are_refused_with_the_lengths(lengths: list[int]) -> None:
-    with pytest.raises(ValueError, match=re.escape(f"lengths must be one or more numbers of at least 1, got {lengths!r}")):
+    with pytest.raises(
+        ValueError,
+        match=re.escape(f"lengths must be one or more numbers of at least 1, got {lengths!r}"),
+    ):
         packed_output_shape(Config(3, 4), lengths)
 
 
 def test_the_public_module_shows_the_algebra() -> None:
     assert rnnspec.shapes.output_shape is output_shape
-    assert sorted(rnnspec.shapes.__all__) == ["input_shape", "output_shape", "packed_output_shape", "parameter_shapes", "state_shape"]
+    assert sorted(rnnspec.shapes.__all__) == [
+        "input_shape",
+        "output_shape",
+        "packed_output_shape",
+        "parameter_shapes",
+        "state_shape",
+    ]

@@ -10,13 +10,13 @@ import pytest
 import torch
 from torch import nn
 
-from rnnspec.engine.outcome import Finding, Refusal, judge
-from rnnspec.models import RNN1, RNN2, DeepBiRNN, infer
-from rnnspec.models.case import ModelCase, cases
-from rnnspec.models.program import program
-from rnnspec.models.registry import CHECKS, model_rules, stated
+from rnnspec.engine.outcome import Finding, UnsupportedCase, judge_case
+from rnnspec.models import RNN1, RNN2, DeepBiRNN, infer_interface
+from rnnspec.models.case import ModelCase, draw_model_cases
+from rnnspec.models.observation import ModelObservation, NotApplicable
+from rnnspec.models.program import write_model_program
+from rnnspec.models.registry import CHECKS, list_model_rules, load_model_clauses
 from rnnspec.models.rules import readouts
-from rnnspec.models.trial import NotApplicable, Trial
 from rnnspec.selftest.matrix import Matrix
 from rnnspec.selftest.model_bugs import BUGS, seen_by
 from rnnspec.selftest.model_bugs_shapes import BothFaults
@@ -24,7 +24,7 @@ from rnnspec.selftest.model_correct import CORRECT as PLAIN
 from rnnspec.selftest.model_correct_other import CORRECT as OTHER
 from rnnspec.selftest.model_matrix import row_of
 from rnnspec.selftest.model_plain import LastStep
-from rnnspec.selftest.picture import text
+from rnnspec.selftest.picture import format_matrix
 
 CORRECT = (*PLAIN, *OTHER)
 
@@ -32,37 +32,52 @@ ALSO = {"PrefixByPrefix": {"readout.parameters"}}
 """What a bug shows besides: a backward layer that starts at its last step has no use for its recurrent weight."""
 
 UNCOMMON = {
-    bug for bug in BUGS if seen_by(bug) in ("readout.complete", "readout.parameters", "model.readouts-agree", "model.gradients-reach")
+    bug
+    for bug in BUGS
+    if seen_by(bug)
+    in ("readout.complete", "readout.parameters", "model.readouts-agree", "model.gradients-reach")
 }
 """Bugs whose program names what only the bug has."""
 
 TUTORIAL: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "RNN1": (partial(RNN1, 10, 4, 10, 1), "last"),
     "RNN2": (partial(RNN2, 10, 4, 10, 1), "every"),
-    "DeepBiRNN, every step": (partial(DeepBiRNN, 100, 50, 20, 1, 2, output_all_timesteps=True), "every"),
-    "DeepBiRNN, final states": (partial(DeepBiRNN, 100, 50, 20, 1, 2, readout="final-states"), "last"),
+    "DeepBiRNN, every step": (
+        partial(DeepBiRNN, 100, 50, 20, 1, 2, output_all_timesteps=True),
+        "every",
+    ),
+    "DeepBiRNN, final states": (
+        partial(DeepBiRNN, 100, 50, 20, 1, 2, readout="final-states"),
+        "last",
+    ),
 }
 
 
-def trial_of(model: type[nn.Module]) -> Trial:
-    interface = infer(model(), batch_first=bool(getattr(model, "batch_first", True)))
-    return Trial(model, interface, str(getattr(model, "readout", "last")))
+def trial_of(model: type[nn.Module]) -> ModelObservation:
+    interface = infer_interface(model(), batch_first=bool(getattr(model, "batch_first", True)))
+    return ModelObservation(model, interface, str(getattr(model, "readout", "last")))
 
 
-def said(trial: Trial, profile: str = "quick") -> dict[str, Finding | Refusal | None]:
+def said(
+    trial: ModelObservation, profile: str = "quick"
+) -> dict[str, Finding | UnsupportedCase | None]:
     """What each rule said, the first finding of all cases before everything else."""
-    found: dict[str, Finding | Refusal | None] = {}
-    for case in cases(profile, seed=0):
+    found: dict[str, Finding | UnsupportedCase | None] = {}
+    for case in draw_model_cases(profile, seed=0):
         each = replace(trial, case=case)
-        for rule in model_rules().values():
-            outcome = judge(rule, each)  # type: ignore[arg-type]
+        for rule in list_model_rules().values():
+            outcome = judge_case(rule, each)  # type: ignore[arg-type]
             if not isinstance(found.get(rule.id), Finding):
                 found[rule.id] = outcome
     return found
 
 
-def failures(trial: Trial, profile: str = "quick") -> dict[str, str]:
-    return {id: outcome.message for id, outcome in said(trial, profile).items() if isinstance(outcome, Finding)}
+def failures(trial: ModelObservation, profile: str = "quick") -> dict[str, str]:
+    return {
+        id: outcome.message
+        for id, outcome in said(trial, profile).items()
+        if isinstance(outcome, Finding)
+    }
 
 
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.__name__)
@@ -78,7 +93,7 @@ def test_a_correct_model_is_not_accused(model: type[nn.Module]) -> None:
 @pytest.mark.parametrize("name", TUTORIAL)
 def test_the_reference_models_hold_to_the_contract(name: str) -> None:
     factory, readout = TUTORIAL[name]
-    assert failures(Trial(factory, infer(factory()), readout)) == {}
+    assert failures(ModelObservation(factory, infer_interface(factory()), readout)) == {}
 
 
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.__name__)
@@ -86,12 +101,31 @@ def test_the_program_fails_for_the_bug_without_rnnspec(bug: type[LastStep]) -> N
     trial = trial_of(bug)
     finding = said(trial)[seen_by(bug)]
     assert isinstance(finding, Finding)
-    source = program(trial.case, finding.proof, trial.interface, (f"from {bug.__module__} import {bug.__name__}",), bug.__name__)
+    source = write_model_program(
+        trial.case,
+        finding.proof,
+        trial.interface,
+        (f"from {bug.__module__} import {bug.__name__}",),
+        bug.__name__,
+    )
     assert "rnnspec.models" not in source
-    with pytest.raises((AssertionError, RuntimeError, AttributeError, TypeError, ValueError, IndexError, UserWarning)):
+    with pytest.raises(
+        (
+            AssertionError,
+            RuntimeError,
+            AttributeError,
+            TypeError,
+            ValueError,
+            IndexError,
+            UserWarning,
+        )
+    ):
         exec(compile(source, "program", "exec"), {})
     if trial.readout == "last" and trial.interface.padding is None and bug not in UNCOMMON:
-        exec(compile(source.replace(f"{bug.__name__}()", "LastStep()"), "program", "exec"), {"LastStep": LastStep})
+        exec(
+            compile(source.replace(f"{bug.__name__}()", "LastStep()"), "program", "exec"),
+            {"LastStep": LastStep},
+        )
 
 
 @pytest.mark.slow
@@ -102,7 +136,7 @@ def test_a_correct_model_is_not_accused_in_many_cases(model: type[nn.Module]) ->
 
 def test_the_printed_deep_model_gets_the_advice_alone() -> None:
     factory = partial(DeepBiRNN, 100, 50, 20, 1, 2)
-    found = failures(Trial(factory, infer(factory())))
+    found = failures(ModelObservation(factory, infer_interface(factory())))
     assert list(found) == ["readout.complete"]
     assert "torch.cat([h_n[-2], h_n[-1]], dim=-1)" in found["readout.complete"]
 
@@ -110,13 +144,18 @@ def test_the_printed_deep_model_gets_the_advice_alone() -> None:
 def test_both_faults_of_the_printed_rnn2_are_named() -> None:
     message = failures(trial_of(BothFaults))["model.output-shape"]
     assert "self.hidden_size, which is never set" in message
-    assert "fc expects 12 features and is given 6: rnn's one direction gives 1 * hidden_size = 6" in message
+    assert (
+        "fc expects 12 features and is given 6: rnn's one direction gives 1 * hidden_size = 6"
+        in message
+    )
 
 
 def test_the_bank_is_wide_enough() -> None:
     assert len(set(BUGS)) == len(BUGS) >= 25
     assert len(set(CORRECT)) == len(CORRECT) >= 8
-    assert {seen_by(bug) for bug in BUGS} == set(CHECKS), "every rule has a bug that only it must see"
+    assert {seen_by(bug) for bug in BUGS} == set(CHECKS), (
+        "every rule has a bug that only it must see"
+    )
 
 
 def test_a_docstring_that_names_no_rule_is_refused() -> None:
@@ -128,33 +167,35 @@ def test_a_docstring_that_names_no_rule_is_refused() -> None:
 
 
 def test_every_rule_has_its_clause_and_every_clause_its_rule() -> None:
-    assert list(stated()) == list(CHECKS) == list(model_rules())
+    assert list(load_model_clauses()) == list(CHECKS) == list(list_model_rules())
 
 
 def test_every_rule_says_what_it_asks_how_and_what_that_catches() -> None:
-    for rule in model_rules().values():
+    for rule in list_model_rules().values():
         assert rule.requirement.endswith(".")
         assert rule.how.endswith(".")
         assert rule.catches.endswith(".")
-        assert rule.where
+        assert rule.source
 
 
 def test_nothing_else_is_said_of_a_model_that_cannot_be_called() -> None:
     found = said(trial_of(BothFaults))
     del found["model.output-shape"]
-    assert set(found.values()) == {Refusal("follows from model.output-shape")}
+    assert set(found.values()) == {UnsupportedCase("follows from model.output-shape")}
 
 
 def test_features_have_no_vocabulary() -> None:
     model = next(model for model in CORRECT if model.__name__ == "FromFeatures")
-    assert said(trial_of(model))["model.vocabulary"] == Refusal("takes features, not token ids")
+    assert said(trial_of(model))["model.vocabulary"] == UnsupportedCase(
+        "takes features, not token ids"
+    )
     with pytest.raises(NotApplicable, match="no padding id"):
         readouts.padding(trial_of(model))
 
 
 def test_an_unknown_readout_is_refused_with_its_value() -> None:
     with pytest.raises(ValueError, match="'first'"):
-        Trial(LastStep, infer(LastStep()), "first")
+        ModelObservation(LastStep, infer_interface(LastStep()), "first")
 
 
 def test_the_callers_generator_is_left_alone() -> None:
@@ -165,14 +206,18 @@ def test_the_callers_generator_is_left_alone() -> None:
 
 
 def test_the_first_case_is_the_ordinary_one_and_the_others_are_a_function_of_the_seed() -> None:
-    assert cases("default", 0)[0] == ModelCase()
-    assert cases("default", 3) == cases("default", 3) != cases("default", 4)
-    assert all(case.batch != case.steps for case in cases("thorough", 1))
+    assert draw_model_cases("default", 0)[0] == ModelCase()
+    assert (
+        draw_model_cases("default", 3)
+        == draw_model_cases("default", 3)
+        != draw_model_cases("default", 4)
+    )
+    assert all(case.batch != case.steps for case in draw_model_cases("thorough", 1))
 
 
 def test_an_unknown_profile_is_refused_with_its_value() -> None:
     with pytest.raises(ValueError, match="'fast'"):
-        cases("fast", 0)
+        draw_model_cases("fast", 0)
 
 
 def test_what_a_check_does_not_expect_is_told_as_a_crash() -> None:
@@ -196,4 +241,4 @@ def test_the_matrix_has_no_survivors_and_no_accused() -> None:
     found = Matrix(tuple(rows), 0, "quick")
     assert found.survivors == ()
     assert rows[0].story.startswith("Both faults of the printed RNN2")
-    assert "accused: 0" in text(found)
+    assert "accused: 0" in format_matrix(found)

@@ -12,19 +12,25 @@ from click.testing import CliRunner
 from torch import Tensor, nn
 
 from rnnspec.api.model import ModelReport, check_model
-from rnnspec.checks.model import ModelSpace
 from rnnspec.cli.check_model import check_model as command
 from rnnspec.errors import DeviceError, SelectionError, TargetError
 from rnnspec.models import RNN1, RNN2, DeepBiRNN
 from rnnspec.models.case import ModelCase
-from rnnspec.report.console import rendered
+from rnnspec.report.console import format_report
 from rnnspec.selftest.model_bugs_shapes import BothFaults, IdsClamped
 from rnnspec.selftest.model_correct import FromFeatures, SequenceFirst
 from rnnspec.selftest.model_plain import LastStep, Padded
+from rnnspec.suites.model import ModelCaseSpace
 from rnnspec.testing.layer import RuleTest
 from rnnspec.testing.model import model_conformance
 
-DEEP = {"vocab_size": 100, "embedding_dim": 50, "hidden_size": 20, "output_size": 1, "num_layers": 2}
+DEEP = {
+    "vocab_size": 100,
+    "embedding_dim": 50,
+    "hidden_size": 20,
+    "output_size": 1,
+    "num_layers": 2,
+}
 SMALL = {"vocab_size": 10, "embedding_dim": 4, "hidden_size": 10, "output_size": 1}
 
 
@@ -51,10 +57,21 @@ def test_every_step_is_inferred_from_the_shape() -> None:
 def test_the_deep_model_of_the_tutorial_gets_the_advice_with_its_remedy() -> None:
     report = quick(DeepBiRNN, arguments=DEEP)
     assert report.ok
-    assert [result.rule for result in report.results if result.verdict == "fail"] == ["readout.complete"]
-    assert "\n  try            _, h_n = self.rnn(x); features = torch.cat([h_n[-2], h_n[-1]], dim=-1)\n" in rendered(report)
+    assert [result.rule for result in report.results if result.verdict == "fail"] == [
+        "readout.complete"
+    ]
+    assert (
+        "\n  try            _, h_n = self.rnn(x); features = torch.cat([h_n[-2], h_n[-1]], dim=-1)\n"
+        in format_report(report)
+    )
     assert quick(DeepBiRNN, arguments=DEEP, strict=True).exit_status == 1
-    assert not [r for r in quick(DeepBiRNN, arguments={**DEEP, "readout": "final-states"}, strict=True).results if r.verdict == "fail"]
+    assert not [
+        r
+        for r in quick(
+            DeepBiRNN, arguments={**DEEP, "readout": "final-states"}, strict=True
+        ).results
+        if r.verdict == "fail"
+    ]
 
 
 def test_the_map_is_in_the_report() -> None:
@@ -107,7 +124,7 @@ def test_any_callable_will_do() -> None:
         return lambda tokens: torch.stack([table[row].cumsum(0)[-1] for row in _checked(tokens)])
 
     report = quick(build, vocabulary=6)
-    assert report.ok, rendered(report)
+    assert report.ok, format_report(report)
     assert report.result("model.float64").message == "the model has no parameters"
 
 
@@ -126,20 +143,42 @@ def test_the_callers_generator_is_left_alone() -> None:
 @pytest.mark.parametrize(
     ("target", "options", "error", "message"),
     [
-        (LastStep, {"readout": "lst"}, SelectionError, "--readout 'lst': one of last, every is needed. Did you mean 'last'?"),
+        (
+            LastStep,
+            {"readout": "lst"},
+            SelectionError,
+            "--readout 'lst': one of last, every is needed. Did you mean 'last'?",
+        ),
         (LastStep, {"profile": "fast"}, SelectionError, "--profile 'fast'"),
         (LastStep, {"cases": 0}, SelectionError, "--cases must be at least 1, got 0"),
-        (LastStep, {"rules": ["readut.*"]}, SelectionError, "'readut.*' matches no rule. Did you mean 'readout.*'"),
+        (
+            LastStep,
+            {"rules": ["readut.*"]},
+            SelectionError,
+            "'readut.*' matches no rule. Did you mean 'readout.*'",
+        ),
         (LastStep, {"device": "warp"}, DeviceError, "--device warp"),
-        (LastStep, {"arguments": {"size": 3}}, TargetError, "building it with (size=3) raised TypeError"),
-        (nn.Identity, {}, TargetError, "Identity has neither an nn.Embedding nor a recurrent layer"),
+        (
+            LastStep,
+            {"arguments": {"size": 3}},
+            TargetError,
+            "building it with (size=3) raised TypeError",
+        ),
+        (
+            nn.Identity,
+            {},
+            TargetError,
+            "Identity has neither an nn.Embedding nor a recurrent layer",
+        ),
         (LastStep, {"vocabulary": 1}, TargetError, "vocabulary=1"),
         (LastStep, {"vocabulary": 3, "features": 2}, TargetError, "vocabulary=3, features=2"),
         (lambda: 3, {}, TargetError, "the factory must give a module or another callable, got 3"),
         (LastStep(), {}, TargetError, "is a model already"),
     ],
 )
-def test_what_cannot_be_checked_is_said(target: Any, options: dict[str, Any], error: type[Exception], message: str) -> None:
+def test_what_cannot_be_checked_is_said(
+    target: Any, options: dict[str, Any], error: type[Exception], message: str
+) -> None:
     with pytest.raises(error) as raised:
         quick(target, **options)
     assert message in str(raised.value)
@@ -149,18 +188,26 @@ def test_the_command_shows_the_map_and_ends_with_the_verdict(tmp_path: Path) -> 
     path = tmp_path / "report.json"
     arguments = [f"--arg={key}={value}" for key, value in DEEP.items()]
     run = CliRunner().invoke(
-        command, ["rnnspec.models:DeepBiRNN", *arguments, "--profile", "quick", "--json", str(path)], standalone_mode=False
+        command,
+        ["rnnspec.models:DeepBiRNN", *arguments, "--profile", "quick", "--json", str(path)],
+        standalone_mode=False,
     )
     assert run.return_value == 0
     assert run.output.startswith("Read-out: the input of fc, 40 features\n")
     assert "  idle        rnn.weight_hh_l1_reverse\n" in run.output
-    assert run.output.splitlines()[-1].startswith("rnnspec.models:DeepBiRNN conforms to the contract")
+    assert run.output.splitlines()[-1].startswith(
+        "rnnspec.models:DeepBiRNN conforms to the contract"
+    )
     assert json.loads(path.read_text())["readout"]["samples_mix"] is False
 
 
 def test_the_command_writes_json_alone_where_it_is_asked_to() -> None:
     target = "rnnspec.selftest.model_bugs_shapes:IdsClamped"
-    run = CliRunner().invoke(command, [target, "--profile=quick", "--rule=model.vocabulary", "--json=-"], standalone_mode=False)
+    run = CliRunner().invoke(
+        command,
+        [target, "--profile=quick", "--rule=model.vocabulary", "--json=-"],
+        standalone_mode=False,
+    )
     assert run.return_value == 1
     assert json.loads(run.output)["verdict"] == "violates"
 
@@ -178,11 +225,17 @@ def test_a_sound_model_in_a_test_suite(rule: RuleTest) -> None:
 
 @pytest.mark.parametrize("name", ["batch", "steps", "batches", "lengths"])
 def test_simpler_cases_stay_cases(name: str) -> None:
-    space, case = ModelSpace(), ModelCase()
-    simpler = [found for value in space.simpler(case, name) if (found := space.changed(case, name, value)) is not None]
+    space, case = ModelCaseSpace(), ModelCase()
+    simpler = [
+        found
+        for value in space.list_simpler(case, name)
+        if (found := space.change_field(case, name, value)) is not None
+    ]
     assert simpler
-    assert all(found.batch != found.steps and found.batch >= 2 and found.steps >= 3 for found in simpler)
-    assert all(space.size(found) < space.size(case) for found in simpler)
-    assert space.raised(case) == frozenset()
-    assert name in space.told(case, name)
-    assert space.reseeded(case, 4).seed == 4
+    assert all(
+        found.batch != found.steps and found.batch >= 2 and found.steps >= 3 for found in simpler
+    )
+    assert all(space.total_size(found) < space.total_size(case) for found in simpler)
+    assert space.list_raised(case) == frozenset()
+    assert name in space.describe_field(case, name)
+    assert space.reseed(case, 4).seed == 4

@@ -63,7 +63,9 @@ def test_the_bidirectional_shapes_are_those_of_the_text(capsys: pytest.CaptureFi
     assert "layer 2, both directions (1, 8)" in two
 
 
-def test_the_deep_model_gets_one_piece_of_advice_and_the_remedy_none(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_deep_model_gets_one_piece_of_advice_and_the_remedy_none(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     load("deep_birnn").main()
     out = capsys.readouterr().out
     assert "every step: (2, 4, 1)" in out

@@ -8,15 +8,36 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from rnnspec.models import RNN1, RNN2, CannotInfer, DeepBiRNN, Interface, diagnose, measure, render
+from rnnspec.models import (
+    RNN1,
+    RNN2,
+    CannotInfer,
+    DeepBiRNN,
+    Interface,
+    advise,
+    format_readout_map,
+    measure_readout,
+)
 from rnnspec.selftest import model_bugs_readout as bugs
-from rnnspec.selftest.model_bugs_calls import NoisyPrediction, OutputDetached, StateCarried, StateInFloat32
-from rnnspec.selftest.model_correct import Cells, FromFeatures, MaskedAttention, MaximumOverSteps, SequenceFirst, Tied
+from rnnspec.selftest.model_bugs_calls import (
+    NoisyPrediction,
+    OutputDetached,
+    StateCarried,
+    StateInFloat32,
+)
+from rnnspec.selftest.model_correct import (
+    Cells,
+    FromFeatures,
+    MaskedAttention,
+    MaximumOverSteps,
+    SequenceFirst,
+    Tied,
+)
 from rnnspec.selftest.model_plain import HIDDEN, EveryStep, LastStep, Padded
 
 
 def test_one_direction_at_the_last_step_sees_all() -> None:
-    seen = measure(RNN1(10, 4, 6, 1))
+    seen = measure_readout(RNN1(10, 4, 6, 1))
     assert seen.columns == "features"
     assert seen.source == "the input of fc"
     assert seen.reach == ((True,) * 6,) * 5
@@ -26,14 +47,16 @@ def test_one_direction_at_the_last_step_sees_all() -> None:
 
 
 def test_every_step_sees_what_came_before() -> None:
-    seen = measure(RNN2(10, 4, 6, 1))
+    seen = measure_readout(RNN2(10, 4, 6, 1))
     assert seen.columns == "steps"
-    assert seen.reach == tuple(tuple(position <= step for step in range(5)) for position in range(5))
+    assert seen.reach == tuple(
+        tuple(position <= step for step in range(5)) for position in range(5)
+    )
     assert seen.nan == seen.reach
 
 
 def test_the_backward_half_of_one_layer_sees_the_last_position_alone() -> None:
-    seen = measure(DeepBiRNN(10, 4, 6, 1, num_layers=1))
+    seen = measure_readout(DeepBiRNN(10, 4, 6, 1, num_layers=1))
     assert [seen.sees(column) for column in (0, 5, 6, 11)] == [(0, 1, 2, 3, 4)] * 2 + [(4,)] * 2
     assert seen.parameters.idle == ("rnn.weight_hh_l0_reverse",)
     assert seen.taps[0].steps == ((4, 0), (4, 1))
@@ -41,10 +64,10 @@ def test_the_backward_half_of_one_layer_sees_the_last_position_alone() -> None:
 
 @pytest.mark.parametrize("layers", [2, 3])
 def test_the_top_backward_recurrence_of_a_stack_takes_no_part(layers: int) -> None:
-    seen = measure(DeepBiRNN(10, 4, 6, 1, layers))
+    seen = measure_readout(DeepBiRNN(10, 4, 6, 1, layers))
     assert all(all(row) for row in seen.reach)
     assert seen.parameters.idle == (f"rnn.weight_hh_l{layers - 1}_reverse",)
-    (advice,) = diagnose(seen)
+    (advice,) = advise(seen)
     assert (advice.rule, advice.level) == ("readout.complete", "SHOULD")
     assert f"the backward recurrence of layer {layers - 1} takes no part" in advice.lost
     assert advice.explains == seen.parameters.idle
@@ -52,7 +75,7 @@ def test_the_top_backward_recurrence_of_a_stack_takes_no_part(layers: int) -> No
 
 @pytest.mark.parametrize("layers", [1, 2])
 def test_the_remedy_leaves_no_advice(layers: int) -> None:
-    assert diagnose(measure(DeepBiRNN(10, 4, 6, 1, layers, readout="final-states"))) == []
+    assert advise(measure_readout(DeepBiRNN(10, 4, 6, 1, layers, readout="final-states"))) == []
 
 
 REMEDIES = {
@@ -67,27 +90,34 @@ REMEDIES = {
 
 @pytest.mark.parametrize("bug", REMEDIES, ids=lambda bug: bug.__name__)
 def test_the_remedy_fits_the_layer(bug: type[LastStep]) -> None:
-    assert diagnose(measure(bug()))[0].remedy == REMEDIES[bug]
+    assert advise(measure_readout(bug()))[0].remedy == REMEDIES[bug]
 
 
 def test_padding_wants_packing() -> None:
-    (advice,) = diagnose(measure(bugs.LastIsPadding()))
+    (advice,) = advise(measure_readout(bugs.LastIsPadding()))
     assert advice.level == "MUST"
-    assert advice.remedy.startswith("packed = pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False); ")
+    assert advice.remedy.startswith(
+        "packed = pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False); "
+    )
     assert advice.remedy.endswith("_, h_n = self.rnn(packed); features = h_n[-1]")
 
 
 def test_a_gru_unpacked_as_a_pair_is_told_so() -> None:
-    (advice,) = diagnose(measure(bugs.StatesUnpackedAsPair()))
-    assert advice.lost.endswith("GRU returns one state, h_n, and no pair: unpacked as (h, c), h is its first entry alone.")
+    (advice,) = advise(measure_readout(bugs.StatesUnpackedAsPair()))
+    assert advice.lost.endswith(
+        "GRU returns one state, h_n, and no pair: unpacked as (h, c), h is its first entry alone."
+    )
 
 
 def test_samples_that_mix_are_shown_and_nothing_else_is_advised() -> None:
-    seen = measure(bugs.AlongTheBatch())
+    seen = measure_readout(bugs.AlongTheBatch())
     assert seen.samples == ((True, True, True), (False, True, True), (False, False, True))
-    (advice,) = diagnose(seen)
+    (advice,) = advise(seen)
     assert (advice.rule, advice.level) == ("readout.samples", "MUST")
-    assert "Samples: which input (row) can change which prediction (column)\n  0  # # #\n  1  . # #\n  2  . . #\n" in render(seen)
+    assert (
+        "Samples: which input (row) can change which prediction (column)\n  0  # # #\n  1  . # #\n  2  . . #\n"
+        in format_readout_map(seen)
+    )
 
 
 def test_a_zero_times_nan_is_no_proof() -> None:
@@ -96,12 +126,12 @@ def test_a_zero_times_nan_is_no_proof() -> None:
             kept = torch.arange(tokens.size(1)) > 0
             return super().embed(tokens) * kept.unsqueeze(-1)
 
-    seen = measure(TimesZero())
+    seen = measure_readout(TimesZero())
     assert not any(seen.reach[0])
     assert all(seen.nan[0])
     assert seen.unread == ()
-    assert "? # # # #" in render(seen)
-    assert "undecided" in render(seen)
+    assert "? # # # #" in format_readout_map(seen)
+    assert "undecided" in format_readout_map(seen)
 
 
 def test_what_stops_a_nan_does_not_hide_a_change() -> None:
@@ -109,38 +139,40 @@ def test_what_stops_a_nan_does_not_hide_a_change() -> None:
         def read(self, output: Tensor, states: Tensor) -> Tensor:
             return output[:, -1].nan_to_num().clamp(-1, 1)
 
-    seen = measure(Cleaned())
+    seen = measure_readout(Cleaned())
     assert all(all(row) for row in seen.reach)
     assert not any(any(row) for row in seen.nan)
-    assert diagnose(seen) == []
+    assert advise(seen) == []
 
 
-@pytest.mark.parametrize("model", [MaximumOverSteps, MaskedAttention, Cells, FromFeatures, SequenceFirst, Tied])
+@pytest.mark.parametrize(
+    "model", [MaximumOverSteps, MaskedAttention, Cells, FromFeatures, SequenceFirst, Tied]
+)
 def test_other_builds_get_no_advice(model: type[nn.Module]) -> None:
     interface = Interface(12, batch_first=False) if model is SequenceFirst else None
-    assert diagnose(measure(model(), interface)) == []
+    assert advise(measure_readout(model(), interface)) == []
 
 
 def test_padding_is_measured_where_the_model_declares_it() -> None:
-    assert measure(Padded()).padding is False
-    assert measure(bugs.MeanOverPadding()).padding is True
-    assert measure(LastStep()).padding is None
+    assert measure_readout(Padded()).padding is False
+    assert measure_readout(bugs.MeanOverPadding()).padding is True
+    assert measure_readout(LastStep()).padding is None
 
 
 def test_cut_parameters_are_told_from_idle_ones() -> None:
-    seen = measure(OutputDetached())
+    seen = measure_readout(OutputDetached())
     assert seen.parameters.cut[0] == "embedding.weight"
     assert seen.parameters.idle == ()
     assert seen.parameters.participating == ("fc.weight", "fc.bias")
-    assert measure(bugs.NeverUsed()).parameters.idle == ("spare.weight", "spare.bias")
+    assert measure_readout(bugs.NeverUsed()).parameters.idle == ("spare.weight", "spare.bias")
 
 
 def test_frozen_parameters_are_nobodys_fault() -> None:
     model = LastStep()
     model.embedding.weight.requires_grad_(False)
-    seen = measure(model)
+    seen = measure_readout(model)
     assert seen.parameters.frozen == ("embedding.weight",)
-    assert diagnose(seen) == []
+    assert advise(seen) == []
 
 
 def test_a_black_box_of_functions_is_measured_at_its_prediction() -> None:
@@ -148,10 +180,10 @@ def test_a_black_box_of_functions_is_measured_at_its_prediction() -> None:
         def predict(self, features: Tensor) -> Tensor:
             return features @ self.fc.weight.T
 
-    seen = measure(Functional())
+    seen = measure_readout(Functional())
     assert seen.source == "the prediction"
     assert all(all(row) for row in seen.reach)
-    (advice,) = diagnose(seen)
+    (advice,) = advise(seen)
     assert advice.lost.startswith("fc.bias can change no prediction")
 
 
@@ -171,24 +203,27 @@ def test_a_bidirectional_model_of_cells_is_measured_without_a_layer() -> None:
             prediction: Tensor = self.fc(torch.cat([state, last], dim=-1))
             return prediction
 
-    seen = measure(Loops(), Interface(features=3))
+    seen = measure_readout(Loops(), Interface(features=3))
     assert [seen.sees(column) for column in (0, HIDDEN)] == [(0, 1, 2, 3, 4), (4,)]
-    (advice,) = diagnose(seen)
-    assert advice.lost == f"{HIDDEN} of the read-out's features have read one end of the sequence alone."
+    (advice,) = advise(seen)
+    assert (
+        advice.lost
+        == f"{HIDDEN} of the read-out's features have read one end of the sequence alone."
+    )
 
 
 def test_a_model_that_remembers_is_copied_for_every_call() -> None:
-    seen = measure(StateCarried())
+    seen = measure_readout(StateCarried())
     assert not seen.samples_mix
     assert "each call got a fresh copy" in seen.notes[0]
 
 
 def test_noise_is_the_same_in_every_call() -> None:
-    assert not measure(NoisyPrediction()).samples_mix
+    assert not measure_readout(NoisyPrediction()).samples_mix
 
 
 def test_a_model_that_cannot_be_float64_is_measured_as_it_is() -> None:
-    seen = measure(StateInFloat32())
+    seen = measure_readout(StateInFloat32())
     assert seen.notes[0].startswith("measured in torch.float32, since the model fails in float64")
     assert all(all(row) for row in seen.reach)
 
@@ -196,15 +231,18 @@ def test_a_model_that_cannot_be_float64_is_measured_as_it_is() -> None:
 def test_the_given_model_is_left_alone() -> None:
     model = LastStep().train()
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    measure(model)
+    measure_readout(model)
     assert model.training
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
-    assert all(parameter.grad is None and parameter.dtype == torch.float32 for parameter in model.parameters())
+    assert all(
+        parameter.grad is None and parameter.dtype == torch.float32
+        for parameter in model.parameters()
+    )
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
 
 
 def test_the_map_is_data() -> None:
-    data = json.loads(json.dumps(measure(DeepBiRNN(10, 4, 6, 1, 2)).as_dict()))
+    data = json.loads(json.dumps(measure_readout(DeepBiRNN(10, 4, 6, 1, 2)).as_dict()))
     assert data["samples_mix"] is False
     assert data["parameters"]["idle"] == ["rnn.weight_hh_l1_reverse"]
     assert data["taps"][0]["layer"]["directions"] == 2
@@ -213,7 +251,7 @@ def test_the_map_is_data() -> None:
 
 def test_the_map_as_text() -> None:
     torch.manual_seed(0)
-    assert render(measure(DeepBiRNN(10, 4, 3, 1, 1))) == (
+    assert format_readout_map(measure_readout(DeepBiRNN(10, 4, 3, 1, 1))) == (
         "Read-out: the input of fc, 6 features\n"
         "  input position      0 1 2 3 4\n"
         "  features 0-2        # # # # #\n"
@@ -233,7 +271,7 @@ def test_the_map_as_text() -> None:
 @pytest.mark.parametrize(("batch", "steps"), [(4, 4), (3, 2), (1, 5)])
 def test_sizes_that_hide_the_axes_are_refused(batch: int, steps: int) -> None:
     with pytest.raises(ValueError, match=f"batch={batch}, steps={steps}"):
-        measure(LastStep(), batch=batch, steps=steps)
+        measure_readout(LastStep(), batch=batch, steps=steps)
 
 
 def test_predictions_that_do_not_start_with_the_batch_are_refused() -> None:
@@ -242,16 +280,18 @@ def test_predictions_that_do_not_start_with_the_batch_are_refused() -> None:
             return super().predict(features).sum(0)
 
     with pytest.raises(ValueError, match=r"got shape \(2,\)"):
-        measure(Total())
+        measure_readout(Total())
 
 
 def test_a_vocabulary_of_one_id_is_refused() -> None:
     with pytest.raises(CannotInfer, match="vocabulary=1"):
-        measure(RNN1(1, 4, 6, 1))
+        measure_readout(RNN1(1, 4, 6, 1))
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_the_map_does_not_depend_on_the_seed(seed: int) -> None:
     torch.manual_seed(seed)
-    seen = measure(EveryStep(), seed=seed)
-    assert seen.reach == tuple(tuple(position <= step for step in range(5)) for position in range(5))
+    seen = measure_readout(EveryStep(), seed=seed)
+    assert seen.reach == tuple(
+        tuple(position <= step for step in range(5)) for position in range(5)
+    )

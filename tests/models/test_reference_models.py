@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from rnnspec.models import RNN1, RNN2, BiRNN, DeepBiRNN, origins
+from rnnspec.models import RNN1, RNN2, BiRNN, DeepBiRNN, trace_origins
 
 TOKENS = torch.tensor([[1, 2, 3, 4], [4, 3, 2, 1]])
 
@@ -22,7 +22,9 @@ def test_one_layer_taken_apart() -> None:
     parts = BiRNN(3, 4)(torch.randn(2, 5, 3))
     assert parts.output.shape == (2, 5, 8)
     assert parts.h_n.shape == (2, 2, 4)
-    assert torch.equal(torch.cat([parts.forward_output, parts.backward_output], dim=-1), parts.output)
+    assert torch.equal(
+        torch.cat([parts.forward_output, parts.backward_output], dim=-1), parts.output
+    )
     assert torch.equal(parts.forward_states[-1], parts.forward_output[:, -1])
     assert torch.equal(parts.backward_states[-1], parts.backward_output[:, 0])
 
@@ -50,7 +52,9 @@ def test_the_prediction_has_the_dtype_of_the_model(dtype: torch.dtype) -> None:
 
 def test_the_state_is_where_the_input_is() -> None:
     assert RNN1(10, 4, 10, 1, device="meta")(TOKENS.to("meta")).device.type == "meta"
-    assert BiRNN(3, 4, device="meta")(torch.zeros(2, 5, 3, device="meta")).output.device.type == "meta"
+    assert (
+        BiRNN(3, 4, device="meta")(torch.zeros(2, 5, 3, device="meta")).output.device.type == "meta"
+    )
 
 
 def test_both_readouts_agree_at_the_last_step() -> None:
@@ -75,18 +79,24 @@ def test_a_misspelt_readout_is_refused_with_its_value() -> None:
 @pytest.mark.parametrize("kind", [torch.nn.RNN, torch.nn.GRU, torch.nn.LSTM])
 @pytest.mark.parametrize("layers", [1, 2, 3])
 def test_every_index_of_h_n_is_what_the_text_says(kind: type[torch.nn.RNN], layers: int) -> None:
-    found = origins(kind(3, 4, layers, bidirectional=True))
-    expected = [(2 * layer + d, layer, ("forward", "backward")[d]) for layer in range(layers) for d in (0, 1)]
+    found = trace_origins(kind(3, 4, layers, bidirectional=True))
+    expected = [
+        (2 * layer + d, layer, ("forward", "backward")[d])
+        for layer in range(layers)
+        for d in (0, 1)
+    ]
     assert [tuple(origin) for origin in found] == expected
 
 
 def test_h_n_ordered_by_direction_is_noticed() -> None:
     class ByDirection(torch.nn.RNN):
-        def forward(self, input: torch.Tensor, hx: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:  # type: ignore[override]
+        def forward(
+            self, input: torch.Tensor, hx: torch.Tensor | None = None
+        ) -> tuple[torch.Tensor, torch.Tensor]:  # type: ignore[override]
             output, h_n = super().forward(input, hx)
             return output, torch.cat([h_n[0::2], h_n[1::2]])
 
-    assert [str(origin) for origin in origins(ByDirection(3, 4, 2, bidirectional=True))] == [
+    assert [str(origin) for origin in trace_origins(ByDirection(3, 4, 2, bidirectional=True))] == [
         "h_n[0] is layer 1, forward",
         "h_n[1] is layer 2, forward",
         "h_n[2] is layer 1, backward",
@@ -96,9 +106,11 @@ def test_h_n_ordered_by_direction_is_noticed() -> None:
 
 def test_an_entry_of_no_single_origin_is_refused() -> None:
     class Summed(torch.nn.RNN):
-        def forward(self, input: torch.Tensor, hx: torch.Tensor | None = None) -> tuple[torch.Tensor, torch.Tensor]:  # type: ignore[override]
+        def forward(
+            self, input: torch.Tensor, hx: torch.Tensor | None = None
+        ) -> tuple[torch.Tensor, torch.Tensor]:  # type: ignore[override]
             output, h_n = super().forward(input, hx)
             return output, h_n.sum(0, keepdim=True)
 
     with pytest.raises(ValueError, match=r"h_n\[0\] depends on"):
-        origins(Summed(3, 4, bidirectional=True))
+        trace_origins(Summed(3, 4, bidirectional=True))

@@ -10,15 +10,17 @@ import torch
 from torch import nn
 
 from rnnspec.cases.case import Case
-from rnnspec.cases.values import values_of
+from rnnspec.cases.values import draw_values
 from rnnspec.contract.config import Config
 from rnnspec.observe.observation import Observation
 from rnnspec.observe.part import part
-from rnnspec.subjects.failures import Failure, Malformed, Raised, Refused
+from rnnspec.subjects.failures import Failure, Malformed, Raised, Unsupported
 from rnnspec.subjects.subject import TorchSubject
-from rnnspec.subjects.target import resolve
+from rnnspec.subjects.target import resolve_target
 
-BASE = Case(config=Config(3, 4, num_layers=2, bidirectional=True), steps=5, batch=2, state="given", seed=3)
+BASE = Case(
+    config=Config(3, 4, num_layers=2, bidirectional=True), steps=5, batch=2, state="given", seed=3
+)
 
 
 class Counted(nn.RNN):
@@ -42,7 +44,7 @@ def changed(change: Any) -> type[nn.RNN]:
 
 
 def observed(factory: Any, case: Case = BASE) -> Observation:
-    return Observation(TorchSubject(resolve(factory)), case)
+    return Observation(TorchSubject(resolve_target(factory)), case)
 
 
 def test_each_part_is_computed_once() -> None:
@@ -88,8 +90,14 @@ def test_a_part_is_told_apart_from_others_and_from_other_holders() -> None:
 
 @pytest.mark.parametrize("layout", ["batched", "unbatched", "packed", "packed-unsorted"])
 @pytest.mark.parametrize("batch_first", [False, True])
-def test_results_are_time_major_and_padded_whatever_the_layout(layout: str, batch_first: bool) -> None:
-    case = BASE.altered(layout=layout, batch_first=batch_first, lengths=(3, 5) if layout == "packed-unsorted" else (5, 3))
+def test_results_are_time_major_and_padded_whatever_the_layout(
+    layout: str, batch_first: bool
+) -> None:
+    case = BASE.replace(
+        layout=layout,
+        batch_first=batch_first,
+        lengths=(3, 5) if layout == "packed-unsorted" else (5, 3),
+    )
     seen = observed(nn.RNN, case)
     batch = 1 if layout == "unbatched" else 2
     assert (seen.output.shape, seen.h_n.shape) == ((5, batch, 8), (4, batch, 4))
@@ -99,7 +107,7 @@ def test_results_are_time_major_and_padded_whatever_the_layout(layout: str, batc
     assert {name: array.shape for name, array in seen.gradients.items()} == {
         "input": (5, batch, 3),
         "h_0": (4, batch, 4),
-        **{name: array.shape for name, array in values_of(case).weights.items()},
+        **{name: array.shape for name, array in draw_values(case).weights.items()},
     }
     for name, array in seen.expected.gradients.items():
         np.testing.assert_allclose(seen.gradients[name], array, rtol=0, atol=1e-11, err_msg=name)
@@ -109,7 +117,10 @@ def test_results_are_time_major_and_padded_whatever_the_layout(layout: str, batc
     ("change", "message"),
     [
         (lambda pair: pair[0], "a call returned Tensor, expected a pair of output and h_n"),
-        (lambda pair: (*pair, None), "a call returned tuple of 3, expected a pair of output and h_n"),
+        (
+            lambda pair: (*pair, None),
+            "a call returned tuple of 3, expected a pair of output and h_n",
+        ),
         (lambda pair: None, "a call returned NoneType, expected a pair of output and h_n"),
         (lambda pair: (pair[0], (pair[1], pair[1])), "h_n is tuple, expected a tensor"),
         (lambda pair: (pair[0].tolist(), pair[1]), "output is list, expected a tensor"),
@@ -125,7 +136,9 @@ def test_a_result_of_another_form_is_told(change: Any, message: str) -> None:
 
 
 def test_padded_output_for_packed_input_is_told() -> None:
-    seen = observed(changed(lambda pair: (pair[0].data, pair[1])), BASE.altered(layout="packed", lengths=(5, 3)))
+    seen = observed(
+        changed(lambda pair: (pair[0].data, pair[1])), BASE.replace(layout="packed", lengths=(5, 3))
+    )
     with pytest.raises(Malformed, match=r"^output is Tensor for packed input$"):
         _ = seen.output
 
@@ -144,20 +157,22 @@ def test_a_refused_gradient_is_a_refusal() -> None:
         pair[0].register_hook(never)
         return pair
 
-    with pytest.raises(Refused, match="backward raised NotImplementedError: no gradients here"):
+    with pytest.raises(Unsupported, match="backward raised NotImplementedError: no gradients here"):
         _ = observed(changed(refuse)).gradients
 
 
 def test_a_further_call_is_made_by_the_same_layer_with_other_numbers() -> None:
     seen = observed(nn.RNN)
-    again = seen.again(h_0=np.zeros_like(seen.values.h_0))
+    again = seen.second_call(h_0=np.zeros_like(seen.values.h_0))
     assert again.module is seen.module
     assert not np.array_equal(again.output, seen.output)
-    assert np.array_equal(seen.again().output, seen.output)
-    assert seen.other(BASE).module is not seen.module
+    assert np.array_equal(seen.second_call().output, seen.output)
+    assert seen.new_layer(BASE).module is not seen.module
 
 
 def test_the_same_case_is_seen_the_same_way_each_time() -> None:
-    case = BASE.altered(dropout=0.5, mode="train")
+    case = BASE.replace(dropout=0.5, mode="train")
     assert np.array_equal(observed(nn.RNN, case).output, observed(nn.RNN, case).output)
-    assert not np.array_equal(observed(nn.RNN, case).output, observed(nn.RNN, case.altered(mode="eval")).output)
+    assert not np.array_equal(
+        observed(nn.RNN, case).output, observed(nn.RNN, case.replace(mode="eval")).output
+    )

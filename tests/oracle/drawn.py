@@ -13,7 +13,12 @@ from rnnspec.contract.config import Config
 from rnnspec.contract.shapes import Shape, parameter_shapes
 from rnnspec.oracle import Array, Problem
 
-DTYPES = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+DTYPES = {
+    "float64": torch.float64,
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
 
 Law = Callable[[np.random.Generator, Shape, int], Array]
 
@@ -21,7 +26,11 @@ Law = Callable[[np.random.Generator, Shape, int], Array]
 def _bounded(rows: float) -> Law:
     def law(rng: np.random.Generator, shape: Shape, hidden: int) -> Array:
         values = np.copysign(0.25 + np.abs(rng.standard_normal(shape)), rng.standard_normal(shape))
-        return values * (rows / np.abs(values).sum(axis=-1, keepdims=True)) if len(shape) == 2 else values
+        return (
+            values * (rows / np.abs(values).sum(axis=-1, keepdims=True))
+            if len(shape) == 2
+            else values
+        )
 
     return law
 
@@ -38,12 +47,16 @@ LAWS: dict[str, Law] = {
     "row sums 0.5": _bounded(0.5),
     "row sums 0.9": _bounded(0.9),
     "sparse": lambda rng, shape, hidden: rng.standard_normal(shape) * (rng.random(shape) < 0.2),
-    "tiny": lambda rng, shape, hidden: rng.standard_normal(shape) * 10.0 ** rng.uniform(-44.0, -3.0),
+    "tiny": lambda rng, shape, hidden: (
+        rng.standard_normal(shape) * 10.0 ** rng.uniform(-44.0, -3.0)
+    ),
 }
 """How weights are drawn: (generator, shape, hidden_size) to values."""
 
 
-def draw(rng: np.random.Generator, dtype: torch.dtype, *, largest: int = 33, steps: int = 16) -> Problem:
+def draw(
+    rng: np.random.Generator, dtype: torch.dtype, *, largest: int = 33, steps: int = 16
+) -> Problem:
     """A problem whose every value is one of the dtype, of up to three layers, in two cases of five with sequences of different lengths."""
     sizes = rng.integers(1, largest, 2)
     config = Config(
@@ -61,7 +74,10 @@ def draw(rng: np.random.Generator, dtype: torch.dtype, *, largest: int = 33, ste
     state = (config.num_directions * config.num_layers, batch, config.hidden_size)
     return Problem(
         config=config,
-        weights={name: cast(law(rng, shape, config.hidden_size), dtype) for name, shape in parameter_shapes(config).items()},
+        weights={
+            name: cast(law(rng, shape, config.hidden_size), dtype)
+            for name, shape in parameter_shapes(config).items()
+        },
         input=cast(rng.standard_normal((length, batch, config.input_size)) * scale, dtype),
         h_0=cast(rng.standard_normal(state) * (rng.random() < 0.7), dtype),
         lengths=lengths,
@@ -69,11 +85,15 @@ def draw(rng: np.random.Generator, dtype: torch.dtype, *, largest: int = 33, ste
     )
 
 
-def cotangents(rng: np.random.Generator, problem: Problem, dtype: torch.dtype) -> tuple[Array, Array]:
+def cotangents(
+    rng: np.random.Generator, problem: Problem, dtype: torch.dtype
+) -> tuple[Array, Array]:
     """What the gradients start from: d_output and d_h_n, of the dtype."""
     steps, batch, _ = problem.input.shape
     width = problem.config.num_directions * problem.config.hidden_size
-    return cast(rng.standard_normal((steps, batch, width)), dtype), cast(rng.standard_normal(problem.h_0.shape), dtype)
+    return cast(rng.standard_normal((steps, batch, width)), dtype), cast(
+        rng.standard_normal(problem.h_0.shape), dtype
+    )
 
 
 def cast(values: Array, dtype: torch.dtype) -> Array:
@@ -90,8 +110,13 @@ class Judged:
 
     def __init__(self, problem: Problem, dtype: torch.dtype, *, grad: bool = False) -> None:
         self.grad = grad
-        self.tensors = {name: self._tensor(values, dtype) for name, values in problem.weights.items()}
-        self.tensors |= {"input": self._tensor(problem.input, dtype), "h_0": self._tensor(problem.h_0, dtype)}
+        self.tensors = {
+            name: self._tensor(values, dtype) for name, values in problem.weights.items()
+        }
+        self.tensors |= {
+            "input": self._tensor(problem.input, dtype),
+            "h_0": self._tensor(problem.h_0, dtype),
+        }
         with torch.set_grad_enabled(grad):
             self.output, self.h_n = self._run(problem, dtype)
 
@@ -99,7 +124,11 @@ class Judged:
         """The gradients of <d_output, output> + <d_h_n, h_n>."""
         seeds = [torch.from_numpy(seed).to(self.output.dtype) for seed in (d_output, d_h_n)]
         torch.autograd.backward([self.output, self.h_n], seeds)
-        return {name: _array(tensor.grad) for name, tensor in self.tensors.items() if tensor.grad is not None}
+        return {
+            name: _array(tensor.grad)
+            for name, tensor in self.tensors.items()
+            if tensor.grad is not None
+        }
 
     def _tensor(self, values: Array, dtype: torch.dtype) -> torch.Tensor:
         return torch.tensor(values, dtype=dtype, requires_grad=self.grad)
@@ -115,7 +144,9 @@ class Judged:
                 values = values * torch.from_numpy(problem.masks[group[-1]]).to(dtype)
         return values, torch.cat(finals)
 
-    def _call(self, problem: Problem, group: list[int], values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def _call(
+        self, problem: Problem, group: list[int], values: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         config, directions = problem.config, problem.config.num_directions
         module = torch.nn.RNN(
             values.shape[-1],
@@ -125,15 +156,22 @@ class Judged:
             bias=config.bias,
             bidirectional=config.bidirectional,
         ).to(values.dtype)
-        sources = {name: name.replace("_l0", f"_l{group[0]}") if len(group) == 1 else name for name, _ in module.named_parameters()}
+        sources = {
+            name: name.replace("_l0", f"_l{group[0]}") if len(group) == 1 else name
+            for name, _ in module.named_parameters()
+        }
         first = self.tensors["h_0"][group[0] * directions : (group[-1] + 1) * directions]
         steps = values.shape[0]
         packed: torch.Tensor | PackedSequence = values
         if (problem.lengths < steps).any():
-            packed = pack_padded_sequence(values, torch.from_numpy(problem.lengths), enforce_sorted=False)
+            packed = pack_padded_sequence(
+                values, torch.from_numpy(problem.lengths), enforce_sorted=False
+            )
         weights = {name: self.tensors[source] for name, source in sources.items()}
         output, final = torch.func.functional_call(module, weights, (packed, first))
-        return (pad_packed_sequence(output)[0] if isinstance(output, PackedSequence) else output), final
+        return (
+            pad_packed_sequence(output)[0] if isinstance(output, PackedSequence) else output
+        ), final
 
 
 def judge(problem: Problem, dtype: torch.dtype) -> tuple[Array, Array]:
@@ -154,7 +192,10 @@ def excess(judged: Array, reference: Array, allowance: Array) -> float:
 def _masks(rng: np.random.Generator, config: Config, steps: int, batch: int) -> dict[int, Array]:
     shape = (steps, batch, config.num_directions * config.hidden_size)
     p = float(rng.choice([0.1, 0.5, 0.9]))
-    return {layer: (rng.random(prod(shape)).reshape(shape) >= p) / (1.0 - p) for layer in range(config.num_layers - 1)}
+    return {
+        layer: (rng.random(prod(shape)).reshape(shape) >= p) / (1.0 - p)
+        for layer in range(config.num_layers - 1)
+    }
 
 
 def _array(tensor: torch.Tensor) -> Array:

@@ -31,7 +31,9 @@ def forward(problem: Problem, values: Values) -> tuple[list[list[Vector]], list[
     """output[t][n][...] and h_n[k][n][...] of a problem, its numbers replaced by these values; nothing at padding."""
     config = problem.config
     batch = len(problem.lengths)
-    finals: list[list[Vector]] = [[[] for _ in range(batch)] for _ in range(config.num_layers * config.num_directions)]
+    finals: list[list[Vector]] = [
+        [[] for _ in range(batch)] for _ in range(config.num_layers * config.num_directions)
+    ]
     output: list[list[Vector]] = [[[] for _ in range(batch)] for _ in range(len(problem.input))]
     for sample in range(batch):
         sequence = [values["input"][t][sample] for t in range(int(problem.lengths[sample]))]
@@ -39,13 +41,20 @@ def forward(problem: Problem, values: Values) -> tuple[list[list[Vector]], list[
             halves = []
             for direction in range(config.num_directions):
                 state = layer * config.num_directions + direction
-                steps = _one_direction(config, values, layer, direction, sequence, values["h_0"][state][sample])
+                steps = _one_direction(
+                    config, values, layer, direction, sequence, values["h_0"][state][sample]
+                )
                 finals[state][sample] = steps[0] if direction else steps[-1]
                 halves.append(steps)
-            sequence = [[value for half in halves for value in half[t]] for t in range(len(sequence))]
+            sequence = [
+                [value for half in halves for value in half[t]] for t in range(len(sequence))
+            ]
             if layer in problem.masks:
                 mask = problem.masks[layer]
-                sequence = [[value * float(mask[t, sample, unit]) for unit, value in enumerate(row)] for t, row in enumerate(sequence)]
+                sequence = [
+                    [value * float(mask[t, sample, unit]) for unit, value in enumerate(row)]
+                    for t, row in enumerate(sequence)
+                ]
         for t, row in enumerate(sequence):
             output[t][sample] = row
     return output, finals
@@ -56,7 +65,14 @@ def distance(ball: Ball, value: float) -> float:
     return float(abs(ball - flint.arb(value)).upper())
 
 
-def _one_direction(config: Config, values: Values, layer: int, direction: int, sequence: Sequence[Vector], first: Vector) -> list[Vector]:
+def _one_direction(
+    config: Config,
+    values: Values,
+    layer: int,
+    direction: int,
+    sequence: Sequence[Vector],
+    first: Vector,
+) -> list[Vector]:
     name = f"l{layer}" + ("_reverse" if direction else "")
     w_ih, w_hh = values[f"weight_ih_{name}"], values[f"weight_hh_{name}"]
     state, found = first, {}

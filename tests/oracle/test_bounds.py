@@ -9,7 +9,18 @@ import pytest
 
 from rnnspec.contract.config import Config
 from rnnspec.contract.shapes import parameter_shapes
-from rnnspec.oracle import ROUNDINGS, Array, Bound, Problem, Rounding, Trace, bound, gradient_bound, gradients, run
+from rnnspec.oracle import (
+    ROUNDINGS,
+    Array,
+    Bound,
+    Problem,
+    Rounding,
+    Trace,
+    compute_bound,
+    compute_gradient_bound,
+    compute_gradients,
+    run_layers,
+)
 from tests.oracle.drawn import DTYPES, Judged, cast, cotangents, draw, excess, judge
 from tests.oracle.variants import VARIANTS, evaluate
 
@@ -17,19 +28,23 @@ CONFIGURATIONS = 300
 
 
 def worst(answers: tuple[Array, Array], trace: Trace, allowed: Bound) -> float:
-    return max(excess(answers[0], trace.output, allowed.output), excess(answers[1], trace.h_n, allowed.h_n))
+    return max(
+        excess(answers[0], trace.output, allowed.output), excess(answers[1], trace.h_n, allowed.h_n)
+    )
 
 
 def judged_excess(problem: Problem, answers: tuple[Array, Array], rounding: Rounding) -> float:
-    trace = run(problem)
-    return worst(answers, trace, bound(problem, trace, rounding))
+    trace = run_layers(problem)
+    return worst(answers, trace, compute_bound(problem, trace, rounding))
 
 
 @pytest.mark.parametrize("name", DTYPES)
 def test_torch_stays_within_the_bound(name: str) -> None:
     for seed in range(CONFIGURATIONS):
         problem = draw(np.random.default_rng(seed), DTYPES[name])
-        assert judged_excess(problem, judge(problem, DTYPES[name]), ROUNDINGS[name]) <= 1.0, f"seed {seed}: {problem.config}"
+        assert judged_excess(problem, judge(problem, DTYPES[name]), ROUNDINGS[name]) <= 1.0, (
+            f"seed {seed}: {problem.config}"
+        )
 
 
 @pytest.mark.parametrize("name", ["float64", "float32"])
@@ -37,10 +52,15 @@ def test_gradients_of_torch_stay_within_the_bound(name: str) -> None:
     for seed in range(CONFIGURATIONS):
         rng, dtype = np.random.default_rng(seed), DTYPES[name]
         problem = draw(rng, dtype)
-        trace, seeds = run(problem), cotangents(rng, problem, dtype)
-        expected, allowed = gradients(problem, trace, *seeds), gradient_bound(problem, trace, *seeds, ROUNDINGS[name])
+        trace, seeds = run_layers(problem), cotangents(rng, problem, dtype)
+        expected, allowed = (
+            compute_gradients(problem, trace, *seeds),
+            compute_gradient_bound(problem, trace, *seeds, ROUNDINGS[name]),
+        )
         for key, got in Judged(problem, dtype, grad=True).gradients(*seeds).items():
-            assert excess(got, expected[key], allowed[key]) <= 1.0, f"seed {seed}: {key} of {problem.config}"
+            assert excess(got, expected[key], allowed[key]) <= 1.0, (
+                f"seed {seed}: {key} of {problem.config}"
+            )
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -48,17 +68,33 @@ def test_every_legal_arithmetic_stays_within_its_bound(variant: str) -> None:
     way = VARIANTS[variant]
     for seed in range(25):
         rng = np.random.default_rng(seed)
-        problem = draw(rng, DTYPES[way.judged_by if way.judged_by in DTYPES else "float32"], largest=13, steps=8)
-        assert judged_excess(problem, evaluate(problem, way, rng), ROUNDINGS[way.judged_by]) <= 1.0, f"seed {seed}: {problem.config}"
+        problem = draw(
+            rng,
+            DTYPES[way.judged_by if way.judged_by in DTYPES else "float32"],
+            largest=13,
+            steps=8,
+        )
+        assert (
+            judged_excess(problem, evaluate(problem, way, rng), ROUNDINGS[way.judged_by]) <= 1.0
+        ), f"seed {seed}: {problem.config}"
 
 
 def ordinary(seed: int, dtype: str = "float64") -> Problem:
     """A problem with weights of ordinary size and no padding."""
     rng = np.random.default_rng(seed)
     problem = draw(rng, DTYPES[dtype], largest=13, steps=8)
-    weights = {name: cast(rng.uniform(-0.5, 0.5, values.shape), DTYPES[dtype]) for name, values in problem.weights.items()}
+    weights = {
+        name: cast(rng.uniform(-0.5, 0.5, values.shape), DTYPES[dtype])
+        for name, values in problem.weights.items()
+    }
     values = cast(rng.standard_normal(problem.input.shape), DTYPES[dtype])
-    return replace(problem, weights=weights, input=values, lengths=np.full(len(problem.lengths), len(values)), masks={})
+    return replace(
+        problem,
+        weights=weights,
+        input=values,
+        lengths=np.full(len(problem.lengths), len(values)),
+        masks={},
+    )
 
 
 def test_silent_tf32_is_not_float32() -> None:
@@ -74,11 +110,13 @@ def test_silent_tf32_is_not_float32() -> None:
 def test_a_billionth_of_one_weight_is_seen_in_float64() -> None:
     seen = 0
     for seed in range(40):
-        problem = replace(ordinary(seed), config=replace(ordinary(seed).config, nonlinearity="tanh"))
+        problem = replace(
+            ordinary(seed), config=replace(ordinary(seed).config, nonlinearity="tanh")
+        )
         name = sorted(problem.weights)[seed % len(problem.weights)]
         changed = problem.weights[name].copy()
         changed[(0,) * changed.ndim] *= 1.0 + 1e-9
-        other = run(replace(problem, weights={**problem.weights, name: changed}))
+        other = run_layers(replace(problem, weights={**problem.weights, name: changed}))
         seen += judged_excess(problem, (other.output, other.h_n), ROUNDINGS["float64"]) > 1.0
     assert seen >= 38
 
@@ -87,17 +125,25 @@ def test_a_billionth_of_one_weight_is_seen_in_float64() -> None:
 def test_a_bound_is_positive_and_never_nan(name: str) -> None:
     for seed in range(60):
         problem = ordinary(seed)
-        trace = run(problem)
+        trace = run_layers(problem)
         seeds = cotangents(np.random.default_rng(seed), problem, DTYPES["float64"])
-        allowed = bound(problem, trace, ROUNDINGS[name])
-        for values in (allowed.output, allowed.h_n, *gradient_bound(problem, trace, *seeds, ROUNDINGS[name]).values()):
+        allowed = compute_bound(problem, trace, ROUNDINGS[name])
+        for values in (
+            allowed.output,
+            allowed.h_n,
+            *compute_gradient_bound(problem, trace, *seeds, ROUNDINGS[name]).values(),
+        ):
             assert (values > 0.0).all()
 
 
 @pytest.mark.parametrize("name", ROUNDINGS)
 def test_gamma_is_not_lost_to_cancellation(name: str) -> None:
     rounding = ROUNDINGS[name]
-    assert rounding.gamma(3) >= 3 * rounding.u_acc + 2 * rounding.u_op + rounding.c_st * rounding.u_st > 0.0
+    assert (
+        rounding.gamma(3)
+        >= 3 * rounding.u_acc + 2 * rounding.u_op + rounding.c_st * rounding.u_st
+        > 0.0
+    )
     assert rounding.gamma(3) < rounding.gamma(4) < rounding.gamma(4, stores=1)
     assert rounding.factor(2) > 2 * rounding.u_st
 
@@ -106,31 +152,55 @@ def test_gamma_is_not_lost_to_cancellation(name: str) -> None:
 def test_the_bound_does_not_grow_with_time_where_the_rows_contract(nonlinearity: str) -> None:
     rng = np.random.default_rng(0)
     config = Config(16, 16, nonlinearity=nonlinearity)
-    weights = {name: rng.uniform(-1.0, 1.0, shape) for name, shape in parameter_shapes(config).items()}
-    weights = {name: values * 0.9 / np.abs(values).sum(axis=-1, keepdims=True) for name, values in weights.items()}
-    problem = Problem(config, weights, rng.standard_normal((200, 2, 16)), rng.standard_normal((1, 2, 16)), np.array([200, 200]))
-    allowed = bound(problem, run(problem), ROUNDINGS["float32"]).output.max(axis=(1, 2))
+    weights = {
+        name: rng.uniform(-1.0, 1.0, shape) for name, shape in parameter_shapes(config).items()
+    }
+    weights = {
+        name: values * 0.9 / np.abs(values).sum(axis=-1, keepdims=True)
+        for name, values in weights.items()
+    }
+    problem = Problem(
+        config,
+        weights,
+        rng.standard_normal((200, 2, 16)),
+        rng.standard_normal((1, 2, 16)),
+        np.array([200, 200]),
+    )
+    allowed = compute_bound(problem, run_layers(problem), ROUNDINGS["float32"]).output.max(
+        axis=(1, 2)
+    )
     assert allowed.max() <= 1e-4
     assert allowed[100:].max() <= 1.5 * allowed[20:100].max()
 
 
 def test_a_wider_dtype_has_a_smaller_bound() -> None:
     problem = ordinary(3)
-    trace = run(problem)
-    sizes = [bound(problem, trace, ROUNDINGS[name]).output.max() for name in ("float64", "float32", "tf32", "float16", "bfloat16")]
+    trace = run_layers(problem)
+    sizes = [
+        compute_bound(problem, trace, ROUNDINGS[name]).output.max()
+        for name in ("float64", "float32", "tf32", "float16", "bfloat16")
+    ]
     assert sizes == sorted(sizes)
 
 
-@pytest.mark.parametrize(("name", "scale"), [("float16", 1e6), ("float32", 1e40), ("bfloat16", 1e40), ("float64", 8e307)])
+@pytest.mark.parametrize(
+    ("name", "scale"), [("float16", 1e6), ("float32", 1e40), ("bfloat16", 1e40), ("float64", 8e307)]
+)
 @pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])
-def test_beyond_the_largest_number_the_bound_is_infinite(name: str, scale: float, nonlinearity: str) -> None:
+def test_beyond_the_largest_number_the_bound_is_infinite(
+    name: str, scale: float, nonlinearity: str
+) -> None:
     problem = ordinary(5)
-    problem = replace(problem, config=replace(problem.config, nonlinearity=nonlinearity), input=np.sign(problem.input) * 2.0 * scale)
-    trace = run(problem)
-    allowed = bound(problem, trace, ROUNDINGS[name])
+    problem = replace(
+        problem,
+        config=replace(problem.config, nonlinearity=nonlinearity),
+        input=np.sign(problem.input) * 2.0 * scale,
+    )
+    trace = run_layers(problem)
+    allowed = compute_bound(problem, trace, ROUNDINGS[name])
     seeds = cotangents(np.random.default_rng(0), problem, DTYPES["float64"])
     assert np.isinf(allowed.h_n).all()
-    for values in gradient_bound(problem, trace, *seeds, ROUNDINGS[name]).values():
+    for values in compute_gradient_bound(problem, trace, *seeds, ROUNDINGS[name]).values():
         assert not np.isnan(values).any()
         assert np.isinf(values).any()
 
@@ -139,8 +209,8 @@ def test_an_exploding_relu_is_covered_until_it_overflows() -> None:
     config = Config(2, 2, nonlinearity="relu", bias=False)
     weights = {name: np.full(shape, 1e9) for name, shape in parameter_shapes(config).items()}
     problem = Problem(config, weights, np.ones((8, 1, 2)), np.ones((1, 1, 2)), np.array([8]))
-    trace = run(problem)
-    allowed = bound(problem, trace, ROUNDINGS["float32"])
+    trace = run_layers(problem)
+    allowed = compute_bound(problem, trace, ROUNDINGS["float32"])
     assert np.isfinite(allowed.output[:3]).all()
     assert np.isinf(allowed.output[5:]).all()
 
@@ -149,8 +219,15 @@ def test_a_dropout_scale_that_overflows_is_beyond_the_model() -> None:
     config = Config(1, 1, 2, "relu", bias=False)
     weights = {name: np.ones(shape) for name, shape in parameter_shapes(config).items()}
     masks = {0: np.full((1, 2, 1), 10.0)}
-    problem = Problem(config, weights, np.array([[[8000.0], [80.0]]]), np.zeros((2, 2, 1)), np.array([1, 1]), masks)
-    allowed = bound(problem, run(problem), ROUNDINGS["float16"])
+    problem = Problem(
+        config,
+        weights,
+        np.array([[[8000.0], [80.0]]]),
+        np.zeros((2, 2, 1)),
+        np.array([1, 1]),
+        masks,
+    )
+    allowed = compute_bound(problem, run_layers(problem), ROUNDINGS["float16"])
     assert np.isinf(allowed.output[0, 0])
     assert np.isfinite(allowed.output[0, 1])
     assert np.isfinite(allowed.h_n[0]).all()
@@ -161,8 +238,12 @@ def test_an_unclear_slope_of_relu_counts_as_unknown() -> None:
     config = replace(problem.config, nonlinearity="relu")
     zero = {name: np.zeros_like(values) for name, values in problem.weights.items()}
     problem = replace(problem, config=config, weights=zero)
-    trace = run(problem)
+    trace = run_layers(problem)
     seeds = cotangents(np.random.default_rng(0), problem, DTYPES["float64"])
-    last = f"bias_hh_l{config.num_layers - 1}" if config.bias else f"weight_hh_l{config.num_layers - 1}"
-    assert not gradients(problem, trace, *seeds)[last].any()
-    assert gradient_bound(problem, trace, *seeds, ROUNDINGS["float64"])[last].max() > 0.1
+    last = (
+        f"bias_hh_l{config.num_layers - 1}"
+        if config.bias
+        else f"weight_hh_l{config.num_layers - 1}"
+    )
+    assert not compute_gradients(problem, trace, *seeds)[last].any()
+    assert compute_gradient_bound(problem, trace, *seeds, ROUNDINGS["float64"])[last].max() > 0.1

@@ -10,7 +10,14 @@ import pytest
 
 from rnnspec.contract.config import Config
 from rnnspec.contract.shapes import Shape, parameter_shapes
-from rnnspec.oracle import Array, Problem, gradients, is_exact, is_exact_gradient, run
+from rnnspec.oracle import (
+    Array,
+    Problem,
+    compute_gradients,
+    is_exact,
+    is_exact_gradient,
+    run_layers,
+)
 from rnnspec.oracle.exact import unit
 from tests.oracle.drawn import DTYPES, Judged, judge
 
@@ -20,7 +27,13 @@ LIMITS = {"float64": 2.0**53, "float32": 2.0**24, "float16": 2.0**11, "bfloat16"
 def integers(seed: int, nonlinearity: str) -> Problem:
     """Small integers for relu; ternary values, weights and biases times 64, for tanh."""
     rng = np.random.default_rng(seed)
-    config = Config(int(rng.integers(1, 6)), int(rng.integers(1, 6)), int(rng.integers(1, 3)), nonlinearity, bidirectional=bool(seed % 2))
+    config = Config(
+        int(rng.integers(1, 6)),
+        int(rng.integers(1, 6)),
+        int(rng.integers(1, 3)),
+        nonlinearity,
+        bidirectional=bool(seed % 2),
+    )
     factor, reach = (64.0, 1) if nonlinearity == "tanh" else (1.0, 2)
 
     def whole(shape: Shape) -> Array:
@@ -30,7 +43,9 @@ def integers(seed: int, nonlinearity: str) -> Problem:
     def one_a_row(name: str, shape: Shape) -> Array:
         if nonlinearity == "tanh" or not name.startswith("weight_hh"):
             return factor * whole(shape)
-        permuted: Array = np.eye(shape[0])[rng.permutation(shape[0])] * rng.choice([-1.0, 1.0], (shape[0], 1))
+        permuted: Array = np.eye(shape[0])[rng.permutation(shape[0])] * rng.choice(
+            [-1.0, 1.0], (shape[0], 1)
+        )
         return permuted
 
     steps, batch = int(rng.integers(1, 9)), int(rng.integers(1, 4))
@@ -55,7 +70,7 @@ def test_exact_problems_have_one_answer(name: str, nonlinearity: str) -> None:
     accepted = 0
     for seed in range(60):
         problem = integers(seed, nonlinearity)
-        trace = run(problem)
+        trace = run_layers(problem)
         if not is_exact(problem, trace, LIMITS[name]):
             continue
         accepted += 1
@@ -71,12 +86,15 @@ def test_exact_gradients_have_one_answer(name: str) -> None:
     for seed in range(60):
         problem = integers(seed, "relu")
         rng = np.random.default_rng(seed)
-        trace = run(problem)
-        seeds = (rng.integers(-2, 3, trace.output.shape).astype(np.float64), rng.integers(-2, 3, trace.h_n.shape).astype(np.float64))
+        trace = run_layers(problem)
+        seeds = (
+            rng.integers(-2, 3, trace.output.shape).astype(np.float64),
+            rng.integers(-2, 3, trace.h_n.shape).astype(np.float64),
+        )
         if not is_exact_gradient(problem, trace, *seeds, LIMITS[name]):
             continue
         accepted += 1
-        expected = gradients(problem, trace, *seeds)
+        expected = compute_gradients(problem, trace, *seeds)
         for key, got in Judged(problem, DTYPES[name], grad=True).gradients(*seeds).items():
             np.testing.assert_array_equal(got, expected[key], err_msg=f"seed {seed}: {key}")
     assert accepted >= 25
@@ -85,7 +103,7 @@ def test_exact_gradients_have_one_answer(name: str) -> None:
 def test_what_rounds_is_not_exact() -> None:
     problem = integers(1, "relu")
     limit = LIMITS["float32"]
-    assert is_exact(problem, run(problem), limit)
+    assert is_exact(problem, run_layers(problem), limit)
     changes: tuple[dict[str, Any], ...] = (
         {"input": problem.input + 0.1},
         {"input": problem.input * np.nan},
@@ -93,22 +111,37 @@ def test_what_rounds_is_not_exact() -> None:
     )
     for change in changes:
         changed = replace(problem, **change)
-        assert not is_exact(changed, run(changed), limit)
+        assert not is_exact(changed, run_layers(changed), limit)
     tanh = integers(1, "tanh")
     weak = replace(tanh, weights={name: values / 64.0 for name, values in tanh.weights.items()})
-    assert not is_exact(weak, run(weak), limit)
-    masks = {0: np.full((len(problem.input), len(problem.lengths), 2 * problem.config.hidden_size), 4.0 / 3.0)}
-    assert not is_exact(replace(problem, masks=masks), run(problem), limit)
+    assert not is_exact(weak, run_layers(weak), limit)
+    masks = {
+        0: np.full(
+            (len(problem.input), len(problem.lengths), 2 * problem.config.hidden_size), 4.0 / 3.0
+        )
+    }
+    assert not is_exact(replace(problem, masks=masks), run_layers(problem), limit)
 
 
 def test_gradients_through_tanh_are_never_exact() -> None:
     problem = integers(1, "tanh")
-    trace = run(problem)
-    assert not is_exact_gradient(problem, trace, np.zeros_like(trace.output), np.zeros_like(trace.h_n), 2.0**24)
+    trace = run_layers(problem)
+    assert not is_exact_gradient(
+        problem, trace, np.zeros_like(trace.output), np.zeros_like(trace.h_n), 2.0**24
+    )
 
 
 @pytest.mark.parametrize(
-    ("values", "expected"), [([3.0, 5.0], 1.0), ([64.0, -192.0], 64.0), ([0.75], 0.25), ([0.0], np.inf), ([np.inf], np.nan)]
+    ("values", "expected"),
+    [
+        ([3.0, 5.0], 1.0),
+        ([64.0, -192.0], 64.0),
+        ([0.75], 0.25),
+        ([0.0], np.inf),
+        ([np.inf], np.nan),
+    ],
 )
-def test_unit_is_the_largest_power_of_two_that_divides(values: list[float], expected: float) -> None:
+def test_unit_is_the_largest_power_of_two_that_divides(
+    values: list[float], expected: float
+) -> None:
     np.testing.assert_equal(unit(np.array(values)), expected)

@@ -13,7 +13,15 @@ import pytest
 
 from rnnspec.contract.config import Config
 from rnnspec.contract.shapes import parameter_shapes
-from rnnspec.oracle import ROUNDINGS, Array, Problem, bound, gradient_bound, gradients, run
+from rnnspec.oracle import (
+    ROUNDINGS,
+    Array,
+    Problem,
+    compute_bound,
+    compute_gradient_bound,
+    compute_gradients,
+    run_layers,
+)
 from tests.oracle import plain
 
 STEP = flint.arb(2) ** -60
@@ -21,7 +29,10 @@ FLOAT64 = ROUNDINGS["float64"]
 
 every_stack = pytest.mark.parametrize(
     ("nonlinearity", "bidirectional", "packed", "masked", "bias"),
-    [*product(["tanh", "relu"], [False, True], [False, True], [False, True], [True]), ("tanh", True, True, True, False)],
+    [
+        *product(["tanh", "relu"], [False, True], [False, True], [False, True], [True]),
+        ("tanh", True, True, True, False),
+    ],
 )
 
 
@@ -41,36 +52,50 @@ def small(
     shape = (steps, batch, config.num_directions * hidden)
     return Problem(
         config=config,
-        weights={name: rng.uniform(-0.9, 0.9, shape) for name, shape in parameter_shapes(config).items()},
+        weights={
+            name: rng.uniform(-0.9, 0.9, shape) for name, shape in parameter_shapes(config).items()
+        },
         input=rng.standard_normal((steps, batch, 2)),
         h_0=rng.standard_normal((config.num_directions * layers, batch, hidden)),
         lengths=np.array([2, 4] if packed else [4, 4]),
-        masks={layer: (rng.random(shape) < 0.7) / 0.7 for layer in range(layers - 1)} if masked else {},
+        masks={layer: (rng.random(shape) < 0.7) / 0.7 for layer in range(layers - 1)}
+        if masked
+        else {},
     )
 
 
 def seeds(problem: Problem) -> tuple[Array, Array]:
     rng = np.random.default_rng(8)
     steps, batch, _ = problem.input.shape
-    return rng.standard_normal((steps, batch, problem.config.num_directions * problem.config.hidden_size)), rng.standard_normal(
-        problem.h_0.shape
-    )
+    return rng.standard_normal(
+        (steps, batch, problem.config.num_directions * problem.config.hidden_size)
+    ), rng.standard_normal(problem.h_0.shape)
 
 
 @every_stack
-def test_forward_is_what_ball_arithmetic_proves(nonlinearity: str, bidirectional: bool, packed: bool, masked: bool, bias: bool) -> None:
+def test_forward_is_what_ball_arithmetic_proves(
+    nonlinearity: str, bidirectional: bool, packed: bool, masked: bool, bias: bool
+) -> None:
     problem = small(nonlinearity, bidirectional, packed, masked, bias, layers=3)
-    trace = run(problem)
-    allowed = bound(problem, trace, FLOAT64)
+    trace = run_layers(problem)
+    allowed = compute_bound(problem, trace, FLOAT64)
     output, h_n = plain.forward(problem, plain.exact(problem))
     for t, n in np.ndindex(trace.output.shape[:2]):
         for unit, ball in enumerate(output[t][n]):
-            assert plain.distance(ball, float(trace.output[t, n, unit])) <= allowed.output[t, n, unit] <= 1e-12
+            assert (
+                plain.distance(ball, float(trace.output[t, n, unit]))
+                <= allowed.output[t, n, unit]
+                <= 1e-12
+            )
         if t >= problem.lengths[n]:
             assert not trace.output[t, n].any()
             assert not allowed.output[t, n].any()
     for k, n, unit in np.ndindex(trace.h_n.shape):
-        assert plain.distance(h_n[k][n][unit], float(trace.h_n[k, n, unit])) <= allowed.h_n[k, n, unit] <= 1e-12
+        assert (
+            plain.distance(h_n[k][n][unit], float(trace.h_n[k, n, unit]))
+            <= allowed.h_n[k, n, unit]
+            <= 1e-12
+        )
 
 
 @every_stack
@@ -78,8 +103,11 @@ def test_gradients_are_what_central_differences_prove(
     nonlinearity: str, bidirectional: bool, packed: bool, masked: bool, bias: bool
 ) -> None:
     problem = small(nonlinearity, bidirectional, packed, masked, bias, hidden=2)
-    trace, seed = run(problem), seeds(problem)
-    found, allowed = gradients(problem, trace, *seed), gradient_bound(problem, trace, *seed, FLOAT64)
+    trace, seed = run_layers(problem), seeds(problem)
+    found, allowed = (
+        compute_gradients(problem, trace, *seed),
+        compute_gradient_bound(problem, trace, *seed, FLOAT64),
+    )
     assert set(found) == set(allowed) == {"input", "h_0", *problem.weights}
     values = plain.exact(problem)
     for name, gradient in found.items():
@@ -89,7 +117,13 @@ def test_gradients_are_what_central_differences_prove(
             assert plain.distance(slope, float(gradient[index])) <= allowed[name][index] + 1e-30
 
 
-def central_difference(problem: Problem, values: dict[str, Any], seed: tuple[Array, Array], name: str, index: tuple[int, ...]) -> Any:
+def central_difference(
+    problem: Problem,
+    values: dict[str, Any],
+    seed: tuple[Array, Array],
+    name: str,
+    index: tuple[int, ...],
+) -> Any:
     row = values[name]
     for position in index[:-1]:
         row = row[position]
@@ -102,7 +136,9 @@ def central_difference(problem: Problem, values: dict[str, Any], seed: tuple[Arr
     return (ends[0] - ends[1]) / (2 * STEP)
 
 
-def loss(answers: tuple[list[list[list[Any]]], list[list[list[Any]]]], seed: tuple[Array, Array]) -> Any:
+def loss(
+    answers: tuple[list[list[list[Any]]], list[list[list[Any]]]], seed: tuple[Array, Array]
+) -> Any:
     total = flint.arb(0)
     for answer, cotangent in zip(answers, seed, strict=True):
         for outer, rows in enumerate(answer):
@@ -116,32 +152,36 @@ def test_padding_is_never_read() -> None:
     problem = small()
     spoiled = problem.input.copy()
     spoiled[2:, 0] = np.nan
-    trace, other = run(problem), run(replace(problem, input=spoiled))
+    trace, other = run_layers(problem), run_layers(replace(problem, input=spoiled))
     np.testing.assert_array_equal(trace.output, other.output)
     np.testing.assert_array_equal(trace.h_n, other.h_n)
     d_output, d_h_n = seeds(problem)
-    expected = gradients(problem, trace, d_output, d_h_n)
+    expected = compute_gradients(problem, trace, d_output, d_h_n)
     d_output[2:, 0] = np.nan
-    for name, gradient in gradients(problem, other, d_output, d_h_n).items():
+    for name, gradient in compute_gradients(problem, other, d_output, d_h_n).items():
         np.testing.assert_array_equal(gradient, expected[name], err_msg=name)
 
 
 @pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e300])
-def test_a_planted_value_stays_in_its_sample_and_warns_nobody(nonlinearity: str, value: float) -> None:
+def test_a_planted_value_stays_in_its_sample_and_warns_nobody(
+    nonlinearity: str, value: float
+) -> None:
     problem = small(nonlinearity, packed=False, masked=False)
     spoiled = problem.input.copy()
     spoiled[1, 0] = value
     planted = replace(problem, input=spoiled)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        trace = run(planted)
-        allowed = bound(planted, trace, ROUNDINGS["float32"])
-        gradients(planted, trace, *seeds(planted))
-        allowances = gradient_bound(planted, trace, *seeds(planted), ROUNDINGS["float32"])
-    clean = run(problem)
+        trace = run_layers(planted)
+        allowed = compute_bound(planted, trace, ROUNDINGS["float32"])
+        compute_gradients(planted, trace, *seeds(planted))
+        allowances = compute_gradient_bound(planted, trace, *seeds(planted), ROUNDINGS["float32"])
+    clean = run_layers(problem)
     np.testing.assert_array_equal(trace.output[:, 1], clean.output[:, 1])
-    np.testing.assert_array_equal(allowed.output[:, 1], bound(problem, clean, ROUNDINGS["float32"]).output[:, 1])
+    np.testing.assert_array_equal(
+        allowed.output[:, 1], compute_bound(problem, clean, ROUNDINGS["float32"]).output[:, 1]
+    )
     assert np.isinf(allowed.output[:, 0]).all()
     assert not any(np.isnan(values).any() for values in allowances.values())
 
@@ -150,20 +190,24 @@ def test_relu_passes_nan_on() -> None:
     problem = small("relu", bidirectional=False, packed=False, masked=False)
     spoiled = problem.input.copy()
     spoiled[1, 0, 0] = np.nan
-    output = run(replace(problem, input=spoiled)).output
+    output = run_layers(replace(problem, input=spoiled)).output
     assert np.isnan(output[1:, 0]).all()
     assert not np.isnan(output[0]).any()
 
 
 def test_an_empty_batch_has_empty_answers() -> None:
     problem = small(packed=False, masked=False)
-    empty = replace(problem, input=problem.input[:, :0], h_0=problem.h_0[:, :0], lengths=problem.lengths[:0])
-    trace = run(empty)
+    empty = replace(
+        problem, input=problem.input[:, :0], h_0=problem.h_0[:, :0], lengths=problem.lengths[:0]
+    )
+    trace = run_layers(empty)
     assert trace.output.shape == (4, 0, 6)
-    assert bound(empty, trace, FLOAT64).h_n.shape == (4, 0, 3)
+    assert compute_bound(empty, trace, FLOAT64).h_n.shape == (4, 0, 3)
     d_output, d_h_n = np.zeros((4, 0, 6)), np.zeros((4, 0, 3))
-    assert not gradients(empty, trace, d_output, d_h_n)["weight_hh_l0"].any()
-    assert np.isfinite(gradient_bound(empty, trace, d_output, d_h_n, FLOAT64)["weight_hh_l0"]).all()
+    assert not compute_gradients(empty, trace, d_output, d_h_n)["weight_hh_l0"].any()
+    assert np.isfinite(
+        compute_gradient_bound(empty, trace, d_output, d_h_n, FLOAT64)["weight_hh_l0"]
+    ).all()
 
 
 @pytest.mark.parametrize(
@@ -171,7 +215,10 @@ def test_an_empty_batch_has_empty_answers() -> None:
     [
         ({"input": np.zeros((4, 2, 5))}, r"input must have shape \(T, N, 2\), got \(4, 2, 5\)"),
         ({"h_0": np.zeros((1, 2, 3))}, r"h_0 must have shape \(4, 2, 3\), got \(1, 2, 3\)"),
-        ({"h_0": np.zeros((4, 2, 3), dtype=np.float32)}, "a problem is stated in float64, got float32"),
+        (
+            {"h_0": np.zeros((4, 2, 3), dtype=np.float32)},
+            "a problem is stated in float64, got float32",
+        ),
         ({"lengths": np.array([4])}, r"lengths must have 2 entries, got array\(\[4\]\)"),
     ],
 )

@@ -51,7 +51,12 @@ def _quotient(x: Array, p: int) -> Array:
     return bits(bits(up - down, p) / bits(up + down, p), p)
 
 
-TANH: dict[str, Callable[[Array, int], Array]] = {"library": _library, "ratio": _ratio, "sigmoid": _sigmoid, "quotient": _quotient}
+TANH: dict[str, Callable[[Array, int], Array]] = {
+    "library": _library,
+    "ratio": _ratio,
+    "sigmoid": _sigmoid,
+    "quotient": _quotient,
+}
 
 VARIANTS: dict[str, Arithmetic] = {
     "float32 forwards": Arithmetic("float32", 24, 24, 24),
@@ -65,11 +70,17 @@ VARIANTS: dict[str, Arithmetic] = {
     "tf32": Arithmetic("tf32", 11, 24, 24, order="pairwise"),
     "tf32 one bit less": Arithmetic("tf32", 10, 23, 24),
     "bfloat16 stored at every step": Arithmetic("bfloat16", 8, 24, 8, stores=True),
-    "bfloat16 stored at every step, sigmoid": Arithmetic("bfloat16", 8, 24, 8, tanh="sigmoid", stores=True),
-    "bfloat16 stored at every step, sinh / cosh": Arithmetic("bfloat16", 8, 24, 8, tanh="quotient", stores=True),
+    "bfloat16 stored at every step, sigmoid": Arithmetic(
+        "bfloat16", 8, 24, 8, tanh="sigmoid", stores=True
+    ),
+    "bfloat16 stored at every step, sinh / cosh": Arithmetic(
+        "bfloat16", 8, 24, 8, tanh="quotient", stores=True
+    ),
     "bfloat16 in float32": Arithmetic("bfloat16", 24, 24, 24),
     "float16 stored at every step": Arithmetic("float16", 11, 24, 11, tanh="ratio", stores=True),
-    "float16 stored at every step, quotient": Arithmetic("float16", 11, 24, 11, tanh="quotient", stores=True),
+    "float16 stored at every step, quotient": Arithmetic(
+        "float16", 11, 24, 11, tanh="quotient", stores=True
+    ),
 }
 """By name; what is stored more narrowly than a sum is also rounded between the parts of the sum where `stores` says so."""
 
@@ -97,23 +108,49 @@ def evaluate(problem: Problem, way: Arithmetic, rng: np.random.Generator) -> tup
     return values, np.stack(finals)
 
 
-def _step(problem: Problem, layer: int, direction: int, read: Array, state: Array, way: Arithmetic, rng: np.random.Generator) -> Array:
+def _step(
+    problem: Problem,
+    layer: int,
+    direction: int,
+    read: Array,
+    state: Array,
+    way: Arithmetic,
+    rng: np.random.Generator,
+) -> Array:
     name = f"l{layer}" + ("_reverse" if direction else "")
     parts = []
     for kind, values in (("ih", read), ("hh", state)):
         terms = _terms(problem.weights[f"weight_{kind}_{name}"], values, way)
-        bias = [np.broadcast_to(problem.weights[f"bias_{kind}_{name}"], state.shape)] if problem.config.bias else []
+        bias = (
+            [np.broadcast_to(problem.weights[f"bias_{kind}_{name}"], state.shape)]
+            if problem.config.bias
+            else []
+        )
         parts.append((terms, bias))
-    total = _stored_sum(parts, way, rng) if way.stores else _sum(parts[0][1] + parts[1][1] + parts[0][0] + parts[1][0], way, rng)
-    return bits(TANH[way.tanh](total, way.stored) if problem.config.nonlinearity == "tanh" else np.maximum(total, 0.0), way.stored)
+    total = (
+        _stored_sum(parts, way, rng)
+        if way.stores
+        else _sum(parts[0][1] + parts[1][1] + parts[0][0] + parts[1][0], way, rng)
+    )
+    return bits(
+        TANH[way.tanh](total, way.stored)
+        if problem.config.nonlinearity == "tanh"
+        else np.maximum(total, 0.0),
+        way.stored,
+    )
 
 
 def _terms(weight: Array, values: Array, way: Arithmetic) -> list[Array]:
     weight, values = bits(weight, way.operand), bits(values, way.operand)
-    return [bits(values[:, index, None] * weight[:, index], way.partial) for index in range(weight.shape[1])]
+    return [
+        bits(values[:, index, None] * weight[:, index], way.partial)
+        for index in range(weight.shape[1])
+    ]
 
 
-def _stored_sum(parts: list[tuple[list[Array], list[Array]]], way: Arithmetic, rng: np.random.Generator) -> Array:
+def _stored_sum(
+    parts: list[tuple[list[Array], list[Array]]], way: Arithmetic, rng: np.random.Generator
+) -> Array:
     totals = []
     for terms, bias in parts:
         total = bits(_sum(terms, way, rng), way.stored)

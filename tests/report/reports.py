@@ -5,19 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from rnnspec.report.model import Counterexample, Report, Result
+from rnnspec.report.data import Counterexample, Report, Result
 
 PASS = Result(
-    "sizes.output",
+    "shapes.output",
     "MUST",
     "pass",
     40,
     requirement="The output has the documented shape.",
     clauses=("rnn.output.shape",),
-    where="Outputs: output",
+    source="Outputs: output",
 )
 FAIL = Result(
-    "states.given",
+    "states.initial-state-used",
     "MUST",
     "fail",
     12,
@@ -25,7 +25,7 @@ FAIL = Result(
     message="h_n[0, 0, 0]   expected 1   got 2   (3 times what rounding can explain, 1 of 4 elements)",
     requirement="The recurrence starts from the state that is given.",
     clauses=("rnn.h_0.used",),
-    where="Inputs: h_0",
+    source="Inputs: h_0",
     depends_on="state=given; any layout, dtype",
     counterexample=Counterexample(
         configuration={
@@ -56,12 +56,26 @@ FAIL = Result(
     ),
     repro="import torch\n\nassert False\n",
 )
-FOLLOWS = replace(FAIL, rule="states.carried", follows="states.given")
+FOLLOWS = replace(FAIL, rule="states.carried", caused_by="states.initial-state-used")
 SHOULD = replace(FAIL, rule="states.advice", level="SHOULD")
 NOTE = replace(FAIL, rule="states.remark", level="NOTE")
-CRASHED = replace(FAIL, rule="states.crash", level="SHOULD", verdict="crashed", message="the check raised ZeroDivisionError: x")
-UNREACHED = replace(PASS, rule="packed.h-n", verdict="unreached", examples=0, message="reached 0 times, at least 1 needed: packed input")
-NOT_APPLICABLE = replace(PASS, rule="dropout.rate", verdict="not-applicable", examples=0, message="no dropout here")
+CRASHED = replace(
+    FAIL,
+    rule="states.crash",
+    level="SHOULD",
+    verdict="crashed",
+    message="the check raised ZeroDivisionError: x",
+)
+UNREACHED = replace(
+    PASS,
+    rule="packed.h-n",
+    verdict="unreached",
+    cases=0,
+    message="reached 0 times, at least 1 needed: packed input",
+)
+NOT_APPLICABLE = replace(
+    PASS, rule="dropout.rate", verdict="not-applicable", cases=0, message="no dropout here"
+)
 REPORT = Report(
     subject="mine:RNN",
     kind="rnn",
@@ -69,7 +83,7 @@ REPORT = Report(
     profile="quick",
     strict=False,
     cases=45,
-    seconds=1.25,
+    duration_s=1.25,
     stopped=False,
     environment={
         "rnnspec": "0.1.0",

@@ -6,20 +6,29 @@ from dataclasses import replace
 
 import pytest
 
-from rnnspec.report.console import conclusion, headline, rendered, told
-from rnnspec.report.model import Result
-from tests.report.reports import CRASHED, FAIL, FOLLOWS, NOT_APPLICABLE, PASS, SHOULD, UNREACHED, report
+from rnnspec.report.console import format_conclusion, format_failure, format_headline, format_report
+from rnnspec.report.data import Result
+from tests.report.reports import (
+    CRASHED,
+    FAIL,
+    FOLLOWS,
+    NOT_APPLICABLE,
+    PASS,
+    SHOULD,
+    UNREACHED,
+    report,
+)
 
 
 def test_the_whole_report_line_by_line() -> None:
     found = report(PASS, FAIL, FOLLOWS, NOT_APPLICABLE, UNREACHED, notes=("mind the gap",))
-    assert rendered(found).splitlines() == [
+    assert format_report(found).splitlines() == [
         "rnnspec 0.1.0   torch 2.13.0, Python 3.11.7, cpu   seed 0, quick profile (1.2 s, 45 cases)",
         "",
         "  sizes          1 of 1            states         0 of 2  2 fail    dropout        - of 1",
         "  packed         0 of 1  1 unreached",
         "",
-        f"{'FAIL  states.given':<70} MUST   Inputs: h_0",
+        f"{'FAIL  states.initial-state-used':<70} MUST   Inputs: h_0",
         "",
         "  The recurrence starts from the state that is given.",
         "",
@@ -32,7 +41,7 @@ def test_the_whole_report_line_by_line() -> None:
         "",
         "  assert False",
         "",
-        "FAIL  states.carried   (follows from states.given)",
+        "FAIL  states.carried   (follows from states.initial-state-used)",
         "not applicable  1 rule: no dropout here",
         "unreached  packed.h-n: reached 0 times, at least 1 needed: packed input",
         "note  mind the gap",
@@ -44,10 +53,22 @@ def test_the_whole_report_line_by_line() -> None:
     ("results", "line"),
     [
         ([PASS], "mine:RNN conforms to the contract: all 1 rules hold."),
-        ([PASS, NOT_APPLICABLE], "mine:RNN conforms to the contract: all 1 rules hold; 1 of the 2 rules apply."),
-        ([PASS, SHOULD], "mine:RNN conforms to the contract: 1 of 2 rules hold; 1 SHOULD is broken."),
-        ([FAIL, SHOULD, SHOULD], "mine:RNN violates the contract: 1 of 3 rules fail; 2 SHOULD are broken."),
-        ([PASS, UNREACHED], "mine:RNN: inconclusive, no rule is broken but 1 of them was not reached often enough."),
+        (
+            [PASS, NOT_APPLICABLE],
+            "mine:RNN conforms to the contract: all 1 rules hold; 1 of the 2 rules apply.",
+        ),
+        (
+            [PASS, SHOULD],
+            "mine:RNN conforms to the contract: 1 of 2 rules hold; 1 SHOULD is broken.",
+        ),
+        (
+            [FAIL, SHOULD, SHOULD],
+            "mine:RNN violates the contract: 1 of 3 rules fail; 2 SHOULD are broken.",
+        ),
+        (
+            [PASS, UNREACHED],
+            "mine:RNN: inconclusive, no rule is broken but 1 of them was not reached often enough.",
+        ),
         (
             [UNREACHED, UNREACHED, SHOULD],
             "mine:RNN: inconclusive, no MUST is broken but 2 of them were not reached often enough; 1 SHOULD is broken.",
@@ -56,33 +77,49 @@ def test_the_whole_report_line_by_line() -> None:
     ],
 )
 def test_the_verdict_in_one_line(results: list[Result], line: str) -> None:
-    assert conclusion(report(*results)) == line
-    assert rendered(report(*results)).splitlines()[-1] == line
+    assert format_conclusion(report(*results)) == line
+    assert format_report(report(*results)).splitlines()[-1] == line
 
 
 def test_a_run_that_was_stopped_says_so() -> None:
-    assert conclusion(report(PASS, stopped=True)) == "mine:RNN: inconclusive, no rule is broken but the run was stopped early."
+    assert (
+        format_conclusion(report(PASS, stopped=True))
+        == "mine:RNN: inconclusive, no rule is broken but the run was stopped early."
+    )
 
 
 def test_a_crash_is_told_as_one() -> None:
-    assert told(CRASHED).startswith("CRASHED  states.crash ")
-    assert "1 crashed" in rendered(report(CRASHED))
+    assert format_failure(CRASHED).startswith("CRASHED  states.crash ")
+    assert "1 crashed" in format_report(report(CRASHED))
 
 
 def test_without_a_program_none_is_shown() -> None:
-    assert told(replace(FAIL, repro=None)).splitlines()[-1] == "  seen in        9 of 12 cases, first in case 3"
+    assert (
+        format_failure(replace(FAIL, repro=None)).splitlines()[-1]
+        == "  seen in        9 of 12 cases, first in case 3"
+    )
 
 
 def test_many_unreached_rules_are_not_all_listed() -> None:
-    lines = rendered(report(*[replace(UNREACHED, rule=f"packed.r{number}") for number in range(11)])).splitlines()
+    lines = format_report(
+        report(*[replace(UNREACHED, rule=f"packed.r{number}") for number in range(11)])
+    ).splitlines()
     assert sum(line.startswith("unreached  packed.") for line in lines) == 8
     assert "unreached  ... and 3 more rules" in lines
 
 
 def test_rules_that_do_not_apply_for_one_reason_are_told_together() -> None:
-    found = rendered(report(NOT_APPLICABLE, replace(NOT_APPLICABLE, rule="dropout.place"), replace(NOT_APPLICABLE, message="no")))
+    found = format_report(
+        report(
+            NOT_APPLICABLE,
+            replace(NOT_APPLICABLE, rule="dropout.place"),
+            replace(NOT_APPLICABLE, message="no"),
+        )
+    )
     assert "not applicable  2 rules: no dropout here\nnot applicable  1 rule: no\n" in found
 
 
 def test_the_headline_has_what_is_needed_to_run_it_again() -> None:
-    assert headline(report(PASS, seed=7, profile="thorough", seconds=61.0)).endswith("seed 7, thorough profile (61.0 s, 45 cases)")
+    assert format_headline(report(PASS, seed=7, profile="thorough", duration_s=61.0)).endswith(
+        "seed 7, thorough profile (61.0 s, 45 cases)"
+    )

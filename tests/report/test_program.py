@@ -15,13 +15,19 @@ from torch import nn
 
 import rnnspec
 from rnnspec.cases.case import Case
-from rnnspec.cases.drawing import cases_between
-from rnnspec.cases.plan import PROFILES, Scope, plan
+from rnnspec.cases.drawing import draw_cases
+from rnnspec.cases.plan import PROFILES, Scope, plan_rows
 from rnnspec.contract.config import Config
 from rnnspec.engine.outcome import Finding
-from rnnspec.report.program import HISTORIES, REFERENCE, fails, program, shortest_proof
-from rnnspec.selftest import BUGS, rule_of
-from rnnspec.subjects.target import Target, resolve
+from rnnspec.report.program import (
+    HISTORIES,
+    REFERENCE,
+    does_program_fail,
+    find_program,
+    write_program,
+)
+from rnnspec.selftest import BUGS, find_named_rule
+from rnnspec.subjects.target import Target, resolve_target
 from tests.releases import skip_unless_due
 
 SHOWN = (
@@ -60,7 +66,9 @@ class SlightlyOff(nn.RNN):
 def shown(bug: str) -> str:
     """The program of the report on a bug."""
     skip_unless_due(bug)
-    result = rnnspec.check(BUGS[bug], profile="quick", rules=[rule_of(bug)], first=True).result(rule_of(bug))
+    result = rnnspec.check(
+        BUGS[bug], profile="quick", rules=[find_named_rule(bug)], first=True
+    ).result(find_named_rule(bug))
     assert result.verdict == "fail"
     assert result.repro is not None
     return result.repro
@@ -76,8 +84,8 @@ def replaced(source: str, bug: str) -> str:
 @pytest.mark.parametrize("bug", SHOWN)
 def test_a_program_fails_for_the_subject_and_passes_for_the_layer_of_torch(bug: str) -> None:
     source = shown(bug)
-    assert fails(source, resolve(BUGS[bug]))
-    assert not fails(replaced(source, bug), resolve(BUGS[bug]))
+    assert does_program_fail(source, resolve_target(BUGS[bug]))
+    assert not does_program_fail(replaced(source, bug), resolve_target(BUGS[bug]))
     assert source.count("rnnspec") == 1, "the line that imports the subject"
     assert len(source.splitlines()) <= 30
 
@@ -93,29 +101,52 @@ def test_a_program_stands_alone(bug: str, tmp_path: Path) -> None:
 
 
 def run(path: Path) -> subprocess.CompletedProcess[str]:
-    surroundings = {"PYTHONPATH": str(Path(rnnspec.__file__).parents[1]), "OMP_NUM_THREADS": "1", "PATH": ""}
-    return subprocess.run([sys.executable, str(path)], capture_output=True, text=True, check=False, env=surroundings)
+    surroundings = {
+        "PYTHONPATH": str(Path(rnnspec.__file__).parents[1]),
+        "OMP_NUM_THREADS": "1",
+        "PATH": "",
+    }
+    return subprocess.run(
+        [sys.executable, str(path)], capture_output=True, text=True, check=False, env=surroundings
+    )
 
 
 def drawn() -> list[Case]:
     """Cases without chance, of every history."""
-    found = [case for _, case in cases_between(plan(PROFILES["quick"], 5, Scope()), 5, 0, 100) if not case.random]
-    return [*found, *(case.altered(history=history) for case, history in zip(found, HISTORIES, strict=False))]
+    found = [
+        case
+        for _, case in draw_cases(plan_rows(PROFILES["quick"], 5, Scope()), 5, 0, 100)
+        if not case.is_random
+    ]
+    return [
+        *found,
+        *(case.replace(history=history) for case, history in zip(found, HISTORIES, strict=False)),
+    ]
 
 
 def test_the_program_of_any_case_passes_for_the_layer_of_torch() -> None:
     assert {case.history for case in drawn()} == {*HISTORIES, "fresh"}
     for case in drawn():
-        for literal in (True,) if case.dropping else (False, True):
-            small = case.altered(input_size=2, hidden_size=2, steps=min(case.steps, 3), batch=min(case.batch, 2))
-            source = program(REFERENCE, Finding(0, small, "wrong"), literal=literal)
-            assert not fails(source, REFERENCE), f"{small}\n{source}"
+        for literal in (True,) if case.has_active_dropout else (False, True):
+            small = case.replace(
+                input_size=2, hidden_size=2, steps=min(case.steps, 3), batch=min(case.batch, 2)
+            )
+            source = write_program(REFERENCE, Finding(0, small, "wrong"), literal=literal)
+            assert not does_program_fail(source, REFERENCE), f"{small}\n{source}"
 
 
 def test_the_program_of_any_case_fails_for_a_wrong_layer() -> None:
     for case in drawn()[:40]:
-        small = case.altered(input_size=2, hidden_size=2, steps=min(case.steps, 3), batch=min(case.batch, 2), history="fresh")
-        assert fails(program(resolve(Off), Finding(0, small, "wrong")), resolve(Off)), str(small)
+        small = case.replace(
+            input_size=2,
+            hidden_size=2,
+            steps=min(case.steps, 3),
+            batch=min(case.batch, 2),
+            history="fresh",
+        )
+        assert does_program_fail(
+            write_program(resolve_target(Off), Finding(0, small, "wrong")), resolve_target(Off)
+        ), str(small)
 
 
 def test_a_small_error_is_shown_with_the_numbers_of_the_case() -> None:
@@ -128,14 +159,16 @@ def test_a_small_error_is_shown_with_the_numbers_of_the_case() -> None:
 
 def test_a_program_that_would_accuse_torch_too_is_not_shown() -> None:
     finding = Finding(0, Case(config=Config(1, 1)), "wrong", proof="raise AssertionError")
-    assert shortest_proof(resolve(Off), finding) == ""
-    assert shortest_proof(resolve(nn.RNN), replace(finding, proof="")) == ""
-    assert shortest_proof(resolve(Off), replace(finding, proof="")) != ""
+    assert find_program(resolve_target(Off), finding) == ""
+    assert find_program(resolve_target(nn.RNN), replace(finding, proof="")) == ""
+    assert find_program(resolve_target(Off), replace(finding, proof="")) != ""
 
 
 def test_the_users_own_arguments_go_to_the_subject_and_documented_ones_to_both() -> None:
     finding = Finding(0, Case(config=Config(1, 1, bias=False)), "wrong")
-    lines = program(resolve(Off), finding, {"bias": False, "gain": 2.5}, "cpu").splitlines()
+    lines = write_program(
+        resolve_target(Off), finding, {"bias": False, "gain": 2.5}, "cpu"
+    ).splitlines()
     assert lines[0] == "import functools"
     assert "config = dict(input_size=1, hidden_size=1, bias=False)" in lines
     assert "layer = functools.partial(Off, gain=2.5)(**config).to(torch.float64).eval()" in lines
@@ -144,26 +177,48 @@ def test_the_users_own_arguments_go_to_the_subject_and_documented_ones_to_both()
 
 def test_a_program_for_another_device_runs_there() -> None:
     finding = Finding(0, Case(config=Config(1, 1)), "wrong")
-    assert "torch.set_default_device('cuda:1')" in program(resolve(Off), finding, device="cuda:1").splitlines()
-    assert "set_default_device" not in program(resolve(Off), finding)
+    assert (
+        "torch.set_default_device('cuda:1')"
+        in write_program(resolve_target(Off), finding, device="cuda:1").splitlines()
+    )
+    assert "set_default_device" not in write_program(resolve_target(Off), finding)
 
 
 def test_where_gradients_are_taken_on_cuda_the_reference_does_without_cudnn() -> None:
-    finding = Finding(0, Case(config=Config(1, 1)), "wrong", proof="torch.autograd.grad(layer(x)[0].sum(), x)")
+    finding = Finding(
+        0, Case(config=Config(1, 1)), "wrong", proof="torch.autograd.grad(layer(x)[0].sum(), x)"
+    )
     line = "torch.backends.cudnn.enabled = False"
-    assert line in program(resolve(Off), finding, device="cuda").splitlines()
-    assert line not in program(resolve(Off), finding)
-    assert line not in program(resolve(Off), replace(finding, proof=""), device="cuda")
+    assert line in write_program(resolve_target(Off), finding, device="cuda").splitlines()
+    assert line not in write_program(resolve_target(Off), finding)
+    assert line not in write_program(resolve_target(Off), replace(finding, proof=""), device="cuda")
 
 
 def test_running_a_program_leaves_nothing_behind() -> None:
-    before = (list(sys.path), torch.get_default_dtype(), torch.get_rng_state().tolist(), torch.is_grad_enabled())
+    before = (
+        list(sys.path),
+        torch.get_default_dtype(),
+        torch.get_rng_state().tolist(),
+        torch.is_grad_enabled(),
+    )
     source = "import sys, torch\nsys.path.insert(0, '/x')\ntorch.set_default_dtype(torch.float64)\ntorch.manual_seed(3)\nsys.exit(0)\n"
-    assert fails(source, REFERENCE)
-    assert not fails(source.replace("sys.exit(0)", "torch.set_grad_enabled(False)"), REFERENCE)
-    assert (list(sys.path), torch.get_default_dtype(), torch.get_rng_state().tolist(), torch.is_grad_enabled()) == before
+    assert does_program_fail(source, REFERENCE)
+    assert not does_program_fail(
+        source.replace("sys.exit(0)", "torch.set_grad_enabled(False)"), REFERENCE
+    )
+    assert (
+        list(sys.path),
+        torch.get_default_dtype(),
+        torch.get_rng_state().tolist(),
+        torch.is_grad_enabled(),
+    ) == before
 
 
 def test_a_subject_that_cannot_be_imported_is_told_in_a_comment() -> None:
-    found = Target(lambda *given: None, "<lambda>", "Subject", ("# Subject is <lambda>, as given to rnnspec",))
-    assert "# Subject is <lambda>, as given to rnnspec" in program(found, Finding(0, Case(config=Config(1, 1)), "wrong")).splitlines()
+    found = Target(
+        lambda *given: None, "<lambda>", "Subject", ("# Subject is <lambda>, as given to rnnspec",)
+    )
+    assert (
+        "# Subject is <lambda>, as given to rnnspec"
+        in write_program(found, Finding(0, Case(config=Config(1, 1)), "wrong")).splitlines()
+    )

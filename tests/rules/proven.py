@@ -6,9 +6,9 @@ from torch import nn
 
 from rnnspec.cases.case import Case
 from rnnspec.engine.outcome import Finding
-from rnnspec.report.program import fails, program
+from rnnspec.report.program import does_program_fail, write_program
 from rnnspec.selftest import BUGS
-from rnnspec.subjects.target import resolve
+from rnnspec.subjects.target import resolve_target
 from tests.releases import LATER, skip_unless_promised
 from tests.rules.judged import verdict
 
@@ -21,6 +21,8 @@ def told_and_proven(name: str, bug: str, near: Case, seeds: int = 8) -> str:
     assert not finding.blocked, f"{name} is blocked by {bug}: {finding.message}"
     assert finding.proof, f"{name} proves nothing of {bug}"
     for kind, expected in ((BUGS[bug], True), (nn.RNN, False)):
-        source = program(resolve(kind), finding)
-        assert fails(source, resolve(kind)) is expected, f"{kind.__name__}:\n{source}"
+        source = write_program(resolve_target(kind), finding)
+        assert does_program_fail(source, resolve_target(kind)) is expected, (
+            f"{kind.__name__}:\n{source}"
+        )
     return finding.message

@@ -7,19 +7,23 @@ import re
 import pytest
 
 from rnnspec.cases.axes import FEATURES
-from rnnspec.checks.catalogue import every_rule
-from rnnspec.contract.clauses import load
-from rnnspec.judging.rule import Rule
-from rnnspec.models.registry import stated
-from rnnspec.rules.catalogue import ORDER, all_rules
+from rnnspec.contract.clauses import load_clauses
+from rnnspec.models.registry import load_model_clauses
+from rnnspec.rulekit.rule import Rule
+from rnnspec.rules.catalogue import ORDER, list_layer_rules
+from rnnspec.suites.catalogue import list_all_rules
 
-CLAUSES = {**load(), **stated()}
-TESTED = {clause.id for rule in every_rule() for clause in rule.clauses}
-every = pytest.mark.parametrize("rule", every_rule(), ids=lambda rule: rule.id)
+CLAUSES = {**load_clauses(), **load_model_clauses()}
+TESTED = {clause.id for rule in list_all_rules() for clause in rule.clauses}
+every = pytest.mark.parametrize("rule", list_all_rules(), ids=lambda rule: rule.id)
 
 
 def test_every_clause_is_tested_or_excluded() -> None:
-    assert not [clause.id for clause in CLAUSES.values() if clause.excluded is None and clause.id not in TESTED]
+    assert not [
+        clause.id
+        for clause in CLAUSES.values()
+        if clause.excluded is None and clause.id not in TESTED
+    ]
 
 
 def test_what_is_excluded_is_not_tested() -> None:
@@ -27,12 +31,12 @@ def test_what_is_excluded_is_not_tested() -> None:
 
 
 def test_ids_are_unique() -> None:
-    ids = [rule.id for rule in every_rule()]
+    ids = [rule.id for rule in list_all_rules()]
     assert len(ids) == len(set(ids))
 
 
 def test_every_theme_has_rules_and_a_place_in_the_report() -> None:
-    assert {rule.theme for rule in all_rules()} == set(ORDER)
+    assert {rule.theme for rule in list_layer_rules()} == set(ORDER)
 
 
 @every

@@ -9,16 +9,21 @@ import torch
 from torch import nn
 
 from rnnspec.cases.case import Case
-from rnnspec.engine.outcome import Finding, Refusal
-from rnnspec.judging import wrong_builds
-from rnnspec.judging.builds import Construction, built, construction, pick
-from rnnspec.judging.rule import THEMES
+from rnnspec.engine.outcome import Finding, UnsupportedCase
 from rnnspec.observe.observation import Observation
-from rnnspec.rules.catalogue import find
-from rnnspec.subjects.failures import Refused
-from rnnspec.subjects.release import promised
+from rnnspec.rulekit.fixtures.constructor_calls import (
+    ConstructorCall,
+    call_constructor,
+    pick_values,
+    plan_constructor_call,
+)
+from rnnspec.rulekit.rejections import constructors
+from rnnspec.rulekit.rule import THEMES
+from rnnspec.rules.catalogue import find_layer_rule
+from rnnspec.subjects.failures import Unsupported
+from rnnspec.subjects.release import is_promised
 from rnnspec.subjects.subject import TorchSubject
-from rnnspec.subjects.target import resolve
+from rnnspec.subjects.target import resolve_target
 from tests.releases import skip_unless_promised
 from tests.rules.judged import case, verdict
 from tests.rules.proven import told_and_proven
@@ -28,10 +33,14 @@ PASSES: dict[str, list[Case]] = {
     "construction.keywords": [case(), WIDE, case(layout="unbatched", history="called")],
     "construction.positional": [case(), WIDE, case(layout="packed", lengths=(5, 4, 2))],
     "construction.defaults": [case(), WIDE, case(num_layers=2, mode="train")],
-    "construction.example": [case(), case(dtype="bfloat16")],
+    "construction.documented-example": [case(), case(dtype="bfloat16")],
     "construction.device-and-dtype": [case(), WIDE],
     "construction.default-dtype": [case(), WIDE],
-    "construction.readable": [case(), WIDE, case(nonlinearity="relu", history="deepcopied")],
+    "construction.nonlinearity-attribute": [
+        case(),
+        WIDE,
+        case(nonlinearity="relu", history="deepcopied"),
+    ],
     "construction.single-layer-dropout-warns": [case(), WIDE],
     "construction.refuses-sizes": [case(), WIDE],
     "construction.refuses-types": [case(), WIDE],
@@ -41,30 +50,95 @@ PASSES: dict[str, list[Case]] = {
     "construction.exception-types": [case(), WIDE],
 }
 FAILS = [
-    ("construction.keywords", "LayersByPositionOnly", case(num_layers=2), r"built by keyword: the state_dict has no weight_ih_l1"),
-    ("construction.keywords", "BidirectionalLostBesideRelu", WIDE, r"built by keyword: the state_dict has no weight_ih_l0_reverse"),
-    ("construction.positional", "NonlinearityByNameOnly", case(nonlinearity="relu"), r"built by position: output\[0, 0"),
+    (
+        "construction.keywords",
+        "LayersByPositionOnly",
+        case(num_layers=2),
+        r"built by keyword: the state_dict has no weight_ih_l1",
+    ),
+    (
+        "construction.keywords",
+        "BidirectionalLostBesideRelu",
+        WIDE,
+        r"built by keyword: the state_dict has no weight_ih_l0_reverse",
+    ),
+    (
+        "construction.positional",
+        "NonlinearityByNameOnly",
+        case(nonlinearity="relu"),
+        r"built by position: output\[0, 0",
+    ),
     ("construction.positional", "BatchFirstBeforeBias", case(), "built by position: "),
-    ("construction.defaults", "BiasOffByDefault", case(), "built with defaults: the state_dict has no bias_ih_l0"),
-    ("construction.example", "LayersByNameOnly", case(), r"the example"),
-    ("construction.device-and-dtype", "DtypeIgnored", case(), r"weight_ih_l0 is torch.float32, expected torch.(float64|bfloat16|float16)"),
-    ("construction.device-and-dtype", "DeviceIgnored", case(), "weight_ih_l0 is on cpu, expected meta"),
-    ("construction.device-and-dtype", "ReverseInDefaultDtype", WIDE, "weight_ih_l0_reverse is torch.float32"),
-    ("construction.default-dtype", "AlwaysSinglePrecision", case(), "weight_ih_l0 is torch.float32, expected torch.float64"),
-    ("construction.readable", "NonlinearityForgotten", case(), "nonlinearity reads '', expected 'tanh'"),
-    ("construction.single-layer-dropout-warns", "SilentSingleLayer", case(), r"build\(3, 4, dropout=.*, num_layers=1\) gave no warning"),
+    (
+        "construction.defaults",
+        "BiasOffByDefault",
+        case(),
+        "built with defaults: the state_dict has no bias_ih_l0",
+    ),
+    ("construction.documented-example", "LayersByNameOnly", case(), r"the example"),
+    (
+        "construction.device-and-dtype",
+        "DtypeIgnored",
+        case(),
+        r"weight_ih_l0 is torch.float32, expected torch.(float64|bfloat16|float16)",
+    ),
+    (
+        "construction.device-and-dtype",
+        "DeviceIgnored",
+        case(),
+        "weight_ih_l0 is on cpu, expected meta",
+    ),
+    (
+        "construction.device-and-dtype",
+        "ReverseInDefaultDtype",
+        WIDE,
+        "weight_ih_l0_reverse is torch.float32",
+    ),
+    (
+        "construction.default-dtype",
+        "AlwaysSinglePrecision",
+        case(),
+        "weight_ih_l0 is torch.float32, expected torch.float64",
+    ),
+    (
+        "construction.nonlinearity-attribute",
+        "NonlinearityForgotten",
+        case(),
+        "nonlinearity reads '', expected 'tanh'",
+    ),
+    (
+        "construction.single-layer-dropout-warns",
+        "SilentSingleLayer",
+        case(),
+        r"build\(3, 4, dropout=.*, num_layers=1\) gave no warning",
+    ),
     ("construction.refuses-sizes", "ZeroInputSizeAccepted", case(), "input_size=0 is accepted"),
     ("construction.refuses-types", "FloatSizesAccepted", case(), r"_size=[24].[05] is accepted"),
     ("construction.refuses-types", "FlagsByTruth", case(), "(bias|batch_first)=.* is accepted"),
-    ("construction.refuses-nonlinearity", "UnknownNonlinearityIsRelu", case(), "nonlinearity=.* is accepted by the constructor"),
-    ("construction.refuses-dropout", "DropoutUnchecked", case(), "dropout=.* is accepted by the constructor"),
+    (
+        "construction.refuses-nonlinearity",
+        "UnknownNonlinearityIsRelu",
+        case(),
+        "nonlinearity=.* is accepted by the constructor",
+    ),
+    (
+        "construction.refuses-dropout",
+        "DropoutUnchecked",
+        case(),
+        "dropout=.* is accepted by the constructor",
+    ),
     ("construction.refuses-proj-size", "ProjectionIgnored", case(), r"proj_size=\d is accepted"),
-    ("construction.exception-types", "SizesAsserted", case(), r"raised AssertionError, (Type|Value)Error is due"),
+    (
+        "construction.exception-types",
+        "SizesAsserted",
+        case(),
+        r"raised AssertionError, (Type|Value)Error is due",
+    ),
 ]
 
 
 def observed(factory: Any, near: Case | None = None, **others: Any) -> Observation:
-    return Observation(TorchSubject(resolve(factory), **others), near or case())
+    return Observation(TorchSubject(resolve_target(factory), **others), near or case())
 
 
 @pytest.mark.parametrize("name", PASSES)
@@ -72,15 +146,19 @@ def test_torch_passes(name: str) -> None:
     assert [verdict(name, nn.RNN, near) for near in PASSES[name]] == [None] * len(PASSES[name])
 
 
-@pytest.mark.parametrize(("name", "bug", "near", "text"), FAILS, ids=[f"{name}-{bug}" for name, bug, _, _ in FAILS])
+@pytest.mark.parametrize(
+    ("name", "bug", "near", "text"), FAILS, ids=[f"{name}-{bug}" for name, bug, _, _ in FAILS]
+)
 def test_a_planted_bug_is_told_and_proven(name: str, bug: str, near: Case, text: str) -> None:
     with pytest.raises(AssertionError, match=text):
         raise AssertionError(told_and_proven(name, bug, near, seeds=12))
 
 
 def test_every_rule_is_tried() -> None:
-    find("construction.keywords")
-    assert {rule.id for rule in THEMES["construction"]} == set(PASSES) == {name for name, *_ in FAILS}
+    find_layer_rule("construction.keywords")
+    assert (
+        {rule.id for rule in THEMES["construction"]} == set(PASSES) == {name for name, *_ in FAILS}
+    )
 
 
 def test_a_fault_of_every_way_of_building_is_not_blamed_on_one() -> None:
@@ -94,17 +172,25 @@ def test_a_fault_of_every_way_of_building_is_not_blamed_on_one() -> None:
 def test_the_default_dtype_is_given_back() -> None:
     from rnnspec.selftest import BUGS
 
-    assert isinstance(verdict("construction.default-dtype", BUGS["AlwaysSinglePrecision"], case()), Finding)
+    assert isinstance(
+        verdict("construction.default-dtype", BUGS["AlwaysSinglePrecision"], case()), Finding
+    )
     assert torch.get_default_dtype() == torch.float32
 
 
 def test_a_construction_is_written_as_a_call() -> None:
-    assert str(Construction((3, 4), {"bias": False, "nonlinearity": "relu"})) == "build(3, 4, bias=False, nonlinearity='relu')"
+    assert (
+        str(ConstructorCall((3, 4), {"bias": False, "nonlinearity": "relu"}))
+        == "build(3, 4, bias=False, nonlinearity='relu')"
+    )
 
 
 def test_a_construction_leaves_out_what_is_refused_and_adds_what_is_fixed() -> None:
     seen = observed(nn.RNN, WIDE, fixed={"bidirectional": True}, refused={"bias": "no biases"})
-    assert str(construction(seen, hidden_size=0)) == "build(3, 0, num_layers=2, nonlinearity='relu', batch_first=True, bidirectional=True)"
+    assert (
+        str(plan_constructor_call(seen, hidden_size=0))
+        == "build(3, 0, num_layers=2, nonlinearity='relu', batch_first=True, bidirectional=True)"
+    )
 
 
 def refusing(*sizes: int, **others: Any) -> nn.Module:
@@ -115,9 +201,9 @@ def refusing(*sizes: int, **others: Any) -> nn.Module:
 
 
 def test_an_open_refusal_is_no_refusal_of_a_wrong_value() -> None:
-    with pytest.raises(Refused, match="no dropout"):
-        built(observed(refusing), Construction((3, 4), {"dropout": 2.0}))
-    assert isinstance(verdict("construction.refuses-dropout", refusing, case()), Refusal)  # type: ignore[arg-type]
+    with pytest.raises(Unsupported, match="no dropout"):
+        call_constructor(observed(refusing), ConstructorCall((3, 4), {"dropout": 2.0}))
+    assert isinstance(verdict("construction.refuses-dropout", refusing, case()), UnsupportedCase)  # type: ignore[arg-type]
 
 
 def test_a_wrong_value_that_only_a_call_refuses_is_refused() -> None:
@@ -134,23 +220,31 @@ def test_a_wrong_value_that_only_a_call_refuses_is_refused() -> None:
     assert verdict("construction.refuses-sizes", Late, case(), seeds=12) is None
 
 
-def test_wrong_values_of_clauses_that_came_later_are_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wrong_builds, "promised", lambda clause: "hidden" in clause)
-    tried = wrong_builds.tried(observed(nn.RNN), wrong_builds.SIZES, 9)
+def test_wrong_values_of_clauses_that_came_later_are_not_tried(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(constructors, "is_promised", lambda clause: "hidden" in clause)
+    tried = constructors.try_argument(observed(nn.RNN), constructors.SIZES, 9)
     assert {wrong.name for wrong in tried} == {"hidden_size"}
 
 
 def test_what_a_subject_refuses_is_not_tried() -> None:
     skip_unless_promised("rnn.args.sizes.integers", "rnn.args.batch-first.bool")
-    tried = wrong_builds.tried(observed(nn.RNN, refused={"bias": "none"}), wrong_builds.TYPES, 99)
+    tried = constructors.try_argument(
+        observed(nn.RNN, refused={"bias": "none"}), constructors.TYPES, 99
+    )
     assert {wrong.name for wrong in tried} == {"input_size", "hidden_size", "batch_first"}
 
 
 def test_all_wrong_values_are_tried_over_a_run() -> None:
     values = list(range(7))
-    chosen = {value for seed in range(7) for value in pick(observed(nn.RNN, case(seed=seed)), values, 2)}
+    chosen = {
+        value
+        for seed in range(7)
+        for value in pick_values(observed(nn.RNN, case(seed=seed)), values, 2)
+    }
     assert chosen == set(values)
 
 
 def test_the_installed_torch_promises_what_is_old() -> None:
-    assert promised("rnn.args.dropout.range")
+    assert is_promised("rnn.args.dropout.range")

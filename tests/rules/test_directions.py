@@ -8,7 +8,7 @@ import pytest
 from torch import nn
 
 from rnnspec.cases.case import Case
-from rnnspec.rules.catalogue import all_rules
+from rnnspec.rules.catalogue import list_layer_rules
 from rnnspec.selftest import BUGS
 from tests.rules.judged import Fails, Passes, case, names, verdict
 from tests.rules.proven import told_and_proven
@@ -16,22 +16,51 @@ from tests.rules.proven import told_and_proven
 BOTH = case(bidirectional=True)
 STACK = case(bidirectional=True, num_layers=2)
 PASSES: Passes = {
-    "directions.own-state": [case(bidirectional=True, num_layers=layers, state="given") for layers in (1, 2)],
-    "directions.output-order": [BOTH, STACK, case(bidirectional=True, layout="packed-unsorted", lengths=(2, 5, 1))],
-    "directions.reverse-time": [BOTH, STACK, case(bidirectional=True, layout="packed", lengths=(5, 4, 2))],
-    "directions.own-weights": [BOTH, case(bidirectional=True, steps=1), case(bidirectional=True, dtype="bfloat16")],
+    "directions.own-state": [
+        case(bidirectional=True, num_layers=layers, state="given") for layers in (1, 2)
+    ],
+    "directions.output-order": [
+        BOTH,
+        STACK,
+        case(bidirectional=True, layout="packed-unsorted", lengths=(2, 5, 1)),
+    ],
+    "directions.reverse-time": [
+        BOTH,
+        STACK,
+        case(bidirectional=True, layout="packed", lengths=(5, 4, 2)),
+    ],
+    "directions.own-weights": [
+        BOTH,
+        case(bidirectional=True, steps=1),
+        case(bidirectional=True, dtype="bfloat16"),
+    ],
     "directions.h-n-order": [BOTH, case(bidirectional=True, num_layers=3, state="given")],
 }
 FAILS: Fails = [
-    ("directions.own-state", "OneStateForBoth", case(bidirectional=True, state="given"), "backward half of output.* expected 0   got nan"),
-    ("directions.own-state", "StatesExchanged", case(bidirectional=True, state="given"), "half of output.* expected 0   got nan"),
+    (
+        "directions.own-state",
+        "OneStateForBoth",
+        case(bidirectional=True, state="given"),
+        "backward half of output.* expected 0   got nan",
+    ),
+    (
+        "directions.own-state",
+        "StatesExchanged",
+        case(bidirectional=True, state="given"),
+        "half of output.* expected 0   got nan",
+    ),
     ("directions.output-order", "BackwardHalfFirst", BOTH, r"forward half of output\[0, 0, 0\]"),
     ("directions.output-order", "HiddenMajorOutput", BOTH, r"forward half of output\[0, 0, 1\]"),
     ("directions.output-order", "DirectionsSummed", BOTH, "forward half of output"),
     ("directions.reverse-time", "BackwardRunsForward", BOTH, r"backward half of output\[0, 0, 0\]"),
     ("directions.reverse-time", "BackwardNotTurnedBack", BOTH, "backward half of output"),
     ("directions.reverse-time", "BackwardFlipsBatch", BOTH, "backward half of output"),
-    ("directions.own-weights", "OneSetOfWeights", case(bidirectional=True, steps=1), "backward half of output"),
+    (
+        "directions.own-weights",
+        "OneSetOfWeights",
+        case(bidirectional=True, steps=1),
+        "backward half of output",
+    ),
     ("directions.own-weights", "BiasForwardOnly", BOTH, "backward half of output"),
     ("directions.h-n-order", "StatesByDirection", STACK, r"h_n\[1, 0, 0\]   expected"),
     ("directions.h-n-order", "BackwardStateFirst", BOTH, r"h_n\[0, 0, 0\]   expected"),
@@ -53,7 +82,11 @@ def test_a_planted_bug_is_told_and_proven(name: str, bug: str, near: Case, text:
 
 
 def test_every_rule_is_tried() -> None:
-    assert {rule.id for rule in all_rules() if rule.theme == "directions"} == set(PASSES) == {name for name, *_ in FAILS}
+    assert (
+        {rule.id for rule in list_layer_rules() if rule.theme == "directions"}
+        == set(PASSES)
+        == {name for name, *_ in FAILS}
+    )
 
 
 def test_the_order_of_the_states_is_not_blamed_for_the_output() -> None:

@@ -11,25 +11,33 @@ import torch
 from torch import Tensor, nn
 
 from rnnspec.cases.case import Case
-from rnnspec.engine.outcome import Finding, Refusal, judge
-from rnnspec.judging.draws import draws
+from rnnspec.engine.outcome import Finding, UnsupportedCase, judge_case
 from rnnspec.observe.observation import Observation
-from rnnspec.report.program import shortest_proof
-from rnnspec.rules.catalogue import all_rules, find
+from rnnspec.report.program import find_program
+from rnnspec.rulekit.statistics.mask_samples import sample_masks
+from rnnspec.rules.catalogue import find_layer_rule, list_layer_rules
 from rnnspec.selftest import BUGS
 from rnnspec.selftest.plain import Plain, Sizes
 from rnnspec.subjects.subject import TorchSubject
-from rnnspec.subjects.target import resolve
+from rnnspec.subjects.target import resolve_target
 from tests.rules.judged import Fails, Passes, case, fitting, names, verdict
 
 RAGGED: dict[str, Any] = {"layout": "packed", "lengths": (5, 3, 1)}
 TRAIN: dict[str, Any] = {"mode": "train", "num_layers": 2, "dropout": 0.3}
 ONE = case(mode="train", num_layers=3, dropout=1.0, bidirectional=True)
 READ = case(**TRAIN, values="readable")
-DEEP = case(**{**TRAIN, "num_layers": 3}, values="readable", bidirectional=True, hidden_size=3, batch_first=True)
+DEEP = case(
+    **{**TRAIN, "num_layers": 3},
+    values="readable",
+    bidirectional=True,
+    hidden_size=3,
+    batch_first=True,
+)
 READ_PACKED = case(**TRAIN, values="readable", **RAGGED, dtype="float32")
 SOLVED = case(**TRAIN, values="solvable", bidirectional=True, state="given")
-SOLVED_RELU = case(**TRAIN, values="solvable", nonlinearity="relu", bias=False, dtype="float32", **RAGGED)
+SOLVED_RELU = case(
+    **TRAIN, values="solvable", nonlinearity="relu", bias=False, dtype="float32", **RAGGED
+)
 DEAF = case(**{**TRAIN, "num_layers": 3}, values="deaf", state="given")
 DEAF_LOW = case(**TRAIN, values="deaf", dtype="bfloat16", layout="unbatched")
 EVAL = case(num_layers=2, dropout=0.3)
@@ -41,21 +49,29 @@ PASSES: Passes = {
     "dropout.place": READ_OFF,
     "dropout.scale": READ_OFF,
     "dropout.rate": READ_OFF,
-    "dropout.fresh": READ_OFF,
+    "dropout.fresh-masks": READ_OFF,
     "dropout.independent": READ_OFF,
-    "dropout.eval": [EVAL, case(num_layers=5, dropout=1.0, **RAGGED), case(num_layers=2, dropout=0.5, dtype="float16")],
+    "dropout.eval": [
+        EVAL,
+        case(num_layers=5, dropout=1.0, **RAGGED),
+        case(num_layers=2, dropout=0.5, dtype="float16"),
+    ],
     "dropout.not-on-output": [DEAF, DEAF_LOW],
     "dropout.not-in-states": [DEAF, DEAF_LOW, *READ_OFF],
-    "dropout.zero": [ZERO, case(num_layers=3, mode="train", **RAGGED)],
-    "dropout.one": [
+    "dropout.p-zero": [ZERO, case(num_layers=3, mode="train", **RAGGED)],
+    "dropout.p-one": [
         ONE,
         case(mode="train", num_layers=2, dropout=1.0, **RAGGED),
         case(mode="train", num_layers=2, dropout=1.0, dtype="float16"),
     ],
     "dropout.single-layer": [SINGLE, case(dropout=1.0, mode="train", **RAGGED)],
-    "dropout.changed": [ZERO, ONE, READ, SOLVED_RELU],
+    "dropout.attribute-changed": [ZERO, ONE, READ, SOLVED_RELU],
     "dropout.reproducible": READ_OFF,
-    "dropout.backward": [*READ_OFF, ONE, case(**{**TRAIN, "num_layers": 5}, values="readable", nonlinearity="relu")],
+    "dropout.backward": [
+        *READ_OFF,
+        ONE,
+        case(**{**TRAIN, "num_layers": 5}, values="readable", nonlinearity="relu"),
+    ],
 }
 FAILS: Fails = [
     ("dropout.place", "DropsInput", SOLVED, "no mask between the layers explains the output"),
@@ -64,32 +80,92 @@ FAILS: Fails = [
     (
         "dropout.place",
         "DropsFirstBoundaryOnly",
-        DEEP.altered(seed=1),
+        DEEP.replace(seed=1),
         "the output is what it would be without dropout|no mask between the layers explains|output",
     ),
-    ("dropout.place", "DropsRecurrentState", SOLVED, "no mask between the layers explains the output"),
-    ("dropout.place", "KeepsPackedWhole", READ_PACKED, "the output is what it would be without dropout"),
-    ("dropout.scale", "NotScaled", SOLVED, r"what is kept is multiplied by 1(\.0\d*)?, expected 1 / \(1 - 0.3\) = 1.42857"),
+    (
+        "dropout.place",
+        "DropsRecurrentState",
+        SOLVED,
+        "no mask between the layers explains the output",
+    ),
+    (
+        "dropout.place",
+        "KeepsPackedWhole",
+        READ_PACKED,
+        "the output is what it would be without dropout",
+    ),
+    (
+        "dropout.scale",
+        "NotScaled",
+        SOLVED,
+        r"what is kept is multiplied by 1(\.0\d*)?, expected 1 / \(1 - 0.3\) = 1.42857",
+    ),
     ("dropout.scale", "NotScaled", READ, "no mask between the layers explains the output"),
-    ("dropout.rate", "KeepsWithP", case(**{**TRAIN, "dropout": 0.7}, values="solvable"), "dropped in all places: .*expected 0.7000"),
-    ("dropout.rate", "DropsTooMany", READ, r"dropped in all places: .*a share of 0\.3[45]\d\d, expected 0.3000"),
-    ("dropout.fresh", "OneMaskForever", READ, "alike in a call and in the next: (\\d+) of \\1, a share of 1.0000"),
-    ("dropout.independent", "OneMaskForAllSteps", READ, "alike at neighbouring steps: (\\d+) of \\1"),
-    ("dropout.independent", "OneMaskForAllSamples", READ, "alike at neighbouring samples: (\\d+) of \\1"),
-    ("dropout.independent", "OneMaskForAllUnits", READ, "alike at neighbouring units: (\\d+) of \\1"),
-    ("dropout.independent", "OneMaskForBothDirections", DEEP, "alike in both directions: (\\d+) of \\1"),
-    ("dropout.independent", "OneMaskForAllLayers", DEEP, "dropped where (the boundaries above keep: 0 of|a boundary above drops)"),
+    (
+        "dropout.rate",
+        "KeepsWithP",
+        case(**{**TRAIN, "dropout": 0.7}, values="solvable"),
+        "dropped in all places: .*expected 0.7000",
+    ),
+    (
+        "dropout.rate",
+        "DropsTooMany",
+        READ,
+        r"dropped in all places: .*a share of 0\.3[45]\d\d, expected 0.3000",
+    ),
+    (
+        "dropout.fresh-masks",
+        "OneMaskForever",
+        READ,
+        "alike in a call and in the next: (\\d+) of \\1, a share of 1.0000",
+    ),
+    (
+        "dropout.independent",
+        "OneMaskForAllSteps",
+        READ,
+        "alike at neighbouring steps: (\\d+) of \\1",
+    ),
+    (
+        "dropout.independent",
+        "OneMaskForAllSamples",
+        READ,
+        "alike at neighbouring samples: (\\d+) of \\1",
+    ),
+    (
+        "dropout.independent",
+        "OneMaskForAllUnits",
+        READ,
+        "alike at neighbouring units: (\\d+) of \\1",
+    ),
+    (
+        "dropout.independent",
+        "OneMaskForBothDirections",
+        DEEP,
+        "alike in both directions: (\\d+) of \\1",
+    ),
+    (
+        "dropout.independent",
+        "OneMaskForAllLayers",
+        DEEP,
+        "dropped where (the boundaries above keep: 0 of|a boundary above drops)",
+    ),
     ("dropout.eval", "DropsInEval", EVAL, "output"),
     ("dropout.eval", "ScalesInEval", EVAL, "output"),
     ("dropout.not-on-output", "DropsOutput", DEAF, "output"),
     ("dropout.not-in-states", "DropsFinalState", DEAF, "h_n"),
     ("dropout.not-in-states", "DropsFinalState", SOLVED, "h_n"),
-    ("dropout.not-in-states", "DropsLowerFinalStates", DEAF.altered(layout="packed", lengths=(5, 3, 1)), "h_n"),
-    ("dropout.zero", "ZeroMeansDefault", ZERO, "output"),
-    ("dropout.one", "OneGivesNan", ONE, "output.* got nan"),
+    (
+        "dropout.not-in-states",
+        "DropsLowerFinalStates",
+        DEAF.replace(layout="packed", lengths=(5, 3, 1)),
+        "h_n",
+    ),
+    ("dropout.p-zero", "ZeroMeansDefault", ZERO, "output"),
+    ("dropout.p-one", "OneGivesNan", ONE, "output.* got nan"),
     ("dropout.single-layer", "DropsSingleLayer", SINGLE, "output"),
-    ("dropout.changed", "FixedAtConstruction", ZERO, "with dropout set to 1, output"),
-    ("dropout.changed", "FixedAtConstruction", ONE, "with dropout set to 0, output"),
+    ("dropout.attribute-changed", "FixedAtConstruction", ZERO, "with dropout set to 1, output"),
+    ("dropout.attribute-changed", "FixedAtConstruction", ONE, "with dropout set to 0, output"),
     (
         "dropout.reproducible",
         "OwnGenerator",
@@ -117,11 +193,15 @@ def test_a_planted_bug_is_told_and_proven(name: str, bug: str, near: Case, text:
     assert isinstance(finding, Finding)
     assert not finding.blocked
     assert re.search(text, finding.message)
-    assert shortest_proof(resolve(BUGS[bug]), finding)
+    assert find_program(resolve_target(BUGS[bug]), finding)
 
 
 def test_every_rule_is_tried() -> None:
-    assert {rule.id for rule in all_rules() if rule.theme == "dropout"} == set(PASSES) == {name for name, *_ in FAILS}
+    assert (
+        {rule.id for rule in list_layer_rules() if rule.theme == "dropout"}
+        == set(PASSES)
+        == {name for name, *_ in FAILS}
+    )
 
 
 class DropsALittleMore(Plain):
@@ -140,35 +220,48 @@ class MaskAboveDrawnAfresh(Plain):
         return forward if layer == 1 else forward.detach() + (other - other.detach())
 
 
-def said(name: str, kind: type[nn.Module], near: Case, seeds: int) -> list[Finding | Refusal]:
-    rule = find(name)
-    found = (judge(rule, Observation(TorchSubject(resolve(kind)), each)) for each in fitting(rule, near, seeds))
+def said(
+    name: str, kind: type[nn.Module], near: Case, seeds: int
+) -> list[Finding | UnsupportedCase]:
+    rule = find_layer_rule(name)
+    found = (
+        judge_case(rule, Observation(TorchSubject(resolve_target(kind)), each))
+        for each in fitting(rule, near, seeds)
+    )
     return [each for each in found if each is not None]
 
 
 @pytest.mark.parametrize("p", [0.1, 0.3, 0.5])
 def test_a_rate_that_is_off_by_two_percent_is_seen_within_some_cases(p: float) -> None:
-    assert said("dropout.rate", DropsALittleMore, READ.altered(dropout=p), 12)
-    assert not said("dropout.rate", Plain, READ.altered(dropout=p), 12)
+    assert said("dropout.rate", DropsALittleMore, READ.replace(dropout=p), 12)
+    assert not said("dropout.rate", Plain, READ.replace(dropout=p), 12)
 
 
 @pytest.mark.parametrize("law", ["readable", "solvable"])
 @pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])
 def test_no_single_value_looks_as_if_nothing_were_dropped(law: str, nonlinearity: str) -> None:
     tiny = case(
-        values=law, nonlinearity=nonlinearity, hidden_size=1, input_size=1, steps=1, batch=1, mode="train", num_layers=2, dtype="float32"
+        values=law,
+        nonlinearity=nonlinearity,
+        hidden_size=1,
+        input_size=1,
+        steps=1,
+        batch=1,
+        mode="train",
+        num_layers=2,
+        dtype="float32",
     )
-    rule = find("dropout.place")
+    rule = find_layer_rule("dropout.place")
     for p in (0.1, 0.7):
         for seed in range(60):
-            near = tiny.altered(dropout=p, seed=3 * 7 * seed + 7)
+            near = tiny.replace(dropout=p, seed=3 * 7 * seed + 7)
             assert rule.when(near)
-            assert judge(rule, Observation(TorchSubject(resolve(nn.RNN)), near)) is None
+            assert judge_case(rule, Observation(TorchSubject(resolve_target(nn.RNN)), near)) is None
 
 
 def test_masks_that_fit_by_accident_are_not_counted() -> None:
-    near = fitting(find("dropout.rate"), READ)[0]
-    drawn = draws(Observation(TorchSubject(resolve(BUGS["NotScaled"])), near), 0)
+    near = fitting(find_layer_rule("dropout.rate"), READ)[0]
+    drawn = sample_masks(Observation(TorchSubject(resolve_target(BUGS["NotScaled"])), near), 0)
     assert not drawn.known.any()
     assert not said("dropout.rate", BUGS["NotScaled"], READ, 3)
     assert not said("dropout.rate", BUGS["NotScaled"], SOLVED, 3)
@@ -177,7 +270,9 @@ def test_masks_that_fit_by_accident_are_not_counted() -> None:
 def test_a_backward_mask_high_up_in_the_stack_is_seen() -> None:
     found = said("dropout.backward", MaskAboveDrawnAfresh, DEEP, 12)
     assert found
-    assert all(isinstance(each, Finding) and each.message.startswith("gradient of ") for each in found)
+    assert all(
+        isinstance(each, Finding) and each.message.startswith("gradient of ") for each in found
+    )
 
 
 class Sealed(nn.RNN):
@@ -189,26 +284,31 @@ class Sealed(nn.RNN):
 
 
 def test_a_layer_without_the_attribute_is_not_accused() -> None:
-    verdict_ = said("dropout.changed", Sealed, case(num_layers=2, mode="train"), 1)
-    assert verdict_ == [Refusal("Sealed has no number as attribute dropout")]
+    verdict_ = said("dropout.attribute-changed", Sealed, case(num_layers=2, mode="train"), 1)
+    assert verdict_ == [UnsupportedCase("Sealed has no number as attribute dropout")]
 
 
 def test_the_attribute_is_given_back() -> None:
-    near = fitting(find("dropout.changed"), READ)[0]
-    seen = Observation(TorchSubject(resolve(nn.RNN)), near)
-    assert judge(find("dropout.changed"), seen) is None
-    assert seen.module.dropout == 0.3
+    near = fitting(find_layer_rule("dropout.attribute-changed"), READ)[0]
+    observation = Observation(TorchSubject(resolve_target(nn.RNN)), near)
+    assert judge_case(find_layer_rule("dropout.attribute-changed"), observation) is None
+    assert observation.module.dropout == 0.3
 
 
 def test_every_boundary_is_sampled() -> None:
     near = case(**{**TRAIN, "num_layers": 5}, values="readable")
-    sampled = {each.boundary for each in fitting(find("dropout.rate"), near, 20)}
+    sampled = {each.boundary for each in fitting(find_layer_rule("dropout.rate"), near, 20)}
     assert sampled == {0, 1, 2, 3}
 
 
 def test_enough_is_known_where_boundaries_lie_above() -> None:
     near = case(**{**TRAIN, "num_layers": 5}, values="readable")
-    known = [draws(Observation(TorchSubject(resolve(nn.RNN)), near.altered(seed=seed)), 0).known.mean() for seed in range(4)]
+    known = [
+        sample_masks(
+            Observation(TorchSubject(resolve_target(nn.RNN)), near.replace(seed=seed)), 0
+        ).known.mean()
+        for seed in range(4)
+    ]
     assert np.all(np.diff(known) >= 0)
     assert known[0] > 0.7
     assert known[3] == 1.0

@@ -10,15 +10,15 @@ from torch import nn
 from torch.nn.utils.rnn import PackedSequence
 
 from rnnspec.cases.case import Case
-from rnnspec.engine.outcome import Refusal, judge
-from rnnspec.judging import wrong_calls
-from rnnspec.judging.rule import THEMES
-from rnnspec.judging.wrong_calls import WrongCall, fitted, right, sizes_beside
+from rnnspec.engine.outcome import UnsupportedCase, judge_case
 from rnnspec.observe.observation import Observation
-from rnnspec.rules.catalogue import find
+from rnnspec.rulekit.rejections import calls
+from rnnspec.rulekit.rejections.calls import WrongCall, build_valid_call, fit_sizes, sizes_beside
+from rnnspec.rulekit.rule import THEMES
+from rnnspec.rules.catalogue import find_layer_rule
 from rnnspec.selftest import Plain
 from rnnspec.subjects.subject import TorchSubject
-from rnnspec.subjects.target import resolve
+from rnnspec.subjects.target import resolve_target
 from tests.rules.judged import case, verdict
 from tests.rules.proven import told_and_proven
 
@@ -28,7 +28,14 @@ UNSORTED = case(layout="packed-unsorted", lengths=(2, 5, 1), num_layers=2)
 UNBATCHED = case(layout="unbatched", batch_first=True, num_layers=2)
 FIRST = case(batch_first=True, state="given", history="called")
 ONE = case(batch=1, steps=1, hidden_size=1, input_size=1)
-PADDED = [case(), BOTH, UNBATCHED, FIRST, ONE, case(grad="inference", mode="train", num_layers=2, dropout=0.5)]
+PADDED = [
+    case(),
+    BOTH,
+    UNBATCHED,
+    FIRST,
+    ONE,
+    case(grad="inference", mode="train", num_layers=2, dropout=0.5),
+]
 ALL = [*PADDED, SORTED, UNSORTED]
 PASSES: dict[str, list[Case]] = {
     "errors.feature-size": ALL,
@@ -44,29 +51,99 @@ PASSES: dict[str, list[Case]] = {
     "errors.leave-no-trace": [*ALL, case(history="functional")],
 }
 FAILS = [
-    ("errors.feature-size", "FurtherFeaturesIgnored", case(), "an input with [46] features where 3 are due is accepted"),
-    ("errors.feature-size", "FurtherFeaturesIgnored", UNSORTED, "an input with [46] features where 3 are due is accepted"),
-    ("errors.feature-size", "OneFeatureBroadcast", UNBATCHED, "an input with 1 features where 3 are due is accepted"),
-    ("errors.h-0-layers", "FurtherLayersIgnored", BOTH, r"a state of shape \([58], 3, 4\) where \(4, 3, 4\) is due is accepted"),
-    ("errors.h-0-layers", "MissingLayersRepeated", BOTH, r"a state of shape \([123], [34], 4\) where \(4, 3, 4\) is due is accepted"),
-    ("errors.h-0-layers", "PackedUnchecked", SORTED, r"a state of shape \([34], 3, 4\) where \(2, 3, 4\) is due is accepted"),
-    ("errors.h-0-batch", "OneStateBroadcast", case(), r"a state of shape \(1, 1, 4\) where \(1, 3, 4\) is due is accepted"),
+    (
+        "errors.feature-size",
+        "FurtherFeaturesIgnored",
+        case(),
+        "an input with [46] features where 3 are due is accepted",
+    ),
+    (
+        "errors.feature-size",
+        "FurtherFeaturesIgnored",
+        UNSORTED,
+        "an input with [46] features where 3 are due is accepted",
+    ),
+    (
+        "errors.feature-size",
+        "OneFeatureBroadcast",
+        UNBATCHED,
+        "an input with 1 features where 3 are due is accepted",
+    ),
+    (
+        "errors.h-0-layers",
+        "FurtherLayersIgnored",
+        BOTH,
+        r"a state of shape \([58], 3, 4\) where \(4, 3, 4\) is due is accepted",
+    ),
+    (
+        "errors.h-0-layers",
+        "MissingLayersRepeated",
+        BOTH,
+        r"a state of shape \([123], [34], 4\) where \(4, 3, 4\) is due is accepted",
+    ),
+    (
+        "errors.h-0-layers",
+        "PackedUnchecked",
+        SORTED,
+        r"a state of shape \([34], 3, 4\) where \(2, 3, 4\) is due is accepted",
+    ),
+    (
+        "errors.h-0-batch",
+        "OneStateBroadcast",
+        case(),
+        r"a state of shape \(1, 1, 4\) where \(1, 3, 4\) is due is accepted",
+    ),
     (
         "errors.h-0-batch-sorted",
         "StatesSortedBeforeChecked",
         SORTED,
         r"a state of shape \(2, [456], 4\) where \(2, 3, 4\) is due is accepted",
     ),
-    ("errors.h-0-size", "FurtherUnitsIgnored", case(), r"a state of shape \(1, 3, [58]\) where \(1, 3, 4\) is due is accepted"),
-    ("errors.h-0-size", "OneUnitBroadcast", UNBATCHED, r"a state of shape \(2, 1\) where \(2, 4\) is due is accepted"),
-    ("errors.empty-sequence", "EmptySequenceAccepted", UNBATCHED, "a sequence of no steps is accepted"),
+    (
+        "errors.h-0-size",
+        "FurtherUnitsIgnored",
+        case(),
+        r"a state of shape \(1, 3, [58]\) where \(1, 3, 4\) is due is accepted",
+    ),
+    (
+        "errors.h-0-size",
+        "OneUnitBroadcast",
+        UNBATCHED,
+        r"a state of shape \(2, 1\) where \(2, 4\) is due is accepted",
+    ),
+    (
+        "errors.empty-sequence",
+        "EmptySequenceAccepted",
+        UNBATCHED,
+        "a sequence of no steps is accepted",
+    ),
     ("errors.dtype", "InputConverted", case(), "float.* input for float64 parameters is accepted"),
     ("errors.rank", "VectorAccepted", case(), "an input with 1 axes is accepted"),
-    ("errors.h-0-rank", "FlatStateAccepted", case(), r"a state of shape \(1, 4\) where \(1, 3, 4\) is due is accepted"),
-    ("errors.h-0-rank", "BatchedStateForUnbatched", UNBATCHED, r"a state of shape \(2, 1, 4\) where \(2, 4\) is due is accepted"),
-    ("errors.h-0-rank", "StateOfFourAxesFlattened", BOTH, r"a state of shape \(2, 2, 3, 4\) where \(4, 3, 4\) is due is accepted"),
+    (
+        "errors.h-0-rank",
+        "FlatStateAccepted",
+        case(),
+        r"a state of shape \(1, 4\) where \(1, 3, 4\) is due is accepted",
+    ),
+    (
+        "errors.h-0-rank",
+        "BatchedStateForUnbatched",
+        UNBATCHED,
+        r"a state of shape \(2, 1, 4\) where \(2, 4\) is due is accepted",
+    ),
+    (
+        "errors.h-0-rank",
+        "StateOfFourAxesFlattened",
+        BOTH,
+        r"a state of shape \(2, 2, 3, 4\) where \(4, 3, 4\) is due is accepted",
+    ),
     ("errors.types", "FeaturesAsserted", UNSORTED, "raised AssertionError, RuntimeError is due"),
-    ("errors.leave-no-trace", "RefusalSwitchesGradientsOff", BOTH, "was refused, grad mode has changed from True to False"),
+    (
+        "errors.leave-no-trace",
+        "RefusalSwitchesGradientsOff",
+        BOTH,
+        "was refused, grad mode has changed from True to False",
+    ),
 ]
 
 
@@ -75,15 +152,23 @@ def test_torch_passes(name: str) -> None:
     assert [verdict(name, nn.RNN, near, 8) for near in PASSES[name]] == [None] * len(PASSES[name])
 
 
-@pytest.mark.parametrize(("name", "bug", "near", "text"), FAILS, ids=[f"{name}-{bug}-{near.layout}" for name, bug, near, _ in FAILS])
+@pytest.mark.parametrize(
+    ("name", "bug", "near", "text"),
+    FAILS,
+    ids=[f"{name}-{bug}-{near.layout}" for name, bug, near, _ in FAILS],
+)
 def test_a_planted_bug_is_told_and_proven(name: str, bug: str, near: Case, text: str) -> None:
     with pytest.raises(AssertionError, match=text):
         raise AssertionError(told_and_proven(name, bug, near, seeds=12))
 
 
 def test_every_rule_is_tried() -> None:
-    find("errors.rank")
-    assert {rule.id for rule in THEMES["errors"]} - {"errors.device"} == set(PASSES) == {name for name, *_ in FAILS}
+    find_layer_rule("errors.rank")
+    assert (
+        {rule.id for rule in THEMES["errors"]} - {"errors.device"}
+        == set(PASSES)
+        == {name for name, *_ in FAILS}
+    )
 
 
 class Moving(Plain):
@@ -99,11 +184,14 @@ def test_devices_are_judged_where_there_are_two() -> None:
     near = case(seed=0)
 
     def told(kind: type[nn.Module], device: str) -> Any:
-        return judge(find("errors.device"), Observation(TorchSubject(resolve(kind), device), near))
+        return judge_case(
+            find_layer_rule("errors.device"),
+            Observation(TorchSubject(resolve_target(kind), device), near),
+        )
 
     assert told(nn.RNN, "meta") is None
     assert told(Moving, "meta").message == "an input on cpu for a layer on meta is accepted"
-    assert isinstance(told(Moving, "cpu"), Refusal)
+    assert isinstance(told(Moving, "cpu"), UnsupportedCase)
 
 
 class Broken(Plain):
@@ -142,7 +230,9 @@ class Broken(Plain):
 )
 def test_every_trace_is_seen(way: str, text: str) -> None:
     kind = type("Spoilt", (Broken,), {"way": way})
-    with pytest.raises(AssertionError, match=f"after an input with . features where 3 are due was refused, {text}"):
+    with pytest.raises(
+        AssertionError, match=f"after an input with . features where 3 are due was refused, {text}"
+    ):
         raise AssertionError(str(verdict("errors.leave-no-trace", kind, UNSORTED, 12)))
 
 
@@ -158,7 +248,9 @@ def test_a_layer_that_refuses_once_only_is_told() -> None:
                 super().check_features(input)
 
         def project(self, data: torch.Tensor, layer: int, direction: int) -> torch.Tensor:
-            return super().project(data if layer else fitted(data, -1, self.input_size), layer, direction)
+            return super().project(
+                data if layer else fit_sizes(data, -1, self.input_size), layer, direction
+            )
 
     with pytest.raises(AssertionError, match="features where 3 are due is accepted"):
         raise AssertionError(str(verdict("errors.feature-size", Once, case(history="called"))))
@@ -174,7 +266,7 @@ class NoPacked(nn.RNN):
 
 
 def test_an_open_refusal_is_not_judged() -> None:
-    assert isinstance(verdict("errors.feature-size", NoPacked, SORTED), Refusal)
+    assert isinstance(verdict("errors.feature-size", NoPacked, SORTED), UnsupportedCase)
 
 
 def test_wrong_sizes_are_wrong() -> None:
@@ -185,18 +277,18 @@ def test_wrong_sizes_are_wrong() -> None:
 
 def test_a_tensor_is_cut_or_repeated_to_a_size() -> None:
     tensor = torch.arange(6.0).reshape(2, 3)
-    assert fitted(tensor, -1, 2).tolist() == [[0.0, 1.0], [3.0, 4.0]]
-    assert fitted(tensor, -1, 4).tolist() == [[0.0, 1.0, 2.0, 0.0], [3.0, 4.0, 5.0, 3.0]]
-    assert fitted(tensor, 0, 0).shape == (0, 3)
-    assert fitted(tensor.requires_grad_(), 0, 1).requires_grad
+    assert fit_sizes(tensor, -1, 2).tolist() == [[0.0, 1.0], [3.0, 4.0]]
+    assert fit_sizes(tensor, -1, 4).tolist() == [[0.0, 1.0, 2.0, 0.0], [3.0, 4.0, 5.0, 3.0]]
+    assert fit_sizes(tensor, 0, 0).shape == (0, 3)
+    assert fit_sizes(tensor.requires_grad_(), 0, 1).requires_grad
 
 
 @pytest.mark.parametrize("near", ALL)
 def test_every_wrong_call_is_wrong_in_one_thing(near: Case) -> None:
     """The right arguments that the wrong ones are made of are accepted."""
-    seen = Observation(TorchSubject(resolve(nn.RNN)), near)
-    made = right(seen)
-    layer = seen.spare.caller
+    observation = Observation(TorchSubject(resolve_target(nn.RNN)), near)
+    made = build_valid_call(observation)
+    layer = observation.spare_layer.caller
     assert layer(made.input, made.state)[1].shape == made.state.shape
     given = made.input if made.h_0 is None else (made.input, made.h_0)
     assert given is made.input or near.state == "given"
@@ -204,6 +296,9 @@ def test_every_wrong_call_is_wrong_in_one_thing(near: Case) -> None:
 
 def test_a_wrong_call_is_written_as_python() -> None:
     call = WrongCall("words", torch.zeros(5, 2), torch.zeros(1, 4, dtype=torch.float64))
-    assert str(call) == "torch.ones((5, 2), dtype=torch.float32), torch.ones((1, 4), dtype=torch.float64)"
-    packed = wrong_calls.wrong_features(Observation(TorchSubject(resolve(nn.RNN)), SORTED))[0]
+    assert (
+        str(call)
+        == "torch.ones((5, 2), dtype=torch.float32), torch.ones((1, 4), dtype=torch.float64)"
+    )
+    packed = calls.wrong_features(Observation(TorchSubject(resolve_target(nn.RNN)), SORTED))[0]
     assert str(packed) == "type(given[0])(torch.ones((8, 4), dtype=torch.float64), *given[0][1:])"

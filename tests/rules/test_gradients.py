@@ -10,18 +10,18 @@ import pytest
 from torch import nn
 
 from rnnspec.cases.case import Case
-from rnnspec.cases.values import values_of
+from rnnspec.cases.values import draw_values
 from rnnspec.contract.config import Config
-from rnnspec.engine.outcome import Finding, judge
-from rnnspec.judging.curvature import direction_of, second_derivative
-from rnnspec.judging.freezing import chosen_to_freeze
-from rnnspec.judging.undamped import ends, undamped
+from rnnspec.engine.outcome import Finding, judge_case
 from rnnspec.observe.expected import Expected
 from rnnspec.observe.observation import Observation
-from rnnspec.rules.catalogue import all_rules, find
+from rnnspec.rulekit.assertions.finite_differences import draw_direction, estimate_second_derivative
+from rnnspec.rulekit.fixtures.frozen import choose_frozen
+from rnnspec.rulekit.fixtures.orthogonal_weights import build_undamped_layer, find_last_steps
+from rnnspec.rules.catalogue import find_layer_rule, list_layer_rules
 from rnnspec.selftest import BUGS, CORRECT
 from rnnspec.subjects.subject import TorchSubject
-from rnnspec.subjects.target import resolve
+from rnnspec.subjects.target import resolve_target
 from tests.rules.judged import Fails, Passes, case, names, verdict
 from tests.rules.proven import told_and_proven
 
@@ -39,18 +39,37 @@ PASSES: Passes = {
         case(memory="expanded"),
         case(num_layers=2, dropout=1.0, mode="train"),
     ],
-    "gradients.h-0": [STACK, RELU, RAGGED, case(state="given", layout="unbatched", memory="sliced")],
-    "gradients.weights": [STACK, RELU, RAGGED, case(values="deaf", num_layers=3, dropout=0.5, mode="train"), case(history="functional")],
+    "gradients.h-0": [
+        STACK,
+        RELU,
+        RAGGED,
+        case(state="given", layout="unbatched", memory="sliced"),
+    ],
+    "gradients.weights": [
+        STACK,
+        RELU,
+        RAGGED,
+        case(values="deaf", num_layers=3, dropout=0.5, mode="train"),
+        case(history="functional"),
+    ],
     "gradients.biases": [STACK, RELU, RAGGED, case(history="deepcopied")],
-    "gradients.low-precision": [
+    "gradients.half-precision": [
         case(dtype="bfloat16", num_layers=2),
         case(dtype="float16", nonlinearity="relu"),
         case(dtype="bfloat16", batch=60),
     ],
     "gradients.h-n-alone": [STACK, RELU, RAGGED, case(batch_first=True)],
     "gradients.output-alone": [STACK, RELU, RAGGED, case(batch_first=True, memory="transposed")],
-    "gradients.long": [LONG, case(steps=25, nonlinearity="relu", num_layers=2, bidirectional=True), case(steps=20, dtype="float32")],
-    "gradients.exact": [INTEGER, INTEGER.altered(dtype="bfloat16", steps=2), INTEGER.altered(layout="packed", lengths=(5, 3, 1))],
+    "gradients.reach-first-step": [
+        LONG,
+        case(steps=25, nonlinearity="relu", num_layers=2, bidirectional=True),
+        case(steps=20, dtype="float32"),
+    ],
+    "gradients.exact": [
+        INTEGER,
+        INTEGER.replace(dtype="bfloat16", steps=2),
+        INTEGER.replace(layout="packed", lengths=(5, 3, 1)),
+    ],
     "gradients.exact-zeros": [
         case(),
         STACK,
@@ -59,13 +78,31 @@ PASSES: Passes = {
         case(layout="unbatched"),
         case(dropout=0.5, num_layers=2, mode="train"),
     ],
-    "gradients.second-backward": [STACK, RELU, RAGGED, case(memory="expanded"), case(layout="unbatched"), case(history="functional")],
+    "gradients.second-backward": [
+        STACK,
+        RELU,
+        RAGGED,
+        case(memory="expanded"),
+        case(layout="unbatched"),
+        case(history="functional"),
+    ],
     "gradients.earlier-call": [STACK, RELU, RAGGED],
-    "gradients.second-order": [STACK, RELU, RAGGED, case(layout="unbatched", dtype="float32"), case(values="large")],
+    "gradients.second-order": [
+        STACK,
+        RELU,
+        RAGGED,
+        case(layout="unbatched", dtype="float32"),
+        case(values="large"),
+    ],
     "gradients.frozen": [STACK, RELU, RAGGED, case(history="functional"), case(num_layers=3)],
 }
 FAILS: Fails = [
-    ("gradients.input", "TransposedInputGradient", case(batch_first=True), r"gradient of input\[0, 1, 0\]   expected"),
+    (
+        "gradients.input",
+        "TransposedInputGradient",
+        case(batch_first=True),
+        r"gradient of input\[0, 1, 0\]   expected",
+    ),
     ("gradients.input", "ReluGradientOfTanh", RELU, "gradient of input"),
     ("gradients.input", "GradientFromBeforeTanh", case(), "gradient of input"),
     ("gradients.input", "PackedInputCut", RAGGED, "gradient of input"),
@@ -73,19 +110,44 @@ FAILS: Fails = [
     ("gradients.weights", "StateCutEveryStep", case(), "gradient of weight_ih_l0"),
     ("gradients.weights", "WeightGradientsDoubled", case(), "gradient of weight_hh_l0"),
     ("gradients.weights", "WeightGradientsAveraged", case(), "gradient of weight_ih_l0"),
-    ("gradients.weights", "UnalignedGradient", case(hidden_size=18), r"gradient of weight_hh_l0\[16, 0\]"),
+    (
+        "gradients.weights",
+        "UnalignedGradient",
+        case(hidden_size=18),
+        r"gradient of weight_hh_l0\[16, 0\]",
+    ),
     ("gradients.biases", "UpperBiasesCut", STACK, "gradient of bias_ih_l1"),
     ("gradients.biases", "BiasGradientFromOneRow", case(), "gradient of bias_ih_l0"),
     ("gradients.biases", "BiasesShareGradient", case(), "gradient of bias_ih_l0"),
-    ("gradients.low-precision", "HalfGradientIn16Bits", case(dtype="bfloat16", steps=2, batch=2), "gradient of weight_hh_l0"),
+    (
+        "gradients.half-precision",
+        "HalfGradientIn16Bits",
+        case(dtype="bfloat16", steps=2, batch=2),
+        "gradient of weight_hh_l0",
+    ),
     ("gradients.h-n-alone", "FinalStateCut", case(), "^h_n carries no gradient$"),
     ("gradients.h-n-alone", "BackwardFinalStateCut", STACK, "gradient of input"),
     ("gradients.output-alone", "LastStepOfOutputCut", case(), "gradient of input"),
     ("gradients.output-alone", "EvalOutputCut", case(), "^output carries no gradient$"),
-    ("gradients.long", "CutAfter32Steps", LONG, r"gradient of input\[0, 0, 0\]   expected .* got 0 "),
+    (
+        "gradients.reach-first-step",
+        "CutAfter32Steps",
+        LONG,
+        r"gradient of input\[0, 0, 0\]   expected .* got 0 ",
+    ),
     ("gradients.exact", "ReluGradientLeaks", INTEGER, r"gradient of .*\(\d+ of \d+ elements\)$"),
-    ("gradients.exact-zeros", "FutureHasGradient", case(batch=1), r"^gradient of input from step 3 on\[0, 0, 0\]   expected 0   got"),
-    ("gradients.exact-zeros", "FutureHasGradient", case(steps=1), r"^gradient of input of the samples other than \d\["),
+    (
+        "gradients.exact-zeros",
+        "FutureHasGradient",
+        case(batch=1),
+        r"^gradient of input from step 3 on\[0, 0, 0\]   expected 0   got",
+    ),
+    (
+        "gradients.exact-zeros",
+        "FutureHasGradient",
+        case(steps=1),
+        r"^gradient of input of the samples other than \d\[",
+    ),
     ("gradients.second-backward", "SecondBackwardHalved", case(), "gradient of input"),
     ("gradients.second-backward", "BiasesInColumns", case(), "gradient of bias_ih_l0"),
     ("gradients.earlier-call", "StepsKeptOnLayer", case(), "gradient of input"),
@@ -126,12 +188,14 @@ def test_a_backward_pass_that_fails_is_told(name: str, bug: str, near: Case, tex
 
 
 def test_every_rule_is_tried() -> None:
-    assert {rule.id for rule in all_rules() if rule.theme == "gradients"} == set(PASSES)
+    assert {rule.id for rule in list_layer_rules() if rule.theme == "gradients"} == set(PASSES)
 
 
 @pytest.mark.parametrize("kind", ["ReluByMaximum", "HandWrittenBackward"])
 def test_another_slope_of_relu_at_zero_is_allowed(kind: str) -> None:
-    idle = case(nonlinearity="relu", bias=False, num_layers=2, dropout=1.0, mode="train", values="integer")
+    idle = case(
+        nonlinearity="relu", bias=False, num_layers=2, dropout=1.0, mode="train", values="integer"
+    )
     for name in ("gradients.input", "gradients.weights", "gradients.exact", "gradients.h-n-alone"):
         assert verdict(name, CORRECT[kind], idle, 8) is None
 
@@ -143,54 +207,72 @@ def test_gradients_in_one_memory_are_seen_in_a_single_step_alone() -> None:
 @pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])
 def test_second_derivatives_by_differences_are_symmetric(nonlinearity: str) -> None:
     near = case(nonlinearity=nonlinearity, num_layers=2, state="given")
-    values = values_of(near)
-    one, other = direction_of(near, values), direction_of(near.altered(seed=5), values)
-    along_one, along_other = second_derivative(near, values, one), second_derivative(near, values, other)
+    values = draw_values(near)
+    one, other = draw_direction(near, values), draw_direction(near.replace(seed=5), values)
+    along_one, along_other = (
+        estimate_second_derivative(near, values, one),
+        estimate_second_derivative(near, values, other),
+    )
     forth = sum(float((along_one.values[name] * other[name]).sum()) for name in other)
     back = sum(float((along_other.values[name] * one[name]).sum()) for name in one)
-    slack = sum(float((along_one.allowed[name] * abs(other[name]) + along_other.allowed[name] * abs(one[name])).sum()) for name in one)
+    slack = sum(
+        float(
+            (
+                along_one.allowed[name] * abs(other[name])
+                + along_other.allowed[name] * abs(one[name])
+            ).sum()
+        )
+        for name in one
+    )
     assert abs(forth - back) <= slack < 0.02 * abs(forth)
 
 
 def test_an_absent_state_has_no_direction() -> None:
-    assert not direction_of(case(), values_of(case()))["h_0"].any()
-    assert direction_of(case(state="given"), values_of(case(state="given")))["h_0"].all()
+    assert not draw_direction(case(), draw_values(case()))["h_0"].any()
+    assert draw_direction(case(state="given"), draw_values(case(state="given")))["h_0"].all()
 
 
 @pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])
 def test_undamped_gradients_reach_the_first_step(nonlinearity: str) -> None:
     near = case(nonlinearity=nonlinearity, steps=200)
-    values = values_of(near)
+    values = draw_values(near)
     fading, lasting = (
-        Expected(near, replace(values, d_output=values.d_output * ends(near))),
-        Expected(near, replace(values, **undamped(near, values))),
+        Expected(near, replace(values, d_output=values.d_output * find_last_steps(near))),
+        Expected(near, replace(values, **build_undamped_layer(near, values))),
     )
-    reached = [float(np.abs(expected.of(("output",)).gradients["input"][0]).max()) for expected in (fading, lasting)]
+    reached = [
+        float(np.abs(expected.of(("output",)).gradients["input"][0]).max())
+        for expected in (fading, lasting)
+    ]
     assert reached[0] < 1e-20
     assert reached[1] > 0.01
 
 
 def test_the_ends_of_ragged_sequences_are_their_own() -> None:
-    marked = ends(RAGGED)
+    marked = find_last_steps(RAGGED)
     assert [int(marked[:, sample, 0].argmax()) for sample in range(3)] == [1, 4, 0]
     assert marked[0, :, 4:].all()
     assert marked.sum() == 3 * 4 * 2
 
 
 def test_every_way_of_freezing_is_drawn_and_leaves_something() -> None:
-    values = values_of(STACK)
-    drawn = [chosen_to_freeze(STACK.altered(seed=seed), values) for seed in range(60)]
+    values = draw_values(STACK)
+    drawn = [choose_frozen(STACK.replace(seed=seed), values) for seed in range(60)]
     assert {len(names) for names in drawn} == {1, 2, 4, 8, 16}
     assert all(set(names) < {"input", "h_0", *values.weights} for names in drawn)
 
 
 def test_a_sum_on_a_kink_of_relu_accuses_nobody_and_a_clear_one_is_judged() -> None:
     """Where the two weights of one unit cancel, a sum is -2e-16, and whether it is below zero is a matter of rounding."""
-    near = Case(config=Config(2, 1, num_layers=4, nonlinearity="relu", bias=False), steps=2, seed=3791148805)
-    for deep, decided in ((near, False), (near.altered(seed=1, hidden_size=3, bias=True), True)):
-        observation = Observation(TorchSubject(resolve(nn.RNN)), deep)
-        assert judge(find("gradients.second-order"), observation) is None
-        derivative = second_derivative(deep, observation.values, direction_of(deep, observation.values))
+    near = Case(
+        config=Config(2, 1, num_layers=4, nonlinearity="relu", bias=False), steps=2, seed=3791148805
+    )
+    for deep, decided in ((near, False), (near.replace(seed=1, hidden_size=3, bias=True), True)):
+        observation = Observation(TorchSubject(resolve_target(nn.RNN)), deep)
+        assert judge_case(find_layer_rule("gradients.second-order"), observation) is None
+        derivative = estimate_second_derivative(
+            deep, observation.values, draw_direction(deep, observation.values)
+        )
         assert all(np.isfinite(allowed).all() == decided for allowed in derivative.allowed.values())
 
 
@@ -207,7 +289,7 @@ def test_gradients_whose_double_overflows_are_not_added_up() -> None:
         values="integer",
         seed=1,
     )
-    seen = Observation(TorchSubject(resolve(nn.RNN)), overflowing)
-    largest = max(np.abs(gradient).max() for gradient in seen.gradients.values())
+    observation = Observation(TorchSubject(resolve_target(nn.RNN)), overflowing)
+    largest = max(np.abs(gradient).max() for gradient in observation.gradients.values())
     assert 2**15 < largest < 2**16, "the case has lost its point"
-    assert judge(find("gradients.second-backward"), seen) is None
+    assert judge_case(find_layer_rule("gradients.second-backward"), observation) is None

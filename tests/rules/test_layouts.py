@@ -10,22 +10,48 @@ from torch import Tensor, nn
 
 from rnnspec.cases.case import Case
 from rnnspec.engine.outcome import Finding
-from rnnspec.rules.catalogue import all_rules, find
+from rnnspec.rules.catalogue import find_layer_rule, list_layer_rules
 from rnnspec.selftest import BUGS, Plain
 from tests.rules.judged import Fails, Passes, case, names, verdict
 from tests.rules.proven import told_and_proven
 
 PASSES: Passes = {
-    "layouts.batch-first": [case(), case(batch_first=True, num_layers=2, state="given"), case(batch_first=True, steps=3)],
-    "layouts.states-stay-layer-first": [case(batch_first=True, state="given", bidirectional=True), case(batch_first=True, num_layers=3)],
-    "layouts.unbatched": [case(layout="unbatched"), case(layout="unbatched", batch_first=True, state="given")],
-    "layouts.batch-of-one": [case(batch=1, batch_first=True), case(layout="unbatched", state="given"), case(batch=1, grad="inference")],
-    "layouts.strides": [case(memory=memory, state="given") for memory in ("transposed", "sliced", "expanded")],
+    "layouts.batch-first": [
+        case(),
+        case(batch_first=True, num_layers=2, state="given"),
+        case(batch_first=True, steps=3),
+    ],
+    "layouts.states-stay-layer-first": [
+        case(batch_first=True, state="given", bidirectional=True),
+        case(batch_first=True, num_layers=3),
+    ],
+    "layouts.unbatched": [
+        case(layout="unbatched"),
+        case(layout="unbatched", batch_first=True, state="given"),
+    ],
+    "layouts.batch-of-one": [
+        case(batch=1, batch_first=True),
+        case(layout="unbatched", state="given"),
+        case(batch=1, grad="inference"),
+    ],
+    "layouts.memory-layout": [
+        case(memory=memory, state="given") for memory in ("transposed", "sliced", "expanded")
+    ],
 }
 MAJOR = case(batch_first=True, num_layers=3, state="given")
 FAILS: Fails = [
-    ("layouts.states-stay-layer-first", "FinalStateBatchFirst", case(batch_first=True), r"shape of h_n\[0\]   expected 1   got 3 "),
-    ("layouts.batch-first", "OutputStaysTimeMajor", case(batch_first=True, steps=3), r"output\[0, 1, 0\]   expected"),
+    (
+        "layouts.states-stay-layer-first",
+        "FinalStateBatchFirst",
+        case(batch_first=True),
+        r"shape of h_n\[0\]   expected 1   got 3 ",
+    ),
+    (
+        "layouts.batch-first",
+        "OutputStaysTimeMajor",
+        case(batch_first=True, steps=3),
+        r"output\[0, 1, 0\]   expected",
+    ),
     ("layouts.batch-first", "ReshapedToTimeMajor", case(batch_first=True), "expected"),
     ("layouts.batch-first", "AlwaysBatchFirst", case(), "as if the first axis were the batch$"),
     (
@@ -34,18 +60,43 @@ FAILS: Fails = [
         case(steps=3),
         "as if the first axis were the batch, and that of the output",
     ),
-    ("layouts.states-stay-layer-first", "FinalStateBatchFirst", case(batch_first=True, num_layers=3), r"h_n\[0, 1, 0\]   expected"),
+    (
+        "layouts.states-stay-layer-first",
+        "FinalStateBatchFirst",
+        case(batch_first=True, num_layers=3),
+        r"h_n\[0, 1, 0\]   expected",
+    ),
     (
         "layouts.states-stay-layer-first",
         "InitialStateBatchFirst",
         case(batch_first=True, num_layers=3, state="given"),
         r"output\[0, 0, 0\]",
     ),
-    ("layouts.unbatched", "UnbatchedStateIgnored", case(layout="unbatched", state="given"), r"output\[0, 0, 0\]   expected"),
-    ("layouts.unbatched", "UnbatchedBackwardsInTime", case(layout="unbatched", batch_first=True), r"output\[0, 0, 0\]   expected"),
-    ("layouts.batch-of-one", "UnbatchedStateIgnored", case(layout="unbatched", state="given"), r"output\[0, 0, 0\]   expected"),
-    ("layouts.strides", "StridesIgnored", case(memory="transposed"), r"output\[0, 0, 0\]   expected"),
-    ("layouts.strides", "OffsetIgnored", case(memory="sliced"), "expected .* got nan"),
+    (
+        "layouts.unbatched",
+        "UnbatchedStateIgnored",
+        case(layout="unbatched", state="given"),
+        r"output\[0, 0, 0\]   expected",
+    ),
+    (
+        "layouts.unbatched",
+        "UnbatchedBackwardsInTime",
+        case(layout="unbatched", batch_first=True),
+        r"output\[0, 0, 0\]   expected",
+    ),
+    (
+        "layouts.batch-of-one",
+        "UnbatchedStateIgnored",
+        case(layout="unbatched", state="given"),
+        r"output\[0, 0, 0\]   expected",
+    ),
+    (
+        "layouts.memory-layout",
+        "StridesIgnored",
+        case(memory="transposed"),
+        r"output\[0, 0, 0\]   expected",
+    ),
+    ("layouts.memory-layout", "OffsetIgnored", case(memory="sliced"), "expected .* got nan"),
 ]
 
 
@@ -64,7 +115,11 @@ def test_a_planted_bug_is_told_and_proven(name: str, bug: str, near: Case, text:
 
 
 def test_every_rule_is_tried() -> None:
-    assert {rule.id for rule in all_rules() if rule.theme == "layouts"} == set(PASSES) == {name for name, *_ in FAILS}
+    assert (
+        {rule.id for rule in list_layer_rules() if rule.theme == "layouts"}
+        == set(PASSES)
+        == {name for name, *_ in FAILS}
+    )
 
 
 def test_another_fault_is_not_blamed_on_the_axes() -> None:
@@ -73,17 +128,23 @@ def test_another_fault_is_not_blamed_on_the_axes() -> None:
 
 
 def test_strides_of_size_one_are_no_strides() -> None:
-    when = find("layouts.strides").when
+    when = find_layer_rule("layouts.memory-layout").when
     assert not when(case(memory="transposed", steps=1, batch=1))
     assert not when(case(memory="expanded", layout="packed", lengths=(5, 4, 2)))
     assert when(case(memory="sliced", steps=1, batch=1))
 
 
 def test_a_state_that_is_refused_is_told() -> None:
-    finding = verdict("layouts.states-stay-layer-first", BUGS["InitialStateBatchFirst"], case(batch_first=True, state="given"))
+    finding = verdict(
+        "layouts.states-stay-layer-first",
+        BUGS["InitialStateBatchFirst"],
+        case(batch_first=True, state="given"),
+    )
     assert isinstance(finding, Finding)
     assert not finding.blocked
-    assert re.match(r"a state of shape \(1, 3, 4\) is refused: the call raised RuntimeError", finding.message)
+    assert re.match(
+        r"a state of shape \(1, 3, 4\) is refused: the call raised RuntimeError", finding.message
+    )
 
 
 class OneSampleLosesItsState(Plain):
@@ -95,6 +156,12 @@ class OneSampleLosesItsState(Plain):
 
 
 def test_a_batch_of_one_is_blamed_where_a_batch_of_two_is_right() -> None:
-    assert verdict("layouts.batch-of-one", OneSampleLosesItsState, case(batch=1, state="given")) is not None
-    assert verdict("layouts.batch-of-one", BUGS["UnbatchedStateIgnored"], case(batch=1, state="given")) is None
+    assert (
+        verdict("layouts.batch-of-one", OneSampleLosesItsState, case(batch=1, state="given"))
+        is not None
+    )
+    assert (
+        verdict("layouts.batch-of-one", BUGS["UnbatchedStateIgnored"], case(batch=1, state="given"))
+        is None
+    )
     assert verdict("layouts.batch-of-one", BUGS["HiddenBiasLost"], case(batch=1)) is None

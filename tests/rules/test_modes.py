@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from rnnspec.cases.case import Case
-from rnnspec.cases.values import values_of
+from rnnspec.cases.values import draw_values
 from rnnspec.engine.outcome import Finding
-from rnnspec.observe.tensors import arguments
-from rnnspec.rules.catalogue import all_rules
+from rnnspec.observe.tensors import build_arguments
+from rnnspec.rules.catalogue import list_layer_rules
 from rnnspec.rules.modes import on_meta
 from rnnspec.selftest import BUGS, Plain
 from tests.rules.judged import Fails, Passes, case, names, verdict
@@ -34,39 +34,64 @@ PASSES: Passes = {
     ],
     "modes.no-grad": [
         case(grad="no_grad"),
-        UNSORTED.altered(grad="no_grad"),
+        UNSORTED.replace(grad="no_grad"),
         case(grad="no_grad", dropout=0.5, num_layers=2, mode="train"),
     ],
     "modes.inference": [
         case(grad="inference"),
-        UNSORTED.altered(grad="inference"),
+        UNSORTED.replace(grad="inference"),
         case(grad="inference", layout="unbatched", state="given"),
     ],
     "modes.meta": [
         SMALL,
         UNSORTED,
-        SMALL.altered(grad="inference", dtype="bfloat16"),
-        SMALL.altered(layout="unbatched"),
+        SMALL.replace(grad="inference", dtype="bfloat16"),
+        SMALL.replace(layout="unbatched"),
         case(build="typed"),
     ],
 }
 FAILS: Fails = [
     ("modes.train", "EvalIgnoresState", case(state="given"), r"^output\[0, 0, 0\]   expected"),
-    ("modes.train", "EvalIgnoresState", case(state="given", mode="train"), r"^output\[0, 0, 0\]   expected"),
+    (
+        "modes.train",
+        "EvalIgnoresState",
+        case(state="given", mode="train"),
+        r"^output\[0, 0, 0\]   expected",
+    ),
     ("modes.train", "EvalInHalf", case(dtype="float32"), r"^output\["),
     ("modes.no-grad", "FastPathLosesBias", case(grad="no_grad"), r"^output\["),
-    ("modes.no-grad", "NoGradStillRecords", case(grad="no_grad"), "^output of a call under no_grad requires a gradient$"),
-    ("modes.inference", "InferenceLosesLastStep", case(grad="inference"), r"^output\[4, 0, 0\]   expected"),
+    (
+        "modes.no-grad",
+        "NoGradStillRecords",
+        case(grad="no_grad"),
+        "^output of a call under no_grad requires a gradient$",
+    ),
+    (
+        "modes.inference",
+        "InferenceLosesLastStep",
+        case(grad="inference"),
+        r"^output\[4, 0, 0\]   expected",
+    ),
 ]
 TOLD: Fails = [
-    ("modes.train", "TrainingFails", case(mode="train", num_layers=2, dropout=1.0, bidirectional=True), "^the call raised"),
+    (
+        "modes.train",
+        "TrainingFails",
+        case(mode="train", num_layers=2, dropout=1.0, bidirectional=True),
+        "^the call raised",
+    ),
     (
         "modes.inference",
         "InferenceFails",
         case(grad="inference", dropout=0.5, num_layers=2, batch_first=True),
         "^the call raised RuntimeError",
     ),
-    ("modes.meta", "ZerosOnDefaultDevice", case(steps=3), "^a call on the meta device raised|^on the meta device"),
+    (
+        "modes.meta",
+        "ZerosOnDefaultDevice",
+        case(steps=3),
+        "^a call on the meta device raised|^on the meta device",
+    ),
     ("modes.meta", "LooksAtValues", case(steps=3), "^a call on the meta device raised"),
 ]
 
@@ -106,18 +131,21 @@ def test_a_call_that_fails_is_told(name: str, bug: str, near: Case, text: str) -
 
 
 def test_every_rule_is_tried() -> None:
-    assert {rule.id for rule in all_rules() if rule.theme == "modes"} == set(PASSES)
+    assert {rule.id for rule in list_layer_rules() if rule.theme == "modes"} == set(PASSES)
 
 
 @pytest.mark.parametrize("name", PASSES)
 def test_what_is_wrong_in_every_mode_is_no_matter_of_the_mode(name: str) -> None:
-    assert verdict(name, BUGS["StateIgnored"], PASSES[name][1].altered(state="given")) is None
+    assert verdict(name, BUGS["StateIgnored"], PASSES[name][1].replace(state="given")) is None
 
 
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        (lambda result: result.double(), "^on the meta device output has dtype torch.float64, expected torch.float32$"),
+        (
+            lambda result: result.double(),
+            "^on the meta device output has dtype torch.float64, expected torch.float32$",
+        ),
         (lambda result: torch.zeros(result.shape), "^on the meta device output is on cpu$"),
         (lambda result: result[:, :1], r"^output has shape \(3, 1, 4\), expected \(3, 3, 4\)$"),
     ],
@@ -134,8 +162,8 @@ def test_every_part_of_a_result_on_the_meta_device_is_compared(change: Any, text
 
 
 def test_sizes_of_a_packed_batch_stay_on_the_cpu() -> None:
-    values = values_of(UNSORTED)
-    moved = on_meta(arguments(UNSORTED, values.input, values.h_0, "cpu"))
+    values = draw_values(UNSORTED)
+    moved = on_meta(build_arguments(UNSORTED, values.input, values.h_0, "cpu"))
     assert isinstance(moved.input, PackedSequence)
     assert moved.leaf.is_meta
     assert moved.h_0 is not None

@@ -10,15 +10,15 @@ import torch
 from torch import nn
 
 from rnnspec.cases.case import Case
-from rnnspec.cases.values import values_of
-from rnnspec.engine.outcome import Finding, Refusal
-from rnnspec.judging.reparametrizing import Doubled, Normalised, NormalisedByHook
-from rnnspec.judging.tying import pairs
-from rnnspec.observe.history import prepared
-from rnnspec.rules.catalogue import all_rules
+from rnnspec.cases.values import draw_values
+from rnnspec.engine.outcome import Finding, UnsupportedCase
+from rnnspec.observe.history import prepare_layer
+from rnnspec.rulekit.fixtures.parametrized import Doubled, Normalised, NormalisedByHook
+from rnnspec.rulekit.fixtures.tied import list_tieable_pairs
+from rnnspec.rules.catalogue import list_layer_rules
 from rnnspec.selftest import BUGS, Plain
 from rnnspec.subjects.subject import TorchSubject
-from rnnspec.subjects.target import resolve
+from rnnspec.subjects.target import resolve_target
 from tests.rules.judged import Fails, Passes, case, names, verdict
 from tests.rules.proven import told_and_proven
 
@@ -26,40 +26,75 @@ from tests.rules.proven import told_and_proven
 def situations(history: str, **given: Any) -> list[Case]:
     """A history in a few situations."""
     near = case(history=history, **given)
-    stack = near.altered(num_layers=2, bidirectional=True, state="given", batch_first=True)
+    stack = near.replace(num_layers=2, bidirectional=True, state="given", batch_first=True)
     return [
         near,
         stack,
-        near.altered(grad="inference", nonlinearity="relu", bias=False),
-        near.altered(layout="packed-unsorted", lengths=(2, 5, 1), dtype="float32"),
-        stack.altered(layout="unbatched", dtype="bfloat16", grad="no_grad"),
-        near.altered(mode="train", num_layers=2, dropout=1.0, dtype="float16"),
+        near.replace(grad="inference", nonlinearity="relu", bias=False),
+        near.replace(layout="packed-unsorted", lengths=(2, 5, 1), dtype="float32"),
+        stack.replace(layout="unbatched", dtype="bfloat16", grad="no_grad"),
+        near.replace(mode="train", num_layers=2, dropout=1.0, dtype="float16"),
     ]
 
 
-EARLIER_CALLS = ("called", "called-twice", "other-batch", "other-state", "other-grad", "other-mode", "thawed")
+EARLIER_CALLS = (
+    "called",
+    "called-twice",
+    "other-batch",
+    "other-state",
+    "other-grad",
+    "other-mode",
+    "thawed",
+)
 PASSES: Passes = {
     "modules.state-dict": situations("fresh"),
     "modules.deepcopy": situations("deepcopied"),
     "modules.pickle": situations("pickled"),
     "modules.refuses-state-dict": [case(), case(num_layers=2, bidirectional=True)],
-    "modules.replaced": [*situations("replaced"), *situations("data-replaced"), *situations("trained")],
+    "modules.replaced-parameters": [
+        *situations("replaced"),
+        *situations("data-replaced"),
+        *situations("trained"),
+    ],
     "modules.functional-call": situations("functional"),
     "modules.second-call": [each for history in EARLIER_CALLS for each in situations(history)],
     "modules.nested": situations("nested"),
-    "modules.converted": situations("converted"),
-    "modules.loaded": situations("reloaded"),
-    "modules.shared": situations("shared"),
-    "modules.tied": [each for each in situations("called") if each.dtype in ("float64", "float32") and pairs(each.config)],
-    "modules.parametrized": [each for each in situations("called") if each.dtype in ("float64", "float32")],
-    "modules.weight-norm": [each for each in situations("called") if each.dtype in ("float64", "float32")],
+    "modules.dtype-conversion": situations("converted"),
+    "modules.load-state-dict": situations("reloaded"),
+    "modules.shared-parameters": situations("shared"),
+    "modules.tied-parameters": [
+        each
+        for each in situations("called")
+        if each.dtype in ("float64", "float32") and list_tieable_pairs(each.config)
+    ],
+    "modules.parametrized": [
+        each for each in situations("called") if each.dtype in ("float64", "float32")
+    ],
+    "modules.weight-norm": [
+        each for each in situations("called") if each.dtype in ("float64", "float32")
+    ],
     "modules.flatten-parameters": situations("called"),
 }
 STACK = case(num_layers=2, bidirectional=True)
 FAILS: Fails = [
-    ("modules.state-dict", "ExtraBuffer", case(), "^the state_dict has calls besides the parameters$"),
-    ("modules.deepcopy", "CopySharesParameters", case(history="deepcopied"), r"^weight_ih_l0 of the original after changing the copy\["),
-    ("modules.deepcopy", "CopyForgetsArguments", case(history="deepcopied", nonlinearity="relu"), r"^output\["),
+    (
+        "modules.state-dict",
+        "ExtraBuffer",
+        case(),
+        "^the state_dict has calls besides the parameters$",
+    ),
+    (
+        "modules.deepcopy",
+        "CopySharesParameters",
+        case(history="deepcopied"),
+        r"^weight_ih_l0 of the original after changing the copy\[",
+    ),
+    (
+        "modules.deepcopy",
+        "CopyForgetsArguments",
+        case(history="deepcopied", nonlinearity="relu"),
+        r"^output\[",
+    ),
     ("modules.pickle", "PickleLosesBiases", case(history="pickled"), r"^output\["),
     (
         "modules.pickle",
@@ -67,31 +102,106 @@ FAILS: Fails = [
         case(history="pickled"),
         "^a layer in eval mode has training=True after pickle",
     ),
-    ("modules.replaced", "WeightsTakenOnce", case(history="replaced"), r"^output\["),
+    ("modules.replaced-parameters", "WeightsTakenOnce", case(history="replaced"), r"^output\["),
     ("modules.functional-call", "FunctionalCallIgnored", case(history="functional"), r"^output\["),
     ("modules.second-call", "RemembersState", case(history="called"), r"^output\["),
     ("modules.second-call", "ThirdCallDiffers", case(history="called-twice"), r"^output\["),
-    ("modules.nested", "ParentModeIgnored", case(history="nested"), "^the parent is in eval mode, the layer has training=True$"),
+    (
+        "modules.nested",
+        "ParentModeIgnored",
+        case(history="nested"),
+        "^the parent is in eval mode, the layer has training=True$",
+    ),
     ("modules.nested", "PrefixIgnored", case(history="nested"), r"^output\["),
-    ("modules.loaded", "FusedBiasKept", case(history="reloaded", grad="no_grad"), r"^output\["),
-    ("modules.loaded", "LoadedWithoutReverse", STACK.altered(history="reloaded"), r"^weight_ih_l1_reverse after load_state_dict\(\)\["),
-    ("modules.shared", "TiesCutByConversion", case(history="shared"), "^weight_ih_l0, shared by two layers, is no longer shared"),
-    ("modules.tied", "TieWithinCut", case(), "^bias_ih_l0 and bias_hh_l0, made one parameter, are two after a conversion$"),
-    ("modules.tied", "TieCountsOnce", case(), r"^gradient of bias_ih_l0 and bias_hh_l0\[0\]   expected"),
+    (
+        "modules.load-state-dict",
+        "FusedBiasKept",
+        case(history="reloaded", grad="no_grad"),
+        r"^output\[",
+    ),
+    (
+        "modules.load-state-dict",
+        "LoadedWithoutReverse",
+        STACK.replace(history="reloaded"),
+        r"^weight_ih_l1_reverse after load_state_dict\(\)\[",
+    ),
+    (
+        "modules.shared-parameters",
+        "TiesCutByConversion",
+        case(history="shared"),
+        "^weight_ih_l0, shared by two layers, is no longer shared",
+    ),
+    (
+        "modules.tied-parameters",
+        "TieWithinCut",
+        case(),
+        "^bias_ih_l0 and bias_hh_l0, made one parameter, are two after a conversion$",
+    ),
+    (
+        "modules.tied-parameters",
+        "TieCountsOnce",
+        case(),
+        r"^gradient of bias_ih_l0 and bias_hh_l0\[0\]   expected",
+    ),
     ("modules.parametrized", "ParametrizationIgnored", case(), r"^output\["),
-    ("modules.flatten-parameters", "FlattenedByDirection", STACK, r"^weight_hh_l0_reverse after flatten_parameters\(\)\["),
+    (
+        "modules.flatten-parameters",
+        "FlattenedByDirection",
+        STACK,
+        r"^weight_hh_l0_reverse after flatten_parameters\(\)\[",
+    ),
 ]
 TOLD: Fails = [
-    ("modules.converted", "DtypeOfConstruction", case(history="converted", steps=2), "raised RuntimeError"),
+    (
+        "modules.dtype-conversion",
+        "DtypeOfConstruction",
+        case(history="converted", steps=2),
+        "raised RuntimeError",
+    ),
     ("modules.second-call", "BatchSizeBaked", case(history="other-batch"), "raised|shape"),
-    ("modules.refuses-state-dict", "LoadsWhatIsThere", STACK, "^a state_dict without .* is loaded without a word$"),
-    ("modules.refuses-state-dict", "BiasFilledOnLoad", STACK, "^a state_dict with one number for bias_.*_l.* is loaded without a word$"),
-    ("modules.deepcopy", "CopyInTrainMode", case(history="deepcopied"), r"has training=True after copy.deepcopy\(layer\)$"),
-    ("modules.deepcopy", "CopyThaws", case(history="deepcopied"), r"^weight_ih_l0, which was frozen, requires gradients after copy"),
-    ("modules.converted", "ConversionThaws", case(history="converted"), r"requires gradients after layer.to\(torch.float32\)$"),
+    (
+        "modules.refuses-state-dict",
+        "LoadsWhatIsThere",
+        STACK,
+        "^a state_dict without .* is loaded without a word$",
+    ),
+    (
+        "modules.refuses-state-dict",
+        "BiasFilledOnLoad",
+        STACK,
+        "^a state_dict with one number for bias_.*_l.* is loaded without a word$",
+    ),
+    (
+        "modules.deepcopy",
+        "CopyInTrainMode",
+        case(history="deepcopied"),
+        r"has training=True after copy.deepcopy\(layer\)$",
+    ),
+    (
+        "modules.deepcopy",
+        "CopyThaws",
+        case(history="deepcopied"),
+        r"^weight_ih_l0, which was frozen, requires gradients after copy",
+    ),
+    (
+        "modules.dtype-conversion",
+        "ConversionThaws",
+        case(history="converted"),
+        r"requires gradients after layer.to\(torch.float32\)$",
+    ),
     ("modules.second-call", "FrozenForGood", case(history="thawed", grad="grad"), "gradient"),
-    ("modules.second-call", "RemembersByAddress", case(history="called", grad="no_grad"), r"^output\["),
-    ("modules.second-call", "PlanByTotals", case(history="other-batch", layout="packed", lengths=(4, 2, 1)), r"^output\[|raised"),
+    (
+        "modules.second-call",
+        "RemembersByAddress",
+        case(history="called", grad="no_grad"),
+        r"^output\[",
+    ),
+    (
+        "modules.second-call",
+        "PlanByTotals",
+        case(history="other-batch", layout="packed", lengths=(4, 2, 1)),
+        r"^output\[|raised",
+    ),
     ("modules.weight-norm", "AttributeKept", case(), r"^output\["),
 ]
 
@@ -118,10 +228,13 @@ def test_a_planted_bug_is_told(name: str, bug: str, near: Case, text: str) -> No
 
 
 def test_every_rule_is_tried() -> None:
-    assert {rule.id for rule in all_rules() if rule.theme == "modules"} == set(PASSES)
+    assert {rule.id for rule in list_layer_rules() if rule.theme == "modules"} == set(PASSES)
 
 
-@pytest.mark.parametrize("name", [name for name in PASSES if name not in ("modules.state-dict", "modules.loaded")])
+@pytest.mark.parametrize(
+    "name",
+    [name for name in PASSES if name not in ("modules.state-dict", "modules.load-state-dict")],
+)
 def test_a_bug_that_a_fresh_layer_has_too_is_no_matter_of_what_happened_before(name: str) -> None:
     assert verdict(name, BUGS["StateIgnored"], PASSES[name][1]) is None
 
@@ -131,7 +244,7 @@ def test_a_layer_without_flatten_parameters_is_not_judged_by_it() -> None:
         flatten_parameters = None  # type: ignore[assignment]
 
     refusal = verdict("modules.flatten-parameters", Bare, case())
-    assert isinstance(refusal, Refusal)
+    assert isinstance(refusal, UnsupportedCase)
     assert refusal.reason == "the layer has no flatten_parameters()"
 
 
@@ -143,7 +256,9 @@ def test_a_conversion_that_leaves_a_parameter_behind_is_told() -> None:
             setattr(self, "weight_hh_l0", nn.Parameter(kept.detach().float()))  # noqa: B010
             return self
 
-    finding = verdict("modules.converted", Stubborn, case(history="converted", dtype="bfloat16"))
+    finding = verdict(
+        "modules.dtype-conversion", Stubborn, case(history="converted", dtype="bfloat16")
+    )
     assert isinstance(finding, Finding)
     assert finding.message == "after .to(bfloat16) weight_hh_l0 has another dtype"
 
@@ -156,15 +271,21 @@ def test_entries_of_a_state_dict_that_are_copies_are_told() -> None:
 
     finding = verdict("modules.state-dict", Copies, case())
     assert isinstance(finding, Finding)
-    assert finding.message.startswith("weight_ih_l0 after writing to its entry of the state_dict[0, 0]   expected 0.5   got")
+    assert finding.message.startswith(
+        "weight_ih_l0 after writing to its entry of the state_dict[0, 0]   expected 0.5   got"
+    )
 
 
 @pytest.mark.parametrize("kind", [Doubled, Normalised, NormalisedByHook])
 def test_a_reparametrized_weight_is_what_it_was_until_it_is_halved(kind: Any) -> None:
     near = case(num_layers=2)
-    values = values_of(near)
-    made = kind(prepared(TorchSubject(resolve(nn.RNN)), near, values), "weight_hh_l1")
-    torch.testing.assert_close(torch.from_numpy(made.weight()), torch.tensor(values.weights["weight_hh_l1"]))
+    values = draw_values(near)
+    made = kind(prepare_layer(TorchSubject(resolve_target(nn.RNN)), near, values), "weight_hh_l1")
+    torch.testing.assert_close(
+        torch.from_numpy(made.weight()), torch.tensor(values.weights["weight_hh_l1"])
+    )
     made.halve()
-    made.stage.call()
-    torch.testing.assert_close(torch.from_numpy(made.weight()), torch.tensor(values.weights["weight_hh_l1"] / 2))
+    made.prepared.call()
+    torch.testing.assert_close(
+        torch.from_numpy(made.weight()), torch.tensor(values.weights["weight_hh_l1"] / 2)
+    )

@@ -10,22 +10,45 @@ from torch import Tensor, nn
 
 from rnnspec.cases.case import Case
 from rnnspec.engine.outcome import Finding
-from rnnspec.rules.catalogue import all_rules
+from rnnspec.rules.catalogue import list_layer_rules
 from rnnspec.selftest import BUGS, Plain
 from tests.rules.judged import Fails, Passes, case, names, verdict
 from tests.rules.proven import told_and_proven
 
 RELU = case(nonlinearity="relu")
 PASSES: Passes = {
-    "nonlinearity.relu": [RELU, case(nonlinearity="relu", num_layers=2, bidirectional=True), case(nonlinearity="relu", values="integer")],
+    "nonlinearity.relu": [
+        RELU,
+        case(nonlinearity="relu", num_layers=2, bidirectional=True),
+        case(nonlinearity="relu", values="integer"),
+    ],
     "nonlinearity.tanh": [case(), case(values="ternary"), case(values="large", dtype="bfloat16")],
-    "nonlinearity.large": [case(values="large"), case(values="spread", nonlinearity="relu"), case(values="large", dtype="float16")],
-    "nonlinearity.infinite": [case(), RELU, case(nonlinearity="relu", num_layers=2, bidirectional=True), case(hidden_size=1, steps=9)],
-    "nonlinearity.nan": [case(), RELU, case(num_layers=2, bidirectional=True), case(layout="packed-unsorted", lengths=(2, 5, 1))],
+    "nonlinearity.large": [
+        case(values="large"),
+        case(values="spread", nonlinearity="relu"),
+        case(values="large", dtype="float16"),
+    ],
+    "nonlinearity.infinite": [
+        case(),
+        RELU,
+        case(nonlinearity="relu", num_layers=2, bidirectional=True),
+        case(hidden_size=1, steps=9),
+    ],
+    "nonlinearity.nan": [
+        case(),
+        RELU,
+        case(num_layers=2, bidirectional=True),
+        case(layout="packed-unsorted", lengths=(2, 5, 1)),
+    ],
 }
 FAILS: Fails = [
     ("nonlinearity.relu", "ReluForgotten", RELU, r"output\[0, 0, [0-3]\]   expected"),
-    ("nonlinearity.relu", "ReluInFirstLayerOnly", case(nonlinearity="relu", num_layers=2), "output"),
+    (
+        "nonlinearity.relu",
+        "ReluInFirstLayerOnly",
+        case(nonlinearity="relu", num_layers=2),
+        "output",
+    ),
     ("nonlinearity.relu", "ReluLeaks", RELU, "expected 0   got -"),
     ("nonlinearity.large", "ClippedAtFive", case(values="large"), "output"),
     ("nonlinearity.large", "TanhOverflows", case(values="large", dtype="float16"), "got nan"),
@@ -49,7 +72,7 @@ def test_a_planted_bug_is_told_and_proven(name: str, bug: str, near: Case, text:
 
 def test_every_rule_is_tried() -> None:
     assert (
-        {rule.id for rule in all_rules() if rule.theme == "nonlinearity"}
+        {rule.id for rule in list_layer_rules() if rule.theme == "nonlinearity"}
         == set(PASSES)
         == {name for name, *_ in FAILS} | {"nonlinearity.tanh"}
     )

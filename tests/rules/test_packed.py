@@ -10,7 +10,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from rnnspec.cases.case import Case
 from rnnspec.engine.outcome import Finding
-from rnnspec.rules.catalogue import all_rules
+from rnnspec.rules.catalogue import list_layer_rules
 from rnnspec.selftest import BUGS, Plain
 from tests.rules.judged import Fails, Passes, case, names, verdict
 from tests.rules.proven import told_and_proven
@@ -24,23 +24,48 @@ BOTH = case(layout="packed", lengths=(5, 4, 2), bidirectional=True, state="given
 PASSES: Passes = {
     "packed.returns-packed": [SORTED, UNSORTED, LEVEL],
     "packed.indices": [SORTED, UNSORTED, LEVEL],
-    "packed.pad-back": [SORTED, UNSORTED, case(layout="packed-unsorted", lengths=(2, 5, 1), batch_first=True, grad="inference")],
-    "packed.unsorted": [UNSORTED, case(layout="packed-unsorted", lengths=(2, 5, 1), bidirectional=True, state="given")],
+    "packed.pad-back": [
+        SORTED,
+        UNSORTED,
+        case(layout="packed-unsorted", lengths=(2, 5, 1), batch_first=True, grad="inference"),
+    ],
+    "packed.unsorted": [
+        UNSORTED,
+        case(layout="packed-unsorted", lengths=(2, 5, 1), bidirectional=True, state="given"),
+    ],
     "packed.padding": [SORTED, UNSORTED, BOTH],
     "packed.h-n": [SORTED, UNSORTED, BOTH],
     "packed.output": [SORTED, UNSORTED, BOTH],
-    "packed.batch-first-ignored": [case(layout="packed-unsorted", lengths=(2, 5, 1), batch_first=True, state="given")],
-    "packed.full-length": [LEVEL, case(layout="packed", lengths=(5, 5, 5), batch_first=True, bidirectional=True)],
+    "packed.batch-first-ignored": [
+        case(layout="packed-unsorted", lengths=(2, 5, 1), batch_first=True, state="given")
+    ],
+    "packed.full-length": [
+        LEVEL,
+        case(layout="packed", lengths=(5, 5, 5), batch_first=True, bidirectional=True),
+    ],
     "packed.sequences": [SORTED, UNSORTED, BOTH],
     "packed.one-step": [case(layout="packed", steps=1, lengths=(1, 1, 1))],
     "packed.one-sequence": [case(layout="packed", batch=1, lengths=(5,), bidirectional=True)],
-    "packed.ties": [case(layout="packed", lengths=(5, 2, 2)), case(layout="packed-unsorted", lengths=(2, 5, 2), bidirectional=True)],
+    "packed.ties": [
+        case(layout="packed", lengths=(5, 2, 2)),
+        case(layout="packed-unsorted", lengths=(2, 5, 2), bidirectional=True),
+    ],
 }
 FAILS: Fails = [
-    ("packed.returns-packed", "ReturnsPadded", SORTED, "output is Tensor for packed input, expected PackedSequence"),
+    (
+        "packed.returns-packed",
+        "ReturnsPadded",
+        SORTED,
+        "output is Tensor for packed input, expected PackedSequence",
+    ),
     ("packed.indices", "IndicesLost", UNSORTED, r"sorted_indices is None, expected \[1, 0, 2\]"),
     ("packed.indices", "ReturnsPadded", UNSORTED, "output is Tensor, expected PackedSequence"),
-    ("packed.pad-back", "IndicesLost", UNSORTED, r"the lengths are \[5, 2, 1\], expected \[2, 5, 1\]"),
+    (
+        "packed.pad-back",
+        "IndicesLost",
+        UNSORTED,
+        r"the lengths are \[5, 2, 1\], expected \[2, 5, 1\]",
+    ),
     (
         "packed.unsorted",
         "GivenStatesNotSorted",
@@ -48,7 +73,12 @@ FAILS: Fails = [
         "as if h_0 were sorted and h_n in the caller's order$",
     ),
     ("packed.unsorted", "FinalStatesStaySorted", UNSORTED, "h_n sorted$"),
-    ("packed.unsorted", "FinalStatesSortedTwice", FOUR, "as if h_0 were in the caller's order and h_n sorted twice$"),
+    (
+        "packed.unsorted",
+        "FinalStatesSortedTwice",
+        FOUR,
+        "as if h_0 were in the caller's order and h_n sorted twice$",
+    ),
     ("packed.padding", "PaddingChangesBackwardState", BOTH, r"h_n\[1, 0, 0\]   expected"),
     ("packed.padding", "FinalStateAfterPadding", SORTED, r"h_n\[0, 0, 0\]   expected"),
     ("packed.h-n", "FinalStateAfterPadding", SORTED, r"h_n\[0, 1, 0\]   expected"),
@@ -56,10 +86,30 @@ FAILS: Fails = [
     ("packed.output", "BackwardStartsInPadding", BOTH, "output"),
     ("packed.output", "LastStepWithoutState", SORTED, r"output\[4, 0, 0\]   expected"),
     ("packed.output", "BackwardStateForLongestOnly", BOTH, "output"),
-    ("packed.batch-first-ignored", "LastStepWithoutState", case(layout="packed", lengths=(5, 4, 2), batch_first=True), "output"),
-    ("packed.one-sequence", "StateNeverAdvances", case(layout="packed", batch=1, lengths=(5,)), "output"),
-    ("packed.one-step", "HiddenBiasLost", case(layout="packed", steps=1, lengths=(1, 1, 1)), "output"),
-    ("packed.ties", "TiesExchanged", case(layout="packed", lengths=(5, 2, 2)), r"h_n\[0, 1, 0\]   expected"),
+    (
+        "packed.batch-first-ignored",
+        "LastStepWithoutState",
+        case(layout="packed", lengths=(5, 4, 2), batch_first=True),
+        "output",
+    ),
+    (
+        "packed.one-sequence",
+        "StateNeverAdvances",
+        case(layout="packed", batch=1, lengths=(5,)),
+        "output",
+    ),
+    (
+        "packed.one-step",
+        "HiddenBiasLost",
+        case(layout="packed", steps=1, lengths=(1, 1, 1)),
+        "output",
+    ),
+    (
+        "packed.ties",
+        "TiesExchanged",
+        case(layout="packed", lengths=(5, 2, 2)),
+        r"h_n\[0, 1, 0\]   expected",
+    ),
 ]
 
 ELSEWHERE = {"packed.full-length", "packed.sequences"}
@@ -79,21 +129,25 @@ def test_a_planted_bug_is_told_and_proven(name: str, bug: str, near: Case, text:
 
 
 def test_every_rule_is_tried() -> None:
-    assert {rule.id for rule in all_rules() if rule.theme == "packed"} == set(PASSES)
+    assert {rule.id for rule in list_layer_rules() if rule.theme == "packed"} == set(PASSES)
     assert set(PASSES) == {name for name, *_ in FAILS} | ELSEWHERE
 
 
 class StateLostInPacked(Plain):
     """Packed sequences start from zeros."""
 
-    def forward_packed(self, input: PackedSequence, hx: Tensor | None) -> tuple[PackedSequence, Tensor]:
+    def forward_packed(
+        self, input: PackedSequence, hx: Tensor | None
+    ) -> tuple[PackedSequence, Tensor]:
         return super().forward_packed(input, None)
 
 
 class StateLostWithoutGradient(Plain):
     """Packed data that need no gradient start from zeros."""
 
-    def forward_packed(self, input: PackedSequence, hx: Tensor | None) -> tuple[PackedSequence, Tensor]:
+    def forward_packed(
+        self, input: PackedSequence, hx: Tensor | None
+    ) -> tuple[PackedSequence, Tensor]:
         return super().forward_packed(input, hx if input.data.requires_grad else None)
 
 

@@ -10,14 +10,20 @@ import torch
 from torch import nn
 
 from rnnspec.cases.case import Case
-from rnnspec.judging.chance import CONFIRMED
-from rnnspec.judging.initial import counted_case, counts_of, drawn, repetition, same_values
-from rnnspec.judging.rule import THEMES
 from rnnspec.observe.observation import Observation
-from rnnspec.rules.catalogue import all_rules, find, in_force
+from rnnspec.rulekit.rule import THEMES
+from rnnspec.rulekit.statistics.binomial import CONFIRMED
+from rnnspec.rulekit.statistics.initial_distribution import (
+    choose_counted_case,
+    count_values,
+    draw_parameters,
+    find_repetition,
+    find_same_values,
+)
+from rnnspec.rules.catalogue import find_layer_rule, list_layer_rules, select_in_force
 from rnnspec.selftest import Plain
 from rnnspec.subjects.subject import TorchSubject
-from rnnspec.subjects.target import resolve
+from rnnspec.subjects.target import resolve_target
 from tests.rules.judged import case, message, verdict
 from tests.rules.proven import told_and_proven
 
@@ -27,10 +33,20 @@ PASSES: dict[str, list[Case]] = {
     "parameters.names": [case(), DEEP, case(bias=False)],
     "parameters.reverse-names": [case(), DEEP],
     "parameters.shapes": [case(), DEEP, case(bias=False)],
-    "parameters.no-bias": [case(bias=False), case(bias=False, layout="packed", lengths=(5, 2, 1), num_layers=2, mode="train", dropout=0.5)],
+    "parameters.no-bias": [
+        case(bias=False),
+        case(
+            bias=False, layout="packed", lengths=(5, 2, 1), num_layers=2, mode="train", dropout=0.5
+        ),
+    ],
     "parameters.trainable": [case(), DEEP],
     "parameters.order": [case(), DEEP],
-    "parameters.initial-range": [case(), DEEP, LARGE, *(case(dtype=dtype, build="typed") for dtype in ("float32", "bfloat16", "float16"))],
+    "parameters.initial-range": [
+        case(),
+        DEEP,
+        LARGE,
+        *(case(dtype=dtype, build="typed") for dtype in ("float32", "bfloat16", "float16")),
+    ],
     "parameters.initial-distribution": [case(), DEEP, LARGE, case(bias=False)],
 }
 FAILS = [
@@ -40,19 +56,69 @@ FAILS = [
         DEEP,
         "lack weight_ih_l0_reverse and 11 more and have weight_ih_l0_backward and 11 more beyond",
     ),
-    ("parameters.names", "ReverseInFirstLayerOnly", DEEP, "the parameters lack weight_ih_l1_reverse and 7 more$"),
-    ("parameters.names", "FourParametersAlways", case(bias=False), "the parameters have bias_ih_l0 and 1 more beyond what is documented"),
-    ("parameters.reverse-names", "ReverseCalledBackward", DEEP, "the parameters of the backward direction lack weight_ih_l0_reverse"),
-    ("parameters.shapes", "InputWeightTransposed", case(), r"weight_ih_l0 has shape \(3, 4\), expected \(4, 3\)"),
-    ("parameters.shapes", "UpperLayersReadForwardHalf", DEEP, r"weight_ih_l1 has shape \(4, 4\), expected \(4, 8\)"),
-    ("parameters.no-bias", "FourParametersAlways", case(bias=False), "with bias=False there is bias_ih_l0"),
+    (
+        "parameters.names",
+        "ReverseInFirstLayerOnly",
+        DEEP,
+        "the parameters lack weight_ih_l1_reverse and 7 more$",
+    ),
+    (
+        "parameters.names",
+        "FourParametersAlways",
+        case(bias=False),
+        "the parameters have bias_ih_l0 and 1 more beyond what is documented",
+    ),
+    (
+        "parameters.reverse-names",
+        "ReverseCalledBackward",
+        DEEP,
+        "the parameters of the backward direction lack weight_ih_l0_reverse",
+    ),
+    (
+        "parameters.shapes",
+        "InputWeightTransposed",
+        case(),
+        r"weight_ih_l0 has shape \(3, 4\), expected \(4, 3\)",
+    ),
+    (
+        "parameters.shapes",
+        "UpperLayersReadForwardHalf",
+        DEEP,
+        r"weight_ih_l1 has shape \(4, 4\), expected \(4, 8\)",
+    ),
+    (
+        "parameters.no-bias",
+        "FourParametersAlways",
+        case(bias=False),
+        "with bias=False there is bias_ih_l0",
+    ),
     ("parameters.trainable", "BiasesNotLearned", case(), "bias_ih_l0 requires no gradient"),
-    ("parameters.order", "DirectionsLast", DEEP, "weight_ih_l1 is registered where weight_ih_l0_reverse is due"),
-    ("parameters.initial-range", "RangeOfInputSize", case(hidden_size=9), r"starts with a value of magnitude 0\.\d+, larger than 0.333333"),
+    (
+        "parameters.order",
+        "DirectionsLast",
+        DEEP,
+        "weight_ih_l1 is registered where weight_ih_l0_reverse is due",
+    ),
+    (
+        "parameters.initial-range",
+        "RangeOfInputSize",
+        case(hidden_size=9),
+        r"starts with a value of magnitude 0\.\d+, larger than 0.333333",
+    ),
     ("parameters.initial-range", "RangeForSmallLayers", LARGE, "larger than 0.1$"),
     ("parameters.initial-distribution", "ZeroBiases", case(), "initial biases .*expected"),
-    ("parameters.initial-distribution", "BellShapedWeights", case(), "initial weights in the inner half of the range: "),
-    ("parameters.initial-distribution", "SeededAtConstruction", case(), "weight_ih_l0 starts with the same values in the next layer"),
+    (
+        "parameters.initial-distribution",
+        "BellShapedWeights",
+        case(),
+        "initial weights in the inner half of the range: ",
+    ),
+    (
+        "parameters.initial-distribution",
+        "SeededAtConstruction",
+        case(),
+        "weight_ih_l0 starts with the same values in the next layer",
+    ),
 ]
 
 
@@ -61,20 +127,24 @@ def test_torch_passes(name: str) -> None:
     assert [verdict(name, nn.RNN, near) for near in PASSES[name]] == [None] * len(PASSES[name])
 
 
-@pytest.mark.parametrize(("name", "bug", "near", "text"), FAILS, ids=[f"{name}-{bug}" for name, bug, _, _ in FAILS])
+@pytest.mark.parametrize(
+    ("name", "bug", "near", "text"), FAILS, ids=[f"{name}-{bug}" for name, bug, _, _ in FAILS]
+)
 def test_a_planted_bug_is_told_and_proven(name: str, bug: str, near: Case, text: str) -> None:
     with pytest.raises(AssertionError, match=text):
         raise AssertionError(told_and_proven(name, bug, near, seeds=2))
 
 
 def test_every_rule_is_tried() -> None:
-    find("parameters.names")
+    find_layer_rule("parameters.names")
     assert {rule.id for rule in THEMES["parameters"]} == set(PASSES) == {name for name, *_ in FAILS}
 
 
 def test_other_names_alone_are_told_by_the_rules_of_names() -> None:
     """Where the order fits, shapes are compared by it."""
-    with pytest.raises(AssertionError, match=r"parameters\.shapes says None of ReverseCalledBackward"):
+    with pytest.raises(
+        AssertionError, match=r"parameters\.shapes says None of ReverseCalledBackward"
+    ):
         message("parameters.shapes", "ReverseCalledBackward", DEEP)
 
 
@@ -108,7 +178,9 @@ class RowsDrawnOnce(Plain):
         super().reset_parameters()
         with torch.no_grad():
             for parameter in self.parameters():
-                parameter.copy_(parameter[:1].expand_as(parameter) if parameter.dim() == 2 else parameter)
+                parameter.copy_(
+                    parameter[:1].expand_as(parameter) if parameter.dim() == 2 else parameter
+                )
 
 
 class LayersDrawnOnce(Plain):
@@ -126,7 +198,12 @@ class LayersDrawnOnce(Plain):
         ("parameters.names", Buffered, case(), "there is a buffer seen"),
         ("parameters.no-bias", HiddenBias, case(bias=False), "zeros do not give zeros"),
         ("parameters.trainable", TiedWeights, case(), "two names stand for the same parameter"),
-        ("parameters.initial-distribution", RowsDrawnOnce, case(), "starts with equal rows|expected"),
+        (
+            "parameters.initial-distribution",
+            RowsDrawnOnce,
+            case(),
+            "starts with equal rows|expected",
+        ),
         (
             "parameters.initial-distribution",
             LayersDrawnOnce,
@@ -143,37 +220,52 @@ def test_further_faults_are_told(name: str, kind: type[nn.Module], near: Case, t
 def test_values_that_lie_evenly_are_likely_and_others_are_not() -> None:
     rng = np.random.default_rng(0)
     even = {"weight_ih_l0": rng.uniform(-1, 1, (40, 36)), "bias_ih_l0": rng.uniform(-1, 1, 72)}
-    assert all(count.chance > 1e-6 for count in counts_of(even).values())
+    assert all(count.chance > 1e-6 for count in count_values(even).values())
     narrow = {name: 0.5 * array for name, array in even.items()}
-    assert counts_of(narrow)["biases in the inner half of the range"].chance < CONFIRMED
+    assert count_values(narrow)["biases in the inner half of the range"].chance < CONFIRMED
 
 
 def test_counting_takes_enough_values_and_not_too_many() -> None:
-    assert counted_case(case()).config.hidden_size == 48
-    assert counted_case(LARGE).config.hidden_size == 100
-    assert counted_case(case(hidden_size=300, num_layers=5)).config.hidden_size == 48
-    assert counted_case(case(num_layers=5)).config.num_layers == 3
+    assert choose_counted_case(case()).config.hidden_size == 48
+    assert choose_counted_case(LARGE).config.hidden_size == 100
+    assert choose_counted_case(case(hidden_size=300, num_layers=5)).config.hidden_size == 48
+    assert choose_counted_case(case(num_layers=5)).config.num_layers == 3
 
 
 def test_two_layers_are_drawn_and_differ() -> None:
-    first, second = drawn(Observation(TorchSubject(resolve(nn.RNN)), case()), counted_case(case()), 0)
-    assert not same_values(first, second)
-    assert same_values(first, first) == "weight_ih_l0 starts with the same values in the next layer"
+    first, second = draw_parameters(
+        Observation(TorchSubject(resolve_target(nn.RNN)), case()), choose_counted_case(case()), 0
+    )
+    assert not find_same_values(first, second)
+    assert (
+        find_same_values(first, first)
+        == "weight_ih_l0 starts with the same values in the next layer"
+    )
     assert max(float(np.abs(array).max()) for array in first.values()) <= 1.0
 
 
 def test_short_lines_may_be_equal() -> None:
-    assert not repetition({"weight_ih_l0": np.ones((4, 1)), "bias_ih_l0": np.ones(4), "bias_hh_l0": np.ones(4)})
-    assert repetition({"weight_ih_l0": np.ones((20, 20))}) == "weight_ih_l0 starts with equal rows"
+    assert not find_repetition(
+        {"weight_ih_l0": np.ones((4, 1)), "bias_ih_l0": np.ones(4), "bias_hh_l0": np.ones(4)}
+    )
+    assert (
+        find_repetition({"weight_ih_l0": np.ones((20, 20))})
+        == "weight_ih_l0 starts with equal rows"
+    )
     columns = np.repeat(np.arange(20.0)[:, None], 20, axis=1)
-    assert repetition({"weight_ih_l0": columns}) == "weight_ih_l0 starts with equal columns"
+    assert find_repetition({"weight_ih_l0": columns}) == "weight_ih_l0 starts with equal columns"
 
 
 def test_rules_of_clauses_that_came_later_are_out_of_force() -> None:
-    old = {rule.id for rule in in_force(all_rules(), "2.0.1")}
+    old = {rule.id for rule in select_in_force(list_layer_rules(), "2.0.1")}
     assert {"parameters.names", "errors.rank"} <= old
-    assert not old & {"errors.dtype", "construction.readable", "construction.positional", "construction.exception-types"}
-    assert {rule.id for rule in in_force(all_rules())} >= old
+    assert not old & {
+        "errors.dtype",
+        "construction.nonlinearity-attribute",
+        "construction.positional",
+        "construction.exception-types",
+    }
+    assert {rule.id for rule in select_in_force(list_layer_rules())} >= old
 
 
 def test_a_limit_that_float32_rounds_up_accuses_nobody_in_float64() -> None:

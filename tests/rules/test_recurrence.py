@@ -9,27 +9,45 @@ from torch import Tensor, nn
 
 from rnnspec.cases.case import Case
 from rnnspec.engine.outcome import Finding
-from rnnspec.judging import printed
 from rnnspec.observe.observation import Observation
-from rnnspec.report.program import fails, program
-from rnnspec.rules.catalogue import all_rules, find
+from rnnspec.report.program import does_program_fail, write_program
+from rnnspec.rulekit.assertions import documented_loop
+from rnnspec.rules.catalogue import find_layer_rule, list_layer_rules
 from rnnspec.selftest import BUGS, Plain
 from rnnspec.subjects.subject import TorchSubject
-from rnnspec.subjects.target import resolve
+from rnnspec.subjects.target import resolve_target
 from tests.rules.judged import Fails, Passes, case, names, verdict
 from tests.rules.proven import told_and_proven
 
 STACK = case(num_layers=2, state="given")
 PASSES: Passes = {
-    "recurrence.two-biases": [case(), case(num_layers=2, bidirectional=True, history="called"), case(dtype="float16")],
+    "recurrence.two-biases": [
+        case(),
+        case(num_layers=2, bidirectional=True, history="called"),
+        case(dtype="float16"),
+    ],
     "recurrence.first-step": [STACK, case(state="given", layout="packed", lengths=(5, 4, 2))],
     "recurrence.output": [case(), STACK, case(dtype="float32")],
     "recurrence.h-n": [case(), STACK, case(dtype="float32")],
-    "recurrence.exact": [case(nonlinearity="relu", values="integer"), case(values="ternary", dtype="bfloat16")],
-    "recurrence.dtypes": [case(dtype=dtype) for dtype in ("float64", "float32", "bfloat16", "float16")],
-    "recurrence.low-precision": [case(dtype="bfloat16"), case(dtype="float16", num_layers=3)],
-    "recurrence.causal": [case(), case(num_layers=2, layout="unbatched"), case(batch_first=True, values="ternary")],
-    "recurrence.printed-loop": [case(), STACK, case(nonlinearity="relu", bias=False, batch_first=True), case(layout="unbatched")],
+    "recurrence.exact": [
+        case(nonlinearity="relu", values="integer"),
+        case(values="ternary", dtype="bfloat16"),
+    ],
+    "recurrence.dtypes": [
+        case(dtype=dtype) for dtype in ("float64", "float32", "bfloat16", "float16")
+    ],
+    "recurrence.half-precision": [case(dtype="bfloat16"), case(dtype="float16", num_layers=3)],
+    "recurrence.causal": [
+        case(),
+        case(num_layers=2, layout="unbatched"),
+        case(batch_first=True, values="ternary"),
+    ],
+    "recurrence.documented-loop": [
+        case(),
+        STACK,
+        case(nonlinearity="relu", bias=False, batch_first=True),
+        case(layout="unbatched"),
+    ],
 }
 FAILS: Fails = [
     ("recurrence.two-biases", "HiddenBiasLost", case(), r"output\[0, 0, 0\]   expected"),
@@ -40,9 +58,14 @@ FAILS: Fails = [
     ("recurrence.output", "OneWeightOff", case(), "times what rounding can explain"),
     ("recurrence.h-n", "FinalStateRounded", case(), r"h_n\[0, 0, 0\]   expected"),
     ("recurrence.dtypes", "DoubleInSingle", case(), "every result in float64 is a float32 number"),
-    ("recurrence.low-precision", "BiasLostInBfloat", case(dtype="bfloat16"), "output"),
-    ("recurrence.causal", "NextStepLeaks", case(), r"output before step 2\[1, [0-2], 0\]   expected .* got nan"),
-    ("recurrence.printed-loop", "OutputIsLastStep", case(), r"output\[0, 0, 0\]   expected"),
+    ("recurrence.half-precision", "BiasLostInBfloat", case(dtype="bfloat16"), "output"),
+    (
+        "recurrence.causal",
+        "NextStepLeaks",
+        case(),
+        r"output before step 2\[1, [0-2], 0\]   expected .* got nan",
+    ),
+    ("recurrence.documented-loop", "OutputIsLastStep", case(), r"output\[0, 0, 0\]   expected"),
 ]
 
 every_rule = pytest.mark.parametrize("name", PASSES)
@@ -61,7 +84,7 @@ def test_a_planted_bug_is_told_and_proven(name: str, bug: str, near: Case, text:
 
 def test_every_rule_is_tried() -> None:
     assert (
-        {rule.id for rule in all_rules() if rule.theme == "recurrence"}
+        {rule.id for rule in list_layer_rules() if rule.theme == "recurrence"}
         == set(PASSES)
         == {name for name, *_ in FAILS} | {"recurrence.exact"}
     )
@@ -82,15 +105,17 @@ def test_results_in_another_dtype_are_told() -> None:
 
 
 def test_an_input_that_repeats_its_steps_cannot_be_spoiled_from_a_step_on() -> None:
-    assert not find("recurrence.causal").when(case(batch=1, memory="expanded"))
+    assert not find_layer_rule("recurrence.causal").when(case(batch=1, memory="expanded"))
 
 
 def test_the_printed_loop_is_the_recurrence() -> None:
     near = case(num_layers=3, state="given", nonlinearity="relu", values="integer")
-    seen = Observation(TorchSubject(resolve(nn.RNN)), near)
-    output, h_n = printed.run(near.config, seen.values.weights, seen.values.input, seen.values.h_0)
-    assert (output == seen.expected.output).all()
-    assert (h_n == seen.expected.h_n).all()
+    observation = Observation(TorchSubject(resolve_target(nn.RNN)), near)
+    output, h_n = documented_loop.run_documented_loop(
+        near.config, observation.values.weights, observation.values.input, observation.values.h_0
+    )
+    assert (output == observation.expected.output).all()
+    assert (h_n == observation.expected.h_n).all()
 
 
 def test_a_few_units_in_the_last_place_are_told_and_proven_with_the_numbers_of_the_case() -> None:
@@ -98,4 +123,9 @@ def test_a_few_units_in_the_last_place_are_told_and_proven_with_the_numbers_of_t
     assert isinstance(finding, Finding)
     assert re.search(r"output\[0, 0, [0-3]\]   expected -?1   got -?1", finding.message)
     for kind, expected in ((BUGS["ScaledByAnUlp"], True), (nn.RNN, False)):
-        assert fails(program(resolve(kind), finding, literal=True), resolve(kind)) is expected
+        assert (
+            does_program_fail(
+                write_program(resolve_target(kind), finding, literal=True), resolve_target(kind)
+            )
+            is expected
+        )

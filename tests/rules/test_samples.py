@@ -10,23 +10,43 @@ import torch
 from torch import Tensor, nn
 
 from rnnspec.cases.case import Case
-from rnnspec.engine.outcome import Finding, judge
-from rnnspec.judging.spoiling import spot, with_input
+from rnnspec.engine.outcome import Finding, judge_case
 from rnnspec.observe.observation import Observation
-from rnnspec.rules.catalogue import all_rules, find
+from rnnspec.rulekit.assertions.nan_propagation import choose_spot, with_input
+from rnnspec.rules.catalogue import find_layer_rule, list_layer_rules
 from rnnspec.rules.samples import HUGE
 from rnnspec.selftest import Plain
 from rnnspec.subjects.subject import TorchSubject
-from rnnspec.subjects.target import resolve
+from rnnspec.subjects.target import resolve_target
 from tests.rules.judged import Fails, Passes, case, fitting, names, verdict
 from tests.rules.proven import told_and_proven
 
 UNSORTED = case(layout="packed-unsorted", lengths=(2, 5, 1))
 PASSES: Passes = {
-    "samples.independent": [case(), UNSORTED, case(bidirectional=True, num_layers=2, batch_first=True), case(values="ternary")],
-    "samples.huge": [case(), UNSORTED, case(nonlinearity="relu", dtype="float16"), case(dtype="bfloat16", bidirectional=True)],
-    "samples.permuted": [case(), UNSORTED, case(batch=2, state="given", batch_first=True), case(batch=9, memory="transposed")],
-    "samples.alone": [case(), UNSORTED, case(layout="packed", lengths=(5, 4, 2), state="given"), case(batch_first=True)],
+    "samples.independent": [
+        case(),
+        UNSORTED,
+        case(bidirectional=True, num_layers=2, batch_first=True),
+        case(values="ternary"),
+    ],
+    "samples.huge": [
+        case(),
+        UNSORTED,
+        case(nonlinearity="relu", dtype="float16"),
+        case(dtype="bfloat16", bidirectional=True),
+    ],
+    "samples.permuted": [
+        case(),
+        UNSORTED,
+        case(batch=2, state="given", batch_first=True),
+        case(batch=9, memory="transposed"),
+    ],
+    "samples.alone": [
+        case(),
+        UNSORTED,
+        case(layout="packed", lengths=(5, 4, 2), state="given"),
+        case(batch_first=True),
+    ],
 }
 FAILS: Fails = [
     ("samples.independent", "BatchLeaks", case(), "output of the others.* got nan"),
@@ -52,13 +72,17 @@ def test_a_planted_bug_is_told_and_proven(name: str, bug: str, near: Case, text:
 
 
 def test_every_rule_is_tried() -> None:
-    assert {rule.id for rule in all_rules() if rule.theme == "samples"} == set(PASSES)
+    assert {rule.id for rule in list_layer_rules() if rule.theme == "samples"} == set(PASSES)
     assert set(PASSES) == {name for name, *_ in FAILS} | {"samples.huge"}
 
 
 def test_samples_that_share_their_memory_cannot_be_told_apart() -> None:
     applied = [
-        rule.id for rule in all_rules() if rule.theme == "samples" for seed in range(40) if rule.when(case(memory="expanded", seed=seed))
+        rule.id
+        for rule in list_layer_rules()
+        if rule.theme == "samples"
+        for seed in range(40)
+        if rule.when(case(memory="expanded", seed=seed))
     ]
     assert applied == []
 
@@ -87,8 +111,18 @@ class InfinityNextDoor(Plain):
 
 def test_infinities_that_16_bit_kernels_carry_to_other_rows_are_not_judged() -> None:
     steep = case(nonlinearity="relu", values="integer", dtype="float16", steps=40, num_layers=3)
-    subject = TorchSubject(resolve(InfinityNextDoor))
-    seen = [Observation(subject, candidate) for candidate in fitting(find("samples.huge"), steep, 8)]
-    spoiled = [with_input(each, (slice(None), spot(each.case).sample), HUGE["float16"]) for each in seen]
-    assert any(np.isinf(each.output).any() or np.isnan(each.output).any() for each in spoiled), "the cases have lost their point"
-    assert [judge(find("samples.huge"), each) for each in seen] == [None] * len(seen)
+    subject = TorchSubject(resolve_target(InfinityNextDoor))
+    observation = [
+        Observation(subject, candidate)
+        for candidate in fitting(find_layer_rule("samples.huge"), steep, 8)
+    ]
+    spoiled = [
+        with_input(each, (slice(None), choose_spot(each.case).sample), HUGE["float16"])
+        for each in observation
+    ]
+    assert any(np.isinf(each.output).any() or np.isnan(each.output).any() for each in spoiled), (
+        "the cases have lost their point"
+    )
+    assert [judge_case(find_layer_rule("samples.huge"), each) for each in observation] == [
+        None
+    ] * len(observation)

@@ -9,13 +9,13 @@ import pytest
 from torch import nn
 
 from rnnspec.cases.case import Case
-from rnnspec.engine.outcome import Finding, judge
+from rnnspec.engine.outcome import Finding, judge_case
 from rnnspec.observe.observation import Observation
-from rnnspec.rules.catalogue import all_rules, find
+from rnnspec.rules.catalogue import find_layer_rule, list_layer_rules
 from rnnspec.rules.stacking import upper_layer
 from rnnspec.selftest import BUGS
 from rnnspec.subjects.subject import TorchSubject
-from rnnspec.subjects.target import resolve
+from rnnspec.subjects.target import resolve_target
 from tests.rules.judged import Fails, Passes, case, names, verdict
 from tests.rules.proven import told_and_proven
 
@@ -23,12 +23,30 @@ STACK = case(num_layers=3)
 BOTH = case(num_layers=2, bidirectional=True)
 PASSES: Passes = {
     "stacking.own-parameters": [STACK, BOTH, case(num_layers=2, bias=False, nonlinearity="relu")],
-    "stacking.reads-both-directions": [BOTH, case(num_layers=3, bidirectional=True, layout="packed", lengths=(5, 4, 2))],
-    "stacking.composition": [STACK, BOTH, case(num_layers=2, dropout=1.0, mode="train"), case(num_layers=5, layout="unbatched")],
+    "stacking.reads-both-directions": [
+        BOTH,
+        case(num_layers=3, bidirectional=True, layout="packed", lengths=(5, 4, 2)),
+    ],
+    "stacking.composition": [
+        STACK,
+        BOTH,
+        case(num_layers=2, dropout=1.0, mode="train"),
+        case(num_layers=5, layout="unbatched"),
+    ],
 }
 FAILS: Fails = [
-    ("stacking.own-parameters", "DeepLayersShareWeights", STACK, r"h_n\[2, 0, 0\]   expected nan   got "),
-    ("stacking.reads-both-directions", "BackwardHalfFirstAboveLayerZero", case(num_layers=3, bidirectional=True), r"output\[0, 0, 0\]"),
+    (
+        "stacking.own-parameters",
+        "DeepLayersShareWeights",
+        STACK,
+        r"h_n\[2, 0, 0\]   expected nan   got ",
+    ),
+    (
+        "stacking.reads-both-directions",
+        "BackwardHalfFirstAboveLayerZero",
+        case(num_layers=3, bidirectional=True),
+        r"output\[0, 0, 0\]",
+    ),
     ("stacking.composition", "UpperLayersBatchMajor", STACK, r"output\[0, 1, 0\]   expected"),
     ("stacking.composition", "ThirdLayerSkipsSecond", STACK, "output"),
     ("stacking.composition", "EveryLayerReadsInput", case(num_layers=2, input_size=4), "output"),
@@ -49,7 +67,11 @@ def test_a_planted_bug_is_told_and_proven(name: str, bug: str, near: Case, text:
 
 
 def test_every_rule_is_tried() -> None:
-    assert {rule.id for rule in all_rules() if rule.theme == "stacking"} == set(PASSES) == {name for name, *_ in FAILS}
+    assert (
+        {rule.id for rule in list_layer_rules() if rule.theme == "stacking"}
+        == set(PASSES)
+        == {name for name, *_ in FAILS}
+    )
 
 
 def test_a_layer_is_above_the_first() -> None:
@@ -77,11 +99,13 @@ OVERFLOWING = case(
 
 
 def test_sums_that_overflow_below_are_not_blamed_on_the_parameters() -> None:
-    seen = Observation(TorchSubject(resolve(nn.RNN)), OVERFLOWING)
-    assert np.isnan(seen.h_n).any(), "the case has lost its point: nothing overflows to NaN"
-    assert judge(find("stacking.own-parameters"), seen) is None
+    observation = Observation(TorchSubject(resolve_target(nn.RNN)), OVERFLOWING)
+    assert np.isnan(observation.h_n).any(), "the case has lost its point: nothing overflows to NaN"
+    assert judge_case(find_layer_rule("stacking.own-parameters"), observation) is None
 
 
 def test_parameters_that_are_shared_are_seen_beside_sums_that_overflow() -> None:
-    seen = Observation(TorchSubject(resolve(BUGS["DeepLayersShareWeights"])), OVERFLOWING)
-    assert isinstance(judge(find("stacking.own-parameters"), seen), Finding)
+    observation = Observation(
+        TorchSubject(resolve_target(BUGS["DeepLayersShareWeights"])), OVERFLOWING
+    )
+    assert isinstance(judge_case(find_layer_rule("stacking.own-parameters"), observation), Finding)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from rnnspec.cases.case import Case
 from rnnspec.engine.outcome import Finding
-from rnnspec.rules.catalogue import all_rules
+from rnnspec.rules.catalogue import list_layer_rules
 from rnnspec.selftest import BUGS, Plain
 from tests.rules.judged import Fails, Passes, case, names, verdict
 from tests.rules.proven import told_and_proven
@@ -19,24 +19,79 @@ GIVEN = case(state="given")
 STACK = case(state="given", num_layers=3)
 DEEP = case(state="given", num_layers=3, bidirectional=True)
 PASSES: Passes = {
-    "states.order": [STACK, DEEP, case(state="given", num_layers=2, layout="packed-unsorted", lengths=(2, 5, 1))],
-    "states.given": [GIVEN, DEEP, case(state="given", layout="unbatched"), case(state="given", values="large")],
-    "states.by-name": [GIVEN, case(state="given", layout="packed", lengths=(5, 4, 2)), case(state="given", grad="inference")],
-    "states.absent-is-zero": [case(), case(bidirectional=True, num_layers=2), case(layout="unbatched")],
-    "states.carried": [case(), case(state="given", num_layers=2), case(layout="unbatched", batch_first=True), case(batch_first=True)],
-    "states.h-n-is-last-output": [case(), DEEP, case(bidirectional=True, layout="packed-unsorted", lengths=(2, 5, 1))],
-    "states.routing": [STACK, DEEP, case(state="given", num_layers=2, layout="packed-unsorted", lengths=(2, 5, 1))],
+    "states.order": [
+        STACK,
+        DEEP,
+        case(state="given", num_layers=2, layout="packed-unsorted", lengths=(2, 5, 1)),
+    ],
+    "states.initial-state-used": [
+        GIVEN,
+        DEEP,
+        case(state="given", layout="unbatched"),
+        case(state="given", values="large"),
+    ],
+    "states.by-name": [
+        GIVEN,
+        case(state="given", layout="packed", lengths=(5, 4, 2)),
+        case(state="given", grad="inference"),
+    ],
+    "states.absent-is-zero": [
+        case(),
+        case(bidirectional=True, num_layers=2),
+        case(layout="unbatched"),
+    ],
+    "states.carried": [
+        case(),
+        case(state="given", num_layers=2),
+        case(layout="unbatched", batch_first=True),
+        case(batch_first=True),
+    ],
+    "states.h-n-is-last-output": [
+        case(),
+        DEEP,
+        case(bidirectional=True, layout="packed-unsorted", lengths=(2, 5, 1)),
+    ],
+    "states.routing": [
+        STACK,
+        DEEP,
+        case(state="given", num_layers=2, layout="packed-unsorted", lengths=(2, 5, 1)),
+    ],
 }
 FAILS: Fails = [
-    ("states.order", "FirstStateForAll", STACK, "; as if every layer starts from the first layer's state$"),
-    ("states.order", "StatesReadByDirection", DEEP, "; as if the state is read as all forward rows, then all backward ones$"),
-    ("states.order", "ThirdLayerStateLost", STACK, "; as if layers above the second start from the second's state$"),
-    ("states.given", "StateIgnored", GIVEN, r"output\[0, 0, 0\]   expected"),
-    ("states.given", "StateIgnoredWithoutBias", case(state="given", bidirectional=True, bias=False, nonlinearity="relu"), "output"),
+    (
+        "states.order",
+        "FirstStateForAll",
+        STACK,
+        "; as if every layer starts from the first layer's state$",
+    ),
+    (
+        "states.order",
+        "StatesReadByDirection",
+        DEEP,
+        "; as if the state is read as all forward rows, then all backward ones$",
+    ),
+    (
+        "states.order",
+        "ThirdLayerStateLost",
+        STACK,
+        "; as if layers above the second start from the second's state$",
+    ),
+    ("states.initial-state-used", "StateIgnored", GIVEN, r"output\[0, 0, 0\]   expected"),
+    (
+        "states.initial-state-used",
+        "StateIgnoredWithoutBias",
+        case(state="given", bidirectional=True, bias=False, nonlinearity="relu"),
+        "output",
+    ),
     ("states.absent-is-zero", "BiasSkippedAtStart", case(), r"output\[0, 0, 0\]   expected"),
     ("states.absent-is-zero", "DefaultStateUninitialised", case(), "expected nan   got"),
     ("states.carried", "OwnStateRefused", case(), r"output\[0, 0, 0\]   expected"),
-    ("states.h-n-is-last-output", "FinalStateOneStepEarly", case(), r"last rows of h_n\[0, 0\]   expected"),
+    (
+        "states.h-n-is-last-output",
+        "FinalStateOneStepEarly",
+        case(),
+        r"last rows of h_n\[0, 0\]   expected",
+    ),
     ("states.h-n-is-last-output", "FinalStateOfFirstLayer", case(num_layers=2), "last rows of h_n"),
     ("states.routing", "FirstStateForAll", STACK, "output.*expected"),
     ("states.routing", "StatesReadByDirection", DEEP, "expected"),
@@ -57,7 +112,7 @@ def test_a_planted_bug_is_told_and_proven(name: str, bug: str, near: Case, text:
 
 
 def test_every_rule_is_tried() -> None:
-    assert {rule.id for rule in all_rules() if rule.theme == "states"} == set(PASSES)
+    assert {rule.id for rule in list_layer_rules() if rule.theme == "states"} == set(PASSES)
     assert set(PASSES) == {name for name, *_ in FAILS} | {"states.by-name"}
 
 
@@ -75,9 +130,19 @@ def test_a_state_of_another_name_is_told() -> None:
 
 
 def test_exchanged_rows_are_told_by_the_rules_of_their_order() -> None:
-    assert verdict("states.given", BUGS["FirstStateForAll"], STACK) is None
-    assert verdict("states.given", BUGS["StatesExchanged"], case(state="given", bidirectional=True)) is None
-    assert verdict("states.h-n-is-last-output", BUGS["BackwardStateFirst"], case(bidirectional=True)) is None
+    assert verdict("states.initial-state-used", BUGS["FirstStateForAll"], STACK) is None
+    assert (
+        verdict(
+            "states.initial-state-used",
+            BUGS["StatesExchanged"],
+            case(state="given", bidirectional=True),
+        )
+        is None
+    )
+    assert (
+        verdict("states.h-n-is-last-output", BUGS["BackwardStateFirst"], case(bidirectional=True))
+        is None
+    )
     assert verdict("states.order", BUGS["StateIgnored"], STACK) is None
 
 

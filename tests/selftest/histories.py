@@ -17,19 +17,29 @@ from tests.selftest.observing import SIZES, Kind, Probe, build, flat, inputs, ou
 
 
 def after(
-    change: Callable[[nn.Module], Any], dtype: torch.dtype = torch.float64, grad: bool = True, state: bool = False, **case: Any
+    change: Callable[[nn.Module], Any],
+    dtype: torch.dtype = torch.float64,
+    grad: bool = True,
+    state: bool = False,
+    **case: Any,
 ) -> Probe:
     """A probe that calls a layer after something was done to it; `change` may return another layer to call."""
 
     def probe(kind: Kind) -> list[Any]:
-        layer = build(kind, SIZES["I"], SIZES["H"], **({"num_layers": 2, "bidirectional": True} | case))
+        layer = build(
+            kind, SIZES["I"], SIZES["H"], **({"num_layers": 2, "bidirectional": True} | case)
+        )
 
         def action() -> Any:
             with torch.set_grad_enabled(grad):
                 subject = change(layer) or layer
                 x, h = inputs(subject, state=state)
                 torch.manual_seed(1)
-                return (*subject(x.to(dtype), h), subject.training, *(p.detach() for p in layer.parameters()))
+                return (
+                    *subject(x.to(dtype), h),
+                    subject.training,
+                    *(p.detach() for p in layer.parameters()),
+                )
 
         return outcome(action)
 
@@ -175,7 +185,9 @@ def gradients_after_thawing(kind: Kind) -> list[Any]:
     layer = build(kind, 3, 4)
     thawed(layer)
     x, _ = inputs(layer)
-    return outcome(lambda: torch.autograd.grad(layer(x)[1].sum(), list(layer.parameters()), allow_unused=True))
+    return outcome(
+        lambda: torch.autograd.grad(layer(x)[1].sum(), list(layer.parameters()), allow_unused=True)
+    )
 
 
 def refilled(kind: Kind) -> list[Any]:

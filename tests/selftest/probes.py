@@ -27,9 +27,20 @@ def built(*arguments: Any, **others: Any) -> Probe:
         def action() -> list[Any]:
             layer = kind(*arguments, **others)
             attributes = [
-                getattr(layer, name, None) for name in ("num_layers", "nonlinearity", "bias", "batch_first", "dropout", "bidirectional")
+                getattr(layer, name, None)
+                for name in (
+                    "num_layers",
+                    "nonlinearity",
+                    "bias",
+                    "batch_first",
+                    "dropout",
+                    "bidirectional",
+                )
             ]
-            tensors = [[name, tuple(p.shape), p.dtype, p.device.type, p.requires_grad] for name, p in layer.named_parameters()]
+            tensors = [
+                [name, tuple(p.shape), p.dtype, p.device.type, p.requires_grad]
+                for name, p in layer.named_parameters()
+            ]
             return attributes + tensors
 
         with warnings.catch_warnings(record=True) as caught:
@@ -70,11 +81,19 @@ def restored() -> Iterator[None]:
         torch.set_grad_enabled(grad)
 
 
-def traces(train: bool = True, layout: str = "batched", nan: bool = False, hx: tuple[int, ...] | None = None, **case: Any) -> Probe:
+def traces(
+    train: bool = True,
+    layout: str = "batched",
+    nan: bool = False,
+    hx: tuple[int, ...] | None = None,
+    **case: Any,
+) -> Probe:
     """A probe that looks at arguments, parameters, generator and settings after a call."""
 
     def probe(kind: Kind) -> list[Any]:
-        layer = build(kind, 3, 4, scale=1.0, **({"num_layers": 2, "bidirectional": True} | case)).train(train)
+        layer = build(
+            kind, 3, 4, scale=1.0, **({"num_layers": 2, "bidirectional": True} | case)
+        ).train(train)
         x, h = (tensor.detach() for tensor in inputs(layer, layout, True))
         x = torch.where(x > 1, torch.nan, x) if nan else x
         h = h if hx is None else torch.ones(hx, dtype=h.dtype)
@@ -83,7 +102,15 @@ def traces(train: bool = True, layout: str = "batched", nan: bool = False, hx: t
         with restored():
             result = outcome(lambda: layer(given, None if case.get("dropout") == 0 else h))
             settings = [torch.get_default_dtype(), torch.is_grad_enabled(), torch.rand(3)]
-        return [result, settings, flat(x), flat(given), flat(h), layer.training, *map(flat, layer.parameters())]
+        return [
+            result,
+            settings,
+            flat(x),
+            flat(given),
+            flat(h),
+            layer.training,
+            *map(flat, layer.parameters()),
+        ]
 
     return probe
 
@@ -106,13 +133,22 @@ def storages(kind: Kind) -> list[Any]:
 # Calls that are refused, modes, memory, dropout over calls
 
 
-def refused(shape: tuple[int, ...], state: tuple[int, ...] | None = None, dtypes: str = "dd", packed: bool = False, **case: Any) -> Probe:
+def refused(
+    shape: tuple[int, ...],
+    state: tuple[int, ...] | None = None,
+    dtypes: str = "dd",
+    packed: bool = False,
+    **case: Any,
+) -> Probe:
     """A probe with an input and a state of given shapes; dtypes are s, d for single and double."""
 
     def probe(kind: Kind) -> list[Any]:
         layer = build(kind, 3, 4, **({"num_layers": 2} | case))
         x, h = values(shape, 1), None if state is None else values(state, 2)
-        x, h = x.float() if dtypes[0] == "s" else x, h.float() if h is not None and dtypes[1] == "s" else h
+        x, h = (
+            x.float() if dtypes[0] == "s" else x,
+            h.float() if h is not None and dtypes[1] == "s" else h,
+        )
         given = pack_padded_sequence(x, [1, 3], enforce_sorted=False) if packed else x
         return outcome(lambda: layer(given, h))
 
@@ -204,7 +240,9 @@ def twice(of: int) -> Probe:
         output, _ = layer(x)
 
         def action() -> Any:
-            first = torch.autograd.grad((output**2).sum(), x, create_graph=of == 2, retain_graph=True)[0]
+            first = torch.autograd.grad(
+                (output**2).sum(), x, create_graph=of == 2, retain_graph=True
+            )[0]
             return torch.autograd.grad((first**2).sum() if of == 2 else (output**2).sum(), x)[0]
 
         return outcome(action)
@@ -274,4 +312,6 @@ def batched_after_an_error(kind: Kind) -> list[Any]:
 def transposed_gradient(kind: Kind) -> list[Any]:
     layer = build(kind, 3, 4)
     x = values((5, 3, 3), 1).requires_grad_()
-    return outcome(lambda: torch.autograd.grad((layer(x)[0].transpose(0, 1) * values((3, 5, 4), 2)).sum(), x))
+    return outcome(
+        lambda: torch.autograd.grad((layer(x)[0].transpose(0, 1) * values((3, 5, 4), 2)).sum(), x)
+    )

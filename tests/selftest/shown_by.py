@@ -61,7 +61,16 @@ from tests.selftest.probes import (
 )
 
 EVERY_POSITION = built(3, 4, 1, "relu", False, True, 0.0, True)
-EVERY_KEYWORD = built(3, 4, num_layers=2, nonlinearity="relu", bias=False, batch_first=True, dropout=0.25, bidirectional=True)
+EVERY_KEYWORD = built(
+    3,
+    4,
+    num_layers=2,
+    nonlinearity="relu",
+    bias=False,
+    batch_first=True,
+    dropout=0.25,
+    bidirectional=True,
+)
 DROPS_ALL = called(**(DROPS | {"dropout": 1.0}))
 
 SHOWN_BY: dict[str, Probe] = {

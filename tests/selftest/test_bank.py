@@ -9,19 +9,44 @@ import pytest
 import torch
 from torch import nn
 
-from rnnspec.selftest import BUGS, CORRECT, Plain, is_narrow, report_of, rule_of, story_of
+from rnnspec.selftest import (
+    BUGS,
+    CORRECT,
+    Plain,
+    find_named_rule,
+    find_public_report,
+    is_narrow,
+    read_story,
+)
 from rnnspec.selftest.correct_torch import AsOnCuda
 from tests.releases import skip_unless_promised
 from tests.selftest.observing import Kind, build, called, gradients, inputs, outcome, pack, same
 from tests.selftest.probes import built, refused, restored
 from tests.selftest.shown_by import SHOWN_BY
 
-THEMES = {"construction", "parameters", "layouts", "sizes", "directions", "recurrence", "stacking", "states", "nonlinearity", "samples"} | {
-    *("dropout", "packed", "gradients", "effects", "modules", "modes", "errors")
-}
+THEMES = {
+    "construction",
+    "parameters",
+    "layouts",
+    "sizes",
+    "directions",
+    "recurrence",
+    "stacking",
+    "states",
+    "nonlinearity",
+    "samples",
+} | {*("dropout", "packed", "gradients", "effects", "modules", "modes", "errors")}
 CONFIGURATIONS = [
-    {"num_layers": layers, "bidirectional": both, "bias": bias, "batch_first": first, "nonlinearity": nonlinearity}
-    for layers, both, bias, first, nonlinearity in itertools.product((1, 3), (False, True), (False, True), (False, True), ("tanh", "relu"))
+    {
+        "num_layers": layers,
+        "bidirectional": both,
+        "bias": bias,
+        "batch_first": first,
+        "nonlinearity": nonlinearity,
+    }
+    for layers, both, bias, first, nonlinearity in itertools.product(
+        (1, 3), (False, True), (False, True), (False, True), ("tanh", "relu")
+    )
 ]
 LAYOUTS = ("batched", "unbatched", "packed", "unsorted")
 
@@ -89,7 +114,9 @@ def close(left: Any, right: Any) -> bool:
     if isinstance(left, list) and isinstance(right, list):
         return len(left) == len(right) and all(map(close, left, right))
     if isinstance(left, torch.Tensor) and isinstance(right, torch.Tensor):
-        return left.shape == right.shape and torch.allclose(left, right, rtol=1e-9, atol=1e-11, equal_nan=True)
+        return left.shape == right.shape and torch.allclose(
+            left, right, rtol=1e-9, atol=1e-11, equal_nan=True
+        )
     return same(left, right)
 
 
@@ -100,13 +127,19 @@ def call(layer: nn.Module, layout: str, state: bool) -> list[Any]:
     return outcome(lambda: (*result, *gradients(result, [*leaves, *layer.parameters()], "both")))
 
 
-@pytest.mark.parametrize("arguments", CONFIGURATIONS, ids=lambda arguments: "-".join(map(str, arguments.values())))
+@pytest.mark.parametrize(
+    "arguments", CONFIGURATIONS, ids=lambda arguments: "-".join(map(str, arguments.values()))
+)
 def test_correct_layers_equal_torch(arguments: dict[str, Any]) -> None:
     layers = {name: build(kind, 3, 4, **arguments) for name, kind in CORRECT.items()}
     reference = build(nn.RNN, 3, 4, **arguments)
     for layout, state in itertools.product(LAYOUTS, (False, True)):
         expected = call(reference, layout, state)
-        wrong = [name for name, layer in layers.items() if not close(call(layer, layout, state), expected)]
+        wrong = [
+            name
+            for name, layer in layers.items()
+            if not close(call(layer, layout, state), expected)
+        ]
         assert not wrong, f"{layout}, {'with' if state else 'without'} a state"
 
 
@@ -127,7 +160,9 @@ def test_correct_layers_are_built_and_refused_as_torch(name: str) -> None:
 @pytest.mark.parametrize("name", REFUSALS)
 def test_correct_layers_refuse_calls_as_torch(name: str) -> None:
     expected = REFUSALS[name](nn.RNN)
-    assert not [title for title, kind in CORRECT.items() if not close(REFUSALS[name](kind), expected)]
+    assert not [
+        title for title, kind in CORRECT.items() if not close(REFUSALS[name](kind), expected)
+    ]
 
 
 @every_correct
@@ -137,10 +172,16 @@ def test_a_correct_layer_works_in_other_dtypes(kind: Kind, dtype: torch.dtype) -
     torch_layer = build(nn.RNN, 3, 4, dtype, num_layers=2, bidirectional=True)
     x = inputs(layer)[0]
     for got, expected in zip(layer(x), torch_layer(x), strict=True):
-        torch.testing.assert_close(got, expected, rtol=20 * torch.finfo(dtype).eps, atol=20 * torch.finfo(dtype).eps)
+        torch.testing.assert_close(
+            got, expected, rtol=20 * torch.finfo(dtype).eps, atol=20 * torch.finfo(dtype).eps
+        )
 
 
-@pytest.mark.parametrize("kind", [kind for kind in CORRECT.values() if kind is not AsOnCuda], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize(
+    "kind",
+    [kind for kind in CORRECT.values() if kind is not AsOnCuda],
+    ids=lambda kind: kind.__name__,
+)
 def test_a_correct_layer_has_second_derivatives(kind: Kind) -> None:
     layer = build(kind, 2, 3, bidirectional=True)
     x = torch.randn(3, 2, 2, dtype=torch.float64, requires_grad=True)
@@ -149,19 +190,26 @@ def test_a_correct_layer_has_second_derivatives(kind: Kind) -> None:
 
 def test_what_cudnn_refuses_is_refused_and_nothing_else() -> None:
     layer = build(AsOnCuda, 2, 3, num_layers=2)
-    x, h_0 = torch.randn(3, 2, 2, dtype=torch.float64, requires_grad=True), torch.randn(2, 2, 3, dtype=torch.float64)
+    x, h_0 = (
+        torch.randn(3, 2, 2, dtype=torch.float64, requires_grad=True),
+        torch.randn(2, 2, 3, dtype=torch.float64),
+    )
     gradient = torch.autograd.grad(layer(x, h_0)[0].sum(), x, create_graph=True)[0]
     with pytest.raises(NotImplementedError):
         torch.autograd.grad(gradient.sum(), x)
     with pytest.raises(RuntimeError, match="rnn: hx is not contiguous"):
         layer(x, h_0.transpose(0, 1))
-    with pytest.raises(RuntimeError, match="cudnn RNN backward can only be called in training mode"):
+    with pytest.raises(
+        RuntimeError, match="cudnn RNN backward can only be called in training mode"
+    ):
         torch.autograd.grad(layer.eval()(x, h_0)[0].sum(), x)
 
 
 def test_parameters_lie_in_one_buffer_as_on_cuda_also_after_a_conversion() -> None:
     for layer in (AsOnCuda(2, 3, num_layers=2), AsOnCuda(2, 3, num_layers=2).double()):
-        assert len({parameter.untyped_storage().data_ptr() for parameter in layer.parameters()}) == 1
+        assert (
+            len({parameter.untyped_storage().data_ptr() for parameter in layer.parameters()}) == 1
+        )
 
 
 def test_a_state_for_too_many_samples_is_refused_before_it_is_sorted() -> None:
@@ -188,10 +236,10 @@ def test_every_bug_can_be_seen(name: str) -> None:
 
 def test_every_bug_names_its_rule_and_says_what_is_wrong() -> None:
     for name in BUGS:
-        theme, _, rule = rule_of(name).partition(".")
+        theme, _, rule = find_named_rule(name).partition(".")
         assert theme in THEMES, name
         assert rule, name
-        assert story_of(name), name
+        assert read_story(name), name
 
 
 def test_the_table_has_the_bugs_and_nothing_else() -> None:
@@ -199,14 +247,14 @@ def test_the_table_has_the_bugs_and_nothing_else() -> None:
 
 
 def test_every_theme_has_bugs() -> None:
-    assert {rule_of(name).partition(".")[0] for name in BUGS} == THEMES
+    assert {find_named_rule(name).partition(".")[0] for name in BUGS} == THEMES
 
 
 def test_half_of_the_bugs_are_known_from_reports_and_a_third_is_narrow() -> None:
-    assert 2 * sum(report_of(name) is not None for name in BUGS) >= len(BUGS)
+    assert 2 * sum(find_public_report(name) is not None for name in BUGS) >= len(BUGS)
     assert 3 * sum(is_narrow(name) for name in BUGS) >= len(BUGS)
 
 
 def test_a_bug_without_a_rule_is_refused() -> None:
     with pytest.raises(ValueError, match="Plain names no rule"):
-        rule_of(Plain)
+        find_named_rule(Plain)

@@ -9,14 +9,24 @@ import pytest
 
 from rnnspec.cli import status
 from rnnspec.errors import SelectionError
-from rnnspec.selftest.matrix import Matrix, Row, chosen, matrix
-from rnnspec.selftest.model_matrix import model_matrix
-from rnnspec.selftest.picture import svg, text
+from rnnspec.selftest.matrix import Matrix, Row, build_matrix, select_subjects
+from rnnspec.selftest.model_matrix import build_model_matrix
+from rnnspec.selftest.picture import draw_svg, format_matrix
 
-SEEN = Row("Seen", "a story", "states.given", "pytorch #1", True, "quick", {"states.given": 3, "recurrence.h-n": 1})
-SURVIVOR = Row("Survivor", "a story", "states.given", None, False, "", {"recurrence.h-n": 1})
+SEEN = Row(
+    "Seen",
+    "a story",
+    "states.initial-state-used",
+    "pytorch #1",
+    True,
+    "quick",
+    {"states.initial-state-used": 3, "recurrence.h-n": 1},
+)
+SURVIVOR = Row(
+    "Survivor", "a story", "states.initial-state-used", None, False, "", {"recurrence.h-n": 1}
+)
 CORRECT = Row("Correct", "", "", None, False, "", {})
-ACCUSED = Row("Accused", "", "", None, False, "", {"states.given": 1})
+ACCUSED = Row("Accused", "", "", None, False, "", {"states.initial-state-used": 1})
 
 
 def test_a_bug_has_to_be_seen_by_the_rule_it_names_and_a_correct_layer_by_none() -> None:
@@ -25,44 +35,68 @@ def test_a_bug_has_to_be_seen_by_the_rule_it_names_and_a_correct_layer_by_none()
 
 
 def test_the_text_tells_fate_and_counts() -> None:
-    lines = text(Matrix((SEEN, SURVIVOR, CORRECT, ACCUSED), 0, "quick")).splitlines()
-    assert lines[0].split() == ["Seen", "quick", "states.given", "and", "1", "other", "rules"]
+    lines = format_matrix(Matrix((SEEN, SURVIVOR, CORRECT, ACCUSED), 0, "quick")).splitlines()
+    assert lines[0].split() == [
+        "Seen",
+        "quick",
+        "states.initial-state-used",
+        "and",
+        "1",
+        "other",
+        "rules",
+    ]
     assert lines[1].split()[:2] == ["Survivor", "SURVIVES"]
     assert lines[2].split() == ["Correct", "conforms"]
-    assert lines[3].split() == ["Accused", "ACCUSED", "accused", "by", "states.given"]
-    assert "planted bugs              2, seen by the rule they name: 1 in quick; survivors: 1" in lines
+    assert lines[3].split() == ["Accused", "ACCUSED", "accused", "by", "states.initial-state-used"]
+    assert (
+        "planted bugs              2, seen by the rule they name: 1 in quick; survivors: 1" in lines
+    )
 
 
 def test_the_picture_has_a_row_for_every_subject_and_a_cell_for_everything_seen_or_missed() -> None:
-    root = ElementTree.fromstring(svg(Matrix((SEEN, SURVIVOR, CORRECT), 0, "quick")))
+    root = ElementTree.fromstring(draw_svg(Matrix((SEEN, SURVIVOR, CORRECT), 0, "quick")))
     cells = [each for each in root if each.tag.endswith("rect") and len(each)]
     assert [cell[0].text for cell in cells] == [
         "Seen, recurrence.h-n: 1 cases",
-        "Seen, states.given: 3 cases",
+        "Seen, states.initial-state-used: 3 cases",
         "Survivor, recurrence.h-n: 1 cases",
-        "Survivor, states.given: 0 cases",
+        "Survivor, states.initial-state-used: 0 cases",
     ]
 
 
 def test_names_are_picked_by_pattern_and_unknown_ones_refused() -> None:
-    assert chosen(["Plain"]) == ("Plain",)
+    assert select_subjects(["Plain"]) == ("Plain",)
     with pytest.raises(SelectionError, match=r"'Plian'.* Did you mean 'Plain'"):
-        chosen(["Plian"])
+        select_subjects(["Plian"])
     with pytest.raises(SelectionError, match=r"'quik'.* Did you mean 'quick'"):
-        matrix(["Plain"], profile="quik")
+        build_matrix(["Plain"], profile="quik")
     with pytest.raises(SelectionError, match="at least 1, got 0"):
-        matrix(["Plain"], workers=0)
+        build_matrix(["Plain"], workers=0)
 
 
 def test_a_planted_bug_is_seen_and_written_as_data(tmp_path, capsys) -> None:  # type: ignore[no-untyped-def]
     path = tmp_path / "matrix.json"
-    assert status(["selftest", "StateInTuple", "--profile", "quick", "--workers", "1", "--json", str(path)]) == 0
+    assert (
+        status(
+            [
+                "selftest",
+                "StateInTuple",
+                "--profile",
+                "quick",
+                "--workers",
+                "1",
+                "--json",
+                str(path),
+            ]
+        )
+        == 0
+    )
     [row] = json.loads(path.read_text())["rows"]
-    assert row["rule"] == "sizes.pair"
-    assert row["seen_by"]["sizes.pair"] > 0
+    assert row["rule"] == "shapes.returns-pair"
+    assert row["seen_by"]["shapes.returns-pair"] > 0
     assert "StateInTuple" in capsys.readouterr().out
 
 
 def test_models_have_a_matrix_too() -> None:
-    [bug] = model_matrix(["LastOfBothDirections"]).rows
+    [bug] = build_model_matrix(["LastOfBothDirections"]).rows
     assert (bug.rule, bug.profile) == ("readout.complete", "quick")

@@ -13,10 +13,17 @@ from torch import nn
 from rnnspec.contract.config import Config
 from rnnspec.contract.shapes import parameter_shapes
 from rnnspec.errors import TargetError
-from rnnspec.subjects.failures import Failure, Malformed, Raised, Refused, Unloadable, failure_of
-from rnnspec.subjects.settings import current, undisturbed
+from rnnspec.subjects.failures import (
+    Failure,
+    Malformed,
+    Raised,
+    Unloadable,
+    Unsupported,
+    classify_error,
+)
+from rnnspec.subjects.settings import read_settings, restore_settings
 from rnnspec.subjects.subject import TorchSubject, observing
-from rnnspec.subjects.target import resolve
+from rnnspec.subjects.target import resolve_target
 from tests.releases import skip_unless_promised
 
 CONFIG = Config(2, 3, num_layers=2, nonlinearity="relu", dropout=0.25, bidirectional=True)
@@ -38,7 +45,9 @@ class Renamed(nn.Module):
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__()
         self.register_buffer("steps", torch.zeros(7))
-        for name, shape in zip("abcd", parameter_shapes(Config(input_size, hidden_size)).values(), strict=True):
+        for name, shape in zip(
+            "abcd", parameter_shapes(Config(input_size, hidden_size)).values(), strict=True
+        ):
             setattr(self, name, nn.Parameter(torch.zeros(shape)))
 
 
@@ -70,18 +79,27 @@ class Extra(nn.RNN):
 
 
 def subject(factory: Any, **fixed: Any) -> TorchSubject:
-    return TorchSubject(resolve(factory), fixed=fixed)
+    return TorchSubject(resolve_target(factory), fixed=fixed)
 
 
 def weights(config: Config) -> dict[str, np.ndarray[Any, np.dtype[np.float64]]]:
-    return {name: np.full(shape, float(place + 1)) for place, (name, shape) in enumerate(parameter_shapes(config).items())}
+    return {
+        name: np.full(shape, float(place + 1))
+        for place, (name, shape) in enumerate(parameter_shapes(config).items())
+    }
 
 
 BUILDS = {
-    "changed": ((2, 3), {"num_layers": 2, "nonlinearity": "relu", "dropout": 0.25, "bidirectional": True}),
+    "changed": (
+        (2, 3),
+        {"num_layers": 2, "nonlinearity": "relu", "dropout": 0.25, "bidirectional": True},
+    ),
     "keywords": ((), CONFIG.arguments),
     "positional": ((2, 3, 2, "relu", True, False, 0.25, True), {}),
-    "typed": ((2, 3), {**dict(list(CONFIG.arguments.items())[2:]), "device": "cpu", "dtype": torch.bfloat16}),
+    "typed": (
+        (2, 3),
+        {**dict(list(CONFIG.arguments.items())[2:]), "device": "cpu", "dtype": torch.bfloat16},
+    ),
 }
 
 
@@ -94,11 +112,15 @@ def test_a_style_of_building_decides_how_the_constructor_is_called(style: str) -
     assert {parameter.dtype for parameter in layer.parameters()} == {torch.bfloat16}
 
 
-def test_before_the_order_was_documented_only_sizes_and_layers_are_given_by_position(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_before_the_order_was_documented_only_sizes_and_layers_are_given_by_position(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("rnnspec.subjects.release.promised", lambda name: name != "rnn.args.order")
     Asked.calls.clear()
     subject(Asked).build(CONFIG, "positional", "float64")
-    assert Asked.calls == [((2, 3, 2), {"nonlinearity": "relu", "dropout": 0.25, "bidirectional": True})]
+    assert Asked.calls == [
+        ((2, 3, 2), {"nonlinearity": "relu", "dropout": 0.25, "bidirectional": True})
+    ]
 
 
 def test_what_is_refused_is_not_passed_and_what_the_user_fixed_always_is() -> None:
@@ -130,17 +152,24 @@ def test_what_is_refused_is_not_passed_and_what_the_user_fixed_always_is() -> No
 def test_weights_are_loaded_by_name() -> None:
     layer = subject(nn.RNN).build(CONFIG, "changed", "float64")
     subject(nn.RNN).load(layer, CONFIG, weights(CONFIG))
-    assert {name: float(parameter.detach().mean()) for name, parameter in layer.named_parameters()} == {
-        name: array.mean() for name, array in weights(CONFIG).items()
-    }
+    assert {
+        name: float(parameter.detach().mean()) for name, parameter in layer.named_parameters()
+    } == {name: array.mean() for name, array in weights(CONFIG).items()}
 
 
 @pytest.mark.parametrize("factory", [Renamed, Extra])
-def test_weights_are_loaded_by_order_beside_a_buffer_and_beside_what_is_no_tensor(factory: Any) -> None:
+def test_weights_are_loaded_by_order_beside_a_buffer_and_beside_what_is_no_tensor(
+    factory: Any,
+) -> None:
     config = Config(2, 3)
     layer = subject(factory).build(config, "changed", "float64")
     subject(factory).load(layer, config, weights(config))
-    assert [float(parameter.detach().mean()) for parameter in layer.parameters()] == [1.0, 2.0, 3.0, 4.0]
+    assert [float(parameter.detach().mean()) for parameter in layer.parameters()] == [
+        1.0,
+        2.0,
+        3.0,
+        4.0,
+    ]
 
 
 def test_names_that_differ_are_told_beside_each_other() -> None:
@@ -163,7 +192,11 @@ def test_names_that_differ_are_told_beside_each_other() -> None:
 )
 def test_parameters_that_do_not_fit_are_told(factory: Any, message: str) -> None:
     with pytest.raises(Unloadable) as raised:
-        subject(factory).load(subject(factory).build(Config(2, 3), "changed", "float64"), Config(2, 3), weights(Config(2, 3)))
+        subject(factory).load(
+            subject(factory).build(Config(2, 3), "changed", "float64"),
+            Config(2, 3),
+            weights(Config(2, 3)),
+        )
     assert str(raised.value) == message
 
 
@@ -184,11 +217,15 @@ class Odd(BaseException):
         (Odd("x"), Raised, "the step raised Odd: x"),
         (RecursionError("deep"), Raised, "the step raised RecursionError: deep"),
         (ValueError("x" * 300), Raised, f"the step raised ValueError: {'x' * 200}..."),
-        (NotImplementedError("not yet"), Refused, "the step raised NotImplementedError: not yet"),
-        (NotImplementedError(), Refused, "the step raised NotImplementedError"),
+        (
+            NotImplementedError("not yet"),
+            Unsupported,
+            "the step raised NotImplementedError: not yet",
+        ),
+        (NotImplementedError(), Unsupported, "the step raised NotImplementedError"),
         (
             RuntimeError("\"addmm\" not implemented for 'Half'"),
-            Refused,
+            Unsupported,
             "the step raised RuntimeError: \"addmm\" not implemented for 'Half'",
         ),
         (TypeError("'packed'"), Raised, "the step raised TypeError: 'packed'"),
@@ -196,11 +233,13 @@ class Odd(BaseException):
     ],
     ids=lambda value: getattr(value, "__name__", None) or type(value).__name__,
 )
-def test_what_a_subject_raises_is_a_failure_of_the_step(error: BaseException, kind: type[Failure], message: str) -> None:
+def test_what_a_subject_raises_is_a_failure_of_the_step(
+    error: BaseException, kind: type[Failure], message: str
+) -> None:
     with pytest.raises(Failure) as raised, observing("the step"):
         raise error
     assert (type(raised.value), str(raised.value)) == (kind, message)
-    assert str(failure_of("the step", error)) == message
+    assert str(classify_error("the step", error)) == message
 
 
 def test_an_interrupt_stays_one() -> None:
@@ -209,7 +248,7 @@ def test_an_interrupt_stays_one() -> None:
 
 
 def test_the_warnings_of_a_subject_stay_quiet_and_its_settings_are_given_back() -> None:
-    before = current()
+    before = read_settings()
     with warnings.catch_warnings(record=True) as heard, observing("the step"):
         warnings.warn("loud", stacklevel=1)
         torch.set_default_dtype(torch.float64)
@@ -217,14 +256,14 @@ def test_the_warnings_of_a_subject_stay_quiet_and_its_settings_are_given_back() 
         torch.use_deterministic_algorithms(True)
         torch.set_num_threads(2)
         np.seterr(all="raise")
-        assert current() != before
+        assert read_settings() != before
     assert heard == []
-    assert current() == before
+    assert read_settings() == before
 
 
 def test_settings_are_given_back_after_an_exception_too() -> None:
     def spoil() -> None:
-        with undisturbed():
+        with restore_settings():
             torch.set_default_dtype(torch.float64)
             raise ValueError("x")
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from rnnspec.errors import TargetError
-from rnnspec.subjects.target import Target, resolve
+from rnnspec.subjects.target import Target, resolve_target
 
 LAYERS = """
 import torch
@@ -98,15 +98,18 @@ WRONG = {
 def test_a_wrong_target_is_told_in_one_line(text: str) -> None:
     path = list(sys.path)
     with pytest.raises(TargetError) as raised:
-        resolve(text)
+        resolve_target(text)
     assert str(raised.value) == WRONG[text]
     assert sys.path == path
 
 
 @pytest.mark.parametrize("target", [None, 3, ["torch.nn:RNN"]])
 def test_what_is_no_target_at_all_is_told_with_its_value(target: Any) -> None:
-    with pytest.raises(TargetError, match=r"a target is a class, a factory or a string like 'package\.module:attribute', got ") as raised:
-        resolve(target)
+    with pytest.raises(
+        TargetError,
+        match=r"a target is a class, a factory or a string like 'package\.module:attribute', got ",
+    ) as raised:
+        resolve_target(target)
     assert repr(target) in str(raised.value)
 
 
@@ -122,7 +125,7 @@ GOOD = {
 @pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize("text", GOOD)
 def test_a_name_gives_the_factory_and_the_line_that_imports_it(text: str) -> None:
-    found = resolve(text)
+    found = resolve_target(text)
     assert isinstance(found.factory(2, 3), torch.nn.RNN)
     assert (found.label, (found.name, found.imports)) == (text, GOOD[text])
 
@@ -130,32 +133,34 @@ def test_a_name_gives_the_factory_and_the_line_that_imports_it(text: str) -> Non
 @pytest.mark.parametrize("file", ["layers_.py", "my-layers.py", "json.py", "package_/fast.py"])
 def test_the_lines_of_a_file_import_it_in_a_program_of_its_own(folder: Path, file: str) -> None:
     (folder / file).write_text("class FastRNN:\n    pass\n")
-    found = resolve(f"{file}:FastRNN")
+    found = resolve_target(f"{file}:FastRNN")
     source = "\n".join([*found.imports, f"print({found.name}.__name__)"])
-    done = subprocess.run([sys.executable, "-c", source], cwd="/", capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", source], cwd="/", capture_output=True, text=True, check=True
+    )
     assert done.stdout == "FastRNN\n"
 
 
 def test_a_file_does_not_take_the_place_of_a_module_of_python(folder: Path) -> None:
     import json
 
-    assert resolve("json.py:FastRNN").factory is not None
+    assert resolve_target("json.py:FastRNN").factory is not None
     assert sys.modules["json"] is json
 
 
 def test_a_file_does_not_take_the_place_of_another_module_of_its_name(folder: Path) -> None:
-    first = resolve("layers_.py:FastRNN").factory
+    first = resolve_target("layers_.py:FastRNN").factory
     (folder / "other").mkdir()
     (folder / "other" / "layers_.py").write_text(LAYERS)
-    second = resolve("other/layers_.py:FastRNN").factory
+    second = resolve_target("other/layers_.py:FastRNN").factory
     assert first is not second
     assert sys.modules["layers_"].FastRNN is first
-    assert resolve("layers_.py:FastRNN").factory.__module__ == "layers_"
+    assert resolve_target("layers_.py:FastRNN").factory.__module__ == "layers_"
 
 
 def test_a_file_that_changes_the_path_keeps_its_change_and_nothing_else_stays(folder: Path) -> None:
     before = list(sys.path)
-    resolve("greedy_.py:RNN")
+    resolve_target("greedy_.py:RNN")
     assert sys.path == ["/nowhere", *before]
 
 
@@ -170,14 +175,18 @@ OBJECTS: dict[str, tuple[Callable[..., Any], str, str]] = {
     "class": (torch.nn.RNN, "torch.nn.modules.rnn:RNN", "RNN"),
     "local class": (local_class(), "local_class.<locals>.Local", "Local"),
     "lambda": (lambda *given, **named: torch.nn.RNN(*given, **named), "<lambda>", "Subject"),
-    "partial": (partial(torch.nn.RNN, bias=True), "functools.partial(<class 'torch.nn.modules.rnn.RNN'>, bias=True)", "Subject"),
+    "partial": (
+        partial(torch.nn.RNN, bias=True),
+        "functools.partial(<class 'torch.nn.modules.rnn.RNN'>, bias=True)",
+        "Subject",
+    ),
 }
 
 
 @pytest.mark.parametrize("name", OBJECTS)
 def test_an_object_has_a_label_and_a_name_for_programs(name: str) -> None:
     factory, label, short = OBJECTS[name]
-    found = resolve(factory)
+    found = resolve_target(factory)
     assert (found.factory, found.label, found.name) == (factory, label, short)
     compile("\n".join(found.imports), "imports", "exec")
 
@@ -190,5 +199,5 @@ def test_a_label_has_one_line() -> None:
         def __repr__(self) -> str:
             return "first\n  second"
 
-    found: Target = resolve(Talkative())
+    found: Target = resolve_target(Talkative())
     assert "\n" not in found.label + "".join(found.imports)

@@ -7,13 +7,13 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.dropout import _DropoutNd
 
-from rnnspec.judging.violation import violated
-from rnnspec.models import proofs
-from rnnspec.models.probe import own_random_numbers
-from rnnspec.models.trial import NotApplicable, Trial, describe
+from rnnspec.models import snippets
+from rnnspec.models.isolated import own_random_numbers
+from rnnspec.models.observation import ModelObservation, NotApplicable, describe_error
+from rnnspec.rulekit.violation import violated
 
 
-def train_eval(trial: Trial) -> None:
+def train_eval(trial: ModelObservation) -> None:
     """With dropout switched off, predictions in training and in eval mode agree.
 
     The dropout of every module is set to 0 in the model, which is then called in both modes.
@@ -28,11 +28,20 @@ def train_eval(trial: Trial) -> None:
     evaluated = trial.call(model, x)
     trained, again = _seeded(trial, model.train(), x, 1), _seeded(trial, model.train(), x, 2)
     if not torch.equal(trained, again):
-        raise NotApplicable("the model draws random numbers in training that no dropout module accounts for")
-    _same(evaluated, trained, "in training mode without dropout", "in eval mode", proofs.TRAIN_EVAL, exact=False)
+        raise NotApplicable(
+            "the model draws random numbers in training that no dropout module accounts for"
+        )
+    _same(
+        evaluated,
+        trained,
+        "in training mode without dropout",
+        "in eval mode",
+        snippets.TRAIN_EVAL,
+        exact=False,
+    )
 
 
-def repeatable(trial: Trial) -> None:
+def repeatable(trial: ModelObservation) -> None:
     """In eval mode the same input gives the same prediction again, whatever came between.
 
     The model is called with one input, with another, and with the first again, with other random numbers each time.
@@ -44,10 +53,16 @@ def repeatable(trial: Trial) -> None:
     x = trial.draw()
     first = _seeded(trial, model, x, 1)
     _seeded(trial, model, trial.draw(other=1), 2)
-    _same(first, _seeded(trial, model, x, 3), "the second time", "the first time", proofs.repeated(trial.case))
+    _same(
+        first,
+        _seeded(trial, model, x, 3),
+        "the second time",
+        "the first time",
+        snippets.repeated(trial.case),
+    )
 
 
-def input_kept(trial: Trial) -> None:
+def input_kept(trial: ModelObservation) -> None:
     """A call leaves the caller's input as it was.
 
     The input is compared with a copy made before the call.
@@ -61,10 +76,10 @@ def input_kept(trial: Trial) -> None:
     if not torch.equal(x, kept):
         place = tuple((x != kept).nonzero()[0].tolist())
         said = f"the call changed its input: element {place} was {kept[place].item()}, is {x[place].item()}"
-        raise violated(said, proofs.INPUT_KEPT)
+        raise violated(said, snippets.INPUT_KEPT)
 
 
-def state_dict(trial: Trial) -> None:
+def state_dict(trial: ModelObservation) -> None:
     """A new model that loads the state_dict of another gives its predictions, bit for bit.
 
     A model of other weights loads the state_dict, and both are called with one input.
@@ -77,12 +92,23 @@ def state_dict(trial: Trial) -> None:
     expected = _seeded(trial, saved, x, 1)
     again = _seeded(trial, trial.build(), x, 2)
     if not torch.equal(expected, again):
-        raise NotApplicable("follows from model.repeatable, or the factory is not determined by torch's seed")
+        raise NotApplicable(
+            "follows from model.repeatable, or the factory is not determined by torch's seed"
+        )
     try:
         loaded.load_state_dict(trial.build().state_dict())
     except Exception as error:  # the model may define its own
-        raise violated(f"loading the state_dict of the same model raises {describe(error)}", proofs.STATE_DICT) from error
-    _same(expected, _seeded(trial, loaded, x, 1), "after loading", "of the saved model", proofs.STATE_DICT)
+        raise violated(
+            f"loading the state_dict of the same model raises {describe_error(error)}",
+            snippets.STATE_DICT,
+        ) from error
+    _same(
+        expected,
+        _seeded(trial, loaded, x, 1),
+        "after loading",
+        "of the saved model",
+        snippets.STATE_DICT,
+    )
 
 
 def _without_dropout(model: nn.Module) -> nn.Module:
@@ -94,12 +120,20 @@ def _without_dropout(model: nn.Module) -> nn.Module:
     return model
 
 
-def _seeded(trial: Trial, model: nn.Module, x: Tensor, seed: int) -> Tensor:
+def _seeded(trial: ModelObservation, model: nn.Module, x: Tensor, seed: int) -> Tensor:
     with own_random_numbers(seed):
         return trial.call(model, x.clone())
 
 
-def _same(expected: Tensor, got: Tensor, got_words: str, expected_words: str, proof: str, *, exact: bool = True) -> None:
+def _same(
+    expected: Tensor,
+    got: Tensor,
+    got_words: str,
+    expected_words: str,
+    proof: str,
+    *,
+    exact: bool = True,
+) -> None:
     if expected.shape != got.shape:
         said = f"predictions {got_words} have shape {tuple(got.shape)}, {expected_words} {tuple(expected.shape)}"
         raise violated(said, proof)

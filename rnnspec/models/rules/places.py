@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rnnspec.judging.violation import Violation, violated
-from rnnspec.models import proofs
+from rnnspec.models import snippets
+from rnnspec.models.isolated import first_tensor
 from rnnspec.models.layers import is_recurrent
-from rnnspec.models.probe import first_tensor
-from rnnspec.models.trial import NotApplicable, Trial, describe
+from rnnspec.models.observation import ModelObservation, NotApplicable, describe_error
+from rnnspec.rulekit.violation import Violation, violated
 
 VISIBLE = 0.1
 """A parameter's share of a prediction from which on a change by 1e-13 of itself is 45 float64 roundoffs of the prediction."""
@@ -47,7 +47,7 @@ class States:
         return note
 
 
-def state_device(trial: Trial) -> None:
+def state_device(trial: ModelObservation) -> None:
     """Initial states are made on the device of the input, not on the default device.
 
     The model and its input are moved to the meta device, which shows it on a machine without another one; a model that reads values,
@@ -63,14 +63,18 @@ def state_device(trial: Trial) -> None:
         prediction = trial.call(model, trial.draw().to("meta"))
     except Exception as error:  # the model may raise anything
         if states.found:
-            raise violated(f"{states.found}: {describe(error)}", proofs.META) from error
+            raise violated(f"{states.found}: {describe_error(error)}", snippets.META) from error
         _on_other_default(trial, error)
     else:
         if states.found or prediction.device.type != "meta":
-            raise violated(states.found or f"the prediction is on {prediction.device} for a model and an input on meta", proofs.META)
+            raise violated(
+                states.found
+                or f"the prediction is on {prediction.device} for a model and an input on meta",
+                snippets.META,
+            )
 
 
-def state_dtype(trial: Trial) -> None:
+def state_dtype(trial: ModelObservation) -> None:
     """Initial states have the dtype of the input, not the default dtype.
 
     The states that every recurrent layer and cell of a float64 model is given are looked at.
@@ -84,10 +88,10 @@ def state_dtype(trial: Trial) -> None:
     with suppress(Exception):  # a failure without a wrong state is for model.float64 to tell
         trial.call(model, _double(trial.draw()))
     if states.found:
-        raise violated(states.found, proofs.DTYPE)
+        raise violated(states.found, snippets.DTYPE)
 
 
-def float64(trial: Trial) -> None:
+def float64(trial: ModelObservation) -> None:
     """A model turned into float64 computes in float64 throughout.
 
     Predictions must be float64, and must move with a change of a weight far below float32's resolution, where its gradient says so.
@@ -100,18 +104,24 @@ def float64(trial: Trial) -> None:
     try:
         prediction = trial.call(model, x)
     except Exception as error:  # the model may raise anything
-        raise violated(f"in float64 the model raises {describe(error)}", proofs.FLOAT64) from error
+        raise violated(
+            f"in float64 the model raises {describe_error(error)}", snippets.FLOAT64
+        ) from error
     if prediction.dtype != torch.float64:
-        raise violated(f"a float64 model gives {prediction.dtype} predictions", proofs.FLOAT64)
+        raise violated(f"a float64 model gives {prediction.dtype} predictions", snippets.FLOAT64)
     name = _rounded(model, x)
     if name:
         said = f"a change of {name} by 1e-13 of itself, which its gradient says must show, changes no prediction: it is rounded on the way"
-        raise violated(said, proofs.digits(name))
+        raise violated(said, snippets.digits(name))
 
 
 def _rounded(model: nn.Module, x: Tensor) -> str:
     """A parameter whose small change must move the prediction, by its gradient, and moves no bit of it; empty where there is none."""
-    named = {name: p for name, p in model.named_parameters() if p.dtype == torch.float64 and p.requires_grad}
+    named = {
+        name: p
+        for name, p in model.named_parameters()
+        if p.dtype == torch.float64 and p.requires_grad
+    }
     with torch.backends.cudnn.flags(enabled=False):  # cuDNN has no backward pass in eval mode
         prediction = first_tensor(model(x))
         if not named or not prediction.requires_grad:
@@ -119,7 +129,9 @@ def _rounded(model: nn.Module, x: Tensor) -> str:
         gradients = torch.autograd.grad(prediction.sum(), list(named.values()), allow_unused=True)
         least = VISIBLE * float(prediction.detach().abs().max())
         for (name, parameter), gradient in zip(named.items(), gradients, strict=True):
-            shows = gradient is not None and float((gradient * parameter.detach()).sum().abs()) > least
+            shows = (
+                gradient is not None and float((gradient * parameter.detach()).sum().abs()) > least
+            )
             if shows and not _moves(model, x, parameter):
                 return name
     return ""
@@ -137,18 +149,23 @@ def _moves(model: nn.Module, x: Tensor, parameter: Tensor) -> bool:
     return not any(torch.equal(one, other) for one, other in pairwise(predictions))
 
 
-def _on_other_default(trial: Trial, error: Exception) -> None:
+def _on_other_default(trial: ModelObservation, error: Exception) -> None:
     """The model may read values, which meta tensors lack: on the CPU then, with another device as the default."""
     try:
         with torch.device("meta"):
             prediction = trial.call(trial.build().to("cpu"), trial.draw().to("cpu"))
     except Exception:
-        raise NotApplicable(f"the model reads values, which the meta device lacks: {describe(error)}") from error
+        raise NotApplicable(
+            f"the model reads values, which the meta device lacks: {describe_error(error)}"
+        ) from error
     if prediction.device.type != "cpu":
-        raise violated(f"the prediction is on the default device {prediction.device}, not on the input's", proofs.DEFAULT)
+        raise violated(
+            f"the prediction is on the default device {prediction.device}, not on the input's",
+            snippets.DEFAULT,
+        )
 
 
-def _without_wrong_states(trial: Trial) -> None:
+def _without_wrong_states(trial: ModelObservation) -> None:
     try:
         state_dtype(trial)
     except Violation:

@@ -9,14 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rnnspec.judging.violation import violated
-from rnnspec.models import proofs
-from rnnspec.models.layers import Layer, is_recurrent, layers
-from rnnspec.models.readout import measure
-from rnnspec.models.trial import NotApplicable, Trial
+from rnnspec.models import snippets
+from rnnspec.models.layers import Layer, find_layers, is_recurrent
+from rnnspec.models.observation import ModelObservation, NotApplicable
+from rnnspec.models.readout import measure_readout
+from rnnspec.rulekit.violation import violated
 
 
-def causal(trial: Trial) -> None:
+def causal(trial: ModelObservation) -> None:
     """Where every step is read, the prediction of a one-directional model depends on no later position.
 
     Every position is changed in turn, and the predictions at earlier steps are compared bit for bit.
@@ -27,15 +27,17 @@ def causal(trial: Trial) -> None:
     if any(layer.directions == 2 for layer in _layers(trial)):
         raise NotApplicable("the model is bidirectional")
     if _turns_time(trial):
-        raise NotApplicable("the model reads the sequence forwards and backwards, with layers of one direction")
+        raise NotApplicable(
+            "the model reads the sequence forwards and backwards, with layers of one direction"
+        )
     for position, row in enumerate(trial.map.reach):
         early = [step for step in range(position) if row[step]]
         if early:
             said = f"a change at position {position} changes the prediction at step {early[-1]}, {position - early[-1]} earlier"
-            raise violated(said, proofs.step(trial.case, position, early[-1], same=True))
+            raise violated(said, snippets.step(trial.case, position, early[-1], same=True))
 
 
-def sees_both_directions(trial: Trial) -> None:
+def sees_both_directions(trial: ModelObservation) -> None:
     """Where every step is read, predictions of a bidirectional model depend on earlier and on later positions.
 
     Every position is changed in turn; some earlier and some later prediction must change.
@@ -45,17 +47,24 @@ def sees_both_directions(trial: Trial) -> None:
     _every_step(trial)
     if not any(layer.directions == 2 for layer in _layers(trial)):
         raise NotApplicable("the model has one direction")
-    if any(_is_one_sided(trial, layer) for layer in layers(trial.build())):
+    if any(_is_one_sided(trial, layer) for layer in find_layers(trial.build())):
         raise NotApplicable("follows from readout.complete")
     steps = range(trial.map.positions)
-    seen = [(position, step) for position in steps for step in steps if trial.map.reach[position][step] or trial.map.nan[position][step]]
+    seen = [
+        (position, step)
+        for position in steps
+        for step in steps
+        if trial.map.reach[position][step] or trial.map.nan[position][step]
+    ]
     for words, holds, at in (("later", int.__gt__, (1, 0)), ("earlier", int.__lt__, (0, 1))):
         if not any(holds(position, step) for position, step in seen):
-            said = f"no prediction depends on a {words} position, though the layer has two directions"
-            raise violated(said, proofs.step(trial.case, *at, same=False))
+            said = (
+                f"no prediction depends on a {words} position, though the layer has two directions"
+            )
+            raise violated(said, snippets.step(trial.case, *at, same=False))
 
 
-def readouts_agree(trial: Trial) -> None:
+def readouts_agree(trial: ModelObservation) -> None:
     """Where a model offers both read-outs, the prediction from the last step equals the every-step prediction at the last step.
 
     The boolean attribute that turns one read-out into the other is found by trying, and switched in a copy of the same weights.
@@ -65,7 +74,9 @@ def readouts_agree(trial: Trial) -> None:
     trial.require_prediction()
     name, single, every = _both(trial)
     last_step = trial.case.steps - 1
-    seen = measure(single, trial.interface, batch=trial.case.batch, steps=trial.case.steps, draws=1)
+    seen = measure_readout(
+        single, trial.interface, batch=trial.case.batch, steps=trial.case.steps, draws=1
+    )
     if any(tap.states or {step for step, _ in tap.steps} != {last_step} for tap in seen.taps):
         raise NotApplicable("the one prediction is not made from the last step")
     x = trial.draw()
@@ -74,10 +85,10 @@ def readouts_agree(trial: Trial) -> None:
     if not torch.allclose(one, last, rtol=1e-4, atol=1e-5):
         expected, got = last[0].tolist(), one[0].tolist()
         said = f"with {name} switched, the prediction at the last step is {expected}, from the last step alone {got}"
-        raise violated(said, proofs.agree(name, trial.readout == "every"))
+        raise violated(said, snippets.agree(name, trial.readout == "every"))
 
 
-def _both(trial: Trial) -> tuple[str, nn.Module, nn.Module]:
+def _both(trial: ModelObservation) -> tuple[str, nn.Module, nn.Module]:
     """The attribute that turns one read-out into the other, and the same model with one prediction and with one a step."""
     model = trial.build()
     x = trial.draw()
@@ -88,7 +99,9 @@ def _both(trial: Trial) -> tuple[str, nn.Module, nn.Module]:
             ranks = trial.call(model, x).dim(), trial.call(other, x).dim()
             if sorted(ranks) == [2, 3]:
                 return (name, model, other) if ranks[0] == 2 else (name, other, model)
-    raise NotApplicable("the model has no switch between its read-outs (a boolean attribute such as output_all_timesteps)")
+    raise NotApplicable(
+        "the model has no switch between its read-outs (a boolean attribute such as output_all_timesteps)"
+    )
 
 
 def _booleans(model: nn.Module) -> list[str]:
@@ -96,24 +109,28 @@ def _booleans(model: nn.Module) -> list[str]:
     own = [cls for cls in type(model).__mro__ if cls not in nn.Module.__mro__]
     names = [*vars(model), *(name for cls in own for name in vars(cls))]
     known = {"training", *vars(nn.Module)}
-    return [name for name in dict.fromkeys(names) if name not in known and isinstance(getattr(model, name), bool)]
+    return [
+        name
+        for name in dict.fromkeys(names)
+        if name not in known and isinstance(getattr(model, name), bool)
+    ]
 
 
-def _every_step(trial: Trial) -> None:
+def _every_step(trial: ModelObservation) -> None:
     trial.require_prediction()
     if trial.readout != "every":
         raise NotApplicable("one prediction a sequence")
 
 
-def _layers(trial: Trial) -> list[Layer]:
+def _layers(trial: ModelObservation) -> list[Layer]:
     model = trial.build()
-    found = layers(model)
+    found = find_layers(model)
     if not found and not any(is_recurrent(module) for module in model.modules()):
         raise NotApplicable("no recurrent layer or cell was found in the model")
     return found
 
 
-def _turns_time(trial: Trial) -> bool:
+def _turns_time(trial: ModelObservation) -> bool:
     """Whether recurrent layers are given the same sequence both ways."""
     given: list[Tensor] = []
 
@@ -126,10 +143,19 @@ def _turns_time(trial: Trial) -> bool:
         if is_recurrent(module):
             module.register_forward_pre_hook(note)
     trial.call(model, trial.draw())
-    pairs = [(one, other) for index, one in enumerate(given) for other in given[index + 1 :] if one.shape == other.shape]
+    pairs = [
+        (one, other)
+        for index, one in enumerate(given)
+        for other in given[index + 1 :]
+        if one.shape == other.shape
+    ]
     return any(torch.equal(one, other.flip(axis)) for one, other in pairs for axis in (0, 1))
 
 
-def _is_one_sided(trial: Trial, layer: Layer) -> bool:
+def _is_one_sided(trial: ModelObservation, layer: Layer) -> bool:
     taken = [tap for tap in trial.map.taps if tap.layer == layer]
-    return bool(taken) and layer.directions == 2 and len({direction for _, direction in (*taken[0].steps, *taken[0].states)}) == 1
+    return (
+        bool(taken)
+        and layer.directions == 2
+        and len({direction for _, direction in (*taken[0].steps, *taken[0].states)}) == 1
+    )

@@ -18,17 +18,28 @@ class RemembersState(Planted):
 
     narrow = True
 
-    def forward(self, input: Tensor | PackedSequence, hx: Tensor | None = None) -> tuple[Tensor | PackedSequence, Tensor]:
+    def forward(
+        self, input: Tensor | PackedSequence, hx: Tensor | None = None
+    ) -> tuple[Tensor | PackedSequence, Tensor]:
         remembered: Tensor | None = self.__dict__.get("remembered")
-        output, h_n = super().forward(input, remembered if hx is None and self.fits(input, remembered) else hx)
+        output, h_n = super().forward(
+            input, remembered if hx is None and self.fits(input, remembered) else hx
+        )
         self.__dict__["remembered"] = h_n.detach()
         return output, h_n
 
     def fits(self, input: Tensor | PackedSequence, remembered: Tensor | None) -> bool:
         """Whether the state remembered can be used for this input."""
-        if remembered is None or isinstance(input, PackedSequence) or input.dim() != 3 or remembered.dtype != input.dtype:
+        if (
+            remembered is None
+            or isinstance(input, PackedSequence)
+            or input.dim() != 3
+            or remembered.dtype != input.dtype
+        ):
             return False
-        return remembered.dim() == 3 and remembered.size(1) == input.size(0 if self.batch_first else 1)
+        return remembered.dim() == 3 and remembered.size(1) == input.size(
+            0 if self.batch_first else 1
+        )
 
 
 class BatchSizeBaked(Planted):
@@ -71,8 +82,14 @@ class FrozenForGood(Planted):
     narrow = True
 
     def biases(self, layer: int, direction: int) -> list[Tensor]:
-        frozen = self.__dict__.setdefault("frozen", not any(parameter.requires_grad for parameter in self.parameters()))
-        return [bias.detach() for bias in super().biases(layer, direction)] if frozen else super().biases(layer, direction)
+        frozen = self.__dict__.setdefault(
+            "frozen", not any(parameter.requires_grad for parameter in self.parameters())
+        )
+        return (
+            [bias.detach() for bias in super().biases(layer, direction)]
+            if frozen
+            else super().biases(layer, direction)
+        )
 
 
 class RemembersByAddress(Planted):
@@ -95,9 +112,13 @@ class PlanByTotals(Planted):
 
     narrow = True
 
-    def run_direction(self, data: Tensor, sizes: Any, h: Tensor, layer: int, direction: int) -> tuple[Tensor, Tensor]:
+    def run_direction(
+        self, data: Tensor, sizes: Any, h: Tensor, layer: int, direction: int
+    ) -> tuple[Tensor, Tensor]:
         plans = self.__dict__.setdefault("plans", {})
-        return super().run_direction(data, plans.setdefault((len(data), len(h)), sizes), h, layer, direction)
+        return super().run_direction(
+            data, plans.setdefault((len(data), len(h)), sizes), h, layer, direction
+        )
 
 
 class FirstStateGradientLost(Planted):

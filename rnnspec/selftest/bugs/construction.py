@@ -16,12 +16,20 @@ class NonlinearityByNameOnly(Planted):
     """The fourth positional argument is bias, so a nonlinearity given there is lost (pytorch #114617); construction.positional sees it."""
 
     def __init__(
-        self, input_size: int, hidden_size: int, num_layers: int = 1, *rest: Any, nonlinearity: str = "tanh", **others: Any
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        *rest: Any,
+        nonlinearity: str = "tanh",
+        **others: Any,
     ) -> None:
         if rest:
             others["bias"] = bool(rest[0])
             names = ("batch_first", "dropout", "bidirectional", "device", "dtype")
-            others |= dict(zip(names, rest[2:] if isinstance(rest[0], str) else rest[1:], strict=False))
+            others |= dict(
+                zip(names, rest[2:] if isinstance(rest[0], str) else rest[1:], strict=False)
+            )
         super().__init__(input_size, hidden_size, num_layers, nonlinearity, **others)
 
 
@@ -29,7 +37,9 @@ class BatchFirstBeforeBias(Planted):
     """The positional places of bias and batch_first are exchanged; construction.positional sees it."""
 
     def __init__(self, *args: Any, **others: Any) -> None:
-        super().__init__(*args[:4], *reversed(args[4:6]), *args[6:], **others) if len(args) > 5 else super().__init__(*args, **others)
+        super().__init__(*args[:4], *reversed(args[4:6]), *args[6:], **others) if len(
+            args
+        ) > 5 else super().__init__(*args, **others)
 
 
 class BiasOffByDefault(Planted):
@@ -95,14 +105,18 @@ class ZeroInputSizeAccepted(Planted):
     """input_size=0 builds a layer that reads nothing (pytorch #136936); construction.refuses-sizes sees it."""
 
     def check_sizes(self, **sizes: int) -> None:
-        super().check_sizes(**{name: value for name, value in sizes.items() if (name, value) != ("input_size", 0)})
+        super().check_sizes(
+            **{name: value for name, value in sizes.items() if (name, value) != ("input_size", 0)}
+        )
 
 
 class FloatSizesAccepted(Planted):
     """A float given as a size is cut down to an int (pytorch PR #166302); construction.refuses-types sees it."""
 
     def __init__(self, input_size: Any, hidden_size: Any, *args: Any, **others: Any) -> None:
-        input_size, hidden_size = (int(size) if isinstance(size, float) else size for size in (input_size, hidden_size))
+        input_size, hidden_size = (
+            int(size) if isinstance(size, float) else size for size in (input_size, hidden_size)
+        )
         super().__init__(input_size, hidden_size, *args, **others)
 
 
@@ -128,7 +142,7 @@ class DropoutUnchecked(Planted):
 
 
 class LayersByNameOnly(Planted):
-    """The third positional argument is taken for something else, so that there is one layer; construction.example sees it."""
+    """The third positional argument is taken for something else, so that there is one layer; construction.documented-example sees it."""
 
     def __init__(self, input_size: int, hidden_size: int, *rest: Any, **others: Any) -> None:
         super().__init__(input_size, hidden_size, others.pop("num_layers", 1), *rest[1:], **others)
@@ -149,7 +163,7 @@ class AlwaysSinglePrecision(Planted):
 
 
 class NonlinearityForgotten(Planted):
-    """The name of the nonlinearity cannot be read any more (pytorch PR #28058); construction.readable sees it."""
+    """The name of the nonlinearity cannot be read any more (pytorch PR #28058); construction.nonlinearity-attribute sees it."""
 
     def __init__(self, *args: Any, **others: Any) -> None:
         super().__init__(*args, **others)

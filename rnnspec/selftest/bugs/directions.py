@@ -39,7 +39,9 @@ class BackwardHalfFirstAboveLayerZero(Planted):
 
     narrow = True
 
-    def run_layer(self, data: Tensor, sizes: Sizes, h_0: Tensor, layer: int) -> tuple[Tensor, list[Tensor]]:
+    def run_layer(
+        self, data: Tensor, sizes: Sizes, h_0: Tensor, layer: int
+    ) -> tuple[Tensor, list[Tensor]]:
         output, states = super().run_layer(data, sizes, h_0, layer)
         if layer == 0 or self.directions == 1:
             return output, states
@@ -52,7 +54,13 @@ class StatesByDirection(Planted):
     narrow = True
 
     def stack_states(self, states: list[Tensor]) -> Tensor:
-        return super().stack_states([state for direction in range(self.directions) for state in states[direction :: self.directions]])
+        return super().stack_states(
+            [
+                state
+                for direction in range(self.directions)
+                for state in states[direction :: self.directions]
+            ]
+        )
 
 
 class BackwardStateFirst(Planted):
@@ -60,14 +68,18 @@ class BackwardStateFirst(Planted):
 
     def stack_states(self, states: list[Tensor]) -> Tensor:
         pairs = range(0, len(states), self.directions)
-        return super().stack_states([state for start in pairs for state in states[start : start + self.directions][::-1]])
+        return super().stack_states(
+            [state for start in pairs for state in states[start : start + self.directions][::-1]]
+        )
 
 
 class BackwardStateFromLastStep(Planted):
     """The backward direction's final state is taken at the last step of time, not the first (onnx/tensorflow-onnx PR #213);
     directions.h-n-order sees it."""
 
-    def last_state(self, h: Tensor, outputs: dict[int, Tensor], sizes: Sizes, direction: int) -> Tensor:
+    def last_state(
+        self, h: Tensor, outputs: dict[int, Tensor], sizes: Sizes, direction: int
+    ) -> Tensor:
         return self.advance(h, outputs[len(sizes) - 1]) if direction else h
 
 
@@ -88,7 +100,9 @@ class BackwardNotTurnedBack(Planted):
 class BackwardFlipsBatch(Planted):
     """The backward direction meets the batch in reversed order (pytorch #94754); directions.reverse-time sees it."""
 
-    def run_direction(self, data: Tensor, sizes: Sizes, h: Tensor, layer: int, direction: int) -> tuple[Tensor, Tensor]:
+    def run_direction(
+        self, data: Tensor, sizes: Sizes, h: Tensor, layer: int, direction: int
+    ) -> tuple[Tensor, Tensor]:
         if direction and not is_ragged(sizes):
             data = as_steps(data, sizes).flip(1).reshape(data.shape)
         return super().run_direction(data, sizes, h, layer, direction)

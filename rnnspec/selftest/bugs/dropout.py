@@ -79,7 +79,7 @@ class DropsTooMany(Planted):
 
 
 class OneMaskForever(Planted):
-    """The first mask of a size is used in every later call (ROCm/ROCm #6339); dropout.fresh sees it."""
+    """The first mask of a size is used in every later call (ROCm/ROCm #6339); dropout.fresh-masks sees it."""
 
     narrow = True
 
@@ -103,7 +103,12 @@ class OneMaskForAllSamples(Planted):
 
     def mask(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:
         first = data.new_empty(len(sizes), data.size(1))
-        return torch.cat([row.expand(size, -1) for row, size in zip(super().mask(first, sizes, layer), sizes, strict=True)])
+        return torch.cat(
+            [
+                row.expand(size, -1)
+                for row, size in zip(super().mask(first, sizes, layer), sizes, strict=True)
+            ]
+        )
 
 
 class OneMaskForAllUnits(Planted):
@@ -163,7 +168,11 @@ class DropsFinalState(Planted):
     def stack_states(self, states: list[Tensor]) -> Tensor:
         stacked = super().stack_states(states)
         dropped = self.drops() and self.num_layers > 1
-        return stacked * self.mask(stacked.flatten(0, 1), (1,), 0).view_as(stacked) if dropped else stacked
+        return (
+            stacked * self.mask(stacked.flatten(0, 1), (1,), 0).view_as(stacked)
+            if dropped
+            else stacked
+        )
 
 
 class DropsLowerFinalStates(Planted):
@@ -180,7 +189,7 @@ class DropsLowerFinalStates(Planted):
 
 
 class ZeroMeansDefault(Planted):
-    """dropout=0 is taken for not given, which means 0.1; dropout.zero sees it."""
+    """dropout=0 is taken for not given, which means 0.1; dropout.p-zero sees it."""
 
     def drops(self) -> bool:
         return self.training
@@ -190,7 +199,7 @@ class ZeroMeansDefault(Planted):
 
 
 class OneGivesNan(Planted):
-    """With dropout=1 the scale is 1 / 0; dropout.one sees it."""
+    """With dropout=1 the scale is 1 / 0; dropout.p-one sees it."""
 
     narrow = True
 
@@ -207,7 +216,7 @@ class DropsSingleLayer(Planted):
 
 
 class FixedAtConstruction(Planted):
-    """A change of the attribute has no effect; dropout.changed sees it."""
+    """A change of the attribute has no effect; dropout.attribute-changed sees it."""
 
     narrow = True
 
@@ -229,7 +238,9 @@ class OwnGenerator(Planted):
         generator = torch.Generator()
         generator.seed()
         keep = 1 - self.dropout
-        drawn = torch.bernoulli(torch.full(data.shape, keep, dtype=torch.float64), generator=generator).to(data)
+        drawn = torch.bernoulli(
+            torch.full(data.shape, keep, dtype=torch.float64), generator=generator
+        ).to(data)
         return drawn / keep if keep else drawn
 
 

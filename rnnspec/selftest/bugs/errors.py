@@ -33,7 +33,9 @@ class OneFeatureBroadcast(Planted):
             super().check_features(input)
 
     def project(self, data: Tensor, layer: int, direction: int) -> Tensor:
-        return super().project(data if layer else data.expand(-1, self.input_size), layer, direction)
+        return super().project(
+            data if layer else data.expand(-1, self.input_size), layer, direction
+        )
 
 
 class VectorAccepted(Planted):
@@ -75,7 +77,9 @@ class MissingLayersRepeated(Planted):
     narrow = True
 
     def check_states(self, hx: Tensor | None, batch: int) -> None:
-        super().check_states(hx if hx is None or not 0 < len(hx) < self.num_layers * self.directions else None, batch)
+        super().check_states(
+            hx if hx is None or not 0 < len(hx) < self.num_layers * self.directions else None, batch
+        )
 
     def pick_state(self, h_0: Tensor, layer: int, direction: int) -> Tensor:
         return h_0[min(layer * self.directions + direction, len(h_0) - 1)]
@@ -87,7 +91,9 @@ class PackedUnchecked(Planted):
     narrow = True
 
     def check_packed_input(self, data: Tensor, hx: Tensor | None, sizes: Sizes) -> None:
-        super().check_packed_input(data, hx if hx is None else hx[: self.num_layers * self.directions], sizes)
+        super().check_packed_input(
+            data, hx if hx is None else hx[: self.num_layers * self.directions], sizes
+        )
 
 
 class OneStateBroadcast(Planted):
@@ -98,7 +104,10 @@ class OneStateBroadcast(Planted):
         return states.expand(-1, batch, -1) if states.size(1) == 1 else states
 
     def check_states(self, hx: Tensor | None, batch: int) -> None:
-        super().check_states(hx if hx is None or hx.dim() != 3 or hx.size(1) != 1 else hx.expand(-1, batch, -1), batch)
+        super().check_states(
+            hx if hx is None or hx.dim() != 3 or hx.size(1) != 1 else hx.expand(-1, batch, -1),
+            batch,
+        )
 
 
 class StatesSortedBeforeChecked(Planted):
@@ -127,7 +136,10 @@ class OneUnitBroadcast(Planted):
     narrow = True
 
     def check_states(self, hx: Tensor | None, batch: int) -> None:
-        super().check_states(hx if hx is None or hx.size(-1) != 1 else hx.expand(*hx.shape[:-1], self.hidden_size), batch)
+        super().check_states(
+            hx if hx is None or hx.size(-1) != 1 else hx.expand(*hx.shape[:-1], self.hidden_size),
+            batch,
+        )
 
     def pick_state(self, h_0: Tensor, layer: int, direction: int) -> Tensor:
         return super().pick_state(h_0, layer, direction).expand(-1, self.hidden_size)
@@ -140,7 +152,11 @@ class EmptySequenceAccepted(Planted):
         pass
 
     def run(self, data: Tensor, sizes: Sizes, h_0: Tensor) -> tuple[Tensor, Tensor]:
-        return super().run(data, sizes, h_0) if sizes else (data.new_empty(0, self.directions * self.hidden_size), h_0.clone())
+        return (
+            super().run(data, sizes, h_0)
+            if sizes
+            else (data.new_empty(0, self.directions * self.hidden_size), h_0.clone())
+        )
 
 
 class InputConverted(Planted):
@@ -168,7 +184,9 @@ class StateOfFourAxesFlattened(Planted):
     narrow = True
 
     def forward_tensor(self, input: Tensor, hx: Tensor | None) -> tuple[Tensor, Tensor]:
-        return super().forward_tensor(input, hx.flatten(0, 1) if hx is not None and hx.dim() == 4 else hx)
+        return super().forward_tensor(
+            input, hx.flatten(0, 1) if hx is not None and hx.dim() == 4 else hx
+        )
 
 
 class FeaturesAsserted(Planted):
@@ -185,7 +203,12 @@ class BatchFirstStateTaken(Planted):
     narrow = True
 
     def forward(self, input: Any, hx: Any = None) -> Any:
-        if self.batch_first and hx is not None and hx.dim() == 3 and hx.size(1) == self.num_layers * (1 + self.bidirectional):
+        if (
+            self.batch_first
+            and hx is not None
+            and hx.dim() == 3
+            and hx.size(1) == self.num_layers * (1 + self.bidirectional)
+        ):
             hx = hx if hx.size(0) == hx.size(1) else hx.transpose(0, 1)
         return super().forward(input, hx)
 

@@ -21,7 +21,7 @@ class StateCutEveryStep(Planted):
 
 
 class CutAfter32Steps(Planted):
-    """The gradient stops at every 32nd step (FluxML/Flux.jl #1547); gradients.long sees it."""
+    """The gradient stops at every 32nd step (FluxML/Flux.jl #1547); gradients.reach-first-step sees it."""
 
     narrow = True
 
@@ -43,7 +43,9 @@ class FinalStateCut(Planted):
 
     narrow = True
 
-    def last_state(self, h: Tensor, outputs: dict[int, Tensor], sizes: Sizes, direction: int) -> Tensor:
+    def last_state(
+        self, h: Tensor, outputs: dict[int, Tensor], sizes: Sizes, direction: int
+    ) -> Tensor:
         return h.detach()
 
 
@@ -52,7 +54,9 @@ class BackwardFinalStateCut(Planted):
 
     narrow = True
 
-    def last_state(self, h: Tensor, outputs: dict[int, Tensor], sizes: Sizes, direction: int) -> Tensor:
+    def last_state(
+        self, h: Tensor, outputs: dict[int, Tensor], sizes: Sizes, direction: int
+    ) -> Tensor:
         return h.detach() if direction else h
 
 
@@ -89,7 +93,9 @@ class WeightGradientsAveraged(Planted):
 
     narrow = True
 
-    def run_direction(self, data: Tensor, sizes: Sizes, h: Tensor, layer: int, direction: int) -> tuple[Tensor, Tensor]:
+    def run_direction(
+        self, data: Tensor, sizes: Sizes, h: Tensor, layer: int, direction: int
+    ) -> tuple[Tensor, Tensor]:
         self.__dict__["samples"] = max(1, sizes[0])
         return super().run_direction(data, sizes, h, layer, direction)
 
@@ -116,7 +122,9 @@ class UpperBiasesCut(Planted):
     narrow = True
 
     def biases(self, layer: int, direction: int) -> list[Tensor]:
-        return [with_gradient_of(bias, bias * (layer == 0)) for bias in super().biases(layer, direction)]
+        return [
+            with_gradient_of(bias, bias * (layer == 0)) for bias in super().biases(layer, direction)
+        ]
 
 
 class BiasGradientFromOneRow(Planted):
@@ -126,7 +134,12 @@ class BiasGradientFromOneRow(Planted):
 
     def project(self, data: Tensor, layer: int, direction: int) -> Tensor:
         projected = torch.nn.functional.linear(data, self.input_weight(layer, direction))
-        last = torch.arange(len(data), device=data.device).eq(len(data) - 1).to(data.dtype).unsqueeze(1)
+        last = (
+            torch.arange(len(data), device=data.device)
+            .eq(len(data) - 1)
+            .to(data.dtype)
+            .unsqueeze(1)
+        )
         for bias in self.biases(layer, direction):
             projected = projected + with_gradient_of(bias.expand_as(projected), bias * last)
         return projected
@@ -139,7 +152,10 @@ class BiasesShareGradient(Planted):
 
     def biases(self, layer: int, direction: int) -> list[Tensor]:
         biases = super().biases(layer, direction)
-        return [with_gradient_of(bias, factor * bias) for bias, factor in zip(biases, (2, 0), strict=False)]
+        return [
+            with_gradient_of(bias, factor * bias)
+            for bias, factor in zip(biases, (2, 0), strict=False)
+        ]
 
 
 class TransposedInputGradient(Planted):
@@ -149,7 +165,11 @@ class TransposedInputGradient(Planted):
 
     def to_time_major(self, input: Tensor) -> Tensor:
         steps = super().to_time_major(input)
-        return with_gradient_of(steps, input.reshape(steps.shape)) if self.batch_first and input.dim() == 3 else steps
+        return (
+            with_gradient_of(steps, input.reshape(steps.shape))
+            if self.batch_first and input.dim() == 3
+            else steps
+        )
 
 
 class ReluGradientOfTanh(Planted):
@@ -159,7 +179,11 @@ class ReluGradientOfTanh(Planted):
 
     def activation(self, x: Tensor) -> Tensor:
         new = super().activation(x)
-        return new if self.nonlinearity == "tanh" else with_gradient_of(new, x * (1 - new.detach() ** 2))
+        return (
+            new
+            if self.nonlinearity == "tanh"
+            else with_gradient_of(new, x * (1 - new.detach() ** 2))
+        )
 
 
 class GradientFromBeforeTanh(Planted):
@@ -169,7 +193,11 @@ class GradientFromBeforeTanh(Planted):
 
     def activation(self, x: Tensor) -> Tensor:
         new = super().activation(x)
-        return new if self.nonlinearity == "relu" else with_gradient_of(new, x * (1 - x.detach().clamp(-1, 1) ** 2))
+        return (
+            new
+            if self.nonlinearity == "relu"
+            else with_gradient_of(new, x * (1 - x.detach().clamp(-1, 1) ** 2))
+        )
 
 
 class PackedInputCut(Planted):
@@ -203,13 +231,17 @@ class ReluGradientLeaks(Planted):
 
 
 class HalfGradientIn16Bits(Planted):
-    """In bfloat16 and float16 the recurrent weights get half their gradient; gradients.low-precision sees it."""
+    """In bfloat16 and float16 the recurrent weights get half their gradient; gradients.half-precision sees it."""
 
     narrow = True
 
     def recurrent_weight(self, layer: int, direction: int) -> Tensor:
         weight = super().recurrent_weight(layer, direction)
-        return with_gradient_of(weight, weight / 2) if weight.dtype in (torch.bfloat16, torch.float16) else weight
+        return (
+            with_gradient_of(weight, weight / 2)
+            if weight.dtype in (torch.bfloat16, torch.float16)
+            else weight
+        )
 
 
 class StepsKeptOnLayer(Planted):
@@ -234,7 +266,13 @@ class FrozenStopsAll(Planted):
 
     narrow = True
 
-    def run_layer(self, data: Tensor, sizes: Sizes, h_0: Tensor, layer: int) -> tuple[Tensor, list[Tensor]]:
+    def run_layer(
+        self, data: Tensor, sizes: Sizes, h_0: Tensor, layer: int
+    ) -> tuple[Tensor, list[Tensor]]:
         output, states = super().run_layer(data, sizes, h_0, layer)
-        frozen = not all(self.parameter(kind, layer, 0).requires_grad for kind in self.parameter_kinds())
-        return (output.detach(), [state.detach() for state in states]) if frozen else (output, states)
+        frozen = not all(
+            self.parameter(kind, layer, 0).requires_grad for kind in self.parameter_kinds()
+        )
+        return (
+            (output.detach(), [state.detach() for state in states]) if frozen else (output, states)
+        )

@@ -118,7 +118,7 @@ class BatchOfOneSqueezed(Planted):
 
 
 class StridesIgnored(Planted):
-    """Input that is not contiguous is read as if it were; layouts.strides sees it."""
+    """Input that is not contiguous is read as if it were; layouts.memory-layout sees it."""
 
     narrow = True
 
@@ -127,7 +127,7 @@ class StridesIgnored(Planted):
 
 
 class StateStridesIgnored(Planted):
-    """A state that is not contiguous is read as if it were (pytorch #345); layouts.strides sees it."""
+    """A state that is not contiguous is read as if it were (pytorch #345); layouts.memory-layout sees it."""
 
     narrow = True
 
@@ -136,39 +136,52 @@ class StateStridesIgnored(Planted):
 
 
 class OffsetIgnored(Planted):
-    """A slice is read from the start of its storage; layouts.strides sees it."""
+    """A slice is read from the start of its storage; layouts.memory-layout sees it."""
 
     narrow = True
 
     def to_time_major(self, input: Tensor) -> Tensor:
-        return super().to_time_major(input.as_strided(input.shape, input.stride(), 0) if input.storage_offset() else input)
+        return super().to_time_major(
+            input.as_strided(input.shape, input.stride(), 0) if input.storage_offset() else input
+        )
 
 
 def read_as_contiguous(tensor: Tensor, offset: int) -> Tensor:
     """The elements that lie in the storage one after another, as many as there are."""
-    if tensor.is_contiguous() or tensor.untyped_storage().nbytes() < (offset + tensor.numel()) * tensor.element_size():
+    if (
+        tensor.is_contiguous()
+        or tensor.untyped_storage().nbytes() < (offset + tensor.numel()) * tensor.element_size()
+    ):
         return tensor
-    return tensor.as_strided(tensor.shape, torch.empty(tensor.shape, device="meta").stride(), offset)
+    return tensor.as_strided(
+        tensor.shape, torch.empty(tensor.shape, device="meta").stride(), offset
+    )
 
 
 class StateOffsetIgnored(Planted):
-    """An initial state that is a slice of a larger one is read from its start (allennlp #1486); layouts.strides sees it."""
+    """An initial state that is a slice of a larger one is read from its start (allennlp #1486); layouts.memory-layout sees it."""
 
     narrow = True
 
     def to_batched_states(self, hx: Tensor, batched: bool) -> Tensor:
         whole = hx.is_contiguous() and hx.storage_offset() > 0
-        return super().to_batched_states(torch.as_strided(hx, hx.shape, hx.stride(), 0) if whole else hx, batched)
+        return super().to_batched_states(
+            torch.as_strided(hx, hx.shape, hx.stride(), 0) if whole else hx, batched
+        )
 
 
 class ExpandedStateCut(Planted):
-    """Of an initial state that is expanded over the batch one sample's is used (fastai2 PR #141); layouts.strides sees it."""
+    """Of an initial state that is expanded over the batch one sample's is used (fastai2 PR #141); layouts.memory-layout sees it."""
 
     narrow = True
 
     def to_batched_states(self, hx: Tensor, batched: bool) -> Tensor:
         expanded = batched and hx.size(1) > 1 and hx.stride(1) == 0
-        return torch.cat([hx[:, :1], torch.zeros_like(hx[:, 1:])], 1) if expanded else super().to_batched_states(hx, batched)
+        return (
+            torch.cat([hx[:, :1], torch.zeros_like(hx[:, 1:])], 1)
+            if expanded
+            else super().to_batched_states(hx, batched)
+        )
 
 
 class GradientByMemoryOrder(Planted):
@@ -186,7 +199,11 @@ class GradientByMemoryOrder(Planted):
 def by_memory_order(gradient: Tensor) -> Tensor:
     """The numbers in the order in which they lie in memory, where that is with the first two axes exchanged."""
     turned = gradient.transpose(0, 1)
-    return turned.reshape(gradient.shape) if turned.is_contiguous() and not gradient.is_contiguous() else gradient
+    return (
+        turned.reshape(gradient.shape)
+        if turned.is_contiguous() and not gradient.is_contiguous()
+        else gradient
+    )
 
 
 class ChainedBatchFirstTurned(Planted):
@@ -206,6 +223,11 @@ class BatchFirstAloneFails(Planted):
     narrow = True
 
     def to_time_major(self, input: Tensor) -> Tensor:
-        if self.batch_first and input.dim() == 3 and not self.training and (self.num_layers, self.directions) == (1, 1):
+        if (
+            self.batch_first
+            and input.dim() == 3
+            and not self.training
+            and (self.num_layers, self.directions) == (1, 1)
+        ):
             raise RuntimeError("the parameter is incorrect")
         return super().to_time_major(input)

@@ -27,7 +27,11 @@ class EvalInHalf(Planted):
 
     def recurrent_weight(self, layer: int, direction: int) -> Tensor:
         weight = super().recurrent_weight(layer, direction)
-        return weight if self.training or weight.dtype != torch.float32 else weight + (weight.bfloat16().float() - weight).detach()
+        return (
+            weight
+            if self.training or weight.dtype != torch.float32
+            else weight + (weight.bfloat16().float() - weight).detach()
+        )
 
 
 class FastPathLosesBias(Planted):
@@ -58,7 +62,11 @@ class InferenceLosesLastStep(Planted):
     narrow = True
 
     def join(self, outputs: dict[int, Tensor], length: int) -> Tensor:
-        if torch.is_inference_mode_enabled() and length > 1 and outputs[length - 1].shape == outputs[length - 2].shape:
+        if (
+            torch.is_inference_mode_enabled()
+            and length > 1
+            and outputs[length - 1].shape == outputs[length - 2].shape
+        ):
             outputs = outputs | {length - 1: outputs[length - 2]}
         return super().join(outputs, length)
 
@@ -80,7 +88,9 @@ class ZerosOnDefaultDevice(Planted):
     narrow = True
 
     def default_states(self, input: Tensor, batch: int) -> Tensor:
-        return torch.zeros(self.num_layers * self.directions, batch, self.hidden_size, dtype=input.dtype)
+        return torch.zeros(
+            self.num_layers * self.directions, batch, self.hidden_size, dtype=input.dtype
+        )
 
 
 class LooksAtValues(Planted):
@@ -89,7 +99,9 @@ class LooksAtValues(Planted):
     narrow = True
 
     def run(self, data: Tensor, sizes: Sizes, h_0: Tensor) -> tuple[Tensor, Tensor]:
-        return super().run(data if data.numel() and bool(data.detach().any()) else data.clone(), sizes, h_0)
+        return super().run(
+            data if data.numel() and bool(data.detach().any()) else data.clone(), sizes, h_0
+        )
 
 
 class TrainingFails(Planted):

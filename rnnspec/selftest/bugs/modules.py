@@ -38,7 +38,9 @@ class CopyForgetsArguments(Planted):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> CopyForgetsArguments:
         twin = copy.copy(self)
-        twin._parameters = {name: copy.deepcopy(parameter, memo) for name, parameter in self._parameters.items()}
+        twin._parameters = {
+            name: copy.deepcopy(parameter, memo) for name, parameter in self._parameters.items()
+        }
         twin.nonlinearity = "tanh"
         return twin
 
@@ -51,7 +53,9 @@ class PickleLosesBiases(Planted):
     def __getstate__(self) -> dict[str, Any]:
         items = self._parameters.items()
         zeros = {
-            name: torch.nn.Parameter(torch.zeros_like(value)) for name, value in items if value is not None and name.startswith("bias")
+            name: torch.nn.Parameter(torch.zeros_like(value))
+            for name, value in items
+            if value is not None and name.startswith("bias")
         }
         return self.__dict__ | {"_parameters": self._parameters | zeros}
 
@@ -67,7 +71,7 @@ class PickleTrains(Planted):
 
 
 class WeightsTakenOnce(Planted):
-    """The parameters registered at the first call are used ever after (pytorch #32346); modules.replaced sees it."""
+    """The parameters registered at the first call are used ever after (pytorch #32346); modules.replaced-parameters sees it."""
 
     narrow = True
 
@@ -85,7 +89,11 @@ class FunctionalCallIgnored(Planted):
         own: dict[str, Tensor] = self.__dict__.setdefault("own", {})
         value = super().parameter(kind, layer, direction)
         name = self.parameter_name(kind, layer, direction)
-        return own.setdefault(name, value) if type(value) is not torch.nn.Parameter else own.update({name: value}) or value
+        return (
+            own.setdefault(name, value)
+            if type(value) is not torch.nn.Parameter
+            else own.update({name: value}) or value
+        )
 
 
 class ParametrizationIgnored(Planted):
@@ -94,7 +102,10 @@ class ParametrizationIgnored(Planted):
     narrow = True
 
     def parameter(self, kind: str, layer: int, direction: int) -> Tensor:
-        lists, name = self._modules.get("parametrizations"), self.parameter_name(kind, layer, direction)
+        lists, name = (
+            self._modules.get("parametrizations"),
+            self.parameter_name(kind, layer, direction),
+        )
         if lists is None or name not in lists._modules:
             return super().parameter(kind, layer, direction)
         original: Tensor = getattr(lists, name).original
@@ -122,8 +133,16 @@ class FlattenedByDirection(Planted):
 
     def flatten_parameters(self) -> None:
         layers, directions = range(self.num_layers), range(self.directions)
-        listed = [self.parameter("weight_hh", layer, direction).data for direction in directions for layer in layers]
-        for value, (layer, direction) in zip(listed, [(layer, direction) for layer in layers for direction in directions], strict=True):
+        listed = [
+            self.parameter("weight_hh", layer, direction).data
+            for direction in directions
+            for layer in layers
+        ]
+        for value, (layer, direction) in zip(
+            listed,
+            [(layer, direction) for layer in layers for direction in directions],
+            strict=True,
+        ):
             self.parameter("weight_hh", layer, direction).data = value
 
 
@@ -147,7 +166,7 @@ class ParentModeIgnored(Planted):
 
 
 class DtypeOfConstruction(Planted):
-    """After a conversion, zeros for the state are still made in the dtype of construction; modules.converted sees it."""
+    """After a conversion, zeros for the state are still made in the dtype of construction; modules.dtype-conversion sees it."""
 
     narrow = True
 
@@ -161,7 +180,7 @@ class DtypeOfConstruction(Planted):
 
 class FusedBiasKept(Planted):
     """Without gradients the sum of the biases is kept from the first call, so loading others has no effect (salesforce/awd-lstm-lm #51);
-    modules.loaded sees it."""
+    modules.load-state-dict sees it."""
 
     narrow = True
 
@@ -174,32 +193,40 @@ class FusedBiasKept(Planted):
 
 
 class LoadedWithoutReverse(Planted):
-    """load_state_dict leaves the backward direction of the upper layers as it is; modules.loaded sees it."""
+    """load_state_dict leaves the backward direction of the upper layers as it is; modules.load-state-dict sees it."""
 
     narrow = True
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
-        kept = {name: value.detach().clone() for name, value in self.named_parameters() if name.endswith("_reverse") and "_l0" not in name}
+        kept = {
+            name: value.detach().clone()
+            for name, value in self.named_parameters()
+            if name.endswith("_reverse") and "_l0" not in name
+        }
         super()._load_from_state_dict(state_dict, prefix, *rest)
         for name, value in kept.items():
             getattr(self, name).data.copy_(value)
 
 
 class TiesCutByConversion(Planted):
-    """A conversion makes shared parameters separate ones (pytorch #3751); modules.shared sees it."""
+    """A conversion makes shared parameters separate ones (pytorch #3751); modules.shared-parameters sees it."""
 
     narrow = True
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Any:
         result = super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         for name, value in list(self._parameters.items()):
-            self._parameters[name] = value if value is None else torch.nn.Parameter(value.detach().clone(), value.requires_grad)
+            self._parameters[name] = (
+                value
+                if value is None
+                else torch.nn.Parameter(value.detach().clone(), value.requires_grad)
+            )
         return result
 
 
 class TieWithinCut(Planted):
     """Flattening after a conversion gives every name of a layer a piece of the buffer of its own, also where two stand for one parameter
-    (pytorch #3751); modules.tied sees it."""
+    (pytorch #3751); modules.tied-parameters sees it."""
 
     narrow = True
 
@@ -208,13 +235,15 @@ class TieWithinCut(Planted):
         seen: set[int] = set()
         for name, value in self._parameters.items():
             if value is not None and id(value) in seen:
-                self._parameters[name] = torch.nn.Parameter(value.detach().clone(), value.requires_grad)
+                self._parameters[name] = torch.nn.Parameter(
+                    value.detach().clone(), value.requires_grad
+                )
             seen.add(id(value))
         return result
 
 
 class TieCountsOnce(Planted):
-    """What two names stand for is differentiated in one of the two places; modules.tied sees it."""
+    """What two names stand for is differentiated in one of the two places; modules.tied-parameters sees it."""
 
     narrow = True
 
@@ -239,14 +268,19 @@ class BiasFilledOnLoad(Planted):
 
     def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
         own = dict(self.named_parameters())
-        fits = {name: value.expand_as(own[name]) if "bias" in name and value.numel() == 1 else value for name, value in state_dict.items()}
+        fits = {
+            name: value.expand_as(own[name]) if "bias" in name and value.numel() == 1 else value
+            for name, value in state_dict.items()
+        }
         return super().load_state_dict(fits, strict=strict)
 
 
 def copied(layer: torch.nn.Module, memo: Any) -> torch.nn.Module:
     """A deep copy made by hand."""
     twin = copy.copy(layer)
-    twin._parameters = {name: copy.deepcopy(parameter, memo) for name, parameter in layer._parameters.items()}
+    twin._parameters = {
+        name: copy.deepcopy(parameter, memo) for name, parameter in layer._parameters.items()
+    }
     return twin
 
 
@@ -269,7 +303,7 @@ class CopyThaws(Planted):
 
 
 class ConversionThaws(Planted):
-    """A conversion makes new parameters, which require gradients; modules.converted sees it."""
+    """A conversion makes new parameters, which require gradients; modules.dtype-conversion sees it."""
 
     narrow = True
 

@@ -23,14 +23,20 @@ class ReluInFirstLayerOnly(Planted):
     narrow = True
 
     def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
-        return torch.tanh(torch.addmm(x, h, weight)) if layer else super().step(x, h, weight, layer, t)
+        return (
+            torch.tanh(torch.addmm(x, h, weight)) if layer else super().step(x, h, weight, layer, t)
+        )
 
 
 class ReluLeaks(Planted):
     """relu lets a hundredth of negative values through; nonlinearity.relu sees it."""
 
     def activation(self, x: Tensor) -> Tensor:
-        return super().activation(x) if self.nonlinearity == "tanh" else torch.nn.functional.leaky_relu(x, 0.01)
+        return (
+            super().activation(x)
+            if self.nonlinearity == "tanh"
+            else torch.nn.functional.leaky_relu(x, 0.01)
+        )
 
 
 class ReluEndsAtSix(Planted):

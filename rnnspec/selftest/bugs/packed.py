@@ -19,7 +19,9 @@ class ReturnsPadded(Planted):
 
     def forward(self, input: Tensor | PackedSequence, hx: Tensor | None = None) -> Any:
         output, h_n = super().forward(input, hx)
-        return (pad_packed_sequence(output)[0] if isinstance(output, PackedSequence) else output), h_n
+        return (
+            pad_packed_sequence(output)[0] if isinstance(output, PackedSequence) else output
+        ), h_n
 
 
 class GivenStatesNotSorted(Planted):
@@ -74,10 +76,14 @@ class BackwardStartsInPadding(Planted):
 
     narrow = True
 
-    def run_direction(self, data: Tensor, sizes: Sizes, h: Tensor, layer: int, direction: int) -> tuple[Tensor, Tensor]:
+    def run_direction(
+        self, data: Tensor, sizes: Sizes, h: Tensor, layer: int, direction: int
+    ) -> tuple[Tensor, Tensor]:
         if not direction or not is_ragged(sizes):
             return super().run_direction(data, sizes, h, layer, direction)
-        padded, state = super().run_direction(pad_steps(data, sizes), (sizes[0],) * len(sizes), h, layer, direction)
+        padded, state = super().run_direction(
+            pad_steps(data, sizes), (sizes[0],) * len(sizes), h, layer, direction
+        )
         return unpad_steps(padded, sizes), state
 
 
@@ -86,11 +92,15 @@ class PaddingChangesBackwardState(Planted):
 
     narrow = True
 
-    def run_direction(self, data: Tensor, sizes: Sizes, h: Tensor, layer: int, direction: int) -> tuple[Tensor, Tensor]:
+    def run_direction(
+        self, data: Tensor, sizes: Sizes, h: Tensor, layer: int, direction: int
+    ) -> tuple[Tensor, Tensor]:
         output, state = super().run_direction(data, sizes, h, layer, direction)
         if not direction or not is_ragged(sizes):
             return output, state
-        return output, super().run_direction(pad_steps(data, sizes), (sizes[0],) * len(sizes), h, layer, direction)[1]
+        return output, super().run_direction(
+            pad_steps(data, sizes), (sizes[0],) * len(sizes), h, layer, direction
+        )[1]
 
 
 class FinalStateAfterPadding(Planted):
@@ -98,11 +108,15 @@ class FinalStateAfterPadding(Planted):
 
     narrow = True
 
-    def run_direction(self, data: Tensor, sizes: Sizes, h: Tensor, layer: int, direction: int) -> tuple[Tensor, Tensor]:
+    def run_direction(
+        self, data: Tensor, sizes: Sizes, h: Tensor, layer: int, direction: int
+    ) -> tuple[Tensor, Tensor]:
         output, state = super().run_direction(data, sizes, h, layer, direction)
         if direction or not is_ragged(sizes):
             return output, state
-        return output, super().run_direction(pad_steps(data, sizes), (sizes[0],) * len(sizes), h, layer, direction)[1]
+        return output, super().run_direction(
+            pad_steps(data, sizes), (sizes[0],) * len(sizes), h, layer, direction
+        )[1]
 
 
 class EndedSequencesForgotten(Planted):
@@ -111,7 +125,11 @@ class EndedSequencesForgotten(Planted):
     narrow = True
 
     def advance(self, h: Tensor, new: Tensor) -> Tensor:
-        return new if new.size(0) == h.size(0) else torch.cat([new, torch.zeros_like(h[new.size(0) :])])
+        return (
+            new
+            if new.size(0) == h.size(0)
+            else torch.cat([new, torch.zeros_like(h[new.size(0) :])])
+        )
 
 
 class TiesExchanged(Planted):
@@ -142,7 +160,9 @@ class BackwardStateForLongestOnly(Planted):
 
     narrow = True
 
-    def run_direction(self, data: Tensor, sizes: Sizes, h: Tensor, layer: int, direction: int) -> tuple[Tensor, Tensor]:
+    def run_direction(
+        self, data: Tensor, sizes: Sizes, h: Tensor, layer: int, direction: int
+    ) -> tuple[Tensor, Tensor]:
         if direction:
             h = torch.cat([h[: sizes[-1]], torch.zeros_like(h[sizes[-1] :])])
         return super().run_direction(data, sizes, h, layer, direction)
@@ -153,7 +173,9 @@ class ReversedWholeBatch(Planted):
 
     narrow = True
 
-    def run_direction(self, data: Tensor, sizes: Sizes, h: Tensor, layer: int, direction: int) -> tuple[Tensor, Tensor]:
+    def run_direction(
+        self, data: Tensor, sizes: Sizes, h: Tensor, layer: int, direction: int
+    ) -> tuple[Tensor, Tensor]:
         if not direction or not is_ragged(sizes):
             return super().run_direction(data, sizes, h, layer, direction)
         full = (sizes[0],) * len(sizes)
@@ -168,7 +190,9 @@ class PackedBackwardAsProcessed(Planted):
 
     narrow = True
 
-    def run_direction(self, data: Tensor, sizes: Sizes, h: Tensor, layer: int, direction: int) -> tuple[Tensor, Tensor]:
+    def run_direction(
+        self, data: Tensor, sizes: Sizes, h: Tensor, layer: int, direction: int
+    ) -> tuple[Tensor, Tensor]:
         output, state = super().run_direction(data, sizes, h, layer, direction)
         if not direction or not is_ragged(sizes):
             return output, state

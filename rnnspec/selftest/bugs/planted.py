@@ -40,13 +40,18 @@ def as_steps(data: Tensor, sizes: Sizes) -> Tensor:
 
 def pad_steps(data: Tensor, sizes: Sizes) -> Tensor:
     """(T * N, F): every sequence filled up with zeros to the longest."""
-    steps = [torch.cat([part, part.new_zeros(sizes[0] - part.size(0), part.size(1))]) for part in torch.split(data, list(sizes))]
+    steps = [
+        torch.cat([part, part.new_zeros(sizes[0] - part.size(0), part.size(1))])
+        for part in torch.split(data, list(sizes))
+    ]
     return torch.cat(steps)
 
 
 def unpad_steps(data: Tensor, sizes: Sizes) -> Tensor:
     """The rows of (T * N, F) that belong to a step of a sequence."""
-    return torch.cat([part[:size] for part, size in zip(torch.split(data, sizes[0]), sizes, strict=True)])
+    return torch.cat(
+        [part[:size] for part, size in zip(torch.split(data, sizes[0]), sizes, strict=True)]
+    )
 
 
 def hook(tensor: Tensor, change: Callable[[Tensor], Tensor]) -> None:

@@ -73,7 +73,11 @@ class HiddenSizeForInputSize(Planted):
 
     def project(self, data: Tensor, layer: int, direction: int) -> Tensor:
         return super().project(
-            torch.cat([data[:, : self.hidden_size], torch.zeros_like(data[:, self.hidden_size :])], dim=1), layer, direction
+            torch.cat(
+                [data[:, : self.hidden_size], torch.zeros_like(data[:, self.hidden_size :])], dim=1
+            ),
+            layer,
+            direction,
         )
 
 
@@ -84,7 +88,11 @@ class UnitsInOneBlock(Planted):
 
     def activation(self, x: Tensor) -> Tensor:
         new = super().activation(x)
-        return new if new.size(1) <= 64 else torch.cat([new[:, :64], torch.zeros_like(new[:, 64:])], dim=1)
+        return (
+            new
+            if new.size(1) <= 64
+            else torch.cat([new[:, :64], torch.zeros_like(new[:, 64:])], dim=1)
+        )
 
 
 class BiasInOneBlock(Planted):
@@ -103,7 +111,9 @@ class FeaturesInOneBlock(Planted):
     narrow = True
 
     def project(self, data: Tensor, layer: int, direction: int) -> Tensor:
-        return super().project(torch.cat([data[:, :128], torch.zeros_like(data[:, 128:])], dim=1), layer, direction)
+        return super().project(
+            torch.cat([data[:, :128], torch.zeros_like(data[:, 128:])], dim=1), layer, direction
+        )
 
 
 class SamplesInOneBlock(Planted):
@@ -186,7 +196,11 @@ class SingleLikeTensorCores(Planted):
 
     def project(self, data: Tensor, layer: int, direction: int) -> Tensor:
         return super().project(
-            data + (data.half().to(data.dtype) - data).detach() if data.dtype == torch.float32 else data, layer, direction
+            data + (data.half().to(data.dtype) - data).detach()
+            if data.dtype == torch.float32
+            else data,
+            layer,
+            direction,
         )
 
 
@@ -230,7 +244,7 @@ class WholeSequenceCentred(Planted):
 
 
 class BiasLostInBfloat(Planted):
-    """In bfloat16 nothing is added as a bias; recurrence.low-precision sees it."""
+    """In bfloat16 nothing is added as a bias; recurrence.half-precision sees it."""
 
     narrow = True
 
@@ -240,7 +254,7 @@ class BiasLostInBfloat(Planted):
 
 
 class HalfInFiveBits(Planted):
-    """In float16 the state is carried with five bits; recurrence.low-precision sees it."""
+    """In float16 the state is carried with five bits; recurrence.half-precision sees it."""
 
     narrow = True
 
@@ -254,7 +268,9 @@ class OutputIsLastStep(Planted):
 
     def join(self, outputs: dict[int, Tensor], length: int) -> Tensor:
         last = outputs[length - 1]
-        return super().join({t: torch.cat([last, new[last.size(0) :]]) for t, new in outputs.items()}, length)
+        return super().join(
+            {t: torch.cat([last, new[last.size(0) :]]) for t, new in outputs.items()}, length
+        )
 
 
 class StepsCountedOnBatchAxis(Planted):

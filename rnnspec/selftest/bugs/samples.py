@@ -15,7 +15,9 @@ class BatchLeaks(Planted):
     narrow = True
 
     def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
-        return super().step(x, h + 1e-5 * h.mean(0, keepdim=True) if h.size(0) > 1 else h, weight, layer, t)
+        return super().step(
+            x, h + 1e-5 * h.mean(0, keepdim=True) if h.size(0) > 1 else h, weight, layer, t
+        )
 
 
 class NanSpreads(Planted):

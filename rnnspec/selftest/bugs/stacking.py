@@ -42,7 +42,9 @@ class EveryLayerReadsInput(Planted):
         if self.input_size != self.directions * self.hidden_size:
             return super().run(data, sizes, h_0)
         results = [self.run_layer(data, sizes, h_0, layer) for layer in range(self.num_layers)]
-        return results[-1][0], self.stack_states([state for _, states in results for state in states])
+        return results[-1][0], self.stack_states(
+            [state for _, states in results for state in states]
+        )
 
 
 class ThirdLayerSkipsSecond(Planted):

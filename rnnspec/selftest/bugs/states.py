@@ -13,14 +13,14 @@ from rnnspec.selftest.plain import Sizes
 
 
 class StateIgnored(Planted):
-    """The state given is not used (TensorRT #1177); states.given sees it."""
+    """The state given is not used (TensorRT #1177); states.initial-state-used sees it."""
 
     def initial_states(self, hx: Tensor | None, input: Tensor, batch: int) -> Tensor:
         return self.default_states(input, batch)
 
 
 class StateClipped(Planted):
-    """The state given is cut to [-1, 1], as if only tanh had made it; states.given sees it."""
+    """The state given is cut to [-1, 1], as if only tanh had made it; states.initial-state-used sees it."""
 
     narrow = True
 
@@ -29,7 +29,7 @@ class StateClipped(Planted):
 
 
 class StateIgnoredWithoutBias(Planted):
-    """With relu and without bias, the state given to a bidirectional layer is not used; states.given sees it."""
+    """With relu and without bias, the state given to a bidirectional layer is not used; states.initial-state-used sees it."""
 
     narrow = True
 
@@ -48,7 +48,13 @@ class BiasSkippedAtStart(Planted):
         return super().initial_states(hx, input, batch)
 
     def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
-        return super().step(x - self.parameter("bias_hh", layer, 0) if self.skips and t == 0 else x, h, weight, layer, t)
+        return super().step(
+            x - self.parameter("bias_hh", layer, 0) if self.skips and t == 0 else x,
+            h,
+            weight,
+            layer,
+            t,
+        )
 
 
 class DefaultStateFromFirstAxis(Planted):
@@ -103,7 +109,9 @@ class ThirdLayerStateLost(Planted):
 class FinalStateOneStepEarly(Planted):
     """The forward final state is that of the step before the last; states.h-n-is-last-output sees it."""
 
-    def last_state(self, h: Tensor, outputs: dict[int, Tensor], sizes: Sizes, direction: int) -> Tensor:
+    def last_state(
+        self, h: Tensor, outputs: dict[int, Tensor], sizes: Sizes, direction: int
+    ) -> Tensor:
         early = len(sizes) > 1 and not direction and sizes[-1] == sizes[-2]
         return self.advance(h, outputs[len(sizes) - 2]) if early else h
 
@@ -123,7 +131,9 @@ class OwnStateRefused(Planted):
     narrow = True
     returned = 0
 
-    def forward(self, input: Tensor | PackedSequence, hx: Tensor | None = None) -> tuple[Tensor | PackedSequence, Tensor]:
+    def forward(
+        self, input: Tensor | PackedSequence, hx: Tensor | None = None
+    ) -> tuple[Tensor | PackedSequence, Tensor]:
         if hx is not None and hx.device.type != "meta" and hx.data_ptr() == self.returned:
             hx = torch.zeros_like(hx)
         output, h_n = super().forward(input, hx)

@@ -1,0 +1,82 @@
+"""What every axis is made of: choices from a fixed set, and the feature of a subject that each needs."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, TypeVar
+
+from rnnspec.cases.axes.features import Feature
+from rnnspec.errors import suggest
+
+C = TypeVar("C", bound="Choice")
+
+
+@dataclass(frozen=True)
+class Meaning:
+    """What a choice is called in reports and options, what it means, and the feature it needs."""
+
+    text: str
+    meaning: str
+    needs: Feature | None = field(default=None, kw_only=True)
+
+
+class Choice(Enum):
+    """One value of an axis. Its value is a `Meaning`, or a subclass that also says what to do."""
+
+    _value_: Meaning
+
+    @property
+    def text(self) -> str:
+        """The name used in reports, on the command line and in JSON."""
+        return self._value_.text
+
+    @property
+    def meaning(self) -> str:
+        """What the choice means, in words."""
+        return self._value_.meaning
+
+    @property
+    def needs(self) -> Feature | None:
+        """The feature that a subject must offer for this choice, or None."""
+        return self._value_.needs
+
+    @classmethod
+    def parse(cls: type[C], text: str) -> C:
+        """Return the choice called `text`. Raises ValueError with a suggestion if there is none."""
+        known = {member.text: member for member in cls}
+        if text not in known:
+            names = ", ".join(known)
+            raise ValueError(f"{text!r} is none of {names}.{suggest(text, known)}")
+        return known[text]
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One independent choice of a case: its values, the simplest first.
+
+    `needs` names the feature behind a value of an axis of plain numbers or flags; a `Choice`
+    knows its own.
+    """
+
+    name: str
+    values: tuple[Hashable, ...]
+    meaning: str
+    needs: Mapping[Hashable, Feature] = field(default_factory=dict)
+
+    @property
+    def simplest(self) -> Any:
+        """The value that a minimised counterexample prefers."""
+        return self.values[0]
+
+    def needed_feature(self, value: Hashable) -> Feature | None:
+        """Return the feature that a subject must offer for a value, or None."""
+        return value.needs if isinstance(value, Choice) else self.needs.get(value)
+
+    def describe_value(self, value: Hashable) -> str:
+        """Return what a value means, in words."""
+        return value.meaning if isinstance(value, Choice) else str(value)

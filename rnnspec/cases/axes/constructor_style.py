@@ -1,0 +1,156 @@
+"""How the constructor is called: which arguments are written, by position or by keyword."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rnnspec.cases.axes.choice import Choice, Meaning
+from rnnspec.cases.axes.features import Feature
+
+Arguments = tuple[list[Any], dict[str, Any]]
+"""The arguments of a call, by position and by keyword."""
+SIZES = ("input_size", "hidden_size")
+
+
+@dataclass(frozen=True)
+class ConstructorArguments:
+    """The arguments of one layer, from which a style makes a call.
+
+    wanted      every documented argument that the subject offers, in documented order
+    changed     the names of those that differ from their default, the sizes among them
+    own         arguments that the user adds; they override the documented ones
+    positional  the documented arguments that may be given by position, in order
+    sizes       both sizes
+    keyword_only  whether even the sizes can be given by keyword alone
+    """
+
+    wanted: Mapping[str, Any]
+    changed: frozenset[str]
+    own: Mapping[str, Any]
+    positional: Sequence[str]
+    sizes: tuple[int, int]
+    keyword_only: bool = False
+
+    def without_own(self) -> dict[str, Any]:
+        """The wanted arguments that the user does not set."""
+        return {name: value for name, value in self.wanted.items() if name not in self.own}
+
+
+Arrange = Callable[[ConstructorArguments], Arguments]
+
+
+@dataclass(frozen=True)
+class ConstructorStyleMeaning(Meaning):
+    """A constructor style.
+
+    arrange        makes the call's arguments
+    code           how a program passes the dict `config`; {dtype} is the dtype
+    lists_all      whether `config` holds every argument, or only what differs from the defaults
+    places         whether dtype and device are arguments too
+    """
+
+    arrange: Arrange
+    code: str
+    lists_all: bool
+    places: bool = False
+
+
+def _sizes_first(arguments: ConstructorArguments, named: Mapping[str, Any]) -> Arguments:
+    rest = {**named, **arguments.own}
+    if arguments.keyword_only:
+        return [], {**dict(zip(SIZES, arguments.sizes, strict=True)), **rest}
+    return list(arguments.sizes), {name: value for name, value in rest.items() if name not in SIZES}
+
+
+def _arrange_changed(arguments: ConstructorArguments) -> Arguments:
+    named = arguments.without_own().items()
+    return _sizes_first(
+        arguments, {name: value for name, value in named if name in arguments.changed}
+    )
+
+
+CHANGED = ConstructorStyleMeaning(
+    "changed",
+    "only what differs from the defaults, by keyword",
+    _arrange_changed,
+    "**config",
+    False,
+)
+
+
+def _arrange_keywords(arguments: ConstructorArguments) -> Arguments:
+    return [], {**arguments.without_own(), **arguments.own}
+
+
+KEYWORDS = ConstructorStyleMeaning(
+    "keywords", "every argument by keyword", _arrange_keywords, "**config", True
+)
+
+
+def _arrange_positional(arguments: ConstructorArguments) -> Arguments:
+    wanted = arguments.without_own()
+    rest = {
+        name: value
+        for name, value in wanted.items()
+        if name not in arguments.positional and name in arguments.changed
+    }
+    return [wanted[name] for name in arguments.positional], {**rest, **arguments.own}
+
+
+POSITIONAL = ConstructorStyleMeaning(
+    "positional", "every argument by position", _arrange_positional, "*config.values()", True
+)
+
+
+def _arrange_typed(arguments: ConstructorArguments) -> Arguments:
+    return _sizes_first(arguments, arguments.without_own())
+
+
+TYPED = ConstructorStyleMeaning(
+    "typed",
+    "by keyword, with dtype= and device=",
+    _arrange_typed,
+    "**config, dtype={dtype}",
+    True,
+    places=True,
+    needs=Feature.DTYPE,
+)
+
+
+class ConstructorStyle(Choice):
+    """How the constructor is called."""
+
+    _value_: ConstructorStyleMeaning
+
+    CHANGED = CHANGED
+    KEYWORDS = KEYWORDS
+    POSITIONAL = POSITIONAL
+    TYPED = TYPED
+
+    @property
+    def lists_all(self) -> bool:
+        """Whether every argument is written, or only what differs from the defaults."""
+        return self._value_.lists_all
+
+    @property
+    def places(self) -> bool:
+        """Whether dtype and device are arguments, so that the layer needs no conversion."""
+        return self._value_.places
+
+    def arrange(self, arguments: ConstructorArguments) -> Arguments:
+        """Return the arguments of the call, by position and by keyword."""
+        return self._value_.arrange(arguments)
+
+    def write_call(self, name: str, dtype: str, *, by_position: bool = True) -> str:
+        """Return the call of a constructor as Python code, with its arguments in a dict `config`.
+
+        If this release documents no order, `by_position` is False and keywords are written.
+        """
+        code = (
+            self._value_.code
+            if by_position or self is not ConstructorStyle.POSITIONAL
+            else "**config"
+        )
+        return f"{name}({code.format(dtype=dtype)})"

@@ -1,0 +1,53 @@
+"""The optional features of a recurrent layer: what a subject may refuse openly."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from rnnspec.errors import suggest
+
+
+class Feature(Enum):
+    """A feature that a subject may lack; rules that need it are then not applicable."""
+
+    NONLINEARITY = ("nonlinearity", "the nonlinearity argument (relu)")
+    NUM_LAYERS = ("num_layers", "more than one layer")
+    BIDIRECTIONAL = ("bidirectional", "two directions")
+    BATCH_FIRST = ("batch_first", "the batch_first argument")
+    BIAS = ("bias", "the bias argument (no biases)")
+    DROPOUT = ("dropout", "dropout between layers")
+    UNBATCHED = ("unbatched", "two-dimensional input")
+    PACKED = ("packed", "PackedSequence as input")
+    STATE = ("state", "an initial state passed by the caller")
+    GRADIENTS = ("gradients", "differentiation")
+    SECOND_ORDER = ("second-order", "differentiating twice")
+    FLOAT64 = ("float64", "float64")
+    FLOAT32 = ("float32", "float32")
+    BFLOAT16 = ("bfloat16", "bfloat16")
+    FLOAT16 = ("float16", "float16")
+    TF32 = ("tf32", "TF32 arithmetic, which only CUDA devices have")
+    DTYPE = ("dtype", "the dtype and device arguments")
+    PICKLE = ("pickle", "pickling")
+    FUNCTIONAL = ("functional", "torch.func.functional_call")
+    META = ("meta", "the meta device")
+
+    @property
+    def text(self) -> str:
+        """The name used on the command line and in JSON."""
+        return self.value[0]
+
+    @property
+    def meaning(self) -> str:
+        """What the feature is, in words."""
+        return self.value[1]
+
+    @classmethod
+    def parse(cls, text: str) -> Feature:
+        """Return the feature called `text`. Raises ValueError with a suggestion if there is none."""
+        known = {member.text: member for member in cls}
+        if text not in known:
+            raise ValueError(f"{text!r} is no feature.{suggest(text, known)}")
+        return known[text]
+
+    def __str__(self) -> str:
+        return self.text

@@ -1,0 +1,154 @@
+"""How the tensors of a call are laid out in memory.
+
+Each value says what is done to a tensor, and how a reproduction program does the same to `x`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from rnnspec.cases.axes.choice import Choice, Meaning
+
+LayOut = Callable[[torch.Tensor, int | None], torch.Tensor]
+GARBAGE = float("nan")
+"""Fills the memory around a view, where no kernel may read."""
+
+
+@dataclass(frozen=True)
+class MemoryLayoutMeaning(Meaning):
+    """A memory layout.
+
+    lay_out       returns a copy of a tensor; its second argument is the axis along which all slices
+                  are equal, or None
+    code          what a program does to a tensor called {name}; {repeated} is the axis of equal slices
+    batched_only  whether a program leaves a state without a batch axis as it is
+    repeats       whether one slice stands for all of them
+    """
+
+    lay_out: LayOut
+    code: str
+    batched_only: bool = False
+    repeats: bool = False
+
+
+def _clone(tensor: torch.Tensor, repeated: int | None) -> torch.Tensor:
+    del repeated
+    return tensor.clone()
+
+
+CONTIGUOUS = MemoryLayoutMeaning("contiguous", "contiguous", _clone, "")
+
+
+def _reverse_axes(tensor: torch.Tensor, repeated: int | None) -> torch.Tensor:
+    del repeated
+    axes = list(range(tensor.dim()))[::-1]
+    return tensor.permute(axes).contiguous().permute(axes)
+
+
+TRANSPOSED = MemoryLayoutMeaning(
+    "transposed", "all axes in reverse order", _reverse_axes, "{name} = {name}.mT.contiguous().mT"
+)
+
+
+def _exchange_axes(tensor: torch.Tensor, repeated: int | None) -> torch.Tensor:
+    del repeated
+    if tensor.dim() < 2:
+        return tensor.clone()
+    return tensor.transpose(0, 1).contiguous().transpose(0, 1)
+
+
+EXCHANGED = MemoryLayoutMeaning(
+    "exchanged",
+    "the first two axes exchanged",
+    _exchange_axes,
+    "{name} = {name}.transpose(0, 1).contiguous().transpose(0, 1)",
+    batched_only=True,
+)
+
+
+def _slice(tensor: torch.Tensor, repeated: int | None) -> torch.Tensor:
+    del repeated
+    sizes = [2 * size + 1 for size in tensor.shape]
+    buffer = torch.full(sizes, GARBAGE, dtype=tensor.dtype, device=tensor.device)
+    view = buffer[tuple(slice(1, None, 2) for _ in tensor.shape)]
+    view.copy_(tensor)
+    return view
+
+
+SLICED = MemoryLayoutMeaning(
+    "sliced",
+    "every second element of a larger buffer",
+    _slice,
+    "{name} = torch.stack([{name} * float('nan'), {name}], dim=-1).flatten(-2)[..., 1::2]",
+)
+
+
+def _offset(tensor: torch.Tensor, repeated: int | None) -> torch.Tensor:
+    del repeated
+    sizes = (tensor.size(0) + 3, *tensor.shape[1:])
+    buffer = torch.full(sizes, GARBAGE, dtype=tensor.dtype, device=tensor.device)
+    view = buffer[2 : 2 + tensor.size(0)]
+    view.copy_(tensor)
+    return view
+
+
+OFFSET = MemoryLayoutMeaning(
+    "offset",
+    "a contiguous part of a larger buffer",
+    _offset,
+    "{name} = torch.cat([{name}[:1] * float('nan'), {name}])[1:]",
+)
+
+
+def _expand(tensor: torch.Tensor, repeated: int | None) -> torch.Tensor:
+    """Repeat one slice if all are equal; a rule may have changed one of them."""
+    if repeated is None or tensor.dim() <= repeated or not tensor.size(repeated):
+        return tensor.clone()
+    repetition = tensor.narrow(repeated, 0, 1).clone().expand(tensor.shape)
+    return repetition if torch.equal(repetition, tensor) else tensor.clone()
+
+
+EXPANDED = MemoryLayoutMeaning(
+    "expanded",
+    "one slice expanded along the batch, or along time for a single sample",
+    _expand,
+    "{name} = {name}.narrow({repeated}, 0, 1).clone().expand({name}.shape)",
+    batched_only=True,
+    repeats=True,
+)
+
+
+class MemoryLayout(Choice):
+    """How input and state are laid out in memory."""
+
+    _value_: MemoryLayoutMeaning
+
+    CONTIGUOUS = CONTIGUOUS
+    TRANSPOSED = TRANSPOSED
+    EXCHANGED = EXCHANGED
+    SLICED = SLICED
+    OFFSET = OFFSET
+    EXPANDED = EXPANDED
+
+    @property
+    def repeats(self) -> bool:
+        """Whether one slice stands for all, so that the tensor cannot be written to."""
+        return self._value_.repeats
+
+    def lay_out(self, tensor: torch.Tensor, repeated: int | None) -> torch.Tensor:
+        """Return a copy with this layout; `repeated` is the axis of equal slices, or None."""
+        return self._value_.lay_out(tensor, repeated)
+
+    def write_lines(self, name: str, repeated: int) -> list[str]:
+        """Return the lines of a program that lay out the tensor called `name`."""
+        code = self._value_.code
+        return [code.format(name=name, repeated=repeated)] if code else []
+
+    def write_state_lines(self, name: str, *, is_batched: bool) -> list[str]:
+        """Return the lines of a program that lay out the initial state called `name`."""
+        if self._value_.batched_only and not is_batched:
+            return []
+        return self.write_lines(name, 1)

@@ -1,0 +1,88 @@
+"""The small axes: train or eval, the gradient mode, the initial state and how much is dropped."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from rnnspec.cases.axes.choice import Choice, Meaning
+from rnnspec.cases.axes.features import Feature
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Mode(Choice):
+    """Whether the layer is in evaluation or in training mode."""
+
+    EVAL = Meaning("eval", "after layer.eval()")
+    TRAIN = Meaning("train", "after layer.train()")
+
+
+@dataclass(frozen=True)
+class GradModeMeaning(Meaning):
+    """A gradient mode: the context manager that sets it, and how a program writes it."""
+
+    context: Callable[[], AbstractContextManager[Any]]
+    code: str
+
+
+class GradMode(Choice):
+    """The gradient mode in which the layer is called."""
+
+    _value_: GradModeMeaning
+
+    GRAD = GradModeMeaning(
+        "grad", "with gradients enabled", torch.enable_grad, "torch.enable_grad()"
+    )
+    NO_GRAD = GradModeMeaning("no_grad", "under torch.no_grad()", torch.no_grad, "torch.no_grad()")
+    INFERENCE = GradModeMeaning(
+        "inference", "under torch.inference_mode()", torch.inference_mode, "torch.inference_mode()"
+    )
+
+    @property
+    def code(self) -> str:
+        """The context manager as Python code."""
+        return self._value_.code
+
+    def enter(self) -> AbstractContextManager[Any]:
+        """Return a context manager that sets this gradient mode."""
+        return self._value_.context()
+
+
+class InitialState(Choice):
+    """Whether an initial state is passed."""
+
+    ABSENT = Meaning("absent", "the layer is called with the input alone")
+    GIVEN = Meaning("given", "the layer is called with the input and h_0", needs=Feature.STATE)
+
+
+@dataclass(frozen=True)
+class DropoutMeaning(Meaning):
+    """How much is dropped; `probability` is None if it is drawn."""
+
+    probability: float | None
+
+
+class DropoutLevel(Choice):
+    """How much the `dropout` argument drops."""
+
+    _value_: DropoutMeaning
+
+    NONE = DropoutMeaning("none", "a probability of 0", 0.0)
+    SOME = DropoutMeaning("some", "a probability between 0 and 1", None, needs=Feature.DROPOUT)
+    ALL = DropoutMeaning("all", "a probability of 1", 1.0, needs=Feature.DROPOUT)
+
+    @property
+    def probability(self) -> float | None:
+        """The value of the `dropout` argument, or None if it is drawn."""
+        return self._value_.probability
+
+    @classmethod
+    def of_probability(cls, probability: float) -> DropoutLevel:
+        """Return the level of a `dropout` argument."""
+        levels = {level.probability: level for level in cls}
+        return levels.get(float(probability), cls.SOME)

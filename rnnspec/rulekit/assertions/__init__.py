@@ -1,0 +1,1 @@
+"""What rules assert: results, gradients and relations between calls."""

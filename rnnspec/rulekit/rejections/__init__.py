@@ -1,0 +1,1 @@
+"""What a layer must reject, and what a rejected call leaves behind."""

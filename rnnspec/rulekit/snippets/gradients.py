@@ -1,0 +1,67 @@
+"""Lines that end a stand-alone program about gradients; see `rnnspec.rulekit.snippets.results` for the names in scope."""
+
+from __future__ import annotations
+
+OTHER_SAMPLES = """first = layer(*given)[0].select(1 - time, 0)
+found = torch.autograd.grad(spread(first), x)[0]
+assert not found.narrow(1 - time, 1, x.shape[1 - time] - 1).any(), found"""
+
+LATER_STEPS = """cut = (x.shape[time] + 1) // 2
+earlier = layer(*given)[0].narrow(time, 0, cut)
+found = torch.autograd.grad(spread(earlier), x)[0]
+assert not found.narrow(time, cut, x.shape[time] - cut).any(), found"""
+
+LATER_CALL = """other = given[0]._replace(data=-data(given[0])) if data(given[0]) is not given[0] else -given[0]
+gradients = []
+for each in (layer, reference):
+    results = each(*given)
+    each(other, *given[1:])
+    gradients.append(torch.autograd.grad(sum(spread(data(result)) for result in results), [x, *each.parameters()], retain_graph=True))
+for one, other in zip(*gradients):
+    close(one, other)"""
+
+TWICE = """def total():
+    return sum(spread(data(result)) for result in layer(*given))
+
+result = total()
+names, leaves = zip(*layer.named_parameters())
+first = torch.autograd.grad(result, leaves, retain_graph=True)
+for one, other in zip(first, torch.autograd.grad(result, leaves, retain_graph=True)):
+    close(other, one)
+result = total()
+result.backward(retain_graph=True)
+result.backward()
+for one, leaf in zip(first, leaves):
+    close(leaf.grad, 2 * one)"""
+
+SINGLE = """single = x.detach().flatten(0, -2)[:1].reshape([1] * (x.dim() - 1) + [-1])
+result = sum(spread(each) for each in layer(single))
+result.backward(retain_graph=True)
+once = [leaf.grad.clone() for leaf in layer.parameters()]
+result.backward()
+for one, leaf in zip(once, layer.parameters()):
+    close(leaf.grad, 2 * one)"""
+
+SECOND = """def second(each):
+    total = sum(spread(data(result)) for result in each(*given))
+    leaves = [x, *each.parameters()]
+    first = torch.autograd.grad(total, leaves, create_graph=True)
+    return torch.autograd.grad(sum(spread(gradient) for gradient in first), leaves, allow_unused=True, materialize_grads=True)
+
+for one, other in zip(second(layer), second(reference)):
+    close(one, other)"""
+
+FROZEN = """frozen = {names!r}
+for each in (layer, reference):
+    for name, parameter in each.named_parameters():
+        parameter.requires_grad_(name not in frozen)
+    sum(spread(data(result)) for result in each(*given)).backward()
+for own, other in zip(layer.parameters(), reference.parameters()):
+    assert (own.grad is None) == (other.grad is None), own.grad
+    if own.grad is not None:
+        close(own.grad, other.grad)"""
+
+FREEZE = """for each in (layer, reference):
+    for parameter in each.parameters():
+        parameter.requires_grad_(False)
+"""

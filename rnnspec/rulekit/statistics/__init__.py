@@ -1,0 +1,1 @@
+"""Statistical tests, and dropout masks decoded from the output of a layer."""

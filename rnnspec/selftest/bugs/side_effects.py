@@ -1,0 +1,183 @@
+"""Planted bugs in what a call leaves behind: arguments, parameters, generators, settings, storage."""
+
+# ruff: noqa: D102  (the class says what its one method does wrong)
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
+
+from rnnspec.selftest.bugs.planted import Planted, is_ragged
+from rnnspec.selftest.bugs.second_order import TanhOnce, apply
+from rnnspec.selftest.plain import Sizes
+
+
+class InputTransposedInPlace(Planted):
+    """With batch_first the caller's own tensor is transposed (pytorch #98499); side-effects.arguments sees it."""
+
+    narrow = True
+
+    def to_time_major(self, input: Tensor) -> Tensor:
+        steps = super().to_time_major(input)
+        if self.batch_first and input.dim() == 3 and not input.requires_grad:
+            input.transpose_(0, 1)
+        return steps
+
+
+class StateWrittenInPlace(Planted):
+    """The final state is written into the state that was given; side-effects.arguments sees it."""
+
+    narrow = True
+
+    def forward_tensor(self, input: Tensor, hx: Tensor | None) -> tuple[Tensor, Tensor]:
+        output, h_n = super().forward_tensor(input, hx)
+        if hx is not None and hx.shape == h_n.shape and not hx.is_inference():
+            hx.data.copy_(h_n.detach())
+        return output, h_n
+
+
+class PackedDataRounded(Planted):
+    """The data of a packed argument are rounded to eight bits when the call is over; side-effects.arguments sees it."""
+
+    narrow = True
+
+    def forward_packed(
+        self, input: PackedSequence, hx: Tensor | None
+    ) -> tuple[PackedSequence, Tensor]:
+        result = super().forward_packed(input, hx)
+        if not input.data.is_inference():
+            input.data.data.copy_(input.data.detach().bfloat16())
+        return result
+
+
+class BiasReshaped(Planted):
+    """A call leaves the first bias with one axis more (pytorch #1721); side-effects.parameters sees it."""
+
+    def run(self, data: Tensor, sizes: Sizes, h_0: Tensor) -> tuple[Tensor, Tensor]:
+        result = super().run(data, sizes, h_0)
+        bias = self._parameters.get("bias_ih_l0")
+        if bias is not None and bias.dim() == 1:
+            bias.data = bias.data.unsqueeze(0)
+        return result
+
+
+class WeightsDropped(Planted):
+    """With dropout, W_hh loses entries for good in every call (keitakurita/Better_LSTM_PyTorch #7); side-effects.parameters sees it."""
+
+    narrow = True
+
+    def recurrent_weight(self, layer: int, direction: int) -> Tensor:
+        weight = super().recurrent_weight(layer, direction)
+        if self.drops():
+            weight.data = torch.nn.functional.dropout(weight.data, self.dropout)
+        return weight
+
+
+class Reseeds(Planted):
+    """A call seeds the global generator; side-effects.random-generators sees it."""
+
+    def run(self, data: Tensor, sizes: Sizes, h_0: Tensor) -> tuple[Tensor, Tensor]:
+        result = super().run(data, sizes, h_0)
+        torch.manual_seed(0)
+        return result
+
+
+class DrawsInVain(Planted):
+    """Where no state is given, a call without dropout draws a random number; side-effects.random-generators sees it."""
+
+    narrow = True
+
+    def default_states(self, input: Tensor, batch: int) -> Tensor:
+        torch.rand(1)
+        return super().default_states(input, batch)
+
+
+class DefaultDtypeChanged(Planted):
+    """A call in float64 makes float64 the default dtype; side-effects.global-settings sees it."""
+
+    narrow = True
+
+    def run(self, data: Tensor, sizes: Sizes, h_0: Tensor) -> tuple[Tensor, Tensor]:
+        if data.dtype == torch.float64:
+            torch.set_default_dtype(torch.float64)
+        return super().run(data, sizes, h_0)
+
+
+class GradModeOff(Planted):
+    """A call in eval mode leaves gradients switched off; side-effects.global-settings sees it."""
+
+    narrow = True
+
+    def forward_tensor(self, input: Tensor, hx: Tensor | None) -> tuple[Tensor, Tensor]:
+        result = super().forward_tensor(input, hx)
+        torch.set_grad_enabled(torch.is_grad_enabled() and self.training)
+        return result
+
+
+class BufferReused(Planted):
+    """Without gradients, the output lies in a buffer that the next call of the same size overwrites;
+    side-effects.earlier-results sees it."""
+
+    narrow = True
+
+    def finish_output(self, data: Tensor, sizes: Sizes) -> Tensor:
+        if torch.is_grad_enabled() or torch.is_inference_mode_enabled():
+            return data
+        buffer: Tensor = self.__dict__.setdefault("buffer", torch.empty_like(data))
+        if buffer.shape != data.shape or buffer.dtype != data.dtype or buffer.device != data.device:
+            buffer = self.__dict__["buffer"] = torch.empty_like(data)
+        return buffer.copy_(data)
+
+
+class StateSharesOutput(Planted):
+    """One layer in one direction returns as final state a view of the output; side-effects.results-not-aliased sees it."""
+
+    narrow = True
+
+    def run(self, data: Tensor, sizes: Sizes, h_0: Tensor) -> tuple[Tensor, Tensor]:
+        output, h_n = super().run(data, sizes, h_0)
+        shares = h_n.size(0) == 1 and not is_ragged(sizes)
+        return output, output[-sizes[0] :].unsqueeze(0) if shares and sizes[0] else h_n
+
+
+class TanhInPlace(TanhOnce):
+    """tanh whose backward pass works on the gradient that it is given."""
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Any:
+        (new,) = ctx.saved_tensors
+        return gradient.mul_(1 - new * new)
+
+
+class GradientOverwritten(Planted):
+    """The backward pass of tanh overwrites the gradient that the caller handed in (apache/mxnet PR #18203); side-effects.backward sees it."""
+
+    narrow = True
+
+    def activation(self, x: Tensor) -> Tensor:
+        return super().activation(x) if self.nonlinearity == "relu" else apply(TanhInPlace, x)
+
+
+class NoiseOfItsOwn(Planted):
+    """In eval mode the output is off by a random number from a generator of the layer's own; side-effects.repeatable sees it."""
+
+    narrow = True
+
+    def finish_output(self, data: Tensor, sizes: Sizes) -> Tensor:
+        generator: random.Random = self.__dict__.setdefault("generator", random.Random(0))
+        return data if self.training else data + 0.125 * generator.random()
+
+
+class DefaultDtypeSetWhenBuilt(Planted):
+    """Building a layer with dtype= makes that the default dtype; side-effects.global-settings sees it."""
+
+    narrow = True
+
+    def create_parameters(self, device: Any, dtype: Any) -> None:
+        super().create_parameters(device, dtype)
+        if dtype is not None:
+            torch.set_default_dtype(dtype)

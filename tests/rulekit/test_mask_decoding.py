@@ -1,0 +1,193 @@
+"""Masks read off outputs are the masks that were drawn."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from torch import Tensor
+
+from rnnspec.cases.case import Case
+from rnnspec.observe.observation import Observation
+from rnnspec.observe.tensors import scatter_rows, to_array
+from rnnspec.rulekit.statistics.mask_decoding import (
+    decode_mask,
+    expect_under_mask,
+    find_valid_steps,
+    list_decided_gradients,
+)
+from rnnspec.selftest.plain import Plain, Sizes
+from rnnspec.subjects.subject import TorchSubject
+from rnnspec.subjects.target import resolve_target
+from tests.rules.judged import case
+
+Array = NDArray[np.float64]
+RAGGED = {"layout": "packed-unsorted", "lengths": (2, 5, 1)}
+CALLS: list[dict[str, Any]] = [
+    {},
+    {"nonlinearity": "relu", "dtype": "float32", "batch_first": True},
+    {"bidirectional": True, "state": "given"},
+    {"bidirectional": True, "nonlinearity": "relu", **RAGGED},
+    {"dtype": "float32", "bidirectional": True, **RAGGED, "state": "given", "batch_first": True},
+    {"layout": "unbatched", "hidden_size": 6},
+    {"hidden_size": 1, "steps": 1, "batch": 1},
+]
+PROBABILITIES = (0.1, 0.5, 0.7)
+
+
+class Recorder(Plain):
+    """The reference layer, which keeps the masks of its last call by the layer that reads through them."""
+
+    def mask(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:
+        drawn = super().mask(data, sizes, layer)
+        self.__dict__.setdefault("drawn", {})[layer] = drawn
+        return drawn
+
+
+def observed(near: Case) -> tuple[Observation, dict[int, Array]]:
+    """What the recorder did, and the masks that it drew by boundary, (T, N, D * H)."""
+    observation = Observation(TorchSubject(resolve_target(Recorder)), near)
+    call, masks = observation.call, {}
+    for layer, mask in observation.module.__dict__["drawn"].items():
+        rows, shape = to_array(mask), (near.steps, near.batch)
+        masks[layer - 1] = (
+            scatter_rows(rows, call.given.steps, call.given.samples, shape)
+            if near.is_packed
+            else rows.reshape(*shape, -1)
+        )
+    return observation, masks
+
+
+def readable() -> list[Case]:
+    """Cases over every boundary of stacks of two, three and five layers."""
+    return [
+        case(
+            values="readable",
+            mode="train",
+            num_layers=layers,
+            dropout=PROBABILITIES[(index + seed) % 3],
+            seed=seed,
+            **call,
+        )
+        for index, call in enumerate(CALLS)
+        for layers in (2, 3, 5)
+        for seed in range(layers - 1)
+    ]
+
+
+def solvable() -> list[Case]:
+    """Cases with and without biases."""
+    return [
+        case(
+            values="solvable",
+            mode="train",
+            num_layers=2,
+            dropout=p,
+            bias=seed % 2 == 0,
+            seed=seed,
+            **call,
+        )
+        for seed, p in enumerate(PROBABILITIES)
+        for call in CALLS
+    ]
+
+
+@pytest.mark.parametrize("near", readable(), ids=str)
+def test_a_mask_is_read_bit_by_bit(near: Case) -> None:
+    seen, masks = observed(near)
+    reading = decode_mask(near, seen.values, seen.output)
+    above = [mask for boundary, mask in masks.items() if boundary > near.boundary]
+    path = (
+        np.logical_and.reduce([mask > 0 for mask in above])
+        if above
+        else np.ones_like(masks[0], dtype=bool)
+    )
+    reached = (path.any(axis=-1) & find_valid_steps(near))[..., None]
+    np.testing.assert_array_equal(reading.known, np.broadcast_to(reached, path.shape))
+    np.testing.assert_array_equal(reading.kept, reading.known & (masks[near.boundary] > 0))
+    np.testing.assert_array_equal(reading.dropped, reading.known & (masks[near.boundary] == 0))
+    np.testing.assert_array_equal(
+        (reading.path & find_valid_steps(near)[..., None]), path & find_valid_steps(near)[..., None]
+    )
+    assert not reading.unexplained.any()
+
+
+@pytest.mark.parametrize("near", solvable(), ids=str)
+def test_a_mask_is_solved_for_with_its_scale(near: Case) -> None:
+    seen, masks = observed(near)
+    reading = decode_mask(near, seen.values, seen.output)
+    np.testing.assert_array_equal(
+        reading.known, np.broadcast_to(find_valid_steps(near)[..., None], masks[0].shape)
+    )
+    np.testing.assert_allclose(
+        reading.factors * reading.known, masks[0] * reading.known, rtol=0, atol=1e-4
+    )
+    np.testing.assert_array_equal(reading.kept, reading.known & (masks[0] > 0))
+    assert not reading.unexplained.any()
+    assert (
+        reading.scale is None
+        if not reading.kept.any()
+        else reading.scale == pytest.approx(1 / (1 - near.config.dropout), rel=1e-4)
+    )
+
+
+@pytest.mark.parametrize("near", [*readable()[::5], *solvable()[::4]], ids=str)
+def test_the_reference_agrees_under_the_mask_that_was_read(near: Case) -> None:
+    seen, _ = observed(near)
+    expected = expect_under_mask(near, seen.values, decode_mask(near, seen.values, seen.output))
+    assert (np.abs(seen.output - expected.output) <= expected.bound.output).all()
+
+
+@pytest.mark.parametrize(("law", "reached"), [("readable", 8), ("solvable", 12)])
+def test_nonsense_is_not_read_as_a_mask(law: str, reached: int) -> None:
+    near = case(values=law, mode="train", num_layers=2, dropout=0.5)
+    seen, _ = observed(near)
+    spoiled = np.array(seen.output)
+    spoiled[1, 2] = np.nan
+    spoiled[3, 0] = 0.99999
+    reading = decode_mask(near, seen.values, spoiled)
+    assert reading.unexplained[1, 2].all()
+    assert reading.unexplained[3, 0].all()
+    assert not reading.known[[1, 3], [2, 0]].any()
+    assert reading.unexplained.sum() == reached, (
+        "a state that is NaN tells nothing of the next step"
+    )
+
+
+def test_another_law_has_no_mask_to_read() -> None:
+    near = case(num_layers=2)
+    with pytest.raises(KeyError, match="plain"):
+        decode_mask(
+            near, Observation(TorchSubject(resolve_target(Plain)), near).values, np.zeros((5, 3, 4))
+        )
+
+
+def test_gradients_that_no_mask_decides_are_left_out() -> None:
+    names = [
+        f"{part}_l{layer}"
+        for layer in range(5)
+        for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    ]
+    near = case(values="readable", mode="train", num_layers=5, dropout=0.5, seed=1)
+    assert near.boundary == 1
+    left_out = [
+        name
+        for name in ["input", *names]
+        if name not in list_decided_gradients(near, ["input", *names])
+    ]
+    assert left_out == [
+        "weight_ih_l1",
+        "weight_hh_l2",
+        "weight_ih_l3",
+        "weight_hh_l3",
+        "bias_ih_l3",
+        "bias_hh_l3",
+    ]
+    assert list_decided_gradients(
+        case(values="readable", num_layers=2, dropout=0.5), ["weight_ih_l0", "weight_hh_l1_reverse"]
+    ) == [
+        "weight_ih_l0",
+        "weight_hh_l1_reverse",
+    ]

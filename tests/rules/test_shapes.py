@@ -1,0 +1,172 @@
+"""The rules of what a call returns: each passes for torch.nn.RNN and tells what a planted bug does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from rnnspec.cases.case import Case
+from rnnspec.rulekit.rule import THEMES
+from rnnspec.rules.catalogue import find_layer_rule
+from rnnspec.selftest import Plain
+from tests.rules.judged import case, verdict
+from tests.rules.proven import told_and_proven
+
+BOTH = case(num_layers=2, bidirectional=True, state="given")
+PACKED = case(layout="packed-unsorted", lengths=(2, 5, 1), bidirectional=True)
+UNBATCHED = case(layout="unbatched", batch_first=True)
+EVERYWHERE = [
+    case(),
+    BOTH,
+    PACKED,
+    UNBATCHED,
+    case(batch_first=True, steps=1, batch=1),
+    case(dtype="bfloat16", grad="inference"),
+]
+PASSES: dict[str, list[Case]] = {
+    "shapes.returns-pair": EVERYWHERE,
+    "shapes.output": EVERYWHERE,
+    "shapes.h-n": EVERYWHERE,
+    "shapes.dtype": EVERYWHERE,
+    "shapes.empty-batch": [
+        case(),
+        BOTH,
+        case(batch_first=True, memory="expanded"),
+        case(grad="no_grad", history="trained"),
+        case(num_layers=2, dropout=1.0, mode="train", nonlinearity="relu"),
+    ],
+}
+FAILS = [
+    ("shapes.returns-pair", "StateInTuple", case(), "h_n is a tuple of 1, expected a Tensor"),
+    (
+        "shapes.output",
+        "ForwardHalfOnly",
+        BOTH,
+        r"output has shape \(5, 3, 4\), expected \(5, 3, 8\)",
+    ),
+    (
+        "shapes.output",
+        "ForwardHalfOnly",
+        PACKED,
+        r"the data of output has shape \(8, 4\), expected \(8, 8\)",
+    ),
+    (
+        "shapes.output",
+        "StepsJoined",
+        case(),
+        r"output has shape \(1, 3, 20\), expected \(5, 3, 4\)",
+    ),
+    (
+        "shapes.output",
+        "BatchAndTimeExchanged",
+        case(steps=34),
+        r"output has shape \(3, 34, 4\), expected \(34, 3, 4\)",
+    ),
+    ("shapes.h-n", "StatesWithoutBatch", case(), r"h_n has shape \(1, 4\), expected \(1, 3, 4\)"),
+    ("shapes.h-n", "SingleStateSqueezed", case(), r"h_n has shape \(3, 4\), expected \(1, 3, 4\)"),
+    (
+        "shapes.h-n",
+        "OneStateForBothDirections",
+        BOTH,
+        r"h_n has shape \(2, 3, 4\), expected \(4, 3, 4\)",
+    ),
+    ("shapes.h-n", "StatesOfFourAxes", BOTH, r"h_n has shape \(2, 2, 3, 4\), expected \(4, 3, 4\)"),
+    (
+        "shapes.dtype",
+        "BfloatStateWidened",
+        case(dtype="bfloat16"),
+        "h_n is torch.float32, expected torch.bfloat16",
+    ),
+    (
+        "shapes.dtype",
+        "HalfStateWidened",
+        case(dtype="float16"),
+        "h_n is torch.float32, expected torch.float16",
+    ),
+    (
+        "shapes.empty-batch",
+        "EmptyBatchRefused",
+        case(),
+        "no sequences: the call raised RuntimeError",
+    ),
+]
+
+
+@pytest.mark.parametrize("name", PASSES)
+def test_torch_passes(name: str) -> None:
+    assert [verdict(name, nn.RNN, near) for near in PASSES[name]] == [None] * len(PASSES[name])
+
+
+@pytest.mark.parametrize(
+    ("name", "bug", "near", "text"), FAILS, ids=[f"{name}-{bug}" for name, bug, _, _ in FAILS]
+)
+def test_a_planted_bug_is_told_and_proven(name: str, bug: str, near: Case, text: str) -> None:
+    with pytest.raises(AssertionError, match=text):
+        raise AssertionError(told_and_proven(name, bug, near, seeds=2))
+
+
+def test_every_rule_is_tried() -> None:
+    find_layer_rule("shapes.returns-pair")
+    assert {rule.id for rule in THEMES["sizes"]} == set(PASSES) == {name for name, *_ in FAILS}
+
+
+class Alone(nn.RNN):
+    """A layer that returns its output alone."""
+
+    def forward(self, *given: Any) -> Any:
+        return super().forward(*given)[0]
+
+
+class Unpacked(nn.RNN):
+    """A layer that returns the bare data of a packed output."""
+
+    def forward(self, *given: Any) -> Any:
+        output, h_n = super().forward(*given)
+        return getattr(output, "data", output), h_n
+
+
+class OneStateForNone(Plain):
+    """A layer that returns a state for one sample where there is none."""
+
+    def stack_states(self, states: list[torch.Tensor]) -> torch.Tensor:
+        stacked = super().stack_states(states)
+        return (
+            stacked if stacked.size(1) else stacked.new_zeros(stacked.size(0), 1, stacked.size(2))
+        )
+
+
+class BackwardNeedsSamples(Plain):
+    """A layer whose results carry no gradient where there are no samples."""
+
+    def run(
+        self, data: torch.Tensor, sizes: tuple[int, ...], h_0: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        output, h_n = super().run(data, sizes, h_0)
+        return (output, h_n) if sizes[0] else (output.detach(), h_n.detach())
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "near", "text"),
+    [
+        ("shapes.returns-pair", Alone, case(), "a call returned a Tensor, expected the pair"),
+        ("shapes.returns-pair", Unpacked, PACKED, "output is a Tensor, expected a PackedSequence"),
+        (
+            "shapes.empty-batch",
+            OneStateForNone,
+            case(),
+            r"no sequences give shapes \(\(5, 0, 4\), \(1, 1, 4\)\), expected \(\(5, 0, 4\), \(1, 0, 4\)\)",
+        ),
+        (
+            "shapes.empty-batch",
+            BackwardNeedsSamples,
+            case(),
+            "no sequences: backward raised RuntimeError",
+        ),
+    ],
+)
+def test_further_faults_are_told(name: str, kind: type[nn.Module], near: Case, text: str) -> None:
+    with pytest.raises(AssertionError, match=text):
+        raise AssertionError(str(verdict(name, kind, near)))
