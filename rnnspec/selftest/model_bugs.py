@@ -1,4 +1,7 @@
-"""All models with a planted bug, and the rule that each names."""
+"""All models with a planted bug, and the rule that each of them names.
+
+The docstring of a bug reads `STORY; RULE-ID sees it.`
+"""
 
 from __future__ import annotations
 
@@ -19,17 +22,20 @@ BUGS: tuple[type[LastStep], ...] = (
 
 
 def seen_by(bug: type[nn.Module]) -> str:
-    """The id of the rule that must see this bug, from its docstring. Raises ValueError where it names none."""
-    match = SEEN_BY.search(_text(bug))
+    """Return the id of the rule that must detect this bug, read from its docstring.
+
+    Raises ValueError if the docstring names no rule.
+    """
+    match = SEEN_BY.search(_read_docstring(bug))
     if match is None:
         raise ValueError(f"the docstring of {bug.__name__} names no rule")
     return match[1]
 
 
 def story_of(bug: type[nn.Module]) -> str:
-    """What is wrong with it, in one sentence."""
-    return _text(bug).partition(";")[0]
+    """Return what is wrong with this bug, as one sentence without a full stop."""
+    return _read_docstring(bug).partition(";")[0]
 
 
-def _text(bug: type[nn.Module]) -> str:
+def _read_docstring(bug: type[nn.Module]) -> str:
     return " ".join((bug.__doc__ or "").split())

@@ -1,6 +1,6 @@
-"""Models with a planted bug in time, devices, dtypes, modes, repetition and learning."""
+"""Models with a planted bug in time steps, devices, dtypes, modes, repeated calls or gradients."""
 
-# ruff: noqa: D102  (the class says what its methods do wrong)
+# ruff: noqa: D102  (the class docstring says what its methods do wrong)
 
 from __future__ import annotations
 
@@ -13,28 +13,36 @@ from rnnspec.selftest.model_plain import HIDDEN, OUTPUTS, EveryStep, LastStep
 
 
 class Centred(EveryStep):
-    """The outputs are centred by their mean over all the steps, later ones included; model.causal sees it."""
+    """The outputs are centred by their mean over all steps, later ones included;
+    model.causal sees it.
+    """
 
     def read(self, output: Tensor, states: Tensor) -> Tensor:
         return output - output.mean(1, keepdim=True)
 
 
 class TimeFlipped(EveryStep):
-    """The ids are read from the last to the first and the outputs not turned back; model.causal sees it."""
+    """The token ids are read in reverse, and the outputs are not reversed back;
+    model.causal sees it.
+    """
 
     def embed(self, tokens: Tensor) -> Tensor:
         return super().embed(tokens.flip(1))
 
 
 class OneStepAhead(EveryStep):
-    """The outputs are shifted by one step: each prediction sees the next id; model.causal sees it."""
+    """The outputs are shifted by one step, so that each prediction depends on the next id;
+    model.causal sees it.
+    """
 
     def read(self, output: Tensor, states: Tensor) -> Tensor:
         return output.roll(-1, 1)
 
 
 class PrefixByPrefix(EveryStep):
-    """A bidirectional layer is run on each prefix, so that no prediction sees a later id; model.sees-both-directions sees it."""
+    """A bidirectional layer runs on each prefix, so that no prediction depends on a later id;
+    model.sees-both-directions sees it.
+    """
 
     options: ClassVar[dict[str, Any]] = {"bidirectional": True}
     width: ClassVar[int] = 2 * HIDDEN
@@ -45,7 +53,9 @@ class PrefixByPrefix(EveryStep):
 
 
 class OtherHeadForEveryStep(LastStep):
-    """With all_steps the predictions come from the output before a tanh that the last-step read-out has; model.readouts-agree sees it."""
+    """With `all_steps`, the predictions skip a tanh that the last-step read-out applies;
+    model.readouts-agree sees it.
+    """
 
     all_steps = False
 
@@ -54,7 +64,7 @@ class OtherHeadForEveryStep(LastStep):
 
 
 class StateOnDefaultDevice(LastStep):
-    """The zero state is made on the default device; model.state-device sees it."""
+    """The zero initial state is created on the default device; model.state-device sees it."""
 
     def recur(self, embedded: Tensor) -> tuple[Tensor, Tensor]:
         output, states = self.rnn(
@@ -64,7 +74,7 @@ class StateOnDefaultDevice(LastStep):
 
 
 class StateInFloat32(LastStep):
-    """The zero state has the default dtype; model.state-dtype sees it."""
+    """The zero initial state is created in the default dtype; model.state-dtype sees it."""
 
     def recur(self, embedded: Tensor) -> tuple[Tensor, Tensor]:
         output, states = self.rnn(
@@ -74,28 +84,35 @@ class StateInFloat32(LastStep):
 
 
 class EmbeddedInFloat32(LastStep):
-    """The embedded input is made float32, whatever the model is; model.float64 sees it."""
+    """The embedded input is converted to float32, whatever the dtype of the model;
+    model.float64 sees it.
+    """
 
     def embed(self, tokens: Tensor) -> Tensor:
         return super().embed(tokens).float()
 
 
 class ThroughFloat32(LastStep):
-    """The features go through float32 and back, so that a float64 model has half its digits; model.float64 sees it."""
+    """The features are converted to float32 and back, so that a float64 model loses half its
+    digits;
+    model.float64 sees it.
+    """
 
     def read(self, output: Tensor, states: Tensor) -> Tensor:
         return super().read(output, states).float().to(output.dtype)
 
 
 class OutputDetached(LastStep):
-    """The layer's output is detached: embedding and layer never learn; model.gradients-reach sees it."""
+    """The layer's output is detached, so that embedding and layer never learn;
+    model.gradients-reach sees it.
+    """
 
     def read(self, output: Tensor, states: Tensor) -> Tensor:
         return super().read(output, states).detach()
 
 
 class EmbeddedWithoutGradient(LastStep):
-    """The embedding is looked up under no_grad; model.gradients-reach sees it."""
+    """The embedding is looked up under `torch.no_grad()`; model.gradients-reach sees it."""
 
     def embed(self, tokens: Tensor) -> Tensor:
         with torch.no_grad():
@@ -103,21 +120,24 @@ class EmbeddedWithoutGradient(LastStep):
 
 
 class ScaledInTraining(LastStep):
-    """Without dropout, predictions in training are scaled; model.train-eval sees it."""
+    """Predictions are scaled in training mode, even without dropout; model.train-eval sees it."""
 
     def predict(self, features: Tensor) -> Tensor:
         return super().predict(features) * (1.1 if self.training else 1.0)
 
 
 class DropoutInEval(LastStep):
-    """Functional dropout without training=self.training drops in eval too; model.repeatable sees it."""
+    """Functional dropout is called without `training=self.training` and is also active in eval
+    mode;
+    model.repeatable sees it.
+    """
 
     def read(self, output: Tensor, states: Tensor) -> Tensor:
         return nn.functional.dropout(super().read(output, states), 0.5)
 
 
 class RandomState(LastStep):
-    """The initial state is drawn anew for every call; model.repeatable sees it."""
+    """Every call draws a new initial state; model.repeatable sees it."""
 
     def recur(self, embedded: Tensor) -> tuple[Tensor, Tensor]:
         state = torch.randn(
@@ -136,7 +156,9 @@ class NoisyPrediction(LastStep):
 
 
 class StateCarried(LastStep):
-    """The last state is the next call's initial state wherever the batch fits; model.repeatable sees it."""
+    """The final state becomes the initial state of the next call if the batch size fits;
+    model.repeatable sees it.
+    """
 
     state: Tensor | None = None
 
@@ -162,7 +184,9 @@ class CallsCounted(LastStep):
 
 
 class OutsideStateDict(LastStep):
-    """A scale drawn at construction is in no state_dict; model.state-dict sees it."""
+    """A scale that is drawn at construction is missing from the state_dict;
+    model.state-dict sees it.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -173,7 +197,9 @@ class OutsideStateDict(LastStep):
 
 
 class LayersInList(LastStep):
-    """The linear layer is kept in a plain list, so that state_dict lacks it; model.state-dict sees it."""
+    """The linear layer is kept in a plain list, so that the state_dict lacks it;
+    model.state-dict sees it.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -187,7 +213,9 @@ class LayersInList(LastStep):
 
 
 class IdsChanged(LastStep):
-    """The caller's ids are changed: the first of each row becomes 1; model.input-kept sees it."""
+    """The call modifies the caller's ids: the first id of each row becomes 1;
+    model.input-kept sees it.
+    """
 
     def embed(self, tokens: Tensor) -> Tensor:
         tokens[:, 0] = 1

@@ -1,6 +1,6 @@
-"""Models with a planted bug in what they read of their recurrent layer, and of which sample."""
+"""Models with a planted bug in what they read from their recurrent layer, or from which sample."""
 
-# ruff: noqa: D102  (the class says what its methods do wrong)
+# ruff: noqa: D102  (the class docstring says what its methods do wrong)
 
 from __future__ import annotations
 
@@ -16,46 +16,61 @@ DEEP = {"num_layers": 2}
 
 
 class LastOfBothDirections(LastStep):
-    """The last step of one bidirectional layer, whose backward half has read the last id alone; readout.complete sees it."""
+    """The model reads the last step of a bidirectional layer, where the backward half has seen only
+    the last id;
+    readout.complete sees it.
+    """
 
     options: ClassVar[dict[str, Any]] = BOTH
     width: ClassVar[int] = 2 * HIDDEN
 
 
 class LastOfBothDirectionsDeep(LastOfBothDirections):
-    """The last step of a bidirectional stack, whose top backward recurrence takes no part; readout.complete sees it."""
+    """The model reads the last step of a bidirectional stack, where the top layer's backward
+    recurrence has no effect;
+    readout.complete sees it.
+    """
 
     options: ClassVar[dict[str, Any]] = {**BOTH, **DEEP}
 
 
 class LastOfBothDirectionsGRU(LastOfBothDirections):
-    """The last step of a bidirectional GRU; readout.complete sees it."""
+    """The model reads the last step of a bidirectional GRU; readout.complete sees it."""
 
     layer: ClassVar[Layer] = nn.GRU
 
 
 class LastOfBothDirectionsLSTM(LastOfBothDirectionsDeep):
-    """The last step of a bidirectional stack of LSTM layers; readout.complete sees it."""
+    """The model reads the last step of a bidirectional stack of LSTM layers;
+    readout.complete sees it.
+    """
 
     layer: ClassVar[Layer] = nn.LSTM
 
 
 class FirstOfBothDirections(LastOfBothDirections):
-    """Step 0 of a bidirectional layer, whose forward half has read the first id alone; readout.complete sees it."""
+    """The model reads step 0 of a bidirectional layer, where the forward half has seen only the
+    first id;
+    readout.complete sees it.
+    """
 
     def read(self, output: Tensor, states: Tensor) -> Tensor:
         return output[:, 0]
 
 
 class FirstStep(LastStep):
-    """The output at step 0 of a layer of one direction, which has read one id; readout.complete sees it."""
+    """The model reads step 0 of a unidirectional layer, which has seen only the first id;
+    readout.complete sees it.
+    """
 
     def read(self, output: Tensor, states: Tensor) -> Tensor:
         return output[:, 0]
 
 
 class FirstLayerState(LastStep):
-    """h_n[0] of a stack of two layers is the state of the lower one; readout.complete sees it."""
+    """The model reads `h_n[0]` of a stack of two layers, which is the state of the lower layer;
+    readout.complete sees it.
+    """
 
     options: ClassVar[dict[str, Any]] = DEEP
 
@@ -64,7 +79,9 @@ class FirstLayerState(LastStep):
 
 
 class OneDirectionState(LastStep):
-    """h_n[-1] of a bidirectional layer is its backward direction alone; readout.complete sees it."""
+    """The model reads `h_n[-1]` of a bidirectional layer, which is the backward direction only;
+    readout.complete sees it.
+    """
 
     options: ClassVar[dict[str, Any]] = BOTH
 
@@ -73,7 +90,10 @@ class OneDirectionState(LastStep):
 
 
 class StatesUnpackedAsPair(LastStep):
-    """A bidirectional GRU's h_n is unpacked as (h, c): h is the forward direction alone; readout.complete sees it."""
+    """The h_n of a bidirectional GRU is unpacked as `(h, c)`, so that `h` is the forward direction
+    only;
+    readout.complete sees it.
+    """
 
     layer: ClassVar[Layer] = nn.GRU
     options: ClassVar[dict[str, Any]] = BOTH
@@ -84,7 +104,9 @@ class StatesUnpackedAsPair(LastStep):
 
 
 class ForwardHalfOnly(EveryStep):
-    """Of a bidirectional layer only the forward half of the output is read; readout.complete sees it."""
+    """The model reads only the forward half of a bidirectional layer's output;
+    readout.complete sees it.
+    """
 
     options: ClassVar[dict[str, Any]] = BOTH
 
@@ -93,14 +115,18 @@ class ForwardHalfOnly(EveryStep):
 
 
 class FirstThreeIds(LastStep):
-    """Only the first three ids are read, a length that was right once; readout.complete sees it."""
+    """The model reads only the first three ids, which was once the whole sequence;
+    readout.complete sees it.
+    """
 
     def embed(self, tokens: Tensor) -> Tensor:
         return super().embed(tokens[:, :3])
 
 
 class StatesViewed(LastStep):
-    """h_n.view(batch, -1) puts states of different samples side by side; readout.samples sees it."""
+    """`h_n.view(batch, -1)` puts states of different samples into one row;
+    readout.samples sees it.
+    """
 
     options: ClassVar[dict[str, Any]] = BOTH
     width: ClassVar[int] = 2 * HIDDEN
@@ -110,33 +136,37 @@ class StatesViewed(LastStep):
 
 
 class AlongTheBatch(LastStep):
-    """batch_first forgotten: the layer runs along the batch; readout.samples sees it."""
+    """`batch_first` is missing, so that the layer runs along the batch; readout.samples sees it."""
 
     options: ClassVar[dict[str, Any]] = {"batch_first": False}
 
 
 class AlongTheBatchEveryStep(EveryStep):
-    """batch_first forgotten in a model that predicts every step; readout.samples sees it."""
+    """`batch_first` is missing in a model that predicts at every step; readout.samples sees it."""
 
     options: ClassVar[dict[str, Any]] = {"batch_first": False}
 
 
 class RolledOutput(LastStep):
-    """The output is rolled by one sample, as after sorting without sorting back; readout.samples sees it."""
+    """The output is shifted by one sample, as if sorted samples were not put back in order;
+    readout.samples sees it.
+    """
 
     def read(self, output: Tensor, states: Tensor) -> Tensor:
         return super().read(output.roll(1, 0), states)
 
 
 class SoftmaxOverBatch(LastStep):
-    """softmax over the batch axis; model.samples-independent sees it."""
+    """The softmax runs over the batch axis; model.samples-independent sees it."""
 
     def predict(self, features: Tensor) -> Tensor:
         return super().predict(features).softmax(0)
 
 
 class CentredOverBatch(LastStep):
-    """The embedded batch is centred by its own mean; model.samples-independent sees it."""
+    """The embedded batch is centred by its mean over the samples;
+    model.samples-independent sees it.
+    """
 
     def embed(self, tokens: Tensor) -> Tensor:
         embedded = super().embed(tokens)
@@ -144,7 +174,9 @@ class CentredOverBatch(LastStep):
 
 
 class SortedByLength(Padded):
-    """The samples are sorted by length for the layer and never sorted back; model.samples-independent sees it."""
+    """The samples are sorted by length for the layer and never put back in order;
+    model.samples-independent sees it.
+    """
 
     def forward(self, tokens: Tensor) -> Tensor:
         order = self.lengths(tokens).argsort(descending=True, stable=True)
@@ -152,7 +184,9 @@ class SortedByLength(Padded):
 
 
 class BatchNormalised(LastStep):
-    """BatchNorm over the features: in training a sample's prediction depends on the others; model.samples-in-training sees it."""
+    """BatchNorm makes a sample's prediction depend on the other samples in training mode;
+    model.samples-in-training sees it.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -164,28 +198,34 @@ class BatchNormalised(LastStep):
 
 
 class LastIsPadding(Padded):
-    """The last step of a padded batch is padding; readout.padding sees it."""
+    """The model reads the last step of a padded batch, which is padding in shorter sequences;
+    readout.padding sees it.
+    """
 
     def read_until(self, output: Tensor, states: Tensor, lengths: Tensor) -> Tensor:
         return output[:, -1]
 
 
 class MeanOverPadding(Padded):
-    """The mean over the steps takes the padded ones in; readout.padding sees it."""
+    """The mean over the steps includes padded steps; readout.padding sees it."""
 
     def read_until(self, output: Tensor, states: Tensor, lengths: Tensor) -> Tensor:
         return output.mean(1)
 
 
 class StatesAfterPadding(Padded):
-    """h_n of a batch that was not packed has run on through the padding; readout.padding sees it."""
+    """The batch is not packed, so that h_n is the state after the padding;
+    readout.padding sees it.
+    """
 
     def read_until(self, output: Tensor, states: Tensor, lengths: Tensor) -> Tensor:
         return states[-1]
 
 
 class BackwardThroughPadding(Padded):
-    """The backward direction of a batch that was not packed starts in the padding; readout.padding sees it."""
+    """The batch is not packed, so that the backward direction starts in the padding;
+    readout.padding sees it.
+    """
 
     options: ClassVar[dict[str, Any]] = BOTH
     width: ClassVar[int] = 2 * HIDDEN
@@ -196,7 +236,7 @@ class BackwardThroughPadding(Padded):
 
 
 class NeverUsed(LastStep):
-    """A linear layer that no prediction uses; readout.parameters sees it."""
+    """No prediction uses one of the linear layers; readout.parameters sees it."""
 
     def __init__(self) -> None:
         super().__init__()

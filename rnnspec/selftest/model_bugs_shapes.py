@@ -1,6 +1,10 @@
-"""Models with a planted bug in their shapes and sizes, the faults of RNN2 as the tutorial prints it among them."""
+"""Models with a planted bug in their shapes and sizes, among them the faults of the printed RNN2.
 
-# ruff: noqa: D102  (the class says what its methods do wrong)
+The tutorial's second model, RNN2, does not run as printed; see `AttributeNeverSet` and
+`DoubledFeatures`.
+"""
+
+# ruff: noqa: D102  (the class docstring says what its methods do wrong)
 
 from __future__ import annotations
 
@@ -13,7 +17,9 @@ from rnnspec.selftest.model_plain import EMBEDDING, HIDDEN, VOCABULARY, EverySte
 
 
 class AttributeNeverSet(EveryStep):
-    """The zero state is made from self.hidden_size, which is never set; model.output-shape sees it."""
+    """The zero state is created from `self.hidden_size`, which is never set;
+    model.output-shape sees it.
+    """
 
     def recur(self, embedded: Tensor) -> tuple[Tensor, Tensor]:
         state = torch.zeros(
@@ -24,33 +30,43 @@ class AttributeNeverSet(EveryStep):
 
 
 class DoubledFeatures(EveryStep):
-    """The linear layer takes twice the features that a layer of one direction gives; model.output-shape sees it."""
+    """The linear layer expects twice the features that a unidirectional layer returns;
+    model.output-shape sees it.
+    """
 
     width: ClassVar[int] = 2 * HIDDEN
 
 
 class BothFaults(AttributeNeverSet):
-    """Both faults of the printed RNN2: the attribute never set, and twice the features; model.output-shape sees it."""
+    """Both faults of the printed RNN2: an attribute that is never set, and twice the features;
+    model.output-shape sees it.
+    """
 
     width: ClassVar[int] = 2 * HIDDEN
 
 
 class StepsFirst(EveryStep):
-    """The predictions are (L, N, outputs) though the input is (N, L); model.output-shape sees it."""
+    """The predictions are (L, N, outputs) although the input is (N, L);
+    model.output-shape sees it.
+    """
 
     def predict(self, features: Tensor) -> Tensor:
         return super().predict(features).transpose(0, 1)
 
 
 class OutputAxisDropped(LastStep):
-    """The prediction is the mean over the outputs, (N,); model.output-shape sees it."""
+    """The prediction is averaged over the outputs and has shape (N,);
+    model.output-shape sees it.
+    """
 
     def predict(self, features: Tensor) -> Tensor:
         return super().predict(features).mean(-1)
 
 
 class BatchOfTheFirstCall(LastStep):
-    """The zero state is made at the first call and kept, with that call's batch; model.batch-sizes sees it."""
+    """The zero state is created at the first call and kept, with that call's batch size;
+    model.batch-sizes sees it.
+    """
 
     def recur(self, embedded: Tensor) -> tuple[Tensor, Tensor]:
         if not hasattr(self, "state"):
@@ -60,7 +76,7 @@ class BatchOfTheFirstCall(LastStep):
 
 
 class RowsOfTheFirstBatch(LastStep):
-    """Predictions beyond the number of the first batch are dropped; model.batch-sizes sees it."""
+    """Predictions beyond the size of the first batch are dropped; model.batch-sizes sees it."""
 
     limit: int | None = None
 
@@ -70,7 +86,9 @@ class RowsOfTheFirstBatch(LastStep):
 
 
 class StepsFlattened(LastStep):
-    """The outputs of all steps side by side, which fit five steps only; model.lengths sees it."""
+    """The outputs of all steps are concatenated, which fits only five steps;
+    model.lengths sees it.
+    """
 
     width: ClassVar[int] = 5 * HIDDEN
 
@@ -79,7 +97,9 @@ class StepsFlattened(LastStep):
 
 
 class TableOfPositions(LastStep):
-    """A vector for each position is added, from a table of eight; model.lengths sees it."""
+    """A position embedding with eight entries is added, which fits at most eight steps;
+    model.lengths sees it.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -91,42 +111,51 @@ class TableOfPositions(LastStep):
 
 
 class BatchSqueezed(LastStep):
-    """squeeze() takes the batch of one away too; model.batch-of-one sees it."""
+    """`squeeze()` also removes the batch axis of a batch of one; model.batch-of-one sees it."""
 
     def predict(self, features: Tensor) -> Tensor:
         return super().predict(features).squeeze()
 
 
 class StepsSqueezed(EveryStep):
-    """squeeze(1), meant for something else, takes the length of one away; model.length-of-one sees it."""
+    """`squeeze(1)`, meant for another axis, removes the time axis of a single step;
+    model.length-of-one sees it.
+    """
 
     def predict(self, features: Tensor) -> Tensor:
         return super().predict(features).squeeze(1)
 
 
 class SpreadOverSteps(LastStep):
-    """The features are divided by their spread over the steps, which one step has not: NaN; model.length-of-one sees it."""
+    """The features are divided by their standard deviation over the steps, which is NaN for a
+    single step;
+    model.length-of-one sees it.
+    """
 
     def read(self, output: Tensor, states: Tensor) -> Tensor:
         return output.mean(1) / output.std(1)
 
 
 class IdsClamped(LastStep):
-    """Ids outside the vocabulary become the nearest id inside, silently; model.vocabulary sees it."""
+    """Ids outside the vocabulary are silently replaced by the nearest valid id;
+    model.vocabulary sees it.
+    """
 
     def embed(self, tokens: Tensor) -> Tensor:
         return super().embed(tokens.clamp(0, VOCABULARY - 1))
 
 
 class IdsWrapped(LastStep):
-    """Ids outside the vocabulary are taken modulo its size, silently; model.vocabulary sees it."""
+    """Ids outside the vocabulary are silently taken modulo its size; model.vocabulary sees it."""
 
     def embed(self, tokens: Tensor) -> Tensor:
         return super().embed(tokens % VOCABULARY)
 
 
 class RowTooMany(LastStep):
-    """The embedding is indexed as a tensor: a negative id counts from the end; model.vocabulary sees it."""
+    """The embedding weight is indexed directly, so that a negative id counts from the end;
+    model.vocabulary sees it.
+    """
 
     def embed(self, tokens: Tensor) -> Tensor:
         return self.embedding.weight[tokens]
