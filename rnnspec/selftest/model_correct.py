@@ -1,6 +1,6 @@
-"""Correct models of different build, none of which any rule may accuse."""
+"""Correct models of different architectures; no rule may report a violation for any of them."""
 
-# ruff: noqa: D102  (the class says how it is built)
+# ruff: noqa: D102  (the class docstring describes the architecture)
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ DEEP = {"num_layers": 2}
 
 
 class FinalStates(LastStep):
-    """The last states of both directions of the top of a bidirectional stack, beside each other."""
+    """The final states of both directions of the top layer of a bidirectional stack."""
 
     options: ClassVar[dict[str, Any]] = {**BOTH, **DEEP}
     width: ClassVar[int] = 2 * HIDDEN
@@ -36,13 +36,13 @@ class FinalStates(LastStep):
 
 
 class FinalStatesGRU(FinalStates):
-    """The same of a GRU."""
+    """`FinalStates` with a GRU."""
 
     layer: ClassVar[Layer] = nn.GRU
 
 
 class FinalStatesLSTM(FinalStates):
-    """The same of an LSTM, whose states are a pair."""
+    """`FinalStates` with an LSTM, whose states are the pair (h_n, c_n)."""
 
     layer: ClassVar[Layer] = nn.LSTM
 
@@ -51,7 +51,7 @@ class FinalStatesLSTM(FinalStates):
 
 
 class BothEnds(LastStep):
-    """The last step's forward half and step 0's backward half of a bidirectional layer."""
+    """The forward half at the last step and the backward half at step 0 of a bidirectional layer."""
 
     options: ClassVar[dict[str, Any]] = BOTH
     width: ClassVar[int] = 2 * HIDDEN
@@ -61,7 +61,7 @@ class BothEnds(LastStep):
 
 
 class StatesTransposed(LastStep):
-    """All states of a bidirectional layer, the batch brought to the front before they are put side by side."""
+    """All states of a bidirectional layer, moved to batch-first order before concatenation."""
 
     options: ClassVar[dict[str, Any]] = BOTH
     width: ClassVar[int] = 2 * HIDDEN
@@ -71,7 +71,10 @@ class StatesTransposed(LastStep):
 
 
 class Packed(Padded):
-    """Packs by the lengths that the padding tells, and takes the last states of both directions of a GRU."""
+    """The final states of both directions of a bidirectional GRU on a packed sequence.
+
+    The lengths are derived from the padding.
+    """
 
     layer: ClassVar[Layer] = nn.GRU
     options: ClassVar[dict[str, Any]] = BOTH
@@ -87,7 +90,7 @@ class Packed(Padded):
 
 
 class OwnLastStep(Padded):
-    """The output at each padded sequence's own last step."""
+    """The output at the last step of each padded sequence."""
 
 
 class MaskedMean(Padded):
@@ -116,7 +119,7 @@ class MaskedAttention(Padded):
 
 
 class MaximumOverSteps(LastStep):
-    """The largest value of each feature over the steps of a bidirectional LSTM."""
+    """The maximum of each feature over the steps of a bidirectional LSTM."""
 
     layer: ClassVar[Layer] = nn.LSTM
     options: ClassVar[dict[str, Any]] = BOTH
@@ -143,7 +146,7 @@ class Attention(LastStep):
 
 
 class WithDropout(LastStep):
-    """Dropout between the layers and before the prediction, active in training only."""
+    """Dropout between the layers and before the prediction, active only in training mode."""
 
     options: ClassVar[dict[str, Any]] = {**DEEP, "dropout": 0.5}
 
@@ -157,7 +160,7 @@ class WithDropout(LastStep):
 
 
 class DeadUnits(LastStep):
-    """A relu layer before the prediction, half of whose units are dead by their bias."""
+    """A relu layer before the prediction; the bias of half of its units keeps them at zero."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -170,7 +173,7 @@ class DeadUnits(LastStep):
 
 
 class ReluLayer(LastStep):
-    """A stack of relu layers, normalised within each sample."""
+    """A stack of recurrent layers with relu, followed by LayerNorm within each sample."""
 
     options: ClassVar[dict[str, Any]] = {**DEEP, "nonlinearity": "relu"}
 
@@ -190,7 +193,10 @@ class BothEveryStep(EveryStep):
 
 
 class Tied(EveryStep):
-    """A language model: the output layer is the embedding's own matrix, and every step predicts an id."""
+    """A language model that predicts an id at every step.
+
+    Its output layer is the embedding matrix.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -215,7 +221,7 @@ class LearnedState(LastStep):
 
 
 class BothReadouts(LastStep):
-    """One prediction, or with all_steps one at every step."""
+    """One prediction per sequence or, with `all_steps`, one at every step."""
 
     all_steps = False
 
@@ -224,7 +230,7 @@ class BothReadouts(LastStep):
 
 
 class SequenceFirst(LastStep):
-    """Token ids (L, N), one prediction a sequence."""
+    """One prediction per sequence, for token ids (L, N)."""
 
     batch_first: ClassVar[bool] = False
     options: ClassVar[dict[str, Any]] = {"batch_first": False}
@@ -234,7 +240,7 @@ class SequenceFirst(LastStep):
 
 
 class Cells(nn.Module):
-    """A loop over an LSTM cell instead of a layer."""
+    """A loop over an LSTM cell in place of a recurrent layer."""
 
     readout: ClassVar[str] = "last"
     batch_first: ClassVar[bool] = True
@@ -255,7 +261,7 @@ class Cells(nn.Module):
 
 
 class FromFeatures(nn.Module):
-    """Features (N, L, 4) instead of token ids, through two GRU layers built one after the other."""
+    """Features (N, L, 4) in place of token ids, read by two successive GRU layers."""
 
     readout: ClassVar[str] = "last"
     batch_first: ClassVar[bool] = True

@@ -1,6 +1,9 @@
-"""Correct models as people build them: residual stacks, attention, cells as decoders, two directions by hand."""
+"""Correct models as they are found in practice.
 
-# ruff: noqa: D102  (the class says how it is built)
+Among them are residual stacks, attention, cells as decoders, and two directions built by hand.
+"""
+
+# ruff: noqa: D102  (the class docstring describes the architecture)
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ from rnnspec.selftest.model_plain import (
 
 
 class LanguageModel(nn.Module):
-    """Predicts at every step, with dropout throughout, and returns the states beside the predictions."""
+    """A prediction at every step, with dropout throughout; it also returns the states."""
 
     readout: ClassVar[str] = "every"
     batch_first: ClassVar[bool] = True
@@ -42,7 +45,7 @@ class LanguageModel(nn.Module):
 
 
 class PackedMaximum(Padded):
-    """The maximum over the steps of a packed bidirectional LSTM, minus infinity after each sequence's end."""
+    """The maximum over the steps of a packed bidirectional LSTM, with -inf as padding."""
 
     layer: ClassVar[Layer] = nn.LSTM
     options: ClassVar[dict[str, Any]] = {"bidirectional": True, "num_layers": 2}
@@ -59,7 +62,7 @@ class PackedMaximum(Padded):
 
 
 class LinearBefore(nn.Module):
-    """Features through a linear layer before the recurrent one, and two linear layers after it."""
+    """A linear layer before the recurrent layer, and two linear layers after it."""
 
     readout: ClassVar[str] = "last"
     batch_first: ClassVar[bool] = True
@@ -79,7 +82,7 @@ class LinearBefore(nn.Module):
 
 
 class LastTokenBeside(LastStep):
-    """The last token's own vector beside the output at the last step."""
+    """The output at the last step, concatenated with the embedding of the last token."""
 
     width: ClassVar[int] = HIDDEN + EMBEDDING
 
@@ -90,7 +93,7 @@ class LastTokenBeside(LastStep):
 
 
 class SelfAttention(LastStep):
-    """Positions added to the tokens, self-attention over a bidirectional LSTM, the mean over the steps."""
+    """Self-attention over a bidirectional LSTM with position embeddings, averaged over the steps."""
 
     layer: ClassVar[Layer] = nn.LSTM
     options: ClassVar[dict[str, Any]] = {"bidirectional": True}
@@ -111,7 +114,7 @@ class SelfAttention(LastStep):
 
 
 class DecodedByCell(LastStep):
-    """The last state goes through two steps of a GRU cell before the prediction."""
+    """The final state, passed through two steps of a GRU cell before the prediction."""
 
     layer: ClassVar[Layer] = nn.GRU
 
@@ -126,7 +129,10 @@ class DecodedByCell(LastStep):
 
 
 class TwoByHand(EveryStep):
-    """Two layers of one direction, one of them given the sequence backwards: every step sees both ways."""
+    """Two unidirectional layers, one of which reads the sequence in reverse.
+
+    Every step therefore depends on earlier and on later steps.
+    """
 
     width: ClassVar[int] = 2 * HIDDEN
 
@@ -141,7 +147,7 @@ class TwoByHand(EveryStep):
 
 
 class Residual(nn.Module):
-    """Three GRU layers, each added to what it is given; the gate of each starts at zero."""
+    """Three GRU layers, each added to its own input with a gate that starts at zero."""
 
     readout: ClassVar[str] = "last"
     batch_first: ClassVar[bool] = True
@@ -162,7 +168,7 @@ class Residual(nn.Module):
 
 
 class ZeroHead(LastStep):
-    """The linear layer starts at zero, so that every prediction does."""
+    """A linear layer that is initialised to zero, so that every prediction starts at zero."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -171,7 +177,7 @@ class ZeroHead(LastStep):
 
 
 class CellState(LastStep):
-    """The last cell state of an LSTM instead of its hidden state."""
+    """The final cell state of an LSTM in place of its hidden state."""
 
     layer: ClassVar[Layer] = nn.LSTM
 
@@ -181,7 +187,7 @@ class CellState(LastStep):
 
 
 class EveryState(LastStep):
-    """The last states of all layers and directions of a GRU, the batch brought to the front first."""
+    """The final states of all layers and directions of a GRU, moved to batch-first order."""
 
     layer: ClassVar[Layer] = nn.GRU
     options: ClassVar[dict[str, Any]] = {"bidirectional": True, "num_layers": 3}

@@ -1,4 +1,7 @@
-"""The kill matrix of models: every planted bug judged by every rule of a model, and the correct models left alone."""
+"""The kill matrix of models: which rules detect each planted bug.
+
+It also shows whether a rule accuses a correct model.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +19,15 @@ CORRECT = (*model_correct.CORRECT, *model_correct_other.CORRECT)
 
 
 def bank() -> dict[str, type[nn.Module]]:
-    """Every planted bug and correct model by name."""
+    """Return every planted bug and every correct model, by name."""
     return {model.__name__: model for model in (*BUGS, *CORRECT)}
 
 
 def select_models(patterns: Sequence[str]) -> tuple[str, ...]:
-    """The names in the bank that match one of the glob patterns, all where there is none; raises SelectionError."""
+    """Return the names in the bank that match any of the glob patterns, or all without patterns.
+
+    Raises SelectionError if a pattern matches nothing.
+    """
     return match_names(patterns, tuple(bank()))
 
 
@@ -32,7 +38,11 @@ def build_model_matrix(
     seed: int = 0,
     watch: Watcher | None = None,
 ) -> Matrix:
-    """The matrix of the named models, of the whole bank where there are none. Raises SelectionError for an unknown profile."""
+    """Check models of the bank against all rules and return their kill matrix.
+
+    `names` are the models to check, by default the whole bank. `watch(done, total)` is called after
+    each model. Raises SelectionError for an unknown profile.
+    """
     known = bank()
     rows = []
     for name in names or known:
@@ -43,8 +53,8 @@ def build_model_matrix(
 
 
 def row_of(model: type[nn.Module], profile: str, seed: int) -> Row:
-    """The row of one planted bug or correct model."""
-    seen = _seen(model, profile, seed)
+    """Check one planted bug or correct model and return its row."""
+    seen = _count_violations(model, profile, seed)
     if model in CORRECT:
         return Row(model.__name__, "", "", None, False, "", seen)
     named = seen_by(model)
@@ -53,8 +63,8 @@ def row_of(model: type[nn.Module], profile: str, seed: int) -> Row:
     )
 
 
-def _seen(model: type[nn.Module], profile: str, seed: int) -> dict[str, int]:
-    """How many cases broke each rule."""
+def _count_violations(model: type[nn.Module], profile: str, seed: int) -> dict[str, int]:
+    """Count the cases that violate each rule."""
     readout, batch_first = (
         str(getattr(model, "readout", "last")),
         bool(getattr(model, "batch_first", True)),

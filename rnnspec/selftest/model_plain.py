@@ -1,4 +1,7 @@
-"""A small model of parts that can be exchanged one at a time: embedding, recurrent layer, read-out, linear layer."""
+"""A small model whose parts can be replaced one at a time.
+
+The parts are the embedding, the recurrent layer, the read-out and the linear layer.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +19,10 @@ Layer = type[nn.RNN] | type[nn.GRU] | type[nn.LSTM]
 
 
 class LastStep(nn.Module):
-    """Token ids (N, L) to one prediction a sequence (N, OUTPUTS), from the output of a recurrent layer at the last step.
+    """One prediction per sequence, from the output at the last step.
 
-    The class attributes say what the layer is; each method is one part of the forward pass.
+    Token ids (N, L) give predictions (N, OUTPUTS). The class attributes describe the recurrent
+    layer; each method is one part of the forward pass.
     """
 
     readout: ClassVar[str] = "last"
@@ -35,54 +39,54 @@ class LastStep(nn.Module):
         self.fc = nn.Linear(self.width, OUTPUTS)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Token ids (N, L) to predictions."""
+        """Return predictions for token ids (N, L)."""
         output, states = self.recur(self.embed(tokens))
         return self.predict(self.read(output, states))
 
     def embed(self, tokens: Tensor) -> Tensor:
-        """Token ids (N, L) to vectors (N, L, EMBEDDING)."""
+        """Embed token ids (N, L) as vectors (N, L, EMBEDDING)."""
         embedded: Tensor = self.embedding(tokens)
         return embedded
 
     def recur(self, embedded: Tensor) -> tuple[Tensor, Tensor]:
-        """The layer's output and states."""
+        """Return the output and the states of the recurrent layer."""
         output, states = self.rnn(embedded)
         return output, states
 
     def read(self, output: Tensor, states: Tensor) -> Tensor:
-        """What the prediction is made from: (N, width)."""
+        """Return the features (N, width) from which the prediction is made."""
         return output[:, -1]
 
     def predict(self, features: Tensor) -> Tensor:
-        """Features to predictions."""
+        """Return predictions for features."""
         prediction: Tensor = self.fc(features)
         return prediction
 
 
 class EveryStep(LastStep):
-    """Token ids (N, L) to a prediction at every step (N, L, OUTPUTS)."""
+    """A prediction at every step: token ids (N, L) give predictions (N, L, OUTPUTS)."""
 
     readout: ClassVar[str] = "every"
 
     def read(self, output: Tensor, states: Tensor) -> Tensor:
-        """The whole output (N, L, width)."""
+        """Return the whole output (N, L, width)."""
         return output
 
 
 class Padded(LastStep):
-    """As LastStep, of sequences that are filled up with id 0."""
+    """`LastStep` for sequences that are padded with id 0."""
 
     padding: ClassVar[int | None] = 0
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Token ids (N, L), 0 after the end of each, to predictions."""
+        """Return predictions for token ids (N, L), which are 0 after the end of each sequence."""
         output, states = self.recur(self.embed(tokens))
         return self.predict(self.read_until(output, states, self.lengths(tokens)))
 
     def lengths(self, tokens: Tensor) -> Tensor:
-        """How many ids of each sequence are not padding; at least one."""
+        """Return the number of ids in each sequence that are not padding, at least 1."""
         return (tokens != 0).sum(1).clamp(min=1)
 
     def read_until(self, output: Tensor, states: Tensor, lengths: Tensor) -> Tensor:
-        """The output at each sequence's own last step: (N, width)."""
+        """Return the output at the last step of each sequence, with shape (N, width)."""
         return output[torch.arange(output.size(0), device=output.device), lengths - 1]
