@@ -1,4 +1,4 @@
-"""A layer to trust, a bank of planted bugs to find, and correct layers to leave alone."""
+"""The self-test: a reference layer, planted bugs that must be found, and correct layers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The constructor arguments and the parameters of the reference layer, and what it refuses at construction."""
+"""The constructor of the reference layer: its arguments, their checks, and its parameters."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from torch import Tensor, nn
 
 
 class Parameters(nn.Module):
-    """Construction of the reference layer: arguments kept as attributes, parameters registered and drawn.
+    """A module that keeps the arguments of `nn.RNN` as attributes and registers its parameters.
 
-    Raises TypeError for a size that is no int or a flag that is no bool, ValueError for a size below 1, a dropout
-    outside [0, 1] or an unknown nonlinearity; warns (UserWarning) of dropout with a single layer.
+    Raises TypeError if a size is not an int, a flag is not a bool or `dropout` is None. Raises
+    ValueError if a size is below 1, `dropout` is outside [0, 1] or `nonlinearity` is unknown. Warns
+    (UserWarning) if dropout is set for a single layer.
+
     Source: the signature, *Args* and *Variables* of the nn.RNN page.
     """
 
@@ -44,12 +46,12 @@ class Parameters(nn.Module):
         self.reset_parameters()
 
     def check_nonlinearity(self, nonlinearity: str) -> None:
-        """ValueError unless it is 'tanh' or 'relu'."""
+        """Raise ValueError unless `nonlinearity` is 'tanh' or 'relu'."""
         if nonlinearity not in ("tanh", "relu"):
             raise ValueError(f"nonlinearity must be 'tanh' or 'relu', got {nonlinearity!r}")
 
     def check_dropout(self, dropout: float) -> None:
-        """ValueError unless it is a number from 0 to 1; TypeError for None."""
+        """Raise ValueError unless `dropout` is a number in [0, 1], or TypeError if it is None."""
         given: object = dropout
         if given is None:
             raise TypeError("dropout must be a number, got None")
@@ -57,13 +59,13 @@ class Parameters(nn.Module):
             raise ValueError(f"dropout must be a number in [0, 1], got {dropout!r}")
 
     def check_flags(self, **flags: bool) -> None:
-        """TypeError for a flag that is no bool."""
+        """Raise TypeError if a flag is not a bool."""
         for name, value in flags.items():
             if not isinstance(value, bool):
                 raise TypeError(f"{name} must be a bool, got {value!r}")
 
     def check_sizes(self, **sizes: int) -> None:
-        """TypeError for a size that is no int, ValueError for one below 1."""
+        """Raise TypeError if a size is not an int, or ValueError if it is below 1."""
         for name, value in sizes.items():
             if not isinstance(value, int):
                 raise TypeError(f"{name} must be an int, got {value!r}")
@@ -71,7 +73,7 @@ class Parameters(nn.Module):
                 raise ValueError(f"{name} must be at least 1, got {value!r}")
 
     def warn_of_single_layer(self, dropout: float, num_layers: int) -> None:
-        """UserWarning for dropout with one layer, where there is nothing to drop between."""
+        """Warn if dropout is set for a single layer, where it has no effect."""
         if dropout > 0 and num_layers == 1:
             warnings.warn(
                 f"dropout={dropout!r} has no effect with num_layers=1", UserWarning, stacklevel=4
@@ -79,11 +81,11 @@ class Parameters(nn.Module):
 
     @property
     def directions(self) -> int:
-        """2 if bidirectional, else 1."""
+        """The number of directions: 2 if bidirectional, otherwise 1."""
         return 2 if self.bidirectional else 1
 
     def parameter_kinds(self) -> tuple[str, ...]:
-        """The parameters of one layer and direction, in order of registration."""
+        """Return the kinds of parameters of one layer and direction, in registration order."""
         return (
             ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
             if self.bias
@@ -91,11 +93,11 @@ class Parameters(nn.Module):
         )
 
     def parameter_name(self, kind: str, layer: int, direction: int) -> str:
-        """The name of one parameter, such as weight_ih_l0_reverse."""
+        """Return the name of a parameter, e.g. `weight_ih_l0_reverse`."""
         return f"{kind}_l{layer}{'_reverse' if direction else ''}"
 
     def parameter_order(self) -> list[tuple[str, int, int]]:
-        """Kind, layer and direction of every parameter in order of registration."""
+        """Return (kind, layer, direction) of every parameter, in registration order."""
         return [
             (kind, layer, direction)
             for layer in range(self.num_layers)
@@ -104,7 +106,7 @@ class Parameters(nn.Module):
         ]
 
     def parameter_shape(self, kind: str, layer: int) -> tuple[int, ...]:
-        """The shape of one parameter."""
+        """Return the shape of a parameter."""
         columns = self.input_size if layer == 0 else self.directions * self.hidden_size
         shapes = {
             "weight_ih": (self.hidden_size, columns),
@@ -113,7 +115,7 @@ class Parameters(nn.Module):
         return shapes.get(kind, (self.hidden_size,))
 
     def create_parameters(self, device: Any, dtype: Any) -> None:
-        """Register every parameter, not yet drawn."""
+        """Register all parameters, without initialising them."""
         for kind, layer, direction in self.parameter_order():
             empty = torch.empty(self.parameter_shape(kind, layer), device=device, dtype=dtype)
             self.register_parameter(
@@ -121,18 +123,18 @@ class Parameters(nn.Module):
             )
 
     def initial_limit(self) -> float:
-        """Half the width of the interval that parameters are drawn from."""
+        """Return the limit of the initial distribution U(-limit, limit)."""
         return 1.0 / math.sqrt(self.hidden_size)
 
     def reset_parameters(self) -> None:
-        """Draw every parameter from U(-1/sqrt(H), 1/sqrt(H))."""
+        """Draw all parameters from U(-1/sqrt(H), 1/sqrt(H))."""
         limit = self.initial_limit()
         with torch.no_grad():
             for parameter in self.parameters():
                 parameter.uniform_(-limit, limit)
 
     def parameter(self, kind: str, layer: int, direction: int) -> Tensor:
-        """The present value of one parameter, whatever was done to the attribute since construction."""
+        """Return what the attribute of a parameter holds now, even if it was replaced."""
         value: Tensor = getattr(self, self.parameter_name(kind, layer, direction))
         return value
 
@@ -147,10 +149,10 @@ class Parameters(nn.Module):
         return [[self.parameter(kind, *pair) for kind in self.parameter_kinds()] for pair in pairs]
 
     def flatten_parameters(self) -> None:
-        """Nothing to do: the parameters have no second home."""
+        """Do nothing, because the parameters are not kept in a shared buffer."""
 
     def extra_repr(self) -> str:
-        """The arguments as they were given, for repr."""
+        """Return the constructor arguments for `repr`."""
         names = ("num_layers", "nonlinearity", "bias", "batch_first", "dropout", "bidirectional")
         return ", ".join(
             [f"{self.input_size}, {self.hidden_size}"]
