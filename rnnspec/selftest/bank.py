@@ -1,4 +1,8 @@
-"""The bank: every planted bug and every correct implementation by name, and what their docstrings declare."""
+"""The bank of layers: every planted bug and every correct implementation, by name.
+
+The docstring of a planted bug reads `STORY (REPORT); RULE-ID sees it.` The report is optional, e.g.
+`pytorch #80306`. The functions below read the parts.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +40,7 @@ from rnnspec.selftest.plain import Plain
 RULE = re.compile(r"; ([a-z-]+\.[a-z0-9-]+) sees it\.$")
 REPORT = re.compile(r"\(([\w./-]+(?: PR)? #\d+)\)")
 
-# Theme by theme, in the order of the rules.
+# In the order of the rules' themes.
 MODULES: tuple[ModuleType, ...] = (
     construction,
     parameters,
@@ -61,7 +65,7 @@ MODULES: tuple[ModuleType, ...] = (
 
 
 def list_classes(module: ModuleType, base: type[nn.Module]) -> dict[str, type[nn.Module]]:
-    """The classes below base that a module defines, in the order of the text."""
+    """Return the subclasses of `base` that a module defines, by name, in source order."""
     own = {
         name: value
         for name, value in vars(module).items()
@@ -73,7 +77,7 @@ def list_classes(module: ModuleType, base: type[nn.Module]) -> dict[str, type[nn
 BUGS: dict[str, type[nn.Module]] = {
     name: bug for module in MODULES for name, bug in list_classes(module, Planted).items()
 }
-"""Every planted bug by name."""
+"""Every planted bug, by name."""
 
 CORRECT: dict[str, type[nn.Module]] = {
     "Plain": Plain,
@@ -83,40 +87,43 @@ CORRECT: dict[str, type[nn.Module]] = {
         for name, layer in list_classes(module, nn.Module).items()
     },
 }
-"""Every correct implementation by name."""
+"""Every correct implementation, by name."""
 
 
 def read_sentence(bug: type) -> str:
-    """The docstring of a bug on one line."""
+    """Return the docstring of a bug on one line."""
     return " ".join((bug.__doc__ or "").split())
 
 
 def find_named_rule(bug: type | str) -> str:
-    """The id of the rule that must see a bug; ValueError where its docstring names none."""
+    """Return the id of the rule that must detect a bug.
+
+    Raises ValueError if the docstring names no rule.
+    """
     kind = BUGS[bug] if isinstance(bug, str) else bug
     found = RULE.search(read_sentence(kind))
     if found is None:
-        raise ValueError(f"{kind.__name__} names no rule: {read_sentence(kind)!r}")
+        raise ValueError(f"the docstring of {kind.__name__} names no rule: {read_sentence(kind)!r}")
     return found[1]
 
 
 def find_public_report(bug: type | str) -> str | None:
-    """The public report that a bug re-creates, such as 'pytorch #80306', or None."""
+    """Return the public report that a bug re-creates, e.g. `pytorch #80306`, or None."""
     found = REPORT.search(read_sentence(BUGS[bug] if isinstance(bug, str) else bug))
     return found[1] if found else None
 
 
 def read_story(bug: type | str) -> str:
-    """What is wrong, without the report and the rule."""
+    """Return what is wrong with a bug, without the report and the rule."""
     text = read_sentence(BUGS[bug] if isinstance(bug, str) else bug)
     return REPORT.sub("", text.partition(";")[0]).strip()
 
 
 def is_due(name: str) -> bool:
-    """Whether the installed torch promises what the rule that a bug names asks for."""
+    """Return whether the installed torch documents what the rule that a bug names requires."""
     return bool(select_in_force([find_layer_rule(find_named_rule(name))]))
 
 
 def is_narrow(bug: type | str) -> bool:
-    """Whether a bug shows only where several things come together."""
+    """Return whether a bug shows only if several conditions come together."""
     return bool(getattr(BUGS[bug] if isinstance(bug, str) else bug, "narrow", False))

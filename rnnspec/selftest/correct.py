@@ -1,6 +1,9 @@
-"""Correct implementations by other roads than the reference layer's: none of them may ever be accused."""
+"""Correct layers that compute their results in another way than the reference layer.
 
-# ruff: noqa: D102  (the class says what its methods do otherwise)
+No rule may report a violation for any of them.
+"""
+
+# ruff: noqa: D102  (the class docstring says what its methods do differently)
 
 from __future__ import annotations
 
@@ -15,12 +18,12 @@ from rnnspec.selftest.plain import Plain, Sizes
 
 
 def wide(tensor: Tensor) -> Tensor:
-    """16-bit numbers as float32, others as they are."""
+    """Return 16-bit tensors as float32, and other tensors unchanged."""
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
 class SumsReversed(Plain):
-    """Sums run over the features and units from the last to the first."""
+    """Sums over features and units run from the last to the first."""
 
     def project(self, data: Tensor, layer: int, direction: int) -> Tensor:
         projected = linear(data.flip(1), self.input_weight(layer, direction).flip(1))
@@ -31,7 +34,7 @@ class SumsReversed(Plain):
 
 
 class SumsInBlocks(Plain):
-    """Sums are taken over blocks of three features or units, and the blocks added up."""
+    """Sums are computed over blocks of three features or units, and the block sums are added."""
 
     def project(self, data: Tensor, layer: int, direction: int) -> Tensor:
         projected = self.in_blocks(data, self.input_weight(layer, direction).t())
@@ -41,13 +44,13 @@ class SumsInBlocks(Plain):
         return self.activation((wide(x) + self.in_blocks(h, weight)).to(x.dtype))
 
     def in_blocks(self, rows: Tensor, weight: Tensor) -> Tensor:
-        """The product of two matrices as a sum of products of three columns with three rows."""
+        """Multiply two matrices as a sum of products of three columns with three rows."""
         pairs = zip(torch.split(wide(rows), 3, 1), torch.split(wide(weight), 3, 0), strict=True)
         return sum((left @ right for left, right in pairs), start=wide(rows).new_zeros(()))
 
 
 class ElementwiseProducts(Plain):
-    """No matrix product is used: elements are multiplied and summed, some rows at a time."""
+    """Elements are multiplied and summed without a matrix product, a few rows at a time."""
 
     def project(self, data: Tensor, layer: int, direction: int) -> Tensor:
         projected = self.multiply(data, self.input_weight(layer, direction))
@@ -57,13 +60,13 @@ class ElementwiseProducts(Plain):
         return self.activation((wide(x) + self.multiply(h, weight.t())).to(x.dtype))
 
     def multiply(self, rows: Tensor, weight: Tensor) -> Tensor:
-        """rows times the transposed weight, with at most a million products at once."""
+        """Return `rows @ weight.T`, computing about a million products at a time."""
         parts = torch.split(wide(rows), max(1, 2**20 // weight.numel()))
         return torch.cat([(part.unsqueeze(1) * wide(weight)).sum(-1) for part in parts])
 
 
 class DoubleInside(Plain):
-    """Whatever the dtype, everything is computed in float64 and rounded once at the end."""
+    """Everything is computed in float64 and rounded once, at the end."""
 
     def run(self, data: Tensor, sizes: Sizes, h_0: Tensor) -> tuple[Tensor, Tensor]:
         output, h_n = super().run(data.double(), sizes, h_0.double())
@@ -76,7 +79,7 @@ class DoubleInside(Plain):
         expected = super().parameter("weight_ih", 0, 0).dtype
         if input.dtype != expected and not self.autocast():
             raise ValueError(
-                f"input must have the dtype of the parameters, {expected}, got {input.dtype}"
+                f"the input must have the dtype of the parameters, {expected}, got {input.dtype}"
             )
 
 
@@ -91,7 +94,7 @@ class BiasesAddedFirst(Plain):
 
 
 class StepByStep(Plain):
-    """Nothing is computed before its step: [x h] is multiplied by [W_ih W_hh]."""
+    """Nothing is computed ahead of its step: each step multiplies [x, h] by [W_ih, W_hh]."""
 
     def project(self, data: Tensor, layer: int, direction: int) -> Tensor:
         self.__dict__["cell"] = layer, direction
@@ -105,7 +108,7 @@ class StepByStep(Plain):
 
 
 class TorchCell(Plain):
-    """Every step is a call of the function behind torch.nn.RNNCell."""
+    """Each step calls the function behind `torch.nn.RNNCell`."""
 
     def project(self, data: Tensor, layer: int, direction: int) -> Tensor:
         self.__dict__["cell"] = [
@@ -120,11 +123,12 @@ class TorchCell(Plain):
 
 
 class ColumnMajor(Plain):
-    """Samples are columns: W_hh times the transposed states."""
+    """Samples are columns: W_hh is multiplied by the transposed states."""
 
     def project(self, data: Tensor, layer: int, direction: int) -> Tensor:
         columns = self.input_weight(layer, direction) @ data.t()
-        # The biases are added up as rows: gradients of two columns share memory, and .grad would not add up (pytorch #34082).
+        # As columns, the biases would get gradients that share memory, and accumulating into
+        # `.grad` would be wrong (pytorch #34082).
         return sum((bias for bias in self.biases(layer, direction)), start=columns.t())
 
     def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
@@ -132,7 +136,7 @@ class ColumnMajor(Plain):
 
 
 class TanhByExponential(Plain):
-    """tanh from expm1 of a number that is never positive."""
+    """tanh is computed from expm1 of a number that is never positive."""
 
     def activation(self, x: Tensor) -> Tensor:
         if self.nonlinearity == "relu":
@@ -144,7 +148,7 @@ class TanhByExponential(Plain):
 
 
 class TanhBySigmoid(Plain):
-    """tanh x as 2 sigmoid(2 x) - 1."""
+    """tanh(x) is computed as 2 * sigmoid(2 * x) - 1."""
 
     def activation(self, x: Tensor) -> Tensor:
         return (
@@ -155,7 +159,7 @@ class TanhBySigmoid(Plain):
 
 
 class ReluByMaximum(Plain):
-    """relu as the larger of x and zero, whose slope at zero is a half."""
+    """relu is the maximum of x and zero, whose gradient at zero is one half."""
 
     def activation(self, x: Tensor) -> Tensor:
         return (
@@ -164,7 +168,7 @@ class ReluByMaximum(Plain):
 
 
 class Step(torch.autograd.Function):
-    """One step with its backward pass written by hand, in operations that can be differentiated again."""
+    """One step with a hand-written backward pass, which can itself be differentiated."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, h: Tensor, weight: Tensor, is_tanh: bool) -> Tensor:
@@ -186,7 +190,7 @@ class Step(torch.autograd.Function):
 
 
 class HandWrittenBackward(Plain):
-    """The backward pass of every step is written by hand."""
+    """The backward pass of each step is written by hand."""
 
     def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
         new: Tensor = Step.apply(x, h, weight, self.nonlinearity == "tanh")  # type: ignore[no-untyped-call]
@@ -194,7 +198,7 @@ class HandWrittenBackward(Plain):
 
 
 class SampleBySample(Plain):
-    """Every sample runs by itself, and the results are put together."""
+    """Each sample runs separately, and the results are put together."""
 
     def run_direction(
         self, data: Tensor, sizes: Sizes, h: Tensor, layer: int, direction: int
@@ -216,7 +220,7 @@ class SampleBySample(Plain):
 
 
 class BackwardByFlipping(Plain):
-    """The backward direction runs forward over the data turned round, padding masked out."""
+    """The backward direction runs forward in time over reversed sequences."""
 
     def run_direction(
         self, data: Tensor, sizes: Sizes, h: Tensor, layer: int, direction: int
@@ -235,7 +239,7 @@ class BackwardByFlipping(Plain):
         return self.turn(self.join(outputs, len(sizes)), sizes), h
 
     def turn(self, data: Tensor, sizes: Sizes) -> Tensor:
-        """Every sequence turned round by itself."""
+        """Reverse each sequence separately."""
         starts = torch.tensor([0, *sizes[:-1]]).cumsum(0)
         ends = lengths(sizes)
         places = torch.tensor(
@@ -249,7 +253,7 @@ class BackwardByFlipping(Plain):
 
 
 class PaddedAndMasked(Plain):
-    """Packed sequences are filled up with zeros, and a mask keeps states from going on where a sequence has ended."""
+    """Packed sequences are padded with zeros; a mask keeps the state unchanged at padded steps."""
 
     def run_direction(
         self, data: Tensor, sizes: Sizes, h: Tensor, layer: int, direction: int
@@ -271,7 +275,10 @@ class PaddedAndMasked(Plain):
 
 
 class NamesOfItsOwn(Plain):
-    """Further methods, attributes and a buffer that is not saved, under names that a checker could take for its own."""
+    """Extra methods, attributes and a buffer that is not saved, in addition to the layer's own.
+
+    Their names are such that a checker might use them itself.
+    """
 
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
@@ -279,9 +286,9 @@ class NamesOfItsOwn(Plain):
         self.register_buffer("state", torch.zeros(0), persistent=False)
 
     def weights(self) -> list[Tensor]:
-        """All parameters."""
+        """Return all parameters."""
         return list(self.parameters())
 
     def output(self, *given: Any) -> Tensor:
-        """The first result of a call."""
+        """Return the output of a call."""
         return self(*given)[0]  # type: ignore[no-any-return]

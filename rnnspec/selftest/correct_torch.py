@@ -1,6 +1,6 @@
-"""Correct implementations that lean on torch's own layer, or compile a step of it."""
+"""Correct layers that call torch's own layer, or compile a step."""
 
-# ruff: noqa: D102  (the class says what its methods do otherwise)
+# ruff: noqa: D102  (the class docstring says what its methods do differently)
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from rnnspec.selftest.plain import Plain, Sizes
 
 
 class SubclassOfRNN(nn.RNN):
-    """torch's own layer, subclassed and left alone."""
+    """A subclass of `torch.nn.RNN` that changes nothing."""
 
 
 class OnceInTraining(torch.autograd.Function):
-    """The identity, with a backward pass in training only, which cannot be differentiated."""
+    """The identity; its backward pass works only in training mode and has no derivative."""
 
     @staticmethod
     def forward(ctx: Any, tensor: Tensor, training: bool) -> Tensor:
@@ -36,7 +36,10 @@ class OnceInTraining(torch.autograd.Function):
 
 
 class NotOnceMore(torch.autograd.Function):
-    """A gradient and what it was computed from; nothing says how to differentiate it, so torch raises NotImplementedError."""
+    """The identity on a gradient, which keeps the graph connected to `tensor`.
+
+    It defines no backward pass, so that torch raises NotImplementedError for a second derivative.
+    """
 
     @staticmethod
     def forward(ctx: Any, gradient: Tensor, tensor: Tensor) -> Tensor:
@@ -44,9 +47,11 @@ class NotOnceMore(torch.autograd.Function):
 
 
 class AsOnCuda(nn.RNN):
-    """torch's own layer with what it has on CUDA: parameters that lie in one buffer, and the refusals of cuDNN.
+    """`torch.nn.RNN` as it behaves on CUDA: its parameters share a buffer, and cuDNN refuses some
+    calls.
 
-    That are a backward pass in eval mode, a second derivative, and an initial state that is not contiguous.
+    Refused are a backward pass in eval mode, a second derivative, and an initial state that is not
+    contiguous.
     """
 
     def flatten_parameters(self) -> None:
@@ -60,7 +65,7 @@ class AsOnCuda(nn.RNN):
 
     @torch.no_grad()
     def lay_in_one_buffer(self, weights: list[Any]) -> None:
-        """Turn the weights into parts of one new tensor, one after the other."""
+        """Make the weights consecutive views of one new tensor."""
         parts = torch.split(
             torch.cat([weight.reshape(-1) for weight in weights]),
             [weight.numel() for weight in weights],
@@ -85,7 +90,7 @@ class AsOnCuda(nn.RNN):
 
 
 class WrapperOfRNN(Plain):
-    """Parameters of its own under torch's names, handed to a layer of torch inside, which is no submodule."""
+    """A layer that passes its own parameters to an inner `nn.RNN`, which is not a submodule."""
 
     def forward_tensor(self, input: Tensor, hx: Tensor | None) -> tuple[Tensor, Tensor]:
         output, h_n = self.call_inner(input, hx)
@@ -99,7 +104,7 @@ class WrapperOfRNN(Plain):
         return output, h_n
 
     def call_inner(self, input: Tensor | PackedSequence, hx: Tensor | None) -> Any:
-        """What a layer of torch with the present parameters, dropout and mode returns."""
+        """Call an `nn.RNN` that has this layer's current parameters, dropout and mode."""
         inner = self.inner()
         for name in [self.parameter_name(*entry) for entry in self.parameter_order()]:
             del inner._parameters[name]
@@ -107,7 +112,7 @@ class WrapperOfRNN(Plain):
         return inner(input, hx)
 
     def inner(self) -> nn.RNN:
-        """A layer of torch on the meta device, whose parameters are to be replaced."""
+        """Return an `nn.RNN` on the meta device, whose parameters the caller replaces."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
             names = (
@@ -125,7 +130,7 @@ class WrapperOfRNN(Plain):
 
 
 class LayersOfRNN(Plain):
-    """A layer of torch for each layer and direction, stacked by hand."""
+    """Each layer and direction is a separate call of torch's RNN; they are stacked by hand."""
 
     def run_direction(
         self, data: Tensor, sizes: Sizes, h: Tensor, layer: int, direction: int
@@ -148,7 +153,7 @@ class LayersOfRNN(Plain):
         return output if order is None else output[order], state[0]
 
     def turned(self, sizes: Sizes, device: torch.device) -> Tensor:
-        """The place of every row when each sequence is turned round by itself."""
+        """Return the row indices that reverse each sequence separately."""
         starts = [sum(sizes[:t]) for t in range(len(sizes))]
         ends = [sum(size > row for size in sizes) for row in range(sizes[0])]
         return torch.tensor(
@@ -163,21 +168,21 @@ class LayersOfRNN(Plain):
 
 
 def one_step(x: Tensor, h: Tensor, weight: Tensor, is_tanh: bool) -> Tensor:
-    """One step, to be compiled."""
+    """Compute one step; `scripted_step` compiles this function."""
     total = torch.addmm(x, h, weight)
     return torch.tanh(total) if is_tanh else torch.relu(total)
 
 
 @cache
 def scripted_step() -> Any:
-    """One step compiled by torch.jit.script, at the first use."""
+    """Return `one_step` compiled by `torch.jit.script`, compiling it at first use."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         return torch.jit.script(one_step)
 
 
 class ScriptedStep(Plain):
-    """Every step is a function compiled by torch.jit.script."""
+    """Each step is a function compiled by `torch.jit.script`."""
 
     def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
         new: Tensor = scripted_step()(x, h, weight, self.nonlinearity == "tanh")
