@@ -1,4 +1,7 @@
-"""The kill matrix: every planted bug judged by every rule, and the correct implementations left alone."""
+"""The kill matrix: which rules detect each planted bug.
+
+It also shows whether a rule accuses a correct layer.
+"""
 
 from __future__ import annotations
 
@@ -27,10 +30,11 @@ Watcher = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Row:
-    """What became of one subject of the bank.
+    """The result for one layer of the bank.
 
-    `seen_by` counts by rule the cases that broke it; `profile` is the first in which the named rule was broken, empty where none
-    was. A correct implementation names no rule.
+    `seen_by` maps the id of each violated rule to the number of cases that violate it. `profile` is
+    the smallest profile in which the named rule detects the bug, or empty if none does. `rule` is
+    empty for a correct layer.
     """
 
     name: str
@@ -43,13 +47,13 @@ class Row:
 
     @property
     def as_it_should_be(self) -> bool:
-        """Whether a bug is seen by the rule that it names, or nothing is said of a correct implementation."""
+        """Whether the named rule detects the bug or, for a correct layer, no rule is violated."""
         return bool(self.profile) if self.rule else not self.seen_by
 
 
 @dataclass(frozen=True)
 class Matrix:
-    """The rows of one self-test."""
+    """The results of one self-test."""
 
     rows: tuple[Row, ...]
     seed: int
@@ -57,11 +61,11 @@ class Matrix:
 
     @property
     def survivors(self) -> tuple[Row, ...]:
-        """The bugs that the rule they name does not see, and the correct implementations that a rule accuses."""
+        """Bugs that their named rule does not detect, and correct layers that are accused."""
         return tuple(row for row in self.rows if not row.as_it_should_be)
 
     def as_dict(self) -> dict[str, Any]:
-        """The matrix as plain data."""
+        """Return the matrix as JSON-compatible data."""
         return {
             "schema": "rnnspec-matrix-1",
             "seed": self.seed,
@@ -72,16 +76,19 @@ class Matrix:
 
 
 def select_subjects(patterns: Sequence[str]) -> tuple[str, ...]:
-    """The names of the bugs and correct implementations that match a glob pattern, all where there is none.
+    """Return the names in the bank that match any of the glob patterns, or all without patterns.
 
-    Bugs that break what the installed torch does not promise are left out. Raises SelectionError, with a suggestion, for a pattern
-    that matches nothing.
+    Bugs that break what the installed torch does not document are left out. Raises SelectionError,
+    with a suggestion, if a pattern matches nothing.
     """
     return match_names(patterns, (*filter(is_due, BUGS), *CORRECT))
 
 
 def match_names(patterns: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
-    """The names that match one of the glob patterns, all where there is none; raises SelectionError with a suggestion."""
+    """Return the names that match any of the glob patterns, or all names without patterns.
+
+    Raises SelectionError, with a suggestion, if a pattern matches nothing.
+    """
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in names):
             raise SelectionError(
@@ -103,60 +110,70 @@ def build_matrix(
     named: bool = False,
     watch: Watcher | None = None,
 ) -> Matrix:
-    """Judge each by every rule in quick, and by the rule that it names in larger profiles until it is seen.
+    """Check layers of the bank and return their kill matrix.
 
-    With `named` a planted bug is judged by the rule that it names alone, which is some ten times quicker.
+    Each layer is checked against all rules in quick. A bug that its named rule does not detect
+    there is checked against that rule in larger profiles, up to `profile`. With `named`, each bug
+    is checked only against its named rule, which is about ten times faster.
 
-    `workers` processes share the work; each loads torch once. Raises SelectionError for a profile that does not exist.
+    `workers` processes share the work; each of them loads torch. `watch(done, total)` is called
+    after each layer. Raises SelectionError for an unknown profile or if `workers` is below 1.
     """
     if profile not in PROFILES:
         raise SelectionError(
-            f"--profile {profile!r}: one of {', '.join(PROFILES)} is needed.{suggest(profile, PROFILES)}"
+            f"--profile {profile!r}: choose {', '.join(PROFILES[:-1])} or {PROFILES[-1]}."
+            f"{suggest(profile, PROFILES)}"
         )
     if workers < 1:
         raise SelectionError(f"--workers must be at least 1, got {workers}")
     rows = []
-    for row in _rows(names, (profile, seed, named), workers):
+    for row in _judge_rows(names, (profile, seed, named), workers):
         rows.append(row)
         if watch is not None:
             watch(len(rows), len(names))
     return Matrix(tuple(rows), seed, profile)
 
 
-def _rows(names: Sequence[str], options: tuple[str, int, bool], workers: int) -> Iterator[Row]:
+def _judge_rows(
+    names: Sequence[str], options: tuple[str, int, bool], workers: int
+) -> Iterator[Row]:
     if workers == 1 or len(names) == 1:
         yield from (judge_row(name, *options) for name in names)
         return
     with ProcessPoolExecutor(
-        workers, mp_context=get_context("spawn"), initializer=_one_thread
+        workers, mp_context=get_context("spawn"), initializer=_use_one_thread
     ) as pool:
         yield from pool.map(judge_row, names, *([option] * len(names) for option in options))
 
 
-def _one_thread() -> None:
+def _use_one_thread() -> None:
     import torch
 
     torch.set_num_threads(1)
 
 
 def judge_row(name: str, profile: str, seed: int, only_named: bool = False) -> Row:
-    """The row of one planted bug or correct implementation."""
+    """Check one planted bug or correct layer and return its row."""
     if name in CORRECT:
-        return Row(name, "", "", None, False, "", _seen(CORRECT[name], profile, seed, None))
+        return Row(
+            name, "", "", None, False, "", _count_violations(CORRECT[name], profile, seed, None)
+        )
     named = find_named_rule(name)
-    seen = _seen(BUGS[name], "quick", seed, [named] if only_named else None)
+    seen = _count_violations(BUGS[name], "quick", seed, [named] if only_named else None)
     found = "quick" if named in seen else ""
     for larger in PROFILES[1 : PROFILES.index(profile) + 1]:
         if not found:
-            seen = {**seen, **_seen(BUGS[name], larger, seed, [named])}
+            seen = {**seen, **_count_violations(BUGS[name], larger, seed, [named])}
             found = larger if named in seen else ""
     return Row(
         name, read_story(name), named, find_public_report(name), is_narrow(name), found, seen
     )
 
 
-def _seen(subject: type, profile: str, seed: int, rules: list[str] | None) -> dict[str, int]:
-    """How many cases broke each rule; SHOULD rules count for planted bugs and for correct implementations alike."""
+def _count_violations(
+    subject: type, profile: str, seed: int, rules: list[str] | None
+) -> dict[str, int]:
+    """Count the cases that violate each rule, whether its level is MUST or SHOULD."""
     from rnnspec.api import prepare_suite, run_share_undisturbed
 
     suite = prepare_suite(subject, profile=profile, seed=seed, rules=rules)
