@@ -1,6 +1,6 @@
-"""Planted bugs in dropout: where it is applied, its scale, its rate and its freshness."""
+"""Planted bugs in dropout: where it acts, its rate, its scale and its masks."""
 
-# ruff: noqa: D102  (the class says what its one method does wrong)
+# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
 
 from __future__ import annotations
 
@@ -9,26 +9,28 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rnnspec.selftest.bugs.planted import Planted, as_steps, is_ragged, with_gradient_of
+from rnnspec.selftest.bugs.planted import Planted, as_steps, is_ragged, replace_gradient
 from rnnspec.selftest.plain import Sizes
 
 
 class DropsInput(Planted):
-    """The input of the first layer is dropped instead of that of the others (jpuigcerver/Laia #1); dropout.place sees it."""
+    """Dropout acts on the input of the first layer instead of between layers (jpuigcerver/Laia #1);
+    dropout.place sees it."""
 
     def layer_input(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:
         return data if layer or not self.drops() else self.drop(data, sizes, layer)
 
 
 class NeverDrops(Planted):
-    """Dropout is accepted and never applied (tilman151/rul-adapt PR #8); dropout.place sees it."""
+    """`dropout` is accepted and never applied (tilman151/rul-adapt PR #8);
+    dropout.place sees it."""
 
     def drops(self) -> bool:
         return False
 
 
 class DropsFirstBoundaryOnly(Planted):
-    """Only what the second layer reads is dropped; dropout.place sees it."""
+    """Dropout acts only between the first and the second layer; dropout.place sees it."""
 
     narrow = True
 
@@ -37,7 +39,8 @@ class DropsFirstBoundaryOnly(Planted):
 
 
 class DropsRecurrentState(Planted):
-    """The state is dropped from step to step as well (chainer PR #2502); dropout.place sees it."""
+    """Dropout also acts on the hidden state between time steps (chainer PR #2502);
+    dropout.place sees it."""
 
     def alive(self, h: Tensor, count: int) -> Tensor:
         state = super().alive(h, count)
@@ -45,7 +48,7 @@ class DropsRecurrentState(Planted):
 
 
 class KeepsPackedWhole(Planted):
-    """Packed sequences of different lengths are not dropped; dropout.place sees it."""
+    """Dropout does not act on packed sequences of different lengths; dropout.place sees it."""
 
     narrow = True
 
@@ -54,21 +57,22 @@ class KeepsPackedWhole(Planted):
 
 
 class NotScaled(Planted):
-    """What is kept is not scaled by 1 / (1 - p); dropout.scale sees it."""
+    """Values that survive dropout are not scaled by 1 / (1 - p); dropout.scale sees it."""
 
     def mask(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:
         return (super().mask(data, sizes, layer) != 0).to(data.dtype)
 
 
 class KeepsWithP(Planted):
-    """An element is kept with probability p; dropout.rate sees it."""
+    """Values are dropped with probability 1 - p instead of p; dropout.rate sees it."""
 
     def keep_out(self) -> float:
         return 1 - self.dropout
 
 
 class DropsTooMany(Planted):
-    """An element is dropped with probability p + 0.05 and scaled as if with p; dropout.rate sees it."""
+    """Values are dropped with probability p + 0.05 and scaled by 1 / (1 - p);
+    dropout.rate sees it."""
 
     narrow = True
 
@@ -79,7 +83,8 @@ class DropsTooMany(Planted):
 
 
 class OneMaskForever(Planted):
-    """The first mask of a size is used in every later call (ROCm/ROCm #6339); dropout.fresh-masks sees it."""
+    """The first dropout mask of each size is reused in every later call (ROCm/ROCm #6339);
+    dropout.fresh-masks sees it."""
 
     narrow = True
 
@@ -91,7 +96,7 @@ class OneMaskForever(Planted):
 
 
 class OneMaskForAllSteps(Planted):
-    """All steps of a call share one mask; dropout.independent sees it."""
+    """All time steps of a call share one dropout mask; dropout.independent sees it."""
 
     def mask(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:
         mask = super().mask(data[: sizes[0]], sizes, layer)
@@ -99,7 +104,7 @@ class OneMaskForAllSteps(Planted):
 
 
 class OneMaskForAllSamples(Planted):
-    """All samples of a step share one mask; dropout.independent sees it."""
+    """All samples of a time step share one dropout mask; dropout.independent sees it."""
 
     def mask(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:
         first = data.new_empty(len(sizes), data.size(1))
@@ -112,14 +117,15 @@ class OneMaskForAllSamples(Planted):
 
 
 class OneMaskForAllUnits(Planted):
-    """All units of a step are kept or dropped together; dropout.independent sees it."""
+    """All units of a sample are dropped or kept together at each time step;
+    dropout.independent sees it."""
 
     def mask(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:
         return super().mask(data[:, :1], sizes, layer).expand_as(data)
 
 
 class OneMaskForBothDirections(Planted):
-    """Both directions share one mask; dropout.independent sees it."""
+    """Both directions share one dropout mask; dropout.independent sees it."""
 
     narrow = True
 
@@ -128,7 +134,7 @@ class OneMaskForBothDirections(Planted):
 
 
 class OneMaskForAllLayers(Planted):
-    """All layers of a call share one mask; dropout.independent sees it."""
+    """All layers of a call share one dropout mask; dropout.independent sees it."""
 
     narrow = True
 
@@ -139,14 +145,15 @@ class OneMaskForAllLayers(Planted):
 
 
 class DropsInEval(Planted):
-    """Dropout is at work in eval mode as well (keras PR #19645); dropout.eval sees it."""
+    """Dropout also acts in eval mode (keras PR #19645); dropout.eval sees it."""
 
     def drops(self) -> bool:
         return self.dropout > 0
 
 
 class ScalesInEval(Planted):
-    """In eval mode what goes from layer to layer is multiplied by 1 - p; dropout.eval sees it."""
+    """In eval mode, the values passed from layer to layer are multiplied by 1 - p;
+    dropout.eval sees it."""
 
     narrow = True
 
@@ -156,14 +163,14 @@ class ScalesInEval(Planted):
 
 
 class DropsOutput(Planted):
-    """The output of the last layer is dropped too; dropout.not-on-output sees it."""
+    """Dropout also acts on the output of the last layer; dropout.not-on-output sees it."""
 
     def finish_output(self, data: Tensor, sizes: Sizes) -> Tensor:
         return self.drop(data, sizes, 0) if self.drops() and self.num_layers > 1 else data
 
 
 class DropsFinalState(Planted):
-    """The final states are dropped (hankcs/CS224n PR #12); dropout.not-in-states sees it."""
+    """Dropout also acts on `h_n` (hankcs/CS224n PR #12); dropout.not-in-states sees it."""
 
     def stack_states(self, states: list[Tensor]) -> Tensor:
         stacked = super().stack_states(states)
@@ -176,7 +183,8 @@ class DropsFinalState(Planted):
 
 
 class DropsLowerFinalStates(Planted):
-    """Packed, the final states of all layers but the last are dropped; dropout.not-in-states sees it."""
+    """With packed sequences of different lengths, dropout also acts on `h_n` of all layers but the
+    last; dropout.not-in-states sees it."""
 
     narrow = True
 
@@ -189,7 +197,8 @@ class DropsLowerFinalStates(Planted):
 
 
 class ZeroMeansDefault(Planted):
-    """dropout=0 is taken for not given, which means 0.1; dropout.p-zero sees it."""
+    """`dropout=0` is treated as if no value was given, and p = 0.1 is used;
+    dropout.p-zero sees it."""
 
     def drops(self) -> bool:
         return self.training
@@ -199,7 +208,8 @@ class ZeroMeansDefault(Planted):
 
 
 class OneGivesNan(Planted):
-    """With dropout=1 the scale is 1 / 0; dropout.p-one sees it."""
+    """With `dropout=1`, dropped values are NaN, because the scale is 1 / 0;
+    dropout.p-one sees it."""
 
     narrow = True
 
@@ -209,14 +219,16 @@ class OneGivesNan(Planted):
 
 
 class DropsSingleLayer(Planted):
-    """With one layer its output is dropped (apache/mxnet #10304); dropout.single-layer sees it."""
+    """With a single layer, dropout acts on the output (apache/mxnet #10304);
+    dropout.single-layer sees it."""
 
     def finish_output(self, data: Tensor, sizes: Sizes) -> Tensor:
         return self.drop(data, sizes, 0) if self.drops() and self.num_layers == 1 else data
 
 
 class FixedAtConstruction(Planted):
-    """A change of the attribute has no effect; dropout.attribute-changed sees it."""
+    """Changing the attribute `dropout` after construction has no effect;
+    dropout.attribute-changed sees it."""
 
     narrow = True
 
@@ -232,7 +244,8 @@ class FixedAtConstruction(Planted):
 
 
 class OwnGenerator(Planted):
-    """The masks come from a generator of their own, whatever seed was set (soumith/cudnn.torch PR #198); dropout.reproducible sees it."""
+    """Dropout draws from its own generator, so `torch.manual_seed()` has no effect on it
+    (soumith/cudnn.torch PR #198); dropout.reproducible sees it."""
 
     def mask(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:
         generator = torch.Generator()
@@ -245,25 +258,26 @@ class OwnGenerator(Planted):
 
 
 class GradientNotDropped(Planted):
-    """The backward pass knows nothing of the mask (pytorch #190056); dropout.backward sees it."""
+    """The backward pass ignores the dropout mask (pytorch #190056); dropout.backward sees it."""
 
     narrow = True
 
     def drop(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:
-        return with_gradient_of(super().drop(data, sizes, layer), data)
+        return replace_gradient(super().drop(data, sizes, layer), data)
 
 
 class GradientDroppedAfresh(Planted):
-    """The backward pass draws a mask of its own; dropout.backward sees it."""
+    """The backward pass draws a new dropout mask; dropout.backward sees it."""
 
     narrow = True
 
     def drop(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:
-        return with_gradient_of(super().drop(data, sizes, layer), super().drop(data, sizes, layer))
+        return replace_gradient(super().drop(data, sizes, layer), super().drop(data, sizes, layer))
 
 
 class GradientAllDropped(Planted):
-    """The backward pass uses a mask of zeros (pytorch PR #189285); dropout.backward sees it."""
+    """The backward pass uses a dropout mask of zeros (pytorch PR #189285);
+    dropout.backward sees it."""
 
     narrow = True
 
@@ -272,7 +286,8 @@ class GradientAllDropped(Planted):
 
 
 class GradientWithFirstMask(Planted):
-    """The backward pass uses the first step's mask for all steps (lmnt-com/haste #43); dropout.backward sees it."""
+    """The backward pass uses the dropout mask of the first time step for all time steps
+    (lmnt-com/haste #43); dropout.backward sees it."""
 
     narrow = True
 
@@ -281,11 +296,12 @@ class GradientWithFirstMask(Planted):
             return super().drop(data, sizes, layer)
         mask = self.mask(data, sizes, layer)
         first = as_steps(mask, sizes)[:1].expand(len(sizes), -1, -1).reshape(mask.shape)
-        return with_gradient_of(data * mask, data * first)
+        return replace_gradient(data * mask, data * first)
 
 
 class DropsTwice(Planted):
-    """Dropout is applied twice between two layers (soumith/cudnn.torch #252); dropout.rate sees it."""
+    """Dropout is applied twice between two layers (soumith/cudnn.torch #252);
+    dropout.rate sees it."""
 
     def drop(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:
         return super().drop(super().drop(data, sizes, layer), sizes, layer)

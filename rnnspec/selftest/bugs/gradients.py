@@ -1,18 +1,19 @@
-"""Planted bugs in the backward pass; the forward pass is right in nearly all of them."""
+"""Planted bugs in the backward pass. The forward pass is right in nearly all of them."""
 
-# ruff: noqa: D102  (the class says what its one method does wrong)
+# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from rnnspec.selftest.bugs.planted import Planted, hook, is_ragged, with_gradient_of
+from rnnspec.selftest.bugs.planted import Planted, hook_gradient, is_ragged, replace_gradient
 from rnnspec.selftest.plain import Sizes
 
 
 class StateCutEveryStep(Planted):
-    """No gradient goes back from step to step (FluxML/Flux.jl #2185); gradients.weights sees it."""
+    """No gradient flows from one time step back to the one before (FluxML/Flux.jl #2185);
+    gradients.weights sees it."""
 
     narrow = True
 
@@ -21,7 +22,8 @@ class StateCutEveryStep(Planted):
 
 
 class CutAfter32Steps(Planted):
-    """The gradient stops at every 32nd step (FluxML/Flux.jl #1547); gradients.reach-first-step sees it."""
+    """The gradient stops at every 32nd time step (FluxML/Flux.jl #1547);
+    gradients.reach-first-step sees it."""
 
     narrow = True
 
@@ -30,7 +32,7 @@ class CutAfter32Steps(Planted):
 
 
 class GivenStateCut(Planted):
-    """The state given has no gradient (rotinov/AGNES PR #17); gradients.h-0 sees it."""
+    """`h_0` receives no gradient (rotinov/AGNES PR #17); gradients.h-0 sees it."""
 
     narrow = True
 
@@ -39,7 +41,7 @@ class GivenStateCut(Planted):
 
 
 class FinalStateCut(Planted):
-    """No gradient goes back from the final state (pytorch #96416); gradients.h-n-alone sees it."""
+    """No gradient flows back from `h_n` (pytorch #96416); gradients.h-n-alone sees it."""
 
     narrow = True
 
@@ -50,7 +52,8 @@ class FinalStateCut(Planted):
 
 
 class BackwardFinalStateCut(Planted):
-    """No gradient goes back from the backward direction's final state (pytorch #619); gradients.h-n-alone sees it."""
+    """No gradient flows back from `h_n` of the backward direction (pytorch #619);
+    gradients.h-n-alone sees it."""
 
     narrow = True
 
@@ -61,7 +64,8 @@ class BackwardFinalStateCut(Planted):
 
 
 class LastStepOfOutputCut(Planted):
-    """The last step of the output has a gradient through the final state alone; gradients.output-alone sees it."""
+    """No gradient flows back from the last time step of the output;
+    gradients.output-alone sees it."""
 
     narrow = True
 
@@ -70,7 +74,8 @@ class LastStepOfOutputCut(Planted):
 
 
 class EvalOutputCut(Planted):
-    """In eval mode no gradient goes back from the output (pytorch #5878); gradients.output-alone sees it."""
+    """In eval mode, no gradient flows back from the output (pytorch #5878);
+    gradients.output-alone sees it."""
 
     narrow = True
 
@@ -79,17 +84,18 @@ class EvalOutputCut(Planted):
 
 
 class WeightGradientsDoubled(Planted):
-    """The gradients of the recurrent weights are doubled (pytorch PR #95137); gradients.weights sees it."""
+    """The gradient of `weight_hh` is doubled (pytorch PR #95137); gradients.weights sees it."""
 
     narrow = True
 
     def recurrent_weight(self, layer: int, direction: int) -> Tensor:
         weight = super().recurrent_weight(layer, direction)
-        return with_gradient_of(weight, weight * 2)
+        return replace_gradient(weight, weight * 2)
 
 
 class WeightGradientsAveraged(Planted):
-    """The gradient of W_ih is the batch's mean where it should be the sum; gradients.weights sees it."""
+    """The gradient of `weight_ih` is averaged over the batch instead of summed;
+    gradients.weights sees it."""
 
     narrow = True
 
@@ -101,11 +107,12 @@ class WeightGradientsAveraged(Planted):
 
     def input_weight(self, layer: int, direction: int) -> Tensor:
         weight = super().input_weight(layer, direction)
-        return with_gradient_of(weight, weight / self.__dict__["samples"])
+        return replace_gradient(weight, weight / self.__dict__["samples"])
 
 
 class UnalignedGradient(Planted):
-    """Above 16 units the gradients of the last H % 4 rows of W_hh are lost (pytorch #54307); gradients.weights sees it."""
+    """With more than 16 units, the last `hidden_size % 4` rows of `weight_hh` receive no gradient
+    (pytorch #54307); gradients.weights sees it."""
 
     narrow = True
 
@@ -117,18 +124,20 @@ class UnalignedGradient(Planted):
 
 
 class UpperBiasesCut(Planted):
-    """The biases above the first layer have no gradient (apache/mxnet PR #17872); gradients.biases sees it."""
+    """The gradients of the biases are zero in layers above the first (apache/mxnet PR #17872);
+    gradients.biases sees it."""
 
     narrow = True
 
     def biases(self, layer: int, direction: int) -> list[Tensor]:
         return [
-            with_gradient_of(bias, bias * (layer == 0)) for bias in super().biases(layer, direction)
+            replace_gradient(bias, bias * (layer == 0)) for bias in super().biases(layer, direction)
         ]
 
 
 class BiasGradientFromOneRow(Planted):
-    """The gradient of the biases is that of the last row of all steps, not the sum (csarofeen/pytorch #906); gradients.biases sees it."""
+    """The gradient of each bias counts only the last sample of the last time step
+    (csarofeen/pytorch #906); gradients.biases sees it."""
 
     narrow = True
 
@@ -141,39 +150,42 @@ class BiasGradientFromOneRow(Planted):
             .unsqueeze(1)
         )
         for bias in self.biases(layer, direction):
-            projected = projected + with_gradient_of(bias.expand_as(projected), bias * last)
+            projected = projected + replace_gradient(bias.expand_as(projected), bias * last)
         return projected
 
 
 class BiasesShareGradient(Planted):
-    """b_ih gets the gradients of both biases, and b_hh none (hanbt/learn_dl #53); gradients.biases sees it."""
+    """`bias_ih` receives the gradients of both biases, and `bias_hh` receives zeros (hanbt/learn_dl
+    #53); gradients.biases sees it."""
 
     narrow = True
 
     def biases(self, layer: int, direction: int) -> list[Tensor]:
         biases = super().biases(layer, direction)
         return [
-            with_gradient_of(bias, factor * bias)
+            replace_gradient(bias, factor * bias)
             for bias, factor in zip(biases, (2, 0), strict=False)
         ]
 
 
 class TransposedInputGradient(Planted):
-    """With batch_first the gradient of the input is not turned back (pytorch #87579); gradients.input sees it."""
+    """With `batch_first`, the gradient of the input is reshaped instead of transposed back (pytorch
+    #87579); gradients.input sees it."""
 
     narrow = True
 
     def to_time_major(self, input: Tensor) -> Tensor:
         steps = super().to_time_major(input)
         return (
-            with_gradient_of(steps, input.reshape(steps.shape))
+            replace_gradient(steps, input.reshape(steps.shape))
             if self.batch_first and input.dim() == 3
             else steps
         )
 
 
 class ReluGradientOfTanh(Planted):
-    """The gradient of relu is that of tanh (pytorch #11662); gradients.input sees it."""
+    """The backward pass of relu uses the derivative of tanh (pytorch #11662);
+    gradients.input sees it."""
 
     narrow = True
 
@@ -182,12 +194,13 @@ class ReluGradientOfTanh(Planted):
         return (
             new
             if self.nonlinearity == "tanh"
-            else with_gradient_of(new, x * (1 - new.detach() ** 2))
+            else replace_gradient(new, x * (1 - new.detach() ** 2))
         )
 
 
 class GradientFromBeforeTanh(Planted):
-    """The gradient of tanh is computed from what went in (FlagGems PR #5015); gradients.input sees it."""
+    """The derivative of tanh is computed from its input instead of its output (FlagGems PR #5015);
+    gradients.input sees it."""
 
     narrow = True
 
@@ -196,12 +209,13 @@ class GradientFromBeforeTanh(Planted):
         return (
             new
             if self.nonlinearity == "relu"
-            else with_gradient_of(new, x * (1 - x.detach().clamp(-1, 1) ** 2))
+            else replace_gradient(new, x * (1 - x.detach().clamp(-1, 1) ** 2))
         )
 
 
 class PackedInputCut(Planted):
-    """The shorter sequences of a packed batch give their last steps no gradient (pytorch #102911); gradients.input sees it."""
+    """With packed sequences of different lengths, only the first time step of the input receives a
+    gradient (pytorch #102911); gradients.input sees it."""
 
     narrow = True
 
@@ -212,41 +226,43 @@ class PackedInputCut(Planted):
 
 
 class FutureHasGradient(Planted):
-    """A millionth of every step's gradient reaches all steps; gradients.exact-zeros sees it."""
+    """A millionth of each time step's gradient leaks into the gradients of all time steps;
+    gradients.exact-zeros sees it."""
 
     narrow = True
 
     def project(self, data: Tensor, layer: int, direction: int) -> Tensor:
-        return super().project(with_gradient_of(data, data + 1e-6 * data.sum(0)), layer, direction)
+        return super().project(replace_gradient(data, data + 1e-6 * data.sum(0)), layer, direction)
 
 
 class ReluGradientLeaks(Planted):
-    """The gradient of relu is a 128th where nothing is let through; gradients.exact sees it."""
+    """The derivative of relu is 1/128 instead of 0 for negative values; gradients.exact sees it."""
 
     narrow = True
 
     def activation(self, x: Tensor) -> Tensor:
         new = super().activation(x)
-        return new if self.nonlinearity == "tanh" else with_gradient_of(new, new + (x - new) / 128)
+        return new if self.nonlinearity == "tanh" else replace_gradient(new, new + (x - new) / 128)
 
 
 class HalfGradientIn16Bits(Planted):
-    """In bfloat16 and float16 the recurrent weights get half their gradient; gradients.half-precision sees it."""
+    """In bfloat16 and float16, the gradient of `weight_hh` is halved;
+    gradients.half-precision sees it."""
 
     narrow = True
 
     def recurrent_weight(self, layer: int, direction: int) -> Tensor:
         weight = super().recurrent_weight(layer, direction)
         return (
-            with_gradient_of(weight, weight / 2)
+            replace_gradient(weight, weight / 2)
             if weight.dtype in (torch.bfloat16, torch.float16)
             else weight
         )
 
 
 class StepsKeptOnLayer(Planted):
-    """What backward needs lies on the layer, where the next call in one direction overwrites it (torch/nn #1015);
-    gradients.earlier-call sees it."""
+    """A unidirectional tanh layer keeps the values for the backward pass in one place, where the
+    next call overwrites them (torch/nn #1015); gradients.earlier-call sees it."""
 
     narrow = True
 
@@ -257,12 +273,13 @@ class StepsKeptOnLayer(Planted):
         kept: dict[tuple[int, int], Tensor] = self.__dict__.setdefault("kept", {})
         kept[layer, t] = new.detach()
         total = torch.addmm(x, h, weight)
-        hook(total, lambda gradient: gradient * (1 - kept[layer, t] ** 2))
-        return with_gradient_of(new, total)
+        hook_gradient(total, lambda gradient: gradient * (1 - kept[layer, t] ** 2))
+        return replace_gradient(new, total)
 
 
 class FrozenStopsAll(Planted):
-    """Where one parameter is frozen nothing in its layer is learned (pytorch #776); gradients.frozen sees it."""
+    """If one parameter is frozen, no gradient flows back through its layer (pytorch #776);
+    gradients.frozen sees it."""
 
     narrow = True
 

@@ -1,4 +1,4 @@
-"""What planted bugs have in common, and small tools to write them with."""
+"""The base class of all planted bugs, and helper functions to write them."""
 
 from __future__ import annotations
 
@@ -12,34 +12,42 @@ from rnnspec.selftest.plain import Plain, Sizes
 
 
 class Planted(Plain):
-    """The reference layer with one thing wrong: the docstring says what, which report it re-creates, and which rule sees it."""
+    """The reference layer with one thing wrong.
+
+    The docstring of each subclass says what is wrong, which public report the bug re-creates, if
+    any, and which rule sees it.
+    """
 
     narrow: ClassVar[bool] = False
-    """Whether it needs several arguments together, a second call, one mode, one dtype, a size, or shows in gradients only."""
+    """Whether the bug shows only under special conditions.
+
+    These are: several arguments together, a second call, one mode, one dtype, some sizes, or
+    gradients only.
+    """
 
 
 def is_ragged(sizes: Sizes) -> bool:
-    """Whether some sequences are shorter than others, as only packed ones can be."""
+    """Return whether some sequences are shorter than others, which only packed input allows."""
     return sizes[0] != sizes[-1]
 
 
 def lengths(sizes: Sizes) -> list[int]:
-    """The length of each sequence, longest first."""
+    """Return the length of each sequence, longest first."""
     return [sum(size > row for size in sizes) for row in range(sizes[0])]
 
 
-def with_gradient_of(value: Tensor, carrier: Tensor) -> Tensor:
-    """A tensor with the value of one and the gradient of another."""
+def replace_gradient(value: Tensor, carrier: Tensor) -> Tensor:
+    """Return a tensor with the value of `value` and the gradient of `carrier`."""
     return value.detach() + (carrier - carrier.detach())
 
 
 def as_steps(data: Tensor, sizes: Sizes) -> Tensor:
-    """(T, N, F) from (T * N, F), where no sequence is shorter than another."""
+    """Return the data as (T, N, F) instead of (T * N, F), for sequences of equal length."""
     return data.reshape(len(sizes), sizes[0], data.size(-1))
 
 
 def pad_steps(data: Tensor, sizes: Sizes) -> Tensor:
-    """(T * N, F): every sequence filled up with zeros to the longest."""
+    """Pad every sequence with zeros to the longest, and return the data as (T * N, F)."""
     steps = [
         torch.cat([part, part.new_zeros(sizes[0] - part.size(0), part.size(1))])
         for part in torch.split(data, list(sizes))
@@ -48,12 +56,12 @@ def pad_steps(data: Tensor, sizes: Sizes) -> Tensor:
 
 
 def unpad_steps(data: Tensor, sizes: Sizes) -> Tensor:
-    """The rows of (T * N, F) that belong to a step of a sequence."""
+    """Return the rows of the padded data, (T * N, F), that belong to a sequence."""
     return torch.cat(
         [part[:size] for part, size in zip(torch.split(data, sizes[0]), sizes, strict=True)]
     )
 
 
-def hook(tensor: Tensor, change: Callable[[Tensor], Tensor]) -> None:
-    """Change the gradient that reaches a tensor."""
+def hook_gradient(tensor: Tensor, change: Callable[[Tensor], Tensor]) -> None:
+    """Pass the gradient that reaches a tensor through `change`."""
     tensor.register_hook(change)  # type: ignore[no-untyped-call]

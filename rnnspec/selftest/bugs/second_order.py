@@ -1,6 +1,6 @@
 """Planted bugs in the second backward pass and in the second derivative."""
 
-# ruff: noqa: D102  (the class says what its one method does wrong)
+# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from rnnspec.selftest.bugs.planted import Planted, hook
+from rnnspec.selftest.bugs.planted import Planted, hook_gradient
 from rnnspec.selftest.plain import Sizes
 
 
@@ -31,16 +31,17 @@ class TanhOnce(torch.autograd.Function):
 
 
 class NoSecondOrder(Planted):
-    """The backward pass cannot be differentiated (pytorch #25315); gradients.second-order sees it."""
+    """The backward pass cannot be differentiated (pytorch #25315);
+    gradients.second-order sees it."""
 
     narrow = True
 
     def activation(self, x: Tensor) -> Tensor:
-        return super().activation(x) if self.nonlinearity == "relu" else apply(TanhOnce, x)
+        return super().activation(x) if self.nonlinearity == "relu" else apply_function(TanhOnce, x)
 
 
 class TanhWithConstant(TanhOnce):
-    """tanh whose backward pass takes its slope for a constant."""
+    """tanh with a backward pass that treats its own derivative as a constant."""
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Any:
@@ -49,16 +50,21 @@ class TanhWithConstant(TanhOnce):
 
 
 class SecondOrderIncomplete(Planted):
-    """In the second derivative the slope of tanh counts as a constant; gradients.second-order sees it."""
+    """The second derivative treats the derivative of tanh as a constant;
+    gradients.second-order sees it."""
 
     narrow = True
 
     def activation(self, x: Tensor) -> Tensor:
-        return super().activation(x) if self.nonlinearity == "relu" else apply(TanhWithConstant, x)
+        return (
+            super().activation(x)
+            if self.nonlinearity == "relu"
+            else apply_function(TanhWithConstant, x)
+        )
 
 
 class TanhForgetful(TanhOnce):
-    """tanh whose backward pass runs once."""
+    """tanh with a backward pass that runs only once."""
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Any:
@@ -70,16 +76,22 @@ class TanhForgetful(TanhOnce):
 
 
 class SecondBackwardFails(Planted):
-    """A retained graph cannot be used a second time (pytorch #777); gradients.second-backward sees it."""
+    """A second backward pass through a retained graph raises an error (pytorch #777);
+    gradients.second-backward sees it."""
 
     narrow = True
 
     def activation(self, x: Tensor) -> Tensor:
-        return super().activation(x) if self.nonlinearity == "relu" else apply(TanhForgetful, x)
+        return (
+            super().activation(x)
+            if self.nonlinearity == "relu"
+            else apply_function(TanhForgetful, x)
+        )
 
 
 class SecondBackwardHalved(Planted):
-    """The second backward pass through a graph gives half the gradient; gradients.second-backward sees it."""
+    """A second backward pass through a retained graph gives half the gradient;
+    gradients.second-backward sees it."""
 
     narrow = True
 
@@ -87,13 +99,13 @@ class SecondBackwardHalved(Planted):
         passes = iter([1.0])
         if data.requires_grad:
             data = data * 1.0
-            hook(data, lambda gradient: gradient * next(passes, 0.5))
+            hook_gradient(data, lambda gradient: gradient * next(passes, 0.5))
         return data
 
 
 class BiasesInColumns(Planted):
-    """The biases are added to a single row as columns, so that their gradients share memory and a second backward adds to both
-    twice (pytorch #34082); gradients.second-backward sees it."""
+    """With one sample and one time step, the gradients of the biases share memory, so a second
+    backward pass is added to both twice (pytorch #34082); gradients.second-backward sees it."""
 
     narrow = True
 
@@ -104,7 +116,7 @@ class BiasesInColumns(Planted):
         return projected.t()
 
 
-def apply(function: type[torch.autograd.Function], x: Tensor) -> Tensor:
-    """The result of a function with a backward pass of its own."""
+def apply_function(function: type[torch.autograd.Function], x: Tensor) -> Tensor:
+    """Return the result of a function that defines its own backward pass."""
     result: Tensor = function.apply(x)  # type: ignore[no-untyped-call]
     return result

@@ -1,6 +1,6 @@
-"""Planted bugs in what a call leaves behind: arguments, parameters, generators, settings, storage."""
+"""Planted bugs in side effects: arguments, parameters, generators, settings, memory."""
 
-# ruff: noqa: D102  (the class says what its one method does wrong)
+# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from rnnspec.selftest.bugs.planted import Planted, is_ragged
-from rnnspec.selftest.bugs.second_order import TanhOnce, apply
+from rnnspec.selftest.bugs.second_order import TanhOnce, apply_function
 from rnnspec.selftest.plain import Sizes
 
 
 class InputTransposedInPlace(Planted):
-    """With batch_first the caller's own tensor is transposed (pytorch #98499); side-effects.arguments sees it."""
+    """With `batch_first`, the caller's input is transposed in place (pytorch #98499);
+    side-effects.arguments sees it."""
 
     narrow = True
 
@@ -29,7 +30,7 @@ class InputTransposedInPlace(Planted):
 
 
 class StateWrittenInPlace(Planted):
-    """The final state is written into the state that was given; side-effects.arguments sees it."""
+    """`h_n` is written into the caller's `h_0`; side-effects.arguments sees it."""
 
     narrow = True
 
@@ -41,7 +42,8 @@ class StateWrittenInPlace(Planted):
 
 
 class PackedDataRounded(Planted):
-    """The data of a packed argument are rounded to eight bits when the call is over; side-effects.arguments sees it."""
+    """A call rounds the data of the caller's packed sequence to bfloat16;
+    side-effects.arguments sees it."""
 
     narrow = True
 
@@ -55,7 +57,7 @@ class PackedDataRounded(Planted):
 
 
 class BiasReshaped(Planted):
-    """A call leaves the first bias with one axis more (pytorch #1721); side-effects.parameters sees it."""
+    """A call adds a dimension to `bias_ih_l0` (pytorch #1721); side-effects.parameters sees it."""
 
     def run(self, data: Tensor, sizes: Sizes, h_0: Tensor) -> tuple[Tensor, Tensor]:
         result = super().run(data, sizes, h_0)
@@ -66,7 +68,8 @@ class BiasReshaped(Planted):
 
 
 class WeightsDropped(Planted):
-    """With dropout, W_hh loses entries for good in every call (keitakurita/Better_LSTM_PyTorch #7); side-effects.parameters sees it."""
+    """With dropout, every training call permanently zeroes elements of `weight_hh`
+    (keitakurita/Better_LSTM_PyTorch #7); side-effects.parameters sees it."""
 
     narrow = True
 
@@ -78,7 +81,7 @@ class WeightsDropped(Planted):
 
 
 class Reseeds(Planted):
-    """A call seeds the global generator; side-effects.random-generators sees it."""
+    """A call seeds the global random generator; side-effects.random-generators sees it."""
 
     def run(self, data: Tensor, sizes: Sizes, h_0: Tensor) -> tuple[Tensor, Tensor]:
         result = super().run(data, sizes, h_0)
@@ -87,7 +90,8 @@ class Reseeds(Planted):
 
 
 class DrawsInVain(Planted):
-    """Where no state is given, a call without dropout draws a random number; side-effects.random-generators sees it."""
+    """Without `h_0`, a call draws a random number that it does not use;
+    side-effects.random-generators sees it."""
 
     narrow = True
 
@@ -108,7 +112,7 @@ class DefaultDtypeChanged(Planted):
 
 
 class GradModeOff(Planted):
-    """A call in eval mode leaves gradients switched off; side-effects.global-settings sees it."""
+    """A call in eval mode leaves gradients disabled; side-effects.global-settings sees it."""
 
     narrow = True
 
@@ -119,8 +123,8 @@ class GradModeOff(Planted):
 
 
 class BufferReused(Planted):
-    """Without gradients, the output lies in a buffer that the next call of the same size overwrites;
-    side-effects.earlier-results sees it."""
+    """With gradients disabled, the output lies in a buffer that the next call of the same size
+    overwrites; side-effects.earlier-results sees it."""
 
     narrow = True
 
@@ -134,7 +138,8 @@ class BufferReused(Planted):
 
 
 class StateSharesOutput(Planted):
-    """One layer in one direction returns as final state a view of the output; side-effects.results-not-aliased sees it."""
+    """`h_n` of a single unidirectional layer is a view of the output;
+    side-effects.results-not-aliased sees it."""
 
     narrow = True
 
@@ -145,7 +150,7 @@ class StateSharesOutput(Planted):
 
 
 class TanhInPlace(TanhOnce):
-    """tanh whose backward pass works on the gradient that it is given."""
+    """tanh with a backward pass that changes the incoming gradient in place."""
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Any:
@@ -154,16 +159,20 @@ class TanhInPlace(TanhOnce):
 
 
 class GradientOverwritten(Planted):
-    """The backward pass of tanh overwrites the gradient that the caller handed in (apache/mxnet PR #18203); side-effects.backward sees it."""
+    """The backward pass of tanh overwrites the gradient that the caller passed in (apache/mxnet PR
+    #18203); side-effects.backward sees it."""
 
     narrow = True
 
     def activation(self, x: Tensor) -> Tensor:
-        return super().activation(x) if self.nonlinearity == "relu" else apply(TanhInPlace, x)
+        return (
+            super().activation(x) if self.nonlinearity == "relu" else apply_function(TanhInPlace, x)
+        )
 
 
 class NoiseOfItsOwn(Planted):
-    """In eval mode the output is off by a random number from a generator of the layer's own; side-effects.repeatable sees it."""
+    """In eval mode, a random number from the layer's own generator is added to the output;
+    side-effects.repeatable sees it."""
 
     narrow = True
 
@@ -173,7 +182,8 @@ class NoiseOfItsOwn(Planted):
 
 
 class DefaultDtypeSetWhenBuilt(Planted):
-    """Building a layer with dtype= makes that the default dtype; side-effects.global-settings sees it."""
+    """Constructing a layer with `dtype` changes the default dtype;
+    side-effects.global-settings sees it."""
 
     narrow = True
 
