@@ -1,6 +1,6 @@
-"""Planted bugs in what one call leaves behind for the next."""
+"""Planted bugs in repeated calls: what one call leaves behind for the next."""
 
-# ruff: noqa: D102  (the class says what its one method does wrong)
+# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from rnnspec.selftest.bugs.planted import Planted
 
 
 class RemembersState(Planted):
-    """Without a state, a second call goes on where the first one ended (tensorflow #29506); modules.second-call sees it."""
+    """Without `h_0`, a call starts from the final state of the previous call (tensorflow #29506);
+    modules.second-call sees it."""
 
     narrow = True
 
@@ -23,13 +24,13 @@ class RemembersState(Planted):
     ) -> tuple[Tensor | PackedSequence, Tensor]:
         remembered: Tensor | None = self.__dict__.get("remembered")
         output, h_n = super().forward(
-            input, remembered if hx is None and self.fits(input, remembered) else hx
+            input, remembered if hx is None and self.can_start_from(input, remembered) else hx
         )
         self.__dict__["remembered"] = h_n.detach()
         return output, h_n
 
-    def fits(self, input: Tensor | PackedSequence, remembered: Tensor | None) -> bool:
-        """Whether the state remembered can be used for this input."""
+    def can_start_from(self, input: Tensor | PackedSequence, remembered: Tensor | None) -> bool:
+        """Return whether the remembered state can be used for this input."""
         if (
             remembered is None
             or isinstance(input, PackedSequence)
@@ -43,8 +44,8 @@ class RemembersState(Planted):
 
 
 class BatchSizeBaked(Planted):
-    """The batch size of the first call holds for all later ones, which lose their other samples (pytorch #15319);
-    modules.second-call sees it."""
+    """Without `h_0`, every call creates its initial state for the batch size of the first call
+    (pytorch #15319); modules.second-call sees it."""
 
     narrow = True
 
@@ -53,7 +54,7 @@ class BatchSizeBaked(Planted):
 
 
 class ThirdCallDiffers(Planted):
-    """From the third call on the biases are added twice; modules.second-call sees it."""
+    """From the third call on, the biases are added twice; modules.second-call sees it."""
 
     narrow = True
     calls = 0
@@ -67,7 +68,8 @@ class ThirdCallDiffers(Planted):
 
 
 class PackedBatchSizeBaked(Planted):
-    """Packed sequences in another number than at the first call end in zeros (pytorch #41774); modules.second-call sees it."""
+    """With packed input, `h_n` is all zeros if the batch size differs from that of the first call
+    (pytorch #41774); modules.second-call sees it."""
 
     narrow = True
 
@@ -77,7 +79,8 @@ class PackedBatchSizeBaked(Planted):
 
 
 class FrozenForGood(Planted):
-    """What is frozen at the first call has no gradient ever after; modules.second-call sees it."""
+    """If all parameters are frozen during the first call, the biases never receive gradients;
+    modules.second-call sees it."""
 
     narrow = True
 
@@ -93,7 +96,8 @@ class FrozenForGood(Planted):
 
 
 class RemembersByAddress(Planted):
-    """Results are kept by the address and the shape of the input, whatever is written into it; modules.second-call sees it."""
+    """Results are cached by the address and shape of the input, so input that is overwritten in
+    place gives the old results; modules.second-call sees it."""
 
     narrow = True
 
@@ -107,8 +111,8 @@ class RemembersByAddress(Planted):
 
 
 class PlanByTotals(Planted):
-    """How packed steps are shared out is kept by the number of rows and of sequences (pytorch #15319);
-    modules.second-call sees it."""
+    """A packed call uses the lengths of an earlier call if the number of sequences and the total
+    length are the same (pytorch #15319); modules.second-call sees it."""
 
     narrow = True
 
@@ -122,7 +126,8 @@ class PlanByTotals(Planted):
 
 
 class FirstStateGradientLost(Planted):
-    """At the first call the initial state has no gradient (JuliaGPU/CuArrays PR #706); gradients.h-0 sees it."""
+    """In the first call, `h_0` receives no gradient (JuliaGPU/CuArrays PR #706);
+    gradients.h-0 sees it."""
 
     calls = 0
 
