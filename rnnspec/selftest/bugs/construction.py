@@ -1,6 +1,6 @@
-"""Planted bugs in the constructor: its order, its defaults, what it refuses."""
+"""Planted bugs in the constructor: the order of arguments, defaults, and what it refuses."""
 
-# ruff: noqa: D102  (the class says what its one method does wrong)
+# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from rnnspec.selftest.bugs.planted import Planted
 
 
 class NonlinearityByNameOnly(Planted):
-    """The fourth positional argument is bias, so a nonlinearity given there is lost (pytorch #114617); construction.positional sees it."""
+    """The fourth positional argument is read as `bias`, so a nonlinearity passed there is lost
+    (pytorch #114617); construction.positional sees it."""
 
     def __init__(
         self,
@@ -34,7 +35,8 @@ class NonlinearityByNameOnly(Planted):
 
 
 class BatchFirstBeforeBias(Planted):
-    """The positional places of bias and batch_first are exchanged; construction.positional sees it."""
+    """`bias` and `batch_first` are swapped when both are passed by position;
+    construction.positional sees it."""
 
     def __init__(self, *args: Any, **others: Any) -> None:
         super().__init__(*args[:4], *reversed(args[4:6]), *args[6:], **others) if len(
@@ -43,21 +45,22 @@ class BatchFirstBeforeBias(Planted):
 
 
 class BiasOffByDefault(Planted):
-    """Without the argument there is no bias (tensorforce #812); construction.defaults sees it."""
+    """`bias` defaults to False (tensorforce #812); construction.defaults sees it."""
 
     def __init__(self, *args: Any, **others: Any) -> None:
         super().__init__(*args, **(others if len(args) > 4 else {"bias": False} | others))
 
 
 class LayersByPositionOnly(Planted):
-    """num_layers given by name has no effect; construction.keywords sees it."""
+    """`num_layers` has no effect when it is passed by keyword; construction.keywords sees it."""
 
     def __init__(self, *args: Any, num_layers: int = 1, **others: Any) -> None:
         super().__init__(*args, **others)
 
 
 class BidirectionalLostBesideRelu(Planted):
-    """bidirectional=True is forgotten where nonlinearity='relu' and bias=False are given by name as well; construction.keywords sees it."""
+    """`bidirectional=True` is ignored if `nonlinearity='relu'` and `bias=False` are passed by
+    keyword as well; construction.keywords sees it."""
 
     narrow = True
 
@@ -68,21 +71,24 @@ class BidirectionalLostBesideRelu(Planted):
 
 
 class DtypeIgnored(Planted):
-    """The parameters are made in the default dtype whatever dtype says; construction.device-and-dtype sees it."""
+    """The `dtype` argument is ignored, so the parameters have the default dtype;
+    construction.device-and-dtype sees it."""
 
     def create_parameters(self, device: Any, dtype: Any) -> None:
         super().create_parameters(device, None)
 
 
 class DeviceIgnored(Planted):
-    """The parameters are made on the default device whatever device says; construction.device-and-dtype sees it."""
+    """The `device` argument is ignored, so the parameters are created on the default device;
+    construction.device-and-dtype sees it."""
 
     def create_parameters(self, device: Any, dtype: Any) -> None:
         super().create_parameters(None, dtype)
 
 
 class ReverseInDefaultDtype(Planted):
-    """Only the forward parameters have the dtype asked for; construction.device-and-dtype sees it."""
+    """The parameters of the backward direction have the default dtype instead of `dtype`;
+    construction.device-and-dtype sees it."""
 
     narrow = True
 
@@ -95,14 +101,15 @@ class ReverseInDefaultDtype(Planted):
 
 
 class SilentSingleLayer(Planted):
-    """Dropout with a single layer does nothing and says nothing (tensorflow #6466); construction.single-layer-dropout-warns sees it."""
+    """`dropout` above 0 with a single layer gives no warning (tensorflow #6466);
+    construction.single-layer-dropout-warns sees it."""
 
     def warn_of_single_layer(self, dropout: float, num_layers: int) -> None:
         pass
 
 
 class ZeroInputSizeAccepted(Planted):
-    """input_size=0 builds a layer that reads nothing (pytorch #136936); construction.refuses-sizes sees it."""
+    """`input_size=0` is accepted (pytorch #136936); construction.refuses-sizes sees it."""
 
     def check_sizes(self, **sizes: int) -> None:
         super().check_sizes(
@@ -111,7 +118,8 @@ class ZeroInputSizeAccepted(Planted):
 
 
 class FloatSizesAccepted(Planted):
-    """A float given as a size is cut down to an int (pytorch PR #166302); construction.refuses-types sees it."""
+    """A float passed as `input_size` or `hidden_size` is truncated to an int (pytorch PR #166302);
+    construction.refuses-types sees it."""
 
     def __init__(self, input_size: Any, hidden_size: Any, *args: Any, **others: Any) -> None:
         input_size, hidden_size = (
@@ -121,49 +129,55 @@ class FloatSizesAccepted(Planted):
 
 
 class FlagsByTruth(Planted):
-    """bias and batch_first take anything and look at its truth (pytorch #136954); construction.refuses-types sees it."""
+    """`bias` and `batch_first` accept any object and use its truth value (pytorch #136954);
+    construction.refuses-types sees it."""
 
     def check_flags(self, **flags: bool) -> None:
         pass
 
 
 class UnknownNonlinearityIsRelu(Planted):
-    """Any word but 'tanh' is taken for relu; construction.refuses-nonlinearity sees it."""
+    """Any `nonlinearity` other than 'tanh' is treated as 'relu';
+    construction.refuses-nonlinearity sees it."""
 
     def check_nonlinearity(self, nonlinearity: str) -> None:
         pass
 
 
 class DropoutUnchecked(Planted):
-    """A dropout above 1 or below 0 is accepted; construction.refuses-dropout sees it."""
+    """A `dropout` outside [0, 1] is accepted; construction.refuses-dropout sees it."""
 
     def check_dropout(self, dropout: float) -> None:
         pass
 
 
 class LayersByNameOnly(Planted):
-    """The third positional argument is taken for something else, so that there is one layer; construction.documented-example sees it."""
+    """`num_layers` has no effect when it is passed by position;
+    construction.documented-example sees it."""
 
     def __init__(self, input_size: int, hidden_size: int, *rest: Any, **others: Any) -> None:
         super().__init__(input_size, hidden_size, others.pop("num_layers", 1), *rest[1:], **others)
 
 
 class ProjectionIgnored(Planted):
-    """proj_size is accepted and does nothing (pytorch PR #47725); construction.refuses-proj-size sees it."""
+    """`proj_size` is accepted and ignored (pytorch PR #47725);
+    construction.refuses-proj-size sees it."""
 
     def __init__(self, *args: Any, proj_size: int = 0, **others: Any) -> None:
         super().__init__(*args, **others)
 
 
 class AlwaysSinglePrecision(Planted):
-    """Without dtype the parameters are float32 whatever the default dtype is; construction.default-dtype sees it."""
+    """Without `dtype`, the parameters are float32, whatever the default dtype is;
+    construction.default-dtype sees it."""
 
     def create_parameters(self, device: Any, dtype: Any) -> None:
         super().create_parameters(device, torch.float32 if dtype is None else dtype)
 
 
 class NonlinearityForgotten(Planted):
-    """The name of the nonlinearity cannot be read any more (pytorch PR #28058); construction.nonlinearity-attribute sees it."""
+    """The attribute `nonlinearity` is an empty string after construction (pytorch PR #28058);
+    construction.nonlinearity-attribute sees it."""
 
     def __init__(self, *args: Any, **others: Any) -> None:
         super().__init__(*args, **others)
@@ -175,7 +189,8 @@ class NonlinearityForgotten(Planted):
 
 
 class SizesAsserted(Planted):
-    """Sizes that are refused end in an AssertionError; construction.exception-types sees it."""
+    """An invalid size raises AssertionError instead of ValueError or TypeError;
+    construction.exception-types sees it."""
 
     def check_sizes(self, **sizes: int) -> None:
         if not all(isinstance(size, int) and size > 0 for size in sizes.values()):
