@@ -1,6 +1,6 @@
-"""Planted bugs in the two directions: their order, their time, their weights and states."""
+"""Planted bugs in bidirectional layers: order, time, parameters and states of the directions."""
 
-# ruff: noqa: D102  (the class says what its one method does wrong)
+# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
 
 from __future__ import annotations
 
@@ -14,28 +14,32 @@ from rnnspec.selftest.plain import Sizes
 
 
 class BackwardHalfFirst(Planted):
-    """The backward direction comes first in the output (apple/coremltools #824); directions.output-order sees it."""
+    """The backward half of the output comes before the forward half (apple/coremltools #824);
+    directions.output-order sees it."""
 
     def merge(self, outputs: list[Tensor]) -> Tensor:
         return super().merge(outputs[::-1])
 
 
 class HiddenMajorOutput(Planted):
-    """The directions alternate from unit to unit of the output (onnx/onnx #921); directions.output-order sees it."""
+    """The units of the two directions alternate in the output (onnx/onnx #921);
+    directions.output-order sees it."""
 
     def merge(self, outputs: list[Tensor]) -> Tensor:
         return torch.stack(outputs, dim=-1).flatten(-2)
 
 
 class DirectionsSummed(Planted):
-    """Both halves of the output are the sum of the directions (uxlfoundation/oneDNN #617); directions.output-order sees it."""
+    """Both halves of the output hold the sum of the two directions (uxlfoundation/oneDNN #617);
+    directions.output-order sees it."""
 
     def merge(self, outputs: list[Tensor]) -> Tensor:
         return super().merge([sum(outputs[1:], start=outputs[0])] * len(outputs))
 
 
 class BackwardHalfFirstAboveLayerZero(Planted):
-    """The upper layers of a stack put the backward direction first (pytorch #10838); directions.output-order sees it."""
+    """In layers above the first, the backward half of the output comes before the forward half
+    (pytorch #10838); directions.output-order sees it."""
 
     narrow = True
 
@@ -49,7 +53,8 @@ class BackwardHalfFirstAboveLayerZero(Planted):
 
 
 class StatesByDirection(Planted):
-    """The final state lists every forward layer before the first backward one; directions.h-n-order sees it."""
+    """`h_n` lists the forward states of all layers before the backward states;
+    directions.h-n-order sees it."""
 
     narrow = True
 
@@ -64,7 +69,8 @@ class StatesByDirection(Planted):
 
 
 class BackwardStateFirst(Planted):
-    """In the final state the backward direction of a layer comes before the forward one; directions.h-n-order sees it."""
+    """In `h_n`, the backward state of each layer comes before its forward state;
+    directions.h-n-order sees it."""
 
     def stack_states(self, states: list[Tensor]) -> Tensor:
         pairs = range(0, len(states), self.directions)
@@ -74,8 +80,8 @@ class BackwardStateFirst(Planted):
 
 
 class BackwardStateFromLastStep(Planted):
-    """The backward direction's final state is taken at the last step of time, not the first (onnx/tensorflow-onnx PR #213);
-    directions.h-n-order sees it."""
+    """The final state of the backward direction is taken at the last time step instead of the first
+    (onnx/tensorflow-onnx PR #213); directions.h-n-order sees it."""
 
     def last_state(
         self, h: Tensor, outputs: dict[int, Tensor], sizes: Sizes, direction: int
@@ -84,21 +90,24 @@ class BackwardStateFromLastStep(Planted):
 
 
 class BackwardRunsForward(Planted):
-    """The backward direction runs forward in time (pytorch #90421); directions.reverse-time sees it."""
+    """The backward direction runs forward in time (pytorch #90421);
+    directions.reverse-time sees it."""
 
     def order(self, length: int, direction: int) -> Iterable[int]:
         return range(length)
 
 
 class BackwardNotTurnedBack(Planted):
-    """The backward outputs stay in the order in which they were computed (microsoft/onnxruntime #4187); directions.reverse-time sees it."""
+    """The outputs of the backward direction stay in the order in which they are computed
+    (microsoft/onnxruntime #4187); directions.reverse-time sees it."""
 
     def join(self, outputs: dict[int, Tensor], length: int) -> Tensor:
         return torch.cat(list(outputs.values()))
 
 
 class BackwardFlipsBatch(Planted):
-    """The backward direction meets the batch in reversed order (pytorch #94754); directions.reverse-time sees it."""
+    """The backward direction reads the samples of the batch in reversed order (pytorch #94754);
+    directions.reverse-time sees it."""
 
     def run_direction(
         self, data: Tensor, sizes: Sizes, h: Tensor, layer: int, direction: int
@@ -109,8 +118,8 @@ class BackwardFlipsBatch(Planted):
 
 
 class BackwardCountsFeatures(Planted):
-    """The backward direction starts at the step whose number is input_size, if there is one (kraiskil/onnx2c #95);
-    directions.reverse-time sees it."""
+    """If the sequence is longer than `input_size`, the backward direction starts at time step
+    number `input_size` (kraiskil/onnx2c #95); directions.reverse-time sees it."""
 
     narrow = True
 
@@ -120,15 +129,16 @@ class BackwardCountsFeatures(Planted):
 
 
 class OneSetOfWeights(Planted):
-    """The backward direction has parameters of its own and computes with the forward ones (PaddlePaddle/PaddleSpeech PR #794);
-    directions.own-weights sees it."""
+    """The backward direction computes with the parameters of the forward direction
+    (PaddlePaddle/PaddleSpeech PR #794); directions.own-weights sees it."""
 
     def parameter(self, kind: str, layer: int, direction: int) -> Tensor:
         return super().parameter(kind, layer, 0)
 
 
 class RecurrentWeightShared(Planted):
-    """In the layers above the first both directions use the forward W_hh; directions.own-weights sees it."""
+    """In layers above the first, the backward direction uses the forward `weight_hh`;
+    directions.own-weights sees it."""
 
     narrow = True
 
@@ -137,14 +147,16 @@ class RecurrentWeightShared(Planted):
 
 
 class BiasForwardOnly(Planted):
-    """The backward direction has no bias (VeriSilicon/TIM-VX PR #649); directions.own-weights sees it."""
+    """The backward direction adds no bias (VeriSilicon/TIM-VX PR #649);
+    directions.own-weights sees it."""
 
     def biases(self, layer: int, direction: int) -> list[Tensor]:
         return [] if direction else super().biases(layer, direction)
 
 
 class OneStateForBoth(Planted):
-    """Both directions of a layer start from the forward state (PaddlePaddle/Paddle PR #27644); directions.own-state sees it."""
+    """Both directions of a layer start from the initial state of the forward direction
+    (PaddlePaddle/Paddle PR #27644); directions.own-state sees it."""
 
     narrow = True
 
@@ -153,7 +165,8 @@ class OneStateForBoth(Planted):
 
 
 class StatesExchanged(Planted):
-    """Each direction starts from the other's state (onnx/onnx-tensorflow #409); directions.own-state sees it."""
+    """Each direction starts from the initial state of the other direction (onnx/onnx-tensorflow
+    #409); directions.own-state sees it."""
 
     narrow = True
 
