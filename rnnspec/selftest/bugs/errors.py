@@ -1,6 +1,6 @@
-"""Planted bugs in what is refused: wrong arguments that pass, and refusals that leave a trace."""
+"""Planted bugs in errors: wrong arguments that are accepted, and errors that leave traces."""
 
-# ruff: noqa: D102  (the class says what its one method does wrong)
+# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rnnspec.selftest.plain import Sizes
 
 
 class FurtherFeaturesIgnored(Planted):
-    """Features beyond input_size are cut off without a word; errors.feature-size sees it."""
+    """Input features beyond `input_size` are silently cut off; errors.feature-size sees it."""
 
     def check_features(self, input: Tensor) -> None:
         super().check_features(input[..., : self.input_size])
@@ -24,7 +24,8 @@ class FurtherFeaturesIgnored(Planted):
 
 
 class OneFeatureBroadcast(Planted):
-    """A single feature is taken for all of them (pytorch #3789); errors.feature-size sees it."""
+    """Input with a single feature is broadcast to `input_size` features (pytorch #3789);
+    errors.feature-size sees it."""
 
     narrow = True
 
@@ -39,14 +40,15 @@ class OneFeatureBroadcast(Planted):
 
 
 class VectorAccepted(Planted):
-    """A vector is taken for a sequence of one step; errors.rank sees it."""
+    """1-D input is treated as a sequence of one time step; errors.rank sees it."""
 
     def forward_tensor(self, input: Tensor, hx: Tensor | None) -> tuple[Tensor, Tensor]:
         return super().forward_tensor(input.unsqueeze(0) if input.dim() == 1 else input, hx)
 
 
 class FlatStateAccepted(Planted):
-    """A state without batch axis is used for every sample; errors.h-0-rank sees it."""
+    """With batched input, a 2-D `h_0` is accepted and used for every sample;
+    errors.h-0-rank sees it."""
 
     def forward_tensor(self, input: Tensor, hx: Tensor | None) -> tuple[Tensor, Tensor]:
         if hx is not None and hx.dim() == 2 and input.dim() == 3:
@@ -55,7 +57,8 @@ class FlatStateAccepted(Planted):
 
 
 class BatchedStateForUnbatched(Planted):
-    """For unbatched input a state with a batch axis is accepted (pytorch #175978); errors.h-0-rank sees it."""
+    """With unbatched input, a 3-D `h_0` with a batch size of one is accepted (pytorch #175978);
+    errors.h-0-rank sees it."""
 
     narrow = True
 
@@ -65,14 +68,15 @@ class BatchedStateForUnbatched(Planted):
 
 
 class FurtherLayersIgnored(Planted):
-    """A state for more layers than there are is accepted (pytorch #3259); errors.h-0-layers sees it."""
+    """An `h_0` for too many layers is accepted (pytorch #3259); errors.h-0-layers sees it."""
 
     def check_states(self, hx: Tensor | None, batch: int) -> None:
         super().check_states(hx if hx is None else hx[: self.num_layers * self.directions], batch)
 
 
 class MissingLayersRepeated(Planted):
-    """A state for fewer layers than there are is used again for the rest (pytorch #173946); errors.h-0-layers sees it."""
+    """An `h_0` for too few layers is accepted, and its last row is used for the remaining layers
+    (pytorch #173946); errors.h-0-layers sees it."""
 
     narrow = True
 
@@ -86,7 +90,8 @@ class MissingLayersRepeated(Planted):
 
 
 class PackedUnchecked(Planted):
-    """With packed input the layers of the state are not counted (pytorch #4002); errors.h-0-layers sees it."""
+    """With packed input, an `h_0` for too many layers is accepted (pytorch #4002);
+    errors.h-0-layers sees it."""
 
     narrow = True
 
@@ -97,7 +102,8 @@ class PackedUnchecked(Planted):
 
 
 class OneStateBroadcast(Planted):
-    """A state for one sample is used for all (pytorch PR #4074); errors.h-0-batch sees it."""
+    """An `h_0` for one sample is broadcast to the whole batch (pytorch PR #4074);
+    errors.h-0-batch sees it."""
 
     def initial_states(self, hx: Tensor | None, input: Tensor, batch: int) -> Tensor:
         states = super().initial_states(hx, input, batch)
@@ -111,8 +117,8 @@ class OneStateBroadcast(Planted):
 
 
 class StatesSortedBeforeChecked(Planted):
-    """With packed input a state for more samples than there are is accepted, since it is sorted before it is checked;
-    errors.h-0-batch-sorted sees it."""
+    """With packed input, an `h_0` for too many samples is accepted, because it is sorted before it
+    is checked; errors.h-0-batch-sorted sees it."""
 
     narrow = True
 
@@ -121,7 +127,7 @@ class StatesSortedBeforeChecked(Planted):
 
 
 class FurtherUnitsIgnored(Planted):
-    """A state with more units than hidden_size is cut down; errors.h-0-size sees it."""
+    """Units of `h_0` beyond `hidden_size` are silently cut off; errors.h-0-size sees it."""
 
     def check_states(self, hx: Tensor | None, batch: int) -> None:
         super().check_states(hx if hx is None else hx[..., : self.hidden_size], batch)
@@ -131,7 +137,8 @@ class FurtherUnitsIgnored(Planted):
 
 
 class OneUnitBroadcast(Planted):
-    """A state with one unit is used for all units (pytorch #6176); errors.h-0-size sees it."""
+    """An `h_0` with a single unit is broadcast to `hidden_size` units (pytorch #6176);
+    errors.h-0-size sees it."""
 
     narrow = True
 
@@ -146,7 +153,8 @@ class OneUnitBroadcast(Planted):
 
 
 class EmptySequenceAccepted(Planted):
-    """A sequence without steps gives an empty output and the state given (pytorch #4582); errors.empty-sequence sees it."""
+    """A sequence without time steps is accepted and returns an empty output and `h_0` (pytorch
+    #4582); errors.empty-sequence sees it."""
 
     def check_length(self, length: int) -> None:
         pass
@@ -160,14 +168,15 @@ class EmptySequenceAccepted(Planted):
 
 
 class InputConverted(Planted):
-    """Input of another dtype is converted without a word; errors.dtype sees it."""
+    """Input of another dtype is silently converted to the dtype of the parameters;
+    errors.dtype sees it."""
 
     def forward_tensor(self, input: Tensor, hx: Tensor | None) -> tuple[Tensor, Tensor]:
         return super().forward_tensor(input.to(self.parameter("weight_ih", 0, 0).dtype), hx)
 
 
 class RefusalSwitchesGradientsOff(Planted):
-    """A state that is refused leaves gradients switched off; errors.leave-no-trace sees it."""
+    """After an `h_0` is refused, gradients stay disabled; errors.leave-no-trace sees it."""
 
     narrow = True
 
@@ -179,7 +188,8 @@ class RefusalSwitchesGradientsOff(Planted):
 
 
 class StateOfFourAxesFlattened(Planted):
-    """A state with axes of its own for layers and directions is accepted (pytorch PR #107223); errors.h-0-rank sees it."""
+    """A 4-D `h_0` with separate dimensions for layers and directions is accepted (pytorch PR
+    #107223); errors.h-0-rank sees it."""
 
     narrow = True
 
@@ -190,7 +200,8 @@ class StateOfFourAxesFlattened(Planted):
 
 
 class FeaturesAsserted(Planted):
-    """An input of the wrong width ends in an AssertionError; errors.types sees it."""
+    """Input with a wrong number of features raises AssertionError instead of RuntimeError;
+    errors.types sees it."""
 
     def check_features(self, input: Tensor) -> None:
         if input.size(-1) != self.input_size:
@@ -198,7 +209,8 @@ class FeaturesAsserted(Planted):
 
 
 class BatchFirstStateTaken(Planted):
-    """With batch_first a state with the batch in front is taken and turned round; errors.h-0-layers sees it."""
+    """With `batch_first`, an `h_0` of shape `(N, D * num_layers, H)` is accepted and transposed;
+    errors.h-0-layers sees it."""
 
     narrow = True
 
@@ -214,7 +226,8 @@ class BatchFirstStateTaken(Planted):
 
 
 class LayoutLostOnError(Planted):
-    """An unbatched call switches batch_first off, and an error in it leaves it off; errors.leave-no-trace sees it."""
+    """`batch_first` is set to False during a call with unbatched input, and stays False if the call
+    raises; errors.leave-no-trace sees it."""
 
     narrow = True
 
