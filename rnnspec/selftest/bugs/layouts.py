@@ -1,6 +1,6 @@
-"""Planted bugs in the layouts: batch_first, unbatched input, a batch of one, strides."""
+"""Planted bugs in layouts: `batch_first`, unbatched input, a batch of one, strides."""
 
-# ruff: noqa: D102  (the class says what its one method does wrong)
+# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
 
 from __future__ import annotations
 
@@ -13,14 +13,16 @@ from rnnspec.selftest.bugs.planted import Planted
 
 
 class OutputStaysTimeMajor(Planted):
-    """With batch_first the output comes out as (L, N, D * H) (pytorch #80306); layouts.batch-first sees it."""
+    """With `batch_first`, the output has shape `(L, N, D * H)` (pytorch #80306);
+    layouts.batch-first sees it."""
 
     def from_time_major(self, output: Tensor, batched: bool) -> Tensor:
         return output if batched else output.squeeze(1)
 
 
 class BatchFirstForOneLayer(Planted):
-    """batch_first is honoured for a single layer only (pytorch PR #255); layouts.batch-first sees it."""
+    """`batch_first` is ignored if there is more than one layer (pytorch PR #255);
+    layouts.batch-first sees it."""
 
     narrow = True
 
@@ -30,7 +32,8 @@ class BatchFirstForOneLayer(Planted):
 
 
 class AlwaysBatchFirst(Planted):
-    """batch_first is taken to be True whatever was given (ixaxaar/pytorch-dnc #51); layouts.batch-first sees it."""
+    """`batch_first` is always treated as True (ixaxaar/pytorch-dnc #51);
+    layouts.batch-first sees it."""
 
     def __init__(self, *args: Any, **others: Any) -> None:
         super().__init__(*args, **others)
@@ -38,7 +41,8 @@ class AlwaysBatchFirst(Planted):
 
 
 class ReshapedToTimeMajor(Planted):
-    """With batch_first the axes are exchanged by a reshape (onnx/onnx #5218); layouts.batch-first sees it."""
+    """With `batch_first`, batch and time are swapped by a reshape instead of a transpose (onnx/onnx
+    #5218); layouts.batch-first sees it."""
 
     def to_time_major(self, input: Tensor) -> Tensor:
         if input.dim() == 3 and self.batch_first:
@@ -47,7 +51,8 @@ class ReshapedToTimeMajor(Planted):
 
 
 class SquareTakenForBatchFirst(Planted):
-    """A batch as large as the sequence is long is read the other way round; layouts.batch-first sees it."""
+    """If the batch size equals the sequence length, batch and time of the input are swapped;
+    layouts.batch-first sees it."""
 
     narrow = True
 
@@ -57,7 +62,8 @@ class SquareTakenForBatchFirst(Planted):
 
 
 class InitialStateBatchFirst(Planted):
-    """With batch_first the state given is read as (N, D * L, H) (microsoft/onnxruntime #1607); layouts.states-stay-layer-first sees it."""
+    """With `batch_first`, `h_0` is read as `(N, D * num_layers, H)` (microsoft/onnxruntime #1607);
+    layouts.states-stay-layer-first sees it."""
 
     narrow = True
 
@@ -67,7 +73,8 @@ class InitialStateBatchFirst(Planted):
 
 
 class FinalStateBatchFirst(Planted):
-    """With batch_first the final state comes out as (N, D * L, H); layouts.states-stay-layer-first sees it."""
+    """With `batch_first`, `h_n` has shape `(N, D * num_layers, H)`;
+    layouts.states-stay-layer-first sees it."""
 
     def from_batched_states(self, h_n: Tensor, batched: bool) -> Tensor:
         states = super().from_batched_states(h_n, batched)
@@ -75,7 +82,8 @@ class FinalStateBatchFirst(Planted):
 
 
 class UnbatchedSqueezedEverywhere(Planted):
-    """Unbatched output loses every axis of size one, as of a single step or unit (pytorch PR #70442); layouts.unbatched sees it."""
+    """With unbatched input, the output loses every dimension of size one (pytorch PR #70442);
+    layouts.unbatched sees it."""
 
     narrow = True
 
@@ -84,14 +92,14 @@ class UnbatchedSqueezedEverywhere(Planted):
 
 
 class UnbatchedStateKeepsAxis(Planted):
-    """For unbatched input the final state has a batch axis; layouts.unbatched sees it."""
+    """With unbatched input, `h_n` has a batch dimension; layouts.unbatched sees it."""
 
     def from_batched_states(self, h_n: Tensor, batched: bool) -> Tensor:
         return h_n
 
 
 class UnbatchedStateIgnored(Planted):
-    """The state given with unbatched input counts as zeros; layouts.unbatched sees it."""
+    """With unbatched input, `h_0` is replaced by zeros; layouts.unbatched sees it."""
 
     narrow = True
 
@@ -101,7 +109,8 @@ class UnbatchedStateIgnored(Planted):
 
 
 class UnbatchedBackwardsInTime(Planted):
-    """With batch_first, unbatched input is read from its last step to its first; layouts.unbatched sees it."""
+    """With `batch_first`, unbatched input is read from the last time step to the first;
+    layouts.unbatched sees it."""
 
     narrow = True
 
@@ -111,14 +120,15 @@ class UnbatchedBackwardsInTime(Planted):
 
 
 class BatchOfOneSqueezed(Planted):
-    """The output for a batch of one has no batch axis (Maghoumi/JitGRU #2); layouts.batch-of-one sees it."""
+    """The output for a batch of one has no batch dimension (Maghoumi/JitGRU #2);
+    layouts.batch-of-one sees it."""
 
     def from_time_major(self, output: Tensor, batched: bool) -> Tensor:
         return super().from_time_major(output, batched and output.size(1) != 1)
 
 
 class StridesIgnored(Planted):
-    """Input that is not contiguous is read as if it were; layouts.memory-layout sees it."""
+    """Non-contiguous input is read as if it were contiguous; layouts.memory-layout sees it."""
 
     narrow = True
 
@@ -127,7 +137,8 @@ class StridesIgnored(Planted):
 
 
 class StateStridesIgnored(Planted):
-    """A state that is not contiguous is read as if it were (pytorch #345); layouts.memory-layout sees it."""
+    """A non-contiguous `h_0` is read as if it were contiguous (pytorch #345);
+    layouts.memory-layout sees it."""
 
     narrow = True
 
@@ -136,7 +147,8 @@ class StateStridesIgnored(Planted):
 
 
 class OffsetIgnored(Planted):
-    """A slice is read from the start of its storage; layouts.memory-layout sees it."""
+    """Input that is a slice of a larger tensor is read from the start of that tensor;
+    layouts.memory-layout sees it."""
 
     narrow = True
 
@@ -147,7 +159,7 @@ class OffsetIgnored(Planted):
 
 
 def read_as_contiguous(tensor: Tensor, offset: int) -> Tensor:
-    """The elements that lie in the storage one after another, as many as there are."""
+    """Return the elements that lie one after another in the storage, starting at `offset`."""
     if (
         tensor.is_contiguous()
         or tensor.untyped_storage().nbytes() < (offset + tensor.numel()) * tensor.element_size()
@@ -159,7 +171,8 @@ def read_as_contiguous(tensor: Tensor, offset: int) -> Tensor:
 
 
 class StateOffsetIgnored(Planted):
-    """An initial state that is a slice of a larger one is read from its start (allennlp #1486); layouts.memory-layout sees it."""
+    """An `h_0` that is a slice of a larger tensor is read from the start of that tensor (allennlp
+    #1486); layouts.memory-layout sees it."""
 
     narrow = True
 
@@ -171,7 +184,8 @@ class StateOffsetIgnored(Planted):
 
 
 class ExpandedStateCut(Planted):
-    """Of an initial state that is expanded over the batch one sample's is used (fastai2 PR #141); layouts.memory-layout sees it."""
+    """If `h_0` is expanded over the batch, only the first sample uses it (fastai2 PR #141);
+    layouts.memory-layout sees it."""
 
     narrow = True
 
@@ -185,19 +199,20 @@ class ExpandedStateCut(Planted):
 
 
 class GradientByMemoryOrder(Planted):
-    """A gradient whose first two axes are exchanged in memory is read as if it were not (pytorch #54307); gradients.weights sees it."""
+    """A gradient whose first two dimensions are transposed in memory is read as if they were not
+    (pytorch #54307); gradients.weights sees it."""
 
     narrow = True
 
     def unflatten(self, output: Tensor, length: int, batch: int) -> Tensor:
         result = super().unflatten(output, length, batch)
         if result.requires_grad:
-            result.register_hook(by_memory_order)  # type: ignore[no-untyped-call]
+            result.register_hook(read_by_memory_order)  # type: ignore[no-untyped-call]
         return result
 
 
-def by_memory_order(gradient: Tensor) -> Tensor:
-    """The numbers in the order in which they lie in memory, where that is with the first two axes exchanged."""
+def read_by_memory_order(gradient: Tensor) -> Tensor:
+    """Return the elements in memory order if the first two dimensions are transposed in memory."""
     turned = gradient.transpose(0, 1)
     return (
         turned.reshape(gradient.shape)
@@ -207,8 +222,8 @@ def by_memory_order(gradient: Tensor) -> Tensor:
 
 
 class ChainedBatchFirstTurned(Planted):
-    """With two directions, batch_first and several layers the last state is that of the layer below (pytorch #72399);
-    states.h-n-is-last-output sees it."""
+    """In a bidirectional stack with `batch_first`, `h_n` of the last layer is that of the layer
+    below (pytorch #72399); states.h-n-is-last-output sees it."""
 
     narrow = True
 
@@ -218,7 +233,8 @@ class ChainedBatchFirstTurned(Planted):
 
 
 class BatchFirstAloneFails(Planted):
-    """One plain layer with batch_first alone fails (microsoft/DirectML #363); layouts.batch-first sees it."""
+    """In eval mode, a single unidirectional layer with `batch_first` raises an error
+    (microsoft/DirectML #363); layouts.batch-first sees it."""
 
     narrow = True
 
