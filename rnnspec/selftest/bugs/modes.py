@@ -1,6 +1,6 @@
-"""Planted bugs in one mode: training or not, with or without gradients, on the meta device."""
+"""Planted bugs of a single mode: training, eval, gradients disabled, the meta device."""
 
-# ruff: noqa: D102  (the class says what its one method does wrong)
+# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rnnspec.selftest.plain import Sizes
 
 
 class EvalIgnoresState(Planted):
-    """In eval mode the state given is not used; modes.train sees it."""
+    """In eval mode, `h_0` is ignored; modes.train sees it."""
 
     narrow = True
 
@@ -21,7 +21,7 @@ class EvalIgnoresState(Planted):
 
 
 class EvalInHalf(Planted):
-    """In eval mode float32 is computed with weights rounded to bfloat16; modes.train sees it."""
+    """In eval mode, a float32 layer rounds `weight_hh` to bfloat16; modes.train sees it."""
 
     narrow = True
 
@@ -35,7 +35,8 @@ class EvalInHalf(Planted):
 
 
 class FastPathLosesBias(Planted):
-    """Without gradients b_hh is left out (intel/torch-xpu-ops PR #3770); modes.no-grad sees it."""
+    """With gradients disabled, `bias_hh` is not added (intel/torch-xpu-ops PR #3770);
+    modes.no-grad sees it."""
 
     narrow = True
 
@@ -45,7 +46,7 @@ class FastPathLosesBias(Planted):
 
 
 class NoGradStillRecords(Planted):
-    """Under no_grad the final state records how it was made; modes.no-grad sees it."""
+    """Under `torch.no_grad()`, the layer still builds a graph for `h_n`; modes.no-grad sees it."""
 
     narrow = True
 
@@ -57,7 +58,8 @@ class NoGradStillRecords(Planted):
 
 
 class InferenceLosesLastStep(Planted):
-    """In inference_mode the last step of long sequences repeats the one before; modes.inference sees it."""
+    """Under `torch.inference_mode()`, the last time step of the output repeats the one before it;
+    modes.inference sees it."""
 
     narrow = True
 
@@ -72,7 +74,8 @@ class InferenceLosesLastStep(Planted):
 
 
 class InferenceFails(Planted):
-    """In inference_mode a call with dropout set fails; modes.inference sees it."""
+    """Under `torch.inference_mode()`, a layer with dropout raises an error;
+    modes.inference sees it."""
 
     narrow = True
 
@@ -83,7 +86,8 @@ class InferenceFails(Planted):
 
 
 class ZerosOnDefaultDevice(Planted):
-    """Without a state, zeros are made on the default device (pytorch PR #90701); modes.meta sees it."""
+    """Without `h_0`, the initial state is created on the default device instead of the input's
+    (pytorch PR #90701); modes.meta sees it."""
 
     narrow = True
 
@@ -94,7 +98,8 @@ class ZerosOnDefaultDevice(Planted):
 
 
 class LooksAtValues(Planted):
-    """A call looks at the values of the input to choose its way, which a meta tensor has not; modes.meta sees it."""
+    """A call reads the values of the input, which a meta tensor does not have;
+    modes.meta sees it."""
 
     narrow = True
 
@@ -105,7 +110,8 @@ class LooksAtValues(Planted):
 
 
 class TrainingFails(Planted):
-    """In training mode a bidirectional stack with dropout fails (pytorch #953); modes.train sees it."""
+    """In training mode, a bidirectional stack with dropout raises an error (pytorch #953);
+    modes.train sees it."""
 
     narrow = True
 
