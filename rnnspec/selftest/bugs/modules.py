@@ -1,6 +1,6 @@
-"""Planted bugs in what a module goes through: copies, pickles, replaced, shared and converted parameters."""
+"""Planted bugs in the layer as a module: copying, pickling, loading, converting, sharing."""
 
-# ruff: noqa: D102  (the class says what its one method does wrong)
+# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from rnnspec.selftest.bugs.planted import Planted
 
 
 class ExtraBuffer(Planted):
-    """The state_dict has an entry of its own beside the parameters (pytorch PR #163784); modules.state-dict sees it."""
+    """`state_dict()` has an entry besides the parameters (pytorch PR #163784);
+    modules.state-dict sees it."""
 
     def create_parameters(self, device: Any, dtype: Any) -> None:
         super().create_parameters(device, dtype)
@@ -23,7 +24,7 @@ class ExtraBuffer(Planted):
 
 
 class CopySharesParameters(Planted):
-    """A deep copy has the parameters of the original; modules.deepcopy sees it."""
+    """A deep copy shares its parameters with the original; modules.deepcopy sees it."""
 
     narrow = True
 
@@ -32,7 +33,7 @@ class CopySharesParameters(Planted):
 
 
 class CopyForgetsArguments(Planted):
-    """A deep copy has the sizes and the parameters alone, so a relu layer becomes one with tanh; modules.deepcopy sees it."""
+    """A deep copy of a relu layer is a tanh layer; modules.deepcopy sees it."""
 
     narrow = True
 
@@ -46,7 +47,8 @@ class CopyForgetsArguments(Planted):
 
 
 class PickleLosesBiases(Planted):
-    """After pickling, the biases are zero (pytorch #27954); modules.pickle sees it."""
+    """After pickling and unpickling, the biases are zero (pytorch #27954);
+    modules.pickle sees it."""
 
     narrow = True
 
@@ -61,7 +63,8 @@ class PickleLosesBiases(Planted):
 
 
 class PickleTrains(Planted):
-    """After pickling, a layer in eval mode is back in training mode; modules.pickle sees it."""
+    """After pickling and unpickling, a layer in eval mode is in training mode;
+    modules.pickle sees it."""
 
     narrow = True
 
@@ -71,7 +74,8 @@ class PickleTrains(Planted):
 
 
 class WeightsTakenOnce(Planted):
-    """The parameters registered at the first call are used ever after (pytorch #32346); modules.replaced-parameters sees it."""
+    """Parameters that are replaced after the first call have no effect (pytorch #32346);
+    modules.replaced-parameters sees it."""
 
     narrow = True
 
@@ -81,7 +85,8 @@ class WeightsTakenOnce(Planted):
 
 
 class FunctionalCallIgnored(Planted):
-    """Parameters passed by functional_call are not used (pytorch #90500); modules.functional-call sees it."""
+    """Parameters passed by `torch.func.functional_call()` are ignored (pytorch #90500);
+    modules.functional-call sees it."""
 
     narrow = True
 
@@ -97,7 +102,8 @@ class FunctionalCallIgnored(Planted):
 
 
 class ParametrizationIgnored(Planted):
-    """Of a parametrized weight the original is used (pytorch #65688); modules.parametrized sees it."""
+    """A parametrized weight is used in its original form, without the parametrization (pytorch
+    #65688); modules.parametrized sees it."""
 
     narrow = True
 
@@ -113,8 +119,8 @@ class ParametrizationIgnored(Planted):
 
 
 class AttributeKept(Planted):
-    """A weight that is set as a plain attribute, as weight_norm does before each call, is used as it was at the first one
-    (pytorch #15749); modules.weight-norm sees it."""
+    """A weight set as a plain attribute, as `weight_norm()` does before each call, keeps the value
+    that it had in the first call (pytorch #15749); modules.weight-norm sees it."""
 
     narrow = True
 
@@ -126,8 +132,8 @@ class AttributeKept(Planted):
 
 
 class FlattenedByDirection(Planted):
-    """flatten_parameters() takes the parameters for listed by direction, then by layer, and exchanges some
-    (pytorch PR #22850); modules.flatten-parameters sees it."""
+    """`flatten_parameters()` permutes `weight_hh` of a bidirectional stack, because it lists the
+    parameters by direction before layer (pytorch PR #22850); modules.flatten-parameters sees it."""
 
     narrow = True
 
@@ -147,7 +153,8 @@ class FlattenedByDirection(Planted):
 
 
 class PrefixIgnored(Planted):
-    """Inside another module, load_state_dict leaves the parameters as they are; modules.nested sees it."""
+    """Inside another module, `load_state_dict()` does not change the parameters;
+    modules.nested sees it."""
 
     narrow = True
 
@@ -157,7 +164,8 @@ class PrefixIgnored(Planted):
 
 
 class ParentModeIgnored(Planted):
-    """train and eval of a module around it do not reach the layer; modules.nested sees it."""
+    """`train()` and `eval()` have no effect, even if they are called on a parent module;
+    modules.nested sees it."""
 
     narrow = True
 
@@ -166,7 +174,8 @@ class ParentModeIgnored(Planted):
 
 
 class DtypeOfConstruction(Planted):
-    """After a conversion, zeros for the state are still made in the dtype of construction; modules.dtype-conversion sees it."""
+    """After a conversion to another dtype, the default initial state has the original dtype;
+    modules.dtype-conversion sees it."""
 
     narrow = True
 
@@ -179,8 +188,8 @@ class DtypeOfConstruction(Planted):
 
 
 class FusedBiasKept(Planted):
-    """Without gradients the sum of the biases is kept from the first call, so loading others has no effect (salesforce/awd-lstm-lm #51);
-    modules.load-state-dict sees it."""
+    """With gradients disabled, the sum of the biases is cached in the first call, so loading other
+    biases has no effect (salesforce/awd-lstm-lm #51); modules.load-state-dict sees it."""
 
     narrow = True
 
@@ -193,7 +202,8 @@ class FusedBiasKept(Planted):
 
 
 class LoadedWithoutReverse(Planted):
-    """load_state_dict leaves the backward direction of the upper layers as it is; modules.load-state-dict sees it."""
+    """`load_state_dict()` does not load the backward direction of layers above the first;
+    modules.load-state-dict sees it."""
 
     narrow = True
 
@@ -209,7 +219,8 @@ class LoadedWithoutReverse(Planted):
 
 
 class TiesCutByConversion(Planted):
-    """A conversion makes shared parameters separate ones (pytorch #3751); modules.shared-parameters sees it."""
+    """A conversion turns parameters that are shared with another layer into separate ones (pytorch
+    #3751); modules.shared-parameters sees it."""
 
     narrow = True
 
@@ -225,7 +236,7 @@ class TiesCutByConversion(Planted):
 
 
 class TieWithinCut(Planted):
-    """Flattening after a conversion gives every name of a layer a piece of the buffer of its own, also where two stand for one parameter
+    """A conversion turns a parameter that is registered under two names into two parameters
     (pytorch #3751); modules.tied-parameters sees it."""
 
     narrow = True
@@ -243,7 +254,8 @@ class TieWithinCut(Planted):
 
 
 class TieCountsOnce(Planted):
-    """What two names stand for is differentiated in one of the two places; modules.tied-parameters sees it."""
+    """A parameter that is registered under two names receives the gradient of only one of them;
+    modules.tied-parameters sees it."""
 
     narrow = True
 
@@ -255,14 +267,16 @@ class TieCountsOnce(Planted):
 
 
 class LoadsWhatIsThere(Planted):
-    """A state_dict without some of the parameters is loaded without a word; modules.refuses-state-dict sees it."""
+    """`load_state_dict()` silently accepts a state dict that lacks parameters;
+    modules.refuses-state-dict sees it."""
 
     def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
         return super().load_state_dict(state_dict, strict=False)
 
 
 class BiasFilledOnLoad(Planted):
-    """A bias of one number in a state_dict fills the whole bias; modules.refuses-state-dict sees it."""
+    """`load_state_dict()` fills a whole bias with a single number from the state dict;
+    modules.refuses-state-dict sees it."""
 
     narrow = True
 
@@ -275,8 +289,8 @@ class BiasFilledOnLoad(Planted):
         return super().load_state_dict(fits, strict=strict)
 
 
-def copied(layer: torch.nn.Module, memo: Any) -> torch.nn.Module:
-    """A deep copy made by hand."""
+def copy_layer(layer: torch.nn.Module, memo: Any) -> torch.nn.Module:
+    """Return a copy of a layer with deep copies of its parameters."""
     twin = copy.copy(layer)
     twin._parameters = {
         name: copy.deepcopy(parameter, memo) for name, parameter in layer._parameters.items()
@@ -285,25 +299,26 @@ def copied(layer: torch.nn.Module, memo: Any) -> torch.nn.Module:
 
 
 class CopyInTrainMode(Planted):
-    """A deep copy is in train mode; modules.deepcopy sees it."""
+    """A deep copy is always in training mode; modules.deepcopy sees it."""
 
     narrow = True
 
     def __deepcopy__(self, memo: Any) -> Any:
-        return copied(self, memo).train()
+        return copy_layer(self, memo).train()
 
 
 class CopyThaws(Planted):
-    """In a deep copy every parameter requires gradients, frozen or not; modules.deepcopy sees it."""
+    """In a deep copy, frozen parameters require gradients again; modules.deepcopy sees it."""
 
     narrow = True
 
     def __deepcopy__(self, memo: Any) -> Any:
-        return copied(self, memo).requires_grad_()
+        return copy_layer(self, memo).requires_grad_()
 
 
 class ConversionThaws(Planted):
-    """A conversion makes new parameters, which require gradients; modules.dtype-conversion sees it."""
+    """After a conversion, frozen parameters require gradients again;
+    modules.dtype-conversion sees it."""
 
     narrow = True
 
