@@ -1,6 +1,6 @@
 """Planted bugs in the nonlinearity: the wrong one, or wrong for large, infinite and NaN values."""
 
-# ruff: noqa: D102  (the class says what its one method does wrong)
+# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from rnnspec.selftest.bugs.planted import Planted
 
 
 class ReluForgotten(Planted):
-    """nonlinearity='relu' runs as tanh; nonlinearity.relu sees it."""
+    """`nonlinearity='relu'` is computed as tanh; nonlinearity.relu sees it."""
 
     def activation(self, x: Tensor) -> Tensor:
         return torch.tanh(x)
 
 
 class ReluInFirstLayerOnly(Planted):
-    """With relu, the layers above the first use tanh; nonlinearity.relu sees it."""
+    """With `nonlinearity='relu'`, layers above the first use tanh; nonlinearity.relu sees it."""
 
     narrow = True
 
@@ -29,7 +29,8 @@ class ReluInFirstLayerOnly(Planted):
 
 
 class ReluLeaks(Planted):
-    """relu lets a hundredth of negative values through; nonlinearity.relu sees it."""
+    """relu multiplies negative values by 0.01 instead of returning zero;
+    nonlinearity.relu sees it."""
 
     def activation(self, x: Tensor) -> Tensor:
         return (
@@ -40,7 +41,7 @@ class ReluLeaks(Planted):
 
 
 class ReluEndsAtSix(Planted):
-    """relu is cut off at 6; nonlinearity.relu sees it."""
+    """relu is capped at 6; nonlinearity.relu sees it."""
 
     narrow = True
 
@@ -49,7 +50,8 @@ class ReluEndsAtSix(Planted):
 
 
 class ClippedAtFive(Planted):
-    """What goes into tanh is cut to [-5, 5] (microsoft/onnxruntime #4628); nonlinearity.large sees it."""
+    """The input of tanh is clipped to [-5, 5] (microsoft/onnxruntime #4628);
+    nonlinearity.large sees it."""
 
     narrow = True
 
@@ -58,7 +60,8 @@ class ClippedAtFive(Planted):
 
 
 class TanhOverflows(Planted):
-    """tanh is a quotient of exponentials that overflow, which gives NaN for large values; nonlinearity.large sees it."""
+    """tanh is computed from exponentials that overflow, so large values give NaN;
+    nonlinearity.large sees it."""
 
     narrow = True
 
@@ -70,7 +73,7 @@ class TanhOverflows(Planted):
 
 
 class InfinityCutOff(Planted):
-    """Infinite values in a relu layer are replaced by the largest finite one; nonlinearity.infinite sees it."""
+    """relu replaces infinity with the largest finite value; nonlinearity.infinite sees it."""
 
     narrow = True
 
@@ -79,7 +82,7 @@ class InfinityCutOff(Planted):
 
 
 class NanIsZero(Planted):
-    """NaN in the input counts as zero; nonlinearity.nan sees it."""
+    """NaN in the input is treated as zero; nonlinearity.nan sees it."""
 
     narrow = True
 
