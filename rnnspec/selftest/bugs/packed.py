@@ -1,6 +1,6 @@
-"""Planted bugs with packed sequences: order, indices, and where each sequence ends."""
+"""Planted bugs in packed sequences: their order, their indices, and where each one ends."""
 
-# ruff: noqa: D102  (the class says what its one method does wrong)
+# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from rnnspec.selftest.plain import Sizes
 
 
 class ReturnsPadded(Planted):
-    """Packed input gives a padded tensor; packed.returns-packed sees it."""
+    """Packed input returns a padded tensor instead of a packed sequence;
+    packed.returns-packed sees it."""
 
     def forward(self, input: Tensor | PackedSequence, hx: Tensor | None = None) -> Any:
         output, h_n = super().forward(input, hx)
@@ -25,7 +26,8 @@ class ReturnsPadded(Planted):
 
 
 class GivenStatesNotSorted(Planted):
-    """The states given with unsorted sequences are taken to be sorted (pytorch PR #15225); packed.unsorted sees it."""
+    """With unsorted packed sequences, `h_0` is not sorted to match them (pytorch PR #15225);
+    packed.unsorted sees it."""
 
     narrow = True
 
@@ -34,7 +36,8 @@ class GivenStatesNotSorted(Planted):
 
 
 class FinalStatesStaySorted(Planted):
-    """The final states of unsorted sequences come out in sorted order; packed.unsorted sees it."""
+    """With unsorted packed sequences, `h_n` is returned in sorted order;
+    packed.unsorted sees it."""
 
     narrow = True
 
@@ -43,7 +46,8 @@ class FinalStatesStaySorted(Planted):
 
 
 class FinalStatesSortedTwice(Planted):
-    """The final states of unsorted sequences are put back with the wrong one of the two permutations; packed.unsorted sees it."""
+    """With unsorted packed sequences, `h_n` is permuted by `sorted_indices` instead of
+    `unsorted_indices`; packed.unsorted sees it."""
 
     narrow = True
 
@@ -52,7 +56,8 @@ class FinalStatesSortedTwice(Planted):
 
 
 class IndicesLost(Planted):
-    """The packed output has lost the order of the unsorted input; packed.indices sees it."""
+    """The packed output has no `sorted_indices` and no `unsorted_indices`;
+    packed.indices sees it."""
 
     narrow = True
 
@@ -61,7 +66,8 @@ class IndicesLost(Planted):
 
 
 class IndicesNeeded(Planted):
-    """Sequences that were sorted before are an error (mlverse/torch #1156); packed.returns-packed sees it."""
+    """Input packed with `enforce_sorted=True` raises an error (mlverse/torch #1156);
+    packed.returns-packed sees it."""
 
     narrow = True
 
@@ -72,7 +78,8 @@ class IndicesNeeded(Planted):
 
 
 class BackwardStartsInPadding(Planted):
-    """The backward direction runs through the padding first (onnx/onnx-tensorflow #342); packed.output sees it."""
+    """The backward direction starts in the padding of shorter sequences (onnx/onnx-tensorflow
+    #342); packed.output sees it."""
 
     narrow = True
 
@@ -88,7 +95,8 @@ class BackwardStartsInPadding(Planted):
 
 
 class PaddingChangesBackwardState(Planted):
-    """The backward final state depends on the padding, the output does not (keras #4192); packed.padding sees it."""
+    """The final state of the backward direction depends on the padding, although the output does
+    not (keras #4192); packed.padding sees it."""
 
     narrow = True
 
@@ -104,7 +112,8 @@ class PaddingChangesBackwardState(Planted):
 
 
 class FinalStateAfterPadding(Planted):
-    """The forward final state is taken after the padding (espnet #1201); packed.h-n sees it."""
+    """The final state of the forward direction is taken after the padding (espnet #1201);
+    packed.h-n sees it."""
 
     narrow = True
 
@@ -120,7 +129,8 @@ class FinalStateAfterPadding(Planted):
 
 
 class EndedSequencesForgotten(Planted):
-    """The final state of a sequence that ended early is zero; packed.h-n sees it."""
+    """The final state of a sequence that ends before the longest one is zero;
+    packed.h-n sees it."""
 
     narrow = True
 
@@ -133,7 +143,8 @@ class EndedSequencesForgotten(Planted):
 
 
 class TiesExchanged(Planted):
-    """Where the two shortest sequences have one length, their final states are exchanged; packed.h-n sees it."""
+    """If the two shortest sequences have the same length, their final states are swapped;
+    packed.h-n sees it."""
 
     narrow = True
 
@@ -146,7 +157,8 @@ class TiesExchanged(Planted):
 
 
 class LastStepWithoutState(Planted):
-    """The last step of the longest sequence, when it is alone, does not see the state; packed.output sees it."""
+    """A time step that only the longest sequence has ignores the hidden state;
+    packed.output sees it."""
 
     narrow = True
 
@@ -156,7 +168,8 @@ class LastStepWithoutState(Planted):
 
 
 class BackwardStateForLongestOnly(Planted):
-    """With a state given, the backward direction uses it for the longest sequences alone (apache/mxnet #19323); packed.output sees it."""
+    """The backward direction uses `h_0` for the longest sequences and zeros for the others
+    (apache/mxnet #19323); packed.output sees it."""
 
     narrow = True
 
@@ -169,7 +182,8 @@ class BackwardStateForLongestOnly(Planted):
 
 
 class ReversedWholeBatch(Planted):
-    """The backward direction is turned round over the longest length for all (NervanaSystems/ngraph PR #3176); packed.output sees it."""
+    """The backward direction runs over the padded batch, with the input shifted by one time step
+    (NervanaSystems/ngraph PR #3176); packed.output sees it."""
 
     narrow = True
 
@@ -185,8 +199,8 @@ class ReversedWholeBatch(Planted):
 
 
 class PackedBackwardAsProcessed(Planted):
-    """Of packed sequences the backward output comes in the order in which it was worked out (webmachinelearning/webnn #801);
-    packed.output sees it."""
+    """With packed sequences of different lengths, the backward output is returned in the order in
+    which it is computed (webmachinelearning/webnn #801); packed.output sees it."""
 
     narrow = True
 
