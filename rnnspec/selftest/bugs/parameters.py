@@ -1,6 +1,6 @@
-"""Planted bugs in the parameters: names, shapes, order and first values."""
+"""Planted bugs in the parameters: names, shapes, order and initial values."""
 
-# ruff: noqa: D102  (the class says what its one method does wrong)
+# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
 
 from __future__ import annotations
 
@@ -14,14 +14,16 @@ from rnnspec.selftest.plain import Sizes
 
 
 class ReverseCalledBackward(Planted):
-    """The parameters of the backward direction end in _backward; parameters.names sees it."""
+    """The names of the backward direction's parameters end in `_backward`;
+    parameters.names sees it."""
 
     def parameter_name(self, kind: str, layer: int, direction: int) -> str:
         return f"{kind}_l{layer}{'_backward' if direction else ''}"
 
 
 class ReverseInFirstLayerOnly(Planted):
-    """Layers above the first have no parameters of their own for the backward direction (pytorch #17998); parameters.names sees it."""
+    """Layers above the first have no parameters for the backward direction (pytorch #17998);
+    parameters.names sees it."""
 
     narrow = True
 
@@ -30,14 +32,16 @@ class ReverseInFirstLayerOnly(Planted):
 
 
 class FourParametersAlways(Planted):
-    """bias=False still registers and adds both biases (pytorch #2515); parameters.names sees it."""
+    """`bias=False` still registers and adds both biases (pytorch #2515);
+    parameters.names sees it."""
 
     def parameter_kinds(self) -> tuple[str, ...]:
         return "weight_ih", "weight_hh", "bias_ih", "bias_hh"
 
 
 class InputWeightTransposed(Planted):
-    """weight_ih is stored as (input, hidden) and turned round before use; parameters.shapes sees it."""
+    """`weight_ih` is stored transposed, with shape `(input_size, hidden_size)`;
+    parameters.shapes sees it."""
 
     def parameter_shape(self, kind: str, layer: int) -> tuple[int, ...]:
         shape = super().parameter_shape(kind, layer)
@@ -48,7 +52,8 @@ class InputWeightTransposed(Planted):
 
 
 class UpperLayersReadForwardHalf(Planted):
-    """Upper layers are built for H features and read the forward half of the layer below (pytorch #89357); parameters.shapes sees it."""
+    """Layers above the first read only the forward half of the layer below, and `weight_ih` is
+    sized for it (pytorch #89357); parameters.shapes sees it."""
 
     narrow = True
 
@@ -62,7 +67,8 @@ class UpperLayersReadForwardHalf(Planted):
 
 
 class DirectionsLast(Planted):
-    """All forward parameters are registered before the first backward one; parameters.order sees it."""
+    """The forward parameters of all layers are registered before the backward ones;
+    parameters.order sees it."""
 
     narrow = True
 
@@ -71,14 +77,16 @@ class DirectionsLast(Planted):
 
 
 class RangeOfInputSize(Planted):
-    """The first values lie within 1/sqrt(input_size) instead of 1/sqrt(hidden_size); parameters.initial-range sees it."""
+    """Initial values lie within 1 / sqrt(input_size) instead of 1 / sqrt(hidden_size);
+    parameters.initial-range sees it."""
 
     def initial_limit(self) -> float:
         return 1.0 / math.sqrt(self.input_size)
 
 
 class RangeForSmallLayers(Planted):
-    """Above 64 units the first values keep the range of 64; parameters.initial-range sees it."""
+    """With more than 64 units, initial values are drawn from the range for 64 units;
+    parameters.initial-range sees it."""
 
     narrow = True
 
@@ -87,7 +95,7 @@ class RangeForSmallLayers(Planted):
 
 
 class ZeroBiases(Planted):
-    """The biases start as zeros; parameters.initial-distribution sees it."""
+    """The biases are initialised to zero; parameters.initial-distribution sees it."""
 
     def reset_parameters(self) -> None:
         super().reset_parameters()
@@ -97,7 +105,8 @@ class ZeroBiases(Planted):
 
 
 class BellShapedWeights(Planted):
-    """The first values are normal, cut to the right range; parameters.initial-distribution sees it."""
+    """Initial values are drawn from a normal distribution, clipped to the documented range;
+    parameters.initial-distribution sees it."""
 
     def reset_parameters(self) -> None:
         limit = self.initial_limit()
@@ -107,7 +116,8 @@ class BellShapedWeights(Planted):
 
 
 class BiasesNotLearned(Planted):
-    """The biases do not require a gradient (tracel-ai/burn PR #5235); parameters.trainable sees it."""
+    """The biases do not require gradients (tracel-ai/burn PR #5235);
+    parameters.trainable sees it."""
 
     def reset_parameters(self) -> None:
         super().reset_parameters()
@@ -116,7 +126,8 @@ class BiasesNotLearned(Planted):
 
 
 class SeededAtConstruction(Planted):
-    """Every layer starts with the same values, drawn from a seed of its own; parameters.initial-distribution sees it."""
+    """Every new layer is initialised to the same values, drawn from a fixed seed;
+    parameters.initial-distribution sees it."""
 
     def reset_parameters(self) -> None:
         with torch.random.fork_rng(devices=[]):
