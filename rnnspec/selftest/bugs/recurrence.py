@@ -1,6 +1,6 @@
-"""Planted bugs in the recurrence: what a step adds up, and where numbers lose precision."""
+"""Planted bugs in the recurrence: what each time step computes, and lost precision."""
 
-# ruff: noqa: D102  (the class says what its one method does wrong)
+# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
 
 from __future__ import annotations
 
@@ -13,35 +13,37 @@ from rnnspec.selftest.plain import Sizes
 
 
 class StateNeverAdvances(Planted):
-    """Every step starts from the initial state (kkleidal/GridLSTM-PyTorch #1); recurrence.output sees it."""
+    """Every time step starts from the initial state (kkleidal/GridLSTM-PyTorch #1);
+    recurrence.output sees it."""
 
     def advance(self, h: Tensor, new: Tensor) -> Tensor:
         return h
 
 
 class HiddenBiasLost(Planted):
-    """b_hh is never added (google/flax #5594); recurrence.output sees it."""
+    """`bias_hh` is never added (google/flax #5594); recurrence.output sees it."""
 
     def biases(self, layer: int, direction: int) -> list[Tensor]:
         return super().biases(layer, direction)[:1]
 
 
 class InputBiasLost(Planted):
-    """b_ih exists and is never added (patrick-kidger/equinox PR #215); recurrence.output sees it."""
+    """`bias_ih` is never added (patrick-kidger/equinox PR #215); recurrence.output sees it."""
 
     def biases(self, layer: int, direction: int) -> list[Tensor]:
         return super().biases(layer, direction)[1:]
 
 
 class InputBiasTwice(Planted):
-    """b_ih is added in both places (numpy-ml #42); recurrence.output sees it."""
+    """`bias_ih` is added twice, and `bias_hh` never (numpy-ml #42); recurrence.output sees it."""
 
     def biases(self, layer: int, direction: int) -> list[Tensor]:
         return super().biases(layer, direction)[:1] * 2
 
 
 class BiasesZeroed(Planted):
-    """The biases of a stack count as zeros (pytorch PR #94889); recurrence.output sees it."""
+    """No bias is added if there is more than one layer (pytorch PR #94889);
+    recurrence.output sees it."""
 
     narrow = True
 
@@ -50,14 +52,16 @@ class BiasesZeroed(Planted):
 
 
 class RecurrentWeightTransposed(Planted):
-    """h is multiplied by W_hh instead of its transpose; recurrence.output sees it."""
+    """The hidden state is multiplied by `weight_hh` instead of its transpose;
+    recurrence.output sees it."""
 
     def recurrent_weight(self, layer: int, direction: int) -> Tensor:
         return super().recurrent_weight(layer, direction).t()
 
 
 class SquareInputWeightTransposed(Planted):
-    """Where input_size equals hidden_size, the input is multiplied by W_ih instead of its transpose; recurrence.output sees it."""
+    """If `weight_ih` is square, the input is multiplied by it instead of its transpose;
+    recurrence.output sees it."""
 
     narrow = True
 
@@ -67,7 +71,8 @@ class SquareInputWeightTransposed(Planted):
 
 
 class HiddenSizeForInputSize(Planted):
-    """Features beyond the first hidden_size are not read (MNN #556); recurrence.output sees it."""
+    """Input features beyond the first `hidden_size` are ignored (MNN #556);
+    recurrence.output sees it."""
 
     narrow = True
 
@@ -82,7 +87,7 @@ class HiddenSizeForInputSize(Planted):
 
 
 class UnitsInOneBlock(Planted):
-    """Units beyond the 64th are left at zero (FlagGems PR #5015); recurrence.output sees it."""
+    """Units beyond the 64th are always zero (FlagGems PR #5015); recurrence.output sees it."""
 
     narrow = True
 
@@ -96,7 +101,8 @@ class UnitsInOneBlock(Planted):
 
 
 class BiasInOneBlock(Planted):
-    """Rows beyond the 512th of all steps together get no bias (ROCm/rocm-libraries #10551); recurrence.output sees it."""
+    """The biases are added only to the first 512 rows, counted over all time steps and samples
+    (ROCm/rocm-libraries #10551); recurrence.output sees it."""
 
     narrow = True
 
@@ -106,7 +112,7 @@ class BiasInOneBlock(Planted):
 
 
 class FeaturesInOneBlock(Planted):
-    """Features beyond the 128th are not read; recurrence.output sees it."""
+    """Input features beyond the 128th are ignored; recurrence.output sees it."""
 
     narrow = True
 
@@ -117,7 +123,7 @@ class FeaturesInOneBlock(Planted):
 
 
 class SamplesInOneBlock(Planted):
-    """Samples beyond the 16th repeat the first ones (pytorch #177834); recurrence.output sees it."""
+    """Samples beyond the 16th repeat the first 16 (pytorch #177834); recurrence.output sees it."""
 
     narrow = True
 
@@ -127,7 +133,8 @@ class SamplesInOneBlock(Planted):
 
 
 class StepsInOneBlock(Planted):
-    """From the 33rd step on the units of the state are rolled by one; recurrence.output sees it."""
+    """From the 33rd time step on, the units of the hidden state are shifted by one;
+    recurrence.output sees it."""
 
     narrow = True
 
@@ -136,7 +143,8 @@ class StepsInOneBlock(Planted):
 
 
 class UnalignedUnits(Planted):
-    """Above 16 units the last H % 4 of them get nothing from the state; recurrence.output sees it."""
+    """With more than 16 units, the last `hidden_size % 4` units ignore the hidden state;
+    recurrence.output sees it."""
 
     narrow = True
 
@@ -148,7 +156,8 @@ class UnalignedUnits(Planted):
 
 
 class OneWeightOff(Planted):
-    """The first entry of every W_hh is used with a relative error of 1e-6; recurrence.output sees it."""
+    """The first element of every `weight_hh` is used with a relative error of 1e-6;
+    recurrence.output sees it."""
 
     narrow = True
 
@@ -160,7 +169,8 @@ class OneWeightOff(Planted):
 
 
 class RationalTanh(Planted):
-    """tanh is a quotient of polynomials, good to three digits near zero; recurrence.output sees it."""
+    """tanh is approximated by a quotient of polynomials, accurate to three digits near zero;
+    recurrence.output sees it."""
 
     def activation(self, x: Tensor) -> Tensor:
         if self.nonlinearity == "relu":
@@ -170,7 +180,7 @@ class RationalTanh(Planted):
 
 
 class DoubleInSingle(Planted):
-    """float64 is computed in float32; recurrence.output sees it."""
+    """In float64, the result of each time step is rounded to float32; recurrence.output sees it."""
 
     narrow = True
 
@@ -180,7 +190,8 @@ class DoubleInSingle(Planted):
 
 
 class SingleInBfloat(Planted):
-    """In float32 the state is carried in bfloat16; recurrence.output sees it."""
+    """In float32, the hidden state is rounded to bfloat16 between time steps;
+    recurrence.output sees it."""
 
     narrow = True
 
@@ -190,7 +201,8 @@ class SingleInBfloat(Planted):
 
 
 class SingleLikeTensorCores(Planted):
-    """In float32 the input loses all but ten bits before it is multiplied; recurrence.output sees it."""
+    """In float32, the input of each layer is rounded to float16 before it is multiplied;
+    recurrence.output sees it."""
 
     narrow = True
 
@@ -205,7 +217,7 @@ class SingleLikeTensorCores(Planted):
 
 
 class FinalStateRounded(Planted):
-    """In float64 the final state goes through float32; recurrence.h-n sees it."""
+    """In float64, `h_n` is rounded to float32; recurrence.h-n sees it."""
 
     narrow = True
 
@@ -215,7 +227,8 @@ class FinalStateRounded(Planted):
 
 
 class ScaledByAnUlp(Planted):
-    """Every activation is larger by eight units in the last place of its dtype; recurrence.exact sees it."""
+    """Every activation is too large by a relative error of 8 times the machine epsilon;
+    recurrence.exact sees it."""
 
     narrow = True
 
@@ -224,7 +237,8 @@ class ScaledByAnUlp(Planted):
 
 
 class NextStepLeaks(Planted):
-    """A little of the next step's input reaches each step; recurrence.causal sees it."""
+    """Every input row receives 1e-5 times the next row, which belongs to the next sample or time
+    step; recurrence.causal sees it."""
 
     def project(self, data: Tensor, layer: int, direction: int) -> Tensor:
         later = torch.cat([data[1:], data[-1:]])
@@ -232,7 +246,8 @@ class NextStepLeaks(Planted):
 
 
 class WholeSequenceCentred(Planted):
-    """Over 32 steps the input is centred over time with a weight of 1e-4; recurrence.causal sees it."""
+    """With more than 32 time steps, 1e-4 times the mean over time is subtracted from the input;
+    recurrence.causal sees it."""
 
     narrow = True
 
@@ -244,7 +259,7 @@ class WholeSequenceCentred(Planted):
 
 
 class BiasLostInBfloat(Planted):
-    """In bfloat16 nothing is added as a bias; recurrence.half-precision sees it."""
+    """In bfloat16, no bias is added; recurrence.half-precision sees it."""
 
     narrow = True
 
@@ -254,7 +269,8 @@ class BiasLostInBfloat(Planted):
 
 
 class HalfInFiveBits(Planted):
-    """In float16 the state is carried with five bits; recurrence.half-precision sees it."""
+    """In float16, the hidden state is rounded to multiples of 1/32 between time steps;
+    recurrence.half-precision sees it."""
 
     narrow = True
 
@@ -264,7 +280,7 @@ class HalfInFiveBits(Planted):
 
 
 class OutputIsLastStep(Planted):
-    """Every step of the output is a view of the last state; recurrence.output sees it."""
+    """Every time step of the output repeats the last one; recurrence.output sees it."""
 
     def join(self, outputs: dict[int, Tensor], length: int) -> Tensor:
         last = outputs[length - 1]
@@ -274,7 +290,8 @@ class OutputIsLastStep(Planted):
 
 
 class StepsCountedOnBatchAxis(Planted):
-    """As many steps are taken as the batch has samples; later ones are zero (ndrplz/ConvLSTM_pytorch PR #5); recurrence.output sees it."""
+    """The number of time steps is taken from the batch size, and later outputs are zero
+    (ndrplz/ConvLSTM_pytorch PR #5); recurrence.output sees it."""
 
     narrow = True
 
