@@ -1,6 +1,6 @@
-"""Planted bugs in the independence of samples."""
+"""Planted bugs that let the samples of a batch influence each other."""
 
-# ruff: noqa: D102  (the class says what its one method does wrong)
+# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from rnnspec.selftest.bugs.planted import Planted
 
 
 class BatchLeaks(Planted):
-    """A hundred-thousandth of the batch's mean reaches every sample; samples.independent sees it."""
+    """Each sample's hidden state receives 1e-5 times the mean over the batch;
+    samples.independent sees it."""
 
     narrow = True
 
@@ -21,7 +22,8 @@ class BatchLeaks(Planted):
 
 
 class NanSpreads(Planted):
-    """What is not finite in one sample reaches all of them, and nothing else does; samples.independent sees it."""
+    """A NaN or infinite value in one sample makes every sample of the batch NaN;
+    samples.independent sees it."""
 
     narrow = True
 
@@ -30,7 +32,8 @@ class NanSpreads(Planted):
 
 
 class NeighbourLeaks(Planted):
-    """In batches of more than 16, every sample gets a little of its neighbour; samples.independent sees it."""
+    """In batches of more than 16, each sample's hidden state receives 1e-4 times its neighbour's;
+    samples.independent sees it."""
 
     narrow = True
 
