@@ -1,6 +1,6 @@
-"""Planted bugs in what comes back: the pair, its shapes, its dtype, the empty batch."""
+"""Planted bugs in what a call returns: the pair, its shapes, its dtype, the empty batch."""
 
-# ruff: noqa: D102  (the class says what its one method does wrong)
+# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rnnspec.selftest.plain import Sizes
 
 
 class StateInTuple(Planted):
-    """The final state comes in a tuple of its own (OpenNMT-py PR #126); shapes.returns-pair sees it."""
+    """`h_n` is returned inside a tuple (OpenNMT-py PR #126); shapes.returns-pair sees it."""
 
     def forward(self, input: Tensor | PackedSequence, hx: Tensor | None = None) -> Any:
         output, h_n = super().forward(input, hx)
@@ -23,28 +23,32 @@ class StateInTuple(Planted):
 
 
 class ForwardHalfOnly(Planted):
-    """The output has H features in both cases, the forward direction's (sony/nnabla PR #444); shapes.output sees it."""
+    """The output of a bidirectional layer holds only the forward half (sony/nnabla PR #444);
+    shapes.output sees it."""
 
     def finish_output(self, data: Tensor, sizes: Sizes) -> Tensor:
         return data[:, : self.hidden_size].contiguous()
 
 
 class StepsJoined(Planted):
-    """The steps of a batch are joined along the features instead of stacked (huggingface/candle PR #2542); shapes.output sees it."""
+    """The time steps of the output are joined along the features instead of stacked
+    (huggingface/candle PR #2542); shapes.output sees it."""
 
     def unflatten(self, output: Tensor, length: int, batch: int) -> Tensor:
         return torch.cat(list(super().unflatten(output, length, batch)), dim=-1).unsqueeze(0)
 
 
 class StatesWithoutBatch(Planted):
-    """The final state is that of the first sample alone (keras #20173); shapes.h-n sees it."""
+    """`h_n` holds only the first sample and has no batch dimension (keras #20173);
+    shapes.h-n sees it."""
 
     def from_batched_states(self, h_n: Tensor, batched: bool) -> Tensor:
         return h_n[:, 0] if h_n.size(1) else h_n
 
 
 class SingleStateSqueezed(Planted):
-    """One layer in one direction returns its final state without the first axis (facebookresearch/minimax PR #2); shapes.h-n sees it."""
+    """`h_n` of a single unidirectional layer lacks its first dimension (facebookresearch/minimax PR
+    #2); shapes.h-n sees it."""
 
     def from_batched_states(self, h_n: Tensor, batched: bool) -> Tensor:
         states = super().from_batched_states(h_n, batched)
@@ -52,14 +56,15 @@ class SingleStateSqueezed(Planted):
 
 
 class OneStateForBothDirections(Planted):
-    """The final state is sized by the layers alone, without the backward direction (PaddlePaddle/Paddle #23283); shapes.h-n sees it."""
+    """`h_n` of a bidirectional layer lacks the backward states (PaddlePaddle/Paddle #23283);
+    shapes.h-n sees it."""
 
     def stack_states(self, states: list[Tensor]) -> Tensor:
         return super().stack_states(states[:: self.directions])
 
 
 class BfloatStateWidened(Planted):
-    """In bfloat16 the final state comes back in float32 (pytorch PR #187334); shapes.dtype sees it."""
+    """In bfloat16, `h_n` is returned in float32 (pytorch PR #187334); shapes.dtype sees it."""
 
     narrow = True
 
@@ -69,7 +74,7 @@ class BfloatStateWidened(Planted):
 
 
 class HalfStateWidened(Planted):
-    """In float16 states are carried in float32 and come back so (keras #15140); shapes.dtype sees it."""
+    """In float16, `h_n` is returned in float32 (keras #15140); shapes.dtype sees it."""
 
     narrow = True
 
@@ -79,7 +84,7 @@ class HalfStateWidened(Planted):
 
 
 class EmptyBatchRefused(Planted):
-    """A batch without samples is an error (pytorch PR #71696); shapes.empty-batch sees it."""
+    """An empty batch raises an error (pytorch PR #71696); shapes.empty-batch sees it."""
 
     narrow = True
 
@@ -90,7 +95,8 @@ class EmptyBatchRefused(Planted):
 
 
 class BatchAndTimeExchanged(Planted):
-    """Above 32 steps the output has its first two axes exchanged; shapes.output sees it."""
+    """With more than 32 time steps, the first two dimensions of the output are swapped;
+    shapes.output sees it."""
 
     narrow = True
 
@@ -104,7 +110,8 @@ class BatchAndTimeExchanged(Planted):
 
 
 class StatesOfFourAxes(Planted):
-    """In two directions the final state comes out as (L, D, N, H) (timbmg/Sentence-VAE #35); shapes.h-n sees it."""
+    """`h_n` of a bidirectional layer has shape `(num_layers, 2, N, H)` (timbmg/Sentence-VAE #35);
+    shapes.h-n sees it."""
 
     def from_batched_states(self, h_n: Tensor, batched: bool) -> Tensor:
         states = super().from_batched_states(h_n, batched)
