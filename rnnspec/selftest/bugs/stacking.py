@@ -1,6 +1,6 @@
-"""Planted bugs in the stack: what a layer reads from the one below."""
+"""Planted bugs in stacked layers: what a layer reads from the layer below."""
 
-# ruff: noqa: D102  (the class says what its one method does wrong)
+# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from rnnspec.selftest.plain import Sizes
 
 
 class UpperLayersBatchMajor(Planted):
-    """Upper layers read the layer below with batch and time exchanged (exe1023/LSTM_LN #1); stacking.composition sees it."""
+    """Layers above the first read the layer below with batch and time swapped (exe1023/LSTM_LN #1);
+    stacking.composition sees it."""
 
     def layer_input(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:
         read = super().layer_input(data, sizes, layer)
@@ -21,8 +22,8 @@ class UpperLayersBatchMajor(Planted):
 
 
 class UpperLayersTurnedRound(Planted):
-    """With batch_first, relu and two layers or more, upper layers read the layer below transposed (oneDNN #784);
-    stacking.composition sees it."""
+    """With `batch_first` and relu, layers above the first read the layer below with batch and time
+    swapped (oneDNN #784); stacking.composition sees it."""
 
     narrow = True
 
@@ -34,7 +35,8 @@ class UpperLayersTurnedRound(Planted):
 
 
 class EveryLayerReadsInput(Planted):
-    """Where the sizes allow it every layer reads the input itself; stacking.composition sees it."""
+    """If the input is as wide as the output of a layer, every layer reads the input;
+    stacking.composition sees it."""
 
     narrow = True
 
@@ -48,7 +50,8 @@ class EveryLayerReadsInput(Planted):
 
 
 class ThirdLayerSkipsSecond(Planted):
-    """The third layer reads the first one; stacking.composition sees it."""
+    """The third layer reads the output of the first layer instead of the second;
+    stacking.composition sees it."""
 
     narrow = True
 
@@ -63,7 +66,8 @@ class ThirdLayerSkipsSecond(Planted):
 
 
 class DeepLayersShareWeights(Planted):
-    """Layers above the second compute with the second's weights; stacking.composition sees it."""
+    """Layers above the second use the parameters of the second layer;
+    stacking.composition sees it."""
 
     narrow = True
 
@@ -72,8 +76,8 @@ class DeepLayersShareWeights(Planted):
 
 
 class LayersByName(Planted):
-    """Parameters are taken in the order of their names, so that layer 10 comes before layer 2 (pytorch #6627);
-    stacking.composition sees it."""
+    """`weight_hh` is chosen in alphabetical order, in which layer 10 comes before layer 2 (pytorch
+    #6627); stacking.composition sees it."""
 
     narrow = True
 
@@ -82,7 +86,8 @@ class LayersByName(Planted):
 
 
 class ManyLayersRefused(Planted):
-    """More than ten layers are too many (pytorch #877); recurrence.output sees it."""
+    """A layer with `num_layers` above 10 raises an error (pytorch #877);
+    recurrence.output sees it."""
 
     narrow = True
 
