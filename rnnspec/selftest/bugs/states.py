@@ -1,6 +1,6 @@
-"""Planted bugs in the states: given or not, to which layer, and what comes back."""
+"""Planted bugs in the hidden states: `h_0`, its order, its default, and `h_n`."""
 
-# ruff: noqa: D102  (the class says what its one method does wrong)
+# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from rnnspec.selftest.plain import Sizes
 
 
 class StateIgnored(Planted):
-    """The state given is not used (TensorRT #1177); states.initial-state-used sees it."""
+    """`h_0` is ignored (TensorRT #1177); states.initial-state-used sees it."""
 
     def initial_states(self, hx: Tensor | None, input: Tensor, batch: int) -> Tensor:
         return self.default_states(input, batch)
 
 
 class StateClipped(Planted):
-    """The state given is cut to [-1, 1], as if only tanh had made it; states.initial-state-used sees it."""
+    """`h_0` is clipped to [-1, 1]; states.initial-state-used sees it."""
 
     narrow = True
 
@@ -29,7 +29,7 @@ class StateClipped(Planted):
 
 
 class StateIgnoredWithoutBias(Planted):
-    """With relu and without bias, the state given to a bidirectional layer is not used; states.initial-state-used sees it."""
+    """A bidirectional relu layer without bias ignores `h_0`; states.initial-state-used sees it."""
 
     narrow = True
 
@@ -39,7 +39,8 @@ class StateIgnoredWithoutBias(Planted):
 
 
 class BiasSkippedAtStart(Planted):
-    """Without a state, the first step of a layer in one direction leaves b_hh out (ml-explore/mlx #3249); states.absent-is-zero sees it."""
+    """Without `h_0`, the first time step of a unidirectional layer does not add `bias_hh`
+    (ml-explore/mlx #3249); states.absent-is-zero sees it."""
 
     skips = False
 
@@ -58,29 +59,32 @@ class BiasSkippedAtStart(Planted):
 
 
 class DefaultStateFromFirstAxis(Planted):
-    """Without a state, zeros are made for as many samples as the first axis is long (keitakurita/Better_LSTM_PyTorch #6);
-    states.absent-is-zero sees it."""
+    """Without `h_0`, the batch size of the initial state is taken from the first dimension of the
+    input (keitakurita/Better_LSTM_PyTorch #6); states.absent-is-zero sees it."""
 
     def default_states(self, input: Tensor, batch: int) -> Tensor:
         return super().default_states(input, input.size(0) if input.dim() == 3 else batch)
 
 
 class DefaultStateForOne(Planted):
-    """Without a state, zeros are made for one sample (tracel-ai/burn #872); states.absent-is-zero sees it."""
+    """Without `h_0`, the initial state is created for a batch size of one (tracel-ai/burn #872);
+    states.absent-is-zero sees it."""
 
     def default_states(self, input: Tensor, batch: int) -> Tensor:
         return super().default_states(input, 1)
 
 
 class DefaultStateUninitialised(Planted):
-    """Without a state the layer starts from what lies in memory, here NaN (pytorch #94691); states.absent-is-zero sees it."""
+    """Without `h_0`, the layer starts from uninitialised memory, here NaN (pytorch #94691);
+    states.absent-is-zero sees it."""
 
     def default_states(self, input: Tensor, batch: int) -> Tensor:
         return torch.full_like(super().default_states(input, batch), float("nan"))
 
 
 class FirstStateForAll(Planted):
-    """Every layer starts from the first layer's state (pytorch PR #95137); states.routing sees it."""
+    """Every layer starts from the initial state of the first layer (pytorch PR #95137);
+    states.routing sees it."""
 
     narrow = True
 
@@ -89,7 +93,8 @@ class FirstStateForAll(Planted):
 
 
 class StatesReadByDirection(Planted):
-    """The states given are read as all forward layers, then all backward ones; states.routing sees it."""
+    """`h_0` is read as if it listed all forward layers before all backward ones;
+    states.routing sees it."""
 
     narrow = True
 
@@ -98,7 +103,8 @@ class StatesReadByDirection(Planted):
 
 
 class ThirdLayerStateLost(Planted):
-    """Layers above the second start from the second's state; states.routing sees it."""
+    """Layers above the second start from the initial state of the second layer;
+    states.routing sees it."""
 
     narrow = True
 
@@ -107,7 +113,8 @@ class ThirdLayerStateLost(Planted):
 
 
 class FinalStateOneStepEarly(Planted):
-    """The forward final state is that of the step before the last; states.h-n-is-last-output sees it."""
+    """The final state of the forward direction is taken one time step too early;
+    states.h-n-is-last-output sees it."""
 
     def last_state(
         self, h: Tensor, outputs: dict[int, Tensor], sizes: Sizes, direction: int
@@ -117,7 +124,7 @@ class FinalStateOneStepEarly(Planted):
 
 
 class FinalStateOfFirstLayer(Planted):
-    """The final state of the last layer is the first layer's; states.h-n-is-last-output sees it."""
+    """`h_n` of the last layer is that of the first layer; states.h-n-is-last-output sees it."""
 
     narrow = True
 
@@ -126,7 +133,8 @@ class FinalStateOfFirstLayer(Planted):
 
 
 class OwnStateRefused(Planted):
-    """A final state given back to the layer that made it counts as zeros; states.carried sees it."""
+    """An `h_n` that is passed back to the layer that returned it is treated as zeros;
+    states.carried sees it."""
 
     narrow = True
     returned = 0
