@@ -1,1 +1,1 @@
-"""The bank of planted bugs, one module a theme."""
+"""The planted bugs, one module for each theme."""
