@@ -1,1 +1,4 @@
-"""What the documentation promises, as data: kinds, configurations, shapes and clauses. Imports neither torch nor Hypothesis."""
+"""What the documentation promises, as data: kinds of layer, configurations, shapes and clauses.
+
+Nothing here imports torch or Hypothesis.
+"""

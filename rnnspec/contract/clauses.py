@@ -1,4 +1,4 @@
-"""The clauses of the contract: loaded from the data files beside this module, checked, and looked up by id."""
+"""The clauses of the contract: load them from the data files, validate them, find them by id."""
 
 from __future__ import annotations
 
@@ -23,18 +23,22 @@ FILES = ("nn_rnn.toml", "packing.toml")
 
 
 class ContractError(ValueError):
-    """A data file of the contract is wrong; the message holds the file, the clause and the value."""
+    """A data file of the contract is invalid; the message names the file, clause and value."""
 
 
 class UnknownClause(KeyError):
-    """No clause has this id; the message suggests the nearest one."""
+    """No clause has the requested id; the message suggests the nearest id."""
 
     def __str__(self) -> str:
         return str(self.args[0])
 
 
 class Level(str, Enum):
-    """How binding a clause is: MUST is promised or tested, SHOULD enforced or advised, NOTE merely observed."""
+    """How binding a clause is.
+
+    MUST clauses are documented, or tested by PyTorch. SHOULD clauses are enforced by PyTorch's
+    code, or given as advice. NOTE clauses are only observed.
+    """
 
     MUST = "MUST"
     SHOULD = "SHOULD"
@@ -45,7 +49,12 @@ class Level(str, Enum):
 
 
 class Provenance(str, Enum):
-    """Where a clause comes from: a page, PyTorch's own tests, its code on purpose, advice on a page, or watching it."""
+    """Where a clause comes from.
+
+    DOCUMENTED clauses come from a page of the documentation, TESTED ones from PyTorch's own tests,
+    ENFORCED ones from a deliberate check in its code, ADVICE ones from a recommendation on a page,
+    and OBSERVED ones from what the code happens to do.
+    """
 
     DOCUMENTED = "documented"
     TESTED = "tested"
@@ -58,7 +67,7 @@ class Provenance(str, Enum):
 
     @property
     def level(self) -> Level:
-        """The level that clauses of this provenance have."""
+        """The level of every clause with this provenance."""
         return LEVELS[self]
 
 
@@ -73,10 +82,11 @@ LEVELS = {
 
 @dataclass(frozen=True)
 class Clause:
-    """One normative statement: what is promised, in own words, and where and since which release it stands.
+    """One statement of the contract: what is promised, where, and by which releases.
 
-    `since` and `until` are the first and the last release that promise it, `passage` is PAGE#PASSAGE of the docstring it comes
-    from, and `excluded` is why no rule tests it.
+    `text` is the promise in our own words and `source` says where it is made. `since` and `until`
+    are the first and the last release that make it. `passage` is the PAGE#PASSAGE of the docstring
+    that it comes from. `excluded` is the reason why no rule tests it, if none does.
     """
 
     id: str
@@ -102,9 +112,10 @@ PATTERNS = {
 
 
 def parse_clauses(text: str, name: str) -> dict[str, Clause]:
-    """The clauses of one data file, by id, in the order of the file.
+    """Return the clauses of one data file by id, in the order of the file.
 
-    Raises ContractError where the text is no TOML or a clause is not as `Clause` says; `name` stands for the file in the message.
+    `text` is the content of the file, and messages call the file `name`. Raises ContractError if
+    the text is not valid TOML or an entry is not a valid `Clause`.
     """
     try:
         document = tomllib.loads(text)
@@ -112,9 +123,9 @@ def parse_clauses(text: str, name: str) -> dict[str, Clause]:
         raise ContractError(f"{name}: {error}") from error
     _check_keys(document, ("clause",), name)
     entries = document.get("clause", [])
-    return _by_id(
+    return _index_by_id(
         (
-            _clause(entry, f"{name}: clause {_label(entry, index)}")
+            _build_clause(entry, f"{name}: clause {_describe_entry(entry, index)}")
             for index, entry in enumerate(entries, 1)
         ),
         name,
@@ -123,64 +134,79 @@ def parse_clauses(text: str, name: str) -> dict[str, Clause]:
 
 @lru_cache(maxsize=1)
 def load_clauses() -> Mapping[str, Clause]:
-    """Every clause of the contract, by id, in the order of the files. Raises ContractError where the data is wrong."""
+    """Return every clause of the layer's contract by id, in the order of the files.
+
+    The mapping is read-only, and the files are read only once. Raises ContractError if a file is
+    invalid.
+    """
     folder = resources.files("rnnspec.contract")
     parsed = [
         parse_clauses((folder / name).read_text(encoding="utf-8"), name).values() for name in FILES
     ]
     return MappingProxyType(
-        _by_id((clause for clauses in parsed for clause in clauses), ", ".join(FILES))
+        _index_by_id((clause for clauses in parsed for clause in clauses), ", ".join(FILES))
     )
 
 
 def find_clause(id: str) -> Clause:
-    """The clause with this id. Raises UnknownClause, a KeyError, with the nearest id where there is none."""
+    """Return the clause with this id.
+
+    Raises UnknownClause, a KeyError that suggests the nearest id, if there is no such clause.
+    """
     try:
         return load_clauses()[id]
     except KeyError:
-        raise UnknownClause(f"no clause is called {id!r}.{suggest(id, load_clauses())}") from None
+        raise UnknownClause(f"no clause has the id {id!r}.{suggest(id, load_clauses())}") from None
 
 
 def is_in_force(clause: Clause, version: str) -> bool:
-    """Whether the release of this version, such as "2.13.0+cpu", makes the promise. Raises ValueError where it is no version."""
-    release = _release(version)
-    return _release(clause.since) <= release and (
-        clause.until is None or release <= _release(clause.until)
+    """Return whether the release with this version, such as "2.13.0+cpu", makes the promise.
+
+    Raises ValueError if `version` does not start with a major and a minor number.
+    """
+    release = _parse_release(version)
+    return _parse_release(clause.since) <= release and (
+        clause.until is None or release <= _parse_release(clause.until)
     )
 
 
-def _release(version: str) -> tuple[int, int]:
-    """Major and minor number: promises change with minor releases only, and a pre-release has those of its release."""
+def _parse_release(version: str) -> tuple[int, int]:
+    """Return the major and the minor number of a version.
+
+    Promises change only with minor releases, and a pre-release already has those of its release.
+    """
     match = re.match(r"v?(\d+)\.(\d+)(?!\d)", version)
     if match is None:
-        raise ValueError(f"a version starts with two numbers, such as 2.13, got {version!r}")
+        raise ValueError(f"a version must start with two numbers, such as 2.13, got {version!r}")
     return int(match[1]), int(match[2])
 
 
-def _label(entry: Any, index: int) -> str:
+def _describe_entry(entry: Any, index: int) -> str:
     return repr(entry["id"]) if isinstance(entry, dict) and "id" in entry else f"number {index}"
 
 
-def _by_id(clauses: Iterable[Clause], name: str) -> dict[str, Clause]:
-    found: dict[str, Clause] = {}
+def _index_by_id(clauses: Iterable[Clause], name: str) -> dict[str, Clause]:
+    indexed: dict[str, Clause] = {}
     for clause in clauses:
-        if clause.id in found:
-            raise ContractError(f"{name}: id {clause.id!r} is given twice")
-        found[clause.id] = clause
-    return found
+        if clause.id in indexed:
+            raise ContractError(f"{name}: two clauses have the id {clause.id!r}")
+        indexed[clause.id] = clause
+    return indexed
 
 
-def _clause(entry: Any, place: str) -> Clause:
+def _build_clause(entry: Any, place: str) -> Clause:
     if not isinstance(entry, dict):
         raise ContractError(f"{place}: expected a table, got {entry!r}")
     _check_keys(entry, KEYS, place)
     _check_values(entry, place)
     values: dict[str, Any] = {
         **entry,
-        **{key: _member(kind, key, entry[key], place) for key, kind in KINDS_OF_VALUE.items()},
+        **{
+            key: _parse_member(kind, key, entry[key], place) for key, kind in KINDS_OF_VALUE.items()
+        },
     }
     clause = Clause(**values)
-    _check_sense(clause, place)
+    _check_consistency(clause, place)
     return clause
 
 
@@ -196,27 +222,27 @@ def _check_values(entry: Mapping[str, Any], place: str) -> None:
             raise ContractError(f"{place}: {key} is missing")
     for key, value in entry.items():
         if not isinstance(value, str) or not value.strip():
-            raise ContractError(f"{place}: {key} must be a text, got {value!r}")
+            raise ContractError(f"{place}: {key} must be a non-empty string, got {value!r}")
         if key in PATTERNS and not PATTERNS[key].fullmatch(value):
-            raise ContractError(
-                f"{place}: {key} {value!r} does not have the form {PATTERNS[key].pattern}"
-            )
+            raise ContractError(f"{place}: {key} must match {PATTERNS[key].pattern}, got {value!r}")
 
 
-def _member(kind: type[Enum], key: str, value: str, place: str) -> Enum:
+def _parse_member(kind: type[Enum], key: str, value: str, place: str) -> Enum:
     values = [member.value for member in kind]
     if value not in values:
         raise ContractError(
-            f"{place}: {key} {value!r} is none of {', '.join(values)}.{suggest(value, values)}"
+            f"{place}: {key} must be one of {', '.join(values)}, "
+            f"got {value!r}.{suggest(value, values)}"
         )
     return kind(value)
 
 
-def _check_sense(clause: Clause, place: str) -> None:
-    due = clause.provenance.level
-    if clause.level is not due:
+def _check_consistency(clause: Clause, place: str) -> None:
+    expected = clause.provenance.level
+    if clause.level is not expected:
         raise ContractError(
-            f"{place}: level {clause.level} does not go with provenance {clause.provenance}: expected {due}"
+            f"{place}: level must be {expected} with provenance {clause.provenance}, "
+            f"got {clause.level}"
         )
-    if clause.until is not None and _release(clause.until) < _release(clause.since):
+    if clause.until is not None and _parse_release(clause.until) < _parse_release(clause.since):
         raise ContractError(f"{place}: until {clause.until!r} is before since {clause.since!r}")

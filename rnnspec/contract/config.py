@@ -10,9 +10,11 @@ from rnnspec.contract.kinds import KINDS, Kind
 
 @dataclass(frozen=True)
 class Config:
-    """The constructor arguments of one layer, in the documented order and with the documented defaults.
+    """The constructor arguments of one layer, in the documented order with the documented defaults.
 
-    Raises ValueError for a size below 1, a nonlinearity that the kind lacks or a dropout outside [0, 1].
+    Raises ValueError if a size is below 1, if the kind of layer is unknown or lacks the
+    nonlinearity, or if `dropout` is not between 0 and 1.
+
     Source: the signature and the *Args* section of the nn.RNN page.
     """
 
@@ -34,31 +36,32 @@ class Config:
             raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {self.kind!r}")
         if self.nonlinearity not in self.kind_data.nonlinearities:
             raise ValueError(
-                f"nonlinearity must be one of {self.kind_data.nonlinearities}, got {self.nonlinearity!r}"
+                f"nonlinearity must be one of {self.kind_data.nonlinearities}, "
+                f"got {self.nonlinearity!r}"
             )
         if not 0.0 <= self.dropout <= 1.0:
-            raise ValueError(f"dropout must lie in [0, 1], got {self.dropout!r}")
+            raise ValueError(f"dropout must be between 0 and 1, got {self.dropout!r}")
 
     @property
     def kind_data(self) -> Kind:
-        """The kind of layer that these arguments build."""
+        """The kind of layer that these arguments configure."""
         return KINDS[self.kind]
 
     @property
     def num_directions(self) -> int:
-        """2 if bidirectional, else 1 (D on the page)."""
+        """The number of directions: 2 if `bidirectional`, 1 otherwise (D on the page)."""
         return 2 if self.bidirectional else 1
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """Every constructor argument by name, in the documented order."""
+        """All constructor arguments by name, in the documented order."""
         return {
             field.name: getattr(self, field.name) for field in fields(self) if field.name != "kind"
         }
 
     @property
     def changed(self) -> dict[str, Any]:
-        """The arguments that a caller has to write: both sizes, and what differs from its default."""
+        """The arguments that a caller must pass: both sizes, and every non-default value."""
         default = {field.name: field.default for field in fields(self)}
         return {name: value for name, value in self.arguments.items() if value != default[name]}
 

@@ -1,4 +1,4 @@
-"""Which passages of a docstring have changed wording since the clauses were written, told by stored fingerprints."""
+"""Find the docstring passages whose wording has changed since the clauses were written."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rnnspec.contract.clauses import Clause, load_clauses
 from rnnspec.contract.passages import split_passages
 from rnnspec.errors import suggest
 
-# Every page that a clause comes from: its name in the clauses, and where its docstring is.
+# Every page that a clause comes from: the name that clauses use, then the module and attribute.
 PAGES = {
     "nn.RNN": ("torch.nn", "RNN"),
     "nn.RNN.flatten_parameters": ("torch.nn", "RNN.flatten_parameters"),
@@ -32,33 +32,36 @@ PAGES = {
 
 
 def compute_fingerprint(text: str) -> str:
-    """16 hexadecimal digits that change with the words of a normalised text."""
+    """Return 16 hexadecimal digits that change whenever the words of a normalised text change."""
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def compute_fingerprints(docstring: str) -> dict[str, str]:
-    """The fingerprint of every passage of a docstring, by name."""
+    """Return the fingerprint of every passage of a docstring, by name."""
     return {name: compute_fingerprint(text) for name, text in split_passages(docstring).items()}
 
 
 def load_fingerprints(page: str = "nn.RNN") -> Mapping[str, str]:
-    """The fingerprints of a page in the release that the clauses were written from, by passage.
+    """Return the fingerprints of a page by passage, from the release that the clauses follow.
 
-    Raises KeyError with a suggestion where no clause comes from such a page.
+    Raises KeyError, with a suggestion, if no clause comes from a page of this name.
     """
     if page not in PAGES:
-        raise KeyError(f"no clause comes from a page {page!r}.{suggest(page, PAGES)}")
-    known: Mapping[str, str] = _data()["pages"][page]
+        raise KeyError(f"no clause comes from a page named {page!r}.{suggest(page, PAGES)}")
+    known: Mapping[str, str] = _load_data()["pages"][page]
     return MappingProxyType(known)
 
 
 def find_stored_release() -> str:
-    """The torch release whose docstrings the clauses were written from, such as "2.13"."""
-    return str(_data()["torch"])
+    """Return the torch release whose docstrings the clauses follow, such as "2.13"."""
+    return str(_load_data()["torch"])
 
 
 def compare_fingerprints(docstring: str, page: str = "nn.RNN") -> dict[str, str]:
-    """Every passage that is not as stored, by name: "changed", "missing" from the docstring, or "new" in it."""
+    """Return every passage that differs from the stored one, by name.
+
+    The values are "changed", "missing" (from the docstring) and "new" (in the docstring).
+    """
     old, new = load_fingerprints(page), compute_fingerprints(docstring)
     changed = {
         name: "changed" if name in new else "missing" for name in old if new.get(name) != old[name]
@@ -67,18 +70,21 @@ def compare_fingerprints(docstring: str, page: str = "nn.RNN") -> dict[str, str]
 
 
 def list_changed_passages(docstring: str, page: str = "nn.RNN") -> list[str]:
-    """The names of the passages that are changed, missing or new against the stored ones, those in this order of the page."""
+    """Return the names of changed and missing passages in the stored order, then of new ones."""
     return list(compare_fingerprints(docstring, page))
 
 
 def list_changed_clauses(docstring: str, page: str = "nn.RNN") -> list[Clause]:
-    """The clauses whose passage is changed or missing in this docstring: their wording has moved under the suite."""
-    moved = {f"{page}#{name}" for name in list_changed_passages(docstring, page)}
-    return [clause for clause in load_clauses().values() if clause.passage in moved]
+    """Return the clauses whose passage is changed in this docstring or missing from it.
+
+    Someone should read these clauses again and compare them with the new wording.
+    """
+    changed = {f"{page}#{name}" for name in list_changed_passages(docstring, page)}
+    return [clause for clause in load_clauses().values() if clause.passage in changed]
 
 
 def build_document(docstrings: Mapping[str, str], release: str) -> str:
-    """The data file for these docstrings, by page."""
+    """Return the content of fingerprints.json for these docstrings, given by page."""
     return (
         json.dumps(
             {
@@ -92,22 +98,22 @@ def build_document(docstrings: Mapping[str, str], release: str) -> str:
 
 
 def main(write: Callable[[str], Any] = sys.stdout.write) -> None:
-    """Print fresh fingerprints of the installed torch, as fingerprints.json holds them."""
+    """Print the fingerprints of the installed torch in the format of fingerprints.json."""
     release = ".".join(importlib.import_module("torch").__version__.split(".")[:2])
     write(build_document({page: read_installed_pages(page) for page in PAGES}, release))
 
 
 def read_installed_pages(page: str) -> str:
-    """The docstring of a page in the installed torch."""
+    """Return the docstring of a page in the installed torch, or an empty string if it has none."""
     module, path = PAGES[page]
-    found = importlib.import_module(module)
+    documented = importlib.import_module(module)
     for name in path.split("."):
-        found = getattr(found, name)
-    return found.__doc__ or ""
+        documented = getattr(documented, name)
+    return documented.__doc__ or ""
 
 
 @lru_cache(maxsize=1)
-def _data() -> Mapping[str, Any]:
+def _load_data() -> Mapping[str, Any]:
     text = (resources.files("rnnspec.contract") / "fingerprints.json").read_text(encoding="utf-8")
     return MappingProxyType(json.loads(text))
 

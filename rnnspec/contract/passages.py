@@ -1,4 +1,4 @@
-"""A docstring cut into named passages: the signature, each argument, each input and output, each note, and so on."""
+"""Split a docstring into named passages: the signature, each argument, each note, and so on."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import inspect
 import re
 from collections.abc import Iterable, Iterator
 
-# A section whose entries are passages of their own, by the first word of its heading.
+# Sections whose entries are passages of their own, by the first word of the heading.
 SECTIONS = {"Args": "args", "Attributes": "attributes", "Inputs": "inputs", "Outputs": "outputs"}
-# A section that is one passage.
+# Sections that are one passage each.
 WHOLE = {
     "Returns": "returns",
     "Example": "examples",
@@ -23,10 +23,10 @@ DIRECTIVES = {
     "warning": "notes",
     "include": "includes",
 }
-# Notes have no heading: these are known by a word that their subject cannot do without, the others are numbered.
+# Notes have no heading. Name a note after a word that only its subject uses; number the others.
 NOTES = {"initialized": "initial-values", "directions": "directions", "unbatched": "batch-first"}
 
-# Passages without a name of their own are numbered from the first on.
+# Names that are numbered from the first passage on, because they do not identify a passage.
 NUMBERED = ("notes", "text")
 
 HEADING = re.compile(r"(\w+):{1,2}(?: .*)?")
@@ -36,67 +36,68 @@ MARKUP = re.compile(r":[\w:]+:(?=`)|[`*\\]|^\s*[*-] ", re.MULTILINE)
 
 
 def split_passages(docstring: str) -> dict[str, str]:
-    """The normalised text of every passage of a docstring, by name, in order; a repeated name is numbered."""
-    found: dict[str, str] = {}
-    for name, text in _named(list(_blocks(inspect.cleandoc(docstring).splitlines()))):
-        number = 1 + sum(1 for known in found if re.fullmatch(re.escape(name) + r"(\.\d+)?", known))
-        found[f"{name}.{number}" if number > 1 or name in NUMBERED else name] = text
-    return found
+    """Return the normalised text of every passage by name, in order; number repeated names."""
+    passages: dict[str, str] = {}
+    for name, text in _name_passages(list(_split_blocks(inspect.cleandoc(docstring).splitlines()))):
+        same_name = re.compile(re.escape(name) + r"(\.\d+)?")
+        number = 1 + sum(1 for known in passages if same_name.fullmatch(known))
+        passages[f"{name}.{number}" if number > 1 or name in NUMBERED else name] = text
+    return passages
 
 
 def normalise_text(text: str) -> str:
-    """The text without markup, with single spaces."""
+    """Return the text without markup and with single spaces."""
     return " ".join(MARKUP.sub("", text).split())
 
 
-def _blocks(lines: Iterable[str]) -> Iterator[list[str]]:
-    """Paragraphs and sections: what begins without indentation, with the indented lines that follow."""
+def _split_blocks(lines: Iterable[str]) -> Iterator[list[str]]:
+    """Yield paragraphs and sections: each unindented line with the indented lines after it."""
     block: list[str] = []
     for line in lines:
-        if line and not line[0].isspace() and block and (not block[-1] or _opens(line)):
-            yield _trimmed(block)
+        if line and not line[0].isspace() and block and (not block[-1] or _is_block_start(line)):
+            yield _strip_blank_lines(block)
             block = []
         if line or block:
             block.append(line.rstrip())
     if block:
-        yield _trimmed(block)
+        yield _strip_blank_lines(block)
 
 
-def _opens(line: str) -> bool:
+def _is_block_start(line: str) -> bool:
     heading = HEADING.fullmatch(line)
     return bool(DIRECTIVE.match(line)) or bool(heading and heading[1] in SECTIONS | WHOLE)
 
 
-def _trimmed(block: list[str]) -> list[str]:
+def _strip_blank_lines(block: list[str]) -> list[str]:
     while block and not block[-1]:
         block = block[:-1]
     return block
 
 
-def _named(blocks: list[list[str]]) -> Iterator[tuple[str, str]]:
+def _name_passages(blocks: list[list[str]]) -> Iterator[tuple[str, str]]:
     before = ""
     for index, block in enumerate(blocks):
-        section = _section(block[0])
+        section = _find_section(block[0])
         if section:
-            yield from _entries(section, block)
+            yield from _split_entries(section, block)
         else:
-            yield _name(block, index, before), normalise_text("\n".join(block))
+            yield _name_block(block, index, before), normalise_text("\n".join(block))
         before = block[0]
 
 
-def _section(line: str) -> str | None:
+def _find_section(line: str) -> str | None:
     heading = HEADING.fullmatch(line)
     return SECTIONS.get(heading[1]) if heading else None
 
 
-def _name(block: list[str], index: int, before: str) -> str:
-    """The name of a block that is one passage; of a paragraph, by where it stands."""
+def _name_block(block: list[str], index: int, before: str) -> str:
+    """Return the name of a block that is one passage; a paragraph is named after its position."""
     line = block[0]
     directive, heading = DIRECTIVE.match(line), HEADING.fullmatch(line)
     if directive:
-        return _directive_name(DIRECTIVES.get(directive[1], directive[1]), block)
+        return _name_directive(DIRECTIVES.get(directive[1], directive[1]), block)
     if heading and heading[1] in WHOLE:
-        return _directive_name(WHOLE[heading[1]], block)
+        return _name_directive(WHOLE[heading[1]], block)
     if line.startswith("__init__("):
         return "signature"
     if before.startswith(".. math::"):
@@ -104,7 +105,7 @@ def _name(block: list[str], index: int, before: str) -> str:
     return "summary" if index == 0 or before.startswith("__init__(") else "text"
 
 
-def _directive_name(name: str, block: list[str]) -> str:
+def _name_directive(name: str, block: list[str]) -> str:
     if name == "includes":
         return f"includes.{block[0].split('/')[-1].split('.')[0]}"
     if name == "notes":
@@ -113,8 +114,8 @@ def _directive_name(name: str, block: list[str]) -> str:
     return name
 
 
-def _entries(section: str, block: list[str]) -> Iterator[tuple[str, str]]:
-    """The entries of a section, and first the section itself: its heading with the names of its entries."""
+def _split_entries(section: str, block: list[str]) -> Iterator[tuple[str, str]]:
+    """Yield the section itself, as its heading and the names of its entries, then each entry."""
     body = inspect.cleandoc("\n" + "\n".join(block[1:])).splitlines()
     entries: dict[str, list[str]] = {}
     for line in body:

@@ -1,4 +1,7 @@
-"""The clauses: what the loader refuses, how ids and releases are looked up, and that the inventory is whole and in own words."""
+"""The clauses: what the loader rejects, how ids and releases are found, and what the data holds.
+
+The data must be complete, and it must be in our own words.
+"""
 
 from __future__ import annotations
 
@@ -36,21 +39,24 @@ ROOT = Path(__file__).parents[2]
 
 
 def toml(**changes: str | None) -> str:
-    """A data file with one clause: the good one with some values changed, or left out where None."""
+    """Return a data file with one clause: GOOD with some values changed, or left out if None."""
     lines = [f'{key} = "{value}"' for key, value in (GOOD | changes).items() if value is not None]
     return "\n".join(["[[clause]]", *lines])
 
 
 BAD = {
-    "no TOML": ("id =", "f.toml: Invalid value (at end of document)"),
+    "invalid TOML": ("id =", "f.toml: Invalid value (at end of document)"),
     "unknown table": ("[[claus]]", "f.toml: unknown key 'claus'. Did you mean 'clause'?"),
-    "no table": ("clause = [1]", "f.toml: clause number 1: expected a table, got 1"),
+    "not a table": ("clause = [1]", "f.toml: clause number 1: expected a table, got 1"),
     "no id": (toml(id=None), "f.toml: clause number 1: id is missing"),
     "no text": (toml(text=None), "f.toml: clause 'rnn.h_n.order': text is missing"),
-    "empty text": (toml(text=" "), "f.toml: clause 'rnn.h_n.order': text must be a text, got ' '"),
+    "empty text": (
+        toml(text=" "),
+        "f.toml: clause 'rnn.h_n.order': text must be a non-empty string, got ' '",
+    ),
     "number": (
         toml() + "\nuntil = 2.1",
-        "f.toml: clause 'rnn.h_n.order': until must be a text, got 2.1",
+        "f.toml: clause 'rnn.h_n.order': until must be a non-empty string, got 2.1",
     ),
     "unknown key": (
         toml(passsage="x"),
@@ -59,25 +65,27 @@ BAD = {
     "far key": (toml(colour="x"), "f.toml: clause 'rnn.h_n.order': unknown key 'colour'."),
     "level": (
         toml(level="MUSTN"),
-        "f.toml: clause 'rnn.h_n.order': level 'MUSTN' is none of MUST, SHOULD, NOTE. Did you mean 'MUST'?",
+        "f.toml: clause 'rnn.h_n.order': level must be one of MUST, SHOULD, NOTE, got 'MUSTN'. "
+        "Did you mean 'MUST'?",
     ),
     "provenance": (
         toml(provenance="test"),
-        "f.toml: clause 'rnn.h_n.order': provenance 'test' is none of documented, tested, enforced, advice, observed. "
-        "Did you mean 'tested'?",
+        "f.toml: clause 'rnn.h_n.order': provenance must be one of documented, tested, enforced, "
+        "advice, observed, got 'test'. Did you mean 'tested'?",
     ),
     "both": (
         toml(level="NOTE"),
-        "f.toml: clause 'rnn.h_n.order': level NOTE does not go with provenance documented: expected MUST",
+        "f.toml: clause 'rnn.h_n.order': level must be MUST with provenance documented, got NOTE",
     ),
-    "twice": (toml() + "\n" + toml(), "f.toml: id 'rnn.h_n.order' is given twice"),
+    "twice": (toml() + "\n" + toml(), "f.toml: two clauses have the id 'rnn.h_n.order'"),
     "capital id": (
         toml(id="rnn.H_n"),
-        r"f.toml: clause 'rnn.H_n': id 'rnn.H_n' does not have the form ",
+        "f.toml: clause 'rnn.H_n': id must match "
+        r"[a-z][a-z0-9]*(\.[a-z0-9]+([-_][a-z0-9]+)*)+, got 'rnn.H_n'",
     ),
     "since": (
         toml(since="now"),
-        r"f.toml: clause 'rnn.h_n.order': since 'now' does not have the form \d+\.\d+",
+        r"f.toml: clause 'rnn.h_n.order': since must match \d+\.\d+, got 'now'",
     ),
     "until": (
         toml(until="1.7"),
@@ -85,19 +93,20 @@ BAD = {
     ),
     "passage": (
         toml(passage="nowhere"),
-        "f.toml: clause 'rnn.h_n.order': passage 'nowhere' does not have the form ",
+        "f.toml: clause 'rnn.h_n.order': passage must match "
+        r"[\w.]+#[\w.\[\]-]+, got 'nowhere'",
     ),
 }
 
 
 @pytest.mark.parametrize(("text", "message"), BAD.values(), ids=list(BAD))
-def test_bad_data_is_refused_with_file_id_and_value(text: str, message: str) -> None:
+def test_bad_data_is_rejected_with_file_id_and_value(text: str, message: str) -> None:
     with pytest.raises(ContractError) as caught:
         parse_clauses(text, "f.toml")
     assert str(caught.value).startswith(message)
 
 
-def test_good_data_gives_the_clause() -> None:
+def test_good_data_returns_the_clause() -> None:
     expected = Clause(
         "rnn.h_n.order", "Layers in order.", "a page", Level.MUST, Provenance.DOCUMENTED, "1.8"
     )
@@ -123,19 +132,19 @@ def test_a_clause_is_found_by_its_id() -> None:
     assert find_clause("rnn.h_n.order").level is Level.MUST
 
 
-def test_an_unknown_id_is_refused_with_the_nearest_one() -> None:
+def test_an_unknown_id_raises_an_error_that_suggests_the_nearest() -> None:
     with pytest.raises(UnknownClause) as caught:
         find_clause("rnn.hn.order")
     assert str(caught.value).startswith(
-        "no clause is called 'rnn.hn.order'. Did you mean 'rnn.h_n.order'"
+        "no clause has the id 'rnn.hn.order'. Did you mean 'rnn.h_n.order'"
     )
     assert isinstance(caught.value, KeyError)
 
 
-def test_an_id_like_no_other_gets_no_suggestion() -> None:
+def test_an_id_unlike_any_other_gets_no_suggestion() -> None:
     with pytest.raises(UnknownClause) as caught:
         find_clause("???")
-    assert str(caught.value) == "no clause is called '???'."
+    assert str(caught.value) == "no clause has the id '???'."
 
 
 @pytest.mark.parametrize(
@@ -161,15 +170,15 @@ def test_a_clause_applies_from_since_to_until(
 
 
 @pytest.mark.parametrize("version", ["", "main", "2"])
-def test_what_is_no_version_is_refused(version: str) -> None:
+def test_an_invalid_version_is_rejected(version: str) -> None:
     with pytest.raises(
         ValueError,
-        match=re.escape(f"a version starts with two numbers, such as 2.13, got {version!r}"),
+        match=re.escape(f"a version must start with two numbers, such as 2.13, got {version!r}"),
     ):
         is_in_force(find_clause("rnn.h_n.order"), version)
 
 
-def test_levels_and_provenances_print_as_written() -> None:
+def test_levels_and_provenances_print_as_their_values() -> None:
     assert f"{Level.MUST} {Provenance.TESTED}" == "MUST tested"
 
 
@@ -177,9 +186,9 @@ def published() -> list[str]:
     return PUBLISHED.read_text(encoding="utf-8").split()
 
 
-def test_published_ids_stay() -> None:
+def test_no_published_id_is_removed() -> None:
     assert not set(published()) - load_clauses().keys(), (
-        "a published id is gone: others refer to it"
+        "a published id is missing, but others may refer to it"
     )
 
 
@@ -190,7 +199,7 @@ def test_new_ids_are_published() -> None:
     assert len(published()) == len(set(published()))
 
 
-def test_ids_begin_with_what_their_file_is_about() -> None:
+def test_ids_start_with_the_subject_of_their_file() -> None:
     first = {
         name: {key.split(".")[0] for key in parse_clauses(text_of(name), name)} for name in FILES
     }
@@ -201,13 +210,13 @@ def text_of(name: str) -> str:
     return (ROOT / "rnnspec" / "contract" / name).read_text(encoding="utf-8")
 
 
-def wrong(sound: Callable[[Clause], bool]) -> list[str]:
-    """The ids of the clauses that are not sound."""
-    return [known.id for known in load_clauses().values() if not sound(known)]
+def list_failing(is_sound: Callable[[Clause], bool]) -> list[str]:
+    """Return the ids of the clauses that fail the predicate."""
+    return [known.id for known in load_clauses().values() if not is_sound(known)]
 
 
 def test_a_clause_is_one_readable_sentence() -> None:
-    assert not wrong(
+    assert not list_failing(
         lambda known: (
             known.text.endswith(".")
             and len(known.text) <= 200
@@ -216,9 +225,9 @@ def test_a_clause_is_one_readable_sentence() -> None:
     )
 
 
-def test_what_is_documented_names_a_passage_or_an_old_page() -> None:
+def test_documented_clauses_name_a_passage_or_an_old_page() -> None:
     by_page = (Provenance.DOCUMENTED, Provenance.ADVICE)
-    assert not wrong(
+    assert not list_failing(
         lambda known: (
             (known.passage or known.until) is not None
             if known.provenance in by_page
@@ -227,7 +236,7 @@ def test_what_is_documented_names_a_passage_or_an_old_page() -> None:
     )
 
 
-def test_every_passage_that_is_named_has_a_fingerprint() -> None:
+def test_every_named_passage_has_a_fingerprint() -> None:
     named = [known.passage.split("#") for known in load_clauses().values() if known.passage]
     assert not [(page, name) for page, name in named if name not in load_fingerprints(page)]
 
@@ -237,9 +246,9 @@ def test_every_passage_of_the_page_has_a_clause() -> None:
     assert not {name for name in load_fingerprints("nn.RNN") if f"nn.RNN#{name}" not in used}
 
 
-def test_an_exclusion_has_a_reason_that_is_no_excuse() -> None:
+def test_the_reason_for_an_exclusion_is_not_an_excuse() -> None:
     excuse = re.compile(r"\b(not yet|later|todo|too hard)\b", re.IGNORECASE)
-    assert not wrong(
+    assert not list_failing(
         lambda known: (
             known.excluded is None
             or (len(known.excluded) > 60 and not excuse.search(known.excluded))
@@ -247,9 +256,9 @@ def test_an_exclusion_has_a_reason_that_is_no_excuse() -> None:
     )
 
 
-def test_few_clauses_are_excluded_that_would_be_scored() -> None:
+def test_few_binding_clauses_are_excluded() -> None:
     assert (
-        len(wrong(lambda known: known.excluded is None or known.level is Level.NOTE))
+        len(list_failing(lambda known: known.excluded is None or known.level is Level.NOTE))
         <= len(load_clauses()) // 20
     )
 
@@ -257,22 +266,27 @@ def test_few_clauses_are_excluded_that_would_be_scored() -> None:
 RUN = 8
 
 
-def runs(text: str) -> Iterator[tuple[str, ...]]:
-    """Every run of eight words of a text."""
+def word_runs(text: str) -> Iterator[tuple[str, ...]]:
+    """Yield every run of eight words of a text."""
     words = re.findall(r"[\w']+", text.lower())
     return (tuple(words[i : i + RUN]) for i in range(len(words) - RUN + 1))
 
 
 @pytest.fixture(scope="module")
-def theirs() -> set[tuple[str, ...]]:
-    """Every run of eight words of torch's own pages; torch.func is younger than the oldest release that is supported."""
+def torch_runs() -> set[tuple[str, ...]]:
+    """Return every run of eight words of torch's own pages.
+
+    torch.func is left out, because the oldest supported release does not have it.
+    """
     pages = [page for page in PAGES if not page.startswith("torch.func")]
-    return {run for page in pages for run in runs(read_installed_pages(page))}
+    return {run for page in pages for run in word_runs(read_installed_pages(page))}
 
 
-def test_the_clauses_are_in_own_words(theirs: set[tuple[str, ...]]) -> None:
-    assert not wrong(
-        lambda known: theirs.isdisjoint([*runs(known.text), *runs(known.excluded or "")])
+def test_clauses_are_in_our_own_words(torch_runs: set[tuple[str, ...]]) -> None:
+    assert not list_failing(
+        lambda known: torch_runs.isdisjoint(
+            [*word_runs(known.text), *word_runs(known.excluded or "")]
+        )
     )
 
 
@@ -280,9 +294,11 @@ OWN = [*(ROOT / "rnnspec" / "contract").glob("*.py"), *(ROOT / "docs").glob("con
 
 
 @pytest.mark.parametrize("path", OWN, ids=[path.name for path in OWN])
-def test_code_and_documents_are_in_own_words(path: Path, theirs: set[tuple[str, ...]]) -> None:
-    assert not theirs & set(runs(path.read_text(encoding="utf-8")))
+def test_code_and_documents_are_in_our_own_words(
+    path: Path, torch_runs: set[tuple[str, ...]]
+) -> None:
+    assert not torch_runs & set(word_runs(path.read_text(encoding="utf-8")))
 
 
-def test_a_copied_sentence_would_be_seen(theirs: set[tuple[str, ...]]) -> None:
-    assert theirs & set(runs(" ".join(read_installed_pages("nn.RNN").split()[-60:-30])))
+def test_a_copied_sentence_is_found(torch_runs: set[tuple[str, ...]]) -> None:
+    assert torch_runs & set(word_runs(" ".join(read_installed_pages("nn.RNN").split()[-60:-30])))

@@ -1,4 +1,4 @@
-"""The configuration: documented order and defaults, how it prints, and what it refuses."""
+"""The configuration: its documented order and defaults, how it prints, and what it rejects."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import KINDS, RNN
 
 
-def test_order_and_defaults_are_those_of_the_printed_signature() -> None:
+def test_order_and_defaults_match_the_printed_signature() -> None:
     line = (torch.nn.RNN.__doc__ or "").splitlines()[0]
     if not line.startswith("__init__("):
-        pytest.skip("this release prints no signature")
+        pytest.skip("the page of this release has no signature")
     printed = {
         name: value
         for name, _, value in (
@@ -48,7 +48,8 @@ def test_a_layer_is_built_from_its_arguments_by_name_and_by_position() -> None:
         ),
         (
             Config(3, 4, 2, "relu", False, True, 0.5),
-            "RNN(3, 4, num_layers=2, nonlinearity='relu', bias=False, batch_first=True, dropout=0.5)",
+            "RNN(3, 4, num_layers=2, nonlinearity='relu', bias=False, batch_first=True, "
+            "dropout=0.5)",
         ),
     ],
 )
@@ -56,41 +57,41 @@ def test_it_prints_as_the_call_that_builds_it(config: Config, text: str) -> None
     assert str(config) == text
 
 
-def test_only_what_a_caller_has_to_write_is_changed() -> None:
+def test_changed_holds_the_sizes_and_the_non_default_arguments() -> None:
     assert Config(3, 4).changed == {"input_size": 3, "hidden_size": 4}
     assert Config(3, 4, bias=False).changed == {"input_size": 3, "hidden_size": 4, "bias": False}
 
 
-def test_directions() -> None:
+def test_num_directions_depends_on_bidirectional() -> None:
     assert Config(3, 4).num_directions == 1
     assert Config(3, 4, bidirectional=True).num_directions == 2
 
 
-def test_the_kind_is_known() -> None:
+def test_the_default_kind_is_rnn() -> None:
     assert Config(3, 4).kind_data is RNN
     assert KINDS["rnn"] is RNN
 
 
-def test_a_configuration_cannot_be_changed_and_can_be_a_key() -> None:
+def test_a_configuration_is_immutable_and_hashable() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         Config(3, 4).bias = False  # type: ignore[misc]
     assert len({Config(3, 4), Config(3, 4), Config(4, 3)}) == 2
 
 
-REFUSED: list[tuple[dict[str, Any], str]] = [
+REJECTED: list[tuple[dict[str, Any], str]] = [
     ({"input_size": 0}, "input_size must be at least 1, got 0"),
     ({"hidden_size": -2}, "hidden_size must be at least 1, got -2"),
     ({"num_layers": 0}, "num_layers must be at least 1, got 0"),
     ({"nonlinearity": "gelu"}, "nonlinearity must be one of ('tanh', 'relu'), got 'gelu'"),
-    ({"dropout": 1.5}, "dropout must lie in [0, 1], got 1.5"),
-    ({"dropout": -0.1}, "dropout must lie in [0, 1], got -0.1"),
-    ({"dropout": float("nan")}, "dropout must lie in [0, 1], got nan"),
+    ({"dropout": 1.5}, "dropout must be between 0 and 1, got 1.5"),
+    ({"dropout": -0.1}, "dropout must be between 0 and 1, got -0.1"),
+    ({"dropout": float("nan")}, "dropout must be between 0 and 1, got nan"),
     ({"kind": "gated"}, "kind must be one of rnn, got 'gated'"),
 ]
 
 
-@pytest.mark.parametrize(("changes", "message"), REFUSED, ids=[message for _, message in REFUSED])
-def test_a_wrong_value_is_refused_with_the_value(changes: dict[str, Any], message: str) -> None:
+@pytest.mark.parametrize(("changes", "message"), REJECTED, ids=[message for _, message in REJECTED])
+def test_an_invalid_value_is_rejected_and_named(changes: dict[str, Any], message: str) -> None:
     arguments: dict[str, Any] = {"input_size": 3, "hidden_size": 4, **changes}
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         Config(**arguments)

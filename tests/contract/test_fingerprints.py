@@ -1,4 +1,4 @@
-"""Passages and fingerprints: how a docstring is cut, what counts as a change, and that the stored ones are the installed torch's."""
+"""Passages and fingerprints: how a docstring is split, what counts as a change, what is stored."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ DOCSTRING = """__init__(size, bias=True)
 here = f"{torch.__version__}".split("+")[0]
 same_release = pytest.mark.skipif(
     not here.startswith(f"{find_stored_release()}."),
-    reason=f"the fingerprints are those of torch {find_stored_release()}, this is {here}",
+    reason=f"the stored fingerprints are from torch {find_stored_release()}, this is torch {here}",
 )
 
 
@@ -104,7 +104,7 @@ def test_every_passage_has_a_name() -> None:
     ]
 
 
-def test_a_passage_holds_its_own_words_only() -> None:
+def test_a_passage_holds_only_its_own_words() -> None:
     found = split_passages(DOCSTRING)
     assert found["args.bias"] == "bias (bool, optional): whether to add"
     assert found["args"] == "Args: size bias"
@@ -113,7 +113,7 @@ def test_a_passage_holds_its_own_words_only() -> None:
     assert found["text.1"] == "A second paragraph, over two lines."
 
 
-def test_markup_and_white_space_do_not_count() -> None:
+def test_markup_and_white_space_are_ignored() -> None:
     assert normalise_text("* **a**  is\n   :math:`x`  or :attr:`y`") == normalise_text(
         "a is x or y"
     )
@@ -130,12 +130,12 @@ def test_a_fingerprint_is_sixteen_digits() -> None:
 
 @same_release
 @pytest.mark.parametrize("page", PAGES)
-def test_the_stored_fingerprints_are_those_of_the_installed_torch(page: str) -> None:
+def test_the_stored_fingerprints_match_the_installed_torch(page: str) -> None:
     assert compare_fingerprints(read_installed_pages(page), page) == {}
 
 
 @same_release
-def test_the_maintenance_entry_prints_the_stored_file() -> None:
+def test_running_the_module_prints_the_stored_file() -> None:
     with redirect_stdout(io.StringIO()) as out:
         fingerprints.main(out.write)
     assert json.loads(out.getvalue()) == {
@@ -147,23 +147,23 @@ def test_the_maintenance_entry_prints_the_stored_file() -> None:
 @pytest.fixture
 def page() -> str:
     if not here.startswith(f"{find_stored_release()}."):
-        pytest.skip(f"changes are told against torch {find_stored_release()}, this is {here}")
+        pytest.skip(f"the stored page is from torch {find_stored_release()}, this is torch {here}")
     return inspect.cleandoc(read_installed_pages("nn.RNN"))
 
 
-def test_another_layout_is_no_change(page: str) -> None:
+def test_a_different_indentation_is_not_a_change(page: str) -> None:
     assert list_changed_passages(page.replace("    ", "  ")) == []
 
 
-def test_another_word_is_a_change_of_one_passage(page: str) -> None:
+def test_a_different_word_changes_one_passage(page: str) -> None:
     assert compare_fingerprints(page.replace("Default: ``'tanh'``", "Default: ``'relu'``")) == {
         "args.nonlinearity": "changed"
     }
 
 
 def test_a_renamed_argument_is_one_missing_and_one_new(page: str) -> None:
-    told = compare_fingerprints(page.replace("dropout: If", "drop: If"))
-    assert told == {"args": "changed", "args.dropout": "missing", "args.drop": "new"}
+    changes = compare_fingerprints(page.replace("dropout: If", "drop: If"))
+    assert changes == {"args": "changed", "args.dropout": "missing", "args.drop": "new"}
 
 
 def test_a_removed_note_is_missing_and_the_others_keep_their_names(page: str) -> None:
@@ -176,16 +176,17 @@ def test_an_added_note_is_new(page: str) -> None:
     assert compare_fingerprints(page + "\n\n.. note::\n    Something else.\n") == {"notes.1": "new"}
 
 
-def test_the_clauses_of_a_changed_passage_are_told(page: str) -> None:
-    told = list_changed_clauses(page.replace("Default: ``'tanh'``", "Default: ``'relu'``"))
-    assert [clause.id for clause in told] == [
+def test_the_clauses_of_a_changed_passage_are_listed(page: str) -> None:
+    changed = list_changed_clauses(page.replace("Default: ``'tanh'``", "Default: ``'relu'``"))
+    assert [clause.id for clause in changed] == [
         "rnn.args.nonlinearity.values",
         "rnn.args.nonlinearity.default",
     ]
 
 
-def test_a_page_of_another_name_is_refused() -> None:
+def test_an_unknown_page_is_rejected_with_a_suggestion() -> None:
     with pytest.raises(
-        KeyError, match=re.escape("no clause comes from a page 'nn.RNM'. Did you mean 'nn.RNN'")
+        KeyError,
+        match=re.escape("no clause comes from a page named 'nn.RNM'. Did you mean 'nn.RNN'"),
     ):
         load_fingerprints("nn.RNM")

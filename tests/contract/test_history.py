@@ -1,4 +1,4 @@
-"""The page on how the contract moved says what the inventory says."""
+"""The page on the history of the contract agrees with the clauses."""
 
 from __future__ import annotations
 
@@ -12,22 +12,18 @@ ROWS = {row[1]: row[0] for row in re.finditer(r"^\| (\d+\.\d+) \|.*$", PAGE, re.
 ID = re.compile(r"`((?:rnn|packing)\.[\w.-]+)`")
 
 
-def test_every_clause_that_is_named_exists() -> None:
+def test_every_named_clause_exists() -> None:
     assert not set(ID.findall(PAGE)) - load_clauses().keys()
 
 
-def test_every_younger_clause_stands_in_the_row_of_its_release() -> None:
-    younger = {
-        clause.id: clause.since for clause in load_clauses().values() if clause.since != "1.8"
-    }
+def test_every_newer_clause_is_in_the_row_of_its_release() -> None:
+    newer = {clause.id: clause.since for clause in load_clauses().values() if clause.since != "1.8"}
     assert not {
-        name: since
-        for name, since in younger.items()
-        if name not in ID.findall(ROWS.get(since, ""))
+        name: since for name, since in newer.items() if name not in ID.findall(ROWS.get(since, ""))
     }
 
 
-def test_no_clause_stands_in_the_row_of_another_release() -> None:
+def test_no_clause_is_in_the_row_of_another_release() -> None:
     named = [(release, name) for release, row in ROWS.items() for name in ID.findall(row)]
     assert not [(release, name) for release, name in named if load_clauses()[name].since != release]
 

@@ -1,4 +1,4 @@
-"""The shape algebra against torch.nn.RNN: a grid of configurations, and any sizes Hypothesis thinks of."""
+"""The shape functions against torch.nn.RNN: on a grid of configurations and on drawn sizes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def layer(config: Config) -> torch.nn.RNN:
 
 
 def run(config: Config, shape: Shape, state: bool = True) -> tuple[Shape, Shape]:
-    """The shapes that torch.nn.RNN returns for an input of this shape and a state of the shape that the algebra says."""
+    """Return the shapes of output and h_n of torch.nn.RNN for an input of this shape."""
     arguments = [torch.zeros(shape), torch.zeros(state_shape(config, shape))]
     output, h_n = layer(config)(*arguments[: 1 + state])
     return tuple(output.shape), tuple(h_n.shape)
@@ -44,7 +44,7 @@ def run(config: Config, shape: Shape, state: bool = True) -> tuple[Shape, Shape]
 @every_configuration
 @pytest.mark.parametrize("batch", [None, 1, 2, 5])
 @pytest.mark.parametrize("steps", [1, 2, 5])
-def test_output_and_states(config: Config, batch: int | None, steps: int) -> None:
+def test_output_and_state_shapes_match_torch(config: Config, batch: int | None, steps: int) -> None:
     shape = input_shape(config, steps, batch)
     assert run(config, shape) == (output_shape(config, shape), state_shape(config, shape))
     assert run(config, shape, state=False) == (
@@ -54,7 +54,7 @@ def test_output_and_states(config: Config, batch: int | None, steps: int) -> Non
 
 
 @every_configuration
-def test_parameters_in_order(config: Config) -> None:
+def test_parameter_shapes_match_torch_in_order(config: Config) -> None:
     registered = {
         name: tuple(parameter.shape) for name, parameter in layer(config).named_parameters()
     }
@@ -63,7 +63,7 @@ def test_parameters_in_order(config: Config) -> None:
 
 @every_configuration
 @pytest.mark.parametrize("lengths", [[3], [4, 2, 2, 1], [1, 1], [2, 5, 3]])
-def test_packed(config: Config, lengths: list[int]) -> None:
+def test_packed_output_shape_matches_torch(config: Config, lengths: list[int]) -> None:
     padded = torch.zeros(input_shape(config, max(lengths), len(lengths)))
     packed = torch.nn.utils.rnn.pack_padded_sequence(
         padded, torch.tensor(lengths), config.batch_first, enforce_sorted=False
@@ -73,7 +73,7 @@ def test_packed(config: Config, lengths: list[int]) -> None:
     assert tuple(h_n.shape) == state_shape(config, padded.shape)
 
 
-def test_an_empty_batch_has_shapes_too() -> None:
+def test_shapes_of_an_empty_batch_match_torch() -> None:
     config = Config(3, 4, 2, bidirectional=True)
     assert (
         run(config, (5, 0, 3))
@@ -97,7 +97,9 @@ configurations = st.builds(
 
 @settings(max_examples=60)
 @given(config=configurations, steps=st.integers(1, 12), batch=st.none() | st.integers(1, 12))
-def test_any_sizes(config: Config, steps: int, batch: int | None) -> None:
+def test_output_and_state_shapes_match_torch_for_any_sizes(
+    config: Config, steps: int, batch: int | None
+) -> None:
     shape = input_shape(config, steps, batch)
     with torch.no_grad():
         assert run(config, shape) == (output_shape(config, shape), state_shape(config, shape))
@@ -105,7 +107,7 @@ def test_any_sizes(config: Config, steps: int, batch: int | None) -> None:
 
 @settings(max_examples=60)
 @given(config=configurations)
-def test_any_parameters(config: Config) -> None:
+def test_parameter_shapes_match_torch_for_any_sizes(config: Config) -> None:
     registered = torch.nn.RNN(**config.arguments, device="meta").named_parameters()
     assert parameter_shapes(config) == {
         name: tuple(parameter.shape) for name, parameter in registered
@@ -113,9 +115,7 @@ def test_any_parameters(config: Config) -> None:
 
 
 @given(config=configurations, lengths=st.lists(st.integers(1, 50), min_size=1))
-def test_a_packed_output_has_as_many_rows_as_there_are_steps(
-    config: Config, lengths: list[int]
-) -> None:
+def test_a_packed_output_has_one_row_per_time_step(config: Config, lengths: list[int]) -> None:
     longest = output_shape(config, input_shape(config, max(lengths), len(lengths)))
     rows, width = packed_output_shape(config, lengths)
     assert max(lengths) <= rows <= max(lengths) * len(lengths)
@@ -123,34 +123,36 @@ def test_a_packed_output_has_as_many_rows_as_there_are_steps(
 
 
 @pytest.mark.parametrize("shape", [(), (3,), (1, 2, 3, 3)])
-def test_another_rank_is_refused_with_the_shape(shape: Shape) -> None:
+def test_another_number_of_dimensions_is_rejected_with_the_shape(shape: Shape) -> None:
     for function in (output_shape, state_shape):
         with pytest.raises(
             ValueError,
-            match=re.escape(f"an input has two or three dimensions, got shape {shape!r}"),
+            match=re.escape(f"an input must have two or three dimensions, got shape {shape!r}"),
         ):
             function(Config(3, 4), shape)
 
 
-def test_another_width_is_refused_with_both() -> None:
+def test_another_input_size_is_rejected_with_both_sizes() -> None:
     for function in (output_shape, state_shape):
         with pytest.raises(
             ValueError,
-            match=re.escape("the input's last axis must be input_size=3, got shape (5, 2, 7)"),
+            match=re.escape(
+                "the last dimension of an input must be input_size=3, got shape (5, 2, 7)"
+            ),
         ):
             function(Config(3, 4), [5, 2, 7])
 
 
 @pytest.mark.parametrize("lengths", [[], [0], [3, 0], [2, -1]])
-def test_lengths_below_one_are_refused_with_the_lengths(lengths: list[int]) -> None:
+def test_lengths_below_one_are_rejected_and_named(lengths: list[int]) -> None:
     with pytest.raises(
         ValueError,
-        match=re.escape(f"lengths must be one or more numbers of at least 1, got {lengths!r}"),
+        match=re.escape(f"lengths must be one or more integers above 0, got {lengths!r}"),
     ):
         packed_output_shape(Config(3, 4), lengths)
 
 
-def test_the_public_module_shows_the_algebra() -> None:
+def test_the_public_module_exports_the_shape_functions() -> None:
     assert rnnspec.shapes.output_shape is output_shape
     assert sorted(rnnspec.shapes.__all__) == [
         "input_shape",
