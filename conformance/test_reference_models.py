@@ -1,4 +1,7 @@
-"""The reference models hold to the contract of a model, on the CPU and on CUDA where there is one; one test a rule."""
+"""The reference models follow the contract of a model, on the CPU and, if available, on CUDA.
+
+Every rule is a test of its own.
+"""
 
 from __future__ import annotations
 

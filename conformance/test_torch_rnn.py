@@ -1,4 +1,7 @@
-"""torch.nn.RNN itself against its documentation: on the CPU, and on CUDA with and without TF32 where there is a device."""
+"""torch.nn.RNN follows its documentation on the CPU and, if available, on CUDA.
+
+On CUDA it is checked with and without TF32.
+"""
 
 from __future__ import annotations
 

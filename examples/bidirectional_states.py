@@ -1,4 +1,4 @@
-"""The bidirectional RNN taken apart: which half of the output, and which entry of h_n, is which layer and direction."""
+"""Split the output and h_n of a bidirectional RNN by layer and direction."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from rnnspec.models import BiRNN, trace_origins
 
 
 def one_layer() -> None:
-    """Two samples through one layer: the output's halves are the two directions."""
+    """Run one layer on two samples; the halves of the output are the two directions."""
     torch.manual_seed(0)
     parts = BiRNN(input_size=3, hidden_size=4)(torch.randn(2, 5, 3))
     print("one layer")
@@ -18,17 +18,17 @@ def one_layer() -> None:
     print("  backward output ", tuple(parts.backward_output.shape))
     forward, backward = parts.forward_states[-1], parts.backward_states[-1]
     print(
-        "  the forward state is the forward output at the last step:",
+        "  the forward state equals the forward output at the last step:",
         torch.equal(forward, parts.forward_output[:, -1]),
     )
     print(
-        "  the backward state is the backward output at step 0:",
+        "  the backward state equals the backward output at step 0:",
         torch.equal(backward, parts.backward_output[:, 0]),
     )
 
 
 def two_layers() -> None:
-    """One sample through two layers: every entry of h_n, named by measuring what it depends on."""
+    """Run two layers on one sample; name each entry of h_n by measuring what it depends on."""
     torch.manual_seed(0)
     model = BiRNN(input_size=3, hidden_size=4, num_layers=2)
     parts = model(torch.randn(1, 5, 3))

@@ -1,4 +1,7 @@
-"""DeepBiRNN: both read-outs of a stacked bidirectional RNN, and what the prediction from the last step does not see."""
+"""DeepBiRNN: both read-outs of a stacked bidirectional RNN.
+
+The read-out map shows what the prediction from the last step does not see.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,11 @@ INPUTS = [[1, 2, 3, 4], [4, 3, 2, 1]]
 
 
 def main() -> None:
-    """Print the shapes of both read-outs, the map of the one as the tutorial has it, and whether the remedy leaves any advice."""
+    """Compare the two read-outs.
+
+    Prints their shapes, the map of the tutorial's read-out, and the number of pieces of advice that
+    the other read-out still gets.
+    """
     torch.manual_seed(0)
     tokens = torch.tensor(INPUTS)
     print("every step:", tuple(build(output_all_timesteps=True)(tokens).shape))

@@ -1,4 +1,4 @@
-"""RNN2: learn the number that follows each of three numbers, with a prediction at every time step."""
+"""RNN2: learn the number that follows each of three numbers, predicting at every time step."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TEST = [[3, 4, 5]]
 
 
 def train(seed: int, epochs: int = 100, *, quiet: bool = True) -> tuple[float, list[float]]:
-    """The last loss and the three predictions for the test row, from a model initialised with this seed."""
+    """Train a model from this seed and return the last loss and the predictions for the test row."""
     torch.manual_seed(seed)
     model = RNN2(vocab_size=10, embedding_dim=4, hidden_size=10, output_size=1)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
@@ -34,7 +34,7 @@ def train(seed: int, epochs: int = 100, *, quiet: bool = True) -> tuple[float, l
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Train once and print how the loss fell and what the model makes of every step of the test row."""
+    """Train once, and print the loss during training and the predictions for the test row."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "--seed", type=int, default=0, help="seed of the initial weights (default: 0)"

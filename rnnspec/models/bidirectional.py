@@ -1,4 +1,4 @@
-"""The bidirectional layer whose outputs and states are taken apart."""
+"""A bidirectional layer whose output and final states are split by direction."""
 
 from __future__ import annotations
 
@@ -9,11 +9,15 @@ from torch import Tensor, nn
 
 
 class BiRNNParts(NamedTuple):
-    """What a bidirectional layer of L steps, N samples and hidden_size H returns, taken apart by direction.
+    """The output and states of a bidirectional layer, split by direction.
 
-    `output` (N, L, 2 * H) is `forward_output` (N, L, H) beside `backward_output` (N, L, H). `h_n` (2 * num_layers, N, H) lists layer 0
-    forward, layer 0 backward, layer 1 forward, and so on; `forward_states` and `backward_states` (num_layers, N, H) hold one state a layer.
-    The top layer's forward state is the forward output at the last step, its backward state the backward output at step 0.
+    Shapes are for N sequences of L steps and hidden size H. `output` (N, L, 2 * H) is the
+    concatenation of `forward_output` (N, L, H) and `backward_output` (N, L, H). `h_n` (2 *
+    num_layers, N, H) contains layer 0 forward, layer 0 backward, layer 1 forward, and so on.
+    `forward_states` and `backward_states` (num_layers, N, H) contain one state per layer.
+
+    For the top layer, the forward state equals the forward output at the last step, and the
+    backward state equals the backward output at step 0.
     """
 
     output: Tensor
@@ -25,10 +29,12 @@ class BiRNNParts(NamedTuple):
 
 
 class BiRNN(nn.Module):
-    """One or more bidirectional layers on features, their outputs and final states taken apart.
+    """A bidirectional `nn.RNN` on features that returns `BiRNNParts`.
 
-    Features (N, L, input_size), or (L, input_size) without a batch, in the parameters' dtype; returns `BiRNNParts`, from a zero state.
-    Source: the tutorial's one-layer and two-layer bidirectional examples.
+    The input is (N, L, input_size), or (L, input_size) without a batch axis, in the dtype of the
+    parameters. The initial state is zero.
+
+    Source: the tutorial's bidirectional examples with one and two layers.
     """
 
     def __init__(
@@ -53,7 +59,7 @@ class BiRNN(nn.Module):
         )
 
     def forward(self, features: Tensor) -> BiRNNParts:
-        """Features (N, L, input_size) to the six parts."""
+        """Return the six parts for features (N, L, input_size)."""
         output, h_n = self.rnn(features)
         size = self.hidden_size
         return BiRNNParts(output, h_n, output[..., :size], output[..., size:], h_n[0::2], h_n[1::2])

@@ -1,4 +1,8 @@
-"""The tutorial's models on token ids: RNN1 (last step), RNN2 (every step) and DeepBiRNN (stacked, bidirectional, both read-outs)."""
+"""The tutorial's models on token ids: RNN1, RNN2 and DeepBiRNN.
+
+RNN1 predicts from the last step and RNN2 at every step. DeepBiRNN is a bidirectional stack that
+offers both read-outs.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ READOUTS = ("last-step", "final-states")
 
 
 class _OneLayer(nn.Module):
-    """Embedding, one recurrent layer of one direction, linear layer: what RNN1 and RNN2 share."""
+    """The parts that RNN1 and RNN2 share: an embedding, a unidirectional layer and a linear layer."""
 
     def __init__(
         self,
@@ -28,7 +32,10 @@ class _OneLayer(nn.Module):
         self.fc = nn.Linear(hidden_size, output_size, device=device, dtype=dtype)
 
     def outputs(self, tokens: Tensor) -> Tensor:
-        """Token ids (N, L) to the layer's output (N, L, hidden_size), from a zero state on the embedding's device and dtype."""
+        """Return the layer's output (N, L, hidden_size) for token ids (N, L).
+
+        The initial state is zero, with the dtype and device of the embedding.
+        """
         embedded = self.embedding(tokens)
         output: Tensor = self.rnn(
             embedded, embedded.new_zeros(1, embedded.size(0), self.hidden_size)
@@ -37,44 +44,57 @@ class _OneLayer(nn.Module):
 
 
 class RNN1(_OneLayer):
-    """One prediction a sequence, from the output at the last time step.
+    """A model with one prediction per sequence, made from the output at the last time step.
 
-    Token ids (N, L), integer; embedded (N, L, embedding_dim); initial state zero (1, N, hidden_size);
-    layer output (N, L, hidden_size), its last step (N, hidden_size); prediction (N, output_size).
-    Every tensor but the ids has the parameters' dtype and device, the zero state included.
-    Raises IndexError for an id outside [0, vocab_size) on the CPU.
+    Shapes: integer token ids (N, L), embedded (N, L, embedding_dim), zero initial state (1, N,
+    hidden_size), layer output (N, L, hidden_size), its last step (N, hidden_size), prediction (N,
+    output_size). All tensors except the ids, including the initial state, have the dtype and device
+    of the parameters.
+
+    On the CPU, a call raises IndexError if an id is outside [0, vocab_size).
+
     Source: the tutorial's first model.
     """
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Token ids (N, L) to predictions (N, output_size)."""
+        """Return predictions (N, output_size) for token ids (N, L)."""
         prediction: Tensor = self.fc(self.outputs(tokens)[:, -1, :])
         return prediction
 
 
 class RNN2(_OneLayer):
-    """A prediction at every time step: RNN1 with its linear layer applied to the whole output.
+    """A model with a prediction at every time step: RNN1 with its linear layer applied to each
+    output.
 
-    Token ids (N, L), integer; layer output (N, L, hidden_size); predictions (N, L, output_size). The prediction at a step depends on
-    no later id. Source: the tutorial's second model, without its two faults: `hidden_size` is kept as an attribute, and the linear layer
-    takes `hidden_size` features, since the layer has one direction.
+    Shapes: integer token ids (N, L), layer output (N, L, hidden_size), predictions (N, L,
+    output_size). The prediction at a step does not depend on later ids.
+
+    Source: the tutorial's second model, without its two faults. `hidden_size` is stored as an
+    attribute, and the linear layer expects `hidden_size` features because the layer is
+    unidirectional.
     """
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Token ids (N, L) to predictions (N, L, output_size)."""
+        """Return predictions (N, L, output_size) for token ids (N, L)."""
         predictions: Tensor = self.fc(self.outputs(tokens))
         return predictions
 
 
 class DeepBiRNN(nn.Module):
-    """A stack of bidirectional layers with one prediction a sequence, or one at every step.
+    """A bidirectional stack with one prediction per sequence, or one at every step.
 
-    Token ids (N, L), integer; embedded (N, L, embedding_dim); layer output (N, L, 2 * hidden_size), forward half first;
-    h_n (2 * num_layers, N, hidden_size); predictions (N, L, output_size) with `output_all_timesteps`, else (N, output_size).
-    `readout` says what the one prediction is made from: "last-step", as the tutorial has it, takes the output at the last step, whose
-    backward half has read a single step of the top layer's input; "final-states" takes the last state of each direction of the top layer,
-    each after all L steps. Both are (N, 2 * hidden_size).
-    Raises ValueError for another `readout`, and for "final-states" together with `output_all_timesteps`.
+    Shapes: integer token ids (N, L), embedded (N, L, embedding_dim), layer output (N, L, 2 *
+    hidden_size) with the forward half first, h_n (2 * num_layers, N, hidden_size), predictions (N,
+    L, output_size) with `output_all_timesteps` and (N, output_size) without.
+
+    `readout` chooses the (N, 2 * hidden_size) features of the single prediction. "last-step", as in
+    the tutorial, takes the output at the last step, whose backward half has seen only one step of
+    the top layer's input. "final-states" takes the final state of each direction of the top layer,
+    each after all L steps.
+
+    Raises ValueError for an unknown `readout`, and if "final-states" is combined with
+    `output_all_timesteps`.
+
     Source: the tutorial's last model; `readout` is an addition.
     """
 
@@ -96,7 +116,8 @@ class DeepBiRNN(nn.Module):
             raise ValueError(f"readout must be one of {READOUTS}, got {readout!r}")
         if output_all_timesteps and readout != "last-step":
             raise ValueError(
-                f"output_all_timesteps=True reads every step: readout={readout!r} has no meaning with it"
+                f"readout={readout!r} cannot be combined with output_all_timesteps=True, "
+                "which reads every step"
             )
         self.output_all_timesteps = output_all_timesteps
         self.readout = readout
@@ -113,12 +134,12 @@ class DeepBiRNN(nn.Module):
         self.fc = nn.Linear(2 * hidden_size, output_size, device=device, dtype=dtype)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Token ids (N, L) to predictions (N, L, output_size) or (N, output_size)."""
+        """Return predictions (N, L, output_size) or (N, output_size) for token ids (N, L)."""
         output, h_n = self.rnn(self.embedding(tokens))
-        prediction: Tensor = self.fc(self._features(output, h_n))
+        prediction: Tensor = self.fc(self._select_features(output, h_n))
         return prediction
 
-    def _features(self, output: Tensor, h_n: Tensor) -> Tensor:
+    def _select_features(self, output: Tensor, h_n: Tensor) -> Tensor:
         if self.output_all_timesteps:
             return output
         if self.readout == "final-states":
