@@ -16,7 +16,7 @@ TEST = [[3, 4, 5]]
 
 
 def train(seed: int, epochs: int = 100, *, quiet: bool = True) -> tuple[float, list[float]]:
-    """Train a model from this seed and return the last loss and the predictions for the test row."""
+    """Train a model from this seed; return the last loss and the predictions for the test row."""
     torch.manual_seed(seed)
     model = RNN2(vocab_size=10, embedding_dim=4, hidden_size=10, output_size=1)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)

@@ -13,7 +13,7 @@ READOUTS = ("last-step", "final-states")
 
 
 class _OneLayer(nn.Module):
-    """The parts that RNN1 and RNN2 share: an embedding, a unidirectional layer and a linear layer."""
+    """The parts that RNN1 and RNN2 share: embedding, unidirectional layer and linear layer."""
 
     def __init__(
         self,
