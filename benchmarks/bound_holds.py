@@ -1,8 +1,9 @@
-"""How often torch.nn.RNN exceeds the rounding bound, over random configurations: it never may.
+"""Check on random configurations that torch.nn.RNN never exceeds the rounding bound.
 
     python -m benchmarks.bound_holds --configs 100000 --dtype float32 --seed 0 --grad
 
-Run from the root of a checkout. Exits with 1 where a bound was exceeded, and prints the seed of each such configuration.
+Run it from the root of a checkout. It exits with status 1 if a result exceeds its bound, and prints
+the seed of each such configuration.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from tests.oracle.drawn import DTYPES, Judged, cotangents, draw, excess
 
 @dataclass
 class Tally:
-    """What was seen of one dtype."""
+    """The counts for one dtype."""
 
     configurations: int = 0
     elements: int = 0
@@ -57,7 +58,7 @@ class Tally:
 def measure(
     name: str, seed: int, forward: Tally, backward: Tally, options: argparse.Namespace
 ) -> None:
-    """Judge one configuration, drawn from its own seed."""
+    """Check one configuration, which is drawn from its own seed."""
     rng, dtype, rounding = np.random.default_rng(seed), DTYPES[name], ROUNDINGS[name]
     problem = draw(rng, dtype, largest=options.largest + 1, steps=options.steps)
     judged, trace = Judged(problem, dtype, grad=options.grad), run_layers(problem)
@@ -83,13 +84,13 @@ HEAD = (
     "elements",
     "not covered",
     "violations",
-    "closest error / bound",
-    "median of largest bound / error",
+    "largest error / bound",
+    "median of largest bound / largest error",
 )
 
 
 def row(name: str, tally: Tally) -> tuple[str | float, ...]:
-    """One line of the table."""
+    """Return one row of the table."""
     ratio = float(np.median(tally.ratios)) if tally.ratios else float("nan")
     return (
         name,
@@ -103,7 +104,7 @@ def row(name: str, tally: Tally) -> tuple[str | float, ...]:
 
 
 def campaign(name: str, options: argparse.Namespace) -> dict[str, Tally]:
-    """Judge one dtype on every configuration, with a line of progress on a terminal."""
+    """Check one dtype on every configuration, and show the progress on a terminal."""
     forward, backward = Tally(), Tally()
     start = time.perf_counter()
     for index in range(options.configs):
@@ -111,7 +112,7 @@ def campaign(name: str, options: argparse.Namespace) -> dict[str, Tally]:
         if index % 100 == 99 and sys.stderr.isatty():
             rate = (index + 1) / (time.perf_counter() - start)
             print(
-                f"\r{name}: {index + 1:,} of {options.configs:,}, {rate:.0f} a second ",
+                f"\r{name}: {index + 1:,} of {options.configs:,}, {rate:.0f} per second ",
                 end="",
                 file=sys.stderr,
                 flush=True,
@@ -120,19 +121,19 @@ def campaign(name: str, options: argparse.Namespace) -> dict[str, Tally]:
 
 
 def main() -> int:
-    """Read the arguments, run the campaign, print the table."""
+    """Read the arguments, run the benchmark and print the tables."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--configs", type=int, default=1000, help="configurations a dtype (default: %(default)s)"
+        "--configs", type=int, default=1000, help="configurations per dtype (default: %(default)s)"
     )
     parser.add_argument(
         "--dtype",
         nargs="+",
         choices=DTYPES,
         default=list(DTYPES),
-        help="the dtypes to judge (default: all)",
+        help="dtypes to check (default: all)",
     )
     parser.add_argument(
         "--seed", type=int, default=0, help="seed of the first configuration (default: %(default)s)"
@@ -144,9 +145,9 @@ def main() -> int:
         help="largest input and hidden size (default: %(default)s)",
     )
     parser.add_argument(
-        "--steps", type=int, default=16, help="most time steps (default: %(default)s)"
+        "--steps", type=int, default=16, help="largest number of time steps (default: %(default)s)"
     )
-    parser.add_argument("--grad", action="store_true", help="judge gradients too")
+    parser.add_argument("--grad", action="store_true", help="also check gradients")
     add_outputs(parser, "honesty.md")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -162,7 +163,7 @@ def main() -> int:
     )
     for name, tally in tallies.items():
         if tally.seeds:
-            print(f"{name} exceeded its bound with the seeds {sorted(set(tally.seeds))}")
+            print(f"{name}: results exceed the bound with these seeds: {sorted(set(tally.seeds))}")
     return 1 if any(tally.violations for tally in tallies.values()) else 0
 
 

@@ -1,10 +1,11 @@
-"""How many planted bugs rnnspec sees, and how many a usual test of the layer sees.
+"""Count how many planted bugs rnnspec detects, and how many the usual tests of a layer detect.
 
     python -m benchmarks.detection --matrix matrix.json --write
 
-Run from the root of a checkout. `rnnspec selftest --json matrix.json` writes the matrix; without --matrix it is worked out here, which
-takes as long. The other two judges are in benchmarks/rivals.py; any exception that they raise counts as seen. --part models judges the
-bank of models, by rnnspec alone. --write draws the kill matrices into the docs too.
+Run it from the root of a checkout. `rnnspec selftest --json matrix.json` writes the kill matrix;
+without --matrix it is computed here, which takes as long. The usual tests are in
+benchmarks/rivals.py; any exception that they raise counts as a detection. `--part models` checks
+the bank of models, with rnnspec only. --write also draws the kill matrices into the docs.
 """
 
 from __future__ import annotations
@@ -31,21 +32,21 @@ from rnnspec.subjects.settings import restore_settings
 RIVALS: dict[str, Callable[[type[torch.nn.Module]], None]] = {
     "Hypothesis test, 100 examples": lambda layer: usual_test(layer, 100),
     "Hypothesis test, 1,000 examples": lambda layer: usual_test(layer, 1000),
-    "samples of the generic module tests": generic_samples,
+    "samples of PyTorch's generic module tests": generic_samples,
 }
 QUICK, DEFAULT = "rnnspec, quick", "rnnspec, default"
 Seen = dict[str, dict[str, str]]
-"""By judge and name, why a layer was said to be wrong; empty where nothing was said."""
+"""By checker and layer, why the layer is wrong; empty if the checker accepts it."""
 
 
 def by_rivals(name: str) -> dict[str, str]:
-    """What each of the other judges says of a planted bug or a correct layer; nothing where it is satisfied."""
+    """Return the complaint of each usual test about a planted bug or correct layer, or ''."""
     layer = {**BUGS, **CORRECT}[name]
     return {judge: complaint(test, layer) for judge, test in RIVALS.items()}
 
 
 def complaint(test: Callable[[type[torch.nn.Module]], None], layer: type[torch.nn.Module]) -> str:
-    """The exception that a test raises, in a line; nothing where it passes."""
+    """Return the exception that a test raises, on one line, or '' if it passes."""
     with restore_settings(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -56,7 +57,7 @@ def complaint(test: Callable[[type[torch.nn.Module]], None], layer: type[torch.n
 
 
 def judged(names: Sequence[str], workers: int) -> Seen:
-    """What the other judges say of every layer."""
+    """Return the complaints of the usual tests about every layer."""
     found: Seen = {judge: {} for judge in RIVALS}
     with ProcessPoolExecutor(
         workers, mp_context=get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
@@ -71,7 +72,7 @@ def judged(names: Sequence[str], workers: int) -> Seen:
 
 
 def matrix_of(options: argparse.Namespace) -> Matrix:
-    """The kill matrix of the layers: read, or worked out."""
+    """Return the kill matrix of the layers: read from --matrix, or computed."""
     if options.matrix is None:
         return build_matrix(
             options.only,
@@ -84,7 +85,11 @@ def matrix_of(options: argparse.Namespace) -> Matrix:
 
 
 def by_rnnspec(rows: Sequence[Row]) -> Seen:
-    """What rnnspec says, by any of its rules: in quick, and in the larger profiles that the matrix went on to."""
+    """Return which rules detect each layer in quick, and which in default.
+
+    Default includes the larger profiles that the matrix needed for a bug that quick does not
+    detect.
+    """
     told = {row.name: ", ".join(row.seen_by) for row in rows}
     later = {
         row.name: row.profile not in ("", "quick") and list(row.seen_by) == [row.rule]
@@ -97,7 +102,10 @@ def by_rnnspec(rows: Sequence[Row]) -> Seen:
 
 
 def named_table(rows: Sequence[Row]) -> str:
-    """How many bugs are seen by the rule that they name, by the smallest profile that sees them."""
+    """Return a table of the bugs that are detected by the rule that they name.
+
+    They are counted by the smallest profile that detects them.
+    """
     bugs = [row for row in rows if row.rule]
     counts = [
         sum(row.profile == profile for row in bugs)
@@ -106,10 +114,10 @@ def named_table(rows: Sequence[Row]) -> str:
     accused = sum(not row.as_it_should_be for row in rows if not row.rule)
     head = (
         "planted bugs",
-        "seen in quick",
+        "detected in quick",
         "first in default",
         "first in thorough",
-        "not seen",
+        "not detected",
         "correct",
         "accused",
     )
@@ -117,14 +125,14 @@ def named_table(rows: Sequence[Row]) -> str:
 
 
 def judges_table(seen: Seen, names: Sequence[str]) -> str:
-    """Each judge: how many bugs it sees, and how many correct layers it accuses."""
+    """Return a table of the bugs that each checker detects, and the layers that it accuses."""
     bugs, correct = (
         [name for name in names if name in BUGS],
         [name for name in names if name in CORRECT],
     )
     groups = {
         "planted bugs": bugs,
-        "re-creating a report": [name for name in bugs if find_public_report(name)],
+        "from a public report": [name for name in bugs if find_public_report(name)],
         "narrow": [name for name in bugs if is_narrow(name)],
         "correct layers accused": correct,
     }
@@ -138,11 +146,11 @@ def judges_table(seen: Seen, names: Sequence[str]) -> str:
         )
         for judge, found in seen.items()
     ]
-    return table(("judge", *groups), rows)
+    return table(("checker", *groups), rows)
 
 
 def themes_table(seen: Seen, names: Sequence[str]) -> str:
-    """Each theme of the rules: how many of its bugs each judge sees."""
+    """Return a table of the bugs of each theme that each checker detects."""
     bugs = [name for name in names if name in BUGS]
     themes = dict.fromkeys(find_named_rule(name).split(".")[0] for name in bugs)
     own = {
@@ -157,49 +165,52 @@ def themes_table(seen: Seen, names: Sequence[str]) -> str:
 
 
 def survivors(seen: Seen, names: Sequence[str]) -> str:
-    """The bugs that a judge sees and rnnspec does not."""
+    """List the bugs that rnnspec misses, and the usual tests that detect them."""
     missed = [name for name in names if name in BUGS and not seen[DEFAULT][name]]
     others = {name: [judge for judge in RIVALS if seen[judge][name]] for name in missed}
     return (
         "\n".join(
-            f"- `{name}`, seen by: {', '.join(judges) or 'none'}" for name, judges in others.items()
+            f"- `{name}`, detected by: {', '.join(judges) or 'none'}"
+            for name, judges in others.items()
         )
-        or "rnnspec misses none."
+        or "rnnspec misses no bug."
     )
 
 
 def of_layers(options: argparse.Namespace) -> tuple[dict[str, str], Any]:
-    """The tables about layers, and their figures."""
+    """Return the tables about layers, and their figures."""
     found = matrix_of(options)
     seen = {**by_rnnspec(found.rows), **judged(options.only, options.workers)}
     texts = {
         "detection.judges": judges_table(seen, options.only),
         "detection.themes": themes_table(seen, options.only),
         "detection.survivors": survivors(seen, options.only),
-        "detection.named": f"{named_table(found.rows)}\n\n{drawn(found, 'kill-matrix.svg', options)}",
+        "detection.named": (
+            f"{named_table(found.rows)}\n\n{drawn(found, 'kill-matrix.svg', options)}"
+        ),
     }
     return texts, seen
 
 
 def of_models(options: argparse.Namespace) -> tuple[dict[str, str], Any]:
-    """The table about models, and its figures."""
+    """Return the table about models, and its figures."""
     found = build_model_matrix(profile="quick")
     text = f"{named_table(found.rows)}\n\n{drawn(found, 'kill-matrix-of-models.svg', options)}"
     return {"detection.models": text}, found.as_dict()
 
 
 def drawn(found: Matrix, name: str, options: argparse.Namespace) -> str:
-    """The link to the picture of a matrix, which is drawn where the docs are written."""
+    """Return the link to the picture of a matrix; with --write, draw the picture."""
     if options.write:
         (DOCS / name).write_text(draw_svg(found), encoding="utf-8")
-    return f"![Which rule sees which planted bug]({name})"
+    return f"![Which rule detects which planted bug]({name})"
 
 
 PARTS = {"layers": of_layers, "models": of_models}
 
 
 def main() -> None:
-    """Read the arguments, ask every judge, print the tables."""
+    """Read the arguments, run the benchmark and print the tables."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -208,12 +219,12 @@ def main() -> None:
         nargs="+",
         choices=list(PARTS),
         default=list(PARTS),
-        help="what to judge (default: both)",
+        help="banks to check (default: both)",
     )
     parser.add_argument(
         "--matrix",
         metavar="PATH",
-        help="the kill matrix of the layers, from rnnspec selftest --json",
+        help="kill matrix of the layers, written by rnnspec selftest --json",
     )
     parser.add_argument(
         "--only",
@@ -221,9 +232,11 @@ def main() -> None:
         choices=[*BUGS, *CORRECT],
         default=[*BUGS, *CORRECT],
         metavar="NAME",
-        help="these layers",
+        help="check only these layers (default: all)",
     )
-    parser.add_argument("--workers", type=int, default=2, help="processes (default: %(default)s)")
+    parser.add_argument(
+        "--workers", type=int, default=2, help="number of worker processes (default: %(default)s)"
+    )
     add_outputs(parser, "detection.md")
     options = parser.parse_args()
     found = {part: PARTS[part](options) for part in options.part}

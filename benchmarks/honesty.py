@@ -1,10 +1,12 @@
-"""Whether correct implementations are ever accused: many seeds of the bank's correct layers, and many cases of torch.nn.RNN.
+"""Check that rnnspec never accuses a correct layer, with many seeds and many cases.
 
     python -m benchmarks.honesty --quick 25 --default 3 --log honesty.jsonl --write
     python -m benchmarks.honesty --cases 100000 --log torch.jsonl --write
 
-Run from the root of a checkout. Every finished run is a line of the log, and runs that are in the log already are not repeated, so an
-interrupted campaign goes on where it stopped. Exits with 1 where a MUST was said to be broken.
+Run it from the root of a checkout. The first command checks all correct layers of the bank with
+several seeds; the second checks torch.nn.RNN alone with many cases. Each finished run becomes a
+line of the log, and runs in the log are not repeated, so that an interrupted benchmark can be
+continued. It exits with status 1 if a rule of level MUST reports a violation.
 """
 
 from __future__ import annotations
@@ -30,12 +32,16 @@ from rnnspec.selftest import CORRECT
 REFERENCE = "torch.nn.RNN"
 SUBJECTS: dict[str, Callable[..., Any]] = {REFERENCE: torch.nn.RNN, **CORRECT}
 Job = tuple[str, str, int]
-"""A subject's name, a profile and a seed."""
+"""The name of a subject, a profile and a seed."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one run said: how many cases and verdicts there were, and which rules were said to be broken or not reached."""
+    """The result of one run.
+
+    `judged` is the number of verdicts. `must` and `should` are the violated rules of each level,
+    and `unreached` are the rules that too few cases reached.
+    """
 
     subject: str
     profile: str
@@ -50,7 +56,7 @@ class Outcome:
 
     @property
     def job(self) -> Job:
-        """What was run."""
+        """The subject, profile and seed of this run."""
         return self.subject, self.profile, self.seed
 
 
@@ -72,7 +78,7 @@ def judged(job: Job) -> Outcome:
 
 
 def read(log: str | None) -> list[Outcome]:
-    """The outcomes of an earlier campaign; none where there is no log."""
+    """Return the outcomes in a log, or an empty list if there is no log."""
     if log is None or not Path(log).exists():
         return []
     return [
@@ -81,7 +87,7 @@ def read(log: str | None) -> list[Outcome]:
 
 
 def keep(log: str | None, outcome: Outcome) -> None:
-    """Add one line to the log."""
+    """Append an outcome to the log."""
     if log is not None:
         with Path(log).open("a", encoding="utf-8") as file:
             file.write(json.dumps(asdict(outcome)) + "\n")
@@ -90,7 +96,10 @@ def keep(log: str | None, outcome: Outcome) -> None:
 def campaign(
     jobs: Iterable[Job], options: argparse.Namespace, enough: Callable[[list[Outcome]], bool]
 ) -> list[Outcome]:
-    """Run the jobs that the log lacks, several at a time, until there are enough."""
+    """Run the jobs that are not in the log, several at a time, until there are enough outcomes.
+
+    Returns the outcomes of all jobs, including those from the log.
+    """
     wanted = dict.fromkeys(jobs)
     found = [outcome for outcome in read(options.log) if outcome.job in wanted]
     known = {outcome.job for outcome in found}
@@ -113,7 +122,10 @@ def campaign(
 def results(
     pool: ProcessPoolExecutor, jobs: Iterator[Job], workers: int, done: Callable[[], bool]
 ) -> Iterator[Outcome]:
-    """Outcomes as they come; no more jobs are begun than workers need, and none once there is enough."""
+    """Yield outcomes in the order in which the runs finish.
+
+    Only as many jobs are submitted as keep the workers busy, and none after `done()` is true.
+    """
     running = {pool.submit(judged, job) for job in islice(jobs, 2 * workers)}
     while running:
         future = next(as_completed(running))
@@ -126,25 +138,28 @@ def results(
 
 
 def told(outcome: Outcome, number: int, planned: int) -> str:
-    """One line on a finished run."""
+    """Return a line about a finished run."""
     accused = (
-        f", broken: {', '.join([*outcome.must, *outcome.should])}"
+        f", violated: {', '.join([*outcome.must, *outcome.should])}"
         if outcome.must or outcome.should
         else ""
     )
-    return f"{number} of at most {planned}: {outcome.subject}, {outcome.profile}, seed {outcome.seed}, {outcome.seconds:.0f} s{accused}"
+    return (
+        f"{number} of at most {planned}: {outcome.subject}, {outcome.profile}, "
+        f"seed {outcome.seed}, {outcome.seconds:.0f} s{accused}"
+    )
 
 
 def seeds_table(found: Sequence[Outcome], names: Sequence[str]) -> str:
-    """Each subject: runs and cases by profile, and how often it was accused."""
+    """Return a table with the runs, cases and accusations of each subject."""
     rows = [row(name, [outcome for outcome in found if outcome.subject == name]) for name in names]
     runs = ("quick runs", "default runs", "inconclusive")
-    head = ("implementation", *runs, "cases", "verdicts of rules", "MUST broken", "SHOULD broken")
+    head = ("implementation", *runs, "cases", "verdicts", "MUST violated", "SHOULD violated")
     return table(head, [*rows, row("all", found)])
 
 
 def row(name: str, found: Sequence[Outcome]) -> tuple[Any, ...]:
-    """One line of the table."""
+    """Return one row of the table."""
     runs = [
         sum(outcome.profile == profile for outcome in found) for profile in ("quick", "default")
     ]
@@ -167,17 +182,17 @@ def row(name: str, found: Sequence[Outcome]) -> tuple[Any, ...]:
 
 
 def accusations(found: Sequence[Outcome]) -> str:
-    """Who was accused of what, with the seed, or that nobody was."""
+    """List each accusation with its seed, or say that there is none."""
     lines = [
         f"- {outcome.subject}, {outcome.profile}, seed {outcome.seed}: {', '.join(broken)}"
         for outcome in sorted(found, key=lambda outcome: outcome.job)
         if (broken := [*outcome.must, *outcome.should])
     ]
-    return "\n".join(lines) or "Nobody was accused."
+    return "\n".join(lines) or "No correct layer was accused."
 
 
 def cases_text(found: Sequence[Outcome]) -> str:
-    """The campaign against torch.nn.RNN alone."""
+    """Return the table of the runs on torch.nn.RNN alone."""
     cases, verdicts = (
         sum(outcome.cases for outcome in found),
         sum(outcome.judged for outcome in found),
@@ -189,17 +204,17 @@ def cases_text(found: Sequence[Outcome]) -> str:
         "profile",
         "seeds",
         "cases",
-        "verdicts of rules",
-        "MUST broken",
-        "SHOULD broken",
-        "hours of one processor",
+        "verdicts",
+        "MUST violated",
+        "SHOULD violated",
+        "processor hours",
     )
     hours = sum(outcome.seconds for outcome in found) / 3600
     return table(head, [(found[0].profile, len(found), cases, verdicts, must, should, hours)])
 
 
 def main() -> int:
-    """Read the arguments, run, print the tables."""
+    """Read the arguments, run the checks and print the tables."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -208,38 +223,40 @@ def main() -> int:
         type=int,
         default=0,
         metavar="N",
-        help="seeds of the quick profile for each correct layer",
+        help="number of seeds of the quick profile for each correct layer",
     )
     parser.add_argument(
         "--default",
         type=int,
         default=0,
         metavar="N",
-        help="seeds of the default profile for each correct layer",
+        help="number of seeds of the default profile for each correct layer",
     )
     parser.add_argument(
-        "--cases", type=int, default=0, metavar="N", help=f"cases against {REFERENCE} alone"
+        "--cases", type=int, default=0, metavar="N", help=f"number of cases on {REFERENCE} alone"
     )
     parser.add_argument(
         "--profile",
         default="default",
-        help="the profile whose seeds make up --cases (default: %(default)s)",
+        help="profile of the runs that make up --cases (default: %(default)s)",
     )
     parser.add_argument(
         "--only",
         nargs="+",
         choices=list(SUBJECTS),
         default=list(SUBJECTS),
-        help="these implementations",
+        help="check only these implementations (default: all)",
     )
-    parser.add_argument("--workers", type=int, default=2, help="processes (default: %(default)s)")
     parser.add_argument(
-        "--log", metavar="PATH", help="keep every run here, and skip what is there already"
+        "--workers", type=int, default=2, help="number of worker processes (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--log", metavar="PATH", help="append each run to this file, and skip runs that it contains"
     )
     add_outputs(parser, "honesty.md")
     options = parser.parse_args()
     if not options.quick + options.default + options.cases:
-        parser.error("nothing to do: give --quick, --default or --cases")
+        parser.error("nothing to do: add --quick, --default or --cases")
     begun, texts, found = time.perf_counter(), dict[str, str](), list[Outcome]()
     for part in (by_seeds, by_cases):
         outcomes, text = part(options)
@@ -250,7 +267,7 @@ def main() -> int:
 
 
 def by_seeds(options: argparse.Namespace) -> tuple[list[Outcome], dict[str, str]]:
-    """Every correct layer with so many seeds of quick and of default."""
+    """Check every correct layer with the requested numbers of seeds of quick and default."""
     profiles = (("quick", options.quick), ("default", options.default))
     jobs = [
         (name, profile, seed)
@@ -265,7 +282,7 @@ def by_seeds(options: argparse.Namespace) -> tuple[list[Outcome], dict[str, str]
 
 
 def by_cases(options: argparse.Namespace) -> tuple[list[Outcome], dict[str, str]]:
-    """torch.nn.RNN alone, seed after seed until there are so many cases."""
+    """Check torch.nn.RNN alone, seed after seed, until there are as many cases as requested."""
     if not options.cases:
         return [], {}
     jobs = [(REFERENCE, options.profile, seed) for seed in range(1000, 1000 + options.cases)]

@@ -1,6 +1,8 @@
-"""What a layer is tested with today: a Hypothesis test by a careful engineer, and the samples of PyTorch's generic module tests.
+"""Two usual tests of a recurrent layer, with which the benchmark on detection compares rnnspec.
 
-Each takes the class of a layer and raises where it finds a fault. Both are written anew, in the way that such tests are written.
+One is the Hypothesis test of a careful engineer; the other has the samples of PyTorch's generic
+module tests. Each takes the class of a layer and raises an exception if it finds a fault. Both are
+new code, written in the way in which such tests are usually written.
 """
 
 from __future__ import annotations
@@ -41,7 +43,10 @@ SITUATIONS = (
 
 
 def usual_test(layer: type[nn.Module], examples: int, number: int = 0) -> None:
-    """Outputs, states and gradients in eval mode against torch.nn.RNN with the same weights, on random configurations and inputs."""
+    """Compare a layer with torch.nn.RNN on random configurations and inputs.
+
+    Both have the same weights and run in eval mode; outputs, states and gradients are compared.
+    """
 
     @seed(number)
     @settings(
@@ -84,7 +89,7 @@ def usual_test(layer: type[nn.Module], examples: int, number: int = 0) -> None:
 def results(
     module: nn.Module, x: torch.Tensor, h_0: torch.Tensor | None, lengths: torch.Tensor | None
 ) -> list[torch.Tensor]:
-    """Output, state, and the gradients of the input, the initial state and every parameter."""
+    """Return output, h_n, and the gradients of input, initial state and all parameters."""
     leaves = [
         x.clone().requires_grad_(),
         *([h_0.clone().requires_grad_()] if h_0 is not None else []),
@@ -109,7 +114,10 @@ def results(
 
 
 def generic_samples(layer: type[nn.Module]) -> None:
-    """Two layers of size 2 in every combination of the flags, sequences of three steps: what generic tests of modules ask."""
+    """Check what PyTorch's generic module tests check.
+
+    They use two layers of size 2 and sequences of three steps, with every combination of the flags.
+    """
     for nonlinearity, bias, batch_first, bidirectional, with_state in itertools.product(
         ("relu", "tanh"), *[(False, True)] * 4
     ):
@@ -131,7 +139,7 @@ def generic_samples(layer: type[nn.Module]) -> None:
 
 
 def one_sample_is_a_batch_of_one(module: nn.Module, given: list[torch.Tensor], axis: int) -> None:
-    """The unbatched call against the batched one."""
+    """Compare an unbatched call with a call on a batch of one."""
     output, h_n = module(*given)
     batched_output, batched_h_n = module(
         given[0].unsqueeze(axis), *(state.unsqueeze(1) for state in given[1:])
@@ -141,7 +149,11 @@ def one_sample_is_a_batch_of_one(module: nn.Module, given: list[torch.Tensor], a
 
 
 def is_sound_module(module: nn.Module, given: list[torch.Tensor]) -> None:
-    """Copies and pickles compute the same, strides do not matter, first and second derivatives are those of finite differences."""
+    """Check copies, pickles, strides, and first and second derivatives.
+
+    Copies, unpickled layers and strided inputs must give the same results; derivatives are compared
+    with finite differences, and the inputs must be unchanged.
+    """
     before, frozen = module(*given), [tensor.detach().clone() for tensor in given]
     for twin in (copy.deepcopy(module), pickle.loads(pickle.dumps(module))):
         assert_close(twin(*given), before)

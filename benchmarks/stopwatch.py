@@ -1,4 +1,4 @@
-"""Time by category, each moment counted once: what is called within a timed call is taken from it."""
+"""A stopwatch that measures time by category and counts every moment once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ from typing import Any
 
 
 class Stopwatch:
-    """Seconds by category; a category that is entered within another stops the other's clock."""
+    """Seconds by category.
+
+    Entering a category inside another one stops the clock of the outer category until the inner one
+    is left.
+    """
 
     def __init__(self) -> None:
         self.seconds: Counter[str] = Counter()
@@ -21,24 +25,24 @@ class Stopwatch:
 
     @contextmanager
     def running(self, category: str) -> Iterator[None]:
-        """Count what happens inside under a category."""
-        self._book()
+        """Count the time inside the `with` block under a category."""
+        self._record_time()
         self._open.append(category)
         try:
             yield
         finally:
-            self._book()
+            self._record_time()
             self._open.pop()
 
-    def _book(self) -> None:
-        """Count the time since the last change under what was running then."""
+    def _record_time(self) -> None:
+        """Count the time since the last change under the category that was running."""
         now = time.perf_counter()
         if self._open:
             self.seconds[self._open[-1]] += now - self._since  # type: ignore[assignment]
         self._since = now
 
     def timed(self, function: Callable[..., Any], category: str) -> Callable[..., Any]:
-        """The function, its time counted under a category."""
+        """Return a wrapper that counts the function's time under a category."""
 
         @functools.wraps(function)
         def wrapper(*args: Any, **kwargs: Any) -> Any:
@@ -49,7 +53,10 @@ class Stopwatch:
 
 
 def exchange(old: Any, new: Any, package: str = "rnnspec") -> None:
-    """Put `new` wherever a loaded module of the package has the name of `old`; LookupError where none has."""
+    """Replace `old` by `new` in every loaded module of a package, under any name.
+
+    Raises LookupError if no module has `old`.
+    """
     places = [
         (module, name)
         for key, module in list(sys.modules.items())
@@ -58,6 +65,6 @@ def exchange(old: Any, new: Any, package: str = "rnnspec") -> None:
         if value is old
     ]
     if not places:
-        raise LookupError(f"no module of {package} has {old!r}")
+        raise LookupError(f"no loaded module of {package} contains {old!r}")
     for module, name in places:
         setattr(module, name, new)

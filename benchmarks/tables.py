@@ -1,4 +1,4 @@
-"""Markdown tables, and the place between two markers of a page that a script fills."""
+"""Markdown tables, and the marked places in the docs that the benchmarks fill."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DOCS = Path(__file__).parents[1] / "docs"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A Markdown table; what is not a text is aligned to the right."""
+    """Return a Markdown table; columns without text are aligned to the right."""
     found = [list(row) for row in rows]
     numeric = [
         all(not isinstance(row[column], str) for row in found) for column in range(len(head))
@@ -25,7 +25,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def shown(cell: object) -> str:
-    """A cell as text: thousands are set off, numbers below a hundred keep three digits."""
+    """Format a cell: with thousands separators, and three digits for floats below 100."""
     if isinstance(cell, float) and math.isnan(cell):
         return ""
     if isinstance(cell, float):
@@ -34,17 +34,24 @@ def shown(cell: object) -> str:
 
 
 def filled(page: str, marker: str, text: str) -> str:
-    """The page with the text between `<!-- marker -->` and `<!-- /marker -->`; ValueError where it has no such place."""
+    """Return the page with `text` between `<!-- marker -->` and `<!-- /marker -->`.
+
+    Raises ValueError if the page lacks these markers.
+    """
     place = re.compile(
         rf"(?<=<!-- {re.escape(marker)} -->\n).*?(?=<!-- /{re.escape(marker)} -->)", re.DOTALL
     )
     if not place.search(page):
-        raise ValueError(f"the page has no place between <!-- {marker} --> and <!-- /{marker} -->")
+        raise ValueError(f"the page lacks the markers <!-- {marker} --> and <!-- /{marker} -->")
     return place.sub(lambda _: f"\n{text}\n\n", page)
 
 
 def report(options: argparse.Namespace, page: str, texts: Mapping[str, str], data: Any) -> None:
-    """Print the tables; with `--write` put them into their places in docs/PAGE, with `--json` keep the figures as data."""
+    """Print the tables and store the results.
+
+    With `--write`, each table replaces the text between its markers in docs/PAGE. With `--json`,
+    `data` is written to a file.
+    """
     print("\n\n".join(texts.values()))
     if options.json is not None:
         Path(options.json).write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
@@ -57,12 +64,12 @@ def report(options: argparse.Namespace, page: str, texts: Mapping[str, str], dat
 
 
 def add_outputs(parser: argparse.ArgumentParser, page: str) -> None:
-    """The options that every script has for its results."""
-    parser.add_argument("--json", metavar="PATH", help="keep the figures as data")
-    parser.add_argument("--write", action="store_true", help=f"put the tables into docs/{page}")
+    """Add the options that all benchmarks have for their results."""
+    parser.add_argument("--json", metavar="PATH", help="write the results as JSON to this file")
+    parser.add_argument("--write", action="store_true", help=f"write the tables to docs/{page}")
 
 
 def progress(text: str) -> None:
-    """One line on standard error, rewritten in place on a terminal."""
+    """Print a line on standard error, which the next one overwrites on a terminal."""
     end = "" if sys.stderr.isatty() else "\n"
     print(f"\r\x1b[K{text}" if not end else text, end=end, file=sys.stderr, flush=True)
