@@ -1,11 +1,12 @@
-"""How long a check takes, where the time goes, and what more cases cost.
+"""Measure how long a check takes, where the time goes, and what more cases cost.
 
     python -m benchmarks.speed --write
 
-Run from the root of a checkout, with nothing else running. Four parts, each chosen by --part: `whole` starts the command anew for
-every repetition, imports included; `split` runs a check in a process of its own with clocks around the subject, the reference and
-Hypothesis; `cases` runs growing numbers of cases and reads the peak of the memory; `held` reads after so many cases what one process
-holds.
+Run it from the root of a checkout, with nothing else running. --part chooses among four parts:
+`whole` starts the command anew for every repetition, including imports; `split` runs a check in a
+process of its own and measures the time spent in the subject, the reference and Hypothesis; `cases`
+runs growing numbers of cases and reads the peak memory; `held` reads how much memory one process
+holds after so many cases.
 """
 
 from __future__ import annotations
@@ -29,20 +30,26 @@ from benchmarks.tables import add_outputs, progress, report, table
 
 TARGET = "torch.nn:RNN"
 CONFORMS, INCONCLUSIVE = 0, 3
-"""Few cases do not reach every rule; what they cost is measured all the same."""
+"""Few cases do not reach every rule, so an inconclusive run is measured too."""
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
-SUBJECT, OTHERS = "subject: calls and backward passes", "subject: built, loaded, copied, converted"
+SUBJECT, OTHERS = (
+    "subject: calls and backward passes",
+    "subject: construction, loading, copies, conversions",
+)
 ORACLE, HYPOTHESIS = "reference: results and bounds", "Hypothesis: drawing the cases"
 PLANNING, VALUES, REST = (
     "covering arrays",
-    "the numbers of the cases",
-    "rules, comparisons and the rest",
+    "values of inputs and weights",
+    "rules, comparisons and everything else",
 )
 ORDER = (SUBJECT, OTHERS, ORACLE, HYPOTHESIS, PLANNING, VALUES, REST)
 
 
 def run(arguments: Sequence[str]) -> tuple[float, float]:
-    """Wall seconds and peak MiB of one process; RuntimeError where something is broken or nothing could be checked."""
+    """Run the command line in a new process; return its wall time in s and its peak memory in MiB.
+
+    Raises RuntimeError if the target violates the contract or nothing could be checked.
+    """
     begun = time.perf_counter()
     process = subprocess.Popen(
         [sys.executable, "-m", "rnnspec", *arguments],
@@ -52,14 +59,14 @@ def run(arguments: Sequence[str]) -> tuple[float, float]:
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode not in (CONFORMS, INCONCLUSIVE):
-        raise RuntimeError(f"rnnspec {' '.join(arguments)} ended with status {process.returncode}")
+        raise RuntimeError(f"rnnspec {' '.join(arguments)} exited with status {process.returncode}")
     return time.perf_counter() - begun, usage.ru_maxrss / (
         1024 if sys.platform != "darwin" else 1024**2
     )
 
 
 def whole(profiles: Sequence[str], repetitions: int) -> dict[str, list[float]]:
-    """Seconds of every repetition of the whole command, by profile."""
+    """Return the wall times of the whole command in seconds, by profile."""
     found: dict[str, list[float]] = {name: [] for name in profiles}
     for repetition in range(repetitions):
         for name in profiles:
@@ -69,7 +76,7 @@ def whole(profiles: Sequence[str], repetitions: int) -> dict[str, list[float]]:
 
 
 def growing(cases: Sequence[int]) -> list[tuple[int, float, float]]:
-    """Cases, seconds and peak MiB of one process each."""
+    """Return the number of cases, the wall time in s and the peak memory in MiB of each run."""
     found = []
     for number in cases:
         found.append((number, *run(["check", TARGET, "--cases", str(number)])))
@@ -78,7 +85,10 @@ def growing(cases: Sequence[int]) -> list[tuple[int, float, float]]:
 
 
 def held(dtype: str | None, cases: int) -> list[tuple[int, float]]:
-    """After every fifth of the cases: how many were judged in this process, and how many MiB it holds (on Linux)."""
+    """Return the memory that this process holds after each fifth of the cases (on Linux).
+
+    Each pair has the number of cases checked so far and the memory in MiB.
+    """
     import torch
 
     from rnnspec.api import check
@@ -95,7 +105,7 @@ def held(dtype: str | None, cases: int) -> list[tuple[int, float]]:
 
 
 def resident() -> float:
-    """The MiB of this process that are in memory, once what is free has been given back."""
+    """Return the resident memory of this process in MiB, after returning free memory."""
     gc.collect()
     ctypes.CDLL("libc.so.6").malloc_trim(0)
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
@@ -103,7 +113,7 @@ def resident() -> float:
 
 
 def split(profile: str, seed: int) -> dict[str, float]:
-    """Seconds by category of one check in this process, and those of the imports."""
+    """Return the seconds of a check in this process by category, and those of the imports."""
     begun = time.perf_counter()
     import torch
 
@@ -124,7 +134,7 @@ def split(profile: str, seed: int) -> dict[str, float]:
 
 
 def put_clocks(watch: Any) -> None:
-    """Put clocks around the subject's own work, the reference and Hypothesis."""
+    """Measure the subject's own work, the reference and Hypothesis from now on."""
     import torch
 
     from benchmarks.stopwatch import exchange
@@ -136,16 +146,27 @@ def put_clocks(watch: Any) -> None:
     torch.nn.RNN.__call__ = watch.timed(torch.nn.RNN.__call__, SUBJECT)  # type: ignore[method-assign]
     torch.autograd.grad = watch.timed(torch.autograd.grad, SUBJECT)
     torch.autograd.backward = watch.timed(torch.autograd.backward, SUBJECT)
-    exchange(observing, _observing(observing, watch))
-    for name in ("run", "bound", "gradients", "gradient_bound", "is_exact", "is_exact_gradient"):
-        exchange(getattr(oracle, name), watch.timed(getattr(oracle, name), ORACLE))
+    exchange(observing, _time_observing(observing, watch))
+    for function in (
+        oracle.run_layers,
+        oracle.compute_bound,
+        oracle.compute_gradients,
+        oracle.compute_gradient_bound,
+        oracle.is_exact,
+        oracle.is_exact_gradient,
+    ):
+        exchange(function, watch.timed(function, ORACLE))
     exchange(drawing.draw_examples, watch.timed(drawing.draw_examples, HYPOTHESIS))
     exchange(plan.plan_rows, watch.timed(plan.plan_rows, PLANNING))
     exchange(draw_values, watch.timed(draw_values, VALUES))
 
 
-def _observing(observing: Any, watch: Any) -> Any:
-    """Whatever the subject is asked to do goes through `observing`: calls have their own clock, the rest is counted here."""
+def _time_observing(observing: Any, watch: Any) -> Any:
+    """Return `observing` with its time counted as work of the subject.
+
+    Everything that the subject is asked to do goes through `observing`. Calls have a clock of their
+    own, so that only the rest is counted here.
+    """
 
     @contextmanager
     def timed(step: str) -> Iterator[None]:
@@ -156,7 +177,7 @@ def _observing(observing: Any, watch: Any) -> Any:
 
 
 def in_own_process(*arguments: str) -> Any:
-    """What this script measures with the arguments, in a new process."""
+    """Run this script with these arguments in a new process and return its JSON output."""
     command = [sys.executable, "-m", "benchmarks.speed", *arguments]
     done = subprocess.run(
         command, env=os.environ | ONE_THREAD, capture_output=True, text=True, check=True
@@ -166,7 +187,7 @@ def in_own_process(*arguments: str) -> Any:
 
 
 def whole_table(found: dict[str, list[float]]) -> str:
-    """Median, fastest and slowest run of each profile."""
+    """Return a table of the median, fastest and slowest run of each profile."""
     rows = [
         (name, len(runs), statistics.median(runs), min(runs), max(runs))
         for name, runs in found.items()
@@ -175,7 +196,10 @@ def whole_table(found: dict[str, list[float]]) -> str:
 
 
 def split_table(found: dict[str, dict[str, float]]) -> str:
-    """Seconds and share of the run, by category; the imports come before the run."""
+    """Return a table of the seconds and the share of each category.
+
+    The imports come before the run and have no share of it.
+    """
     names = [name for name in next(iter(found.values())) if name != "cases"]
     totals = {profile: sum(times[name] for name in ORDER) for profile, times in found.items()}
     rows = [
@@ -184,18 +208,18 @@ def split_table(found: dict[str, dict[str, float]]) -> str:
             *(
                 cell
                 for profile, times in found.items()
-                for cell in _cells(name, times, totals[profile])
+                for cell in _format_cells(name, times, totals[profile])
             ),
         )
         for name in names
     ]
     total = (
-        "the run, without imports",
+        "the run without imports",
         *(cell for seconds in totals.values() for cell in (seconds, "100 %")),
     )
     return table(
         (
-            "where",
+            "category",
             *(
                 cell
                 for profile, times in found.items()
@@ -206,12 +230,12 @@ def split_table(found: dict[str, dict[str, float]]) -> str:
     )
 
 
-def _cells(name: str, times: dict[str, float], total: float) -> tuple[float, str]:
+def _format_cells(name: str, times: dict[str, float], total: float) -> tuple[float, str]:
     return times[name], f"{100 * times[name] / total:.0f} %" if name in ORDER else ""
 
 
 def cases_table(found: Sequence[tuple[int, float, float]]) -> str:
-    """What more cases cost: seconds a case over those of the first row, and the peak of the memory."""
+    """Return a table of what more cases cost: the time per additional case, and the memory."""
     first_number, first_seconds, _ = found[0]
     rows = [
         (
@@ -224,33 +248,34 @@ def cases_table(found: Sequence[tuple[int, float, float]]) -> str:
         )
         for number, seconds, mebibytes in found
     ]
-    return table(("cases", "seconds", "milliseconds a further case", "peak memory, MiB"), rows)
+    return table(("cases", "seconds", "ms per additional case", "peak memory, MiB"), rows)
 
 
 def held_table(found: Mapping[str, Sequence[tuple[int, float]]]) -> str:
-    """What the process holds after so many cases, in every dtype and in float64 alone."""
+    """Return a table of the memory that a process holds, with all dtypes and with float64 only."""
     every, alone = found.values()
     rows = [
         (number, mebibytes, other[1])
         for (number, mebibytes), other in zip(every, alone, strict=True)
     ]
-    return table(("cases judged", *(f"held, {name}, MiB" for name in found)), rows)
+    return table(("cases checked", *(f"memory with {name}, MiB" for name in found)), rows)
 
 
 def machine() -> str:
-    """What it was measured on."""
+    """Return a line that describes the versions and the machine."""
     import torch
 
     import rnnspec
 
-    versions = f"rnnspec {rnnspec.__version__}, torch {torch.__version__}, Python {platform.python_version()}"
     return (
-        f"{versions}, {platform.machine()} with {os.cpu_count()} processors, one thread a process."
+        f"rnnspec {rnnspec.__version__}, torch {torch.__version__}, "
+        f"Python {platform.python_version()}, {platform.machine()} with {os.cpu_count()} "
+        "processors, one thread per process."
     )
 
 
 def main() -> None:
-    """Read the arguments, measure, print the tables."""
+    """Read the arguments, run the benchmark and print the tables."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -260,29 +285,29 @@ def main() -> None:
         nargs="+",
         choices=parts,
         default=list(parts),
-        help="what to measure (default: all)",
+        help="parts to measure (default: all)",
     )
     parser.add_argument(
         "--profile",
         nargs="+",
         default=["quick", "default"],
-        help="the profiles (default: quick default)",
+        help="profiles to measure (default: quick default)",
     )
     parser.add_argument(
         "--runs",
         type=int,
         default=5,
-        help="repetitions of the whole command (default: %(default)s)",
+        help="number of repetitions of the whole command (default: %(default)s)",
     )
     parser.add_argument(
         "--cases",
         type=int,
         nargs="+",
         default=[250, 500, 1000, 2000, 4000, 8000],
-        help="growing numbers of cases",
+        help="numbers of cases for the parts `cases` and `held` (the largest)",
     )
     parser.add_argument(
-        "--seed", type=int, default=0, help="the seed of the split (default: %(default)s)"
+        "--seed", type=int, default=0, help="seed of the part `split` (default: %(default)s)"
     )
     parser.add_argument("--split-here", metavar="PROFILE", help=argparse.SUPPRESS)
     parser.add_argument("--held-here", metavar="DTYPE", help=argparse.SUPPRESS)
@@ -313,7 +338,7 @@ def main() -> None:
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """The figures of each part that is asked for."""
+    """Return the figures of each requested part."""
     parts: dict[str, Any] = {
         "whole": lambda: whole(options.profile, options.runs),
         "split": lambda: {
@@ -323,7 +348,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "cases": lambda: growing(sorted(options.cases)),
         "held": lambda: {
             name: in_own_process("--held-here", dtype, "--cases", str(max(options.cases)))
-            for name, dtype in (("all dtypes", "all"), ("float64 alone", "float64"))
+            for name, dtype in (("all dtypes", "all"), ("float64 only", "float64"))
         },
     }
     return {part: parts[part]() for part in options.part}
