@@ -6,7 +6,7 @@
 Run it from the root of a checkout. The first command checks all correct layers of the bank with
 several seeds; the second checks torch.nn.RNN alone with many cases. Each finished run becomes a
 line of the log, and runs in the log are not repeated, so that an interrupted benchmark can be
-continued. It exits with status 1 if a rule of level MUST reports a violation.
+continued. It exits with status 1 if a rule of level MUST is violated or a rule's check crashes.
 """
 
 from __future__ import annotations
@@ -39,8 +39,9 @@ Job = tuple[str, str, int]
 class Outcome:
     """The result of one run.
 
-    `judged` is the number of verdicts. `must` and `should` are the violated rules of each level,
-    and `unreached` are the rules that too few cases reached.
+    `judged` is the number of verdicts. `must` has the violated rules of level MUST and all rules
+    whose check crashed, `should` the violated rules of level SHOULD, and `unreached` the rules that
+    too few cases reached.
     """
 
     subject: str

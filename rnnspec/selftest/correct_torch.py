@@ -47,11 +47,10 @@ class NotOnceMore(torch.autograd.Function):
 
 
 class AsOnCuda(nn.RNN):
-    """`torch.nn.RNN` as it behaves on CUDA: its parameters share a buffer, and cuDNN refuses some
-    calls.
+    """`torch.nn.RNN` as on CUDA: one buffer for all parameters, and the refusals of cuDNN.
 
-    Refused are a backward pass in eval mode, a second derivative, and an initial state that is not
-    contiguous.
+    cuDNN refuses a backward pass in eval mode, a second derivative, and an initial state that is
+    not contiguous.
     """
 
     def flatten_parameters(self) -> None:

@@ -51,7 +51,7 @@ class FinalStatesLSTM(FinalStates):
 
 
 class BothEnds(LastStep):
-    """The forward half at the last step and the backward half at step 0 of a bidirectional layer."""
+    """The output's forward half at the last step, and its backward half at step 0."""
 
     options: ClassVar[dict[str, Any]] = BOTH
     width: ClassVar[int] = 2 * HIDDEN

@@ -93,7 +93,10 @@ class LastTokenBeside(LastStep):
 
 
 class SelfAttention(LastStep):
-    """Self-attention over a bidirectional LSTM with position embeddings, averaged over the steps."""
+    """The mean of self-attention over the steps of a bidirectional LSTM.
+
+    Position embeddings are added to the tokens.
+    """
 
     layer: ClassVar[Layer] = nn.LSTM
     options: ClassVar[dict[str, Any]] = {"bidirectional": True}
