@@ -90,14 +90,14 @@ def by_rnnspec(rows: Sequence[Row]) -> Seen:
     Default includes the larger profiles that the matrix needed for a bug that quick does not
     detect.
     """
-    told = {row.name: ", ".join(row.seen_by) for row in rows}
+    rules = {row.name: ", ".join(row.seen_by) for row in rows}
     later = {
         row.name: row.profile not in ("", "quick") and list(row.seen_by) == [row.rule]
         for row in rows
     }
     return {
-        QUICK: {name: "" if later[name] else text for name, text in told.items()},
-        DEFAULT: told,
+        QUICK: {name: "" if later[name] else text for name, text in rules.items()},
+        DEFAULT: rules,
     }
 
 

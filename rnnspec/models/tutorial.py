@@ -63,11 +63,11 @@ class RNN1(_OneLayer):
 
 
 class RNN2(_OneLayer):
-    """A model with a prediction at every time step: RNN1 with its linear layer applied to each
-    output.
+    """A model with a prediction at every time step.
 
-    Shapes: integer token ids (N, L), layer output (N, L, hidden_size), predictions (N, L,
-    output_size). The prediction at a step does not depend on later ids.
+    It is RNN1 with its linear layer applied to the output at every step. Shapes: integer token ids
+    (N, L), layer output (N, L, hidden_size), predictions (N, L, output_size). The prediction at a
+    step does not depend on later ids.
 
     Source: the tutorial's second model, without its two faults. `hidden_size` is stored as an
     attribute, and the linear layer expects `hidden_size` features because the layer is
