@@ -1,4 +1,7 @@
-"""What the contract says must come out, and the largest error that rounding can explain. NumPy only."""
+"""The results that the contract requires, and bounds on the errors that rounding can explain.
+
+The oracle computes with NumPy alone.
+"""
 
 from rnnspec.oracle.backward import compute_gradients
 from rnnspec.oracle.bounds import compute_bound, finite

@@ -1,4 +1,4 @@
-"""Gradients of the reference by back-propagation through time."""
+"""The gradients of the reference, by backpropagation through time."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from rnnspec.oracle.stack import SUFFIXES, masked, split
 
 @dataclass(frozen=True)
 class LayerAdjoint:
-    """One layer's adjoints in step order.
+    """The gradients with respect to the values of one layer, in step order as in LayerTrace.
 
-    outputs  (D, T, N, H) what the layer's output receives from above
-    states   (D, T, N, H) of the state after each step, in all
-    sums     (D, T, N, H) of the pre-activation; zero at padding
-    first    (D, N, H) of the initial state
-    read     (T, N, W) of what the layer read, in time order
+    outputs  (D, T, N, H) for the layer's output, received from the layer above
+    states   (D, T, N, H) for the hidden state after each step, the sum of all contributions
+    sums     (D, T, N, H) for the pre-activation; zero at padding
+    first    (D, N, H) for the initial state
+    read     (T, N, W) for the layer's input, in time order
     """
 
     outputs: Array
@@ -32,9 +32,10 @@ class LayerAdjoint:
 def compute_gradients(
     problem: Problem, trace: Trace, d_output: Array, d_h_n: Array
 ) -> dict[str, Array]:
-    """The gradients of <d_output, output> + <d_h_n, h_n> by "input", "h_0" and the name of every parameter.
+    """Return the gradients of <d_output, output> + <d_h_n, h_n>, by name.
 
-    d_output (T, N, D * H) is not read at padding; d_h_n (D * num_layers, N, H). The slope of relu at 0 is 0.
+    The names are "input", "h_0" and those of the parameters. `d_output` has shape (T, N, D * H) and
+    is not read at padding. `d_h_n` has shape (D * num_layers, N, H). The slope of relu at 0 is 0.
     """
     adjoints = layer_adjoints(problem, trace, d_output, d_h_n)
     found = {
@@ -55,7 +56,7 @@ def compute_gradients(
 def layer_adjoints(
     problem: Problem, trace: Trace, d_output: Array, d_h_n: Array
 ) -> list[LayerAdjoint]:
-    """The adjoints of every intermediate of every layer, in the order of the layers."""
+    """Return the adjoints of every layer, from the first layer to the last."""
     directions = problem.config.num_directions
     adjoints: list[LayerAdjoint] = []
     received = d_output
@@ -63,7 +64,7 @@ def layer_adjoints(
         for index in reversed(range(len(trace.layers))):
             last = d_h_n[index * directions : (index + 1) * directions]
             adjoints.append(
-                _layer_adjoint(
+                _compute_layer_adjoint(
                     problem, trace.layers[index], split(received, directions), last, trace.alive
                 )
             )
@@ -72,7 +73,10 @@ def layer_adjoints(
 
 
 def named(problem: Problem, layer: int, ih: Array, hh: Array, bias: Array) -> dict[str, Array]:
-    """What belongs to a layer's parameters, stacked by direction, by their names; both biases receive the same."""
+    """Return values that belong to the parameters of a layer by the names of the parameters.
+
+    The values are stacked by direction. Both biases of a direction have the same value.
+    """
     found: dict[str, Array] = {}
     for direction, suffix in enumerate(SUFFIXES[: len(ih)]):
         found[f"weight_ih_l{layer}{suffix}"] = ih[direction]
@@ -84,7 +88,7 @@ def named(problem: Problem, layer: int, ih: Array, hh: Array, bias: Array) -> di
 
 
 def outer(left: Array, right: Array) -> Array:
-    """(D, T, N, H) and (D, T, N, W) summed over steps and batch: (D, H, W)."""
+    """Multiply (D, T, N, H) by (D, T, N, W) and sum over steps and batch, to (D, H, W)."""
     directions = len(left)
     summed: Array = left.reshape(directions, -1, left.shape[-1]).swapaxes(1, 2) @ right.reshape(
         directions, -1, right.shape[-1]
@@ -93,7 +97,10 @@ def outer(left: Array, right: Array) -> Array:
 
 
 def gathered(sums: Array, weights: Array) -> Array:
-    """What both directions send down through (D, H, W) weights: (T, N, W) in time order."""
+    """Return what both directions send to the layer below through (D, H, W) weights.
+
+    The result has shape (T, N, W) and is in time order.
+    """
     directions, steps, batch, hidden = sums.shape
     sent = (sums.reshape(directions, steps * batch, hidden) @ weights).reshape(
         directions, steps, batch, weights.shape[-1]
@@ -102,7 +109,7 @@ def gathered(sums: Array, weights: Array) -> Array:
     return summed
 
 
-def _layer_adjoint(
+def _compute_layer_adjoint(
     problem: Problem, layer: LayerTrace, received: Array, last: Array, alive: Flags
 ) -> LayerAdjoint:
     slope = activation_of(problem.config).slope(layer.states[:, 1:])

@@ -1,11 +1,12 @@
 """The largest error of a forward pass that rounding can explain, proved step by step.
 
-Two computed trajectories are compared, the judged one (~) and the reference. At every step each obeys the recurrence up to a local
-error. So with E a bound of |h~ - h|, A = |W_ih| |x| + |b_ih| + |W_hh| |h| + |b_hh| at the reference, and g the gamma of the judged sum
-plus that of the reference:
+The proof compares two computed trajectories: that of the layer under test (marked ~) and that of
+the reference. At every time step, each follows the recurrence h = f(s) up to a local error. Let E
+bound |h~ - h| and E_x bound |x~ - x|. Let A = |W_ih| |x| + |b_ih| + |W_hh| |h| + |b_hh| at the
+reference. Let g be the gamma of the tested layer's sum plus that of the reference's sum. Then
 
     |s~ - s| <= D = prop + g (A + prop) + underflow,    prop = |W_hh| E + |W_ih| E_x
-    |h~ - h| <= sup_{|d| <= D} |f(s + d) - f(s)| + the errors of evaluating and storing f, on both sides
+    |h~ - h| <= sup_{|d| <= D} |f(s + d) - f(s)| + errors of evaluating and storing f (both sides)
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from rnnspec.oracle.stack import outputs, to_steps
 
 @dataclass(frozen=True)
 class LayerError:
-    """Bounds of one layer's errors, in step order, shaped as the fields of LayerTrace."""
+    """Bounds on the errors of one layer, in step order, shaped as the fields of LayerTrace."""
 
     read: Array
     sums: Array
@@ -30,9 +31,10 @@ class LayerError:
 
 
 def compute_bound(problem: Problem, trace: Trace, rounding: Rounding) -> Bound:
-    """The allowance for output and h_n, covering the error of the judged layer and that of the reference.
+    """Return the bound on the errors of `output` and `h_n`, element by element.
 
-    inf, never NaN, where a value is not finite or an intermediate may exceed the dtype's largest number.
+    It covers the errors of the layer under test and of the reference. It is inf, never NaN, where a
+    value is not finite or an intermediate may exceed the largest number of the dtype.
     """
     errors = forward_errors(problem, trace, rounding)
     return Bound(
@@ -42,20 +44,24 @@ def compute_bound(problem: Problem, trace: Trace, rounding: Rounding) -> Bound:
 
 
 def forward_errors(problem: Problem, trace: Trace, rounding: Rounding) -> list[LayerError]:
-    """The bound of every intermediate of every layer, from the input up."""
+    """Return the bounds on all intermediates of every layer, from the first layer to the last."""
     activation = activation_of(problem.config)
     errors: list[LayerError] = []
     with np.errstate(all="ignore"):
         read = np.zeros((1, 1, 1, 1))
         for index, layer in enumerate(trace.layers):
             if index:
-                read = _next_read(problem, trace, index - 1, errors[-1], rounding)
-            errors.append(_layer_error(activation, layer, read, trace.alive, rounding))
+                read = _bound_next_read(problem, trace, index - 1, errors[-1], rounding)
+            errors.append(_bound_layer(activation, layer, read, trace.alive, rounding))
     return errors
 
 
 def mask_error(mask: Array, values: Array, error: Array, rounding: Rounding) -> Array:
-    """Error of values * mask, 1 / (1 - p) being computed in the dtype: from p in it too, which costs 1 / (1 - p) roundings."""
+    """Return a bound on the error of `values * mask`.
+
+    A layer may round p to the dtype and compute 1 / (1 - p) in the dtype. Rounding p costs up to
+    1 / (1 - p) roundings, which is the largest value of the mask.
+    """
     relative = rounding.factor(4.0 + float(mask.max(initial=0.0)))
     magnitude = np.abs(mask * values)
     return finite(
@@ -66,24 +72,27 @@ def mask_error(mask: Array, values: Array, error: Array, rounding: Rounding) -> 
 
 
 def fuzz(rounding: Rounding, gamma: float) -> float:
-    """What to add to magnitudes so that gamma times them covers operands that are flushed to zero."""
+    """Return what to add to magnitudes, so that gamma times them covers flushing to zero."""
     return rounding.eta * (1.0 + gamma) / gamma
 
 
 def finite(error: Array, magnitude: Array, rounding: Rounding) -> Array:
-    """The error of a value of this magnitude, inf where the value may exceed the dtype's largest number or is NaN."""
+    """Return the error, but inf where values of this magnitude may overflow.
+
+    A value may overflow if `magnitude + error` exceeds the largest number of the dtype or is NaN.
+    """
     return np.where(magnitude + error <= rounding.largest, error, np.inf)
 
 
 def product(values: Array, weights: Array) -> Array:
-    """(D, T, N, W) times (D, W, H): (D, T, N, H)."""
+    """Multiply (D, T, N, W) values by (D, W, H) weights, to (D, T, N, H)."""
     directions, steps, batch, width = values.shape
     return (values.reshape(directions, steps * batch, width) @ weights).reshape(
         directions, steps, batch, weights.shape[-1]
     )
 
 
-def _next_read(
+def _bound_next_read(
     problem: Problem, trace: Trace, layer: int, error: LayerError, rounding: Rounding
 ) -> Array:
     output = outputs(error.states[:, 1:], trace.alive)
@@ -93,7 +102,7 @@ def _next_read(
     return to_steps(output, problem.config.num_directions)
 
 
-def _layer_error(
+def _bound_layer(
     activation: Activation, layer: LayerTrace, read: Array, alive: Flags, rounding: Rounding
 ) -> LayerError:
     gamma = rounding.gamma(layer.weights.terms)
@@ -107,14 +116,16 @@ def _layer_error(
     magnitude += (np.abs(layer.weights.biases) + extra).sum(axis=1)[:, None, None]
     own = gamma * magnitude + 2 * layer.weights.terms * rounding.eta * (1.0 + gamma)
     own = (own + (1.0 + gamma) * product(read, ih) if read.any() else own) * SLOP
-    sums, states = _propagate(activation, layer, own, hh * ((1.0 + gamma) * SLOP), alive, rounding)
+    sums, states = _propagate_error(
+        activation, layer, own, hh * ((1.0 + gamma) * SLOP), alive, rounding
+    )
     beyond = ~(magnitude + sums <= rounding.largest).all(axis=-1, keepdims=True) & alive
     if beyond.any():
-        _forget(sums, states, np.logical_or.accumulate(beyond, axis=1))
+        _mark_overflow(sums, states, np.logical_or.accumulate(beyond, axis=1))
     return LayerError(read, sums, states)
 
 
-def _propagate(
+def _propagate_error(
     activation: Activation,
     layer: LayerTrace,
     own: Array,
@@ -138,7 +149,7 @@ def _propagate(
     return own, states
 
 
-def _forget(sums: Array, states: Array, beyond: Flags) -> None:
-    # One overflowed unit reaches every unit of its sample at the next step: 0 * inf is NaN.
+def _mark_overflow(sums: Array, states: Array, beyond: Flags) -> None:
+    # One overflowed unit reaches every unit of its sample at the next step, because 0 * inf is NaN.
     sums[np.broadcast_to(beyond, sums.shape)] = np.inf
     states[:, 1:][np.broadcast_to(beyond, sums.shape)] = np.inf

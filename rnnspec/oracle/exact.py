@@ -1,4 +1,4 @@
-"""Problems that have one answer in every arithmetic: no sum rounds, whatever its order."""
+"""Recognise problems with one result in every arithmetic, because no sum rounds in any order."""
 
 from __future__ import annotations
 
@@ -8,20 +8,24 @@ from rnnspec.oracle.backward import LayerAdjoint, gathered, layer_adjoints, oute
 from rnnspec.oracle.problem import Array, LayerTrace, Problem, Trace
 
 SATURATED = 32.0
-"""Beyond this magnitude tanh is 1 in every dtype up to float64, however it is computed."""
+"""From this magnitude on, |tanh| is 1 in every dtype up to float64, however it is computed."""
 
 
 def is_exact(problem: Problem, trace: Trace, limit: float) -> bool:
-    """Whether every partial sum of the forward pass is a multiple of one power of two, below limit times it.
+    """Return whether no sum of the forward pass rounds, in whatever order it is computed.
 
-    With integers: every intermediate is an integer of magnitude below limit. limit is 2**53 for float64, 2**24 for float32, 2**11 for
-    float16 and TF32, 2**8 for bfloat16. tanh must only be taken of 0 and of what saturates it; masks must be powers of two.
+    A sum does not round if all partial sums are multiples of one power of two and less than `limit`
+    times that power. For example, all intermediates may be integers of magnitude below `limit`. The
+    limit is 2**53 for float64, 2**24 for float32, 2**11 for float16 and TF32, and 2**8 for
+    bfloat16. In addition, tanh must only be applied to 0 and to arguments that saturate it, and the
+    nonzero values of masks must be powers of two.
     """
-    if not all(_powers_of_two(mask) for mask in problem.masks.values()):
+    if not all(_has_only_powers_of_two(mask) for mask in problem.masks.values()):
         return False
     with np.errstate(all="ignore"):
         return all(
-            _sums_exact(layer, trace, limit) and _values_exact(problem, layer, trace)
+            _has_exact_preactivations(layer, trace, limit)
+            and _has_exact_activations(problem, layer, trace)
             for layer in trace.layers
         )
 
@@ -29,39 +33,44 @@ def is_exact(problem: Problem, trace: Trace, limit: float) -> bool:
 def is_exact_gradient(
     problem: Problem, trace: Trace, d_output: Array, d_h_n: Array, limit: float
 ) -> bool:
-    """Whether no sum of the backward pass rounds either. Never true of tanh: its slope where it saturates depends on the formula."""
+    """Return whether no sum of the backward pass rounds either.
+
+    The result is always False for tanh: if tanh is saturated, its slope depends on the formula.
+    """
     if problem.config.nonlinearity != "relu" or not is_exact(problem, trace, limit):
         return False
     adjoints = layer_adjoints(problem, trace, d_output, d_h_n)
     with np.errstate(all="ignore"):
         return all(
-            _adjoint_exact(layer, adjoint, d_h_n, limit)
+            _has_exact_adjoint(layer, adjoint, d_h_n, limit)
             for layer, adjoint in zip(trace.layers, adjoints, strict=True)
         )
 
 
-def _sums_exact(layer: LayerTrace, trace: Trace, limit: float) -> bool:
+def _has_exact_preactivations(layer: LayerTrace, trace: Trace, limit: float) -> bool:
     weights, before = layer.weights, np.where(trace.alive, layer.states[:, :-1], 0.0)
     magnitude = (
         np.abs(layer.read) @ np.abs(weights.ih.swapaxes(1, 2))[:, None]
         + np.abs(before) @ np.abs(weights.hh.swapaxes(1, 2))[:, None]
     )
     magnitude += np.abs(weights.biases).sum(axis=1)[:, None, None]
-    return _fits(
+    return _has_exact_sums(
         [(weights.ih, layer.read), (weights.hh, before), (weights.biases,)],
         np.where(trace.alive, magnitude, 0.0),
         limit,
     )
 
 
-def _values_exact(problem: Problem, layer: LayerTrace, trace: Trace) -> bool:
+def _has_exact_activations(problem: Problem, layer: LayerTrace, trace: Trace) -> bool:
     if problem.config.nonlinearity == "relu":
         return True
     size = np.abs(layer.sums)
     return bool((((size == 0.0) | (size >= SATURATED)) | ~trace.alive).all())
 
 
-def _adjoint_exact(layer: LayerTrace, adjoint: LayerAdjoint, d_h_n: Array, limit: float) -> bool:
+def _has_exact_adjoint(
+    layer: LayerTrace, adjoint: LayerAdjoint, d_h_n: Array, limit: float
+) -> bool:
     weights, sums, size = layer.weights, adjoint.sums, np.abs(adjoint.sums)
     state = (
         size @ np.abs(weights.hh)[:, None]
@@ -70,16 +79,20 @@ def _adjoint_exact(layer: LayerTrace, adjoint: LayerAdjoint, d_h_n: Array, limit
     )
     before = layer.states[:, :-1]
     return (
-        _fits([(weights.hh, sums), (adjoint.outputs,), (d_h_n,)], state, limit)
-        and _fits([(weights.ih, sums)], gathered(size, np.abs(weights.ih)), limit)
-        and _fits([(sums, layer.read)], outer(size, np.abs(layer.read)), limit)
-        and _fits([(sums, before)], outer(size, np.abs(before)), limit)
-        and _fits([(sums,)], size.sum(axis=(1, 2)), limit)
+        _has_exact_sums([(weights.hh, sums), (adjoint.outputs,), (d_h_n,)], state, limit)
+        and _has_exact_sums([(weights.ih, sums)], gathered(size, np.abs(weights.ih)), limit)
+        and _has_exact_sums([(sums, layer.read)], outer(size, np.abs(layer.read)), limit)
+        and _has_exact_sums([(sums, before)], outer(size, np.abs(before)), limit)
+        and _has_exact_sums([(sums,)], size.sum(axis=(1, 2)), limit)
     )
 
 
-def _fits(products: list[tuple[Array, ...]], magnitude: Array, limit: float) -> bool:
-    """Whether sums of these products, of this magnitude, are multiples of one unit below limit units, and the operands likewise."""
+def _has_exact_sums(products: list[tuple[Array, ...]], magnitude: Array, limit: float) -> bool:
+    """Return whether sums of these products, up to this magnitude, are exact.
+
+    They are exact if they are multiples of one power of two and less than `limit` times that power.
+    The same must hold for the operands.
+    """
     operands = [operand for product in products for operand in product]
     if not all(np.abs(operand).max(initial=0.0) < limit * unit(operand) for operand in operands):
         return False
@@ -88,7 +101,10 @@ def _fits(products: list[tuple[Array, ...]], magnitude: Array, limit: float) -> 
 
 
 def unit(values: Array) -> float:
-    """The largest power of two that divides every value: inf where all are zero, NaN where one is not finite."""
+    """Return the largest power of two that divides every value.
+
+    The result is inf if all values are zero, and NaN if a value is not finite.
+    """
     if not np.isfinite(values).all():
         return float("nan")
     mantissa, exponent = np.frexp(values[values != 0.0])
@@ -96,6 +112,6 @@ def unit(values: Array) -> float:
     return float(np.ldexp((whole & -whole).astype(np.float64), exponent - 53).min(initial=np.inf))
 
 
-def _powers_of_two(mask: Array) -> bool:
+def _has_only_powers_of_two(mask: Array) -> bool:
     mantissa, _ = np.frexp(mask)
     return bool(((mantissa == 0.5) | (mask == 0.0)).all())

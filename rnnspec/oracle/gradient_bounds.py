@@ -1,12 +1,15 @@
 """The largest error of a gradient that rounding can explain, proved like that of the forward pass.
 
-Backwards, with G a bound of the error of dL/dh, S of that of dL/ds, F of that of the slope f' (which the judged layer evaluates at
-its own, perturbed values), M the sum of the magnitudes of what is added, g the gamma of that sum and m that of one product:
+Let G bound the error of dL/dh, S the error of dL/ds, and F the error of the slope f', which the
+layer under test evaluates at its own, perturbed values. Let M be the sum of the magnitudes of the
+terms that are added, g the gamma of that sum, and m the gamma of one product. Then, backwards in
+time,
 
     G_t = prop + g (M + prop) + underflow,     prop = |W_hh|^T S_{t+1} + G_received
     S_t = (G_t (f' + F) + |dL/dh| F) (1 + m) + m |dL/dh| f' + underflow
 
-A parameter's gradient sums products over steps and batch: |dL/ds| E_x + S (|x| + E_x), and gamma of the number of terms.
+The gradient of a parameter sums products over steps and batch. Its error is the sum of
+|dL/ds| E_x + S (|x| + E_x), plus rounding with the gamma of the number of terms.
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ from rnnspec.oracle.stack import split
 
 @dataclass(frozen=True)
 class AdjointError:
-    """Bounds of one layer's errors, shaped as the fields of LayerAdjoint."""
+    """Bounds on the errors of one layer's adjoint, shaped as the fields of LayerAdjoint."""
 
     sums: Array
     first: Array
@@ -34,7 +37,7 @@ class AdjointError:
 
 @dataclass(frozen=True)
 class _Layer:
-    """One layer with everything that its adjoint's error depends on."""
+    """One layer with everything on which the error of its adjoint depends."""
 
     problem: Problem
     trace: LayerTrace
@@ -47,10 +50,12 @@ class _Layer:
 def compute_gradient_bound(
     problem: Problem, trace: Trace, d_output: Array, d_h_n: Array, rounding: Rounding
 ) -> dict[str, Array]:
-    """The allowance for each of `gradients`, covering the error of the judged layer and that of the reference.
+    """Return the bound on the error of every gradient, by the names of `compute_gradients`.
 
-    inf, never NaN, where the model does not apply; zero for the input's gradient at padding; positive elsewhere. Where rounding can
-    move the argument of relu across 0, its slope counts as unknown.
+    It covers the errors of the layer under test and of the reference. It is inf, never NaN, where a
+    value is not finite or may overflow. It is zero for the gradient of the input at padding, and
+    positive everywhere else. If rounding can move the argument of relu across 0, the slope counts
+    as unknown.
     """
     forward = forward_errors(problem, trace, rounding)
     adjoints = layer_adjoints(problem, trace, d_output, d_h_n)
@@ -63,10 +68,12 @@ def compute_gradient_bound(
                 problem, trace.layers[index], adjoints[index], forward[index], trace.alive, rounding
             )
             last = d_h_n[index * len(trace.alive) : (index + 1) * len(trace.alive)]
-            error = _adjoint_error(layer, split(received, len(trace.alive)), last)
-            found.update(_parameter_errors(layer, index, error))
+            error = _bound_adjoint(layer, split(received, len(trace.alive)), last)
+            found.update(_bound_parameters(layer, index, error))
             first.append(error.first)
-            received = _through_mask(problem, index - 1, adjoints[index].read, error.read, rounding)
+            received = _bound_through_mask(
+                problem, index - 1, adjoints[index].read, error.read, rounding
+            )
     return {
         "input": np.where(trace.alive[0], received, 0.0),
         "h_0": np.concatenate(first[::-1]),
@@ -74,7 +81,7 @@ def compute_gradient_bound(
     }
 
 
-def _through_mask(
+def _bound_through_mask(
     problem: Problem, layer: int, values: Array, error: Array, rounding: Rounding
 ) -> Array:
     return (
@@ -84,17 +91,19 @@ def _through_mask(
     )
 
 
-def _adjoint_error(layer: _Layer, received: Array, last: Array) -> AdjointError:
+def _bound_adjoint(layer: _Layer, received: Array, last: Array) -> AdjointError:
     rounding, weights = layer.rounding, layer.trace.weights
     terms = weights.hh.shape[1] + 2
     gamma = rounding.gamma(terms)
     hh = np.abs(weights.hh) + fuzz(rounding, gamma)
     sent = product(np.abs(layer.adjoint.sums), hh)
-    magnitude = np.abs(layer.adjoint.outputs) + _carried(sent, np.abs(last), layer.alive)
+    magnitude = np.abs(layer.adjoint.outputs) + _compute_carried_magnitude(
+        sent, np.abs(last), layer.alive
+    )
     own = (
         gamma * magnitude + 2 * terms * rounding.eta * (1.0 + gamma) + (1.0 + gamma) * received
     ) * SLOP
-    states, sums, first = _propagate(layer, own, hh, 1.0 + gamma)
+    states, sums, first = _propagate_error(layer, own, hh, 1.0 + gamma)
     beyond = (
         ~(magnitude + states + np.abs(layer.adjoint.sums) + sums <= rounding.largest).all(
             axis=-1, keepdims=True
@@ -109,12 +118,14 @@ def _adjoint_error(layer: _Layer, received: Array, last: Array) -> AdjointError:
     return AdjointError(
         sums,
         finite(np.where(reached[:, 0], np.inf, first), lowest, rounding),
-        _read_error(layer, sums),
+        _bound_read(layer, sums),
     )
 
 
-def _propagate(layer: _Layer, own: Array, hh: Array, growth: float) -> tuple[Array, Array, Array]:
-    gain, local = _slope_errors(layer)
+def _propagate_error(
+    layer: _Layer, own: Array, hh: Array, growth: float
+) -> tuple[Array, Array, Array]:
+    gain, local = _bound_slope(layer)
     states, sums = own, np.empty_like(own)
     carried, padded = np.zeros_like(own[:, 0]), not layer.alive.all()
     for step in reversed(range(own.shape[1])):
@@ -125,8 +136,8 @@ def _propagate(layer: _Layer, own: Array, hh: Array, growth: float) -> tuple[Arr
     return states, sums, carried
 
 
-def _slope_errors(layer: _Layer) -> tuple[Array, Array]:
-    """S = G * gain + local, both zero at padding."""
+def _bound_slope(layer: _Layer) -> tuple[Array, Array]:
+    """Return gain and local, so that S = G * gain + local; both are zero at padding."""
     activation, rounding = activation_of(layer.problem.config), layer.rounding
     value, error = layer.trace.states[:, 1:], layer.error.states[:, 1:]
     unsure = activation.unsure(layer.trace.sums, value, error, layer.error.sums, rounding.u_st)
@@ -139,13 +150,13 @@ def _slope_errors(layer: _Layer) -> tuple[Array, Array]:
     return np.where(layer.alive, gain, 0.0), np.where(layer.alive, local, 0.0)
 
 
-def _carried(sent: Array, last: Array, alive: Flags) -> Array:
-    """The magnitude of what each step's state receives from the step after, or from h_n."""
+def _compute_carried_magnitude(sent: Array, last: Array, alive: Flags) -> Array:
+    """Return the magnitude of what the state of each step receives from the next one or h_n."""
     after = np.where(alive[:, 1:], sent[:, 1:], last[:, None])
     return np.concatenate((after, last[:, None]), axis=1)
 
 
-def _read_error(layer: _Layer, sums: Array) -> Array:
+def _bound_read(layer: _Layer, sums: Array) -> Array:
     rounding, weights = layer.rounding, layer.trace.weights
     terms = weights.ih.shape[0] * weights.ih.shape[1]
     gamma = rounding.gamma(terms)
@@ -157,15 +168,15 @@ def _read_error(layer: _Layer, sums: Array) -> Array:
     return finite(error, magnitude, rounding)
 
 
-def _parameter_errors(layer: _Layer, index: int, error: AdjointError) -> dict[str, Array]:
+def _bound_parameters(layer: _Layer, index: int, error: AdjointError) -> dict[str, Array]:
     rounding, sums = layer.rounding, np.abs(layer.adjoint.sums)
     steps = layer.alive.shape[1]
     terms = int(layer.alive[0].sum())
-    # A loop over steps adds each step's contribution to a gradient that is stored in the dtype.
+    # A layer that loops over steps stores the gradient in the dtype after each step's contribution.
     gamma = rounding.gamma(terms, stores=steps if rounding.u_st > rounding.u_acc else 0)
     underflow = 2 * terms * rounding.eta * (1.0 + gamma)
 
-    def allowance(values: Array, errors: Array) -> Array:
+    def bound_sum(values: Array, errors: Array) -> Array:
         exact = np.abs(values) + fuzz(rounding, gamma)
         magnitude = outer(sums, exact)
         moved = outer(error.sums, exact + errors) + outer(sums, errors)
@@ -177,12 +188,12 @@ def _parameter_errors(layer: _Layer, index: int, error: AdjointError) -> dict[st
 
     read = np.broadcast_to(layer.error.read, layer.trace.read.shape)
     ones = np.ones((*sums.shape[:-1], 1))
-    bias = allowance(ones, np.zeros_like(ones))[..., 0]
+    bias = bound_sum(ones, np.zeros_like(ones))[..., 0]
     states = np.where(layer.alive, layer.error.states[:, :-1], 0.0)
     return named(
         layer.problem,
         index,
-        allowance(layer.trace.read, read),
-        allowance(layer.trace.states[:, :-1], states),
+        bound_sum(layer.trace.read, read),
+        bound_sum(layer.trace.states[:, :-1], states),
         bias,
     )

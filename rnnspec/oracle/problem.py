@@ -1,4 +1,4 @@
-"""What the oracle is asked and what it answers: problems, traces and bounds."""
+"""The data of the oracle: a problem, and the trace and the bound that answer it."""
 
 from __future__ import annotations
 
@@ -16,15 +16,17 @@ Flags = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Problem:
-    """One forward call, time-major and padded, every value exactly what the judged layer was given.
+    """One forward call, time-major and padded, with the exact values that the tested layer gets.
 
     weights    every parameter by its torch name, as float64
-    input      (T, N, I); what lies at t >= lengths[n] is never read
-    h_0        (D * num_layers, N, H), state k = layer * D + direction
-    lengths    (N,) steps of each sequence, T where nothing is packed
-    masks      by layer 0 .. num_layers - 2: (T, N, D * H), 0 or 1 / (1 - p), multiplied into what the next layer reads
+    input      (T, N, I); values at t >= lengths[n] are never read
+    h_0        (D * num_layers, N, H); row layer * D + direction
+    lengths    (N,) the number of time steps of each sequence; T if the input is not packed
+    masks      (T, N, D * H) by layer, from 0 to num_layers - 2; each value is 0 or 1 / (1 - p) and
+               multiplies what the next layer reads
 
-    Raises ValueError where a shape does not fit the configuration, or input or h_0 is not float64.
+    Raises ValueError if a shape does not match the configuration, or if `input` or `h_0` is not
+    float64.
     """
 
     config: Config
@@ -45,12 +47,17 @@ class Problem:
             raise ValueError(f"lengths must have {shape[1]} entries, got {self.lengths!r}")
         for values in (self.input, self.h_0):
             if values.dtype != np.float64:
-                raise ValueError(f"a problem is stated in float64, got {values.dtype}")
+                raise ValueError(f"input and h_0 must be float64, got {values.dtype}")
 
 
 @dataclass(frozen=True)
 class LayerWeights:
-    """The parameters of one layer, both directions stacked: ih (D, H, W), hh (D, H, H), biases (D, 2 or 0, H)."""
+    """The parameters of one layer, stacked by direction.
+
+    ih      (D, H, W)
+    hh      (D, H, H)
+    biases  (D, 2, H), or (D, 0, H) without biases
+    """
 
     ih: Array
     hh: Array
@@ -58,17 +65,17 @@ class LayerWeights:
 
     @property
     def terms(self) -> int:
-        """How many terms one pre-activation sums."""
+        """The number of terms in the sum of one pre-activation."""
         return int(self.ih.shape[2] + self.hh.shape[2] + self.biases.shape[1])
 
 
 @dataclass(frozen=True)
 class LayerTrace:
-    """One layer's values in step order: step k is time k forwards and time T - 1 - k backwards.
+    """The values of one layer in step order: step k is time k forward and T - 1 - k backward.
 
-    read    (D, T, N, W) what the layer read: masked, zero at padding
-    sums    (D, T, N, H) pre-activations
-    states  (D, T + 1, N, H) the initial state, then the state after each step
+    read    (D, T, N, W) the layer's input, after the mask; zero at padding
+    sums    (D, T, N, H) the pre-activations
+    states  (D, T + 1, N, H) the initial state, then the hidden state after each step
     """
 
     weights: LayerWeights
@@ -79,9 +86,12 @@ class LayerTrace:
 
 @dataclass(frozen=True)
 class Trace:
-    """The answer of the reference: output (T, N, D * H), zero at padding; h_n (D * num_layers, N, H).
+    """The results of the reference, and the values from which bounds and gradients are computed.
 
-    layers and alive (D, T, N, 1), in step order, are what bounds and gradients are computed from.
+    output  (T, N, D * H); zero at padding
+    h_n     (D * num_layers, N, H)
+    layers  the values of every layer
+    alive   (D, T, N, 1) in step order; False at padding
     """
 
     output: Array
@@ -92,9 +102,10 @@ class Trace:
 
 @dataclass(frozen=True)
 class Bound:
-    """The largest |judged - reference| that rounding can explain, element by element; inf where the model does not apply.
+    """The largest difference from the reference that rounding can explain, element by element.
 
-    Zero at padding, where the output is a constant; positive everywhere else.
+    It is inf where a value is not finite or may overflow, zero at padding, where the output is a
+    constant, and positive everywhere else.
     """
 
     output: Array

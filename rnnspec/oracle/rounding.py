@@ -1,4 +1,4 @@
-"""Rounding models: what arithmetic an implementation may use, as a handful of numbers."""
+"""How implementations may round: the arithmetic of each dtype and precision, as a few numbers."""
 
 from __future__ import annotations
 
@@ -6,32 +6,40 @@ from dataclasses import dataclass
 from math import expm1, log1p
 
 REFERENCE_U = 2.0**-53
-"""Unit roundoff of the reference itself."""
+"""The unit roundoff of the reference."""
 
 REFERENCE_K = 4.0
-"""Relative error of NumPy's tanh, in units of REFERENCE_U (2 ulp)."""
+"""The relative error of NumPy's tanh, in units of REFERENCE_U (2 ulp)."""
 
 SLOP = 1.0 + 2.0**-40
-"""Covers the rounding of the bound's own evaluation: more than (H + 20) * 2**-53 for any H below 8000, once a step."""
+"""A factor that covers the rounding errors of evaluating a bound; it is applied once per step.
+
+It exceeds 1 + (H + 20) * 2**-53 for any hidden size H below 8000.
+"""
 
 
 @dataclass(frozen=True)
 class Rounding:
-    """One class of implementations; u is a unit roundoff, half the distance from 1 to the next larger number.
+    """How one class of implementations rounds.
 
-    u_op     rounding of the operands of a product (TF32)
-    u_acc    rounding of products and partial sums
-    u_st     rounding of stored intermediates, and of what is returned
-    c_st     how many times a sum may be stored on its way
-    k_rel    relative error of tanh, in u_st
-    k_abs    absolute error of tanh, in u_st
-    eta      absolute error where a result underflows
-    largest  largest finite number: beyond it the model does not apply
+    A unit roundoff is half the distance from 1 to the next larger number.
 
-    tanh may be the library's, (1 - e) / (1 + e), 2 sigmoid(2 x) - 1 or sinh / cosh. With a relative error eps of exp or sigmoid and
-    y = |tanh x| these are off by eps (1 - y^2) / 2 + 3 u y, eps (1 + y) + u y and eps (1 - y^2) + 3 u y. With eps = 4 u (2 ulp) the
-    second is the largest, (4 + 5 y) u <= (5 + 4 y) u; one more u covers an exp whose error grows with its argument. Step by step in a
-    16-bit dtype eps is u, and the worst is a sigmoid made of 1 / (1 + e): (2.5 + 3 y) u.
+    u_op     unit roundoff of the operands of a product (TF32)
+    u_acc    unit roundoff of products and partial sums
+    u_st     unit roundoff of stored intermediates and of returned values
+    c_st     how many times a sum may be stored while it is computed
+    k_rel    relative error of tanh, in units of u_st
+    k_abs    absolute error of tanh, in units of u_st
+    eta      absolute error of a result that underflows
+    largest  the largest finite number; the bound of a value that may exceed it is inf
+
+    An implementation may call a library's tanh, or compute it as (1 - e) / (1 + e) with an
+    exponential e, as 2 sigmoid(2 x) - 1, or as sinh / cosh. Let eps be the relative error of exp or
+    sigmoid, and let y = |tanh x|. The errors of the three formulas are eps (1 - y^2) / 2 + 3 u y,
+    eps (1 + y) + u y, and eps (1 - y^2) + 3 u y. With eps = 4 u (2 ulp), the second is the largest:
+    (4 + 5 y) u <= (5 + 4 y) u. One more u covers an exp whose error grows with its argument. In a
+    16-bit dtype in which every step is stored, eps is u, and the largest error is that of a sigmoid
+    computed as 1 / (1 + e): (2.5 + 3 y) u.
     """
 
     name: str
@@ -45,25 +53,30 @@ class Rounding:
     largest: float
 
     def gamma(self, terms: float, stores: int = 0) -> float:
-        """Relative error of a sum of so many products, in any order, stored c_st + stores times, plus the reference's.
+        """Return the relative error of a sum of `terms` products, in any order.
 
-        (1 + u_acc)^terms (1 + u_op)^2 (1 + u_st)^(c_st + stores) - 1, by expm1 and log1p since 1 + 2**-53 rounds to 1.
+        The sum is stored c_st + stores times, so the error of the layer under test is
+        (1 + u_acc)^terms (1 + u_op)^2 (1 + u_st)^(c_st + stores) - 1. It is computed with expm1 and
+        log1p, because 1 + 2**-53 rounds to 1. The error of the reference is added.
         """
-        judged = (
+        tested = (
             terms * log1p(self.u_acc)
             + 2 * log1p(self.u_op)
             + (self.c_st + stores) * log1p(self.u_st)
         )
-        return expm1(judged) + expm1((terms + 2) * log1p(REFERENCE_U))
+        return expm1(tested) + expm1((terms + 2) * log1p(REFERENCE_U))
 
     def factor(self, roundings: float) -> float:
-        """Relative error of a value that is rounded to the dtype so many times, with the reference's own."""
+        """Return the relative error of a value that is rounded to the dtype `roundings` times.
+
+        The error of the reference is added.
+        """
         return expm1(roundings * log1p(self.u_st)) + expm1(roundings * log1p(REFERENCE_U))
 
 
 ROUNDINGS: dict[str, Rounding] = {
-    model.name: model
-    for model in (
+    rounding.name: rounding
+    for rounding in (
         Rounding(
             "float64",
             0.0,
@@ -78,7 +91,8 @@ ROUNDINGS: dict[str, Rounding] = {
         Rounding(
             "float32", 0.0, 2.0**-24, 2.0**-24, 4, 4.0, 6.0, 2.0**-126, (2.0 - 2.0**-23) * 2.0**127
         ),
-        # Tensor cores truncate partial sums, and may truncate TF32 operands: twice the roundoff of rounding to nearest.
+        # Tensor cores truncate partial sums and may truncate TF32 operands. Truncation has twice
+        # the unit roundoff of rounding to nearest.
         Rounding(
             "tf32",
             2.0**-10,
@@ -96,4 +110,4 @@ ROUNDINGS: dict[str, Rounding] = {
         Rounding("float16", 0.0, 2.0**-23, 2.0**-11, 4, 3.0, 3.0, 2.0**-24, 65504.0),
     )
 }
-"""Every rounding model by name."""
+"""How each dtype rounds, and float32 with TF32, by name."""

@@ -1,4 +1,4 @@
-"""The reference: the published equations over layers, directions and sequences of different lengths."""
+"""The reference: the published equations over layers, directions and sequences of any length."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ SUFFIXES = ("", "_reverse")
 
 
 def run_layers(problem: Problem) -> Trace:
-    """Evaluate the forward pass in float64; infinities and NaN go where IEEE 754 sends them, without warnings.
+    """Evaluate the forward pass in float64, and return its results and all intermediate values.
 
-    The state changes only at t < lengths[n], so that the backward direction starts at each sequence's own end.
-    Source: the equation on the nn.RNN page; the `_reverse` direction and stacking as *Variables* there say.
+    Infinity and NaN propagate as in IEEE 754, without warnings. The hidden state changes only at
+    t < lengths[n], so the backward direction starts at the end of each sequence.
+
+    Source: the equation on the nn.RNN page; *Variables* on that page for stacking and directions.
     """
     with np.errstate(all="ignore"):
         activation = activation_of(problem.config)
         directions = problem.config.num_directions
-        alive = _alive(problem)
+        alive = _find_alive_steps(problem)
         inside = alive[0]
         read = problem.input if inside.all() else np.where(inside, problem.input, 0.0)
         layers: list[LayerTrace] = []
@@ -29,7 +31,11 @@ def run_layers(problem: Problem) -> Trace:
             first = problem.h_0[layer * directions : (layer + 1) * directions]
             layers.append(
                 _run_layer(
-                    activation, _weights(problem, layer), to_steps(read, directions), first, alive
+                    activation,
+                    _stack_weights(problem, layer),
+                    to_steps(read, directions),
+                    first,
+                    alive,
                 )
             )
         h_n = np.concatenate([layer.states[:, -1] for layer in layers])
@@ -37,12 +43,12 @@ def run_layers(problem: Problem) -> Trace:
 
 
 def to_steps(values: Array, directions: int) -> Array:
-    """(T, N, W) in time order, read by every direction, as (D, T, N, W) in step order."""
+    """Return (T, N, W) in time order as (D, T, N, W) in step order, for directions that read it."""
     return np.stack((values, values[::-1])[:directions])
 
 
 def split(values: Array, directions: int) -> Array:
-    """(T, N, D * H) in time order, half by half, as (D, T, N, H) in step order."""
+    """Return (T, N, D * H) in time order as (D, T, N, H) in step order."""
     if directions == 1:
         return values[None]
     half = values.shape[-1] // 2
@@ -50,26 +56,26 @@ def split(values: Array, directions: int) -> Array:
 
 
 def joined(values: Array) -> Array:
-    """(D, T, N, H) in step order as (T, N, D * H) in time order."""
+    """Return (D, T, N, H) in step order as (T, N, D * H) in time order."""
     return values[0] if len(values) == 1 else np.concatenate((values[0], values[1, ::-1]), axis=-1)
 
 
 def outputs(states: Array, alive: Flags) -> Array:
-    """States after each step as the layer's output, zero at padding."""
+    """Return the output of a layer from its hidden state after each step; zero at padding."""
     return joined(states if alive.all() else np.where(alive, states, 0.0))
 
 
 def masked(problem: Problem, layer: int, values: Array) -> Array:
-    """What the next layer reads of this layer's output: dropped and scaled where the problem has a mask."""
+    """Return what the next layer reads: the output of this layer, times its mask if it has one."""
     return values * problem.masks[layer] if layer in problem.masks else values
 
 
-def _alive(problem: Problem) -> Flags:
+def _find_alive_steps(problem: Problem) -> Flags:
     inside = (np.arange(len(problem.input))[:, None] < problem.lengths)[..., None]
     return np.stack((inside, inside[::-1])[: problem.config.num_directions])
 
 
-def _weights(problem: Problem, layer: int) -> LayerWeights:
+def _stack_weights(problem: Problem, layer: int) -> LayerWeights:
     names = [f"l{layer}{suffix}" for suffix in SUFFIXES[: problem.config.num_directions]]
     parts = ("bias_ih", "bias_hh") if problem.config.bias else ()
     stacked = np.array(

@@ -1,4 +1,4 @@
-"""Random problems, tame and chaotic, and what torch.nn.RNN makes of them."""
+"""Random problems, from contracting to chaotic, and the results of torch.nn.RNN on them."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ DTYPES = {
     "float16": torch.float16,
 }
 
-Law = Callable[[np.random.Generator, Shape, int], Array]
+Distribution = Callable[[np.random.Generator, Shape, int], Array]
 
 
-def _bounded(rows: float) -> Law:
-    def law(rng: np.random.Generator, shape: Shape, hidden: int) -> Array:
+def _draw_with_row_sums(rows: float) -> Distribution:
+    def draw_values(rng: np.random.Generator, shape: Shape, hidden: int) -> Array:
         values = np.copysign(0.25 + np.abs(rng.standard_normal(shape)), rng.standard_normal(shape))
         return (
             values * (rows / np.abs(values).sum(axis=-1, keepdims=True))
@@ -32,32 +32,35 @@ def _bounded(rows: float) -> Law:
             else values
         )
 
-    return law
+    return draw_values
 
 
-def _gauss(gain: float) -> Law:
+def _draw_normal(gain: float) -> Distribution:
     return lambda rng, shape, hidden: rng.standard_normal(shape) * gain / np.sqrt(shape[-1])
 
 
-LAWS: dict[str, Law] = {
+DISTRIBUTIONS: dict[str, Distribution] = {
     "default": lambda rng, shape, hidden: rng.uniform(-1.0, 1.0, shape) / np.sqrt(hidden),
-    "contracting": _gauss(0.9),
-    "expanding": _gauss(1.5),
-    "chaotic": _gauss(3.0),
-    "row sums 0.5": _bounded(0.5),
-    "row sums 0.9": _bounded(0.9),
+    "contracting": _draw_normal(0.9),
+    "expanding": _draw_normal(1.5),
+    "chaotic": _draw_normal(3.0),
+    "row sums 0.5": _draw_with_row_sums(0.5),
+    "row sums 0.9": _draw_with_row_sums(0.9),
     "sparse": lambda rng, shape, hidden: rng.standard_normal(shape) * (rng.random(shape) < 0.2),
     "tiny": lambda rng, shape, hidden: (
         rng.standard_normal(shape) * 10.0 ** rng.uniform(-44.0, -3.0)
     ),
 }
-"""How weights are drawn: (generator, shape, hidden_size) to values."""
+"""The distributions of weights: functions from (generator, shape, hidden_size) to values."""
 
 
 def draw(
     rng: np.random.Generator, dtype: torch.dtype, *, largest: int = 33, steps: int = 16
 ) -> Problem:
-    """A problem whose every value is one of the dtype, of up to three layers, in two cases of five with sequences of different lengths."""
+    """Draw a problem of one to three layers whose values are all representable in the dtype.
+
+    In two of five problems the sequences have different lengths.
+    """
     sizes = rng.integers(1, largest, 2)
     config = Config(
         int(sizes[0]),
@@ -70,25 +73,26 @@ def draw(
     length, batch = int(rng.integers(1, steps + 1)), int(rng.integers(1, 5))
     lengths = rng.integers(1, length + 1, batch) if rng.random() < 0.4 else np.full(batch, length)
     lengths[rng.integers(batch)] = length
-    law, scale = LAWS[str(rng.choice(list(LAWS)))], 10.0 ** rng.uniform(-2.0, 1.0)
+    draw_weights = DISTRIBUTIONS[str(rng.choice(list(DISTRIBUTIONS)))]
+    scale = 10.0 ** rng.uniform(-2.0, 1.0)
     state = (config.num_directions * config.num_layers, batch, config.hidden_size)
     return Problem(
         config=config,
         weights={
-            name: cast(law(rng, shape, config.hidden_size), dtype)
+            name: cast(draw_weights(rng, shape, config.hidden_size), dtype)
             for name, shape in parameter_shapes(config).items()
         },
         input=cast(rng.standard_normal((length, batch, config.input_size)) * scale, dtype),
         h_0=cast(rng.standard_normal(state) * (rng.random() < 0.7), dtype),
         lengths=lengths,
-        masks=_masks(rng, config, length, batch) if rng.random() < 0.3 else {},
+        masks=_draw_masks(rng, config, length, batch) if rng.random() < 0.3 else {},
     )
 
 
 def cotangents(
     rng: np.random.Generator, problem: Problem, dtype: torch.dtype
 ) -> tuple[Array, Array]:
-    """What the gradients start from: d_output and d_h_n, of the dtype."""
+    """Draw d_output and d_h_n, with values that are representable in the dtype."""
     steps, batch, _ = problem.input.shape
     width = problem.config.num_directions * problem.config.hidden_size
     return cast(rng.standard_normal((steps, batch, width)), dtype), cast(
@@ -97,15 +101,15 @@ def cotangents(
 
 
 def cast(values: Array, dtype: torch.dtype) -> Array:
-    """The nearest values of the dtype, as float64."""
+    """Round to the nearest values of the dtype, returned as float64."""
     rounded: Array = torch.from_numpy(np.ascontiguousarray(values)).to(dtype).double().numpy()
     return rounded
 
 
 class Judged:
-    """torch.nn.RNN on a problem: outputs, final states and, on demand, gradients, as float64 arrays.
+    """torch.nn.RNN called on a problem: its output, h_n and, with `grad=True`, its gradients.
 
-    A problem with masks becomes one module a layer with the masks in between.
+    A problem with masks is computed by one module per layer, with the masks in between.
     """
 
     def __init__(self, problem: Problem, dtype: torch.dtype, *, grad: bool = False) -> None:
@@ -121,11 +125,11 @@ class Judged:
             self.output, self.h_n = self._run(problem, dtype)
 
     def gradients(self, d_output: Array, d_h_n: Array) -> dict[str, Array]:
-        """The gradients of <d_output, output> + <d_h_n, h_n>."""
+        """Return the gradients of <d_output, output> + <d_h_n, h_n> by name, as float64 arrays."""
         seeds = [torch.from_numpy(seed).to(self.output.dtype) for seed in (d_output, d_h_n)]
         torch.autograd.backward([self.output, self.h_n], seeds)
         return {
-            name: _array(tensor.grad)
+            name: _to_array(tensor.grad)
             for name, tensor in self.tensors.items()
             if tensor.grad is not None
         }
@@ -175,13 +179,16 @@ class Judged:
 
 
 def judge(problem: Problem, dtype: torch.dtype) -> tuple[Array, Array]:
-    """Output and h_n of torch.nn.RNN as float64 arrays."""
+    """Return output and h_n of torch.nn.RNN as float64 arrays."""
     judged = Judged(problem, dtype)
-    return _array(judged.output), _array(judged.h_n)
+    return _to_array(judged.output), _to_array(judged.h_n)
 
 
 def excess(judged: Array, reference: Array, allowance: Array) -> float:
-    """The largest error in units of the bound: inf where it is beyond a bound of zero or is NaN, 0 where the model does not apply."""
+    """Return the largest error in units of the bound.
+
+    An error counts as inf if it is NaN or exceeds a bound of zero, and as 0 if the bound is inf.
+    """
     with np.errstate(all="ignore"):
         error = np.abs(judged - reference)
         ratio = np.where(error == 0.0, 0.0, error / allowance)
@@ -189,7 +196,9 @@ def excess(judged: Array, reference: Array, allowance: Array) -> float:
     return float(np.where(np.isnan(ratio), np.inf, ratio).max(initial=0.0))
 
 
-def _masks(rng: np.random.Generator, config: Config, steps: int, batch: int) -> dict[int, Array]:
+def _draw_masks(
+    rng: np.random.Generator, config: Config, steps: int, batch: int
+) -> dict[int, Array]:
     shape = (steps, batch, config.num_directions * config.hidden_size)
     p = float(rng.choice([0.1, 0.5, 0.9]))
     return {
@@ -198,6 +207,6 @@ def _masks(rng: np.random.Generator, config: Config, steps: int, batch: int) -> 
     }
 
 
-def _array(tensor: torch.Tensor) -> Array:
+def _to_array(tensor: torch.Tensor) -> Array:
     values: Array = tensor.detach().double().numpy()
     return values

@@ -1,6 +1,7 @@
-"""The published equations once more, element by element, in ball arithmetic: every value comes with its proof.
+"""A second implementation of the published equations, in ball arithmetic.
 
-Shares no code with the oracle: plain loops over lists of flint.arb, one sequence at a time.
+Every value comes with a proven error bound. The code shares nothing with the oracle: it uses plain
+loops over lists of flint.arb, one sequence at a time.
 """
 
 from __future__ import annotations
@@ -22,13 +23,16 @@ Values = dict[str, Any]
 
 
 def exact(problem: Problem) -> Values:
-    """Every number of a problem as a ball of radius zero, in nested lists by name."""
+    """Return every number of a problem as a ball of radius zero, in nested lists by name."""
     named = {**problem.weights, "input": problem.input, "h_0": problem.h_0}
-    return {name: _balls(values) for name, values in named.items()}
+    return {name: _to_balls(values) for name, values in named.items()}
 
 
 def forward(problem: Problem, values: Values) -> tuple[list[list[Vector]], list[list[Vector]]]:
-    """output[t][n][...] and h_n[k][n][...] of a problem, its numbers replaced by these values; nothing at padding."""
+    """Return output[t][n][...] and h_n[k][n][...] of a problem with these values as its numbers.
+
+    The lists are empty at padding.
+    """
     config = problem.config
     batch = len(problem.lengths)
     finals: list[list[Vector]] = [
@@ -41,7 +45,7 @@ def forward(problem: Problem, values: Values) -> tuple[list[list[Vector]], list[
             halves = []
             for direction in range(config.num_directions):
                 state = layer * config.num_directions + direction
-                steps = _one_direction(
+                steps = _run_direction(
                     config, values, layer, direction, sequence, values["h_0"][state][sample]
                 )
                 finals[state][sample] = steps[0] if direction else steps[-1]
@@ -61,11 +65,11 @@ def forward(problem: Problem, values: Values) -> tuple[list[list[Vector]], list[
 
 
 def distance(ball: Ball, value: float) -> float:
-    """An upper bound of |ball - value|."""
+    """Return an upper bound on |ball - value|."""
     return float(abs(ball - flint.arb(value)).upper())
 
 
-def _one_direction(
+def _run_direction(
     config: Config,
     values: Values,
     layer: int,
@@ -91,5 +95,5 @@ def _one_direction(
     return [found[t] for t in range(len(sequence))]
 
 
-def _balls(values: Array) -> Any:
-    return flint.arb(float(values)) if np.ndim(values) == 0 else [_balls(row) for row in values]
+def _to_balls(values: Array) -> Any:
+    return flint.arb(float(values)) if np.ndim(values) == 0 else [_to_balls(row) for row in values]

@@ -1,4 +1,4 @@
-"""The bounds hold for torch.nn.RNN and for every other legal way to compute, and catch what is not legal."""
+"""The bounds hold for torch.nn.RNN and every other valid arithmetic, and reveal invalid ones."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_gradients_of_torch_stay_within_the_bound(name: str) -> None:
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_every_legal_arithmetic_stays_within_its_bound(variant: str) -> None:
+def test_every_valid_arithmetic_stays_within_its_bound(variant: str) -> None:
     way = VARIANTS[variant]
     for seed in range(25):
         rng = np.random.default_rng(seed)
@@ -80,7 +80,7 @@ def test_every_legal_arithmetic_stays_within_its_bound(variant: str) -> None:
 
 
 def ordinary(seed: int, dtype: str = "float64") -> Problem:
-    """A problem with weights of ordinary size and no padding."""
+    """Draw a problem with weights of ordinary size and without padding."""
     rng = np.random.default_rng(seed)
     problem = draw(rng, DTYPES[dtype], largest=13, steps=8)
     weights = {
@@ -97,7 +97,7 @@ def ordinary(seed: int, dtype: str = "float64") -> Problem:
     )
 
 
-def test_silent_tf32_is_not_float32() -> None:
+def test_tf32_in_place_of_float32_exceeds_the_bound() -> None:
     refused = 0
     for seed in range(40):
         problem = ordinary(seed, "float32")
@@ -107,7 +107,7 @@ def test_silent_tf32_is_not_float32() -> None:
     assert refused >= 36
 
 
-def test_a_billionth_of_one_weight_is_seen_in_float64() -> None:
+def test_a_change_of_one_weight_by_a_billionth_exceeds_the_bound_in_float64() -> None:
     seen = 0
     for seed in range(40):
         problem = replace(
@@ -149,7 +149,7 @@ def test_gamma_is_not_lost_to_cancellation(name: str) -> None:
 
 
 @pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])
-def test_the_bound_does_not_grow_with_time_where_the_rows_contract(nonlinearity: str) -> None:
+def test_the_bound_does_not_grow_with_time_if_the_rows_contract(nonlinearity: str) -> None:
     rng = np.random.default_rng(0)
     config = Config(16, 16, nonlinearity=nonlinearity)
     weights = {
@@ -187,7 +187,7 @@ def test_a_wider_dtype_has_a_smaller_bound() -> None:
     ("name", "scale"), [("float16", 1e6), ("float32", 1e40), ("bfloat16", 1e40), ("float64", 8e307)]
 )
 @pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])
-def test_beyond_the_largest_number_the_bound_is_infinite(
+def test_the_bound_is_infinite_beyond_the_largest_number(
     name: str, scale: float, nonlinearity: str
 ) -> None:
     problem = ordinary(5)
@@ -205,7 +205,7 @@ def test_beyond_the_largest_number_the_bound_is_infinite(
         assert np.isinf(values).any()
 
 
-def test_an_exploding_relu_is_covered_until_it_overflows() -> None:
+def test_the_bound_of_an_exploding_relu_is_finite_until_it_overflows() -> None:
     config = Config(2, 2, nonlinearity="relu", bias=False)
     weights = {name: np.full(shape, 1e9) for name, shape in parameter_shapes(config).items()}
     problem = Problem(config, weights, np.ones((8, 1, 2)), np.ones((1, 1, 2)), np.array([8]))
@@ -215,7 +215,7 @@ def test_an_exploding_relu_is_covered_until_it_overflows() -> None:
     assert np.isinf(allowed.output[5:]).all()
 
 
-def test_a_dropout_scale_that_overflows_is_beyond_the_model() -> None:
+def test_the_bound_is_infinite_if_the_dropout_scale_overflows() -> None:
     config = Config(1, 1, 2, "relu", bias=False)
     weights = {name: np.ones(shape) for name, shape in parameter_shapes(config).items()}
     masks = {0: np.full((1, 2, 1), 10.0)}
@@ -233,7 +233,7 @@ def test_a_dropout_scale_that_overflows_is_beyond_the_model() -> None:
     assert np.isfinite(allowed.h_n[0]).all()
 
 
-def test_an_unclear_slope_of_relu_counts_as_unknown() -> None:
+def test_the_slope_of_relu_at_zero_counts_as_unknown() -> None:
     problem = ordinary(5)
     config = replace(problem.config, nonlinearity="relu")
     zero = {name: np.zeros_like(values) for name, values in problem.weights.items()}

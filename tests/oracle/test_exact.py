@@ -1,4 +1,4 @@
-"""Where no sum rounds, torch gives the reference's bits in every dtype."""
+"""If no sum rounds, torch returns exactly the values of the reference in every dtype."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ LIMITS = {"float64": 2.0**53, "float32": 2.0**24, "float16": 2.0**11, "bfloat16"
 
 
 def integers(seed: int, nonlinearity: str) -> Problem:
-    """Small integers for relu; ternary values, weights and biases times 64, for tanh."""
+    """Draw a problem whose values are small integers.
+
+    For tanh they are -1, 0 and 1, and all weights and biases are multiplied by 64.
+    """
     rng = np.random.default_rng(seed)
     config = Config(
         int(rng.integers(1, 6)),
@@ -66,7 +69,9 @@ def integers(seed: int, nonlinearity: str) -> Problem:
 
 @pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])
 @pytest.mark.parametrize("name", DTYPES)
-def test_exact_problems_have_one_answer(name: str, nonlinearity: str) -> None:
+def test_torch_and_the_reference_agree_exactly_on_exact_problems(
+    name: str, nonlinearity: str
+) -> None:
     accepted = 0
     for seed in range(60):
         problem = integers(seed, nonlinearity)
@@ -81,7 +86,7 @@ def test_exact_problems_have_one_answer(name: str, nonlinearity: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["float64", "float32", "bfloat16"])
-def test_exact_gradients_have_one_answer(name: str) -> None:
+def test_torch_and_the_reference_agree_exactly_on_exact_gradients(name: str) -> None:
     accepted = 0
     for seed in range(60):
         problem = integers(seed, "relu")
@@ -100,7 +105,7 @@ def test_exact_gradients_have_one_answer(name: str) -> None:
     assert accepted >= 25
 
 
-def test_what_rounds_is_not_exact() -> None:
+def test_a_problem_that_rounds_is_not_exact() -> None:
     problem = integers(1, "relu")
     limit = LIMITS["float32"]
     assert is_exact(problem, run_layers(problem), limit)
@@ -141,7 +146,7 @@ def test_gradients_through_tanh_are_never_exact() -> None:
         ([np.inf], np.nan),
     ],
 )
-def test_unit_is_the_largest_power_of_two_that_divides(
+def test_unit_is_the_largest_power_of_two_that_divides_all_values(
     values: list[float], expected: float
 ) -> None:
     np.testing.assert_equal(unit(np.array(values)), expected)

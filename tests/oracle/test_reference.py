@@ -1,4 +1,4 @@
-"""The reference against an evaluation in ball arithmetic, gradients against central differences, and what IEEE 754 asks of it."""
+"""The reference agrees with ball arithmetic, central differences and IEEE 754."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def seeds(problem: Problem) -> tuple[Array, Array]:
 
 
 @every_stack
-def test_forward_is_what_ball_arithmetic_proves(
+def test_the_forward_pass_agrees_with_ball_arithmetic(
     nonlinearity: str, bidirectional: bool, packed: bool, masked: bool, bias: bool
 ) -> None:
     problem = small(nonlinearity, bidirectional, packed, masked, bias, layers=3)
@@ -99,7 +99,7 @@ def test_forward_is_what_ball_arithmetic_proves(
 
 
 @every_stack
-def test_gradients_are_what_central_differences_prove(
+def test_gradients_agree_with_central_differences(
     nonlinearity: str, bidirectional: bool, packed: bool, masked: bool, bias: bool
 ) -> None:
     problem = small(nonlinearity, bidirectional, packed, masked, bias, hidden=2)
@@ -164,7 +164,7 @@ def test_padding_is_never_read() -> None:
 
 @pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e300])
-def test_a_planted_value_stays_in_its_sample_and_warns_nobody(
+def test_a_planted_value_stays_in_its_sample_without_a_warning(
     nonlinearity: str, value: float
 ) -> None:
     problem = small(nonlinearity, packed=False, masked=False)
@@ -186,7 +186,7 @@ def test_a_planted_value_stays_in_its_sample_and_warns_nobody(
     assert not any(np.isnan(values).any() for values in allowances.values())
 
 
-def test_relu_passes_nan_on() -> None:
+def test_relu_propagates_nan() -> None:
     problem = small("relu", bidirectional=False, packed=False, masked=False)
     spoiled = problem.input.copy()
     spoiled[1, 0, 0] = np.nan
@@ -195,7 +195,7 @@ def test_relu_passes_nan_on() -> None:
     assert not np.isnan(output[0]).any()
 
 
-def test_an_empty_batch_has_empty_answers() -> None:
+def test_an_empty_batch_has_empty_results() -> None:
     problem = small(packed=False, masked=False)
     empty = replace(
         problem, input=problem.input[:, :0], h_0=problem.h_0[:, :0], lengths=problem.lengths[:0]
@@ -217,11 +217,11 @@ def test_an_empty_batch_has_empty_answers() -> None:
         ({"h_0": np.zeros((1, 2, 3))}, r"h_0 must have shape \(4, 2, 3\), got \(1, 2, 3\)"),
         (
             {"h_0": np.zeros((4, 2, 3), dtype=np.float32)},
-            "a problem is stated in float64, got float32",
+            "input and h_0 must be float64, got float32",
         ),
         ({"lengths": np.array([4])}, r"lengths must have 2 entries, got array\(\[4\]\)"),
     ],
 )
-def test_a_problem_refuses_what_does_not_fit(change: dict[str, Any], message: str) -> None:
+def test_a_problem_rejects_values_that_do_not_match(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         replace(small(), **change)

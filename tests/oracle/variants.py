@@ -1,4 +1,7 @@
-"""Other legal implementations: any order of summation, other precisions, other formulas of tanh; plain loops over time."""
+"""Other valid implementations, as plain loops over time.
+
+They differ in the order of summation, the precision and the formula of tanh.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,16 @@ from rnnspec.oracle.problem import Flags
 
 @dataclass(frozen=True)
 class Arithmetic:
-    """How an implementation computes: significand bits of operands, partial sums and stored values, order of sums, formula of tanh."""
+    """How an implementation computes.
+
+    judged_by  the name of the rounding whose bound applies
+    operand    significand bits of the operands of a product
+    partial    significand bits of products and partial sums
+    stored     significand bits of stored values
+    order      the order of summation
+    tanh       the formula of tanh
+    stores     True if the parts of a sum are also rounded to `stored` bits
+    """
 
     judged_by: str
     operand: int
@@ -25,37 +37,37 @@ class Arithmetic:
 
 
 def bits(values: Array, precision: int) -> Array:
-    """Round to nearest with so many significand bits; the exponent is not limited."""
+    """Round to nearest with `precision` significand bits; the exponent is not limited."""
     mantissa, exponent = np.frexp(values)
     rounded: Array = np.ldexp(np.rint(np.ldexp(mantissa, precision)), exponent - precision)
     return rounded
 
 
-def _library(x: Array, p: int) -> Array:
+def _call_library_tanh(x: Array, p: int) -> Array:
     return bits(np.tanh(x), p)
 
 
-def _ratio(x: Array, p: int) -> Array:
+def _compute_tanh_by_ratio(x: Array, p: int) -> Array:
     e = bits(np.exp(-2.0 * np.abs(x)), p)
     return np.copysign(bits(bits(1.0 - e, p) / bits(1.0 + e, p), p), x)
 
 
-def _sigmoid(x: Array, p: int) -> Array:
+def _compute_tanh_by_sigmoid(x: Array, p: int) -> Array:
     inner = bits(1.0 + bits(np.exp(-2.0 * x), p), p)
     return bits(2.0 * bits(1.0 / inner, p) - 1.0, p)
 
 
-def _quotient(x: Array, p: int) -> Array:
+def _compute_tanh_by_quotient(x: Array, p: int) -> Array:
     x = np.clip(x, -40.0, 40.0)
     up, down = bits(np.exp(x), p), bits(np.exp(-x), p)
     return bits(bits(up - down, p) / bits(up + down, p), p)
 
 
 TANH: dict[str, Callable[[Array, int], Array]] = {
-    "library": _library,
-    "ratio": _ratio,
-    "sigmoid": _sigmoid,
-    "quotient": _quotient,
+    "library": _call_library_tanh,
+    "ratio": _compute_tanh_by_ratio,
+    "sigmoid": _compute_tanh_by_sigmoid,
+    "quotient": _compute_tanh_by_quotient,
 }
 
 VARIANTS: dict[str, Arithmetic] = {
@@ -82,11 +94,11 @@ VARIANTS: dict[str, Arithmetic] = {
         "float16", 11, 24, 11, tanh="quotient", stores=True
     ),
 }
-"""By name; what is stored more narrowly than a sum is also rounded between the parts of the sum where `stores` says so."""
+"""The valid implementations, by name."""
 
 
 def evaluate(problem: Problem, way: Arithmetic, rng: np.random.Generator) -> tuple[Array, Array]:
-    """Output and h_n of a problem, computed this way."""
+    """Return output and h_n of a problem, computed this way."""
     config = problem.config
     steps, batch, _ = problem.input.shape
     inside: Flags = np.arange(steps)[:, None] < problem.lengths
@@ -97,7 +109,7 @@ def evaluate(problem: Problem, way: Arithmetic, rng: np.random.Generator) -> tup
             state = problem.h_0[layer * config.num_directions + direction]
             half = np.zeros((steps, batch, config.hidden_size))
             for t in reversed(range(steps)) if direction else range(steps):
-                fresh = _step(problem, layer, direction, values[t], state, way, rng)
+                fresh = _run_step(problem, layer, direction, values[t], state, way, rng)
                 state = np.where(inside[t, :, None], fresh, state)
                 half[t] = np.where(inside[t, :, None], fresh, 0.0)
             finals.append(state)
@@ -108,7 +120,7 @@ def evaluate(problem: Problem, way: Arithmetic, rng: np.random.Generator) -> tup
     return values, np.stack(finals)
 
 
-def _step(
+def _run_step(
     problem: Problem,
     layer: int,
     direction: int,
@@ -120,7 +132,7 @@ def _step(
     name = f"l{layer}" + ("_reverse" if direction else "")
     parts = []
     for kind, values in (("ih", read), ("hh", state)):
-        terms = _terms(problem.weights[f"weight_{kind}_{name}"], values, way)
+        terms = _multiply_terms(problem.weights[f"weight_{kind}_{name}"], values, way)
         bias = (
             [np.broadcast_to(problem.weights[f"bias_{kind}_{name}"], state.shape)]
             if problem.config.bias
@@ -128,9 +140,9 @@ def _step(
         )
         parts.append((terms, bias))
     total = (
-        _stored_sum(parts, way, rng)
+        _sum_and_store(parts, way, rng)
         if way.stores
-        else _sum(parts[0][1] + parts[1][1] + parts[0][0] + parts[1][0], way, rng)
+        else _sum_terms(parts[0][1] + parts[1][1] + parts[0][0] + parts[1][0], way, rng)
     )
     return bits(
         TANH[way.tanh](total, way.stored)
@@ -140,7 +152,7 @@ def _step(
     )
 
 
-def _terms(weight: Array, values: Array, way: Arithmetic) -> list[Array]:
+def _multiply_terms(weight: Array, values: Array, way: Arithmetic) -> list[Array]:
     weight, values = bits(weight, way.operand), bits(values, way.operand)
     return [
         bits(values[:, index, None] * weight[:, index], way.partial)
@@ -148,20 +160,22 @@ def _terms(weight: Array, values: Array, way: Arithmetic) -> list[Array]:
     ]
 
 
-def _stored_sum(
+def _sum_and_store(
     parts: list[tuple[list[Array], list[Array]]], way: Arithmetic, rng: np.random.Generator
 ) -> Array:
     totals = []
     for terms, bias in parts:
-        total = bits(_sum(terms, way, rng), way.stored)
+        total = bits(_sum_terms(terms, way, rng), way.stored)
         totals.append(bits(total + bias[0], way.stored) if bias else total)
     return bits(totals[0] + totals[1], way.stored)
 
 
-def _sum(terms: list[Array], way: Arithmetic, rng: np.random.Generator) -> Array:
+def _sum_terms(terms: list[Array], way: Arithmetic, rng: np.random.Generator) -> Array:
     if way.order == "pairwise" and len(terms) > 1:
         half = len(terms) // 2
-        return bits(_sum(terms[:half], way, rng) + _sum(terms[half:], way, rng), way.partial)
+        return bits(
+            _sum_terms(terms[:half], way, rng) + _sum_terms(terms[half:], way, rng), way.partial
+        )
     order = rng.permutation(len(terms)) if way.order == "shuffled" else np.arange(len(terms))
     total = np.zeros_like(terms[0])
     for index in order[::-1] if way.order == "backwards" else order:
