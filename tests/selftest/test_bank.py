@@ -28,14 +28,14 @@ THEMES = {
     "construction",
     "parameters",
     "layouts",
-    "sizes",
+    "shapes",
     "directions",
     "recurrence",
     "stacking",
     "states",
     "nonlinearity",
     "samples",
-} | {*("dropout", "packed", "gradients", "effects", "modules", "modes", "errors")}
+} | {*("dropout", "packed", "gradients", "side-effects", "modules", "modes", "errors")}
 CONFIGURATIONS = [
     {
         "num_layers": layers,
