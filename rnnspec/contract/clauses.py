@@ -19,7 +19,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-FILES = ("nn_rnn.toml", "packing.toml")
+FILES = ("nn_rnn.toml", "packing.toml", "models.toml")
 
 
 class ContractError(ValueError):
@@ -134,7 +134,7 @@ def parse_clauses(text: str, name: str) -> dict[str, Clause]:
 
 @lru_cache(maxsize=1)
 def load_clauses() -> Mapping[str, Clause]:
-    """Return every clause of the layer's contract by id, in the order of the files.
+    """Return every clause by id, in the order of the files: those of the layer, then of models.
 
     The mapping is read-only, and the files are read only once. Raises ContractError if a file is
     invalid.
