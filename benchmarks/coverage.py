@@ -1,8 +1,9 @@
-"""How often the three profiles draw what a case can be: each value, each pair, each threshold of a size, each history.
+"""Count how often each profile draws every value, pair of values, size threshold and prior use.
 
     python -m benchmarks.coverage --write
 
-Run from the root of a checkout. Nothing is judged: the cases of one run against torch.nn.RNN on the CPU are drawn and counted.
+Run it from the root of a checkout. It checks nothing: it draws and counts the cases of one run on
+torch.nn.RNN on the CPU.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from functools import lru_cache
 from typing import Any
 
 from benchmarks.tables import add_outputs, progress, report, table
-from rnnspec.cases.axes import AXES, AXIS
+from rnnspec.cases.axes import AXES, AXIS, Feature, GradMode, InitialState, Mode
 from rnnspec.cases.case import CONSTRAINTS, Case
 from rnnspec.cases.drawing import draw_cases
 from rnnspec.cases.plan import PROFILES, Scope, plan_rows
@@ -24,22 +25,22 @@ from rnnspec.rules.catalogue import list_layer_rules
 
 THRESHOLDS = (8, 16, 17, 31, 33, 64, 65, 256)
 LARGE = (17, 33, 65)
-SCOPE = Scope(frozenset({"tf32"}))
+SCOPE = Scope(frozenset({Feature.TF32}))
 Drawn = dict[str, list[Case]]
 Condition = Callable[[Case], bool]
 TOGETHER: dict[str, Condition] = {
     "two directions": lambda case: case.config.bidirectional,
     "packed": lambda case: case.is_packed,
-    "state given": lambda case: case.state == "given",
-    "train mode": lambda case: case.mode == "train",
-    "a gradient": lambda case: case.grad == "grad",
-    "dropout at work": lambda case: case.has_active_dropout,
-    "a size of 33 or more": lambda case: max(case.size(name) for name in DIMENSIONS) >= 33,
+    "initial state given": lambda case: case.initial_state is InitialState.GIVEN,
+    "train mode": lambda case: case.mode is Mode.TRAIN,
+    "gradients enabled": lambda case: case.grad_mode is GradMode.GRAD,
+    "active dropout": lambda case: case.has_active_dropout,
+    "a size of at least 33": lambda case: max(case.size(name) for name in DIMENSIONS) >= 33,
 }
 
 
 def drawn(profiles: Sequence[str], seed: int) -> Drawn:
-    """The cases of each profile, as a run on the CPU draws them."""
+    """Return the cases of each profile, as a run on the CPU draws them."""
     found: Drawn = {}
     for name in profiles:
         found[name] = [case for _, case in draw_cases(plan_rows(PROFILES[name], seed, SCOPE), seed)]
@@ -48,22 +49,22 @@ def drawn(profiles: Sequence[str], seed: int) -> Drawn:
 
 
 def counts(found: Drawn, wanted: Condition) -> list[int]:
-    """How many cases of each profile fulfil a condition."""
+    """Return how many cases of each profile meet a condition."""
     return [sum(map(wanted, cases)) for cases in found.values()]
 
 
 def at(axis: str, value: Any) -> Condition:
-    """A case has this value on an axis."""
+    """Return the condition that a case has this value on an axis."""
     return lambda case: case.axis(axis) == value
 
 
 def large(names: Sequence[str], size: int) -> Condition:
-    """All these sizes of a case are at least so large."""
+    """Return the condition that all these dimensions of a case have at least this size."""
     return lambda case: min(map(case.size, names)) >= size
 
 
 def values_table(found: Drawn) -> str:
-    """Each value of each axis."""
+    """Return a table of the values of each axis."""
     rows = [
         (axis.name, str(value), *counts(found, at(axis.name, value)))
         for axis in AXES
@@ -74,15 +75,15 @@ def values_table(found: Drawn) -> str:
 
 @lru_cache(maxsize=1)
 def tied_rows() -> list[dict[str, Any]]:
-    """Every choice on the axes that ties name which fulfils all ties."""
-    names = sorted({name for tie in CONSTRAINTS for name in tie.axes})
+    """Return every choice on the constrained axes that satisfies all constraints."""
+    names = sorted({name for constraint in CONSTRAINTS for name in constraint.axes})
     choices = itertools.product(*(SCOPE.values(AXIS[name]) for name in names))
     rows = (dict(zip(names, chosen, strict=True)) for chosen in choices)
-    return [row for row in rows if all(tie.holds(row) for tie in CONSTRAINTS)]
+    return [row for row in rows if all(constraint.allows(row) for constraint in CONSTRAINTS)]
 
 
 def possible(first: str, second: str) -> set[tuple[Any, Any]]:
-    """The pairs of values of two axes that the ties allow together."""
+    """Return the pairs of values of two axes that the constraints allow together."""
     tied = tied_rows()
 
     def own(name: str) -> Sequence[Any]:
@@ -94,7 +95,11 @@ def possible(first: str, second: str) -> set[tuple[Any, Any]]:
 
 
 def pairs(found: Drawn) -> Iterator[tuple[str, int, list[Counter[Any]]]]:
-    """For each two axes: their names, how many pairs of values there are, and how often each profile draws each."""
+    """Yield the counts of each pair of axes.
+
+    Each item has the names of the axes, the number of pairs of values that can occur together, and
+    for each profile a Counter of those pairs.
+    """
     for first, second in itertools.combinations([axis.name for axis in AXES], 2):
         wanted = possible(first, second)
         seen = [
@@ -109,7 +114,7 @@ def pairs(found: Drawn) -> Iterator[tuple[str, int, list[Counter[Any]]]]:
 
 
 def pairs_table(found: Drawn) -> str:
-    """Each two axes: how many pairs of values are drawn, and how often the rarest is."""
+    """Return a table of each pair of axes: how many pairs are drawn, and the rarest's count."""
     rows: list[tuple[Any, ...]] = [
         (
             names,
@@ -124,25 +129,25 @@ def pairs_table(found: Drawn) -> str:
     total = (
         "all",
         sum(row[1] for row in rows),
-        *(_summary(column, rows) for column in range(2, len(rows[0]))),
+        *(_summarise_column(column, rows) for column in range(2, len(rows[0]))),
     )
     return table(("axes", "pairs", *head), [total, *rows])
 
 
-def _summary(column: int, rows: Sequence[Sequence[Any]]) -> int:
-    """Drawn pairs add up, and the rarest of all is the rarest."""
+def _summarise_column(column: int, rows: Sequence[Sequence[Any]]) -> int:
+    """Summarise a column: the numbers of drawn pairs add up, and the rarest pair is the minimum."""
     return (sum if column % 2 == 0 else min)(row[column] for row in rows)
 
 
 def sizes_table(found: Drawn) -> str:
-    """Each threshold in each dimension: cases of exactly that size, and of that size or more."""
+    """Return a table of the cases of exactly a threshold size, and of at least that size."""
     rows = [
         (
             name,
             size,
             *itertools.chain(
                 *(
-                    (_sized(cases, name, size, size), _sized(cases, name, size))
+                    (_count_sizes(cases, name, size, size), _count_sizes(cases, name, size))
                     for cases in found.values()
                 )
             ),
@@ -154,18 +159,18 @@ def sizes_table(found: Drawn) -> str:
         (
             "dimension",
             "size",
-            *itertools.chain(*((f"{name}: exactly", "or more") for name in found)),
+            *itertools.chain(*((f"{name}: exactly", "at least") for name in found)),
         ),
         rows,
     )
 
 
-def _sized(cases: Sequence[Case], name: str, least: int, most: int = 10**9) -> int:
+def _count_sizes(cases: Sequence[Case], name: str, least: int, most: int = 10**9) -> int:
     return sum(least <= case.size(name) <= most for case in cases)
 
 
 def large_table(found: Drawn) -> str:
-    """Each two dimensions that are large together."""
+    """Return a table of each two dimensions that are large together."""
     rows = [
         (f"{first}, {second}", size, *counts(found, large((first, second), size)))
         for first, second in itertools.combinations(DIMENSIONS, 2)
@@ -175,19 +180,22 @@ def large_table(found: Drawn) -> str:
 
 
 def histories_table(found: Drawn) -> str:
-    """Each history, by itself and together with what breaks it most often; the counts of the profiles with slashes between."""
+    """Return a table of each prior use, alone and together with what often breaks it.
+
+    A cell has the counts of all profiles, separated by slashes.
+    """
     rows = [
         (
             str(value),
-            _slashed(found, [at("history", value)]),
-            *(_slashed(found, [at("history", value), other]) for other in TOGETHER.values()),
+            _join_counts(found, [at("prior_use", value)]),
+            *(_join_counts(found, [at("prior_use", value), other]) for other in TOGETHER.values()),
         )
-        for value in AXIS["history"].values
+        for value in AXIS["prior_use"].values
     ]
-    return table((f"history ({' / '.join(found)})", "cases", *TOGETHER), rows)
+    return table((f"prior use ({' / '.join(found)})", "cases", *TOGETHER), rows)
 
 
-def _slashed(found: Drawn, conditions: Sequence[Condition]) -> str:
+def _join_counts(found: Drawn, conditions: Sequence[Condition]) -> str:
     return " / ".join(
         f"{number:,}"
         for number in counts(found, lambda case: all(holds(case) for holds in conditions))
@@ -195,21 +203,24 @@ def _slashed(found: Drawn, conditions: Sequence[Condition]) -> str:
 
 
 def rules_table(found: Drawn, shown: int) -> str:
-    """The rules that apply to the fewest cases, and how many of those a profile asks for."""
+    """Return a table of the rules that apply to the fewest cases.
+
+    The first row has the number of cases per rule that each profile requires.
+    """
     reached = [(rule.id, *counts(found, rule.when)) for rule in list_layer_rules()]
-    least = ("asked for, at least", *(PROFILES[name].minimum for name in found))
+    least = ("required minimum", *(PROFILES[name].minimum for name in found))
     return table(("rule", *found), [least, *sorted(reached, key=lambda row: row[1:])[:shown]])
 
 
 def profiles_table(found: Drawn) -> str:
-    """What each profile asks for and what it draws."""
+    """Return a table of what each profile requires and how many cases it draws."""
     rows = [
         (
             name,
             known.arrays,
             known.strength,
             known.cases,
-            known.wide_arrays,
+            known.large_arrays,
             known.minimum,
             len(found[name]),
         )
@@ -221,9 +232,9 @@ def profiles_table(found: Drawn) -> str:
             "profile",
             "arrays",
             "strength",
-            "cases a row",
+            "cases per row",
             "arrays of large sizes",
-            "minimum a rule",
+            "minimum per rule",
             "cases drawn",
         ),
         rows,
@@ -231,7 +242,7 @@ def profiles_table(found: Drawn) -> str:
 
 
 def tables(found: Drawn, shown: int) -> dict[str, str]:
-    """Every table by the marker of its place in the page."""
+    """Return every table by the name of its marker in the page."""
     return {
         "coverage.profiles": profiles_table(found),
         "coverage.values": values_table(found),
@@ -244,12 +255,12 @@ def tables(found: Drawn, shown: int) -> dict[str, str]:
 
 
 def data(found: Drawn) -> dict[str, Any]:
-    """The counts as data: values and pairs of every axis, sizes of every dimension, rules."""
+    """Return the counts of all profiles as JSON-compatible data."""
     return {name: data_of(cases) for name, cases in found.items()}
 
 
 def data_of(cases: Sequence[Case]) -> dict[str, Any]:
-    """The counts of one profile."""
+    """Return the counts of one profile: values, sizes, pairs of values, and rules."""
     return {
         "cases": len(cases),
         "values": {
@@ -268,7 +279,7 @@ def data_of(cases: Sequence[Case]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Read the arguments, draw the cases, print the tables."""
+    """Read the arguments, draw the cases and print the tables."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -277,14 +288,16 @@ def main() -> None:
         nargs="+",
         choices=list(PROFILES),
         default=list(PROFILES),
-        help="the profiles (default: all)",
+        help="profiles to count (default: all)",
     )
-    parser.add_argument("--seed", type=int, default=0, help="the seed (default: %(default)s)")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="seed of the run (default: %(default)s)"
+    )
     parser.add_argument(
         "--rules",
         type=int,
         default=20,
-        help="how many of the rarest rules are shown (default: %(default)s)",
+        help="number of the rarest rules to show (default: %(default)s)",
     )
     add_outputs(parser, "generation.md")
     options = parser.parse_args()

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from rnnspec.contract import clauses
 from rnnspec.contract.clauses import Clause
-from rnnspec.models.registry import load_model_clauses
+from rnnspec.models.catalogue import load_model_clauses
 from rnnspec.rulekit.rule import Rule
 from rnnspec.selftest import bank, model_bugs
 from rnnspec.suites.catalogue import list_all_rules

@@ -13,18 +13,23 @@ if TYPE_CHECKING:
     from rnnspec.cases.values import draw_values
     from rnnspec.contract.config import Config
     from rnnspec.errors import CannotCheck, RnnspecError, ViolationsFound
-    from rnnspec.report.data import Report, Result
+    from rnnspec.options import CheckOptions, ModelOptions
+    from rnnspec.report.data import Report, Result, RunVerdict, Verdict
     from rnnspec.testing.layer import RuleTest, conformance
     from rnnspec.testing.model import model_conformance
 
 __all__ = [
     "CannotCheck",
+    "CheckOptions",
     "Config",
+    "ModelOptions",
     "ModelReport",
     "Report",
     "Result",
     "RnnspecError",
     "RuleTest",
+    "RunVerdict",
+    "Verdict",
     "ViolationsFound",
     "__version__",
     "check",
@@ -37,6 +42,10 @@ __all__ = [
 ]
 
 PLACES = {
+    "CheckOptions": "options",
+    "ModelOptions": "options",
+    "RunVerdict": "report.data",
+    "Verdict": "report.data",
     "CannotCheck": "errors",
     "Config": "contract.config",
     "Report": "report.data",

@@ -40,9 +40,9 @@ def configs(
 
 @st.composite
 def cases(draw: st.DrawFn, /, **fixed: object) -> Case:
-    """Whole cases: how a layer is built, fed and called. Keyword arguments fix an axis, as in `cases(layout="packed")`.
+    """Whole cases: how a layer is built, fed and called. Keyword arguments fix an axis, as in `cases(layout=Layout.PACKED)`.
 
-    The tensors of a case come from `rnnspec.values_of(case)`. Cases shrink to a layer of sizes 1 with every axis at its simplest.
+    The tensors of a case come from `rnnspec.draw_values(case)`. Cases shrink to a layer of sizes 1 with every axis at its simplest.
     Raises ValueError for an axis or a value that does not exist, and for values that contradict each other.
     """
     for name, value in fixed.items():
@@ -52,21 +52,21 @@ def cases(draw: st.DrawFn, /, **fixed: object) -> Case:
             f"{', '.join(f'{name}={value!r}' for name, value in fixed.items())} contradict each other"
         )
     row = dict(fixed)
-    for name in (each for each in ("values", *AXIS) if each not in fixed):
+    for name in (each for each in ("distribution", *AXIS) if each not in fixed):
         # Every axis draws from all its values, so that making one simpler does not disturb what the others drew.
         drawn = draw(st.sampled_from(AXIS[name].values))
         row[name] = next(
             value for value in (drawn, *AXIS[name].values) if _holds({**row, name: value})
         )
     # One choice a dimension, so that each can become small by itself.
-    wide = tuple(name for name in DIMENSIONS if draw(st.integers(0, 5)) == 5)
-    case = draw(cases_in_row({axis.name: row[axis.name] for axis in AXES}, wide))
+    large = tuple(name for name in DIMENSIONS if draw(st.integers(0, 5)) == 5)
+    case = draw(cases_in_row({axis.name: row[axis.name] for axis in AXES}, large))
     return case.replace(seed=draw(st.integers(0, 2**16)))
 
 
 def _holds(chosen: Mapping[str, object]) -> bool:
     """Whether the ties between the axes chosen so far are fulfilled."""
-    return all(tie.holds(chosen) for tie in CONSTRAINTS if chosen.keys() >= set(tie.axes))
+    return all(each.allows(chosen) for each in CONSTRAINTS if chosen.keys() >= set(each.axes))
 
 
 def _check_axis(name: str, value: object) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from rnnspec.rules.catalogue import find_layer_rule, select_in_force
+from rnnspec.rulekit.selection import select_in_force
+from rnnspec.rules.catalogue import find_layer_rule
 from rnnspec.selftest import find_named_rule
 from rnnspec.subjects.release import is_promised
 

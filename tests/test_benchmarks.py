@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 
+from rnnspec.cases.axes import Distribution
 from rnnspec.cases.case import Case
 from rnnspec.contract.config import Config
 from rnnspec.selftest import BUGS, Plain
@@ -97,7 +98,7 @@ def test_every_moment_is_counted_once(ticks: None) -> None:
     with watch.running("outer"):
         assert inner() == "done"
         assert inner() == "done"
-    assert watch.duration_s == {"outer": 3.0, "inner": 2.0}
+    assert watch.seconds == {"outer": 3.0, "inner": 2.0}
 
 
 def test_a_clock_goes_wherever_a_name_is() -> None:
@@ -131,14 +132,15 @@ def test_values_and_sizes_are_counted() -> None:
 
 def test_pairs_are_counted_among_those_that_can_stand_together() -> None:
     coverage = script("coverage")
-    assert ("integer", "tanh") not in coverage.possible("values", "nonlinearity")
-    assert ("integer", "relu") in coverage.possible("values", "nonlinearity")
-    assert len(coverage.possible("state", "build")) == 8
+    together = coverage.possible("distribution", "nonlinearity")
+    assert (Distribution.INTEGER, "tanh") not in together
+    assert (Distribution.INTEGER, "relu") in together
+    assert len(coverage.possible("initial_state", "constructor_style")) == 8
     pairs = {
         names: (number, [sum(map(bool, count.values())) for count in each])
         for names, number, each in coverage.pairs(DRAWN)
     }
-    assert pairs["bidirectional, state"] == (4, [2, 2])
+    assert pairs["bidirectional, initial_state"] == (4, [2, 2])
 
 
 def test_runs_in_the_log_are_not_repeated(tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ def test_shared():
     built = Off.built
     for mark in test_off.pytestmark:
         for case in mark.args[1]:
-            case.values[0].result
+            case.distribution[0].result
     assert Off.built == built
 
 @rnnspec.conformance(Quiet, rules=WARNS, cases=60)
@@ -173,7 +173,7 @@ def test_one_pattern_need_not_be_in_a_list_and_nothing_runs_before_a_test_asks()
             raise AssertionError("built too early")
 
     mark = rnnspec.conformance(Never, rules="states.*")
-    assert [case.id for case in mark.args[1]] == [case.values[0].rule.id for case in mark.args[1]]  # type: ignore[attr-defined]
+    assert [case.id for case in mark.args[1]] == [case.distribution[0].rule.id for case in mark.args[1]]  # type: ignore[attr-defined]
     assert len(mark.args[1]) > 3  # type: ignore[attr-defined]
 
 

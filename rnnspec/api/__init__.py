@@ -1,7 +1,7 @@
 """The checks as Python calls."""
 
-from rnnspec.api.layer import check, prepare_suite, run_share_undisturbed
-from rnnspec.api.model import ModelReport, check_model, prepare_model_suite
+from rnnspec.api.layer import check, prepare_suite, run_check, run_share_undisturbed
+from rnnspec.api.model import ModelReport, check_model, prepare_model_suite, run_model_check
 
 __all__ = [
     "ModelReport",
@@ -9,5 +9,7 @@ __all__ = [
     "check_model",
     "prepare_model_suite",
     "prepare_suite",
+    "run_check",
+    "run_model_check",
     "run_share_undisturbed",
 ]

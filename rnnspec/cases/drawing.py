@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import seed as hypothesis_seed
 from hypothesis import strategies as st
 
-from rnnspec.cases.case import CONFIG_AXES, Case
+from rnnspec.cases.case import CHOICES, CONFIG_AXES, Case
 from rnnspec.cases.plan import PlanRow
 from rnnspec.cases.sizes import lengths, sizes
 from rnnspec.contract.config import Config
@@ -21,50 +21,42 @@ MOST_SEEDS = 2**32 - 1
 
 @st.composite
 def cases_in_row(
-    draw: st.DrawFn, row: Mapping[str, Any], wide: tuple[str, ...] | None = None
+    draw: st.DrawFn, row: Mapping[str, Any], large_dimensions: tuple[str, ...] | None = None
 ) -> Case:
     """Cases with the discrete choices of a row; Hypothesis draws sizes, lengths, the dropout probability and nothing else."""
-    found = draw(sizes(row, wide))
-    dropout = (
-        {"none": 0.0, "all": 1.0}.get(row["dropout"])
-        if row["dropout"] != "some"
-        else draw(st.sampled_from(PROBABILITIES))
-    )
-    config = Config(
-        found["input_size"],
-        found["hidden_size"],
-        dropout=float(dropout or 0.0),
-        **{name: row[name] for name in CONFIG_AXES},
-    )
-    rest = {name: value for name, value in row.items() if name not in (*CONFIG_AXES, "dropout")}
+    found = draw(sizes(row, large_dimensions))
+    probability = row["dropout"].probability
+    if probability is None:
+        probability = draw(st.sampled_from(PROBABILITIES))
+    arguments = {name: row[name] for name in CONFIG_AXES}
+    config = Config(found["input_size"], found["hidden_size"], dropout=probability, **arguments)
+    rest = {name: row[name] for name in CHOICES}
     case = Case(config=config, steps=found["steps"], batch=found["batch"], **rest)
-    return (
-        case.replace(lengths=draw(lengths(found["steps"], found["batch"])))
-        if case.is_packed
-        else case
-    )
+    if not case.is_packed:
+        return case
+    return case.replace(lengths=draw(lengths(found["steps"], found["batch"])))
 
 
 def draw_cases(
-    stretches: list[PlanRow], seed: int, start: int = 0, stop: int | None = None
+    rows: list[PlanRow], seed: int, start: int = 0, stop: int | None = None
 ) -> Iterator[tuple[int, Case]]:
     """The cases of a plan whose index lies in [start, stop), with their indices; a pure function of its arguments.
 
     Hypothesis may give fewer examples than a stretch asks for; the indices of those that are missing are left out.
     """
     first = 0
-    for number, stretch in enumerate(stretches):
+    for number, row in enumerate(rows):
         if stop is not None and first >= stop:
             return
-        if first + stretch.cases > start:
-            yield from _of_stretch(stretch, first, _mixed(seed, number), start, stop)
-        first += stretch.cases
+        if first + row.cases > start:
+            yield from _draw_row(row, first, _mixed(seed, number), start, stop)
+        first += row.cases
 
 
-def _of_stretch(
-    stretch: PlanRow, first: int, seed: int, start: int, stop: int | None
+def _draw_row(
+    row: PlanRow, first: int, seed: int, start: int, stop: int | None
 ) -> Iterator[tuple[int, Case]]:
-    drawn = draw_examples(cases_in_row(stretch.row, stretch.wide), stretch.cases, seed)
+    drawn = draw_examples(cases_in_row(row.row, row.large_dimensions), row.cases, seed)
     for index, case in enumerate(drawn, first):
         if index >= start and (stop is None or index < stop):
             yield index, case.replace(seed=_mixed(seed, index))

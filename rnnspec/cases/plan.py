@@ -8,47 +8,47 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from rnnspec.cases.axes import AXES, AXIS, Axis
+from rnnspec.cases.axes import AXES, AXIS, Axis, Feature
 from rnnspec.cases.case import CONSTRAINTS
 from rnnspec.cases.covering import Row, build_covering_array
 from rnnspec.cases.sizes import LARGE_PAIRS
 
-FEW_WIDE_AXES = ("nonlinearity", "bidirectional", "layout", "state", "mode", "dtype")
-WIDE_AXES = (*FEW_WIDE_AXES, "bias", "dropout", "memory", "values")
+FEW_LARGE_AXES = ("nonlinearity", "bidirectional", "layout", "initial_state", "mode", "dtype")
+LARGE_AXES = (*FEW_LARGE_AXES, "bias", "dropout", "memory_layout", "distribution")
 """The axes that vary with large sizes; in quick only those on which kernels choose their way."""
 
 
 @dataclass(frozen=True)
 class PlanRow:
-    """One row of a covering array and how many cases are drawn in it; `wide` names the sizes that are large (None: by chance)."""
+    """One row of a covering array and how many cases are drawn in it; `large_dimensions` names the sizes that are large (None: by chance)."""
 
     row: Mapping[str, Any]
     cases: int
-    wide: tuple[str, ...] | None = None
+    large_dimensions: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
 class Profile:
     """How thorough a campaign is: the strength of its covering arrays, how many, and how many cases a row.
 
-    `minimum` is how often a rule must have been reached before it may pass, `wide_axes` what varies in the rows of large sizes.
+    `minimum` is how often a rule must have been reached before it may pass, `large_axes` what varies in the rows of large sizes.
     """
 
     name: str
     arrays: int
     strength: int
     cases: int
-    wide_arrays: int
+    large_arrays: int
     minimum: int
-    wide_axes: tuple[str, ...] = WIDE_AXES
+    large_axes: tuple[str, ...] = LARGE_AXES
 
 
 PROFILES = {
     "quick": Profile(
-        "quick", arrays=1, strength=2, cases=1, wide_arrays=1, minimum=1, wide_axes=FEW_WIDE_AXES
+        "quick", arrays=1, strength=2, cases=1, large_arrays=1, minimum=1, large_axes=FEW_LARGE_AXES
     ),
-    "default": Profile("default", arrays=2, strength=2, cases=2, wide_arrays=2, minimum=3),
-    "thorough": Profile("thorough", arrays=2, strength=3, cases=6, wide_arrays=12, minimum=10),
+    "default": Profile("default", arrays=2, strength=2, cases=2, large_arrays=2, minimum=3),
+    "thorough": Profile("thorough", arrays=2, strength=3, cases=6, large_arrays=12, minimum=10),
 }
 
 
@@ -56,7 +56,7 @@ PROFILES = {
 class Scope:
     """What may be drawn: features that the subject refused, and axes pinned to one value by the user."""
 
-    refused: frozenset[str] = frozenset()
+    unsupported: frozenset[Feature] = frozenset()
     pinned: tuple[tuple[str, Any], ...] = ()
 
     def values(self, axis: Axis) -> tuple[Any, ...]:
@@ -64,9 +64,8 @@ class Scope:
         pinned = dict(self.pinned)
         if axis.name in pinned:
             return (pinned[axis.name],)
-        return tuple(
-            value for value in axis.values if axis.needs.get(value) not in self.refused
-        ) or (axis.simplest,)
+        allowed = [v for v in axis.values if axis.needed_feature(v) not in self.unsupported]
+        return tuple(allowed) or (axis.simplest,)
 
 
 def plan_rows(profile: Profile, seed: int, scope: Scope) -> list[PlanRow]:
@@ -77,12 +76,12 @@ def plan_rows(profile: Profile, seed: int, scope: Scope) -> list[PlanRow]:
         for salt in range(profile.arrays)
         for row in build_covering_rows(scope, profile.strength, _mixed(seed, salt), tuple(AXIS))
     ]
-    wide = [
-        PlanRow({name: value for name, value in row.items() if name != "wide"}, 1, row["wide"])
-        for salt in range(profile.wide_arrays)
-        for row in build_covering_rows(scope, 2, _mixed(seed, salt), profile.wide_axes, LARGE_PAIRS)
+    large_dimensions = [
+        PlanRow({name: value for name, value in row.items() if name != "large_dimensions"}, 1, row["large_dimensions"])
+        for salt in range(profile.large_arrays)
+        for row in build_covering_rows(scope, 2, _mixed(seed, salt), profile.large_axes, LARGE_PAIRS)
     ]
-    drawn = [*narrow, *wide]
+    drawn = [*narrow, *large_dimensions]
     random.Random(seed).shuffle(drawn)
     return [smallest, *drawn]
 
@@ -102,14 +101,14 @@ def build_covering_rows(
     strength: int,
     seed: int,
     varied: Sequence[str],
-    wide: Sequence[tuple[str, ...]] = (),
+    large_dimensions: Sequence[tuple[str, ...]] = (),
 ) -> tuple[Row, ...]:
     """Rows in which every `strength` values of the varied axes occur together unless they contradict each other.
 
-    The other axes keep their simplest value in scope; `wide` adds an axis of that name. The seed chooses among the many arrays.
+    The other axes keep their simplest value in scope; `large_dimensions` adds an axis of that name. The seed chooses among the many arrays.
     """
     domains = {axis.name: _domain(scope, axis, varied) for axis in AXES} | (
-        {"wide": tuple(wide)} if wide else {}
+        {"large_dimensions": tuple(large_dimensions)} if large_dimensions else {}
     )
     return tuple(build_covering_array(domains, CONSTRAINTS, strength, seed))
 

@@ -9,6 +9,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from rnnspec.cases.axes import Distribution
+
 MAIN_THRESHOLDS = (8, 16, 17, 31, 33, 64, 65, 256)
 THRESHOLDS = (
     *MAIN_THRESHOLDS * 3,
@@ -62,25 +64,25 @@ EQUAL = (
 Sizes = dict[str, int]
 
 
-def _wide_by_chance() -> tuple[tuple[str, ...], ...]:
+def _list_large_by_chance() -> tuple[tuple[str, ...], ...]:
     """Six in ten without a large dimension, three with one, one with two; each dimension and pair equally often."""
     ones = [(name,) for name in DIMENSIONS]
     pairs = list(itertools.combinations(DIMENSIONS, 2))
     return (*[()] * 72, *ones * 9, *pairs * 2)
 
 
-WIDE_BY_CHANCE = _wide_by_chance()
+LARGE_BY_CHANCE = _list_large_by_chance()
 LARGE = st.one_of(st.sampled_from(THRESHOLDS), st.integers(7, 320))
 
 
 @st.composite
-def sizes(draw: st.DrawFn, row: Mapping[str, Any], wide: tuple[str, ...] | None = None) -> Sizes:
+def sizes(draw: st.DrawFn, row: Mapping[str, Any], large_dimensions: tuple[str, ...] | None = None) -> Sizes:
     """input_size, hidden_size, steps and batch for a row of discrete choices.
 
     `wide` names the dimensions that must be large; None lets one of them be large in three cases of ten and two in one of ten.
     Some sizes are equal more often than by chance (`EQUAL`). The work is capped: small dimensions are cut first, then large ones.
     """
-    chosen = wide if wide is not None else draw(st.sampled_from(WIDE_BY_CHANCE))
+    chosen = large_dimensions if large_dimensions is not None else draw(st.sampled_from(LARGE_BY_CHANCE))
     found = {
         name: draw(LARGE if name in chosen else st.integers(1, SMALL[name])) for name in DIMENSIONS
     }
@@ -90,7 +92,7 @@ def sizes(draw: st.DrawFn, row: Mapping[str, Any], wide: tuple[str, ...] | None 
             **found,
             "states": int(row["num_layers"]) * (2 if row["bidirectional"] else 1),
         }[other]
-    if row["layout"] == "unbatched":
+    if not row["layout"].is_batched:
         found["batch"] = 1
     return capped(row, found, chosen)
 
@@ -99,7 +101,7 @@ def capped(row: Mapping[str, Any], found: Sizes, kept: Collection[str] = ()) -> 
     """The sizes halved until a run of the case stays under the caps on the work, those that are `kept` last of all."""
     found = dict(found)
     directions = 2 if row["bidirectional"] else 1
-    if row["values"] == "readable":
+    if row["distribution"] is Distribution.READABLE:
         found["hidden_size"] = min(found["hidden_size"], READABLE_UNITS // directions)
     deep = int(row["num_layers"]) * directions
     while found["steps"] * deep > MOST_CELL_CALLS:

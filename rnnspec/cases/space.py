@@ -46,7 +46,7 @@ class LayerCaseSpace:
         """
         found = _at(case, name, value)
         for other in (
-            each for each in ("values", "dropout") if each != name and each in self.fields
+            each for each in ("distribution", "dropout") if each != name and each in self.fields
         ):
             if not is_consistent(found):
                 found = _at(found, other, AXIS[other].simplest)
@@ -55,6 +55,10 @@ class LayerCaseSpace:
     def reseed(self, case: Case, seed: int) -> Case:
         """The case with other numbers."""
         return case.replace(seed=seed)
+
+    def seed_of(self, case: Case) -> int:
+        """Return the seed of the numbers of a case."""
+        return case.seed
 
     def list_raised(self, case: Case) -> frozenset[str]:
         """The axes on which a case is not at the simplest value."""

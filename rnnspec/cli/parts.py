@@ -1,29 +1,48 @@
-"""What the commands share: reports shown and written, arguments read, progress."""
+"""What the commands share: reports that are shown and written, modules to import, progress."""
 
 from __future__ import annotations
 
-import ast
 import importlib
 import json
 import os
 import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from rnnspec.errors import SelectionError
 
+if TYPE_CHECKING:
+    from rnnspec.report.data import Report
 
-def show_report(report: Any, json_path: str | None) -> None:
-    """Print a report as text and write it as JSON where a path is given; the path - prints the JSON instead."""
+Watcher = Callable[[int, int], None]
+COLOURS = {"FAIL": "red", "CHECKER ERROR": "red", "unreached": "yellow", "note": "cyan"}
+
+
+def show_report(report: Report, json_path: str | None) -> None:
+    """Print a report as text, and write it as JSON to a path; the path - prints the JSON instead."""
     from rnnspec.report.console import format_report
 
-    text = json.dumps(report.as_dict(), indent=2)
+    data = json.dumps(report.as_dict(), indent=2)
     if json_path not in (None, "-"):
-        Path(str(json_path)).write_text(text + "\n", encoding="utf-8")
-    print_text(text if json_path == "-" else format_report(report))
+        Path(str(json_path)).write_text(data + "\n", encoding="utf-8")
+    if json_path == "-":
+        print_text(data)
+        return
+    *body, conclusion = format_report(report).splitlines()
+    verdict = click.style(conclusion, fg="green" if report.ok else "red", bold=True)
+    print_text("\n".join([*map(_colour_line, body), verdict]))
+
+
+def _colour_line(line: str) -> str:
+    """Return the line with its first word in colour; `click.echo` leaves colours out of a pipe."""
+    for word, colour in COLOURS.items():
+        if line.startswith(f"{word}  "):
+            return click.style(word, fg=colour, bold=True) + line[len(word) :]
+    return line
 
 
 def print_text(text: str) -> None:
@@ -35,7 +54,7 @@ def print_text(text: str) -> None:
 
 
 def check_writable(path: str | None, option: str = "--json") -> None:
-    """Refuse a report path before the run, not after it."""
+    """Raise SelectionError before the run, not after it, if a path cannot be written."""
     if path in (None, "-"):
         return
     place = Path(str(path))
@@ -44,64 +63,44 @@ def check_writable(path: str | None, option: str = "--json") -> None:
         with place.open("a", encoding="utf-8"):
             pass
     except OSError as error:
-        raise SelectionError(
-            f"{option} {path}: it cannot be written there ({error.strerror}); nothing was checked."
-        ) from error
+        reason = f"it cannot be written there ({error.strerror}); nothing was checked."
+        raise SelectionError(f"{option} {path}: {reason}") from error
     if not existed:
         place.unlink()
 
 
-def parse_argument(text: str) -> tuple[str, Any]:
-    """A constructor argument KEY=VALUE; the value is read as a Python literal, else as a string."""
-    name, equals, value = text.partition("=")
-    if not equals or not name.isidentifier():
-        raise SelectionError(f"--arg {text!r}: written KEY=VALUE, e.g. --arg bias=False.")
-    try:
-        return name, ast.literal_eval(value)
-    except (ValueError, SyntaxError):
-        return name, value
-
-
 def import_module(name: str) -> None:
-    """Import a module, found as the target is, before that is looked for; raises SelectionError where that fails."""
+    """Import a module, found as the target is. Raises SelectionError if that fails."""
     here = str(Path.cwd())
     sys.path.insert(0, here)
     try:
         with redirect_stdout(sys.stderr):
             importlib.import_module(name)
     except (Exception, SystemExit) as error:
-        told = " ".join(str(error).split())
-        raise SelectionError(f"--import {name}: {type(error).__name__}: {told}") from error
+        text = " ".join(str(error).split())
+        raise SelectionError(f"--import {name}: {type(error).__name__}: {text}") from error
     finally:
         if here in sys.path:
             sys.path.remove(here)
 
 
 @contextmanager
-def show_progress() -> Any:
-    """A bar on standard error where it is a terminal, nothing in a pipe; what a target prints goes there too, not into the report."""
+def show_progress() -> Iterator[Watcher | None]:
+    """Show a bar on standard error if it is a terminal, and nothing in a pipe.
+
+    What a target prints goes to standard error too, not into the report.
+    """
     if not sys.stderr.isatty():
         with redirect_stdout(sys.stderr):
             yield None
         return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
+    bar = click.progressbar(
+        length=1, label="cases", file=sys.stderr, show_pos=True, update_min_steps=1
     )
+    with redirect_stdout(sys.stderr), bar:
 
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    with (
-        redirect_stdout(sys.stderr),
-        Progress(*columns, console=Console(stderr=True), transient=True) as bar,
-    ):
-        task = bar.add_task("cases", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+        def watch(done: int, total: int) -> None:
+            bar.length = total
+            bar.update(done - bar.pos)
+
+        yield watch

@@ -24,7 +24,7 @@ from rnnspec.cli.workers import count_processors
     "--seed", type=int, default=0, show_default=True, metavar="N", help="The seed of every check."
 )
 @click.option(
-    "--workers",
+    "--jobs",
     type=int,
     default=count_processors,
     metavar="N",
@@ -46,7 +46,7 @@ def selftest(
     patterns: tuple[str, ...],
     profile: str,
     seed: int,
-    workers: int,
+    jobs: int,
     models: bool,
     named: bool,
     json_path: str | None,
@@ -71,7 +71,7 @@ def selftest(
                 select_subjects(patterns),
                 profile=profile,
                 seed=seed,
-                workers=workers,
+                jobs=jobs,
                 named=named,
                 watch=watch,
             )

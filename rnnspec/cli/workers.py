@@ -15,6 +15,7 @@ from typing import Any
 
 from rnnspec.cli.parts import import_module
 from rnnspec.errors import CannotCheck, SelectionError
+from rnnspec.options import CheckOptions
 
 MOST = 4
 """How many processes share the cases where the user does not say: each has to import torch first."""
@@ -24,19 +25,22 @@ PATIENCE = 2.0
 """Seconds that a process has to end its case and answer after an interrupt, before it is interrupted by hand, and then ended."""
 
 
-def choose_jobs(asked: int | None, *, device: str, cases: int | None, first: bool) -> int:
-    """How many processes judge: what the user asked for, else one for each processor where it is worth it.
+def choose_jobs(asked: int | None, options: CheckOptions) -> int:
+    """Return how many processes judge: what the user asked for, or one for each processor.
 
-    One on any device but the CPU, and where the run ends with the first violation, which would have to be the first of all.
+    One on any device but the CPU, for a few cases, and if the run ends with the first violation,
+    which must be the first of all.
     """
     if asked is not None and asked < 1:
         raise SelectionError(f"--jobs must be at least 1, got {asked}")
-    if first or asked == 1:
+    if options.fail_fast or asked == 1:
         return 1
     if asked is not None:
         return asked
-    alone = not device.startswith("cpu") or (cases is not None and cases < FEW)
-    return 1 if alone else min(count_processors(), MOST)
+    is_short = options.cases is not None and options.cases < FEW
+    if is_short or not options.device.startswith("cpu"):
+        return 1
+    return min(count_processors(), MOST)
 
 
 def count_processors() -> int:
@@ -108,7 +112,7 @@ class Workers:
 
 @contextmanager
 def start_workers(
-    jobs: int, target: str, imports: Sequence[str], options: dict[str, Any]
+    jobs: int, target: str, imports: Sequence[str], options: CheckOptions
 ) -> Iterator[Workers | None]:
     """Start all processes but one, which is this; none where there is one job. They are ended with the block."""
     if jobs == 1:
@@ -124,7 +128,7 @@ def start_workers(
 
 
 def _started(
-    number: int, parts: int, target: str, imports: Sequence[str], options: dict[str, Any]
+    number: int, parts: int, target: str, imports: Sequence[str], options: CheckOptions
 ) -> Worker:
     context = get_context("spawn")
     ours, theirs = context.Pipe(duplex=False)
@@ -144,7 +148,7 @@ def judge_share(
     parts: int,
     target: str,
     imports: Sequence[str],
-    options: dict[str, Any],
+    options: CheckOptions,
 ) -> None:
     """Judge one share and send the result; says nothing where that cannot be, since the command's own process says it."""
     try:
@@ -156,13 +160,13 @@ def judge_share(
 
 
 def _judged(
-    number: int, parts: int, target: str, imports: Sequence[str], options: dict[str, Any]
+    number: int, parts: int, target: str, imports: Sequence[str], options: CheckOptions
 ) -> Any:
     with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
         from rnnspec.api import prepare_suite, run_share_undisturbed
 
         for module in imports:
             import_module(module)
-        suite = prepare_suite(target, **options)
+        suite = prepare_suite(target, options)
     with redirect_stdout(sys.stderr):
         return run_share_undisturbed(suite, number, parts)

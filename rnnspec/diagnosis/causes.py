@@ -1,24 +1,30 @@
-"""Which of several broken rules is the cause, and which only see the same fault."""
+"""Which of several broken rules is the cause, and which fail only because of it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from rnnspec.engine.minimise import MinimalFailure
-from rnnspec.engine.outcome import Finding, judge_case
-from rnnspec.engine.suite import Suite
+from rnnspec.engine.outcome import Finding, FindingKind, judge_case
+from rnnspec.engine.suite import Observed, Suite
 from rnnspec.rulekit.rule import Rule
 
+CaseT = TypeVar("CaseT")
+ObservedT = TypeVar("ObservedT", bound=Observed[Any])
 
-def find_causes(suite: Suite, minimal: Mapping[str, MinimalFailure]) -> dict[str, str]:
-    """From each broken rule that only follows to the rule that it follows from.
 
-    What needs less to fail is the cause: a rule follows from another whose smallest case is simpler, or as simple and told earlier,
-    and which fails on its own smallest case too or asks for nothing that it does not ask for.
+def find_causes(
+    suite: Suite[CaseT, ObservedT], minimal: Mapping[str, MinimalFailure[CaseT]]
+) -> dict[str, str]:
+    """Return, for each rule that is only a consequence, the rule that it is a consequence of.
+
+    A rule is a consequence of another if that rule's minimal case is simpler, or as simple and
+    reported earlier, and that rule also fails on this rule's minimal case. If that rule does not
+    apply there, its minimal case must raise no axis that this rule's case does not raise.
     """
 
-    def complexity(rule: Rule) -> tuple[int, int]:
+    def complexity(rule: Rule[CaseT, ObservedT]) -> tuple[int, int]:
         case = minimal[rule.id].finding.case
         return len(suite.space.list_raised(case)), suite.space.total_size(case)
 
@@ -32,28 +38,33 @@ def find_causes(suite: Suite, minimal: Mapping[str, MinimalFailure]) -> dict[str
     return found
 
 
-def _explains(other: Rule, rule: Rule, suite: Suite, minimal: Mapping[str, MinimalFailure]) -> bool:
+def _explains(
+    other: Rule[CaseT, ObservedT],
+    rule: Rule[CaseT, ObservedT],
+    suite: Suite[CaseT, ObservedT],
+    minimal: Mapping[str, MinimalFailure[CaseT]],
+) -> bool:
     cause, effect = minimal[other.id].finding, minimal[rule.id].finding
-    if not _comparable(other, cause, rule, effect):
+    if not _is_comparable(other, cause, rule, effect):
         return False
     if other.when(effect.case):
         return isinstance(judge_case(other, suite.observe(effect.case)), Finding)
-    return _subset(suite, cause.case, effect.case)
+    return suite.space.list_raised(cause.case) <= suite.space.list_raised(effect.case)
 
 
-def _comparable(other: Rule, cause: Finding, rule: Rule, effect: Finding) -> bool:
-    """A wrong number can follow from a wrong number, what could not be observed from anything, a broken fact from its own theme.
+def _is_comparable(
+    other: Rule[Any, Any], cause: Finding[Any], rule: Rule[Any, Any], effect: Finding[Any]
+) -> bool:
+    """Return whether one finding can be the cause of another.
 
-    A check that crashed says nothing about the subject, so nothing follows from it and it follows from nothing.
+    A wrong number can follow from a wrong number, an error of the subject from anything, any other
+    broken fact from a rule of its own theme. Rules of models say themselves what they follow from.
+    An error of the checker says nothing about the subject.
     """
-    if cause.crashed or effect.crashed:
+    if FindingKind.CHECKER_ERROR in (cause.kind, effect.kind):
         return False
-    if effect.blocked:
+    if effect.kind is FindingKind.SUBJECT_ERROR:
         return True
     if effect.difference is not None:
-        return cause.difference is not None or cause.blocked
-    return other.theme == rule.theme
-
-
-def _subset(suite: Suite, first: Any, second: Any) -> bool:
-    return suite.space.list_raised(first) <= suite.space.list_raised(second)
+        return cause.difference is not None or cause.kind is FindingKind.SUBJECT_ERROR
+    return other.theme is rule.theme and not rule.theme.is_about_models

@@ -1,33 +1,38 @@
-"""A campaign: the cases of a check, each judged by every rule that applies."""
+"""A campaign: the cases of a suite, each judged by every rule that applies."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from typing import Any
+from typing import Any, TypeVar
 
+from rnnspec.contract.clauses import Level
 from rnnspec.engine.outcome import Finding, Progress, Tally, judge_case
-from rnnspec.engine.suite import Suite
+from rnnspec.engine.suite import Observed, Suite
 from rnnspec.rulekit.rule import Rule
 from rnnspec.subjects.settings import restore_settings
 
+CaseT = TypeVar("CaseT")
+ObservedT = TypeVar("ObservedT", bound=Observed[Any])
 Watcher = Callable[[int, int], None]
+"""Called after each case with the number of cases done and of all."""
 
 
 def run_campaign(
-    suite: Suite,
+    suite: Suite[CaseT, ObservedT],
     start: int = 0,
     stop: int | None = None,
     *,
-    until: Collection[str] = (),
+    until: Collection[Level] = (),
     watch: Watcher | None = None,
-) -> Progress:
+) -> Progress[CaseT]:
     """Judge the cases whose index lies in [start, stop).
 
-    A pure function of its arguments and of the versions of rnnspec, Hypothesis and torch; results of ranges merge. The run ends
-    after the first case that breaks a rule whose level `until` names, an interrupt ends it at once; both mark the result as stopped.
+    A pure function of its arguments and of the versions of rnnspec, Hypothesis and torch; results
+    of ranges merge. The run ends after the first case that breaks a rule of a level in `until`; an
+    interrupt ends it at once. Both mark the result as stopped.
     """
     end = suite.size if stop is None else min(stop, suite.size)
-    progress = Progress({rule.id: Tally() for rule in suite.rules})
+    progress: Progress[CaseT] = Progress({rule.id: Tally() for rule in suite.rules})
     try:
         for index, case in suite.cases(start, end):
             broken = _judge_all(suite, progress, index, case)
@@ -41,22 +46,25 @@ def run_campaign(
     return progress
 
 
-def _judge_all(suite: Suite, progress: Progress, index: int, case: Any) -> set[str]:
-    """Judge one case; the levels of the rules that it breaks."""
-    seen = suite.observe(case)
+def _judge_all(
+    suite: Suite[CaseT, ObservedT], progress: Progress[CaseT], index: int, case: CaseT
+) -> set[Level]:
+    """Judge one case by every rule and return the levels of the rules that it breaks."""
+    observation = suite.observe(case)
     progress.cases += 1
     broken = set()
     for rule in list_applicable_rules(suite, case):
         with restore_settings():
-            outcome = judge_case(rule, seen, index)
+            outcome = judge_case(rule, observation, index)
         progress.tallies[rule.id].add(outcome)
         if isinstance(outcome, Finding):
-            broken.add(rule.level.value)
+            broken.add(rule.level)
     return broken
 
 
-def list_applicable_rules(suite: Suite, case: Any) -> list[Rule]:
-    """The rules that apply to a case of this subject."""
-    return [
-        rule for rule in suite.rules if rule.when(case) and not rule.needs & suite.refused.keys()
-    ]
+def list_applicable_rules(
+    suite: Suite[CaseT, ObservedT], case: CaseT
+) -> list[Rule[CaseT, ObservedT]]:
+    """Return the rules that apply to a case of this subject."""
+    lacking = suite.unsupported.keys()
+    return [rule for rule in suite.rules if rule.when(case) and not rule.needs & lacking]

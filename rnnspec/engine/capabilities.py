@@ -1,119 +1,133 @@
-"""Which features a subject refuses openly, found by trying each once."""
+"""What a subject offers, found by trying each optional feature once."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from rnnspec.cases.axes import FEATURES
+from rnnspec.cases.axes import (
+    ConstructorStyle,
+    DType,
+    Feature,
+    InitialState,
+    Layout,
+    Mode,
+    ModuleUses,
+)
 from rnnspec.cases.case import Case
 from rnnspec.contract.config import Config
+from rnnspec.contract.kinds import Nonlinearity
 from rnnspec.errors import SelectionError, suggest
 from rnnspec.observe.observation import Observation
+from rnnspec.subjects.capabilities import Capabilities
 from rnnspec.subjects.failures import Failure, Raised, Unsupported
-from rnnspec.subjects.subject import Subject
+from rnnspec.subjects.subject import TorchSubject
 
-Trial = Callable[[Observation], Any]
+Attempt = Callable[[Observation], Any]
 PLAIN = Case(config=Config(2, 3), steps=2, batch=2)
-DTYPES = ("float64", "float32", "bfloat16", "float16")
-CONSTRUCTOR_WORDS = {"dtype": ("dtype", "device")}
+KEYWORDS = {Feature.DTYPE: ("dtype", "device")}
+"""The keywords of the constructor that belong to a feature, if they are not called as it is."""
 
 
 def _call(observation: Observation) -> Any:
     return observation.call
 
 
-def _gradients(observation: Observation) -> Any:
+def _differentiate(observation: Observation) -> Any:
     return observation.gradients
 
 
-TRIALS: dict[str, tuple[dict[str, Any], Trial]] = {
-    "float64": ({"dtype": "float64"}, _call),
-    "float32": ({"dtype": "float32"}, _call),
-    "bfloat16": ({"dtype": "bfloat16"}, _call),
-    "float16": ({"dtype": "float16"}, _call),
-    "nonlinearity": ({"nonlinearity": "relu"}, _call),
-    "num_layers": ({"num_layers": 2}, _call),
-    "bidirectional": ({"bidirectional": True}, _call),
-    "batch_first": ({"batch_first": True}, _call),
-    "bias": ({"bias": False}, _call),
-    "dropout": ({"num_layers": 2, "dropout": 0.5, "mode": "train"}, _call),
-    "unbatched": ({"layout": "unbatched", "batch": 1}, _call),
-    "packed": ({"layout": "packed"}, _call),
-    "state": ({"state": "given"}, _call),
-    "dtype": ({"build": "typed"}, _call),
-    "pickle": ({"history": "pickled"}, _call),
-    "functional": ({"history": "functional"}, _call),
-    "gradients": ({"mode": "train"}, _gradients),
+ATTEMPTS: dict[Feature, tuple[dict[str, Any], Attempt]] = {
+    Feature.FLOAT64: ({"dtype": DType.FLOAT64}, _call),
+    Feature.FLOAT32: ({"dtype": DType.FLOAT32}, _call),
+    Feature.BFLOAT16: ({"dtype": DType.BFLOAT16}, _call),
+    Feature.FLOAT16: ({"dtype": DType.FLOAT16}, _call),
+    Feature.NONLINEARITY: ({"nonlinearity": Nonlinearity.RELU.value}, _call),
+    Feature.NUM_LAYERS: ({"num_layers": 2}, _call),
+    Feature.BIDIRECTIONAL: ({"bidirectional": True}, _call),
+    Feature.BATCH_FIRST: ({"batch_first": True}, _call),
+    Feature.BIAS: ({"bias": False}, _call),
+    Feature.DROPOUT: ({"num_layers": 2, "dropout": 0.5, "mode": Mode.TRAIN}, _call),
+    Feature.UNBATCHED: ({"layout": Layout.UNBATCHED, "batch": 1}, _call),
+    Feature.PACKED: ({"layout": Layout.PACKED}, _call),
+    Feature.STATE: ({"initial_state": InitialState.GIVEN}, _call),
+    Feature.DTYPE: ({"constructor_style": ConstructorStyle.TYPED}, _call),
+    Feature.PICKLE: ({"prior_use": ModuleUses.PICKLED}, _call),
+    Feature.FUNCTIONAL: ({"prior_use": ModuleUses.FUNCTIONAL}, _call),
+    Feature.GRADIENTS: ({"mode": Mode.TRAIN}, _differentiate),
 }
+"""How each feature is tried: what differs from a plain case, and what is asked of the subject."""
 
 
-def probe_capabilities(subject: Subject, without: dict[str, str] | None = None) -> dict[str, str]:
-    """The features that the subject refuses, each with the reason; `without` holds those that the user excluded.
+def probe_capabilities(
+    subject: TorchSubject, excluded: Mapping[Feature, str] | None = None
+) -> Capabilities:
+    """Return what a subject offers; `excluded` holds the features that the user leaves out.
 
-    Only an open refusal counts: NotImplementedError, or TypeError that names the keyword. The plain batched call cannot be refused.
+    Only an open refusal counts: NotImplementedError, or a TypeError that names the keyword. The
+    plain batched call cannot be refused: if no dtype works, nothing counts as refused.
     """
-    refused = subject.refused
-    refused.update(without or {})
-    for feature, (changes, trial) in TRIALS.items():
-        if feature not in refused:
-            reason = _refusal(subject, feature, changes, trial)
+    excluded = excluded or {}
+    found = replace(
+        subject.capabilities, unsupported={**subject.capabilities.unsupported, **excluded}
+    )
+    for feature, (changes, attempt) in ATTEMPTS.items():
+        if found.offers(feature):
+            reason = _find_refusal(replace(subject, capabilities=found), feature, changes, attempt)
             if reason is not None:
-                refused[feature] = reason
-        if all(dtype in refused for dtype in DTYPES):
-            _nothing_works(refused, without or {})
+                found = found.without(feature, reason)
+        if not any(found.offers(dtype.needs) for dtype in DType):
+            found = replace(found, unsupported=dict(excluded))
             break
-    subject.settled = True
-    return refused
+    return replace(found, is_complete=True)
 
 
-def _nothing_works(refused: dict[str, str], without: dict[str, str]) -> None:
-    """Where the plain call is refused in every dtype nothing is a refusal of one feature."""
-    for feature in set(refused) - set(without):
-        del refused[feature]
-
-
-def build_base_case(subject: Subject) -> Case:
-    """The plain batched case with the user's own arguments, in the first dtype that the subject does not refuse."""
-    dtype = next((name for name in DTYPES if name not in subject.refused), DTYPES[0])
-    own = {name: value for name, value in subject.fixed.items() if name in PLAIN.config.arguments}
+def build_base_case(subject: TorchSubject) -> Case:
+    """Return the plain batched case with the user's own arguments, in the first offered dtype."""
+    dtype = next((each for each in DType if subject.offers(each.needs)), DType.FLOAT64)
+    documented = PLAIN.config.arguments
+    own = {name: value for name, value in subject.fixed.items() if name in documented}
     return PLAIN.replace(dtype=dtype, **own)
 
 
-def _refusal(subject: Subject, feature: str, changes: dict[str, Any], trial: Trial) -> str | None:
-    taken = {
+def _find_refusal(
+    subject: TorchSubject, feature: Feature, changes: dict[str, Any], attempt: Attempt
+) -> str | None:
+    lacking = {each.text for each in subject.capabilities.unsupported}
+    given = {
         name: value
         for name, value in changes.items()
-        if name == feature or name not in (*subject.refused, *subject.fixed)
+        if name == feature.text or name not in (*lacking, *subject.fixed)
     }
-    case = build_base_case(subject).replace(**taken)
     try:
-        trial(Observation(subject, case))
-    except Unsupported as refused:
-        return str(refused)
+        attempt(Observation(subject, build_base_case(subject).replace(**given)))
+    except Unsupported as refusal:
+        return str(refusal)
     except Raised as raised:
-        return _refused_keyword(feature, raised)
+        return _find_refused_keyword(feature, raised)
     except Failure:
         return None
     return None
 
 
-def _refused_keyword(feature: str, raised: Raised) -> str | None:
-    """The reason where the constructor raised TypeError that names the feature's keyword."""
-    words = CONSTRUCTOR_WORDS.get(feature, (feature,))
-    named = any(word in str(raised.error) for word in words)
-    return (
-        str(raised)
-        if raised.step == "the constructor" and isinstance(raised.error, TypeError) and named
-        else None
-    )
+def _find_refused_keyword(feature: Feature, raised: Raised) -> str | None:
+    """Return the reason if the constructor raised a TypeError that names the feature's keyword."""
+    is_refusal = raised.step == "the constructor" and isinstance(raised.error, TypeError)
+    words = KEYWORDS.get(feature, (feature.text,))
+    return str(raised) if is_refusal and any(word in str(raised.error) for word in words) else None
 
 
-def parse_features(names: tuple[str, ...]) -> dict[str, str]:
-    """The features that a user excludes, with that as the reason; raises SelectionError for one that does not exist."""
+def parse_features(names: Sequence[str]) -> dict[Feature, str]:
+    """Return the features that a user excludes, with that as the reason.
+
+    Raises SelectionError for a feature that does not exist.
+    """
+    known = {feature.text: feature for feature in Feature}
     for name in names:
-        if name not in FEATURES:
+        if name not in known:
+            listed = ", ".join(known)
             raise SelectionError(
-                f"--without {name!r}: no such feature.{suggest(name, FEATURES)} There are {', '.join(FEATURES)}."
+                f"--without {name!r}: no such feature.{suggest(name, known)} There are {listed}."
             )
-    return {name: f"excluded by --without {name}" for name in names}
+    return {known[name]: f"excluded by --without {name}" for name in names}

@@ -1,34 +1,59 @@
-"""A failing case made small: fields tried at simpler values, one after the other, while the rule still fails.
+"""Minimise a failing case: try simpler values of one field after another while the rule still fails.
 
-Deterministic, and 30 times cheaper than asking Hypothesis to shrink for each rule. What was tried and passed tells what the failure
-depends on.
+Deterministic, and 30 times cheaper than to let Hypothesis shrink for each rule. What was tried and
+passed shows what the failure depends on.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Generic, TypeVar
 
-from rnnspec.engine.outcome import Finding, judge_case
-from rnnspec.engine.suite import Suite
+from rnnspec.engine.outcome import Finding, Progress, judge_case
+from rnnspec.engine.suite import Observed, Suite
 from rnnspec.rulekit.rule import Rule
 
+CaseT = TypeVar("CaseT")
+ObservedT = TypeVar("ObservedT", bound=Observed[Any])
 SEEDS = (0, 1)
 MOST_TRIALS = 160
 
 
 @dataclass
-class MinimalFailure:
-    """The smallest failing case that was found, and by field the simpler value at which the rule passed or did not apply."""
+class MinimalFailure(Generic[CaseT]):
+    """The smallest failing case, and by field the simpler value with which the rule passed."""
 
-    finding: Finding
+    finding: Finding[CaseT]
     passed: dict[str, Any] = field(default_factory=dict)
     trials: int = 0
     interrupted: bool = False
 
 
-def minimise(rule: Rule, suite: Suite, finding: Finding) -> MinimalFailure:
-    """The smallest case, by one change at a time, on which the rule still fails; after an interrupt, the smallest so far."""
+def minimise_all(
+    suite: Suite[CaseT, ObservedT], progress: Progress[CaseT]
+) -> dict[str, MinimalFailure[CaseT]]:
+    """Minimise the first failing case of each broken rule; after an interrupt keep the rest as is."""
+    minimal: dict[str, MinimalFailure[CaseT]] = {}
+    interrupted = False
+    for rule in suite.rules:
+        first = progress.tallies[rule.id].first
+        if first is None:
+            continue
+        if interrupted:
+            minimal[rule.id] = MinimalFailure(first, interrupted=True)
+        else:
+            minimal[rule.id] = minimise(rule, suite, first)
+            interrupted = minimal[rule.id].interrupted
+    return minimal
+
+
+def minimise(
+    rule: Rule[CaseT, ObservedT], suite: Suite[CaseT, ObservedT], finding: Finding[CaseT]
+) -> MinimalFailure[CaseT]:
+    """Shrink a failing case, one change at a time, while the rule still fails in the same way.
+
+    After an interrupt, return the smallest case so far.
+    """
     minimum = MinimalFailure(finding)
     shrunk = True
     try:
@@ -40,13 +65,19 @@ def minimise(rule: Rule, suite: Suite, finding: Finding) -> MinimalFailure:
     return minimum
 
 
-def _shrink(rule: Rule, suite: Suite, minimum: MinimalFailure, name: str) -> bool:
-    """Try the simpler values of one field, the largest step first, and keep the first that still fails."""
+def _shrink(
+    rule: Rule[CaseT, ObservedT],
+    suite: Suite[CaseT, ObservedT],
+    minimum: MinimalFailure[CaseT],
+    name: str,
+) -> bool:
+    """Try the simpler values of one field, the largest step first; keep the first that fails."""
     for value in suite.space.list_simpler(minimum.finding.case, name):
         candidate = suite.space.change_field(minimum.finding.case, name, value)
         if candidate is None:
             continue
-        smaller = _still_fails(rule, suite, candidate, minimum) if rule.when(candidate) else None
+        applies = rule.when(candidate)
+        smaller = _find_failure(rule, suite, candidate, minimum) if applies else None
         if smaller is not None:
             minimum.finding = smaller
             return True
@@ -54,13 +85,19 @@ def _shrink(rule: Rule, suite: Suite, minimum: MinimalFailure, name: str) -> boo
     return False
 
 
-def _still_fails(rule: Rule, suite: Suite, case: Any, minimum: MinimalFailure) -> Finding | None:
-    for seed in (case.seed, *SEEDS):
+def _find_failure(
+    rule: Rule[CaseT, ObservedT],
+    suite: Suite[CaseT, ObservedT],
+    case: CaseT,
+    minimum: MinimalFailure[CaseT],
+) -> Finding[CaseT] | None:
+    """Return a failure of the same kind on a case, with its own numbers or a few others."""
+    for seed in (suite.space.seed_of(case), *SEEDS):
         tried = suite.space.reseed(case, seed)
         if not rule.when(tried):
             continue
         minimum.trials += 1
         outcome = judge_case(rule, suite.observe(tried), minimum.finding.index)
-        if isinstance(outcome, Finding) and outcome.is_same_kind(minimum.finding):
+        if isinstance(outcome, Finding) and outcome.kind is minimum.finding.kind:
             return outcome
     return None

@@ -1,42 +1,69 @@
-"""What the engine needs to know of a check: its rules, its cases, how a case is observed and what makes one simpler."""
+"""What the engine needs to know of a suite: rules, cases, observations, and what makes a case simpler.
+
+A suite is generic in its cases and in what is observed of them, so that layers and models run
+through the same engine.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, Protocol
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from rnnspec.cases.axes import Feature
 from rnnspec.cases.plan import Profile
 from rnnspec.rulekit.rule import Rule
 
+if TYPE_CHECKING:
+    from rnnspec.engine.outcome import Finding
 
-class CaseSpace(Protocol):
+CaseT = TypeVar("CaseT")
+CaseT_co = TypeVar("CaseT_co", covariant=True)
+ObservedT = TypeVar("ObservedT", bound="Observed[Any]")
+
+
+class Observed(Protocol[CaseT_co]):
+    """What a subject did with a case."""
+
+    @property
+    def case(self) -> CaseT_co:
+        """The case."""
+
+    def surroundings(self) -> AbstractContextManager[None]:
+        """Return a context around everything that is computed for the case."""
+
+
+class CaseSpace(Protocol[CaseT]):
     """A space of cases as the minimiser walks it."""
 
     @property
     def fields(self) -> tuple[str, ...]:
         """The fields that can be made simpler, in the order in which they are tried."""
 
-    def list_simpler(self, case: Any, name: str) -> list[Any]:
-        """Simpler values of one field, the largest steps first."""
+    def list_simpler(self, case: CaseT, name: str) -> list[Any]:
+        """Return simpler values of one field, the largest steps first."""
 
-    def change_field(self, case: Any, name: str, value: Any) -> Any | None:
-        """The case with one field at another value, or nothing where that contradicts the others."""
+    def change_field(self, case: CaseT, name: str, value: Any) -> CaseT | None:
+        """Return the case with another value of one field, or None if that contradicts the others."""
 
-    def reseed(self, case: Any, seed: int) -> Any:
-        """The case with other numbers."""
+    def reseed(self, case: CaseT, seed: int) -> CaseT:
+        """Return the case with other numbers."""
 
-    def list_raised(self, case: Any) -> frozenset[str]:
-        """The fields of choice that are not at their simplest value."""
+    def seed_of(self, case: CaseT) -> int:
+        """Return the seed of the numbers of a case."""
 
-    def total_size(self, case: Any) -> int:
-        """The sum of a case's sizes."""
+    def list_raised(self, case: CaseT) -> frozenset[str]:
+        """Return the fields of choice that are not at their simplest value."""
 
-    def describe_field(self, case: Any, name: str) -> str:
-        """A field and its value in words."""
+    def total_size(self, case: CaseT) -> int:
+        """Return the sum of the sizes of a case."""
+
+    def describe_field(self, case: CaseT, name: str) -> str:
+        """Return a field and its value in words."""
 
 
-class Suite(Protocol):
-    """One check of one subject: a layer against the layers' contract, or a model against the models'."""
+class Suite(Protocol[CaseT, ObservedT]):
+    """The rules for one subject and the cases on which they judge it."""
 
     @property
     def label(self) -> str:
@@ -48,10 +75,10 @@ class Suite(Protocol):
 
     @property
     def device(self) -> str:
-        """Where it runs."""
+        """The device that it runs on."""
 
     @property
-    def rules(self) -> tuple[Rule, ...]:
+    def rules(self) -> tuple[Rule[CaseT, ObservedT], ...]:
         """The rules that judge."""
 
     @property
@@ -63,7 +90,7 @@ class Suite(Protocol):
         """The seed of everything drawn."""
 
     @property
-    def space(self) -> CaseSpace:
+    def space(self) -> CaseSpace[CaseT]:
         """The space of its cases."""
 
     @property
@@ -71,20 +98,20 @@ class Suite(Protocol):
         """How many case indices there are."""
 
     @property
-    def refused(self) -> dict[str, str]:
-        """The features that the subject refuses openly, with the reason."""
+    def unsupported(self) -> Mapping[Feature, str]:
+        """The features that the subject openly lacks, with the reason."""
 
-    def cases(self, start: int, stop: int) -> Iterator[tuple[int, Any]]:
-        """The cases with an index in [start, stop); a pure function of the check."""
+    def cases(self, start: int, stop: int) -> Iterator[tuple[int, CaseT]]:
+        """Yield the cases with an index in [start, stop); a pure function of the suite."""
 
-    def observe(self, case: Any) -> Any:
-        """What the subject does with a case."""
+    def observe(self, case: CaseT) -> ObservedT:
+        """Return what the subject does with a case."""
 
-    def out_of_scope(self, rule: Rule) -> str:
-        """Why no case of this check can reach a rule, or nothing where one can."""
+    def find_obstacle(self, rule: Rule[CaseT, ObservedT]) -> str:
+        """Return why no case of this suite can reach a rule; empty if one can."""
 
-    def counterexample(self, case: Any) -> dict[str, Any]:
-        """A case as data: configuration, sizes, call, seed and text."""
+    def describe_case(self, case: CaseT) -> dict[str, Any]:
+        """Return a case as data: configuration, sizes, call, seed and text."""
 
-    def program(self, finding: Any) -> str:
-        """A stand-alone program that fails for the subject and passes for a correct one."""
+    def write_program(self, finding: Finding[CaseT]) -> str:
+        """Return a program that fails for the subject and passes for a correct one, or nothing."""

@@ -16,7 +16,7 @@ from rnnspec.models.infer import Interface
 from rnnspec.models.inputs import Inputs
 from rnnspec.models.isolated import first_tensor, own_random_numbers
 from rnnspec.models.readout import ReadoutMap, measure_readout
-from rnnspec.rulekit.violation import Violation, violated
+from rnnspec.rulekit.violation import Violation
 from rnnspec.subjects.failures import Unsupported
 from rnnspec.subjects.precision import switch_tf32
 
@@ -93,13 +93,13 @@ class ModelObservation:
         try:
             prediction = self.call(model, self.draw(batch, steps))
         except Exception as error:  # the model may raise anything
-            raise violated(f"{size}: the model raises {describe_error(error)}") from error
+            raise Violation(f"{size}: the model raises {describe_error(error)}") from error
         if not self.fits(prediction, batch, steps):
-            raise violated(
+            raise Violation(
                 f"{size}: expected predictions of shape {self.promised(batch, steps)}, got {tuple(prediction.shape)}"
             )
         if not bool(prediction.isfinite().all()):
-            raise violated(f"{size}: the predictions are not finite")
+            raise Violation(f"{size}: the predictions are not finite")
         return prediction
 
     def fits(self, prediction: Tensor, batch: int, steps: int) -> bool:

@@ -8,11 +8,12 @@ from typing import Any
 from rnnspec.models import snippets
 from rnnspec.models.case import ModelCase
 from rnnspec.models.infer import Interface
+from rnnspec.rulekit.snippet import Snippet
 
 
 def write_model_program(
     case: ModelCase,
-    proof: str,
+    snippet: Snippet | None,
     interface: Interface,
     imports: Sequence[str],
     name: str,
@@ -45,7 +46,7 @@ def write_model_program(
             "",
             "model = build()",
             f"x = draw({case.batch}, {case.steps})",
-            proof or snippets.CALL,
+            (snippet or snippets.CALL).code,
             "",
         ]
     )

@@ -14,7 +14,6 @@ from rnnspec.cases.values import Values
 from rnnspec.observe.call import Call
 from rnnspec.observe.tensors import (
     from_layout,
-    lay_out,
     make_tensor,
     scatter_rows,
     to_array,
@@ -104,7 +103,7 @@ class Backward:
             else self._of_state(self.values.d_h_n)
         )
         tensor = self._result(name)
-        return lay_out(make_tensor(array, tensor.device, tensor.dtype), self.case.memory, None)
+        return self.case.memory_layout.lay_out(make_tensor(array, tensor.device, tensor.dtype), None)
 
     def _outgoing(self, array: Array) -> Array:
         """A time-major array in the layout of input and output."""

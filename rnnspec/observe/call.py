@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import random
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -157,21 +155,10 @@ def perform_call(prepared: PreparedLayer, case: Case, given: Arguments) -> Call:
         given.leaf.detach().clone(),
         None if given.h_0 is None else given.h_0.detach().clone(),
     )
-    with set_gradient_mode(case.grad):
+    with case.grad_mode.enter():
         before = Surroundings.now(given.leaf.device)
         with observing("the call"):
             returned = call_module(prepared.caller, given.input, given.h_0)
             after = Surroundings.now(given.leaf.device)
     return Call(case, given, copies, returned, before, after)
 
-
-@contextlib.contextmanager
-def set_gradient_mode(name: str) -> Iterator[None]:
-    """The gradient mode of a case: grad, no_grad or inference."""
-    mode: Any = {
-        "grad": torch.enable_grad,
-        "no_grad": torch.no_grad,
-        "inference": torch.inference_mode,
-    }[name]
-    with mode():
-        yield

@@ -8,19 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnspec import oracle
+from rnnspec.cases.axes import DType, Float32Precision
 from rnnspec.cases.case import Case
 from rnnspec.cases.values import Values
-from rnnspec.observe.part import part
+from rnnspec.observe.part import copy_parts, part
 
 Array = NDArray[np.float64]
-EXACT_LIMITS = {
-    "float64": 2.0**53,
-    "float32": 2.0**24,
-    "tf32": 2.0**11,
-    "bfloat16": 2.0**8,
-    "float16": 2.0**11,
-}
-EXACT_LAWS = ("integer", "ternary")
+EXACT_LIMITS = {dtype.text: dtype.integers for dtype in DType} | {Float32Precision.TF32.text: 2.0**11}
 
 
 class Expected:
@@ -52,7 +46,7 @@ class Expected:
         found.cotangents = tuple(
             array if name in results else np.zeros_like(array) for name, array in pairs
         )  # type: ignore[assignment]
-        found.__dict__["_parts"] = {"trace": self.trace}
+        copy_parts(self, found, "trace")
         return found
 
     @part
@@ -78,7 +72,7 @@ class Expected:
     @part
     def exact(self) -> bool:
         """Whether every sum is exact in the case's dtype, so that any correct implementation gives the same bits."""
-        return self.case.values in EXACT_LAWS and oracle.is_exact(
+        return self.case.distribution.is_exact and oracle.is_exact(
             self.problem, self.trace, EXACT_LIMITS[self.case.rounding]
         )
 

@@ -38,3 +38,8 @@ class part(Generic[T]):  # noqa: N801 - a decorator, as property is
             return self.compute(holder)
         except Failure as failure:
             return failure
+
+
+def copy_parts(source: object, target: object, *names: str) -> None:
+    """Give an object the parts of another that have these names; they are computed if need be."""
+    target.__dict__["_parts"] = {name: getattr(source, name) for name in names}

@@ -10,11 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
+from rnnspec.cases.axes import InitialState
 from rnnspec.cases.case import Case
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
-GARBAGE = float("nan")
 
 
 @dataclass(frozen=True)
@@ -33,51 +33,37 @@ class Arguments:
 
 
 def build_arguments(case: Case, input_: Array, h_0: Array, device: str) -> Arguments:
-    """The arguments that a case stands for, with the layout, dtype and strides that it names."""
-    dtype = getattr(torch, case.dtype)
-    differentiable = case.grad == "grad"
+    """Return the arguments of a call with the layout, dtype and memory layout of a case."""
+    dtype, differentiable = case.dtype.torch_dtype, case.grad_mode.builds_graph
     state = None
-    if case.state == "given":
-        state = lay_out(
-            make_tensor(h_0 if case.is_batched else h_0[:, 0], device, dtype),
-            case.memory,
-            1 if case.is_batched else None,
-        )
+    if case.initial_state is InitialState.GIVEN:
+        plain = make_tensor(h_0 if case.is_batched else h_0[:, 0], device, dtype)
+        state = case.memory_layout.lay_out(plain, 1 if case.is_batched else None)
         state.requires_grad_(differentiable)
     padded = make_tensor(to_layout(case, input_), device, dtype)
     if not case.is_packed:
-        leaf = lay_out(padded, case.memory, _repeated_axis(case)).requires_grad_(differentiable)
+        leaf = case.memory_layout.lay_out(padded, case.repeated_axis)
+        leaf.requires_grad_(differentiable)
         return Arguments(leaf, leaf, state, *_no_rows())
     packed = pack_padded_sequence(
         padded,
         list(case.lengths),
         batch_first=case.config.batch_first,
-        enforce_sorted=case.layout == "packed",
+        enforce_sorted=case.layout.is_sorted,
     )
-    leaf = lay_out(packed.data, case.memory, None).requires_grad_(differentiable)
+    leaf = case.memory_layout.lay_out(packed.data, None).requires_grad_(differentiable)
     given = PackedSequence(leaf, packed.batch_sizes, packed.sorted_indices, packed.unsorted_indices)
     return Arguments(given, leaf, state, *locate_packed_rows(packed))
 
 
 def to_layout(case: Case, values: Array) -> Array:
-    """A time-major array (T, N, ...) in the layout of the case: batch-major, or without the batch axis."""
-    if not case.is_batched:
-        return values[:, 0].copy()
-    return np.ascontiguousarray(values.swapaxes(0, 1)) if case.config.batch_first else values.copy()
+    """Return a time-major array (T, N, ...) in the layout of a case."""
+    return case.layout.arrange(values, batch_first=case.config.batch_first)
 
 
 def from_layout(case: Case, values: Array) -> Array:
-    """The inverse of `to_layout`."""
-    if not case.is_batched:
-        return values[:, None]
-    return values.swapaxes(0, 1) if case.config.batch_first else values
-
-
-def _repeated_axis(case: Case) -> int | None:
-    """Along which axis an expanded input repeats itself: the batch, or the steps where there is one sample."""
-    if case.batch == 1:
-        return 1 if case.is_batched and case.config.batch_first else 0
-    return 0 if case.config.batch_first else 1
+    """Return the time-major array (T, N, ...) of an array in the layout of a case."""
+    return case.layout.restore(values, batch_first=case.config.batch_first)
 
 
 def _no_rows() -> tuple[Indices, Indices]:
@@ -93,70 +79,6 @@ def locate_packed_rows(packed: PackedSequence) -> tuple[Indices, Indices]:
     steps = [step for step, size in enumerate(sizes) for _ in range(size)]
     samples = [order[place] for size in sizes for place in range(size)]
     return np.array(steps, dtype=np.int64), np.array(samples, dtype=np.int64)
-
-
-def lay_out(tensor: torch.Tensor, memory: str, repeated: int | None) -> torch.Tensor:
-    """The same values, otherwise in memory.
-
-    All axes reversed, the first two exchanged, every second element of a larger buffer, a part of one without gaps, or one slice repeated.
-    """
-    return STRIDES[memory](tensor, repeated)
-
-
-def _contiguous(tensor: torch.Tensor, repeated: int | None) -> torch.Tensor:
-    del repeated
-    return tensor.clone()
-
-
-def _transposed(tensor: torch.Tensor, repeated: int | None) -> torch.Tensor:
-    del repeated
-    axes = list(range(tensor.dim()))[::-1]
-    return tensor.permute(axes).contiguous().permute(axes)
-
-
-def _sliced(tensor: torch.Tensor, repeated: int | None) -> torch.Tensor:
-    del repeated
-    buffer = torch.full(
-        [2 * size + 1 for size in tensor.shape], GARBAGE, dtype=tensor.dtype, device=tensor.device
-    )
-    view = buffer[tuple(slice(1, None, 2) for _ in tensor.shape)]
-    view.copy_(tensor)
-    return view
-
-
-def _exchanged(tensor: torch.Tensor, repeated: int | None) -> torch.Tensor:
-    del repeated
-    return (
-        tensor.transpose(0, 1).contiguous().transpose(0, 1) if tensor.dim() > 1 else tensor.clone()
-    )
-
-
-def _offset(tensor: torch.Tensor, repeated: int | None) -> torch.Tensor:
-    del repeated
-    buffer = torch.full(
-        (tensor.size(0) + 3, *tensor.shape[1:]), GARBAGE, dtype=tensor.dtype, device=tensor.device
-    )
-    view = buffer[2 : 2 + tensor.size(0)]
-    view.copy_(tensor)
-    return view
-
-
-def _expanded(tensor: torch.Tensor, repeated: int | None) -> torch.Tensor:
-    """One slice repeated where all are the same; what a rule has changed in one of them cannot be."""
-    if repeated is None or tensor.dim() <= repeated or not tensor.size(repeated):
-        return tensor.clone()
-    repetition = tensor.narrow(repeated, 0, 1).clone().expand(tensor.shape)
-    return repetition if torch.equal(repetition, tensor) else tensor.clone()
-
-
-STRIDES = {
-    "contiguous": _contiguous,
-    "transposed": _transposed,
-    "exchanged": _exchanged,
-    "sliced": _sliced,
-    "offset": _offset,
-    "expanded": _expanded,
-}
 
 
 def make_tensor(array: Array, device: str | torch.device, dtype: torch.dtype) -> torch.Tensor:

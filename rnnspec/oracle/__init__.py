@@ -9,9 +9,13 @@ from rnnspec.oracle.exact import is_exact, is_exact_gradient
 from rnnspec.oracle.gradient_bounds import compute_gradient_bound
 from rnnspec.oracle.problem import Array, Bound, Problem, Trace
 from rnnspec.oracle.rounding import ROUNDINGS, Rounding
+from rnnspec.oracle.screening import COARSE, FINE, REPEATED_PREDICTION
 from rnnspec.oracle.stack import run_layers
 
 __all__ = [
+    "COARSE",
+    "FINE",
+    "REPEATED_PREDICTION",
     "ROUNDINGS",
     "Array",
     "Bound",

@@ -3,22 +3,58 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any
 
+from rnnspec.cases.axes import Feature
+from rnnspec.contract.clauses import Level
 from rnnspec.errors import ViolationsFound
 
-SCHEMA = "rnnspec-report-1"
-EXIT_STATUS = {"conforms": 0, "violates": 1, "cannot-check": 2, "inconclusive": 3}
+__all__ = ["Counterexample", "Report", "Result", "RunVerdict", "Verdict"]
+
+SCHEMA = "rnnspec-report-2"
 
 
-def list_scored_levels(strict: bool) -> tuple[str, ...]:
-    """The levels whose rules decide the verdict of a run."""
-    return ("MUST", "SHOULD") if strict else ("MUST",)
+class Verdict(Enum):
+    """What a run says about one rule."""
+
+    PASS = "pass"
+    FAIL = "fail"
+    NOT_APPLICABLE = "not-applicable"
+    UNREACHED = "unreached"
+    CHECKER_ERROR = "checker-error"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+class RunVerdict(Enum):
+    """What a run says about the subject."""
+
+    CONFORMS = "conforms"
+    VIOLATES = "violates"
+    CANNOT_CHECK = "cannot-check"
+    INCONCLUSIVE = "inconclusive"
+
+    @property
+    def exit_status(self) -> int:
+        """The exit status of the command line."""
+        return list(RunVerdict).index(self)
+
+    def __str__(self) -> str:
+        return self.value
 
 
 @dataclass(frozen=True)
 class Counterexample:
-    """The smallest failing case: the constructor's arguments, the sizes, how the layer was called, and the seed of the values."""
+    """The smallest failing case, and the index of the case that it was minimised from.
+
+    configuration  the constructor's arguments
+    sizes          steps, batch and lengths
+    call           how the layer was prepared and called
+    seed           the seed of the numbers
+    text           all of it on one line
+    """
 
     configuration: dict[str, Any]
     sizes: dict[str, Any]
@@ -28,7 +64,7 @@ class Counterexample:
     index: int
 
     def as_dict(self) -> dict[str, Any]:
-        """As plain data."""
+        """Return the counterexample as plain data."""
         return dict(vars(self))
 
 
@@ -36,14 +72,20 @@ class Counterexample:
 class Result:
     """What one rule said over the whole run.
 
-    verdict is pass, fail, not-applicable, unreached or crashed; `follows` names the broken rule whose fault this one only sees too.
+    cases       how many cases it judged
+    violations  how many of them broke it
+    is_scored   whether it counts against the subject: a MUST, or a SHOULD if the run is strict
+    caused_by   the broken rule of which this one is a consequence
+    source      where the first clause stands
+    repro       a program that shows the fault without rnnspec
     """
 
     rule: str
-    level: str
-    verdict: str
+    level: Level
+    verdict: Verdict
     cases: int
     violations: int = 0
+    is_scored: bool = True
     message: str = ""
     requirement: str = ""
     clauses: tuple[str, ...] = ()
@@ -54,25 +96,29 @@ class Result:
     repro: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """As plain data."""
-        plain = {**vars(self), "clauses": list(self.clauses)}
-        return {
-            **plain,
-            "counterexample": self.counterexample.as_dict() if self.counterexample else None,
-        }
+        """Return the result as plain data."""
+        example = self.counterexample.as_dict() if self.counterexample else None
+        texts = {"level": self.level.value, "verdict": self.verdict.value}
+        return {**vars(self), **texts, "clauses": list(self.clauses), "counterexample": example}
 
     @property
     def theme(self) -> str:
         """The first half of the rule's id."""
         return self.rule.split(".")[0]
 
+    @property
+    def is_broken(self) -> bool:
+        """Whether the rule does not hold, or could not be judged because the check raised."""
+        return self.verdict in (Verdict.FAIL, Verdict.CHECKER_ERROR)
+
 
 @dataclass(frozen=True)
 class Report:
-    """The verdicts of one run with everything needed to run it again."""
+    """The verdicts of one run, with everything needed to run it again."""
 
     subject: str
     kind: str
+    verdict: RunVerdict
     seed: int
     profile: str
     strict: bool
@@ -81,70 +127,50 @@ class Report:
     stopped: bool
     environment: dict[str, str]
     results: tuple[Result, ...]
-    refused: dict[str, str] = field(default_factory=dict)
+    unsupported: dict[Feature, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     @property
-    def verdict(self) -> str:
-        """conforms, violates or inconclusive; a run that was stopped early never conforms."""
-        if self.violations:
-            return "violates"
-        nothing = all(result.verdict == "not-applicable" for result in self.results)
-        open_ = (
-            self.stopped
-            or nothing
-            or any(
-                result.verdict == "unreached" and result.level != "NOTE" for result in self.results
-            )
-        )
-        return "inconclusive" if open_ else "conforms"
-
-    @property
     def violations(self) -> tuple[Result, ...]:
-        """The failures that decide the verdict: every MUST, with `strict` every SHOULD too, and every check that crashed."""
-        levels = list_scored_levels(self.strict)
-        return tuple(
-            result
-            for result in self.results
-            if (result.verdict == "fail" and result.level in levels)
-            or (result.verdict == "crashed" and result.level != "NOTE")
-        )
+        """The broken rules that count against the subject."""
+        return tuple(result for result in self.results if result.is_broken and result.is_scored)
 
     @property
     def exit_status(self) -> int:
-        """What the command line exits with."""
-        return EXIT_STATUS[self.verdict]
+        """The exit status of the command line."""
+        return self.verdict.exit_status
 
     @property
     def ok(self) -> bool:
-        """Whether the verdict is `conforms`."""
-        return self.verdict == "conforms"
+        """Whether the subject conforms."""
+        return self.verdict is RunVerdict.CONFORMS
 
     def result(self, rule: str) -> Result:
-        """The result of one rule; raises KeyError with the id where it was not part of the run."""
+        """Return the result of one rule. Raises KeyError if it was not part of the run."""
         for found in self.results:
             if found.rule == rule:
                 return found
         raise KeyError(rule)
 
     def raise_for_violations(self) -> None:
-        """Raise ViolationsFound, with the broken rules and their messages, where the verdict is `violates`."""
+        """Raise ViolationsFound, with the broken rules and their messages, if there are any."""
         if self.violations:
             lines = [f"{found.rule}: {found.message}" for found in self.violations]
-            raise ViolationsFound(
-                f"{self.subject} violates the contract of {self.kind}:\n" + "\n".join(lines)
-            )
+            head = f"{self.subject} violates the contract of {self.kind}:"
+            raise ViolationsFound("\n".join([head, *lines]))
 
     def as_dict(self) -> dict[str, Any]:
-        """The report as plain data, as `--json` writes it; the schema is `rnnspec/report/schema.json`."""
-        plain = {
-            name: value for name, value in vars(self).items() if name not in ("results", "notes")
-        }
-        results = [result.as_dict() for result in self.results]
+        """Return the report as plain data, as `--json` writes it.
+
+        Its schema is `rnnspec/report/schema.json`.
+        """
+        own = ("results", "notes", "unsupported")
+        plain = {name: value for name, value in vars(self).items() if name not in own}
         return {
             "schema": SCHEMA,
             **plain,
-            "verdict": self.verdict,
+            "verdict": self.verdict.value,
+            "unsupported": {feature.text: why for feature, why in self.unsupported.items()},
             "notes": list(self.notes),
-            "results": results,
+            "results": [result.as_dict() for result in self.results],
         }

@@ -5,24 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from rnnspec.rulekit.rule import Rule
+from rnnspec.rulekit.selection import AnyRule
 
 
-def format_rules(rules: Sequence[Rule]) -> str:
-    """One line a rule: level, id and requirement."""
+def format_rules(rules: Sequence[AnyRule]) -> str:
+    """Return one line per rule: level, id and requirement."""
     width = max(len(rule.id) for rule in rules)
     return "\n".join(
         f"{rule.level.value:<7} {rule.id:<{width}}  {rule.requirement}" for rule in rules
     )
 
 
-def format_rule(rule: Rule) -> str:
-    """Everything about a rule, for people."""
+def format_rule(rule: AnyRule) -> str:
+    """Return everything about a rule as text."""
     clauses = [
         f"  {each.id} ({each.level.value}, {each.provenance.value}; {each.source})\n      {each.text}"
         for each in rule.clauses
     ]
-    needs = [f"needs          {', '.join(sorted(rule.needs))}"] if rule.needs else []
+    needs = [f"needs          {', '.join(sorted(map(str, rule.needs)))}"] if rule.needs else []
     return "\n".join(
         [
             f"{rule.id}   {rule.level.value}",
@@ -39,14 +39,14 @@ def format_rule(rule: Rule) -> str:
     )
 
 
-def describe_rule(rule: Rule) -> dict[str, Any]:
-    """A rule as plain data."""
+def describe_rule(rule: AnyRule) -> dict[str, Any]:
+    """Return a rule as plain data."""
     return {
         "rule": rule.id,
         "level": rule.level.value,
         "requirement": rule.requirement,
         "applies": rule.when.text,
-        "needs": sorted(rule.needs),
+        "needs": sorted(map(str, rule.needs)),
         "how": rule.how,
         "catches": rule.catches,
         "clauses": [

@@ -1,4 +1,4 @@
-"""What a rule is, and the decorator that makes one of a function."""
+"""What a rule is, the decorator that makes one of a function, and the registry of all rules."""
 
 from __future__ import annotations
 
@@ -6,34 +6,67 @@ import inspect
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Generic, TypeVar
 
+from rnnspec.cases.axes import Feature
 from rnnspec.contract.clauses import Clause, Level, find_clause
-from rnnspec.observe.observation import Observation
 from rnnspec.rulekit.conditions import Condition, always
 
-Check = Callable[[Observation], None]
+CaseT = TypeVar("CaseT")
+ObservationT = TypeVar("ObservationT")
+Check = Callable[[ObservationT], None]
+
+
+class Theme(Enum):
+    """The themes of rules in the order of the report, which is also that of blame.
+
+    If the same case breaks several rules, the first of them is reported as the cause.
+    """
+
+    CONSTRUCTION = "construction"
+    PARAMETERS = "parameters"
+    ERRORS = "errors"
+    MODES = "modes"
+    SHAPES = "shapes"
+    PACKED = "packed"
+    LAYOUTS = "layouts"
+    MODULES = "modules"
+    SIDE_EFFECTS = "side-effects"
+    DROPOUT = "dropout"
+    SAMPLES = "samples"
+    NONLINEARITY = "nonlinearity"
+    STATES = "states"
+    DIRECTIONS = "directions"
+    STACKING = "stacking"
+    RECURRENCE = "recurrence"
+    GRADIENTS = "gradients"
+    MODEL = "model"
+    READOUT = "readout"
+
+    @property
+    def is_about_models(self) -> bool:
+        """Whether the rules judge models that contain a recurrent layer, not the layer itself."""
+        return self in (Theme.MODEL, Theme.READOUT)
 
 
 @dataclass(frozen=True)
-class Rule:
+class Rule(Generic[CaseT, ObservationT]):
     """An executable check of clauses of one level.
 
-    `when` tells to which cases it applies; `needs` names features without which it cannot be judged at all.
+    `when` decides to which cases it applies; `needs` names the features without which it cannot be
+    judged at all.
     """
 
     id: str
+    theme: Theme
     clauses: tuple[Clause, ...]
-    when: Condition
-    needs: frozenset[str]
-    check: Check
+    when: Condition[CaseT]
+    needs: frozenset[Feature]
+    check: Check[ObservationT]
     requirement: str
     how: str
     catches: str
-
-    @property
-    def theme(self) -> str:
-        """The first half of the id."""
-        return self.id.split(".")[0]
 
     @property
     def level(self) -> Level:
@@ -46,40 +79,59 @@ class Rule:
         return self.clauses[0].source
 
 
-THEMES: dict[str, list[Rule]] = {}
-"""Every rule by theme, in order of registration; filled by importing the theme modules."""
+REGISTRY: dict[Theme, list[Rule[Any, Any]]] = {theme: [] for theme in Theme}
+"""Every rule by theme, in order of registration; filled by importing the modules of rules."""
 
 
 def rule(
-    *clauses: str, when: Condition = always, needs: tuple[str, ...] = ()
-) -> Callable[[Check], Rule]:
-    """Make a rule of a function that takes an observation and raises Violation where the clauses are broken.
+    *clauses: str,
+    when: Condition[CaseT] = always,
+    needs: tuple[Feature, ...] = (),
+    id: str | None = None,
+) -> Callable[[Check[ObservationT]], Rule[CaseT, ObservationT]]:
+    """Make a rule of a function that takes an observation and raises Violation.
 
-    The id is the theme (the module's name) and the function's name with dashes. The docstring is the requirement in one sentence,
-    then how it is checked, then, after 'Catches', what it catches. Raises ValueError where the clauses have different levels or
-    the docstring lacks a part.
+    The id is by default made of the names of module and function, with dashes. The docstring is the
+    requirement in one sentence, then how it is checked, then, after 'Catches', what it catches.
+    Raises ValueError if the clauses have different levels, the docstring lacks a part, the theme is
+    not in `Theme`, or the id is taken.
     """
     found = tuple(find_clause(name) for name in clauses)
     if not found or len({each.level for each in found}) > 1:
-        raise ValueError(
-            f"a rule needs clauses of one level, got {[(each.id, each.level.value) for each in found]!r}"
-        )
+        levels = [(each.id, each.level.value) for each in found]
+        raise ValueError(f"a rule needs clauses of one level, got {levels!r}")
 
-    def register(check: Check) -> Rule:
-        theme = check.__module__.rpartition(".")[2].replace("_", "-")
-        name = f"{theme}.{check.__name__.replace('_', '-')}"
-        made = Rule(name, found, when, frozenset(needs), check, *_paragraphs(name, check))
-        THEMES.setdefault(theme, []).append(made)
+    def register(check: Check[ObservationT]) -> Rule[CaseT, ObservationT]:
+        name = id or _make_id(check)
+        theme = _find_theme(name)
+        if any(each.id == name for each in REGISTRY[theme]):
+            raise ValueError(f"there are two rules with the id {name!r}")
+        made = Rule(
+            name, theme, found, when, frozenset(needs), check, *_split_docstring(name, check)
+        )
+        REGISTRY[theme].append(made)
         return made
 
     return register
 
 
-def _paragraphs(name: str, check: Check) -> tuple[str, str, str]:
+def _make_id(check: Check[Any]) -> str:
+    theme = check.__module__.rpartition(".")[2]
+    return f"{theme}.{check.__name__}".replace("_", "-")
+
+
+def _find_theme(id: str) -> Theme:
+    name = id.partition(".")[0]
+    known = {theme.value: theme for theme in Theme}
+    if name not in known:
+        raise ValueError(f"the theme of {id!r} is none of {', '.join(known)}; add it to Theme")
+    return known[name]
+
+
+def _split_docstring(name: str, check: Check[Any]) -> tuple[str, str, str]:
     text = inspect.getdoc(check) or ""
     paragraphs = [re.sub(r"\s+", " ", part).strip() for part in text.split("\n\n")]
     if len(paragraphs) < 3 or not paragraphs[-1].startswith("Catches "):
-        raise ValueError(
-            f"the docstring of {name} needs a requirement, how it is checked, and 'Catches ...'; got {text!r}"
-        )
+        parts = "a requirement, how it is checked, and 'Catches ...'"
+        raise ValueError(f"the docstring of {name} needs {parts}; got {text!r}")
     return paragraphs[0], " ".join(paragraphs[1:-1]), paragraphs[-1].removeprefix("Catches ")

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from rnnspec import oracle
 from rnnspec.observe.observation import Observation
+from rnnspec.rulekit.snippet import Snippet
 
 Array = NDArray[np.float64]
-ROUNDOFF = {"float64": 2.0**-53, "float32": 2.0**-24, "bfloat16": 2.0**-8, "float16": 2.0**-11}
-VISIBLE = 64.0
-"""Differences below 64 roundoffs of max(1, |expected|) are not looked into: the rigorous bound costs more than the reference."""
 
 
 @dataclass(frozen=True)
@@ -41,20 +40,23 @@ class Difference:
 
 
 class Violation(Exception):
-    """A rule is broken. `proof` is Python that raises AssertionError for the subject, see `rnnspec.report.program`."""
+    """A rule is broken.
+
+    `snippet` ends a program that raises AssertionError for the subject; `difference` tells the
+    first wrong element if one shows the fault.
+    """
 
     def __init__(
-        self, message: str, *, difference: Difference | None = None, proof: str = ""
+        self,
+        message: str,
+        snippet: Snippet | None = None,
+        *,
+        difference: Difference | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
+        self.snippet = snippet
         self.difference = difference
-        self.proof = proof
-
-
-def violated(message: str, proof: str = "") -> Violation:
-    """A violation that no single element shows."""
-    return Violation(message, proof=proof)
 
 
 def assert_close(
@@ -63,9 +65,9 @@ def assert_close(
     got: Array,
     expected: Array,
     bound: Callable[[], Array],
-    proof: str = "",
+    snippet: Snippet | None = None,
     *,
-    visible: float = VISIBLE,
+    threshold: float = oracle.COARSE,
 ) -> None:
     """Raise Violation where `got` is further from `expected` than `bound` allows; NaN agrees with NaN, infinity with itself.
 
@@ -74,20 +76,20 @@ def assert_close(
     error = measure_distance(got, expected)
     with np.errstate(invalid="ignore"):
         if (
-            error <= visible * ROUNDOFF[observation.case.dtype] * np.maximum(1.0, np.abs(expected))
+            error <= threshold * observation.case.dtype.roundoff * np.maximum(1.0, np.abs(expected))
         ).all():
             return
     allowed = bound()
     if (error <= allowed).all():
         return
-    raise _difference(quantity, got, expected, error, allowed, proof)
+    raise _difference(quantity, got, expected, error, allowed, snippet)
 
 
-def assert_identical(quantity: str, got: Array, expected: Array, proof: str = "") -> None:
+def assert_identical(quantity: str, got: Array, expected: Array, snippet: Snippet | None = None) -> None:
     """Raise Violation where two arrays differ at all; NaN agrees with NaN."""
     error = measure_distance(got, expected)
     if error.any():
-        raise _difference(quantity, got, expected, error, np.zeros_like(error), proof)
+        raise _difference(quantity, got, expected, error, np.zeros_like(error), snippet)
 
 
 def measure_distance(got: Array, expected: Array) -> Array:
@@ -101,7 +103,7 @@ def measure_distance(got: Array, expected: Array) -> Array:
 
 
 def _difference(
-    quantity: str, got: Array, expected: Array, error: Array, allowed: Array, proof: str
+    quantity: str, got: Array, expected: Array, error: Array, allowed: Array, snippet: Snippet | None
 ) -> Violation:
     wrong = ~(error <= allowed)
     index = tuple(int(place) for place in np.argwhere(wrong)[0])
@@ -117,4 +119,4 @@ def _difference(
         wrong.size,
         float(allowed[index]),
     )
-    return Violation(str(found), difference=found, proof=proof)
+    return Violation(str(found), difference=found, snippet=snippet)

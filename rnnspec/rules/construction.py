@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from rnnspec.cases.axes import ConstructorStyle, DType, Feature
 from rnnspec.observe.observation import Observation
 from rnnspec.rulekit.conditions import one_in, precise, predictable
 from rnnspec.rulekit.fixtures.constructor_calls import (
@@ -26,7 +27,8 @@ from rnnspec.rulekit.rejections.constructors import (
     assert_error_types,
 )
 from rnnspec.rulekit.rule import rule
-from rnnspec.rulekit.violation import violated
+from rnnspec.rulekit.snippet import Helper, Snippet
+from rnnspec.rulekit.violation import Violation
 from rnnspec.subjects.subject import observing
 
 computed = predictable & precise
@@ -41,7 +43,7 @@ def keywords(observation: Observation) -> None:
 
     Catches keywords that are misspelt, ignored, or forgotten where several are given.
     """
-    fail_only_in_style(observation, "named", "positional")
+    fail_only_in_style(observation, ConstructorStyle.KEYWORDS, ConstructorStyle.POSITIONAL)
 
 
 @rule("rnn.args.order", when=computed & one_in(6, 1))
@@ -53,7 +55,7 @@ def positional(observation: Observation) -> None:
 
     Catches arguments in another order, and arguments that can be given by keyword alone.
     """
-    fail_only_in_style(observation, "positional", "keywords")
+    fail_only_in_style(observation, ConstructorStyle.POSITIONAL, ConstructorStyle.KEYWORDS)
 
 
 @rule(
@@ -73,15 +75,20 @@ def defaults(observation: Observation) -> None:
 
     Catches other defaults, each alone and all together.
     """
-    fail_only_in_style(observation, "changed", "keywords", bare=observation.case.seed % 2 == 0)
+    fail_only_in_style(
+        observation,
+        ConstructorStyle.CHANGED,
+        ConstructorStyle.KEYWORDS,
+        bare=observation.case.seed % 2 == 0,
+    )
 
 
-EXAMPLE = """layer = build(10, 20, 2)
+EXAMPLE = Snippet("""layer = build(10, 20, 2)
 output, h_n = layer(torch.randn(5, 3, 10), torch.randn(2, 3, 20))
-assert output.shape == (5, 3, 20) and h_n.shape == (2, 3, 20)"""
+assert output.shape == (5, 3, 20) and h_n.shape == (2, 3, 20)""", (Helper.BUILD,))
 
 
-@rule("rnn.example", when=one_in(16), needs=("num_layers", "state"))
+@rule("rnn.example", when=one_in(16), needs=(Feature.NUM_LAYERS, Feature.STATE))
 def documented_example(observation: Observation) -> None:
     """The example of the page works: two sizes and two layers by position, a batch of three sequences of five steps, and a state.
 
@@ -93,19 +100,19 @@ def documented_example(observation: Observation) -> None:
         return
     place: dict[str, Any] = {
         "device": observation.subject.device,
-        "dtype": getattr(torch, observation.case.dtype),
+        "dtype": observation.case.dtype.torch_dtype,
     }
     layer = build_layer(observation, ConstructorCall((10, 20, 2), {})).to(**place)
     with observing("the example"):
         returned = layer(torch.ones(5, 3, 10, **place), torch.ones(2, 3, 20, **place))
         shapes = [tuple(result.shape) for result in returned]
     if shapes != [(5, 3, 20), (2, 3, 20)]:
-        raise violated(
+        raise Violation(
             f"the example gives shapes {shapes}, expected [(5, 3, 20), (2, 3, 20)]", EXAMPLE
         )
 
 
-@rule("rnn.args.device", "rnn.args.dtype", when=one_in(8), needs=("dtype",))
+@rule("rnn.args.device", "rnn.args.dtype", when=one_in(8), needs=(Feature.DTYPE,))
 def device_and_dtype(observation: Observation) -> None:
     """Parameters are made on the device and in the dtype that the constructor is given.
 
@@ -113,15 +120,11 @@ def device_and_dtype(observation: Observation) -> None:
 
     Catches arguments that are accepted and ignored, by all parameters or by some.
     """
-    names = [
-        name
-        for name in ("float64", "float32", "bfloat16", "float16")
-        if name not in observation.subject.refused
-    ]
-    dtype = getattr(torch, names[observation.case.seed % len(names)])
+    offered = [dtype for dtype in DType if observation.subject.offers(dtype.needs)]
+    dtype = offered[observation.case.seed % len(offered)].torch_dtype
     for device in (
         observation.subject.device,
-        *(["meta"] if "meta" not in observation.subject.refused else []),
+        *(["meta"] if observation.subject.offers(Feature.META) else []),
     ):
         wanted = plan_constructor_call(observation, device=device, dtype=dtype)
         _placed(build_layer(observation, wanted), dtype, torch.device(device), str(wanted))
@@ -158,21 +161,20 @@ def _placed(
 ) -> None:
     for name, parameter in layer.named_parameters():
         if parameter.dtype != dtype:
-            proof = f"assert all(parameter.dtype == {dtype} for parameter in {call}.parameters())"
-            raise violated(f"{name} is {parameter.dtype}, expected {dtype}", proof)
+            snippet = Snippet(f"assert all(parameter.dtype == {dtype} for parameter in {call}.parameters())", (Helper.BUILD,))
+            raise Violation(f"{name} is {parameter.dtype}, expected {dtype}", snippet)
         if device is not None and parameter.device.type != device.type:
-            proof = f"assert all(parameter.device.type == {device.type!r} for parameter in {call}.parameters())"
-            raise violated(f"{name} is on {parameter.device}, expected {device}", proof)
+            snippet = Snippet(f"assert all(parameter.device.type == {device.type!r} for parameter in {call}.parameters())", (Helper.BUILD,))
+            raise Violation(f"{name} is on {parameter.device}, expected {device}", snippet)
 
 
-WARNS = """import warnings
-with warnings.catch_warnings(record=True) as caught:
+WARNS = Snippet("""with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     {call}
-assert caught"""
+assert caught""", (Helper.BUILD,), ("warnings",))
 
 
-@rule("rnn.args.dropout.single-layer-warns", when=one_in(4), needs=("dropout",))
+@rule("rnn.args.dropout.single-layer-warns", when=one_in(4), needs=(Feature.DROPOUT,))
 def single_layer_dropout_warns(observation: Observation) -> None:
     """Building a layer with dropout and one layer only warns, since there is nowhere to drop.
 
@@ -184,12 +186,12 @@ def single_layer_dropout_warns(observation: Observation) -> None:
         return
     changes = {
         "dropout": (0.5, 0.1, 1.0, 1e-3)[observation.case.seed % 4],
-        **({} if "num_layers" in observation.subject.refused else {"num_layers": 1}),
+        **({} if not observation.subject.offers(Feature.NUM_LAYERS) else {"num_layers": 1}),
     }
     wanted = plan_constructor_call(observation, **changes)
     made = call_constructor(observation, wanted)
     if made.error is None and not made.warned:
-        raise violated(f"{wanted} gave no warning", WARNS.format(call=wanted))
+        raise Violation(f"{wanted} gave no warning", WARNS.format(call=wanted))
 
 
 @rule(
@@ -221,7 +223,7 @@ def refuses_types(observation: Observation) -> None:
     assert_arguments_rejected(observation, TYPES, at_once=False, count=4)
 
 
-@rule("rnn.args.nonlinearity.values", when=one_in(4, 2), needs=("nonlinearity",))
+@rule("rnn.args.nonlinearity.values", when=one_in(4, 2), needs=(Feature.NONLINEARITY,))
 def refuses_nonlinearity(observation: Observation) -> None:
     """A nonlinearity other than 'tanh' and 'relu' is refused when the layer is built.
 
@@ -232,7 +234,7 @@ def refuses_nonlinearity(observation: Observation) -> None:
     assert_arguments_rejected(observation, NONLINEARITIES, at_once=True)
 
 
-@rule("rnn.args.dropout.range", "rnn.args.dropout.number", when=one_in(4, 3), needs=("dropout",))
+@rule("rnn.args.dropout.range", "rnn.args.dropout.number", when=one_in(4, 3), needs=(Feature.DROPOUT,))
 def refuses_dropout(observation: Observation) -> None:
     """A dropout that is below 0, above 1, a bool or no number is refused when the layer is built.
 
@@ -265,7 +267,7 @@ def exception_types(observation: Observation) -> None:
     assert_error_types(observation, TYPED)
 
 
-@rule("rnn.args.nonlinearity.readable", needs=("nonlinearity",))
+@rule("rnn.args.nonlinearity.readable", needs=(Feature.NONLINEARITY,))
 def nonlinearity_attribute(observation: Observation) -> None:
     """The attribute nonlinearity of a layer is the name that was chosen.
 
@@ -278,7 +280,7 @@ def nonlinearity_attribute(observation: Observation) -> None:
         getattr(observation.module, "nonlinearity", None),
     )
     if found != chosen:
-        raise violated(
+        raise Violation(
             f"nonlinearity reads {found!r}, expected {chosen!r}",
-            f"assert layer.nonlinearity == {chosen!r}",
+            Snippet(f"assert layer.nonlinearity == {chosen!r}"),
         )

@@ -12,17 +12,14 @@ from rnnspec.rulekit.assertions.nan_propagation import (
     write_nan_snippet,
 )
 from rnnspec.rulekit.assertions.relations import assert_expected
-from rnnspec.rulekit.conditions import at_least, bidirectional, predictable, state_given
+from rnnspec.rulekit.conditions import bidirectional, predictable, size_at_least, state_given
 from rnnspec.rulekit.rule import rule
+from rnnspec.rulekit.snippet import Helper, Snippet
 from rnnspec.rulekit.snippets import results as snippets
 from rnnspec.rulekit.violation import assert_identical
 
-FORWARD = (
-    "close(data(layer(*given)[0])[..., : {hidden}], data(reference(*given)[0])[..., : {hidden}])"
-)
-BACKWARD = (
-    "close(data(layer(*given)[0])[..., {hidden} :], data(reference(*given)[0])[..., {hidden} :])"
-)
+FORWARD = Snippet("close(data(layer(*given)[0])[..., : {hidden}], data(reference(*given)[0])[..., : {hidden}])", (Helper.CLOSE, Helper.DATA))
+BACKWARD = Snippet("close(data(layer(*given)[0])[..., {hidden} :], data(reference(*given)[0])[..., {hidden} :])", (Helper.CLOSE, Helper.DATA))
 
 
 @rule("rnn.directions.own-state", "rnn.h_0.order", when=bidirectional & state_given & separable)
@@ -64,7 +61,7 @@ def output_order(observation: Observation) -> None:
     )
 
 
-@rule("rnn.directions.reverse-time", when=bidirectional & predictable & at_least("steps", 2))
+@rule("rnn.directions.reverse-time", when=bidirectional & predictable & size_at_least("steps", 2))
 def reverse_time(observation: Observation) -> None:
     """The backward direction runs from the last step to the first, and what it computes at a step is put out at that step.
 
@@ -108,4 +105,4 @@ def h_n_order(observation: Observation) -> None:
 
     Catches states ordered by direction, directions exchanged, a backward state taken at the last step of time.
     """
-    assert_expected(observation, "h_n", proof=snippets.H_N)
+    assert_expected(observation, "h_n", snippet=snippets.H_N)

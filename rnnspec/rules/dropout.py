@@ -9,19 +9,22 @@ from functools import partial
 
 import numpy as np
 
+from rnnspec.cases.axes import Distribution, DropoutLevel, Feature, Mode
+from rnnspec.cases.case import Case
 from rnnspec.observe.expected import Expected
 from rnnspec.observe.observation import Observation
 from rnnspec.rulekit.conditions import (
     Condition,
-    axis,
     differentiable,
     dropping,
+    has_value,
     one_in,
     smooth,
     stacked,
     training,
 )
 from rnnspec.rulekit.rule import rule
+from rnnspec.rulekit.snippet import Helper, Snippet
 from rnnspec.rulekit.snippets import results as snippets
 from rnnspec.rulekit.snippets.dropout import (
     BACKWARD,
@@ -53,18 +56,18 @@ from rnnspec.rulekit.statistics.mask_samples import (
     sample_masks,
     split_parts,
 )
-from rnnspec.rulekit.violation import assert_close, violated
+from rnnspec.rulekit.violation import Violation, assert_close
 from rnnspec.subjects.failures import Unsupported
 from rnnspec.subjects.subject import observing
 
-NEEDS = ("num_layers", "dropout")
-some = axis("dropout", "some", "all")
-all_dropped = axis("dropout", "all")
-deaf = axis("values", "deaf")
-read_off = axis("values", "readable", "solvable")
-below_others = Condition(
+NEEDS = (Feature.NUM_LAYERS, Feature.DROPOUT)
+some = has_value(DropoutLevel.SOME, DropoutLevel.ALL)
+all_dropped = has_value(DropoutLevel.ALL)
+deaf = has_value(Distribution.DEAF)
+read_off = has_value(Distribution.READABLE, Distribution.SOLVABLE)
+below_others: Condition[Case] = Condition(
     "a boundary with others above",
-    lambda case: case.values == "readable" and case.boundary < case.config.num_layers - 2,
+    lambda case: case.distribution is Distribution.READABLE and case.boundary < case.config.num_layers - 2,
 )
 sampled = read_off & (one_in(3) | (below_others & one_in(2)))
 masked_gradients = differentiable & (read_off | (dropping & all_dropped & smooth)) & one_in(2)
@@ -100,7 +103,7 @@ def scale(observation: Observation) -> None:
     if not is_scaled(observation):
         expected = 1.0 / (1.0 - observation.case.config.dropout)
         told = f"what is kept is multiplied by {decode_observation(observation).scale:.6g}, expected 1 / (1 - {observation.case.config.dropout}) = {expected:.6g}"
-        raise violated(told, with_wide_input(observation.case, MOMENTS))
+        raise Violation(told, with_wide_input(observation.case, MOMENTS))
     assert_explained(observation)
     assert_agreement(observation)
 
@@ -153,7 +156,7 @@ def independent(observation: Observation) -> None:
     )
 
 
-@rule("rnn.dropout.eval", when=axis("mode", "eval") & some & stacked, needs=NEEDS)
+@rule("rnn.dropout.eval", when=has_value(Mode.EVAL) & some & stacked, needs=NEEDS)
 def eval(observation: Observation) -> None:  # the name of the rule
     """In evaluation nothing is dropped and nothing scaled, whatever the argument dropout.
 
@@ -185,23 +188,23 @@ def not_in_states(observation: Observation) -> None:
     Catches dropout on h_n, on lower layers' states only, on the initial state, and on the recurrent path.
     """
     count = {
-        "deaf": observation.case.config.num_layers,
-        "readable": observation.case.boundary + 1,
-        "solvable": 1,
-    }[observation.case.values]
+        Distribution.DEAF: observation.case.config.num_layers,
+        Distribution.READABLE: observation.case.boundary + 1,
+        Distribution.SOLVABLE: 1,
+    }[observation.case.distribution]
     rows = slice(0, count * observation.case.config.num_directions)
-    proof = f"close(layer(*given)[1][: {rows.stop}], reference(*given)[1][: {rows.stop}])"
+    snippet = Snippet(f"close(layer(*given)[1][: {rows.stop}], reference(*given)[1][: {rows.stop}])", (Helper.CLOSE,))
     assert_close(
         observation,
         "h_n",
         observation.h_n[rows],
         observation.expected.h_n[rows],
         lambda: observation.expected.bound.h_n[rows],
-        proof,
+        snippet,
     )
 
 
-@rule("rnn.dropout.zero", when=axis("dropout", "none") & training & stacked, needs=("num_layers",))
+@rule("rnn.dropout.zero", when=has_value(DropoutLevel.NONE) & training & stacked, needs=(Feature.NUM_LAYERS,))
 def p_zero(observation: Observation) -> None:
     """dropout=0 gives in training what evaluation gives.
 
@@ -225,7 +228,7 @@ def p_one(observation: Observation) -> None:
     _states_agree(observation)
 
 
-@rule("rnn.dropout.single-layer", when=some & training & ~stacked, needs=("dropout",))
+@rule("rnn.dropout.single-layer", when=some & training & ~stacked, needs=(Feature.DROPOUT,))
 def single_layer(observation: Observation) -> None:
     """With one layer the argument dropout has no effect on any result.
 
@@ -272,12 +275,12 @@ def reproducible(observation: Observation) -> None:
     if len(differ):
         step, sample, unit = differ[0]
         message = f"after the same seed, unit {unit} of sample {sample} at step {step} is dropped in one call and kept in the other"
-        raise violated(
+        raise Violation(
             f"{message} ({len(differ)} of {first.known.sum()} values differ)", REPRODUCIBLE
         )
 
 
-@rule("rnn.dropout.backward", when=masked_gradients, needs=(*NEEDS, "gradients"))
+@rule("rnn.dropout.backward", when=masked_gradients, needs=(*NEEDS, Feature.GRADIENTS))
 def backward(observation: Observation) -> None:
     """Backward goes through exactly the values that forward kept, with the same scale.
 
@@ -292,14 +295,14 @@ def backward(observation: Observation) -> None:
         )
         return
     assert_explained(observation)
-    proof = with_wide_input(observation.case, BACKWARD)
-    if observation.case.values == "solvable":
+    snippet = with_wide_input(observation.case, BACKWARD)
+    if observation.case.distribution is Distribution.SOLVABLE:
         _gradients_agree(
             observation,
             observation.gradients,
             expect_observation(observation),
             list(observation.gradients),
-            proof,
+            snippet,
         )
         return
     alone = replace(observation.values, d_h_n=np.zeros_like(observation.values.d_h_n))
@@ -309,12 +312,12 @@ def backward(observation: Observation) -> None:
         gradients,
         expect_under_mask(observation.case, alone, decode_observation(observation)),
         list_decided_gradients(observation.case, gradients),
-        proof,
+        snippet,
     )
 
 
 def _outputs_agree(
-    observation: Observation, quantity: str = "output", proof: str = snippets.OUTPUT
+    observation: Observation, quantity: str = "output", snippet: Snippet = snippets.OUTPUT
 ) -> None:
     assert_close(
         observation,
@@ -322,7 +325,7 @@ def _outputs_agree(
         observation.output,
         observation.expected.output,
         lambda: observation.expected.bound.output,
-        proof,
+        snippet,
     )
 
 
@@ -342,7 +345,7 @@ def _gradients_agree(
     gradients: dict[str, Array],
     expected: Expected,
     names: list[str],
-    proof: str = "",
+    snippet: Snippet | None = None,
 ) -> None:
     for name in names:
         bound = partial(_gradient_bound, expected, name)
@@ -352,7 +355,7 @@ def _gradients_agree(
             gradients[name],
             expected.gradients[name],
             bound,
-            proof or snippets.compare_gradients(name),
+            snippet or snippets.compare_gradients(name),
         )
 
 

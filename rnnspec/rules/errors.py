@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from rnnspec.observe.call import set_gradient_mode
+from rnnspec.cases.axes import Feature, Layout
 from rnnspec.observe.observation import Observation
-from rnnspec.rulekit.conditions import axis, batched, one_in, packed
+from rnnspec.rulekit.conditions import batched, has_value, one_in, packed
 from rnnspec.rulekit.fixtures.constructor_calls import pick_values, write_rejection_snippet
 from rnnspec.rulekit.rejections.calls import (
     Source,
@@ -21,9 +21,9 @@ from rnnspec.rulekit.rejections.calls import (
     wrong_state_ranks,
     wrong_units,
 )
-from rnnspec.rulekit.rejections.side_effects import PROOF, describe_side_effects
+from rnnspec.rulekit.rejections.side_effects import SNIPPET, describe_side_effects
 from rnnspec.rulekit.rule import rule
-from rnnspec.rulekit.violation import violated
+from rnnspec.rulekit.violation import Violation
 from rnnspec.subjects.failures import Unsupported
 
 often = one_in(8)
@@ -40,7 +40,7 @@ def feature_size(observation: Observation) -> None:
     assert_call_rejected(observation, wrong_features(observation))
 
 
-@rule("rnn.errors.h_0-layers", when=often, needs=("state",))
+@rule("rnn.errors.h_0-layers", when=often, needs=(Feature.STATE,))
 def h_0_layers(observation: Observation) -> None:
     """An initial state whose first axis is not D * num_layers is refused.
 
@@ -51,7 +51,7 @@ def h_0_layers(observation: Observation) -> None:
     assert_call_rejected(observation, wrong_layers(observation))
 
 
-@rule("rnn.errors.h_0-batch", when=batched & one_in(3), needs=("state",))
+@rule("rnn.errors.h_0-batch", when=batched & one_in(3), needs=(Feature.STATE,))
 def h_0_batch(observation: Observation) -> None:
     """For a padded batch an initial state whose batch axis differs from the input's is refused; it is never broadcast.
 
@@ -62,7 +62,7 @@ def h_0_batch(observation: Observation) -> None:
     assert_call_rejected(observation, wrong_batches(observation))
 
 
-@rule("rnn.errors.h_0-batch.sorted", when=axis("layout", "packed") & one_in(4), needs=("state",))
+@rule("rnn.errors.h_0-batch.sorted", when=has_value(Layout.PACKED) & one_in(4), needs=(Feature.STATE,))
 def h_0_batch_sorted(observation: Observation) -> None:
     """For packed sequences in order of their lengths an initial state whose batch axis is not their number is refused.
 
@@ -74,7 +74,7 @@ def h_0_batch_sorted(observation: Observation) -> None:
     assert_call_rejected(observation, wrong_batches(observation))
 
 
-@rule("rnn.errors.h_0-size", when=often, needs=("state",))
+@rule("rnn.errors.h_0-size", when=often, needs=(Feature.STATE,))
 def h_0_size(observation: Observation) -> None:
     """An initial state whose last axis is not hidden_size is refused.
 
@@ -134,7 +134,7 @@ def rank(observation: Observation) -> None:
     assert_call_rejected(observation, wrong_ranks(observation))
 
 
-@rule("rnn.errors.h_0-rank", when=~packed & often, needs=("state",))
+@rule("rnn.errors.h_0-rank", when=~packed & often, needs=(Feature.STATE,))
 def h_0_rank(observation: Observation) -> None:
     """An initial state with another number of axes than the input is refused.
 
@@ -148,9 +148,9 @@ def h_0_rank(observation: Observation) -> None:
 PADDED: tuple[Source, ...] = (wrong_features, wrong_ranks, wrong_dtypes, no_steps)
 PACKED: tuple[Source, ...] = (wrong_features, wrong_dtypes)
 STATES: tuple[Source, ...] = (wrong_layers, wrong_units)
-BY_LAYOUT: dict[str, tuple[Source, ...]] = {
-    "batched": (wrong_state_ranks, wrong_batches),
-    "unbatched": (wrong_state_ranks,),
+BY_LAYOUT: dict[Layout, tuple[Source, ...]] = {
+    Layout.BATCHED: (wrong_state_ranks, wrong_batches),
+    Layout.UNBATCHED: (wrong_state_ranks,),
 }
 
 
@@ -159,7 +159,7 @@ def _sources(observation: Observation) -> list[Source]:
     found = PACKED if observation.case.is_packed else PADDED
     states = (
         ()
-        if "state" in observation.subject.refused
+        if not observation.subject.offers(Feature.STATE)
         else STATES + BY_LAYOUT.get(observation.case.layout, ())
     )
     return [*found, *states]
@@ -176,11 +176,11 @@ def types(observation: Observation) -> None:
     prepared = choose_layer_to_spoil(observation)
     for source in pick_values(observation, _sources(observation), 2):
         wrong = source(observation)[0]
-        with set_gradient_mode(observation.case.grad):
+        with observation.case.grad_mode.enter():
             error = provoke_rejection(prepared, wrong)
         if error is not None and not isinstance(error, wrong.due):
             message = f"{wrong.words} raised {type(error).__name__}, {wrong.due.__name__} is due"
-            raise violated(message, write_rejection_snippet(f"layer({wrong})", (wrong.due,)))
+            raise Violation(message, write_rejection_snippet(f"layer({wrong})", (wrong.due,)))
 
 
 @rule("rnn.errors.leave-no-trace", when=one_in(12))
@@ -196,4 +196,4 @@ def leave_no_trace(observation: Observation) -> None:
         observation, observation.new_layer(observation.case).prepared, wrong
     )
     if found:
-        raise violated(f"after {wrong.words} was refused, {found}", PROOF.format(arguments=wrong))
+        raise Violation(f"after {wrong.words} was refused, {found}", SNIPPET.format(arguments=wrong))

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnspec import oracle
+from rnnspec.cases.axes import Distribution, DType, Feature, Float32Precision
+from rnnspec.cases.case import Case
 from rnnspec.cases.values import draw_values
 from rnnspec.observe.expected import Expected
 from rnnspec.observe.observation import Observation
@@ -21,14 +23,14 @@ from rnnspec.rulekit.assertions.results import (
 )
 from rnnspec.rulekit.conditions import (
     Condition,
-    at_least,
-    axis,
     batched,
     bidirectional,
     differentiable,
+    has_value,
     one_in,
     packed,
     precise,
+    size_at_least,
     state_given,
 )
 from rnnspec.rulekit.fixtures.frozen import call_frozen, choose_frozen, write_frozen_snippet
@@ -43,18 +45,18 @@ from rnnspec.rulekit.snippets.gradients import (
     SINGLE,
     TWICE,
 )
-from rnnspec.rulekit.violation import assert_close, assert_identical, violated
+from rnnspec.rulekit.violation import Violation, assert_close, assert_identical
 
 Array = NDArray[np.float64]
-NEEDS = ("gradients",)
+NEEDS = (Feature.GRADIENTS,)
 LONG = 20
 
-has_bias = Condition("with biases", lambda case: case.config.bias)
-small = Condition(
+has_bias: Condition[Case] = Condition("with biases", lambda case: case.config.bias)
+small: Condition[Case] = Condition(
     "sizes up to 8",
     lambda case: max(case.steps, case.batch, case.config.input_size, case.config.hidden_size) <= 8,
 )
-separable = (at_least("batch", 2) & (batched | packed)) | (~bidirectional & at_least("steps", 2))
+separable = (size_at_least("batch", 2) & (batched | packed)) | (~bidirectional & size_at_least("steps", 2))
 
 
 @rule("rnn.gradients.input", "rnn.packed.gradients", when=derivable & precise, needs=NEEDS)
@@ -152,7 +154,7 @@ def output_alone(observation: Observation) -> None:
 def _alone(observation: Observation, result: str) -> None:
     call = observation.second_call().call
     if not (call.output_tensor if result == "output" else call.h_n_tensor).requires_grad:
-        raise violated(
+        raise Violation(
             f"{result} carries no gradient", snippets.compare_gradients("input", (result,))
         )
     found = observation.differentiated(call, (result,))
@@ -163,7 +165,7 @@ def _alone(observation: Observation, result: str) -> None:
 @rule(
     "rnn.gradients.input",
     "rnn.recurrence.every-step",
-    when=derivable & precise & at_least("steps", LONG),
+    when=derivable & precise & size_at_least("steps", LONG),
     needs=NEEDS,
 )
 def reach_first_step(observation: Observation) -> None:
@@ -174,7 +176,7 @@ def reach_first_step(observation: Observation) -> None:
 
     Catches back-propagation that is cut after some number of steps.
     """
-    case = observation.case.replace(values="plain", dropout=0.0)
+    case = observation.case.replace(distribution=Distribution.PLAIN, dropout=0.0)
     lasting = observation.new_layer(case, **build_undamped_layer(case, draw_values(case)))
     found = lasting.differentiated(lasting.call, ("output",))
     names = list_differentiated(case, lasting.values.weights)
@@ -184,7 +186,7 @@ def reach_first_step(observation: Observation) -> None:
 @rule(
     "rnn.gradients.input",
     "rnn.gradients.parameters",
-    when=derivable & axis("values", "integer") & one_in(2, 1),
+    when=derivable & has_value(Distribution.INTEGER) & one_in(2, 1),
     needs=NEEDS,
 )
 def exact(observation: Observation) -> None:
@@ -212,7 +214,7 @@ def exact(observation: Observation) -> None:
 @rule(
     "rnn.recurrence.samples-independent",
     "rnn.recurrence.causal",
-    when=differentiable & ~axis("values", "ternary") & separable & one_in(4, 3),
+    when=differentiable & ~has_value(Distribution.TERNARY) & separable & one_in(4, 3),
     needs=NEEDS,
 )
 def exact_zeros(observation: Observation) -> None:
@@ -238,7 +240,7 @@ def _other_samples(observation: Observation) -> None:
     marked = observation.second_call(
         d_output=observation.values.d_output * chosen, d_h_n=observation.values.d_h_n * chosen
     )
-    proof = OTHER_SAMPLES if batched(observation.case) else ""
+    snippet = OTHER_SAMPLES if batched(observation.case) else None
     for name, gradient in marked.differentiated(marked.call, BOTH).items():
         if name in ("input", "h_0"):
             others = np.delete(gradient, sample, axis=1)
@@ -246,7 +248,7 @@ def _other_samples(observation: Observation) -> None:
                 f"gradient of {name} of the samples other than {sample}",
                 others,
                 np.zeros_like(others),
-                proof,
+                snippet,
             )
 
 
@@ -259,7 +261,7 @@ def _later_steps(observation: Observation) -> None:
         f"gradient of input from step {cut} on",
         later,
         np.zeros_like(later),
-        LATER_STEPS if not observation.case.is_packed else "",
+        LATER_STEPS if not observation.case.is_packed else None,
     )
 
 
@@ -276,7 +278,7 @@ def second_backward(observation: Observation) -> None:
     backward = observation.backward(observation.second_call().call)
     for _ in range(2):
         assert_gradients(
-            observation, backward.first(BOTH), observation.expected, names, proof=TWICE
+            observation, backward.first(BOTH), observation.expected, names, snippet=TWICE
         )
     odd = observation.case.seed % 2 == 1
     again = (
@@ -289,7 +291,7 @@ def second_backward(observation: Observation) -> None:
         name: gradient / times
         for name, gradient in again.backward(again.call).accumulated(times).items()
     }
-    assert_gradients(again, found, again.expected, names, proof=TWICE if odd else SINGLE)
+    assert_gradients(again, found, again.expected, names, snippet=TWICE if odd else SINGLE)
 
 
 def _fit_twice(expected: Expected) -> bool:
@@ -324,14 +326,14 @@ def earlier_call(observation: Observation) -> None:
         found,
         observation.expected,
         list_differentiated(observation.case, observation.values.weights),
-        proof=LATER_CALL,
+        snippet=LATER_CALL,
     )
 
 
 @rule(
     "rnn.gradients.second-order",
     when=derivable & small & one_in(3, 2),
-    needs=(*NEEDS, "second-order", "float64"),
+    needs=(*NEEDS, Feature.SECOND_ORDER, Feature.FLOAT64),
 )
 def second_order(observation: Observation) -> None:
     """The gradients can be differentiated once more.
@@ -342,7 +344,7 @@ def second_order(observation: Observation) -> None:
     Catches a backward pass that cannot be differentiated, or that takes for constant what is not.
     """
     case = observation.new_layer(
-        observation.case.replace(dtype="float64", arithmetic="ieee", values="plain", dropout=0.0)
+        observation.case.replace(dtype=DType.FLOAT64, float32_precision=Float32Precision.IEEE, distribution=Distribution.PLAIN, dropout=0.0)
     )
     direction = draw_direction(case.case, case.values)
     found = case.backward(case.call).second(direction)
@@ -371,18 +373,18 @@ def frozen(observation: Observation) -> None:
     """
     names = list_differentiated(observation.case, observation.values.weights)
     still = choose_frozen(observation.case, observation.values)
-    proof = write_frozen_snippet(still)
+    snippet = write_frozen_snippet(still)
     with call_frozen(observation, still) as call:
         found = observation.differentiated(call, BOTH)
     thawed = [name for name in still if name in found]
     if thawed:
-        raise violated(f"{thawed[0]} was frozen and requires a gradient after a call", proof)
+        raise Violation(f"{thawed[0]} was frozen and requires a gradient after a call", snippet)
     assert_gradients(
         observation,
         found,
         observation.expected,
         [name for name in names if name not in still],
-        proof=proof,
+        snippet=snippet,
     )
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from rnnspec.cases.axes import Feature, InitialState, Layout, MemoryLayout
 from rnnspec.cases.case import Case
 from rnnspec.diagnosis.hypotheses import find_exchanged_axes
 from rnnspec.observe.observation import Observation
@@ -20,21 +21,22 @@ from rnnspec.rulekit.assertions.relations import (
     is_right,
     zero_state,
 )
-from rnnspec.rulekit.conditions import Condition, at_least, batched, predictable
+from rnnspec.rulekit.conditions import Condition, batched, predictable, size_at_least
 from rnnspec.rulekit.conditions import batch_first as batch_major
 from rnnspec.rulekit.conditions import unbatched as single
 from rnnspec.rulekit.rule import rule
+from rnnspec.rulekit.snippet import Helper, Snippet
 from rnnspec.rulekit.snippets.results import H_N
-from rnnspec.rulekit.violation import assert_identical, violated
+from rnnspec.rulekit.violation import Violation, assert_identical
 from rnnspec.subjects.failures import Raised
 
-AS_BATCH = """batch = [x.unsqueeze({axis}), *(each.unsqueeze(1) for each in given[1:])]
+AS_BATCH = Snippet("""batch = [x.unsqueeze({axis}), *(each.unsqueeze(1) for each in given[1:])]
 output, h_n = layer(*batch)
 close(layer(*given)[0], output.squeeze({axis}))
-close(layer(*given)[1], h_n.squeeze(1))"""
-AS_SINGLE = """output, h_n = layer(x.squeeze({axis}), *(each.squeeze(1) for each in given[1:]))
+close(layer(*given)[1], h_n.squeeze(1))""", (Helper.CLOSE,))
+AS_SINGLE = Snippet("""output, h_n = layer(x.squeeze({axis}), *(each.squeeze(1) for each in given[1:]))
 close(layer(*given)[0], output.unsqueeze({axis}))
-close(layer(*given)[1], h_n.unsqueeze(1))"""
+close(layer(*given)[1], h_n.unsqueeze(1))""", (Helper.CLOSE,))
 
 
 @rule(
@@ -51,7 +53,7 @@ def states_stay_layer_first(observation: Observation) -> None:
 
     Catches states transposed together with input or output.
     """
-    config, given = observation.case.config, observation.case.state == "given"
+    config, given = observation.case.config, observation.case.initial_state is InitialState.GIVEN
     states = (config.num_layers * config.num_directions, observation.case.batch, config.hidden_size)
     if given:
         _takes_state(observation, states)
@@ -75,19 +77,19 @@ def _takes_state(observation: Observation, states: tuple[int, ...]) -> None:
         if has_right_results(
             Observation(
                 observation.subject,
-                observation.case.replace(state="absent"),
+                observation.case.replace(initial_state=InitialState.ABSENT),
                 zero_state(observation.values),
                 observation.prepared,
             )
         ):
-            raise violated(f"a state of shape {states} is refused: {failure}", H_N) from None
+            raise Violation(f"a state of shape {states} is refused: {failure}", H_N) from None
         raise
 
 
 @rule(
     "rnn.input.batch-first",
     "rnn.input.batched",
-    when=batched & predictable & (batch_major | at_least("steps", 2) | at_least("batch", 2)),
+    when=batched & predictable & (batch_major | size_at_least("steps", 2) | size_at_least("batch", 2)),
 )
 def batch_first(observation: Observation) -> None:
     """With batch_first=True input and output are (N, L, features), else (L, N, features).
@@ -122,13 +124,13 @@ def unbatched(observation: Observation) -> None:
 
 
 def _is_single(case: Case) -> bool:
-    return case.layout == "unbatched" or (case.layout == "batched" and case.batch == 1)
+    return case.layout is Layout.UNBATCHED or (case.layout is Layout.BATCHED and case.batch == 1)
 
 
 @rule(
     "rnn.input.batch-of-one",
     when=Condition("one sequence", _is_single) & predictable,
-    needs=("unbatched",),
+    needs=(Feature.UNBATCHED,),
 )
 def batch_of_one(observation: Observation) -> None:
     """A single sequence gives what a batch of that one sequence gives, without the batch axis.
@@ -138,15 +140,15 @@ def batch_of_one(observation: Observation) -> None:
     Catches a batch of one that loses its axis or its state, a branch for unbatched input that computes something else.
     """
     axis = 0 if observation.case.config.batch_first else 1
-    if observation.case.layout == "unbatched":
+    if observation.case.layout is Layout.UNBATCHED:
         fail_only_if_calls_differ(
             observation,
-            lambda: call_as(observation, layout="batched"),
-            proof=AS_BATCH.format(axis=axis),
+            lambda: call_as(observation, layout=Layout.BATCHED),
+            snippet=AS_BATCH.format(axis=axis),
         )
     elif not is_right(observation) and is_right(_doubled(observation)):
         assert_same_results(
-            observation, call_as(observation, layout="unbatched"), proof=AS_SINGLE.format(axis=axis)
+            observation, call_as(observation, layout=Layout.UNBATCHED), snippet=AS_SINGLE.format(axis=axis)
         )
 
 
@@ -162,13 +164,13 @@ def _is_strided(case: Case) -> bool:
     """Whether input or state really lie in memory otherwise than a fresh tensor does."""
     sizes = sorted((case.steps, case.batch, case.config.input_size))
     real = {
-        "sliced": True,
-        "offset": True,
-        "transposed": sizes[1] > 1,
-        "exchanged": sizes[1] > 1,
-        "expanded": sizes[1] > 1 and not case.is_packed,
+        MemoryLayout.SLICED: True,
+        MemoryLayout.OFFSET: True,
+        MemoryLayout.TRANSPOSED: sizes[1] > 1,
+        MemoryLayout.EXCHANGED: sizes[1] > 1,
+        MemoryLayout.EXPANDED: sizes[1] > 1 and not case.is_packed,
     }
-    return real.get(case.memory, False)
+    return real.get(case.memory_layout, False)
 
 
 @rule("rnn.input.strides", when=Condition("strided input", _is_strided) & predictable)

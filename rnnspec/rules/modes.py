@@ -9,8 +9,9 @@ from functools import partial
 import torch
 from torch.nn.utils.rnn import PackedSequence
 
+from rnnspec.cases.axes import Feature, GradMode, Mode
 from rnnspec.cases.case import Case
-from rnnspec.observe.call import Call, set_gradient_mode
+from rnnspec.observe.call import Call
 from rnnspec.observe.observation import Observation
 from rnnspec.observe.prepared import call_module
 from rnnspec.observe.tensors import Arguments, build_arguments
@@ -19,21 +20,22 @@ from rnnspec.rulekit.assertions.results import (
     assert_results_and_gradients,
     fail_only_if_right_elsewhere,
 )
-from rnnspec.rulekit.conditions import Condition, axis, one_in, predictable
+from rnnspec.rulekit.conditions import Condition, has_value, one_in, predictable
 from rnnspec.rulekit.rule import rule
-from rnnspec.rulekit.violation import violated
+from rnnspec.rulekit.snippet import Helper, Snippet
+from rnnspec.rulekit.violation import Violation
 from rnnspec.subjects.subject import observing
 
-few_cells = Condition(
+few_cells: Condition[Case] = Condition(
     "at most 12 cells",
     lambda case: case.steps * case.config.num_layers * case.config.num_directions <= 12,
 )
-OTHER_MODE = {"train": "eval", "eval": "train"}
-BOTH_MODES = """for mode in (True, False):
+OTHER_MODE = {Mode.TRAIN: Mode.EVAL, Mode.EVAL: Mode.TRAIN}
+BOTH_MODES = Snippet("""for mode in (True, False):
     layer.train(mode)
     reference.train(mode)
     for one, other in zip(layer(*given), reference(*given)):
-        close(one, other)"""
+        close(one, other)""", (Helper.CLOSE,))
 
 
 @rule("rnn.module.mode", when=predictable & one_in(5, 1))
@@ -49,32 +51,32 @@ def train(observation: Observation) -> None:
     fail_only_if_right_elsewhere(
         observation,
         other.replace(dropout=0.0),
-        partial(assert_results_and_gradients, proof=BOTH_MODES),
+        partial(assert_results_and_gradients, snippet=BOTH_MODES),
     )
     if not other.has_active_dropout:
         with _switched(observation, other.mode):
             fail_only_if_right_elsewhere(
                 observation.second_call_as(other),
                 observation.case,
-                partial(assert_results, proof=BOTH_MODES),
+                partial(assert_results, snippet=BOTH_MODES),
             )
 
 
 @contextmanager
-def _switched(observation: Observation, mode: str) -> Iterator[None]:
+def _switched(observation: Observation, mode: Mode) -> Iterator[None]:
     """The layer in another mode for a while."""
-    observation.prepared.owner.train(mode == "train")
+    observation.prepared.owner.train(mode is Mode.TRAIN)
     try:
         yield
     finally:
-        observation.prepared.owner.train(observation.case.mode == "train")
+        observation.prepared.owner.train(observation.case.mode is Mode.TRAIN)
 
 
-WITHOUT_GRAPH = """output, h_n = layer(*given)
-assert not data(output).requires_grad and not h_n.requires_grad"""
+WITHOUT_GRAPH = Snippet("""output, h_n = layer(*given)
+assert not data(output).requires_grad and not h_n.requires_grad""", (Helper.DATA,))
 
 
-@rule("rnn.module.no-grad", when=axis("grad", "no_grad"))
+@rule("rnn.module.no-grad", when=has_value(GradMode.NO_GRAD))
 def no_grad(observation: Observation) -> None:
     """Under no_grad results have the same values as else, and no graph.
 
@@ -85,7 +87,7 @@ def no_grad(observation: Observation) -> None:
     _as_with_gradients(observation)
 
 
-@rule("rnn.module.no-grad", when=axis("grad", "inference"))
+@rule("rnn.module.no-grad", when=has_value(GradMode.INFERENCE))
 def inference(observation: Observation) -> None:
     """Under inference_mode results have the same values as else, and no graph.
 
@@ -102,23 +104,23 @@ def _as_with_gradients(observation: Observation) -> None:
         ("h_n", observation.call.h_n_tensor),
     ):
         if tensor.requires_grad:
-            raise violated(
-                f"{name} of a call under {observation.case.grad} requires a gradient", WITHOUT_GRAPH
+            raise Violation(
+                f"{name} of a call under {observation.case.grad_mode} requires a gradient", WITHOUT_GRAPH
             )
     if predictable(observation.case):
         fail_only_if_right_elsewhere(
-            observation, observation.case.replace(grad="grad"), assert_results
+            observation, observation.case.replace(grad_mode=GradMode.GRAD), assert_results
         )
 
 
-META = """meta = layer.to("meta")
+META = Snippet("""meta = layer.to("meta")
 moved = [each.to("meta") for each in given]
 for one, other in zip(meta(*moved), reference(*given)):
     assert (data(one).shape, data(one).dtype) == (data(other).shape, data(other).dtype), data(one).shape
-    assert data(one).device.type == "meta", data(one).device"""
+    assert data(one).device.type == "meta", data(one).device""", (Helper.DATA,))
 
 
-@rule("rnn.module.meta", when=few_cells & one_in(12), needs=("meta",))
+@rule("rnn.module.meta", when=few_cells & one_in(12), needs=(Feature.META,))
 def meta(observation: Observation) -> None:
     """On the meta device the layer gives results of the right shape and dtype.
 
@@ -127,15 +129,15 @@ def meta(observation: Observation) -> None:
     Catches zeros made on the default device, and calls that look at values.
     """
     case = observation.case
-    module = observation.subject.build(case.config, case.build, case.dtype).train(
-        case.mode == "train"
+    module = observation.subject.build(case.config, case.constructor_style, case.dtype).train(
+        case.mode is Mode.TRAIN
     )
     given = on_meta(
         build_arguments(
             case, observation.values.input, observation.values.h_0, observation.subject.device
         )
     )
-    with observing("a call on the meta device"), set_gradient_mode(case.grad):
+    with observing("a call on the meta device"), case.grad_mode.enter():
         returned = call_module(module.to("meta"), given.input, given.h_0)
     _is_right(
         case,
@@ -174,9 +176,9 @@ def _packed_on_meta(packed: PackedSequence) -> PackedSequence:
 def _is_right(case: Case, call: Call) -> None:
     for name, tensor in (("output", call.output_tensor), ("h_n", call.h_n_tensor)):
         if tensor.device.type != "meta":
-            raise violated(f"on the meta device {name} is on {tensor.device}", META)
-        if tensor.dtype != getattr(torch, case.dtype):
-            raise violated(
+            raise Violation(f"on the meta device {name} is on {tensor.device}", META)
+        if tensor.dtype != case.dtype.torch_dtype:
+            raise Violation(
                 f"on the meta device {name} has dtype {tensor.dtype}, expected torch.{case.dtype}",
                 META,
             )

@@ -8,9 +8,19 @@ from functools import partial
 import numpy as np
 import torch
 
-from rnnspec.observe.history import OTHER_DTYPE, choose_other_dtype, take_gradient_step
+from rnnspec.cases.axes import (
+    ConstructorStyle,
+    EarlierCalls,
+    Feature,
+    Mode,
+    ModuleUses,
+    ParameterUpdates,
+    PriorUse,
+)
+from rnnspec.cases.axes.prior_use.parameters import take_gradient_step
+from rnnspec.cases.case import Case
 from rnnspec.observe.observation import Observation
-from rnnspec.observe.prepared import PreparedLayer, share_parameters
+from rnnspec.observe.prepared import PreparedLayer, choose_other_dtype, share_parameters
 from rnnspec.observe.tensors import to_array
 from rnnspec.rulekit.assertions.results import (
     assert_gradients,
@@ -20,7 +30,14 @@ from rnnspec.rulekit.assertions.results import (
     fail_only_if_right_elsewhere,
     list_differentiated,
 )
-from rnnspec.rulekit.conditions import Condition, axis, dropping, one_in, precise, predictable
+from rnnspec.rulekit.conditions import (
+    Condition,
+    dropping,
+    has_value,
+    one_in,
+    precise,
+    predictable,
+)
 from rnnspec.rulekit.fixtures.parametrized import Doubled, Normalised, NormalisedByHook
 from rnnspec.rulekit.fixtures.round_trip import (
     assert_mode_and_freezing_kept,
@@ -46,35 +63,28 @@ from rnnspec.rulekit.snippets.modules import (
     STATE_DICT,
     TIED,
 )
-from rnnspec.rulekit.violation import assert_identical, violated
+from rnnspec.rulekit.violation import Violation, assert_identical
 from rnnspec.subjects.failures import Unsupported
 from rnnspec.subjects.subject import observing
 
-EARLIER_CALLS = (
-    "called",
-    "called-twice",
-    "other-batch",
-    "other-state",
-    "other-grad",
-    "other-mode",
-    "thawed",
-)
+EARLIER_CALLS = [use for use in EarlierCalls if use is not EarlierCalls.FRESH]
+UPDATES = [use for use in ParameterUpdates if use is not ParameterUpdates.RELOADED]
 
 
-def after(*histories: str) -> Condition:
+def after(*uses: PriorUse) -> Condition[Case]:
     """The layer has one of these histories, and no random number decides its results."""
-    return axis("history", *histories) & predictable
+    return has_value(*uses) & predictable
 
 
 def _as_fresh(observation: Observation) -> None:
     """Results and gradients are those of the formula, unless a layer without this history misses them too."""
-    fail_only_if_right_elsewhere(observation, observation.case.replace(history="fresh"))
+    fail_only_if_right_elsewhere(observation, observation.case.replace(prior_use=EarlierCalls.FRESH))
 
 
 @rule(
     "rnn.module.state-dict",
     "rnn.parameters.names",
-    when=predictable & ~axis("history", "functional") & one_in(6),
+    when=predictable & ~has_value(ModuleUses.FUNCTIONAL) & one_in(6),
 )
 def state_dict(observation: Observation) -> None:
     """A state_dict holds the parameters and nothing else, and makes another layer compute the same.
@@ -88,11 +98,11 @@ def state_dict(observation: Observation) -> None:
         state = dict(observation.module.state_dict())
     surplus = sorted(set(state) - set(observation.prepared.names.values()))
     if surplus:
-        raise violated(f"the state_dict has {surplus[0]} besides the parameters", STATE_DICT)
+        raise Violation(f"the state_dict has {surplus[0]} besides the parameters", STATE_DICT)
     twin = PreparedLayer(observation.subject, observation.case, observation.values)
     with observing("load_state_dict()"):
         twin.module.load_state_dict(state)
-    twin.module.train(observation.case.mode == "train")
+    twin.module.train(observation.case.mode is Mode.TRAIN)
     fail_only_if_right_elsewhere(
         Observation(observation.subject, observation.case, observation.values, twin),
         observation.case,
@@ -114,7 +124,7 @@ def _entries_are_references(prepared: PreparedLayer) -> None:
         )
 
 
-@rule("rnn.module.deepcopy", when=after("deepcopied"))
+@rule("rnn.module.deepcopy", when=after(ModuleUses.DEEPCOPIED))
 def deepcopy(observation: Observation) -> None:
     """A deep copy computes what the original does, with parameters of its own.
 
@@ -137,7 +147,7 @@ def deepcopy(observation: Observation) -> None:
         )
 
 
-@rule("rnn.module.pickle", when=after("pickled"), needs=("pickle",))
+@rule("rnn.module.pickle", when=after(ModuleUses.PICKLED), needs=(Feature.PICKLE,))
 def pickle(observation: Observation) -> None:
     """A layer that is pickled and unpickled computes what the original does.
 
@@ -150,7 +160,7 @@ def pickle(observation: Observation) -> None:
     assert_mode_and_freezing_kept(observation, "pickle.loads(pickle.dumps(layer))")
 
 
-@rule("rnn.module.replaced", when=after("replaced", "data-replaced", "trained"))
+@rule("rnn.module.replaced", when=after(*UPDATES))
 def replaced_parameters(observation: Observation) -> None:
     """A parameter that is assigned, deleted and set again, or updated in place is the one the next call uses.
 
@@ -162,7 +172,7 @@ def replaced_parameters(observation: Observation) -> None:
     _as_fresh(observation)
 
 
-@rule("rnn.module.functional-call", when=after("functional"), needs=("functional",))
+@rule("rnn.module.functional-call", when=after(ModuleUses.FUNCTIONAL), needs=(Feature.FUNCTIONAL,))
 def functional_call(observation: Observation) -> None:
     """torch.func.functional_call computes and differentiates with the parameters given to it.
 
@@ -185,7 +195,7 @@ def second_call(observation: Observation) -> None:
     _as_fresh(observation)
 
 
-@rule("rnn.module.nested", when=after("nested"))
+@rule("rnn.module.nested", when=after(ModuleUses.NESTED))
 def nested(observation: Observation) -> None:
     """Inside another module the layer follows the parent's mode and state_dict.
 
@@ -193,22 +203,22 @@ def nested(observation: Observation) -> None:
 
     Catches hooks for state_dict, train or eval that work at the top level alone.
     """
-    if observation.module.training != (observation.case.mode == "train"):
-        raise violated(
+    if observation.module.training != (observation.case.mode is Mode.TRAIN):
+        raise Violation(
             f"the parent is in {observation.case.mode} mode, the layer has training={observation.module.training}",
             NESTED,
         )
     names = [name for name, _ in observation.prepared.owner.named_parameters()]
     missing = [name for name in observation.prepared.names.values() if f"part.{name}" not in names]
     if missing:
-        raise violated(
+        raise Violation(
             f"a module that holds the layer as part has no parameter part.{missing[0]}; it has {', '.join(names)}",
             NESTED,
         )
     _as_fresh(observation)
 
 
-@rule("rnn.module.converted", when=after("converted"))
+@rule("rnn.module.converted", when=after(ModuleUses.CONVERTED))
 def dtype_conversion(observation: Observation) -> None:
     """After .to(dtype) the layer computes with the converted values, in that dtype.
 
@@ -220,19 +230,19 @@ def dtype_conversion(observation: Observation) -> None:
     wrong = [
         name
         for name, value in observation.module.named_parameters()
-        if value.dtype != getattr(torch, observation.case.dtype)
+        if value.dtype != observation.case.dtype.torch_dtype
     ]
     if wrong:
-        raise violated(
+        raise Violation(
             f"after .to({observation.case.dtype}) {wrong[0]} has another dtype", CONVERTED
         )
     _as_fresh(observation)
     assert_mode_and_freezing_kept(
-        observation, f"layer.to(torch.{OTHER_DTYPE[observation.case.dtype]})"
+        observation, f"layer.to(torch.{observation.case.dtype.converted_from})"
     )
 
 
-@rule("rnn.module.state-dict", when=after("reloaded"))
+@rule("rnn.module.state-dict", when=after(ParameterUpdates.RELOADED))
 def load_state_dict(observation: Observation) -> None:
     """A state_dict that is loaded after a call is what the next call uses.
 
@@ -263,7 +273,7 @@ def refuses_state_dict(observation: Observation) -> None:
     assert_state_dict_rejected(observation, names[observation.case.seed // 8 % len(names)])
 
 
-@rule("rnn.module.shared", when=after("shared"))
+@rule("rnn.module.shared", when=after(ModuleUses.SHARED))
 def shared_parameters(observation: Observation) -> None:
     """Parameters shared between layers stay shared, through conversion and an optimiser's step.
 
@@ -278,14 +288,14 @@ def shared_parameters(observation: Observation) -> None:
     holder = torch.nn.ModuleList([prepared.module for prepared in pair])
     other = choose_other_dtype(observation.subject, observation.case.dtype)
     with observing(f".to({other})"):
-        holder.to(getattr(torch, other))
+        holder.to(other.torch_dtype)
     for parameter in holder.parameters():
         parameter.grad = torch.ones_like(parameter)
     take_gradient_step(holder.parameters())
     first, second = (prepared.parameters() for prepared in pair)
     for name in first:
         if first[name] is not second[name]:
-            raise violated(
+            raise Violation(
                 f"{name}, shared by two layers, is no longer shared after a conversion", SHARED
             )
 
@@ -300,7 +310,7 @@ def tied_parameters(observation: Observation) -> None:
     Catches conversions and flattening that cut the tie, and lists of parameters in which one that occurs twice is missing.
     """
     fresh, tie = (
-        observation.case.replace(history="fresh", build="changed"),
+        observation.case.replace(prior_use=EarlierCalls.FRESH, constructor_style=ConstructorStyle.CHANGED),
         TiedPair.of(observation),
     )
     layer = build_tied_layer(observation, fresh, tie)
@@ -308,7 +318,7 @@ def tied_parameters(observation: Observation) -> None:
         layer, fresh, partial(assert_tied_results, tie=tie), assert_results_and_gradients
     )
     fail_only_if_right_elsewhere(
-        halve_tied(layer, tie), fresh, partial(assert_results, proof=tie.proof(TIED))
+        halve_tied(layer, tie), fresh, partial(assert_results, snippet=tie.fill(TIED))
     )
 
 
@@ -321,7 +331,7 @@ def parametrized(observation: Observation) -> None:
 
     Catches layers that read the source, or keep a list of parameters from construction or from an earlier call.
     """
-    fresh = observation.case.replace(history="fresh")
+    fresh = observation.case.replace(prior_use=EarlierCalls.FRESH)
     prepared = observation.new_layer(fresh).prepared
     name = list(observation.values.weights)[observation.case.seed % len(observation.values.weights)]
     made = Doubled(prepared, name)
@@ -345,14 +355,14 @@ def parametrized(observation: Observation) -> None:
 def _computes_from_source(observation: Observation, name: str) -> None:
     """As `computes`, where the gradient found for `name` is that of a source of half its size."""
     assert_results(observation, PARAMETRIZED)
-    if derivable(observation.case) and "gradients" not in observation.subject.refused:
+    if derivable(observation.case) and observation.subject.offers(Feature.GRADIENTS):
         found = {
             each: gradient / (2.0 if each == name else 1.0)
             for each, gradient in observation.gradients.items()
         }
         names = list_differentiated(observation.case, observation.values.weights)
         assert_gradients(
-            observation, found, observation.expected, names, proof=PARAMETRIZED_GRADIENT
+            observation, found, observation.expected, names, snippet=PARAMETRIZED_GRADIENT
         )
 
 
@@ -365,7 +375,7 @@ def weight_norm(observation: Observation) -> None:
 
     Catches layers that keep the weight that was there when it was split, or at an earlier call.
     """
-    fresh = observation.case.replace(history="fresh")
+    fresh = observation.case.replace(prior_use=EarlierCalls.FRESH)
     prepared = observation.new_layer(fresh).prepared
     matrices = [name for name in observation.values.weights if name.startswith("weight")]
     name = matrices[observation.case.seed % len(matrices)]
@@ -405,5 +415,5 @@ def flatten_parameters(observation: Observation) -> None:
             FLATTEN,
         )
     fail_only_if_right_elsewhere(
-        own.second_call(), observation.case, partial(assert_results, proof=FLATTEN)
+        own.second_call(), observation.case, partial(assert_results, snippet=FLATTEN)
     )

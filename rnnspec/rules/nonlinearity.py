@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from rnnspec.cases.axes import Distribution
 from rnnspec.diagnosis.hypotheses import find_other_nonlinearity
 from rnnspec.observe.expected import Expected
 from rnnspec.observe.observation import Observation
@@ -26,8 +27,9 @@ from rnnspec.rulekit.assertions.relations import (
     has_right_results,
     is_right,
 )
-from rnnspec.rulekit.conditions import axis, one_in, predictable
+from rnnspec.rulekit.conditions import axis_is, has_value, one_in, predictable
 from rnnspec.rulekit.rule import rule
+from rnnspec.rulekit.snippet import Helper, Snippet
 from rnnspec.rulekit.violation import assert_close
 
 Array = NDArray[np.float64]
@@ -35,12 +37,12 @@ LARGEST = float(np.finfo(np.float64).max)
 SATURATING = 2.0**20
 """A finite input at which every unit that reads them is saturated, as it is at infinity, and no sum overflows."""
 
-ENLARGED = """large = ({input}, *given[1:])
+ENLARGED = Snippet("""large = ({input}, *given[1:])
 close(layer(*large)[0], reference(*large)[0])
-close(layer(*large)[1], reference(*large)[1])"""
+close(layer(*large)[1], reference(*large)[1])""", (Helper.CLOSE,))
 
 
-@rule("rnn.recurrence.relu", when=axis("nonlinearity", "relu") & predictable)
+@rule("rnn.recurrence.relu", when=axis_is("nonlinearity", "relu") & predictable)
 def relu(observation: Observation) -> None:
     """With nonlinearity='relu' every state is max(0, the sum).
 
@@ -51,7 +53,7 @@ def relu(observation: Observation) -> None:
     assert_both_expected(observation)
 
 
-@rule("rnn.recurrence.tanh", when=axis("nonlinearity", "tanh") & predictable)
+@rule("rnn.recurrence.tanh", when=axis_is("nonlinearity", "tanh") & predictable)
 def tanh(observation: Observation) -> None:
     """With nonlinearity='tanh' every state is tanh of the sum.
 
@@ -67,7 +69,7 @@ def tanh(observation: Observation) -> None:
 @rule(
     "rnn.recurrence.tanh",
     "rnn.recurrence.relu",
-    when=axis("values", "large", "spread", "ternary") & predictable,
+    when=has_value(Distribution.LARGE, Distribution.SPREAD, Distribution.TERNARY) & predictable,
 )
 def large(observation: Observation) -> None:
     """Large, tiny and zero values of either sign go through the nonlinearity as any other do.
@@ -86,7 +88,7 @@ def large(observation: Observation) -> None:
     )
 
 
-@rule("rnn.recurrence.non-finite", when=axis("values", "plain") & traceable)
+@rule("rnn.recurrence.non-finite", when=has_value(Distribution.PLAIN) & traceable)
 def infinite(observation: Observation) -> None:
     """An infinite input saturates tanh, passes relu where the sum is positive, and is else arithmetic as IEEE 754 says.
 
@@ -107,7 +109,7 @@ def infinite(observation: Observation) -> None:
             with_input(observation, index, sign * np.inf),
             _limit(observation, index, sign),
         )
-        proof = write_nan_snippet(
+        snippet = write_nan_snippet(
             observation.case,
             step=str(place.step),
             sample=place.sample,
@@ -118,7 +120,7 @@ def infinite(observation: Observation) -> None:
             got, limit, bound = (
                 getattr(each, name) for each in (spoiled, expected, expected.bound)
             )
-            _fits(observation, name, got, limit, bound, proof)
+            _fits(observation, name, got, limit, bound, snippet)
 
     fail_unless_excused(
         lambda: (
@@ -138,11 +140,11 @@ def _limit(observation: Observation, index: tuple[int, int, int], sign: float) -
 
 
 def _fits(
-    observation: Observation, name: str, got: Array, expected: Array, bound: Array, proof: str
+    observation: Observation, name: str, got: Array, expected: Array, bound: Array, snippet: Snippet
 ) -> None:
     """Infinities and NaN have to be the same; what is finite has to be within the bound, or finite where the bound is not."""
     allowed = np.where(np.isfinite(expected), np.minimum(bound, LARGEST), 0.0)
-    assert_close(observation, name, got, expected, lambda: allowed, proof)
+    assert_close(observation, name, got, expected, lambda: allowed, snippet)
 
 
 @rule("rnn.recurrence.non-finite", when=traceable & one_in(2, 1))

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch.nn.utils.rnn import PackedSequence, pack_sequence, pad_packed_sequence
 
+from rnnspec.cases.axes import Layout
 from rnnspec.diagnosis.hypotheses import find_sample_order
 from rnnspec.observe.call import perform_call
 from rnnspec.observe.observation import Observation
@@ -21,11 +22,12 @@ from rnnspec.rulekit.assertions.relations import (
     fail_only_if_calls_differ,
     fail_only_if_explained,
 )
-from rnnspec.rulekit.conditions import Condition, at_least, one_in, predictable
+from rnnspec.rulekit.conditions import Condition, one_in, predictable, size_at_least
 from rnnspec.rulekit.conditions import batch_first as batch_major
 from rnnspec.rulekit.conditions import packed as is_packed
 from rnnspec.rulekit.rule import rule
-from rnnspec.rulekit.violation import assert_identical, violated
+from rnnspec.rulekit.snippet import Helper, Snippet
+from rnnspec.rulekit.violation import Violation, assert_identical
 from rnnspec.subjects.subject import observing
 
 ragged = is_packed & Condition(
@@ -35,17 +37,17 @@ unordered = is_packed & Condition(
     "lengths that do not fall",
     lambda case: list(case.lengths) != sorted(case.lengths, reverse=True),
 )
-TYPE = "assert type(layer(*given)[0]) is torch.nn.utils.rnn.PackedSequence"
-SAME = """got, expected = layer(*given)[0], packed
+TYPE = Snippet("assert type(layer(*given)[0]) is torch.nn.utils.rnn.PackedSequence")
+SAME = Snippet("""got, expected = layer(*given)[0], packed
 assert got.batch_sizes.dtype == torch.int64 and not got.batch_sizes.is_cuda
 assert got.batch_sizes.tolist() == expected.batch_sizes.tolist()
 for name in ("sorted_indices", "unsorted_indices"):
     mine, own = getattr(got, name), getattr(expected, name)
-    assert (mine is None) == (own is None) and (own is None or mine.tolist() == own.tolist())"""
-PADDED = """padded, lengths = torch.nn.utils.rnn.pad_packed_sequence(layer(*given)[0])
+    assert (mine is None) == (own is None) and (own is None or mine.tolist() == own.tolist())""")
+PADDED = Snippet("""padded, lengths = torch.nn.utils.rnn.pad_packed_sequence(layer(*given)[0])
 expected, own = torch.nn.utils.rnn.pad_packed_sequence(reference(*given)[0])
 assert lengths.tolist() == own.tolist()
-close(padded, expected)"""
+close(padded, expected)""", (Helper.CLOSE,))
 
 
 @rule("rnn.output.packed", "rnn.input.packed", "packing.all-layers", when=is_packed)
@@ -58,7 +60,7 @@ def returns_packed(observation: Observation) -> None:
     """
     output = observation.call.raw_output
     if not isinstance(output, PackedSequence):
-        raise violated(
+        raise Violation(
             f"output is {type(output).__name__} for packed input, expected PackedSequence", TYPE
         )
 
@@ -80,16 +82,16 @@ def indices(observation: Observation) -> None:
     """
     got, given = observation.call.raw_output, observation.call.given.input
     if not isinstance(got, PackedSequence) or not isinstance(given, PackedSequence):
-        raise violated(f"output is {type(got).__name__}, expected PackedSequence", TYPE)
+        raise Violation(f"output is {type(got).__name__}, expected PackedSequence", TYPE)
     if got.batch_sizes.dtype != torch.int64 or got.batch_sizes.device.type != "cpu":
-        raise violated(
+        raise Violation(
             f"batch_sizes are {got.batch_sizes.dtype} on {got.batch_sizes.device}, expected torch.int64 on cpu",
             SAME,
         )
     for name in ("batch_sizes", "sorted_indices", "unsorted_indices"):
         mine, own = (_listed(getattr(each, name)) for each in (got, given))
         if mine != own:
-            raise violated(f"{name} is {mine}, expected {own}", SAME)
+            raise Violation(f"{name} is {mine}, expected {own}", SAME)
 
 
 def _listed(tensor: torch.Tensor | None) -> list[int] | None:
@@ -111,11 +113,11 @@ def pad_back(observation: Observation) -> None:
     """
     output, batch_first = observation.call.raw_output, observation.case.config.batch_first
     if not isinstance(output, PackedSequence):
-        raise violated(f"output is {type(output).__name__}, expected PackedSequence", TYPE)
+        raise Violation(f"output is {type(output).__name__}, expected PackedSequence", TYPE)
     with observing("pad_packed_sequence of the output"):
         padded, lengths = pad_packed_sequence(output, batch_first=batch_first)
     if lengths.tolist() != list(observation.case.lengths):
-        raise violated(
+        raise Violation(
             f"the lengths are {lengths.tolist()}, expected {list(observation.case.lengths)}", PADDED
         )
     found = to_array(padded)
@@ -127,7 +129,7 @@ def pad_back(observation: Observation) -> None:
 @rule(
     "rnn.packed.state-order",
     "packing.pack.unsorted",
-    when=unordered & predictable & at_least("batch", 2),
+    when=unordered & predictable & size_at_least("batch", 2),
 )
 def unsorted(observation: Observation) -> None:
     """With unsorted sequences the batch axes of h_0 and h_n are in the caller's order, not in the sorted one.
@@ -215,7 +217,7 @@ def full_length(observation: Observation) -> None:
     Catches a path for packed input that computes something else.
     """
     fail_only_if_calls_differ(
-        observation, lambda: call_as(observation, layout="batched", lengths=())
+        observation, lambda: call_as(observation, layout=Layout.BATCHED, lengths=())
     )
 
 
@@ -229,7 +231,7 @@ def sequences(observation: Observation) -> None:
     """
     case, call = observation.case, observation.call
     rows = [call.given.leaf.detach()[call.given.samples == sample] for sample in range(case.batch)]
-    again = pack_sequence(rows, enforce_sorted=case.layout == "packed")
+    again = pack_sequence(rows, enforce_sorted=case.layout is Layout.PACKED)
     given = replace(call.given, input=again, leaf=again.data)
     assert_same_results(observation, perform_call(observation.prepared, case, given))
 

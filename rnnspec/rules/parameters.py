@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
+from rnnspec.cases.axes import ConstructorStyle, DType, Feature
 from rnnspec.contract.shapes import Shape, parameter_shapes
 from rnnspec.observe.observation import Observation
 from rnnspec.observe.tensors import to_array
-from rnnspec.rulekit.conditions import axis, one_in
+from rnnspec.rulekit.conditions import axis_is, one_in
 from rnnspec.rulekit.fixtures.constructor_calls import ConstructorCall
 from rnnspec.rulekit.rule import rule
+from rnnspec.rulekit.snippet import Helper, Snippet
 from rnnspec.rulekit.statistics.binomial import Count, assert_likely
 from rnnspec.rulekit.statistics.initial_distribution import (
     choose_counted_case,
@@ -18,9 +20,9 @@ from rnnspec.rulekit.statistics.initial_distribution import (
     find_repetition,
     find_same_values,
 )
-from rnnspec.rulekit.violation import ROUNDOFF, violated
+from rnnspec.rulekit.violation import Violation
 
-SAME_NAMES = "assert {{name for name, _ in layer.named_parameters(){only}}} == {{name for name, _ in reference.named_parameters(){only}}}"
+SAME_NAMES = Snippet("assert {{name for name, _ in layer.named_parameters(){only}}} == {{name for name, _ in reference.named_parameters(){only}}}")
 
 
 @rule("rnn.parameters.names", when=one_in(3))
@@ -36,16 +38,16 @@ def names(observation: Observation) -> None:
         list(parameter_shapes(observation.case.config)),
     )
     if set(found) != set(expected):
-        raise violated(f"the parameters {_apart(found, expected)}", SAME_NAMES.format(only=""))
+        raise Violation(f"the parameters {_apart(found, expected)}", SAME_NAMES.format(only=""))
     saved = [
         name
         for name, _ in observation.unused_layer.named_buffers()
         if name in observation.unused_layer.state_dict()
     ]
     if saved:
-        raise violated(
+        raise Violation(
             f"there is a buffer {saved[0]}",
-            "assert set(layer.state_dict()) == set(reference.state_dict())",
+            Snippet("assert set(layer.state_dict()) == set(reference.state_dict())"),
         )
 
 
@@ -81,8 +83,8 @@ def reverse_names(observation: Observation) -> None:
         name for name in parameter_shapes(observation.case.config) if name.endswith("_reverse")
     ]
     if set(found) != set(expected):
-        proof = SAME_NAMES.format(only=" if name.endswith('_reverse')")
-        raise violated(f"the parameters of the backward direction {_apart(found, expected)}", proof)
+        snippet = SAME_NAMES.format(only=" if name.endswith('_reverse')")
+        raise Violation(f"the parameters of the backward direction {_apart(found, expected)}", snippet)
 
 
 @rule(
@@ -108,8 +110,8 @@ def shapes(observation: Observation) -> None:
     }
     for name, shape, expected in _matched(found, parameter_shapes(observation.case.config)):
         if shape != expected:
-            proof = f"assert dict(layer.named_parameters())[{name!r}].shape == {expected}"
-            raise violated(f"{name} has shape {shape}, expected {expected}", proof)
+            snippet = Snippet(f"assert dict(layer.named_parameters())[{name!r}].shape == {expected}")
+            raise Violation(f"{name} has shape {shape}, expected {expected}", snippet)
 
 
 def _matched(found: dict[str, Shape], expected: dict[str, Shape]) -> list[tuple[str, Shape, Shape]]:
@@ -122,11 +124,11 @@ def _matched(found: dict[str, Shape], expected: dict[str, Shape]) -> list[tuple[
     return [(name, found[name], due) for name, due in expected.items() if name in found]
 
 
-NO_BIAS = "assert not [name for name, _ in layer.named_parameters() if 'bias' in name]"
-ZEROS = "assert not layer(torch.zeros(2, 2, {features}).to(x))[0].any()"
+NO_BIAS = Snippet("assert not [name for name, _ in layer.named_parameters() if 'bias' in name]")
+ZEROS = Snippet("assert not layer(torch.zeros(2, 2, {features}).to(x))[0].any()")
 
 
-@rule("rnn.args.bias.false", when=axis("bias", False) & one_in(4), needs=("bias",))
+@rule("rnn.args.bias.false", when=axis_is("bias", False) & one_in(4), needs=(Feature.BIAS,))
 def no_bias(observation: Observation) -> None:
     """With bias=False there is no b_ih and no b_hh, neither among the parameters nor in the sum.
 
@@ -136,12 +138,12 @@ def no_bias(observation: Observation) -> None:
     """
     found = [name for name, _ in observation.unused_layer.named_parameters() if "bias" in name]
     if found:
-        raise violated(f"with bias=False there is {found[0]}", NO_BIAS)
+        raise Violation(f"with bias=False there is {found[0]}", NO_BIAS)
     zeros = observation.second_call(
         input=np.zeros_like(observation.values.input), h_0=np.zeros_like(observation.values.h_0)
     )
     if np.any(zeros.output != 0):
-        raise violated(
+        raise Violation(
             "with bias=False zeros do not give zeros",
             ZEROS.format(features=observation.case.config.input_size),
         )
@@ -161,14 +163,14 @@ def trainable(observation: Observation) -> None:
         if not parameter.requires_grad
     ]
     if frozen:
-        raise violated(
+        raise Violation(
             f"{frozen[0]} requires no gradient",
-            "assert all(parameter.requires_grad for parameter in layer.parameters())",
+            Snippet("assert all(parameter.requires_grad for parameter in layer.parameters())"),
         )
     named = list(observation.unused_layer.named_parameters(remove_duplicate=False))
     if len({id(parameter) for _, parameter in named}) < len(named):
-        proof = "assert len(list(layer.parameters())) == len(list(layer.named_parameters(remove_duplicate=False)))"
-        raise violated("two names stand for the same parameter", proof)
+        snippet = Snippet("assert len(list(layer.parameters())) == len(list(layer.named_parameters(remove_duplicate=False)))")
+        raise Violation("two names stand for the same parameter", snippet)
 
 
 @rule("rnn.parameters.order", when=one_in(3))
@@ -183,11 +185,11 @@ def order(observation: Observation) -> None:
     expected = [name for name in parameter_shapes(observation.case.config) if name in found]
     for name, due in zip([name for name in found if name in expected], expected, strict=True):
         if name != due:
-            proof = "assert [name for name, _ in layer.named_parameters()] == [name for name, _ in reference.named_parameters()]"
-            raise violated(f"{name} is registered where {due} is due", proof)
+            snippet = Snippet("assert [name for name, _ in layer.named_parameters()] == [name for name, _ in reference.named_parameters()]")
+            raise Violation(f"{name} is registered where {due} is due", snippet)
 
 
-RANGE = "assert all(parameter.abs().max() <= {limit} for parameter in {call}.parameters())"
+RANGE = Snippet("assert all(parameter.abs().max() <= {limit} for parameter in {call}.parameters())", (Helper.BUILD,))
 
 
 @rule("rnn.parameters.initial.range", when=one_in(3))
@@ -200,32 +202,32 @@ def initial_range(observation: Observation) -> None:
     """
     limit, roundoff = (
         observation.case.config.hidden_size**-0.5,
-        max(ROUNDOFF[observation.case.dtype], ROUNDOFF["float32"]),
+        max(observation.case.dtype.roundoff, DType.FLOAT32.roundoff),
     )
     for name, parameter in observation.unused_layer.named_parameters():
         largest = float(np.max(np.abs(to_array(parameter)), initial=0.0))
         if not largest <= limit * (1 + 2 * roundoff):
             call = ConstructorCall(
-                *observation.subject.arguments(observation.case.config, "changed")
+                *observation.subject.arguments(observation.case.config, ConstructorStyle.CHANGED)
             )
-            proof = RANGE.format(limit=limit * (1 + 2.0**-20), call=call)
-            raise violated(
+            snippet = RANGE.format(limit=limit * (1 + 2.0**-20), call=call)
+            raise Violation(
                 f"{name} starts with a value of magnitude {largest:.6g}, larger than {limit:.6g}",
-                proof,
+                snippet,
             )
 
 
-SPREAD = """torch.manual_seed(0)
+SPREAD = Snippet("""torch.manual_seed(0)
 new = {call}
 for kind in {kinds}:
     values = torch.cat([parameter.detach().flatten() for name, parameter in new.named_parameters() if kind in name]) * {scale}
     shares = torch.histc(values.float(), 4, -1, 1) / values.numel()
-    assert (shares - 0.25).abs().max() < 3 / values.numel() ** 0.5"""
-OWN_DRAWS = """torch.manual_seed(0)
+    assert (shares - 0.25).abs().max() < 3 / values.numel() ** 0.5""", (Helper.BUILD,))
+OWN_DRAWS = Snippet("""torch.manual_seed(0)
 first, second = list({call}.parameters()), list({call}.parameters())
 assert all(torch.unique(parameter, dim=dim).shape == parameter.shape for parameter in first for dim in range(parameter.dim()))
 assert not any(one.shape == two.shape and torch.equal(one, two) for one in first for two in second)
-assert not any(one.shape == two.shape and torch.equal(one, two) for one in first for two in first if one is not two)"""
+assert not any(one.shape == two.shape and torch.equal(one, two) for one in first for two in first if one is not two)""", (Helper.BUILD,))
 
 
 @rule("rnn.parameters.initial.uniform", when=one_in(16))
@@ -238,15 +240,15 @@ def initial_distribution(observation: Observation) -> None:
     Catches zeros, constants, bell shapes, narrower ranges, ranges of one sign, rows or layers drawn once and copied, fixed seeds.
     """
     case = choose_counted_case(observation.case)
-    call = ConstructorCall(*observation.subject.arguments(case.config, case.build))
+    call = ConstructorCall(*observation.subject.arguments(case.config, case.constructor_style))
     first, second = draw_parameters(observation, case, 0)
     kinds = ("weight", "bias") if any("bias" in name for name in first) else ("weight",)
-    proof = SPREAD.format(call=call, kinds=kinds, scale=case.config.hidden_size**0.5)
+    snippet = SPREAD.format(call=call, kinds=kinds, scale=case.config.hidden_size**0.5)
 
     def counted(draw: int) -> dict[str, Count]:
         return count_values(first if draw == 0 else draw_parameters(observation, case, draw)[0])
 
-    assert_likely(counted, proof)
+    assert_likely(counted, snippet)
     found = find_repetition(first) or find_same_values(first, second)
     if found:
-        raise violated(found, OWN_DRAWS.format(call=call))
+        raise Violation(found, OWN_DRAWS.format(call=call))

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rnnspec import oracle
+from rnnspec.cases.axes import ConstructorStyle, Distribution, DType, EarlierCalls
 from rnnspec.cases.case import Case
 from rnnspec.observe.observation import Observation
 from rnnspec.rulekit.assertions.documented_loop import run_documented_loop
@@ -14,24 +17,25 @@ from rnnspec.rulekit.assertions.nan_propagation import separable
 from rnnspec.rulekit.assertions.relations import assert_expected, is_right
 from rnnspec.rulekit.conditions import (
     Condition,
-    at_least,
-    axis,
+    axis_is,
     batched,
     bidirectional,
     dropping,
     exact_values,
     precise,
     predictable,
+    size_at_least,
     state_given,
 )
 from rnnspec.rulekit.conditions import unbatched as single
 from rnnspec.rulekit.rule import rule
+from rnnspec.rulekit.snippet import Helper, Snippet
 from rnnspec.rulekit.snippets import results as snippets
-from rnnspec.rulekit.violation import assert_close, assert_identical, violated
+from rnnspec.rulekit.violation import Violation, assert_close, assert_identical
 
 Array = NDArray[np.float64]
 
-EXCHANGED = """biases = dict(layer.named_parameters())
+EXCHANGED = Snippet("""biases = dict(layer.named_parameters())
 before = layer(*given)
 with torch.no_grad():
     for name in [name for name in biases if "bias_ih" in name]:
@@ -39,12 +43,12 @@ with torch.no_grad():
         one.data, two.data = two.detach().clone(), one.detach().clone()
 after = layer(*given)
 close(after[0], before[0])
-close(after[1], before[1])"""
-DTYPE = """output, h_n = layer(*given)
-assert data(output).dtype == h_n.dtype == next(reference.parameters()).dtype"""
+close(after[1], before[1])""", (Helper.CLOSE,))
+DTYPE = Snippet("""output, h_n = layer(*given)
+assert data(output).dtype == h_n.dtype == next(reference.parameters()).dtype""", (Helper.DATA,))
 
 
-@rule("rnn.recurrence.two-biases", when=axis("bias", True) & predictable)
+@rule("rnn.recurrence.two-biases", when=axis_is("bias", True) & predictable)
 def two_biases(observation: Observation) -> None:
     """b_ih and b_hh are both added, and only their sum matters.
 
@@ -55,7 +59,7 @@ def two_biases(observation: Observation) -> None:
     if is_right(observation):
         return
     weights = {_twin(name): array for name, array in observation.values.weights.items()}
-    case = observation.case.replace(history="fresh", build="changed")
+    case = observation.case.replace(prior_use=EarlierCalls.FRESH, constructor_style=ConstructorStyle.CHANGED)
     other = Observation(observation.subject, case, replace(observation.values, weights=weights))
     for name in ("output", "h_n"):
         assert_close(
@@ -63,9 +67,14 @@ def two_biases(observation: Observation) -> None:
             name,
             getattr(other, name),
             getattr(observation, name),
-            lambda name=name: _either(observation, other, name),
+            partial(_either, observation, other, name),
             EXCHANGED,
-        )  # type: ignore[misc]
+        )
+
+
+def _bound_of(observation: Observation, name: str) -> Array:
+    bound: Array = getattr(observation.expected.bound, name)
+    return bound
 
 
 def _twin(name: str) -> str:
@@ -146,16 +155,16 @@ def dtypes(observation: Observation) -> None:
     call = observation.call
     found = {str(tensor.dtype) for tensor in (call.output_tensor, call.h_n_tensor)}
     if found != {f"torch.{observation.case.dtype}"}:
-        raise violated(
+        raise Violation(
             f"results are {' and '.join(sorted(found))}, expected torch.{observation.case.dtype}",
             DTYPE,
         )
     if (
-        observation.case.dtype == "float64"
-        and observation.case.values in ("plain", "large", "spread")
+        observation.case.dtype is DType.FLOAT64
+        and observation.case.distribution in (Distribution.PLAIN, Distribution.LARGE, Distribution.SPREAD)
         and _all_single(observation.output)
     ):
-        raise violated("every result in float64 is a float32 number", snippets.OUTPUT)
+        raise Violation("every result in float64 is a float32 number", snippets.OUTPUT)
 
 
 def _all_single(values: Array) -> bool:
@@ -171,22 +180,22 @@ def half_precision(observation: Observation) -> None:
 
     Catches branches that only 16-bit input takes.
     """
-    for name, proof in (("output", snippets.OUTPUT), ("h_n", snippets.H_N)):
+    for name, snippet in (("output", snippets.OUTPUT), ("h_n", snippets.H_N)):
         got, expected = getattr(observation, name), getattr(observation.expected, name)
         assert_close(
             observation,
             name,
             got,
             expected,
-            lambda name=name: getattr(observation.expected.bound, name),
-            proof,
-            visible=8.0,
-        )  # type: ignore[misc]
+            partial(_bound_of, observation, name),
+            snippet,
+            threshold=oracle.FINE,
+        )
 
 
 @rule(
     "rnn.recurrence.causal",
-    when=separable & ~bidirectional & (batched | single) & at_least("steps", 2),
+    when=separable & ~bidirectional & (batched | single) & size_at_least("steps", 2),
 )
 def causal(observation: Observation) -> None:
     """An output of a one-directional layer depends on no later step.
@@ -199,18 +208,18 @@ def causal(observation: Observation) -> None:
     spoiled = np.array(observation.values.input)
     spoiled[cut:] = np.nan
     _ = observation.call
-    proof = CAUSAL.format(cut=cut)
+    snippet = CAUSAL.format(cut=cut)
     assert_identical(
         f"output before step {cut}",
         observation.second_call(input=spoiled).output[:cut],
         observation.output[:cut],
-        proof,
+        snippet,
     )
 
 
-CAUSAL = """spoiled = x.detach().clone()
+CAUSAL = Snippet("""spoiled = x.detach().clone()
 spoiled.narrow(time, {cut}, x.shape[time] - {cut}).fill_(float("nan"))
-close(layer(spoiled, *given[1:])[0].narrow(time, 0, {cut}), layer(*given)[0].narrow(time, 0, {cut}))"""
+close(layer(spoiled, *given[1:])[0].narrow(time, 0, {cut}), layer(*given)[0].narrow(time, 0, {cut}))""", (Helper.CLOSE, Helper.TIME))
 
 
 _printed = predictable & precise & ~bidirectional & (batched | single) & ~dropping

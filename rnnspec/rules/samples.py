@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from rnnspec.cases.axes import DType, Layout, MemoryLayout
 from rnnspec.cases.case import Case
 from rnnspec.observe.observation import Observation
 from rnnspec.rulekit.assertions.nan_propagation import (
@@ -24,20 +25,21 @@ from rnnspec.rulekit.assertions.relations import (
     fail_only_if_calls_differ,
     is_right,
 )
-from rnnspec.rulekit.conditions import at_least, axis, one_in, precise, predictable
+from rnnspec.rulekit.conditions import has_value, one_in, precise, predictable, size_at_least
 from rnnspec.rulekit.rule import rule
+from rnnspec.rulekit.snippet import Helper, Snippet
 from rnnspec.rulekit.violation import assert_identical
 
-HUGE = {"float64": 1e30, "float32": 1e30, "bfloat16": 1e30, "float16": 2.0**11}
-several = at_least("batch", 2)
-unshared = ~axis("memory", "expanded")
-PERMUTED = """order = torch.tensor({order})
+HUGE = {dtype: 1e30 for dtype in DType} | {DType.FLOAT16: 2.0**11}
+several = size_at_least("batch", 2)
+unshared = ~has_value(MemoryLayout.EXPANDED)
+PERMUTED = Snippet("""order = torch.tensor({order})
 output, h_n = layer(x.index_select({axis}, order), *(each.index_select(1, order) for each in given[1:]))
 close(output, layer(*given)[0].index_select({axis}, order))
-close(h_n, layer(*given)[1].index_select(1, order))"""
-ALONE = """output, h_n = layer(x.narrow({axis}, {sample}, 1), *(each.narrow(1, {sample}, 1) for each in given[1:]))
+close(h_n, layer(*given)[1].index_select(1, order))""", (Helper.CLOSE,))
+ALONE = Snippet("""output, h_n = layer(x.narrow({axis}, {sample}, 1), *(each.narrow(1, {sample}, 1) for each in given[1:]))
 close(output, layer(*given)[0].narrow({axis}, {sample}, 1))
-close(h_n, layer(*given)[1].narrow(1, {sample}, 1))"""
+close(h_n, layer(*given)[1].narrow(1, {sample}, 1))""", (Helper.CLOSE,))
 
 
 @rule(
@@ -55,11 +57,11 @@ def independent(observation: Observation) -> None:
     sample = choose_spot(observation.case).sample
     others = list_other_samples(observation.case, sample)
     spoiled = with_input(observation, (slice(None), sample))
-    proof = write_nan_snippet(observation.case, step=":", sample=sample)
+    snippet = write_nan_snippet(observation.case, step=":", sample=sample)
     assert_identical(
-        "output of the others", spoiled.output[:, others], observation.output[:, others], proof
+        "output of the others", spoiled.output[:, others], observation.output[:, others], snippet
     )
-    assert_identical("h_n of the others", spoiled.h_n[:, others], observation.h_n[:, others], proof)
+    assert_identical("h_n of the others", spoiled.h_n[:, others], observation.h_n[:, others], snippet)
 
 
 @rule("rnn.recurrence.samples-independent", when=several & predictable & unshared & one_in(4))
@@ -75,14 +77,14 @@ def huge(observation: Observation) -> None:
     others = list_other_samples(observation.case, sample)
     spoiled = with_input(observation, (slice(None), sample), HUGE[observation.case.dtype])
     if is_right(observation) and (precise(observation.case) or _is_bounded(spoiled)):
-        proof = write_nan_snippet(
+        snippet = write_nan_snippet(
             observation.case, step=":", sample=sample, value=repr(HUGE[observation.case.dtype])
         )
         assert_same_results(
             observation,
             Part(spoiled.output[:, others], spoiled.h_n[:, others]),
             Place(np.s_[:, others], np.s_[:, others]),
-            proof,
+            snippet,
         )
 
 
@@ -96,7 +98,7 @@ def _is_bounded(observation: Observation) -> bool:
 
 @rule(
     "rnn.recurrence.samples-independent",
-    when=several & predictable & axis("layout", "batched", "packed-unsorted") & unshared,
+    when=several & predictable & has_value(Layout.BATCHED, Layout.PACKED_UNSORTED) & unshared,
 )
 def permuted(observation: Observation) -> None:
     """The order of the samples changes nothing for any of them.
@@ -127,12 +129,12 @@ def permuted(observation: Observation) -> None:
         again = call_as(observation, values, lengths=lengths)
         return Part(again.output[:, back], again.h_n[:, back])
 
-    proof = (
-        ""
+    snippet = (
+        None
         if observation.case.is_packed
         else PERMUTED.format(order=order.tolist(), axis=_batch_axis(observation.case))
     )
-    fail_only_if_calls_differ(observation, other, proof=proof)
+    fail_only_if_calls_differ(observation, other, snippet=snippet)
 
 
 @rule(
@@ -154,8 +156,8 @@ def alone(observation: Observation) -> None:
         input=observation.values.input[:end, [sample]],
         h_0=observation.values.h_0[:, [sample]],
     )
-    proof = (
-        ""
+    snippet = (
+        None
         if observation.case.is_packed
         else ALONE.format(sample=sample, axis=_batch_axis(observation.case))
     )
@@ -165,7 +167,7 @@ def alone(observation: Observation) -> None:
         observation,
         lambda: call_as(observation, values, batch=1, steps=end, lengths=lengths),
         place,
-        proof,
+        snippet,
     )
 
 

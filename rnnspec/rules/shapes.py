@@ -6,17 +6,19 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
+from rnnspec.cases.axes import Feature, GradMode, MemoryLayout
 from rnnspec.contract.shapes import output_shape, state_shape
 from rnnspec.observe.observation import Observation
 from rnnspec.rulekit.conditions import batched, one_in
 from rnnspec.rulekit.rule import rule
-from rnnspec.rulekit.violation import violated
+from rnnspec.rulekit.snippet import Helper, Snippet
+from rnnspec.rulekit.violation import Violation
 from rnnspec.subjects.failures import Raised
 from rnnspec.subjects.subject import observing
 
-PAIR = """result = layer(*given)
+PAIR = Snippet("""result = layer(*given)
 assert isinstance(result, (tuple, list)) and len(result) == 2
-assert isinstance(result[0], type(given[0])) and isinstance(result[1], torch.Tensor)"""
+assert isinstance(result[0], type(given[0])) and isinstance(result[1], torch.Tensor)""")
 
 
 @rule("rnn.output.pair")
@@ -29,13 +31,13 @@ def returns_pair(observation: Observation) -> None:
     """
     returned = observation.call.returned
     if not isinstance(returned, (tuple, list)) or len(returned) != 2:
-        raise violated(
+        raise Violation(
             f"a call returned {_told(returned)}, expected the pair of output and h_n", PAIR
         )
     expected = PackedSequence if observation.case.is_packed else Tensor
     for name, result, kind in (("output", returned[0], expected), ("h_n", returned[1], Tensor)):
         if not isinstance(result, kind):
-            raise violated(f"{name} is {_told(result)}, expected a {kind.__name__}", PAIR)
+            raise Violation(f"{name} is {_told(result)}, expected a {kind.__name__}", PAIR)
 
 
 def _told(value: object) -> str:
@@ -63,7 +65,7 @@ def output(observation: Observation) -> None:
     found = tuple(data_of(observation.call.raw_output).shape)
     if found != observation.call.output_shape:
         name = "the data of output" if observation.case.is_packed else "output"
-        raise violated(
+        raise Violation(
             f"{name} has shape {found}, expected {observation.call.output_shape}",
             _shaped("data(layer(*given)[0])", observation.call.output_shape),
         )
@@ -79,14 +81,15 @@ def h_n(observation: Observation) -> None:
     """
     found = tuple(observation.call.raw_h_n.shape)
     if found != observation.call.h_n_shape:
-        raise violated(
+        raise Violation(
             f"h_n has shape {found}, expected {observation.call.h_n_shape}",
             _shaped("layer(*given)[1]", observation.call.h_n_shape),
         )
 
 
-def _shaped(result: str, shape: tuple[int, ...]) -> str:
-    return f"assert tuple({result}.shape) == {shape}"
+def _shaped(result: str, shape: tuple[int, ...]) -> Snippet:
+    uses = (Helper.DATA,) if result.startswith("data(") else ()
+    return Snippet(f"assert tuple({result}.shape) == {shape}", uses)
 
 
 def data_of(result: Tensor | PackedSequence) -> Tensor:
@@ -102,29 +105,29 @@ def dtype(observation: Observation) -> None:
 
     Catches states carried in a wider dtype that come back so, and results that are left on another device.
     """
-    due = getattr(torch, observation.case.dtype)
+    due = observation.case.dtype.torch_dtype
     for name, result, place in (
         ("output", data_of(observation.call.raw_output), 0),
         ("h_n", observation.call.raw_h_n, 1),
     ):
         if result.dtype != due:
-            raise violated(
+            raise Violation(
                 f"{name} is {result.dtype}, expected {due}",
-                f"assert data(layer(*given)[{place}]).dtype == {due}",
+                Snippet(f"assert data(layer(*given)[{place}]).dtype == {due}", (Helper.DATA,)),
             )
         if result.device != observation.call.given.leaf.device:
             device = observation.call.given.leaf.device
-            raise violated(
+            raise Violation(
                 f"{name} is on {result.device}, expected {device}",
-                f"assert data(layer(*given)[{place}]).device == x.device",
+                Snippet(f"assert data(layer(*given)[{place}]).device == x.device", (Helper.DATA,)),
             )
 
 
-EMPTY = """empty = x.detach().narrow({axis}, 0, 0)
+EMPTY = Snippet("""empty = x.detach().narrow({axis}, 0, 0)
 output, h_n = layer(empty)
 assert (tuple(output.shape), tuple(h_n.shape)) == {shapes}
 if torch.is_grad_enabled():
-    (output.sum() + h_n.sum()).backward()"""
+    (output.sum() + h_n.sum()).backward()""", (Helper.BACKWARD,))
 
 
 @rule("rnn.input.empty-batch", when=batched & one_in(3))
@@ -136,18 +139,18 @@ def empty_batch(observation: Observation) -> None:
 
     Catches refusals, states for one sequence all the same, and backward passes that fail.
     """
-    empty = observation.second_call_as(observation.case.replace(batch=0, memory="contiguous"))
+    empty = observation.second_call_as(observation.case.replace(batch=0, memory_layout=MemoryLayout.CONTIGUOUS))
     case = empty.case
     due = (output_shape(case.config, case.shape), state_shape(case.config, case.shape))
-    proof = EMPTY.format(axis=0 if case.config.batch_first else 1, shapes=due)
+    snippet = EMPTY.format(axis=0 if case.config.batch_first else 1, shapes=due)
     try:
         found = (tuple(data_of(empty.call.raw_output).shape), tuple(empty.call.raw_h_n.shape))
-        if found == due and case.grad == "grad" and "gradients" not in observation.subject.refused:
+        if found == due and case.grad_mode is GradMode.GRAD and observation.subject.offers(Feature.GRADIENTS):
             _differentiate(empty)
     except Raised as raised:
-        raise violated(f"no sequences: {raised}", proof) from raised
+        raise Violation(f"no sequences: {raised}", snippet) from raised
     if found != due:
-        raise violated(f"no sequences give shapes {found}, expected {due}", proof)
+        raise Violation(f"no sequences give shapes {found}, expected {due}", snippet)
 
 
 def _differentiate(empty: Observation) -> None:

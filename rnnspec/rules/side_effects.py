@@ -9,22 +9,23 @@ import numpy as np
 import torch
 from torch.nn.utils.rnn import PackedSequence
 
-from rnnspec.observe.call import set_gradient_mode
+from rnnspec.cases.axes import Distribution, Feature, GradMode
 from rnnspec.observe.observation import Observation
 from rnnspec.observe.tensors import Arguments, has_same_bits, to_array
 from rnnspec.observe.tensors import build_arguments as arguments_of
 from rnnspec.rulekit.assertions.results import BOTH
-from rnnspec.rulekit.conditions import axis, differentiable, dropping, one_in
+from rnnspec.rulekit.conditions import differentiable, dropping, has_value, one_in
 from rnnspec.rulekit.fixtures.constructor_calls import call_constructor, plan_constructor_call
 from rnnspec.rulekit.rule import rule
-from rnnspec.rulekit.violation import assert_close, assert_identical, violated
+from rnnspec.rulekit.snippet import Helper, Snippet
+from rnnspec.rulekit.violation import Violation, assert_close, assert_identical
 from rnnspec.subjects.settings import Values, read_settings
 from rnnspec.subjects.subject import observing
 
-ARGUMENTS = """kept = [data(each).detach().clone() for each in given]
+ARGUMENTS = Snippet("""kept = [data(each).detach().clone() for each in given]
 layer(*given)
 for each, before in zip(given, kept):
-    assert data(each).shape == before.shape and torch.equal(data(each), before), each"""
+    assert data(each).shape == before.shape and torch.equal(data(each), before), each""", (Helper.DATA,))
 
 
 @rule("rnn.effects.arguments", when=one_in(2))
@@ -81,20 +82,20 @@ def _unchanged(name: str, tensor: torch.Tensor, fresh: torch.Tensor) -> None:
         ("requires_grad", tensor.requires_grad, fresh.requires_grad),
     ):
         if got != expected:
-            raise violated(
+            raise Violation(
                 f"the {what} of {name} was {expected} before the call and is {got} after it",
                 ARGUMENTS,
             )
     if not has_same_bits(tensor, fresh):
         assert_identical(f"{name} after the call", to_array(tensor), to_array(fresh), ARGUMENTS)
     if tensor.grad is not None:
-        raise violated(f"after the call {name} has a .grad", ARGUMENTS)
+        raise Violation(f"after the call {name} has a .grad", ARGUMENTS)
 
 
-PARAMETERS = """kept = {name: value.detach().clone() for name, value in layer.named_parameters()}
+PARAMETERS = Snippet("""kept = {name: value.detach().clone() for name, value in layer.named_parameters()}
 layer(*given)
 for name, value in layer.named_parameters():
-    assert value.grad is None and value.shape == kept[name].shape and torch.equal(value, kept[name]), name"""
+    assert value.grad is None and value.shape == kept[name].shape and torch.equal(value, kept[name]), name""")
 
 
 @rule("rnn.effects.parameters", when=one_in(2, 1))
@@ -110,9 +111,9 @@ def parameters(observation: Observation) -> None:
     weights = observation.prepared.weights()
     for name, expected in observation.values.weights.items():
         if name not in weights:
-            raise violated(f"after a call there is no parameter {name}", PARAMETERS)
+            raise Violation(f"after a call there is no parameter {name}", PARAMETERS)
         if tuple(weights[name].shape) != expected.shape:
-            raise violated(
+            raise Violation(
                 f"{name} has shape {tuple(weights[name].shape)} after a call, expected {expected.shape}",
                 PARAMETERS,
             )
@@ -126,7 +127,7 @@ def _nothing_else(observation: Observation) -> None:
     _ = observation.second_call().call
     for (what, old), (_, new) in zip(before, _inventory(observation), strict=True):
         if old != new:
-            raise violated(f"a call changed {what}: from {old} to {new}", PARAMETERS)
+            raise Violation(f"a call changed {what}: from {old} to {new}", PARAMETERS)
 
 
 def _inventory(observation: Observation) -> list[tuple[str, Any]]:
@@ -150,18 +151,15 @@ def _inventory(observation: Observation) -> list[tuple[str, Any]]:
     ]
 
 
-RNG = """import random
-import numpy
-
-def states():
+RNG = Snippet("""def states():
     return torch.get_rng_state().tolist(), {own}random.getstate(), numpy.random.get_state()[1].tolist()
 
 before = states()
 layer(*given)
-assert states() == before"""
+assert states() == before""", imports=("random", "numpy"))
 
 
-def _rng_proof(device: str) -> str:
+def _write_rng_snippet(device: str) -> Snippet:
     kind = torch.device(device).type
     return RNG.format(own="" if kind == "cpu" else f"torch.{kind}.get_rng_state().tolist(), ")
 
@@ -179,7 +177,7 @@ def random_generators(observation: Observation) -> None:
         message = (
             f"a call without dropout changed the state of {drawn[0]}'s random number generator"
         )
-        raise violated(message, _rng_proof(observation.subject.device))
+        raise Violation(message, _write_rng_snippet(observation.subject.device))
 
 
 @rule("rnn.effects.rng", "rnn.effects.stateless", when=~dropping & one_in(3))
@@ -209,8 +207,8 @@ def repeatable(observation: Observation) -> None:
     )
 
 
-REPEATED = """for one, other in zip(layer(*given), layer(*given)):
-    close(one, other)"""
+REPEATED = Snippet("""for one, other in zip(layer(*given), layer(*given)):
+    close(one, other)""", (Helper.CLOSE,))
 
 
 @rule("rnn.effects.globals")
@@ -230,8 +228,8 @@ def global_settings(observation: Observation) -> None:
     )
     if observation.case.seed % 4 == 0:
         typed = (
-            {"dtype": getattr(torch, observation.case.dtype)}
-            if observation.case.seed % 8 == 0 and "dtype" not in observation.subject.refused
+            {"dtype": observation.case.dtype.torch_dtype}
+            if observation.case.seed % 8 == 0 and observation.subject.offers(Feature.DTYPE)
             else {}
         )
         wanted = plan_constructor_call(observation, **typed)
@@ -240,18 +238,18 @@ def global_settings(observation: Observation) -> None:
         _settings_stay(f"{wanted}", before, read_settings(), GLOBALS.format(step=wanted))
 
 
-def _settings_stay(step: str, before: Values, after: Values, proof: str) -> None:
+def _settings_stay(step: str, before: Values, after: Values, snippet: Snippet) -> None:
     for (name, old), (_, new) in zip(before, after, strict=True):
         if old != new:
-            raise violated(f"{step} changed the {name} from {old} to {new}", proof)
+            raise Violation(f"{step} changed the {name} from {old} to {new}", snippet)
 
 
-GLOBALS = """def settings():
+GLOBALS = Snippet("""def settings():
     return torch.get_default_dtype(), torch.is_grad_enabled(), torch.get_num_threads(), torch.is_anomaly_enabled()
 
 before = settings()
 {step}
-assert settings() == before, settings()"""
+assert settings() == before, settings()""")
 
 
 @rule("rnn.effects.results", when=one_in(4, 1))
@@ -269,10 +267,10 @@ def earlier_results(observation: Observation) -> None:
     assert_identical("h_n after a later call", first.call.h_n, h_n, EARLIER)
 
 
-EARLIER = """output, h_n = layer(*given)
+EARLIER = Snippet("""output, h_n = layer(*given)
 kept = data(output).clone(), h_n.clone()
 layer(given[0]._replace(data=-given[0].data) if data(given[0]) is not given[0] else -given[0], *given[1:])
-assert torch.equal(data(output), kept[0]) and torch.equal(h_n, kept[1])"""
+assert torch.equal(data(output), kept[0]) and torch.equal(h_n, kept[1])""", (Helper.DATA,))
 
 
 @rule("rnn.effects.results", "rnn.effects.arguments", when=one_in(4))
@@ -288,9 +286,9 @@ def results_not_aliased(observation: Observation) -> None:
     others = {**given, **weights}
     kept = {name: tensor.detach().clone() for name, tensor in others.items()}
     state = fresh.call.h_n
-    _fill("output", observation.case.grad, fresh.call.output_tensor, 7.0)
+    _fill("output", observation.case.grad_mode, fresh.call.output_tensor, 7.0)
     assert_identical("h_n after writing to output", fresh.call.h_n, state, STORAGE)
-    _fill("h_n", observation.case.grad, fresh.call.h_n_tensor, 5.0)
+    _fill("h_n", observation.case.grad_mode, fresh.call.h_n_tensor, 5.0)
     assert_identical(
         "output after writing to h_n",
         fresh.call.output_tensor.detach().double().numpy(force=True),
@@ -300,20 +298,20 @@ def results_not_aliased(observation: Observation) -> None:
         name for name, tensor in others.items() if not has_same_bits(tensor.detach(), kept[name])
     ]
     if changed:
-        raise violated(f"writing to the results of a call changed {changed[0]}", STORAGE)
+        raise Violation(f"writing to the results of a call changed {changed[0]}", STORAGE)
 
 
-STORAGE = """output, h_n = layer(*given)
+STORAGE = Snippet("""output, h_n = layer(*given)
 kept = [h_n.detach().clone(), *(data(each).detach().clone() for each in given)]
 data(output).detach().fill_(7.0)
 for each, before in zip([h_n, *given], kept):
-    assert torch.equal(data(each), before), each"""
+    assert torch.equal(data(each), before), each""", (Helper.DATA,))
 
 
-def _fill(name: str, grad: str, tensor: torch.Tensor, value: float) -> None:
+def _fill(name: str, mode: GradMode, tensor: torch.Tensor, value: float) -> None:
     """Overwrite a result in place, outside of its graph; an inference tensor can be written to in inference mode alone."""
     with (
-        set_gradient_mode("inference" if grad == "inference" else "no_grad"),
+        (mode if mode is GradMode.INFERENCE else GradMode.NO_GRAD).enter(),
         observing(f"writing to {name}"),
     ):
         tensor.detach().fill_(value)
@@ -322,8 +320,8 @@ def _fill(name: str, grad: str, tensor: torch.Tensor, value: float) -> None:
 @rule(
     "rnn.effects.arguments",
     "rnn.effects.results",
-    when=differentiable & ~axis("values", "ternary") & one_in(5, 1),
-    needs=("gradients",),
+    when=differentiable & ~has_value(Distribution.TERNARY) & one_in(5, 1),
+    needs=(Feature.GRADIENTS,),
 )
 def backward(observation: Observation) -> None:
     """Backward leaves arguments, results, parameters and the gradients that it is given as they were.
@@ -344,11 +342,11 @@ def backward(observation: Observation) -> None:
         torch.autograd.grad(outputs, list(pending.leaves.values()), cotangents, allow_unused=True)
     for name, tensor in named.items():
         if not has_same_bits(tensor.detach(), kept[name]):
-            raise violated(f"a backward pass changed {name}", BACKWARD)
+            raise Violation(f"a backward pass changed {name}", BACKWARD)
 
 
-BACKWARD = """for place in range(2):
+BACKWARD = Snippet("""for place in range(2):
     result = data(layer(*given)[place])
     handed = torch.ones_like(result)
     result.backward(handed)
-    assert (handed == 1).all(), handed"""
+    assert (handed == 1).all(), handed""", (Helper.DATA, Helper.BACKWARD))

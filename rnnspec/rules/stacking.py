@@ -7,20 +7,22 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from rnnspec.cases.axes import ConstructorStyle, EarlierCalls
 from rnnspec.cases.case import Case
 from rnnspec.observe.observation import Observation
 from rnnspec.rulekit.assertions.nan_propagation import mark_nan
 from rnnspec.rulekit.assertions.relations import assert_both_expected
 from rnnspec.rulekit.conditions import bidirectional, dropping, one_in, predictable, stacked
 from rnnspec.rulekit.rule import rule
+from rnnspec.rulekit.snippet import Helper, Snippet
 from rnnspec.rulekit.violation import assert_identical
 
 Array = NDArray[np.float64]
-POISONED = """for each in (layer, reference):
+POISONED = Snippet("""for each in (layer, reference):
     for name, parameter in each.named_parameters():
         if "_l{layer}" in name:
             torch.nn.init.constant_(parameter, float("nan"))
-close(layer(*given)[1], reference(*given)[1])"""
+close(layer(*given)[1], reference(*given)[1])""", (Helper.CLOSE,))
 
 
 @rule("rnn.layers.own-parameters", when=stacked & predictable & ~dropping & one_in(5))
@@ -37,7 +39,7 @@ def own_parameters(observation: Observation) -> None:
         name: _poisoned(array, f"_l{layer}" in name)
         for name, array in observation.values.weights.items()
     }
-    case = observation.case.replace(history="fresh", build="changed")
+    case = observation.case.replace(prior_use=EarlierCalls.FRESH, constructor_style=ConstructorStyle.CHANGED)
     poisoned = Observation(observation.subject, case, replace(observation.values, weights=weights))
     found = np.isnan(poisoned.h_n[: (layer + 1) * directions])
     must = np.zeros(found.shape, dtype=np.bool_)

@@ -7,9 +7,10 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from rnnspec.cases.axes import Feature, InitialState, Layout, ModuleUses
 from rnnspec.cases.case import Case
 from rnnspec.diagnosis.hypotheses import LAYERS, find_misread_rows, is_reordered
-from rnnspec.observe.call import perform_call, set_gradient_mode
+from rnnspec.observe.call import perform_call
 from rnnspec.observe.observation import Observation
 from rnnspec.observe.tensors import build_arguments
 from rnnspec.rulekit.assertions.nan_propagation import (
@@ -33,37 +34,38 @@ from rnnspec.rulekit.assertions.relations import (
     is_right,
 )
 from rnnspec.rulekit.conditions import (
-    at_least,
-    axis,
     bidirectional,
+    has_value,
     one_in,
     predictable,
+    size_at_least,
     stacked,
     state_given,
 )
 from rnnspec.rulekit.rule import rule
+from rnnspec.rulekit.snippet import Helper, Snippet
 from rnnspec.rulekit.snippets.results import H_N
 from rnnspec.rulekit.violation import assert_close
 from rnnspec.subjects.subject import observing
 
 Array = NDArray[np.float64]
 
-ZEROS = """zeros = torch.zeros_like(reference(*given)[1])
+ZEROS = Snippet("""zeros = torch.zeros_like(reference(*given)[1])
 close(layer(given[0])[0], layer(given[0], zeros)[0])
-close(layer(given[0])[1], layer(given[0], zeros)[1])"""
-LAST = """output, h_n = layer(*given)
-close(h_n[-1], output.select(time, -1))"""
-LAST_BOTH = """output, h_n = layer(*given)
+close(layer(given[0])[1], layer(given[0], zeros)[1])""", (Helper.CLOSE,))
+LAST = Snippet("""output, h_n = layer(*given)
+close(h_n[-1], output.select(time, -1))""", (Helper.CLOSE, Helper.TIME))
+LAST_BOTH = Snippet("""output, h_n = layer(*given)
 close(h_n[-2], output.select(time, -1)[..., :{hidden}])
-close(h_n[-1], output.select(time, 0)[..., {hidden}:])"""
-NAMED = """output, h_n = layer(given[0], hx=h_0)
+close(h_n[-1], output.select(time, 0)[..., {hidden}:])""", (Helper.CLOSE, Helper.TIME))
+NAMED = Snippet("""output, h_n = layer(given[0], hx=h_0)
 close(output, layer(*given)[0])
-close(h_n, layer(*given)[1])"""
-CARRIED = """first, state = layer(x.narrow(time, 0, {cut}), *given[1:])
+close(h_n, layer(*given)[1])""", (Helper.CLOSE,))
+CARRIED = Snippet("""first, state = layer(x.narrow(time, 0, {cut}), *given[1:])
 rest, state = layer(x.narrow(time, {cut}, x.shape[time] - {cut}), state)
 output, h_n = layer(*given)
 close(rest, output.narrow(time, {cut}, x.shape[time] - {cut}))
-close(state, h_n)"""
+close(state, h_n)""", (Helper.CLOSE, Helper.TIME))
 
 
 @rule("rnn.h_0.order", when=stacked & state_given & predictable)
@@ -93,7 +95,7 @@ def initial_state_used(observation: Observation) -> None:
 
 
 @rule(
-    "rnn.h_0.keyword", when=state_given & predictable & ~axis("history", "functional") & one_in(6)
+    "rnn.h_0.keyword", when=state_given & predictable & ~has_value(ModuleUses.FUNCTIONAL) & one_in(6)
 )
 def by_name(observation: Observation) -> None:
     """The initial state can be given by the name hx too.
@@ -103,12 +105,12 @@ def by_name(observation: Observation) -> None:
     Catches a second argument of another name.
     """
     call = observation.call
-    with set_gradient_mode(observation.case.grad), observing("the call with hx="):
+    with observation.case.grad_mode.enter(), observing("the call with hx="):
         named = replace(call, returned=observation.module(call.given.input, hx=call.given.h_0))
-    assert_same_results(observation, named, proof=NAMED)
+    assert_same_results(observation, named, snippet=NAMED)
 
 
-@rule("rnn.h_0.absent", when=axis("state", "absent") & predictable & one_in(3), needs=("state",))
+@rule("rnn.h_0.absent", when=has_value(InitialState.ABSENT) & predictable & one_in(3), needs=(Feature.STATE,))
 def absent_is_zero(observation: Observation) -> None:
     """A call without initial state computes what a call with zeros computes.
 
@@ -121,23 +123,23 @@ def absent_is_zero(observation: Observation) -> None:
 
     def takes_no_state() -> bool:
         return is_right(observation) and not has_right_results(
-            call_as(observation, values, state="given")
+            call_as(observation, values, initial_state=InitialState.GIVEN)
         )
 
     fail_unless_excused(
         takes_no_state,
-        lambda: assert_same_results(observation, call_as(observation, state="given"), proof=ZEROS),
+        lambda: assert_same_results(observation, call_as(observation, initial_state=InitialState.GIVEN), snippet=ZEROS),
     )
 
 
 @rule(
     "rnn.h_n.continues",
     when=~bidirectional
-    & axis("layout", "batched", "unbatched")
-    & at_least("steps", 2)
+    & has_value(Layout.BATCHED, Layout.UNBATCHED)
+    & size_at_least("steps", 2)
     & predictable
     & one_in(2),
-    needs=("state",),
+    needs=(Feature.STATE,),
 )
 def carried(observation: Observation) -> None:
     """In one direction a sequence can be cut: the second part, started from the first part's h_n, gives the rest of the uncut result.
@@ -151,7 +153,7 @@ def carried(observation: Observation) -> None:
     first = call_as(
         observation, replace(observation.values, input=observation.values.input[:cut]), steps=cut
     )
-    case = observation.case.replace(steps=observation.case.steps - cut, state="given")
+    case = observation.case.replace(steps=observation.case.steps - cut, initial_state=InitialState.GIVEN)
     values = replace(observation.values, input=observation.values.input[cut:], h_0=first.h_n)
 
     def continues() -> None:
@@ -190,7 +192,7 @@ def h_n_is_last_output(observation: Observation) -> None:
             rows,
             ends,
             lambda: 2.0 * _last_rows(observation, observation.expected.bound.h_n),
-            _last_proof(observation.case),
+            _write_last_snippet(observation.case),
         )
 
     fail_only_if_unexplained(
@@ -203,7 +205,7 @@ def h_n_is_last_output(observation: Observation) -> None:
     )
 
 
-def _last_proof(case: Case) -> str:
+def _write_last_snippet(case: Case) -> Snippet:
     if case.is_packed:
         return H_N
     return (LAST_BOTH if case.config.bidirectional else LAST).format(hidden=case.config.hidden_size)
@@ -235,13 +237,13 @@ def routing(observation: Observation) -> None:
     place = choose_spot(observation.case)
     row = _upper_row(observation.case, place.row)
     spoiled = with_state(observation, (row, place.sample))
-    proof = write_nan_snippet(observation.case, sample=place.sample, row=row)
+    snippet = write_nan_snippet(observation.case, sample=place.sample, row=row)
     find_nan(
         observation,
         spoiled,
         place.sample,
         compute_reach(observation.case, place.sample, rows=(row,)),
-        proof,
+        snippet,
     )
 
 

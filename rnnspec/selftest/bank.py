@@ -11,7 +11,8 @@ from types import ModuleType
 
 from torch import nn
 
-from rnnspec.rules.catalogue import find_layer_rule, select_in_force
+from rnnspec.rulekit.selection import select_in_force
+from rnnspec.rules.catalogue import find_layer_rule
 from rnnspec.selftest import correct, correct_torch
 from rnnspec.selftest.bugs import (
     calls,

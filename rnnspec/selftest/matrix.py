@@ -14,6 +14,7 @@ from typing import Any
 
 from rnnspec.cases import plan
 from rnnspec.errors import SelectionError, suggest
+from rnnspec.options import CheckOptions
 from rnnspec.selftest.bank import (
     BUGS,
     CORRECT,
@@ -106,7 +107,7 @@ def build_matrix(
     *,
     profile: str = "default",
     seed: int = 0,
-    workers: int = 1,
+    jobs: int = 1,
     named: bool = False,
     watch: Watcher | None = None,
 ) -> Matrix:
@@ -116,18 +117,18 @@ def build_matrix(
     there is checked against that rule in larger profiles, up to `profile`. With `named`, each bug
     is checked only against its named rule, which is about ten times faster.
 
-    `workers` processes share the work; each of them loads torch. `watch(done, total)` is called
-    after each layer. Raises SelectionError for an unknown profile or if `workers` is below 1.
+    `jobs` processes share the work; each of them loads torch. `watch(done, total)` is called
+    after each layer. Raises SelectionError for an unknown profile or if `jobs` is below 1.
     """
     if profile not in PROFILES:
         raise SelectionError(
             f"--profile {profile!r}: choose {', '.join(PROFILES[:-1])} or {PROFILES[-1]}."
             f"{suggest(profile, PROFILES)}"
         )
-    if workers < 1:
-        raise SelectionError(f"--workers must be at least 1, got {workers}")
+    if jobs < 1:
+        raise SelectionError(f"--jobs must be at least 1, got {jobs}")
     rows = []
-    for row in _judge_rows(names, (profile, seed, named), workers):
+    for row in _judge_rows(names, (profile, seed, named), jobs):
         rows.append(row)
         if watch is not None:
             watch(len(rows), len(names))
@@ -135,13 +136,13 @@ def build_matrix(
 
 
 def _judge_rows(
-    names: Sequence[str], options: tuple[str, int, bool], workers: int
+    names: Sequence[str], options: tuple[str, int, bool], jobs: int
 ) -> Iterator[Row]:
-    if workers == 1 or len(names) == 1:
+    if jobs == 1 or len(names) == 1:
         yield from (judge_row(name, *options) for name in names)
         return
     with ProcessPoolExecutor(
-        workers, mp_context=get_context("spawn"), initializer=_use_one_thread
+        jobs, mp_context=get_context("spawn"), initializer=_use_one_thread
     ) as pool:
         yield from pool.map(judge_row, names, *([option] * len(names) for option in options))
 
@@ -176,6 +177,7 @@ def _count_violations(
     """Count the cases that violate each rule, whether its level is MUST or SHOULD."""
     from rnnspec.api import prepare_suite, run_share_undisturbed
 
-    suite = prepare_suite(subject, profile=profile, seed=seed, rules=rules)
+    options = CheckOptions(profile=profile, seed=seed, rules=tuple(rules or ()))
+    suite = prepare_suite(subject, options)
     tallies = run_share_undisturbed(suite).tallies
     return {rule: tally.violations for rule, tally in tallies.items() if tally.violations}

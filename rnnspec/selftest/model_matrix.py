@@ -11,6 +11,7 @@ from torch import nn
 
 from rnnspec.api import run_share_undisturbed
 from rnnspec.api.model import prepare_model_suite
+from rnnspec.options import ModelOptions
 from rnnspec.selftest import model_correct, model_correct_other
 from rnnspec.selftest.matrix import Matrix, Row, Watcher, match_names
 from rnnspec.selftest.model_bugs import BUGS, seen_by, story_of
@@ -65,12 +66,12 @@ def row_of(model: type[nn.Module], profile: str, seed: int) -> Row:
 
 def _count_violations(model: type[nn.Module], profile: str, seed: int) -> dict[str, int]:
     """Count the cases that violate each rule."""
-    readout, batch_first = (
-        str(getattr(model, "readout", "last")),
-        bool(getattr(model, "batch_first", True)),
+    options = ModelOptions(
+        readout=str(getattr(model, "readout", "last")),
+        batch_first=bool(getattr(model, "batch_first", True)),
+        profile=profile,
+        seed=seed,
     )
-    suite, _ = prepare_model_suite(
-        model, readout=readout, batch_first=batch_first, profile=profile, seed=seed
-    )
+    suite, _ = prepare_model_suite(model, options)
     tallies = run_share_undisturbed(suite).tallies
     return {rule: tally.violations for rule, tally in tallies.items() if tally.violations}

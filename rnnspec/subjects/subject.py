@@ -12,9 +12,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from rnnspec.cases.axes import ConstructorStyle, DType, Feature
+from rnnspec.cases.axes.constructor_style import ConstructorArguments
 from rnnspec.contract.config import Config
 from rnnspec.contract.shapes import Shape, parameter_shapes
 from rnnspec.errors import TargetError
+from rnnspec.subjects.capabilities import Capabilities
 from rnnspec.subjects.failures import Malformed, Unloadable, Unsupported, classify_error
 from rnnspec.subjects.release import list_positional_arguments
 from rnnspec.subjects.settings import restore_settings
@@ -26,90 +29,100 @@ Array = NDArray[np.float64]
 class Subject(Protocol):
     """What the rest of rnnspec needs of an implementation under test."""
 
-    kind: str
-    device: str
-    target: Target
-    fixed: dict[str, Any]
-    refused: dict[str, str]
-    settled: bool
+    @property
+    def kind(self) -> str:
+        """The kind of layer."""
 
-    def arguments(self, config: Config, style: str) -> tuple[list[Any], dict[str, Any]]:
-        """What the constructor is given in a style of building: by position and by keyword."""
+    @property
+    def device(self) -> str:
+        """The device that it runs on."""
 
-    def build(self, config: Config, style: str, dtype: str) -> torch.nn.Module:
-        """A new layer, in eval or train mode as its constructor leaves it, on the subject's device and in the dtype."""
+    @property
+    def target(self) -> Target:
+        """What the user named."""
 
-    def load(self, module: torch.nn.Module, config: Config, weights: Mapping[str, Array]) -> None:
-        """Give a layer torch-layout weights."""
+    @property
+    def fixed(self) -> Mapping[str, Any]:
+        """Constructor arguments that the user sets."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What it offers."""
+
+    def offers(self, feature: Feature | None) -> bool:
+        """Return whether it offers a feature."""
+
+    def arguments(
+        self, config: Config, style: ConstructorStyle
+    ) -> tuple[list[Any], dict[str, Any]]:
+        """Return what the constructor is given, by position and by keyword."""
+
+    def build(self, config: Config, style: ConstructorStyle, dtype: DType) -> torch.nn.Module:
+        """Build a layer on the subject's device, in the mode in which the constructor leaves it."""
+
+    def load(
+        self, module: torch.nn.Module, config: Config, weights: Mapping[str, Array]
+    ) -> None:
+        """Load weights in torch's layout into a layer."""
 
     def own_names(self, module: torch.nn.Module, config: Config) -> dict[str, str]:
-        """From each documented parameter name to the subject's own."""
+        """Return the subject's own name of each documented parameter."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class TorchSubject:
     """A class or factory of torch modules that takes the documented constructor arguments.
 
-    `by_name` says that it takes even the sizes by keyword alone. `fixed` are further constructor arguments; `refused` holds the
-    features that it refuses openly, with the reason, and `settled` tells that these are all, so that the plain call cannot be
-    refused.
+    `fixed` holds constructor arguments that the user sets, documented ones or the target's own.
     """
 
     target: Target
     device: str = "cpu"
     kind: str = "rnn"
-    fixed: dict[str, Any] = field(default_factory=dict)
-    refused: dict[str, str] = field(default_factory=dict)
-    settled: bool = False
-    by_name: bool = False
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    capabilities: Capabilities = field(default_factory=Capabilities)
 
-    def build(self, config: Config, style: str, dtype: str) -> torch.nn.Module:
-        """A new layer; raises Refused or Raised with the step named."""
+    def offers(self, feature: Feature | None) -> bool:
+        """Return whether the subject offers a feature."""
+        return self.capabilities.offers(feature)
+
+    def build(self, config: Config, style: ConstructorStyle, dtype: DType) -> torch.nn.Module:
+        """Build a layer.
+
+        Raises Unsupported or Raised, with the step named, if the constructor or the conversion
+        fails, and TargetError if the target builds no module.
+        """
         positional, named = self.arguments(config, style)
-        if style == "typed":
-            named |= {"device": self.device, "dtype": getattr(torch, dtype)}
+        place: dict[str, Any] = {"device": self.device, "dtype": dtype.torch_dtype}
         with observing("the constructor"):
-            module = self.target.factory(*positional, **named)
+            module = self.target.factory(*positional, **(named | place if style.places else named))
         if not isinstance(module, torch.nn.Module):
             raise TargetError(
-                f"{self.target.label} returned {module!r}; a torch.nn.Module is needed"
+                f"{self.target.label} returned {module!r}; expected a torch.nn.Module"
             )
-        if style == "typed":
+        if style.places:
             return module
         with observing(f".to({dtype})"):
-            return module.to(device=self.device, dtype=getattr(torch, dtype))
+            return module.to(self.device, dtype.torch_dtype)
 
-    def arguments(self, config: Config, style: str) -> tuple[list[Any], dict[str, Any]]:
-        """What the constructor is given: by position and by keyword."""
-        wanted = {
-            name: value for name, value in config.arguments.items() if name not in self.refused
-        }
-        changed = {"input_size", "hidden_size", *config.changed}
-        if style == "changed":
-            wanted = {name: value for name, value in wanted.items() if name in changed}
-        wanted = {name: value for name, value in wanted.items() if name not in self.fixed}
-        if style == "keywords":
-            return [], {**wanted, **self.fixed}
-        if style == "positional":
-            leading = list_positional_arguments(_leading(config.arguments, wanted))
-            rest = {
-                name: value
-                for name, value in wanted.items()
-                if name not in leading and name in changed
-            }
-            return [wanted[name] for name in leading], {**rest, **self.fixed}
-        if self.by_name:
-            return [], {
-                "input_size": config.input_size,
-                "hidden_size": config.hidden_size,
-                **wanted,
-                **self.fixed,
-            }
-        return [config.input_size, config.hidden_size], {
-            name: value
-            for name, value in {**wanted, **self.fixed}.items()
-            if name not in ("input_size", "hidden_size")
-        }
+    def arguments(
+        self, config: Config, style: ConstructorStyle
+    ) -> tuple[list[Any], dict[str, Any]]:
+        """Return what the constructor is given, by position and by keyword."""
+        lacking = {feature.text for feature in self.capabilities.unsupported}
+        wanted = {name: value for name, value in config.arguments.items() if name not in lacking}
+        passed = {name: value for name, value in wanted.items() if name not in self.fixed}
+        leading = list_positional_arguments(_list_leading(config.arguments, passed))
+        return style.arrange(
+            ConstructorArguments(
+                wanted=wanted,
+                changed=frozenset({"input_size", "hidden_size", *config.changed}),
+                own=self.fixed,
+                positional=leading,
+                sizes=(config.input_size, config.hidden_size),
+                keyword_only=self.capabilities.keyword_only,
+            )
+        )
 
     def load(self, module: torch.nn.Module, config: Config, weights: Mapping[str, Array]) -> None:
         """Give a layer torch-layout weights through load_state_dict; raises Unloadable where its parameters do not fit."""
@@ -159,7 +172,7 @@ def match_names(
     raise Unloadable(f"{wrong} has shape {found[wrong]}, expected {expected[wrong]}")
 
 
-def _leading(documented: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+def _list_leading(documented: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
     """The documented arguments up to the first that cannot be passed."""
     leading = []
     for name in documented:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any
 
-from rnnspec.cases.axes import AXES
+from rnnspec.cases.axes import AXES, DropoutLevel, Feature
 from rnnspec.cases.case import Case
 from rnnspec.cases.drawing import draw_cases
 from rnnspec.cases.plan import PROFILES, PlanRow, Profile, Scope, plan_rows
@@ -27,7 +27,7 @@ class LayerSuite:
     """What is run: a subject, rules, a profile, a seed, the axes that the user pinned to one value, and a limit on the cases."""
 
     subject: Subject
-    rules: tuple[Rule, ...]
+    rules: tuple[Rule[Case, Observation], ...]
     profile: Profile = PROFILES["default"]
     seed: int = 0
     pinned: tuple[tuple[str, Any], ...] = ()
@@ -49,9 +49,9 @@ class LayerSuite:
         return self.subject.device
 
     @property
-    def refused(self) -> dict[str, str]:
-        """The features that the subject refuses openly, with the reason."""
-        return self.subject.refused
+    def unsupported(self) -> Mapping[Feature, str]:
+        """The features that the subject openly lacks, with the reason."""
+        return self.subject.capabilities.unsupported
 
     @property
     def space(self) -> LayerCaseSpace:
@@ -61,29 +61,29 @@ class LayerSuite:
     @cached_property
     def scope(self) -> Scope:
         """What may be drawn."""
-        return Scope(frozenset(self.subject.refused), self.pinned)
+        return Scope(frozenset(self.unsupported), self.pinned)
 
     @cached_property
-    def stretches(self) -> list[PlanRow]:
+    def rows(self) -> list[PlanRow]:
         """The rows of the campaign, with more cases in each where the limit asks for more than the profile draws."""
         planned = plan_rows(self.profile, self.seed, self.scope)
-        drawn = sum(stretch.cases for stretch in planned)
+        drawn = sum(row.cases for row in planned)
         factor = 1 if self.limit is None else -(-self.limit // drawn)
         return (
             planned
             if factor <= 1
-            else [replace(stretch, cases=stretch.cases * factor) for stretch in planned]
+            else [replace(row, cases=row.cases * factor) for row in planned]
         )
 
     @property
     def size(self) -> int:
         """How many case indices there are."""
-        drawn = sum(stretch.cases for stretch in self.stretches)
+        drawn = sum(row.cases for row in self.rows)
         return drawn if self.limit is None else min(drawn, self.limit)
 
     def cases(self, start: int, stop: int) -> Iterator[tuple[int, Case]]:
         """The cases with an index in [start, stop)."""
-        for index, case in draw_cases(self.stretches, self.seed, start, stop):
+        for index, case in draw_cases(self.rows, self.seed, start, stop):
             yield index, self._with_own_dropout(case)
 
     def _with_own_dropout(self, case: Case) -> Case:
@@ -91,7 +91,7 @@ class LayerSuite:
         chosen = self.subject.fixed.get("dropout")
         return (
             case
-            if chosen is None or case.axis("dropout") != "some"
+            if chosen is None or case.axis("dropout") is not DropoutLevel.SOME
             else case.replace(dropout=float(chosen))
         )
 
@@ -99,7 +99,7 @@ class LayerSuite:
         """What the subject does with a case."""
         return Observation(self.subject, case)
 
-    def out_of_scope(self, rule: Rule) -> str:
+    def find_obstacle(self, rule: Rule[Case, Observation]) -> str:
         """Why no case in this scope can reach a rule, or nothing where one can: of all reasons the one that holds most often."""
         reasons: Counter[str] = Counter()
         for case in _everything():
@@ -107,7 +107,7 @@ class LayerSuite:
                 outside = self._outside(case)
                 if not outside:
                     return ""
-                reasons.update(outside)
+                reasons.update(sorted(outside))
         return reasons.most_common(1)[0][0] if reasons else ""
 
     def _outside(self, case: Case) -> set[str]:
@@ -115,13 +115,14 @@ class LayerSuite:
         found = set()
         for axis in AXES:
             value = case.axis(axis.name)
-            if axis.needs.get(value) in self.refused:
-                found.add(self.refused[axis.needs[value]])
+            needed = axis.needed_feature(value)
+            if needed is not None and needed in self.unsupported:
+                found.add(self.unsupported[needed])
             elif value not in self.scope.values(axis):
                 found.add(f"{axis.name} is {self.scope.values(axis)[0]} in this run")
         return found
 
-    def counterexample(self, case: Case) -> dict[str, Any]:
+    def describe_case(self, case: Case) -> dict[str, Any]:
         """A case as data."""
         data = case.as_dict()
         sizes = {name: data.pop(name) for name in SIZE_FIELDS}
@@ -134,7 +135,7 @@ class LayerSuite:
             "text": str(case),
         }
 
-    def program(self, finding: Finding) -> str:
+    def write_program(self, finding: Finding[Case]) -> str:
         """A stand-alone program that fails for the subject and passes for torch.nn.RNN."""
         return find_program(self.subject.target, finding, self.subject.fixed, self.device)
 

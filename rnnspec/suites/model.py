@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+from rnnspec.cases.axes import Feature
 from rnnspec.cases.plan import PROFILES, Profile
 from rnnspec.cases.space import list_smaller_sizes
 from rnnspec.engine.outcome import Finding
@@ -42,6 +43,10 @@ class ModelCaseSpace:
         """The case with other weights and inputs."""
         return replace(case, seed=seed)
 
+    def seed_of(self, case: ModelCase) -> int:
+        """Return the seed of weights and inputs."""
+        return case.seed
+
     def list_raised(self, case: ModelCase) -> frozenset[str]:
         """The fields of choice that are not at their simplest value: there is none."""
         return frozenset()
@@ -67,13 +72,13 @@ class ModelSuite:
     target: Target
     interface: Interface
     readout: str
-    rules: tuple[Rule, ...]
+    rules: tuple[Rule[ModelCase, ModelObservation], ...]
     profile: Profile = PROFILES["default"]
     seed: int = 0
     device: str = "cpu"
     limit: int | None = None
     arguments: Mapping[str, Any] = field(default_factory=dict)
-    refused: dict[str, str] = field(default_factory=dict)
+    unsupported: Mapping[Feature, str] = field(default_factory=dict)
     kind: str = "model"
 
     @property
@@ -104,11 +109,11 @@ class ModelSuite:
         """The model under trial in a case."""
         return ModelObservation(self._built, self.interface, self.readout, case, self.device)
 
-    def out_of_scope(self, rule: Rule) -> str:
+    def find_obstacle(self, rule: Rule[ModelCase, ModelObservation]) -> str:
         """Nothing: every rule can be reached in every case, and says itself where it does not apply."""
         return ""
 
-    def counterexample(self, case: ModelCase) -> dict[str, Any]:
+    def describe_case(self, case: ModelCase) -> dict[str, Any]:
         """A case as data."""
         takes = (
             f"token ids below {self.interface.vocabulary}"
@@ -132,12 +137,12 @@ class ModelSuite:
             "text": str(case),
         }
 
-    def program(self, finding: Finding) -> str:
+    def write_program(self, finding: Finding[ModelCase]) -> str:
         """A stand-alone program that fails for the model and passes for a sound one."""
         case: Any = finding.case
         return write_model_program(
             case,
-            finding.proof,
+            finding.snippet,
             self.interface,
             self.target.imports,
             self.target.name,

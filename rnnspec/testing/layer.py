@@ -1,36 +1,44 @@
-"""The contract as a pytest test: one id a rule, the cases shared between them."""
+"""The contract as a pytest test: one test id per rule, the cases shared between them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 
-from rnnspec.api import check
+from rnnspec.api import run_check
+from rnnspec.api.layer import LayerTarget
+from rnnspec.contract.clauses import Level
 from rnnspec.errors import CannotCheck, DeviceError
+from rnnspec.options import CheckOptions, RunOptions, show_options
 from rnnspec.report.console import format_failure
-from rnnspec.report.data import Report, Result
-from rnnspec.rulekit.rule import Rule
-from rnnspec.rules.catalogue import select_in_force, select_layer_rules
+from rnnspec.report.data import Report, Result, Verdict
+from rnnspec.rulekit.selection import AnyRule, select_in_force
+from rnnspec.rules.catalogue import select_layer_rules
 
 Test = TypeVar("Test", bound=Callable[..., Any])
+OptionsT = TypeVar("OptionsT", bound=RunOptions)
 
 
 @dataclass
-class Run:
-    """One check whose report the tests of all its rules share; it runs when the first of them asks."""
+class Run(Generic[OptionsT]):
+    """One check whose report the tests of all its rules share.
+
+    `check` runs it when the first of the tests asks.
+    """
 
     target: str | Callable[..., Any]
-    options: dict[str, Any]
+    options: OptionsT
+    check: Callable[[Any, OptionsT], Report]
     _report: Report | None = field(default=None, repr=False)
 
     @property
     def report(self) -> Report:
         """The report, from one run in this process."""
         if self._report is None:
-            self._report = check(self.target, **self.options)
+            self._report = self.check(self.target, self.options)
         return self._report
 
 
@@ -38,8 +46,8 @@ class Run:
 class RuleTest:
     """What a test is given: one rule of a run."""
 
-    rule: Rule
-    run: Run
+    rule: AnyRule
+    run: Run[Any]
 
     @property
     def result(self) -> Result:
@@ -47,10 +55,11 @@ class RuleTest:
         return self.run.report.result(self.rule.id)
 
     def check(self) -> None:
-        """Fail the test where the rule is broken or was not reached, skip it where it does not apply.
+        """Fail the test if the rule is broken or was not reached; skip it if it does not apply.
 
-        A broken SHOULD fails only where the run is strict, and a NOTE never. Where torch does not have the device here, the test is
-        skipped with that as the reason; where nothing can be judged for another reason, it fails with that.
+        A broken SHOULD fails only if the run is strict, and a NOTE never does. If torch does not
+        have the device, the test is skipped with that reason; if nothing can be checked for another
+        reason, it fails with that.
         """
         import pytest
 
@@ -60,42 +69,27 @@ class RuleTest:
             pytest.skip(str(error))
         except CannotCheck as error:
             pytest.fail(str(error), pytrace=False)
-        if result.verdict == "not-applicable":
+        if result.verdict is Verdict.NOT_APPLICABLE:
             pytest.skip(f"{result.rule}: {result.message}")
-        if result.verdict != "pass" and (result.level == "NOTE" or self._unscored(result)):
+        is_unscored = result.is_broken and not result.is_scored
+        if result.verdict is not Verdict.PASS and (result.level is Level.NOTE or is_unscored):
             pytest.skip(f"{result.rule} ({result.level}, not scored): {result.message}")
-        if result.verdict != "pass":
+        if result.verdict is not Verdict.PASS:
             pytest.fail(format_failure(result), pytrace=False)
 
-    def _unscored(self, result: Result) -> bool:
-        return result.verdict == "fail" and result not in self.run.report.violations
 
-
-def conformance(
-    target: str | Callable[..., Any],
-    *,
-    kind: str = "rnn",
-    profile: str = "quick",
-    seed: int = 0,
-    device: str = "cpu",
-    rules: Sequence[str] | None = None,
-    cases: int | None = None,
-    dtype: str | None = None,
-    strict: bool = False,
-    arguments: dict[str, Any] | None = None,
-    without: Sequence[str] = (),
-) -> Callable[[Test], Test]:
+@show_options(CheckOptions, profile="quick")
+def conformance(target: LayerTarget, **options: Any) -> Callable[[Test], Test]:
     """Parametrize a pytest test over the rules of the contract; its argument `rule` has `check()`.
 
-    The run is shared by all rules in a process. Options as in `rnnspec.check`; where nothing can be judged, each test fails with the
-    reason when it runs, and a device that torch does not have here skips it.
+    The options are those of `rnnspec.CheckOptions`, with the quick profile by default. All rules
+    share one run in a process. If nothing can be checked, each test fails with the reason when it
+    runs; a device that torch does not have here skips it.
     """
     import pytest
 
-    options = {name: value for name, value in locals().items() if name not in ("pytest", "target")}
-    run = Run(target, options)
-    tests = [
-        pytest.param(RuleTest(rule, run), id=rule.id)
-        for rule in select_in_force(select_layer_rules(rules), torch.__version__)
-    ]
+    chosen = CheckOptions.from_keywords("conformance", options, profile="quick")
+    run = Run(target, chosen, run_check)
+    rules = select_in_force(select_layer_rules(chosen.rules), torch.__version__)
+    tests = [pytest.param(RuleTest(rule, run), id=rule.id) for rule in rules]
     return pytest.mark.parametrize("rule", tests)

@@ -1,50 +1,26 @@
-"""The contract of a model as a pytest test: one id a rule, the cases shared between them."""
+"""The contract of a model as a pytest test: one test id per rule, the cases shared between them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
-from rnnspec.api.model import check_model
-from rnnspec.models.registry import select_model_rules
-from rnnspec.report.data import Report
+from rnnspec.api.model import ModelTarget, run_model_check
+from rnnspec.models.catalogue import select_model_rules
+from rnnspec.options import ModelOptions, show_options
 from rnnspec.testing.layer import RuleTest, Run, Test
 
 
-@dataclass
-class ModelRun(Run):
-    """One check of a model whose report the tests of all its rules share."""
+@show_options(ModelOptions, profile="quick")
+def model_conformance(target: ModelTarget, **options: Any) -> Callable[[Test], Test]:
+    """Parametrize a pytest test over the rules of a model; its argument `rule` has `check()`.
 
-    @property
-    def report(self) -> Report:
-        """The report, from one run in this process."""
-        if self._report is None:
-            self._report = check_model(self.target, **self.options)
-        return self._report
-
-
-def model_conformance(
-    target: str | Callable[..., Any],
-    *,
-    readout: str | None = None,
-    vocabulary: int | None = None,
-    features: int | None = None,
-    batch_first: bool = True,
-    padding: int | None = None,
-    profile: str = "quick",
-    seed: int = 0,
-    device: str = "cpu",
-    rules: Sequence[str] | None = None,
-    strict: bool = False,
-    arguments: dict[str, Any] | None = None,
-) -> Callable[[Test], Test]:
-    """Parametrize a pytest test over the rules of a model; its argument `rule` has `check()`. Options as in `rnnspec.check_model`."""
+    The options are those of `rnnspec.ModelOptions`, with the quick profile by default.
+    """
     import pytest
 
-    options = {name: value for name, value in locals().items() if name not in ("pytest", "target")}
-    shared = ModelRun(target, options)
-    return pytest.mark.parametrize(
-        "rule",
-        [pytest.param(RuleTest(rule, shared), id=rule.id) for rule in select_model_rules(rules)],
-    )
+    chosen = ModelOptions.from_keywords("model_conformance", options, profile="quick")
+    run = Run(target, chosen, run_model_check)
+    rules = select_model_rules(chosen.rules)
+    tests = [pytest.param(RuleTest(rule, run), id=rule.id) for rule in rules]
+    return pytest.mark.parametrize("rule", tests)

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from rnnspec.cases.axes import AXES, BUILDS, FEATURES, HISTORIES, LAWS
+from rnnspec.cases.axes import (
+    AXES,
+    BUILDS,
+    FEATURES,
+    HISTORIES,
+    LAWS,
+    Distribution,
+    DType,
+    InitialState,
+    Layout,
+    Mode,
+)
 from rnnspec.cases.case import SIZES, Case, is_consistent
 from rnnspec.cases.plan import Scope
 from rnnspec.cases.space import LayerCaseSpace, list_smaller_sizes
@@ -12,15 +23,15 @@ from rnnspec.contract.config import Config
 from rnnspec.observe import history
 
 DROPPING = Case(
-    config=Config(2, 3, num_layers=2, dropout=0.5), mode="train", values="deaf", steps=4, batch=2
+    config=Config(2, 3, num_layers=2, dropout=0.5), mode=Mode.TRAIN, distribution=Distribution.DEAF, steps=4, batch=2
 )
 
 
 def test_lengths_follow_the_layout() -> None:
-    case = Case(config=Config(2, 3), steps=5, batch=3, layout="packed-unsorted", lengths=(2, 5, 1))
-    assert case.replace(layout="packed").lengths == (5, 2, 1)
-    assert case.replace(layout="batched").lengths == ()
-    assert (case.replace(layout="unbatched").batch, case.replace(layout="unbatched").lengths) == (
+    case = Case(config=Config(2, 3), steps=5, batch=3, layout=Layout.PACKED_UNSORTED, lengths=(2, 5, 1))
+    assert case.replace(layout=Layout.PACKED).lengths == (5, 2, 1)
+    assert case.replace(layout=Layout.BATCHED).lengths == ()
+    assert (case.replace(layout=Layout.UNBATCHED).batch, case.replace(layout=Layout.UNBATCHED).lengths) == (
         1,
         (),
     )
@@ -34,9 +45,9 @@ def test_lengths_follow_the_layout() -> None:
     ("changes", "dropping", "random"),
     [
         ({}, True, False),
-        ({"values": "plain"}, True, True),
-        ({"values": "plain", "dropout": 1.0}, True, False),
-        ({"mode": "eval"}, False, False),
+        ({"distribution": Distribution.PLAIN}, True, True),
+        ({"distribution": Distribution.PLAIN, "dropout": 1.0}, True, False),
+        ({"mode": Mode.EVAL}, False, False),
         ({"num_layers": 1}, False, False),
         ({"dropout": 0.0}, False, False),
     ],
@@ -54,9 +65,9 @@ def test_a_case_in_words_names_what_is_not_the_simplest() -> None:
         config=Config(2, 3, batch_first=True),
         steps=9,
         batch=2,
-        layout="packed",
+        layout=Layout.PACKED,
         lengths=(9, 1),
-        state="given",
+        initial_state=InitialState.GIVEN,
         seed=5,
     )
     assert (
@@ -75,7 +86,7 @@ def test_every_axis_value_has_a_meaning_and_every_history_a_way() -> None:
 
 def test_the_space_offers_simpler_values_with_the_largest_step_first() -> None:
     case = Case(
-        config=Config(7, 3, num_layers=3), steps=40, layout="packed", batch=2, lengths=(40, 3)
+        config=Config(7, 3, num_layers=3), steps=40, layout=Layout.PACKED, batch=2, lengths=(40, 3)
     )
     assert list_smaller_sizes(40) == [1, 2, 20, 30, 39]
     assert (list_smaller_sizes(1), list_smaller_sizes(2), list_smaller_sizes(3)) == (
@@ -107,7 +118,7 @@ def test_the_space_makes_a_law_simple_that_stands_in_the_way() -> None:
 
 def test_the_space_stays_within_what_is_pinned_and_not_refused() -> None:
     space = LayerCaseSpace(Scope(frozenset({"float64"}), (("num_layers", 3), ("values", "deaf"))))
-    case = DROPPING.replace(num_layers=3, dtype="bfloat16")
+    case = DROPPING.replace(num_layers=3, dtype=DType.BFLOAT16)
     assert not {"num_layers", "values"} & set(space.fields)
     assert space.list_simpler(case, "dtype") == ["float32"]
     assert space.change_field(case, "dropout", "none") is None
@@ -124,6 +135,6 @@ def test_the_space_measures_a_case() -> None:
 
 def test_a_mask_is_read_through_five_layers_at_most() -> None:
     """Through ten copying layers a value that was kept is as small as one that was dropped, and torch.nn.RNN was accused of that."""
-    near = Case(config=Config(1, 1, num_layers=5, dropout=0.7), mode="train", values="readable")
+    near = Case(config=Config(1, 1, num_layers=5, dropout=0.7), mode=Mode.TRAIN, distribution=Distribution.READABLE)
     assert is_consistent(near)
     assert not is_consistent(near.replace(num_layers=11))

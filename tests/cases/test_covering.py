@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from rnnspec.cases.axes import AXES, AXIS
+from rnnspec.cases.axes import AXES, AXIS, DType
 from rnnspec.cases.case import CONSTRAINTS, Constraint
 from rnnspec.cases.covering import build_covering_array
 from rnnspec.cases.plan import (
@@ -28,7 +28,7 @@ TIED = sorted({name for tie in CONSTRAINTS for name in tie.axes})
 
 
 def rows_of(profile: Profile, seed: int, scope: Scope = Scope()) -> list[Mapping[str, Any]]:  # noqa: B008
-    return [stretch.row for stretch in plan_rows(profile, seed, scope) if stretch.wide is None]
+    return [stretch.row for stretch in plan_rows(profile, seed, scope) if stretch.large_dimensions is None]
 
 
 def allowed(strength: int, names: Iterable[str] = AXIS) -> set[Combination]:
@@ -86,9 +86,9 @@ def test_large_sizes_have_rows_with_every_value_of_what_matters_to_a_kernel(
     profile: str, axes: tuple[str, ...]
 ) -> None:
     wide = [
-        {**stretch.row, "wide": stretch.wide}
+        {**stretch.row, "wide": stretch.large_dimensions}
         for stretch in plan_rows(PROFILES[profile], 0, Scope())
-        if stretch.wide
+        if stretch.large_dimensions
     ]
     for name in axes:
         pairs = {(row[name], row["wide"]) for row in wide}
@@ -105,7 +105,7 @@ def test_a_refused_feature_and_a_pinned_axis_are_in_no_row() -> None:
         **{axis.name: axis.simplest for axis in AXES},
         "num_layers": 4,
         "bias": False,
-        "dtype": "float32",
+        "dtype": DType.FLOAT32,
     }
 
 
@@ -117,7 +117,7 @@ def test_the_plan_begins_with_the_smallest_case_and_is_a_function_of_its_argumen
         == first
         != plan_rows(PROFILES["quick"], 8, Scope())
     )
-    assert (first[0].row, first[0].wide, first[0].cases) == (find_simplest_row(Scope()), (), 1)
+    assert (first[0].row, first[0].large_dimensions, first[0].cases) == (find_simplest_row(Scope()), (), 1)
 
 
 @pytest.mark.parametrize("seed", [-1, -(10**30), 10**30])

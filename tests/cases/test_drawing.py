@@ -8,7 +8,7 @@ from functools import lru_cache
 
 import pytest
 
-from rnnspec.cases.axes import AXES
+from rnnspec.cases.axes import AXES, Distribution, Layout
 from rnnspec.cases.case import Case, is_consistent
 from rnnspec.cases.drawing import draw_cases
 from rnnspec.cases.plan import PROFILES, PlanRow, Scope, plan_rows
@@ -71,10 +71,10 @@ def test_packed_lengths_fit_their_batch() -> None:
         assert len(case.lengths) == case.batch
         assert max(case.lengths) == case.steps
         assert min(case.lengths) >= 1
-        assert case.layout != "packed" or list(case.lengths) == sorted(case.lengths, reverse=True)
+        assert case.layout is not Layout.PACKED or list(case.lengths) == sorted(case.lengths, reverse=True)
     assert any(len(set(case.lengths)) > 1 for case in packed)
     assert any(
-        case.layout == "packed-unsorted"
+        case.layout is Layout.PACKED_UNSORTED
         and list(case.lengths) != sorted(case.lengths, reverse=True)
         for case in packed
     )
@@ -82,7 +82,7 @@ def test_packed_lengths_fit_their_batch() -> None:
 
 
 def test_unbatched_cases_have_one_sample() -> None:
-    assert {case.batch for _, case in drawn("quick") if case.layout == "unbatched"} == {1}
+    assert {case.batch for _, case in drawn("quick") if case.layout is Layout.UNBATCHED} == {1}
 
 
 def test_the_work_of_a_case_is_capped() -> None:
@@ -94,7 +94,7 @@ def test_the_work_of_a_case_is_capped() -> None:
             case.steps * case.batch * case.config.hidden_size * width * deep <= MOST_MULTIPLICATIONS
         )
         assert (
-            case.values != "readable"
+            case.distribution is not Distribution.READABLE
             or case.config.hidden_size * case.config.num_directions <= READABLE_UNITS
         )
 

@@ -9,7 +9,7 @@ from hypothesis import find, given, settings
 
 import rnnspec
 from rnnspec import strategies
-from rnnspec.cases.axes import AXES
+from rnnspec.cases.axes import AXES, Distribution, DType, Layout, Mode, ModuleUses
 from rnnspec.cases.case import Case, is_consistent
 from rnnspec.cases.drawing import draw_examples
 from rnnspec.contract.config import Config
@@ -36,18 +36,18 @@ def test_a_case_that_matters_shrinks_to_what_matters() -> None:
         lambda case: case.config.hidden_size >= 8 and case.is_packed,
         settings=patient,
     )
-    assert found == SMALLEST.replace(hidden_size=8, layout="packed", lengths=(1,))
+    assert found == SMALLEST.replace(hidden_size=8, layout=Layout.PACKED, lengths=(1,))
 
 
 @pytest.mark.parametrize(
     "fixed",
     [
-        {"layout": "packed"},
-        {"values": "readable"},
-        {"values": "integer", "dtype": "float16"},
-        {"dropout": "some", "mode": "train", "num_layers": 3},
-        {"dropout": "some", "mode": "train", "num_layers": 2, "dtype": "bfloat16", "bias": False},
-        {"num_layers": 5, "bidirectional": True, "history": "pickled"},
+        {"layout": Layout.PACKED},
+        {"distribution": Distribution.READABLE},
+        {"distribution": Distribution.INTEGER, "dtype": DType.FLOAT16},
+        {"dropout": "some", "mode": Mode.TRAIN, "num_layers": 3},
+        {"dropout": "some", "mode": Mode.TRAIN, "num_layers": 2, "dtype": DType.BFLOAT16, "bias": False},
+        {"num_layers": 5, "bidirectional": True, "prior_use": ModuleUses.PICKLED},
     ],
     ids=str,
 )
@@ -76,10 +76,10 @@ def test_every_value_of_every_axis_is_drawn() -> None:
             ["'layout' has no value 'padded'", "'batched', 'unbatched', 'packed'"],
         ),
         (
-            {"values": "readable", "num_layers": 1},
+            {"distribution": Distribution.READABLE, "num_layers": 1},
             ["values='readable', num_layers=1 contradict each other"],
         ),
-        ({"values": "integer", "nonlinearity": "tanh"}, ["contradict"]),
+        ({"distribution": Distribution.INTEGER, "nonlinearity": "tanh"}, ["contradict"]),
     ],
     ids=str,
 )

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from rnnspec import strategies
-from rnnspec.cases.axes import LAWS
+from rnnspec.cases.axes import LAWS, Distribution, InitialState, MemoryLayout, Mode
 from rnnspec.cases.case import Case
 from rnnspec.cases.values import Values, draw_values, round_to_dtype
 from rnnspec.contract.config import Config
@@ -18,12 +18,12 @@ from rnnspec.contract.shapes import parameter_shapes
 Array = NDArray[np.float64]
 DTYPES = ("float64", "float32", "bfloat16", "float16")
 BASE = Case(
-    config=Config(4, 5, num_layers=2, bidirectional=True), steps=6, batch=3, state="given", seed=11
+    config=Config(4, 5, num_layers=2, bidirectional=True), steps=6, batch=3, initial_state=InitialState.GIVEN, seed=11
 )
 LAW_CASES = {
-    "integer": BASE.replace(values="integer", nonlinearity="relu"),
+    "integer": BASE.replace(distribution=Distribution.INTEGER, nonlinearity="relu"),
     **{
-        law: BASE.replace(values=law, dropout=0.5, mode="train")
+        law: BASE.replace(values=law, dropout=0.5, mode=Mode.TRAIN)
         for law in ("readable", "solvable", "deaf")
     },
 }
@@ -91,7 +91,7 @@ def test_every_layer_and_direction_has_its_own_state_and_both_biases_differ() ->
 
 
 def test_where_no_state_is_given_it_is_zero() -> None:
-    assert not draw_values(BASE.replace(state="absent")).h_0.any()
+    assert not draw_values(BASE.replace(initial_state=InitialState.ABSENT)).h_0.any()
 
 
 @pytest.mark.parametrize("hidden", [1, 2, 17, 256])
@@ -100,7 +100,7 @@ def test_the_recurrence_contracts(hidden: int, law: str) -> None:
     case = BASE.replace(
         hidden_size=hidden,
         values=law,
-        **({"dropout": 0.5, "mode": "train"} if law == "deaf" else {}),
+        **({"dropout": 0.5, "mode": Mode.TRAIN} if law == "deaf" else {}),
     )
     for name, array in draw_values(case).weights.items():
         if name.startswith("weight_hh"):
@@ -132,7 +132,7 @@ def test_rounding_to_bfloat16_is_that_of_torch() -> None:
 
 def test_a_sparse_law_has_exact_zeros_and_a_plain_one_has_none() -> None:
     wide = BASE.replace(input_size=30)
-    assert (draw_values(wide.replace(values="spread")).input == 0).any()
+    assert (draw_values(wide.replace(distribution=Distribution.SPREAD)).input == 0).any()
     assert (draw_values(wide).input != 0).all()
 
 
@@ -143,7 +143,7 @@ def test_integers_are_small_integers() -> None:
 
 
 def test_ternary_weights_saturate_tanh_or_vanish() -> None:
-    for name, array in draw_values(BASE.replace(values="ternary")).weights.items():
+    for name, array in draw_values(BASE.replace(distribution=Distribution.TERNARY)).weights.items():
         assert set(np.unique(array)) <= {-64.0, 0.0, 64.0}, name
 
 
@@ -157,7 +157,7 @@ def test_upper_layers_are_deaf_and_only_they() -> None:
 
 @pytest.mark.parametrize(("batch", "axis"), [(3, 1), (1, 0)])
 def test_an_expanded_input_repeats_one_slice(batch: int, axis: int) -> None:
-    values = draw_values(BASE.replace(memory="expanded", batch=batch))
+    values = draw_values(BASE.replace(memory_layout=MemoryLayout.EXPANDED, batch=batch))
     assert len(np.unique(values.input, axis=axis).squeeze().shape) >= 1
     assert np.array_equal(
         values.input, np.broadcast_to(values.input.take([0], axis), values.input.shape)

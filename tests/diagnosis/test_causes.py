@@ -9,6 +9,7 @@ from torch import nn
 
 import rnnspec
 from rnnspec.api import prepare_suite
+from rnnspec.cases.axes import DType, Layout
 from rnnspec.diagnosis.causes import find_causes
 from rnnspec.diagnosis.dependence import describe_dependence
 from rnnspec.engine.minimise import MinimalFailure
@@ -95,7 +96,7 @@ def test_what_a_failure_depends_on_in_words() -> None:
         == "nothing: any configuration, size and way of calling"
     )
     told = describe_dependence(
-        campaign, MinimalFailure(finding, {"bidirectional": False, "steps": 2, "layout": "batched"})
+        campaign, MinimalFailure(finding, {"bidirectional": False, "steps": 2, "layout": Layout.BATCHED})
     )
     assert told.startswith("bidirectional=True and steps >= 3 and layout=batched; any ")
     assert set(told.partition("; any ")[2].split(", ")) == {"dtype", "memory", "history"}
@@ -107,7 +108,7 @@ def test_what_a_failure_depends_on_in_words() -> None:
 
 def test_a_pinned_dtype_is_not_said_to_be_any() -> None:
     campaign = prepare_suite(
-        torch.nn.RNN, profile="quick", cases=3, rules=["recurrence.output"], dtype="float32"
+        torch.nn.RNN, profile="quick", cases=3, rules=["recurrence.output"], dtype=DType.FLOAT32
     )
     (_, case), *_ = campaign.cases(0, 1)
     assert "dtype" not in describe_dependence(

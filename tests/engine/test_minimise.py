@@ -9,6 +9,7 @@ import torch
 
 import rnnspec
 from rnnspec.api import prepare_suite
+from rnnspec.cases.axes import DType, InitialState, Layout
 from rnnspec.cases.case import Case
 from rnnspec.contract.config import Config
 from rnnspec.diagnosis.dependence import describe_dependence
@@ -27,9 +28,9 @@ SMALLEST = {
     "BackwardHalfFirst": BOTH,
     "OneSetOfWeights": BOTH,
     "BackwardCountsFeatures": BOTH.replace(steps=2),
-    "StatesExchanged": BOTH.replace(state="given"),
-    "StateWrittenInPlace": ONE.replace(state="given"),
-    "PackedDataRounded": ONE.replace(layout="packed", lengths=(1,)),
+    "StatesExchanged": BOTH.replace(initial_state=InitialState.GIVEN),
+    "StateWrittenInPlace": ONE.replace(initial_state=InitialState.GIVEN),
+    "PackedDataRounded": ONE.replace(layout=Layout.PACKED, lengths=(1,)),
 }
 
 
@@ -75,17 +76,17 @@ def test_the_smallest_case_stays_within_what_the_user_pinned() -> None:
     _, minimum = smallest(
         BUGS["StatesByDirection"],
         "directions.h-n-order",
-        dtype="float32",
+        dtype=DType.FLOAT32,
         arguments={"num_layers": 4, "bias": False},
     )
     assert minimum.finding.case.replace(seed=0) == BOTH.replace(
-        num_layers=4, bias=False, dtype="float32"
+        num_layers=4, bias=False, dtype=DType.FLOAT32
     )
 
 
 def test_the_smallest_case_does_not_use_what_is_refused() -> None:
     _, minimum = smallest(BUGS["StatesByDirection"], "directions.h-n-order", without=["float64"])
-    assert minimum.finding.case.dtype == "float32"
+    assert minimum.finding.case.dtype is DType.FLOAT32
 
 
 def test_a_finding_is_reduced_to_one_of_its_kind() -> None:

@@ -13,9 +13,9 @@ from torch import nn
 from rnnspec.engine.outcome import Finding, UnsupportedCase, judge_case
 from rnnspec.models import RNN1, RNN2, DeepBiRNN, infer_interface
 from rnnspec.models.case import ModelCase, draw_model_cases
+from rnnspec.models.catalogue import CHECKS, list_model_rules, load_model_clauses
 from rnnspec.models.observation import ModelObservation, NotApplicable
 from rnnspec.models.program import write_model_program
-from rnnspec.models.registry import CHECKS, list_model_rules, load_model_clauses
 from rnnspec.models.rules import readouts
 from rnnspec.selftest.matrix import Matrix
 from rnnspec.selftest.model_bugs import BUGS, seen_by
@@ -59,23 +59,23 @@ def trial_of(model: type[nn.Module]) -> ModelObservation:
 
 
 def said(
-    trial: ModelObservation, profile: str = "quick"
+    observation: ModelObservation, profile: str = "quick"
 ) -> dict[str, Finding | UnsupportedCase | None]:
     """What each rule said, the first finding of all cases before everything else."""
     found: dict[str, Finding | UnsupportedCase | None] = {}
     for case in draw_model_cases(profile, seed=0):
-        each = replace(trial, case=case)
-        for rule in list_model_rules().values():
+        each = replace(observation, case=case)
+        for rule in list_model_rules():
             outcome = judge_case(rule, each)  # type: ignore[arg-type]
             if not isinstance(found.get(rule.id), Finding):
                 found[rule.id] = outcome
     return found
 
 
-def failures(trial: ModelObservation, profile: str = "quick") -> dict[str, str]:
+def failures(observation: ModelObservation, profile: str = "quick") -> dict[str, str]:
     return {
         id: outcome.message
-        for id, outcome in said(trial, profile).items()
+        for id, outcome in said(observation, profile).items()
         if isinstance(outcome, Finding)
     }
 
@@ -98,13 +98,13 @@ def test_the_reference_models_hold_to_the_contract(name: str) -> None:
 
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.__name__)
 def test_the_program_fails_for_the_bug_without_rnnspec(bug: type[LastStep]) -> None:
-    trial = trial_of(bug)
-    finding = said(trial)[seen_by(bug)]
+    observation = trial_of(bug)
+    finding = said(observation)[seen_by(bug)]
     assert isinstance(finding, Finding)
     source = write_model_program(
-        trial.case,
-        finding.proof,
-        trial.interface,
+        observation.case,
+        finding.snippet,
+        observation.interface,
         (f"from {bug.__module__} import {bug.__name__}",),
         bug.__name__,
     )
@@ -121,7 +121,7 @@ def test_the_program_fails_for_the_bug_without_rnnspec(bug: type[LastStep]) -> N
         )
     ):
         exec(compile(source, "program", "exec"), {})
-    if trial.readout == "last" and trial.interface.padding is None and bug not in UNCOMMON:
+    if observation.readout == "last" and observation.interface.padding is None and bug not in UNCOMMON:
         exec(
             compile(source.replace(f"{bug.__name__}()", "LastStep()"), "program", "exec"),
             {"LastStep": LastStep},
@@ -171,7 +171,7 @@ def test_every_rule_has_its_clause_and_every_clause_its_rule() -> None:
 
 
 def test_every_rule_says_what_it_asks_how_and_what_that_catches() -> None:
-    for rule in list_model_rules().values():
+    for rule in list_model_rules():
         assert rule.requirement.endswith(".")
         assert rule.how.endswith(".")
         assert rule.catches.endswith(".")
@@ -199,9 +199,9 @@ def test_an_unknown_readout_is_refused_with_its_value() -> None:
 
 
 def test_the_callers_generator_is_left_alone() -> None:
-    trial = trial_of(LastStep)
+    observation = trial_of(LastStep)
     before = torch.random.get_rng_state()
-    said(trial)
+    said(observation)
     assert torch.equal(torch.random.get_rng_state(), before)
 
 

@@ -9,7 +9,16 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import PackedSequence
 
-from rnnspec.cases.axes import HISTORIES
+from rnnspec.cases.axes import (
+    HISTORIES,
+    DType,
+    EarlierCalls,
+    GradMode,
+    InitialState,
+    Layout,
+    Mode,
+    ModuleUses,
+)
 from rnnspec.cases.case import Case
 from rnnspec.cases.values import draw_values
 from rnnspec.contract.config import Config
@@ -22,18 +31,18 @@ from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import resolve_target
 
 BASE = Case(
-    config=Config(3, 4, num_layers=2, bidirectional=True), steps=5, batch=3, state="given", seed=3
+    config=Config(3, 4, num_layers=2, bidirectional=True), steps=5, batch=3, initial_state=InitialState.GIVEN, seed=3
 )
 EVEN = 4
 """Some histories have two variants, which the parity of the seed decides."""
 
 CASES = {
     "batched": BASE,
-    "unbatched": BASE.replace(layout="unbatched", batch_first=True),
-    "packed": BASE.replace(layout="packed-unsorted", lengths=(2, 5, 1), state="absent"),
-    "train": BASE.replace(mode="train", grad="no_grad", nonlinearity="relu", bias=False),
-    "float32": BASE.replace(dtype="float32", grad="inference"),
-    "bfloat16": BASE.replace(dtype="bfloat16", num_layers=1, bidirectional=False),
+    "unbatched": BASE.replace(layout=Layout.UNBATCHED, batch_first=True),
+    "packed": BASE.replace(layout=Layout.PACKED_UNSORTED, lengths=(2, 5, 1), initial_state=InitialState.ABSENT),
+    "train": BASE.replace(mode=Mode.TRAIN, grad_mode=GradMode.NO_GRAD, nonlinearity="relu", bias=False),
+    "float32": BASE.replace(dtype=DType.FLOAT32, grad_mode=GradMode.INFERENCE),
+    "bfloat16": BASE.replace(dtype=DType.BFLOAT16, num_layers=1, bidirectional=False),
 }
 
 
@@ -73,7 +82,7 @@ def directly(case: Case) -> Any:
             for name, array in draw_values(case).weights.items()
         }
     )
-    layer.train(case.mode == "train")
+    layer.train(case.mode is Mode.TRAIN)
     given = build_arguments(case, draw_values(case).input, draw_values(case).h_0, "cpu")
     with torch.no_grad():
         output, h_n = layer(given.input, given.h_0)
@@ -92,11 +101,11 @@ def test_every_history_leaves_the_weights_of_the_case_in_force(
     torch.testing.assert_close(
         call.output_tensor.detach(),
         output,
-        rtol=1e-12 if case.dtype == "float64" else 1e-5,
+        rtol=1e-12 if case.dtype is DType.FLOAT64 else 1e-5,
         atol=1e-12,
     )
     torch.testing.assert_close(
-        call.h_n_tensor.detach(), h_n, rtol=1e-12 if case.dtype == "float64" else 1e-5, atol=1e-12
+        call.h_n_tensor.detach(), h_n, rtol=1e-12 if case.dtype is DType.FLOAT64 else 1e-5, atol=1e-12
     )
 
 
@@ -145,16 +154,16 @@ def test_what_a_history_calls_before(history: str) -> None:
 
 
 def test_a_conversion_starts_in_another_dtype_and_a_copy_is_another_layer() -> None:
-    prepared = PreparedLayer(subject(), BASE.replace(history="converted"), draw_values(BASE))
+    prepared = PreparedLayer(subject(), BASE.replace(prior_use=ModuleUses.CONVERTED), draw_values(BASE))
     first = prepared.module
-    prepared_stage = prepare_layer(subject(), BASE.replace(history="deepcopied"), draw_values(BASE))
+    prepared_stage = prepare_layer(subject(), BASE.replace(prior_use=ModuleUses.DEEPCOPIED), draw_values(BASE))
     assert {parameter.dtype for parameter in prepared_stage.module.parameters()} == {torch.float64}
     assert prepared_stage.module is not first
 
 
 def test_what_goes_wrong_in_a_history_is_told_with_its_step() -> None:
     with pytest.raises(Raised, match=r"^copy\.deepcopy raised ValueError: one only$"):
-        _ = Observation(subject(Picky), BASE.replace(history="deepcopied")).call
+        _ = Observation(subject(Picky), BASE.replace(prior_use=ModuleUses.DEEPCOPIED)).call
 
 
 def test_a_class_that_cannot_be_found_again_refuses_pickling() -> None:
@@ -162,7 +171,7 @@ def test_a_class_that_cannot_be_found_again_refuses_pickling() -> None:
         pass
 
     with pytest.raises(Unsupported, match="Local is not importable, so it cannot be pickled"):
-        _ = Observation(subject(Local), BASE.replace(history="pickled")).call
+        _ = Observation(subject(Local), BASE.replace(prior_use=ModuleUses.PICKLED)).call
 
 
 @pytest.mark.parametrize(
@@ -216,7 +225,7 @@ def test_half_of_the_earlier_calls_are_on_the_very_tensors_of_the_call_with_othe
             self.seen.append((input.data_ptr(), input.detach().clone()))
             return super().forward(input, hx)
 
-    case = BASE.replace(history="called", seed=EVEN)
+    case = BASE.replace(prior_use=EarlierCalls.CALLED, seed=EVEN)
     call = Observation(subject(Noting), case).call
     (before, earlier), (after, later) = Noting.seen
     assert before == after == call.given.leaf.data_ptr()
@@ -242,5 +251,5 @@ def test_a_layer_is_frozen_in_an_earlier_call_and_thawed_after_it() -> None:
             self.frozen.append(not any(parameter.requires_grad for parameter in self.parameters()))
             return super().forward(input, hx)
 
-    _ = Observation(subject(Noting), BASE.replace(history="thawed")).call
+    _ = Observation(subject(Noting), BASE.replace(prior_use=EarlierCalls.THAWED)).call
     assert Noting.frozen == [True, False]

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from rnnspec.cases.axes import InitialState, Layout, Mode
 from rnnspec.cases.case import Case
 from rnnspec.cases.values import draw_values
 from rnnspec.contract.config import Config
@@ -19,7 +20,7 @@ from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import resolve_target
 
 BASE = Case(
-    config=Config(3, 4, num_layers=2, bidirectional=True), steps=5, batch=2, state="given", seed=3
+    config=Config(3, 4, num_layers=2, bidirectional=True), steps=5, batch=2, initial_state=InitialState.GIVEN, seed=3
 )
 
 
@@ -137,7 +138,7 @@ def test_a_result_of_another_form_is_told(change: Any, message: str) -> None:
 
 def test_padded_output_for_packed_input_is_told() -> None:
     seen = observed(
-        changed(lambda pair: (pair[0].data, pair[1])), BASE.replace(layout="packed", lengths=(5, 3))
+        changed(lambda pair: (pair[0].data, pair[1])), BASE.replace(layout=Layout.PACKED, lengths=(5, 3))
     )
     with pytest.raises(Malformed, match=r"^output is Tensor for packed input$"):
         _ = seen.output
@@ -171,8 +172,8 @@ def test_a_further_call_is_made_by_the_same_layer_with_other_numbers() -> None:
 
 
 def test_the_same_case_is_seen_the_same_way_each_time() -> None:
-    case = BASE.replace(dropout=0.5, mode="train")
+    case = BASE.replace(dropout=0.5, mode=Mode.TRAIN)
     assert np.array_equal(observed(nn.RNN, case).output, observed(nn.RNN, case).output)
     assert not np.array_equal(
-        observed(nn.RNN, case).output, observed(nn.RNN, case.replace(mode="eval")).output
+        observed(nn.RNN, case).output, observed(nn.RNN, case.replace(mode=Mode.EVAL)).output
     )

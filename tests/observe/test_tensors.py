@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
+from rnnspec.cases.axes import InitialState, Layout, MemoryLayout
 from rnnspec.cases.case import Case
 from rnnspec.cases.values import draw_values
 from rnnspec.contract.config import Config
@@ -24,19 +25,19 @@ from rnnspec.observe.tensors import (
     to_layout,
 )
 
-BASE = Case(config=Config(4, 5, num_layers=2, bidirectional=True), steps=6, batch=3, state="given")
+BASE = Case(config=Config(4, 5, num_layers=2, bidirectional=True), steps=6, batch=3, initial_state=InitialState.GIVEN)
 LAYOUTS = {
     "time-major": BASE,
     "batch-major": BASE.replace(batch_first=True),
-    "unbatched": BASE.replace(layout="unbatched"),
-    "unbatched, batch_first": BASE.replace(layout="unbatched", batch_first=True),
+    "unbatched": BASE.replace(layout=Layout.UNBATCHED),
+    "unbatched, batch_first": BASE.replace(layout=Layout.UNBATCHED, batch_first=True),
 }
 PACKED = {
-    "sorted": BASE.replace(layout="packed", lengths=(6, 4, 1)),
-    "unsorted": BASE.replace(layout="packed-unsorted", lengths=(1, 6, 4)),
-    "ties": BASE.replace(layout="packed-unsorted", lengths=(2, 6, 2)),
-    "batch_first": BASE.replace(layout="packed-unsorted", lengths=(1, 6, 4), batch_first=True),
-    "one": BASE.replace(layout="packed", batch=1, lengths=(6,)),
+    "sorted": BASE.replace(layout=Layout.PACKED, lengths=(6, 4, 1)),
+    "unsorted": BASE.replace(layout=Layout.PACKED_UNSORTED, lengths=(1, 6, 4)),
+    "ties": BASE.replace(layout=Layout.PACKED_UNSORTED, lengths=(2, 6, 2)),
+    "batch_first": BASE.replace(layout=Layout.PACKED_UNSORTED, lengths=(1, 6, 4), batch_first=True),
+    "one": BASE.replace(layout=Layout.PACKED, batch=1, lengths=(6,)),
 }
 
 
@@ -91,7 +92,7 @@ def test_rows_follow_the_order_of_the_packing() -> None:
 def test_the_values_do_not_depend_on_the_strides(memory: str, name: str) -> None:
     case = {**LAYOUTS, **PACKED}[name].replace(memory=memory)
     found = given(case)
-    plain = given(case, memory="contiguous")
+    plain = given(case, memory_layout=MemoryLayout.CONTIGUOUS)
     assert has_same_bits(found.leaf, plain.leaf)
     assert has_same_bits(found.h_0, plain.h_0)
 
@@ -122,7 +123,7 @@ def test_slices_that_differ_are_not_expanded() -> None:
 
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_an_expanded_input_repeats_one_slice_of_memory(name: str) -> None:
-    assert 0 in given(LAYOUTS[name].replace(memory="expanded")).leaf.stride()
+    assert 0 in given(LAYOUTS[name].replace(memory_layout=MemoryLayout.EXPANDED)).leaf.stride()
 
 
 @pytest.mark.parametrize(
@@ -134,7 +135,7 @@ def test_gradients_are_asked_for_in_grad_mode_only(grad: str, wanted: bool) -> N
 
 
 def test_without_a_state_there_is_none() -> None:
-    assert given(BASE.replace(state="absent")).h_0 is None
+    assert given(BASE.replace(initial_state=InitialState.ABSENT)).h_0 is None
 
 
 def test_the_same_bits_are_the_same_values_shape_and_dtype() -> None:

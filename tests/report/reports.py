@@ -5,6 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from rnnspec.cases.axes import (
+    ConstructorStyle,
+    Distribution,
+    DType,
+    EarlierCalls,
+    GradMode,
+    InitialState,
+    Layout,
+    MemoryLayout,
+    Mode,
+)
 from rnnspec.report.data import Counterexample, Report, Result
 
 PASS = Result(
@@ -40,15 +51,15 @@ FAIL = Result(
         },
         sizes={"steps": 1, "batch": 1, "lengths": []},
         call={
-            "layout": "batched",
-            "state": "given",
-            "mode": "eval",
-            "grad": "grad",
-            "dtype": "float64",
-            "memory": "contiguous",
-            "history": "fresh",
-            "build": "changed",
-            "values": "plain",
+            "layout": Layout.BATCHED,
+            "initial_state": InitialState.GIVEN,
+            "mode": Mode.EVAL,
+            "grad_mode": GradMode.GRAD,
+            "dtype": DType.FLOAT64,
+            "memory_layout": MemoryLayout.CONTIGUOUS,
+            "prior_use": EarlierCalls.FRESH,
+            "constructor_style": ConstructorStyle.CHANGED,
+            "distribution": Distribution.PLAIN,
         },
         seed=417,
         text="RNN(1, 1), input (1, 1, 1), state given, seed 417",

@@ -13,6 +13,7 @@ import pytest
 from torch import nn
 
 import rnnspec
+from rnnspec.cases.axes import DType
 from rnnspec.report.data import SCHEMA, Report, Result
 from rnnspec.selftest import BUGS
 from tests.engine.subjects import Bare
@@ -97,7 +98,7 @@ REAL: dict[str, tuple[Callable[[], Report], str]] = {
     ),
     "excluded": (
         lambda: rnnspec.check(
-            nn.RNN, without=["packed"], dtype="float32", seed=-3, **{**FEW, "rules": ["packed.*"]}
+            nn.RNN, without=["packed"], dtype=DType.FLOAT32, seed=-3, **{**FEW, "rules": ["packed.*"]}
         ),
         "inconclusive",
     ),

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 import rnnspec
+from rnnspec.cases.axes import EarlierCalls
 from rnnspec.cases.case import Case
 from rnnspec.cases.drawing import draw_cases
 from rnnspec.cases.plan import PROFILES, Scope, plan_rows
@@ -125,7 +126,7 @@ def drawn() -> list[Case]:
 
 
 def test_the_program_of_any_case_passes_for_the_layer_of_torch() -> None:
-    assert {case.history for case in drawn()} == {*HISTORIES, "fresh"}
+    assert {case.prior_use for case in drawn()} == {*HISTORIES, "fresh"}
     for case in drawn():
         for literal in (True,) if case.has_active_dropout else (False, True):
             small = case.replace(
@@ -142,7 +143,7 @@ def test_the_program_of_any_case_fails_for_a_wrong_layer() -> None:
             hidden_size=2,
             steps=min(case.steps, 3),
             batch=min(case.batch, 2),
-            history="fresh",
+            prior_use=EarlierCalls.FRESH,
         )
         assert does_program_fail(
             write_program(resolve_target(Off), Finding(0, small, "wrong")), resolve_target(Off)
@@ -158,10 +159,10 @@ def test_a_small_error_is_shown_with_the_numbers_of_the_case() -> None:
 
 
 def test_a_program_that_would_accuse_torch_too_is_not_shown() -> None:
-    finding = Finding(0, Case(config=Config(1, 1)), "wrong", proof="raise AssertionError")
+    finding = Finding(0, Case(config=Config(1, 1)), "wrong", snippet="raise AssertionError")
     assert find_program(resolve_target(Off), finding) == ""
-    assert find_program(resolve_target(nn.RNN), replace(finding, proof="")) == ""
-    assert find_program(resolve_target(Off), replace(finding, proof="")) != ""
+    assert find_program(resolve_target(nn.RNN), replace(finding, snippet="")) == ""
+    assert find_program(resolve_target(Off), replace(finding, snippet="")) != ""
 
 
 def test_the_users_own_arguments_go_to_the_subject_and_documented_ones_to_both() -> None:
@@ -186,12 +187,12 @@ def test_a_program_for_another_device_runs_there() -> None:
 
 def test_where_gradients_are_taken_on_cuda_the_reference_does_without_cudnn() -> None:
     finding = Finding(
-        0, Case(config=Config(1, 1)), "wrong", proof="torch.autograd.grad(layer(x)[0].sum(), x)"
+        0, Case(config=Config(1, 1)), "wrong", snippet="torch.autograd.grad(layer(x)[0].sum(), x)"
     )
     line = "torch.backends.cudnn.enabled = False"
     assert line in write_program(resolve_target(Off), finding, device="cuda").splitlines()
     assert line not in write_program(resolve_target(Off), finding)
-    assert line not in write_program(resolve_target(Off), replace(finding, proof=""), device="cuda")
+    assert line not in write_program(resolve_target(Off), replace(finding, snippet=""), device="cuda")
 
 
 def test_running_a_program_leaves_nothing_behind() -> None:

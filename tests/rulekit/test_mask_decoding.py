@@ -9,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from torch import Tensor
 
+from rnnspec.cases.axes import Distribution, DType, InitialState, Layout, Mode
 from rnnspec.cases.case import Case
 from rnnspec.observe.observation import Observation
 from rnnspec.observe.tensors import scatter_rows, to_array
@@ -24,14 +25,14 @@ from rnnspec.subjects.target import resolve_target
 from tests.rules.judged import case
 
 Array = NDArray[np.float64]
-RAGGED = {"layout": "packed-unsorted", "lengths": (2, 5, 1)}
+RAGGED = {"layout": Layout.PACKED_UNSORTED, "lengths": (2, 5, 1)}
 CALLS: list[dict[str, Any]] = [
     {},
-    {"nonlinearity": "relu", "dtype": "float32", "batch_first": True},
-    {"bidirectional": True, "state": "given"},
+    {"nonlinearity": "relu", "dtype": DType.FLOAT32, "batch_first": True},
+    {"bidirectional": True, "initial_state": InitialState.GIVEN},
     {"bidirectional": True, "nonlinearity": "relu", **RAGGED},
-    {"dtype": "float32", "bidirectional": True, **RAGGED, "state": "given", "batch_first": True},
-    {"layout": "unbatched", "hidden_size": 6},
+    {"dtype": DType.FLOAT32, "bidirectional": True, **RAGGED, "initial_state": InitialState.GIVEN, "batch_first": True},
+    {"layout": Layout.UNBATCHED, "hidden_size": 6},
     {"hidden_size": 1, "steps": 1, "batch": 1},
 ]
 PROBABILITIES = (0.1, 0.5, 0.7)
@@ -64,8 +65,8 @@ def readable() -> list[Case]:
     """Cases over every boundary of stacks of two, three and five layers."""
     return [
         case(
-            values="readable",
-            mode="train",
+            distribution=Distribution.READABLE,
+            mode=Mode.TRAIN,
             num_layers=layers,
             dropout=PROBABILITIES[(index + seed) % 3],
             seed=seed,
@@ -81,8 +82,8 @@ def solvable() -> list[Case]:
     """Cases with and without biases."""
     return [
         case(
-            values="solvable",
-            mode="train",
+            distribution=Distribution.SOLVABLE,
+            mode=Mode.TRAIN,
             num_layers=2,
             dropout=p,
             bias=seed % 2 == 0,
@@ -142,7 +143,7 @@ def test_the_reference_agrees_under_the_mask_that_was_read(near: Case) -> None:
 
 @pytest.mark.parametrize(("law", "reached"), [("readable", 8), ("solvable", 12)])
 def test_nonsense_is_not_read_as_a_mask(law: str, reached: int) -> None:
-    near = case(values=law, mode="train", num_layers=2, dropout=0.5)
+    near = case(values=law, mode=Mode.TRAIN, num_layers=2, dropout=0.5)
     seen, _ = observed(near)
     spoiled = np.array(seen.output)
     spoiled[1, 2] = np.nan
@@ -170,7 +171,7 @@ def test_gradients_that_no_mask_decides_are_left_out() -> None:
         for layer in range(5)
         for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
     ]
-    near = case(values="readable", mode="train", num_layers=5, dropout=0.5, seed=1)
+    near = case(distribution=Distribution.READABLE, mode=Mode.TRAIN, num_layers=5, dropout=0.5, seed=1)
     assert near.boundary == 1
     left_out = [
         name
@@ -186,7 +187,7 @@ def test_gradients_that_no_mask_decides_are_left_out() -> None:
         "bias_hh_l3",
     ]
     assert list_decided_gradients(
-        case(values="readable", num_layers=2, dropout=0.5), ["weight_ih_l0", "weight_hh_l1_reverse"]
+        case(distribution=Distribution.READABLE, num_layers=2, dropout=0.5), ["weight_ih_l0", "weight_hh_l1_reverse"]
     ) == [
         "weight_ih_l0",
         "weight_hh_l1_reverse",

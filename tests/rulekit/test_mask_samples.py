@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from rnnspec.cases.axes import Distribution, Mode
 from rnnspec.cases.values import draw_values
 from rnnspec.observe.observation import Observation
 from rnnspec.rulekit.statistics.binomial import CONFIRMED, SUSPICIOUS, Count
@@ -142,8 +143,8 @@ def test_a_larger_call_is_of_the_same_kind(layout: str) -> None:
         lengths=(5, 3, 2),
         num_layers=3,
         dropout=0.5,
-        mode="train",
-        values="readable",
+        mode=Mode.TRAIN,
+        distribution=Distribution.READABLE,
         seed=5,
     )
     larger, values = enlarge_case(near, draw_values(near))
@@ -162,7 +163,7 @@ def test_a_larger_call_is_of_the_same_kind(layout: str) -> None:
 
 
 def test_a_large_call_stays_as_it_is() -> None:
-    near = case(steps=33, batch=17, num_layers=2, dropout=0.5, mode="train", values="readable")
+    near = case(steps=33, batch=17, num_layers=2, dropout=0.5, mode=Mode.TRAIN, distribution=Distribution.READABLE)
     assert enlarge_case(near, draw_values(near)) == (near, draw_values(near))
 
 
@@ -175,7 +176,7 @@ def test_seeds_keep_the_boundary() -> None:
 
 def test_draws_are_the_layer_s_own_and_come_again() -> None:
     near = case(
-        num_layers=3, dropout=0.25, mode="train", values="readable", seed=2, bidirectional=True
+        num_layers=3, dropout=0.25, mode=Mode.TRAIN, distribution=Distribution.READABLE, seed=2, bidirectional=True
     )
     first, again = (
         sample_masks(Observation(TorchSubject(resolve_target(Plain)), near), 0) for _ in range(2)

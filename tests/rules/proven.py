@@ -19,7 +19,7 @@ def told_and_proven(name: str, bug: str, near: Case, seeds: int = 8) -> str:
     finding = verdict(name, BUGS[bug], near, seeds)
     assert isinstance(finding, Finding), f"{name} says {finding} of {bug}"
     assert not finding.blocked, f"{name} is blocked by {bug}: {finding.message}"
-    assert finding.proof, f"{name} proves nothing of {bug}"
+    assert finding.snippet, f"{name} proves nothing of {bug}"
     for kind, expected in ((BUGS[bug], True), (nn.RNN, False)):
         source = write_program(resolve_target(kind), finding)
         assert does_program_fail(source, resolve_target(kind)) is expected, (

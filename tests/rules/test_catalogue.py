@@ -8,7 +8,7 @@ import pytest
 
 from rnnspec.cases.axes import FEATURES
 from rnnspec.contract.clauses import load_clauses
-from rnnspec.models.registry import load_model_clauses
+from rnnspec.models.catalogue import load_model_clauses
 from rnnspec.rulekit.rule import Rule
 from rnnspec.rules.catalogue import ORDER, list_layer_rules
 from rnnspec.suites.catalogue import list_all_rules

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from rnnspec.cases.axes import DType, EarlierCalls, Layout, Mode, ModuleUses
 from rnnspec.cases.case import Case
 from rnnspec.engine.outcome import Finding, UnsupportedCase
 from rnnspec.observe.observation import Observation
@@ -18,7 +19,7 @@ from rnnspec.rulekit.fixtures.constructor_calls import (
     plan_constructor_call,
 )
 from rnnspec.rulekit.rejections import constructors
-from rnnspec.rulekit.rule import THEMES
+from rnnspec.rulekit.rule import REGISTRY, Theme
 from rnnspec.rules.catalogue import find_layer_rule
 from rnnspec.subjects.failures import Unsupported
 from rnnspec.subjects.release import is_promised
@@ -30,16 +31,16 @@ from tests.rules.proven import told_and_proven
 
 WIDE = case(num_layers=2, nonlinearity="relu", bias=False, bidirectional=True, batch_first=True)
 PASSES: dict[str, list[Case]] = {
-    "construction.keywords": [case(), WIDE, case(layout="unbatched", history="called")],
-    "construction.positional": [case(), WIDE, case(layout="packed", lengths=(5, 4, 2))],
-    "construction.defaults": [case(), WIDE, case(num_layers=2, mode="train")],
-    "construction.documented-example": [case(), case(dtype="bfloat16")],
+    "construction.keywords": [case(), WIDE, case(layout=Layout.UNBATCHED, prior_use=EarlierCalls.CALLED)],
+    "construction.positional": [case(), WIDE, case(layout=Layout.PACKED, lengths=(5, 4, 2))],
+    "construction.defaults": [case(), WIDE, case(num_layers=2, mode=Mode.TRAIN)],
+    "construction.documented-example": [case(), case(dtype=DType.BFLOAT16)],
     "construction.device-and-dtype": [case(), WIDE],
     "construction.default-dtype": [case(), WIDE],
     "construction.nonlinearity-attribute": [
         case(),
         WIDE,
-        case(nonlinearity="relu", history="deepcopied"),
+        case(nonlinearity="relu", prior_use=ModuleUses.DEEPCOPIED),
     ],
     "construction.single-layer-dropout-warns": [case(), WIDE],
     "construction.refuses-sizes": [case(), WIDE],
@@ -157,7 +158,7 @@ def test_a_planted_bug_is_told_and_proven(name: str, bug: str, near: Case, text:
 def test_every_rule_is_tried() -> None:
     find_layer_rule("construction.keywords")
     assert (
-        {rule.id for rule in THEMES["construction"]} == set(PASSES) == {name for name, *_ in FAILS}
+        {rule.id for rule in REGISTRY[Theme.CONSTRUCTION]} == set(PASSES) == {name for name, *_ in FAILS}
     )
 
 

@@ -7,6 +7,7 @@ import re
 import pytest
 from torch import nn
 
+from rnnspec.cases.axes import DType, InitialState, Layout
 from rnnspec.cases.case import Case
 from rnnspec.rules.catalogue import list_layer_rules
 from rnnspec.selftest import BUGS
@@ -17,36 +18,36 @@ BOTH = case(bidirectional=True)
 STACK = case(bidirectional=True, num_layers=2)
 PASSES: Passes = {
     "directions.own-state": [
-        case(bidirectional=True, num_layers=layers, state="given") for layers in (1, 2)
+        case(bidirectional=True, num_layers=layers, initial_state=InitialState.GIVEN) for layers in (1, 2)
     ],
     "directions.output-order": [
         BOTH,
         STACK,
-        case(bidirectional=True, layout="packed-unsorted", lengths=(2, 5, 1)),
+        case(bidirectional=True, layout=Layout.PACKED_UNSORTED, lengths=(2, 5, 1)),
     ],
     "directions.reverse-time": [
         BOTH,
         STACK,
-        case(bidirectional=True, layout="packed", lengths=(5, 4, 2)),
+        case(bidirectional=True, layout=Layout.PACKED, lengths=(5, 4, 2)),
     ],
     "directions.own-weights": [
         BOTH,
         case(bidirectional=True, steps=1),
-        case(bidirectional=True, dtype="bfloat16"),
+        case(bidirectional=True, dtype=DType.BFLOAT16),
     ],
-    "directions.h-n-order": [BOTH, case(bidirectional=True, num_layers=3, state="given")],
+    "directions.h-n-order": [BOTH, case(bidirectional=True, num_layers=3, initial_state=InitialState.GIVEN)],
 }
 FAILS: Fails = [
     (
         "directions.own-state",
         "OneStateForBoth",
-        case(bidirectional=True, state="given"),
+        case(bidirectional=True, initial_state=InitialState.GIVEN),
         "backward half of output.* expected 0   got nan",
     ),
     (
         "directions.own-state",
         "StatesExchanged",
-        case(bidirectional=True, state="given"),
+        case(bidirectional=True, initial_state=InitialState.GIVEN),
         "half of output.* expected 0   got nan",
     ),
     ("directions.output-order", "BackwardHalfFirst", BOTH, r"forward half of output\[0, 0, 0\]"),

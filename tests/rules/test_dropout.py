@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from rnnspec.cases.axes import Distribution, DType, InitialState, Layout, Mode
 from rnnspec.cases.case import Case
 from rnnspec.engine.outcome import Finding, UnsupportedCase, judge_case
 from rnnspec.observe.observation import Observation
@@ -22,27 +23,27 @@ from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import resolve_target
 from tests.rules.judged import Fails, Passes, case, fitting, names, verdict
 
-RAGGED: dict[str, Any] = {"layout": "packed", "lengths": (5, 3, 1)}
-TRAIN: dict[str, Any] = {"mode": "train", "num_layers": 2, "dropout": 0.3}
-ONE = case(mode="train", num_layers=3, dropout=1.0, bidirectional=True)
-READ = case(**TRAIN, values="readable")
+RAGGED: dict[str, Any] = {"layout": Layout.PACKED, "lengths": (5, 3, 1)}
+TRAIN: dict[str, Any] = {"mode": Mode.TRAIN, "num_layers": 2, "dropout": 0.3}
+ONE = case(mode=Mode.TRAIN, num_layers=3, dropout=1.0, bidirectional=True)
+READ = case(**TRAIN, distribution=Distribution.READABLE)
 DEEP = case(
     **{**TRAIN, "num_layers": 3},
-    values="readable",
+    distribution=Distribution.READABLE,
     bidirectional=True,
     hidden_size=3,
     batch_first=True,
 )
-READ_PACKED = case(**TRAIN, values="readable", **RAGGED, dtype="float32")
-SOLVED = case(**TRAIN, values="solvable", bidirectional=True, state="given")
+READ_PACKED = case(**TRAIN, distribution=Distribution.READABLE, **RAGGED, dtype=DType.FLOAT32)
+SOLVED = case(**TRAIN, distribution=Distribution.SOLVABLE, bidirectional=True, initial_state=InitialState.GIVEN)
 SOLVED_RELU = case(
-    **TRAIN, values="solvable", nonlinearity="relu", bias=False, dtype="float32", **RAGGED
+    **TRAIN, distribution=Distribution.SOLVABLE, nonlinearity="relu", bias=False, dtype=DType.FLOAT32, **RAGGED
 )
-DEAF = case(**{**TRAIN, "num_layers": 3}, values="deaf", state="given")
-DEAF_LOW = case(**TRAIN, values="deaf", dtype="bfloat16", layout="unbatched")
+DEAF = case(**{**TRAIN, "num_layers": 3}, distribution=Distribution.DEAF, initial_state=InitialState.GIVEN)
+DEAF_LOW = case(**TRAIN, distribution=Distribution.DEAF, dtype=DType.BFLOAT16, layout=Layout.UNBATCHED)
 EVAL = case(num_layers=2, dropout=0.3)
-ZERO = case(num_layers=2, mode="train")
-SINGLE = case(dropout=0.7, mode="train")
+ZERO = case(num_layers=2, mode=Mode.TRAIN)
+SINGLE = case(dropout=0.7, mode=Mode.TRAIN)
 
 READ_OFF = [READ, DEEP, READ_PACKED, SOLVED, SOLVED_RELU]
 PASSES: Passes = {
@@ -54,23 +55,23 @@ PASSES: Passes = {
     "dropout.eval": [
         EVAL,
         case(num_layers=5, dropout=1.0, **RAGGED),
-        case(num_layers=2, dropout=0.5, dtype="float16"),
+        case(num_layers=2, dropout=0.5, dtype=DType.FLOAT16),
     ],
     "dropout.not-on-output": [DEAF, DEAF_LOW],
     "dropout.not-in-states": [DEAF, DEAF_LOW, *READ_OFF],
-    "dropout.p-zero": [ZERO, case(num_layers=3, mode="train", **RAGGED)],
+    "dropout.p-zero": [ZERO, case(num_layers=3, mode=Mode.TRAIN, **RAGGED)],
     "dropout.p-one": [
         ONE,
-        case(mode="train", num_layers=2, dropout=1.0, **RAGGED),
-        case(mode="train", num_layers=2, dropout=1.0, dtype="float16"),
+        case(mode=Mode.TRAIN, num_layers=2, dropout=1.0, **RAGGED),
+        case(mode=Mode.TRAIN, num_layers=2, dropout=1.0, dtype=DType.FLOAT16),
     ],
-    "dropout.single-layer": [SINGLE, case(dropout=1.0, mode="train", **RAGGED)],
+    "dropout.single-layer": [SINGLE, case(dropout=1.0, mode=Mode.TRAIN, **RAGGED)],
     "dropout.attribute-changed": [ZERO, ONE, READ, SOLVED_RELU],
     "dropout.reproducible": READ_OFF,
     "dropout.backward": [
         *READ_OFF,
         ONE,
-        case(**{**TRAIN, "num_layers": 5}, values="readable", nonlinearity="relu"),
+        case(**{**TRAIN, "num_layers": 5}, distribution=Distribution.READABLE, nonlinearity="relu"),
     ],
 }
 FAILS: Fails = [
@@ -105,7 +106,7 @@ FAILS: Fails = [
     (
         "dropout.rate",
         "KeepsWithP",
-        case(**{**TRAIN, "dropout": 0.7}, values="solvable"),
+        case(**{**TRAIN, "dropout": 0.7}, distribution=Distribution.SOLVABLE),
         "dropped in all places: .*expected 0.7000",
     ),
     (
@@ -158,7 +159,7 @@ FAILS: Fails = [
     (
         "dropout.not-in-states",
         "DropsLowerFinalStates",
-        DEAF.replace(layout="packed", lengths=(5, 3, 1)),
+        DEAF.replace(layout=Layout.PACKED, lengths=(5, 3, 1)),
         "h_n",
     ),
     ("dropout.p-zero", "ZeroMeansDefault", ZERO, "output"),
@@ -247,9 +248,9 @@ def test_no_single_value_looks_as_if_nothing_were_dropped(law: str, nonlinearity
         input_size=1,
         steps=1,
         batch=1,
-        mode="train",
+        mode=Mode.TRAIN,
         num_layers=2,
-        dtype="float32",
+        dtype=DType.FLOAT32,
     )
     rule = find_layer_rule("dropout.place")
     for p in (0.1, 0.7):
@@ -284,7 +285,7 @@ class Sealed(nn.RNN):
 
 
 def test_a_layer_without_the_attribute_is_not_accused() -> None:
-    verdict_ = said("dropout.attribute-changed", Sealed, case(num_layers=2, mode="train"), 1)
+    verdict_ = said("dropout.attribute-changed", Sealed, case(num_layers=2, mode=Mode.TRAIN), 1)
     assert verdict_ == [UnsupportedCase("Sealed has no number as attribute dropout")]
 
 
@@ -296,13 +297,13 @@ def test_the_attribute_is_given_back() -> None:
 
 
 def test_every_boundary_is_sampled() -> None:
-    near = case(**{**TRAIN, "num_layers": 5}, values="readable")
+    near = case(**{**TRAIN, "num_layers": 5}, distribution=Distribution.READABLE)
     sampled = {each.boundary for each in fitting(find_layer_rule("dropout.rate"), near, 20)}
     assert sampled == {0, 1, 2, 3}
 
 
 def test_enough_is_known_where_boundaries_lie_above() -> None:
-    near = case(**{**TRAIN, "num_layers": 5}, values="readable")
+    near = case(**{**TRAIN, "num_layers": 5}, distribution=Distribution.READABLE)
     known = [
         sample_masks(
             Observation(TorchSubject(resolve_target(nn.RNN)), near.replace(seed=seed)), 0

@@ -9,12 +9,13 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import PackedSequence
 
+from rnnspec.cases.axes import DType, EarlierCalls, GradMode, InitialState, Layout, Mode, ModuleUses
 from rnnspec.cases.case import Case
 from rnnspec.engine.outcome import UnsupportedCase, judge_case
 from rnnspec.observe.observation import Observation
 from rnnspec.rulekit.rejections import calls
 from rnnspec.rulekit.rejections.calls import WrongCall, build_valid_call, fit_sizes, sizes_beside
-from rnnspec.rulekit.rule import THEMES
+from rnnspec.rulekit.rule import REGISTRY, Theme
 from rnnspec.rules.catalogue import find_layer_rule
 from rnnspec.selftest import Plain
 from rnnspec.subjects.subject import TorchSubject
@@ -22,11 +23,11 @@ from rnnspec.subjects.target import resolve_target
 from tests.rules.judged import case, verdict
 from tests.rules.proven import told_and_proven
 
-BOTH = case(num_layers=2, bidirectional=True, state="given")
-SORTED = case(layout="packed", lengths=(5, 2, 1), num_layers=2)
-UNSORTED = case(layout="packed-unsorted", lengths=(2, 5, 1), num_layers=2)
-UNBATCHED = case(layout="unbatched", batch_first=True, num_layers=2)
-FIRST = case(batch_first=True, state="given", history="called")
+BOTH = case(num_layers=2, bidirectional=True, initial_state=InitialState.GIVEN)
+SORTED = case(layout=Layout.PACKED, lengths=(5, 2, 1), num_layers=2)
+UNSORTED = case(layout=Layout.PACKED_UNSORTED, lengths=(2, 5, 1), num_layers=2)
+UNBATCHED = case(layout=Layout.UNBATCHED, batch_first=True, num_layers=2)
+FIRST = case(batch_first=True, initial_state=InitialState.GIVEN, prior_use=EarlierCalls.CALLED)
 ONE = case(batch=1, steps=1, hidden_size=1, input_size=1)
 PADDED = [
     case(),
@@ -34,7 +35,7 @@ PADDED = [
     UNBATCHED,
     FIRST,
     ONE,
-    case(grad="inference", mode="train", num_layers=2, dropout=0.5),
+    case(grad_mode=GradMode.INFERENCE, mode=Mode.TRAIN, num_layers=2, dropout=0.5),
 ]
 ALL = [*PADDED, SORTED, UNSORTED]
 PASSES: dict[str, list[Case]] = {
@@ -44,11 +45,11 @@ PASSES: dict[str, list[Case]] = {
     "errors.h-0-batch-sorted": [SORTED],
     "errors.h-0-size": ALL,
     "errors.empty-sequence": PADDED,
-    "errors.dtype": [*ALL, case(dtype="bfloat16")],
+    "errors.dtype": [*ALL, case(dtype=DType.BFLOAT16)],
     "errors.rank": PADDED,
     "errors.h-0-rank": PADDED,
     "errors.types": ALL,
-    "errors.leave-no-trace": [*ALL, case(history="functional")],
+    "errors.leave-no-trace": [*ALL, case(prior_use=ModuleUses.FUNCTIONAL)],
 }
 FAILS = [
     (
@@ -165,7 +166,7 @@ def test_a_planted_bug_is_told_and_proven(name: str, bug: str, near: Case, text:
 def test_every_rule_is_tried() -> None:
     find_layer_rule("errors.rank")
     assert (
-        {rule.id for rule in THEMES["errors"]} - {"errors.device"}
+        {rule.id for rule in REGISTRY[Theme.ERRORS]} - {"errors.device"}
         == set(PASSES)
         == {name for name, *_ in FAILS}
     )
@@ -253,7 +254,7 @@ def test_a_layer_that_refuses_once_only_is_told() -> None:
             )
 
     with pytest.raises(AssertionError, match="features where 3 are due is accepted"):
-        raise AssertionError(str(verdict("errors.feature-size", Once, case(history="called"))))
+        raise AssertionError(str(verdict("errors.feature-size", Once, case(prior_use=EarlierCalls.CALLED))))
 
 
 class NoPacked(nn.RNN):

@@ -9,6 +9,15 @@ import numpy as np
 import pytest
 from torch import nn
 
+from rnnspec.cases.axes import (
+    Distribution,
+    DType,
+    InitialState,
+    Layout,
+    MemoryLayout,
+    Mode,
+    ModuleUses,
+)
 from rnnspec.cases.case import Case
 from rnnspec.cases.values import draw_values
 from rnnspec.contract.config import Config
@@ -25,76 +34,76 @@ from rnnspec.subjects.target import resolve_target
 from tests.rules.judged import Fails, Passes, case, names, verdict
 from tests.rules.proven import told_and_proven
 
-STACK = case(num_layers=2, bidirectional=True, state="given")
-RELU = case(num_layers=2, nonlinearity="relu", state="given")
-RAGGED = case(layout="packed-unsorted", lengths=(2, 5, 1), bidirectional=True, state="given")
-INTEGER = case(nonlinearity="relu", values="integer", num_layers=2)
+STACK = case(num_layers=2, bidirectional=True, initial_state=InitialState.GIVEN)
+RELU = case(num_layers=2, nonlinearity="relu", initial_state=InitialState.GIVEN)
+RAGGED = case(layout=Layout.PACKED_UNSORTED, lengths=(2, 5, 1), bidirectional=True, initial_state=InitialState.GIVEN)
+INTEGER = case(nonlinearity="relu", distribution=Distribution.INTEGER, num_layers=2)
 LONG = case(steps=40)
 PASSES: Passes = {
     "gradients.input": [
         STACK,
         RELU,
         RAGGED,
-        case(layout="unbatched"),
-        case(memory="expanded"),
-        case(num_layers=2, dropout=1.0, mode="train"),
+        case(layout=Layout.UNBATCHED),
+        case(memory_layout=MemoryLayout.EXPANDED),
+        case(num_layers=2, dropout=1.0, mode=Mode.TRAIN),
     ],
     "gradients.h-0": [
         STACK,
         RELU,
         RAGGED,
-        case(state="given", layout="unbatched", memory="sliced"),
+        case(initial_state=InitialState.GIVEN, layout=Layout.UNBATCHED, memory_layout=MemoryLayout.SLICED),
     ],
     "gradients.weights": [
         STACK,
         RELU,
         RAGGED,
-        case(values="deaf", num_layers=3, dropout=0.5, mode="train"),
-        case(history="functional"),
+        case(distribution=Distribution.DEAF, num_layers=3, dropout=0.5, mode=Mode.TRAIN),
+        case(prior_use=ModuleUses.FUNCTIONAL),
     ],
-    "gradients.biases": [STACK, RELU, RAGGED, case(history="deepcopied")],
+    "gradients.biases": [STACK, RELU, RAGGED, case(prior_use=ModuleUses.DEEPCOPIED)],
     "gradients.half-precision": [
-        case(dtype="bfloat16", num_layers=2),
-        case(dtype="float16", nonlinearity="relu"),
-        case(dtype="bfloat16", batch=60),
+        case(dtype=DType.BFLOAT16, num_layers=2),
+        case(dtype=DType.FLOAT16, nonlinearity="relu"),
+        case(dtype=DType.BFLOAT16, batch=60),
     ],
     "gradients.h-n-alone": [STACK, RELU, RAGGED, case(batch_first=True)],
-    "gradients.output-alone": [STACK, RELU, RAGGED, case(batch_first=True, memory="transposed")],
+    "gradients.output-alone": [STACK, RELU, RAGGED, case(batch_first=True, memory_layout=MemoryLayout.TRANSPOSED)],
     "gradients.reach-first-step": [
         LONG,
         case(steps=25, nonlinearity="relu", num_layers=2, bidirectional=True),
-        case(steps=20, dtype="float32"),
+        case(steps=20, dtype=DType.FLOAT32),
     ],
     "gradients.exact": [
         INTEGER,
-        INTEGER.replace(dtype="bfloat16", steps=2),
-        INTEGER.replace(layout="packed", lengths=(5, 3, 1)),
+        INTEGER.replace(dtype=DType.BFLOAT16, steps=2),
+        INTEGER.replace(layout=Layout.PACKED, lengths=(5, 3, 1)),
     ],
     "gradients.exact-zeros": [
         case(),
         STACK,
         RAGGED,
         case(batch=1),
-        case(layout="unbatched"),
-        case(dropout=0.5, num_layers=2, mode="train"),
+        case(layout=Layout.UNBATCHED),
+        case(dropout=0.5, num_layers=2, mode=Mode.TRAIN),
     ],
     "gradients.second-backward": [
         STACK,
         RELU,
         RAGGED,
-        case(memory="expanded"),
-        case(layout="unbatched"),
-        case(history="functional"),
+        case(memory_layout=MemoryLayout.EXPANDED),
+        case(layout=Layout.UNBATCHED),
+        case(prior_use=ModuleUses.FUNCTIONAL),
     ],
     "gradients.earlier-call": [STACK, RELU, RAGGED],
     "gradients.second-order": [
         STACK,
         RELU,
         RAGGED,
-        case(layout="unbatched", dtype="float32"),
-        case(values="large"),
+        case(layout=Layout.UNBATCHED, dtype=DType.FLOAT32),
+        case(distribution=Distribution.LARGE),
     ],
-    "gradients.frozen": [STACK, RELU, RAGGED, case(history="functional"), case(num_layers=3)],
+    "gradients.frozen": [STACK, RELU, RAGGED, case(prior_use=ModuleUses.FUNCTIONAL), case(num_layers=3)],
 }
 FAILS: Fails = [
     (
@@ -122,7 +131,7 @@ FAILS: Fails = [
     (
         "gradients.half-precision",
         "HalfGradientIn16Bits",
-        case(dtype="bfloat16", steps=2, batch=2),
+        case(dtype=DType.BFLOAT16, steps=2, batch=2),
         "gradient of weight_hh_l0",
     ),
     ("gradients.h-n-alone", "FinalStateCut", case(), "^h_n carries no gradient$"),
@@ -194,7 +203,7 @@ def test_every_rule_is_tried() -> None:
 @pytest.mark.parametrize("kind", ["ReluByMaximum", "HandWrittenBackward"])
 def test_another_slope_of_relu_at_zero_is_allowed(kind: str) -> None:
     idle = case(
-        nonlinearity="relu", bias=False, num_layers=2, dropout=1.0, mode="train", values="integer"
+        nonlinearity="relu", bias=False, num_layers=2, dropout=1.0, mode=Mode.TRAIN, distribution=Distribution.INTEGER
     )
     for name in ("gradients.input", "gradients.weights", "gradients.exact", "gradients.h-n-alone"):
         assert verdict(name, CORRECT[kind], idle, 8) is None
@@ -206,7 +215,7 @@ def test_gradients_in_one_memory_are_seen_in_a_single_step_alone() -> None:
 
 @pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])
 def test_second_derivatives_by_differences_are_symmetric(nonlinearity: str) -> None:
-    near = case(nonlinearity=nonlinearity, num_layers=2, state="given")
+    near = case(nonlinearity=nonlinearity, num_layers=2, initial_state=InitialState.GIVEN)
     values = draw_values(near)
     one, other = draw_direction(near, values), draw_direction(near.replace(seed=5), values)
     along_one, along_other = (
@@ -229,7 +238,7 @@ def test_second_derivatives_by_differences_are_symmetric(nonlinearity: str) -> N
 
 def test_an_absent_state_has_no_direction() -> None:
     assert not draw_direction(case(), draw_values(case()))["h_0"].any()
-    assert draw_direction(case(state="given"), draw_values(case(state="given")))["h_0"].all()
+    assert draw_direction(case(initial_state=InitialState.GIVEN), draw_values(case(initial_state=InitialState.GIVEN)))["h_0"].all()
 
 
 @pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])
@@ -284,9 +293,9 @@ def test_gradients_whose_double_overflows_are_not_added_up() -> None:
         bidirectional=True,
         steps=32,
         batch=1,
-        dtype="float16",
-        memory="expanded",
-        values="integer",
+        dtype=DType.FLOAT16,
+        memory_layout=MemoryLayout.EXPANDED,
+        distribution=Distribution.INTEGER,
         seed=1,
     )
     observation = Observation(TorchSubject(resolve_target(nn.RNN)), overflowing)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from rnnspec.cases.axes import GradMode, InitialState, Layout, MemoryLayout
 from rnnspec.cases.case import Case
 from rnnspec.engine.outcome import Finding
 from rnnspec.rules.catalogue import find_layer_rule, list_layer_rules
@@ -18,27 +19,27 @@ from tests.rules.proven import told_and_proven
 PASSES: Passes = {
     "layouts.batch-first": [
         case(),
-        case(batch_first=True, num_layers=2, state="given"),
+        case(batch_first=True, num_layers=2, initial_state=InitialState.GIVEN),
         case(batch_first=True, steps=3),
     ],
     "layouts.states-stay-layer-first": [
-        case(batch_first=True, state="given", bidirectional=True),
+        case(batch_first=True, initial_state=InitialState.GIVEN, bidirectional=True),
         case(batch_first=True, num_layers=3),
     ],
     "layouts.unbatched": [
-        case(layout="unbatched"),
-        case(layout="unbatched", batch_first=True, state="given"),
+        case(layout=Layout.UNBATCHED),
+        case(layout=Layout.UNBATCHED, batch_first=True, initial_state=InitialState.GIVEN),
     ],
     "layouts.batch-of-one": [
         case(batch=1, batch_first=True),
-        case(layout="unbatched", state="given"),
-        case(batch=1, grad="inference"),
+        case(layout=Layout.UNBATCHED, initial_state=InitialState.GIVEN),
+        case(batch=1, grad_mode=GradMode.INFERENCE),
     ],
     "layouts.memory-layout": [
-        case(memory=memory, state="given") for memory in ("transposed", "sliced", "expanded")
+        case(memory=memory, initial_state=InitialState.GIVEN) for memory in ("transposed", "sliced", "expanded")
     ],
 }
-MAJOR = case(batch_first=True, num_layers=3, state="given")
+MAJOR = case(batch_first=True, num_layers=3, initial_state=InitialState.GIVEN)
 FAILS: Fails = [
     (
         "layouts.states-stay-layer-first",
@@ -69,34 +70,34 @@ FAILS: Fails = [
     (
         "layouts.states-stay-layer-first",
         "InitialStateBatchFirst",
-        case(batch_first=True, num_layers=3, state="given"),
+        case(batch_first=True, num_layers=3, initial_state=InitialState.GIVEN),
         r"output\[0, 0, 0\]",
     ),
     (
         "layouts.unbatched",
         "UnbatchedStateIgnored",
-        case(layout="unbatched", state="given"),
+        case(layout=Layout.UNBATCHED, initial_state=InitialState.GIVEN),
         r"output\[0, 0, 0\]   expected",
     ),
     (
         "layouts.unbatched",
         "UnbatchedBackwardsInTime",
-        case(layout="unbatched", batch_first=True),
+        case(layout=Layout.UNBATCHED, batch_first=True),
         r"output\[0, 0, 0\]   expected",
     ),
     (
         "layouts.batch-of-one",
         "UnbatchedStateIgnored",
-        case(layout="unbatched", state="given"),
+        case(layout=Layout.UNBATCHED, initial_state=InitialState.GIVEN),
         r"output\[0, 0, 0\]   expected",
     ),
     (
         "layouts.memory-layout",
         "StridesIgnored",
-        case(memory="transposed"),
+        case(memory_layout=MemoryLayout.TRANSPOSED),
         r"output\[0, 0, 0\]   expected",
     ),
-    ("layouts.memory-layout", "OffsetIgnored", case(memory="sliced"), "expected .* got nan"),
+    ("layouts.memory-layout", "OffsetIgnored", case(memory_layout=MemoryLayout.SLICED), "expected .* got nan"),
 ]
 
 
@@ -129,16 +130,16 @@ def test_another_fault_is_not_blamed_on_the_axes() -> None:
 
 def test_strides_of_size_one_are_no_strides() -> None:
     when = find_layer_rule("layouts.memory-layout").when
-    assert not when(case(memory="transposed", steps=1, batch=1))
-    assert not when(case(memory="expanded", layout="packed", lengths=(5, 4, 2)))
-    assert when(case(memory="sliced", steps=1, batch=1))
+    assert not when(case(memory_layout=MemoryLayout.TRANSPOSED, steps=1, batch=1))
+    assert not when(case(memory_layout=MemoryLayout.EXPANDED, layout=Layout.PACKED, lengths=(5, 4, 2)))
+    assert when(case(memory_layout=MemoryLayout.SLICED, steps=1, batch=1))
 
 
 def test_a_state_that_is_refused_is_told() -> None:
     finding = verdict(
         "layouts.states-stay-layer-first",
         BUGS["InitialStateBatchFirst"],
-        case(batch_first=True, state="given"),
+        case(batch_first=True, initial_state=InitialState.GIVEN),
     )
     assert isinstance(finding, Finding)
     assert not finding.blocked
@@ -157,11 +158,11 @@ class OneSampleLosesItsState(Plain):
 
 def test_a_batch_of_one_is_blamed_where_a_batch_of_two_is_right() -> None:
     assert (
-        verdict("layouts.batch-of-one", OneSampleLosesItsState, case(batch=1, state="given"))
+        verdict("layouts.batch-of-one", OneSampleLosesItsState, case(batch=1, initial_state=InitialState.GIVEN))
         is not None
     )
     assert (
-        verdict("layouts.batch-of-one", BUGS["UnbatchedStateIgnored"], case(batch=1, state="given"))
+        verdict("layouts.batch-of-one", BUGS["UnbatchedStateIgnored"], case(batch=1, initial_state=InitialState.GIVEN))
         is None
     )
     assert verdict("layouts.batch-of-one", BUGS["HiddenBiasLost"], case(batch=1)) is None

@@ -10,6 +10,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
+from rnnspec.cases.axes import (
+    ConstructorStyle,
+    DType,
+    GradMode,
+    InitialState,
+    Layout,
+    Mode,
+    ModuleUses,
+)
 from rnnspec.cases.case import Case
 from rnnspec.cases.values import draw_values
 from rnnspec.engine.outcome import Finding
@@ -20,56 +29,56 @@ from rnnspec.selftest import BUGS, Plain
 from tests.rules.judged import Fails, Passes, case, names, verdict
 from tests.rules.proven import told_and_proven
 
-UNSORTED = case(layout="packed-unsorted", lengths=(2, 5, 1), state="given")
-DROPS = case(dropout=1.0, num_layers=2, mode="train")
-SMALL = case(steps=3, state="given", num_layers=2)
+UNSORTED = case(layout=Layout.PACKED_UNSORTED, lengths=(2, 5, 1), initial_state=InitialState.GIVEN)
+DROPS = case(dropout=1.0, num_layers=2, mode=Mode.TRAIN)
+SMALL = case(steps=3, initial_state=InitialState.GIVEN, num_layers=2)
 PASSES: Passes = {
     "modes.train": [
         case(),
-        case(mode="train"),
+        case(mode=Mode.TRAIN),
         UNSORTED,
         case(dropout=0.5, num_layers=2),
-        case(dropout=0.5, mode="train"),
-        case(history="nested"),
+        case(dropout=0.5, mode=Mode.TRAIN),
+        case(prior_use=ModuleUses.NESTED),
     ],
     "modes.no-grad": [
-        case(grad="no_grad"),
-        UNSORTED.replace(grad="no_grad"),
-        case(grad="no_grad", dropout=0.5, num_layers=2, mode="train"),
+        case(grad_mode=GradMode.NO_GRAD),
+        UNSORTED.replace(grad_mode=GradMode.NO_GRAD),
+        case(grad_mode=GradMode.NO_GRAD, dropout=0.5, num_layers=2, mode=Mode.TRAIN),
     ],
     "modes.inference": [
-        case(grad="inference"),
-        UNSORTED.replace(grad="inference"),
-        case(grad="inference", layout="unbatched", state="given"),
+        case(grad_mode=GradMode.INFERENCE),
+        UNSORTED.replace(grad_mode=GradMode.INFERENCE),
+        case(grad_mode=GradMode.INFERENCE, layout=Layout.UNBATCHED, initial_state=InitialState.GIVEN),
     ],
     "modes.meta": [
         SMALL,
         UNSORTED,
-        SMALL.replace(grad="inference", dtype="bfloat16"),
-        SMALL.replace(layout="unbatched"),
-        case(build="typed"),
+        SMALL.replace(grad_mode=GradMode.INFERENCE, dtype=DType.BFLOAT16),
+        SMALL.replace(layout=Layout.UNBATCHED),
+        case(constructor_style=ConstructorStyle.TYPED),
     ],
 }
 FAILS: Fails = [
-    ("modes.train", "EvalIgnoresState", case(state="given"), r"^output\[0, 0, 0\]   expected"),
+    ("modes.train", "EvalIgnoresState", case(initial_state=InitialState.GIVEN), r"^output\[0, 0, 0\]   expected"),
     (
         "modes.train",
         "EvalIgnoresState",
-        case(state="given", mode="train"),
+        case(initial_state=InitialState.GIVEN, mode=Mode.TRAIN),
         r"^output\[0, 0, 0\]   expected",
     ),
-    ("modes.train", "EvalInHalf", case(dtype="float32"), r"^output\["),
-    ("modes.no-grad", "FastPathLosesBias", case(grad="no_grad"), r"^output\["),
+    ("modes.train", "EvalInHalf", case(dtype=DType.FLOAT32), r"^output\["),
+    ("modes.no-grad", "FastPathLosesBias", case(grad_mode=GradMode.NO_GRAD), r"^output\["),
     (
         "modes.no-grad",
         "NoGradStillRecords",
-        case(grad="no_grad"),
+        case(grad_mode=GradMode.NO_GRAD),
         "^output of a call under no_grad requires a gradient$",
     ),
     (
         "modes.inference",
         "InferenceLosesLastStep",
-        case(grad="inference"),
+        case(grad_mode=GradMode.INFERENCE),
         r"^output\[4, 0, 0\]   expected",
     ),
 ]
@@ -77,13 +86,13 @@ TOLD: Fails = [
     (
         "modes.train",
         "TrainingFails",
-        case(mode="train", num_layers=2, dropout=1.0, bidirectional=True),
+        case(mode=Mode.TRAIN, num_layers=2, dropout=1.0, bidirectional=True),
         "^the call raised",
     ),
     (
         "modes.inference",
         "InferenceFails",
-        case(grad="inference", dropout=0.5, num_layers=2, batch_first=True),
+        case(grad_mode=GradMode.INFERENCE, dropout=0.5, num_layers=2, batch_first=True),
         "^the call raised RuntimeError",
     ),
     (
@@ -136,7 +145,7 @@ def test_every_rule_is_tried() -> None:
 
 @pytest.mark.parametrize("name", PASSES)
 def test_what_is_wrong_in_every_mode_is_no_matter_of_the_mode(name: str) -> None:
-    assert verdict(name, BUGS["StateIgnored"], PASSES[name][1].replace(state="given")) is None
+    assert verdict(name, BUGS["StateIgnored"], PASSES[name][1].replace(initial_state=InitialState.GIVEN)) is None
 
 
 @pytest.mark.parametrize(
@@ -156,7 +165,7 @@ def test_every_part_of_a_result_on_the_meta_device_is_compared(change: Any, text
             output, h_n = super().forward_tensor(input, hx)
             return (change(output) if input.is_meta else output), h_n
 
-    finding = verdict("modes.meta", Changed, case(steps=3, dtype="float32"))
+    finding = verdict("modes.meta", Changed, case(steps=3, dtype=DType.FLOAT32))
     assert isinstance(finding, Finding)
     assert re.search(text, finding.message)
 

@@ -9,6 +9,16 @@ import pytest
 import torch
 from torch import nn
 
+from rnnspec.cases.axes import (
+    DType,
+    EarlierCalls,
+    GradMode,
+    InitialState,
+    Layout,
+    Mode,
+    ModuleUses,
+    ParameterUpdates,
+)
 from rnnspec.cases.case import Case
 from rnnspec.cases.values import draw_values
 from rnnspec.engine.outcome import Finding, UnsupportedCase
@@ -26,14 +36,14 @@ from tests.rules.proven import told_and_proven
 def situations(history: str, **given: Any) -> list[Case]:
     """A history in a few situations."""
     near = case(history=history, **given)
-    stack = near.replace(num_layers=2, bidirectional=True, state="given", batch_first=True)
+    stack = near.replace(num_layers=2, bidirectional=True, initial_state=InitialState.GIVEN, batch_first=True)
     return [
         near,
         stack,
-        near.replace(grad="inference", nonlinearity="relu", bias=False),
-        near.replace(layout="packed-unsorted", lengths=(2, 5, 1), dtype="float32"),
-        stack.replace(layout="unbatched", dtype="bfloat16", grad="no_grad"),
-        near.replace(mode="train", num_layers=2, dropout=1.0, dtype="float16"),
+        near.replace(grad_mode=GradMode.INFERENCE, nonlinearity="relu", bias=False),
+        near.replace(layout=Layout.PACKED_UNSORTED, lengths=(2, 5, 1), dtype=DType.FLOAT32),
+        stack.replace(layout=Layout.UNBATCHED, dtype=DType.BFLOAT16, grad_mode=GradMode.NO_GRAD),
+        near.replace(mode=Mode.TRAIN, num_layers=2, dropout=1.0, dtype=DType.FLOAT16),
     ]
 
 
@@ -65,13 +75,13 @@ PASSES: Passes = {
     "modules.tied-parameters": [
         each
         for each in situations("called")
-        if each.dtype in ("float64", "float32") and list_tieable_pairs(each.config)
+        if each.dtype in (DType.FLOAT64, DType.FLOAT32) and list_tieable_pairs(each.config)
     ],
     "modules.parametrized": [
-        each for each in situations("called") if each.dtype in ("float64", "float32")
+        each for each in situations("called") if each.dtype in (DType.FLOAT64, DType.FLOAT32)
     ],
     "modules.weight-norm": [
-        each for each in situations("called") if each.dtype in ("float64", "float32")
+        each for each in situations("called") if each.dtype in (DType.FLOAT64, DType.FLOAT32)
     ],
     "modules.flatten-parameters": situations("called"),
 }
@@ -86,49 +96,49 @@ FAILS: Fails = [
     (
         "modules.deepcopy",
         "CopySharesParameters",
-        case(history="deepcopied"),
+        case(prior_use=ModuleUses.DEEPCOPIED),
         r"^weight_ih_l0 of the original after changing the copy\[",
     ),
     (
         "modules.deepcopy",
         "CopyForgetsArguments",
-        case(history="deepcopied", nonlinearity="relu"),
+        case(prior_use=ModuleUses.DEEPCOPIED, nonlinearity="relu"),
         r"^output\[",
     ),
-    ("modules.pickle", "PickleLosesBiases", case(history="pickled"), r"^output\["),
+    ("modules.pickle", "PickleLosesBiases", case(prior_use=ModuleUses.PICKLED), r"^output\["),
     (
         "modules.pickle",
         "PickleTrains",
-        case(history="pickled"),
+        case(prior_use=ModuleUses.PICKLED),
         "^a layer in eval mode has training=True after pickle",
     ),
-    ("modules.replaced-parameters", "WeightsTakenOnce", case(history="replaced"), r"^output\["),
-    ("modules.functional-call", "FunctionalCallIgnored", case(history="functional"), r"^output\["),
-    ("modules.second-call", "RemembersState", case(history="called"), r"^output\["),
-    ("modules.second-call", "ThirdCallDiffers", case(history="called-twice"), r"^output\["),
+    ("modules.replaced-parameters", "WeightsTakenOnce", case(prior_use=ParameterUpdates.REPLACED), r"^output\["),
+    ("modules.functional-call", "FunctionalCallIgnored", case(prior_use=ModuleUses.FUNCTIONAL), r"^output\["),
+    ("modules.second-call", "RemembersState", case(prior_use=EarlierCalls.CALLED), r"^output\["),
+    ("modules.second-call", "ThirdCallDiffers", case(prior_use=EarlierCalls.CALLED_TWICE), r"^output\["),
     (
         "modules.nested",
         "ParentModeIgnored",
-        case(history="nested"),
+        case(prior_use=ModuleUses.NESTED),
         "^the parent is in eval mode, the layer has training=True$",
     ),
-    ("modules.nested", "PrefixIgnored", case(history="nested"), r"^output\["),
+    ("modules.nested", "PrefixIgnored", case(prior_use=ModuleUses.NESTED), r"^output\["),
     (
         "modules.load-state-dict",
         "FusedBiasKept",
-        case(history="reloaded", grad="no_grad"),
+        case(prior_use=ParameterUpdates.RELOADED, grad_mode=GradMode.NO_GRAD),
         r"^output\[",
     ),
     (
         "modules.load-state-dict",
         "LoadedWithoutReverse",
-        STACK.replace(history="reloaded"),
+        STACK.replace(prior_use=ParameterUpdates.RELOADED),
         r"^weight_ih_l1_reverse after load_state_dict\(\)\[",
     ),
     (
         "modules.shared-parameters",
         "TiesCutByConversion",
-        case(history="shared"),
+        case(prior_use=ModuleUses.SHARED),
         "^weight_ih_l0, shared by two layers, is no longer shared",
     ),
     (
@@ -155,10 +165,10 @@ TOLD: Fails = [
     (
         "modules.dtype-conversion",
         "DtypeOfConstruction",
-        case(history="converted", steps=2),
+        case(prior_use=ModuleUses.CONVERTED, steps=2),
         "raised RuntimeError",
     ),
-    ("modules.second-call", "BatchSizeBaked", case(history="other-batch"), "raised|shape"),
+    ("modules.second-call", "BatchSizeBaked", case(prior_use=EarlierCalls.OTHER_BATCH), "raised|shape"),
     (
         "modules.refuses-state-dict",
         "LoadsWhatIsThere",
@@ -174,32 +184,32 @@ TOLD: Fails = [
     (
         "modules.deepcopy",
         "CopyInTrainMode",
-        case(history="deepcopied"),
+        case(prior_use=ModuleUses.DEEPCOPIED),
         r"has training=True after copy.deepcopy\(layer\)$",
     ),
     (
         "modules.deepcopy",
         "CopyThaws",
-        case(history="deepcopied"),
+        case(prior_use=ModuleUses.DEEPCOPIED),
         r"^weight_ih_l0, which was frozen, requires gradients after copy",
     ),
     (
         "modules.dtype-conversion",
         "ConversionThaws",
-        case(history="converted"),
+        case(prior_use=ModuleUses.CONVERTED),
         r"requires gradients after layer.to\(torch.float32\)$",
     ),
-    ("modules.second-call", "FrozenForGood", case(history="thawed", grad="grad"), "gradient"),
+    ("modules.second-call", "FrozenForGood", case(prior_use=EarlierCalls.THAWED, grad_mode=GradMode.GRAD), "gradient"),
     (
         "modules.second-call",
         "RemembersByAddress",
-        case(history="called", grad="no_grad"),
+        case(prior_use=EarlierCalls.CALLED, grad_mode=GradMode.NO_GRAD),
         r"^output\[",
     ),
     (
         "modules.second-call",
         "PlanByTotals",
-        case(history="other-batch", layout="packed", lengths=(4, 2, 1)),
+        case(prior_use=EarlierCalls.OTHER_BATCH, layout=Layout.PACKED, lengths=(4, 2, 1)),
         r"^output\[|raised",
     ),
     ("modules.weight-norm", "AttributeKept", case(), r"^output\["),
@@ -257,7 +267,7 @@ def test_a_conversion_that_leaves_a_parameter_behind_is_told() -> None:
             return self
 
     finding = verdict(
-        "modules.dtype-conversion", Stubborn, case(history="converted", dtype="bfloat16")
+        "modules.dtype-conversion", Stubborn, case(prior_use=ModuleUses.CONVERTED, dtype=DType.BFLOAT16)
     )
     assert isinstance(finding, Finding)
     assert finding.message == "after .to(bfloat16) weight_hh_l0 has another dtype"

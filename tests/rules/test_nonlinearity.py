@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from rnnspec.cases.axes import Distribution, DType, Layout
 from rnnspec.cases.case import Case
 from rnnspec.engine.outcome import Finding
 from rnnspec.rules.catalogue import list_layer_rules
@@ -20,13 +21,13 @@ PASSES: Passes = {
     "nonlinearity.relu": [
         RELU,
         case(nonlinearity="relu", num_layers=2, bidirectional=True),
-        case(nonlinearity="relu", values="integer"),
+        case(nonlinearity="relu", distribution=Distribution.INTEGER),
     ],
-    "nonlinearity.tanh": [case(), case(values="ternary"), case(values="large", dtype="bfloat16")],
+    "nonlinearity.tanh": [case(), case(distribution=Distribution.TERNARY), case(distribution=Distribution.LARGE, dtype=DType.BFLOAT16)],
     "nonlinearity.large": [
-        case(values="large"),
-        case(values="spread", nonlinearity="relu"),
-        case(values="large", dtype="float16"),
+        case(distribution=Distribution.LARGE),
+        case(distribution=Distribution.SPREAD, nonlinearity="relu"),
+        case(distribution=Distribution.LARGE, dtype=DType.FLOAT16),
     ],
     "nonlinearity.infinite": [
         case(),
@@ -38,7 +39,7 @@ PASSES: Passes = {
         case(),
         RELU,
         case(num_layers=2, bidirectional=True),
-        case(layout="packed-unsorted", lengths=(2, 5, 1)),
+        case(layout=Layout.PACKED_UNSORTED, lengths=(2, 5, 1)),
     ],
 }
 FAILS: Fails = [
@@ -50,8 +51,8 @@ FAILS: Fails = [
         "output",
     ),
     ("nonlinearity.relu", "ReluLeaks", RELU, "expected 0   got -"),
-    ("nonlinearity.large", "ClippedAtFive", case(values="large"), "output"),
-    ("nonlinearity.large", "TanhOverflows", case(values="large", dtype="float16"), "got nan"),
+    ("nonlinearity.large", "ClippedAtFive", case(distribution=Distribution.LARGE), "output"),
+    ("nonlinearity.large", "TanhOverflows", case(distribution=Distribution.LARGE, dtype=DType.FLOAT16), "got nan"),
     ("nonlinearity.infinite", "InfinityCutOff", RELU, "expected inf   got 1.79769313e.308"),
     ("nonlinearity.nan", "NanIsZero", case(), "expected nan   got 0"),
 ]

@@ -8,6 +8,7 @@ import pytest
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
+from rnnspec.cases.axes import GradMode, InitialState, Layout
 from rnnspec.cases.case import Case
 from rnnspec.engine.outcome import Finding
 from rnnspec.rules.catalogue import list_layer_rules
@@ -15,40 +16,40 @@ from rnnspec.selftest import BUGS, Plain
 from tests.rules.judged import Fails, Passes, case, names, verdict
 from tests.rules.proven import told_and_proven
 
-SORTED = case(layout="packed", lengths=(5, 4, 2))
-UNSORTED = case(layout="packed-unsorted", lengths=(2, 5, 1))
-STATED = case(layout="packed-unsorted", lengths=(2, 5, 1), state="given")
-FOUR = case(layout="packed-unsorted", batch=4, lengths=(2, 5, 1, 4))
-LEVEL = case(layout="packed", lengths=(5, 5, 5), state="given")
-BOTH = case(layout="packed", lengths=(5, 4, 2), bidirectional=True, state="given", num_layers=2)
+SORTED = case(layout=Layout.PACKED, lengths=(5, 4, 2))
+UNSORTED = case(layout=Layout.PACKED_UNSORTED, lengths=(2, 5, 1))
+STATED = case(layout=Layout.PACKED_UNSORTED, lengths=(2, 5, 1), initial_state=InitialState.GIVEN)
+FOUR = case(layout=Layout.PACKED_UNSORTED, batch=4, lengths=(2, 5, 1, 4))
+LEVEL = case(layout=Layout.PACKED, lengths=(5, 5, 5), initial_state=InitialState.GIVEN)
+BOTH = case(layout=Layout.PACKED, lengths=(5, 4, 2), bidirectional=True, initial_state=InitialState.GIVEN, num_layers=2)
 PASSES: Passes = {
     "packed.returns-packed": [SORTED, UNSORTED, LEVEL],
     "packed.indices": [SORTED, UNSORTED, LEVEL],
     "packed.pad-back": [
         SORTED,
         UNSORTED,
-        case(layout="packed-unsorted", lengths=(2, 5, 1), batch_first=True, grad="inference"),
+        case(layout=Layout.PACKED_UNSORTED, lengths=(2, 5, 1), batch_first=True, grad_mode=GradMode.INFERENCE),
     ],
     "packed.unsorted": [
         UNSORTED,
-        case(layout="packed-unsorted", lengths=(2, 5, 1), bidirectional=True, state="given"),
+        case(layout=Layout.PACKED_UNSORTED, lengths=(2, 5, 1), bidirectional=True, initial_state=InitialState.GIVEN),
     ],
     "packed.padding": [SORTED, UNSORTED, BOTH],
     "packed.h-n": [SORTED, UNSORTED, BOTH],
     "packed.output": [SORTED, UNSORTED, BOTH],
     "packed.batch-first-ignored": [
-        case(layout="packed-unsorted", lengths=(2, 5, 1), batch_first=True, state="given")
+        case(layout=Layout.PACKED_UNSORTED, lengths=(2, 5, 1), batch_first=True, initial_state=InitialState.GIVEN)
     ],
     "packed.full-length": [
         LEVEL,
-        case(layout="packed", lengths=(5, 5, 5), batch_first=True, bidirectional=True),
+        case(layout=Layout.PACKED, lengths=(5, 5, 5), batch_first=True, bidirectional=True),
     ],
     "packed.sequences": [SORTED, UNSORTED, BOTH],
-    "packed.one-step": [case(layout="packed", steps=1, lengths=(1, 1, 1))],
-    "packed.one-sequence": [case(layout="packed", batch=1, lengths=(5,), bidirectional=True)],
+    "packed.one-step": [case(layout=Layout.PACKED, steps=1, lengths=(1, 1, 1))],
+    "packed.one-sequence": [case(layout=Layout.PACKED, batch=1, lengths=(5,), bidirectional=True)],
     "packed.ties": [
-        case(layout="packed", lengths=(5, 2, 2)),
-        case(layout="packed-unsorted", lengths=(2, 5, 2), bidirectional=True),
+        case(layout=Layout.PACKED, lengths=(5, 2, 2)),
+        case(layout=Layout.PACKED_UNSORTED, lengths=(2, 5, 2), bidirectional=True),
     ],
 }
 FAILS: Fails = [
@@ -69,7 +70,7 @@ FAILS: Fails = [
     (
         "packed.unsorted",
         "GivenStatesNotSorted",
-        case(layout="packed-unsorted", lengths=(2, 5, 1), state="given"),
+        case(layout=Layout.PACKED_UNSORTED, lengths=(2, 5, 1), initial_state=InitialState.GIVEN),
         "as if h_0 were sorted and h_n in the caller's order$",
     ),
     ("packed.unsorted", "FinalStatesStaySorted", UNSORTED, "h_n sorted$"),
@@ -89,25 +90,25 @@ FAILS: Fails = [
     (
         "packed.batch-first-ignored",
         "LastStepWithoutState",
-        case(layout="packed", lengths=(5, 4, 2), batch_first=True),
+        case(layout=Layout.PACKED, lengths=(5, 4, 2), batch_first=True),
         "output",
     ),
     (
         "packed.one-sequence",
         "StateNeverAdvances",
-        case(layout="packed", batch=1, lengths=(5,)),
+        case(layout=Layout.PACKED, batch=1, lengths=(5,)),
         "output",
     ),
     (
         "packed.one-step",
         "HiddenBiasLost",
-        case(layout="packed", steps=1, lengths=(1, 1, 1)),
+        case(layout=Layout.PACKED, steps=1, lengths=(1, 1, 1)),
         "output",
     ),
     (
         "packed.ties",
         "TiesExchanged",
-        case(layout="packed", lengths=(5, 2, 2)),
+        case(layout=Layout.PACKED, lengths=(5, 2, 2)),
         r"h_n\[0, 1, 0\]   expected",
     ),
 ]

@@ -9,9 +9,11 @@ import pytest
 import torch
 from torch import nn
 
+from rnnspec.cases.axes import ConstructorStyle, Layout, Mode
 from rnnspec.cases.case import Case
 from rnnspec.observe.observation import Observation
-from rnnspec.rulekit.rule import THEMES
+from rnnspec.rulekit.rule import REGISTRY, Theme
+from rnnspec.rulekit.selection import select_in_force
 from rnnspec.rulekit.statistics.binomial import CONFIRMED
 from rnnspec.rulekit.statistics.initial_distribution import (
     choose_counted_case,
@@ -20,7 +22,7 @@ from rnnspec.rulekit.statistics.initial_distribution import (
     find_repetition,
     find_same_values,
 )
-from rnnspec.rules.catalogue import find_layer_rule, list_layer_rules, select_in_force
+from rnnspec.rules.catalogue import find_layer_rule, list_layer_rules
 from rnnspec.selftest import Plain
 from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import resolve_target
@@ -36,7 +38,7 @@ PASSES: dict[str, list[Case]] = {
     "parameters.no-bias": [
         case(bias=False),
         case(
-            bias=False, layout="packed", lengths=(5, 2, 1), num_layers=2, mode="train", dropout=0.5
+            bias=False, layout=Layout.PACKED, lengths=(5, 2, 1), num_layers=2, mode=Mode.TRAIN, dropout=0.5
         ),
     ],
     "parameters.trainable": [case(), DEEP],
@@ -45,7 +47,7 @@ PASSES: dict[str, list[Case]] = {
         case(),
         DEEP,
         LARGE,
-        *(case(dtype=dtype, build="typed") for dtype in ("float32", "bfloat16", "float16")),
+        *(case(dtype=dtype, constructor_style=ConstructorStyle.TYPED) for dtype in ("float32", "bfloat16", "float16")),
     ],
     "parameters.initial-distribution": [case(), DEEP, LARGE, case(bias=False)],
 }
@@ -137,7 +139,7 @@ def test_a_planted_bug_is_told_and_proven(name: str, bug: str, near: Case, text:
 
 def test_every_rule_is_tried() -> None:
     find_layer_rule("parameters.names")
-    assert {rule.id for rule in THEMES["parameters"]} == set(PASSES) == {name for name, *_ in FAILS}
+    assert {rule.id for rule in REGISTRY[Theme.PARAMETERS]} == set(PASSES) == {name for name, *_ in FAILS}
 
 
 def test_other_names_alone_are_told_by_the_rules_of_names() -> None:

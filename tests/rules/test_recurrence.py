@@ -7,6 +7,7 @@ import re
 import pytest
 from torch import Tensor, nn
 
+from rnnspec.cases.axes import Distribution, DType, EarlierCalls, InitialState, Layout, MemoryLayout
 from rnnspec.cases.case import Case
 from rnnspec.engine.outcome import Finding
 from rnnspec.observe.observation import Observation
@@ -19,34 +20,34 @@ from rnnspec.subjects.target import resolve_target
 from tests.rules.judged import Fails, Passes, case, names, verdict
 from tests.rules.proven import told_and_proven
 
-STACK = case(num_layers=2, state="given")
+STACK = case(num_layers=2, initial_state=InitialState.GIVEN)
 PASSES: Passes = {
     "recurrence.two-biases": [
         case(),
-        case(num_layers=2, bidirectional=True, history="called"),
-        case(dtype="float16"),
+        case(num_layers=2, bidirectional=True, prior_use=EarlierCalls.CALLED),
+        case(dtype=DType.FLOAT16),
     ],
-    "recurrence.first-step": [STACK, case(state="given", layout="packed", lengths=(5, 4, 2))],
-    "recurrence.output": [case(), STACK, case(dtype="float32")],
-    "recurrence.h-n": [case(), STACK, case(dtype="float32")],
+    "recurrence.first-step": [STACK, case(initial_state=InitialState.GIVEN, layout=Layout.PACKED, lengths=(5, 4, 2))],
+    "recurrence.output": [case(), STACK, case(dtype=DType.FLOAT32)],
+    "recurrence.h-n": [case(), STACK, case(dtype=DType.FLOAT32)],
     "recurrence.exact": [
-        case(nonlinearity="relu", values="integer"),
-        case(values="ternary", dtype="bfloat16"),
+        case(nonlinearity="relu", distribution=Distribution.INTEGER),
+        case(distribution=Distribution.TERNARY, dtype=DType.BFLOAT16),
     ],
     "recurrence.dtypes": [
         case(dtype=dtype) for dtype in ("float64", "float32", "bfloat16", "float16")
     ],
-    "recurrence.half-precision": [case(dtype="bfloat16"), case(dtype="float16", num_layers=3)],
+    "recurrence.half-precision": [case(dtype=DType.BFLOAT16), case(dtype=DType.FLOAT16, num_layers=3)],
     "recurrence.causal": [
         case(),
-        case(num_layers=2, layout="unbatched"),
-        case(batch_first=True, values="ternary"),
+        case(num_layers=2, layout=Layout.UNBATCHED),
+        case(batch_first=True, distribution=Distribution.TERNARY),
     ],
     "recurrence.documented-loop": [
         case(),
         STACK,
         case(nonlinearity="relu", bias=False, batch_first=True),
-        case(layout="unbatched"),
+        case(layout=Layout.UNBATCHED),
     ],
 }
 FAILS: Fails = [
@@ -58,7 +59,7 @@ FAILS: Fails = [
     ("recurrence.output", "OneWeightOff", case(), "times what rounding can explain"),
     ("recurrence.h-n", "FinalStateRounded", case(), r"h_n\[0, 0, 0\]   expected"),
     ("recurrence.dtypes", "DoubleInSingle", case(), "every result in float64 is a float32 number"),
-    ("recurrence.half-precision", "BiasLostInBfloat", case(dtype="bfloat16"), "output"),
+    ("recurrence.half-precision", "BiasLostInBfloat", case(dtype=DType.BFLOAT16), "output"),
     (
         "recurrence.causal",
         "NextStepLeaks",
@@ -105,11 +106,11 @@ def test_results_in_another_dtype_are_told() -> None:
 
 
 def test_an_input_that_repeats_its_steps_cannot_be_spoiled_from_a_step_on() -> None:
-    assert not find_layer_rule("recurrence.causal").when(case(batch=1, memory="expanded"))
+    assert not find_layer_rule("recurrence.causal").when(case(batch=1, memory_layout=MemoryLayout.EXPANDED))
 
 
 def test_the_printed_loop_is_the_recurrence() -> None:
-    near = case(num_layers=3, state="given", nonlinearity="relu", values="integer")
+    near = case(num_layers=3, initial_state=InitialState.GIVEN, nonlinearity="relu", distribution=Distribution.INTEGER)
     observation = Observation(TorchSubject(resolve_target(nn.RNN)), near)
     output, h_n = documented_loop.run_documented_loop(
         near.config, observation.values.weights, observation.values.input, observation.values.h_0
@@ -119,7 +120,7 @@ def test_the_printed_loop_is_the_recurrence() -> None:
 
 
 def test_a_few_units_in_the_last_place_are_told_and_proven_with_the_numbers_of_the_case() -> None:
-    finding = verdict("recurrence.exact", BUGS["ScaledByAnUlp"], case(values="ternary"))
+    finding = verdict("recurrence.exact", BUGS["ScaledByAnUlp"], case(distribution=Distribution.TERNARY))
     assert isinstance(finding, Finding)
     assert re.search(r"output\[0, 0, [0-3]\]   expected -?1   got -?1", finding.message)
     for kind, expected in ((BUGS["ScaledByAnUlp"], True), (nn.RNN, False)):

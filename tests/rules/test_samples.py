@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from rnnspec.cases.axes import Distribution, DType, InitialState, Layout, MemoryLayout
 from rnnspec.cases.case import Case
 from rnnspec.engine.outcome import Finding, judge_case
 from rnnspec.observe.observation import Observation
@@ -21,30 +22,30 @@ from rnnspec.subjects.target import resolve_target
 from tests.rules.judged import Fails, Passes, case, fitting, names, verdict
 from tests.rules.proven import told_and_proven
 
-UNSORTED = case(layout="packed-unsorted", lengths=(2, 5, 1))
+UNSORTED = case(layout=Layout.PACKED_UNSORTED, lengths=(2, 5, 1))
 PASSES: Passes = {
     "samples.independent": [
         case(),
         UNSORTED,
         case(bidirectional=True, num_layers=2, batch_first=True),
-        case(values="ternary"),
+        case(distribution=Distribution.TERNARY),
     ],
     "samples.huge": [
         case(),
         UNSORTED,
-        case(nonlinearity="relu", dtype="float16"),
-        case(dtype="bfloat16", bidirectional=True),
+        case(nonlinearity="relu", dtype=DType.FLOAT16),
+        case(dtype=DType.BFLOAT16, bidirectional=True),
     ],
     "samples.permuted": [
         case(),
         UNSORTED,
-        case(batch=2, state="given", batch_first=True),
-        case(batch=9, memory="transposed"),
+        case(batch=2, initial_state=InitialState.GIVEN, batch_first=True),
+        case(batch=9, memory_layout=MemoryLayout.TRANSPOSED),
     ],
     "samples.alone": [
         case(),
         UNSORTED,
-        case(layout="packed", lengths=(5, 4, 2), state="given"),
+        case(layout=Layout.PACKED, lengths=(5, 4, 2), initial_state=InitialState.GIVEN),
         case(batch_first=True),
     ],
 }
@@ -82,7 +83,7 @@ def test_samples_that_share_their_memory_cannot_be_told_apart() -> None:
         for rule in list_layer_rules()
         if rule.theme == "samples"
         for seed in range(40)
-        if rule.when(case(memory="expanded", seed=seed))
+        if rule.when(case(memory_layout=MemoryLayout.EXPANDED, seed=seed))
     ]
     assert applied == []
 
@@ -110,7 +111,7 @@ class InfinityNextDoor(Plain):
 
 
 def test_infinities_that_16_bit_kernels_carry_to_other_rows_are_not_judged() -> None:
-    steep = case(nonlinearity="relu", values="integer", dtype="float16", steps=40, num_layers=3)
+    steep = case(nonlinearity="relu", distribution=Distribution.INTEGER, dtype=DType.FLOAT16, steps=40, num_layers=3)
     subject = TorchSubject(resolve_target(InfinityNextDoor))
     observation = [
         Observation(subject, candidate)

@@ -8,23 +8,32 @@ import pytest
 import torch
 from torch import nn
 
+from rnnspec.cases.axes import (
+    DType,
+    GradMode,
+    InitialState,
+    Layout,
+    MemoryLayout,
+    Mode,
+    ParameterUpdates,
+)
 from rnnspec.cases.case import Case
-from rnnspec.rulekit.rule import THEMES
+from rnnspec.rulekit.rule import REGISTRY, Theme
 from rnnspec.rules.catalogue import find_layer_rule
 from rnnspec.selftest import Plain
 from tests.rules.judged import case, verdict
 from tests.rules.proven import told_and_proven
 
-BOTH = case(num_layers=2, bidirectional=True, state="given")
-PACKED = case(layout="packed-unsorted", lengths=(2, 5, 1), bidirectional=True)
-UNBATCHED = case(layout="unbatched", batch_first=True)
+BOTH = case(num_layers=2, bidirectional=True, initial_state=InitialState.GIVEN)
+PACKED = case(layout=Layout.PACKED_UNSORTED, lengths=(2, 5, 1), bidirectional=True)
+UNBATCHED = case(layout=Layout.UNBATCHED, batch_first=True)
 EVERYWHERE = [
     case(),
     BOTH,
     PACKED,
     UNBATCHED,
     case(batch_first=True, steps=1, batch=1),
-    case(dtype="bfloat16", grad="inference"),
+    case(dtype=DType.BFLOAT16, grad_mode=GradMode.INFERENCE),
 ]
 PASSES: dict[str, list[Case]] = {
     "shapes.returns-pair": EVERYWHERE,
@@ -34,9 +43,9 @@ PASSES: dict[str, list[Case]] = {
     "shapes.empty-batch": [
         case(),
         BOTH,
-        case(batch_first=True, memory="expanded"),
-        case(grad="no_grad", history="trained"),
-        case(num_layers=2, dropout=1.0, mode="train", nonlinearity="relu"),
+        case(batch_first=True, memory_layout=MemoryLayout.EXPANDED),
+        case(grad_mode=GradMode.NO_GRAD, prior_use=ParameterUpdates.TRAINED),
+        case(num_layers=2, dropout=1.0, mode=Mode.TRAIN, nonlinearity="relu"),
     ],
 }
 FAILS = [
@@ -77,13 +86,13 @@ FAILS = [
     (
         "shapes.dtype",
         "BfloatStateWidened",
-        case(dtype="bfloat16"),
+        case(dtype=DType.BFLOAT16),
         "h_n is torch.float32, expected torch.bfloat16",
     ),
     (
         "shapes.dtype",
         "HalfStateWidened",
-        case(dtype="float16"),
+        case(dtype=DType.FLOAT16),
         "h_n is torch.float32, expected torch.float16",
     ),
     (
@@ -110,7 +119,7 @@ def test_a_planted_bug_is_told_and_proven(name: str, bug: str, near: Case, text:
 
 def test_every_rule_is_tried() -> None:
     find_layer_rule("shapes.returns-pair")
-    assert {rule.id for rule in THEMES["sizes"]} == set(PASSES) == {name for name, *_ in FAILS}
+    assert {rule.id for rule in REGISTRY[Theme.SHAPES]} == set(PASSES) == {name for name, *_ in FAILS}
 
 
 class Alone(nn.RNN):

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from rnnspec.cases.axes import GradMode, InitialState, Layout, MemoryLayout, Mode, ModuleUses
 from rnnspec.cases.case import Case
 from rnnspec.engine.outcome import Finding
 from rnnspec.rules.catalogue import list_layer_rules
@@ -20,26 +21,26 @@ from rnnspec.subjects import settings
 from tests.rules.judged import Fails, Passes, case, names, verdict
 from tests.rules.proven import told_and_proven
 
-GIVEN = case(state="given", batch_first=True)
-PACKED = case(state="given", layout="packed", lengths=(5, 3, 1))
-UNSORTED = case(layout="packed-unsorted", lengths=(2, 5, 1), bidirectional=True, num_layers=2)
-QUIET = case(grad="no_grad")
-TURNED = case(batch_first=True, grad="no_grad")
-INFERENCE = case(grad="inference", state="given", num_layers=2)
-LAID_OUT = [case(layout="unbatched"), case(memory="sliced", state="given"), case(memory="expanded")]
+GIVEN = case(initial_state=InitialState.GIVEN, batch_first=True)
+PACKED = case(initial_state=InitialState.GIVEN, layout=Layout.PACKED, lengths=(5, 3, 1))
+UNSORTED = case(layout=Layout.PACKED_UNSORTED, lengths=(2, 5, 1), bidirectional=True, num_layers=2)
+QUIET = case(grad_mode=GradMode.NO_GRAD)
+TURNED = case(batch_first=True, grad_mode=GradMode.NO_GRAD)
+INFERENCE = case(grad_mode=GradMode.INFERENCE, initial_state=InitialState.GIVEN, num_layers=2)
+LAID_OUT = [case(layout=Layout.UNBATCHED), case(memory_layout=MemoryLayout.SLICED, initial_state=InitialState.GIVEN), case(memory_layout=MemoryLayout.EXPANDED)]
 EVERYWHERE = [GIVEN, PACKED, UNSORTED, QUIET, INFERENCE, *LAID_OUT]
 PASSES: Passes = {
     "side-effects.arguments": EVERYWHERE,
     "side-effects.parameters": [
         *EVERYWHERE,
-        case(history="functional"),
-        case(history="shared"),
-        case(num_layers=2, dropout=0.5, mode="train"),
+        case(prior_use=ModuleUses.FUNCTIONAL),
+        case(prior_use=ModuleUses.SHARED),
+        case(num_layers=2, dropout=0.5, mode=Mode.TRAIN),
     ],
     "side-effects.random-generators": [
         *EVERYWHERE,
         case(num_layers=2, dropout=0.5),
-        case(dropout=0.5, mode="train"),
+        case(dropout=0.5, mode=Mode.TRAIN),
     ],
     "side-effects.repeatable": EVERYWHERE,
     "side-effects.global-settings": EVERYWHERE,
@@ -51,7 +52,7 @@ FAILS: Fails = [
     (
         "side-effects.arguments",
         "InputTransposedInPlace",
-        case(batch_first=True, grad="no_grad"),
+        case(batch_first=True, grad_mode=GradMode.NO_GRAD),
         r"^the shape of input was \(3, 5, 3\) before the call and is \(5, 3, 3\)",
     ),
     (
@@ -75,7 +76,7 @@ FAILS: Fails = [
     (
         "side-effects.parameters",
         "WeightsDropped",
-        case(num_layers=2, dropout=0.5, mode="train"),
+        case(num_layers=2, dropout=0.5, mode=Mode.TRAIN),
         r"^weight_hh_l0 after a call\[",
     ),
     (
@@ -192,7 +193,7 @@ def with_gradient(layer: Any, x: Tensor, hx: Any, result: Any) -> None:
     [
         (
             around,
-            case(memory="sliced", grad="no_grad"),
+            case(memory_layout=MemoryLayout.SLICED, grad_mode=GradMode.NO_GRAD),
             r"^input after the call|^the memory around input after the call",
         ),
         (swapped, UNSORTED, "^sorted_indices after the call"),
@@ -310,7 +311,7 @@ def test_an_output_in_the_memory_of_the_input_is_seen() -> None:
             return input.data.copy_(output), h_n
 
     finding = verdict(
-        "side-effects.results-not-aliased", InPlace, case(hidden_size=3, grad="no_grad"), 9
+        "side-effects.results-not-aliased", InPlace, case(hidden_size=3, grad_mode=GradMode.NO_GRAD), 9
     )
     assert isinstance(finding, Finding)
     assert finding.message == "writing to the results of a call changed input"

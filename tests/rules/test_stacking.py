@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from torch import nn
 
+from rnnspec.cases.axes import Distribution, DType, Layout, Mode
 from rnnspec.cases.case import Case
 from rnnspec.engine.outcome import Finding, judge_case
 from rnnspec.observe.observation import Observation
@@ -25,13 +26,13 @@ PASSES: Passes = {
     "stacking.own-parameters": [STACK, BOTH, case(num_layers=2, bias=False, nonlinearity="relu")],
     "stacking.reads-both-directions": [
         BOTH,
-        case(num_layers=3, bidirectional=True, layout="packed", lengths=(5, 4, 2)),
+        case(num_layers=3, bidirectional=True, layout=Layout.PACKED, lengths=(5, 4, 2)),
     ],
     "stacking.composition": [
         STACK,
         BOTH,
-        case(num_layers=2, dropout=1.0, mode="train"),
-        case(num_layers=5, layout="unbatched"),
+        case(num_layers=2, dropout=1.0, mode=Mode.TRAIN),
+        case(num_layers=5, layout=Layout.UNBATCHED),
     ],
 }
 FAILS: Fails = [
@@ -92,8 +93,8 @@ OVERFLOWING = case(
     bidirectional=True,
     steps=6,
     batch=6,
-    dtype="float16",
-    values="integer",
+    dtype=DType.FLOAT16,
+    distribution=Distribution.INTEGER,
     seed=1974864048,
 )
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from torch import Tensor, nn
 
+from rnnspec.cases.axes import Distribution, GradMode, InitialState, Layout
 from rnnspec.cases.case import Case
 from rnnspec.engine.outcome import Finding
 from rnnspec.rules.catalogue import list_layer_rules
@@ -15,46 +16,46 @@ from rnnspec.selftest import BUGS, Plain
 from tests.rules.judged import Fails, Passes, case, names, verdict
 from tests.rules.proven import told_and_proven
 
-GIVEN = case(state="given")
-STACK = case(state="given", num_layers=3)
-DEEP = case(state="given", num_layers=3, bidirectional=True)
+GIVEN = case(initial_state=InitialState.GIVEN)
+STACK = case(initial_state=InitialState.GIVEN, num_layers=3)
+DEEP = case(initial_state=InitialState.GIVEN, num_layers=3, bidirectional=True)
 PASSES: Passes = {
     "states.order": [
         STACK,
         DEEP,
-        case(state="given", num_layers=2, layout="packed-unsorted", lengths=(2, 5, 1)),
+        case(initial_state=InitialState.GIVEN, num_layers=2, layout=Layout.PACKED_UNSORTED, lengths=(2, 5, 1)),
     ],
     "states.initial-state-used": [
         GIVEN,
         DEEP,
-        case(state="given", layout="unbatched"),
-        case(state="given", values="large"),
+        case(initial_state=InitialState.GIVEN, layout=Layout.UNBATCHED),
+        case(initial_state=InitialState.GIVEN, distribution=Distribution.LARGE),
     ],
     "states.by-name": [
         GIVEN,
-        case(state="given", layout="packed", lengths=(5, 4, 2)),
-        case(state="given", grad="inference"),
+        case(initial_state=InitialState.GIVEN, layout=Layout.PACKED, lengths=(5, 4, 2)),
+        case(initial_state=InitialState.GIVEN, grad_mode=GradMode.INFERENCE),
     ],
     "states.absent-is-zero": [
         case(),
         case(bidirectional=True, num_layers=2),
-        case(layout="unbatched"),
+        case(layout=Layout.UNBATCHED),
     ],
     "states.carried": [
         case(),
-        case(state="given", num_layers=2),
-        case(layout="unbatched", batch_first=True),
+        case(initial_state=InitialState.GIVEN, num_layers=2),
+        case(layout=Layout.UNBATCHED, batch_first=True),
         case(batch_first=True),
     ],
     "states.h-n-is-last-output": [
         case(),
         DEEP,
-        case(bidirectional=True, layout="packed-unsorted", lengths=(2, 5, 1)),
+        case(bidirectional=True, layout=Layout.PACKED_UNSORTED, lengths=(2, 5, 1)),
     ],
     "states.routing": [
         STACK,
         DEEP,
-        case(state="given", num_layers=2, layout="packed-unsorted", lengths=(2, 5, 1)),
+        case(initial_state=InitialState.GIVEN, num_layers=2, layout=Layout.PACKED_UNSORTED, lengths=(2, 5, 1)),
     ],
 }
 FAILS: Fails = [
@@ -80,7 +81,7 @@ FAILS: Fails = [
     (
         "states.initial-state-used",
         "StateIgnoredWithoutBias",
-        case(state="given", bidirectional=True, bias=False, nonlinearity="relu"),
+        case(initial_state=InitialState.GIVEN, bidirectional=True, bias=False, nonlinearity="relu"),
         "output",
     ),
     ("states.absent-is-zero", "BiasSkippedAtStart", case(), r"output\[0, 0, 0\]   expected"),
@@ -135,7 +136,7 @@ def test_exchanged_rows_are_told_by_the_rules_of_their_order() -> None:
         verdict(
             "states.initial-state-used",
             BUGS["StatesExchanged"],
-            case(state="given", bidirectional=True),
+            case(initial_state=InitialState.GIVEN, bidirectional=True),
         )
         is None
     )

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from rnnspec.cases.axes import DType
 from rnnspec.cases.case import Case
 from rnnspec.contract.config import Config
 from rnnspec.engine.outcome import judge_case
@@ -77,7 +78,7 @@ def test_a_process_that_uses_the_finer_settings_of_later_releases_is_switched_by
 def test_a_rule_judges_under_the_arithmetic_of_its_case(told: str) -> None:
     seen: list[list[bool]] = []
     rule = replace(find_layer_rule("recurrence.output"), check=lambda given: seen.append(flags()))
-    case = Case(config=Config(2, 3), dtype="float32", arithmetic=told)
+    case = Case(config=Config(2, 3), dtype=DType.FLOAT32, arithmetic=told)
     assert (
         judge_case(rule, Observation(TorchSubject(resolve_target(torch.nn.RNN), "cuda:0"), case))
         is None

@@ -71,7 +71,7 @@ def _arrange_changed(arguments: ConstructorArguments) -> Arguments:
     )
 
 
-CHANGED = ConstructorStyleMeaning(
+_CHANGED = ConstructorStyleMeaning(
     "changed",
     "only what differs from the defaults, by keyword",
     _arrange_changed,
@@ -84,7 +84,7 @@ def _arrange_keywords(arguments: ConstructorArguments) -> Arguments:
     return [], {**arguments.without_own(), **arguments.own}
 
 
-KEYWORDS = ConstructorStyleMeaning(
+_KEYWORDS = ConstructorStyleMeaning(
     "keywords", "every argument by keyword", _arrange_keywords, "**config", True
 )
 
@@ -99,7 +99,7 @@ def _arrange_positional(arguments: ConstructorArguments) -> Arguments:
     return [wanted[name] for name in arguments.positional], {**rest, **arguments.own}
 
 
-POSITIONAL = ConstructorStyleMeaning(
+_POSITIONAL = ConstructorStyleMeaning(
     "positional", "every argument by position", _arrange_positional, "*config.values()", True
 )
 
@@ -108,7 +108,7 @@ def _arrange_typed(arguments: ConstructorArguments) -> Arguments:
     return _sizes_first(arguments, arguments.without_own())
 
 
-TYPED = ConstructorStyleMeaning(
+_TYPED = ConstructorStyleMeaning(
     "typed",
     "by keyword, with dtype= and device=",
     _arrange_typed,
@@ -124,10 +124,10 @@ class ConstructorStyle(Choice):
 
     _value_: ConstructorStyleMeaning
 
-    CHANGED = CHANGED
-    KEYWORDS = KEYWORDS
-    POSITIONAL = POSITIONAL
-    TYPED = TYPED
+    CHANGED = _CHANGED
+    KEYWORDS = _KEYWORDS
+    POSITIONAL = _POSITIONAL
+    TYPED = _TYPED
 
     @property
     def lists_all(self) -> bool:

@@ -39,7 +39,7 @@ def _clone(tensor: torch.Tensor, repeated: int | None) -> torch.Tensor:
     return tensor.clone()
 
 
-CONTIGUOUS = MemoryLayoutMeaning("contiguous", "contiguous", _clone, "")
+_CONTIGUOUS = MemoryLayoutMeaning("contiguous", "contiguous", _clone, "")
 
 
 def _reverse_axes(tensor: torch.Tensor, repeated: int | None) -> torch.Tensor:
@@ -48,7 +48,7 @@ def _reverse_axes(tensor: torch.Tensor, repeated: int | None) -> torch.Tensor:
     return tensor.permute(axes).contiguous().permute(axes)
 
 
-TRANSPOSED = MemoryLayoutMeaning(
+_TRANSPOSED = MemoryLayoutMeaning(
     "transposed", "all axes in reverse order", _reverse_axes, "{name} = {name}.mT.contiguous().mT"
 )
 
@@ -60,7 +60,7 @@ def _exchange_axes(tensor: torch.Tensor, repeated: int | None) -> torch.Tensor:
     return tensor.transpose(0, 1).contiguous().transpose(0, 1)
 
 
-EXCHANGED = MemoryLayoutMeaning(
+_EXCHANGED = MemoryLayoutMeaning(
     "exchanged",
     "the first two axes exchanged",
     _exchange_axes,
@@ -78,7 +78,7 @@ def _slice(tensor: torch.Tensor, repeated: int | None) -> torch.Tensor:
     return view
 
 
-SLICED = MemoryLayoutMeaning(
+_SLICED = MemoryLayoutMeaning(
     "sliced",
     "every second element of a larger buffer",
     _slice,
@@ -95,7 +95,7 @@ def _offset(tensor: torch.Tensor, repeated: int | None) -> torch.Tensor:
     return view
 
 
-OFFSET = MemoryLayoutMeaning(
+_OFFSET = MemoryLayoutMeaning(
     "offset",
     "a contiguous part of a larger buffer",
     _offset,
@@ -111,7 +111,7 @@ def _expand(tensor: torch.Tensor, repeated: int | None) -> torch.Tensor:
     return repetition if torch.equal(repetition, tensor) else tensor.clone()
 
 
-EXPANDED = MemoryLayoutMeaning(
+_EXPANDED = MemoryLayoutMeaning(
     "expanded",
     "one slice expanded along the batch, or along time for a single sample",
     _expand,
@@ -126,12 +126,12 @@ class MemoryLayout(Choice):
 
     _value_: MemoryLayoutMeaning
 
-    CONTIGUOUS = CONTIGUOUS
-    TRANSPOSED = TRANSPOSED
-    EXCHANGED = EXCHANGED
-    SLICED = SLICED
-    OFFSET = OFFSET
-    EXPANDED = EXPANDED
+    CONTIGUOUS = _CONTIGUOUS
+    TRANSPOSED = _TRANSPOSED
+    EXCHANGED = _EXCHANGED
+    SLICED = _SLICED
+    OFFSET = _OFFSET
+    EXPANDED = _EXPANDED
 
     @property
     def repeats(self) -> bool:

@@ -48,6 +48,11 @@ class GradMode(Choice):
         """The context manager as Python code."""
         return self._value_.code
 
+    @property
+    def builds_graph(self) -> bool:
+        """Whether the results of a call can be differentiated."""
+        return self is GradMode.GRAD
+
     def enter(self) -> AbstractContextManager[Any]:
         """Return a context manager that sets this gradient mode."""
         return self._value_.context()

@@ -14,7 +14,8 @@ from rnnspec.models import snippets
 from rnnspec.models.isolated import first_tensor
 from rnnspec.models.layers import is_recurrent
 from rnnspec.models.observation import ModelObservation, NotApplicable, describe_error
-from rnnspec.rulekit.violation import Violation, violated
+from rnnspec.rulekit.rule import rule
+from rnnspec.rulekit.violation import Violation
 
 VISIBLE = 0.1
 """A parameter's share of a prediction from which on a change by 1e-13 of itself is 45 float64 roundoffs of the prediction."""
@@ -47,7 +48,8 @@ class States:
         return note
 
 
-def state_device(trial: ModelObservation) -> None:
+@rule("model.state-device", id="model.state-device")
+def state_device(observation: ModelObservation) -> None:
     """Initial states are made on the device of the input, not on the default device.
 
     The model and its input are moved to the meta device, which shows it on a machine without another one; a model that reads values,
@@ -55,64 +57,66 @@ def state_device(trial: ModelObservation) -> None:
 
     Catches torch.zeros(...) without a device, which breaks on CUDA.
     """
-    trial.require_parameters()
-    model = trial.build().to("meta")
+    observation.require_parameters()
+    model = observation.build().to("meta")
     states = States("device")
     states.watch(model)
     try:
-        prediction = trial.call(model, trial.draw().to("meta"))
+        prediction = observation.call(model, observation.draw().to("meta"))
     except Exception as error:  # the model may raise anything
         if states.found:
-            raise violated(f"{states.found}: {describe_error(error)}", snippets.META) from error
-        _on_other_default(trial, error)
+            raise Violation(f"{states.found}: {describe_error(error)}", snippets.META) from error
+        _on_other_default(observation, error)
     else:
         if states.found or prediction.device.type != "meta":
-            raise violated(
+            raise Violation(
                 states.found
                 or f"the prediction is on {prediction.device} for a model and an input on meta",
                 snippets.META,
             )
 
 
-def state_dtype(trial: ModelObservation) -> None:
+@rule("model.state-dtype", id="model.state-dtype")
+def state_dtype(observation: ModelObservation) -> None:
     """Initial states have the dtype of the input, not the default dtype.
 
     The states that every recurrent layer and cell of a float64 model is given are looked at.
 
     Catches torch.zeros(...) without a dtype, which breaks in half and in double precision.
     """
-    trial.require_parameters()
-    model = trial.build().double()
+    observation.require_parameters()
+    model = observation.build().double()
     states = States("dtype")
     states.watch(model)
     with suppress(Exception):  # a failure without a wrong state is for model.float64 to tell
-        trial.call(model, _double(trial.draw()))
+        observation.call(model, _double(observation.draw()))
     if states.found:
-        raise violated(states.found, snippets.DTYPE)
+        raise Violation(states.found, snippets.DTYPE)
 
 
-def float64(trial: ModelObservation) -> None:
+@rule("model.float64", id="model.float64")
+def float64(observation: ModelObservation) -> None:
     """A model turned into float64 computes in float64 throughout.
 
     Predictions must be float64, and must move with a change of a weight far below float32's resolution, where its gradient says so.
 
     Catches .float() on the way, which costs half of the digits or breaks.
     """
-    _without_wrong_states(trial)
-    model = trial.build().double()
-    x = _double(trial.draw())
+    _without_wrong_states(observation)
+    model = observation.build().double()
+    x = _double(observation.draw())
     try:
-        prediction = trial.call(model, x)
+        prediction = observation.call(model, x)
     except Exception as error:  # the model may raise anything
-        raise violated(
+        raise Violation(
             f"in float64 the model raises {describe_error(error)}", snippets.FLOAT64
         ) from error
     if prediction.dtype != torch.float64:
-        raise violated(f"a float64 model gives {prediction.dtype} predictions", snippets.FLOAT64)
+        raise Violation(f"a float64 model gives {prediction.dtype} predictions", snippets.FLOAT64)
     name = _rounded(model, x)
     if name:
         said = f"a change of {name} by 1e-13 of itself, which its gradient says must show, changes no prediction: it is rounded on the way"
-        raise violated(said, snippets.digits(name))
+        raise Violation(said, snippets.move_by_digits(name))
 
 
 def _rounded(model: nn.Module, x: Tensor) -> str:
@@ -149,25 +153,25 @@ def _moves(model: nn.Module, x: Tensor, parameter: Tensor) -> bool:
     return not any(torch.equal(one, other) for one, other in pairwise(predictions))
 
 
-def _on_other_default(trial: ModelObservation, error: Exception) -> None:
+def _on_other_default(observation: ModelObservation, error: Exception) -> None:
     """The model may read values, which meta tensors lack: on the CPU then, with another device as the default."""
     try:
         with torch.device("meta"):
-            prediction = trial.call(trial.build().to("cpu"), trial.draw().to("cpu"))
+            prediction = observation.call(observation.build().to("cpu"), observation.draw().to("cpu"))
     except Exception:
         raise NotApplicable(
             f"the model reads values, which the meta device lacks: {describe_error(error)}"
         ) from error
     if prediction.device.type != "cpu":
-        raise violated(
+        raise Violation(
             f"the prediction is on the default device {prediction.device}, not on the input's",
             snippets.DEFAULT,
         )
 
 
-def _without_wrong_states(trial: ModelObservation) -> None:
+def _without_wrong_states(observation: ModelObservation) -> None:
     try:
-        state_dtype(trial)
+        state_dtype.check(observation)
     except Violation:
         raise NotApplicable("follows from model.state-dtype") from None
 

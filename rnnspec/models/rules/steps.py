@@ -9,94 +9,100 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rnnspec import oracle
 from rnnspec.models import snippets
 from rnnspec.models.layers import Layer, find_layers, is_recurrent
 from rnnspec.models.observation import ModelObservation, NotApplicable
 from rnnspec.models.readout import measure_readout
-from rnnspec.rulekit.violation import violated
+from rnnspec.rulekit.rule import rule
+from rnnspec.rulekit.violation import Violation
 
 
-def causal(trial: ModelObservation) -> None:
+@rule("model.causal", id="model.causal")
+def causal(observation: ModelObservation) -> None:
     """Where every step is read, the prediction of a one-directional model depends on no later position.
 
     Every position is changed in turn, and the predictions at earlier steps are compared bit for bit.
 
     Catches time read backwards, an output shifted by a step, and a normalisation over the steps.
     """
-    _every_step(trial)
-    if any(layer.directions == 2 for layer in _layers(trial)):
+    _every_step(observation)
+    if any(layer.directions == 2 for layer in _layers(observation)):
         raise NotApplicable("the model is bidirectional")
-    if _turns_time(trial):
+    if _turns_time(observation):
         raise NotApplicable(
             "the model reads the sequence forwards and backwards, with layers of one direction"
         )
-    for position, row in enumerate(trial.map.reach):
+    for position, row in enumerate(observation.map.reach):
         early = [step for step in range(position) if row[step]]
         if early:
             said = f"a change at position {position} changes the prediction at step {early[-1]}, {position - early[-1]} earlier"
-            raise violated(said, snippets.step(trial.case, position, early[-1], same=True))
+            raise Violation(said, snippets.compare_steps(observation.case, position, early[-1], same=True))
 
 
-def sees_both_directions(trial: ModelObservation) -> None:
+@rule("model.sees-both-directions", id="model.sees-both-directions")
+def sees_both_directions(observation: ModelObservation) -> None:
     """Where every step is read, predictions of a bidirectional model depend on earlier and on later positions.
 
     Every position is changed in turn; some earlier and some later prediction must change.
 
     Catches a bidirectional layer that is run on pieces which end at the step predicted.
     """
-    _every_step(trial)
-    if not any(layer.directions == 2 for layer in _layers(trial)):
+    _every_step(observation)
+    if not any(layer.directions == 2 for layer in _layers(observation)):
         raise NotApplicable("the model has one direction")
-    if any(_is_one_sided(trial, layer) for layer in find_layers(trial.build())):
+    if any(_is_one_sided(observation, layer) for layer in find_layers(observation.build())):
         raise NotApplicable("follows from readout.complete")
-    steps = range(trial.map.positions)
+    steps = range(observation.map.positions)
     seen = [
         (position, step)
         for position in steps
         for step in steps
-        if trial.map.reach[position][step] or trial.map.nan[position][step]
+        if observation.map.reach[position][step] or observation.map.nan[position][step]
     ]
     for words, holds, at in (("later", int.__gt__, (1, 0)), ("earlier", int.__lt__, (0, 1))):
         if not any(holds(position, step) for position, step in seen):
             said = (
                 f"no prediction depends on a {words} position, though the layer has two directions"
             )
-            raise violated(said, snippets.step(trial.case, *at, same=False))
+            raise Violation(said, snippets.compare_steps(observation.case, *at, same=False))
 
 
-def readouts_agree(trial: ModelObservation) -> None:
+@rule("model.readouts-agree", id="model.readouts-agree")
+def readouts_agree(observation: ModelObservation) -> None:
     """Where a model offers both read-outs, the prediction from the last step equals the every-step prediction at the last step.
 
     The boolean attribute that turns one read-out into the other is found by trying, and switched in a copy of the same weights.
 
     Catches an activation, a normalisation or a linear layer that one of the two read-outs lacks.
     """
-    trial.require_prediction()
-    name, single, every = _both(trial)
-    last_step = trial.case.steps - 1
+    observation.require_prediction()
+    name, single, every = _both(observation)
+    last_step = observation.case.steps - 1
     seen = measure_readout(
-        single, trial.interface, batch=trial.case.batch, steps=trial.case.steps, draws=1
+        single, observation.interface, batch=observation.case.batch, steps=observation.case.steps, draws=1
     )
     if any(tap.states or {step for step, _ in tap.steps} != {last_step} for tap in seen.taps):
         raise NotApplicable("the one prediction is not made from the last step")
-    x = trial.draw()
-    one, all_steps = trial.call(single, x), trial.call(every, x)
+    x = observation.draw()
+    one, all_steps = observation.call(single, x), observation.call(every, x)
     last = all_steps[:, -1] if all_steps.shape[0] == one.shape[0] else all_steps[-1]
-    if not torch.allclose(one, last, rtol=1e-4, atol=1e-5):
+    tolerance = oracle.REPEATED_PREDICTION
+    if not torch.allclose(one, last, rtol=tolerance, atol=tolerance):
         expected, got = last[0].tolist(), one[0].tolist()
         said = f"with {name} switched, the prediction at the last step is {expected}, from the last step alone {got}"
-        raise violated(said, snippets.agree(name, trial.readout == "every"))
+        raise Violation(said, snippets.compare_readouts(name, observation.readout == "every"))
 
 
-def _both(trial: ModelObservation) -> tuple[str, nn.Module, nn.Module]:
+def _both(observation: ModelObservation) -> tuple[str, nn.Module, nn.Module]:
     """The attribute that turns one read-out into the other, and the same model with one prediction and with one a step."""
-    model = trial.build()
-    x = trial.draw()
+    model = observation.build()
+    x = observation.draw()
     for name in _booleans(model):
         other = copy.deepcopy(model)
         setattr(other, name, not getattr(other, name))
         with suppress(Exception):  # where it switches something else, the call may fail
-            ranks = trial.call(model, x).dim(), trial.call(other, x).dim()
+            ranks = observation.call(model, x).dim(), observation.call(other, x).dim()
             if sorted(ranks) == [2, 3]:
                 return (name, model, other) if ranks[0] == 2 else (name, other, model)
     raise NotApplicable(
@@ -116,21 +122,21 @@ def _booleans(model: nn.Module) -> list[str]:
     ]
 
 
-def _every_step(trial: ModelObservation) -> None:
-    trial.require_prediction()
-    if trial.readout != "every":
+def _every_step(observation: ModelObservation) -> None:
+    observation.require_prediction()
+    if observation.readout != "every":
         raise NotApplicable("one prediction a sequence")
 
 
-def _layers(trial: ModelObservation) -> list[Layer]:
-    model = trial.build()
+def _layers(observation: ModelObservation) -> list[Layer]:
+    model = observation.build()
     found = find_layers(model)
     if not found and not any(is_recurrent(module) for module in model.modules()):
         raise NotApplicable("no recurrent layer or cell was found in the model")
     return found
 
 
-def _turns_time(trial: ModelObservation) -> bool:
+def _turns_time(observation: ModelObservation) -> bool:
     """Whether recurrent layers are given the same sequence both ways."""
     given: list[Tensor] = []
 
@@ -138,11 +144,11 @@ def _turns_time(trial: ModelObservation) -> bool:
         if arguments and isinstance(arguments[0], Tensor) and arguments[0].dim() == 3:
             given.append(arguments[0])
 
-    model = trial.build()
+    model = observation.build()
     for module in model.modules():
         if is_recurrent(module):
             module.register_forward_pre_hook(note)
-    trial.call(model, trial.draw())
+    observation.call(model, observation.draw())
     pairs = [
         (one, other)
         for index, one in enumerate(given)
@@ -152,8 +158,8 @@ def _turns_time(trial: ModelObservation) -> bool:
     return any(torch.equal(one, other.flip(axis)) for one, other in pairs for axis in (0, 1))
 
 
-def _is_one_sided(trial: ModelObservation, layer: Layer) -> bool:
-    taken = [tap for tap in trial.map.taps if tap.layer == layer]
+def _is_one_sided(observation: ModelObservation, layer: Layer) -> bool:
+    taken = [tap for tap in observation.map.taps if tap.layer == layer]
     return (
         bool(taken)
         and layer.directions == 2

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from rnnspec.cases.axes import InitialState
 from rnnspec.cases.case import Case
 from rnnspec.cases.values import Values
 from rnnspec.observe.expected import Expected
@@ -36,7 +37,7 @@ def draw_direction(case: Case, values: Values) -> dict[str, Array]:
     def draw(array: Array) -> Array:
         return rng.choice((-1.0, 1.0), array.shape) * rng.uniform(0.25, 1.0, array.shape)
 
-    h_0 = draw(values.h_0) if case.state == "given" else np.zeros_like(values.h_0)
+    h_0 = draw(values.h_0) if case.initial_state is InitialState.GIVEN else np.zeros_like(values.h_0)
     return {
         "input": draw(values.input),
         "h_0": h_0,

@@ -7,23 +7,25 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from rnnspec.cases.axes import Distribution, Layout, MemoryLayout
 from rnnspec.cases.case import Case
 from rnnspec.observe.observation import Observation
 from rnnspec.rulekit.assertions.relations import call_as
-from rnnspec.rulekit.conditions import axis, dropping, precise, predictable
+from rnnspec.rulekit.conditions import dropping, has_value, precise, predictable
+from rnnspec.rulekit.snippet import Helper, Snippet
 from rnnspec.rulekit.violation import assert_identical
 
 Array = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
-separable = predictable & precise & ~axis("memory", "expanded")
+separable = predictable & precise & ~has_value(MemoryLayout.EXPANDED)
 """Cases in which NaN can be planted in one place and nothing but the layer can carry it elsewhere.
 
 No two elements of the input share their place in memory; and no kernel for 16-bit numbers is at work: those that fill up their
 tiles multiply what lies beyond a row by zero, by which torch's own matrix product in bfloat16 spreads NaN to other rows.
 """
 
-traceable = separable & ~dropping & axis("values", "plain", "large", "spread")
+traceable = separable & ~dropping & has_value(Distribution.PLAIN, Distribution.LARGE, Distribution.SPREAD)
 """Those of them in which no weight is zero and nothing is dropped, so that NaN arrives wherever the formula carries it."""
 
 
@@ -113,7 +115,7 @@ def _run(read: Flags, direction: int, initial: bool) -> Flags:
 
 
 def find_nan(
-    observation: Observation, spoiled: Observation, sample: int, found: Reach, proof: str = ""
+    observation: Observation, spoiled: Observation, sample: int, found: Reach, snippet: Snippet | None = None
 ) -> None:
     """Raise Violation unless NaN is where it must be and nowhere else."""
     output, h_n = (
@@ -122,8 +124,8 @@ def find_nan(
     )
     output[:, sample] = np.repeat(found.output, observation.case.config.hidden_size, axis=1)
     h_n[:, sample] = found.h_n[:, None]
-    assert_identical("output", mark_nan(np.isnan(spoiled.output)), mark_nan(output), proof)
-    assert_identical("h_n", mark_nan(np.isnan(spoiled.h_n)), mark_nan(h_n), proof)
+    assert_identical("output", mark_nan(np.isnan(spoiled.output)), mark_nan(output), snippet)
+    assert_identical("h_n", mark_nan(np.isnan(spoiled.h_n)), mark_nan(h_n), snippet)
 
 
 def mark_nan(flags: Flags) -> Array:
@@ -144,7 +146,7 @@ def write_nan_snippet(
     feature: str = "",
     row: int | None = None,
     value: str = "nan",
-) -> str:
+) -> Snippet:
     """Lines in which the layer and torch.nn.RNN are called with a value planted in the input or the state, and compared.
 
     `step` is an index or a slice as it is written, empty where the input stays; `feature` limits it to one feature.
@@ -166,7 +168,8 @@ def write_nan_snippet(
         f"{name} = {layer}({', '.join(arguments)})"
         for name, layer in (("got", "layer"), ("expected", "reference"))
     ]
-    return "\n".join([*lines, "close(got[0], expected[0])", "close(got[1], expected[1])"])
+    lines += ["close(got[0], expected[0])", "close(got[1], expected[1])"]
+    return Snippet("\n".join(lines), (Helper.CLOSE,))
 
 
 def _index(case: Case, step: str, sample: int, feature: str) -> str:
@@ -178,6 +181,6 @@ def _index(case: Case, step: str, sample: int, feature: str) -> str:
 
 def _pack(case: Case) -> str:
     options = ", batch_first=True" * case.config.batch_first + ", enforce_sorted=False" * (
-        case.layout != "packed"
+        case.layout is not Layout.PACKED
     )
     return f"torch.nn.utils.rnn.pack_padded_sequence(spoiled, {list(case.lengths)}{options})"

@@ -10,9 +10,11 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
+from rnnspec.cases.axes import DType
 from rnnspec.cases.values import Values
 from rnnspec.observe.expected import Expected
 from rnnspec.observe.observation import Observation
+from rnnspec.rulekit.snippet import Snippet
 from rnnspec.rulekit.snippets import results as snippets
 from rnnspec.rulekit.violation import Violation, assert_close
 from rnnspec.subjects.failures import Failure
@@ -20,7 +22,7 @@ from rnnspec.subjects.failures import Failure
 Array = NDArray[np.float64]
 Change = Callable[[Array], Array]
 WHOLE: tuple[Any, ...] = (...,)
-PROOFS = {"output": snippets.OUTPUT, "h_n": snippets.H_N}
+SNIPPETS = {"output": snippets.OUTPUT, "h_n": snippets.H_N}
 
 
 class Results(Protocol):
@@ -61,7 +63,7 @@ def assert_expected(
     quantity: str,
     place: tuple[Any, ...] = WHOLE,
     part: str = "",
-    proof: str = "",
+    snippet: Snippet | None = None,
 ) -> None:
     """Raise Violation where output or h_n, or the named part of it, is not what the formula gives.
 
@@ -78,14 +80,14 @@ def assert_expected(
             got,
             expected,
             lambda: getattr(observation.expected.bound, quantity)[place],
-            proof or PROOFS[quantity],
+            snippet or SNIPPETS[quantity],
         )
 
 
-def assert_both_expected(observation: Observation, proof: str = "") -> None:
+def assert_both_expected(observation: Observation, snippet: Snippet | None = None) -> None:
     """Raise Violation where output or h_n is not what the formula gives."""
-    assert_expected(observation, "output", proof=proof)
-    assert_expected(observation, "h_n", proof=proof)
+    assert_expected(observation, "output", snippet=snippet)
+    assert_expected(observation, "h_n", snippet=snippet)
 
 
 def is_right(observation: Observation, *quantities: str) -> bool:
@@ -131,7 +133,7 @@ def is_explained_by(
 def is_within_bound(observation: Observation, got: Array, expected: Array, bound: Array) -> bool:
     """Whether a result is what another computation gives; 16-bit numbers and sums that may overflow tell too little."""
     telling = (
-        observation.case.dtype in ("float64", "float32")
+        observation.case.dtype in (DType.FLOAT64, DType.FLOAT32)
         and expected.shape == got.shape
         and bool(np.isfinite(bound).all())
     )
@@ -141,7 +143,7 @@ def is_within_bound(observation: Observation, got: Array, expected: Array, bound
 
 
 def assert_same_results(
-    observation: Observation, got: Results, place: Place = EVERYWHERE, proof: str = ""
+    observation: Observation, got: Results, place: Place = EVERYWHERE, snippet: Snippet | None = None
 ) -> None:
     """Raise Violation where a further call is further from the judged one than two roundings can explain.
 
@@ -153,21 +155,21 @@ def assert_same_results(
             getattr(observation, name)[part],
             lambda name=name, part=part: 2.0 * getattr(observation.expected.bound, name)[part],
         )
-        assert_close(observation, name, getattr(got, name), judged, bound, proof or PROOFS[name])
+        assert_close(observation, name, getattr(got, name), judged, bound, snippet or SNIPPETS[name])
 
 
 def fail_only_if_calls_differ(
     observation: Observation,
     other: Callable[[], Results],
     place: Place = EVERYWHERE,
-    proof: str = "",
+    snippet: Snippet | None = None,
 ) -> None:
     """Raise Violation where the judged call is wrong and a further one, that must give the same, gives something else.
 
     Where the judged call is right nothing further is called: the relation follows from the reference.
     """
     if not is_right(observation):
-        assert_same_results(observation, other(), place, proof)
+        assert_same_results(observation, other(), place, snippet)
 
 
 def call_as(observation: Observation, values: Values | None = None, **changes: Any) -> Observation:
@@ -190,7 +192,7 @@ def fail_only_if_explained(check: Callable[[], None], why: Callable[[], str | No
         if reason is not None:
             message = f"{violation.message}; {reason}"
             raise Violation(
-                message, difference=violation.difference, proof=violation.proof
+                message, difference=violation.difference, snippet=violation.snippet
             ) from None
 
 

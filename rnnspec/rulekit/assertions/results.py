@@ -8,22 +8,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rnnspec.cases.axes import Distribution, Feature, InitialState
 from rnnspec.cases.case import Case
 from rnnspec.observe.expected import Expected
 from rnnspec.observe.observation import Observation
-from rnnspec.rulekit.conditions import axis, differentiable, predictable
+from rnnspec.rulekit.conditions import differentiable, has_value, predictable
+from rnnspec.rulekit.snippet import Snippet
 from rnnspec.rulekit.snippets import results as snippets
-from rnnspec.rulekit.violation import Violation, assert_close, violated
+from rnnspec.rulekit.violation import Violation, assert_close
 
 Array = NDArray[np.float64]
 Check = Callable[[Observation], None]
 BOTH = ("output", "h_n")
 
-derivable = predictable & differentiable & ~axis("values", "ternary")
+derivable = predictable & differentiable & ~has_value(Distribution.TERNARY)
 """Cases whose gradients the oracle knows; those of saturated ternary units overflow."""
 
 
-def assert_results(observation: Observation, proof: str = snippets.BOTH) -> None:
+def assert_results(observation: Observation, snippet: Snippet = snippets.BOTH) -> None:
     """Raise Violation where output or h_n are not those of the formula."""
     assert_close(
         observation,
@@ -31,7 +33,7 @@ def assert_results(observation: Observation, proof: str = snippets.BOTH) -> None
         observation.output,
         observation.expected.output,
         lambda: observation.expected.bound.output,
-        proof,
+        snippet,
     )
     assert_close(
         observation,
@@ -39,14 +41,14 @@ def assert_results(observation: Observation, proof: str = snippets.BOTH) -> None
         observation.h_n,
         observation.expected.h_n,
         lambda: observation.expected.bound.h_n,
-        proof,
+        snippet,
     )
 
 
-def assert_results_and_gradients(observation: Observation, proof: str = snippets.BOTH) -> None:
+def assert_results_and_gradients(observation: Observation, snippet: Snippet = snippets.BOTH) -> None:
     """Raise Violation where output, h_n or, where they can be judged, the gradients are not those of the formula."""
-    assert_results(observation, proof)
-    if derivable(observation.case) and "gradients" not in observation.subject.refused:
+    assert_results(observation, snippet)
+    if derivable(observation.case) and observation.subject.offers(Feature.GRADIENTS):
         assert_gradients(
             observation,
             observation.gradients,
@@ -61,18 +63,18 @@ def assert_gradients(
     expected: Expected,
     names: Sequence[str],
     results: tuple[str, ...] = BOTH,
-    proof: str = "",
+    snippet: Snippet | None = None,
 ) -> None:
     """Raise Violation where one of the named gradients is missing or is not that of the formula."""
     for name in names:
-        lines = proof or snippets.compare_gradients(name, results)
+        lines = snippet or snippets.compare_gradients(name, results)
         if name not in found:
-            raise violated(f"{name} requires no gradient", lines)
+            raise Violation(f"{name} requires no gradient", lines)
         _gradient_agrees(observation, name, found[name], expected, lines)
 
 
 def _gradient_agrees(
-    observation: Observation, name: str, found: Array, expected: Expected, proof: str
+    observation: Observation, name: str, found: Array, expected: Expected, snippet: Snippet
 ) -> None:
     assert_close(
         observation,
@@ -80,13 +82,13 @@ def _gradient_agrees(
         found,
         expected.gradients[name],
         lambda: expected.gradient_bound[name],
-        proof,
+        snippet,
     )
 
 
 def exclude_masked_gradients(case: Case, names: Sequence[str] | Mapping[str, Any]) -> list[str]:
     """The names without those whose gradients depend on a dropout mask: what an upper layer reads, under the law `deaf`."""
-    masked = case.values == "deaf" and case.has_active_dropout
+    masked = case.distribution is Distribution.DEAF and case.has_active_dropout
     return [
         name
         for name in names
@@ -97,7 +99,7 @@ def exclude_masked_gradients(case: Case, names: Sequence[str] | Mapping[str, Any
 def list_differentiated(case: Case, weights: Mapping[str, Any]) -> list[str]:
     """What results have a gradient with respect to: the input, the state where it is given, and every parameter."""
     return exclude_masked_gradients(
-        case, ["input", *(["h_0"] if case.state == "given" else []), *weights]
+        case, ["input", *(["h_0"] if case.initial_state is InitialState.GIVEN else []), *weights]
     )
 
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
+from rnnspec.cases.axes import DType, EarlierCalls, Feature, InitialState, MemoryLayout
 from rnnspec.cases.case import Case
-from rnnspec.observe.call import set_gradient_mode
 from rnnspec.observe.observation import Observation
 from rnnspec.observe.prepared import PreparedLayer, call_module
 from rnnspec.observe.tensors import build_arguments
@@ -20,11 +20,10 @@ from rnnspec.rulekit.fixtures.constructor_calls import (
     write_rejection_snippet,
     write_tensor,
 )
-from rnnspec.rulekit.violation import violated
+from rnnspec.rulekit.violation import Violation
 from rnnspec.subjects.failures import Raised
 from rnnspec.subjects.subject import observing
 
-DTYPES = ("float64", "float32", "bfloat16", "float16")
 STATE = 0.5
 TRIED = 3
 
@@ -79,10 +78,10 @@ class ValidCall:
 
 def build_valid_call(observation: Observation) -> ValidCall:
     """The arguments that the wrong ones are made of."""
-    case = observation.case.replace(memory="contiguous", state="given")
+    case = observation.case.replace(memory_layout=MemoryLayout.CONTIGUOUS, initial_state=InitialState.GIVEN)
     values = (
         observation.values.h_0
-        if observation.case.state == "given"
+        if observation.case.initial_state is InitialState.GIVEN
         else observation.values.h_0 + STATE
     )
     given = build_arguments(case, observation.values.input, values, observation.subject.device)
@@ -91,7 +90,7 @@ def build_valid_call(observation: Observation) -> ValidCall:
         case,
         given.input,
         given.leaf,
-        given.h_0 if observation.case.state == "given" else None,
+        given.h_0 if observation.case.initial_state is InitialState.GIVEN else None,
         given.h_0,
     )
 
@@ -206,16 +205,16 @@ def wrong_dtypes(observation: Observation) -> list[WrongCall]:
     """Inputs in another dtype than the parameters; the state, where there is one, in that of the parameters."""
     made = build_valid_call(observation)
     others = pick_values(
-        observation, [name for name in DTYPES if name != observation.case.dtype], TRIED
+        observation, [dtype for dtype in DType if dtype is not observation.case.dtype], TRIED
     )
     data = made.data.detach()
     return [
         made.with_data(
-            f"{name} input for {observation.case.dtype} parameters",
-            data.to(getattr(torch, name)),
+            f"{dtype} input for {observation.case.dtype} parameters",
+            data.to(dtype.torch_dtype),
             ValueError,
         )
-        for name in others
+        for dtype in others
     ]
 
 
@@ -229,7 +228,7 @@ def wrong_devices(observation: Observation) -> list[WrongCall]:
             torch.ones_like(made.data.detach(), device=other),
         )
     ]
-    if "state" not in observation.subject.refused:
+    if observation.subject.offers(Feature.STATE):
         words = f"a state on {other} for a layer on {here}"
         moved.append(
             WrongCall(words, made.input, torch.ones_like(made.state.detach(), device=other))
@@ -259,16 +258,16 @@ def assert_call_rejected(observation: Observation, calls: Iterable[WrongCall]) -
     """Raise Violation where one of the wrong calls is accepted by a layer with the case's history."""
     prepared = choose_layer_to_spoil(observation)
     for wrong in calls:
-        with set_gradient_mode(observation.case.grad):
+        with observation.case.grad_mode.enter():
             error = provoke_rejection(prepared, wrong)
         if error is None:
-            raise violated(f"{wrong.words} is accepted", write_rejection_snippet(f"layer({wrong})"))
+            raise Violation(f"{wrong.words} is accepted", write_rejection_snippet(f"layer({wrong})"))
 
 
 def choose_layer_to_spoil(observation: Observation) -> PreparedLayer:
     """A layer for wrong calls: a new one where the case's is fresh, so that the wrong call is its first; else one for all rules."""
     return (
         observation.new_layer(observation.case).prepared
-        if observation.case.history == "fresh"
+        if observation.case.prior_use is EarlierCalls.FRESH
         else observation.spare_layer
     )

@@ -14,7 +14,7 @@ from rnnspec.rulekit.fixtures.constructor_calls import (
     plan_constructor_call,
     write_rejection_snippet,
 )
-from rnnspec.rulekit.violation import violated
+from rnnspec.rulekit.violation import Violation
 from rnnspec.subjects.release import is_promised
 
 
@@ -100,15 +100,9 @@ def try_argument(
     observation: Observation, table: list[WrongArgument], count: int
 ) -> list[WrongArgument]:
     """Some entries of a table, of the clauses that the installed torch promises and the arguments that the subject does not refuse."""
-    return pick_values(
-        observation,
-        [
-            wrong
-            for wrong in table
-            if is_promised(wrong.clause) and wrong.name not in observation.subject.refused
-        ],
-        count,
-    )
+    lacking = {feature.text for feature in observation.subject.capabilities.unsupported}
+    offered = [each for each in table if is_promised(each.clause) and each.name not in lacking]
+    return pick_values(observation, offered, count)
 
 
 def assert_arguments_rejected(
@@ -126,7 +120,7 @@ def assert_arguments_rejected(
                 if at_once
                 else f"{wanted}(torch.zeros(2, 2, {_features(observation, wrong)}))"
             )
-            raise violated(
+            raise Violation(
                 f"{wrong} is accepted{' by the constructor' if at_once else ''}",
                 write_rejection_snippet(call),
             )
@@ -141,7 +135,7 @@ def assert_error_types(
         error = call_constructor(observation, wanted).error
         if error is not None and wrong.due is not None and not isinstance(error, wrong.due):
             due = f"{wrong.due.__name__} is due"
-            raise violated(
+            raise Violation(
                 f"{wrong} raised {type(error).__name__}, {due}",
                 write_rejection_snippet(f"{wanted}", (wrong.due,)),
             )

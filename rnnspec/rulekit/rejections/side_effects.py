@@ -8,16 +8,18 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
-from rnnspec.observe.call import Surroundings, set_gradient_mode
+from rnnspec.cases.axes import Distribution, Feature, Layout, MemoryLayout
+from rnnspec.observe.call import Surroundings
 from rnnspec.observe.observation import Observation
 from rnnspec.observe.prepared import PreparedLayer
 from rnnspec.observe.tensors import has_same_bits
 from rnnspec.rulekit.assertions.results import assert_results
 from rnnspec.rulekit.rejections.calls import WrongCall, provoke_rejection
+from rnnspec.rulekit.snippet import Snippet
 from rnnspec.rulekit.violation import Violation
 from rnnspec.subjects.failures import Failure, Unsupported
 
-PROOF = """wrong = ({arguments},)
+SNIPPET = Snippet("""wrong = ({arguments},)
 tensors = [*layer.parameters(), *(tensor for tensor in wrong if isinstance(tensor, torch.Tensor))]
 copies = [tensor.detach().clone() for tensor in tensors]
 before = torch.is_grad_enabled(), torch.get_default_dtype(), torch.get_rng_state().tolist()
@@ -27,7 +29,7 @@ except Exception:
     pass
 assert before == (torch.is_grad_enabled(), torch.get_default_dtype(), torch.get_rng_state().tolist())
 assert all(map(torch.equal, copies, tensors))
-layer(*given)"""
+layer(*given)""")
 
 
 def describe_side_effects(
@@ -38,7 +40,7 @@ def describe_side_effects(
     copies = {name: tensor.detach().clone() for name, tensor in watched.items()}
     noted: list[Surroundings] = []
     device = torch.device(observation.subject.device)
-    with set_gradient_mode(observation.case.grad):
+    with observation.case.grad_mode.enter():
         before = Surroundings.now(device)
         error = provoke_rejection(prepared, wrong, lambda: noted.append(Surroundings.now(device)))
     if error is None:
@@ -81,12 +83,12 @@ def _afterwards(observation: Observation, prepared: PreparedLayer) -> str:
 
 def _in_another_layout(observation: Observation) -> list[Observation]:
     """The same layer called with a batch where it was called without, and without where it was called with one."""
-    if "unbatched" in observation.subject.refused:
+    if not observation.subject.offers(Feature.UNBATCHED):
         return []
     case = observation.case.replace(
-        layout="unbatched" if observation.case.is_batched else "batched",
-        values="plain",
-        memory="contiguous",
+        layout=Layout.UNBATCHED if observation.case.is_batched else Layout.BATCHED,
+        distribution=Distribution.PLAIN,
+        memory_layout=MemoryLayout.CONTIGUOUS,
     )
     return [observation.new_layer(case, weights=observation.values.weights)]
 

@@ -6,32 +6,33 @@ Names in scope as in `rnnspec.rulekit.snippets.results`. Both layers start from 
 from __future__ import annotations
 
 from rnnspec.cases.case import Case
+from rnnspec.rulekit.snippet import Helper, Snippet
 
-PADDED = "wide = torch.ones(16, 16, config['input_size']).to(x.dtype)"
-UNBATCHED = "wide = torch.ones(64, config['input_size']).to(x.dtype)"
-PACKED = f"""{PADDED}
+PADDED = Snippet("wide = torch.ones(16, 16, config['input_size']).to(x.dtype)")
+UNBATCHED = Snippet("wide = torch.ones(64, config['input_size']).to(x.dtype)")
+PACKED = Snippet(f"""{PADDED.code}
 lengths, batch_first = [16 - n // 2 for n in range(16)], config.get("batch_first", False)
-wide = torch.nn.utils.rnn.pack_padded_sequence(wide, lengths, batch_first=batch_first)"""
+wide = torch.nn.utils.rnn.pack_padded_sequence(wide, lengths, batch_first=batch_first)""")
 
-MOMENTS = """def means(each):
+MOMENTS = Snippet("""def means(each):
     torch.manual_seed(0)
     return torch.stack([data(each(wide)[0]).detach().double().mean() for _ in range(100)])
 ours, theirs = means(layer), means(reference)
 assert (ours.mean() - theirs.mean()).abs() <= 6 * ((ours.var() + theirs.var()) / 100) ** 0.5 + 1e-9
-assert 0.6 * theirs.var() <= ours.var() <= theirs.var() / 0.6"""
+assert 0.6 * theirs.var() <= ours.var() <= theirs.var() / 0.6""", (Helper.DATA,))
 
-FRESH = """assert not torch.equal(data(layer(wide)[0]), data(layer(wide)[0]))"""
+FRESH = Snippet("""assert not torch.equal(data(layer(wide)[0]), data(layer(wide)[0]))""", (Helper.DATA,))
 
-REPRODUCIBLE = """def seeded():
+REPRODUCIBLE = Snippet("""def seeded():
     torch.manual_seed(0)
     return data(layer(*given)[0])
-assert all(torch.equal(seeded(), seeded()) for _ in range(20))"""
+assert all(torch.equal(seeded(), seeded()) for _ in range(20))""", (Helper.DATA,))
 
-CHANGED = """for p in (0.0, 1.0):
+CHANGED = Snippet("""for p in (0.0, 1.0):
     layer.dropout = reference.dropout = p
-    close(layer(*given)[0], reference(*given)[0])"""
+    close(layer(*given)[0], reference(*given)[0])""", (Helper.CLOSE,))
 
-BACKWARD = """parameters = [parameter for name, parameter in dict(layer.named_parameters()).items() if "_l0" in name]
+BACKWARD = Snippet("""parameters = [parameter for name, parameter in dict(layer.named_parameters()).items() if "_l0" in name]
 def total():
     torch.manual_seed(0)
     return spread(data(layer(wide)[0]))
@@ -42,10 +43,10 @@ step, tolerance = (1e-5, 1e-3) if x.dtype == torch.float64 else (1e-2, 0.03)
 with torch.no_grad():
     for parameter, gradient in zip(parameters, gradients):
         parameter.add_(gradient, alpha=step / slope)
-    assert abs(float(total() - before) / (step * slope) - 1) <= tolerance"""
+    assert abs(float(total() - before) / (step * slope) - 1) <= tolerance""", (Helper.DATA, Helper.SPREAD, Helper.INPUT_GRADIENTS, Helper.BACKWARD))
 
 
-def with_wide_input(case: Case, proof: str) -> str:
+def with_wide_input(case: Case, snippet: Snippet) -> Snippet:
     """A proof with `wide`, an input of the case's layout that is large enough to tell distributions apart."""
     wide = PACKED if case.is_packed else PADDED if case.is_batched else UNBATCHED
-    return f"{wide}\n{proof}"
+    return wide + snippet

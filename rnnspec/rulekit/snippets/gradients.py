@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-OTHER_SAMPLES = """first = layer(*given)[0].select(1 - time, 0)
-found = torch.autograd.grad(spread(first), x)[0]
-assert not found.narrow(1 - time, 1, x.shape[1 - time] - 1).any(), found"""
+from rnnspec.rulekit.snippet import Helper, Snippet
 
-LATER_STEPS = """cut = (x.shape[time] + 1) // 2
+OTHER_SAMPLES = Snippet("""first = layer(*given)[0].select(1 - time, 0)
+found = torch.autograd.grad(spread(first), x)[0]
+assert not found.narrow(1 - time, 1, x.shape[1 - time] - 1).any(), found""", (Helper.SPREAD, Helper.TIME, Helper.INPUT_GRADIENTS, Helper.BACKWARD))
+
+LATER_STEPS = Snippet("""cut = (x.shape[time] + 1) // 2
 earlier = layer(*given)[0].narrow(time, 0, cut)
 found = torch.autograd.grad(spread(earlier), x)[0]
-assert not found.narrow(time, cut, x.shape[time] - cut).any(), found"""
+assert not found.narrow(time, cut, x.shape[time] - cut).any(), found""", (Helper.SPREAD, Helper.TIME, Helper.INPUT_GRADIENTS, Helper.BACKWARD))
 
-LATER_CALL = """other = given[0]._replace(data=-data(given[0])) if data(given[0]) is not given[0] else -given[0]
+LATER_CALL = Snippet("""other = given[0]._replace(data=-data(given[0])) if data(given[0]) is not given[0] else -given[0]
 gradients = []
 for each in (layer, reference):
     results = each(*given)
     each(other, *given[1:])
     gradients.append(torch.autograd.grad(sum(spread(data(result)) for result in results), [x, *each.parameters()], retain_graph=True))
 for one, other in zip(*gradients):
-    close(one, other)"""
+    close(one, other)""", (Helper.CLOSE, Helper.DATA, Helper.SPREAD, Helper.INPUT_GRADIENTS, Helper.BACKWARD))
 
-TWICE = """def total():
+TWICE = Snippet("""def total():
     return sum(spread(data(result)) for result in layer(*given))
 
 result = total()
@@ -32,26 +34,26 @@ result = total()
 result.backward(retain_graph=True)
 result.backward()
 for one, leaf in zip(first, leaves):
-    close(leaf.grad, 2 * one)"""
+    close(leaf.grad, 2 * one)""", (Helper.CLOSE, Helper.DATA, Helper.SPREAD, Helper.INPUT_GRADIENTS, Helper.BACKWARD))
 
-SINGLE = """single = x.detach().flatten(0, -2)[:1].reshape([1] * (x.dim() - 1) + [-1])
+SINGLE = Snippet("""single = x.detach().flatten(0, -2)[:1].reshape([1] * (x.dim() - 1) + [-1])
 result = sum(spread(each) for each in layer(single))
 result.backward(retain_graph=True)
 once = [leaf.grad.clone() for leaf in layer.parameters()]
 result.backward()
 for one, leaf in zip(once, layer.parameters()):
-    close(leaf.grad, 2 * one)"""
+    close(leaf.grad, 2 * one)""", (Helper.CLOSE, Helper.SPREAD, Helper.BACKWARD))
 
-SECOND = """def second(each):
+SECOND = Snippet("""def second(each):
     total = sum(spread(data(result)) for result in each(*given))
     leaves = [x, *each.parameters()]
     first = torch.autograd.grad(total, leaves, create_graph=True)
     return torch.autograd.grad(sum(spread(gradient) for gradient in first), leaves, allow_unused=True, materialize_grads=True)
 
 for one, other in zip(second(layer), second(reference)):
-    close(one, other)"""
+    close(one, other)""", (Helper.CLOSE, Helper.DATA, Helper.SPREAD, Helper.INPUT_GRADIENTS, Helper.BACKWARD))
 
-FROZEN = """frozen = {names!r}
+FROZEN = Snippet("""frozen = {names!r}
 for each in (layer, reference):
     for name, parameter in each.named_parameters():
         parameter.requires_grad_(name not in frozen)
@@ -59,9 +61,9 @@ for each in (layer, reference):
 for own, other in zip(layer.parameters(), reference.parameters()):
     assert (own.grad is None) == (other.grad is None), own.grad
     if own.grad is not None:
-        close(own.grad, other.grad)"""
+        close(own.grad, other.grad)""", (Helper.CLOSE, Helper.DATA, Helper.SPREAD, Helper.BACKWARD))
 
-FREEZE = """for each in (layer, reference):
+FREEZE = Snippet("""for each in (layer, reference):
     for parameter in each.parameters():
         parameter.requires_grad_(False)
-"""
+""")

@@ -13,7 +13,8 @@ from math import lgamma, log
 
 import numpy as np
 
-from rnnspec.rulekit.violation import violated
+from rnnspec.rulekit.snippet import Snippet
+from rnnspec.rulekit.violation import Violation
 
 FALSE_ALARMS = 1e-9
 MOST_TESTS = 1_000_000
@@ -44,7 +45,7 @@ class Count:
 Counts = Mapping[str, Count]
 
 
-def assert_likely(counted: Callable[[int], Counts], proof: str = "") -> None:
+def assert_likely(counted: Callable[[int], Counts], snippet: Snippet | None = None) -> None:
     """Raise Violation where a count is suspicious and, counted anew, confirmed.
 
     `counted(0)` gives the counts by name. `counted(1)` and `counted(2)` give the same from fresh draws, the last from more of them; they
@@ -58,7 +59,7 @@ def assert_likely(counted: Callable[[int], Counts], proof: str = "") -> None:
         ]
         if confirmed:
             told = sorted(confirmed, key=lambda count: count.chance)[:2]
-            raise violated("; ".join(map(str, told)), proof)
+            raise Violation("; ".join(map(str, told)), snippet)
 
 
 def compute_two_sided_probability(hits: int, total: int, probability: float) -> float:

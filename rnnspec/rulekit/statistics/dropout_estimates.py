@@ -6,6 +6,8 @@ from functools import lru_cache
 
 import numpy as np
 
+from rnnspec import oracle
+from rnnspec.cases.axes import Distribution
 from rnnspec.observe.expected import Expected
 from rnnspec.observe.observation import Observation
 from rnnspec.rulekit.snippets.dropout import MOMENTS, with_wide_input
@@ -15,7 +17,7 @@ from rnnspec.rulekit.statistics.mask_decoding import (
     expect_under_mask,
     find_valid_steps,
 )
-from rnnspec.rulekit.violation import ROUNDOFF, VISIBLE, assert_close, measure_distance, violated
+from rnnspec.rulekit.violation import Violation, assert_close, measure_distance
 
 
 @lru_cache(maxsize=1)
@@ -33,10 +35,10 @@ def expect_observation(observation: Observation) -> Expected:
 def assert_dropout_active(observation: Observation) -> None:
     """Raise Violation where the output is that of a layer without dropout; no mask can give it, since 1 / (1 - p) is not 1."""
     expected = observation.expected.output
-    near = VISIBLE * ROUNDOFF[observation.case.dtype] * np.maximum(1.0, np.abs(expected))
+    near = oracle.COARSE * observation.case.dtype.roundoff * np.maximum(1.0, np.abs(expected))
     if (measure_distance(observation.output, expected) <= near).all():
         told = "the output is what it would be without dropout: nothing is dropped and nothing scaled between the layers"
-        raise violated(told, with_wide_input(observation.case, MOMENTS))
+        raise Violation(told, with_wide_input(observation.case, MOMENTS))
 
 
 def is_scaled(observation: Observation) -> bool:
@@ -55,7 +57,7 @@ def assert_explained(observation: Observation) -> None:
     step, sample, unit = np.argwhere(wrong)[0]
     told = f"{observation.output[step, sample, unit]:.6g} at step {step} of sample {sample}"
     count = f"{wrong.sum()} of {find_valid_steps(observation.case).sum() * wrong.shape[-1]}"
-    raise violated(
+    raise Violation(
         f"no mask between the layers explains the output: {told} ({count})",
         with_wide_input(observation.case, MOMENTS),
     )
@@ -63,16 +65,16 @@ def assert_explained(observation: Observation) -> None:
 
 def assert_agreement(observation: Observation) -> None:
     """Raise Violation where the reference under the mask that was read gives another output or, where it tells, other states."""
-    expected, proof = expect_observation(observation), with_wide_input(observation.case, MOMENTS)
+    expected, snippet = expect_observation(observation), with_wide_input(observation.case, MOMENTS)
     assert_close(
         observation,
         "output",
         observation.output,
         expected.output,
         lambda: expected.bound.output,
-        proof,
+        snippet,
     )
-    if observation.case.values == "solvable":
+    if observation.case.distribution is Distribution.SOLVABLE:
         assert_close(
-            observation, "h_n", observation.h_n, expected.h_n, lambda: expected.bound.h_n, proof
+            observation, "h_n", observation.h_n, expected.h_n, lambda: expected.bound.h_n, snippet
         )

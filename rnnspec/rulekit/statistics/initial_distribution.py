@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from rnnspec.cases.axes import ConstructorStyle, DType, Feature
 from rnnspec.cases.case import Case
 from rnnspec.observe.observation import Observation
 from rnnspec.observe.seeding import seed_torch
@@ -41,14 +42,14 @@ def choose_counted_case(case: Case) -> Case:
         * (config.hidden_size + config.input_size)
     )
     sizes = {} if config.hidden_size >= FEW_UNITS and values <= MANY_VALUES else LARGER
-    return case.replace(build="changed", num_layers=min(3, config.num_layers), **sizes)
+    return case.replace(constructor_style=ConstructorStyle.CHANGED, num_layers=min(3, config.num_layers), **sizes)
 
 
 def draw_parameters(observation: Observation, case: Case, draw: int) -> tuple[Named, Named]:
     """The parameters of two layers built one after the other, in units of their range; another `draw` gives other ones."""
-    dtype = "float64" if "float32" in observation.subject.refused else "float32"
+    dtype = DType.FLOAT32 if observation.subject.offers(Feature.FLOAT32) else DType.FLOAT64
     seed_torch(observation.case.seed + draw, observation.subject.device)
-    first, second = (observation.subject.build(case.config, case.build, dtype) for _ in range(2))
+    first, second = (observation.subject.build(case.config, case.constructor_style, dtype) for _ in range(2))
     return _in_range(first, case), _in_range(second, case)
 
 

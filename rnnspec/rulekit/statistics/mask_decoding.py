@@ -9,8 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnspec import oracle
+from rnnspec.cases.axes import Distribution
+from rnnspec.cases.axes.distribution import CODE_BIAS, READABLE_BIAS, code_weights
 from rnnspec.cases.case import Case
-from rnnspec.cases.values import CODE_BIAS, READABLE_BIAS, Values, code_weights
+from rnnspec.cases.values import Values
 from rnnspec.observe.expected import Expected
 
 Array = NDArray[np.float64]
@@ -58,7 +60,7 @@ def decode_mask(case: Case, values: Values, output: Array) -> DecodedMask:
     Raises KeyError for another law.
     """
     with np.errstate(all="ignore"):
-        return READERS[case.values](case, values, output)
+        return READERS[case.distribution](case, values, output)
 
 
 def expect_under_mask(case: Case, values: Values, reading: DecodedMask) -> Expected:
@@ -144,9 +146,9 @@ def _solvable(case: Case, values: Values, output: Array) -> DecodedMask:
     )
 
 
-READERS: dict[str, Callable[[Case, Values, Array], DecodedMask]] = {
-    "readable": _readable,
-    "solvable": _solvable,
+READERS: dict[Distribution, Callable[[Case, Values, Array], DecodedMask]] = {
+    Distribution.READABLE: _readable,
+    Distribution.SOLVABLE: _solvable,
 }
 
 

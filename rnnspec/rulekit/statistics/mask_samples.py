@@ -9,6 +9,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from rnnspec.cases.axes import Layout
 from rnnspec.cases.case import Case
 from rnnspec.cases.values import Values
 from rnnspec.observe.call import perform_call
@@ -134,7 +135,7 @@ def enlarge_case(case: Case, values: Values) -> tuple[Case, Values]:
 
 
 def _sizes(case: Case, places: int) -> tuple[int, int]:
-    if case.layout == "unbatched":
+    if case.layout is Layout.UNBATCHED:
         return min(places, MOST_STEPS_ALONE), 1
     steps = STEPS if places >= 8 * STEPS else 4
     return steps, min(max(2, places // steps), MOST_SAMPLES)

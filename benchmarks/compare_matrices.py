@@ -1,0 +1,89 @@
+"""Compare two kill matrices, bug by bug and rule by rule, and print both side by side.
+
+Record one with `rnnspec selftest --profile quick --json PATH` on each of two commits, then run
+`python -m benchmarks.compare_matrices BEFORE AFTER`. Rule ids that changed are read from
+`benchmarks/recorded/renamed_rules.json`. Exit status 1 if a rule sees a bug in one matrix only,
+or accuses a correct implementation in one only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+RENAMED = Path(__file__).parent / "recorded" / "renamed_rules.json"
+Counts = dict[str, int]
+
+
+def load_matrix(path: Path, renamed: Mapping[str, str]) -> dict[str, Counts]:
+    """Return the number of cases that broke each rule, by subject, under today's rule ids."""
+    rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
+    return {row["name"]: _rename(row["seen_by"], renamed) for row in rows}
+
+
+def _rename(counts: Counts, renamed: Mapping[str, str]) -> Counts:
+    return {renamed.get(rule, rule): number for rule, number in counts.items()}
+
+
+def list_differences(
+    before: Mapping[str, Counts], after: Mapping[str, Counts]
+) -> Iterator[tuple[str, str, int, int]]:
+    """Yield subject, rule and both counts wherever they differ."""
+    for name in dict.fromkeys([*before, *after]):
+        old, new = before.get(name, {}), after.get(name, {})
+        for rule in sorted({*old, *new}):
+            if old.get(rule, 0) != new.get(rule, 0):
+                yield name, rule, old.get(rule, 0), new.get(rule, 0)
+
+
+def compare(before: Mapping[str, Counts], after: Mapping[str, Counts]) -> dict[str, Any]:
+    """Return the totals of both matrices and where they differ."""
+    common = [name for name in before if name in after]
+    differences = list(list_differences(*({n: m[n] for n in common} for m in (before, after))))
+    return {
+        "subjects": len(common),
+        "only_before": sorted(before.keys() - after.keys()),
+        "only_after": sorted(after.keys() - before.keys()),
+        "kills": [sum(len(matrix[name]) for name in common) for matrix in (before, after)],
+        "cases": [sum(sum(matrix[n].values()) for n in common) for matrix in (before, after)],
+        "differences": differences,
+        "flips": [each for each in differences if not (each[2] and each[3])],
+    }
+
+
+def format_comparison(found: Mapping[str, Any]) -> str:
+    """Return the comparison as text."""
+    lines = [
+        f"subjects in both       {found['subjects']}",
+        f"only before            {', '.join(found['only_before']) or 'none'}",
+        f"only after             {', '.join(found['only_after']) or 'none'}",
+        f"{'':<22} {'before':>8} {'after':>8}",
+        f"{'bug and rule pairs':<22} {found['kills'][0]:>8} {found['kills'][1]:>8}",
+        f"{'violating cases':<22} {found['cases'][0]:>8} {found['cases'][1]:>8}",
+        f"pairs seen in one only {len(found['flips'])}",
+        f"pairs whose counts differ {len(found['differences'])}",
+    ]
+    if found["differences"]:
+        lines += ["", f"{'subject':<32} {'rule':<36} {'before':>6} {'after':>6}"]
+        lines += [f"{n:<32} {r:<36} {a:>6} {b:>6}" for n, r, a, b in found["differences"]]
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """Print the comparison of the two files named on the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("before", type=Path)
+    parser.add_argument("after", type=Path)
+    options = parser.parse_args()
+    renamed = json.loads(RENAMED.read_text(encoding="utf-8"))
+    found = compare(load_matrix(options.before, renamed), load_matrix(options.after, {}))
+    print(format_comparison(found))
+    return 1 if found["flips"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,287 @@
+"""The distributions that the numbers of a case are drawn from.
+
+Each value says how weights, input, initial state and cotangents are drawn. Arrays are float64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rnnspec.cases.axes.choice import Choice, Meaning
+from rnnspec.contract.config import Config
+from rnnspec.contract.shapes import parameter_shapes
+
+Array = NDArray[np.float64]
+Generator = np.random.Generator
+Shape = tuple[int, ...]
+Draw = Callable[[Generator, Shape], Array]
+DrawWeights = Callable[[Generator, Config, int], dict[str, Array]]
+"""Draws every weight by name; the third argument is the layer whose dropout can be decoded."""
+
+CONTRACTION = 0.9
+SATURATING = 64.0
+SOLVABLE_READING = 0.6
+READABLE_BIAS = 0.5
+CODE_BIAS = 2.0**-3
+
+
+@dataclass(frozen=True)
+class DistributionMeaning(Meaning):
+    """A distribution: how each kind of number is drawn, and what the numbers are made for."""
+
+    weights: DrawWeights
+    input: Draw
+    state: Draw
+    cotangent: Draw
+    is_exact: bool = False
+    needs_dropout: bool = False
+    shows_mask: bool = False
+
+
+def _draw_signed(low: float, high: float) -> Draw:
+    def draw(rng: Generator, shape: Shape) -> Array:
+        return rng.choice((-1.0, 1.0), shape) * rng.uniform(low, high, shape)
+
+    return draw
+
+
+def _draw_positive(low: float, high: float) -> Draw:
+    return lambda rng, shape: rng.uniform(low, high, shape)
+
+
+def _draw_integers(low: int, high: int) -> Draw:
+    return lambda rng, shape: rng.integers(low, high, shape, endpoint=True).astype(np.float64)
+
+
+def _draw_by_role(ih: Draw, hh: Draw, bias: Draw) -> DrawWeights:
+    draws = {"weight_ih": ih, "weight_hh": hh, "bias_ih": bias, "bias_hh": bias}
+
+    def draw_weights(rng: Generator, config: Config, boundary: int) -> dict[str, Array]:
+        del boundary
+        shapes = parameter_shapes(config)
+        return {name: draws[name.split("_l")[0]](rng, shape) for name, shape in shapes.items()}
+
+    return draw_weights
+
+
+def _draw_contractive(rng: Generator, shape: Shape) -> Array:
+    """Draw a matrix whose rows, and columns if it is square, have an L1 norm of at most 0.9.
+
+    No entry is near zero.
+    """
+    raw = rng.choice((-1.0, 1.0), shape) * (0.25 + np.abs(rng.standard_normal(shape)))
+    norms = np.abs(raw).sum(axis=1, keepdims=True)
+    scaled = CONTRACTION * raw / norms
+    columns = np.abs(scaled).sum(axis=0, keepdims=True)
+    if shape[0] != shape[1]:
+        return np.asarray(scaled)
+    return np.asarray(scaled * np.minimum(1.0, CONTRACTION / columns))
+
+
+def _draw_reading(rng: Generator, shape: Shape) -> Array:
+    raw = rng.choice((-1.0, 1.0), shape) * (0.25 + np.abs(rng.standard_normal(shape)))
+    return np.asarray(raw * 1.25 / np.sqrt(shape[1] * 1.6))
+
+
+_PLAIN = DistributionMeaning(
+    "plain",
+    "moderate, all distinct, contractive",
+    _draw_by_role(_draw_reading, _draw_contractive, _draw_signed(0.1, 0.5)),
+    _draw_signed(0.25, 1.5),
+    _draw_signed(0.2, 0.9),
+    _draw_signed(0.25, 1.5),
+)
+
+_LARGE = DistributionMeaning(
+    "large",
+    "large inputs of mixed sign",
+    _PLAIN.weights,
+    _draw_signed(4.0, 40.0),
+    _draw_signed(0.5, 4.0),
+    _PLAIN.cotangent,
+)
+
+
+def _draw_spread(rng: Generator, shape: Shape) -> Array:
+    magnitude = np.exp2(rng.uniform(-14, 3, shape)) * (rng.random(shape) > 0.1)
+    return np.asarray(rng.choice((-1.0, 1.0), shape) * magnitude)
+
+
+_SPREAD = DistributionMeaning(
+    "spread",
+    "magnitudes from tiny to large, some exact zeros",
+    _draw_by_role(_draw_reading, _draw_contractive, _draw_spread),
+    _draw_spread,
+    _draw_spread,
+    _draw_spread,
+)
+
+
+def _draw_sparse_integers(rng: Generator, shape: Shape) -> Array:
+    """Draw at most four entries a row, so that sums stay small at any width."""
+    matrix = np.zeros(shape)
+    for _ in range(min(4, shape[1])):
+        entries = rng.integers(1, 2, shape[0], endpoint=True)
+        matrix[np.arange(shape[0]), rng.integers(0, shape[1], shape[0])] = entries
+    return np.asarray(matrix * rng.choice((-1.0, 1.0), shape))
+
+
+def _draw_signed_permutation(rng: Generator, shape: Shape) -> Array:
+    matrix = np.zeros(shape)
+    signs = rng.choice((-1.0, 1.0), shape[0])
+    matrix[np.arange(shape[0]), rng.permutation(max(shape))[: shape[0]] % shape[1]] = signs
+    return matrix
+
+
+_INTEGER = DistributionMeaning(
+    "integer",
+    "small integers under relu: every sum is exact",
+    _draw_by_role(_draw_sparse_integers, _draw_signed_permutation, _draw_integers(-3, 3)),
+    _draw_integers(-4, 4),
+    _draw_integers(0, 3),
+    _draw_integers(-2, 2),
+    is_exact=True,
+)
+
+
+def _draw_ternary(rng: Generator, shape: Shape) -> Array:
+    return SATURATING * rng.integers(-1, 1, shape, endpoint=True).astype(np.float64)
+
+
+_TERNARY = DistributionMeaning(
+    "ternary",
+    "saturated or zero under tanh: every sum is exact",
+    _draw_by_role(_draw_ternary, _draw_ternary, _draw_ternary),
+    _draw_integers(-1, 1),
+    _draw_integers(-1, 1),
+    _draw_integers(-2, 2),
+    is_exact=True,
+)
+
+
+def _draw_readable(rng: Generator, config: Config, boundary: int) -> dict[str, Array]:
+    """Draw weights under which the output shows which units were dropped at one boundary.
+
+    Up to the boundary every unit is one constant; the layer above it writes the bits of its whole
+    input into each unit; the layers above that copy it.
+    """
+    del rng
+    width, keep = config.num_directions * config.hidden_size, 1.0 - config.dropout
+    weights = {name: np.zeros(shape) for name, shape in parameter_shapes(config).items()}
+    for name in weights:
+        layer = int(name.split("_l")[1].split("_")[0])
+        if name.startswith("bias_ih") and layer <= boundary:
+            weights[name][:] = READABLE_BIAS
+        if name.startswith("weight_ih") and layer == boundary + 1:
+            weights[name][:] = keep * code_weights(width)
+        if name.startswith("bias_ih") and layer == boundary + 1:
+            weights[name][:] = CODE_BIAS
+        if name.startswith("weight_ih") and layer > boundary + 1:
+            offset = config.hidden_size * name.endswith("_reverse")
+            weights[name][:, offset : offset + config.hidden_size] = keep * np.eye(config.hidden_size)
+    return weights
+
+
+def code_weights(width: int) -> Array:
+    """Return one power of two a unit, at most 2**-3: sums of them tell which units were kept."""
+    return np.asarray(2.0 ** -(3.0 + np.arange(width)))
+
+
+_READABLE = DistributionMeaning(
+    "readable",
+    "the dropout mask of one boundary can be read off the output",
+    _draw_readable,
+    _PLAIN.input,
+    _PLAIN.state,
+    _PLAIN.cotangent,
+    needs_dropout=True,
+    shows_mask=True,
+)
+
+
+def _draw_solvable(rng: Generator, config: Config, boundary: int) -> dict[str, Array]:
+    """Draw positive weights, so that no unit of the second layer is saturated.
+
+    The second layer's input weights, both directions stacked, form a well-conditioned square, and
+    every unit of the first layer is well above zero.
+    """
+    weights = {name: np.abs(array) for name, array in _PLAIN.weights(rng, config, boundary).items()}
+    hidden, directions = config.hidden_size, config.num_directions
+    width = directions * hidden
+    square = 0.5 * np.eye(width) + 0.1 / width * rng.uniform(0.2, 1.0, (width, width))
+    for direction, suffix in enumerate(("", "_reverse")[:directions]):
+        first = weights[f"weight_ih_l0{suffix}"]
+        weights[f"weight_ih_l0{suffix}"] = SOLVABLE_READING * first / first.sum(axis=1, keepdims=True)
+        weights[f"weight_ih_l1{suffix}"] = square[direction * hidden : (direction + 1) * hidden]
+    return weights
+
+
+_SOLVABLE = DistributionMeaning(
+    "solvable",
+    "the dropout mask between two layers can be solved for",
+    _draw_solvable,
+    _draw_positive(0.25, 1.5),
+    _draw_positive(0.2, 0.9),
+    _PLAIN.cotangent,
+    needs_dropout=True,
+    shows_mask=True,
+)
+
+
+def _draw_deaf(rng: Generator, config: Config, boundary: int) -> dict[str, Array]:
+    weights = _PLAIN.weights(rng, config, boundary)
+    return {name: array * (not _is_upper(name)) for name, array in weights.items()}
+
+
+def _is_upper(name: str) -> bool:
+    return name.startswith("weight_ih") and not name.startswith("weight_ih_l0")
+
+
+_DEAF = DistributionMeaning(
+    "deaf",
+    "layers above the first ignore the layer below, so that dropout cannot matter",
+    _draw_deaf,
+    _PLAIN.input,
+    _PLAIN.state,
+    _PLAIN.cotangent,
+    needs_dropout=True,
+)
+
+
+class Distribution(Choice):
+    """What the numbers of a case are drawn from."""
+
+    _value_: DistributionMeaning
+
+    PLAIN = _PLAIN
+    LARGE = _LARGE
+    SPREAD = _SPREAD
+    INTEGER = _INTEGER
+    TERNARY = _TERNARY
+    READABLE = _READABLE
+    SOLVABLE = _SOLVABLE
+    DEAF = _DEAF
+
+    @property
+    def draws(self) -> DistributionMeaning:
+        """How weights, input, state and cotangents are drawn."""
+        return self._value_
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether every sum is exact, so that any order of summation gives the same bits."""
+        return self._value_.is_exact
+
+    @property
+    def needs_dropout(self) -> bool:
+        """Whether the numbers are made for layers that drop some values, in train mode."""
+        return self._value_.needs_dropout
+
+    @property
+    def shows_mask(self) -> bool:
+        """Whether a dropout mask can be decoded from the output."""
+        return self._value_.shows_mask

@@ -1,0 +1,149 @@
+"""What happened to a layer before the judged call: the parts of every value.
+
+Each value says what is done to the layer, and how a reproduction program does the same. Programs
+know `layer`, `reference` (torch.nn.RNN with the weights of the case) and `given`, the arguments of
+the call; the words in braces are filled in for the case (`PROGRAM_WORDS`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+
+from rnnspec.cases.axes.choice import Choice, Meaning
+from rnnspec.cases.axes.dtype import DType
+from rnnspec.cases.axes.features import Feature
+
+if TYPE_CHECKING:
+    from rnnspec.cases.case import Case
+
+PROGRAM_WORDS = {
+    "first": "the tensor that holds the input, packed or not",
+    "call": "a call with the arguments of the case",
+    "call_larger": "a call on a larger batch and a longer sequence",
+    "call_state": "a call with an initial state",
+    "other_grad": "the context manager of another gradient mode",
+    "other_mode": "whether the other mode is training mode",
+    "mode": "whether the mode of the case is training mode",
+    "dtype": "the dtype of the case",
+    "other_dtype": "another dtype",
+    "build": "the call of the constructor",
+}
+
+
+class LayerInPreparation(Protocol):
+    """A layer before the judged call, as the functions below need it."""
+
+    case: Case
+    module: torch.nn.Module
+    owner: torch.nn.Module
+    original: torch.nn.Module | None
+
+    @property
+    def takes_second_way(self) -> bool:
+        """Which of the two ways of a prior use the case takes."""
+
+    def offers(self, feature: Feature) -> bool:
+        """Return whether the subject offers a feature."""
+
+    def step(self, name: str) -> AbstractContextManager[None]:
+        """Return a context in which an exception is blamed on the step called `name`."""
+
+    def load(self) -> None:
+        """Load the weights of the case."""
+
+    def load_others(self) -> None:
+        """Load other weights."""
+
+    def call(self, **changes: Any) -> Any:
+        """Call the module on other numbers, with some fields of the case changed."""
+
+    def call_in_place(self, given: Any) -> None:
+        """Call the module on the tensors of the judged call, with other numbers in them."""
+
+    def parameters(self) -> dict[str, torch.nn.Parameter]:
+        """Return the module's parameters by documented name."""
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Return the weights of the case as new tensors, by the module's own names."""
+
+    def case_weight(self, name: str) -> torch.Tensor:
+        """Return a weight of the case by documented name, like the module's parameter."""
+
+    def build_sibling(self) -> LayerInPreparation:
+        """Build another layer of the same configuration."""
+
+    def build_in(self, dtype: DType) -> LayerInPreparation:
+        """Build another layer of the same configuration and weights, in another dtype."""
+
+    def share_parameters(self, other: LayerInPreparation) -> None:
+        """Give another layer the parameters of this one."""
+
+    def use_module(self, module: torch.nn.Module) -> None:
+        """Continue with another module."""
+
+    def use_weights(self, weights: dict[str, torch.Tensor], call: Callable[..., Any]) -> None:
+        """Let the judged call be `call`, with weights that are not the module's own."""
+
+    def unsupported(self, reason: str) -> Exception:
+        """Return the exception that says that the subject openly lacks a feature."""
+
+
+Prepare = Callable[[LayerInPreparation], None]
+BeforeCall = Callable[["LayerInPreparation", "Case", Any], None]
+"""Takes the layer, the case of the judged call, and its arguments."""
+LOAD = "layer.load_state_dict(reference.state_dict())"
+COPY = "for name, parameter in reference.named_parameters():\n    {line}"
+QUIET_CALL = "with torch.no_grad():\n    layer(*given)"
+
+
+@dataclass(frozen=True)
+class PriorUseMeaning(Meaning):
+    """A prior use.
+
+    prepare       what is done to the layer
+    lines         the same in a program; a function if it depends on the case
+    imports       the modules that those lines need
+    before_call   what is done last, when the tensors of the judged call exist
+    during        returns a context around everything that is computed for a case
+    """
+
+    prepare: Prepare
+    lines: tuple[str, ...] | Callable[[Case], tuple[str, ...]]
+    imports: tuple[str, ...] = ()
+    before_call: BeforeCall | None = None
+    during: Callable[[Case], AbstractContextManager[None]] | None = None
+
+
+class PriorUse(Choice):
+    """What happened to the layer before the judged call; each family of values is a subclass."""
+
+    _value_: PriorUseMeaning
+
+    @property
+    def imports(self) -> tuple[str, ...]:
+        """The modules that the lines of a program need."""
+        return self._value_.imports
+
+    def prepare(self, layer: LayerInPreparation) -> None:
+        """Do to a layer what happened before the judged call, and load the weights of the case."""
+        self._value_.prepare(layer)
+
+    def before_call(self, layer: LayerInPreparation, case: Case, given: Any) -> None:
+        """Do what happens last, when `given`, the arguments of the judged call, exist."""
+        if self._value_.before_call is not None:
+            self._value_.before_call(layer, case, given)
+
+    def during(self, case: Case) -> AbstractContextManager[None]:
+        """Return a context around everything that is computed for a case."""
+        return nullcontext() if self._value_.during is None else self._value_.during(case)
+
+    def write_lines(self, case: Case, words: dict[str, Any]) -> list[str]:
+        """Return the lines of a program; `words` has a value for each of `PROGRAM_WORDS`."""
+        own = self._value_.lines
+        lines = own if isinstance(own, tuple) else own(case)
+        return [line.format(**words) if "{" in line else line for line in lines]

@@ -1,0 +1,186 @@
+"""Earlier calls of the layer: the values of the axis `prior_use` that are about calls."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from rnnspec.cases.axes.features import Feature
+from rnnspec.cases.axes.layout import Layout
+from rnnspec.cases.axes.modes import GradMode, InitialState, Mode
+from rnnspec.cases.axes.prior_use.base import LOAD, LayerInPreparation, PriorUse, PriorUseMeaning
+
+if TYPE_CHECKING:
+    from rnnspec.cases.case import Case
+
+
+def _load(layer: LayerInPreparation) -> None:
+    layer.load()
+
+
+_FRESH = PriorUseMeaning(
+    "fresh", "built and loaded, never called", _load, (LOAD,)
+)
+
+
+def _call_under_other_default(layer: LayerInPreparation) -> None:
+    layer.load()
+    before = torch.get_default_dtype()
+    if not layer.takes_second_way:
+        return
+    torch.set_default_dtype(torch.float64 if before == torch.float32 else torch.float32)
+    try:
+        layer.call()
+    finally:
+        torch.set_default_dtype(before)
+
+
+def _call_in_place(layer: LayerInPreparation, case: Case, given: Any) -> None:
+    # Nothing can be written into an expanded tensor.
+    if not layer.takes_second_way and not case.memory_layout.repeats:
+        layer.call_in_place(given)
+
+
+def _write_call_in_place(case: Case) -> tuple[str, ...]:
+    if case.memory_layout.repeats:
+        return (LOAD, "{call}")
+    halve = "with torch.no_grad():\n    {first}.mul_(-0.5)"
+    return (LOAD, halve, "{call}", halve.replace("-0.5", "-2.0"))
+
+
+_CALLED = PriorUseMeaning(
+    "called",
+    "called before under another default dtype, or on the same tensors with other numbers in them",
+    _call_under_other_default,
+    _write_call_in_place,
+    before_call=_call_in_place,
+)
+
+
+def _call_twice(layer: LayerInPreparation) -> None:
+    layer.load()
+    layer.call()
+    if layer.takes_second_way:
+        other = layer.build_sibling()
+        other.load_others()
+        other.call()
+    layer.call(seed=layer.case.seed ^ 0xABC)
+
+
+_CALLED_TWICE = PriorUseMeaning(
+    "called-twice",
+    "called twice before, in half of the cases with a call of another layer in between",
+    _call_twice,
+    (LOAD, "{call}", "{call}"),
+)
+
+
+def _call_on_other_batch(layer: LayerInPreparation) -> None:
+    layer.load()
+    case = layer.case
+    layout = case.layout
+    if layer.takes_second_way and layer.offers(Feature.PACKED):
+        layout = Layout.BATCHED if case.is_packed else Layout.PACKED
+    layer.call(layout=layout, batch=case.batch + 2, steps=case.steps + 1)
+    if case.is_packed and not layer.takes_second_way:
+        lengths = redistribute_lengths(case.lengths)
+        layer.call(lengths=lengths, steps=max(lengths))
+
+
+def redistribute_lengths(lengths: tuple[int, ...]) -> tuple[int, ...]:
+    """Return different lengths with the same count and the same sum.
+
+    The longest gives one step to the shortest; if they differ by less than two, all rotate.
+    """
+    found = list(lengths)
+    longest, shortest = found.index(max(found)), found.index(min(found))
+    if found[longest] - found[shortest] < 2:
+        return (*lengths[1:], lengths[0])
+    found[longest] -= 1
+    found[shortest] += 1
+    return tuple(found[1:] + found[:1])
+
+
+_OTHER_BATCH = PriorUseMeaning(
+    "other-batch",
+    "called before on another batch size and length, packed or padded; packed also with other lengths",
+    _call_on_other_batch,
+    (LOAD, "{call_larger}"),
+)
+
+
+def _call_with_other_state(layer: LayerInPreparation) -> None:
+    layer.load()
+    case = layer.case
+    gives = layer.offers(Feature.STATE) and case.initial_state is InitialState.ABSENT
+    state = InitialState.GIVEN if gives else InitialState.ABSENT
+    layer.call(initial_state=state, steps=case.steps + 2)
+
+
+_OTHER_STATE = PriorUseMeaning(
+    "other-state",
+    "called before with an initial state, or without one if the judged call has one",
+    _call_with_other_state,
+    (LOAD, "{call_state}"),
+)
+
+
+def _call_in_other_grad_mode(layer: LayerInPreparation) -> None:
+    layer.load()
+    other = GradMode.INFERENCE if layer.takes_second_way else GradMode.NO_GRAD
+    layer.call(grad_mode=GradMode.GRAD if layer.case.grad_mode is not GradMode.GRAD else other)
+
+
+_OTHER_GRAD = PriorUseMeaning(
+    "other-grad",
+    "called before in another gradient mode",
+    _call_in_other_grad_mode,
+    (LOAD, "with {other_grad}():\n    layer(*given)"),
+)
+
+
+def _call_frozen(layer: LayerInPreparation) -> None:
+    layer.load()
+    with layer.step("requires_grad_(False)"):
+        layer.module.requires_grad_(False)
+    layer.call()
+    with layer.step("requires_grad_(True)"):
+        layer.module.requires_grad_(True)
+
+
+_THAWED = PriorUseMeaning(
+    "thawed",
+    "called before while every parameter was frozen",
+    _call_frozen,
+    (LOAD, "layer.requires_grad_(False)", "{call}", "layer.requires_grad_(True)"),
+)
+
+
+def _call_in_other_mode(layer: LayerInPreparation) -> None:
+    layer.load()
+    layer.module.train(layer.case.mode is not Mode.TRAIN)
+    layer.call()
+    layer.module.eval()
+    layer.module.train()
+
+
+_OTHER_MODE = PriorUseMeaning(
+    "other-mode",
+    "called before in the other of train and eval mode",
+    _call_in_other_mode,
+    (LOAD, "layer.train({other_mode})", "{call}", "layer.train({mode})"),
+)
+
+
+class EarlierCalls(PriorUse):
+    """How the layer was called before."""
+
+    FRESH = _FRESH
+    CALLED = _CALLED
+    CALLED_TWICE = _CALLED_TWICE
+    OTHER_BATCH = _OTHER_BATCH
+    OTHER_STATE = _OTHER_STATE
+    OTHER_GRAD = _OTHER_GRAD
+    THAWED = _THAWED
+    OTHER_MODE = _OTHER_MODE

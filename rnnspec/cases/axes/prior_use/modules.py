@@ -1,0 +1,176 @@
+"""Copies, conversions and other modules: the values of `prior_use` that are about the module."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import sys
+from typing import Any
+
+import torch
+from torch.func import functional_call
+
+from rnnspec.cases.axes.dtype import DType
+from rnnspec.cases.axes.features import Feature
+from rnnspec.cases.axes.modes import GradMode
+from rnnspec.cases.axes.prior_use.base import (
+    LOAD,
+    QUIET_CALL,
+    LayerInPreparation,
+    PriorUse,
+    PriorUseMeaning,
+)
+
+
+def _deepcopy(layer: LayerInPreparation) -> None:
+    layer.load()
+    layer.call(grad_mode=GradMode.NO_GRAD)
+    layer.original = layer.module
+    with layer.step("copy.deepcopy"):
+        layer.use_module(copy.deepcopy(layer.module))
+
+
+_DEEPCOPIED = PriorUseMeaning(
+    "deepcopied",
+    "called, then deep-copied; the copy is judged",
+    _deepcopy,
+    (LOAD, QUIET_CALL, "layer = copy.deepcopy(layer)"),
+    imports=("copy",),
+)
+
+
+def _pickle(layer: LayerInPreparation) -> None:
+    layer.load()
+    layer.call(grad_mode=GradMode.NO_GRAD)
+    kind = type(layer.module)
+    try:
+        with layer.step("pickle"):
+            layer.use_module(pickle.loads(pickle.dumps(layer.module)))
+    except Exception as failure:
+        if _is_importable(kind):
+            raise
+        reason = f"{kind.__qualname__} is not importable, so it cannot be pickled"
+        raise layer.unsupported(reason) from failure
+
+
+def _is_importable(kind: type) -> bool:
+    found: Any = sys.modules.get(kind.__module__)
+    for part in kind.__qualname__.split("."):
+        found = getattr(found, part, None)
+    return found is kind
+
+
+_PICKLED = PriorUseMeaning(
+    "pickled",
+    "called, then pickled and unpickled",
+    _pickle,
+    (LOAD, QUIET_CALL, "layer = pickle.loads(pickle.dumps(layer))"),
+    imports=("pickle",),
+    needs=Feature.PICKLE,
+)
+
+
+def _convert(layer: LayerInPreparation) -> None:
+    own, other = layer.case.dtype, layer.case.dtype.converted_from
+    if other.needs is not None and not layer.offers(other.needs):
+        layer.load()
+        return
+    first = layer.build_in(other)
+    first.load()
+    first.call(grad_mode=GradMode.NO_GRAD)
+    with layer.step(f".to({own})"):
+        for dtype in (own, other, own) if layer.takes_second_way else (own,):
+            first.use_module(first.module.to(dtype.torch_dtype))
+    layer.use_module(first.module)
+    if own is DType.FLOAT64:  # its numbers do not survive in another dtype
+        layer.load()
+
+
+_CONVERTED = PriorUseMeaning(
+    "converted",
+    "built and called in another dtype, then converted, in half of the cases there and back",
+    _convert,
+    ("layer = layer.to({other_dtype}).to({dtype})", LOAD),
+)
+
+
+class Holder(torch.nn.Module):
+    """A module that has the layer as its part."""
+
+    def __init__(self, layer: torch.nn.Module) -> None:
+        super().__init__()
+        self.part = layer
+
+
+def _nest(layer: LayerInPreparation) -> None:
+    layer.owner = Holder(layer.module)
+    own = {f"part.{name}": tensor for name, tensor in layer.tensors().items()}
+    layer.call()
+    with layer.step("load_state_dict() of a module that holds the layer"):
+        layer.owner.load_state_dict({**layer.owner.state_dict(), **own})
+
+
+_NESTED = PriorUseMeaning(
+    "nested",
+    "part of another module that is loaded, converted and switched as a whole",
+    _nest,
+    (
+        "holder = torch.nn.ModuleList([layer])",
+        "holder.load_state_dict(torch.nn.ModuleList([reference]).state_dict())",
+    ),
+)
+
+
+def _call_functionally(layer: LayerInPreparation) -> None:
+    layer.load_others()
+    layer.call()
+    own = {name: tensor.requires_grad_() for name, tensor in layer.tensors().items()}
+    layer.use_weights(own, lambda *given: functional_call(layer.module, own, given))
+
+
+_FUNCTIONAL = PriorUseMeaning(
+    "functional",
+    "called through torch.func.functional_call with the weights as arguments",
+    _call_functionally,
+    (
+        "{call}",
+        "module = layer",
+        "weights = {{name: value.detach().requires_grad_() "
+        "for name, value in reference.named_parameters()}}",
+        "layer = lambda *given: torch.func.functional_call(module, weights, given)",
+        "layer.named_parameters = weights.items",
+    ),
+    needs=Feature.FUNCTIONAL,
+)
+
+
+def _share(layer: LayerInPreparation) -> None:
+    layer.load_others()
+    other = layer.build_sibling()
+    layer.share_parameters(other)
+    other.load()
+    other.call()
+
+
+_SHARED = PriorUseMeaning(
+    "shared",
+    "another layer holds and uses the same parameters",
+    _share,
+    (
+        "other = {build}",
+        "for name, parameter in layer.named_parameters():\n    setattr(other, name, parameter)",
+        "other.load_state_dict(reference.state_dict())",
+        "other(*given)",
+    ),
+)
+
+
+class ModuleUses(PriorUse):
+    """What happened to the module as a whole."""
+
+    DEEPCOPIED = _DEEPCOPIED
+    PICKLED = _PICKLED
+    CONVERTED = _CONVERTED
+    NESTED = _NESTED
+    FUNCTIONAL = _FUNCTIONAL
+    SHARED = _SHARED

@@ -1,0 +1,57 @@
+"""Command-line options made from the declared ones, see `rnnspec.options`."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable
+from dataclasses import Field, fields
+from typing import Any, TypeVar
+
+import click
+
+from rnnspec.errors import SelectionError
+from rnnspec.options import RunOptions, is_mapping
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def add_options(options: type[RunOptions]) -> Callable[[F], F]:
+    """Add an option to a command for each declared one; they arrive under their own names."""
+
+    def decorate(command: F) -> F:
+        for each in reversed(fields(options)):
+            command = _make_option(each)(command)
+        return command
+
+    return decorate
+
+
+def _make_option(each: Field[Any]) -> Callable[[F], F]:
+    flags = each.metadata["flags"] or f"--{each.name.replace('_', '-')}"
+    settings: dict[str, Any] = {"help": each.metadata["help"], "metavar": each.metadata["metavar"]}
+    if is_mapping(each) or isinstance(each.default, tuple):
+        settings |= {"multiple": True}
+    elif isinstance(each.default, bool):
+        settings |= {"is_flag": True, "default": each.default, "show_default": "/" in flags}
+    else:
+        kind = int if "int" in str(each.type) else str
+        shown = each.default is not None
+        settings |= {"type": kind, "default": each.default, "show_default": shown}
+    return click.option(flags, each.name, **settings)
+
+
+def collect_options(options: type[RunOptions], given: dict[str, Any]) -> Any:
+    """Return the options that a command was given; arguments KEY=VALUE become a mapping."""
+    arguments = dict(parse_argument(text) for text in given["arguments"])
+    return options(**{**given, "arguments": arguments})
+
+
+def parse_argument(text: str) -> tuple[str, Any]:
+    """Return an argument KEY=VALUE; the value is read as a Python literal, or else as a string."""
+    name, equals, value = text.partition("=")
+    if not equals or not name.isidentifier():
+        raise SelectionError(f"--arg {text!r}: write KEY=VALUE, e.g. --arg bias=False.")
+    try:
+        return name, ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return name, value

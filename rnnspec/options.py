@@ -1,0 +1,165 @@
+"""The options of a check, declared once.
+
+The Python calls, the command line, the pytest decorators and the worker processes share these
+classes. A field's metadata says how the command line spells it. Values are what a user writes;
+`rnnspec.api` refuses those that do not exist.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import MISSING, Field, dataclass, field, fields
+from typing import Any, TypeVar
+
+from rnnspec.errors import suggest
+
+__all__ = ["CheckOptions", "ModelOptions", "RunOptions"]
+
+O = TypeVar("O", bound="RunOptions")
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def option(
+    default: Any,
+    help: str,
+    *,
+    metavar: str | None = None,
+    flags: str | None = None,
+) -> Any:
+    """Declare an option: its default, what `--help` says, and how the command line spells it.
+
+    `flags` is the spelling if it is not the field's name with dashes; tuples and mappings can be
+    given several times.
+    """
+    metadata = {"help": help, "metavar": metavar, "flags": flags}
+    if isinstance(default, dict):
+        return field(default_factory=dict, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """The options that every check has."""
+
+    profile: str = option("default", "quick, default or thorough.", metavar="NAME")
+    cases: int | None = option(
+        None, "Number of cases, instead of what the profile draws.", metavar="N"
+    )
+    seed: int = option(0, "Seed of everything drawn: it gives the same report.", metavar="N")
+    device: str = option("cpu", "Any device that torch knows.", metavar="DEVICE")
+    rules: tuple[str, ...] = option(
+        (),
+        "Check only rules whose id matches, e.g. 'states.*'. Repeatable.",
+        metavar="PATTERN",
+        flags="--rule",
+    )
+    strict: bool = option(False, "Count a broken SHOULD as a violation too.")
+    fail_fast: bool = option(False, "Stop at the first violation.")
+    arguments: Mapping[str, Any] = option(
+        {}, "An argument for the target. Repeatable.", metavar="KEY=VALUE", flags="--arg"
+    )
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if isinstance(each.default, tuple):
+                object.__setattr__(self, each.name, _as_tuple(value))
+            elif is_mapping(each):
+                object.__setattr__(self, each.name, dict(value or {}))
+
+    @classmethod
+    def from_keywords(cls: type[O], caller: str, given: Mapping[str, Any], **defaults: Any) -> O:
+        """Return options from the keyword arguments of a call.
+
+        `defaults` differ from those of the class. Raises TypeError, with a suggestion, for a
+        keyword that is no option.
+        """
+        known = [each.name for each in fields(cls)]
+        for name in given:
+            if name not in known:
+                near = suggest(name, known)
+                raise TypeError(f"{caller}() got an unexpected keyword argument {name!r}.{near}")
+        return cls(**{**defaults, **given})
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckOptions(RunOptions):
+    """The options of a check of a layer."""
+
+    kind: str = option("rnn", "The kind of layer: rnn.", metavar="KIND")
+    dtype: str | None = option(
+        None, "Check this dtype only: float64, float32, bfloat16 or float16.", metavar="DTYPE"
+    )
+    float32_precision: str | None = option(
+        None,
+        "Check float32 against this rounding only: ieee or tf32. CUDA is checked against both.",
+        metavar="NAME",
+    )
+    without: tuple[str, ...] = option(
+        (),
+        "Skip rules that need a feature the target does not have, e.g. packed. Repeatable.",
+        metavar="FEATURE",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions(RunOptions):
+    """The options of a check of a model that contains a recurrent layer."""
+
+    readout: str | None = option(
+        None,
+        "last: one prediction per sequence; every: one per time step. Inferred if left out.",
+        metavar="NAME",
+    )
+    vocabulary: int | None = option(
+        None,
+        "The model takes token ids below N. Inferred from the first Embedding.",
+        metavar="N",
+    )
+    features: int | None = option(
+        None,
+        "The model takes N features per time step. Inferred from the first recurrent layer.",
+        metavar="N",
+    )
+    batch_first: bool = option(
+        True,
+        "Whether the first dimension of the input is the batch or time.",
+        flags="--batch-first/--sequence-first",
+    )
+    padding: int | None = option(
+        None,
+        "The token id used as padding. Inferred from the Embedding's padding_idx.",
+        metavar="ID",
+    )
+
+
+def is_mapping(each: Field[Any]) -> bool:
+    """Return whether an option is a mapping."""
+    return each.default is MISSING
+
+
+def _as_tuple(value: str | Iterable[str] | None) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else tuple(value or ())
+
+
+def show_options(options: type[RunOptions], **defaults: Any) -> Callable[[F], F]:
+    """Show the options of a function that takes them as `**options` in its signature."""
+
+    def decorate(function: F) -> F:
+        own = inspect.signature(function).parameters.values()
+        kept = [each for each in own if each.kind is not inspect.Parameter.VAR_KEYWORD]
+        shown = [
+            inspect.Parameter(
+                each.name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=defaults.get(each.name, {} if is_mapping(each) else each.default),
+                annotation=each.type,
+            )
+            for each in fields(options)
+        ]
+        signature = inspect.Signature([*kept, *shown])
+        function.__signature__ = signature  # type: ignore[attr-defined]
+        return function
+
+    return decorate

@@ -1,0 +1,32 @@
+"""Which differences are looked into: the rigorous bound costs ten times as much as the reference.
+
+A difference below the threshold is not compared with its bound, so a fault of that size goes
+unnoticed; nothing is ever accused because of it. Thresholds are in units of the roundoff of the
+dtype, times max(1, |expected|).
+"""
+
+from __future__ import annotations
+
+COARSE = 64.0
+"""The usual threshold: 7e-15 in float64, 4e-6 in float32.
+
+Correct kernels in float64 and float32 stay below it in nearly all generated cases (their sums of up
+to 1025 products are off by about the square root of the number of terms), so the bound is rarely
+computed.
+"""
+
+FINE = 8.0
+"""The threshold of rules about 16-bit dtypes, where 64 roundoffs of bfloat16 are 0.25.
+
+Kernels that add in float32 round a result a few times only (once for each stored intermediate), so
+they stay below 8 roundoffs; beyond that the bound decides.
+"""
+
+REPEATED_PREDICTION = 1e-5
+"""By how much two predictions of one model may differ, relative to 1 + |prediction|, in float32.
+
+The two are computed by the same model from the same input, in training and in evaluation mode or
+by its two read-outs. They may take different kernels, which add in another order: that changes a
+sum of n products by at most about n * 2**-24, or 6e-6 for n = 100, the largest width of the
+generated inputs.
+"""

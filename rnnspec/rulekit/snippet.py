@@ -1,0 +1,44 @@
+"""The last lines of a reproduction program, with the helpers and modules that they need."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Any
+
+
+class Helper(Enum):
+    """What the last lines of a program may use besides `layer`, `reference`, `given` and `torch`."""
+
+    CLOSE = "close(got, expected), which compares with a tolerance for the dtype"
+    DATA = "data(result), the tensor behind a result that may be packed"
+    SPREAD = "spread(result), a weighted sum of all elements of a result"
+    BUILD = "build(...), what the subject is built with"
+    TIME = "time, the axis of the time steps"
+    INPUT_GRADIENTS = "gradients with respect to x and h_0"
+    BACKWARD = "a backward pass"
+
+
+@dataclass(frozen=True)
+class Snippet:
+    """Lines of Python that raise AssertionError for the subject and pass for torch.nn.RNN.
+
+    Names in scope: `layer` (the subject), `reference` (torch.nn.RNN with the same weights), `given`
+    (the arguments of the call), `x`, `h_0`, `config`, `torch`, and the helpers in `uses`.
+    `imports` names the modules that the lines need besides torch.
+    """
+
+    code: str
+    uses: tuple[Helper, ...] = ()
+    imports: tuple[str, ...] = ()
+
+    def format(self, **words: Any) -> Snippet:
+        """Return the snippet with the words in braces filled in."""
+        return replace(self, code=self.code.format(**words))
+
+    def __add__(self, other: Snippet) -> Snippet:
+        return Snippet(
+            f"{self.code}\n{other.code}",
+            (*self.uses, *(each for each in other.uses if each not in self.uses)),
+            (*self.imports, *(each for each in other.imports if each not in self.imports)),
+        )
