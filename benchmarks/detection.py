@@ -76,7 +76,7 @@ def matrix_of(options: argparse.Namespace) -> Matrix:
     if options.matrix is None:
         return build_matrix(
             options.only,
-            workers=options.workers,
+            jobs=options.jobs,
             watch=lambda done, total: progress(f"matrix: {done} of {total}"),
         )
     known = json.loads(Path(options.matrix).read_text(encoding="utf-8"))
@@ -180,7 +180,7 @@ def survivors(seen: Seen, names: Sequence[str]) -> str:
 def of_layers(options: argparse.Namespace) -> tuple[dict[str, str], Any]:
     """Return the tables about layers, and their figures."""
     found = matrix_of(options)
-    seen = {**by_rnnspec(found.rows), **judged(options.only, options.workers)}
+    seen = {**by_rnnspec(found.rows), **judged(options.only, options.jobs)}
     texts = {
         "detection.judges": judges_table(seen, options.only),
         "detection.themes": themes_table(seen, options.only),
@@ -235,7 +235,7 @@ def main() -> None:
         help="check only these layers (default: all)",
     )
     parser.add_argument(
-        "--workers", type=int, default=2, help="number of worker processes (default: %(default)s)"
+        "--jobs", type=int, default=2, help="number of worker processes (default: %(default)s)"
     )
     add_outputs(parser, "detection.md")
     options = parser.parse_args()

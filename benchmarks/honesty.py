@@ -27,6 +27,8 @@ import torch
 
 from benchmarks.tables import add_outputs, progress, report, table
 from rnnspec.api import check
+from rnnspec.contract.clauses import Level
+from rnnspec.report.data import Result, RunVerdict, Verdict
 from rnnspec.selftest import CORRECT
 
 REFERENCE = "torch.nn.RNN"
@@ -65,17 +67,26 @@ def judged(job: Job) -> Outcome:
     """Run one check."""
     name, profile, seed = job
     found = check(SUBJECTS[name], profile=profile, seed=seed)
-    broken = [each for each in found.results if each.verdict in ("fail", "crashed")]
+    broken = [each for each in found.results if each.is_broken]
     return Outcome(
         *job,
-        found.verdict,
+        found.verdict.value,
         found.cases,
         sum(each.cases for each in found.results),
         found.duration_s,
-        [each.rule for each in broken if each.level == "MUST" or each.verdict == "crashed"],
-        [each.rule for each in broken if each.level == "SHOULD" and each.verdict == "fail"],
-        [each.rule for each in found.results if each.verdict == "unreached"],
+        [each.rule for each in broken if _is_accusation(each)],
+        [
+            each.rule
+            for each in broken
+            if each.level is Level.SHOULD and each.verdict is Verdict.FAIL
+        ],
+        [each.rule for each in found.results if each.verdict is Verdict.UNREACHED],
     )
+
+
+def _is_accusation(result: Result) -> bool:
+    """Return whether a broken rule has level MUST, or its check crashed."""
+    return result.level is Level.MUST or result.verdict is Verdict.CHECKER_ERROR
 
 
 def read(log: str | None) -> list[Outcome]:
@@ -108,12 +119,12 @@ def campaign(
     if enough(found):
         return found
     with ProcessPoolExecutor(
-        options.workers,
+        options.jobs,
         mp_context=get_context("spawn"),
         initializer=torch.set_num_threads,
         initargs=(1,),
     ) as pool:
-        for outcome in results(pool, rest, options.workers, lambda: enough(found)):
+        for outcome in results(pool, rest, options.jobs, lambda: enough(found)):
             found.append(outcome)
             keep(options.log, outcome)
             progress(told(outcome, len(found), len(wanted)))
@@ -174,7 +185,7 @@ def row(name: str, found: Sequence[Outcome]) -> tuple[Any, ...]:
     return (
         name,
         *runs,
-        sum(outcome.verdict == "inconclusive" for outcome in found),
+        sum(outcome.verdict == RunVerdict.INCONCLUSIVE.value for outcome in found),
         cases,
         verdicts,
         must,
@@ -249,7 +260,7 @@ def main() -> int:
         help="check only these implementations (default: all)",
     )
     parser.add_argument(
-        "--workers", type=int, default=2, help="number of worker processes (default: %(default)s)"
+        "--jobs", type=int, default=2, help="number of worker processes (default: %(default)s)"
     )
     parser.add_argument(
         "--log", metavar="PATH", help="append each run to this file, and skip runs that it contains"

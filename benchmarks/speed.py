@@ -121,6 +121,7 @@ def split(profile: str, seed: int) -> dict[str, float]:
     begun = time.perf_counter()
     from benchmarks.stopwatch import Stopwatch
     from rnnspec.api import check
+    from rnnspec.report.data import RunVerdict
 
     importing["import rnnspec and Hypothesis"] = time.perf_counter() - begun
     torch.set_num_threads(1)
@@ -128,7 +129,7 @@ def split(profile: str, seed: int) -> dict[str, float]:
     put_clocks(watch)
     with watch.running(REST):
         found = check(TARGET, profile=profile, seed=seed)
-    if found.verdict == "violates":
+    if found.verdict is RunVerdict.VIOLATES:
         raise RuntimeError(f"{TARGET} violates the contract with seed {seed}")
     return importing | {name: watch.seconds[name] for name in ORDER} | {"cases": found.cases}
 

@@ -13,6 +13,7 @@ import torch
 
 from rnnspec.api.model import check_model
 from rnnspec.models import RNN1, RNN2, DeepBiRNN
+from rnnspec.report.data import Verdict
 from rnnspec.testing.layer import RuleTest
 from rnnspec.testing.model import model_conformance
 
@@ -53,7 +54,7 @@ def test_deep_birnn_final_states(rule: RuleTest) -> None:
 def test_deep_birnn_as_printed_gets_one_piece_of_advice() -> None:
     report = check_model(deep_as_printed, profile="quick")
     assert report.ok
-    assert [result.rule for result in report.results if result.verdict == "fail"] == [
+    assert [result.rule for result in report.results if result.verdict is Verdict.FAIL] == [
         "readout.complete"
     ]
 

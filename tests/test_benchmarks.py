@@ -102,10 +102,10 @@ def test_every_moment_is_counted_once(ticks: None) -> None:
 
 
 def test_a_clock_goes_wherever_a_name_is() -> None:
-    from rnnspec.report import listing
+    from rnnspec.engine import suite
     from rnnspec.rulekit import rule
 
-    places, original = (vars(rule), vars(listing)), rule.Rule
+    places, original = (vars(rule), vars(suite)), rule.Rule
     script("stopwatch").exchange(original, "exchanged")
     found = [place["Rule"] for place in places]
     script("stopwatch").exchange("exchanged", original)
@@ -151,7 +151,7 @@ def test_runs_in_the_log_are_not_repeated(tmp_path: Path) -> None:
     ]
     for outcome in known:
         honesty.keep(log, outcome)
-    options = argparse.Namespace(log=log, workers=1)
+    options = argparse.Namespace(log=log, jobs=1)
     assert (
         honesty.campaign([known[0].job, known[1].job], options, lambda found: len(found) == 2)
         == known

@@ -135,9 +135,7 @@ def build_matrix(
     return Matrix(tuple(rows), seed, profile)
 
 
-def _judge_rows(
-    names: Sequence[str], options: tuple[str, int, bool], jobs: int
-) -> Iterator[Row]:
+def _judge_rows(names: Sequence[str], options: tuple[str, int, bool], jobs: int) -> Iterator[Row]:
     if jobs == 1 or len(names) == 1:
         yield from (judge_row(name, *options) for name in names)
         return

@@ -72,7 +72,7 @@ def test_names_are_picked_by_pattern_and_unknown_ones_refused() -> None:
     with pytest.raises(SelectionError, match=r"'quik'.* Did you mean 'quick'"):
         build_matrix(["Plain"], profile="quik")
     with pytest.raises(SelectionError, match="at least 1, got 0"):
-        build_matrix(["Plain"], workers=0)
+        build_matrix(["Plain"], jobs=0)
 
 
 def test_a_planted_bug_is_seen_and_written_as_data(tmp_path, capsys) -> None:  # type: ignore[no-untyped-def]
@@ -84,7 +84,7 @@ def test_a_planted_bug_is_seen_and_written_as_data(tmp_path, capsys) -> None:  #
                 "StateInTuple",
                 "--profile",
                 "quick",
-                "--workers",
+                "--jobs",
                 "1",
                 "--json",
                 str(path),
