@@ -22,7 +22,7 @@ from rnnspec.rulekit.statistics.mask_decoding import (
 from rnnspec.selftest.plain import Plain, Sizes
 from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import resolve_target
-from tests.rules.judged import case
+from tests.rules.judged import make_case
 
 Array = NDArray[np.float64]
 RAGGED = {"layout": Layout.PACKED_UNSORTED, "lengths": (2, 5, 1)}
@@ -64,7 +64,7 @@ def observed(near: Case) -> tuple[Observation, dict[int, Array]]:
 def readable() -> list[Case]:
     """Cases over every boundary of stacks of two, three and five layers."""
     return [
-        case(
+        make_case(
             distribution=Distribution.READABLE,
             mode=Mode.TRAIN,
             num_layers=layers,
@@ -81,7 +81,7 @@ def readable() -> list[Case]:
 def solvable() -> list[Case]:
     """Cases with and without biases."""
     return [
-        case(
+        make_case(
             distribution=Distribution.SOLVABLE,
             mode=Mode.TRAIN,
             num_layers=2,
@@ -143,7 +143,7 @@ def test_the_reference_agrees_under_the_mask_that_was_read(near: Case) -> None:
 
 @pytest.mark.parametrize(("law", "reached"), [("readable", 8), ("solvable", 12)])
 def test_nonsense_is_not_read_as_a_mask(law: str, reached: int) -> None:
-    near = case(values=law, mode=Mode.TRAIN, num_layers=2, dropout=0.5)
+    near = make_case(values=law, mode=Mode.TRAIN, num_layers=2, dropout=0.5)
     seen, _ = observed(near)
     spoiled = np.array(seen.output)
     spoiled[1, 2] = np.nan
@@ -158,7 +158,7 @@ def test_nonsense_is_not_read_as_a_mask(law: str, reached: int) -> None:
 
 
 def test_another_law_has_no_mask_to_read() -> None:
-    near = case(num_layers=2)
+    near = make_case(num_layers=2)
     with pytest.raises(KeyError, match="plain"):
         decode_mask(
             near, Observation(TorchSubject(resolve_target(Plain)), near).values, np.zeros((5, 3, 4))
@@ -171,7 +171,7 @@ def test_gradients_that_no_mask_decides_are_left_out() -> None:
         for layer in range(5)
         for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
     ]
-    near = case(distribution=Distribution.READABLE, mode=Mode.TRAIN, num_layers=5, dropout=0.5, seed=1)
+    near = make_case(distribution=Distribution.READABLE, mode=Mode.TRAIN, num_layers=5, dropout=0.5, seed=1)
     assert near.boundary == 1
     left_out = [
         name
@@ -187,7 +187,7 @@ def test_gradients_that_no_mask_decides_are_left_out() -> None:
         "bias_hh_l3",
     ]
     assert list_decided_gradients(
-        case(distribution=Distribution.READABLE, num_layers=2, dropout=0.5), ["weight_ih_l0", "weight_hh_l1_reverse"]
+        make_case(distribution=Distribution.READABLE, num_layers=2, dropout=0.5), ["weight_ih_l0", "weight_hh_l1_reverse"]
     ) == [
         "weight_ih_l0",
         "weight_hh_l1_reverse",

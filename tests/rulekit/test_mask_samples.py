@@ -31,7 +31,7 @@ from rnnspec.rulekit.statistics.mask_samples import (
 from rnnspec.selftest.plain import Plain
 from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import resolve_target
-from tests.rules.judged import case
+from tests.rules.judged import make_case
 
 Flags = NDArray[np.bool_]
 SHAPE = (6, 16, 8, 2, 4)
@@ -138,7 +138,7 @@ def test_pairs_are_disjoint(size: int) -> None:
 
 @pytest.mark.parametrize("layout", ["batched", "unbatched", "packed", "packed-unsorted"])
 def test_a_larger_call_is_of_the_same_kind(layout: str) -> None:
-    near = case(
+    near = make_case(
         layout=layout,
         lengths=(5, 3, 2),
         num_layers=3,
@@ -163,19 +163,19 @@ def test_a_larger_call_is_of_the_same_kind(layout: str) -> None:
 
 
 def test_a_large_call_stays_as_it_is() -> None:
-    near = case(steps=33, batch=17, num_layers=2, dropout=0.5, mode=Mode.TRAIN, distribution=Distribution.READABLE)
+    near = make_case(steps=33, batch=17, num_layers=2, dropout=0.5, mode=Mode.TRAIN, distribution=Distribution.READABLE)
     assert enlarge_case(near, draw_values(near)) == (near, draw_values(near))
 
 
 def test_seeds_keep_the_boundary() -> None:
-    near = case(num_layers=5, seed=7)
+    near = make_case(num_layers=5, seed=7)
     seeds = {seed_for(near, number) for number in range(1, 200)}
     assert len(seeds) == 199
     assert {near.replace(seed=seed).boundary for seed in seeds} == {near.boundary}
 
 
 def test_draws_are_the_layer_s_own_and_come_again() -> None:
-    near = case(
+    near = make_case(
         num_layers=3, dropout=0.25, mode=Mode.TRAIN, distribution=Distribution.READABLE, seed=2, bidirectional=True
     )
     first, again = (

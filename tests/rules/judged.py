@@ -27,7 +27,7 @@ Fails = list[tuple[str, str, Case, str]]
 """Rule, planted bug, a case that shows it, and a pattern of the message."""
 
 
-def case(**changes: Any) -> Case:
+def make_case(**changes: Any) -> Case:
     """Return a case of 3 features, 4 units, 5 steps and 3 samples, with some fields changed."""
     given = {"input_size": 3, "hidden_size": 4, "steps": 5, "batch": 3, **changes}
     config = {name: value for name, value in given.items() if name in CONFIG_FIELDS}
@@ -35,7 +35,7 @@ def case(**changes: Any) -> Case:
     return Case(config=Config(**config), **others).fit_lengths()
 
 
-def fitting(rule: AnyRule, near: Case, count: int = 1) -> list[Case]:
+def find_applicable_cases(rule: AnyRule, near: Case, count: int = 1) -> list[Case]:
     """Return the case with the first `count` seeds for which the rule applies.
 
     Fails if fewer than `count` of the first 200 seeds do.
@@ -48,7 +48,7 @@ def fitting(rule: AnyRule, near: Case, count: int = 1) -> list[Case]:
     return found[:count]
 
 
-def verdict(
+def judge_layer(
     name: str, kind: type[nn.Module], near: Case, seeds: int = 3
 ) -> Finding[Any] | UnsupportedCase | None:
     """Return the first outcome that is not a pass, or None if the layer passes.
@@ -57,12 +57,12 @@ def verdict(
     """
     rule, subject = find_layer_rule(name), TorchSubject(resolve_target(kind))
     outcomes = (
-        judge_case(rule, Observation(subject, each)) for each in fitting(rule, near, seeds)
+        judge_case(rule, Observation(subject, each)) for each in find_applicable_cases(rule, near, seeds)
     )
     return next((outcome for outcome in outcomes if outcome is not None), None)
 
 
-def names(fails: Fails) -> list[str]:
+def make_test_ids(fails: Fails) -> list[str]:
     """Return the pytest id of each row of a table."""
     return [f"{name}-{bug}" for name, bug, *_ in fails]
 
@@ -72,12 +72,12 @@ def find_violation(name: str, bug: str, near: Case, seeds: int = 8) -> Finding[A
 
     Fails if there is none, or if the layer could not be observed.
     """
-    finding = verdict(name, BUGS[bug], near, seeds)
+    finding = judge_layer(name, BUGS[bug], near, seeds)
     assert isinstance(finding, Finding), f"{name} reports {finding} for {bug}"
     assert finding.kind is FindingKind.VIOLATION, f"{bug} breaks {name}: {finding.message}"
     return finding
 
 
-def message(name: str, bug: str, near: Case, seeds: int = 8) -> str:
+def describe_violation(name: str, bug: str, near: Case, seeds: int = 8) -> str:
     """Return the message of the violation that a rule reports for a planted bug."""
     return find_violation(name, bug, near, seeds).message

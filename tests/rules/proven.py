@@ -12,7 +12,7 @@ from tests.releases import LATER, skip_unless_promised
 from tests.rules.judged import find_violation
 
 
-def told_and_proven(name: str, bug: str, near: Case, seeds: int = 8) -> str:
+def prove_violation(name: str, bug: str, near: Case, seeds: int = 8) -> str:
     """Return the message of the violation that a rule reports for a planted bug.
 
     Fails unless its reproduction program fails for the bug and passes for torch.nn.RNN.

@@ -26,35 +26,35 @@ from rnnspec.subjects.release import is_promised
 from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import resolve_target
 from tests.releases import skip_unless_promised
-from tests.rules.judged import case, verdict
-from tests.rules.proven import told_and_proven
+from tests.rules.judged import make_case, judge_layer
+from tests.rules.proven import prove_violation
 
-WIDE = case(num_layers=2, nonlinearity="relu", bias=False, bidirectional=True, batch_first=True)
+WIDE = make_case(num_layers=2, nonlinearity="relu", bias=False, bidirectional=True, batch_first=True)
 PASSES: dict[str, list[Case]] = {
-    "construction.keywords": [case(), WIDE, case(layout=Layout.UNBATCHED, prior_use=EarlierCalls.CALLED)],
-    "construction.positional": [case(), WIDE, case(layout=Layout.PACKED, lengths=(5, 4, 2))],
-    "construction.defaults": [case(), WIDE, case(num_layers=2, mode=Mode.TRAIN)],
-    "construction.documented-example": [case(), case(dtype=DType.BFLOAT16)],
-    "construction.device-and-dtype": [case(), WIDE],
-    "construction.default-dtype": [case(), WIDE],
+    "construction.keywords": [make_case(), WIDE, make_case(layout=Layout.UNBATCHED, prior_use=EarlierCalls.CALLED)],
+    "construction.positional": [make_case(), WIDE, make_case(layout=Layout.PACKED, lengths=(5, 4, 2))],
+    "construction.defaults": [make_case(), WIDE, make_case(num_layers=2, mode=Mode.TRAIN)],
+    "construction.documented-example": [make_case(), make_case(dtype=DType.BFLOAT16)],
+    "construction.device-and-dtype": [make_case(), WIDE],
+    "construction.default-dtype": [make_case(), WIDE],
     "construction.nonlinearity-attribute": [
-        case(),
+        make_case(),
         WIDE,
-        case(nonlinearity="relu", prior_use=ModuleUses.DEEPCOPIED),
+        make_case(nonlinearity="relu", prior_use=ModuleUses.DEEPCOPIED),
     ],
-    "construction.single-layer-dropout-warns": [case(), WIDE],
-    "construction.refuses-sizes": [case(), WIDE],
-    "construction.refuses-types": [case(), WIDE],
-    "construction.refuses-nonlinearity": [case(), WIDE],
-    "construction.refuses-dropout": [case(), WIDE],
-    "construction.refuses-proj-size": [case(), WIDE],
-    "construction.exception-types": [case(), WIDE],
+    "construction.single-layer-dropout-warns": [make_case(), WIDE],
+    "construction.refuses-sizes": [make_case(), WIDE],
+    "construction.refuses-types": [make_case(), WIDE],
+    "construction.refuses-nonlinearity": [make_case(), WIDE],
+    "construction.refuses-dropout": [make_case(), WIDE],
+    "construction.refuses-proj-size": [make_case(), WIDE],
+    "construction.exception-types": [make_case(), WIDE],
 }
 FAILS = [
     (
         "construction.keywords",
         "LayersByPositionOnly",
-        case(num_layers=2),
+        make_case(num_layers=2),
         r"built by keyword: the state_dict has no weight_ih_l1",
     ),
     (
@@ -66,27 +66,27 @@ FAILS = [
     (
         "construction.positional",
         "NonlinearityByNameOnly",
-        case(nonlinearity="relu"),
+        make_case(nonlinearity="relu"),
         r"built by position: output\[0, 0",
     ),
-    ("construction.positional", "BatchFirstBeforeBias", case(), "built by position: "),
+    ("construction.positional", "BatchFirstBeforeBias", make_case(), "built by position: "),
     (
         "construction.defaults",
         "BiasOffByDefault",
-        case(),
+        make_case(),
         "built with defaults: the state_dict has no bias_ih_l0",
     ),
-    ("construction.documented-example", "LayersByNameOnly", case(), r"the example"),
+    ("construction.documented-example", "LayersByNameOnly", make_case(), r"the example"),
     (
         "construction.device-and-dtype",
         "DtypeIgnored",
-        case(),
+        make_case(),
         r"weight_ih_l0 is torch.float32, expected torch.(float64|bfloat16|float16)",
     ),
     (
         "construction.device-and-dtype",
         "DeviceIgnored",
-        case(),
+        make_case(),
         "weight_ih_l0 is on cpu, expected meta",
     ),
     (
@@ -98,53 +98,53 @@ FAILS = [
     (
         "construction.default-dtype",
         "AlwaysSinglePrecision",
-        case(),
+        make_case(),
         "weight_ih_l0 is torch.float32, expected torch.float64",
     ),
     (
         "construction.nonlinearity-attribute",
         "NonlinearityForgotten",
-        case(),
+        make_case(),
         "nonlinearity reads '', expected 'tanh'",
     ),
     (
         "construction.single-layer-dropout-warns",
         "SilentSingleLayer",
-        case(),
+        make_case(),
         r"build\(3, 4, dropout=.*, num_layers=1\) gave no warning",
     ),
-    ("construction.refuses-sizes", "ZeroInputSizeAccepted", case(), "input_size=0 is accepted"),
-    ("construction.refuses-types", "FloatSizesAccepted", case(), r"_size=[24].[05] is accepted"),
-    ("construction.refuses-types", "FlagsByTruth", case(), "(bias|batch_first)=.* is accepted"),
+    ("construction.refuses-sizes", "ZeroInputSizeAccepted", make_case(), "input_size=0 is accepted"),
+    ("construction.refuses-types", "FloatSizesAccepted", make_case(), r"_size=[24].[05] is accepted"),
+    ("construction.refuses-types", "FlagsByTruth", make_case(), "(bias|batch_first)=.* is accepted"),
     (
         "construction.refuses-nonlinearity",
         "UnknownNonlinearityIsRelu",
-        case(),
+        make_case(),
         "nonlinearity=.* is accepted by the constructor",
     ),
     (
         "construction.refuses-dropout",
         "DropoutUnchecked",
-        case(),
+        make_case(),
         "dropout=.* is accepted by the constructor",
     ),
-    ("construction.refuses-proj-size", "ProjectionIgnored", case(), r"proj_size=\d is accepted"),
+    ("construction.refuses-proj-size", "ProjectionIgnored", make_case(), r"proj_size=\d is accepted"),
     (
         "construction.exception-types",
         "SizesAsserted",
-        case(),
+        make_case(),
         r"raised AssertionError, (Type|Value)Error is due",
     ),
 ]
 
 
 def observed(factory: Any, near: Case | None = None, **others: Any) -> Observation:
-    return Observation(TorchSubject(resolve_target(factory), **others), near or case())
+    return Observation(TorchSubject(resolve_target(factory), **others), near or make_case())
 
 
 @pytest.mark.parametrize("name", PASSES)
 def test_torch_passes(name: str) -> None:
-    assert [verdict(name, nn.RNN, near) for near in PASSES[name]] == [None] * len(PASSES[name])
+    assert [judge_layer(name, nn.RNN, near) for near in PASSES[name]] == [None] * len(PASSES[name])
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_torch_passes(name: str) -> None:
 )
 def test_a_planted_bug_is_told_and_proven(name: str, bug: str, near: Case, text: str) -> None:
     with pytest.raises(AssertionError, match=text):
-        raise AssertionError(told_and_proven(name, bug, near, seeds=12))
+        raise AssertionError(prove_violation(name, bug, near, seeds=12))
 
 
 def test_every_rule_is_tried() -> None:
@@ -167,14 +167,14 @@ def test_a_fault_of_every_way_of_building_is_not_blamed_on_one() -> None:
     from rnnspec.selftest import BUGS
 
     for name in ("construction.keywords", "construction.positional", "construction.defaults"):
-        assert verdict(name, BUGS["HiddenBiasLost"], case()) is None
+        assert judge_layer(name, BUGS["HiddenBiasLost"], make_case()) is None
 
 
 def test_the_default_dtype_is_given_back() -> None:
     from rnnspec.selftest import BUGS
 
     assert isinstance(
-        verdict("construction.default-dtype", BUGS["AlwaysSinglePrecision"], case()), Finding
+        judge_layer("construction.default-dtype", BUGS["AlwaysSinglePrecision"], make_case()), Finding
     )
     assert torch.get_default_dtype() == torch.float32
 
@@ -204,7 +204,7 @@ def refusing(*sizes: int, **others: Any) -> nn.Module:
 def test_an_open_refusal_is_no_refusal_of_a_wrong_value() -> None:
     with pytest.raises(Unsupported, match="no dropout"):
         call_constructor(observed(refusing), ConstructorCall((3, 4), {"dropout": 2.0}))
-    assert isinstance(verdict("construction.refuses-dropout", refusing, case()), UnsupportedCase)  # type: ignore[arg-type]
+    assert isinstance(judge_layer("construction.refuses-dropout", refusing, make_case()), UnsupportedCase)  # type: ignore[arg-type]
 
 
 def test_a_wrong_value_that_only_a_call_refuses_is_refused() -> None:
@@ -218,7 +218,7 @@ def test_a_wrong_value_that_only_a_call_refuses_is_refused() -> None:
                 raise RuntimeError("no features")
             return super().forward(*given)
 
-    assert verdict("construction.refuses-sizes", Late, case(), seeds=12) is None
+    assert judge_layer("construction.refuses-sizes", Late, make_case(), seeds=12) is None
 
 
 def test_wrong_values_of_clauses_that_came_later_are_not_tried(
@@ -242,7 +242,7 @@ def test_all_wrong_values_are_tried_over_a_run() -> None:
     chosen = {
         value
         for seed in range(7)
-        for value in pick_values(observed(nn.RNN, case(seed=seed)), values, 2)
+        for value in pick_values(observed(nn.RNN, make_case(seed=seed)), values, 2)
     }
     assert chosen == set(values)
 

@@ -11,43 +11,43 @@ from rnnspec.cases.axes import DType, InitialState, Layout
 from rnnspec.cases.case import Case
 from rnnspec.rules.catalogue import list_layer_rules
 from rnnspec.selftest import BUGS
-from tests.rules.judged import Fails, Passes, case, names, verdict
-from tests.rules.proven import told_and_proven
+from tests.rules.judged import Fails, Passes, make_case, make_test_ids, judge_layer
+from tests.rules.proven import prove_violation
 
-BOTH = case(bidirectional=True)
-STACK = case(bidirectional=True, num_layers=2)
+BOTH = make_case(bidirectional=True)
+STACK = make_case(bidirectional=True, num_layers=2)
 PASSES: Passes = {
     "directions.own-state": [
-        case(bidirectional=True, num_layers=layers, initial_state=InitialState.GIVEN) for layers in (1, 2)
+        make_case(bidirectional=True, num_layers=layers, initial_state=InitialState.GIVEN) for layers in (1, 2)
     ],
     "directions.output-order": [
         BOTH,
         STACK,
-        case(bidirectional=True, layout=Layout.PACKED_UNSORTED, lengths=(2, 5, 1)),
+        make_case(bidirectional=True, layout=Layout.PACKED_UNSORTED, lengths=(2, 5, 1)),
     ],
     "directions.reverse-time": [
         BOTH,
         STACK,
-        case(bidirectional=True, layout=Layout.PACKED, lengths=(5, 4, 2)),
+        make_case(bidirectional=True, layout=Layout.PACKED, lengths=(5, 4, 2)),
     ],
     "directions.own-weights": [
         BOTH,
-        case(bidirectional=True, steps=1),
-        case(bidirectional=True, dtype=DType.BFLOAT16),
+        make_case(bidirectional=True, steps=1),
+        make_case(bidirectional=True, dtype=DType.BFLOAT16),
     ],
-    "directions.h-n-order": [BOTH, case(bidirectional=True, num_layers=3, initial_state=InitialState.GIVEN)],
+    "directions.h-n-order": [BOTH, make_case(bidirectional=True, num_layers=3, initial_state=InitialState.GIVEN)],
 }
 FAILS: Fails = [
     (
         "directions.own-state",
         "OneStateForBoth",
-        case(bidirectional=True, initial_state=InitialState.GIVEN),
+        make_case(bidirectional=True, initial_state=InitialState.GIVEN),
         "backward half of output.* expected 0   got nan",
     ),
     (
         "directions.own-state",
         "StatesExchanged",
-        case(bidirectional=True, initial_state=InitialState.GIVEN),
+        make_case(bidirectional=True, initial_state=InitialState.GIVEN),
         "half of output.* expected 0   got nan",
     ),
     ("directions.output-order", "BackwardHalfFirst", BOTH, r"forward half of output\[0, 0, 0\]"),
@@ -59,7 +59,7 @@ FAILS: Fails = [
     (
         "directions.own-weights",
         "OneSetOfWeights",
-        case(bidirectional=True, steps=1),
+        make_case(bidirectional=True, steps=1),
         "backward half of output",
     ),
     ("directions.own-weights", "BiasForwardOnly", BOTH, "backward half of output"),
@@ -69,17 +69,17 @@ FAILS: Fails = [
 ]
 
 every_rule = pytest.mark.parametrize("name", PASSES)
-every_bug = pytest.mark.parametrize(("name", "bug", "near", "text"), FAILS, ids=names(FAILS))
+every_bug = pytest.mark.parametrize(("name", "bug", "near", "text"), FAILS, ids=make_test_ids(FAILS))
 
 
 @every_rule
 def test_torch_passes(name: str) -> None:
-    assert [verdict(name, nn.RNN, near) for near in PASSES[name]] == [None] * len(PASSES[name])
+    assert [judge_layer(name, nn.RNN, near) for near in PASSES[name]] == [None] * len(PASSES[name])
 
 
 @every_bug
 def test_a_planted_bug_is_told_and_proven(name: str, bug: str, near: Case, text: str) -> None:
-    assert re.search(text, told_and_proven(name, bug, near))
+    assert re.search(text, prove_violation(name, bug, near))
 
 
 def test_every_rule_is_tried() -> None:
@@ -92,4 +92,4 @@ def test_every_rule_is_tried() -> None:
 
 def test_the_order_of_the_states_is_not_blamed_for_the_output() -> None:
     for name in ("directions.output-order", "directions.reverse-time", "directions.own-weights"):
-        assert verdict(name, BUGS["StatesByDirection"], STACK) is None
+        assert judge_layer(name, BUGS["StatesByDirection"], STACK) is None

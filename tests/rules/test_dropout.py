@@ -21,29 +21,29 @@ from rnnspec.selftest import BUGS
 from rnnspec.selftest.plain import Plain, Sizes
 from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import resolve_target
-from tests.rules.judged import Fails, Passes, case, fitting, names, verdict
+from tests.rules.judged import Fails, Passes, make_case, find_applicable_cases, make_test_ids, judge_layer
 
 RAGGED: dict[str, Any] = {"layout": Layout.PACKED, "lengths": (5, 3, 1)}
 TRAIN: dict[str, Any] = {"mode": Mode.TRAIN, "num_layers": 2, "dropout": 0.3}
-ONE = case(mode=Mode.TRAIN, num_layers=3, dropout=1.0, bidirectional=True)
-READ = case(**TRAIN, distribution=Distribution.READABLE)
-DEEP = case(
+ONE = make_case(mode=Mode.TRAIN, num_layers=3, dropout=1.0, bidirectional=True)
+READ = make_case(**TRAIN, distribution=Distribution.READABLE)
+DEEP = make_case(
     **{**TRAIN, "num_layers": 3},
     distribution=Distribution.READABLE,
     bidirectional=True,
     hidden_size=3,
     batch_first=True,
 )
-READ_PACKED = case(**TRAIN, distribution=Distribution.READABLE, **RAGGED, dtype=DType.FLOAT32)
-SOLVED = case(**TRAIN, distribution=Distribution.SOLVABLE, bidirectional=True, initial_state=InitialState.GIVEN)
-SOLVED_RELU = case(
+READ_PACKED = make_case(**TRAIN, distribution=Distribution.READABLE, **RAGGED, dtype=DType.FLOAT32)
+SOLVED = make_case(**TRAIN, distribution=Distribution.SOLVABLE, bidirectional=True, initial_state=InitialState.GIVEN)
+SOLVED_RELU = make_case(
     **TRAIN, distribution=Distribution.SOLVABLE, nonlinearity="relu", bias=False, dtype=DType.FLOAT32, **RAGGED
 )
-DEAF = case(**{**TRAIN, "num_layers": 3}, distribution=Distribution.DEAF, initial_state=InitialState.GIVEN)
-DEAF_LOW = case(**TRAIN, distribution=Distribution.DEAF, dtype=DType.BFLOAT16, layout=Layout.UNBATCHED)
-EVAL = case(num_layers=2, dropout=0.3)
-ZERO = case(num_layers=2, mode=Mode.TRAIN)
-SINGLE = case(dropout=0.7, mode=Mode.TRAIN)
+DEAF = make_case(**{**TRAIN, "num_layers": 3}, distribution=Distribution.DEAF, initial_state=InitialState.GIVEN)
+DEAF_LOW = make_case(**TRAIN, distribution=Distribution.DEAF, dtype=DType.BFLOAT16, layout=Layout.UNBATCHED)
+EVAL = make_case(num_layers=2, dropout=0.3)
+ZERO = make_case(num_layers=2, mode=Mode.TRAIN)
+SINGLE = make_case(dropout=0.7, mode=Mode.TRAIN)
 
 READ_OFF = [READ, DEEP, READ_PACKED, SOLVED, SOLVED_RELU]
 PASSES: Passes = {
@@ -54,24 +54,24 @@ PASSES: Passes = {
     "dropout.independent": READ_OFF,
     "dropout.eval": [
         EVAL,
-        case(num_layers=5, dropout=1.0, **RAGGED),
-        case(num_layers=2, dropout=0.5, dtype=DType.FLOAT16),
+        make_case(num_layers=5, dropout=1.0, **RAGGED),
+        make_case(num_layers=2, dropout=0.5, dtype=DType.FLOAT16),
     ],
     "dropout.not-on-output": [DEAF, DEAF_LOW],
     "dropout.not-in-states": [DEAF, DEAF_LOW, *READ_OFF],
-    "dropout.p-zero": [ZERO, case(num_layers=3, mode=Mode.TRAIN, **RAGGED)],
+    "dropout.p-zero": [ZERO, make_case(num_layers=3, mode=Mode.TRAIN, **RAGGED)],
     "dropout.p-one": [
         ONE,
-        case(mode=Mode.TRAIN, num_layers=2, dropout=1.0, **RAGGED),
-        case(mode=Mode.TRAIN, num_layers=2, dropout=1.0, dtype=DType.FLOAT16),
+        make_case(mode=Mode.TRAIN, num_layers=2, dropout=1.0, **RAGGED),
+        make_case(mode=Mode.TRAIN, num_layers=2, dropout=1.0, dtype=DType.FLOAT16),
     ],
-    "dropout.single-layer": [SINGLE, case(dropout=1.0, mode=Mode.TRAIN, **RAGGED)],
+    "dropout.single-layer": [SINGLE, make_case(dropout=1.0, mode=Mode.TRAIN, **RAGGED)],
     "dropout.attribute-changed": [ZERO, ONE, READ, SOLVED_RELU],
     "dropout.reproducible": READ_OFF,
     "dropout.backward": [
         *READ_OFF,
         ONE,
-        case(**{**TRAIN, "num_layers": 5}, distribution=Distribution.READABLE, nonlinearity="relu"),
+        make_case(**{**TRAIN, "num_layers": 5}, distribution=Distribution.READABLE, nonlinearity="relu"),
     ],
 }
 FAILS: Fails = [
@@ -106,7 +106,7 @@ FAILS: Fails = [
     (
         "dropout.rate",
         "KeepsWithP",
-        case(**{**TRAIN, "dropout": 0.7}, distribution=Distribution.SOLVABLE),
+        make_case(**{**TRAIN, "dropout": 0.7}, distribution=Distribution.SOLVABLE),
         "dropped in all places: .*expected 0.7000",
     ),
     (
@@ -180,17 +180,17 @@ FAILS: Fails = [
     ("dropout.backward", "GradientWithFirstMask", SOLVED, "gradient of"),
 ]
 every_rule = pytest.mark.parametrize("name", PASSES)
-every_bug = pytest.mark.parametrize(("name", "bug", "near", "text"), FAILS, ids=names(FAILS))
+every_bug = pytest.mark.parametrize(("name", "bug", "near", "text"), FAILS, ids=make_test_ids(FAILS))
 
 
 @every_rule
 def test_torch_passes(name: str) -> None:
-    assert [verdict(name, nn.RNN, near) for near in PASSES[name]] == [None] * len(PASSES[name])
+    assert [judge_layer(name, nn.RNN, near) for near in PASSES[name]] == [None] * len(PASSES[name])
 
 
 @every_bug
 def test_a_planted_bug_is_told_and_proven(name: str, bug: str, near: Case, text: str) -> None:
-    finding = verdict(name, BUGS[bug], near, 8)
+    finding = judge_layer(name, BUGS[bug], near, 8)
     assert isinstance(finding, Finding)
     assert not finding.blocked
     assert re.search(text, finding.message)
@@ -227,7 +227,7 @@ def said(
     rule = find_layer_rule(name)
     found = (
         judge_case(rule, Observation(TorchSubject(resolve_target(kind)), each))
-        for each in fitting(rule, near, seeds)
+        for each in find_applicable_cases(rule, near, seeds)
     )
     return [each for each in found if each is not None]
 
@@ -241,7 +241,7 @@ def test_a_rate_that_is_off_by_two_percent_is_seen_within_some_cases(p: float) -
 @pytest.mark.parametrize("law", ["readable", "solvable"])
 @pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])
 def test_no_single_value_looks_as_if_nothing_were_dropped(law: str, nonlinearity: str) -> None:
-    tiny = case(
+    tiny = make_case(
         values=law,
         nonlinearity=nonlinearity,
         hidden_size=1,
@@ -261,7 +261,7 @@ def test_no_single_value_looks_as_if_nothing_were_dropped(law: str, nonlinearity
 
 
 def test_masks_that_fit_by_accident_are_not_counted() -> None:
-    near = fitting(find_layer_rule("dropout.rate"), READ)[0]
+    near = find_applicable_cases(find_layer_rule("dropout.rate"), READ)[0]
     drawn = sample_masks(Observation(TorchSubject(resolve_target(BUGS["NotScaled"])), near), 0)
     assert not drawn.known.any()
     assert not said("dropout.rate", BUGS["NotScaled"], READ, 3)
@@ -285,25 +285,25 @@ class Sealed(nn.RNN):
 
 
 def test_a_layer_without_the_attribute_is_not_accused() -> None:
-    verdict_ = said("dropout.attribute-changed", Sealed, case(num_layers=2, mode=Mode.TRAIN), 1)
+    verdict_ = said("dropout.attribute-changed", Sealed, make_case(num_layers=2, mode=Mode.TRAIN), 1)
     assert verdict_ == [UnsupportedCase("Sealed has no number as attribute dropout")]
 
 
 def test_the_attribute_is_given_back() -> None:
-    near = fitting(find_layer_rule("dropout.attribute-changed"), READ)[0]
+    near = find_applicable_cases(find_layer_rule("dropout.attribute-changed"), READ)[0]
     observation = Observation(TorchSubject(resolve_target(nn.RNN)), near)
     assert judge_case(find_layer_rule("dropout.attribute-changed"), observation) is None
     assert observation.module.dropout == 0.3
 
 
 def test_every_boundary_is_sampled() -> None:
-    near = case(**{**TRAIN, "num_layers": 5}, distribution=Distribution.READABLE)
-    sampled = {each.boundary for each in fitting(find_layer_rule("dropout.rate"), near, 20)}
+    near = make_case(**{**TRAIN, "num_layers": 5}, distribution=Distribution.READABLE)
+    sampled = {each.boundary for each in find_applicable_cases(find_layer_rule("dropout.rate"), near, 20)}
     assert sampled == {0, 1, 2, 3}
 
 
 def test_enough_is_known_where_boundaries_lie_above() -> None:
-    near = case(**{**TRAIN, "num_layers": 5}, distribution=Distribution.READABLE)
+    near = make_case(**{**TRAIN, "num_layers": 5}, distribution=Distribution.READABLE)
     known = [
         sample_masks(
             Observation(TorchSubject(resolve_target(nn.RNN)), near.replace(seed=seed)), 0

@@ -20,42 +20,42 @@ from rnnspec.rules.catalogue import find_layer_rule
 from rnnspec.selftest import Plain
 from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import resolve_target
-from tests.rules.judged import case, verdict
-from tests.rules.proven import told_and_proven
+from tests.rules.judged import make_case, judge_layer
+from tests.rules.proven import prove_violation
 
-BOTH = case(num_layers=2, bidirectional=True, initial_state=InitialState.GIVEN)
-SORTED = case(layout=Layout.PACKED, lengths=(5, 2, 1), num_layers=2)
-UNSORTED = case(layout=Layout.PACKED_UNSORTED, lengths=(2, 5, 1), num_layers=2)
-UNBATCHED = case(layout=Layout.UNBATCHED, batch_first=True, num_layers=2)
-FIRST = case(batch_first=True, initial_state=InitialState.GIVEN, prior_use=EarlierCalls.CALLED)
-ONE = case(batch=1, steps=1, hidden_size=1, input_size=1)
+BOTH = make_case(num_layers=2, bidirectional=True, initial_state=InitialState.GIVEN)
+SORTED = make_case(layout=Layout.PACKED, lengths=(5, 2, 1), num_layers=2)
+UNSORTED = make_case(layout=Layout.PACKED_UNSORTED, lengths=(2, 5, 1), num_layers=2)
+UNBATCHED = make_case(layout=Layout.UNBATCHED, batch_first=True, num_layers=2)
+FIRST = make_case(batch_first=True, initial_state=InitialState.GIVEN, prior_use=EarlierCalls.CALLED)
+ONE = make_case(batch=1, steps=1, hidden_size=1, input_size=1)
 PADDED = [
-    case(),
+    make_case(),
     BOTH,
     UNBATCHED,
     FIRST,
     ONE,
-    case(grad_mode=GradMode.INFERENCE, mode=Mode.TRAIN, num_layers=2, dropout=0.5),
+    make_case(grad_mode=GradMode.INFERENCE, mode=Mode.TRAIN, num_layers=2, dropout=0.5),
 ]
 ALL = [*PADDED, SORTED, UNSORTED]
 PASSES: dict[str, list[Case]] = {
     "errors.feature-size": ALL,
     "errors.h-0-layers": ALL,
-    "errors.h-0-batch": [case(), BOTH, FIRST, ONE],
+    "errors.h-0-batch": [make_case(), BOTH, FIRST, ONE],
     "errors.h-0-batch-sorted": [SORTED],
     "errors.h-0-size": ALL,
     "errors.empty-sequence": PADDED,
-    "errors.dtype": [*ALL, case(dtype=DType.BFLOAT16)],
+    "errors.dtype": [*ALL, make_case(dtype=DType.BFLOAT16)],
     "errors.rank": PADDED,
     "errors.h-0-rank": PADDED,
     "errors.types": ALL,
-    "errors.leave-no-trace": [*ALL, case(prior_use=ModuleUses.FUNCTIONAL)],
+    "errors.leave-no-trace": [*ALL, make_case(prior_use=ModuleUses.FUNCTIONAL)],
 }
 FAILS = [
     (
         "errors.feature-size",
         "FurtherFeaturesIgnored",
-        case(),
+        make_case(),
         "an input with [46] features where 3 are due is accepted",
     ),
     (
@@ -91,7 +91,7 @@ FAILS = [
     (
         "errors.h-0-batch",
         "OneStateBroadcast",
-        case(),
+        make_case(),
         r"a state of shape \(1, 1, 4\) where \(1, 3, 4\) is due is accepted",
     ),
     (
@@ -103,7 +103,7 @@ FAILS = [
     (
         "errors.h-0-size",
         "FurtherUnitsIgnored",
-        case(),
+        make_case(),
         r"a state of shape \(1, 3, [58]\) where \(1, 3, 4\) is due is accepted",
     ),
     (
@@ -118,12 +118,12 @@ FAILS = [
         UNBATCHED,
         "a sequence of no steps is accepted",
     ),
-    ("errors.dtype", "InputConverted", case(), "float.* input for float64 parameters is accepted"),
-    ("errors.rank", "VectorAccepted", case(), "an input with 1 axes is accepted"),
+    ("errors.dtype", "InputConverted", make_case(), "float.* input for float64 parameters is accepted"),
+    ("errors.rank", "VectorAccepted", make_case(), "an input with 1 axes is accepted"),
     (
         "errors.h-0-rank",
         "FlatStateAccepted",
-        case(),
+        make_case(),
         r"a state of shape \(1, 4\) where \(1, 3, 4\) is due is accepted",
     ),
     (
@@ -150,7 +150,7 @@ FAILS = [
 
 @pytest.mark.parametrize("name", PASSES)
 def test_torch_passes(name: str) -> None:
-    assert [verdict(name, nn.RNN, near, 8) for near in PASSES[name]] == [None] * len(PASSES[name])
+    assert [judge_layer(name, nn.RNN, near, 8) for near in PASSES[name]] == [None] * len(PASSES[name])
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_torch_passes(name: str) -> None:
 )
 def test_a_planted_bug_is_told_and_proven(name: str, bug: str, near: Case, text: str) -> None:
     with pytest.raises(AssertionError, match=text):
-        raise AssertionError(told_and_proven(name, bug, near, seeds=12))
+        raise AssertionError(prove_violation(name, bug, near, seeds=12))
 
 
 def test_every_rule_is_tried() -> None:
@@ -182,7 +182,7 @@ class Moving(Plain):
 
 def test_devices_are_judged_where_there_are_two() -> None:
     """The meta device stands for one that is not the CPU."""
-    near = case(seed=0)
+    near = make_case(seed=0)
 
     def told(kind: type[nn.Module], device: str) -> Any:
         return judge_case(
@@ -234,7 +234,7 @@ def test_every_trace_is_seen(way: str, text: str) -> None:
     with pytest.raises(
         AssertionError, match=f"after an input with . features where 3 are due was refused, {text}"
     ):
-        raise AssertionError(str(verdict("errors.leave-no-trace", kind, UNSORTED, 12)))
+        raise AssertionError(str(judge_layer("errors.leave-no-trace", kind, UNSORTED, 12)))
 
 
 def test_a_layer_that_refuses_once_only_is_told() -> None:
@@ -254,7 +254,7 @@ def test_a_layer_that_refuses_once_only_is_told() -> None:
             )
 
     with pytest.raises(AssertionError, match="features where 3 are due is accepted"):
-        raise AssertionError(str(verdict("errors.feature-size", Once, case(prior_use=EarlierCalls.CALLED))))
+        raise AssertionError(str(judge_layer("errors.feature-size", Once, make_case(prior_use=EarlierCalls.CALLED))))
 
 
 class NoPacked(nn.RNN):
@@ -267,7 +267,7 @@ class NoPacked(nn.RNN):
 
 
 def test_an_open_refusal_is_not_judged() -> None:
-    assert isinstance(verdict("errors.feature-size", NoPacked, SORTED), UnsupportedCase)
+    assert isinstance(judge_layer("errors.feature-size", NoPacked, SORTED), UnsupportedCase)
 
 
 def test_wrong_sizes_are_wrong() -> None:

@@ -31,48 +31,48 @@ from rnnspec.rules.catalogue import find_layer_rule, list_layer_rules
 from rnnspec.selftest import BUGS, CORRECT
 from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import resolve_target
-from tests.rules.judged import Fails, Passes, case, names, verdict
-from tests.rules.proven import told_and_proven
+from tests.rules.judged import Fails, Passes, make_case, make_test_ids, judge_layer
+from tests.rules.proven import prove_violation
 
-STACK = case(num_layers=2, bidirectional=True, initial_state=InitialState.GIVEN)
-RELU = case(num_layers=2, nonlinearity="relu", initial_state=InitialState.GIVEN)
-RAGGED = case(layout=Layout.PACKED_UNSORTED, lengths=(2, 5, 1), bidirectional=True, initial_state=InitialState.GIVEN)
-INTEGER = case(nonlinearity="relu", distribution=Distribution.INTEGER, num_layers=2)
-LONG = case(steps=40)
+STACK = make_case(num_layers=2, bidirectional=True, initial_state=InitialState.GIVEN)
+RELU = make_case(num_layers=2, nonlinearity="relu", initial_state=InitialState.GIVEN)
+RAGGED = make_case(layout=Layout.PACKED_UNSORTED, lengths=(2, 5, 1), bidirectional=True, initial_state=InitialState.GIVEN)
+INTEGER = make_case(nonlinearity="relu", distribution=Distribution.INTEGER, num_layers=2)
+LONG = make_case(steps=40)
 PASSES: Passes = {
     "gradients.input": [
         STACK,
         RELU,
         RAGGED,
-        case(layout=Layout.UNBATCHED),
-        case(memory_layout=MemoryLayout.EXPANDED),
-        case(num_layers=2, dropout=1.0, mode=Mode.TRAIN),
+        make_case(layout=Layout.UNBATCHED),
+        make_case(memory_layout=MemoryLayout.EXPANDED),
+        make_case(num_layers=2, dropout=1.0, mode=Mode.TRAIN),
     ],
     "gradients.h-0": [
         STACK,
         RELU,
         RAGGED,
-        case(initial_state=InitialState.GIVEN, layout=Layout.UNBATCHED, memory_layout=MemoryLayout.SLICED),
+        make_case(initial_state=InitialState.GIVEN, layout=Layout.UNBATCHED, memory_layout=MemoryLayout.SLICED),
     ],
     "gradients.weights": [
         STACK,
         RELU,
         RAGGED,
-        case(distribution=Distribution.DEAF, num_layers=3, dropout=0.5, mode=Mode.TRAIN),
-        case(prior_use=ModuleUses.FUNCTIONAL),
+        make_case(distribution=Distribution.DEAF, num_layers=3, dropout=0.5, mode=Mode.TRAIN),
+        make_case(prior_use=ModuleUses.FUNCTIONAL),
     ],
-    "gradients.biases": [STACK, RELU, RAGGED, case(prior_use=ModuleUses.DEEPCOPIED)],
+    "gradients.biases": [STACK, RELU, RAGGED, make_case(prior_use=ModuleUses.DEEPCOPIED)],
     "gradients.half-precision": [
-        case(dtype=DType.BFLOAT16, num_layers=2),
-        case(dtype=DType.FLOAT16, nonlinearity="relu"),
-        case(dtype=DType.BFLOAT16, batch=60),
+        make_case(dtype=DType.BFLOAT16, num_layers=2),
+        make_case(dtype=DType.FLOAT16, nonlinearity="relu"),
+        make_case(dtype=DType.BFLOAT16, batch=60),
     ],
-    "gradients.h-n-alone": [STACK, RELU, RAGGED, case(batch_first=True)],
-    "gradients.output-alone": [STACK, RELU, RAGGED, case(batch_first=True, memory_layout=MemoryLayout.TRANSPOSED)],
+    "gradients.h-n-alone": [STACK, RELU, RAGGED, make_case(batch_first=True)],
+    "gradients.output-alone": [STACK, RELU, RAGGED, make_case(batch_first=True, memory_layout=MemoryLayout.TRANSPOSED)],
     "gradients.reach-first-step": [
         LONG,
-        case(steps=25, nonlinearity="relu", num_layers=2, bidirectional=True),
-        case(steps=20, dtype=DType.FLOAT32),
+        make_case(steps=25, nonlinearity="relu", num_layers=2, bidirectional=True),
+        make_case(steps=20, dtype=DType.FLOAT32),
     ],
     "gradients.exact": [
         INTEGER,
@@ -80,64 +80,64 @@ PASSES: Passes = {
         INTEGER.replace(layout=Layout.PACKED, lengths=(5, 3, 1)),
     ],
     "gradients.exact-zeros": [
-        case(),
+        make_case(),
         STACK,
         RAGGED,
-        case(batch=1),
-        case(layout=Layout.UNBATCHED),
-        case(dropout=0.5, num_layers=2, mode=Mode.TRAIN),
+        make_case(batch=1),
+        make_case(layout=Layout.UNBATCHED),
+        make_case(dropout=0.5, num_layers=2, mode=Mode.TRAIN),
     ],
     "gradients.second-backward": [
         STACK,
         RELU,
         RAGGED,
-        case(memory_layout=MemoryLayout.EXPANDED),
-        case(layout=Layout.UNBATCHED),
-        case(prior_use=ModuleUses.FUNCTIONAL),
+        make_case(memory_layout=MemoryLayout.EXPANDED),
+        make_case(layout=Layout.UNBATCHED),
+        make_case(prior_use=ModuleUses.FUNCTIONAL),
     ],
     "gradients.earlier-call": [STACK, RELU, RAGGED],
     "gradients.second-order": [
         STACK,
         RELU,
         RAGGED,
-        case(layout=Layout.UNBATCHED, dtype=DType.FLOAT32),
-        case(distribution=Distribution.LARGE),
+        make_case(layout=Layout.UNBATCHED, dtype=DType.FLOAT32),
+        make_case(distribution=Distribution.LARGE),
     ],
-    "gradients.frozen": [STACK, RELU, RAGGED, case(prior_use=ModuleUses.FUNCTIONAL), case(num_layers=3)],
+    "gradients.frozen": [STACK, RELU, RAGGED, make_case(prior_use=ModuleUses.FUNCTIONAL), make_case(num_layers=3)],
 }
 FAILS: Fails = [
     (
         "gradients.input",
         "TransposedInputGradient",
-        case(batch_first=True),
+        make_case(batch_first=True),
         r"gradient of input\[0, 1, 0\]   expected",
     ),
     ("gradients.input", "ReluGradientOfTanh", RELU, "gradient of input"),
-    ("gradients.input", "GradientFromBeforeTanh", case(), "gradient of input"),
+    ("gradients.input", "GradientFromBeforeTanh", make_case(), "gradient of input"),
     ("gradients.input", "PackedInputCut", RAGGED, "gradient of input"),
     ("gradients.h-0", "GivenStateCut", STACK, r"gradient of h_0\[0, 0, 0\]   expected .* got 0 "),
-    ("gradients.weights", "StateCutEveryStep", case(), "gradient of weight_ih_l0"),
-    ("gradients.weights", "WeightGradientsDoubled", case(), "gradient of weight_hh_l0"),
-    ("gradients.weights", "WeightGradientsAveraged", case(), "gradient of weight_ih_l0"),
+    ("gradients.weights", "StateCutEveryStep", make_case(), "gradient of weight_ih_l0"),
+    ("gradients.weights", "WeightGradientsDoubled", make_case(), "gradient of weight_hh_l0"),
+    ("gradients.weights", "WeightGradientsAveraged", make_case(), "gradient of weight_ih_l0"),
     (
         "gradients.weights",
         "UnalignedGradient",
-        case(hidden_size=18),
+        make_case(hidden_size=18),
         r"gradient of weight_hh_l0\[16, 0\]",
     ),
     ("gradients.biases", "UpperBiasesCut", STACK, "gradient of bias_ih_l1"),
-    ("gradients.biases", "BiasGradientFromOneRow", case(), "gradient of bias_ih_l0"),
-    ("gradients.biases", "BiasesShareGradient", case(), "gradient of bias_ih_l0"),
+    ("gradients.biases", "BiasGradientFromOneRow", make_case(), "gradient of bias_ih_l0"),
+    ("gradients.biases", "BiasesShareGradient", make_case(), "gradient of bias_ih_l0"),
     (
         "gradients.half-precision",
         "HalfGradientIn16Bits",
-        case(dtype=DType.BFLOAT16, steps=2, batch=2),
+        make_case(dtype=DType.BFLOAT16, steps=2, batch=2),
         "gradient of weight_hh_l0",
     ),
-    ("gradients.h-n-alone", "FinalStateCut", case(), "^h_n carries no gradient$"),
+    ("gradients.h-n-alone", "FinalStateCut", make_case(), "^h_n carries no gradient$"),
     ("gradients.h-n-alone", "BackwardFinalStateCut", STACK, "gradient of input"),
-    ("gradients.output-alone", "LastStepOfOutputCut", case(), "gradient of input"),
-    ("gradients.output-alone", "EvalOutputCut", case(), "^output carries no gradient$"),
+    ("gradients.output-alone", "LastStepOfOutputCut", make_case(), "gradient of input"),
+    ("gradients.output-alone", "EvalOutputCut", make_case(), "^output carries no gradient$"),
     (
         "gradients.reach-first-step",
         "CutAfter32Steps",
@@ -148,49 +148,49 @@ FAILS: Fails = [
     (
         "gradients.exact-zeros",
         "FutureHasGradient",
-        case(batch=1),
+        make_case(batch=1),
         r"^gradient of input from step 3 on\[0, 0, 0\]   expected 0   got",
     ),
     (
         "gradients.exact-zeros",
         "FutureHasGradient",
-        case(steps=1),
+        make_case(steps=1),
         r"^gradient of input of the samples other than \d\[",
     ),
-    ("gradients.second-backward", "SecondBackwardHalved", case(), "gradient of input"),
-    ("gradients.second-backward", "BiasesInColumns", case(), "gradient of bias_ih_l0"),
-    ("gradients.earlier-call", "StepsKeptOnLayer", case(), "gradient of input"),
-    ("gradients.second-order", "NoSecondOrder", case(), "second derivative of input"),
-    ("gradients.second-order", "SecondOrderIncomplete", case(), "second derivative of input"),
-    ("gradients.frozen", "FrozenStopsAll", case(num_layers=2), "gradient of|carry no gradient"),
+    ("gradients.second-backward", "SecondBackwardHalved", make_case(), "gradient of input"),
+    ("gradients.second-backward", "BiasesInColumns", make_case(), "gradient of bias_ih_l0"),
+    ("gradients.earlier-call", "StepsKeptOnLayer", make_case(), "gradient of input"),
+    ("gradients.second-order", "NoSecondOrder", make_case(), "second derivative of input"),
+    ("gradients.second-order", "SecondOrderIncomplete", make_case(), "second derivative of input"),
+    ("gradients.frozen", "FrozenStopsAll", make_case(num_layers=2), "gradient of|carry no gradient"),
 ]
 BLOCKED: Fails = [
     (
         "gradients.second-backward",
         "SecondBackwardFails",
-        case(),
+        make_case(),
         "^backward raised RuntimeError: the buffers of the graph have been freed$",
     ),
 ]
 
 every_rule = pytest.mark.parametrize("name", PASSES)
-every_bug = pytest.mark.parametrize(("name", "bug", "near", "text"), FAILS, ids=names(FAILS))
-every_block = pytest.mark.parametrize(("name", "bug", "near", "text"), BLOCKED, ids=names(BLOCKED))
+every_bug = pytest.mark.parametrize(("name", "bug", "near", "text"), FAILS, ids=make_test_ids(FAILS))
+every_block = pytest.mark.parametrize(("name", "bug", "near", "text"), BLOCKED, ids=make_test_ids(BLOCKED))
 
 
 @every_rule
 def test_torch_passes(name: str) -> None:
-    assert [verdict(name, nn.RNN, near) for near in PASSES[name]] == [None] * len(PASSES[name])
+    assert [judge_layer(name, nn.RNN, near) for near in PASSES[name]] == [None] * len(PASSES[name])
 
 
 @every_bug
 def test_a_planted_bug_is_told_and_proven(name: str, bug: str, near: Case, text: str) -> None:
-    assert re.search(text, told_and_proven(name, bug, near))
+    assert re.search(text, prove_violation(name, bug, near))
 
 
 @every_block
 def test_a_backward_pass_that_fails_is_told(name: str, bug: str, near: Case, text: str) -> None:
-    finding = verdict(name, BUGS[bug], near)
+    finding = judge_layer(name, BUGS[bug], near)
     assert isinstance(finding, Finding)
     assert finding.blocked
     assert re.search(text, finding.message)
@@ -202,20 +202,20 @@ def test_every_rule_is_tried() -> None:
 
 @pytest.mark.parametrize("kind", ["ReluByMaximum", "HandWrittenBackward"])
 def test_another_slope_of_relu_at_zero_is_allowed(kind: str) -> None:
-    idle = case(
+    idle = make_case(
         nonlinearity="relu", bias=False, num_layers=2, dropout=1.0, mode=Mode.TRAIN, distribution=Distribution.INTEGER
     )
     for name in ("gradients.input", "gradients.weights", "gradients.exact", "gradients.h-n-alone"):
-        assert verdict(name, CORRECT[kind], idle, 8) is None
+        assert judge_layer(name, CORRECT[kind], idle, 8) is None
 
 
 def test_gradients_in_one_memory_are_seen_in_a_single_step_alone() -> None:
-    assert verdict("gradients.earlier-call", BUGS["BiasesInColumns"], case()) is None
+    assert judge_layer("gradients.earlier-call", BUGS["BiasesInColumns"], make_case()) is None
 
 
 @pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])
 def test_second_derivatives_by_differences_are_symmetric(nonlinearity: str) -> None:
-    near = case(nonlinearity=nonlinearity, num_layers=2, initial_state=InitialState.GIVEN)
+    near = make_case(nonlinearity=nonlinearity, num_layers=2, initial_state=InitialState.GIVEN)
     values = draw_values(near)
     one, other = draw_direction(near, values), draw_direction(near.replace(seed=5), values)
     along_one, along_other = (
@@ -237,13 +237,13 @@ def test_second_derivatives_by_differences_are_symmetric(nonlinearity: str) -> N
 
 
 def test_an_absent_state_has_no_direction() -> None:
-    assert not draw_direction(case(), draw_values(case()))["h_0"].any()
-    assert draw_direction(case(initial_state=InitialState.GIVEN), draw_values(case(initial_state=InitialState.GIVEN)))["h_0"].all()
+    assert not draw_direction(make_case(), draw_values(make_case()))["h_0"].any()
+    assert draw_direction(make_case(initial_state=InitialState.GIVEN), draw_values(make_case(initial_state=InitialState.GIVEN)))["h_0"].all()
 
 
 @pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])
 def test_undamped_gradients_reach_the_first_step(nonlinearity: str) -> None:
-    near = case(nonlinearity=nonlinearity, steps=200)
+    near = make_case(nonlinearity=nonlinearity, steps=200)
     values = draw_values(near)
     fading, lasting = (
         Expected(near, replace(values, d_output=values.d_output * find_last_steps(near))),
@@ -286,7 +286,7 @@ def test_a_sum_on_a_kink_of_relu_accuses_nobody_and_a_clear_one_is_judged() -> N
 
 
 def test_gradients_whose_double_overflows_are_not_added_up() -> None:
-    overflowing = case(
+    overflowing = make_case(
         input_size=154,
         hidden_size=3,
         nonlinearity="relu",

@@ -26,59 +26,59 @@ from rnnspec.observe.tensors import build_arguments
 from rnnspec.rules.catalogue import list_layer_rules
 from rnnspec.rules.modes import on_meta
 from rnnspec.selftest import BUGS, Plain
-from tests.rules.judged import Fails, Passes, case, names, verdict
-from tests.rules.proven import told_and_proven
+from tests.rules.judged import Fails, Passes, make_case, make_test_ids, judge_layer
+from tests.rules.proven import prove_violation
 
-UNSORTED = case(layout=Layout.PACKED_UNSORTED, lengths=(2, 5, 1), initial_state=InitialState.GIVEN)
-DROPS = case(dropout=1.0, num_layers=2, mode=Mode.TRAIN)
-SMALL = case(steps=3, initial_state=InitialState.GIVEN, num_layers=2)
+UNSORTED = make_case(layout=Layout.PACKED_UNSORTED, lengths=(2, 5, 1), initial_state=InitialState.GIVEN)
+DROPS = make_case(dropout=1.0, num_layers=2, mode=Mode.TRAIN)
+SMALL = make_case(steps=3, initial_state=InitialState.GIVEN, num_layers=2)
 PASSES: Passes = {
     "modes.train": [
-        case(),
-        case(mode=Mode.TRAIN),
+        make_case(),
+        make_case(mode=Mode.TRAIN),
         UNSORTED,
-        case(dropout=0.5, num_layers=2),
-        case(dropout=0.5, mode=Mode.TRAIN),
-        case(prior_use=ModuleUses.NESTED),
+        make_case(dropout=0.5, num_layers=2),
+        make_case(dropout=0.5, mode=Mode.TRAIN),
+        make_case(prior_use=ModuleUses.NESTED),
     ],
     "modes.no-grad": [
-        case(grad_mode=GradMode.NO_GRAD),
+        make_case(grad_mode=GradMode.NO_GRAD),
         UNSORTED.replace(grad_mode=GradMode.NO_GRAD),
-        case(grad_mode=GradMode.NO_GRAD, dropout=0.5, num_layers=2, mode=Mode.TRAIN),
+        make_case(grad_mode=GradMode.NO_GRAD, dropout=0.5, num_layers=2, mode=Mode.TRAIN),
     ],
     "modes.inference": [
-        case(grad_mode=GradMode.INFERENCE),
+        make_case(grad_mode=GradMode.INFERENCE),
         UNSORTED.replace(grad_mode=GradMode.INFERENCE),
-        case(grad_mode=GradMode.INFERENCE, layout=Layout.UNBATCHED, initial_state=InitialState.GIVEN),
+        make_case(grad_mode=GradMode.INFERENCE, layout=Layout.UNBATCHED, initial_state=InitialState.GIVEN),
     ],
     "modes.meta": [
         SMALL,
         UNSORTED,
         SMALL.replace(grad_mode=GradMode.INFERENCE, dtype=DType.BFLOAT16),
         SMALL.replace(layout=Layout.UNBATCHED),
-        case(constructor_style=ConstructorStyle.TYPED),
+        make_case(constructor_style=ConstructorStyle.TYPED),
     ],
 }
 FAILS: Fails = [
-    ("modes.train", "EvalIgnoresState", case(initial_state=InitialState.GIVEN), r"^output\[0, 0, 0\]   expected"),
+    ("modes.train", "EvalIgnoresState", make_case(initial_state=InitialState.GIVEN), r"^output\[0, 0, 0\]   expected"),
     (
         "modes.train",
         "EvalIgnoresState",
-        case(initial_state=InitialState.GIVEN, mode=Mode.TRAIN),
+        make_case(initial_state=InitialState.GIVEN, mode=Mode.TRAIN),
         r"^output\[0, 0, 0\]   expected",
     ),
-    ("modes.train", "EvalInHalf", case(dtype=DType.FLOAT32), r"^output\["),
-    ("modes.no-grad", "FastPathLosesBias", case(grad_mode=GradMode.NO_GRAD), r"^output\["),
+    ("modes.train", "EvalInHalf", make_case(dtype=DType.FLOAT32), r"^output\["),
+    ("modes.no-grad", "FastPathLosesBias", make_case(grad_mode=GradMode.NO_GRAD), r"^output\["),
     (
         "modes.no-grad",
         "NoGradStillRecords",
-        case(grad_mode=GradMode.NO_GRAD),
+        make_case(grad_mode=GradMode.NO_GRAD),
         "^output of a call under no_grad requires a gradient$",
     ),
     (
         "modes.inference",
         "InferenceLosesLastStep",
-        case(grad_mode=GradMode.INFERENCE),
+        make_case(grad_mode=GradMode.INFERENCE),
         r"^output\[4, 0, 0\]   expected",
     ),
 ]
@@ -86,37 +86,37 @@ TOLD: Fails = [
     (
         "modes.train",
         "TrainingFails",
-        case(mode=Mode.TRAIN, num_layers=2, dropout=1.0, bidirectional=True),
+        make_case(mode=Mode.TRAIN, num_layers=2, dropout=1.0, bidirectional=True),
         "^the call raised",
     ),
     (
         "modes.inference",
         "InferenceFails",
-        case(grad_mode=GradMode.INFERENCE, dropout=0.5, num_layers=2, batch_first=True),
+        make_case(grad_mode=GradMode.INFERENCE, dropout=0.5, num_layers=2, batch_first=True),
         "^the call raised RuntimeError",
     ),
     (
         "modes.meta",
         "ZerosOnDefaultDevice",
-        case(steps=3),
+        make_case(steps=3),
         "^a call on the meta device raised|^on the meta device",
     ),
-    ("modes.meta", "LooksAtValues", case(steps=3), "^a call on the meta device raised"),
+    ("modes.meta", "LooksAtValues", make_case(steps=3), "^a call on the meta device raised"),
 ]
 
 every_rule = pytest.mark.parametrize("name", PASSES)
-every_bug = pytest.mark.parametrize(("name", "bug", "near", "text"), FAILS, ids=names(FAILS))
-every_other = pytest.mark.parametrize(("name", "bug", "near", "text"), TOLD, ids=names(TOLD))
+every_bug = pytest.mark.parametrize(("name", "bug", "near", "text"), FAILS, ids=make_test_ids(FAILS))
+every_other = pytest.mark.parametrize(("name", "bug", "near", "text"), TOLD, ids=make_test_ids(TOLD))
 
 
 @every_rule
 def test_torch_passes(name: str) -> None:
-    assert [verdict(name, nn.RNN, near) for near in PASSES[name]] == [None] * len(PASSES[name])
+    assert [judge_layer(name, nn.RNN, near) for near in PASSES[name]] == [None] * len(PASSES[name])
 
 
 @every_bug
 def test_a_planted_bug_is_told_and_proven(name: str, bug: str, near: Case, text: str) -> None:
-    assert re.search(text, told_and_proven(name, bug, near))
+    assert re.search(text, prove_violation(name, bug, near))
 
 
 def _meta_tensors_have_no_item() -> bool:
@@ -134,7 +134,7 @@ def _meta_tensors_have_no_item() -> bool:
 def test_a_call_that_fails_is_told(name: str, bug: str, near: Case, text: str) -> None:
     if bug == "LooksAtValues" and not _meta_tensors_have_no_item():
         pytest.skip("reading a meta tensor counts as openly refused in this release")
-    finding = verdict(name, BUGS[bug], near, 8)
+    finding = judge_layer(name, BUGS[bug], near, 8)
     assert isinstance(finding, Finding)
     assert re.search(text, finding.message)
 
@@ -145,7 +145,7 @@ def test_every_rule_is_tried() -> None:
 
 @pytest.mark.parametrize("name", PASSES)
 def test_what_is_wrong_in_every_mode_is_no_matter_of_the_mode(name: str) -> None:
-    assert verdict(name, BUGS["StateIgnored"], PASSES[name][1].replace(initial_state=InitialState.GIVEN)) is None
+    assert judge_layer(name, BUGS["StateIgnored"], PASSES[name][1].replace(initial_state=InitialState.GIVEN)) is None
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ def test_every_part_of_a_result_on_the_meta_device_is_compared(change: Any, text
             output, h_n = super().forward_tensor(input, hx)
             return (change(output) if input.is_meta else output), h_n
 
-    finding = verdict("modes.meta", Changed, case(steps=3, dtype=DType.FLOAT32))
+    finding = judge_layer("modes.meta", Changed, make_case(steps=3, dtype=DType.FLOAT32))
     assert isinstance(finding, Finding)
     assert re.search(text, finding.message)
 

@@ -29,13 +29,13 @@ from rnnspec.rules.catalogue import list_layer_rules
 from rnnspec.selftest import BUGS, Plain
 from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import resolve_target
-from tests.rules.judged import Fails, Passes, case, names, verdict
-from tests.rules.proven import told_and_proven
+from tests.rules.judged import Fails, Passes, make_case, make_test_ids, judge_layer
+from tests.rules.proven import prove_violation
 
 
 def situations(history: str, **given: Any) -> list[Case]:
     """A history in a few situations."""
-    near = case(history=history, **given)
+    near = make_case(history=history, **given)
     stack = near.replace(num_layers=2, bidirectional=True, initial_state=InitialState.GIVEN, batch_first=True)
     return [
         near,
@@ -60,7 +60,7 @@ PASSES: Passes = {
     "modules.state-dict": situations("fresh"),
     "modules.deepcopy": situations("deepcopied"),
     "modules.pickle": situations("pickled"),
-    "modules.refuses-state-dict": [case(), case(num_layers=2, bidirectional=True)],
+    "modules.refuses-state-dict": [make_case(), make_case(num_layers=2, bidirectional=True)],
     "modules.replaced-parameters": [
         *situations("replaced"),
         *situations("data-replaced"),
@@ -85,48 +85,48 @@ PASSES: Passes = {
     ],
     "modules.flatten-parameters": situations("called"),
 }
-STACK = case(num_layers=2, bidirectional=True)
+STACK = make_case(num_layers=2, bidirectional=True)
 FAILS: Fails = [
     (
         "modules.state-dict",
         "ExtraBuffer",
-        case(),
+        make_case(),
         "^the state_dict has calls besides the parameters$",
     ),
     (
         "modules.deepcopy",
         "CopySharesParameters",
-        case(prior_use=ModuleUses.DEEPCOPIED),
+        make_case(prior_use=ModuleUses.DEEPCOPIED),
         r"^weight_ih_l0 of the original after changing the copy\[",
     ),
     (
         "modules.deepcopy",
         "CopyForgetsArguments",
-        case(prior_use=ModuleUses.DEEPCOPIED, nonlinearity="relu"),
+        make_case(prior_use=ModuleUses.DEEPCOPIED, nonlinearity="relu"),
         r"^output\[",
     ),
-    ("modules.pickle", "PickleLosesBiases", case(prior_use=ModuleUses.PICKLED), r"^output\["),
+    ("modules.pickle", "PickleLosesBiases", make_case(prior_use=ModuleUses.PICKLED), r"^output\["),
     (
         "modules.pickle",
         "PickleTrains",
-        case(prior_use=ModuleUses.PICKLED),
+        make_case(prior_use=ModuleUses.PICKLED),
         "^a layer in eval mode has training=True after pickle",
     ),
-    ("modules.replaced-parameters", "WeightsTakenOnce", case(prior_use=ParameterUpdates.REPLACED), r"^output\["),
-    ("modules.functional-call", "FunctionalCallIgnored", case(prior_use=ModuleUses.FUNCTIONAL), r"^output\["),
-    ("modules.second-call", "RemembersState", case(prior_use=EarlierCalls.CALLED), r"^output\["),
-    ("modules.second-call", "ThirdCallDiffers", case(prior_use=EarlierCalls.CALLED_TWICE), r"^output\["),
+    ("modules.replaced-parameters", "WeightsTakenOnce", make_case(prior_use=ParameterUpdates.REPLACED), r"^output\["),
+    ("modules.functional-call", "FunctionalCallIgnored", make_case(prior_use=ModuleUses.FUNCTIONAL), r"^output\["),
+    ("modules.second-call", "RemembersState", make_case(prior_use=EarlierCalls.CALLED), r"^output\["),
+    ("modules.second-call", "ThirdCallDiffers", make_case(prior_use=EarlierCalls.CALLED_TWICE), r"^output\["),
     (
         "modules.nested",
         "ParentModeIgnored",
-        case(prior_use=ModuleUses.NESTED),
+        make_case(prior_use=ModuleUses.NESTED),
         "^the parent is in eval mode, the layer has training=True$",
     ),
-    ("modules.nested", "PrefixIgnored", case(prior_use=ModuleUses.NESTED), r"^output\["),
+    ("modules.nested", "PrefixIgnored", make_case(prior_use=ModuleUses.NESTED), r"^output\["),
     (
         "modules.load-state-dict",
         "FusedBiasKept",
-        case(prior_use=ParameterUpdates.RELOADED, grad_mode=GradMode.NO_GRAD),
+        make_case(prior_use=ParameterUpdates.RELOADED, grad_mode=GradMode.NO_GRAD),
         r"^output\[",
     ),
     (
@@ -138,22 +138,22 @@ FAILS: Fails = [
     (
         "modules.shared-parameters",
         "TiesCutByConversion",
-        case(prior_use=ModuleUses.SHARED),
+        make_case(prior_use=ModuleUses.SHARED),
         "^weight_ih_l0, shared by two layers, is no longer shared",
     ),
     (
         "modules.tied-parameters",
         "TieWithinCut",
-        case(),
+        make_case(),
         "^bias_ih_l0 and bias_hh_l0, made one parameter, are two after a conversion$",
     ),
     (
         "modules.tied-parameters",
         "TieCountsOnce",
-        case(),
+        make_case(),
         r"^gradient of bias_ih_l0 and bias_hh_l0\[0\]   expected",
     ),
-    ("modules.parametrized", "ParametrizationIgnored", case(), r"^output\["),
+    ("modules.parametrized", "ParametrizationIgnored", make_case(), r"^output\["),
     (
         "modules.flatten-parameters",
         "FlattenedByDirection",
@@ -165,10 +165,10 @@ TOLD: Fails = [
     (
         "modules.dtype-conversion",
         "DtypeOfConstruction",
-        case(prior_use=ModuleUses.CONVERTED, steps=2),
+        make_case(prior_use=ModuleUses.CONVERTED, steps=2),
         "raised RuntimeError",
     ),
-    ("modules.second-call", "BatchSizeBaked", case(prior_use=EarlierCalls.OTHER_BATCH), "raised|shape"),
+    ("modules.second-call", "BatchSizeBaked", make_case(prior_use=EarlierCalls.OTHER_BATCH), "raised|shape"),
     (
         "modules.refuses-state-dict",
         "LoadsWhatIsThere",
@@ -184,55 +184,55 @@ TOLD: Fails = [
     (
         "modules.deepcopy",
         "CopyInTrainMode",
-        case(prior_use=ModuleUses.DEEPCOPIED),
+        make_case(prior_use=ModuleUses.DEEPCOPIED),
         r"has training=True after copy.deepcopy\(layer\)$",
     ),
     (
         "modules.deepcopy",
         "CopyThaws",
-        case(prior_use=ModuleUses.DEEPCOPIED),
+        make_case(prior_use=ModuleUses.DEEPCOPIED),
         r"^weight_ih_l0, which was frozen, requires gradients after copy",
     ),
     (
         "modules.dtype-conversion",
         "ConversionThaws",
-        case(prior_use=ModuleUses.CONVERTED),
+        make_case(prior_use=ModuleUses.CONVERTED),
         r"requires gradients after layer.to\(torch.float32\)$",
     ),
-    ("modules.second-call", "FrozenForGood", case(prior_use=EarlierCalls.THAWED, grad_mode=GradMode.GRAD), "gradient"),
+    ("modules.second-call", "FrozenForGood", make_case(prior_use=EarlierCalls.THAWED, grad_mode=GradMode.GRAD), "gradient"),
     (
         "modules.second-call",
         "RemembersByAddress",
-        case(prior_use=EarlierCalls.CALLED, grad_mode=GradMode.NO_GRAD),
+        make_case(prior_use=EarlierCalls.CALLED, grad_mode=GradMode.NO_GRAD),
         r"^output\[",
     ),
     (
         "modules.second-call",
         "PlanByTotals",
-        case(prior_use=EarlierCalls.OTHER_BATCH, layout=Layout.PACKED, lengths=(4, 2, 1)),
+        make_case(prior_use=EarlierCalls.OTHER_BATCH, layout=Layout.PACKED, lengths=(4, 2, 1)),
         r"^output\[|raised",
     ),
-    ("modules.weight-norm", "AttributeKept", case(), r"^output\["),
+    ("modules.weight-norm", "AttributeKept", make_case(), r"^output\["),
 ]
 
 every_rule = pytest.mark.parametrize("name", PASSES)
-every_bug = pytest.mark.parametrize(("name", "bug", "near", "text"), FAILS, ids=names(FAILS))
-every_other = pytest.mark.parametrize(("name", "bug", "near", "text"), TOLD, ids=names(TOLD))
+every_bug = pytest.mark.parametrize(("name", "bug", "near", "text"), FAILS, ids=make_test_ids(FAILS))
+every_other = pytest.mark.parametrize(("name", "bug", "near", "text"), TOLD, ids=make_test_ids(TOLD))
 
 
 @every_rule
 def test_torch_passes(name: str) -> None:
-    assert [verdict(name, nn.RNN, near) for near in PASSES[name]] == [None] * len(PASSES[name])
+    assert [judge_layer(name, nn.RNN, near) for near in PASSES[name]] == [None] * len(PASSES[name])
 
 
 @every_bug
 def test_a_planted_bug_is_told_and_proven(name: str, bug: str, near: Case, text: str) -> None:
-    assert re.search(text, told_and_proven(name, bug, near))
+    assert re.search(text, prove_violation(name, bug, near))
 
 
 @every_other
 def test_a_planted_bug_is_told(name: str, bug: str, near: Case, text: str) -> None:
-    finding = verdict(name, BUGS[bug], near, 8)
+    finding = judge_layer(name, BUGS[bug], near, 8)
     assert isinstance(finding, Finding)
     assert re.search(text, finding.message)
 
@@ -246,14 +246,14 @@ def test_every_rule_is_tried() -> None:
     [name for name in PASSES if name not in ("modules.state-dict", "modules.load-state-dict")],
 )
 def test_a_bug_that_a_fresh_layer_has_too_is_no_matter_of_what_happened_before(name: str) -> None:
-    assert verdict(name, BUGS["StateIgnored"], PASSES[name][1]) is None
+    assert judge_layer(name, BUGS["StateIgnored"], PASSES[name][1]) is None
 
 
 def test_a_layer_without_flatten_parameters_is_not_judged_by_it() -> None:
     class Bare(Plain):
         flatten_parameters = None  # type: ignore[assignment]
 
-    refusal = verdict("modules.flatten-parameters", Bare, case())
+    refusal = judge_layer("modules.flatten-parameters", Bare, make_case())
     assert isinstance(refusal, UnsupportedCase)
     assert refusal.reason == "the layer has no flatten_parameters()"
 
@@ -266,8 +266,8 @@ def test_a_conversion_that_leaves_a_parameter_behind_is_told() -> None:
             setattr(self, "weight_hh_l0", nn.Parameter(kept.detach().float()))  # noqa: B010
             return self
 
-    finding = verdict(
-        "modules.dtype-conversion", Stubborn, case(prior_use=ModuleUses.CONVERTED, dtype=DType.BFLOAT16)
+    finding = judge_layer(
+        "modules.dtype-conversion", Stubborn, make_case(prior_use=ModuleUses.CONVERTED, dtype=DType.BFLOAT16)
     )
     assert isinstance(finding, Finding)
     assert finding.message == "after .to(bfloat16) weight_hh_l0 has another dtype"
@@ -279,7 +279,7 @@ def test_entries_of_a_state_dict_that_are_copies_are_told() -> None:
             found = super().state_dict(*rest, **others)
             return type(found)((name, value.clone()) for name, value in found.items())
 
-    finding = verdict("modules.state-dict", Copies, case())
+    finding = judge_layer("modules.state-dict", Copies, make_case())
     assert isinstance(finding, Finding)
     assert finding.message.startswith(
         "weight_ih_l0 after writing to its entry of the state_dict[0, 0]   expected 0.5   got"
@@ -288,7 +288,7 @@ def test_entries_of_a_state_dict_that_are_copies_are_told() -> None:
 
 @pytest.mark.parametrize("kind", [Doubled, Normalised, NormalisedByHook])
 def test_a_reparametrized_weight_is_what_it_was_until_it_is_halved(kind: Any) -> None:
-    near = case(num_layers=2)
+    near = make_case(num_layers=2)
     values = draw_values(near)
     made = kind(prepare_layer(TorchSubject(resolve_target(nn.RNN)), near, values), "weight_hh_l1")
     torch.testing.assert_close(

@@ -13,33 +13,33 @@ from rnnspec.cases.case import Case
 from rnnspec.engine.outcome import Finding
 from rnnspec.rules.catalogue import list_layer_rules
 from rnnspec.selftest import BUGS, Plain
-from tests.rules.judged import Fails, Passes, case, names, verdict
-from tests.rules.proven import told_and_proven
+from tests.rules.judged import Fails, Passes, make_case, make_test_ids, judge_layer
+from tests.rules.proven import prove_violation
 
-RELU = case(nonlinearity="relu")
+RELU = make_case(nonlinearity="relu")
 PASSES: Passes = {
     "nonlinearity.relu": [
         RELU,
-        case(nonlinearity="relu", num_layers=2, bidirectional=True),
-        case(nonlinearity="relu", distribution=Distribution.INTEGER),
+        make_case(nonlinearity="relu", num_layers=2, bidirectional=True),
+        make_case(nonlinearity="relu", distribution=Distribution.INTEGER),
     ],
-    "nonlinearity.tanh": [case(), case(distribution=Distribution.TERNARY), case(distribution=Distribution.LARGE, dtype=DType.BFLOAT16)],
+    "nonlinearity.tanh": [make_case(), make_case(distribution=Distribution.TERNARY), make_case(distribution=Distribution.LARGE, dtype=DType.BFLOAT16)],
     "nonlinearity.large": [
-        case(distribution=Distribution.LARGE),
-        case(distribution=Distribution.SPREAD, nonlinearity="relu"),
-        case(distribution=Distribution.LARGE, dtype=DType.FLOAT16),
+        make_case(distribution=Distribution.LARGE),
+        make_case(distribution=Distribution.SPREAD, nonlinearity="relu"),
+        make_case(distribution=Distribution.LARGE, dtype=DType.FLOAT16),
     ],
     "nonlinearity.infinite": [
-        case(),
+        make_case(),
         RELU,
-        case(nonlinearity="relu", num_layers=2, bidirectional=True),
-        case(hidden_size=1, steps=9),
+        make_case(nonlinearity="relu", num_layers=2, bidirectional=True),
+        make_case(hidden_size=1, steps=9),
     ],
     "nonlinearity.nan": [
-        case(),
+        make_case(),
         RELU,
-        case(num_layers=2, bidirectional=True),
-        case(layout=Layout.PACKED_UNSORTED, lengths=(2, 5, 1)),
+        make_case(num_layers=2, bidirectional=True),
+        make_case(layout=Layout.PACKED_UNSORTED, lengths=(2, 5, 1)),
     ],
 }
 FAILS: Fails = [
@@ -47,28 +47,28 @@ FAILS: Fails = [
     (
         "nonlinearity.relu",
         "ReluInFirstLayerOnly",
-        case(nonlinearity="relu", num_layers=2),
+        make_case(nonlinearity="relu", num_layers=2),
         "output",
     ),
     ("nonlinearity.relu", "ReluLeaks", RELU, "expected 0   got -"),
-    ("nonlinearity.large", "ClippedAtFive", case(distribution=Distribution.LARGE), "output"),
-    ("nonlinearity.large", "TanhOverflows", case(distribution=Distribution.LARGE, dtype=DType.FLOAT16), "got nan"),
+    ("nonlinearity.large", "ClippedAtFive", make_case(distribution=Distribution.LARGE), "output"),
+    ("nonlinearity.large", "TanhOverflows", make_case(distribution=Distribution.LARGE, dtype=DType.FLOAT16), "got nan"),
     ("nonlinearity.infinite", "InfinityCutOff", RELU, "expected inf   got 1.79769313e.308"),
-    ("nonlinearity.nan", "NanIsZero", case(), "expected nan   got 0"),
+    ("nonlinearity.nan", "NanIsZero", make_case(), "expected nan   got 0"),
 ]
 
 every_rule = pytest.mark.parametrize("name", PASSES)
-every_bug = pytest.mark.parametrize(("name", "bug", "near", "text"), FAILS, ids=names(FAILS))
+every_bug = pytest.mark.parametrize(("name", "bug", "near", "text"), FAILS, ids=make_test_ids(FAILS))
 
 
 @every_rule
 def test_torch_passes(name: str) -> None:
-    assert [verdict(name, nn.RNN, near) for near in PASSES[name]] == [None] * len(PASSES[name])
+    assert [judge_layer(name, nn.RNN, near) for near in PASSES[name]] == [None] * len(PASSES[name])
 
 
 @every_bug
 def test_a_planted_bug_is_told_and_proven(name: str, bug: str, near: Case, text: str) -> None:
-    assert re.search(text, told_and_proven(name, bug, near))
+    assert re.search(text, prove_violation(name, bug, near))
 
 
 def test_every_rule_is_tried() -> None:
@@ -87,10 +87,10 @@ class AlwaysRelu(Plain):
 
 
 def test_relu_in_place_of_tanh_is_told() -> None:
-    finding = verdict("nonlinearity.tanh", AlwaysRelu, case(num_layers=2))
+    finding = judge_layer("nonlinearity.tanh", AlwaysRelu, make_case(num_layers=2))
     assert isinstance(finding, Finding)
     assert finding.message.endswith("; as if it were relu")
-    assert verdict("nonlinearity.tanh", BUGS["HiddenBiasLost"], case()) is None
+    assert judge_layer("nonlinearity.tanh", BUGS["HiddenBiasLost"], make_case()) is None
 
 
 class InfiniteInputIsZero(Plain):
@@ -102,11 +102,11 @@ class InfiniteInputIsZero(Plain):
 
 
 def test_an_infinite_input_saturates_tanh() -> None:
-    finding = verdict("nonlinearity.infinite", InfiniteInputIsZero, case())
+    finding = judge_layer("nonlinearity.infinite", InfiniteInputIsZero, make_case())
     assert isinstance(finding, Finding)
     assert re.search("expected -?1   got -?0[.]", finding.message)
 
 
 def test_a_layer_that_is_wrong_about_finite_values_is_not_blamed_for_others() -> None:
     for name in ("nonlinearity.infinite", "nonlinearity.nan"):
-        assert verdict(name, BUGS["StateNeverAdvances"], case()) is None
+        assert judge_layer(name, BUGS["StateNeverAdvances"], make_case()) is None

@@ -13,43 +13,43 @@ from rnnspec.cases.case import Case
 from rnnspec.engine.outcome import Finding
 from rnnspec.rules.catalogue import list_layer_rules
 from rnnspec.selftest import BUGS, Plain
-from tests.rules.judged import Fails, Passes, case, names, verdict
-from tests.rules.proven import told_and_proven
+from tests.rules.judged import Fails, Passes, make_case, make_test_ids, judge_layer
+from tests.rules.proven import prove_violation
 
-SORTED = case(layout=Layout.PACKED, lengths=(5, 4, 2))
-UNSORTED = case(layout=Layout.PACKED_UNSORTED, lengths=(2, 5, 1))
-STATED = case(layout=Layout.PACKED_UNSORTED, lengths=(2, 5, 1), initial_state=InitialState.GIVEN)
-FOUR = case(layout=Layout.PACKED_UNSORTED, batch=4, lengths=(2, 5, 1, 4))
-LEVEL = case(layout=Layout.PACKED, lengths=(5, 5, 5), initial_state=InitialState.GIVEN)
-BOTH = case(layout=Layout.PACKED, lengths=(5, 4, 2), bidirectional=True, initial_state=InitialState.GIVEN, num_layers=2)
+SORTED = make_case(layout=Layout.PACKED, lengths=(5, 4, 2))
+UNSORTED = make_case(layout=Layout.PACKED_UNSORTED, lengths=(2, 5, 1))
+STATED = make_case(layout=Layout.PACKED_UNSORTED, lengths=(2, 5, 1), initial_state=InitialState.GIVEN)
+FOUR = make_case(layout=Layout.PACKED_UNSORTED, batch=4, lengths=(2, 5, 1, 4))
+LEVEL = make_case(layout=Layout.PACKED, lengths=(5, 5, 5), initial_state=InitialState.GIVEN)
+BOTH = make_case(layout=Layout.PACKED, lengths=(5, 4, 2), bidirectional=True, initial_state=InitialState.GIVEN, num_layers=2)
 PASSES: Passes = {
     "packed.returns-packed": [SORTED, UNSORTED, LEVEL],
     "packed.indices": [SORTED, UNSORTED, LEVEL],
     "packed.pad-back": [
         SORTED,
         UNSORTED,
-        case(layout=Layout.PACKED_UNSORTED, lengths=(2, 5, 1), batch_first=True, grad_mode=GradMode.INFERENCE),
+        make_case(layout=Layout.PACKED_UNSORTED, lengths=(2, 5, 1), batch_first=True, grad_mode=GradMode.INFERENCE),
     ],
     "packed.unsorted": [
         UNSORTED,
-        case(layout=Layout.PACKED_UNSORTED, lengths=(2, 5, 1), bidirectional=True, initial_state=InitialState.GIVEN),
+        make_case(layout=Layout.PACKED_UNSORTED, lengths=(2, 5, 1), bidirectional=True, initial_state=InitialState.GIVEN),
     ],
     "packed.padding": [SORTED, UNSORTED, BOTH],
     "packed.h-n": [SORTED, UNSORTED, BOTH],
     "packed.output": [SORTED, UNSORTED, BOTH],
     "packed.batch-first-ignored": [
-        case(layout=Layout.PACKED_UNSORTED, lengths=(2, 5, 1), batch_first=True, initial_state=InitialState.GIVEN)
+        make_case(layout=Layout.PACKED_UNSORTED, lengths=(2, 5, 1), batch_first=True, initial_state=InitialState.GIVEN)
     ],
     "packed.full-length": [
         LEVEL,
-        case(layout=Layout.PACKED, lengths=(5, 5, 5), batch_first=True, bidirectional=True),
+        make_case(layout=Layout.PACKED, lengths=(5, 5, 5), batch_first=True, bidirectional=True),
     ],
     "packed.sequences": [SORTED, UNSORTED, BOTH],
-    "packed.one-step": [case(layout=Layout.PACKED, steps=1, lengths=(1, 1, 1))],
-    "packed.one-sequence": [case(layout=Layout.PACKED, batch=1, lengths=(5,), bidirectional=True)],
+    "packed.one-step": [make_case(layout=Layout.PACKED, steps=1, lengths=(1, 1, 1))],
+    "packed.one-sequence": [make_case(layout=Layout.PACKED, batch=1, lengths=(5,), bidirectional=True)],
     "packed.ties": [
-        case(layout=Layout.PACKED, lengths=(5, 2, 2)),
-        case(layout=Layout.PACKED_UNSORTED, lengths=(2, 5, 2), bidirectional=True),
+        make_case(layout=Layout.PACKED, lengths=(5, 2, 2)),
+        make_case(layout=Layout.PACKED_UNSORTED, lengths=(2, 5, 2), bidirectional=True),
     ],
 }
 FAILS: Fails = [
@@ -70,7 +70,7 @@ FAILS: Fails = [
     (
         "packed.unsorted",
         "GivenStatesNotSorted",
-        case(layout=Layout.PACKED_UNSORTED, lengths=(2, 5, 1), initial_state=InitialState.GIVEN),
+        make_case(layout=Layout.PACKED_UNSORTED, lengths=(2, 5, 1), initial_state=InitialState.GIVEN),
         "as if h_0 were sorted and h_n in the caller's order$",
     ),
     ("packed.unsorted", "FinalStatesStaySorted", UNSORTED, "h_n sorted$"),
@@ -90,25 +90,25 @@ FAILS: Fails = [
     (
         "packed.batch-first-ignored",
         "LastStepWithoutState",
-        case(layout=Layout.PACKED, lengths=(5, 4, 2), batch_first=True),
+        make_case(layout=Layout.PACKED, lengths=(5, 4, 2), batch_first=True),
         "output",
     ),
     (
         "packed.one-sequence",
         "StateNeverAdvances",
-        case(layout=Layout.PACKED, batch=1, lengths=(5,)),
+        make_case(layout=Layout.PACKED, batch=1, lengths=(5,)),
         "output",
     ),
     (
         "packed.one-step",
         "HiddenBiasLost",
-        case(layout=Layout.PACKED, steps=1, lengths=(1, 1, 1)),
+        make_case(layout=Layout.PACKED, steps=1, lengths=(1, 1, 1)),
         "output",
     ),
     (
         "packed.ties",
         "TiesExchanged",
-        case(layout=Layout.PACKED, lengths=(5, 2, 2)),
+        make_case(layout=Layout.PACKED, lengths=(5, 2, 2)),
         r"h_n\[0, 1, 0\]   expected",
     ),
 ]
@@ -116,17 +116,17 @@ FAILS: Fails = [
 ELSEWHERE = {"packed.full-length", "packed.sequences"}
 
 every_rule = pytest.mark.parametrize("name", PASSES)
-every_bug = pytest.mark.parametrize(("name", "bug", "near", "text"), FAILS, ids=names(FAILS))
+every_bug = pytest.mark.parametrize(("name", "bug", "near", "text"), FAILS, ids=make_test_ids(FAILS))
 
 
 @every_rule
 def test_torch_passes(name: str) -> None:
-    assert [verdict(name, nn.RNN, near) for near in PASSES[name]] == [None] * len(PASSES[name])
+    assert [judge_layer(name, nn.RNN, near) for near in PASSES[name]] == [None] * len(PASSES[name])
 
 
 @every_bug
 def test_a_planted_bug_is_told_and_proven(name: str, bug: str, near: Case, text: str) -> None:
-    assert re.search(text, told_and_proven(name, bug, near))
+    assert re.search(text, prove_violation(name, bug, near))
 
 
 def test_every_rule_is_tried() -> None:
@@ -153,14 +153,14 @@ class StateLostWithoutGradient(Plain):
 
 
 def test_a_path_of_its_own_for_packed_input_is_told() -> None:
-    finding = verdict("packed.full-length", StateLostInPacked, LEVEL)
+    finding = judge_layer("packed.full-length", StateLostInPacked, LEVEL)
     assert isinstance(finding, Finding)
     assert finding.message.startswith("output[0, 0, 0]   expected")
 
 
 def test_where_the_data_come_from_does_not_matter() -> None:
-    assert verdict("packed.sequences", StateLostWithoutGradient, LEVEL) is not None
+    assert judge_layer("packed.sequences", StateLostWithoutGradient, LEVEL) is not None
 
 
 def test_another_fault_is_not_blamed_on_the_order() -> None:
-    assert verdict("packed.unsorted", BUGS["LastStepWithoutState"], UNSORTED) is None
+    assert judge_layer("packed.unsorted", BUGS["LastStepWithoutState"], UNSORTED) is None

@@ -26,30 +26,30 @@ from rnnspec.rules.catalogue import find_layer_rule, list_layer_rules
 from rnnspec.selftest import Plain
 from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import resolve_target
-from tests.rules.judged import case, message, verdict
-from tests.rules.proven import told_and_proven
+from tests.rules.judged import make_case, describe_violation, judge_layer
+from tests.rules.proven import prove_violation
 
-DEEP = case(num_layers=3, bidirectional=True)
-LARGE = case(hidden_size=100, input_size=5)
+DEEP = make_case(num_layers=3, bidirectional=True)
+LARGE = make_case(hidden_size=100, input_size=5)
 PASSES: dict[str, list[Case]] = {
-    "parameters.names": [case(), DEEP, case(bias=False)],
-    "parameters.reverse-names": [case(), DEEP],
-    "parameters.shapes": [case(), DEEP, case(bias=False)],
+    "parameters.names": [make_case(), DEEP, make_case(bias=False)],
+    "parameters.reverse-names": [make_case(), DEEP],
+    "parameters.shapes": [make_case(), DEEP, make_case(bias=False)],
     "parameters.no-bias": [
-        case(bias=False),
-        case(
+        make_case(bias=False),
+        make_case(
             bias=False, layout=Layout.PACKED, lengths=(5, 2, 1), num_layers=2, mode=Mode.TRAIN, dropout=0.5
         ),
     ],
-    "parameters.trainable": [case(), DEEP],
-    "parameters.order": [case(), DEEP],
+    "parameters.trainable": [make_case(), DEEP],
+    "parameters.order": [make_case(), DEEP],
     "parameters.initial-range": [
-        case(),
+        make_case(),
         DEEP,
         LARGE,
-        *(case(dtype=dtype, constructor_style=ConstructorStyle.TYPED) for dtype in ("float32", "bfloat16", "float16")),
+        *(make_case(dtype=dtype, constructor_style=ConstructorStyle.TYPED) for dtype in ("float32", "bfloat16", "float16")),
     ],
-    "parameters.initial-distribution": [case(), DEEP, LARGE, case(bias=False)],
+    "parameters.initial-distribution": [make_case(), DEEP, LARGE, make_case(bias=False)],
 }
 FAILS = [
     (
@@ -67,7 +67,7 @@ FAILS = [
     (
         "parameters.names",
         "FourParametersAlways",
-        case(bias=False),
+        make_case(bias=False),
         "the parameters have bias_ih_l0 and 1 more beyond what is documented",
     ),
     (
@@ -79,7 +79,7 @@ FAILS = [
     (
         "parameters.shapes",
         "InputWeightTransposed",
-        case(),
+        make_case(),
         r"weight_ih_l0 has shape \(3, 4\), expected \(4, 3\)",
     ),
     (
@@ -91,10 +91,10 @@ FAILS = [
     (
         "parameters.no-bias",
         "FourParametersAlways",
-        case(bias=False),
+        make_case(bias=False),
         "with bias=False there is bias_ih_l0",
     ),
-    ("parameters.trainable", "BiasesNotLearned", case(), "bias_ih_l0 requires no gradient"),
+    ("parameters.trainable", "BiasesNotLearned", make_case(), "bias_ih_l0 requires no gradient"),
     (
         "parameters.order",
         "DirectionsLast",
@@ -104,21 +104,21 @@ FAILS = [
     (
         "parameters.initial-range",
         "RangeOfInputSize",
-        case(hidden_size=9),
+        make_case(hidden_size=9),
         r"starts with a value of magnitude 0\.\d+, larger than 0.333333",
     ),
     ("parameters.initial-range", "RangeForSmallLayers", LARGE, "larger than 0.1$"),
-    ("parameters.initial-distribution", "ZeroBiases", case(), "initial biases .*expected"),
+    ("parameters.initial-distribution", "ZeroBiases", make_case(), "initial biases .*expected"),
     (
         "parameters.initial-distribution",
         "BellShapedWeights",
-        case(),
+        make_case(),
         "initial weights in the inner half of the range: ",
     ),
     (
         "parameters.initial-distribution",
         "SeededAtConstruction",
-        case(),
+        make_case(),
         "weight_ih_l0 starts with the same values in the next layer",
     ),
 ]
@@ -126,7 +126,7 @@ FAILS = [
 
 @pytest.mark.parametrize("name", PASSES)
 def test_torch_passes(name: str) -> None:
-    assert [verdict(name, nn.RNN, near) for near in PASSES[name]] == [None] * len(PASSES[name])
+    assert [judge_layer(name, nn.RNN, near) for near in PASSES[name]] == [None] * len(PASSES[name])
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_torch_passes(name: str) -> None:
 )
 def test_a_planted_bug_is_told_and_proven(name: str, bug: str, near: Case, text: str) -> None:
     with pytest.raises(AssertionError, match=text):
-        raise AssertionError(told_and_proven(name, bug, near, seeds=2))
+        raise AssertionError(prove_violation(name, bug, near, seeds=2))
 
 
 def test_every_rule_is_tried() -> None:
@@ -147,7 +147,7 @@ def test_other_names_alone_are_told_by_the_rules_of_names() -> None:
     with pytest.raises(
         AssertionError, match=r"parameters\.shapes says None of ReverseCalledBackward"
     ):
-        message("parameters.shapes", "ReverseCalledBackward", DEEP)
+        describe_violation("parameters.shapes", "ReverseCalledBackward", DEEP)
 
 
 class Buffered(nn.RNN):
@@ -197,26 +197,26 @@ class LayersDrawnOnce(Plain):
 @pytest.mark.parametrize(
     ("name", "kind", "near", "text"),
     [
-        ("parameters.names", Buffered, case(), "there is a buffer seen"),
-        ("parameters.no-bias", HiddenBias, case(bias=False), "zeros do not give zeros"),
-        ("parameters.trainable", TiedWeights, case(), "two names stand for the same parameter"),
+        ("parameters.names", Buffered, make_case(), "there is a buffer seen"),
+        ("parameters.no-bias", HiddenBias, make_case(bias=False), "zeros do not give zeros"),
+        ("parameters.trainable", TiedWeights, make_case(), "two names stand for the same parameter"),
         (
             "parameters.initial-distribution",
             RowsDrawnOnce,
-            case(),
+            make_case(),
             "starts with equal rows|expected",
         ),
         (
             "parameters.initial-distribution",
             LayersDrawnOnce,
-            case(num_layers=1, bias=True),
+            make_case(num_layers=1, bias=True),
             "with the sign of another parameter's: 0 of 48",
         ),
     ],
 )
 def test_further_faults_are_told(name: str, kind: type[nn.Module], near: Case, text: str) -> None:
     with pytest.raises(AssertionError, match=text):
-        raise AssertionError(str(verdict(name, kind, near)))
+        raise AssertionError(str(judge_layer(name, kind, near)))
 
 
 def test_values_that_lie_evenly_are_likely_and_others_are_not() -> None:
@@ -228,15 +228,15 @@ def test_values_that_lie_evenly_are_likely_and_others_are_not() -> None:
 
 
 def test_counting_takes_enough_values_and_not_too_many() -> None:
-    assert choose_counted_case(case()).config.hidden_size == 48
+    assert choose_counted_case(make_case()).config.hidden_size == 48
     assert choose_counted_case(LARGE).config.hidden_size == 100
-    assert choose_counted_case(case(hidden_size=300, num_layers=5)).config.hidden_size == 48
-    assert choose_counted_case(case(num_layers=5)).config.num_layers == 3
+    assert choose_counted_case(make_case(hidden_size=300, num_layers=5)).config.hidden_size == 48
+    assert choose_counted_case(make_case(num_layers=5)).config.num_layers == 3
 
 
 def test_two_layers_are_drawn_and_differ() -> None:
     first, second = draw_parameters(
-        Observation(TorchSubject(resolve_target(nn.RNN)), case()), choose_counted_case(case()), 0
+        Observation(TorchSubject(resolve_target(nn.RNN)), make_case()), choose_counted_case(make_case()), 0
     )
     assert not find_same_values(first, second)
     assert (
@@ -280,4 +280,4 @@ def test_a_limit_that_float32_rounds_up_accuses_nobody_in_float64() -> None:
                 self.weight_ih_l0.fill_(33**-0.5)  # type: ignore[operator]
 
     assert float(torch.tensor(33**-0.5, dtype=torch.float32)) > 33**-0.5
-    assert verdict("parameters.initial-range", AtTheLimit, case(hidden_size=33)) is None
+    assert judge_layer("parameters.initial-range", AtTheLimit, make_case(hidden_size=33)) is None

@@ -17,70 +17,70 @@ from rnnspec.rules.catalogue import find_layer_rule, list_layer_rules
 from rnnspec.selftest import BUGS, Plain
 from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import resolve_target
-from tests.rules.judged import Fails, Passes, case, names, verdict
-from tests.rules.proven import told_and_proven
+from tests.rules.judged import Fails, Passes, make_case, make_test_ids, judge_layer
+from tests.rules.proven import prove_violation
 
-STACK = case(num_layers=2, initial_state=InitialState.GIVEN)
+STACK = make_case(num_layers=2, initial_state=InitialState.GIVEN)
 PASSES: Passes = {
     "recurrence.two-biases": [
-        case(),
-        case(num_layers=2, bidirectional=True, prior_use=EarlierCalls.CALLED),
-        case(dtype=DType.FLOAT16),
+        make_case(),
+        make_case(num_layers=2, bidirectional=True, prior_use=EarlierCalls.CALLED),
+        make_case(dtype=DType.FLOAT16),
     ],
-    "recurrence.first-step": [STACK, case(initial_state=InitialState.GIVEN, layout=Layout.PACKED, lengths=(5, 4, 2))],
-    "recurrence.output": [case(), STACK, case(dtype=DType.FLOAT32)],
-    "recurrence.h-n": [case(), STACK, case(dtype=DType.FLOAT32)],
+    "recurrence.first-step": [STACK, make_case(initial_state=InitialState.GIVEN, layout=Layout.PACKED, lengths=(5, 4, 2))],
+    "recurrence.output": [make_case(), STACK, make_case(dtype=DType.FLOAT32)],
+    "recurrence.h-n": [make_case(), STACK, make_case(dtype=DType.FLOAT32)],
     "recurrence.exact": [
-        case(nonlinearity="relu", distribution=Distribution.INTEGER),
-        case(distribution=Distribution.TERNARY, dtype=DType.BFLOAT16),
+        make_case(nonlinearity="relu", distribution=Distribution.INTEGER),
+        make_case(distribution=Distribution.TERNARY, dtype=DType.BFLOAT16),
     ],
     "recurrence.dtypes": [
-        case(dtype=dtype) for dtype in ("float64", "float32", "bfloat16", "float16")
+        make_case(dtype=dtype) for dtype in ("float64", "float32", "bfloat16", "float16")
     ],
-    "recurrence.half-precision": [case(dtype=DType.BFLOAT16), case(dtype=DType.FLOAT16, num_layers=3)],
+    "recurrence.half-precision": [make_case(dtype=DType.BFLOAT16), make_case(dtype=DType.FLOAT16, num_layers=3)],
     "recurrence.causal": [
-        case(),
-        case(num_layers=2, layout=Layout.UNBATCHED),
-        case(batch_first=True, distribution=Distribution.TERNARY),
+        make_case(),
+        make_case(num_layers=2, layout=Layout.UNBATCHED),
+        make_case(batch_first=True, distribution=Distribution.TERNARY),
     ],
     "recurrence.documented-loop": [
-        case(),
+        make_case(),
         STACK,
-        case(nonlinearity="relu", bias=False, batch_first=True),
-        case(layout=Layout.UNBATCHED),
+        make_case(nonlinearity="relu", bias=False, batch_first=True),
+        make_case(layout=Layout.UNBATCHED),
     ],
 }
 FAILS: Fails = [
-    ("recurrence.two-biases", "HiddenBiasLost", case(), r"output\[0, 0, 0\]   expected"),
-    ("recurrence.two-biases", "InputBiasTwice", case(), r"output\[0, 0, 0\]   expected"),
+    ("recurrence.two-biases", "HiddenBiasLost", make_case(), r"output\[0, 0, 0\]   expected"),
+    ("recurrence.two-biases", "InputBiasTwice", make_case(), r"output\[0, 0, 0\]   expected"),
     ("recurrence.first-step", "StateIgnored", STACK, r"first step of output\[0, 0, 0\]   expected"),
-    ("recurrence.output", "StateNeverAdvances", case(), r"output\[1, 0, 0\]   expected"),
-    ("recurrence.output", "RecurrentWeightTransposed", case(), r"output\[1, 0, 0\]   expected"),
-    ("recurrence.output", "OneWeightOff", case(), "times what rounding can explain"),
-    ("recurrence.h-n", "FinalStateRounded", case(), r"h_n\[0, 0, 0\]   expected"),
-    ("recurrence.dtypes", "DoubleInSingle", case(), "every result in float64 is a float32 number"),
-    ("recurrence.half-precision", "BiasLostInBfloat", case(dtype=DType.BFLOAT16), "output"),
+    ("recurrence.output", "StateNeverAdvances", make_case(), r"output\[1, 0, 0\]   expected"),
+    ("recurrence.output", "RecurrentWeightTransposed", make_case(), r"output\[1, 0, 0\]   expected"),
+    ("recurrence.output", "OneWeightOff", make_case(), "times what rounding can explain"),
+    ("recurrence.h-n", "FinalStateRounded", make_case(), r"h_n\[0, 0, 0\]   expected"),
+    ("recurrence.dtypes", "DoubleInSingle", make_case(), "every result in float64 is a float32 number"),
+    ("recurrence.half-precision", "BiasLostInBfloat", make_case(dtype=DType.BFLOAT16), "output"),
     (
         "recurrence.causal",
         "NextStepLeaks",
-        case(),
+        make_case(),
         r"output before step 2\[1, [0-2], 0\]   expected .* got nan",
     ),
-    ("recurrence.documented-loop", "OutputIsLastStep", case(), r"output\[0, 0, 0\]   expected"),
+    ("recurrence.documented-loop", "OutputIsLastStep", make_case(), r"output\[0, 0, 0\]   expected"),
 ]
 
 every_rule = pytest.mark.parametrize("name", PASSES)
-every_bug = pytest.mark.parametrize(("name", "bug", "near", "text"), FAILS, ids=names(FAILS))
+every_bug = pytest.mark.parametrize(("name", "bug", "near", "text"), FAILS, ids=make_test_ids(FAILS))
 
 
 @every_rule
 def test_torch_passes(name: str) -> None:
-    assert [verdict(name, nn.RNN, near) for near in PASSES[name]] == [None] * len(PASSES[name])
+    assert [judge_layer(name, nn.RNN, near) for near in PASSES[name]] == [None] * len(PASSES[name])
 
 
 @every_bug
 def test_a_planted_bug_is_told_and_proven(name: str, bug: str, near: Case, text: str) -> None:
-    assert re.search(text, told_and_proven(name, bug, near))
+    assert re.search(text, prove_violation(name, bug, near))
 
 
 def test_every_rule_is_tried() -> None:
@@ -100,17 +100,17 @@ class HalfResults(Plain):
 
 
 def test_results_in_another_dtype_are_told() -> None:
-    finding = verdict("recurrence.dtypes", HalfResults, case())
+    finding = judge_layer("recurrence.dtypes", HalfResults, make_case())
     assert isinstance(finding, Finding)
     assert finding.message == "results are torch.float32 and torch.float64, expected torch.float64"
 
 
 def test_an_input_that_repeats_its_steps_cannot_be_spoiled_from_a_step_on() -> None:
-    assert not find_layer_rule("recurrence.causal").when(case(batch=1, memory_layout=MemoryLayout.EXPANDED))
+    assert not find_layer_rule("recurrence.causal").when(make_case(batch=1, memory_layout=MemoryLayout.EXPANDED))
 
 
 def test_the_printed_loop_is_the_recurrence() -> None:
-    near = case(num_layers=3, initial_state=InitialState.GIVEN, nonlinearity="relu", distribution=Distribution.INTEGER)
+    near = make_case(num_layers=3, initial_state=InitialState.GIVEN, nonlinearity="relu", distribution=Distribution.INTEGER)
     observation = Observation(TorchSubject(resolve_target(nn.RNN)), near)
     output, h_n = documented_loop.run_documented_loop(
         near.config, observation.values.weights, observation.values.input, observation.values.h_0
@@ -120,7 +120,7 @@ def test_the_printed_loop_is_the_recurrence() -> None:
 
 
 def test_a_few_units_in_the_last_place_are_told_and_proven_with_the_numbers_of_the_case() -> None:
-    finding = verdict("recurrence.exact", BUGS["ScaledByAnUlp"], case(distribution=Distribution.TERNARY))
+    finding = judge_layer("recurrence.exact", BUGS["ScaledByAnUlp"], make_case(distribution=Distribution.TERNARY))
     assert isinstance(finding, Finding)
     assert re.search(r"output\[0, 0, [0-3]\]   expected -?1   got -?1", finding.message)
     for kind, expected in ((BUGS["ScaledByAnUlp"], True), (nn.RNN, False)):

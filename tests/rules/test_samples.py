@@ -19,57 +19,57 @@ from rnnspec.rules.samples import HUGE
 from rnnspec.selftest import Plain
 from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import resolve_target
-from tests.rules.judged import Fails, Passes, case, fitting, names, verdict
-from tests.rules.proven import told_and_proven
+from tests.rules.judged import Fails, Passes, make_case, find_applicable_cases, make_test_ids, judge_layer
+from tests.rules.proven import prove_violation
 
-UNSORTED = case(layout=Layout.PACKED_UNSORTED, lengths=(2, 5, 1))
+UNSORTED = make_case(layout=Layout.PACKED_UNSORTED, lengths=(2, 5, 1))
 PASSES: Passes = {
     "samples.independent": [
-        case(),
+        make_case(),
         UNSORTED,
-        case(bidirectional=True, num_layers=2, batch_first=True),
-        case(distribution=Distribution.TERNARY),
+        make_case(bidirectional=True, num_layers=2, batch_first=True),
+        make_case(distribution=Distribution.TERNARY),
     ],
     "samples.huge": [
-        case(),
+        make_case(),
         UNSORTED,
-        case(nonlinearity="relu", dtype=DType.FLOAT16),
-        case(dtype=DType.BFLOAT16, bidirectional=True),
+        make_case(nonlinearity="relu", dtype=DType.FLOAT16),
+        make_case(dtype=DType.BFLOAT16, bidirectional=True),
     ],
     "samples.permuted": [
-        case(),
+        make_case(),
         UNSORTED,
-        case(batch=2, initial_state=InitialState.GIVEN, batch_first=True),
-        case(batch=9, memory_layout=MemoryLayout.TRANSPOSED),
+        make_case(batch=2, initial_state=InitialState.GIVEN, batch_first=True),
+        make_case(batch=9, memory_layout=MemoryLayout.TRANSPOSED),
     ],
     "samples.alone": [
-        case(),
+        make_case(),
         UNSORTED,
-        case(layout=Layout.PACKED, lengths=(5, 4, 2), initial_state=InitialState.GIVEN),
-        case(batch_first=True),
+        make_case(layout=Layout.PACKED, lengths=(5, 4, 2), initial_state=InitialState.GIVEN),
+        make_case(batch_first=True),
     ],
 }
 FAILS: Fails = [
-    ("samples.independent", "BatchLeaks", case(), "output of the others.* got nan"),
-    ("samples.independent", "NanSpreads", case(), "output of the others.* got nan"),
-    ("samples.permuted", "SamplesInOneBlock", case(batch=17), "output"),
-    ("samples.permuted", "NeighbourLeaks", case(batch=17), "output"),
-    ("samples.alone", "SamplesInOneBlock", case(batch=40), "output"),
-    ("samples.alone", "BatchLeaks", case(), "output"),
+    ("samples.independent", "BatchLeaks", make_case(), "output of the others.* got nan"),
+    ("samples.independent", "NanSpreads", make_case(), "output of the others.* got nan"),
+    ("samples.permuted", "SamplesInOneBlock", make_case(batch=17), "output"),
+    ("samples.permuted", "NeighbourLeaks", make_case(batch=17), "output"),
+    ("samples.alone", "SamplesInOneBlock", make_case(batch=40), "output"),
+    ("samples.alone", "BatchLeaks", make_case(), "output"),
 ]
 
 every_rule = pytest.mark.parametrize("name", PASSES)
-every_bug = pytest.mark.parametrize(("name", "bug", "near", "text"), FAILS, ids=names(FAILS))
+every_bug = pytest.mark.parametrize(("name", "bug", "near", "text"), FAILS, ids=make_test_ids(FAILS))
 
 
 @every_rule
 def test_torch_passes(name: str) -> None:
-    assert [verdict(name, nn.RNN, near) for near in PASSES[name]] == [None] * len(PASSES[name])
+    assert [judge_layer(name, nn.RNN, near) for near in PASSES[name]] == [None] * len(PASSES[name])
 
 
 @every_bug
 def test_a_planted_bug_is_told_and_proven(name: str, bug: str, near: Case, text: str) -> None:
-    assert re.search(text, told_and_proven(name, bug, near))
+    assert re.search(text, prove_violation(name, bug, near))
 
 
 def test_every_rule_is_tried() -> None:
@@ -83,7 +83,7 @@ def test_samples_that_share_their_memory_cannot_be_told_apart() -> None:
         for rule in list_layer_rules()
         if rule.theme == "samples"
         for seed in range(40)
-        if rule.when(case(memory_layout=MemoryLayout.EXPANDED, seed=seed))
+        if rule.when(make_case(memory_layout=MemoryLayout.EXPANDED, seed=seed))
     ]
     assert applied == []
 
@@ -97,7 +97,7 @@ class BatchNormalised(Plain):
 
 
 def test_a_scale_that_all_samples_share_is_told() -> None:
-    finding = verdict("samples.huge", BatchNormalised, case())
+    finding = judge_layer("samples.huge", BatchNormalised, make_case())
     assert isinstance(finding, Finding)
     assert finding.message.startswith("output[0, 0, 0]   expected")
 
@@ -111,11 +111,11 @@ class InfinityNextDoor(Plain):
 
 
 def test_infinities_that_16_bit_kernels_carry_to_other_rows_are_not_judged() -> None:
-    steep = case(nonlinearity="relu", distribution=Distribution.INTEGER, dtype=DType.FLOAT16, steps=40, num_layers=3)
+    steep = make_case(nonlinearity="relu", distribution=Distribution.INTEGER, dtype=DType.FLOAT16, steps=40, num_layers=3)
     subject = TorchSubject(resolve_target(InfinityNextDoor))
     observation = [
         Observation(subject, candidate)
-        for candidate in fitting(find_layer_rule("samples.huge"), steep, 8)
+        for candidate in find_applicable_cases(find_layer_rule("samples.huge"), steep, 8)
     ]
     spoiled = [
         with_input(each, (slice(None), choose_spot(each.case).sample), HUGE["float16"])

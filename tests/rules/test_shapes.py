@@ -21,19 +21,19 @@ from rnnspec.cases.case import Case
 from rnnspec.rulekit.rule import REGISTRY, Theme
 from rnnspec.rules.catalogue import find_layer_rule
 from rnnspec.selftest import Plain
-from tests.rules.judged import case, verdict
-from tests.rules.proven import told_and_proven
+from tests.rules.judged import make_case, judge_layer
+from tests.rules.proven import prove_violation
 
-BOTH = case(num_layers=2, bidirectional=True, initial_state=InitialState.GIVEN)
-PACKED = case(layout=Layout.PACKED_UNSORTED, lengths=(2, 5, 1), bidirectional=True)
-UNBATCHED = case(layout=Layout.UNBATCHED, batch_first=True)
+BOTH = make_case(num_layers=2, bidirectional=True, initial_state=InitialState.GIVEN)
+PACKED = make_case(layout=Layout.PACKED_UNSORTED, lengths=(2, 5, 1), bidirectional=True)
+UNBATCHED = make_case(layout=Layout.UNBATCHED, batch_first=True)
 EVERYWHERE = [
-    case(),
+    make_case(),
     BOTH,
     PACKED,
     UNBATCHED,
-    case(batch_first=True, steps=1, batch=1),
-    case(dtype=DType.BFLOAT16, grad_mode=GradMode.INFERENCE),
+    make_case(batch_first=True, steps=1, batch=1),
+    make_case(dtype=DType.BFLOAT16, grad_mode=GradMode.INFERENCE),
 ]
 PASSES: dict[str, list[Case]] = {
     "shapes.returns-pair": EVERYWHERE,
@@ -41,15 +41,15 @@ PASSES: dict[str, list[Case]] = {
     "shapes.h-n": EVERYWHERE,
     "shapes.dtype": EVERYWHERE,
     "shapes.empty-batch": [
-        case(),
+        make_case(),
         BOTH,
-        case(batch_first=True, memory_layout=MemoryLayout.EXPANDED),
-        case(grad_mode=GradMode.NO_GRAD, prior_use=ParameterUpdates.TRAINED),
-        case(num_layers=2, dropout=1.0, mode=Mode.TRAIN, nonlinearity="relu"),
+        make_case(batch_first=True, memory_layout=MemoryLayout.EXPANDED),
+        make_case(grad_mode=GradMode.NO_GRAD, prior_use=ParameterUpdates.TRAINED),
+        make_case(num_layers=2, dropout=1.0, mode=Mode.TRAIN, nonlinearity="relu"),
     ],
 }
 FAILS = [
-    ("shapes.returns-pair", "StateInTuple", case(), "h_n is a tuple of 1, expected a Tensor"),
+    ("shapes.returns-pair", "StateInTuple", make_case(), "h_n is a tuple of 1, expected a Tensor"),
     (
         "shapes.output",
         "ForwardHalfOnly",
@@ -65,17 +65,17 @@ FAILS = [
     (
         "shapes.output",
         "StepsJoined",
-        case(),
+        make_case(),
         r"output has shape \(1, 3, 20\), expected \(5, 3, 4\)",
     ),
     (
         "shapes.output",
         "BatchAndTimeExchanged",
-        case(steps=34),
+        make_case(steps=34),
         r"output has shape \(3, 34, 4\), expected \(34, 3, 4\)",
     ),
-    ("shapes.h-n", "StatesWithoutBatch", case(), r"h_n has shape \(1, 4\), expected \(1, 3, 4\)"),
-    ("shapes.h-n", "SingleStateSqueezed", case(), r"h_n has shape \(3, 4\), expected \(1, 3, 4\)"),
+    ("shapes.h-n", "StatesWithoutBatch", make_case(), r"h_n has shape \(1, 4\), expected \(1, 3, 4\)"),
+    ("shapes.h-n", "SingleStateSqueezed", make_case(), r"h_n has shape \(3, 4\), expected \(1, 3, 4\)"),
     (
         "shapes.h-n",
         "OneStateForBothDirections",
@@ -86,19 +86,19 @@ FAILS = [
     (
         "shapes.dtype",
         "BfloatStateWidened",
-        case(dtype=DType.BFLOAT16),
+        make_case(dtype=DType.BFLOAT16),
         "h_n is torch.float32, expected torch.bfloat16",
     ),
     (
         "shapes.dtype",
         "HalfStateWidened",
-        case(dtype=DType.FLOAT16),
+        make_case(dtype=DType.FLOAT16),
         "h_n is torch.float32, expected torch.float16",
     ),
     (
         "shapes.empty-batch",
         "EmptyBatchRefused",
-        case(),
+        make_case(),
         "no sequences: the call raised RuntimeError",
     ),
 ]
@@ -106,7 +106,7 @@ FAILS = [
 
 @pytest.mark.parametrize("name", PASSES)
 def test_torch_passes(name: str) -> None:
-    assert [verdict(name, nn.RNN, near) for near in PASSES[name]] == [None] * len(PASSES[name])
+    assert [judge_layer(name, nn.RNN, near) for near in PASSES[name]] == [None] * len(PASSES[name])
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_torch_passes(name: str) -> None:
 )
 def test_a_planted_bug_is_told_and_proven(name: str, bug: str, near: Case, text: str) -> None:
     with pytest.raises(AssertionError, match=text):
-        raise AssertionError(told_and_proven(name, bug, near, seeds=2))
+        raise AssertionError(prove_violation(name, bug, near, seeds=2))
 
 
 def test_every_rule_is_tried() -> None:
@@ -160,22 +160,22 @@ class BackwardNeedsSamples(Plain):
 @pytest.mark.parametrize(
     ("name", "kind", "near", "text"),
     [
-        ("shapes.returns-pair", Alone, case(), "a call returned a Tensor, expected the pair"),
+        ("shapes.returns-pair", Alone, make_case(), "a call returned a Tensor, expected the pair"),
         ("shapes.returns-pair", Unpacked, PACKED, "output is a Tensor, expected a PackedSequence"),
         (
             "shapes.empty-batch",
             OneStateForNone,
-            case(),
+            make_case(),
             r"no sequences give shapes \(\(5, 0, 4\), \(1, 1, 4\)\), expected \(\(5, 0, 4\), \(1, 0, 4\)\)",
         ),
         (
             "shapes.empty-batch",
             BackwardNeedsSamples,
-            case(),
+            make_case(),
             "no sequences: backward raised RuntimeError",
         ),
     ],
 )
 def test_further_faults_are_told(name: str, kind: type[nn.Module], near: Case, text: str) -> None:
     with pytest.raises(AssertionError, match=text):
-        raise AssertionError(str(verdict(name, kind, near)))
+        raise AssertionError(str(judge_layer(name, kind, near)))

@@ -18,41 +18,41 @@ from rnnspec.engine.outcome import Finding
 from rnnspec.rules.catalogue import list_layer_rules
 from rnnspec.selftest import Plain
 from rnnspec.subjects import settings
-from tests.rules.judged import Fails, Passes, case, names, verdict
-from tests.rules.proven import told_and_proven
+from tests.rules.judged import Fails, Passes, make_case, make_test_ids, judge_layer
+from tests.rules.proven import prove_violation
 
-GIVEN = case(initial_state=InitialState.GIVEN, batch_first=True)
-PACKED = case(initial_state=InitialState.GIVEN, layout=Layout.PACKED, lengths=(5, 3, 1))
-UNSORTED = case(layout=Layout.PACKED_UNSORTED, lengths=(2, 5, 1), bidirectional=True, num_layers=2)
-QUIET = case(grad_mode=GradMode.NO_GRAD)
-TURNED = case(batch_first=True, grad_mode=GradMode.NO_GRAD)
-INFERENCE = case(grad_mode=GradMode.INFERENCE, initial_state=InitialState.GIVEN, num_layers=2)
-LAID_OUT = [case(layout=Layout.UNBATCHED), case(memory_layout=MemoryLayout.SLICED, initial_state=InitialState.GIVEN), case(memory_layout=MemoryLayout.EXPANDED)]
+GIVEN = make_case(initial_state=InitialState.GIVEN, batch_first=True)
+PACKED = make_case(initial_state=InitialState.GIVEN, layout=Layout.PACKED, lengths=(5, 3, 1))
+UNSORTED = make_case(layout=Layout.PACKED_UNSORTED, lengths=(2, 5, 1), bidirectional=True, num_layers=2)
+QUIET = make_case(grad_mode=GradMode.NO_GRAD)
+TURNED = make_case(batch_first=True, grad_mode=GradMode.NO_GRAD)
+INFERENCE = make_case(grad_mode=GradMode.INFERENCE, initial_state=InitialState.GIVEN, num_layers=2)
+LAID_OUT = [make_case(layout=Layout.UNBATCHED), make_case(memory_layout=MemoryLayout.SLICED, initial_state=InitialState.GIVEN), make_case(memory_layout=MemoryLayout.EXPANDED)]
 EVERYWHERE = [GIVEN, PACKED, UNSORTED, QUIET, INFERENCE, *LAID_OUT]
 PASSES: Passes = {
     "side-effects.arguments": EVERYWHERE,
     "side-effects.parameters": [
         *EVERYWHERE,
-        case(prior_use=ModuleUses.FUNCTIONAL),
-        case(prior_use=ModuleUses.SHARED),
-        case(num_layers=2, dropout=0.5, mode=Mode.TRAIN),
+        make_case(prior_use=ModuleUses.FUNCTIONAL),
+        make_case(prior_use=ModuleUses.SHARED),
+        make_case(num_layers=2, dropout=0.5, mode=Mode.TRAIN),
     ],
     "side-effects.random-generators": [
         *EVERYWHERE,
-        case(num_layers=2, dropout=0.5),
-        case(dropout=0.5, mode=Mode.TRAIN),
+        make_case(num_layers=2, dropout=0.5),
+        make_case(dropout=0.5, mode=Mode.TRAIN),
     ],
     "side-effects.repeatable": EVERYWHERE,
     "side-effects.global-settings": EVERYWHERE,
     "side-effects.earlier-results": EVERYWHERE,
-    "side-effects.results-not-aliased": [*EVERYWHERE, case(steps=1), case(steps=1, batch=1)],
+    "side-effects.results-not-aliased": [*EVERYWHERE, make_case(steps=1), make_case(steps=1, batch=1)],
     "side-effects.backward": [GIVEN, PACKED, UNSORTED, *LAID_OUT],
 }
 FAILS: Fails = [
     (
         "side-effects.arguments",
         "InputTransposedInPlace",
-        case(batch_first=True, grad_mode=GradMode.NO_GRAD),
+        make_case(batch_first=True, grad_mode=GradMode.NO_GRAD),
         r"^the shape of input was \(3, 5, 3\) before the call and is \(5, 3, 3\)",
     ),
     (
@@ -70,43 +70,43 @@ FAILS: Fails = [
     (
         "side-effects.parameters",
         "BiasReshaped",
-        case(),
+        make_case(),
         r"^bias_ih_l0 has shape \(1, 4\) after a call, expected \(4,\)$",
     ),
     (
         "side-effects.parameters",
         "WeightsDropped",
-        case(num_layers=2, dropout=0.5, mode=Mode.TRAIN),
+        make_case(num_layers=2, dropout=0.5, mode=Mode.TRAIN),
         r"^weight_hh_l0 after a call\[",
     ),
     (
         "side-effects.random-generators",
         "Reseeds",
-        case(),
+        make_case(),
         "^a call without dropout changed the state of torch's random number generator$",
     ),
     (
         "side-effects.random-generators",
         "DrawsInVain",
-        case(),
+        make_case(),
         "changed the state of torch's random number generator$",
     ),
     (
         "side-effects.repeatable",
         "NoiseOfItsOwn",
-        case(),
+        make_case(),
         r"^output of a second call\[0, 0, 0\]   expected",
     ),
     (
         "side-effects.global-settings",
         "DefaultDtypeChanged",
-        case(),
+        make_case(),
         r"^a call changed the default dtype from torch.float32 to torch.float64$",
     ),
     (
         "side-effects.global-settings",
         "GradModeOff",
-        case(),
+        make_case(),
         "^a call changed the grad mode from True to False$",
     ),
     (
@@ -118,29 +118,29 @@ FAILS: Fails = [
     (
         "side-effects.results-not-aliased",
         "StateSharesOutput",
-        case(),
+        make_case(),
         r"^h_n after writing to output\[0, 0, 0\]   expected .* got 7 ",
     ),
     (
         "side-effects.backward",
         "GradientOverwritten",
-        case(),
+        make_case(),
         "^a backward pass changed the gradient of result 0$",
     ),
 ]
 
 every_rule = pytest.mark.parametrize("name", PASSES)
-every_bug = pytest.mark.parametrize(("name", "bug", "near", "text"), FAILS, ids=names(FAILS))
+every_bug = pytest.mark.parametrize(("name", "bug", "near", "text"), FAILS, ids=make_test_ids(FAILS))
 
 
 @every_rule
 def test_torch_passes(name: str) -> None:
-    assert [verdict(name, nn.RNN, near) for near in PASSES[name]] == [None] * len(PASSES[name])
+    assert [judge_layer(name, nn.RNN, near) for near in PASSES[name]] == [None] * len(PASSES[name])
 
 
 @every_bug
 def test_a_planted_bug_is_told_and_proven(name: str, bug: str, near: Case, text: str) -> None:
-    assert re.search(text, told_and_proven(name, bug, near))
+    assert re.search(text, prove_violation(name, bug, near))
 
 
 def test_every_rule_is_tried() -> None:
@@ -166,7 +166,7 @@ def doing(action: Callable[..., Any]) -> type[nn.Module]:
 
 def told(name: str, action: Callable[..., Any], near: Case) -> str:
     """What a rule has to say of a layer that does this, with one of nine seeds."""
-    finding = verdict(name, doing(action), near, 9)
+    finding = judge_layer(name, doing(action), near, 9)
     assert isinstance(finding, Finding), finding
     return finding.message
 
@@ -193,7 +193,7 @@ def with_gradient(layer: Any, x: Tensor, hx: Any, result: Any) -> None:
     [
         (
             around,
-            case(memory_layout=MemoryLayout.SLICED, grad_mode=GradMode.NO_GRAD),
+            make_case(memory_layout=MemoryLayout.SLICED, grad_mode=GradMode.NO_GRAD),
             r"^input after the call|^the memory around input after the call",
         ),
         (swapped, UNSORTED, "^sorted_indices after the call"),
@@ -202,10 +202,10 @@ def with_gradient(layer: Any, x: Tensor, hx: Any, result: Any) -> None:
             QUIET,
             "^the requires_grad of input was False before the call and is True after it$",
         ),
-        (with_gradient, case(), r"^after the call input has a \.grad$"),
+        (with_gradient, make_case(), r"^after the call input has a \.grad$"),
         (
             lambda layer, x, hx, result: x.data.nan_to_num_(),
-            case(),
+            make_case(),
             r"^input after the call.*expected (nan|inf)",
         ),
     ],
@@ -264,7 +264,7 @@ def test_every_trace_on_the_parameters_is_seen(action: Callable[..., Any], text:
 )
 def test_every_generator_is_watched(action: Callable[..., Any], name: str) -> None:
     assert (
-        told("side-effects.random-generators", action, case())
+        told("side-effects.random-generators", action, make_case())
         == f"a call without dropout changed the state of {name}'s random number generator"
     )
 
@@ -286,7 +286,7 @@ CHANGES: dict[str, Callable[..., Any]] = {
 @pytest.mark.parametrize("setting", CHANGES)
 def test_every_setting_is_watched_and_put_back(setting: str) -> None:
     before = settings.read_settings()
-    assert told("side-effects.global-settings", CHANGES[setting], case()).startswith(
+    assert told("side-effects.global-settings", CHANGES[setting], make_case()).startswith(
         f"a call changed the {setting} from "
     )
     assert settings.read_settings() == before
@@ -301,7 +301,7 @@ def test_results_may_lie_side_by_side_in_one_memory() -> None:
                 h_n.shape
             )
 
-    assert verdict("side-effects.results-not-aliased", Joint, case(), 9) is None
+    assert judge_layer("side-effects.results-not-aliased", Joint, make_case(), 9) is None
 
 
 def test_an_output_in_the_memory_of_the_input_is_seen() -> None:
@@ -310,8 +310,8 @@ def test_an_output_in_the_memory_of_the_input_is_seen() -> None:
             output, h_n = super().forward_tensor(input, hx)
             return input.data.copy_(output), h_n
 
-    finding = verdict(
-        "side-effects.results-not-aliased", InPlace, case(hidden_size=3, grad_mode=GradMode.NO_GRAD), 9
+    finding = judge_layer(
+        "side-effects.results-not-aliased", InPlace, make_case(hidden_size=3, grad_mode=GradMode.NO_GRAD), 9
     )
     assert isinstance(finding, Finding)
     assert finding.message == "writing to the results of a call changed input"
@@ -325,6 +325,6 @@ def test_results_changed_by_a_backward_pass_are_seen() -> None:
                 output.register_hook(lambda gradient: output.data.zero_() * 0 + gradient)  # type: ignore[no-untyped-call]
             return output, h_n
 
-    finding = verdict("side-effects.backward", Overwritten, case(), 9)
+    finding = judge_layer("side-effects.backward", Overwritten, make_case(), 9)
     assert isinstance(finding, Finding)
     assert finding.message == "a backward pass changed result 0"

@@ -17,22 +17,22 @@ from rnnspec.rules.stacking import upper_layer
 from rnnspec.selftest import BUGS
 from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import resolve_target
-from tests.rules.judged import Fails, Passes, case, names, verdict
-from tests.rules.proven import told_and_proven
+from tests.rules.judged import Fails, Passes, make_case, make_test_ids, judge_layer
+from tests.rules.proven import prove_violation
 
-STACK = case(num_layers=3)
-BOTH = case(num_layers=2, bidirectional=True)
+STACK = make_case(num_layers=3)
+BOTH = make_case(num_layers=2, bidirectional=True)
 PASSES: Passes = {
-    "stacking.own-parameters": [STACK, BOTH, case(num_layers=2, bias=False, nonlinearity="relu")],
+    "stacking.own-parameters": [STACK, BOTH, make_case(num_layers=2, bias=False, nonlinearity="relu")],
     "stacking.reads-both-directions": [
         BOTH,
-        case(num_layers=3, bidirectional=True, layout=Layout.PACKED, lengths=(5, 4, 2)),
+        make_case(num_layers=3, bidirectional=True, layout=Layout.PACKED, lengths=(5, 4, 2)),
     ],
     "stacking.composition": [
         STACK,
         BOTH,
-        case(num_layers=2, dropout=1.0, mode=Mode.TRAIN),
-        case(num_layers=5, layout=Layout.UNBATCHED),
+        make_case(num_layers=2, dropout=1.0, mode=Mode.TRAIN),
+        make_case(num_layers=5, layout=Layout.UNBATCHED),
     ],
 }
 FAILS: Fails = [
@@ -45,26 +45,26 @@ FAILS: Fails = [
     (
         "stacking.reads-both-directions",
         "BackwardHalfFirstAboveLayerZero",
-        case(num_layers=3, bidirectional=True),
+        make_case(num_layers=3, bidirectional=True),
         r"output\[0, 0, 0\]",
     ),
     ("stacking.composition", "UpperLayersBatchMajor", STACK, r"output\[0, 1, 0\]   expected"),
     ("stacking.composition", "ThirdLayerSkipsSecond", STACK, "output"),
-    ("stacking.composition", "EveryLayerReadsInput", case(num_layers=2, input_size=4), "output"),
+    ("stacking.composition", "EveryLayerReadsInput", make_case(num_layers=2, input_size=4), "output"),
 ]
 
 every_rule = pytest.mark.parametrize("name", PASSES)
-every_bug = pytest.mark.parametrize(("name", "bug", "near", "text"), FAILS, ids=names(FAILS))
+every_bug = pytest.mark.parametrize(("name", "bug", "near", "text"), FAILS, ids=make_test_ids(FAILS))
 
 
 @every_rule
 def test_torch_passes(name: str) -> None:
-    assert [verdict(name, nn.RNN, near) for near in PASSES[name]] == [None] * len(PASSES[name])
+    assert [judge_layer(name, nn.RNN, near) for near in PASSES[name]] == [None] * len(PASSES[name])
 
 
 @every_bug
 def test_a_planted_bug_is_told_and_proven(name: str, bug: str, near: Case, text: str) -> None:
-    assert re.search(text, told_and_proven(name, bug, near))
+    assert re.search(text, prove_violation(name, bug, near))
 
 
 def test_every_rule_is_tried() -> None:
@@ -76,15 +76,15 @@ def test_every_rule_is_tried() -> None:
 
 
 def test_a_layer_is_above_the_first() -> None:
-    assert {upper_layer(case(num_layers=3, seed=seed)) for seed in range(4)} == {1, 2}
-    assert {upper_layer(case(num_layers=2, seed=seed)) for seed in range(4)} == {1}
+    assert {upper_layer(make_case(num_layers=3, seed=seed)) for seed in range(4)} == {1, 2}
+    assert {upper_layer(make_case(num_layers=2, seed=seed)) for seed in range(4)} == {1}
 
 
 def test_wrong_numbers_are_not_blamed_on_the_parameters() -> None:
-    assert verdict("stacking.own-parameters", BUGS["ThirdLayerSkipsSecond"], STACK) is None
+    assert judge_layer("stacking.own-parameters", BUGS["ThirdLayerSkipsSecond"], STACK) is None
 
 
-OVERFLOWING = case(
+OVERFLOWING = make_case(
     input_size=2,
     hidden_size=3,
     num_layers=11,
