@@ -225,8 +225,7 @@ def cases_text(found: Sequence[Outcome]) -> str:
     return table(head, [(found[0].profile, len(found), cases, verdicts, must, should, hours)])
 
 
-def main() -> int:
-    """Read the arguments, run the checks and print the tables."""
+def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -269,6 +268,12 @@ def main() -> int:
     options = parser.parse_args()
     if not options.quick + options.default + options.cases:
         parser.error("nothing to do: add --quick, --default or --cases")
+    return options
+
+
+def main() -> int:
+    """Read the arguments, run the checks and print the tables."""
+    options = _parse_arguments()
     begun, texts, found = time.perf_counter(), dict[str, str](), list[Outcome]()
     for part in (by_seeds, by_cases):
         outcomes, text = part(options)

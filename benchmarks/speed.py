@@ -21,28 +21,16 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.speed_split import ORDER, TARGET, split
 from benchmarks.tables import add_outputs, progress, report, table
 
-TARGET = "torch.nn:RNN"
 CONFORMS, INCONCLUSIVE = 0, 3
 """Few cases do not reach every rule, so an inconclusive run is measured too."""
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
-SUBJECT, OTHERS = (
-    "subject: calls and backward passes",
-    "subject: construction, loading, copies, conversions",
-)
-ORACLE, HYPOTHESIS = "reference: results and bounds", "Hypothesis: drawing the cases"
-PLANNING, VALUES, REST = (
-    "covering arrays",
-    "values of inputs and weights",
-    "rules, comparisons and everything else",
-)
-ORDER = (SUBJECT, OTHERS, ORACLE, HYPOTHESIS, PLANNING, VALUES, REST)
 
 
 def run(arguments: Sequence[str]) -> tuple[float, float]:
@@ -110,71 +98,6 @@ def resident() -> float:
     ctypes.CDLL("libc.so.6").malloc_trim(0)
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
-
-
-def split(profile: str, seed: int) -> dict[str, float]:
-    """Return the seconds of a check in this process by category, and those of the imports."""
-    begun = time.perf_counter()
-    import torch
-
-    importing = {"import torch": time.perf_counter() - begun}
-    begun = time.perf_counter()
-    from benchmarks.stopwatch import Stopwatch
-    from rnnspec.api import check
-    from rnnspec.report.data import RunVerdict
-
-    importing["import rnnspec and Hypothesis"] = time.perf_counter() - begun
-    torch.set_num_threads(1)
-    watch = Stopwatch()
-    put_clocks(watch)
-    with watch.running(REST):
-        found = check(TARGET, profile=profile, seed=seed)
-    if found.verdict is RunVerdict.VIOLATES:
-        raise RuntimeError(f"{TARGET} violates the contract with seed {seed}")
-    return importing | {name: watch.seconds[name] for name in ORDER} | {"cases": found.cases}
-
-
-def put_clocks(watch: Any) -> None:
-    """Measure the subject's own work, the reference and Hypothesis from now on."""
-    import torch
-
-    from benchmarks.stopwatch import exchange
-    from rnnspec import oracle
-    from rnnspec.cases import drawing, plan
-    from rnnspec.cases.values import draw_values
-    from rnnspec.subjects.subject import observing
-
-    torch.nn.RNN.__call__ = watch.timed(torch.nn.RNN.__call__, SUBJECT)  # type: ignore[method-assign]
-    torch.autograd.grad = watch.timed(torch.autograd.grad, SUBJECT)
-    torch.autograd.backward = watch.timed(torch.autograd.backward, SUBJECT)
-    exchange(observing, _time_observing(observing, watch))
-    for function in (
-        oracle.run_layers,
-        oracle.compute_bound,
-        oracle.compute_gradients,
-        oracle.compute_gradient_bound,
-        oracle.is_exact,
-        oracle.is_exact_gradient,
-    ):
-        exchange(function, watch.timed(function, ORACLE))
-    exchange(drawing.draw_examples, watch.timed(drawing.draw_examples, HYPOTHESIS))
-    exchange(plan.plan_rows, watch.timed(plan.plan_rows, PLANNING))
-    exchange(draw_values, watch.timed(draw_values, VALUES))
-
-
-def _time_observing(observing: Any, watch: Any) -> Any:
-    """Return `observing` with its time counted as work of the subject.
-
-    Everything that the subject is asked to do goes through `observing`. Calls have a clock of their
-    own, so that only the rest is counted here.
-    """
-
-    @contextmanager
-    def timed(step: str) -> Iterator[None]:
-        with observing(step), watch.running(OTHERS):
-            yield
-
-    return timed
 
 
 def in_own_process(*arguments: str) -> Any:
@@ -275,8 +198,7 @@ def machine() -> str:
     )
 
 
-def main() -> None:
-    """Read the arguments, run the benchmark and print the tables."""
+def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -313,7 +235,12 @@ def main() -> None:
     parser.add_argument("--split-here", metavar="PROFILE", help=argparse.SUPPRESS)
     parser.add_argument("--held-here", metavar="DTYPE", help=argparse.SUPPRESS)
     add_outputs(parser, "speed.md")
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Read the arguments, run the benchmark and print the tables."""
+    options = _parse_arguments()
     if options.split_here:
         print(json.dumps(split(options.split_here, options.seed)))
         return
