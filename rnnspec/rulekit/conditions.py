@@ -1,4 +1,4 @@
-"""When a rule applies: conditions on a case, with words for them."""
+"""Conditions that decide to which cases a rule applies, each with a description for reports."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from rnnspec.cases.axes import (
     Choice,
     Distribution,
     DType,
-    EarlierCalls,
     GradMode,
     InitialState,
     Layout,
@@ -25,7 +24,10 @@ CaseT = TypeVar("CaseT")
 
 @dataclass(frozen=True)
 class Condition(Generic[CaseT]):
-    """A condition on a case. Combine conditions with &, | and ~."""
+    """A condition on a case. Combine conditions with `&`, `|` and `~`.
+
+    `text` describes the condition in reports.
+    """
 
     text: str
     holds: Callable[[CaseT], bool]
@@ -47,54 +49,68 @@ class Condition(Generic[CaseT]):
 
 
 def has_value(*members: Choice) -> Condition[Case]:
-    """The case has one of these values, all of the same axis.
+    """Return the condition that a case has one of these values, all of the same axis.
 
-    Raises ValueError if there is none, or if they belong to different axes.
+    Raises ValueError if no value is given, or if the values belong to different axes.
     """
     names = {axis.name for axis in AXES if any(each in axis.values for each in members)}
     if len(names) != 1:
-        raise ValueError(f"values of one axis are needed, got {members!r} of {sorted(names)}")
-    return axis_is(names.pop(), *members)
+        raise ValueError(f"expected values of one axis, got {members!r} of {sorted(names)}")
+    return has_axis_value(names.pop(), *members)
 
 
-def axis_is(name: str, *values: Any) -> Condition[Case]:
-    """The case has one of these values on an axis. Raises ValueError for an unknown one."""
+def has_axis_value(name: str, *values: Any) -> Condition[Case]:
+    """Return the condition that a case has one of these values on the axis `name`.
+
+    Raises ValueError if the axis does not have one of the values.
+    """
     unknown = [value for value in values if value not in AXIS[name].values]
     if unknown:
         raise ValueError(f"axis {name!r} has no value {unknown[0]!r}")
     text = f"{name} is {' or '.join(map(str, values))}"
-    return Condition(text, lambda case: case.axis(name) in values)
+    return Condition(text, lambda case: case.get_choice(name) in values)
 
 
-def size_at_least(name: str, size: int) -> Condition[Case]:
-    """A size (input_size, hidden_size, num_layers, steps or batch) is at least `size`."""
+def has_size_at_least(name: str, size: int) -> Condition[Case]:
+    """Return the condition that a size of a case is at least `size`.
+
+    `name` is input_size, hidden_size, num_layers, steps or batch.
+    """
     return Condition(f"{name} >= {size}", lambda case: case.size(name) >= size)
 
 
 def one_in(number: int, salt: int = 0) -> Condition[Case]:
-    """One case in `number`, by its seed: for rules that cost more than others."""
+    """Return the condition that selects one case in `number`, by its seed.
+
+    It is for rules that cost more than others; different `salt`s select different cases.
+    """
     return Condition(f"one case in {number}", lambda case: (case.seed // 7 + salt) % number == 0)
 
 
 always: Condition[Any] = Condition("always", lambda case: True)
-bidirectional: Condition[Case] = Condition("bidirectional", lambda case: case.config.bidirectional)
-stacked = size_at_least("num_layers", 2)
-batch_first: Condition[Case] = Condition("batch_first", lambda case: case.config.batch_first)
-packed: Condition[Case] = Condition("packed input", lambda case: case.is_packed)
-batched = has_value(Layout.BATCHED)
-unbatched = has_value(Layout.UNBATCHED)
-state_given = has_value(InitialState.GIVEN)
-training = has_value(Mode.TRAIN)
-differentiable = has_value(GradMode.GRAD)
-fresh = has_value(EarlierCalls.FRESH)
-exact_values = has_value(Distribution.INTEGER, Distribution.TERNARY)
-precise = has_value(DType.FLOAT64, DType.FLOAT32)
-dropping: Condition[Case] = Condition("dropout at work", lambda case: case.has_active_dropout)
-random: Condition[Case] = Condition("random results", lambda case: case.is_random)
-predictable: Condition[Case] = Condition("results that no random number decides", lambda case: not case.is_random)
-smooth: Condition[Case] = Condition(
+is_bidirectional: Condition[Case] = Condition(
+    "bidirectional", lambda case: case.config.bidirectional
+)
+is_stacked = has_size_at_least("num_layers", 2)
+is_batch_first: Condition[Case] = Condition("batch_first", lambda case: case.config.batch_first)
+is_packed: Condition[Case] = Condition("packed input", lambda case: case.is_packed)
+is_batched = has_value(Layout.BATCHED)
+is_unbatched = has_value(Layout.UNBATCHED)
+has_initial_state = has_value(InitialState.GIVEN)
+is_training = has_value(Mode.TRAIN)
+is_differentiable = has_value(GradMode.GRAD)
+has_exact_values = has_value(Distribution.INTEGER, Distribution.TERNARY)
+has_wide_dtype = has_value(DType.FLOAT64, DType.FLOAT32)
+has_active_dropout: Condition[Case] = Condition(
+    "active dropout", lambda case: case.has_active_dropout
+)
+has_predictable_results: Condition[Case] = Condition(
+    "results that do not depend on random numbers", lambda case: not case.is_random
+)
+has_finite_gradients: Condition[Case] = Condition(
     "gradients that do not overflow",
     lambda case: (
-        case.distribution is not Distribution.TERNARY and not (case.distribution is Distribution.DEAF and case.has_active_dropout)
+        case.distribution is not Distribution.TERNARY
+        and not (case.distribution is Distribution.DEAF and case.has_active_dropout)
     ),
 )

@@ -1,4 +1,4 @@
-"""What a rule is, the decorator that makes one of a function, and the registry of all rules."""
+"""Rules, the decorator that makes a rule of a function, and the registry of all rules."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ Check = Callable[[ObservationT], None]
 
 
 class Theme(Enum):
-    """The themes of rules in the order of the report, which is also that of blame.
+    """The themes of rules, in the order of the report.
 
-    If the same case breaks several rules, the first of them is reported as the cause.
+    If several rules fail on cases of equal simplicity, the first of them is reported as the cause.
     """
 
     CONSTRUCTION = "construction"
@@ -46,16 +46,23 @@ class Theme(Enum):
 
     @property
     def is_about_models(self) -> bool:
-        """Whether the rules judge models that contain a recurrent layer, not the layer itself."""
+        """Whether the rules check a model that contains recurrent layers, not a layer itself."""
         return self in (Theme.MODEL, Theme.READOUT)
 
 
 @dataclass(frozen=True)
 class Rule(Generic[CaseT, ObservationT]):
-    """An executable check of clauses of one level.
+    """An executable check of one or more clauses of the same level.
 
-    `when` decides to which cases it applies; `needs` names the features without which it cannot be
-    judged at all.
+    id           the theme and the name, e.g. "gradients.input"
+    theme        the section of the report
+    clauses      the clauses that it checks
+    when         the cases to which it applies
+    needs        the features without which it cannot be checked
+    check        the function that raises Violation if the rule is broken
+    requirement  what the layer must do, in one or two sentences
+    how          how that is checked
+    catches      the mistakes that it finds
     """
 
     id: str
@@ -70,17 +77,17 @@ class Rule(Generic[CaseT, ObservationT]):
 
     @property
     def level(self) -> Level:
-        """The level of its clauses."""
+        """The level of the clauses."""
         return self.clauses[0].level
 
     @property
     def source(self) -> str:
-        """Where its first clause stands."""
+        """Where the first clause is documented."""
         return self.clauses[0].source
 
 
 REGISTRY: dict[Theme, list[Rule[Any, Any]]] = {theme: [] for theme in Theme}
-"""Every rule by theme, in order of registration; filled by importing the modules of rules."""
+"""All rules by theme, in the order of registration. Importing a module of rules fills it."""
 
 
 def rule(
@@ -91,21 +98,22 @@ def rule(
 ) -> Callable[[Check[ObservationT]], Rule[CaseT, ObservationT]]:
     """Make a rule of a function that takes an observation and raises Violation.
 
-    The id is by default made of the names of module and function, with dashes. The docstring is the
-    requirement in one sentence, then how it is checked, then, after 'Catches', what it catches.
-    Raises ValueError if the clauses have different levels, the docstring lacks a part, the theme is
-    not in `Theme`, or the id is taken.
+    The default id joins the names of the module and the function, with dashes for underscores. The
+    docstring of the function has three paragraphs: the requirement, how it is checked, and the
+    mistakes that it finds, which begins with "Catches". Raises ValueError if there is no clause,
+    the clauses have different levels, the docstring lacks a paragraph, the theme is not in `Theme`,
+    or the id is taken.
     """
     found = tuple(find_clause(name) for name in clauses)
     if not found or len({each.level for each in found}) > 1:
         levels = [(each.id, each.level.value) for each in found]
-        raise ValueError(f"a rule needs clauses of one level, got {levels!r}")
+        raise ValueError(f"expected clauses of one level, got {levels!r}")
 
     def register(check: Check[ObservationT]) -> Rule[CaseT, ObservationT]:
         name = id or _make_id(check)
         theme = _find_theme(name)
         if any(each.id == name for each in REGISTRY[theme]):
-            raise ValueError(f"there are two rules with the id {name!r}")
+            raise ValueError(f"expected a new id, got {name!r}, which another rule has")
         made = Rule(
             name, theme, found, when, frozenset(needs), check, *_split_docstring(name, check)
         )
@@ -124,7 +132,7 @@ def _find_theme(id: str) -> Theme:
     name = id.partition(".")[0]
     known = {theme.value: theme for theme in Theme}
     if name not in known:
-        raise ValueError(f"the theme of {id!r} is none of {', '.join(known)}; add it to Theme")
+        raise ValueError(f"the theme of {id!r} is not in Theme, which has {', '.join(known)}")
     return known[name]
 
 
@@ -133,5 +141,5 @@ def _split_docstring(name: str, check: Check[Any]) -> tuple[str, str, str]:
     paragraphs = [re.sub(r"\s+", " ", part).strip() for part in text.split("\n\n")]
     if len(paragraphs) < 3 or not paragraphs[-1].startswith("Catches "):
         parts = "a requirement, how it is checked, and 'Catches ...'"
-        raise ValueError(f"the docstring of {name} needs {parts}; got {text!r}")
+        raise ValueError(f"expected a docstring of {name} with {parts}; got {text!r}")
     return paragraphs[0], " ".join(paragraphs[1:-1]), paragraphs[-1].removeprefix("Catches ")

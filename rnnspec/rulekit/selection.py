@@ -1,4 +1,4 @@
-"""How the user and the release pick some of the rules."""
+"""Selecting rules by id, by pattern, and by the release of torch."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 import torch
 
 from rnnspec.contract.clauses import is_in_force
-from rnnspec.errors import SelectionError, suggest
+from rnnspec.errors import SelectionError, suggest_similar
 from rnnspec.rulekit.rule import REGISTRY, Rule, Theme
 
 AnyRule = Rule[Any, Any]
 
 
 def list_rules(*, about_models: bool) -> tuple[AnyRule, ...]:
-    """Return the registered rules of layers or of models, in the order of the report."""
+    """Return the registered rules about layers or about models, in the order of the report."""
     themes = [theme for theme in Theme if theme.is_about_models is about_models]
     return tuple(rule for theme in themes for rule in REGISTRY[theme])
 
@@ -24,18 +24,18 @@ def list_rules(*, about_models: bool) -> tuple[AnyRule, ...]:
 def select_in_force(
     rules: Sequence[AnyRule], version: str = torch.__version__
 ) -> tuple[AnyRule, ...]:
-    """Return the rules of which a torch release promises at least one clause.
+    """Return the rules with at least one clause that a torch release promises.
 
-    The release is by default the installed one. Raises ValueError if `version` is no version.
+    The default release is the installed one. Raises ValueError if `version` is not a version.
     """
     return tuple(rule for rule in rules if any(is_in_force(each, version) for each in rule.clauses))
 
 
 def find_by_id(name: str, rules: Sequence[AnyRule]) -> AnyRule:
-    """Return the rule with an id. Raises SelectionError with a suggestion if there is none."""
+    """Return the rule with an id. Raises SelectionError, with a suggestion, if none has it."""
     known = {rule.id: rule for rule in rules}
     if name not in known:
-        near = suggest(name, known)
+        near = suggest_similar(name, known)
         raise SelectionError(f"no rule {name!r}.{near} `rnnspec rules` lists all.")
     return known[name]
 
@@ -43,16 +43,16 @@ def find_by_id(name: str, rules: Sequence[AnyRule]) -> AnyRule:
 def select_by_pattern(
     patterns: Sequence[str] | None, rules: Sequence[AnyRule]
 ) -> tuple[AnyRule, ...]:
-    """Return the rules whose id matches one of the glob patterns, or all if there is no pattern.
+    """Return the rules whose id matches one of the glob patterns, or all rules without a pattern.
 
-    A single string is one pattern. Raises SelectionError, with a suggestion, for a pattern that
-    matches nothing.
+    A single string counts as one pattern. Raises SelectionError, with a suggestion, if a pattern
+    matches no rule.
     """
     patterns = (patterns,) if isinstance(patterns, str) else patterns or ()
     for pattern in patterns:
         if not any(fnmatchcase(rule.id, pattern) for rule in rules):
             themes = [f"{rule.theme.value}.*" for rule in rules]
-            near = suggest(pattern, [*themes, *(rule.id for rule in rules)])
+            near = suggest_similar(pattern, [*themes, *(rule.id for rule in rules)])
             raise SelectionError(
                 f"--rule {pattern!r} matches no rule.{near} `rnnspec rules` lists all."
             )

@@ -1,4 +1,4 @@
-"""The last lines of a reproduction program, with the helpers and modules that they need."""
+"""The last lines of reproduction programs, with the helpers and modules that they need."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from typing import Any
 
 
 class Helper(Enum):
-    """What the last lines of a program may use besides `layer`, `reference`, `given` and `torch`."""
+    """What the last lines of a program may need besides what every program has."""
 
     CLOSE = "close(got, expected), which compares with a tolerance for the dtype"
-    DATA = "data(result), the tensor behind a result that may be packed"
-    SPREAD = "spread(result), a weighted sum of all elements of a result"
-    BUILD = "build(...), what the subject is built with"
+    DATA = "data(result), which returns the tensor of a result that may be packed"
+    SPREAD = "spread(result), which returns a weighted sum of all elements of a result"
+    BUILD = "build(...), which constructs the subject"
     TIME = "time, the axis of the time steps"
-    INPUT_GRADIENTS = "gradients with respect to x and h_0"
-    BACKWARD = "a backward pass"
+    INPUT_GRADIENTS = "x and h_0 that require gradients"
+    BACKWARD = "settings under which a backward pass works on every device"
 
 
 @dataclass(frozen=True)
 class Snippet:
     """Lines of Python that raise AssertionError for the subject and pass for torch.nn.RNN.
 
-    Names in scope: `layer` (the subject), `reference` (torch.nn.RNN with the same weights), `given`
-    (the arguments of the call), `x`, `h_0`, `config`, `torch`, and the helpers in `uses`.
-    `imports` names the modules that the lines need besides torch.
+    The lines can use `layer` (the subject), `reference` (torch.nn.RNN with the same weights),
+    `given` (the arguments of the call), `x`, `h_0`, `config`, `torch`, and the helpers in `uses`.
+    `imports` names the modules that they need besides torch.
     """
 
     code: str
@@ -33,7 +33,7 @@ class Snippet:
     imports: tuple[str, ...] = ()
 
     def format(self, **words: Any) -> Snippet:
-        """Return the snippet with the words in braces filled in."""
+        """Return the snippet with the placeholders in braces filled in."""
         return replace(self, code=self.code.format(**words))
 
     def __add__(self, other: Snippet) -> Snippet:

@@ -1,4 +1,4 @@
-"""What a broken rule says, and the comparisons that say it."""
+"""The exception that a broken rule raises, and the comparisons that raise it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,17 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Difference:
-    """The first wrong element: `excess` is the largest error in units of what rounding can explain, which is `allowed` here."""
+    """The first wrong element of a result.
+
+    quantity  the name of the result, e.g. "output"
+    index     the index of the first wrong element
+    expected  the expected value there
+    got       the observed value there
+    excess    the largest error of all elements, in units of what rounding can explain
+    wrong     the number of wrong elements
+    total     the number of all elements
+    allowed   the error that rounding can explain at `index`
+    """
 
     quantity: str
     index: tuple[int, ...]
@@ -31,19 +41,19 @@ class Difference:
     def __str__(self) -> str:
         place = f"{self.quantity}[{', '.join(map(str, self.index))}]"
         count = f"{self.wrong} of {self.total} elements"
-        told = (
+        factor = (
             f"{self.excess:.2g} times what rounding can explain, "
             if np.isfinite(self.excess)
             else ""
         )
-        return f"{place}   expected {self.expected:.9g}   got {self.got:.9g}   ({told}{count})"
+        return f"{place}   expected {self.expected:.9g}   got {self.got:.9g}   ({factor}{count})"
 
 
 class Violation(Exception):
     """A rule is broken.
 
-    `snippet` ends a program that raises AssertionError for the subject; `difference` tells the
-    first wrong element if one shows the fault.
+    `snippet` has the last lines of a program that raises AssertionError for the subject, and
+    `difference` the first wrong element, if one shows the fault.
     """
 
     def __init__(
@@ -69,9 +79,11 @@ def assert_close(
     *,
     threshold: float = oracle.COARSE,
 ) -> None:
-    """Raise Violation where `got` is further from `expected` than `bound` allows; NaN agrees with NaN, infinity with itself.
+    """Raise Violation if an element of `got` differs from `expected` by more than `bound()` allows.
 
-    The bound is asked for only where a difference exceeds so many roundoffs.
+    NaN agrees with NaN, and infinity with the same infinity. The bound is computed only if a
+    difference exceeds `threshold` roundoffs of the case's dtype, relative to max(1, |expected|).
+    Raises ValueError if the shapes differ.
     """
     error = measure_distance(got, expected)
     with np.errstate(invalid="ignore"):
@@ -82,34 +94,48 @@ def assert_close(
     allowed = bound()
     if (error <= allowed).all():
         return
-    raise _difference(quantity, got, expected, error, allowed, snippet)
+    raise _describe_difference(quantity, got, expected, error, allowed, snippet)
 
 
-def assert_identical(quantity: str, got: Array, expected: Array, snippet: Snippet | None = None) -> None:
-    """Raise Violation where two arrays differ at all; NaN agrees with NaN."""
+def assert_identical(
+    quantity: str, got: Array, expected: Array, snippet: Snippet | None = None
+) -> None:
+    """Raise Violation if two arrays differ in any element; NaN agrees with NaN.
+
+    Raises ValueError if the shapes differ.
+    """
     error = measure_distance(got, expected)
     if error.any():
-        raise _difference(quantity, got, expected, error, np.zeros_like(error), snippet)
+        raise _describe_difference(quantity, got, expected, error, np.zeros_like(error), snippet)
 
 
 def measure_distance(got: Array, expected: Array) -> Array:
-    """|got - expected|, 0 where both are the same infinity or both NaN, inf where only one is NaN."""
+    """Return |got - expected| for each element.
+
+    It is 0 if both are NaN or the same infinity, and infinite if only one is NaN. Raises ValueError
+    if the shapes differ.
+    """
     if got.shape != expected.shape:
         raise ValueError(f"cannot compare shapes {got.shape!r} and {expected.shape!r}")
     with np.errstate(invalid="ignore", over="ignore"):
         error = np.abs(got - expected)
-    same = (got == expected) | (np.isnan(got) & np.isnan(expected))
-    return np.where(same, 0.0, np.where(np.isnan(error), np.inf, error))
+    agrees = (got == expected) | (np.isnan(got) & np.isnan(expected))
+    return np.where(agrees, 0.0, np.where(np.isnan(error), np.inf, error))
 
 
-def _difference(
-    quantity: str, got: Array, expected: Array, error: Array, allowed: Array, snippet: Snippet | None
+def _describe_difference(
+    quantity: str,
+    got: Array,
+    expected: Array,
+    error: Array,
+    allowed: Array,
+    snippet: Snippet | None,
 ) -> Violation:
     wrong = ~(error <= allowed)
     index = tuple(int(place) for place in np.argwhere(wrong)[0])
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         excess = float(np.max(error[wrong] / allowed[wrong]))
-    found = Difference(
+    difference = Difference(
         quantity,
         index,
         float(expected[index]),
@@ -119,4 +145,4 @@ def _difference(
         wrong.size,
         float(allowed[index]),
     )
-    return Violation(str(found), difference=found, snippet=snippet)
+    return Violation(str(difference), difference=difference, snippet=snippet)

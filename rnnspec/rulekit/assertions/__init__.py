@@ -1,1 +1,1 @@
-"""What rules assert: results, gradients and relations between calls."""
+"""Assertions of rules: about results, gradients, and relations between calls."""

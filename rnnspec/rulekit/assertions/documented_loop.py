@@ -1,4 +1,4 @@
-"""The recurrence of one direction written out, step by step and layer by layer, as the program on the page has it."""
+"""The loop on the nn.RNN page, which computes one direction step by step and layer by layer."""
 
 from __future__ import annotations
 
@@ -15,24 +15,26 @@ Array = NDArray[np.float64]
 def run_documented_loop(
     config: Config, weights: Mapping[str, Array], input_: Array, h_0: Array
 ) -> tuple[Array, Array]:
-    """Output (T, N, H) and final states (num_layers, N, H) of input (T, N, I) and initial states (num_layers, N, H), in float64.
+    """Return output (T, N, H) and h_n (num_layers, N, H) of one direction, in float64.
 
-    Source: the loop of the nn.RNN page (since torch 2.8; the one printed from 2.3 to 2.7 was wrong): all layers take a step before
-    the next step begins, and the last layer's state is put out.
+    `input_` is (T, N, H_in) and `h_0` (num_layers, N, H). All layers take a time step before the
+    next one begins, and the output is the state of the last layer.
+
+    Source: the loop on the nn.RNN page since torch 2.8. The loop printed from 2.3 to 2.7 was wrong.
     """
     activation: Callable[[Array], Array] = (
         np.tanh if config.nonlinearity == "tanh" else lambda sums: np.maximum(sums, 0.0)
     )
     states, output = list(h_0), []
     for x in input_:
-        read = x
+        below = x
         for layer in range(config.num_layers):
             sums = (
-                read @ weights[f"weight_ih_l{layer}"].T
+                below @ weights[f"weight_ih_l{layer}"].T
                 + states[layer] @ weights[f"weight_hh_l{layer}"].T
             )
             if config.bias:
                 sums = sums + weights[f"bias_ih_l{layer}"] + weights[f"bias_hh_l{layer}"]
-            read = states[layer] = activation(sums)
-        output.append(read)
+            below = states[layer] = activation(sums)
+        output.append(below)
     return np.stack(output), np.stack(states)

@@ -1,4 +1,4 @@
-"""Second derivatives along a direction, from central differences of the reference's gradients."""
+"""Second derivatives along a direction, from central differences of the oracle's gradients."""
 
 from __future__ import annotations
 
@@ -15,29 +15,38 @@ from rnnspec.observe.expected import Expected
 
 Array = NDArray[np.float64]
 STEPS = (2.0**-13, 2.0**-18, 2.0**-23)
-MARGIN = 4.0
-"""How many times further from relu's kink than it moves a sum has to be for a step to be clear of it."""
-SHORTER = 4.0
+"""Steps along the direction, the largest first."""
+KINK_MARGIN = 4.0
+"""A step is clear of kinks of relu if every sum is this many times as far from 0 as it moves."""
+SAFETY = 4.0
+"""The allowed error, in distances between the differences of the step and of half the step."""
 FLOOR = 2.0**-20
+"""The least allowed error, relative to the largest derivative."""
 ROUNDOFF = 2.0**-49
+"""The rounding error of the oracle's gradients, relative to the largest derivative."""
 
 
 @dataclass(frozen=True)
 class SecondDerivative:
-    """By name, the change of the gradients along a direction, and by how far the differences that it comes from can be off."""
+    """The derivatives of the gradients along a direction, and their allowed errors, by name."""
 
     values: dict[str, Array]
     allowed: dict[str, Array]
 
 
 def draw_direction(case: Case, values: Values) -> dict[str, Array]:
-    """A direction over input, state (zero where none is given) and parameters, no entry of it near zero; it follows from the seed."""
+    """Return a direction over input, h_0 and parameters, drawn from the seed of the case.
+
+    No entry is near zero, except that all of h_0 are zero if no initial state is given.
+    """
     rng = np.random.default_rng([case.seed, 2])
 
     def draw(array: Array) -> Array:
         return rng.choice((-1.0, 1.0), array.shape) * rng.uniform(0.25, 1.0, array.shape)
 
-    h_0 = draw(values.h_0) if case.initial_state is InitialState.GIVEN else np.zeros_like(values.h_0)
+    h_0 = (
+        draw(values.h_0) if case.initial_state is InitialState.GIVEN else np.zeros_like(values.h_0)
+    )
     return {
         "input": draw(values.input),
         "h_0": h_0,
@@ -48,54 +57,62 @@ def draw_direction(case: Case, values: Values) -> dict[str, Array]:
 def estimate_second_derivative(
     case: Case, values: Values, direction: Mapping[str, Array]
 ) -> SecondDerivative:
-    """The derivative of the gradients along a direction, by differences of the largest step that crosses no kink of relu.
+    """Return the derivative of the gradients along a direction, with its allowed error.
 
-    The error of a central difference is a third of its distance from that of twice the step, to leading order; four times that
-    distance is allowed, and what rounding the gradients can add. Where a sum is so near a kink that every step crosses it, anything is.
+    It is the central difference of half the largest step that is clear of kinks of relu. To leading
+    order, the error of a central difference is a third of its distance from the difference of twice
+    the step. Four times that distance is allowed, plus what rounding the gradients can add. The
+    allowed error is infinite if every step crosses a kink.
     """
-    step = next((each for each in STEPS if _is_clear(case, values, direction, each)), 0.0)
+    step = next((each for each in STEPS if _is_clear_of_kinks(case, values, direction, each)), 0.0)
     wide, near = (
-        _difference(case, values, direction, each)
+        _compute_difference(case, values, direction, each)
         for each in (step or STEPS[0], (step or STEPS[0]) / 2)
     )
     size = max(np.abs(array).max(initial=0.0) for array in near.values())
     allowed = {}
     for name, array in near.items():
-        spread = SHORTER * np.abs(array - wide[name]).max(initial=0.0)
+        spread = SAFETY * np.abs(array - wide[name]).max(initial=0.0)
         allowed[name] = np.full(
             array.shape, spread + FLOOR * size + ROUNDOFF * size / step if step else np.inf
         )
     return SecondDerivative(near, allowed)
 
 
-def _is_clear(case: Case, values: Values, direction: Mapping[str, Array], step: float) -> bool:
-    """Whether every sum under relu keeps its sign on the way from a step behind to a step ahead; tanh has no kinks."""
+def _is_clear_of_kinks(
+    case: Case, values: Values, direction: Mapping[str, Array], step: float
+) -> bool:
+    """Return whether every sum under relu keeps its sign between a step back and a step ahead.
+
+    tanh has no kinks.
+    """
     if case.config.nonlinearity == "tanh":
         return True
-    here = _sums(case, values)
+    here = _compute_sums(case, values)
     moved = np.maximum(
         *(
-            np.abs(_sums(case, _moved(values, direction, sign * step)) - here)
+            np.abs(_compute_sums(case, _move_values(values, direction, sign * step)) - here)
             for sign in (1.0, -1.0)
         )
     )
-    return bool((np.abs(here) >= MARGIN * moved).all())
+    return bool((np.abs(here) >= KINK_MARGIN * moved).all())
 
 
-def _sums(case: Case, values: Values) -> Array:
+def _compute_sums(case: Case, values: Values) -> Array:
     return np.concatenate([layer.sums.ravel() for layer in Expected(case, values).trace.layers])
 
 
-def _difference(
+def _compute_difference(
     case: Case, values: Values, direction: Mapping[str, Array], step: float
 ) -> dict[str, Array]:
     ahead, behind = (
-        Expected(case, _moved(values, direction, sign * step)).gradients for sign in (1.0, -1.0)
+        Expected(case, _move_values(values, direction, sign * step)).gradients
+        for sign in (1.0, -1.0)
     )
     return {name: (ahead[name] - behind[name]) / (2 * step) for name in ahead}
 
 
-def _moved(values: Values, direction: Mapping[str, Array], step: float) -> Values:
+def _move_values(values: Values, direction: Mapping[str, Array], step: float) -> Values:
     weights = {name: array + step * direction[name] for name, array in values.weights.items()}
     return replace(
         values,

@@ -1,4 +1,7 @@
-"""NaN planted in an input or a state, and where it must arrive: in all that depends on it, and in nothing else."""
+"""NaN planted in the input or in h_0, and the results that it must reach.
+
+It must reach every result that depends on the planted value, and no other.
+"""
 
 from __future__ import annotations
 
@@ -7,31 +10,44 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnspec.cases.axes import Distribution, Layout, MemoryLayout
+from rnnspec.cases.axes import Distribution, MemoryLayout
 from rnnspec.cases.case import Case
 from rnnspec.observe.observation import Observation
-from rnnspec.rulekit.assertions.relations import call_as
-from rnnspec.rulekit.conditions import dropping, has_value, precise, predictable
+from rnnspec.rulekit.assertions.relations import make_second_call
+from rnnspec.rulekit.conditions import (
+    has_active_dropout,
+    has_predictable_results,
+    has_value,
+    has_wide_dtype,
+)
 from rnnspec.rulekit.snippet import Helper, Snippet
 from rnnspec.rulekit.violation import assert_identical
 
 Array = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 
-separable = predictable & precise & ~has_value(MemoryLayout.EXPANDED)
-"""Cases in which NaN can be planted in one place and nothing but the layer can carry it elsewhere.
+can_plant_nan = has_predictable_results & has_wide_dtype & ~has_value(MemoryLayout.EXPANDED)
+"""Cases in which NaN can be planted in one place and only a fault of the layer can spread it.
 
-No two elements of the input share their place in memory; and no kernel for 16-bit numbers is at work: those that fill up their
-tiles multiply what lies beyond a row by zero, by which torch's own matrix product in bfloat16 spreads NaN to other rows.
+Elements of an expanded input share memory, so that NaN cannot be planted in one of them alone.
+16-bit dtypes are excluded because their matrix products may multiply memory beyond a row by zero:
+torch's own product in bfloat16 spreads NaN to other rows in that way.
 """
 
-traceable = separable & ~dropping & has_value(Distribution.PLAIN, Distribution.LARGE, Distribution.SPREAD)
-"""Those of them in which no weight is zero and nothing is dropped, so that NaN arrives wherever the formula carries it."""
+can_trace_nan = (
+    can_plant_nan
+    & ~has_active_dropout
+    & has_value(Distribution.PLAIN, Distribution.LARGE, Distribution.SPREAD)
+)
+"""Those of these cases in which NaN reaches everything that the formula makes depend on it.
+
+No weight is zero, and nothing is dropped.
+"""
 
 
 @dataclass(frozen=True)
 class Spot:
-    """One step of one sample, and one row of the states, chosen by the seed of a case."""
+    """One time step of one sample, and one row of h_0."""
 
     step: int
     sample: int
@@ -39,51 +55,63 @@ class Spot:
 
 
 def choose_spot(case: Case) -> Spot:
-    """The place of a case where something is planted; always inside the sample's sequence."""
+    """Return the place where a value is planted, chosen by the seed of the case.
+
+    The time step is always within the sample's sequence.
+    """
     rng = np.random.default_rng(case.seed)
     sample = int(rng.integers(case.batch))
     return Spot(
-        int(rng.integers(length(case, sample))),
+        int(rng.integers(find_sequence_length(case, sample))),
         sample,
         int(rng.integers(case.config.num_layers * case.config.num_directions)),
     )
 
 
-def length(case: Case, sample: int) -> int:
-    """The number of steps of one sample."""
+def find_sequence_length(case: Case, sample: int) -> int:
+    """Return the number of time steps of one sample."""
     return case.lengths[sample] if case.is_packed else case.steps
 
 
-def plant_nan(array: Array, place: tuple[int | slice, ...], value: float = np.nan) -> Array:
-    """A copy with another value at one place."""
+def plant_value(array: Array, place: tuple[int | slice, ...], value: float = np.nan) -> Array:
+    """Return a copy of an array with another value at one place."""
     changed = np.array(array)
     changed[place] = value
     return changed
 
 
-def with_input(
+def call_with_planted_input(
     observation: Observation, place: tuple[int | slice, ...], value: float = np.nan
 ) -> Observation:
-    """A further call with a value planted in the input."""
-    return call_as(
+    """Return a second call of the same layer with a value planted in the input.
+
+    `place` indexes the time-major input (T, N, H_in).
+    """
+    return make_second_call(
         observation,
-        replace(observation.values, input=plant_nan(observation.values.input, place, value)),
+        replace(observation.values, input=plant_value(observation.values.input, place, value)),
     )
 
 
-def with_state(
+def call_with_planted_state(
     observation: Observation, place: tuple[int | slice, ...], value: float = np.nan
 ) -> Observation:
-    """A further call with a value planted in the initial state."""
-    return call_as(
+    """Return a second call of the same layer with a value planted in h_0.
+
+    `place` indexes h_0 as (D * num_layers, N, H).
+    """
+    return make_second_call(
         observation,
-        replace(observation.values, h_0=plant_nan(observation.values.h_0, place, value)),
+        replace(observation.values, h_0=plant_value(observation.values.h_0, place, value)),
     )
 
 
 @dataclass(frozen=True)
 class Reach:
-    """Where NaN must be in the results of one sample: output (steps, directions), h_n (layers * directions)."""
+    """Where the results of one sample must be NaN.
+
+    `output` has the shape (steps, directions), and `h_n` (layers * directions,).
+    """
 
     output: Flags
     h_n: Flags
@@ -92,13 +120,16 @@ class Reach:
 def compute_reach(
     case: Case, sample: int, *, steps: tuple[int, ...] = (), rows: tuple[int, ...] = ()
 ) -> Reach:
-    """Where NaN in these steps of a sample's input and these rows of its initial state must arrive."""
-    directions, end = case.config.num_directions, length(case, sample)
+    """Return which results NaN must reach.
+
+    NaN stands in the time steps `steps` of the sample's input and in the rows `rows` of its h_0.
+    """
+    directions, end = case.config.num_directions, find_sequence_length(case, sample)
     read = np.isin(np.arange(end), steps)
     ends: list[np.bool_] = []
     for layer in range(case.config.num_layers):
         states = [
-            _run(read, direction, layer * directions + direction in rows)
+            _flag_states(read, direction, layer * directions + direction in rows)
             for direction in range(directions)
         ]
         ends += [flags[0] if direction else flags[-1] for direction, flags in enumerate(states)]
@@ -108,33 +139,40 @@ def compute_reach(
     return Reach(output, np.array(ends))
 
 
-def _run(read: Flags, direction: int, initial: bool) -> Flags:
+def _flag_states(read: Flags, direction: int, initial: bool) -> Flags:
     order = read[::-1] if direction else read
     flags: Flags = np.logical_or.accumulate(order) | initial
     return flags[::-1] if direction else flags
 
 
-def find_nan(
-    observation: Observation, spoiled: Observation, sample: int, found: Reach, snippet: Snippet | None = None
+def assert_nan_reach(
+    observation: Observation,
+    spoiled: Observation,
+    sample: int,
+    reach: Reach,
+    snippet: Snippet | None = None,
 ) -> None:
-    """Raise Violation unless NaN is where it must be and nowhere else."""
+    """Raise Violation unless exactly the results in `reach` are NaN.
+
+    `spoiled` is a second call with NaN planted in `sample`.
+    """
     output, h_n = (
         np.zeros(spoiled.output.shape, dtype=np.bool_),
         np.zeros(spoiled.h_n.shape, dtype=np.bool_),
     )
-    output[:, sample] = np.repeat(found.output, observation.case.config.hidden_size, axis=1)
-    h_n[:, sample] = found.h_n[:, None]
+    output[:, sample] = np.repeat(reach.output, observation.case.config.hidden_size, axis=1)
+    h_n[:, sample] = reach.h_n[:, None]
     assert_identical("output", mark_nan(np.isnan(spoiled.output)), mark_nan(output), snippet)
     assert_identical("h_n", mark_nan(np.isnan(spoiled.h_n)), mark_nan(h_n), snippet)
 
 
 def mark_nan(flags: Flags) -> Array:
-    """NaN where a flag is set, zero elsewhere."""
+    """Return an array that is NaN where a flag is set, and zero elsewhere."""
     return np.where(flags, np.nan, 0.0)
 
 
 def list_other_samples(case: Case, sample: int) -> list[int]:
-    """All samples but one."""
+    """Return the indices of all samples but one."""
     return [other for other in range(case.batch) if other != sample]
 
 
@@ -147,17 +185,19 @@ def write_nan_snippet(
     row: int | None = None,
     value: str = "nan",
 ) -> Snippet:
-    """Lines in which the layer and torch.nn.RNN are called with a value planted in the input or the state, and compared.
+    """Return lines that plant a value, call the layer and torch.nn.RNN, and compare the results.
 
-    `step` is an index or a slice as it is written, empty where the input stays; `feature` limits it to one feature.
+    The value is planted in the input at `step`, which is an index or a slice as Python code, and in
+    row `row` of h_0. If `step` is empty or `row` is None, input or h_0 stays as it is. `feature` is
+    the index of the only feature that is changed; if it is empty, all are.
     """
     lines = []
     if step:
         lines += [
             "spoiled = x.detach().clone()",
-            f"spoiled[{_index(case, step, sample, feature)}] = float('{value}')",
+            f"spoiled[{_write_index(case, step, sample, feature)}] = float('{value}')",
         ]
-        lines += [f"spoiled = {_pack(case)}"] if case.is_packed else []
+        lines += [f"spoiled = {_write_packing(case)}"] if case.is_packed else []
     if row is not None:
         lines += [
             "state = h_0.detach().clone()",
@@ -172,15 +212,12 @@ def write_nan_snippet(
     return Snippet("\n".join(lines), (Helper.CLOSE,))
 
 
-def _index(case: Case, step: str, sample: int, feature: str) -> str:
+def _write_index(case: Case, step: str, sample: int, feature: str) -> str:
     axes = [step, *([str(sample)] if case.is_batched else [])]
     return ", ".join(
         [*(axes[::-1] if case.config.batch_first else axes), *([feature] if feature else [])]
     )
 
 
-def _pack(case: Case) -> str:
-    options = ", batch_first=True" * case.config.batch_first + ", enforce_sorted=False" * (
-        case.layout is not Layout.PACKED
-    )
-    return f"torch.nn.utils.rnn.pack_padded_sequence(spoiled, {list(case.lengths)}{options})"
+def _write_packing(case: Case) -> str:
+    return case.layout.pack_code("spoiled", case.lengths, batch_first=case.config.batch_first)

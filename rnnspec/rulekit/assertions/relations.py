@@ -1,11 +1,11 @@
-"""Comparisons that many rules share: with the reference, part by part, and with a further call of the same layer."""
+"""Comparisons that many rules share: with the oracle, and with a second call of the same layer."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Protocol
-from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,20 +26,20 @@ SNIPPETS = {"output": snippets.OUTPUT, "h_n": snippets.H_N}
 
 
 class Results(Protocol):
-    """What has output and h_n: an observation, or a call."""
+    """Anything with output and h_n, such as an observation or a call."""
 
     @property
     def output(self) -> Array:
-        """The output (T, N, D * H)."""
+        """The output, (T, N, D * H)."""
 
     @property
     def h_n(self) -> Array:
-        """The final states (D * num_layers, N, H)."""
+        """The final hidden states, (D * num_layers, N, H)."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """A part of output and h_n, or both in another order."""
+    """Parts of output and h_n, or both in another order."""
 
     output: Array
     h_n: Array
@@ -55,8 +55,6 @@ class Place:
 
 EVERYWHERE = Place()
 
-_RIGHT: WeakKeyDictionary[Observation, dict[str, bool]] = WeakKeyDictionary()
-
 
 def assert_expected(
     observation: Observation,
@@ -65,10 +63,10 @@ def assert_expected(
     part: str = "",
     snippet: Snippet | None = None,
 ) -> None:
-    """Raise Violation where output or h_n, or the named part of it, is not what the formula gives.
+    """Raise Violation if a part of output or h_n differs from the oracle's.
 
-    `quantity` is "output" or "h_n", `place` indexes the part, `part` is what messages call it. Each quantity is compared as a whole
-    once, and its parts only where that fails.
+    `quantity` is "output" or "h_n", `place` indexes the part, and `part` is its name in messages.
+    The part is compared only if the whole quantity, which is compared once, is wrong.
     """
     if not is_right(observation, quantity):
         got, expected = (
@@ -85,18 +83,21 @@ def assert_expected(
 
 
 def assert_both_expected(observation: Observation, snippet: Snippet | None = None) -> None:
-    """Raise Violation where output or h_n is not what the formula gives."""
+    """Raise Violation if output or h_n differs from the oracle's."""
     assert_expected(observation, "output", snippet=snippet)
     assert_expected(observation, "h_n", snippet=snippet)
 
 
 def is_right(observation: Observation, *quantities: str) -> bool:
-    """Whether output and h_n, or the named ones, are what the formula gives; a failure to observe them is raised."""
-    known = _RIGHT.setdefault(observation, {})
-    for quantity in quantities or ("output", "h_n"):
-        if quantity not in known:
-            known[quantity] = _agrees(observation, quantity)
-    return all(known[quantity] for quantity in quantities or ("output", "h_n"))
+    """Return whether output and h_n, or the named ones of them, agree with the oracle's.
+
+    The comparison is made once for each observation. Raises Failure if they cannot be observed.
+    """
+    agreements = [
+        observation.remember(f"right {quantity}", partial(_agrees, observation, quantity))
+        for quantity in quantities or ("output", "h_n")
+    ]
+    return all(agreements)
 
 
 def _agrees(observation: Observation, quantity: str) -> bool:
@@ -113,7 +114,7 @@ def _agrees(observation: Observation, quantity: str) -> bool:
 
 
 def is_satisfied(check: Callable[[], None]) -> bool:
-    """Whether a check raises no Violation."""
+    """Return whether a check raises no Violation."""
     try:
         check()
     except Violation:
@@ -124,30 +125,41 @@ def is_satisfied(check: Callable[[], None]) -> bool:
 def is_explained_by(
     observation: Observation, other: Expected, change: Change = lambda array: array
 ) -> bool:
-    """Whether another computation, its output rearranged by `change`, gives the output that was seen."""
+    """Return whether another computation gives the observed output, after `change` rearranges it.
+
+    Return False also if the comparison would prove too little; see `is_within_bound`.
+    """
     return is_within_bound(
         observation, observation.output, change(other.output), change(other.bound.output)
     )
 
 
 def is_within_bound(observation: Observation, got: Array, expected: Array, bound: Array) -> bool:
-    """Whether a result is what another computation gives; 16-bit numbers and sums that may overflow tell too little."""
-    telling = (
+    """Return whether a result is within `bound` of what another computation gives.
+
+    Return False if the shapes differ. Return False also for 16-bit dtypes and for bounds that are
+    not finite, because nearly every result would be within such a bound.
+    """
+    is_conclusive = (
         observation.case.dtype in (DType.FLOAT64, DType.FLOAT32)
         and expected.shape == got.shape
         and bool(np.isfinite(bound).all())
     )
-    return telling and is_satisfied(
+    return is_conclusive and is_satisfied(
         lambda: assert_close(observation, "", got, expected, lambda: bound)
     )
 
 
 def assert_same_results(
-    observation: Observation, got: Results, place: Place = EVERYWHERE, snippet: Snippet | None = None
+    observation: Observation,
+    got: Results,
+    place: Place = EVERYWHERE,
+    snippet: Snippet | None = None,
 ) -> None:
-    """Raise Violation where a further call is further from the judged one than two roundings can explain.
+    """Raise Violation if a second call differs from the judged one by more than twice the bound.
 
-    `place` is the part of the judged results that belongs to the further call's.
+    `got` are the results of the second call, and `place` selects the judged results that they are
+    compared with.
     """
     for name in ("output", "h_n"):
         part = getattr(place, name)
@@ -155,7 +167,9 @@ def assert_same_results(
             getattr(observation, name)[part],
             lambda name=name, part=part: 2.0 * getattr(observation.expected.bound, name)[part],
         )
-        assert_close(observation, name, getattr(got, name), judged, bound, snippet or SNIPPETS[name])
+        assert_close(
+            observation, name, getattr(got, name), judged, bound, snippet or SNIPPETS[name]
+        )
 
 
 def fail_only_if_calls_differ(
@@ -164,16 +178,23 @@ def fail_only_if_calls_differ(
     place: Place = EVERYWHERE,
     snippet: Snippet | None = None,
 ) -> None:
-    """Raise Violation where the judged call is wrong and a further one, that must give the same, gives something else.
+    """Raise Violation if the judged call is wrong and a second call gives other results.
 
-    Where the judged call is right nothing further is called: the relation follows from the reference.
+    `other` makes the second call, which must give the same results at `place`. It is not made if
+    the judged call is right: calls like it are compared with the oracle in other cases.
     """
     if not is_right(observation):
         assert_same_results(observation, other(), place, snippet)
 
 
-def call_as(observation: Observation, values: Values | None = None, **changes: Any) -> Observation:
-    """A further call of the same layer with the same numbers, or others, the case's fields changed; the judged call comes first."""
+def make_second_call(
+    observation: Observation, values: Values | None = None, **changes: Any
+) -> Observation:
+    """Return a second call of the same layer, with some fields of the case changed.
+
+    Its numbers are those of the judged call unless `values` is given. The judged call is made
+    before this function returns.
+    """
     _ = observation.call
     return Observation(
         observation.subject,
@@ -184,7 +205,10 @@ def call_as(observation: Observation, values: Values | None = None, **changes: A
 
 
 def fail_only_if_explained(check: Callable[[], None], why: Callable[[], str | None]) -> None:
-    """Run a check; its Violation counts only where `why` knows a reason, which the message then tells."""
+    """Run a check; re-raise its violation only if `why()` gives an explanation.
+
+    The explanation is added to the message. Without one, another rule reports the fault.
+    """
     try:
         check()
     except Violation as violation:
@@ -197,7 +221,10 @@ def fail_only_if_explained(check: Callable[[], None], why: Callable[[], str | No
 
 
 def fail_only_if_unexplained(check: Callable[[], None], why: Callable[[], str | None]) -> None:
-    """Run a check; its Violation counts only where `why` knows no reason, which another rule tells."""
+    """Run a check; re-raise its violation unless `why()` gives an explanation.
+
+    A fault with an explanation is reported by another rule.
+    """
     try:
         check()
     except Violation:
@@ -206,7 +233,10 @@ def fail_only_if_unexplained(check: Callable[[], None], why: Callable[[], str | 
 
 
 def fail_unless_excused(excuse: Callable[[], bool], check: Callable[[], None]) -> None:
-    """Run a check; its Violation or Failure does not count where there is an excuse: another rule tells what is wrong."""
+    """Run a check; re-raise its Violation or Failure unless `excuse()` is true.
+
+    If there is an excuse, another rule reports the fault.
+    """
     try:
         check()
     except (Violation, Failure):
@@ -215,7 +245,7 @@ def fail_unless_excused(excuse: Callable[[], bool], check: Callable[[], None]) -
 
 
 def has_right_results(observation: Observation) -> bool:
-    """Whether output and h_n could be observed and are what the formula gives."""
+    """Return whether output and h_n could be observed and agree with the oracle's."""
     try:
         return is_right(observation)
     except Failure:
@@ -223,5 +253,5 @@ def has_right_results(observation: Observation) -> bool:
 
 
 def zero_state(values: Values) -> Values:
-    """The same numbers with an initial state of zeros, as where none is given."""
+    """Return the values with an initial state of zeros, which is what an absent h_0 stands for."""
     return replace(values, h_0=np.zeros_like(values.h_0))

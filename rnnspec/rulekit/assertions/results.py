@@ -1,4 +1,4 @@
-"""What many rules ask of a call: that its results, and its gradients, are those of the formula, here or elsewhere."""
+"""Assertions that many rules share: the results and gradients of a call agree with the oracle's."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rnnspec.cases.axes import Distribution, Feature, InitialState
 from rnnspec.cases.case import Case
 from rnnspec.observe.expected import Expected
 from rnnspec.observe.observation import Observation
-from rnnspec.rulekit.conditions import differentiable, has_value, predictable
+from rnnspec.rulekit.conditions import has_predictable_results, has_value, is_differentiable
 from rnnspec.rulekit.snippet import Snippet
 from rnnspec.rulekit.snippets import results as snippets
 from rnnspec.rulekit.violation import Violation, assert_close
@@ -21,12 +21,12 @@ Array = NDArray[np.float64]
 Check = Callable[[Observation], None]
 BOTH = ("output", "h_n")
 
-derivable = predictable & differentiable & ~has_value(Distribution.TERNARY)
-"""Cases whose gradients the oracle knows; those of saturated ternary units overflow."""
+has_known_gradients = has_predictable_results & is_differentiable & ~has_value(Distribution.TERNARY)
+"""Cases whose gradients the oracle knows. Those of saturated ternary units overflow."""
 
 
 def assert_results(observation: Observation, snippet: Snippet = snippets.BOTH) -> None:
-    """Raise Violation where output or h_n are not those of the formula."""
+    """Raise Violation if output or h_n differs from the oracle's."""
     assert_close(
         observation,
         "output",
@@ -45,10 +45,15 @@ def assert_results(observation: Observation, snippet: Snippet = snippets.BOTH) -
     )
 
 
-def assert_results_and_gradients(observation: Observation, snippet: Snippet = snippets.BOTH) -> None:
-    """Raise Violation where output, h_n or, where they can be judged, the gradients are not those of the formula."""
+def assert_results_and_gradients(
+    observation: Observation, snippet: Snippet = snippets.BOTH
+) -> None:
+    """Raise Violation if output, h_n or a gradient differs from the oracle's.
+
+    Gradients are skipped if the oracle does not know them or the subject does not offer them.
+    """
     assert_results(observation, snippet)
-    if derivable(observation.case) and observation.subject.offers(Feature.GRADIENTS):
+    if has_known_gradients(observation.case) and observation.subject.offers(Feature.GRADIENTS):
         assert_gradients(
             observation,
             observation.gradients,
@@ -65,15 +70,20 @@ def assert_gradients(
     results: tuple[str, ...] = BOTH,
     snippet: Snippet | None = None,
 ) -> None:
-    """Raise Violation where one of the named gradients is missing or is not that of the formula."""
+    """Raise Violation if one of the named gradients is missing or differs from the oracle's.
+
+    `results` are the results that were differentiated; they appear in the default snippet.
+    """
     for name in names:
         lines = snippet or snippets.compare_gradients(name, results)
         if name not in found:
-            raise Violation(f"{name} requires no gradient", lines)
-        _gradient_agrees(observation, name, found[name], expected, lines)
+            raise Violation(
+                f"{name} has requires_grad=False and receives no gradient; expected one", lines
+            )
+        _assert_gradient(observation, name, found[name], expected, lines)
 
 
-def _gradient_agrees(
+def _assert_gradient(
     observation: Observation, name: str, found: Array, expected: Expected, snippet: Snippet
 ) -> None:
     assert_close(
@@ -87,7 +97,10 @@ def _gradient_agrees(
 
 
 def exclude_masked_gradients(case: Case, names: Sequence[str] | Mapping[str, Any]) -> list[str]:
-    """The names without those whose gradients depend on a dropout mask: what an upper layer reads, under the law `deaf`."""
+    """Return the names without those whose gradients depend on a dropout mask.
+
+    Under the distribution `deaf` these are the input weights of the layers above the first.
+    """
     masked = case.distribution is Distribution.DEAF and case.has_active_dropout
     return [
         name
@@ -96,8 +109,12 @@ def exclude_masked_gradients(case: Case, names: Sequence[str] | Mapping[str, Any
     ]
 
 
-def list_differentiated(case: Case, weights: Mapping[str, Any]) -> list[str]:
-    """What results have a gradient with respect to: the input, the state where it is given, and every parameter."""
+def list_gradient_names(case: Case, weights: Mapping[str, Any]) -> list[str]:
+    """Return the names of the tensors that results have a gradient with respect to.
+
+    These are the input, h_0 if it is given, and every parameter whose gradient does not depend on a
+    dropout mask.
+    """
     return exclude_masked_gradients(
         case, ["input", *(["h_0"] if case.initial_state is InitialState.GIVEN else []), *weights]
     )
@@ -109,18 +126,19 @@ def fail_only_if_right_elsewhere(
     check: Check = assert_results_and_gradients,
     there: Check | None = None,
 ) -> None:
-    """Run a check; its Violation counts only where it holds in another case, so that what is blamed is the difference between the two.
+    """Run a check; re-raise its violation only if a new layer passes in the case `elsewhere`.
 
-    `there` is the check for the other case, by default the same.
+    The fault then lies in what the two cases differ in. `there` is the check for the other case; by
+    default it is the same check.
     """
     try:
         check(observation)
     except Violation:
-        if _holds(observation.new_layer(elsewhere), there or check):
+        if _is_fulfilled(observation.new_layer(elsewhere), there or check):
             raise
 
 
-def _holds(observation: Observation, check: Check) -> bool:
+def _is_fulfilled(observation: Observation, check: Check) -> bool:
     try:
         check(observation)
     except Violation:
