@@ -1,1 +1,1 @@
-"""The situations that a subject is put in: axes, covering rows, sizes and identifying values."""
+"""Test cases: axes, covering arrays over them, sizes, and the numbers that layers compute with."""

@@ -1,4 +1,4 @@
-"""One generated situation, stored whole so that it can be run again."""
+"""A case: a configuration of a layer and a way of calling it, complete enough to be run again."""
 
 from __future__ import annotations
 
@@ -28,18 +28,20 @@ from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import Nonlinearity
 
 CONFIG_AXES = ("nonlinearity", "num_layers", "bidirectional", "batch_first", "bias")
+"""The axes that are fields of the configuration; `dropout` is one in part, as a probability."""
 SIZES = ("input_size", "hidden_size", "num_layers", "steps", "batch")
 CHOICES = tuple(axis.name for axis in AXES if axis.name not in (*CONFIG_AXES, "dropout"))
-"""The axes that are fields of a case, in the order of the axes."""
+"""The axes that are fields of a case itself, not of its configuration, in the order of `AXES`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """How a layer is built, what it is fed and how it is called.
+    """How a layer is built, how it is called, and on which numbers.
 
-    The tensors follow from `distribution` and `seed`. `lengths` holds the lengths of the sequences
-    in the caller's order if the input is packed, and is empty otherwise; `steps` is the longest of
-    them and `batch` their number. Raises ValueError if a field has no value of its axis.
+    The numbers are drawn from `distribution` with `seed`. For packed input, `lengths` holds the
+    lengths of the sequences in the caller's order, `steps` is the longest of them and `batch` is
+    how many there are; otherwise `lengths` is empty. Raises ValueError if the value of a field is
+    not on the axis of that name.
     """
 
     config: Config
@@ -77,41 +79,41 @@ class Case:
 
     @property
     def has_active_dropout(self) -> bool:
-        """Whether dropout is active: p > 0, train mode, and a boundary between two layers."""
+        """Whether dropout is active: p > 0, in train mode, with at least two layers."""
         return self.config.dropout > 0 and self.mode is Mode.TRAIN and self.config.num_layers > 1
 
     @property
     def is_random(self) -> bool:
-        """Whether the result depends on random numbers."""
-        decides = self.distribution is not Distribution.DEAF
-        return self.has_active_dropout and self.config.dropout < 1 and decides
+        """Whether the results of a call depend on random numbers."""
+        is_visible = self.distribution is not Distribution.DEAF
+        return self.has_active_dropout and self.config.dropout < 1 and is_visible
 
     @property
     def rounding(self) -> str:
-        """The name of the rounding model that judges the case: its dtype, or tf32."""
+        """The name of the rounding model for the case: its dtype, or tf32."""
         if self.float32_precision is Float32Precision.TF32:
             return self.float32_precision.text
         return self.dtype.text
 
     @property
     def boundary(self) -> int:
-        """The layer whose dropout mask the distribution `readable` shows."""
+        """The layer whose dropout mask can be read with the distribution `readable`."""
         return self.seed % max(1, self.config.num_layers - 1)
 
-    def axis(self, name: str) -> Any:
-        """Return the value of this case on an axis."""
+    def get_choice(self, name: str) -> Any:
+        """Return the value of the case on the axis called `name`."""
         if name == "dropout":
             return DropoutLevel.of_probability(self.config.dropout)
         return getattr(self.config if name in CONFIG_AXES else self, name)
 
     def size(self, name: str) -> int:
-        """Return one of the sizes: input_size, hidden_size, num_layers, steps or batch."""
+        """Return one of the `SIZES`: input_size, hidden_size, num_layers, steps or batch."""
         return int(getattr(self if name in ("steps", "batch") else self.config, name))
 
     def replace(self, **changes: Any) -> Case:
-        """Return the case with some fields changed, those of the configuration included.
+        """Return the case with some fields changed, its own or those of its configuration.
 
-        The lengths are fitted to steps and batch.
+        The lengths are adjusted to the layout, `steps` and `batch`.
         """
         names = [name for name in changes if name in self.__dataclass_fields__]
         own = {name: changes.pop(name) for name in names}
@@ -120,7 +122,7 @@ class Case:
         return replace(self, **own).fit_lengths()
 
     def fit_lengths(self) -> Case:
-        """Return the case with `lengths`, `steps` and `batch` that agree with the layout."""
+        """Return the case with `batch` and `lengths` adjusted to the layout and `steps`."""
         if not self.is_batched:
             return replace(self, batch=1, lengths=())
         if not self.is_packed:
@@ -134,7 +136,7 @@ class Case:
         return replace(self, lengths=lengths)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the case as plain data."""
+        """Return the case as data for JSON."""
         data = {name: _as_text(value) for name, value in vars(self).items()}
         data["config"] = asdict(self.config)
         data["config"].pop("kind")
@@ -150,22 +152,24 @@ class Case:
     def __str__(self) -> str:
         facts = [str(self.config), f"input {self.shape}"]
         facts += [f"lengths {_shorten(self.lengths)}"] if self.is_packed else []
-        shown = {name: self.axis(name) for name in CHOICES if name != "layout"}
-        facts += [f"{name} {value}" for name, value in shown.items() if value != AXIS[name].simplest]
+        shown = {name: self.get_choice(name) for name in CHOICES if name != "layout"}
+        facts += [
+            f"{name} {value}" for name, value in shown.items() if value != AXIS[name].simplest
+        ]
         return ", ".join([*facts, f"seed {self.seed}"])
 
     @property
     def repeated_axis(self) -> int:
-        """The axis along which an expanded input repeats itself.
+        """The dimension of a padded input along which an expanded input repeats one slice.
 
-        It is the batch, or time if there is one sample.
+        It is the batch dimension, or the time dimension if there is only one sample.
         """
         time = 1 if self.config.batch_first and self.is_batched else 0
         return time if self.batch == 1 else 1 - time
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The shape of the input, padded if it is packed."""
+        """The shape of the padded input: (T, N, H_in), (N, T, H_in) or (T, H_in)."""
         if not self.is_batched:
             return (self.steps, self.config.input_size)
         leading = (self.steps, self.batch)
@@ -179,7 +183,7 @@ def _as_text(value: Any) -> Any:
 def _shorten(numbers: tuple[int, ...]) -> str:
     if len(numbers) <= 8:
         return str(list(numbers))
-    return f"[{', '.join(map(str, numbers[:6]))}, ... {len(numbers)} in all]"
+    return f"[{', '.join(map(str, numbers[:6]))}, ... {len(numbers)} in total]"
 
 
 Row = Mapping[str, Any]
@@ -187,40 +191,48 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Constraint:
-    """A condition that the values of a few axes must fulfil together."""
+    """A condition on the values of a few axes of one case."""
 
     axes: tuple[str, ...]
     allows: Callable[[Row], bool]
 
 
-def _needs(flag: Callable[[Distribution], bool], name: str, fits: Callable[[Any], bool]) -> Constraint:
-    """Return the constraint that distributions with a flag need a fitting value of another axis."""
+def _constrain(
+    applies: Callable[[Distribution], bool], name: str, fits: Callable[[Any], bool]
+) -> Constraint:
+    """Return the constraint that some distributions allow only some values of another axis."""
     return Constraint(
-        ("distribution", name), lambda row: not flag(row["distribution"]) or fits(row[name])
+        ("distribution", name), lambda row: not applies(row["distribution"]) or fits(row[name])
     )
 
 
-def _is_any(*members: Distribution) -> Callable[[Distribution], bool]:
+def _is_one_of(*members: Distribution) -> Callable[[Distribution], bool]:
     return lambda distribution: distribution in members
 
 
-def _is_decidable(row: Row) -> bool:
-    """Return whether results that random numbers decide can be judged."""
+def _is_predictable(row: Row) -> bool:
+    """Return whether the oracle can predict results, or the masks can be read off them."""
     drops = row["dropout"] is DropoutLevel.SOME and row["mode"] is Mode.TRAIN
     return not drops or row["num_layers"] == 1 or row["distribution"].needs_dropout
 
 
 CONSTRAINTS: tuple[Constraint, ...] = (
-    _needs(lambda each: each.needs_dropout, "dropout", lambda level: level is DropoutLevel.SOME),
-    _needs(lambda each: each.needs_dropout, "mode", lambda mode: mode is Mode.TRAIN),
-    _needs(lambda each: each.needs_dropout, "num_layers", lambda number: number > 1),
-    _needs(_is_any(Distribution.SOLVABLE), "num_layers", lambda number: number == 2),
-    # Each layer above the boundary shrinks what is read.
-    _needs(_is_any(Distribution.READABLE), "num_layers", lambda number: number <= 5),
-    _needs(_is_any(Distribution.INTEGER), "nonlinearity", lambda name: name == Nonlinearity.RELU),
-    _needs(_is_any(Distribution.TERNARY), "nonlinearity", lambda name: name == Nonlinearity.TANH),
-    _needs(lambda each: each.shows_mask, "dtype", lambda dtype: not dtype.is_half),
-    _needs(
+    _constrain(
+        lambda each: each.needs_dropout, "dropout", lambda level: level is DropoutLevel.SOME
+    ),
+    _constrain(lambda each: each.needs_dropout, "mode", lambda mode: mode is Mode.TRAIN),
+    _constrain(lambda each: each.needs_dropout, "num_layers", lambda number: number > 1),
+    _constrain(_is_one_of(Distribution.SOLVABLE), "num_layers", lambda number: number == 2),
+    # Every layer above the boundary shrinks the values that encode the mask.
+    _constrain(_is_one_of(Distribution.READABLE), "num_layers", lambda number: number <= 5),
+    _constrain(
+        _is_one_of(Distribution.INTEGER), "nonlinearity", lambda name: name == Nonlinearity.RELU
+    ),
+    _constrain(
+        _is_one_of(Distribution.TERNARY), "nonlinearity", lambda name: name == Nonlinearity.TANH
+    ),
+    _constrain(lambda each: each.shows_mask, "dtype", lambda dtype: not dtype.is_half),
+    _constrain(
         lambda each: each.shows_mask,
         "float32_precision",
         lambda precision: precision is Float32Precision.IEEE,
@@ -231,12 +243,13 @@ CONSTRAINTS: tuple[Constraint, ...] = (
             row["float32_precision"] is Float32Precision.IEEE or row["dtype"] is DType.FLOAT32
         ),
     ),
-    _needs(_is_any(Distribution.READABLE), "bias", bool),
-    Constraint(("dropout", "mode", "num_layers", "distribution"), _is_decidable),
+    _constrain(_is_one_of(Distribution.READABLE), "bias", bool),
+    Constraint(("dropout", "mode", "num_layers", "distribution"), _is_predictable),
 )
+"""The conditions that every case fulfils."""
 
 
 def is_consistent(case: Case) -> bool:
-    """Return whether the fields of a case can stand together."""
-    row = {axis.name: case.axis(axis.name) for axis in AXES}
+    """Return whether a case fulfils all constraints."""
+    row = {axis.name: case.get_choice(axis.name) for axis in AXES}
     return all(constraint.allows(row) for constraint in CONSTRAINTS)

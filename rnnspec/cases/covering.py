@@ -1,8 +1,9 @@
-"""Covering arrays: rows of choices in which every few values of different axes occur together.
+"""Covering arrays: rows in which any few values of different axes occur together at least once.
 
-Built greedily from pools of random rows that fulfil the constraints, so that the choices nothing asks for are random too and not
-always the first of their axis: combinations beyond the promised strength turn up by chance. What no pool shows gets a row of its
-own. (Greedy construction as in Cohen et al., The AETG System, IEEE TSE 23(7), 1997.)
+Rows are chosen greedily from pools of random rows that fulfil the constraints, as in Cohen et al.,
+The AETG System, IEEE TSE 23(7), 1997. So the values that no uncovered combination asks for are
+random, and many combinations of more values than the strength are covered by chance. Combinations
+that no pool contains get rows of their own.
 """
 
 from __future__ import annotations
@@ -18,42 +19,55 @@ from numpy.typing import NDArray
 from rnnspec.cases.case import Constraint
 
 Row = dict[str, Any]
+"""A value for each axis, by name."""
 Codes = NDArray[np.int64]
-POOL = 1500
+"""Rows as integers: each value stands for its position on its axis."""
+POOL_SIZE = 1500
 
 
 def build_covering_array(
-    domains: Mapping[str, Sequence[Any]], constraints: Sequence[Constraint], strength: int, seed: int
+    domains: Mapping[str, Sequence[Any]],
+    constraints: Sequence[Constraint],
+    strength: int,
+    seed: int,
 ) -> list[Row]:
-    """Rows over the domains in which every `strength` values of different axes that the constraints allow together occur together.
+    """Return rows that cover every combination of `strength` values which the constraints allow.
 
-    A pure function of its arguments. Raises ValueError where the constraints leave no row at all.
+    `domains` holds the values of each axis by name. There is always at least one row. A pure
+    function of its arguments. Raises ValueError if no row fulfils the constraints.
     """
     rng = np.random.default_rng(seed)
     groups = list(itertools.combinations(range(len(domains)), strength))
-    seen = np.zeros(sum(_count_cells(domains, group) for group in groups) or 1, dtype=bool)
+    size = sum(_count_combinations(domains, group) for group in groups) or 1
+    covered = np.zeros(size, dtype=bool)
     constrained = _list_allowed(domains, constraints)
     rows: list[Codes] = []
     while True:
         pool = _draw_pool(domains, constrained, rng)
-        chosen = _choose_greedily(_locate_combinations(pool, domains, groups), seen)
+        chosen = _choose_greedily(_locate_combinations(pool, domains, groups), covered)
         if not chosen:
             break
         rows += list(pool[chosen])
-    rows += _complete(domains, groups, constrained, seen, rng)
+    rows += _cover_missing(domains, groups, constrained, covered, rng)
     return [_decode(row, domains) for row in rows] or [
         _decode(_draw_pool(domains, constrained, rng)[0], domains)
     ]
 
 
-def _count_cells(domains: Mapping[str, Sequence[Any]], group: Sequence[int]) -> int:
+def _count_combinations(domains: Mapping[str, Sequence[Any]], group: Sequence[int]) -> int:
+    """Return the number of combinations of values of a group of axes."""
     sizes = [len(values) for values in domains.values()]
     return int(np.prod([sizes[axis] for axis in group]))
 
 
 @dataclass(frozen=True)
 class ConstrainedAxes:
-    """The axes that constraints name, every choice on them that fulfils all constraints, and how likely each is drawn."""
+    """The axes that constraints name, and the combinations of their values that fulfil them all.
+
+    axes     positions of these axes among all axes
+    codes    the allowed combinations, one a row
+    weights  the probability of drawing each combination
+    """
 
     axes: list[int]
     codes: Codes
@@ -63,6 +77,7 @@ class ConstrainedAxes:
 def _list_allowed(
     domains: Mapping[str, Sequence[Any]], constraints: Sequence[Constraint]
 ) -> ConstrainedAxes:
+    """Return the combinations that the constraints allow. Raises ValueError if there are none."""
     names = list(domains)
     axes = sorted({names.index(name) for constraint in constraints for name in constraint.axes})
     sizes = [len(domains[names[axis]]) for axis in axes]
@@ -72,15 +87,16 @@ def _list_allowed(
     for constraint in constraints:
         codes = codes[_find_allowed(constraint, codes, [names[axis] for axis in axes], domains)]
     if not len(codes):
-        raise ValueError(
-            f"no values of {', '.join(names[axis] for axis in axes)} fulfil the constraints within {dict(domains)!r}"
-        )
+        constrained = [names[axis] for axis in axes]
+        listed = "; ".join(f"{name}: {', '.join(map(str, domains[name]))}" for name in constrained)
+        raise ValueError(f"no values of {', '.join(constrained)} fulfil the constraints ({listed})")
     return ConstrainedAxes(axes, codes, _weigh_rare_values(codes))
 
 
 def _find_allowed(
     constraint: Constraint, codes: Codes, names: list[str], domains: Mapping[str, Sequence[Any]]
 ) -> NDArray[np.bool_]:
+    """Return for each row of codes whether a constraint allows it; `names` name its columns."""
     columns = [names.index(name) for name in constraint.axes]
     allowed = {
         chosen: constraint.allows(
@@ -92,7 +108,7 @@ def _find_allowed(
 
 
 def _weigh_rare_values(codes: Codes) -> NDArray[np.float64]:
-    """Probabilities with which a value that few rows can have is drawn about as often as one that many can have."""
+    """Return probabilities of the rows that make rare values about as likely as frequent ones."""
     rarest = np.full(len(codes), len(codes))
     for column in codes.T:
         rarest = np.minimum(rarest, np.bincount(column)[column])
@@ -102,50 +118,56 @@ def _weigh_rare_values(codes: Codes) -> NDArray[np.float64]:
 def _draw_pool(
     domains: Mapping[str, Sequence[Any]], constrained: ConstrainedAxes, rng: np.random.Generator
 ) -> Codes:
-    pool = np.stack([rng.integers(0, len(values), POOL) for values in domains.values()], axis=1)
-    pool[:, constrained.axes] = constrained.codes[rng.choice(len(constrained.codes), POOL, p=constrained.weights)]
+    pool = np.stack(
+        [rng.integers(0, len(values), POOL_SIZE) for values in domains.values()], axis=1
+    )
+    chosen = rng.choice(len(constrained.codes), POOL_SIZE, p=constrained.weights)
+    pool[:, constrained.axes] = constrained.codes[chosen]
     return pool
 
 
-def _complete(
+def _cover_missing(
     domains: Mapping[str, Sequence[Any]],
     groups: list[tuple[int, ...]],
     constrained: ConstrainedAxes,
-    seen: NDArray[np.bool_],
+    covered: NDArray[np.bool_],
     rng: np.random.Generator,
 ) -> list[Codes]:
-    """A row for each combination that no pool showed and that the constraints allow."""
+    """Return rows that cover the combinations which the constraints allow and no pool contains."""
     rows = []
-    for group, codes, address in _list_missing(domains, groups, seen):
+    for group, codes, address in _list_missing(domains, groups, covered):
         fitting = _select_fitting(constrained, group, codes)
-        if seen[address] or not len(fitting):
+        if covered[address] or not len(fitting):
             continue
         row = _draw_pool(domains, constrained, rng)[0]
         row[constrained.axes] = fitting[rng.integers(len(fitting))]
         row[list(group)] = codes
-        seen[_locate_combinations(row[None], domains, groups)[0]] = True
+        covered[_locate_combinations(row[None], domains, groups)[0]] = True
         rows.append(row)
     return rows
 
 
 def _list_missing(
-    domains: Mapping[str, Sequence[Any]], groups: list[tuple[int, ...]], seen: NDArray[np.bool_]
+    domains: Mapping[str, Sequence[Any]], groups: list[tuple[int, ...]], covered: NDArray[np.bool_]
 ) -> list[tuple[tuple[int, ...], tuple[int, ...], int]]:
+    """Return each uncovered combination: its axes, its codes, and its address in `covered`."""
     sizes = [len(values) for values in domains.values()]
-    found, offset = [], 0
+    missing, offset = [], 0
     for group in groups:
-        cells = _count_cells(domains, group)
-        for place in np.flatnonzero(~seen[offset : offset + cells]).tolist():
+        combinations = _count_combinations(domains, group)
+        for place in np.flatnonzero(~covered[offset : offset + combinations]).tolist():
             codes = tuple(
                 int(code) for code in np.unravel_index(place, [sizes[axis] for axis in group])
             )
-            found.append((group, codes, offset + place))
-        offset += cells
-    return found
+            missing.append((group, codes, offset + place))
+        offset += combinations
+    return missing
 
 
-def _select_fitting(constrained: ConstrainedAxes, group: tuple[int, ...], codes: tuple[int, ...]) -> Codes:
-    """The choices on the constrained axes that have these codes."""
+def _select_fitting(
+    constrained: ConstrainedAxes, group: tuple[int, ...], codes: tuple[int, ...]
+) -> Codes:
+    """Return the allowed combinations of the constrained axes that have these codes."""
     keep = np.ones(len(constrained.codes), dtype=bool)
     for axis, code in zip(group, codes, strict=True):
         if axis in constrained.axes:
@@ -156,7 +178,7 @@ def _select_fitting(constrained: ConstrainedAxes, group: tuple[int, ...], codes:
 def _locate_combinations(
     pool: Codes, domains: Mapping[str, Sequence[Any]], groups: Sequence[tuple[int, ...]]
 ) -> Codes:
-    """For each row and group of axes, where the row's combination stands in the table of what has been seen."""
+    """Return for each row and group of axes the address of the row's combination in `covered`."""
     sizes = [len(values) for values in domains.values()]
     table = np.empty((len(pool), len(groups)), dtype=np.int64)
     offset = 0
@@ -165,19 +187,22 @@ def _locate_combinations(
         for axis in group:
             codes = codes * sizes[axis] + pool[:, axis]
         table[:, column] = codes + offset
-        offset += _count_cells(domains, group)
+        offset += _count_combinations(domains, group)
     return table
 
 
-def _choose_greedily(addresses: Codes, seen: NDArray[np.bool_]) -> list[int]:
-    """The rows that each add the most new combinations, until none adds any; marks what they show in `seen`."""
+def _choose_greedily(addresses: Codes, covered: NDArray[np.bool_]) -> list[int]:
+    """Choose the row that covers the most new combinations, again and again until no row does.
+
+    Marks the combinations of the chosen rows in `covered`.
+    """
     chosen = []
     while len(addresses):
-        gains = (~seen[addresses]).sum(axis=1)
+        gains = (~covered[addresses]).sum(axis=1)
         best = int(gains.argmax())
         if gains[best] == 0:
             break
-        seen[addresses[best]] = True
+        covered[addresses[best]] = True
         chosen.append(best)
     return chosen
 

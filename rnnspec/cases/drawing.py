@@ -1,4 +1,4 @@
-"""From a plan to cases: one Hypothesis run a stretch, deterministic for a seed."""
+"""Draw the cases of a plan with Hypothesis: one run for each row, deterministic for a seed."""
 
 from __future__ import annotations
 
@@ -16,55 +16,66 @@ from rnnspec.contract.config import Config
 
 T = TypeVar("T")
 PROBABILITIES = (0.5, 0.25, 0.1, 0.3, 0.7)
-MOST_SEEDS = 2**32 - 1
+"""The values of the `dropout` argument strictly between 0 and 1."""
+SEED_MODULUS = 2**32 - 1
 
 
 @st.composite
 def cases_in_row(
     draw: st.DrawFn, row: Mapping[str, Any], large_dimensions: tuple[str, ...] | None = None
 ) -> Case:
-    """Cases with the discrete choices of a row; Hypothesis draws sizes, lengths, the dropout probability and nothing else."""
-    found = draw(sizes(row, large_dimensions))
+    """Draw cases that have the values of a row.
+
+    Hypothesis draws sizes, lengths and the dropout probability, and nothing else.
+    `large_dimensions` is passed to `sizes`.
+    """
+    drawn = draw(sizes(row, large_dimensions))
     probability = row["dropout"].probability
     if probability is None:
         probability = draw(st.sampled_from(PROBABILITIES))
     arguments = {name: row[name] for name in CONFIG_AXES}
-    config = Config(found["input_size"], found["hidden_size"], dropout=probability, **arguments)
-    rest = {name: row[name] for name in CHOICES}
-    case = Case(config=config, steps=found["steps"], batch=found["batch"], **rest)
+    config = Config(drawn["input_size"], drawn["hidden_size"], dropout=probability, **arguments)
+    choices = {name: row[name] for name in CHOICES}
+    case = Case(config=config, steps=drawn["steps"], batch=drawn["batch"], **choices)
     if not case.is_packed:
         return case
-    return case.replace(lengths=draw(lengths(found["steps"], found["batch"])))
+    return case.replace(lengths=draw(lengths(drawn["steps"], drawn["batch"])))
 
 
 def draw_cases(
     rows: list[PlanRow], seed: int, start: int = 0, stop: int | None = None
 ) -> Iterator[tuple[int, Case]]:
-    """The cases of a plan whose index lies in [start, stop), with their indices; a pure function of its arguments.
+    """Yield the cases of a plan with an index in [start, stop), each with its index.
 
-    Hypothesis may give fewer examples than a stretch asks for; the indices of those that are missing are left out.
+    A pure function of its arguments. Hypothesis may give fewer examples than a row asks for; then
+    the last indices of that row are skipped.
     """
     first = 0
     for number, row in enumerate(rows):
         if stop is not None and first >= stop:
             return
         if first + row.cases > start:
-            yield from _draw_row(row, first, _mixed(seed, number), start, stop)
+            yield from _draw_row(row, first, _mix_seed(seed, number), start, stop)
         first += row.cases
 
 
 def _draw_row(
     row: PlanRow, first: int, seed: int, start: int, stop: int | None
 ) -> Iterator[tuple[int, Case]]:
+    """Yield the cases of a row with an index in [start, stop); the first one has index `first`."""
     drawn = draw_examples(cases_in_row(row.row, row.large_dimensions), row.cases, seed)
     for index, case in enumerate(drawn, first):
         if index >= start and (stop is None or index < stop):
-            yield index, case.replace(seed=_mixed(seed, index))
+            yield index, case.replace(seed=_mix_seed(seed, index))
 
 
 def draw_examples(strategy: st.SearchStrategy[T], count: int, seed: int) -> list[T]:
-    """Up to `count` examples of a strategy, without Hypothesis's first, which is always the smallest; deterministic for a seed."""
-    found: list[T] = []
+    """Draw up to `count` examples of a strategy, always the same for a seed.
+
+    The first example that Hypothesis gives is always the smallest, so it is left out if there are
+    others.
+    """
+    examples: list[T] = []
 
     @hypothesis_seed(seed)
     @settings(
@@ -76,11 +87,12 @@ def draw_examples(strategy: st.SearchStrategy[T], count: int, seed: int) -> list
     )
     @given(strategy)
     def collect(example: T) -> None:
-        found.append(example)
+        examples.append(example)
 
     collect()
-    return found[1:] if len(found) > 1 else found
+    return examples[1:] if len(examples) > 1 else examples
 
 
-def _mixed(seed: int, number: int) -> int:
-    return (seed * 1_000_003 + number * 7919 + 17) % MOST_SEEDS
+def _mix_seed(seed: int, number: int) -> int:
+    """Return another seed for each number."""
+    return (seed * 1_000_003 + number * 7919 + 17) % SEED_MODULUS

@@ -1,4 +1,4 @@
-"""The rows that a campaign runs through: covering arrays over the axes, and rows reserved for large sizes."""
+"""The plan of a campaign: rows of covering arrays over the axes, some of them for large sizes."""
 
 from __future__ import annotations
 
@@ -15,12 +15,18 @@ from rnnspec.cases.sizes import LARGE_PAIRS
 
 FEW_LARGE_AXES = ("nonlinearity", "bidirectional", "layout", "initial_state", "mode", "dtype")
 LARGE_AXES = (*FEW_LARGE_AXES, "bias", "dropout", "memory_layout", "distribution")
-"""The axes that vary with large sizes; in quick only those on which kernels choose their way."""
+"""The axes that vary in the rows for large sizes.
+
+The profile `quick` varies only `FEW_LARGE_AXES`, on which an implementation chooses its kernel.
+"""
 
 
 @dataclass(frozen=True)
 class PlanRow:
-    """One row of a covering array and how many cases are drawn in it; `large_dimensions` names the sizes that are large (None: by chance)."""
+    """One row of a covering array, and the number of cases that are drawn in it.
+
+    `large_dimensions` names the sizes that must be large; if it is None, chance decides.
+    """
 
     row: Mapping[str, Any]
     cases: int
@@ -29,9 +35,14 @@ class PlanRow:
 
 @dataclass(frozen=True)
 class Profile:
-    """How thorough a campaign is: the strength of its covering arrays, how many, and how many cases a row.
+    """How thorough a campaign is.
 
-    `minimum` is how often a rule must have been reached before it may pass, `large_axes` what varies in the rows of large sizes.
+    arrays        the number of covering arrays over all axes
+    strength      how many values of different axes occur together in every combination
+    cases         the number of cases in each row of these arrays
+    large_arrays  the number of covering arrays of strength 2 for large sizes, one case a row
+    minimum       the number of cases that a rule must have judged before it can pass
+    large_axes    the axes that vary in the rows for large sizes
     """
 
     name: str
@@ -54,13 +65,16 @@ PROFILES = {
 
 @dataclass(frozen=True)
 class Scope:
-    """What may be drawn: features that the subject refused, and axes pinned to one value by the user."""
+    """What may be drawn: the features that are unsupported, and the axes pinned to one value."""
 
     unsupported: frozenset[Feature] = frozenset()
     pinned: tuple[tuple[str, Any], ...] = ()
 
-    def values(self, axis: Axis) -> tuple[Any, ...]:
-        """The values of an axis within this scope, the simplest first; never empty."""
+    def list_values(self, axis: Axis) -> tuple[Any, ...]:
+        """Return the values of an axis within this scope, the simplest first.
+
+        There is always one: the simplest value if the subject supports none.
+        """
         pinned = dict(self.pinned)
         if axis.name in pinned:
             return (pinned[axis.name],)
@@ -69,30 +83,42 @@ class Scope:
 
 
 def plan_rows(profile: Profile, seed: int, scope: Scope) -> list[PlanRow]:
-    """The stretches of a campaign, shuffled so that every part of it is a sample of the whole; a pure function of its arguments."""
-    smallest = PlanRow(find_simplest_row(scope), 1, ())
-    narrow = [
+    """Return the rows of a campaign: the simplest first, the others shuffled.
+
+    So every part of a campaign is a sample of the whole. A pure function of its arguments.
+    """
+    simplest = PlanRow(find_simplest_row(scope), 1, ())
+    regular = [
         PlanRow(row, profile.cases)
         for salt in range(profile.arrays)
-        for row in build_covering_rows(scope, profile.strength, _mixed(seed, salt), tuple(AXIS))
+        for row in build_covering_rows(scope, profile.strength, _mix_seed(seed, salt), tuple(AXIS))
     ]
-    large_dimensions = [
-        PlanRow({name: value for name, value in row.items() if name != "large_dimensions"}, 1, row["large_dimensions"])
+    large = [
+        _plan_large_row(row)
         for salt in range(profile.large_arrays)
-        for row in build_covering_rows(scope, 2, _mixed(seed, salt), profile.large_axes, LARGE_PAIRS)
+        for row in build_covering_rows(
+            scope, 2, _mix_seed(seed, salt), profile.large_axes, LARGE_PAIRS
+        )
     ]
-    drawn = [*narrow, *large_dimensions]
-    random.Random(seed).shuffle(drawn)
-    return [smallest, *drawn]
+    shuffled = [*regular, *large]
+    random.Random(seed).shuffle(shuffled)
+    return [simplest, *shuffled]
 
 
-def _mixed(seed: int, salt: int) -> int:
+def _plan_large_row(row: Row) -> PlanRow:
+    """Return a plan row of one case for a covering row that has the axis `large_dimensions`."""
+    choices = {name: value for name, value in row.items() if name != "large_dimensions"}
+    return PlanRow(choices, 1, row["large_dimensions"])
+
+
+def _mix_seed(seed: int, salt: int) -> int:
+    """Return another seed for each salt."""
     return (seed * 1009 + salt) % 2**64
 
 
 def find_simplest_row(scope: Scope) -> Row:
-    """The row with the simplest value in scope on every axis."""
-    return {axis.name: scope.values(axis)[0] for axis in AXES}
+    """Return the row with the simplest value in scope on every axis."""
+    return {axis.name: scope.list_values(axis)[0] for axis in AXES}
 
 
 @lru_cache(maxsize=64)
@@ -103,18 +129,21 @@ def build_covering_rows(
     varied: Sequence[str],
     large_dimensions: Sequence[tuple[str, ...]] = (),
 ) -> tuple[Row, ...]:
-    """Rows in which every `strength` values of the varied axes occur together unless they contradict each other.
+    """Return rows that cover every combination of `strength` values of the varied axes.
 
-    The other axes keep their simplest value in scope; `large_dimensions` adds an axis of that name. The seed chooses among the many arrays.
+    Combinations that the constraints forbid are left out. The other axes keep their simplest value
+    in scope, except that `num_layers` keeps two. `large_dimensions` adds an axis of that name with
+    these values. The seed chooses one of the many possible arrays.
     """
-    domains = {axis.name: _domain(scope, axis, varied) for axis in AXES} | (
+    domains = {axis.name: _list_domain(scope, axis, varied) for axis in AXES} | (
         {"large_dimensions": tuple(large_dimensions)} if large_dimensions else {}
     )
     return tuple(build_covering_array(domains, CONSTRAINTS, strength, seed))
 
 
-def _domain(scope: Scope, axis: Axis, varied: Sequence[str]) -> tuple[Any, ...]:
-    values = scope.values(axis)
+def _list_domain(scope: Scope, axis: Axis, varied: Sequence[str]) -> tuple[Any, ...]:
+    """Return the values of an axis in a covering array."""
+    values = scope.list_values(axis)
     if axis.name == "num_layers" and axis.name not in varied:
         return values[:2]
     return values if axis.name in varied else values[:1]

@@ -1,4 +1,8 @@
-"""The sizes of a case as Hypothesis strategies: mostly small, often at a kernel's threshold, under a cap on the work."""
+"""Hypothesis strategies for the sizes of a case.
+
+Most sizes are small; large ones are often near the thresholds at which kernels change, such as
+powers of two. The work of a case is limited.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,7 @@ from hypothesis import strategies as st
 from rnnspec.cases.axes import Distribution
 
 MAIN_THRESHOLDS = (8, 16, 17, 31, 33, 64, 65, 256)
+"""Sizes near which kernels change: they are drawn three times as often as the other thresholds."""
 THRESHOLDS = (
     *MAIN_THRESHOLDS * 3,
     256,
@@ -33,6 +38,7 @@ THRESHOLDS = (
 )
 DIMENSIONS = ("input_size", "hidden_size", "steps", "batch")
 SMALL = {"input_size": 6, "hidden_size": 6, "steps": 6, "batch": 5}
+"""The largest small size of each dimension."""
 LARGE_PAIRS = (
     (),
     ("hidden_size",),
@@ -46,11 +52,13 @@ LARGE_PAIRS = (
     ("input_size", "batch"),
     ("input_size", "steps"),
 )
-MOST_MULTIPLICATIONS = 6_000_000
-MOST_CELL_CALLS = 340
-MOST_PARAMETERS = 1_200_000
-"""Enough for one direction of 1025 units. Weights are copied more often than they are multiplied."""
+"""The dimensions that are large together in the rows for large sizes."""
+MAX_MULTIPLICATIONS = 6_000_000
+MAX_CELL_CALLS = 340
+# Enough for one direction of 1025 units; weights are copied more often than they are multiplied.
+MAX_PARAMETERS = 1_200_000
 READABLE_UNITS = 12
+"""The most units of a layer, over both directions, whose dropout mask can be read."""
 LENGTH_STYLES = ("equal", "any", "any", "ones", "two")
 
 EQUAL = (
@@ -59,13 +67,22 @@ EQUAL = (
     ("batch", "steps"),
     ("batch", "states"),
 )
-"""Sizes that are made equal: a third of the cases needs no projection, and a few cannot tell one axis from another by its size."""
+"""Pairs of sizes, of which one is drawn and made equal.
+
+In a third of the cases input_size and hidden_size are equal, because some implementations treat
+that case differently. In a few, the batch size equals the number of steps or of states, so that a
+layer cannot recognise a dimension by its size.
+"""
 
 Sizes = dict[str, int]
+"""A size for each of the `DIMENSIONS`."""
 
 
 def _list_large_by_chance() -> tuple[tuple[str, ...], ...]:
-    """Six in ten without a large dimension, three with one, one with two; each dimension and pair equally often."""
+    """Return choices of large dimensions: none in six of ten, one in three, two in one.
+
+    Every dimension and every pair is equally frequent.
+    """
     ones = [(name,) for name in DIMENSIONS]
     pairs = list(itertools.combinations(DIMENSIONS, 2))
     return (*[()] * 72, *ones * 9, *pairs * 2)
@@ -76,72 +93,87 @@ LARGE = st.one_of(st.sampled_from(THRESHOLDS), st.integers(7, 320))
 
 
 @st.composite
-def sizes(draw: st.DrawFn, row: Mapping[str, Any], large_dimensions: tuple[str, ...] | None = None) -> Sizes:
-    """input_size, hidden_size, steps and batch for a row of discrete choices.
+def sizes(
+    draw: st.DrawFn, row: Mapping[str, Any], large_dimensions: tuple[str, ...] | None = None
+) -> Sizes:
+    """Draw input_size, hidden_size, steps and batch for a row of values of the axes.
 
-    `wide` names the dimensions that must be large; None lets one of them be large in three cases of ten and two in one of ten.
-    Some sizes are equal more often than by chance (`EQUAL`). The work is capped: small dimensions are cut first, then large ones.
+    `large_dimensions` names the dimensions that must be large. If it is None, one dimension is
+    large in three of ten cases, and two are in one of ten. Some sizes are equal more often than by
+    chance (`EQUAL`). `cap_sizes` limits the work.
     """
-    chosen = large_dimensions if large_dimensions is not None else draw(st.sampled_from(LARGE_BY_CHANCE))
-    found = {
-        name: draw(LARGE if name in chosen else st.integers(1, SMALL[name])) for name in DIMENSIONS
+    if large_dimensions is None:
+        large_dimensions = draw(st.sampled_from(LARGE_BY_CHANCE))
+    drawn = {
+        name: draw(LARGE if name in large_dimensions else st.integers(1, SMALL[name]))
+        for name in DIMENSIONS
     }
     one, other = draw(st.sampled_from(EQUAL))
-    if one and one not in chosen:
-        found[one] = {
-            **found,
-            "states": int(row["num_layers"]) * (2 if row["bidirectional"] else 1),
-        }[other]
+    if one and one not in large_dimensions:
+        states = int(row["num_layers"]) * _count_directions(row)
+        drawn[one] = {**drawn, "states": states}[other]
     if not row["layout"].is_batched:
-        found["batch"] = 1
-    return capped(row, found, chosen)
+        drawn["batch"] = 1
+    return cap_sizes(row, drawn, large_dimensions)
 
 
-def capped(row: Mapping[str, Any], found: Sizes, kept: Collection[str] = ()) -> Sizes:
-    """The sizes halved until a run of the case stays under the caps on the work, those that are `kept` last of all."""
-    found = dict(found)
-    directions = 2 if row["bidirectional"] else 1
+def cap_sizes(row: Mapping[str, Any], drawn: Sizes, kept: Collection[str] = ()) -> Sizes:
+    """Return sizes that are halved until the work of a case is within the limits.
+
+    The dimensions in `kept` are halved only if no other can be.
+    """
+    capped = dict(drawn)
+    directions = _count_directions(row)
     if row["distribution"] is Distribution.READABLE:
-        found["hidden_size"] = min(found["hidden_size"], READABLE_UNITS // directions)
-    deep = int(row["num_layers"]) * directions
-    while found["steps"] * deep > MOST_CELL_CALLS:
-        found["steps"] //= 2
-    while _parameters(found, deep, directions) > MOST_PARAMETERS:
-        widest = max(("input_size", "hidden_size"), key=lambda name: found[name])
-        found[widest] //= 2
-    while _multiplications(found, deep, directions) > MOST_MULTIPLICATIONS:
-        spare = [name for name in DIMENSIONS if name not in kept and found[name] > 2]
-        widest = max(spare or DIMENSIONS, key=lambda name: found[name])
-        found[widest] = max(1, found[widest] // 2)
-    return found
+        capped["hidden_size"] = min(capped["hidden_size"], READABLE_UNITS // directions)
+    cells = int(row["num_layers"]) * directions
+    while capped["steps"] * cells > MAX_CELL_CALLS:
+        capped["steps"] //= 2
+    while _count_parameters(capped, cells, directions) > MAX_PARAMETERS:
+        widest = max(("input_size", "hidden_size"), key=lambda name: capped[name])
+        capped[widest] //= 2
+    while _count_multiplications(capped, cells, directions) > MAX_MULTIPLICATIONS:
+        spare = [name for name in DIMENSIONS if name not in kept and capped[name] > 2]
+        widest = max(spare or DIMENSIONS, key=lambda name: capped[name])
+        capped[widest] = max(1, capped[widest] // 2)
+    return capped
 
 
-def _parameters(found: Sizes, deep: int, directions: int) -> int:
-    hidden = found["hidden_size"]
+def _count_directions(row: Mapping[str, Any]) -> int:
+    return 2 if row["bidirectional"] else 1
+
+
+def _count_parameters(drawn: Sizes, cells: int, directions: int) -> int:
+    """Return the number of weights of a layer, biases not counted."""
+    hidden = drawn["hidden_size"]
     return hidden * (
-        (found["input_size"] + hidden) * directions
-        + (directions + 1) * hidden * (deep - directions)
+        (drawn["input_size"] + hidden) * directions
+        + (directions + 1) * hidden * (cells - directions)
     )
 
 
-def _multiplications(found: Sizes, deep: int, directions: int) -> int:
-    width = found["input_size"] + (directions + 1) * found["hidden_size"]
-    return found["steps"] * found["batch"] * found["hidden_size"] * width * deep
+def _count_multiplications(drawn: Sizes, cells: int, directions: int) -> int:
+    """Return an upper estimate of the multiplications of a call."""
+    width = drawn["input_size"] + (directions + 1) * drawn["hidden_size"]
+    return drawn["steps"] * drawn["batch"] * drawn["hidden_size"] * width * cells
 
 
 @st.composite
 def lengths(draw: st.DrawFn, steps: int, batch: int) -> tuple[int, ...]:
-    """The lengths of a packed batch in the caller's order, the longest equal to `steps`: any, tied, all equal, or mostly ones.
+    """Draw the lengths of the sequences of a packed batch, in the caller's order.
 
-    They come from one seed, since drawing each costs more than judging the case. Raises ValueError for a size below 1.
+    There are `batch` lengths from 1 to `steps`, and the longest is `steps`. They may be arbitrary,
+    equal, almost equal, or 1 except for the longest. Raises ValueError if `steps` or `batch` is
+    below 1.
     """
     for name, size in (("steps", steps), ("batch", batch)):
         if size < 1:
             raise ValueError(f"{name} must be at least 1, got {size!r}")
     style, seed = draw(st.sampled_from(LENGTH_STYLES)), draw(st.integers(0, 2**16))
+    # Drawing every length through Hypothesis would take longer than checking the case.
     rng = random.Random(seed)
     low = {"any": 1, "equal": steps, "ones": 1, "two": max(1, steps - 1)}[style]
     high = min(steps, 1) if style == "ones" else steps
-    found = [rng.randint(low, high) for _ in range(batch)]
-    found[seed % batch] = steps
-    return tuple(found)
+    drawn = [rng.randint(low, high) for _ in range(batch)]
+    drawn[seed % batch] = steps
+    return tuple(drawn)

@@ -1,4 +1,4 @@
-"""The space of cases as the minimiser walks it: fields, their simpler values, and how far a case is from the simplest."""
+"""The space of cases that the minimiser searches: the fields of a case and their simpler values."""
 
 from __future__ import annotations
 
@@ -11,18 +11,20 @@ from rnnspec.cases.case import SIZES, Case, is_consistent
 from rnnspec.cases.plan import Scope
 
 FIELDS = (*SIZES, "lengths", *(axis.name for axis in AXES if axis.name != "num_layers"))
-"""Sizes first: what is tried after them is then cheap."""
-
-
-FEW_VALUES = 4
-EVERYTHING = Scope()
+"""The fields in the order in which they are made simpler; small sizes make the rest fast."""
+MAX_TRIED_VALUES = 4
+"""If an axis has more values, only the simplest is tried."""
+WHOLE_SCOPE = Scope()
 
 
 @dataclass(frozen=True)
 class LayerCaseSpace:
-    """The space of the cases of a recurrent layer, within a scope: what the user pinned stays, what is refused is not tried."""
+    """The space of the cases of a recurrent layer.
 
-    scope: Scope = EVERYTHING
+    Pinned axes keep their value, and values that need an unsupported feature are never tried.
+    """
+
+    scope: Scope = WHOLE_SCOPE
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -31,64 +33,66 @@ class LayerCaseSpace:
         return tuple(name for name in FIELDS if name not in pinned)
 
     def list_simpler(self, case: Case, name: str) -> list[Any]:
-        """Simpler values of one field of a case, the largest steps first."""
+        """Return simpler values of one field of a case, the largest steps first."""
         if name in SIZES:
             return list_smaller_sizes(case.size(name))
         if name == "lengths":
             equal = (case.steps,) * case.batch
             return [equal] if case.is_packed and case.lengths != equal else []
-        return list_simpler_values(self.scope.values(AXIS[name]), case.axis(name))
+        return list_simpler_values(self.scope.list_values(AXIS[name]), case.get_choice(name))
 
     def change_field(self, case: Case, name: str, value: Any) -> Case | None:
-        """The case with one field at another value, or nothing where that contradicts the others.
+        """Return the case with another value of one field, or None if no such case is consistent.
 
-        Where only the law of the values or the dropout stands in the way, it is made the simplest too.
+        If the distribution or the dropout is in the way, it gets its simplest value too.
         """
-        found = _at(case, name, value)
-        for other in (
-            each for each in ("distribution", "dropout") if each != name and each in self.fields
-        ):
-            if not is_consistent(found):
-                found = _at(found, other, AXIS[other].simplest)
-        return found if is_consistent(found) else None
+        changed = _set_field(case, name, value)
+        for other in ("distribution", "dropout"):
+            if other != name and other in self.fields and not is_consistent(changed):
+                changed = _set_field(changed, other, AXIS[other].simplest)
+        return changed if is_consistent(changed) else None
 
     def reseed(self, case: Case, seed: int) -> Case:
-        """The case with other numbers."""
+        """Return the case with other numbers."""
         return case.replace(seed=seed)
 
-    def seed_of(self, case: Case) -> int:
+    def get_seed(self, case: Case) -> int:
         """Return the seed of the numbers of a case."""
         return case.seed
 
     def list_raised(self, case: Case) -> frozenset[str]:
-        """The axes on which a case is not at the simplest value."""
-        return frozenset(axis.name for axis in AXES if case.axis(axis.name) != axis.simplest)
+        """Return the axes on which a case does not have the simplest value."""
+        return frozenset(axis.name for axis in AXES if case.get_choice(axis.name) != axis.simplest)
 
-    def total_size(self, case: Case) -> int:
-        """The sum of a case's sizes."""
+    def measure_size(self, case: Case) -> int:
+        """Return the sum of the sizes of a case."""
         return sum(case.size(name) for name in SIZES)
 
     def describe_field(self, case: Case, name: str) -> str:
-        """A field and its value in words: an equality for a choice, a lower bound for a size."""
+        """Return a field and its value in words: `name=value`, or `name >= value` for a size."""
         if name in SIZES:
             return f"{name} >= {case.size(name)}"
-        return "lengths that differ" if name == "lengths" else f"{name}={case.axis(name)}"
+        return "lengths that differ" if name == "lengths" else f"{name}={case.get_choice(name)}"
 
 
-def _at(case: Case, name: str, value: Any) -> Case:
+def _set_field(case: Case, name: str, value: Any) -> Case:
     return case.replace(dropout=0.0) if name == "dropout" else case.replace(**{name: value})
 
 
 def list_simpler_values(values: Sequence[Any], present: Any) -> list[Any]:
-    """The values that come before the present one, the simplest first; of a long list the simplest alone, since each costs a trial."""
+    """Return the values before the present one, the simplest first.
+
+    If there are more than `MAX_TRIED_VALUES` values, return only the simplest: each costs a call.
+    """
     if present not in values:
         return list(values[:1])
-    return list(values[: values.index(present)][: len(values) if len(values) <= FEW_VALUES else 1])
+    count = len(values) if len(values) <= MAX_TRIED_VALUES else 1
+    return list(values[: values.index(present)][:count])
 
 
 def list_smaller_sizes(size: int) -> list[int]:
-    """Smaller values of a size: the smallest ones, half, three quarters and one less, without repetition."""
-    found = dict.fromkeys(
+    """Return smaller sizes to try: 1, 2, one half, three quarters, and one less."""
+    candidates = dict.fromkeys(
         [*(small for small in (1, 2) if small < size), size // 2, size - size // 4, size - 1]
     )
-    return [value for value in found if 1 <= value < size]
+    return [value for value in candidates if 1 <= value < size]
