@@ -1,394 +1,339 @@
-"""Gradients: every result has the derivative of the formula, with respect to everything that it depends on."""
+"""Rules about gradients: they are the derivatives of the formula, for every result and tensor."""
 
 from __future__ import annotations
 
-from functools import partial
-
-import numpy as np
-from numpy.typing import NDArray
-
-from rnnspec import oracle
-from rnnspec.cases.axes import Distribution, DType, Feature, Float32Precision
+from rnnspec.cases.axes import Distribution, Feature
 from rnnspec.cases.case import Case
 from rnnspec.cases.values import draw_values
-from rnnspec.observe.expected import Expected
 from rnnspec.observe.observation import Observation
-from rnnspec.rulekit.assertions.finite_differences import draw_direction, estimate_second_derivative
+from rnnspec.rulekit.assertions.gradients import (
+    assert_differentiable_alone,
+    assert_exact_gradients,
+    assert_samples_independent,
+    assert_second_derivative,
+    assert_steps_causal,
+    can_be_doubled,
+)
 from rnnspec.rulekit.assertions.results import (
     BOTH,
     assert_gradients,
-    derivable,
     exclude_masked_gradients,
-    list_differentiated,
+    has_known_gradients,
+    list_gradient_names,
 )
 from rnnspec.rulekit.conditions import (
     Condition,
-    batched,
-    bidirectional,
-    differentiable,
+    has_initial_state,
+    has_size_at_least,
     has_value,
+    has_wide_dtype,
+    is_batched,
+    is_bidirectional,
+    is_differentiable,
+    is_packed,
     one_in,
-    packed,
-    precise,
-    size_at_least,
-    state_given,
 )
-from rnnspec.rulekit.fixtures.frozen import call_frozen, choose_frozen, write_frozen_snippet
-from rnnspec.rulekit.fixtures.orthogonal_weights import build_undamped_layer
+from rnnspec.rulekit.fixtures.frozen import (
+    call_with_frozen_tensors,
+    choose_frozen_tensors,
+    write_frozen_snippet,
+)
+from rnnspec.rulekit.fixtures.orthogonal_weights import build_undamped_values
 from rnnspec.rulekit.rule import rule
-from rnnspec.rulekit.snippets import results as snippets
-from rnnspec.rulekit.snippets.gradients import (
-    LATER_CALL,
-    LATER_STEPS,
-    OTHER_SAMPLES,
-    SECOND,
-    SINGLE,
-    TWICE,
-)
-from rnnspec.rulekit.violation import Violation, assert_close, assert_identical
+from rnnspec.rulekit.snippets.gradients import LATER_CALL, SINGLE, TWICE
+from rnnspec.rulekit.violation import Violation
 
-Array = NDArray[np.float64]
 NEEDS = (Feature.GRADIENTS,)
 LONG = 20
+"""The number of time steps from which a sequence counts as long."""
 
 has_bias: Condition[Case] = Condition("with biases", lambda case: case.config.bias)
-small: Condition[Case] = Condition(
+has_small_sizes: Condition[Case] = Condition(
     "sizes up to 8",
     lambda case: max(case.steps, case.batch, case.config.input_size, case.config.hidden_size) <= 8,
 )
-separable = (size_at_least("batch", 2) & (batched | packed)) | (~bidirectional & size_at_least("steps", 2))
+has_independent_parts = (has_size_at_least("batch", 2) & (is_batched | is_packed)) | (
+    ~is_bidirectional & has_size_at_least("steps", 2)
+)
 
 
-@rule("rnn.gradients.input", "rnn.packed.gradients", when=derivable & precise, needs=NEEDS)
-def input(observation: Observation) -> None:
-    """The gradient of the results with respect to the input is that of the formula.
+@rule(
+    "rnn.gradients.input",
+    "rnn.packed.gradients",
+    when=has_known_gradients & has_wide_dtype,
+    needs=NEEDS,
+    id="gradients.input",
+)
+def input_gradient(observation: Observation) -> None:
+    """The gradient with respect to the input is the derivative of the formula.
 
-    Compared with back-propagation through the reference in units of the largest error that rounding can explain.
+    It is compared with the oracle's back-propagation, in units of the largest error that rounding
+    can explain.
 
-    Catches a backward pass of the wrong layout, of the wrong activation, cut off or scaled between layers or steps.
+    Catches a backward pass for the wrong layout or activation, and one that is cut off or scaled
+    between layers or time steps.
     """
-    assert_gradients(observation, observation.gradients, observation.expected, ["input"])
+    _assert_named_gradients(observation, ["input"])
 
 
-@rule("rnn.gradients.h_0", when=derivable & precise & state_given, needs=NEEDS)
+@rule(
+    "rnn.gradients.h_0", when=has_known_gradients & has_wide_dtype & has_initial_state, needs=NEEDS
+)
 def h_0(observation: Observation) -> None:
-    """The gradient of the results with respect to the initial state is that of the formula.
+    """The gradient with respect to `h_0` is the derivative of the formula.
 
-    Compared with back-propagation through the reference, for each layer and direction.
+    It is compared with the oracle's back-propagation, for each layer and direction.
 
-    Catches a state that is detached, in one layer or direction or in all.
+    Catches an initial state that is detached, in some layers or directions or in all.
     """
-    assert_gradients(observation, observation.gradients, observation.expected, ["h_0"])
+    _assert_named_gradients(observation, ["h_0"])
 
 
-@rule("rnn.gradients.parameters", when=derivable & precise, needs=NEEDS)
+@rule("rnn.gradients.parameters", when=has_known_gradients & has_wide_dtype, needs=NEEDS)
 def weights(observation: Observation) -> None:
-    """The gradients of the results with respect to every weight matrix are those of the formula.
+    """The gradients with respect to the weights are the derivatives of the formula.
 
-    Compared with back-propagation through the reference, summed over steps and samples.
+    They are compared with the oracle's back-propagation, summed over time steps and samples.
 
-    Catches gradients that are doubled, averaged, truncated in time or lost in the last rows.
+    Catches gradients that are doubled, averaged, truncated in time, or lost in the last rows.
     """
-    assert_gradients(
-        observation, observation.gradients, observation.expected, _parameters(observation, "weight")
-    )
+    _assert_parameter_gradients(observation, "weight")
 
 
-@rule("rnn.gradients.parameters", when=derivable & precise & has_bias, needs=NEEDS)
+@rule("rnn.gradients.parameters", when=has_known_gradients & has_wide_dtype & has_bias, needs=NEEDS)
 def biases(observation: Observation) -> None:
-    """The gradients of the results with respect to every bias are those of the formula, the same for b_ih and b_hh.
+    """The gradients with respect to the biases are the derivatives of the formula.
 
-    Compared with back-propagation through the reference, summed over steps and samples.
+    They are compared with the oracle's back-propagation, summed over time steps and samples. Those
+    of `b_ih` and `b_hh` are the same.
 
-    Catches a bias gradient that comes from one step or sample, belongs to the other bias, or is missing above the first layer.
+    Catches a bias gradient that comes from only one time step or sample, that is stored in the
+    other bias, or that is missing above the first layer.
     """
-    assert_gradients(
-        observation, observation.gradients, observation.expected, _parameters(observation, "bias")
-    )
+    _assert_parameter_gradients(observation, "bias")
 
 
 @rule(
     "rnn.gradients.input",
     "rnn.gradients.h_0",
     "rnn.gradients.parameters",
-    when=derivable & ~precise,
+    when=has_known_gradients & ~has_wide_dtype,
     needs=NEEDS,
 )
 def half_precision(observation: Observation) -> None:
-    """In bfloat16 and float16 gradients differ from those of the formula by no more than rounding to that dtype explains.
+    """In bfloat16 and float16, gradients differ from the formula by no more than rounding explains.
 
-    All gradients at once, compared under the rounding model of the dtype.
+    All gradients are compared with the oracle's under the rounding model of the dtype.
 
-    Catches a backward pass that goes wrong in 16 bits only.
+    Catches a backward pass that is wrong only in 16-bit dtypes.
     """
-    assert_gradients(
-        observation,
-        observation.gradients,
-        observation.expected,
-        list_differentiated(observation.case, observation.values.weights),
-    )
+    names = list_gradient_names(observation.case, observation.values.weights)
+    _assert_named_gradients(observation, names)
 
 
-@rule("rnn.gradients.each-result", when=derivable & one_in(4), needs=NEEDS)
+def _assert_parameter_gradients(observation: Observation, kind: str) -> None:
+    names = [name for name in observation.values.weights if name.startswith(kind)]
+    _assert_named_gradients(observation, exclude_masked_gradients(observation.case, names))
+
+
+def _assert_named_gradients(observation: Observation, names: list[str]) -> None:
+    assert_gradients(observation, observation.gradients, observation.expected, names)
+
+
+@rule("rnn.gradients.each-result", when=has_known_gradients & one_in(4), needs=NEEDS)
 def h_n_alone(observation: Observation) -> None:
-    """h_n can be differentiated alone.
+    """`h_n` can be differentiated without `output`.
 
-    A further call of which only h_n enters the sum that is differentiated; all gradients are compared with the reference's.
+    In a second call, only h_n is differentiated. All gradients are compared with the oracle's.
 
-    Catches final states that are detached or copied out of the graph, of one direction or of all.
+    Catches final states that are detached or copied out of the graph, in one direction or in all.
     """
-    _alone(observation, "h_n")
+    assert_differentiable_alone(observation, "h_n")
 
 
-@rule("rnn.gradients.each-result", when=derivable & one_in(4, 1), needs=NEEDS)
+@rule("rnn.gradients.each-result", when=has_known_gradients & one_in(4, 1), needs=NEEDS)
 def output_alone(observation: Observation) -> None:
-    """output can be differentiated alone.
+    """`output` can be differentiated without `h_n`.
 
-    A further call of which only output enters the sum that is differentiated; all gradients are compared with the reference's.
+    In a second call, only the output is differentiated. All gradients are compared with the
+    oracle's.
 
-    Catches an output that is detached in one mode or at its last step, where h_n still carries a gradient.
+    Catches an output that is detached in one mode or at its last time step although h_n is not.
     """
-    _alone(observation, "output")
-
-
-def _alone(observation: Observation, result: str) -> None:
-    call = observation.second_call().call
-    if not (call.output_tensor if result == "output" else call.h_n_tensor).requires_grad:
-        raise Violation(
-            f"{result} carries no gradient", snippets.compare_gradients("input", (result,))
-        )
-    found = observation.differentiated(call, (result,))
-    names = list_differentiated(observation.case, observation.values.weights)
-    assert_gradients(observation, found, observation.expected.of((result,)), names, (result,))
+    assert_differentiable_alone(observation, "output")
 
 
 @rule(
     "rnn.gradients.input",
     "rnn.recurrence.every-step",
-    when=derivable & precise & size_at_least("steps", LONG),
+    when=has_known_gradients & has_wide_dtype & has_size_at_least("steps", LONG),
     needs=NEEDS,
 )
 def reach_first_step(observation: Observation) -> None:
-    """The gradient reaches the first step of a long sequence from the last.
+    """In a long sequence, the gradient of the last time step reaches the first one.
 
-    Weights that pass states on undamped, and a loss on each direction's last step alone, so that what arrives at the first step has
-    gone through the whole length; compared with the reference.
+    The weights pass states on undamped, and the loss depends only on the last time step of each
+    direction. All gradients are compared with the oracle's.
 
-    Catches back-propagation that is cut after some number of steps.
+    Catches back-propagation that is cut off after some number of time steps.
     """
     case = observation.case.replace(distribution=Distribution.PLAIN, dropout=0.0)
-    lasting = observation.new_layer(case, **build_undamped_layer(case, draw_values(case)))
-    found = lasting.differentiated(lasting.call, ("output",))
-    names = list_differentiated(case, lasting.values.weights)
-    assert_gradients(lasting, found, lasting.expected.of(("output",)), names, ("output",))
+    undamped = observation.new_layer(case, **build_undamped_values(case, draw_values(case)))
+    found = undamped.differentiate(undamped.call, ("output",))
+    names = list_gradient_names(case, undamped.values.weights)
+    assert_gradients(
+        undamped, found, undamped.expected.restrict_to(("output",)), names, ("output",)
+    )
 
 
 @rule(
     "rnn.gradients.input",
     "rnn.gradients.parameters",
-    when=derivable & has_value(Distribution.INTEGER) & one_in(2, 1),
+    when=has_known_gradients & has_value(Distribution.INTEGER) & one_in(2, 1),
     needs=NEEDS,
 )
 def exact(observation: Observation) -> None:
-    """Where every sum is exact, gradients have the same bits in whatever order an implementation adds.
+    """If every sum is exact, the gradients are exact too, in whatever order the layer adds.
 
-    Small integers under relu; gradients that depend on the slope of relu at exactly 0, which nothing promises, are left out.
+    The numbers are small integers with relu. Gradients that depend on the slope of relu at exactly
+    0, which PyTorch does not document, are not compared.
 
-    Catches errors down to the last bit, slopes that leak below zero, sums kept in another dtype.
+    Catches errors in the last bit, a slope of relu below zero, and sums that are kept in another
+    dtype.
     """
-    expected = observation.expected
-    if not expected.exact_gradients:
-        return
-    allowed = oracle.compute_gradient_bound(
-        expected.problem, expected.trace, *expected.cotangents, oracle.ROUNDINGS["float64"]
-    )
-    for name in exclude_masked_gradients(observation.case, observation.gradients):
-        settled = allowed[name] < 0.5
-        got, wanted = (
-            np.where(settled, found[name], 0.0)
-            for found in (observation.gradients, expected.gradients)
-        )
-        assert_identical(f"gradient of {name}", got, wanted, snippets.compare_gradients(name))
+    assert_exact_gradients(observation)
 
 
 @rule(
     "rnn.recurrence.samples-independent",
     "rnn.recurrence.causal",
-    when=differentiable & ~has_value(Distribution.TERNARY) & separable & one_in(4, 3),
+    when=is_differentiable
+    & ~has_value(Distribution.TERNARY)
+    & has_independent_parts
+    & one_in(4, 3),
     needs=NEEDS,
 )
 def exact_zeros(observation: Observation) -> None:
-    """What a result does not depend on receives a gradient of exactly zero.
+    """A tensor that a result does not depend on receives a gradient of exactly zero from it.
 
-    The results of one sample with respect to all others, or in one direction the earlier outputs with respect to later input.
+    The results of one sample are differentiated with respect to the other samples, or, in a layer
+    with one direction, the earlier outputs with respect to the later input.
 
-    Catches leaks between samples or from the future that only the backward pass has, however small.
+    Catches leaks between samples or from later time steps that only the backward pass has, however
+    small.
     """
     if observation.case.batch > 1 and (
         observation.case.config.bidirectional
         or observation.case.steps == 1
         or observation.case.seed % 2
     ):
-        _other_samples(observation)
+        assert_samples_independent(observation)
     else:
-        _later_steps(observation)
+        assert_steps_causal(observation)
 
 
-def _other_samples(observation: Observation) -> None:
-    sample = observation.case.seed % observation.case.batch
-    chosen = (np.arange(observation.case.batch) == sample)[:, None]
-    marked = observation.second_call(
-        d_output=observation.values.d_output * chosen, d_h_n=observation.values.d_h_n * chosen
-    )
-    snippet = OTHER_SAMPLES if batched(observation.case) else None
-    for name, gradient in marked.differentiated(marked.call, BOTH).items():
-        if name in ("input", "h_0"):
-            others = np.delete(gradient, sample, axis=1)
-            assert_identical(
-                f"gradient of {name} of the samples other than {sample}",
-                others,
-                np.zeros_like(others),
-                snippet,
-            )
-
-
-def _later_steps(observation: Observation) -> None:
-    cut = (observation.case.steps + 1) // 2
-    earlier = (np.arange(observation.case.steps) < cut)[:, None, None]
-    marked = observation.second_call(d_output=observation.values.d_output * earlier)
-    later = marked.differentiated(marked.call, ("output",))["input"][cut:]
-    assert_identical(
-        f"gradient of input from step {cut} on",
-        later,
-        np.zeros_like(later),
-        LATER_STEPS if not observation.case.is_packed else None,
-    )
-
-
-@rule("rnn.gradients.second-backward", when=derivable & one_in(8), needs=NEEDS)
+@rule("rnn.gradients.second-backward", when=has_known_gradients & one_in(8), needs=NEEDS)
 def second_backward(observation: Observation) -> None:
-    """With a retained graph a second backward gives the same gradients, and gradients add up in .grad.
+    """With a retained graph, a second backward pass gives the same gradients. Gradients accumulate
+    in `.grad`.
 
-    Two passes with torch.autograd.grad, then on a further call, or on one of a single step and sample, two with .backward(), or one
-    where twice a gradient can overflow; each is compared with the reference.
+    Two passes with `torch.autograd.grad` are compared with the oracle. Then a second call, or one
+    with a single time step and sample, is differentiated twice with `.backward()`, or once if
+    doubled gradients can overflow.
 
-    Catches buffers that the first pass frees or overwrites, and gradients that are stored where they should be added, or share memory.
+    Catches buffers that the first pass frees or overwrites, and gradients that are stored instead
+    of added, or that share memory.
     """
-    names = list_differentiated(observation.case, observation.values.weights)
-    backward = observation.backward(observation.second_call().call)
+    names = list_gradient_names(observation.case, observation.values.weights)
+    backward = observation.prepare_backward(observation.second_call().call)
     for _ in range(2):
         assert_gradients(
-            observation, backward.first(BOTH), observation.expected, names, snippet=TWICE
+            observation,
+            backward.compute_gradients(BOTH),
+            observation.expected,
+            names,
+            snippet=TWICE,
         )
-    odd = observation.case.seed % 2 == 1
-    again = (
+    is_odd = observation.case.seed % 2 == 1
+    second = (
         observation.second_call()
-        if odd
+        if is_odd
         else observation.second_call_as(observation.case.replace(steps=1, batch=1))
     )
-    times = 2 if _fit_twice(again.expected) else 1
+    times = 2 if can_be_doubled(second.expected) else 1
     found = {
         name: gradient / times
-        for name, gradient in again.backward(again.call).accumulated(times).items()
+        for name, gradient in second.prepare_backward(second.call)
+        .accumulate_gradients(times)
+        .items()
     }
-    assert_gradients(again, found, again.expected, names, snippet=TWICE if odd else SINGLE)
-
-
-def _fit_twice(expected: Expected) -> bool:
-    """Whether twice every gradient, as large as rounding can make it, is a number of the dtype."""
-    doubled = (
-        (2 * expected.gradient_bound[name], 2 * np.abs(gradient))
-        for name, gradient in expected.gradients.items()
-    )
-    return all(
-        bool(np.isfinite(oracle.finite(error, size, expected.rounding)).all())
-        for error, size in doubled
-    )
+    assert_gradients(second, found, second.expected, names, snippet=TWICE if is_odd else SINGLE)
 
 
 @rule(
-    "rnn.gradients.parameters", "rnn.effects.stateless", when=derivable & one_in(6, 1), needs=NEEDS
+    "rnn.gradients.parameters",
+    "rnn.effects.stateless",
+    when=has_known_gradients & one_in(6, 1),
+    needs=NEEDS,
 )
 def earlier_call(observation: Observation) -> None:
-    """A call can still be differentiated after a later call of the same layer.
+    """A call can still be differentiated after the layer has been called again.
 
-    The layer is called on other numbers before the gradients of the first call are taken; they are compared with the reference's.
+    The layer is called on other numbers before the first call is differentiated. All gradients are
+    compared with the oracle's.
 
-    Catches intermediates that are kept on the layer and not with the call.
+    Catches intermediate results that are stored on the layer instead of in the graph.
     """
     earlier, _ = (
         observation.second_call().call,
         observation.second_call(input=-observation.values.input).call,
     )
-    found = observation.differentiated(earlier, BOTH)
-    assert_gradients(
-        observation,
-        found,
-        observation.expected,
-        list_differentiated(observation.case, observation.values.weights),
-        snippet=LATER_CALL,
-    )
+    found = observation.differentiate(earlier, BOTH)
+    names = list_gradient_names(observation.case, observation.values.weights)
+    assert_gradients(observation, found, observation.expected, names, snippet=LATER_CALL)
 
 
 @rule(
     "rnn.gradients.second-order",
-    when=derivable & small & one_in(3, 2),
+    when=has_known_gradients & has_small_sizes & one_in(3, 2),
     needs=(*NEEDS, Feature.SECOND_ORDER, Feature.FLOAT64),
 )
 def second_order(observation: Observation) -> None:
-    """The gradients can be differentiated once more.
+    """The gradients can be differentiated a second time.
 
-    In float64 their derivative along one direction over input, state and parameters is compared with differences of the
-    reference's gradients.
+    In float64, their derivative along one direction over input, h_0 and parameters is compared with
+    finite differences of the oracle's gradients.
 
-    Catches a backward pass that cannot be differentiated, or that takes for constant what is not.
+    Catches a backward pass that cannot be differentiated, or that treats a variable as a constant.
     """
-    case = observation.new_layer(
-        observation.case.replace(dtype=DType.FLOAT64, float32_precision=Float32Precision.IEEE, distribution=Distribution.PLAIN, dropout=0.0)
-    )
-    direction = draw_direction(case.case, case.values)
-    found = case.backward(case.call).second(direction)
-    expected = estimate_second_derivative(case.case, case.values, direction)
-    for name in found:
-        allowed = partial(expected.allowed.__getitem__, name)
-        assert_close(
-            case,
-            f"second derivative of {name}",
-            found[name],
-            expected.values[name],
-            allowed,
-            SECOND,
-        )
+    assert_second_derivative(observation)
 
 
-@rule("rnn.module.frozen", when=derivable & one_in(4, 2), needs=NEEDS)
+@rule("rnn.module.frozen", when=has_known_gradients & one_in(4, 2), needs=NEEDS)
 def frozen(observation: Observation) -> None:
-    """What requires no gradient receives none, and everything else receives the same gradient as before.
+    """A frozen tensor receives no gradient. The gradients of the other tensors do not change.
 
-    A further call with the input and state, one kind of parameter, one layer, one parameter or all parameters frozen; the other
-    gradients are compared with the reference's.
+    In a second call, the input and h_0, one kind of parameter, one layer, one parameter, or all
+    parameters have `requires_grad=False`. The other gradients are compared with the oracle's.
 
-    Catches layers where one frozen parameter stops the rest, where a plain input loses the gradients of the weights, and calls that
-    make frozen parameters require gradients again.
+    Catches one frozen parameter that stops all gradients, weight gradients that are lost if the
+    input requires none, and calls that unfreeze parameters.
     """
-    names = list_differentiated(observation.case, observation.values.weights)
-    still = choose_frozen(observation.case, observation.values)
-    snippet = write_frozen_snippet(still)
-    with call_frozen(observation, still) as call:
-        found = observation.differentiated(call, BOTH)
-    thawed = [name for name in still if name in found]
-    if thawed:
-        raise Violation(f"{thawed[0]} was frozen and requires a gradient after a call", snippet)
+    names = list_gradient_names(observation.case, observation.values.weights)
+    frozen_names = choose_frozen_tensors(observation.case, observation.values)
+    snippet = write_frozen_snippet(frozen_names)
+    with call_with_frozen_tensors(observation, frozen_names) as call:
+        found = observation.differentiate(call, BOTH)
+    unfrozen = [name for name in frozen_names if name in found]
+    if unfrozen:
+        raise Violation(
+            f"{unfrozen[0]} was frozen, but has requires_grad=True after a call; expected False",
+            snippet,
+        )
     assert_gradients(
         observation,
         found,
         observation.expected,
-        [name for name in names if name not in still],
+        [name for name in names if name not in frozen_names],
         snippet=snippet,
-    )
-
-
-def _parameters(observation: Observation, kind: str) -> list[str]:
-    return exclude_masked_gradients(
-        observation.case, [name for name in observation.values.weights if name.startswith(kind)]
     )

@@ -1,4 +1,4 @@
-"""The recurrence itself: every state follows from the input, the state before it and the weights."""
+"""Rules about the recurrence, which computes a state from the input and the previous state."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from rnnspec.cases.axes import ConstructorStyle, Distribution, DType, EarlierCal
 from rnnspec.cases.case import Case
 from rnnspec.observe.observation import Observation
 from rnnspec.rulekit.assertions.documented_loop import run_documented_loop
-from rnnspec.rulekit.assertions.nan_propagation import separable
+from rnnspec.rulekit.assertions.nan_propagation import can_plant_nan
 from rnnspec.rulekit.assertions.relations import assert_expected, is_right
 from rnnspec.rulekit.conditions import (
     Condition,
-    axis_is,
-    batched,
-    bidirectional,
-    dropping,
-    exact_values,
-    precise,
-    predictable,
-    size_at_least,
-    state_given,
+    has_active_dropout,
+    has_axis_value,
+    has_exact_values,
+    has_initial_state,
+    has_predictable_results,
+    has_size_at_least,
+    has_wide_dtype,
+    is_batched,
+    is_bidirectional,
+    is_unbatched,
 )
-from rnnspec.rulekit.conditions import unbatched as single
 from rnnspec.rulekit.rule import rule
 from rnnspec.rulekit.snippet import Helper, Snippet
 from rnnspec.rulekit.snippets import results as snippets
@@ -35,7 +35,8 @@ from rnnspec.rulekit.violation import Violation, assert_close, assert_identical
 
 Array = NDArray[np.float64]
 
-EXCHANGED = Snippet("""biases = dict(layer.named_parameters())
+EXCHANGED = Snippet(
+    """biases = dict(layer.named_parameters())
 before = layer(*given)
 with torch.no_grad():
     for name in [name for name in biases if "bias_ih" in name]:
@@ -43,58 +44,69 @@ with torch.no_grad():
         one.data, two.data = two.detach().clone(), one.detach().clone()
 after = layer(*given)
 close(after[0], before[0])
-close(after[1], before[1])""", (Helper.CLOSE,))
-DTYPE = Snippet("""output, h_n = layer(*given)
-assert data(output).dtype == h_n.dtype == next(reference.parameters()).dtype""", (Helper.DATA,))
+close(after[1], before[1])""",
+    (Helper.CLOSE,),
+)
+DTYPE = Snippet(
+    """output, h_n = layer(*given)
+assert data(output).dtype == h_n.dtype == next(reference.parameters()).dtype""",
+    (Helper.DATA,),
+)
 
 
-@rule("rnn.recurrence.two-biases", when=axis_is("bias", True) & predictable)
+@rule("rnn.recurrence.two-biases", when=has_axis_value("bias", True) & has_predictable_results)
 def two_biases(observation: Observation) -> None:
-    """b_ih and b_hh are both added, and only their sum matters.
+    """The layer adds both `b_ih` and `b_hh`, so that its results depend only on their sum.
 
-    Where results are wrong, a further layer is given the two biases exchanged, and the results are compared.
+    If the results are wrong, they are compared with those of a new layer whose two biases are
+    exchanged.
 
-    Catches a bias left out, added twice, or scaled.
+    Catches a bias that is left out, added twice, or scaled.
     """
     if is_right(observation):
         return
-    weights = {_twin(name): array for name, array in observation.values.weights.items()}
-    case = observation.case.replace(prior_use=EarlierCalls.FRESH, constructor_style=ConstructorStyle.CHANGED)
-    other = Observation(observation.subject, case, replace(observation.values, weights=weights))
+    weights = {_exchange_bias(name): array for name, array in observation.values.weights.items()}
+    case = observation.case.replace(
+        prior_use=EarlierCalls.FRESH, constructor_style=ConstructorStyle.CHANGED
+    )
+    exchanged = Observation(observation.subject, case, replace(observation.values, weights=weights))
     for name in ("output", "h_n"):
         assert_close(
             observation,
             name,
-            getattr(other, name),
+            getattr(exchanged, name),
             getattr(observation, name),
-            partial(_either, observation, other, name),
+            partial(_add_bounds, observation, exchanged, name),
             EXCHANGED,
         )
 
 
-def _bound_of(observation: Observation, name: str) -> Array:
+def _exchange_bias(name: str) -> str:
+    """Return the name of the other bias of the same layer, or the name of a weight as it is."""
+    others = {"bias_ih": "bias_hh", "bias_hh": "bias_ih"}
+    kind, _, place = name.partition("_l")
+    return f"{others.get(kind, kind)}_l{place}"
+
+
+def _get_bound(observation: Observation, name: str) -> Array:
     bound: Array = getattr(observation.expected.bound, name)
     return bound
 
 
-def _twin(name: str) -> str:
-    twins = {"bias_ih": "bias_hh", "bias_hh": "bias_ih"}
-    kind, _, place = name.partition("_l")
-    return f"{twins.get(kind, kind)}_l{place}"
+def _add_bounds(observation: Observation, other: Observation, name: str) -> Array:
+    return _get_bound(observation, name) + _get_bound(other, name)
 
 
-def _either(observation: Observation, other: Observation, name: str) -> Array:
-    bound: Array = getattr(observation.expected.bound, name) + getattr(other.expected.bound, name)
-    return bound
-
-
-@rule("rnn.recurrence.first-step", when=state_given & ~bidirectional & predictable)
+@rule(
+    "rnn.recurrence.first-step",
+    when=has_initial_state & ~is_bidirectional & has_predictable_results,
+)
 def first_step(observation: Observation) -> None:
-    """The state one step before the first step is the initial state.
+    """The state before the first time step is `h_0`.
 
-    The first step of the output is compared with the reference.
+    The first time step of the output is compared with the oracle's.
 
-    Catches an initial state that enters too late or not at all.
+    Catches an initial state that is used too late or not at all.
     """
     assert_expected(observation, "output", (np.s_[:1],), "first step of output")
 
@@ -105,80 +117,90 @@ def first_step(observation: Observation) -> None:
     "rnn.recurrence.two-biases",
     "rnn.recurrence.every-step",
     "rnn.output.last-layer",
-    when=predictable & precise,
+    when=has_predictable_results & has_wide_dtype,
 )
 def output(observation: Observation) -> None:
-    """Output holds the last layer's state at every step, as the documented formula gives it.
+    """At every time step, `output` contains the last layer's state, as the formula defines it.
 
-    Compared with the reference in units of the largest error that rounding can explain.
+    The output is compared with the oracle's, in units of the largest error that rounding can
+    explain.
 
-    Catches a wrong formula, transposed or scaled weights, a bias left out or counted twice, clipped or approximated activations.
+    Catches a wrong formula, transposed or scaled weights, a bias that is left out or counted twice,
+    and clipped or approximated activations.
     """
     assert_expected(observation, "output")
 
 
-@rule("rnn.h_n.final", when=predictable & precise)
+@rule("rnn.h_n.final", when=has_predictable_results & has_wide_dtype)
 def h_n(observation: Observation) -> None:
-    """h_n holds the state in which every layer and direction has ended.
+    """`h_n` contains the final hidden state of every layer and direction.
 
-    Compared with the reference in units of the largest error that rounding can explain.
+    h_n is compared with the oracle's, in units of the largest error that rounding can explain.
 
-    Catches states taken a step too early, of the wrong layer, or changed after the last step.
+    Catches states that are taken one step too early, belong to another layer, or change after the
+    last step.
     """
     assert_expected(observation, "h_n")
 
 
-@rule("rnn.recurrence.tanh", "rnn.recurrence.relu", when=predictable & exact_values)
+@rule("rnn.recurrence.tanh", "rnn.recurrence.relu", when=has_predictable_results & has_exact_values)
 def exact(observation: Observation) -> None:
-    """Where every sum is exact, results have the same bits in whatever order an implementation adds.
+    """If every sum is exact, the results are exact too, in whatever order the layer adds.
 
-    Small integers under relu, saturated units under tanh: each intermediate is representable, so no error at all is allowed.
+    The numbers are small integers with relu, and saturate the units with tanh. Every intermediate
+    result is representable, so no error at all is allowed.
 
-    Catches relative errors down to the last bit, leaks between samples, intermediates rounded to another dtype.
+    Catches errors in the last bit, leaks between samples, and intermediate results that are rounded
+    to another dtype.
     """
-    if observation.expected.exact:
+    if observation.expected.is_exact:
         assert_identical("output", observation.output, observation.expected.output, snippets.OUTPUT)
         assert_identical("h_n", observation.h_n, observation.expected.h_n, snippets.H_N)
 
 
-SINGLE = np.dtype(np.float32)
-
-
-@rule("rnn.recurrence.dtypes", when=predictable)
+@rule("rnn.recurrence.dtypes", when=has_predictable_results)
 def dtypes(observation: Observation) -> None:
-    """The layer computes in the dtype of its parameters and returns results in it.
+    """The layer computes and returns its results in the dtype of its parameters.
 
-    The dtypes of output and h_n; and in float64 not all of the results may be numbers that float32 has too, where none is saturated.
+    The dtypes of output and h_n are checked. In float64, at least one of the unsaturated results
+    must be a number that float32 cannot represent.
 
-    Catches results or intermediates in another dtype.
+    Catches results and intermediate results in another dtype.
     """
     call = observation.call
     found = {str(tensor.dtype) for tensor in (call.output_tensor, call.h_n_tensor)}
     if found != {f"torch.{observation.case.dtype}"}:
         raise Violation(
-            f"results are {' and '.join(sorted(found))}, expected torch.{observation.case.dtype}",
+            f"results have dtype {' and '.join(sorted(found))}; "
+            f"expected torch.{observation.case.dtype}",
             DTYPE,
         )
     if (
         observation.case.dtype is DType.FLOAT64
-        and observation.case.distribution in (Distribution.PLAIN, Distribution.LARGE, Distribution.SPREAD)
-        and _all_single(observation.output)
+        and observation.case.distribution
+        in (Distribution.PLAIN, Distribution.LARGE, Distribution.SPREAD)
+        and _are_all_float32(observation.output)
     ):
-        raise Violation("every result in float64 is a float32 number", snippets.OUTPUT)
+        raise Violation(
+            "all float64 results are exact float32 numbers; expected some that need float64",
+            snippets.OUTPUT,
+        )
 
 
-def _all_single(values: Array) -> bool:
-    telling = values[(np.abs(values) < 1.0) & (values != 0.0)]
-    return telling.size > 1 and bool((telling.astype(SINGLE) == telling).all())
+def _are_all_float32(values: Array) -> bool:
+    unsaturated = values[(np.abs(values) < 1.0) & (values != 0.0)]
+    rounded = unsaturated.astype(np.float32)
+    return unsaturated.size > 1 and bool((rounded == unsaturated).all())
 
 
-@rule("rnn.recurrence.dtypes", when=predictable & ~precise)
+@rule("rnn.recurrence.dtypes", when=has_predictable_results & ~has_wide_dtype)
 def half_precision(observation: Observation) -> None:
-    """In bfloat16 and float16 results differ from the formula by no more than rounding to that dtype explains.
+    """In bfloat16 and float16, results differ from the formula by no more than rounding explains.
 
-    Compared with the reference under the rounding model of the dtype, from a difference of 8 roundoffs on.
+    Results that differ from the oracle's by more than 8 roundoffs are compared under the rounding
+    model of the dtype.
 
-    Catches branches that only 16-bit input takes.
+    Catches faults in code that only 16-bit input reaches.
     """
     for name, snippet in (("output", snippets.OUTPUT), ("h_n", snippets.H_N)):
         got, expected = getattr(observation, name), getattr(observation.expected, name)
@@ -187,7 +209,7 @@ def half_precision(observation: Observation) -> None:
             name,
             got,
             expected,
-            partial(_bound_of, observation, name),
+            partial(_get_bound, observation, name),
             snippet,
             threshold=oracle.FINE,
         )
@@ -195,14 +217,18 @@ def half_precision(observation: Observation) -> None:
 
 @rule(
     "rnn.recurrence.causal",
-    when=separable & ~bidirectional & (batched | single) & size_at_least("steps", 2),
+    when=can_plant_nan
+    & ~is_bidirectional
+    & (is_batched | is_unbatched)
+    & has_size_at_least("steps", 2),
 )
 def causal(observation: Observation) -> None:
-    """An output of a one-directional layer depends on no later step.
+    """In a layer with one direction, the output at a time step does not depend on later input.
 
-    The later half of the input is replaced by NaN; the earlier outputs must stay bit for bit.
+    The later half of the input is replaced with NaN. The earlier outputs must stay the same, bit
+    for bit.
 
-    Catches looking ahead, time reversed, normalisation or padding along the steps.
+    Catches layers that look ahead, reverse time, or normalise or pad along the time steps.
     """
     cut = observation.case.steps // 2
     spoiled = np.array(observation.values.input)
@@ -217,12 +243,22 @@ def causal(observation: Observation) -> None:
     )
 
 
-CAUSAL = Snippet("""spoiled = x.detach().clone()
+CAUSAL = Snippet(
+    """spoiled = x.detach().clone()
 spoiled.narrow(time, {cut}, x.shape[time] - {cut}).fill_(float("nan"))
-close(layer(spoiled, *given[1:])[0].narrow(time, 0, {cut}), layer(*given)[0].narrow(time, 0, {cut}))""", (Helper.CLOSE, Helper.TIME))
+got, expected = layer(spoiled, *given[1:])[0], layer(*given)[0]
+close(got.narrow(time, 0, {cut}), expected.narrow(time, 0, {cut}))""",
+    (Helper.CLOSE, Helper.TIME),
+)
 
 
-_printed = predictable & precise & ~bidirectional & (batched | single) & ~dropping
+_runs_documented_loop = (
+    has_predictable_results
+    & has_wide_dtype
+    & ~is_bidirectional
+    & (is_batched | is_unbatched)
+    & ~has_active_dropout
+)
 
 
 def _is_short(case: Case) -> bool:
@@ -231,14 +267,15 @@ def _is_short(case: Case) -> bool:
 
 @rule(
     "rnn.recurrence.printed-loop",
-    when=_printed & Condition("at most 48 steps of layers", _is_short),
+    when=_runs_documented_loop & Condition("steps * num_layers <= 48", _is_short),
 )
 def documented_loop(observation: Observation) -> None:
-    """For one direction the layer gives what the program printed on the page gives, up to rounding.
+    """A layer with one direction gives the results of the loop on the nn.RNN page, up to rounding.
 
-    Output and h_n are compared with that loop, written out in float64.
+    Output and h_n are compared with those of this loop, computed in float64.
 
-    Catches outputs that are all views of one state, states overwritten while they are still read, layers that read the input.
+    Catches outputs that are all views of one state, states that are overwritten while they are
+    still read, and upper layers that read the input.
     """
     config, values = observation.case.config, observation.values
     output, h_n = run_documented_loop(config, values.weights, values.input, values.h_0)

@@ -1,0 +1,140 @@
+"""Assertions about gradients that need more than a comparison with the oracle."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+
+from rnnspec import oracle
+from rnnspec.cases.axes import Distribution, DType, Float32Precision
+from rnnspec.observe.expected import Expected
+from rnnspec.observe.observation import Observation
+from rnnspec.rulekit.assertions.finite_differences import draw_direction, estimate_second_derivative
+from rnnspec.rulekit.assertions.results import (
+    BOTH,
+    assert_gradients,
+    exclude_masked_gradients,
+    list_gradient_names,
+)
+from rnnspec.rulekit.conditions import is_batched
+from rnnspec.rulekit.snippets import results as snippets
+from rnnspec.rulekit.snippets.gradients import LATER_STEPS, OTHER_SAMPLES, SECOND
+from rnnspec.rulekit.violation import Violation, assert_close, assert_identical
+
+
+def assert_differentiable_alone(observation: Observation, result: str) -> None:
+    """Raise Violation if `result`, output or h_n, cannot be differentiated without the other.
+
+    All gradients of a second call are compared with the oracle's.
+    """
+    call = observation.second_call().call
+    if not (call.output_tensor if result == "output" else call.h_n_tensor).requires_grad:
+        raise Violation(
+            f"{result} has requires_grad=False; expected True",
+            snippets.compare_gradients("input", (result,)),
+        )
+    found = observation.differentiate(call, (result,))
+    names = list_gradient_names(observation.case, observation.values.weights)
+    expected = observation.expected.restrict_to((result,))
+    assert_gradients(observation, found, expected, names, (result,))
+
+
+def assert_samples_independent(observation: Observation) -> None:
+    """Raise Violation if the results of one sample have a gradient with respect to another.
+
+    The sample is chosen by the seed of the case.
+    """
+    sample = observation.case.seed % observation.case.batch
+    chosen = (np.arange(observation.case.batch) == sample)[:, None]
+    marked = observation.second_call(
+        d_output=observation.values.d_output * chosen, d_h_n=observation.values.d_h_n * chosen
+    )
+    snippet = OTHER_SAMPLES if is_batched(observation.case) else None
+    for name, gradient in marked.differentiate(marked.call, BOTH).items():
+        if name in ("input", "h_0"):
+            others = np.delete(gradient, sample, axis=1)
+            assert_identical(
+                f"gradient of {name} for the samples other than {sample}",
+                others,
+                np.zeros_like(others),
+                snippet,
+            )
+
+
+def assert_steps_causal(observation: Observation) -> None:
+    """Raise Violation if the earlier half of the output has a gradient with respect to later input.
+
+    The layer has one direction.
+    """
+    cut = (observation.case.steps + 1) // 2
+    earlier = (np.arange(observation.case.steps) < cut)[:, None, None]
+    marked = observation.second_call(d_output=observation.values.d_output * earlier)
+    later = marked.differentiate(marked.call, ("output",))["input"][cut:]
+    assert_identical(
+        f"gradient of input from step {cut} on",
+        later,
+        np.zeros_like(later),
+        LATER_STEPS if not observation.case.is_packed else None,
+    )
+
+
+def assert_exact_gradients(observation: Observation) -> None:
+    """Raise Violation if a gradient whose sums are all exact is not exact.
+
+    Gradients that depend on the slope of relu at exactly 0 are not compared.
+    """
+    expected = observation.expected
+    if not expected.has_exact_gradients:
+        return
+    allowed = oracle.compute_gradient_bound(
+        expected.problem, expected.trace, *expected.cotangents, oracle.ROUNDINGS["float64"]
+    )
+    for name in exclude_masked_gradients(observation.case, observation.gradients):
+        # The bound is tiny unless the gradient depends on the slope of relu at 0.
+        settled = allowed[name] < 0.5
+        got, wanted = (
+            np.where(settled, found[name], 0.0)
+            for found in (observation.gradients, expected.gradients)
+        )
+        assert_identical(f"gradient of {name}", got, wanted, snippets.compare_gradients(name))
+
+
+def assert_second_derivative(observation: Observation) -> None:
+    """Raise Violation if a second derivative differs from finite differences by more than allowed.
+
+    It is computed by a new layer in float64, along one direction over input, h_0 and parameters.
+    """
+    plain = observation.new_layer(
+        observation.case.replace(
+            dtype=DType.FLOAT64,
+            float32_precision=Float32Precision.IEEE,
+            distribution=Distribution.PLAIN,
+            dropout=0.0,
+        )
+    )
+    direction = draw_direction(plain.case, plain.values)
+    found = plain.prepare_backward(plain.call).compute_second_derivatives(direction)
+    expected = estimate_second_derivative(plain.case, plain.values, direction)
+    for name in found:
+        allowed = partial(expected.allowed.__getitem__, name)
+        assert_close(
+            plain,
+            f"second derivative of {name}",
+            found[name],
+            expected.values[name],
+            allowed,
+            SECOND,
+        )
+
+
+def can_be_doubled(expected: Expected) -> bool:
+    """Return whether twice every gradient, with its bound, is a number of the dtype."""
+    doubled = (
+        (2 * expected.gradient_bound[name], 2 * np.abs(gradient))
+        for name, gradient in expected.gradients.items()
+    )
+    return all(
+        bool(np.isfinite(oracle.finite(error, size, expected.rounding)).all())
+        for error, size in doubled
+    )
