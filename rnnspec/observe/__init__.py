@@ -1,1 +1,1 @@
-"""What a subject did with a case: outputs, states, gradients and side effects, each part on demand and once."""
+"""What a subject does with a case: its results, its gradients, and its side effects."""

@@ -1,4 +1,4 @@
-"""Differentiating one call of a layer: what gradients are taken of, with respect to what, and how they become arrays."""
+"""The backward pass of one call of a layer, with gradients as arrays in the oracle's form."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from rnnspec.observe.tensors import (
     to_layout,
 )
 from rnnspec.subjects.failures import Malformed
-from rnnspec.subjects.subject import observing
+from rnnspec.subjects.subject import observe_step
 
 Array = NDArray[np.float64]
 BOTH = ("output", "h_n")
@@ -28,9 +28,11 @@ BOTH = ("output", "h_n")
 
 @dataclass(frozen=True)
 class Backward:
-    """One call with the case's cotangents; `leaves` are the tensors that gradients are taken with respect to, by documented name.
+    """A call that can be differentiated, and the cotangents of its case.
 
-    Gradients are float64 arrays in the oracle's form: input (T, N, H_in), h_0 (D * num_layers, N, H_out), parameters as they are.
+    `leaves` are the tensors that gradients are taken with respect to: `input`, `h_0`, and the
+    parameters by their documented names. Gradients are float64 arrays: that of `input` has shape
+    (T, N, H_in), that of `h_0` (D * num_layers, N, H_out), those of parameters their own shapes.
     """
 
     case: Case
@@ -38,107 +40,131 @@ class Backward:
     call: Call
     leaves: Mapping[str, torch.Tensor]
 
-    def first(self, results: tuple[str, ...], retain: bool = True) -> dict[str, Array]:
-        """The gradients of the named results, weighted with the case's cotangents; zero where autograd gives none."""
-        outputs, cotangents = self.weighted(results)
-        with observing("backward"):
-            found = torch.autograd.grad(
+    def compute_gradients(self, results: tuple[str, ...], retain: bool = True) -> dict[str, Array]:
+        """Return the gradients of the named results, weighted with the cotangents of the case.
+
+        A gradient is zero if autograd gives none. `retain` keeps the graph. Raises Malformed if
+        none of the results requires a gradient.
+        """
+        outputs, cotangents = self.pair_with_cotangents(results)
+        with observe_step("backward"):
+            gradients = torch.autograd.grad(
                 outputs,
                 list(self.leaves.values()),
                 cotangents,
                 retain_graph=retain,
                 allow_unused=True,
             )
-        return self._arrays(found)
+        return self._convert_all(gradients)
 
-    def second(self, direction: Mapping[str, Array]) -> dict[str, Array]:
-        """The gradients of <direction, first gradients>: the second derivative along a direction over the leaves."""
-        outputs, cotangents = self.weighted(BOTH)
+    def compute_second_derivatives(self, direction: Mapping[str, Array]) -> dict[str, Array]:
+        """Return the gradients of <direction, first gradients>: second derivatives in a direction.
+
+        `direction` has an array for each leaf. Raises Malformed if the first gradients cannot be
+        differentiated.
+        """
+        outputs, cotangents = self.pair_with_cotangents(BOTH)
         leaves = list(self.leaves.values())
-        with observing("the first of two backward passes"):
+        with observe_step("the first of two backward passes"):
             first = torch.autograd.grad(
                 outputs, leaves, cotangents, create_graph=True, allow_unused=True
             )
         products = [
-            (gradient * self._given(name, direction[name])).sum()
+            (gradient * self._make_like_leaf(name, direction[name])).sum()
             for name, gradient in zip(self.leaves, first, strict=True)
             if gradient is not None and gradient.requires_grad
         ]
         if not products:
             raise Malformed("the gradients cannot be differentiated once more")
-        with observing("the second of two backward passes"):
-            found = torch.autograd.grad(torch.stack(products).sum(), leaves, allow_unused=True)
-        return self._arrays(found)
+        with observe_step("the second of two backward passes"):
+            second = torch.autograd.grad(torch.stack(products).sum(), leaves, allow_unused=True)
+        return self._convert_all(second)
 
-    def accumulated(self, times: int) -> dict[str, Array]:
-        """What .grad of each leaf holds after so many calls of .backward() on the retained graph; .grad is empty before and after."""
-        outputs, cotangents = self.weighted(BOTH)
+    def accumulate_gradients(self, times: int) -> dict[str, Array]:
+        """Return `.grad` of each leaf after `times` calls of `.backward()` on the same graph.
+
+        `.grad` must be None before, and is None again afterwards.
+        """
+        outputs, cotangents = self.pair_with_cotangents(BOTH)
         try:
-            with observing("backward()"):
+            with observe_step("backward()"):
                 for _ in range(times):
                     torch.autograd.backward(outputs, cotangents, retain_graph=True)
-            return self._arrays([leaf.grad for leaf in self.leaves.values()])
+            return self._convert_all([leaf.grad for leaf in self.leaves.values()])
         finally:
             for leaf in self.leaves.values():
                 leaf.grad = None
 
-    def weighted(self, results: tuple[str, ...]) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-        """The named results that carry a gradient, and their cotangents; raises Malformed where none does."""
-        pairs = [(self._result(name), self._cotangent(name)) for name in results]
-        carrying = [(tensor, cotangent) for tensor, cotangent in pairs if tensor.requires_grad]
-        if not carrying:
-            raise Malformed(
-                f"{' and '.join(results)} carr{'ies' if len(results) == 1 else 'y'} no gradient"
-            )
-        return [tensor for tensor, _ in carrying], [cotangent for _, cotangent in carrying]
+    def pair_with_cotangents(
+        self, results: tuple[str, ...]
+    ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+        """Return the named results that require a gradient, and their cotangents.
 
-    def _result(self, name: str) -> torch.Tensor:
+        Raises Malformed if none requires one.
+        """
+        pairs = [(self._get_result(name), self._make_cotangent(name)) for name in results]
+        differentiable = [
+            (tensor, cotangent) for tensor, cotangent in pairs if tensor.requires_grad
+        ]
+        if not differentiable:
+            verb = "carries" if len(results) == 1 else "carry"
+            raise Malformed(f"{' and '.join(results)} {verb} no gradient")
+        return (
+            [tensor for tensor, _ in differentiable],
+            [cotangent for _, cotangent in differentiable],
+        )
+
+    def _get_result(self, name: str) -> torch.Tensor:
         return self.call.output_tensor if name == "output" else self.call.h_n_tensor
 
-    def _cotangent(self, name: str) -> torch.Tensor:
-        """The case's cotangent, with strides like those of the arguments."""
+    def _make_cotangent(self, name: str) -> torch.Tensor:
+        """Return the cotangent of a result, with the memory layout of the case."""
         array = (
-            self._outgoing(self.values.d_output)
+            self._arrange_sequence(self.values.d_output)
             if name == "output"
-            else self._of_state(self.values.d_h_n)
+            else self._arrange_state(self.values.d_h_n)
         )
-        tensor = self._result(name)
-        return self.case.memory_layout.lay_out(make_tensor(array, tensor.device, tensor.dtype), None)
+        result = self._get_result(name)
+        tensor = make_tensor(array, result.device, result.dtype)
+        return self.case.memory_layout.lay_out(tensor, None)
 
-    def _outgoing(self, array: Array) -> Array:
-        """A time-major array in the layout of input and output."""
+    def _arrange_sequence(self, array: Array) -> Array:
+        """Return a time-major array in the layout of input and output."""
         return (
             array[self.call.given.steps, self.call.given.samples]
             if self.case.is_packed
             else to_layout(self.case, array)
         )
 
-    def _of_state(self, array: Array) -> Array:
+    def _arrange_state(self, array: Array) -> Array:
+        """Return a state in the form in which the layer takes it."""
         return array if self.case.is_batched else array[:, 0]
 
-    def _given(self, name: str, array: Array) -> torch.Tensor:
-        """An array in the oracle's form as a tensor like a leaf."""
+    def _make_like_leaf(self, name: str, array: Array) -> torch.Tensor:
+        """Return an array in the oracle's form as a tensor like a leaf."""
         leaf = self.leaves[name]
-        shaped = {"input": self._outgoing, "h_0": self._of_state}.get(name, np.asarray)(array)
-        return make_tensor(shaped, leaf.device, leaf.dtype)
+        arrangements = {"input": self._arrange_sequence, "h_0": self._arrange_state}
+        arranged = arrangements.get(name, np.asarray)(array)
+        return make_tensor(arranged, leaf.device, leaf.dtype)
 
-    def _arrays(
-        self, found: list[torch.Tensor | None] | tuple[torch.Tensor | None, ...]
+    def _convert_all(
+        self, gradients: list[torch.Tensor | None] | tuple[torch.Tensor | None, ...]
     ) -> dict[str, Array]:
         return {
-            name: self._array(name, gradient)
-            for name, gradient in zip(self.leaves, found, strict=True)
+            name: self._convert_gradient(name, gradient)
+            for name, gradient in zip(self.leaves, gradients, strict=True)
         }
 
-    def _array(self, name: str, gradient: torch.Tensor | None) -> Array:
-        values = to_array(torch.zeros_like(self.leaves[name]) if gradient is None else gradient)
+    def _convert_gradient(self, name: str, gradient: torch.Tensor | None) -> Array:
+        """Return the gradient of a leaf in the oracle's form."""
+        array = to_array(torch.zeros_like(self.leaves[name]) if gradient is None else gradient)
         if name == "input" and self.case.is_packed:
             return scatter_rows(
-                values,
+                array,
                 self.call.given.steps,
                 self.call.given.samples,
                 (self.case.steps, self.case.batch),
             )
         if name == "input":
-            return from_layout(self.case, values)
-        return values[:, None] if name == "h_0" and not self.case.is_batched else values
+            return from_layout(self.case, array)
+        return array[:, None] if name == "h_0" and not self.case.is_batched else array

@@ -1,4 +1,4 @@
-"""One call of a layer: what it was given, what it returned, and the surroundings before and after."""
+"""One call of a layer: its arguments, its results, and the surroundings before and after it."""
 
 from __future__ import annotations
 
@@ -14,51 +14,61 @@ from torch.nn.utils.rnn import PackedSequence
 from rnnspec.cases.case import Case
 from rnnspec.contract.shapes import output_shape, packed_output_shape, state_shape
 from rnnspec.observe.prepared import PreparedLayer, call_module
-from rnnspec.observe.seeding import generator_state
-from rnnspec.observe.tensors import Arguments, from_layout, scatter_rows, to_array
+from rnnspec.observe.seeding import read_generator_states
+from rnnspec.observe.tensors import CallArguments, from_layout, scatter_rows, to_array
 from rnnspec.subjects import settings
 from rnnspec.subjects.failures import Malformed
-from rnnspec.subjects.subject import observing
+from rnnspec.subjects.subject import observe_step
 
 Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What a call must leave alone: random number generators and global settings."""
+    """The random number generators and global settings, which a call must not change."""
 
     torch_rng: torch.Tensor
     python_rng: Any
     numpy_rng: bytes
-    settings: settings.Values
+    settings: settings.SettingValues
 
     @classmethod
-    def now(cls, device: torch.device) -> Surroundings:
-        """The surroundings of a call on a device at this moment."""
+    def read(cls, device: torch.device) -> Surroundings:
+        """Return the present surroundings of a call on a device."""
         numpy_rng: Any = np.random.get_state()
         return cls(
-            generator_state(device),
+            read_generator_states(device),
             random.getstate(),
             numpy_rng[1].tobytes(),
             settings.read_settings(),
         )
 
-    def drawn(self, after: Surroundings) -> list[str]:
-        """Whose random number generators are in another state afterwards."""
-        same = {
+    def list_used_generators(self, after: Surroundings) -> list[str]:
+        """Return the owners of the generators that are in another state afterwards.
+
+        They are named torch, Python and NumPy.
+        """
+        is_same = {
             "torch": torch.equal(self.torch_rng, after.torch_rng),
             "Python": self.python_rng == after.python_rng,
             "NumPy": self.numpy_rng == after.numpy_rng,
         }
-        return [name for name, unused in same.items() if not unused]
+        return [name for name, same in is_same.items() if not same]
 
 
 @dataclass(frozen=True)
 class Call:
-    """What one call was given and returned; `output` and `h_n` are time-major, padded and float64."""
+    """One call of a layer.
+
+    given     the arguments
+    copies    copies of the input and of h_0, made before the call
+    returned  what the layer returned
+    before    the surroundings before the call
+    after     the surroundings after it
+    """
 
     case: Case
-    given: Arguments
+    given: CallArguments
     copies: tuple[torch.Tensor, torch.Tensor | None]
     returned: Any
     before: Surroundings
@@ -66,41 +76,47 @@ class Call:
 
     @property
     def raw_output(self) -> torch.Tensor | PackedSequence:
-        """The first of the two results, as returned; raises Malformed where there are not two."""
-        return self._pair()[0]  # type: ignore[no-any-return]
+        """The first result as the layer returned it. Raises Malformed if there are not two."""
+        return self._get_pair()[0]  # type: ignore[no-any-return]
 
     @property
     def raw_h_n(self) -> torch.Tensor:
-        """The second of the two results, as returned; raises Malformed where it is no tensor."""
-        state = self._pair()[1]
+        """The second result as the layer returned it. Raises Malformed if it is not a tensor."""
+        state = self._get_pair()[1]
         if not isinstance(state, torch.Tensor):
-            raise Malformed(f"h_n is {type(state).__name__}, expected a tensor")
+            raise Malformed(f"h_n is {_describe_type(state)}, expected a Tensor")
         return state
 
     @property
     def output_tensor(self) -> torch.Tensor:
-        """The output, or its `data` where it is packed, of the documented shape; raises Malformed else."""
+        """The output as a tensor; if it is packed, its `data`.
+
+        Raises Malformed if its type or its shape is not the documented one.
+        """
         output = self.raw_output
         if self.case.is_packed != isinstance(output, PackedSequence):
+            given, expected = (
+                ("packed", "PackedSequence") if self.case.is_packed else ("padded", "Tensor")
+            )
             raise Malformed(
-                f"output is {type(output).__name__} for {'packed' if self.case.is_packed else 'padded'} input"
+                f"for {given} input, output is {_describe_type(output)}; expected a {expected}"
             )
         tensor = output.data if isinstance(output, PackedSequence) else output
         if not isinstance(tensor, torch.Tensor):
-            raise Malformed(f"output is {type(tensor).__name__}, expected a tensor")
-        _same_shape("output", tensor, self.output_shape)
+            raise Malformed(f"output is {_describe_type(tensor)}, expected a Tensor")
+        _require_shape("output", tensor, self.output_shape)
         return tensor
 
     @property
     def h_n_tensor(self) -> torch.Tensor:
-        """h_n of the documented shape; raises Malformed else."""
+        """The tensor h_n. Raises Malformed if its type or its shape is not the documented one."""
         state = self.raw_h_n
-        _same_shape("h_n", state, self.h_n_shape)
+        _require_shape("h_n", state, self.h_n_shape)
         return state
 
     @property
     def output_shape(self) -> tuple[int, ...]:
-        """The documented shape of the output, of its `data` where it is packed."""
+        """The documented shape of the output; of its `data` if it is packed."""
         return (
             packed_output_shape(self.case.config, self.case.lengths)
             if self.case.is_packed
@@ -114,7 +130,7 @@ class Call:
 
     @property
     def output(self) -> Array:
-        """The output as (T, N, D * H) float64, zero beyond each sequence's end."""
+        """The output as a float64 array (T, N, D * H), zero beyond the end of each sequence."""
         values = to_array(self.output_tensor)
         if self.case.is_packed:
             return scatter_rows(
@@ -124,41 +140,39 @@ class Call:
 
     @property
     def h_n(self) -> Array:
-        """h_n as (D * num_layers, N, H) float64."""
+        """The final states h_n as a float64 array (D * num_layers, N, H)."""
         values = to_array(self.h_n_tensor)
         return values if self.case.is_batched else values[:, None]
 
-    def _pair(self) -> Any:
+    def _get_pair(self) -> Any:
         if not isinstance(self.returned, (tuple, list)) or len(self.returned) != 2:
-            raise Malformed(
-                f"a call returned {_described(self.returned)}, expected a pair of output and h_n"
-            )
+            found = _describe_type(self.returned)
+            raise Malformed(f"a call returned {found}, expected a pair of output and h_n")
         return self.returned
 
 
-def _described(value: Any) -> str:
-    return (
-        f"{type(value).__name__} of {len(value)}"
-        if isinstance(value, (tuple, list))
-        else type(value).__name__
-    )
+def _describe_type(value: Any) -> str:
+    if value is None:
+        return "None"
+    size = f" of {len(value)}" if isinstance(value, (tuple, list)) else ""
+    return f"a {type(value).__name__}{size}"
 
 
-def _same_shape(name: str, tensor: torch.Tensor, expected: tuple[int, ...]) -> None:
+def _require_shape(name: str, tensor: torch.Tensor, expected: tuple[int, ...]) -> None:
+    """Raise Malformed if a tensor does not have the expected shape."""
     if tuple(tensor.shape) != expected:
         raise Malformed(f"{name} has shape {tuple(tensor.shape)}, expected {expected}")
 
 
-def perform_call(prepared: PreparedLayer, case: Case, given: Arguments) -> Call:
-    """Call the layer once in the case's gradient mode, with the surroundings noted before and after."""
+def perform_call(prepared: PreparedLayer, case: Case, given: CallArguments) -> Call:
+    """Call a layer once in the gradient mode of the case, and record the call."""
     copies = (
         given.leaf.detach().clone(),
         None if given.h_0 is None else given.h_0.detach().clone(),
     )
     with case.grad_mode.enter():
-        before = Surroundings.now(given.leaf.device)
-        with observing("the call"):
+        before = Surroundings.read(given.leaf.device)
+        with observe_step("the call"):
             returned = call_module(prepared.caller, given.input, given.h_0)
-            after = Surroundings.now(given.leaf.device)
+            after = Surroundings.read(given.leaf.device)
     return Call(case, given, copies, returned, before, after)
-

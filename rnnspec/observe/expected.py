@@ -1,4 +1,4 @@
-"""What the oracle says about a case, each number with the largest error that rounding can explain."""
+"""The results that the contract requires for a case, with bounds on their rounding errors."""
 
 from __future__ import annotations
 
@@ -14,13 +14,18 @@ from rnnspec.cases.values import Values
 from rnnspec.observe.part import copy_parts, part
 
 Array = NDArray[np.float64]
-EXACT_LIMITS = {dtype.text: dtype.integers for dtype in DType} | {Float32Precision.TF32.text: 2.0**11}
+EXACT_LIMITS = {
+    **{dtype.text: dtype.integers for dtype in DType},
+    Float32Precision.TF32.text: 2.0**11,
+}
+"""The size up to which integers are exact, by the name of the rounding model."""
 
 
 class Expected:
-    """Forward results and gradients by the oracle, and their bounds, each evaluated on first use.
+    """The expected results and gradients of a case and their bounds, each computed on first use.
 
-    `masks` are the dropout multipliers by layer, (T, N, D * H); `rounding` names the rounding model, by default the case's own.
+    `masks` holds the dropout multipliers of each layer, (T, N, D * H). `rounding` names the
+    rounding model; by default it is that of the case.
     """
 
     def __init__(
@@ -34,29 +39,32 @@ class Expected:
         self.case = case
         self.values = values
         self.problem = oracle.Problem(
-            case.config, values.weights, values.input, values.h_0, lengths, _masks(case, masks)
+            case.config, values.weights, values.input, values.h_0, lengths, _fill_masks(case, masks)
         )
         self.rounding = oracle.ROUNDINGS[rounding or case.rounding]
         self.cotangents = (values.d_output, values.d_h_n)
 
-    def of(self, results: tuple[str, ...]) -> Expected:
-        """The same with the cotangents of all but the named results at zero; the forward pass is not repeated."""
-        found = copy(self)
+    def restrict_to(self, results: tuple[str, ...]) -> Expected:
+        """Return the same, but with gradients of the named results only.
+
+        The cotangents of the others are zero. The forward pass is not repeated.
+        """
+        restricted = copy(self)
         pairs = zip(("output", "h_n"), self.cotangents, strict=True)
-        found.cotangents = tuple(
+        restricted.cotangents = tuple(
             array if name in results else np.zeros_like(array) for name, array in pairs
         )  # type: ignore[assignment]
-        copy_parts(self, found, "trace")
-        return found
+        copy_parts(self, restricted, "trace")
+        return restricted
 
     @part
     def trace(self) -> oracle.Trace:
-        """The oracle's forward pass."""
+        """The forward pass, as the oracle computes it."""
         return oracle.run_layers(self.problem)
 
     @property
     def output(self) -> Array:
-        """The expected output (T, N, D * H), zero beyond each sequence's end."""
+        """The expected output (T, N, D * H), zero beyond the end of each sequence."""
         return self.trace.output
 
     @property
@@ -66,39 +74,45 @@ class Expected:
 
     @part
     def bound(self) -> oracle.Bound:
-        """How far output and h_n may be from what is expected."""
+        """How far output and h_n may differ from the expected values."""
         return oracle.compute_bound(self.problem, self.trace, self.rounding)
 
     @part
-    def exact(self) -> bool:
-        """Whether every sum is exact in the case's dtype, so that any correct implementation gives the same bits."""
+    def is_exact(self) -> bool:
+        """Whether every sum is exact in the dtype of the case.
+
+        If so, every correct implementation returns the same bits.
+        """
         return self.case.distribution.is_exact and oracle.is_exact(
             self.problem, self.trace, EXACT_LIMITS[self.case.rounding]
         )
 
     @part
-    def exact_gradients(self) -> bool:
-        """Whether every gradient is exact in the case's dtype."""
+    def has_exact_gradients(self) -> bool:
+        """Whether every gradient is exact in the dtype of the case."""
         limit = EXACT_LIMITS[self.case.rounding]
-        return self.exact and oracle.is_exact_gradient(
+        return self.is_exact and oracle.is_exact_gradient(
             self.problem, self.trace, *self.cotangents, limit
         )
 
     @part
     def gradients(self) -> dict[str, Array]:
-        """The gradients of <d_output, output> + <d_h_n, h_n> by name: input, h_0 and every parameter."""
+        """The gradients of <d_output, output> + <d_h_n, h_n> by name.
+
+        They are those of input, h_0 and every parameter.
+        """
         return oracle.compute_gradients(self.problem, self.trace, *self.cotangents)
 
     @part
     def gradient_bound(self) -> dict[str, Array]:
-        """How far each gradient may be from what is expected."""
+        """How far each gradient may differ from the expected values, by name."""
         return oracle.compute_gradient_bound(
             self.problem, self.trace, *self.cotangents, self.rounding
         )
 
 
-def _masks(case: Case, masks: dict[int, Array] | None) -> dict[int, Array]:
-    """The given masks, or zeros where a probability of 1 is at work."""
+def _fill_masks(case: Case, masks: dict[int, Array] | None) -> dict[int, Array]:
+    """Return the given masks, or masks of zeros if every value is dropped."""
     if masks is not None or not case.has_active_dropout or case.config.dropout < 1:
         return masks or {}
     shape = (case.steps, case.batch, case.config.num_directions * case.config.hidden_size)

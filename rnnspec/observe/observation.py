@@ -30,23 +30,20 @@ Array = NDArray[np.float64]
 Fact = TypeVar("Fact")
 
 
-def needs_no_feature(case: Case, capabilities: Capabilities) -> bool:
-    """Return whether a case uses no feature that a subject may lack.
-
-    The dtype does not count if it is the first that is offered.
-    """
+def is_plain(case: Case, capabilities: Capabilities) -> bool:
+    """Return whether a case uses no optional feature, and the first dtype that is offered."""
     others = [axis for axis in AXES if axis.name not in ("dtype", "float32_precision")]
     dtypes = [dtype for dtype in DType if capabilities.offers(dtype.needs)]
-    plain = not any(axis.needed_feature(case.axis(axis.name)) for axis in others)
+    plain = not any(axis.needed_feature(case.get_choice(axis.name)) for axis in others)
     return case.dtype is dtypes[0] and plain
 
 
 class Observation:
     """What a subject did with a case.
 
-    Every part is computed on first use and once; a failure to observe it is kept too. Arrays are
-    float64 and time-major: output (T, N, D * H) with zeros beyond the end of a sequence, h_n
-    (D * num_layers, N, H).
+    Each part is computed once, on first use; if that fails, the failure is kept and raised each
+    time. Arrays are float64 and time-major: output (T, N, D * H) with zeros beyond the end of each
+    sequence, h_n (D * num_layers, N, H).
     """
 
     def __init__(
@@ -64,16 +61,16 @@ class Observation:
 
     @contextmanager
     def surroundings(self) -> Iterator[None]:
-        """Set what holds while anything of this case is computed, further calls included.
+        """Return a context for everything that is computed for this case, further calls included.
 
-        That is the precision of float32 products on CUDA, and what the prior use asks for.
+        It sets the precision of float32 products on CUDA, and what the prior use needs.
         """
         allows = self.case.float32_precision is Float32Precision.TF32
         with switch_tf32(self.subject.device, tf32=allows), self.case.prior_use.during(self.case):
             yield
 
     def remember(self, name: str, compute: Callable[[], Fact]) -> Fact:
-        """Return a fact about this observation, computed on first use and kept with it."""
+        """Return the result of `compute`, which is called only the first time for each `name`."""
         if name not in self._facts:
             self._facts[name] = compute()
         fact: Fact = self._facts[name]
@@ -86,24 +83,24 @@ class Observation:
 
     @part
     def prepared(self) -> PreparedLayer:
-        """The layer with its prior use behind it and the weights of the case in it."""
+        """The layer after its prior use, with the weights of the case loaded."""
         return self._prepared or prepare_layer(self.subject, self.case, self.values)
 
     @property
     def module(self) -> torch.nn.Module:
-        """The layer itself."""
+        """The layer as a module."""
         return self.prepared.module
 
     @part
     def unused_layer(self) -> torch.nn.Module:
-        """Another layer as the constructor leaves it: never loaded, never called."""
+        """Another layer as the constructor returns it, never loaded and never called."""
         seed_torch(self.case.seed, self.subject.device)
         case = self.case
         return self.subject.build(case.config, case.constructor_style, case.dtype)
 
     @part
     def spare_layer(self) -> PreparedLayer:
-        """Another layer with the same prior use and weights, for calls that may spoil it."""
+        """Another layer with the same prior use and weights, for calls that may damage it."""
         return prepare_layer(self.subject, self.case, self.values)
 
     @part
@@ -117,44 +114,41 @@ class Observation:
             return perform_call(layer, self.case, given)
         except Unsupported as refusal:
             capabilities = self.subject.capabilities
-            if capabilities.is_complete and needs_no_feature(self.case, capabilities):
-                raise Failure(f"{refusal}; the plain call must be supported") from refusal
+            if capabilities.is_complete and is_plain(self.case, capabilities):
+                raise Failure(f"{refusal}; a plain call must be supported") from refusal
             raise
 
     @part
     def output(self) -> Array:
-        """The output."""
+        """The output of the call."""
         return self.call.output
 
     @part
     def h_n(self) -> Array:
-        """The final states."""
+        """The final states of the call."""
         return self.call.h_n
 
     @part
     def expected(self) -> Expected:
-        """What the contract says must come out."""
+        """The results and gradients that the contract requires."""
         return Expected(self.case, self.values)
 
     @part
     def gradients(self) -> dict[str, Array]:
         """The gradients of <d_output, output> + <d_h_n, h_n> by name.
 
-        They are those of the input, of h_0 if it is given, and of every parameter.
+        They are those of input, of h_0 if it is given, and of every parameter.
         """
-        return self.differentiated(self.call, ("output", "h_n"))
+        return self.differentiate(self.call, ("output", "h_n"))
 
-    def differentiated(
+    def differentiate(
         self, call: Call, results: tuple[str, ...], retain: bool = True
     ) -> dict[str, Array]:
-        """Return the gradients of the named results of a call, weighted with the cotangents.
+        """Return the gradients of the named results of a call, as `Backward.compute_gradients`."""
+        return self.prepare_backward(call).compute_gradients(results, retain)
 
-        A gradient is zero if autograd gives none.
-        """
-        return self.backward(call).first(results, retain)
-
-    def backward(self, call: Call) -> Backward:
-        """Return a call of this layer, ready to be differentiated with the cotangents of the case."""
+    def prepare_backward(self, call: Call) -> Backward:
+        """Return the backward pass of a call of this layer, with the cotangents of the case."""
         given = {"input": call.given.leaf, "h_0": call.given.h_0}
         leaves = {
             name: tensor
@@ -164,19 +158,25 @@ class Observation:
         return Backward(self.case, self.values, call, leaves)
 
     def second_call(self, **changes: Any) -> Observation:
-        """Return another call of the same layer on other numbers: input, h_0, d_output or d_h_n."""
+        """Return another call of the same layer, with other numbers.
+
+        `changes` may have input, h_0, d_output and d_h_n; they are rounded to the dtype.
+        """
         rounded: dict[str, Any] = {
             name: round_to_dtype(array, self.case.dtype) for name, array in changes.items()
         }
         return Observation(self.subject, self.case, replace(self.values, **rounded), self.prepared)
 
     def second_call_as(self, case: Case, **changes: Any) -> Observation:
-        """Return another call of the same layer in the way of another case, with the same weights."""
+        """Return another call of the same layer as another case says, with the same weights."""
         values = replace(draw_values(case), weights=self.values.weights, **changes)
         return Observation(self.subject, case, values, self.prepared)
 
     def new_layer(self, case: Case, **changes: Any) -> Observation:
-        """Return what the subject does with another case, in a new layer."""
+        """Return what the subject does with a case in a new layer.
+
+        `changes` replaces some of the numbers of that case.
+        """
         return Observation(
             self.subject, case, replace(draw_values(case), **changes) if changes else None
         )

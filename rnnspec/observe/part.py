@@ -1,4 +1,4 @@
-"""A part of an observation: computed on first use, kept, and kept too where it failed."""
+"""Parts of an observation: attributes that are computed once, on first use."""
 
 from __future__ import annotations
 
@@ -10,8 +10,12 @@ from rnnspec.subjects.failures import Failure
 T = TypeVar("T")
 
 
-class part(Generic[T]):  # noqa: N801 - a decorator, as property is
-    """Like functools.cached_property, but a Failure is remembered and raised again instead of the work being done again."""
+class part(Generic[T]):  # noqa: N801 - it is a decorator, as `property` is
+    """A property that is computed on first use and kept.
+
+    Unlike with `functools.cached_property`, a `Failure` is kept too: it is raised again on every
+    use, and the computation is not repeated.
+    """
 
     def __init__(self, compute: Callable[[Any], T]) -> None:
         self.compute = compute
@@ -27,13 +31,13 @@ class part(Generic[T]):  # noqa: N801 - a decorator, as property is
             return self
         kept = holder.__dict__.setdefault("_parts", {})
         if self.name not in kept:
-            kept[self.name] = self._outcome(holder)
+            kept[self.name] = self._compute_outcome(holder)
         outcome = kept[self.name]
         if isinstance(outcome, Failure):
             raise outcome.with_traceback(None)
         return outcome  # type: ignore[no-any-return]
 
-    def _outcome(self, holder: object) -> T | Failure:
+    def _compute_outcome(self, holder: object) -> T | Failure:
         try:
             return self.compute(holder)
         except Failure as failure:
@@ -41,5 +45,5 @@ class part(Generic[T]):  # noqa: N801 - a decorator, as property is
 
 
 def copy_parts(source: object, target: object, *names: str) -> None:
-    """Give an object the parts of another that have these names; they are computed if need be."""
+    """Give an object the named parts of another, which computes them if it has not yet."""
     target.__dict__["_parts"] = {name: getattr(source, name) for name in names}

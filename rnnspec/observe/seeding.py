@@ -1,4 +1,4 @@
-"""torch's random number generators: set for one call, and their states."""
+"""Seed torch's random number generators, and read their states."""
 
 from __future__ import annotations
 
@@ -6,19 +6,18 @@ import torch
 
 
 def seed_torch(seed: int, device: str) -> None:
-    """Seed the generator of the CPU, and every other where the subject runs elsewhere.
-
-    torch.manual_seed asks every backend each time, which costs more than a small layer's call.
-    """
+    """Seed the generator of the CPU; if the subject runs on another device, seed all generators."""
+    # torch.manual_seed asks every backend, which takes longer than the call of a small layer.
     if torch.device(device).type == "cpu":
         torch.default_generator.manual_seed(seed)
     else:
         torch.manual_seed(seed)
 
 
-def generator_state(device: torch.device) -> torch.Tensor:
-    """The state of the CPU's generator, followed by that of the device's own where it has one, as bytes."""
-    own = getattr(getattr(torch, device.type, None), "get_rng_state", None)
-    if device.type == "cpu" or own is None:
+def read_generator_states(device: torch.device) -> torch.Tensor:
+    """Return the state of the CPU's generator as bytes, followed by that of the device if any."""
+    read_own = getattr(getattr(torch, device.type, None), "get_rng_state", None)
+    if device.type == "cpu" or read_own is None:
         return torch.get_rng_state()
-    return torch.cat([torch.get_rng_state(), own() if device.type == "mps" else own(device)])
+    own = read_own() if device.type == "mps" else read_own(device)
+    return torch.cat([torch.get_rng_state(), own])

@@ -1,4 +1,7 @@
-"""Between the oracle's arrays (float64, time-major, padded) and what a torch layer is given and returns."""
+"""Convert between the oracle's arrays and the tensors that a layer takes and returns.
+
+Arrays are float64, time-major and padded.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +18,18 @@ from rnnspec.cases.case import Case
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
+NO_ROWS: Indices = np.empty(0, dtype=np.int64)
 
 
 @dataclass(frozen=True)
-class Arguments:
-    """What a layer is called with: the input as it is passed, its leaf tensor, and the initial state or None.
+class CallArguments:
+    """The arguments of one call of a layer.
 
-    `leaf` is the input itself, or its `data` where it is packed; `steps` and `samples` tell for each row of packed data which step
-    of which sample it is.
+    input    the input as it is passed, a tensor or a PackedSequence
+    leaf     the input as a tensor; if it is packed, its `data`
+    h_0      the initial state, or None if none is passed
+    steps    the time step of each row of packed data; empty if the input is not packed
+    samples  the sample of each row of packed data, in the caller's order
     """
 
     input: torch.Tensor | PackedSequence
@@ -32,8 +39,12 @@ class Arguments:
     samples: Indices
 
 
-def build_arguments(case: Case, input_: Array, h_0: Array, device: str) -> Arguments:
-    """Return the arguments of a call with the layout, dtype and memory layout of a case."""
+def build_arguments(case: Case, input_: Array, h_0: Array, device: str) -> CallArguments:
+    """Return arguments with the layout, the dtype and the memory layout of a case.
+
+    `input_` has shape (T, N, H_in), and `h_0` has shape (D * num_layers, N, H_out). The tensors
+    require gradients if the gradient mode of the case builds a graph.
+    """
     dtype, differentiable = case.dtype.torch_dtype, case.grad_mode.builds_graph
     state = None
     if case.initial_state is InitialState.GIVEN:
@@ -44,7 +55,7 @@ def build_arguments(case: Case, input_: Array, h_0: Array, device: str) -> Argum
     if not case.is_packed:
         leaf = case.memory_layout.lay_out(padded, case.repeated_axis)
         leaf.requires_grad_(differentiable)
-        return Arguments(leaf, leaf, state, *_no_rows())
+        return CallArguments(leaf, leaf, state, NO_ROWS, NO_ROWS)
     packed = pack_padded_sequence(
         padded,
         list(case.lengths),
@@ -53,7 +64,7 @@ def build_arguments(case: Case, input_: Array, h_0: Array, device: str) -> Argum
     )
     leaf = case.memory_layout.lay_out(packed.data, None).requires_grad_(differentiable)
     given = PackedSequence(leaf, packed.batch_sizes, packed.sorted_indices, packed.unsorted_indices)
-    return Arguments(given, leaf, state, *locate_packed_rows(packed))
+    return CallArguments(given, leaf, state, *locate_packed_rows(packed))
 
 
 def to_layout(case: Case, values: Array) -> Array:
@@ -66,12 +77,8 @@ def from_layout(case: Case, values: Array) -> Array:
     return case.layout.restore(values, batch_first=case.config.batch_first)
 
 
-def _no_rows() -> tuple[Indices, Indices]:
-    return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
-
-
 def locate_packed_rows(packed: PackedSequence) -> tuple[Indices, Indices]:
-    """For each row of packed data its step and its sample in the caller's order."""
+    """Return the time step and the sample, in the caller's order, of each row of packed data."""
     sizes = packed.batch_sizes.tolist()
     order = (
         list(range(sizes[0])) if packed.sorted_indices is None else packed.sorted_indices.tolist()
@@ -82,24 +89,30 @@ def locate_packed_rows(packed: PackedSequence) -> tuple[Indices, Indices]:
 
 
 def make_tensor(array: Array, device: str | torch.device, dtype: torch.dtype) -> torch.Tensor:
-    """A new tensor with the values of an array."""
+    """Return a new tensor with the values of an array."""
     return torch.from_numpy(np.array(array)).to(device, dtype)
 
 
 def to_array(tensor: torch.Tensor) -> Array:
-    """The values of a tensor as float64."""
+    """Return the values of a tensor as a new float64 array."""
     return tensor.detach().to("cpu", torch.float64).numpy().copy()
 
 
 def scatter_rows(rows: Array, steps: Indices, samples: Indices, shape: tuple[int, int]) -> Array:
-    """Rows of packed data as a padded time-major array (T, N, ...), zero beyond each sequence's end."""
+    """Return rows of packed data as a padded array (T, N, ...), where `shape` is (T, N).
+
+    It is zero beyond the end of each sequence.
+    """
     padded = np.zeros((*shape, *rows.shape[1:]))
     padded[steps, samples] = rows
     return padded
 
 
 def has_same_bits(first: Any, second: Any) -> bool:
-    """Whether two tensors hold the same values, NaN for NaN; shapes and dtypes included."""
+    """Return whether two tensors have the same shape, dtype and values; NaN equals NaN.
+
+    None equals None.
+    """
     if first is None or second is None:
         return first is second
     return (
