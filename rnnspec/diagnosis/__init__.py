@@ -1,1 +1,1 @@
-"""From broken rules to what is behind them: which follow from which, and what a failure depends on."""
+"""Diagnosis of broken rules: which one is the cause, and what its failure depends on."""

@@ -17,25 +17,26 @@ ObservedT = TypeVar("ObservedT", bound=Observed[Any])
 def find_causes(
     suite: Suite[CaseT, ObservedT], minimal: Mapping[str, MinimalFailure[CaseT]]
 ) -> dict[str, str]:
-    """Return, for each rule that is only a consequence, the rule that it is a consequence of.
+    """Return the cause of every rule that fails only as a consequence, both as rule ids.
 
-    A rule is a consequence of another if that rule's minimal case is simpler, or as simple and
-    reported earlier, and that rule also fails on this rule's minimal case. If that rule does not
-    apply there, its minimal case must raise no axis that this rule's case does not raise.
+    A rule is a consequence of another rule if the other rule's minimal case is simpler, or as
+    simple and reported earlier, and the other rule also fails on this rule's minimal case. If the
+    other rule does not apply to that case, its own minimal case must raise no axis that this rule's
+    case does not raise.
     """
 
-    def complexity(rule: Rule[CaseT, ObservedT]) -> tuple[int, int]:
+    def measure_complexity(rule: Rule[CaseT, ObservedT]) -> tuple[int, int]:
         case = minimal[rule.id].finding.case
-        return len(suite.space.list_raised(case)), suite.space.total_size(case)
+        return len(suite.space.list_raised(case)), suite.space.measure_size(case)
 
-    broken = sorted((rule for rule in suite.rules if rule.id in minimal), key=complexity)
-    found: dict[str, str] = {}
-    for place, rule in enumerate(broken):
-        for other in broken[:place]:
-            if other.id not in found and _explains(other, rule, suite, minimal):
-                found[rule.id] = other.id
+    broken = sorted((rule for rule in suite.rules if rule.id in minimal), key=measure_complexity)
+    causes: dict[str, str] = {}
+    for position, rule in enumerate(broken):
+        for other in broken[:position]:
+            if other.id not in causes and _explains(other, rule, suite, minimal):
+                causes[rule.id] = other.id
                 break
-    return found
+    return causes
 
 
 def _explains(
@@ -55,11 +56,12 @@ def _explains(
 def _is_comparable(
     other: Rule[Any, Any], cause: Finding[Any], rule: Rule[Any, Any], effect: Finding[Any]
 ) -> bool:
-    """Return whether one finding can be the cause of another.
+    """Return whether the finding of `other` can be the cause of the finding of `rule`.
 
-    A wrong number can follow from a wrong number, an error of the subject from anything, any other
-    broken fact from a rule of its own theme. Rules of models say themselves what they follow from.
-    An error of the checker says nothing about the subject.
+    An error of the checker is neither a cause nor a consequence. An error of the subject can be a
+    consequence of anything. A wrong number can be a consequence of a wrong number or of an error of
+    the subject. Any other violation can be a consequence of a rule of its own theme, except that
+    rules about models decide themselves what they are a consequence of.
     """
     if FindingKind.CHECKER_ERROR in (cause.kind, effect.kind):
         return False

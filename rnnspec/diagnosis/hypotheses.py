@@ -1,8 +1,13 @@
-"""What a layer would compute that reads its arguments in another order: asked only where a result is wrong already."""
+"""Hypotheses about wrong results: what a layer would compute if it misread an argument.
+
+They are tested only after a result has been found wrong. A hypothesis holds if it predicts the
+observed results within the rounding bound.
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from enum import Enum, auto
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +18,13 @@ from rnnspec.rulekit.assertions.relations import is_explained_by, is_within_boun
 from rnnspec.rulekit.violation import measure_distance
 
 Indices = NDArray[np.int64]
-BATCH_MAJOR = "as if the first axis were the batch"
 
 
 def find_exchanged_axes(observation: Observation) -> str | None:
-    """In words, how the layer takes time for batch; None where that does not explain its output."""
+    """Return a description of how the layer takes the time axis for the batch axis.
+
+    Return None if that does not explain its output.
+    """
     case = observation.case.replace(steps=observation.case.batch, batch=observation.case.steps)
     states = (
         case.config.num_layers * case.config.num_directions,
@@ -29,88 +36,90 @@ def find_exchanged_axes(observation: Observation) -> str | None:
         case, replace(observation.values, input=observation.values.input.swapaxes(0, 1), h_0=h_0)
     )
     if is_explained_by(observation, other, lambda array: array.swapaxes(0, 1)):
-        return BATCH_MAJOR
-    return (
-        f"{BATCH_MAJOR}, and that of the output were not"
-        if is_explained_by(observation, other)
-        else None
-    )
+        return "as if the first axis of input and output were the batch"
+    if is_explained_by(observation, other):
+        return "as if the first axis of the input, but not of the output, were the batch"
+    return None
 
 
-LAYERS = "layers"
-DIRECTIONS = "directions"
+class RowAxis(Enum):
+    """What differs between two rows of h_0 that a layer takes for each other."""
+
+    LAYERS = auto()
+    DIRECTIONS = auto()
 
 
-def find_misread_rows(observation: Observation, between: str = "") -> str | None:
-    """In words, which rows of the initial state are taken for which; None where no such mix-up explains output and h_n.
+def find_misread_rows(observation: Observation, along: RowAxis | None = None) -> str | None:
+    """Return a description of the rows of h_0 that the layer takes for each other.
 
-    `between` limits the search to rows of other layers or of other directions.
+    `along` limits the search to rows of different layers, or of different directions. Return None
+    if no such mistake explains output and h_n.
     """
     own = list(range(len(observation.values.h_0)))
-    for text, (kind, rows) in _readings(observation).items():
-        if rows != own and between in ("", kind) and _reads(observation, rows):
+    for text, (axis, rows) in _list_row_orders(observation).items():
+        if rows != own and along in (None, axis) and _starts_from_rows(observation, rows):
             return text
     return None
 
 
-def _readings(observation: Observation) -> dict[str, tuple[str, list[int]]]:
+def _list_row_orders(observation: Observation) -> dict[str, tuple[RowAxis, list[int]]]:
+    """Return, by description, the row of h_0 from which each layer and direction may start."""
     layers, directions = observation.case.config.num_layers, observation.case.config.num_directions
     places = [(layer, direction) for layer in range(layers) for direction in range(directions)]
     found = {
-        "every layer starts from the first layer's state": (LAYERS, [d for _, d in places]),
-        "the state is counted from the last layer down": (
-            LAYERS,
+        "every layer started from the first layer's state": (
+            RowAxis.LAYERS,
+            [d for _, d in places],
+        ),
+        "the rows of h_0 were ordered from the last layer down": (
+            RowAxis.LAYERS,
             [(layers - 1 - k) * directions + d for k, d in places],
         ),
-        "the state is read as all forward rows, then all backward ones": (
-            LAYERS,
+        "h_0 had all forward rows first, then all backward rows": (
+            RowAxis.LAYERS,
             [d * layers + k for k, d in places],
         ),
-        "layers above the second start from the second's state": (
-            LAYERS,
+        "layers above the second started from the second layer's state": (
+            RowAxis.LAYERS,
             [min(k, 1) * directions + d for k, d in places],
         ),
-        "each direction starts from the other's state": (
-            DIRECTIONS,
+        "each direction started from the other direction's state": (
+            RowAxis.DIRECTIONS,
             [k * directions + directions - 1 - d for k, d in places],
         ),
-        "both directions start from the forward state": (
-            DIRECTIONS,
+        "both directions started from the forward state": (
+            RowAxis.DIRECTIONS,
             [k * directions for k, _ in places],
         ),
-        "both directions start from the backward state": (
-            DIRECTIONS,
+        "both directions started from the backward state": (
+            RowAxis.DIRECTIONS,
             [k * directions + directions - 1 for k, _ in places],
         ),
     }
-    return {f"as if {text}": reading for text, reading in found.items()}
+    return {f"as if {text}": order for text, order in found.items()}
 
 
-def _reads(observation: Observation, rows: list[int]) -> bool:
-    return _is(
-        observation,
-        Expected(observation.case, replace(observation.values, h_0=observation.values.h_0[rows])),
-    )
+def _starts_from_rows(observation: Observation, rows: list[int]) -> bool:
+    values = replace(observation.values, h_0=observation.values.h_0[rows])
+    return _has_results_of(observation, Expected(observation.case, values))
 
 
 def find_other_nonlinearity(observation: Observation) -> str | None:
-    """In words, which other nonlinearity explains output and h_n; None where it does not."""
+    """Return a description of the nonlinearity that the layer uses instead of the chosen one.
+
+    Return None if the other nonlinearity does not explain output and h_n.
+    """
     other = {"tanh": "relu", "relu": "tanh"}[observation.case.config.nonlinearity]
-    return (
-        f"as if it were {other}"
-        if _is(
-            observation, Expected(observation.case.replace(nonlinearity=other), observation.values)
-        )
-        else None
-    )
+    expected = Expected(observation.case.replace(nonlinearity=other), observation.values)
+    return f"as if nonlinearity={other!r}" if _has_results_of(observation, expected) else None
 
 
-def _is(observation: Observation, other: Expected) -> bool:
-    return is_explained_by(observation, other) and _states_in(observation, other)
+def _has_results_of(observation: Observation, other: Expected) -> bool:
+    return is_explained_by(observation, other) and _has_states_of(observation, other)
 
 
-def is_reordered(observation: Observation) -> bool:
-    """Whether the rows of h_n are all right but in another order."""
+def has_reordered_states(observation: Observation) -> bool:
+    """Return whether the rows of h_n are all right, but in another order."""
     pairs = list(zip(observation.expected.h_n, observation.expected.bound.h_n, strict=True))
     fits = np.array(
         [
@@ -122,34 +131,41 @@ def is_reordered(observation: Observation) -> bool:
 
 
 def find_sample_order(observation: Observation) -> str | None:
-    """In words, in which order the states of an unsorted packed batch are taken; None where no other order explains the results."""
-    orders = _orders(observation)
+    """Return a description of how the layer orders h_0 and h_n of an unsorted packed batch.
+
+    Return None if no such order explains the results.
+    """
+    orders = _list_sample_orders(observation)
     for read, before in orders.items():
         other = Expected(
             observation.case, replace(observation.values, h_0=observation.values.h_0[:, before])
         )
         written = next(
-            (text for text, after in orders.items() if _states_in(observation, other, after)), None
+            (text for text, after in orders.items() if _has_states_of(observation, other, after)),
+            None,
         )
         if written is not None and is_explained_by(observation, other):
             return f"as if h_0 were {read} and h_n {written}"
     return None
 
 
-def _orders(observation: Observation) -> dict[str, Indices]:
-    """Orders in which a layer may take the samples of a packed batch for sorted, in words; the caller's is the right one."""
+def _list_sample_orders(observation: Observation) -> dict[str, Indices]:
+    """Return, by description, orders in which a layer may take the samples of a packed batch.
+
+    The right one is the caller's order.
+    """
     sort = np.argsort([-length for length in observation.case.lengths], kind="stable")
     back = np.argsort(sort)
     return {
         "in the caller's order": np.arange(len(sort)),
-        "sorted": sort,
-        "sorted the other way round": back,
-        "sorted twice": sort[sort],
-        "sorted twice the other way round": back[back],
+        "sorted by length": sort,
+        "reordered by the inverse of the sort": back,
+        "sorted by length twice": sort[sort],
+        "reordered by the inverse of the sort twice": back[back],
     }
 
 
-def _states_in(
+def _has_states_of(
     observation: Observation, other: Expected, order: Indices | slice = slice(None)
 ) -> bool:
     return is_within_bound(
