@@ -1,4 +1,4 @@
-"""Construction: arguments by position, by keyword and by default, what is refused, and where and in which dtype parameters are made."""
+"""Rules about building a layer: arguments, defaults, invalid values, device and dtype."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 
 from rnnspec.cases.axes import ConstructorStyle, DType, Feature
 from rnnspec.observe.observation import Observation
-from rnnspec.rulekit.conditions import one_in, precise, predictable
+from rnnspec.rulekit.conditions import has_predictable_results, has_wide_dtype, one_in
 from rnnspec.rulekit.fixtures.constructor_calls import (
     ConstructorCall,
     build_layer,
@@ -21,39 +21,42 @@ from rnnspec.rulekit.rejections.constructors import (
     NONLINEARITIES,
     PROJECTIONS,
     SIZES,
-    TYPED,
     TYPES,
+    WITH_EXPECTED_ERROR,
     assert_arguments_rejected,
     assert_error_types,
 )
 from rnnspec.rulekit.rule import rule
 from rnnspec.rulekit.snippet import Helper, Snippet
 from rnnspec.rulekit.violation import Violation
-from rnnspec.subjects.subject import observing
+from rnnspec.subjects.subject import observe_step
 
-computed = predictable & precise
+has_precise_results = has_predictable_results & has_wide_dtype
 
 
-@rule("rnn.args.keywords", when=computed & one_in(6))
+@rule("rnn.args.keywords", when=has_precise_results & one_in(6))
 def keywords(observation: Observation) -> None:
-    """Every argument can be given by the name it has in the signature.
+    """Every argument can be passed by keyword, with the name that the signature shows.
 
-    A layer built with every argument by keyword computes what the formula says with the documented parameters; where it does not, and
-    one built by position does or fails in another way, the keywords are to blame.
+    A layer built with every argument by keyword must return the documented results with the
+    documented parameters. If it does not, but a layer built by position does or is wrong in
+    another way, the keywords are at fault.
 
-    Catches keywords that are misspelt, ignored, or forgotten where several are given.
+    Catches keywords that are misspelt or ignored, and arguments that are lost if several keywords
+    are passed together.
     """
     fail_only_in_style(observation, ConstructorStyle.KEYWORDS, ConstructorStyle.POSITIONAL)
 
 
-@rule("rnn.args.order", when=computed & one_in(6, 1))
+@rule("rnn.args.order", when=has_precise_results & one_in(6, 1))
 def positional(observation: Observation) -> None:
-    """Given by position, the arguments are read in the order of the signature.
+    """Positional arguments are read in the order of the signature.
 
-    A layer built with every argument by position computes what the formula says with the documented parameters; where it does not, and
-    one built by keyword does or fails in another way, the order is to blame.
+    A layer built with every argument by position must return the documented results with the
+    documented parameters. If it does not, but a layer built by keyword does or is wrong in another
+    way, the order is at fault.
 
-    Catches arguments in another order, and arguments that can be given by keyword alone.
+    Catches arguments in another order, and arguments that can be passed by keyword only.
     """
     fail_only_in_style(observation, ConstructorStyle.POSITIONAL, ConstructorStyle.KEYWORDS)
 
@@ -65,15 +68,17 @@ def positional(observation: Observation) -> None:
     "rnn.args.batch-first.default",
     "rnn.args.dropout.default",
     "rnn.args.bidirectional.default",
-    when=computed & one_in(6, 2),
+    when=has_precise_results & one_in(6, 2),
 )
 def defaults(observation: Observation) -> None:
-    """Arguments that are left out have the documented defaults: one layer, tanh, biases, time first, no dropout, one direction.
+    """If arguments are left out, the layer has one layer, tanh, biases, no dropout and one
+    direction, and time is the first dimension of a batched input.
 
-    A layer built without the arguments that have their default, in half of the cases with nothing but its sizes, computes what the
-    formula says; where it does not, and one built with every argument does or fails in another way, a default is to blame.
+    A layer built without the arguments that have their default value, in half of the cases from
+    its sizes alone, must return the documented results. If it does not, but a layer built with
+    every argument does or is wrong in another way, a default is at fault.
 
-    Catches other defaults, each alone and all together.
+    Catches wrong defaults, of one argument or of several together.
     """
     fail_only_in_style(
         observation,
@@ -83,18 +88,24 @@ def defaults(observation: Observation) -> None:
     )
 
 
-EXAMPLE = Snippet("""layer = build(10, 20, 2)
+EXAMPLE = Snippet(
+    """layer = build(10, 20, 2)
 output, h_n = layer(torch.randn(5, 3, 10), torch.randn(2, 3, 20))
-assert output.shape == (5, 3, 20) and h_n.shape == (2, 3, 20)""", (Helper.BUILD,))
+assert output.shape == (5, 3, 20) and h_n.shape == (2, 3, 20)""",
+    (Helper.BUILD,),
+)
 
 
 @rule("rnn.example", when=one_in(16), needs=(Feature.NUM_LAYERS, Feature.STATE))
 def documented_example(observation: Observation) -> None:
-    """The example of the page works: two sizes and two layers by position, a batch of three sequences of five steps, and a state.
+    """The example in the documentation works: a layer built from two sizes and a number of layers
+    takes a batch of three sequences with five time steps, and an initial state.
 
-    Built and called as printed, in the dtype of the case; output has shape (5, 3, 20) and h_n (2, 3, 20).
+    The layer is built and called as printed, in the dtype of the case. `output` must have shape
+    (5, 3, 20), and `h_n` shape (2, 3, 20).
 
-    Catches layers whose third argument is not num_layers, and calls as the page shows them that are refused.
+    Catches layers whose third positional argument is not `num_layers`, and layers that reject the
+    call in the example.
     """
     if observation.subject.fixed:
         return
@@ -103,22 +114,23 @@ def documented_example(observation: Observation) -> None:
         "dtype": observation.case.dtype.torch_dtype,
     }
     layer = build_layer(observation, ConstructorCall((10, 20, 2), {})).to(**place)
-    with observing("the example"):
+    with observe_step("the example"):
         returned = layer(torch.ones(5, 3, 10, **place), torch.ones(2, 3, 20, **place))
         shapes = [tuple(result.shape) for result in returned]
     if shapes != [(5, 3, 20), (2, 3, 20)]:
         raise Violation(
-            f"the example gives shapes {shapes}, expected [(5, 3, 20), (2, 3, 20)]", EXAMPLE
+            f"the example returns shapes {shapes}, expected [(5, 3, 20), (2, 3, 20)]", EXAMPLE
         )
 
 
 @rule("rnn.args.device", "rnn.args.dtype", when=one_in(8), needs=(Feature.DTYPE,))
 def device_and_dtype(observation: Observation) -> None:
-    """Parameters are made on the device and in the dtype that the constructor is given.
+    """The constructor creates all parameters on the device and in the dtype that it is given.
 
-    Every parameter of a layer built with dtype= and device= is looked at, on the subject's device and on the meta device.
+    A layer is built with `dtype` and `device`, once on the subject's device and once on the meta
+    device. Every parameter must have this dtype and be on this device.
 
-    Catches arguments that are accepted and ignored, by all parameters or by some.
+    Catches arguments that are accepted and ignored, for all parameters or for some.
     """
     offered = [dtype for dtype in DType if observation.subject.offers(dtype.needs)]
     dtype = offered[observation.case.seed % len(offered)].torch_dtype
@@ -126,61 +138,76 @@ def device_and_dtype(observation: Observation) -> None:
         observation.subject.device,
         *(["meta"] if observation.subject.offers(Feature.META) else []),
     ):
-        wanted = plan_constructor_call(observation, device=device, dtype=dtype)
-        _placed(build_layer(observation, wanted), dtype, torch.device(device), str(wanted))
+        call = plan_constructor_call(observation, device=device, dtype=dtype)
+        layer = build_layer(observation, call)
+        _assert_placement(layer, dtype, torch.device(device), str(call))
 
 
 @rule("rnn.args.dtype", when=one_in(6, 1))
 def default_dtype(observation: Observation) -> None:
-    """Without dtype= parameters are made in the default dtype.
+    """Without a `dtype` argument, the constructor creates all parameters in the default dtype.
 
-    A layer is built while another default dtype is set; every parameter is looked at.
+    A layer is built while another default dtype is set. Every parameter must have that dtype.
 
-    Catches parameters that are float32 in any case, and a default dtype that is looked up too early.
+    Catches parameters that are always float32, and a default dtype that is read too early.
     """
     before = torch.get_default_dtype()
     other = torch.float64 if before != torch.float64 else torch.float32
-    wanted = plan_constructor_call(observation)
-    if "dtype" in wanted.named:
+    call = plan_constructor_call(observation)
+    if "dtype" in call.named:
         return
     torch.set_default_dtype(other)
     try:
-        made = build_layer(observation, wanted)
+        layer = build_layer(observation, call)
     finally:
         torch.set_default_dtype(before)
-    _placed(
-        made,
-        other,
-        None,
-        f"(torch.set_default_dtype({other}), {wanted}, torch.set_default_dtype({before}))[1]",
-    )
+    code = f"(torch.set_default_dtype({other}), {call}, torch.set_default_dtype({before}))[1]"
+    _assert_placement(layer, other, None, code)
 
 
-def _placed(
-    layer: torch.nn.Module, dtype: torch.dtype, device: torch.device | None, call: str
+def _assert_placement(
+    layer: torch.nn.Module, dtype: torch.dtype, device: torch.device | None, code: str
 ) -> None:
+    """Raise Violation if a parameter has another dtype, or is on another device unless it is None.
+
+    `code` is the Python expression that builds the layer.
+    """
     for name, parameter in layer.named_parameters():
         if parameter.dtype != dtype:
-            snippet = Snippet(f"assert all(parameter.dtype == {dtype} for parameter in {call}.parameters())", (Helper.BUILD,))
-            raise Violation(f"{name} is {parameter.dtype}, expected {dtype}", snippet)
+            raise Violation(
+                f"{name} is {parameter.dtype}, expected {dtype}",
+                _write_placement_snippet(f"parameter.dtype == {dtype}", code),
+            )
         if device is not None and parameter.device.type != device.type:
-            snippet = Snippet(f"assert all(parameter.device.type == {device.type!r} for parameter in {call}.parameters())", (Helper.BUILD,))
-            raise Violation(f"{name} is on {parameter.device}, expected {device}", snippet)
+            raise Violation(
+                f"{name} is on {parameter.device}, expected {device}",
+                _write_placement_snippet(f"parameter.device.type == {device.type!r}", code),
+            )
 
 
-WARNS = Snippet("""with warnings.catch_warnings(record=True) as caught:
+def _write_placement_snippet(condition: str, code: str) -> Snippet:
+    check = f"assert all({condition} for parameter in {code}.parameters())"
+    return Snippet(check, (Helper.BUILD,))
+
+
+WARNS = Snippet(
+    """with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     {call}
-assert caught""", (Helper.BUILD,), ("warnings",))
+assert caught""",
+    (Helper.BUILD,),
+    ("warnings",),
+)
 
 
 @rule("rnn.args.dropout.single-layer-warns", when=one_in(4), needs=(Feature.DROPOUT,))
 def single_layer_dropout_warns(observation: Observation) -> None:
-    """Building a layer with dropout and one layer only warns, since there is nowhere to drop.
+    """The constructor warns if `dropout` is above 0 and there is one layer only, because dropout
+    then has no effect.
 
-    Built with some probability above 0 and one layer, with all warnings shown.
+    A layer is built with some `dropout` above 0 and one layer, while all warnings are shown.
 
-    Catches layers that take the dropout and say nothing.
+    Catches constructors that take the argument and stay silent.
     """
     if observation.subject.fixed.get("num_layers", 1) != 1:
         return
@@ -188,10 +215,10 @@ def single_layer_dropout_warns(observation: Observation) -> None:
         "dropout": (0.5, 0.1, 1.0, 1e-3)[observation.case.seed % 4],
         **({} if not observation.subject.offers(Feature.NUM_LAYERS) else {"num_layers": 1}),
     }
-    wanted = plan_constructor_call(observation, **changes)
-    made = call_constructor(observation, wanted)
-    if made.error is None and not made.warned:
-        raise Violation(f"{wanted} gave no warning", WARNS.format(call=wanted))
+    call = plan_constructor_call(observation, **changes)
+    outcome = call_constructor(observation, call)
+    if outcome.error is None and not outcome.warned:
+        raise Violation(f"{call} gave no warning, expected one", WARNS.format(call=call))
 
 
 @rule(
@@ -201,11 +228,12 @@ def single_layer_dropout_warns(observation: Observation) -> None:
     when=one_in(4),
 )
 def refuses_sizes(observation: Observation) -> None:
-    """input_size, hidden_size and num_layers below 1 are refused.
+    """An `input_size`, `hidden_size` or `num_layers` below 1 is rejected.
 
-    Built with 0 and with negative numbers, each argument in turn; a refusal is any exception, by the constructor or by a first call.
+    A layer is built with 0 and with negative numbers, for one argument at a time. Any exception
+    counts as a rejection, from the constructor or from the first call.
 
-    Catches sizes that are not checked, and layers of nothing that work.
+    Catches sizes that are not checked, and layers of size 0 that work.
     """
     assert_arguments_rejected(observation, SIZES, at_once=False)
 
@@ -214,73 +242,82 @@ def refuses_sizes(observation: Observation) -> None:
     "rnn.args.sizes.integers", "rnn.args.bias.bool", "rnn.args.batch-first.bool", when=one_in(4, 1)
 )
 def refuses_types(observation: Observation) -> None:
-    """An input_size or hidden_size that is no int and a bias or batch_first that is no bool are refused.
+    """An `input_size` or `hidden_size` that is not an int is rejected, and so is a `bias` or
+    `batch_first` that is not a bool.
 
-    Built with floats, words, lists and None, each argument in turn; a refusal is any exception, by the constructor or by a first call.
+    A layer is built with floats, strings, lists and None, for one argument at a time. Any
+    exception counts as a rejection, from the constructor or from the first call.
 
-    Catches values that are converted or judged by their truth.
+    Catches values that are converted, or used for their truth value.
     """
     assert_arguments_rejected(observation, TYPES, at_once=False, count=4)
 
 
 @rule("rnn.args.nonlinearity.values", when=one_in(4, 2), needs=(Feature.NONLINEARITY,))
 def refuses_nonlinearity(observation: Observation) -> None:
-    """A nonlinearity other than 'tanh' and 'relu' is refused when the layer is built.
+    """The constructor rejects a `nonlinearity` other than `'tanh'` and `'relu'`.
 
-    Built with the names of other activations, with the right names in another case or with a blank, and with values that are no names.
+    A layer is built with the names of other activations, with the right names in another case or
+    with a space, and with values that are not strings.
 
-    Catches names that are not checked, checked at the first call, or compared without regard to case.
+    Catches names that are not checked, checked only in the first call, or compared without regard
+    to case.
     """
     assert_arguments_rejected(observation, NONLINEARITIES, at_once=True)
 
 
-@rule("rnn.args.dropout.range", "rnn.args.dropout.number", when=one_in(4, 3), needs=(Feature.DROPOUT,))
+@rule(
+    "rnn.args.dropout.range", "rnn.args.dropout.number", when=one_in(4, 3), needs=(Feature.DROPOUT,)
+)
 def refuses_dropout(observation: Observation) -> None:
-    """A dropout that is below 0, above 1, a bool or no number is refused when the layer is built.
+    """The constructor rejects a `dropout` that is below 0, above 1, a bool, or not a number.
 
-    Built with values just outside and far outside, with flags, words, lists and None.
+    A layer is built with values just outside and far outside the range, and with bools, strings,
+    lists and None.
 
-    Catches ranges that are not checked, or open at one end.
+    Catches ranges that are not checked, or checked at one end only.
     """
     assert_arguments_rejected(observation, DROPOUTS, at_once=True)
 
 
 @rule("rnn.args.proj-size-refused", when=one_in(8))
 def refuses_proj_size(observation: Observation) -> None:
-    """proj_size belongs to the LSTM alone and is refused.
+    """`proj_size`, which only `nn.LSTM` supports, is rejected.
 
-    Built with proj_size= by keyword.
+    A layer is built with `proj_size` as a keyword. Any exception counts as a rejection, from the
+    constructor or from the first call.
 
-    Catches keywords that are accepted and ignored, and constructors shared with other kinds of layers.
+    Catches keywords that are accepted and ignored, and constructors shared with other kinds of
+    layers.
     """
     assert_arguments_rejected(observation, PROJECTIONS, at_once=False, count=1)
 
 
 @rule("rnn.errors.construction-types", when=one_in(4, 1))
 def exception_types(observation: Observation) -> None:
-    """The constructor raises TypeError for an argument of the wrong type and ValueError for a value out of range.
+    """The constructor raises `TypeError` for an argument of the wrong type and `ValueError` for a
+    value out of range.
 
-    Built with wrong values of every argument; what is accepted is another rule's concern.
+    A layer is built with invalid values of every argument. Values that are accepted are left to
+    other rules.
 
-    Catches assertions, and errors of the code below that an argument runs into unchecked.
+    Catches assertions, and errors from code that an unchecked argument reaches.
     """
-    assert_error_types(observation, TYPED)
+    assert_error_types(observation, WITH_EXPECTED_ERROR)
 
 
 @rule("rnn.args.nonlinearity.readable", needs=(Feature.NONLINEARITY,))
 def nonlinearity_attribute(observation: Observation) -> None:
-    """The attribute nonlinearity of a layer is the name that was chosen.
+    """The attribute `nonlinearity` of a layer holds the value that was passed to the constructor.
 
-    Read from the layer after its history.
+    The attribute is read after the prior use of the case.
 
-    Catches names that are not kept, or kept in another form, or lost by copies.
+    Catches names that are not stored, are stored in another form, or are lost by copies.
     """
-    chosen, found = (
-        observation.case.config.nonlinearity,
-        getattr(observation.module, "nonlinearity", None),
-    )
-    if found != chosen:
+    expected = observation.case.config.nonlinearity
+    found = getattr(observation.module, "nonlinearity", None)
+    if found != expected:
         raise Violation(
-            f"nonlinearity reads {found!r}, expected {chosen!r}",
-            Snippet(f"assert layer.nonlinearity == {chosen!r}"),
+            f"the attribute nonlinearity is {found!r}, expected {expected!r}",
+            Snippet(f"assert layer.nonlinearity == {expected!r}"),
         )

@@ -1,27 +1,27 @@
-"""Wrong calls: what has to be refused, how, and without a trace."""
+"""Rules about invalid calls: they are rejected, with the right exception, and change nothing."""
 
 from __future__ import annotations
 
 from rnnspec.cases.axes import Feature, Layout
 from rnnspec.observe.observation import Observation
-from rnnspec.rulekit.conditions import batched, has_value, one_in, packed
+from rnnspec.rulekit.conditions import has_value, is_batched, is_packed, one_in
 from rnnspec.rulekit.fixtures.constructor_calls import pick_values, write_rejection_snippet
 from rnnspec.rulekit.rejections.calls import (
-    Source,
+    CallLister,
     assert_call_rejected,
     choose_layer_to_spoil,
-    no_steps,
+    list_empty_sequences,
+    list_wrong_batches,
+    list_wrong_devices,
+    list_wrong_dtypes,
+    list_wrong_features,
+    list_wrong_layers,
+    list_wrong_ranks,
+    list_wrong_state_ranks,
+    list_wrong_units,
     provoke_rejection,
-    wrong_batches,
-    wrong_devices,
-    wrong_dtypes,
-    wrong_features,
-    wrong_layers,
-    wrong_ranks,
-    wrong_state_ranks,
-    wrong_units,
 )
-from rnnspec.rulekit.rejections.side_effects import SNIPPET, describe_side_effects
+from rnnspec.rulekit.rejections.side_effects import NO_SIDE_EFFECTS, describe_side_effects
 from rnnspec.rulekit.rule import rule
 from rnnspec.rulekit.violation import Violation
 from rnnspec.subjects.failures import Unsupported
@@ -31,169 +31,197 @@ often = one_in(8)
 
 @rule("rnn.errors.feature-size", when=often)
 def feature_size(observation: Observation) -> None:
-    """An input whose last axis is not input_size is refused, in every layout.
+    """A call rejects an input whose last dimension is not `input_size`, in every layout.
 
-    Called with a neighbouring width, a single feature, twice as many and none, at the first call and after others.
+    The layer is called with one feature more or less, a single feature, twice as many, none, and
+    `hidden_size` features, both as its first call and after other calls.
 
-    Catches features that are cut off or broadcast, and packed data that nobody checks.
+    Catches features that are cut off or broadcast, and packed data that is not checked.
     """
-    assert_call_rejected(observation, wrong_features(observation))
+    assert_call_rejected(observation, list_wrong_features(observation))
 
 
 @rule("rnn.errors.h_0-layers", when=often, needs=(Feature.STATE,))
 def h_0_layers(observation: Observation) -> None:
-    """An initial state whose first axis is not D * num_layers is refused.
+    """A call rejects an initial state whose first dimension is not `D * num_layers`.
 
-    Called with one row more, one less, a single one, twice as many, none, and with one row a layer where there are two directions.
+    The layer is called with an `h_0` that has one row more or less, a single row, twice as many
+    rows, no rows, one row per layer in spite of two directions, or the batch dimension first.
 
-    Catches rows that are ignored or used twice, and packed calls that nobody checks.
+    Catches rows that are ignored or used twice, and packed calls that are not checked.
     """
-    assert_call_rejected(observation, wrong_layers(observation))
+    assert_call_rejected(observation, list_wrong_layers(observation))
 
 
-@rule("rnn.errors.h_0-batch", when=batched & one_in(3), needs=(Feature.STATE,))
+@rule("rnn.errors.h_0-batch", when=is_batched & one_in(3), needs=(Feature.STATE,))
 def h_0_batch(observation: Observation) -> None:
-    """For a padded batch an initial state whose batch axis differs from the input's is refused; it is never broadcast.
+    """A call with a padded batch rejects an initial state whose batch dimension differs from that
+    of the input, and never broadcasts it.
 
-    Called with a state for one sample, for one more, one less, twice as many, for none, and for as many as there are steps.
+    The layer is called with an `h_0` for one sample, for one more or one less, for twice as many,
+    for none, and for as many samples as there are time steps.
 
-    Catches one state broadcast to all samples, and surplus ones that are ignored.
+    Catches one state that is broadcast to all samples, and extra states that are ignored.
     """
-    assert_call_rejected(observation, wrong_batches(observation))
+    assert_call_rejected(observation, list_wrong_batches(observation))
 
 
-@rule("rnn.errors.h_0-batch.sorted", when=has_value(Layout.PACKED) & one_in(4), needs=(Feature.STATE,))
+@rule(
+    "rnn.errors.h_0-batch.sorted", when=has_value(Layout.PACKED) & one_in(4), needs=(Feature.STATE,)
+)
 def h_0_batch_sorted(observation: Observation) -> None:
-    """For packed sequences in order of their lengths an initial state whose batch axis is not their number is refused.
+    """For packed sequences sorted by length, a call rejects an initial state whose batch dimension
+    is not the number of sequences.
 
-    Called with a state for one sample, for one more, one less, twice as many, and for none. Sequences in another order are not judged:
-    there torch.nn.RNN itself takes surplus rows.
+    The layer is called with an `h_0` for one sample, for one more or one less, for twice as many,
+    and for none. Unsorted sequences are not checked, because `torch.nn.RNN` itself accepts extra
+    rows for them.
 
-    Catches surplus rows that are ignored, and one that is broadcast.
+    Catches extra rows that are ignored, and one row that is broadcast.
     """
-    assert_call_rejected(observation, wrong_batches(observation))
+    assert_call_rejected(observation, list_wrong_batches(observation))
 
 
 @rule("rnn.errors.h_0-size", when=often, needs=(Feature.STATE,))
 def h_0_size(observation: Observation) -> None:
-    """An initial state whose last axis is not hidden_size is refused.
+    """A call rejects an initial state whose last dimension is not `hidden_size`.
 
-    Called with a neighbouring width, a single unit, twice as many, none, the width of the input and that of the output.
+    The layer is called with an `h_0` that has one unit more or less, a single unit, twice as many,
+    none, as many as the input has features, or as many as the output has.
 
     Catches units that are cut off or broadcast.
     """
-    assert_call_rejected(observation, wrong_units(observation))
+    assert_call_rejected(observation, list_wrong_units(observation))
 
 
-@rule("rnn.errors.empty-sequence", when=~packed & often)
+@rule("rnn.errors.empty-sequence", when=~is_packed & often)
 def empty_sequence(observation: Observation) -> None:
-    """A sequence of no steps is refused.
+    """A call rejects a sequence of length 0.
 
-    Called with an input of no steps, batched and unbatched, with and without an initial state.
+    The layer is called with an input that has no time steps, batched and unbatched, with and
+    without an initial state.
 
-    Catches empty outputs, and a state that is handed through.
+    Catches empty outputs, and an initial state that is returned unchanged.
     """
-    assert_call_rejected(observation, no_steps(observation))
+    assert_call_rejected(observation, list_empty_sequences(observation))
 
 
 @rule("rnn.errors.dtype", when=often)
 def dtype(observation: Observation) -> None:
-    """An input in another dtype than the parameters is refused.
+    """A call rejects an input whose dtype differs from that of the parameters.
 
-    Called with input in each other floating dtype, in every layout; the initial state has the dtype of the parameters.
+    The layer is called with an input in every other floating-point dtype, in every layout. The
+    initial state has the dtype of the parameters.
 
-    Catches input that is converted without a word.
+    Catches inputs that are silently converted.
     """
-    assert_call_rejected(observation, wrong_dtypes(observation))
+    assert_call_rejected(observation, list_wrong_dtypes(observation))
 
 
 @rule("rnn.errors.device", when=often)
 def device(observation: Observation) -> None:
-    """Input, initial state and parameters on different devices are refused.
+    """A call rejects input, initial state and parameters that are on different devices.
 
-    Called with the input, or the state, on the CPU, for a layer elsewhere. A layer on the CPU is not judged: torch's own matrix product
-    takes a tensor of the meta device beside one of the CPU, and no other device is sure to be there.
+    A layer on another device is called with the input, or the initial state, on the CPU. A layer
+    on the CPU is not checked: torch's own matrix product accepts a meta tensor together with a CPU
+    tensor, and there may be no other device.
 
-    Catches arguments that are moved, copied or replaced without a word.
+    Catches arguments that are silently moved, copied or replaced.
     """
     if observation.subject.device == "cpu":
         raise Unsupported(
-            "the layer runs on the CPU, and no second device that holds numbers is sure to be there"
+            "the layer runs on the CPU, and there may be no second device that holds numbers"
         )
-    assert_call_rejected(observation, wrong_devices(observation))
+    assert_call_rejected(observation, list_wrong_devices(observation))
 
 
-@rule("rnn.errors.rank", when=~packed & often)
+@rule("rnn.errors.rank", when=~is_packed & often)
 def rank(observation: Observation) -> None:
-    """An input with fewer than two or more than three axes is refused.
+    """A call rejects an input with fewer than two or more than three dimensions.
 
-    Called with a vector, a scalar, and inputs of four and five axes.
+    The layer is called with a vector, a scalar, and inputs of four and five dimensions.
 
-    Catches axes that are added or flattened without a word.
+    Catches dimensions that are silently added or flattened.
     """
-    assert_call_rejected(observation, wrong_ranks(observation))
+    assert_call_rejected(observation, list_wrong_ranks(observation))
 
 
-@rule("rnn.errors.h_0-rank", when=~packed & often, needs=(Feature.STATE,))
+@rule("rnn.errors.h_0-rank", when=~is_packed & often, needs=(Feature.STATE,))
 def h_0_rank(observation: Observation) -> None:
-    """An initial state with another number of axes than the input is refused.
+    """A call rejects an initial state that does not have the same number of dimensions as the
+    input.
 
-    Called with a state that lacks the batch axis or has one too many, with axes of their own for layers and directions, with a vector.
+    The layer is called with an `h_0` that lacks the batch dimension or has one too many, that has
+    separate dimensions for layers and directions, or that is a vector.
 
-    Catches states that are squeezed, reshaped or broadcast without a word.
+    Catches states that are silently squeezed, reshaped or broadcast.
     """
-    assert_call_rejected(observation, wrong_state_ranks(observation))
+    assert_call_rejected(observation, list_wrong_state_ranks(observation))
 
 
-PADDED: tuple[Source, ...] = (wrong_features, wrong_ranks, wrong_dtypes, no_steps)
-PACKED: tuple[Source, ...] = (wrong_features, wrong_dtypes)
-STATES: tuple[Source, ...] = (wrong_layers, wrong_units)
-BY_LAYOUT: dict[Layout, tuple[Source, ...]] = {
-    Layout.BATCHED: (wrong_state_ranks, wrong_batches),
-    Layout.UNBATCHED: (wrong_state_ranks,),
+PADDED: tuple[CallLister, ...] = (
+    list_wrong_features,
+    list_wrong_ranks,
+    list_wrong_dtypes,
+    list_empty_sequences,
+)
+PACKED: tuple[CallLister, ...] = (list_wrong_features, list_wrong_dtypes)
+STATES: tuple[CallLister, ...] = (list_wrong_layers, list_wrong_units)
+STATES_BY_LAYOUT: dict[Layout, tuple[CallLister, ...]] = {
+    Layout.BATCHED: (list_wrong_state_ranks, list_wrong_batches),
+    Layout.UNBATCHED: (list_wrong_state_ranks,),
 }
 
 
-def _sources(observation: Observation) -> list[Source]:
-    """The kinds of wrong calls that there are for a case."""
-    found = PACKED if observation.case.is_packed else PADDED
-    states = (
-        ()
-        if not observation.subject.offers(Feature.STATE)
-        else STATES + BY_LAYOUT.get(observation.case.layout, ())
-    )
-    return [*found, *states]
+def _choose_listers(observation: Observation, count: int) -> list[CallLister]:
+    """Return some of the functions that list invalid calls of this case."""
+    case = observation.case
+    inputs = PACKED if case.is_packed else PADDED
+    states = STATES + STATES_BY_LAYOUT.get(case.layout, ())
+    offered = [*inputs, *(states if observation.subject.offers(Feature.STATE) else ())]
+    return pick_values(observation, offered, count)
 
 
 @rule("rnn.errors.call-types", when=often)
 def types(observation: Observation) -> None:
-    """A wrong call raises ValueError for the input's rank and dtype, RuntimeError for everything else.
+    """An invalid call raises `ValueError` if the input has a wrong number of dimensions or a wrong
+    dtype, and `RuntimeError` in all other cases.
 
-    Two kinds of wrong calls a case, of those that the other rules make; what is accepted is their concern.
+    Each case tries two kinds of the invalid calls that the other rules make. Calls that are
+    accepted are left to those rules.
 
-    Catches assertions, and errors of the code below that wrong arguments run into unchecked.
+    Catches assertions, and errors from code that an unchecked argument reaches.
     """
     prepared = choose_layer_to_spoil(observation)
-    for source in pick_values(observation, _sources(observation), 2):
-        wrong = source(observation)[0]
+    for list_calls in _choose_listers(observation, 2):
+        call = list_calls(observation)[0]
         with observation.case.grad_mode.enter():
-            error = provoke_rejection(prepared, wrong)
-        if error is not None and not isinstance(error, wrong.due):
-            message = f"{wrong.words} raised {type(error).__name__}, {wrong.due.__name__} is due"
-            raise Violation(message, write_rejection_snippet(f"layer({wrong})", (wrong.due,)))
+            error = provoke_rejection(prepared, call)
+        expected = call.expected_error
+        if error is not None and not isinstance(error, expected):
+            raise Violation(
+                f"{call.description} should raise {expected.__name__}; "
+                f"it raised {type(error).__name__}",
+                write_rejection_snippet(f"layer({call})", (expected,)),
+            )
 
 
 @rule("rnn.errors.leave-no-trace", when=one_in(12))
 def leave_no_trace(observation: Observation) -> None:
-    """A refused call has changed nothing: arguments, parameters and random number generator are as before, and the next call works.
+    """A rejected call changes nothing: arguments, parameters and the random number generator stay
+    as they were, and the next call works.
 
-    A layer of its own with the case's history is called wrongly in one way and then rightly; what it could have changed is compared.
+    A separate layer with the prior use of the case gets an invalid call and then a valid one.
+    Everything that the invalid call could have changed is compared.
 
-    Catches states written to before they are checked, settings that stay switched, draws in vain, layers that remember a wrong shape.
+    Catches states that are written to before they are checked, settings that stay switched, random
+    numbers drawn in vain, and layers that remember a wrong shape.
     """
-    wrong = pick_values(observation, _sources(observation), 1)[0](observation)[0]
-    found = describe_side_effects(
-        observation, observation.new_layer(observation.case).prepared, wrong
-    )
+    call = _choose_listers(observation, 1)[0](observation)[0]
+    prepared = observation.new_layer(observation.case).prepared
+    found = describe_side_effects(observation, prepared, call)
     if found:
-        raise Violation(f"after {wrong.words} was refused, {found}", SNIPPET.format(arguments=wrong))
+        raise Violation(
+            f"after {call.description} was rejected, {found}",
+            NO_SIDE_EFFECTS.format(arguments=call),
+        )

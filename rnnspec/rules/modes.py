@@ -1,4 +1,4 @@
-"""Modes: train or eval, with or without gradients, and the meta device."""
+"""Rules about modes: training and evaluation, gradients on and off, and the meta device."""
 
 from __future__ import annotations
 
@@ -14,38 +14,42 @@ from rnnspec.cases.case import Case
 from rnnspec.observe.call import Call
 from rnnspec.observe.observation import Observation
 from rnnspec.observe.prepared import call_module
-from rnnspec.observe.tensors import Arguments, build_arguments
+from rnnspec.observe.tensors import CallArguments, build_arguments
 from rnnspec.rulekit.assertions.results import (
     assert_results,
     assert_results_and_gradients,
     fail_only_if_right_elsewhere,
 )
-from rnnspec.rulekit.conditions import Condition, has_value, one_in, predictable
+from rnnspec.rulekit.conditions import Condition, has_predictable_results, has_value, one_in
 from rnnspec.rulekit.rule import rule
 from rnnspec.rulekit.snippet import Helper, Snippet
 from rnnspec.rulekit.violation import Violation
-from rnnspec.subjects.subject import observing
+from rnnspec.subjects.subject import observe_step
 
-few_cells: Condition[Case] = Condition(
+has_few_cells: Condition[Case] = Condition(
     "at most 12 cells",
     lambda case: case.steps * case.config.num_layers * case.config.num_directions <= 12,
 )
 OTHER_MODE = {Mode.TRAIN: Mode.EVAL, Mode.EVAL: Mode.TRAIN}
-BOTH_MODES = Snippet("""for mode in (True, False):
+BOTH_MODES = Snippet(
+    """for mode in (True, False):
     layer.train(mode)
     reference.train(mode)
     for one, other in zip(layer(*given), reference(*given)):
-        close(one, other)""", (Helper.CLOSE,))
+        close(one, other)""",
+    (Helper.CLOSE,),
+)
 
 
-@rule("rnn.module.mode", when=predictable & one_in(5, 1))
+@rule("rnn.module.mode", when=has_predictable_results & one_in(5, 1))
 def train(observation: Observation) -> None:
-    """train() and eval() decide whether dropout is at work, and nothing else.
+    """`train()` and `eval()` control whether dropout is active, and nothing else.
 
-    Where no random number decides, results and gradients have to be those of the formula in the case's mode if they are in the other
-    one; the same layer's results in the other mode likewise.
+    In cases without random results, results and gradients must be the documented ones if they are
+    in the other mode. The same layer is then switched to the other mode, and its results there
+    must be the documented ones if they are in this mode.
 
-    Catches a state, a precision or noise that one of the two modes alone has.
+    Catches an initial state, a precision or noise that applies in one of the two modes only.
     """
     other = observation.case.replace(mode=OTHER_MODE[observation.case.mode])
     fail_only_if_right_elsewhere(
@@ -54,7 +58,7 @@ def train(observation: Observation) -> None:
         partial(assert_results_and_gradients, snippet=BOTH_MODES),
     )
     if not other.has_active_dropout:
-        with _switched(observation, other.mode):
+        with _switch_mode(observation, other.mode):
             fail_only_if_right_elsewhere(
                 observation.second_call_as(other),
                 observation.case,
@@ -63,8 +67,8 @@ def train(observation: Observation) -> None:
 
 
 @contextmanager
-def _switched(observation: Observation, mode: Mode) -> Iterator[None]:
-    """The layer in another mode for a while."""
+def _switch_mode(observation: Observation, mode: Mode) -> Iterator[None]:
+    """Switch the layer to another mode, and back at the end."""
     observation.prepared.owner.train(mode is Mode.TRAIN)
     try:
         yield
@@ -72,100 +76,107 @@ def _switched(observation: Observation, mode: Mode) -> Iterator[None]:
         observation.prepared.owner.train(observation.case.mode is Mode.TRAIN)
 
 
-WITHOUT_GRAPH = Snippet("""output, h_n = layer(*given)
-assert not data(output).requires_grad and not h_n.requires_grad""", (Helper.DATA,))
+WITHOUT_GRAPH = Snippet(
+    """output, h_n = layer(*given)
+assert not data(output).requires_grad and not h_n.requires_grad""",
+    (Helper.DATA,),
+)
 
 
 @rule("rnn.module.no-grad", when=has_value(GradMode.NO_GRAD))
 def no_grad(observation: Observation) -> None:
-    """Under no_grad results have the same values as else, and no graph.
+    """Under `torch.no_grad()`, the layer returns the same values as with gradients enabled, and
+    builds no graph.
 
-    Results are compared with the formula, unless a layer with gradients misses it too; none of them may require a gradient.
+    The results are compared with the documented ones, unless they are wrong with gradients enabled
+    as well. No result may require gradients.
 
-    Catches fast paths without gradients that compute something else, and calls that switch gradients on.
+    Catches fast paths without gradients that compute something else, and calls that enable
+    gradients.
     """
-    _as_with_gradients(observation)
+    _assert_same_as_with_gradients(observation)
 
 
 @rule("rnn.module.no-grad", when=has_value(GradMode.INFERENCE))
 def inference(observation: Observation) -> None:
-    """Under inference_mode results have the same values as else, and no graph.
+    """Under `torch.inference_mode()`, the layer returns the same values as with gradients enabled,
+    and builds no graph.
 
-    Results are compared with the formula, unless a layer with gradients misses it too; none of them may require a gradient.
+    The results are compared with the documented ones, unless they are wrong with gradients enabled
+    as well. No result may require gradients.
 
     Catches calls that fail or compute something else in inference mode.
     """
-    _as_with_gradients(observation)
+    _assert_same_as_with_gradients(observation)
 
 
-def _as_with_gradients(observation: Observation) -> None:
+def _assert_same_as_with_gradients(observation: Observation) -> None:
+    """Raise Violation if results require gradients, or are right only with gradients enabled."""
+    case = observation.case
     for name, tensor in (
         ("output", observation.call.output_tensor),
         ("h_n", observation.call.h_n_tensor),
     ):
         if tensor.requires_grad:
             raise Violation(
-                f"{name} of a call under {observation.case.grad_mode} requires a gradient", WITHOUT_GRAPH
+                f"under {case.grad_mode.code}, {name} requires gradients, "
+                "expected requires_grad=False",
+                WITHOUT_GRAPH,
             )
-    if predictable(observation.case):
+    if has_predictable_results(case):
         fail_only_if_right_elsewhere(
-            observation, observation.case.replace(grad_mode=GradMode.GRAD), assert_results
+            observation, case.replace(grad_mode=GradMode.GRAD), assert_results
         )
 
 
-META = Snippet("""meta = layer.to("meta")
+META = Snippet(
+    """meta = layer.to("meta")
 moved = [each.to("meta") for each in given]
 for one, other in zip(meta(*moved), reference(*given)):
-    assert (data(one).shape, data(one).dtype) == (data(other).shape, data(other).dtype), data(one).shape
-    assert data(one).device.type == "meta", data(one).device""", (Helper.DATA,))
+    assert data(one).shape == data(other).shape, data(one).shape
+    assert data(one).dtype == data(other).dtype, data(one).dtype
+    assert data(one).device.type == "meta", data(one).device""",
+    (Helper.DATA,),
+)
 
 
-@rule("rnn.module.meta", when=few_cells & one_in(12), needs=(Feature.META,))
+@rule("rnn.module.meta", when=has_few_cells & one_in(12), needs=(Feature.META,))
 def meta(observation: Observation) -> None:
-    """On the meta device the layer gives results of the right shape and dtype.
+    """On the meta device, the layer returns results of the right shape and dtype.
 
-    The layer and its arguments, packed ones too, are moved to the meta device, and the results' shapes, dtypes and devices compared.
+    The layer and its arguments, packed or not, are moved to the meta device. The shapes, dtypes
+    and devices of the results are compared with the documented ones.
 
-    Catches zeros made on the default device, and calls that look at values.
+    Catches zeros created on the default device, and calls that read values.
     """
     case = observation.case
     module = observation.subject.build(case.config, case.constructor_style, case.dtype).train(
         case.mode is Mode.TRAIN
     )
-    given = on_meta(
+    given = move_to_meta(
         build_arguments(
             case, observation.values.input, observation.values.h_0, observation.subject.device
         )
     )
-    with observing("a call on the meta device"), case.grad_mode.enter():
+    with observe_step("a call on the meta device"), case.grad_mode.enter():
         returned = call_module(module.to("meta"), given.input, given.h_0)
-    _is_right(
-        case,
-        Call(
-            case,
-            given,
-            observation.call.copies,
-            returned,
-            observation.call.before,
-            observation.call.after,
-        ),
-    )
+    own = observation.call
+    _assert_meta_results(Call(case, given, own.copies, returned, own.before, own.after))
 
 
-def on_meta(given: Arguments) -> Arguments:
-    """The same arguments on the meta device; sizes of packed batches stay on the CPU."""
+def move_to_meta(given: CallArguments) -> CallArguments:
+    """Return the same arguments on the meta device; sizes of packed batches stay on the CPU."""
     moved = (
         given.input.to("meta")
         if isinstance(given.input, torch.Tensor)
-        else _packed_on_meta(given.input)
+        else _move_packed_to_meta(given.input)
     )
     leaf = moved if isinstance(moved, torch.Tensor) else moved.data
-    return Arguments(
-        moved, leaf, None if given.h_0 is None else given.h_0.to("meta"), given.steps, given.samples
-    )
+    h_0 = None if given.h_0 is None else given.h_0.to("meta")
+    return CallArguments(moved, leaf, h_0, given.steps, given.samples)
 
 
-def _packed_on_meta(packed: PackedSequence) -> PackedSequence:
+def _move_packed_to_meta(packed: PackedSequence) -> PackedSequence:
     indices = [
         None if each is None else each.to("meta")
         for each in (packed.sorted_indices, packed.unsorted_indices)
@@ -173,12 +184,20 @@ def _packed_on_meta(packed: PackedSequence) -> PackedSequence:
     return PackedSequence(packed.data.to("meta"), packed.batch_sizes, *indices)
 
 
-def _is_right(case: Case, call: Call) -> None:
+def _assert_meta_results(call: Call) -> None:
+    """Raise Violation unless both results are on the meta device, with the dtype of the case.
+
+    Raises Malformed if a result does not have the documented shape.
+    """
+    expected = call.case.dtype.torch_dtype
     for name, tensor in (("output", call.output_tensor), ("h_n", call.h_n_tensor)):
         if tensor.device.type != "meta":
-            raise Violation(f"on the meta device {name} is on {tensor.device}", META)
-        if tensor.dtype != case.dtype.torch_dtype:
             raise Violation(
-                f"on the meta device {name} has dtype {tensor.dtype}, expected torch.{case.dtype}",
+                f"a call on the meta device returned {name} on {tensor.device}, expected meta",
+                META,
+            )
+        if tensor.dtype != expected:
+            raise Violation(
+                f"a call on the meta device returned {name} in {tensor.dtype}, expected {expected}",
                 META,
             )

@@ -1,4 +1,4 @@
-"""The parameters of a new layer: their names, shapes and order, and the values that they start with."""
+"""Rules about the parameters of a new layer: names, shapes, order and initial values."""
 
 from __future__ import annotations
 
@@ -8,37 +8,45 @@ from rnnspec.cases.axes import ConstructorStyle, DType, Feature
 from rnnspec.contract.shapes import Shape, parameter_shapes
 from rnnspec.observe.observation import Observation
 from rnnspec.observe.tensors import to_array
-from rnnspec.rulekit.conditions import axis_is, one_in
+from rnnspec.rulekit.conditions import has_axis_value, one_in
 from rnnspec.rulekit.fixtures.constructor_calls import ConstructorCall
 from rnnspec.rulekit.rule import rule
 from rnnspec.rulekit.snippet import Helper, Snippet
 from rnnspec.rulekit.statistics.binomial import Count, assert_likely
 from rnnspec.rulekit.statistics.initial_distribution import (
-    choose_counted_case,
+    choose_case_to_count,
     count_values,
+    describe_repetition,
+    describe_reused_values,
     draw_parameters,
-    find_repetition,
-    find_same_values,
 )
 from rnnspec.rulekit.violation import Violation
 
-SAME_NAMES = Snippet("assert {{name for name, _ in layer.named_parameters(){only}}} == {{name for name, _ in reference.named_parameters(){only}}}")
+SAME_NAMES = Snippet("""def names(each):
+    return {{name for name, _ in each.named_parameters(){only}}}
+
+assert names(layer) == names(reference)""")
 
 
 @rule("rnn.parameters.names", when=one_in(3))
 def names(observation: Observation) -> None:
-    """The parameters are weight_ih_l[k], weight_hh_l[k], bias_ih_l[k] and bias_hh_l[k] of every layer, and there are no others.
+    """The parameters of layer k are `weight_ih_l[k]`, `weight_hh_l[k]`, `bias_ih_l[k]` and
+    `bias_hh_l[k]`; there are no other parameters, and no buffers in the `state_dict`.
 
-    Names of the parameters of a new layer and of what its state_dict holds beside them, compared as sets.
+    The names of a new layer's parameters are compared with the documented ones as sets, and its
+    buffers are looked up in its `state_dict`.
 
-    Catches other names, missing and shared parameters, biases in spite of bias=False, parameters of parts, buffers that are saved.
+    Catches other names, missing or shared parameters, biases in spite of `bias=False`, parameters
+    of submodules, and buffers that are saved.
     """
-    found, expected = (
-        [name for name, _ in observation.unused_layer.named_parameters()],
-        list(parameter_shapes(observation.case.config)),
-    )
+    found = [name for name, _ in observation.unused_layer.named_parameters()]
+    expected = list(parameter_shapes(observation.case.config))
     if set(found) != set(expected):
-        raise Violation(f"the parameters {_apart(found, expected)}", SAME_NAMES.format(only=""))
+        difference = _describe_difference(found, expected)
+        raise Violation(
+            f"the parameters do not have the documented names: {difference}",
+            SAME_NAMES.format(only=""),
+        )
     saved = [
         name
         for name, _ in observation.unused_layer.named_buffers()
@@ -46,35 +54,35 @@ def names(observation: Observation) -> None:
     ]
     if saved:
         raise Violation(
-            f"there is a buffer {saved[0]}",
+            f"the state_dict holds the buffer {saved[0]}, expected parameters only",
             Snippet("assert set(layer.state_dict()) == set(reference.state_dict())"),
         )
 
 
-def _apart(found: list[str], expected: list[str]) -> str:
-    """How two lists of names differ, in words."""
-    missing, extra = (
-        [name for name in expected if name not in found],
-        [name for name in found if name not in expected],
-    )
-    told = [
-        f"lack {_first(missing)}" if missing else "",
-        f"have {_first(extra)} beyond what is documented" if extra else "",
+def _describe_difference(found: list[str], expected: list[str]) -> str:
+    """Return the names that are missing and those that are not documented, in words."""
+    missing = [name for name in expected if name not in found]
+    extra = [name for name in found if name not in expected]
+    parts = [
+        f"missing {_count_names(missing)}" if missing else "",
+        f"not documented {_count_names(extra)}" if extra else "",
     ]
-    return " and ".join(words for words in told if words)
+    return "; ".join(part for part in parts if part)
 
 
-def _first(names: list[str]) -> str:
+def _count_names(names: list[str]) -> str:
     return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
 
 
 @rule("rnn.parameters.reverse-names", when=one_in(3))
 def reverse_names(observation: Observation) -> None:
-    """The parameters of the backward direction are called as the forward ones with _reverse at the end; one direction has none.
+    """The parameters of the backward direction have the names of the forward ones with the suffix
+    `_reverse`, and exist only with `bidirectional=True`.
 
-    Names with that end in a new layer, compared with those due.
+    The names of a new layer that end in `_reverse` are compared with the documented ones.
 
-    Catches other suffixes, directions that share parameters, parameters of a direction that is not there.
+    Catches other suffixes, directions that share parameters, and parameters of a direction that
+    does not exist.
     """
     found = [
         name for name, _ in observation.unused_layer.named_parameters() if name.endswith("_reverse")
@@ -83,8 +91,12 @@ def reverse_names(observation: Observation) -> None:
         name for name in parameter_shapes(observation.case.config) if name.endswith("_reverse")
     ]
     if set(found) != set(expected):
-        snippet = SAME_NAMES.format(only=" if name.endswith('_reverse')")
-        raise Violation(f"the parameters of the backward direction {_apart(found, expected)}", snippet)
+        difference = _describe_difference(found, expected)
+        raise Violation(
+            "the parameters of the backward direction do not have the documented names: "
+            f"{difference}",
+            SAME_NAMES.format(only=" if name.endswith('_reverse')"),
+        )
 
 
 @rule(
@@ -98,62 +110,74 @@ def reverse_names(observation: Observation) -> None:
     when=one_in(3),
 )
 def shapes(observation: Observation) -> None:
-    """weight_ih is (H, input_size) in the first layer and (H, D * H) above, weight_hh (H, H), each bias (H), H being hidden_size.
+    """`weight_ih` has shape `(H, input_size)` in the first layer and `(H, D * H)` in the others,
+    `weight_hh` has shape `(H, H)` and each bias `(H,)`, where H is `hidden_size` and D the number
+    of directions.
 
-    Shapes of a new layer's parameters by name, or by order where none has a documented name.
+    The shapes of a new layer's parameters are compared by name, or by order if no parameter has a
+    documented name.
 
-    Catches transposed weights, upper layers that read one direction, biases with a second axis, gates stacked in one weight.
+    Catches transposed weights, upper layers that read one direction, biases with a second
+    dimension, and gates stacked in one weight.
     """
     found = {
         name: tuple(parameter.shape)
         for name, parameter in observation.unused_layer.named_parameters()
     }
-    for name, shape, expected in _matched(found, parameter_shapes(observation.case.config)):
+    for name, shape, expected in _pair_shapes(found, parameter_shapes(observation.case.config)):
         if shape != expected:
-            snippet = Snippet(f"assert dict(layer.named_parameters())[{name!r}].shape == {expected}")
-            raise Violation(f"{name} has shape {shape}, expected {expected}", snippet)
+            raise Violation(
+                f"{name} has shape {shape}, expected {expected}",
+                Snippet(f"assert dict(layer.named_parameters())[{name!r}].shape == {expected}"),
+            )
 
 
-def _matched(found: dict[str, Shape], expected: dict[str, Shape]) -> list[tuple[str, Shape, Shape]]:
-    """Own name, own shape and documented shape of the parameters that can be told apart."""
-    if len(found) == len(expected) and not found.keys() & expected.keys():
-        return [
-            (name, shape, due)
-            for (name, shape), due in zip(found.items(), expected.values(), strict=True)
-        ]
-    return [(name, found[name], due) for name, due in expected.items() if name in found]
+def _pair_shapes(
+    found: dict[str, Shape], documented: dict[str, Shape]
+) -> list[tuple[str, Shape, Shape]]:
+    """Return the name, the shape and the documented shape of the parameters that correspond."""
+    if len(found) == len(documented) and not found.keys() & documented.keys():
+        pairs = zip(found.items(), documented.values(), strict=True)
+        return [(name, shape, expected) for (name, shape), expected in pairs]
+    return [(name, found[name], shape) for name, shape in documented.items() if name in found]
 
 
 NO_BIAS = Snippet("assert not [name for name, _ in layer.named_parameters() if 'bias' in name]")
 ZEROS = Snippet("assert not layer(torch.zeros(2, 2, {features}).to(x))[0].any()")
 
 
-@rule("rnn.args.bias.false", when=axis_is("bias", False) & one_in(4), needs=(Feature.BIAS,))
+@rule("rnn.args.bias.false", when=has_axis_value("bias", False) & one_in(4), needs=(Feature.BIAS,))
 def no_bias(observation: Observation) -> None:
-    """With bias=False there is no b_ih and no b_hh, neither among the parameters nor in the sum.
+    """With `bias=False`, the layer has no parameters `b_ih` and `b_hh` and adds no bias.
 
-    A new layer has no parameter that is called a bias; and zeros, with a state of zeros or none, give zeros.
+    A new layer must have no parameter with "bias" in its name. An input of zeros, with an initial
+    state of zeros or none, must give an output of zeros.
 
-    Catches biases that are registered all the same, and biases that are added without being registered.
+    Catches biases that are registered in spite of the argument, and biases that are added without
+    being registered.
     """
     found = [name for name, _ in observation.unused_layer.named_parameters() if "bias" in name]
     if found:
-        raise Violation(f"with bias=False there is {found[0]}", NO_BIAS)
+        raise Violation(
+            f"with bias=False, the layer has the parameter {found[0]}, expected no bias", NO_BIAS
+        )
     zeros = observation.second_call(
         input=np.zeros_like(observation.values.input), h_0=np.zeros_like(observation.values.h_0)
     )
     if np.any(zeros.output != 0):
         raise Violation(
-            "with bias=False zeros do not give zeros",
+            "with bias=False, an input of zeros gives an output with other values, expected zeros",
             ZEROS.format(features=observation.case.config.input_size),
         )
 
 
 @rule("rnn.parameters.learnable", "rnn.layers.own-parameters", when=one_in(3))
 def trainable(observation: Observation) -> None:
-    """Weights and biases are parameters of their own, and require gradients when the layer is built.
+    """All weights and biases are separate parameters, and require gradients when the layer is
+    built.
 
-    Every parameter of a new layer is looked at, and that no two names stand for the same one.
+    Every parameter of a new layer must require gradients, and no two names may stand for the same
+    parameter.
 
     Catches frozen parameters, and one parameter under several names.
     """
@@ -164,91 +188,117 @@ def trainable(observation: Observation) -> None:
     ]
     if frozen:
         raise Violation(
-            f"{frozen[0]} requires no gradient",
+            f"{frozen[0]} does not require gradients in a new layer, expected requires_grad=True",
             Snippet("assert all(parameter.requires_grad for parameter in layer.parameters())"),
         )
     named = list(observation.unused_layer.named_parameters(remove_duplicate=False))
     if len({id(parameter) for _, parameter in named}) < len(named):
-        snippet = Snippet("assert len(list(layer.parameters())) == len(list(layer.named_parameters(remove_duplicate=False)))")
-        raise Violation("two names stand for the same parameter", snippet)
+        snippet = Snippet(
+            "names = [name for name, _ in layer.named_parameters(remove_duplicate=False)]\n"
+            "assert len(list(layer.parameters())) == len(names)"
+        )
+        raise Violation(
+            "two names stand for the same parameter, expected one name for each", snippet
+        )
 
 
 @rule("rnn.parameters.order", when=one_in(3))
 def order(observation: Observation) -> None:
-    """Parameters are registered by layer, then direction, and there as weight_ih, weight_hh, bias_ih, bias_hh.
+    """Parameters are registered layer by layer, then direction by direction, each time in the
+    order `weight_ih`, `weight_hh`, `bias_ih`, `bias_hh`.
 
-    The documented names among those of a new layer, in their order.
+    The documented names among the parameters of a new layer are compared in their order.
 
-    Catches orders that mix weights up where they are exchanged as a list.
+    Catches an order that mixes up weights when they are exchanged as a list.
     """
     found = [name for name, _ in observation.unused_layer.named_parameters()]
     expected = [name for name in parameter_shapes(observation.case.config) if name in found]
-    for name, due in zip([name for name in found if name in expected], expected, strict=True):
-        if name != due:
-            snippet = Snippet("assert [name for name, _ in layer.named_parameters()] == [name for name, _ in reference.named_parameters()]")
-            raise Violation(f"{name} is registered where {due} is due", snippet)
+    documented = [name for name in found if name in expected]
+    for name, expected_name in zip(documented, expected, strict=True):
+        if name != expected_name:
+            snippet = Snippet(
+                "names = [name for name, _ in layer.named_parameters()]\n"
+                "assert names == [name for name, _ in reference.named_parameters()]"
+            )
+            raise Violation(
+                f"the parameters are out of order: found {name}, expected {expected_name}", snippet
+            )
 
 
-RANGE = Snippet("assert all(parameter.abs().max() <= {limit} for parameter in {call}.parameters())", (Helper.BUILD,))
+RANGE = Snippet(
+    "assert all(parameter.abs().max() <= {limit} for parameter in {call}.parameters())",
+    (Helper.BUILD,),
+)
 
 
 @rule("rnn.parameters.initial.range", when=one_in(3))
 def initial_range(observation: Observation) -> None:
-    """No initial weight or bias is larger in magnitude than 1 / sqrt(hidden_size).
+    """No initial weight or bias exceeds `1 / sqrt(hidden_size)` in magnitude.
 
-    The largest value of every parameter of a new layer; one unit in the last place is allowed, of the dtype or of float32 if coarser.
+    The largest magnitude in every parameter of a new layer is compared with this limit. One unit
+    in the last place is allowed, of the dtype or of float32 if that is coarser.
 
-    Catches ranges of another size, and distributions without a range.
+    Catches ranges of another width, and distributions without a limit.
     """
-    limit, roundoff = (
-        observation.case.config.hidden_size**-0.5,
-        max(observation.case.dtype.roundoff, DType.FLOAT32.roundoff),
-    )
+    limit = observation.case.config.hidden_size**-0.5
+    roundoff = max(observation.case.dtype.roundoff, DType.FLOAT32.roundoff)
     for name, parameter in observation.unused_layer.named_parameters():
         largest = float(np.max(np.abs(to_array(parameter)), initial=0.0))
         if not largest <= limit * (1 + 2 * roundoff):
-            call = ConstructorCall(
-                *observation.subject.arguments(observation.case.config, ConstructorStyle.CHANGED)
-            )
-            snippet = RANGE.format(limit=limit * (1 + 2.0**-20), call=call)
+            style = ConstructorStyle.CHANGED
+            config = observation.case.config
+            call = ConstructorCall(*observation.subject.arrange_arguments(config, style))
             raise Violation(
-                f"{name} starts with a value of magnitude {largest:.6g}, larger than {limit:.6g}",
-                snippet,
+                f"{name} has an initial value of magnitude {largest:.6g}, "
+                f"expected at most {limit:.6g}",
+                RANGE.format(limit=limit * (1 + 2.0**-20), call=call),
             )
 
 
-SPREAD = Snippet("""torch.manual_seed(0)
-new = {call}
+SPREAD = Snippet(
+    """torch.manual_seed(0)
+new = dict({call}.named_parameters())
 for kind in {kinds}:
-    values = torch.cat([parameter.detach().flatten() for name, parameter in new.named_parameters() if kind in name]) * {scale}
+    of_kind = [parameter.detach().flatten() for name, parameter in new.items() if kind in name]
+    values = torch.cat(of_kind) * {scale}
     shares = torch.histc(values.float(), 4, -1, 1) / values.numel()
-    assert (shares - 0.25).abs().max() < 3 / values.numel() ** 0.5""", (Helper.BUILD,))
-OWN_DRAWS = Snippet("""torch.manual_seed(0)
+    assert (shares - 0.25).abs().max() < 3 / values.numel() ** 0.5""",
+    (Helper.BUILD,),
+)
+OWN_DRAWS = Snippet(
+    """torch.manual_seed(0)
 first, second = list({call}.parameters()), list({call}.parameters())
-assert all(torch.unique(parameter, dim=dim).shape == parameter.shape for parameter in first for dim in range(parameter.dim()))
-assert not any(one.shape == two.shape and torch.equal(one, two) for one in first for two in second)
-assert not any(one.shape == two.shape and torch.equal(one, two) for one in first for two in first if one is not two)""", (Helper.BUILD,))
+for one in first:
+    assert all(torch.unique(one, dim=dim).shape == one.shape for dim in range(one.dim()))
+    others = [other for other in (*first, *second) if other is not one]
+    assert not any(one.shape == other.shape and torch.equal(one, other) for other in others)""",
+    (Helper.BUILD,),
+)
 
 
 @rule("rnn.parameters.initial.uniform", when=one_in(16))
 def initial_distribution(observation: Observation) -> None:
-    """Initial weights and biases are spread evenly over their range, independently of each other.
+    """Initial weights and biases are drawn uniformly, and independently of each other, between
+    `-1 / sqrt(hidden_size)` and `1 / sqrt(hidden_size)`.
 
-    The weights and the biases of new layers are counted in parts of the range, and the signs that agree between parameters, and judged by
-    exact binomial tails at the rate of false alarms that a run declares; rows, columns, parameters or layers that are equal are no chance.
+    The rule counts how many weights and how many biases of new layers lie in parts of the range,
+    and how often two parameters have the same sign. Exact binomial tails decide, at the rate of
+    false alarms that a run declares. Equal rows, columns, parameters or layers are never chance.
 
-    Catches zeros, constants, bell shapes, narrower ranges, ranges of one sign, rows or layers drawn once and copied, fixed seeds.
+    Catches zeros, constants, bell shapes, narrower ranges, ranges of one sign, rows or layers that
+    are drawn once and copied, and fixed seeds.
     """
-    case = choose_counted_case(observation.case)
-    call = ConstructorCall(*observation.subject.arguments(case.config, case.constructor_style))
+    case = choose_case_to_count(observation.case)
+    style = case.constructor_style
+    call = ConstructorCall(*observation.subject.arrange_arguments(case.config, style))
     first, second = draw_parameters(observation, case, 0)
     kinds = ("weight", "bias") if any("bias" in name for name in first) else ("weight",)
     snippet = SPREAD.format(call=call, kinds=kinds, scale=case.config.hidden_size**0.5)
 
-    def counted(draw: int) -> dict[str, Count]:
+    def count_draw(draw: int) -> dict[str, Count]:
         return count_values(first if draw == 0 else draw_parameters(observation, case, draw)[0])
 
-    assert_likely(counted, snippet)
-    found = find_repetition(first) or find_same_values(first, second)
+    assert_likely(count_draw, snippet)
+    found = describe_repetition(first) or describe_reused_values(first, second)
     if found:
         raise Violation(found, OWN_DRAWS.format(call=call))

@@ -1,7 +1,8 @@
-"""The rules of new parameters: each passes for torch.nn.RNN and tells what a planted bug does."""
+"""The rules about parameters: each passes for torch.nn.RNN and reports a planted bug."""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -9,24 +10,24 @@ import pytest
 import torch
 from torch import nn
 
-from rnnspec.cases.axes import ConstructorStyle, Layout, Mode
+from rnnspec.cases.axes import ConstructorStyle, DType, Layout, Mode
 from rnnspec.cases.case import Case
 from rnnspec.observe.observation import Observation
 from rnnspec.rulekit.rule import REGISTRY, Theme
 from rnnspec.rulekit.selection import select_in_force
-from rnnspec.rulekit.statistics.binomial import CONFIRMED
+from rnnspec.rulekit.statistics.binomial import CONFIRMED_P_VALUE
 from rnnspec.rulekit.statistics.initial_distribution import (
-    choose_counted_case,
+    choose_case_to_count,
     count_values,
+    describe_repetition,
+    describe_reused_values,
     draw_parameters,
-    find_repetition,
-    find_same_values,
 )
 from rnnspec.rules.catalogue import find_layer_rule, list_layer_rules
-from rnnspec.selftest import Plain
+from rnnspec.selftest import BUGS, Plain
 from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import resolve_target
-from tests.rules.judged import make_case, describe_violation, judge_layer
+from tests.rules.judged import judge_layer, make_case
 from tests.rules.proven import prove_violation
 
 DEEP = make_case(num_layers=3, bidirectional=True)
@@ -38,7 +39,12 @@ PASSES: dict[str, list[Case]] = {
     "parameters.no-bias": [
         make_case(bias=False),
         make_case(
-            bias=False, layout=Layout.PACKED, lengths=(5, 2, 1), num_layers=2, mode=Mode.TRAIN, dropout=0.5
+            bias=False,
+            layout=Layout.PACKED,
+            lengths=(5, 2, 1),
+            num_layers=2,
+            mode=Mode.TRAIN,
+            dropout=0.5,
         ),
     ],
     "parameters.trainable": [make_case(), DEEP],
@@ -47,7 +53,10 @@ PASSES: dict[str, list[Case]] = {
         make_case(),
         DEEP,
         LARGE,
-        *(make_case(dtype=dtype, constructor_style=ConstructorStyle.TYPED) for dtype in ("float32", "bfloat16", "float16")),
+        *(
+            make_case(dtype=dtype, constructor_style=ConstructorStyle.TYPED)
+            for dtype in (DType.FLOAT32, DType.BFLOAT16, DType.FLOAT16)
+        ),
     ],
     "parameters.initial-distribution": [make_case(), DEEP, LARGE, make_case(bias=False)],
 }
@@ -56,25 +65,27 @@ FAILS = [
         "parameters.names",
         "ReverseCalledBackward",
         DEEP,
-        "lack weight_ih_l0_reverse and 11 more and have weight_ih_l0_backward and 11 more beyond",
+        "missing weight_ih_l0_reverse and 11 more; "
+        "not documented weight_ih_l0_backward and 11 more$",
     ),
     (
         "parameters.names",
         "ReverseInFirstLayerOnly",
         DEEP,
-        "the parameters lack weight_ih_l1_reverse and 7 more$",
+        "the parameters do not have the documented names: missing weight_ih_l1_reverse and 7 more$",
     ),
     (
         "parameters.names",
         "FourParametersAlways",
         make_case(bias=False),
-        "the parameters have bias_ih_l0 and 1 more beyond what is documented",
+        "the parameters do not have the documented names: not documented bias_ih_l0 and 1 more$",
     ),
     (
         "parameters.reverse-names",
         "ReverseCalledBackward",
         DEEP,
-        "the parameters of the backward direction lack weight_ih_l0_reverse",
+        "the parameters of the backward direction do not have the documented names: "
+        "missing weight_ih_l0_reverse",
     ),
     (
         "parameters.shapes",
@@ -92,34 +103,39 @@ FAILS = [
         "parameters.no-bias",
         "FourParametersAlways",
         make_case(bias=False),
-        "with bias=False there is bias_ih_l0",
+        "with bias=False, the layer has the parameter bias_ih_l0, expected no bias",
     ),
-    ("parameters.trainable", "BiasesNotLearned", make_case(), "bias_ih_l0 requires no gradient"),
+    (
+        "parameters.trainable",
+        "BiasesNotLearned",
+        make_case(),
+        "bias_ih_l0 does not require gradients in a new layer",
+    ),
     (
         "parameters.order",
         "DirectionsLast",
         DEEP,
-        "weight_ih_l1 is registered where weight_ih_l0_reverse is due",
+        "the parameters are out of order: found weight_ih_l1, expected weight_ih_l0_reverse",
     ),
     (
         "parameters.initial-range",
         "RangeOfInputSize",
         make_case(hidden_size=9),
-        r"starts with a value of magnitude 0\.\d+, larger than 0.333333",
+        r"has an initial value of magnitude 0\.\d+, expected at most 0.333333",
     ),
-    ("parameters.initial-range", "RangeForSmallLayers", LARGE, "larger than 0.1$"),
+    ("parameters.initial-range", "RangeForSmallLayers", LARGE, "expected at most 0.1$"),
     ("parameters.initial-distribution", "ZeroBiases", make_case(), "initial biases .*expected"),
     (
         "parameters.initial-distribution",
         "BellShapedWeights",
         make_case(),
-        "initial weights in the inner half of the range: ",
+        "initial weights are in the inner half of the range; expected",
     ),
     (
         "parameters.initial-distribution",
         "SeededAtConstruction",
         make_case(),
-        "weight_ih_l0 starts with the same values in the next layer",
+        "two layers built one after the other start with the same values of weight_ih_l0",
     ),
 ]
 
@@ -132,26 +148,26 @@ def test_torch_passes(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "bug", "near", "text"), FAILS, ids=[f"{name}-{bug}" for name, bug, _, _ in FAILS]
 )
-def test_a_planted_bug_is_told_and_proven(name: str, bug: str, near: Case, text: str) -> None:
-    with pytest.raises(AssertionError, match=text):
-        raise AssertionError(prove_violation(name, bug, near, seeds=2))
+def test_planted_bug_is_reported_with_a_program(name: str, bug: str, near: Case, text: str) -> None:
+    assert re.search(text, prove_violation(name, bug, near, seeds=2))
 
 
-def test_every_rule_is_tried() -> None:
+def test_every_rule_has_passing_cases_and_a_bug() -> None:
     find_layer_rule("parameters.names")
-    assert {rule.id for rule in REGISTRY[Theme.PARAMETERS]} == set(PASSES) == {name for name, *_ in FAILS}
+    assert (
+        {rule.id for rule in REGISTRY[Theme.PARAMETERS]}
+        == set(PASSES)
+        == {name for name, *_ in FAILS}
+    )
 
 
-def test_other_names_alone_are_told_by_the_rules_of_names() -> None:
-    """Where the order fits, shapes are compared by it."""
-    with pytest.raises(
-        AssertionError, match=r"parameters\.shapes says None of ReverseCalledBackward"
-    ):
-        describe_violation("parameters.shapes", "ReverseCalledBackward", DEEP)
+def test_other_names_alone_are_left_to_the_rules_about_names() -> None:
+    """If no name is a documented one, shapes are compared in order."""
+    assert judge_layer("parameters.shapes", BUGS["ReverseCalledBackward"], DEEP, 8) is None
 
 
 class Buffered(nn.RNN):
-    """A layer that saves a buffer which no page mentions."""
+    """A layer that saves a buffer which is not documented."""
 
     def __init__(self, *args: Any, **others: Any) -> None:
         super().__init__(*args, **others)
@@ -159,7 +175,7 @@ class Buffered(nn.RNN):
 
 
 class HiddenBias(Plain):
-    """A layer that adds a number of its own."""
+    """A layer that adds a constant."""
 
     def activation(self, x: torch.Tensor) -> torch.Tensor:
         return super().activation(x + 0.5)
@@ -186,7 +202,7 @@ class RowsDrawnOnce(Plain):
 
 
 class LayersDrawnOnce(Plain):
-    """Every bias starts with the values of the first, the sign turned round."""
+    """Every bias starts with the negated values of the first."""
 
     def reset_parameters(self) -> None:
         super().reset_parameters()
@@ -197,9 +213,24 @@ class LayersDrawnOnce(Plain):
 @pytest.mark.parametrize(
     ("name", "kind", "near", "text"),
     [
-        ("parameters.names", Buffered, make_case(), "there is a buffer seen"),
-        ("parameters.no-bias", HiddenBias, make_case(bias=False), "zeros do not give zeros"),
-        ("parameters.trainable", TiedWeights, make_case(), "two names stand for the same parameter"),
+        (
+            "parameters.names",
+            Buffered,
+            make_case(),
+            "the state_dict holds the buffer seen, expected parameters only",
+        ),
+        (
+            "parameters.no-bias",
+            HiddenBias,
+            make_case(bias=False),
+            "an input of zeros gives an output with other values, expected zeros",
+        ),
+        (
+            "parameters.trainable",
+            TiedWeights,
+            make_case(),
+            "two names stand for the same parameter",
+        ),
         (
             "parameters.initial-distribution",
             RowsDrawnOnce,
@@ -210,55 +241,58 @@ class LayersDrawnOnce(Plain):
             "parameters.initial-distribution",
             LayersDrawnOnce,
             make_case(num_layers=1, bias=True),
-            "with the sign of another parameter's: 0 of 48",
+            "0 of 48.* initial values have the same sign as in another parameter",
         ),
     ],
 )
-def test_further_faults_are_told(name: str, kind: type[nn.Module], near: Case, text: str) -> None:
-    with pytest.raises(AssertionError, match=text):
-        raise AssertionError(str(judge_layer(name, kind, near)))
+def test_other_faults_are_reported(name: str, kind: type[nn.Module], near: Case, text: str) -> None:
+    assert re.search(text, str(judge_layer(name, kind, near)))
 
 
-def test_values_that_lie_evenly_are_likely_and_others_are_not() -> None:
+def test_evenly_spread_values_are_likely_and_others_are_not() -> None:
     rng = np.random.default_rng(0)
     even = {"weight_ih_l0": rng.uniform(-1, 1, (40, 36)), "bias_ih_l0": rng.uniform(-1, 1, 72)}
-    assert all(count.chance > 1e-6 for count in count_values(even).values())
+    assert all(count.p_value > 1e-6 for count in count_values(even).values())
     narrow = {name: 0.5 * array for name, array in even.items()}
-    assert count_values(narrow)["biases in the inner half of the range"].chance < CONFIRMED
+    assert count_values(narrow)["biases in the inner half of the range"].p_value < CONFIRMED_P_VALUE
 
 
-def test_counting_takes_enough_values_and_not_too_many() -> None:
-    assert choose_counted_case(make_case()).config.hidden_size == 48
-    assert choose_counted_case(LARGE).config.hidden_size == 100
-    assert choose_counted_case(make_case(hidden_size=300, num_layers=5)).config.hidden_size == 48
-    assert choose_counted_case(make_case(num_layers=5)).config.num_layers == 3
+def test_counts_use_enough_values_and_not_too_many() -> None:
+    assert choose_case_to_count(make_case()).config.hidden_size == 48
+    assert choose_case_to_count(LARGE).config.hidden_size == 100
+    assert choose_case_to_count(make_case(hidden_size=300, num_layers=5)).config.hidden_size == 48
+    assert choose_case_to_count(make_case(num_layers=5)).config.num_layers == 3
 
 
-def test_two_layers_are_drawn_and_differ() -> None:
+def test_two_new_layers_have_different_parameters() -> None:
     first, second = draw_parameters(
-        Observation(TorchSubject(resolve_target(nn.RNN)), make_case()), choose_counted_case(make_case()), 0
+        Observation(TorchSubject(resolve_target(nn.RNN)), make_case()),
+        choose_case_to_count(make_case()),
+        0,
     )
-    assert not find_same_values(first, second)
+    assert not describe_reused_values(first, second)
     assert (
-        find_same_values(first, first)
-        == "weight_ih_l0 starts with the same values in the next layer"
+        describe_reused_values(first, first)
+        == "two layers built one after the other start with the same values of weight_ih_l0"
     )
     assert max(float(np.abs(array).max()) for array in first.values()) <= 1.0
 
 
-def test_short_lines_may_be_equal() -> None:
-    assert not find_repetition(
+def test_short_rows_may_be_equal() -> None:
+    assert not describe_repetition(
         {"weight_ih_l0": np.ones((4, 1)), "bias_ih_l0": np.ones(4), "bias_hh_l0": np.ones(4)}
     )
     assert (
-        find_repetition({"weight_ih_l0": np.ones((20, 20))})
+        describe_repetition({"weight_ih_l0": np.ones((20, 20))})
         == "weight_ih_l0 starts with equal rows"
     )
     columns = np.repeat(np.arange(20.0)[:, None], 20, axis=1)
-    assert find_repetition({"weight_ih_l0": columns}) == "weight_ih_l0 starts with equal columns"
+    assert (
+        describe_repetition({"weight_ih_l0": columns}) == "weight_ih_l0 starts with equal columns"
+    )
 
 
-def test_rules_of_clauses_that_came_later_are_out_of_force() -> None:
+def test_rules_of_later_clauses_are_not_in_force_for_old_releases() -> None:
     old = {rule.id for rule in select_in_force(list_layer_rules(), "2.0.1")}
     assert {"parameters.names", "errors.rank"} <= old
     assert not old & {
@@ -270,8 +304,11 @@ def test_rules_of_clauses_that_came_later_are_out_of_force() -> None:
     assert {rule.id for rule in select_in_force(list_layer_rules())} >= old
 
 
-def test_a_limit_that_float32_rounds_up_accuses_nobody_in_float64() -> None:
-    """Built in the default dtype and converted, a value may be the limit as float32 has it: 1 / sqrt(33) is rounded up there."""
+def test_a_limit_rounded_up_in_float32_is_allowed_in_float64() -> None:
+    """A layer that is built in float32 and converted may hold the limit as float32 rounds it.
+
+    1 / sqrt(33) is rounded up in float32.
+    """
 
     class AtTheLimit(nn.RNN):
         def __init__(self, *given: Any, **named: Any) -> None:

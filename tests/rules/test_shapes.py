@@ -1,7 +1,8 @@
-"""The rules of what a call returns: each passes for torch.nn.RNN and tells what a planted bug does."""
+"""The rules about shapes: each passes for torch.nn.RNN and reports what a planted bug does."""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ from rnnspec.cases.case import Case
 from rnnspec.rulekit.rule import REGISTRY, Theme
 from rnnspec.rules.catalogue import find_layer_rule
 from rnnspec.selftest import Plain
-from tests.rules.judged import make_case, judge_layer
+from tests.rules.judged import judge_layer, make_case
 from tests.rules.proven import prove_violation
 
 BOTH = make_case(num_layers=2, bidirectional=True, initial_state=InitialState.GIVEN)
@@ -74,8 +75,18 @@ FAILS = [
         make_case(steps=34),
         r"output has shape \(3, 34, 4\), expected \(34, 3, 4\)",
     ),
-    ("shapes.h-n", "StatesWithoutBatch", make_case(), r"h_n has shape \(1, 4\), expected \(1, 3, 4\)"),
-    ("shapes.h-n", "SingleStateSqueezed", make_case(), r"h_n has shape \(3, 4\), expected \(1, 3, 4\)"),
+    (
+        "shapes.h-n",
+        "StatesWithoutBatch",
+        make_case(),
+        r"h_n has shape \(1, 4\), expected \(1, 3, 4\)",
+    ),
+    (
+        "shapes.h-n",
+        "SingleStateSqueezed",
+        make_case(),
+        r"h_n has shape \(3, 4\), expected \(1, 3, 4\)",
+    ),
     (
         "shapes.h-n",
         "OneStateForBothDirections",
@@ -99,7 +110,7 @@ FAILS = [
         "shapes.empty-batch",
         "EmptyBatchRefused",
         make_case(),
-        "no sequences: the call raised RuntimeError",
+        "with zero sequences, the call raised RuntimeError",
     ),
 ]
 
@@ -112,18 +123,19 @@ def test_torch_passes(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "bug", "near", "text"), FAILS, ids=[f"{name}-{bug}" for name, bug, _, _ in FAILS]
 )
-def test_a_planted_bug_is_told_and_proven(name: str, bug: str, near: Case, text: str) -> None:
-    with pytest.raises(AssertionError, match=text):
-        raise AssertionError(prove_violation(name, bug, near, seeds=2))
+def test_planted_bug_is_reported_with_a_program(name: str, bug: str, near: Case, text: str) -> None:
+    assert re.search(text, prove_violation(name, bug, near, seeds=2))
 
 
-def test_every_rule_is_tried() -> None:
+def test_every_rule_has_passing_cases_and_a_bug() -> None:
     find_layer_rule("shapes.returns-pair")
-    assert {rule.id for rule in REGISTRY[Theme.SHAPES]} == set(PASSES) == {name for name, *_ in FAILS}
+    assert (
+        {rule.id for rule in REGISTRY[Theme.SHAPES]} == set(PASSES) == {name for name, *_ in FAILS}
+    )
 
 
 class Alone(nn.RNN):
-    """A layer that returns its output alone."""
+    """A layer that returns only its output."""
 
     def forward(self, *given: Any) -> Any:
         return super().forward(*given)[0]
@@ -138,7 +150,7 @@ class Unpacked(nn.RNN):
 
 
 class OneStateForNone(Plain):
-    """A layer that returns a state for one sample where there is none."""
+    """A layer that returns a state for one sample if there are none."""
 
     def stack_states(self, states: list[torch.Tensor]) -> torch.Tensor:
         stacked = super().stack_states(states)
@@ -148,7 +160,7 @@ class OneStateForNone(Plain):
 
 
 class BackwardNeedsSamples(Plain):
-    """A layer whose results carry no gradient where there are no samples."""
+    """A layer whose results do not require gradients if there are no samples."""
 
     def run(
         self, data: torch.Tensor, sizes: tuple[int, ...], h_0: torch.Tensor
@@ -160,22 +172,27 @@ class BackwardNeedsSamples(Plain):
 @pytest.mark.parametrize(
     ("name", "kind", "near", "text"),
     [
-        ("shapes.returns-pair", Alone, make_case(), "a call returned a Tensor, expected the pair"),
+        (
+            "shapes.returns-pair",
+            Alone,
+            make_case(),
+            "a call returned a Tensor, expected a pair of output and h_n",
+        ),
         ("shapes.returns-pair", Unpacked, PACKED, "output is a Tensor, expected a PackedSequence"),
         (
             "shapes.empty-batch",
             OneStateForNone,
             make_case(),
-            r"no sequences give shapes \(\(5, 0, 4\), \(1, 1, 4\)\), expected \(\(5, 0, 4\), \(1, 0, 4\)\)",
+            r"a batch of zero sequences gives shapes \(\(5, 0, 4\), \(1, 1, 4\)\), "
+            r"expected \(\(5, 0, 4\), \(1, 0, 4\)\)",
         ),
         (
             "shapes.empty-batch",
             BackwardNeedsSamples,
             make_case(),
-            "no sequences: backward raised RuntimeError",
+            "with zero sequences, backward raised RuntimeError",
         ),
     ],
 )
-def test_further_faults_are_told(name: str, kind: type[nn.Module], near: Case, text: str) -> None:
-    with pytest.raises(AssertionError, match=text):
-        raise AssertionError(str(judge_layer(name, kind, near)))
+def test_other_faults_are_reported(name: str, kind: type[nn.Module], near: Case, text: str) -> None:
+    assert re.search(text, str(judge_layer(name, kind, near)))

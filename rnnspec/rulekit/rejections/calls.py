@@ -1,4 +1,4 @@
-"""Calls with one thing wrong: what has to be refused, and by which type of exception."""
+"""Invalid calls, each with a single fault, and the exceptions that a layer must raise."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from rnnspec.cases.axes import DType, EarlierCalls, Feature, InitialState, MemoryLayout
-from rnnspec.cases.case import Case
 from rnnspec.observe.observation import Observation
 from rnnspec.observe.prepared import PreparedLayer, call_module
 from rnnspec.observe.tensors import build_arguments
@@ -22,23 +21,29 @@ from rnnspec.rulekit.fixtures.constructor_calls import (
 )
 from rnnspec.rulekit.violation import Violation
 from rnnspec.subjects.failures import Raised
-from rnnspec.subjects.subject import observing
+from rnnspec.subjects.subject import observe_step
 
-STATE = 0.5
-TRIED = 3
+# An initial state of zeros would look the same as none, so an absent one becomes this.
+STATE_OFFSET = 0.5
+CALLS_PER_CASE = 3
 
 
 @dataclass(frozen=True)
-class WrongCall:
-    """The arguments of a call that must be refused, what is wrong in words, and the type of exception that is due."""
+class InvalidCall:
+    """The arguments of a call that a layer must reject.
 
-    words: str
+    description     what is wrong, e.g. "a 1-D input"
+    h_0             the initial state, or None if none is passed
+    expected_error  the type of exception that the layer must raise
+    """
+
+    description: str
     input: Any
     h_0: Tensor | None
-    due: type[Exception] = RuntimeError
+    expected_error: type[Exception] = RuntimeError
 
     def __str__(self) -> str:
-        """The arguments as Python, for a proof."""
+        """The arguments as Python code, for a reproduction program."""
         packed = isinstance(self.input, PackedSequence)
         first = (
             f"type(given[0])({write_tensor(self.input.data)}, *given[0][1:])"
@@ -48,205 +53,201 @@ class WrongCall:
         return first if self.h_0 is None else f"{first}, {write_tensor(self.h_0)}"
 
 
-Source = Callable[[Observation], list[WrongCall]]
+CallLister = Callable[[Observation], list[InvalidCall]]
+"""A function that lists invalid calls with the same kind of fault."""
 
 
 @dataclass(frozen=True)
 class ValidCall:
-    """The right arguments of a case's call, contiguous; `state` is one that fits, whether or not the case gives one."""
+    """The arguments of a call that a layer must accept, contiguous in memory.
 
-    case: Case
+    data   the tensor behind the input, which may be packed
+    h_0    the initial state that the case passes, or None
+    state  an initial state that fits the input, whether or not the case passes one
+    """
+
     input: Any
     data: Tensor
     h_0: Tensor | None
     state: Tensor
 
-    def with_data(self, words: str, data: Tensor, due: type[Exception] = RuntimeError) -> WrongCall:
-        """The same call on other data."""
+    def with_data(
+        self, description: str, data: Tensor, expected_error: type[Exception] = RuntimeError
+    ) -> InvalidCall:
+        """Return the same call with other data in the input."""
         given = (
             PackedSequence(data, *self.input[1:])
             if isinstance(self.input, PackedSequence)
             else data
         )
-        return WrongCall(words, given, self.h_0, due)
+        return InvalidCall(description, given, self.h_0, expected_error)
 
-    def with_state(self, state: Tensor, due: type[Exception] = RuntimeError) -> WrongCall:
-        """The same call with another state."""
-        words = f"a state of shape {tuple(state.shape)} where {tuple(self.state.shape)} is due"
-        return WrongCall(words, self.input, state, due)
+    def with_state(self, state: Tensor) -> InvalidCall:
+        """Return the same call with an initial state of another shape."""
+        shape, expected = tuple(state.shape), tuple(self.state.shape)
+        return InvalidCall(f"an h_0 of shape {shape} instead of {expected}", self.input, state)
 
 
 def build_valid_call(observation: Observation) -> ValidCall:
-    """The arguments that the wrong ones are made of."""
-    case = observation.case.replace(memory_layout=MemoryLayout.CONTIGUOUS, initial_state=InitialState.GIVEN)
-    values = (
-        observation.values.h_0
-        if observation.case.initial_state is InitialState.GIVEN
-        else observation.values.h_0 + STATE
+    """Return the valid call that the invalid ones are made of."""
+    passes_state = observation.case.initial_state is InitialState.GIVEN
+    case = observation.case.replace(
+        memory_layout=MemoryLayout.CONTIGUOUS, initial_state=InitialState.GIVEN
     )
-    given = build_arguments(case, observation.values.input, values, observation.subject.device)
+    h_0 = observation.values.h_0 if passes_state else observation.values.h_0 + STATE_OFFSET
+    given = build_arguments(case, observation.values.input, h_0, observation.subject.device)
     assert given.h_0 is not None
-    return ValidCall(
-        case,
-        given.input,
-        given.leaf,
-        given.h_0 if observation.case.initial_state is InitialState.GIVEN else None,
-        given.h_0,
-    )
+    return ValidCall(given.input, given.leaf, given.h_0 if passes_state else None, given.h_0)
 
 
-def fit_sizes(tensor: Tensor, axis: int, size: int) -> Tensor:
-    """The tensor with another size along one axis: cut, or repeated from its start."""
-    places = torch.arange(size, device=tensor.device) % max(1, tensor.size(axis))
-    return tensor.detach().index_select(axis, places).requires_grad_(tensor.requires_grad)
+def resize_dimension(tensor: Tensor, dim: int, size: int) -> Tensor:
+    """Return the tensor with another size in one dimension: cut, or repeated from its start."""
+    places = torch.arange(size, device=tensor.device) % max(1, tensor.size(dim))
+    return tensor.detach().index_select(dim, places).requires_grad_(tensor.requires_grad)
 
 
-def sizes_beside(due: int, *others: int) -> list[int]:
-    """Wrong sizes to try instead of the right one: a neighbour, a single one, the double, none, and others that are likely mistakes."""
+def list_wrong_sizes(right: int, *others: int) -> list[int]:
+    """Return sizes other than the right one, the likely mistakes first.
+
+    They are one more, 1, one less, twice as many, 0, and `others`.
+    """
     return [
         size
-        for size in dict.fromkeys((due + 1, 1, due - 1, 2 * due, 0, *others))
-        if size != due and size >= 0
+        for size in dict.fromkeys((right + 1, 1, right - 1, 2 * right, 0, *others))
+        if size != right and size >= 0
     ]
 
 
-def wrong_features(observation: Observation) -> list[WrongCall]:
-    """Inputs whose last axis is not input_size."""
-    made, config = build_valid_call(observation), observation.case.config
-    sizes = pick_values(observation, sizes_beside(config.input_size, config.hidden_size), TRIED)
+def list_wrong_features(observation: Observation) -> list[InvalidCall]:
+    """Return calls with inputs whose last dimension is not `input_size`."""
+    valid, config = build_valid_call(observation), observation.case.config
+    sizes = list_wrong_sizes(config.input_size, config.hidden_size)
     return [
-        made.with_data(
-            f"an input with {size} features where {config.input_size} are due",
-            fit_sizes(made.data, -1, size),
+        valid.with_data(
+            f"an input with {size} features instead of {config.input_size}",
+            resize_dimension(valid.data, -1, size),
         )
-        for size in sizes
+        for size in pick_values(observation, sizes, CALLS_PER_CASE)
     ]
 
 
-def wrong_ranks(observation: Observation) -> list[WrongCall]:
-    """Padded inputs with fewer than two or more than three axes."""
-    made = build_valid_call(observation)
-    data = made.data.detach()
+def list_wrong_ranks(observation: Observation) -> list[InvalidCall]:
+    """Return calls with padded inputs of fewer than two or more than three dimensions."""
+    valid = build_valid_call(observation)
+    data = valid.data.detach()
     vector = data.flatten()[: data.size(-1)]
     larger = data.reshape((1,) * (4 - data.dim()) + tuple(data.shape))
-    wrong = pick_values(
-        observation,
-        [vector, larger, larger.transpose(0, 2).contiguous(), vector[0], larger.unsqueeze(0)],
-        TRIED,
-    )
+    exchanged = larger.transpose(0, 2).contiguous()
+    wrong = [vector, larger, exchanged, vector[0], larger.unsqueeze(0)]
     return [
-        made.with_data(f"an input with {tensor.dim()} axes", tensor.contiguous(), ValueError)
-        for tensor in wrong
+        valid.with_data(f"a {tensor.dim()}-D input", tensor.contiguous(), ValueError)
+        for tensor in pick_values(observation, wrong, CALLS_PER_CASE)
     ]
 
 
-def wrong_state_ranks(observation: Observation) -> list[WrongCall]:
-    """States with another number of axes than the padded input."""
-    made, config = build_valid_call(observation), observation.case.config
-    state = made.state.detach()
+def list_wrong_state_ranks(observation: Observation) -> list[InvalidCall]:
+    """Return calls whose initial state has more or fewer dimensions than the padded input."""
+    valid, config = build_valid_call(observation), observation.case.config
+    state = valid.state.detach()
     by_layer = state.reshape(config.num_layers, config.num_directions, *state.shape[1:])
     batched = [state[:, 0], state[0, 0], by_layer, state.unsqueeze(0)]
     unbatched = [state.unsqueeze(1), state.unsqueeze(0), state[0], by_layer, state[:, None, None]]
     wrong = batched if observation.case.is_batched else unbatched
     return [
-        made.with_state(tensor.contiguous())
-        for tensor in pick_values(observation, wrong, TRIED)
+        valid.with_state(tensor.contiguous())
+        for tensor in pick_values(observation, wrong, CALLS_PER_CASE)
         if tensor.dim() != state.dim()
     ]
 
 
-def wrong_layers(observation: Observation) -> list[WrongCall]:
-    """States whose first axis is not D * num_layers, one with the batch there among them."""
-    made, config = build_valid_call(observation), observation.case.config
-    due = config.num_layers * config.num_directions
-    sizes = pick_values(
-        observation, sizes_beside(due, config.num_layers, observation.case.batch), TRIED
-    )
-    exchanged = made.state.detach().transpose(0, 1).contiguous()
-    batch_first = (
-        [exchanged] if observation.case.is_batched and observation.case.batch != due else []
-    )
+def list_wrong_layers(observation: Observation) -> list[InvalidCall]:
+    """Return calls with initial states whose first dimension is not `D * num_layers`.
+
+    If there is a batch dimension, one of the states has it first.
+    """
+    valid, case = build_valid_call(observation), observation.case
+    rows = case.config.num_layers * case.config.num_directions
+    sizes = list_wrong_sizes(rows, case.config.num_layers, case.batch)
+    sizes = pick_values(observation, sizes, CALLS_PER_CASE)
+    exchanged = valid.state.detach().transpose(0, 1).contiguous()
+    batch_first = [exchanged] if case.is_batched and case.batch != rows else []
+    resized = [resize_dimension(valid.state, 0, size) for size in sizes]
+    return [valid.with_state(state) for state in (*batch_first, *resized)]
+
+
+def list_wrong_batches(observation: Observation) -> list[InvalidCall]:
+    """Return calls with initial states whose batch dimension is not that of the input."""
+    valid, case = build_valid_call(observation), observation.case
+    sizes = list_wrong_sizes(case.batch, case.steps)
     return [
-        made.with_state(state)
-        for state in (*batch_first, *(fit_sizes(made.state, 0, size) for size in sizes))
+        valid.with_state(resize_dimension(valid.state, 1, size))
+        for size in pick_values(observation, sizes, CALLS_PER_CASE)
     ]
 
 
-def wrong_batches(observation: Observation) -> list[WrongCall]:
-    """States whose batch axis is not that of the input."""
-    made, case = build_valid_call(observation), observation.case
+def list_wrong_units(observation: Observation) -> list[InvalidCall]:
+    """Return calls with initial states whose last dimension is not `hidden_size`."""
+    valid, config = build_valid_call(observation), observation.case.config
+    width = config.num_directions * config.hidden_size
+    sizes = list_wrong_sizes(config.hidden_size, config.input_size, width)
     return [
-        made.with_state(fit_sizes(made.state, 1, size))
-        for size in pick_values(observation, sizes_beside(case.batch, case.steps), TRIED)
+        valid.with_state(resize_dimension(valid.state, -1, size))
+        for size in pick_values(observation, sizes, CALLS_PER_CASE)
     ]
 
 
-def wrong_units(observation: Observation) -> list[WrongCall]:
-    """States whose last axis is not hidden_size."""
-    made, config = build_valid_call(observation), observation.case.config
-    sizes = pick_values(
-        observation,
-        sizes_beside(
-            config.hidden_size, config.input_size, config.num_directions * config.hidden_size
-        ),
-        TRIED,
-    )
-    return [made.with_state(fit_sizes(made.state, -1, size)) for size in sizes]
+def list_empty_sequences(observation: Observation) -> list[InvalidCall]:
+    """Return a call with a padded input that has no time steps."""
+    valid, case = build_valid_call(observation), observation.case
+    time = 1 if case.is_batched and case.config.batch_first else 0
+    return [valid.with_data("a sequence of length 0", resize_dimension(valid.data, time, 0))]
 
 
-def no_steps(observation: Observation) -> list[WrongCall]:
-    """A padded input without steps."""
-    made, case = build_valid_call(observation), observation.case
-    axis = 1 if case.is_batched and case.config.batch_first else 0
-    return [made.with_data("a sequence of no steps", fit_sizes(made.data, axis, 0))]
+def list_wrong_dtypes(observation: Observation) -> list[InvalidCall]:
+    """Return calls with inputs in another dtype than the parameters.
 
-
-def wrong_dtypes(observation: Observation) -> list[WrongCall]:
-    """Inputs in another dtype than the parameters; the state, where there is one, in that of the parameters."""
-    made = build_valid_call(observation)
-    others = pick_values(
-        observation, [dtype for dtype in DType if dtype is not observation.case.dtype], TRIED
-    )
-    data = made.data.detach()
+    An initial state has the dtype of the parameters.
+    """
+    valid, own = build_valid_call(observation), observation.case.dtype
+    data = valid.data.detach()
+    others = [dtype for dtype in DType if dtype is not own]
     return [
-        made.with_data(
-            f"{dtype} input for {observation.case.dtype} parameters",
-            data.to(dtype.torch_dtype),
-            ValueError,
+        valid.with_data(
+            f"{dtype} input for {own} parameters", data.to(dtype.torch_dtype), ValueError
         )
-        for dtype in others
+        for dtype in pick_values(observation, others, CALLS_PER_CASE)
     ]
 
 
-def wrong_devices(observation: Observation) -> list[WrongCall]:
-    """An input, or a state, on the CPU, where all the rest is elsewhere."""
-    made = build_valid_call(observation)
-    here, other = observation.subject.device, "cpu"
+def list_wrong_devices(observation: Observation) -> list[InvalidCall]:
+    """Return calls with an input, or an initial state, on the CPU; all the rest is elsewhere."""
+    valid = build_valid_call(observation)
+    own, other = observation.subject.device, "cpu"
     moved = [
-        made.with_data(
-            f"an input on {other} for a layer on {here}",
-            torch.ones_like(made.data.detach(), device=other),
+        valid.with_data(
+            f"an input on {other} for a layer on {own}",
+            torch.ones_like(valid.data.detach(), device=other),
         )
     ]
     if observation.subject.offers(Feature.STATE):
-        words = f"a state on {other} for a layer on {here}"
-        moved.append(
-            WrongCall(words, made.input, torch.ones_like(made.state.detach(), device=other))
-        )
+        state = torch.ones_like(valid.state.detach(), device=other)
+        description = f"an h_0 on {other} for a layer on {own}"
+        moved.append(InvalidCall(description, valid.input, state))
     return moved
 
 
 def provoke_rejection(
-    prepared: PreparedLayer, wrong: WrongCall, afterwards: Callable[[], object] = tuple
+    prepared: PreparedLayer, call: InvalidCall, afterwards: Callable[[], object] = tuple
 ) -> Exception | None:
-    """By which exception a layer refuses a call, or None where it does not; raises Refused where it refuses openly.
+    """Return the exception with which a layer rejects a call, or None if it accepts the call.
 
-    `afterwards` is called before settings are put back.
+    `afterwards` is called before settings are restored. Raises Unsupported if the layer says
+    openly that it lacks a feature.
     """
     try:
-        with observing("the call"):
+        with observe_step("the call"):
             try:
-                call_module(prepared.caller, wrong.input, wrong.h_0)
+                call_module(prepared.caller, call.input, call.h_0)
             finally:
                 afterwards()
     except Raised as raised:
@@ -254,18 +255,23 @@ def provoke_rejection(
     return None
 
 
-def assert_call_rejected(observation: Observation, calls: Iterable[WrongCall]) -> None:
-    """Raise Violation where one of the wrong calls is accepted by a layer with the case's history."""
+def assert_call_rejected(observation: Observation, calls: Iterable[InvalidCall]) -> None:
+    """Raise Violation if a layer with the prior use of the case accepts one of the calls."""
     prepared = choose_layer_to_spoil(observation)
-    for wrong in calls:
+    for call in calls:
         with observation.case.grad_mode.enter():
-            error = provoke_rejection(prepared, wrong)
+            error = provoke_rejection(prepared, call)
         if error is None:
-            raise Violation(f"{wrong.words} is accepted", write_rejection_snippet(f"layer({wrong})"))
+            snippet = write_rejection_snippet(f"layer({call})")
+            raise Violation(f"{call.description} is accepted, expected an exception", snippet)
 
 
 def choose_layer_to_spoil(observation: Observation) -> PreparedLayer:
-    """A layer for wrong calls: a new one where the case's is fresh, so that the wrong call is its first; else one for all rules."""
+    """Return a layer for invalid calls.
+
+    If the layer of the case is fresh, it is a new one, so that the invalid call is its first.
+    Otherwise it is one that all rules share.
+    """
     return (
         observation.new_layer(observation.case).prepared
         if observation.case.prior_use is EarlierCalls.FRESH

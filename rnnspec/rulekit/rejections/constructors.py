@@ -1,4 +1,4 @@
-"""Wrong constructor arguments: what must be refused, by which clause, and with which type of exception."""
+"""Invalid constructor arguments: the clause that forbids each, and the exception it must raise."""
 
 from __future__ import annotations
 
@@ -19,134 +19,132 @@ from rnnspec.subjects.release import is_promised
 
 
 @dataclass(frozen=True)
-class WrongArgument:
-    """One wrong value: the clause that forbids it, and the type of exception that is due, or None where none is."""
+class InvalidArgument:
+    """One value that a constructor argument must not have.
+
+    clause          the clause that forbids it
+    expected_error  the type of exception that the constructor must raise, or None for any
+    """
 
     clause: str
     name: str
     value: Any
-    due: type[Exception] | None
+    expected_error: type[Exception] | None
 
     def __str__(self) -> str:
         return f"{self.name}={self.value!r}"
 
 
-def _wrong(
-    clause: str, name: str, values: Iterable[Any], due: type[Exception] | None
-) -> list[WrongArgument]:
-    return [WrongArgument(clause, name, value, due) for value in values]
+def _list_invalid(
+    clause: str, name: str, values: Iterable[Any], expected_error: type[Exception] | None
+) -> list[InvalidArgument]:
+    return [InvalidArgument(clause, name, value, expected_error) for value in values]
 
 
-def _mixed(*groups: list[WrongArgument]) -> list[WrongArgument]:
-    """The groups in turn, so that neighbours are about different arguments."""
+def _interleave(*groups: list[InvalidArgument]) -> list[InvalidArgument]:
+    """Return the elements of the groups in turn, so that neighbours are about other arguments."""
     longest = max(map(len, groups))
     return [group[place] for place in range(longest) for group in groups if place < len(group)]
 
 
-NO_COUNTS = (0, -1, -3)
-NO_INTEGERS = (4.0, "4", 2.5, None, [4])
-NO_FLAGS = (1, 0, "True", None, 1.0, "")
-SIZES = _mixed(
-    _wrong("rnn.args.sizes.input-size-positive", "input_size", NO_COUNTS, ValueError),
-    _wrong("rnn.args.sizes.hidden-size-positive", "hidden_size", NO_COUNTS, ValueError),
-    _wrong("rnn.args.sizes.num-layers-positive", "num_layers", NO_COUNTS, ValueError),
+BELOW_ONE = (0, -1, -3)
+NON_INTEGERS = (4.0, "4", 2.5, None, [4])
+NON_BOOLS = (1, 0, "True", None, 1.0, "")
+OTHER_NONLINEARITIES = (
+    "sigmoid",
+    "Tanh",
+    "RELU",
+    "relu ",
+    "tan",
+    "gelu",
+    "leaky_relu",
+    "hardtanh",
+    "identity",
+    "",
 )
-TYPES = _mixed(
-    _wrong("rnn.args.sizes.integers", "input_size", NO_INTEGERS, TypeError),
-    _wrong("rnn.args.bias.bool", "bias", NO_FLAGS, TypeError),
-    _wrong("rnn.args.sizes.integers", "hidden_size", NO_INTEGERS, TypeError),
-    _wrong("rnn.args.batch-first.bool", "batch_first", NO_FLAGS, TypeError),
+OUTSIDE_0_TO_1 = (1.5, -0.1, 2, -1, 1.0001, -1e-9, float("inf"))
+
+SIZES = _interleave(
+    _list_invalid("rnn.args.sizes.input-size-positive", "input_size", BELOW_ONE, ValueError),
+    _list_invalid("rnn.args.sizes.hidden-size-positive", "hidden_size", BELOW_ONE, ValueError),
+    _list_invalid("rnn.args.sizes.num-layers-positive", "num_layers", BELOW_ONE, ValueError),
 )
-NONLINEARITIES = _mixed(
-    _wrong(
-        "rnn.args.nonlinearity.values",
-        "nonlinearity",
-        (
-            "sigmoid",
-            "Tanh",
-            "RELU",
-            "relu ",
-            "tan",
-            "gelu",
-            "leaky_relu",
-            "hardtanh",
-            "identity",
-            "",
-        ),
-        ValueError,
-    ),
-    _wrong("rnn.args.nonlinearity.values", "nonlinearity", (None, True, 1, ["tanh"]), None),
+TYPES = _interleave(
+    _list_invalid("rnn.args.sizes.integers", "input_size", NON_INTEGERS, TypeError),
+    _list_invalid("rnn.args.bias.bool", "bias", NON_BOOLS, TypeError),
+    _list_invalid("rnn.args.sizes.integers", "hidden_size", NON_INTEGERS, TypeError),
+    _list_invalid("rnn.args.batch-first.bool", "batch_first", NON_BOOLS, TypeError),
 )
-DROPOUTS = _mixed(
-    _wrong(
-        "rnn.args.dropout.range",
-        "dropout",
-        (1.5, -0.1, 2, -1, 1.0001, -1e-9, float("inf")),
-        ValueError,
-    ),
-    _wrong("rnn.args.dropout.number", "dropout", (True, "0.5", False, "half", [0.5]), None),
-    _wrong("rnn.args.dropout.number", "dropout", (None,), TypeError),
+NONLINEARITIES = _interleave(
+    _list_invalid("rnn.args.nonlinearity.values", "nonlinearity", OTHER_NONLINEARITIES, ValueError),
+    _list_invalid("rnn.args.nonlinearity.values", "nonlinearity", (None, True, 1, ["tanh"]), None),
 )
-PROJECTIONS = _wrong("rnn.args.proj-size-refused", "proj_size", (1, 2, 3), None)
-TYPED = [
-    wrong
+DROPOUTS = _interleave(
+    _list_invalid("rnn.args.dropout.range", "dropout", OUTSIDE_0_TO_1, ValueError),
+    _list_invalid("rnn.args.dropout.number", "dropout", (True, "0.5", False, "half", [0.5]), None),
+    _list_invalid("rnn.args.dropout.number", "dropout", (None,), TypeError),
+)
+PROJECTIONS = _list_invalid("rnn.args.proj-size-refused", "proj_size", (1, 2, 3), None)
+WITH_EXPECTED_ERROR = [
+    argument
     for table in (SIZES, TYPES, NONLINEARITIES, DROPOUTS)
-    for wrong in table
-    if wrong.due is not None
+    for argument in table
+    if argument.expected_error is not None
 ]
 
 
-def try_argument(
-    observation: Observation, table: list[WrongArgument], count: int
-) -> list[WrongArgument]:
-    """Some entries of a table, of the clauses that the installed torch promises and the arguments that the subject does not refuse."""
+def choose_arguments(
+    observation: Observation, table: list[InvalidArgument], count: int
+) -> list[InvalidArgument]:
+    """Return some entries of a table, different ones for different seeds.
+
+    Leaves out clauses that the installed torch does not promise, and arguments that the subject
+    does not support.
+    """
     lacking = {feature.text for feature in observation.subject.capabilities.unsupported}
     offered = [each for each in table if is_promised(each.clause) and each.name not in lacking]
     return pick_values(observation, offered, count)
 
 
 def assert_arguments_rejected(
-    observation: Observation, table: list[WrongArgument], *, at_once: bool, count: int = 3
+    observation: Observation, table: list[InvalidArgument], *, at_once: bool, count: int = 3
 ) -> None:
-    """Raise Violation where one of the wrong values is accepted: by the constructor where `at_once`, else by a first call too."""
-    for wrong in try_argument(observation, table, count):
-        wanted = plan_constructor_call(observation, **{wrong.name: wrong.value})
-        made = call_constructor(observation, wanted)
-        if made.error is None and (
-            at_once or can_be_called(made.module, _features(observation, wrong))
-        ):
-            call = (
-                f"{wanted}"
-                if at_once
-                else f"{wanted}(torch.zeros(2, 2, {_features(observation, wrong)}))"
-            )
+    """Raise Violation if one of the invalid arguments is accepted.
+
+    With `at_once`, the constructor itself must reject it; otherwise the first call may do so.
+    """
+    for argument in choose_arguments(observation, table, count):
+        call = plan_constructor_call(observation, **{argument.name: argument.value})
+        outcome = call_constructor(observation, call)
+        features = _choose_features(observation, argument)
+        if outcome.error is None and (at_once or can_be_called(outcome.module, features)):
+            first_call = "" if at_once else f"(torch.zeros(2, 2, {features}))"
+            accepted = "accepted by the constructor" if at_once else "accepted"
             raise Violation(
-                f"{wrong} is accepted{' by the constructor' if at_once else ''}",
-                write_rejection_snippet(call),
+                f"{argument} is {accepted}, expected an exception",
+                write_rejection_snippet(f"{call}{first_call}"),
             )
 
 
 def assert_error_types(
-    observation: Observation, table: list[WrongArgument], count: int = 3
+    observation: Observation, table: list[InvalidArgument], count: int = 3
 ) -> None:
-    """Raise Violation where the constructor refuses a wrong value by another type than is due; what it accepts is not judged."""
-    for wrong in try_argument(observation, table, count):
-        wanted = plan_constructor_call(observation, **{wrong.name: wrong.value})
-        error = call_constructor(observation, wanted).error
-        if error is not None and wrong.due is not None and not isinstance(error, wrong.due):
-            due = f"{wrong.due.__name__} is due"
+    """Raise Violation if the constructor rejects an argument with another type of exception.
+
+    Arguments that it accepts are left to other rules.
+    """
+    for argument in choose_arguments(observation, table, count):
+        call = plan_constructor_call(observation, **{argument.name: argument.value})
+        error, expected = call_constructor(observation, call).error, argument.expected_error
+        if error is not None and expected is not None and not isinstance(error, expected):
             raise Violation(
-                f"{wrong} raised {type(error).__name__}, {due}",
-                write_rejection_snippet(f"{wanted}", (wrong.due,)),
+                f"`{argument}` should raise {expected.__name__}; it raised {type(error).__name__}",
+                write_rejection_snippet(f"{call}", (expected,)),
             )
 
 
-def _features(observation: Observation, wrong: WrongArgument) -> int:
-    """The width of the input that a layer with this argument might read."""
-    if wrong.name != "input_size":
+def _choose_features(observation: Observation, argument: InvalidArgument) -> int:
+    """Return the number of features that a layer with this argument might read."""
+    if argument.name != "input_size" or not isinstance(argument.value, (int, float, str)):
         return observation.case.config.input_size
-    return (
-        max(0, int(wrong.value))
-        if isinstance(wrong.value, (int, float, str))
-        else observation.case.config.input_size
-    )
+    return max(0, int(argument.value))

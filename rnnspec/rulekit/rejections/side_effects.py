@@ -1,4 +1,4 @@
-"""What a refused call leaves behind: arguments, parameters, random numbers, settings, and the next call."""
+"""What a rejected call changes: arguments, parameters, random numbers, settings, the next call."""
 
 from __future__ import annotations
 
@@ -14,75 +14,92 @@ from rnnspec.observe.observation import Observation
 from rnnspec.observe.prepared import PreparedLayer
 from rnnspec.observe.tensors import has_same_bits
 from rnnspec.rulekit.assertions.results import assert_results
-from rnnspec.rulekit.rejections.calls import WrongCall, provoke_rejection
+from rnnspec.rulekit.rejections.calls import InvalidCall, provoke_rejection
 from rnnspec.rulekit.snippet import Snippet
 from rnnspec.rulekit.violation import Violation
 from rnnspec.subjects.failures import Failure, Unsupported
 
-SNIPPET = Snippet("""wrong = ({arguments},)
+NO_SIDE_EFFECTS = Snippet("""def read_state():
+    random_numbers = torch.get_rng_state().tolist()
+    return torch.is_grad_enabled(), torch.get_default_dtype(), random_numbers
+
+wrong = ({arguments},)
 tensors = [*layer.parameters(), *(tensor for tensor in wrong if isinstance(tensor, torch.Tensor))]
 copies = [tensor.detach().clone() for tensor in tensors]
-before = torch.is_grad_enabled(), torch.get_default_dtype(), torch.get_rng_state().tolist()
+before = read_state()
 try:
     layer(*wrong)
 except Exception:
     pass
-assert before == (torch.is_grad_enabled(), torch.get_default_dtype(), torch.get_rng_state().tolist())
+assert before == read_state()
 assert all(map(torch.equal, copies, tensors))
 layer(*given)""")
 
 
 def describe_side_effects(
-    observation: Observation, prepared: PreparedLayer, wrong: WrongCall
+    observation: Observation, prepared: PreparedLayer, call: InvalidCall
 ) -> str:
-    """What a call that is refused has changed, in words, or nothing; nothing too where it is accepted."""
-    watched = dict(_watched(prepared, wrong))
+    """Return what a rejected call has changed, or an empty text.
+
+    The text is empty too if the layer accepts the call.
+    """
+    watched = dict(_list_watched_tensors(prepared, call))
     copies = {name: tensor.detach().clone() for name, tensor in watched.items()}
     noted: list[Surroundings] = []
     device = torch.device(observation.subject.device)
     with observation.case.grad_mode.enter():
-        before = Surroundings.now(device)
-        error = provoke_rejection(prepared, wrong, lambda: noted.append(Surroundings.now(device)))
+        before = Surroundings.read(device)
+        error = provoke_rejection(prepared, call, lambda: noted.append(Surroundings.read(device)))
     if error is None:
         return ""
     changed = [
         name for name, tensor in watched.items() if not has_same_bits(copies[name], tensor.detach())
     ]
     return (
-        _around(before, noted[0])
+        _describe_changed_surroundings(before, noted[0])
         or (f"{changed[0]} has changed" if changed else "")
-        or _afterwards(observation, prepared)
+        or _describe_broken_next_call(observation, prepared)
     )
 
 
-def _watched(prepared: PreparedLayer, wrong: WrongCall) -> Iterator[tuple[str, Tensor]]:
-    """The tensors that a refused call could write to, by name."""
-    yield "the input", wrong.input.data if isinstance(wrong.input, PackedSequence) else wrong.input
-    if wrong.h_0 is not None:
-        yield "the initial state", wrong.h_0
+def _list_watched_tensors(
+    prepared: PreparedLayer, call: InvalidCall
+) -> Iterator[tuple[str, Tensor]]:
+    """Yield the tensors that a rejected call could write to, by name."""
+    yield "the input", call.input.data if isinstance(call.input, PackedSequence) else call.input
+    if call.h_0 is not None:
+        yield "the initial state", call.h_0
     yield from prepared.weights().items()
 
 
-def _around(before: Surroundings, after: Surroundings) -> str:
-    """The first setting or random number generator that has changed."""
+def _describe_changed_surroundings(before: Surroundings, after: Surroundings) -> str:
+    """Return the first setting or random number generator that has changed, or an empty text."""
     for (name, old), (_, new) in zip(before.settings, after.settings, strict=True):
         if old != new:
             return f"{name} has changed from {old} to {new}"
-    drawn = before.drawn(after)
-    return f"the random number generator of {drawn[0]} was used" if drawn else ""
+    used = before.list_used_generators(after)
+    return f"the random number generator of {used[0]} was used" if used else ""
 
 
-def _afterwards(observation: Observation, prepared: PreparedLayer) -> str:
-    """What is wrong with the next call, of the same layout or another, where it is right without the refused one."""
-    for without in (observation, *_in_another_layout(observation)):
-        fault = _fault(Observation(observation.subject, without.case, without.values, prepared))
-        if fault and not _fault(without):
-            return f"the next call, {without.case.layout}, is wrong: {fault}"
+def _describe_broken_next_call(observation: Observation, prepared: PreparedLayer) -> str:
+    """Return what is wrong with the next valid call, in the same layout or in another.
+
+    The text is empty if a layer that has rejected no call is wrong as well.
+    """
+    for untouched in (observation, *_list_other_layouts(observation)):
+        fault = _find_fault(
+            Observation(observation.subject, untouched.case, untouched.values, prepared)
+        )
+        if fault and not _find_fault(untouched):
+            return f"the next call ({untouched.case.layout}) is wrong: {fault}"
     return ""
 
 
-def _in_another_layout(observation: Observation) -> list[Observation]:
-    """The same layer called with a batch where it was called without, and without where it was called with one."""
+def _list_other_layouts(observation: Observation) -> list[Observation]:
+    """Return the same weights in a new layer, called without a batch dimension or with one.
+
+    The list is empty if the subject does not support unbatched input.
+    """
     if not observation.subject.offers(Feature.UNBATCHED):
         return []
     case = observation.case.replace(
@@ -93,11 +110,12 @@ def _in_another_layout(observation: Observation) -> list[Observation]:
     return [observation.new_layer(case, weights=observation.values.weights)]
 
 
-def _fault(following: Observation) -> str:
+def _find_fault(observation: Observation) -> str:
+    """Return what is wrong with the results of a call, or an empty text."""
     try:
-        _ = following.output, following.h_n
-        if not following.case.is_random:
-            assert_results(following)
+        _ = observation.output, observation.h_n
+        if not observation.case.is_random:
+            assert_results(observation)
     except Unsupported:
         raise
     except (Violation, Failure) as fault:
