@@ -80,6 +80,7 @@ SHOWN_BY: dict[str, Probe] = {
     "BiasOffByDefault": built(3, 4),
     "LayersByPositionOnly": EVERY_KEYWORD,
     "BidirectionalLostBesideRelu": EVERY_KEYWORD,
+    "ShortSizeNames": built(input_size=3, hidden_size=4),
     "DtypeIgnored": built(3, 4, 2, bidirectional=True, dtype=torch.float64),
     "DeviceIgnored": built(3, 4, device="meta"),
     "ReverseInDefaultDtype": built(3, 4, 2, bidirectional=True, dtype=torch.float64),

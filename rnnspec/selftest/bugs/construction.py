@@ -70,6 +70,14 @@ class BidirectionalLostBesideRelu(Planted):
         super().__init__(*args, **others)
 
 
+class ShortSizeNames(Planted):
+    """Both sizes have other names, `i` and `h`, so they can be passed by position only
+    (chainer PR #2510); construction.keywords sees it."""
+
+    def __init__(self, i: int, h: int, *args: Any, **others: Any) -> None:
+        super().__init__(i, h, *args, **others)
+
+
 class DtypeIgnored(Planted):
     """The `dtype` argument is ignored, so the parameters have the default dtype;
     construction.device-and-dtype sees it."""
