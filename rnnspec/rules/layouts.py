@@ -1,4 +1,4 @@
-"""The layouts of input and states: time-major, batch-major, a single sequence, any strides."""
+"""Rules about layouts: time-major and batch-major batches, single sequences, and any strides."""
 
 from __future__ import annotations
 
@@ -14,49 +14,63 @@ from rnnspec.rulekit.assertions.relations import (
     assert_both_expected,
     assert_expected,
     assert_same_results,
-    call_as,
     fail_only_if_calls_differ,
     fail_only_if_explained,
     has_right_results,
     is_right,
+    make_second_call,
     zero_state,
 )
-from rnnspec.rulekit.conditions import Condition, batched, predictable, size_at_least
-from rnnspec.rulekit.conditions import batch_first as batch_major
-from rnnspec.rulekit.conditions import unbatched as single
+from rnnspec.rulekit.conditions import (
+    Condition,
+    has_predictable_results,
+    has_size_at_least,
+    is_batch_first,
+    is_batched,
+    is_unbatched,
+)
 from rnnspec.rulekit.rule import rule
 from rnnspec.rulekit.snippet import Helper, Snippet
 from rnnspec.rulekit.snippets.results import H_N
 from rnnspec.rulekit.violation import Violation, assert_identical
 from rnnspec.subjects.failures import Raised
 
-AS_BATCH = Snippet("""batch = [x.unsqueeze({axis}), *(each.unsqueeze(1) for each in given[1:])]
+AS_BATCH = Snippet(
+    """batch = [x.unsqueeze({axis}), *(state.unsqueeze(1) for state in given[1:])]
 output, h_n = layer(*batch)
 close(layer(*given)[0], output.squeeze({axis}))
-close(layer(*given)[1], h_n.squeeze(1))""", (Helper.CLOSE,))
-AS_SINGLE = Snippet("""output, h_n = layer(x.squeeze({axis}), *(each.squeeze(1) for each in given[1:]))
+close(layer(*given)[1], h_n.squeeze(1))""",
+    (Helper.CLOSE,),
+)
+AS_SINGLE = Snippet(
+    """output, h_n = layer(x.squeeze({axis}), *(state.squeeze(1) for state in given[1:]))
 close(layer(*given)[0], output.unsqueeze({axis}))
-close(layer(*given)[1], h_n.unsqueeze(1))""", (Helper.CLOSE,))
+close(layer(*given)[1], h_n.unsqueeze(1))""",
+    (Helper.CLOSE,),
+)
 
 
 @rule(
     "rnn.h_0.batch-first",
     "rnn.h_0.shape.batched",
     "rnn.h_n.shape.batched",
-    when=batched & batch_major & predictable,
+    when=is_batched & is_batch_first & has_predictable_results,
 )
 def states_stay_layer_first(observation: Observation) -> None:
-    """Initial and final states keep the shape (D * num_layers, N, H_out) whatever batch_first says.
+    """`h_0` and `h_n` have the shape `(D * num_layers, N, H_out)`, whatever `batch_first` is.
 
-    The shape of h_n, its values where a batch axis in front would give the same shape and the output is right, and all results where
-    a state is given: a call that fails with a state, and does not without, breaks the rule too.
+    The shape of `h_n` is compared. If an initial state is given, `output` and `h_n` are compared
+    with the reference, and a call that fails only because of the state breaks the rule. Without an
+    initial state, the values of `h_n` are compared if `output` is right and a batch-first `h_n`
+    would have the same shape.
 
-    Catches states transposed together with input or output.
+    Catches states that are transposed together with the input or the output.
     """
-    config, given = observation.case.config, observation.case.initial_state is InitialState.GIVEN
-    states = (config.num_layers * config.num_directions, observation.case.batch, config.hidden_size)
-    if given:
-        _takes_state(observation, states)
+    config, batch = observation.case.config, observation.case.batch
+    is_state_given = observation.case.initial_state is InitialState.GIVEN
+    states = (config.num_layers * config.num_directions, batch, config.hidden_size)
+    if is_state_given:
+        _assert_state_accepted(observation, states)
     shape = np.array(observation.call.raw_h_n.shape, dtype=np.float64)
     assert_identical(
         "shape of h_n",
@@ -64,40 +78,45 @@ def states_stay_layer_first(observation: Observation) -> None:
         np.array(states, dtype=np.float64),
         H_N,
     )
-    if given:
+    if is_state_given:
         assert_expected(observation, "output")
-    if given or (states[0] == states[1] and is_right(observation, "output")):
+    if is_state_given or (states[0] == states[1] and is_right(observation, "output")):
         assert_expected(observation, "h_n")
 
 
-def _takes_state(observation: Observation, states: tuple[int, ...]) -> None:
+def _assert_state_accepted(observation: Observation, states: tuple[int, ...]) -> None:
+    """Raise Violation if the call fails with `h_0`, and is right without it."""
     try:
         _ = observation.call
     except Raised as failure:
-        if has_right_results(
-            Observation(
-                observation.subject,
-                observation.case.replace(initial_state=InitialState.ABSENT),
-                zero_state(observation.values),
-                observation.prepared,
-            )
-        ):
-            raise Violation(f"a state of shape {states} is refused: {failure}", H_N) from None
+        without_state = Observation(
+            observation.subject,
+            observation.case.replace(initial_state=InitialState.ABSENT),
+            zero_state(observation.values),
+            observation.prepared,
+        )
+        if has_right_results(without_state):
+            raise Violation(f"h_0 of shape {states} should be accepted; {failure}", H_N) from None
         raise
 
 
 @rule(
     "rnn.input.batch-first",
     "rnn.input.batched",
-    when=batched & predictable & (batch_major | size_at_least("steps", 2) | size_at_least("batch", 2)),
+    when=is_batched
+    & has_predictable_results
+    & (is_batch_first | has_size_at_least("steps", 2) | has_size_at_least("batch", 2)),
 )
 def batch_first(observation: Observation) -> None:
-    """With batch_first=True input and output are (N, L, features), else (L, N, features).
+    """With `batch_first=True`, input and output are `(N, L, features)`; without it, `(L, N,
+    features)`.
 
-    With batch_first the output is compared with the reference on the transposed batch; without it the output must not be what the
-    other reading of the axes gives.
+    With `batch_first=True`, `output` is compared with the reference on the transposed batch.
+    Without it, the rule fails only if `output` is what a layer returns that takes the first
+    dimension for the batch.
 
-    Catches an output left in the inner layout, a reshape instead of a transposition, the argument ignored.
+    Catches an output left in the internal layout, a reshape instead of a transposition, an ignored
+    `batch_first` argument.
     """
     if observation.case.config.batch_first:
         assert_expected(observation, "output")
@@ -111,14 +130,16 @@ def batch_first(observation: Observation) -> None:
     "rnn.input.unbatched",
     "rnn.input.batch-first-unbatched",
     "rnn.h_0.shape.unbatched",
-    when=single & predictable,
+    when=is_unbatched & has_predictable_results,
 )
 def unbatched(observation: Observation) -> None:
-    """A single sequence (L, H_in) gives results without a batch axis, and batch_first changes nothing about it.
+    """A single sequence of shape `(L, H_in)` gives results without a batch dimension, and
+    `batch_first` has no effect on it.
 
-    Output and h_n are compared with the reference.
+    `output` and `h_n` are compared with the reference.
 
-    Catches axes squeezed too many or too few, a state ignored, the argument batch_first taken seriously.
+    Catches too many or too few dimensions squeezed, an ignored initial state, `batch_first` applied
+    to a single sequence.
     """
     assert_both_expected(observation)
 
@@ -129,57 +150,65 @@ def _is_single(case: Case) -> bool:
 
 @rule(
     "rnn.input.batch-of-one",
-    when=Condition("one sequence", _is_single) & predictable,
+    when=Condition("one sequence", _is_single) & has_predictable_results,
     needs=(Feature.UNBATCHED,),
 )
 def batch_of_one(observation: Observation) -> None:
-    """A single sequence gives what a batch of that one sequence gives, without the batch axis.
+    """A single sequence gives the same results as a batch of one, without the batch dimension.
 
-    Where one of them is wrong and a batch of two is not, the same layer is called the other way and the results are compared.
+    If an unbatched call is wrong, the layer is called with a batch of one, and the results of both
+    calls are compared. If a batch of one is wrong, and a batch of two is not, the layer is called
+    with the unbatched sequence instead.
 
-    Catches a batch of one that loses its axis or its state, a branch for unbatched input that computes something else.
+    Catches a batch of one that loses its batch dimension or its state, a code path for unbatched
+    input that computes something else.
     """
-    axis = 0 if observation.case.config.batch_first else 1
+    batch_axis = 0 if observation.case.config.batch_first else 1
     if observation.case.layout is Layout.UNBATCHED:
         fail_only_if_calls_differ(
             observation,
-            lambda: call_as(observation, layout=Layout.BATCHED),
-            snippet=AS_BATCH.format(axis=axis),
+            lambda: make_second_call(observation, layout=Layout.BATCHED),
+            snippet=AS_BATCH.format(axis=batch_axis),
         )
-    elif not is_right(observation) and is_right(_doubled(observation)):
+    elif not is_right(observation) and is_right(_call_with_sample_twice(observation)):
         assert_same_results(
-            observation, call_as(observation, layout=Layout.UNBATCHED), snippet=AS_SINGLE.format(axis=axis)
+            observation,
+            make_second_call(observation, layout=Layout.UNBATCHED),
+            snippet=AS_SINGLE.format(axis=batch_axis),
         )
 
 
-def _doubled(observation: Observation) -> Observation:
-    """The same call with the one sample twice in the batch."""
+def _call_with_sample_twice(observation: Observation) -> Observation:
+    """Call the layer with the only sample of the batch repeated."""
     input_, h_0 = (
         np.repeat(array, 2, axis=1) for array in (observation.values.input, observation.values.h_0)
     )
-    return call_as(observation, replace(observation.values, input=input_, h_0=h_0), batch=2)
+    return make_second_call(
+        observation, replace(observation.values, input=input_, h_0=h_0), batch=2
+    )
 
 
 def _is_strided(case: Case) -> bool:
-    """Whether input or state really lie in memory otherwise than a fresh tensor does."""
+    """Return whether the strides or the offset of the input differ from those of a new tensor."""
     sizes = sorted((case.steps, case.batch, case.config.input_size))
-    real = {
+    differs = {
         MemoryLayout.SLICED: True,
         MemoryLayout.OFFSET: True,
         MemoryLayout.TRANSPOSED: sizes[1] > 1,
         MemoryLayout.EXCHANGED: sizes[1] > 1,
         MemoryLayout.EXPANDED: sizes[1] > 1 and not case.is_packed,
     }
-    return real.get(case.memory_layout, False)
+    return differs.get(case.memory_layout, False)
 
 
-@rule("rnn.input.strides", when=Condition("strided input", _is_strided) & predictable)
+@rule("rnn.input.strides", when=Condition("strided input", _is_strided) & has_predictable_results)
 def memory_layout(observation: Observation) -> None:
-    """How input and initial state lie in memory changes nothing.
+    """The memory layout of the input and of the initial state does not affect the results.
 
-    Axes reversed or exchanged, every second element or a part of a larger buffer full of NaN, one sample or step repeated by a stride
-    of zero; the results are compared with the reference.
+    The dimensions of the tensors are reversed or exchanged in memory; the tensors are every second
+    element or a part of a larger buffer full of NaN; or one sample or time step is repeated with a
+    stride of zero. The results are compared with the reference.
 
-    Catches strides or offsets ignored.
+    Catches ignored strides and ignored storage offsets.
     """
     assert_both_expected(observation)

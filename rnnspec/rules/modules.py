@@ -1,15 +1,13 @@
-"""What a module goes through: whatever happened to it, it computes with the parameters that it has now."""
+"""Rules about the layer as a module: whatever was done to it, a call uses its current
+parameters.
+"""
 
 from __future__ import annotations
-
-from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import torch
 
 from rnnspec.cases.axes import (
-    ConstructorStyle,
     EarlierCalls,
     Feature,
     Mode,
@@ -23,96 +21,86 @@ from rnnspec.observe.observation import Observation
 from rnnspec.observe.prepared import PreparedLayer, choose_other_dtype, share_parameters
 from rnnspec.observe.tensors import to_array
 from rnnspec.rulekit.assertions.results import (
-    assert_gradients,
     assert_results,
-    assert_results_and_gradients,
-    derivable,
     fail_only_if_right_elsewhere,
-    list_differentiated,
 )
 from rnnspec.rulekit.conditions import (
     Condition,
-    dropping,
+    has_predictable_results,
     has_value,
     one_in,
-    precise,
-    predictable,
 )
-from rnnspec.rulekit.fixtures.parametrized import Doubled, Normalised, NormalisedByHook
 from rnnspec.rulekit.fixtures.round_trip import (
     assert_mode_and_freezing_kept,
     assert_state_dict_rejected,
 )
-from rnnspec.rulekit.fixtures.tied import (
-    TiedPair,
-    assert_tied_results,
-    build_tied_layer,
-    halve_tied,
-    tieable,
-)
 from rnnspec.rulekit.rule import rule
 from rnnspec.rulekit.snippets.modules import (
-    CONVERTED,
+    CONVERSION,
     DEEPCOPY,
-    FLATTEN,
-    LOADED,
+    LOAD_STATE_DICT,
     NESTED,
-    PARAMETRIZED,
-    PARAMETRIZED_GRADIENT,
-    SHARED,
+    SHARED_PARAMETERS,
     STATE_DICT,
-    TIED,
 )
 from rnnspec.rulekit.violation import Violation, assert_identical
-from rnnspec.subjects.failures import Unsupported
-from rnnspec.subjects.subject import observing
+from rnnspec.subjects.subject import observe_step
 
 EARLIER_CALLS = [use for use in EarlierCalls if use is not EarlierCalls.FRESH]
 UPDATES = [use for use in ParameterUpdates if use is not ParameterUpdates.RELOADED]
 
 
-def after(*uses: PriorUse) -> Condition[Case]:
-    """The layer has one of these histories, and no random number decides its results."""
-    return has_value(*uses) & predictable
+def has_prior_use(*uses: PriorUse) -> Condition[Case]:
+    """Return the condition that a case has one of these prior uses, and predictable results."""
+    return has_value(*uses) & has_predictable_results
 
 
-def _as_fresh(observation: Observation) -> None:
-    """Results and gradients are those of the formula, unless a layer without this history misses them too."""
-    fail_only_if_right_elsewhere(observation, observation.case.replace(prior_use=EarlierCalls.FRESH))
+def _fail_only_if_fresh_is_right(observation: Observation) -> None:
+    """Compare results and gradients; fail only if a new layer without the prior use has them
+    right.
+    """
+    fail_only_if_right_elsewhere(
+        observation, observation.case.replace(prior_use=EarlierCalls.FRESH)
+    )
 
 
 @rule(
     "rnn.module.state-dict",
     "rnn.parameters.names",
-    when=predictable & ~has_value(ModuleUses.FUNCTIONAL) & one_in(6),
+    when=has_predictable_results & ~has_value(ModuleUses.FUNCTIONAL) & one_in(6),
 )
 def state_dict(observation: Observation) -> None:
-    """A state_dict holds the parameters and nothing else, and makes another layer compute the same.
+    """The `state_dict` holds the parameters and nothing else, and makes another layer compute the
+    same.
 
-    Its entries are compared with the documented parameters; it is loaded into a new layer, whose results are compared with the
-    formula; and numbers written into the new layer's entries have to arrive in its parameters.
+    Its entries are compared with the documented parameters. It is loaded into a new layer, whose
+    results are compared with the reference. Numbers written into the entries of the new layer's
+    `state_dict` must then appear in its parameters.
 
-    Catches buffers and counters in the state_dict, and entries that are copies.
+    Catches buffers and counters in the `state_dict`, entries that are copies of the parameters.
     """
-    with observing("state_dict()"):
+    with observe_step("state_dict()"):
         state = dict(observation.module.state_dict())
     surplus = sorted(set(state) - set(observation.prepared.names.values()))
     if surplus:
-        raise Violation(f"the state_dict has {surplus[0]} besides the parameters", STATE_DICT)
-    twin = PreparedLayer(observation.subject, observation.case, observation.values)
-    with observing("load_state_dict()"):
-        twin.module.load_state_dict(state)
-    twin.module.train(observation.case.mode is Mode.TRAIN)
+        raise Violation(
+            f"the state_dict has an entry {surplus[0]}; expected only the parameters", STATE_DICT
+        )
+    other = PreparedLayer(observation.subject, observation.case, observation.values)
+    with observe_step("load_state_dict()"):
+        other.module.load_state_dict(state)
+    other.module.train(observation.case.mode is Mode.TRAIN)
     fail_only_if_right_elsewhere(
-        Observation(observation.subject, observation.case, observation.values, twin),
+        Observation(observation.subject, observation.case, observation.values, other),
         observation.case,
         assert_results,
     )
-    _entries_are_references(twin)
+    _assert_entries_are_references(other)
 
 
-def _entries_are_references(prepared: PreparedLayer) -> None:
-    with torch.no_grad(), observing("state_dict()"):
+def _assert_entries_are_references(prepared: PreparedLayer) -> None:
+    """Raise Violation if numbers written into the `state_dict` do not reach the parameters."""
+    with torch.no_grad(), observe_step("state_dict()"):
         for tensor in prepared.module.state_dict().values():
             tensor.fill_(0.5)
     for name, parameter in prepared.parameters().items():
@@ -124,16 +112,18 @@ def _entries_are_references(prepared: PreparedLayer) -> None:
         )
 
 
-@rule("rnn.module.deepcopy", when=after(ModuleUses.DEEPCOPIED))
+@rule("rnn.module.deepcopy", when=has_prior_use(ModuleUses.DEEPCOPIED))
 def deepcopy(observation: Observation) -> None:
-    """A deep copy computes what the original does, with parameters of its own.
+    """A deep copy computes the same results as the original, and has its own parameters.
 
-    Results and gradients of the copy are compared with the formula; then the copy's parameters are changed, and those of the
-    original have to stay. A copy of a frozen layer is frozen, and in the same mode.
+    Results and gradients of the copy are compared with the reference. Then the parameters of the
+    copy are changed, and those of the original must stay as they were. A copy of a frozen layer
+    must be frozen and in the same mode.
 
-    Catches copies that share parameters or lose arguments, the mode, or which parameters require gradients.
+    Catches copies that share parameters, lose constructor arguments or the mode, or unfreeze
+    parameters.
     """
-    _as_fresh(observation)
+    _fail_only_if_fresh_is_right(observation)
     assert_mode_and_freezing_kept(observation, "copy.deepcopy(layer)")
     prepared = observation.new_layer(observation.case).prepared
     originals = {} if prepared.original is None else dict(prepared.original.named_parameters())
@@ -147,147 +137,165 @@ def deepcopy(observation: Observation) -> None:
         )
 
 
-@rule("rnn.module.pickle", when=after(ModuleUses.PICKLED), needs=(Feature.PICKLE,))
+@rule("rnn.module.pickle", when=has_prior_use(ModuleUses.PICKLED), needs=(Feature.PICKLE,))
 def pickle(observation: Observation) -> None:
-    """A layer that is pickled and unpickled computes what the original does.
+    """A layer that was pickled and unpickled computes the same results as before.
 
-    Results and gradients after a round trip are compared with the formula; a further round trip keeps the train or eval mode, and which
-    parameters require gradients.
+    Results and gradients after a round trip are compared with the reference. After a round trip, a
+    frozen layer must be frozen and in the same mode.
 
-    Catches parameters, arguments or modes that are lost on the way.
+    Catches parameters, constructor arguments or modes that are lost on the way, parameters that are
+    unfrozen.
     """
-    _as_fresh(observation)
+    _fail_only_if_fresh_is_right(observation)
     assert_mode_and_freezing_kept(observation, "pickle.loads(pickle.dumps(layer))")
 
 
-@rule("rnn.module.replaced", when=after(*UPDATES))
+@rule("rnn.module.replaced", when=has_prior_use(*UPDATES))
 def replaced_parameters(observation: Observation) -> None:
-    """A parameter that is assigned, deleted and set again, or updated in place is the one the next call uses.
+    """After a parameter is assigned, deleted and set again, or updated in place, calls use the new
+    values.
 
-    After a call with other weights every parameter is replaced, by attribute, by .data or by an optimiser; results and gradients are
-    compared with the formula for the new ones.
+    After a call with other weights, every parameter is replaced: by attribute, by `.data`, or in
+    place as an optimiser does it. Results and gradients are compared with the reference for the new
+    weights.
 
     Catches weights, sums of biases or lists of parameters that are kept from an earlier call.
     """
-    _as_fresh(observation)
+    _fail_only_if_fresh_is_right(observation)
 
 
-@rule("rnn.module.functional-call", when=after(ModuleUses.FUNCTIONAL), needs=(Feature.FUNCTIONAL,))
+@rule(
+    "rnn.module.functional-call",
+    when=has_prior_use(ModuleUses.FUNCTIONAL),
+    needs=(Feature.FUNCTIONAL,),
+)
 def functional_call(observation: Observation) -> None:
-    """torch.func.functional_call computes and differentiates with the parameters given to it.
+    """Under `torch.func.functional_call`, the layer computes and differentiates with the passed
+    parameters.
 
-    After a call with the layer's own weights, others are passed; results and gradients are compared with the formula for those.
+    After a call with the layer's own weights, others are passed. Results and gradients are compared
+    with the reference for those.
 
-    Catches cached parameters, under which what is passed is ignored or has no gradient.
+    Catches cached parameters, with which the passed ones are ignored or receive no gradient.
     """
-    _as_fresh(observation)
+    _fail_only_if_fresh_is_right(observation)
 
 
-@rule("rnn.effects.stateless", when=after(*EARLIER_CALLS))
+@rule("rnn.effects.stateless", when=has_prior_use(*EARLIER_CALLS))
 def second_call(observation: Observation) -> None:
-    """What a call returns depends on its arguments and the parameters alone, not on calls before it.
+    """The results of a call depend only on its arguments and the parameters, not on earlier calls.
 
-    The layer, or another of the same configuration, has been called before: on the same shapes or tensors, on another batch size or
-    layout, with a state, in another mode, frozen. Results and gradients are compared with the formula.
+    The layer, or another of the same configuration, was called before: on the same shapes or
+    tensors, on another batch size or layout, with a state, in another mode, or frozen. Results and
+    gradients are compared with the reference.
 
     Catches states, sizes, masks and buffers that are kept from one call to the next.
     """
-    _as_fresh(observation)
+    _fail_only_if_fresh_is_right(observation)
 
 
-@rule("rnn.module.nested", when=after(ModuleUses.NESTED))
+@rule("rnn.module.nested", when=has_prior_use(ModuleUses.NESTED))
 def nested(observation: Observation) -> None:
-    """Inside another module the layer follows the parent's mode and state_dict.
+    """Inside another module, the layer follows the parent's mode and `state_dict`.
 
-    It is loaded and switched as a part of a module that holds it; results and gradients are compared with the formula.
+    The layer is loaded and switched to its mode through a module that holds it. Results and
+    gradients are compared with the reference.
 
-    Catches hooks for state_dict, train or eval that work at the top level alone.
+    Catches hooks for `state_dict`, `train` or `eval` that work only at the top level.
     """
-    if observation.module.training != (observation.case.mode is Mode.TRAIN):
+    train = observation.case.mode is Mode.TRAIN
+    if observation.module.training != train:
         raise Violation(
-            f"the parent is in {observation.case.mode} mode, the layer has training={observation.module.training}",
+            f"after train({train}) of a module that holds the layer, the layer has "
+            f"training={observation.module.training}; expected {train}",
             NESTED,
         )
     names = [name for name, _ in observation.prepared.owner.named_parameters()]
     missing = [name for name in observation.prepared.names.values() if f"part.{name}" not in names]
     if missing:
         raise Violation(
-            f"a module that holds the layer as part has no parameter part.{missing[0]}; it has {', '.join(names)}",
+            f"a module that holds the layer as `part` has the parameters {', '.join(names)}; "
+            f"expected part.{missing[0]} among them",
             NESTED,
         )
-    _as_fresh(observation)
+    _fail_only_if_fresh_is_right(observation)
 
 
-@rule("rnn.module.converted", when=after(ModuleUses.CONVERTED))
+@rule("rnn.module.converted", when=has_prior_use(ModuleUses.CONVERTED))
 def dtype_conversion(observation: Observation) -> None:
-    """After .to(dtype) the layer computes with the converted values, in that dtype.
+    """After `.to(dtype)`, the layer computes with the converted values, in that dtype.
 
-    It is built, loaded and called in another dtype, then converted, there and back in half of the cases; results and gradients are
-    compared with the formula. A frozen layer stays frozen, and in its mode.
+    The layer is built, loaded and called in another dtype, then converted; in half of the cases
+    there and back. Results and gradients are compared with the reference. A frozen layer must stay
+    frozen and in its mode.
 
-    Catches zeros and buffers that keep the dtype of construction, and conversions that draw parameters anew or unfreeze them.
+    Catches zeros and buffers that keep the dtype of construction, conversions that redraw or
+    unfreeze parameters.
     """
-    wrong = [
-        name
-        for name, value in observation.module.named_parameters()
-        if value.dtype != observation.case.dtype.torch_dtype
-    ]
-    if wrong:
-        raise Violation(
-            f"after .to({observation.case.dtype}) {wrong[0]} has another dtype", CONVERTED
-        )
-    _as_fresh(observation)
+    expected = observation.case.dtype.torch_dtype
+    for name, parameter in observation.module.named_parameters():
+        if parameter.dtype != expected:
+            raise Violation(
+                f"after .to({expected}), {name} is {parameter.dtype}; expected {expected}",
+                CONVERSION,
+            )
+    _fail_only_if_fresh_is_right(observation)
     assert_mode_and_freezing_kept(
         observation, f"layer.to(torch.{observation.case.dtype.converted_from})"
     )
 
 
-@rule("rnn.module.state-dict", when=after(ParameterUpdates.RELOADED))
+@rule("rnn.module.state-dict", when=has_prior_use(ParameterUpdates.RELOADED))
 def load_state_dict(observation: Observation) -> None:
-    """A state_dict that is loaded after a call is what the next call uses.
+    """If a `state_dict` is loaded after a call, the next call uses the loaded values.
 
-    The layer is called with other weights, then loaded, by copying or with assign=True; parameters are compared bit for bit, results and
-    gradients with the formula.
+    The layer is called with other weights and then loaded, by copying or with `assign=True`.
+    Parameters are compared bit for bit, results and gradients with the reference.
 
-    Catches weights or sums of biases that are kept from an earlier call, and entries that are not loaded.
+    Catches weights or sums of biases that are kept from an earlier call, entries that are not
+    loaded.
     """
     for name, value in observation.prepared.weights().items():
         assert_identical(
             f"{name} after load_state_dict()",
             to_array(value),
             observation.values.weights[name],
-            LOADED,
+            LOAD_STATE_DICT,
         )
-    _as_fresh(observation)
+    _fail_only_if_fresh_is_right(observation)
 
 
 @rule("rnn.module.load-refused", when=one_in(8, 5))
 def refuses_state_dict(observation: Observation) -> None:
-    """load_state_dict refuses a state_dict that lacks a parameter, has one too many, or one of another shape.
+    """`load_state_dict` rejects a missing parameter, an unexpected one, and one of another shape.
 
-    The layer's own state_dict is spoilt in one entry, in one way after the other, and loaded.
+    The layer loads its own `state_dict` with one entry removed, cut to one element, doubled in
+    length, or added under another name. Each time it must raise an exception.
 
-    Catches loading that skips what is missing, leaves entries unread, or fills a parameter from one number.
+    Catches loading that skips missing entries, ignores unexpected ones, or fills a parameter from a
+    single element.
     """
     names = list(observation.prepared.names.values())
     assert_state_dict_rejected(observation, names[observation.case.seed // 8 % len(names)])
 
 
-@rule("rnn.module.shared", when=after(ModuleUses.SHARED))
+@rule("rnn.module.shared", when=has_prior_use(ModuleUses.SHARED))
 def shared_parameters(observation: Observation) -> None:
-    """Parameters shared between layers stay shared, through conversion and an optimiser's step.
+    """Parameters shared between layers stay shared after a conversion and after an optimiser step.
 
-    Two layers hold the same parameters, one was loaded, the other is judged. Then two such layers are converted together to another
-    dtype and stepped once; their parameters still have to be the same objects.
+    Two layers hold the same parameters; one was loaded, and the results and gradients of the other
+    are compared with the reference. Then two such layers are converted together to another dtype
+    and updated once, and must still hold the same parameters.
 
-    Catches conversions that cut the tie, and layers that compute with a copy.
+    Catches conversions that separate shared parameters, layers that compute with a copy.
     """
-    _as_fresh(observation)
+    _fail_only_if_fresh_is_right(observation)
     pair = [observation.prepared.build_sibling() for _ in range(2)]
     share_parameters(pair[0].module, pair[1].module)
     holder = torch.nn.ModuleList([prepared.module for prepared in pair])
     other = choose_other_dtype(observation.subject, observation.case.dtype)
-    with observing(f".to({other})"):
+    with observe_step(f".to({other})"):
         holder.to(other.torch_dtype)
     for parameter in holder.parameters():
         parameter.grad = torch.ones_like(parameter)
@@ -296,124 +304,6 @@ def shared_parameters(observation: Observation) -> None:
     for name in first:
         if first[name] is not second[name]:
             raise Violation(
-                f"{name}, shared by two layers, is no longer shared after a conversion", SHARED
+                f"two layers shared {name}; after a conversion each has its own",
+                SHARED_PARAMETERS,
             )
-
-
-@rule("rnn.module.shared", when=~dropping & precise & tieable & one_in(6, 4))
-def tied_parameters(observation: Observation) -> None:
-    """Two parameters of one layer that are made one stay one through a conversion, and receive the gradients of both.
-
-    They are made one in a layer of another dtype, which is then converted and loaded. Results, and the gradients with those of the two
-    added up, are compared with the formula; then the parameter is halved in place, and the next call has to follow.
-
-    Catches conversions and flattening that cut the tie, and lists of parameters in which one that occurs twice is missing.
-    """
-    fresh, tie = (
-        observation.case.replace(prior_use=EarlierCalls.FRESH, constructor_style=ConstructorStyle.CHANGED),
-        TiedPair.of(observation),
-    )
-    layer = build_tied_layer(observation, fresh, tie)
-    fail_only_if_right_elsewhere(
-        layer, fresh, partial(assert_tied_results, tie=tie), assert_results_and_gradients
-    )
-    fail_only_if_right_elsewhere(
-        halve_tied(layer, tie), fresh, partial(assert_results, snippet=tie.fill(TIED))
-    )
-
-
-@rule("rnn.module.parametrized", when=predictable & precise & one_in(5, 1))
-def parametrized(observation: Observation) -> None:
-    """A parametrized weight is used in its current form at each call, and its source receives the gradient.
-
-    One parameter is made twice a source of half its size: results, and the gradient of the source, are compared with the formula;
-    then the source is halved, and the next call has to follow.
-
-    Catches layers that read the source, or keep a list of parameters from construction or from an earlier call.
-    """
-    fresh = observation.case.replace(prior_use=EarlierCalls.FRESH)
-    prepared = observation.new_layer(fresh).prepared
-    name = list(observation.values.weights)[observation.case.seed % len(observation.values.weights)]
-    made = Doubled(prepared, name)
-    fail_only_if_right_elsewhere(
-        Observation(observation.subject, fresh, observation.values, prepared),
-        fresh,
-        partial(_computes_from_source, name=name),
-        assert_results_and_gradients,
-    )
-    made.halve()
-    weights = {**observation.values.weights, name: 0.5 * observation.values.weights[name]}
-    fail_only_if_right_elsewhere(
-        Observation(
-            observation.subject, fresh, replace(observation.values, weights=weights), prepared
-        ),
-        fresh,
-        assert_results,
-    )
-
-
-def _computes_from_source(observation: Observation, name: str) -> None:
-    """As `computes`, where the gradient found for `name` is that of a source of half its size."""
-    assert_results(observation, PARAMETRIZED)
-    if derivable(observation.case) and observation.subject.offers(Feature.GRADIENTS):
-        found = {
-            each: gradient / (2.0 if each == name else 1.0)
-            for each, gradient in observation.gradients.items()
-        }
-        names = list_differentiated(observation.case, observation.values.weights)
-        assert_gradients(
-            observation, found, observation.expected, names, snippet=PARAMETRIZED_GRADIENT
-        )
-
-
-@rule("rnn.module.parametrized", when=predictable & precise & one_in(8, 3))
-def weight_norm(observation: Observation) -> None:
-    """A weight-normalised weight is used in its current form at each call.
-
-    One weight matrix is split into length and direction by torch's own weight_norm, the older or the newer one; after a call the lengths
-    are halved, and results are compared with the formula for the weight as it then is.
-
-    Catches layers that keep the weight that was there when it was split, or at an earlier call.
-    """
-    fresh = observation.case.replace(prior_use=EarlierCalls.FRESH)
-    prepared = observation.new_layer(fresh).prepared
-    matrices = [name for name in observation.values.weights if name.startswith("weight")]
-    name = matrices[observation.case.seed % len(matrices)]
-    kinds = [kind for kind in (Normalised, NormalisedByHook) if kind.is_there()]
-    made = kinds[observation.case.seed % len(kinds)](prepared, name)
-    _ = Observation(observation.subject, fresh, observation.values, prepared).call
-    made.halve()
-    _ = Observation(observation.subject, fresh, observation.values, prepared).call
-    halved = replace(
-        observation.values, weights={**observation.values.weights, name: made.weight()}
-    )
-    fail_only_if_right_elsewhere(
-        Observation(observation.subject, fresh, halved, prepared), fresh, assert_results
-    )
-
-
-@rule("rnn.module.flatten-parameters", when=predictable & one_in(6, 2))
-def flatten_parameters(observation: Observation) -> None:
-    """flatten_parameters(), where the layer has it, changes nothing but the place of the parameters in memory.
-
-    It is called after a call; parameters are compared bit for bit, and the results of a further call with the formula. Earlier calls
-    can no longer be differentiated afterwards where parameters have moved, so that this is done in a layer of its own.
-
-    Catches flattening that leaves out a direction, transposes, or unties what the next call reads.
-    """
-    if getattr(observation.module, "flatten_parameters", None) is None:
-        raise Unsupported("the layer has no flatten_parameters()")
-    own = observation.new_layer(observation.case)
-    _ = own.call
-    with observing("flatten_parameters()"):
-        own.module.flatten_parameters()  # type: ignore[operator]
-    for name, value in own.prepared.weights().items():
-        assert_identical(
-            f"{name} after flatten_parameters()",
-            to_array(value),
-            observation.values.weights[name],
-            FLATTEN,
-        )
-    fail_only_if_right_elsewhere(
-        own.second_call(), observation.case, partial(assert_results, snippet=FLATTEN)
-    )

@@ -1,4 +1,4 @@
-"""Packed sequences of different lengths: each as if it were alone, in the caller's order."""
+"""Rules about packed sequences: each sequence gives its own results, in the caller's order."""
 
 from __future__ import annotations
 
@@ -18,50 +18,63 @@ from rnnspec.rulekit.assertions.relations import (
     assert_both_expected,
     assert_expected,
     assert_same_results,
-    call_as,
     fail_only_if_calls_differ,
     fail_only_if_explained,
+    make_second_call,
 )
-from rnnspec.rulekit.conditions import Condition, one_in, predictable, size_at_least
-from rnnspec.rulekit.conditions import batch_first as batch_major
-from rnnspec.rulekit.conditions import packed as is_packed
+from rnnspec.rulekit.conditions import (
+    Condition,
+    has_predictable_results,
+    has_size_at_least,
+    is_batch_first,
+    is_packed,
+    one_in,
+)
 from rnnspec.rulekit.rule import rule
 from rnnspec.rulekit.snippet import Helper, Snippet
 from rnnspec.rulekit.violation import Violation, assert_identical
-from rnnspec.subjects.subject import observing
+from rnnspec.subjects.subject import observe_step
 
-ragged = is_packed & Condition(
+has_different_lengths = is_packed & Condition(
     "sequences of different lengths", lambda case: min(case.lengths) < case.steps
 )
-unordered = is_packed & Condition(
-    "lengths that do not fall",
+has_unsorted_lengths = is_packed & Condition(
+    "unsorted lengths",
     lambda case: list(case.lengths) != sorted(case.lengths, reverse=True),
 )
-TYPE = Snippet("assert type(layer(*given)[0]) is torch.nn.utils.rnn.PackedSequence")
-SAME = Snippet("""got, expected = layer(*given)[0], packed
+has_equal_lengths = is_packed & Condition(
+    "sequences of equal length", lambda case: min(case.lengths) == case.steps
+)
+IS_PACKED = Snippet("assert type(layer(*given)[0]) is torch.nn.utils.rnn.PackedSequence")
+SAME_INDICES = Snippet("""got, expected = layer(*given)[0], packed
 assert got.batch_sizes.dtype == torch.int64 and not got.batch_sizes.is_cuda
 assert got.batch_sizes.tolist() == expected.batch_sizes.tolist()
 for name in ("sorted_indices", "unsorted_indices"):
-    mine, own = getattr(got, name), getattr(expected, name)
-    assert (mine is None) == (own is None) and (own is None or mine.tolist() == own.tolist())""")
-PADDED = Snippet("""padded, lengths = torch.nn.utils.rnn.pad_packed_sequence(layer(*given)[0])
-expected, own = torch.nn.utils.rnn.pad_packed_sequence(reference(*given)[0])
-assert lengths.tolist() == own.tolist()
-close(padded, expected)""", (Helper.CLOSE,))
+    own, other = getattr(got, name), getattr(expected, name)
+    assert (own is None) == (other is None)
+    assert own is None or own.tolist() == other.tolist()""")
+PAD_BACK = Snippet(
+    """padded, lengths = torch.nn.utils.rnn.pad_packed_sequence(layer(*given)[0])
+expected, expected_lengths = torch.nn.utils.rnn.pad_packed_sequence(reference(*given)[0])
+assert lengths.tolist() == expected_lengths.tolist()
+close(padded, expected)""",
+    (Helper.CLOSE,),
+)
 
 
 @rule("rnn.output.packed", "rnn.input.packed", "packing.all-layers", when=is_packed)
 def returns_packed(observation: Observation) -> None:
     """Packed input gives packed output.
 
-    The first of the two results is a PackedSequence.
+    The first of the two results must be a `PackedSequence`.
 
-    Catches padded tensors and bare data, for all packed input or for some.
+    Catches a padded tensor or a bare `data` tensor as output, for all packed input or for some.
     """
     output = observation.call.raw_output
     if not isinstance(output, PackedSequence):
         raise Violation(
-            f"output is {type(output).__name__} for packed input, expected PackedSequence", TYPE
+            f"for packed input, output is a {type(output).__name__}; expected PackedSequence",
+            IS_PACKED,
         )
 
 
@@ -73,28 +86,30 @@ def returns_packed(observation: Observation) -> None:
     when=is_packed,
 )
 def indices(observation: Observation) -> None:
-    """The packed output has the batch sizes and both index tensors of the packed input.
+    """The packed output has the same `batch_sizes` and index tensors as the packed input.
 
-    batch_sizes are compared with those of the input and have to be int64 on the CPU; the index tensors have to be equal, and absent
-    where the input has none.
+    `batch_sizes` must be an int64 tensor on the CPU with the values of the input's.
+    `sorted_indices` and `unsorted_indices` must equal those of the input, or be `None` if the input
+    has none.
 
-    Catches indices that are lost, exchanged or computed anew in another order.
+    Catches indices that are lost, swapped, or recomputed in another order.
     """
     got, given = observation.call.raw_output, observation.call.given.input
     if not isinstance(got, PackedSequence) or not isinstance(given, PackedSequence):
-        raise Violation(f"output is {type(got).__name__}, expected PackedSequence", TYPE)
+        raise Violation(f"output is a {type(got).__name__}; expected PackedSequence", IS_PACKED)
     if got.batch_sizes.dtype != torch.int64 or got.batch_sizes.device.type != "cpu":
         raise Violation(
-            f"batch_sizes are {got.batch_sizes.dtype} on {got.batch_sizes.device}, expected torch.int64 on cpu",
-            SAME,
+            f"batch_sizes of the output is {got.batch_sizes.dtype} on {got.batch_sizes.device}; "
+            "expected torch.int64 on cpu",
+            SAME_INDICES,
         )
     for name in ("batch_sizes", "sorted_indices", "unsorted_indices"):
-        mine, own = (_listed(getattr(each, name)) for each in (got, given))
-        if mine != own:
-            raise Violation(f"{name} is {mine}, expected {own}", SAME)
+        found, expected = (_to_list(getattr(packed, name)) for packed in (got, given))
+        if found != expected:
+            raise Violation(f"{name} of the output is {found}; expected {expected}", SAME_INDICES)
 
 
-def _listed(tensor: torch.Tensor | None) -> list[int] | None:
+def _to_list(tensor: torch.Tensor | None) -> list[int] | None:
     return None if tensor is None else [int(entry) for entry in tensor]
 
 
@@ -102,151 +117,171 @@ def _listed(tensor: torch.Tensor | None) -> list[int] | None:
     "packing.pad.order",
     "packing.pad.lengths",
     "packing.pad.layout",
-    when=is_packed & predictable & one_in(2),
+    when=is_packed & has_predictable_results & one_in(2),
 )
 def pad_back(observation: Observation) -> None:
-    """Padding the packed output gives the sequences back in the caller's order, with their lengths and zeros beyond them.
+    """Padding the packed output restores the caller's order and the lengths, with zeros beyond each
+    end.
 
-    torch's pad_packed_sequence is called on what the layer returned, in the case's layout.
+    torch's `pad_packed_sequence` is called on the output, with the `batch_first` of the case. The
+    lengths are compared with those of the input, and the padded values with the rows of the output.
 
-    Catches indices that do not belong to the data.
+    Catches index tensors that do not belong to the data.
     """
     output, batch_first = observation.call.raw_output, observation.case.config.batch_first
     if not isinstance(output, PackedSequence):
-        raise Violation(f"output is {type(output).__name__}, expected PackedSequence", TYPE)
-    with observing("pad_packed_sequence of the output"):
+        raise Violation(f"output is a {type(output).__name__}; expected PackedSequence", IS_PACKED)
+    with observe_step("pad_packed_sequence(output)"):
         padded, lengths = pad_packed_sequence(output, batch_first=batch_first)
     if lengths.tolist() != list(observation.case.lengths):
         raise Violation(
-            f"the lengths are {lengths.tolist()}, expected {list(observation.case.lengths)}", PADDED
+            f"pad_packed_sequence(output) returns the lengths {lengths.tolist()}; "
+            f"expected {list(observation.case.lengths)}",
+            PAD_BACK,
         )
     found = to_array(padded)
     assert_identical(
-        "padded output", found.swapaxes(0, 1) if batch_first else found, observation.output, PADDED
+        "padded output",
+        found.swapaxes(0, 1) if batch_first else found,
+        observation.output,
+        PAD_BACK,
     )
 
 
 @rule(
     "rnn.packed.state-order",
     "packing.pack.unsorted",
-    when=unordered & predictable & size_at_least("batch", 2),
+    when=has_unsorted_lengths & has_predictable_results & has_size_at_least("batch", 2),
 )
 def unsorted(observation: Observation) -> None:
-    """With unsorted sequences the batch axes of h_0 and h_n are in the caller's order, not in the sorted one.
+    """With unsorted sequences, the batch dimensions of `h_0` and `h_n` follow the caller's order,
+    not the sorted order.
 
-    Where output or h_n differ from the reference, the reference is asked whether another order of the samples explains it.
+    If `output` or `h_n` differs from the reference, the reference is computed again with the
+    samples in other orders. The rule fails if one of these orders explains the results.
 
-    Catches states that are not sorted, stay sorted, or are sorted the wrong way.
+    Catches states that are not sorted, that stay sorted, or that are sorted the wrong way.
     """
     fail_only_if_explained(
         lambda: assert_both_expected(observation), lambda: find_sample_order(observation)
     )
 
 
-@rule("packing.pack.truncates", "packing.pack.layout", when=ragged & predictable)
+@rule(
+    "packing.pack.truncates",
+    "packing.pack.layout",
+    when=has_different_lengths & has_predictable_results,
+)
 def padding(observation: Observation) -> None:
-    """Whatever lies beyond a sequence's end reaches nothing, and it does not matter how far the batch is padded.
+    """Values beyond the end of a sequence affect no result, and neither does the length to which
+    the batch is padded.
 
-    Numbers stand beyond the ends in the batch that is packed. Where results are wrong, it is packed again without its longest
-    sequences, NaN beyond the ends of the others, and the results are compared.
+    The batch that is packed holds numbers beyond the ends. If the results are wrong, it is packed
+    again without its longest sequences and with NaN beyond the ends of the others, and the results
+    of both calls are compared.
 
-    Catches states that run on through padding, of one direction or both.
+    Catches states that continue through the padding, in one direction or in both.
     """
-    keep = [
-        place
-        for place, length in enumerate(observation.case.lengths)
+    kept = [
+        sample
+        for sample, length in enumerate(observation.case.lengths)
         if length < observation.case.steps
     ]
-    lengths = tuple(observation.case.lengths[place] for place in keep)
+    lengths = tuple(observation.case.lengths[sample] for sample in kept)
     steps = max(lengths)
     beyond = np.arange(steps)[:, None] >= np.array(lengths)
-    shorter = np.where(beyond[..., None], np.nan, observation.values.input[:steps, keep])
-    values = replace(observation.values, input=shorter, h_0=observation.values.h_0[:, keep])
-    place = Place(np.s_[:steps, keep], np.s_[:, keep])
+    shorter = np.where(beyond[..., None], np.nan, observation.values.input[:steps, kept])
+    values = replace(observation.values, input=shorter, h_0=observation.values.h_0[:, kept])
+    place = Place(np.s_[:steps, kept], np.s_[:, kept])
     fail_only_if_calls_differ(
         observation,
-        lambda: call_as(observation, values, batch=len(keep), steps=steps, lengths=lengths),
+        lambda: make_second_call(
+            observation, values, batch=len(kept), steps=steps, lengths=lengths
+        ),
         place,
     )
 
 
-@rule("rnn.packed.own-end", "rnn.h_n.final", when=is_packed & predictable)
+@rule("rnn.packed.own-end", "rnn.h_n.final", when=is_packed & has_predictable_results)
 def h_n(observation: Observation) -> None:
-    """h_n of a packed batch is each sequence's state at its own end.
+    """With packed input, `h_n` holds the final states of each sequence, taken at its own end.
 
-    h_n is compared with the reference.
+    `h_n` is compared with the reference.
 
-    Catches states taken after the padding, of the longest sequence's end, or exchanged between sequences of one length.
+    Catches states taken after the padding or at the end of the longest sequence, states swapped
+    between sequences of equal length.
     """
     assert_expected(observation, "h_n")
 
 
-@rule("rnn.packed.each-alone", "rnn.packed.own-end", when=is_packed & predictable)
+@rule("rnn.packed.each-alone", "rnn.packed.own-end", when=is_packed & has_predictable_results)
 def output(observation: Observation) -> None:
-    """Each sequence of a packed batch gives what it gives alone; backward starts at its own last step.
+    """Each sequence of a packed batch gives the same output as it gives alone. The backward
+    direction starts at the last time step of that sequence.
 
-    The output is compared with the reference, which runs every sequence by itself.
+    `output` is compared with the reference, which runs every sequence by itself.
 
-    Catches a backward direction that starts in the padding, states ignored for short sequences, a last step computed otherwise.
+    Catches a backward direction that starts in the padding, states ignored for short sequences, a
+    last time step computed differently.
     """
     assert_expected(observation, "output")
 
 
-@rule("rnn.packed.batch-first", when=is_packed & batch_major & predictable)
+@rule("rnn.packed.batch-first", when=is_packed & is_batch_first & has_predictable_results)
 def batch_first_ignored(observation: Observation) -> None:
-    """For packed input batch_first changes nothing.
+    """`batch_first` has no effect on packed input.
 
-    Output and h_n of a layer built with batch_first=True are compared with the reference.
+    `output` and `h_n` of a layer built with `batch_first=True` are compared with the reference.
 
     Catches packed data or states that are transposed.
     """
     assert_both_expected(observation)
 
 
-level = is_packed & Condition(
-    "sequences of one length", lambda case: min(case.lengths) == case.steps
-)
-
-
-@rule("rnn.packed.each-alone", "rnn.input.packed", when=level & predictable)
+@rule("rnn.packed.each-alone", "rnn.input.packed", when=has_equal_lengths & has_predictable_results)
 def full_length(observation: Observation) -> None:
-    """Sequences of one length give packed what they give as a padded batch.
+    """Sequences of equal length give the same results packed as in a padded batch.
 
-    Where results are wrong, the same sequences are handed over as a padded batch, and the results are compared.
+    If the results are wrong, the layer is called with the same sequences as a padded batch, and the
+    results of both calls are compared.
 
-    Catches a path for packed input that computes something else.
+    Catches a code path for packed input that computes something else.
     """
     fail_only_if_calls_differ(
-        observation, lambda: call_as(observation, layout=Layout.BATCHED, lengths=())
+        observation, lambda: make_second_call(observation, layout=Layout.BATCHED, lengths=())
     )
 
 
-@rule("packing.sequences", when=is_packed & predictable & one_in(4))
+@rule("packing.sequences", when=is_packed & has_predictable_results & one_in(4))
 def sequences(observation: Observation) -> None:
-    """A layer cannot tell what pack_sequence packed from what pack_padded_sequence packed after padding.
+    """The layer returns the same results for input packed by `pack_sequence` as for input packed by
+    `pack_padded_sequence`.
 
-    The sequences are packed once more from a list; the results may differ by two roundings.
+    The sequences are packed once more, from a list. The results of both calls may differ by twice
+    the rounding bound.
 
-    Catches layers that depend on where the data of a packed sequence come from.
+    Catches layers that depend on where the data of a packed sequence comes from.
     """
     case, call = observation.case, observation.call
     rows = [call.given.leaf.detach()[call.given.samples == sample] for sample in range(case.batch)]
-    again = pack_sequence(rows, enforce_sorted=case.layout is Layout.PACKED)
-    given = replace(call.given, input=again, leaf=again.data)
+    packed = pack_sequence(rows, enforce_sorted=case.layout is Layout.PACKED)
+    given = replace(call.given, input=packed, leaf=packed.data)
     assert_same_results(observation, perform_call(observation.prepared, case, given))
 
 
 @rule(
     "rnn.packed.each-alone",
     "rnn.packed.own-end",
-    when=is_packed & predictable & Condition("one step", lambda case: case.steps == 1),
+    when=is_packed
+    & has_predictable_results
+    & Condition("one time step", lambda case: case.steps == 1),
 )
 def one_step(observation: Observation) -> None:
-    """A packed batch of sequences of one step is a packed batch like any other.
+    """A packed batch of one-step sequences gives the same results as these sequences give alone.
 
-    Output and h_n are compared with the reference.
+    `output` and `h_n` are compared with the reference.
 
-    Catches branches for a single step.
+    Catches faulty special cases for a single time step.
     """
     assert_both_expected(observation)
 
@@ -254,14 +289,16 @@ def one_step(observation: Observation) -> None:
 @rule(
     "rnn.packed.each-alone",
     "rnn.packed.own-end",
-    when=is_packed & predictable & Condition("one sequence", lambda case: case.batch == 1),
+    when=is_packed
+    & has_predictable_results
+    & Condition("one sequence", lambda case: case.batch == 1),
 )
 def one_sequence(observation: Observation) -> None:
-    """A single packed sequence is a packed batch like any other.
+    """A packed batch of one sequence gives the same results as this sequence gives alone.
 
-    Output and h_n are compared with the reference.
+    `output` and `h_n` are compared with the reference.
 
-    Catches branches for a batch of one.
+    Catches faulty special cases for a batch of one.
     """
     assert_both_expected(observation)
 
@@ -269,13 +306,16 @@ def one_sequence(observation: Observation) -> None:
 @rule(
     "rnn.packed.each-alone",
     "rnn.packed.own-end",
-    when=ragged & predictable & Condition("ties", lambda case: len(set(case.lengths)) < case.batch),
+    when=has_different_lengths
+    & has_predictable_results
+    & Condition("ties between lengths", lambda case: len(set(case.lengths)) < case.batch),
 )
 def ties(observation: Observation) -> None:
-    """Sequences of the same length beside others keep their own results.
+    """Sequences of equal length in a packed batch keep their own results.
 
-    Output and h_n are compared with the reference where at least two lengths are the same and others are not.
+    `output` and `h_n` are compared with the reference on batches in which some sequences are of
+    equal length and others are not.
 
-    Catches sequences of one length exchanged.
+    Catches results swapped between sequences of equal length.
     """
     assert_both_expected(observation)

@@ -1,4 +1,4 @@
-"""The rules of modules: each passes for torch.nn.RNN and tells what a planted bug does."""
+"""The rules about modules: each passes for torch.nn.RNN and reports a planted bug."""
 
 from __future__ import annotations
 
@@ -18,72 +18,76 @@ from rnnspec.cases.axes import (
     Mode,
     ModuleUses,
     ParameterUpdates,
+    PriorUse,
 )
 from rnnspec.cases.case import Case
 from rnnspec.cases.values import draw_values
 from rnnspec.engine.outcome import Finding, UnsupportedCase
-from rnnspec.observe.history import prepare_layer
-from rnnspec.rulekit.fixtures.parametrized import Doubled, Normalised, NormalisedByHook
+from rnnspec.observe.prepared import prepare_layer
+from rnnspec.rulekit.fixtures.parametrized import (
+    DoubledWeight,
+    NormalisedWeight,
+    NormalisedWeightByHook,
+)
 from rnnspec.rulekit.fixtures.tied import list_tieable_pairs
+from rnnspec.rulekit.rule import Theme
 from rnnspec.rules.catalogue import list_layer_rules
 from rnnspec.selftest import BUGS, Plain
 from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import resolve_target
-from tests.rules.judged import Fails, Passes, make_case, make_test_ids, judge_layer
+from tests.rules.judged import Fails, Passes, judge_layer, make_case, make_test_ids
 from tests.rules.proven import prove_violation
 
 
-def situations(history: str, **given: Any) -> list[Case]:
-    """A history in a few situations."""
-    near = make_case(history=history, **given)
-    stack = near.replace(num_layers=2, bidirectional=True, initial_state=InitialState.GIVEN, batch_first=True)
+def make_cases(prior_use: PriorUse) -> list[Case]:
+    """Return a few different cases with a prior use."""
+    case = make_case(prior_use=prior_use)
+    stack = case.replace(
+        num_layers=2, bidirectional=True, initial_state=InitialState.GIVEN, batch_first=True
+    )
     return [
-        near,
+        case,
         stack,
-        near.replace(grad_mode=GradMode.INFERENCE, nonlinearity="relu", bias=False),
-        near.replace(layout=Layout.PACKED_UNSORTED, lengths=(2, 5, 1), dtype=DType.FLOAT32),
+        case.replace(grad_mode=GradMode.INFERENCE, nonlinearity="relu", bias=False),
+        case.replace(layout=Layout.PACKED_UNSORTED, lengths=(2, 5, 1), dtype=DType.FLOAT32),
         stack.replace(layout=Layout.UNBATCHED, dtype=DType.BFLOAT16, grad_mode=GradMode.NO_GRAD),
-        near.replace(mode=Mode.TRAIN, num_layers=2, dropout=1.0, dtype=DType.FLOAT16),
+        case.replace(mode=Mode.TRAIN, num_layers=2, dropout=1.0, dtype=DType.FLOAT16),
     ]
 
 
-EARLIER_CALLS = (
-    "called",
-    "called-twice",
-    "other-batch",
-    "other-state",
-    "other-grad",
-    "other-mode",
-    "thawed",
-)
+EARLIER_CALLS = [use for use in EarlierCalls if use is not EarlierCalls.FRESH]
 PASSES: Passes = {
-    "modules.state-dict": situations("fresh"),
-    "modules.deepcopy": situations("deepcopied"),
-    "modules.pickle": situations("pickled"),
+    "modules.state-dict": make_cases(EarlierCalls.FRESH),
+    "modules.deepcopy": make_cases(ModuleUses.DEEPCOPIED),
+    "modules.pickle": make_cases(ModuleUses.PICKLED),
     "modules.refuses-state-dict": [make_case(), make_case(num_layers=2, bidirectional=True)],
     "modules.replaced-parameters": [
-        *situations("replaced"),
-        *situations("data-replaced"),
-        *situations("trained"),
+        *make_cases(ParameterUpdates.REPLACED),
+        *make_cases(ParameterUpdates.DATA_REPLACED),
+        *make_cases(ParameterUpdates.TRAINED),
     ],
-    "modules.functional-call": situations("functional"),
-    "modules.second-call": [each for history in EARLIER_CALLS for each in situations(history)],
-    "modules.nested": situations("nested"),
-    "modules.dtype-conversion": situations("converted"),
-    "modules.load-state-dict": situations("reloaded"),
-    "modules.shared-parameters": situations("shared"),
+    "modules.functional-call": make_cases(ModuleUses.FUNCTIONAL),
+    "modules.second-call": [case for use in EARLIER_CALLS for case in make_cases(use)],
+    "modules.nested": make_cases(ModuleUses.NESTED),
+    "modules.dtype-conversion": make_cases(ModuleUses.CONVERTED),
+    "modules.load-state-dict": make_cases(ParameterUpdates.RELOADED),
+    "modules.shared-parameters": make_cases(ModuleUses.SHARED),
     "modules.tied-parameters": [
-        each
-        for each in situations("called")
-        if each.dtype in (DType.FLOAT64, DType.FLOAT32) and list_tieable_pairs(each.config)
+        case
+        for case in make_cases(EarlierCalls.CALLED)
+        if case.dtype in (DType.FLOAT64, DType.FLOAT32) and list_tieable_pairs(case.config)
     ],
     "modules.parametrized": [
-        each for each in situations("called") if each.dtype in (DType.FLOAT64, DType.FLOAT32)
+        case
+        for case in make_cases(EarlierCalls.CALLED)
+        if case.dtype in (DType.FLOAT64, DType.FLOAT32)
     ],
     "modules.weight-norm": [
-        each for each in situations("called") if each.dtype in (DType.FLOAT64, DType.FLOAT32)
+        case
+        for case in make_cases(EarlierCalls.CALLED)
+        if case.dtype in (DType.FLOAT64, DType.FLOAT32)
     ],
-    "modules.flatten-parameters": situations("called"),
+    "modules.flatten-parameters": make_cases(EarlierCalls.CALLED),
 }
 STACK = make_case(num_layers=2, bidirectional=True)
 FAILS: Fails = [
@@ -91,7 +95,7 @@ FAILS: Fails = [
         "modules.state-dict",
         "ExtraBuffer",
         make_case(),
-        "^the state_dict has calls besides the parameters$",
+        "^the state_dict has an entry calls; expected only the parameters$",
     ),
     (
         "modules.deepcopy",
@@ -110,17 +114,38 @@ FAILS: Fails = [
         "modules.pickle",
         "PickleTrains",
         make_case(prior_use=ModuleUses.PICKLED),
-        "^a layer in eval mode has training=True after pickle",
+        r"^after pickle.*, a layer in eval mode has training=True; expected False$",
     ),
-    ("modules.replaced-parameters", "WeightsTakenOnce", make_case(prior_use=ParameterUpdates.REPLACED), r"^output\["),
-    ("modules.functional-call", "FunctionalCallIgnored", make_case(prior_use=ModuleUses.FUNCTIONAL), r"^output\["),
-    ("modules.second-call", "RemembersState", make_case(prior_use=EarlierCalls.CALLED), r"^output\["),
-    ("modules.second-call", "ThirdCallDiffers", make_case(prior_use=EarlierCalls.CALLED_TWICE), r"^output\["),
+    (
+        "modules.replaced-parameters",
+        "WeightsTakenOnce",
+        make_case(prior_use=ParameterUpdates.REPLACED),
+        r"^output\[",
+    ),
+    (
+        "modules.functional-call",
+        "FunctionalCallIgnored",
+        make_case(prior_use=ModuleUses.FUNCTIONAL),
+        r"^output\[",
+    ),
+    (
+        "modules.second-call",
+        "RemembersState",
+        make_case(prior_use=EarlierCalls.CALLED),
+        r"^output\[",
+    ),
+    (
+        "modules.second-call",
+        "ThirdCallDiffers",
+        make_case(prior_use=EarlierCalls.CALLED_TWICE),
+        r"^output\[",
+    ),
     (
         "modules.nested",
         "ParentModeIgnored",
         make_case(prior_use=ModuleUses.NESTED),
-        "^the parent is in eval mode, the layer has training=True$",
+        r"^after train\(False\) of a module that holds the layer, the layer has training=True; "
+        "expected False$",
     ),
     ("modules.nested", "PrefixIgnored", make_case(prior_use=ModuleUses.NESTED), r"^output\["),
     (
@@ -139,13 +164,13 @@ FAILS: Fails = [
         "modules.shared-parameters",
         "TiesCutByConversion",
         make_case(prior_use=ModuleUses.SHARED),
-        "^weight_ih_l0, shared by two layers, is no longer shared",
+        "^two layers shared weight_ih_l0; after a conversion each has its own$",
     ),
     (
         "modules.tied-parameters",
         "TieWithinCut",
         make_case(),
-        "^bias_ih_l0 and bias_hh_l0, made one parameter, are two after a conversion$",
+        "^bias_ih_l0 and bias_hh_l0 were tied to one parameter; after a conversion they are two$",
     ),
     (
         "modules.tied-parameters",
@@ -161,45 +186,57 @@ FAILS: Fails = [
         r"^weight_hh_l0_reverse after flatten_parameters\(\)\[",
     ),
 ]
-TOLD: Fails = [
+WITHOUT_PROGRAM: Fails = [
     (
         "modules.dtype-conversion",
         "DtypeOfConstruction",
         make_case(prior_use=ModuleUses.CONVERTED, steps=2),
         "raised RuntimeError",
     ),
-    ("modules.second-call", "BatchSizeBaked", make_case(prior_use=EarlierCalls.OTHER_BATCH), "raised|shape"),
+    (
+        "modules.second-call",
+        "BatchSizeBaked",
+        make_case(prior_use=EarlierCalls.OTHER_BATCH),
+        "raised|shape",
+    ),
     (
         "modules.refuses-state-dict",
         "LoadsWhatIsThere",
         STACK,
-        "^a state_dict without .* is loaded without a word$",
+        r"^load_state_dict\(\) silently accepts a state_dict without .*; expected an exception$",
     ),
     (
         "modules.refuses-state-dict",
         "BiasFilledOnLoad",
         STACK,
-        "^a state_dict with one number for bias_.*_l.* is loaded without a word$",
+        r"^load_state_dict\(\) silently accepts a state_dict with a single element for bias_.*_l.*"
+        "; expected an exception$",
     ),
     (
         "modules.deepcopy",
         "CopyInTrainMode",
         make_case(prior_use=ModuleUses.DEEPCOPIED),
-        r"has training=True after copy.deepcopy\(layer\)$",
+        r"^after copy.deepcopy\(layer\), a layer in eval mode has training=True; expected False$",
     ),
     (
         "modules.deepcopy",
         "CopyThaws",
         make_case(prior_use=ModuleUses.DEEPCOPIED),
-        r"^weight_ih_l0, which was frozen, requires gradients after copy",
+        r"^after copy.deepcopy\(layer\), weight_ih_l0 requires gradients; "
+        "expected it to stay frozen$",
     ),
     (
         "modules.dtype-conversion",
         "ConversionThaws",
         make_case(prior_use=ModuleUses.CONVERTED),
-        r"requires gradients after layer.to\(torch.float32\)$",
+        r"^after layer.to\(torch.float32\), .* requires gradients; expected it to stay frozen$",
     ),
-    ("modules.second-call", "FrozenForGood", make_case(prior_use=EarlierCalls.THAWED, grad_mode=GradMode.GRAD), "gradient"),
+    (
+        "modules.second-call",
+        "FrozenForGood",
+        make_case(prior_use=EarlierCalls.THAWED, grad_mode=GradMode.GRAD),
+        "gradient",
+    ),
     (
         "modules.second-call",
         "RemembersByAddress",
@@ -216,40 +253,44 @@ TOLD: Fails = [
 ]
 
 every_rule = pytest.mark.parametrize("name", PASSES)
-every_bug = pytest.mark.parametrize(("name", "bug", "near", "text"), FAILS, ids=make_test_ids(FAILS))
-every_other = pytest.mark.parametrize(("name", "bug", "near", "text"), TOLD, ids=make_test_ids(TOLD))
+every_bug = pytest.mark.parametrize(
+    ("name", "bug", "case", "text"), FAILS, ids=make_test_ids(FAILS)
+)
+every_other = pytest.mark.parametrize(
+    ("name", "bug", "case", "text"), WITHOUT_PROGRAM, ids=make_test_ids(WITHOUT_PROGRAM)
+)
 
 
 @every_rule
 def test_torch_passes(name: str) -> None:
-    assert [judge_layer(name, nn.RNN, near) for near in PASSES[name]] == [None] * len(PASSES[name])
+    assert [judge_layer(name, nn.RNN, case) for case in PASSES[name]] == [None] * len(PASSES[name])
 
 
 @every_bug
-def test_a_planted_bug_is_told_and_proven(name: str, bug: str, near: Case, text: str) -> None:
-    assert re.search(text, prove_violation(name, bug, near))
+def test_planted_bug_is_reported_with_a_program(name: str, bug: str, case: Case, text: str) -> None:
+    assert re.search(text, prove_violation(name, bug, case))
 
 
 @every_other
-def test_a_planted_bug_is_told(name: str, bug: str, near: Case, text: str) -> None:
-    finding = judge_layer(name, BUGS[bug], near, 8)
+def test_planted_bug_is_reported(name: str, bug: str, case: Case, text: str) -> None:
+    finding = judge_layer(name, BUGS[bug], case, 8)
     assert isinstance(finding, Finding)
     assert re.search(text, finding.message)
 
 
-def test_every_rule_is_tried() -> None:
-    assert {rule.id for rule in list_layer_rules() if rule.theme == "modules"} == set(PASSES)
+def test_every_rule_has_passing_cases_and_a_bug() -> None:
+    assert {rule.id for rule in list_layer_rules() if rule.theme is Theme.MODULES} == set(PASSES)
 
 
 @pytest.mark.parametrize(
     "name",
     [name for name in PASSES if name not in ("modules.state-dict", "modules.load-state-dict")],
 )
-def test_a_bug_that_a_fresh_layer_has_too_is_no_matter_of_what_happened_before(name: str) -> None:
+def test_a_bug_of_a_fresh_layer_is_not_blamed_on_the_prior_use(name: str) -> None:
     assert judge_layer(name, BUGS["StateIgnored"], PASSES[name][1]) is None
 
 
-def test_a_layer_without_flatten_parameters_is_not_judged_by_it() -> None:
+def test_a_layer_without_flatten_parameters_is_not_judged_by_that_rule() -> None:
     class Bare(Plain):
         flatten_parameters = None  # type: ignore[assignment]
 
@@ -258,7 +299,7 @@ def test_a_layer_without_flatten_parameters_is_not_judged_by_it() -> None:
     assert refusal.reason == "the layer has no flatten_parameters()"
 
 
-def test_a_conversion_that_leaves_a_parameter_behind_is_told() -> None:
+def test_a_parameter_with_the_old_dtype_after_a_conversion_is_reported() -> None:
     class Stubborn(Plain):
         def _apply(self, fn: Any, recurse: bool = True) -> Any:
             kept: nn.Parameter = getattr(self, "weight_hh_l0")  # noqa: B009
@@ -267,13 +308,17 @@ def test_a_conversion_that_leaves_a_parameter_behind_is_told() -> None:
             return self
 
     finding = judge_layer(
-        "modules.dtype-conversion", Stubborn, make_case(prior_use=ModuleUses.CONVERTED, dtype=DType.BFLOAT16)
+        "modules.dtype-conversion",
+        Stubborn,
+        make_case(prior_use=ModuleUses.CONVERTED, dtype=DType.BFLOAT16),
     )
     assert isinstance(finding, Finding)
-    assert finding.message == "after .to(bfloat16) weight_hh_l0 has another dtype"
+    assert finding.message == (
+        "after .to(torch.bfloat16), weight_hh_l0 is torch.float32; expected torch.bfloat16"
+    )
 
 
-def test_entries_of_a_state_dict_that_are_copies_are_told() -> None:
+def test_state_dict_entries_that_are_copies_are_reported() -> None:
     class Copies(Plain):
         def state_dict(self, *rest: Any, **others: Any) -> Any:
             found = super().state_dict(*rest, **others)
@@ -286,16 +331,16 @@ def test_entries_of_a_state_dict_that_are_copies_are_told() -> None:
     )
 
 
-@pytest.mark.parametrize("kind", [Doubled, Normalised, NormalisedByHook])
-def test_a_reparametrized_weight_is_what_it_was_until_it_is_halved(kind: Any) -> None:
-    near = make_case(num_layers=2)
-    values = draw_values(near)
-    made = kind(prepare_layer(TorchSubject(resolve_target(nn.RNN)), near, values), "weight_hh_l1")
+@pytest.mark.parametrize("kind", [DoubledWeight, NormalisedWeight, NormalisedWeightByHook])
+def test_a_parametrized_weight_keeps_its_value_until_it_is_halved(kind: Any) -> None:
+    case = make_case(num_layers=2)
+    values = draw_values(case)
+    weight = kind(prepare_layer(TorchSubject(resolve_target(nn.RNN)), case, values), "weight_hh_l1")
     torch.testing.assert_close(
-        torch.from_numpy(made.weight()), torch.tensor(values.weights["weight_hh_l1"])
+        torch.from_numpy(weight.read_weight()), torch.tensor(values.weights["weight_hh_l1"])
     )
-    made.halve()
-    made.prepared.call()
+    weight.halve_source()
+    weight.prepared.call()
     torch.testing.assert_close(
-        torch.from_numpy(made.weight()), torch.tensor(values.weights["weight_hh_l1"] / 2)
+        torch.from_numpy(weight.read_weight()), torch.tensor(values.weights["weight_hh_l1"] / 2)
     )

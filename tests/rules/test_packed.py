@@ -1,4 +1,4 @@
-"""The rules of packed sequences: each passes for torch.nn.RNN and tells what a planted bug does."""
+"""The rules about packed sequences: each passes for torch.nn.RNN and reports a planted bug."""
 
 from __future__ import annotations
 
@@ -11,42 +11,68 @@ from torch.nn.utils.rnn import PackedSequence
 from rnnspec.cases.axes import GradMode, InitialState, Layout
 from rnnspec.cases.case import Case
 from rnnspec.engine.outcome import Finding
+from rnnspec.rulekit.rule import Theme
 from rnnspec.rules.catalogue import list_layer_rules
 from rnnspec.selftest import BUGS, Plain
-from tests.rules.judged import Fails, Passes, make_case, make_test_ids, judge_layer
+from tests.rules.judged import Fails, Passes, judge_layer, make_case, make_test_ids
 from tests.rules.proven import prove_violation
 
 SORTED = make_case(layout=Layout.PACKED, lengths=(5, 4, 2))
 UNSORTED = make_case(layout=Layout.PACKED_UNSORTED, lengths=(2, 5, 1))
-STATED = make_case(layout=Layout.PACKED_UNSORTED, lengths=(2, 5, 1), initial_state=InitialState.GIVEN)
+STATED = make_case(
+    layout=Layout.PACKED_UNSORTED, lengths=(2, 5, 1), initial_state=InitialState.GIVEN
+)
 FOUR = make_case(layout=Layout.PACKED_UNSORTED, batch=4, lengths=(2, 5, 1, 4))
-LEVEL = make_case(layout=Layout.PACKED, lengths=(5, 5, 5), initial_state=InitialState.GIVEN)
-BOTH = make_case(layout=Layout.PACKED, lengths=(5, 4, 2), bidirectional=True, initial_state=InitialState.GIVEN, num_layers=2)
+EQUAL = make_case(layout=Layout.PACKED, lengths=(5, 5, 5), initial_state=InitialState.GIVEN)
+BOTH = make_case(
+    layout=Layout.PACKED,
+    lengths=(5, 4, 2),
+    bidirectional=True,
+    initial_state=InitialState.GIVEN,
+    num_layers=2,
+)
 PASSES: Passes = {
-    "packed.returns-packed": [SORTED, UNSORTED, LEVEL],
-    "packed.indices": [SORTED, UNSORTED, LEVEL],
+    "packed.returns-packed": [SORTED, UNSORTED, EQUAL],
+    "packed.indices": [SORTED, UNSORTED, EQUAL],
     "packed.pad-back": [
         SORTED,
         UNSORTED,
-        make_case(layout=Layout.PACKED_UNSORTED, lengths=(2, 5, 1), batch_first=True, grad_mode=GradMode.INFERENCE),
+        make_case(
+            layout=Layout.PACKED_UNSORTED,
+            lengths=(2, 5, 1),
+            batch_first=True,
+            grad_mode=GradMode.INFERENCE,
+        ),
     ],
     "packed.unsorted": [
         UNSORTED,
-        make_case(layout=Layout.PACKED_UNSORTED, lengths=(2, 5, 1), bidirectional=True, initial_state=InitialState.GIVEN),
+        make_case(
+            layout=Layout.PACKED_UNSORTED,
+            lengths=(2, 5, 1),
+            bidirectional=True,
+            initial_state=InitialState.GIVEN,
+        ),
     ],
     "packed.padding": [SORTED, UNSORTED, BOTH],
     "packed.h-n": [SORTED, UNSORTED, BOTH],
     "packed.output": [SORTED, UNSORTED, BOTH],
     "packed.batch-first-ignored": [
-        make_case(layout=Layout.PACKED_UNSORTED, lengths=(2, 5, 1), batch_first=True, initial_state=InitialState.GIVEN)
+        make_case(
+            layout=Layout.PACKED_UNSORTED,
+            lengths=(2, 5, 1),
+            batch_first=True,
+            initial_state=InitialState.GIVEN,
+        )
     ],
     "packed.full-length": [
-        LEVEL,
+        EQUAL,
         make_case(layout=Layout.PACKED, lengths=(5, 5, 5), batch_first=True, bidirectional=True),
     ],
     "packed.sequences": [SORTED, UNSORTED, BOTH],
     "packed.one-step": [make_case(layout=Layout.PACKED, steps=1, lengths=(1, 1, 1))],
-    "packed.one-sequence": [make_case(layout=Layout.PACKED, batch=1, lengths=(5,), bidirectional=True)],
+    "packed.one-sequence": [
+        make_case(layout=Layout.PACKED, batch=1, lengths=(5,), bidirectional=True)
+    ],
     "packed.ties": [
         make_case(layout=Layout.PACKED, lengths=(5, 2, 2)),
         make_case(layout=Layout.PACKED_UNSORTED, lengths=(2, 5, 2), bidirectional=True),
@@ -57,28 +83,35 @@ FAILS: Fails = [
         "packed.returns-packed",
         "ReturnsPadded",
         SORTED,
-        "output is Tensor for packed input, expected PackedSequence",
+        "for packed input, output is a Tensor; expected PackedSequence",
     ),
-    ("packed.indices", "IndicesLost", UNSORTED, r"sorted_indices is None, expected \[1, 0, 2\]"),
-    ("packed.indices", "ReturnsPadded", UNSORTED, "output is Tensor, expected PackedSequence"),
+    (
+        "packed.indices",
+        "IndicesLost",
+        UNSORTED,
+        r"sorted_indices of the output is None; expected \[1, 0, 2\]",
+    ),
+    ("packed.indices", "ReturnsPadded", UNSORTED, "output is a Tensor; expected PackedSequence"),
     (
         "packed.pad-back",
         "IndicesLost",
         UNSORTED,
-        r"the lengths are \[5, 2, 1\], expected \[2, 5, 1\]",
+        r"returns the lengths \[5, 2, 1\]; expected \[2, 5, 1\]",
     ),
     (
         "packed.unsorted",
         "GivenStatesNotSorted",
-        make_case(layout=Layout.PACKED_UNSORTED, lengths=(2, 5, 1), initial_state=InitialState.GIVEN),
-        "as if h_0 were sorted and h_n in the caller's order$",
+        make_case(
+            layout=Layout.PACKED_UNSORTED, lengths=(2, 5, 1), initial_state=InitialState.GIVEN
+        ),
+        "as if h_0 were sorted by length and h_n in the caller's order$",
     ),
     ("packed.unsorted", "FinalStatesStaySorted", UNSORTED, "h_n sorted$"),
     (
         "packed.unsorted",
         "FinalStatesSortedTwice",
         FOUR,
-        "as if h_0 were in the caller's order and h_n sorted twice$",
+        "as if h_0 were in the caller's order and h_n sorted by length twice$",
     ),
     ("packed.padding", "PaddingChangesBackwardState", BOTH, r"h_n\[1, 0, 0\]   expected"),
     ("packed.padding", "FinalStateAfterPadding", SORTED, r"h_n\[0, 0, 0\]   expected"),
@@ -113,29 +146,31 @@ FAILS: Fails = [
     ),
 ]
 
-ELSEWHERE = {"packed.full-length", "packed.sequences"}
+WITHOUT_PLANTED_BUG = {"packed.full-length", "packed.sequences"}
 
 every_rule = pytest.mark.parametrize("name", PASSES)
-every_bug = pytest.mark.parametrize(("name", "bug", "near", "text"), FAILS, ids=make_test_ids(FAILS))
+every_bug = pytest.mark.parametrize(
+    ("name", "bug", "case", "text"), FAILS, ids=make_test_ids(FAILS)
+)
 
 
 @every_rule
 def test_torch_passes(name: str) -> None:
-    assert [judge_layer(name, nn.RNN, near) for near in PASSES[name]] == [None] * len(PASSES[name])
+    assert [judge_layer(name, nn.RNN, case) for case in PASSES[name]] == [None] * len(PASSES[name])
 
 
 @every_bug
-def test_a_planted_bug_is_told_and_proven(name: str, bug: str, near: Case, text: str) -> None:
-    assert re.search(text, prove_violation(name, bug, near))
+def test_planted_bug_is_reported_with_a_program(name: str, bug: str, case: Case, text: str) -> None:
+    assert re.search(text, prove_violation(name, bug, case))
 
 
-def test_every_rule_is_tried() -> None:
-    assert {rule.id for rule in list_layer_rules() if rule.theme == "packed"} == set(PASSES)
-    assert set(PASSES) == {name for name, *_ in FAILS} | ELSEWHERE
+def test_every_rule_has_passing_cases_and_a_bug() -> None:
+    assert {rule.id for rule in list_layer_rules() if rule.theme is Theme.PACKED} == set(PASSES)
+    assert set(PASSES) == {name for name, *_ in FAILS} | WITHOUT_PLANTED_BUG
 
 
 class StateLostInPacked(Plain):
-    """Packed sequences start from zeros."""
+    """A layer that ignores h_0 if the input is packed."""
 
     def forward_packed(
         self, input: PackedSequence, hx: Tensor | None
@@ -144,7 +179,7 @@ class StateLostInPacked(Plain):
 
 
 class StateLostWithoutGradient(Plain):
-    """Packed data that need no gradient start from zeros."""
+    """A layer that ignores h_0 if the packed data requires no gradient."""
 
     def forward_packed(
         self, input: PackedSequence, hx: Tensor | None
@@ -152,15 +187,15 @@ class StateLostWithoutGradient(Plain):
         return super().forward_packed(input, hx if input.data.requires_grad else None)
 
 
-def test_a_path_of_its_own_for_packed_input_is_told() -> None:
-    finding = judge_layer("packed.full-length", StateLostInPacked, LEVEL)
+def test_faulty_code_path_for_packed_input_is_reported() -> None:
+    finding = judge_layer("packed.full-length", StateLostInPacked, EQUAL)
     assert isinstance(finding, Finding)
     assert finding.message.startswith("output[0, 0, 0]   expected")
 
 
-def test_where_the_data_come_from_does_not_matter() -> None:
-    assert judge_layer("packed.sequences", StateLostWithoutGradient, LEVEL) is not None
+def test_dependence_on_where_the_data_comes_from_is_reported() -> None:
+    assert judge_layer("packed.sequences", StateLostWithoutGradient, EQUAL) is not None
 
 
-def test_another_fault_is_not_blamed_on_the_order() -> None:
+def test_other_faults_are_not_blamed_on_the_order() -> None:
     assert judge_layer("packed.unsorted", BUGS["LastStepWithoutState"], UNSORTED) is None

@@ -1,4 +1,4 @@
-"""The rules of side effects: each passes for torch.nn.RNN and tells what a planted bug does."""
+"""The rules about side effects: each passes for torch.nn.RNN and reports a planted bug."""
 
 from __future__ import annotations
 
@@ -15,20 +15,29 @@ from torch import Tensor, nn
 from rnnspec.cases.axes import GradMode, InitialState, Layout, MemoryLayout, Mode, ModuleUses
 from rnnspec.cases.case import Case
 from rnnspec.engine.outcome import Finding
+from rnnspec.report.program import write_program
+from rnnspec.report.trial import does_program_fail
+from rnnspec.rulekit.rule import Theme
 from rnnspec.rules.catalogue import list_layer_rules
-from rnnspec.selftest import Plain
+from rnnspec.selftest import BUGS, Plain
 from rnnspec.subjects import settings
-from tests.rules.judged import Fails, Passes, make_case, make_test_ids, judge_layer
+from rnnspec.subjects.target import resolve_target
+from tests.rules.judged import Fails, Passes, find_violation, judge_layer, make_case, make_test_ids
 from tests.rules.proven import prove_violation
 
 GIVEN = make_case(initial_state=InitialState.GIVEN, batch_first=True)
 PACKED = make_case(initial_state=InitialState.GIVEN, layout=Layout.PACKED, lengths=(5, 3, 1))
-UNSORTED = make_case(layout=Layout.PACKED_UNSORTED, lengths=(2, 5, 1), bidirectional=True, num_layers=2)
-QUIET = make_case(grad_mode=GradMode.NO_GRAD)
-TURNED = make_case(batch_first=True, grad_mode=GradMode.NO_GRAD)
+UNSORTED = make_case(
+    layout=Layout.PACKED_UNSORTED, lengths=(2, 5, 1), bidirectional=True, num_layers=2
+)
+WITHOUT_GRADIENTS = make_case(grad_mode=GradMode.NO_GRAD)
 INFERENCE = make_case(grad_mode=GradMode.INFERENCE, initial_state=InitialState.GIVEN, num_layers=2)
-LAID_OUT = [make_case(layout=Layout.UNBATCHED), make_case(memory_layout=MemoryLayout.SLICED, initial_state=InitialState.GIVEN), make_case(memory_layout=MemoryLayout.EXPANDED)]
-EVERYWHERE = [GIVEN, PACKED, UNSORTED, QUIET, INFERENCE, *LAID_OUT]
+LAID_OUT = [
+    make_case(layout=Layout.UNBATCHED),
+    make_case(memory_layout=MemoryLayout.SLICED, initial_state=InitialState.GIVEN),
+    make_case(memory_layout=MemoryLayout.EXPANDED),
+]
+EVERYWHERE = [GIVEN, PACKED, UNSORTED, WITHOUT_GRADIENTS, INFERENCE, *LAID_OUT]
 PASSES: Passes = {
     "side-effects.arguments": EVERYWHERE,
     "side-effects.parameters": [
@@ -45,7 +54,11 @@ PASSES: Passes = {
     "side-effects.repeatable": EVERYWHERE,
     "side-effects.global-settings": EVERYWHERE,
     "side-effects.earlier-results": EVERYWHERE,
-    "side-effects.results-not-aliased": [*EVERYWHERE, make_case(steps=1), make_case(steps=1, batch=1)],
+    "side-effects.results-not-aliased": [
+        *EVERYWHERE,
+        make_case(steps=1),
+        make_case(steps=1, batch=1),
+    ],
     "side-effects.backward": [GIVEN, PACKED, UNSORTED, *LAID_OUT],
 }
 FAILS: Fails = [
@@ -53,7 +66,7 @@ FAILS: Fails = [
         "side-effects.arguments",
         "InputTransposedInPlace",
         make_case(batch_first=True, grad_mode=GradMode.NO_GRAD),
-        r"^the shape of input was \(3, 5, 3\) before the call and is \(5, 3, 3\)",
+        r"^a call changed the shape of input from \(3, 5, 3\) to \(5, 3, 3\)$",
     ),
     (
         "side-effects.arguments",
@@ -71,7 +84,7 @@ FAILS: Fails = [
         "side-effects.parameters",
         "BiasReshaped",
         make_case(),
-        r"^bias_ih_l0 has shape \(1, 4\) after a call, expected \(4,\)$",
+        r"^after a call, bias_ih_l0 has shape \(1, 4\); expected \(4,\)$",
     ),
     (
         "side-effects.parameters",
@@ -83,7 +96,7 @@ FAILS: Fails = [
         "side-effects.random-generators",
         "Reseeds",
         make_case(),
-        "^a call without dropout changed the state of torch's random number generator$",
+        "^a call without active dropout changed the state of torch's random number generator$",
     ),
     (
         "side-effects.random-generators",
@@ -112,7 +125,7 @@ FAILS: Fails = [
     (
         "side-effects.earlier-results",
         "BufferReused",
-        QUIET,
+        WITHOUT_GRADIENTS,
         r"^output after a later call\[0, 0, 0\]   expected",
     ),
     (
@@ -130,25 +143,28 @@ FAILS: Fails = [
 ]
 
 every_rule = pytest.mark.parametrize("name", PASSES)
-every_bug = pytest.mark.parametrize(("name", "bug", "near", "text"), FAILS, ids=make_test_ids(FAILS))
+every_bug = pytest.mark.parametrize(
+    ("name", "bug", "case", "text"), FAILS, ids=make_test_ids(FAILS)
+)
 
 
 @every_rule
 def test_torch_passes(name: str) -> None:
-    assert [judge_layer(name, nn.RNN, near) for near in PASSES[name]] == [None] * len(PASSES[name])
+    assert [judge_layer(name, nn.RNN, case) for case in PASSES[name]] == [None] * len(PASSES[name])
 
 
 @every_bug
-def test_a_planted_bug_is_told_and_proven(name: str, bug: str, near: Case, text: str) -> None:
-    assert re.search(text, prove_violation(name, bug, near))
+def test_planted_bug_is_reported_with_a_program(name: str, bug: str, case: Case, text: str) -> None:
+    assert re.search(text, prove_violation(name, bug, case))
 
 
-def test_every_rule_is_tried() -> None:
-    assert {rule.id for rule in list_layer_rules() if rule.theme == "effects"} == set(PASSES)
+def test_every_rule_has_passing_cases_and_a_bug() -> None:
+    tried = {rule.id for rule in list_layer_rules() if rule.theme is Theme.SIDE_EFFECTS}
+    assert tried == set(PASSES)
 
 
 class DoesAfterwards(Plain):
-    """A layer that does something more when a call is over."""
+    """A layer that does something else at the end of a call."""
 
     def forward(self, input: Any, hx: Tensor | None = None) -> Any:
         result = super().forward(input, hx)
@@ -156,53 +172,53 @@ class DoesAfterwards(Plain):
         return result
 
     def afterwards(self, input: Any, hx: Tensor | None, result: Any) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
-def doing(action: Callable[..., Any]) -> type[nn.Module]:
-    """A layer that does this with itself, its arguments and its results when a call is over."""
+def make_layer_that(action: Callable[..., Any]) -> type[nn.Module]:
+    """Return a layer that runs an action at the end of each call."""
     return type("Doing", (DoesAfterwards,), {"afterwards": action})
 
 
-def told(name: str, action: Callable[..., Any], near: Case) -> str:
-    """What a rule has to say of a layer that does this, with one of nine seeds."""
-    finding = judge_layer(name, doing(action), near, 9)
+def describe_finding(name: str, action: Callable[..., Any], case: Case) -> str:
+    """Return what a rule reports for a layer with an action, with one of the first nine seeds."""
+    finding = judge_layer(name, make_layer_that(action), case, 9)
     assert isinstance(finding, Finding), finding
     return finding.message
 
 
-def around(layer: Any, x: Tensor, hx: Any, result: Any) -> None:
+def overwrite_buffer(layer: Any, x: Tensor, hx: Any, result: Any) -> None:
     if x._base is not None:
         x._base.data.fill_(1.0)
 
 
-def swapped(layer: Any, x: Any, hx: Any, result: Any) -> None:
+def reverse_indices(layer: Any, x: Any, hx: Any, result: Any) -> None:
     x.sorted_indices.copy_(x.sorted_indices.flip(0))
 
 
-def wanting(layer: Any, x: Tensor, hx: Any, result: Any) -> None:
+def require_gradient(layer: Any, x: Tensor, hx: Any, result: Any) -> None:
     x.requires_grad_(True)
 
 
-def with_gradient(layer: Any, x: Tensor, hx: Any, result: Any) -> None:
+def set_gradient(layer: Any, x: Tensor, hx: Any, result: Any) -> None:
     x.grad = torch.zeros_like(x)
 
 
 @pytest.mark.parametrize(
-    ("action", "near", "text"),
+    ("action", "case", "text"),
     [
         (
-            around,
+            overwrite_buffer,
             make_case(memory_layout=MemoryLayout.SLICED, grad_mode=GradMode.NO_GRAD),
             r"^input after the call|^the memory around input after the call",
         ),
-        (swapped, UNSORTED, "^sorted_indices after the call"),
+        (reverse_indices, UNSORTED, "^sorted_indices after the call"),
         (
-            wanting,
-            QUIET,
-            "^the requires_grad of input was False before the call and is True after it$",
+            require_gradient,
+            WITHOUT_GRADIENTS,
+            "^a call changed the requires_grad of input from False to True$",
         ),
-        (with_gradient, make_case(), r"^after the call input has a \.grad$"),
+        (set_gradient, make_case(), r"^a call set input\.grad; expected None$"),
         (
             lambda layer, x, hx, result: x.data.nan_to_num_(),
             make_case(),
@@ -211,47 +227,50 @@ def with_gradient(layer: Any, x: Tensor, hx: Any, result: Any) -> None:
     ],
     ids=["memory-around", "indices", "requires-grad", "grad", "nan"],
 )
-def test_every_trace_on_the_arguments_is_seen(
-    action: Callable[..., Any], near: Case, text: str
+def test_every_change_of_the_arguments_is_reported(
+    action: Callable[..., Any], case: Case, text: str
 ) -> None:
-    assert re.search(text, told("side-effects.arguments", action, near))
+    assert re.search(text, describe_finding("side-effects.arguments", action, case))
 
 
-def renewed(layer: Any, *rest: Any) -> None:
+def replace_parameter(layer: Any, *rest: Any) -> None:
     layer.weight_hh_l0 = nn.Parameter(layer.weight_hh_l0.detach().clone())
 
 
-def thawed(layer: Any, *rest: Any) -> None:
+def freeze_parameter(layer: Any, *rest: Any) -> None:
     layer.weight_hh_l0.requires_grad_(not layer.weight_hh_l0.requires_grad)
 
 
-def given_gradient(layer: Any, *rest: Any) -> None:
+def change_parameter_gradient(layer: Any, *rest: Any) -> None:
     layer.weight_hh_l0.grad = torch.full_like(
         layer.weight_hh_l0,
         1.0 + (0 if layer.weight_hh_l0.grad is None else layer.weight_hh_l0.grad[0, 0]),
     )
 
 
-def counted(layer: Any, *rest: Any) -> None:
+def register_counter(layer: Any, *rest: Any) -> None:
     layer.register_buffer(f"calls_{len(list(layer.buffers()))}", torch.zeros(1))
 
 
 @pytest.mark.parametrize(
     ("action", "text"),
     [
-        (renewed, "^a call changed which objects the parameters are"),
-        (thawed, "^a call changed which parameters require gradients"),
-        (given_gradient, "^a call changed the gradients of parameters"),
-        (counted, "^a call changed the buffers"),
+        (replace_parameter, "^a call changed which objects the parameters are: weight_hh_l0$"),
+        (freeze_parameter, "^a call changed which parameters require gradients: weight_hh_l0$"),
+        (
+            change_parameter_gradient,
+            "^a call changed the gradients of the parameters: weight_hh_l0$",
+        ),
+        (register_counter, "^a call changed the buffers"),
         (lambda layer, *rest: layer.train(not layer.training), "^a call changed the mode"),
         (
             lambda layer, *rest: layer._parameters.pop("bias_hh_l0", None),
-            "^after a call there is no parameter bias_hh_l0$",
+            "^a call removed the parameter bias_hh_l0$",
         ),
     ],
 )
-def test_every_trace_on_the_parameters_is_seen(action: Callable[..., Any], text: str) -> None:
-    assert re.search(text, told("side-effects.parameters", action, QUIET))
+def test_every_change_of_the_parameters_is_reported(action: Callable[..., Any], text: str) -> None:
+    assert re.search(text, describe_finding("side-effects.parameters", action, WITHOUT_GRADIENTS))
 
 
 @pytest.mark.parametrize(
@@ -264,8 +283,8 @@ def test_every_trace_on_the_parameters_is_seen(action: Callable[..., Any], text:
 )
 def test_every_generator_is_watched(action: Callable[..., Any], name: str) -> None:
     assert (
-        told("side-effects.random-generators", action, make_case())
-        == f"a call without dropout changed the state of {name}'s random number generator"
+        describe_finding("side-effects.random-generators", action, make_case())
+        == f"a call without active dropout changed the state of {name}'s random number generator"
     )
 
 
@@ -284,15 +303,27 @@ CHANGES: dict[str, Callable[..., Any]] = {
 
 
 @pytest.mark.parametrize("setting", CHANGES)
-def test_every_setting_is_watched_and_put_back(setting: str) -> None:
+def test_every_setting_is_watched_and_restored(setting: str) -> None:
     before = settings.read_settings()
-    assert told("side-effects.global-settings", CHANGES[setting], make_case()).startswith(
-        f"a call changed the {setting} from "
-    )
+    assert describe_finding(
+        "side-effects.global-settings", CHANGES[setting], make_case()
+    ).startswith(f"a call changed the {setting} from ")
     assert settings.read_settings() == before
 
 
-def test_results_may_lie_side_by_side_in_one_memory() -> None:
+def test_a_setting_changed_by_the_constructor_is_reported_with_a_program() -> None:
+    name, bug = "side-effects.global-settings", "DefaultDtypeSetWhenBuilt"
+    with settings.restore_settings():
+        finding = find_violation(name, bug, make_case())
+    assert finding.message == (
+        "the constructor changed the default dtype from torch.float32 to torch.float64"
+    )
+    for kind, expected in ((BUGS[bug], True), (nn.RNN, False)):
+        target = resolve_target(kind)
+        assert does_program_fail(write_program(target, finding), target) is expected
+
+
+def test_results_may_be_parts_of_one_buffer() -> None:
     class Joint(Plain):
         def run(self, *arguments: Any) -> tuple[Tensor, Tensor]:
             output, h_n = super().run(*arguments)
@@ -304,20 +335,23 @@ def test_results_may_lie_side_by_side_in_one_memory() -> None:
     assert judge_layer("side-effects.results-not-aliased", Joint, make_case(), 9) is None
 
 
-def test_an_output_in_the_memory_of_the_input_is_seen() -> None:
+def test_an_output_in_the_memory_of_the_input_is_reported() -> None:
     class InPlace(Plain):
         def forward_tensor(self, input: Tensor, hx: Tensor | None) -> tuple[Tensor, Tensor]:
             output, h_n = super().forward_tensor(input, hx)
             return input.data.copy_(output), h_n
 
     finding = judge_layer(
-        "side-effects.results-not-aliased", InPlace, make_case(hidden_size=3, grad_mode=GradMode.NO_GRAD), 9
+        "side-effects.results-not-aliased",
+        InPlace,
+        make_case(hidden_size=3, grad_mode=GradMode.NO_GRAD),
+        9,
     )
     assert isinstance(finding, Finding)
     assert finding.message == "writing to the results of a call changed input"
 
 
-def test_results_changed_by_a_backward_pass_are_seen() -> None:
+def test_results_changed_by_a_backward_pass_are_reported() -> None:
     class Overwritten(Plain):
         def run(self, *arguments: Any) -> tuple[Tensor, Tensor]:
             output, h_n = super().run(*arguments)

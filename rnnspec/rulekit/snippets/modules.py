@@ -1,64 +1,84 @@
-"""Lines that end a stand-alone program about modules; see `rnnspec.rulekit.snippets.results` for the names in scope."""
+"""Last lines of programs about modules and their parameters."""
 
 from __future__ import annotations
 
 from rnnspec.rulekit.snippet import Helper, Snippet
 from rnnspec.rulekit.snippets import results as snippets
 
-STATE_DICT = Snippet("""assert list(layer.state_dict()) == list(reference.state_dict()), list(layer.state_dict())
+STATE_DICT = Snippet("""names = list(layer.state_dict())
+assert names == list(reference.state_dict()), names
 with torch.no_grad():
     for name, value in layer.state_dict().items():
         value.zero_()
 assert not any(parameter.any() for parameter in layer.parameters())""")
 
-DEEPCOPY = Snippet("""twin = copy.deepcopy(layer)
+DEEPCOPY = Snippet(
+    """other = copy.deepcopy(layer)
 with torch.no_grad():
-    for parameter in twin.parameters():
+    for parameter in other.parameters():
         parameter.add_(1.0)
-close(layer(*given)[1], reference(*given)[1])""", (Helper.CLOSE,), ("copy",))
+close(layer(*given)[1], reference(*given)[1])""",
+    (Helper.CLOSE,),
+    ("copy",),
+)
 
-FROZEN = Snippet("""layer.train({train})
+ROUND_TRIP = Snippet(
+    """layer.train({train})
 layer.requires_grad_(False)
 other = {remade}
 assert other.training == {train}, other.training
-assert not any(parameter.requires_grad for parameter in other.parameters())""", imports=("copy", "pickle"))
+assert not any(parameter.requires_grad for parameter in other.parameters())""",
+    imports=("copy", "pickle"),
+)
 
-NESTED = Snippet(f"""parent = torch.nn.ModuleDict({{"part": layer}})
+NESTED = Snippet(
+    f"""parent = torch.nn.ModuleDict({{"part": layer}})
 assert not parent.eval()["part"].training and parent.train()["part"].training
-{snippets.BOTH.code}""", (Helper.CLOSE,))
+{snippets.BOTH.code}""",
+    (Helper.CLOSE,),
+)
 
-CONVERTED = Snippet("""layer.to(torch.float64)
+CONVERSION = Snippet("""layer.to(torch.float64)
 assert all(parameter.dtype == torch.float64 for parameter in layer.parameters())""")
 
-LOADED = Snippet("""for own, other in zip(layer.parameters(), reference.parameters()):
-    assert torch.equal(own, other), own""")
+LOAD_STATE_DICT = Snippet("""for own, expected in zip(layer.parameters(), reference.parameters()):
+    assert torch.equal(own, expected), own""")
 
-SHARED = Snippet("""twin = copy.deepcopy(layer)
+SHARED_PARAMETERS = Snippet(
+    """other = copy.deepcopy(layer)
 for name, parameter in list(layer.named_parameters()):
-    setattr(twin, name, parameter)
-torch.nn.ModuleList([layer, twin]).to(torch.float64)
-assert all(one is other for one, other in zip(layer.parameters(), twin.parameters()))""", imports=("copy",))
+    setattr(other, name, parameter)
+torch.nn.ModuleList([layer, other]).to(torch.float64)
+assert all(own is shared for own, shared in zip(layer.parameters(), other.parameters()))""",
+    imports=("copy",),
+)
 
-TIE = Snippet("""for each in (layer, reference):
+TIE_PARAMETERS = Snippet("""for each in (layer, reference):
     each.to(torch.{other}).{second} = each.{first}
     each.to(x.dtype)
 assert layer.{first} is layer.{second}
 """)
 
-TIED = Snippet(f"""{TIE.code}
+TIED_PARAMETERS = Snippet(
+    f"""{TIE_PARAMETERS.code}
 close(layer(*given)[1], reference(*given)[1])
 for each in (layer, reference):
     with torch.no_grad():
         each.{{first}}.mul_(0.5)
-close(layer(*given)[1], reference(*given)[1])""", (Helper.CLOSE,))
+close(layer(*given)[1], reference(*given)[1])""",
+    (Helper.CLOSE,),
+)
 
-TIED_GRADIENT = Snippet(f"""{TIE.code}
+TIED_GRADIENT = Snippet(
+    f"""{TIE_PARAMETERS.code}
 for each in (layer, reference):
     sum(spread(data(result)) for result in each(*given)).backward()
-for one, other in zip(layer.parameters(), reference.parameters()):
-    close(one.grad, other.grad)""", (Helper.CLOSE, Helper.DATA, Helper.SPREAD, Helper.BACKWARD))
+for own, expected in zip(layer.parameters(), reference.parameters()):
+    close(own.grad, expected.grad)""",
+    (Helper.CLOSE, Helper.DATA, Helper.SPREAD, Helper.BACKWARD),
+)
 
-TWICE = Snippet("""class Twice(torch.nn.Module):
+REGISTER_DOUBLING = Snippet("""class Twice(torch.nn.Module):
     def forward(self, source):
         return 2 * source
 
@@ -70,21 +90,30 @@ for each in (layer, reference):
         torch.nn.utils.parametrize.register_parametrization(each, name, Twice())
 """)
 
-PARAMETRIZED = Snippet(f"""{TWICE.code}
+PARAMETRIZED = Snippet(
+    f"""{REGISTER_DOUBLING.code}
 close(layer(*given)[0], reference(*given)[0])
 for each in (layer, reference):
     with torch.no_grad():
         for parameter in each.parameters():
             parameter.mul_(0.5)
-close(layer(*given)[0], reference(*given)[0])""", (Helper.CLOSE,))
+close(layer(*given)[0], reference(*given)[0])""",
+    (Helper.CLOSE,),
+)
 
-PARAMETRIZED_GRADIENT = Snippet(f"""{TWICE.code}
+PARAMETRIZED_GRADIENT = Snippet(
+    f"""{REGISTER_DOUBLING.code}
 for each in (layer, reference):
     sum(spread(data(result)) for result in each(*given)).backward()
 sources = dict(layer.named_parameters())
 for name, source in reference.named_parameters():
-    close(sources[name].grad, source.grad)""", (Helper.CLOSE, Helper.DATA, Helper.SPREAD, Helper.BACKWARD))
+    close(sources[name].grad, source.grad)""",
+    (Helper.CLOSE, Helper.DATA, Helper.SPREAD, Helper.BACKWARD),
+)
 
-FLATTEN = Snippet(f"""layer(*given)
+FLATTEN_PARAMETERS = Snippet(
+    f"""layer(*given)
 layer.flatten_parameters()
-{snippets.BOTH.code}""", (Helper.CLOSE,))
+{snippets.BOTH.code}""",
+    (Helper.CLOSE,),
+)

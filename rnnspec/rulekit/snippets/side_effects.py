@@ -1,0 +1,80 @@
+"""Last lines of programs about the side effects of a call."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from rnnspec.rulekit.snippet import Helper, Snippet
+
+ARGUMENTS = Snippet(
+    """kept = [data(argument).detach().clone() for argument in given]
+layer(*given)
+for argument, before in zip(given, kept):
+    assert data(argument).shape == before.shape, argument
+    assert torch.equal(data(argument), before), argument""",
+    (Helper.DATA,),
+)
+
+PARAMETERS = Snippet("""named = layer.named_parameters
+kept = {name: parameter.detach().clone() for name, parameter in named()}
+layer(*given)
+for name, parameter in named():
+    assert parameter.grad is None, name
+    assert parameter.shape == kept[name].shape and torch.equal(parameter, kept[name]), name""")
+
+RANDOM_GENERATORS = Snippet(
+    """def states():
+    found = [torch.get_rng_state(){device_state}]
+    others = random.getstate(), numpy.random.get_state()[1].tolist()
+    return [state.tolist() for state in found], others
+
+before = states()
+layer(*given)
+assert states() == before""",
+    imports=("random", "numpy"),
+)
+
+REPEATABLE = Snippet(
+    """for first, second in zip(layer(*given), layer(*given)):
+    close(second, first)""",
+    (Helper.CLOSE,),
+)
+
+GLOBAL_SETTINGS = Snippet("""def settings():
+    modes = torch.is_grad_enabled(), torch.is_anomaly_enabled()
+    return torch.get_default_dtype(), *modes, torch.get_num_threads()
+
+before = settings()
+{step}
+assert settings() == before, settings()""")
+
+GLOBAL_SETTINGS_WHEN_BUILT = replace(GLOBAL_SETTINGS, uses=(Helper.BUILD,))
+
+EARLIER_RESULTS = Snippet(
+    """output, h_n = layer(*given)
+kept = data(output).clone(), h_n.clone()
+is_packed = data(given[0]) is not given[0]
+other = given[0]._replace(data=-given[0].data) if is_packed else -given[0]
+layer(other, *given[1:])
+assert torch.equal(data(output), kept[0]) and torch.equal(h_n, kept[1])""",
+    (Helper.DATA,),
+)
+
+RESULTS_NOT_ALIASED = Snippet(
+    """output, h_n = layer(*given)
+others = [h_n, *(data(argument) for argument in given)]
+kept = [tensor.detach().clone() for tensor in others]
+data(output).detach().fill_(7.0)
+for tensor, before in zip(others, kept):
+    assert torch.equal(tensor, before), tensor""",
+    (Helper.DATA,),
+)
+
+BACKWARD = Snippet(
+    """for index in range(2):
+    result = data(layer(*given)[index])
+    gradient = torch.ones_like(result)
+    result.backward(gradient)
+    assert (gradient == 1).all(), gradient""",
+    (Helper.DATA, Helper.BACKWARD),
+)
