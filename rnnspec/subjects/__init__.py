@@ -1,1 +1,1 @@
-"""The implementation under test: how it is found, built, given weights and called."""
+"""The subject, which is the implementation under test: finding it, building it and calling it."""

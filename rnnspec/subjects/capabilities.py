@@ -1,4 +1,4 @@
-"""What a subject offers: the features that it openly lacks, and how it can be built."""
+"""What a subject offers: the features that it does not support, and how it can be built."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from rnnspec.cases.axes import Feature
 class Capabilities:
     """What a subject offers.
 
-    unsupported   the features that it openly lacks, or that the user excluded, with the reason
-    keyword_only  whether even the sizes can be given by keyword alone
-    is_complete   whether every feature has been tried, so that the plain call must work
+    unsupported   the reason for each feature that it refuses openly or that the user excluded
+    keyword_only  whether its constructor takes the sizes as keyword arguments only
+    is_complete   whether every feature has been tried, so that a plain call must work
     """
 
     unsupported: Mapping[Feature, str] = field(default_factory=dict)
@@ -22,7 +22,7 @@ class Capabilities:
     is_complete: bool = False
 
     def offers(self, feature: Feature | None) -> bool:
-        """Return whether a feature is offered; None stands for nothing that could be lacking."""
+        """Return whether a feature is offered; `None`, which stands for no feature, always is."""
         return feature not in self.unsupported
 
     def without(self, feature: Feature, reason: str) -> Capabilities:

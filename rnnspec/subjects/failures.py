@@ -1,10 +1,10 @@
-"""Why something could not be observed.
+"""The reasons why something could not be observed.
 
 Failure
-+-- Refused     the subject refuses a feature openly; what needs it is not applicable
-+-- Raised      the subject raised anything else
-+-- Malformed   the subject returned something that has not the documented form
-+-- Unloadable  the subject's parameters cannot take the documented weights
++-- Unsupported  the subject refuses a feature openly; rules that need it do not apply
++-- Raised       the subject raised another exception
++-- Malformed    the subject returned something of another form than the documented one
++-- Unloadable   the documented weights cannot be loaded into the subject
 """
 
 from __future__ import annotations
@@ -15,55 +15,55 @@ class Failure(Exception):
 
 
 class Unsupported(Failure):
-    """The subject refuses openly: NotImplementedError, or TypeError for a constructor's keyword."""
+    """The subject refuses a feature openly, as `classify_error` defines it."""
 
 
 class Raised(Failure):
-    """The subject raised an exception that is no open refusal."""
+    """The subject raised an exception in a step that is not an open refusal."""
 
     def __init__(self, step: str, error: BaseException) -> None:
         text = " ".join(str(error).split())
-        super().__init__(
-            f"{step} raised {type(error).__name__}: {text[:200]}{'...' if len(text) > 200 else ''}"
-        )
+        shown = text if len(text) <= MAX_LENGTH else f"{text[:MAX_LENGTH]}..."
+        super().__init__(f"{step} raised {type(error).__name__}: {shown}")
         self.step = step
         self.error = error
 
 
 class Malformed(Failure):
-    """The subject returned something that has not the documented form."""
+    """The subject returned something of another form than the documented one."""
 
 
 class Unloadable(Failure):
-    """The subject's parameters cannot take the documented weights."""
+    """The documented weights cannot be loaded into the subject."""
 
 
-TORCH_REFUSES = (
+MAX_LENGTH = 200
+"""Longer messages of exceptions are cut off."""
+TORCH_REFUSALS = (
     "not implemented for",
     "which does not have a __getstate__ method defined",
     "cudnn RNN backward can only be called in training mode",
     "rnn: hx is not contiguous",
 )
-"""How torch itself words that a dtype has no kernel, that a compiled module cannot be pickled, and what cuDNN does not offer.
+"""Parts of the messages of torch's own RuntimeErrors that are open refusals.
 
-Its second derivatives raise NotImplementedError.
+They say that a dtype has no kernel, that a compiled module cannot be pickled, and what cuDNN does
+not support. (The second derivatives of cuDNN raise NotImplementedError.)
 """
 
 
 def classify_error(step: str, error: BaseException) -> Failure:
-    """The failure that an exception of the subject stands for.
+    """Return the failure that an exception raised in a step means.
 
-    NotImplementedError is an open refusal, and so is torch's own RuntimeError for what it does not offer.
+    NotImplementedError is an open refusal, and so is a RuntimeError by which torch itself says that
+    something is not supported.
     """
     if isinstance(error, Failure):
         return error
-    torchs_own = isinstance(error, RuntimeError) and any(
-        words in str(error) for words in TORCH_REFUSES
+    is_torch_refusal = isinstance(error, RuntimeError) and any(
+        words in str(error) for words in TORCH_REFUSALS
     )
-    if isinstance(error, NotImplementedError) or torchs_own:
-        return Unsupported(
-            f"{step} raised {type(error).__name__}: {error}"
-            if str(error)
-            else f"{step} raised {type(error).__name__}"
-        )
+    if isinstance(error, NotImplementedError) or is_torch_refusal:
+        text = f": {error}" if str(error) else ""
+        return Unsupported(f"{step} raised {type(error).__name__}{text}")
     return Raised(step, error)

@@ -1,4 +1,4 @@
-"""Whether CUDA may round the operands of float32 products to TF32."""
+"""Allow or forbid CUDA to round the operands of float32 products to TF32."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Any
 import torch
 
 Switch = tuple[Any, str, Any, Any]
-"""What holds a setting, its name, and its values with TF32 and without."""
+"""A setting: the object that has it, its name, and its values with and without TF32."""
 
 
 def switch_tf32(device: str, *, tf32: bool) -> AbstractContextManager[None]:
-    """Let CUDA use TF32 within the block or forbid it, backward passes included; on other devices nothing is touched."""
-    return _switched(tf32) if device.startswith("cuda") else nullcontext()
+    """Return a context in which CUDA may use TF32, or may not; on other devices it does nothing."""
+    return _apply_switches(tf32) if device.startswith("cuda") else nullcontext()
 
 
 @contextmanager
-def _switched(allowed: bool) -> Iterator[None]:
-    switches = _switches()
+def _apply_switches(allowed: bool) -> Iterator[None]:
+    switches = _list_switches()
     before = [getattr(holder, name) for holder, name, _, _ in switches]
     for holder, name, on, off in switches:
         setattr(holder, name, on if allowed else off)
@@ -30,8 +30,12 @@ def _switched(allowed: bool) -> Iterator[None]:
             setattr(holder, name, value)
 
 
-def _switches() -> list[Switch]:
-    """The flags that every release has; where the process has set the finer ones of later releases, which torch then insists on, those."""
+def _list_switches() -> list[Switch]:
+    """Return the settings to switch: `allow_tf32`, or `fp32_precision` if the process has used it.
+
+    Every release has `allow_tf32`, but later ones raise RuntimeError for it after `fp32_precision`
+    was set.
+    """
     matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
     flags: list[Switch] = [(holder, "allow_tf32", True, False) for holder in (matmul, cudnn)]
     try:

@@ -1,4 +1,4 @@
-"""What the installed release of torch promises, where releases differ."""
+"""What the installed release of torch documents, in which releases differ."""
 
 from __future__ import annotations
 
@@ -11,10 +11,14 @@ from rnnspec.contract.clauses import find_clause, is_in_force
 
 @cache
 def is_promised(name: str) -> bool:
-    """Whether the torch that is installed promises a clause."""
+    """Return whether the installed release of torch promises the clause with this id."""
     return is_in_force(find_clause(name), torch.__version__)
 
 
 def list_positional_arguments(names: list[str]) -> list[str]:
-    """Those of the leading arguments of the constructor that this release documents by position: before 2.3 the sizes and num_layers."""
+    """Return the leading arguments of the constructor that may be passed by position.
+
+    `names` are the arguments in their documented order. Before 2.3, torch documented only the
+    positions of input_size, hidden_size and num_layers.
+    """
     return names if is_promised("rnn.args.order") else names[:3]

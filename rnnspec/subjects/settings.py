@@ -1,4 +1,4 @@
-"""The global settings that a subject must leave alone, each with the way to put it back."""
+"""The global settings that a subject must not change, and how each is restored."""
 
 from __future__ import annotations
 
@@ -11,23 +11,28 @@ from typing import Any
 import numpy as np
 import torch
 
-Values = tuple[tuple[str, Any], ...]
+SettingValues = tuple[tuple[str, Any], ...]
+"""The name and the value of every setting."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One global setting; `put` is nothing where it ends with the context that set it."""
+    """A global setting: its name, and the functions that read and write it.
+
+    `write` is None if the context that made a change also undoes it.
+    """
 
     name: str
-    get: Callable[[], Any]
-    put: Callable[[Any], Any] | None = None
+    read: Callable[[], Any]
+    write: Callable[[Any], Any] | None = None
 
 
-def _numpy_errors() -> tuple[tuple[str, str], ...]:
+def _read_numpy_errors() -> tuple[tuple[str, str], ...]:
     return tuple(sorted(np.geterr().items()))  # type: ignore[arg-type]
 
 
-def _cudnn(name: str) -> Setting:
+def _watch_cudnn(name: str) -> Setting:
+    """Return the setting for a flag of cuDNN."""
     return Setting(
         f"cudnn.{name}",
         lambda: getattr(torch.backends.cudnn, name),
@@ -35,11 +40,11 @@ def _cudnn(name: str) -> Setting:
     )
 
 
-def _default_device() -> torch.device:
+def _read_default_device() -> torch.device:
     return torch.empty(0).device
 
 
-def _set_default_device(old: torch.device) -> None:
+def _write_default_device(old: torch.device) -> None:
     torch.set_default_device(None if old == torch.device("cpu") else old)
 
 
@@ -54,35 +59,35 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting("anomaly detection", torch.is_anomaly_enabled, torch.autograd.set_detect_anomaly),
     Setting("number of threads", torch.get_num_threads, torch.set_num_threads),
-    Setting("numpy error state", _numpy_errors, lambda value: np.seterr(**dict(value))),
+    Setting("numpy error state", _read_numpy_errors, lambda value: np.seterr(**dict(value))),
     Setting("recursion limit", sys.getrecursionlimit, sys.setrecursionlimit),
-    Setting("default device", _default_device, _set_default_device),
-    _cudnn("enabled"),
-    _cudnn("benchmark"),
-    _cudnn("deterministic"),
+    Setting("default device", _read_default_device, _write_default_device),
+    _watch_cudnn("enabled"),
+    _watch_cudnn("benchmark"),
+    _watch_cudnn("deterministic"),
 )
-"""Every setting that is watched."""
-GETTERS = tuple((setting.name, setting.get) for setting in SETTINGS)
-"""As they are read: some twenty thousand times in a quick run."""
+"""All watched settings."""
+# Settings are read about 20,000 times in a quick run, so attributes are looked up once.
+READERS = tuple((setting.name, setting.read) for setting in SETTINGS)
 
 
-def read_settings() -> Values:
-    """The present value of every setting, by name."""
-    return tuple([(name, get()) for name, get in GETTERS])
+def read_settings() -> SettingValues:
+    """Return the name and the present value of every setting."""
+    return tuple([(name, read()) for name, read in READERS])
 
 
 @contextmanager
 def restore_settings() -> Iterator[None]:
-    """Put back what changes within the block, so that one step's fault is not carried into the next."""
+    """Return a context that undoes changes of settings, so that one step cannot affect the next."""
     before = read_settings()
     try:
         yield
     finally:
         if (after := read_settings()) != before:
-            _put_back(before, after)
+            _write_changed(before, after)
 
 
-def _put_back(before: Values, after: Values) -> None:
+def _write_changed(before: SettingValues, after: SettingValues) -> None:
     for setting, (_, old), (_, new) in zip(SETTINGS, before, after, strict=True):
-        if old != new and setting.put is not None:
-            setting.put(old)
+        if old != new and setting.write is not None:
+            setting.write(old)

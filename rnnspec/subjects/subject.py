@@ -1,4 +1,4 @@
-"""The subject behind a small protocol: build it from a configuration, give it torch-layout weights, call it."""
+"""The subject, which is the implementation under test: build it, load its weights, and call it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Array = NDArray[np.float64]
 
 
 class Subject(Protocol):
-    """What the rest of rnnspec needs of an implementation under test."""
+    """What rnnspec needs to know of an implementation under test."""
 
     @property
     def kind(self) -> str:
@@ -47,12 +47,12 @@ class Subject(Protocol):
 
     @property
     def capabilities(self) -> Capabilities:
-        """What it offers."""
+        """What the subject offers."""
 
     def offers(self, feature: Feature | None) -> bool:
-        """Return whether it offers a feature."""
+        """Return whether the subject offers a feature."""
 
-    def arguments(
+    def arrange_arguments(
         self, config: Config, style: ConstructorStyle
     ) -> tuple[list[Any], dict[str, Any]]:
         """Return what the constructor is given, by position and by keyword."""
@@ -60,20 +60,20 @@ class Subject(Protocol):
     def build(self, config: Config, style: ConstructorStyle, dtype: DType) -> torch.nn.Module:
         """Build a layer on the subject's device, in the mode in which the constructor leaves it."""
 
-    def load(
+    def load_weights(
         self, module: torch.nn.Module, config: Config, weights: Mapping[str, Array]
     ) -> None:
-        """Load weights in torch's layout into a layer."""
+        """Load weights by their documented names into a layer."""
 
-    def own_names(self, module: torch.nn.Module, config: Config) -> dict[str, str]:
-        """Return the subject's own name of each documented parameter."""
+    def find_own_names(self, module: torch.nn.Module, config: Config) -> dict[str, str]:
+        """Return the name that the layer gives each documented parameter."""
 
 
 @dataclass(frozen=True)
 class TorchSubject:
-    """A class or factory of torch modules that takes the documented constructor arguments.
+    """A class or a function that takes the documented arguments and returns a torch module.
 
-    `fixed` holds constructor arguments that the user sets, documented ones or the target's own.
+    `fixed` holds constructor arguments that the user sets, whether documented or not.
     """
 
     target: Target
@@ -87,14 +87,14 @@ class TorchSubject:
         return self.capabilities.offers(feature)
 
     def build(self, config: Config, style: ConstructorStyle, dtype: DType) -> torch.nn.Module:
-        """Build a layer.
+        """Build a layer on the subject's device, in the mode in which the constructor leaves it.
 
         Raises Unsupported or Raised, with the step named, if the constructor or the conversion
-        fails, and TargetError if the target builds no module.
+        fails, and TargetError if the target does not return a module.
         """
-        positional, named = self.arguments(config, style)
+        positional, named = self.arrange_arguments(config, style)
         place: dict[str, Any] = {"device": self.device, "dtype": dtype.torch_dtype}
-        with observing("the constructor"):
+        with observe_step("the constructor"):
             module = self.target.factory(*positional, **(named | place if style.places else named))
         if not isinstance(module, torch.nn.Module):
             raise TargetError(
@@ -102,10 +102,10 @@ class TorchSubject:
             )
         if style.places:
             return module
-        with observing(f".to({dtype})"):
+        with observe_step(f".to({dtype})"):
             return module.to(self.device, dtype.torch_dtype)
 
-    def arguments(
+    def arrange_arguments(
         self, config: Config, style: ConstructorStyle
     ) -> tuple[list[Any], dict[str, Any]]:
         """Return what the constructor is given, by position and by keyword."""
@@ -124,30 +124,32 @@ class TorchSubject:
             )
         )
 
-    def load(self, module: torch.nn.Module, config: Config, weights: Mapping[str, Array]) -> None:
-        """Give a layer torch-layout weights through load_state_dict; raises Unloadable where its parameters do not fit."""
-        names = self.own_names(module, config)
-        with observing("state_dict()"):
+    def load_weights(
+        self, module: torch.nn.Module, config: Config, weights: Mapping[str, Array]
+    ) -> None:
+        """Load weights by their documented names into a layer, with `load_state_dict`.
+
+        Raises Unloadable if the parameters of the layer are not the documented ones.
+        """
+        names = self.find_own_names(module, config)
+        with observe_step("state_dict()"):
             state = dict(module.state_dict())
         for name, own in names.items():
             state[own] = torch.from_numpy(weights[name].copy()).to(
                 device=state[own].device, dtype=state[own].dtype
             )
-        with observing("load_state_dict()"):
+        with observe_step("load_state_dict()"):
             module.load_state_dict(state)
 
-    def own_names(self, module: torch.nn.Module, config: Config) -> dict[str, str]:
-        """From each documented parameter name to the subject's own: the same, or where only names differ, by order.
-
-        Raises Unloadable where a parameter is missing or has another shape.
-        """
-        with observing("state_dict()"):
-            shapes = _shapes(module.state_dict())
-            parameters = _shapes(dict(module.named_parameters()))
+    def find_own_names(self, module: torch.nn.Module, config: Config) -> dict[str, str]:
+        """Return the name that the layer gives each documented parameter, as `match_names`."""
+        with observe_step("state_dict()"):
+            shapes = _list_shapes(module.state_dict())
+            parameters = _list_shapes(dict(module.named_parameters()))
         return match_names(parameter_shapes(config), shapes, parameters)
 
 
-def _shapes(tensors: Mapping[str, Any]) -> dict[str, Shape]:
+def _list_shapes(tensors: Mapping[str, Any]) -> dict[str, Shape]:
     return {
         name: tuple(tensor.shape)
         for name, tensor in tensors.items()
@@ -158,7 +160,13 @@ def _shapes(tensors: Mapping[str, Any]) -> dict[str, Shape]:
 def match_names(
     expected: Mapping[str, Shape], found: Mapping[str, Shape], parameters: Mapping[str, Shape]
 ) -> dict[str, str]:
-    """From each expected name to the one found in the state_dict: the same, or by order where the parameters have the same shapes."""
+    """Return a name in the state_dict for each expected name.
+
+    It is the same name; or, if names are missing but the parameters have the expected shapes in
+    the expected order, the name at the same position. `found` holds the shapes in the state_dict,
+    `parameters` those of the parameters. Raises Unloadable if a parameter is missing or has another
+    shape.
+    """
     if all(found.get(name) == shape for name, shape in expected.items()):
         return {name: name for name in expected}
     missing = [name for name in expected if name not in found]
@@ -172,19 +180,22 @@ def match_names(
     raise Unloadable(f"{wrong} has shape {found[wrong]}, expected {expected[wrong]}")
 
 
-def _list_leading(documented: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
-    """The documented arguments up to the first that cannot be passed."""
+def _list_leading(documented: Mapping[str, Any], passed: Mapping[str, Any]) -> list[str]:
+    """Return the documented arguments before the first that is not passed."""
     leading = []
     for name in documented:
-        if name not in wanted:
+        if name not in passed:
             break
         leading.append(name)
     return leading
 
 
 @contextmanager
-def observing(step: str) -> Iterator[None]:
-    """Turn whatever the subject raises in a step into a failure; its warnings stay quiet, its changes to settings are undone."""
+def observe_step(step: str) -> Iterator[None]:
+    """Return a context for a step of the subject that turns its exceptions into failures.
+
+    A failure names the step. Warnings are ignored, and changes to global settings are undone.
+    """
     with warnings.catch_warnings(), restore_settings():
         warnings.simplefilter("ignore")
         try:

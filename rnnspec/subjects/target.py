@@ -1,4 +1,4 @@
-"""From what the user names to a factory of layers."""
+"""Find the target that the user named: a class, a factory, or a string that names one."""
 
 from __future__ import annotations
 
@@ -13,12 +13,18 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from rnnspec.errors import TargetError, suggest
+from rnnspec.errors import TargetError, suggest_similar
 
 
 @dataclass(frozen=True)
 class Target:
-    """A factory of layers, what the user calls it, and the lines that import it in a program of its own."""
+    """A factory of layers.
+
+    factory  what is called to build a layer
+    label    what the user called it
+    name     its name in a program
+    imports  the lines of a program that import it
+    """
 
     factory: Callable[..., Any]
     label: str
@@ -27,57 +33,59 @@ class Target:
 
 
 def resolve_target(target: str | Callable[..., Any]) -> Target:
-    """The target that a string `package.module:attribute` or `path/to/file.py:attribute`, a class or a factory stands for.
+    """Return the target for a class, a factory, or a string that names one.
 
-    Raises TargetError, with the value and a suggestion where there is one, if there is no such thing or it cannot be called.
+    A string is written `package.module:attribute` or `path/to/file.py:attribute`. Raises
+    TargetError if it names nothing or the target cannot be called; the message has the value, and a
+    suggestion if there is a similar name.
     """
     if isinstance(target, str):
-        return _from_text(target)
+        return _resolve_text(target)
     if not callable(target):
         raise TargetError(
-            f"a target is a class, a factory or a string like 'package.module:attribute', got {target!r}"
+            "a target is a class, a factory or a string like 'package.module:attribute', "
+            f"got {target!r}"
         )
-    return _from_object(target)
+    return _describe_object(target)
 
 
-def _from_object(target: Callable[..., Any]) -> Target:
+def _describe_object(target: Callable[..., Any]) -> Target:
     module, name = getattr(target, "__module__", None), getattr(target, "__qualname__", None)
     if not module or not name or "<" in name or module == "__main__":
         label = name or " ".join(repr(target).split())
-        return Target(
-            target, label, _plain(label), (f"# {_plain(label)} is {label}, as given to rnnspec",)
-        )
+        short = _choose_name(label)
+        return Target(target, label, short, (f"# {short} is {label}, as given to rnnspec",))
     return Target(target, f"{module}:{name}", name, (f"from {module} import {name.split('.')[0]}",))
 
 
-def _plain(label: str) -> str:
+def _choose_name(label: str) -> str:
+    """Return a name for the target in a program."""
     last = label.split(".")[-1]
     return last if last.isidentifier() else "Subject"
 
 
-def _from_text(text: str) -> Target:
+def _resolve_text(text: str) -> Target:
     place, colon, attribute = text.rpartition(":")
     if not colon or not place or not attribute:
         raise TargetError(
-            f"a target is written 'package.module:attribute' or 'path/to/file.py:attribute', got {text!r}.{_with_colon(text)}"
+            "a target is written 'package.module:attribute' or 'path/to/file.py:attribute', "
+            f"got {text!r}.{_suggest_colon(text)}"
         )
     is_file = place.endswith(".py")
-    module = _module_of_file(Path(place), text) if is_file else _module_of_name(place, text)
-    factory = _attribute(module, attribute, place, text)
+    module = _import_file(Path(place), text) if is_file else _import_name(place, text)
+    factory = _find_attribute(module, attribute, place, text)
     if not callable(factory):
-        raise TargetError(
-            f"{text}: {attribute!r} is {factory!r}, which cannot be called; a class or a factory is needed"
-        )
+        raise TargetError(f"{text}: {attribute!r} is {factory!r}, expected a class or a factory")
     imports = (
-        _file_imports(Path(place), attribute)
+        _write_file_imports(Path(place), attribute)
         if is_file
         else (f"from {place} import {attribute.split('.')[0]}",)
     )
     return Target(factory, text, attribute, imports)
 
 
-def _with_colon(text: str) -> str:
-    """A suggestion where a dot stands in the place of the colon."""
+def _suggest_colon(text: str) -> str:
+    """Return a suggestion if the text has a dot in the place of the colon."""
     place, dot, attribute = text.rpartition(".")
     return (
         f" Did you mean '{place}:{attribute}'?"
@@ -86,9 +94,12 @@ def _with_colon(text: str) -> str:
     )
 
 
-def _file_imports(path: Path, attribute: str) -> tuple[str, ...]:
-    """The lines that import an attribute of a file: by its folder on the path, or by its location where its name is not free."""
-    first, name = attribute.split(".")[0], _module_name(path)
+def _write_file_imports(path: Path, attribute: str) -> tuple[str, ...]:
+    """Return the lines that import an attribute of a file.
+
+    They put its folder on the path; if the name of the file is taken, they load it by its location.
+    """
+    first, name = attribute.split(".")[0], _choose_module_name(path)
     if name == path.stem:
         return (
             "import sys",
@@ -104,34 +115,42 @@ def _file_imports(path: Path, attribute: str) -> tuple[str, ...]:
     )
 
 
-def _module_name(path: Path) -> str:
-    """The name under which a file is imported: its stem, or another where that is no name, or one of a module of Python or in use."""
+def _choose_module_name(path: Path) -> str:
+    """Return the name under which a file is imported: its stem if it is valid and not taken.
+
+    The names of Python's own modules and of other imported modules are taken.
+    """
     stem = path.stem
     present = sys.modules.get(stem)
-    other = present is not None and getattr(present, "__file__", None) != str(path.resolve())
-    free = stem.isidentifier() and stem not in sys.stdlib_module_names and not other
-    return stem if free else "target_" + re.sub(r"\W", "_", stem)
+    is_other = present is not None and getattr(present, "__file__", None) != str(path.resolve())
+    is_free = stem.isidentifier() and stem not in sys.stdlib_module_names and not is_other
+    return stem if is_free else "target_" + re.sub(r"\W", "_", stem)
 
 
-def _attribute(module: ModuleType, attribute: str, place: str, text: str) -> Any:
+def _find_attribute(module: ModuleType, attribute: str, place: str, text: str) -> Any:
+    """Return the attribute of a module at a dotted path. Raises TargetError if there is none."""
     found: Any = module
     for part in attribute.split("."):
         try:
             found = getattr(found, part)
         except AttributeError as error:
             raise TargetError(
-                f"no attribute {attribute!r} in {place}.{suggest(part, _public(found))}"
+                f"no attribute {attribute!r} in {place}."
+                f"{suggest_similar(part, _list_attributes(found))}"
             ) from error
         except (Exception, SystemExit) as error:
-            raise TargetError(f"{text}: looking up {part!r} raised {_told(error)}") from error
+            raise TargetError(
+                f"{text}: looking up {part!r} raised {_describe_error(error)}"
+            ) from error
     return found
 
 
-def _public(holder: Any) -> list[str]:
+def _list_attributes(holder: Any) -> list[str]:
     return [name for name in dir(holder) if not name.startswith("__")]
 
 
-def _module_of_name(name: str, text: str) -> ModuleType:
+def _import_name(name: str, text: str) -> ModuleType:
+    """Import a module by name, from the working directory first. Raises TargetError."""
     here = str(Path.cwd())
     sys.path.insert(0, here)
     try:
@@ -139,43 +158,42 @@ def _module_of_name(name: str, text: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name and (name == error.name or name.startswith(error.name + ".")):
             raise TargetError(
-                f"{text}: no module named {error.name!r}.{_near_module(error.name)}"
+                f"{text}: no module named {error.name!r}.{_suggest_module(error.name)}"
             ) from error
-        raise TargetError(f"{text}: importing {name} raised {_told(error)}") from error
+        raise TargetError(f"{text}: importing {name} raised {_describe_error(error)}") from error
     except (Exception, SystemExit) as error:
-        raise TargetError(f"{text}: importing {name} raised {_told(error)}") from error
+        raise TargetError(f"{text}: importing {name} raised {_describe_error(error)}") from error
     finally:
-        _off_the_path(here)
+        _remove_from_path(here)
 
 
-def _off_the_path(folder: str) -> None:
-    """Undo one insertion at the front of the path, whatever the imported module has done to it."""
+def _remove_from_path(folder: str) -> None:
+    """Undo one insertion into the path. The imported module may have changed the path too."""
     if folder in sys.path:
         sys.path.remove(folder)
 
 
-def _near_module(name: str) -> str:
-    """A suggestion among the siblings of a module that is missing, or among the modules imported so far."""
+def _suggest_module(name: str) -> str:
+    """Return a suggestion for a missing module, from its siblings or from the imported modules."""
     parent = sys.modules.get(name.rpartition(".")[0])
     folders = [Path(folder) for folder in getattr(parent, "__path__", [])] or [Path.cwd()]
     paths = [folder for folder in folders if folder.is_dir()]
-    found = [
+    stems = [
         entry.stem
         for path in paths
         for entry in path.iterdir()
         if entry.suffix == ".py" or (entry / "__init__.py").exists()
     ]
-    known = [stem for stem in found if stem.isidentifier()]
-    return suggest(
-        name.rpartition(".")[2],
-        [*known, *(() if parent else (module for module in sys.modules if "." not in module))],
-    )
+    siblings = [stem for stem in stems if stem.isidentifier()]
+    imported = [] if parent else [module for module in sys.modules if "." not in module]
+    return suggest_similar(name.rpartition(".")[2], [*siblings, *imported])
 
 
-def _module_of_file(path: Path, text: str) -> ModuleType:
+def _import_file(path: Path, text: str) -> ModuleType:
+    """Import a file, with its folder on the path. Raises TargetError."""
     if not path.is_file():
-        raise TargetError(f"{text}: no file {str(path)!r}.{_near_file(path)}")
-    name, folder = _module_name(path), str(path.resolve().parent)
+        raise TargetError(f"{text}: no file {str(path)!r}.{_suggest_file(path)}")
+    name, folder = _choose_module_name(path), str(path.resolve().parent)
     spec = importlib.util.spec_from_file_location(name, path.resolve())
     if spec is None or spec.loader is None:
         raise TargetError(f"{text}: {str(path)!r} cannot be imported")
@@ -186,26 +204,29 @@ def _module_of_file(path: Path, text: str) -> ModuleType:
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
-        _restore(name, before)
-        raise TargetError(f"{text}: importing {str(path)!r} raised {_told(error)}") from error
+        _restore_module(name, before)
+        raise TargetError(
+            f"{text}: importing {str(path)!r} raised {_describe_error(error)}"
+        ) from error
     finally:
-        _off_the_path(folder)
+        _remove_from_path(folder)
     return module
 
 
-def _near_file(path: Path) -> str:
-    """A suggestion among the Python files of the same folder."""
+def _suggest_file(path: Path) -> str:
+    """Return a suggestion from the Python files in the same folder."""
     known = [entry.stem for entry in path.parent.glob("*.py")] if path.parent.is_dir() else []
     close = difflib.get_close_matches(path.stem, known, n=1)
     return f" Did you mean {str(path.with_name(close[0] + '.py'))!r}?" if close else ""
 
 
-def _restore(name: str, before: ModuleType | None) -> None:
+def _restore_module(name: str, before: ModuleType | None) -> None:
+    """Undo the registration of a module that could not be imported."""
     if before is None:
         sys.modules.pop(name, None)
     else:
         sys.modules[name] = before
 
 
-def _told(error: BaseException) -> str:
+def _describe_error(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
