@@ -57,7 +57,8 @@ def judge_layer(
     """
     rule, subject = find_layer_rule(name), TorchSubject(resolve_target(kind))
     outcomes = (
-        judge_case(rule, Observation(subject, each)) for each in find_applicable_cases(rule, near, seeds)
+        judge_case(rule, Observation(subject, each))
+        for each in find_applicable_cases(rule, near, seeds)
     )
     return next((outcome for outcome in outcomes if outcome is not None), None)
 

@@ -1,4 +1,4 @@
-"""The rules of the recurrence: each passes for torch.nn.RNN and tells what a planted bug does."""
+"""The rules about the recurrence pass for torch.nn.RNN and report planted bugs."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from rnnspec.engine.outcome import Finding
 from rnnspec.observe.observation import Observation
 from rnnspec.report.program import does_program_fail, write_program
 from rnnspec.rulekit.assertions import documented_loop
+from rnnspec.rulekit.rule import Theme
 from rnnspec.rules.catalogue import find_layer_rule, list_layer_rules
 from rnnspec.selftest import BUGS, Plain
 from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import resolve_target
-from tests.rules.judged import Fails, Passes, make_case, make_test_ids, judge_layer
+from tests.rules.judged import Fails, Passes, judge_layer, make_case, make_test_ids
 from tests.rules.proven import prove_violation
 
 STACK = make_case(num_layers=2, initial_state=InitialState.GIVEN)
@@ -27,17 +28,21 @@ PASSES: Passes = {
         make_case(num_layers=2, bidirectional=True, prior_use=EarlierCalls.CALLED),
         make_case(dtype=DType.FLOAT16),
     ],
-    "recurrence.first-step": [STACK, make_case(initial_state=InitialState.GIVEN, layout=Layout.PACKED, lengths=(5, 4, 2))],
+    "recurrence.first-step": [
+        STACK,
+        make_case(initial_state=InitialState.GIVEN, layout=Layout.PACKED, lengths=(5, 4, 2)),
+    ],
     "recurrence.output": [make_case(), STACK, make_case(dtype=DType.FLOAT32)],
     "recurrence.h-n": [make_case(), STACK, make_case(dtype=DType.FLOAT32)],
     "recurrence.exact": [
         make_case(nonlinearity="relu", distribution=Distribution.INTEGER),
         make_case(distribution=Distribution.TERNARY, dtype=DType.BFLOAT16),
     ],
-    "recurrence.dtypes": [
-        make_case(dtype=dtype) for dtype in ("float64", "float32", "bfloat16", "float16")
+    "recurrence.dtypes": [make_case(dtype=dtype) for dtype in DType],
+    "recurrence.half-precision": [
+        make_case(dtype=DType.BFLOAT16),
+        make_case(dtype=DType.FLOAT16, num_layers=3),
     ],
-    "recurrence.half-precision": [make_case(dtype=DType.BFLOAT16), make_case(dtype=DType.FLOAT16, num_layers=3)],
     "recurrence.causal": [
         make_case(),
         make_case(num_layers=2, layout=Layout.UNBATCHED),
@@ -55,10 +60,20 @@ FAILS: Fails = [
     ("recurrence.two-biases", "InputBiasTwice", make_case(), r"output\[0, 0, 0\]   expected"),
     ("recurrence.first-step", "StateIgnored", STACK, r"first step of output\[0, 0, 0\]   expected"),
     ("recurrence.output", "StateNeverAdvances", make_case(), r"output\[1, 0, 0\]   expected"),
-    ("recurrence.output", "RecurrentWeightTransposed", make_case(), r"output\[1, 0, 0\]   expected"),
+    (
+        "recurrence.output",
+        "RecurrentWeightTransposed",
+        make_case(),
+        r"output\[1, 0, 0\]   expected",
+    ),
     ("recurrence.output", "OneWeightOff", make_case(), "times what rounding can explain"),
     ("recurrence.h-n", "FinalStateRounded", make_case(), r"h_n\[0, 0, 0\]   expected"),
-    ("recurrence.dtypes", "DoubleInSingle", make_case(), "every result in float64 is a float32 number"),
+    (
+        "recurrence.dtypes",
+        "DoubleInSingle",
+        make_case(),
+        "all float64 results are exact float32 numbers",
+    ),
     ("recurrence.half-precision", "BiasLostInBfloat", make_case(dtype=DType.BFLOAT16), "output"),
     (
         "recurrence.causal",
@@ -66,11 +81,18 @@ FAILS: Fails = [
         make_case(),
         r"output before step 2\[1, [0-2], 0\]   expected .* got nan",
     ),
-    ("recurrence.documented-loop", "OutputIsLastStep", make_case(), r"output\[0, 0, 0\]   expected"),
+    (
+        "recurrence.documented-loop",
+        "OutputIsLastStep",
+        make_case(),
+        r"output\[0, 0, 0\]   expected",
+    ),
 ]
 
 every_rule = pytest.mark.parametrize("name", PASSES)
-every_bug = pytest.mark.parametrize(("name", "bug", "near", "text"), FAILS, ids=make_test_ids(FAILS))
+every_bug = pytest.mark.parametrize(
+    ("name", "bug", "near", "text"), FAILS, ids=make_test_ids(FAILS)
+)
 
 
 @every_rule
@@ -79,38 +101,49 @@ def test_torch_passes(name: str) -> None:
 
 
 @every_bug
-def test_a_planted_bug_is_told_and_proven(name: str, bug: str, near: Case, text: str) -> None:
+def test_a_planted_bug_is_reported_with_a_program(
+    name: str, bug: str, near: Case, text: str
+) -> None:
     assert re.search(text, prove_violation(name, bug, near))
 
 
-def test_every_rule_is_tried() -> None:
+def test_every_rule_is_tested() -> None:
     assert (
-        {rule.id for rule in list_layer_rules() if rule.theme == "recurrence"}
+        {rule.id for rule in list_layer_rules() if rule.theme is Theme.RECURRENCE}
         == set(PASSES)
         == {name for name, *_ in FAILS} | {"recurrence.exact"}
     )
 
 
 class HalfResults(Plain):
-    """Results are float32 whatever the dtype."""
+    """h_n is float32 for every dtype."""
 
     def forward_tensor(self, input: Tensor, hx: Tensor | None) -> tuple[Tensor, Tensor]:
         output, h_n = super().forward_tensor(input, hx)
         return output, h_n.float()
 
 
-def test_results_in_another_dtype_are_told() -> None:
+def test_results_in_another_dtype_are_reported() -> None:
     finding = judge_layer("recurrence.dtypes", HalfResults, make_case())
     assert isinstance(finding, Finding)
-    assert finding.message == "results are torch.float32 and torch.float64, expected torch.float64"
+    assert finding.message == (
+        "results have dtype torch.float32 and torch.float64; expected torch.float64"
+    )
 
 
-def test_an_input_that_repeats_its_steps_cannot_be_spoiled_from_a_step_on() -> None:
-    assert not find_layer_rule("recurrence.causal").when(make_case(batch=1, memory_layout=MemoryLayout.EXPANDED))
+def test_causality_is_not_checked_on_expanded_input() -> None:
+    assert not find_layer_rule("recurrence.causal").when(
+        make_case(batch=1, memory_layout=MemoryLayout.EXPANDED)
+    )
 
 
-def test_the_printed_loop_is_the_recurrence() -> None:
-    near = make_case(num_layers=3, initial_state=InitialState.GIVEN, nonlinearity="relu", distribution=Distribution.INTEGER)
+def test_the_documented_loop_agrees_with_the_oracle() -> None:
+    near = make_case(
+        num_layers=3,
+        initial_state=InitialState.GIVEN,
+        nonlinearity="relu",
+        distribution=Distribution.INTEGER,
+    )
     observation = Observation(TorchSubject(resolve_target(nn.RNN)), near)
     output, h_n = documented_loop.run_documented_loop(
         near.config, observation.values.weights, observation.values.input, observation.values.h_0
@@ -119,8 +152,10 @@ def test_the_printed_loop_is_the_recurrence() -> None:
     assert (h_n == observation.expected.h_n).all()
 
 
-def test_a_few_units_in_the_last_place_are_told_and_proven_with_the_numbers_of_the_case() -> None:
-    finding = judge_layer("recurrence.exact", BUGS["ScaledByAnUlp"], make_case(distribution=Distribution.TERNARY))
+def test_an_error_in_the_last_place_is_reported_with_a_program_that_lists_its_numbers() -> None:
+    finding = judge_layer(
+        "recurrence.exact", BUGS["ScaledByAnUlp"], make_case(distribution=Distribution.TERNARY)
+    )
     assert isinstance(finding, Finding)
     assert re.search(r"output\[0, 0, [0-3]\]   expected -?1   got -?1", finding.message)
     for kind, expected in ((BUGS["ScaledByAnUlp"], True), (nn.RNN, False)):

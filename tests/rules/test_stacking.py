@@ -1,4 +1,4 @@
-"""The rules of the stack: each passes for torch.nn.RNN and tells what a planted bug does."""
+"""The rules about stacked layers pass for torch.nn.RNN and report planted bugs."""
 
 from __future__ import annotations
 
@@ -12,18 +12,23 @@ from rnnspec.cases.axes import Distribution, DType, Layout, Mode
 from rnnspec.cases.case import Case
 from rnnspec.engine.outcome import Finding, judge_case
 from rnnspec.observe.observation import Observation
+from rnnspec.rulekit.rule import Theme
 from rnnspec.rules.catalogue import find_layer_rule, list_layer_rules
-from rnnspec.rules.stacking import upper_layer
+from rnnspec.rules.stacking import choose_upper_layer
 from rnnspec.selftest import BUGS
 from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import resolve_target
-from tests.rules.judged import Fails, Passes, make_case, make_test_ids, judge_layer
+from tests.rules.judged import Fails, Passes, judge_layer, make_case, make_test_ids
 from tests.rules.proven import prove_violation
 
 STACK = make_case(num_layers=3)
 BOTH = make_case(num_layers=2, bidirectional=True)
 PASSES: Passes = {
-    "stacking.own-parameters": [STACK, BOTH, make_case(num_layers=2, bias=False, nonlinearity="relu")],
+    "stacking.own-parameters": [
+        STACK,
+        BOTH,
+        make_case(num_layers=2, bias=False, nonlinearity="relu"),
+    ],
     "stacking.reads-both-directions": [
         BOTH,
         make_case(num_layers=3, bidirectional=True, layout=Layout.PACKED, lengths=(5, 4, 2)),
@@ -50,11 +55,18 @@ FAILS: Fails = [
     ),
     ("stacking.composition", "UpperLayersBatchMajor", STACK, r"output\[0, 1, 0\]   expected"),
     ("stacking.composition", "ThirdLayerSkipsSecond", STACK, "output"),
-    ("stacking.composition", "EveryLayerReadsInput", make_case(num_layers=2, input_size=4), "output"),
+    (
+        "stacking.composition",
+        "EveryLayerReadsInput",
+        make_case(num_layers=2, input_size=4),
+        "output",
+    ),
 ]
 
 every_rule = pytest.mark.parametrize("name", PASSES)
-every_bug = pytest.mark.parametrize(("name", "bug", "near", "text"), FAILS, ids=make_test_ids(FAILS))
+every_bug = pytest.mark.parametrize(
+    ("name", "bug", "near", "text"), FAILS, ids=make_test_ids(FAILS)
+)
 
 
 @every_rule
@@ -63,24 +75,26 @@ def test_torch_passes(name: str) -> None:
 
 
 @every_bug
-def test_a_planted_bug_is_told_and_proven(name: str, bug: str, near: Case, text: str) -> None:
+def test_a_planted_bug_is_reported_with_a_program(
+    name: str, bug: str, near: Case, text: str
+) -> None:
     assert re.search(text, prove_violation(name, bug, near))
 
 
-def test_every_rule_is_tried() -> None:
+def test_every_rule_is_tested() -> None:
     assert (
-        {rule.id for rule in list_layer_rules() if rule.theme == "stacking"}
+        {rule.id for rule in list_layer_rules() if rule.theme is Theme.STACKING}
         == set(PASSES)
         == {name for name, *_ in FAILS}
     )
 
 
-def test_a_layer_is_above_the_first() -> None:
-    assert {upper_layer(make_case(num_layers=3, seed=seed)) for seed in range(4)} == {1, 2}
-    assert {upper_layer(make_case(num_layers=2, seed=seed)) for seed in range(4)} == {1}
+def test_the_chosen_layer_is_above_the_first() -> None:
+    assert {choose_upper_layer(make_case(num_layers=3, seed=seed)) for seed in range(4)} == {1, 2}
+    assert {choose_upper_layer(make_case(num_layers=2, seed=seed)) for seed in range(4)} == {1}
 
 
-def test_wrong_numbers_are_not_blamed_on_the_parameters() -> None:
+def test_wrong_numbers_do_not_break_the_rule_about_parameters() -> None:
     assert judge_layer("stacking.own-parameters", BUGS["ThirdLayerSkipsSecond"], STACK) is None
 
 
@@ -99,13 +113,13 @@ OVERFLOWING = make_case(
 )
 
 
-def test_sums_that_overflow_below_are_not_blamed_on_the_parameters() -> None:
+def test_overflow_in_lower_layers_does_not_break_the_rule_about_parameters() -> None:
     observation = Observation(TorchSubject(resolve_target(nn.RNN)), OVERFLOWING)
-    assert np.isnan(observation.h_n).any(), "the case has lost its point: nothing overflows to NaN"
+    assert np.isnan(observation.h_n).any(), "this case must overflow to NaN"
     assert judge_case(find_layer_rule("stacking.own-parameters"), observation) is None
 
 
-def test_parameters_that_are_shared_are_seen_beside_sums_that_overflow() -> None:
+def test_shared_parameters_are_reported_although_lower_layers_overflow() -> None:
     observation = Observation(
         TorchSubject(resolve_target(BUGS["DeepLayersShareWeights"])), OVERFLOWING
     )
