@@ -38,9 +38,8 @@ has_precise_results = has_predictable_results & has_wide_dtype
 def keywords(observation: Observation) -> None:
     """Every argument can be passed by keyword, with the name that the signature shows.
 
-    A layer built with every argument by keyword must return the documented results with the
-    documented parameters. If it does not, but a layer built by position does or is wrong in
-    another way, the keywords are at fault.
+    A layer is built with every argument by keyword and loaded with documented parameters. Its
+    results must be the documented ones, unless a layer built by position is wrong in the same way.
 
     Catches keywords that are misspelt or ignored, and arguments that are lost if several keywords
     are passed together.
@@ -52,9 +51,8 @@ def keywords(observation: Observation) -> None:
 def positional(observation: Observation) -> None:
     """Positional arguments are read in the order of the signature.
 
-    A layer built with every argument by position must return the documented results with the
-    documented parameters. If it does not, but a layer built by keyword does or is wrong in another
-    way, the order is at fault.
+    A layer is built with every argument by position and loaded with documented parameters. Its
+    results must be the documented ones, unless a layer built by keyword is wrong in the same way.
 
     Catches arguments in another order, and arguments that can be passed by keyword only.
     """
@@ -71,12 +69,12 @@ def positional(observation: Observation) -> None:
     when=has_precise_results & one_in(6, 2),
 )
 def defaults(observation: Observation) -> None:
-    """If arguments are left out, the layer has one layer, tanh, biases, no dropout and one
-    direction, and time is the first dimension of a batched input.
+    """Arguments that are left out have the documented defaults: one layer, tanh, biases,
+    `batch_first=False`, no dropout and one direction.
 
-    A layer built without the arguments that have their default value, in half of the cases from
-    its sizes alone, must return the documented results. If it does not, but a layer built with
-    every argument does or is wrong in another way, a default is at fault.
+    A layer is built without the arguments that have their default value; half of the cases pass
+    both sizes only. Its results must be the documented ones, unless a layer built with every
+    argument is wrong in the same way.
 
     Catches wrong defaults, of one argument or of several together.
     """
@@ -125,7 +123,8 @@ def documented_example(observation: Observation) -> None:
 
 @rule("rnn.args.device", "rnn.args.dtype", when=one_in(8), needs=(Feature.DTYPE,))
 def device_and_dtype(observation: Observation) -> None:
-    """The constructor creates all parameters on the device and in the dtype that it is given.
+    """The constructor creates all parameters on the device passed as `device` and in the dtype
+    passed as `dtype`.
 
     A layer is built with `dtype` and `device`, once on the subject's device and once on the meta
     device. Every parameter must have this dtype and be on this device.
@@ -149,7 +148,8 @@ def default_dtype(observation: Observation) -> None:
 
     A layer is built while another default dtype is set. Every parameter must have that dtype.
 
-    Catches parameters that are always float32, and a default dtype that is read too early.
+    Catches parameters that are always float32, and a default dtype that is read before the
+    layer is built.
     """
     before = torch.get_default_dtype()
     other = torch.float64 if before != torch.float64 else torch.float32
@@ -202,12 +202,12 @@ assert caught""",
 
 @rule("rnn.args.dropout.single-layer-warns", when=one_in(4), needs=(Feature.DROPOUT,))
 def single_layer_dropout_warns(observation: Observation) -> None:
-    """The constructor warns if `dropout` is above 0 and there is one layer only, because dropout
+    """The constructor warns if `dropout` is above 0 and there is only one layer, because dropout
     then has no effect.
 
-    A layer is built with some `dropout` above 0 and one layer, while all warnings are shown.
+    A layer is built with a `dropout` above 0 and one layer, while all warnings are recorded.
 
-    Catches constructors that take the argument and stay silent.
+    Catches constructors that accept the argument silently.
     """
     if observation.subject.fixed.get("num_layers", 1) != 1:
         return
@@ -282,7 +282,7 @@ def refuses_dropout(observation: Observation) -> None:
 
 @rule("rnn.args.proj-size-refused", when=one_in(8))
 def refuses_proj_size(observation: Observation) -> None:
-    """`proj_size`, which only `nn.LSTM` supports, is rejected.
+    """`proj_size` is rejected, because only `nn.LSTM` supports it.
 
     A layer is built with `proj_size` as a keyword. Any exception counts as a rejection, from the
     constructor or from the first call.

@@ -46,7 +46,8 @@ def h_0_layers(observation: Observation) -> None:
     """A call rejects an initial state whose first dimension is not `D * num_layers`.
 
     The layer is called with an `h_0` that has one row more or less, a single row, twice as many
-    rows, no rows, one row per layer in spite of two directions, or the batch dimension first.
+    rows, no rows, one row per layer although there are two directions, or the batch dimension
+    first.
 
     Catches rows that are ignored or used twice, and packed calls that are not checked.
     """
@@ -212,10 +213,10 @@ def leave_no_trace(observation: Observation) -> None:
     as they were, and the next call works.
 
     A separate layer with the prior use of the case gets an invalid call and then a valid one.
-    Everything that the invalid call could have changed is compared.
+    Everything that the invalid call could have changed is compared with how it was before.
 
     Catches states that are written to before they are checked, settings that stay switched, random
-    numbers drawn in vain, and layers that remember a wrong shape.
+    numbers that are drawn before the error, and layers that remember a wrong shape.
     """
     call = _choose_listers(observation, 1)[0](observation)[0]
     prepared = observation.new_layer(observation.case).prepared

@@ -282,8 +282,9 @@ def initial_distribution(observation: Observation) -> None:
     `-1 / sqrt(hidden_size)` and `1 / sqrt(hidden_size)`.
 
     The rule counts how many weights and how many biases of new layers lie in parts of the range,
-    and how often two parameters have the same sign. Exact binomial tails decide, at the rate of
-    false alarms that a run declares. Equal rows, columns, parameters or layers are never chance.
+    and how often two parameters have the same sign. It judges the counts by exact binomial tails,
+    with the false alarm rate that a run declares. Equal rows, columns, parameters or layers always
+    count as a violation.
 
     Catches zeros, constants, bell shapes, narrower ranges, ranges of one sign, rows or layers that
     are drawn once and copied, and fixed seeds.
