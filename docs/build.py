@@ -1,310 +1,220 @@
-"""Writes what can be generated: a page a rule, the table of them, the clauses, quoted code, and the README's first screen from a real run.
+"""Write what can be generated: a page for each rule, their tables, the clauses, quoted code, the README.
 
-Run it from an environment where rnnspec is installed: `python docs/build.py`. With `--pages` it leaves the README alone and runs
-nothing; with `--check` it writes nothing and ends with status 1 where a page is not as it would be written.
+Run `python docs/build.py` from an environment where rnnspec is installed. With `--pages` it leaves
+the README's run alone; with `--check` it writes nothing and exits with status 1 if a page is out of
+date.
 """
 
 from __future__ import annotations
 
 import argparse
-import ast
-import os
 import re
-import shlex
-import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parent))
+
+from excerpts import ROOT, fill_page
+
 from rnnspec.contract import clauses
 from rnnspec.contract.clauses import Clause
-from rnnspec.models.catalogue import load_model_clauses
-from rnnspec.rulekit.rule import Rule
+from rnnspec.rulekit.selection import AnyRule
 from rnnspec.selftest import bank, model_bugs
 from rnnspec.suites.catalogue import list_all_rules
 
-ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-SCREEN = re.compile(
-    r"(?<=<!-- check -->\n)```console\n\$ (?P<command>[^\n]+)\n.*?```(?=\n<!-- /check -->)",
-    re.DOTALL,
-)
-PLAIN = {"NO_COLOR": "1", "COLUMNS": "100", "OMP_NUM_THREADS": "1"}
 GENERATED = "<!-- Written by docs/build.py from the code: change it there. -->"
-EXCERPT = re.compile(
-    r"(?<=<!-- from )(?P<file>\S+): (?P<name>\S+) -->\n.*?(?=<!-- /from -->)", re.DOTALL
-)
 MARKUP = re.compile(r"[*<|]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
+SPAN = re.compile(r"(`[^`]*`)")
 PARTS = {"The layer": "rnn.", "Packing": "packing."}
-KINDS = {"layer": "a recurrent layer", "model": "a model built on one"}
+KINDS = {"layer": "about a recurrent layer", "model": "about a model that contains one"}
 
 Bug = tuple[str, str]
 """The name of a planted bug, and what is wrong with it."""
 
 
-def output(command: str) -> str:
-    """What a command of rnnspec prints, a violation (exit 1) being as good as a success; RuntimeError where it could not check."""
-    done = subprocess.run(
-        shlex.split(command),
-        cwd=ROOT,
-        env=os.environ | PLAIN,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode not in (0, 1):
-        raise RuntimeError(
-            f"{command!r} ended with status {done.returncode}: {done.stderr or done.stdout}"
-        )
-    return "\n".join(line.rstrip() for line in done.stdout.strip("\n").splitlines())
-
-
-def with_first_screen(readme: str) -> str:
-    """The README with the command between its two `check` markers run again; ValueError where it has no such block."""
-    found = SCREEN.search(readme)
-    if not found:
-        raise ValueError(
-            "README.md has no console block between <!-- check --> and <!-- /check -->"
-        )
-    command = found["command"]
-    return (
-        readme[: found.start()]
-        + f"```console\n$ {command}\n{output(command)}\n```"
-        + readme[found.end() :]
+def escape(text: str) -> str:
+    """Return text in which Markdown finds no markup but code between backticks."""
+    parts = SPAN.split(text)
+    return "".join(
+        part.replace("|", r"\|") if part.startswith("`") else MARKUP.sub(lambda m: f"\\{m[0]}", part)
+        for part in parts
     )
 
 
-def plain(text: str) -> str:
-    """Text in which Markdown finds no markup."""
-    return MARKUP.sub(lambda found: f"\\{found[0]}", text)
-
-
-def with_excerpts(page: str) -> str:
-    """The page with the code between its `from FILE: NAME` markers as it stands in the file; LookupError where it does not."""
-
-    def excerpt(found: re.Match[str]) -> str:
-        path = ROOT / found["file"]
-        text = path.read_text(encoding="utf-8")
-        code = (
-            definition(text, found["name"]) if path.suffix == ".py" else entry(text, found["name"])
-        )
-        return f"{found['file']}: {found['name']} -->\n```{path.suffix.strip('.').replace('py', 'python')}\n{code}\n```\n"
-
-    return EXCERPT.sub(excerpt, page)
-
-
-def definition(text: str, name: str) -> str:
-    """A function or class of a module, with its decorators; LookupError where there is none of that name."""
-    for node in ast.parse(text).body:
-        if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == name:
-            first = min(each.lineno for each in (node, *node.decorator_list))
-            return "\n".join(text.splitlines()[first - 1 : node.end_lineno])
-    raise LookupError(f"no definition of {name}")
-
-
-def entry(text: str, id: str) -> str:
-    """A clause of a data file; LookupError where there is none with that id."""
-    for part in text.split("\n\n"):
-        if f'id = "{id}"' in part.splitlines():
-            return part
-    raise LookupError(f"no clause {id}")
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    """A Markdown table."""
+def format_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """Return the lines of a Markdown table."""
     return [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
 
 
-def planted() -> dict[str, list[Bug]]:
-    """Every planted bug by the rule that has to see it."""
+def list_planted() -> dict[str, list[Bug]]:
+    """Return every planted bug by the rule that must see it."""
     found: dict[str, list[Bug]] = {}
     for name, bug in bank.BUGS.items():
         report = bank.find_public_report(bug)
-        found.setdefault(bank.find_named_rule(bug), []).append(
-            (name, f"{bank.read_story(bug)}{f' ({report})' if report else ''}.")
-        )
+        story = f"{bank.read_story(bug)}{f' ({report})' if report else ''}."
+        found.setdefault(bank.find_named_rule(bug), []).append((name, story))
     for model in model_bugs.BUGS:
-        found.setdefault(model_bugs.seen_by(model), []).append(
-            (model.__name__, f"{model_bugs.story_of(model)}.")
-        )
+        bug_of_model = (model.__name__, f"{model_bugs.story_of(model)}.")
+        found.setdefault(model_bugs.seen_by(model), []).append(bug_of_model)
     return found
 
 
-def page_of(rule: Rule, bugs: Sequence[Bug]) -> str:
-    """The page of one rule: what it asks, when, how, what it catches, its clauses and the planted bugs that it has to see."""
+def write_rule_page(rule: AnyRule, bugs: Sequence[Bug]) -> str:
+    """Return the page of one rule."""
     source = rule.check.__module__.replace(".", "/") + ".py"
-    return _text(
+    return _join(
         f"# {rule.id}",
         "",
-        f"**{rule.level.value}** {plain(rule.requirement)}",
+        f"**{rule.level.value}** {escape(rule.requirement)}",
         "",
-        f"- Applies: {plain(rule.when.text)}",
-        *([f"- Needs: {', '.join(sorted(rule.needs))}"] if rule.needs else []),
-        f"- How it is checked: {plain(rule.how)}",
-        f"- Catches {plain(rule.catches)}",
+        f"- Applies: {escape(rule.when.text)}",
+        *([f"- Needs: {', '.join(sorted(map(str, rule.needs)))}"] if rule.needs else []),
+        f"- How it is checked: {escape(rule.how)}",
+        f"- Catches {escape(rule.catches)}",
         f"- Source: [{source}](../../{source})",
         "",
         "## Clauses",
         "",
-        *table(
-            ("clause", "promise", "where", "provenance", "since"), map(_clause_row, rule.clauses)
+        *format_table(
+            ("clause", "promise", "source", "provenance", "since"), map(_list_facts, rule.clauses)
         ),
         "",
-        *_bugs_of(bugs),
+        *_list_bugs(bugs),
         "[All rules](index.md) · [All clauses](../clauses.md)",
     )
 
 
-def _clause_row(clause: Clause) -> list[str]:
+def _list_facts(clause: Clause) -> list[str]:
     return [
-        _link_to(clause, "../"),
-        plain(clause.text),
-        plain(clause.source),
+        f"[{clause.id}](../clauses.md#{clause.id})",
+        escape(clause.text),
+        escape(clause.source),
         clause.provenance.value,
-        releases(clause),
+        format_releases(clause),
     ]
 
 
-def _bugs_of(bugs: Sequence[Bug]) -> list[str]:
+def _list_bugs(bugs: Sequence[Bug]) -> list[str]:
     if not bugs:
         return []
-    return [
-        "## Planted bugs that it has to see",
-        "",
-        *(f"- `{name}`: {plain(story)}" for name, story in bugs),
-        "",
-    ]
+    stories = [f"- `{name}`: {escape(story)}" for name, story in bugs]
+    return ["## Planted bugs that it must see", "", *stories, ""]
 
 
-def _link_to(clause: Clause, up: str = "") -> str:
-    return f"[{clause.id}]({up}clauses.md#{clause.id})"
-
-
-def releases(clause: Clause) -> str:
-    """The releases that make a promise."""
+def format_releases(clause: Clause) -> str:
+    """Return the releases that make a promise."""
     return clause.since if clause.until is None else f"{clause.since} to {clause.until}"
 
 
-def index_of(rules: Sequence[Rule]) -> str:
-    """The table of all rules, by theme."""
-    count = {
-        "layer": sum(not _of_model(rule) for rule in rules),
-        "model": sum(_of_model(rule) for rule in rules),
-    }
-    told = " and ".join(f"{count[kind]} about {name}" for kind, name in KINDS.items())
-    return _text(
+def write_rules_page(rules: Sequence[AnyRule]) -> str:
+    """Return the page that lists all requirements, by theme."""
+    models = sum(rule.theme.is_about_models for rule in rules)
+    counts = {"layer": len(rules) - models, "model": models}
+    shares = " and ".join(f"{counts[kind]} {words}" for kind, words in KINDS.items())
+    themes = dict.fromkeys(rule.theme for rule in rules)
+    return _join(
         "# Rules",
         "",
-        f"{len(rules)} rules, {told}. `rnnspec explain RULE` tells the same in a terminal, `rnnspec rules --json` as data.",
+        f"{len(rules)} rules: {shares}. `rnnspec explain RULE` prints the page of a rule in a terminal,",
+        "`rnnspec rules --json` all of them as data.",
         "",
         *(
             line
-            for theme in dict.fromkeys(_theme(rule) for rule in rules)
-            for line in _theme_table(theme, rules)
+            for theme in themes
+            for line in _list_theme(theme.value, [rule for rule in rules if rule.theme is theme])
         ),
     )
 
 
-def _theme_table(theme: str, rules: Sequence[Rule]) -> Iterator[str]:
-    own = [rule for rule in rules if _theme(rule) == theme]
+def _list_theme(theme: str, rules: Sequence[AnyRule]) -> Iterator[str]:
     rows = (
-        [f"[{rule.id}]({rule.id}.md)", rule.level.value, plain(rule.requirement)] for rule in own
+        [f"[{rule.id}]({rule.id}.md)", rule.level.value, escape(rule.requirement)] for rule in rules
     )
-    yield from (f"## {theme}", "", *table(("rule", "level", "requirement"), rows), "")
+    yield from (f"## {theme}", "", *format_table(("rule", "level", "requirement"), rows), "")
 
 
-def _theme(rule: Rule) -> str:
-    return rule.id.split(".")[0]
-
-
-def _of_model(rule: Rule) -> bool:
-    return rule.id in load_model_clauses()
-
-
-def clauses_page(rules: Sequence[Rule]) -> str:
-    """Every clause with the rules that test it, or the reason why none does."""
+def write_clauses_page(rules: Sequence[AnyRule]) -> str:
+    """Return the page of every clause, with the rules that test it or the reason why none does."""
     known = clauses.load_clauses().values()
     parts = {
         title: [each for each in known if each.id.startswith(first)]
         for title, first in PARTS.items()
     }
-    parts["Models"] = [*load_model_clauses().values()]
-    return _text(
+    parts["Models"] = [each for each in known if not each.id.startswith(tuple(PARTS.values()))]
+    return _join(
         "# Clauses",
         "",
-        "Every promise that is held against an implementation, in own words. Ids never change. A clause is tested by rules, or excluded",
-        "with a reason. A NOTE is what the reference happens to do: shown here, and never held against anyone.",
+        "Every promise that implementations are checked against, in our own words. Ids never change.",
+        "A clause is tested by rules, or excluded with a reason. A NOTE is what the reference happens",
+        "to do: it is shown here and never scored.",
         "",
-        *(line for title, found in parts.items() for line in _part_table(title, found, rules)),
+        *(line for title, found in parts.items() for line in _list_part(title, found, rules)),
     )
 
 
-def _part_table(title: str, found: Sequence[Clause], rules: Sequence[Rule]) -> Iterator[str]:
+def _list_part(title: str, found: Sequence[Clause], rules: Sequence[AnyRule]) -> Iterator[str]:
     head = ("clause", "level", "provenance", "torch", "promise", "tested by")
     rows = (
         [
             f'<a id="{each.id}"></a>`{each.id}`',
-            *_facts(each),
-            plain(each.text),
-            tested_by(each, rules),
+            each.level.value,
+            each.provenance.value,
+            format_releases(each),
+            escape(each.text),
+            link_rules(each, rules),
         ]
         for each in found
     )
-    yield from (f"## {title}", "", *table(head, rows), "")
+    yield from (f"## {title}", "", *format_table(head, rows), "")
 
 
-def _facts(clause: Clause) -> list[str]:
-    return [clause.level.value, clause.provenance.value, releases(clause)]
+def link_rules(clause: Clause, rules: Sequence[AnyRule]) -> str:
+    """Return links to the rules that test a clause, or why there is none."""
+    testing = [rule.id for rule in rules if clause.id in {each.id for each in rule.clauses}]
+    links = ", ".join(f"[{id}](rules/{id}.md)" for id in testing)
+    return links or f"excluded: {escape(clause.excluded or '')}"
 
 
-def tested_by(clause: Clause, rules: Sequence[Rule]) -> str:
-    """Links to the rules that test a clause, or why there is none."""
-    found = [
-        f"[{rule.id}](rules/{rule.id}.md)"
-        for rule in rules
-        if clause.id in {each.id for each in rule.clauses}
-    ]
-    return ", ".join(found) or f"excluded: {plain(clause.excluded or '')}"
-
-
-def _text(*lines: str) -> str:
+def _join(*lines: str) -> str:
     return "\n".join([GENERATED, "", *lines]).rstrip("\n") + "\n"
 
 
-def pages() -> dict[Path, str]:
-    """Every page that is generated, and those written by hand with the code that they quote, by path."""
-    rules, bugs = list_all_rules(), planted()
-    of_rules = {
-        DOCS / "rules" / f"{rule.id}.md": page_of(rule, bugs.get(rule.id, [])) for rule in rules
+def make_pages() -> dict[Path, str]:
+    """Return every generated page, and those written by hand with the code they quote, by path."""
+    rules, bugs = list_all_rules(), list_planted()
+    by_hand = {
+        path: fill_page(path.read_text(encoding="utf-8"), runs=False)
+        for path in sorted(DOCS.glob("*.md"))
     }
-    written = {
-        path: with_excerpts(path.read_text(encoding="utf-8")) for path in sorted(DOCS.glob("*.md"))
+    of_rules = {
+        DOCS / "rules" / f"{rule.id}.md": write_rule_page(rule, bugs.get(rule.id, []))
+        for rule in rules
     }
     return {
-        **written,
-        DOCS / "rules" / "index.md": index_of(rules),
-        DOCS / "clauses.md": clauses_page(rules),
+        **by_hand,
+        DOCS / "rules" / "index.md": write_rules_page(rules),
+        DOCS / "clauses.md": write_clauses_page(rules),
         **of_rules,
     }
 
 
-def outdated() -> list[str]:
-    """The generated pages that are not as they would be written, and those of rules that are gone."""
-    wanted = pages()
+def list_outdated() -> list[str]:
+    """Return the pages that are not as they would be written, and those of rules that are gone."""
+    wanted = make_pages()
     wrong = [
         path
         for path, text in wanted.items()
         if not path.is_file() or path.read_text(encoding="utf-8") != text
     ]
-    return sorted(
-        str(path.relative_to(ROOT))
-        for path in {*wrong, *(set((DOCS / "rules").glob("*.md")) - wanted.keys())}
-    )
+    gone = set((DOCS / "rules").glob("*.md")) - wanted.keys()
+    return sorted(str(path.relative_to(ROOT)) for path in {*wrong, *gone})
 
 
 def write_pages() -> None:
     """Write every generated page, and remove those of rules that are gone."""
-    wanted = pages()
+    wanted = make_pages()
     for path in set((DOCS / "rules").glob("*.md")) - wanted.keys():
         path.unlink()
     for path, text in wanted.items():
@@ -318,19 +228,20 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--pages", action="store_true", help="the pages only: run nothing, leave the README alone"
+        "--pages", action="store_true", help="write the pages only: run nothing for the README"
     )
     parser.add_argument(
-        "--check", action="store_true", help="write nothing; status 1 where a page is out of date"
+        "--check", action="store_true", help="write nothing; status 1 if a page is out of date"
     )
     options = parser.parse_args()
     if options.check:
-        print("\n".join(wrong := outdated()), file=sys.stderr, end="\n" if wrong else "")
+        wrong = list_outdated()
+        print("\n".join(wrong), file=sys.stderr, end="\n" if wrong else "")
         return 1 if wrong else 0
     write_pages()
     if not options.pages:
         readme = ROOT / "README.md"
-        readme.write_text(with_first_screen(readme.read_text(encoding="utf-8")), encoding="utf-8")
+        readme.write_text(fill_page(readme.read_text(encoding="utf-8"), runs=True), "utf-8")
     return 0
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import random
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import fields
 from functools import partial
 from typing import Any
 
@@ -16,7 +18,9 @@ import torch
 from torch import nn
 
 import rnnspec
+from rnnspec.cases.axes import Feature
 from rnnspec.contract import fingerprints
+from rnnspec.contract.clauses import Level
 from rnnspec.errors import (
     CannotCheck,
     DeviceError,
@@ -64,7 +68,7 @@ def local_class() -> type[nn.Module]:
 def test_a_report_has_the_verdict_and_a_result_for_each_rule() -> None:
     report = rnnspec.check(nn.RNN, **FEW)
     assert (report.verdict, report.ok, report.exit_status, report.violations) == (
-        "conforms",
+        rnnspec.RunVerdict.CONFORMS,
         True,
         0,
         (),
@@ -77,20 +81,24 @@ def test_a_report_has_the_verdict_and_a_result_for_each_rule() -> None:
         8,
     )
     assert [result.rule for result in report.results] == ["recurrence.output", "recurrence.h-n"]
-    assert all(result.verdict == "pass" and result.cases > 0 for result in report.results)
+    assert all(result.verdict is rnnspec.Verdict.PASS and result.cases > 0 for result in report.results)
     assert report.environment["torch"] == torch.__version__
     assert report.raise_for_violations() is None  # type: ignore[func-returns-value]
 
 
 def test_a_violation_is_told_with_everything_about_it() -> None:
     report = rnnspec.check(Off, **FEW)
-    assert (report.verdict, report.ok, report.exit_status) == ("violates", False, 1)
+    assert (report.verdict, report.ok, report.exit_status) == (
+        rnnspec.RunVerdict.VIOLATES,
+        False,
+        1,
+    )
     (broken,) = report.violations
     assert broken is report.result("recurrence.h-n")
     assert (broken.rule, broken.level, broken.verdict, broken.theme) == (
         "recurrence.h-n",
-        "MUST",
-        "fail",
+        Level.MUST,
+        rnnspec.Verdict.FAIL,
         "recurrence",
     )
     assert broken.violations == broken.cases > 0
@@ -106,7 +114,7 @@ def test_a_violation_is_told_with_everything_about_it() -> None:
 
 
 def test_a_rule_that_was_not_part_of_the_run_has_no_result() -> None:
-    with pytest.raises(KeyError, match=r"states\.given"):
+    with pytest.raises(KeyError, match=r"states\.initial-state-used"):
         rnnspec.check(nn.RNN, **FEW).result("states.initial-state-used")
 
 
@@ -126,7 +134,7 @@ def test_what_can_be_a_target(name: str) -> None:
     report = rnnspec.check(
         TARGETS[name], profile="quick", cases=25, rules=["recurrence.*", "modules.second-call"]
     )
-    assert [result.rule for result in report.results if result.verdict in ("fail", "crashed")] == []
+    assert [result.rule for result in report.results if result.is_broken] == []
 
 
 def test_a_check_prints_nothing_and_warns_of_nothing(capfd: pytest.CaptureFixture[str]) -> None:
@@ -186,7 +194,7 @@ def test_the_users_grad_mode_and_default_dtype_do_not_matter() -> None:
             other = rnnspec.check(Off, **FEW).as_dict()
     finally:
         torch.set_default_dtype(torch.float32)
-    assert {**other, "seconds": 0} == {**plain, "seconds": 0}
+    assert {**other, "duration_s": 0} == {**plain, "duration_s": 0}
 
 
 def test_a_watcher_is_told_how_far_the_run_has_come() -> None:
@@ -204,29 +212,29 @@ BAD: list[tuple[dict[str, Any], type[CannotCheck], str]] = [
     (
         {"target": nn.RNN(2, 3)},
         TargetError,
-        "RNN(2, 3) is a layer already; its class or a factory is needed, which builds a new one.",
+        "RNN(2, 3) is a layer already; name its class or a factory that builds a new one.",
     ),
     ({"target": int}, TargetError, "builtins:int: building it with (2, 3) raised TypeError: "),
     (
         {"target": lambda *given: "layer"},
         TargetError,
-        "<lambda>: building it returned 'layer'; a torch.nn.Module is needed.",
+        "<lambda>: building it returned 'layer'; expected a torch.nn.Module.",
     ),
-    ({"kind": "gru"}, SelectionError, "--kind 'gru': one of rnn is needed."),
+    ({"kind": "gru"}, SelectionError, "--kind 'gru': choose rnn."),
     (
         {"profile": "slow"},
         SelectionError,
-        "--profile 'slow': one of quick, default, thorough is needed.",
+        "--profile 'slow': choose quick, default or thorough.",
     ),
     (
         {"dtype": "double"},
         SelectionError,
-        "--dtype 'double': one of float64, float32, bfloat16, float16 is needed.",
+        "--dtype 'double': choose float64, float32, bfloat16 or float16.",
     ),
     (
-        {"arithmetic": "ieee754"},
+        {"float32_precision": "ieee754"},
         SelectionError,
-        "--arithmetic 'ieee754': one of ieee, tf32 is needed. Did you mean 'ieee'?",
+        "--float32-precision 'ieee754': choose ieee or tf32. Did you mean 'ieee'?",
     ),
     ({"cases": 0}, SelectionError, "--cases must be at least 1, got 0"),
     ({"cases": 2.5}, SelectionError, "--cases must be an integer, got 2.5"),
@@ -281,11 +289,35 @@ def test_a_single_pattern_or_feature_need_not_be_in_a_list() -> None:
         nn.RNN, profile="quick", cases=5, rules="recurrence.output", without="packed"
     )
     assert [result.rule for result in report.results] == ["recurrence.output"]
-    assert report.refused["packed"] == "excluded by --without packed"
+    assert report.unsupported[Feature.PACKED] == "excluded by --without packed"
+
+
+OPTIONS: dict[str, Callable[..., Any]] = {
+    "check": rnnspec.check,
+    "check_model": rnnspec.check_model,
+    "conformance": rnnspec.conformance,
+    "model_conformance": rnnspec.model_conformance,
+}
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_an_unknown_option_is_refused_with_a_suggestion(name: str) -> None:
+    message = f"{name}\\(\\) got an unexpected keyword argument 'profil'. Did you mean 'profile'"
+    with pytest.raises(TypeError, match=message):
+        OPTIONS[name](nn.RNN, profil="quick")
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_every_call_shows_the_same_options(name: str) -> None:
+    kind = rnnspec.ModelOptions if "model" in name else rnnspec.CheckOptions
+    shown = inspect.signature(OPTIONS[name]).parameters
+    assert {each.name for each in fields(kind)} == shown.keys() - {"target", "watch"}
+    quick = "conformance" in name
+    assert shown["profile"].default == ("quick" if quick else "default")
 
 
 def test_a_device_may_be_torchs_own() -> None:
-    report = rnnspec.check(nn.RNN, device=torch.device("cpu"), **FEW)  # type: ignore[arg-type]
+    report = rnnspec.check(nn.RNN, device=torch.device("cpu"), **FEW)
     assert report.as_dict()["environment"]["device"] == "cpu"
 
 

@@ -14,6 +14,7 @@ import torch
 
 import rnnspec
 from rnnspec.cli import main, status
+from rnnspec.rulekit.rule import Theme
 from rnnspec.rules.catalogue import list_layer_rules
 
 FILE = """
@@ -141,35 +142,35 @@ def test_a_broken_should_is_counted_and_violates_where_the_run_is_strict(
     assert status(["check", "layers_of_mine.py:Loud", *only]) == 0
     assert "1 SHOULD is broken" in last_line(capsys.readouterr().out)
     assert status(["check", "layers_of_mine.py:Loud", *only, "--strict"]) == 1
-    assert status(["check", "layers_of_mine.py:Loud", *only, "--first"]) == 0
+    assert status(["check", "layers_of_mine.py:Loud", *only, "--fail-fast"]) == 0
     capsys.readouterr()
     assert (
-        status(["check", "layers_of_mine.py:Loud", *only, "--first", "--strict", "--json", "-"])
+        status(["check", "layers_of_mine.py:Loud", *only, "--fail-fast", "--strict", "--json", "-"])
         == 1
     )
     assert json.loads(capsys.readouterr().out)["stopped"] is True
 
 
 WRONG = {
-    "--kind": ("lstm", "--kind 'lstm': one of rnn is needed."),
+    "--kind": ("lstm", "--kind 'lstm': choose rnn."),
     "--profile": (
         "qick",
-        "--profile 'qick': one of quick, default, thorough is needed. Did you mean 'quick'?",
+        "--profile 'qick': choose quick, default or thorough. Did you mean 'quick'?",
     ),
     "--cases": ("0", "--cases must be at least 1, got 0"),
     "--seed": ("x", "Invalid value for '--seed': 'x' is not a valid integer."),
     "--device": ("warp", "--device warp: torch"),
     "--dtype": (
         "float8",
-        "--dtype 'float8': one of float64, float32, bfloat16, float16 is needed. Did you mean 'float64' or 'float32'?",
+        "--dtype 'float8': choose float64, float32, bfloat16 or float16. Did you mean 'float64' or 'float32'?",
     ),
-    "--arithmetic": (
+    "--float32-precision": (
         "tf3",
-        "--arithmetic 'tf3': one of ieee, tf32 is needed. Did you mean 'tf32'?",
+        "--float32-precision 'tf3': choose ieee or tf32. Did you mean 'tf32'?",
     ),
     "--rule": ("state.*", "--rule 'state.*' matches no rule. Did you mean 'states.*'"),
     "--jobs": ("0", "--jobs must be at least 1, got 0"),
-    "--arg": ("bias", "--arg 'bias': written KEY=VALUE, e.g. --arg bias=False."),
+    "--arg": ("bias", "--arg 'bias': write KEY=VALUE, e.g. --arg bias=False."),
     "--import": (
         "not_there_at_all",
         "--import not_there_at_all: ModuleNotFoundError: No module named 'not_there_at_all'",
@@ -198,7 +199,7 @@ MORE_WRONG: list[tuple[list[str], str]] = [
     (["check", "torch.nn:RNN", "--device", "meta"], "--device meta: torch"),
     (
         ["check", "torch.nn:RNN", "--arg", "1=2"],
-        "--arg '1=2': written KEY=VALUE, e.g. --arg bias=False.",
+        "--arg '1=2': write KEY=VALUE, e.g. --arg bias=False.",
     ),
     (
         ["check", "torch.nn:RNN", "--arg", "project=7"],
@@ -227,15 +228,15 @@ MORE_WRONG: list[tuple[list[str], str]] = [
     (["check", "torch.nn:RRN"], "no attribute 'RRN' in torch.nn. Did you mean 'RNN'"),
     (
         ["check", "layers_of_mine.py:number"],
-        "layers_of_mine.py:number: 'number' is 5, which cannot be called; a class or a factory is needed",
+        "layers_of_mine.py:number: 'number' is 5, expected a class or a factory",
     ),
     (
         ["check", "layers_of_mine.py:built"],
-        "layers_of_mine.py:built is a layer already; its class or a factory is needed, which builds a new one.",
+        "layers_of_mine.py:built is a layer already; name its class or a factory that builds a new one.",
     ),
     (
         ["check", "layers_of_mine.py:nothing"],
-        "layers_of_mine.py:nothing: building it returned None; a torch.nn.Module is needed.",
+        "layers_of_mine.py:nothing: building it returned None; expected a torch.nn.Module.",
     ),
     (
         ["check", "layers_of_mine.py:LeavingAtOnce"],
@@ -315,7 +316,7 @@ def test_the_report_is_written_as_json(
     text = out if name == "-" else (folder / name).read_text()
     report = json.loads(text)
     assert (report["schema"], report["subject"], report["verdict"]) == (
-        "rnnspec-report-1",
+        "rnnspec-report-2",
         "layers_of_mine.py:Printing",
         "conforms",
     )
@@ -467,7 +468,7 @@ def test_an_interrupt_before_anything_was_judged_exits_with_3(
     def interrupted(*given: Any, **named: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("rnnspec.api.check", interrupted)
+    monkeypatch.setattr("rnnspec.api.run_check", interrupted)
     assert check("torch.nn:RNN") == 3
     out, err = capsys.readouterr()
     assert (out, err.strip()) == ("", "rnnspec: interrupted before anything was judged")
@@ -476,7 +477,7 @@ def test_an_interrupt_before_anything_was_judged_exits_with_3(
 def test_a_fault_of_rnnspec_itself_does_not_look_like_a_verdict(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("rnnspec.api.check", lambda *given, **named: 1 // 0)
+    monkeypatch.setattr("rnnspec.api.run_check", lambda *given, **named: 1 // 0)
     assert check("torch.nn:RNN") == 2
     out, err = capsys.readouterr()
     assert out == ""
@@ -490,7 +491,7 @@ def test_a_fault_of_rnnspec_itself_does_not_look_like_a_verdict(
 def test_rules_are_listed_as_text_and_as_data(capsys: pytest.CaptureFixture[str]) -> None:
     assert status(["rules", "states.*"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    expected = [rule for rule in list_layer_rules() if rule.theme == "states"]
+    expected = [rule for rule in list_layer_rules() if rule.theme is Theme.STATES]
     assert [line.split()[1] for line in lines] == [rule.id for rule in expected]
     assert all(line.endswith(rule.requirement) for line, rule in zip(lines, expected, strict=True))
     assert status(["rules", "--json", "states.*", "recurrence.output"]) == 0

@@ -11,6 +11,8 @@ import torch
 from torch import nn
 
 import rnnspec
+from rnnspec.api import run_check
+from rnnspec.options import CheckOptions
 from rnnspec.rules.catalogue import find_layer_rule
 from rnnspec.testing.layer import RuleTest, Run
 
@@ -61,7 +63,7 @@ def test_shared():
     built = Off.built
     for mark in test_off.pytestmark:
         for case in mark.args[1]:
-            case.distribution[0].result
+            case.values[0].result
     assert Off.built == built
 
 @rnnspec.conformance(Quiet, rules=WARNS, cases=60)
@@ -106,7 +108,7 @@ LINES = [
     "no attribute 'God' in layers_to_test. Did you mean 'Good'?",
     "FAIL  recurrence.h-n * MUST *",
     "  smallest       RNN(1, 1), input (1, 1, 1), seed *",
-    "  depends on     nothing: any configuration, size and way of calling",
+    "  depends on     happens with every configuration, size and way of calling",
     "  seen in        * cases, first in case 0",
     "  from layers_to_test import Off",
 ]
@@ -162,9 +164,9 @@ def test_it_works_in_several_processes_and_under_coverage(project: pytest.Pytest
 def test_a_pattern_that_matches_nothing_is_told_when_the_test_is_written() -> None:
     with pytest.raises(
         rnnspec.CannotCheck,
-        match=r"--rule 'states\.gven' matches no rule\. Did you mean 'states\.given'",
+        match=r"--rule 'states\.carred' matches no rule\. Did you mean 'states\.carried'",
     ):
-        rnnspec.conformance(nn.RNN, rules=["states.gven"])
+        rnnspec.conformance(nn.RNN, rules=["states.carred"])
 
 
 def test_one_pattern_need_not_be_in_a_list_and_nothing_runs_before_a_test_asks() -> None:
@@ -173,13 +175,13 @@ def test_one_pattern_need_not_be_in_a_list_and_nothing_runs_before_a_test_asks()
             raise AssertionError("built too early")
 
     mark = rnnspec.conformance(Never, rules="states.*")
-    assert [case.id for case in mark.args[1]] == [case.distribution[0].rule.id for case in mark.args[1]]  # type: ignore[attr-defined]
+    assert [case.id for case in mark.args[1]] == [case.values[0].rule.id for case in mark.args[1]]  # type: ignore[attr-defined]
     assert len(mark.args[1]) > 3  # type: ignore[attr-defined]
 
 
 def test_the_result_is_at_hand_for_tests_that_want_more_than_a_verdict() -> None:
-    run = Run(nn.RNN, {"profile": "quick", "cases": 5, "rules": ["recurrence.output"]})
+    run = Run(nn.RNN, CheckOptions(profile="quick", cases=5, rules=("recurrence.output",)), run_check)
     test = RuleTest(find_layer_rule("recurrence.output"), run)
-    assert test.result.verdict == "pass"
+    assert test.result.verdict is rnnspec.Verdict.PASS
     assert test.result is run.report.result("recurrence.output")
     assert run.report.environment["torch"] == torch.__version__

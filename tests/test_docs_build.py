@@ -1,66 +1,76 @@
-"""The pages that are generated are as the code says, and of the README its first screen alone is written from a run."""
+"""The generated pages are as the code says, and what pages quote is as it stands."""
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import re
+import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
-README = "# Title\n\n<!-- check -->\n```console\n$ rnnspec rules\nold\n```\n<!-- /check -->\n\nThe rest.\n"
+PAGE = (
+    "# Title\n\n<!-- [[[cog run(\"rnnspec rules\") ]]] -->\nold\n<!-- [[[end]]] -->\n\nThe rest.\n"
+)
+
+
+def load_module(name: str) -> ModuleType:
+    sys.path.insert(0, str(ROOT / "docs"))
+    try:
+        return importlib.import_module(name)
+    finally:
+        sys.path.remove(str(ROOT / "docs"))
 
 
 @pytest.fixture(scope="module")
 def build() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("docs_build", ROOT / "docs" / "build.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_module("build")
 
 
-def test_the_screen_is_replaced_and_the_rest_stays(
-    build: ModuleType, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture(scope="module")
+def excerpts() -> ModuleType:
+    return load_module("excerpts")
+
+
+def test_a_run_is_replaced_and_the_rest_stays(
+    excerpts: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(build, "output", lambda command: f"new from {command}")
-    assert build.with_first_screen(README) == README.replace("old", "new from rnnspec rules")
+    monkeypatch.setattr(excerpts, "quote_run", lambda command: f"new from {command}")
+    filled = excerpts.fill_page(PAGE, runs=True)
+    assert filled == PAGE.replace("old", "new from rnnspec rules")
+    assert excerpts.fill_page(filled, runs=True) == filled
+    assert excerpts.fill_page(PAGE, runs=False) == PAGE
 
 
-def test_writing_twice_changes_nothing(build: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(build, "output", lambda command: "a $ b\n\n  c")
-    once = build.with_first_screen(README)
-    assert build.with_first_screen(once) == once
+def test_code_is_quoted_as_it_stands(excerpts: ModuleType) -> None:
+    quoted = excerpts.quote_code("tests/test_docs_build.py", "load_module", "LINK")
+    assert quoted.startswith("```python\ndef load_module(name: str) -> ModuleType:\n    sys.path")
+    assert quoted.endswith('LINK = re.compile(r"\\]\\((?!https?:)([^)#\\s]+)(#[^)\\s]*)?\\)")\n```')
+    with pytest.raises(LookupError, match="no definition of nothing"):
+        excerpts.quote_code("tests/test_docs_build.py", "nothing")
 
 
-def test_a_readme_without_the_markers_is_refused(build: ModuleType) -> None:
-    with pytest.raises(ValueError, match="no console block"):
-        build.with_first_screen("# Title\n")
-
-
-def test_the_readme_has_the_markers(build: ModuleType) -> None:
-    assert build.SCREEN.search((ROOT / "README.md").read_text(encoding="utf-8"))
+def test_the_readme_shows_a_run(excerpts: ModuleType) -> None:
+    assert "[[[cog run(" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(("status", "printed"), [(0, "a\n  b"), (1, "a\n  b")])
 def test_output_is_what_was_printed_without_trailing_blanks(
-    build: ModuleType, status: int, printed: str
+    excerpts: ModuleType, status: int, printed: str
 ) -> None:
-    assert (
-        build.output(f"python -c 'print(\"a  \\n  b\\n\"); raise SystemExit({status})'") == printed
-    )
+    command = f"python -c 'print(\"a  \\n  b\\n\"); raise SystemExit({status})'"
+    assert excerpts.run_command(command) == printed
 
 
-def test_a_run_that_could_not_check_is_no_first_screen(build: ModuleType) -> None:
+def test_a_run_that_could_not_check_is_not_shown(excerpts: ModuleType) -> None:
     with pytest.raises(RuntimeError, match="status 2: sorry"):
-        build.output("python -c 'import sys; print(\"sorry\", file=sys.stderr); sys.exit(2)'")
+        excerpts.run_command("python -c 'import sys; print(\"sorry\", file=sys.stderr); sys.exit(2)'")
 
 
 def test_the_generated_pages_are_up_to_date(build: ModuleType) -> None:
-    assert not build.outdated(), "run python docs/build.py"
+    assert not build.list_outdated(), "run python docs/build.py"
 
 
 def test_a_page_that_was_changed_or_belongs_to_no_rule_is_out_of_date(
@@ -69,16 +79,16 @@ def test_a_page_that_was_changed_or_belongs_to_no_rule_is_out_of_date(
     monkeypatch.setattr(build, "ROOT", tmp_path)
     monkeypatch.setattr(build, "DOCS", tmp_path)
     build.write_pages()
-    assert not build.outdated()
+    assert not build.list_outdated()
     (tmp_path / "rules" / "states.order.md").write_text("By hand.\n", encoding="utf-8")
     (tmp_path / "rules" / "states.gone.md").write_text("A rule that was.\n", encoding="utf-8")
-    assert build.outdated() == ["rules/states.gone.md", "rules/states.order.md"]
+    assert build.list_outdated() == ["rules/states.gone.md", "rules/states.order.md"]
     build.write_pages()
-    assert not build.outdated()
+    assert not build.list_outdated()
 
 
 def test_a_page_tells_all_of_a_rule(build: ModuleType) -> None:
-    page = build.pages()[ROOT / "docs" / "rules" / "directions.h-n-order.md"]
+    page = build.make_pages()[ROOT / "docs" / "rules" / "directions.h-n-order.md"]
     for part in (
         "# directions.h-n-order",
         "**MUST** h_n lists",
@@ -91,14 +101,15 @@ def test_a_page_tells_all_of_a_rule(build: ModuleType) -> None:
 
 
 def test_text_is_shown_as_it_stands(build: ModuleType) -> None:
-    assert build.plain("x_t * 2 | <a>, __init__") == r"x_t \* 2 \| \<a>, \_\_init\_\_"
+    assert build.escape("x_t * 2 | <a>, __init__") == r"x_t \* 2 \| \<a>, \_\_init\_\_"
+    assert build.escape("`D * H_out`, *x*") == r"`D * H_out`, \*x\*"
 
 
 def test_every_planted_bug_is_on_a_page(build: ModuleType) -> None:
     from rnnspec.selftest import bank, model_bugs
 
-    assert sum(map(len, build.planted().values())) == len(bank.BUGS) + len(model_bugs.BUGS)
-    assert build.planted().keys() <= {rule.id for rule in build.every_rule()}
+    assert sum(map(len, build.list_planted().values())) == len(bank.BUGS) + len(model_bugs.BUGS)
+    assert build.list_planted().keys() <= {rule.id for rule in build.list_all_rules()}
 
 
 LINK = re.compile(r"\]\((?!https?:)([^)#\s]+)(#[^)\s]*)?\)")

@@ -17,6 +17,7 @@ import pytest
 from rnnspec.cli.workers import FEW, MOST, choose_jobs
 from rnnspec.engine.shares import split_range
 from rnnspec.errors import SelectionError
+from rnnspec.options import CheckOptions
 
 FILE = """
 import multiprocessing, os, sys, time, torch
@@ -88,7 +89,7 @@ def run(target: str, jobs: int, *options: str) -> tuple[int, dict[str, Any], str
         command(target, jobs, *options), capture_output=True, text=True, timeout=300, check=False
     )
     report = json.loads(done.stdout)
-    report.pop("seconds")
+    report.pop("duration_s")
     return done.returncode, report, done.stderr
 
 
@@ -163,7 +164,7 @@ def test_a_wrong_target_is_told_once() -> None:
 
 
 def test_as_many_processes_as_are_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rnnspec.cli.workers.processors", lambda: 64)
+    monkeypatch.setattr("rnnspec.cli.workers.count_processors", lambda: 64)
     chosen: list[tuple[int | None, dict[str, Any], int]] = [
         (None, {}, MOST),
         (7, {}, 7),
@@ -172,15 +173,12 @@ def test_as_many_processes_as_are_worth_it(monkeypatch: pytest.MonkeyPatch) -> N
         (2, {"device": "cuda:0"}, 2),
         (None, {"cases": FEW - 1}, 1),
         (None, {"cases": FEW}, MOST),
-        (None, {"first": True}, 1),
-        (2, {"first": True}, 1),
+        (None, {"fail_fast": True}, 1),
+        (2, {"fail_fast": True}, 1),
     ]
     for asked, changes, expected in chosen:
-        assert (
-            choose_jobs(asked, **{"device": "cpu", "cases": None, "first": False, **changes})
-            == expected
-        ), (asked, changes)
-    monkeypatch.setattr("rnnspec.cli.workers.processors", lambda: 1)
-    assert choose_jobs(None, device="cpu", cases=None, first=False) == 1
+        assert choose_jobs(asked, CheckOptions(**changes)) == expected, (asked, changes)
+    monkeypatch.setattr("rnnspec.cli.workers.count_processors", lambda: 1)
+    assert choose_jobs(None, CheckOptions()) == 1
     with pytest.raises(SelectionError, match="--jobs must be at least 1, got 0"):
-        choose_jobs(0, device="cpu", cases=None, first=False)
+        choose_jobs(0, CheckOptions())

@@ -8,9 +8,12 @@ import re
 import sys
 import tokenize
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
+
+import rnnspec.cases.axes
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "rnnspec"
@@ -31,6 +34,8 @@ STAGES = {
     "models": 8,
     "report": 9,
     "suites": 10,
+    "options": 10,
+    "pipeline": 10,
     "api": 11,
     "testing": 12,
     "selftest": 12,
@@ -44,7 +49,7 @@ FACES = {"shapes": {"contract"}, "strategies": {"cases", "contract"}}
 
 # The stages that must work where only these are installed; every other one may use all dependencies.
 ONLY = {"_version": set[str](), "errors": set[str](), "contract": {"tomli"}, "oracle": {"numpy"}}
-DEPENDENCIES = {"click", "hypothesis", "numpy", "rich", "tomli", "torch"}
+DEPENDENCIES = {"click", "hypothesis", "numpy", "tomli", "torch"}
 PYTEST = {"testing"}
 
 MARK = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b")
@@ -200,6 +205,105 @@ def test_is_finished(path: Path) -> None:
     assert stage_of(path) == "subjects" or not any(
         text.startswith("NotImplementedError") for text in raised
     ), "raises NotImplementedError"
+
+
+AXES = {axis.name for axis in rnnspec.cases.axes.AXES}
+# Read from other modules on purpose: torch offers no public way.
+PRIVATE = {"_base", "_version", "_value_"}
+
+
+def string_comparisons(tree: ast.Module) -> Iterator[str]:
+    """Comparisons of something called like an axis with a string, or with a tuple of strings."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Compare):
+            sides = [node.left, *node.comparators]
+            names = {name for side in sides for name in axis_names(side)}
+            texts = [each for side in sides for each in ast.walk(side) if is_text(each)]
+            if names and any(not is_subscript(each, node) for each in texts):
+                yield ast.unparse(node)
+
+
+def axis_names(node: ast.expr) -> Iterator[str]:
+    """The axis that an attribute, or an item of a row, is named after."""
+    if isinstance(node, ast.Attribute) and node.attr in AXES:
+        yield node.attr
+    if isinstance(node, ast.Subscript) and is_text(node.slice) and node.slice.value in AXES:
+        yield node.slice.value
+
+
+def is_text(node: ast.AST) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)
+
+
+def is_subscript(text: ast.AST, tree: ast.AST) -> bool:
+    return any(isinstance(node, ast.Subscript) and node.slice is text for node in ast.walk(tree))
+
+
+@every_module
+def test_compares_no_axis_with_a_string(path: Path) -> None:
+    # The layers of the bank take torch's own arguments, which are strings.
+    assert stage_of(path) == "selftest" or not list(string_comparisons(parse(path)))
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ('case.layout == "packed"', 1),
+        ('self.dtype in ("float64", "float32")', 1),
+        ('row["mode"] != "train"', 1),
+        ('"eval" == case.mode', 1),
+        ("case.layout is Layout.PACKED", 0),
+        ('row["mode"] is Mode.TRAIN', 0),
+        ('axis.name == "dtype"', 0),
+    ],
+)
+def test_the_search_for_comparisons_sees_every_form(source: str, found: int) -> None:
+    assert len(list(string_comparisons(ast.parse(source)))) == found
+
+
+@every_module
+def test_reads_no_private_attribute_of_others(path: Path) -> None:
+    own = {"self", "cls", "super()"}
+    text = path.read_text(encoding="utf-8")
+    wrong = [
+        ast.unparse(node)
+        for node in ast.walk(parse(path))
+        if isinstance(node, ast.Attribute)
+        and re.match(r"_(?!_)", node.attr)
+        and node.attr not in PRIVATE
+        and ast.unparse(node.value) not in own
+        and f"self.{node.attr}" not in text
+    ]
+    assert stage_of(path) == "selftest" or not wrong
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def top_imports(path: Path) -> Iterator[str]:
+    """The modules of rnnspec that are imported when a file is, not for type checkers alone."""
+    for node in parse(path).body:
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("rnnspec"):
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                yield inner if is_module(inner) else node.module or ""
+
+
+def is_module(name: str) -> bool:
+    path = ROOT.joinpath(*name.split("."))
+    return path.with_suffix(".py").is_file() or (path / "__init__.py").is_file()
+
+
+def test_imports_have_no_circle() -> None:
+    known = {module_name(path): path for path in MODULES}
+    graph = {
+        name: {found for found in top_imports(path) if found in known} - {name}
+        for name, path in known.items()
+    }
+    # A package that shows what its modules hold imports them, and they do not import the package.
+    list(TopologicalSorter(graph).static_order())
 
 
 def test_the_search_for_imports_sees_every_form(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ from rnnspec.report.data import Report
 from rnnspec.rulekit.selection import select_in_force
 from rnnspec.rules.catalogue import select_layer_rules
 from rnnspec.subjects.failures import Failure
-from rnnspec.subjects.subject import TorchSubject, observing
+from rnnspec.subjects.subject import TorchSubject, observe_step
 from rnnspec.subjects.target import resolve_target
 from rnnspec.suites.layer import LayerSuite
 
@@ -127,7 +127,7 @@ def _try_to_build(subject: TorchSubject) -> TorchSubject:
         )
     given = ", ".join(["2, 3", *(f"{name}={value!r}" for name, value in fixed.items())])
     try:
-        with observing(f"building it with ({given})"):
+        with observe_step(f"building it with ({given})"):
             made = target.factory(2, 3, **fixed)
     except Failure as failure:
         made = _build_by_keyword(subject)
@@ -146,7 +146,7 @@ def _try_to_build(subject: TorchSubject) -> TorchSubject:
 def _build_by_keyword(subject: TorchSubject) -> object | None:
     """Return what the target builds if even the sizes are given by keyword, or None."""
     try:
-        with observing("building it by keyword"):
+        with observe_step("building it by keyword"):
             made: object = subject.target.factory(input_size=2, hidden_size=3, **subject.fixed)
     except Failure:
         return None

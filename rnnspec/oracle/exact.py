@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from rnnspec.contract.kinds import Nonlinearity
 from rnnspec.oracle.backward import LayerAdjoint, gathered, layer_adjoints, outer
 from rnnspec.oracle.problem import Array, LayerTrace, Problem, Trace
 
@@ -37,7 +38,7 @@ def is_exact_gradient(
 
     The result is always False for tanh: if tanh is saturated, its slope depends on the formula.
     """
-    if problem.config.nonlinearity != "relu" or not is_exact(problem, trace, limit):
+    if problem.config.nonlinearity != Nonlinearity.RELU or not is_exact(problem, trace, limit):
         return False
     adjoints = layer_adjoints(problem, trace, d_output, d_h_n)
     with np.errstate(all="ignore"):
@@ -62,7 +63,7 @@ def _has_exact_preactivations(layer: LayerTrace, trace: Trace, limit: float) -> 
 
 
 def _has_exact_activations(problem: Problem, layer: LayerTrace, trace: Trace) -> bool:
-    if problem.config.nonlinearity == "relu":
+    if problem.config.nonlinearity == Nonlinearity.RELU:
         return True
     size = np.abs(layer.sums)
     return bool((((size == 0.0) | (size >= SATURATED)) | ~trace.alive).all())

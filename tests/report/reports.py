@@ -5,23 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from rnnspec.cases.axes import (
-    ConstructorStyle,
-    Distribution,
-    DType,
-    EarlierCalls,
-    GradMode,
-    InitialState,
-    Layout,
-    MemoryLayout,
-    Mode,
-)
-from rnnspec.report.data import Counterexample, Report, Result
+from rnnspec.contract.clauses import Level
+from rnnspec.pipeline import decide_run, list_scored_levels
+from rnnspec.report.data import Counterexample, Report, Result, RunVerdict, Verdict
 
 PASS = Result(
     "shapes.output",
-    "MUST",
-    "pass",
+    Level.MUST,
+    Verdict.PASS,
     40,
     requirement="The output has the documented shape.",
     clauses=("rnn.output.shape",),
@@ -29,15 +20,15 @@ PASS = Result(
 )
 FAIL = Result(
     "states.initial-state-used",
-    "MUST",
-    "fail",
+    Level.MUST,
+    Verdict.FAIL,
     12,
     violations=9,
     message="h_n[0, 0, 0]   expected 1   got 2   (3 times what rounding can explain, 1 of 4 elements)",
-    requirement="The recurrence starts from the state that is given.",
+    requirement="Every layer starts from its own row of h_0.",
     clauses=("rnn.h_0.used",),
     source="Inputs: h_0",
-    depends_on="state=given; any layout, dtype",
+    depends_on="only with initial_state=given; any layout, dtype",
     counterexample=Counterexample(
         configuration={
             "input_size": 1,
@@ -51,45 +42,47 @@ FAIL = Result(
         },
         sizes={"steps": 1, "batch": 1, "lengths": []},
         call={
-            "layout": Layout.BATCHED,
-            "initial_state": InitialState.GIVEN,
-            "mode": Mode.EVAL,
-            "grad_mode": GradMode.GRAD,
-            "dtype": DType.FLOAT64,
-            "memory_layout": MemoryLayout.CONTIGUOUS,
-            "prior_use": EarlierCalls.FRESH,
-            "constructor_style": ConstructorStyle.CHANGED,
-            "distribution": Distribution.PLAIN,
+            "layout": "batched",
+            "initial_state": "given",
+            "mode": "eval",
+            "grad_mode": "grad",
+            "dtype": "float64",
+            "float32_precision": "ieee",
+            "memory_layout": "contiguous",
+            "prior_use": "fresh",
+            "constructor_style": "changed",
+            "distribution": "plain",
         },
         seed=417,
-        text="RNN(1, 1), input (1, 1, 1), state given, seed 417",
+        text="RNN(1, 1), input (1, 1, 1), initial_state given, seed 417",
         index=3,
     ),
     repro="import torch\n\nassert False\n",
 )
 FOLLOWS = replace(FAIL, rule="states.carried", caused_by="states.initial-state-used")
-SHOULD = replace(FAIL, rule="states.advice", level="SHOULD")
-NOTE = replace(FAIL, rule="states.remark", level="NOTE")
+SHOULD = replace(FAIL, rule="states.advice", level=Level.SHOULD)
+NOTE = replace(FAIL, rule="states.remark", level=Level.NOTE)
 CRASHED = replace(
     FAIL,
     rule="states.crash",
-    level="SHOULD",
-    verdict="crashed",
+    level=Level.SHOULD,
+    verdict=Verdict.CHECKER_ERROR,
     message="the check raised ZeroDivisionError: x",
 )
 UNREACHED = replace(
     PASS,
     rule="packed.h-n",
-    verdict="unreached",
+    verdict=Verdict.UNREACHED,
     cases=0,
     message="reached 0 times, at least 1 needed: packed input",
 )
 NOT_APPLICABLE = replace(
-    PASS, rule="dropout.rate", verdict="not-applicable", cases=0, message="no dropout here"
+    PASS, rule="dropout.rate", verdict=Verdict.NOT_APPLICABLE, cases=0, message="no dropout here"
 )
 REPORT = Report(
     subject="mine:RNN",
     kind="rnn",
+    verdict=RunVerdict.CONFORMS,
     seed=0,
     profile="quick",
     strict=False,
@@ -109,6 +102,14 @@ REPORT = Report(
 )
 
 
-def report(*results: Result, **changes: Any) -> Report:
-    """A report with these results."""
-    return replace(REPORT, results=results, **changes)
+def report(*results: Result, strict: bool = False, stopped: bool = False, **changes: Any) -> Report:
+    """Return a report with these results, its verdict decided as the pipeline does."""
+    levels = list_scored_levels(strict)
+    scored = tuple(
+        replace(each, is_scored=each.level in levels or each.verdict is Verdict.CHECKER_ERROR)
+        for each in results
+    )
+    verdict = decide_run(scored, stopped)
+    return replace(
+        REPORT, results=scored, strict=strict, stopped=stopped, verdict=verdict, **changes
+    )

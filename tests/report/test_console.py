@@ -25,23 +25,23 @@ def test_the_whole_report_line_by_line() -> None:
     assert format_report(found).splitlines() == [
         "rnnspec 0.1.0   torch 2.13.0, Python 3.11.7, cpu   seed 0, quick profile (1.2 s, 45 cases)",
         "",
-        "  sizes          1 of 1            states         0 of 2  2 fail    dropout        - of 1",
+        "  shapes         1 of 1            states         0 of 2  2 fail    dropout        - of 1",
         "  packed         0 of 1  1 unreached",
         "",
         f"{'FAIL  states.initial-state-used':<70} MUST   Inputs: h_0",
         "",
-        "  The recurrence starts from the state that is given.",
+        "  Every layer starts from its own row of h_0.",
         "",
         "  h_n[0, 0, 0]   expected 1   got 2   (3 times what rounding can explain, 1 of 4 elements)",
-        "  smallest       RNN(1, 1), input (1, 1, 1), state given, seed 417",
-        "  depends on     state=given; any layout, dtype",
+        "  smallest       RNN(1, 1), input (1, 1, 1), initial_state given, seed 417",
+        "  depends on     only with initial_state=given; any layout, dtype",
         "  seen in        9 of 12 cases, first in case 3",
         "",
         "  import torch",
         "",
         "  assert False",
         "",
-        "FAIL  states.carried   (follows from states.initial-state-used)",
+        "1 other rule fails because of states.initial-state-used: states.carried",
         "not applicable  1 rule: no dropout here",
         "unreached  packed.h-n: reached 0 times, at least 1 needed: packed input",
         "note  mind the gap",
@@ -88,9 +88,9 @@ def test_a_run_that_was_stopped_says_so() -> None:
     )
 
 
-def test_a_crash_is_told_as_one() -> None:
-    assert format_failure(CRASHED).startswith("CRASHED  states.crash ")
-    assert "1 crashed" in format_report(report(CRASHED))
+def test_an_error_of_the_checker_is_reported_as_one() -> None:
+    assert format_failure(CRASHED).startswith("CHECKER ERROR  states.crash ")
+    assert "1 checker-error" in format_report(report(CRASHED))
 
 
 def test_without_a_program_none_is_shown() -> None:

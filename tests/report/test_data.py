@@ -13,8 +13,8 @@ import pytest
 from torch import nn
 
 import rnnspec
-from rnnspec.cases.axes import DType
-from rnnspec.report.data import SCHEMA, Report, Result
+from rnnspec.cases.axes import Feature
+from rnnspec.report.data import SCHEMA, Report, Result, RunVerdict
 from rnnspec.selftest import BUGS
 from tests.engine.subjects import Bare
 from tests.report.reports import (
@@ -51,8 +51,8 @@ VALIDATOR = jsonschema.Draft202012Validator(
 def test_the_verdict_follows_from_the_results(
     results: list[Result], verdict: str, strict: str
 ) -> None:
-    assert report(*results).verdict == verdict
-    assert report(*results, strict=True).verdict == strict
+    assert report(*results).verdict.value == verdict
+    assert report(*results, strict=True).verdict.value == strict
     assert (
         report(*results).exit_status == {"conforms": 0, "violates": 1, "inconclusive": 3}[verdict]
     )
@@ -60,9 +60,9 @@ def test_the_verdict_follows_from_the_results(
 
 
 def test_a_run_that_was_stopped_never_conforms() -> None:
-    assert report(PASS, stopped=True).verdict == "inconclusive"
-    assert report(PASS, SHOULD, stopped=True).verdict == "inconclusive"
-    assert report(FAIL, stopped=True).verdict == "violates"
+    assert report(PASS, stopped=True).verdict is RunVerdict.INCONCLUSIVE
+    assert report(PASS, SHOULD, stopped=True).verdict is RunVerdict.INCONCLUSIVE
+    assert report(FAIL, stopped=True).verdict is RunVerdict.VIOLATES
 
 
 def test_only_violations_are_raised() -> None:
@@ -98,13 +98,13 @@ REAL: dict[str, tuple[Callable[[], Report], str]] = {
     ),
     "excluded": (
         lambda: rnnspec.check(
-            nn.RNN, without=["packed"], dtype=DType.FLOAT32, seed=-3, **{**FEW, "rules": ["packed.*"]}
+            nn.RNN, without=["packed"], dtype="float32", seed=-3, **{**FEW, "rules": ["packed.*"]}
         ),
         "inconclusive",
     ),
     "stopped": (
         lambda: rnnspec.check(
-            BUGS["StatesByDirection"], first=True, **{**FEW, "rules": ["directions.h-n-order"]}
+            BUGS["StatesByDirection"], fail_fast=True, **{**FEW, "rules": ["directions.h-n-order"]}
         ),
         "violates",
     ),
@@ -136,7 +136,7 @@ def test_the_report_of_a_model_fits_the_schema() -> None:
     [[PASS], [FAIL, FOLLOWS, PASS], [CRASHED], [PASS, SHOULD, NOTE, UNREACHED, NOT_APPLICABLE]],
 )
 def test_a_report_made_by_hand_fits_the_schema(results: list[Result]) -> None:
-    VALIDATOR.validate(report(*results, notes=("a word",), refused={"packed": "no"}).as_dict())
+    VALIDATOR.validate(report(*results, notes=("a word",), unsupported={Feature.PACKED: "no"}).as_dict())
 
 
 def removed(*path: Any) -> Callable[[Any], None]:
@@ -159,7 +159,7 @@ def put(value: Any, *path: Any) -> Callable[[Any], None]:
 
 MISFITS: dict[str, Callable[[Any], None]] = {
     "no schema": removed("schema"),
-    "another schema": put("rnnspec-report-2", "schema"),
+    "another schema": put("rnnspec-report-1", "schema"),
     "no verdict": removed("verdict"),
     "unknown verdict": put("cannot-check", "verdict"),
     "violates without a failure": put([], "results"),
@@ -172,7 +172,7 @@ MISFITS: dict[str, Callable[[Any], None]] = {
     "read-out of a layer": put({}, "readout"),
     "no device": removed("environment", "device"),
     "version as a number": put(2.13, "environment", "torch"),
-    "empty reason": put({"packed": ""}, "refused"),
+    "empty reason": put({"packed": ""}, "unsupported"),
     "unknown key of a result": put(1, "results", 0, "more"),
     "no level": removed("results", 0, "level"),
     "unknown level": put("MAY", "results", 0, "level"),

@@ -14,19 +14,20 @@ import torch
 from torch import nn
 
 import rnnspec
-from rnnspec.cases.axes import EarlierCalls
+from rnnspec.cases.axes import PRIOR_USES, EarlierCalls
 from rnnspec.cases.case import Case
 from rnnspec.cases.drawing import draw_cases
 from rnnspec.cases.plan import PROFILES, Scope, plan_rows
 from rnnspec.contract.config import Config
 from rnnspec.engine.outcome import Finding
+from rnnspec.report.data import Verdict
 from rnnspec.report.program import (
-    HISTORIES,
     REFERENCE,
-    does_program_fail,
     find_program,
     write_program,
 )
+from rnnspec.report.trial import does_program_fail
+from rnnspec.rulekit.snippet import Helper, Snippet
 from rnnspec.selftest import BUGS, find_named_rule
 from rnnspec.subjects.target import Target, resolve_target
 from tests.releases import skip_unless_due
@@ -68,9 +69,9 @@ def shown(bug: str) -> str:
     """The program of the report on a bug."""
     skip_unless_due(bug)
     result = rnnspec.check(
-        BUGS[bug], profile="quick", rules=[find_named_rule(bug)], first=True
+        BUGS[bug], profile="quick", rules=[find_named_rule(bug)], fail_fast=True
     ).result(find_named_rule(bug))
-    assert result.verdict == "fail"
+    assert result.verdict is Verdict.FAIL
     assert result.repro is not None
     return result.repro
 
@@ -121,12 +122,12 @@ def drawn() -> list[Case]:
     ]
     return [
         *found,
-        *(case.replace(history=history) for case, history in zip(found, HISTORIES, strict=False)),
+        *(case.replace(prior_use=use) for case, use in zip(found, PRIOR_USES, strict=False)),
     ]
 
 
 def test_the_program_of_any_case_passes_for_the_layer_of_torch() -> None:
-    assert {case.prior_use for case in drawn()} == {*HISTORIES, "fresh"}
+    assert {case.prior_use for case in drawn()} == set(PRIOR_USES)
     for case in drawn():
         for literal in (True,) if case.has_active_dropout else (False, True):
             small = case.replace(
@@ -159,10 +160,10 @@ def test_a_small_error_is_shown_with_the_numbers_of_the_case() -> None:
 
 
 def test_a_program_that_would_accuse_torch_too_is_not_shown() -> None:
-    finding = Finding(0, Case(config=Config(1, 1)), "wrong", snippet="raise AssertionError")
+    finding = Finding(0, Case(config=Config(1, 1)), "wrong", snippet=Snippet("raise AssertionError"))
     assert find_program(resolve_target(Off), finding) == ""
-    assert find_program(resolve_target(nn.RNN), replace(finding, snippet="")) == ""
-    assert find_program(resolve_target(Off), replace(finding, snippet="")) != ""
+    assert find_program(resolve_target(nn.RNN), replace(finding, snippet=None)) == ""
+    assert find_program(resolve_target(Off), replace(finding, snippet=None)) != ""
 
 
 def test_the_users_own_arguments_go_to_the_subject_and_documented_ones_to_both() -> None:
@@ -187,12 +188,15 @@ def test_a_program_for_another_device_runs_there() -> None:
 
 def test_where_gradients_are_taken_on_cuda_the_reference_does_without_cudnn() -> None:
     finding = Finding(
-        0, Case(config=Config(1, 1)), "wrong", snippet="torch.autograd.grad(layer(x)[0].sum(), x)"
+        0,
+        Case(config=Config(1, 1)),
+        "wrong",
+        snippet=Snippet("torch.autograd.grad(layer(x)[0].sum(), x)", (Helper.BACKWARD,)),
     )
     line = "torch.backends.cudnn.enabled = False"
     assert line in write_program(resolve_target(Off), finding, device="cuda").splitlines()
     assert line not in write_program(resolve_target(Off), finding)
-    assert line not in write_program(resolve_target(Off), replace(finding, snippet=""), device="cuda")
+    assert line not in write_program(resolve_target(Off), replace(finding, snippet=None), device="cuda")
 
 
 def test_running_a_program_leaves_nothing_behind() -> None:

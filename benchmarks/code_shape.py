@@ -1,0 +1,139 @@
+"""The shape of this project's code beside that of structlog and pluggy, as a table.
+
+Run `python -m benchmarks.code_shape`, with `--write` to fill the table in docs/architecture.md. Both
+other packages are read where they are installed (`pip install '.[dev]'`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import importlib.util
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from benchmarks.tables import add_outputs, report, table
+
+PACKAGES = ("rnnspec", "structlog", "pluggy")
+PAGE = "architecture.md"
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What was counted in one package.
+
+    functions   lines of each function, decorators and docstring included
+    modules     lines of each module
+    lines       length of each line of code that is not empty
+    names       the name of each function that is not special
+    rules       how many of these are rules, whose names are rule ids
+    annotations how many annotations there are
+    any         how many of them mention Any
+    """
+
+    functions: tuple[int, ...]
+    modules: tuple[int, ...]
+    lines: tuple[int, ...]
+    names: tuple[str, ...]
+    rules: tuple[str, ...]
+    annotations: int
+    any: int
+
+
+def measure_package(name: str) -> Shape:
+    """Return the shape of an installed package. Raises LookupError if it is not installed."""
+    spec = importlib.util.find_spec(name)
+    if spec is None or not spec.submodule_search_locations:
+        raise LookupError(f"{name} is not installed")
+    paths = sorted(Path(spec.submodule_search_locations[0]).rglob("*.py"))
+    texts = [path.read_text(encoding="utf-8") for path in paths]
+    trees = [ast.parse(text) for text in texts]
+    functions = [node for tree in trees for node in ast.walk(tree) if isinstance(node, Function)]
+    annotations = [each for tree in trees for each in list_annotations(tree)]
+    own = [node for node in functions if not node.name.startswith("__")]
+    return Shape(
+        functions=tuple(count_lines(node) for node in functions),
+        modules=tuple(len(text.splitlines()) for text in texts),
+        lines=tuple(len(line) for text in texts for line in text.splitlines() if line.strip()),
+        names=tuple(node.name for node in own if not is_rule(node)),
+        rules=tuple(node.name for node in own if is_rule(node)),
+        annotations=len(annotations),
+        any=sum("Any" in ast.unparse(each) for each in annotations),
+    )
+
+
+def count_lines(node: Function) -> int:
+    """Return how many lines a function takes, its decorators included."""
+    first = min([node.lineno, *(each.lineno for each in node.decorator_list)])
+    return (node.end_lineno or first) - first + 1
+
+
+def is_rule(node: Function) -> bool:
+    """Return whether a function is a rule, whose name is part of the rule's id."""
+    return any(ast.unparse(each).startswith("rule(") for each in node.decorator_list)
+
+
+def is_one_word(name: str) -> bool:
+    """Return whether a name is one word, leading underscores aside."""
+    return "_" not in name.strip("_")
+
+
+def list_annotations(tree: ast.Module) -> Iterator[ast.expr]:
+    """Yield every annotation of arguments, results and variables."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.arg | ast.AnnAssign) and node.annotation is not None:
+            yield node.annotation
+        if isinstance(node, Function) and node.returns is not None:
+            yield node.returns
+
+
+def find_quantile(values: Sequence[int], share: float) -> int:
+    """Return the value below which a share of the values lies."""
+    return sorted(values)[min(len(values) - 1, int(share * len(values)))]
+
+
+def describe_shape(shape: Shape) -> list[str]:
+    """Return the column of one package."""
+    one_word = sum(map(is_one_word, shape.names))
+    return [
+        str(len(shape.modules)),
+        str(len(shape.functions)),
+        f"{median(shape.functions):g}, {find_quantile(shape.functions, 0.9)}, {max(shape.functions)}",
+        f"{median(shape.modules):g}, {find_quantile(shape.modules, 0.9)}, {max(shape.modules)}",
+        f"{median(shape.lines):g}, {find_quantile(shape.lines, 0.9)}, {max(shape.lines)}",
+        f"{one_word / len(shape.names):.0%}",
+        f"{shape.any / max(1, shape.annotations):.0%}",
+    ]
+
+
+ROWS = (
+    "modules",
+    "functions",
+    "lines of a function: median, 90th percentile, most",
+    "lines of a module: median, 90th percentile, most",
+    "characters of a line: median, 90th percentile, most",
+    "functions with a one-word name",
+    "annotations that mention Any",
+)
+
+
+def write_table() -> str:
+    """Return the table in Markdown; functions that are rules carry the names of their ids."""
+    columns = [describe_shape(measure_package(name)) for name in PACKAGES]
+    rows = [(row, *(column[place] for column in columns)) for place, row in enumerate(ROWS)]
+    return table(("", *PACKAGES), rows)
+
+
+def main() -> None:
+    """Print the table, and store it if asked."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    add_outputs(parser, PAGE)
+    text = write_table()
+    report(parser.parse_args(), PAGE, {"code.shape": text}, text)
+
+
+if __name__ == "__main__":
+    main()
