@@ -1,4 +1,4 @@
-"""The two directions of a bidirectional layer: their states, their order, their time, their weights."""
+"""The two directions of a bidirectional layer: their states, order, time steps and weights."""
 
 from __future__ import annotations
 
@@ -6,50 +6,72 @@ import numpy as np
 
 from rnnspec.observe.observation import Observation
 from rnnspec.rulekit.assertions.nan_propagation import (
+    call_with_planted_state,
+    can_plant_nan,
     choose_spot,
-    separable,
-    with_state,
     write_nan_snippet,
 )
 from rnnspec.rulekit.assertions.relations import assert_expected
-from rnnspec.rulekit.conditions import bidirectional, predictable, size_at_least, state_given
+from rnnspec.rulekit.conditions import (
+    has_initial_state,
+    has_predictable_results,
+    has_size_at_least,
+    is_bidirectional,
+)
 from rnnspec.rulekit.rule import rule
 from rnnspec.rulekit.snippet import Helper, Snippet
-from rnnspec.rulekit.snippets import results as snippets
+from rnnspec.rulekit.snippets.results import H_N
 from rnnspec.rulekit.violation import assert_identical
 
-FORWARD = Snippet("close(data(layer(*given)[0])[..., : {hidden}], data(reference(*given)[0])[..., : {hidden}])", (Helper.CLOSE, Helper.DATA))
-BACKWARD = Snippet("close(data(layer(*given)[0])[..., {hidden} :], data(reference(*given)[0])[..., {hidden} :])", (Helper.CLOSE, Helper.DATA))
+FORWARD_HALF = Snippet(
+    """ours, theirs = data(layer(*given)[0]), data(reference(*given)[0])
+close(ours[..., : {hidden}], theirs[..., : {hidden}])""",
+    (Helper.CLOSE, Helper.DATA),
+)
+BACKWARD_HALF = Snippet(
+    """ours, theirs = data(layer(*given)[0]), data(reference(*given)[0])
+close(ours[..., {hidden} :], theirs[..., {hidden} :])""",
+    (Helper.CLOSE, Helper.DATA),
+)
 
 
-@rule("rnn.directions.own-state", "rnn.h_0.order", when=bidirectional & state_given & separable)
+@rule(
+    "rnn.directions.own-state",
+    "rnn.h_0.order",
+    when=is_bidirectional & has_initial_state & can_plant_nan,
+)
 def own_state(observation: Observation) -> None:
-    """Each direction of each layer starts from its own row of the initial state.
+    """The forward and the backward direction of a layer start from different rows of `h_0`.
 
-    NaN in the last layer's row of one direction must not reach the other half of the output.
+    One direction's row of the last layer is replaced by NaN, which must not reach the other
+    direction's half of the output.
 
-    Catches one state for both directions, states exchanged between them.
+    Catches one state for both directions, and states exchanged between them.
     """
-    config, place = observation.case.config, choose_spot(observation.case)
-    row = 2 * (config.num_layers - 1) + place.row % 2
-    spoiled = with_state(observation, (row, place.sample))
+    config, spot = observation.case.config, choose_spot(observation.case)
+    row = 2 * (config.num_layers - 1) + spot.row % 2
+    spoiled = call_with_planted_state(observation, (row, spot.sample))
     other = np.s_[config.hidden_size :] if row % 2 == 0 else np.s_[: config.hidden_size]
     half = spoiled.output[..., other]
     assert_identical(
         f"{'forward' if row % 2 else 'backward'} half of output",
         np.where(np.isnan(half), half, 0.0),
         np.zeros(half.shape),
-        write_nan_snippet(observation.case, sample=place.sample, row=row),
+        write_nan_snippet(observation.case, sample=spot.sample, row=row),
     )
 
 
-@rule("rnn.output.directions", "rnn.output.view", when=bidirectional & predictable)
+@rule(
+    "rnn.output.directions",
+    "rnn.output.view",
+    when=is_bidirectional & has_predictable_results,
+)
 def output_order(observation: Observation) -> None:
-    """Along the last axis of output the forward direction's H_out values come first.
+    """Along the last axis of output, the values of the forward direction come first.
 
-    The first half of the output is compared with the reference.
+    The first half of the output is compared with the oracle's.
 
-    Catches the backward half in front, directions interleaved, added or averaged.
+    Catches the backward half in front, and directions that are interleaved, added or averaged.
     """
     hidden = observation.case.config.hidden_size
     assert_expected(
@@ -57,52 +79,60 @@ def output_order(observation: Observation) -> None:
         "output",
         np.s_[..., :hidden],
         "forward half of output",
-        FORWARD.format(hidden=hidden),
+        FORWARD_HALF.format(hidden=hidden),
     )
 
 
-@rule("rnn.directions.reverse-time", when=bidirectional & predictable & size_at_least("steps", 2))
+@rule(
+    "rnn.directions.reverse-time",
+    when=is_bidirectional & has_predictable_results & has_size_at_least("steps", 2),
+)
 def reverse_time(observation: Observation) -> None:
-    """The backward direction runs from the last step to the first, and what it computes at a step is put out at that step.
+    """The backward direction runs from the last time step to the first.
+    What it computes for a time step is in the output at that step.
 
-    The second half of the output is compared with the reference.
+    The second half of the output is compared with the oracle's.
 
-    Catches a backward direction that runs forward, is not turned round again, or turns round another axis than time.
+    Catches a backward direction that runs forward, output that is not reversed back to the order of
+    time, and reversal along an axis other than time.
     """
-    hidden = observation.case.config.hidden_size
-    assert_expected(
-        observation,
-        "output",
-        np.s_[..., hidden:],
-        "backward half of output",
-        BACKWARD.format(hidden=hidden),
-    )
+    _assert_backward_half(observation)
 
 
-@rule("rnn.directions.own-weights", when=bidirectional & predictable)
+@rule("rnn.directions.own-weights", when=is_bidirectional & has_predictable_results)
 def own_weights(observation: Observation) -> None:
-    """The backward direction computes with the parameters whose names end in _reverse.
+    """The backward direction uses the parameters whose names end in `_reverse`.
 
-    The second half of the output is compared with the reference; no two of the weights are alike.
+    The second half of the output is compared with the oracle's. All weights are different.
 
-    Catches one set of weights for both directions, biases in one direction only.
+    Catches one set of weights for both directions, and biases in one direction only.
     """
+    _assert_backward_half(observation)
+
+
+def _assert_backward_half(observation: Observation) -> None:
     hidden = observation.case.config.hidden_size
     assert_expected(
         observation,
         "output",
         np.s_[..., hidden:],
         "backward half of output",
-        BACKWARD.format(hidden=hidden),
+        BACKWARD_HALF.format(hidden=hidden),
     )
 
 
-@rule("rnn.h_n.order", "rnn.h_n.order.page", "rnn.h_n.final", when=bidirectional & predictable)
+@rule(
+    "rnn.h_n.order",
+    "rnn.h_n.order.page",
+    "rnn.h_n.final",
+    when=is_bidirectional & has_predictable_results,
+)
 def h_n_order(observation: Observation) -> None:
-    """h_n lists layer 0 forward, layer 0 backward, layer 1 forward, and so on.
+    """The rows of `h_n` are layer 0 forward, layer 0 backward, layer 1 forward, and so on.
 
-    Every row of h_n is compared with the reference.
+    Every row of `h_n` is compared with the oracle's.
 
-    Catches states ordered by direction, directions exchanged, a backward state taken at the last step of time.
+    Catches states ordered by direction, exchanged directions, and a backward state taken at the
+    last time step.
     """
-    assert_expected(observation, "h_n", snippet=snippets.H_N)
+    assert_expected(observation, "h_n", snippet=H_N)

@@ -1,4 +1,4 @@
-"""The nonlinearity: which one, and what it makes of large, infinite and NaN values."""
+"""The nonlinearity: which function it is, and what it does to large, infinite and NaN values."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnspec.cases.axes import Distribution
+from rnnspec.contract.kinds import Nonlinearity
 from rnnspec.diagnosis.hypotheses import find_other_nonlinearity
 from rnnspec.observe.expected import Expected
 from rnnspec.observe.observation import Observation
 from rnnspec.rulekit.assertions.nan_propagation import (
+    assert_nan_reach,
+    call_with_planted_input,
+    can_trace_nan,
     choose_spot,
     compute_reach,
-    find_nan,
-    plant_nan,
-    traceable,
-    with_input,
+    plant_value,
     write_nan_snippet,
 )
 from rnnspec.rulekit.assertions.relations import (
@@ -27,39 +28,57 @@ from rnnspec.rulekit.assertions.relations import (
     has_right_results,
     is_right,
 )
-from rnnspec.rulekit.conditions import axis_is, has_value, one_in, predictable
+from rnnspec.rulekit.conditions import (
+    has_axis_value,
+    has_predictable_results,
+    has_value,
+    one_in,
+)
 from rnnspec.rulekit.rule import rule
 from rnnspec.rulekit.snippet import Helper, Snippet
 from rnnspec.rulekit.violation import assert_close
 
 Array = NDArray[np.float64]
-LARGEST = float(np.finfo(np.float64).max)
-SATURATING = 2.0**20
-"""A finite input at which every unit that reads them is saturated, as it is at infinity, and no sum overflows."""
+LARGEST_FINITE = float(np.finfo(np.float64).max)
+SATURATING_INPUT = 2.0**20
+"""A finite input that saturates every unit that reads it, as infinity does, without overflow."""
 
-ENLARGED = Snippet("""large = ({input}, *given[1:])
+ENLARGED = Snippet(
+    """large = ({input}, *given[1:])
 close(layer(*large)[0], reference(*large)[0])
-close(layer(*large)[1], reference(*large)[1])""", (Helper.CLOSE,))
+close(layer(*large)[1], reference(*large)[1])""",
+    (Helper.CLOSE,),
+)
 
 
-@rule("rnn.recurrence.relu", when=axis_is("nonlinearity", "relu") & predictable)
+@rule(
+    "rnn.recurrence.relu",
+    when=has_axis_value("nonlinearity", Nonlinearity.RELU.value) & has_predictable_results,
+)
 def relu(observation: Observation) -> None:
-    """With nonlinearity='relu' every state is max(0, the sum).
+    """With `nonlinearity='relu'`, each state is max(0, x), where x is the sum of the
+    weighted input, the weighted previous state and the biases.
 
-    Output and h_n are compared with the reference; about half of the sums are negative.
+    Output and `h_n` are compared with the oracle's. About half of the sums are negative.
 
-    Catches tanh in its place, in some layers or all, negative values that leak, an upper end.
+    Catches tanh instead of relu, in some or all layers, negative values that leak through, and an
+    upper limit.
     """
     assert_both_expected(observation)
 
 
-@rule("rnn.recurrence.tanh", when=axis_is("nonlinearity", "tanh") & predictable)
+@rule(
+    "rnn.recurrence.tanh",
+    when=has_axis_value("nonlinearity", Nonlinearity.TANH.value) & has_predictable_results,
+)
 def tanh(observation: Observation) -> None:
-    """With nonlinearity='tanh' every state is tanh of the sum.
+    """With `nonlinearity='tanh'`, each state is tanh(x), where x is the sum of the weighted
+    input, the weighted previous state and the biases.
 
-    Where output or h_n differ from the reference, the reference is asked whether relu explains it.
+    If output or `h_n` differs from the oracle's, the rule fails if relu explains the results. Other
+    errors are left to other rules.
 
-    Catches relu in its place.
+    Catches relu instead of tanh.
     """
     fail_only_if_explained(
         lambda: assert_both_expected(observation), lambda: find_other_nonlinearity(observation)
@@ -69,101 +88,101 @@ def tanh(observation: Observation) -> None:
 @rule(
     "rnn.recurrence.tanh",
     "rnn.recurrence.relu",
-    when=has_value(Distribution.LARGE, Distribution.SPREAD, Distribution.TERNARY) & predictable,
+    when=has_value(Distribution.LARGE, Distribution.SPREAD, Distribution.TERNARY)
+    & has_predictable_results,
 )
 def large(observation: Observation) -> None:
-    """Large, tiny and zero values of either sign go through the nonlinearity as any other do.
+    """The nonlinearity is computed accurately for large, tiny and zero values of either sign.
 
-    Inputs of up to 40, inputs from 2**-14 to 8 with exact zeros, and sums of 64 and more, compared with the reference.
+    Output and `h_n` are compared with the oracle's, for inputs of up to 40, for inputs from 2**-14
+    to 8 with exact zeros among them, or for sums of 64 and more.
 
-    Catches sums that are clipped, exponentials that overflow, approximations that are good near zero only.
+    Catches clipped sums, exponentials that overflow, and approximations that are good only near
+    zero.
     """
-    assert_both_expected(
-        observation,
-        ENLARGED.format(
-            input="packed._replace(data=20 * packed.data)"
-            if observation.case.is_packed
-            else "20 * x"
-        ),
-    )
+    larger = "packed._replace(data=20 * packed.data)" if observation.case.is_packed else "20 * x"
+    assert_both_expected(observation, ENLARGED.format(input=larger))
 
 
-@rule("rnn.recurrence.non-finite", when=has_value(Distribution.PLAIN) & traceable)
+@rule("rnn.recurrence.non-finite", when=has_value(Distribution.PLAIN) & can_trace_nan)
 def infinite(observation: Observation) -> None:
-    """An infinite input saturates tanh, passes relu where the sum is positive, and is else arithmetic as IEEE 754 says.
+    """An infinite input saturates tanh. With relu, infinities and NaN follow IEEE 754 arithmetic.
 
-    One input is infinite. Under tanh results are those of a large finite input; under relu infinities and NaN must be where the formula
-    has them, in whatever order it is summed. Judged where the layer is right about finite values, large ones included.
+    One element of the input is infinite. With tanh, the results must be those for a large finite
+    input. With relu, infinities and NaN must be where the formula has them, in any order of
+    summation. The rule applies if the layer is right about finite values, large ones included.
 
-    Catches infinities that are cut off, counted as zero, or turned into NaN.
+    Catches infinities that are clipped, treated as zero, or turned into NaN.
     """
-    rng, place = np.random.default_rng(observation.case.seed), choose_spot(observation.case)
+    rng, spot = np.random.default_rng(observation.case.seed), choose_spot(observation.case)
     feature, sign = (
         int(rng.integers(observation.case.config.input_size)),
         float(rng.choice((-1.0, 1.0))),
     )
-    index = (place.step, place.sample, feature)
+    index = (spot.step, spot.sample, feature)
+    snippet = write_nan_snippet(
+        observation.case,
+        step=str(spot.step),
+        sample=spot.sample,
+        feature=str(feature),
+        value=str(sign * np.inf),
+    )
 
-    def fits() -> None:
+    def assert_limits() -> None:
         spoiled, expected = (
-            with_input(observation, index, sign * np.inf),
-            _limit(observation, index, sign),
-        )
-        snippet = write_nan_snippet(
-            observation.case,
-            step=str(place.step),
-            sample=place.sample,
-            feature=str(feature),
-            value=str(sign * np.inf),
+            call_with_planted_input(observation, index, sign * np.inf),
+            _expect_limit(observation, index, sign),
         )
         for name in ("output", "h_n"):
             got, limit, bound = (
                 getattr(each, name) for each in (spoiled, expected, expected.bound)
             )
-            _fits(observation, name, got, limit, bound, snippet)
+            _assert_limit(observation, name, got, limit, bound, snippet)
 
-    fail_unless_excused(
-        lambda: (
-            not is_right(observation)
-            or not has_right_results(with_input(observation, index, sign * SATURATING))
-        ),
-        fits,
-    )
+    def is_wrong_about_finite_values() -> bool:
+        return not is_right(observation) or not has_right_results(
+            call_with_planted_input(observation, index, sign * SATURATING_INPUT)
+        )
 
-
-def _limit(observation: Observation, index: tuple[int, int, int], sign: float) -> Expected:
-    value = np.inf if observation.case.config.nonlinearity == "relu" else SATURATING
-    return Expected(
-        observation.case,
-        replace(observation.values, input=plant_nan(observation.values.input, index, sign * value)),
-    )
+    fail_unless_excused(is_wrong_about_finite_values, assert_limits)
 
 
-def _fits(
+def _expect_limit(observation: Observation, index: tuple[int, int, int], sign: float) -> Expected:
+    """Return the expected results for the infinite input.
+
+    With tanh, they are those for a finite input that saturates every unit that reads it.
+    """
+    is_relu = observation.case.config.nonlinearity == Nonlinearity.RELU
+    value = np.inf if is_relu else SATURATING_INPUT
+    planted = plant_value(observation.values.input, index, sign * value)
+    return Expected(observation.case, replace(observation.values, input=planted))
+
+
+def _assert_limit(
     observation: Observation, name: str, got: Array, expected: Array, bound: Array, snippet: Snippet
 ) -> None:
-    """Infinities and NaN have to be the same; what is finite has to be within the bound, or finite where the bound is not."""
-    allowed = np.where(np.isfinite(expected), np.minimum(bound, LARGEST), 0.0)
+    """Raise Violation unless infinities and NaN are the same and finite values within the bound.
+
+    If the bound is infinite, a finite expected value only requires a finite result.
+    """
+    allowed = np.where(np.isfinite(expected), np.minimum(bound, LARGEST_FINITE), 0.0)
     assert_close(observation, name, got, expected, lambda: allowed, snippet)
 
 
-@rule("rnn.recurrence.non-finite", when=traceable & one_in(2, 1))
+@rule("rnn.recurrence.non-finite", when=can_trace_nan & one_in(2, 1))
 def nan(observation: Observation) -> None:
-    """NaN in the input reaches every output that depends on it: the same and all later steps of its sample, backward the earlier ones.
+    """NaN in the input reaches every result that depends on it, and no other.
+    These are the same and later time steps of its sample, and in the backward direction the same
+    and earlier ones.
 
-    One step of one sample is NaN; where NaN is in output and h_n has to be exactly where something depends on that step. Judged where
-    the layer is right about finite values.
+    One time step of one sample is NaN. Output and `h_n` must be NaN exactly where they depend on
+    that step. The rule applies if the layer is right about finite values.
 
-    Catches NaN that is replaced, swallowed by relu, or spread to other samples and steps.
+    Catches NaN that is replaced, removed by relu, or spread to other samples or time steps.
     """
-    place = choose_spot(observation.case)
+    spot = choose_spot(observation.case)
     if is_right(observation):
-        spoiled = with_input(observation, (place.step, place.sample))
-        found = compute_reach(observation.case, place.sample, steps=(place.step,))
-        find_nan(
-            observation,
-            spoiled,
-            place.sample,
-            found,
-            write_nan_snippet(observation.case, step=str(place.step), sample=place.sample),
-        )
+        spoiled = call_with_planted_input(observation, (spot.step, spot.sample))
+        reach = compute_reach(observation.case, spot.sample, steps=(spot.step,))
+        snippet = write_nan_snippet(observation.case, step=str(spot.step), sample=spot.sample)
+        assert_nan_reach(observation, spoiled, spot.sample, reach, snippet)

@@ -1,4 +1,4 @@
-"""The samples of a batch: none knows of the others."""
+"""The samples of a batch: each one's results are independent of the others."""
 
 from __future__ import annotations
 
@@ -10,76 +10,101 @@ from rnnspec.cases.axes import DType, Layout, MemoryLayout
 from rnnspec.cases.case import Case
 from rnnspec.observe.observation import Observation
 from rnnspec.rulekit.assertions.nan_propagation import (
+    call_with_planted_input,
+    can_plant_nan,
     choose_spot,
-    length,
+    find_sequence_length,
     list_other_samples,
-    separable,
-    with_input,
     write_nan_snippet,
 )
 from rnnspec.rulekit.assertions.relations import (
     Part,
     Place,
     assert_same_results,
-    call_as,
     fail_only_if_calls_differ,
     is_right,
+    make_second_call,
 )
-from rnnspec.rulekit.conditions import has_value, one_in, precise, predictable, size_at_least
+from rnnspec.rulekit.conditions import (
+    has_predictable_results,
+    has_size_at_least,
+    has_value,
+    has_wide_dtype,
+    one_in,
+)
 from rnnspec.rulekit.rule import rule
 from rnnspec.rulekit.snippet import Helper, Snippet
 from rnnspec.rulekit.violation import assert_identical
 
-HUGE = {dtype: 1e30 for dtype in DType} | {DType.FLOAT16: 2.0**11}
-several = size_at_least("batch", 2)
-unshared = ~has_value(MemoryLayout.EXPANDED)
-PERMUTED = Snippet("""order = torch.tensor({order})
-output, h_n = layer(x.index_select({axis}, order), *(each.index_select(1, order) for each in given[1:]))
+HUGE_VALUES = dict.fromkeys(DType, 1e30) | {DType.FLOAT16: 2.0**11}
+has_several_samples = has_size_at_least("batch", 2)
+has_separate_samples = ~has_value(MemoryLayout.EXPANDED)
+PERMUTED = Snippet(
+    """order = torch.tensor({order})
+states = [h_0.index_select(1, order) for h_0 in given[1:]]
+output, h_n = layer(x.index_select({axis}, order), *states)
 close(output, layer(*given)[0].index_select({axis}, order))
-close(h_n, layer(*given)[1].index_select(1, order))""", (Helper.CLOSE,))
-ALONE = Snippet("""output, h_n = layer(x.narrow({axis}, {sample}, 1), *(each.narrow(1, {sample}, 1) for each in given[1:]))
+close(h_n, layer(*given)[1].index_select(1, order))""",
+    (Helper.CLOSE,),
+)
+ALONE = Snippet(
+    """states = [h_0.narrow(1, {sample}, 1) for h_0 in given[1:]]
+output, h_n = layer(x.narrow({axis}, {sample}, 1), *states)
 close(output, layer(*given)[0].narrow({axis}, {sample}, 1))
-close(h_n, layer(*given)[1].narrow(1, {sample}, 1))""", (Helper.CLOSE,))
+close(h_n, layer(*given)[1].narrow(1, {sample}, 1))""",
+    (Helper.CLOSE,),
+)
 
 
 @rule(
     "rnn.recurrence.samples-independent",
     "rnn.recurrence.non-finite",
-    when=several & separable & one_in(2),
+    when=has_several_samples & can_plant_nan & one_in(2),
 )
 def independent(observation: Observation) -> None:
-    """Nothing of one sample reaches another.
+    """The results of a sample do not depend on the other samples of the batch.
 
-    All of one sample's input is NaN; the results of all others must stay as they were, bit for bit.
+    The whole input of one sample is replaced by NaN. The results of all other samples must stay the
+    same, bit for bit.
 
-    Catches means, norms and maxima over the batch, a neighbour's state mixed in, however little.
+    Catches means, norms and maxima over the batch, and any influence of a neighbouring sample's
+    state, however small.
     """
     sample = choose_spot(observation.case).sample
     others = list_other_samples(observation.case, sample)
-    spoiled = with_input(observation, (slice(None), sample))
+    spoiled = call_with_planted_input(observation, (slice(None), sample))
     snippet = write_nan_snippet(observation.case, step=":", sample=sample)
     assert_identical(
-        "output of the others", spoiled.output[:, others], observation.output[:, others], snippet
+        "output of the other samples",
+        spoiled.output[:, others],
+        observation.output[:, others],
+        snippet,
     )
-    assert_identical("h_n of the others", spoiled.h_n[:, others], observation.h_n[:, others], snippet)
+    assert_identical(
+        "h_n of the other samples", spoiled.h_n[:, others], observation.h_n[:, others], snippet
+    )
 
 
-@rule("rnn.recurrence.samples-independent", when=several & predictable & unshared & one_in(4))
+@rule(
+    "rnn.recurrence.samples-independent",
+    when=has_several_samples & has_predictable_results & has_separate_samples & one_in(4),
+)
 def huge(observation: Observation) -> None:
-    """A huge value in one sample changes nothing for the others.
+    """A huge value in one sample does not change the results of the other samples.
 
-    One sample's input is 1e30 (2**11 in float16); the results of all others may differ by two roundings. Judged where the layer is
-    right about moderate values, and in 16-bit dtypes where nothing can overflow: their kernels may carry an infinity to other rows.
+    The input of one sample is replaced by 1e30 (2**11 in float16). The results of the others may
+    change by at most twice the rounding bound. The rule applies if the layer is right about
+    moderate values. In 16-bit dtypes, it applies only if nothing can overflow, because matrix
+    products in these dtypes may carry an infinity into other rows.
 
-    Catches scales, clips and shared ranges that depend on the whole batch.
+    Catches scales, clipping and value ranges that are shared by the whole batch.
     """
     sample = choose_spot(observation.case).sample
     others = list_other_samples(observation.case, sample)
-    spoiled = with_input(observation, (slice(None), sample), HUGE[observation.case.dtype])
-    if is_right(observation) and (precise(observation.case) or _is_bounded(spoiled)):
-        snippet = write_nan_snippet(
-            observation.case, step=":", sample=sample, value=repr(HUGE[observation.case.dtype])
-        )
+    value = HUGE_VALUES[observation.case.dtype]
+    spoiled = call_with_planted_input(observation, (slice(None), sample), value)
+    if is_right(observation) and (has_wide_dtype(observation.case) or _is_bounded(spoiled)):
+        snippet = write_nan_snippet(observation.case, step=":", sample=sample, value=repr(value))
         assert_same_results(
             observation,
             Part(spoiled.output[:, others], spoiled.h_n[:, others]),
@@ -89,7 +114,7 @@ def huge(observation: Observation) -> None:
 
 
 def _is_bounded(observation: Observation) -> bool:
-    """Whether no result, and nothing on the way to it, can overflow."""
+    """Return whether neither the results nor any intermediate value can overflow."""
     return bool(
         np.isfinite(observation.expected.bound.output).all()
         and np.isfinite(observation.expected.bound.h_n).all()
@@ -98,14 +123,18 @@ def _is_bounded(observation: Observation) -> bool:
 
 @rule(
     "rnn.recurrence.samples-independent",
-    when=several & predictable & has_value(Layout.BATCHED, Layout.PACKED_UNSORTED) & unshared,
+    when=has_several_samples
+    & has_predictable_results
+    & has_value(Layout.BATCHED, Layout.PACKED_UNSORTED)
+    & has_separate_samples,
 )
 def permuted(observation: Observation) -> None:
-    """The order of the samples changes nothing for any of them.
+    """The order of the samples in the batch does not change the results of any sample.
 
-    Where results are wrong, the same batch is handed over in another order, states with it, and the results are compared.
+    If the results are wrong, the layer is called on the same samples, and their rows of `h_0`, in
+    another order, and the results are compared.
 
-    Catches what depends on a sample's place in the batch.
+    Catches results that depend on a sample's position in the batch.
     """
     rng = np.random.default_rng(observation.case.seed)
     order = (
@@ -114,7 +143,7 @@ def permuted(observation: Observation) -> None:
         else np.array([1, 0])
     )
     lengths = (
-        tuple(observation.case.lengths[place] for place in order)
+        tuple(observation.case.lengths[sample] for sample in order)
         if observation.case.is_packed
         else ()
     )
@@ -123,34 +152,36 @@ def permuted(observation: Observation) -> None:
         input=observation.values.input[:, order],
         h_0=observation.values.h_0[:, order],
     )
-    back = np.argsort(order)
+    inverse = np.argsort(order)
 
-    def other() -> Part:
-        again = call_as(observation, values, lengths=lengths)
-        return Part(again.output[:, back], again.h_n[:, back])
+    def call_permuted() -> Part:
+        second = make_second_call(observation, values, lengths=lengths)
+        return Part(second.output[:, inverse], second.h_n[:, inverse])
 
     snippet = (
         None
         if observation.case.is_packed
-        else PERMUTED.format(order=order.tolist(), axis=_batch_axis(observation.case))
+        else PERMUTED.format(order=order.tolist(), axis=_find_batch_axis(observation.case))
     )
-    fail_only_if_calls_differ(observation, other, snippet=snippet)
+    fail_only_if_calls_differ(observation, call_permuted, snippet=snippet)
 
 
 @rule(
     "rnn.recurrence.samples-independent",
     "rnn.packed.each-alone",
-    when=several & predictable & unshared,
+    when=has_several_samples & has_predictable_results & has_separate_samples,
 )
 def alone(observation: Observation) -> None:
-    """A sample gives in a batch what it gives alone.
+    """A sample has the same results in a batch as in a batch of its own.
 
-    Where results are wrong, one sample is handed over as a batch of its own, and the results are compared.
+    If the results are wrong, the layer is called on one of the samples alone, and the results are
+    compared.
 
-    Catches what depends on the size of the batch: rows beyond a block, states made for another number of samples.
+    Catches results that depend on the batch size, such as wrong rows beyond the first block, and
+    states made for another number of samples.
     """
     sample = choose_spot(observation.case).sample
-    end = length(observation.case, sample)
+    end = find_sequence_length(observation.case, sample)
     values = replace(
         observation.values,
         input=observation.values.input[:end, [sample]],
@@ -159,17 +190,17 @@ def alone(observation: Observation) -> None:
     snippet = (
         None
         if observation.case.is_packed
-        else ALONE.format(sample=sample, axis=_batch_axis(observation.case))
+        else ALONE.format(sample=sample, axis=_find_batch_axis(observation.case))
     )
     lengths = (end,) if observation.case.is_packed else ()
     place = Place(np.s_[:end, [sample]], np.s_[:, [sample]])
     fail_only_if_calls_differ(
         observation,
-        lambda: call_as(observation, values, batch=1, steps=end, lengths=lengths),
+        lambda: make_second_call(observation, values, batch=1, steps=end, lengths=lengths),
         place,
         snippet,
     )
 
 
-def _batch_axis(case: Case) -> int:
+def _find_batch_axis(case: Case) -> int:
     return 0 if case.config.batch_first else 1

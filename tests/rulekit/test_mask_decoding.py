@@ -1,4 +1,4 @@
-"""Masks read off outputs are the masks that were drawn."""
+"""Masks decoded from outputs are the masks that were drawn."""
 
 from __future__ import annotations
 
@@ -31,7 +31,13 @@ CALLS: list[dict[str, Any]] = [
     {"nonlinearity": "relu", "dtype": DType.FLOAT32, "batch_first": True},
     {"bidirectional": True, "initial_state": InitialState.GIVEN},
     {"bidirectional": True, "nonlinearity": "relu", **RAGGED},
-    {"dtype": DType.FLOAT32, "bidirectional": True, **RAGGED, "initial_state": InitialState.GIVEN, "batch_first": True},
+    {
+        "dtype": DType.FLOAT32,
+        "bidirectional": True,
+        **RAGGED,
+        "initial_state": InitialState.GIVEN,
+        "batch_first": True,
+    },
     {"layout": Layout.UNBATCHED, "hidden_size": 6},
     {"hidden_size": 1, "steps": 1, "batch": 1},
 ]
@@ -39,7 +45,7 @@ PROBABILITIES = (0.1, 0.5, 0.7)
 
 
 class Recorder(Plain):
-    """The reference layer, which keeps the masks of its last call by the layer that reads through them."""
+    """The plain layer, which keeps the masks of its last call by the layer above the boundary."""
 
     def mask(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:
         drawn = super().mask(data, sizes, layer)
@@ -47,8 +53,8 @@ class Recorder(Plain):
         return drawn
 
 
-def observed(near: Case) -> tuple[Observation, dict[int, Array]]:
-    """What the recorder did, and the masks that it drew by boundary, (T, N, D * H)."""
+def observe_masks(near: Case) -> tuple[Observation, dict[int, Array]]:
+    """Return the observation and the masks (T, N, D * H) that were drawn, by boundary."""
     observation = Observation(TorchSubject(resolve_target(Recorder)), near)
     call, masks = observation.call, {}
     for layer, mask in observation.module.__dict__["drawn"].items():
@@ -61,8 +67,8 @@ def observed(near: Case) -> tuple[Observation, dict[int, Array]]:
     return observation, masks
 
 
-def readable() -> list[Case]:
-    """Cases over every boundary of stacks of two, three and five layers."""
+def list_readable_cases() -> list[Case]:
+    """Return cases for every boundary of stacks of two, three and five layers."""
     return [
         make_case(
             distribution=Distribution.READABLE,
@@ -78,8 +84,8 @@ def readable() -> list[Case]:
     ]
 
 
-def solvable() -> list[Case]:
-    """Cases with and without biases."""
+def list_solvable_cases() -> list[Case]:
+    """Return cases with and without biases."""
     return [
         make_case(
             distribution=Distribution.SOLVABLE,
@@ -95,10 +101,10 @@ def solvable() -> list[Case]:
     ]
 
 
-@pytest.mark.parametrize("near", readable(), ids=str)
-def test_a_mask_is_read_bit_by_bit(near: Case) -> None:
-    seen, masks = observed(near)
-    reading = decode_mask(near, seen.values, seen.output)
+@pytest.mark.parametrize("near", list_readable_cases(), ids=str)
+def test_a_readable_mask_is_decoded(near: Case) -> None:
+    observation, masks = observe_masks(near)
+    decoded = decode_mask(near, observation.values, observation.output)
     above = [mask for boundary, mask in masks.items() if boundary > near.boundary]
     path = (
         np.logical_and.reduce([mask > 0 for mask in above])
@@ -106,72 +112,81 @@ def test_a_mask_is_read_bit_by_bit(near: Case) -> None:
         else np.ones_like(masks[0], dtype=bool)
     )
     reached = (path.any(axis=-1) & find_valid_steps(near))[..., None]
-    np.testing.assert_array_equal(reading.known, np.broadcast_to(reached, path.shape))
-    np.testing.assert_array_equal(reading.kept, reading.known & (masks[near.boundary] > 0))
-    np.testing.assert_array_equal(reading.dropped, reading.known & (masks[near.boundary] == 0))
+    np.testing.assert_array_equal(decoded.known, np.broadcast_to(reached, path.shape))
+    np.testing.assert_array_equal(decoded.kept, decoded.known & (masks[near.boundary] > 0))
+    np.testing.assert_array_equal(decoded.dropped, decoded.known & (masks[near.boundary] == 0))
     np.testing.assert_array_equal(
-        (reading.path & find_valid_steps(near)[..., None]), path & find_valid_steps(near)[..., None]
+        (decoded.kept_above & find_valid_steps(near)[..., None]),
+        path & find_valid_steps(near)[..., None],
     )
-    assert not reading.unexplained.any()
+    assert not decoded.unexplained.any()
 
 
-@pytest.mark.parametrize("near", solvable(), ids=str)
-def test_a_mask_is_solved_for_with_its_scale(near: Case) -> None:
-    seen, masks = observed(near)
-    reading = decode_mask(near, seen.values, seen.output)
+@pytest.mark.parametrize("near", list_solvable_cases(), ids=str)
+def test_a_solvable_mask_is_decoded_with_its_scale(near: Case) -> None:
+    observation, masks = observe_masks(near)
+    decoded = decode_mask(near, observation.values, observation.output)
     np.testing.assert_array_equal(
-        reading.known, np.broadcast_to(find_valid_steps(near)[..., None], masks[0].shape)
+        decoded.known, np.broadcast_to(find_valid_steps(near)[..., None], masks[0].shape)
     )
     np.testing.assert_allclose(
-        reading.factors * reading.known, masks[0] * reading.known, rtol=0, atol=1e-4
+        decoded.factors * decoded.known, masks[0] * decoded.known, rtol=0, atol=1e-4
     )
-    np.testing.assert_array_equal(reading.kept, reading.known & (masks[0] > 0))
-    assert not reading.unexplained.any()
+    np.testing.assert_array_equal(decoded.kept, decoded.known & (masks[0] > 0))
+    assert not decoded.unexplained.any()
     assert (
-        reading.scale is None
-        if not reading.kept.any()
-        else reading.scale == pytest.approx(1 / (1 - near.config.dropout), rel=1e-4)
+        decoded.scale is None
+        if not decoded.kept.any()
+        else decoded.scale == pytest.approx(1 / (1 - near.config.dropout), rel=1e-4)
     )
 
 
-@pytest.mark.parametrize("near", [*readable()[::5], *solvable()[::4]], ids=str)
-def test_the_reference_agrees_under_the_mask_that_was_read(near: Case) -> None:
-    seen, _ = observed(near)
-    expected = expect_under_mask(near, seen.values, decode_mask(near, seen.values, seen.output))
-    assert (np.abs(seen.output - expected.output) <= expected.bound.output).all()
+@pytest.mark.parametrize(
+    "near", [*list_readable_cases()[::5], *list_solvable_cases()[::4]], ids=str
+)
+def test_the_oracle_agrees_under_the_decoded_mask(near: Case) -> None:
+    observation, _ = observe_masks(near)
+    expected = expect_under_mask(
+        near, observation.values, decode_mask(near, observation.values, observation.output)
+    )
+    assert (np.abs(observation.output - expected.output) <= expected.bound.output).all()
 
 
-@pytest.mark.parametrize(("law", "reached"), [("readable", 8), ("solvable", 12)])
-def test_nonsense_is_not_read_as_a_mask(law: str, reached: int) -> None:
-    near = make_case(values=law, mode=Mode.TRAIN, num_layers=2, dropout=0.5)
-    seen, _ = observed(near)
-    spoiled = np.array(seen.output)
+@pytest.mark.parametrize(
+    ("distribution", "unexplained"), [(Distribution.READABLE, 8), (Distribution.SOLVABLE, 12)]
+)
+def test_impossible_outputs_are_not_decoded(distribution: Distribution, unexplained: int) -> None:
+    near = make_case(distribution=distribution, mode=Mode.TRAIN, num_layers=2, dropout=0.5)
+    observation, _ = observe_masks(near)
+    spoiled = np.array(observation.output)
     spoiled[1, 2] = np.nan
     spoiled[3, 0] = 0.99999
-    reading = decode_mask(near, seen.values, spoiled)
-    assert reading.unexplained[1, 2].all()
-    assert reading.unexplained[3, 0].all()
-    assert not reading.known[[1, 3], [2, 0]].any()
-    assert reading.unexplained.sum() == reached, (
-        "a state that is NaN tells nothing of the next step"
+    decoded = decode_mask(near, observation.values, spoiled)
+    assert decoded.unexplained[1, 2].all()
+    assert decoded.unexplained[3, 0].all()
+    assert not decoded.known[[1, 3], [2, 0]].any()
+    assert decoded.unexplained.sum() == unexplained, (
+        "after a state that is NaN, the next step cannot be decoded"
     )
 
 
-def test_another_law_has_no_mask_to_read() -> None:
+def test_another_distribution_has_no_mask_to_decode() -> None:
     near = make_case(num_layers=2)
-    with pytest.raises(KeyError, match="plain"):
+    with pytest.raises(KeyError, match="PLAIN"):
         decode_mask(
             near, Observation(TorchSubject(resolve_target(Plain)), near).values, np.zeros((5, 3, 4))
         )
 
 
-def test_gradients_that_no_mask_decides_are_left_out() -> None:
+def test_gradients_that_the_mask_does_not_decide_are_left_out() -> None:
     names = [
         f"{part}_l{layer}"
         for layer in range(5)
         for part in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
     ]
-    near = make_case(distribution=Distribution.READABLE, mode=Mode.TRAIN, num_layers=5, dropout=0.5, seed=1)
+    near = make_case(
+        distribution=Distribution.READABLE, mode=Mode.TRAIN, num_layers=5, dropout=0.5, seed=1
+    )
     assert near.boundary == 1
     left_out = [
         name
@@ -187,7 +202,8 @@ def test_gradients_that_no_mask_decides_are_left_out() -> None:
         "bias_hh_l3",
     ]
     assert list_decided_gradients(
-        make_case(distribution=Distribution.READABLE, num_layers=2, dropout=0.5), ["weight_ih_l0", "weight_hh_l1_reverse"]
+        make_case(distribution=Distribution.READABLE, num_layers=2, dropout=0.5),
+        ["weight_ih_l0", "weight_hh_l1_reverse"],
     ) == [
         "weight_ih_l0",
         "weight_hh_l1_reverse",

@@ -1,4 +1,4 @@
-"""The rules of the directions: each passes for torch.nn.RNN and tells what a planted bug does."""
+"""The rules of directions: each passes for torch.nn.RNN and reports a planted bug."""
 
 from __future__ import annotations
 
@@ -9,16 +9,18 @@ from torch import nn
 
 from rnnspec.cases.axes import DType, InitialState, Layout
 from rnnspec.cases.case import Case
+from rnnspec.rulekit.rule import Theme
 from rnnspec.rules.catalogue import list_layer_rules
 from rnnspec.selftest import BUGS
-from tests.rules.judged import Fails, Passes, make_case, make_test_ids, judge_layer
+from tests.rules.judged import Fails, Passes, judge_layer, make_case, make_test_ids
 from tests.rules.proven import prove_violation
 
 BOTH = make_case(bidirectional=True)
 STACK = make_case(bidirectional=True, num_layers=2)
 PASSES: Passes = {
     "directions.own-state": [
-        make_case(bidirectional=True, num_layers=layers, initial_state=InitialState.GIVEN) for layers in (1, 2)
+        make_case(bidirectional=True, num_layers=layers, initial_state=InitialState.GIVEN)
+        for layers in (1, 2)
     ],
     "directions.output-order": [
         BOTH,
@@ -35,7 +37,10 @@ PASSES: Passes = {
         make_case(bidirectional=True, steps=1),
         make_case(bidirectional=True, dtype=DType.BFLOAT16),
     ],
-    "directions.h-n-order": [BOTH, make_case(bidirectional=True, num_layers=3, initial_state=InitialState.GIVEN)],
+    "directions.h-n-order": [
+        BOTH,
+        make_case(bidirectional=True, num_layers=3, initial_state=InitialState.GIVEN),
+    ],
 }
 FAILS: Fails = [
     (
@@ -69,7 +74,9 @@ FAILS: Fails = [
 ]
 
 every_rule = pytest.mark.parametrize("name", PASSES)
-every_bug = pytest.mark.parametrize(("name", "bug", "near", "text"), FAILS, ids=make_test_ids(FAILS))
+every_bug = pytest.mark.parametrize(
+    ("name", "bug", "near", "text"), FAILS, ids=make_test_ids(FAILS)
+)
 
 
 @every_rule
@@ -78,18 +85,18 @@ def test_torch_passes(name: str) -> None:
 
 
 @every_bug
-def test_a_planted_bug_is_told_and_proven(name: str, bug: str, near: Case, text: str) -> None:
+def test_a_planted_bug_is_reported_and_proven(name: str, bug: str, near: Case, text: str) -> None:
     assert re.search(text, prove_violation(name, bug, near))
 
 
-def test_every_rule_is_tried() -> None:
+def test_every_rule_is_tested() -> None:
     assert (
-        {rule.id for rule in list_layer_rules() if rule.theme == "directions"}
+        {rule.id for rule in list_layer_rules() if rule.theme is Theme.DIRECTIONS}
         == set(PASSES)
         == {name for name, *_ in FAILS}
     )
 
 
-def test_the_order_of_the_states_is_not_blamed_for_the_output() -> None:
+def test_states_in_another_order_are_not_reported_for_the_output() -> None:
     for name in ("directions.output-order", "directions.reverse-time", "directions.own-weights"):
         assert judge_layer(name, BUGS["StatesByDirection"], STACK) is None

@@ -1,4 +1,4 @@
-"""The rules of the nonlinearity: each passes for torch.nn.RNN and tells what a planted bug does."""
+"""The rules of the nonlinearity: each passes for torch.nn.RNN and reports a planted bug."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from rnnspec.cases.axes import Distribution, DType, Layout
 from rnnspec.cases.case import Case
 from rnnspec.engine.outcome import Finding
+from rnnspec.rulekit.rule import Theme
 from rnnspec.rules.catalogue import list_layer_rules
 from rnnspec.selftest import BUGS, Plain
-from tests.rules.judged import Fails, Passes, make_case, make_test_ids, judge_layer
+from tests.rules.judged import Fails, Passes, judge_layer, make_case, make_test_ids
 from tests.rules.proven import prove_violation
 
 RELU = make_case(nonlinearity="relu")
@@ -23,7 +24,11 @@ PASSES: Passes = {
         make_case(nonlinearity="relu", num_layers=2, bidirectional=True),
         make_case(nonlinearity="relu", distribution=Distribution.INTEGER),
     ],
-    "nonlinearity.tanh": [make_case(), make_case(distribution=Distribution.TERNARY), make_case(distribution=Distribution.LARGE, dtype=DType.BFLOAT16)],
+    "nonlinearity.tanh": [
+        make_case(),
+        make_case(distribution=Distribution.TERNARY),
+        make_case(distribution=Distribution.LARGE, dtype=DType.BFLOAT16),
+    ],
     "nonlinearity.large": [
         make_case(distribution=Distribution.LARGE),
         make_case(distribution=Distribution.SPREAD, nonlinearity="relu"),
@@ -52,13 +57,20 @@ FAILS: Fails = [
     ),
     ("nonlinearity.relu", "ReluLeaks", RELU, "expected 0   got -"),
     ("nonlinearity.large", "ClippedAtFive", make_case(distribution=Distribution.LARGE), "output"),
-    ("nonlinearity.large", "TanhOverflows", make_case(distribution=Distribution.LARGE, dtype=DType.FLOAT16), "got nan"),
+    (
+        "nonlinearity.large",
+        "TanhOverflows",
+        make_case(distribution=Distribution.LARGE, dtype=DType.FLOAT16),
+        "got nan",
+    ),
     ("nonlinearity.infinite", "InfinityCutOff", RELU, "expected inf   got 1.79769313e.308"),
     ("nonlinearity.nan", "NanIsZero", make_case(), "expected nan   got 0"),
 ]
 
 every_rule = pytest.mark.parametrize("name", PASSES)
-every_bug = pytest.mark.parametrize(("name", "bug", "near", "text"), FAILS, ids=make_test_ids(FAILS))
+every_bug = pytest.mark.parametrize(
+    ("name", "bug", "near", "text"), FAILS, ids=make_test_ids(FAILS)
+)
 
 
 @every_rule
@@ -67,34 +79,34 @@ def test_torch_passes(name: str) -> None:
 
 
 @every_bug
-def test_a_planted_bug_is_told_and_proven(name: str, bug: str, near: Case, text: str) -> None:
+def test_a_planted_bug_is_reported_and_proven(name: str, bug: str, near: Case, text: str) -> None:
     assert re.search(text, prove_violation(name, bug, near))
 
 
-def test_every_rule_is_tried() -> None:
+def test_every_rule_is_tested() -> None:
     assert (
-        {rule.id for rule in list_layer_rules() if rule.theme == "nonlinearity"}
+        {rule.id for rule in list_layer_rules() if rule.theme is Theme.NONLINEARITY}
         == set(PASSES)
         == {name for name, *_ in FAILS} | {"nonlinearity.tanh"}
     )
 
 
 class AlwaysRelu(Plain):
-    """The nonlinearity is relu whatever was asked for."""
+    """The nonlinearity is always relu."""
 
     def activation(self, x: Tensor) -> Tensor:
         return torch.relu(x)
 
 
-def test_relu_in_place_of_tanh_is_told() -> None:
+def test_relu_instead_of_tanh_is_reported() -> None:
     finding = judge_layer("nonlinearity.tanh", AlwaysRelu, make_case(num_layers=2))
     assert isinstance(finding, Finding)
-    assert finding.message.endswith("; as if it were relu")
+    assert finding.message.endswith("; as if nonlinearity='relu'")
     assert judge_layer("nonlinearity.tanh", BUGS["HiddenBiasLost"], make_case()) is None
 
 
 class InfiniteInputIsZero(Plain):
-    """Infinite input counts as zero."""
+    """Infinite input is treated as zero."""
 
     def to_time_major(self, input: Tensor) -> Tensor:
         steps = super().to_time_major(input)
@@ -107,6 +119,6 @@ def test_an_infinite_input_saturates_tanh() -> None:
     assert re.search("expected -?1   got -?0[.]", finding.message)
 
 
-def test_a_layer_that_is_wrong_about_finite_values_is_not_blamed_for_others() -> None:
+def test_a_layer_that_is_wrong_about_finite_values_is_not_reported() -> None:
     for name in ("nonlinearity.infinite", "nonlinearity.nan"):
         assert judge_layer(name, BUGS["StateNeverAdvances"], make_case()) is None

@@ -1,4 +1,4 @@
-"""The rules of the samples: each passes for torch.nn.RNN and tells what a planted bug does."""
+"""The rules of samples: each passes for torch.nn.RNN and reports a planted bug."""
 
 from __future__ import annotations
 
@@ -13,13 +13,21 @@ from rnnspec.cases.axes import Distribution, DType, InitialState, Layout, Memory
 from rnnspec.cases.case import Case
 from rnnspec.engine.outcome import Finding, judge_case
 from rnnspec.observe.observation import Observation
-from rnnspec.rulekit.assertions.nan_propagation import choose_spot, with_input
+from rnnspec.rulekit.assertions.nan_propagation import call_with_planted_input, choose_spot
+from rnnspec.rulekit.rule import Theme
 from rnnspec.rules.catalogue import find_layer_rule, list_layer_rules
-from rnnspec.rules.samples import HUGE
+from rnnspec.rules.samples import HUGE_VALUES
 from rnnspec.selftest import Plain
 from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import resolve_target
-from tests.rules.judged import Fails, Passes, make_case, find_applicable_cases, make_test_ids, judge_layer
+from tests.rules.judged import (
+    Fails,
+    Passes,
+    find_applicable_cases,
+    judge_layer,
+    make_case,
+    make_test_ids,
+)
 from tests.rules.proven import prove_violation
 
 UNSORTED = make_case(layout=Layout.PACKED_UNSORTED, lengths=(2, 5, 1))
@@ -50,8 +58,8 @@ PASSES: Passes = {
     ],
 }
 FAILS: Fails = [
-    ("samples.independent", "BatchLeaks", make_case(), "output of the others.* got nan"),
-    ("samples.independent", "NanSpreads", make_case(), "output of the others.* got nan"),
+    ("samples.independent", "BatchLeaks", make_case(), "output of the other samples.* got nan"),
+    ("samples.independent", "NanSpreads", make_case(), "output of the other samples.* got nan"),
     ("samples.permuted", "SamplesInOneBlock", make_case(batch=17), "output"),
     ("samples.permuted", "NeighbourLeaks", make_case(batch=17), "output"),
     ("samples.alone", "SamplesInOneBlock", make_case(batch=40), "output"),
@@ -59,7 +67,9 @@ FAILS: Fails = [
 ]
 
 every_rule = pytest.mark.parametrize("name", PASSES)
-every_bug = pytest.mark.parametrize(("name", "bug", "near", "text"), FAILS, ids=make_test_ids(FAILS))
+every_bug = pytest.mark.parametrize(
+    ("name", "bug", "near", "text"), FAILS, ids=make_test_ids(FAILS)
+)
 
 
 @every_rule
@@ -68,20 +78,20 @@ def test_torch_passes(name: str) -> None:
 
 
 @every_bug
-def test_a_planted_bug_is_told_and_proven(name: str, bug: str, near: Case, text: str) -> None:
+def test_a_planted_bug_is_reported_and_proven(name: str, bug: str, near: Case, text: str) -> None:
     assert re.search(text, prove_violation(name, bug, near))
 
 
-def test_every_rule_is_tried() -> None:
-    assert {rule.id for rule in list_layer_rules() if rule.theme == "samples"} == set(PASSES)
+def test_every_rule_is_tested() -> None:
+    assert {rule.id for rule in list_layer_rules() if rule.theme is Theme.SAMPLES} == set(PASSES)
     assert set(PASSES) == {name for name, *_ in FAILS} | {"samples.huge"}
 
 
-def test_samples_that_share_their_memory_cannot_be_told_apart() -> None:
+def test_no_rule_applies_to_samples_that_share_memory() -> None:
     applied = [
         rule.id
         for rule in list_layer_rules()
-        if rule.theme == "samples"
+        if rule.theme is Theme.SAMPLES
         for seed in range(40)
         if rule.when(make_case(memory_layout=MemoryLayout.EXPANDED, seed=seed))
     ]
@@ -89,41 +99,52 @@ def test_samples_that_share_their_memory_cannot_be_told_apart() -> None:
 
 
 class BatchNormalised(Plain):
-    """Samples are scaled by a norm of the whole batch where it exceeds 100."""
+    """All samples are scaled by the norm of the whole batch if it exceeds 100."""
 
     def to_time_major(self, input: Tensor) -> Tensor:
         steps = super().to_time_major(input)
         return steps * torch.clamp(100 / (steps.norm() + 1), max=1)
 
 
-def test_a_scale_that_all_samples_share_is_told() -> None:
+def test_a_scale_shared_by_all_samples_is_reported() -> None:
     finding = judge_layer("samples.huge", BatchNormalised, make_case())
     assert isinstance(finding, Finding)
     assert finding.message.startswith("output[0, 0, 0]   expected")
 
 
 class InfinityNextDoor(Plain):
-    """As some kernels for 16-bit numbers: an infinity in a row of states is multiplied by zero in the row before."""
+    """In 16-bit dtypes, an infinity in one row of the states reaches the row before, times zero.
+
+    Some kernels for 16-bit numbers do that.
+    """
 
     def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
         new = super().step(x, h, weight, layer, t)
         return new + 0.0 * new.roll(-1, 0) if new.dtype in (torch.bfloat16, torch.float16) else new
 
 
-def test_infinities_that_16_bit_kernels_carry_to_other_rows_are_not_judged() -> None:
-    steep = make_case(nonlinearity="relu", distribution=Distribution.INTEGER, dtype=DType.FLOAT16, steps=40, num_layers=3)
+def test_infinities_that_16_bit_kernels_carry_to_other_rows_are_not_reported() -> None:
+    steep = make_case(
+        nonlinearity="relu",
+        distribution=Distribution.INTEGER,
+        dtype=DType.FLOAT16,
+        steps=40,
+        num_layers=3,
+    )
     subject = TorchSubject(resolve_target(InfinityNextDoor))
-    observation = [
+    observations = [
         Observation(subject, candidate)
         for candidate in find_applicable_cases(find_layer_rule("samples.huge"), steep, 8)
     ]
     spoiled = [
-        with_input(each, (slice(None), choose_spot(each.case).sample), HUGE["float16"])
-        for each in observation
+        call_with_planted_input(
+            each, (slice(None), choose_spot(each.case).sample), HUGE_VALUES[DType.FLOAT16]
+        )
+        for each in observations
     ]
     assert any(np.isinf(each.output).any() or np.isnan(each.output).any() for each in spoiled), (
-        "the cases have lost their point"
+        "no infinity arises, so these cases test nothing"
     )
-    assert [judge_case(find_layer_rule("samples.huge"), each) for each in observation] == [
+    assert [judge_case(find_layer_rule("samples.huge"), each) for each in observations] == [
         None
-    ] * len(observation)
+    ] * len(observations)

@@ -1,4 +1,4 @@
-"""The rules of the states: each passes for torch.nn.RNN and tells what a planted bug does."""
+"""The rules of states: each passes for torch.nn.RNN and reports a planted bug."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from rnnspec.cases.axes import Distribution, GradMode, InitialState, Layout
 from rnnspec.cases.case import Case
 from rnnspec.engine.outcome import Finding
+from rnnspec.rulekit.rule import Theme
 from rnnspec.rules.catalogue import list_layer_rules
 from rnnspec.selftest import BUGS, Plain
-from tests.rules.judged import Fails, Passes, make_case, make_test_ids, judge_layer
+from tests.rules.judged import Fails, Passes, judge_layer, make_case, make_test_ids
 from tests.rules.proven import prove_violation
 
 GIVEN = make_case(initial_state=InitialState.GIVEN)
@@ -23,7 +24,12 @@ PASSES: Passes = {
     "states.order": [
         STACK,
         DEEP,
-        make_case(initial_state=InitialState.GIVEN, num_layers=2, layout=Layout.PACKED_UNSORTED, lengths=(2, 5, 1)),
+        make_case(
+            initial_state=InitialState.GIVEN,
+            num_layers=2,
+            layout=Layout.PACKED_UNSORTED,
+            lengths=(2, 5, 1),
+        ),
     ],
     "states.initial-state-used": [
         GIVEN,
@@ -55,7 +61,12 @@ PASSES: Passes = {
     "states.routing": [
         STACK,
         DEEP,
-        make_case(initial_state=InitialState.GIVEN, num_layers=2, layout=Layout.PACKED_UNSORTED, lengths=(2, 5, 1)),
+        make_case(
+            initial_state=InitialState.GIVEN,
+            num_layers=2,
+            layout=Layout.PACKED_UNSORTED,
+            lengths=(2, 5, 1),
+        ),
     ],
 }
 FAILS: Fails = [
@@ -63,25 +74,27 @@ FAILS: Fails = [
         "states.order",
         "FirstStateForAll",
         STACK,
-        "; as if every layer starts from the first layer's state$",
+        "; as if every layer started from the first layer's state$",
     ),
     (
         "states.order",
         "StatesReadByDirection",
         DEEP,
-        "; as if the state is read as all forward rows, then all backward ones$",
+        "; as if h_0 had all forward rows first, then all backward rows$",
     ),
     (
         "states.order",
         "ThirdLayerStateLost",
         STACK,
-        "; as if layers above the second start from the second's state$",
+        "; as if layers above the second started from the second layer's state$",
     ),
     ("states.initial-state-used", "StateIgnored", GIVEN, r"output\[0, 0, 0\]   expected"),
     (
         "states.initial-state-used",
         "StateIgnoredWithoutBias",
-        make_case(initial_state=InitialState.GIVEN, bidirectional=True, bias=False, nonlinearity="relu"),
+        make_case(
+            initial_state=InitialState.GIVEN, bidirectional=True, bias=False, nonlinearity="relu"
+        ),
         "output",
     ),
     ("states.absent-is-zero", "BiasSkippedAtStart", make_case(), r"output\[0, 0, 0\]   expected"),
@@ -93,13 +106,20 @@ FAILS: Fails = [
         make_case(),
         r"last rows of h_n\[0, 0\]   expected",
     ),
-    ("states.h-n-is-last-output", "FinalStateOfFirstLayer", make_case(num_layers=2), "last rows of h_n"),
+    (
+        "states.h-n-is-last-output",
+        "FinalStateOfFirstLayer",
+        make_case(num_layers=2),
+        "last rows of h_n",
+    ),
     ("states.routing", "FirstStateForAll", STACK, "output.*expected"),
     ("states.routing", "StatesReadByDirection", DEEP, "expected"),
 ]
 
 every_rule = pytest.mark.parametrize("name", PASSES)
-every_bug = pytest.mark.parametrize(("name", "bug", "near", "text"), FAILS, ids=make_test_ids(FAILS))
+every_bug = pytest.mark.parametrize(
+    ("name", "bug", "near", "text"), FAILS, ids=make_test_ids(FAILS)
+)
 
 
 @every_rule
@@ -108,29 +128,29 @@ def test_torch_passes(name: str) -> None:
 
 
 @every_bug
-def test_a_planted_bug_is_told_and_proven(name: str, bug: str, near: Case, text: str) -> None:
+def test_a_planted_bug_is_reported_and_proven(name: str, bug: str, near: Case, text: str) -> None:
     assert re.search(text, prove_violation(name, bug, near))
 
 
-def test_every_rule_is_tried() -> None:
-    assert {rule.id for rule in list_layer_rules() if rule.theme == "states"} == set(PASSES)
+def test_every_rule_is_tested() -> None:
+    assert {rule.id for rule in list_layer_rules() if rule.theme is Theme.STATES} == set(PASSES)
     assert set(PASSES) == {name for name, *_ in FAILS} | {"states.by-name"}
 
 
 class StateByOtherName(Plain):
-    """The state is called h_0."""
+    """The second argument is called h_0 instead of hx."""
 
     def forward(self, input: Tensor, h_0: Tensor | None = None) -> Any:  # type: ignore[override]
         return super().forward(input, h_0)
 
 
-def test_a_state_of_another_name_is_told() -> None:
+def test_a_state_with_another_name_is_reported() -> None:
     finding = judge_layer("states.by-name", StateByOtherName, GIVEN)
     assert isinstance(finding, Finding)
     assert "the call with hx= raised TypeError" in finding.message
 
 
-def test_exchanged_rows_are_told_by_the_rules_of_their_order() -> None:
+def test_exchanged_rows_are_left_to_the_rules_about_their_order() -> None:
     assert judge_layer("states.initial-state-used", BUGS["FirstStateForAll"], STACK) is None
     assert (
         judge_layer(
@@ -141,13 +161,15 @@ def test_exchanged_rows_are_told_by_the_rules_of_their_order() -> None:
         is None
     )
     assert (
-        judge_layer("states.h-n-is-last-output", BUGS["BackwardStateFirst"], make_case(bidirectional=True))
+        judge_layer(
+            "states.h-n-is-last-output", BUGS["BackwardStateFirst"], make_case(bidirectional=True)
+        )
         is None
     )
     assert judge_layer("states.order", BUGS["StateIgnored"], STACK) is None
 
 
-def test_a_sequence_is_cut_inside() -> None:
-    """The shortest sequence that can be cut, in all ways of cutting a longer one."""
+def test_a_sequence_is_cut_at_any_step() -> None:
+    """The shortest sequence is cut once, and a longer one in all possible ways."""
     assert judge_layer("states.carried", BUGS["OwnStateRefused"], make_case(steps=2)) is not None
     assert judge_layer("states.carried", nn.RNN, make_case(steps=4), seeds=12) is None

@@ -1,6 +1,7 @@
-"""Lines that end a stand-alone program about random results: they compare distributions, not single results.
+"""Last lines of programs about dropout.
 
-Names in scope as in `rnnspec.rulekit.snippets.results`. Both layers start from the same seed, so that torch.nn.RNN passes whatever is drawn.
+Their results are random, so the programs compare distributions, or set the same seed before each
+call. The names in scope are those of `Snippet`, and `wide` after `add_wide_input`.
 """
 
 from __future__ import annotations
@@ -14,25 +15,42 @@ PACKED = Snippet(f"""{PADDED.code}
 lengths, batch_first = [16 - n // 2 for n in range(16)], config.get("batch_first", False)
 wide = torch.nn.utils.rnn.pack_padded_sequence(wide, lengths, batch_first=batch_first)""")
 
-MOMENTS = Snippet("""def means(each):
+MOMENTS = Snippet(
+    """def means(each):
     torch.manual_seed(0)
     return torch.stack([data(each(wide)[0]).detach().double().mean() for _ in range(100)])
 ours, theirs = means(layer), means(reference)
 assert (ours.mean() - theirs.mean()).abs() <= 6 * ((ours.var() + theirs.var()) / 100) ** 0.5 + 1e-9
-assert 0.6 * theirs.var() <= ours.var() <= theirs.var() / 0.6""", (Helper.DATA,))
+assert 0.6 * theirs.var() <= ours.var() <= theirs.var() / 0.6""",
+    (Helper.DATA,),
+)
 
-FRESH = Snippet("""assert not torch.equal(data(layer(wide)[0]), data(layer(wide)[0]))""", (Helper.DATA,))
+FRESH_MASKS = Snippet(
+    "assert not torch.equal(data(layer(wide)[0]), data(layer(wide)[0]))", (Helper.DATA,)
+)
 
-REPRODUCIBLE = Snippet("""def seeded():
+REPRODUCIBLE = Snippet(
+    """def seeded():
     torch.manual_seed(0)
     return data(layer(*given)[0])
-assert all(torch.equal(seeded(), seeded()) for _ in range(20))""", (Helper.DATA,))
+assert all(torch.equal(seeded(), seeded()) for _ in range(20))""",
+    (Helper.DATA,),
+)
 
-CHANGED = Snippet("""for p in (0.0, 1.0):
+ATTRIBUTE_CHANGED = Snippet(
+    """for p in (0.0, 1.0):
     layer.dropout = reference.dropout = p
-    close(layer(*given)[0], reference(*given)[0])""", (Helper.CLOSE,))
+    close(layer(*given)[0], reference(*given)[0])""",
+    (Helper.CLOSE,),
+)
 
-BACKWARD = Snippet("""parameters = [parameter for name, parameter in dict(layer.named_parameters()).items() if "_l0" in name]
+LOWER_STATES = Snippet(
+    "close(layer(*given)[1][: {count}], reference(*given)[1][: {count}])", (Helper.CLOSE,)
+)
+
+BACKWARD = Snippet(
+    """named = dict(layer.named_parameters())
+parameters = [parameter for name, parameter in named.items() if "_l0" in name]
 def total():
     torch.manual_seed(0)
     return spread(data(layer(wide)[0]))
@@ -43,10 +61,15 @@ step, tolerance = (1e-5, 1e-3) if x.dtype == torch.float64 else (1e-2, 0.03)
 with torch.no_grad():
     for parameter, gradient in zip(parameters, gradients):
         parameter.add_(gradient, alpha=step / slope)
-    assert abs(float(total() - before) / (step * slope) - 1) <= tolerance""", (Helper.DATA, Helper.SPREAD, Helper.INPUT_GRADIENTS, Helper.BACKWARD))
+    assert abs(float(total() - before) / (step * slope) - 1) <= tolerance""",
+    (Helper.DATA, Helper.SPREAD, Helper.INPUT_GRADIENTS, Helper.BACKWARD),
+)
 
 
-def with_wide_input(case: Case, snippet: Snippet) -> Snippet:
-    """A proof with `wide`, an input of the case's layout that is large enough to tell distributions apart."""
+def add_wide_input(case: Case, snippet: Snippet) -> Snippet:
+    """Return the snippet after lines that define `wide`, an input in the layout of the case.
+
+    It is large enough to distinguish distributions.
+    """
     wide = PACKED if case.is_packed else PADDED if case.is_batched else UNBATCHED
     return wide + snippet

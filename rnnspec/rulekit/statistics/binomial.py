@@ -1,8 +1,12 @@
-"""How unlikely an observed count is, and when that is enough to accuse.
+"""How unlikely a count is by chance, and when that is enough to report a violation.
 
-A run may make up to MOST_TESTS tests; all of them together accuse a correct implementation with a probability of at most FALSE_ALARMS.
-A count is suspicious from SUSPICIOUS on, and is then counted anew on fresh draws, LOOKS times at most, one of which must reach CONFIRMED.
-Both happen to a correct implementation with a probability of at most SUSPICIOUS * LOOKS * CONFIRMED = FALSE_ALARMS / MOST_TESTS a test.
+A run may make up to MAX_TESTS tests. Together, they report a correct implementation with a
+probability of at most FALSE_ALARM_RATE.
+
+A count is suspicious if its p-value is at most SUSPICIOUS_P_VALUE. It is then counted again on
+fresh draws, at most RECOUNTS times, and is confirmed if one of these counts has a p-value of at
+most CONFIRMED_P_VALUE. For a correct implementation, both happen in one test with a probability of
+at most SUSPICIOUS_P_VALUE * RECOUNTS * CONFIRMED_P_VALUE = FALSE_ALARM_RATE / MAX_TESTS.
 """
 
 from __future__ import annotations
@@ -16,16 +20,19 @@ import numpy as np
 from rnnspec.rulekit.snippet import Snippet
 from rnnspec.rulekit.violation import Violation
 
-FALSE_ALARMS = 1e-9
-MOST_TESTS = 1_000_000
-SUSPICIOUS = 1e-4
-LOOKS = 2
-CONFIRMED = FALSE_ALARMS / MOST_TESTS / SUSPICIOUS / LOOKS
+FALSE_ALARM_RATE = 1e-9
+MAX_TESTS = 1_000_000
+SUSPICIOUS_P_VALUE = 1e-4
+RECOUNTS = 2
+CONFIRMED_P_VALUE = FALSE_ALARM_RATE / MAX_TESTS / SUSPICIOUS_P_VALUE / RECOUNTS
 
 
 @dataclass(frozen=True)
 class Count:
-    """How often something happened in `total` independent draws, each with this probability; `what` says it in words."""
+    """How often something happened in `total` independent draws, each with this probability.
+
+    `what` completes the sentence "3 of 7 ...", for example "values were dropped".
+    """
 
     what: str
     hits: int
@@ -33,59 +40,70 @@ class Count:
     probability: float
 
     @property
-    def chance(self) -> float:
-        """The probability of a count at least as far out, on either side."""
-        return compute_two_sided_probability(self.hits, self.total, self.probability)
+    def p_value(self) -> float:
+        """The probability of a count that is at least as far from the mean, on either side."""
+        return compute_p_value(self.hits, self.total, self.probability)
 
     def __str__(self) -> str:
-        share = f"{self.hits / self.total:.4f}" if self.total else "none"
-        return f"{self.what}: {self.hits} of {self.total}, a share of {share}, expected {self.probability:.4f} (chance {self.chance:.1e})"
+        mean = f"about {self.total * self.probability:.0f}, or {100 * self.probability:.4g}%"
+        chance = f"probability of this by chance: {self.p_value:.1e}"
+        return f"{self.hits} of {self.total} {self.what}; expected {mean} ({chance})"
 
 
 Counts = Mapping[str, Count]
 
 
-def assert_likely(counted: Callable[[int], Counts], snippet: Snippet | None = None) -> None:
-    """Raise Violation where a count is suspicious and, counted anew, confirmed.
+def assert_likely(make_counts: Callable[[int], Counts], snippet: Snippet | None = None) -> None:
+    """Raise Violation if a count is suspicious and a count on fresh draws confirms it.
 
-    `counted(0)` gives the counts by name. `counted(1)` and `counted(2)` give the same from fresh draws, the last from more of them; they
-    are asked for only where a count is suspicious and not yet confirmed.
+    `make_counts(0)` returns the counts by name. `make_counts(1)` and `make_counts(2)` return the
+    same counts from fresh draws, the last from more of them. They are called only while a count is
+    suspicious and not yet confirmed. The message gives the two most unlikely counts.
     """
-    doubted = [name for name, count in counted(0).items() if count.chance <= SUSPICIOUS]
-    for look in range(1, LOOKS + 1) if doubted else ():
-        again = counted(look)
+    first = make_counts(0)
+    suspicious = [name for name, count in first.items() if count.p_value <= SUSPICIOUS_P_VALUE]
+    for number in range(1, RECOUNTS + 1) if suspicious else ():
+        recount = make_counts(number)
         confirmed = [
-            again[name] for name in doubted if name in again and again[name].chance <= CONFIRMED
+            recount[name]
+            for name in suspicious
+            if name in recount and recount[name].p_value <= CONFIRMED_P_VALUE
         ]
         if confirmed:
-            told = sorted(confirmed, key=lambda count: count.chance)[:2]
-            raise Violation("; ".join(map(str, told)), snippet)
+            clearest = sorted(confirmed, key=lambda count: count.p_value)[:2]
+            raise Violation("; and ".join(map(str, clearest)), snippet)
 
 
-def compute_two_sided_probability(hits: int, total: int, probability: float) -> float:
-    """Twice the smaller exact tail of the binomial distribution, at most 1; the probability that it is below x is at most x.
+def compute_p_value(hits: int, total: int, probability: float) -> float:
+    """Return twice the smaller exact tail of the binomial distribution, at most 1.
 
-    Raises ValueError unless 0 <= hits <= total and 0 <= probability <= 1.
+    The probability that the result is at most x is at most x. Raises ValueError unless 0 <= hits <=
+    total and 0 <= probability <= 1.
     """
     if not 0 <= hits <= total or not 0 <= probability <= 1:
-        raise ValueError(f"no count: {hits!r} of {total!r} with probability {probability!r}")
+        raise ValueError(f"not a count: {hits!r} of {total!r} with probability {probability!r}")
     if hits < total * probability:
         hits, probability = total - hits, 1.0 - probability
     return min(1.0, 2.0 * compute_upper_tail(hits, total, probability))
 
 
 def compute_upper_tail(hits: int, total: int, probability: float) -> float:
-    """The probability of `hits` or more, for hits of at least the mean, by summing the falling terms from the largest on."""
+    """Return the probability of `hits` or more.
+
+    `hits` must be at least the mean, so that the terms fall from the first one on.
+    """
     if hits == 0 or probability == 1.0:
         return 1.0
     if probability == 0.0:
         return 0.0
     counts = np.arange(hits, total, dtype=np.float64)
     ratios = (total - counts) / (counts + 1.0) * (probability / (1.0 - probability))
-    return float(np.exp(_log_term(hits, total, probability)) * (1.0 + np.cumprod(ratios).sum()))
+    first_term = np.exp(_compute_log_probability(hits, total, probability))
+    return float(first_term * (1.0 + np.cumprod(ratios).sum()))
 
 
-def _log_term(hits: int, total: int, probability: float) -> float:
+def _compute_log_probability(hits: int, total: int, probability: float) -> float:
+    """Return the logarithm of the probability of exactly `hits`."""
     ways = lgamma(total + 1) - lgamma(hits + 1) - lgamma(total - hits + 1)
-    rest = (total - hits) * np.log1p(-probability) if hits < total else 0.0
-    return float(ways + hits * log(probability) + rest)
+    misses = (total - hits) * np.log1p(-probability) if hits < total else 0.0
+    return float(ways + hits * log(probability) + misses)

@@ -1,8 +1,6 @@
-"""The dropout that one call shows, and what it must be like: at work, of one scale, and enough to explain everything returned."""
+"""What the observed call shows about dropout: whether it is active, its scale and its mask."""
 
 from __future__ import annotations
-
-from functools import lru_cache
 
 import numpy as np
 
@@ -10,7 +8,7 @@ from rnnspec import oracle
 from rnnspec.cases.axes import Distribution
 from rnnspec.observe.expected import Expected
 from rnnspec.observe.observation import Observation
-from rnnspec.rulekit.snippets.dropout import MOMENTS, with_wide_input
+from rnnspec.rulekit.snippets.dropout import MOMENTS, add_wide_input
 from rnnspec.rulekit.statistics.mask_decoding import (
     DecodedMask,
     decode_mask,
@@ -20,52 +18,71 @@ from rnnspec.rulekit.statistics.mask_decoding import (
 from rnnspec.rulekit.violation import Violation, assert_close, measure_distance
 
 
-@lru_cache(maxsize=1)
-def decode_observation(observation: Observation) -> DecodedMask:
-    """The dropout that the judged call shows; several rules ask for it."""
-    return decode_mask(observation.case, observation.values, observation.output)
-
-
-@lru_cache(maxsize=1)
-def expect_observation(observation: Observation) -> Expected:
-    """What must come out with exactly this dropout."""
-    return expect_under_mask(observation.case, observation.values, decode_observation(observation))
-
-
-def assert_dropout_active(observation: Observation) -> None:
-    """Raise Violation where the output is that of a layer without dropout; no mask can give it, since 1 / (1 - p) is not 1."""
-    expected = observation.expected.output
-    near = oracle.COARSE * observation.case.dtype.roundoff * np.maximum(1.0, np.abs(expected))
-    if (measure_distance(observation.output, expected) <= near).all():
-        told = "the output is what it would be without dropout: nothing is dropped and nothing scaled between the layers"
-        raise Violation(told, with_wide_input(observation.case, MOMENTS))
-
-
-def is_scaled(observation: Observation) -> bool:
-    """Whether the common factor of what was kept is the right one but for rounding; also where nothing tells it."""
-    scale = decode_observation(observation).scale
-    return scale is None or abs(scale * (1.0 - observation.case.config.dropout) - 1.0) < 1e-2
-
-
-def assert_explained(observation: Observation) -> None:
-    """Raise Violation where some value was neither dropped nor multiplied by what the others were."""
-    shown = decode_observation(observation)
-    common = shown.scale or 1.0
-    wrong = shown.unexplained | (shown.kept & ~(np.abs(shown.factors - common) < 0.05 * common))
-    if not wrong.any():
-        return
-    step, sample, unit = np.argwhere(wrong)[0]
-    told = f"{observation.output[step, sample, unit]:.6g} at step {step} of sample {sample}"
-    count = f"{wrong.sum()} of {find_valid_steps(observation.case).sum() * wrong.shape[-1]}"
-    raise Violation(
-        f"no mask between the layers explains the output: {told} ({count})",
-        with_wide_input(observation.case, MOMENTS),
+def decode_observed_mask(observation: Observation) -> DecodedMask:
+    """Return the dropout mask of the observed call, decoded once for all rules."""
+    return observation.remember(
+        "decoded mask",
+        lambda: decode_mask(observation.case, observation.values, observation.output),
     )
 
 
-def assert_agreement(observation: Observation) -> None:
-    """Raise Violation where the reference under the mask that was read gives another output or, where it tells, other states."""
-    expected, snippet = expect_observation(observation), with_wide_input(observation.case, MOMENTS)
+def expect_under_observed_mask(observation: Observation) -> Expected:
+    """Return the expected results under the dropout mask of the observed call."""
+    return observation.remember(
+        "expected under the decoded mask",
+        lambda: expect_under_mask(
+            observation.case, observation.values, decode_observed_mask(observation)
+        ),
+    )
+
+
+def assert_dropout_active(observation: Observation) -> None:
+    """Raise Violation if the output is that of a layer without dropout.
+
+    No mask gives that output, because the scale 1 / (1 - p) is not 1.
+    """
+    expected = observation.expected.output
+    near = oracle.COARSE * observation.case.dtype.roundoff * np.maximum(1.0, np.abs(expected))
+    if (measure_distance(observation.output, expected) <= near).all():
+        raise Violation(
+            "the output is the same as without dropout; "
+            "expected values dropped and scaled between the layers",
+            add_wide_input(observation.case, MOMENTS),
+        )
+
+
+def has_expected_scale(observation: Observation) -> bool:
+    """Return whether the kept values are scaled by 1 / (1 - p), up to rounding.
+
+    The result is True if no value was kept.
+    """
+    scale = decode_observed_mask(observation).scale
+    return scale is None or abs(scale * (1.0 - observation.case.config.dropout) - 1.0) < 1e-2
+
+
+def assert_output_explained(observation: Observation) -> None:
+    """Raise Violation if some value was neither dropped nor scaled by the common factor."""
+    mask = decode_observed_mask(observation)
+    common = mask.scale or 1.0
+    wrong = mask.unexplained | (mask.kept & ~(np.abs(mask.factors - common) < 0.05 * common))
+    if not wrong.any():
+        return
+    step, sample, unit = np.argwhere(wrong)[0]
+    place = f"output[{step}, {sample}, {unit}] = {observation.output[step, sample, unit]:.6g}"
+    total = find_valid_steps(observation.case).sum() * wrong.shape[-1]
+    raise Violation(
+        f"no dropout mask between the layers explains {place} ({wrong.sum()} of {total} elements)",
+        add_wide_input(observation.case, MOMENTS),
+    )
+
+
+def assert_expected_under_mask(observation: Observation) -> None:
+    """Raise Violation if the oracle gives another output under the decoded mask.
+
+    With the distribution `solvable`, h_n is compared as well.
+    """
+    expected = expect_under_observed_mask(observation)
+    snippet = add_wide_input(observation.case, MOMENTS)
     assert_close(
         observation,
         "output",

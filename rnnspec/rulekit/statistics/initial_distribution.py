@@ -1,4 +1,4 @@
-"""First values of parameters, counted: how they are spread over their range, and whether they are draws of their own."""
+"""Counts over initial values of parameters: how they fill their range, and whether they repeat."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from rnnspec.observe.tensors import to_array
 from rnnspec.rulekit.statistics.binomial import Count
 
 Array = NDArray[np.float64]
-Named = dict[str, Array]
-FEW_UNITS, MANY_VALUES = 48, 12_000
-LARGER = {"input_size": 40, "hidden_size": 48}
-SHORTEST_LINE = 12
-"""Shorter rows might be equal by chance; twelve values of only 8 bits each are with a probability of 2**-96."""
+NamedArrays = dict[str, Array]
+MIN_UNITS, MAX_VALUES = 48, 12_000
+LARGER_SIZES = {"input_size": 40, "hidden_size": 48}
+MIN_COMPARED_SIZE = 12
+"""Shorter rows may be equal by chance; for twelve values of 8 bits, the probability is 2**-96."""
 
 PARTS: dict[str, tuple[float, Callable[[Array], NDArray[np.bool_]]]] = {
     "above 0": (0.5, lambda values: values > 0),
@@ -30,10 +30,11 @@ PARTS: dict[str, tuple[float, Callable[[Array], NDArray[np.bool_]]]] = {
     "in the innermost eighth of the range": (0.125, lambda values: np.abs(values) < 0.125),
     "in the outermost eighth of the range": (0.125, lambda values: np.abs(values) > 0.875),
 }
+"""Parts of the range [-1, 1]: the share of uniform values in each, and which values lie in it."""
 
 
-def choose_counted_case(case: Case) -> Case:
-    """The case with enough parameters for counts to tell something, and not so many that counting them takes long."""
+def choose_case_to_count(case: Case) -> Case:
+    """Return the case with enough parameters to count, but few enough to be built quickly."""
     config = case.config
     values = (
         config.num_layers
@@ -41,27 +42,36 @@ def choose_counted_case(case: Case) -> Case:
         * config.hidden_size
         * (config.hidden_size + config.input_size)
     )
-    sizes = {} if config.hidden_size >= FEW_UNITS and values <= MANY_VALUES else LARGER
-    return case.replace(constructor_style=ConstructorStyle.CHANGED, num_layers=min(3, config.num_layers), **sizes)
+    sizes = {} if config.hidden_size >= MIN_UNITS and values <= MAX_VALUES else LARGER_SIZES
+    return case.replace(
+        constructor_style=ConstructorStyle.CHANGED, num_layers=min(3, config.num_layers), **sizes
+    )
 
 
-def draw_parameters(observation: Observation, case: Case, draw: int) -> tuple[Named, Named]:
-    """The parameters of two layers built one after the other, in units of their range; another `draw` gives other ones."""
+def draw_parameters(
+    observation: Observation, case: Case, draw: int
+) -> tuple[NamedArrays, NamedArrays]:
+    """Return the parameters of two layers built one after the other, scaled to the range [-1, 1].
+
+    Another `draw` uses another seed.
+    """
     dtype = DType.FLOAT32 if observation.subject.offers(Feature.FLOAT32) else DType.FLOAT64
     seed_torch(observation.case.seed + draw, observation.subject.device)
-    first, second = (observation.subject.build(case.config, case.constructor_style, dtype) for _ in range(2))
-    return _in_range(first, case), _in_range(second, case)
+    first, second = (
+        observation.subject.build(case.config, case.constructor_style, dtype) for _ in range(2)
+    )
+    return _scale_to_range(first, case), _scale_to_range(second, case)
 
 
-def _in_range(module: torch.nn.Module, case: Case) -> Named:
+def _scale_to_range(module: torch.nn.Module, case: Case) -> NamedArrays:
     return {
         name: to_array(parameter) * case.config.hidden_size**0.5
         for name, parameter in module.named_parameters()
     }
 
 
-def count_values(values: Named) -> dict[str, Count]:
-    """How many weights and how many biases lie in each part of the range, and how many have the sign of their neighbour's."""
+def count_values(values: NamedArrays) -> dict[str, Count]:
+    """Count the weights and biases in each part of the range, and equal signs in two parameters."""
     kinds = {"weights": "weight", "biases": "bias"}
     groups = {
         kind: [array.ravel() for name, array in values.items() if word in name]
@@ -69,55 +79,56 @@ def count_values(values: Named) -> dict[str, Count]:
     }
     counts = {}
     for kind, arrays in groups.items():
-        for part, (share, inside) in PARTS.items() if arrays else ():
+        for part, (share, is_inside) in PARTS.items() if arrays else ():
             pooled = np.concatenate(arrays)
             counts[f"{kind} {part}"] = Count(
-                f"initial {kind} {part}", int(inside(pooled).sum()), pooled.size, share
+                f"initial {kind} are {part}", int(is_inside(pooled).sum()), pooled.size, share
             )
-    return {**counts, **_signs(values)}
+    return {**counts, **_count_equal_signs(values)}
 
 
-def _signs(values: Named) -> dict[str, Count]:
-    """In how many places parameters have the same sign as the one before of the same shape."""
-    alike: defaultdict[tuple[int, ...], list[Array]] = defaultdict(list)
+def _count_equal_signs(values: NamedArrays) -> dict[str, Count]:
+    """Count the places at which consecutive parameters of the same shape have the same sign."""
+    by_shape: defaultdict[tuple[int, ...], list[Array]] = defaultdict(list)
     for array in values.values():
-        alike[array.shape].append(array)
+        by_shape[array.shape].append(array)
     same = [
         ((one > 0) == (other > 0)).ravel()
-        for group in alike.values()
-        for one, other in pairwise(group)
+        for arrays in by_shape.values()
+        for one, other in pairwise(arrays)
     ]
     if not same:
         return {}
     pooled = np.concatenate(same)
-    return {
-        "signs": Count(
-            "initial values with the sign of another parameter's",
-            int(pooled.sum()),
-            pooled.size,
-            0.5,
-        )
-    }
+    what = "initial values have the same sign as in another parameter"
+    return {"signs": Count(what, int(pooled.sum()), pooled.size, 0.5)}
 
 
-def find_repetition(values: Named) -> str:
-    """Which rows, columns or parameters are equal, or nothing; what is too short to tell is passed over."""
+def describe_repetition(values: NamedArrays) -> str:
+    """Return in words which rows, columns or parameters are equal, or an empty text.
+
+    Rows, columns and parameters of fewer than 12 values are not compared.
+    """
     for name, array in values.items():
         for what, lines in (("rows", array), ("columns", array.T)) if array.ndim == 2 else ():
-            if lines.shape[1] >= SHORTEST_LINE and len(np.unique(lines, axis=0)) < len(lines):
+            if lines.shape[1] >= MIN_COMPARED_SIZE and len(np.unique(lines, axis=0)) < len(lines):
                 return f"{name} starts with equal {what}"
-    long = [(name, array) for name, array in values.items() if array.size >= SHORTEST_LINE]
+    large = [(name, array) for name, array in values.items() if array.size >= MIN_COMPARED_SIZE]
     equal = [
         (other, name)
-        for place, (name, array) in enumerate(long)
-        for other, second in long[:place]
+        for place, (name, array) in enumerate(large)
+        for other, second in large[:place]
         if np.array_equal(array, second)
     ]
     return f"{equal[0][0]} and {equal[0][1]} start with equal values" if equal else ""
 
 
-def find_same_values(first: Named, second: Named) -> str:
-    """Which parameter is equal in two layers, or nothing."""
-    long = [name for name, array in first.items() if array.size >= SHORTEST_LINE and name in second]
-    equal = [name for name in long if np.array_equal(first[name], second[name])]
-    return f"{equal[0]} starts with the same values in the next layer" if equal else ""
+def describe_reused_values(first: NamedArrays, second: NamedArrays) -> str:
+    """Return in words which parameter has the same values in two new layers, or an empty text."""
+    large = [
+        name for name, array in first.items() if array.size >= MIN_COMPARED_SIZE and name in second
+    ]
+    equal = [name for name in large if np.array_equal(first[name], second[name])]
+    if not equal:
+        return ""
+    return f"two layers built one after the other start with the same values of {equal[0]}"

@@ -1,4 +1,4 @@
-"""Dropout masks read off what a layer returned, under the laws of values that are made for it."""
+"""Decode dropout masks from an output, for the distributions of numbers that are made for it."""
 
 from __future__ import annotations
 
@@ -13,72 +13,79 @@ from rnnspec.cases.axes import Distribution
 from rnnspec.cases.axes.distribution import CODE_BIAS, READABLE_BIAS, code_weights
 from rnnspec.cases.case import Case
 from rnnspec.cases.values import Values
+from rnnspec.contract.kinds import Nonlinearity
 from rnnspec.observe.expected import Expected
 
 Array = NDArray[np.float64]
 Flags = NDArray[np.bool_]
-KEPT = 0.1
-"""A factor above this is no zero: 1 / (1 - p) is at least 1, and wrong scales down to 1 - p = 0.3 are told from it too."""
-STEEPEST = float(np.tanh(4.5))
-"""Outputs above this would not tell what produced them; the law `solvable` stays below 3.9 for p up to 0.7."""
+MIN_KEPT_FACTOR = 0.1
+"""A larger factor means that a value was kept.
+
+The correct factor 1 / (1 - p) is at least 1, and wrong ones, such as 1 - p = 0.3, are larger too.
+"""
+MAX_INVERTED_OUTPUT = float(np.tanh(4.5))
+"""Above this, arctanh of an output is not accurate enough.
+
+With `solvable`, what tanh is applied to stays below 3.9 for p up to 0.7.
+"""
 
 
 @dataclass(frozen=True)
 class DecodedMask:
-    """The dropout of one boundary as one call shows it, shaped (T, N, D * H).
+    """The dropout at one boundary between layers in one call. All arrays have shape (T, N, D * H).
 
-    factors      what the layer above the boundary read, in units of what the layer below returned: 0 or 1 / (1 - p)
-    known        where the factors could be read; never at padding
-    path         whether the boundaries above let a unit through to the output
-    unexplained  where the output is none that any factors can give
+    factors      input of the layer above the boundary divided by the output of the layer below:
+                 0 or 1 / (1 - p) if dropout is correct
+    known        whether the factor could be decoded; never at padding
+    kept_above   whether every boundary above kept the unit, so that it reaches the output
+    unexplained  whether the output cannot come from any factors
     """
 
     factors: Array
     known: Flags
-    path: Flags
+    kept_above: Flags
     unexplained: Flags
 
     @property
     def kept(self) -> Flags:
-        """Where the boundary kept a value, as far as that is known."""
-        return self.known & (np.abs(self.factors) > KEPT)
+        """Whether a value is known to have been kept."""
+        return self.known & (np.abs(self.factors) > MIN_KEPT_FACTOR)
 
     @property
     def dropped(self) -> Flags:
-        """Where the boundary dropped a value, as far as that is known."""
+        """Whether a value is known to have been dropped."""
         return self.known & ~self.kept
 
     @property
     def scale(self) -> float | None:
-        """The factor of what was kept, by its median; None where nothing was."""
+        """The median factor of the values that were kept, or None if there are none."""
         return float(np.median(self.factors[self.kept])) if self.kept.any() else None
 
 
 def decode_mask(case: Case, values: Values, output: Array) -> DecodedMask:
-    """The dropout that an output (T, N, D * H) of a case under the law `readable` or `solvable` shows.
+    """Return the dropout that an output (T, N, D * H) shows.
 
-    Raises KeyError for another law.
+    Raises KeyError unless the distribution of the case is `readable` or `solvable`.
     """
     with np.errstate(all="ignore"):
-        return READERS[case.distribution](case, values, output)
+        return DECODERS[case.distribution](case, values, output)
 
 
-def expect_under_mask(case: Case, values: Values, reading: DecodedMask) -> Expected:
-    """What must come out where exactly the values that were read as dropped are dropped, and the others scaled by 1 / (1 - p)."""
+def expect_under_mask(case: Case, values: Values, mask: DecodedMask) -> Expected:
+    """Return the expected results under a mask, with the other values scaled by 1 / (1 - p)."""
     scale = 1.0 / (1.0 - case.config.dropout)
-    masks = {
-        layer: np.full(reading.kept.shape, scale) for layer in range(case.config.num_layers - 1)
-    }
-    masks[max(masks)] = scale * reading.path
-    masks[case.boundary] = scale * reading.kept
+    masks = {layer: np.full(mask.kept.shape, scale) for layer in range(case.config.num_layers - 1)}
+    masks[max(masks)] = scale * mask.kept_above
+    masks[case.boundary] = scale * mask.kept
     return Expected(case, values, masks)
 
 
 def list_decided_gradients(case: Case, names: Iterable[str]) -> list[str]:
-    """The gradients of the output that the masks read under the law `readable` decide, by name.
+    """Return the names of the gradients of the output that a mask decoded with `readable` decides.
 
-    Below the boundary all weights are zero, so that nothing arrives there; what the boundary's own layer read is not known. Where
-    boundaries lie above, a value that does not reach the output may have been dropped at any of them, and the states are not known.
+    Up to the boundary all weights are zero, so no gradient arrives below it, and what the layer
+    just below it reads is not known. If there are boundaries above, a value that does not reach the
+    output may have been dropped at any of them, so what happens between them is not known.
     """
     last, above = case.config.num_layers - 1, case.boundary + 1
     unknown = {f"weight_ih_l{case.boundary}"} if case.boundary else set()
@@ -92,38 +99,43 @@ def list_decided_gradients(case: Case, names: Iterable[str]) -> list[str]:
 
 
 def find_valid_steps(case: Case) -> Flags:
-    """(T, N): the steps that belong to a sequence."""
+    """Return flags (T, N) of the steps that belong to a sequence and are not padding."""
     lengths = np.array(case.lengths or (case.steps,) * case.batch)
     return np.arange(case.steps)[:, None] < lengths
 
 
-def _readable(case: Case, values: Values, output: Array) -> DecodedMask:
-    """Take the activations off; the bits of what the layer above the boundary wrote into every unit are its inputs."""
+def _decode_readable(case: Case, values: Values, output: Array) -> DecodedMask:
+    """Invert the nonlinearities, and read the bits that the layer above the boundary wrote.
+
+    Each of its units holds one number, whose bits say which units of the layer below were kept.
+    """
     del values
     width, above = output.shape[-1], case.config.num_layers - 1 - case.boundary
     written = np.array(output)
     for _ in range(above):
-        written = _inverse(case, written)
-    path = written > CODE_BIAS / 2
-    constant = np.tanh(READABLE_BIAS) if case.config.nonlinearity == "tanh" else READABLE_BIAS
+        written = _invert_nonlinearity(case, written)
+    kept_above = written > CODE_BIAS / 2
+    constant = (
+        np.tanh(READABLE_BIAS) if case.config.nonlinearity == Nonlinearity.TANH else READABLE_BIAS
+    )
     code = (np.max(written, axis=-1) - CODE_BIAS) / (constant * code_weights(width)[-1])
     number = np.rint(np.where(np.isfinite(code), code, -1.0))
     fits = (np.abs(code - number) < 0.25) & (number >= 0) & (number < 2.0**width)
-    reached = find_valid_steps(case) & path.any(axis=-1)
+    reached = find_valid_steps(case) & kept_above.any(axis=-1)
     bits = (np.where(fits, number, 0.0).astype(np.int64)[..., None] >> np.arange(width)[::-1]) & 1
     unexplained = np.isnan(written).any(axis=-1) | (reached & ~fits)
     return DecodedMask(
         factors=bits / (1.0 - case.config.dropout),
-        known=_to_units(reached & fits, width),
-        path=path | (above == 1),
-        unexplained=_to_units(unexplained & find_valid_steps(case), width),
+        known=_repeat_over_units(reached & fits, width),
+        kept_above=kept_above | (above == 1),
+        unexplained=_repeat_over_units(unexplained & find_valid_steps(case), width),
     )
 
 
-def _solvable(case: Case, values: Values, output: Array) -> DecodedMask:
-    """Solve for what the second layer read, and divide by what the first returned."""
+def _decode_solvable(case: Case, values: Values, output: Array) -> DecodedMask:
+    """Solve for the input of the second layer, and divide it by the output of the first."""
     width = output.shape[-1]
-    given = _inverse(case, output) - _recurrent_share(case, values, output)
+    weighted = _invert_nonlinearity(case, output) - _compute_recurrent_part(case, values, output)
     square = np.concatenate(
         [
             values.weights[name]
@@ -131,37 +143,38 @@ def _solvable(case: Case, values: Values, output: Array) -> DecodedMask:
             if name in values.weights
         ]
     )
-    usable = find_valid_steps(case) & np.isfinite(given).all(axis=-1)
-    if case.config.nonlinearity == "tanh":
-        usable &= (np.abs(output) < STEEPEST).all(axis=-1)
-    found = np.linalg.solve(
-        square, np.where(usable[..., None], given, 0.0).reshape(-1, width).T
-    ).T.reshape(output.shape)
-    factors = np.where(find_valid_steps(case)[..., None], found / _first_layer(case, values), 0.0)
+    valid = find_valid_steps(case)
+    usable = valid & np.isfinite(weighted).all(axis=-1)
+    if case.config.nonlinearity == Nonlinearity.TANH:
+        usable &= (np.abs(output) < MAX_INVERTED_OUTPUT).all(axis=-1)
+    rows = np.where(usable[..., None], weighted, 0.0).reshape(-1, width)
+    solved = np.linalg.solve(square, rows.T).T.reshape(output.shape)
+    factors = np.where(valid[..., None], solved / _compute_first_layer(case, values), 0.0)
     return DecodedMask(
-        factors,
-        _to_units(usable, width),
-        np.ones(output.shape, dtype=bool),
-        _to_units(find_valid_steps(case) & ~usable, width),
+        factors=factors,
+        known=_repeat_over_units(usable, width),
+        kept_above=np.ones(output.shape, dtype=bool),
+        unexplained=_repeat_over_units(valid & ~usable, width),
     )
 
 
-READERS: dict[Distribution, Callable[[Case, Values, Array], DecodedMask]] = {
-    Distribution.READABLE: _readable,
-    Distribution.SOLVABLE: _solvable,
+DECODERS: dict[Distribution, Callable[[Case, Values, Array], DecodedMask]] = {
+    Distribution.READABLE: _decode_readable,
+    Distribution.SOLVABLE: _decode_solvable,
 }
 
 
-def _to_units(flags: Flags, width: int) -> Flags:
+def _repeat_over_units(flags: Flags, width: int) -> Flags:
     return np.broadcast_to(flags[..., None], (*flags.shape, width))
 
 
-def _inverse(case: Case, values: Array) -> Array:
-    return np.arctanh(values) if case.config.nonlinearity == "tanh" else values
+def _invert_nonlinearity(case: Case, output: Array) -> Array:
+    """Return what the nonlinearity was applied to; for relu, that is a positive output itself."""
+    return np.arctanh(output) if case.config.nonlinearity == Nonlinearity.TANH else output
 
 
-def _first_layer(case: Case, values: Values) -> Array:
-    """What the first of two layers returns, by the reference; nothing is dropped before it."""
+def _compute_first_layer(case: Case, values: Values) -> Array:
+    """Return the output of the first of two layers by the oracle; nothing is dropped before it."""
     config = replace(case.config, num_layers=1)
     lengths = np.array(case.lengths or (case.steps,) * case.batch)
     weights = {name: array for name, array in values.weights.items() if "_l0" in name}
@@ -170,24 +183,29 @@ def _first_layer(case: Case, values: Values) -> Array:
     ).output
 
 
-def _recurrent_share(case: Case, values: Values, output: Array) -> Array:
-    """What the second layer added to W_ih x: its biases, and W_hh times its own state one step before."""
-    hidden, shares = case.config.hidden_size, []
+def _compute_recurrent_part(case: Case, values: Values, output: Array) -> Array:
+    """Return what the second layer adds to W_ih x: its biases, and W_hh times its last state."""
+    hidden, parts = case.config.hidden_size, []
     for direction, suffix in enumerate(("l1", "l1_reverse")[: case.config.num_directions]):
         own = output[..., direction * hidden : (direction + 1) * hidden]
-        first = values.h_0[case.config.num_directions + direction]
-        before = (
-            _after_next(case, own, first) if direction else np.concatenate([first[None], own[:-1]])
+        initial = values.h_0[case.config.num_directions + direction]
+        previous = (
+            _shift_backward_states(case, own, initial)
+            if direction
+            else np.concatenate([initial[None], own[:-1]])
         )
-        share = before @ values.weights[f"weight_hh_{suffix}"].T
+        part = previous @ values.weights[f"weight_hh_{suffix}"].T
         for kind in ("bias_ih", "bias_hh") if case.config.bias else ():
-            share = share + values.weights[f"{kind}_{suffix}"]
-        shares.append(share)
-    return np.concatenate(shares, axis=-1)
+            part = part + values.weights[f"{kind}_{suffix}"]
+        parts.append(part)
+    return np.concatenate(parts, axis=-1)
 
 
-def _after_next(case: Case, own: Array, first: Array) -> Array:
-    """The state before each step of the backward direction: that of the next step, or the initial one at a sequence's end."""
-    following = np.concatenate([own[1:], first[None]])
-    within = np.concatenate([find_valid_steps(case)[1:], np.zeros((1, case.batch), dtype=bool)])
-    return np.where(within[..., None], following, first)
+def _shift_backward_states(case: Case, own: Array, initial: Array) -> Array:
+    """Return the previous state at each step of the backward direction.
+
+    It is the state at the next step of time, or the initial state at the end of a sequence.
+    """
+    following = np.concatenate([own[1:], initial[None]])
+    is_within = np.concatenate([find_valid_steps(case)[1:], np.zeros((1, case.batch), dtype=bool)])
+    return np.where(is_within[..., None], following, initial)

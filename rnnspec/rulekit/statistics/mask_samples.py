@@ -1,10 +1,9 @@
-"""Many dropout masks of one layer, from calls larger than the case's own, and what can be counted in them."""
+"""Many dropout masks of one layer, from larger calls than that of the case, and their counts."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,106 +22,121 @@ Flags = NDArray[np.bool_]
 Indices = NDArray[np.int64]
 Pairing = Callable[[int], tuple[Indices, Indices]]
 
-BITS = 2048
+ENOUGH_VALUES = 2048
 STEPS = 16
-MOST_STEPS_ALONE = 64
-MOST_SAMPLES = 64
+MAX_UNBATCHED_STEPS = 64
+MAX_SAMPLES = 64
 ROUNDS = (1, 1, 8)
-"""How often three calls are made: at first, to confirm what is plain, and to confirm what is not."""
+"""How many times three calls are made: for the first count, and for each of the recounts."""
 CALLS, TIME, SAMPLES, DIRECTIONS, UNITS = range(5)
-AXES = {TIME: "step", SAMPLES: "sample", DIRECTIONS: "direction", UNITS: "unit"}
+AXIS_NOUNS = {TIME: "step", SAMPLES: "sample", DIRECTIONS: "direction", UNITS: "unit"}
+PAIRS, AGREE = "pairs of values", "were both dropped or both kept"
 
 
 @dataclass(frozen=True)
 class MaskSamples:
-    """Masks of one boundary, shaped (calls, T, N, D, H): whether a value was dropped, whether that is known, and the path above.
+    """Masks of one boundary between layers. Every array has the shape (calls, T, N, D, H).
 
-    Of every three calls the first follows torch.manual_seed, the second follows the first, and the third another seed.
+    dropped      whether a value was dropped
+    known        whether that could be decoded
+    kept_above   whether every boundary above kept the unit
+    probability  the `dropout` argument
+
+    Of every three calls, the first follows `torch.manual_seed`, the second follows the first
+    without another seed, and the third follows a different seed.
     """
 
     dropped: Flags
     known: Flags
-    path: Flags
+    kept_above: Flags
     probability: float
 
-    def share(self, what: str, where: Flags | bool = True) -> Count:
-        """How many of the known values, or of those in a part, were dropped."""
+    def count_dropped(self, what: str, where: Flags | bool = True) -> Count:
+        """Count the values that were dropped, among those that are known or a part of them."""
         counted = self.known & where
-        return Count(
-            what, int((self.dropped & counted).sum()), int(counted.sum()), self.probability
-        )
+        hits, total = int((self.dropped & counted).sum()), int(counted.sum())
+        return Count(what, hits, total, self.probability)
 
-    def compare(self, what: str, first: MaskSamples, second: MaskSamples) -> Count:
-        """How often values at the same place of two disjoint parts were both dropped or both kept."""
-        both = first.known & second.known
-        same = (first.dropped == second.dropped) & both
-        chance = self.probability**2 + (1.0 - self.probability) ** 2
-        return Count(what, int(same.sum()), int(both.sum()), chance)
+    def count_agreement(self, what: str, first: MaskSamples, second: MaskSamples) -> Count:
+        """Count the places at which two disjoint parts were both dropped or both kept."""
+        both_known = first.known & second.known
+        agree = (first.dropped == second.dropped) & both_known
+        probability = self.probability**2 + (1.0 - self.probability) ** 2
+        return Count(what, int(agree.sum()), int(both_known.sum()), probability)
 
-    def at(self, axis: int, places: Indices | slice) -> MaskSamples:
-        """The part at some places of an axis."""
+    def select(self, axis: int, places: Indices | slice) -> MaskSamples:
+        """Return the part at some places along an axis."""
         index = (slice(None),) * axis + (places,)
         return replace(
-            self, dropped=self.dropped[index], known=self.known[index], path=self.path[index]
+            self,
+            dropped=self.dropped[index],
+            known=self.known[index],
+            kept_above=self.kept_above[index],
         )
 
 
-@lru_cache(maxsize=3)
 def sample_masks(observation: Observation, number: int) -> MaskSamples:
-    """The masks of further calls of the layer of a case under the law `readable` or `solvable`; other numbers, other draws."""
+    """Return the masks of further calls of the observed layer; another `number` has other draws.
+
+    The case must have the distribution `readable` or `solvable`. `number` is 0 for the first count
+    and 1 or 2 for a recount.
+    """
+    return observation.remember(
+        f"mask samples {number}", lambda: _draw_mask_samples(observation, number)
+    )
+
+
+def _draw_mask_samples(observation: Observation, number: int) -> MaskSamples:
     case, values = enlarge_case(observation.case, observation.values)
-    readings: list[DecodedMask] = []
+    masks: list[DecodedMask] = []
     for turn in range(ROUNDS[number]):
-        first, other = (seed_for(case, 100 * number + 2 * turn + offset) for offset in (1, 2))
-        readings += [_one(observation, case, values, seed) for seed in (first, None, other)]
+        first, other = (derive_seed(case, 100 * number + 2 * turn + offset) for offset in (1, 2))
+        masks += [_decode_call(observation, case, values, seed) for seed in (first, None, other)]
     shape = (
-        len(readings),
+        len(masks),
         case.steps,
         case.batch,
         case.config.num_directions,
         case.config.hidden_size,
     )
-    dropped, known, path = (
-        np.stack([getattr(reading, name) for reading in readings]).reshape(shape)
-        for name in ("dropped", "known", "path")
+    dropped, known, kept_above = (
+        np.stack([getattr(mask, name) for mask in masks]).reshape(shape)
+        for name in ("dropped", "known", "kept_above")
     )
-    return MaskSamples(dropped, known, path, case.config.dropout)
+    return MaskSamples(dropped, known, kept_above, case.config.dropout)
 
 
-def _one(observation: Observation, case: Case, values: Values, seed: int | None) -> DecodedMask:
-    """The dropout of one call, after a seed has been set or right after the call before.
+def _decode_call(
+    observation: Observation, case: Case, values: Values, seed: int | None
+) -> DecodedMask:
+    """Return the mask of one call, after setting the seed if there is one.
 
-    Nothing counts as known where some outputs are none that any mask can give: the others then fit a mask by accident.
+    If some outputs cannot come from any mask, the others may fit one by accident, so nothing counts
+    as known.
     """
     if seed is not None:
         seed_torch(seed, observation.subject.device)
-    reading = decode_mask(
-        case,
-        values,
-        perform_call(
-            observation.prepared,
-            case,
-            build_arguments(case, values.input, values.h_0, observation.subject.device),
-        ).output,
-    )
-    return (
-        replace(reading, known=np.zeros_like(reading.known))
-        if reading.unexplained.any()
-        else reading
-    )
+    given = build_arguments(case, values.input, values.h_0, observation.subject.device)
+    mask = decode_mask(case, values, perform_call(observation.prepared, case, given).output)
+    if mask.unexplained.any():
+        return replace(mask, known=np.zeros_like(mask.known))
+    return mask
 
 
-def seed_for(case: Case, number: int) -> int:
-    """Another seed a number, with the case's own boundary."""
+def derive_seed(case: Case, number: int) -> int:
+    """Return another seed for each number. It selects the same boundary as the seed of the case."""
     return case.seed + number * 7_919 * max(1, case.config.num_layers - 1)
 
 
 def enlarge_case(case: Case, values: Values) -> tuple[Case, Values]:
-    """The same call with more steps and samples, its numbers repeated: about BITS values at the boundary; large cases as they are."""
+    """Return the same call with more steps and samples, and its numbers repeated.
+
+    A boundary then has about ENOUGH_VALUES values. Large cases are returned unchanged.
+    """
     width = case.config.num_directions * case.config.hidden_size
-    if case.steps * case.batch * width >= BITS // 2:
+    if case.steps * case.batch * width >= ENOUGH_VALUES // 2:
         return case, values
-    steps, batch = _sizes(case, max(16, BITS // width))
+    steps, batch = _choose_sizes(case, max(16, ENOUGH_VALUES // width))
     lengths = (
         tuple(steps - row % (steps // 2) for row in range(batch))
         if len(set(case.lengths)) > 1
@@ -134,94 +148,106 @@ def enlarge_case(case: Case, values: Values) -> tuple[Case, Values]:
     return larger, replace(values, input=input_, h_0=np.resize(values.h_0, states))
 
 
-def _sizes(case: Case, places: int) -> tuple[int, int]:
+def _choose_sizes(case: Case, places: int) -> tuple[int, int]:
+    """Return how many steps and samples to use for about `places` of them in all."""
     if case.layout is Layout.UNBATCHED:
-        return min(places, MOST_STEPS_ALONE), 1
+        return min(places, MAX_UNBATCHED_STEPS), 1
     steps = STEPS if places >= 8 * STEPS else 4
-    return steps, min(max(2, places // steps), MOST_SAMPLES)
+    return steps, min(max(2, places // steps), MAX_SAMPLES)
 
 
-def split_parts(drawn: MaskSamples) -> dict[str, Count]:
-    """How many values are dropped in all, and in parts that might see more or fewer drops than the rest."""
-    found = {"all places": drawn.share("dropped in all places")}
-    for axis, noun in AXES.items():
+def count_parts(drawn: MaskSamples) -> dict[str, Count]:
+    """Count the dropped values, in all and in parts that a faulty layer may treat differently."""
+    counts = {"all values": drawn.count_dropped("values were dropped")}
+    for axis, noun in AXIS_NOUNS.items():
         size = drawn.dropped.shape[axis]
-        places = {
-            "first {}": slice(0, 1),
-            "last {}": slice(size - 1, size),
-            "later half of the {}s": slice(size // 2, size),
+        parts = {
+            f"first {noun}": slice(0, 1),
+            f"last {noun}": slice(size - 1, size),
+            f"later half of the {noun}s": slice(size // 2, size),
         }
-        for word, place in places.items() if size > 1 else ():
-            part = word.format(noun)
-            found[part] = drawn.at(axis, place).share(f"dropped in the {part}")
-    return found
+        for part, places in parts.items() if size > 1 else ():
+            selected = drawn.select(axis, places)
+            counts[part] = selected.count_dropped(f"values in the {part} were dropped")
+    return counts
 
 
-def compare_neighbours(size: int) -> tuple[Indices, Indices]:
-    """0 with 1, 2 with 3, and so on."""
+def count_parts_without_drops(drawn: MaskSamples) -> dict[str, Count]:
+    """Return the counts of the parts in which nothing at all was dropped."""
+    return {name: count for name, count in count_parts(drawn).items() if not count.hits}
+
+
+def pair_neighbours(size: int) -> tuple[Indices, Indices]:
+    """Return the pairs 0 and 1, 2 and 3, and so on."""
     return np.arange(0, size - 1, 2), np.arange(1, size, 2)
 
 
-def compare_halves(size: int) -> tuple[Indices, Indices]:
-    """Each place of the first half with one of the second, in order."""
+def pair_halves(size: int) -> tuple[Indices, Indices]:
+    """Return each place of the first half with the corresponding place of the second half."""
     return np.arange(size // 2), np.arange(size // 2) + size // 2
 
 
-def compare_mirrored(size: int) -> tuple[Indices, Indices]:
-    """The first place with the last, the second with the last but one, and so on."""
+def pair_mirrored(size: int) -> tuple[Indices, Indices]:
+    """Return the first place with the last, the second with the last but one, and so on."""
     return np.arange(size // 2), size - 1 - np.arange(size // 2)
 
 
 PAIRINGS: dict[str, Pairing] = {
-    "neighbouring {}": compare_neighbours,
-    "{} half of all apart": compare_halves,
-    "mirrored {}": compare_mirrored,
+    "neighbouring {}": pair_neighbours,
+    "corresponding {} of both halves": pair_halves,
+    "mirrored {}": pair_mirrored,
 }
-PAIRED = {TIME: "steps", SAMPLES: "samples", UNITS: "units"}
+PAIRED_AXES = {TIME: "steps", SAMPLES: "samples", UNITS: "units"}
 
 
-def pairs(drawn: MaskSamples) -> dict[str, Count]:
-    """How often places along an axis, or in two directions, are dropped or kept alike."""
-    found: dict[str, Count] = {}
-    for axis, noun in PAIRED.items():
+def count_pairs(drawn: MaskSamples) -> dict[str, Count]:
+    """Count how often both values of a pair were dropped, or both kept.
+
+    The pairs are of steps, samples, units and directions.
+    """
+    counts: dict[str, Count] = {}
+    for axis, noun in PAIRED_AXES.items():
         size = drawn.dropped.shape[axis]
-        for word, pairing in (
-            PAIRINGS.items() if size > 3 else [("neighbouring {}", compare_neighbours)] * (size > 1)
+        for words, pairing in (
+            PAIRINGS.items() if size > 3 else [("neighbouring {}", pair_neighbours)] * (size > 1)
         ):
-            what = f"dropped or kept alike at {word.format(noun)}"
-            found[what] = drawn.compare(what, *(drawn.at(axis, places) for places in pairing(size)))
-    return found | (_directions(drawn) if drawn.dropped.shape[DIRECTIONS] == 2 else {})
+            name = words.format(noun)
+            first, second = (drawn.select(axis, places) for places in pairing(size))
+            counts[name] = drawn.count_agreement(f"{PAIRS} at {name} {AGREE}", first, second)
+    has_both = drawn.dropped.shape[DIRECTIONS] == 2
+    return counts | (_count_pairs_of_directions(drawn) if has_both else {})
 
 
-def _directions(drawn: MaskSamples) -> dict[str, Count]:
-    forward, backward = (drawn.at(DIRECTIONS, np.array([place])) for place in (0, 1))
-    turned = backward.at(TIME, slice(None, None, -1))
-    same, order = (
-        "dropped or kept alike in both directions",
-        "dropped or kept alike in both directions, each in its own order of steps",
-    )
+def _count_pairs_of_directions(drawn: MaskSamples) -> dict[str, Count]:
+    """Count how often both directions agree, at the same step and in their own order of steps."""
+    forward, backward = (drawn.select(DIRECTIONS, np.array([place])) for place in (0, 1))
+    reversed_ = backward.select(TIME, slice(None, None, -1))
+    same, order = "both directions", "both directions, each in its own order of steps"
     return {
-        same: drawn.compare(same, forward, backward),
-        order: drawn.compare(order, forward, turned),
+        same: drawn.count_agreement(f"{PAIRS} in {same} {AGREE}", forward, backward),
+        order: drawn.count_agreement(f"{PAIRS} in {order}, {AGREE}", forward, reversed_),
     }
 
 
-def layers(drawn: MaskSamples) -> dict[str, Count]:
-    """How often values are dropped given what the boundaries above did to the same unit; none where there is no boundary above."""
-    if drawn.path.all():
+def count_by_boundaries_above(drawn: MaskSamples) -> dict[str, Count]:
+    """Count the dropped values among units that the boundaries above keep, and among the others.
+
+    Return nothing if there is no boundary above.
+    """
+    if drawn.kept_above.all():
         return {}
-    other, same = "dropped where the boundaries above keep", "dropped where a boundary above drops"
-    return {other: drawn.share(other, drawn.path), same: drawn.share(same, ~drawn.path)}
-
-
-def repeats(drawn: MaskSamples) -> dict[str, Count]:
-    """How often the same place is dropped or kept alike in a call and the next, or after another seed."""
-    first, second, third = (drawn.at(CALLS, slice(place, None, 3)) for place in range(3))
-    following, seeded = (
-        "dropped or kept alike in a call and in the next",
-        "dropped or kept alike after two different seeds",
-    )
+    kept, dropped = "units kept at all boundaries above", "units dropped at a boundary above"
     return {
-        following: drawn.compare(following, first, second),
-        seeded: drawn.compare(seeded, first, third),
+        kept: drawn.count_dropped(f"values of {kept} were dropped", drawn.kept_above),
+        dropped: drawn.count_dropped(f"values of {dropped} were dropped", ~drawn.kept_above),
+    }
+
+
+def count_repeats(drawn: MaskSamples) -> dict[str, Count]:
+    """Count how often the same place agrees in one call and the next, and after two seeds."""
+    first, second, third = (drawn.select(CALLS, slice(place, None, 3)) for place in range(3))
+    following, seeded = "in a call and the next call", "in calls after two different seeds"
+    return {
+        following: drawn.count_agreement(f"{PAIRS} {following} {AGREE}", first, second),
+        seeded: drawn.count_agreement(f"{PAIRS} {seeded} {AGREE}", first, third),
     }
