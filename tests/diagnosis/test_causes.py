@@ -1,24 +1,26 @@
-"""A fault is told once: what only sees it too follows from it, and what has another fault does not."""
+"""A fault is reported once: rules that only see its consequences name it as their cause."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import nn
 
 import rnnspec
 from rnnspec.api import prepare_suite
-from rnnspec.cases.axes import DType, Layout
+from rnnspec.cases.axes import Layout
+from rnnspec.cases.case import Case
 from rnnspec.diagnosis.causes import find_causes
 from rnnspec.diagnosis.dependence import describe_dependence
 from rnnspec.engine.minimise import MinimalFailure
-from rnnspec.engine.outcome import Finding
-from rnnspec.report.data import Report
+from rnnspec.engine.outcome import Finding, FindingKind
+from rnnspec.options import CheckOptions
+from rnnspec.report.data import Report, Verdict
 from rnnspec.rulekit.violation import Difference
 from rnnspec.selftest import BUGS
+from rnnspec.suites.layer import LayerSuite
 
-RULES = [
+RULES = (
     "directions.*",
     "stacking.composition",
     "states.*",
@@ -26,28 +28,37 @@ RULES = [
     "recurrence.h-n",
     "shapes.returns-pair",
     "shapes.output",
-]
+)
 
 
-def checked(target: Any, rules: list[str] = RULES) -> Report:
-    return rnnspec.check(target, profile="quick", cases=80, rules=rules)
+def check_layer(target: Any) -> Report:
+    return rnnspec.check(target, profile="quick", cases=80, rules=RULES)
 
 
-def told_first(report: Report) -> list[str]:
+def list_causes(report: Report) -> list[str]:
     return [
         result.rule
         for result in report.results
-        if result.verdict == "fail" and result.caused_by is None
+        if result.verdict is Verdict.FAIL and result.caused_by is None
     ]
 
 
-def test_a_fault_that_several_rules_see_is_told_once() -> None:
-    report = checked(BUGS["StatesByDirection"])
-    assert told_first(report) == ["directions.h-n-order"]
+def prepare(*rules: str, **options: Any) -> LayerSuite:
+    return prepare_suite(nn.RNN, CheckOptions(profile="quick", cases=3, rules=rules, **options))
+
+
+def draw_first_case(suite: LayerSuite) -> Case:
+    (_, case), *_ = suite.draw_cases(0, 1)
+    return case
+
+
+def test_a_fault_that_breaks_several_rules_is_reported_once() -> None:
+    report = check_layer(BUGS["StatesByDirection"])
+    assert list_causes(report) == ["directions.h-n-order"]
     assert len(report.violations) > 1
 
 
-def test_two_faults_are_told_as_two() -> None:
+def test_two_faults_are_reported_as_two() -> None:
     class Twice(nn.RNN):
         """The directions of h_n are exchanged, and an initial state is ignored."""
 
@@ -55,62 +66,55 @@ def test_two_faults_are_told_as_two() -> None:
             output, h_n = super().forward(input)
             return output, h_n.flip(0) if self.bidirectional and self.num_layers == 1 else h_n
 
-    first = told_first(checked(Twice))
-    assert {rule.split(".")[0] for rule in first} == {"directions", "states"}
+    causes = list_causes(check_layer(Twice))
+    assert {rule.split(".")[0] for rule in causes} == {"directions", "states"}
 
 
-def test_what_is_not_returned_at_all_is_the_cause_of_everything() -> None:
+def test_a_missing_result_is_the_cause_of_everything() -> None:
     class Short(nn.RNN):
         def forward(self, *given: Any) -> Any:
             return super().forward(*given)[0]
 
-    assert told_first(checked(Short)) == ["shapes.returns-pair"]
+    assert list_causes(check_layer(Short)) == ["shapes.returns-pair"]
 
 
-def minimal(**found: Finding) -> dict[str, MinimalFailure]:
+def make_failures(**findings: Finding[Case]) -> dict[str, MinimalFailure[Case]]:
     return {
         name.replace("__", ".").replace("_", "-"): MinimalFailure(finding)
-        for name, finding in found.items()
+        for name, finding in findings.items()
     }
 
 
-def test_nothing_follows_from_a_crash_and_a_crash_follows_from_nothing() -> None:
-    campaign = prepare_suite(
-        torch.nn.RNN, profile="quick", cases=3, rules=["recurrence.output", "recurrence.h-n"]
-    )
-    (_, case), *_ = campaign.cases(0, 1)
-    crash = Finding(0, case, "crashed", crashed=True)
+def test_an_error_of_the_checker_is_neither_cause_nor_consequence() -> None:
+    suite = prepare("recurrence.output", "recurrence.h-n")
+    case = draw_first_case(suite)
+    error = Finding(0, case, "the check raised", kind=FindingKind.CHECKER_ERROR)
     wrong = Finding(0, case, "wrong", Difference("h_n", (0,), 0.0, 1.0, 9.0, 1, 1))
-    assert find_causes(campaign, minimal(recurrence__output=crash, recurrence__h_n=wrong)) == {}
-    assert find_causes(campaign, minimal(recurrence__output=wrong, recurrence__h_n=crash)) == {}
-    assert find_causes(campaign, {}) == {}
+    assert find_causes(suite, make_failures(recurrence__output=error, recurrence__h_n=wrong)) == {}
+    assert find_causes(suite, make_failures(recurrence__output=wrong, recurrence__h_n=error)) == {}
+    assert find_causes(suite, {}) == {}
 
 
-def test_what_a_failure_depends_on_in_words() -> None:
-    campaign = prepare_suite(torch.nn.RNN, profile="quick", cases=3, rules=["recurrence.output"])
-    (_, case), *_ = campaign.cases(0, 1)
-    case = case.replace(bidirectional=True, steps=3)
+def test_the_description_names_what_a_failure_depends_on() -> None:
+    suite = prepare("recurrence.output")
+    case = draw_first_case(suite).replace(bidirectional=True, steps=3)
     finding = Finding(0, case, "wrong")
     assert (
-        describe_dependence(campaign, MinimalFailure(finding))
-        == "nothing: any configuration, size and way of calling"
+        describe_dependence(suite, MinimalFailure(finding))
+        == "happens with every configuration, size and way of calling"
     )
-    told = describe_dependence(
-        campaign, MinimalFailure(finding, {"bidirectional": False, "steps": 2, "layout": Layout.BATCHED})
-    )
-    assert told.startswith("bidirectional=True and steps >= 3 and layout=batched; any ")
-    assert set(told.partition("; any ")[2].split(", ")) == {"dtype", "memory", "history"}
+    passed = {"bidirectional": False, "steps": 2, "layout": Layout.BATCHED}
+    description = describe_dependence(suite, MinimalFailure(finding, passed))
+    needed, _, free = description.partition("; any ")
+    assert needed == "only with bidirectional=True and steps >= 3 and layout=batched"
+    assert set(free.split(", ")) == {"dtype", "memory_layout", "prior_use"}
     assert (
-        describe_dependence(campaign, MinimalFailure(finding, interrupted=True))
-        == "unknown: interrupted before the case was made small"
+        describe_dependence(suite, MinimalFailure(finding, interrupted=True))
+        == "unknown: interrupted before the case was minimised"
     )
 
 
-def test_a_pinned_dtype_is_not_said_to_be_any() -> None:
-    campaign = prepare_suite(
-        torch.nn.RNN, profile="quick", cases=3, rules=["recurrence.output"], dtype=DType.FLOAT32
-    )
-    (_, case), *_ = campaign.cases(0, 1)
-    assert "dtype" not in describe_dependence(
-        campaign, MinimalFailure(Finding(0, case, "wrong"), {"steps": 1})
-    )
+def test_a_pinned_dtype_is_not_mentioned() -> None:
+    suite = prepare("recurrence.output", dtype="float32")
+    minimum = MinimalFailure(Finding(0, draw_first_case(suite), "wrong"), {"steps": 1})
+    assert "dtype" not in describe_dependence(suite, minimum)
