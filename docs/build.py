@@ -1,4 +1,4 @@
-"""Write what can be generated: a page for each rule, their tables, the clauses, quoted code, the README.
+"""Write what can be generated: pages of rules and clauses, quoted code, the README's run.
 
 Run `python docs/build.py` from an environment where rnnspec is installed. With `--pages` it leaves
 the README's run alone; with `--check` it writes nothing and exits with status 1 if a page is out of
@@ -38,9 +38,13 @@ def escape(text: str) -> str:
     """Return text in which Markdown finds no markup but code between backticks."""
     parts = SPAN.split(text)
     return "".join(
-        part.replace("|", r"\|") if part.startswith("`") else MARKUP.sub(lambda m: f"\\{m[0]}", part)
+        part.replace("|", r"\|") if part.startswith("`") else MARKUP.sub(_escape_match, part)
         for part in parts
     )
+
+
+def _escape_match(found: re.Match[str]) -> str:
+    return f"\\{found[0]}"
 
 
 def format_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
@@ -117,8 +121,8 @@ def write_rules_page(rules: Sequence[AnyRule]) -> str:
     return _join(
         "# Rules",
         "",
-        f"{len(rules)} rules: {shares}. `rnnspec explain RULE` prints the page of a rule in a terminal,",
-        "`rnnspec rules --json` all of them as data.",
+        f"{len(rules)} rules: {shares}. `rnnspec explain RULE` prints the page of a rule,",
+        "`rnnspec rules --json` prints all of them as data.",
         "",
         *(
             line
@@ -136,7 +140,7 @@ def _list_theme(theme: str, rules: Sequence[AnyRule]) -> Iterator[str]:
 
 
 def write_clauses_page(rules: Sequence[AnyRule]) -> str:
-    """Return the page of every clause, with the rules that test it or the reason why none does."""
+    """Return the page of clauses, with the rules that test each or the reason why none does."""
     known = clauses.load_clauses().values()
     parts = {
         title: [each for each in known if each.id.startswith(first)]
@@ -146,9 +150,9 @@ def write_clauses_page(rules: Sequence[AnyRule]) -> str:
     return _join(
         "# Clauses",
         "",
-        "Every promise that implementations are checked against, in our own words. Ids never change.",
-        "A clause is tested by rules, or excluded with a reason. A NOTE is what the reference happens",
-        "to do: it is shown here and never scored.",
+        "Every promise that implementations are checked against, in our own words. Ids never",
+        "change. A clause is tested by rules, or excluded with a reason. A NOTE is what the",
+        "reference happens to do: it is shown here and never scored.",
         "",
         *(line for title, found in parts.items() for line in _list_part(title, found, rules)),
     )

@@ -35,10 +35,10 @@ __all__ = [
     "check",
     "check_model",
     "conformance",
+    "draw_values",
     "model_conformance",
     "shapes",
     "strategies",
-    "draw_values",
 ]
 
 PLACES = {
@@ -63,7 +63,10 @@ PLACES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name on first use: `import rnnspec` alone loads neither torch nor Hypothesis."""
+    """Import a public name on first use, so that `import rnnspec` loads neither torch nor Hypothesis.
+
+    Raises AttributeError for a name that is not public.
+    """
     if name in PLACES:
         return getattr(importlib.import_module(f"rnnspec.{PLACES[name]}"), name)
     if name in ("shapes", "strategies"):

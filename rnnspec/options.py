@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import Any, TypeVar
 
-from rnnspec.errors import suggest
+from rnnspec.errors import suggest_similar
 
 __all__ = ["CheckOptions", "ModelOptions", "RunOptions"]
 
-O = TypeVar("O", bound="RunOptions")
+OptionsT = TypeVar("OptionsT", bound="RunOptions")
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -69,7 +69,7 @@ class RunOptions:
                 object.__setattr__(self, each.name, dict(value or {}))
 
     @classmethod
-    def from_keywords(cls: type[O], caller: str, given: Mapping[str, Any], **defaults: Any) -> O:
+    def from_keywords(cls: type[OptionsT], caller: str, given: Mapping[str, Any], **defaults: Any) -> OptionsT:
         """Return options from the keyword arguments of a call.
 
         `defaults` differ from those of the class. Raises TypeError, with a suggestion, for a
@@ -78,7 +78,7 @@ class RunOptions:
         known = [each.name for each in fields(cls)]
         for name in given:
             if name not in known:
-                near = suggest(name, known)
+                near = suggest_similar(name, known)
                 raise TypeError(f"{caller}() got an unexpected keyword argument {name!r}.{near}")
         return cls(**{**defaults, **given})
 

@@ -100,9 +100,7 @@ def diagnose(
     )
 
 
-def _write_program(
-    suite: Suite[CaseT, ObservedT], minimum: MinimalFailure[CaseT]
-) -> str | None:
+def _write_program(suite: Suite[CaseT, ObservedT], minimum: MinimalFailure[CaseT]) -> str | None:
     try:
         return suite.write_program(minimum.finding) or None
     except KeyboardInterrupt:
@@ -182,8 +180,8 @@ def _decide_verdict(
         return Verdict.NOT_APPLICABLE, suite.unsupported[lacking[0]]
     if tally.cases >= suite.profile.minimum:
         return Verdict.PASS, ""
-    if tally.refusals and not tally.cases:
-        return Verdict.NOT_APPLICABLE, tally.refusals.most_common(1)[0][0]
+    if tally.unsupported_reasons and not tally.cases:
+        return Verdict.NOT_APPLICABLE, tally.unsupported_reasons.most_common(1)[0][0]
     obstacle = "" if tally.cases else suite.find_obstacle(rule)
     if obstacle:
         return Verdict.NOT_APPLICABLE, obstacle
@@ -198,8 +196,7 @@ def decide_run(results: tuple[Result, ...], stopped: bool) -> RunVerdict:
         return RunVerdict.VIOLATES
     nothing = all(result.verdict is Verdict.NOT_APPLICABLE for result in results)
     unreached = any(
-        result.verdict is Verdict.UNREACHED and result.level is not Level.NOTE
-        for result in results
+        result.verdict is Verdict.UNREACHED and result.level is not Level.NOTE for result in results
     )
     return RunVerdict.INCONCLUSIVE if stopped or nothing or unreached else RunVerdict.CONFORMS
 

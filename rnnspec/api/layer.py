@@ -75,7 +75,7 @@ def run_check(
 def run_share_undisturbed(
     suite: Suite[CaseT, ObservedT], number: int = 0, parts: int = 1
 ) -> Progress[CaseT]:
-    """Judge one share of the cases, and leave the caller's random number generators as they were."""
+    """Judge one share of the cases, and leave the caller's random numbers as they were."""
     with _keep_random_numbers():
         return run_share(suite, number, parts)
 

@@ -17,8 +17,8 @@ from rnnspec.models.catalogue import select_model_rules
 from rnnspec.models.faults import repair_model
 from rnnspec.models.infer import CannotInfer, Interface, infer_interface
 from rnnspec.models.inputs import Inputs
-from rnnspec.models.isolated import first_tensor, own_random_numbers
-from rnnspec.models.observation import READOUTS, NotApplicable, as_module
+from rnnspec.models.isolated import find_first_tensor, fork_random_numbers
+from rnnspec.models.observation import NotApplicable, Readout, wrap_as_module
 from rnnspec.models.readout import ReadoutMap
 from rnnspec.options import ModelOptions, show_options
 from rnnspec.pipeline import check_suite
@@ -67,7 +67,7 @@ def run_model_check(
 ) -> ModelReport:
     """Check a model; see `check_model`."""
     suite, notes = prepare_model_suite(target, options)
-    with own_random_numbers(0):
+    with fork_random_numbers(0):
         report = check_suite(
             suite, strict=options.strict, fail_fast=options.fail_fast, watch=watch, notes=notes
         )
@@ -79,7 +79,7 @@ def run_model_check(
 def measure_first_readout(suite: ModelSuite) -> ReadoutMap | None:
     """Return the read-out map of the model in the first case, or None if it cannot be measured."""
     try:
-        return suite.observe(suite.drawn[0]).map
+        return suite.observe(suite.all_cases[0]).readout_map
     except (NotApplicable, RuntimeError, TypeError, ValueError):
         return None
 
@@ -87,15 +87,14 @@ def measure_first_readout(suite: ModelSuite) -> ReadoutMap | None:
 def prepare_model_suite(
     target: ModelTarget, options: ModelOptions
 ) -> tuple[ModelSuite, tuple[str, ...]]:
-    """Return the suite that `check_model` runs, and what was inferred for it. Raises CannotCheck."""
-    if options.readout is not None:
-        check_choice("readout", options.readout, READOUTS)
+    """Return the suite that `check_model` runs, and what was inferred. Raises CannotCheck."""
+    readout = _parse_readout(options.readout)
     chosen = select_model_rules(options.rules)
     check_run_options(options)
     found = resolve_target(target)
     model = _build_model(found, options.arguments)
     interface = _infer_interface(found, model, options)
-    readout, notes = options.readout, interface.inferred
+    notes = interface.inferred
     if readout is None:
         readout, note = _infer_readout(model, interface)
         notes = (*notes, note)
@@ -113,6 +112,14 @@ def prepare_model_suite(
     return suite, notes
 
 
+def _parse_readout(text: str | None) -> Readout | None:
+    """Return the read-out that an option names. Raises SelectionError if there is none."""
+    if text is None:
+        return None
+    check_choice("readout", text, [each.value for each in Readout])
+    return Readout(text)
+
+
 def _build_model(target: Target, arguments: Mapping[str, Any]) -> nn.Module:
     """Build the model. Raises TargetError if the target does not give one."""
     if isinstance(target.factory, nn.Module):
@@ -121,8 +128,8 @@ def _build_model(target: Target, arguments: Mapping[str, Any]) -> nn.Module:
         )
     given = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
     try:
-        with own_random_numbers(0):
-            return as_module(target.factory(**arguments))
+        with fork_random_numbers(0):
+            return wrap_as_module(target.factory(**arguments))
     except Exception as error:
         text = f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise TargetError(f"{target.label}: building it with ({given}) raised {text}") from error
@@ -143,14 +150,14 @@ def _infer_interface(target: Target, model: nn.Module, options: ModelOptions) ->
     return interface
 
 
-def _infer_readout(model: nn.Module, interface: Interface) -> tuple[str, str]:
+def _infer_readout(model: nn.Module, interface: Interface) -> tuple[Readout, str]:
     """Return whether the model predicts once per sequence or at every step, and why."""
     x = Inputs(interface).draw(0, torch.get_default_dtype())
     try:
-        with torch.no_grad(), own_random_numbers(0):
-            shape = tuple(first_tensor(repair_model(model.eval(), x)(x)).shape)
+        with torch.no_grad(), fork_random_numbers(0):
+            shape = tuple(find_first_tensor(repair_model(model.eval(), x)(x)).shape)
     except Exception:  # the rules say what is wrong with it
-        return "last", "readout=last, since a first call gave no prediction"
-    readout = "every" if len(shape) == 3 else "last"
+        return Readout.LAST, "readout=last, because a first call gave no prediction"
+    readout = Readout.EVERY if len(shape) == 3 else Readout.LAST
     taken = f"a prediction of shape {shape} for an input of shape {tuple(x.shape)}"
     return readout, f"readout={readout}, from {taken}"

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import torch
 
 from rnnspec.cases.plan import PROFILES
-from rnnspec.errors import DeviceError, SelectionError, suggest
+from rnnspec.errors import DeviceError, SelectionError, suggest_similar
 from rnnspec.options import RunOptions
 
 
@@ -25,7 +25,9 @@ def check_choice(option: str, value: str, known: Iterable[str]) -> None:
     names = list(known)
     if value not in names:
         listed = " or ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else names[0]
-        raise SelectionError(f"--{option} {value!r}: choose {listed}.{suggest(str(value), names)}")
+        raise SelectionError(
+            f"--{option} {value!r}: choose {listed}.{suggest_similar(str(value), names)}"
+        )
 
 
 def check_integer(option: str, value: object, least: int | None = None) -> None:
@@ -37,7 +39,7 @@ def check_integer(option: str, value: object, least: int | None = None) -> None:
 
 
 def check_device(device: str) -> None:
-    """Raise DeviceError if torch does not know a device, has none here, or keeps no values there."""
+    """Raise DeviceError if torch cannot keep values on a device."""
     try:
         torch.zeros(1, device=device).item()
     except Exception as error:

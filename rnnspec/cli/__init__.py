@@ -13,11 +13,11 @@ from rnnspec.cli.check import EPILOG, check
 from rnnspec.cli.check_model import check_model
 from rnnspec.cli.listing import explain, rules
 from rnnspec.cli.selftest import selftest
-from rnnspec.errors import CannotCheck, suggest
+from rnnspec.errors import CannotCheck, suggest_similar
 
 CANNOT_CHECK = 2
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-"""Set to 1 where the user has not set them: a second thread costs more than it gives on small tensors, and slows its neighbours."""
+"""Set to 1 if the user has not set them: on small tensors a second thread slows everything down."""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=EPILOG)
@@ -31,7 +31,10 @@ for command in (check, check_model, rules, explain, selftest):
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line and exit with its status; a caller's mistake is one line on standard error and status 2."""
+    """Run the command line and exit with its status.
+
+    A caller's mistake is one line on standard error and status 2.
+    """
     for name in THREADS:
         os.environ.setdefault(name, "1")
     sys.exit(status(arguments))
@@ -47,27 +50,28 @@ def status(arguments: list[str] | None = None) -> int:
         click.echo(error.format_message())
         return CANNOT_CHECK
     except click.UsageError as error:
-        return _refuse(_usage(error))
+        return _refuse(_describe_usage(error))
     except click.exceptions.Exit as exit_:
         return exit_.exit_code
     except (click.Abort, KeyboardInterrupt):
-        return _refuse("interrupted before anything was judged", 3)
+        return _refuse("interrupted before anything was checked", 3)
     except (Exception, SystemExit):
         click.echo(traceback.format_exc(), err=True, nl=False)
-        return _refuse("this should not have happened, please report it; nothing was judged")
+        return _refuse("this is a bug of rnnspec, please report it; nothing was checked")
 
 
-def _usage(error: click.UsageError) -> str:
+def _describe_usage(error: click.UsageError) -> str:
     message = " ".join(error.format_message().split())
     if isinstance(error, click.NoSuchOption):
-        return f"no option {error.option_name}.{suggest(error.option_name, error.possibilities or _options(error))}"
+        known = error.possibilities or _list_options(error)
+        return f"no option {error.option_name}.{suggest_similar(error.option_name, known)}"
     if error.ctx is not None and "No such command" in message:
         word = message.split("'")[1]
-        return f"no command {word!r}.{suggest(word, commands.commands)}"
+        return f"no command {word!r}.{suggest_similar(word, commands.commands)}"
     return message
 
 
-def _options(error: click.UsageError) -> list[str]:
+def _list_options(error: click.UsageError) -> list[str]:
     parameters = error.ctx.command.params if error.ctx else []
     return [option for parameter in parameters for option in parameter.opts]
 

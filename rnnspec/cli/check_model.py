@@ -26,9 +26,7 @@ Examples:
 @add_options(ModelOptions)
 @click.option("--import", "imports", multiple=True, metavar="MODULE", help=IMPORT)
 @click.option("--json", "json_path", metavar="PATH", help=JSON)
-def check_model(
-    target: str, imports: tuple[str, ...], json_path: str | None, **given: Any
-) -> int:
+def check_model(target: str, imports: tuple[str, ...], json_path: str | None, **given: Any) -> int:
     """Check TARGET, a model: 'package.module:attribute' or 'path/to/file.py:attribute'.
 
     TARGET is called without arguments, or with those of --arg, and returns a model from token ids

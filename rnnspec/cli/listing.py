@@ -1,4 +1,4 @@
-"""The commands that tell the rules; neither runs anything."""
+"""The commands that list and explain rules; neither runs anything."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import click
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="As data.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.argument("patterns", nargs=-1)
 def rules(patterns: tuple[str, ...], as_json: bool) -> int:
     """List the rules, or those whose id matches one of PATTERNS."""
@@ -25,10 +25,10 @@ def rules(patterns: tuple[str, ...], as_json: bool) -> int:
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="As data.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.argument("rule_id", metavar="ID")
 def explain(rule_id: str, as_json: bool) -> int:
-    """Tell one rule: its clauses, its level, how it is checked and what it catches."""
+    """Explain a rule: what it requires, where that is documented, and how it is checked."""
     from rnnspec.report.listing import describe_rule, format_rule
     from rnnspec.suites.catalogue import find_rule
 

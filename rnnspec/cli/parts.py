@@ -23,7 +23,7 @@ COLOURS = {"FAIL": "red", "CHECKER ERROR": "red", "unreached": "yellow", "note":
 
 
 def show_report(report: Report, json_path: str | None) -> None:
-    """Print a report as text, and write it as JSON to a path; the path - prints the JSON instead."""
+    """Print a report as text, and write it as JSON to a path; - prints the JSON instead."""
     from rnnspec.report.console import format_report
 
     data = json.dumps(report.as_dict(), indent=2)

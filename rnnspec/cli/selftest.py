@@ -18,7 +18,7 @@ from rnnspec.cli.workers import count_processors
     default="default",
     show_default=True,
     metavar="NAME",
-    help="How far to look for a bug that quick does not see.",
+    help="How far to look for a bug that the quick profile misses.",
 )
 @click.option(
     "--seed", type=int, default=0, show_default=True, metavar="N", help="The seed of every check."
@@ -28,20 +28,20 @@ from rnnspec.cli.workers import count_processors
     type=int,
     default=count_processors,
     metavar="N",
-    help="How many processes.  [default: processors]",
+    help="Number of worker processes.  [default: processors]",
 )
 @click.option("--json", "json_path", metavar="PATH", help="Write the kill matrix as JSON.")
 @click.option(
     "--named",
     is_flag=True,
-    help="Judge each bug by the rule that it names alone: minutes instead of half an hour.",
+    help="Judge each bug only by the rule that it names: minutes instead of half an hour.",
 )
 @click.option(
     "--models",
     is_flag=True,
-    help="Judge the bank of models instead of the bank of layers, in the quick profile.",
+    help="Judge the planted bugs of models instead of those of layers, in the quick profile.",
 )
-@click.option("--svg", "svg_path", metavar="PATH", help="Write it as a picture.")
+@click.option("--svg", "svg_path", metavar="PATH", help="Write the kill matrix as a picture.")
 def selftest(
     patterns: tuple[str, ...],
     profile: str,
@@ -52,10 +52,10 @@ def selftest(
     json_path: str | None,
     svg_path: str | None,
 ) -> int:
-    """Judge rnnspec itself: planted bugs have to be seen, correct layers left alone.
+    """Judge rnnspec itself: it must see planted bugs and accuse no correct layer.
 
-    PATTERNS pick bugs by name; every bug and every correct implementation is judged where there is none. Exit status 1 where a bug
-    survives or a correct implementation is accused.
+    PATTERNS select bugs and correct implementations by name; without them all are judged. The exit
+    status is 1 if a bug survives or a correct implementation is accused.
     """
     from rnnspec.selftest.matrix import build_matrix, select_subjects
     from rnnspec.selftest.model_matrix import build_model_matrix, select_models

@@ -1,4 +1,7 @@
-"""Processes beside the command's own, each judging its share of the cases. They start before torch is imported, which takes a second."""
+"""Worker processes, each of which judges its share of the cases.
+
+They start before torch is imported, which takes a second.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +21,11 @@ from rnnspec.errors import CannotCheck, SelectionError
 from rnnspec.options import CheckOptions
 
 MOST = 4
-"""How many processes share the cases where the user does not say: each has to import torch first."""
+"""The most processes that are started unasked: each must import torch first."""
 FEW = 100
-"""So few cases are judged sooner than torch is imported."""
+"""Fewer cases than these are judged sooner than torch is imported."""
 PATIENCE = 2.0
-"""Seconds that a process has to end its case and answer after an interrupt, before it is interrupted by hand, and then ended."""
+"""Grace period in seconds after an interrupt, before a process gets SIGINT, and then SIGKILL."""
 
 
 def choose_jobs(asked: int | None, options: CheckOptions) -> int:
@@ -44,21 +47,24 @@ def choose_jobs(asked: int | None, options: CheckOptions) -> int:
 
 
 def count_processors() -> int:
-    """How many processors this process may use."""
+    """Return how many processors this process may use."""
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 @dataclass
 class Worker:
-    """A process, the end of the pipe on which it answers, and which share is its."""
+    """A process, our end of the pipe on which it answers, and the number of its share."""
 
     process: SpawnProcess
     connection: Connection
     number: int
 
     def answer(self, seconds: float | None) -> Any:
-        """What it found, or None where it does not answer in time, interrupted once; raises EOFError where it has died."""
+        """Return what it found, or None if it does not answer in time even when interrupted.
+
+        Raises EOFError if it has died.
+        """
         if not self.connection.poll(seconds):
             self._interrupt()
         return self.connection.recv() if self.connection.poll(seconds) else None
@@ -70,7 +76,10 @@ class Worker:
 
 @dataclass
 class Workers:
-    """The processes that judge the other shares of a check; `lost` tells, a line each, of those that died."""
+    """The processes that judge the other shares of a check.
+
+    `lost` has a line for each of them that died.
+    """
 
     members: list[Worker]
     lost: list[str] = field(default_factory=list)
@@ -81,7 +90,7 @@ class Workers:
         return len(self.members) + 1
 
     def collect(self, stopped: bool) -> list[Any]:
-        """What each of them found: a mergeable result, one marked as stopped where there is no answer."""
+        """Return what each of them found; without an answer, a result that is marked as stopped."""
         found = []
         for member in self.members:
             try:
@@ -98,12 +107,16 @@ class Workers:
             return member.answer(seconds) or Progress({}, stopped=True)
         except EOFError:
             member.process.join()
-            ended = f"process {member.number + 1} of {self.parts} ended with exit status {member.process.exitcode} before it had judged"
-            self.lost.append(f"{ended} its share of the cases; --jobs 1 judges all of them here")
+            name = f"process {member.number + 1} of {self.parts}"
+            ended = f"{name} ended with exit status {member.process.exitcode}"
+            self.lost.append(
+                f"{ended} before it had judged its share of the cases; "
+                "--jobs 1 judges all of them in one process"
+            )
             return Progress({}, stopped=True)
 
     def end(self) -> None:
-        """End what still runs."""
+        """End the processes that still run."""
         for member in self.members:
             member.process.kill()
             member.process.join()
@@ -114,12 +127,12 @@ class Workers:
 def start_workers(
     jobs: int, target: str, imports: Sequence[str], options: CheckOptions
 ) -> Iterator[Workers | None]:
-    """Start all processes but one, which is this; none where there is one job. They are ended with the block."""
+    """Start all processes but this one, and end them with the block."""
     if jobs == 1:
         yield None
         return
     workers = Workers(
-        [_started(number, jobs, target, imports, options) for number in range(1, jobs)]
+        [_start_worker(number, jobs, target, imports, options) for number in range(1, jobs)]
     )
     try:
         yield workers
@@ -127,7 +140,7 @@ def start_workers(
         workers.end()
 
 
-def _started(
+def _start_worker(
     number: int, parts: int, target: str, imports: Sequence[str], options: CheckOptions
 ) -> Worker:
     context = get_context("spawn")
@@ -150,16 +163,19 @@ def judge_share(
     imports: Sequence[str],
     options: CheckOptions,
 ) -> None:
-    """Judge one share and send the result; says nothing where that cannot be, since the command's own process says it."""
+    """Judge one share and send the result.
+
+    Say nothing if nothing can be checked, since the command's own process says so.
+    """
     try:
-        found = _judged(number, parts, target, imports, options)
+        found = _judge_quietly(number, parts, target, imports, options)
     except (CannotCheck, KeyboardInterrupt):
         return
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     connection.send(found)
 
 
-def _judged(
+def _judge_quietly(
     number: int, parts: int, target: str, imports: Sequence[str], options: CheckOptions
 ) -> Any:
     with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):

@@ -1,1 +1,1 @@
-"""The verdicts of one run with everything needed to run it again, and the forms in which it is told."""
+"""The report of a run: as data, as text, and as programs that reproduce what it found."""

@@ -9,7 +9,13 @@ from collections.abc import Iterator, Sequence
 from rnnspec.contract.clauses import Level
 from rnnspec.report.data import Report, Result, RunVerdict, Verdict
 
-__all__ = ["format_conclusion", "format_failure", "format_headline", "format_report", "format_table"]
+__all__ = [
+    "format_conclusion",
+    "format_failure",
+    "format_headline",
+    "format_report",
+    "format_table",
+]
 
 WIDTH = 100
 MOST_UNREACHED = 8

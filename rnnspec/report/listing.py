@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from rnnspec.contract.clauses import Clause
 from rnnspec.rulekit.selection import AnyRule
 
 
@@ -18,10 +19,7 @@ def format_rules(rules: Sequence[AnyRule]) -> str:
 
 def format_rule(rule: AnyRule) -> str:
     """Return everything about a rule as text."""
-    clauses = [
-        f"  {each.id} ({each.level.value}, {each.provenance.value}; {each.source})\n      {each.text}"
-        for each in rule.clauses
-    ]
+    clauses = [_format_clause(each) for each in rule.clauses]
     needs = [f"needs          {', '.join(sorted(map(str, rule.needs)))}"] if rule.needs else []
     return "\n".join(
         [
@@ -37,6 +35,11 @@ def format_rule(rule: AnyRule) -> str:
             *clauses,
         ]
     )
+
+
+def _format_clause(clause: Clause) -> str:
+    facts = f"{clause.level.value}, {clause.provenance.value}; {clause.source}"
+    return f"  {clause.id} ({facts})\n      {clause.text}"
 
 
 def describe_rule(rule: AnyRule) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A reproduction program: it fails for the subject, passes for torch.nn.RNN, and needs torch alone."""
+"""Reproduction programs: they fail for the subject, pass for torch.nn.RNN, and need torch alone."""
 
 from __future__ import annotations
 
@@ -53,9 +53,10 @@ def find_program(
     for literal in (False, True):
         source = write_program(target, finding, fixed, device, literal=literal)
         reference = write_program(REFERENCE, finding, None, device, literal=literal)
-        if does_program_fail(source, target, device):
-            if not does_program_fail(reference, REFERENCE, device):
-                return source
+        if does_program_fail(source, target, device) and not does_program_fail(
+            reference, REFERENCE, device
+        ):
+            return source
     return ""
 
 
@@ -73,7 +74,9 @@ def write_program(
     holds the arguments that the user sets; those that are not documented go to the subject alone.
     """
     case = finding.case
-    own = {name: value for name, value in (fixed or {}).items() if name not in case.config.arguments}
+    own = {
+        name: value for name, value in (fixed or {}).items() if name not in case.config.arguments
+    }
     name = f"functools.partial({target.name}, {_write_keywords(own)})" if own else target.name
     imports = ("functools",) if own else ()
     snippet = finding.snippet or BOTH
@@ -234,7 +237,9 @@ class Program:
 
     def _write_prior_use(self) -> list[str]:
         case, config = self.case, self.case.config
-        larger = case.replace(layout=Layout.BATCHED, batch=case.batch + 2, steps=case.steps + 1).shape
+        larger = case.replace(
+            layout=Layout.BATCHED, batch=case.batch + 2, steps=case.steps + 1
+        ).shape
         batch = (case.batch,) if case.is_batched else ()
         state = (config.num_layers * config.num_directions, *batch, config.hidden_size)
         dtype = f"torch.{case.dtype}"

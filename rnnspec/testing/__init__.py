@@ -1,1 +1,1 @@
-"""The contracts as pytest tests, one id a rule."""
+"""The contracts as pytest tests, one id per rule."""

@@ -1,4 +1,4 @@
-"""The report as text: the verdict is the last line, the reason the first thing above it, and a fault is told once."""
+"""The report as text: the verdict is the last line, and each fault is reported once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The verdict of a run follows from its results; the report as data fits its published schema and nothing else does."""
+"""The verdict of a run follows from its results, and only a report fits the published schema."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The program that shows a violation: it fails for the subject, passes for torch.nn.RNN, and needs nothing but the subject."""
+"""Reproduction programs fail for the subject, pass for torch.nn.RNN, and need torch alone."""
 
 from __future__ import annotations
 

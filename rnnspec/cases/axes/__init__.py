@@ -20,7 +20,7 @@ from rnnspec.cases.axes.prior_use import (
     PriorUse,
 )
 from rnnspec.contract.kinds import Nonlinearity
-from rnnspec.errors import suggest
+from rnnspec.errors import suggest_similar
 
 __all__ = [
     "AXES",
@@ -82,11 +82,11 @@ def parse_value(name: str, text: Any) -> Any:
     the value does not exist.
     """
     if name not in AXIS:
-        raise ValueError(f"{name!r} is no axis.{suggest(name, AXIS)}")
+        raise ValueError(f"{name!r} is no axis.{suggest_similar(name, AXIS)}")
     known = {str(value): value for value in AXIS[name].values}
     if text in AXIS[name].values:
         return text
     if str(text) not in known:
-        near = suggest(str(text), known)
+        near = suggest_similar(str(text), known)
         raise ValueError(f"{name} {text!r} is none of {', '.join(known)}.{near}")
     return known[str(text)]

@@ -1,4 +1,4 @@
-"""What every axis is made of: choices from a fixed set, and the feature of a subject that each needs."""
+"""What every axis is made of: choices from a fixed set, and the feature that each needs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from enum import Enum
 from typing import Any, TypeVar
 
 from rnnspec.cases.axes.features import Feature
-from rnnspec.errors import suggest
+from rnnspec.errors import suggest_similar
 
 C = TypeVar("C", bound="Choice")
 
@@ -48,7 +48,7 @@ class Choice(Enum):
         known = {member.text: member for member in cls}
         if text not in known:
             names = ", ".join(known)
-            raise ValueError(f"{text!r} is none of {names}.{suggest(text, known)}")
+            raise ValueError(f"{text!r} is none of {names}.{suggest_similar(text, known)}")
         return known[text]
 
     def __str__(self) -> str:

@@ -182,7 +182,9 @@ def _draw_readable(rng: Generator, config: Config, boundary: int) -> dict[str, A
             weights[name][:] = CODE_BIAS
         if name.startswith("weight_ih") and layer > boundary + 1:
             offset = config.hidden_size * name.endswith("_reverse")
-            weights[name][:, offset : offset + config.hidden_size] = keep * np.eye(config.hidden_size)
+            weights[name][:, offset : offset + config.hidden_size] = keep * np.eye(
+                config.hidden_size
+            )
     return weights
 
 
@@ -215,7 +217,9 @@ def _draw_solvable(rng: Generator, config: Config, boundary: int) -> dict[str, A
     square = 0.5 * np.eye(width) + 0.1 / width * rng.uniform(0.2, 1.0, (width, width))
     for direction, suffix in enumerate(("", "_reverse")[:directions]):
         first = weights[f"weight_ih_l0{suffix}"]
-        weights[f"weight_ih_l0{suffix}"] = SOLVABLE_READING * first / first.sum(axis=1, keepdims=True)
+        weights[f"weight_ih_l0{suffix}"] = (
+            SOLVABLE_READING * first / first.sum(axis=1, keepdims=True)
+        )
         weights[f"weight_ih_l1{suffix}"] = square[direction * hidden : (direction + 1) * hidden]
     return weights
 

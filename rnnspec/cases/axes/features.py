@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 
-from rnnspec.errors import suggest
+from rnnspec.errors import suggest_similar
 
 
 class Feature(Enum):
@@ -43,10 +43,10 @@ class Feature(Enum):
 
     @classmethod
     def parse(cls, text: str) -> Feature:
-        """Return the feature called `text`. Raises ValueError with a suggestion if there is none."""
+        """Return the feature called `text`. Raises ValueError if there is none."""
         known = {member.text: member for member in cls}
         if text not in known:
-            raise ValueError(f"{text!r} is no feature.{suggest(text, known)}")
+            raise ValueError(f"{text!r} is no feature.{suggest_similar(text, known)}")
         return known[text]
 
     def __str__(self) -> str:

@@ -16,7 +16,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class LayoutMeaning(Meaning):
-    """A layout: whether it is packed, whether it has a batch axis, and whether lengths are sorted."""
+    """A layout: whether it is packed, has a batch axis, and has sorted lengths."""
 
     is_packed: bool = False
     is_batched: bool = True

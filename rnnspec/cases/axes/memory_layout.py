@@ -23,7 +23,7 @@ class MemoryLayoutMeaning(Meaning):
 
     lay_out       returns a copy of a tensor; its second argument is the axis along which all slices
                   are equal, or None
-    code          what a program does to a tensor called {name}; {repeated} is the axis of equal slices
+    code          what a program does to a tensor called {name}; {repeated} is that axis
     batched_only  whether a program leaves a state without a batch axis as it is
     repeats       whether one slice stands for all of them
     """

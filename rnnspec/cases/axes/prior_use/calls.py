@@ -19,9 +19,7 @@ def _load(layer: LayerInPreparation) -> None:
     layer.load()
 
 
-_FRESH = PriorUseMeaning(
-    "fresh", "built and loaded, never called", _load, (LOAD,)
-)
+_FRESH = PriorUseMeaning("fresh", "built and loaded, never called", _load, (LOAD,))
 
 
 def _call_under_other_default(layer: LayerInPreparation) -> None:
@@ -104,7 +102,7 @@ def redistribute_lengths(lengths: tuple[int, ...]) -> tuple[int, ...]:
 
 _OTHER_BATCH = PriorUseMeaning(
     "other-batch",
-    "called before on another batch size and length, packed or padded; packed also with other lengths",
+    "called before on another batch size and length, packed or padded, or with other lengths",
     _call_on_other_batch,
     (LOAD, "{call_larger}"),
 )

@@ -90,7 +90,7 @@ def _replace_parameters(layer: LayerInPreparation) -> None:
 
 _REPLACED = PriorUseMeaning(
     "replaced",
-    "called with other weights, then every parameter was replaced, in half of the cases after deletion",
+    "called with other weights, then every parameter was replaced, at times after deletion",
     _replace_parameters,
     (
         "{call}",
