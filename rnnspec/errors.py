@@ -1,11 +1,11 @@
-"""What rnnspec raises about its callers' own mistakes.
+"""The exceptions that rnnspec raises on purpose.
 
 RnnspecError
-+-- CannotCheck          nothing was judged: the command line exits with status 2
-|   +-- TargetError      the target cannot be imported, called or used
-|   +-- SelectionError   a rule, feature, argument or profile that does not exist
-|   +-- DeviceError      torch has no such device here
-+-- ViolationsFound      `Report.raise_for_violations` on a report that violates the contract
++-- CannotCheck          nothing was checked; the command line exits with status 2
+|   +-- TargetError      the target cannot be imported or called, or returns no module
+|   +-- SelectionError   a rule, a feature, an argument or a profile does not exist
+|   +-- DeviceError      torch does not support the device on this machine
++-- ViolationsFound      raised by `Report.raise_for_violations`
 """
 
 from __future__ import annotations
@@ -15,30 +15,30 @@ from collections.abc import Iterable
 
 
 class RnnspecError(Exception):
-    """The base of everything that rnnspec raises on purpose."""
+    """The base class of all exceptions that rnnspec raises on purpose."""
 
 
 class CannotCheck(RnnspecError):
-    """Nothing could be judged."""
+    """Nothing was checked."""
 
 
 class TargetError(CannotCheck):
-    """The target cannot be imported, called or used."""
+    """The target cannot be imported or called, or does not return a module."""
 
 
 class SelectionError(CannotCheck):
-    """Something was asked for that does not exist; the message suggests what does."""
+    """A selected rule, feature, argument or profile does not exist; the message suggests others."""
 
 
 class DeviceError(CannotCheck):
-    """torch has no such device here."""
+    """torch does not support the device on this machine."""
 
 
 class ViolationsFound(RnnspecError):
-    """A report violates the contract; the message lists the rules."""
+    """A report has violations; the message lists the rules."""
 
 
-def suggest(word: str, known: Iterable[str]) -> str:
-    """' Did you mean ...?' with the closest known words, or nothing."""
+def suggest_similar(word: str, known: Iterable[str]) -> str:
+    """Return `" Did you mean ...?"` with at most two similar known words, or an empty string."""
     close = difflib.get_close_matches(word, list(dict.fromkeys(known)), n=2, cutoff=0.6)
     return f" Did you mean {' or '.join(repr(name) for name in close)}?" if close else ""

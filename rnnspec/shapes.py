@@ -1,4 +1,4 @@
-"""From a configuration and an input shape to the shapes of output, h_n and every parameter."""
+"""The documented shapes of input, output, states and parameters, for your own tests."""
 
 from rnnspec.contract.shapes import (
     input_shape,

@@ -1,4 +1,4 @@
-"""Hypothesis strategies for users' own tests: configurations, cases and lengths that shrink to the smallest."""
+"""Hypothesis strategies for your own tests: configurations, cases, and sequence lengths."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from hypothesis import strategies as st
 
-from rnnspec.cases.axes import AXES, AXIS
+from rnnspec.cases.axes import AXES, AXIS, parse_value
 from rnnspec.cases.case import CONSTRAINTS, Case
 from rnnspec.cases.drawing import PROBABILITIES, cases_in_row
 from rnnspec.cases.sizes import DIMENSIONS, lengths
@@ -19,9 +19,11 @@ __all__ = ["cases", "configs", "lengths"]
 def configs(
     draw: st.DrawFn, *, max_size: int = 8, max_layers: int = 3, dropout: bool = False
 ) -> Config:
-    """Configurations of nn.RNN with sizes up to `max_size`; they shrink to RNN(1, 1).
+    """Draw configurations of nn.RNN that shrink to `RNN(1, 1)`.
 
-    Raises ValueError where a bound is below 1. `dropout=True` also draws probabilities from 0 to 1.
+    `input_size` and `hidden_size` are at most `max_size`, and `num_layers` is at most `max_layers`.
+    The `dropout` argument is 0; if `dropout` is true, it is drawn from probabilities from 0 to 1.
+    Raises ValueError if a bound is below 1.
     """
     for name, bound in (("max_size", max_size), ("max_layers", max_layers)):
         if bound < 1:
@@ -40,39 +42,32 @@ def configs(
 
 @st.composite
 def cases(draw: st.DrawFn, /, **fixed: object) -> Case:
-    """Whole cases: how a layer is built, fed and called. Keyword arguments fix an axis, as in `cases(layout=Layout.PACKED)`.
+    """Draw cases, each of which says how a layer is built and called, and on which numbers.
 
-    The tensors of a case come from `rnnspec.draw_values(case)`. Cases shrink to a layer of sizes 1 with every axis at its simplest.
-    Raises ValueError for an axis or a value that does not exist, and for values that contradict each other.
+    Keyword arguments fix axes to a value, which is an enum member or its text: `layout="packed"` is
+    the same as `layout=Layout.PACKED`. Cases shrink to sizes of 1 and the simplest value of every
+    axis. `rnnspec.draw_values(case)` returns the numbers of a case. Raises ValueError if an axis or
+    a value does not exist, or if the fixed values contradict each other.
     """
-    for name, value in fixed.items():
-        _check_axis(name, value)
-    if not _holds(fixed):
-        raise ValueError(
-            f"{', '.join(f'{name}={value!r}' for name, value in fixed.items())} contradict each other"
-        )
-    row = dict(fixed)
+    row = {name: parse_value(name, value) for name, value in fixed.items()}
+    if not _fulfils_constraints(row):
+        listed = ", ".join(f"{name}={value}" for name, value in row.items())
+        raise ValueError(f"these values contradict each other: {listed}")
     for name in (each for each in ("distribution", *AXIS) if each not in fixed):
-        # Every axis draws from all its values, so that making one simpler does not disturb what the others drew.
+        # Draw from all values of the axis: if one axis shrinks, the draws of the others stay as
+        # they are.
         drawn = draw(st.sampled_from(AXIS[name].values))
         row[name] = next(
-            value for value in (drawn, *AXIS[name].values) if _holds({**row, name: value})
+            value
+            for value in (drawn, *AXIS[name].values)
+            if _fulfils_constraints({**row, name: value})
         )
-    # One choice a dimension, so that each can become small by itself.
+    # One draw for each dimension, so that each can shrink by itself.
     large = tuple(name for name in DIMENSIONS if draw(st.integers(0, 5)) == 5)
     case = draw(cases_in_row({axis.name: row[axis.name] for axis in AXES}, large))
     return case.replace(seed=draw(st.integers(0, 2**16)))
 
 
-def _holds(chosen: Mapping[str, object]) -> bool:
-    """Whether the ties between the axes chosen so far are fulfilled."""
-    return all(each.allows(chosen) for each in CONSTRAINTS if chosen.keys() >= set(each.axes))
-
-
-def _check_axis(name: str, value: object) -> None:
-    if name not in AXIS:
-        raise ValueError(f"no axis {name!r}; the axes are {', '.join(AXIS)}")
-    if value not in AXIS[name].values:
-        raise ValueError(
-            f"axis {name!r} has no value {value!r}; it has {', '.join(map(repr, AXIS[name].values))}"
-        )
+def _fulfils_constraints(row: Mapping[str, object]) -> bool:
+    """Return whether the values chosen so far fulfil the constraints on their axes."""
+    return all(each.allows(row) for each in CONSTRAINTS if row.keys() >= set(each.axes))

@@ -1,1 +1,1 @@
-"""Campaigns: cases through rules, results that merge, and counterexamples made small."""
+"""The engine: run campaigns, merge their results, and minimise failing cases."""

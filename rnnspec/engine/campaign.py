@@ -1,4 +1,4 @@
-"""A campaign: the cases of a suite, each judged by every rule that applies."""
+"""A campaign: judge the cases of a suite by every rule that applies to them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rnnspec.subjects.settings import restore_settings
 CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])
 Watcher = Callable[[int, int], None]
-"""Called after each case with the number of cases done and of all."""
+"""A function that is called after each case with the number of cases done and the total number."""
 
 
 def run_campaign(
@@ -25,16 +25,16 @@ def run_campaign(
     until: Collection[Level] = (),
     watch: Watcher | None = None,
 ) -> Progress[CaseT]:
-    """Judge the cases whose index lies in [start, stop).
+    """Judge the cases with an index in [start, stop), and return the results.
 
-    A pure function of its arguments and of the versions of rnnspec, Hypothesis and torch; results
-    of ranges merge. The run ends after the first case that breaks a rule of a level in `until`; an
-    interrupt ends it at once. Both mark the result as stopped.
+    The results depend only on the arguments and on the versions of rnnspec, Hypothesis and torch,
+    so results of several ranges can be merged. The campaign stops after the first case that breaks
+    a rule of a level in `until`, and immediately on KeyboardInterrupt; then `stopped` is set.
     """
     end = suite.size if stop is None else min(stop, suite.size)
     progress: Progress[CaseT] = Progress({rule.id: Tally() for rule in suite.rules})
     try:
-        for index, case in suite.cases(start, end):
+        for index, case in suite.draw_cases(start, end):
             broken = _judge_all(suite, progress, index, case)
             if watch is not None:
                 watch(index - start + 1, end - start)
@@ -49,7 +49,7 @@ def run_campaign(
 def _judge_all(
     suite: Suite[CaseT, ObservedT], progress: Progress[CaseT], index: int, case: CaseT
 ) -> set[Level]:
-    """Judge one case by every rule and return the levels of the rules that it breaks."""
+    """Judge one case by every applicable rule, and return the levels of the broken rules."""
     observation = suite.observe(case)
     progress.cases += 1
     broken = set()
@@ -65,6 +65,6 @@ def _judge_all(
 def list_applicable_rules(
     suite: Suite[CaseT, ObservedT], case: CaseT
 ) -> list[Rule[CaseT, ObservedT]]:
-    """Return the rules that apply to a case of this subject."""
+    """Return the rules that apply to a case and need no feature that the subject lacks."""
     lacking = suite.unsupported.keys()
     return [rule for rule in suite.rules if rule.when(case) and not rule.needs & lacking]

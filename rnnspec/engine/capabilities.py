@@ -1,4 +1,4 @@
-"""What a subject offers, found by trying each optional feature once."""
+"""Find out what a subject offers, by trying each optional feature once."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from rnnspec.cases.axes import (
 from rnnspec.cases.case import Case
 from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import Nonlinearity
-from rnnspec.errors import SelectionError, suggest
+from rnnspec.errors import SelectionError, suggest_similar
 from rnnspec.observe.observation import Observation
 from rnnspec.subjects.capabilities import Capabilities
 from rnnspec.subjects.failures import Failure, Raised, Unsupported
@@ -27,7 +27,7 @@ from rnnspec.subjects.subject import TorchSubject
 Attempt = Callable[[Observation], Any]
 PLAIN = Case(config=Config(2, 3), steps=2, batch=2)
 KEYWORDS = {Feature.DTYPE: ("dtype", "device")}
-"""The keywords of the constructor that belong to a feature, if they are not called as it is."""
+"""The keywords of the constructor for features that have another name than their keyword."""
 
 
 def _call(observation: Observation) -> Any:
@@ -57,34 +57,36 @@ ATTEMPTS: dict[Feature, tuple[dict[str, Any], Attempt]] = {
     Feature.FUNCTIONAL: ({"prior_use": ModuleUses.FUNCTIONAL}, _call),
     Feature.GRADIENTS: ({"mode": Mode.TRAIN}, _differentiate),
 }
-"""How each feature is tried: what differs from a plain case, and what is asked of the subject."""
+"""How each feature is tried: the changes to a plain case, and what is then computed."""
 
 
 def probe_capabilities(
     subject: TorchSubject, excluded: Mapping[Feature, str] | None = None
 ) -> Capabilities:
-    """Return what a subject offers; `excluded` holds the features that the user leaves out.
+    """Return what a subject offers.
 
-    Only an open refusal counts: NotImplementedError, or a TypeError that names the keyword. The
-    plain batched call cannot be refused: if no dtype works, nothing counts as refused.
+    Only an open refusal makes a feature unsupported: NotImplementedError, or a TypeError of the
+    constructor that names the keyword. `excluded` holds the features that the user excludes, with
+    reasons. A plain batched call must be supported: if no dtype is, all refusals are ignored.
     """
     excluded = excluded or {}
-    found = replace(
+    offered = replace(
         subject.capabilities, unsupported={**subject.capabilities.unsupported, **excluded}
     )
     for feature, (changes, attempt) in ATTEMPTS.items():
-        if found.offers(feature):
-            reason = _find_refusal(replace(subject, capabilities=found), feature, changes, attempt)
+        if offered.offers(feature):
+            tried = replace(subject, capabilities=offered)
+            reason = _find_refusal(tried, feature, changes, attempt)
             if reason is not None:
-                found = found.without(feature, reason)
-        if not any(found.offers(dtype.needs) for dtype in DType):
-            found = replace(found, unsupported=dict(excluded))
+                offered = offered.without(feature, reason)
+        if not any(offered.offers(dtype.needs) for dtype in DType):
+            offered = replace(offered, unsupported=dict(excluded))
             break
-    return replace(found, is_complete=True)
+    return replace(offered, is_complete=True)
 
 
 def build_base_case(subject: TorchSubject) -> Case:
-    """Return the plain batched case with the user's own arguments, in the first offered dtype."""
+    """Return a plain batched case with the user's arguments, in the first dtype that is offered."""
     dtype = next((each for each in DType if subject.offers(each.needs)), DType.FLOAT64)
     documented = PLAIN.config.arguments
     own = {name: value for name, value in subject.fixed.items() if name in documented}
@@ -94,6 +96,7 @@ def build_base_case(subject: TorchSubject) -> Case:
 def _find_refusal(
     subject: TorchSubject, feature: Feature, changes: dict[str, Any], attempt: Attempt
 ) -> str | None:
+    """Return the reason if the subject refuses a feature openly, or None."""
     lacking = {each.text for each in subject.capabilities.unsupported}
     given = {
         name: value
@@ -112,22 +115,23 @@ def _find_refusal(
 
 
 def _find_refused_keyword(feature: Feature, raised: Raised) -> str | None:
-    """Return the reason if the constructor raised a TypeError that names the feature's keyword."""
+    """Return the reason if the constructor raised a TypeError that names the keyword, or None."""
     is_refusal = raised.step == "the constructor" and isinstance(raised.error, TypeError)
     words = KEYWORDS.get(feature, (feature.text,))
     return str(raised) if is_refusal and any(word in str(raised.error) for word in words) else None
 
 
 def parse_features(names: Sequence[str]) -> dict[Feature, str]:
-    """Return the features that a user excludes, with that as the reason.
+    """Return the features with these names, each with the reason that the user excludes it.
 
-    Raises SelectionError for a feature that does not exist.
+    Raises SelectionError if a feature does not exist.
     """
     known = {feature.text: feature for feature in Feature}
     for name in names:
         if name not in known:
             listed = ", ".join(known)
             raise SelectionError(
-                f"--without {name!r}: no such feature.{suggest(name, known)} There are {listed}."
+                f"--without {name!r}: no such feature.{suggest_similar(name, known)} "
+                f"The features are {listed}."
             )
     return {known[name]: f"excluded by --without {name}" for name in names}

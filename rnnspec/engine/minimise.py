@@ -1,7 +1,7 @@
-"""Minimise a failing case: try simpler values of one field after another while the rule still fails.
+"""Minimise failing cases: make one field after another simpler while the rule still fails.
 
-Deterministic, and 30 times cheaper than to let Hypothesis shrink for each rule. What was tried and
-passed shows what the failure depends on.
+This is deterministic, and 30 times faster than shrinking with Hypothesis for each rule. The simpler
+values with which the rule passed show what the failure depends on.
 """
 
 from __future__ import annotations
@@ -16,23 +16,34 @@ from rnnspec.rulekit.rule import Rule
 CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])
 SEEDS = (0, 1)
-MOST_TRIALS = 160
+"""The seeds that are tried besides that of the case."""
+MAX_EVALUATIONS = 160
+"""After so many judged cases, no field is tried again."""
 
 
 @dataclass
 class MinimalFailure(Generic[CaseT]):
-    """The smallest failing case, and by field the simpler value with which the rule passed."""
+    """The simplest failing case that was found for a rule.
+
+    finding      what the rule says about this case
+    passed       by field, the simpler value with which the rule passed
+    evaluations  the number of cases that were judged
+    interrupted  whether the search was ended by KeyboardInterrupt
+    """
 
     finding: Finding[CaseT]
     passed: dict[str, Any] = field(default_factory=dict)
-    trials: int = 0
+    evaluations: int = 0
     interrupted: bool = False
 
 
 def minimise_all(
     suite: Suite[CaseT, ObservedT], progress: Progress[CaseT]
 ) -> dict[str, MinimalFailure[CaseT]]:
-    """Minimise the first failing case of each broken rule; after an interrupt keep the rest as is."""
+    """Minimise the first failing case of each broken rule, and return the results by rule id.
+
+    After KeyboardInterrupt, the remaining cases stay as they are.
+    """
     minimal: dict[str, MinimalFailure[CaseT]] = {}
     interrupted = False
     for rule in suite.rules:
@@ -50,36 +61,38 @@ def minimise_all(
 def minimise(
     rule: Rule[CaseT, ObservedT], suite: Suite[CaseT, ObservedT], finding: Finding[CaseT]
 ) -> MinimalFailure[CaseT]:
-    """Shrink a failing case, one change at a time, while the rule still fails in the same way.
+    """Make a failing case as simple as possible, one field at a time.
 
-    After an interrupt, return the smallest case so far.
+    The rule must fail with the same kind of finding. After KeyboardInterrupt, return the simplest
+    case so far.
     """
     minimum = MinimalFailure(finding)
-    shrunk = True
+    is_simpler = True
     try:
-        while shrunk and minimum.trials < MOST_TRIALS:
+        while is_simpler and minimum.evaluations < MAX_EVALUATIONS:
             minimum.passed.clear()
-            shrunk = sum(_shrink(rule, suite, minimum, name) for name in suite.space.fields) > 0
+            fields = suite.space.fields
+            is_simpler = sum(_simplify_field(rule, suite, minimum, name) for name in fields) > 0
     except KeyboardInterrupt:
         minimum.interrupted = True
     return minimum
 
 
-def _shrink(
+def _simplify_field(
     rule: Rule[CaseT, ObservedT],
     suite: Suite[CaseT, ObservedT],
     minimum: MinimalFailure[CaseT],
     name: str,
 ) -> bool:
-    """Try the simpler values of one field, the largest step first; keep the first that fails."""
+    """Try simpler values of one field, and keep the first with which the rule fails."""
     for value in suite.space.list_simpler(minimum.finding.case, name):
         candidate = suite.space.change_field(minimum.finding.case, name, value)
         if candidate is None:
             continue
         applies = rule.when(candidate)
-        smaller = _find_failure(rule, suite, candidate, minimum) if applies else None
-        if smaller is not None:
-            minimum.finding = smaller
+        simpler = _find_failure(rule, suite, candidate, minimum) if applies else None
+        if simpler is not None:
+            minimum.finding = simpler
             return True
         minimum.passed[name] = value
     return False
@@ -91,13 +104,13 @@ def _find_failure(
     case: CaseT,
     minimum: MinimalFailure[CaseT],
 ) -> Finding[CaseT] | None:
-    """Return a failure of the same kind on a case, with its own numbers or a few others."""
-    for seed in (suite.space.seed_of(case), *SEEDS):
-        tried = suite.space.reseed(case, seed)
-        if not rule.when(tried):
+    """Return a finding of the same kind on a case, with its own seed or another, or None."""
+    for seed in (suite.space.get_seed(case), *SEEDS):
+        reseeded = suite.space.reseed(case, seed)
+        if not rule.when(reseeded):
             continue
-        minimum.trials += 1
-        outcome = judge_case(rule, suite.observe(tried), minimum.finding.index)
+        minimum.evaluations += 1
+        outcome = judge_case(rule, suite.observe(reseeded), minimum.finding.index)
         if isinstance(outcome, Finding) and outcome.kind is minimum.finding.kind:
             return outcome
     return None

@@ -1,4 +1,4 @@
-"""What one rule said about one case, and what it has said about many."""
+"""What a rule says about one case, and the totals over many cases."""
 
 from __future__ import annotations
 
@@ -19,19 +19,21 @@ ObservedT = TypeVar("ObservedT", bound=Observed[Any])
 
 
 class FindingKind(Enum):
-    """What a finding is about."""
+    """The kinds of findings."""
 
     VIOLATION = "the requirement is broken"
-    SUBJECT_ERROR = "the subject raised, so that nothing could be observed"
-    CHECKER_ERROR = "the rule itself raised, so that nothing can be said"
+    SUBJECT_ERROR = "the subject raised an exception, so nothing could be observed"
+    CHECKER_ERROR = "the check itself raised an exception, so nothing can be said"
 
 
 @dataclass(frozen=True)
 class Finding(Generic[CaseT]):
-    """A case on which a rule does not hold.
+    """A case on which a rule fails.
 
-    `difference` tells the first wrong element if one shows the fault; `snippet` ends a program that
-    shows it.
+    index       the index of the case in the suite
+    message     what is wrong
+    difference  the first wrong element, if there is one
+    snippet     the last lines of a program that shows the fault, if there are any
     """
 
     index: int
@@ -44,19 +46,20 @@ class Finding(Generic[CaseT]):
 
 @dataclass(frozen=True)
 class UnsupportedCase:
-    """A case that needs a feature which the subject openly lacks."""
+    """A case that could not be judged, because the subject openly refused it."""
 
     reason: str
 
 
 Outcome = Finding[CaseT] | UnsupportedCase | None
+"""A finding, an open refusal, or None if the rule passed."""
 
 
 def judge_case(rule: Rule[Any, ObservedT], observation: ObservedT, index: int = 0) -> Outcome[Any]:
-    """Return what a rule says about an observation: a finding, an open refusal, or nothing.
+    """Return what a rule says about an observation.
 
-    If the subject raises, the rule cannot hold, so that is a finding too. So is an exception that
-    the rule does not foresee: the run must go on.
+    If the subject raises an exception, that is a finding. If the check itself raises one, that is
+    a finding too, so that the campaign can continue.
     """
     case = observation.case
     try:
@@ -76,17 +79,23 @@ def judge_case(rule: Rule[Any, ObservedT], observation: ObservedT, index: int = 
 
 @dataclass
 class Tally(Generic[CaseT]):
-    """What a rule has said about a range of cases; tallies of two ranges merge into one of both."""
+    """What a rule has said about a range of cases.
+
+    cases                how many were judged
+    violations           on how many the rule failed
+    unsupported_reasons  why cases were refused openly, and how often
+    first                the finding with the smallest index
+    """
 
     cases: int = 0
     violations: int = 0
-    refusals: Counter[str] = field(default_factory=Counter)
+    unsupported_reasons: Counter[str] = field(default_factory=Counter)
     first: Finding[CaseT] | None = None
 
     def add(self, outcome: Outcome[CaseT]) -> None:
-        """Count one case."""
+        """Add the outcome of one case."""
         if isinstance(outcome, UnsupportedCase):
-            self.refusals[outcome.reason] += 1
+            self.unsupported_reasons[outcome.reason] += 1
             return
         self.cases += 1
         if outcome is not None:
@@ -94,11 +103,11 @@ class Tally(Generic[CaseT]):
             self.first = _choose_earlier(self.first, outcome)
 
     def merge(self, other: Tally[CaseT]) -> Tally[CaseT]:
-        """Return the tally of both ranges together."""
+        """Return the tally of two ranges together."""
         return Tally(
             self.cases + other.cases,
             self.violations + other.violations,
-            self.refusals + other.refusals,
+            self.unsupported_reasons + other.unsupported_reasons,
             _choose_earlier(self.first, other.first),
         )
 
@@ -113,14 +122,19 @@ def _choose_earlier(
 
 @dataclass
 class Progress(Generic[CaseT]):
-    """What a campaign over a range of case indices found: tallies by rule id, and how far it came."""
+    """The results of a campaign over a range of case indices.
+
+    tallies  what each rule has said, by rule id
+    cases    the number of cases
+    stopped  whether the campaign ended early
+    """
 
     tallies: dict[str, Tally[CaseT]]
     cases: int = 0
     stopped: bool = False
 
     def merge(self, other: Progress[CaseT]) -> Progress[CaseT]:
-        """Return the result of both ranges together; the order does not matter."""
+        """Return the results of two ranges together; their order does not matter."""
         tallies = _merge_tallies(self.tallies, other.tallies)
         return Progress(tallies, self.cases + other.cases, self.stopped or other.stopped)
 

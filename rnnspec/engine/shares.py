@@ -1,4 +1,4 @@
-"""One campaign shared by several processes: each judges a range of the cases, the results merge."""
+"""Share a campaign among processes: each judges a range of cases, then the results are merged."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ class OtherProcesses(Protocol):
 
     @property
     def parts(self) -> int:
-        """How many shares there are, that of this process included."""
+        """The number of shares, including that of this process."""
 
     @property
     def lost(self) -> Sequence[str]:
-        """A line for each process that died; known once the results are collected."""
+        """A line for each process that died, after the results were collected."""
 
     def collect(self, stopped: bool) -> list[Progress[Any]]:
-        """Return what each of them found; stop them too if the run was stopped."""
+        """Return the results of each process. If `stopped` is true, stop them first."""
 
 
 def split_range(size: int, number: int, parts: int) -> tuple[int, int]:
-    """Return the range of case indices of one share; the shares are as equal as possible."""
+    """Return the range [start, stop) of case indices of one of several almost equal shares."""
     return size * number // parts, size * (number + 1) // parts
 
 
@@ -46,9 +46,10 @@ def run_shared(
     until: Collection[Level] = (),
     watch: Watcher | None = None,
 ) -> Progress[CaseT]:
-    """Judge the first share here while others judge theirs, and return the result of all.
+    """Judge the first share while other processes judge the others, and return all results.
 
-    Without other processes every case is judged here.
+    If there are no other processes, judge all cases. `until` and `watch` are those of
+    `run_campaign`; `until` is used only if there are no other processes.
     """
     if others is None:
         return run_campaign(suite, until=until, watch=watch)
@@ -60,7 +61,7 @@ def run_shared(
 
 
 def _scale_watcher(watch: Watcher | None, size: int, parts: int) -> Watcher | None:
-    """Return a watcher of the whole: shares advance at the same pace."""
+    """Return a watcher of this share that reports on all, as if they advanced at the same pace."""
     if watch is None:
         return None
     return lambda done, _: watch(min(done * parts, size), size)

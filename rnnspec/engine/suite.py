@@ -1,7 +1,6 @@
-"""What the engine needs to know of a suite: rules, cases, observations, and what makes a case simpler.
+"""What the engine needs to know of a suite: its rules, its cases, and what is observed of them.
 
-A suite is generic in its cases and in what is observed of them, so that layers and models run
-through the same engine.
+A suite is generic in its cases and observations, so that layers and models share one engine.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ class Observed(Protocol[CaseT_co]):
 
 
 class CaseSpace(Protocol[CaseT]):
-    """A space of cases as the minimiser walks it."""
+    """The space of cases that the minimiser searches."""
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -44,18 +43,18 @@ class CaseSpace(Protocol[CaseT]):
         """Return simpler values of one field, the largest steps first."""
 
     def change_field(self, case: CaseT, name: str, value: Any) -> CaseT | None:
-        """Return the case with another value of one field, or None if that contradicts the others."""
+        """Return the case with another value of one field, or None if there is no such case."""
 
     def reseed(self, case: CaseT, seed: int) -> CaseT:
         """Return the case with other numbers."""
 
-    def seed_of(self, case: CaseT) -> int:
+    def get_seed(self, case: CaseT) -> int:
         """Return the seed of the numbers of a case."""
 
     def list_raised(self, case: CaseT) -> frozenset[str]:
-        """Return the fields of choice that are not at their simplest value."""
+        """Return the fields, other than sizes, that do not have their simplest value."""
 
-    def total_size(self, case: CaseT) -> int:
+    def measure_size(self, case: CaseT) -> int:
         """Return the sum of the sizes of a case."""
 
     def describe_field(self, case: CaseT, name: str) -> str:
@@ -63,7 +62,7 @@ class CaseSpace(Protocol[CaseT]):
 
 
 class Suite(Protocol[CaseT, ObservedT]):
-    """The rules for one subject and the cases on which they judge it."""
+    """The rules for one subject, and the cases on which they judge it."""
 
     @property
     def label(self) -> str:
@@ -75,11 +74,11 @@ class Suite(Protocol[CaseT, ObservedT]):
 
     @property
     def device(self) -> str:
-        """The device that it runs on."""
+        """The device that the subject runs on."""
 
     @property
     def rules(self) -> tuple[Rule[CaseT, ObservedT], ...]:
-        """The rules that judge."""
+        """The rules that are checked."""
 
     @property
     def profile(self) -> Profile:
@@ -87,7 +86,7 @@ class Suite(Protocol[CaseT, ObservedT]):
 
     @property
     def seed(self) -> int:
-        """The seed of everything drawn."""
+        """The seed of everything that is drawn."""
 
     @property
     def space(self) -> CaseSpace[CaseT]:
@@ -95,23 +94,26 @@ class Suite(Protocol[CaseT, ObservedT]):
 
     @property
     def size(self) -> int:
-        """How many case indices there are."""
+        """The number of case indices."""
 
     @property
     def unsupported(self) -> Mapping[Feature, str]:
-        """The features that the subject openly lacks, with the reason."""
+        """The features that the subject does not support, with the reasons."""
 
-    def cases(self, start: int, stop: int) -> Iterator[tuple[int, CaseT]]:
-        """Yield the cases with an index in [start, stop); a pure function of the suite."""
+    def draw_cases(self, start: int, stop: int) -> Iterator[tuple[int, CaseT]]:
+        """Yield the cases with an index in [start, stop), always the same, each with its index."""
 
     def observe(self, case: CaseT) -> ObservedT:
         """Return what the subject does with a case."""
 
     def find_obstacle(self, rule: Rule[CaseT, ObservedT]) -> str:
-        """Return why no case of this suite can reach a rule; empty if one can."""
+        """Return why a rule applies to no case of this suite, or an empty string if it does."""
 
     def describe_case(self, case: CaseT) -> dict[str, Any]:
         """Return a case as data: configuration, sizes, call, seed and text."""
 
     def write_program(self, finding: Finding[CaseT]) -> str:
-        """Return a program that fails for the subject and passes for a correct one, or nothing."""
+        """Return a program that fails for the subject and passes for a correct one.
+
+        Return an empty string if there is none.
+        """

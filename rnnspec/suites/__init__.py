@@ -1,1 +1,1 @@
-"""What the engine runs: the contract's rules over the cases of a layer, or over those of a model."""
+"""Suites: what the engine runs, for a layer or for a model."""

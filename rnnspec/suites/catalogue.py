@@ -1,4 +1,4 @@
-"""Every rule of every contract, for the commands that tell them."""
+"""All rules, of layers and of models, for the commands that list and explain them."""
 
 from __future__ import annotations
 
@@ -10,15 +10,18 @@ from rnnspec.rules.catalogue import list_layer_rules
 
 
 def list_all_rules() -> tuple[AnyRule, ...]:
-    """The rules of layers, then those of models."""
+    """Return the rules of layers, then those of models."""
     return (*list_layer_rules(), *list_model_rules())
 
 
 def find_rule(name: str) -> AnyRule:
-    """The rule with this id; raises SelectionError with a suggestion where there is none."""
+    """Return the rule with this id. Raises SelectionError, with a suggestion, if there is none."""
     return find_by_id(name, list_all_rules())
 
 
 def select_rules(patterns: Sequence[str] | None) -> tuple[AnyRule, ...]:
-    """The rules whose id matches one of the glob patterns, all where there is none; raises SelectionError."""
+    """Return the rules whose id matches one of the glob patterns, or all rules without patterns.
+
+    Raises SelectionError if a pattern matches no rule.
+    """
     return select_by_pattern(patterns, list_all_rules())

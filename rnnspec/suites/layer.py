@@ -1,4 +1,4 @@
-"""The check of a recurrent layer: the contract's rules over the cases of a plan."""
+"""The suite for a recurrent layer: the rules of the contract, and the cases of a plan."""
 
 from __future__ import annotations
 
@@ -24,7 +24,15 @@ SIZE_FIELDS = ("steps", "batch", "lengths")
 
 @dataclass(frozen=True)
 class LayerSuite:
-    """What is run: a subject, rules, a profile, a seed, the axes that the user pinned to one value, and a limit on the cases."""
+    """What is run for a recurrent layer.
+
+    subject  the implementation under test
+    rules    the rules that are checked
+    profile  how thorough the check is
+    seed     the seed of everything that is drawn
+    pinned   the axes that have the same value in every case, with that value
+    limit    the number of cases, or None for what the profile draws
+    """
 
     subject: Subject
     rules: tuple[Rule[Case, Observation], ...]
@@ -45,12 +53,12 @@ class LayerSuite:
 
     @property
     def device(self) -> str:
-        """Where it runs."""
+        """The device that the subject runs on."""
         return self.subject.device
 
     @property
     def unsupported(self) -> Mapping[Feature, str]:
-        """The features that the subject openly lacks, with the reason."""
+        """The features that the subject does not support, with the reasons."""
         return self.subject.capabilities.unsupported
 
     @property
@@ -60,70 +68,69 @@ class LayerSuite:
 
     @cached_property
     def scope(self) -> Scope:
-        """What may be drawn."""
+        """The values that may be drawn."""
         return Scope(frozenset(self.unsupported), self.pinned)
 
     @cached_property
     def rows(self) -> list[PlanRow]:
-        """The rows of the campaign, with more cases in each where the limit asks for more than the profile draws."""
+        """The rows of the plan; each has more cases if `limit` is more than the profile draws."""
         planned = plan_rows(self.profile, self.seed, self.scope)
-        drawn = sum(row.cases for row in planned)
-        factor = 1 if self.limit is None else -(-self.limit // drawn)
-        return (
-            planned
-            if factor <= 1
-            else [replace(row, cases=row.cases * factor) for row in planned]
-        )
+        count = sum(row.cases for row in planned)
+        factor = 1 if self.limit is None else -(-self.limit // count)
+        if factor <= 1:
+            return planned
+        return [replace(row, cases=row.cases * factor) for row in planned]
 
     @property
     def size(self) -> int:
-        """How many case indices there are."""
-        drawn = sum(row.cases for row in self.rows)
-        return drawn if self.limit is None else min(drawn, self.limit)
+        """The number of case indices."""
+        count = sum(row.cases for row in self.rows)
+        return count if self.limit is None else min(count, self.limit)
 
-    def cases(self, start: int, stop: int) -> Iterator[tuple[int, Case]]:
-        """The cases with an index in [start, stop)."""
+    def draw_cases(self, start: int, stop: int) -> Iterator[tuple[int, Case]]:
+        """Yield the cases with an index in [start, stop), each with its index."""
         for index, case in draw_cases(self.rows, self.seed, start, stop):
-            yield index, self._with_own_dropout(case)
+            yield index, self._set_fixed_dropout(case)
 
-    def _with_own_dropout(self, case: Case) -> Case:
-        """The case with the probability that the user chose, where it drops some."""
-        chosen = self.subject.fixed.get("dropout")
-        return (
-            case
-            if chosen is None or case.axis("dropout") is not DropoutLevel.SOME
-            else case.replace(dropout=float(chosen))
-        )
+    def _set_fixed_dropout(self, case: Case) -> Case:
+        """Return the case with the probability that the user set, if it has one between 0 and 1."""
+        probability = self.subject.fixed.get("dropout")
+        if probability is None or case.get_choice("dropout") is not DropoutLevel.SOME:
+            return case
+        return case.replace(dropout=float(probability))
 
     def observe(self, case: Case) -> Observation:
-        """What the subject does with a case."""
+        """Return what the subject does with a case."""
         return Observation(self.subject, case)
 
     def find_obstacle(self, rule: Rule[Case, Observation]) -> str:
-        """Why no case in this scope can reach a rule, or nothing where one can: of all reasons the one that holds most often."""
+        """Return why a rule applies to no case of this suite, or an empty string if it does.
+
+        If there are several reasons, it is the most frequent one.
+        """
         reasons: Counter[str] = Counter()
-        for case in _everything():
+        for case in _list_unrestricted_cases():
             if rule.when(case):
-                outside = self._outside(case)
-                if not outside:
+                obstacles = self._list_obstacles(case)
+                if not obstacles:
                     return ""
-                reasons.update(sorted(outside))
+                reasons.update(sorted(obstacles))
         return reasons.most_common(1)[0][0] if reasons else ""
 
-    def _outside(self, case: Case) -> set[str]:
-        """What puts a case out of this scope."""
-        found = set()
+    def _list_obstacles(self, case: Case) -> set[str]:
+        """Return the reasons why this suite does not have a case like this one."""
+        obstacles = set()
         for axis in AXES:
-            value = case.axis(axis.name)
+            value = case.get_choice(axis.name)
             needed = axis.needed_feature(value)
             if needed is not None and needed in self.unsupported:
-                found.add(self.unsupported[needed])
-            elif value not in self.scope.values(axis):
-                found.add(f"{axis.name} is {self.scope.values(axis)[0]} in this run")
-        return found
+                obstacles.add(self.unsupported[needed])
+            elif value not in self.scope.list_values(axis):
+                obstacles.add(f"{axis.name} is {self.scope.list_values(axis)[0]} in this run")
+        return obstacles
 
     def describe_case(self, case: Case) -> dict[str, Any]:
-        """A case as data."""
+        """Return a case as data: configuration, sizes, call, seed and text."""
         data = case.as_dict()
         sizes = {name: data.pop(name) for name in SIZE_FIELDS}
         configuration, seed = data.pop("config"), data.pop("seed")
@@ -136,11 +143,14 @@ class LayerSuite:
         }
 
     def write_program(self, finding: Finding[Case]) -> str:
-        """A stand-alone program that fails for the subject and passes for torch.nn.RNN."""
+        """Return a program that fails for the subject and passes for torch.nn.RNN.
+
+        Return an empty string if there is none.
+        """
         return find_program(self.subject.target, finding, self.subject.fixed, self.device)
 
 
 @lru_cache(maxsize=1)
-def _everything() -> tuple[Case, ...]:
-    """Cases over every axis, whatever a subject refuses."""
+def _list_unrestricted_cases() -> tuple[Case, ...]:
+    """Return cases with all values of all axes, whatever a subject supports."""
     return tuple(case for _, case in draw_cases(plan_rows(PROFILES["quick"], 0, Scope()), 0))
