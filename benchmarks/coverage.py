@@ -55,7 +55,7 @@ def counts(found: Drawn, wanted: Condition) -> list[int]:
 
 def at(axis: str, value: Any) -> Condition:
     """Return the condition that a case has this value on an axis."""
-    return lambda case: case.axis(axis) == value
+    return lambda case: case.get_choice(axis) == value
 
 
 def large(names: Sequence[str], size: int) -> Condition:
@@ -68,7 +68,7 @@ def values_table(found: Drawn) -> str:
     rows = [
         (axis.name, str(value), *counts(found, at(axis.name, value)))
         for axis in AXES
-        for value in SCOPE.values(axis)
+        for value in SCOPE.list_values(axis)
     ]
     return table(("axis", "value", *found), rows)
 
@@ -77,7 +77,7 @@ def values_table(found: Drawn) -> str:
 def tied_rows() -> list[dict[str, Any]]:
     """Return every choice on the constrained axes that satisfies all constraints."""
     names = sorted({name for constraint in CONSTRAINTS for name in constraint.axes})
-    choices = itertools.product(*(SCOPE.values(AXIS[name]) for name in names))
+    choices = itertools.product(*(SCOPE.list_values(AXIS[name]) for name in names))
     rows = (dict(zip(names, chosen, strict=True)) for chosen in choices)
     return [row for row in rows if all(constraint.allows(row) for constraint in CONSTRAINTS)]
 
@@ -87,7 +87,7 @@ def possible(first: str, second: str) -> set[tuple[Any, Any]]:
     tied = tied_rows()
 
     def own(name: str) -> Sequence[Any]:
-        return SCOPE.values(AXIS[name])
+        return SCOPE.list_values(AXIS[name])
 
     if first in tied[0] and second in tied[0]:
         return {(row[first], row[second]) for row in tied}
@@ -103,7 +103,7 @@ def pairs(found: Drawn) -> Iterator[tuple[str, int, list[Counter[Any]]]]:
     for first, second in itertools.combinations([axis.name for axis in AXES], 2):
         wanted = possible(first, second)
         seen = [
-            Counter((case.axis(first), case.axis(second)) for case in cases)
+            Counter((case.get_choice(first), case.get_choice(second)) for case in cases)
             for cases in found.values()
         ]
         yield (
@@ -264,7 +264,8 @@ def data_of(cases: Sequence[Case]) -> dict[str, Any]:
     return {
         "cases": len(cases),
         "values": {
-            axis.name: dict(Counter(str(case.axis(axis.name)) for case in cases)) for axis in AXES
+            axis.name: dict(Counter(str(case.get_choice(axis.name)) for case in cases))
+            for axis in AXES
         },
         "sizes": {
             dimension: dict(sorted(Counter(case.size(dimension) for case in cases).items()))

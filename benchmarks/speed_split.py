@@ -55,12 +55,12 @@ def put_clocks(watch: Any) -> None:
     from rnnspec import oracle
     from rnnspec.cases import drawing, plan
     from rnnspec.cases.values import draw_values
-    from rnnspec.subjects.subject import observing
+    from rnnspec.subjects.subject import observe_step
 
     torch.nn.RNN.__call__ = watch.timed(torch.nn.RNN.__call__, SUBJECT)  # type: ignore[method-assign]
     torch.autograd.grad = watch.timed(torch.autograd.grad, SUBJECT)
     torch.autograd.backward = watch.timed(torch.autograd.backward, SUBJECT)
-    exchange(observing, _time_observing(observing, watch))
+    exchange(observe_step, _time_observing(observe_step, watch))
     for function in (
         oracle.run_layers,
         oracle.compute_bound,

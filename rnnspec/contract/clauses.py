@@ -12,7 +12,7 @@ from importlib import resources
 from types import MappingProxyType
 from typing import Any
 
-from rnnspec.errors import suggest
+from rnnspec.errors import suggest_similar
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -156,7 +156,9 @@ def find_clause(id: str) -> Clause:
     try:
         return load_clauses()[id]
     except KeyError:
-        raise UnknownClause(f"no clause has the id {id!r}.{suggest(id, load_clauses())}") from None
+        raise UnknownClause(
+            f"no clause has the id {id!r}.{suggest_similar(id, load_clauses())}"
+        ) from None
 
 
 def is_in_force(clause: Clause, version: str) -> bool:
@@ -213,7 +215,7 @@ def _build_clause(entry: Any, place: str) -> Clause:
 def _check_keys(entry: Mapping[str, Any], known: Iterable[str], place: str) -> None:
     for key in entry:
         if key not in known:
-            raise ContractError(f"{place}: unknown key {key!r}.{suggest(key, known)}")
+            raise ContractError(f"{place}: unknown key {key!r}.{suggest_similar(key, known)}")
 
 
 def _check_values(entry: Mapping[str, Any], place: str) -> None:
@@ -232,7 +234,7 @@ def _parse_member(kind: type[Enum], key: str, value: str, place: str) -> Enum:
     if value not in values:
         raise ContractError(
             f"{place}: {key} must be one of {', '.join(values)}, "
-            f"got {value!r}.{suggest(value, values)}"
+            f"got {value!r}.{suggest_similar(value, values)}"
         )
     return kind(value)
 

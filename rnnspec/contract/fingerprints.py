@@ -14,7 +14,7 @@ from typing import Any
 
 from rnnspec.contract.clauses import Clause, load_clauses
 from rnnspec.contract.passages import split_passages
-from rnnspec.errors import suggest
+from rnnspec.errors import suggest_similar
 
 # Every page that a clause comes from: the name that clauses use, then the module and attribute.
 PAGES = {
@@ -47,7 +47,7 @@ def load_fingerprints(page: str = "nn.RNN") -> Mapping[str, str]:
     Raises KeyError, with a suggestion, if no clause comes from a page of this name.
     """
     if page not in PAGES:
-        raise KeyError(f"no clause comes from a page named {page!r}.{suggest(page, PAGES)}")
+        raise KeyError(f"no clause comes from a page named {page!r}.{suggest_similar(page, PAGES)}")
     known: Mapping[str, str] = _load_data()["pages"][page]
     return MappingProxyType(known)
 

@@ -13,7 +13,7 @@ from multiprocessing import get_context
 from typing import Any
 
 from rnnspec.cases import plan
-from rnnspec.errors import SelectionError, suggest
+from rnnspec.errors import SelectionError, suggest_similar
 from rnnspec.options import CheckOptions
 from rnnspec.selftest.bank import (
     BUGS,
@@ -93,7 +93,7 @@ def match_names(patterns: Sequence[str], names: Sequence[str]) -> tuple[str, ...
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in names):
             raise SelectionError(
-                f"nothing in the bank matches {pattern!r}.{suggest(pattern, names)}"
+                f"nothing in the bank matches {pattern!r}.{suggest_similar(pattern, names)}"
             )
     return tuple(
         name
@@ -123,7 +123,7 @@ def build_matrix(
     if profile not in PROFILES:
         raise SelectionError(
             f"--profile {profile!r}: choose {', '.join(PROFILES[:-1])} or {PROFILES[-1]}."
-            f"{suggest(profile, PROFILES)}"
+            f"{suggest_similar(profile, PROFILES)}"
         )
     if jobs < 1:
         raise SelectionError(f"--jobs must be at least 1, got {jobs}")
