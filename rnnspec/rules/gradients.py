@@ -40,7 +40,11 @@ from rnnspec.rulekit.fixtures.frozen import (
 )
 from rnnspec.rulekit.fixtures.orthogonal_weights import build_undamped_values
 from rnnspec.rulekit.rule import rule
-from rnnspec.rulekit.snippets.gradients import LATER_CALL, SINGLE, TWICE
+from rnnspec.rulekit.snippets.gradients import (
+    LATER_CALL,
+    SECOND_BACKWARD,
+    SECOND_BACKWARD_OF_ONE_STEP,
+)
 from rnnspec.rulekit.violation import Violation
 
 NEEDS = (Feature.GRADIENTS,)
@@ -252,7 +256,7 @@ def second_backward(observation: Observation) -> None:
             backward.compute_gradients(BOTH),
             observation.expected,
             names,
-            snippet=TWICE,
+            snippet=SECOND_BACKWARD,
         )
     is_odd = observation.case.seed % 2 == 1
     second = (
@@ -261,13 +265,15 @@ def second_backward(observation: Observation) -> None:
         else observation.second_call_as(observation.case.replace(steps=1, batch=1))
     )
     times = 2 if can_be_doubled(second.expected) else 1
-    found = {
-        name: gradient / times
-        for name, gradient in second.prepare_backward(second.call)
-        .accumulate_gradients(times)
-        .items()
-    }
-    assert_gradients(second, found, second.expected, names, snippet=TWICE if is_odd else SINGLE)
+    sums = second.prepare_backward(second.call).accumulate_gradients(times)
+    found = {name: gradient / times for name, gradient in sums.items()}
+    assert_gradients(
+        second,
+        found,
+        second.expected,
+        names,
+        snippet=SECOND_BACKWARD if is_odd else SECOND_BACKWARD_OF_ONE_STEP,
+    )
 
 
 @rule(

@@ -106,7 +106,7 @@ FAILS: Fails = [
         ),
         "as if h_0 were sorted by length and h_n in the caller's order$",
     ),
-    ("packed.unsorted", "FinalStatesStaySorted", UNSORTED, "h_n sorted$"),
+    ("packed.unsorted", "FinalStatesStaySorted", UNSORTED, "h_n sorted by length$"),
     (
         "packed.unsorted",
         "FinalStatesSortedTwice",

@@ -62,7 +62,7 @@ with torch.no_grad():
     for parameter, gradient in zip(parameters, gradients):
         parameter.add_(gradient, alpha=step / slope)
     assert abs(float(total() - before) / (step * slope) - 1) <= tolerance""",
-    (Helper.DATA, Helper.SPREAD, Helper.INPUT_GRADIENTS, Helper.BACKWARD),
+    (Helper.DATA, Helper.SPREAD, Helper.BACKWARD),
 )
 
 

@@ -1,32 +1,45 @@
-"""Lines that end a stand-alone program about gradients; see `rnnspec.rulekit.snippets.results` for the names in scope."""
+"""Last lines of programs about gradients."""
 
 from __future__ import annotations
 
 from rnnspec.rulekit.snippet import Helper, Snippet
 
-OTHER_SAMPLES = Snippet("""first = layer(*given)[0].select(1 - time, 0)
+OTHER_SAMPLES = Snippet(
+    """first = layer(*given)[0].select(1 - time, 0)
 found = torch.autograd.grad(spread(first), x)[0]
-assert not found.narrow(1 - time, 1, x.shape[1 - time] - 1).any(), found""", (Helper.SPREAD, Helper.TIME, Helper.INPUT_GRADIENTS, Helper.BACKWARD))
+assert not found.narrow(1 - time, 1, x.shape[1 - time] - 1).any(), found""",
+    (Helper.SPREAD, Helper.TIME, Helper.INPUT_GRADIENTS, Helper.BACKWARD),
+)
 
-LATER_STEPS = Snippet("""cut = (x.shape[time] + 1) // 2
+LATER_STEPS = Snippet(
+    """cut = (x.shape[time] + 1) // 2
 earlier = layer(*given)[0].narrow(time, 0, cut)
 found = torch.autograd.grad(spread(earlier), x)[0]
-assert not found.narrow(time, cut, x.shape[time] - cut).any(), found""", (Helper.SPREAD, Helper.TIME, Helper.INPUT_GRADIENTS, Helper.BACKWARD))
+assert not found.narrow(time, cut, x.shape[time] - cut).any(), found""",
+    (Helper.SPREAD, Helper.TIME, Helper.INPUT_GRADIENTS, Helper.BACKWARD),
+)
 
-LATER_CALL = Snippet("""other = given[0]._replace(data=-data(given[0])) if data(given[0]) is not given[0] else -given[0]
+LATER_CALL = Snippet(
+    """tensor = data(given[0])
+other = -tensor if tensor is given[0] else given[0]._replace(data=-tensor)
 gradients = []
 for each in (layer, reference):
     results = each(*given)
     each(other, *given[1:])
-    gradients.append(torch.autograd.grad(sum(spread(data(result)) for result in results), [x, *each.parameters()], retain_graph=True))
+    total = sum(spread(data(result)) for result in results)
+    leaves = [x, *each.parameters()]
+    gradients.append(torch.autograd.grad(total, leaves, retain_graph=True))
 for one, other in zip(*gradients):
-    close(one, other)""", (Helper.CLOSE, Helper.DATA, Helper.SPREAD, Helper.INPUT_GRADIENTS, Helper.BACKWARD))
+    close(one, other)""",
+    (Helper.CLOSE, Helper.DATA, Helper.SPREAD, Helper.INPUT_GRADIENTS, Helper.BACKWARD),
+)
 
-TWICE = Snippet("""def total():
+SECOND_BACKWARD = Snippet(
+    """def total():
     return sum(spread(data(result)) for result in layer(*given))
 
 result = total()
-names, leaves = zip(*layer.named_parameters())
+leaves = list(layer.parameters())
 first = torch.autograd.grad(result, leaves, retain_graph=True)
 for one, other in zip(first, torch.autograd.grad(result, leaves, retain_graph=True)):
     close(other, one)
@@ -34,26 +47,36 @@ result = total()
 result.backward(retain_graph=True)
 result.backward()
 for one, leaf in zip(first, leaves):
-    close(leaf.grad, 2 * one)""", (Helper.CLOSE, Helper.DATA, Helper.SPREAD, Helper.INPUT_GRADIENTS, Helper.BACKWARD))
+    close(leaf.grad, 2 * one)""",
+    (Helper.CLOSE, Helper.DATA, Helper.SPREAD, Helper.BACKWARD),
+)
 
-SINGLE = Snippet("""single = x.detach().flatten(0, -2)[:1].reshape([1] * (x.dim() - 1) + [-1])
+SECOND_BACKWARD_OF_ONE_STEP = Snippet(
+    """single = x.detach().flatten(0, -2)[:1].reshape([1] * (x.dim() - 1) + [-1])
 result = sum(spread(each) for each in layer(single))
 result.backward(retain_graph=True)
 once = [leaf.grad.clone() for leaf in layer.parameters()]
 result.backward()
 for one, leaf in zip(once, layer.parameters()):
-    close(leaf.grad, 2 * one)""", (Helper.CLOSE, Helper.SPREAD, Helper.BACKWARD))
+    close(leaf.grad, 2 * one)""",
+    (Helper.CLOSE, Helper.SPREAD, Helper.BACKWARD),
+)
 
-SECOND = Snippet("""def second(each):
+SECOND_ORDER = Snippet(
+    """def second(each):
     total = sum(spread(data(result)) for result in each(*given))
     leaves = [x, *each.parameters()]
     first = torch.autograd.grad(total, leaves, create_graph=True)
-    return torch.autograd.grad(sum(spread(gradient) for gradient in first), leaves, allow_unused=True, materialize_grads=True)
+    total = sum(spread(gradient) for gradient in first)
+    return torch.autograd.grad(total, leaves, allow_unused=True, materialize_grads=True)
 
 for one, other in zip(second(layer), second(reference)):
-    close(one, other)""", (Helper.CLOSE, Helper.DATA, Helper.SPREAD, Helper.INPUT_GRADIENTS, Helper.BACKWARD))
+    close(one, other)""",
+    (Helper.CLOSE, Helper.DATA, Helper.SPREAD, Helper.INPUT_GRADIENTS, Helper.BACKWARD),
+)
 
-FROZEN = Snippet("""frozen = {names!r}
+FROZEN_TENSORS = Snippet(
+    """frozen = {names!r}
 for each in (layer, reference):
     for name, parameter in each.named_parameters():
         parameter.requires_grad_(name not in frozen)
@@ -61,9 +84,11 @@ for each in (layer, reference):
 for own, other in zip(layer.parameters(), reference.parameters()):
     assert (own.grad is None) == (other.grad is None), own.grad
     if own.grad is not None:
-        close(own.grad, other.grad)""", (Helper.CLOSE, Helper.DATA, Helper.SPREAD, Helper.BACKWARD))
+        close(own.grad, other.grad)""",
+    (Helper.CLOSE, Helper.DATA, Helper.SPREAD, Helper.BACKWARD),
+)
 
-FREEZE = Snippet("""for each in (layer, reference):
+FREEZE_PARAMETERS = Snippet("""for each in (layer, reference):
     for parameter in each.parameters():
         parameter.requires_grad_(False)
 """)

@@ -10,9 +10,10 @@ BOTH = OUTPUT + H_N
 
 
 def compare_gradients(name: str, results: tuple[str, ...] = ("output", "h_n")) -> Snippet:
-    """Compare the gradient of a weighted sum of results with respect to one tensor.
+    """Return lines that compare the gradients of both layers with respect to one tensor.
 
-    `name` is input, h_0 or the name of a parameter.
+    `name` is input, h_0 or the name of a parameter. The gradient is that of a weighted sum of the
+    named `results`.
     """
     leaf = {"input": "x", "h_0": "h_0"}.get(name)
     picks = {"output": "spread(data(output))", "h_n": "spread(h_n)"}

@@ -1,0 +1,169 @@
+"""A snippet declares exactly the helpers and modules that its lines use."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import pkgutil
+import sys
+from collections.abc import Iterator
+from string import Formatter
+
+import pytest
+
+from rnnspec import rules
+from rnnspec.rulekit import fixtures, rejections, snippets
+from rnnspec.rulekit.snippet import Helper, Snippet
+
+FUNCTIONS = {
+    "close": Helper.CLOSE,
+    "data": Helper.DATA,
+    "spread": Helper.SPREAD,
+    "build": Helper.BUILD,
+}
+MODULES = {*sys.stdlib_module_names, "numpy"} - {"time"}
+WORDS = {
+    "arguments": "x",
+    "axis": "1",
+    "call": "build(4, 8)",
+    "count": "2",
+    "cut": "2",
+    "device_state": ", torch.cuda.get_rng_state()",
+    "dtype": "torch.float32",
+    "features": "4",
+    "first": "weight_hh_l0",
+    "hidden": "8",
+    "input": "x",
+    "kinds": "('weight', 'bias')",
+    "layer": "1",
+    "limit": "0.5",
+    "names": ["bias_ih_l0"],
+    "only": "",
+    "order": "[1, 0]",
+    "other": "float64",
+    "remade": "pickle.loads(pickle.dumps(copy.copy(layer)))",
+    "sample": "1",
+    "scale": "0.5",
+    "second": "weight_hh_l1",
+    "shape": "5, 3, 4",
+    "shapes": "((0, 3, 8), (1, 3, 8))",
+    "standard": "torch.nn.RNN(4, 8)",
+    "step": "layer(*given)",
+    "train": "True",
+}
+"""Samples of what the placeholders are filled with."""
+WORDS_OF = {"GLOBAL_SETTINGS_WHEN_BUILT": {"step": "build(4, 8)"}}
+"""Samples for one snippet, if its placeholder stands for something else."""
+
+
+def find_snippets() -> Iterator[tuple[str, Snippet]]:
+    """Find every snippet of the packages once, under the name of the module that has it first."""
+    found: set[int] = set()
+    for package in (snippets, rejections, fixtures, rules):
+        for each in pkgutil.iter_modules(package.__path__):
+            module = importlib.import_module(f"{package.__name__}.{each.name}")
+            for name, value in vars(module).items():
+                if isinstance(value, Snippet) and id(value) not in found:
+                    found.add(id(value))
+                    yield f"{each.name}.{name}", value
+
+
+SNIPPETS = dict(find_snippets())
+every_snippet = pytest.mark.parametrize("name", SNIPPETS)
+
+
+def fill_placeholders(name: str, code: str) -> str:
+    """Return the code with samples in its placeholders, or as it is if it has none.
+
+    Fails if a placeholder has no sample.
+    """
+    try:
+        fields = {field for _, field, spec, _ in Formatter().parse(code) if field and not spec}
+    except ValueError:
+        return code
+    words = {**WORDS, **WORDS_OF.get(name.rpartition(".")[2], {})}
+    assert fields <= words.keys(), f"{name} needs samples for {sorted(fields - words.keys())}"
+    return code.format(**words) if fields else code
+
+
+class Usage(ast.NodeVisitor):
+    """The names that code reads and assigns, its calls, and what its variables are made from."""
+
+    def __init__(self, code: str) -> None:
+        self.read: set[str] = set()
+        self.assigned: set[str] = set()
+        self.calls: list[ast.Call] = []
+        self.values: dict[str, list[ast.expr]] = {}
+        self.visit(ast.parse(code))
+
+    def visit_Name(self, node: ast.Name) -> None:
+        (self.read if isinstance(node.ctx, ast.Load) else self.assigned).add(node.id)
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
+        self.assigned |= {node.name, *(each.arg for each in node.args.args)}
+        self.generic_visit(node)
+
+    def visit_Call(self, node: ast.Call) -> None:
+        self.calls.append(node)
+        self.generic_visit(node)
+
+    def visit_Assign(self, node: ast.Assign) -> None:
+        for target in node.targets:
+            for each in ast.walk(target):
+                if isinstance(each, ast.Name):
+                    self.values.setdefault(each.id, []).append(node.value)
+        self.generic_visit(node)
+
+    def is_made_from(self, expression: ast.expr, names: set[str]) -> bool:
+        """Return whether an expression uses one of the names, directly or through variables."""
+        pending, seen = [expression], set[str]()
+        while pending:
+            for each in ast.walk(pending.pop()):
+                if isinstance(each, ast.Name) and each.id not in seen:
+                    seen.add(each.id)
+                    pending += self.values.get(each.id, [])
+        return bool(seen & names)
+
+
+def find_helpers(code: str) -> set[Helper]:
+    usage = Usage(code)
+    found = {Helper.TIME} if "time" in usage.read - usage.assigned else set()
+    for call in usage.calls:
+        match call.func:
+            case ast.Name(id=name) if name in FUNCTIONS and name not in usage.assigned:
+                found.add(FUNCTIONS[name])
+            case ast.Attribute(attr="backward"):
+                found.add(Helper.BACKWARD)
+            case ast.Attribute(value=ast.Attribute(attr="autograd"), attr="grad"):
+                found.add(Helper.BACKWARD)
+                if usage.is_made_from(call.args[1], {"x", "h_0"}):
+                    found.add(Helper.INPUT_GRADIENTS)
+    return found
+
+
+@every_snippet
+def test_a_snippet_declares_the_helpers_that_it_uses(name: str) -> None:
+    snippet = SNIPPETS[name]
+    assert set(snippet.uses) == find_helpers(fill_placeholders(name, snippet.code))
+    assert len(snippet.uses) == len(set(snippet.uses))
+
+
+@every_snippet
+def test_a_snippet_imports_the_modules_that_it_uses(name: str) -> None:
+    snippet = SNIPPETS[name]
+    usage = Usage(fill_placeholders(name, snippet.code))
+    assert set(snippet.imports) == (usage.read - usage.assigned) & MODULES
+
+
+def test_helpers_are_found_by_what_the_code_does() -> None:
+    assert find_helpers("close(data(got), spread(got))") == {
+        Helper.CLOSE,
+        Helper.DATA,
+        Helper.SPREAD,
+    }
+    assert find_helpers("assert 'close(' and time") == {Helper.TIME}
+    assert find_helpers("leaves = [x]\ntorch.autograd.grad(total, leaves)") == {
+        Helper.BACKWARD,
+        Helper.INPUT_GRADIENTS,
+    }
+    assert find_helpers("result.backward()\nbuild(2, 3)") == {Helper.BACKWARD, Helper.BUILD}
