@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnspec.contract.config import Config
+from rnnspec.contract.kinds import Nonlinearity
 
 Array = NDArray[np.float64]
 
@@ -23,7 +24,7 @@ def run_documented_loop(
     Source: the loop on the nn.RNN page since torch 2.8. The loop printed from 2.3 to 2.7 was wrong.
     """
     activation: Callable[[Array], Array] = (
-        np.tanh if config.nonlinearity == "tanh" else lambda sums: np.maximum(sums, 0.0)
+        np.tanh if config.nonlinearity == Nonlinearity.TANH else lambda sums: np.maximum(sums, 0.0)
     )
     states, output = list(h_0), []
     for x in input_:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from rnnspec.cases.axes import InitialState
 from rnnspec.cases.case import Case
 from rnnspec.cases.values import Values
+from rnnspec.contract.kinds import Nonlinearity
 from rnnspec.observe.expected import Expected
 
 Array = NDArray[np.float64]
@@ -86,7 +87,7 @@ def _is_clear_of_kinks(
 
     tanh has no kinks.
     """
-    if case.config.nonlinearity == "tanh":
+    if case.config.nonlinearity == Nonlinearity.TANH:
         return True
     here = _compute_sums(case, values)
     moved = np.maximum(

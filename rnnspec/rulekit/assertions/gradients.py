@@ -19,7 +19,7 @@ from rnnspec.rulekit.assertions.results import (
 )
 from rnnspec.rulekit.conditions import is_batched
 from rnnspec.rulekit.snippets import results as snippets
-from rnnspec.rulekit.snippets.gradients import LATER_STEPS, OTHER_SAMPLES, SECOND
+from rnnspec.rulekit.snippets.gradients import LATER_STEPS, OTHER_SAMPLES, SECOND_ORDER
 from rnnspec.rulekit.violation import Violation, assert_close, assert_identical
 
 
@@ -124,7 +124,7 @@ def assert_second_derivative(observation: Observation) -> None:
             found[name],
             expected.values[name],
             allowed,
-            SECOND,
+            SECOND_ORDER,
         )
 
 
