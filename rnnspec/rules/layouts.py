@@ -112,8 +112,7 @@ def batch_first(observation: Observation) -> None:
     features)`.
 
     With `batch_first=True`, `output` is compared with the reference on the transposed batch.
-    Without it, the rule fails only if `output` is what a layer returns that takes the first
-    dimension for the batch.
+    Without it, the rule fails only if the layer treated the first dimension as the batch.
 
     Catches an output left in the internal layout, a reshape instead of a transposition, an ignored
     `batch_first` argument.
@@ -157,8 +156,8 @@ def batch_of_one(observation: Observation) -> None:
     """A single sequence gives the same results as a batch of one, without the batch dimension.
 
     If an unbatched call is wrong, the layer is called with a batch of one, and the results of both
-    calls are compared. If a batch of one is wrong, and a batch of two is not, the layer is called
-    with the unbatched sequence instead.
+    calls are compared. If a batch of one is wrong, and a batch of two is right, it is compared with
+    an unbatched call in the same way.
 
     Catches a batch of one that loses its batch dimension or its state, a code path for unbatched
     input that computes something else.

@@ -70,8 +70,7 @@ def _fail_only_if_fresh_is_right(observation: Observation) -> None:
     when=has_predictable_results & ~has_value(ModuleUses.FUNCTIONAL) & one_in(6),
 )
 def state_dict(observation: Observation) -> None:
-    """The `state_dict` holds the parameters and nothing else, and makes another layer compute the
-    same.
+    """The `state_dict` holds only the parameters; a layer that loads it computes the same results.
 
     Its entries are compared with the documented parameters. It is loaded into a new layer, whose
     results are compared with the reference. Numbers written into the entries of the new layer's
@@ -177,7 +176,7 @@ def functional_call(observation: Observation) -> None:
     After a call with the layer's own weights, others are passed. Results and gradients are compared
     with the reference for those.
 
-    Catches cached parameters, with which the passed ones are ignored or receive no gradient.
+    Catches cached parameters, so that the passed ones are ignored or receive no gradient.
     """
     _fail_only_if_fresh_is_right(observation)
 

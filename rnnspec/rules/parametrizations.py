@@ -63,8 +63,8 @@ def tied_parameters(observation: Observation) -> None:
     and gradients are compared with the reference, and the gradient of the tensor with the sum of
     both gradients. Then the tensor is halved in place, and another call must use the new values.
 
-    Catches conversions and flattening that untie parameters, lists of parameters that lack one that
-    occurs twice.
+    Catches conversions and flattening that untie parameters, parameter lists that omit a parameter
+    because it occurs twice.
     """
     fresh = observation.case.replace(
         prior_use=EarlierCalls.FRESH, constructor_style=ConstructorStyle.CHANGED
@@ -89,9 +89,9 @@ def tied_parameters(observation: Observation) -> None:
 def parametrized(observation: Observation) -> None:
     """Calls use the current value of a parametrized weight, and its source receives the gradient.
 
-    One parameter is registered as twice a source of half its size. Results and the gradient of the
-    source are compared with the reference. Then the source is halved, and another call must use the
-    new values.
+    One parameter becomes a parametrization: twice a source that holds half its values. Results and
+    the gradient of the source are compared with the reference. Then the source is halved, and
+    another call must use the new values.
 
     Catches layers that read the source instead of the weight, or keep a list of parameters from
     construction or from an earlier call.
@@ -119,7 +119,7 @@ def parametrized(observation: Observation) -> None:
 
 
 def _assert_results_from_source(observation: Observation, name: str) -> None:
-    """Compare results and gradients, `name` being twice a source of half its size."""
+    """Compare results and gradients if the parameter `name` is twice a source."""
     assert_results(observation, PARAMETRIZED)
     if has_known_gradients(observation.case) and observation.subject.offers(Feature.GRADIENTS):
         found = {
