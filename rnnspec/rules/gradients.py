@@ -148,7 +148,7 @@ def _assert_named_gradients(observation: Observation, names: list[str]) -> None:
 def h_n_alone(observation: Observation) -> None:
     """`h_n` can be differentiated without `output`.
 
-    In a second call, only h_n is differentiated. All gradients are compared with the oracle's.
+    In a second call, only `h_n` is differentiated. All gradients are compared with the oracle's.
 
     Catches final states that are detached or copied out of the graph, in one direction or in all.
     """
@@ -159,10 +159,10 @@ def h_n_alone(observation: Observation) -> None:
 def output_alone(observation: Observation) -> None:
     """`output` can be differentiated without `h_n`.
 
-    In a second call, only the output is differentiated. All gradients are compared with the
+    In a second call, only `output` is differentiated. All gradients are compared with the
     oracle's.
 
-    Catches an output that is detached in one mode or at its last time step although h_n is not.
+    Catches an output that is detached in one mode or at its last time step although `h_n` is not.
     """
     assert_differentiable_alone(observation, "output")
 
@@ -220,8 +220,8 @@ def exact(observation: Observation) -> None:
 def exact_zeros(observation: Observation) -> None:
     """A tensor that a result does not depend on receives a gradient of exactly zero from it.
 
-    The results of one sample are differentiated with respect to the other samples, or, in a layer
-    with one direction, the earlier outputs with respect to the later input.
+    The results of one sample are differentiated with respect to the other samples, or, in a
+    unidirectional layer, the earlier outputs with respect to the later input.
 
     Catches leaks between samples or from later time steps that only the backward pass has, however
     small.
@@ -307,8 +307,8 @@ def earlier_call(observation: Observation) -> None:
 def second_order(observation: Observation) -> None:
     """The gradients can be differentiated a second time.
 
-    In float64, their derivative along one direction over input, h_0 and parameters is compared with
-    finite differences of the oracle's gradients.
+    In float64, their derivative along one direction over input, `h_0` and parameters is compared
+    with finite differences of the oracle's gradients.
 
     Catches a backward pass that cannot be differentiated, or that treats a variable as a constant.
     """
@@ -319,7 +319,7 @@ def second_order(observation: Observation) -> None:
 def frozen(observation: Observation) -> None:
     """A frozen tensor receives no gradient. The gradients of the other tensors do not change.
 
-    In a second call, the input and h_0, one kind of parameter, one layer, one parameter, or all
+    In a second call, the input and `h_0`, one kind of parameter, one layer, one parameter, or all
     parameters have `requires_grad=False`. The other gradients are compared with the oracle's.
 
     Catches one frozen parameter that stops all gradients, weight gradients that are lost if the

@@ -104,7 +104,7 @@ def _add_bounds(observation: Observation, other: Observation, name: str) -> Arra
 def first_step(observation: Observation) -> None:
     """The state before the first time step is `h_0`.
 
-    The first time step of the output is compared with the oracle's.
+    The first time step of `output` is compared with the oracle's.
 
     Catches an initial state that is used too late or not at all.
     """
@@ -122,7 +122,7 @@ def first_step(observation: Observation) -> None:
 def output(observation: Observation) -> None:
     """At every time step, `output` contains the last layer's state, as the formula defines it.
 
-    The output is compared with the oracle's, in units of the largest error that rounding can
+    `output` is compared with the oracle's, in units of the largest error that rounding can
     explain.
 
     Catches a wrong formula, transposed or scaled weights, a bias that is left out or counted twice,
@@ -135,7 +135,7 @@ def output(observation: Observation) -> None:
 def h_n(observation: Observation) -> None:
     """`h_n` contains the final hidden state of every layer and direction.
 
-    h_n is compared with the oracle's, in units of the largest error that rounding can explain.
+    `h_n` is compared with the oracle's, in units of the largest error that rounding can explain.
 
     Catches states that are taken one step too early, belong to another layer, or change after the
     last step.
@@ -162,8 +162,8 @@ def exact(observation: Observation) -> None:
 def dtypes(observation: Observation) -> None:
     """The layer computes and returns its results in the dtype of its parameters.
 
-    The dtypes of output and h_n are checked. In float64, at least one of the unsaturated results
-    must be a number that float32 cannot represent.
+    The dtypes of `output` and `h_n` are checked. In float64, at least one of the unsaturated
+    results must be a number that float32 cannot represent.
 
     Catches results and intermediate results in another dtype.
     """
@@ -223,7 +223,7 @@ def half_precision(observation: Observation) -> None:
     & has_size_at_least("steps", 2),
 )
 def causal(observation: Observation) -> None:
-    """In a layer with one direction, the output at a time step does not depend on later input.
+    """In a unidirectional layer, the output at a time step does not depend on later input.
 
     The later half of the input is replaced with NaN. The earlier outputs must stay the same, bit
     for bit.
@@ -270,9 +270,9 @@ def _is_short(case: Case) -> bool:
     when=_runs_documented_loop & Condition("steps * num_layers <= 48", _is_short),
 )
 def documented_loop(observation: Observation) -> None:
-    """A layer with one direction gives the results of the loop on the nn.RNN page, up to rounding.
+    """A unidirectional layer gives the results of the loop on the nn.RNN page, up to rounding.
 
-    Output and h_n are compared with those of this loop, computed in float64.
+    `output` and `h_n` are compared with those of this loop, computed in float64.
 
     Catches outputs that are all views of one state, states that are overwritten while they are
     still read, and upper layers that read the input.
