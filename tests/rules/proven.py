@@ -5,7 +5,8 @@ from __future__ import annotations
 from torch import nn
 
 from rnnspec.cases.case import Case
-from rnnspec.report.program import does_program_fail, write_program
+from rnnspec.report.program import write_program
+from rnnspec.report.trial import does_program_fail
 from rnnspec.selftest import BUGS
 from rnnspec.subjects.target import resolve_target
 from tests.releases import LATER, skip_unless_promised

@@ -11,7 +11,8 @@ from rnnspec.cases.axes import Distribution, DType, EarlierCalls, InitialState, 
 from rnnspec.cases.case import Case
 from rnnspec.engine.outcome import Finding
 from rnnspec.observe.observation import Observation
-from rnnspec.report.program import does_program_fail, write_program
+from rnnspec.report.program import write_program
+from rnnspec.report.trial import does_program_fail
 from rnnspec.rulekit.assertions import documented_loop
 from rnnspec.rulekit.rule import Theme
 from rnnspec.rules.catalogue import find_layer_rule, list_layer_rules
