@@ -1,4 +1,4 @@
-"""Every rule of a recurrent layer."""
+"""The rules about recurrent layers."""
 
 from __future__ import annotations
 
