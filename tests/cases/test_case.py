@@ -1,40 +1,43 @@
-"""A case: its fields, what they mean together, its words, and its neighbours in the space."""
+"""Cases: their fields, what these mean together, their text, and the space of simpler cases."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import pytest
 
 from rnnspec.cases.axes import (
-    AXES,
-    BUILDS,
-    FEATURES,
-    HISTORIES,
-    LAWS,
     Distribution,
+    DropoutLevel,
     DType,
+    Feature,
     InitialState,
     Layout,
+    MemoryLayout,
     Mode,
 )
 from rnnspec.cases.case import SIZES, Case, is_consistent
 from rnnspec.cases.plan import Scope
 from rnnspec.cases.space import LayerCaseSpace, list_smaller_sizes
 from rnnspec.contract.config import Config
-from rnnspec.observe import history
 
-DROPPING = Case(
-    config=Config(2, 3, num_layers=2, dropout=0.5), mode=Mode.TRAIN, distribution=Distribution.DEAF, steps=4, batch=2
+WITH_DROPOUT = Case(
+    config=Config(2, 3, num_layers=2, dropout=0.5),
+    mode=Mode.TRAIN,
+    distribution=Distribution.DEAF,
+    steps=4,
+    batch=2,
 )
 
 
 def test_lengths_follow_the_layout() -> None:
-    case = Case(config=Config(2, 3), steps=5, batch=3, layout=Layout.PACKED_UNSORTED, lengths=(2, 5, 1))
+    case = Case(
+        config=Config(2, 3), steps=5, batch=3, layout=Layout.PACKED_UNSORTED, lengths=(2, 5, 1)
+    )
     assert case.replace(layout=Layout.PACKED).lengths == (5, 2, 1)
     assert case.replace(layout=Layout.BATCHED).lengths == ()
-    assert (case.replace(layout=Layout.UNBATCHED).batch, case.replace(layout=Layout.UNBATCHED).lengths) == (
-        1,
-        (),
-    )
+    unbatched = case.replace(layout=Layout.UNBATCHED)
+    assert (unbatched.batch, unbatched.lengths) == (1, ())
     assert case.replace(steps=3).lengths == (2, 3, 1)
     assert case.replace(batch=2).lengths == (2, 5)
     assert case.replace(batch=5).lengths == (2, 5, 1, 5, 5)
@@ -42,7 +45,7 @@ def test_lengths_follow_the_layout() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "dropping", "random"),
+    ("changes", "has_active_dropout", "is_random"),
     [
         ({}, True, False),
         ({"distribution": Distribution.PLAIN}, True, True),
@@ -52,14 +55,14 @@ def test_lengths_follow_the_layout() -> None:
         ({"dropout": 0.0}, False, False),
     ],
 )
-def test_when_dropout_is_at_work_and_when_results_are_random(
-    changes: dict[str, object], dropping: bool, random: bool
+def test_active_dropout_and_random_results(
+    changes: dict[str, object], has_active_dropout: bool, is_random: bool
 ) -> None:
-    case = DROPPING.replace(**changes)
-    assert (case.has_active_dropout, case.is_random) == (dropping, random)
+    case = WITH_DROPOUT.replace(**changes)
+    assert (case.has_active_dropout, case.is_random) == (has_active_dropout, is_random)
 
 
-def test_a_case_in_words_names_what_is_not_the_simplest() -> None:
+def test_text_of_a_case_names_values_that_are_not_the_simplest() -> None:
     assert str(Case(config=Config(1, 1))) == "RNN(1, 1), input (1, 1, 1), seed 0"
     case = Case(
         config=Config(2, 3, batch_first=True),
@@ -70,71 +73,84 @@ def test_a_case_in_words_names_what_is_not_the_simplest() -> None:
         initial_state=InitialState.GIVEN,
         seed=5,
     )
-    assert (
-        str(case)
-        == "RNN(2, 3, batch_first=True), input (2, 9, 2), lengths [9, 1], state given, seed 5"
+    assert str(case) == (
+        "RNN(2, 3, batch_first=True), input (2, 9, 2), lengths [9, 1], initial_state given, seed 5"
     )
-    assert "[1, 1, 1, 1, 1, 1, ... 50 in all]" in str(case.replace(steps=1, batch=50))
+    assert "[1, 1, 1, 1, 1, 1, ... 50 in total]" in str(case.replace(steps=1, batch=50))
 
 
-def test_every_axis_value_has_a_meaning_and_every_history_a_way() -> None:
-    assert all(axis.meaning and len(set(axis.values)) == len(axis.values) for axis in AXES)
-    assert set(HISTORIES) == set(history.HISTORIES)
-    assert {feature for axis in AXES for feature in axis.needs.values()} <= set(FEATURES)
-    assert all((*HISTORIES.values(), *BUILDS.values(), *LAWS.values(), *FEATURES.values()))
-
-
-def test_the_space_offers_simpler_values_with_the_largest_step_first() -> None:
+def test_simpler_values_come_with_the_largest_step_first() -> None:
     case = Case(
         config=Config(7, 3, num_layers=3), steps=40, layout=Layout.PACKED, batch=2, lengths=(40, 3)
     )
+    space = LayerCaseSpace()
     assert list_smaller_sizes(40) == [1, 2, 20, 30, 39]
-    assert (list_smaller_sizes(1), list_smaller_sizes(2), list_smaller_sizes(3)) == (
-        [],
-        [1],
-        [1, 2],
-    )
-    assert LayerCaseSpace().list_simpler(case, "layout") == ["batched", "unbatched"]
-    assert LayerCaseSpace().list_simpler(case, "bias") == []
-    assert LayerCaseSpace().list_simpler(case, "lengths") == [(40, 40)]
-    assert LayerCaseSpace().list_simpler(case.replace(lengths=(40, 40)), "lengths") == []
+    assert list_smaller_sizes(1) == []
+    assert list_smaller_sizes(2) == [1]
+    assert list_smaller_sizes(3) == [1, 2]
+    assert space.list_simpler(case, "layout") == [Layout.BATCHED, Layout.UNBATCHED]
+    assert space.list_simpler(case, "bias") == []
+    assert space.list_simpler(case, "lengths") == [(40, 40)]
+    assert space.list_simpler(case.replace(lengths=(40, 40)), "lengths") == []
 
 
-def test_the_space_never_offers_a_case_that_cannot_be() -> None:
-    for name in ("mode", "num_layers", "dropout", "values"):
-        changed = LayerCaseSpace().change_field(
-            DROPPING, name, LayerCaseSpace().list_simpler(DROPPING, name)[0]
-        )
+def test_changed_cases_are_consistent() -> None:
+    space = LayerCaseSpace()
+    for name in ("mode", "num_layers", "dropout", "distribution"):
+        value = space.list_simpler(WITH_DROPOUT, name)[0]
+        changed = space.change_field(WITH_DROPOUT, name, value)
         assert changed is not None
         assert is_consistent(changed)
-        assert changed != DROPPING
+        assert changed != WITH_DROPOUT
 
 
-def test_the_space_makes_a_law_simple_that_stands_in_the_way() -> None:
-    changed = LayerCaseSpace().change_field(DROPPING, "dropout", "none")
+def test_a_distribution_that_needs_dropout_is_simplified_with_it() -> None:
+    changed = LayerCaseSpace().change_field(WITH_DROPOUT, "dropout", DropoutLevel.NONE)
     assert changed is not None
-    assert (changed.config.dropout, changed.values, changed.mode) == (0.0, "plain", "train")
+    assert changed.config.dropout == 0.0
+    assert changed.distribution is Distribution.PLAIN
+    assert changed.mode is Mode.TRAIN
 
 
-def test_the_space_stays_within_what_is_pinned_and_not_refused() -> None:
-    space = LayerCaseSpace(Scope(frozenset({"float64"}), (("num_layers", 3), ("values", "deaf"))))
-    case = DROPPING.replace(num_layers=3, dtype=DType.BFLOAT16)
-    assert not {"num_layers", "values"} & set(space.fields)
-    assert space.list_simpler(case, "dtype") == ["float32"]
-    assert space.change_field(case, "dropout", "none") is None
+def test_pinned_and_unsupported_values_stay_out_of_the_space() -> None:
+    pinned: tuple[tuple[str, Any], ...] = (
+        ("num_layers", 3),
+        ("distribution", Distribution.DEAF),
+    )
+    space = LayerCaseSpace(Scope(frozenset({Feature.FLOAT64}), pinned))
+    case = WITH_DROPOUT.replace(num_layers=3, dtype=DType.BFLOAT16)
+    assert not {"num_layers", "distribution"} & set(space.fields)
+    assert space.list_simpler(case, "dtype") == [DType.FLOAT32]
+    assert space.change_field(case, "dropout", DropoutLevel.NONE) is None
 
 
-def test_the_space_measures_a_case() -> None:
-    assert LayerCaseSpace().list_raised(DROPPING) == {"num_layers", "dropout", "mode", "values"}
-    assert LayerCaseSpace().total_size(DROPPING) == 2 + 3 + 2 + 4 + 2
-    assert LayerCaseSpace().describe_field(DROPPING, "steps") == "steps >= 4"
-    assert LayerCaseSpace().describe_field(DROPPING, "mode") == "mode=train"
-    assert LayerCaseSpace().describe_field(DROPPING, "lengths") == "lengths that differ"
-    assert set(SIZES) <= set(LayerCaseSpace().fields)
+def test_distance_of_a_case_from_the_simplest() -> None:
+    space = LayerCaseSpace()
+    assert space.list_raised(WITH_DROPOUT) == {"num_layers", "dropout", "mode", "distribution"}
+    assert space.measure_size(WITH_DROPOUT) == 2 + 3 + 2 + 4 + 2
+    assert space.describe_field(WITH_DROPOUT, "steps") == "steps >= 4"
+    assert space.describe_field(WITH_DROPOUT, "mode") == "mode=train"
+    assert space.describe_field(WITH_DROPOUT, "lengths") == "lengths that differ"
+    assert set(SIZES) <= set(space.fields)
 
 
-def test_a_mask_is_read_through_five_layers_at_most() -> None:
-    """Through ten copying layers a value that was kept is as small as one that was dropped, and torch.nn.RNN was accused of that."""
-    near = Case(config=Config(1, 1, num_layers=5, dropout=0.7), mode=Mode.TRAIN, distribution=Distribution.READABLE)
-    assert is_consistent(near)
-    assert not is_consistent(near.replace(num_layers=11))
+def test_dropout_masks_are_read_through_at_most_five_layers() -> None:
+    """Through ten copying layers, kept values become as small as dropped ones.
+
+    That was once reported as a fault of torch.nn.RNN.
+    """
+    case = Case(
+        config=Config(1, 1, num_layers=5, dropout=0.7),
+        mode=Mode.TRAIN,
+        distribution=Distribution.READABLE,
+    )
+    assert is_consistent(case)
+    assert not is_consistent(case.replace(num_layers=11))
+
+
+def test_an_expanded_input_repeats_samples_or_the_steps_of_a_single_sample() -> None:
+    case = Case(config=Config(2, 3), steps=4, batch=3, memory_layout=MemoryLayout.EXPANDED)
+    assert (case.repeated_axis, case.replace(batch_first=True).repeated_axis) == (1, 0)
+    single = case.replace(batch=1)
+    assert (single.repeated_axis, single.replace(batch_first=True).repeated_axis) == (0, 1)
+    assert single.replace(layout=Layout.UNBATCHED, batch_first=True).repeated_axis == 0

@@ -1,4 +1,4 @@
-"""The public strategies: what they draw, what they shrink to, what they refuse."""
+"""The public strategies: what they draw, what they shrink to, and what they refuse."""
 
 from __future__ import annotations
 
@@ -9,34 +9,44 @@ from hypothesis import find, given, settings
 
 import rnnspec
 from rnnspec import strategies
-from rnnspec.cases.axes import AXES, Distribution, DType, Layout, Mode, ModuleUses
+from rnnspec.cases.axes import (
+    AXES,
+    Choice,
+    Distribution,
+    DropoutLevel,
+    DType,
+    EarlierCalls,
+    Layout,
+    Mode,
+    ModuleUses,
+)
 from rnnspec.cases.case import Case, is_consistent
 from rnnspec.cases.drawing import draw_examples
 from rnnspec.contract.config import Config
 
 QUIET = settings(database=None, max_examples=300)
-SMALLEST = Case(config=Config(1, 1))
+SIMPLEST = Case(config=Config(1, 1))
 
 
-def test_cases_shrink_to_the_smallest() -> None:
-    assert find(strategies.cases(), lambda case: True, settings=QUIET) == SMALLEST
+def test_cases_shrink_to_the_simplest() -> None:
+    assert find(strategies.cases(), lambda case: True, settings=QUIET) == SIMPLEST
 
 
-def test_configs_and_lengths_shrink_to_the_smallest() -> None:
+def test_configs_and_lengths_shrink_to_the_simplest() -> None:
     assert find(strategies.configs(dropout=True), lambda config: True, settings=QUIET) == Config(
         1, 1
     )
     assert find(strategies.lengths(4, 3), lambda lengths: True, settings=QUIET) == (4, 4, 4)
 
 
-def test_a_case_that_matters_shrinks_to_what_matters() -> None:
+def test_cases_shrink_to_what_a_failure_depends_on() -> None:
     patient = settings(database=None, max_examples=3000)
     found = find(
         strategies.cases(),
         lambda case: case.config.hidden_size >= 8 and case.is_packed,
         settings=patient,
     )
-    assert found == SMALLEST.replace(hidden_size=8, layout=Layout.PACKED, lengths=(1,))
+    assert found == SIMPLEST.replace(hidden_size=8, layout=Layout.PACKED, lengths=(1,))
 
 
 @pytest.mark.parametrize(
@@ -45,46 +55,89 @@ def test_a_case_that_matters_shrinks_to_what_matters() -> None:
         {"layout": Layout.PACKED},
         {"distribution": Distribution.READABLE},
         {"distribution": Distribution.INTEGER, "dtype": DType.FLOAT16},
-        {"dropout": "some", "mode": Mode.TRAIN, "num_layers": 3},
-        {"dropout": "some", "mode": Mode.TRAIN, "num_layers": 2, "dtype": DType.BFLOAT16, "bias": False},
+        {"dropout": DropoutLevel.SOME, "mode": Mode.TRAIN, "num_layers": 3},
+        {
+            "dropout": DropoutLevel.SOME,
+            "mode": Mode.TRAIN,
+            "num_layers": 2,
+            "dtype": DType.BFLOAT16,
+            "bias": False,
+        },
         {"num_layers": 5, "bidirectional": True, "prior_use": ModuleUses.PICKLED},
     ],
     ids=str,
 )
-def test_fixed_axes_stay_fixed_and_the_rest_can_stand_with_them(fixed: dict[str, Any]) -> None:
+def test_fixed_axes_keep_their_value_and_cases_are_consistent(fixed: dict[str, Any]) -> None:
     @settings(database=None, max_examples=30)
     @given(strategies.cases(**fixed))
-    def holds(case: Case) -> None:
-        assert {name: case.axis(name) for name in fixed} == fixed
+    def check(case: Case) -> None:
+        assert {name: case.get_choice(name) for name in fixed} == fixed
         assert is_consistent(case)
 
-    holds()
+    check()
 
 
 def test_every_value_of_every_axis_is_drawn() -> None:
     drawn = [case for seed in range(5) for case in draw_examples(strategies.cases(), 150, seed)]
     for axis in AXES:
-        assert {case.axis(axis.name) for case in drawn} == set(axis.values)
+        assert {case.get_choice(axis.name) for case in drawn} == set(axis.values)
+
+
+@pytest.mark.parametrize(
+    ("name", "member"),
+    [
+        ("layout", Layout.PACKED_UNSORTED),
+        ("dropout", DropoutLevel.ALL),
+        ("dtype", DType.BFLOAT16),
+        ("prior_use", EarlierCalls.OTHER_BATCH),
+        ("prior_use", ModuleUses.PICKLED),
+        ("distribution", Distribution.SOLVABLE),
+    ],
+    ids=str,
+)
+def test_the_text_of_a_value_is_the_same_as_the_value(name: str, member: Choice) -> None:
+    from_member, from_text = (
+        draw_examples(strategies.cases(**{name: value}), 20, 0) for value in (member, member.text)
+    )
+    assert from_text == from_member
+    assert {case.get_choice(name) for case in from_text} == {member}
+
+
+def test_every_value_of_every_axis_can_be_fixed_as_text() -> None:
+    for axis in AXES:
+        for value in axis.values:
+            [case] = draw_examples(strategies.cases(**{axis.name: str(value)}), 1, 0)
+            assert case.get_choice(axis.name) == value
 
 
 @pytest.mark.parametrize(
     ("fixed", "words"),
     [
-        ({"layot": "packed"}, ["no axis 'layot'", "layout"]),
+        ({"layot": "packed"}, ["'layot' is no axis", "Did you mean 'layout'?"]),
         (
             {"layout": "padded"},
-            ["'layout' has no value 'padded'", "'batched', 'unbatched', 'packed'"],
+            ["layout 'padded' is none of batched, unbatched, packed"],
         ),
+        ({"layout": "paked"}, ["layout 'paked' is none of", "Did you mean 'packed'?"]),
+        ({"layout": Mode.TRAIN}, ["layout", "'train'", "is none of batched, unbatched, packed"]),
+        ({"layout": None}, ["layout None is none of batched, unbatched, packed"]),
+        ({"num_layers": 7}, ["num_layers 7 is none of 1, 2, 3, 4, 5, 11"]),
+        ({"memory": "sliced"}, ["'memory' is no axis", "Did you mean 'memory_layout'?"]),
         (
             {"distribution": Distribution.READABLE, "num_layers": 1},
-            ["values='readable', num_layers=1 contradict each other"],
+            ["these values contradict each other: distribution=readable, num_layers=1"],
         ),
-        ({"distribution": Distribution.INTEGER, "nonlinearity": "tanh"}, ["contradict"]),
+        (
+            {"distribution": "integer", "nonlinearity": "tanh"},
+            ["these values contradict each other: distribution=integer, nonlinearity=tanh"],
+        ),
     ],
     ids=str,
 )
-def test_a_wrong_axis_or_value_is_refused_with_it(fixed: dict[str, Any], words: list[str]) -> None:
-    with pytest.raises(ValueError, match=r"axis|contradict") as raised:
+def test_unknown_axes_and_values_and_contradictions_are_refused(
+    fixed: dict[str, Any], words: list[str]
+) -> None:
+    with pytest.raises(ValueError, match=r"is no|contradict") as raised:
         find(strategies.cases(**fixed), lambda case: True, settings=QUIET)
     assert all(word in str(raised.value) for word in words)
 
@@ -98,18 +151,18 @@ def test_a_wrong_axis_or_value_is_refused_with_it(fixed: dict[str, Any], words: 
         (lambda: strategies.lengths(3, 0), "batch must be at least 1, got 0"),
     ],
 )
-def test_a_bound_below_one_is_refused_with_it(strategy: Any, words: str) -> None:
+def test_a_bound_below_one_is_refused(strategy: Any, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         find(strategy(), lambda drawn: True, settings=QUIET)
 
 
 @given(strategies.configs(max_size=3, max_layers=2))
 @settings(database=None, max_examples=50)
-def test_configs_keep_to_their_bounds(config: Config) -> None:
+def test_configs_stay_within_their_bounds(config: Config) -> None:
     assert max(config.input_size, config.hidden_size) <= 3
     assert config.num_layers <= 2
     assert config.dropout == 0
 
 
 def test_the_numbers_of_a_case_are_public() -> None:
-    assert rnnspec.values_of(SMALLEST).input.shape == (1, 1, 1)
+    assert rnnspec.draw_values(SIMPLEST).input.shape == (1, 1, 1)
