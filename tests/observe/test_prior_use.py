@@ -1,0 +1,260 @@
+"""Prior uses: the layer then has the weights and the mode of the case, whatever happened before."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils.rnn import PackedSequence
+
+from rnnspec.cases.axes import (
+    PRIOR_USES,
+    DType,
+    EarlierCalls,
+    GradMode,
+    InitialState,
+    Layout,
+    Mode,
+    ModuleUses,
+    ParameterUpdates,
+    PriorUse,
+)
+from rnnspec.cases.axes.prior_use.calls import redistribute_lengths
+from rnnspec.cases.case import Case
+from rnnspec.cases.values import draw_values
+from rnnspec.contract.config import Config
+from rnnspec.observe.call import Surroundings, perform_call
+from rnnspec.observe.observation import Observation
+from rnnspec.observe.prepared import PreparedLayer, prepare_layer
+from rnnspec.observe.tensors import build_arguments, make_tensor
+from rnnspec.subjects.failures import Raised, Unsupported
+from rnnspec.subjects.subject import TorchSubject
+from rnnspec.subjects.target import resolve_target
+
+BASE = Case(
+    config=Config(3, 4, num_layers=2, bidirectional=True),
+    steps=5,
+    batch=3,
+    initial_state=InitialState.GIVEN,
+    seed=3,
+)
+EVEN = 4
+"""Some prior uses have two ways, of which an even seed chooses the first."""
+
+CASES = {
+    "batched": BASE,
+    "unbatched": BASE.replace(layout=Layout.UNBATCHED, batch_first=True),
+    "packed": BASE.replace(
+        layout=Layout.PACKED_UNSORTED, lengths=(2, 5, 1), initial_state=InitialState.ABSENT
+    ),
+    "train": BASE.replace(
+        mode=Mode.TRAIN, grad_mode=GradMode.NO_GRAD, nonlinearity="relu", bias=False
+    ),
+    "float32": BASE.replace(dtype=DType.FLOAT32, grad_mode=GradMode.INFERENCE),
+    "bfloat16": BASE.replace(dtype=DType.BFLOAT16, num_layers=1, bidirectional=False),
+}
+
+
+class Spied(nn.RNN):
+    """Records of every call the shape of the input, the modes, and whether there is a state."""
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self.records: list[tuple[tuple[int, ...], bool, bool, bool]] = []
+
+    def forward(self, input: Any, hx: torch.Tensor | None = None) -> Any:
+        data = input.data if isinstance(input, PackedSequence) else input
+        self.records.append(
+            (tuple(data.shape), self.training, torch.is_grad_enabled(), hx is not None)
+        )
+        return super().forward(input, hx)
+
+
+class Uncopyable(nn.RNN):
+    """Cannot be copied."""
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        raise ValueError("one only")
+
+
+def make_subject(factory: Any = nn.RNN) -> TorchSubject:
+    return TorchSubject(resolve_target(factory))
+
+
+def call_by_hand(case: Case) -> Any:
+    """Return what torch.nn.RNN returns if it is built, loaded and called without rnnspec's help."""
+    dtype = case.dtype.torch_dtype
+    layer = nn.RNN(**case.config.arguments).to(dtype)
+    weights = draw_values(case).weights.items()
+    layer.load_state_dict({name: make_tensor(array, "cpu", dtype) for name, array in weights})
+    layer.train(case.mode is Mode.TRAIN)
+    given = build_arguments(case, draw_values(case).input, draw_values(case).h_0, "cpu")
+    with torch.no_grad():
+        output, h_n = layer(given.input, given.h_0)
+    return (output.data if case.is_packed else output), h_n
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("prior_use", PRIOR_USES, ids=str)
+@pytest.mark.parametrize("seed", [EVEN, EVEN + 1])
+def test_every_prior_use_leaves_the_weights_of_the_case(
+    seed: int, prior_use: PriorUse, name: str
+) -> None:
+    case = CASES[name].replace(prior_use=prior_use, seed=seed)
+    call = Observation(make_subject(), case).call
+    output, h_n = call_by_hand(case)
+    rtol = 1e-12 if case.dtype is DType.FLOAT64 else 1e-5
+    torch.testing.assert_close(call.output_tensor.detach(), output, rtol=rtol, atol=1e-12)
+    torch.testing.assert_close(call.h_n_tensor.detach(), h_n, rtol=rtol, atol=1e-12)
+
+
+@pytest.mark.parametrize("mode", Mode, ids=str)
+@pytest.mark.parametrize("prior_use", PRIOR_USES, ids=str)
+def test_every_prior_use_ends_in_the_mode_of_the_case(prior_use: PriorUse, mode: Mode) -> None:
+    case = BASE.replace(prior_use=prior_use, mode=mode)
+    prepared = prepare_layer(make_subject(), case, draw_values(case))
+    assert prepared.module.training == (mode is Mode.TRAIN)
+
+
+@pytest.mark.parametrize(
+    "prior_use", [each for each in PRIOR_USES if each is not ModuleUses.FUNCTIONAL], ids=str
+)
+def test_gradients_are_those_of_the_parameters_of_the_layer(prior_use: PriorUse) -> None:
+    case = BASE.replace(prior_use=prior_use)
+    prepared = prepare_layer(make_subject(), case, draw_values(case))
+    assert list(prepared.weights()) == list(draw_values(case).weights)
+    for name, parameter in prepared.weights().items():
+        assert parameter is dict(prepared.module.named_parameters())[name]
+        assert parameter.requires_grad
+        assert parameter.grad is None
+
+
+EARLIER_CALLS: dict[PriorUse, list[tuple[tuple[int, ...], bool, bool, bool]]] = {
+    EarlierCalls.FRESH: [],
+    EarlierCalls.CALLED: [],
+    EarlierCalls.CALLED_TWICE: [((5, 3, 3), False, True, True)] * 2,
+    EarlierCalls.OTHER_BATCH: [((6, 5, 3), False, True, True)],
+    EarlierCalls.OTHER_STATE: [((7, 3, 3), False, True, False)],
+    EarlierCalls.OTHER_GRAD: [((5, 3, 3), False, False, True)],
+    EarlierCalls.THAWED: [((5, 3, 3), False, True, True)],
+    EarlierCalls.OTHER_MODE: [((5, 3, 3), True, True, True)],
+    ParameterUpdates.RELOADED: [((5, 3, 3), False, True, True)],
+    ModuleUses.DEEPCOPIED: [((5, 3, 3), False, False, True)],
+    ModuleUses.PICKLED: [((5, 3, 3), False, False, True)],
+}
+
+
+@pytest.mark.parametrize("prior_use", EARLIER_CALLS, ids=str)
+def test_earlier_calls_of_a_prior_use(prior_use: PriorUse) -> None:
+    case = BASE.replace(prior_use=prior_use, seed=EVEN)
+    prepared = prepare_layer(make_subject(Spied), case, draw_values(case))
+    assert prepared.module.records == EARLIER_CALLS[prior_use]
+
+
+def test_a_converted_or_copied_layer_is_another_module_in_the_dtype_of_the_case() -> None:
+    for prior_use in (ModuleUses.CONVERTED, ModuleUses.DEEPCOPIED):
+        case = BASE.replace(prior_use=prior_use)
+        first = PreparedLayer(make_subject(), case, draw_values(BASE)).module
+        prepared = prepare_layer(make_subject(), case, draw_values(BASE))
+        assert {each.dtype for each in prepared.module.parameters()} == {torch.float64}
+        assert prepared.module is not first
+
+
+def test_a_failure_in_a_prior_use_names_the_step() -> None:
+    case = BASE.replace(prior_use=ModuleUses.DEEPCOPIED)
+    with pytest.raises(Raised, match=r"^copy\.deepcopy raised ValueError: one only$"):
+        _ = Observation(make_subject(Uncopyable), case).call
+
+
+def test_pickling_is_unsupported_for_a_class_that_cannot_be_imported() -> None:
+    class Local(nn.RNN):
+        pass
+
+    case = BASE.replace(prior_use=ModuleUses.PICKLED)
+    with pytest.raises(Unsupported, match="Local is not importable, so it cannot be pickled"):
+        _ = Observation(make_subject(Local), case).call
+
+
+@pytest.mark.parametrize(
+    ("grad_mode", "enabled", "inference"),
+    [
+        (GradMode.GRAD, True, False),
+        (GradMode.NO_GRAD, False, False),
+        (GradMode.INFERENCE, False, True),
+    ],
+)
+def test_gradient_modes(grad_mode: GradMode, enabled: bool, inference: bool) -> None:
+    with grad_mode.enter():
+        assert (torch.is_grad_enabled(), torch.is_inference_mode_enabled()) == (enabled, inference)
+
+
+def test_a_call_records_its_surroundings_before_and_after() -> None:
+    class Noisy(nn.RNN):
+        def forward(self, *given: Any) -> Any:
+            torch.rand(3)
+            torch.set_default_dtype(torch.float64)
+            return super().forward(*given)
+
+    call = Observation(make_subject(Noisy), BASE).call
+    assert call.before.list_used_generators(call.after) == ["torch"]
+    assert not torch.equal(call.before.torch_rng, call.after.torch_rng)
+    assert call.before.settings != call.after.settings
+    assert torch.get_default_dtype() == torch.float32
+    observation = Observation(make_subject(), BASE)
+    quiet = perform_call(observation.prepared, BASE, observation.call.given)
+    assert quiet.before.list_used_generators(quiet.after) == []
+    assert torch.equal(quiet.before.torch_rng, quiet.after.torch_rng)
+    assert quiet.before.settings == quiet.after.settings
+
+
+@pytest.mark.parametrize("kind", ["cuda", "mps"])
+def test_the_generator_of_the_device_is_recorded_with_that_of_the_cpu(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = torch.zeros(16, dtype=torch.uint8)
+    monkeypatch.setattr(getattr(torch, kind), "get_rng_state", lambda *device: state.clone())
+    device = torch.device(kind)
+    before = Surroundings.read(device)
+    assert torch.equal(Surroundings.read(device).torch_rng, before.torch_rng)
+    state[3] = 1
+    assert not torch.equal(Surroundings.read(device).torch_rng, before.torch_rng)
+    assert torch.equal(Surroundings.read(torch.device("cpu")).torch_rng, torch.get_rng_state())
+    assert torch.equal(Surroundings.read(torch.device("meta")).torch_rng, torch.get_rng_state())
+
+
+def test_an_earlier_call_can_be_on_the_same_tensors_with_other_numbers() -> None:
+    class Recording(nn.RNN):
+        inputs: list[tuple[int, torch.Tensor]] = []  # noqa: RUF012
+
+        def forward(self, input: Any, hx: Any = None) -> Any:
+            self.inputs.append((input.data_ptr(), input.detach().clone()))
+            return super().forward(input, hx)
+
+    case = BASE.replace(prior_use=EarlierCalls.CALLED, seed=EVEN)
+    call = Observation(make_subject(Recording), case).call
+    (before, earlier), (after, later) = Recording.inputs
+    assert before == after == call.given.leaf.data_ptr()
+    torch.testing.assert_close(earlier, -0.5 * later, rtol=0, atol=0)
+    assert (later.numpy() == draw_values(case).input).all()
+
+
+@pytest.mark.parametrize(
+    ("lengths", "expected"),
+    [((5, 3, 1), (3, 2, 4)), ((2, 2, 2), (2, 2, 2)), ((1, 2, 2), (2, 2, 1)), ((4,), (4,))],
+)
+def test_lengths_are_redistributed(lengths: tuple[int, ...], expected: tuple[int, ...]) -> None:
+    assert redistribute_lengths(lengths) == expected
+
+
+def test_parameters_are_frozen_during_an_earlier_call_only() -> None:
+    class Recording(nn.RNN):
+        frozen: list[bool] = []  # noqa: RUF012
+
+        def forward(self, input: Any, hx: Any = None) -> Any:
+            self.frozen.append(not any(each.requires_grad for each in self.parameters()))
+            return super().forward(input, hx)
+
+    _ = Observation(make_subject(Recording), BASE.replace(prior_use=EarlierCalls.THAWED)).call
+    assert Recording.frozen == [True, False]
