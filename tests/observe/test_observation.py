@@ -1,4 +1,4 @@
-"""What a subject did with a case: each part once, failures kept, results as arrays."""
+"""Observations: parts are computed once, failures are kept, and results are arrays."""
 
 from __future__ import annotations
 
@@ -9,18 +9,23 @@ import pytest
 import torch
 from torch import nn
 
-from rnnspec.cases.axes import InitialState, Layout, Mode
+from rnnspec.cases.axes import DType, Feature, InitialState, Layout, Mode
 from rnnspec.cases.case import Case
 from rnnspec.cases.values import draw_values
 from rnnspec.contract.config import Config
-from rnnspec.observe.observation import Observation
+from rnnspec.observe.observation import Observation, is_plain
 from rnnspec.observe.part import part
+from rnnspec.subjects.capabilities import Capabilities
 from rnnspec.subjects.failures import Failure, Malformed, Raised, Unsupported
 from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import resolve_target
 
 BASE = Case(
-    config=Config(3, 4, num_layers=2, bidirectional=True), steps=5, batch=2, initial_state=InitialState.GIVEN, seed=3
+    config=Config(3, 4, num_layers=2, bidirectional=True),
+    steps=5,
+    batch=2,
+    initial_state=InitialState.GIVEN,
+    seed=3,
 )
 
 
@@ -34,8 +39,8 @@ class Counted(nn.RNN):
         return super().forward(*given)
 
 
-def changed(change: Any) -> type[nn.RNN]:
-    """A layer that returns something else."""
+def change_results(change: Any) -> type[nn.RNN]:
+    """Return a layer whose results are changed by a function."""
 
     class Changed(nn.RNN):
         def forward(self, *given: Any) -> Any:
@@ -44,16 +49,16 @@ def changed(change: Any) -> type[nn.RNN]:
     return Changed
 
 
-def observed(factory: Any, case: Case = BASE) -> Observation:
+def observe(factory: Any, case: Case = BASE) -> Observation:
     return Observation(TorchSubject(resolve_target(factory)), case)
 
 
 def test_each_part_is_computed_once() -> None:
     Counted.calls = 0
-    seen = observed(Counted)
-    assert seen.output is not None
-    assert seen.h_n is not None
-    assert seen.gradients is seen.gradients
+    observation = observe(Counted)
+    assert observation.output is not None
+    assert observation.h_n is not None
+    assert observation.gradients is observation.gradients
     assert Counted.calls == 1
 
 
@@ -65,14 +70,14 @@ def test_a_failure_is_kept_and_raised_again() -> None:
             type(self).calls += 1
             raise ValueError("never")
 
-    seen = observed(Failing)
+    observation = observe(Failing)
     for _ in range(3):
         with pytest.raises(Raised, match=r"^the call raised ValueError: never$"):
-            _ = seen.call
+            _ = observation.call
     assert Failing.calls == 1
 
 
-def test_a_part_is_told_apart_from_others_and_from_other_holders() -> None:
+def test_parts_are_kept_by_name_and_by_object() -> None:
     class Holder:
         @part
         def one(self) -> list[int]:
@@ -89,68 +94,73 @@ def test_a_part_is_told_apart_from_others_and_from_other_holders() -> None:
     assert isinstance(Holder.one, part)
 
 
-@pytest.mark.parametrize("layout", ["batched", "unbatched", "packed", "packed-unsorted"])
+@pytest.mark.parametrize("layout", Layout, ids=str)
 @pytest.mark.parametrize("batch_first", [False, True])
-def test_results_are_time_major_and_padded_whatever_the_layout(
-    layout: str, batch_first: bool
+def test_results_are_time_major_and_padded_in_every_layout(
+    layout: Layout, batch_first: bool
 ) -> None:
     case = BASE.replace(
         layout=layout,
         batch_first=batch_first,
-        lengths=(3, 5) if layout == "packed-unsorted" else (5, 3),
+        lengths=(3, 5) if layout is Layout.PACKED_UNSORTED else (5, 3),
     )
-    seen = observed(nn.RNN, case)
-    batch = 1 if layout == "unbatched" else 2
-    assert (seen.output.shape, seen.h_n.shape) == ((5, batch, 8), (4, batch, 4))
-    assert {seen.output.dtype, seen.h_n.dtype} == {np.dtype(np.float64)}
-    np.testing.assert_allclose(seen.output, seen.expected.output, rtol=0, atol=1e-13)
-    np.testing.assert_allclose(seen.h_n, seen.expected.h_n, rtol=0, atol=1e-13)
-    assert {name: array.shape for name, array in seen.gradients.items()} == {
+    observation = observe(nn.RNN, case)
+    batch = 1 if layout is Layout.UNBATCHED else 2
+    assert (observation.output.shape, observation.h_n.shape) == ((5, batch, 8), (4, batch, 4))
+    assert {observation.output.dtype, observation.h_n.dtype} == {np.dtype(np.float64)}
+    np.testing.assert_allclose(observation.output, observation.expected.output, rtol=0, atol=1e-13)
+    np.testing.assert_allclose(observation.h_n, observation.expected.h_n, rtol=0, atol=1e-13)
+    assert {name: array.shape for name, array in observation.gradients.items()} == {
         "input": (5, batch, 3),
         "h_0": (4, batch, 4),
         **{name: array.shape for name, array in draw_values(case).weights.items()},
     }
-    for name, array in seen.expected.gradients.items():
-        np.testing.assert_allclose(seen.gradients[name], array, rtol=0, atol=1e-11, err_msg=name)
+    for name, array in observation.expected.gradients.items():
+        np.testing.assert_allclose(
+            observation.gradients[name], array, rtol=0, atol=1e-11, err_msg=name
+        )
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda pair: pair[0], "a call returned Tensor, expected a pair of output and h_n"),
+        (lambda pair: pair[0], "a call returned a Tensor, expected a pair of output and h_n"),
         (
             lambda pair: (*pair, None),
-            "a call returned tuple of 3, expected a pair of output and h_n",
+            "a call returned a tuple of 3, expected a pair of output and h_n",
         ),
-        (lambda pair: None, "a call returned NoneType, expected a pair of output and h_n"),
-        (lambda pair: (pair[0], (pair[1], pair[1])), "h_n is tuple, expected a tensor"),
-        (lambda pair: (pair[0].tolist(), pair[1]), "output is list, expected a tensor"),
+        (lambda pair: None, "a call returned None, expected a pair of output and h_n"),
+        (lambda pair: (pair[0], (pair[1], pair[1])), "h_n is a tuple of 2, expected a Tensor"),
+        (lambda pair: (pair[0].tolist(), pair[1]), "output is a list of 5, expected a Tensor"),
         (lambda pair: (pair[0][1:], pair[1]), "output has shape (4, 2, 8), expected (5, 2, 8)"),
         (lambda pair: (pair[0], pair[1][0]), "h_n has shape (2, 4), expected (4, 2, 4)"),
     ],
 )
-def test_a_result_of_another_form_is_told(change: Any, message: str) -> None:
-    seen = observed(changed(change))
+def test_results_of_another_form_are_malformed(change: Any, message: str) -> None:
+    observation = observe(change_results(change))
     with pytest.raises(Malformed) as raised:
-        _ = (seen.output, seen.h_n)
+        _ = (observation.output, observation.h_n)
     assert str(raised.value) == message
 
 
-def test_padded_output_for_packed_input_is_told() -> None:
-    seen = observed(
-        changed(lambda pair: (pair[0].data, pair[1])), BASE.replace(layout=Layout.PACKED, lengths=(5, 3))
+def test_padded_output_for_packed_input_is_malformed() -> None:
+    observation = observe(
+        change_results(lambda pair: (pair[0].data, pair[1])),
+        BASE.replace(layout=Layout.PACKED, lengths=(5, 3)),
     )
-    with pytest.raises(Malformed, match=r"^output is Tensor for packed input$"):
-        _ = seen.output
+    with pytest.raises(
+        Malformed, match=r"^for packed input, output is a Tensor; expected a PackedSequence$"
+    ):
+        _ = observation.output
 
 
-def test_results_without_a_gradient_are_told() -> None:
-    seen = observed(changed(lambda pair: (pair[0].detach(), pair[1].detach())))
+def test_results_without_a_gradient_are_malformed() -> None:
+    observation = observe(change_results(lambda pair: (pair[0].detach(), pair[1].detach())))
     with pytest.raises(Malformed, match=r"^output and h_n carry no gradient$"):
-        _ = seen.gradients
+        _ = observation.gradients
 
 
-def test_a_refused_gradient_is_a_refusal() -> None:
+def test_a_gradient_that_is_not_implemented_is_unsupported() -> None:
     def refuse(pair: Any) -> Any:
         def never(gradient: torch.Tensor) -> torch.Tensor:
             raise NotImplementedError("no gradients here")
@@ -159,21 +169,39 @@ def test_a_refused_gradient_is_a_refusal() -> None:
         return pair
 
     with pytest.raises(Unsupported, match="backward raised NotImplementedError: no gradients here"):
-        _ = observed(changed(refuse)).gradients
+        _ = observe(change_results(refuse)).gradients
 
 
-def test_a_further_call_is_made_by_the_same_layer_with_other_numbers() -> None:
-    seen = observed(nn.RNN)
-    again = seen.second_call(h_0=np.zeros_like(seen.values.h_0))
-    assert again.module is seen.module
-    assert not np.array_equal(again.output, seen.output)
-    assert np.array_equal(seen.second_call().output, seen.output)
-    assert seen.new_layer(BASE).module is not seen.module
+def test_a_second_call_uses_the_same_layer_with_other_numbers() -> None:
+    observation = observe(nn.RNN)
+    second = observation.second_call(h_0=np.zeros_like(observation.values.h_0))
+    assert second.module is observation.module
+    assert not np.array_equal(second.output, observation.output)
+    assert np.array_equal(observation.second_call().output, observation.output)
+    assert observation.new_layer(BASE).module is not observation.module
 
 
-def test_the_same_case_is_seen_the_same_way_each_time() -> None:
+def test_equal_cases_give_equal_results() -> None:
     case = BASE.replace(dropout=0.5, mode=Mode.TRAIN)
-    assert np.array_equal(observed(nn.RNN, case).output, observed(nn.RNN, case).output)
+    assert np.array_equal(observe(nn.RNN, case).output, observe(nn.RNN, case).output)
     assert not np.array_equal(
-        observed(nn.RNN, case).output, observed(nn.RNN, case.replace(mode=Mode.EVAL)).output
+        observe(nn.RNN, case).output, observe(nn.RNN, case.replace(mode=Mode.EVAL)).output
     )
+
+
+def test_facts_are_computed_once_for_each_name_and_observation() -> None:
+    observation = observe(nn.RNN)
+    numbers = iter(range(10))
+    assert observation.remember("first", lambda: next(numbers)) == 0
+    assert observation.remember("second", lambda: next(numbers)) == 1
+    assert observation.remember("first", lambda: next(numbers)) == 0
+    assert observe(nn.RNN).remember("first", lambda: next(numbers)) == 2
+
+
+def test_a_plain_case_uses_no_optional_feature_and_the_first_dtype_that_is_offered() -> None:
+    plain = Case(config=Config(2, 3))
+    without_float64 = Capabilities({Feature.FLOAT64: "no"})
+    assert is_plain(plain, Capabilities())
+    assert not is_plain(plain.replace(bidirectional=True), Capabilities())
+    assert not is_plain(plain.replace(dtype=DType.FLOAT32), Capabilities())
+    assert is_plain(plain.replace(dtype=DType.FLOAT32), without_float64)
