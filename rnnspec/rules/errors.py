@@ -26,10 +26,10 @@ from rnnspec.rulekit.rule import rule
 from rnnspec.rulekit.violation import Violation
 from rnnspec.subjects.failures import Unsupported
 
-often = one_in(8)
+is_sampled = one_in(8)
 
 
-@rule("rnn.errors.feature-size", when=often)
+@rule("rnn.errors.feature-size", when=is_sampled)
 def feature_size(observation: Observation) -> None:
     """A call rejects an input whose last dimension is not `input_size`, in every layout.
 
@@ -41,7 +41,7 @@ def feature_size(observation: Observation) -> None:
     assert_call_rejected(observation, list_wrong_features(observation))
 
 
-@rule("rnn.errors.h_0-layers", when=often, needs=(Feature.STATE,))
+@rule("rnn.errors.h_0-layers", when=is_sampled, needs=(Feature.STATE,))
 def h_0_layers(observation: Observation) -> None:
     """A call rejects an initial state whose first dimension is not `D * num_layers`.
 
@@ -83,7 +83,7 @@ def h_0_batch_sorted(observation: Observation) -> None:
     assert_call_rejected(observation, list_wrong_batches(observation))
 
 
-@rule("rnn.errors.h_0-size", when=often, needs=(Feature.STATE,))
+@rule("rnn.errors.h_0-size", when=is_sampled, needs=(Feature.STATE,))
 def h_0_size(observation: Observation) -> None:
     """A call rejects an initial state whose last dimension is not `hidden_size`.
 
@@ -95,7 +95,7 @@ def h_0_size(observation: Observation) -> None:
     assert_call_rejected(observation, list_wrong_units(observation))
 
 
-@rule("rnn.errors.empty-sequence", when=~is_packed & often)
+@rule("rnn.errors.empty-sequence", when=~is_packed & is_sampled)
 def empty_sequence(observation: Observation) -> None:
     """A call rejects a sequence of length 0.
 
@@ -107,7 +107,7 @@ def empty_sequence(observation: Observation) -> None:
     assert_call_rejected(observation, list_empty_sequences(observation))
 
 
-@rule("rnn.errors.dtype", when=often)
+@rule("rnn.errors.dtype", when=is_sampled)
 def dtype(observation: Observation) -> None:
     """A call rejects an input whose dtype differs from that of the parameters.
 
@@ -119,7 +119,7 @@ def dtype(observation: Observation) -> None:
     assert_call_rejected(observation, list_wrong_dtypes(observation))
 
 
-@rule("rnn.errors.device", when=often)
+@rule("rnn.errors.device", when=is_sampled)
 def device(observation: Observation) -> None:
     """A call rejects input, initial state and parameters that are on different devices.
 
@@ -136,7 +136,7 @@ def device(observation: Observation) -> None:
     assert_call_rejected(observation, list_wrong_devices(observation))
 
 
-@rule("rnn.errors.rank", when=~is_packed & often)
+@rule("rnn.errors.rank", when=~is_packed & is_sampled)
 def rank(observation: Observation) -> None:
     """A call rejects an input with fewer than two or more than three dimensions.
 
@@ -147,7 +147,7 @@ def rank(observation: Observation) -> None:
     assert_call_rejected(observation, list_wrong_ranks(observation))
 
 
-@rule("rnn.errors.h_0-rank", when=~is_packed & often, needs=(Feature.STATE,))
+@rule("rnn.errors.h_0-rank", when=~is_packed & is_sampled, needs=(Feature.STATE,))
 def h_0_rank(observation: Observation) -> None:
     """A call rejects an initial state that does not have the same number of dimensions as the
     input.
@@ -183,7 +183,7 @@ def _choose_listers(observation: Observation, count: int) -> list[CallLister]:
     return pick_values(observation, offered, count)
 
 
-@rule("rnn.errors.call-types", when=often)
+@rule("rnn.errors.call-types", when=is_sampled)
 def types(observation: Observation) -> None:
     """An invalid call raises `ValueError` if the input has a wrong number of dimensions or a wrong
     dtype, and `RuntimeError` in all other cases.
