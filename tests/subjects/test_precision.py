@@ -1,4 +1,4 @@
-"""Whether TF32 is allowed is set on CUDA around everything that is computed, and put back."""
+"""TF32 on CUDA: allowed or forbidden while a case is computed, and restored afterwards."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from rnnspec.cases.axes import DType
+from rnnspec.cases.axes import DType, Float32Precision
 from rnnspec.cases.case import Case
 from rnnspec.contract.config import Config
 from rnnspec.engine.outcome import judge_case
@@ -27,17 +27,17 @@ FINER: tuple[Any, ...] = (
     if hasattr(torch.backends.cudnn, "rnn")
     else ()
 )
-"""What holds the settings of later releases."""
+"""The objects that have the settings of later releases."""
 
 
-def flags() -> list[bool]:
+def read_flags() -> list[bool]:
     return [backend.allow_tf32 for backend in BACKENDS]
 
 
 @pytest.fixture(autouse=True)
-def put_back() -> Iterator[None]:
-    """The flags of the process are left as they were."""
-    before = flags()
+def restore_flags() -> Iterator[None]:
+    """Restore the settings of the process after each test."""
+    before = read_flags()
     yield
     for holder in FINER:
         holder.fp32_precision = "none"
@@ -47,22 +47,22 @@ def put_back() -> Iterator[None]:
 
 @pytest.mark.parametrize("allowed", [True, False])
 @pytest.mark.parametrize("before", [True, False])
-def test_cuda_rounds_as_it_is_told_within_the_block(allowed: bool, before: bool) -> None:
+def test_tf32_on_cuda_is_allowed_or_forbidden_within_the_block(allowed: bool, before: bool) -> None:
     for backend in BACKENDS:
         backend.allow_tf32 = before
     with switch_tf32("cuda:0", tf32=allowed):
-        assert flags() == [allowed] * 2
-    assert flags() == [before] * 2
+        assert read_flags() == [allowed] * 2
+    assert read_flags() == [before] * 2
 
 
-def test_other_devices_are_left_alone() -> None:
-    before = flags()
+def test_nothing_is_changed_for_other_devices() -> None:
+    before = read_flags()
     with switch_tf32("cpu", tf32=not before[0]):
-        assert flags() == before
+        assert read_flags() == before
 
 
 @pytest.mark.skipif(not FINER, reason="this release has no finer settings")
-def test_a_process_that_uses_the_finer_settings_of_later_releases_is_switched_by_them() -> None:
+def test_the_settings_of_later_releases_are_switched_if_the_process_has_set_them() -> None:
     before = ["tf32", "ieee"]
     for holder, value in zip(FINER, before, strict=True):
         holder.fp32_precision = value
@@ -74,18 +74,21 @@ def test_a_process_that_uses_the_finer_settings_of_later_releases_is_switched_by
         assert [holder.fp32_precision for holder in FINER] == before
 
 
-@pytest.mark.parametrize("told", ["ieee", "tf32"])
-def test_a_rule_judges_under_the_arithmetic_of_its_case(told: str) -> None:
-    seen: list[list[bool]] = []
-    rule = replace(find_layer_rule("recurrence.output"), check=lambda given: seen.append(flags()))
-    case = Case(config=Config(2, 3), dtype=DType.FLOAT32, arithmetic=told)
-    assert (
-        judge_case(rule, Observation(TorchSubject(resolve_target(torch.nn.RNN), "cuda:0"), case))
-        is None
+@pytest.mark.parametrize("precision", Float32Precision, ids=str)
+def test_a_rule_is_checked_with_the_float32_precision_of_the_case(
+    precision: Float32Precision,
+) -> None:
+    read: list[list[bool]] = []
+    rule = replace(
+        find_layer_rule("recurrence.output"),
+        check=lambda observation: read.append(read_flags()),
     )
-    assert seen == [[told == "tf32"] * 2]
+    case = Case(config=Config(2, 3), dtype=DType.FLOAT32, float32_precision=precision)
+    subject = TorchSubject(resolve_target(torch.nn.RNN), "cuda:0")
+    assert judge_case(rule, Observation(subject, case)) is None
+    assert read == [[precision is Float32Precision.TF32] * 2]
 
 
-def test_a_model_is_judged_without_tf32() -> None:
+def test_a_model_is_checked_without_tf32() -> None:
     with ModelObservation(torch.nn.Identity, Interface(features=2), device="cuda").surroundings():
-        assert flags() == [False, False]
+        assert read_flags() == [False, False]

@@ -1,8 +1,9 @@
-"""How a torch subject is built, given weights and asked; what it does wrong is a failure that says where."""
+"""Subjects: how they are built and loaded, and how their exceptions become failures of a step."""
 
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,11 @@ import pytest
 import torch
 from torch import nn
 
+from rnnspec.cases.axes import ConstructorStyle, DType, Feature
 from rnnspec.contract.config import Config
 from rnnspec.contract.shapes import parameter_shapes
 from rnnspec.errors import TargetError
+from rnnspec.subjects.capabilities import Capabilities
 from rnnspec.subjects.failures import (
     Failure,
     Malformed,
@@ -22,15 +25,15 @@ from rnnspec.subjects.failures import (
     classify_error,
 )
 from rnnspec.subjects.settings import read_settings, restore_settings
-from rnnspec.subjects.subject import TorchSubject, observing
+from rnnspec.subjects.subject import TorchSubject, observe_step
 from rnnspec.subjects.target import resolve_target
 from tests.releases import skip_unless_promised
 
 CONFIG = Config(2, 3, num_layers=2, nonlinearity="relu", dropout=0.25, bidirectional=True)
 
 
-class Asked(nn.RNN):
-    """Notes how its constructor was called."""
+class Recording(nn.RNN):
+    """Records how its constructor is called."""
 
     calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []  # noqa: RUF012
 
@@ -40,7 +43,7 @@ class Asked(nn.RNN):
 
 
 class Renamed(nn.Module):
-    """The documented parameters in their order under other names, and a buffer beside them."""
+    """The documented parameters in their order, but with other names, and a buffer."""
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__()
@@ -52,7 +55,7 @@ class Renamed(nn.Module):
 
 
 class Fewer(nn.Module):
-    """One parameter only."""
+    """A layer with one of the documented parameters."""
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__()
@@ -60,7 +63,7 @@ class Fewer(nn.Module):
 
 
 class Gated(nn.Module):
-    """Four gates where one is documented."""
+    """A layer with the parameters of an LSTM."""
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__()
@@ -69,7 +72,7 @@ class Gated(nn.Module):
 
 
 class Extra(nn.RNN):
-    """Keeps something in its state_dict that is no tensor."""
+    """A layer with something in its state_dict that is not a tensor."""
 
     def get_extra_state(self) -> dict[str, int]:
         return {"calls": 3}
@@ -78,60 +81,63 @@ class Extra(nn.RNN):
         assert state == {"calls": 3}
 
 
-def subject(factory: Any, **fixed: Any) -> TorchSubject:
+def make_subject(factory: Any, **fixed: Any) -> TorchSubject:
     return TorchSubject(resolve_target(factory), fixed=fixed)
 
 
-def weights(config: Config) -> dict[str, np.ndarray[Any, np.dtype[np.float64]]]:
+def make_weights(config: Config) -> dict[str, np.ndarray[Any, np.dtype[np.float64]]]:
     return {
         name: np.full(shape, float(place + 1))
         for place, (name, shape) in enumerate(parameter_shapes(config).items())
     }
 
 
-BUILDS = {
-    "changed": (
+CALLS = {
+    ConstructorStyle.CHANGED: (
         (2, 3),
         {"num_layers": 2, "nonlinearity": "relu", "dropout": 0.25, "bidirectional": True},
     ),
-    "keywords": ((), CONFIG.arguments),
-    "positional": ((2, 3, 2, "relu", True, False, 0.25, True), {}),
-    "typed": (
+    ConstructorStyle.KEYWORDS: ((), CONFIG.arguments),
+    ConstructorStyle.POSITIONAL: ((2, 3, 2, "relu", True, False, 0.25, True), {}),
+    ConstructorStyle.TYPED: (
         (2, 3),
         {**dict(list(CONFIG.arguments.items())[2:]), "device": "cpu", "dtype": torch.bfloat16},
     ),
 }
 
 
-@pytest.mark.parametrize("style", BUILDS)
-def test_a_style_of_building_decides_how_the_constructor_is_called(style: str) -> None:
-    skip_unless_promised(*(["rnn.args.order"] if style == "positional" else []))
-    Asked.calls.clear()
-    layer = subject(Asked).build(CONFIG, style, "bfloat16")
-    assert Asked.calls == [BUILDS[style]]
+@pytest.mark.parametrize("style", ConstructorStyle, ids=str)
+def test_the_constructor_is_called_in_the_style_of_the_case(style: ConstructorStyle) -> None:
+    skip_unless_promised(*(["rnn.args.order"] if style is ConstructorStyle.POSITIONAL else []))
+    Recording.calls.clear()
+    layer = make_subject(Recording).build(CONFIG, style, DType.BFLOAT16)
+    assert Recording.calls == [CALLS[style]]
     assert {parameter.dtype for parameter in layer.parameters()} == {torch.bfloat16}
 
 
-def test_before_the_order_was_documented_only_sizes_and_layers_are_given_by_position(
+def test_only_sizes_and_layers_are_passed_by_position_in_releases_that_document_no_order(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("rnnspec.subjects.release.promised", lambda name: name != "rnn.args.order")
-    Asked.calls.clear()
-    subject(Asked).build(CONFIG, "positional", "float64")
-    assert Asked.calls == [
+    monkeypatch.setattr(
+        "rnnspec.subjects.release.is_promised", lambda name: name != "rnn.args.order"
+    )
+    Recording.calls.clear()
+    make_subject(Recording).build(CONFIG, ConstructorStyle.POSITIONAL, DType.FLOAT64)
+    assert Recording.calls == [
         ((2, 3, 2), {"nonlinearity": "relu", "dropout": 0.25, "bidirectional": True})
     ]
 
 
-def test_what_is_refused_is_not_passed_and_what_the_user_fixed_always_is() -> None:
+def test_arguments_of_unsupported_features_are_never_passed_and_those_of_the_user_always() -> None:
     skip_unless_promised("rnn.args.order")
-    Asked.calls.clear()
-    asked = subject(Asked, bias=False)
-    asked.refused["dropout"] = "not here"
-    asked.build(Config(2, 3), "positional", "float64")
-    asked.build(Config(2, 3), "changed", "float64")
-    asked.build(Config(2, 3), "keywords", "float64")
-    assert Asked.calls == [
+    Recording.calls.clear()
+    subject = replace(
+        make_subject(Recording, bias=False), capabilities=Capabilities({Feature.DROPOUT: "none"})
+    )
+    subject.build(Config(2, 3), ConstructorStyle.POSITIONAL, DType.FLOAT64)
+    subject.build(Config(2, 3), ConstructorStyle.CHANGED, DType.FLOAT64)
+    subject.build(Config(2, 3), ConstructorStyle.KEYWORDS, DType.FLOAT64)
+    assert Recording.calls == [
         ((2, 3, 1, "tanh"), {"bias": False}),
         ((2, 3), {"bias": False}),
         (
@@ -149,21 +155,31 @@ def test_what_is_refused_is_not_passed_and_what_the_user_fixed_always_is() -> No
     ]
 
 
+def test_sizes_are_passed_by_keyword_if_the_constructor_takes_nothing_by_position() -> None:
+    Recording.calls.clear()
+    subject = replace(make_subject(Recording), capabilities=Capabilities(keyword_only=True))
+    for style in (ConstructorStyle.CHANGED, ConstructorStyle.TYPED):
+        subject.build(Config(2, 3), style, DType.FLOAT64)
+    for given, named in Recording.calls:
+        assert given == ()
+        assert (named["input_size"], named["hidden_size"]) == (2, 3)
+
+
 def test_weights_are_loaded_by_name() -> None:
-    layer = subject(nn.RNN).build(CONFIG, "changed", "float64")
-    subject(nn.RNN).load(layer, CONFIG, weights(CONFIG))
+    layer = make_subject(nn.RNN).build(CONFIG, ConstructorStyle.CHANGED, DType.FLOAT64)
+    make_subject(nn.RNN).load_weights(layer, CONFIG, make_weights(CONFIG))
     assert {
         name: float(parameter.detach().mean()) for name, parameter in layer.named_parameters()
-    } == {name: array.mean() for name, array in weights(CONFIG).items()}
+    } == {name: array.mean() for name, array in make_weights(CONFIG).items()}
 
 
 @pytest.mark.parametrize("factory", [Renamed, Extra])
-def test_weights_are_loaded_by_order_beside_a_buffer_and_beside_what_is_no_tensor(
+def test_weights_are_loaded_by_order_if_there_are_buffers_and_extra_state(
     factory: Any,
 ) -> None:
     config = Config(2, 3)
-    layer = subject(factory).build(config, "changed", "float64")
-    subject(factory).load(layer, config, weights(config))
+    layer = make_subject(factory).build(config, ConstructorStyle.CHANGED, DType.FLOAT64)
+    make_subject(factory).load_weights(layer, config, make_weights(config))
     assert [float(parameter.detach().mean()) for parameter in layer.parameters()] == [
         1.0,
         2.0,
@@ -172,9 +188,9 @@ def test_weights_are_loaded_by_order_beside_a_buffer_and_beside_what_is_no_tenso
     ]
 
 
-def test_names_that_differ_are_told_beside_each_other() -> None:
-    layer = subject(Renamed).build(Config(2, 3), "changed", "float64")
-    assert subject(Renamed).own_names(layer, Config(2, 3)) == {
+def test_parameters_with_other_names_are_found_by_order() -> None:
+    layer = make_subject(Renamed).build(Config(2, 3), ConstructorStyle.CHANGED, DType.FLOAT64)
+    assert make_subject(Renamed).find_own_names(layer, Config(2, 3)) == {
         "weight_ih_l0": "a",
         "weight_hh_l0": "b",
         "bias_ih_l0": "c",
@@ -190,23 +206,25 @@ def test_names_that_differ_are_told_beside_each_other() -> None:
         (lambda *sizes: nn.Identity(), "the state_dict has no weight_ih_l0; it has nothing"),
     ],
 )
-def test_parameters_that_do_not_fit_are_told(factory: Any, message: str) -> None:
+def test_other_parameters_than_the_documented_ones_are_unloadable(
+    factory: Any, message: str
+) -> None:
     with pytest.raises(Unloadable) as raised:
-        subject(factory).load(
-            subject(factory).build(Config(2, 3), "changed", "float64"),
+        make_subject(factory).load_weights(
+            make_subject(factory).build(Config(2, 3), ConstructorStyle.CHANGED, DType.FLOAT64),
             Config(2, 3),
-            weights(Config(2, 3)),
+            make_weights(Config(2, 3)),
         )
     assert str(raised.value) == message
 
 
-def test_a_factory_that_gives_no_module_is_no_target() -> None:
-    with pytest.raises(TargetError, match=r"<lambda> returned 5; a torch\.nn\.Module is needed"):
-        subject(lambda *sizes: 5).build(Config(2, 3), "changed", "float64")
+def test_a_factory_must_return_a_module() -> None:
+    with pytest.raises(TargetError, match=r"<lambda> returned 5; expected a torch\.nn\.Module"):
+        make_subject(lambda *sizes: 5).build(Config(2, 3), ConstructorStyle.CHANGED, DType.FLOAT64)
 
 
 class Odd(BaseException):
-    """Neither an error nor an interrupt."""
+    """An exception that is neither an Exception nor a KeyboardInterrupt."""
 
 
 @pytest.mark.parametrize(
@@ -233,23 +251,23 @@ class Odd(BaseException):
     ],
     ids=lambda value: getattr(value, "__name__", None) or type(value).__name__,
 )
-def test_what_a_subject_raises_is_a_failure_of_the_step(
+def test_an_exception_of_the_subject_becomes_a_failure_of_the_step(
     error: BaseException, kind: type[Failure], message: str
 ) -> None:
-    with pytest.raises(Failure) as raised, observing("the step"):
+    with pytest.raises(Failure) as raised, observe_step("the step"):
         raise error
     assert (type(raised.value), str(raised.value)) == (kind, message)
     assert str(classify_error("the step", error)) == message
 
 
-def test_an_interrupt_stays_one() -> None:
-    with pytest.raises(KeyboardInterrupt), observing("the step"):
+def test_an_interrupt_is_not_a_failure() -> None:
+    with pytest.raises(KeyboardInterrupt), observe_step("the step"):
         raise KeyboardInterrupt
 
 
-def test_the_warnings_of_a_subject_stay_quiet_and_its_settings_are_given_back() -> None:
+def test_warnings_of_a_subject_are_ignored_and_its_changes_of_settings_undone() -> None:
     before = read_settings()
-    with warnings.catch_warnings(record=True) as heard, observing("the step"):
+    with warnings.catch_warnings(record=True) as caught, observe_step("the step"):
         warnings.warn("loud", stacklevel=1)
         torch.set_default_dtype(torch.float64)
         torch.set_grad_enabled(False)
@@ -257,16 +275,16 @@ def test_the_warnings_of_a_subject_stay_quiet_and_its_settings_are_given_back() 
         torch.set_num_threads(2)
         np.seterr(all="raise")
         assert read_settings() != before
-    assert heard == []
+    assert caught == []
     assert read_settings() == before
 
 
-def test_settings_are_given_back_after_an_exception_too() -> None:
-    def spoil() -> None:
+def test_settings_are_restored_after_an_exception_too() -> None:
+    def fail() -> None:
         with restore_settings():
             torch.set_default_dtype(torch.float64)
             raise ValueError("x")
 
     with pytest.raises(ValueError, match="x"):
-        spoil()
+        fail()
     assert torch.get_default_dtype() == torch.float32

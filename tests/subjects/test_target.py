@@ -1,4 +1,4 @@
-"""From what a user names to a factory; every wrong target is told in one line with the value in it."""
+"""Targets: a string, a class or a factory is resolved; a mistake is explained in one line."""
 
 from __future__ import annotations
 
@@ -34,9 +34,18 @@ def __getattr__(name):
 """
 
 
+GREEDY = """
+import sys
+
+sys.path.insert(0, "/nowhere")
+import quux
+from torch.nn import RNN
+"""
+
+
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder with targets, good and bad, that is the working directory; what is imported from it is forgotten."""
+    """A working directory with targets, right and wrong; modules imported from it are removed."""
     files = {
         "layers_.py": LAYERS,
         "my-layers.py": LAYERS,
@@ -45,7 +54,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         "raising_.py": "raise RuntimeError('boom\\nand more')\n",
         "leaving_.py": "import sys\nsys.exit(0)\n",
         "needing_.py": "import not_there_at_all\n",
-        "greedy_.py": "import sys\nsys.path.insert(0, '/nowhere')\nimport quux\nfrom torch.nn import RNN\n",
+        "greedy_.py": GREEDY,
         "quux.py": "",
     }
     for name, text in files.items():
@@ -62,32 +71,43 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     sys.modules.update(before)
 
 
+FORM = "a target is written 'package.module:attribute' or 'path/to/file.py:attribute', got "
 WRONG = {
-    "layers_": "a target is written 'package.module:attribute' or 'path/to/file.py:attribute', got 'layers_'.",
-    "torch.nn.RNN": (
-        "a target is written 'package.module:attribute' or 'path/to/file.py:attribute', got 'torch.nn.RNN'. Did you mean 'torch.nn:RNN'?"
-    ),
-    "layers_.py": "a target is written 'package.module:attribute' or 'path/to/file.py:attribute', got 'layers_.py'.",
-    "layers_:": "a target is written 'package.module:attribute' or 'path/to/file.py:attribute', got 'layers_:'.",
-    ":FastRNN": "a target is written 'package.module:attribute' or 'path/to/file.py:attribute', got ':FastRNN'.",
-    "": "a target is written 'package.module:attribute' or 'path/to/file.py:attribute', got ''.",
+    "layers_": f"{FORM}'layers_'.",
+    "torch.nn.RNN": f"{FORM}'torch.nn.RNN'. Did you mean 'torch.nn:RNN'?",
+    "layers_.py": f"{FORM}'layers_.py'.",
+    "layers_:": f"{FORM}'layers_:'.",
+    ":FastRNN": f"{FORM}':FastRNN'.",
+    "": f"{FORM}''.",
     "layer_:FastRNN": "layer_:FastRNN: no module named 'layer_'. Did you mean 'layers_'?",
-    "package_.fsat:FastRNN": "package_.fsat:FastRNN: no module named 'package_.fsat'. Did you mean 'fast'?",
+    "package_.fsat:FastRNN": (
+        "package_.fsat:FastRNN: no module named 'package_.fsat'. Did you mean 'fast'?"
+    ),
     "qqqqzzzz:FastRNN": "qqqqzzzz:FastRNN: no module named 'qqqqzzzz'.",
     "layers_:FastRnn": "no attribute 'FastRnn' in layers_. Did you mean 'FastRNN'?",
     "layers_:FastRNN.Iner": "no attribute 'FastRNN.Iner' in layers_. Did you mean 'Inner'?",
     "layers_:zzz": "no attribute 'zzz' in layers_.",
     "layers_:lazy": "layers_:lazy: looking up 'lazy' raised ImportError: no lazy part",
-    "layers_:number": "layers_:number: 'number' is 3, which cannot be called; a class or a factory is needed",
+    "layers_:number": "layers_:number: 'number' is 3, expected a class or a factory",
     "raising_:A": "raising_:A: importing raising_ raised RuntimeError: boom and more",
     "leaving_:A": "leaving_:A: importing leaving_ raised SystemExit: 0",
-    "needing_:A": "needing_:A: importing needing_ raised ModuleNotFoundError: No module named 'not_there_at_all'",
-    "broken_:A": "broken_:A: importing broken_ raised SyntaxError: invalid syntax (broken_.py, line 1)",
-    "broken_.py:A": "broken_.py:A: importing 'broken_.py' raised SyntaxError: invalid syntax (broken_.py, line 1)",
+    "needing_:A": (
+        "needing_:A: importing needing_ raised "
+        "ModuleNotFoundError: No module named 'not_there_at_all'"
+    ),
+    "broken_:A": (
+        "broken_:A: importing broken_ raised SyntaxError: invalid syntax (broken_.py, line 1)"
+    ),
+    "broken_.py:A": (
+        "broken_.py:A: importing 'broken_.py' raised "
+        "SyntaxError: invalid syntax (broken_.py, line 1)"
+    ),
     "raising_.py:A": "raising_.py:A: importing 'raising_.py' raised RuntimeError: boom and more",
     "leaving_.py:A": "leaving_.py:A: importing 'leaving_.py' raised SystemExit: 0",
     "layerz_.py:FastRNN": "layerz_.py:FastRNN: no file 'layerz_.py'. Did you mean 'layers_.py'?",
-    "package_/fats.py:A": "package_/fats.py:A: no file 'package_/fats.py'. Did you mean 'package_/fast.py'?",
+    "package_/fats.py:A": (
+        "package_/fats.py:A: no file 'package_/fats.py'. Did you mean 'package_/fast.py'?"
+    ),
     "nowhere/layers_.py:A": "nowhere/layers_.py:A: no file 'nowhere/layers_.py'.",
     "layers_.py:FastRnn": "no attribute 'FastRnn' in layers_.py. Did you mean 'FastRNN'?",
 }
@@ -95,7 +115,7 @@ WRONG = {
 
 @pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize("text", WRONG)
-def test_a_wrong_target_is_told_in_one_line(text: str) -> None:
+def test_a_wrong_target_is_explained_in_one_line(text: str) -> None:
     path = list(sys.path)
     with pytest.raises(TargetError) as raised:
         resolve_target(text)
@@ -104,7 +124,7 @@ def test_a_wrong_target_is_told_in_one_line(text: str) -> None:
 
 
 @pytest.mark.parametrize("target", [None, 3, ["torch.nn:RNN"]])
-def test_what_is_no_target_at_all_is_told_with_its_value(target: Any) -> None:
+def test_an_object_that_cannot_be_called_is_not_a_target(target: Any) -> None:
     with pytest.raises(
         TargetError,
         match=r"a target is a class, a factory or a string like 'package\.module:attribute', got ",
@@ -124,31 +144,31 @@ GOOD = {
 
 @pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize("text", GOOD)
-def test_a_name_gives_the_factory_and_the_line_that_imports_it(text: str) -> None:
-    found = resolve_target(text)
-    assert isinstance(found.factory(2, 3), torch.nn.RNN)
-    assert (found.label, (found.name, found.imports)) == (text, GOOD[text])
+def test_a_name_gives_a_factory_and_the_line_that_imports_it(text: str) -> None:
+    target = resolve_target(text)
+    assert isinstance(target.factory(2, 3), torch.nn.RNN)
+    assert (target.label, (target.name, target.imports)) == (text, GOOD[text])
 
 
 @pytest.mark.parametrize("file", ["layers_.py", "my-layers.py", "json.py", "package_/fast.py"])
-def test_the_lines_of_a_file_import_it_in_a_program_of_its_own(folder: Path, file: str) -> None:
+def test_the_lines_for_a_file_import_it_in_another_program(folder: Path, file: str) -> None:
     (folder / file).write_text("class FastRNN:\n    pass\n")
-    found = resolve_target(f"{file}:FastRNN")
-    source = "\n".join([*found.imports, f"print({found.name}.__name__)"])
+    target = resolve_target(f"{file}:FastRNN")
+    source = "\n".join([*target.imports, f"print({target.name}.__name__)"])
     done = subprocess.run(
         [sys.executable, "-c", source], cwd="/", capture_output=True, text=True, check=True
     )
     assert done.stdout == "FastRNN\n"
 
 
-def test_a_file_does_not_take_the_place_of_a_module_of_python(folder: Path) -> None:
+def test_a_file_does_not_replace_a_module_of_python(folder: Path) -> None:
     import json
 
     assert resolve_target("json.py:FastRNN").factory is not None
     assert sys.modules["json"] is json
 
 
-def test_a_file_does_not_take_the_place_of_another_module_of_its_name(folder: Path) -> None:
+def test_a_file_does_not_replace_another_module_of_the_same_name(folder: Path) -> None:
     first = resolve_target("layers_.py:FastRNN").factory
     (folder / "other").mkdir()
     (folder / "other" / "layers_.py").write_text(LAYERS)
@@ -158,13 +178,13 @@ def test_a_file_does_not_take_the_place_of_another_module_of_its_name(folder: Pa
     assert resolve_target("layers_.py:FastRNN").factory.__module__ == "layers_"
 
 
-def test_a_file_that_changes_the_path_keeps_its_change_and_nothing_else_stays(folder: Path) -> None:
+def test_only_the_changes_that_a_file_makes_to_the_path_remain(folder: Path) -> None:
     before = list(sys.path)
     resolve_target("greedy_.py:RNN")
     assert sys.path == ["/nowhere", *before]
 
 
-def local_class() -> type[torch.nn.Module]:
+def make_local_class() -> type[torch.nn.Module]:
     class Local(torch.nn.RNN):
         pass
 
@@ -173,7 +193,7 @@ def local_class() -> type[torch.nn.Module]:
 
 OBJECTS: dict[str, tuple[Callable[..., Any], str, str]] = {
     "class": (torch.nn.RNN, "torch.nn.modules.rnn:RNN", "RNN"),
-    "local class": (local_class(), "local_class.<locals>.Local", "Local"),
+    "local class": (make_local_class(), "make_local_class.<locals>.Local", "Local"),
     "lambda": (lambda *given, **named: torch.nn.RNN(*given, **named), "<lambda>", "Subject"),
     "partial": (
         partial(torch.nn.RNN, bias=True),
@@ -186,12 +206,12 @@ OBJECTS: dict[str, tuple[Callable[..., Any], str, str]] = {
 @pytest.mark.parametrize("name", OBJECTS)
 def test_an_object_has_a_label_and_a_name_for_programs(name: str) -> None:
     factory, label, short = OBJECTS[name]
-    found = resolve_target(factory)
-    assert (found.factory, found.label, found.name) == (factory, label, short)
-    compile("\n".join(found.imports), "imports", "exec")
+    target = resolve_target(factory)
+    assert (target.factory, target.label, target.name) == (factory, label, short)
+    compile("\n".join(target.imports), "imports", "exec")
 
 
-def test_a_label_has_one_line() -> None:
+def test_a_label_is_one_line() -> None:
     class Talkative:
         def __call__(self, *given: Any) -> torch.nn.Module:
             return torch.nn.RNN(*given)
@@ -199,5 +219,5 @@ def test_a_label_has_one_line() -> None:
         def __repr__(self) -> str:
             return "first\n  second"
 
-    found: Target = resolve_target(Talkative())
-    assert "\n" not in found.label + "".join(found.imports)
+    target: Target = resolve_target(Talkative())
+    assert "\n" not in target.label + "".join(target.imports)
