@@ -9,7 +9,7 @@ from functools import partial
 
 import torch
 
-from rnnspec.models import DeepBiRNN, advise, format_readout_map, measure_readout
+from rnnspec.models import DeepBiRNN, format_readout_map, list_advice, measure_readout
 
 VOCAB_SIZE, EMBEDDING_DIM, HIDDEN_SIZE, OUTPUT_SIZE, NUM_LAYERS = 100, 50, 20, 1, 2
 build = partial(DeepBiRNN, VOCAB_SIZE, EMBEDDING_DIM, HIDDEN_SIZE, OUTPUT_SIZE, NUM_LAYERS)
@@ -29,7 +29,7 @@ def main() -> None:
     print()
     print(format_readout_map(measure_readout(build())))
     remedied = measure_readout(build(readout="final-states"))
-    print(f'with readout="final-states": {len(advise(remedied))} pieces of advice')
+    print(f'with readout="final-states": {len(list_advice(remedied))} pieces of advice')
 
 
 if __name__ == "__main__":

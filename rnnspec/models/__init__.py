@@ -1,11 +1,11 @@
-"""The tutorial's reference models, and what a model built on a recurrent layer reads of it."""
+"""The tutorial's reference models, and the read-out map of a model."""
 
-from rnnspec.models.advice import Advice, advise
+from rnnspec.models.advice import Advice, list_advice
 from rnnspec.models.bidirectional import BiRNN, BiRNNParts
 from rnnspec.models.infer import CannotInfer, Interface, infer_interface
-from rnnspec.models.readout import ReadoutMap, measure_readout
+from rnnspec.models.origins import Origin, trace_origins
+from rnnspec.models.readout import Columns, ReadoutMap, measure_readout
 from rnnspec.models.render import format_readout_map
-from rnnspec.models.states import Origin, trace_origins
 from rnnspec.models.tutorial import RNN1, RNN2, DeepBiRNN
 
 __all__ = [
@@ -15,13 +15,14 @@ __all__ = [
     "BiRNN",
     "BiRNNParts",
     "CannotInfer",
+    "Columns",
     "DeepBiRNN",
     "Interface",
     "Origin",
     "ReadoutMap",
-    "advise",
     "format_readout_map",
     "infer_interface",
+    "list_advice",
     "measure_readout",
     "trace_origins",
 ]

@@ -1,225 +1,239 @@
-"""From a read-out map to advice: what is lost, and the code that keeps it."""
+"""Derive advice from a read-out map: what the read-out loses or mixes, and code that repairs it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from rnnspec.contract.clauses import Level
 from rnnspec.models.layers import Layer
-from rnnspec.models.readout import ReadoutMap
-from rnnspec.models.taps import Tap
+from rnnspec.models.readout import Columns, ReadoutMap
+from rnnspec.models.taps import LayerResult, Tap
+
+ALONG_BATCH = (
+    "{name} runs along the batch: its time dimension is the batch dimension, so the prediction for "
+    "a sample depends on the samples before it."
+)
+STATES_VIEWED = (
+    "h_n of {name} is reshaped as if the batch came first, so a prediction is made from the states "
+    "of other samples."
+)
+SAMPLES_MIXED = "The prediction for a sample depends on other samples in the batch."
+UNMIX = (
+    "# normalise, pool and reshape within each sample, "
+    "never over the batch dimension (dim=0 of (batch, ...))"
+)
+PADDING_READ = (
+    "Padding is read: the prediction for a sequence changes with the padding after its end."
+)
+MASK = "# take the output at lengths - 1, or pool only over the steps before lengths"
+BACKWARD_LAST = (
+    "The backward half of {name}'s output at the last step has read only the last position; what "
+    "the backward direction computes from the earlier positions is lost."
+)
+STACKED_BACKWARD_LAST = (
+    "The backward half of {name}'s output at the last step is the first backward step of its top "
+    "layer, so the backward recurrence of layer {top} is unused."
+)
+FORWARD_FIRST = (
+    "The forward half of {name}'s output at step 0 has read only the first position; what the "
+    "forward direction computes from the later positions is lost."
+)
+STACKED_FORWARD_FIRST = (
+    "The forward half of {name}'s output at step 0 is the first forward step of its top layer, so "
+    "the forward recurrence of layer {top} is unused."
+)
+LOWER_LAYER = (
+    "The prediction is made from a state of a lower layer of {name}; layer {top}, the top layer, "
+    "is unused.{pair}"
+)
+ONE_DIRECTION = {
+    1: (
+        "Only the forward direction of {name}'s top layer is read; "
+        "the backward direction is unused.{pair}"
+    ),
+    0: (
+        "Only the backward direction of {name}'s top layer is read; "
+        "the forward direction is unused.{pair}"
+    ),
+}
+UNPACKED_AS_PAIR = (
+    " {kind} returns a single state h_n, not a pair: unpacked as (h, c), h is only its first entry."
+)
+READ_EVERY_STEP = "# read every step: use no fixed length and no slice of the input"
+READ_BOTH_ENDS = "features = torch.cat([forward[:, -1], backward[:, 0]], dim=-1)"
+ATTACH = (
+    "# remove the .detach(), .data, .item() or no_grad() between the parameter and the prediction"
+)
 
 
 @dataclass(frozen=True)
 class Advice:
-    """One thing that the read-out loses or mixes.
+    """One thing that a read-out loses or mixes.
 
-    `rule` is the id of the rule that says so, `level` MUST where predictions are wrong and SHOULD where the model still works. `lost` is
-    one sentence; `remedy` is code. `explains` names the idle parameters that follow from it.
+    `rule` is the id of the rule that reports it. `level` is MUST if predictions are wrong, and
+    SHOULD if the model still works. `problem` is one sentence and `remedy` is code. `explains`
+    names the idle parameters that are a consequence of it.
     """
 
     rule: str
-    level: str
-    lost: str
+    level: Level
+    problem: str
     remedy: str
     explains: tuple[str, ...] = ()
 
 
-def advise(readout: ReadoutMap) -> list[Advice]:
-    """Every advice that the map supports, MUST before SHOULD; empty where the read-out is complete."""
-    found = [*_samples(readout), *_padding(readout)]
+def list_advice(readout: ReadoutMap) -> list[Advice]:
+    """Return all advice on a read-out, MUST before SHOULD; the list is empty if nothing is lost."""
+    found = [*_check_samples(readout), *_check_padding(readout)]
     if not readout.samples_mix:
-        found += _directions(readout)
-        found += _positions(readout, found)
+        found += _check_directions(readout)
+        found += _check_positions(readout, found)
     explained = {name for advice in found for name in advice.explains}
-    return [*found, *_parameters(readout, explained)]
+    return [*found, *_check_parameters(readout, explained)]
 
 
-def remedy(layer: Layer) -> str:
-    """Code that reads a layer's last states completely, as its kind and its directions need it."""
-    call = (
-        f"_, (h_n, c_n) = {layer.call}(x)" if layer.kind == "LSTM" else f"_, h_n = {layer.call}(x)"
-    )
-    return f"{call}; features = {_last_states(layer)}"
+def write_remedy(layer: Layer) -> str:
+    """Return code that reads the last states of a layer completely."""
+    states = "(h_n, c_n)" if layer.has_cell_state else "h_n"
+    both = "torch.cat([h_n[-2], h_n[-1]], dim=-1)"
+    features = both if layer.directions == 2 else "h_n[-1]"
+    return f"_, {states} = {layer.expression}(x); features = {features}"
 
 
-def _last_states(layer: Layer) -> str:
-    return "torch.cat([h_n[-2], h_n[-1]], dim=-1)" if layer.directions == 2 else "h_n[-1]"
-
-
-def _samples(readout: ReadoutMap) -> Iterator[Advice]:
+def _check_samples(readout: ReadoutMap) -> Iterator[Advice]:
     if not readout.samples_mix:
         return
     along = [tap.layer for tap in readout.taps if tap.along_batch]
-    viewed = [tap.layer for tap in readout.taps if "states" in tap.crosses]
-    everything = tuple(readout.parameters.idle)
+    viewed = [tap.layer for tap in readout.taps if LayerResult.STATES in tap.crosses]
+    is_readout = bool(along) or any(tap.crosses for tap in readout.taps)
+    rule = "readout.samples" if is_readout else "model.samples-independent"
     if along:
-        yield Advice(
-            "readout.samples",
-            "MUST",
-            _ALONG.format(name=along[0].name),
-            _layout(along[0]),
-            everything,
-        )
+        problem, remedy = ALONG_BATCH.format(name=along[0].name), _write_batch_first(along[0])
     elif viewed:
-        yield Advice(
-            "readout.samples",
-            "MUST",
-            _VIEWED.format(name=viewed[0].name),
-            remedy(viewed[0]),
-            everything,
-        )
-    elif any(tap.crosses for tap in readout.taps):
-        yield Advice("readout.samples", "MUST", _MIXED, _UNMIX, everything)
+        problem, remedy = STATES_VIEWED.format(name=viewed[0].name), write_remedy(viewed[0])
     else:
-        yield Advice("model.samples-independent", "MUST", _MIXED, _UNMIX, everything)
+        problem, remedy = SAMPLES_MIXED, UNMIX
+    yield Advice(rule, Level.MUST, problem, remedy, tuple(readout.parameters.idle))
 
 
-_ALONG = "{name} runs along the batch: its time axis is the batch axis, so each sample's prediction depends on the samples before it."
-_VIEWED = "h_n of {name} is reshaped as if the batch came first: a prediction is made from the states of other samples."
-_MIXED = "A sample's prediction depends on the other samples of its batch."
-_UNMIX = "# normalise, pool and reshape within one sample only: never over the batch axis (dim=0 of (batch, ...))"
+def _write_batch_first(layer: Layer) -> str:
+    return f"{layer.expression} = {layer.kind}(..., batch_first={not layer.batch_first})"
 
 
-def _layout(layer: Layer) -> str:
-    return f"{layer.call} = {layer.kind}(..., batch_first={not layer.batch_first})"
-
-
-def _padding(readout: ReadoutMap) -> Iterator[Advice]:
+def _check_padding(readout: ReadoutMap) -> Iterator[Advice]:
     if not readout.padding or readout.samples_mix:
         return
-    layer = readout.taps[-1].layer if readout.taps else None
-    yield Advice("readout.padding", "MUST", _PADDED, _packed(layer) if layer else _MASK)
+    remedy = _write_packing(readout.taps[-1].layer) if readout.taps else MASK
+    yield Advice("readout.padding", Level.MUST, PADDING_READ, remedy)
 
 
-_PADDED = "Padding is read: a sequence's prediction changes with the padding after its end, which is where the last step is."
-_MASK = "# take the output at lengths - 1, or pool over the steps before lengths only"
+def _write_packing(layer: Layer) -> str:
+    options = f"batch_first={layer.batch_first}, enforce_sorted=False"
+    pack = f"packed = pack_padded_sequence(x, lengths.cpu(), {options})"
+    return f"{pack}; {write_remedy(layer).replace('(x)', '(packed)')}"
 
 
-def _packed(layer: Layer) -> str:
-    first = "True" if layer.batch_first else "False"
-    pack = f"packed = pack_padded_sequence(x, lengths.cpu(), batch_first={first}, enforce_sorted=False)"
-    return f"{pack}; {remedy(layer).replace('(x)', '(packed)')}"
-
-
-def _directions(readout: ReadoutMap) -> Iterator[Advice]:
+def _check_directions(readout: ReadoutMap) -> Iterator[Advice]:
     for tap in readout.taps:
         if not tap.steps and not tap.states:
             continue
-        case = _case(tap, readout)
-        if case:
+        problem = _describe_unused_part(tap, readout)
+        if problem:
             yield Advice(
                 "readout.complete",
-                "SHOULD",
-                case.format(**_words(tap)),
-                remedy(tap.layer),
-                _idle(readout, tap),
+                Level.SHOULD,
+                problem.format(**_list_words(tap)),
+                write_remedy(tap.layer),
+                _list_idle_parameters(readout, tap),
             )
 
 
-def _case(tap: Tap, readout: ReadoutMap) -> str | None:
-    """The sentence for what the prediction misses of this layer, the first that holds; None where it misses nothing."""
+def _describe_unused_part(tap: Tap, readout: ReadoutMap) -> str | None:
+    """Return a sentence about what the prediction does not use of a layer, or None."""
     last = readout.positions - 1
     top = tap.layer.num_layers - 1
     steps = {direction: {step for step, d in tap.steps if d == direction} for direction in (0, 1)}
     states = {direction for layer, direction in tap.states if layer == top}
-    both = tap.layer.directions == 2
-    deep = tap.layer.num_layers > 1
+    is_bidirectional = tap.layer.directions == 2
+    is_stacked = tap.layer.num_layers > 1
+    has_features = readout.columns is Columns.FEATURES
     if not tap.steps and not states:
-        return _LOWER
-    if both and readout.columns == "features" and steps[1] == {last} and 1 not in states:
-        return _STACKED_BACKWARD if deep else _BACKWARD
-    if both and readout.columns == "features" and steps[0] == {0} and 0 not in states:
-        return _STACKED_FORWARD if deep else _FORWARD
-    if both:
-        return next((_ONE[d] for d in (1, 0) if not steps[d] and d not in states), None)
-    return None
+        return LOWER_LAYER
+    if not is_bidirectional:
+        return None
+    if has_features and steps[1] == {last} and 1 not in states:
+        return STACKED_BACKWARD_LAST if is_stacked else BACKWARD_LAST
+    if has_features and steps[0] == {0} and 0 not in states:
+        return STACKED_FORWARD_FIRST if is_stacked else FORWARD_FIRST
+    unused = (d for d in (1, 0) if not steps[d] and d not in states)
+    return next((ONE_DIRECTION[d] for d in unused), None)
 
 
-_BACKWARD = (
-    "The backward half of {name}'s output at the last step has read the last position alone: what the backward direction makes of all the "
-    "earlier positions is lost."
-)
-_STACKED_BACKWARD = (
-    "The backward half of {name}'s output at the last step is its top layer's first backward step: the backward recurrence of layer {top} "
-    "takes no part."
-)
-_FORWARD = "The forward half of {name}'s output at step 0 has read the first position alone: what it makes of all the later ones is lost."
-_STACKED_FORWARD = "The forward half of {name}'s output at step 0 is its top layer's first step: the forward recurrence of layer {top} takes no part."
-_LOWER = "The prediction is made from a state of a lower layer of {name}: layer {top}, the top one, takes no part.{pair}"
-_ONE = {
-    1: "Only the forward direction of {name} is read: the backward direction of its top layer takes no part.{pair}",
-    0: "Only the backward direction of {name} is read: the forward direction of its top layer takes no part.{pair}",
-}
-_PAIR = (
-    " {kind} returns one state, h_n, and no pair: unpacked as (h, c), h is its first entry alone."
-)
-
-
-def _words(tap: Tap) -> dict[str, object]:
+def _list_words(tap: Tap) -> dict[str, object]:
+    """Return the words that the sentences about a layer need."""
     layer = tap.layer
-    single = (
-        layer.kind != "LSTM"
+    is_unpacked = (
+        not layer.has_cell_state
         and not tap.steps
         and tap.states == ((0, 0),)
         and layer.num_layers * layer.directions == 2
     )
-    pair = _PAIR.format(kind=layer.kind) if single else ""
+    pair = UNPACKED_AS_PAIR.format(kind=layer.kind) if is_unpacked else ""
     return {"name": layer.name or "the layer", "top": layer.num_layers - 1, "pair": pair}
 
 
-def _idle(readout: ReadoutMap, tap: Tap) -> tuple[str, ...]:
+def _list_idle_parameters(readout: ReadoutMap, tap: Tap) -> tuple[str, ...]:
     prefix = f"{tap.layer.name}." if tap.layer.name else ""
     return tuple(name for name in readout.parameters.idle if name.startswith(prefix))
 
 
-def _positions(readout: ReadoutMap, found: list[Advice]) -> Iterator[Advice]:
+def _check_positions(readout: ReadoutMap, found: list[Advice]) -> Iterator[Advice]:
     if any(advice.rule == "readout.complete" for advice in found):
         return
     if readout.unread:
-        where = f"position{'s' * (len(readout.unread) > 1)} {_listed(readout.unread)}"
-        lost = f"No prediction depends on {where} of 0 to {readout.positions - 1}: what is there is lost."
-        code = (
-            remedy(readout.taps[-1].layer)
-            if readout.taps
-            else "# read every step: no fixed length, no slice of the input"
-        )
-        yield Advice("readout.complete", "SHOULD", lost, code, readout.parameters.idle)
-    elif not readout.taps and _half_blind(readout):
-        lost = f"{len(_half_blind(readout))} of the read-out's features have read one end of the sequence alone."
-        code = "features = torch.cat([forward[:, -1], backward[:, 0]], dim=-1)"
-        yield Advice("readout.complete", "SHOULD", lost, code, readout.parameters.idle)
+        positions = f"position{'s' * (len(readout.unread) > 1)} {_join_words(readout.unread)}"
+        problem = f"No prediction depends on {positions} (of 0 to {readout.positions - 1})."
+        remedy = write_remedy(readout.taps[-1].layer) if readout.taps else READ_EVERY_STEP
+    elif not readout.taps and _list_one_ended_features(readout):
+        number = len(_list_one_ended_features(readout))
+        problem = f"{number} of the read-out's features have read only one end of the sequence."
+        remedy = READ_BOTH_ENDS
+    else:
+        return
+    yield Advice("readout.complete", Level.SHOULD, problem, remedy, readout.parameters.idle)
 
 
-def _half_blind(readout: ReadoutMap) -> list[int]:
-    """The features that see one end alone while others see all, in a model where an idle parameter says that a recurrence is unused."""
-    if readout.columns != "features" or not readout.parameters.idle:
+def _list_one_ended_features(readout: ReadoutMap) -> list[int]:
+    """Return the features that see only one end of the sequence while others see all of it.
+
+    Only in a model with idle parameters, which show that a recurrence is unused.
+    """
+    if readout.columns is not Columns.FEATURES or not readout.parameters.idle:
         return []
-    seen = [readout.sees(column) for column in range(len(readout.reach[0]))]
-    full = any(len(positions) == readout.positions for positions in seen)
-    return [
-        column
-        for column, positions in enumerate(seen)
-        if full and positions in ((0,), (readout.positions - 1,))
-    ]
+    visible = [readout.list_visible_positions(column) for column in range(len(readout.reach[0]))]
+    if not any(len(positions) == readout.positions for positions in visible):
+        return []
+    ends = ((0,), (readout.positions - 1,))
+    return [column for column, positions in enumerate(visible) if positions in ends]
 
 
-def _parameters(readout: ReadoutMap, explained: set[str]) -> Iterator[Advice]:
+def _check_parameters(readout: ReadoutMap, explained: set[str]) -> Iterator[Advice]:
     idle = [name for name in readout.parameters.idle if name not in explained]
     if idle:
-        lost = f"{_listed(idle)} can change no prediction: exactly zero gradient, and no effect of another value."
-        yield Advice(
-            "readout.parameters", "SHOULD", lost, f"# use or remove: {_listed(idle)}", tuple(idle)
+        names = _join_words(idle)
+        problem = (
+            f"{names} cannot change any prediction: "
+            "the gradient is exactly zero, and another value has no effect."
         )
+        remedy = f"# use or remove: {names}"
+        yield Advice("readout.parameters", Level.SHOULD, problem, remedy, tuple(idle))
     if readout.parameters.cut:
-        names = _listed(readout.parameters.cut)
-        lost = f"{names} can change the prediction, but no gradient reaches it: it never learns."
-        yield Advice("model.gradients-reach", "MUST", lost, _ATTACH)
+        names = _join_words(readout.parameters.cut)
+        problem = f"No gradient reaches {names}, although another value changes the prediction."
+        yield Advice("model.gradients-reach", Level.MUST, problem, ATTACH)
 
 
-_ATTACH = "# remove the .detach(), .data, .item() or no_grad() between it and the prediction"
-
-
-def _listed(items: Iterable[object]) -> str:
+def _join_words(items: Iterable[object]) -> str:
     words = [str(item) for item in items]
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

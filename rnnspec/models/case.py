@@ -1,22 +1,28 @@
-"""One situation in which a model is judged: its weights and inputs by a seed, the size that is measured, the sizes that are called."""
+"""A case of a model check: the seed, and the batch sizes and lengths of the inputs."""
 
 from __future__ import annotations
 
 import random
 from dataclasses import dataclass
 
-BATCHES = (1, 2, 3, 4, 5, 7, 8, 16, 17, 33, 64)
+BATCH_SIZES = (1, 2, 3, 4, 5, 7, 8, 16, 17, 33, 64)
 LENGTHS = (1, 2, 3, 4, 6, 8, 9, 16, 17, 33, 65)
-WORK = 1024
-"""The most steps of all samples together that one call takes."""
 
-EXAMPLES = {"quick": 1, "default": 4, "thorough": 24}
-"""How many cases each profile judges; the first is always the ordinary one."""
+MAX_TIME_STEPS = 1024
+"""The largest batch size times length of one call."""
+
+CASES_PER_PROFILE = {"quick": 1, "default": 4, "thorough": 24}
+"""How many cases each profile draws. The first case always has the default sizes."""
 
 
 @dataclass(frozen=True)
 class ModelCase:
-    """A seed for weights and inputs, a batch and a length that differ, and other batches and lengths for calls one after the other."""
+    """The seed and the input sizes of one case.
+
+    `seed` determines the weights and the inputs. The read-out is measured on inputs of `batch`
+    samples and `steps` time steps, which differ from each other. One model is also called with each
+    of `batches` in turn, and with each of `lengths`.
+    """
 
     seed: int = 0
     batch: int = 3
@@ -29,26 +35,26 @@ class ModelCase:
 
 
 def draw_model_cases(profile: str, seed: int, number: int | None = None) -> list[ModelCase]:
-    """The cases of a profile, or `number` of them; a function of its arguments. Raises ValueError for a profile that does not exist."""
-    if profile not in EXAMPLES:
-        raise ValueError(f"profile must be one of {', '.join(EXAMPLES)}, got {profile!r}")
-    return [
-        ModelCase(seed),
-        *(_drawn(seed, index) for index in range(1, number or EXAMPLES[profile])),
-    ]
+    """Draw the cases of a profile, or `number` cases.
+
+    The same arguments always give the same cases. Raises ValueError for an unknown profile.
+    """
+    if profile not in CASES_PER_PROFILE:
+        names = ", ".join(CASES_PER_PROFILE)
+        raise ValueError(f"profile must be one of {names}, got {profile!r}")
+    count = number or CASES_PER_PROFILE[profile]
+    return [ModelCase(seed), *(_draw_case(seed, index) for index in range(1, count))]
 
 
-def _drawn(seed: int, index: int) -> ModelCase:
+def _draw_case(seed: int, index: int) -> ModelCase:
     choice = random.Random(f"{seed}:{index}")
     batch, steps = choice.choice(
         [(batch, steps) for batch in (2, 3, 4) for steps in (3, 4, 5, 6, 7) if batch != steps]
     )
-    batches = tuple(
-        choice.sample([size for size in BATCHES if size > 1 and size * steps <= WORK], 3)
-    )
-    lengths = tuple(
-        choice.sample([size for size in LENGTHS if size > 1 and size * batch <= WORK], 3)
-    )
+    allowed_batches = [size for size in BATCH_SIZES if size > 1 and size * steps <= MAX_TIME_STEPS]
+    batches = choice.sample(allowed_batches, 3)
+    allowed_lengths = [size for size in LENGTHS if size > 1 and size * batch <= MAX_TIME_STEPS]
+    lengths = choice.sample(allowed_lengths, 3)
     return ModelCase(
         seed * 1000 + index, batch, steps, (batch, *batches, batch), (steps, *lengths, steps)
     )

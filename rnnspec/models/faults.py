@@ -1,10 +1,14 @@
-"""Every fault that stops a model's forward pass, not the first alone: each is repaired in a copy, and the copy called again."""
+"""Find every fault that stops a model's forward pass, not only the first.
+
+Each fault is repaired in a copy of the model, and the copy is called again.
+"""
 
 from __future__ import annotations
 
 import copy
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,42 +17,55 @@ from torch import Tensor, nn
 from rnnspec.models.layers import find_layers, is_recurrent
 from rnnspec.models.observation import describe_error
 
-MISSING = re.compile(r"has no attribute '(\w+)'")
-LIMIT = 5
+MISSING_ATTRIBUTE = re.compile(r"has no attribute '(\w+)'")
+MAX_FAULTS = 5
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What stops a call of a model, and whether it was repaired in the copy."""
+
+    message: str
+    is_repaired: bool
 
 
 def find_faults(model: nn.Module, x: Tensor) -> list[str]:
-    """One sentence a fault, in the order in which a call meets them; empty where the call succeeds.
+    """Return one sentence for each fault, in the order in which calls meet them.
 
-    Known faults, an attribute that is read but never set and a linear layer of another width than it is given, are repaired to see what
-    comes after them; at anything else the search ends with the exception's own words.
+    The list is empty if the call succeeds. Two kinds of fault are repaired, to see what comes after
+    them: an attribute that is read but never set, and a linear layer whose `in_features` do not fit
+    its input. The search ends at the first fault of another kind, which is described by its
+    exception.
     """
-    return _repaired(model, x)[1]
+    return _repair_copy(model, x)[1]
 
 
 def repair_model(model: nn.Module, x: Tensor) -> nn.Module:
-    """A copy of the model without the faults that could be repaired; a call of it may still fail."""
-    return _repaired(model, x)[0]
+    """Return a copy of the model without the faults that can be repaired.
+
+    A call of the copy may still fail.
+    """
+    return _repair_copy(model, x)[0]
 
 
-def _repaired(model: nn.Module, x: Tensor) -> tuple[nn.Module, list[str]]:
+def _repair_copy(model: nn.Module, x: Tensor) -> tuple[nn.Module, list[str]]:
     found: list[str] = []
     copied = copy.deepcopy(model)
-    for _ in range(LIMIT):
-        said = _next_fault(copied, x)
-        if said is None:
+    for _ in range(MAX_FAULTS):
+        fault = _repair_next_fault(copied, x)
+        if fault is None:
             break
-        found.append(said[0])
-        if not said[1]:
+        found.append(fault.message)
+        if not fault.is_repaired:
             break
     return copied, found
 
 
-def _next_fault(model: nn.Module, x: Tensor) -> tuple[str, bool] | None:
-    """The fault that this call meets and whether it could be repaired; None where it meets none."""
+def _repair_next_fault(model: nn.Module, x: Tensor) -> Fault | None:
+    """Repair the fault that a call of the model meets, if possible, and return it."""
     given: dict[str, int] = {}
     handles = [
-        module.register_forward_pre_hook(_noting(given, name))
+        module.register_forward_pre_hook(_make_width_hook(given, name))
         for name, module in model.named_modules()
         if isinstance(module, nn.Linear)
     ]
@@ -57,9 +74,9 @@ def _next_fault(model: nn.Module, x: Tensor) -> tuple[str, bool] | None:
             model(x.clone())
     except Exception as error:  # the model may raise anything
         return (
-            _missing_attribute(model, error)
-            or _wrong_width(model, given)
-            or (describe_error(error), False)
+            _set_missing_attribute(model, error)
+            or _replace_linear(model, given)
+            or Fault(describe_error(error), is_repaired=False)
         )
     finally:
         for handle in handles:
@@ -67,53 +84,51 @@ def _next_fault(model: nn.Module, x: Tensor) -> tuple[str, bool] | None:
     return None
 
 
-def _noting(given: dict[str, int], name: str) -> Callable[[nn.Module, Any], None]:
-    def note(_module: nn.Module, arguments: Any) -> None:
+def _make_width_hook(given: dict[str, int], name: str) -> Callable[[nn.Module, Any], None]:
+    def record(_module: nn.Module, arguments: Any) -> None:
         given[name] = int(arguments[0].shape[-1])
 
-    return note
+    return record
 
 
-def _missing_attribute(model: nn.Module, error: Exception) -> tuple[str, bool] | None:
-    match = MISSING.search(str(error)) if isinstance(error, AttributeError) else None
+def _set_missing_attribute(model: nn.Module, error: Exception) -> Fault | None:
+    match = MISSING_ATTRIBUTE.search(str(error)) if isinstance(error, AttributeError) else None
     if match is None:
         return None
     name = match[1]
-    value = next(
-        (
-            getattr(module, name)
-            for module in model.modules()
-            if is_recurrent(module) and hasattr(module, name)
-        ),
-        None,
+    values = (
+        getattr(module, name)
+        for module in model.modules()
+        if is_recurrent(module) and hasattr(module, name)
     )
+    value = next(values, None)
     if value is None:
-        return f"forward reads the attribute {name!r}, which is never set", False
+        message = f"forward reads the attribute {name!r}, which is never set"
+        return Fault(message, is_repaired=False)
     setattr(model, name, value)
-    return (
-        f"forward reads self.{name}, which is never set: add self.{name} = {name} to __init__",
-        True,
-    )
+    message = f"forward reads self.{name}, which is never set: add self.{name} = {name} to __init__"
+    return Fault(message, is_repaired=True)
 
 
-def _wrong_width(model: nn.Module, given: dict[str, int]) -> tuple[str, bool] | None:
+def _replace_linear(model: nn.Module, given: dict[str, int]) -> Fault | None:
     for name, width in given.items():
         linear = model.get_submodule(name)
         if isinstance(linear, nn.Linear) and linear.in_features != width:
-            said = f"{name} expects {linear.in_features} features and is given {width}{_because(model, width)}"
-            _replace(model, name, nn.Linear(width, linear.out_features).to(linear.weight))
-            return said, True
+            expected = f"{name} expects {linear.in_features} features"
+            message = f"{expected} but its input has {width}{_explain_width(model, width)}"
+            _replace_module(model, name, nn.Linear(width, linear.out_features).to(linear.weight))
+            return Fault(message, is_repaired=True)
     return None
 
 
-def _because(model: nn.Module, width: int) -> str:
+def _explain_width(model: nn.Module, width: int) -> str:
     for layer in find_layers(model):
         if layer.width * layer.directions == width:
-            many = "one direction gives" if layer.directions == 1 else "two directions give"
-            return f": {layer.name}'s {many} {layer.directions} * hidden_size = {width}"
+            source = f"{layer.name} has {layer.directions} direction{'s' * (layer.directions > 1)}"
+            return f": {source}, so its output has {layer.directions} * hidden_size = {width}"
     return ""
 
 
-def _replace(model: nn.Module, name: str, module: nn.Module) -> None:
+def _replace_module(model: nn.Module, name: str, module: nn.Module) -> None:
     parent, _, last = name.rpartition(".")
     setattr(model.get_submodule(parent), last, module)

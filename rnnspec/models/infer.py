@@ -1,4 +1,4 @@
-"""What a model takes: token ids or features, stated by the caller or inferred from the model's modules."""
+"""Infer what a model takes, token ids or features, from its modules."""
 
 from __future__ import annotations
 
@@ -10,15 +10,17 @@ from rnnspec.models.layers import is_recurrent_layer
 
 
 class CannotInfer(ValueError):
-    """Nothing in the model says what it takes, or what the caller says contradicts itself."""
+    """The model does not show what it takes, or the caller's values contradict each other."""
 
 
 @dataclass(frozen=True)
 class Interface:
-    """What a model takes: token ids below `vocabulary`, or features of width `features`; exactly one of the two is set.
+    """What a model takes: token ids below `vocabulary`, or features of width `features`.
 
-    Tokens have shape (N, L), features (N, L, features), both with the first two axes exchanged unless `batch_first`. `padding` is the id
-    that the model declares as padding, if any. `inferred` says in words where each value that the caller did not give came from.
+    Exactly one of the two is set. Tokens have shape (N, L) and features (N, L, features), or (L, N)
+    and (L, N, features) without `batch_first`. `padding` is the token id used as padding, if the
+    model declares one. `inferred` describes where each value that the caller did not give comes
+    from. Raises CannotInfer for both or neither, and for sizes below 1.
     """
 
     vocabulary: int | None = None
@@ -29,9 +31,8 @@ class Interface:
 
     def __post_init__(self) -> None:
         if (self.vocabulary is None) == (self.features is None):
-            raise CannotInfer(
-                f"give either vocabulary or features, got vocabulary={self.vocabulary!r}, features={self.features!r}"
-            )
+            given = f"vocabulary={self.vocabulary!r}, features={self.features!r}"
+            raise CannotInfer(f"give either vocabulary or features, got {given}")
         for name in ("vocabulary", "features"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -51,60 +52,72 @@ def infer_interface(
     batch_first: bool = True,
     padding: int | None = None,
 ) -> Interface:
-    """The model's interface: what the caller states, else the first nn.Embedding's vocabulary, else the first recurrent layer's input_size.
+    """Return what a model takes. Values that are given are used, the others are inferred.
 
-    The padding id is the embedding's padding_idx unless stated. Raises CannotInfer where neither is found or both are stated.
+    The vocabulary is that of the first `nn.Embedding`. Without an embedding, the number of features
+    is the `input_size` of the first recurrent layer, or the `in_features` of the first `nn.Linear`
+    if linear layers lead to it. The padding id is the `padding_idx` of the first embedding. Raises
+    CannotInfer if the model has neither an embedding nor a recurrent layer, or if both `vocabulary`
+    and `features` are given.
     """
-    said: list[str] = []
+    notes: list[str] = []
     if vocabulary is None and features is None:
-        vocabulary, features = _sizes(model, said)
+        vocabulary, features = _infer_size(model, notes)
     if vocabulary is not None and padding is None:
-        padding = _padding(model, said)
-    return Interface(vocabulary, features, batch_first, padding, tuple(said))
+        padding = _infer_padding(model, notes)
+    return Interface(vocabulary, features, batch_first, padding, tuple(notes))
 
 
-def _sizes(model: object, said: list[str]) -> tuple[int | None, int | None]:
-    for name, embedding in _named(model):
-        if isinstance(embedding, nn.Embedding):
-            said.append(f"vocabulary={embedding.num_embeddings}, from {name} ({_title(embedding)})")
-            return embedding.num_embeddings, None
-    before: list[tuple[str, nn.Linear]] = []
-    for name, layer in _named(model):
-        if isinstance(layer, nn.Linear):
-            before.append((name, layer))
-        if is_recurrent_layer(layer):
-            return None, _width(name, layer, before, said)
+def _infer_size(model: object, notes: list[str]) -> tuple[int | None, int | None]:
+    """Return the vocabulary and None, or None and the number of features."""
+    for name, module in _list_modules(model):
+        if isinstance(module, nn.Embedding):
+            size = module.num_embeddings
+            notes.append(f"vocabulary={size}, from {name} ({_describe_module(module)})")
+            return size, None
+    earlier: list[tuple[str, nn.Linear]] = []
+    for name, module in _list_modules(model):
+        if isinstance(module, nn.Linear):
+            earlier.append((name, module))
+        if is_recurrent_layer(module):
+            return None, _infer_width(name, module, earlier, notes)
     raise CannotInfer(
-        f"{type(model).__name__} has neither an nn.Embedding nor a recurrent layer: state vocabulary= (token ids) or features= (width)"
+        f"{type(model).__name__} has neither an nn.Embedding nor a recurrent layer; "
+        "give vocabulary= for token ids or features= for features"
     )
 
 
-def _width(
-    name: str, layer: nn.Module, before: list[tuple[str, nn.Linear]], said: list[str]
+def _infer_width(
+    name: str, layer: nn.Module, earlier: list[tuple[str, nn.Linear]], notes: list[str]
 ) -> int:
-    """The width of the features: the layer's input_size, or what a linear layer that was registered before it and fits it takes."""
+    """Return the number of input features.
+
+    That is the layer's `input_size`. If the last linear layer registered before it gives that many
+    features, it is what the first linear layer takes.
+    """
     width = int(getattr(layer, "input_size", 0))
-    if before and before[-1][1].out_features == width:
-        name, layer = before[0]
-        width = before[0][1].in_features
-    said.append(f"features={width}, from {name} ({_title(layer)})")
+    source = layer
+    if earlier and earlier[-1][1].out_features == width:
+        name, source = earlier[0]
+        width = earlier[0][1].in_features
+    notes.append(f"features={width}, from {name} ({_describe_module(source)})")
     return width
 
 
-def _padding(model: object, said: list[str]) -> int | None:
-    for name, embedding in _named(model):
-        if isinstance(embedding, nn.Embedding):
-            if embedding.padding_idx is not None:
-                said.append(f"padding id {embedding.padding_idx}, from {name}.padding_idx")
-            return embedding.padding_idx
+def _infer_padding(model: object, notes: list[str]) -> int | None:
+    for name, module in _list_modules(model):
+        if isinstance(module, nn.Embedding):
+            if module.padding_idx is not None:
+                notes.append(f"padding id {module.padding_idx}, from {name}.padding_idx")
+            return module.padding_idx
     return None
 
 
-def _named(model: object) -> list[tuple[str, nn.Module]]:
+def _list_modules(model: object) -> list[tuple[str, nn.Module]]:
     if not isinstance(model, nn.Module):
         return []
     return [(name or "the model itself", module) for name, module in model.named_modules()]
 
 
-def _title(module: nn.Module) -> str:
+def _describe_module(module: nn.Module) -> str:
     return f"{type(module).__name__}({module.extra_repr()})"

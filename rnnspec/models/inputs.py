@@ -1,4 +1,4 @@
-"""The inputs that a measurement gives to a model, and the same inputs with one position changed or spoiled."""
+"""Inputs for measuring a model, and copies of them with one position changed."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ from torch import Tensor
 
 from rnnspec.models.infer import CannotInfer, Interface
 
+MAX_IDS = 65
+
 
 @dataclass(frozen=True)
 class Inputs:
-    """A batch of `batch` sequences of `steps` positions for an interface.
+    """A batch of `batch` sequences of `steps` time steps for an interface.
 
-    Tokens never hold the padding id, nor the `marked` id, which only `spoiled` plants. `batch` and `steps` should differ, so that an axis
-    can be told from its shape. Raises CannotInfer for a vocabulary without two ids beside the padding.
+    Token ids never include the padding id, nor `nan_id`, which only `plant_nan` uses. `batch` and
+    `steps` should differ, so that the two dimensions can be told apart by their size. Raises
+    CannotInfer for a vocabulary with fewer than two ids besides padding.
     """
 
     interface: Interface
@@ -23,59 +26,70 @@ class Inputs:
     steps: int = 5
 
     def __post_init__(self) -> None:
-        if self.interface.takes_tokens and len(self.ids) < 2:
+        if self.interface.takes_tokens and len(self.usable_ids) < 2:
+            size = self.interface.vocabulary
             raise CannotInfer(
-                f"a measurement needs two token ids beside the padding, got vocabulary={self.interface.vocabulary!r}"
+                f"measuring needs at least two token ids besides padding, got vocabulary={size!r}"
             )
 
     @property
-    def ids(self) -> list[int]:
-        """Every id that is not padding; at most 64 of them."""
+    def usable_ids(self) -> list[int]:
+        """The first token ids of the vocabulary, without the padding id."""
         return [
             number
-            for number in range(min(self.interface.vocabulary or 0, 65))
+            for number in range(min(self.interface.vocabulary or 0, MAX_IDS))
             if number != self.interface.padding
         ]
 
     @property
-    def marked(self) -> int:
-        """The id that `spoiled` plants and `draw` never gives."""
-        return self.ids[-1]
+    def nan_id(self) -> int:
+        """The id that `plant_nan` uses and `draw` never does."""
+        return self.usable_ids[-1]
 
     def draw(self, seed: int, dtype: torch.dtype = torch.float64) -> Tensor:
-        """Token ids (N, L) or features (N, L, F), the first two axes exchanged unless batch_first; a function of the seed."""
+        """Draw token ids (N, L) of dtype int64, or features (N, L, F) of the given dtype.
+
+        The first two dimensions are exchanged without `batch_first`. The same seed gives the same
+        values.
+        """
         generator = torch.Generator().manual_seed(seed)
         shape = (self.batch, self.steps) if self.interface.batch_first else (self.steps, self.batch)
         if not self.interface.takes_tokens:
             return torch.randn(
                 *shape, self.interface.features or 1, generator=generator, dtype=torch.float64
             ).to(dtype)
-        choice = torch.tensor(self.ids[:-1])
+        choice = torch.tensor(self.usable_ids[:-1])
         return choice[torch.randint(len(choice), shape, generator=generator)]
 
-    def changed(self, x: Tensor, sample: int, position: int, seed: int) -> Tensor:
-        """A copy of x whose one position of one sample holds another id, or other features of up to ten times the magnitude."""
+    def change_position(self, x: Tensor, sample: int, position: int, seed: int) -> Tensor:
+        """Return a copy of x with another token id, or other features, at one position.
+
+        New features have up to ten times the magnitude.
+        """
         changed = x.clone()
-        place = self.place(sample, position)
+        index = self.index_of(sample, position)
         generator = torch.Generator().manual_seed(seed)
         if self.interface.takes_tokens:
-            others = [number for number in self.ids if number != int(x[place])]
-            changed[place] = others[int(torch.randint(len(others), (), generator=generator))]
+            others = [number for number in self.usable_ids if number != int(x[index])]
+            changed[index] = others[int(torch.randint(len(others), (), generator=generator))]
         else:
             scale = (1.0, 10.0)[seed % 2]
-            changed[place] = scale * torch.randn(
+            changed[index] = scale * torch.randn(
                 x.shape[-1], generator=generator, dtype=torch.float64
             ).to(x)
         return changed
 
-    def spoiled(self, x: Tensor, sample: int, position: int) -> Tensor:
-        """A copy of x whose one position of one sample is NaN, or holds the marked id, whose embedding the caller makes NaN."""
-        spoiled = x.clone()
-        spoiled[self.place(sample, position)] = (
-            self.marked if self.interface.takes_tokens else float("nan")
-        )
-        return spoiled
+    def plant_nan(self, x: Tensor, sample: int, position: int) -> Tensor:
+        """Return a copy of x with NaN features, or the token id `nan_id`, at one position.
 
-    def place(self, sample: int, position: int) -> tuple[int, int]:
-        """The index of one position of one sample in the first two axes."""
+        The caller makes the embedding of that id NaN.
+        """
+        changed = x.clone()
+        changed[self.index_of(sample, position)] = (
+            self.nan_id if self.interface.takes_tokens else float("nan")
+        )
+        return changed
+
+    def index_of(self, sample: int, position: int) -> tuple[int, int]:
+        """Return the index of a position of a sample in the first two dimensions of an input."""
         return (sample, position) if self.interface.batch_first else (position, sample)

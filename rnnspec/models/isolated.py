@@ -1,4 +1,4 @@
-"""A private copy of a model that can be called again and again under the same conditions."""
+"""A private copy of a model that can be called many times under the same conditions."""
 
 from __future__ import annotations
 
@@ -10,108 +10,118 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-Watcher = Callable[[nn.Module], list[RemovableHandle]]
+HookInstaller = Callable[[nn.Module], list[RemovableHandle]]
+"""A function that registers hooks on a model and returns their handles."""
 
 
 class IsolatedModel:
-    """A copy of a model in eval mode and, where the model can run in it, float64.
+    """The copy of a model that is measured, in float64 if the model can run in float64.
 
-    Every call sees the same random state. A model that does not answer the same input twice alike is copied afresh for every call, so that
-    what it remembers is no answer to the next question. The given model is not touched.
+    The copy is in eval mode unless `training` is true, and every call sees the same random state.
+    If calling the model twice with the same input gives different predictions, every call uses a
+    fresh copy, so that a state kept from one call cannot affect the next. The given model is not
+    modified. `notes` says what had to be measured differently, and why.
     """
 
     def __init__(self, model: nn.Module, x: Tensor, *, training: bool = False) -> None:
         self.training = training
         self.notes: list[str] = []
-        self._fresh = False
-        self._pristine = copy.deepcopy(model).train(training)
-        self._widen(x)
-        self._fresh = not self._repeats(self.cast(x))
+        self._needs_fresh_copy = False
+        self._module = copy.deepcopy(model).train(training)
+        self._convert_to_float64(x)
+        self._needs_fresh_copy = not self._is_repeatable(self.cast_input(x))
 
     @property
     def module(self) -> nn.Module:
-        """The copy that calls go to."""
-        return self._pristine
+        """The copy that is called."""
+        return self._module
 
     @property
     def dtype(self) -> torch.dtype:
-        """The dtype of the copy's first floating parameter, float64 without one."""
+        """The dtype of the first floating-point parameter; float64 if there is none."""
         return next(
-            (p.dtype for p in self._pristine.parameters() if p.is_floating_point()), torch.float64
+            (p.dtype for p in self._module.parameters() if p.is_floating_point()), torch.float64
         )
 
-    def cast(self, x: Tensor) -> Tensor:
-        """The input on the copy's device, features in its dtype."""
-        device = next((p.device for p in self._pristine.parameters()), x.device)
+    def cast_input(self, x: Tensor) -> Tensor:
+        """Return x on the device of the copy, and features in its dtype."""
+        device = next((p.device for p in self._module.parameters()), x.device)
         return x.to(device, self.dtype) if x.is_floating_point() else x.to(device)
 
-    def __call__(self, x: Tensor, *watchers: Watcher) -> Tensor:
-        """The prediction for x, while the watchers' hooks are in place. Raises what the model raises."""
-        return self.run(self.instance(), x, *watchers)
+    def __call__(self, x: Tensor, *installers: HookInstaller) -> Tensor:
+        """Return the prediction for x, with hooks installed during the call.
 
-    def instance(self) -> nn.Module:
-        """The module to call next: the copy itself, or a fresh copy of it where calls leave something behind."""
-        return copy.deepcopy(self._pristine) if self._fresh else self._pristine
+        Raises what the model raises.
+        """
+        return self.run_module(self.prepare_module(), x, *installers)
 
-    def run(self, module: nn.Module, x: Tensor, *watchers: Watcher) -> Tensor:
-        """The prediction of this module, which `instance` gave, for x."""
+    def prepare_module(self) -> nn.Module:
+        """Return the module for the next call: the copy, or a fresh copy of it if needed."""
+        return copy.deepcopy(self._module) if self._needs_fresh_copy else self._module
+
+    def run_module(self, module: nn.Module, x: Tensor, *installers: HookInstaller) -> Tensor:
+        """Return the prediction for x of a module from `prepare_module`."""
         with (
-            attached(module, watchers),
-            own_random_numbers(0),
+            install_hooks(module, installers),
+            fork_random_numbers(0),
+            # cuDNN has no backward pass in eval mode.
             torch.backends.cudnn.flags(enabled=False),
         ):
-            return first_tensor(module(self.cast(x).clone()))
+            return find_first_tensor(module(self.cast_input(x).clone()))
 
-    def redrawn(self, seed: int, x: Tensor) -> IsolatedModel | None:
-        """The same model with every floating parameter drawn anew, or None where its prediction is not finite then."""
+    def redraw_parameters(self, seed: int, x: Tensor) -> IsolatedModel | None:
+        """Return the same model with random floating-point parameters.
+
+        Returns None if its prediction for x is not finite.
+        """
         other = copy.copy(self)
-        other._pristine = copy.deepcopy(self._pristine)
+        other._module = copy.deepcopy(self._module)
         generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
-            for parameter in other._pristine.parameters():
+            for parameter in other._module.parameters():
                 if parameter.is_floating_point():
-                    parameter.copy_(_drawn(parameter, generator))
+                    parameter.copy_(_draw_parameter(parameter, generator))
             return other if bool(other(x).isfinite().all()) else None
 
-    def _widen(self, x: Tensor) -> None:
-        narrow = self._pristine
-        self._pristine = copy.deepcopy(narrow).double()
+    def _convert_to_float64(self, x: Tensor) -> None:
+        original = self._module
+        self._module = copy.deepcopy(original).double()
         try:
             self(x)
-        except (
-            Exception
-        ) as error:  # whatever the model raises, it is measured in its own dtype instead
-            self._pristine = narrow
+        except Exception as error:  # the model may raise anything
+            self._module = original
             self.notes.append(
-                f"measured in {self.dtype}, since the model fails in float64: {error}"
+                f"measured in {self.dtype}, because the model fails in float64: {error}"
             )
 
-    def _repeats(self, x: Tensor) -> bool:
+    def _is_repeatable(self, x: Tensor) -> bool:
         with torch.no_grad():
-            untouched = copy.deepcopy(self._pristine)
-            first, again = self(x), self(x)
-            self._pristine = untouched
-        if torch.equal(first, again):
+            untouched = copy.deepcopy(self._module)
+            first, second = self(x), self(x)
+            self._module = untouched
+        if torch.equal(first, second):
             return True
         self.notes.append(
-            "the model answers the same input differently when it is called again: each call got a fresh copy"
+            "a second call with the same input gives another prediction, "
+            "so each call used a fresh copy of the model"
         )
         return False
 
 
 @contextmanager
-def own_random_numbers(seed: int) -> Iterator[None]:
-    """torch's generators at a seed, and afterwards as they were, those of CUDA devices in use included."""
-    used = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()  # type: ignore[no-untyped-call]
-    with torch.random.fork_rng(devices=list(used)):
+def fork_random_numbers(seed: int) -> Iterator[None]:
+    """Seed torch's generators, and restore them afterwards, including those of CUDA devices."""
+    initialized = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    devices = range(torch.cuda.device_count()) if initialized else ()
+    with torch.random.fork_rng(devices=list(devices)):
         torch.manual_seed(seed)
         yield
 
 
 @contextmanager
-def attached(module: nn.Module, watchers: Sequence[Watcher]) -> Iterator[None]:
-    """The watchers' hooks in place for the length of a with statement."""
-    handles = [handle for watcher in watchers for handle in watcher(module)]
+def install_hooks(module: nn.Module, installers: Sequence[HookInstaller]) -> Iterator[None]:
+    """Install hooks on a module, and remove them afterwards."""
+    handles = [handle for installer in installers for handle in installer(module)]
     try:
         yield
     finally:
@@ -119,25 +129,27 @@ def attached(module: nn.Module, watchers: Sequence[Watcher]) -> Iterator[None]:
             handle.remove()
 
 
-def first_tensor(value: object) -> Tensor:
-    """The value itself, or the first tensor of the tuple, list or mapping that it is. Raises TypeError where there is none."""
+def find_first_tensor(value: object) -> Tensor:
+    """Return the value itself, or the first tensor in a tuple, list or dictionary.
+
+    Raises TypeError if there is none.
+    """
     if isinstance(value, Tensor):
         return value
-    items = (
-        value.values()
-        if isinstance(value, dict)
-        else value
-        if isinstance(value, list | tuple)
-        else ()
-    )
-    for item in items:
+    for item in _list_items(value):
         if isinstance(item, Tensor):
             return item
     raise TypeError(f"a model must return a tensor, got {type(value).__name__}")
 
 
-def _drawn(parameter: Tensor, generator: torch.Generator) -> Tensor:
+def _list_items(value: object) -> list[object]:
+    if isinstance(value, dict):
+        return list(value.values())
+    return list(value) if isinstance(value, list | tuple) else []
+
+
+def _draw_parameter(parameter: Tensor, generator: torch.Generator) -> Tensor:
+    """Draw values uniformly from a range that keeps activations out of saturation."""
     limit = max(float(parameter.shape[-1]), 4.0) ** -0.5 if parameter.dim() > 1 else 0.5
-    return (
-        (2 * torch.rand(parameter.shape, generator=generator, dtype=torch.float64) - 1) * limit
-    ).to(parameter)
+    drawn = torch.rand(parameter.shape, generator=generator, dtype=torch.float64)
+    return ((2 * drawn - 1) * limit).to(parameter)

@@ -1,4 +1,4 @@
-"""Recurrent layers inside a model: found by what they have, not by their class."""
+"""Find the recurrent layers of a model by their attributes, not by their class."""
 
 from __future__ import annotations
 
@@ -9,7 +9,12 @@ from torch import nn
 
 @dataclass(frozen=True)
 class Layer:
-    """A recurrent layer of a model: its name there, its kind and its sizes. `width` is the number of output features of one direction."""
+    """A recurrent layer of a model.
+
+    `name` is its name among the model's submodules, empty if the layer is the model itself. `kind`
+    is "RNN", "GRU" or "LSTM", or the name of another class. `directions` is 1 or 2. `width` is the
+    number of output features of one direction.
+    """
 
     name: str
     kind: str
@@ -19,13 +24,21 @@ class Layer:
     batch_first: bool
 
     @property
-    def call(self) -> str:
-        """How the model's own code calls the layer."""
+    def expression(self) -> str:
+        """The expression for the layer in the model's own code."""
         return f"self.{self.name}" if self.name else "self"
+
+    @property
+    def has_cell_state(self) -> bool:
+        """Whether the layer returns (h_n, c_n), as an LSTM does."""
+        return self.kind == "LSTM"
 
 
 def is_recurrent_layer(module: nn.Module) -> bool:
-    """Whether the module has the parameters of a torch recurrent layer (`weight_hh_l0`) and its `input_size` and `hidden_size`."""
+    """Return whether a module has the attributes of a torch recurrent layer.
+
+    These are `weight_hh_l0`, `input_size` and `hidden_size`.
+    """
     return (
         hasattr(module, "weight_hh_l0")
         and hasattr(module, "input_size")
@@ -34,25 +47,25 @@ def is_recurrent_layer(module: nn.Module) -> bool:
 
 
 def is_recurrent(module: nn.Module) -> bool:
-    """Whether the module is a recurrent layer or a recurrent cell (`weight_hh`)."""
+    """Return whether a module is a recurrent layer, or a recurrent cell with `weight_hh`."""
     return is_recurrent_layer(module) or (
         hasattr(module, "weight_hh") and hasattr(module, "hidden_size")
     )
 
 
 def find_layers(model: nn.Module) -> list[Layer]:
-    """Every recurrent layer of the model, in order of registration."""
+    """Return every recurrent layer of a model, in order of registration."""
     return [
-        _described(name, module)
+        _describe_layer(name, module)
         for name, module in model.named_modules()
         if is_recurrent_layer(module)
     ]
 
 
-def _described(name: str, module: nn.Module) -> Layer:
+def _describe_layer(name: str, module: nn.Module) -> Layer:
     return Layer(
         name,
-        _kind(module),
+        _find_kind(module),
         int(getattr(module, "num_layers", 1)),
         2 if getattr(module, "bidirectional", False) else 1,
         int(getattr(module, "proj_size", 0) or getattr(module, "hidden_size", 0)),
@@ -60,7 +73,7 @@ def _described(name: str, module: nn.Module) -> Layer:
     )
 
 
-def _kind(module: nn.Module) -> str:
+def _find_kind(module: nn.Module) -> str:
     for base in (nn.LSTM, nn.GRU, nn.RNN):
         if isinstance(module, base):
             return base.__name__

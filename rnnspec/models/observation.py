@@ -1,10 +1,11 @@
-"""One model under trial in one case: built from its factory, given inputs of any size, its read-out map measured once."""
+"""What is observed of a model in one case: its predictions and its read-out map."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from enum import Enum
 from functools import cached_property
 from typing import Any
 
@@ -14,119 +15,145 @@ from torch import Tensor, nn
 from rnnspec.models.case import ModelCase
 from rnnspec.models.infer import Interface
 from rnnspec.models.inputs import Inputs
-from rnnspec.models.isolated import first_tensor, own_random_numbers
+from rnnspec.models.isolated import find_first_tensor, fork_random_numbers
 from rnnspec.models.readout import ReadoutMap, measure_readout
 from rnnspec.rulekit.violation import Violation
 from rnnspec.subjects.failures import Unsupported
 from rnnspec.subjects.precision import switch_tf32
 
-READOUTS = ("last", "every")
+
+class Readout(Enum):
+    """How often a model predicts: once per sequence, or at every time step."""
+
+    LAST = "last"
+    EVERY = "every"
+
+    def __str__(self) -> str:
+        return self.value
 
 
 class NotApplicable(Unsupported):
-    """A rule says nothing about this model; the message is the reason."""
+    """A rule does not apply to this model; the message is the reason."""
+
+    @classmethod
+    def because_of(cls, rules: str) -> NotApplicable:
+        """Return the exception for a rule that need not be judged because other rules fail."""
+        return cls(f"not judged because {rules} fails")
 
 
-class Plain(nn.Module):
-    """A callable that is no module, as a module without parameters."""
+class CallableModule(nn.Module):
+    """A callable that is not a module, wrapped as a module without parameters."""
 
     def __init__(self, function: Callable[[Tensor], Any]) -> None:
         super().__init__()
         self.function = function
 
     def forward(self, x: Tensor) -> Any:
-        """What the callable returns."""
+        """Return what the callable returns."""
         return self.function(x)
 
 
-def as_module(built: Any) -> nn.Module:
-    """What a factory gave, as a module. Raises TypeError where it cannot be called."""
+def wrap_as_module(built: Any) -> nn.Module:
+    """Return what a factory built as a module. Raises TypeError if it cannot be called."""
     if isinstance(built, nn.Module):
         return built
     if not callable(built):
-        raise TypeError(f"the factory must give a module or another callable, got {built!r}")
-    return Plain(built)
+        raise TypeError(f"the factory must return a module or another callable, got {built!r}")
+    return CallableModule(built)
 
 
 @dataclass
 class ModelObservation:
-    """A model's factory, what the model takes, and whether it predicts once a sequence ("last") or at every step ("every").
+    """One model in one case.
 
-    Raises ValueError for another `readout`.
+    `factory` is called without arguments and returns a new model. `interface` is what the model
+    takes, `readout` how often it predicts.
     """
 
     factory: Callable[[], Any]
     interface: Interface
-    readout: str = "last"
+    readout: Readout = Readout.LAST
     case: ModelCase = field(default_factory=ModelCase)
     device: str = "cpu"
 
-    def __post_init__(self) -> None:
-        if self.readout not in READOUTS:
-            raise ValueError(f"readout must be 'last' or 'every', got {self.readout!r}")
-
     def surroundings(self) -> AbstractContextManager[None]:
-        """What has to be set while the model is observed and judged: CUDA's products are not rounded to TF32."""
+        """Return a context in which CUDA does not round products to TF32."""
         return switch_tf32(self.device, tf32=False)
 
-    def build(self, other: int = 0) -> nn.Module:
-        """A new model in eval mode on the device, its weights a function of the case's seed and `other`."""
-        with own_random_numbers(self.case.seed + other):
-            return as_module(self.factory()).to(self.device).eval()
+    def build_model(self, seed_offset: int = 0) -> nn.Module:
+        """Return a new model in eval mode, on the device of the observation.
 
-    def draw(self, batch: int | None = None, steps: int | None = None, *, other: int = 0) -> Tensor:
-        """Token ids, or features in the default dtype, for a batch of this size (the case's own where not given), on the device."""
+        Its weights are determined by the seed of the case plus `seed_offset`.
+        """
+        with fork_random_numbers(self.case.seed + seed_offset):
+            return wrap_as_module(self.factory()).to(self.device).eval()
+
+    def draw_input(
+        self, batch: int | None = None, steps: int | None = None, *, seed_offset: int = 0
+    ) -> Tensor:
+        """Draw token ids, or features in the default dtype, on the device of the observation.
+
+        The sizes are those of the case if they are not given.
+        """
         inputs = Inputs(self.interface, batch or self.case.batch, steps or self.case.steps)
-        return inputs.draw(self.case.seed + other, torch.get_default_dtype()).to(self.device)
+        x = inputs.draw(self.case.seed + seed_offset, torch.get_default_dtype())
+        return x.to(self.device)
 
-    def call(self, model: nn.Module, x: Tensor) -> Tensor:
-        """The prediction without gradients. Raises what the model raises."""
+    def call_model(self, model: nn.Module, x: Tensor) -> Tensor:
+        """Return the prediction for x, computed without gradients. Raises what the model raises."""
         with torch.no_grad():
-            return first_tensor(model(x))
+            return find_first_tensor(model(x))
 
-    def predict(
+    def predict_sizes(
         self, model: nn.Module, batch: int | None = None, steps: int | None = None
     ) -> Tensor:
-        """The finite prediction for a batch of this size. Raises Violation where the model fails or the shape is not the promised one."""
+        """Return the prediction for an input of these sizes, or of the sizes of the case.
+
+        Raises Violation if the model raises, or if the prediction has another shape than expected
+        or is not finite.
+        """
         batch, steps = batch or self.case.batch, steps or self.case.steps
-        size = f"a batch of {batch} and {steps} step{'s' * (steps != 1)}"
+        size = f"with a batch of {batch} and {steps} step{'s' * (steps != 1)}"
         try:
-            prediction = self.call(model, self.draw(batch, steps))
+            prediction = self.call_model(model, self.draw_input(batch, steps))
         except Exception as error:  # the model may raise anything
-            raise Violation(f"{size}: the model raises {describe_error(error)}") from error
-        if not self.fits(prediction, batch, steps):
-            raise Violation(
-                f"{size}: expected predictions of shape {self.promised(batch, steps)}, got {tuple(prediction.shape)}"
-            )
+            raise Violation(f"{size}, the model raises {describe_error(error)}") from error
+        if not self.has_expected_shape(prediction, batch, steps):
+            shape, expected = tuple(prediction.shape), self.describe_shape(batch, steps)
+            raise Violation(f"{size}, the predictions have shape {shape}; expected {expected}")
         if not bool(prediction.isfinite().all()):
-            raise Violation(f"{size}: the predictions are not finite")
+            raise Violation(f"{size}, some predictions are not finite")
         return prediction
 
-    def fits(self, prediction: Tensor, batch: int, steps: int) -> bool:
-        """Whether a prediction has the promised shape."""
-        leading = (batch,) if self.readout == "last" else (batch, steps)
+    def has_expected_shape(self, prediction: Tensor, batch: int, steps: int) -> bool:
+        """Return whether a prediction is (batch, outputs) or (batch, steps, outputs).
+
+        Without `batch_first`, (steps, batch, outputs) is allowed too.
+        """
+        leading = (batch,) if self.readout is Readout.LAST else (batch, steps)
         allowed = [leading] if self.interface.batch_first else [leading, leading[::-1]]
         return prediction.dim() == len(leading) + 1 and tuple(prediction.shape[:-1]) in allowed
 
-    def promised(self, batch: int, steps: int) -> str:
-        """The promised shape in words."""
-        return f"({batch}, outputs)" if self.readout == "last" else f"({batch}, {steps}, outputs)"
+    def describe_shape(self, batch: int, steps: int) -> str:
+        """Return the expected shape of a prediction as text."""
+        once = self.readout is Readout.LAST
+        return f"({batch}, outputs)" if once else f"({batch}, {steps}, outputs)"
 
     @cached_property
-    def unfit(self) -> bool:
-        """Whether the model cannot be judged at all: it gives no prediction of the case's size."""
+    def can_predict(self) -> bool:
+        """Whether the model gives a valid prediction for the sizes of the case."""
         try:
-            self.predict(self.build())
+            self.predict_sizes(self.build_model())
         except Violation:
-            return True
-        return False
+            return False
+        return True
 
     @cached_property
-    def map(self) -> ReadoutMap:
-        """What the read-out sees. Raises NotApplicable where the model gives no prediction of the case's size."""
+    def readout_map(self) -> ReadoutMap:
+        """The read-out map of the model. Raises NotApplicable if the model cannot predict."""
         self.require_prediction()
         return measure_readout(
-            self.build(),
+            self.build_model(),
             self.interface,
             batch=self.case.batch,
             steps=self.case.steps,
@@ -134,18 +161,19 @@ class ModelObservation:
         )
 
     def require_prediction(self) -> None:
-        """Raises NotApplicable where the model gives no prediction of the case's size."""
-        if self.unfit:
-            raise NotApplicable("follows from model.output-shape")
+        """Raise NotApplicable if the model gives no valid prediction for the sizes of the case."""
+        if not self.can_predict:
+            raise NotApplicable.because_of("model.output-shape")
 
     def require_parameters(self) -> None:
-        """Raises NotApplicable where the model gives no prediction of the case's size, or has nothing to convert or to load."""
+        """Raise NotApplicable if the model cannot predict or has no floating-point parameters."""
         self.require_prediction()
-        if not any(parameter.is_floating_point() for parameter in self.build().parameters()):
+        parameters = self.build_model().parameters()
+        if not any(parameter.is_floating_point() for parameter in parameters):
             raise NotApplicable("the model has no parameters")
 
 
 def describe_error(error: BaseException) -> str:
-    """An exception's type and the first line of its text."""
+    """Return the type of an exception and the first line of its message."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

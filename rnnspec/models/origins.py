@@ -1,4 +1,4 @@
-"""Which layer and direction each entry of h_n comes from, found on the layer itself."""
+"""Find out which layer and direction each entry of a recurrent layer's h_n comes from."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ RECURRENT_WEIGHT = re.compile(r"weight_hh_l(\d+)(_reverse)?")
 
 
 class Origin(NamedTuple):
-    """Where one entry of h_n comes from: its place there, the layer from 0, and the direction."""
+    """The origin of one entry of h_n.
+
+    `entry` is its index along the first dimension of h_n, `layer` counts from 0, and `direction` is
+    "forward" or "backward".
+    """
 
     entry: int
     layer: int
@@ -24,43 +28,44 @@ class Origin(NamedTuple):
 
 
 def trace_origins(layer: nn.Module, *, steps: int = 4, seed: int = 0) -> list[Origin]:
-    """The origin of every entry of h_n of a recurrent layer, in order.
+    """Return the origin of every entry of h_n of a recurrent layer, in order.
 
-    An entry depends on the recurrent weight of its own layer and direction, and on no other of that layer or above: the gradient of the
-    entry, exactly zero elsewhere, says which one it is. Raises ValueError where an entry depends on two of its top layer, or on none.
+    An entry depends on the recurrent weight of its own layer and direction, and on no other weight
+    of that layer or of a higher one; all other gradients of the entry are exactly zero. Raises
+    ValueError if an entry depends on both weights of its highest layer, or on no recurrent weight.
     """
     copied = copy.deepcopy(layer).double().train()
     generator = torch.Generator().manual_seed(seed)
-    width = int(getattr(layer, "input_size"))  # noqa: B009 (nn.Module says no more than Tensor or Module)
+    width = int(getattr(layer, "input_size"))  # noqa: B009 (nn.Module is typed as Tensor or Module)
     states = copied(torch.randn(steps, steps, width, dtype=torch.float64, generator=generator))[1]
     h_n = states[0] if isinstance(states, tuple) else states
-    named = {
+    weights = {
         name: weight
         for name, weight in copied.named_parameters()
         if RECURRENT_WEIGHT.fullmatch(name)
     }
-    return [_origin(index, entry, named) for index, entry in enumerate(h_n)]
+    return [_find_origin(index, entry, weights) for index, entry in enumerate(h_n)]
 
 
-def _origin(index: int, entry: Tensor, named: dict[str, nn.Parameter]) -> Origin:
+def _find_origin(index: int, entry: Tensor, weights: dict[str, nn.Parameter]) -> Origin:
     gradients = torch.autograd.grad(
-        entry.square().sum(), list(named.values()), retain_graph=True, allow_unused=True
+        entry.square().sum(), list(weights.values()), retain_graph=True, allow_unused=True
     )
     used = [
         name
-        for name, gradient in zip(named, gradients, strict=True)
+        for name, gradient in zip(weights, gradients, strict=True)
         if gradient is not None and bool((gradient != 0).any())
     ]
-    found = [_place(name) for name in used]
-    top = [place for place in found if place[0] == max(found)[0]]
+    found = [_parse_weight_name(name) for name in used]
+    top = [each for each in found if each[0] == max(found)[0]]
     if len(top) != 1:
-        raise ValueError(
-            f"h_n[{index}] depends on {used or 'no recurrent weight'}: no single layer and direction"
-        )
+        names = ", ".join(used) or "no recurrent weight"
+        raise ValueError(f"h_n[{index}] depends on {names}; expected a single layer and direction")
     return Origin(index, *top[0])
 
 
-def _place(name: str) -> tuple[int, str]:
+def _parse_weight_name(name: str) -> tuple[int, str]:
+    """Return the layer and the direction of a recurrent weight."""
     match = RECURRENT_WEIGHT.fullmatch(name)
     assert match is not None
     return int(match[1]), "backward" if match[2] else "forward"

@@ -1,4 +1,4 @@
-"""Batches that are filled up with padding: whether it reaches a prediction, and whether the samples stay apart."""
+"""Measure whether padding reaches a prediction, and whether samples mix in a padded batch."""
 
 from __future__ import annotations
 
@@ -7,101 +7,122 @@ from torch import Tensor, nn
 
 from rnnspec.models.inputs import Inputs
 from rnnspec.models.isolated import IsolatedModel
-from rnnspec.models.reach import Look
+from rnnspec.models.reach import ReadoutReader
 
+# The same sequence in a batch of another size may take a kernel that adds in another order, and no
+# error bound is known for a user's model. The tolerances for float64 and float32 are far above that
+# difference, and far below the effect of padding that is read.
 TOLERANCE = {torch.float64: 1e-9}
-"""Two predictions further apart than this, relative to 1 + their magnitude, differ by more than the order of a sum explains."""
+"""The largest difference of equal predictions, relative to 1 + |prediction|, by dtype."""
 
-COARSE = 1e-3
-"""The same for every other dtype."""
+DEFAULT_TOLERANCE = 1e-3
+"""The tolerance for every dtype that is not in `TOLERANCE`."""
 
 
-def padded(inputs: Inputs, seed: int) -> Tensor:
-    """A batch of different lengths, neither rising nor falling, padding after each; the shortest is the first."""
+def draw_padded_batch(inputs: Inputs, seed: int) -> Tensor:
+    """Draw a batch of token ids with different lengths, each sequence followed by padding.
+
+    The first sequence is the shortest, and the lengths are not sorted.
+    """
     x = inputs.draw(seed)
-    for sample, end in enumerate(_ends(inputs)):
-        for position in range(end, inputs.steps):
-            x[inputs.place(sample, position)] = inputs.interface.padding or 0
+    for sample, length in enumerate(_list_lengths(inputs)):
+        for position in range(length, inputs.steps):
+            x[inputs.index_of(sample, position)] = inputs.interface.padding or 0
     return x
 
 
-def padding_reaches(probe: IsolatedModel, look: Look, seed: int) -> bool | None:
-    """Whether a sequence's prediction depends on the padding after it; None where the model declares no padding id.
+def is_padding_read(isolated: IsolatedModel, reader: ReadoutReader, seed: int) -> bool | None:
+    """Return whether a prediction depends on the padding after its sequence.
 
-    Two questions, either of which is enough: does another embedding of the padding id change the prediction, bit for bit; and does
-    the prediction differ from that of the same sequence given alone without padding. Every-step predictions count up to the sequence's end.
+    It does if another embedding of the padding id changes the prediction in any bit, or if the
+    prediction differs from the one for the same sequence alone without padding. Of predictions at
+    every step, those up to the end of the sequence count. Returns None if the model declares no
+    padding id.
     """
-    if look.inputs.interface.padding is None or not look.inputs.interface.takes_tokens:
+    if reader.inputs.interface.padding is None or not reader.inputs.interface.takes_tokens:
         return None
-    x = padded(look.inputs, seed)
+    x = draw_padded_batch(reader.inputs, seed)
     with torch.no_grad():
-        kept = _until(look.by_sample(probe(x))[0], look)
-        return _embedding_reaches(probe, look, x, kept) or _length_reaches(probe, look, x, kept)
+        expected = _cut_at_end(reader.put_batch_first(isolated(x))[0], reader)
+        return _has_embedding_effect(isolated, reader, x, expected) or _has_length_effect(
+            isolated, reader, x, expected
+        )
 
 
-def padded_samples(probe: IsolatedModel, look: Look, seed: int) -> Tensor:
-    """(N, N), where sample i's ids changed prediction j in a padded batch; all False where the model declares no padding id."""
-    inputs = look.inputs
+def measure_padded_samples(isolated: IsolatedModel, reader: ReadoutReader, seed: int) -> Tensor:
+    """Return (N, N): whether changing sample i changed the prediction for j in a padded batch.
+
+    All False if the model declares no padding id.
+    """
+    inputs = reader.inputs
     reached = torch.zeros(inputs.batch, inputs.batch, dtype=torch.bool)
     if inputs.interface.padding is None or not inputs.interface.takes_tokens:
         return reached
-    x = padded(inputs, seed)
+    x = draw_padded_batch(inputs, seed)
     with torch.no_grad():
-        base = look.by_sample(probe(x))
+        unchanged = reader.put_batch_first(isolated(x))
         for sample in range(inputs.batch):
-            other = look.by_sample(probe(inputs.changed(x, sample, 0, seed)))
-            reached[sample] = (other != base).flatten(1).any(-1).cpu()
+            changed = isolated(inputs.change_position(x, sample, 0, seed))
+            differs = reader.put_batch_first(changed) != unchanged
+            reached[sample] = differs.flatten(1).any(-1).cpu()
     return reached
 
 
-def _embedding_reaches(probe: IsolatedModel, look: Look, x: Tensor, kept: Tensor) -> bool:
-    module = probe.instance()
-    padding = look.inputs.interface.padding
-    rows = [
-        m.weight
-        for m in module.modules()
-        if isinstance(m, nn.Embedding) and m.padding_idx == padding
+def _has_embedding_effect(
+    isolated: IsolatedModel, reader: ReadoutReader, x: Tensor, expected: Tensor
+) -> bool:
+    module = isolated.prepare_module()
+    padding = reader.inputs.interface.padding
+    weights = [
+        each.weight
+        for each in module.modules()
+        if isinstance(each, nn.Embedding) and each.padding_idx == padding
     ]
-    before = [row.detach().clone() for row in rows]
-    for row in rows:
-        row[padding] += 1.0
+    kept = [weight.detach().clone() for weight in weights]
+    for weight in weights:
+        weight[padding] += 1.0
     try:
-        changed = look.by_sample(probe.run(module, x))[0]
+        changed = reader.put_batch_first(isolated.run_module(module, x))[0]
     finally:
-        for row, value in zip(rows, before, strict=True):
-            row.copy_(value)
-    return not torch.equal(_until(changed, look), kept)
+        for weight, value in zip(weights, kept, strict=True):
+            weight.copy_(value)
+    return not torch.equal(_cut_at_end(changed, reader), expected)
 
 
-def _length_reaches(probe: IsolatedModel, look: Look, x: Tensor, kept: Tensor) -> bool:
-    alone = _alone(probe, look, x, _ends(look.inputs)[0])
-    if alone is None or alone.shape != kept.shape:
+def _has_length_effect(
+    isolated: IsolatedModel, reader: ReadoutReader, x: Tensor, expected: Tensor
+) -> bool:
+    alone = _predict_first_alone(isolated, reader, x)
+    if alone is None or alone.shape != expected.shape:
         return False
-    relative = TOLERANCE.get(alone.dtype, COARSE)
-    return bool(((alone - kept).abs() > relative * (1 + alone.abs())).any())
+    relative = TOLERANCE.get(alone.dtype, DEFAULT_TOLERANCE)
+    return bool(((alone - expected).abs() > relative * (1 + alone.abs())).any())
 
 
-def _alone(probe: IsolatedModel, look: Look, x: Tensor, end: int) -> Tensor | None:
-    """The prediction for the first sample given without the others and without padding; None where the model cannot say."""
+def _predict_first_alone(
+    isolated: IsolatedModel, reader: ReadoutReader, x: Tensor
+) -> Tensor | None:
+    """Return the prediction for the first sequence alone and without padding, or None.
+
+    None means that the model cannot be called so, or returns another shape.
+    """
+    batch_first = reader.inputs.interface.batch_first
+    length = _list_lengths(reader.inputs)[0]
     try:
-        prediction = probe(x[:1, :end] if look.inputs.interface.batch_first else x[:end, :1])
-    except Exception:  # a model that takes no other batch or length is told so by other rules
+        prediction = isolated(x[:1, :length] if batch_first else x[:length, :1])
+    except Exception:  # other rules report a model that takes no other batch size or length
         return None
-    if (
-        look.every_step
-        and not look.inputs.interface.batch_first
-        and prediction.shape[:2] == (end, 1)
-    ):
+    if reader.every_step and not batch_first and prediction.shape[:2] == (length, 1):
         prediction = prediction.transpose(0, 1)
     if prediction.shape[:1] != (1,):
         return None
     return prediction[0] if prediction.dim() > 1 else prediction
 
 
-def _until(prediction: Tensor, look: Look) -> Tensor:
-    """The first sample's prediction, up to its own end where there is one a step."""
-    return prediction[: _ends(look.inputs)[0]] if look.every_step else prediction
+def _cut_at_end(prediction: Tensor, reader: ReadoutReader) -> Tensor:
+    """Return the prediction for the first sample, up to its end if there is one per step."""
+    return prediction[: _list_lengths(reader.inputs)[0]] if reader.every_step else prediction
 
 
-def _ends(inputs: Inputs) -> list[int]:
+def _list_lengths(inputs: Inputs) -> list[int]:
     return [max(inputs.steps - (2, 0, 1)[sample % 3], 1) for sample in range(inputs.batch)]

@@ -1,4 +1,4 @@
-"""Which parameters of a model take part in its prediction."""
+"""Find out which parameters of a model take part in its prediction."""
 
 from __future__ import annotations
 
@@ -9,15 +9,18 @@ from torch import Tensor
 
 from rnnspec.models.inputs import Inputs
 from rnnspec.models.isolated import IsolatedModel
-from rnnspec.models.reach import mixed
+from rnnspec.models.reach import sum_with_weights
 
 
 @dataclass(frozen=True)
-class Parameters:
-    """The names of a model's parameters, each in one of four groups.
+class ParameterGroups:
+    """The names of a model's parameters; each is in one of four groups.
 
-    `participating`: a gradient that is not zero. `cut`: no gradient, yet another value changes the prediction, so something detaches it.
-    `idle`: a gradient of exactly zero, and another value changes no bit of the prediction. `frozen`: requires_grad is False.
+    participating  its gradient is not zero
+    idle           its gradient is exactly zero, and another value changes no bit of the prediction
+    cut            its gradient is zero, but another value changes the prediction: something
+                   detaches it from the graph
+    frozen         `requires_grad` is False
     """
 
     participating: tuple[str, ...]
@@ -26,35 +29,40 @@ class Parameters:
     frozen: tuple[str, ...]
 
 
-def group_parameters(probes: list[IsolatedModel], inputs: Inputs) -> Parameters:
-    """The groups over all the probes and one input each: what takes part in one of them takes part."""
-    named = dict(probes[0].module.named_parameters())
+def group_parameters(copies: list[IsolatedModel], inputs: Inputs) -> ParameterGroups:
+    """Group the parameters of a model by what they do in copies with different weights.
+
+    Each copy gets one input. A parameter participates if it does so in one of the copies.
+    """
+    named = dict(copies[0].module.named_parameters())
     frozen = tuple(name for name, parameter in named.items() if not parameter.requires_grad)
-    active: set[str] = set()
-    moved: set[str] = set()
-    for seed, probe in enumerate(probes):
-        x = inputs.draw(seed + 100)
-        active |= _with_gradient(probe, x)
-    for seed, probe in enumerate(probes):
-        moved |= _with_effect(probe, inputs.draw(seed + 100), set(named) - active - set(frozen))
-    rest = [name for name in named if name not in active and name not in frozen]
-    return Parameters(
-        tuple(name for name in named if name in active),
-        tuple(name for name in rest if name not in moved),
-        tuple(name for name in rest if name in moved),
+    participating: set[str] = set()
+    effective: set[str] = set()
+    for seed, isolated in enumerate(copies):
+        participating |= _find_with_gradient(isolated, inputs.draw(seed + 100))
+    undecided = set(named) - participating - set(frozen)
+    for seed, isolated in enumerate(copies):
+        effective |= _find_with_effect(isolated, inputs.draw(seed + 100), undecided)
+    rest = [name for name in named if name in undecided]
+    return ParameterGroups(
+        tuple(name for name in named if name in participating),
+        tuple(name for name in rest if name not in effective),
+        tuple(name for name in rest if name in effective),
         frozen,
     )
 
 
-def _with_gradient(probe: IsolatedModel, x: Tensor) -> set[str]:
-    module = probe.instance()
-    prediction = probe.run(module, x)
+def _find_with_gradient(isolated: IsolatedModel, x: Tensor) -> set[str]:
+    """Return the names of the parameters whose gradient is not zero."""
+    module = isolated.prepare_module()
+    prediction = isolated.run_module(module, x)
     named = {
         name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad
     }
     if not named or not prediction.requires_grad:
         return set()
-    gradients = torch.autograd.grad(mixed(prediction), list(named.values()), allow_unused=True)
+    total = sum_with_weights(prediction)
+    gradients = torch.autograd.grad(total, list(named.values()), allow_unused=True)
     return {
         name
         for name, gradient in zip(named, gradients, strict=True)
@@ -62,27 +70,27 @@ def _with_gradient(probe: IsolatedModel, x: Tensor) -> set[str]:
     }
 
 
-def _with_effect(probe: IsolatedModel, x: Tensor, names: set[str]) -> set[str]:
+def _find_with_effect(isolated: IsolatedModel, x: Tensor, names: set[str]) -> set[str]:
+    """Return those of the names whose parameter changes the prediction by another value."""
     if not names:
         return set()
     with torch.no_grad():
-        base = probe(x)
+        unchanged = isolated(x)
         return {
             name
             for name in sorted(names)
-            if not torch.equal(base, _with_other_value(probe, x, name))
+            if not torch.equal(unchanged, _predict_with_other_value(isolated, x, name))
         }
 
 
-def _with_other_value(probe: IsolatedModel, x: Tensor, name: str) -> Tensor:
-    module = probe.instance()
+def _predict_with_other_value(isolated: IsolatedModel, x: Tensor, name: str) -> Tensor:
+    module = isolated.prepare_module()
     parameter = module.get_parameter(name)
     kept = parameter.detach().clone()
-    noise = torch.rand(
-        parameter.shape, generator=torch.Generator().manual_seed(7), dtype=torch.float64
-    )
+    generator = torch.Generator().manual_seed(7)
+    noise = torch.rand(parameter.shape, generator=generator, dtype=torch.float64)
     parameter.add_(noise.to(parameter) + 0.5)
     try:
-        return probe.run(module, x)
+        return isolated.run_module(module, x)
     finally:
         parameter.copy_(kept)

@@ -1,4 +1,4 @@
-"""The stand-alone program that shows a failure of a model without rnnspec."""
+"""Write the stand-alone program that shows a fault of a model without rnnspec."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ def write_model_program(
     arguments: Mapping[str, Any] | None = None,
     device: str = "cpu",
 ) -> str:
-    """A Python program that fails where the model breaks the rule and ends silently where it does not.
+    """Return a Python program that fails if the model breaks the rule, and else ends silently.
 
-    `imports` are the lines that make `name` known, which is called with `arguments` to build the model.
+    `imports` are the lines that define `name`, which is called with `arguments` to build the model.
+    Without a snippet, the program only calls the model.
     """
     given = ", ".join(f"{key}={value!r}" for key, value in (arguments or {}).items())
-    there = "" if device == "cpu" else f".to({device!r})"
+    to_device = "" if device == "cpu" else f".to({device!r})"
     batch, time = (0, 1) if interface.batch_first else (1, 0)
     return "\n".join(
         [
@@ -37,11 +38,11 @@ def write_model_program(
             "",
             f"def build(seed={case.seed}):",
             "    torch.manual_seed(seed)",
-            f"    return {name}({given}){there}.eval()",
+            f"    return {name}({given}){to_device}.eval()",
             "",
             "",
             "def draw(batch, steps):",
-            *_draw(interface, there),
+            *_write_draw_body(interface, to_device),
             "",
             "",
             "model = build()",
@@ -52,15 +53,16 @@ def write_model_program(
     )
 
 
-def _draw(interface: Interface, there: str) -> list[str]:
+def _write_draw_body(interface: Interface, to_device: str) -> list[str]:
     shape = "(batch, steps)" if interface.batch_first else "(steps, batch)"
     if not interface.takes_tokens:
-        return [f"    return torch.randn(*{shape}, {interface.features}){there}"]
-    drawn = f"torch.randint({interface.vocabulary}, {shape}){there}"
-    if interface.padding is None:
+        return [f"    return torch.randn(*{shape}, {interface.features}){to_device}"]
+    padding = interface.padding
+    drawn = f"torch.randint({interface.vocabulary}, {shape}){to_device}"
+    if padding is None:
         return [f"    return {drawn}"]
-    other = (interface.padding + 1) % (interface.vocabulary or 1)
+    other = (padding + 1) % (interface.vocabulary or 1)
     return [
         f"    ids = {drawn}",
-        f"    return ids.masked_fill(ids == {interface.padding}, {other})  # {interface.padding} is padding",
+        f"    return ids.masked_fill(ids == {padding}, {other})  # {padding} is padding",
     ]

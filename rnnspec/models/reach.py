@@ -1,4 +1,4 @@
-"""Which input positions can change which read-out features, and which samples reach which predictions."""
+"""Measure which input positions reach which read-out features, and which samples mix."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from rnnspec.models.inputs import Inputs
-from rnnspec.models.isolated import IsolatedModel, Watcher
-from rnnspec.models.locate import Features
+from rnnspec.models.isolated import HookInstaller, IsolatedModel
+from rnnspec.models.locate import FeatureCapture
 
 
 @dataclass
 class Reach:
-    """What was seen to reach what, as boolean tensors.
+    """What was observed to reach what, as boolean tensors for P positions, C columns, N samples.
 
-    `changed` (P, C) where a finite change at the position changed the column, bit for bit; `nan` (P, C) where a NaN arrived;
-    `prediction` (P,) where a finite change changed the sample's own prediction or had a gradient; `samples` (N, N) where a finite change
-    in the first sample changed the second's prediction, or had a gradient.
+    `changed` (P, C): changing the position changed the column, bit for bit. `nan` (P, C): a NaN at
+    the position arrived in the column. `prediction` (P,): changing the position changed the
+    prediction for its own sample, or the gradient of that prediction is not zero there. `samples`
+    (N, N): the same for the input of the first sample and the prediction for the second.
     """
 
     changed: Tensor
@@ -38,101 +39,121 @@ class Reach:
 
 
 @dataclass(frozen=True)
-class Look:
-    """How a model is looked at: its inputs, the module whose input is the read-out (None: the prediction itself), one row a step or not."""
+class ReadoutReader:
+    """Reads the read-out features and the predictions of a model.
+
+    `module` names the module whose input is the read-out; None means the prediction itself.
+    `every_step` says that the model makes a prediction at every time step.
+    """
 
     inputs: Inputs
     module: str | None
     every_step: bool
 
-    def __call__(
-        self, probe: IsolatedModel, x: Tensor, *watchers: Watcher
+    def read_columns(
+        self, isolated: IsolatedModel, x: Tensor, *installers: HookInstaller
     ) -> tuple[Tensor, Tensor]:
-        """The columns (N, C, ...) and the prediction (N, ...) of each sample."""
+        """Return the columns (N, C, ...) and the predictions (N, ...) for an input."""
         if self.module is None:
-            prediction = self.by_sample(probe(x, *watchers))
+            prediction = self.put_batch_first(isolated(x, *installers))
             return prediction, prediction
-        features = Features(self.module)
-        prediction = self.by_sample(probe(x, features.watch, *watchers))
-        return (prediction if features.taken is None else features.taken), prediction
+        capture = FeatureCapture(self.module)
+        prediction = self.put_batch_first(isolated(x, capture.register_hooks, *installers))
+        return (prediction if capture.features is None else capture.features), prediction
 
-    def by_sample(self, prediction: Tensor) -> Tensor:
-        """The prediction with the batch axis first, at least (N, 1)."""
+    def put_batch_first(self, prediction: Tensor) -> Tensor:
+        """Return a prediction with the batch dimension first and at least two dimensions."""
         if self.every_step and prediction.shape[:2] == (self.inputs.steps, self.inputs.batch):
             return prediction.transpose(0, 1)
         return prediction.unsqueeze(-1) if prediction.dim() == 1 else prediction
 
 
-def measure_reach(probe: IsolatedModel, look: Look, seed: int) -> Reach:
-    """One draw of inputs, every position of every sample changed and spoiled once, and one gradient a sample."""
-    inputs = look.inputs
-    x = probe.cast(inputs.draw(seed))
+def measure_reach(isolated: IsolatedModel, reader: ReadoutReader, seed: int) -> Reach:
+    """Measure the reach for one input drawn with the seed.
+
+    Every position of every sample is changed once and replaced by NaN once, and one gradient is
+    computed per sample.
+    """
+    inputs = reader.inputs
+    x = isolated.cast_input(inputs.draw(seed))
     with torch.no_grad():
-        base = look(probe, x)
+        unchanged = reader.read_columns(isolated, x)
         parts = [
-            _one(probe, look, x, base, sample, position)
+            _measure_position(isolated, reader, x, unchanged, sample, position)
             for sample in range(inputs.batch)
             for position in range(inputs.steps)
         ]
     total = parts[0]
     for part in parts[1:]:
         total = total | part
-    return total | _by_gradient(probe, look, x, total)
+    return total | _measure_gradients(isolated, reader, x, total)
 
 
-def _one(
-    probe: IsolatedModel,
-    look: Look,
+def _measure_position(
+    isolated: IsolatedModel,
+    reader: ReadoutReader,
     x: Tensor,
-    base: tuple[Tensor, Tensor],
+    unchanged: tuple[Tensor, Tensor],
     sample: int,
     position: int,
 ) -> Reach:
-    inputs = look.inputs
-    columns, prediction = look(probe, inputs.changed(x, sample, position, seed=sample + position))
-    spoiled, _ = look(probe, inputs.spoiled(x, sample, position), *_spoilers(inputs, x))
-    differs = _rows(prediction != base[1]).any(-1)
-    result = _nothing(inputs, base[0])
-    result.changed[position] = _columns(columns != base[0], sample, look.every_step)
-    result.nan[position] = _columns(spoiled.isnan() & ~base[0].isnan(), sample, look.every_step)
-    result.prediction[position] = differs[sample]
-    result.samples[sample] = differs
-    return result
+    inputs, every_step = reader.inputs, reader.every_step
+    changed = inputs.change_position(x, sample, position, seed=sample + position)
+    columns, prediction = reader.read_columns(isolated, changed)
+    with_nan, _ = reader.read_columns(
+        isolated, inputs.plant_nan(x, sample, position), *_list_nan_installers(inputs, x)
+    )
+    differs = _flatten_samples(prediction != unchanged[1]).any(-1)
+    is_new_nan = with_nan.isnan() & ~unchanged[0].isnan()
+    reach = _make_empty_reach(inputs, unchanged[0])
+    reach.changed[position] = _reduce_columns(columns != unchanged[0], sample, every_step)
+    reach.nan[position] = _reduce_columns(is_new_nan, sample, every_step)
+    reach.prediction[position] = differs[sample]
+    reach.samples[sample] = differs
+    return reach
 
 
-def _by_gradient(probe: IsolatedModel, look: Look, x: Tensor, like: Reach) -> Reach:
-    result = Reach(
+def _measure_gradients(
+    isolated: IsolatedModel, reader: ReadoutReader, x: Tensor, like: Reach
+) -> Reach:
+    reach = Reach(
         torch.zeros_like(like.changed),
         torch.zeros_like(like.nan),
         torch.zeros_like(like.prediction),
         torch.zeros_like(like.samples),
     )
-    leaf = Leaf()
-    source = x.clone().requires_grad_() if x.is_floating_point() else x
-    prediction = look.by_sample(probe(source, *([] if x.is_floating_point() else [leaf.watch])))
-    target = source if x.is_floating_point() else leaf.tensor
-    if target is None or not prediction.requires_grad or target.shape[:2] != x.shape[:2]:
-        return result
-    for sample in range(look.inputs.batch):
+    is_features = x.is_floating_point()
+    leaf = EmbeddingLeaf()
+    given = x.clone().requires_grad_() if is_features else x
+    prediction = reader.put_batch_first(
+        isolated(given, *([] if is_features else [leaf.register_hooks]))
+    )
+    source = given if is_features else leaf.tensor
+    if source is None or not prediction.requires_grad or source.shape[:2] != x.shape[:2]:
+        return reach
+    for sample in range(reader.inputs.batch):
         (gradient,) = torch.autograd.grad(
-            mixed(prediction[sample]), target, retain_graph=True, allow_unused=True
+            sum_with_weights(prediction[sample]), source, retain_graph=True, allow_unused=True
         )
         if gradient is not None:
-            seen = (gradient != 0).flatten(2).any(-1)
-            seen = seen if look.inputs.interface.batch_first else seen.transpose(0, 1)
-            result.samples[:, sample] |= seen.any(1).cpu()
-            result.prediction |= seen[sample].cpu()
-    return result
+            is_used = (gradient != 0).flatten(2).any(-1)
+            is_used = is_used if reader.inputs.interface.batch_first else is_used.transpose(0, 1)
+            reach.samples[:, sample] |= is_used.any(1).cpu()
+            reach.prediction |= is_used[sample].cpu()
+    return reach
 
 
 @dataclass
-class Leaf:
-    """Replaces the output of the first embedding that is called by a leaf of the graph, kept as `tensor`."""
+class EmbeddingLeaf:
+    """Replaces the output of the first embedding that is called by a leaf of the graph.
+
+    The leaf is kept as `tensor`.
+    """
 
     tensor: Tensor | None = None
 
-    def watch(self, model: nn.Module) -> list[RemovableHandle]:
-        """The hooks that do it."""
+    def register_hooks(self, model: nn.Module) -> list[RemovableHandle]:
+        """Register the hooks that replace it."""
 
         def replace(_module: nn.Module, _arguments: Any, output: Tensor) -> Tensor | None:
             if self.tensor is not None:
@@ -140,37 +161,35 @@ class Leaf:
             self.tensor = output.detach().clone().requires_grad_()
             return self.tensor
 
-        return [
-            module.register_forward_hook(replace)
-            for module in model.modules()
-            if isinstance(module, nn.Embedding)
-        ]
+        return _hook_embeddings(model, replace)
 
 
-def _spoilers(inputs: Inputs, x: Tensor) -> list[Watcher]:
-    """The watcher that makes the embedding of the marked id NaN, in embeddings of the whole input; none for features."""
+def _list_nan_installers(inputs: Inputs, x: Tensor) -> list[HookInstaller]:
+    """Return the hooks that make the embedding of `nan_id` NaN, or none for features.
+
+    They act on embeddings of the whole input only.
+    """
     if not inputs.interface.takes_tokens:
         return []
 
-    def spoil(_module: nn.Module, arguments: Any, output: Tensor) -> Tensor | None:
+    def plant(_module: nn.Module, arguments: Any, output: Tensor) -> Tensor | None:
         ids = arguments[0]
-        return (
-            output.masked_fill((ids == inputs.marked).unsqueeze(-1), float("nan"))
-            if ids.numel() == x.numel()
-            else None
-        )
+        if ids.numel() != x.numel():
+            return None
+        return output.masked_fill((ids == inputs.nan_id).unsqueeze(-1), float("nan"))
 
-    def watch(model: nn.Module) -> list[RemovableHandle]:
-        return [
-            module.register_forward_hook(spoil)
-            for module in model.modules()
-            if isinstance(module, nn.Embedding)
-        ]
-
-    return [watch]
+    return [lambda model: _hook_embeddings(model, plant)]
 
 
-def _nothing(inputs: Inputs, columns: Tensor) -> Reach:
+def _hook_embeddings(model: nn.Module, hook: Any) -> list[RemovableHandle]:
+    return [
+        module.register_forward_hook(hook)
+        for module in model.modules()
+        if isinstance(module, nn.Embedding)
+    ]
+
+
+def _make_empty_reach(inputs: Inputs, columns: Tensor) -> Reach:
     shapes = (
         (inputs.steps, columns.shape[1]),
         (inputs.steps, columns.shape[1]),
@@ -180,21 +199,21 @@ def _nothing(inputs: Inputs, columns: Tensor) -> Reach:
     return Reach(*(torch.zeros(shape, dtype=torch.bool) for shape in shapes))
 
 
-def _columns(differs: Tensor, sample: int, every_step: bool) -> Tensor:
+def _reduce_columns(differs: Tensor, sample: int, every_step: bool) -> Tensor:
+    """Return which columns (C,) of a sample differ."""
     row = differs[sample].cpu()
     return row.flatten(1).any(-1) if every_step or row.dim() > 1 else row
 
 
-def _rows(differs: Tensor) -> Tensor:
+def _flatten_samples(differs: Tensor) -> Tensor:
     return differs.flatten(1).cpu()
 
 
-def mixed(prediction: Tensor) -> Tensor:
-    """A sum in which no two outputs cancel, whatever normalisation they went through."""
-    weights = (
-        torch.rand(
-            prediction.numel(), generator=torch.Generator().manual_seed(1), dtype=torch.float64
-        )
-        + 0.5
-    )
-    return (prediction.flatten() * weights.to(prediction)).sum()
+def sum_with_weights(prediction: Tensor) -> Tensor:
+    """Return a sum of all outputs with random weights, in which no two outputs cancel.
+
+    A plain sum would be constant after a softmax or a normalisation.
+    """
+    generator = torch.Generator().manual_seed(1)
+    drawn = torch.rand(prediction.numel(), generator=generator, dtype=torch.float64)
+    return (prediction.flatten() * (drawn + 0.5).to(prediction)).sum()

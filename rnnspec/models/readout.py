@@ -1,8 +1,9 @@
-"""What a model's prediction sees of its input and of its recurrent layers, measured on the model itself."""
+"""Measure the read-out map of a model: what its predictions depend on."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from enum import Enum
 from typing import Any
 
 import torch
@@ -12,71 +13,94 @@ from rnnspec.models.infer import Interface, infer_interface
 from rnnspec.models.inputs import Inputs
 from rnnspec.models.isolated import IsolatedModel
 from rnnspec.models.locate import locate_features
-from rnnspec.models.padding import padded_samples, padding_reaches
-from rnnspec.models.parameters import Parameters, group_parameters
-from rnnspec.models.reach import Look, Reach, measure_reach
+from rnnspec.models.padding import is_padding_read, measure_padded_samples
+from rnnspec.models.parameters import ParameterGroups, group_parameters
+from rnnspec.models.reach import Reach, ReadoutReader, measure_reach
 from rnnspec.models.taps import Tap, find_taps, join_taps
 
 Matrix = tuple[tuple[bool, ...], ...]
 
 
+class Columns(Enum):
+    """What the columns of the matrices of a read-out map are."""
+
+    FEATURES = "features"
+    STEPS = "steps"
+
+    def __str__(self) -> str:
+        return self.value
+
+
 @dataclass(frozen=True)
 class ReadoutMap:
-    """What reaches the read-out of one model, over all draws together; every field is JSON after `as_dict`.
+    """What reaches the read-out of a model, over all measurements together.
 
-    `columns` says what a column of the matrices is: a feature of the read-out ("features"), or the prediction at a step ("steps").
-    `source` says where the features are taken. `reach[position][column]`: a change of the input there changed the column.
-    `nan[position][column]`: a NaN put there arrived. A NaN alone proves nothing, since 0 * NaN is NaN; no change alone proves nothing
-    either, since a maximum may lie elsewhere: only where both are False does the position not reach the column.
-    `prediction[position]`: a change there changed its own sample's prediction. `samples[i][j]`: input i can change prediction j.
-    `padding`: whether padding after a sequence reaches its prediction; None where the model declares no padding.
-    `taps`: what the prediction takes from each recurrent layer. `notes`: what had to be measured otherwise, and why.
+    columns     what a column of the matrices is: a feature of the read-out, or the prediction at a
+                time step
+    source      where the features are taken
+    reach       `reach[position][column]`: changing the position changes the column
+    nan         `nan[position][column]`: a NaN at the position arrives in the column
+    prediction  `prediction[position]`: changing the position changes its own sample's prediction
+    samples     `samples[i][j]`: the input of sample i can change the prediction for sample j
+    padding     whether padding after a sequence changes its prediction; None if the model declares
+                no padding id
+    parameters  the names of the parameters, in four groups
+    taps        what the prediction takes from each recurrent layer
+    notes       what had to be measured differently, and why
+
+    A position does not reach a column only if `reach` and `nan` are both False. A NaN that arrives
+    proves nothing, because 0 * NaN is NaN; a value that does not change proves nothing either,
+    because a maximum may be at another position.
     """
 
-    columns: str
+    columns: Columns
     source: str
     reach: Matrix
     nan: Matrix
     prediction: tuple[bool, ...]
     samples: Matrix
     padding: bool | None
-    parameters: Parameters
+    parameters: ParameterGroups
     taps: tuple[Tap, ...]
     batch_first: bool
     notes: tuple[str, ...]
 
     @property
     def positions(self) -> int:
-        """How many input positions were tried."""
+        """The number of input positions that were tried."""
         return len(self.reach)
 
     @property
     def samples_mix(self) -> bool:
-        """Whether one sample's input can change another sample's prediction."""
+        """Whether the input of one sample can change the prediction for another."""
         return any(
-            mixed and i != j for i, row in enumerate(self.samples) for j, mixed in enumerate(row)
+            reached and i != j
+            for i, row in enumerate(self.samples)
+            for j, reached in enumerate(row)
         )
 
     @property
     def unread(self) -> tuple[int, ...]:
-        """The positions that reach no column and no prediction, by a change, a gradient or a NaN."""
-        seen = zip(self.reach, self.nan, self.prediction, strict=True)
+        """The positions that reach no column and no prediction."""
+        rows = zip(self.reach, self.nan, self.prediction, strict=True)
         return tuple(
             index
-            for index, (row, nan, own) in enumerate(seen)
-            if not own and not any(row) and not any(nan)
+            for index, (reach, nan, own) in enumerate(rows)
+            if not own and not any(reach) and not any(nan)
         )
 
-    def sees(self, column: int) -> tuple[int, ...]:
-        """The positions that may reach a column: by a change or by a NaN."""
+    def list_visible_positions(self, column: int) -> tuple[int, ...]:
+        """Return the positions that may reach a column, by a change or by a NaN."""
         return tuple(
-            p for p in range(self.positions) if self.reach[p][column] or self.nan[p][column]
+            position
+            for position in range(self.positions)
+            if self.reach[position][column] or self.nan[position][column]
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything as plain dictionaries, lists, strings and numbers, with `samples_mix` and `unread`."""
+        """Return the map as plain data for JSON, with `samples_mix` and `unread`."""
         return {
-            **_plain(asdict(self)),
+            **_to_plain_data(asdict(self)),
             "samples_mix": self.samples_mix,
             "unread": list(self.unread),
         }
@@ -91,81 +115,82 @@ def measure_readout(
     draws: int = 3,
     seed: int = 0,
 ) -> ReadoutMap:
-    """The read-out map of a model, from its own weights and `draws - 1` sets of random ones.
+    """Measure the read-out map of a model.
 
-    `batch` and `steps` must differ and steps be at least 3, or ValueError is raised. The model is copied, never changed; it is measured in
-    eval mode, in float64 where it can run in that. Raises CannotInfer without an interface that can be inferred, and what the model raises.
+    The model is measured `draws` times: with its own weights, then with random weights. It is
+    copied and never modified. The copies are in eval mode, and in float64 if the model can run in
+    float64. Raises ValueError if `batch` and `steps` are equal, `batch` is below 2 or `steps` below
+    3, or if the predictions do not have the batch as a dimension. Raises CannotInfer if `interface`
+    is not given and cannot be inferred, and whatever the model raises.
     """
     if batch == steps or steps < 3 or batch < 2:
         raise ValueError(
-            f"batch (at least 2) and steps (at least 3) must differ, got batch={batch!r}, steps={steps!r}"
+            "batch (at least 2) and steps (at least 3) must differ, "
+            f"got batch={batch!r}, steps={steps!r}"
         )
     inputs = Inputs(interface or infer_interface(model), batch, steps)
     x = inputs.draw(seed)
-    probe = IsolatedModel(model, x)
-    look = _look(probe, inputs, x)
-    probes = [
-        probe,
-        *(
-            other
-            for draw in range(1, draws)
-            if (other := probe.redrawn(seed + draw, x)) is not None
-        ),
-    ]
-    return _map(probes, look, seed)
+    isolated = IsolatedModel(model, x)
+    reader = _make_reader(isolated, inputs, x)
+    redrawn = (isolated.redraw_parameters(seed + draw, x) for draw in range(1, draws))
+    copies = [isolated, *(each for each in redrawn if each is not None)]
+    return _measure_copies(copies, reader, seed)
 
 
-def _look(probe: IsolatedModel, inputs: Inputs, x: Tensor) -> Look:
+def _make_reader(isolated: IsolatedModel, inputs: Inputs, x: Tensor) -> ReadoutReader:
     with torch.no_grad():
-        shape = tuple(probe(x).shape)
-    every_step = len(shape) >= 2 and shape[:2] in (
-        (inputs.batch, inputs.steps),
-        (inputs.steps, inputs.batch),
-    )
-    if not shape or (not every_step and shape[0] != inputs.batch):
+        shape = tuple(isolated(x).shape)
+    batch, steps = inputs.batch, inputs.steps
+    every_step = len(shape) >= 2 and shape[:2] in ((batch, steps), (steps, batch))
+    if not shape or (not every_step and shape[0] != batch):
         raise ValueError(
-            f"predictions for {inputs.batch} samples of {inputs.steps} steps must start with the batch, got shape {shape!r}"
+            f"the predictions for {batch} samples of {steps} steps have shape {shape!r}; "
+            "the first dimension must be the batch"
         )
-    return Look(inputs, None if every_step else locate_features(probe, x, inputs.batch), every_step)
+    module = None if every_step else locate_features(isolated, x, batch)
+    return ReadoutReader(inputs, module, every_step)
 
 
-def _map(probes: list[IsolatedModel], look: Look, seed: int) -> ReadoutMap:
-    seen, taken, padded = _draw(probes[0], look, seed)
-    for index, probe in enumerate(probes[1:], 1):
-        other_seen, other_taken, other_padded = _draw(probe, look, seed + index)
-        seen, taken, padded = (
-            seen | other_seen,
-            join_taps(taken, other_taken),
-            padded if other_padded is None else padded or other_padded,
-        )
+def _measure_copies(copies: list[IsolatedModel], reader: ReadoutReader, seed: int) -> ReadoutMap:
+    """Measure a model and the same model with other weights, and join the results."""
+    reach, taps, padding = _measure_copy(copies[0], reader, seed)
+    for index, isolated in enumerate(copies[1:], 1):
+        other_reach, other_taps, other_padding = _measure_copy(isolated, reader, seed + index)
+        reach = reach | other_reach
+        taps = join_taps(taps, other_taps)
+        padding = other_padding if padding is None else padding or bool(other_padding)
+    source = f"the input of {reader.module or 'the model'}"
     return ReadoutMap(
-        columns="steps" if look.every_step else "features",
-        source="the prediction"
-        if look.module is None
-        else f"the input of {look.module or 'the model'}",
-        reach=_rows(seen.changed),
-        nan=_rows(seen.nan),
-        prediction=tuple(seen.prediction.tolist()),
-        samples=_rows(seen.samples),
-        padding=padded,
-        parameters=group_parameters(probes, look.inputs),
-        taps=tuple(taken),
-        batch_first=look.inputs.interface.batch_first,
-        notes=tuple(probes[0].notes),
+        columns=Columns.STEPS if reader.every_step else Columns.FEATURES,
+        source="the prediction" if reader.module is None else source,
+        reach=_to_matrix(reach.changed),
+        nan=_to_matrix(reach.nan),
+        prediction=tuple(reach.prediction.tolist()),
+        samples=_to_matrix(reach.samples),
+        padding=padding,
+        parameters=group_parameters(copies, reader.inputs),
+        taps=tuple(taps),
+        batch_first=reader.inputs.interface.batch_first,
+        notes=tuple(copies[0].notes),
     )
 
 
-def _draw(probe: IsolatedModel, look: Look, seed: int) -> tuple[Reach, list[Tap], bool | None]:
-    seen = measure_reach(probe, look, seed)
-    seen.samples |= padded_samples(probe, look, seed)
-    return seen, find_taps(probe, look, seed), padding_reaches(probe, look, seed)
+def _measure_copy(
+    isolated: IsolatedModel, reader: ReadoutReader, seed: int
+) -> tuple[Reach, list[Tap], bool | None]:
+    reach = measure_reach(isolated, reader, seed)
+    reach.samples |= measure_padded_samples(isolated, reader, seed)
+    return reach, find_taps(isolated, reader, seed), is_padding_read(isolated, reader, seed)
 
 
-def _rows(matrix: Tensor) -> Matrix:
-    return tuple(tuple(bool(value) for value in row) for row in matrix.tolist())
+def _to_matrix(tensor: Tensor) -> Matrix:
+    return tuple(tuple(bool(value) for value in row) for row in tensor.tolist())
 
 
-def _plain(value: Any) -> Any:
+def _to_plain_data(value: Any) -> Any:
+    """Return nested data with lists for tuples and texts for members of enums."""
+    if isinstance(value, Enum):
+        return value.value
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+        return {key: _to_plain_data(item) for key, item in value.items()}
+    return [_to_plain_data(item) for item in value] if isinstance(value, list | tuple) else value

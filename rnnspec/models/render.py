@@ -1,47 +1,60 @@
-"""A read-out map as text for the terminal."""
+"""Format a read-out map as text for the terminal."""
 
 from __future__ import annotations
 
 from itertools import groupby
 
-from rnnspec.models.advice import advise
-from rnnspec.models.readout import ReadoutMap
+from rnnspec.models.advice import list_advice
+from rnnspec.models.readout import Columns, ReadoutMap
 
 MARKS = {(True, True): "#", (True, False): "#", (False, True): "?", (False, False): "."}
-"""By (a change arrives, a NaN arrives): a NaN alone decides nothing."""
+"""The mark for (a change arrives, a NaN arrives). A NaN that arrives alone proves nothing."""
+
+Row = tuple[str, str]
+"""A label, and one mark for each position."""
 
 
 def format_readout_map(readout: ReadoutMap, *, advice: bool = True) -> str:
-    """The map in ASCII, columns of one reach together in one row, then the samples if they mix, the parameters and the advice."""
-    told = _advice(readout) if advice else []
-    return "\n".join([*_matrix(readout), *_samples(readout), *_parameters(readout), *told]) + "\n"
+    """Return the map in ASCII, then the samples, the parameters, the notes and the advice.
+
+    Columns that the same positions reach share a row. Samples are shown as a matrix if they mix.
+    """
+    lines = [
+        *_format_matrix(readout),
+        *_format_samples(readout),
+        *_format_parameters(readout),
+        *(_format_advice(readout) if advice else []),
+    ]
+    return "\n".join(lines) + "\n"
 
 
-def _matrix(readout: ReadoutMap) -> list[str]:
-    title = "prediction at step" if readout.columns == "steps" else "feature"
-    rows = [(_span(title, first, last), marks) for marks, first, last in _groups(readout)]
-    own = "".join(MARKS[seen, False] for seen in readout.prediction)
-    rows.append(("its own prediction", own))
+def _format_matrix(readout: ReadoutMap) -> list[str]:
+    title = "prediction at step" if readout.columns is Columns.STEPS else "feature"
+    rows = [
+        (_format_span(title, first, last), marks) for marks, first, last in _group_columns(readout)
+    ]
+    rows.append(
+        ("its own prediction", "".join(MARKS[reached, False] for reached in readout.prediction))
+    )
     width = max(len("input position"), *(len(label) for label, _ in rows))
     head = " ".join(str(position % 10) for position in range(readout.positions))
-    lines = [
+    return [
         f"Read-out: {readout.source}, {len(readout.reach[0])} {readout.columns}",
         f"  {'input position':{width}}  {head}",
-    ]
-    return (
-        lines + [f"  {label:{width}}  {' '.join(marks)}" for label, marks in rows] + _legend(rows)
-    )
-
-
-def _legend(rows: list[tuple[str, str]]) -> list[str]:
-    undecided = any("?" in marks for _, marks in rows)
-    return [
-        "  # can change it   . cannot" + ("   ? only a NaN arrives: undecided" if undecided else "")
+        *(f"  {label:{width}}  {' '.join(marks)}" for label, marks in rows),
+        _format_legend(rows),
     ]
 
 
-def _groups(readout: ReadoutMap) -> list[tuple[str, int, int]]:
-    columns = [(_marks(readout, column), column) for column in range(len(readout.reach[0]))]
+def _format_legend(rows: list[Row]) -> str:
+    is_undecided = any("?" in marks for _, marks in rows)
+    undecided = "   ? only a NaN arrives: undecided" if is_undecided else ""
+    return f"  # can change it   . cannot{undecided}"
+
+
+def _group_columns(readout: ReadoutMap) -> list[tuple[str, int, int]]:
+    """Return the marks, the first and the last column of each group of equal neighbours."""
+    columns = [(_mark_column(readout, column), column) for column in range(len(readout.reach[0]))]
     groups = [
         (marks, [column for _, column in group])
         for marks, group in groupby(columns, key=lambda pair: pair[0])
@@ -49,36 +62,43 @@ def _groups(readout: ReadoutMap) -> list[tuple[str, int, int]]:
     return [(marks, members[0], members[-1]) for marks, members in groups]
 
 
-def _marks(readout: ReadoutMap, column: int) -> str:
+def _mark_column(readout: ReadoutMap, column: int) -> str:
     return "".join(
-        MARKS[readout.reach[p][column], readout.nan[p][column]] for p in range(readout.positions)
+        MARKS[readout.reach[position][column], readout.nan[position][column]]
+        for position in range(readout.positions)
     )
 
 
-def _span(title: str, first: int, last: int) -> str:
+def _format_span(title: str, first: int, last: int) -> str:
     return f"{title} {first}" if first == last else f"{title}s {first}-{last}"
 
 
-def _samples(readout: ReadoutMap) -> list[str]:
+def _format_samples(readout: ReadoutMap) -> list[str]:
     if not readout.samples_mix:
-        return ["Samples: each prediction depends on its own sample alone."]
+        return ["Samples: each prediction depends only on its own sample."]
     return ["Samples: which input (row) can change which prediction (column)"] + [
-        f"  {index}  {' '.join(MARKS[seen, False] for seen in row)}"
+        f"  {index}  {' '.join(MARKS[reached, False] for reached in row)}"
         for index, row in enumerate(readout.samples)
     ]
 
 
-def _parameters(readout: ReadoutMap) -> list[str]:
+def _format_parameters(readout: ReadoutMap) -> list[str]:
     groups = readout.parameters
     trained = len(groups.participating) + len(groups.idle) + len(groups.cut)
-    lines = [f"Parameters: {len(groups.participating)} of {trained} take part."]
-    lines += [f"  idle        {name}" for name in groups.idle]
-    lines += [f"  no gradient {name}" for name in groups.cut]
-    return lines + [f"Note: {note}" for note in readout.notes]
+    return [
+        f"Parameters: {len(groups.participating)} of {trained} take part.",
+        *(f"  idle        {name}" for name in groups.idle),
+        *(f"  no gradient {name}" for name in groups.cut),
+        *(f"Note: {note}" for note in readout.notes),
+    ]
 
 
-def _advice(readout: ReadoutMap) -> list[str]:
+def _format_advice(readout: ReadoutMap) -> list[str]:
     lines: list[str] = []
-    for advice in advise(readout):
-        lines += [f"{advice.level}  {advice.rule}", f"  {advice.lost}", f"  try  {advice.remedy}"]
+    for advice in list_advice(readout):
+        lines += [
+            f"{advice.level}  {advice.rule}",
+            f"  {advice.problem}",
+            f"  try  {advice.remedy}",
+        ]
     return lines

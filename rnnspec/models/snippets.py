@@ -1,7 +1,8 @@
-"""Lines that end a stand-alone program: what they assert holds for a sound model and fails for the one under trial.
+"""The last lines of reproduction programs for models.
 
-Names in scope: `build(seed)`, which gives a model in eval mode, `model`, `draw(batch, steps)`, which gives an input, `x`, one of the
-case's size, `BATCH` and `TIME`, the axes of x, and `torch`.
+They pass for a correct model and fail for the one that is checked. Names in scope: `build(seed)`,
+which returns a model in eval mode; `model`, the model itself; `draw(batch, steps)`, which returns
+an input; `x`, an input of the sizes of the case; `BATCH` and `TIME`, its dimensions; and `torch`.
 """
 
 from __future__ import annotations
@@ -9,23 +10,33 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rnnspec.models.case import ModelCase
+from rnnspec.models.observation import Readout
 from rnnspec.rulekit.snippet import Snippet
 
 CALL = Snippet("model(x)")
-"""For a check that the model itself stopped."""
+"""For a fault that stops the call itself."""
 
-LAST = "assert prediction.dim() == 2 and prediction.shape[0] == x.shape[BATCH], prediction.shape"
-EVERY = "assert prediction.dim() == 3 and prediction.shape[:2] == x.shape[:2], prediction.shape"
+SHAPE = {
+    Readout.LAST: (
+        "assert prediction.dim() == 2 and prediction.shape[0] == x.shape[BATCH], prediction.shape"
+    ),
+    Readout.EVERY: (
+        "assert prediction.dim() == 3 and prediction.shape[:2] == x.shape[:2], prediction.shape"
+    ),
+}
 
-AGAIN = Snippet("""\
+REPEATED_CALL = Snippet("""\
 first = model(x)
 model(draw({batch}, {steps}))
 again = model(x)
 assert torch.equal(first, again), (first - again).abs().max()""")
 
 TRAIN_EVAL = Snippet("""\
+nn = torch.nn
+dropouts = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
+dropouts += (nn.AlphaDropout, nn.FeatureAlphaDropout)
 for module in model.modules():
-    if isinstance(module, torch.nn.modules.dropout._DropoutNd):
+    if isinstance(module, dropouts):
         module.p = 0.0
     elif hasattr(module, "weight_hh_l0"):
         module.dropout = 0.0
@@ -42,132 +53,190 @@ other = build(seed=1)
 other.load_state_dict(model.state_dict())
 assert torch.equal(other(x), model(x))""")
 
-META = Snippet("""\
+META_DEVICE = Snippet("""\
 prediction = model.to("meta")(x.to("meta"))
 assert prediction.device.type == "meta", prediction.device""")
 
-DEFAULT = Snippet("""\
+DEFAULT_DEVICE = Snippet("""\
 with torch.device("meta"):
     prediction = model(x)
 assert prediction.device.type == "cpu", prediction.device""")
 
-DTYPE = Snippet("model.double()(x.double() if x.is_floating_point() else x)")
+STATE_DTYPE = Snippet("model.double()(x.double() if x.is_floating_point() else x)")
 
 FLOAT64 = Snippet("""\
 prediction = model.double()(x.double() if x.is_floating_point() else x)
 assert prediction.dtype == torch.float64, prediction.dtype""")
 
+SMALL_CHANGES = """\
+x = x.double() if x.is_floating_point() else x
+model = model.double()
+parameter = dict(model.named_parameters())["{name}"]
+predictions = [model(x)]
+for _ in range(5):
+    with torch.no_grad():
+        parameter.mul_(1 + 1e-13)
+    predictions.append(model(x))
+same = [torch.equal(one, other) for one, other in zip(predictions, predictions[1:])]
+assert not any(same), "a change below float32's resolution is lost\""""
 
-def move_by_digits(name: str) -> Snippet:
-    """Each of several changes of a parameter, far below float32's resolution, moves the prediction of the model in float64."""
-    return Snippet("x = x.double() if x.is_floating_point() else x\n"
-        "model = model.double()\n"
-        f'parameter = dict(model.named_parameters())["{name}"]\n'
-        "predictions = [model(x)]\n"
-        "for _ in range(5):\n"
-        "    with torch.no_grad():\n"
-        "        parameter.mul_(1 + 1e-13)\n"
-        "    predictions.append(model(x))\n"
-        "same = [torch.equal(one, other) for one, other in zip(predictions, predictions[1:])]\n"
-        'assert not any(same), "a change below float32\'s resolution is lost"')
+CHECK_SHAPE = """\
+prediction = model(x)
+{shape}"""
+
+CHECK_SIZES = """\
+for batch, steps in {sizes}:
+    x = draw(batch, steps)
+    prediction = model(x)
+    {shape}
+    assert prediction.isfinite().all()"""
+
+REJECT_ID = """\
+try:
+    prediction = model(x.fill_({token_id}))
+except Exception:
+    pass
+else:
+    raise AssertionError(f"id {token_id} gave {{prediction}}")"""
+
+SEPARATE_SAMPLES = """\
+torch.manual_seed(0)
+before = model(x).select({dimension}, {target})
+for seed in range(9):
+    torch.manual_seed(seed)
+    changed = draw({batch}, {steps}).select(BATCH, {source})
+    x.select(BATCH, {source}){slice} = changed{first}
+    torch.manual_seed(0)
+    after = model(x).select({dimension}, {target})
+    assert torch.equal(before, after), (before, after)"""
+
+COMPARE_STEPS = """\
+before = model(x).select(TIME, {step})
+same = []
+for _ in range(9):
+    x.select(TIME, {position})[:] = draw({batch}, {steps}).select(TIME, {position})
+    same.append(torch.equal(before, model(x).select(TIME, {step})))
+assert {condition}, same"""
+
+CHANGE_POSITIONS = """\
+before = model(x)
+same = []
+for _ in range(9):
+    for position in {positions}:
+        changed = draw({batch}, {steps}).select(TIME, position)
+        x.select(TIME, position)[:] = changed
+    same.append(torch.equal(before, model(x)))
+assert not all(same)"""
+
+REACH_PARAMETERS = """\
+(prediction := model(x)).backward(torch.rand_like(prediction) + 0.5)
+named = dict(model.named_parameters())
+for name in {names}:
+    gradient = named[name].grad
+    assert gradient is not None and gradient.any(), f"{{name}} takes no part\""""
+
+COMPARE_READOUTS = """\
+{first} = model(x)
+model.{name} = not model.{name}
+{second} = model(x)
+torch.testing.assert_close(one, every.select(TIME, -1))"""
+
+APPEND_PADDING = """\
+short = draw(1, {steps})
+end = torch.full_like(short.narrow(TIME, 0, 1), {padding})
+alone, padded = model(short), model(torch.cat([short, end, end], dim=TIME))
+if padded.dim() == 3:
+    padded = padded.narrow(TIME, 0, alone.shape[TIME])
+torch.testing.assert_close(padded, alone)"""
 
 
-def check_shape(readout: str) -> Snippet:
-    """The prediction for x has the promised shape."""
-    return Snippet(f"prediction = model(x)\n{LAST if readout == 'last' else EVERY}")
+def change_slightly(name: str) -> Snippet:
+    """Assert that changes of a parameter below float32's resolution change the prediction."""
+    return Snippet(SMALL_CHANGES).format(name=name)
 
 
-def check_sizes(case_sizes: Sequence[tuple[int, int]], readout: str) -> Snippet:
-    """So has the prediction for each of several sizes, one after the other, and it is finite."""
-    return Snippet(f"for batch, steps in {list(case_sizes)}:\n"
-        "    x = draw(batch, steps)\n"
-        "    prediction = model(x)\n"
-        f"    {LAST if readout == 'last' else EVERY}\n"
-        "    assert prediction.isfinite().all()")
+def check_shape(readout: Readout) -> Snippet:
+    """Assert that the prediction for x has the expected shape."""
+    return Snippet(CHECK_SHAPE).format(shape=SHAPE[readout])
 
 
-def reject_id(wrong: int) -> Snippet:
-    """An id outside the vocabulary is refused."""
-    return Snippet("try:\n"
-        f"    prediction = model(x.fill_({wrong}))\n"
-        "except Exception:\n"
-        "    pass\n"
-        "else:\n"
-        f'    raise AssertionError(f"id {wrong} gave {{prediction}}")')
+def check_sizes(sizes: Sequence[tuple[int, int]], readout: Readout) -> Snippet:
+    """Assert that one model accepts inputs of several sizes (batch, steps), one after the other."""
+    return Snippet(CHECK_SIZES).format(sizes=list(sizes), shape=SHAPE[readout])
+
+
+def reject_id(token_id: int) -> Snippet:
+    """Assert that the model rejects a token id outside the vocabulary."""
+    return Snippet(REJECT_ID).format(token_id=token_id)
 
 
 def repeat_call(case: ModelCase) -> Snippet:
-    """The same input gives the same prediction again."""
-    return AGAIN.format(batch=case.batch, steps=case.steps)
+    """Assert that the same input gives the same prediction again."""
+    return REPEATED_CALL.format(batch=case.batch, steps=case.steps)
 
 
 def separate_samples(
     case: ModelCase,
     source: int,
     target: int,
-    readout: str,
+    readout: Readout,
     *,
     padding: int | None = None,
     training: bool = False,
 ) -> Snippet:
-    """No change of one sample changes the prediction for another; with a padding id, in a batch of different lengths."""
-    axis = "0" if readout == "last" else "BATCH"
-    padded = (
-        f"x.select(BATCH, 0)[-2:] = x.select(BATCH, 2)[-1:] = {padding}\n"
-        if padding is not None and case.batch > 2
-        else ""
+    """Assert that no change of the sample `source` changes the prediction for `target`.
+
+    With a padding id, the sequences of the batch have different lengths.
+    """
+    lines = SEPARATE_SAMPLES
+    if padding is not None and case.batch > 2:
+        lines = f"x.select(BATCH, 0)[-2:] = x.select(BATCH, 2)[-1:] = {padding}\n{lines}"
+    if training:
+        lines = f"model.train()\n{lines}"
+    return Snippet(lines).format(
+        dimension="0" if readout is Readout.LAST else "BATCH",
+        source=source,
+        target=target,
+        batch=case.batch,
+        steps=case.steps,
+        slice="[:]" if padding is None else "[0]",
+        first="" if padding is None else "[0]",
     )
-    first = "[0]" if padding is not None else ""
-    return Snippet(f"{'model.train()' + chr(10) if training else ''}{padded}"
-        "torch.manual_seed(0)\n"
-        f"before = model(x).select({axis}, {target})\n"
-        "for seed in range(9):\n"
-        "    torch.manual_seed(seed)\n"
-        f"    x.select(BATCH, {source}){first or '[:]'} = draw({case.batch}, {case.steps}).select(BATCH, {source}){first}\n"
-        "    torch.manual_seed(0)\n"
-        f"    after = model(x).select({axis}, {target})\n"
-        "    assert torch.equal(before, after), (before, after)")
 
 
-def compare_steps(case: ModelCase, position: int, at: int, *, same: bool) -> Snippet:
-    """No change at one position changes the prediction at a step; or some change does."""
-    return Snippet(f"before = model(x).select(TIME, {at})\n"
-        "same = []\n"
-        "for _ in range(9):\n"
-        f"    x.select(TIME, {position})[:] = draw({case.batch}, {case.steps}).select(TIME, {position})\n"
-        f"    same.append(torch.equal(before, model(x).select(TIME, {at})))\n"
-        f"assert {'all(same)' if same else 'not all(same)'}, same")
+def compare_steps(case: ModelCase, position: int, step: int, *, same: bool) -> Snippet:
+    """Assert that no change at a position changes the prediction at a step, or that some does."""
+    return Snippet(COMPARE_STEPS).format(
+        position=position,
+        step=step,
+        batch=case.batch,
+        steps=case.steps,
+        condition="all(same)" if same else "not all(same)",
+    )
 
 
 def change_positions(case: ModelCase, positions: Sequence[int]) -> Snippet:
-    """Some change at these positions changes the prediction."""
-    return Snippet("before = model(x)\n"
-        "same = []\n"
-        "for _ in range(9):\n"
-        f"    for position in {list(positions)}:\n"
-        f"        x.select(TIME, position)[:] = draw({case.batch}, {case.steps}).select(TIME, position)\n"
-        "    same.append(torch.equal(before, model(x)))\n"
-        "assert not all(same)")
+    """Assert that some change at these positions changes the prediction."""
+    return Snippet(CHANGE_POSITIONS).format(
+        positions=list(positions), batch=case.batch, steps=case.steps
+    )
 
 
 def reach_parameters(names: Sequence[str]) -> Snippet:
-    """A gradient that is not zero reaches these parameters."""
-    return Snippet("(prediction := model(x)).backward(torch.rand_like(prediction) + 0.5)\n"
-        "named = dict(model.named_parameters())\n"
-        f"for name in {list(names)}:\n"
-        "    gradient = named[name].grad\n"
-        '    assert gradient is not None and gradient.any(), f"{name} takes no part"')
+    """Assert that these parameters have a gradient that is not zero."""
+    return Snippet(REACH_PARAMETERS).format(names=list(names))
 
 
-def compare_readouts(name: str, every_is_built: bool) -> Snippet:
-    """Both read-outs of a model agree at the last step."""
-    first, second = ("every", "one") if every_is_built else ("one", "every")
-    return Snippet(f"{first} = model(x)\nmodel.{name} = not model.{name}\n{second} = model(x)\ntorch.testing.assert_close(one, every.select(TIME, -1))")
+def compare_readouts(name: str, readout: Readout) -> Snippet:
+    """Assert that both read-outs of a model agree at the last step.
+
+    `name` is the attribute that switches between them; `readout` is the one the model is built
+    with.
+    """
+    first, second = ("every", "one") if readout is Readout.EVERY else ("one", "every")
+    return Snippet(COMPARE_READOUTS).format(first=first, second=second, name=name)
 
 
-def append_padding(identity: int, steps: int) -> Snippet:
-    """The prediction for one sequence does not change with padding after it."""
-    return Snippet(f"short = draw(1, {steps})\n"
-        f"end = torch.full_like(short.narrow(TIME, 0, 1), {identity})\n"
-        "alone, padded = model(short), model(torch.cat([short, end, end], dim=TIME))\n"
-        "torch.testing.assert_close(padded if padded.dim() == 2 else padded.narrow(TIME, 0, alone.shape[TIME]), alone)")
+def append_padding(padding: int, steps: int) -> Snippet:
+    """Assert that padding after a sequence does not change its prediction."""
+    return Snippet(APPEND_PADDING).format(padding=padding, steps=steps)

@@ -1,4 +1,4 @@
-"""The check of a model built on a recurrent layer: the models' rules over cases of their own."""
+"""What a check of a model runs: the rules about models, and their cases."""
 
 from __future__ import annotations
 
@@ -13,65 +13,70 @@ from rnnspec.cases.space import list_smaller_sizes
 from rnnspec.engine.outcome import Finding
 from rnnspec.models.case import ModelCase, draw_model_cases
 from rnnspec.models.infer import Interface
-from rnnspec.models.observation import ModelObservation
+from rnnspec.models.observation import ModelObservation, Readout
 from rnnspec.models.program import write_model_program
 from rnnspec.rulekit.rule import Rule
 from rnnspec.subjects.target import Target
 
-LEAST = {"batch": 2, "steps": 3}
-"""Below these the axes cannot be told apart, and a recurrence cannot show."""
+MINIMUM_SIZES = {"batch": 2, "steps": 3}
+"""With smaller sizes, the dimensions cannot be told apart, and a recurrence does not show."""
 
 
 class ModelCaseSpace:
-    """The space of the cases of a model: the size that is measured, and the sizes that are called one after the other."""
+    """The space of the cases of a model: one size to measure, and sizes to call in turn."""
 
     fields = ("batches", "lengths", "batch", "steps")
 
     def list_simpler(self, case: ModelCase, name: str) -> list[Any]:
-        """Simpler values of one field: smaller sizes, or fewer calls."""
+        """Return simpler values of one field: smaller sizes, or fewer calls."""
         value = getattr(case, name)
-        if name in LEAST:
-            return [size for size in list_smaller_sizes(value) if size >= LEAST[name]]
+        if name in MINIMUM_SIZES:
+            return [size for size in list_smaller_sizes(value) if size >= MINIMUM_SIZES[name]]
         return [value[:1], value[:2], value[1:]] if len(value) > 1 else []
 
     def change_field(self, case: ModelCase, name: str, value: Any) -> ModelCase | None:
-        """The case with one field at another value, or nothing where batch and steps would be the same."""
-        found = replace(case, **{name: value})
-        return found if found.batch != found.steps else None
+        """Return the case with another value of one field.
+
+        Returns None if batch and steps would be equal.
+        """
+        changed = replace(case, **{name: value})
+        return changed if changed.batch != changed.steps else None
 
     def reseed(self, case: ModelCase, seed: int) -> ModelCase:
-        """The case with other weights and inputs."""
+        """Return the case with other weights and inputs."""
         return replace(case, seed=seed)
 
-    def seed_of(self, case: ModelCase) -> int:
+    def get_seed(self, case: ModelCase) -> int:
         """Return the seed of weights and inputs."""
         return case.seed
 
     def list_raised(self, case: ModelCase) -> frozenset[str]:
-        """The fields of choice that are not at their simplest value: there is none."""
+        """Return the fields of choice that are not at their simplest value: none."""
         return frozenset()
 
-    def total_size(self, case: ModelCase) -> int:
-        """The sum of the sizes."""
+    def measure_size(self, case: ModelCase) -> int:
+        """Return the sum of the sizes and of the numbers of calls."""
         return case.batch + case.steps + len(case.batches) + len(case.lengths)
 
     def describe_field(self, case: ModelCase, name: str) -> str:
-        """A field and its value in words."""
+        """Return a field and its value in words."""
         value = getattr(case, name)
-        return (
-            f"{name} >= {value}"
-            if name in LEAST
-            else f"{name} {', '.join(map(str, value))} one after the other"
-        )
+        if name in MINIMUM_SIZES:
+            return f"{name} >= {value}"
+        return f"{name} of {', then '.join(map(str, value))}"
 
 
 @dataclass(frozen=True)
 class ModelSuite:
-    """What is run: a model's factory with its arguments, what the model takes and gives, rules, a profile, a seed, a limit on the cases."""
+    """The rules about models for one model, and the cases on which they judge it.
+
+    `target` is called with `arguments` to build the model. `interface` is what the model takes, and
+    `readout` is how often it predicts. `limit` replaces the number of cases of the profile.
+    """
 
     target: Target
     interface: Interface
-    readout: str
+    readout: Readout
     rules: tuple[Rule[ModelCase, ModelObservation], ...]
     profile: Profile = PROFILES["default"]
     seed: int = 0
@@ -92,33 +97,36 @@ class ModelSuite:
         return ModelCaseSpace()
 
     @cached_property
-    def drawn(self) -> list[ModelCase]:
+    def all_cases(self) -> list[ModelCase]:
         """Every case of the check."""
         return draw_model_cases(self.profile.name, self.seed, self.limit)
 
     @property
     def size(self) -> int:
-        """How many case indices there are."""
-        return len(self.drawn)
+        """The number of cases."""
+        return len(self.all_cases)
 
-    def cases(self, start: int, stop: int) -> Iterator[tuple[int, ModelCase]]:
-        """The cases with an index in [start, stop)."""
-        return iter(list(enumerate(self.drawn))[start:stop])
+    def draw_cases(self, start: int, stop: int) -> Iterator[tuple[int, ModelCase]]:
+        """Return the cases with an index in [start, stop), with their index."""
+        return iter(list(enumerate(self.all_cases))[start:stop])
 
     def observe(self, case: ModelCase) -> ModelObservation:
-        """The model under trial in a case."""
-        return ModelObservation(self._built, self.interface, self.readout, case, self.device)
+        """Return the observation of the model in a case."""
+        return ModelObservation(self._build_model, self.interface, self.readout, case, self.device)
 
     def find_obstacle(self, rule: Rule[ModelCase, ModelObservation]) -> str:
-        """Nothing: every rule can be reached in every case, and says itself where it does not apply."""
+        """Return an empty string: every case reaches every rule.
+
+        A rule that does not apply to the model raises NotApplicable.
+        """
         return ""
 
     def describe_case(self, case: ModelCase) -> dict[str, Any]:
-        """A case as data."""
+        """Return a case as data: configuration, sizes, call, seed and text."""
         takes = (
             f"token ids below {self.interface.vocabulary}"
             if self.interface.takes_tokens
-            else f"features {self.interface.features}"
+            else f"{self.interface.features} features"
         )
         return {
             "configuration": dict(self.arguments),
@@ -130,7 +138,7 @@ class ModelSuite:
             },
             "call": {
                 "input": takes,
-                "readout": self.readout,
+                "readout": self.readout.value,
                 "batch_first": str(self.interface.batch_first),
             },
             "seed": case.seed,
@@ -138,10 +146,9 @@ class ModelSuite:
         }
 
     def write_program(self, finding: Finding[ModelCase]) -> str:
-        """A stand-alone program that fails for the model and passes for a sound one."""
-        case: Any = finding.case
+        """Return a program that fails for the model and passes for a correct one."""
         return write_model_program(
-            case,
+            finding.case,
             finding.snippet,
             self.interface,
             self.target.imports,
@@ -150,5 +157,5 @@ class ModelSuite:
             self.device,
         )
 
-    def _built(self) -> Any:
+    def _build_model(self) -> Any:
         return self.target.factory(**self.arguments)

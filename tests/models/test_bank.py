@@ -1,20 +1,21 @@
-"""Every planted bug is seen by the rule that it names, and by no other; no rule accuses a correct model."""
+"""Every planted bug breaks the rule that it names and no other; correct models break none."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
-from rnnspec.engine.outcome import Finding, UnsupportedCase, judge_case
+from rnnspec.engine.outcome import Finding, FindingKind, Outcome, UnsupportedCase, judge_case
 from rnnspec.models import RNN1, RNN2, DeepBiRNN, infer_interface
 from rnnspec.models.case import ModelCase, draw_model_cases
-from rnnspec.models.catalogue import CHECKS, list_model_rules, load_model_clauses
-from rnnspec.models.observation import ModelObservation, NotApplicable
+from rnnspec.models.catalogue import list_model_rules, load_model_clauses
+from rnnspec.models.observation import ModelObservation, NotApplicable, Readout
 from rnnspec.models.program import write_model_program
 from rnnspec.models.rules import readouts
 from rnnspec.selftest.matrix import Matrix
@@ -29,7 +30,10 @@ from rnnspec.selftest.picture import format_matrix
 CORRECT = (*PLAIN, *OTHER)
 
 ALSO = {"PrefixByPrefix": {"readout.parameters"}}
-"""What a bug shows besides: a backward layer that starts at its last step has no use for its recurrent weight."""
+"""The other rules that a bug breaks.
+
+A backward layer that starts at its last step does not use its recurrent weight.
+"""
 
 UNCOMMON = {
     bug
@@ -37,69 +41,68 @@ UNCOMMON = {
     if seen_by(bug)
     in ("readout.complete", "readout.parameters", "model.readouts-agree", "model.gradients-reach")
 }
-"""Bugs whose program names what only the bug has."""
+"""Bugs whose program names something that only the bug has."""
 
-TUTORIAL: dict[str, tuple[Callable[[], nn.Module], str]] = {
-    "RNN1": (partial(RNN1, 10, 4, 10, 1), "last"),
-    "RNN2": (partial(RNN2, 10, 4, 10, 1), "every"),
+TUTORIAL: dict[str, tuple[Callable[[], nn.Module], Readout]] = {
+    "RNN1": (partial(RNN1, 10, 4, 10, 1), Readout.LAST),
+    "RNN2": (partial(RNN2, 10, 4, 10, 1), Readout.EVERY),
     "DeepBiRNN, every step": (
         partial(DeepBiRNN, 100, 50, 20, 1, 2, output_all_timesteps=True),
-        "every",
+        Readout.EVERY,
     ),
     "DeepBiRNN, final states": (
         partial(DeepBiRNN, 100, 50, 20, 1, 2, readout="final-states"),
-        "last",
+        Readout.LAST,
     ),
 }
 
 
-def trial_of(model: type[nn.Module]) -> ModelObservation:
+def observe_model(model: type[nn.Module]) -> ModelObservation:
     interface = infer_interface(model(), batch_first=bool(getattr(model, "batch_first", True)))
-    return ModelObservation(model, interface, str(getattr(model, "readout", "last")))
+    return ModelObservation(model, interface, Readout(getattr(model, "readout", "last")))
 
 
-def said(
-    observation: ModelObservation, profile: str = "quick"
-) -> dict[str, Finding | UnsupportedCase | None]:
-    """What each rule said, the first finding of all cases before everything else."""
-    found: dict[str, Finding | UnsupportedCase | None] = {}
+def judge_all(observation: ModelObservation, profile: str = "quick") -> dict[str, Outcome[Any]]:
+    """Return the outcome of each rule: the first finding over all cases, or that of a case."""
+    found: dict[str, Outcome[Any]] = {}
     for case in draw_model_cases(profile, seed=0):
-        each = replace(observation, case=case)
+        observed = replace(observation, case=case)
         for rule in list_model_rules():
-            outcome = judge_case(rule, each)  # type: ignore[arg-type]
+            outcome = judge_case(rule, observed)
             if not isinstance(found.get(rule.id), Finding):
                 found[rule.id] = outcome
     return found
 
 
-def failures(observation: ModelObservation, profile: str = "quick") -> dict[str, str]:
+def list_failures(observation: ModelObservation, profile: str = "quick") -> dict[str, str]:
+    """Return the message of each broken rule."""
     return {
         id: outcome.message
-        for id, outcome in said(observation, profile).items()
+        for id, outcome in judge_all(observation, profile).items()
         if isinstance(outcome, Finding)
     }
 
 
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.__name__)
 def test_the_rule_that_a_bug_names_sees_it(bug: type[LastStep]) -> None:
-    assert set(failures(trial_of(bug))) == {seen_by(bug)} | ALSO.get(bug.__name__, set())
+    assert set(list_failures(observe_model(bug))) == {seen_by(bug)} | ALSO.get(bug.__name__, set())
 
 
 @pytest.mark.parametrize("model", CORRECT, ids=lambda model: model.__name__)
 def test_a_correct_model_is_not_accused(model: type[nn.Module]) -> None:
-    assert failures(trial_of(model)) == {}
+    assert list_failures(observe_model(model)) == {}
 
 
 @pytest.mark.parametrize("name", TUTORIAL)
-def test_the_reference_models_hold_to_the_contract(name: str) -> None:
+def test_the_reference_models_conform(name: str) -> None:
     factory, readout = TUTORIAL[name]
-    assert failures(ModelObservation(factory, infer_interface(factory()), readout)) == {}
+    assert list_failures(ModelObservation(factory, infer_interface(factory()), readout)) == {}
 
 
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.__name__)
 def test_the_program_fails_for_the_bug_without_rnnspec(bug: type[LastStep]) -> None:
-    observation = trial_of(bug)
-    finding = said(observation)[seen_by(bug)]
+    observation = observe_model(bug)
+    finding = judge_all(observation)[seen_by(bug)]
     assert isinstance(finding, Finding)
     source = write_model_program(
         observation.case,
@@ -121,7 +124,11 @@ def test_the_program_fails_for_the_bug_without_rnnspec(bug: type[LastStep]) -> N
         )
     ):
         exec(compile(source, "program", "exec"), {})
-    if observation.readout == "last" and observation.interface.padding is None and bug not in UNCOMMON:
+    if (
+        observation.readout is Readout.LAST
+        and observation.interface.padding is None
+        and bug not in UNCOMMON
+    ):
         exec(
             compile(source.replace(f"{bug.__name__}()", "LastStep()"), "program", "exec"),
             {"LastStep": LastStep},
@@ -131,30 +138,30 @@ def test_the_program_fails_for_the_bug_without_rnnspec(bug: type[LastStep]) -> N
 @pytest.mark.slow
 @pytest.mark.parametrize("model", CORRECT, ids=lambda model: model.__name__)
 def test_a_correct_model_is_not_accused_in_many_cases(model: type[nn.Module]) -> None:
-    assert failures(trial_of(model), "default") == {}
+    assert list_failures(observe_model(model), "default") == {}
 
 
-def test_the_printed_deep_model_gets_the_advice_alone() -> None:
+def test_the_printed_deep_model_gets_only_the_advice() -> None:
     factory = partial(DeepBiRNN, 100, 50, 20, 1, 2)
-    found = failures(ModelObservation(factory, infer_interface(factory())))
+    found = list_failures(ModelObservation(factory, infer_interface(factory())))
     assert list(found) == ["readout.complete"]
     assert "torch.cat([h_n[-2], h_n[-1]], dim=-1)" in found["readout.complete"]
 
 
 def test_both_faults_of_the_printed_rnn2_are_named() -> None:
-    message = failures(trial_of(BothFaults))["model.output-shape"]
+    message = list_failures(observe_model(BothFaults))["model.output-shape"]
     assert "self.hidden_size, which is never set" in message
     assert (
-        "fc expects 12 features and is given 6: rnn's one direction gives 1 * hidden_size = 6"
-        in message
+        "fc expects 12 features but its input has 6: rnn has 1 direction, "
+        "so its output has 1 * hidden_size = 6" in message
     )
 
 
 def test_the_bank_is_wide_enough() -> None:
     assert len(set(BUGS)) == len(BUGS) >= 25
     assert len(set(CORRECT)) == len(CORRECT) >= 8
-    assert {seen_by(bug) for bug in BUGS} == set(CHECKS), (
-        "every rule has a bug that only it must see"
+    assert {seen_by(bug) for bug in BUGS} == {rule.id for rule in list_model_rules()}, (
+        "a rule without a planted bug"
     )
 
 
@@ -167,10 +174,13 @@ def test_a_docstring_that_names_no_rule_is_refused() -> None:
 
 
 def test_every_rule_has_its_clause_and_every_clause_its_rule() -> None:
-    assert list(load_model_clauses()) == list(CHECKS) == list(list_model_rules())
+    rules = list_model_rules()
+    assert len(set(rules)) == len(rules) >= 20
+    assert list(load_model_clauses()) == [rule.id for rule in rules]
+    assert [clause.id for rule in rules for clause in rule.clauses] == [rule.id for rule in rules]
 
 
-def test_every_rule_says_what_it_asks_how_and_what_that_catches() -> None:
+def test_every_rule_says_what_it_requires_how_it_is_checked_and_what_it_catches() -> None:
     for rule in list_model_rules():
         assert rule.requirement.endswith(".")
         assert rule.how.endswith(".")
@@ -178,30 +188,30 @@ def test_every_rule_says_what_it_asks_how_and_what_that_catches() -> None:
         assert rule.source
 
 
-def test_nothing_else_is_said_of_a_model_that_cannot_be_called() -> None:
-    found = said(trial_of(BothFaults))
+def test_nothing_else_is_judged_on_a_model_that_cannot_be_called() -> None:
+    found = judge_all(observe_model(BothFaults))
     del found["model.output-shape"]
-    assert set(found.values()) == {UnsupportedCase("follows from model.output-shape")}
+    assert set(found.values()) == {UnsupportedCase("not judged because model.output-shape fails")}
 
 
 def test_features_have_no_vocabulary() -> None:
     model = next(model for model in CORRECT if model.__name__ == "FromFeatures")
-    assert said(trial_of(model))["model.vocabulary"] == UnsupportedCase(
-        "takes features, not token ids"
+    assert judge_all(observe_model(model))["model.vocabulary"] == UnsupportedCase(
+        "the model takes features, not token ids"
     )
     with pytest.raises(NotApplicable, match="no padding id"):
-        readouts.padding(trial_of(model))
+        readouts.padding.check(observe_model(model))
 
 
 def test_an_unknown_readout_is_refused_with_its_value() -> None:
     with pytest.raises(ValueError, match="'first'"):
-        ModelObservation(LastStep, infer_interface(LastStep()), "first")
+        Readout("first")
 
 
 def test_the_callers_generator_is_left_alone() -> None:
-    observation = trial_of(LastStep)
+    observation = observe_model(LastStep)
     before = torch.random.get_rng_state()
-    said(observation)
+    judge_all(observation)
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
@@ -220,18 +230,18 @@ def test_an_unknown_profile_is_refused_with_its_value() -> None:
         draw_model_cases("fast", 0)
 
 
-def test_what_a_check_does_not_expect_is_told_as_a_crash() -> None:
+def test_an_unexpected_exception_is_an_error_of_the_checker() -> None:
     class Unpicklable(LastStep):
-        """Cannot be copied, which measuring needs; nothing sees it."""
+        """Cannot be copied, which measuring needs; no rule sees it."""
 
         def __deepcopy__(self, memo: object) -> LastStep:
             raise MemoryError("too large to copy")
 
-    found = said(trial_of(Unpicklable))
+    found = judge_all(observe_model(Unpicklable))
     outcome = found["readout.complete"]
     assert isinstance(outcome, Finding)
     assert outcome.message.endswith("raised MemoryError: too large to copy")
-    assert outcome.crashed
+    assert outcome.kind is FindingKind.CHECKER_ERROR
     assert found["model.output-shape"] is None
 
 

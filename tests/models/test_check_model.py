@@ -1,4 +1,4 @@
-"""A user's own model: the Python call, the command, the pytest decorator, and what is inferred."""
+"""A check of a user's model: the Python call, the command, the decorator, and what is inferred."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from rnnspec.errors import DeviceError, SelectionError, TargetError
 from rnnspec.models import RNN1, RNN2, DeepBiRNN
 from rnnspec.models.case import ModelCase
 from rnnspec.report.console import format_report
+from rnnspec.report.data import RunVerdict, Verdict
 from rnnspec.selftest.model_bugs_shapes import BothFaults, IdsClamped
 from rnnspec.selftest.model_correct import FromFeatures, SequenceFirst
 from rnnspec.selftest.model_plain import LastStep, Padded
@@ -38,9 +39,9 @@ def quick(target: Any, **options: Any) -> ModelReport:
     return check_model(target, **{"profile": "quick", **options})
 
 
-def test_a_sound_model_conforms_and_what_was_inferred_is_told() -> None:
+def test_a_correct_model_conforms_and_the_notes_say_what_was_inferred() -> None:
     report = quick(RNN1, arguments=SMALL)
-    assert (report.verdict, report.exit_status) == ("conforms", 0)
+    assert (report.verdict, report.exit_status) == (RunVerdict.CONFORMS, 0)
     assert report.notes == (
         "vocabulary=10, from embedding (Embedding(10, 4))",
         "readout=last, from a prediction of shape (3, 1) for an input of shape (3, 5)",
@@ -50,27 +51,25 @@ def test_a_sound_model_conforms_and_what_was_inferred_is_told() -> None:
 def test_every_step_is_inferred_from_the_shape() -> None:
     report = quick(RNN2, arguments=SMALL)
     assert report.ok
-    assert report.result("model.causal").verdict == "pass"
-    assert report.result("model.sees-both-directions").verdict == "not-applicable"
+    assert report.result("model.causal").verdict is Verdict.PASS
+    assert report.result("model.sees-both-directions").verdict is Verdict.NOT_APPLICABLE
 
 
 def test_the_deep_model_of_the_tutorial_gets_the_advice_with_its_remedy() -> None:
     report = quick(DeepBiRNN, arguments=DEEP)
     assert report.ok
-    assert [result.rule for result in report.results if result.verdict == "fail"] == [
+    assert [result.rule for result in report.results if result.verdict is Verdict.FAIL] == [
         "readout.complete"
     ]
-    assert (
-        "\n  try            _, h_n = self.rnn(x); features = torch.cat([h_n[-2], h_n[-1]], dim=-1)\n"
-        in format_report(report)
-    )
+    remedy = "_, h_n = self.rnn(x); features = torch.cat([h_n[-2], h_n[-1]], dim=-1)"
+    assert f"\n  try            {remedy}\n" in format_report(report)
     assert quick(DeepBiRNN, arguments=DEEP, strict=True).exit_status == 1
     assert not [
         r
         for r in quick(
             DeepBiRNN, arguments={**DEEP, "readout": "final-states"}, strict=True
         ).results
-        if r.verdict == "fail"
+        if r.verdict is Verdict.FAIL
     ]
 
 
@@ -88,12 +87,12 @@ def test_the_map_is_in_the_report() -> None:
 
 def test_a_model_that_fails_is_named_with_all_its_faults() -> None:
     report = quick(BothFaults)
-    assert (report.verdict, report.exit_status) == ("violates", 1)
+    assert (report.verdict, report.exit_status) == (RunVerdict.VIOLATES, 1)
     assert report.readout is None
     assert "readout=every" in report.notes[-1]
     message = report.result("model.output-shape").message
     assert message.startswith("forward reads self.hidden_size, which is never set")
-    assert "; fc expects 12 features and is given 6" in message
+    assert "; fc expects 12 features but its input has 6" in message
 
 
 def test_a_broken_rule_comes_with_a_small_case_and_a_program() -> None:
@@ -109,16 +108,16 @@ def test_a_broken_rule_comes_with_a_small_case_and_a_program() -> None:
 def test_features_and_other_layouts() -> None:
     assert quick(FromFeatures).notes[0].startswith("features=4, from lower")
     assert quick(SequenceFirst, batch_first=False).ok
-    assert quick(Padded).result("readout.padding").verdict == "pass"
+    assert quick(Padded).result("readout.padding").verdict is Verdict.PASS
 
 
-def test_what_is_stated_is_not_inferred() -> None:
+def test_what_is_given_is_not_inferred() -> None:
     report = quick(LastStep, vocabulary=12, readout="last")
     assert report.ok
     assert report.notes == ()
 
 
-def test_any_callable_will_do() -> None:
+def test_any_callable_can_be_checked() -> None:
     def build() -> Any:
         table = torch.linspace(-1, 1, 24, dtype=torch.float64).reshape(6, 4)
         return lambda tokens: torch.stack([table[row].cumsum(0)[-1] for row in _checked(tokens)])
@@ -147,7 +146,7 @@ def test_the_callers_generator_is_left_alone() -> None:
             LastStep,
             {"readout": "lst"},
             SelectionError,
-            "--readout 'lst': one of last, every is needed. Did you mean 'last'?",
+            "--readout 'lst': choose last or every. Did you mean 'last'?",
         ),
         (LastStep, {"profile": "fast"}, SelectionError, "--profile 'fast'"),
         (LastStep, {"cases": 0}, SelectionError, "--cases must be at least 1, got 0"),
@@ -172,11 +171,11 @@ def test_the_callers_generator_is_left_alone() -> None:
         ),
         (LastStep, {"vocabulary": 1}, TargetError, "vocabulary=1"),
         (LastStep, {"vocabulary": 3, "features": 2}, TargetError, "vocabulary=3, features=2"),
-        (lambda: 3, {}, TargetError, "the factory must give a module or another callable, got 3"),
+        (lambda: 3, {}, TargetError, "the factory must return a module or another callable, got 3"),
         (LastStep(), {}, TargetError, "is a model already"),
     ],
 )
-def test_what_cannot_be_checked_is_said(
+def test_what_cannot_be_checked_is_explained(
     target: Any, options: dict[str, Any], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error) as raised:
@@ -201,7 +200,7 @@ def test_the_command_shows_the_map_and_ends_with_the_verdict(tmp_path: Path) -> 
     assert json.loads(path.read_text())["readout"]["samples_mix"] is False
 
 
-def test_the_command_writes_json_alone_where_it_is_asked_to() -> None:
+def test_the_command_writes_only_json_to_standard_output() -> None:
     target = "rnnspec.selftest.model_bugs_shapes:IdsClamped"
     run = CliRunner().invoke(
         command,
@@ -212,14 +211,14 @@ def test_the_command_writes_json_alone_where_it_is_asked_to() -> None:
     assert json.loads(run.output)["verdict"] == "violates"
 
 
-def test_the_first_violation_ends_the_run_where_that_is_asked() -> None:
-    report = check_model(IdsClamped, first=True)
+def test_fail_fast_ends_the_run_at_the_first_violation() -> None:
+    report = check_model(IdsClamped, fail_fast=True)
     assert report.stopped
     assert report.cases == 1
 
 
 @model_conformance(LastStep)
-def test_a_sound_model_in_a_test_suite(rule: RuleTest) -> None:
+def test_a_correct_model_in_a_test_suite(rule: RuleTest) -> None:
     rule.check()
 
 
@@ -235,7 +234,7 @@ def test_simpler_cases_stay_cases(name: str) -> None:
     assert all(
         found.batch != found.steps and found.batch >= 2 and found.steps >= 3 for found in simpler
     )
-    assert all(space.total_size(found) < space.total_size(case) for found in simpler)
+    assert all(space.measure_size(found) < space.measure_size(case) for found in simpler)
     assert space.list_raised(case) == frozenset()
     assert name in space.describe_field(case, name)
     assert space.reseed(case, 4).seed == 4

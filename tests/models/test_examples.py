@@ -1,4 +1,4 @@
-"""The tutorial reproduced: the scripts run, and what they learn is what the tutorial's run learned."""
+"""The tutorial reproduced: the scripts run, and learn what the tutorial's run learned."""
 
 from __future__ import annotations
 
@@ -48,7 +48,9 @@ def test_rnn2_prints_three_predictions(capsys: pytest.CaptureFixture[str]) -> No
     assert capsys.readouterr().out.splitlines()[-1].count(",") == 4
 
 
-def test_the_bidirectional_shapes_are_those_of_the_text(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_bidirectional_shapes_are_those_of_the_tutorial(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     script = load("bidirectional_states")
     script.one_layer()
     one = capsys.readouterr().out
@@ -63,7 +65,7 @@ def test_the_bidirectional_shapes_are_those_of_the_text(capsys: pytest.CaptureFi
     assert "layer 2, both directions (1, 8)" in two
 
 
-def test_the_deep_model_gets_one_piece_of_advice_and_the_remedy_none(
+def test_the_deep_model_gets_one_piece_of_advice_and_its_remedy_none(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     load("deep_birnn").main()

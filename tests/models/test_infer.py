@@ -1,4 +1,4 @@
-"""What a model takes: stated, inferred with words for where it came from, or refused."""
+"""What a model takes: given, inferred with a note on the source, or refused."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_a_bare_layer_is_a_model_too() -> None:
     assert infer_interface(nn.GRU(7, 2)).inferred[0].startswith("features=7, from the model itself")
 
 
-def test_a_linear_layer_before_the_recurrent_one_says_the_width() -> None:
+def test_a_linear_layer_before_the_recurrent_layer_gives_the_width() -> None:
     found = infer_interface(LinearBefore())
     assert found.features == 3
     assert found.inferred[0].startswith(
@@ -41,13 +41,13 @@ def test_the_padding_id_comes_from_the_embedding() -> None:
     assert found.inferred[1] == "padding id 2, from 0.padding_idx"
 
 
-def test_what_is_stated_is_not_inferred() -> None:
+def test_what_is_given_is_not_inferred() -> None:
     assert infer_interface(RNN1(10, 4, 8, 1), vocabulary=6).inferred == ()
     assert infer_interface(RNN1(10, 4, 8, 1), features=4) == Interface(features=4)
     assert infer_interface(len, vocabulary=6, batch_first=False) == Interface(6, batch_first=False)
 
 
-def test_a_model_that_says_nothing_is_refused_by_name() -> None:
+def test_a_model_that_shows_nothing_is_refused_by_name() -> None:
     with pytest.raises(
         CannotInfer, match=r"Linear has neither an nn.Embedding nor a recurrent layer"
     ):

@@ -1,4 +1,4 @@
-"""The read-out map: what reaches what, measured on models whose answer is known."""
+"""The read-out map and its advice, measured on models whose answer is known."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from rnnspec.contract.clauses import Level
 from rnnspec.models import (
     RNN1,
     RNN2,
     CannotInfer,
+    Columns,
     DeepBiRNN,
     Interface,
-    advise,
     format_readout_map,
+    list_advice,
     measure_readout,
 )
 from rnnspec.selftest import model_bugs_readout as bugs
@@ -37,86 +39,93 @@ from rnnspec.selftest.model_plain import HIDDEN, EveryStep, LastStep, Padded
 
 
 def test_one_direction_at_the_last_step_sees_all() -> None:
-    seen = measure_readout(RNN1(10, 4, 6, 1))
-    assert seen.columns == "features"
-    assert seen.source == "the input of fc"
-    assert seen.reach == ((True,) * 6,) * 5
-    assert not seen.samples_mix
-    assert seen.parameters.idle == ()
-    assert seen.padding is None
+    readout = measure_readout(RNN1(10, 4, 6, 1))
+    assert readout.columns is Columns.FEATURES
+    assert readout.source == "the input of fc"
+    assert readout.reach == ((True,) * 6,) * 5
+    assert not readout.samples_mix
+    assert readout.parameters.idle == ()
+    assert readout.padding is None
 
 
 def test_every_step_sees_what_came_before() -> None:
-    seen = measure_readout(RNN2(10, 4, 6, 1))
-    assert seen.columns == "steps"
-    assert seen.reach == tuple(
+    readout = measure_readout(RNN2(10, 4, 6, 1))
+    assert readout.columns is Columns.STEPS
+    assert readout.reach == tuple(
         tuple(position <= step for step in range(5)) for position in range(5)
     )
-    assert seen.nan == seen.reach
+    assert readout.nan == readout.reach
 
 
 def test_the_backward_half_of_one_layer_sees_the_last_position_alone() -> None:
-    seen = measure_readout(DeepBiRNN(10, 4, 6, 1, num_layers=1))
-    assert [seen.sees(column) for column in (0, 5, 6, 11)] == [(0, 1, 2, 3, 4)] * 2 + [(4,)] * 2
-    assert seen.parameters.idle == ("rnn.weight_hh_l0_reverse",)
-    assert seen.taps[0].steps == ((4, 0), (4, 1))
+    readout = measure_readout(DeepBiRNN(10, 4, 6, 1, num_layers=1))
+    assert [readout.list_visible_positions(column) for column in (0, 5, 6, 11)] == [
+        (0, 1, 2, 3, 4)
+    ] * 2 + [(4,)] * 2
+    assert readout.parameters.idle == ("rnn.weight_hh_l0_reverse",)
+    assert readout.taps[0].steps == ((4, 0), (4, 1))
 
 
 @pytest.mark.parametrize("layers", [2, 3])
 def test_the_top_backward_recurrence_of_a_stack_takes_no_part(layers: int) -> None:
-    seen = measure_readout(DeepBiRNN(10, 4, 6, 1, layers))
-    assert all(all(row) for row in seen.reach)
-    assert seen.parameters.idle == (f"rnn.weight_hh_l{layers - 1}_reverse",)
-    (advice,) = advise(seen)
-    assert (advice.rule, advice.level) == ("readout.complete", "SHOULD")
-    assert f"the backward recurrence of layer {layers - 1} takes no part" in advice.lost
-    assert advice.explains == seen.parameters.idle
+    readout = measure_readout(DeepBiRNN(10, 4, 6, 1, layers))
+    assert all(all(row) for row in readout.reach)
+    assert readout.parameters.idle == (f"rnn.weight_hh_l{layers - 1}_reverse",)
+    (advice,) = list_advice(readout)
+    assert (advice.rule, advice.level) == ("readout.complete", Level.SHOULD)
+    assert f"the backward recurrence of layer {layers - 1} is unused" in advice.problem
+    assert advice.explains == readout.parameters.idle
 
 
 @pytest.mark.parametrize("layers", [1, 2])
 def test_the_remedy_leaves_no_advice(layers: int) -> None:
-    assert advise(measure_readout(DeepBiRNN(10, 4, 6, 1, layers, readout="final-states"))) == []
+    assert (
+        list_advice(measure_readout(DeepBiRNN(10, 4, 6, 1, layers, readout="final-states"))) == []
+    )
 
 
+LAST_STATES = "features = torch.cat([h_n[-2], h_n[-1]], dim=-1)"
 REMEDIES = {
-    bugs.LastOfBothDirections: "_, h_n = self.rnn(x); features = torch.cat([h_n[-2], h_n[-1]], dim=-1)",
-    bugs.LastOfBothDirectionsGRU: "_, h_n = self.rnn(x); features = torch.cat([h_n[-2], h_n[-1]], dim=-1)",
-    bugs.LastOfBothDirectionsLSTM: "_, (h_n, c_n) = self.rnn(x); features = torch.cat([h_n[-2], h_n[-1]], dim=-1)",
+    bugs.LastOfBothDirections: f"_, h_n = self.rnn(x); {LAST_STATES}",
+    bugs.LastOfBothDirectionsGRU: f"_, h_n = self.rnn(x); {LAST_STATES}",
+    bugs.LastOfBothDirectionsLSTM: f"_, (h_n, c_n) = self.rnn(x); {LAST_STATES}",
     bugs.FirstLayerState: "_, h_n = self.rnn(x); features = h_n[-1]",
-    bugs.StatesViewed: "_, h_n = self.rnn(x); features = torch.cat([h_n[-2], h_n[-1]], dim=-1)",
+    bugs.StatesViewed: f"_, h_n = self.rnn(x); {LAST_STATES}",
     bugs.AlongTheBatch: "self.rnn = RNN(..., batch_first=True)",
 }
 
 
 @pytest.mark.parametrize("bug", REMEDIES, ids=lambda bug: bug.__name__)
 def test_the_remedy_fits_the_layer(bug: type[LastStep]) -> None:
-    assert advise(measure_readout(bug()))[0].remedy == REMEDIES[bug]
+    assert list_advice(measure_readout(bug()))[0].remedy == REMEDIES[bug]
 
 
-def test_padding_wants_packing() -> None:
-    (advice,) = advise(measure_readout(bugs.LastIsPadding()))
-    assert advice.level == "MUST"
+def test_the_remedy_for_padding_is_packing() -> None:
+    (advice,) = list_advice(measure_readout(bugs.LastIsPadding()))
+    assert advice.level is Level.MUST
     assert advice.remedy.startswith(
         "packed = pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False); "
     )
     assert advice.remedy.endswith("_, h_n = self.rnn(packed); features = h_n[-1]")
 
 
-def test_a_gru_unpacked_as_a_pair_is_told_so() -> None:
-    (advice,) = advise(measure_readout(bugs.StatesUnpackedAsPair()))
-    assert advice.lost.endswith(
-        "GRU returns one state, h_n, and no pair: unpacked as (h, c), h is its first entry alone."
+def test_a_gru_unpacked_as_a_pair_is_explained() -> None:
+    (advice,) = list_advice(measure_readout(bugs.StatesUnpackedAsPair()))
+    assert advice.problem.endswith(
+        "GRU returns a single state h_n, not a pair: unpacked as (h, c), h is only its first entry."
     )
 
 
 def test_samples_that_mix_are_shown_and_nothing_else_is_advised() -> None:
-    seen = measure_readout(bugs.AlongTheBatch())
-    assert seen.samples == ((True, True, True), (False, True, True), (False, False, True))
-    (advice,) = advise(seen)
-    assert (advice.rule, advice.level) == ("readout.samples", "MUST")
+    readout = measure_readout(bugs.AlongTheBatch())
+    assert readout.samples == ((True, True, True), (False, True, True), (False, False, True))
+    (advice,) = list_advice(readout)
+    assert (advice.rule, advice.level) == ("readout.samples", Level.MUST)
     assert (
-        "Samples: which input (row) can change which prediction (column)\n  0  # # #\n  1  . # #\n  2  . . #\n"
-        in format_readout_map(seen)
+        "Samples: which input (row) can change which prediction (column)\n"
+        "  0  # # #\n"
+        "  1  . # #\n"
+        "  2  . . #\n" in format_readout_map(readout)
     )
 
 
@@ -126,12 +135,12 @@ def test_a_zero_times_nan_is_no_proof() -> None:
             kept = torch.arange(tokens.size(1)) > 0
             return super().embed(tokens) * kept.unsqueeze(-1)
 
-    seen = measure_readout(TimesZero())
-    assert not any(seen.reach[0])
-    assert all(seen.nan[0])
-    assert seen.unread == ()
-    assert "? # # # #" in format_readout_map(seen)
-    assert "undecided" in format_readout_map(seen)
+    readout = measure_readout(TimesZero())
+    assert not any(readout.reach[0])
+    assert all(readout.nan[0])
+    assert readout.unread == ()
+    assert "? # # # #" in format_readout_map(readout)
+    assert "undecided" in format_readout_map(readout)
 
 
 def test_what_stops_a_nan_does_not_hide_a_change() -> None:
@@ -139,10 +148,10 @@ def test_what_stops_a_nan_does_not_hide_a_change() -> None:
         def read(self, output: Tensor, states: Tensor) -> Tensor:
             return output[:, -1].nan_to_num().clamp(-1, 1)
 
-    seen = measure_readout(Cleaned())
-    assert all(all(row) for row in seen.reach)
-    assert not any(any(row) for row in seen.nan)
-    assert advise(seen) == []
+    readout = measure_readout(Cleaned())
+    assert all(all(row) for row in readout.reach)
+    assert not any(any(row) for row in readout.nan)
+    assert list_advice(readout) == []
 
 
 @pytest.mark.parametrize(
@@ -150,29 +159,29 @@ def test_what_stops_a_nan_does_not_hide_a_change() -> None:
 )
 def test_other_builds_get_no_advice(model: type[nn.Module]) -> None:
     interface = Interface(12, batch_first=False) if model is SequenceFirst else None
-    assert advise(measure_readout(model(), interface)) == []
+    assert list_advice(measure_readout(model(), interface)) == []
 
 
-def test_padding_is_measured_where_the_model_declares_it() -> None:
+def test_padding_is_measured_if_the_model_declares_it() -> None:
     assert measure_readout(Padded()).padding is False
     assert measure_readout(bugs.MeanOverPadding()).padding is True
     assert measure_readout(LastStep()).padding is None
 
 
-def test_cut_parameters_are_told_from_idle_ones() -> None:
-    seen = measure_readout(OutputDetached())
-    assert seen.parameters.cut[0] == "embedding.weight"
-    assert seen.parameters.idle == ()
-    assert seen.parameters.participating == ("fc.weight", "fc.bias")
+def test_cut_and_idle_parameters_are_distinguished() -> None:
+    readout = measure_readout(OutputDetached())
+    assert readout.parameters.cut[0] == "embedding.weight"
+    assert readout.parameters.idle == ()
+    assert readout.parameters.participating == ("fc.weight", "fc.bias")
     assert measure_readout(bugs.NeverUsed()).parameters.idle == ("spare.weight", "spare.bias")
 
 
-def test_frozen_parameters_are_nobodys_fault() -> None:
+def test_frozen_parameters_give_no_advice() -> None:
     model = LastStep()
     model.embedding.weight.requires_grad_(False)
-    seen = measure_readout(model)
-    assert seen.parameters.frozen == ("embedding.weight",)
-    assert advise(seen) == []
+    readout = measure_readout(model)
+    assert readout.parameters.frozen == ("embedding.weight",)
+    assert list_advice(readout) == []
 
 
 def test_a_black_box_of_functions_is_measured_at_its_prediction() -> None:
@@ -180,11 +189,11 @@ def test_a_black_box_of_functions_is_measured_at_its_prediction() -> None:
         def predict(self, features: Tensor) -> Tensor:
             return features @ self.fc.weight.T
 
-    seen = measure_readout(Functional())
-    assert seen.source == "the prediction"
-    assert all(all(row) for row in seen.reach)
-    (advice,) = advise(seen)
-    assert advice.lost.startswith("fc.bias can change no prediction")
+    readout = measure_readout(Functional())
+    assert readout.source == "the prediction"
+    assert all(all(row) for row in readout.reach)
+    (advice,) = list_advice(readout)
+    assert advice.problem.startswith("fc.bias cannot change any prediction")
 
 
 def test_a_bidirectional_model_of_cells_is_measured_without_a_layer() -> None:
@@ -203,19 +212,22 @@ def test_a_bidirectional_model_of_cells_is_measured_without_a_layer() -> None:
             prediction: Tensor = self.fc(torch.cat([state, last], dim=-1))
             return prediction
 
-    seen = measure_readout(Loops(), Interface(features=3))
-    assert [seen.sees(column) for column in (0, HIDDEN)] == [(0, 1, 2, 3, 4), (4,)]
-    (advice,) = advise(seen)
+    readout = measure_readout(Loops(), Interface(features=3))
+    assert [readout.list_visible_positions(column) for column in (0, HIDDEN)] == [
+        (0, 1, 2, 3, 4),
+        (4,),
+    ]
+    (advice,) = list_advice(readout)
     assert (
-        advice.lost
-        == f"{HIDDEN} of the read-out's features have read one end of the sequence alone."
+        advice.problem
+        == f"{HIDDEN} of the read-out's features have read only one end of the sequence."
     )
 
 
 def test_a_model_that_remembers_is_copied_for_every_call() -> None:
-    seen = measure_readout(StateCarried())
-    assert not seen.samples_mix
-    assert "each call got a fresh copy" in seen.notes[0]
+    readout = measure_readout(StateCarried())
+    assert not readout.samples_mix
+    assert "each call used a fresh copy" in readout.notes[0]
 
 
 def test_noise_is_the_same_in_every_call() -> None:
@@ -223,9 +235,11 @@ def test_noise_is_the_same_in_every_call() -> None:
 
 
 def test_a_model_that_cannot_be_float64_is_measured_as_it_is() -> None:
-    seen = measure_readout(StateInFloat32())
-    assert seen.notes[0].startswith("measured in torch.float32, since the model fails in float64")
-    assert all(all(row) for row in seen.reach)
+    readout = measure_readout(StateInFloat32())
+    assert readout.notes[0].startswith(
+        "measured in torch.float32, because the model fails in float64"
+    )
+    assert all(all(row) for row in readout.reach)
 
 
 def test_the_given_model_is_left_alone() -> None:
@@ -258,12 +272,12 @@ def test_the_map_as_text() -> None:
         "  features 3-5        . . . . #\n"
         "  its own prediction  # # # # #\n"
         "  # can change it   . cannot\n"
-        "Samples: each prediction depends on its own sample alone.\n"
+        "Samples: each prediction depends only on its own sample.\n"
         "Parameters: 10 of 11 take part.\n"
         "  idle        rnn.weight_hh_l0_reverse\n"
         "SHOULD  readout.complete\n"
-        "  The backward half of rnn's output at the last step has read the last position alone: what the backward direction makes of all "
-        "the earlier positions is lost.\n"
+        "  The backward half of rnn's output at the last step has read only the last position; "
+        "what the backward direction computes from the earlier positions is lost.\n"
         "  try  _, h_n = self.rnn(x); features = torch.cat([h_n[-2], h_n[-1]], dim=-1)\n"
     )
 
@@ -279,7 +293,7 @@ def test_predictions_that_do_not_start_with_the_batch_are_refused() -> None:
         def predict(self, features: Tensor) -> Tensor:
             return super().predict(features).sum(0)
 
-    with pytest.raises(ValueError, match=r"got shape \(2,\)"):
+    with pytest.raises(ValueError, match=r"have shape \(2,\)"):
         measure_readout(Total())
 
 
@@ -291,7 +305,7 @@ def test_a_vocabulary_of_one_id_is_refused() -> None:
 @pytest.mark.parametrize("seed", range(5))
 def test_the_map_does_not_depend_on_the_seed(seed: int) -> None:
     torch.manual_seed(seed)
-    seen = measure_readout(EveryStep(), seed=seed)
-    assert seen.reach == tuple(
+    readout = measure_readout(EveryStep(), seed=seed)
+    assert readout.reach == tuple(
         tuple(position <= step for step in range(5)) for position in range(5)
     )

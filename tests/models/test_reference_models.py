@@ -18,7 +18,7 @@ def test_shapes_of_the_tutorial() -> None:
     assert DeepBiRNN(100, 50, 20, 1, 2, readout="final-states")(TOKENS).shape == (2, 1)
 
 
-def test_one_layer_taken_apart() -> None:
+def test_one_layer_split_by_direction() -> None:
     parts = BiRNN(3, 4)(torch.randn(2, 5, 3))
     assert parts.output.shape == (2, 5, 8)
     assert parts.h_n.shape == (2, 2, 4)
@@ -29,7 +29,7 @@ def test_one_layer_taken_apart() -> None:
     assert torch.equal(parts.backward_states[-1], parts.backward_output[:, 0])
 
 
-def test_two_layers_taken_apart() -> None:
+def test_two_layers_split_by_direction() -> None:
     parts = BiRNN(3, 4, num_layers=2)(torch.randn(1, 5, 3))
     assert parts.output.shape == (1, 5, 8)
     assert parts.h_n.shape == (4, 1, 4)
@@ -50,7 +50,7 @@ def test_the_prediction_has_the_dtype_of_the_model(dtype: torch.dtype) -> None:
     assert DeepBiRNN(10, 4, 10, 1, 2, dtype=dtype)(TOKENS).dtype == dtype
 
 
-def test_the_state_is_where_the_input_is() -> None:
+def test_the_state_is_on_the_device_of_the_input() -> None:
     assert RNN1(10, 4, 10, 1, device="meta")(TOKENS.to("meta")).device.type == "meta"
     assert (
         BiRNN(3, 4, device="meta")(torch.zeros(2, 5, 3, device="meta")).output.device.type == "meta"
@@ -78,7 +78,9 @@ def test_a_misspelt_readout_is_refused_with_its_value() -> None:
 
 @pytest.mark.parametrize("kind", [torch.nn.RNN, torch.nn.GRU, torch.nn.LSTM])
 @pytest.mark.parametrize("layers", [1, 2, 3])
-def test_every_index_of_h_n_is_what_the_text_says(kind: type[torch.nn.RNN], layers: int) -> None:
+def test_every_entry_of_h_n_has_the_documented_origin(
+    kind: type[torch.nn.RNN], layers: int
+) -> None:
     found = trace_origins(kind(3, 4, layers, bidirectional=True))
     expected = [
         (2 * layer + d, layer, ("forward", "backward")[d])
@@ -88,11 +90,11 @@ def test_every_index_of_h_n_is_what_the_text_says(kind: type[torch.nn.RNN], laye
     assert [tuple(origin) for origin in found] == expected
 
 
-def test_h_n_ordered_by_direction_is_noticed() -> None:
+def test_h_n_ordered_by_direction_is_detected() -> None:
     class ByDirection(torch.nn.RNN):
-        def forward(
+        def forward(  # type: ignore[override]
             self, input: torch.Tensor, hx: torch.Tensor | None = None
-        ) -> tuple[torch.Tensor, torch.Tensor]:  # type: ignore[override]
+        ) -> tuple[torch.Tensor, torch.Tensor]:
             output, h_n = super().forward(input, hx)
             return output, torch.cat([h_n[0::2], h_n[1::2]])
 
@@ -106,9 +108,9 @@ def test_h_n_ordered_by_direction_is_noticed() -> None:
 
 def test_an_entry_of_no_single_origin_is_refused() -> None:
     class Summed(torch.nn.RNN):
-        def forward(
+        def forward(  # type: ignore[override]
             self, input: torch.Tensor, hx: torch.Tensor | None = None
-        ) -> tuple[torch.Tensor, torch.Tensor]:  # type: ignore[override]
+        ) -> tuple[torch.Tensor, torch.Tensor]:
             output, h_n = super().forward(input, hx)
             return output, h_n.sum(0, keepdim=True)
 

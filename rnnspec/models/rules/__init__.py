@@ -1,1 +1,4 @@
-"""The rules of a model built on a recurrent layer: one function a rule, which says nothing or raises Violation or NotApplicable."""
+"""The rules about models that contain a recurrent layer.
+
+Each is a function of an observation that raises Violation, or NotApplicable.
+"""

@@ -1,8 +1,8 @@
-"""Devices and dtypes: initial states are where the input is, and a float64 model is float64 throughout."""
+"""Rules about devices and dtypes: those of initial states, and of a model in float64."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from itertools import pairwise
 from typing import Any
@@ -11,180 +11,214 @@ import torch
 from torch import Tensor, nn
 
 from rnnspec.models import snippets
-from rnnspec.models.isolated import first_tensor
+from rnnspec.models.isolated import find_first_tensor
 from rnnspec.models.layers import is_recurrent
 from rnnspec.models.observation import ModelObservation, NotApplicable, describe_error
 from rnnspec.rulekit.rule import rule
 from rnnspec.rulekit.violation import Violation
 
-VISIBLE = 0.1
-"""A parameter's share of a prediction from which on a change by 1e-13 of itself is 45 float64 roundoffs of the prediction."""
+RELATIVE_CHANGE = 1e-13
+"""The change of a parameter that must show in float64, and cannot show in float32."""
+
+VISIBLE_SHARE = 0.1
+"""The share of a prediction that a parameter must have for the change to be visible.
+
+The prediction then changes by 45 float64 roundoffs.
+"""
 
 CHANGES = 5
 
 
-class States:
-    """Notes how the initial states that a recurrent layer or cell is given differ from its input in an attribute ("device", "dtype")."""
+class StateMismatch:
+    """Records an initial state whose attribute ("device" or "dtype") differs from the input's.
+
+    `message` describes the last one that was given to a recurrent layer or cell; it is empty if
+    there was none.
+    """
 
     def __init__(self, attribute: str) -> None:
         self.attribute = attribute
-        self.found = ""
+        self.message = ""
 
-    def watch(self, model: nn.Module) -> None:
-        """Hooks on every recurrent module, for good."""
+    def register_hooks(self, model: nn.Module) -> None:
+        """Register hooks on every recurrent module; they are never removed."""
         for name, module in model.named_modules():
             if is_recurrent(module):
-                module.register_forward_pre_hook(self._noting(name), with_kwargs=True)
+                module.register_forward_pre_hook(self._make_hook(name), with_kwargs=True)
 
-    def _noting(self, name: str) -> Callable[[nn.Module, Any, Any], None]:
-        def note(_module: nn.Module, arguments: Any, keywords: Any) -> None:
+    def _make_hook(self, name: str) -> Callable[[nn.Module, Any, Any], None]:
+        def compare(_module: nn.Module, arguments: Any, keywords: Any) -> None:
             given = [*arguments, *keywords.values()]
             source = getattr(given[0], "data", given[0])
-            for state in _tensors(given[1:]):
-                wanted, got = getattr(source, self.attribute), getattr(state, self.attribute)
-                if wanted != got:
-                    self.found = f"{name} is given an initial state of {self.attribute} {got} with an input of {wanted}"
+            for state in _collect_tensors(given[1:]):
+                expected = getattr(source, self.attribute)
+                got = getattr(state, self.attribute)
+                if expected != got:
+                    self.message = (
+                        f"{name} is given an initial state with {self.attribute} {got}; "
+                        f"expected {expected}, as for its input"
+                    )
 
-        return note
+        return compare
 
 
 @rule("model.state-device", id="model.state-device")
 def state_device(observation: ModelObservation) -> None:
-    """Initial states are made on the device of the input, not on the default device.
+    """The model creates its initial state on the device of the input, not on the default device.
 
-    The model and its input are moved to the meta device, which shows it on a machine without another one; a model that reads values,
-    which meta tensors lack, is run with meta as the default device instead.
+    The model and its input are moved to the meta device, which exists on every machine. A model
+    that reads values, which meta tensors do not have, is run on the CPU instead, with meta as the
+    default device.
 
-    Catches torch.zeros(...) without a device, which breaks on CUDA.
+    Catches `torch.zeros(...)` without a device, which breaks on CUDA.
     """
     observation.require_parameters()
-    model = observation.build().to("meta")
-    states = States("device")
-    states.watch(model)
+    model = observation.build_model().to("meta")
+    mismatch = StateMismatch("device")
+    mismatch.register_hooks(model)
     try:
-        prediction = observation.call(model, observation.draw().to("meta"))
+        prediction = observation.call_model(model, observation.draw_input().to("meta"))
     except Exception as error:  # the model may raise anything
-        if states.found:
-            raise Violation(f"{states.found}: {describe_error(error)}", snippets.META) from error
-        _on_other_default(observation, error)
-    else:
-        if states.found or prediction.device.type != "meta":
-            raise Violation(
-                states.found
-                or f"the prediction is on {prediction.device} for a model and an input on meta",
-                snippets.META,
-            )
+        if mismatch.message:
+            message = f"{mismatch.message}. The model raises {describe_error(error)}"
+            raise Violation(message, snippets.META_DEVICE) from error
+        _check_with_default_device(observation, error)
+        return
+    if mismatch.message:
+        raise Violation(mismatch.message, snippets.META_DEVICE)
+    if prediction.device.type != "meta":
+        raise Violation(
+            f"for a model and an input on the meta device, the prediction is on "
+            f"{prediction.device}; expected meta",
+            snippets.META_DEVICE,
+        )
 
 
 @rule("model.state-dtype", id="model.state-dtype")
 def state_dtype(observation: ModelObservation) -> None:
-    """Initial states have the dtype of the input, not the default dtype.
+    """The model creates its initial state in the dtype of the input, not in the default dtype.
 
-    The states that every recurrent layer and cell of a float64 model is given are looked at.
+    The initial states that a float64 model gives to its recurrent layers and cells are inspected.
 
-    Catches torch.zeros(...) without a dtype, which breaks in half and in double precision.
+    Catches `torch.zeros(...)` without a dtype, which breaks in half and in double precision.
     """
     observation.require_parameters()
-    model = observation.build().double()
-    states = States("dtype")
-    states.watch(model)
-    with suppress(Exception):  # a failure without a wrong state is for model.float64 to tell
-        observation.call(model, _double(observation.draw()))
-    if states.found:
-        raise Violation(states.found, snippets.DTYPE)
+    model = observation.build_model().double()
+    mismatch = StateMismatch("dtype")
+    mismatch.register_hooks(model)
+    with suppress(Exception):  # model.float64 reports a failure with correct states
+        observation.call_model(model, _convert_to_float64(observation.draw_input()))
+    if mismatch.message:
+        raise Violation(mismatch.message, snippets.STATE_DTYPE)
 
 
 @rule("model.float64", id="model.float64")
 def float64(observation: ModelObservation) -> None:
-    """A model turned into float64 computes in float64 throughout.
+    """A model converted to float64 computes in float64 throughout.
 
-    Predictions must be float64, and must move with a change of a weight far below float32's resolution, where its gradient says so.
+    Predictions must be float64. A change of a parameter far below float32's resolution must change
+    them, if the gradient says that the change is large enough to show.
 
-    Catches .float() on the way, which costs half of the digits or breaks.
+    Catches `.float()` inside the model, which loses half of the digits or fails.
     """
-    _without_wrong_states(observation)
-    model = observation.build().double()
-    x = _double(observation.draw())
+    _require_state_dtype(observation)
+    model = observation.build_model().double()
+    x = _convert_to_float64(observation.draw_input())
     try:
-        prediction = observation.call(model, x)
+        prediction = observation.call_model(model, x)
     except Exception as error:  # the model may raise anything
-        raise Violation(
-            f"in float64 the model raises {describe_error(error)}", snippets.FLOAT64
-        ) from error
+        message = f"in float64, the model raises {describe_error(error)}"
+        raise Violation(message, snippets.FLOAT64) from error
     if prediction.dtype != torch.float64:
-        raise Violation(f"a float64 model gives {prediction.dtype} predictions", snippets.FLOAT64)
-    name = _rounded(model, x)
+        raise Violation(
+            f"the predictions of a float64 model have dtype {prediction.dtype}; "
+            "expected torch.float64",
+            snippets.FLOAT64,
+        )
+    name = _find_rounded_parameter(model, x)
     if name:
-        said = f"a change of {name} by 1e-13 of itself, which its gradient says must show, changes no prediction: it is rounded on the way"
-        raise Violation(said, snippets.move_by_digits(name))
+        raise Violation(
+            f"changing {name} by {RELATIVE_CHANGE:g} of its value changes no prediction; expected "
+            "a change in float64, so a value is rounded to a lower precision on the way",
+            snippets.change_slightly(name),
+        )
 
 
-def _rounded(model: nn.Module, x: Tensor) -> str:
-    """A parameter whose small change must move the prediction, by its gradient, and moves no bit of it; empty where there is none."""
+def _find_rounded_parameter(model: nn.Module, x: Tensor) -> str:
+    """Return the name of a parameter whose small change should show and does not, or nothing."""
     named = {
-        name: p
-        for name, p in model.named_parameters()
-        if p.dtype == torch.float64 and p.requires_grad
+        name: parameter
+        for name, parameter in model.named_parameters()
+        if parameter.dtype == torch.float64 and parameter.requires_grad
     }
     with torch.backends.cudnn.flags(enabled=False):  # cuDNN has no backward pass in eval mode
-        prediction = first_tensor(model(x))
+        prediction = find_first_tensor(model(x))
         if not named or not prediction.requires_grad:
             return ""
         gradients = torch.autograd.grad(prediction.sum(), list(named.values()), allow_unused=True)
-        least = VISIBLE * float(prediction.detach().abs().max())
+        least = VISIBLE_SHARE * float(prediction.detach().abs().max())
         for (name, parameter), gradient in zip(named.items(), gradients, strict=True):
-            shows = (
+            is_visible = (
                 gradient is not None and float((gradient * parameter.detach()).sum().abs()) > least
             )
-            if shows and not _moves(model, x, parameter):
+            if is_visible and not _can_move_prediction(model, x, parameter):
                 return name
     return ""
 
 
-def _moves(model: nn.Module, x: Tensor, parameter: Tensor) -> bool:
-    """Whether each of several small changes moves the prediction: one alone may carry a rounded number over a boundary."""
+def _can_move_prediction(model: nn.Module, x: Tensor, parameter: Tensor) -> bool:
+    """Return whether each of several small changes of a parameter moves the prediction.
+
+    A single change may move a rounded value across a boundary.
+    """
     with torch.no_grad():
         kept = parameter.clone()
-        predictions = [first_tensor(model(x))]
+        predictions = [find_first_tensor(model(x))]
         for _ in range(CHANGES):
-            parameter.mul_(1 + 1e-13)
-            predictions.append(first_tensor(model(x)))
+            parameter.mul_(1 + RELATIVE_CHANGE)
+            predictions.append(find_first_tensor(model(x)))
         parameter.copy_(kept)
     return not any(torch.equal(one, other) for one, other in pairwise(predictions))
 
 
-def _on_other_default(observation: ModelObservation, error: Exception) -> None:
-    """The model may read values, which meta tensors lack: on the CPU then, with another device as the default."""
+def _check_with_default_device(observation: ModelObservation, error: Exception) -> None:
+    """Run the model on the CPU with another default device.
+
+    For a model that raised `error` on the meta device, perhaps because it reads values.
+    """
     try:
         with torch.device("meta"):
-            prediction = observation.call(observation.build().to("cpu"), observation.draw().to("cpu"))
+            model = observation.build_model().to("cpu")
+            prediction = observation.call_model(model, observation.draw_input().to("cpu"))
     except Exception:
         raise NotApplicable(
-            f"the model reads values, which the meta device lacks: {describe_error(error)}"
+            f"the model reads values, which meta tensors do not have: {describe_error(error)}"
         ) from error
     if prediction.device.type != "cpu":
         raise Violation(
-            f"the prediction is on the default device {prediction.device}, not on the input's",
-            snippets.DEFAULT,
+            f"for an input on the CPU, the prediction is on the default device "
+            f"{prediction.device}; expected cpu",
+            snippets.DEFAULT_DEVICE,
         )
 
 
-def _without_wrong_states(observation: ModelObservation) -> None:
+def _require_state_dtype(observation: ModelObservation) -> None:
     try:
         state_dtype.check(observation)
     except Violation:
-        raise NotApplicable("follows from model.state-dtype") from None
+        raise NotApplicable.because_of("model.state-dtype") from None
 
 
-def _double(x: Tensor) -> Tensor:
+def _convert_to_float64(x: Tensor) -> Tensor:
     return x.double() if x.is_floating_point() else x
 
 
-def _tensors(values: Any) -> list[Tensor]:
+def _collect_tensors(values: Iterable[Any]) -> list[Tensor]:
+    """Return the tensors in nested tuples and lists."""
     flat: list[Tensor] = []
     for value in values:
         if isinstance(value, Tensor):
             flat.append(value)
         elif isinstance(value, tuple | list):
-            flat += _tensors(value)
+            flat += _collect_tensors(value)
     return flat

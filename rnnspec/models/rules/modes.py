@@ -1,151 +1,194 @@
-"""Modes and repetition: train and eval, the same input twice, saved and loaded, the caller's input kept."""
+"""Rules about modes and repeated calls: training and eval mode, saved weights, kept inputs."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
-from torch.nn.modules.dropout import _DropoutNd
 
 from rnnspec import oracle
 from rnnspec.models import snippets
-from rnnspec.models.isolated import own_random_numbers
+from rnnspec.models.isolated import fork_random_numbers
 from rnnspec.models.observation import ModelObservation, NotApplicable, describe_error
 from rnnspec.rulekit.rule import rule
 from rnnspec.rulekit.snippet import Snippet
 from rnnspec.rulekit.violation import Violation
 
+DROPOUTS = (
+    nn.Dropout,
+    nn.Dropout1d,
+    nn.Dropout2d,
+    nn.Dropout3d,
+    nn.AlphaDropout,
+    nn.FeatureAlphaDropout,
+)
+
+NORMS = (
+    nn.BatchNorm1d,
+    nn.BatchNorm2d,
+    nn.BatchNorm3d,
+    nn.SyncBatchNorm,
+    nn.LazyBatchNorm1d,
+    nn.LazyBatchNorm2d,
+    nn.LazyBatchNorm3d,
+    nn.InstanceNorm1d,
+    nn.InstanceNorm2d,
+    nn.InstanceNorm3d,
+    nn.LazyInstanceNorm1d,
+    nn.LazyInstanceNorm2d,
+    nn.LazyInstanceNorm3d,
+)
+"""The layers that may use other statistics in training mode than in eval mode."""
+
 
 @rule("model.train-eval", id="model.train-eval")
 def train_eval(observation: ModelObservation) -> None:
-    """With dropout switched off, predictions in training and in eval mode agree.
+    """With dropout disabled, predictions in training mode agree with those in eval mode.
 
-    The dropout of every module is set to 0 in the model, which is then called in both modes.
+    The dropout probability of every module is set to 0, and the model is called in both modes.
 
-    Catches a scale, a branch or a normalisation that depends on self.training.
+    Catches a scale, a branch or a normalisation that depends on `self.training`.
     """
     observation.require_prediction()
-    model = _without_dropout(observation.build())
-    if any(isinstance(module, _NormBase) for module in model.modules()):
+    model = _disable_dropout(observation.build_model())
+    if any(isinstance(module, NORMS) for module in model.modules()):
         raise NotApplicable("batch statistics differ between training and eval mode by design")
-    x = observation.draw()
-    evaluated = observation.call(model, x)
-    trained, again = _seeded(observation, model.train(), x, 1), _seeded(observation, model.train(), x, 2)
-    if not torch.equal(trained, again):
-        raise NotApplicable(
-            "the model draws random numbers in training that no dropout module accounts for"
-        )
-    _same(
-        evaluated,
-        trained,
-        "in training mode without dropout",
-        "in eval mode",
+    x = observation.draw_input()
+    in_eval = observation.call_model(model, x)
+    in_training = _predict_with_seed(observation, model.train(), x, 1)
+    if not torch.equal(in_training, _predict_with_seed(observation, model.train(), x, 2)):
+        raise NotApplicable("in training mode, the model draws random numbers besides dropout")
+    _assert_same_predictions(
+        in_eval,
+        in_training,
+        ("in eval mode", "in training mode without dropout"),
         snippets.TRAIN_EVAL,
-        exact=False,
+        tolerance=oracle.REPEATED_PREDICTION,
     )
 
 
 @rule("model.repeatable", id="model.repeatable")
 def repeatable(observation: ModelObservation) -> None:
-    """In eval mode the same input gives the same prediction again, whatever came between.
+    """In eval mode, the same input gives the same prediction again, whatever other calls are made
+    in between.
 
-    The model is called with one input, with another, and with the first again, with other random numbers each time.
+    The model is called with one input, with another, and with the first again, with other random
+    numbers each time.
 
-    Catches functional dropout that is always active, noise, a random initial state, and a state carried from call to call.
+    Catches functional dropout that is always active, noise, a random initial state, and a state
+    that is carried from call to call.
     """
     observation.require_prediction()
-    model = observation.build()
-    x = observation.draw()
-    first = _seeded(observation, model, x, 1)
-    _seeded(observation, model, observation.draw(other=1), 2)
-    _same(
+    model = observation.build_model()
+    x = observation.draw_input()
+    first = _predict_with_seed(observation, model, x, 1)
+    _predict_with_seed(observation, model, observation.draw_input(seed_offset=1), 2)
+    _assert_same_predictions(
         first,
-        _seeded(observation, model, x, 3),
-        "the second time",
-        "the first time",
+        _predict_with_seed(observation, model, x, 3),
+        ("in the first call", "in the second call with the same input"),
         snippets.repeat_call(observation.case),
     )
 
 
 @rule("model.input-kept", id="model.input-kept")
 def input_kept(observation: ModelObservation) -> None:
-    """A call leaves the caller's input as it was.
+    """A call does not modify the caller's input.
 
-    The input is compared with a copy made before the call.
+    The input is compared with a copy from before the call.
 
-    Catches in-place operations on what the caller still needs.
+    Catches in-place operations on the input.
     """
     observation.require_prediction()
-    x = observation.draw(other=2)
+    x = observation.draw_input(seed_offset=2)
     kept = x.clone()
-    observation.call(observation.build(), x)
+    observation.call_model(observation.build_model(), x)
     if not torch.equal(x, kept):
-        place = tuple((x != kept).nonzero()[0].tolist())
-        said = f"the call changed its input: element {place} was {kept[place].item()}, is {x[place].item()}"
-        raise Violation(said, snippets.INPUT_KEPT)
+        index = tuple((x != kept).nonzero()[0].tolist())
+        raise Violation(
+            f"the call changed its input: element {list(index)} is {x[index].item()} after the "
+            f"call; expected {kept[index].item()}",
+            snippets.INPUT_KEPT,
+        )
 
 
 @rule("model.state-dict", id="model.state-dict")
 def state_dict(observation: ModelObservation) -> None:
-    """A new model that loads the state_dict of another gives its predictions, bit for bit.
+    """A new model that loads the `state_dict` of another gives the same predictions, bit for bit.
 
-    A model of other weights loads the state_dict, and both are called with one input.
+    A model with other weights loads the `state_dict`, and both models are called with one input.
 
-    Catches tensors and modules that state_dict does not know: plain attributes, modules in a plain list.
+    Catches tensors and modules that are missing from the `state_dict`: plain attributes, and
+    modules in a plain list.
     """
     observation.require_prediction()
-    saved, loaded = observation.build(), observation.build(1)
-    x = observation.draw()
-    expected = _seeded(observation, saved, x, 1)
-    again = _seeded(observation, observation.build(), x, 2)
+    saved, loaded = observation.build_model(), observation.build_model(1)
+    x = observation.draw_input()
+    expected = _predict_with_seed(observation, saved, x, 1)
+    again = _predict_with_seed(observation, observation.build_model(), x, 2)
     if not torch.equal(expected, again):
         raise NotApplicable(
-            "follows from model.repeatable, or the factory is not determined by torch's seed"
+            "not judged because model.repeatable fails, "
+            "or because torch's seed does not determine what the factory builds"
         )
     try:
-        loaded.load_state_dict(observation.build().state_dict())
+        loaded.load_state_dict(observation.build_model().state_dict())
     except Exception as error:  # the model may define its own
         raise Violation(
             f"loading the state_dict of the same model raises {describe_error(error)}",
             snippets.STATE_DICT,
         ) from error
-    _same(
+    _assert_same_predictions(
         expected,
-        _seeded(observation, loaded, x, 1),
-        "after loading",
-        "of the saved model",
+        _predict_with_seed(observation, loaded, x, 1),
+        ("before saving it", "after loading the state_dict"),
         snippets.STATE_DICT,
     )
 
 
-def _without_dropout(model: nn.Module) -> nn.Module:
+def _disable_dropout(model: nn.Module) -> nn.Module:
     for module in model.modules():
-        if isinstance(module, _DropoutNd):
+        if isinstance(module, DROPOUTS):
             module.p = 0.0
         elif hasattr(module, "weight_hh_l0") and hasattr(module, "dropout"):
-            setattr(module, "dropout", 0.0)  # noqa: B010 (nn.Module admits tensors and modules only)
+            setattr(module, "dropout", 0.0)  # noqa: B010 (nn.Module is typed as Tensor or Module)
     return model
 
 
-def _seeded(observation: ModelObservation, model: nn.Module, x: Tensor, seed: int) -> Tensor:
-    with own_random_numbers(seed):
-        return observation.call(model, x.clone())
+def _predict_with_seed(
+    observation: ModelObservation, model: nn.Module, x: Tensor, seed: int
+) -> Tensor:
+    with fork_random_numbers(seed):
+        return observation.call_model(model, x.clone())
 
 
-def _same(
+def _assert_same_predictions(
     expected: Tensor,
     got: Tensor,
-    got_words: str,
-    expected_words: str,
+    when: tuple[str, str],
     snippet: Snippet,
     *,
-    exact: bool = True,
+    tolerance: float | None = None,
 ) -> None:
+    """Raise Violation if two predictions differ.
+
+    `when` says when the expected and the other one were made. Without a tolerance, which is
+    relative to 1 + |expected|, every bit must agree.
+    """
+    when_expected, when_got = when
     if expected.shape != got.shape:
-        said = f"predictions {got_words} have shape {tuple(got.shape)}, {expected_words} {tuple(expected.shape)}"
-        raise Violation(said, snippet)
-    differs = expected != got if exact else (expected - got).abs() > oracle.REPEATED_PREDICTION * (1 + expected.abs())
+        raise Violation(
+            f"{when_got}, the predictions have shape {tuple(got.shape)}; "
+            f"expected {tuple(expected.shape)}, as {when_expected}",
+            snippet,
+        )
+    if tolerance is None:
+        differs = expected != got
+    else:
+        differs = (expected - got).abs() > tolerance * (1 + expected.abs())
     if bool(differs.any()):
-        place = tuple(differs.nonzero()[0].tolist())
-        said = f"prediction {list(place)} {got_words} is {got[place].item():.9g}, {expected_words} {expected[place].item():.9g}"
-        raise Violation(said, snippet)
+        index = tuple(differs.nonzero()[0].tolist())
+        raise Violation(
+            f"{when_got}, prediction {list(index)} is {got[index].item():.9g}; "
+            f"expected {expected[index].item():.9g}, as {when_expected}",
+            snippet,
+        )

@@ -1,15 +1,15 @@
-"""What the read-out sees: each kind of advice that the read-out map gives, as one rule."""
+"""Rules about what a prediction is made from; each reports one kind of advice."""
 
 from __future__ import annotations
 
 import torch
 
 from rnnspec.models import snippets
-from rnnspec.models.advice import Advice, advise
+from rnnspec.models.advice import Advice, list_advice
 from rnnspec.models.inputs import Inputs
 from rnnspec.models.isolated import IsolatedModel
-from rnnspec.models.observation import ModelObservation, NotApplicable
-from rnnspec.models.reach import Look, measure_reach
+from rnnspec.models.observation import ModelObservation, NotApplicable, Readout
+from rnnspec.models.reach import ReadoutReader, measure_reach
 from rnnspec.rulekit.rule import rule
 from rnnspec.rulekit.snippet import Snippet
 from rnnspec.rulekit.violation import Violation
@@ -17,125 +17,134 @@ from rnnspec.rulekit.violation import Violation
 
 @rule("model.samples-independent", id="model.samples-independent")
 def independent(observation: ModelObservation) -> None:
-    """In eval mode a sample's prediction depends on its own input alone.
+    """In eval mode, the prediction for a sample depends only on that sample's input.
 
-    Every position of every sample is changed in turn, in batches with and without padding; predictions for the others are compared bit
-    for bit, and gradients are looked at.
+    Every position of every sample is changed in turn, in batches with and without padding.
+    Predictions for the other samples are compared bit for bit, and their gradients must be zero.
 
-    Catches a softmax or a mean over the batch axis, and samples sorted by length that are never sorted back.
+    Catches a softmax or a mean over the batch, and samples that are sorted by length and never
+    sorted back.
     """
-    _advise(observation, "model.samples-independent")
+    _fail_on_advice(observation, "model.samples-independent")
 
 
 @rule("model.samples-in-training", id="model.samples-in-training")
 def samples_in_training(observation: ModelObservation) -> None:
-    """In training mode too, a sample's prediction depends on its own input alone.
+    """In training mode too, the prediction for a sample depends only on that sample's input.
 
-    As in eval mode, with the same random numbers in every call.
+    The check is the same as in eval mode, with the same random numbers in every call.
 
-    Catches batch normalisation, with which a prediction depends on its neighbours; some models mean it.
+    Catches batch normalisation, which makes a prediction depend on the rest of the batch; some
+    models intend that.
     """
-    if observation.map.samples_mix:
-        raise NotApplicable("follows from model.samples-independent or readout.samples")
-    inputs = Inputs(observation.interface, observation.case.batch, observation.case.steps)
-    probe = IsolatedModel(observation.build(), inputs.draw(observation.case.seed), training=True)
-    seen = measure_reach(
-        probe, Look(inputs, None, observation.readout == "every"), observation.case.seed
-    ).samples
-    seen &= ~torch.eye(observation.case.batch, dtype=torch.bool)
-    if bool(seen.any()):
-        source, target = seen.nonzero()[0].tolist()
-        said = (
-            f"in training, a change of sample {source} changes the prediction for sample {target}"
-        )
+    if observation.readout_map.samples_mix:
+        raise NotApplicable.because_of("model.samples-independent or readout.samples")
+    case = observation.case
+    inputs = Inputs(observation.interface, case.batch, case.steps)
+    isolated = IsolatedModel(observation.build_model(), inputs.draw(case.seed), training=True)
+    reader = ReadoutReader(inputs, None, observation.readout is Readout.EVERY)
+    reached = measure_reach(isolated, reader, case.seed).samples
+    reached &= ~torch.eye(case.batch, dtype=torch.bool)
+    if bool(reached.any()):
+        source, target = reached.nonzero()[0].tolist()
         raise Violation(
-            said, snippets.separate_samples(observation.case, source, target, observation.readout, training=True)
+            f"in training mode, changing sample {source} changes the prediction for sample "
+            f"{target}; expected no change",
+            snippets.separate_samples(case, source, target, observation.readout, training=True),
         )
 
 
 @rule("model.gradients-reach", id="model.gradients-reach")
 def gradients_reach(observation: ModelObservation) -> None:
-    """A gradient reaches every parameter that can change a prediction.
+    """Every parameter that can change a prediction receives a gradient.
 
-    A parameter whose gradient is zero is given another value: where that changes the prediction, something cut the gradient off.
+    A parameter whose gradient is zero is given another value. If that changes the prediction,
+    something detaches the parameter from the graph.
 
-    Catches detach(), .data, .item() and no_grad() inside a model: what is before them never learns.
+    Catches `detach()`, `.data`, `.item()` and `no_grad()` inside a model: the parameters before
+    them never learn.
     """
-    _advise(observation, "model.gradients-reach")
+    _fail_on_advice(observation, "model.gradients-reach")
 
 
 @rule("readout.complete", id="readout.complete")
 def complete(observation: ModelObservation) -> None:
-    """The read-out takes what each direction of the top layer made of the whole sequence.
+    """A prediction is made from what each direction of the top layer computed from the whole
+    sequence.
 
-    What the layer returns is replaced by leaves of the graph; the gradient tells which steps, directions and states are taken.
+    What the layer returns is replaced by leaves of the graph. The gradients of the predictions show
+    which steps, directions and states they take.
 
-    Catches out[:, -1] of a bidirectional layer, h_n[0] of a stack, a GRU's h_n unpacked as a pair, a fixed length.
+    Catches `output[:, -1]` of a bidirectional layer, `h_n[0]` of a stack, the h_n of a GRU unpacked
+    as a pair, and a fixed sequence length.
     """
-    _advise(observation, "readout.complete")
+    _fail_on_advice(observation, "readout.complete")
 
 
 @rule("readout.parameters", id="readout.parameters")
 def parameters(observation: ModelObservation) -> None:
     """Every parameter can change a prediction.
 
-    A parameter is idle where its gradient is exactly zero, with the model's own weights and with random ones, and another value of it
-    changes no bit of the prediction; what the other rules explain is told there.
+    A parameter is idle if its gradient is exactly zero, with the model's own weights and with
+    random ones, and another value changes no bit of the prediction. Parameters that are idle
+    because another rule fails are reported there.
 
     Catches modules that are built and never used.
     """
-    _advise(observation, "readout.parameters")
+    _fail_on_advice(observation, "readout.parameters")
 
 
 @rule("readout.samples", id="readout.samples")
 def samples(observation: ModelObservation) -> None:
-    """The read-out of a sample is made from its own outputs and states.
+    """The prediction for a sample is made from its own outputs and states.
 
-    The axes of the layer's input are compared with the batch, and the gradient tells whose outputs and states a prediction takes.
+    The dimensions of the layer's input are compared with those of the batch, and gradients show
+    whose outputs and states a prediction takes.
 
-    Catches a forgotten batch_first, h_n.view(batch, -1), and an output that is out of order.
+    Catches a forgotten `batch_first=True`, `h_n.view(batch, -1)`, and outputs in the wrong order.
     """
-    _advise(observation, "readout.samples")
+    _fail_on_advice(observation, "readout.samples")
 
 
 @rule("readout.padding", id="readout.padding")
 def padding(observation: ModelObservation) -> None:
     """Padding after the end of a sequence does not change its prediction.
 
-    The padding's embedding is changed, and the sequence is given alone without padding.
+    The embedding of the padding id is changed, and the sequence is given alone without padding.
 
-    Catches out[:, -1], h_n and means of a batch that was not packed.
+    Catches `output[:, -1]`, h_n or a mean over time, taken from a padded batch that was not packed.
     """
-    if observation.map.padding is None:
-        raise NotApplicable("the model declares no padding id (nn.Embedding's padding_idx)")
-    _advise(observation, "readout.padding")
+    if observation.readout_map.padding is None:
+        raise NotApplicable("the model declares no padding id (padding_idx of its nn.Embedding)")
+    _fail_on_advice(observation, "readout.padding")
 
 
-def _advise(observation: ModelObservation, rule: str) -> None:
-    found = [advice for advice in advise(observation.map) if advice.rule == rule]
+def _fail_on_advice(observation: ModelObservation, rule_id: str) -> None:
+    """Raise Violation if there is advice that belongs to a rule."""
+    found = [advice for advice in list_advice(observation.readout_map) if advice.rule == rule_id]
     if found:
-        said = "\n  ".join(f"{advice.lost}\n  try            {advice.remedy}" for advice in found)
-        raise Violation(said, _write_snippet(observation, found[0]))
+        lines = [f"{advice.problem}\n  try            {advice.remedy}" for advice in found]
+        raise Violation("\n  ".join(lines), _write_snippet(observation, found[0]))
 
 
 def _write_snippet(observation: ModelObservation, advice: Advice) -> Snippet:
-    """What shows this advice without rnnspec: samples that mix, padding that counts, positions or parameters without effect."""
+    """Return lines that show the problem behind an advice."""
+    case, readout_map = observation.case, observation.readout_map
     if advice.rule in ("readout.samples", "model.samples-independent"):
         pairs = (
             (i, j)
-            for i, row in enumerate(observation.map.samples)
-            for j, mixed in enumerate(row)
-            if mixed and i != j
+            for i, row in enumerate(readout_map.samples)
+            for j, reached in enumerate(row)
+            if reached and i != j
         )
+        padding_id = observation.interface.padding
         return snippets.separate_samples(
-            observation.case, *next(pairs), observation.readout, padding=observation.interface.padding
+            case, *next(pairs), observation.readout, padding=padding_id
         )
     if advice.rule == "readout.padding":
-        return snippets.append_padding(observation.interface.padding or 0, max(observation.case.steps - 2, 1))
+        return snippets.append_padding(observation.interface.padding or 0, max(case.steps - 2, 1))
     if advice.rule == "model.gradients-reach":
-        return snippets.reach_parameters(observation.map.parameters.cut)
-    return (
-        snippets.reach_parameters(advice.explains)
-        if advice.explains
-        else snippets.change_positions(observation.case, observation.map.unread)
-    )
+        return snippets.reach_parameters(readout_map.parameters.cut)
+    if advice.explains:
+        return snippets.reach_parameters(advice.explains)
+    return snippets.change_positions(case, readout_map.unread)

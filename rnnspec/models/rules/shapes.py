@@ -1,4 +1,4 @@
-"""Shapes and sizes: what comes out for every batch and length, and which ids are refused."""
+"""Rules about shapes and sizes: predictions for every batch size and length, and wrong ids."""
 
 from __future__ import annotations
 
@@ -14,108 +14,122 @@ from rnnspec.rulekit.violation import Violation
 
 @rule("model.output-shape", id="model.output-shape")
 def output_shape(observation: ModelObservation) -> None:
-    """Predictions have shape (batch, outputs), or (batch, sequence, outputs) where every step is read.
+    """Predictions have shape `(batch, outputs)`, or `(batch, sequence, outputs)` if the model
+    predicts at every time step.
 
-    The model is called; where it fails, each fault that can be repaired is repaired in a copy, to see the next one.
+    The model is called. If the call fails, each fault that can be repaired is repaired in a copy,
+    so that the next one shows.
 
-    Catches an attribute that is never set, a linear layer that expects the features of two directions, an axis lost or exchanged.
+    Catches an attribute that is never set, a linear layer that expects the features of two
+    directions, and dimensions that are lost or exchanged.
     """
     try:
-        observation.predict(observation.build())
-    except Violation as broken:
-        found = find_faults(observation.build(), observation.draw())
-        raise Violation(
-            "; ".join(found) or broken.message, snippets.check_shape(observation.readout)
-        ) from broken
+        observation.predict_sizes(observation.build_model())
+    except Violation as violation:
+        faults = find_faults(observation.build_model(), observation.draw_input())
+        message = "; ".join(faults) or violation.message
+        raise Violation(message, snippets.check_shape(observation.readout)) from violation
 
 
 @rule("model.batch-sizes", id="model.batch-sizes")
 def batch_sizes(observation: ModelObservation) -> None:
-    """One model takes batches of different sizes, one after the other.
+    """The model accepts batches of different sizes, one after the other.
 
-    The same model is called with several batches, the first size again at the end.
+    The same model is called with several batch sizes, and with the first one again at the end.
 
-    Catches a state kept from the first call, and the last batch of an epoch that is smaller than the others.
+    Catches a state that is kept from the first call, and models that fail on the smaller last batch
+    of an epoch.
     """
-    _each(observation, [(batch, observation.case.steps) for batch in observation.case.batches])
+    steps = observation.case.steps
+    _predict_each(observation, [(batch, steps) for batch in observation.case.batches])
 
 
 @rule("model.lengths", id="model.lengths")
 def lengths(observation: ModelObservation) -> None:
-    """One model takes sequences of different lengths, one after the other.
+    """The model accepts sequences of different lengths, one after the other.
 
     The same model is called with several lengths.
 
-    Catches a linear layer over all the steps side by side, and a table of positions that is too short.
+    Catches a linear layer over the concatenated time steps, and a table of positions that is too
+    short.
     """
-    _each(observation, [(observation.case.batch, steps) for steps in observation.case.lengths])
+    batch = observation.case.batch
+    _predict_each(observation, [(batch, steps) for steps in observation.case.lengths])
 
 
 @rule("model.batch-of-one", id="model.batch-of-one")
 def batch_of_one(observation: ModelObservation) -> None:
-    """A batch of one sample gives predictions of shape (1, outputs), or (1, sequence, outputs).
+    """For a batch of one sample, predictions keep the batch dimension.
 
     The model is called with one sample.
 
-    Catches squeeze() without an axis.
+    Catches `squeeze()` without a dimension.
     """
-    _require(observation, batch_sizes)
-    _each(observation, [(1, observation.case.steps)])
+    _require_rule(observation, batch_sizes)
+    _predict_each(observation, [(1, observation.case.steps)])
 
 
 @rule("model.length-of-one", id="model.length-of-one")
 def length_of_one(observation: ModelObservation) -> None:
-    """A sequence of one step gives finite predictions of the promised shape.
+    """For sequences of one time step, predictions are finite and have the expected shape.
 
-    The model is called with one step.
+    The model is called with one time step.
 
-    Catches squeeze() without an axis, and a spread over the steps, which a single step does not have.
+    Catches `squeeze()` without a dimension, and a standard deviation over time, which is not
+    defined for one step.
     """
-    _require(observation, lengths)
-    _each(observation, [(observation.case.batch, 1)])
+    _require_rule(observation, lengths)
+    _predict_each(observation, [(observation.case.batch, 1)])
 
 
 @rule("model.vocabulary", id="model.vocabulary")
 def vocabulary(observation: ModelObservation) -> None:
-    """A token id outside the vocabulary is refused.
+    """The model rejects a token id outside the vocabulary.
 
-    The model is called with the id one past the last, one further away, and -1; any exception is a refusal.
+    The model is called with the first id after the last one, with a later one and with -1. Any
+    exception counts as a rejection.
 
-    Catches ids that are clamped, wrapped or counted from the end, so that a wrong vocabulary shows as poor predictions only.
+    Catches ids that are clamped, wrapped or counted from the end, so that a wrong vocabulary shows
+    only as poor predictions.
     """
     observation.require_prediction()
     size = observation.interface.vocabulary
     if size is None:
-        raise NotApplicable("takes features, not token ids")
+        raise NotApplicable("the model takes features, not token ids")
     if observation.device != "cpu":
         raise NotApplicable(
-            f"an id outside the vocabulary leaves the device {observation.device} unusable: judged on the CPU"
+            f"a token id outside the vocabulary makes the device {observation.device} unusable, "
+            "so this rule is checked on the CPU only"
         )
-    for wrong in (size, size + 3, -1):
+    for token_id in (size, size + 3, -1):
         try:
-            prediction = observation.call(observation.build(), observation.draw().fill_(wrong))
-        except Exception:  # whatever type the refusal has
+            model, x = observation.build_model(), observation.draw_input().fill_(token_id)
+            prediction = observation.call_model(model, x)
+        except Exception:  # every exception is a rejection
             continue
-        said = f"token id {wrong} is outside a vocabulary of {size}, yet a prediction of shape {tuple(prediction.shape)} came"
-        raise Violation(said, snippets.reject_id(wrong))
+        raise Violation(
+            f"token id {token_id}, outside the vocabulary of {size}, gives a prediction of shape "
+            f"{tuple(prediction.shape)}; expected an exception",
+            snippets.reject_id(token_id),
+        )
 
 
-def _require(observation: ModelObservation, rule: Rule[Any, ModelObservation]) -> None:
-    """Raise NotApplicable if another rule fails already."""
+def _require_rule(observation: ModelObservation, rule: Rule[Any, ModelObservation]) -> None:
+    """Raise NotApplicable if another rule fails."""
     try:
         rule.check(observation)
     except Violation:
-        raise NotApplicable(f"follows from {rule.id}") from None
+        raise NotApplicable.because_of(rule.id) from None
 
 
-def _each(observation: ModelObservation, sizes: Sequence[tuple[int, int]]) -> None:
+def _predict_each(observation: ModelObservation, sizes: Sequence[tuple[int, int]]) -> None:
+    """Call one model with inputs of these sizes (batch, steps), one after the other."""
     observation.require_prediction()
-    model = observation.build()
+    model = observation.build_model()
     for count, (batch, steps) in enumerate(sizes):
         try:
-            observation.predict(model, batch, steps)
-        except Violation as broken:
-            before = f", after {count} call{'s' * (count > 1)} of other sizes" if count else ""
-            raise Violation(
-                f"{broken.message}{before}", snippets.check_sizes(sizes[: count + 1], observation.readout)
-            ) from broken
+            observation.predict_sizes(model, batch, steps)
+        except Violation as violation:
+            earlier = f"in call {count + 1} of the same model, " if count else ""
+            snippet = snippets.check_sizes(sizes[: count + 1], observation.readout)
+            raise Violation(f"{earlier}{violation.message}", snippet) from violation
