@@ -94,7 +94,8 @@ def order(observation: Observation) -> None:
     row used for all layers.
     """
     fail_only_if_explained(
-        lambda: assert_both_expected(observation), lambda: find_misread_rows(observation, RowAxis.LAYERS)
+        lambda: assert_both_expected(observation),
+        lambda: find_misread_rows(observation, RowAxis.LAYERS),
     )
 
 
@@ -212,8 +213,8 @@ def carried(observation: Observation) -> None:
 
 @rule("rnn.h_n.is-last-output", when=has_predictable_results)
 def h_n_is_last_output(observation: Observation) -> None:
-    """The last layer's rows of `h_n` are the output at the last time step.
-    For the backward direction, they are the output at the first time step.
+    """The last layer's row of `h_n` is its output at the last time step; for the backward
+    direction, it is the output at the first time step.
 
     Both are compared at the end of each sequence. They may differ by at most twice the rounding
     bound. Wrong output, and rows of `h_n` that are right but in another order, are left to other
