@@ -1,4 +1,4 @@
-"""The reference models follow the contract of a model, on the CPU and, if available, on CUDA.
+"""Check that the reference models follow the rules of models on the CPU and, if available, on CUDA.
 
 Every rule is a test of its own.
 """
@@ -51,7 +51,7 @@ def test_deep_birnn_final_states(rule: RuleTest) -> None:
     rule.check()
 
 
-def test_deep_birnn_as_printed_gets_one_piece_of_advice() -> None:
+def test_deep_birnn_as_printed_breaks_only_one_should() -> None:
     report = check_model(deep_as_printed, profile="quick")
     assert report.ok
     assert [result.rule for result in report.results if result.verdict is Verdict.FAIL] == [
@@ -62,6 +62,6 @@ def test_deep_birnn_as_printed_gets_one_piece_of_advice() -> None:
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("name", MODELS)
-def test_on_cuda(name: str) -> None:
+def test_reference_model_on_cuda(name: str) -> None:
     report = check_model(MODELS[name], profile="quick", device="cuda", strict=True)
     assert report.ok, [f"{result.rule}: {result.message}" for result in report.violations]

@@ -1,6 +1,6 @@
-"""torch.nn.RNN follows its documentation on the CPU and, if available, on CUDA.
+"""Check that `torch.nn.RNN` follows its documentation on the CPU and, if available, on CUDA.
 
-On CUDA it is checked with and without TF32.
+Every rule is a test of its own. On CUDA, float32 is checked with and without TF32.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What all tests share: one torch thread, the same examples in every run, and a word on which rnnspec is tested."""
+"""Settings of all tests: torch uses one thread, and in CI Hypothesis draws the same every time."""
 
 from __future__ import annotations
 
@@ -22,11 +22,12 @@ os.environ.setdefault("RNNSPEC_JOBS", "1")
 
 
 def pytest_report_header() -> str:
-    """The version under test and where it was imported from: the source tree, or an installed wheel."""
-    return f"rnnspec {rnnspec.__version__} from {Path(rnnspec.__file__).parent}, torch {torch.__version__}"
+    """Return the version under test, and the folder it was imported from."""
+    folder = Path(rnnspec.__file__).parent
+    return f"rnnspec {rnnspec.__version__} from {folder}, torch {torch.__version__}"
 
 
 @pytest.fixture(autouse=True)
-def same_torch_seed() -> None:
-    """Every test starts from the same state of torch's generator, whatever ran before it."""
+def seed_torch() -> None:
+    """Seed torch before every test, so that no test depends on those that ran before it."""
     torch.manual_seed(0)

@@ -1,4 +1,4 @@
-"""What a test needs of the release of torch that is installed."""
+"""Skipping of tests that the installed release of torch cannot pass."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rnnspec.rules.catalogue import find_layer_rule
 from rnnspec.selftest import find_named_rule
 from rnnspec.subjects.release import is_promised
 
-LATER = {
+LATER_PROMISES = {
     "BidirectionalLostBesideRelu": "rnn.args.order",
     "NonlinearityByNameOnly": "rnn.args.order",
     "BatchFirstBeforeBias": "rnn.args.order",
@@ -18,18 +18,21 @@ LATER = {
     "FloatSizesAccepted": "rnn.args.sizes.integers",
     "FlagsByTruth": "rnn.args.bias.bool",
 }
-"""Planted bugs that break a promise which not every release makes, though the rule that they name has others too."""
+"""The clause that a planted bug breaks, if not every supported release makes that promise.
+
+The rule that such a bug names has other clauses too, so it is in force in every release.
+"""
 
 
 def skip_unless_promised(*clauses: str) -> None:
-    """Skip the test where the installed torch does not promise these clauses."""
+    """Skip the test unless the installed torch promises these clauses."""
     missing = [clause for clause in clauses if not is_promised(clause)]
     if missing:
         pytest.skip(f"torch {torch.__version__} does not promise {', '.join(missing)}")
 
 
-def skip_unless_due(bug: str) -> None:
-    """Skip the test where the installed torch does not promise what a planted bug breaks."""
-    skip_unless_promised(*([LATER[bug]] if bug in LATER else []))
+def skip_unless_bug_counts(bug: str) -> None:
+    """Skip the test unless the installed torch promises what a planted bug breaks."""
+    skip_unless_promised(*([LATER_PROMISES[bug]] if bug in LATER_PROMISES else []))
     if not select_in_force([find_layer_rule(find_named_rule(bug))]):
         pytest.skip(f"{find_named_rule(bug)} is not in force for torch {torch.__version__}")

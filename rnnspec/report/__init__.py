@@ -1,1 +1,1 @@
-"""The report of a run: as data, as text, and as programs that reproduce what it found."""
+"""The report of a run: as data, as text, and as programs that reproduce the faults found."""

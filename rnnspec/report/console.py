@@ -1,4 +1,4 @@
-"""The report as text: the verdict is the last line, and the reason comes right above it."""
+"""The report as text: the verdict is the last line, and the reasons stand right above it."""
 
 from __future__ import annotations
 
@@ -42,33 +42,33 @@ def _list_lines(report: Report) -> Iterator[str]:
             yield format_failure(result)
             yield ""
     yield from _list_consequences(broken)
-    yield from _list_unjudged(report)
+    yield from _list_unchecked(report)
     yield from (f"note  {note}" for note in report.notes)
     yield format_conclusion(report)
 
 
 def format_headline(report: Report) -> str:
-    """Return versions, seed, profile and the size of the run on one line."""
-    known = report.environment
-    versions = f"torch {known['torch']}, Python {known['python']}, {known['device']}"
+    """Return the versions, the seed, the profile and the size of the run on one line."""
+    found = report.environment
+    versions = f"torch {found['torch']}, Python {found['python']}, {found['device']}"
     size = f"{report.duration_s:.1f} s, {report.cases} cases"
     run = f"seed {report.seed}, {report.profile} profile ({size})"
-    return f"rnnspec {known['rnnspec']}   {versions}   {run}"
+    return f"rnnspec {found['rnnspec']}   {versions}   {run}"
 
 
 def format_table(report: Report) -> list[str]:
-    """Return how many rules of each theme hold, three themes a line."""
+    """Return lines that say how many rules of each theme hold, with three themes on a line."""
     themes = list(dict.fromkeys(result.theme for result in report.results))
     cells = [_format_cell(theme, report.results) for theme in themes]
     return ["  " + "".join(cells[start : start + 3]).rstrip() for start in range(0, len(cells), 3)]
 
 
 def _format_cell(theme: str, results: Sequence[Result]) -> str:
-    own = [result for result in results if result.theme == theme]
-    return f"{theme:<13} {_count_results(own):<19}"
+    of_theme = [result for result in results if result.theme == theme]
+    return f"{theme:<13} {_format_counts(of_theme):<19}"
 
 
-def _count_results(results: Sequence[Result]) -> str:
+def _format_counts(results: Sequence[Result]) -> str:
     applicable = _list_applicable(results)
     counts = Counter(result.verdict for result in applicable)
     shown = (Verdict.FAIL, Verdict.UNREACHED, Verdict.CHECKER_ERROR)
@@ -82,7 +82,7 @@ def _list_applicable(results: Sequence[Result]) -> list[Result]:
 
 
 def format_failure(result: Result) -> str:
-    """Return everything about one broken rule: one screen, and the program that shows it."""
+    """Return everything about one broken rule, followed by the program that reproduces it."""
     label = LABELS.get(result.verdict, result.verdict.value.upper())
     head = f"{label}  {result.rule}"
     lines = [
@@ -109,7 +109,7 @@ def _wrap(text: str) -> list[str]:
 
 
 def _list_consequences(broken: Sequence[Result]) -> Iterator[str]:
-    """Yield a paragraph for each cause, with the rules that fail because of it."""
+    """Yield one paragraph per cause, with the rules that fail because of it."""
     by_cause: dict[str, list[str]] = {}
     for result in broken:
         if result.caused_by is not None:
@@ -120,10 +120,11 @@ def _list_consequences(broken: Sequence[Result]) -> Iterator[str]:
         yield textwrap.fill(text, WIDTH, subsequent_indent="  ", break_on_hyphens=False)
 
 
-def _list_unjudged(report: Report) -> Iterator[str]:
+def _list_unchecked(report: Report) -> Iterator[str]:
+    """Yield the rules that do not apply, one line per reason, and those reached too rarely."""
     results = report.results
-    skipped = [each.message for each in results if each.verdict is Verdict.NOT_APPLICABLE]
-    for reason, number in Counter(skipped).items():
+    reasons = [each.message for each in results if each.verdict is Verdict.NOT_APPLICABLE]
+    for reason, number in Counter(reasons).items():
         yield f"not applicable  {number} {'rule' if number == 1 else 'rules'}: {reason}"
     unreached = [result for result in results if result.verdict is Verdict.UNREACHED]
     for result in unreached[:MOST_UNREACHED]:
@@ -133,32 +134,34 @@ def _list_unjudged(report: Report) -> Iterator[str]:
 
 
 def format_conclusion(report: Report) -> str:
-    """Return the verdict on one line."""
+    """Return the verdict of the run, with its main numbers, on one line."""
     applicable, total = _list_applicable(report.results), len(report.results)
-    extra = _count_unscored(report)
+    extra = _format_unscored(report)
     if len(applicable) < total:
         extra += f"; {len(applicable)} of the {total} rules apply"
     if report.verdict is RunVerdict.INCONCLUSIVE:
-        broken = "no MUST is broken" if _list_unscored(report) else "no rule is broken"
-        return f"{report.subject}: inconclusive, {broken} but {_explain_doubt(report)}{extra}."
+        broken = "No MUST is broken" if _list_unscored(report) else "No rule is broken"
+        return f"{report.subject}: inconclusive. {broken}, but {_explain_doubt(report)}{extra}."
     verb = "conforms to" if report.verdict is RunVerdict.CONFORMS else "violates"
-    return f"{report.subject} {verb} the contract: {_count_held(report, len(applicable))}{extra}."
+    return f"{report.subject} {verb} the contract: {_format_held(report, len(applicable))}{extra}."
 
 
-def _count_held(report: Report, applicable: int) -> str:
+def _format_held(report: Report, applicable: int) -> str:
+    """Return how many of the applicable rules hold or, if any counts against it, fail."""
     if report.violations:
         return f"{len(report.violations)} of {applicable} rules fail"
     held = applicable - len(_list_unscored(report))
-    if held == applicable:
-        return f"all {applicable} rules hold"
-    return f"{held} of {applicable} rules hold"
+    if held < applicable:
+        return f"{held} of {applicable} rules hold"
+    return "1 rule holds" if held == 1 else f"all {held} rules hold"
 
 
 def _list_unscored(report: Report) -> list[Result]:
     return [result for result in report.results if result.is_broken and not result.is_scored]
 
 
-def _count_unscored(report: Report) -> str:
+def _format_unscored(report: Report) -> str:
+    """Return how many rules are broken that do not count against the subject, if any."""
     number = len(_list_unscored(report))
     if not number:
         return ""
@@ -166,10 +169,11 @@ def _count_unscored(report: Report) -> str:
 
 
 def _explain_doubt(report: Report) -> str:
-    """Return why a run without a broken rule does not conform."""
+    """Return the reason for which a run without a violation is inconclusive."""
     if not _list_applicable(report.results):
         return "no rule applies"
     if report.stopped:
         return "the run was stopped early"
     unreached = sum(result.verdict is Verdict.UNREACHED for result in report.results)
-    return f"{unreached} of them {'was' if unreached == 1 else 'were'} not reached often enough"
+    rules = "1 rule was" if unreached == 1 else f"{unreached} rules were"
+    return f"{rules} not reached often enough"

@@ -1,4 +1,4 @@
-"""The report of one run, as data."""
+"""The report of a run as data: results, verdicts and counterexamples."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SCHEMA = "rnnspec-report-2"
 
 
 class Verdict(Enum):
-    """What a run says about one rule."""
+    """The verdict on one rule."""
 
     PASS = "pass"
     FAIL = "fail"
@@ -29,7 +29,7 @@ class Verdict(Enum):
 
 
 class RunVerdict(Enum):
-    """What a run says about the subject."""
+    """The verdict on the subject."""
 
     CONFORMS = "conforms"
     VIOLATES = "violates"
@@ -47,13 +47,14 @@ class RunVerdict(Enum):
 
 @dataclass(frozen=True)
 class Counterexample:
-    """The smallest failing case, and the index of the case that it was minimised from.
+    """The smallest case on which a rule fails.
 
     configuration  the constructor's arguments
-    sizes          steps, batch and lengths
-    call           how the layer was prepared and called
-    seed           the seed of the numbers
-    text           all of it on one line
+    sizes          number of time steps, batch size, and lengths of packed sequences
+    call           how the layer was prepared and called: the value of each axis, as text
+    seed           the seed of the weights and inputs
+    text           all of this on one line
+    index          the index of the generated case from which this one was minimised
     """
 
     configuration: dict[str, Any]
@@ -70,14 +71,21 @@ class Counterexample:
 
 @dataclass(frozen=True)
 class Result:
-    """What one rule said over the whole run.
+    """The result of one rule over the whole run.
 
-    cases       how many cases it judged
-    violations  how many of them broke it
-    is_scored   whether it counts against the subject: a MUST, or a SHOULD if the run is strict
-    caused_by   the broken rule of which this one is a consequence
-    source      where the first clause stands
-    repro       a program that shows the fault without rnnspec
+    rule            the id of the rule
+    cases           number of cases that the rule judged
+    violations      number of cases that broke it
+    is_scored       whether the rule counts against the subject: a MUST does, and a SHOULD if the
+                    run is strict
+    message         what is wrong, or why the rule does not apply or was not reached
+    requirement     what the rule requires, in one or two sentences
+    clauses         ids of the clauses that it tests
+    source          the section of the documentation that holds its first clause
+    caused_by       id of the broken rule of which this failure is a consequence
+    depends_on      the axis values and sizes without which the failure does not occur
+    counterexample  the smallest failing case
+    repro           a program that reproduces the failure without rnnspec
     """
 
     rule: str
@@ -103,18 +111,31 @@ class Result:
 
     @property
     def theme(self) -> str:
-        """The first half of the rule's id."""
+        """The theme of the rule: the part of its id before the dot."""
         return self.rule.split(".")[0]
 
     @property
     def is_broken(self) -> bool:
-        """Whether the rule does not hold, or could not be judged because the check raised."""
+        """Whether the rule is violated, or its check raised an error."""
         return self.verdict in (Verdict.FAIL, Verdict.CHECKER_ERROR)
 
 
 @dataclass(frozen=True)
 class Report:
-    """The verdicts of one run, with everything needed to run it again."""
+    """The report of a run: its results, and everything needed to run it again.
+
+    subject      name of the implementation under test
+    kind         the kind of layer, e.g. `rnn`
+    seed         the seed of everything drawn
+    strict       whether a broken SHOULD counts as a violation
+    cases        number of cases judged
+    duration_s   duration of the run, in seconds
+    stopped      whether the run ended early: after an interrupt, or with `fail_fast`
+    environment  versions, platform and device
+    results      one result per rule
+    unsupported  features that the subject lacks or the user excluded, each with the reason
+    notes        further remarks for the reader
+    """
 
     subject: str
     kind: str
@@ -132,7 +153,7 @@ class Report:
 
     @property
     def violations(self) -> tuple[Result, ...]:
-        """The broken rules that count against the subject."""
+        """The results of broken rules that count against the subject."""
         return tuple(result for result in self.results if result.is_broken and result.is_scored)
 
     @property
@@ -146,14 +167,17 @@ class Report:
         return self.verdict is RunVerdict.CONFORMS
 
     def result(self, rule: str) -> Result:
-        """Return the result of one rule. Raises KeyError if it was not part of the run."""
+        """Return the result of one rule.
+
+        Raises KeyError if the rule was not part of the run.
+        """
         for found in self.results:
             if found.rule == rule:
                 return found
         raise KeyError(rule)
 
     def raise_for_violations(self) -> None:
-        """Raise ViolationsFound, with the broken rules and their messages, if there are any."""
+        """Raise ViolationsFound if a rule is violated, with the messages of all broken rules."""
         if self.violations:
             lines = [f"{found.rule}: {found.message}" for found in self.violations]
             head = f"{self.subject} violates the contract of {self.kind}:"
@@ -164,8 +188,8 @@ class Report:
 
         Its schema is `rnnspec/report/schema.json`.
         """
-        own = ("results", "notes", "unsupported")
-        plain = {name: value for name, value in vars(self).items() if name not in own}
+        converted = ("results", "notes", "unsupported")
+        plain = {name: value for name, value in vars(self).items() if name not in converted}
         return {
             "schema": SCHEMA,
             **plain,

@@ -1,4 +1,4 @@
-"""The rules as a list, and one rule explained."""
+"""The list of rules, and the explanation of one rule, for the commands `rules` and `explain`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rnnspec.rulekit.selection import AnyRule
 
 
 def format_rules(rules: Sequence[AnyRule]) -> str:
-    """Return one line per rule: level, id and requirement."""
+    """Return one line per rule, with its level, id and requirement."""
     width = max(len(rule.id) for rule in rules)
     return "\n".join(
         f"{rule.level.value:<7} {rule.id:<{width}}  {rule.requirement}" for rule in rules
@@ -18,7 +18,7 @@ def format_rules(rules: Sequence[AnyRule]) -> str:
 
 
 def format_rule(rule: AnyRule) -> str:
-    """Return everything about a rule as text."""
+    """Return the explanation of a rule as text."""
     clauses = [_format_clause(each) for each in rule.clauses]
     needs = [f"needs          {', '.join(sorted(map(str, rule.needs)))}"] if rule.needs else []
     return "\n".join(
@@ -43,7 +43,7 @@ def _format_clause(clause: Clause) -> str:
 
 
 def describe_rule(rule: AnyRule) -> dict[str, Any]:
-    """Return a rule as plain data."""
+    """Return the explanation of a rule as plain data, as `--json` prints it."""
     return {
         "rule": rule.id,
         "level": rule.level.value,

@@ -1,4 +1,4 @@
-"""Reproduction programs: they fail for the subject, pass for torch.nn.RNN, and need torch alone."""
+"""Reproduction programs: they fail for the subject, pass for torch.nn.RNN, and need only torch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rnnspec.cases.case import Case
 from rnnspec.cases.values import Values, draw_values
 from rnnspec.engine.outcome import Finding
 from rnnspec.observe.tensors import to_layout
-from rnnspec.report.trial import does_program_fail
+from rnnspec.report.execution import is_failing_program
 from rnnspec.rulekit.snippet import Helper, Snippet
 from rnnspec.rulekit.snippets.results import BOTH
 from rnnspec.subjects.release import is_promised
@@ -45,15 +45,15 @@ def find_program(
     fixed: Mapping[str, Any] | None = None,
     device: str = "cpu",
 ) -> str:
-    """Return the shortest program that fails for the subject and passes for torch.nn.RNN.
+    """Return a program that fails for the subject and passes for `torch.nn.RNN`.
 
-    Its numbers come from a seed; if that does not show the fault, they are those of the case,
-    written out. Return an empty text if neither shows it.
+    Its weights and inputs are drawn from a seed. If that does not reproduce the fault, they are the
+    numbers of the case, written out. Return an empty text if neither does.
     """
     for literal in (False, True):
         source = write_program(target, finding, fixed, device, literal=literal)
         reference = write_program(REFERENCE, finding, None, device, literal=literal)
-        if does_program_fail(source, target, device) and not does_program_fail(
+        if is_failing_program(source, target, device) and not is_failing_program(
             reference, REFERENCE, device
         ):
             return source
@@ -68,17 +68,18 @@ def write_program(
     *,
     literal: bool = False,
 ) -> str:
-    """Return the source of the program.
+    """Return the source of a program that reproduces a finding.
 
-    With `literal` the numbers of the case are written out, otherwise they come from a seed. `fixed`
-    holds the arguments that the user sets; those that are not documented go to the subject alone.
+    If `literal`, the numbers of the case are written out; otherwise they are drawn from a seed.
+    `fixed` holds the constructor arguments that the user set; those that `torch.nn.RNN` does not
+    document are passed only to the subject.
     """
     case = finding.case
-    own = {
+    extra = {
         name: value for name, value in (fixed or {}).items() if name not in case.config.arguments
     }
-    name = f"functools.partial({target.name}, {_write_keywords(own)})" if own else target.name
-    imports = ("functools",) if own else ()
+    name = f"functools.partial({target.name}, {_write_keywords(extra)})" if extra else target.name
+    imports = ("functools",) if extra else ()
     snippet = finding.snippet or BOTH
     program = Program(name, case, snippet, device, target.imports, imports, literal=literal)
     tolerance = _choose_tolerance(finding) if literal else _find_tolerance(case)
@@ -86,7 +87,7 @@ def write_program(
 
 
 def _choose_tolerance(finding: Finding[Case]) -> float:
-    """Return twice the allowed error of the case's own numbers, if it is known."""
+    """Return twice the error allowed for the numbers of the case, if that is known."""
     if finding.difference is not None and np.isfinite(finding.difference.allowed):
         return max(2 * finding.difference.allowed, 1e-300)
     return _find_tolerance(finding.case)
@@ -99,25 +100,25 @@ def _find_tolerance(case: Case) -> float:
 
 @dataclass(frozen=True)
 class Program:
-    """A program in the making.
+    """A reproduction program.
 
-    name      what the subject is built with, as Python
-    snippet   its last lines
-    own       the lines that import the subject
-    imports   other modules that it needs
-    literal   whether the numbers of the case are written out
+    name             Python expression that builds the subject when it is called
+    snippet          the last lines, which fail
+    subject_imports  lines that import the subject
+    imports          other modules that the program needs
+    literal          whether the numbers of the case are written out
     """
 
     name: str
     case: Case
     snippet: Snippet
     device: str = "cpu"
-    own: tuple[str, ...] = ()
+    subject_imports: tuple[str, ...] = ()
     imports: tuple[str, ...] = ()
     literal: bool = field(default=False, kw_only=True)
 
     def write(self, tolerance: float) -> str:
-        """Return the source."""
+        """Return the source, with comparisons that allow this absolute and relative tolerance."""
         blocks = [
             "\n".join(self._write_head()),
             "\n".join([*self._write_layers(), *self._write_arguments(), *self._write_prior_use()]),
@@ -135,22 +136,22 @@ class Program:
 
     def _write_head(self) -> list[str]:
         modules = (*self.imports, *self.case.prior_use.imports, *self.snippet.imports)
-        known = [f"import {module}" for module in sorted(set(modules))]
-        setup = self._write_settings()
+        imports = [f"import {module}" for module in sorted(set(modules))]
+        settings = self._write_settings()
         return [
-            *known,
-            *([""] if known else []),
+            *imports,
+            *([""] if imports else []),
             "import torch",
             "",
-            *self.own,
-            *(["", *setup] if setup else []),
+            *self.subject_imports,
+            *(["", *settings] if settings else []),
         ]
 
     def _write_settings(self) -> list[str]:
-        """Set what another device than the CPU needs.
+        """Return the settings of torch that a device other than the CPU needs.
 
-        CUDA computes in full precision unless the case allows TF32, and without cuDNN for
-        gradients, which cuDNN offers in training alone, and once.
+        CUDA computes in full precision unless the case allows TF32. Programs about gradients
+        disable cuDNN, which offers first derivatives only, and those only in training mode.
         """
         if self.device == "cpu":
             return []
@@ -198,30 +199,30 @@ class Program:
         return f"torch.tensor({array.tolist()!r}, dtype=torch.{self.case.dtype})"
 
     @property
-    def _time(self) -> int:
+    def _time_dim(self) -> int:
         return 1 if self.case.config.batch_first and self.case.is_batched else 0
 
     @property
-    def _first(self) -> str:
+    def _input_name(self) -> str:
         return "packed" if self.case.is_packed else "x"
 
     def _write_arguments(self) -> list[str]:
         case = self.case
-        wants = case.grad_mode is GradMode.GRAD and self._uses(Helper.INPUT_GRADIENTS)
-        lines = [f"time = {self._time}"] if self._uses(Helper.TIME) else []
+        needs_grad = case.grad_mode is GradMode.GRAD and self._uses(Helper.INPUT_GRADIENTS)
+        lines = [f"time = {self._time_dim}"] if self._uses(Helper.TIME) else []
         lines += [f"x = {self._write_input()}"]
         lines += case.memory_layout.write_lines("x", case.repeated_axis)
-        lines += ["x.requires_grad_()"] if wants else []
+        lines += ["x.requires_grad_()"] if needs_grad else []
         if case.is_packed:
             batch_first = case.config.batch_first
             packed = case.layout.pack_code("x", case.lengths, batch_first=batch_first)
             lines += [f"packed = {packed}"]
         if case.initial_state is InitialState.ABSENT:
-            return [*lines, f"given = ({self._first},)"]
+            return [*lines, f"given = ({self._input_name},)"]
         lines += [f"h_0 = {self._write_state()}"]
         lines += case.memory_layout.write_state_lines("h_0", is_batched=case.is_batched)
-        lines += ["h_0.requires_grad_()"] if wants else []
-        return [*lines, f"given = ({self._first}, h_0)"]
+        lines += ["h_0.requires_grad_()"] if needs_grad else []
+        return [*lines, f"given = ({self._input_name}, h_0)"]
 
     def _write_input(self) -> str:
         if self.literal:
@@ -243,13 +244,15 @@ class Program:
         batch = (case.batch,) if case.is_batched else ()
         state = (config.num_layers * config.num_directions, *batch, config.hidden_size)
         dtype = f"torch.{case.dtype}"
-        with_state = f"{self._first}, torch.ones{state}.to({dtype})"
-        gives = case.initial_state is InitialState.GIVEN
+        with_state = f"{self._input_name}, torch.ones{state}.to({dtype})"
+        is_state_given = case.initial_state is InitialState.GIVEN
         words = {
             "first": "packed.data" if case.is_packed else "x",
             "call": self._write_earlier_call("*given"),
             "call_larger": self._write_earlier_call(f"torch.randn{larger}.to({dtype})"),
-            "call_state": self._write_earlier_call(self._first if gives else with_state),
+            "call_state": self._write_earlier_call(
+                self._input_name if is_state_given else with_state
+            ),
             "other_grad": "torch.no_grad" if case.grad_mode.builds_graph else "torch.enable_grad",
             "other_mode": case.mode is not Mode.TRAIN,
             "mode": case.mode is Mode.TRAIN,
@@ -260,13 +263,13 @@ class Program:
         return case.prior_use.write_lines(case, words)
 
     def _write_earlier_call(self, arguments: str) -> str:
-        """Return a call in the gradient mode of the case."""
+        """Return the lines of an earlier call, in the gradient mode of the case."""
         if self.case.grad_mode is GradMode.GRAD:
             return f"layer({arguments})"
         return f"with {self.case.grad_mode.code}:\n    layer({arguments})"
 
     def _write_helpers(self, tolerance: float) -> list[str]:
-        """Return the functions that the last lines use."""
+        """Return the definitions of the functions that the last lines call."""
         packed = self.case.is_packed
         got, expected = ("data(got)", "data(expected)") if packed else ("got", "expected")
         close = CLOSE.format(got=got, expected=expected, tolerance=repr(tolerance))

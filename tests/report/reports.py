@@ -1,4 +1,4 @@
-"""Reports made by hand."""
+"""Reports and results for the tests of this package, made by hand."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ FAIL = Result(
     Verdict.FAIL,
     12,
     violations=9,
-    message="h_n[0, 0, 0]   expected 1   got 2   (3 times what rounding can explain, 1 of 4 elements)",
+    message="h_n[0, 0, 0]   expected 1   got 2   "
+    "(3 times what rounding can explain, 1 of 4 elements)",
     requirement="Every layer starts from its own row of h_0.",
     clauses=("rnn.h_0.used",),
     source="Inputs: h_0",
@@ -102,8 +103,10 @@ REPORT = Report(
 )
 
 
-def report(*results: Result, strict: bool = False, stopped: bool = False, **changes: Any) -> Report:
-    """Return a report with these results, its verdict decided as the pipeline does."""
+def make_report(
+    *results: Result, strict: bool = False, stopped: bool = False, **changes: Any
+) -> Report:
+    """Return a report of these results, with the verdict that the pipeline would decide."""
     levels = list_scored_levels(strict)
     scored = tuple(
         replace(each, is_scored=each.level in levels or each.verdict is Verdict.CHECKER_ERROR)

@@ -1,4 +1,4 @@
-"""The report as text: the verdict is the last line, and each fault is reported once."""
+"""Tests of the report as text."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ from tests.report.reports import (
     PASS,
     SHOULD,
     UNREACHED,
-    report,
+    make_report,
 )
 
 
-def test_the_whole_report_line_by_line() -> None:
-    found = report(PASS, FAIL, FOLLOWS, NOT_APPLICABLE, UNREACHED, notes=("mind the gap",))
+def test_whole_report_line_by_line() -> None:
+    found = make_report(PASS, FAIL, FOLLOWS, NOT_APPLICABLE, UNREACHED, notes=("mind the gap",))
     assert format_report(found).splitlines() == [
-        "rnnspec 0.1.0   torch 2.13.0, Python 3.11.7, cpu   seed 0, quick profile (1.2 s, 45 cases)",
+        "rnnspec 0.1.0   torch 2.13.0, Python 3.11.7, cpu   "
+        "seed 0, quick profile (1.2 s, 45 cases)",
         "",
         "  shapes         1 of 1            states         0 of 2  2 fail    dropout        - of 1",
         "  packed         0 of 1  1 unreached",
@@ -32,7 +33,8 @@ def test_the_whole_report_line_by_line() -> None:
         "",
         "  Every layer starts from its own row of h_0.",
         "",
-        "  h_n[0, 0, 0]   expected 1   got 2   (3 times what rounding can explain, 1 of 4 elements)",
+        "  h_n[0, 0, 0]   expected 1   got 2   "
+        "(3 times what rounding can explain, 1 of 4 elements)",
         "  smallest       RNN(1, 1), input (1, 1, 1), initial_state given, seed 417",
         "  depends on     only with initial_state=given; any layout, dtype",
         "  seen in        9 of 12 cases, first in case 3",
@@ -52,10 +54,10 @@ def test_the_whole_report_line_by_line() -> None:
 @pytest.mark.parametrize(
     ("results", "line"),
     [
-        ([PASS], "mine:RNN conforms to the contract: all 1 rules hold."),
+        ([PASS], "mine:RNN conforms to the contract: 1 rule holds."),
         (
             [PASS, NOT_APPLICABLE],
-            "mine:RNN conforms to the contract: all 1 rules hold; 1 of the 2 rules apply.",
+            "mine:RNN conforms to the contract: 1 rule holds; 1 of the 2 rules apply.",
         ),
         (
             [PASS, SHOULD],
@@ -67,50 +69,51 @@ def test_the_whole_report_line_by_line() -> None:
         ),
         (
             [PASS, UNREACHED],
-            "mine:RNN: inconclusive, no rule is broken but 1 of them was not reached often enough.",
+            "mine:RNN: inconclusive. No rule is broken, but 1 rule was not reached often enough.",
         ),
         (
             [UNREACHED, UNREACHED, SHOULD],
-            "mine:RNN: inconclusive, no MUST is broken but 2 of them were not reached often enough; 1 SHOULD is broken.",
+            "mine:RNN: inconclusive. No MUST is broken, but 2 rules were not reached often enough; "
+            "1 SHOULD is broken.",
         ),
         ([CRASHED], "mine:RNN violates the contract: 1 of 1 rules fail."),
     ],
 )
-def test_the_verdict_in_one_line(results: list[Result], line: str) -> None:
-    assert format_conclusion(report(*results)) == line
-    assert format_report(report(*results)).splitlines()[-1] == line
+def test_conclusion_is_the_last_line(results: list[Result], line: str) -> None:
+    assert format_conclusion(make_report(*results)) == line
+    assert format_report(make_report(*results)).splitlines()[-1] == line
 
 
-def test_a_run_that_was_stopped_says_so() -> None:
+def test_conclusion_says_that_a_run_was_stopped() -> None:
     assert (
-        format_conclusion(report(PASS, stopped=True))
-        == "mine:RNN: inconclusive, no rule is broken but the run was stopped early."
+        format_conclusion(make_report(PASS, stopped=True))
+        == "mine:RNN: inconclusive. No rule is broken, but the run was stopped early."
     )
 
 
-def test_an_error_of_the_checker_is_reported_as_one() -> None:
+def test_error_of_the_checker_is_labelled_as_one() -> None:
     assert format_failure(CRASHED).startswith("CHECKER ERROR  states.crash ")
-    assert "1 checker-error" in format_report(report(CRASHED))
+    assert "1 checker-error" in format_report(make_report(CRASHED))
 
 
-def test_without_a_program_none_is_shown() -> None:
+def test_failure_without_a_program_ends_with_the_case() -> None:
     assert (
         format_failure(replace(FAIL, repro=None)).splitlines()[-1]
         == "  seen in        9 of 12 cases, first in case 3"
     )
 
 
-def test_many_unreached_rules_are_not_all_listed() -> None:
+def test_only_the_first_unreached_rules_are_listed() -> None:
     lines = format_report(
-        report(*[replace(UNREACHED, rule=f"packed.r{number}") for number in range(11)])
+        make_report(*[replace(UNREACHED, rule=f"packed.r{number}") for number in range(11)])
     ).splitlines()
     assert sum(line.startswith("unreached  packed.") for line in lines) == 8
     assert "unreached  ... and 3 more rules" in lines
 
 
-def test_rules_that_do_not_apply_for_one_reason_are_told_together() -> None:
+def test_rules_that_do_not_apply_are_grouped_by_reason() -> None:
     found = format_report(
-        report(
+        make_report(
             NOT_APPLICABLE,
             replace(NOT_APPLICABLE, rule="dropout.place"),
             replace(NOT_APPLICABLE, message="no"),
@@ -119,7 +122,7 @@ def test_rules_that_do_not_apply_for_one_reason_are_told_together() -> None:
     assert "not applicable  2 rules: no dropout here\nnot applicable  1 rule: no\n" in found
 
 
-def test_the_headline_has_what_is_needed_to_run_it_again() -> None:
-    assert format_headline(report(PASS, seed=7, profile="thorough", duration_s=61.0)).endswith(
+def test_headline_has_seed_profile_and_size_of_the_run() -> None:
+    assert format_headline(make_report(PASS, seed=7, profile="thorough", duration_s=61.0)).endswith(
         "seed 7, thorough profile (61.0 s, 45 cases)"
     )

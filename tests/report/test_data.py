@@ -1,4 +1,4 @@
-"""The verdict of a run follows from its results, and only a report fits the published schema."""
+"""Tests of reports as data, of their verdicts, and of the published JSON schema."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.report.reports import (
     PASS,
     SHOULD,
     UNREACHED,
-    report,
+    make_report,
 )
 
 VALIDATOR = jsonschema.Draft202012Validator(
@@ -48,27 +48,26 @@ VALIDATOR = jsonschema.Draft202012Validator(
         ([PASS, CRASHED], "violates", "violates"),
     ],
 )
-def test_the_verdict_follows_from_the_results(
-    results: list[Result], verdict: str, strict: str
-) -> None:
-    assert report(*results).verdict.value == verdict
-    assert report(*results, strict=True).verdict.value == strict
+def test_verdict_follows_from_the_results(results: list[Result], verdict: str, strict: str) -> None:
+    assert make_report(*results).verdict.value == verdict
+    assert make_report(*results, strict=True).verdict.value == strict
     assert (
-        report(*results).exit_status == {"conforms": 0, "violates": 1, "inconclusive": 3}[verdict]
+        make_report(*results).exit_status
+        == {"conforms": 0, "violates": 1, "inconclusive": 3}[verdict]
     )
-    assert report(*results).ok == (verdict == "conforms")
+    assert make_report(*results).ok == (verdict == "conforms")
 
 
-def test_a_run_that_was_stopped_never_conforms() -> None:
-    assert report(PASS, stopped=True).verdict is RunVerdict.INCONCLUSIVE
-    assert report(PASS, SHOULD, stopped=True).verdict is RunVerdict.INCONCLUSIVE
-    assert report(FAIL, stopped=True).verdict is RunVerdict.VIOLATES
+def test_stopped_run_never_conforms() -> None:
+    assert make_report(PASS, stopped=True).verdict is RunVerdict.INCONCLUSIVE
+    assert make_report(PASS, SHOULD, stopped=True).verdict is RunVerdict.INCONCLUSIVE
+    assert make_report(FAIL, stopped=True).verdict is RunVerdict.VIOLATES
 
 
-def test_only_violations_are_raised() -> None:
-    report(PASS, SHOULD, UNREACHED).raise_for_violations()
+def test_raise_for_violations_lists_only_scored_rules() -> None:
+    make_report(PASS, SHOULD, UNREACHED).raise_for_violations()
     with pytest.raises(rnnspec.ViolationsFound) as raised:
-        report(PASS, FAIL, SHOULD, CRASHED).raise_for_violations()
+        make_report(PASS, FAIL, SHOULD, CRASHED).raise_for_violations()
     assert str(raised.value).splitlines() == [
         "mine:RNN violates the contract of rnn:",
         f"states.initial-state-used: {FAIL.message}",
@@ -81,7 +80,7 @@ FEW: dict[str, Any] = {
     "cases": 30,
     "rules": ["recurrence.*", "states.*", "packed.h-n", "dropout.rate", "directions.h-n-order"],
 }
-REAL: dict[str, tuple[Callable[[], Report], str]] = {
+REPORTS: dict[str, tuple[Callable[[], Report], str]] = {
     "conforming": (
         lambda: rnnspec.check(
             nn.RNN, **{**FEW, "cases": 60, "rules": ["recurrence.output", "packed.h-n"]}
@@ -111,9 +110,9 @@ REAL: dict[str, tuple[Callable[[], Report], str]] = {
 }
 
 
-@pytest.mark.parametrize("name", REAL)
-def test_a_real_report_fits_the_schema(name: str) -> None:
-    make, verdict = REAL[name]
+@pytest.mark.parametrize("name", REPORTS)
+def test_report_of_a_layer_fits_the_schema(name: str) -> None:
+    make, verdict = REPORTS[name]
     found = make()
     data = json.loads(json.dumps(found.as_dict(), allow_nan=False))
     VALIDATOR.validate(data)
@@ -122,7 +121,7 @@ def test_a_real_report_fits_the_schema(name: str) -> None:
     assert data["results"] == json.loads(json.dumps([result.as_dict() for result in found.results]))
 
 
-def test_the_report_of_a_model_fits_the_schema() -> None:
+def test_report_of_a_model_fits_the_schema() -> None:
     from rnnspec.selftest.model_plain import LastStep
 
     found = rnnspec.check_model(
@@ -135,11 +134,14 @@ def test_the_report_of_a_model_fits_the_schema() -> None:
     "results",
     [[PASS], [FAIL, FOLLOWS, PASS], [CRASHED], [PASS, SHOULD, NOTE, UNREACHED, NOT_APPLICABLE]],
 )
-def test_a_report_made_by_hand_fits_the_schema(results: list[Result]) -> None:
-    VALIDATOR.validate(report(*results, notes=("a word",), unsupported={Feature.PACKED: "no"}).as_dict())
+def test_report_made_by_hand_fits_the_schema(results: list[Result]) -> None:
+    found = make_report(*results, notes=("a word",), unsupported={Feature.PACKED: "no"})
+    VALIDATOR.validate(found.as_dict())
 
 
-def removed(*path: Any) -> Callable[[Any], None]:
+def remove_at(*path: Any) -> Callable[[Any], None]:
+    """Return a change that removes the item at this path of keys and indices."""
+
     def change(data: Any) -> None:
         for step in path[:-1]:
             data = data[step]
@@ -148,7 +150,9 @@ def removed(*path: Any) -> Callable[[Any], None]:
     return change
 
 
-def put(value: Any, *path: Any) -> Callable[[Any], None]:
+def put_at(value: Any, *path: Any) -> Callable[[Any], None]:
+    """Return a change that puts a value at this path of keys and indices."""
+
     def change(data: Any) -> None:
         for step in path[:-1]:
             data = data[step]
@@ -158,57 +162,57 @@ def put(value: Any, *path: Any) -> Callable[[Any], None]:
 
 
 MISFITS: dict[str, Callable[[Any], None]] = {
-    "no schema": removed("schema"),
-    "another schema": put("rnnspec-report-1", "schema"),
-    "no verdict": removed("verdict"),
-    "unknown verdict": put("cannot-check", "verdict"),
-    "violates without a failure": put([], "results"),
-    "conforms with a failure": put("conforms", "verdict"),
-    "text for a seed": put("0", "seed"),
-    "fraction for a seed": put(0.5, "seed"),
-    "unknown kind": put("gru", "kind"),
-    "unknown profile": put("slow", "profile"),
-    "unknown key": put(1, "more"),
-    "read-out of a layer": put({}, "readout"),
-    "no device": removed("environment", "device"),
-    "version as a number": put(2.13, "environment", "torch"),
-    "empty reason": put({"packed": ""}, "unsupported"),
-    "unknown key of a result": put(1, "results", 0, "more"),
-    "no level": removed("results", 0, "level"),
-    "unknown level": put("MAY", "results", 0, "level"),
-    "no id": put("states", "results", 0, "rule"),
-    "no clauses": put([], "results", 0, "clauses"),
-    "failure without examples": put(0, "results", 0, "cases"),
-    "failure without a counterexample": put(None, "results", 0, "counterexample"),
-    "failure without a message": put("", "results", 0, "message"),
-    "empty program": put("", "results", 0, "repro"),
-    "no size": put(0, "results", 0, "counterexample", "configuration", "hidden_size"),
-    "unknown argument": put(1, "results", 0, "counterexample", "configuration", "proj_size"),
-    "unknown layout": put("nested", "results", 0, "counterexample", "call", "layout"),
-    "negative index": put(-1, "results", 0, "counterexample", "index"),
-    "pass with a message": put("but", "results", 1, "message"),
-    "pass with a violation": put(1, "results", 1, "violations"),
-    "pass without examples": put(0, "results", 1, "cases"),
-    "pass with a program": put("import torch", "results", 1, "repro"),
-    "unreached without a reason": put("", "results", 2, "message"),
+    "no schema": remove_at("schema"),
+    "another schema": put_at("rnnspec-report-1", "schema"),
+    "no verdict": remove_at("verdict"),
+    "unknown verdict": put_at("cannot-check", "verdict"),
+    "violates without a failure": put_at([], "results"),
+    "conforms with a failure": put_at("conforms", "verdict"),
+    "text for a seed": put_at("0", "seed"),
+    "fraction for a seed": put_at(0.5, "seed"),
+    "unknown kind": put_at("gru", "kind"),
+    "unknown profile": put_at("slow", "profile"),
+    "unknown key": put_at(1, "more"),
+    "read-out of a layer": put_at({}, "readout"),
+    "no device": remove_at("environment", "device"),
+    "version as a number": put_at(2.13, "environment", "torch"),
+    "empty reason": put_at({"packed": ""}, "unsupported"),
+    "unknown key of a result": put_at(1, "results", 0, "more"),
+    "no level": remove_at("results", 0, "level"),
+    "unknown level": put_at("MAY", "results", 0, "level"),
+    "no id": put_at("states", "results", 0, "rule"),
+    "no clauses": put_at([], "results", 0, "clauses"),
+    "failure without cases": put_at(0, "results", 0, "cases"),
+    "failure without a counterexample": put_at(None, "results", 0, "counterexample"),
+    "failure without a message": put_at("", "results", 0, "message"),
+    "empty program": put_at("", "results", 0, "repro"),
+    "no size": put_at(0, "results", 0, "counterexample", "configuration", "hidden_size"),
+    "unknown argument": put_at(1, "results", 0, "counterexample", "configuration", "proj_size"),
+    "unknown layout": put_at("nested", "results", 0, "counterexample", "call", "layout"),
+    "negative index": put_at(-1, "results", 0, "counterexample", "index"),
+    "pass with a message": put_at("but", "results", 1, "message"),
+    "pass with a violation": put_at(1, "results", 1, "violations"),
+    "pass without cases": put_at(0, "results", 1, "cases"),
+    "pass with a program": put_at("import torch", "results", 1, "repro"),
+    "unreached without a reason": put_at("", "results", 2, "message"),
 }
 
 
 @pytest.mark.parametrize("name", MISFITS)
-def test_what_is_no_report_does_not_fit_the_schema(name: str) -> None:
-    data = copy.deepcopy(report(FAIL, PASS, UNREACHED).as_dict())
+def test_broken_report_does_not_fit_the_schema(name: str) -> None:
+    data = copy.deepcopy(make_report(FAIL, PASS, UNREACHED).as_dict())
     VALIDATOR.validate(data)
     MISFITS[name](data)
     assert list(VALIDATOR.iter_errors(data))
 
 
-def test_the_schema_is_one() -> None:
+def test_schema_is_a_valid_schema() -> None:
     jsonschema.Draft202012Validator.check_schema(VALIDATOR.schema)
     assert VALIDATOR.schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
 
 
-def test_the_schema_knows_every_field() -> None:
-    data = report(FAIL).as_dict()
+def test_schema_requires_every_field() -> None:
+    data = make_report(FAIL).as_dict()
     assert set(VALIDATOR.schema["required"]) == set(data)
     definitions = VALIDATOR.schema["$defs"]
     assert (

@@ -1,4 +1,7 @@
-"""Reproduction programs fail for the subject, pass for torch.nn.RNN, and need torch alone."""
+"""Tests of reproduction programs.
+
+They fail for the subject, pass for `torch.nn.RNN`, and need only torch.
+"""
 
 from __future__ import annotations
 
@@ -21,18 +24,14 @@ from rnnspec.cases.plan import PROFILES, Scope, plan_rows
 from rnnspec.contract.config import Config
 from rnnspec.engine.outcome import Finding
 from rnnspec.report.data import Verdict
-from rnnspec.report.program import (
-    REFERENCE,
-    find_program,
-    write_program,
-)
-from rnnspec.report.trial import does_program_fail
+from rnnspec.report.execution import is_failing_program
+from rnnspec.report.program import REFERENCE, find_program, write_program
 from rnnspec.rulekit.snippet import Helper, Snippet
 from rnnspec.selftest import BUGS, find_named_rule
 from rnnspec.subjects.target import Target, resolve_target
-from tests.releases import skip_unless_due
+from tests.releases import skip_unless_bug_counts
 
-SHOWN = (
+BUGS_WITH_PROGRAMS = (
     "StatesByDirection",
     "BackwardHalfFirst",
     "BackwardCountsFeatures",
@@ -49,7 +48,7 @@ SHOWN = (
 
 
 class Off(nn.RNN):
-    """h_n is off by one."""
+    """A layer whose h_n is off by one."""
 
     def forward(self, *given: Any) -> Any:
         output, h_n = super().forward(*given)
@@ -57,7 +56,7 @@ class Off(nn.RNN):
 
 
 class SlightlyOff(nn.RNN):
-    """h_n is off by 1e-13, which only the numbers of the case can show."""
+    """A layer whose error in h_n is below the tolerance of programs that draw their numbers."""
 
     def forward(self, *given: Any) -> Any:
         output, h_n = super().forward(*given)
@@ -65,9 +64,9 @@ class SlightlyOff(nn.RNN):
 
 
 @lru_cache(maxsize=32)
-def shown(bug: str) -> str:
-    """The program of the report on a bug."""
-    skip_unless_due(bug)
+def find_program_of(bug: str) -> str:
+    """Return the program in the report on a planted bug."""
+    skip_unless_bug_counts(bug)
     result = rnnspec.check(
         BUGS[bug], profile="quick", rules=[find_named_rule(bug)], fail_fast=True
     ).result(find_named_rule(bug))
@@ -76,45 +75,46 @@ def shown(bug: str) -> str:
     return result.repro
 
 
-def replaced(source: str, bug: str) -> str:
-    """The program with torch.nn.RNN in the place of the subject."""
+def replace_subject(source: str, bug: str) -> str:
+    """Return the program with `torch.nn.RNN` in the place of the subject."""
     line = f"from {BUGS[bug].__module__} import {bug}"
     assert line in source.splitlines()
     return source.replace(line, f"from torch.nn import RNN as {bug}")
 
 
-@pytest.mark.parametrize("bug", SHOWN)
-def test_a_program_fails_for_the_subject_and_passes_for_the_layer_of_torch(bug: str) -> None:
-    source = shown(bug)
-    assert does_program_fail(source, resolve_target(BUGS[bug]))
-    assert not does_program_fail(replaced(source, bug), resolve_target(BUGS[bug]))
-    assert source.count("rnnspec") == 1, "the line that imports the subject"
+@pytest.mark.parametrize("bug", BUGS_WITH_PROGRAMS)
+def test_program_fails_for_the_subject_and_passes_for_torch(bug: str) -> None:
+    source = find_program_of(bug)
+    assert is_failing_program(source, resolve_target(BUGS[bug]))
+    assert not is_failing_program(replace_subject(source, bug), resolve_target(BUGS[bug]))
+    assert source.count("rnnspec") == 1, "only the line that imports the subject"
     assert len(source.splitlines()) <= 30
 
 
-@pytest.mark.parametrize("bug", SHOWN[:2])
-def test_a_program_stands_alone(bug: str, tmp_path: Path) -> None:
-    (tmp_path / "shown.py").write_text(shown(bug))
-    (tmp_path / "replaced.py").write_text(replaced(shown(bug), bug))
-    first, second = run(tmp_path / "shown.py"), run(tmp_path / "replaced.py")
+@pytest.mark.parametrize("bug", BUGS_WITH_PROGRAMS[:2])
+def test_program_runs_as_a_file_of_its_own(bug: str, tmp_path: Path) -> None:
+    (tmp_path / "shown.py").write_text(find_program_of(bug))
+    (tmp_path / "replaced.py").write_text(replace_subject(find_program_of(bug), bug))
+    first, second = run_file(tmp_path / "shown.py"), run_file(tmp_path / "replaced.py")
     assert first.returncode == 1
     assert "AssertionError" in first.stderr
     assert (second.returncode, second.stderr) == (0, "")
 
 
-def run(path: Path) -> subprocess.CompletedProcess[str]:
-    surroundings = {
+def run_file(path: Path) -> subprocess.CompletedProcess[str]:
+    """Run a program in a process of its own."""
+    environment = {
         "PYTHONPATH": str(Path(rnnspec.__file__).parents[1]),
         "OMP_NUM_THREADS": "1",
         "PATH": "",
     }
     return subprocess.run(
-        [sys.executable, str(path)], capture_output=True, text=True, check=False, env=surroundings
+        [sys.executable, str(path)], capture_output=True, text=True, check=False, env=environment
     )
 
 
-def drawn() -> list[Case]:
-    """Cases without chance, of every history."""
+def draw_deterministic_cases() -> list[Case]:
+    """Return cases without randomness, with every prior use among them."""
     found = [
         case
         for _, case in draw_cases(plan_rows(PROFILES["quick"], 5, Scope()), 5, 0, 100)
@@ -126,19 +126,19 @@ def drawn() -> list[Case]:
     ]
 
 
-def test_the_program_of_any_case_passes_for_the_layer_of_torch() -> None:
-    assert {case.prior_use for case in drawn()} == set(PRIOR_USES)
-    for case in drawn():
+def test_program_of_any_case_passes_for_torch() -> None:
+    assert {case.prior_use for case in draw_deterministic_cases()} == set(PRIOR_USES)
+    for case in draw_deterministic_cases():
         for literal in (True,) if case.has_active_dropout else (False, True):
             small = case.replace(
                 input_size=2, hidden_size=2, steps=min(case.steps, 3), batch=min(case.batch, 2)
             )
             source = write_program(REFERENCE, Finding(0, small, "wrong"), literal=literal)
-            assert not does_program_fail(source, REFERENCE), f"{small}\n{source}"
+            assert not is_failing_program(source, REFERENCE), f"{small}\n{source}"
 
 
-def test_the_program_of_any_case_fails_for_a_wrong_layer() -> None:
-    for case in drawn()[:40]:
+def test_program_of_any_case_fails_for_a_wrong_layer() -> None:
+    for case in draw_deterministic_cases()[:40]:
         small = case.replace(
             input_size=2,
             hidden_size=2,
@@ -146,12 +146,12 @@ def test_the_program_of_any_case_fails_for_a_wrong_layer() -> None:
             batch=min(case.batch, 2),
             prior_use=EarlierCalls.FRESH,
         )
-        assert does_program_fail(
+        assert is_failing_program(
             write_program(resolve_target(Off), Finding(0, small, "wrong")), resolve_target(Off)
         ), str(small)
 
 
-def test_a_small_error_is_shown_with_the_numbers_of_the_case() -> None:
+def test_small_error_is_reproduced_with_the_numbers_of_the_case() -> None:
     report = rnnspec.check(SlightlyOff, profile="quick", cases=12, rules=["recurrence.h-n"])
     source = report.result("recurrence.h-n").repro
     assert source is not None
@@ -159,14 +159,15 @@ def test_a_small_error_is_shown_with_the_numbers_of_the_case() -> None:
     assert "manual_seed" not in source
 
 
-def test_a_program_that_would_accuse_torch_too_is_not_shown() -> None:
-    finding = Finding(0, Case(config=Config(1, 1)), "wrong", snippet=Snippet("raise AssertionError"))
+def test_program_that_also_fails_for_torch_is_not_shown() -> None:
+    snippet = Snippet("raise AssertionError")
+    finding = Finding(0, Case(config=Config(1, 1)), "wrong", snippet=snippet)
     assert find_program(resolve_target(Off), finding) == ""
     assert find_program(resolve_target(nn.RNN), replace(finding, snippet=None)) == ""
     assert find_program(resolve_target(Off), replace(finding, snippet=None)) != ""
 
 
-def test_the_users_own_arguments_go_to_the_subject_and_documented_ones_to_both() -> None:
+def test_only_documented_arguments_are_passed_to_torch() -> None:
     finding = Finding(0, Case(config=Config(1, 1, bias=False)), "wrong")
     lines = write_program(
         resolve_target(Off), finding, {"bias": False, "gain": 2.5}, "cpu"
@@ -177,7 +178,7 @@ def test_the_users_own_arguments_go_to_the_subject_and_documented_ones_to_both()
     assert "reference = torch.nn.RNN(**config).to(torch.float64).eval()" in lines
 
 
-def test_a_program_for_another_device_runs_there() -> None:
+def test_program_for_another_device_runs_there() -> None:
     finding = Finding(0, Case(config=Config(1, 1)), "wrong")
     assert (
         "torch.set_default_device('cuda:1')"
@@ -186,7 +187,7 @@ def test_a_program_for_another_device_runs_there() -> None:
     assert "set_default_device" not in write_program(resolve_target(Off), finding)
 
 
-def test_where_gradients_are_taken_on_cuda_the_reference_does_without_cudnn() -> None:
+def test_program_with_gradients_on_cuda_disables_cudnn() -> None:
     finding = Finding(
         0,
         Case(config=Config(1, 1)),
@@ -196,19 +197,26 @@ def test_where_gradients_are_taken_on_cuda_the_reference_does_without_cudnn() ->
     line = "torch.backends.cudnn.enabled = False"
     assert line in write_program(resolve_target(Off), finding, device="cuda").splitlines()
     assert line not in write_program(resolve_target(Off), finding)
-    assert line not in write_program(resolve_target(Off), replace(finding, snippet=None), device="cuda")
+    without = replace(finding, snippet=None)
+    assert line not in write_program(resolve_target(Off), without, device="cuda")
 
 
-def test_running_a_program_leaves_nothing_behind() -> None:
+def test_running_a_program_leaves_no_trace_in_the_process() -> None:
     before = (
         list(sys.path),
         torch.get_default_dtype(),
         torch.get_rng_state().tolist(),
         torch.is_grad_enabled(),
     )
-    source = "import sys, torch\nsys.path.insert(0, '/x')\ntorch.set_default_dtype(torch.float64)\ntorch.manual_seed(3)\nsys.exit(0)\n"
-    assert does_program_fail(source, REFERENCE)
-    assert not does_program_fail(
+    source = (
+        "import sys, torch\n"
+        "sys.path.insert(0, '/x')\n"
+        "torch.set_default_dtype(torch.float64)\n"
+        "torch.manual_seed(3)\n"
+        "sys.exit(0)\n"
+    )
+    assert is_failing_program(source, REFERENCE)
+    assert not is_failing_program(
         source.replace("sys.exit(0)", "torch.set_grad_enabled(False)"), REFERENCE
     )
     assert (
@@ -219,7 +227,7 @@ def test_running_a_program_leaves_nothing_behind() -> None:
     ) == before
 
 
-def test_a_subject_that_cannot_be_imported_is_told_in_a_comment() -> None:
+def test_subject_that_cannot_be_imported_is_named_in_a_comment() -> None:
     found = Target(
         lambda *given: None, "<lambda>", "Subject", ("# Subject is <lambda>, as given to rnnspec",)
     )

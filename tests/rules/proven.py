@@ -6,10 +6,10 @@ from torch import nn
 
 from rnnspec.cases.case import Case
 from rnnspec.report.program import write_program
-from rnnspec.report.trial import does_program_fail
+from rnnspec.report.execution import is_failing_program
 from rnnspec.selftest import BUGS
 from rnnspec.subjects.target import resolve_target
-from tests.releases import LATER, skip_unless_promised
+from tests.releases import LATER_PROMISES, skip_unless_promised
 from tests.rules.judged import find_violation
 
 
@@ -18,11 +18,11 @@ def prove_violation(name: str, bug: str, near: Case, seeds: int = 8) -> str:
 
     Fails unless its reproduction program fails for the bug and passes for torch.nn.RNN.
     """
-    skip_unless_promised(*([LATER[bug]] if bug in LATER else []))
+    skip_unless_promised(*([LATER_PROMISES[bug]] if bug in LATER_PROMISES else []))
     finding = find_violation(name, bug, near, seeds)
     assert finding.snippet is not None, f"{name} has no program for {bug}"
     for kind, expected in ((BUGS[bug], True), (nn.RNN, False)):
         target = resolve_target(kind)
         source = write_program(target, finding)
-        assert does_program_fail(source, target) is expected, f"{kind.__name__}:\n{source}"
+        assert is_failing_program(source, target) is expected, f"{kind.__name__}:\n{source}"
     return finding.message

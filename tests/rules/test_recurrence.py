@@ -12,7 +12,7 @@ from rnnspec.cases.case import Case
 from rnnspec.engine.outcome import Finding
 from rnnspec.observe.observation import Observation
 from rnnspec.report.program import write_program
-from rnnspec.report.trial import does_program_fail
+from rnnspec.report.execution import is_failing_program
 from rnnspec.rulekit.assertions import documented_loop
 from rnnspec.rulekit.rule import Theme
 from rnnspec.rules.catalogue import find_layer_rule, list_layer_rules
@@ -161,7 +161,7 @@ def test_an_error_in_the_last_place_is_reported_with_a_program_that_lists_its_nu
     assert re.search(r"output\[0, 0, [0-3]\]   expected -?1   got -?1", finding.message)
     for kind, expected in ((BUGS["ScaledByAnUlp"], True), (nn.RNN, False)):
         assert (
-            does_program_fail(
+            is_failing_program(
                 write_program(resolve_target(kind), finding, literal=True), resolve_target(kind)
             )
             is expected

@@ -16,7 +16,7 @@ from rnnspec.cases.axes import GradMode, InitialState, Layout, MemoryLayout, Mod
 from rnnspec.cases.case import Case
 from rnnspec.engine.outcome import Finding
 from rnnspec.report.program import write_program
-from rnnspec.report.trial import does_program_fail
+from rnnspec.report.execution import is_failing_program
 from rnnspec.rulekit.rule import Theme
 from rnnspec.rules.catalogue import list_layer_rules
 from rnnspec.selftest import BUGS, Plain
@@ -320,7 +320,7 @@ def test_a_setting_changed_by_the_constructor_is_reported_with_a_program() -> No
     )
     for kind, expected in ((BUGS[bug], True), (nn.RNN, False)):
         target = resolve_target(kind)
-        assert does_program_fail(write_program(target, finding), target) is expected
+        assert is_failing_program(write_program(target, finding), target) is expected
 
 
 def test_results_may_be_parts_of_one_buffer() -> None:

@@ -1,4 +1,4 @@
-"""Whether a program fails: it is run in this process, and what it changes is undone."""
+"""Running a reproduction program in this process, and undoing what it changes."""
 
 from __future__ import annotations
 
@@ -15,12 +15,16 @@ from rnnspec.subjects.settings import restore_settings
 from rnnspec.subjects.target import Target
 
 
-def does_program_fail(source: str, target: Target, device: str = "cpu") -> bool:
-    """Return whether a program fails; the subject is at hand if it cannot be imported."""
+def is_failing_program(source: str, target: Target, device: str = "cpu") -> bool:
+    """Return whether a program raises an exception.
+
+    The program finds the subject under its own name, even if it cannot import it. What the program
+    changes in this process is undone. KeyboardInterrupt passes through.
+    """
     name = target.name.split(".")[-1]
     scope: dict[str, Any] = {"__name__": "rnnspec_program", name: target.factory}
     try:
-        with _contain(device):
+        with _restore_process(device):
             exec(compile(source, "<program>", "exec"), scope)
     except KeyboardInterrupt:
         raise
@@ -30,8 +34,8 @@ def does_program_fail(source: str, target: Target, device: str = "cpu") -> bool:
 
 
 @contextmanager
-def _contain(device: str) -> Iterator[None]:
-    """Undo what a program does to the process."""
+def _restore_process(device: str) -> Iterator[None]:
+    """Restore the import path, the random state and the settings of torch on exit."""
     places = list(sys.path)
     try:
         with (
