@@ -1,4 +1,4 @@
-"""Subjects for tests of the engine: what each does wrong, and when, is known exactly."""
+"""Subjects for tests of the engine: it is known exactly what each does wrong, and when."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import nn
 
 
 class Interrupting(nn.RNN):
-    """Is interrupted in the call with this number, and in every later one."""
+    """Raises KeyboardInterrupt in every call after the first `after` ones."""
 
     after = 10**9
     calls = 0
@@ -21,8 +21,8 @@ class Interrupting(nn.RNN):
         return super().forward(*given)
 
 
-class OffWhereWide(nn.RNN):
-    """The output is wrong in the last feature where hidden_size is at least 3 and there are two layers."""
+class WrongIfWideAndDeep(nn.RNN):
+    """Returns a wrong last feature if hidden_size is at least 3 and there are two layers."""
 
     def forward(self, *given: Any) -> Any:
         output, h_n = super().forward(*given)
@@ -31,27 +31,27 @@ class OffWhereWide(nn.RNN):
         return output, h_n
 
 
-class Unsteady(nn.RNN):
-    """Raises in every call and exits."""
+class Exiting(nn.RNN):
+    """Raises SystemExit in every call."""
 
     def forward(self, *given: Any) -> Any:
         raise SystemExit("enough")
 
 
 class Meddling(nn.RNN):
-    """Correct, but changes settings and seeds in the constructor and in every call."""
+    """Returns correct results, but changes settings and seeds when it is built and called."""
 
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
-        meddle()
+        change_settings_and_seeds()
 
     def forward(self, *given: Any) -> Any:
         result = super().forward(*given)
-        meddle()
+        change_settings_and_seeds()
         return result
 
 
-def meddle() -> None:
+def change_settings_and_seeds() -> None:
     import random
 
     import numpy as np
@@ -65,7 +65,7 @@ def meddle() -> None:
 
 
 class Bare(nn.Module):
-    """One layer, one direction, tanh, no more arguments; correct in what it does."""
+    """A correct layer that takes the two sizes and no other arguments."""
 
     def __init__(self, input_size: int, hidden_size: int) -> None:
         super().__init__()
@@ -76,7 +76,7 @@ class Bare(nn.Module):
 
 
 class Refusing(nn.RNN):
-    """Refuses packed input, initial states and half precision openly."""
+    """Refuses packed input, initial states and float16 openly."""
 
     def forward(self, input: Any, hx: Any = None) -> Any:
         if not isinstance(input, torch.Tensor):
@@ -88,8 +88,8 @@ class Refusing(nn.RNN):
         return super().forward(input)
 
 
-class Ignoring(nn.RNN):
-    """Takes bidirectional and raises in the call: no open refusal."""
+class FailingIfBidirectional(nn.RNN):
+    """Accepts `bidirectional` but raises ValueError in the call, which is no open refusal."""
 
     def forward(self, *given: Any) -> Any:
         if self.bidirectional:

@@ -1,4 +1,4 @@
-"""What a subject refuses openly is not judged; what it breaks is."""
+"""Capabilities: open refusals make a feature unsupported; other exceptions are faults."""
 
 from __future__ import annotations
 
@@ -10,21 +10,32 @@ from torch import nn
 
 import rnnspec
 from rnnspec.api import prepare_suite
-from rnnspec.cases.axes import FEATURES
-from rnnspec.engine.capabilities import TRIALS, build_base_case, parse_features, probe_capabilities
+from rnnspec.cases.axes import DType, Feature
+from rnnspec.engine.capabilities import (
+    ATTEMPTS,
+    build_base_case,
+    parse_features,
+    probe_capabilities,
+)
 from rnnspec.errors import SelectionError
+from rnnspec.options import CheckOptions
+from rnnspec.report.data import RunVerdict, Verdict
 from rnnspec.selftest.correct_torch import AsOnCuda
+from rnnspec.subjects.capabilities import Capabilities
 from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import resolve_target
-from tests.engine.subjects import Bare, Ignoring, Refusing
+from tests.engine.subjects import Bare, FailingIfBidirectional, Refusing
 
 
-def refused(target: type[nn.Module], **fixed: object) -> dict[str, str]:
-    return probe_capabilities(TorchSubject(resolve_target(target), fixed=fixed))
+def list_unsupported(target: type[nn.Module], **fixed: object) -> dict[Feature, str]:
+    subject = TorchSubject(resolve_target(target), fixed=fixed)
+    capabilities = probe_capabilities(subject)
+    assert capabilities.is_complete
+    return dict(capabilities.unsupported)
 
 
-def test_the_layer_of_torch_refuses_nothing() -> None:
-    assert refused(nn.RNN) == {}
+def test_the_layer_of_torch_offers_everything() -> None:
+    assert list_unsupported(nn.RNN) == {}
 
 
 @pytest.mark.parametrize(
@@ -38,55 +49,56 @@ def test_the_layer_of_torch_refuses_nothing() -> None:
     ],
     ids=str,
 )
-def test_the_users_own_arguments_refuse_nothing(fixed: dict[str, object]) -> None:
-    assert refused(nn.RNN, **fixed) == {}
+def test_arguments_that_the_user_sets_make_no_feature_unsupported(
+    fixed: dict[str, object],
+) -> None:
+    assert list_unsupported(nn.RNN, **fixed) == {}
 
 
-def test_open_refusals_of_a_call_are_noted_with_their_reason() -> None:
-    assert refused(Refusing) == {
-        "float16": "the call raised NotImplementedError: no float16",
-        "packed": "the call raised NotImplementedError: no packed input",
-        "state": "the call raised NotImplementedError: no initial state",
+def test_open_refusals_of_a_call_are_recorded_with_their_reasons() -> None:
+    assert list_unsupported(Refusing) == {
+        Feature.FLOAT16: "the call raised NotImplementedError: no float16",
+        Feature.PACKED: "the call raised NotImplementedError: no packed input",
+        Feature.STATE: "the call raised NotImplementedError: no initial state",
     }
 
 
-def test_what_cudnn_alone_cannot_do_refuses_no_feature() -> None:
-    assert refused(AsOnCuda) == {}
+def test_the_limits_of_cudnn_make_no_feature_unsupported() -> None:
+    assert list_unsupported(AsOnCuda) == {}
 
 
-def test_a_layer_with_the_limits_of_cudnn_is_not_accused() -> None:
+def test_a_layer_with_the_limits_of_cudnn_conforms() -> None:
     report = rnnspec.check(
         AsOnCuda, profile="quick", rules=["gradients.*", "states.*", "layouts.*"], strict=True
     )
-    assert report.verdict == "conforms"
-    assert [found.rule for found in report.results if found.verdict != "pass"] == [
-        "gradients.second-order"
-    ]
+    assert report.verdict is RunVerdict.CONFORMS
+    others = [result.rule for result in report.results if result.verdict is not Verdict.PASS]
+    assert others == ["gradients.second-order"]
 
 
-def test_arguments_that_a_constructor_does_not_take_are_noted() -> None:
-    found = refused(Bare)
-    assert set(found) == {
-        "nonlinearity",
-        "num_layers",
-        "bidirectional",
-        "batch_first",
-        "bias",
-        "dropout",
-        "dtype",
+def test_features_whose_arguments_a_constructor_does_not_take_are_unsupported() -> None:
+    unsupported = list_unsupported(Bare)
+    assert set(unsupported) == {
+        Feature.NONLINEARITY,
+        Feature.NUM_LAYERS,
+        Feature.BIDIRECTIONAL,
+        Feature.BATCH_FIRST,
+        Feature.BIAS,
+        Feature.DROPOUT,
+        Feature.DTYPE,
     }
-    assert (
-        found["bias"]
-        == "the constructor raised TypeError: Bare.__init__() got an unexpected keyword argument 'bias'"
+    assert unsupported[Feature.BIAS] == (
+        "the constructor raised TypeError: "
+        "Bare.__init__() got an unexpected keyword argument 'bias'"
     )
 
 
-def test_another_exception_is_no_refusal() -> None:
-    assert refused(Ignoring) == {}
+def test_another_exception_is_no_open_refusal() -> None:
+    assert list_unsupported(FailingIfBidirectional) == {}
 
 
-class Confused(nn.RNN):
-    """Raises a TypeError about something else where it is built without biases."""
+class FailingWithoutBias(nn.RNN):
+    """Raises a TypeError that does not name the argument if it is built without biases."""
 
     def __init__(self, *given: Any, **named: Any) -> None:
         if not named.get("bias", True):
@@ -94,27 +106,28 @@ class Confused(nn.RNN):
         super().__init__(*given, **named)
 
 
-def test_a_type_error_that_does_not_name_the_argument_is_no_refusal() -> None:
-    assert refused(Confused) == {}
+def test_a_type_error_that_does_not_name_the_argument_is_no_open_refusal() -> None:
+    assert list_unsupported(FailingWithoutBias) == {}
 
 
-def test_rules_that_need_what_is_refused_do_not_apply_and_the_rest_is_judged() -> None:
+def test_rules_that_need_unsupported_features_do_not_apply_and_the_others_are_checked() -> None:
     report = rnnspec.check(
         Refusing,
         profile="quick",
         cases=60,
         rules=["packed.h-n", "packed.output", "states.initial-state-used", "recurrence.output"],
     )
-    assert {result.verdict for result in report.results if result.rule.startswith("packed.")} == {
-        "not-applicable"
-    }
-    assert report.result("states.initial-state-used").verdict == "not-applicable"
-    assert "no initial state" in report.result("states.initial-state-used").message
-    assert report.result("recurrence.output").verdict == "pass"
-    assert report.refused["float16"] == "the call raised NotImplementedError: no float16"
+    packed = [result for result in report.results if result.rule.startswith("packed.")]
+    assert {result.verdict for result in packed} == {Verdict.NOT_APPLICABLE}
+    state = report.result("states.initial-state-used")
+    assert state.verdict is Verdict.NOT_APPLICABLE
+    assert "no initial state" in state.message
+    assert report.result("recurrence.output").verdict is Verdict.PASS
+    reason = report.unsupported[Feature.FLOAT16]
+    assert reason == "the call raised NotImplementedError: no float16"
 
 
-def test_a_bare_layer_is_judged_in_what_it_has() -> None:
+def test_a_bare_layer_is_checked_in_what_it_offers() -> None:
     report = rnnspec.check(
         Bare,
         profile="quick",
@@ -122,64 +135,76 @@ def test_a_bare_layer_is_judged_in_what_it_has() -> None:
         rules=["recurrence.output", "directions.*", "dropout.scale", "states.initial-state-used"],
     )
     verdicts = {result.rule: result.verdict for result in report.results}
-    assert verdicts.pop("recurrence.output") == verdicts.pop("states.initial-state-used") == "pass"
-    assert set(verdicts.values()) == {"not-applicable"}
+    assert verdicts.pop("recurrence.output") is Verdict.PASS
+    assert verdicts.pop("states.initial-state-used") is Verdict.PASS
+    assert set(verdicts.values()) == {Verdict.NOT_APPLICABLE}
 
 
-def test_the_plain_call_cannot_be_refused() -> None:
+def test_a_plain_call_must_be_supported() -> None:
     class Nothing(nn.RNN):
         def forward(self, *given: Any) -> Any:
             raise NotImplementedError("later")
 
     report = rnnspec.check(Nothing, profile="quick", cases=10, rules=["recurrence.output"])
-    assert report.verdict == "violates"
-    assert report.refused.keys() == {"tf32"}
+    assert report.verdict is RunVerdict.VIOLATES
+    assert report.unsupported.keys() == {Feature.TF32}
     assert (
         report.result("recurrence.output").message
-        == "the call raised NotImplementedError: later; the plain call cannot be refused"
+        == "the call raised NotImplementedError: later; a plain call must be supported"
     )
 
 
-def test_features_have_trials_or_are_set_by_the_run() -> None:
-    assert set(TRIALS) <= set(FEATURES)
+def test_every_feature_is_tried_or_depends_on_the_run() -> None:
+    tried_by_rules = {Feature.SECOND_ORDER, Feature.META}
+    depends_on_the_device = {Feature.TF32}
+    assert {*ATTEMPTS} | tried_by_rules | depends_on_the_device == {*Feature}
 
 
-def test_what_the_user_leaves_out_is_checked_for_existence() -> None:
+def test_features_that_the_user_excludes_must_exist() -> None:
     assert parse_features(("packed", "dropout")) == {
-        "packed": "excluded by --without packed",
-        "dropout": "excluded by --without dropout",
+        Feature.PACKED: "excluded by --without packed",
+        Feature.DROPOUT: "excluded by --without dropout",
     }
     with pytest.raises(
         SelectionError,
-        match=r"^--without 'packt': no such feature\. Did you mean 'packed'\? There are ",
+        match=r"^--without 'packt': no such feature\. Did you mean 'packed'\? The features are ",
     ):
         parse_features(("packt",))
 
 
-def test_the_base_case_has_the_users_arguments_and_a_dtype_that_is_not_refused() -> None:
+def test_excluded_features_are_unsupported_and_not_tried() -> None:
+    subject = TorchSubject(resolve_target(Refusing))
+    excluded = {Feature.PACKED: "excluded by --without packed"}
+    capabilities = probe_capabilities(subject, excluded)
+    assert capabilities.unsupported[Feature.PACKED] == "excluded by --without packed"
+    assert not capabilities.offers(Feature.STATE)
+    assert capabilities.offers(Feature.DROPOUT)
+    assert capabilities.offers(None)
+    assert subject.offers(Feature.PACKED), "a subject does not change"
+
+
+def test_the_base_case_has_the_users_arguments_and_an_offered_dtype() -> None:
     subject = TorchSubject(
-        resolve_target(nn.RNN), fixed={"num_layers": 2, "something": 1}, refused={"float64": "no"}
+        resolve_target(nn.RNN),
+        fixed={"num_layers": 2, "something": 1},
+        capabilities=Capabilities({Feature.FLOAT64: "no"}),
     )
-    assert (build_base_case(subject).config.num_layers, build_base_case(subject).dtype) == (
-        2,
-        "float32",
-    )
+    case = build_base_case(subject)
+    assert (case.config.num_layers, case.dtype) == (2, DType.FLOAT32)
 
 
-def test_a_subject_without_float64_is_judged_in_float32() -> None:
+def test_a_subject_without_float64_is_checked_in_the_other_dtypes() -> None:
     class Single(nn.RNN):
         def forward(self, input: Any, hx: Any = None) -> Any:
             if input.data.dtype == torch.float64:
                 raise NotImplementedError("float32 only")
             return super().forward(input, hx)
 
-    campaign = prepare_suite(Single, profile="quick", rules=["recurrence.output"])
-    assert {case.dtype for _, case in campaign.cases(0, campaign.size)} == {
-        "float32",
-        "bfloat16",
-        "float16",
+    suite = prepare_suite(Single, CheckOptions(profile="quick", rules=("recurrence.output",)))
+    assert {case.dtype for _, case in suite.draw_cases(0, suite.size)} == {
+        DType.FLOAT32,
+        DType.BFLOAT16,
+        DType.FLOAT16,
     }
-    assert (
-        rnnspec.check(Single, profile="quick", cases=40, rules=["recurrence.output"]).verdict
-        == "conforms"
-    )
+    report = rnnspec.check(Single, profile="quick", cases=40, rules=["recurrence.output"])
+    assert report.verdict is RunVerdict.CONFORMS

@@ -1,4 +1,4 @@
-"""The first failing case of a rule is made small, and what could not be made smaller is what the failure depends on."""
+"""Minimal cases: a failing case is made as simple as possible, and what remains is what matters."""
 
 from __future__ import annotations
 
@@ -11,19 +11,22 @@ import rnnspec
 from rnnspec.api import prepare_suite
 from rnnspec.cases.axes import DType, InitialState, Layout
 from rnnspec.cases.case import Case
+from rnnspec.contract.clauses import Level
 from rnnspec.contract.config import Config
 from rnnspec.diagnosis.dependence import describe_dependence
 from rnnspec.engine.campaign import run_campaign
-from rnnspec.engine.minimise import MOST_TRIALS, MinimalFailure, minimise
-from rnnspec.engine.outcome import Finding
+from rnnspec.engine.minimise import MAX_EVALUATIONS, MinimalFailure, minimise
+from rnnspec.engine.outcome import Finding, FindingKind
+from rnnspec.options import CheckOptions
+from rnnspec.rulekit.violation import Violation
 from rnnspec.selftest import BUGS, find_named_rule
 from rnnspec.suites.layer import LayerSuite
-from tests.engine.subjects import OffWhereWide
-from tests.releases import skip_unless_due
+from tests.engine.subjects import WrongIfWideAndDeep
+from tests.releases import skip_unless_bug_counts
 
 ONE = Case(config=Config(1, 1))
 BOTH = ONE.replace(bidirectional=True)
-SMALLEST = {
+SIMPLEST = {
     "StatesByDirection": BOTH.replace(num_layers=2),
     "BackwardHalfFirst": BOTH,
     "OneSetOfWeights": BOTH,
@@ -34,49 +37,57 @@ SMALLEST = {
 }
 
 
-def smallest(target: Any, rule_id: str, **options: Any) -> tuple[LayerSuite, MinimalFailure]:
-    campaign = prepare_suite(target, profile="quick", rules=[rule_id], **options)
-    first = run_campaign(campaign, until=("MUST", "SHOULD")).tallies[rule_id].first
+def make_suite(target: Any, rule_id: str, **options: Any) -> LayerSuite:
+    return prepare_suite(target, CheckOptions(profile="quick", rules=(rule_id,), **options))
+
+
+def minimise_first_failure(
+    target: Any, rule_id: str, **options: Any
+) -> tuple[LayerSuite, MinimalFailure[Case]]:
+    suite = make_suite(target, rule_id, **options)
+    first = run_campaign(suite, until=(Level.MUST, Level.SHOULD)).tallies[rule_id].first
     assert first is not None
-    return campaign, minimise(campaign.rules[0], campaign, first)
+    return suite, minimise(suite.rules[0], suite, first)
 
 
-@pytest.mark.parametrize("bug", SMALLEST)
-def test_a_planted_bug_is_shown_by_the_smallest_case(bug: str) -> None:
-    skip_unless_due(bug)
-    _, minimum = smallest(BUGS[bug], find_named_rule(bug))
-    assert minimum.finding.case.replace(seed=0) == SMALLEST[bug]
-    assert minimum.trials < MOST_TRIALS
+@pytest.mark.parametrize("bug", SIMPLEST)
+def test_a_planted_bug_is_shown_by_the_simplest_case(bug: str) -> None:
+    skip_unless_bug_counts(bug)
+    _, minimum = minimise_first_failure(BUGS[bug], find_named_rule(bug))
+    assert minimum.finding.case.replace(seed=0) == SIMPLEST[bug]
+    assert minimum.evaluations < MAX_EVALUATIONS
 
 
 def test_a_failure_depends_on_what_could_not_be_made_simpler() -> None:
-    campaign, minimum = smallest(OffWhereWide, "stacking.composition")
+    suite, minimum = minimise_first_failure(WrongIfWideAndDeep, "stacking.composition")
     assert minimum.finding.case.replace(seed=0) == ONE.replace(hidden_size=3, num_layers=2)
     assert set(minimum.passed) == {"hidden_size", "num_layers"}
-    needed, _, free = describe_dependence(campaign, minimum).partition("; any ")
+    needed, _, free = describe_dependence(suite, minimum).partition("; any ")
+    assert needed.startswith("only with ")
+    needed = needed.removeprefix("only with ")
     assert set(needed.split(" and ")) == {"hidden_size >= 3", "num_layers >= 2"}
-    assert set(free.split(", ")) == {"layout", "dtype", "memory", "history"}
+    assert set(free.split(", ")) == {"layout", "dtype", "memory_layout", "prior_use"}
 
 
-def test_a_failure_that_depends_on_nothing_says_so() -> None:
+def test_a_failure_with_every_configuration_depends_on_nothing() -> None:
     class Wrong(torch.nn.RNN):
         def forward(self, *given: Any) -> Any:
             output, h_n = super().forward(*given)
             return output, h_n + 1
 
-    campaign, minimum = smallest(Wrong, "recurrence.h-n")
+    suite, minimum = minimise_first_failure(Wrong, "recurrence.h-n")
     assert minimum.finding.case.replace(seed=0) == ONE
     assert (
-        describe_dependence(campaign, minimum)
-        == "nothing: any configuration, size and way of calling"
+        describe_dependence(suite, minimum)
+        == "happens with every configuration, size and way of calling"
     )
 
 
-def test_the_smallest_case_stays_within_what_the_user_pinned() -> None:
-    _, minimum = smallest(
+def test_the_minimal_case_has_the_values_that_the_user_pinned() -> None:
+    _, minimum = minimise_first_failure(
         BUGS["StatesByDirection"],
         "directions.h-n-order",
-        dtype=DType.FLOAT32,
+        dtype="float32",
         arguments={"num_layers": 4, "bias": False},
     )
     assert minimum.finding.case.replace(seed=0) == BOTH.replace(
@@ -84,13 +95,15 @@ def test_the_smallest_case_stays_within_what_the_user_pinned() -> None:
     )
 
 
-def test_the_smallest_case_does_not_use_what_is_refused() -> None:
-    _, minimum = smallest(BUGS["StatesByDirection"], "directions.h-n-order", without=["float64"])
+def test_the_minimal_case_uses_no_unsupported_feature() -> None:
+    _, minimum = minimise_first_failure(
+        BUGS["StatesByDirection"], "directions.h-n-order", without=("float64",)
+    )
     assert minimum.finding.case.dtype is DType.FLOAT32
 
 
-def test_a_finding_is_reduced_to_one_of_its_kind() -> None:
-    """A layer that raises where it is wide and is wrong where it is narrow: each is shown by itself."""
+def test_a_finding_is_minimised_to_one_of_the_same_kind() -> None:
+    """The layer raises an exception if it is wide, and is wrong if it is narrow."""
 
     class Mixed(torch.nn.RNN):
         def forward(self, *given: Any) -> Any:
@@ -99,28 +112,25 @@ def test_a_finding_is_reduced_to_one_of_its_kind() -> None:
             output, h_n = super().forward(*given)
             return output, h_n + 1
 
-    campaign = prepare_suite(Mixed, profile="quick", rules=["recurrence.h-n"])
+    suite = make_suite(Mixed, "recurrence.h-n")
     wide, narrow = (ONE.replace(hidden_size=size, steps=3) for size in (6, 1))
-    raised = minimise(
-        campaign.rules[0],
-        campaign,
-        Finding(4, wide, "the call raised ValueError: wide", blocked=True),
-    ).finding
-    wrong = minimise(campaign.rules[0], campaign, Finding(5, narrow, "wrong")).finding
-    assert (raised.index, raised.case.config.hidden_size, raised.blocked) == (4, 2, True)
-    assert (wrong.index, wrong.case.config.hidden_size, wrong.blocked) == (5, 1, False)
+    error = Finding(4, wide, "the call raised ValueError: wide", kind=FindingKind.SUBJECT_ERROR)
+    raised = minimise(suite.rules[0], suite, error).finding
+    wrong = minimise(suite.rules[0], suite, Finding(5, narrow, "wrong")).finding
+    assert (raised.index, raised.case.config.hidden_size) == (4, 2)
+    assert raised.kind is FindingKind.SUBJECT_ERROR
+    assert (wrong.index, wrong.case.config.hidden_size) == (5, 1)
+    assert wrong.kind is FindingKind.VIOLATION
 
 
 def test_the_counterexample_of_a_report_can_be_run_again() -> None:
     report = rnnspec.check(BUGS["StatesExchanged"], profile="quick", rules=["directions.own-state"])
-    found = report.result("directions.own-state").counterexample
-    assert found is not None
+    example = report.result("directions.own-state").counterexample
+    assert example is not None
     case = Case.from_dict(
-        {"config": found.configuration, **found.sizes, **found.call, "seed": found.seed}
+        {"config": example.configuration, **example.sizes, **example.call, "seed": example.seed}
     )
-    assert str(case) == found.text
-    campaign = prepare_suite(
-        BUGS["StatesExchanged"], profile="quick", rules=["directions.own-state"]
-    )
-    with pytest.raises(Exception, match="expected"):
-        campaign.rules[0].check(campaign.observe(case))
+    assert str(case) == example.text
+    suite = make_suite(BUGS["StatesExchanged"], "directions.own-state")
+    with pytest.raises(Violation, match="expected"):
+        suite.rules[0].check(suite.observe(case))
