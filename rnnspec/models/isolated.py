@@ -17,10 +17,10 @@ HookInstaller = Callable[[nn.Module], list[RemovableHandle]]
 class IsolatedModel:
     """The copy of a model that is measured, in float64 if the model can run in float64.
 
-    The copy is in eval mode unless `training` is true, and every call sees the same random state.
-    If calling the model twice with the same input gives different predictions, every call uses a
-    fresh copy, so that a state kept from one call cannot affect the next. The given model is not
-    modified. `notes` says what had to be measured differently, and why.
+    The copy is in evaluation mode unless `training` is true, and every call sees the same random
+    state. If calling the model twice with the same input gives different predictions, every call
+    uses a fresh copy, so that a state kept from one call cannot affect the next. The given model is
+    not modified. `notes` says what had to be measured differently, and why.
     """
 
     def __init__(self, model: nn.Module, x: Tensor, *, training: bool = False) -> None:
@@ -64,7 +64,7 @@ class IsolatedModel:
         with (
             install_hooks(module, installers),
             fork_random_numbers(0),
-            # cuDNN has no backward pass in eval mode.
+            # cuDNN has no backward pass in evaluation mode.
             torch.backends.cudnn.flags(enabled=False),
         ):
             return find_first_tensor(module(self.cast_input(x).clone()))

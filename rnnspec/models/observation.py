@@ -81,7 +81,7 @@ class ModelObservation:
         return switch_tf32(self.device, tf32=False)
 
     def build_model(self, seed_offset: int = 0) -> nn.Module:
-        """Return a new model in eval mode, on the device of the observation.
+        """Return a new model in evaluation mode, on the device of the observation.
 
         Its weights are determined by the seed of the case plus `seed_offset`.
         """

@@ -118,10 +118,10 @@ def measure_readout(
     """Measure the read-out map of a model.
 
     The model is measured `draws` times: with its own weights, then with random weights. It is
-    copied and never modified. The copies are in eval mode, and in float64 if the model can run in
-    float64. Raises ValueError if `batch` and `steps` are equal, `batch` is below 2 or `steps` below
-    3, or if the predictions do not have the batch as a dimension. Raises CannotInfer if `interface`
-    is not given and cannot be inferred, and whatever the model raises.
+    copied and never modified. The copies are in evaluation mode, and in float64 if the model can
+    run in float64. Raises ValueError if `batch` and `steps` are equal, `batch` is below 2 or
+    `steps` below 3, or if the predictions do not have the batch as a dimension. Raises CannotInfer
+    if `interface` is not given and cannot be inferred, and whatever the model raises.
     """
     if batch == steps or steps < 3 or batch < 2:
         raise ValueError(

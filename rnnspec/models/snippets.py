@@ -1,8 +1,9 @@
 """The last lines of reproduction programs for models.
 
 They pass for a correct model and fail for the one that is checked. Names in scope: `build(seed)`,
-which returns a model in eval mode; `model`, the model itself; `draw(batch, steps)`, which returns
-an input; `x`, an input of the sizes of the case; `BATCH` and `TIME`, its dimensions; and `torch`.
+which returns a model in evaluation mode; `model`, the model itself; `draw(batch, steps)`, which
+returns an input; `x`, an input of the sizes of the case; `BATCH` and `TIME`, its dimensions; and
+`torch`.
 """
 
 from __future__ import annotations

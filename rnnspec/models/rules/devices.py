@@ -151,7 +151,7 @@ def _find_rounded_parameter(model: nn.Module, x: Tensor) -> str:
         for name, parameter in model.named_parameters()
         if parameter.dtype == torch.float64 and parameter.requires_grad
     }
-    with torch.backends.cudnn.flags(enabled=False):  # cuDNN has no backward pass in eval mode
+    with torch.backends.cudnn.flags(enabled=False):  # cuDNN has no backward pass in evaluation mode
         prediction = find_first_tensor(model(x))
         if not named or not prediction.requires_grad:
             return ""

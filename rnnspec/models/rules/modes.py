@@ -1,4 +1,4 @@
-"""Rules about modes and repeated calls: training and eval mode, saved weights, kept inputs."""
+"""Rules about training and evaluation mode, repeated calls, saved weights and kept inputs."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ NORMS = (
     nn.LazyInstanceNorm2d,
     nn.LazyInstanceNorm3d,
 )
-"""The layers that may use other statistics in training mode than in eval mode."""
+"""The layers that may use other statistics in training mode than in evaluation mode."""
 
 
 @rule("model.train-eval", id="model.train-eval")
 def train_eval(observation: ModelObservation) -> None:
-    """With dropout disabled, predictions in training mode agree with those in eval mode.
+    """With dropout disabled, predictions in training mode agree with those in evaluation mode.
 
     The dropout probability of every module is set to 0, and the model is called in both modes.
 
@@ -51,7 +51,7 @@ def train_eval(observation: ModelObservation) -> None:
     observation.require_prediction()
     model = _disable_dropout(observation.build_model())
     if any(isinstance(module, NORMS) for module in model.modules()):
-        raise NotApplicable("batch statistics differ between training and eval mode by design")
+        raise NotApplicable("batch statistics differ by design between training and evaluation")
     x = observation.draw_input()
     in_eval = observation.call_model(model, x)
     in_training = _predict_with_seed(observation, model.train(), x, 1)
@@ -60,7 +60,7 @@ def train_eval(observation: ModelObservation) -> None:
     _assert_same_predictions(
         in_eval,
         in_training,
-        ("in eval mode", "in training mode without dropout"),
+        ("in evaluation mode", "in training mode without dropout"),
         snippets.TRAIN_EVAL,
         tolerance=oracle.REPEATED_PREDICTION,
     )
@@ -68,8 +68,8 @@ def train_eval(observation: ModelObservation) -> None:
 
 @rule("model.repeatable", id="model.repeatable")
 def repeatable(observation: ModelObservation) -> None:
-    """In eval mode, the same input gives the same prediction again, whatever other calls are made
-    in between.
+    """In evaluation mode, the same input gives the same prediction again, whatever other calls are
+    made in between.
 
     The model is called with one input, with another, and with the first again, with other random
     numbers each time.

@@ -17,7 +17,7 @@ from rnnspec.rulekit.violation import Violation
 
 @rule("model.samples-independent", id="model.samples-independent")
 def independent(observation: ModelObservation) -> None:
-    """In eval mode, the prediction for a sample depends only on that sample's input.
+    """In evaluation mode, the prediction for a sample depends only on that sample's input.
 
     Every position of every sample is changed in turn, in batches with and without padding.
     Predictions for the other samples are compared bit for bit, and their gradients must be zero.
@@ -32,7 +32,7 @@ def independent(observation: ModelObservation) -> None:
 def samples_in_training(observation: ModelObservation) -> None:
     """In training mode too, the prediction for a sample depends only on that sample's input.
 
-    The check is the same as in eval mode, with the same random numbers in every call.
+    The check is the same as in evaluation mode, with the same random numbers in every call.
 
     Catches batch normalisation, which makes a prediction depend on the rest of the batch; some
     models intend that.
