@@ -1,8 +1,7 @@
-"""Write what can be generated: pages of rules and clauses, quoted code, the README's run.
+"""Write the generated pages: those of rules and clauses, quoted code, and the run in the README.
 
-Run `python docs/build.py` from an environment where rnnspec is installed. With `--pages` it leaves
-the README's run alone; with `--check` it writes nothing and exits with status 1 if a page is out of
-date.
+Run `python docs/build.py` in an environment in which rnnspec is installed. `--pages` leaves the run
+in the README as it is. `--check` writes nothing, and exits with status 1 if a page is out of date.
 """
 
 from __future__ import annotations
@@ -12,16 +11,18 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from excerpts import ROOT, fill_page
+from typing import TYPE_CHECKING
 
 from rnnspec.contract import clauses
 from rnnspec.contract.clauses import Clause
 from rnnspec.rulekit.selection import AnyRule
 from rnnspec.selftest import bank, model_bugs
 from rnnspec.suites.catalogue import list_all_rules
+
+if TYPE_CHECKING:
+    from docs.excerpts import ROOT, fill_page
+else:  # the folder of the script is on the import path
+    from excerpts import ROOT, fill_page
 
 DOCS = ROOT / "docs"
 GENERATED = "<!-- Written by docs/build.py from the code: change it there. -->"
@@ -31,11 +32,11 @@ PARTS = {"The layer": "rnn.", "Packing": "packing."}
 KINDS = {"layer": "about a recurrent layer", "model": "about a model that contains one"}
 
 Bug = tuple[str, str]
-"""The name of a planted bug, and what is wrong with it."""
+"""The name of a planted bug, and a sentence that says what is wrong with it."""
 
 
 def escape(text: str) -> str:
-    """Return text in which Markdown finds no markup but code between backticks."""
+    """Return text in which Markdown finds no markup except code between backticks."""
     parts = SPAN.split(text)
     return "".join(
         part.replace("|", r"\|") if part.startswith("`") else MARKUP.sub(_escape_match, part)
@@ -53,15 +54,15 @@ def format_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str
 
 
 def list_planted() -> dict[str, list[Bug]]:
-    """Return every planted bug by the rule that must see it."""
+    """Return the planted bugs of each rule that must see them."""
     found: dict[str, list[Bug]] = {}
     for name, bug in bank.BUGS.items():
         report = bank.find_public_report(bug)
         story = f"{bank.read_story(bug)}{f' ({report})' if report else ''}."
         found.setdefault(bank.find_named_rule(bug), []).append((name, story))
     for model in model_bugs.BUGS:
-        bug_of_model = (model.__name__, f"{model_bugs.story_of(model)}.")
-        found.setdefault(model_bugs.seen_by(model), []).append(bug_of_model)
+        story = f"{model_bugs.story_of(model)}."
+        found.setdefault(model_bugs.seen_by(model), []).append((model.__name__, story))
     return found
 
 
@@ -113,16 +114,17 @@ def format_releases(clause: Clause) -> str:
 
 
 def write_rules_page(rules: Sequence[AnyRule]) -> str:
-    """Return the page that lists all requirements, by theme."""
+    """Return the page that lists the requirements of all rules, grouped by theme."""
     models = sum(rule.theme.is_about_models for rule in rules)
-    counts = {"layer": len(rules) - models, "model": models}
-    shares = " and ".join(f"{counts[kind]} {words}" for kind, words in KINDS.items())
+    numbers = {"layer": len(rules) - models, "model": models}
+    counts = " and ".join(f"{numbers[kind]} {words}" for kind, words in KINDS.items())
     themes = dict.fromkeys(rule.theme for rule in rules)
     return _join(
         "# Rules",
         "",
-        f"{len(rules)} rules: {shares}. `rnnspec explain RULE` prints the page of a rule,",
-        "`rnnspec rules --json` prints all of them as data.",
+        f"{len(rules)} rules: {counts}.",
+        "`rnnspec explain RULE` prints the page of a rule, and `rnnspec rules --json` prints all",
+        "rules as data.",
         "",
         *(
             line
@@ -133,6 +135,7 @@ def write_rules_page(rules: Sequence[AnyRule]) -> str:
 
 
 def _list_theme(theme: str, rules: Sequence[AnyRule]) -> Iterator[str]:
+    """Yield a section of the page of rules."""
     rows = (
         [f"[{rule.id}]({rule.id}.md)", rule.level.value, escape(rule.requirement)] for rule in rules
     )
@@ -140,7 +143,7 @@ def _list_theme(theme: str, rules: Sequence[AnyRule]) -> Iterator[str]:
 
 
 def write_clauses_page(rules: Sequence[AnyRule]) -> str:
-    """Return the page of clauses, with the rules that test each or the reason why none does."""
+    """Return the page of clauses, each with the rules that test it or why none does."""
     known = clauses.load_clauses().values()
     parts = {
         title: [each for each in known if each.id.startswith(first)]
@@ -150,15 +153,16 @@ def write_clauses_page(rules: Sequence[AnyRule]) -> str:
     return _join(
         "# Clauses",
         "",
-        "Every promise that implementations are checked against, in our own words. Ids never",
-        "change. A clause is tested by rules, or excluded with a reason. A NOTE is what the",
-        "reference happens to do: it is shown here and never scored.",
+        "A clause is one promise of the documentation, in our own words. Its id never changes.",
+        "Rules test it, or it is excluded for the reason given here. A NOTE is something that",
+        "PyTorch happens to do but does not promise: it is listed here, and never counts.",
         "",
         *(line for title, found in parts.items() for line in _list_part(title, found, rules)),
     )
 
 
 def _list_part(title: str, found: Sequence[Clause], rules: Sequence[AnyRule]) -> Iterator[str]:
+    """Yield a section of the page of clauses."""
     head = ("clause", "level", "provenance", "torch", "promise", "tested by")
     rows = (
         [
@@ -175,7 +179,7 @@ def _list_part(title: str, found: Sequence[Clause], rules: Sequence[AnyRule]) ->
 
 
 def link_rules(clause: Clause, rules: Sequence[AnyRule]) -> str:
-    """Return links to the rules that test a clause, or why there is none."""
+    """Return links to the rules that test a clause, or the reason for which none does."""
     testing = [rule.id for rule in rules if clause.id in {each.id for each in rule.clauses}]
     links = ", ".join(f"[{id}](rules/{id}.md)" for id in testing)
     return links or f"excluded: {escape(clause.excluded or '')}"
@@ -186,7 +190,7 @@ def _join(*lines: str) -> str:
 
 
 def make_pages() -> dict[Path, str]:
-    """Return every generated page, and those written by hand with the code they quote, by path."""
+    """Return the text of every page by its path: generated, or written by hand with quoted code."""
     rules, bugs = list_all_rules(), list_planted()
     by_hand = {
         path: fill_page(path.read_text(encoding="utf-8"), runs=False)
@@ -205,7 +209,7 @@ def make_pages() -> dict[Path, str]:
 
 
 def list_outdated() -> list[str]:
-    """Return the pages that are not as they would be written, and those of rules that are gone."""
+    """Return the pages that would be written differently, and those of rules that are gone."""
     wanted = make_pages()
     wrong = [
         path
@@ -217,7 +221,7 @@ def list_outdated() -> list[str]:
 
 
 def write_pages() -> None:
-    """Write every generated page, and remove those of rules that are gone."""
+    """Write every page, and remove the pages of rules that are gone."""
     wanted = make_pages()
     for path in set((DOCS / "rules").glob("*.md")) - wanted.keys():
         path.unlink()
@@ -227,15 +231,19 @@ def write_pages() -> None:
 
 
 def main() -> int:
-    """Rewrite every generated text in place, or check the pages."""
+    """Write the generated pages and the run in the README, or check that they are up to date."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--pages", action="store_true", help="write the pages only: run nothing for the README"
+        "--pages",
+        action="store_true",
+        help="write the pages only, and leave the run in the README as it is",
     )
     parser.add_argument(
-        "--check", action="store_true", help="write nothing; status 1 if a page is out of date"
+        "--check",
+        action="store_true",
+        help="write nothing, and exit with status 1 if a page is out of date",
     )
     options = parser.parse_args()
     if options.check:

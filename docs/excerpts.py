@@ -1,7 +1,7 @@
-"""What pages quote, for the markers of cog: code as it stands, and the output of commands.
+"""Excerpts that pages quote: code of this project, and the output of commands.
 
-`<!-- [[[cog show("rnnspec/rules/states.py", "order") ]]] -->` quotes definitions of a file, and
-`run("rnnspec rules")` shows a command with its output.
+A page asks for them in the markers of cog. `<!-- [[[cog show("rnnspec/rules/states.py", "order")
+]]] -->` quotes definitions of a file, and `run("rnnspec rules")` shows a command and its output.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from pathlib import Path
 from cogapp import Cog
 
 ROOT = Path(__file__).parents[1]
-PLAIN = {"NO_COLOR": "1", "COLUMNS": "100", "OMP_NUM_THREADS": "1"}
+ENVIRONMENT = {"NO_COLOR": "1", "COLUMNS": "100", "OMP_NUM_THREADS": "1"}
 PROLOGUE = "import cog, excerpts\ndef show(*given): cog.outl(excerpts.quote_code(*given))\n"
 RUN = "def run(command): cog.outl(excerpts.quote_run(command))\n"
 
 
 def fill_page(page: str, *, runs: bool) -> str:
-    """Return a page with what stands between its markers written anew.
+    """Return a page in which the text between its markers is up to date.
 
-    Commands are run only if `runs`; otherwise a page that has any is returned as it is.
+    A page that shows runs of commands is returned unchanged unless `runs`.
     """
     if not runs and "[[[cog run(" in page:
         return page
@@ -37,7 +37,7 @@ def fill_page(page: str, *, runs: bool) -> str:
 def quote_code(file: str, *names: str) -> str:
     """Return definitions of a Python file as a block of code.
 
-    Raises LookupError if there is none of a name.
+    Raises LookupError if the file does not define one of the names.
     """
     text = (ROOT / file).read_text(encoding="utf-8")
     found = [find_definition(text, name) for name in names]
@@ -45,16 +45,20 @@ def quote_code(file: str, *names: str) -> str:
 
 
 def find_definition(text: str, name: str) -> str:
-    """Return a function, class or constant of a module, with its decorators. Raises LookupError."""
+    """Return the source of a function, class or constant of a module, with its decorators.
+
+    Raises LookupError if the module does not define the name.
+    """
     for node in ast.parse(text).body:
-        if name in _names_of(node):
+        if name in _list_names(node):
             decorators = getattr(node, "decorator_list", [])
             first = min(each.lineno for each in (node, *decorators))
             return "\n".join(text.splitlines()[first - 1 : node.end_lineno])
     raise LookupError(f"no definition of {name}")
 
 
-def _names_of(node: ast.stmt) -> list[str]:
+def _list_names(node: ast.stmt) -> list[str]:
+    """Return the names that a statement defines."""
     if isinstance(node, ast.FunctionDef | ast.ClassDef):
         return [node.name]
     if isinstance(node, ast.Assign):
@@ -63,24 +67,25 @@ def _names_of(node: ast.stmt) -> list[str]:
 
 
 def quote_run(command: str) -> str:
-    """Return a command and what it prints as a console block."""
+    """Return a command and its output as a block of console text."""
     return f"```console\n$ {command}\n{run_command(command)}\n```"
 
 
 def run_command(command: str) -> str:
-    """Return what a command prints; it may find a violation (exit 1).
+    """Return the output of a command, without trailing blanks.
 
-    Raises RuntimeError if it could not check.
+    The command may find a violation and exit with status 1. Raises RuntimeError if it exits with
+    any other status but 0.
     """
-    done = subprocess.run(
+    process = subprocess.run(
         shlex.split(command),
         cwd=ROOT,
-        env=os.environ | PLAIN,
+        env=os.environ | ENVIRONMENT,
         capture_output=True,
         text=True,
         check=False,
     )
-    if done.returncode not in (0, 1):
-        said = done.stderr or done.stdout
-        raise RuntimeError(f"{command!r} ended with status {done.returncode}: {said}")
-    return "\n".join(line.rstrip() for line in done.stdout.strip("\n").splitlines())
+    if process.returncode not in (0, 1):
+        output = process.stderr or process.stdout
+        raise RuntimeError(f"{command!r} exited with status {process.returncode}: {output}")
+    return "\n".join(line.rstrip() for line in process.stdout.strip("\n").splitlines())

@@ -1,4 +1,4 @@
-"""The generated pages are as the code says, and what pages quote is as it stands."""
+"""Tests of the generated pages, and of the code and the output that pages quote."""
 
 from __future__ import annotations
 
@@ -11,12 +11,18 @@ from types import ModuleType
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PAGE = (
-    "# Title\n\n<!-- [[[cog run(\"rnnspec rules\") ]]] -->\nold\n<!-- [[[end]]] -->\n\nThe rest.\n"
-)
+PAGE = """# Title
+
+<!-- [[[cog run("rnnspec rules") ]]] -->
+old
+<!-- [[[end]]] -->
+
+The rest.
+"""
 
 
 def load_module(name: str) -> ModuleType:
+    """Import a script of the folder docs."""
     sys.path.insert(0, str(ROOT / "docs"))
     try:
         return importlib.import_module(name)
@@ -34,7 +40,7 @@ def excerpts() -> ModuleType:
     return load_module("excerpts")
 
 
-def test_a_run_is_replaced_and_the_rest_stays(
+def test_run_is_replaced_and_the_rest_of_the_page_stays(
     excerpts: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(excerpts, "quote_run", lambda command: f"new from {command}")
@@ -44,36 +50,36 @@ def test_a_run_is_replaced_and_the_rest_stays(
     assert excerpts.fill_page(PAGE, runs=False) == PAGE
 
 
-def test_code_is_quoted_as_it_stands(excerpts: ModuleType) -> None:
+def test_code_is_quoted_unchanged(excerpts: ModuleType) -> None:
     quoted = excerpts.quote_code("tests/test_docs_build.py", "load_module", "LINK")
-    assert quoted.startswith("```python\ndef load_module(name: str) -> ModuleType:\n    sys.path")
+    assert quoted.startswith('```python\ndef load_module(name: str) -> ModuleType:\n    """Import')
     assert quoted.endswith('LINK = re.compile(r"\\]\\((?!https?:)([^)#\\s]+)(#[^)\\s]*)?\\)")\n```')
     with pytest.raises(LookupError, match="no definition of nothing"):
         excerpts.quote_code("tests/test_docs_build.py", "nothing")
 
 
-def test_the_readme_shows_a_run(excerpts: ModuleType) -> None:
+def test_readme_shows_a_run(excerpts: ModuleType) -> None:
     assert "[[[cog run(" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(("status", "printed"), [(0, "a\n  b"), (1, "a\n  b")])
-def test_output_is_what_was_printed_without_trailing_blanks(
-    excerpts: ModuleType, status: int, printed: str
-) -> None:
+def test_output_has_no_trailing_blanks(excerpts: ModuleType, status: int, printed: str) -> None:
     command = f"python -c 'print(\"a  \\n  b\\n\"); raise SystemExit({status})'"
     assert excerpts.run_command(command) == printed
 
 
-def test_a_run_that_could_not_check_is_not_shown(excerpts: ModuleType) -> None:
+def test_run_that_cannot_check_is_an_error(excerpts: ModuleType) -> None:
     with pytest.raises(RuntimeError, match="status 2: sorry"):
-        excerpts.run_command("python -c 'import sys; print(\"sorry\", file=sys.stderr); sys.exit(2)'")
+        excerpts.run_command(
+            """python -c 'import sys; print("sorry", file=sys.stderr); sys.exit(2)'"""
+        )
 
 
-def test_the_generated_pages_are_up_to_date(build: ModuleType) -> None:
+def test_generated_pages_are_up_to_date(build: ModuleType) -> None:
     assert not build.list_outdated(), "run python docs/build.py"
 
 
-def test_a_page_that_was_changed_or_belongs_to_no_rule_is_out_of_date(
+def test_changed_page_and_page_of_no_rule_are_outdated(
     build: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(build, "ROOT", tmp_path)
@@ -87,11 +93,11 @@ def test_a_page_that_was_changed_or_belongs_to_no_rule_is_out_of_date(
     assert not build.list_outdated()
 
 
-def test_a_page_tells_all_of_a_rule(build: ModuleType) -> None:
+def test_page_of_a_rule_has_all_its_parts(build: ModuleType) -> None:
     page = build.make_pages()[ROOT / "docs" / "rules" / "directions.h-n-order.md"]
     for part in (
         "# directions.h-n-order",
-        "**MUST** h_n lists",
+        "**MUST** The rows of `h_n` are layer 0 forward, layer 0 backward, layer 1 forward",
         "Applies: bidirectional",
         "Catches ",
         "clauses.md#rnn.h_n.order",
@@ -100,7 +106,7 @@ def test_a_page_tells_all_of_a_rule(build: ModuleType) -> None:
         assert part in page
 
 
-def test_text_is_shown_as_it_stands(build: ModuleType) -> None:
+def test_markup_is_escaped_except_in_code(build: ModuleType) -> None:
     assert build.escape("x_t * 2 | <a>, __init__") == r"x_t \* 2 \| \<a>, \_\_init\_\_"
     assert build.escape("`D * H_out`, *x*") == r"`D * H_out`, \*x\*"
 
@@ -117,12 +123,12 @@ PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob
 
 
 @pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])
-def test_links_lead_somewhere(page: Path) -> None:
-    named = [link for link, _ in LINK.findall(page.read_text(encoding="utf-8"))]
-    assert not [link for link in named if not (page.parent / link).exists()]
+def test_links_lead_to_existing_files(page: Path) -> None:
+    links = [link for link, _ in LINK.findall(page.read_text(encoding="utf-8"))]
+    assert not [link for link in links if not (page.parent / link).exists()]
 
 
-def test_the_index_links_every_page() -> None:
+def test_index_links_every_page() -> None:
     index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
     linked = {link for link, _ in LINK.findall(index)}
     assert not {page.name for page in (ROOT / "docs").glob("*.md")} - linked - {"index.md"}
