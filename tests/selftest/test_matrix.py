@@ -1,8 +1,9 @@
-"""The kill matrix: what a row says, what survives, and its two pictures."""
+"""The kill matrix: its rows, the bugs that survive, and the matrix as text and as a picture."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
@@ -13,8 +14,8 @@ from rnnspec.selftest.matrix import Matrix, Row, build_matrix, select_subjects
 from rnnspec.selftest.model_matrix import build_model_matrix
 from rnnspec.selftest.picture import draw_svg, format_matrix
 
-SEEN = Row(
-    "Seen",
+DETECTED = Row(
+    "Detected",
     "a story",
     "states.initial-state-used",
     "pytorch #1",
@@ -29,15 +30,15 @@ CORRECT = Row("Correct", "", "", None, False, "", {})
 ACCUSED = Row("Accused", "", "", None, False, "", {"states.initial-state-used": 1})
 
 
-def test_a_bug_has_to_be_seen_by_the_rule_it_names_and_a_correct_layer_by_none() -> None:
-    found = Matrix((SEEN, SURVIVOR, CORRECT, ACCUSED), 0, "quick")
-    assert [row.name for row in found.survivors] == ["Survivor", "Accused"]
+def test_survivors_are_bugs_that_their_rule_misses_and_correct_layers_that_are_accused() -> None:
+    matrix = Matrix((DETECTED, SURVIVOR, CORRECT, ACCUSED), 0, "quick")
+    assert [row.name for row in matrix.survivors] == ["Survivor", "Accused"]
 
 
-def test_the_text_tells_fate_and_counts() -> None:
-    lines = format_matrix(Matrix((SEEN, SURVIVOR, CORRECT, ACCUSED), 0, "quick")).splitlines()
+def test_the_text_has_the_result_of_every_layer_and_a_summary() -> None:
+    lines = format_matrix(Matrix((DETECTED, SURVIVOR, CORRECT, ACCUSED), 0, "quick")).splitlines()
     assert lines[0].split() == [
-        "Seen",
+        "Detected",
         "quick",
         "states.initial-state-used",
         "and",
@@ -54,18 +55,18 @@ def test_the_text_tells_fate_and_counts() -> None:
     )
 
 
-def test_the_picture_has_a_row_for_every_subject_and_a_cell_for_everything_seen_or_missed() -> None:
-    root = ElementTree.fromstring(draw_svg(Matrix((SEEN, SURVIVOR, CORRECT), 0, "quick")))
+def test_the_picture_has_a_cell_for_every_rule_that_detects_or_misses_a_bug() -> None:
+    root = ElementTree.fromstring(draw_svg(Matrix((DETECTED, SURVIVOR, CORRECT), 0, "quick")))
     cells = [each for each in root if each.tag.endswith("rect") and len(each)]
     assert [cell[0].text for cell in cells] == [
-        "Seen, recurrence.h-n: 1 case",
-        "Seen, states.initial-state-used: 3 cases",
+        "Detected, recurrence.h-n: 1 case",
+        "Detected, states.initial-state-used: 3 cases",
         "Survivor, recurrence.h-n: 1 case",
         "Survivor, states.initial-state-used: 0 cases",
     ]
 
 
-def test_names_are_picked_by_pattern_and_unknown_ones_refused() -> None:
+def test_names_are_selected_by_pattern_and_unknown_ones_rejected() -> None:
     assert select_subjects(["Plain"]) == ("Plain",)
     with pytest.raises(SelectionError, match=r"'Plian'.* Did you mean 'Plain'"):
         select_subjects(["Plian"])
@@ -75,23 +76,12 @@ def test_names_are_picked_by_pattern_and_unknown_ones_refused() -> None:
         build_matrix(["Plain"], jobs=0)
 
 
-def test_a_planted_bug_is_seen_and_written_as_data(tmp_path, capsys) -> None:  # type: ignore[no-untyped-def]
+def test_a_planted_bug_is_detected_and_written_as_data(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "matrix.json"
-    assert (
-        status(
-            [
-                "selftest",
-                "StateInTuple",
-                "--profile",
-                "quick",
-                "--jobs",
-                "1",
-                "--json",
-                str(path),
-            ]
-        )
-        == 0
-    )
+    options = ["--profile", "quick", "--jobs", "1", "--json", str(path)]
+    assert status(["selftest", "StateInTuple", *options]) == 0
     [row] = json.loads(path.read_text())["rows"]
     assert row["rule"] == "shapes.returns-pair"
     assert row["seen_by"]["shapes.returns-pair"] > 0
