@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -59,15 +59,13 @@ class Observation:
         self._prepared = prepared
         self._facts: dict[str, Any] = {}
 
-    @contextmanager
-    def surroundings(self) -> Iterator[None]:
+    def surroundings(self) -> AbstractContextManager[None]:
         """Return a context for everything that is computed for this case, further calls included.
 
-        It sets the precision of float32 products on CUDA, and what the prior use needs.
+        It sets the precision of float32 products on CUDA.
         """
         allows = self.case.float32_precision is Float32Precision.TF32
-        with switch_tf32(self.subject.device, tf32=allows), self.case.prior_use.during(self.case):
-            yield
+        return switch_tf32(self.subject.device, tf32=allows)
 
     def remember(self, name: str, compute: Callable[[], Fact]) -> Fact:
         """Return the result of `compute`, which is called only the first time for each `name`."""
@@ -111,7 +109,8 @@ class Observation:
         try:
             self.case.prior_use.before_call(layer, self.case, given)
             seed_torch(self.case.seed, self.subject.device)
-            return perform_call(layer, self.case, given)
+            with self.case.prior_use.during(self.case):
+                return perform_call(layer, self.case, given)
         except Unsupported as refusal:
             capabilities = self.subject.capabilities
             if capabilities.is_complete and is_plain(self.case, capabilities):

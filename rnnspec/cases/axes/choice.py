@@ -54,6 +54,10 @@ class Choice(Enum):
     def __str__(self) -> str:
         return self.text
 
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        # By name: a value holds functions, which cannot all be pickled.
+        return getattr, (type(self), self.name)
+
 
 @dataclass(frozen=True)
 class Axis:

@@ -109,7 +109,7 @@ class PriorUseMeaning(Meaning):
     lines         the same in a program; a function if it depends on the case
     imports       the modules that those lines need
     before_call   what is done last, when the tensors of the judged call exist
-    during        returns a context around everything that is computed for a case
+    during        returns a context around the judged call
     """
 
     prepare: Prepare
@@ -139,7 +139,7 @@ class PriorUse(Choice):
             self._value_.before_call(layer, case, given)
 
     def during(self, case: Case) -> AbstractContextManager[None]:
-        """Return a context around everything that is computed for a case."""
+        """Return a context around the judged call."""
         return nullcontext() if self._value_.during is None else self._value_.during(case)
 
     def write_lines(self, case: Case, words: dict[str, Any]) -> list[str]:
