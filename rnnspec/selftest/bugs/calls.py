@@ -13,6 +13,18 @@ from torch.nn.utils.rnn import PackedSequence
 from rnnspec.selftest.bugs.planted import Planted
 
 
+class RemainderOfThreadsLost(Planted):
+    """The units that are left over when the hidden size is divided among the threads stay zero;
+    modules.second-call sees it."""
+
+    narrow = True
+
+    def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
+        new = super().step(x, h, weight, layer, t)
+        done = new.size(-1) // torch.get_num_threads() * torch.get_num_threads()
+        return torch.cat([new[..., :done], torch.zeros_like(new[..., done:])], dim=-1)
+
+
 class RemembersState(Planted):
     """Without `h_0`, a call starts from the final state of the previous call (tensorflow #29506);
     modules.second-call sees it."""

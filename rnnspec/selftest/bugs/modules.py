@@ -14,6 +14,17 @@ from torch import Tensor
 from rnnspec.selftest.bugs.planted import Planted
 
 
+class WeightReadByMemoryOrder(Planted):
+    """The recurrent weight is read as if its rows lay one after the other in memory;
+    modules.replaced-parameters sees it."""
+
+    narrow = True
+
+    def recurrent_weight(self, layer: int, direction: int) -> Tensor:
+        weight = super().recurrent_weight(layer, direction)
+        return weight.as_strided(weight.shape, (weight.size(1), 1))
+
+
 class ExtraBuffer(Planted):
     """`state_dict()` has an entry besides the parameters (pytorch PR #163784);
     modules.state-dict sees it."""

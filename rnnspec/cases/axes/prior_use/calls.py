@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -171,6 +173,42 @@ _OTHER_MODE = PriorUseMeaning(
 )
 
 
+def _order_threads(case: Case) -> tuple[int, ...]:
+    """Return the numbers of threads of the earlier calls, and last that of the judged call."""
+    return (1, 2, 3) if case.seed // 2 % 2 == 0 else (3, 1, 2)
+
+
+@contextmanager
+def _use_threads(number: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _call_under_threads(layer: LayerInPreparation) -> None:
+    layer.load()
+    for number in _order_threads(layer.case)[:-1]:
+        with _use_threads(number):
+            layer.call()
+
+
+def _write_calls_under_threads(case: Case) -> tuple[str, ...]:
+    *earlier, judged = (f"torch.set_num_threads({each})" for each in _order_threads(case))
+    return (LOAD, *(line for each in earlier for line in (each, "{call}")), judged)
+
+
+_OTHER_THREADS = PriorUseMeaning(
+    "other-threads",
+    "called under 1, 2 and 3 threads, the judged call under 2 or 3 of them",
+    _call_under_threads,
+    _write_calls_under_threads,
+    during=lambda case: _use_threads(_order_threads(case)[-1]),
+)
+
+
 class EarlierCalls(PriorUse):
     """How the layer was called before."""
 
@@ -182,3 +220,4 @@ class EarlierCalls(PriorUse):
     OTHER_GRAD = _OTHER_GRAD
     THAWED = _THAWED
     OTHER_MODE = _OTHER_MODE
+    OTHER_THREADS = _OTHER_THREADS

@@ -116,6 +116,26 @@ _DATA_REPLACED = PriorUseMeaning(
 )
 
 
+def _transpose_data(layer: LayerInPreparation) -> None:
+    layer.load()
+    for parameter in layer.module.parameters():
+        if parameter.dim() > 1:
+            parameter.data = parameter.data.t().contiguous().t()
+
+
+_DATA_TRANSPOSED = PriorUseMeaning(
+    "data-transposed",
+    "the .data of every weight was replaced by the same numbers in another memory layout",
+    _transpose_data,
+    (
+        LOAD,
+        "for parameter in layer.parameters():\n"
+        "    if parameter.dim() > 1:\n"
+        "        parameter.data = parameter.data.t().contiguous().t()",
+    ),
+)
+
+
 class ParameterUpdates(PriorUse):
     """How the parameters were updated, loaded or replaced."""
 
@@ -123,3 +143,4 @@ class ParameterUpdates(PriorUse):
     RELOADED = _RELOADED
     REPLACED = _REPLACED
     DATA_REPLACED = _DATA_REPLACED
+    DATA_TRANSPOSED = _DATA_TRANSPOSED
