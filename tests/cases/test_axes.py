@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from collections.abc import Hashable
 from typing import Any
 
@@ -161,6 +163,15 @@ def test_cases_survive_being_stored_as_data(quick_cases: list[Case]) -> None:
     assert len(quick_cases) > 190
     for case in quick_cases:
         assert Case.from_dict(case.as_dict()) == case
+
+
+def test_cases_can_be_pickled_and_copied(quick_cases: list[Case]) -> None:
+    """Worker processes return cases, and the values of an axis are compared by identity."""
+    for case in quick_cases[:60]:
+        for copied in (pickle.loads(pickle.dumps(case)), copy.deepcopy(case)):
+            assert copied == case
+            assert copied.prior_use is case.prior_use
+            assert copied.distribution is case.distribution
 
 
 def test_stored_cases_hold_texts_and_unknown_ones_are_refused() -> None:
