@@ -103,7 +103,7 @@ class Observation:
 
     @part
     def call(self) -> Call:
-        """The call that is judged."""
+        """The call with the arguments of the case."""
         layer = self.prepared
         given = build_arguments(self.case, self.values.input, self.values.h_0, self.subject.device)
         try:
