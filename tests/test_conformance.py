@@ -1,4 +1,4 @@
-"""The contract as a pytest test, run by pytest itself: ids, outcomes, messages, several processes, coverage."""
+"""Tests of `rnnspec.conformance`, most of them by running pytest on another project."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ def test_off(rule):
 def test_shared():
     built = Off.built
     for mark in test_off.pytestmark:
-        for case in mark.args[1]:
-            case.values[0].result
+        for param in mark.args[1]:
+            param.values[0].result
     assert Off.built == built
 
 @rnnspec.conformance(Quiet, rules=WARNS, cases=60)
@@ -86,7 +86,7 @@ def test_device(rule):
 def test_target(rule):
     rule.check()
 """
-EXPECTED = {
+OUTCOMES = {
     "test_good[recurrence.output]": "PASSED",
     "test_good[recurrence.h-n]": "PASSED",
     "test_good[packed.h-n]": "PASSED",
@@ -100,7 +100,7 @@ EXPECTED = {
     "test_device[packed.h-n]": "SKIPPED",
     "test_target[packed.h-n]": "FAILED",
 }
-LINES = [
+PRINTED = [
     "*padded input only*",
     "*construction.single-layer-dropout-warns (SHOULD, not scored)*",
     "*--device meta: torch * cannot use it (*); nothing was checked.",
@@ -116,7 +116,7 @@ LINES = [
 
 @pytest.fixture
 def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
-    """A project of somebody else's, with layers and their tests."""
+    """Another project, with layers and their tests."""
     pytester.makepyfile(layers_to_test=LAYERS, test_layers=TESTS)
     monkeypatch.setenv(
         "PYTHONPATH", os.pathsep.join([str(Path(rnnspec.__file__).parents[1]), str(pytester.path)])
@@ -125,43 +125,44 @@ def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytes
     return pytester
 
 
-def outcomes(text: str) -> dict[str, str]:
-    """What became of each test, by its name and id."""
+def parse_outcomes(text: str) -> dict[str, str]:
+    """Return the outcome of each test, by its name and id."""
     found = re.findall(
-        r"^(?:\[gw\d\] \[ *\d+%\] )?(?:(PASSED|FAILED|SKIPPED) )?test_layers\.py::(\S+)(?: (PASSED|FAILED|SKIPPED))?",
+        r"^(?:\[gw\d\] \[ *\d+%\] )?(?:(PASSED|FAILED|SKIPPED) )?"
+        r"test_layers\.py::(\S+)(?: (PASSED|FAILED|SKIPPED))?",
         text,
         re.MULTILINE,
     )
     return {name: before or after for before, name, after in found if before or after}
 
 
-def test_every_rule_is_a_test_of_its_own_and_told_as_it_should_be(project: pytest.Pytester) -> None:
+def test_every_rule_is_a_test_with_its_own_outcome(project: pytest.Pytester) -> None:
     result = project.runpytest_subprocess(
         "-v", "-rs", "-p", "no:cacheprovider", "-p", "no:xdist", "test_layers.py"
     )
-    assert outcomes(result.stdout.str()) == EXPECTED
-    for line in LINES:
+    assert parse_outcomes(result.stdout.str()) == OUTCOMES
+    for line in PRINTED:
         result.stdout.fnmatch_lines_random([line])
     result.stdout.no_fnmatch_line("*Traceback*")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
 
 
 @pytest.mark.slow
-def test_it_works_in_several_processes_and_under_coverage(project: pytest.Pytester) -> None:
+def test_decorator_works_with_xdist_and_coverage(project: pytest.Pytester) -> None:
     names = "test_good or test_off or test_device"
     result = project.runpytest_subprocess(
         "-v", "-n", "2", "--cov=layers_to_test", "test_layers.py", "-k", names, timeout=300
     )
     expected = {
         name: outcome
-        for name, outcome in EXPECTED.items()
+        for name, outcome in OUTCOMES.items()
         if name.startswith(("test_good", "test_off", "test_device"))
     }
-    assert outcomes(result.stdout.str()) == expected
+    assert parse_outcomes(result.stdout.str()) == expected
     result.stdout.fnmatch_lines_random(["layers_to_test.py * 8?%"])
 
 
-def test_a_pattern_that_matches_nothing_is_told_when_the_test_is_written() -> None:
+def test_pattern_that_matches_nothing_is_refused_by_the_decorator() -> None:
     with pytest.raises(
         rnnspec.CannotCheck,
         match=r"--rule 'states\.carred' matches no rule\. Did you mean 'states\.carried'",
@@ -169,18 +170,20 @@ def test_a_pattern_that_matches_nothing_is_told_when_the_test_is_written() -> No
         rnnspec.conformance(nn.RNN, rules=["states.carred"])
 
 
-def test_one_pattern_need_not_be_in_a_list_and_nothing_runs_before_a_test_asks() -> None:
+def test_single_pattern_needs_no_list_and_nothing_runs_before_a_test_asks() -> None:
     class Never(nn.RNN):
         def __init__(self, *given: object) -> None:
             raise AssertionError("built too early")
 
     mark = rnnspec.conformance(Never, rules="states.*")
-    assert [case.id for case in mark.args[1]] == [case.values[0].rule.id for case in mark.args[1]]  # type: ignore[attr-defined]
-    assert len(mark.args[1]) > 3  # type: ignore[attr-defined]
+    params = mark.args[1]  # type: ignore[attr-defined]
+    assert [param.id for param in params] == [param.values[0].rule.id for param in params]
+    assert len(params) > 3
 
 
-def test_the_result_is_at_hand_for_tests_that_want_more_than_a_verdict() -> None:
-    run = Run(nn.RNN, CheckOptions(profile="quick", cases=5, rules=("recurrence.output",)), run_check)
+def test_test_of_a_rule_gives_access_to_its_result() -> None:
+    options = CheckOptions(profile="quick", cases=5, rules=("recurrence.output",))
+    run = Run(nn.RNN, options, run_check)
     test = RuleTest(find_layer_rule("recurrence.output"), run)
     assert test.result.verdict is rnnspec.Verdict.PASS
     assert test.result is run.report.result("recurrence.output")

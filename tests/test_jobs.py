@@ -1,4 +1,4 @@
-"""Processes that share the cases of one check: the same report as one process gives, whatever happens to one of them."""
+"""Tests of worker processes: they give the same report as one process, and may die or be stopped."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from rnnspec.engine.shares import split_range
 from rnnspec.errors import SelectionError
 from rnnspec.options import CheckOptions
 
-FILE = """
+TARGETS = """
 import multiprocessing, os, sys, time, torch
 
-ELSEWHERE = multiprocessing.parent_process() is not None
+IS_WORKER = multiprocessing.parent_process() is not None
 print("imported")
 
 class Wrong(torch.nn.RNN):
@@ -32,18 +32,18 @@ class Wrong(torch.nn.RNN):
 
 class Leaves(torch.nn.RNN):
     def forward(self, *given):
-        if ELSEWHERE and self.num_layers >= 3:
+        if IS_WORKER and self.num_layers >= 3:
             os._exit(7)
         return super().forward(*given)
 
 class Waits(torch.nn.RNN):
     def forward(self, *given):
         if self.num_layers >= 3:
-            open(f"waiting-{ELSEWHERE}", "w").close()
+            open(f"waiting-{IS_WORKER}", "w").close()
             time.sleep(600)
         return super().forward(*given)
 """
-SOME = (
+OPTIONS = (
     "--profile",
     "quick",
     "--cases",
@@ -60,40 +60,34 @@ SOME = (
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working directory with a file of targets."""
-    (tmp_path / "targets.py").write_text(FILE)
+    (tmp_path / "targets.py").write_text(TARGETS)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("RNNSPEC_JOBS", raising=False)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     return tmp_path
 
 
-def command(target: str, jobs: int, *options: str) -> list[str]:
-    return [
-        sys.executable,
-        "-m",
-        "rnnspec",
-        "check",
-        target,
-        *SOME,
-        "--jobs",
-        str(jobs),
-        "--json",
-        "-",
-        *options,
-    ]
+def build_command(target: str, jobs: int, *options: str) -> list[str]:
+    """Return the command line of a check that prints its report as JSON."""
+    check = [sys.executable, "-m", "rnnspec", "check", target, *OPTIONS]
+    return [*check, "--jobs", str(jobs), "--json", "-", *options]
 
 
-def run(target: str, jobs: int, *options: str) -> tuple[int, dict[str, Any], str]:
-    """Exit status, report without its time, and standard error."""
+def run_command(target: str, jobs: int, *options: str) -> tuple[int, dict[str, Any], str]:
+    """Return the exit status, the report without its duration, and the standard error."""
     done = subprocess.run(
-        command(target, jobs, *options), capture_output=True, text=True, timeout=300, check=False
+        build_command(target, jobs, *options),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
     )
     report = json.loads(done.stdout)
     report.pop("duration_s")
     return done.returncode, report, done.stderr
 
 
-def test_every_case_is_in_one_share() -> None:
+def test_every_case_is_in_exactly_one_share() -> None:
     for size in (0, 1, 2, 7, 227):
         for parts in (1, 2, 3, 8):
             shares = [range(*split_range(size, number, parts)) for number in range(parts)]
@@ -102,45 +96,47 @@ def test_every_case_is_in_one_share() -> None:
 
 
 @pytest.mark.parametrize("target", ["torch.nn:RNN", "targets.py:Wrong"])
-def test_shared_cases_give_the_same_report(target: str) -> None:
-    alone, together = run(target, 1), run(target, 3)
+def test_several_processes_give_the_same_report(target: str) -> None:
+    alone, together = run_command(target, 1), run_command(target, 3)
     assert alone == together
     assert alone[0] == (0 if target == "torch.nn:RNN" else 1)
 
 
-def test_the_target_is_imported_aloud_once() -> None:
-    assert run("targets.py:Wrong", 2)[2].count("imported") == 1
+def test_workers_import_the_target_silently() -> None:
+    assert run_command("targets.py:Wrong", 2)[2].count("imported") == 1
 
 
-def test_a_process_that_dies_is_told_and_its_cases_are_not_taken_as_judged() -> None:
-    status, report, errors = run("targets.py:Leaves", 2)
+def test_worker_that_dies_is_reported_and_its_cases_are_not_counted() -> None:
+    status, report, errors = run_command("targets.py:Leaves", 2)
     assert status == 3
     assert report["verdict"] == "inconclusive"
     assert report["stopped"] is True
     assert report["cases"] == 30
-    told = "process 2 of 2 ended with exit status 7 before it had judged its share of the cases; --jobs 1 judges all of them here"
-    assert told in report["notes"]
+    note = (
+        "process 2 of 2 ended with exit status 7 before it had judged its share of the cases; "
+        "--jobs 1 judges all of them in one process"
+    )
+    assert note in report["notes"]
     assert "Traceback" not in errors
 
 
 @pytest.mark.skipif(os.name != "posix", reason="sends SIGINT")
-@pytest.mark.parametrize("whom", ["all", "the first"])
-def test_an_interrupt_ends_all_processes_with_the_report_so_far(whom: str, folder: Path) -> None:
+@pytest.mark.parametrize("receiver", ["all", "the first"])
+def test_interrupt_ends_all_processes_with_the_report_so_far(receiver: str, folder: Path) -> None:
     process = subprocess.Popen(
-        command("targets.py:Waits", 2),
+        build_command("targets.py:Waits", 2),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        preexec_fn=partial(
-            signal.signal, signal.SIGINT, signal.SIG_DFL
-        ),  # a suite that runs in the background ignores it
+        # A test suite that runs in the background ignores SIGINT, and its processes inherit this.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )
-    ends = time.monotonic() + 120
-    while not all((folder / f"waiting-{elsewhere}").exists() for elsewhere in (True, False)):
-        assert time.monotonic() < ends, "both processes should have come to the case that waits"
+    deadline = time.monotonic() + 120
+    while not all((folder / f"waiting-{is_worker}").exists() for is_worker in (True, False)):
+        assert time.monotonic() < deadline, "both processes should have reached a case that waits"
         time.sleep(0.05)
-    if whom == "all":
+    if receiver == "all":
         os.killpg(process.pid, signal.SIGINT)
     else:
         process.send_signal(signal.SIGINT)
@@ -152,9 +148,13 @@ def test_an_interrupt_ends_all_processes_with_the_report_so_far(whom: str, folde
     assert "Traceback" not in err
 
 
-def test_a_wrong_target_is_told_once() -> None:
+def test_wrong_target_is_reported_once() -> None:
     done = subprocess.run(
-        command("targets.py:Wrongg", 2), capture_output=True, text=True, timeout=300, check=False
+        build_command("targets.py:Wrongg", 2),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
     )
     assert done.returncode == 2
     assert done.stdout == ""
@@ -163,7 +163,7 @@ def test_a_wrong_target_is_told_once() -> None:
     ]
 
 
-def test_as_many_processes_as_are_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_number_of_processes_follows_from_the_options(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rnnspec.cli.workers.count_processors", lambda: 64)
     chosen: list[tuple[int | None, dict[str, Any], int]] = [
         (None, {}, MOST),

@@ -1,4 +1,4 @@
-"""The project around the code: what is installed, what the README promises and what runs in CI agree."""
+"""Checks that the package metadata, the README and the script of CI agree with each other."""
 
 from __future__ import annotations
 
@@ -24,38 +24,38 @@ PROJECT = PYPROJECT["project"]
 MODULE_OF = {"python-flint": "flint", "pytest-cov": "pytest_cov", "pytest-xdist": "xdist"}
 
 
-def names(requirements: list[str]) -> set[str]:
-    """The modules that a list of requirements brings."""
+def list_modules(requirements: list[str]) -> set[str]:
+    """Return the modules that a list of requirements installs."""
     found = {re.split(r"[\s<>=!~;\[]", requirement)[0] for requirement in requirements}
     return {MODULE_OF.get(name, name) for name in found}
 
 
-def block(name: str) -> str:
-    """The command of the README between the two markers of that name."""
+def find_command(name: str) -> str:
+    """Return the command in the README between the markers of this name."""
     (text,) = re.findall(
         rf"<!-- {name} -->\n```\w+\n(.*?)\n```\n<!-- /{name} -->", README, re.DOTALL
     )
     return str(text)
 
 
-def test_the_version_has_one_source() -> None:
+def test_version_has_one_source() -> None:
     assert PROJECT["dynamic"] == ["version"]
     assert re.fullmatch(r"\d+\.\d+\.\d+(\.dev\d+|rc\d+)?", rnnspec.__version__)
 
 
-def test_torch_is_a_range() -> None:
+def test_torch_is_required_as_a_range() -> None:
     (torch,) = [
         requirement for requirement in PROJECT["dependencies"] if requirement.startswith("torch")
     ]
     assert re.fullmatch(r"torch>=[\d.]+(,<[\d.]+)?", torch), (
-        "a pin would replace the torch that the user has come to check"
+        "a pinned version would replace the torch that the user wants to check"
     )
 
 
-def test_the_tests_import_only_what_their_extra_brings() -> None:
+def test_tests_import_only_what_their_extra_installs() -> None:
     allowed = (
-        names(PROJECT["dependencies"])
-        | names(PROJECT["optional-dependencies"]["test"])
+        list_modules(PROJECT["dependencies"])
+        | list_modules(PROJECT["optional-dependencies"]["test"])
         | {"rnnspec", "tests", "conformance"}
     )
     files = [path for folder in ("tests", "conformance") for path in (ROOT / folder).rglob("*.py")]
@@ -75,16 +75,16 @@ def test_the_tests_import_only_what_their_extra_brings() -> None:
 def test_ci_runs_the_commands_of_the_readme() -> None:
     script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     assert re.findall(r"^readme (\w+)", script, re.MULTILINE) == ["main", "tests"]
-    assert block("main") == "pip install . && rnnspec check torch.nn:RNN --profile quick"
-    assert block("tests") == "pip install '.[test]' && pytest -n 2"
+    assert find_command("main") == "pip install . && rnnspec check torch.nn:RNN --profile quick"
+    assert find_command("tests") == "pip install '.[test]' && pytest -n 2"
 
 
-def test_the_readme_lists_every_exit_status() -> None:
+def test_readme_lists_every_exit_status() -> None:
     rows = dict(re.findall(r"^\| (\d) \| `([\w-]+)` \|", README, re.MULTILINE))
     assert rows == {"0": "conforms", "1": "violates", "2": "cannot-check", "3": "inconclusive"}
 
 
-def test_an_installed_rnnspec_is_the_one_under_test_and_is_whole() -> None:
+def test_installed_package_is_complete_and_under_test() -> None:
     try:
         installed = importlib.metadata.distribution("rnnspec")
     except importlib.metadata.PackageNotFoundError:
