@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Collection, Mapping
+from functools import lru_cache
 from typing import Any
 
 from hypothesis import strategies as st
@@ -89,7 +90,9 @@ def _list_large_by_chance() -> tuple[tuple[str, ...], ...]:
 
 
 LARGE_BY_CHANCE = _list_large_by_chance()
-LARGE = st.one_of(st.sampled_from(THRESHOLDS), st.integers(7, 320))
+LARGEST_BY_CHANCE = 320
+"""The largest size that is drawn without being a threshold."""
+LARGE = st.one_of(st.sampled_from(THRESHOLDS), st.integers(7, LARGEST_BY_CHANCE))
 
 
 @st.composite
@@ -104,8 +107,10 @@ def sizes(
     """
     if large_dimensions is None:
         large_dimensions = draw(st.sampled_from(LARGE_BY_CHANCE))
+    most_steps = MAX_CELL_CALLS // (int(row["num_layers"]) * _count_directions(row))
+    large = {**dict.fromkeys(DIMENSIONS, LARGE), "steps": _large_steps(most_steps)}
     drawn = {
-        name: draw(LARGE if name in large_dimensions else st.integers(1, SMALL[name]))
+        name: draw(large[name] if name in large_dimensions else st.integers(1, SMALL[name]))
         for name in DIMENSIONS
     }
     one, other = draw(st.sampled_from(EQUAL))
@@ -137,6 +142,15 @@ def cap_sizes(row: Mapping[str, Any], drawn: Sizes, kept: Collection[str] = ()) 
         widest = max(spare or DIMENSIONS, key=lambda name: capped[name])
         capped[widest] = max(1, capped[widest] // 2)
     return capped
+
+
+@lru_cache
+def _large_steps(most: int) -> st.SearchStrategy[int]:
+    """Draw a large number of steps that is at most `most`."""
+    return st.one_of(
+        st.sampled_from([size for size in THRESHOLDS if size <= most]),
+        st.integers(7, min(LARGEST_BY_CHANCE, most)),
+    )
 
 
 def _count_directions(row: Mapping[str, Any]) -> int:

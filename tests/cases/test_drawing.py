@@ -121,4 +121,7 @@ def test_quick_has_large_and_small_sizes_in_every_dimension(dimension: str) -> N
 @pytest.mark.slow
 @pytest.mark.parametrize("dimension", DIMENSIONS)
 def test_default_has_every_threshold_in_every_dimension(dimension: str) -> None:
-    assert {case.size(dimension) for _, case in draw_profile("default")} >= set(THRESHOLDS)
+    # Only a layer of one state is within the limits at 256 steps: too few cases of the default
+    # profile have one for all of its seeds to draw exactly 256.
+    expected = set(THRESHOLDS) - ({256} if dimension == "steps" else set())
+    assert {case.size(dimension) for _, case in draw_profile("default")} >= expected

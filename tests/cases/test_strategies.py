@@ -119,7 +119,7 @@ def test_every_value_of_every_axis_can_be_fixed_as_text() -> None:
             ["layout 'padded' is none of batched, unbatched, packed"],
         ),
         ({"layout": "paked"}, ["layout 'paked' is none of", "Did you mean 'packed'?"]),
-        ({"layout": Mode.TRAIN}, ["layout", "'train'", "is none of batched, unbatched, packed"]),
+        ({"layout": Mode.TRAIN}, ["layout", "Mode.TRAIN", "is none of batched, unbatched, packed"]),
         ({"layout": None}, ["layout None is none of batched, unbatched, packed"]),
         ({"num_layers": 7}, ["num_layers 7 is none of 1, 2, 3, 4, 5, 11"]),
         ({"memory": "sliced"}, ["'memory' is no axis", "Did you mean 'memory_layout'?"]),

@@ -54,6 +54,9 @@ class Choice(Enum):
     def __str__(self) -> str:
         return self.text
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}.{self.name}"
+
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         # By name: a value holds functions, which cannot all be pickled.
         return getattr, (type(self), self.name)

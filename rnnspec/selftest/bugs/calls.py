@@ -14,8 +14,8 @@ from rnnspec.selftest.bugs.planted import Planted
 
 
 class RemainderOfThreadsLost(Planted):
-    """The units that are left over when the hidden size is divided among the threads stay zero;
-    modules.second-call sees it."""
+    """The units that are left over when the hidden size is divided among the threads stay zero
+    (MNN #1305); modules.second-call sees it."""
 
     narrow = True
 

@@ -15,8 +15,8 @@ from rnnspec.selftest.bugs.planted import Planted
 
 
 class WeightReadByMemoryOrder(Planted):
-    """The recurrent weight is read as if its rows lay one after the other in memory;
-    modules.replaced-parameters sees it."""
+    """The recurrent weight is read as if its rows lay one after the other in memory
+    (pytorch #51713); modules.replaced-parameters sees it."""
 
     narrow = True
 
