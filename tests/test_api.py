@@ -1,4 +1,4 @@
-"""The check as a Python call: what it returns, what it leaves alone, what it refuses."""
+"""Tests of `rnnspec.check`, and of the options that all calls share."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ FEW: dict[str, Any] = {
 }
 
 
-class Off(nn.RNN):
-    """h_n is off by one."""
+class OffByOne(nn.RNN):
+    """A layer whose h_n is off by one."""
 
     def forward(self, *given: Any) -> Any:
         output, h_n = super().forward(*given)
@@ -46,7 +46,7 @@ class Off(nn.RNN):
 
 
 class Buffered(nn.RNN):
-    """Has buffers beside its parameters."""
+    """A layer that has buffers besides its parameters."""
 
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
@@ -54,18 +54,18 @@ class Buffered(nn.RNN):
         self.register_buffer("nothing", None)
 
 
-def factory(*given: Any, **named: Any) -> nn.Module:
+def build_rnn(*given: Any, **named: Any) -> nn.Module:
     return nn.RNN(*given, **named)
 
 
-def local_class() -> type[nn.Module]:
+def make_local_class() -> type[nn.Module]:
     class Local(nn.RNN):
         pass
 
     return Local
 
 
-def test_a_report_has_the_verdict_and_a_result_for_each_rule() -> None:
+def test_report_has_a_verdict_and_a_result_for_each_rule() -> None:
     report = rnnspec.check(nn.RNN, **FEW)
     assert (report.verdict, report.ok, report.exit_status, report.violations) == (
         rnnspec.RunVerdict.CONFORMS,
@@ -81,13 +81,14 @@ def test_a_report_has_the_verdict_and_a_result_for_each_rule() -> None:
         8,
     )
     assert [result.rule for result in report.results] == ["recurrence.output", "recurrence.h-n"]
-    assert all(result.verdict is rnnspec.Verdict.PASS and result.cases > 0 for result in report.results)
+    assert {result.verdict for result in report.results} == {rnnspec.Verdict.PASS}
+    assert all(result.cases > 0 for result in report.results)
     assert report.environment["torch"] == torch.__version__
     assert report.raise_for_violations() is None  # type: ignore[func-returns-value]
 
 
-def test_a_violation_is_told_with_everything_about_it() -> None:
-    report = rnnspec.check(Off, **FEW)
+def test_result_of_a_broken_rule_has_all_its_fields() -> None:
+    report = rnnspec.check(OffByOne, **FEW)
     assert (report.verdict, report.ok, report.exit_status) == (
         rnnspec.RunVerdict.VIOLATES,
         False,
@@ -108,12 +109,13 @@ def test_a_violation_is_told_with_everything_about_it() -> None:
     assert broken.repro is not None
     with pytest.raises(
         ViolationsFound,
-        match=r"Off violates the contract of rnn:\nrecurrence\.h-n: h_n\[0, 0, 0\]   expected ",
+        match=r"OffByOne violates the contract of rnn:\n"
+        r"recurrence\.h-n: h_n\[0, 0, 0\]   expected ",
     ):
         report.raise_for_violations()
 
 
-def test_a_rule_that_was_not_part_of_the_run_has_no_result() -> None:
+def test_rule_that_was_not_selected_has_no_result() -> None:
     with pytest.raises(KeyError, match=r"states\.initial-state-used"):
         rnnspec.check(nn.RNN, **FEW).result("states.initial-state-used")
 
@@ -121,24 +123,24 @@ def test_a_rule_that_was_not_part_of_the_run_has_no_result() -> None:
 TARGETS: dict[str, Any] = {
     "text": "torch.nn:RNN",
     "class": nn.RNN,
-    "factory": factory,
+    "factory": build_rnn,
     "lambda": lambda *given, **named: nn.RNN(*given, **named),
     "partial": partial(nn.RNN, device="cpu"),
-    "local class": local_class(),
+    "local class": make_local_class(),
     "buffers": Buffered,
 }
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_what_can_be_a_target(name: str) -> None:
+def test_target_can_be_written_in_many_forms(name: str) -> None:
     report = rnnspec.check(
         TARGETS[name], profile="quick", cases=25, rules=["recurrence.*", "modules.second-call"]
     )
     assert [result.rule for result in report.results if result.is_broken] == []
 
 
-def test_a_check_prints_nothing_and_warns_of_nothing(capfd: pytest.CaptureFixture[str]) -> None:
-    class Noisy(Off):
+def test_check_prints_nothing_and_shows_no_warnings(capfd: pytest.CaptureFixture[str]) -> None:
+    class Noisy(OffByOne):
         def forward(self, *given: Any) -> Any:
             import warnings
 
@@ -149,7 +151,7 @@ def test_a_check_prints_nothing_and_warns_of_nothing(capfd: pytest.CaptureFixtur
     assert capfd.readouterr() == ("", "")
 
 
-STATE: dict[str, Callable[[], Any]] = {
+PROCESS_STATE: dict[str, Callable[[], Any]] = {
     "torch generator": lambda: torch.get_rng_state().tolist(),
     "python generator": random.getstate,
     "numpy generator": lambda: np.random.get_state(legacy=False)["state"]["key"].tolist(),
@@ -161,49 +163,49 @@ STATE: dict[str, Callable[[], Any]] = {
 }
 
 
-@pytest.mark.parametrize("target", [nn.RNN, Off])
-def test_a_check_leaves_generators_and_settings_alone(target: Any) -> None:
+@pytest.mark.parametrize("target", [nn.RNN, OffByOne])
+def test_check_restores_generators_and_settings(target: Any) -> None:
     torch.rand(3)
     random.random()
     np.random.random()
-    before = {name: read() for name, read in STATE.items()}
+    before = {name: read() for name, read in PROCESS_STATE.items()}
     rnnspec.check(target, **FEW)
-    assert {name: read() for name, read in STATE.items()} == before
+    assert {name: read() for name, read in PROCESS_STATE.items()} == before
 
 
-def test_a_check_that_fails_leaves_generators_alone_too() -> None:
+def test_check_that_cannot_run_restores_generators_and_settings() -> None:
     def seeding(*given: Any) -> nn.Module:
         random.seed(1)
         np.random.seed(1)
         torch.manual_seed(1)
         raise ValueError("no")
 
-    before = {name: read() for name, read in STATE.items()}
+    before = {name: read() for name, read in PROCESS_STATE.items()}
     with pytest.raises(
         TargetError, match=r"seeding: building it with \(2, 3\) raised ValueError: no"
     ):
         rnnspec.check(seeding, **FEW)
-    assert {name: read() for name, read in STATE.items()} == before
+    assert {name: read() for name, read in PROCESS_STATE.items()} == before
 
 
-def test_the_users_grad_mode_and_default_dtype_do_not_matter() -> None:
-    plain = rnnspec.check(Off, **FEW).as_dict()
+def test_grad_mode_and_default_dtype_of_the_caller_do_not_matter() -> None:
+    plain = rnnspec.check(OffByOne, **FEW).as_dict()
     torch.set_default_dtype(torch.float64)
     try:
         with torch.no_grad():
-            other = rnnspec.check(Off, **FEW).as_dict()
+            other = rnnspec.check(OffByOne, **FEW).as_dict()
     finally:
         torch.set_default_dtype(torch.float32)
     assert {**other, "duration_s": 0} == {**plain, "duration_s": 0}
 
 
-def test_a_watcher_is_told_how_far_the_run_has_come() -> None:
+def test_watch_is_called_after_every_case() -> None:
     seen: list[tuple[int, int]] = []
     rnnspec.check(nn.RNN, watch=lambda done, total: seen.append((done, total)), **FEW)
     assert seen == [(done, 8) for done in range(1, 9)]
 
 
-BAD: list[tuple[dict[str, Any], type[CannotCheck], str]] = [
+REFUSED: list[tuple[dict[str, Any], type[CannotCheck], str]] = [
     (
         {"target": 5},
         TargetError,
@@ -255,16 +257,16 @@ BAD: list[tuple[dict[str, Any], type[CannotCheck], str]] = [
         SelectionError,
         "--without 'pack': no such feature. Did you mean 'packed'",
     ),
-    ({"target": factory, "arguments": {"num_layer": 2}}, TargetError, "raised TypeError: "),
+    ({"target": build_rnn, "arguments": {"num_layer": 2}}, TargetError, "raised TypeError: "),
 ]
 
 
 @pytest.mark.parametrize(
     ("changes", "kind", "message"),
-    BAD,
-    ids=[f"{place}-{next(iter(bad[0]))}" for place, bad in enumerate(BAD)],
+    REFUSED,
+    ids=[f"{index}-{next(iter(refused[0]))}" for index, refused in enumerate(REFUSED)],
 )
-def test_a_wrong_argument_is_refused_with_its_value(
+def test_wrong_argument_is_refused_with_its_value(
     changes: dict[str, Any], kind: type[CannotCheck], message: str
 ) -> None:
     given = {**FEW, **changes}
@@ -275,7 +277,7 @@ def test_a_wrong_argument_is_refused_with_its_value(
     assert isinstance(raised.value, RnnspecError)
 
 
-def test_an_argument_that_the_target_takes_and_the_page_does_not_know_is_refused() -> None:
+def test_undocumented_value_of_an_argument_is_refused_even_if_the_target_takes_it() -> None:
     class Anything(nn.Module):
         def __init__(self, *given: Any, **named: Any) -> None:
             super().__init__()
@@ -284,7 +286,7 @@ def test_an_argument_that_the_target_takes_and_the_page_does_not_know_is_refused
         rnnspec.check(Anything, arguments={"nonlinearity": "sigmoid"}, **FEW)
 
 
-def test_a_single_pattern_or_feature_need_not_be_in_a_list() -> None:
+def test_single_pattern_or_feature_needs_no_list() -> None:
     report = rnnspec.check(
         nn.RNN, profile="quick", cases=5, rules="recurrence.output", without="packed"
     )
@@ -292,7 +294,7 @@ def test_a_single_pattern_or_feature_need_not_be_in_a_list() -> None:
     assert report.unsupported[Feature.PACKED] == "excluded by --without packed"
 
 
-OPTIONS: dict[str, Callable[..., Any]] = {
+CALLS: dict[str, Callable[..., Any]] = {
     "check": rnnspec.check,
     "check_model": rnnspec.check_model,
     "conformance": rnnspec.conformance,
@@ -300,37 +302,39 @@ OPTIONS: dict[str, Callable[..., Any]] = {
 }
 
 
-@pytest.mark.parametrize("name", OPTIONS)
-def test_an_unknown_option_is_refused_with_a_suggestion(name: str) -> None:
+@pytest.mark.parametrize("name", CALLS)
+def test_unknown_option_is_refused_with_a_suggestion(name: str) -> None:
     message = f"{name}\\(\\) got an unexpected keyword argument 'profil'. Did you mean 'profile'"
     with pytest.raises(TypeError, match=message):
-        OPTIONS[name](nn.RNN, profil="quick")
+        CALLS[name](nn.RNN, profil="quick")
 
 
-@pytest.mark.parametrize("name", OPTIONS)
+@pytest.mark.parametrize("name", CALLS)
 def test_every_call_shows_the_same_options(name: str) -> None:
-    kind = rnnspec.ModelOptions if "model" in name else rnnspec.CheckOptions
-    shown = inspect.signature(OPTIONS[name]).parameters
-    assert {each.name for each in fields(kind)} == shown.keys() - {"target", "watch"}
-    quick = "conformance" in name
-    assert shown["profile"].default == ("quick" if quick else "default")
+    options = rnnspec.ModelOptions() if "model" in name else rnnspec.CheckOptions()
+    expected = {field.name: getattr(options, field.name) for field in fields(options)}
+    if "conformance" in name:
+        expected["profile"] = "quick"
+    shown = inspect.signature(CALLS[name]).parameters
+    defaults = {key: each.default for key, each in shown.items() if key not in ("target", "watch")}
+    assert defaults == expected
 
 
-def test_a_device_may_be_torchs_own() -> None:
+def test_device_can_be_a_torch_device() -> None:
     report = rnnspec.check(nn.RNN, device=torch.device("cpu"), **FEW)
     assert report.as_dict()["environment"]["device"] == "cpu"
 
 
-def test_a_change_of_the_documentation_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
-    same = torch.__version__.startswith(f"{fingerprints.find_stored_release()}.")
-    assert rnnspec.check(nn.RNN, **FEW).notes == () or not same
+def test_change_of_the_documentation_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    is_stored = torch.__version__.startswith(f"{fingerprints.find_stored_release()}.")
+    assert rnnspec.check(nn.RNN, **FEW).notes == () or not is_stored
     page = str(nn.RNN.__doc__)
     monkeypatch.setattr(nn.RNN, "__doc__", page.replace("the following function", "this function"))
     assert page != nn.RNN.__doc__
-    assert any("passage" in note for note in rnnspec.check(factory, **FEW).notes)
+    assert any("passage" in note for note in rnnspec.check(build_rnn, **FEW).notes)
 
 
-def test_every_public_name_is_there_and_stays_what_it_is() -> None:
+def test_public_names_exist_and_do_not_change_after_an_import() -> None:
     before = {name: getattr(rnnspec, name) for name in rnnspec.__all__}
     importlib.import_module("rnnspec.testing.layer")
     assert {name: getattr(rnnspec, name) for name in rnnspec.__all__} == before

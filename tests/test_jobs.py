@@ -1,4 +1,4 @@
-"""Tests of worker processes: they give the same report as one process, and may die or be stopped."""
+"""Tests of worker processes: they give the same report as one process, and may die or be ended."""
 
 from __future__ import annotations
 
