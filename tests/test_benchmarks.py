@@ -1,4 +1,4 @@
-"""The scripts that measure: what they count, how they keep time, and where their tables go."""
+"""Tests of the benchmarks: what they count, how they measure time, and the tables they write."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from rnnspec.contract.config import Config
 from rnnspec.selftest import BUGS, Plain
 
 ROOT = Path(__file__).parents[1]
-PLACES = {
+TABLES = {
     "generation.md": [
         f"coverage.{name}"
         for name in ("profiles", "values", "pairs", "sizes", "large", "histories", "rules")
@@ -30,30 +30,34 @@ PLACES = {
         f"detection.{name}" for name in ("named", "judges", "themes", "survivors", "models")
     ],
 }
-SMALL = Case(config=Config(1, 1))
-WIDE = Case(config=Config(1, 40, bidirectional=True), steps=33, batch=2)
-DRAWN = {"quick": [SMALL, WIDE], "default": [SMALL, SMALL, WIDE]}
+SMALL_CASE = Case(config=Config(1, 1))
+LARGE_CASE = Case(config=Config(1, 40, bidirectional=True), steps=33, batch=2)
+CASES = {
+    "quick": [SMALL_CASE, LARGE_CASE],
+    "default": [SMALL_CASE, SMALL_CASE, LARGE_CASE],
+}
 
 
 @pytest.fixture(autouse=True)
-def from_a_checkout(monkeypatch: pytest.MonkeyPatch) -> None:
+def make_benchmarks_importable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(ROOT))
 
 
-def script(name: str) -> Any:
+def import_script(name: str) -> Any:
+    """Import one of the benchmarks."""
     return importlib.import_module(f"benchmarks.{name}")
 
 
-@pytest.mark.parametrize("page", PLACES)
-def test_every_table_has_its_place(page: str) -> None:
+@pytest.mark.parametrize("page", TABLES)
+def test_page_has_a_place_for_every_table(page: str) -> None:
     text = (ROOT / "docs" / page).read_text(encoding="utf-8")
     assert re.findall(r"<!-- (\w+\.\w+) -->", text) == re.findall(r"<!-- /(\w+\.\w+) -->", text)
-    assert set(re.findall(r"<!-- (\w+\.\w+) -->", text)) == set(PLACES[page])
+    assert set(re.findall(r"<!-- (\w+\.\w+) -->", text)) == set(TABLES[page])
 
 
-def test_a_table_is_aligned_and_its_numbers_are_short() -> None:
+def test_table_is_aligned_and_its_numbers_are_short() -> None:
     rows = [("a", 12345, 0.123456), ("b", 7, float("nan")), ("c", 1, 1234.5)]
-    assert script("tables").table(("name", "count", "value"), rows).splitlines() == [
+    assert import_script("tables").table(("name", "count", "value"), rows).splitlines() == [
         "| name | count | value |",
         "| --- | ---: | ---: |",
         "| a | 12,345 | 0.123 |",
@@ -62,22 +66,22 @@ def test_a_table_is_aligned_and_its_numbers_are_short() -> None:
     ]
 
 
-def test_a_table_takes_the_place_between_its_markers() -> None:
+def test_table_is_written_between_its_markers() -> None:
     page = "Before.\n\n<!-- a.b -->\nold\n<!-- /a.b -->\n\nAfter.\n"
-    once = script("tables").filled(page, "a.b", r"new \1")
+    once = import_script("tables").filled(page, "a.b", r"new \1")
     assert once == page.replace("old", "\nnew \\1\n")
-    assert script("tables").filled(once, "a.b", r"new \1") == once
+    assert import_script("tables").filled(once, "a.b", r"new \1") == once
     with pytest.raises(ValueError, match=r"<!-- c\.d -->"):
-        script("tables").filled(page, "c.d", "new")
+        import_script("tables").filled(page, "c.d", "new")
 
 
-def test_results_are_printed_kept_and_written(
+def test_results_are_printed_and_written_as_json_and_into_the_page(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(script("tables"), "DOCS", tmp_path)
+    monkeypatch.setattr(import_script("tables"), "DOCS", tmp_path)
     (tmp_path / "page.md").write_text("<!-- a.b -->\n<!-- /a.b -->\n", encoding="utf-8")
     options = argparse.Namespace(json=str(tmp_path / "data.json"), write=True)
-    script("tables").report(options, "page.md", {"a.b": "text"}, [1])
+    import_script("tables").report(options, "page.md", {"a.b": "text"}, [1])
     assert capsys.readouterr().out == "text\n"
     assert (tmp_path / "page.md").read_text(
         encoding="utf-8"
@@ -86,14 +90,14 @@ def test_results_are_printed_kept_and_written(
 
 
 @pytest.fixture
-def ticks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A clock that is a second later whenever it is read."""
+def ticking_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock that advances by one second whenever it is read."""
     clock: Iterator[float] = iter(float(second) for second in range(100))
-    monkeypatch.setattr(script("stopwatch").time, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(import_script("stopwatch").time, "perf_counter", lambda: next(clock))
 
 
-def test_every_moment_is_counted_once(ticks: None) -> None:
-    watch = script("stopwatch").Stopwatch()
+def test_every_second_is_counted_once(ticking_clock: None) -> None:
+    watch = import_script("stopwatch").Stopwatch()
     inner = watch.timed(lambda: "done", "inner")
     with watch.running("outer"):
         assert inner() == "done"
@@ -101,50 +105,53 @@ def test_every_moment_is_counted_once(ticks: None) -> None:
     assert watch.seconds == {"outer": 3.0, "inner": 2.0}
 
 
-def test_a_clock_goes_wherever_a_name_is() -> None:
+def test_exchange_replaces_a_name_in_every_module() -> None:
     from rnnspec.engine import suite
     from rnnspec.rulekit import rule
 
-    places, original = (vars(rule), vars(suite)), rule.Rule
-    script("stopwatch").exchange(original, "exchanged")
-    found = [place["Rule"] for place in places]
-    script("stopwatch").exchange("exchanged", original)
+    modules, original = (vars(rule), vars(suite)), rule.Rule
+    import_script("stopwatch").exchange(original, "exchanged")
+    found = [module["Rule"] for module in modules]
+    import_script("stopwatch").exchange("exchanged", original)
     assert found == ["exchanged", "exchanged"]
-    assert [place["Rule"] for place in places] == [original, original]
+    assert [module["Rule"] for module in modules] == [original, original]
     with pytest.raises(LookupError):
-        script("stopwatch").exchange(object(), None)
+        import_script("stopwatch").exchange(object(), None)
 
 
-def cells(text: str) -> list[list[str]]:
-    """The rows of a Markdown table below its head."""
+def parse_cells(text: str) -> list[list[str]]:
+    """Return the cells of a Markdown table, without its head."""
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()[2:]]
 
 
 def test_values_and_sizes_are_counted() -> None:
-    coverage = script("coverage")
-    values, sizes = cells(coverage.values_table(DRAWN)), cells(coverage.sizes_table(DRAWN))
+    coverage = import_script("coverage")
+    values, sizes = (
+        parse_cells(coverage.values_table(CASES)),
+        parse_cells(coverage.sizes_table(CASES)),
+    )
     assert ["bidirectional", "True", "1", "1"] in values
     assert ["bidirectional", "False", "1", "2"] in values
     assert ["steps", "33", "1", "1", "1", "1"] in sizes
     assert ["hidden_size", "33", "0", "1", "0", "1"] in sizes
-    assert ["hidden_size, steps", "33", "1", "1"] in cells(coverage.large_table(DRAWN))
+    assert ["hidden_size, steps", "33", "1", "1"] in parse_cells(coverage.large_table(CASES))
 
 
-def test_pairs_are_counted_among_those_that_can_stand_together() -> None:
-    coverage = script("coverage")
-    together = coverage.possible("distribution", "nonlinearity")
-    assert (Distribution.INTEGER, "tanh") not in together
-    assert (Distribution.INTEGER, "relu") in together
+def test_only_possible_pairs_are_counted() -> None:
+    coverage = import_script("coverage")
+    pairs = coverage.possible("distribution", "nonlinearity")
+    assert (Distribution.INTEGER, "tanh") not in pairs
+    assert (Distribution.INTEGER, "relu") in pairs
     assert len(coverage.possible("initial_state", "constructor_style")) == 8
-    pairs = {
+    counted = {
         names: (number, [sum(map(bool, count.values())) for count in each])
-        for names, number, each in coverage.pairs(DRAWN)
+        for names, number, each in coverage.pairs(CASES)
     }
-    assert pairs["bidirectional, initial_state"] == (4, [2, 2])
+    assert counted["bidirectional, initial_state"] == (4, [2, 2])
 
 
 def test_runs_in_the_log_are_not_repeated(tmp_path: Path) -> None:
-    honesty, log = script("honesty"), str(tmp_path / "log.jsonl")
+    honesty, log = import_script("honesty"), str(tmp_path / "log.jsonl")
     known = [
         honesty.Outcome("Plain", "quick", seed, "conforms", 3, 30, 1.0, [], ["a.b"] * seed)
         for seed in (0, 1)
@@ -157,28 +164,28 @@ def test_runs_in_the_log_are_not_repeated(tmp_path: Path) -> None:
         == known
     )
     assert honesty.accusations(known) == "- Plain, quick, seed 1: a.b"
-    assert cells(honesty.seeds_table(known, ["Plain"])) == [
+    assert parse_cells(honesty.seeds_table(known, ["Plain"])) == [
         [name, "2", "0", "0", "6", "60", "0", "1"] for name in ("Plain", "all")
     ]
 
 
-def test_the_usual_test_knows_right_from_wrong() -> None:
-    complaint, usual = script("detection").complaint, script("rivals").usual_test
+def test_usual_test_passes_correct_layers_and_fails_a_wrong_one() -> None:
+    complaint, usual = import_script("detection").complaint, import_script("rivals").usual_test
     assert not complaint(lambda layer: usual(layer, 10), torch.nn.RNN)
     assert not complaint(lambda layer: usual(layer, 10), Plain)
     assert "not close" in complaint(lambda layer: usual(layer, 10), BUGS["BackwardHalfFirst"])
 
 
-def test_the_samples_of_generic_tests_know_right_from_wrong() -> None:
-    one = script("rivals").one_sample_is_a_batch_of_one
+def test_generic_test_passes_a_correct_layer_and_fails_a_wrong_one() -> None:
+    check = import_script("rivals").one_sample_is_a_batch_of_one
     x = torch.randn(3, 2)
-    one(Plain(2, 2, 2), [x], 1)
+    check(Plain(2, 2, 2), [x], 1)
     with pytest.raises(AssertionError):
-        one(BUGS["UnbatchedStateKeepsAxis"](2, 2, 2), [x], 1)
+        check(BUGS["UnbatchedStateKeepsAxis"](2, 2, 2), [x], 1)
 
 
-def test_what_rnnspec_sees_is_told_by_profile() -> None:
-    detection = script("detection")
+def test_detected_bugs_are_listed_by_profile() -> None:
+    detection = import_script("detection")
     rows = [
         detection.Row("A", "", "a.b", None, False, "quick", {"a.b": 1}),
         detection.Row("B", "", "a.b", None, False, "default", {"a.b": 1}),
@@ -188,11 +195,11 @@ def test_what_rnnspec_sees_is_told_by_profile() -> None:
     seen = detection.by_rnnspec(rows)
     assert seen[detection.QUICK] == {"A": "a.b", "B": "", "C": "c.d, a.b", "D": ""}
     assert seen[detection.DEFAULT] == {"A": "a.b", "B": "a.b", "C": "c.d, a.b", "D": ""}
-    assert cells(detection.named_table(rows)) == [["4", "1", "2", "0", "1", "0", "0"]]
+    assert parse_cells(detection.named_table(rows)) == [["4", "1", "2", "0", "1", "0", "0"]]
 
 
-def test_a_campaign_leaves_out_no_run() -> None:
-    honesty = script("honesty")
+def test_campaign_yields_every_run_once() -> None:
+    honesty = import_script("honesty")
     names = [(str(number), "quick", 0) for number in range(11)]
     with ThreadPoolExecutor(2) as pool, pytest.MonkeyPatch.context() as patch:
         patch.setattr(honesty, "judged", lambda job: job)
