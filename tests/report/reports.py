@@ -24,8 +24,7 @@ FAIL = Result(
     Verdict.FAIL,
     12,
     violations=9,
-    message="h_n[0, 0, 0]   expected 1   got 2   "
-    "(3 times what rounding can explain, 1 of 4 elements)",
+    message="h_n[0, 0, 0] is 2, expected 1 (3 times what rounding can explain, 1 of 4 elements)",
     requirement="Every layer starts from its own row of h_0.",
     clauses=("rnn.h_0.used",),
     source="Inputs: h_0",

@@ -33,8 +33,7 @@ def test_whole_report_line_by_line() -> None:
         "",
         "  Every layer starts from its own row of h_0.",
         "",
-        "  h_n[0, 0, 0]   expected 1   got 2   "
-        "(3 times what rounding can explain, 1 of 4 elements)",
+        "  h_n[0, 0, 0] is 2, expected 1 (3 times what rounding can explain, 1 of 4 elements)",
         "  smallest       RNN(1, 1), input (1, 1, 1), initial_state given, seed 417",
         "  depends on     only with initial_state=given; any layout, dtype",
         "  seen in        9 of 12 cases, first in case 3",
