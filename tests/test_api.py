@@ -104,7 +104,7 @@ def test_result_of_a_broken_rule_has_all_its_fields() -> None:
         "recurrence",
     )
     assert broken.violations == broken.cases > 0
-    assert broken.message.startswith("h_n[0, 0, 0] is ")
+    assert re.match(r"h_n\[0, 0, 0\] is \S+, expected \S+ \(", broken.message)
     assert broken.counterexample is not None
     assert broken.counterexample.configuration["hidden_size"] == 1
     assert broken.repro is not None
