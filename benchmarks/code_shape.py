@@ -1,7 +1,7 @@
 """The shape of this project's code beside that of structlog and pluggy, as a table.
 
-Run `python -m benchmarks.code_shape`, with `--write` to fill the table in docs/architecture.md. Both
-other packages are read where they are installed (`pip install '.[dev]'`).
+Run `python -m benchmarks.code_shape`, with `--write` to fill the table in docs/architecture.md.
+Both other packages are read where they are installed (`pip install '.[dev]'`).
 """
 
 from __future__ import annotations
@@ -101,9 +101,10 @@ def describe_shape(shape: Shape) -> list[str]:
     return [
         str(len(shape.modules)),
         str(len(shape.functions)),
-        f"{median(shape.functions):g}, {find_quantile(shape.functions, 0.9)}, {max(shape.functions)}",
-        f"{median(shape.modules):g}, {find_quantile(shape.modules, 0.9)}, {max(shape.modules)}",
-        f"{median(shape.lines):g}, {find_quantile(shape.lines, 0.9)}, {max(shape.lines)}",
+        *(
+            f"{median(counts):g}, {find_quantile(counts, 0.9)}, {max(counts)}"
+            for counts in (shape.functions, shape.modules, shape.lines)
+        ),
         f"{one_word / len(shape.names):.0%}",
         f"{shape.any / max(1, shape.annotations):.0%}",
     ]

@@ -63,7 +63,7 @@ PLACES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name on first use, so that `import rnnspec` loads neither torch nor Hypothesis.
+    """Import a public name on first use: `import rnnspec` loads neither torch nor Hypothesis.
 
     Raises AttributeError for a name that is not public.
     """

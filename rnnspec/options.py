@@ -69,7 +69,9 @@ class RunOptions:
                 object.__setattr__(self, each.name, dict(value or {}))
 
     @classmethod
-    def from_keywords(cls: type[OptionsT], caller: str, given: Mapping[str, Any], **defaults: Any) -> OptionsT:
+    def from_keywords(
+        cls: type[OptionsT], caller: str, given: Mapping[str, Any], **defaults: Any
+    ) -> OptionsT:
         """Return options from the keyword arguments of a call.
 
         `defaults` differ from those of the class. Raises TypeError, with a suggestion, for a

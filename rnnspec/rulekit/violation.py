@@ -46,7 +46,17 @@ class Difference:
             if np.isfinite(self.excess)
             else ""
         )
-        return f"{place}   expected {self.expected:.9g}   got {self.got:.9g}   ({factor}{count})"
+        got, expected = show_apart(self.got, self.expected)
+        return f"{place} is {got}, expected {expected} ({factor}{count})"
+
+
+def show_apart(*numbers: float) -> tuple[str, ...]:
+    """Return numbers with four significant digits, or with more if they look equal otherwise."""
+    for digits in (4, 6, 9, 17):
+        shown = tuple(f"{number:.{digits}g}" for number in numbers)
+        if len(set(shown)) == len(numbers):
+            break
+    return shown
 
 
 class Violation(Exception):

@@ -1,1 +1,1 @@
-"""The rules: executable checks of the contract's clauses, one module a theme, one function a rule."""
+"""The rules: executable checks of the contract's clauses. Each module is a theme."""

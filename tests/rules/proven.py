@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch import nn
 
 from rnnspec.cases.case import Case
-from rnnspec.report.program import write_program
 from rnnspec.report.execution import is_failing_program
+from rnnspec.report.program import write_program
 from rnnspec.selftest import BUGS
 from rnnspec.subjects.target import resolve_target
 from tests.releases import LATER_PROMISES, skip_unless_promised

@@ -194,7 +194,7 @@ FAILS: Fails = [
         "h_n",
     ),
     ("dropout.p-zero", "ZeroMeansDefault", ZERO, "output"),
-    ("dropout.p-one", "OneGivesNan", ONE, "output.* got nan"),
+    ("dropout.p-one", "OneGivesNan", ONE, "output.* is nan, expected"),
     ("dropout.single-layer", "DropsSingleLayer", SINGLE, "output"),
     ("dropout.attribute-changed", "FixedAtConstruction", ZERO, "with dropout set to 1, output"),
     ("dropout.attribute-changed", "FixedAtConstruction", ONE, "with dropout set to 0, output"),

@@ -88,7 +88,7 @@ FAILS: Fails = [
         STACK,
         "; as if layers above the second started from the second layer's state$",
     ),
-    ("states.initial-state-used", "StateIgnored", GIVEN, r"output\[0, 0, 0\]   expected"),
+    ("states.initial-state-used", "StateIgnored", GIVEN, r"output\[0, 0, 0\] is .*, expected"),
     (
         "states.initial-state-used",
         "StateIgnoredWithoutBias",
@@ -97,14 +97,19 @@ FAILS: Fails = [
         ),
         "output",
     ),
-    ("states.absent-is-zero", "BiasSkippedAtStart", make_case(), r"output\[0, 0, 0\]   expected"),
-    ("states.absent-is-zero", "DefaultStateUninitialised", make_case(), "expected nan   got"),
-    ("states.carried", "OwnStateRefused", make_case(), r"output\[0, 0, 0\]   expected"),
+    (
+        "states.absent-is-zero",
+        "BiasSkippedAtStart",
+        make_case(),
+        r"output\[0, 0, 0\] is .*, expected",
+    ),
+    ("states.absent-is-zero", "DefaultStateUninitialised", make_case(), ", expected nan"),
+    ("states.carried", "OwnStateRefused", make_case(), r"output\[0, 0, 0\] is .*, expected"),
     (
         "states.h-n-is-last-output",
         "FinalStateOneStepEarly",
         make_case(),
-        r"last rows of h_n\[0, 0\]   expected",
+        r"last rows of h_n\[0, 0\] is .*, expected",
     ),
     (
         "states.h-n-is-last-output",
