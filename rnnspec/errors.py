@@ -19,7 +19,19 @@ class RnnspecError(Exception):
 
 
 class CannotCheck(RnnspecError):
-    """Nothing was checked."""
+    """Nothing was checked.
+
+    If an option has a wrong value, the message begins with its name. The command line spells the
+    name as it is typed there.
+    """
+
+    def __init__(self, message: str, option: str | None = None) -> None:
+        super().__init__(message, option)
+        self.message = message
+        self.option = option
+
+    def __str__(self) -> str:
+        return self.message if self.option is None else f"{self.option} {self.message}"
 
 
 class TargetError(CannotCheck):

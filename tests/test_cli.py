@@ -255,7 +255,7 @@ WRONG_COMMANDS: list[tuple[list[str], str]] = [
         "leaving_module.py:A: importing 'leaving_module.py' raised SystemExit: 0",
     ),
     (["explain", "states.h-m-order"], "no rule 'states.h-m-order'."),
-    (["rules", "zzz.*"], "--rule 'zzz.*' matches no rule."),
+    (["rules", "zzz.*"], "'zzz.*' matches no rule."),
 ]
 
 

@@ -103,7 +103,7 @@ OUTCOMES = {
 PRINTED = [
     "*padded input only*",
     "*construction.single-layer-dropout-warns (SHOULD, not scored)*",
-    "*--device meta: torch * cannot use it (*); nothing was checked.",
+    "*device meta: torch * cannot use it (*); nothing was checked.",
     "UNREACHED  packed.h-n*",
     "no attribute 'God' in layers_to_test. Did you mean 'Good'?",
     "FAIL  recurrence.h-n * MUST *",
@@ -165,7 +165,7 @@ def test_decorator_works_with_xdist_and_coverage(project: pytest.Pytester) -> No
 def test_pattern_that_matches_nothing_is_refused_by_the_decorator() -> None:
     with pytest.raises(
         rnnspec.CannotCheck,
-        match=r"--rule 'states\.carred' matches no rule\. Did you mean 'states\.carried'",
+        match=r"rules 'states\.carred' matches no rule\. Did you mean 'states\.carried'",
     ):
         rnnspec.conformance(nn.RNN, rules=["states.carred"])
 

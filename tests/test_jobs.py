@@ -180,5 +180,5 @@ def test_number_of_processes_follows_from_the_options(monkeypatch: pytest.Monkey
         assert choose_jobs(asked, CheckOptions(**changes)) == expected, (asked, changes)
     monkeypatch.setattr("rnnspec.cli.workers.count_processors", lambda: 1)
     assert choose_jobs(None, CheckOptions()) == 1
-    with pytest.raises(SelectionError, match="--jobs must be at least 1, got 0"):
+    with pytest.raises(SelectionError, match="jobs must be at least 1, got 0"):
         choose_jobs(0, CheckOptions())

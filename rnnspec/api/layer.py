@@ -159,7 +159,7 @@ def _check_arguments(fixed: Mapping[str, Any]) -> None:
     try:
         Config(1, 1, **{name: fixed[name] for name in documented if name in fixed})
     except (TypeError, ValueError) as error:
-        raise SelectionError(f"--arg: {error}") from error
+        raise SelectionError(f"cannot be passed: {error}", "arguments") from error
 
 
 def _pin_axes(options: CheckOptions) -> tuple[tuple[str, Any], ...]:
@@ -172,7 +172,7 @@ def _pin_axes(options: CheckOptions) -> tuple[tuple[str, Any], ...]:
         text = getattr(options, name)
         if text is not None:
             known = {str(value): value for value in AXIS[name].values}
-            check_choice(name.replace("_", "-"), text, known)
+            check_choice(name, text, known)
             found[name] = known[text]
     if found.get("float32_precision") is Float32Precision.TF32:
         found["dtype"] = DType.FLOAT32

@@ -26,16 +26,16 @@ def check_choice(option: str, value: str, known: Iterable[str]) -> None:
     if value not in names:
         listed = " or ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else names[0]
         raise SelectionError(
-            f"--{option} {value!r}: choose {listed}.{suggest_similar(str(value), names)}"
+            f"{value!r}: choose {listed}.{suggest_similar(str(value), names)}", option
         )
 
 
 def check_integer(option: str, value: object, least: int | None = None) -> None:
     """Raise SelectionError if a value is no integer, or smaller than allowed."""
     if not isinstance(value, int) or isinstance(value, bool):
-        raise SelectionError(f"--{option} must be an integer, got {value!r}")
+        raise SelectionError(f"must be an integer, got {value!r}", option)
     if least is not None and value < least:
-        raise SelectionError(f"--{option} must be at least {least}, got {value}")
+        raise SelectionError(f"must be at least {least}, got {value}", option)
 
 
 def check_device(device: str) -> None:
@@ -47,5 +47,5 @@ def check_device(device: str) -> None:
         first = lines[0] if lines else type(error).__name__
         version = torch.__version__
         raise DeviceError(
-            f"--device {device}: torch {version} cannot use it ({first}); nothing was checked."
+            f"{device}: torch {version} cannot use it ({first}); nothing was checked.", "device"
         ) from error

@@ -12,6 +12,7 @@ from rnnspec._version import __version__
 from rnnspec.cli.check import EPILOG, check
 from rnnspec.cli.check_model import check_model
 from rnnspec.cli.listing import explain, rules
+from rnnspec.cli.options import describe_refusal
 from rnnspec.cli.selftest import selftest
 from rnnspec.errors import CannotCheck, suggest_similar
 
@@ -45,7 +46,7 @@ def status(arguments: list[str] | None = None) -> int:
     try:
         return int(commands.main(arguments, prog_name="rnnspec", standalone_mode=False) or 0)
     except CannotCheck as error:
-        return _refuse(str(error))
+        return _refuse(describe_refusal(error))
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message())
         return CANNOT_CHECK

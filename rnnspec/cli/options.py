@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 import click
 
-from rnnspec.errors import SelectionError
-from rnnspec.options import RunOptions, is_mapping
+from rnnspec.errors import CannotCheck, SelectionError
+from rnnspec.options import CheckOptions, ModelOptions, RunOptions, is_mapping
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -26,8 +26,24 @@ def add_options(options: type[RunOptions]) -> Callable[[F], F]:
     return decorate
 
 
+def describe_refusal(error: CannotCheck) -> str:
+    """Return the message of an error, with the option as it is typed."""
+    if error.option is None:
+        return error.message
+    declared = {each.name: each for each in (*fields(CheckOptions), *fields(ModelOptions))}
+    flag = _spell_flags(declared.get(error.option, error.option))
+    return f"{flag} {error.message}"
+
+
+def _spell_flags(option: Field[Any] | str) -> str:
+    """Return how an option is typed: `--dtype`, or a pair of flags separated by a slash."""
+    if isinstance(option, str):
+        return f"--{option.replace('_', '-')}"
+    return option.metadata["flags"] or _spell_flags(option.name)
+
+
 def _make_option(each: Field[Any]) -> Callable[[F], F]:
-    flags = each.metadata["flags"] or f"--{each.name.replace('_', '-')}"
+    flags = _spell_flags(each)
     settings: dict[str, Any] = {"help": each.metadata["help"], "metavar": each.metadata["metavar"]}
     if is_mapping(each) or isinstance(each.default, tuple):
         settings |= {"multiple": True}

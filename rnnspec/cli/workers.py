@@ -35,7 +35,7 @@ def choose_jobs(asked: int | None, options: CheckOptions) -> int:
     which must be the first of all.
     """
     if asked is not None and asked < 1:
-        raise SelectionError(f"--jobs must be at least 1, got {asked}")
+        raise SelectionError(f"must be at least 1, got {asked}", "jobs")
     if options.fail_fast or asked == 1:
         return 1
     if asked is not None:

@@ -131,7 +131,8 @@ def parse_features(names: Sequence[str]) -> dict[Feature, str]:
         if name not in known:
             listed = ", ".join(known)
             raise SelectionError(
-                f"--without {name!r}: no such feature.{suggest_similar(name, known)} "
-                f"The features are {listed}."
+                f"{name!r}: no such feature.{suggest_similar(name, known)} "
+                f"The features are {listed}.",
+                "without",
             )
     return {known[name]: f"excluded by --without {name}" for name in names}

@@ -27,6 +27,8 @@ def load_model_clauses() -> Mapping[str, Clause]:
     return {id: clause for id, clause in load_clauses().items() if id in ids}
 
 
-def select_model_rules(patterns: Sequence[str] | None) -> tuple[AnyRule, ...]:
+def select_model_rules(
+    patterns: Sequence[str] | None, option: str = "rules"
+) -> tuple[AnyRule, ...]:
     """Return the rules of a model whose id matches a glob pattern. Raises SelectionError."""
-    return select_by_pattern(patterns, list_model_rules())
+    return select_by_pattern(patterns, list_model_rules(), option)

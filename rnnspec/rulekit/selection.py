@@ -41,12 +41,12 @@ def find_by_id(name: str, rules: Sequence[AnyRule]) -> AnyRule:
 
 
 def select_by_pattern(
-    patterns: Sequence[str] | None, rules: Sequence[AnyRule]
+    patterns: Sequence[str] | None, rules: Sequence[AnyRule], option: str | None = "rules"
 ) -> tuple[AnyRule, ...]:
     """Return the rules whose id matches one of the glob patterns, or all rules without a pattern.
 
     A single string counts as one pattern. Raises SelectionError, with a suggestion, if a pattern
-    matches no rule.
+    matches no rule; it begins with the name of the option that gave the pattern, if one did.
     """
     patterns = (patterns,) if isinstance(patterns, str) else patterns or ()
     for pattern in patterns:
@@ -54,7 +54,7 @@ def select_by_pattern(
             themes = [f"{rule.theme.value}.*" for rule in rules]
             near = suggest_similar(pattern, [*themes, *(rule.id for rule in rules)])
             raise SelectionError(
-                f"--rule {pattern!r} matches no rule.{near} `rnnspec rules` lists all."
+                f"{pattern!r} matches no rule.{near} `rnnspec rules` lists all.", option
             )
     if not patterns:
         return tuple(rules)

@@ -24,6 +24,8 @@ def find_layer_rule(name: str) -> AnyRule:
     return find_by_id(name, list_layer_rules())
 
 
-def select_layer_rules(patterns: Sequence[str] | None) -> tuple[AnyRule, ...]:
+def select_layer_rules(
+    patterns: Sequence[str] | None, option: str = "rules"
+) -> tuple[AnyRule, ...]:
     """Return the rules of a layer whose id matches a glob pattern. Raises SelectionError."""
-    return select_by_pattern(patterns, list_layer_rules())
+    return select_by_pattern(patterns, list_layer_rules(), option)

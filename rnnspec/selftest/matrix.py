@@ -122,11 +122,12 @@ def build_matrix(
     """
     if profile not in PROFILES:
         raise SelectionError(
-            f"--profile {profile!r}: choose {', '.join(PROFILES[:-1])} or {PROFILES[-1]}."
-            f"{suggest_similar(profile, PROFILES)}"
+            f"{profile!r}: choose {', '.join(PROFILES[:-1])} or {PROFILES[-1]}."
+            f"{suggest_similar(profile, PROFILES)}",
+            "profile",
         )
     if jobs < 1:
-        raise SelectionError(f"--jobs must be at least 1, got {jobs}")
+        raise SelectionError(f"must be at least 1, got {jobs}", "jobs")
     rows = []
     for row in _judge_rows(names, (profile, seed, named), jobs):
         rows.append(row)

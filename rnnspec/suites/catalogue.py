@@ -24,4 +24,4 @@ def select_rules(patterns: Sequence[str] | None) -> tuple[AnyRule, ...]:
 
     Raises SelectionError if a pattern matches no rule.
     """
-    return select_by_pattern(patterns, list_all_rules())
+    return select_by_pattern(patterns, list_all_rules(), None)

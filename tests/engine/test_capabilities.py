@@ -167,7 +167,7 @@ def test_features_that_the_user_excludes_must_exist() -> None:
     }
     with pytest.raises(
         SelectionError,
-        match=r"^--without 'packt': no such feature\. Did you mean 'packed'\? The features are ",
+        match=r"^without 'packt': no such feature\. Did you mean 'packed'\? The features are ",
     ):
         parse_features(("packt",))
 
