@@ -67,7 +67,8 @@ def has_axis_value(name: str, *values: Any) -> Condition[Case]:
     unknown = [value for value in values if value not in AXIS[name].values]
     if unknown:
         raise ValueError(f"axis {name!r} has no value {unknown[0]!r}")
-    text = f"{name} is {' or '.join(map(str, values))}"
+    listed = ", ".join(map(str, values))
+    text = f"{name} is {'one of ' * (len(values) > 1)}{listed}"
     return Condition(text, lambda case: case.get_choice(name) in values)
 
 

@@ -60,7 +60,7 @@ def states_stay_layer_first(observation: Observation) -> None:
     """`h_0` and `h_n` have the shape `(D * num_layers, N, H_out)`, whatever `batch_first` is.
 
     The shape of `h_n` is compared. If an initial state is given, `output` and `h_n` are compared
-    with the reference, and a call that fails only because of the state breaks the rule. Without an
+    with the oracle, and a call that fails only because of the state breaks the rule. Without an
     initial state, the values of `h_n` are compared if `output` is right and a batch-first `h_n`
     would have the same shape.
 
@@ -111,7 +111,7 @@ def batch_first(observation: Observation) -> None:
     """With `batch_first=True`, input and output are `(N, L, features)`; without it, `(L, N,
     features)`.
 
-    With `batch_first=True`, `output` is compared with the reference on the transposed batch.
+    With `batch_first=True`, `output` is compared with the oracle on the transposed batch.
     Without it, the rule fails only if the layer treated the first dimension as the batch.
 
     Catches an output left in the internal layout, a reshape instead of a transposition, an ignored
@@ -135,7 +135,7 @@ def unbatched(observation: Observation) -> None:
     """A single sequence of shape `(L, H_in)` gives results without a batch dimension, and
     `batch_first` has no effect on it.
 
-    `output` and `h_n` are compared with the reference.
+    `output` and `h_n` are compared with the oracle.
 
     Catches too many or too few dimensions squeezed, an ignored initial state, `batch_first` applied
     to a single sequence.
@@ -206,7 +206,7 @@ def memory_layout(observation: Observation) -> None:
 
     The dimensions of the tensors are reversed or exchanged in memory; the tensors are every second
     element or a part of a larger buffer full of NaN; or one sample or time step is repeated with a
-    stride of zero. The results are compared with the reference.
+    stride of zero. The results are compared with the oracle.
 
     Catches ignored strides and ignored storage offsets.
     """

@@ -157,8 +157,8 @@ def unsorted(observation: Observation) -> None:
     """With unsorted sequences, the batch dimensions of `h_0` and `h_n` follow the caller's order,
     not the sorted order.
 
-    If `output` or `h_n` differs from the reference, the reference is computed again with the
-    samples in other orders. The rule fails if one of these orders explains the results.
+    If `output` or `h_n` differs from the oracle, the oracle is asked again with the samples in
+    other orders. The rule fails if one of these orders explains the results.
 
     Catches states that are not sorted, that stay sorted, or that are sorted the wrong way.
     """
@@ -206,7 +206,7 @@ def padding(observation: Observation) -> None:
 def h_n(observation: Observation) -> None:
     """With packed input, `h_n` holds the final states of each sequence, taken at its own end.
 
-    `h_n` is compared with the reference.
+    `h_n` is compared with the oracle.
 
     Catches states taken after the padding or at the end of the longest sequence, states swapped
     between sequences of equal length.
@@ -219,7 +219,7 @@ def output(observation: Observation) -> None:
     """Each sequence of a packed batch gives the same output as it gives alone. The backward
     direction starts at the last time step of that sequence.
 
-    `output` is compared with the reference, which runs every sequence by itself.
+    `output` is compared with the oracle, which runs every sequence by itself.
 
     Catches a backward direction that starts in the padding, states ignored for short sequences, a
     last time step computed differently.
@@ -231,7 +231,7 @@ def output(observation: Observation) -> None:
 def batch_first_ignored(observation: Observation) -> None:
     """`batch_first` has no effect on packed input.
 
-    `output` and `h_n` of a layer built with `batch_first=True` are compared with the reference.
+    `output` and `h_n` of a layer built with `batch_first=True` are compared with the oracle.
 
     Catches packed data or states that are transposed.
     """
@@ -279,7 +279,7 @@ def sequences(observation: Observation) -> None:
 def one_step(observation: Observation) -> None:
     """A packed batch of one-step sequences gives the same results as these sequences give alone.
 
-    `output` and `h_n` are compared with the reference.
+    `output` and `h_n` are compared with the oracle.
 
     Catches faulty special cases for a single time step.
     """
@@ -296,7 +296,7 @@ def one_step(observation: Observation) -> None:
 def one_sequence(observation: Observation) -> None:
     """A packed batch of one sequence gives the same results as this sequence gives alone.
 
-    `output` and `h_n` are compared with the reference.
+    `output` and `h_n` are compared with the oracle.
 
     Catches faulty special cases for a batch of one.
     """
@@ -313,7 +313,7 @@ def one_sequence(observation: Observation) -> None:
 def ties(observation: Observation) -> None:
     """Sequences of equal length in a packed batch keep their own results.
 
-    `output` and `h_n` are compared with the reference on batches in which some sequences are of
+    `output` and `h_n` are compared with the oracle on batches in which some sequences are of
     equal length and others are not.
 
     Catches results swapped between sequences of equal length.

@@ -73,7 +73,7 @@ def _arrange_changed(arguments: ConstructorArguments) -> Arguments:
 
 _CHANGED = ConstructorStyleMeaning(
     "changed",
-    "only what differs from the defaults, by keyword",
+    "the sizes by position, and by keyword what differs from the defaults",
     _arrange_changed,
     "**config",
     False,
@@ -110,7 +110,7 @@ def _arrange_typed(arguments: ConstructorArguments) -> Arguments:
 
 _TYPED = ConstructorStyleMeaning(
     "typed",
-    "by keyword, with dtype= and device=",
+    "the sizes by position, everything else by keyword, with dtype= and device=",
     _arrange_typed,
     "**config, dtype={dtype}",
     True,
