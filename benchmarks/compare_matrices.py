@@ -1,9 +1,14 @@
 """Compare two kill matrices, bug by bug and rule by rule, and print both side by side.
 
 Record one with `rnnspec selftest --profile quick --json PATH` on each of two commits, then run
-`python -m benchmarks.compare_matrices BEFORE AFTER`. Rule ids that changed are read from
-`benchmarks/recorded/renamed_rules.json`. Exit status 1 if a rule sees a bug in one matrix only,
-or accuses a correct implementation in one only.
+`python -m benchmarks.compare_matrices BEFORE AFTER`. Install rnnspec for that, not as editable:
+Hypothesis also draws numbers that it finds in the modules of a project, so that an editable
+installation has slightly different cases.
+
+Without arguments, it compares the matrices from before and after all rules and values were renamed,
+which are recorded in `benchmarks/recorded/`. Rule ids that changed are in `renamed_rules.json`
+there. Exit status 1 if a rule sees a bug in one matrix only, or accuses a correct implementation in
+one only; bugs that differ from run to run do not count.
 """
 
 from __future__ import annotations
@@ -15,7 +20,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-RENAMED = Path(__file__).parent / "recorded" / "renamed_rules.json"
+RECORDED = Path(__file__).parent / "recorded"
+UNREPEATABLE = {
+    "OwnStateRefused": "it compares addresses in memory, which differ from run to run",
+    "OwnGenerator": "its random numbers do not depend on any seed",
+}
+"""The planted bugs that show themselves in other cases in every run, and why."""
 Counts = dict[str, int]
 
 
@@ -51,7 +61,11 @@ def compare(before: Mapping[str, Counts], after: Mapping[str, Counts]) -> dict[s
         "kills": [sum(len(matrix[name]) for name in common) for matrix in (before, after)],
         "cases": [sum(sum(matrix[n].values()) for n in common) for matrix in (before, after)],
         "differences": differences,
-        "flips": [each for each in differences if not (each[2] and each[3])],
+        "flips": [
+            each
+            for each in differences
+            if each[0] not in UNREPEATABLE and not (each[2] and each[3])
+        ],
     }
 
 
@@ -65,8 +79,8 @@ def format_comparison(found: Mapping[str, Any]) -> str:
         f"{'bug and rule pairs':<22} {found['kills'][0]:>8} {found['kills'][1]:>8}",
         f"{'violating cases':<22} {found['cases'][0]:>8} {found['cases'][1]:>8}",
         f"pairs seen in one only {len(found['flips'])}",
-        f"pairs whose counts differ {len(found['differences'])}",
     ]
+    lines += [f"not counted            {name}: {why}" for name, why in UNREPEATABLE.items()]
     if found["differences"]:
         lines += ["", f"{'subject':<32} {'rule':<36} {'before':>6} {'after':>6}"]
         lines += [f"{n:<32} {r:<36} {a:>6} {b:>6}" for n, r, a, b in found["differences"]]
@@ -74,12 +88,13 @@ def format_comparison(found: Mapping[str, Any]) -> str:
 
 
 def main() -> int:
-    """Print the comparison of the two files named on the command line."""
+    """Print the comparison of two files; by default, of those recorded."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("before", type=Path)
-    parser.add_argument("after", type=Path)
+    for when in ("before", "after"):
+        recorded = RECORDED / f"layers_{when}_renaming.json"
+        parser.add_argument(when, type=Path, nargs="?", default=recorded)
     options = parser.parse_args()
-    renamed = json.loads(RENAMED.read_text(encoding="utf-8"))
+    renamed = json.loads((RECORDED / "renamed_rules.json").read_text(encoding="utf-8"))
     found = compare(load_matrix(options.before, renamed), load_matrix(options.after, {}))
     print(format_comparison(found))
     return 1 if found["flips"] else 0

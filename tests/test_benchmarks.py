@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import json
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -205,3 +206,22 @@ def test_campaign_yields_every_run_once() -> None:
         patch.setattr(honesty, "judged", lambda job: job)
         found = list(honesty.results(pool, iter(names), 2, lambda: False))
     assert sorted(found) == sorted(names)
+
+
+def test_matrices_are_compared_under_the_new_rule_ids(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compare_matrices = importlib.import_module("benchmarks.compare_matrices")
+    before, after = tmp_path / "before.json", tmp_path / "after.json"
+    monkeypatch.setattr("sys.argv", ["compare", str(before), str(after)])
+    write_matrix(before, Bug={"dropout.one": 2}, OwnStateRefused={"states.carried": 1})
+    write_matrix(after, Bug={"dropout.p-one": 2}, OwnStateRefused={"states.order": 1})
+    assert compare_matrices.main() == 0
+    write_matrix(after, Bug={"dropout.p-one": 2, "dropout.eval": 1}, OwnStateRefused={})
+    assert compare_matrices.main() == 1
+    assert re.search(r"^Bug +dropout\.eval +0 +1$", capsys.readouterr().out, re.MULTILINE)
+
+
+def write_matrix(path: Path, **seen_by: dict[str, int]) -> None:
+    rows = [{"name": name, "seen_by": counts} for name, counts in seen_by.items()]
+    path.write_text(json.dumps({"rows": rows}), encoding="utf-8")
