@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from benchmarks.tables import add_outputs, report, table
+from benchmarks.tables import add_outputs, format_table, write_report
 from rnnspec.oracle import (
     ROUNDINGS,
     Array,
@@ -55,7 +55,7 @@ class Tally:
             self.ratios.append(float(allowance[covered].max()) / error)
 
 
-def measure(
+def measure_errors(
     name: str, seed: int, forward: Tally, backward: Tally, options: argparse.Namespace
 ) -> None:
     """Check one configuration, which is drawn from its own seed."""
@@ -89,7 +89,7 @@ HEAD = (
 )
 
 
-def row(name: str, tally: Tally) -> tuple[str | float, ...]:
+def format_row(name: str, tally: Tally) -> tuple[str | float, ...]:
     """Return one row of the table."""
     ratio = float(np.median(tally.ratios)) if tally.ratios else float("nan")
     return (
@@ -103,12 +103,12 @@ def row(name: str, tally: Tally) -> tuple[str | float, ...]:
     )
 
 
-def campaign(name: str, options: argparse.Namespace) -> dict[str, Tally]:
+def run_campaign(name: str, options: argparse.Namespace) -> dict[str, Tally]:
     """Check one dtype on every configuration, and show the progress on a terminal."""
     forward, backward = Tally(), Tally()
     start = time.perf_counter()
     for index in range(options.configs):
-        measure(name, options.seed + index, forward, backward, options)
+        measure_errors(name, options.seed + index, forward, backward, options)
         if index % 100 == 99 and sys.stderr.isatty():
             rate = (index + 1) / (time.perf_counter() - start)
             print(
@@ -153,13 +153,16 @@ def main() -> int:
     torch.set_num_threads(1)
     tallies: dict[str, Tally] = {}
     for name in options.dtype:
-        tallies |= campaign(name, options)
-    text = table(HEAD, [row(name, tally) for name, tally in tallies.items()])
-    report(
+        tallies |= run_campaign(name, options)
+    text = format_table(HEAD, [format_row(name, tally) for name, tally in tallies.items()])
+    write_report(
         options,
         "honesty.md",
         {"honesty.bounds": text},
-        {name: dict(zip(HEAD, row(name, tally), strict=True)) for name, tally in tallies.items()},
+        {
+            name: dict(zip(HEAD, format_row(name, tally), strict=True))
+            for name, tally in tallies.items()
+        },
     )
     for name, tally in tallies.items():
         if tally.seeds:

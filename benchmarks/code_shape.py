@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from benchmarks.tables import add_outputs, report, table
+from benchmarks.tables import add_outputs, format_table, write_report
 
 PACKAGES = ("rnnspec", "structlog", "pluggy")
 PAGE = "architecture.md"
@@ -125,7 +125,7 @@ def write_table() -> str:
     """Return the table in Markdown; functions that are rules carry the names of their ids."""
     columns = [describe_shape(measure_package(name)) for name in PACKAGES]
     rows = [(row, *(column[place] for column in columns)) for place, row in enumerate(ROWS)]
-    return table(("", *PACKAGES), rows)
+    return format_table(("", *PACKAGES), rows)
 
 
 def main() -> None:
@@ -133,7 +133,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     add_outputs(parser, PAGE)
     text = write_table()
-    report(parser.parse_args(), PAGE, {"code.shape": text}, text)
+    write_report(parser.parse_args(), PAGE, {"code.shape": text}, text)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
-from benchmarks.tables import add_outputs, progress, report, table
+from benchmarks.tables import add_outputs, format_table, show_progress, write_report
 from rnnspec.cases.axes import AXES, AXIS, Feature, GradMode, InitialState, Mode
 from rnnspec.cases.case import CONSTRAINTS, Case
 from rnnspec.cases.drawing import draw_cases
@@ -39,42 +39,42 @@ TOGETHER: dict[str, Condition] = {
 }
 
 
-def drawn(profiles: Sequence[str], seed: int) -> Drawn:
+def draw_profile(profiles: Sequence[str], seed: int) -> Drawn:
     """Return the cases of each profile, as a run on the CPU draws them."""
     found: Drawn = {}
     for name in profiles:
         found[name] = [case for _, case in draw_cases(plan_rows(PROFILES[name], seed, SCOPE), seed)]
-        progress(f"{name}: {len(found[name])} cases")
+        show_progress(f"{name}: {len(found[name])} cases")
     return found
 
 
-def counts(found: Drawn, wanted: Condition) -> list[int]:
+def count_values(found: Drawn, wanted: Condition) -> list[int]:
     """Return how many cases of each profile meet a condition."""
     return [sum(map(wanted, cases)) for cases in found.values()]
 
 
-def at(axis: str, value: Any) -> Condition:
+def has_choice(axis: str, value: Any) -> Condition:
     """Return the condition that a case has this value on an axis."""
     return lambda case: case.get_choice(axis) == value
 
 
-def large(names: Sequence[str], size: int) -> Condition:
+def has_large_sizes(names: Sequence[str], size: int) -> Condition:
     """Return the condition that all these dimensions of a case have at least this size."""
     return lambda case: min(map(case.size, names)) >= size
 
 
-def values_table(found: Drawn) -> str:
+def format_values(found: Drawn) -> str:
     """Return a table of the values of each axis."""
     rows = [
-        (axis.name, str(value), *counts(found, at(axis.name, value)))
+        (axis.name, str(value), *count_values(found, has_choice(axis.name, value)))
         for axis in AXES
         for value in SCOPE.list_values(axis)
     ]
-    return table(("axis", "value", *found), rows)
+    return format_table(("axis", "value", *found), rows)
 
 
 @lru_cache(maxsize=1)
-def tied_rows() -> list[dict[str, Any]]:
+def list_possible_rows() -> list[dict[str, Any]]:
     """Return every choice on the constrained axes that satisfies all constraints."""
     names = sorted({name for constraint in CONSTRAINTS for name in constraint.axes})
     choices = itertools.product(*(SCOPE.list_values(AXIS[name]) for name in names))
@@ -82,9 +82,9 @@ def tied_rows() -> list[dict[str, Any]]:
     return [row for row in rows if all(constraint.allows(row) for constraint in CONSTRAINTS)]
 
 
-def possible(first: str, second: str) -> set[tuple[Any, Any]]:
+def list_possible_pairs(first: str, second: str) -> set[tuple[Any, Any]]:
     """Return the pairs of values of two axes that the constraints allow together."""
-    tied = tied_rows()
+    tied = list_possible_rows()
 
     def own(name: str) -> Sequence[Any]:
         return SCOPE.list_values(AXIS[name])
@@ -94,14 +94,14 @@ def possible(first: str, second: str) -> set[tuple[Any, Any]]:
     return set(itertools.product(own(first), own(second)))
 
 
-def pairs(found: Drawn) -> Iterator[tuple[str, int, list[Counter[Any]]]]:
+def count_pairs(found: Drawn) -> Iterator[tuple[str, int, list[Counter[Any]]]]:
     """Yield the counts of each pair of axes.
 
     Each item has the names of the axes, the number of pairs of values that can occur together, and
     for each profile a Counter of those pairs.
     """
     for first, second in itertools.combinations([axis.name for axis in AXES], 2):
-        wanted = possible(first, second)
+        wanted = list_possible_pairs(first, second)
         seen = [
             Counter((case.get_choice(first), case.get_choice(second)) for case in cases)
             for cases in found.values()
@@ -113,7 +113,7 @@ def pairs(found: Drawn) -> Iterator[tuple[str, int, list[Counter[Any]]]]:
         )
 
 
-def pairs_table(found: Drawn) -> str:
+def format_pairs(found: Drawn) -> str:
     """Return a table of each pair of axes: how many pairs are drawn, and the rarest's count."""
     rows: list[tuple[Any, ...]] = [
         (
@@ -123,7 +123,7 @@ def pairs_table(found: Drawn) -> str:
                 *((sum(map(bool, count.values())), min(count.values())) for count in each)
             ),
         )
-        for names, number, each in pairs(found)
+        for names, number, each in count_pairs(found)
     ]
     head = itertools.chain(*((f"{name}: drawn", "rarest") for name in found))
     total = (
@@ -131,7 +131,7 @@ def pairs_table(found: Drawn) -> str:
         sum(row[1] for row in rows),
         *(_summarise_column(column, rows) for column in range(2, len(rows[0]))),
     )
-    return table(("axes", "pairs", *head), [total, *rows])
+    return format_table(("axes", "pairs", *head), [total, *rows])
 
 
 def _summarise_column(column: int, rows: Sequence[Sequence[Any]]) -> int:
@@ -139,7 +139,7 @@ def _summarise_column(column: int, rows: Sequence[Sequence[Any]]) -> int:
     return (sum if column % 2 == 0 else min)(row[column] for row in rows)
 
 
-def sizes_table(found: Drawn) -> str:
+def format_sizes(found: Drawn) -> str:
     """Return a table of the cases of exactly a threshold size, and of at least that size."""
     rows = [
         (
@@ -155,7 +155,7 @@ def sizes_table(found: Drawn) -> str:
         for name in DIMENSIONS
         for size in THRESHOLDS
     ]
-    return table(
+    return format_table(
         (
             "dimension",
             "size",
@@ -169,17 +169,17 @@ def _count_sizes(cases: Sequence[Case], name: str, least: int, most: int = 10**9
     return sum(least <= case.size(name) <= most for case in cases)
 
 
-def large_table(found: Drawn) -> str:
+def format_large_pairs(found: Drawn) -> str:
     """Return a table of each two dimensions that are large together."""
     rows = [
-        (f"{first}, {second}", size, *counts(found, large((first, second), size)))
+        (f"{first}, {second}", size, *count_values(found, has_large_sizes((first, second), size)))
         for first, second in itertools.combinations(DIMENSIONS, 2)
         for size in LARGE
     ]
-    return table(("both dimensions", "at least", *found), rows)
+    return format_table(("both dimensions", "at least", *found), rows)
 
 
-def histories_table(found: Drawn) -> str:
+def format_prior_uses(found: Drawn) -> str:
     """Return a table of each prior use, alone and together with what often breaks it.
 
     A cell has the counts of all profiles, separated by slashes.
@@ -187,32 +187,37 @@ def histories_table(found: Drawn) -> str:
     rows = [
         (
             str(value),
-            _join_counts(found, [at("prior_use", value)]),
-            *(_join_counts(found, [at("prior_use", value), other]) for other in TOGETHER.values()),
+            _join_counts(found, [has_choice("prior_use", value)]),
+            *(
+                _join_counts(found, [has_choice("prior_use", value), other])
+                for other in TOGETHER.values()
+            ),
         )
         for value in AXIS["prior_use"].values
     ]
-    return table((f"prior use ({' / '.join(found)})", "cases", *TOGETHER), rows)
+    return format_table((f"prior use ({' / '.join(found)})", "cases", *TOGETHER), rows)
 
 
 def _join_counts(found: Drawn, conditions: Sequence[Condition]) -> str:
     return " / ".join(
         f"{number:,}"
-        for number in counts(found, lambda case: all(holds(case) for holds in conditions))
+        for number in count_values(found, lambda case: all(holds(case) for holds in conditions))
     )
 
 
-def rules_table(found: Drawn, shown: int) -> str:
+def format_rules(found: Drawn, shown: int) -> str:
     """Return a table of the rules that apply to the fewest cases.
 
     The first row has the number of cases per rule that each profile requires.
     """
-    reached = [(rule.id, *counts(found, rule.when)) for rule in list_layer_rules()]
+    reached = [(rule.id, *count_values(found, rule.when)) for rule in list_layer_rules()]
     least = ("required minimum", *(PROFILES[name].minimum for name in found))
-    return table(("rule", *found), [least, *sorted(reached, key=lambda row: row[1:])[:shown]])
+    return format_table(
+        ("rule", *found), [least, *sorted(reached, key=lambda row: row[1:])[:shown]]
+    )
 
 
-def profiles_table(found: Drawn) -> str:
+def format_profiles(found: Drawn) -> str:
     """Return a table of what each profile requires and how many cases it draws."""
     rows = [
         (
@@ -227,7 +232,7 @@ def profiles_table(found: Drawn) -> str:
         for name, known in PROFILES.items()
         if name in found
     ]
-    return table(
+    return format_table(
         (
             "profile",
             "arrays",
@@ -241,25 +246,25 @@ def profiles_table(found: Drawn) -> str:
     )
 
 
-def tables(found: Drawn, shown: int) -> dict[str, str]:
+def format_tables(found: Drawn, shown: int) -> dict[str, str]:
     """Return every table by the name of its marker in the page."""
     return {
-        "coverage.profiles": profiles_table(found),
-        "coverage.values": values_table(found),
-        "coverage.pairs": pairs_table(found),
-        "coverage.sizes": sizes_table(found),
-        "coverage.large": large_table(found),
-        "coverage.histories": histories_table(found),
-        "coverage.rules": rules_table(found, shown),
+        "coverage.profiles": format_profiles(found),
+        "coverage.values": format_values(found),
+        "coverage.pairs": format_pairs(found),
+        "coverage.sizes": format_sizes(found),
+        "coverage.large": format_large_pairs(found),
+        "coverage.histories": format_prior_uses(found),
+        "coverage.rules": format_rules(found, shown),
     }
 
 
-def data(found: Drawn) -> dict[str, Any]:
+def describe_drawn(found: Drawn) -> dict[str, Any]:
     """Return the counts of all profiles as JSON-compatible data."""
-    return {name: data_of(cases) for name, cases in found.items()}
+    return {name: describe_profile(cases) for name, cases in found.items()}
 
 
-def data_of(cases: Sequence[Case]) -> dict[str, Any]:
+def describe_profile(cases: Sequence[Case]) -> dict[str, Any]:
     """Return the counts of one profile: values, sizes, pairs of values, and rules."""
     return {
         "cases": len(cases),
@@ -273,7 +278,7 @@ def data_of(cases: Sequence[Case]) -> dict[str, Any]:
         },
         "pairs": {
             names: {f"{first}, {second}": number for (first, second), number in count.items()}
-            for names, _, (count,) in pairs({"": list(cases)})
+            for names, _, (count,) in count_pairs({"": list(cases)})
         },
         "rules": {rule.id: sum(map(rule.when, cases)) for rule in list_layer_rules()},
     }
@@ -302,8 +307,10 @@ def main() -> None:
     )
     add_outputs(parser, "generation.md")
     options = parser.parse_args()
-    found = drawn(options.profile, options.seed)
-    report(options, "generation.md", tables(found, options.rules), data(found))
+    found = draw_profile(options.profile, options.seed)
+    write_report(
+        options, "generation.md", format_tables(found, options.rules), describe_drawn(found)
+    )
 
 
 if __name__ == "__main__":

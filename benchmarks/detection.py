@@ -21,8 +21,8 @@ from typing import Any
 
 import torch
 
-from benchmarks.rivals import generic_samples, usual_test
-from benchmarks.tables import DOCS, add_outputs, progress, report, table
+from benchmarks.rivals import run_generic_samples, run_usual_test
+from benchmarks.tables import DOCS, add_outputs, format_table, show_progress, write_report
 from rnnspec.selftest import BUGS, CORRECT, find_named_rule, find_public_report, is_narrow
 from rnnspec.selftest.matrix import Matrix, Row, build_matrix
 from rnnspec.selftest.model_matrix import build_model_matrix
@@ -30,22 +30,24 @@ from rnnspec.selftest.picture import draw_svg
 from rnnspec.subjects.settings import restore_settings
 
 RIVALS: dict[str, Callable[[type[torch.nn.Module]], None]] = {
-    "Hypothesis test, 100 examples": lambda layer: usual_test(layer, 100),
-    "Hypothesis test, 1,000 examples": lambda layer: usual_test(layer, 1000),
-    "samples of PyTorch's generic module tests": generic_samples,
+    "Hypothesis test, 100 examples": lambda layer: run_usual_test(layer, 100),
+    "Hypothesis test, 1,000 examples": lambda layer: run_usual_test(layer, 1000),
+    "samples of PyTorch's generic module tests": run_generic_samples,
 }
 QUICK, DEFAULT = "rnnspec, quick", "rnnspec, default"
 Seen = dict[str, dict[str, str]]
 """By checker and layer, why the layer is wrong; empty if the checker accepts it."""
 
 
-def by_rivals(name: str) -> dict[str, str]:
+def judge_by_rivals(name: str) -> dict[str, str]:
     """Return the complaint of each usual test about a planted bug or correct layer, or ''."""
     layer = {**BUGS, **CORRECT}[name]
-    return {judge: complaint(test, layer) for judge, test in RIVALS.items()}
+    return {judge: find_complaint(test, layer) for judge, test in RIVALS.items()}
 
 
-def complaint(test: Callable[[type[torch.nn.Module]], None], layer: type[torch.nn.Module]) -> str:
+def find_complaint(
+    test: Callable[[type[torch.nn.Module]], None], layer: type[torch.nn.Module]
+) -> str:
     """Return the exception that a test raises, on one line, or '' if it passes."""
     with restore_settings(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -56,35 +58,35 @@ def complaint(test: Callable[[type[torch.nn.Module]], None], layer: type[torch.n
     return ""
 
 
-def judged(names: Sequence[str], workers: int) -> Seen:
+def judge_all_by_rivals(names: Sequence[str], workers: int) -> Seen:
     """Return the complaints of the usual tests about every layer."""
     found: Seen = {judge: {} for judge in RIVALS}
     with ProcessPoolExecutor(
         workers, mp_context=get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
     ) as pool:
         for number, (name, complaints) in enumerate(
-            zip(names, pool.map(by_rivals, names), strict=True), 1
+            zip(names, pool.map(judge_by_rivals, names), strict=True), 1
         ):
-            progress(f"{number} of {len(names)}: {name}")
+            show_progress(f"{number} of {len(names)}: {name}")
             for judge, text in complaints.items():
                 found[judge][name] = text
     return found
 
 
-def matrix_of(options: argparse.Namespace) -> Matrix:
+def load_or_build_matrix(options: argparse.Namespace) -> Matrix:
     """Return the kill matrix of the layers: read from --matrix, or computed."""
     if options.matrix is None:
         return build_matrix(
             options.only,
             jobs=options.jobs,
-            watch=lambda done, total: progress(f"matrix: {done} of {total}"),
+            watch=lambda done, total: show_progress(f"matrix: {done} of {total}"),
         )
     known = json.loads(Path(options.matrix).read_text(encoding="utf-8"))
     rows = tuple(Row(**row) for row in known["rows"] if row["name"] in options.only)
     return Matrix(rows, known["seed"], known["profile"])
 
 
-def by_rnnspec(rows: Sequence[Row]) -> Seen:
+def read_matrix(rows: Sequence[Row]) -> Seen:
     """Return which rules detect each layer in quick, and which in default.
 
     Default includes the larger profiles that the matrix needed for a bug that quick does not
@@ -101,7 +103,7 @@ def by_rnnspec(rows: Sequence[Row]) -> Seen:
     }
 
 
-def named_table(rows: Sequence[Row]) -> str:
+def format_named(rows: Sequence[Row]) -> str:
     """Return a table of the bugs that are detected by the rule that they name.
 
     They are counted by the smallest profile that detects them.
@@ -121,10 +123,10 @@ def named_table(rows: Sequence[Row]) -> str:
         "correct",
         "accused",
     )
-    return table(head, [(len(bugs), *counts, len(rows) - len(bugs), accused)])
+    return format_table(head, [(len(bugs), *counts, len(rows) - len(bugs), accused)])
 
 
-def judges_table(seen: Seen, names: Sequence[str]) -> str:
+def format_judges(seen: Seen, names: Sequence[str]) -> str:
     """Return a table of the bugs that each checker detects, and the layers that it accuses."""
     bugs, correct = (
         [name for name in names if name in BUGS],
@@ -146,10 +148,10 @@ def judges_table(seen: Seen, names: Sequence[str]) -> str:
         )
         for judge, found in seen.items()
     ]
-    return table(("checker", *groups), rows)
+    return format_table(("checker", *groups), rows)
 
 
-def themes_table(seen: Seen, names: Sequence[str]) -> str:
+def format_themes(seen: Seen, names: Sequence[str]) -> str:
     """Return a table of the bugs of each theme that each checker detects."""
     bugs = [name for name in names if name in BUGS]
     themes = dict.fromkeys(find_named_rule(name).split(".")[0] for name in bugs)
@@ -161,10 +163,10 @@ def themes_table(seen: Seen, names: Sequence[str]) -> str:
         (theme, len(group), *(sum(bool(found[name]) for name in group) for found in seen.values()))
         for theme, group in own.items()
     ]
-    return table(("theme of the bug", "bugs", *seen), rows)
+    return format_table(("theme of the bug", "bugs", *seen), rows)
 
 
-def survivors(seen: Seen, names: Sequence[str]) -> str:
+def list_survivors(seen: Seen, names: Sequence[str]) -> str:
     """List the bugs that rnnspec misses, and the usual tests that detect them."""
     missed = [name for name in names if name in BUGS and not seen[DEFAULT][name]]
     others = {name: [judge for judge in RIVALS if seen[judge][name]] for name in missed}
@@ -177,36 +179,38 @@ def survivors(seen: Seen, names: Sequence[str]) -> str:
     )
 
 
-def of_layers(options: argparse.Namespace) -> tuple[dict[str, str], Any]:
+def measure_layers(options: argparse.Namespace) -> tuple[dict[str, str], Any]:
     """Return the tables about layers, and their figures."""
-    found = matrix_of(options)
-    seen = {**by_rnnspec(found.rows), **judged(options.only, options.jobs)}
+    found = load_or_build_matrix(options)
+    seen = {**read_matrix(found.rows), **judge_all_by_rivals(options.only, options.jobs)}
     texts = {
-        "detection.judges": judges_table(seen, options.only),
-        "detection.themes": themes_table(seen, options.only),
-        "detection.survivors": survivors(seen, options.only),
+        "detection.judges": format_judges(seen, options.only),
+        "detection.themes": format_themes(seen, options.only),
+        "detection.survivors": list_survivors(seen, options.only),
         "detection.named": (
-            f"{named_table(found.rows)}\n\n{drawn(found, 'kill-matrix.svg', options)}"
+            f"{format_named(found.rows)}\n\n{draw_matrix(found, 'kill-matrix.svg', options)}"
         ),
     }
     return texts, seen
 
 
-def of_models(options: argparse.Namespace) -> tuple[dict[str, str], Any]:
+def measure_models(options: argparse.Namespace) -> tuple[dict[str, str], Any]:
     """Return the table about models, and its figures."""
     found = build_model_matrix(profile="quick")
-    text = f"{named_table(found.rows)}\n\n{drawn(found, 'kill-matrix-of-models.svg', options)}"
+    text = (
+        f"{format_named(found.rows)}\n\n{draw_matrix(found, 'kill-matrix-of-models.svg', options)}"
+    )
     return {"detection.models": text}, found.as_dict()
 
 
-def drawn(found: Matrix, name: str, options: argparse.Namespace) -> str:
+def draw_matrix(found: Matrix, name: str, options: argparse.Namespace) -> str:
     """Return the link to the picture of a matrix; with --write, draw the picture."""
     if options.write:
         (DOCS / name).write_text(draw_svg(found), encoding="utf-8")
     return f"![Which rule detects which planted bug]({name})"
 
 
-PARTS = {"layers": of_layers, "models": of_models}
+PARTS = {"layers": measure_layers, "models": measure_models}
 
 
 def main() -> None:
@@ -241,7 +245,9 @@ def main() -> None:
     options = parser.parse_args()
     found = {part: PARTS[part](options) for part in options.part}
     texts = {marker: text for each, _ in found.values() for marker, text in each.items()}
-    report(options, "detection.md", texts, {part: figures for part, (_, figures) in found.items()})
+    write_report(
+        options, "detection.md", texts, {part: figures for part, (_, figures) in found.items()}
+    )
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.tables import add_outputs, progress, report, table
+from benchmarks.tables import add_outputs, format_table, show_progress, write_report
 from rnnspec.api import check
 from rnnspec.contract.clauses import Level
 from rnnspec.report.data import Result, RunVerdict, Verdict
@@ -63,7 +63,7 @@ class Outcome:
         return self.subject, self.profile, self.seed
 
 
-def judged(job: Job) -> Outcome:
+def run_job(job: Job) -> Outcome:
     """Run one check."""
     name, profile, seed = job
     found = check(SUBJECTS[name], profile=profile, seed=seed)
@@ -89,7 +89,7 @@ def _is_accusation(result: Result) -> bool:
     return result.level is Level.MUST or result.verdict is Verdict.CHECKER_ERROR
 
 
-def read(log: str | None) -> list[Outcome]:
+def read_log(log: str | None) -> list[Outcome]:
     """Return the outcomes in a log, or an empty list if there is no log."""
     if log is None or not Path(log).exists():
         return []
@@ -98,14 +98,14 @@ def read(log: str | None) -> list[Outcome]:
     ]
 
 
-def keep(log: str | None, outcome: Outcome) -> None:
+def append_to_log(log: str | None, outcome: Outcome) -> None:
     """Append an outcome to the log."""
     if log is not None:
         with Path(log).open("a", encoding="utf-8") as file:
             file.write(json.dumps(asdict(outcome)) + "\n")
 
 
-def campaign(
+def run_jobs(
     jobs: Iterable[Job], options: argparse.Namespace, enough: Callable[[list[Outcome]], bool]
 ) -> list[Outcome]:
     """Run the jobs that are not in the log, several at a time, until there are enough outcomes.
@@ -113,7 +113,7 @@ def campaign(
     Returns the outcomes of all jobs, including those from the log.
     """
     wanted = dict.fromkeys(jobs)
-    found = [outcome for outcome in read(options.log) if outcome.job in wanted]
+    found = [outcome for outcome in read_log(options.log) if outcome.job in wanted]
     known = {outcome.job for outcome in found}
     rest = (job for job in wanted if job not in known)
     if enough(found):
@@ -124,21 +124,21 @@ def campaign(
         initializer=torch.set_num_threads,
         initargs=(1,),
     ) as pool:
-        for outcome in results(pool, rest, options.jobs, lambda: enough(found)):
+        for outcome in yield_outcomes(pool, rest, options.jobs, lambda: enough(found)):
             found.append(outcome)
-            keep(options.log, outcome)
-            progress(told(outcome, len(found), len(wanted)))
+            append_to_log(options.log, outcome)
+            show_progress(describe_outcome(outcome, len(found), len(wanted)))
     return found
 
 
-def results(
+def yield_outcomes(
     pool: ProcessPoolExecutor, jobs: Iterator[Job], workers: int, done: Callable[[], bool]
 ) -> Iterator[Outcome]:
     """Yield outcomes in the order in which the runs finish.
 
     Only as many jobs are submitted as keep the workers busy, and none after `done()` is true.
     """
-    running = {pool.submit(judged, job) for job in islice(jobs, 2 * workers)}
+    running = {pool.submit(run_job, job) for job in islice(jobs, 2 * workers)}
     while running:
         future = next(as_completed(running))
         running.remove(future)
@@ -146,10 +146,10 @@ def results(
         if done():
             pool.shutdown(wait=False, cancel_futures=True)
             return
-        running |= {pool.submit(judged, job) for job in islice(jobs, 1)}
+        running |= {pool.submit(run_job, job) for job in islice(jobs, 1)}
 
 
-def told(outcome: Outcome, number: int, planned: int) -> str:
+def describe_outcome(outcome: Outcome, number: int, planned: int) -> str:
     """Return a line about a finished run."""
     accused = (
         f", violated: {', '.join([*outcome.must, *outcome.should])}"
@@ -162,15 +162,18 @@ def told(outcome: Outcome, number: int, planned: int) -> str:
     )
 
 
-def seeds_table(found: Sequence[Outcome], names: Sequence[str]) -> str:
+def format_seeds(found: Sequence[Outcome], names: Sequence[str]) -> str:
     """Return a table with the runs, cases and accusations of each subject."""
-    rows = [row(name, [outcome for outcome in found if outcome.subject == name]) for name in names]
+    rows = [
+        format_row(name, [outcome for outcome in found if outcome.subject == name])
+        for name in names
+    ]
     runs = ("quick runs", "default runs", "inconclusive")
     head = ("implementation", *runs, "cases", "verdicts", "MUST violated", "SHOULD violated")
-    return table(head, [*rows, row("all", found)])
+    return format_table(head, [*rows, format_row("all", found)])
 
 
-def row(name: str, found: Sequence[Outcome]) -> tuple[Any, ...]:
+def format_row(name: str, found: Sequence[Outcome]) -> tuple[Any, ...]:
     """Return one row of the table."""
     runs = [
         sum(outcome.profile == profile for outcome in found) for profile in ("quick", "default")
@@ -193,7 +196,7 @@ def row(name: str, found: Sequence[Outcome]) -> tuple[Any, ...]:
     )
 
 
-def accusations(found: Sequence[Outcome]) -> str:
+def list_accusations(found: Sequence[Outcome]) -> str:
     """List each accusation with its seed, or say that there is none."""
     lines = [
         f"- {outcome.subject}, {outcome.profile}, seed {outcome.seed}: {', '.join(broken)}"
@@ -203,7 +206,7 @@ def accusations(found: Sequence[Outcome]) -> str:
     return "\n".join(lines) or "No correct layer was accused."
 
 
-def cases_text(found: Sequence[Outcome]) -> str:
+def format_cases(found: Sequence[Outcome]) -> str:
     """Return the table of the runs on torch.nn.RNN alone."""
     cases, verdicts = (
         sum(outcome.cases for outcome in found),
@@ -222,7 +225,9 @@ def cases_text(found: Sequence[Outcome]) -> str:
         "processor hours",
     )
     hours = sum(outcome.seconds for outcome in found) / 3600
-    return table(head, [(found[0].profile, len(found), cases, verdicts, must, should, hours)])
+    return format_table(
+        head, [(found[0].profile, len(found), cases, verdicts, must, should, hours)]
+    )
 
 
 def _parse_arguments() -> argparse.Namespace:
@@ -275,15 +280,15 @@ def main() -> int:
     """Read the arguments, run the checks and print the tables."""
     options = _parse_arguments()
     begun, texts, found = time.perf_counter(), dict[str, str](), list[Outcome]()
-    for part in (by_seeds, by_cases):
+    for part in (measure_by_seeds, measure_by_cases):
         outcomes, text = part(options)
         found, texts = [*found, *outcomes], texts | text
-    progress(f"done in {time.perf_counter() - begun:.0f} s")
-    report(options, "honesty.md", texts, [asdict(outcome) for outcome in found])
+    show_progress(f"done in {time.perf_counter() - begun:.0f} s")
+    write_report(options, "honesty.md", texts, [asdict(outcome) for outcome in found])
     return 1 if any(outcome.must for outcome in found) else 0
 
 
-def by_seeds(options: argparse.Namespace) -> tuple[list[Outcome], dict[str, str]]:
+def measure_by_seeds(options: argparse.Namespace) -> tuple[list[Outcome], dict[str, str]]:
     """Check every correct layer with the requested numbers of seeds of quick and default."""
     profiles = (("quick", options.quick), ("default", options.default))
     jobs = [
@@ -294,19 +299,21 @@ def by_seeds(options: argparse.Namespace) -> tuple[list[Outcome], dict[str, str]
     ]
     if not jobs:
         return [], {}
-    found = campaign(jobs, options, lambda _: False)
-    return found, {"honesty.seeds": f"{seeds_table(found, options.only)}\n\n{accusations(found)}"}
+    found = run_jobs(jobs, options, lambda _: False)
+    return found, {
+        "honesty.seeds": f"{format_seeds(found, options.only)}\n\n{list_accusations(found)}"
+    }
 
 
-def by_cases(options: argparse.Namespace) -> tuple[list[Outcome], dict[str, str]]:
+def measure_by_cases(options: argparse.Namespace) -> tuple[list[Outcome], dict[str, str]]:
     """Check torch.nn.RNN alone, seed after seed, until there are as many cases as requested."""
     if not options.cases:
         return [], {}
     jobs = [(REFERENCE, options.profile, seed) for seed in range(1000, 1000 + options.cases)]
-    found = campaign(
+    found = run_jobs(
         jobs, options, lambda outcomes: sum(outcome.cases for outcome in outcomes) >= options.cases
     )
-    return found, {"honesty.cases": f"{cases_text(found)}\n\n{accusations(found)}"}
+    return found, {"honesty.cases": f"{format_cases(found)}\n\n{list_accusations(found)}"}
 
 
 if __name__ == "__main__":

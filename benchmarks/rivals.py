@@ -42,7 +42,7 @@ SITUATIONS = (
 )
 
 
-def usual_test(layer: type[nn.Module], examples: int, number: int = 0) -> None:
+def run_usual_test(layer: type[nn.Module], examples: int, number: int = 0) -> None:
     """Compare a layer with torch.nn.RNN on random configurations and inputs.
 
     Both have the same weights and run in eval mode; outputs, states and gradients are compared.
@@ -78,7 +78,9 @@ def usual_test(layer: type[nn.Module], examples: int, number: int = 0) -> None:
         )
         lengths = torch.randint(1, steps + 1, (batch,))
         found = [
-            results(module, x, h_0 if with_state else None, lengths if layout == "packed" else None)
+            compute_results(
+                module, x, h_0 if with_state else None, lengths if layout == "packed" else None
+            )
             for module in (candidate, reference)
         ]
         assert_close(*found)
@@ -86,7 +88,7 @@ def usual_test(layer: type[nn.Module], examples: int, number: int = 0) -> None:
     test()
 
 
-def results(
+def compute_results(
     module: nn.Module, x: torch.Tensor, h_0: torch.Tensor | None, lengths: torch.Tensor | None
 ) -> list[torch.Tensor]:
     """Return output, h_n, and the gradients of input, initial state and all parameters."""
@@ -113,7 +115,7 @@ def results(
     ]
 
 
-def generic_samples(layer: type[nn.Module]) -> None:
+def run_generic_samples(layer: type[nn.Module]) -> None:
     """Check what PyTorch's generic module tests check.
 
     They use two layers of size 2 and sequences of three steps, with every combination of the flags.
@@ -134,11 +136,11 @@ def generic_samples(layer: type[nn.Module]) -> None:
         x = torch.randn(3, 2, dtype=torch.float64, requires_grad=True)
         h_0 = torch.randn(4 if bidirectional else 2, 2, dtype=torch.float64, requires_grad=True)
         given = [x, h_0] if with_state else [x]
-        one_sample_is_a_batch_of_one(module, given, 0 if batch_first else 1)
-        is_sound_module(module, given)
+        check_batch_of_one(module, given, 0 if batch_first else 1)
+        check_module(module, given)
 
 
-def one_sample_is_a_batch_of_one(module: nn.Module, given: list[torch.Tensor], axis: int) -> None:
+def check_batch_of_one(module: nn.Module, given: list[torch.Tensor], axis: int) -> None:
     """Compare an unbatched call with a call on a batch of one."""
     output, h_n = module(*given)
     batched_output, batched_h_n = module(
@@ -148,7 +150,7 @@ def one_sample_is_a_batch_of_one(module: nn.Module, given: list[torch.Tensor], a
     assert_close(h_n, batched_h_n.squeeze(1))
 
 
-def is_sound_module(module: nn.Module, given: list[torch.Tensor]) -> None:
+def check_module(module: nn.Module, given: list[torch.Tensor]) -> None:
     """Check copies, pickles, strides, and first and second derivatives.
 
     Copies, unpickled layers and strided inputs must give the same results; derivatives are compared

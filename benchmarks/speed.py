@@ -25,15 +25,15 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.speed_split import ORDER, TARGET, split
-from benchmarks.tables import add_outputs, progress, report, table
+from benchmarks.speed_split import ORDER, TARGET, time_split
+from benchmarks.tables import add_outputs, format_table, show_progress, write_report
 
 CONFORMS, INCONCLUSIVE = 0, 3
 """Few cases do not reach every rule, so an inconclusive run is measured too."""
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
 
 
-def run(arguments: Sequence[str]) -> tuple[float, float]:
+def run_command(arguments: Sequence[str]) -> tuple[float, float]:
     """Run the command line in a new process; return its wall time in s and its peak memory in MiB.
 
     Raises RuntimeError if the target violates the contract or nothing could be checked.
@@ -53,26 +53,26 @@ def run(arguments: Sequence[str]) -> tuple[float, float]:
     )
 
 
-def whole(profiles: Sequence[str], repetitions: int) -> dict[str, list[float]]:
+def time_commands(profiles: Sequence[str], repetitions: int) -> dict[str, list[float]]:
     """Return the wall times of the whole command in seconds, by profile."""
     found: dict[str, list[float]] = {name: [] for name in profiles}
     for repetition in range(repetitions):
         for name in profiles:
-            found[name].append(run(["check", TARGET, "--profile", name])[0])
-            progress(f"{name}, run {repetition + 1} of {repetitions}: {found[name][-1]:.1f} s")
+            found[name].append(run_command(["check", TARGET, "--profile", name])[0])
+            show_progress(f"{name}, run {repetition + 1} of {repetitions}: {found[name][-1]:.1f} s")
     return found
 
 
-def growing(cases: Sequence[int]) -> list[tuple[int, float, float]]:
+def time_more_cases(cases: Sequence[int]) -> list[tuple[int, float, float]]:
     """Return the number of cases, the wall time in s and the peak memory in MiB of each run."""
     found = []
     for number in cases:
-        found.append((number, *run(["check", TARGET, "--cases", str(number)])))
-        progress(f"{number} cases: {found[-1][1]:.1f} s, {found[-1][2]:.0f} MiB")
+        found.append((number, *run_command(["check", TARGET, "--cases", str(number)])))
+        show_progress(f"{number} cases: {found[-1][1]:.1f} s, {found[-1][2]:.0f} MiB")
     return found
 
 
-def held(dtype: str | None, cases: int) -> list[tuple[int, float]]:
+def measure_held_memory(dtype: str | None, cases: int) -> list[tuple[int, float]]:
     """Return the memory that this process holds after each fifth of the cases (on Linux).
 
     Each pair has the number of cases checked so far and the memory in MiB.
@@ -86,13 +86,13 @@ def held(dtype: str | None, cases: int) -> list[tuple[int, float]]:
 
     def watch(done: int, total: int) -> None:
         if done >= (len(found) + 1) * total // 5:
-            found.append((done, resident()))
+            found.append((done, read_resident_memory()))
 
     check(TARGET, cases=cases, dtype=dtype, watch=watch)
     return found
 
 
-def resident() -> float:
+def read_resident_memory() -> float:
     """Return the resident memory of this process in MiB, after returning free memory."""
     gc.collect()
     ctypes.CDLL("libc.so.6").malloc_trim(0)
@@ -100,26 +100,26 @@ def resident() -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
-def in_own_process(*arguments: str) -> Any:
+def run_in_own_process(*arguments: str) -> Any:
     """Run this script with these arguments in a new process and return its JSON output."""
     command = [sys.executable, "-m", "benchmarks.speed", *arguments]
     done = subprocess.run(
         command, env=os.environ | ONE_THREAD, capture_output=True, text=True, check=True
     )
-    progress(f"measured: {' '.join(arguments)}")
+    show_progress(f"measured: {' '.join(arguments)}")
     return json.loads(done.stdout)
 
 
-def whole_table(found: dict[str, list[float]]) -> str:
+def format_commands(found: dict[str, list[float]]) -> str:
     """Return a table of the median, fastest and slowest run of each profile."""
     rows = [
         (name, len(runs), statistics.median(runs), min(runs), max(runs))
         for name, runs in found.items()
     ]
-    return table(("profile", "runs", "median, s", "fastest, s", "slowest, s"), rows)
+    return format_table(("profile", "runs", "median, s", "fastest, s", "slowest, s"), rows)
 
 
-def split_table(found: dict[str, dict[str, float]]) -> str:
+def format_split(found: dict[str, dict[str, float]]) -> str:
     """Return a table of the seconds and the share of each category.
 
     The imports come before the run and have no share of it.
@@ -141,7 +141,7 @@ def split_table(found: dict[str, dict[str, float]]) -> str:
         "the run without imports",
         *(cell for seconds in totals.values() for cell in (seconds, "100 %")),
     )
-    return table(
+    return format_table(
         (
             "category",
             *(
@@ -158,7 +158,7 @@ def _format_cells(name: str, times: dict[str, float], total: float) -> tuple[flo
     return times[name], f"{100 * times[name] / total:.0f} %" if name in ORDER else ""
 
 
-def cases_table(found: Sequence[tuple[int, float, float]]) -> str:
+def format_more_cases(found: Sequence[tuple[int, float, float]]) -> str:
     """Return a table of what more cases cost: the time per additional case, and the memory."""
     first_number, first_seconds, _ = found[0]
     rows = [
@@ -172,20 +172,20 @@ def cases_table(found: Sequence[tuple[int, float, float]]) -> str:
         )
         for number, seconds, mebibytes in found
     ]
-    return table(("cases", "seconds", "ms per additional case", "peak memory, MiB"), rows)
+    return format_table(("cases", "seconds", "ms per additional case", "peak memory, MiB"), rows)
 
 
-def held_table(found: Mapping[str, Sequence[tuple[int, float]]]) -> str:
+def format_held_memory(found: Mapping[str, Sequence[tuple[int, float]]]) -> str:
     """Return a table of the memory that a process holds, with all dtypes and with float64 only."""
     every, alone = found.values()
     rows = [
         (number, mebibytes, other[1])
         for (number, mebibytes), other in zip(every, alone, strict=True)
     ]
-    return table(("cases checked", *(f"memory with {name}, MiB" for name in found)), rows)
+    return format_table(("cases checked", *(f"memory with {name}, MiB" for name in found)), rows)
 
 
-def machine() -> str:
+def describe_machine() -> str:
     """Return a line that describes the versions and the machine."""
     import torch
 
@@ -242,40 +242,42 @@ def main() -> None:
     """Read the arguments, run the benchmark and print the tables."""
     options = _parse_arguments()
     if options.split_here:
-        print(json.dumps(split(options.split_here, options.seed)))
+        print(json.dumps(time_split(options.split_here, options.seed)))
         return
     if options.held_here:
         print(
             json.dumps(
-                held(None if options.held_here == "all" else options.held_here, max(options.cases))
+                measure_held_memory(
+                    None if options.held_here == "all" else options.held_here, max(options.cases)
+                )
             )
         )
         return
-    measured = measure(options)
+    measured = measure_all(options)
     tables: dict[str, Callable[[Any], str]] = {
-        "whole": whole_table,
-        "split": split_table,
-        "cases": cases_table,
-        "held": held_table,
+        "whole": format_commands,
+        "split": format_split,
+        "cases": format_more_cases,
+        "held": format_held_memory,
     }
     texts = {
-        f"speed.{part}": f"{machine()}\n\n{tables[part](figures)}"
+        f"speed.{part}": f"{describe_machine()}\n\n{tables[part](figures)}"
         for part, figures in measured.items()
     }
-    report(options, "speed.md", texts, {"machine": machine(), **measured})
+    write_report(options, "speed.md", texts, {"machine": describe_machine(), **measured})
 
 
-def measure(options: argparse.Namespace) -> dict[str, Any]:
+def measure_all(options: argparse.Namespace) -> dict[str, Any]:
     """Return the figures of each requested part."""
     parts: dict[str, Any] = {
-        "whole": lambda: whole(options.profile, options.runs),
+        "whole": lambda: time_commands(options.profile, options.runs),
         "split": lambda: {
-            name: in_own_process("--split-here", name, "--seed", str(options.seed))
+            name: run_in_own_process("--split-here", name, "--seed", str(options.seed))
             for name in options.profile
         },
-        "cases": lambda: growing(sorted(options.cases)),
+        "cases": lambda: time_more_cases(sorted(options.cases)),
         "held": lambda: {
-            name: in_own_process("--held-here", dtype, "--cases", str(max(options.cases)))
+            name: run_in_own_process("--held-here", dtype, "--cases", str(max(options.cases)))
             for name, dtype in (("all dtypes", "all"), ("float64 only", "float64"))
         },
     }

@@ -25,7 +25,7 @@ PLANNING, VALUES, REST = (
 ORDER = (SUBJECT, OTHERS, ORACLE, HYPOTHESIS, PLANNING, VALUES, REST)
 
 
-def split(profile: str, seed: int) -> dict[str, float]:
+def time_split(profile: str, seed: int) -> dict[str, float]:
     """Return the seconds of a check in this process by category, and those of the imports."""
     begun = time.perf_counter()
     import torch
@@ -51,7 +51,7 @@ def put_clocks(watch: Any) -> None:
     """Measure the subject's own work, the reference and Hypothesis from now on."""
     import torch
 
-    from benchmarks.stopwatch import exchange
+    from benchmarks.stopwatch import replace_in_modules
     from rnnspec import oracle
     from rnnspec.cases import drawing, plan
     from rnnspec.cases.values import draw_values
@@ -60,7 +60,7 @@ def put_clocks(watch: Any) -> None:
     torch.nn.RNN.__call__ = watch.timed(torch.nn.RNN.__call__, SUBJECT)  # type: ignore[method-assign]
     torch.autograd.grad = watch.timed(torch.autograd.grad, SUBJECT)
     torch.autograd.backward = watch.timed(torch.autograd.backward, SUBJECT)
-    exchange(observe_step, _time_observing(observe_step, watch))
+    replace_in_modules(observe_step, _time_observations(observe_step, watch))
     for function in (
         oracle.run_layers,
         oracle.compute_bound,
@@ -69,13 +69,13 @@ def put_clocks(watch: Any) -> None:
         oracle.is_exact,
         oracle.is_exact_gradient,
     ):
-        exchange(function, watch.timed(function, ORACLE))
-    exchange(drawing.draw_examples, watch.timed(drawing.draw_examples, HYPOTHESIS))
-    exchange(plan.plan_rows, watch.timed(plan.plan_rows, PLANNING))
-    exchange(draw_values, watch.timed(draw_values, VALUES))
+        replace_in_modules(function, watch.timed(function, ORACLE))
+    replace_in_modules(drawing.draw_examples, watch.timed(drawing.draw_examples, HYPOTHESIS))
+    replace_in_modules(plan.plan_rows, watch.timed(plan.plan_rows, PLANNING))
+    replace_in_modules(draw_values, watch.timed(draw_values, VALUES))
 
 
-def _time_observing(observing: Any, watch: Any) -> Any:
+def _time_observations(observing: Any, watch: Any) -> Any:
     """Return `observing` with its time counted as work of the subject.
 
     Everything that the subject is asked to do goes through `observing`. Calls have a clock of their

@@ -52,7 +52,7 @@ class Stopwatch:
         return wrapper
 
 
-def exchange(old: Any, new: Any, package: str = "rnnspec") -> None:
+def replace_in_modules(old: Any, new: Any, package: str = "rnnspec") -> None:
     """Replace `old` by `new` in every loaded module of a package, under any name.
 
     Raises LookupError if no module has `old`.

@@ -14,17 +14,17 @@ from typing import Any
 DOCS = Path(__file__).parents[1] / "docs"
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+def format_table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """Return a Markdown table; columns without text are aligned to the right."""
     found = [list(row) for row in rows]
     numeric = [
         all(not isinstance(row[column], str) for row in found) for column in range(len(head))
     ]
     rule = ["---:" if right else "---" for right in numeric]
-    return "\n".join(f"| {' | '.join(map(shown, row))} |" for row in (head, rule, *found))
+    return "\n".join(f"| {' | '.join(map(format_number, row))} |" for row in (head, rule, *found))
 
 
-def shown(cell: object) -> str:
+def format_number(cell: object) -> str:
     """Format a cell: with thousands separators, and three digits for floats below 100."""
     if isinstance(cell, float) and math.isnan(cell):
         return ""
@@ -33,7 +33,7 @@ def shown(cell: object) -> str:
     return f"{cell:,}" if isinstance(cell, int) else str(cell)
 
 
-def filled(page: str, marker: str, text: str) -> str:
+def fill_table(page: str, marker: str, text: str) -> str:
     """Return the page with `text` between `<!-- marker -->` and `<!-- /marker -->`.
 
     Raises ValueError if the page lacks these markers.
@@ -46,7 +46,9 @@ def filled(page: str, marker: str, text: str) -> str:
     return place.sub(lambda _: f"\n{text}\n\n", page)
 
 
-def report(options: argparse.Namespace, page: str, texts: Mapping[str, str], data: Any) -> None:
+def write_report(
+    options: argparse.Namespace, page: str, texts: Mapping[str, str], data: Any
+) -> None:
     """Print the tables and store the results.
 
     With `--write`, each table replaces the text between its markers in docs/PAGE. With `--json`,
@@ -59,7 +61,7 @@ def report(options: argparse.Namespace, page: str, texts: Mapping[str, str], dat
         path = DOCS / page
         for marker, text in texts.items():
             path.write_text(
-                filled(path.read_text(encoding="utf-8"), marker, text), encoding="utf-8"
+                fill_table(path.read_text(encoding="utf-8"), marker, text), encoding="utf-8"
             )
 
 
@@ -69,7 +71,7 @@ def add_outputs(parser: argparse.ArgumentParser, page: str) -> None:
     parser.add_argument("--write", action="store_true", help=f"write the tables to docs/{page}")
 
 
-def progress(text: str) -> None:
+def show_progress(text: str) -> None:
     """Print a line on standard error, which the next one overwrites on a terminal."""
     end = "" if sys.stderr.isatty() else "\n"
     print(f"\r\x1b[K{text}" if not end else text, end=end, file=sys.stderr, flush=True)

@@ -58,7 +58,7 @@ def test_page_has_a_place_for_every_table(page: str) -> None:
 
 def test_table_is_aligned_and_its_numbers_are_short() -> None:
     rows = [("a", 12345, 0.123456), ("b", 7, float("nan")), ("c", 1, 1234.5)]
-    assert import_script("tables").table(("name", "count", "value"), rows).splitlines() == [
+    assert import_script("tables").format_table(("name", "count", "value"), rows).splitlines() == [
         "| name | count | value |",
         "| --- | ---: | ---: |",
         "| a | 12,345 | 0.123 |",
@@ -69,11 +69,11 @@ def test_table_is_aligned_and_its_numbers_are_short() -> None:
 
 def test_table_is_written_between_its_markers() -> None:
     page = "Before.\n\n<!-- a.b -->\nold\n<!-- /a.b -->\n\nAfter.\n"
-    once = import_script("tables").filled(page, "a.b", r"new \1")
+    once = import_script("tables").fill_table(page, "a.b", r"new \1")
     assert once == page.replace("old", "\nnew \\1\n")
-    assert import_script("tables").filled(once, "a.b", r"new \1") == once
+    assert import_script("tables").fill_table(once, "a.b", r"new \1") == once
     with pytest.raises(ValueError, match=r"<!-- c\.d -->"):
-        import_script("tables").filled(page, "c.d", "new")
+        import_script("tables").fill_table(page, "c.d", "new")
 
 
 def test_results_are_printed_and_written_as_json_and_into_the_page(
@@ -82,7 +82,7 @@ def test_results_are_printed_and_written_as_json_and_into_the_page(
     monkeypatch.setattr(import_script("tables"), "DOCS", tmp_path)
     (tmp_path / "page.md").write_text("<!-- a.b -->\n<!-- /a.b -->\n", encoding="utf-8")
     options = argparse.Namespace(json=str(tmp_path / "data.json"), write=True)
-    import_script("tables").report(options, "page.md", {"a.b": "text"}, [1])
+    import_script("tables").write_report(options, "page.md", {"a.b": "text"}, [1])
     assert capsys.readouterr().out == "text\n"
     assert (tmp_path / "page.md").read_text(
         encoding="utf-8"
@@ -111,13 +111,13 @@ def test_exchange_replaces_a_name_in_every_module() -> None:
     from rnnspec.rulekit import rule
 
     modules, original = (vars(rule), vars(suite)), rule.Rule
-    import_script("stopwatch").exchange(original, "exchanged")
+    import_script("stopwatch").replace_in_modules(original, "exchanged")
     found = [module["Rule"] for module in modules]
-    import_script("stopwatch").exchange("exchanged", original)
+    import_script("stopwatch").replace_in_modules("exchanged", original)
     assert found == ["exchanged", "exchanged"]
     assert [module["Rule"] for module in modules] == [original, original]
     with pytest.raises(LookupError):
-        import_script("stopwatch").exchange(object(), None)
+        import_script("stopwatch").replace_in_modules(object(), None)
 
 
 def parse_cells(text: str) -> list[list[str]]:
@@ -128,25 +128,25 @@ def parse_cells(text: str) -> list[list[str]]:
 def test_values_and_sizes_are_counted() -> None:
     coverage = import_script("coverage")
     values, sizes = (
-        parse_cells(coverage.values_table(CASES)),
-        parse_cells(coverage.sizes_table(CASES)),
+        parse_cells(coverage.format_values(CASES)),
+        parse_cells(coverage.format_sizes(CASES)),
     )
     assert ["bidirectional", "True", "1", "1"] in values
     assert ["bidirectional", "False", "1", "2"] in values
     assert ["steps", "33", "1", "1", "1", "1"] in sizes
     assert ["hidden_size", "33", "0", "1", "0", "1"] in sizes
-    assert ["hidden_size, steps", "33", "1", "1"] in parse_cells(coverage.large_table(CASES))
+    assert ["hidden_size, steps", "33", "1", "1"] in parse_cells(coverage.format_large_pairs(CASES))
 
 
 def test_only_possible_pairs_are_counted() -> None:
     coverage = import_script("coverage")
-    pairs = coverage.possible("distribution", "nonlinearity")
+    pairs = coverage.list_possible_pairs("distribution", "nonlinearity")
     assert (Distribution.INTEGER, "tanh") not in pairs
     assert (Distribution.INTEGER, "relu") in pairs
-    assert len(coverage.possible("initial_state", "constructor_style")) == 8
+    assert len(coverage.list_possible_pairs("initial_state", "constructor_style")) == 8
     counted = {
         names: (number, [sum(map(bool, count.values())) for count in each])
-        for names, number, each in coverage.pairs(CASES)
+        for names, number, each in coverage.count_pairs(CASES)
     }
     assert counted["bidirectional, initial_state"] == (4, [2, 2])
 
@@ -158,27 +158,28 @@ def test_runs_in_the_log_are_not_repeated(tmp_path: Path) -> None:
         for seed in (0, 1)
     ]
     for outcome in known:
-        honesty.keep(log, outcome)
+        honesty.append_to_log(log, outcome)
     options = argparse.Namespace(log=log, jobs=1)
     assert (
-        honesty.campaign([known[0].job, known[1].job], options, lambda found: len(found) == 2)
+        honesty.run_jobs([known[0].job, known[1].job], options, lambda found: len(found) == 2)
         == known
     )
-    assert honesty.accusations(known) == "- Plain, quick, seed 1: a.b"
-    assert parse_cells(honesty.seeds_table(known, ["Plain"])) == [
+    assert honesty.list_accusations(known) == "- Plain, quick, seed 1: a.b"
+    assert parse_cells(honesty.format_seeds(known, ["Plain"])) == [
         [name, "2", "0", "0", "6", "60", "0", "1"] for name in ("Plain", "all")
     ]
 
 
 def test_usual_test_passes_correct_layers_and_fails_a_wrong_one() -> None:
-    complaint, usual = import_script("detection").complaint, import_script("rivals").usual_test
+    complaint = import_script("detection").find_complaint
+    usual = import_script("rivals").run_usual_test
     assert not complaint(lambda layer: usual(layer, 10), torch.nn.RNN)
     assert not complaint(lambda layer: usual(layer, 10), Plain)
     assert "not close" in complaint(lambda layer: usual(layer, 10), BUGS["BackwardHalfFirst"])
 
 
 def test_generic_test_passes_a_correct_layer_and_fails_a_wrong_one() -> None:
-    check = import_script("rivals").one_sample_is_a_batch_of_one
+    check = import_script("rivals").check_batch_of_one
     x = torch.randn(3, 2)
     check(Plain(2, 2, 2), [x], 1)
     with pytest.raises(AssertionError):
@@ -193,18 +194,18 @@ def test_detected_bugs_are_listed_by_profile() -> None:
         detection.Row("C", "", "a.b", None, False, "default", {"c.d": 2, "a.b": 1}),
         detection.Row("D", "", "a.b", None, False, "", {}),
     ]
-    seen = detection.by_rnnspec(rows)
+    seen = detection.read_matrix(rows)
     assert seen[detection.QUICK] == {"A": "a.b", "B": "", "C": "c.d, a.b", "D": ""}
     assert seen[detection.DEFAULT] == {"A": "a.b", "B": "a.b", "C": "c.d, a.b", "D": ""}
-    assert parse_cells(detection.named_table(rows)) == [["4", "1", "2", "0", "1", "0", "0"]]
+    assert parse_cells(detection.format_named(rows)) == [["4", "1", "2", "0", "1", "0", "0"]]
 
 
 def test_campaign_yields_every_run_once() -> None:
     honesty = import_script("honesty")
     names = [(str(number), "quick", 0) for number in range(11)]
     with ThreadPoolExecutor(2) as pool, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(honesty, "judged", lambda job: job)
-        found = list(honesty.results(pool, iter(names), 2, lambda: False))
+        patch.setattr(honesty, "run_job", lambda job: job)
+        found = list(honesty.yield_outcomes(pool, iter(names), 2, lambda: False))
     assert sorted(found) == sorted(names)
 
 

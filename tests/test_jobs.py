@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from rnnspec.cli.workers import FEW, MOST, choose_jobs
+from rnnspec.cli.workers import MAX_JOBS, MIN_CASES, choose_jobs
 from rnnspec.engine.shares import split_range
 from rnnspec.errors import SelectionError
 from rnnspec.options import CheckOptions
@@ -166,13 +166,13 @@ def test_wrong_target_is_reported_once() -> None:
 def test_number_of_processes_follows_from_the_options(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rnnspec.cli.workers.count_processors", lambda: 64)
     chosen: list[tuple[int | None, dict[str, Any], int]] = [
-        (None, {}, MOST),
+        (None, {}, MAX_JOBS),
         (7, {}, 7),
         (1, {}, 1),
         (None, {"device": "cuda:0"}, 1),
         (2, {"device": "cuda:0"}, 2),
-        (None, {"cases": FEW - 1}, 1),
-        (None, {"cases": FEW}, MOST),
+        (None, {"cases": MIN_CASES - 1}, 1),
+        (None, {"cases": MIN_CASES}, MAX_JOBS),
         (None, {"fail_fast": True}, 1),
         (2, {"fail_fast": True}, 1),
     ]

@@ -8,7 +8,7 @@ import click
 
 from rnnspec.cli.options import add_options, collect_options
 from rnnspec.cli.parts import check_writable, import_module, show_progress, show_report
-from rnnspec.cli.workers import MOST, choose_jobs, start_workers
+from rnnspec.cli.workers import MAX_JOBS, choose_jobs, start_workers
 from rnnspec.options import CheckOptions
 
 EPILOG = """\b
@@ -24,7 +24,9 @@ Examples:
   rnnspec check mylib:RNN --rule 'dropout.*' --rule packed.h-n --json report.json
 """
 IMPORT = "Import a module first, e.g. to register a device. Repeatable."
-JOBS = f"Number of worker processes.  [default: processors, at most {MOST}; variable RNNSPEC_JOBS]"
+JOBS = (
+    f"Number of worker processes.  [default: processors, at most {MAX_JOBS}; variable RNNSPEC_JOBS]"
+)
 JSON = "Write the report as JSON; - writes it to standard output instead of text."
 
 

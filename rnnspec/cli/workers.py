@@ -20,11 +20,11 @@ from rnnspec.cli.parts import import_module
 from rnnspec.errors import CannotCheck, SelectionError
 from rnnspec.options import CheckOptions
 
-MOST = 4
+MAX_JOBS = 4
 """The most processes that are started unasked: each must import torch first."""
-FEW = 100
+MIN_CASES = 100
 """Fewer cases than these are judged sooner than torch is imported."""
-PATIENCE = 2.0
+GRACE_SECONDS = 2.0
 """Grace period in seconds after an interrupt, before a process gets SIGINT, and then SIGKILL."""
 
 
@@ -40,10 +40,10 @@ def choose_jobs(asked: int | None, options: CheckOptions) -> int:
         return 1
     if asked is not None:
         return asked
-    is_short = options.cases is not None and options.cases < FEW
+    is_short = options.cases is not None and options.cases < MIN_CASES
     if is_short or not options.device.startswith("cpu"):
         return 1
-    return min(count_processors(), MOST)
+    return min(count_processors(), MAX_JOBS)
 
 
 def count_processors() -> int:
@@ -94,10 +94,10 @@ class Workers:
         found = []
         for member in self.members:
             try:
-                found.append(self._answer(member, PATIENCE if stopped else None))
+                found.append(self._answer(member, GRACE_SECONDS if stopped else None))
             except KeyboardInterrupt:
                 stopped = True
-                found.append(self._answer(member, PATIENCE))
+                found.append(self._answer(member, GRACE_SECONDS))
         return found
 
     def _answer(self, member: Worker, seconds: float | None) -> Any:

@@ -120,7 +120,7 @@ def read_story(bug: type | str) -> str:
     return REPORT.sub("", text.partition(";")[0]).strip()
 
 
-def is_due(name: str) -> bool:
+def is_promised(name: str) -> bool:
     """Return whether the installed torch documents what the rule that a bug names requires."""
     return bool(select_in_force([find_layer_rule(find_named_rule(name))]))
 

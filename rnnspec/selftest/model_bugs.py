@@ -21,7 +21,7 @@ BUGS: tuple[type[LastStep], ...] = (
 )
 
 
-def seen_by(bug: type[nn.Module]) -> str:
+def find_named_rule(bug: type[nn.Module]) -> str:
     """Return the id of the rule that must detect this bug, read from its docstring.
 
     Raises ValueError if the docstring names no rule.
@@ -32,7 +32,7 @@ def seen_by(bug: type[nn.Module]) -> str:
     return match[1]
 
 
-def story_of(bug: type[nn.Module]) -> str:
+def read_story(bug: type[nn.Module]) -> str:
     """Return what is wrong with this bug, as one sentence without a full stop."""
     return _read_docstring(bug).partition(";")[0]
 

@@ -14,7 +14,7 @@ from rnnspec.api.model import prepare_model_suite
 from rnnspec.options import ModelOptions
 from rnnspec.selftest import model_correct, model_correct_other
 from rnnspec.selftest.matrix import Matrix, Row, Watcher, match_names
-from rnnspec.selftest.model_bugs import BUGS, seen_by, story_of
+from rnnspec.selftest.model_bugs import BUGS, find_named_rule, read_story
 
 CORRECT = (*model_correct.CORRECT, *model_correct_other.CORRECT)
 
@@ -58,9 +58,15 @@ def row_of(model: type[nn.Module], profile: str, seed: int) -> Row:
     seen = _count_violations(model, profile, seed)
     if model in CORRECT:
         return Row(model.__name__, "", "", None, False, "", seen)
-    named = seen_by(model)
+    named = find_named_rule(model)
     return Row(
-        model.__name__, story_of(model), named, None, False, profile if named in seen else "", seen
+        model.__name__,
+        read_story(model),
+        named,
+        None,
+        False,
+        profile if named in seen else "",
+        seen,
     )
 
 

@@ -19,7 +19,7 @@ from rnnspec.models.observation import ModelObservation, NotApplicable, Readout
 from rnnspec.models.program import write_model_program
 from rnnspec.models.rules import readouts
 from rnnspec.selftest.matrix import Matrix
-from rnnspec.selftest.model_bugs import BUGS, seen_by
+from rnnspec.selftest.model_bugs import BUGS, find_named_rule
 from rnnspec.selftest.model_bugs_shapes import BothFaults
 from rnnspec.selftest.model_correct import CORRECT as PLAIN
 from rnnspec.selftest.model_correct_other import CORRECT as OTHER
@@ -38,7 +38,7 @@ A backward layer that starts at its last step does not use its recurrent weight.
 UNCOMMON = {
     bug
     for bug in BUGS
-    if seen_by(bug)
+    if find_named_rule(bug)
     in ("readout.complete", "readout.parameters", "model.readouts-agree", "model.gradients-reach")
 }
 """Bugs whose program names something that only the bug has."""
@@ -85,7 +85,9 @@ def list_failures(observation: ModelObservation, profile: str = "quick") -> dict
 
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.__name__)
 def test_the_rule_that_a_bug_names_sees_it(bug: type[LastStep]) -> None:
-    assert set(list_failures(observe_model(bug))) == {seen_by(bug)} | ALSO.get(bug.__name__, set())
+    assert set(list_failures(observe_model(bug))) == {find_named_rule(bug)} | ALSO.get(
+        bug.__name__, set()
+    )
 
 
 @pytest.mark.parametrize("model", CORRECT, ids=lambda model: model.__name__)
@@ -102,7 +104,7 @@ def test_the_reference_models_conform(name: str) -> None:
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.__name__)
 def test_the_program_fails_for_the_bug_without_rnnspec(bug: type[LastStep]) -> None:
     observation = observe_model(bug)
-    finding = judge_all(observation)[seen_by(bug)]
+    finding = judge_all(observation)[find_named_rule(bug)]
     assert isinstance(finding, Finding)
     source = write_model_program(
         observation.case,
@@ -160,7 +162,7 @@ def test_both_faults_of_the_printed_rnn2_are_named() -> None:
 def test_the_bank_is_wide_enough() -> None:
     assert len(set(BUGS)) == len(BUGS) >= 25
     assert len(set(CORRECT)) == len(CORRECT) >= 8
-    assert {seen_by(bug) for bug in BUGS} == {rule.id for rule in list_model_rules()}, (
+    assert {find_named_rule(bug) for bug in BUGS} == {rule.id for rule in list_model_rules()}, (
         "a rule without a planted bug"
     )
 
@@ -170,7 +172,7 @@ def test_a_docstring_that_names_no_rule_is_refused() -> None:
         """Nothing."""
 
     with pytest.raises(ValueError, match="Nameless"):
-        seen_by(Nameless)
+        find_named_rule(Nameless)
 
 
 def test_every_rule_has_its_clause_and_every_clause_its_rule() -> None:
