@@ -254,7 +254,7 @@ def format_tables(found: Drawn, shown: int) -> dict[str, str]:
         "coverage.pairs": format_pairs(found),
         "coverage.sizes": format_sizes(found),
         "coverage.large": format_large_pairs(found),
-        "coverage.histories": format_prior_uses(found),
+        "coverage.prior-uses": format_prior_uses(found),
         "coverage.rules": format_rules(found, shown),
     }
 
