@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from benchmarks.tables import add_outputs, format_table, write_report
+from benchmarks.tables import add_outputs, format_table, make_parser, write_report
 from rnnspec.oracle import (
     ROUNDINGS,
     Array,
@@ -122,9 +122,7 @@ def run_campaign(name: str, options: argparse.Namespace) -> dict[str, Tally]:
 
 def main() -> int:
     """Read the arguments, run the benchmark and print the tables."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__)
     parser.add_argument(
         "--configs", type=int, default=1000, help="configurations per dtype (default: %(default)s)"
     )

@@ -6,7 +6,6 @@ Both other packages are read where they are installed (`pip install '.[dev]'`).
 
 from __future__ import annotations
 
-import argparse
 import ast
 import importlib.util
 from collections.abc import Iterator, Sequence
@@ -14,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from benchmarks.tables import add_outputs, format_table, write_report
+from benchmarks.tables import add_outputs, format_table, make_parser, write_report
 
 PACKAGES = ("rnnspec", "structlog", "pluggy")
 PAGE = "architecture.md"
@@ -28,8 +27,7 @@ class Shape:
     functions   lines of each function, decorators and docstring included
     modules     lines of each module
     lines       length of each line of code that is not empty
-    names       the name of each function that is not special
-    rules       how many of these are rules, whose names are rule ids
+    names       the name of each function that is not special and no rule
     annotations how many annotations there are
     any         how many of them mention Any
     """
@@ -38,7 +36,6 @@ class Shape:
     modules: tuple[int, ...]
     lines: tuple[int, ...]
     names: tuple[str, ...]
-    rules: tuple[str, ...]
     annotations: int
     any: int
 
@@ -59,7 +56,6 @@ def measure_package(name: str) -> Shape:
         modules=tuple(len(text.splitlines()) for text in texts),
         lines=tuple(len(line) for text in texts for line in text.splitlines() if line.strip()),
         names=tuple(node.name for node in own if not is_rule(node)),
-        rules=tuple(node.name for node in own if is_rule(node)),
         annotations=len(annotations),
         any=sum("Any" in ast.unparse(each) for each in annotations),
     )
@@ -130,10 +126,11 @@ def write_table() -> str:
 
 def main() -> None:
     """Print the table, and store it if asked."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = make_parser(__doc__)
     add_outputs(parser, PAGE)
+    options = parser.parse_args()
     text = write_table()
-    write_report(parser.parse_args(), PAGE, {"code.shape": text}, text)
+    write_report(options, PAGE, {"code.shape": text}, text)
 
 
 if __name__ == "__main__":

@@ -13,12 +13,13 @@ one only; bugs that differ from run to run do not count.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+from benchmarks.tables import make_parser
 
 RECORDED = Path(__file__).parent / "recorded"
 UNREPEATABLE = {
@@ -89,7 +90,7 @@ def format_comparison(found: Mapping[str, Any]) -> str:
 
 def main() -> int:
     """Print the comparison of two files; by default, of those recorded."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = make_parser(__doc__)
     for when in ("before", "after"):
         recorded = RECORDED / f"layers_{when}_renaming.json"
         parser.add_argument(when, type=Path, nargs="?", default=recorded)

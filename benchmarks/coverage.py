@@ -8,14 +8,13 @@ torch.nn.RNN on the CPU.
 
 from __future__ import annotations
 
-import argparse
 import itertools
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
-from benchmarks.tables import add_outputs, format_table, show_progress, write_report
+from benchmarks.tables import add_outputs, format_table, make_parser, show_progress, write_report
 from rnnspec.cases.axes import AXES, AXIS, Feature, GradMode, InitialState, Mode
 from rnnspec.cases.case import CONSTRAINTS, Case
 from rnnspec.cases.drawing import draw_cases
@@ -286,9 +285,7 @@ def describe_profile(cases: Sequence[Case]) -> dict[str, Any]:
 
 def main() -> None:
     """Read the arguments, draw the cases and print the tables."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__)
     parser.add_argument(
         "--profile",
         nargs="+",

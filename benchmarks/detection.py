@@ -22,7 +22,14 @@ from typing import Any
 import torch
 
 from benchmarks.rivals import run_generic_samples, run_usual_test
-from benchmarks.tables import DOCS, add_outputs, format_table, show_progress, write_report
+from benchmarks.tables import (
+    DOCS,
+    add_outputs,
+    format_table,
+    make_parser,
+    show_progress,
+    write_report,
+)
 from rnnspec.selftest import BUGS, CORRECT, find_named_rule, find_public_report, is_narrow
 from rnnspec.selftest.matrix import Matrix, Row, build_matrix
 from rnnspec.selftest.model_matrix import build_model_matrix
@@ -215,9 +222,7 @@ PARTS = {"layers": measure_layers, "models": measure_models}
 
 def main() -> None:
     """Read the arguments, run the benchmark and print the tables."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__)
     parser.add_argument(
         "--part",
         nargs="+",

@@ -25,7 +25,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.tables import add_outputs, format_table, show_progress, write_report
+from benchmarks.tables import add_outputs, format_table, make_parser, show_progress, write_report
 from rnnspec.api import check
 from rnnspec.contract.clauses import Level
 from rnnspec.report.data import Result, RunVerdict, Verdict
@@ -231,9 +231,7 @@ def format_cases(found: Sequence[Outcome]) -> str:
 
 
 def _parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__)
     parser.add_argument(
         "--quick",
         type=int,

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.speed_split import ORDER, TARGET, time_split
-from benchmarks.tables import add_outputs, format_table, show_progress, write_report
+from benchmarks.tables import add_outputs, format_table, make_parser, show_progress, write_report
 
 CONFORMS, INCONCLUSIVE = 0, 3
 """Few cases do not reach every rule, so an inconclusive run is measured too."""
@@ -199,9 +199,7 @@ def describe_machine() -> str:
 
 
 def _parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = make_parser(__doc__)
     parts = ("whole", "split", "cases", "held")
     parser.add_argument(
         "--part",

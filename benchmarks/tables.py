@@ -65,6 +65,13 @@ def write_report(
             )
 
 
+def make_parser(description: str | None) -> argparse.ArgumentParser:
+    """Return a parser of arguments that shows a script's docstring as it is written."""
+    return argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+
+
 def add_outputs(parser: argparse.ArgumentParser, page: str) -> None:
     """Add the options that all benchmarks have for their results."""
     parser.add_argument("--json", metavar="PATH", help="write the results as JSON to this file")
