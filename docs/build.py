@@ -61,8 +61,8 @@ def list_planted() -> dict[str, list[Bug]]:
         story = f"{bank.read_story(bug)}{f' ({report})' if report else ''}."
         found.setdefault(bank.find_named_rule(bug), []).append((name, story))
     for model in model_bugs.BUGS:
-        story = f"{model_bugs.read_story(model)}."
-        found.setdefault(model_bugs.find_named_rule(model), []).append((model.__name__, story))
+        story = f"{bank.read_story(model)}."
+        found.setdefault(bank.find_named_rule(model), []).append((model.__name__, story))
     return found
 
 

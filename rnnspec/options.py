@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import Any, TypeVar
 
-from rnnspec.errors import suggest_similar
+from rnnspec.errors import SelectionError, suggest_similar
 
 __all__ = ["CheckOptions", "ModelOptions", "RunOptions"]
 
@@ -134,6 +134,24 @@ class ModelOptions(RunOptions):
         "The token id used as padding. Inferred from the Embedding's padding_idx.",
         metavar="ID",
     )
+
+
+def check_choice(option: str, value: str, known: Iterable[str]) -> None:
+    """Raise SelectionError, with a suggestion, if a value is none of the known ones."""
+    names = list(known)
+    if value not in names:
+        listed = " or ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else names[0]
+        raise SelectionError(
+            f"{value!r}: choose {listed}.{suggest_similar(str(value), names)}", option
+        )
+
+
+def check_integer(option: str, value: object, least: int | None = None) -> None:
+    """Raise SelectionError if a value is no integer, or smaller than allowed."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise SelectionError(f"must be an integer, got {value!r}", option)
+    if least is not None and value < least:
+        raise SelectionError(f"must be at least {least}, got {value}", option)
 
 
 def is_mapping(each: Field[Any]) -> bool:

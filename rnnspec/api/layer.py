@@ -11,8 +11,9 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
-from rnnspec.api.validation import check_choice, check_run_options
+from rnnspec.api.validation import check_run_options
 from rnnspec.cases.axes import AXIS, DropoutLevel, DType, Feature, Float32Precision
+from rnnspec.cases.axes.constructor_style import SIZES
 from rnnspec.cases.case import CONFIG_AXES
 from rnnspec.cases.plan import PROFILES
 from rnnspec.contract import fingerprints
@@ -24,7 +25,7 @@ from rnnspec.engine.outcome import Progress
 from rnnspec.engine.shares import OtherProcesses, run_share
 from rnnspec.engine.suite import Observed, Suite
 from rnnspec.errors import SelectionError, TargetError
-from rnnspec.options import CheckOptions, show_options
+from rnnspec.options import CheckOptions, check_choice, show_options
 from rnnspec.pipeline import check_suite
 from rnnspec.report.data import Report
 from rnnspec.rulekit.selection import select_in_force
@@ -36,7 +37,6 @@ from rnnspec.suites.layer import LayerSuite
 
 CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])
-SIZES = ("input_size", "hidden_size")
 LayerTarget = str | Callable[..., Any]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from rnnspec.api.validation import check_choice, check_run_options
+from rnnspec.api.validation import check_run_options
 from rnnspec.cases.plan import PROFILES
 from rnnspec.engine.campaign import Watcher
 from rnnspec.errors import TargetError
@@ -20,7 +20,7 @@ from rnnspec.models.inputs import Inputs
 from rnnspec.models.isolated import find_first_tensor, fork_random_numbers
 from rnnspec.models.observation import NotApplicable, Readout, wrap_as_module
 from rnnspec.models.readout import ReadoutMap
-from rnnspec.options import ModelOptions, show_options
+from rnnspec.options import ModelOptions, check_choice, show_options
 from rnnspec.pipeline import check_suite
 from rnnspec.report.data import Report
 from rnnspec.subjects.target import Target, resolve_target

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import torch
 
 from rnnspec.cases.plan import PROFILES
-from rnnspec.errors import DeviceError, SelectionError, suggest_similar
-from rnnspec.options import RunOptions
+from rnnspec.errors import DeviceError
+from rnnspec.options import RunOptions, check_choice, check_integer
 
 
 def check_run_options(options: RunOptions) -> None:
@@ -18,24 +16,6 @@ def check_run_options(options: RunOptions) -> None:
         check_integer("cases", options.cases, 1)
     check_integer("seed", options.seed)
     check_device(options.device)
-
-
-def check_choice(option: str, value: str, known: Iterable[str]) -> None:
-    """Raise SelectionError, with a suggestion, if a value is none of the known ones."""
-    names = list(known)
-    if value not in names:
-        listed = " or ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else names[0]
-        raise SelectionError(
-            f"{value!r}: choose {listed}.{suggest_similar(str(value), names)}", option
-        )
-
-
-def check_integer(option: str, value: object, least: int | None = None) -> None:
-    """Raise SelectionError if a value is no integer, or smaller than allowed."""
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise SelectionError(f"must be an integer, got {value!r}", option)
-    if least is not None and value < least:
-        raise SelectionError(f"must be at least {least}, got {value}", option)
 
 
 def check_device(device: str) -> None:

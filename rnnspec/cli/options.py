@@ -66,7 +66,7 @@ def parse_argument(text: str) -> tuple[str, Any]:
     """Return an argument KEY=VALUE; the value is read as a Python literal, or else as a string."""
     name, equals, value = text.partition("=")
     if not equals or not name.isidentifier():
-        raise SelectionError(f"--arg {text!r}: write KEY=VALUE, e.g. --arg bias=False.")
+        raise SelectionError(f"{text!r}: write KEY=VALUE, e.g. --arg bias=False.", "arguments")
     try:
         return name, ast.literal_eval(value)
     except (ValueError, SyntaxError):

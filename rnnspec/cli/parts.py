@@ -53,7 +53,7 @@ def print_text(text: str) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def check_writable(path: str | None, option: str = "--json") -> None:
+def check_writable(path: str | None, option: str = "json") -> None:
     """Raise SelectionError before the run, not after it, if a path cannot be written."""
     if path in (None, "-"):
         return
@@ -64,7 +64,7 @@ def check_writable(path: str | None, option: str = "--json") -> None:
             pass
     except OSError as error:
         reason = f"it cannot be written there ({error.strerror}); nothing was checked."
-        raise SelectionError(f"{option} {path}: {reason}") from error
+        raise SelectionError(f"{path}: {reason}", option) from error
     if not existed:
         place.unlink()
 
@@ -78,7 +78,7 @@ def import_module(name: str) -> None:
             importlib.import_module(name)
     except (Exception, SystemExit) as error:
         text = " ".join(str(error).split())
-        raise SelectionError(f"--import {name}: {type(error).__name__}: {text}") from error
+        raise SelectionError(f"{name}: {type(error).__name__}: {text}", "import") from error
     finally:
         if here in sys.path:
             sys.path.remove(here)

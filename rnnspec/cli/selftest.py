@@ -62,7 +62,7 @@ def selftest(
     from rnnspec.selftest.picture import draw_svg, format_matrix
 
     check_writable(json_path)
-    check_writable(svg_path, "--svg")
+    check_writable(svg_path, "svg")
     with show_progress() as watch:
         if models:
             found = build_model_matrix(select_models(patterns), seed=seed, watch=watch)

@@ -17,8 +17,8 @@ from multiprocessing.context import SpawnProcess
 from typing import Any
 
 from rnnspec.cli.parts import import_module
-from rnnspec.errors import CannotCheck, SelectionError
-from rnnspec.options import CheckOptions
+from rnnspec.errors import CannotCheck
+from rnnspec.options import CheckOptions, check_integer
 
 MAX_JOBS = 4
 """The most processes that are started unasked: each must import torch first."""
@@ -34,8 +34,8 @@ def choose_jobs(asked: int | None, options: CheckOptions) -> int:
     One on any device but the CPU, for a few cases, and if the run ends with the first violation,
     which must be the first of all.
     """
-    if asked is not None and asked < 1:
-        raise SelectionError(f"must be at least 1, got {asked}", "jobs")
+    if asked is not None:
+        check_integer("jobs", asked, 1)
     if options.fail_fast or asked == 1:
         return 1
     if asked is not None:

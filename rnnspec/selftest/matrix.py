@@ -14,7 +14,7 @@ from typing import Any
 
 from rnnspec.cases import plan
 from rnnspec.errors import SelectionError, suggest_similar
-from rnnspec.options import CheckOptions
+from rnnspec.options import CheckOptions, check_choice, check_integer
 from rnnspec.selftest.bank import (
     BUGS,
     CORRECT,
@@ -120,14 +120,8 @@ def build_matrix(
     `jobs` processes share the work; each of them loads torch. `watch(done, total)` is called
     after each layer. Raises SelectionError for an unknown profile or if `jobs` is below 1.
     """
-    if profile not in PROFILES:
-        raise SelectionError(
-            f"{profile!r}: choose {', '.join(PROFILES[:-1])} or {PROFILES[-1]}."
-            f"{suggest_similar(profile, PROFILES)}",
-            "profile",
-        )
-    if jobs < 1:
-        raise SelectionError(f"must be at least 1, got {jobs}", "jobs")
+    check_choice("profile", profile, PROFILES)
+    check_integer("jobs", jobs, 1)
     rows = []
     for row in _judge_rows(names, (profile, seed, named), jobs):
         rows.append(row)

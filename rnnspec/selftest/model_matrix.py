@@ -13,8 +13,9 @@ from rnnspec.api import run_share_undisturbed
 from rnnspec.api.model import prepare_model_suite
 from rnnspec.options import ModelOptions
 from rnnspec.selftest import model_correct, model_correct_other
+from rnnspec.selftest.bank import find_named_rule, read_story
 from rnnspec.selftest.matrix import Matrix, Row, Watcher, match_names
-from rnnspec.selftest.model_bugs import BUGS, find_named_rule, read_story
+from rnnspec.selftest.model_bugs import BUGS
 
 CORRECT = (*model_correct.CORRECT, *model_correct_other.CORRECT)
 

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from rnnspec.cases.axes import ConstructorStyle, DType, Feature
-from rnnspec.cases.axes.constructor_style import ConstructorArguments
+from rnnspec.cases.axes.constructor_style import SIZES, ConstructorArguments
 from rnnspec.contract.config import Config
 from rnnspec.contract.shapes import Shape, parameter_shapes
 from rnnspec.errors import TargetError
@@ -116,7 +116,7 @@ class TorchSubject:
         return style.arrange(
             ConstructorArguments(
                 wanted=wanted,
-                changed=frozenset({"input_size", "hidden_size", *config.changed}),
+                changed=frozenset({*SIZES, *config.changed}),
                 own=self.fixed,
                 positional=leading,
                 sizes=(config.input_size, config.hidden_size),

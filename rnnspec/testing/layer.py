@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -86,10 +86,15 @@ def conformance(target: LayerTarget, **options: Any) -> Callable[[Test], Test]:
     share one run in a process. If nothing can be checked, each test fails with the reason when it
     runs; a device that torch does not have here skips it.
     """
-    import pytest
-
     chosen = CheckOptions.from_keywords("conformance", options, profile="quick")
     run = Run(target, chosen, run_check)
     rules = select_in_force(select_layer_rules(chosen.rules), torch.__version__)
+    return parametrize_rules(run, rules)
+
+
+def parametrize_rules(run: Run[Any], rules: Sequence[AnyRule]) -> Callable[[Test], Test]:
+    """Parametrize a pytest test over rules that share a run, one test id per rule."""
+    import pytest
+
     tests = [pytest.param(RuleTest(rule, run), id=rule.id) for rule in rules]
     return pytest.mark.parametrize("rule", tests)

@@ -8,7 +8,7 @@ from typing import Any
 from rnnspec.api.model import ModelTarget, run_model_check
 from rnnspec.models.catalogue import select_model_rules
 from rnnspec.options import ModelOptions, show_options
-from rnnspec.testing.layer import RuleTest, Run, Test
+from rnnspec.testing.layer import Run, Test, parametrize_rules
 
 
 @show_options(ModelOptions, profile="quick")
@@ -17,10 +17,6 @@ def model_conformance(target: ModelTarget, **options: Any) -> Callable[[Test], T
 
     The options are those of `rnnspec.ModelOptions`, with the quick profile by default.
     """
-    import pytest
-
     chosen = ModelOptions.from_keywords("model_conformance", options, profile="quick")
     run = Run(target, chosen, run_model_check)
-    rules = select_model_rules(chosen.rules)
-    tests = [pytest.param(RuleTest(rule, run), id=rule.id) for rule in rules]
-    return pytest.mark.parametrize("rule", tests)
+    return parametrize_rules(run, select_model_rules(chosen.rules))

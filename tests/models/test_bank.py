@@ -18,8 +18,9 @@ from rnnspec.models.catalogue import list_model_rules, load_model_clauses
 from rnnspec.models.observation import ModelObservation, NotApplicable, Readout
 from rnnspec.models.program import write_model_program
 from rnnspec.models.rules import readouts
+from rnnspec.selftest.bank import find_named_rule
 from rnnspec.selftest.matrix import Matrix
-from rnnspec.selftest.model_bugs import BUGS, find_named_rule
+from rnnspec.selftest.model_bugs import BUGS
 from rnnspec.selftest.model_bugs_shapes import BothFaults
 from rnnspec.selftest.model_correct import CORRECT as PLAIN
 from rnnspec.selftest.model_correct_other import CORRECT as OTHER

@@ -30,7 +30,7 @@ from rnnspec.subjects.release import is_promised
 from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import resolve_target
 from tests.releases import skip_unless_promised
-from tests.rules.judged import judge_layer, make_case
+from tests.rules.judged import judge_layer, make_case, make_test_ids
 from tests.rules.proven import prove_violation
 
 WIDE = make_case(
@@ -195,9 +195,7 @@ def test_torch_passes(name: str) -> None:
     assert [judge_layer(name, nn.RNN, near) for near in PASSES[name]] == [None] * len(PASSES[name])
 
 
-@pytest.mark.parametrize(
-    ("name", "bug", "near", "text"), FAILS, ids=[f"{name}-{bug}" for name, bug, _, _ in FAILS]
-)
+@pytest.mark.parametrize(("name", "bug", "near", "text"), FAILS, ids=make_test_ids(FAILS))
 def test_planted_bug_is_reported_with_a_program(name: str, bug: str, near: Case, text: str) -> None:
     assert re.search(text, prove_violation(name, bug, near, seeds=12))
 

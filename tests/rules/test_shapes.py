@@ -22,7 +22,7 @@ from rnnspec.cases.case import Case
 from rnnspec.rulekit.rule import REGISTRY, Theme
 from rnnspec.rules.catalogue import find_layer_rule
 from rnnspec.selftest import Plain
-from tests.rules.judged import judge_layer, make_case
+from tests.rules.judged import judge_layer, make_case, make_test_ids
 from tests.rules.proven import prove_violation
 
 BOTH = make_case(num_layers=2, bidirectional=True, initial_state=InitialState.GIVEN)
@@ -120,9 +120,7 @@ def test_torch_passes(name: str) -> None:
     assert [judge_layer(name, nn.RNN, near) for near in PASSES[name]] == [None] * len(PASSES[name])
 
 
-@pytest.mark.parametrize(
-    ("name", "bug", "near", "text"), FAILS, ids=[f"{name}-{bug}" for name, bug, _, _ in FAILS]
-)
+@pytest.mark.parametrize(("name", "bug", "near", "text"), FAILS, ids=make_test_ids(FAILS))
 def test_planted_bug_is_reported_with_a_program(name: str, bug: str, near: Case, text: str) -> None:
     assert re.search(text, prove_violation(name, bug, near, seeds=2))
 
