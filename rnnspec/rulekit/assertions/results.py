@@ -12,6 +12,7 @@ from rnnspec.cases.axes import Distribution, Feature, InitialState
 from rnnspec.cases.case import Case
 from rnnspec.observe.expected import Expected
 from rnnspec.observe.observation import Observation
+from rnnspec.rulekit.assertions.relations import assert_both_expected, is_satisfied
 from rnnspec.rulekit.conditions import has_predictable_results, has_value, is_differentiable
 from rnnspec.rulekit.snippet import Snippet
 from rnnspec.rulekit.snippets import results as snippets
@@ -26,23 +27,8 @@ has_known_gradients = has_predictable_results & is_differentiable & ~has_value(D
 
 
 def assert_results(observation: Observation, snippet: Snippet = snippets.BOTH) -> None:
-    """Raise Violation if output or h_n differs from the oracle's."""
-    assert_close(
-        observation,
-        "output",
-        observation.output,
-        observation.expected.output,
-        lambda: observation.expected.bound.output,
-        snippet,
-    )
-    assert_close(
-        observation,
-        "h_n",
-        observation.h_n,
-        observation.expected.h_n,
-        lambda: observation.expected.bound.h_n,
-        snippet,
-    )
+    """Raise Violation if output or h_n differs from the oracle's; both are shown in a program."""
+    assert_both_expected(observation, snippet)
 
 
 def assert_results_and_gradients(
@@ -134,13 +120,6 @@ def fail_only_if_right_elsewhere(
     try:
         check(observation)
     except Violation:
-        if _is_fulfilled(observation.new_layer(elsewhere), there or check):
+        other = observation.new_layer(elsewhere)
+        if is_satisfied(lambda: (there or check)(other)):
             raise
-
-
-def _is_fulfilled(observation: Observation, check: Check) -> bool:
-    try:
-        check(observation)
-    except Violation:
-        return False
-    return True
