@@ -22,6 +22,7 @@ from rnnspec.observe.prepared import PreparedLayer, choose_other_dtype, share_pa
 from rnnspec.observe.tensors import to_array
 from rnnspec.rulekit.assertions.results import (
     assert_results,
+    assert_weights,
     fail_only_if_right_elsewhere,
 )
 from rnnspec.rulekit.conditions import (
@@ -255,13 +256,7 @@ def load_state_dict(observation: Observation) -> None:
     Catches weights or sums of biases that are kept from an earlier call, entries that are not
     loaded.
     """
-    for name, value in observation.prepared.weights().items():
-        assert_identical(
-            f"{name} after load_state_dict()",
-            to_array(value),
-            observation.values.weights[name],
-            LOAD_STATE_DICT,
-        )
+    assert_weights(observation, "after load_state_dict()", LOAD_STATE_DICT)
     _fail_only_if_fresh_is_right(observation)
 
 

@@ -11,11 +11,11 @@ from rnnspec.cases.axes import (
     Feature,
 )
 from rnnspec.observe.observation import Observation
-from rnnspec.observe.tensors import to_array
 from rnnspec.rulekit.assertions.results import (
     assert_gradients,
     assert_results,
     assert_results_and_gradients,
+    assert_weights,
     fail_only_if_right_elsewhere,
     has_known_gradients,
     list_gradient_names,
@@ -45,7 +45,6 @@ from rnnspec.rulekit.snippets.modules import (
     PARAMETRIZED_GRADIENT,
     TIED_PARAMETERS,
 )
-from rnnspec.rulekit.violation import assert_identical
 from rnnspec.subjects.failures import Unsupported
 from rnnspec.subjects.subject import observe_step
 
@@ -184,13 +183,7 @@ def flatten_parameters(observation: Observation) -> None:
     _ = other.call
     with observe_step("flatten_parameters()"):
         other.module.flatten_parameters()  # type: ignore[operator]
-    for name, value in other.prepared.weights().items():
-        assert_identical(
-            f"{name} after flatten_parameters()",
-            to_array(value),
-            observation.values.weights[name],
-            FLATTEN_PARAMETERS,
-        )
+    assert_weights(other, "after flatten_parameters()", FLATTEN_PARAMETERS)
     fail_only_if_right_elsewhere(
         other.second_call(), observation.case, partial(assert_results, snippet=FLATTEN_PARAMETERS)
     )

@@ -238,10 +238,11 @@ _SOLVABLE = DistributionMeaning(
 
 def _draw_deaf(rng: Generator, config: Config, boundary: int) -> dict[str, Array]:
     weights = _PLAIN.weights(rng, config, boundary)
-    return {name: array * (not _is_upper(name)) for name, array in weights.items()}
+    return {name: array * (not reads_layer_below(name)) for name, array in weights.items()}
 
 
-def _is_upper(name: str) -> bool:
+def reads_layer_below(name: str) -> bool:
+    """Return whether a parameter is an input weight of a layer above the first."""
     return name.startswith("weight_ih") and not name.startswith("weight_ih_l0")
 
 

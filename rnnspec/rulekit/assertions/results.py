@@ -9,14 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnspec.cases.axes import Distribution, Feature, InitialState
+from rnnspec.cases.axes.distribution import reads_layer_below
 from rnnspec.cases.case import Case
 from rnnspec.observe.expected import Expected
 from rnnspec.observe.observation import Observation
+from rnnspec.observe.tensors import to_array
 from rnnspec.rulekit.assertions.relations import assert_both_expected, is_satisfied
 from rnnspec.rulekit.conditions import has_predictable_results, has_value, is_differentiable
 from rnnspec.rulekit.snippet import Snippet
 from rnnspec.rulekit.snippets import results as snippets
-from rnnspec.rulekit.violation import Violation, assert_close
+from rnnspec.rulekit.violation import Violation, assert_close, assert_identical
 
 Array = NDArray[np.float64]
 Check = Callable[[Observation], None]
@@ -45,6 +47,14 @@ def assert_results_and_gradients(
             observation.gradients,
             observation.expected,
             exclude_masked_gradients(observation.case, observation.gradients),
+        )
+
+
+def assert_weights(observation: Observation, when: str, snippet: Snippet) -> None:
+    """Raise Violation if the layer's weights are not, bit for bit, those of the case."""
+    for name, value in observation.prepared.weights().items():
+        assert_identical(
+            f"{name} {when}", to_array(value), observation.values.weights[name], snippet
         )
 
 
@@ -88,11 +98,7 @@ def exclude_masked_gradients(case: Case, names: Sequence[str] | Mapping[str, Any
     Under the distribution `deaf` these are the input weights of the layers above the first.
     """
     masked = case.distribution is Distribution.DEAF and case.has_active_dropout
-    return [
-        name
-        for name in names
-        if not (masked and name.startswith("weight_ih") and not name.startswith("weight_ih_l0"))
-    ]
+    return [name for name in names if not (masked and reads_layer_below(name))]
 
 
 def list_gradient_names(case: Case, weights: Mapping[str, Any]) -> list[str]:
