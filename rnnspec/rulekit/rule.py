@@ -10,6 +10,7 @@ from enum import Enum
 from typing import Any, Generic, TypeVar
 
 from rnnspec.cases.axes import Feature
+from rnnspec.cases.space import FIELDS
 from rnnspec.contract.clauses import Clause, Level, find_clause
 from rnnspec.rulekit.conditions import Condition, always
 
@@ -49,6 +50,53 @@ class Theme(Enum):
         """Whether the rules check a model that contains recurrent layers, not a layer itself."""
         return self in (Theme.MODEL, Theme.READOUT)
 
+    @property
+    def part(self) -> Part:
+        """The part of the contract that its rules belong to, unless they say otherwise."""
+        return PARTS.get(self, Part.VALUES)
+
+
+class Part(Enum):
+    """The parts of the contract; each has a verdict of its own."""
+
+    VALUES = "values"
+    GRADIENTS = "gradients"
+    MODULE = "module"
+    INTERFACE = "interface"
+
+    @property
+    def meaning(self) -> str:
+        """What the rules of the part are about."""
+        return MEANINGS[self]
+
+    def __str__(self) -> str:
+        return self.value
+
+
+MEANINGS = {
+    Part.VALUES: "the results of a call: shapes, layouts, states, dropout, numbers",
+    Part.GRADIENTS: "first and second derivatives",
+    Part.MODULE: "the layer as an nn.Module: parameters, state_dict, copies, side effects",
+    Part.INTERFACE: "the constructor and what is refused",
+}
+PARTS = {
+    Theme.CONSTRUCTION: Part.INTERFACE,
+    Theme.ERRORS: Part.INTERFACE,
+    Theme.PARAMETERS: Part.MODULE,
+    Theme.MODULES: Part.MODULE,
+    Theme.SIDE_EFFECTS: Part.MODULE,
+    Theme.GRADIENTS: Part.GRADIENTS,
+}
+"""The part of each theme; the part of a theme that is not listed is VALUES."""
+
+
+class Fact(Enum):
+    """What a rule may presuppose of the case that it judges."""
+
+    CALL = "the call returns results of the documented form"
+    RESULTS = "output and h_n are right"
+    GRADIENTS = "the gradients are right"
+
 
 @dataclass(frozen=True)
 class Rule(Generic[CaseT, ObservationT]):
@@ -63,6 +111,11 @@ class Rule(Generic[CaseT, ObservationT]):
     requirement  what the layer must do, in one or two sentences
     how          how that is checked
     catches      the mistakes that it finds
+    part         the part of the contract that it belongs to
+    about        the axes and sizes that the requirement is about. If a layer is wrong even though
+                 one of them has its simplest value, another rule tells the fault
+    presupposes  facts about the judged case, and ids of rules, without which a failure is a
+                 consequence
     """
 
     id: str
@@ -74,6 +127,9 @@ class Rule(Generic[CaseT, ObservationT]):
     requirement: str
     how: str
     catches: str
+    part: Part
+    about: frozenset[str] = frozenset()
+    presupposes: frozenset[Fact | str] = frozenset()
 
     @property
     def level(self) -> Level:
@@ -86,6 +142,11 @@ class Rule(Generic[CaseT, ObservationT]):
         return self.clauses[0].source
 
 
+PRESUPPOSED: dict[Part, frozenset[Fact | str]] = {
+    Part.GRADIENTS: frozenset({Fact.RESULTS, "parameters.trainable"}),
+}
+"""What all rules of a part presuppose."""
+
 REGISTRY: dict[Theme, list[Rule[Any, Any]]] = {theme: [] for theme in Theme}
 """All rules by theme, in the order of registration. Importing a module of rules fills it."""
 
@@ -95,14 +156,18 @@ def rule(
     when: Condition[CaseT] = always,
     needs: tuple[Feature, ...] = (),
     id: str | None = None,
+    part: Part | None = None,
+    about: tuple[str, ...] = (),
+    presupposes: tuple[Fact | str, ...] = (),
 ) -> Callable[[Check[ObservationT]], Rule[CaseT, ObservationT]]:
     """Make a rule of a function that takes an observation and raises Violation.
 
     The default id joins the names of the module and the function, with dashes for underscores. The
     docstring of the function has three paragraphs: the requirement, how it is checked, and the
-    mistakes that it finds, which begins with "Catches". Raises ValueError if there is no clause,
-    the clauses have different levels, the docstring lacks a paragraph, the theme is not in `Theme`,
-    or the id is taken.
+    mistakes that it finds, which begins with "Catches". The default part is that of the theme, and
+    `presupposes` adds to what the part presupposes. Raises ValueError if there is no clause, the
+    clauses have different levels, the docstring lacks a paragraph, the theme is not in `Theme`, the
+    id is taken, or `about` has a name that is no axis and no size.
     """
     found = tuple(find_clause(name) for name in clauses)
     if not found or len({each.level for each in found}) > 1:
@@ -114,13 +179,30 @@ def rule(
         theme = _find_theme(name)
         if any(each.id == name for each in REGISTRY[theme]):
             raise ValueError(f"expected a new id, got {name!r}, which another rule has")
+        chosen = part or theme.part
         made = Rule(
-            name, theme, found, when, frozenset(needs), check, *_split_docstring(name, check)
+            name,
+            theme,
+            found,
+            when,
+            frozenset(needs),
+            check,
+            *_split_docstring(name, check),
+            chosen,
+            _check_names(name, about),
+            PRESUPPOSED.get(chosen, frozenset()).union(presupposes),
         )
         REGISTRY[theme].append(made)
         return made
 
     return register
+
+
+def _check_names(id: str, about: tuple[str, ...]) -> frozenset[str]:
+    unknown = [name for name in about if name not in FIELDS]
+    if unknown:
+        raise ValueError(f"{id} is about {unknown[0]!r}; expected one of {', '.join(FIELDS)}")
+    return frozenset(about)
 
 
 def _make_id(check: Check[Any]) -> str:

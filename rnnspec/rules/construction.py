@@ -34,7 +34,7 @@ from rnnspec.subjects.subject import observe_step
 has_precise_results = has_predictable_results & has_wide_dtype
 
 
-@rule("rnn.args.keywords", when=has_precise_results & one_in(6))
+@rule("rnn.args.keywords", when=has_precise_results & one_in(6), about=("constructor_style",))
 def keywords(observation: Observation) -> None:
     """Every argument can be passed by keyword, with the name that the signature shows.
 
@@ -47,7 +47,7 @@ def keywords(observation: Observation) -> None:
     fail_only_in_style(observation, ConstructorStyle.KEYWORDS, ConstructorStyle.POSITIONAL)
 
 
-@rule("rnn.args.order", when=has_precise_results & one_in(6, 1))
+@rule("rnn.args.order", when=has_precise_results & one_in(6, 1), about=("constructor_style",))
 def positional(observation: Observation) -> None:
     """Positional arguments are read in the order of the signature.
 
@@ -67,6 +67,7 @@ def positional(observation: Observation) -> None:
     "rnn.args.dropout.default",
     "rnn.args.bidirectional.default",
     when=has_precise_results & one_in(6, 2),
+    about=("constructor_style",),
 )
 def defaults(observation: Observation) -> None:
     """Arguments that are left out have the documented defaults: one layer, tanh, biases,
@@ -94,7 +95,16 @@ assert output.shape == (5, 3, 20) and h_n.shape == (2, 3, 20)""",
 )
 
 
-@rule("rnn.example", when=one_in(16), needs=(Feature.NUM_LAYERS, Feature.STATE))
+@rule(
+    "rnn.example",
+    when=one_in(16),
+    needs=(Feature.NUM_LAYERS, Feature.STATE),
+    presupposes=(
+        "construction.keywords",
+        "construction.positional",
+        "construction.defaults",
+    ),
+)
 def documented_example(observation: Observation) -> None:
     """The example in the documentation works: a layer built from two sizes and a number of layers
     takes a batch of three sequences with five time steps, and an initial state.
@@ -121,7 +131,13 @@ def documented_example(observation: Observation) -> None:
         )
 
 
-@rule("rnn.args.device", "rnn.args.dtype", when=one_in(8), needs=(Feature.DTYPE,))
+@rule(
+    "rnn.args.device",
+    "rnn.args.dtype",
+    when=one_in(8),
+    needs=(Feature.DTYPE,),
+    about=("constructor_style",),
+)
 def device_and_dtype(observation: Observation) -> None:
     """The constructor creates all parameters on the device passed as `device` and in the dtype
     passed as `dtype`.
@@ -200,7 +216,16 @@ assert caught""",
 )
 
 
-@rule("rnn.args.dropout.single-layer-warns", when=one_in(4), needs=(Feature.DROPOUT,))
+@rule(
+    "rnn.args.dropout.single-layer-warns",
+    when=one_in(4),
+    needs=(Feature.DROPOUT,),
+    presupposes=(
+        "construction.keywords",
+        "construction.positional",
+        "construction.defaults",
+    ),
+)
 def single_layer_dropout_warns(observation: Observation) -> None:
     """The constructor warns if `dropout` is above 0 and there is only one layer, because dropout
     then has no effect.
@@ -226,6 +251,11 @@ def single_layer_dropout_warns(observation: Observation) -> None:
     "rnn.args.sizes.hidden-size-positive",
     "rnn.args.sizes.num-layers-positive",
     when=one_in(4),
+    presupposes=(
+        "construction.keywords",
+        "construction.positional",
+        "construction.defaults",
+    ),
 )
 def refuses_sizes(observation: Observation) -> None:
     """An `input_size`, `hidden_size` or `num_layers` below 1 is rejected.
@@ -239,7 +269,15 @@ def refuses_sizes(observation: Observation) -> None:
 
 
 @rule(
-    "rnn.args.sizes.integers", "rnn.args.bias.bool", "rnn.args.batch-first.bool", when=one_in(4, 1)
+    "rnn.args.sizes.integers",
+    "rnn.args.bias.bool",
+    "rnn.args.batch-first.bool",
+    when=one_in(4, 1),
+    presupposes=(
+        "construction.keywords",
+        "construction.positional",
+        "construction.defaults",
+    ),
 )
 def refuses_types(observation: Observation) -> None:
     """An `input_size` or `hidden_size` that is not an int is rejected, and so is a `bias` or
@@ -253,7 +291,16 @@ def refuses_types(observation: Observation) -> None:
     assert_arguments_rejected(observation, TYPES, at_once=False, count=4)
 
 
-@rule("rnn.args.nonlinearity.values", when=one_in(4, 2), needs=(Feature.NONLINEARITY,))
+@rule(
+    "rnn.args.nonlinearity.values",
+    when=one_in(4, 2),
+    needs=(Feature.NONLINEARITY,),
+    presupposes=(
+        "construction.keywords",
+        "construction.positional",
+        "construction.defaults",
+    ),
+)
 def refuses_nonlinearity(observation: Observation) -> None:
     """The constructor rejects a `nonlinearity` other than `'tanh'` and `'relu'`.
 
@@ -267,7 +314,15 @@ def refuses_nonlinearity(observation: Observation) -> None:
 
 
 @rule(
-    "rnn.args.dropout.range", "rnn.args.dropout.number", when=one_in(4, 3), needs=(Feature.DROPOUT,)
+    "rnn.args.dropout.range",
+    "rnn.args.dropout.number",
+    when=one_in(4, 3),
+    needs=(Feature.DROPOUT,),
+    presupposes=(
+        "construction.keywords",
+        "construction.positional",
+        "construction.defaults",
+    ),
 )
 def refuses_dropout(observation: Observation) -> None:
     """The constructor rejects a `dropout` that is below 0, above 1, a bool, or not a number.
@@ -280,7 +335,15 @@ def refuses_dropout(observation: Observation) -> None:
     assert_arguments_rejected(observation, DROPOUTS, at_once=True)
 
 
-@rule("rnn.args.proj-size-refused", when=one_in(8))
+@rule(
+    "rnn.args.proj-size-refused",
+    when=one_in(8),
+    presupposes=(
+        "construction.keywords",
+        "construction.positional",
+        "construction.defaults",
+    ),
+)
 def refuses_proj_size(observation: Observation) -> None:
     """`proj_size` is rejected, because only `nn.LSTM` supports it.
 
@@ -293,7 +356,15 @@ def refuses_proj_size(observation: Observation) -> None:
     assert_arguments_rejected(observation, PROJECTIONS, at_once=False, count=1)
 
 
-@rule("rnn.errors.construction-types", when=one_in(4, 1))
+@rule(
+    "rnn.errors.construction-types",
+    when=one_in(4, 1),
+    presupposes=(
+        "construction.keywords",
+        "construction.positional",
+        "construction.defaults",
+    ),
+)
 def exception_types(observation: Observation) -> None:
     """The constructor raises `TypeError` for an argument of the wrong type and `ValueError` for a
     value out of range.
@@ -306,7 +377,15 @@ def exception_types(observation: Observation) -> None:
     assert_error_types(observation, WITH_EXPECTED_ERROR)
 
 
-@rule("rnn.args.nonlinearity.readable", needs=(Feature.NONLINEARITY,))
+@rule(
+    "rnn.args.nonlinearity.readable",
+    needs=(Feature.NONLINEARITY,),
+    presupposes=(
+        "construction.keywords",
+        "construction.positional",
+        "construction.defaults",
+    ),
+)
 def nonlinearity_attribute(observation: Observation) -> None:
     """The attribute `nonlinearity` of a layer holds the value that was passed to the constructor.
 

@@ -18,7 +18,7 @@ from rnnspec.rulekit.conditions import (
     has_size_at_least,
     is_bidirectional,
 )
-from rnnspec.rulekit.rule import rule
+from rnnspec.rulekit.rule import Fact, rule
 from rnnspec.rulekit.snippet import Helper, Snippet
 from rnnspec.rulekit.snippets.results import H_N
 from rnnspec.rulekit.violation import assert_identical
@@ -39,6 +39,11 @@ close(ours[..., {hidden} :], theirs[..., {hidden} :])""",
     "rnn.directions.own-state",
     "rnn.h_0.order",
     when=is_bidirectional & has_initial_state & can_plant_nan,
+    about=(
+        "bidirectional",
+        "initial_state",
+    ),
+    presupposes=(Fact.RESULTS,),
 )
 def own_state(observation: Observation) -> None:
     """The forward and the backward direction of a layer start from different rows of `h_0`.
@@ -65,6 +70,7 @@ def own_state(observation: Observation) -> None:
     "rnn.output.directions",
     "rnn.output.view",
     when=is_bidirectional & has_predictable_results,
+    about=("bidirectional",),
 )
 def output_order(observation: Observation) -> None:
     """Along the last axis of output, the values of the forward direction come first.
@@ -86,6 +92,10 @@ def output_order(observation: Observation) -> None:
 @rule(
     "rnn.directions.reverse-time",
     when=is_bidirectional & has_predictable_results & has_size_at_least("steps", 2),
+    about=(
+        "bidirectional",
+        "steps",
+    ),
 )
 def reverse_time(observation: Observation) -> None:
     """The backward direction runs from the last time step to the first.
@@ -99,7 +109,11 @@ def reverse_time(observation: Observation) -> None:
     _assert_backward_half(observation)
 
 
-@rule("rnn.directions.own-weights", when=is_bidirectional & has_predictable_results)
+@rule(
+    "rnn.directions.own-weights",
+    when=is_bidirectional & has_predictable_results,
+    about=("bidirectional",),
+)
 def own_weights(observation: Observation) -> None:
     """The backward direction uses the parameters whose names end in `_reverse`.
 
@@ -126,6 +140,7 @@ def _assert_backward_half(observation: Observation) -> None:
     "rnn.h_n.order.page",
     "rnn.h_n.final",
     when=is_bidirectional & has_predictable_results,
+    about=("bidirectional",),
 )
 def h_n_order(observation: Observation) -> None:
     """The rows of `h_n` are layer 0 forward, layer 0 backward, layer 1 forward, and so on.

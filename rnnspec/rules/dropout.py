@@ -22,7 +22,7 @@ from rnnspec.rulekit.conditions import (
     one_in,
 )
 from rnnspec.rulekit.fixtures.dropout_attribute import set_dropout
-from rnnspec.rulekit.rule import rule
+from rnnspec.rulekit.rule import Fact, rule
 from rnnspec.rulekit.snippets.dropout import (
     ATTRIBUTE_CHANGED,
     BACKWARD,
@@ -73,7 +73,13 @@ has_known_mask = has_decodable_mask | (
 )
 
 
-@rule("rnn.dropout.between-layers", when=has_decodable_mask, needs=NEEDS)
+@rule(
+    "rnn.dropout.between-layers",
+    when=has_decodable_mask,
+    needs=NEEDS,
+    about=("dropout",),
+    presupposes=(Fact.RESULTS,),
+)
 def place(observation: Observation) -> None:
     """Dropout acts on the output of every layer except the last, and nowhere else.
 
@@ -95,7 +101,13 @@ def place(observation: Observation) -> None:
         )
 
 
-@rule("rnn.dropout.scale", when=has_decodable_mask, needs=NEEDS)
+@rule(
+    "rnn.dropout.scale",
+    when=has_decodable_mask,
+    needs=NEEDS,
+    about=("dropout",),
+    presupposes=(Fact.RESULTS,),
+)
 def scale(observation: Observation) -> None:
     """Values that survive dropout are scaled by 1 / (1 - p), where p is the `dropout` argument.
 
@@ -117,7 +129,13 @@ def scale(observation: Observation) -> None:
     assert_expected_under_mask(observation)
 
 
-@rule("rnn.dropout.rate", when=is_sampled, needs=NEEDS)
+@rule(
+    "rnn.dropout.rate",
+    when=is_sampled,
+    needs=NEEDS,
+    about=("dropout",),
+    presupposes=(Fact.RESULTS,),
+)
 def rate(observation: Observation) -> None:
     """Each value is dropped with probability p, where p is the `dropout` argument.
 
@@ -135,7 +153,13 @@ def rate(observation: Observation) -> None:
     )
 
 
-@rule("rnn.dropout.fresh", when=is_sampled, needs=NEEDS)
+@rule(
+    "rnn.dropout.fresh",
+    when=is_sampled,
+    needs=NEEDS,
+    about=("dropout",),
+    presupposes=(Fact.RESULTS,),
+)
 def fresh_masks(observation: Observation) -> None:
     """In training mode, every call draws a new dropout mask.
 
@@ -150,7 +174,13 @@ def fresh_masks(observation: Observation) -> None:
     )
 
 
-@rule("rnn.dropout.independent", when=is_sampled, needs=NEEDS)
+@rule(
+    "rnn.dropout.independent",
+    when=is_sampled,
+    needs=NEEDS,
+    about=("dropout",),
+    presupposes=(Fact.RESULTS,),
+)
 def independent(observation: Observation) -> None:
     """Dropout draws independently for every time step, sample, unit, direction and layer.
 
@@ -175,6 +205,7 @@ def independent(observation: Observation) -> None:
     when=has_value(Mode.EVAL) & has_dropout & is_stacked,
     needs=NEEDS,
     id="dropout.eval",
+    about=("dropout",),
 )
 def eval_drops_nothing(observation: Observation) -> None:
     """In evaluation mode, nothing is dropped and nothing is scaled, whatever `dropout` is.
@@ -186,7 +217,13 @@ def eval_drops_nothing(observation: Observation) -> None:
     assert_expected(observation, "output")
 
 
-@rule("rnn.dropout.not-on-output", when=has_deaf_layers, needs=NEEDS)
+@rule(
+    "rnn.dropout.not-on-output",
+    when=has_deaf_layers,
+    needs=NEEDS,
+    about=("dropout",),
+    presupposes=(Fact.RESULTS,),
+)
 def not_on_output(observation: Observation) -> None:
     """Dropout is not applied to the output of the last layer.
 
@@ -198,7 +235,13 @@ def not_on_output(observation: Observation) -> None:
     assert_expected(observation, "output")
 
 
-@rule("rnn.dropout.not-in-states", when=has_deaf_layers | has_decodable_mask, needs=NEEDS)
+@rule(
+    "rnn.dropout.not-in-states",
+    when=has_deaf_layers | has_decodable_mask,
+    needs=NEEDS,
+    about=("dropout",),
+    presupposes=(Fact.RESULTS,),
+)
 def not_in_states(observation: Observation) -> None:
     """Dropout is applied neither to `h_n` nor to the state that a layer passes to its next step.
 
@@ -229,6 +272,10 @@ def not_in_states(observation: Observation) -> None:
     "rnn.dropout.zero",
     when=has_value(DropoutLevel.NONE) & is_training & is_stacked,
     needs=(Feature.NUM_LAYERS,),
+    about=(
+        "mode",
+        "num_layers",
+    ),
 )
 def p_zero(observation: Observation) -> None:
     """With `dropout=0`, training mode gives the same results as evaluation mode.
@@ -240,7 +287,9 @@ def p_zero(observation: Observation) -> None:
     assert_both_expected(observation)
 
 
-@rule("rnn.dropout.one", when=has_active_dropout & has_dropout_of_one, needs=NEEDS)
+@rule(
+    "rnn.dropout.one", when=has_active_dropout & has_dropout_of_one, needs=NEEDS, about=("dropout",)
+)
 def p_one(observation: Observation) -> None:
     """With `dropout=1` in training mode, every layer above the first reads only zeros.
 
@@ -256,6 +305,7 @@ def p_one(observation: Observation) -> None:
     "rnn.dropout.single-layer",
     when=has_dropout & is_training & ~is_stacked,
     needs=(Feature.DROPOUT,),
+    about=("dropout",),
 )
 def single_layer(observation: Observation) -> None:
     """With one layer, `dropout` has no effect on any result.
@@ -271,6 +321,8 @@ def single_layer(observation: Observation) -> None:
     "rnn.dropout.changed",
     when=is_training & is_stacked & ~has_deaf_layers & one_in(5, 1),
     needs=NEEDS,
+    about=("dropout",),
+    presupposes=(Fact.RESULTS,),
 )
 def attribute_changed(observation: Observation) -> None:
     """Setting the `dropout` attribute of a layer takes effect from the next call.
@@ -292,7 +344,13 @@ def attribute_changed(observation: Observation) -> None:
             assert_expected(changed, "output", part=part, snippet=ATTRIBUTE_CHANGED)
 
 
-@rule("rnn.dropout.reproducible", when=has_decodable_mask & one_in(2), needs=NEEDS)
+@rule(
+    "rnn.dropout.reproducible",
+    when=has_decodable_mask & one_in(2),
+    needs=NEEDS,
+    about=("dropout",),
+    presupposes=(Fact.RESULTS,),
+)
 def reproducible(observation: Observation) -> None:
     """Two calls after the same `torch.manual_seed` drop the same values.
 
@@ -319,6 +377,11 @@ def reproducible(observation: Observation) -> None:
     "rnn.dropout.backward",
     when=is_differentiable & has_known_mask & one_in(2),
     needs=(*NEEDS, Feature.GRADIENTS),
+    about=("dropout",),
+    presupposes=(
+        Fact.RESULTS,
+        Fact.GRADIENTS,
+    ),
 )
 def backward(observation: Observation) -> None:
     """The backward pass uses the same dropout mask and scale as the forward pass.

@@ -22,14 +22,21 @@ from rnnspec.rulekit.rejections.calls import (
     provoke_rejection,
 )
 from rnnspec.rulekit.rejections.side_effects import NO_SIDE_EFFECTS, describe_side_effects
-from rnnspec.rulekit.rule import rule
+from rnnspec.rulekit.rule import Fact, rule
 from rnnspec.rulekit.violation import Violation
 from rnnspec.subjects.failures import Unsupported
 
 is_sampled = one_in(8)
 
 
-@rule("rnn.errors.feature-size", when=is_sampled)
+@rule(
+    "rnn.errors.feature-size",
+    when=is_sampled,
+    presupposes=(
+        Fact.RESULTS,
+        "construction.keywords",
+    ),
+)
 def feature_size(observation: Observation) -> None:
     """A call rejects an input whose last dimension is not `input_size`, in every layout.
 
@@ -41,7 +48,15 @@ def feature_size(observation: Observation) -> None:
     assert_call_rejected(observation, list_wrong_features(observation))
 
 
-@rule("rnn.errors.h_0-layers", when=is_sampled, needs=(Feature.STATE,))
+@rule(
+    "rnn.errors.h_0-layers",
+    when=is_sampled,
+    needs=(Feature.STATE,),
+    presupposes=(
+        Fact.RESULTS,
+        "construction.keywords",
+    ),
+)
 def h_0_layers(observation: Observation) -> None:
     """A call rejects an initial state whose first dimension is not `D * num_layers`.
 
@@ -54,7 +69,15 @@ def h_0_layers(observation: Observation) -> None:
     assert_call_rejected(observation, list_wrong_layers(observation))
 
 
-@rule("rnn.errors.h_0-batch", when=is_batched & one_in(3), needs=(Feature.STATE,))
+@rule(
+    "rnn.errors.h_0-batch",
+    when=is_batched & one_in(3),
+    needs=(Feature.STATE,),
+    presupposes=(
+        Fact.RESULTS,
+        "construction.keywords",
+    ),
+)
 def h_0_batch(observation: Observation) -> None:
     """A call with a padded batch rejects an initial state whose batch dimension differs from that
     of the input, and never broadcasts it.
@@ -68,7 +91,14 @@ def h_0_batch(observation: Observation) -> None:
 
 
 @rule(
-    "rnn.errors.h_0-batch.sorted", when=has_value(Layout.PACKED) & one_in(4), needs=(Feature.STATE,)
+    "rnn.errors.h_0-batch.sorted",
+    when=has_value(Layout.PACKED) & one_in(4),
+    needs=(Feature.STATE,),
+    about=("layout",),
+    presupposes=(
+        Fact.RESULTS,
+        "construction.keywords",
+    ),
 )
 def h_0_batch_sorted(observation: Observation) -> None:
     """For packed sequences sorted by length, a call rejects an initial state whose batch dimension
@@ -83,7 +113,15 @@ def h_0_batch_sorted(observation: Observation) -> None:
     assert_call_rejected(observation, list_wrong_batches(observation))
 
 
-@rule("rnn.errors.h_0-size", when=is_sampled, needs=(Feature.STATE,))
+@rule(
+    "rnn.errors.h_0-size",
+    when=is_sampled,
+    needs=(Feature.STATE,),
+    presupposes=(
+        Fact.RESULTS,
+        "construction.keywords",
+    ),
+)
 def h_0_size(observation: Observation) -> None:
     """A call rejects an initial state whose last dimension is not `hidden_size`.
 
@@ -95,7 +133,14 @@ def h_0_size(observation: Observation) -> None:
     assert_call_rejected(observation, list_wrong_units(observation))
 
 
-@rule("rnn.errors.empty-sequence", when=~is_packed & is_sampled)
+@rule(
+    "rnn.errors.empty-sequence",
+    when=~is_packed & is_sampled,
+    presupposes=(
+        Fact.RESULTS,
+        "construction.keywords",
+    ),
+)
 def empty_sequence(observation: Observation) -> None:
     """A call rejects a sequence of length 0.
 
@@ -107,7 +152,14 @@ def empty_sequence(observation: Observation) -> None:
     assert_call_rejected(observation, list_empty_sequences(observation))
 
 
-@rule("rnn.errors.dtype", when=is_sampled)
+@rule(
+    "rnn.errors.dtype",
+    when=is_sampled,
+    presupposes=(
+        Fact.RESULTS,
+        "construction.keywords",
+    ),
+)
 def dtype(observation: Observation) -> None:
     """A call rejects an input whose dtype differs from that of the parameters.
 
@@ -119,7 +171,14 @@ def dtype(observation: Observation) -> None:
     assert_call_rejected(observation, list_wrong_dtypes(observation))
 
 
-@rule("rnn.errors.device", when=is_sampled)
+@rule(
+    "rnn.errors.device",
+    when=is_sampled,
+    presupposes=(
+        Fact.RESULTS,
+        "construction.keywords",
+    ),
+)
 def device(observation: Observation) -> None:
     """A call rejects input, initial state and parameters that are on different devices.
 
@@ -136,7 +195,14 @@ def device(observation: Observation) -> None:
     assert_call_rejected(observation, list_wrong_devices(observation))
 
 
-@rule("rnn.errors.rank", when=~is_packed & is_sampled)
+@rule(
+    "rnn.errors.rank",
+    when=~is_packed & is_sampled,
+    presupposes=(
+        Fact.RESULTS,
+        "construction.keywords",
+    ),
+)
 def rank(observation: Observation) -> None:
     """A call rejects an input with fewer than two or more than three dimensions.
 
@@ -147,7 +213,15 @@ def rank(observation: Observation) -> None:
     assert_call_rejected(observation, list_wrong_ranks(observation))
 
 
-@rule("rnn.errors.h_0-rank", when=~is_packed & is_sampled, needs=(Feature.STATE,))
+@rule(
+    "rnn.errors.h_0-rank",
+    when=~is_packed & is_sampled,
+    needs=(Feature.STATE,),
+    presupposes=(
+        Fact.RESULTS,
+        "construction.keywords",
+    ),
+)
 def h_0_rank(observation: Observation) -> None:
     """A call rejects an initial state that does not have the same number of dimensions as the
     input.
@@ -183,7 +257,14 @@ def _choose_listers(observation: Observation, count: int) -> list[CallLister]:
     return pick_values(observation, offered, count)
 
 
-@rule("rnn.errors.call-types", when=is_sampled)
+@rule(
+    "rnn.errors.call-types",
+    when=is_sampled,
+    presupposes=(
+        Fact.RESULTS,
+        "construction.keywords",
+    ),
+)
 def types(observation: Observation) -> None:
     """An invalid call raises `ValueError` if the input has a wrong number of dimensions or a wrong
     dtype, and `RuntimeError` in all other cases.
@@ -207,7 +288,14 @@ def types(observation: Observation) -> None:
             )
 
 
-@rule("rnn.errors.leave-no-trace", when=one_in(12))
+@rule(
+    "rnn.errors.leave-no-trace",
+    when=one_in(12),
+    presupposes=(
+        Fact.RESULTS,
+        "construction.keywords",
+    ),
+)
 def leave_no_trace(observation: Observation) -> None:
     """A rejected call changes nothing: arguments, parameters and the random number generator stay
     as they were, and the next call works.

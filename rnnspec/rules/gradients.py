@@ -81,7 +81,10 @@ def input_gradient(observation: Observation) -> None:
 
 
 @rule(
-    "rnn.gradients.h_0", when=has_known_gradients & has_wide_dtype & has_initial_state, needs=NEEDS
+    "rnn.gradients.h_0",
+    when=has_known_gradients & has_wide_dtype & has_initial_state,
+    needs=NEEDS,
+    about=("initial_state",),
 )
 def h_0(observation: Observation) -> None:
     """The gradient with respect to `h_0` is the derivative of the formula.
@@ -123,6 +126,7 @@ def biases(observation: Observation) -> None:
     "rnn.gradients.parameters",
     when=has_known_gradients & ~has_wide_dtype,
     needs=NEEDS,
+    about=("dtype",),
 )
 def half_precision(observation: Observation) -> None:
     """In bfloat16 and float16, gradients differ from the formula by no more than rounding explains.
@@ -172,6 +176,7 @@ def output_alone(observation: Observation) -> None:
     "rnn.recurrence.every-step",
     when=has_known_gradients & has_wide_dtype & has_size_at_least("steps", LONG),
     needs=NEEDS,
+    about=("steps",),
 )
 def reach_first_step(observation: Observation) -> None:
     """In a long sequence, the gradient of the last time step reaches the first one.
@@ -195,6 +200,7 @@ def reach_first_step(observation: Observation) -> None:
     "rnn.gradients.parameters",
     when=has_known_gradients & has_value(Distribution.INTEGER) & one_in(2, 1),
     needs=NEEDS,
+    about=("distribution",),
 )
 def exact(observation: Observation) -> None:
     """If every sum is exact, the gradients are exact too, in whatever order the layer adds.

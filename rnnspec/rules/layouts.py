@@ -55,6 +55,7 @@ close(layer(*given)[1], h_n.unsqueeze(1))""",
     "rnn.h_0.shape.batched",
     "rnn.h_n.shape.batched",
     when=is_batched & is_batch_first & has_predictable_results,
+    about=("batch_first",),
 )
 def states_stay_layer_first(observation: Observation) -> None:
     """`h_0` and `h_n` have the shape `(D * num_layers, N, H_out)`, whatever `batch_first` is.
@@ -106,6 +107,7 @@ def _assert_state_accepted(observation: Observation, states: tuple[int, ...]) ->
     when=is_batched
     & has_predictable_results
     & (is_batch_first | has_size_at_least("steps", 2) | has_size_at_least("batch", 2)),
+    about=("batch_first",),
 )
 def batch_first(observation: Observation) -> None:
     """With `batch_first=True`, input and output are `(N, L, features)`; without it, `(L, N,
@@ -130,6 +132,7 @@ def batch_first(observation: Observation) -> None:
     "rnn.input.batch-first-unbatched",
     "rnn.h_0.shape.unbatched",
     when=is_unbatched & has_predictable_results,
+    about=("layout",),
 )
 def unbatched(observation: Observation) -> None:
     """A single sequence of shape `(L, H_in)` gives results without a batch dimension, and
@@ -151,6 +154,7 @@ def _is_single(case: Case) -> bool:
     "rnn.input.batch-of-one",
     when=Condition("one sequence", _is_single) & has_predictable_results,
     needs=(Feature.UNBATCHED,),
+    about=("layout",),
 )
 def batch_of_one(observation: Observation) -> None:
     """A single sequence gives the same results as a batch of one, without the batch dimension.
@@ -200,7 +204,11 @@ def _is_strided(case: Case) -> bool:
     return differs.get(case.memory_layout, False)
 
 
-@rule("rnn.input.strides", when=Condition("strided input", _is_strided) & has_predictable_results)
+@rule(
+    "rnn.input.strides",
+    when=Condition("strided input", _is_strided) & has_predictable_results,
+    about=("memory_layout",),
+)
 def memory_layout(observation: Observation) -> None:
     """The memory layout of the input and of the initial state does not affect the results.
 

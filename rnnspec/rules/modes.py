@@ -21,7 +21,7 @@ from rnnspec.rulekit.assertions.results import (
     fail_only_if_right_elsewhere,
 )
 from rnnspec.rulekit.conditions import Condition, has_predictable_results, has_value, one_in
-from rnnspec.rulekit.rule import rule
+from rnnspec.rulekit.rule import Fact, rule
 from rnnspec.rulekit.snippet import Helper, Snippet
 from rnnspec.rulekit.violation import Violation
 from rnnspec.subjects.subject import observe_step
@@ -41,7 +41,12 @@ BOTH_MODES = Snippet(
 )
 
 
-@rule("rnn.module.mode", when=has_predictable_results & one_in(5, 1))
+@rule(
+    "rnn.module.mode",
+    when=has_predictable_results & one_in(5, 1),
+    about=("mode",),
+    presupposes=(Fact.RESULTS,),
+)
 def train(observation: Observation) -> None:
     """`train()` and `eval()` control whether dropout is active, and nothing else.
 
@@ -83,7 +88,7 @@ assert not data(output).requires_grad and not h_n.requires_grad""",
 )
 
 
-@rule("rnn.module.no-grad", when=has_value(GradMode.NO_GRAD))
+@rule("rnn.module.no-grad", when=has_value(GradMode.NO_GRAD), about=("grad_mode",))
 def no_grad(observation: Observation) -> None:
     """Under `torch.no_grad()`, the layer returns the same values as with gradients enabled, and
     builds no graph.
@@ -97,7 +102,7 @@ def no_grad(observation: Observation) -> None:
     _assert_same_as_with_gradients(observation)
 
 
-@rule("rnn.module.no-grad", when=has_value(GradMode.INFERENCE))
+@rule("rnn.module.no-grad", when=has_value(GradMode.INFERENCE), about=("grad_mode",))
 def inference(observation: Observation) -> None:
     """Under `torch.inference_mode()`, the layer returns the same values as with gradients enabled,
     and builds no graph.
@@ -140,7 +145,12 @@ for one, other in zip(meta(*moved), reference(*given)):
 )
 
 
-@rule("rnn.module.meta", when=has_few_cells & one_in(12), needs=(Feature.META,))
+@rule(
+    "rnn.module.meta",
+    when=has_few_cells & one_in(12),
+    needs=(Feature.META,),
+    presupposes=(Fact.RESULTS,),
+)
 def meta(observation: Observation) -> None:
     """On the meta device, the layer returns results of the right shape and dtype.
 

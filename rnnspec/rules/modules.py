@@ -35,7 +35,7 @@ from rnnspec.rulekit.fixtures.round_trip import (
     assert_mode_and_freezing_kept,
     assert_state_dict_rejected,
 )
-from rnnspec.rulekit.rule import rule
+from rnnspec.rulekit.rule import Fact, rule
 from rnnspec.rulekit.snippets.modules import (
     CONVERSION,
     DEEPCOPY,
@@ -69,6 +69,7 @@ def _fail_only_if_fresh_is_right(observation: Observation) -> None:
     "rnn.module.state-dict",
     "rnn.parameters.names",
     when=has_predictable_results & ~has_value(ModuleUses.FUNCTIONAL) & one_in(6),
+    presupposes=(Fact.RESULTS,),
 )
 def state_dict(observation: Observation) -> None:
     """The `state_dict` holds only the parameters; a layer that loads it computes the same results.
@@ -112,7 +113,7 @@ def _assert_entries_are_references(prepared: PreparedLayer) -> None:
         )
 
 
-@rule("rnn.module.deepcopy", when=has_prior_use(ModuleUses.DEEPCOPIED))
+@rule("rnn.module.deepcopy", when=has_prior_use(ModuleUses.DEEPCOPIED), about=("prior_use",))
 def deepcopy(observation: Observation) -> None:
     """A deep copy computes the same results as the original, and has its own parameters.
 
@@ -137,7 +138,12 @@ def deepcopy(observation: Observation) -> None:
         )
 
 
-@rule("rnn.module.pickle", when=has_prior_use(ModuleUses.PICKLED), needs=(Feature.PICKLE,))
+@rule(
+    "rnn.module.pickle",
+    when=has_prior_use(ModuleUses.PICKLED),
+    needs=(Feature.PICKLE,),
+    about=("prior_use",),
+)
 def pickle(observation: Observation) -> None:
     """A layer that was pickled and unpickled computes the same results as before.
 
@@ -151,7 +157,7 @@ def pickle(observation: Observation) -> None:
     assert_mode_and_freezing_kept(observation, "pickle.loads(pickle.dumps(layer))")
 
 
-@rule("rnn.module.replaced", when=has_prior_use(*UPDATES))
+@rule("rnn.module.replaced", when=has_prior_use(*UPDATES), about=("prior_use",))
 def replaced_parameters(observation: Observation) -> None:
     """After a parameter is assigned, deleted and set again, or updated in place, calls use the new
     values.
@@ -169,6 +175,7 @@ def replaced_parameters(observation: Observation) -> None:
     "rnn.module.functional-call",
     when=has_prior_use(ModuleUses.FUNCTIONAL),
     needs=(Feature.FUNCTIONAL,),
+    about=("prior_use",),
 )
 def functional_call(observation: Observation) -> None:
     """Under `torch.func.functional_call`, the layer computes and differentiates with the passed
@@ -182,7 +189,7 @@ def functional_call(observation: Observation) -> None:
     _fail_only_if_fresh_is_right(observation)
 
 
-@rule("rnn.effects.stateless", when=has_prior_use(*EARLIER_CALLS))
+@rule("rnn.effects.stateless", when=has_prior_use(*EARLIER_CALLS), about=("prior_use",))
 def second_call(observation: Observation) -> None:
     """The results of a call depend only on its arguments and the parameters, not on earlier calls.
 
@@ -195,7 +202,7 @@ def second_call(observation: Observation) -> None:
     _fail_only_if_fresh_is_right(observation)
 
 
-@rule("rnn.module.nested", when=has_prior_use(ModuleUses.NESTED))
+@rule("rnn.module.nested", when=has_prior_use(ModuleUses.NESTED), about=("prior_use",))
 def nested(observation: Observation) -> None:
     """Inside another module, the layer follows the parent's mode and `state_dict`.
 
@@ -222,7 +229,7 @@ def nested(observation: Observation) -> None:
     _fail_only_if_fresh_is_right(observation)
 
 
-@rule("rnn.module.converted", when=has_prior_use(ModuleUses.CONVERTED))
+@rule("rnn.module.converted", when=has_prior_use(ModuleUses.CONVERTED), about=("prior_use",))
 def dtype_conversion(observation: Observation) -> None:
     """After `.to(dtype)`, the layer computes with the converted values, in that dtype.
 
@@ -246,7 +253,7 @@ def dtype_conversion(observation: Observation) -> None:
     )
 
 
-@rule("rnn.module.state-dict", when=has_prior_use(ParameterUpdates.RELOADED))
+@rule("rnn.module.state-dict", when=has_prior_use(ParameterUpdates.RELOADED), about=("prior_use",))
 def load_state_dict(observation: Observation) -> None:
     """If a `state_dict` is loaded after a call, the next call uses the loaded values.
 
@@ -274,7 +281,7 @@ def refuses_state_dict(observation: Observation) -> None:
     assert_state_dict_rejected(observation, names[observation.case.seed // 8 % len(names)])
 
 
-@rule("rnn.module.shared", when=has_prior_use(ModuleUses.SHARED))
+@rule("rnn.module.shared", when=has_prior_use(ModuleUses.SHARED), about=("prior_use",))
 def shared_parameters(observation: Observation) -> None:
     """Parameters shared between layers stay shared after a conversion and after an optimiser step.
 

@@ -34,7 +34,7 @@ from rnnspec.rulekit.conditions import (
     has_value,
     one_in,
 )
-from rnnspec.rulekit.rule import rule
+from rnnspec.rulekit.rule import Fact, rule
 from rnnspec.rulekit.snippet import Helper, Snippet
 from rnnspec.rulekit.violation import assert_close
 
@@ -54,6 +54,7 @@ close(layer(*large)[1], reference(*large)[1])""",
 @rule(
     "rnn.recurrence.relu",
     when=has_axis_value("nonlinearity", Nonlinearity.RELU.value) & has_predictable_results,
+    about=("nonlinearity",),
 )
 def relu(observation: Observation) -> None:
     """With `nonlinearity='relu'`, each state is max(0, x), where x is the sum of the
@@ -90,6 +91,7 @@ def tanh(observation: Observation) -> None:
     "rnn.recurrence.relu",
     when=has_value(Distribution.LARGE, Distribution.SPREAD, Distribution.TERNARY)
     & has_predictable_results,
+    about=("distribution",),
 )
 def large(observation: Observation) -> None:
     """The nonlinearity is computed accurately for large, tiny and zero values of either sign.
@@ -104,7 +106,11 @@ def large(observation: Observation) -> None:
     assert_both_expected(observation, ENLARGED.format(input=larger))
 
 
-@rule("rnn.recurrence.non-finite", when=has_value(Distribution.PLAIN) & can_trace_nan)
+@rule(
+    "rnn.recurrence.non-finite",
+    when=has_value(Distribution.PLAIN) & can_trace_nan,
+    presupposes=(Fact.RESULTS,),
+)
 def infinite(observation: Observation) -> None:
     """An infinite input saturates tanh. With relu, infinities and NaN follow IEEE 754 arithmetic.
 
@@ -169,7 +175,7 @@ def _assert_limit(
     assert_close(observation, name, got, expected, lambda: allowed, snippet)
 
 
-@rule("rnn.recurrence.non-finite", when=can_trace_nan & one_in(2, 1))
+@rule("rnn.recurrence.non-finite", when=can_trace_nan & one_in(2, 1), presupposes=(Fact.RESULTS,))
 def nan(observation: Observation) -> None:
     """NaN in the input reaches every result that depends on it, and no other.
     These are the same and later time steps of its sample, and in the backward direction the same

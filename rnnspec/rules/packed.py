@@ -62,7 +62,9 @@ close(padded, expected)""",
 )
 
 
-@rule("rnn.output.packed", "rnn.input.packed", "packing.all-layers", when=is_packed)
+@rule(
+    "rnn.output.packed", "rnn.input.packed", "packing.all-layers", when=is_packed, about=("layout",)
+)
 def returns_packed(observation: Observation) -> None:
     """Packed input gives packed output.
 
@@ -84,6 +86,7 @@ def returns_packed(observation: Observation) -> None:
     "packing.batch-sizes.cpu",
     "packing.indices.device",
     when=is_packed,
+    about=("layout",),
 )
 def indices(observation: Observation) -> None:
     """The packed output has the same `batch_sizes` and index tensors as the packed input.
@@ -118,6 +121,7 @@ def _to_list(tensor: torch.Tensor | None) -> list[int] | None:
     "packing.pad.lengths",
     "packing.pad.layout",
     when=is_packed & has_predictable_results & one_in(2),
+    about=("layout",),
 )
 def pad_back(observation: Observation) -> None:
     """Padding the packed output restores the caller's order and the lengths, with zeros beyond each
@@ -152,6 +156,10 @@ def pad_back(observation: Observation) -> None:
     "rnn.packed.state-order",
     "packing.pack.unsorted",
     when=has_unsorted_lengths & has_predictable_results & has_size_at_least("batch", 2),
+    about=(
+        "layout",
+        "batch",
+    ),
 )
 def unsorted(observation: Observation) -> None:
     """With unsorted sequences, the batch dimensions of `h_0` and `h_n` follow the caller's order,
@@ -171,6 +179,10 @@ def unsorted(observation: Observation) -> None:
     "packing.pack.truncates",
     "packing.pack.layout",
     when=has_different_lengths & has_predictable_results,
+    about=(
+        "layout",
+        "lengths",
+    ),
 )
 def padding(observation: Observation) -> None:
     """Values beyond the end of a sequence affect no result, and neither does the length to which
@@ -202,7 +214,12 @@ def padding(observation: Observation) -> None:
     )
 
 
-@rule("rnn.packed.own-end", "rnn.h_n.final", when=is_packed & has_predictable_results)
+@rule(
+    "rnn.packed.own-end",
+    "rnn.h_n.final",
+    when=is_packed & has_predictable_results,
+    about=("layout",),
+)
 def h_n(observation: Observation) -> None:
     """With packed input, `h_n` holds the final states of each sequence, taken at its own end.
 
@@ -214,7 +231,12 @@ def h_n(observation: Observation) -> None:
     assert_expected(observation, "h_n")
 
 
-@rule("rnn.packed.each-alone", "rnn.packed.own-end", when=is_packed & has_predictable_results)
+@rule(
+    "rnn.packed.each-alone",
+    "rnn.packed.own-end",
+    when=is_packed & has_predictable_results,
+    about=("layout",),
+)
 def output(observation: Observation) -> None:
     """Each sequence of a packed batch gives the same output as it gives alone. The backward
     direction starts at the last time step of that sequence.
@@ -227,7 +249,14 @@ def output(observation: Observation) -> None:
     assert_expected(observation, "output")
 
 
-@rule("rnn.packed.batch-first", when=is_packed & is_batch_first & has_predictable_results)
+@rule(
+    "rnn.packed.batch-first",
+    when=is_packed & is_batch_first & has_predictable_results,
+    about=(
+        "layout",
+        "batch_first",
+    ),
+)
 def batch_first_ignored(observation: Observation) -> None:
     """`batch_first` has no effect on packed input.
 
@@ -238,7 +267,12 @@ def batch_first_ignored(observation: Observation) -> None:
     assert_both_expected(observation)
 
 
-@rule("rnn.packed.each-alone", "rnn.input.packed", when=has_equal_lengths & has_predictable_results)
+@rule(
+    "rnn.packed.each-alone",
+    "rnn.input.packed",
+    when=has_equal_lengths & has_predictable_results,
+    about=("layout",),
+)
 def full_length(observation: Observation) -> None:
     """Sequences of equal length give the same results packed as in a padded batch.
 
@@ -252,7 +286,7 @@ def full_length(observation: Observation) -> None:
     )
 
 
-@rule("packing.sequences", when=is_packed & has_predictable_results & one_in(4))
+@rule("packing.sequences", when=is_packed & has_predictable_results & one_in(4), about=("layout",))
 def sequences(observation: Observation) -> None:
     """The layer returns the same results for input packed by `pack_sequence` as for input packed by
     `pack_padded_sequence`.
@@ -275,6 +309,7 @@ def sequences(observation: Observation) -> None:
     when=is_packed
     & has_predictable_results
     & Condition("one time step", lambda case: case.steps == 1),
+    about=("layout",),
 )
 def one_step(observation: Observation) -> None:
     """A packed batch of one-step sequences gives the same results as these sequences give alone.
@@ -292,6 +327,7 @@ def one_step(observation: Observation) -> None:
     when=is_packed
     & has_predictable_results
     & Condition("one sequence", lambda case: case.batch == 1),
+    about=("layout",),
 )
 def one_sequence(observation: Observation) -> None:
     """A packed batch of one sequence gives the same results as this sequence gives alone.
@@ -309,6 +345,10 @@ def one_sequence(observation: Observation) -> None:
     when=has_different_lengths
     & has_predictable_results
     & Condition("ties between lengths", lambda case: len(set(case.lengths)) < case.batch),
+    about=(
+        "layout",
+        "lengths",
+    ),
 )
 def ties(observation: Observation) -> None:
     """Sequences of equal length in a packed batch keep their own results.

@@ -28,7 +28,15 @@ SAME_NAMES = Snippet("""def names(each):
 assert names(layer) == names(reference)""")
 
 
-@rule("rnn.parameters.names", when=one_in(3))
+@rule(
+    "rnn.parameters.names",
+    when=one_in(3),
+    presupposes=(
+        "construction.keywords",
+        "construction.positional",
+        "construction.defaults",
+    ),
+)
 def names(observation: Observation) -> None:
     """The parameters of layer k are `weight_ih_l[k]`, `weight_hh_l[k]`, `bias_ih_l[k]` and
     `bias_hh_l[k]`; there are no other parameters, and no buffers in the `state_dict`.
@@ -74,7 +82,17 @@ def _count_names(names: list[str]) -> str:
     return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
 
 
-@rule("rnn.parameters.reverse-names", when=one_in(3))
+@rule(
+    "rnn.parameters.reverse-names",
+    when=one_in(3),
+    about=("bidirectional",),
+    presupposes=(
+        "construction.keywords",
+        "construction.positional",
+        "construction.defaults",
+        "parameters.names",
+    ),
+)
 def reverse_names(observation: Observation) -> None:
     """The parameters of the backward direction have the names of the forward ones with the suffix
     `_reverse`, and exist only with `bidirectional=True`.
@@ -108,6 +126,11 @@ def reverse_names(observation: Observation) -> None:
     "rnn.args.hidden-size",
     "rnn.symbols",
     when=one_in(3),
+    presupposes=(
+        "construction.keywords",
+        "construction.positional",
+        "construction.defaults",
+    ),
 )
 def shapes(observation: Observation) -> None:
     """`weight_ih` has shape `(H, input_size)` in the first layer and `(H, D * H)` in the others,
@@ -146,7 +169,17 @@ NO_BIAS = Snippet("assert not [name for name, _ in layer.named_parameters() if '
 ZEROS = Snippet("assert not layer(torch.zeros(2, 2, {features}).to(x))[0].any()")
 
 
-@rule("rnn.args.bias.false", when=has_axis_value("bias", False) & one_in(4), needs=(Feature.BIAS,))
+@rule(
+    "rnn.args.bias.false",
+    when=has_axis_value("bias", False) & one_in(4),
+    needs=(Feature.BIAS,),
+    about=("bias",),
+    presupposes=(
+        "construction.keywords",
+        "construction.positional",
+        "construction.defaults",
+    ),
+)
 def no_bias(observation: Observation) -> None:
     """With `bias=False`, the layer has no parameters `b_ih` and `b_hh` and adds no bias.
 

@@ -28,7 +28,7 @@ from rnnspec.rulekit.conditions import (
     is_bidirectional,
     is_unbatched,
 )
-from rnnspec.rulekit.rule import rule
+from rnnspec.rulekit.rule import Fact, rule
 from rnnspec.rulekit.snippet import Helper, Snippet
 from rnnspec.rulekit.snippets import results as snippets
 from rnnspec.rulekit.violation import Violation, assert_close, assert_identical
@@ -54,7 +54,11 @@ assert data(output).dtype == h_n.dtype == next(reference.parameters()).dtype""",
 )
 
 
-@rule("rnn.recurrence.two-biases", when=has_axis_value("bias", True) & has_predictable_results)
+@rule(
+    "rnn.recurrence.two-biases",
+    when=has_axis_value("bias", True) & has_predictable_results,
+    presupposes=(Fact.RESULTS,),
+)
 def two_biases(observation: Observation) -> None:
     """The layer adds both `b_ih` and `b_hh`, so that its results depend only on their sum.
 
@@ -100,6 +104,7 @@ def _add_bounds(observation: Observation, other: Observation, name: str) -> Arra
 @rule(
     "rnn.recurrence.first-step",
     when=has_initial_state & ~is_bidirectional & has_predictable_results,
+    about=("initial_state",),
 )
 def first_step(observation: Observation) -> None:
     """The state before the first time step is `h_0`.
@@ -143,7 +148,12 @@ def h_n(observation: Observation) -> None:
     assert_expected(observation, "h_n")
 
 
-@rule("rnn.recurrence.tanh", "rnn.recurrence.relu", when=has_predictable_results & has_exact_values)
+@rule(
+    "rnn.recurrence.tanh",
+    "rnn.recurrence.relu",
+    when=has_predictable_results & has_exact_values,
+    about=("distribution",),
+)
 def exact(observation: Observation) -> None:
     """If every sum is exact, the results are exact too, in whatever order the layer adds.
 
@@ -193,7 +203,7 @@ def _are_all_float32(values: Array) -> bool:
     return unsaturated.size > 1 and bool((rounded == unsaturated).all())
 
 
-@rule("rnn.recurrence.dtypes", when=has_predictable_results & ~has_wide_dtype)
+@rule("rnn.recurrence.dtypes", when=has_predictable_results & ~has_wide_dtype, about=("dtype",))
 def half_precision(observation: Observation) -> None:
     """In bfloat16 and float16, results differ from the formula by no more than rounding explains.
 
@@ -221,6 +231,8 @@ def half_precision(observation: Observation) -> None:
     & ~is_bidirectional
     & (is_batched | is_unbatched)
     & has_size_at_least("steps", 2),
+    about=("steps",),
+    presupposes=(Fact.RESULTS,),
 )
 def causal(observation: Observation) -> None:
     """In a unidirectional layer, the output at a time step does not depend on later input.
@@ -268,6 +280,7 @@ def _is_short(case: Case) -> bool:
 @rule(
     "rnn.recurrence.printed-loop",
     when=_runs_documented_loop & Condition("steps * num_layers <= 48", _is_short),
+    presupposes=(Fact.RESULTS,),
 )
 def documented_loop(observation: Observation) -> None:
     """A unidirectional layer gives the results of the loop on the nn.RNN page, up to rounding.

@@ -10,7 +10,7 @@ from rnnspec.cases.axes import Feature, GradMode, MemoryLayout
 from rnnspec.contract.shapes import output_shape, state_shape
 from rnnspec.observe.observation import Observation
 from rnnspec.rulekit.conditions import is_batched, one_in
-from rnnspec.rulekit.rule import rule
+from rnnspec.rulekit.rule import Fact, rule
 from rnnspec.rulekit.snippet import Helper, Snippet
 from rnnspec.rulekit.violation import Violation
 from rnnspec.subjects.failures import Raised
@@ -133,7 +133,7 @@ if torch.is_grad_enabled():
 )
 
 
-@rule("rnn.input.empty-batch", when=is_batched & one_in(3))
+@rule("rnn.input.empty-batch", when=is_batched & one_in(3), presupposes=(Fact.CALL,))
 def empty_batch(observation: Observation) -> None:
     """The layer accepts a batch of zero sequences: its results have a batch dimension of size 0,
     and the backward pass works.

@@ -16,7 +16,7 @@ from rnnspec.observe.tensors import CallArguments, build_arguments, has_same_bit
 from rnnspec.rulekit.assertions.results import BOTH
 from rnnspec.rulekit.conditions import has_active_dropout, has_value, is_differentiable, one_in
 from rnnspec.rulekit.fixtures.constructor_calls import call_constructor, plan_constructor_call
-from rnnspec.rulekit.rule import rule
+from rnnspec.rulekit.rule import Fact, rule
 from rnnspec.rulekit.snippet import Snippet
 from rnnspec.rulekit.snippets import side_effects as snippets
 from rnnspec.rulekit.violation import Violation, assert_close, assert_identical
@@ -26,7 +26,7 @@ from rnnspec.subjects.subject import observe_step
 Array = NDArray[np.float64]
 
 
-@rule("rnn.effects.arguments", when=one_in(2))
+@rule("rnn.effects.arguments", when=one_in(2), presupposes=(Fact.CALL,))
 def arguments(observation: Observation) -> None:
     """A call does not modify its input or its initial state.
 
@@ -88,7 +88,7 @@ def _assert_argument_unchanged(name: str, tensor: torch.Tensor, expected: torch.
         raise Violation(f"a call set {name}.grad; expected None", snippets.ARGUMENTS)
 
 
-@rule("rnn.effects.parameters", when=one_in(2, 1))
+@rule("rnn.effects.parameters", when=one_in(2, 1), presupposes=(Fact.CALL,))
 def parameters(observation: Observation) -> None:
     """A forward call does not change the values, shapes, names or gradients of the parameters.
 
@@ -156,7 +156,7 @@ def _write_rng_snippet(device: str) -> Snippet:
     return snippets.RANDOM_GENERATORS.format(device_state=state)
 
 
-@rule("rnn.effects.rng", when=~has_active_dropout)
+@rule("rnn.effects.rng", when=~has_active_dropout, presupposes=(Fact.CALL,))
 def random_generators(observation: Observation) -> None:
     """A call without active dropout draws no random numbers.
 
@@ -174,7 +174,12 @@ def random_generators(observation: Observation) -> None:
         )
 
 
-@rule("rnn.effects.rng", "rnn.effects.stateless", when=~has_active_dropout & one_in(3))
+@rule(
+    "rnn.effects.rng",
+    "rnn.effects.stateless",
+    when=~has_active_dropout & one_in(3),
+    presupposes=(Fact.CALL,),
+)
 def repeatable(observation: Observation) -> None:
     """A call without active dropout returns the same results when it is repeated.
 
@@ -202,7 +207,7 @@ def repeatable(observation: Observation) -> None:
     )
 
 
-@rule("rnn.effects.globals")
+@rule("rnn.effects.globals", presupposes=(Fact.CALL,))
 def global_settings(observation: Observation) -> None:
     """Building and calling a layer does not change global settings.
 
@@ -238,7 +243,7 @@ def _assert_settings_unchanged(
             raise Violation(f"{step} changed the {name} from {old} to {new}", snippet)
 
 
-@rule("rnn.effects.results", when=one_in(4, 1))
+@rule("rnn.effects.results", when=one_in(4, 1), presupposes=(Fact.CALL,))
 def earlier_results(observation: Observation) -> None:
     """A later call does not overwrite the results of an earlier one.
 
@@ -256,7 +261,7 @@ def earlier_results(observation: Observation) -> None:
     assert_identical("h_n after a later call", first.call.h_n, h_n, snippets.EARLIER_RESULTS)
 
 
-@rule("rnn.effects.results", "rnn.effects.arguments", when=one_in(4))
+@rule("rnn.effects.results", "rnn.effects.arguments", when=one_in(4), presupposes=(Fact.CALL,))
 def results_not_aliased(observation: Observation) -> None:
     """`output` and `h_n` share no memory with each other, with the arguments or with the
     parameters.
@@ -300,6 +305,7 @@ def _fill_result(name: str, mode: GradMode, tensor: torch.Tensor, value: float) 
     "rnn.effects.results",
     when=is_differentiable & ~has_value(Distribution.TERNARY) & one_in(5, 1),
     needs=(Feature.GRADIENTS,),
+    presupposes=(Fact.CALL,),
 )
 def backward(observation: Observation) -> None:
     """The backward pass does not modify arguments, results, parameters or the gradients passed to

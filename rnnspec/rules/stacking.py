@@ -19,7 +19,7 @@ from rnnspec.rulekit.conditions import (
     is_stacked,
     one_in,
 )
-from rnnspec.rulekit.rule import rule
+from rnnspec.rulekit.rule import Fact, rule
 from rnnspec.rulekit.snippet import Helper, Snippet
 from rnnspec.rulekit.violation import assert_identical
 
@@ -37,6 +37,8 @@ close(layer(*given)[1], reference(*given)[1])""",
 @rule(
     "rnn.layers.own-parameters",
     when=is_stacked & has_predictable_results & ~has_active_dropout & one_in(5),
+    about=("num_layers",),
+    presupposes=(Fact.RESULTS,),
 )
 def own_parameters(observation: Observation) -> None:
     """Every layer has its own weights and biases.
@@ -75,7 +77,12 @@ def _poison_if(array: Array, condition: bool) -> Array:
 
 
 @rule(
-    "rnn.layers.read-both-directions", when=is_stacked & is_bidirectional & has_predictable_results
+    "rnn.layers.read-both-directions",
+    when=is_stacked & is_bidirectional & has_predictable_results,
+    about=(
+        "num_layers",
+        "bidirectional",
+    ),
 )
 def reads_both_directions(observation: Observation) -> None:
     """Both directions of an upper layer read the concatenated outputs of both directions below.
@@ -87,7 +94,12 @@ def reads_both_directions(observation: Observation) -> None:
     assert_both_expected(observation)
 
 
-@rule("rnn.layers.stacking", "rnn.output.last-layer", when=is_stacked & has_predictable_results)
+@rule(
+    "rnn.layers.stacking",
+    "rnn.output.last-layer",
+    when=is_stacked & has_predictable_results,
+    about=("num_layers",),
+)
 def composition(observation: Observation) -> None:
     """Each layer above the first reads the output of the one below; the last one gives `output`.
 

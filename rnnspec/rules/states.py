@@ -42,7 +42,7 @@ from rnnspec.rulekit.conditions import (
     is_stacked,
     one_in,
 )
-from rnnspec.rulekit.rule import rule
+from rnnspec.rulekit.rule import Fact, rule
 from rnnspec.rulekit.snippet import Helper, Snippet
 from rnnspec.rulekit.snippets.results import H_N
 from rnnspec.rulekit.violation import assert_close
@@ -83,7 +83,14 @@ close(state, h_n)""",
 )
 
 
-@rule("rnn.h_0.order", when=is_stacked & has_initial_state & has_predictable_results)
+@rule(
+    "rnn.h_0.order",
+    when=is_stacked & has_initial_state & has_predictable_results,
+    about=(
+        "num_layers",
+        "initial_state",
+    ),
+)
 def order(observation: Observation) -> None:
     """Row `layer * D + direction` of `h_0` is the initial state of that layer and direction.
 
@@ -103,6 +110,7 @@ def order(observation: Observation) -> None:
     "rnn.recurrence.first-step",
     "rnn.h_0.shape.batched",
     when=has_initial_state & has_predictable_results,
+    about=("initial_state",),
 )
 def initial_state_used(observation: Observation) -> None:
     """Every layer and direction starts from its own row of `h_0`.
@@ -123,6 +131,7 @@ def initial_state_used(observation: Observation) -> None:
     & has_predictable_results
     & ~has_value(ModuleUses.FUNCTIONAL)
     & one_in(6),
+    presupposes=(Fact.RESULTS,),
 )
 def by_name(observation: Observation) -> None:
     """The initial state can also be passed by keyword, as `hx`.
@@ -141,6 +150,7 @@ def by_name(observation: Observation) -> None:
     "rnn.h_0.absent",
     when=has_value(InitialState.ABSENT) & has_predictable_results & one_in(3),
     needs=(Feature.STATE,),
+    presupposes=(Fact.RESULTS,),
 )
 def absent_is_zero(observation: Observation) -> None:
     """A call without `h_0` gives the same results as a call with zeros.
@@ -173,6 +183,7 @@ def absent_is_zero(observation: Observation) -> None:
     & has_predictable_results
     & one_in(2),
     needs=(Feature.STATE,),
+    presupposes=(Fact.RESULTS,),
 )
 def carried(observation: Observation) -> None:
     """A unidirectional layer can process a sequence in two calls: if the second starts from the
@@ -273,6 +284,11 @@ def _join_sequence_ends(observation: Observation) -> Array:
     "rnn.h_0.order",
     "rnn.recurrence.non-finite",
     when=is_stacked & has_initial_state & can_trace_nan,
+    about=(
+        "num_layers",
+        "initial_state",
+    ),
+    presupposes=(Fact.RESULTS,),
 )
 def routing(observation: Observation) -> None:
     """Each row of `h_0` affects only its own layer and direction, and the layers that read from it.
