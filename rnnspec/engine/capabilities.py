@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -28,6 +30,10 @@ Attempt = Callable[[Observation], Any]
 PLAIN = Case(config=Config(2, 3), steps=2, batch=2)
 KEYWORDS = {Feature.DTYPE: ("dtype", "device")}
 """The keywords of the constructor for features that have another name than their keyword."""
+UNKNOWN_KEYWORD = re.compile(
+    r"unexpected keyword argument '(\w+)'|'(\w+)' is an invalid keyword argument"
+)
+"""The message of a TypeError about a keyword that the called function does not take."""
 
 
 def _call(observation: Observation) -> Any:
@@ -65,9 +71,10 @@ def probe_capabilities(
 ) -> Capabilities:
     """Return what a subject offers.
 
-    Only an open refusal makes a feature unsupported: NotImplementedError, or a TypeError of the
-    constructor that names the keyword. `excluded` holds the features that the user excludes, with
-    reasons. A plain batched call must be supported: if no dtype is, all refusals are ignored.
+    Only an open refusal makes a feature unsupported: NotImplementedError, or Python's TypeError
+    about a keyword that the constructor does not take. `excluded` holds the features that the user
+    excludes, with reasons. A plain batched call must be supported: if no dtype is, all refusals are
+    ignored.
     """
     excluded = excluded or {}
     offered = replace(
@@ -108,17 +115,33 @@ def _find_refusal(
     except Unsupported as refusal:
         return str(refusal)
     except Raised as raised:
-        return _find_refused_keyword(feature, raised)
+        return _find_refused_keyword(subject, feature, raised)
     except Failure:
         return None
     return None
 
 
-def _find_refused_keyword(feature: Feature, raised: Raised) -> str | None:
-    """Return the reason if the constructor raised a TypeError that names the keyword, or None."""
-    is_refusal = raised.step == "the constructor" and isinstance(raised.error, TypeError)
-    words = KEYWORDS.get(feature, (feature.text,))
-    return str(raised) if is_refusal and any(word in str(raised.error) for word in words) else None
+def _find_refused_keyword(subject: TorchSubject, feature: Feature, raised: Raised) -> str | None:
+    """Return the reason if the constructor does not take the keyword of a feature, or None.
+
+    It must raise the TypeError that Python raises about an unexpected keyword of that name. If its
+    signature names the keyword, the error comes from what it calls, and is a fault.
+    """
+    unknown = UNKNOWN_KEYWORD.search(str(raised.error))
+    if raised.step != "the constructor" or not isinstance(raised.error, TypeError) or not unknown:
+        return None
+    keyword = unknown[1] or unknown[2]
+    is_own = keyword in KEYWORDS.get(feature, (feature.text,))
+    named = _list_parameters(subject.target.factory)
+    return str(raised) if is_own and keyword not in named else None
+
+
+def _list_parameters(factory: Callable[..., Any]) -> tuple[str, ...]:
+    """Return the names of the parameters of a factory, as far as Python can tell."""
+    try:
+        return tuple(inspect.signature(factory).parameters)
+    except (TypeError, ValueError):
+        return ()
 
 
 def parse_features(names: Sequence[str]) -> dict[Feature, str]:

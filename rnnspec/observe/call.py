@@ -172,7 +172,7 @@ def perform_call(prepared: PreparedLayer, case: Case, given: CallArguments) -> C
     )
     with case.grad_mode.enter():
         before = Surroundings.read(given.leaf.device)
-        with observe_step("the call"):
+        with observe_step("the call", case.dtype):
             returned = call_module(prepared.caller, given.input, given.h_0)
             after = Surroundings.read(given.leaf.device)
     return Call(case, given, copies, returned, before, after)

@@ -87,7 +87,7 @@ class PreparedLayer:
         case = self.case.replace(**{**plain, **changes})
         values = draw_values(case)
         given = build_arguments(case, values.input, values.h_0, self.subject.device)
-        with observe_step("an earlier call"), case.grad_mode.enter():
+        with observe_step("an earlier call", case.dtype), case.grad_mode.enter():
             return call_module(self.module, given.input, given.h_0)
 
     def call_in_place(self, given: CallArguments) -> None:
@@ -97,7 +97,8 @@ class PreparedLayer:
         with torch.no_grad():
             for tensor in tensors:
                 tensor.mul_(-0.5)
-        with observe_step("an earlier call on the same tensors"), self._enable_gradients():
+        step = "an earlier call on the same tensors"
+        with observe_step(step, self.case.dtype), self._enable_gradients():
             call_module(self.caller, given.input, given.h_0)
         with torch.no_grad():
             for tensor, original in zip(tensors, copies, strict=True):

@@ -9,6 +9,10 @@ Failure
 
 from __future__ import annotations
 
+import re
+
+import torch
+
 
 class Failure(Exception):
     """Something could not be observed because of what the subject did."""
@@ -40,30 +44,52 @@ class Unloadable(Failure):
 MAX_LENGTH = 200
 """Longer messages of exceptions are cut off."""
 TORCH_REFUSALS = (
-    "not implemented for",
     "which does not have a __getstate__ method defined",
     "cudnn RNN backward can only be called in training mode",
     "rnn: hx is not contiguous",
+    "does not support double backward",
+    "does not currently support double backward",
 )
 """Parts of the messages of torch's own RuntimeErrors that are open refusals.
 
-They say that a dtype has no kernel, that a compiled module cannot be pickled, and what cuDNN does
-not support. (The second derivatives of cuDNN raise NotImplementedError.)
+They say that a compiled module cannot be pickled, and what cuDNN and compiled graphs do not
+support. (The second derivatives of cuDNN raise NotImplementedError.)
 """
+TORCH_FAULTS = ("Cannot copy out of meta tensor", "Could not run 'aten::")
+"""Parts of the messages of torch's own NotImplementedErrors that are about a wrong argument."""
+KERNEL_REFUSAL = re.compile(r"not implemented for '(\w+)'")
+"""The message by which one of torch's kernels says that it lacks a dtype."""
+SCALAR_TYPES = {
+    torch.float64: "Double",
+    torch.float32: "Float",
+    torch.bfloat16: "BFloat16",
+    torch.float16: "Half",
+}
+"""What the messages of torch's kernels call the dtypes of cases."""
 
 
-def classify_error(step: str, error: BaseException) -> Failure:
+def classify_error(step: str, error: BaseException, dtype: torch.dtype | None = None) -> Failure:
     """Return the failure that an exception raised in a step means.
 
-    NotImplementedError is an open refusal, and so is a RuntimeError by which torch itself says that
-    something is not supported.
+    What the subject says itself is an open refusal: NotImplementedError, or a RuntimeError by which
+    torch says that something cannot be differentiated or pickled. A kernel that lacks a dtype is
+    one only if that is `dtype`, the dtype of the tensors that the subject was given; for any other
+    dtype the subject called the kernel wrongly.
     """
     if isinstance(error, Failure):
         return error
-    is_torch_refusal = isinstance(error, RuntimeError) and any(
-        words in str(error) for words in TORCH_REFUSALS
-    )
-    if isinstance(error, NotImplementedError) or is_torch_refusal:
+    if _is_refusal(error, dtype):
         text = f": {error}" if str(error) else ""
         return Unsupported(f"{step} raised {type(error).__name__}{text}")
     return Raised(step, error)
+
+
+def _is_refusal(error: BaseException, dtype: torch.dtype | None) -> bool:
+    text = str(error)
+    if not isinstance(error, RuntimeError):
+        return False
+    if lacking := KERNEL_REFUSAL.search(text):
+        return dtype is not None and lacking[1] == SCALAR_TYPES.get(dtype)
+    if isinstance(error, NotImplementedError):
+        return not any(words in text for words in TORCH_FAULTS)
+    return any(words in text for words in TORCH_REFUSALS)

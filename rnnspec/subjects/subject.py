@@ -94,7 +94,7 @@ class TorchSubject:
         """
         positional, named = self.arrange_arguments(config, style)
         place: dict[str, Any] = {"device": self.device, "dtype": dtype.torch_dtype}
-        with observe_step("the constructor"):
+        with observe_step("the constructor", dtype):
             module = self.target.factory(*positional, **(named | place if style.places else named))
         if not isinstance(module, torch.nn.Module):
             raise TargetError(
@@ -102,7 +102,7 @@ class TorchSubject:
             )
         if style.places:
             return module
-        with observe_step(f".to({dtype})"):
+        with observe_step(f".to({dtype})", dtype):
             return module.to(self.device, dtype.torch_dtype)
 
     def arrange_arguments(
@@ -191,10 +191,11 @@ def _list_leading(documented: Mapping[str, Any], passed: Mapping[str, Any]) -> l
 
 
 @contextmanager
-def observe_step(step: str) -> Iterator[None]:
+def observe_step(step: str, dtype: DType | None = None) -> Iterator[None]:
     """Return a context for a step of the subject that turns its exceptions into failures.
 
     A failure names the step. Warnings are ignored, and changes to global settings are undone.
+    `dtype` is that of the tensors in this step: that a kernel lacks it is an open refusal.
     """
     with warnings.catch_warnings(), restore_settings():
         warnings.simplefilter("ignore")
@@ -203,4 +204,5 @@ def observe_step(step: str) -> Iterator[None]:
         except (TargetError, Unsupported, Unloadable, Malformed, KeyboardInterrupt, GeneratorExit):
             raise
         except BaseException as error:
-            raise classify_error(step, error) from error
+            given = None if dtype is None else dtype.torch_dtype
+            raise classify_error(step, error, given) from error

@@ -20,6 +20,7 @@ from rnnspec.engine.capabilities import (
 from rnnspec.errors import SelectionError
 from rnnspec.options import CheckOptions
 from rnnspec.report.data import RunVerdict, Verdict
+from rnnspec.selftest import BUGS
 from rnnspec.selftest.correct_torch import AsOnCuda
 from rnnspec.subjects.capabilities import Capabilities
 from rnnspec.subjects.subject import TorchSubject
@@ -98,16 +99,61 @@ def test_another_exception_is_no_open_refusal() -> None:
 
 
 class FailingWithoutBias(nn.RNN):
-    """Raises a TypeError that does not name the argument if it is built without biases."""
+    """Raises a TypeError of its own if it is built without biases."""
+
+    message = ""
 
     def __init__(self, *given: Any, **named: Any) -> None:
         if not named.get("bias", True):
-            raise TypeError("unsupported operand")
+            raise TypeError(self.message)
         super().__init__(*given, **named)
 
 
-def test_a_type_error_that_does_not_name_the_argument_is_no_open_refusal() -> None:
+@pytest.mark.parametrize(
+    "message",
+    [
+        "unsupported operand",
+        "cannot assign 'NoneType' object to parameter 'bias'",
+        "bias must be a Tensor",
+        "Linear.__init__() got an unexpected keyword argument 'biased'",
+    ],
+)
+def test_a_type_error_about_something_else_is_no_open_refusal(
+    message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FailingWithoutBias, "message", message)
     assert list_unsupported(FailingWithoutBias) == {}
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Base.__init__() got an unexpected keyword argument 'bias'",
+        "'bias' is an invalid keyword argument for Base()",
+    ],
+)
+def test_a_keyword_that_is_passed_on_and_not_known_there_is_an_open_refusal(
+    message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FailingWithoutBias, "message", message)
+    assert list_unsupported(FailingWithoutBias) == {
+        Feature.BIAS: f"the constructor raised TypeError: {message}"
+    }
+
+
+@pytest.mark.parametrize(
+    ("bug", "rule"),
+    [
+        ("NoBiasRaises", "parameters.no-bias"),
+        ("InnerKeywordUnknown", "directions.output-order"),
+        ("MaskOfIntegers", "dropout.scale"),
+        ("PackedInHalf", "packed.output"),
+    ],
+)
+def test_an_error_that_resembles_a_refusal_is_a_fault(bug: str, rule: str) -> None:
+    assert list_unsupported(BUGS[bug]) == {}
+    report = rnnspec.check(BUGS[bug], profile="quick", rules=[rule])
+    assert report.result(rule).verdict is Verdict.FAIL
 
 
 def test_rules_that_need_unsupported_features_do_not_apply_and_the_others_are_checked() -> None:

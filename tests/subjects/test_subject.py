@@ -242,9 +242,15 @@ class Odd(BaseException):
         ),
         (NotImplementedError(), Unsupported, "the step raised NotImplementedError"),
         (
-            RuntimeError("\"addmm\" not implemented for 'Half'"),
+            RuntimeError("torch.compile with aot_autograd does not support double backward"),
             Unsupported,
-            "the step raised RuntimeError: \"addmm\" not implemented for 'Half'",
+            "the step raised RuntimeError: "
+            "torch.compile with aot_autograd does not support double backward",
+        ),
+        (
+            NotImplementedError("Cannot copy out of meta tensor; no data!"),
+            Raised,
+            "the step raised NotImplementedError: Cannot copy out of meta tensor; no data!",
         ),
         (TypeError("'packed'"), Raised, "the step raised TypeError: 'packed'"),
         (Malformed("no pair"), Malformed, "no pair"),
@@ -258,6 +264,28 @@ def test_an_exception_of_the_subject_becomes_a_failure_of_the_step(
         raise error
     assert (type(raised.value), str(raised.value)) == (kind, message)
     assert str(classify_error("the step", error)) == message
+
+
+@pytest.mark.parametrize(
+    ("lacking", "given", "kind"),
+    [
+        ("Half", DType.FLOAT16, Unsupported),
+        ("BFloat16", DType.BFLOAT16, Unsupported),
+        ("Double", DType.FLOAT64, Unsupported),
+        ("Half", DType.FLOAT64, Raised),
+        ("Half", None, Raised),
+        ("Float", DType.FLOAT64, Raised),
+        ("Long", DType.FLOAT16, Raised),
+        ("Bool", DType.FLOAT64, Raised),
+    ],
+)
+@pytest.mark.parametrize("error", [RuntimeError, NotImplementedError])
+def test_a_dtype_that_a_kernel_lacks_is_a_refusal_only_if_it_was_given(
+    lacking: str, given: DType | None, kind: type[Failure], error: type[Exception]
+) -> None:
+    with pytest.raises(Failure) as raised, observe_step("the step", given):
+        raise error(f"\"addmm_impl_cpu_\" not implemented for '{lacking}'")
+    assert type(raised.value) is kind
 
 
 def test_an_interrupt_is_not_a_failure() -> None:

@@ -1,0 +1,53 @@
+"""Planted bugs in refusals: errors out of the layer's own mistakes that resemble open refusals."""
+
+# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rnnspec.selftest.bugs.planted import Planted
+from rnnspec.selftest.plain import Sizes
+
+
+class NoBiasRaises(Planted):
+    """With `bias=False`, the constructor raises TypeError, because it registers a bias of None as
+    a parameter (pytorch #2515); parameters.no-bias sees it."""
+
+    def create_parameters(self, device: Any, dtype: Any) -> None:
+        super().create_parameters(device, dtype)
+        if not self.bias:
+            raise TypeError("cannot assign 'NoneType' object to parameter 'bias_ih_l0'")
+
+
+class InnerKeywordUnknown(Planted):
+    """With `bidirectional=True`, the constructor raises TypeError, because it passes the keyword on
+    to a cell that does not take it; directions.output-order sees it."""
+
+    def create_parameters(self, device: Any, dtype: Any) -> None:
+        if self.bidirectional:
+            torch.nn.RNNCell(1, 1, bidirectional=True)  # type: ignore[call-arg]
+        super().create_parameters(device, dtype)
+
+
+class MaskOfIntegers(Planted):
+    """The dropout mask is drawn in an integer tensor, for which torch has no kernel;
+    dropout.scale sees it."""
+
+    narrow = True
+
+    def mask(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:
+        drawn = torch.empty_like(data, dtype=torch.long, requires_grad=False).uniform_()
+        return (drawn > self.keep_out()).to(data.dtype)
+
+
+class PackedInHalf(Planted):
+    """Packed data is converted to float16, for which the kernel that follows is not implemented;
+    packed.output sees it."""
+
+    def forward_packed(self, input: Any, hx: Tensor | None) -> Any:
+        torch.nn.functional.pdist(input.data.detach().half())
+        return super().forward_packed(input, hx)
