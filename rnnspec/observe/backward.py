@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -47,7 +48,7 @@ class Backward:
         none of the results requires a gradient.
         """
         outputs, cotangents = self.pair_with_cotangents(results)
-        with observe_step("backward"):
+        with observe_step("backward", self.case.dtype):
             gradients = torch.autograd.grad(
                 outputs,
                 list(self.leaves.values()),
@@ -55,7 +56,7 @@ class Backward:
                 retain_graph=retain,
                 allow_unused=True,
             )
-        return self._convert_all(gradients)
+        return self.convert_gradients(gradients)
 
     def compute_second_derivatives(self, direction: Mapping[str, Array]) -> dict[str, Array]:
         """Return the gradients of <direction, first gradients>: second derivatives in a direction.
@@ -65,7 +66,7 @@ class Backward:
         """
         outputs, cotangents = self.pair_with_cotangents(BOTH)
         leaves = list(self.leaves.values())
-        with observe_step("the first of two backward passes"):
+        with observe_step("the first of two backward passes", self.case.dtype):
             first = torch.autograd.grad(
                 outputs, leaves, cotangents, create_graph=True, allow_unused=True
             )
@@ -76,9 +77,9 @@ class Backward:
         ]
         if not products:
             raise Malformed("the gradients cannot be differentiated once more")
-        with observe_step("the second of two backward passes"):
+        with observe_step("the second of two backward passes", self.case.dtype):
             second = torch.autograd.grad(torch.stack(products).sum(), leaves, allow_unused=True)
-        return self._convert_all(second)
+        return self.convert_gradients(second)
 
     def accumulate_gradients(self, times: int) -> dict[str, Array]:
         """Return `.grad` of each leaf after `times` calls of `.backward()` on the same graph.
@@ -86,11 +87,28 @@ class Backward:
         `.grad` must be None before, and is None again afterwards.
         """
         outputs, cotangents = self.pair_with_cotangents(BOTH)
+
+        def propagate() -> None:
+            for _ in range(times):
+                torch.autograd.backward(outputs, cotangents, retain_graph=True)
+
+        return self._collect_gradients(propagate)
+
+    def compute_loss_gradients(self, loss: torch.Tensor) -> dict[str, Array]:
+        """Return `.grad` of each leaf after `loss.backward()`.
+
+        `loss` is a scalar computed from the results of the call. `.grad` must be None before, and
+        is None again afterwards. Raises Malformed if the loss requires no gradient.
+        """
+        if not loss.requires_grad:
+            raise Malformed("the loss carries no gradient")
+        return self._collect_gradients(loss.backward)
+
+    def _collect_gradients(self, propagate: Callable[[], Any]) -> dict[str, Array]:
         try:
-            with observe_step("backward()"):
-                for _ in range(times):
-                    torch.autograd.backward(outputs, cotangents, retain_graph=True)
-            return self._convert_all([leaf.grad for leaf in self.leaves.values()])
+            with observe_step("backward()", self.case.dtype):
+                propagate()
+            return self.convert_gradients([leaf.grad for leaf in self.leaves.values()])
         finally:
             for leaf in self.leaves.values():
                 leaf.grad = None
@@ -147,9 +165,11 @@ class Backward:
         arranged = arrangements.get(name, np.asarray)(array)
         return make_tensor(arranged, leaf.device, leaf.dtype)
 
-    def _convert_all(
-        self, gradients: list[torch.Tensor | None] | tuple[torch.Tensor | None, ...]
-    ) -> dict[str, Array]:
+    def convert_gradients(self, gradients: Sequence[torch.Tensor | None]) -> dict[str, Array]:
+        """Return the gradients of the leaves, in their order, in the oracle's form.
+
+        A gradient is zero if autograd gave none.
+        """
         return {
             name: self._convert_gradient(name, gradient)
             for name, gradient in zip(self.leaves, gradients, strict=True)

@@ -7,7 +7,7 @@ import math
 
 import torch
 
-from tests.selftest import prior_uses, probes
+from tests.selftest import prior_uses, probes, training_probes
 from tests.selftest.calls import Probe, probe_call
 from tests.selftest.prior_uses import probe_prior_use
 from tests.selftest.probes import (
@@ -243,6 +243,10 @@ SHOWN_BY: dict[str, Probe] = {
     "SecondBackwardFails": probe_second_backward(1),
     "SecondBackwardHalved": probe_second_backward(1),
     "BiasesInColumns": probes.accumulate_gradients_twice,
+    "SummedLossReadOnce": training_probes.differentiate_sum,
+    "ComputedStateDetached": training_probes.differentiate_learned_state,
+    "CarriedStateDetached": training_probes.differentiate_two_calls,
+    "LastStateKept": training_probes.differentiate_after_detaching,
     "InputTransposedInPlace": probe_side_effects(batch_first=True),
     "StateWrittenInPlace": probe_side_effects(nan=True),
     "PackedDataRounded": probe_side_effects(layout="packed"),
@@ -320,4 +324,8 @@ SHOWN_BY: dict[str, Probe] = {
     "FeaturesAsserted": probe_rejection((5, 3, 4)),
     "BatchFirstStateTaken": probe_rejection((3, 5, 3), (3, 2, 4), batch_first=True),
     "LayoutLostOnError": probes.call_after_an_error,
+    "NoBiasRaises": probe_constructor(3, 4, bias=False),
+    "InnerKeywordUnknown": probe_constructor(3, 4, bidirectional=True),
+    "MaskOfIntegers": probe_call(**DROPS),
+    "PackedInHalf": probe_call(layout="packed"),
 }

@@ -1,0 +1,168 @@
+"""Rules about gradients as training programs compute them: from summed losses, through states."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from rnnspec.cases.axes import Feature, InitialState
+from rnnspec.observe.observation import Observation
+from rnnspec.rulekit.assertions.relations import make_second_call
+from rnnspec.rulekit.assertions.results import (
+    BOTH,
+    assert_gradients,
+    exclude_masked_gradients,
+    has_known_gradients,
+    list_gradient_names,
+)
+from rnnspec.rulekit.conditions import (
+    has_initial_state,
+    has_size_at_least,
+    has_wide_dtype,
+    is_bidirectional,
+    is_packed,
+    one_in,
+)
+from rnnspec.rulekit.fixtures.carried_states import (
+    call_from_state,
+    differentiate_learned_state,
+    has_gradient,
+    process_in_two_calls,
+    repeat_first_sample,
+    write_learned_state_snippet,
+)
+from rnnspec.rulekit.fixtures.losses import Loss
+from rnnspec.rulekit.rule import Fact, rule
+from rnnspec.rulekit.snippets.gradients import (
+    ACROSS_CALLS,
+    DETACHED_STATE,
+    SUMMED_LOSS,
+)
+from rnnspec.rulekit.violation import Violation, assert_close
+
+NEEDS = (Feature.GRADIENTS,)
+
+
+@rule(
+    "rnn.gradients.input",
+    "rnn.gradients.h_0",
+    "rnn.gradients.parameters",
+    when=has_known_gradients & one_in(4, 2),
+    needs=NEEDS,
+    id="gradients.summed-loss",
+    presupposes=(Fact.GRADIENTS,),
+)
+def summed_loss(observation: Observation) -> None:
+    """After `output.sum().backward()`, the gradients are the derivatives of the formula.
+
+    In a second call, the loss is the sum of `output`, of `h_n` or of both, or the mean of `output`.
+    The `.grad` of every tensor is compared with the oracle's gradients.
+
+    Catches a backward pass that reads the gradient of a result as if it were contiguous: that of a
+    sum is one number, expanded to the shape of the result.
+    """
+    loss = Loss.choose(observation.case)
+    second = observation.second_call(**loss.make_cotangents(observation))
+    found = second.prepare_backward(second.call).compute_loss_gradients(loss.compute(second.call))
+    names = list_gradient_names(observation.case, observation.values.weights)
+    snippet = SUMMED_LOSS.format(loss=loss.code)
+    assert_gradients(second, found, second.expected, names, loss.results, snippet)
+
+
+@rule(
+    "rnn.gradients.h_0",
+    when=has_known_gradients & has_initial_state & has_wide_dtype & one_in(3, 1),
+    needs=NEEDS,
+    id="gradients.learned-state",
+    about=("initial_state",),
+    presupposes=(Fact.GRADIENTS,),
+)
+def learned_state(observation: Observation) -> None:
+    """If `h_0` is computed from a parameter, the parameter receives the gradient.
+
+    In a second call, `h_0` is a state without samples, expanded to the batch. The gradient of that
+    state is compared with the oracle's gradient of `h_0`, summed over the samples.
+
+    Catches layers that detach a state which is the result of another operation.
+    """
+    second = repeat_first_sample(observation)
+    found = differentiate_learned_state(second)
+    samples, roundoff = second.case.batch, second.case.dtype.roundoff
+    each, bound = second.expected.gradients["h_0"], second.expected.gradient_bound["h_0"]
+    assert_close(
+        second,
+        "gradient of the parameter that h_0 is computed from",
+        found,
+        each.sum(axis=1, keepdims=True),
+        lambda: (bound + 2 * samples * roundoff * (np.abs(each) + bound)).sum(
+            axis=1, keepdims=True
+        ),
+        write_learned_state_snippet(second.case),
+    )
+
+
+@rule(
+    "rnn.h_n.continues",
+    "rnn.gradients.input",
+    "rnn.gradients.h_0",
+    "rnn.gradients.parameters",
+    when=has_known_gradients
+    & has_wide_dtype
+    & ~is_bidirectional
+    & ~is_packed
+    & has_size_at_least("steps", 2),
+    needs=(*NEEDS, Feature.STATE),
+    id="gradients.across-calls",
+    presupposes=(Fact.GRADIENTS, "states.carried"),
+)
+def across_calls(observation: Observation) -> None:
+    """If a sequence is processed in two calls, and the second starts from the `h_n` of the first,
+    the gradients are those of the whole sequence.
+
+    The second call is given the tensor that the first call returned, and both are differentiated
+    together. All gradients are compared with the oracle's for the whole sequence.
+
+    Catches layers that detach the state which they are given or return, so that no gradient passes
+    from one call to the one before.
+    """
+    case = observation.case
+    cut = 1 + case.seed // 3 % (case.steps - 1)
+    found = process_in_two_calls(observation, cut).compute_gradients()
+    names = list_gradient_names(case, observation.values.weights)
+    snippet = ACROSS_CALLS.format(cut=cut)
+    assert_gradients(observation, found, observation.expected, names, snippet=snippet)
+
+
+@rule(
+    "rnn.effects.stateless",
+    "rnn.gradients.input",
+    "rnn.gradients.parameters",
+    when=has_known_gradients & one_in(6, 4),
+    needs=(*NEEDS, Feature.STATE),
+    id="gradients.detached-state",
+    presupposes=(Fact.GRADIENTS,),
+)
+def detached_state(observation: Observation) -> None:
+    """If a call starts from the detached `h_n` of the call before, no gradient passes from one to
+    the other, and all others are the derivatives of the formula.
+
+    The layer is called twice. The gradient of the second call with respect to the input of the
+    first must be zero or None, and its other gradients are compared with the oracle's.
+
+    Catches layers that keep the state of the last call and use it instead of the one they are
+    given.
+    """
+    first = make_second_call(observation)
+    values = replace(observation.values, h_0=first.h_n)
+    second = make_second_call(observation, values, initial_state=InitialState.GIVEN)
+    backward = second.prepare_backward(call_from_state(second, first.call.h_n_tensor.detach()))
+    if has_gradient(backward, first.call.given.leaf):
+        raise Violation(
+            "the gradient of a call passes the detached state that it starts from, into the call "
+            "before; expected none",
+            DETACHED_STATE,
+        )
+    names = ["input", *exclude_masked_gradients(second.case, second.values.weights)]
+    found = backward.compute_gradients(BOTH)
+    assert_gradients(second, found, second.expected, names, snippet=DETACHED_STATE)

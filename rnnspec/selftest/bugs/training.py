@@ -1,0 +1,92 @@
+"""Planted bugs that show in training programs: summed losses, and states that are not leaves."""
+
+# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
+
+from rnnspec.selftest.bugs.planted import Planted
+from rnnspec.selftest.plain import Sizes
+
+
+class ReadAsContiguous(torch.autograd.Function):
+    """The identity; its backward pass reads an expanded gradient as if it were contiguous.
+
+    Beyond the one number that an expanded gradient has in memory, it reads zeros.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, data: Tensor) -> Tensor:
+        return data.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        gradient = gradients[0]
+        if any(gradient.stride()) or gradient.numel() == 1:
+            return gradient
+        memory = gradient.new_zeros(gradient.numel())
+        memory[:1] = gradient.flatten()[:1]
+        return memory.view(gradient.shape)
+
+
+class SummedLossReadOnce(Planted):
+    """The backward pass reads the gradient of a sum, which is one number expanded to the shape of
+    the output, as if it were contiguous (ROCm/TransformerEngine PR #623);
+    gradients.summed-loss sees it."""
+
+    narrow = True
+
+    def finish_output(self, data: Tensor, sizes: Sizes) -> Tensor:
+        output: Tensor = ReadAsContiguous.apply(super().finish_output(data, sizes))  # type: ignore[no-untyped-call]
+        return output
+
+
+class ComputedStateDetached(Planted):
+    """A state that is the result of another operation is detached (norse/norse PR #131);
+    gradients.learned-state sees it."""
+
+    narrow = True
+
+    def forward(
+        self, input: Tensor | PackedSequence, hx: Tensor | None = None
+    ) -> tuple[Tensor | PackedSequence, Tensor]:
+        return super().forward(input, hx if hx is None or hx.is_leaf else hx.detach())
+
+
+class CarriedStateDetached(Planted):
+    """A unidirectional layer recognises the state that it returned last, and detaches it;
+    gradients.across-calls sees it."""
+
+    narrow = True
+
+    def forward(
+        self, input: Tensor | PackedSequence, hx: Tensor | None = None
+    ) -> tuple[Tensor | PackedSequence, Tensor]:
+        is_own = hx is not None and hx is self.__dict__.get("last")
+        output, h_n = super().forward(input, hx.detach() if is_own and hx is not None else hx)
+        self.__dict__["last"] = None if self.bidirectional else h_n
+        return output, h_n
+
+
+class LastStateKept(Planted):
+    """The layer keeps its last `h_n`, and uses it if it is handed back a tensor with the same
+    memory, detached or not; gradients.detached-state sees it."""
+
+    narrow = True
+
+    def initial_states(self, hx: Tensor | None, input: Tensor, batch: int) -> Tensor:
+        kept = self.__dict__.get("kept")
+        is_own = hx is not None and kept is not None and kept.data_ptr() == hx.data_ptr()
+        return (
+            kept if is_own and kept.shape == hx.shape else super().initial_states(hx, input, batch)
+        )
+
+    def run(self, data: Tensor, sizes: Sizes, h_0: Tensor) -> tuple[Tensor, Tensor]:
+        output, h_n = super().run(data, sizes, h_0)
+        self.__dict__["kept"] = h_n if h_n.requires_grad else None
+        return output, h_n

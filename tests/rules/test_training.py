@@ -1,0 +1,126 @@
+"""The rules about gradients in training programs pass for torch.nn.RNN and report planted bugs."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from rnnspec.cases.axes import Distribution, DType, InitialState, Layout, MemoryLayout, ModuleUses
+from rnnspec.cases.case import Case
+from rnnspec.observe.observation import Observation
+from rnnspec.rulekit.fixtures.losses import Loss
+from rnnspec.selftest import BUGS, Plain
+from rnnspec.subjects.subject import TorchSubject
+from rnnspec.subjects.target import resolve_target
+from tests.rules.judged import Fails, Passes, describe_violation, judge_layer, make_case
+from tests.rules.proven import prove_violation
+
+GIVEN = make_case(initial_state=InitialState.GIVEN, num_layers=2)
+RAGGED = make_case(
+    layout=Layout.PACKED_UNSORTED,
+    lengths=(2, 5, 1),
+    bidirectional=True,
+    initial_state=InitialState.GIVEN,
+)
+SINGLE = make_case(layout=Layout.UNBATCHED, initial_state=InitialState.GIVEN)
+PASSES: Passes = {
+    "gradients.summed-loss": [
+        GIVEN,
+        RAGGED,
+        SINGLE,
+        make_case(dtype=DType.BFLOAT16),
+        make_case(nonlinearity="relu", distribution=Distribution.INTEGER),
+        make_case(prior_use=ModuleUses.FUNCTIONAL, memory_layout=MemoryLayout.EXPANDED),
+    ],
+    "gradients.learned-state": [
+        GIVEN,
+        RAGGED,
+        SINGLE,
+        GIVEN.replace(dtype=DType.FLOAT32, memory_layout=MemoryLayout.EXPANDED),
+    ],
+    "gradients.across-calls": [
+        GIVEN,
+        SINGLE,
+        make_case(batch_first=True, steps=2),
+        make_case(nonlinearity="relu", distribution=Distribution.LARGE, steps=12),
+        make_case(prior_use=ModuleUses.FUNCTIONAL, memory_layout=MemoryLayout.SLICED),
+    ],
+    "gradients.detached-state": [GIVEN, RAGGED, SINGLE, make_case(dtype=DType.FLOAT16)],
+}
+FAILS: Fails = [
+    ("gradients.summed-loss", "SummedLossReadOnce", make_case(), "gradient of input"),
+    (
+        "gradients.learned-state",
+        "ComputedStateDetached",
+        GIVEN,
+        r"^gradient of the parameter that h_0 is computed from\[0, 0, 0\] is 0, expected",
+    ),
+    ("gradients.learned-state", "ComputedStateDetached", SINGLE, "is computed from"),
+    ("gradients.across-calls", "CarriedStateDetached", make_case(), "gradient of input"),
+    (
+        "gradients.detached-state",
+        "LastStateKept",
+        make_case(),
+        "^the gradient of a call passes the detached state that it starts from, into the call "
+        "before; expected none$",
+    ),
+    (
+        "gradients.detached-state",
+        "LastStateKept",
+        make_case(layout=Layout.PACKED, lengths=(5, 2, 1), bidirectional=True),
+        "expected none$",
+    ),
+]
+
+
+@pytest.mark.parametrize("name", PASSES)
+def test_torch_passes(name: str) -> None:
+    assert [judge_layer(name, nn.RNN, near) for near in PASSES[name]] == [None] * len(PASSES[name])
+
+
+@pytest.mark.parametrize(("name", "bug", "near", "text"), FAILS)
+def test_a_planted_bug_is_reported_with_a_program(
+    name: str, bug: str, near: Case, text: str
+) -> None:
+    assert re.search(text, prove_violation(name, bug, near))
+
+
+def test_a_state_that_is_detached_only_if_it_was_returned_leaves_learned_states_alone() -> None:
+    assert judge_layer("gradients.learned-state", BUGS["CarriedStateDetached"], GIVEN) is None
+
+
+def test_a_state_that_was_computed_is_carried_too() -> None:
+    assert "gradient of" in describe_violation(
+        "gradients.across-calls", "ComputedStateDetached", make_case()
+    )
+
+
+@pytest.mark.parametrize("loss", Loss)
+def test_the_cotangents_are_the_derivatives_of_the_loss(loss: Loss) -> None:
+    case = make_case(num_layers=2, bidirectional=True)
+    observation = Observation(TorchSubject(resolve_target(nn.RNN)), case)
+    tensors = [observation.call.output_tensor, observation.call.h_n_tensor]
+    found = torch.autograd.grad(loss.compute(observation.call), tensors, materialize_grads=True)
+    made = loss.make_cotangents(observation)
+    for gradient, name in zip(found, ("d_output", "d_h_n"), strict=True):
+        torch.testing.assert_close(gradient, torch.from_numpy(made[name]))
+
+
+def test_every_loss_is_drawn() -> None:
+    assert {Loss.choose(make_case(seed=seed)) for seed in range(8)} == set(Loss)
+
+
+class StatesOfItsOwn(Plain):
+    """A layer that keeps a copy of the last states, and never uses it."""
+
+    def stack_states(self, states: list[Tensor]) -> Tensor:
+        stacked = super().stack_states(states)
+        self.__dict__["kept"] = stacked.detach().clone()
+        return stacked
+
+
+def test_states_that_are_only_kept_pass() -> None:
+    assert judge_layer("gradients.detached-state", StatesOfItsOwn, GIVEN) is None
