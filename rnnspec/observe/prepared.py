@@ -19,6 +19,7 @@ from rnnspec.cases.axes import (
     Mode,
 )
 from rnnspec.cases.axes.prior_use import LayerInPreparation
+from rnnspec.cases.axes.prior_use.base import takes_second_way
 from rnnspec.cases.case import Case
 from rnnspec.cases.values import Values, draw_values
 from rnnspec.observe.tensors import CallArguments, build_arguments, make_tensor
@@ -52,7 +53,7 @@ class PreparedLayer:
     @property
     def takes_second_way(self) -> bool:
         """Whether the case takes the second of the two ways that some prior uses have."""
-        return self.case.seed % 2 == 1
+        return takes_second_way(self.case)
 
     def offers(self, feature: Feature) -> bool:
         """Return whether the subject offers a feature."""

@@ -163,10 +163,11 @@ def replaced_parameters(observation: Observation) -> None:
     values.
 
     After a call with other weights, every parameter is replaced: by attribute, by `.data`, or in
-    place as an optimiser does it. Results and gradients are compared with the oracle for the new
-    weights.
+    place as an optimiser does it. Some new parameters are not contiguous, or are a part of a
+    larger tensor. Results and gradients are compared with the oracle for the new weights.
 
-    Catches weights, sums of biases or lists of parameters that are kept from an earlier call.
+    Catches weights, sums of biases or lists of parameters that are kept from an earlier call, and
+    parameters that are read as if they were contiguous.
     """
     _fail_only_if_fresh_is_right(observation)
 

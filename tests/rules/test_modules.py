@@ -55,6 +55,7 @@ def make_cases(prior_use: PriorUse) -> list[Case]:
     ]
 
 
+MOVED = make_case(prior_use=ParameterUpdates.DATA_MOVED)
 EARLIER_CALLS = [use for use in EarlierCalls if use is not EarlierCalls.FRESH]
 PASSES: Passes = {
     "modules.state-dict": make_cases(EarlierCalls.FRESH),
@@ -65,6 +66,7 @@ PASSES: Passes = {
         *make_cases(ParameterUpdates.REPLACED),
         *make_cases(ParameterUpdates.DATA_REPLACED),
         *make_cases(ParameterUpdates.TRAINED),
+        *make_cases(ParameterUpdates.DATA_MOVED),
     ],
     "modules.functional-call": make_cases(ModuleUses.FUNCTIONAL),
     "modules.second-call": [case for use in EARLIER_CALLS for case in make_cases(use)],
@@ -122,6 +124,7 @@ FAILS: Fails = [
         make_case(prior_use=ParameterUpdates.REPLACED),
         r"^output\[",
     ),
+    ("modules.replaced-parameters", "ParameterOffsetIgnored", MOVED, r"^output\[.*\] is nan, "),
     (
         "modules.functional-call",
         "FunctionalCallIgnored",

@@ -109,6 +109,14 @@ def transpose_weights(layer: nn.Module) -> None:
             parameter.data = parameter.data.t().contiguous().t()
 
 
+def take_part_of_larger_tensor(layer: nn.Module) -> None:
+    """Let every parameter be the end of a larger tensor."""
+    for parameter in layer.parameters():
+        larger = torch.ones([size + 1 for size in parameter.shape], dtype=parameter.dtype)
+        view = larger[(slice(1, None),) * parameter.dim()]
+        parameter.data = view.copy_(parameter.data)
+
+
 def probe_thread_numbers(number: int) -> Probe:
     """Return a probe that calls a layer under a number of threads."""
 

@@ -243,6 +243,7 @@ SHOWN_BY: dict[str, Probe] = {
     "SecondBackwardFails": probe_second_backward(1),
     "SecondBackwardHalved": probe_second_backward(1),
     "BiasesInColumns": probes.accumulate_gradients_twice,
+    "ParameterOffsetIgnored": probe_prior_use(prior_uses.take_part_of_larger_tensor),
     "SummedLossReadOnce": training_probes.differentiate_sum,
     "ComputedStateDetached": training_probes.differentiate_learned_state,
     "CarriedStateDetached": training_probes.differentiate_two_calls,

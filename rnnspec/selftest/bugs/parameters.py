@@ -133,3 +133,16 @@ class SeededAtConstruction(Planted):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             super().reset_parameters()
+
+
+class ParameterOffsetIgnored(Planted):
+    """Parameters are read from the beginning of their storage, even if they are a part of a larger
+    tensor (torch-spyre/torch-spyre PR #3018); modules.replaced-parameters sees it."""
+
+    narrow = True
+
+    def parameter(self, kind: str, layer: int, direction: int) -> Tensor:
+        parameter = super().parameter(kind, layer, direction)
+        if not parameter.storage_offset():
+            return parameter
+        return parameter.as_strided(parameter.shape, parameter.stride(), 0)

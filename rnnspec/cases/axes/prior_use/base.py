@@ -93,6 +93,11 @@ class LayerInPreparation(Protocol):
         """Return the exception that says that the subject openly lacks a feature."""
 
 
+def takes_second_way(case: Case) -> bool:
+    """Return whether a case takes the second of the two ways that some prior uses have."""
+    return case.seed % 2 == 1
+
+
 Prepare = Callable[[LayerInPreparation], None]
 BeforeCall = Callable[["LayerInPreparation", "Case", Any], None]
 """Takes the layer, the case of the judged call, and its arguments."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -15,7 +16,11 @@ from rnnspec.cases.axes.prior_use.base import (
     LayerInPreparation,
     PriorUse,
     PriorUseMeaning,
+    takes_second_way,
 )
+
+if TYPE_CHECKING:
+    from rnnspec.cases.case import Case
 
 
 def take_gradient_step(parameters: Iterable[torch.Tensor]) -> None:
@@ -85,17 +90,32 @@ def _replace_parameters(layer: LayerInPreparation) -> None:
         with layer.step("assigning a parameter"):
             if layer.takes_second_way:
                 delattr(layer.module.get_submodule(holder), leaf)
+                tensor = _transpose_in_memory(tensor)
             setattr(layer.module.get_submodule(holder), leaf, torch.nn.Parameter(tensor))
+
+
+def _transpose_in_memory(tensor: torch.Tensor) -> torch.Tensor:
+    """Return the same numbers with the axes in reverse order in memory."""
+    return tensor.mT.contiguous().mT if tensor.dim() > 1 else tensor
+
+
+def _write_replacement(case: Case) -> tuple[str, ...]:
+    plain = COPY.format(line="setattr(layer, name, torch.nn.Parameter(parameter.detach().clone()))")
+    transposed = (
+        "for name, parameter in reference.named_parameters():\n"
+        "    copy = parameter.detach().t().contiguous().t()\n"
+        "    delattr(layer, name)\n"
+        "    setattr(layer, name, torch.nn.Parameter(copy))"
+    )
+    return ("{call}", transposed if takes_second_way(case) else plain)
 
 
 _REPLACED = PriorUseMeaning(
     "replaced",
-    "called with other weights, then every parameter was replaced, at times after deletion",
+    "called with other weights, then every parameter was replaced, in half of the cases after "
+    "deletion, by one that is not contiguous",
     _replace_parameters,
-    (
-        "{call}",
-        COPY.format(line="setattr(layer, name, torch.nn.Parameter(parameter.detach().clone()))"),
-    ),
+    _write_replacement,
 )
 
 
@@ -116,23 +136,45 @@ _DATA_REPLACED = PriorUseMeaning(
 )
 
 
-def _transpose_data(layer: LayerInPreparation) -> None:
+def _move_data(layer: LayerInPreparation) -> None:
     layer.load()
     for parameter in layer.module.parameters():
-        if parameter.dim() > 1:
-            parameter.data = parameter.data.t().contiguous().t()
+        parameter.data = (
+            _put_in_larger_tensor(parameter.data)
+            if layer.takes_second_way
+            else _transpose_in_memory(parameter.data)
+        )
 
 
-_DATA_TRANSPOSED = PriorUseMeaning(
-    "data-transposed",
-    "the .data of every weight was replaced by the same numbers in another memory layout",
-    _transpose_data,
-    (
-        LOAD,
+def _put_in_larger_tensor(tensor: torch.Tensor) -> torch.Tensor:
+    """Return the same numbers as the end of a larger tensor, which holds NaN elsewhere."""
+    larger = tensor.new_full([size + 1 for size in tensor.shape], float("nan"))
+    view = larger[(slice(1, None),) * tensor.dim()]
+    view.copy_(tensor)
+    return view
+
+
+def _write_move(case: Case) -> tuple[str, ...]:
+    transposed = (
         "for parameter in layer.parameters():\n"
         "    if parameter.dim() > 1:\n"
-        "        parameter.data = parameter.data.t().contiguous().t()",
-    ),
+        "        parameter.data = parameter.data.t().contiguous().t()"
+    )
+    sliced = (
+        "for parameter in layer.parameters():\n"
+        "    larger = parameter.data.new_full([n + 1 for n in parameter.shape], float('nan'))\n"
+        "    view = larger[1:, 1:] if parameter.dim() > 1 else larger[1:]\n"
+        "    parameter.data = view.copy_(parameter.data)"
+    )
+    return (LOAD, sliced if takes_second_way(case) else transposed)
+
+
+_DATA_MOVED = PriorUseMeaning(
+    "data-moved",
+    "the .data of every parameter was replaced by the same numbers elsewhere in memory, transposed "
+    "or as a part of a larger tensor",
+    _move_data,
+    _write_move,
 )
 
 
@@ -143,4 +185,4 @@ class ParameterUpdates(PriorUse):
     RELOADED = _RELOADED
     REPLACED = _REPLACED
     DATA_REPLACED = _DATA_REPLACED
-    DATA_TRANSPOSED = _DATA_TRANSPOSED
+    DATA_MOVED = _DATA_MOVED
