@@ -1,4 +1,4 @@
-"""From a suite to a report: run, minimise, diagnose, decide, report.
+"""From a suite to a report: run, find the faults, describe them, decide, report.
 
 Each step is a function of what the one before it returned. `check_suite` reads as the flow goes;
 how a suite is prepared is the business of `rnnspec.api`.
@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any, TypeVar
 
@@ -17,32 +16,26 @@ import torch
 
 from rnnspec._version import __version__
 from rnnspec.contract.clauses import Level
-from rnnspec.diagnosis.causes import find_causes
-from rnnspec.diagnosis.dependence import describe_dependence
+from rnnspec.diagnosis.dependence import describe_dependence, describe_situation
+from rnnspec.diagnosis.events import FaultKind
+from rnnspec.diagnosis.faults import Fault, find_faults
 from rnnspec.engine.campaign import Watcher
-from rnnspec.engine.minimise import MinimalFailure, minimise_all
 from rnnspec.engine.outcome import FindingKind, Progress, Tally
 from rnnspec.engine.shares import OtherProcesses, run_shared
 from rnnspec.engine.suite import Observed, Suite
-from rnnspec.report.data import Counterexample, Report, Result, RunVerdict, Verdict
+from rnnspec.report.data import (
+    Counterexample,
+    FaultSummary,
+    Program,
+    Report,
+    Result,
+    RunVerdict,
+    Verdict,
+)
 from rnnspec.rulekit.rule import Rule
 
 CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])
-
-
-@dataclass(frozen=True)
-class Diagnosis:
-    """What is behind the broken rules, by rule id.
-
-    causes      the rule that a rule is a consequence of
-    dependence  what its failure depends on, in words
-    programs    a program that shows it without rnnspec
-    """
-
-    causes: Mapping[str, str]
-    dependence: Mapping[str, str]
-    programs: Mapping[str, str | None]
 
 
 def check_suite(
@@ -62,10 +55,9 @@ def check_suite(
     begun = time.perf_counter()
     until = list_scored_levels(strict) if fail_fast else ()
     progress = run_shared(suite, others, until=until, watch=watch)
-    minimal = minimise_all(suite, progress)
-    diagnosis = diagnose(suite, minimal)
-    results = decide_results(suite, progress, minimal, diagnosis, strict)
-    stopped = progress.stopped or any(each.interrupted for each in minimal.values())
+    faults = find_faults(suite, progress)
+    results = decide_results(suite, progress, faults, strict)
+    stopped = progress.stopped or any(fault.minimum.interrupted for fault in faults)
     return Report(
         subject=suite.label,
         kind=suite.kind,
@@ -78,6 +70,7 @@ def check_suite(
         stopped=stopped,
         environment=describe_environment(suite.device),
         results=results,
+        faults=tuple(describe_fault(suite, fault) for fault in faults),
         unsupported=dict(suite.unsupported),
         notes=(*notes, *(others.lost if others else ())),
     )
@@ -88,73 +81,82 @@ def list_scored_levels(strict: bool) -> tuple[Level, ...]:
     return (Level.MUST, Level.SHOULD) if strict else (Level.MUST,)
 
 
-def diagnose(
-    suite: Suite[CaseT, ObservedT], minimal: Mapping[str, MinimalFailure[CaseT]]
-) -> Diagnosis:
-    """Find what is behind the broken rules; after an interrupt no causes are looked for."""
-    interrupted = any(each.interrupted for each in minimal.values())
-    return Diagnosis(
-        causes={} if interrupted else find_causes(suite, minimal),
-        dependence={name: describe_dependence(suite, each) for name, each in minimal.items()},
-        programs={name: _write_program(suite, each) for name, each in minimal.items()},
-    )
-
-
-def _write_program(suite: Suite[CaseT, ObservedT], minimum: MinimalFailure[CaseT]) -> str | None:
-    try:
-        return suite.write_program(minimum.finding) or None
-    except KeyboardInterrupt:
-        return None
-
-
 def decide_results(
     suite: Suite[CaseT, ObservedT],
     progress: Progress[CaseT],
-    minimal: Mapping[str, MinimalFailure[CaseT]],
-    diagnosis: Diagnosis,
+    faults: Sequence[Fault[CaseT]],
     strict: bool,
 ) -> tuple[Result, ...]:
     """Decide the verdict of every rule."""
     return tuple(
         _decide_result(
-            suite, rule, progress.tallies[rule.id], minimal.get(rule.id), diagnosis, strict
+            suite, rule, progress.tallies[rule.id], choose_fault(rule.id, faults), strict
         )
         for rule in suite.rules
     )
+
+
+def choose_fault(rule: str, faults: Sequence[Fault[CaseT]]) -> Fault[CaseT] | None:
+    """Return the fault that a rule names or, if it names none, the one most of its failures are."""
+    own = [fault for fault in faults if fault.root.id == rule]
+    shared = [fault for fault in faults if fault.count_events(rule)]
+    return max(own or shared, key=lambda fault: fault.count_events(rule), default=None)
 
 
 def _decide_result(
     suite: Suite[CaseT, ObservedT],
     rule: Rule[CaseT, ObservedT],
     tally: Tally[CaseT],
-    minimum: MinimalFailure[CaseT] | None,
-    diagnosis: Diagnosis,
+    fault: Fault[CaseT] | None,
     strict: bool,
 ) -> Result:
-    verdict, message = _decide_verdict(suite, rule, tally, minimum)
+    verdict, message = _decide_verdict(suite, rule, tally, fault)
+    is_root = fault is not None and fault.root.id == rule.id
+    program = suite.write_program(fault.minimum.finding) if fault and is_root else Program()
     return Result(
         rule=rule.id,
         level=rule.level,
+        part=rule.part,
         verdict=verdict,
         cases=tally.cases,
-        violations=tally.violations,
+        violations=tally.violations if is_root else tally.violations - tally.blocked,
+        blocked=tally.blocked,
         is_scored=_is_scored(rule.level, verdict, strict),
         message=message,
         requirement=rule.requirement,
         clauses=tuple(clause.id for clause in rule.clauses),
         source=rule.source,
-        caused_by=diagnosis.causes.get(rule.id),
-        depends_on=diagnosis.dependence.get(rule.id, ""),
-        counterexample=None if minimum is None else _describe_counterexample(suite, minimum),
-        repro=diagnosis.programs.get(rule.id),
+        caused_by=None if fault is None or is_root else fault.root.id,
+        depends_on=describe_dependence(suite, fault.minimum) if fault and is_root else "",
+        counterexample=_describe_counterexample(suite, fault) if fault and is_root else None,
+        repro=program.source,
+        no_repro=program.missing,
     )
 
 
-def _describe_counterexample(
-    suite: Suite[CaseT, ObservedT], minimum: MinimalFailure[CaseT]
-) -> Counterexample:
-    finding = minimum.finding
+def _describe_counterexample(suite: Suite[CaseT, ObservedT], fault: Fault[CaseT]) -> Counterexample:
+    finding = fault.minimum.finding
     return Counterexample(**suite.describe_case(finding.case), index=finding.index)
+
+
+def describe_fault(suite: Suite[CaseT, ObservedT], fault: Fault[CaseT]) -> FaultSummary:
+    """Return a fault as the report shows it."""
+    cause = fault.cause
+    return FaultSummary(
+        rule=fault.root.id,
+        part=fault.root.part,
+        cases=len(fault.cases),
+        situation=describe_situation(suite, fault.minimum),
+        likely_cause=cause.text if cause else "",
+        remedy=cause.remedy if cause else "",
+        explained=cause.explained if cause else 0,
+        seen=cause.seen if cause else 0,
+        consequences=tuple(sorted(fault.consequences)),
+        waiting=tuple(sorted(fault.waiting)),
+        avoided_by=suite.name_feature(fault.minimum.finding.case, fault.minimum.needed)
+        if fault.kind is FaultKind.BLOCKED
+        else "",
+    )
 
 
 def _is_scored(level: Level, verdict: Verdict, strict: bool) -> bool:
@@ -168,13 +170,11 @@ def _decide_verdict(
     suite: Suite[CaseT, ObservedT],
     rule: Rule[CaseT, ObservedT],
     tally: Tally[CaseT],
-    minimum: MinimalFailure[CaseT] | None,
+    fault: Fault[CaseT] | None,
 ) -> tuple[Verdict, str]:
     """Decide the verdict of a rule, with the message that goes with it."""
-    if minimum is not None:
-        is_error = minimum.finding.kind is FindingKind.CHECKER_ERROR
-        verdict = Verdict.CHECKER_ERROR if is_error else Verdict.FAIL
-        return verdict, minimum.finding.message
+    if fault is not None:
+        return _decide_broken(rule, tally, fault)
     lacking = sorted(rule.needs & suite.unsupported.keys(), key=str)
     if lacking:
         return Verdict.NOT_APPLICABLE, suite.unsupported[lacking[0]]
@@ -188,6 +188,23 @@ def _decide_verdict(
     needed = suite.profile.minimum
     message = f"reached {tally.cases} times, at least {needed} needed: {rule.when.text}"
     return Verdict.UNREACHED, message
+
+
+def _decide_broken(
+    rule: Rule[Any, Any], tally: Tally[CaseT], fault: Fault[CaseT]
+) -> tuple[Verdict, str]:
+    """Decide the verdict of a rule that fails, or that could not be judged in every case."""
+    if fault.root.id == rule.id:
+        finding = fault.minimum.finding
+        is_error = finding.kind is FindingKind.CHECKER_ERROR
+        return (Verdict.CHECKER_ERROR if is_error else Verdict.FAIL), finding.message
+    if tally.blocked == tally.violations:
+        held = tally.cases - tally.blocked
+        text = f"could not be checked in {tally.blocked} of {tally.cases} cases"
+        return Verdict.BLOCKED, f"{text}; it holds in the other {held}" if held else text
+    event = next(event for event in fault.events if event.rule == rule.id)
+    is_error = event.finding.kind is FindingKind.CHECKER_ERROR
+    return (Verdict.CHECKER_ERROR if is_error else Verdict.FAIL), event.finding.message
 
 
 def decide_run(results: tuple[Result, ...], stopped: bool) -> RunVerdict:

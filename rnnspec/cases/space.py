@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,18 @@ FIELDS = (*SIZES, "lengths", *(axis.name for axis in AXES if axis.name != "num_l
 MAX_TRIED_VALUES = 4
 """If an axis has more values, only the simplest is tried."""
 WHOLE_SCOPE = Scope()
+PROBED_AXES = (
+    "nonlinearity",
+    "bidirectional",
+    "batch_first",
+    "bias",
+    "layout",
+    "initial_state",
+    "mode",
+    "grad_mode",
+)
+"""The axes of which it is tried whether a fault needs their simplest value. Other values of the
+rest change the numbers or their precision, and may hide a fault."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +49,20 @@ class LayerCaseSpace:
         if name in SIZES:
             return list_smaller_sizes(case.size(name))
         if name == "lengths":
-            equal = (case.steps,) * case.batch
-            return [equal] if case.is_packed and case.lengths != equal else []
+            return list_simpler_lengths(case) if case.is_packed else []
         return list_simpler_values(self.scope.list_values(AXIS[name]), case.get_choice(name))
+
+    def list_others(self, case: Case, name: str) -> list[Any]:
+        """Return other values of an axis that has its simplest value; none for a size."""
+        if name not in PROBED_AXES:
+            return []
+        values = self.scope.list_values(AXIS[name])
+        present = case.get_choice(name)
+        return [value for value in values if value != present] if present == values[0] else []
+
+    def is_covered(self, case: Case, by: Case, names: Collection[str]) -> bool:
+        """Return whether a case has the values of another in the named fields, or larger sizes."""
+        return all(_is_field_covered(case, by, name) for name in names)
 
     def change_field(self, case: Case, name: str, value: Any) -> Case | None:
         """Return the case with another value of one field, or None if no such case is consistent.
@@ -73,6 +96,23 @@ class LayerCaseSpace:
         if name in SIZES:
             return f"{name} >= {case.size(name)}"
         return "lengths that differ" if name == "lengths" else f"{name}={case.get_choice(name)}"
+
+
+def _is_field_covered(case: Case, by: Case, name: str) -> bool:
+    if name in SIZES:
+        return case.size(name) >= by.size(name)
+    if name == "lengths":
+        return case.is_packed and len(set(case.lengths)) > 1
+    return bool(case.get_choice(name) == by.get_choice(name))
+
+
+def list_simpler_lengths(case: Case) -> list[tuple[int, ...]]:
+    """Return simpler lengths of a packed batch: all equal, then all 1 except the longest."""
+    equal = (case.steps,) * case.batch
+    short = tuple(length if length == case.steps else 1 for length in case.lengths)
+    return [
+        lengths for lengths in (equal, short) if lengths != case.lengths and case.lengths != equal
+    ]
 
 
 def _set_field(case: Case, name: str, value: Any) -> Case:

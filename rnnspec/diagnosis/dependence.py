@@ -18,11 +18,19 @@ def describe_dependence(suite: Suite[CaseT, ObservedT], minimum: MinimalFailure[
 
     It also names the fields in `MENTIONED_IF_FREE` on which the failure does not depend.
     """
-    case, passed = minimum.finding.case, minimum.passed
     if minimum.interrupted:
         return "unknown: interrupted before the case was minimised"
-    if not passed:
+    if not minimum.needed:
         return "happens with every configuration, size and way of calling"
-    free = [name for name in suite.space.fields if name not in passed and name in MENTIONED_IF_FREE]
-    needed = " and ".join(suite.space.describe_field(case, name) for name in passed)
-    return f"only with {needed}" + (f"; any {', '.join(free)}" if free else "")
+    free = [name for name in MENTIONED_IF_FREE if name not in minimum.needed]
+    free = [name for name in free if name in suite.space.fields]
+    return f"only with {describe_situation(suite, minimum)}" + (
+        f"; any {', '.join(free)}" if free else ""
+    )
+
+
+def describe_situation(suite: Suite[CaseT, ObservedT], minimum: MinimalFailure[CaseT]) -> str:
+    """Return the choices and sizes that a fault needs, in words; empty if it needs none."""
+    case = minimum.finding.case
+    fields = [name for name in suite.space.fields if name in minimum.needed]
+    return " and ".join(suite.space.describe_field(case, name) for name in fields)

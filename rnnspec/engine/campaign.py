@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, TypeVar
 
 from rnnspec.contract.clauses import Level
-from rnnspec.engine.outcome import Finding, Progress, Tally, judge_case
+from rnnspec.engine.outcome import (
+    KEPT_CASES,
+    FailingCase,
+    Finding,
+    Outcome,
+    Progress,
+    Tally,
+    describe_blocker,
+    judge_case,
+)
 from rnnspec.engine.suite import Observed, Suite
-from rnnspec.rulekit.rule import Rule
+from rnnspec.rulekit.rule import Fact, Rule
 from rnnspec.subjects.settings import restore_settings
 
 CaseT = TypeVar("CaseT")
@@ -50,16 +59,54 @@ def _judge_all(
     suite: Suite[CaseT, ObservedT], progress: Progress[CaseT], index: int, case: CaseT
 ) -> set[Level]:
     """Judge one case by every applicable rule, and return the levels of the broken rules."""
-    observation = suite.observe(case)
     progress.cases += 1
-    broken = set()
-    for rule in list_applicable_rules(suite, case):
-        with restore_settings():
-            outcome = judge_case(rule, observation, index)
-        progress.tallies[rule.id].add(outcome)
-        if isinstance(outcome, Finding):
-            broken.add(rule.level)
-    return broken
+    rules = {rule.id: rule for rule in list_applicable_rules(suite, case)}
+    outcomes, failing = judge_by_all(suite, list(rules.values()), index, case)
+    for name, outcome in outcomes.items():
+        progress.tallies[name].add(outcome)
+    if failing is None:
+        return set()
+    if any(progress.tallies[name].violations <= KEPT_CASES for name in failing.findings):
+        progress.failing[index] = failing
+    return {rules[name].level for name in failing.findings}
+
+
+def judge_by_all(
+    suite: Suite[CaseT, ObservedT],
+    rules: Sequence[Rule[CaseT, ObservedT]],
+    index: int,
+    case: CaseT,
+) -> tuple[dict[str, Outcome[CaseT]], FailingCase[CaseT] | None]:
+    """Judge one case by rules that apply to it, all on one observation.
+
+    Return the outcome of each rule by id and, if any failed, what is known about the case.
+    """
+    observation = suite.observe(case)
+    outcomes: dict[str, Outcome[CaseT]] = {}
+    others: dict[str, list[ObservedT]] = {}
+    for rule in rules:
+        with restore_settings(), suite.collect_observations() as made:
+            outcomes[rule.id] = judge_case(rule, observation, index)
+        if isinstance(outcomes[rule.id], Finding):
+            others[rule.id] = made
+    findings = {name: each for name, each in outcomes.items() if isinstance(each, Finding)}
+    if not findings:
+        return outcomes, None
+    failed = [rule for rule in rules if rule.id in findings]
+    is_differentiated = any(
+        Fact.GRADIENTS in rule.establishes | rule.presupposes for rule in failed
+    )
+    with restore_settings():
+        broken = suite.find_broken_facts(observation, with_gradients=is_differentiated)
+        stopped = suite.find_blocker(observation) if Fact.CALL in broken else None
+        misled = {}
+        if Fact.CALL not in broken and Fact.RESULTS not in broken:
+            for name, made in others.items():
+                wrong = next((each for each in made if suite.has_wrong_results(each)), None)
+                if wrong is not None and wrong is not observation:
+                    misled[name] = wrong.case
+    blocker = None if stopped is None else describe_blocker(stopped)
+    return outcomes, FailingCase(index, case, findings, broken, misled, blocker)
 
 
 def list_applicable_rules(

@@ -1,16 +1,18 @@
-"""Minimise failing cases: make one field after another simpler while the rule still fails.
+"""Minimise failing cases: make one field after another simpler while the fault still shows.
 
-This is deterministic, and 30 times faster than shrinking with Hypothesis for each rule. The simpler
-values with which the rule passed show what the failure depends on.
+This is deterministic, and 30 times faster than shrinking with Hypothesis. The simpler values with
+which the fault is gone show what it depends on, and so do other values of the fields that have
+their simplest value already.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from rnnspec.engine.outcome import Finding, Progress, judge_case
-from rnnspec.engine.suite import Observed, Suite
+from rnnspec.engine.outcome import Finding, judge_case
+from rnnspec.engine.suite import CaseSpace, Observed, Suite
 from rnnspec.rulekit.rule import Rule
 
 CaseT = TypeVar("CaseT")
@@ -19,98 +21,132 @@ SEEDS = (0, 1)
 """The seeds that are tried besides that of the case."""
 MAX_EVALUATIONS = 160
 """After so many judged cases, no field is tried again."""
+MOST_OTHER_VALUES = 2
+"""So many other values are tried of a field that has its simplest value."""
+USUAL = ("layout", "grad_mode", "mode")
+"""The fields whose simplest value is the usual one."""
+
+Probe = Callable[[CaseT], Finding[CaseT] | None]
+"""A function that returns a finding if a case shows the fault."""
 
 
 @dataclass
 class MinimalFailure(Generic[CaseT]):
-    """The simplest failing case that was found for a rule.
+    """The simplest case that was found for a fault.
 
-    finding      what the rule says about this case
-    passed       by field, the simpler value with which the rule passed
+    finding      what is wrong in this case
+    passed       by field, the simpler value with which the fault was gone
+    required     fields that have their simplest value and must have it: the fault was gone with
+                 each other value that was tried
     evaluations  the number of cases that were judged
     interrupted  whether the search was ended by KeyboardInterrupt
     """
 
     finding: Finding[CaseT]
     passed: dict[str, Any] = field(default_factory=dict)
+    required: tuple[str, ...] = ()
     evaluations: int = 0
     interrupted: bool = False
 
+    @property
+    def telling(self) -> frozenset[str]:
+        """The fields whose value tells what the fault is about.
 
-def minimise_all(
-    suite: Suite[CaseT, ObservedT], progress: Progress[CaseT]
-) -> dict[str, MinimalFailure[CaseT]]:
-    """Minimise the first failing case of each broken rule, and return the results by rule id.
+        Some fields have a usual value, which a fault may need without being about it.
+        """
+        return frozenset((*self.passed, *(set(self.required) - set(USUAL))))
 
-    After KeyboardInterrupt, the remaining cases stay as they are.
-    """
-    minimal: dict[str, MinimalFailure[CaseT]] = {}
-    interrupted = False
-    for rule in suite.rules:
-        first = progress.tallies[rule.id].first
-        if first is None:
-            continue
-        if interrupted:
-            minimal[rule.id] = MinimalFailure(first, interrupted=True)
-        else:
-            minimal[rule.id] = minimise(rule, suite, first)
-            interrupted = minimal[rule.id].interrupted
-    return minimal
+    @property
+    def needed(self) -> frozenset[str]:
+        """The fields whose value matters."""
+        return frozenset((*self.passed, *self.required))
 
 
 def minimise(
-    rule: Rule[CaseT, ObservedT], suite: Suite[CaseT, ObservedT], finding: Finding[CaseT]
+    space: CaseSpace[CaseT],
+    finding: Finding[CaseT],
+    probe: Probe[CaseT],
+    applies: Callable[[CaseT], bool] = lambda case: True,
+    most: int = MAX_EVALUATIONS,
 ) -> MinimalFailure[CaseT]:
     """Make a failing case as simple as possible, one field at a time.
 
-    The rule must fail with the same kind of finding. After KeyboardInterrupt, return the simplest
-    case so far.
+    `probe` judges a case, and `applies` says cheaply whether it can be judged. After
+    KeyboardInterrupt, return the simplest case so far.
     """
     minimum = MinimalFailure(finding)
+    search = _Search(space, minimum, probe, applies)
     is_simpler = True
     try:
-        while is_simpler and minimum.evaluations < MAX_EVALUATIONS:
+        while is_simpler and minimum.evaluations < most:
             minimum.passed.clear()
-            fields = suite.space.fields
-            is_simpler = sum(_simplify_field(rule, suite, minimum, name) for name in fields) > 0
+            is_simpler = sum(search.simplify_field(name) for name in space.fields) > 0
+        minimum.required = search.find_required()
     except KeyboardInterrupt:
         minimum.interrupted = True
     return minimum
 
 
-def _simplify_field(
-    rule: Rule[CaseT, ObservedT],
-    suite: Suite[CaseT, ObservedT],
-    minimum: MinimalFailure[CaseT],
-    name: str,
-) -> bool:
-    """Try simpler values of one field, and keep the first with which the rule fails."""
-    for value in suite.space.list_simpler(minimum.finding.case, name):
-        candidate = suite.space.change_field(minimum.finding.case, name, value)
-        if candidate is None:
-            continue
-        applies = rule.when(candidate)
-        simpler = _find_failure(rule, suite, candidate, minimum) if applies else None
-        if simpler is not None:
-            minimum.finding = simpler
-            return True
-        minimum.passed[name] = value
-    return False
+def probe_rule(
+    suite: Suite[CaseT, ObservedT], rule: Rule[CaseT, ObservedT], finding: Finding[CaseT]
+) -> Probe[CaseT]:
+    """Return a probe that fails if a rule has a finding of the same kind."""
+
+    def probe(case: CaseT) -> Finding[CaseT] | None:
+        outcome = judge_case(rule, suite.observe(case), finding.index)
+        same = isinstance(outcome, Finding) and outcome.kind is finding.kind
+        return outcome if same and isinstance(outcome, Finding) else None
+
+    return probe
 
 
-def _find_failure(
-    rule: Rule[CaseT, ObservedT],
-    suite: Suite[CaseT, ObservedT],
-    case: CaseT,
-    minimum: MinimalFailure[CaseT],
-) -> Finding[CaseT] | None:
-    """Return a finding of the same kind on a case, with its own seed or another, or None."""
-    for seed in (suite.space.get_seed(case), *SEEDS):
-        reseeded = suite.space.reseed(case, seed)
-        if not rule.when(reseeded):
-            continue
-        minimum.evaluations += 1
-        outcome = judge_case(rule, suite.observe(reseeded), minimum.finding.index)
-        if isinstance(outcome, Finding) and outcome.kind is minimum.finding.kind:
-            return outcome
-    return None
+@dataclass
+class _Search(Generic[CaseT]):
+    space: CaseSpace[CaseT]
+    minimum: MinimalFailure[CaseT]
+    probe: Probe[CaseT]
+    applies: Callable[[CaseT], bool]
+    known: dict[Any, Finding[CaseT] | None] = field(default_factory=dict)
+
+    def simplify_field(self, name: str) -> bool:
+        """Try simpler values of one field, and keep the first with which the fault shows."""
+        case = self.minimum.finding.case
+        for value in self.space.list_simpler(case, name):
+            candidate = self.space.change_field(case, name, value)
+            if candidate is None:
+                continue
+            simpler = self.find_failure(candidate)
+            if simpler is not None:
+                self.minimum.finding = simpler
+                return True
+            self.minimum.passed[name] = value
+        return False
+
+    def find_required(self) -> tuple[str, ...]:
+        """Return the fields that have their simplest value and with any other show no fault."""
+        case = self.minimum.finding.case
+        return tuple(
+            name
+            for name in self.space.fields
+            if name not in self.minimum.passed and self._is_required(case, name)
+        )
+
+    def _is_required(self, case: CaseT, name: str) -> bool:
+        others = self.space.list_others(case, name)[:MOST_OTHER_VALUES]
+        changed = [self.space.change_field(case, name, value) for value in others]
+        candidates = [each for each in changed if each is not None and self.applies(each)]
+        return bool(candidates) and all(self.find_failure(each) is None for each in candidates)
+
+    def find_failure(self, case: CaseT) -> Finding[CaseT] | None:
+        """Return a finding on a case, with its own seed or another, or None."""
+        for seed in dict.fromkeys((self.space.get_seed(case), *SEEDS)):
+            reseeded = self.space.reseed(case, seed)
+            if not self.applies(reseeded):
+                continue
+            if reseeded not in self.known:
+                self.minimum.evaluations += 1
+                self.known[reseeded] = self.probe(reseeded)
+            found = self.known[reseeded]
+            if found is not None:
+                return found
+        return None

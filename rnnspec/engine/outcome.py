@@ -1,18 +1,19 @@
-"""What a rule says about one case, and the totals over many cases."""
+"""What the rules say about one case, and the totals over many cases."""
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Generic, TypeVar
 
 from rnnspec.engine.suite import Observed
-from rnnspec.rulekit.rule import Rule
+from rnnspec.rulekit.rule import Fact, Rule
 from rnnspec.rulekit.snippet import Snippet
 from rnnspec.rulekit.violation import Difference, Violation
-from rnnspec.subjects.failures import Failure, Unsupported
+from rnnspec.subjects.failures import Failure, Raised, Unsupported
 
 CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])
@@ -27,6 +28,33 @@ class FindingKind(Enum):
 
 
 @dataclass(frozen=True)
+class Blocker:
+    """What stopped the subject, without the numbers: two cases with equal blockers are one fault.
+
+    error    the type of the exception, or of the failure if none was raised
+    message  its message; every number is replaced by #, and every shape by (#)
+    """
+
+    error: str
+    message: str
+
+
+SHAPE = re.compile(r"\((?:\d+, ?)*\d*\)|\[(?:\d+, ?)*\d*\]")
+NUMBER = re.compile(r"\d+(?:\.\d+)?")
+
+
+def describe_blocker(failure: Failure) -> Blocker:
+    """Return what stopped the subject.
+
+    The step is left out: an earlier call and the judged one are stopped by the same fault. So is
+    what stands behind a semicolon, which lists what was there instead.
+    """
+    error = failure.error if isinstance(failure, Raised) else failure
+    text = " ".join(str(error).split()).partition(";")[0]
+    return Blocker(type(error).__name__, NUMBER.sub("#", SHAPE.sub("(#)", text)))
+
+
+@dataclass(frozen=True)
 class Finding(Generic[CaseT]):
     """A case on which a rule fails.
 
@@ -34,6 +62,7 @@ class Finding(Generic[CaseT]):
     message     what is wrong
     difference  the first wrong element, if there is one
     snippet     the last lines of a program that shows the fault, if there are any
+    blocker     what stopped the subject, so that the rule could not be judged
     """
 
     index: int
@@ -42,6 +71,7 @@ class Finding(Generic[CaseT]):
     difference: Difference | None = None
     snippet: Snippet | None = None
     kind: FindingKind = FindingKind.VIOLATION
+    blocker: Blocker | None = None
 
 
 @dataclass(frozen=True)
@@ -70,7 +100,8 @@ def judge_case(rule: Rule[Any, ObservedT], observation: ObservedT, index: int = 
     except Unsupported as refusal:
         return UnsupportedCase(str(refusal))
     except Failure as failure:
-        return Finding(index, case, str(failure), kind=FindingKind.SUBJECT_ERROR)
+        blocker = describe_blocker(failure)
+        return Finding(index, case, str(failure), kind=FindingKind.SUBJECT_ERROR, blocker=blocker)
     except Exception as error:
         text = f"the check raised {type(error).__name__}: {' '.join(str(error).split())}"
         return Finding(index, case, text, kind=FindingKind.CHECKER_ERROR)
@@ -83,12 +114,14 @@ class Tally(Generic[CaseT]):
 
     cases                how many were judged
     violations           on how many the rule failed
+    blocked              on how many of these the subject was stopped, so nothing could be judged
     unsupported_reasons  why cases were refused openly, and how often
     first                the finding with the smallest index
     """
 
     cases: int = 0
     violations: int = 0
+    blocked: int = 0
     unsupported_reasons: Counter[str] = field(default_factory=Counter)
     first: Finding[CaseT] | None = None
 
@@ -100,6 +133,7 @@ class Tally(Generic[CaseT]):
         self.cases += 1
         if outcome is not None:
             self.violations += 1
+            self.blocked += outcome.kind is FindingKind.SUBJECT_ERROR
             self.first = _choose_earlier(self.first, outcome)
 
     def merge(self, other: Tally[CaseT]) -> Tally[CaseT]:
@@ -107,6 +141,7 @@ class Tally(Generic[CaseT]):
         return Tally(
             self.cases + other.cases,
             self.violations + other.violations,
+            self.blocked + other.blocked,
             self.unsupported_reasons + other.unsupported_reasons,
             _choose_earlier(self.first, other.first),
         )
@@ -120,6 +155,44 @@ def _choose_earlier(
     return min(first, second, key=lambda finding: finding.index)
 
 
+@dataclass(frozen=True)
+class FailingCase(Generic[CaseT]):
+    """A case on which rules fail.
+
+    findings  what they say, by rule id
+    broken    the facts that do not hold, each with the case that shows it: this one, or the same
+              without dropout
+    misled    the rules that made another call whose results are wrong, each with that call's case
+    blocker   what stopped the judged call, if anything did
+    """
+
+    index: int
+    case: CaseT
+    findings: Mapping[str, Finding[CaseT]]
+    broken: Mapping[Fact, CaseT] = field(default_factory=dict)
+    misled: Mapping[str, CaseT] = field(default_factory=dict)
+    blocker: Blocker | None = None
+
+
+KEPT_CASES = 12
+"""So many failing cases of each rule are kept, those with the smallest indices."""
+
+
+def keep_failing_cases(cases: Iterable[FailingCase[CaseT]]) -> dict[int, FailingCase[CaseT]]:
+    """Return the failing cases that are kept, by index.
+
+    A case is kept if it is among the first `KEPT_CASES` of one of its rules. Pruning parts first
+    and then their union keeps the same cases.
+    """
+    counts: Counter[str] = Counter()
+    kept = {}
+    for case in sorted(cases, key=lambda each: each.index):
+        if any(counts[name] < KEPT_CASES for name in case.findings):
+            kept[case.index] = case
+        counts.update(case.findings.keys())
+    return kept
+
+
 @dataclass
 class Progress(Generic[CaseT]):
     """The results of a campaign over a range of case indices.
@@ -127,16 +200,20 @@ class Progress(Generic[CaseT]):
     tallies  what each rule has said, by rule id
     cases    the number of cases
     stopped  whether the campaign ended early
+    failing  cases on which rules fail, by index; see `keep_failing_cases`
     """
 
     tallies: dict[str, Tally[CaseT]]
     cases: int = 0
     stopped: bool = False
+    failing: dict[int, FailingCase[CaseT]] = field(default_factory=dict)
 
     def merge(self, other: Progress[CaseT]) -> Progress[CaseT]:
         """Return the results of two ranges together; their order does not matter."""
         tallies = _merge_tallies(self.tallies, other.tallies)
-        return Progress(tallies, self.cases + other.cases, self.stopped or other.stopped)
+        failing = keep_failing_cases([*self.failing.values(), *other.failing.values()])
+        stopped = self.stopped or other.stopped
+        return Progress(tallies, self.cases + other.cases, stopped, failing)
 
 
 def _merge_tallies(

@@ -5,16 +5,19 @@ A suite is generic in its cases and observations, so that layers and models shar
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from rnnspec.cases.axes import Feature
 from rnnspec.cases.plan import Profile
-from rnnspec.rulekit.rule import Rule
+from rnnspec.rulekit.rule import Fact, Rule
+from rnnspec.subjects.failures import Failure
 
 if TYPE_CHECKING:
+    from rnnspec.diagnosis.likely_cause import LikelyCause
     from rnnspec.engine.outcome import Finding
+    from rnnspec.report.data import Program
 
 CaseT = TypeVar("CaseT")
 CaseT_co = TypeVar("CaseT_co", covariant=True)
@@ -41,6 +44,12 @@ class CaseSpace(Protocol[CaseT]):
 
     def list_simpler(self, case: CaseT, name: str) -> list[Any]:
         """Return simpler values of one field, the largest steps first."""
+
+    def list_others(self, case: CaseT, name: str) -> list[Any]:
+        """Return other values of a field that has its simplest value; none for a size."""
+
+    def is_covered(self, case: CaseT, by: CaseT, names: Collection[str]) -> bool:
+        """Return whether a case has the values of another in the named fields, or larger sizes."""
 
     def change_field(self, case: CaseT, name: str, value: Any) -> CaseT | None:
         """Return the case with another value of one field, or None if there is no such case."""
@@ -106,14 +115,46 @@ class Suite(Protocol[CaseT, ObservedT]):
     def observe(self, case: CaseT) -> ObservedT:
         """Return what the subject does with a case."""
 
+    def collect_observations(self) -> AbstractContextManager[list[ObservedT]]:
+        """Return a context that collects the observations that are made in it."""
+
+    def find_broken_facts(
+        self, observation: ObservedT, *, with_gradients: bool = False
+    ) -> dict[Fact, CaseT]:
+        """Return the facts that do not hold, each with the case that shows it.
+
+        Only the first of them is returned, since the others rest on it. The gradients are looked at
+        only if `with_gradients`.
+        """
+
+    def find_blocker(self, observation: ObservedT) -> Failure | None:
+        """Return what stopped the judged call, or None if it returned the documented form."""
+
+    def has_wrong_results(self, observation: ObservedT) -> bool:
+        """Return whether the results of an observed call, if there was one, are known to be wrong.
+
+        That includes calls that returned nothing of the documented form.
+        """
+
+    def find_likely_cause(
+        self, cases: Sequence[CaseT], *, gradients: bool = False
+    ) -> LikelyCause | None:
+        """Return the one mistake that explains all of these failing cases, the simplest first."""
+
     def find_obstacle(self, rule: Rule[CaseT, ObservedT]) -> str:
         """Return why a rule applies to no case of this suite, or an empty string if it does."""
 
     def describe_case(self, case: CaseT) -> dict[str, Any]:
         """Return a case as data: configuration, sizes, call, seed and text."""
 
-    def write_program(self, finding: Finding[CaseT]) -> str:
+    def name_feature(self, case: CaseT, names: Collection[str]) -> str:
+        """Return the feature that a case needs because of one of these fields, or an empty string.
+
+        The user can exclude it by its name.
+        """
+
+    def write_program(self, finding: Finding[CaseT]) -> Program:
         """Return a program that fails for the subject and passes for a correct one.
 
-        Return an empty string if there is none.
+        If there is none, return the reason.
         """

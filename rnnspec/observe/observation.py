@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -28,6 +29,18 @@ from rnnspec.subjects.subject import Subject
 
 Array = NDArray[np.float64]
 Fact = TypeVar("Fact")
+_COLLECTED: ContextVar[list[Observation] | None] = ContextVar("collected", default=None)
+
+
+@contextmanager
+def collect_observations() -> Iterator[list[Observation]]:
+    """Collect the observations that are made in this context."""
+    made: list[Observation] = []
+    token = _COLLECTED.set(made)
+    try:
+        yield made
+    finally:
+        _COLLECTED.reset(token)
 
 
 def is_plain(case: Case, capabilities: Capabilities) -> bool:
@@ -58,6 +71,9 @@ class Observation:
         self._values = values
         self._prepared = prepared
         self._facts: dict[str, Any] = {}
+        collected = _COLLECTED.get()
+        if collected is not None:
+            collected.append(self)
 
     def surroundings(self) -> AbstractContextManager[None]:
         """Return a context for everything that is computed for this case, further calls included.
@@ -73,6 +89,11 @@ class Observation:
             self._facts[name] = compute()
         fact: Fact = self._facts[name]
         return fact
+
+    @property
+    def was_called(self) -> bool:
+        """Whether the call of this observation has been made, or has failed."""
+        return "call" in self.__dict__.get("_parts", {})
 
     @property
     def values(self) -> Values:

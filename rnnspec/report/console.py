@@ -6,8 +6,16 @@ import textwrap
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
+from rnnspec.cases.axes import Feature
 from rnnspec.contract.clauses import Level
-from rnnspec.report.data import Report, Result, RunVerdict, Verdict
+from rnnspec.report.data import (
+    FaultSummary,
+    PartVerdict,
+    Report,
+    Result,
+    RunVerdict,
+    Verdict,
+)
 
 __all__ = [
     "format_conclusion",
@@ -36,12 +44,11 @@ def _list_lines(report: Report) -> Iterator[str]:
     yield ""
     yield from format_table(report)
     yield ""
-    broken = [result for result in report.results if result.is_broken]
-    for result in broken:
-        if result.caused_by is None:
-            yield format_failure(result)
-            yield ""
-    yield from _list_consequences(broken)
+    for fault in report.faults:
+        yield format_failure(report.result(fault.rule), fault)
+        yield ""
+    for fault in report.faults:
+        yield from _list_followers(fault, report)
     yield from _list_unchecked(report)
     yield from (f"note  {note}" for note in report.notes)
     yield format_conclusion(report)
@@ -71,7 +78,7 @@ def _format_cell(theme: str, results: Sequence[Result]) -> str:
 def _format_counts(results: Sequence[Result]) -> str:
     applicable = _list_applicable(results)
     counts = Counter(result.verdict for result in applicable)
-    shown = (Verdict.FAIL, Verdict.UNREACHED, Verdict.CHECKER_ERROR)
+    shown = (Verdict.FAIL, Verdict.BLOCKED, Verdict.UNREACHED, Verdict.CHECKER_ERROR)
     rest = [f"{counts[verdict]} {verdict}" for verdict in shown if counts[verdict]]
     held = f"{counts[Verdict.PASS]:>2} of {len(applicable)}"
     return "  ".join([held if applicable else f" - of {len(results)}", *rest])
@@ -81,26 +88,52 @@ def _list_applicable(results: Sequence[Result]) -> list[Result]:
     return [result for result in results if result.verdict is not Verdict.NOT_APPLICABLE]
 
 
-def format_failure(result: Result) -> str:
-    """Return everything about one broken rule, followed by the program that reproduces it."""
+def format_failure(result: Result, fault: FaultSummary | None = None) -> str:
+    """Return everything about one broken rule, followed by the program that reproduces it.
+
+    `fault` is the fault that the rule names.
+    """
     label = LABELS.get(result.verdict, result.verdict.value.upper())
     head = f"{label}  {result.rule}"
     lines = [
-        f"{head:<70} {result.level}   {result.source}",
+        f"{head:<62} {result.level:<6}   {result.part:<9}   {result.source}",
         "",
         *_wrap(result.requirement),
         "",
         f"  {result.message}",
+        *_list_facts(result, fault),
     ]
-    if result.counterexample is not None:
-        seen = f"{result.violations} of {result.cases} cases"
-        lines += [
-            f"  smallest       {result.counterexample.text}",
-            f"  depends on     {result.depends_on}",
-            f"  seen in        {seen}, first in case {result.counterexample.index}",
-        ]
     program = [f"  {line}".rstrip() for line in (result.repro or "").splitlines()]
     return "\n".join([*lines, "", *program] if program else lines)
+
+
+def _list_facts(result: Result, fault: FaultSummary | None) -> Iterator[str]:
+    """Yield what is known about a broken rule, one fact on a line."""
+    if fault is not None and fault.likely_cause:
+        seen = f"({fault.explained} of {fault.seen} cases)"
+        yield from _align("likely cause", f"{fault.likely_cause} {seen}")
+        yield from _align("to conform", fault.remedy)
+    if result.counterexample is not None:
+        where, _, rest = result.depends_on.partition("only with ")
+        yield from _align("only with" if rest else "happens", rest or where)
+        yield from _align("smallest", result.counterexample.text)
+        first = f"first in case {result.counterexample.index}"
+        yield from _align("seen in", f"{result.violations} of {result.cases} cases, {first}")
+    if fault is not None and fault.avoided_by:
+        yield from _align("if it is meant", f"--without {fault.avoided_by}")
+    if result.no_repro:
+        yield from _align("no program", result.no_repro)
+
+
+def _align(label: str, text: str) -> list[str]:
+    return textwrap.wrap(
+        text,
+        WIDTH,
+        initial_indent=f"  {label:<14} ",
+        subsequent_indent=" " * 17,
+        break_on_hyphens=False,
+        break_long_words=False,
+    )
 
 
 def _wrap(text: str) -> list[str]:
@@ -108,16 +141,33 @@ def _wrap(text: str) -> list[str]:
     return textwrap.wrap(text, WIDTH, initial_indent=margin, subsequent_indent=margin)
 
 
-def _list_consequences(broken: Sequence[Result]) -> Iterator[str]:
-    """Yield one paragraph per cause, with the rules that fail because of it."""
-    by_cause: dict[str, list[str]] = {}
-    for result in broken:
-        if result.caused_by is not None:
-            by_cause.setdefault(result.caused_by, []).append(result.rule)
-    for cause, rules in by_cause.items():
-        count = "1 other rule fails" if len(rules) == 1 else f"{len(rules)} other rules fail"
-        text = f"{count} because of {cause}: {', '.join(rules)}"
-        yield textwrap.fill(text, WIDTH, subsequent_indent="  ", break_on_hyphens=False)
+def _list_followers(fault: FaultSummary, report: Report) -> Iterator[str]:
+    """Yield the rules that fail, or could not be checked, because of a fault."""
+    results = [result for result in report.results if result.caused_by == fault.rule]
+    failing = [result.rule for result in results if result.is_broken]
+    if failing:
+        count = "1 other rule fails" if len(failing) == 1 else f"{len(failing)} other rules fail"
+        yield _fill(f"{count} because of {fault.rule}: {', '.join(failing)}")
+    blocked = [result for result in results if result.verdict is Verdict.BLOCKED]
+    if not blocked:
+        return
+    held = [result for result in blocked if result.cases > result.blocked]
+    situation = f" with {fault.situation}" if fault.situation else ""
+    because = f"could not be checked{situation} because of {fault.rule}"
+    if held:
+        number = "1 other rule" if len(held) == 1 else f"{len(held)} other rules"
+        pronoun = "it holds" if len(held) == 1 else "they hold"
+        yield _fill(f"{number} {because}; otherwise {pronoun}.")
+    rest = [result.rule for result in blocked if result not in held]
+    if rest:
+        number = "1 rule" if len(rest) == 1 else f"{len(rest)} rules"
+        listed = ", ".join(rest[:MOST_UNREACHED])
+        more = "" if len(rest) <= MOST_UNREACHED else f" and {len(rest) - MOST_UNREACHED} more"
+        yield _fill(f"{number} {because}, in any case: {listed}{more}")
+
+
+def _fill(text: str) -> str:
+    return textwrap.fill(text, WIDTH, subsequent_indent="  ", break_on_hyphens=False)
 
 
 def _list_unchecked(report: Report) -> Iterator[str]:
@@ -142,18 +192,55 @@ def format_conclusion(report: Report) -> str:
     if report.verdict is RunVerdict.INCONCLUSIVE:
         broken = "No MUST is broken" if _list_unscored(report) else "No rule is broken"
         return f"{report.subject}: inconclusive. {broken}, but {_explain_doubt(report)}{extra}."
-    verb = "conforms to" if report.verdict is RunVerdict.CONFORMS else "violates"
-    return f"{report.subject} {verb} the contract: {_format_held(report, len(applicable))}{extra}."
+    if report.verdict is RunVerdict.CONFORMS:
+        lacking = _format_lacking(report)
+        return f"{report.subject} conforms to the contract{lacking}: {_format_held(report)}{extra}."
+    return f"{report.subject} violates the contract: {_format_faults(report)}{extra}."
 
 
-def _format_held(report: Report, applicable: int) -> str:
-    """Return how many of the applicable rules hold or, if any counts against it, fail."""
-    if report.violations:
-        return f"{len(report.violations)} of {applicable} rules fail"
+def _format_lacking(report: Report) -> str:
+    """Return what the subject openly refuses or the user excluded, except what no CPU has."""
+    names = [feature.text for feature in report.unsupported if feature is not Feature.TF32]
+    return f", without {', '.join(names)}" if names else ""
+
+
+def _format_held(report: Report) -> str:
+    """Return how many of the applicable rules hold."""
+    applicable = len(_list_applicable(report.results))
     held = applicable - len(_list_unscored(report))
     if held < applicable:
         return f"{held} of {applicable} rules hold"
     return "1 rule holds" if held == 1 else f"all {held} rules hold"
+
+
+def _format_faults(report: Report) -> str:
+    """Return the number of faults that count, and the verdict on each part of the contract."""
+    scored = [fault for fault in report.faults if report.result(fault.rule).is_scored]
+    total = _count_faults(len(scored))
+    if report.kind == "model":
+        return total
+    texts = {part: _describe_part(verdict) for part, verdict in report.parts.items()}
+    groups: dict[str, list[str]] = {}
+    for part, text in texts.items():
+        groups.setdefault(text, []).append(part.value)
+    parts = "; ".join(f"{', '.join(names)}: {text}" for text, names in groups.items())
+    return f"{total}. {parts}"
+
+
+def _count_faults(number: int) -> str:
+    return "1 fault" if number == 1 else f"{number} faults"
+
+
+def _describe_part(verdict: PartVerdict) -> str:
+    if verdict.faults:
+        return _count_faults(verdict.faults)
+    if verdict.failing:
+        return f"{verdict.failing} of {verdict.rules} fail because of it"
+    if verdict.blocked:
+        return f"{verdict.blocked} of {verdict.rules} could not be checked"
+    if verdict.unreached:
+        return "inconclusive"
+    return "conform" if verdict.rules else "not checked"
 
 
 def _list_unscored(report: Report) -> list[Result]:

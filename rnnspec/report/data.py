@@ -9,10 +9,20 @@ from typing import Any
 from rnnspec.cases.axes import Feature
 from rnnspec.contract.clauses import Level
 from rnnspec.errors import ViolationsFound
+from rnnspec.rulekit.rule import Part
 
-__all__ = ["Counterexample", "Report", "Result", "RunVerdict", "Verdict"]
+__all__ = [
+    "Counterexample",
+    "FaultSummary",
+    "PartVerdict",
+    "Program",
+    "Report",
+    "Result",
+    "RunVerdict",
+    "Verdict",
+]
 
-SCHEMA = "rnnspec-report-2"
+SCHEMA = "rnnspec-report-3"
 
 
 class Verdict(Enum):
@@ -20,6 +30,7 @@ class Verdict(Enum):
 
     PASS = "pass"
     FAIL = "fail"
+    BLOCKED = "blocked"
     NOT_APPLICABLE = "not-applicable"
     UNREACHED = "unreached"
     CHECKER_ERROR = "checker-error"
@@ -70,12 +81,57 @@ class Counterexample:
 
 
 @dataclass(frozen=True)
+class Program:
+    """A program that reproduces a failure, or the reason for which there is none."""
+
+    source: str | None = None
+    missing: str = ""
+
+
+@dataclass(frozen=True)
+class FaultSummary:
+    """One thing that is wrong with the subject, however many rules fail because of it.
+
+    rule          the id of the rule that names it; its result has the details
+    part          the part of the contract that the rule belongs to
+    cases         the number of kept failing cases that it explains
+    situation     the choices and sizes that it needs, in words; empty if it needs none
+    likely_cause  the one mistake that explains what the subject did; empty if it is not known
+    remedy        what would make the subject conform; empty if the cause is not known
+    explained     the number of cases in which the likely cause predicts the wrong results
+    seen          the number of cases with which the likely cause was compared
+    consequences  the ids of the other rules that fail because of it
+    waiting       the ids of the rules that could not be checked in some cases because of it
+    avoided_by    the feature without which the subject is not stopped; empty if there is none
+    """
+
+    rule: str
+    part: Part
+    cases: int
+    situation: str = ""
+    likely_cause: str = ""
+    remedy: str = ""
+    explained: int = 0
+    seen: int = 0
+    consequences: tuple[str, ...] = ()
+    waiting: tuple[str, ...] = ()
+    avoided_by: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fault as plain data."""
+        lists = {"consequences": list(self.consequences), "waiting": list(self.waiting)}
+        return {**vars(self), "part": self.part.value, **lists}
+
+
+@dataclass(frozen=True)
 class Result:
     """The result of one rule over the whole run.
 
     rule            the id of the rule
+    part            the part of the contract that it belongs to
     cases           number of cases that the rule judged
     violations      number of cases that broke it
+    blocked         number of cases in which the subject was stopped, so nothing could be judged
     is_scored       whether the rule counts against the subject: a MUST does, and a SHOULD if the
                     run is strict
     message         what is wrong, or why the rule does not apply or was not reached
@@ -86,13 +142,16 @@ class Result:
     depends_on      the axis values and sizes without which the failure does not occur
     counterexample  the smallest failing case
     repro           a program that reproduces the failure without rnnspec
+    no_repro        why there is no such program, if the rule is broken and not a consequence
     """
 
     rule: str
     level: Level
+    part: Part
     verdict: Verdict
     cases: int
     violations: int = 0
+    blocked: int = 0
     is_scored: bool = True
     message: str = ""
     requirement: str = ""
@@ -102,11 +161,16 @@ class Result:
     depends_on: str = ""
     counterexample: Counterexample | None = None
     repro: str | None = None
+    no_repro: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the result as plain data."""
         example = self.counterexample.as_dict() if self.counterexample else None
-        texts = {"level": self.level.value, "verdict": self.verdict.value}
+        texts = {
+            "level": self.level.value,
+            "part": self.part.value,
+            "verdict": self.verdict.value,
+        }
         return {**vars(self), **texts, "clauses": list(self.clauses), "counterexample": example}
 
     @property
@@ -118,6 +182,36 @@ class Result:
     def is_broken(self) -> bool:
         """Whether the rule is violated, or its check raised an error."""
         return self.verdict in (Verdict.FAIL, Verdict.CHECKER_ERROR)
+
+
+@dataclass(frozen=True)
+class PartVerdict:
+    """What a run says about one part of the contract, as numbers of rules.
+
+    rules      the rules that apply
+    faults     those that name a fault and count against the subject
+    failing    those that are broken and count against the subject
+    blocked    those that could not be checked in some cases because of a fault
+    unreached  those that were reached too rarely
+    """
+
+    rules: int
+    faults: int
+    failing: int
+    blocked: int
+    unreached: int
+
+    @property
+    def verdict(self) -> RunVerdict:
+        """The verdict on this part alone."""
+        if self.faults or self.failing:
+            return RunVerdict.VIOLATES
+        doubtful = self.blocked or self.unreached or not self.rules
+        return RunVerdict.INCONCLUSIVE if doubtful else RunVerdict.CONFORMS
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the numbers and the verdict as plain data."""
+        return {"verdict": self.verdict.value, **vars(self)}
 
 
 @dataclass(frozen=True)
@@ -133,6 +227,7 @@ class Report:
     stopped      whether the run ended early: after an interrupt, or with `fail_fast`
     environment  versions, platform and device
     results      one result per rule
+    faults       what is wrong, the most important first
     unsupported  features that the subject lacks or the user excluded, each with the reason
     notes        further remarks for the reader
     """
@@ -148,6 +243,7 @@ class Report:
     stopped: bool
     environment: dict[str, str]
     results: tuple[Result, ...]
+    faults: tuple[FaultSummary, ...] = ()
     unsupported: dict[Feature, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
@@ -155,6 +251,27 @@ class Report:
     def violations(self) -> tuple[Result, ...]:
         """The results of broken rules that count against the subject."""
         return tuple(result for result in self.results if result.is_broken and result.is_scored)
+
+    @property
+    def parts(self) -> dict[Part, PartVerdict]:
+        """What the run says about each part of the contract."""
+        return {part: self._judge_part(part) for part in Part}
+
+    def _judge_part(self, part: Part) -> PartVerdict:
+        results = [
+            result
+            for result in self.results
+            if result.part is part and result.verdict is not Verdict.NOT_APPLICABLE
+        ]
+        named = {fault.rule for fault in self.faults}
+        failing = [result for result in results if result.is_broken and result.is_scored]
+        return PartVerdict(
+            rules=len(results),
+            faults=sum(result.rule in named for result in failing),
+            failing=len(failing),
+            blocked=sum(result.verdict is Verdict.BLOCKED for result in results),
+            unreached=sum(result.verdict is Verdict.UNREACHED for result in results),
+        )
 
     @property
     def exit_status(self) -> int:
@@ -188,7 +305,7 @@ class Report:
 
         Its schema is `rnnspec/report/schema.json`.
         """
-        converted = ("results", "notes", "unsupported")
+        converted = ("results", "faults", "notes", "unsupported")
         plain = {name: value for name, value in vars(self).items() if name not in converted}
         return {
             "schema": SCHEMA,
@@ -196,5 +313,7 @@ class Report:
             "verdict": self.verdict.value,
             "unsupported": {feature.text: why for feature, why in self.unsupported.items()},
             "notes": list(self.notes),
+            "parts": {part.value: verdict.as_dict() for part, verdict in self.parts.items()},
+            "faults": [fault.as_dict() for fault in self.faults],
             "results": [result.as_dict() for result in self.results],
         }

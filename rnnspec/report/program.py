@@ -15,8 +15,9 @@ from rnnspec.cases.axes import ConstructorStyle, DType, GradMode, InitialState, 
 from rnnspec.cases.axes import Float32Precision as Precision
 from rnnspec.cases.case import Case
 from rnnspec.cases.values import Values, draw_values
-from rnnspec.engine.outcome import Finding
+from rnnspec.engine.outcome import Finding, FindingKind
 from rnnspec.observe.tensors import to_layout
+from rnnspec.report.data import Program
 from rnnspec.report.execution import is_failing_program
 from rnnspec.rulekit.snippet import Helper, Snippet
 from rnnspec.rulekit.snippets.results import BOTH
@@ -44,20 +45,26 @@ def find_program(
     finding: Finding[Case],
     fixed: Mapping[str, Any] | None = None,
     device: str = "cpu",
-) -> str:
+) -> Program:
     """Return a program that fails for the subject and passes for `torch.nn.RNN`.
 
     Its weights and inputs are drawn from a seed. If that does not reproduce the fault, they are the
-    numbers of the case, written out. Return an empty text if neither does.
+    numbers of the case, written out. If neither does, say why there is no program.
     """
+    if finding.kind is FindingKind.CHECKER_ERROR:
+        return Program(missing="the check itself failed, which says nothing about the subject")
+    is_shown = False
     for literal in (False, True):
         source = write_program(target, finding, fixed, device, literal=literal)
+        if not is_failing_program(source, target, device):
+            continue
+        is_shown = True
         reference = write_program(REFERENCE, finding, None, device, literal=literal)
-        if is_failing_program(source, target, device) and not is_failing_program(
-            reference, REFERENCE, device
-        ):
-            return source
-    return ""
+        if not is_failing_program(reference, REFERENCE, device):
+            return Program(source)
+    if is_shown:
+        return Program(missing="the program that was tried fails for torch.nn.RNN as well")
+    return Program(missing="the program that was tried does not show the fault")
 
 
 def write_program(
@@ -81,7 +88,7 @@ def write_program(
     name = f"functools.partial({target.name}, {_write_keywords(extra)})" if extra else target.name
     imports = ("functools",) if extra else ()
     snippet = finding.snippet or BOTH
-    program = Program(name, case, snippet, device, target.imports, imports, literal=literal)
+    program = ProgramWriter(name, case, snippet, device, target.imports, imports, literal=literal)
     tolerance = _choose_tolerance(finding) if literal else _find_tolerance(case)
     return program.write(tolerance)
 
@@ -99,7 +106,7 @@ def _find_tolerance(case: Case) -> float:
 
 
 @dataclass(frozen=True)
-class Program:
+class ProgramWriter:
     """A reproduction program.
 
     name             Python expression that builds the subject when it is called

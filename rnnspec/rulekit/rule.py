@@ -116,6 +116,7 @@ class Rule(Generic[CaseT, ObservationT]):
                  one of them has its simplest value, another rule tells the fault
     presupposes  facts about the judged case, and ids of rules, without which a failure is a
                  consequence
+    establishes  the facts whose absence the rule can be the name of
     """
 
     id: str
@@ -130,6 +131,7 @@ class Rule(Generic[CaseT, ObservationT]):
     part: Part
     about: frozenset[str] = frozenset()
     presupposes: frozenset[Fact | str] = frozenset()
+    establishes: frozenset[Fact] = frozenset()
 
     @property
     def level(self) -> Level:
@@ -146,6 +148,13 @@ PRESUPPOSED: dict[Part, frozenset[Fact | str]] = {
     Part.GRADIENTS: frozenset({Fact.RESULTS, "parameters.trainable"}),
 }
 """What all rules of a part presuppose."""
+ESTABLISHED: dict[Part, frozenset[Fact]] = {
+    Part.VALUES: frozenset({Fact.CALL, Fact.RESULTS}),
+    Part.GRADIENTS: frozenset({Fact.GRADIENTS}),
+    Part.MODULE: frozenset(),
+    Part.INTERFACE: frozenset(),
+}
+"""What the rules of a part establish that are about no axis and do not say it themselves."""
 
 REGISTRY: dict[Theme, list[Rule[Any, Any]]] = {theme: [] for theme in Theme}
 """All rules by theme, in the order of registration. Importing a module of rules fills it."""
@@ -159,6 +168,7 @@ def rule(
     part: Part | None = None,
     about: tuple[str, ...] = (),
     presupposes: tuple[Fact | str, ...] = (),
+    establishes: tuple[Fact, ...] | None = None,
 ) -> Callable[[Check[ObservationT]], Rule[CaseT, ObservationT]]:
     """Make a rule of a function that takes an observation and raises Violation.
 
@@ -191,11 +201,27 @@ def rule(
             chosen,
             _check_names(name, about),
             PRESUPPOSED.get(chosen, frozenset()).union(presupposes),
+            _decide_established(chosen, about, presupposes)
+            if establishes is None
+            else frozenset(establishes),
         )
         REGISTRY[theme].append(made)
         return made
 
     return register
+
+
+def _decide_established(
+    part: Part, about: tuple[str, ...], presupposes: tuple[Fact | str, ...]
+) -> frozenset[Fact]:
+    """Return what a rule establishes that does not say it.
+
+    A rule about an axis can be the name of anything that goes wrong along this axis. A rule about
+    nothing in particular cannot be the name of what it presupposes.
+    """
+    if about and part is not Part.INTERFACE:
+        return frozenset(Fact)
+    return ESTABLISHED[part] - {each for each in presupposes if isinstance(each, Fact)}
 
 
 def _check_names(id: str, about: tuple[str, ...]) -> frozenset[str]:

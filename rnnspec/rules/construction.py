@@ -26,7 +26,7 @@ from rnnspec.rulekit.rejections.constructors import (
     assert_arguments_rejected,
     assert_error_types,
 )
-from rnnspec.rulekit.rule import rule
+from rnnspec.rulekit.rule import Fact, rule
 from rnnspec.rulekit.snippet import Helper, Snippet
 from rnnspec.rulekit.violation import Violation
 from rnnspec.subjects.subject import observe_step
@@ -34,7 +34,15 @@ from rnnspec.subjects.subject import observe_step
 has_precise_results = has_predictable_results & has_wide_dtype
 
 
-@rule("rnn.args.keywords", when=has_precise_results & one_in(6), about=("constructor_style",))
+@rule(
+    "rnn.args.keywords",
+    when=has_precise_results & one_in(6),
+    about=("constructor_style",),
+    establishes=(
+        Fact.CALL,
+        Fact.RESULTS,
+    ),
+)
 def keywords(observation: Observation) -> None:
     """Every argument can be passed by keyword, with the name that the signature shows.
 
@@ -47,7 +55,15 @@ def keywords(observation: Observation) -> None:
     fail_only_in_style(observation, ConstructorStyle.KEYWORDS, ConstructorStyle.POSITIONAL)
 
 
-@rule("rnn.args.order", when=has_precise_results & one_in(6, 1), about=("constructor_style",))
+@rule(
+    "rnn.args.order",
+    when=has_precise_results & one_in(6, 1),
+    about=("constructor_style",),
+    establishes=(
+        Fact.CALL,
+        Fact.RESULTS,
+    ),
+)
 def positional(observation: Observation) -> None:
     """Positional arguments are read in the order of the signature.
 
@@ -68,6 +84,10 @@ def positional(observation: Observation) -> None:
     "rnn.args.bidirectional.default",
     when=has_precise_results & one_in(6, 2),
     about=("constructor_style",),
+    establishes=(
+        Fact.CALL,
+        Fact.RESULTS,
+    ),
 )
 def defaults(observation: Observation) -> None:
     """Arguments that are left out have the documented defaults: one layer, tanh, biases,
@@ -104,6 +124,10 @@ assert output.shape == (5, 3, 20) and h_n.shape == (2, 3, 20)""",
         "construction.positional",
         "construction.defaults",
     ),
+    establishes=(
+        Fact.CALL,
+        Fact.RESULTS,
+    ),
 )
 def documented_example(observation: Observation) -> None:
     """The example in the documentation works: a layer built from two sizes and a number of layers
@@ -137,6 +161,10 @@ def documented_example(observation: Observation) -> None:
     when=one_in(8),
     needs=(Feature.DTYPE,),
     about=("constructor_style",),
+    establishes=(
+        Fact.CALL,
+        Fact.RESULTS,
+    ),
 )
 def device_and_dtype(observation: Observation) -> None:
     """The constructor creates all parameters on the device passed as `device` and in the dtype
@@ -158,7 +186,14 @@ def device_and_dtype(observation: Observation) -> None:
         _assert_placement(layer, dtype, torch.device(device), str(call))
 
 
-@rule("rnn.args.dtype", when=one_in(6, 1))
+@rule(
+    "rnn.args.dtype",
+    when=one_in(6, 1),
+    establishes=(
+        Fact.CALL,
+        Fact.RESULTS,
+    ),
+)
 def default_dtype(observation: Observation) -> None:
     """Without a `dtype` argument, the constructor creates all parameters in the default dtype.
 
@@ -385,6 +420,7 @@ def exception_types(observation: Observation) -> None:
         "construction.positional",
         "construction.defaults",
     ),
+    establishes=(Fact.RESULTS,),
 )
 def nonlinearity_attribute(observation: Observation) -> None:
     """The attribute `nonlinearity` of a layer holds the value that was passed to the constructor.

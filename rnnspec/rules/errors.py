@@ -55,6 +55,10 @@ def feature_size(observation: Observation) -> None:
     presupposes=(
         Fact.RESULTS,
         "construction.keywords",
+        "layouts.batch-first",
+        "layouts.states-stay-layer-first",
+        "states.order",
+        "states.initial-state-used",
     ),
 )
 def h_0_layers(observation: Observation) -> None:
@@ -76,6 +80,10 @@ def h_0_layers(observation: Observation) -> None:
     presupposes=(
         Fact.RESULTS,
         "construction.keywords",
+        "layouts.batch-first",
+        "layouts.states-stay-layer-first",
+        "states.order",
+        "states.initial-state-used",
     ),
 )
 def h_0_batch(observation: Observation) -> None:
@@ -98,6 +106,10 @@ def h_0_batch(observation: Observation) -> None:
     presupposes=(
         Fact.RESULTS,
         "construction.keywords",
+        "layouts.batch-first",
+        "layouts.states-stay-layer-first",
+        "states.order",
+        "states.initial-state-used",
     ),
 )
 def h_0_batch_sorted(observation: Observation) -> None:
@@ -120,6 +132,10 @@ def h_0_batch_sorted(observation: Observation) -> None:
     presupposes=(
         Fact.RESULTS,
         "construction.keywords",
+        "layouts.batch-first",
+        "layouts.states-stay-layer-first",
+        "states.order",
+        "states.initial-state-used",
     ),
 )
 def h_0_size(observation: Observation) -> None:
@@ -220,6 +236,10 @@ def rank(observation: Observation) -> None:
     presupposes=(
         Fact.RESULTS,
         "construction.keywords",
+        "layouts.batch-first",
+        "layouts.states-stay-layer-first",
+        "states.order",
+        "states.initial-state-used",
     ),
 )
 def h_0_rank(observation: Observation) -> None:

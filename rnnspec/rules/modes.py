@@ -149,7 +149,7 @@ for one, other in zip(meta(*moved), reference(*given)):
     "rnn.module.meta",
     when=has_few_cells & one_in(12),
     needs=(Feature.META,),
-    presupposes=(Fact.RESULTS,),
+    presupposes=(Fact.RESULTS, "shapes.dtype"),
 )
 def meta(observation: Observation) -> None:
     """On the meta device, the layer returns results of the right shape and dtype.

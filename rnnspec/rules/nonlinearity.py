@@ -71,6 +71,7 @@ def relu(observation: Observation) -> None:
 @rule(
     "rnn.recurrence.tanh",
     when=has_axis_value("nonlinearity", Nonlinearity.TANH.value) & has_predictable_results,
+    about=("nonlinearity",),
 )
 def tanh(observation: Observation) -> None:
     """With `nonlinearity='tanh'`, each state is tanh(x), where x is the sum of the weighted

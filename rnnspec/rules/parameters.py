@@ -10,7 +10,7 @@ from rnnspec.observe.observation import Observation
 from rnnspec.observe.tensors import to_array
 from rnnspec.rulekit.conditions import has_axis_value, one_in
 from rnnspec.rulekit.fixtures.constructor_calls import ConstructorCall
-from rnnspec.rulekit.rule import rule
+from rnnspec.rulekit.rule import Fact, rule
 from rnnspec.rulekit.snippet import Helper, Snippet
 from rnnspec.rulekit.statistics.binomial import Count, assert_likely
 from rnnspec.rulekit.statistics.initial_distribution import (
@@ -36,6 +36,7 @@ assert names(layer) == names(reference)""")
         "construction.positional",
         "construction.defaults",
     ),
+    establishes=(Fact.CALL,),
 )
 def names(observation: Observation) -> None:
     """The parameters of layer k are `weight_ih_l[k]`, `weight_hh_l[k]`, `bias_ih_l[k]` and
@@ -92,6 +93,7 @@ def _count_names(names: list[str]) -> str:
         "construction.defaults",
         "parameters.names",
     ),
+    establishes=(Fact.CALL,),
 )
 def reverse_names(observation: Observation) -> None:
     """The parameters of the backward direction have the names of the forward ones with the suffix
@@ -131,6 +133,7 @@ def reverse_names(observation: Observation) -> None:
         "construction.positional",
         "construction.defaults",
     ),
+    establishes=(Fact.CALL,),
 )
 def shapes(observation: Observation) -> None:
     """`weight_ih` has shape `(H, input_size)` in the first layer and `(H, D * H)` in the others,
@@ -179,6 +182,7 @@ ZEROS = Snippet("assert not layer(torch.zeros(2, 2, {features}).to(x))[0].any()"
         "construction.positional",
         "construction.defaults",
     ),
+    establishes=(Fact.CALL,),
 )
 def no_bias(observation: Observation) -> None:
     """With `bias=False`, the layer has no parameters `b_ih` and `b_hh` and adds no bias.
@@ -204,7 +208,12 @@ def no_bias(observation: Observation) -> None:
         )
 
 
-@rule("rnn.parameters.learnable", "rnn.layers.own-parameters", when=one_in(3))
+@rule(
+    "rnn.parameters.learnable",
+    "rnn.layers.own-parameters",
+    when=one_in(3),
+    establishes=(Fact.GRADIENTS,),
+)
 def trainable(observation: Observation) -> None:
     """All weights and biases are separate parameters, and require gradients when the layer is
     built.

@@ -131,7 +131,7 @@ def initial_state_used(observation: Observation) -> None:
     & has_predictable_results
     & ~has_value(ModuleUses.FUNCTIONAL)
     & one_in(6),
-    presupposes=(Fact.RESULTS,),
+    presupposes=(Fact.RESULTS, "states.initial-state-used"),
 )
 def by_name(observation: Observation) -> None:
     """The initial state can also be passed by keyword, as `hx`.
@@ -151,6 +151,7 @@ def by_name(observation: Observation) -> None:
     when=has_value(InitialState.ABSENT) & has_predictable_results & one_in(3),
     needs=(Feature.STATE,),
     presupposes=(Fact.RESULTS,),
+    about=("initial_state",),
 )
 def absent_is_zero(observation: Observation) -> None:
     """A call without `h_0` gives the same results as a call with zeros.
@@ -183,7 +184,7 @@ def absent_is_zero(observation: Observation) -> None:
     & has_predictable_results
     & one_in(2),
     needs=(Feature.STATE,),
-    presupposes=(Fact.RESULTS,),
+    presupposes=(Fact.RESULTS, "states.initial-state-used", "shapes.dtype"),
 )
 def carried(observation: Observation) -> None:
     """A unidirectional layer can process a sequence in two calls: if the second starts from the

@@ -114,7 +114,7 @@ def learned_state(observation: Observation) -> None:
     & has_size_at_least("steps", 2),
     needs=(*NEEDS, Feature.STATE),
     id="gradients.across-calls",
-    presupposes=(Fact.GRADIENTS, "states.carried"),
+    presupposes=(Fact.GRADIENTS, "states.carried", "states.initial-state-used", "shapes.dtype"),
 )
 def across_calls(observation: Observation) -> None:
     """If a sequence is processed in two calls, and the second starts from the `h_n` of the first,
@@ -141,7 +141,7 @@ def across_calls(observation: Observation) -> None:
     when=has_known_gradients & one_in(6, 4),
     needs=(*NEEDS, Feature.STATE),
     id="gradients.detached-state",
-    presupposes=(Fact.GRADIENTS,),
+    presupposes=(Fact.GRADIENTS, "states.initial-state-used", "shapes.dtype"),
 )
 def detached_state(observation: Observation) -> None:
     """If a call starts from the detached `h_n` of the call before, no gradient passes from one to

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any
@@ -13,13 +14,20 @@ from rnnspec.cases.case import Case
 from rnnspec.cases.drawing import draw_cases
 from rnnspec.cases.plan import PROFILES, PlanRow, Profile, Scope, plan_rows
 from rnnspec.cases.space import LayerCaseSpace
+from rnnspec.diagnosis.likely_cause import LikelyCause, find_likely_cause
 from rnnspec.engine.outcome import Finding
-from rnnspec.observe.observation import Observation
+from rnnspec.observe.observation import Observation, collect_observations
+from rnnspec.report.data import Program
 from rnnspec.report.program import find_program
-from rnnspec.rulekit.rule import Rule
+from rnnspec.rulekit import facts
+from rnnspec.rulekit.rule import Fact, Rule
+from rnnspec.subjects.failures import Failure
 from rnnspec.subjects.subject import Subject
 
 SIZE_FIELDS = ("steps", "batch", "lengths")
+
+MOST_EXPLAINED = 40
+"""A likely cause must explain so many failing cases, if there are as many."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +111,31 @@ class LayerSuite:
         """Return what the subject does with a case."""
         return Observation(self.subject, case)
 
+    def collect_observations(self) -> AbstractContextManager[list[Observation]]:
+        """Return a context that collects the observations that are made in it."""
+        return collect_observations()
+
+    def find_broken_facts(
+        self, observation: Observation, *, with_gradients: bool = False
+    ) -> dict[Fact, Case]:
+        """Return the first fact that does not hold, with the case that shows it."""
+        return facts.find_broken_facts(observation, with_gradients=with_gradients)
+
+    def find_blocker(self, observation: Observation) -> Failure | None:
+        """Return what stopped the judged call, or None."""
+        return facts.find_blocker(observation)
+
+    def has_wrong_results(self, observation: Observation) -> bool:
+        """Return whether the results of an observed call, if there was one, are known as wrong."""
+        return observation.was_called and facts.has_wrong_results(observation)
+
+    def find_likely_cause(
+        self, cases: Sequence[Case], *, gradients: bool = False
+    ) -> LikelyCause | None:
+        """Return the one mistake that explains all of these failing cases, the simplest first."""
+        failing = [self.observe(case) for case in cases[:MOST_EXPLAINED]]
+        return find_likely_cause(failing, gradients=gradients)
+
     def find_obstacle(self, rule: Rule[Case, Observation]) -> str:
         """Return why a rule applies to no case of this suite, or an empty string if it does.
 
@@ -142,11 +175,14 @@ class LayerSuite:
             "text": str(case),
         }
 
-    def write_program(self, finding: Finding[Case]) -> str:
-        """Return a program that fails for the subject and passes for torch.nn.RNN.
+    def name_feature(self, case: Case, names: Collection[str]) -> str:
+        """Return the feature that a case needs because of one of these axes, or an empty string."""
+        values = ((axis, case.get_choice(axis.name)) for axis in AXES if axis.name in names)
+        needed = (axis.needed_feature(value) for axis, value in values)
+        return next((feature.text for feature in needed if feature is not None), "")
 
-        Return an empty string if there is none.
-        """
+    def write_program(self, finding: Finding[Case]) -> Program:
+        """Return a program that fails for the subject and passes for torch.nn.RNN, or why not."""
         return find_program(self.subject.target, finding, self.subject.fixed, self.device)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -10,12 +11,15 @@ from typing import Any
 from rnnspec.cases.axes import Feature
 from rnnspec.cases.plan import PROFILES, Profile
 from rnnspec.cases.space import list_smaller_sizes
+from rnnspec.diagnosis.likely_cause import LikelyCause
 from rnnspec.engine.outcome import Finding
 from rnnspec.models.case import ModelCase, draw_model_cases
 from rnnspec.models.infer import Interface
 from rnnspec.models.observation import ModelObservation, Readout
 from rnnspec.models.program import write_model_program
-from rnnspec.rulekit.rule import Rule
+from rnnspec.report.data import Program
+from rnnspec.rulekit.rule import Fact, Rule
+from rnnspec.subjects.failures import Failure
 from rnnspec.subjects.target import Target
 
 MINIMUM_SIZES = {"batch": 2, "steps": 3}
@@ -33,6 +37,16 @@ class ModelCaseSpace:
         if name in MINIMUM_SIZES:
             return [size for size in list_smaller_sizes(value) if size >= MINIMUM_SIZES[name]]
         return [value[:1], value[:2], value[1:]] if len(value) > 1 else []
+
+    def list_others(self, case: ModelCase, name: str) -> list[Any]:
+        """Return no values: the fields of a model's case are sizes."""
+        return []
+
+    def is_covered(self, case: ModelCase, by: ModelCase, names: Collection[str]) -> bool:
+        """Return whether a case is at least as large as another in the named fields."""
+        return all(
+            getattr(case, name) >= getattr(by, name) for name in names if name in MINIMUM_SIZES
+        )
 
     def change_field(self, case: ModelCase, name: str, value: Any) -> ModelCase | None:
         """Return the case with another value of one field.
@@ -114,6 +128,30 @@ class ModelSuite:
         """Return the observation of the model in a case."""
         return ModelObservation(self._build_model, self.interface, self.readout, case, self.device)
 
+    def collect_observations(self) -> AbstractContextManager[list[ModelObservation]]:
+        """Return a context that collects nothing: rules about models observe once."""
+        return nullcontext([])
+
+    def find_broken_facts(
+        self, observation: ModelObservation, *, with_gradients: bool = False
+    ) -> dict[Fact, ModelCase]:
+        """Return no facts: rules about models presuppose none."""
+        return {}
+
+    def find_blocker(self, observation: ModelObservation) -> Failure | None:
+        """Return None: rules about models call the model themselves."""
+        return None
+
+    def has_wrong_results(self, observation: ModelObservation) -> bool:
+        """Return False: no result of a model is known to be wrong by itself."""
+        return False
+
+    def find_likely_cause(
+        self, cases: Sequence[ModelCase], *, gradients: bool = False
+    ) -> LikelyCause | None:
+        """Return None: rules about models name the cause themselves."""
+        return None
+
     def find_obstacle(self, rule: Rule[ModelCase, ModelObservation]) -> str:
         """Return an empty string: every case reaches every rule.
 
@@ -145,9 +183,13 @@ class ModelSuite:
             "text": str(case),
         }
 
-    def write_program(self, finding: Finding[ModelCase]) -> str:
+    def name_feature(self, case: ModelCase, names: Collection[str]) -> str:
+        """Return an empty string: models have no features that can be excluded."""
+        return ""
+
+    def write_program(self, finding: Finding[ModelCase]) -> Program:
         """Return a program that fails for the model and passes for a correct one."""
-        return write_model_program(
+        source = write_model_program(
             finding.case,
             finding.snippet,
             self.interface,
@@ -156,6 +198,7 @@ class ModelSuite:
             self.arguments,
             self.device,
         )
+        return Program(source)
 
     def _build_model(self) -> Any:
         return self.target.factory(**self.arguments)

@@ -14,7 +14,7 @@ from rnnspec.contract.clauses import Level
 from rnnspec.errors import CannotCheck, DeviceError
 from rnnspec.options import CheckOptions, RunOptions, show_options
 from rnnspec.report.console import format_failure
-from rnnspec.report.data import Report, Result, Verdict
+from rnnspec.report.data import FaultSummary, Report, Result, Verdict
 from rnnspec.rulekit.selection import AnyRule, select_in_force
 from rnnspec.rules.catalogue import select_layer_rules
 
@@ -54,9 +54,16 @@ class RuleTest:
         """What the rule said over the run."""
         return self.run.report.result(self.rule.id)
 
+    @property
+    def fault(self) -> FaultSummary | None:
+        """The fault that the rule names, if it names one."""
+        faults = self.run.report.faults
+        return next((fault for fault in faults if fault.rule == self.rule.id), None)
+
     def check(self) -> None:
         """Fail the test if the rule is broken or was not reached; skip it if it does not apply.
 
+        A rule that fails, or could not be checked, only because of another fault is skipped too.
         A broken SHOULD fails only if the run is strict, and a NOTE never does. If torch does not
         have the device, the test is skipped with that reason; if nothing can be checked for another
         reason, it fails with that.
@@ -71,11 +78,13 @@ class RuleTest:
             pytest.fail(str(error), pytrace=False)
         if result.verdict is Verdict.NOT_APPLICABLE:
             pytest.skip(f"{result.rule}: {result.message}")
+        if result.caused_by is not None:
+            pytest.skip(f"caused by {result.caused_by}")
         is_unscored = result.is_broken and not result.is_scored
         if result.verdict is not Verdict.PASS and (result.level is Level.NOTE or is_unscored):
             pytest.skip(f"{result.rule} ({result.level}, not scored): {result.message}")
         if result.verdict is not Verdict.PASS:
-            pytest.fail(format_failure(result), pytrace=False)
+            pytest.fail(format_failure(result, self.fault), pytrace=False)
 
 
 @show_options(CheckOptions, profile="quick")

@@ -1,0 +1,79 @@
+"""Why each rule fails on each case: by itself, or because a fact that it rests on does not hold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Generic, TypeVar
+
+from rnnspec.engine.outcome import Blocker, FailingCase, Finding, FindingKind
+from rnnspec.rulekit.rule import Fact, Rule
+
+CaseT = TypeVar("CaseT")
+
+
+class FaultKind(Enum):
+    """The kinds of faults, in the order in which they are looked for."""
+
+    BLOCKED = "the subject was stopped before anything could be judged"
+    RESULTS = "output or h_n is wrong"
+    GRADIENTS = "a gradient is wrong although output and h_n are right"
+    REQUIREMENT = "a requirement of another sort is broken"
+
+
+KIND_OF_FACT = {
+    Fact.CALL: FaultKind.BLOCKED,
+    Fact.RESULTS: FaultKind.RESULTS,
+    Fact.GRADIENTS: FaultKind.GRADIENTS,
+}
+
+
+@dataclass(frozen=True)
+class Event(Generic[CaseT]):
+    """A rule that fails on a case.
+
+    case     the failing case
+    shown    the case that shows the broken fact: the same one, unless it was another call
+    kind     the kind of the fault that the failure is part of
+    blocker  what stopped the subject, if it was stopped
+    """
+
+    rule: str
+    case: FailingCase[CaseT]
+    shown: CaseT
+    kind: FaultKind
+    blocker: Blocker | None = None
+
+    @property
+    def finding(self) -> Finding[CaseT]:
+        """What the rule says."""
+        return self.case.findings[self.rule]
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether the rule was judged, and not just stopped."""
+        return self.finding.kind is not FindingKind.SUBJECT_ERROR
+
+
+def list_events(
+    rules: Mapping[str, Rule[Any, Any]], cases: Iterable[FailingCase[CaseT]]
+) -> Iterator[Event[CaseT]]:
+    """Yield an event for each rule that fails on each case."""
+    for case in cases:
+        for name in case.findings:
+            yield _classify(rules[name], case)
+
+
+def _classify(rule: Rule[Any, Any], case: FailingCase[CaseT]) -> Event[CaseT]:
+    finding = case.findings[rule.id]
+    if finding.kind is FindingKind.SUBJECT_ERROR:
+        return Event(rule.id, case, case.case, FaultKind.BLOCKED, finding.blocker)
+    concerns = rule.establishes | rule.presupposes
+    if finding.kind is FindingKind.VIOLATION:
+        for fact, shown in case.broken.items():
+            if fact in concerns:
+                return Event(rule.id, case, shown, KIND_OF_FACT[fact], case.blocker)
+        if rule.id in case.misled and Fact.RESULTS in concerns:
+            return Event(rule.id, case, case.misled[rule.id], FaultKind.RESULTS)
+    return Event(rule.id, case, case.case, FaultKind.REQUIREMENT)

@@ -1,0 +1,53 @@
+"""Naming a fault: which of the rules that fail because of it tells best what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import Any
+
+from rnnspec.contract.clauses import Level
+from rnnspec.rulekit.rule import Fact, Part, Rule, Theme
+
+PREPARATION = (Theme.CONSTRUCTION, Theme.PARAMETERS)
+"""The themes of what comes before the call."""
+
+
+def rank_rules(
+    rules: Iterable[Rule[Any, Any]],
+    needed: Collection[str],
+    fact: Fact | None,
+    judged: Collection[str],
+    preferred: Collection[str] = (),
+) -> list[Rule[Any, Any]]:
+    """Return the rules that can be the name of a fault, the best first.
+
+    `needed` are the fields of the minimal case that matter, `fact` is what does not hold there, and
+    `judged` are the ids of the rules that were judged, not just stopped. `preferred` are the ids
+    that the likely cause names. A rule about an axis is a name only if that axis matters; the more
+    of what matters it is about, the better. What is wrong with the construction or the parameters
+    comes before what is wrong with a call.
+    """
+    eligible = [rule for rule in rules if _is_eligible(rule, needed, fact)]
+
+    def rank(rule: Rule[Any, Any]) -> tuple[Any, ...]:
+        order = list(preferred)
+        return (
+            order.index(rule.id) if rule.id in order else len(order),
+            not (rule.theme in PREPARATION and rule.id in judged),
+            rule.level is not Level.MUST,
+            -len(rule.about),
+            rule.id not in judged,
+            list(Theme).index(rule.theme),
+        )
+
+    return sorted(eligible, key=rank)
+
+
+def _is_eligible(rule: Rule[Any, Any], needed: Collection[str], fact: Fact | None) -> bool:
+    if not rule.about <= set(needed):
+        return False
+    if fact is None:
+        return True
+    if fact is Fact.CALL and rule.part is Part.GRADIENTS:
+        return False
+    return fact in rule.establishes
