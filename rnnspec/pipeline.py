@@ -146,14 +146,14 @@ def describe_fault(suite: Suite[CaseT, ObservedT], fault: Fault[CaseT]) -> Fault
         rule=fault.root.id,
         part=fault.root.part,
         cases=len(fault.cases),
-        situation=describe_situation(suite, fault.minimum),
+        situation=describe_situation(suite, fault.situation),
         likely_cause=cause.text if cause else "",
         remedy=cause.remedy if cause else "",
         explained=cause.explained if cause else 0,
         seen=cause.seen if cause else 0,
         consequences=tuple(sorted(fault.consequences)),
         waiting=tuple(sorted(fault.waiting)),
-        avoided_by=suite.name_feature(fault.minimum.finding.case, fault.minimum.needed)
+        avoided_by=suite.name_feature(fault.situation.finding.case, fault.situation.needed)
         if fault.kind is FaultKind.BLOCKED
         else "",
     )

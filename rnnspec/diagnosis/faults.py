@@ -7,7 +7,7 @@ minimal case.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -44,7 +44,8 @@ class Fault(Generic[CaseT]):
 
     kind          what sort of thing
     root          the rule that names it
-    minimum       the minimal case, with what the root says about it
+    situation     the minimal case that shows what is wrong, and what it needs
+    minimum       the minimal case for the root, with what it says there; the same, if it fails there
     events        the failures that are part of it
     consequences  the other rules that fail because of it
     waiting       the rules that could not be judged because of it
@@ -53,6 +54,7 @@ class Fault(Generic[CaseT]):
 
     kind: FaultKind
     root: Rule[Any, Any]
+    situation: MinimalFailure[CaseT]
     minimum: MinimalFailure[CaseT]
     events: list[Event[CaseT]]
     consequences: set[str] = field(default_factory=set)
@@ -210,9 +212,11 @@ class FaultFinder(Generic[CaseT, ObservedT]):
         probe = probe_rule(self.suite, rule, start.finding)
         minimum = minimise(self.suite.space, start.finding, probe, rule.when, RULE_EVALUATIONS)
         kind, fact = self._classify_minimum(rule, minimum.finding)
+        if rule.part is not Part.INTERFACE and self._join_covering(minimum.finding.case, events):
+            return
         if fact is None:
-            self.faults.append(Fault(kind, rule, minimum, events))
-        elif not self._join_covering(minimum.finding.case, events):
+            self.faults.append(Fault(kind, rule, minimum, minimum, events))
+        else:
             self._add_fault(kind, minimum, events, fact)
 
     def _classify_minimum(
@@ -229,9 +233,10 @@ class FaultFinder(Generic[CaseT, ObservedT]):
         """Make events part of the fault in whose situation their minimal case lies."""
         space = self.suite.space
         for fault in self.faults:
-            if fault.kind is not FaultKind.REQUIREMENT and space.is_covered(
-                case, fault.minimum.finding.case, fault.minimum.needed
-            ):
+            situation = fault.situation
+            if fault.kind is FaultKind.REQUIREMENT or not situation.needed:
+                continue
+            if space.is_covered(case, situation.finding.case, situation.needed):
                 fault.events.extend(events)
                 return True
         return False
@@ -248,7 +253,9 @@ class FaultFinder(Generic[CaseT, ObservedT]):
         cause = self._find_cause(kind, events, fact)
         judged = {event.rule for event in events if event.is_judged}
         judged |= {name for name, each in at_minimum.items() if each.blocker is None}
+        judged |= set(self._list_rules_about(minimum.telling))
         names = dict.fromkeys([*at_minimum, *(event.rule for event in events)])
+        names.update(dict.fromkeys(self._list_rules_about(minimum.telling)))
         ranked = rank_rules(
             [self.rules[name] for name in names],
             minimum.telling,
@@ -260,11 +267,20 @@ class FaultFinder(Generic[CaseT, ObservedT]):
         root, told = self._tell(candidates, minimum, at_minimum, events)
         fault = next((each for each in self.faults if each.root.id == root.id), None)
         if fault is None:
-            fault = Fault(kind, root, told, [], cause=cause)
+            fault = Fault(kind, root, minimum, told, [], cause=cause)
             self.faults.append(fault)
         fault.cause = fault.cause or cause
         fault.events.extend(events)
         return fault
+
+    def _list_rules_about(self, fields: Collection[str]) -> list[str]:
+        """Return the rules that fail somewhere and are about nothing but some of these fields."""
+        failing = {event.rule for event in self.events if event.is_judged}
+        return [
+            rule.id
+            for rule in self.suite.rules
+            if rule.id in failing and rule.about and rule.about <= set(fields)
+        ]
 
     def _judge(self, finding: Finding[CaseT]) -> dict[str, Finding[CaseT]]:
         """Judge a minimal case by all rules, and return what those that fail say."""
@@ -328,9 +344,9 @@ class FaultFinder(Generic[CaseT, ObservedT]):
     def _join_wider(self, kind: FaultKind, events: list[Event[CaseT]]) -> bool:
         """Make events part of a fault that stops the subject, if they lie in its situation."""
         for fault in self.faults:
-            if fault.kind is not FaultKind.BLOCKED or not fault.minimum.needed:
+            if fault.kind is not FaultKind.BLOCKED or not fault.situation.needed:
                 continue
-            if all(self._is_covered(event, fault.minimum) for event in events):
+            if all(self._is_covered(event, fault.situation) for event in events):
                 fault.events.extend(events)
                 return True
         return False

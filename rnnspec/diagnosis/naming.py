@@ -8,6 +8,9 @@ from typing import Any
 from rnnspec.contract.clauses import Level
 from rnnspec.rulekit.rule import Fact, Part, Rule, Theme
 
+CIRCUMSTANCES = frozenset({"constructor_style", "prior_use", "memory_layout", "grad_mode"})
+"""The axes that say how a layer is built and called. If a fault needs one of them, it is about it,
+whatever goes wrong."""
 PREPARATION = (Theme.CONSTRUCTION, Theme.PARAMETERS)
 """The themes of what comes before the call."""
 
@@ -23,15 +26,16 @@ def rank_rules(
 
     `needed` are the fields of the minimal case that matter, `fact` is what does not hold there, and
     `judged` are the ids of the rules that were judged, not just stopped. `preferred` are the ids
-    that the likely cause names. A rule about an axis is a name only if that axis matters; the more
-    of what matters it is about, the better. What is wrong with the construction or the parameters
-    comes before what is wrong with a call.
+    that the likely cause names. A rule about an axis is a name only if that axis matters or the
+    cause names it; the more of what matters it is about, the better. What is wrong with the
+    construction or the parameters comes before what is wrong with a call.
     """
-    eligible = [rule for rule in rules if _is_eligible(rule, needed, fact)]
+    eligible = [rule for rule in rules if rule.id in preferred or _is_eligible(rule, needed, fact)]
 
     def rank(rule: Rule[Any, Any]) -> tuple[Any, ...]:
         order = list(preferred)
         return (
+            not rule.about & CIRCUMSTANCES,
             order.index(rule.id) if rule.id in order else len(order),
             not (rule.theme in PREPARATION and rule.id in judged),
             rule.level is not Level.MUST,

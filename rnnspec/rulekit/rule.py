@@ -155,6 +155,12 @@ ESTABLISHED: dict[Part, frozenset[Fact]] = {
     Part.INTERFACE: frozenset(),
 }
 """What the rules of a part establish that are about no axis and do not say it themselves."""
+ESTABLISHED_ABOUT_AXIS: dict[Part, frozenset[Fact]] = {
+    Part.VALUES: frozenset({Fact.CALL, Fact.RESULTS}),
+    Part.GRADIENTS: frozenset({Fact.GRADIENTS}),
+    Part.MODULE: frozenset(Fact),
+}
+"""What they establish if they are about an axis."""
 
 REGISTRY: dict[Theme, list[Rule[Any, Any]]] = {theme: [] for theme in Theme}
 """All rules by theme, in the order of registration. Importing a module of rules fills it."""
@@ -219,8 +225,8 @@ def _decide_established(
     A rule about an axis can be the name of anything that goes wrong along this axis. A rule about
     nothing in particular cannot be the name of what it presupposes.
     """
-    if about and part is not Part.INTERFACE:
-        return frozenset(Fact)
+    if about and part in ESTABLISHED_ABOUT_AXIS:
+        return ESTABLISHED_ABOUT_AXIS[part]
     return ESTABLISHED[part] - {each for each in presupposes if isinstance(each, Fact)}
 
 

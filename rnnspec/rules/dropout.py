@@ -6,25 +6,26 @@ from dataclasses import replace
 
 import numpy as np
 
-from rnnspec.cases.axes import Distribution, DropoutLevel, Feature, Mode
+from rnnspec.cases.axes import Distribution, Feature, Mode
 from rnnspec.cases.case import Case
 from rnnspec.observe.observation import Observation
-from rnnspec.rulekit.assertions.relations import assert_both_expected, assert_expected
+from rnnspec.rulekit.assertions.relations import assert_expected
 from rnnspec.rulekit.assertions.results import assert_gradients
 from rnnspec.rulekit.conditions import (
     Condition,
     has_active_dropout,
+    has_deaf_layers,
+    has_decodable_mask,
+    has_dropout,
+    has_dropout_of_one,
     has_finite_gradients,
     has_value,
     is_differentiable,
     is_stacked,
-    is_training,
     one_in,
 )
-from rnnspec.rulekit.fixtures.dropout_attribute import set_dropout
 from rnnspec.rulekit.rule import Fact, rule
 from rnnspec.rulekit.snippets.dropout import (
-    ATTRIBUTE_CHANGED,
     BACKWARD,
     FRESH_MASKS,
     LOWER_STATES,
@@ -57,10 +58,6 @@ from rnnspec.rulekit.statistics.mask_samples import (
 from rnnspec.rulekit.violation import Violation, assert_close
 
 NEEDS = (Feature.NUM_LAYERS, Feature.DROPOUT)
-has_dropout = has_value(DropoutLevel.SOME, DropoutLevel.ALL)
-has_dropout_of_one = has_value(DropoutLevel.ALL)
-has_deaf_layers = has_value(Distribution.DEAF)
-has_decodable_mask = has_value(Distribution.READABLE, Distribution.SOLVABLE)
 has_boundaries_above: Condition[Case] = Condition(
     "boundaries above the decoded one",
     lambda case: (
@@ -78,7 +75,7 @@ has_known_mask = has_decodable_mask | (
     when=has_decodable_mask,
     needs=NEEDS,
     about=("dropout",),
-    presupposes=(Fact.RESULTS,),
+    presupposes=(Fact.RESULTS, "samples.independent", "samples.alone", "samples.permuted"),
 )
 def place(observation: Observation) -> None:
     """Dropout acts on the output of every layer except the last, and nowhere else.
@@ -106,7 +103,7 @@ def place(observation: Observation) -> None:
     when=has_decodable_mask,
     needs=NEEDS,
     about=("dropout",),
-    presupposes=(Fact.RESULTS,),
+    presupposes=(Fact.RESULTS, "samples.independent", "samples.alone", "samples.permuted"),
 )
 def scale(observation: Observation) -> None:
     """Values that survive dropout are scaled by 1 / (1 - p), where p is the `dropout` argument.
@@ -134,7 +131,7 @@ def scale(observation: Observation) -> None:
     when=is_sampled,
     needs=NEEDS,
     about=("dropout",),
-    presupposes=(Fact.RESULTS,),
+    presupposes=(Fact.RESULTS, "samples.independent", "samples.alone", "samples.permuted"),
 )
 def rate(observation: Observation) -> None:
     """Each value is dropped with probability p, where p is the `dropout` argument.
@@ -158,7 +155,7 @@ def rate(observation: Observation) -> None:
     when=is_sampled,
     needs=NEEDS,
     about=("dropout",),
-    presupposes=(Fact.RESULTS,),
+    presupposes=(Fact.RESULTS, "samples.independent", "samples.alone", "samples.permuted"),
 )
 def fresh_masks(observation: Observation) -> None:
     """In training mode, every call draws a new dropout mask.
@@ -179,7 +176,7 @@ def fresh_masks(observation: Observation) -> None:
     when=is_sampled,
     needs=NEEDS,
     about=("dropout",),
-    presupposes=(Fact.RESULTS,),
+    presupposes=(Fact.RESULTS, "samples.independent", "samples.alone", "samples.permuted"),
 )
 def independent(observation: Observation) -> None:
     """Dropout draws independently for every time step, sample, unit, direction and layer.
@@ -269,87 +266,11 @@ def not_in_states(observation: Observation) -> None:
 
 
 @rule(
-    "rnn.dropout.zero",
-    when=has_value(DropoutLevel.NONE) & is_training & is_stacked,
-    needs=(Feature.NUM_LAYERS,),
-    about=(
-        "mode",
-        "num_layers",
-    ),
-)
-def p_zero(observation: Observation) -> None:
-    """With `dropout=0`, training mode gives the same results as evaluation mode.
-
-    Output and `h_n` are compared with those of the oracle without dropout.
-
-    Catches `dropout=0` treated as if it were not given, and a scale that is applied nevertheless.
-    """
-    assert_both_expected(observation)
-
-
-@rule(
-    "rnn.dropout.one", when=has_active_dropout & has_dropout_of_one, needs=NEEDS, about=("dropout",)
-)
-def p_one(observation: Observation) -> None:
-    """With `dropout=1` in training mode, every layer above the first reads only zeros.
-
-    Output and `h_n` are compared with those of the oracle, in which these layers read zeros.
-
-    Catches NaN from a scale of 1 / 0, boundaries without dropout, and dropout that also affects the
-    output or the states.
-    """
-    assert_both_expected(observation)
-
-
-@rule(
-    "rnn.dropout.single-layer",
-    when=has_dropout & is_training & ~is_stacked,
-    needs=(Feature.DROPOUT,),
-    about=("dropout",),
-)
-def single_layer(observation: Observation) -> None:
-    """With one layer, `dropout` has no effect on any result.
-
-    Output and `h_n` are compared with those of the oracle without dropout.
-
-    Catches dropout on the output, the input or the states of a single layer.
-    """
-    assert_both_expected(observation)
-
-
-@rule(
-    "rnn.dropout.changed",
-    when=is_training & is_stacked & ~has_deaf_layers & one_in(5, 1),
-    needs=NEEDS,
-    about=("dropout",),
-    presupposes=(Fact.RESULTS,),
-)
-def attribute_changed(observation: Observation) -> None:
-    """Setting the `dropout` attribute of a layer takes effect from the next call.
-
-    The attribute is set to 0 and to 1, for which the output does not depend on random numbers. Each
-    output is compared with that of the oracle.
-
-    Catches a probability, or a dropout module, that is fixed when the layer is constructed.
-    """
-    for probability in (0.0, 1.0):
-        with set_dropout(observation, probability):
-            changed = Observation(
-                observation.subject,
-                observation.case.replace(dropout=probability),
-                observation.values,
-                observation.prepared,
-            )
-            part = f"with dropout set to {probability:g}, output"
-            assert_expected(changed, "output", part=part, snippet=ATTRIBUTE_CHANGED)
-
-
-@rule(
     "rnn.dropout.reproducible",
     when=has_decodable_mask & one_in(2),
     needs=NEEDS,
     about=("dropout",),
-    presupposes=(Fact.RESULTS,),
+    presupposes=(Fact.RESULTS, "samples.independent", "samples.alone", "samples.permuted"),
 )
 def reproducible(observation: Observation) -> None:
     """Two calls after the same `torch.manual_seed` drop the same values.
@@ -381,6 +302,9 @@ def reproducible(observation: Observation) -> None:
     presupposes=(
         Fact.RESULTS,
         Fact.GRADIENTS,
+        "samples.independent",
+        "samples.alone",
+        "samples.permuted",
     ),
 )
 def backward(observation: Observation) -> None:

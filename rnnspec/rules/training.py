@@ -72,11 +72,11 @@ def summed_loss(observation: Observation) -> None:
 
 @rule(
     "rnn.gradients.h_0",
-    when=has_known_gradients & has_initial_state & has_wide_dtype & one_in(3, 1),
+    when=has_known_gradients & has_initial_state & has_wide_dtype & one_in(2),
     needs=NEEDS,
     id="gradients.learned-state",
     about=("initial_state",),
-    presupposes=(Fact.GRADIENTS,),
+    presupposes=(Fact.GRADIENTS, "layouts.memory-layout"),
 )
 def learned_state(observation: Observation) -> None:
     """If `h_0` is computed from a parameter, the parameter receives the gradient.

@@ -38,9 +38,12 @@ def _train(layer: LayerInPreparation) -> None:
     layer.load_others()
     result = layer.call(grad_mode=GradMode.GRAD)
     parameters = [each for each in layer.module.parameters() if each.requires_grad]
-    if layer.offers(Feature.GRADIENTS) and result[1].requires_grad:
+    with layer.step("an earlier call"):
+        state = result[1]
+        differentiable = state.requires_grad
+    if layer.offers(Feature.GRADIENTS) and differentiable:
         with layer.step("backward"):
-            result[1].sum().backward()
+            state.sum().backward()
         take_gradient_step(parameters)
         layer.module.zero_grad()
     with torch.no_grad():
