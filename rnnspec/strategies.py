@@ -35,7 +35,7 @@ def configs(
         nonlinearity=draw(st.sampled_from(("tanh", "relu"))),
         bias=not draw(st.booleans()),
         batch_first=draw(st.booleans()),
-        dropout=draw(st.sampled_from((0.0, *PROBABILITIES, 1.0))) if dropout else 0.0,
+        dropout=draw(st.one_of(st.just(0.0), PROBABILITIES, st.just(1.0))) if dropout else 0.0,
         bidirectional=draw(st.booleans()),
     )
 

@@ -15,8 +15,11 @@ from rnnspec.cases.sizes import lengths, sizes
 from rnnspec.contract.config import Config
 
 T = TypeVar("T")
-PROBABILITIES = (0.5, 0.25, 0.1, 0.3, 0.7)
-"""The values of the `dropout` argument strictly between 0 and 1."""
+PROBABILITIES = st.one_of(
+    st.sampled_from((0.5, 0.25, 0.1, 0.3, 0.7, 0.9, 0.02, 0.98)),
+    st.integers(2, 98).map(lambda percent: percent / 100),
+)
+"""The values of the `dropout` argument strictly between 0 and 1; half of them are usual ones."""
 SEED_MODULUS = 2**32 - 1
 
 
@@ -32,7 +35,7 @@ def cases_in_row(
     drawn = draw(sizes(row, large_dimensions))
     probability = row["dropout"].probability
     if probability is None:
-        probability = draw(st.sampled_from(PROBABILITIES))
+        probability = draw(PROBABILITIES)
     arguments = {name: row[name] for name in CONFIG_AXES}
     config = Config(drawn["input_size"], drawn["hidden_size"], dropout=probability, **arguments)
     choices = {name: row[name] for name in CHOICES}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from rnnspec.cases.axes import AXES, AXIS, Axis, Feature
+from rnnspec.cases.axes import AXES, AXIS, STACKED, Axis, Feature
 from rnnspec.cases.case import CONSTRAINTS
 from rnnspec.cases.covering import Row, build_covering_array
 from rnnspec.cases.sizes import LARGE_PAIRS
@@ -18,6 +18,11 @@ LARGE_AXES = (*FEW_LARGE_AXES, "bias", "dropout", "memory_layout", "distribution
 """The axes that vary in the rows for large sizes.
 
 The profile `quick` varies only `FEW_LARGE_AXES`, on which an implementation chooses its kernel.
+"""
+DEPTHS = tuple(range(max(STACKED[:-1]) + 1, STACKED[-1]))
+"""The numbers of layers between the last two values of the axis: 6 to 10.
+
+Each occurs in one row for every covering array, with other choices as for the deepest stack.
 """
 
 
@@ -91,7 +96,7 @@ def plan_rows(profile: Profile, seed: int, scope: Scope) -> list[PlanRow]:
     regular = [
         PlanRow(row, profile.cases)
         for salt in range(profile.arrays)
-        for row in build_covering_rows(scope, profile.strength, _mix_seed(seed, salt), tuple(AXIS))
+        for row in _plan_covering_rows(scope, profile.strength, _mix_seed(seed, salt))
     ]
     large = [
         _plan_large_row(row)
@@ -103,6 +108,17 @@ def plan_rows(profile: Profile, seed: int, scope: Scope) -> list[PlanRow]:
     shuffled = [*regular, *large]
     random.Random(seed).shuffle(shuffled)
     return [simplest, *shuffled]
+
+
+def _plan_covering_rows(scope: Scope, strength: int, seed: int) -> list[Row]:
+    """Return the rows of a covering array over all axes, and a row for each of `DEPTHS`."""
+    rows = build_covering_rows(scope, strength, seed, tuple(AXIS))
+    is_free = "num_layers" not in dict(scope.pinned)
+    deepest = [row for row in rows if row["num_layers"] == STACKED[-1]] if is_free else []
+    return [
+        *rows,
+        *({**row, "num_layers": depth} for depth, row in zip(DEPTHS, deepest, strict=False)),
+    ]
 
 
 def _plan_large_row(row: Row) -> PlanRow:

@@ -11,6 +11,7 @@ from rnnspec.cases.axes import (
     AXIS,
     Choice,
     Distribution,
+    DropoutLevel,
     DType,
     GradMode,
     InitialState,
@@ -102,6 +103,10 @@ is_training = has_value(Mode.TRAIN)
 is_differentiable = has_value(GradMode.GRAD)
 has_exact_values = has_value(Distribution.INTEGER, Distribution.TERNARY)
 has_wide_dtype = has_value(DType.FLOAT64, DType.FLOAT32)
+has_dropout = has_value(DropoutLevel.SOME, DropoutLevel.ALL)
+has_dropout_of_one = has_value(DropoutLevel.ALL)
+has_deaf_layers = has_value(Distribution.DEAF)
+has_decodable_mask = has_value(Distribution.READABLE, Distribution.SOLVABLE)
 has_active_dropout: Condition[Case] = Condition(
     "active dropout", lambda case: case.has_active_dropout
 )

@@ -12,6 +12,7 @@ from rnnspec.cases.axes import AXES, AXIS, Distribution, DType, Feature, Layout
 from rnnspec.cases.case import CONSTRAINTS, Constraint
 from rnnspec.cases.covering import build_covering_array
 from rnnspec.cases.plan import (
+    DEPTHS,
     FEW_LARGE_AXES,
     LARGE_AXES,
     PROFILES,
@@ -126,7 +127,19 @@ def test_a_plan_begins_with_the_simplest_row_and_depends_on_its_arguments_only()
 
 @pytest.mark.parametrize("seed", [-1, -(10**30), 10**30])
 def test_any_integer_is_a_seed(seed: int) -> None:
-    assert list_covered(list_regular_rows(PROFILES["quick"], seed), 1) == list_allowed(1)
+    assert list_covered(list_regular_rows(PROFILES["quick"], seed), 1) >= list_allowed(1)
+
+
+@pytest.mark.parametrize(("name", "times"), [("quick", 1), ("default", 2)])
+def test_numbers_of_layers_between_the_last_two_values_occur(name: str, times: int) -> None:
+    layers = [row["num_layers"] for row in list_regular_rows(PROFILES[name], 4)]
+    assert [layers.count(depth) for depth in DEPTHS] == [times] * 5
+    assert set(layers) == {*AXIS["num_layers"].values, 6, 7, 8, 9, 10}
+
+
+def test_a_pinned_number_of_layers_is_the_only_one() -> None:
+    rows = plan_rows(PROFILES["quick"], 4, Scope(pinned=(("num_layers", 11),)))
+    assert {row.row["num_layers"] for row in rows} == {11}
 
 
 def test_constraints_that_allow_no_row_are_an_error() -> None:

@@ -41,7 +41,7 @@ CALLS: list[dict[str, Any]] = [
     {"layout": Layout.UNBATCHED, "hidden_size": 6},
     {"hidden_size": 1, "steps": 1, "batch": 1},
 ]
-PROBABILITIES = (0.1, 0.5, 0.7)
+PROBABILITIES = (0.1, 0.5, 0.7, 0.98, 0.02)
 
 
 class Recorder(Plain):
@@ -74,7 +74,7 @@ def list_readable_cases() -> list[Case]:
             distribution=Distribution.READABLE,
             mode=Mode.TRAIN,
             num_layers=layers,
-            dropout=PROBABILITIES[(index + seed) % 3],
+            dropout=PROBABILITIES[(index + seed) % len(PROBABILITIES)],
             seed=seed,
             **call,
         )

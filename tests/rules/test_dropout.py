@@ -59,6 +59,7 @@ SOLVED_RELU = make_case(
     dtype=DType.FLOAT32,
     **RAGGED,
 )
+SOLVED_HIGH = SOLVED.replace(dropout=0.9)
 DEAF = make_case(
     **{**TRAIN, "num_layers": 3}, distribution=Distribution.DEAF, initial_state=InitialState.GIVEN
 )
@@ -70,10 +71,17 @@ ZERO = make_case(num_layers=2, mode=Mode.TRAIN)
 SINGLE = make_case(dropout=0.7, mode=Mode.TRAIN)
 
 READ_OFF = [READ, DEEP, READ_PACKED, SOLVED, SOLVED_RELU]
+SELDOM_AND_MOSTLY = [
+    READ.replace(dropout=0.02),
+    READ_PACKED.replace(dropout=0.98),
+    SOLVED.replace(dropout=0.02),
+    SOLVED_HIGH,
+    SOLVED_RELU.replace(dropout=0.98),
+]
 PASSES: Passes = {
-    "dropout.place": READ_OFF,
-    "dropout.scale": READ_OFF,
-    "dropout.rate": READ_OFF,
+    "dropout.place": [*READ_OFF, *SELDOM_AND_MOSTLY],
+    "dropout.scale": [*READ_OFF, *SELDOM_AND_MOSTLY],
+    "dropout.rate": [*READ_OFF, *SELDOM_AND_MOSTLY],
     "dropout.fresh-masks": READ_OFF,
     "dropout.independent": READ_OFF,
     "dropout.eval": [
@@ -90,7 +98,8 @@ PASSES: Passes = {
         make_case(mode=Mode.TRAIN, num_layers=2, dropout=1.0, dtype=DType.FLOAT16),
     ],
     "dropout.single-layer": [SINGLE, make_case(dropout=1.0, mode=Mode.TRAIN, **RAGGED)],
-    "dropout.attribute-changed": [ZERO, ONE, READ, SOLVED_RELU],
+    "dropout.attribute-changed": [ZERO, ONE, *READ_OFF],
+    "dropout.integer": [ZERO, ONE, READ, SOLVED_RELU],
     "dropout.reproducible": READ_OFF,
     "dropout.backward": [
         *READ_OFF,
@@ -198,6 +207,9 @@ FAILS: Fails = [
     ("dropout.single-layer", "DropsSingleLayer", SINGLE, "output"),
     ("dropout.attribute-changed", "FixedAtConstruction", ZERO, "with dropout set to 1, output"),
     ("dropout.attribute-changed", "FixedAtConstruction", ONE, "with dropout set to 0, output"),
+    ("dropout.attribute-changed", "ScaleFixedAtConstruction", SOLVED, "^with dropout set to 0.6, "),
+    ("dropout.integer", "IntegerForgotten", ZERO, r"^with dropout=1, output\[0, 0, 0\] is "),
+    ("dropout.scale", "NeverDropsMost", SOLVED_HIGH, r"scaled by 4; expected 1 / \(1 - 0.9\) = 10"),
     (
         "dropout.reproducible",
         "OwnGenerator",

@@ -14,7 +14,14 @@ from rnnspec.engine.outcome import Finding
 from rnnspec.rulekit.rule import Theme
 from rnnspec.rules.catalogue import list_layer_rules
 from rnnspec.selftest import BUGS, Plain
-from tests.rules.judged import Fails, Passes, judge_layer, make_case, make_test_ids
+from tests.rules.judged import (
+    Fails,
+    Passes,
+    describe_violation,
+    judge_layer,
+    make_case,
+    make_test_ids,
+)
 from tests.rules.proven import prove_violation
 
 GIVEN = make_case(initial_state=InitialState.GIVEN)
@@ -140,6 +147,13 @@ def test_a_planted_bug_is_reported_and_proven(name: str, bug: str, near: Case, t
 def test_every_rule_is_tested() -> None:
     assert {rule.id for rule in list_layer_rules() if rule.theme is Theme.STATES} == set(PASSES)
     assert set(PASSES) == {name for name, *_ in FAILS} | {"states.by-name"}
+
+
+@pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])
+def test_states_beyond_ten_are_drawn(nonlinearity: str) -> None:
+    near = GIVEN.replace(distribution=Distribution.LARGE, nonlinearity=nonlinearity)
+    message = describe_violation("states.initial-state-used", "StateClippedAtTen", near)
+    assert message.startswith("output[")
 
 
 class StateByOtherName(Plain):

@@ -38,3 +38,10 @@ def differentiate_two_calls(kind: Kind, detach: bool = False) -> list[Any]:
 def differentiate_after_detaching(kind: Kind) -> list[Any]:
     """Record the same if the state between the calls is detached."""
     return differentiate_two_calls(kind, detach=True)
+
+
+def call_from_large_state(kind: Kind) -> list[Any]:
+    """Record the results of a relu layer that starts from states of 50."""
+    layer = build_layer(kind, 3, 4, nonlinearity="relu")
+    x, _ = make_inputs(layer)
+    return record_outcome(lambda: layer(x, torch.full((1, 3, 4), 50.0, dtype=torch.float64)))

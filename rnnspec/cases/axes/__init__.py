@@ -26,6 +26,7 @@ __all__ = [
     "AXES",
     "AXIS",
     "PRIOR_USES",
+    "STACKED",
     "Axis",
     "Choice",
     "ConstructorStyle",
@@ -47,6 +48,7 @@ __all__ = [
 ]
 
 STACKED = (2, 3, 4, 5, 11)
+"""Numbers of layers above 1. With 11 layers, names sorted as text are in another order."""
 
 AXES: tuple[Axis, ...] = (
     Axis(

@@ -25,6 +25,7 @@ DrawWeights = Callable[[Generator, Config, int], dict[str, Array]]
 CONTRACTION = 0.9
 SATURATING = 64.0
 SOLVABLE_READING = 0.6
+SOLVABLE_KEEP = 0.3
 READABLE_BIAS = 0.5
 CODE_BIAS = 2.0**-3
 
@@ -96,12 +97,22 @@ _PLAIN = DistributionMeaning(
     _draw_signed(0.25, 1.5),
 )
 
+
+def _draw_magnitudes(low: float, high: float) -> Draw:
+    """Draw numbers of both signs whose magnitudes spread over the powers of two."""
+
+    def draw(rng: Generator, shape: Shape) -> Array:
+        return rng.choice((-1.0, 1.0), shape) * np.exp2(rng.uniform(low, high, shape))
+
+    return draw
+
+
 _LARGE = DistributionMeaning(
     "large",
-    "large inputs of mixed sign",
+    "large inputs and states of mixed sign",
     _PLAIN.weights,
     _draw_signed(4.0, 40.0),
-    _draw_signed(0.5, 4.0),
+    _draw_magnitudes(-1.0, 7.0),
     _PLAIN.cotangent,
 )
 
@@ -209,12 +220,14 @@ def _draw_solvable(rng: Generator, config: Config, boundary: int) -> dict[str, A
     """Draw positive weights, so that no unit of the second layer is saturated.
 
     The second layer's input weights, both directions stacked, form a well-conditioned square, and
-    every unit of the first layer is well above zero.
+    every unit of the first layer is well above zero. If most values are dropped, the square is
+    smaller, because those that survive are large.
     """
     weights = {name: np.abs(array) for name, array in _PLAIN.weights(rng, config, boundary).items()}
     hidden, directions = config.hidden_size, config.num_directions
     width = directions * hidden
     square = 0.5 * np.eye(width) + 0.1 / width * rng.uniform(0.2, 1.0, (width, width))
+    square *= min(1.0, (1.0 - config.dropout) / SOLVABLE_KEEP)
     for direction, suffix in enumerate(("", "_reverse")[:directions]):
         first = weights[f"weight_ih_l0{suffix}"]
         weights[f"weight_ih_l0{suffix}"] = (

@@ -44,6 +44,17 @@ ATTRIBUTE_CHANGED = Snippet(
     (Helper.CLOSE,),
 )
 
+INTEGER = Snippet(
+    """for p in (0, 1):
+    own = build(**dict(config, dropout=p)).to(x.dtype)
+    other = torch.nn.RNN(**dict(config, dropout=p)).to(x.dtype)
+    own.load_state_dict(other.state_dict())
+    close(own(*given)[0], other(*given)[0])""",
+    (Helper.BUILD, Helper.CLOSE),
+)
+
+OTHER_PROBABILITY = Snippet("layer.dropout = reference.dropout = {p}") + MOMENTS
+
 LOWER_STATES = Snippet(
     "close(layer(*given)[1][: {count}], reference(*given)[1][: {count}])", (Helper.CLOSE,)
 )

@@ -26,7 +26,7 @@ The correct factor 1 / (1 - p) is at least 1, and wrong ones, such as 1 - p = 0.
 MAX_INVERTED_OUTPUT = float(np.tanh(4.5))
 """Above this, arctanh of an output is not accurate enough.
 
-With `solvable`, what tanh is applied to stays below 3.9 for p up to 0.7.
+With `solvable`, what tanh is applied to stays below 3.9.
 """
 
 

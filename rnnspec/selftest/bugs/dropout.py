@@ -305,3 +305,41 @@ class DropsTwice(Planted):
 
     def drop(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:
         return super().drop(super().drop(data, sizes, layer), sizes, layer)
+
+
+class NeverDropsMost(Planted):
+    """A probability above 0.75 is taken for 0.75; dropout.scale sees it."""
+
+    narrow = True
+
+    def keep_out(self) -> float:
+        return self.dropout if self.dropout == 1 else min(self.dropout, 0.75)
+
+
+class ScaleFixedAtConstruction(Planted):
+    """After the attribute `dropout` has changed, surviving values are still scaled for the
+    probability at construction; dropout.attribute-changed sees it."""
+
+    narrow = True
+
+    def __init__(self, *args: Any, **others: Any) -> None:
+        super().__init__(*args, **others)
+        self.keep = 1.0 - self.dropout
+
+    def mask(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:
+        mask = super().mask(data, sizes, layer)
+        return (mask != 0).to(data.dtype) / self.keep if self.keep else mask
+
+
+class IntegerForgotten(Planted):
+    """A `dropout` that is an integer is not converted and counts as 0 (pytorch PR #21304);
+    dropout.integer sees it."""
+
+    narrow = True
+
+    def check_dropout(self, dropout: float) -> None:
+        super().check_dropout(dropout)
+        self.__dict__["forgets"] = isinstance(dropout, int)
+
+    def drops(self) -> bool:
+        return super().drops() and not self.__dict__["forgets"]

@@ -95,3 +95,17 @@ class ManyLayersRefused(Planted):
         if self.num_layers > 10:
             raise RecursionError("too many layers")
         return super().run(data, sizes, h_0)
+
+
+class DeepStackSkipsLayer(Planted):
+    """With 6 to 10 layers, the last layer reads what the layer below it reads;
+    stacking.composition sees it."""
+
+    narrow = True
+
+    def layer_input(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:
+        read = super().layer_input(data, sizes, layer)
+        below = self.__dict__.get("below")
+        self.__dict__["below"] = read
+        is_last = layer == self.num_layers - 1
+        return below if below is not None and is_last and 6 <= self.num_layers <= 10 else read

@@ -28,6 +28,16 @@ class StateClipped(Planted):
         return super().initial_states(hx, input, batch).clamp(-1, 1)
 
 
+class StateClippedAtTen(Planted):
+    """`h_0` is clipped to [-10, 10] (allenai/allennlp PR #862); states.initial-state-used sees
+    it."""
+
+    narrow = True
+
+    def initial_states(self, hx: Tensor | None, input: Tensor, batch: int) -> Tensor:
+        return super().initial_states(hx, input, batch).clamp(-10, 10)
+
+
 class StateIgnoredWithoutBias(Planted):
     """A bidirectional relu layer without bias ignores `h_0`; states.initial-state-used sees it."""
 
