@@ -4,20 +4,25 @@
 
 Run it from the root of a checkout. `rnnspec selftest --json matrix.json` writes the kill matrix;
 without --matrix it is computed here, which takes as long. The usual tests are in
-benchmarks/rivals.py; any exception that they raise counts as a detection. `--part models` checks
-the bank of models, with rnnspec only. --write also draws the kill matrices into the docs.
+benchmarks/rivals.py and those of vendors in benchmarks/vendors; any exception that they raise
+counts as a detection. `--part models` checks the bank of models, with rnnspec only, and
+`--part vendors` the bank of layers, with the vendors' tests only. --write also draws the kill
+matrices into the docs.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from statistics import median
+from typing import Any, TypeVar
 
 import torch
 
@@ -30,6 +35,7 @@ from benchmarks.tables import (
     show_progress,
     write_report,
 )
+from benchmarks.vendors.recipes import RECIPES
 from rnnspec.selftest import BUGS, CORRECT, find_named_rule, find_public_report, is_narrow
 from rnnspec.selftest.matrix import Matrix, Row, build_matrix
 from rnnspec.selftest.model_matrix import build_model_matrix
@@ -44,6 +50,7 @@ RIVALS: dict[str, Callable[[type[torch.nn.Module]], None]] = {
 QUICK, DEFAULT = "rnnspec, quick", "rnnspec, default"
 Seen = dict[str, dict[str, str]]
 """By checker and layer, why the layer is wrong; empty if the checker accepts it."""
+T = TypeVar("T")
 
 
 def judge_by_rivals(name: str) -> dict[str, str]:
@@ -65,19 +72,41 @@ def find_complaint(
     return ""
 
 
-def judge_all_by_rivals(names: Sequence[str], workers: int) -> Seen:
-    """Return the complaints of the usual tests about every layer."""
-    found: Seen = {judge: {} for judge in RIVALS}
+def judge_all(judge: Callable[[str], T], names: Sequence[str], workers: int) -> Iterator[T]:
+    """Yield what `judge` returns for every layer, in the order of the names."""
     with ProcessPoolExecutor(
         workers, mp_context=get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
     ) as pool:
-        for number, (name, complaints) in enumerate(
-            zip(names, pool.map(judge_by_rivals, names), strict=True), 1
-        ):
+        for number, (name, found) in enumerate(zip(names, pool.map(judge, names), strict=True), 1):
             show_progress(f"{number} of {len(names)}: {name}")
-            for judge, text in complaints.items():
-                found[judge][name] = text
+            yield found
+
+
+def judge_all_by_rivals(names: Sequence[str], workers: int) -> Seen:
+    """Return the complaints of the usual tests about every layer."""
+    complaints = list(judge_all(judge_by_rivals, names, workers))
+    return {
+        judge: {name: found[judge] for name, found in zip(names, complaints, strict=True)}
+        for judge in RIVALS
+    }
+
+
+def judge_by_vendors(name: str) -> dict[str, tuple[str, float]]:
+    """Return the complaint of each vendor's test about a layer, or '', and the CPU seconds."""
+    layer, found = {**BUGS, **CORRECT}[name], {}
+    compute_references()
+    for recipe in RECIPES:
+        start = time.process_time()
+        complaint = find_complaint(recipe.run, layer)
+        found[recipe.name] = complaint, time.process_time() - start
     return found
+
+
+@cache
+def compute_references() -> None:
+    """Let every vendor's test judge `torch.nn.RNN`, which computes its reference results."""
+    for recipe in RECIPES:
+        recipe.run(torch.nn.RNN)
 
 
 def load_or_build_matrix(options: argparse.Namespace) -> Matrix:
@@ -133,8 +162,13 @@ def format_named(rows: Sequence[Row]) -> str:
     return format_table(head, [(len(bugs), *counts, len(rows) - len(bugs), accused)])
 
 
-def format_judges(seen: Seen, names: Sequence[str]) -> str:
-    """Return a table of the bugs that each checker detects, and the layers that it accuses."""
+def format_judges(
+    seen: Seen, names: Sequence[str], seconds: Mapping[str, float] | None = None
+) -> str:
+    """Return a table of the bugs that each checker detects, and the layers that it accuses.
+
+    `seconds` is the CPU time that each checker needs for a layer, if that was measured.
+    """
     bugs, correct = (
         [name for name in names if name in BUGS],
         [name for name in names if name in CORRECT],
@@ -152,10 +186,12 @@ def format_judges(seen: Seen, names: Sequence[str]) -> str:
                 f"{sum(bool(found[name]) for name in group)} of {len(group)}"
                 for group in groups.values()
             ),
+            *([] if seconds is None else [seconds[judge]]),
         )
         for judge, found in seen.items()
     ]
-    return format_table(("checker", *groups), rows)
+    head = ("checker", *groups, *([] if seconds is None else ["CPU seconds for a layer"]))
+    return format_table(head, rows)
 
 
 def format_themes(seen: Seen, names: Sequence[str]) -> str:
@@ -201,6 +237,38 @@ def measure_layers(options: argparse.Namespace) -> tuple[dict[str, str], Any]:
     return texts, seen
 
 
+def measure_vendors(options: argparse.Namespace) -> tuple[dict[str, str], Any]:
+    """Return the tables about the tests of vendors, and their figures."""
+    names = options.only
+    found = dict(zip(names, judge_all(judge_by_vendors, names, options.jobs), strict=True))
+    seen = {each.name: {name: found[name][each.name][0] for name in names} for each in RECIPES}
+    seconds = {each.name: median(found[name][each.name][1] for name in names) for each in RECIPES}
+    text = "\n\n".join((format_judges(seen, names, seconds), list_accused(seen), format_recipes()))
+    return {"detection.vendors": text}, found
+
+
+def list_accused(seen: Seen) -> str:
+    """List the correct layers that each checker accuses."""
+    accused = {
+        judge: [name for name, text in found.items() if text and name in CORRECT]
+        for judge, found in seen.items()
+    }
+    return (
+        "\n".join(
+            f"- {judge} accuses {', '.join(f'`{name}`' for name in names)}."
+            for judge, names in accused.items()
+            if names
+        )
+        or "None of them accuses a correct layer."
+    )
+
+
+def format_recipes() -> str:
+    """Return a table that describes the tests of vendors."""
+    rows = [(each.name, each.calls, each.values, each.tolerance) for each in RECIPES]
+    return format_table(("recipe", "calls", "values", "tolerated difference"), rows)
+
+
 def measure_models(options: argparse.Namespace) -> tuple[dict[str, str], Any]:
     """Return the table about models, and its figures."""
     found = build_model_matrix(profile="quick")
@@ -217,7 +285,7 @@ def draw_matrix(found: Matrix, name: str, options: argparse.Namespace) -> str:
     return f"![Which rule detects which planted bug]({name})"
 
 
-PARTS = {"layers": measure_layers, "models": measure_models}
+PARTS = {"layers": measure_layers, "models": measure_models, "vendors": measure_vendors}
 
 
 def main() -> None:
@@ -228,7 +296,7 @@ def main() -> None:
         nargs="+",
         choices=list(PARTS),
         default=list(PARTS),
-        help="banks to check (default: both)",
+        help="what to measure (default: everything)",
     )
     parser.add_argument(
         "--matrix",

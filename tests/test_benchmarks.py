@@ -25,10 +25,11 @@ TABLES = {
         f"coverage.{name}"
         for name in ("profiles", "values", "pairs", "sizes", "large", "prior-uses", "rules")
     ],
-    "speed.md": ["speed.whole", "speed.split", "speed.cases", "speed.held"],
+    "speed.md": ["speed.whole", "speed.split", "speed.cases", "speed.held", "speed.fail-fast"],
     "honesty.md": ["honesty.seeds", "honesty.cases", "honesty.bounds"],
     "detection.md": [
-        f"detection.{name}" for name in ("named", "judges", "themes", "survivors", "models")
+        f"detection.{name}"
+        for name in ("named", "judges", "themes", "survivors", "vendors", "models")
     ],
 }
 SMALL_CASE = Case(config=Config(1, 1))
@@ -185,6 +186,69 @@ def test_generic_test_passes_a_correct_layer_and_fails_a_wrong_one() -> None:
     check(Plain(2, 2, 2), [x], 1)
     with pytest.raises(AssertionError):
         check(BUGS["UnbatchedStateKeepsAxis"](2, 2, 2), [x], 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("benchdnn (oneDNN), float32", "RecurrentWeightTransposed"),
+        ("benchdnn (oneDNN), bfloat16", "InputBiasLost"),
+        ("benchdnn (oneDNN), bfloat16, tanh only", "InputBiasLost"),
+        ("benchdnn (oneDNN), float16", "StateIgnored"),
+        ("MIOpen, float32", "RecurrentWeightTransposed"),
+        ("MIOpen, float16", "StateIgnored"),
+        ("Keras, constants", "BackwardRunsForward"),
+        ("ONNX, node tests", "InputBiasLost"),
+        ("coremltools, absolute 0.5", "StateIgnored"),
+    ],
+)
+def test_recipe_of_a_vendor_passes_a_correct_layer_and_fails_a_wrong_one(
+    name: str, wrong: str
+) -> None:
+    recipes = {each.name: each for each in import_script("vendors.recipes").RECIPES}
+    complaint = import_script("detection").find_complaint
+    assert not complaint(recipes[name].run, Plain)
+    assert complaint(recipes[name].run, BUGS[wrong]).startswith("AssertionError: ")
+
+
+def test_equal_constants_and_wide_tolerances_hide_transposed_weights() -> None:
+    recipes = {each.name: each for each in import_script("vendors.recipes").RECIPES}
+    for name in ("Keras, constants", "ONNX, node tests", "benchdnn (oneDNN), bfloat16, tanh only"):
+        recipes[name].run(BUGS["RecurrentWeightTransposed"])
+
+
+def test_problem_with_strides_has_the_same_results() -> None:
+    problems = import_script("vendors.problems")
+    tensor = torch.arange(24.0).reshape(2, 3, 4)
+    steps, rows = problems.place(tensor, 1), problems.place(tensor, 2)
+    assert steps.equal(tensor)
+    assert rows.equal(tensor)
+    assert (steps.stride(), rows.stride()) == ((13, 4, 1), (15, 5, 1))
+
+
+def test_table_of_vendors_lists_accusations_and_seconds() -> None:
+    detection = import_script("detection")
+    seen = {"strict": {"BackwardHalfFirst": "x", "Plain": "y"}, "lax": {"BackwardHalfFirst": ""}}
+    assert detection.list_accused(seen) == "- strict accuses `Plain`."
+    table = detection.format_judges(seen, ["BackwardHalfFirst"], {"strict": 1.5, "lax": 0.25})
+    assert [row[:2] + row[-1:] for row in parse_cells(table)] == [
+        ["strict", "1 of 1", "1.5"],
+        ["lax", "0 of 1", "0.25"],
+    ]
+
+
+def test_fail_fast_is_compared_on_bugs_that_the_usual_test_detects(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fail_fast = import_script("fail_fast")
+    usual, ours = {"A": ("", 3.0), "B": ("x", 2.0), "C": ("y", 1.0)}, ("violates", 1.5)
+    monkeypatch.setattr(fail_fast, "run_in_fork", lambda work, name: work(name))
+    monkeypatch.setattr(fail_fast, "run_usual", lambda name: usual[name])
+    monkeypatch.setattr(fail_fast, "run_fail_fast", lambda name: ours)
+    assert [each.name for each in fail_fast.compare_bugs(["A", "B", "C"], 1)] == ["B"]
+    text = fail_fast.format_comparisons(fail_fast.compare_bugs(["A", "B", "C"], 3))
+    assert [row[1] for row in parse_cells(text.partition("\n\n")[0])] == ["1.5", "1.5", "1.12"]
+    assert text.endswith("detects: 2. On these, rnnspec needs less CPU time in 1, and detects 2.")
 
 
 def test_detected_bugs_are_listed_by_profile() -> None:
