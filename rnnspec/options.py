@@ -98,6 +98,12 @@ class CheckOptions(RunOptions):
         "Check float32 against this rounding only: ieee or tf32. CUDA is checked against both.",
         metavar="NAME",
     )
+    parts: tuple[str, ...] = option(
+        (),
+        "Judge one part of the contract: values, gradients, module or interface. Repeatable.",
+        metavar="PART",
+        flags="--part",
+    )
     without: tuple[str, ...] = option(
         (),
         "Skip rules that need a feature the target does not have, e.g. packed. Repeatable.",

@@ -28,7 +28,7 @@ from rnnspec.errors import SelectionError, TargetError
 from rnnspec.options import CheckOptions, check_choice, show_options
 from rnnspec.pipeline import check_suite
 from rnnspec.report.data import Report
-from rnnspec.rulekit.selection import select_in_force
+from rnnspec.rulekit.selection import select_in_force, select_parts
 from rnnspec.rules.catalogue import select_layer_rules
 from rnnspec.subjects.failures import Failure
 from rnnspec.subjects.subject import TorchSubject, observe_step
@@ -100,7 +100,7 @@ def prepare_suite(target: LayerTarget, options: CheckOptions) -> LayerSuite:
     Raises CannotCheck.
     """
     check_choice("kind", options.kind, KINDS)
-    chosen = select_layer_rules(options.rules)
+    chosen = select_parts(select_layer_rules(options.rules), options.parts)
     pinned = _pin_axes(options)
     check_run_options(options)
     excluded = parse_features(options.without) | _exclude_tf32(options)

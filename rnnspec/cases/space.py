@@ -24,6 +24,7 @@ PROBED_AXES = (
     "initial_state",
     "mode",
     "grad_mode",
+    "constructor_style",
 )
 """The axes of which it is tried whether a fault needs their simplest value. Other values of the
 rest change the numbers or their precision, and may hide a fault."""

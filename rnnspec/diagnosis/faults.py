@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 from rnnspec.contract.clauses import Level
 from rnnspec.diagnosis.events import KIND_OF_FACT, Event, FaultKind, list_events
 from rnnspec.diagnosis.likely_cause import LikelyCause
-from rnnspec.diagnosis.naming import rank_rules
+from rnnspec.diagnosis.naming import CIRCUMSTANCES, rank_rules
 from rnnspec.engine.campaign import judge_by_all, list_applicable_rules
 from rnnspec.engine.minimise import MinimalFailure, minimise, probe_rule
 from rnnspec.engine.outcome import (
@@ -270,13 +270,28 @@ class FaultFinder(Generic[CaseT, ObservedT]):
         )
         candidates = ranked or [self._choose_representative(events)]
         root, told = self._tell(candidates, minimum, at_minimum, events)
-        fault = next((each for each in self.faults if each.root.id == root.id), None)
+        fault = self._find_same(root, minimum)
         if fault is None:
             fault = Fault(kind, root, minimum, told, [], cause=cause)
             self.faults.append(fault)
         fault.cause = fault.cause or cause
         fault.events.extend(events)
         return fault
+
+    def _find_same(
+        self, root: Rule[Any, Any], situation: MinimalFailure[CaseT]
+    ) -> Fault[CaseT] | None:
+        """Return the fault of the same name, or one that needs the same way of building or calling.
+
+        What goes wrong only then is one fault, whatever else it needs.
+        """
+        space = self.suite.space
+        for fault in self.faults:
+            shared = fault.situation.needed & situation.needed & CIRCUMSTANCES
+            case, other = situation.finding.case, fault.situation.finding.case
+            if fault.root.id == root.id or (shared and space.is_covered(case, other, shared)):
+                return fault
+        return None
 
     def _list_rules_about(self, fields: Collection[str]) -> list[str]:
         """Return the rules that fail somewhere and are about nothing but some of these fields."""

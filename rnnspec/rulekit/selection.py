@@ -10,7 +10,8 @@ import torch
 
 from rnnspec.contract.clauses import is_in_force
 from rnnspec.errors import SelectionError, suggest_similar
-from rnnspec.rulekit.rule import REGISTRY, Rule, Theme
+from rnnspec.options import check_choice
+from rnnspec.rulekit.rule import REGISTRY, Part, Rule, Theme
 
 AnyRule = Rule[Any, Any]
 
@@ -29,6 +30,23 @@ def select_in_force(
     The default release is the installed one. Raises ValueError if `version` is not a version.
     """
     return tuple(rule for rule in rules if any(is_in_force(each, version) for each in rule.clauses))
+
+
+def select_parts(rules: Sequence[AnyRule], parts: Sequence[str]) -> tuple[AnyRule, ...]:
+    """Return the rules of these parts of the contract, or all rules if there are none.
+
+    Raises SelectionError, with a suggestion, if a part does not exist or has none of the rules.
+    """
+    known = {part.value: part for part in Part}
+    for name in parts:
+        check_choice("parts", name, known)
+    chosen = {known[name] for name in parts} or set(Part)
+    found = tuple(rule for rule in rules if rule.part in chosen)
+    if not found:
+        raise SelectionError(
+            f"{', '.join(parts)}: none of the chosen rules belongs to it.", "parts"
+        )
+    return found
 
 
 def find_by_id(name: str, rules: Sequence[AnyRule]) -> AnyRule:

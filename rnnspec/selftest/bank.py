@@ -1,7 +1,8 @@
 """The bank of layers: every planted bug and every correct implementation, by name.
 
 The docstring of a planted bug reads `STORY (REPORT); RULE-ID sees it.` The report is optional, e.g.
-`pytorch #80306`. The functions below read the parts.
+`pytorch #80306`. Where several rules tell the fault as well, it reads `RULE-ID or RULE-ID sees it.`
+The functions below read the parts.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from torch import nn
 
 from rnnspec.rulekit.selection import select_in_force
 from rnnspec.rules.catalogue import find_layer_rule
-from rnnspec.selftest import correct, correct_torch
+from rnnspec.selftest import correct, correct_sums, correct_torch, correct_transforms
 from rnnspec.selftest.bugs import (
     calls,
     construction,
@@ -28,17 +29,20 @@ from rnnspec.selftest.bugs import (
     packed,
     parameters,
     recurrence,
+    refusals,
     samples,
     second_order,
     shapes,
     side_effects,
     stacking,
     states,
+    training,
 )
 from rnnspec.selftest.bugs.planted import Planted
 from rnnspec.selftest.plain import Plain
 
-RULE = re.compile(r"; ([a-z-]+\.[a-z0-9-]+) sees it\.$")
+RULE = re.compile(r"; ([a-z-]+\.[a-z0-9-]+)(?:,? or ([a-z-]+\.[a-z0-9-]+))* sees? it\.$")
+RULE_ID = re.compile(r"[a-z-]+\.[a-z0-9-]+")
 REPORT = re.compile(r"\(([\w./-]+(?: PR)? #\d+)\)")
 
 # In the order of the rules' themes.
@@ -57,11 +61,13 @@ MODULES: tuple[ModuleType, ...] = (
     packed,
     gradients,
     second_order,
+    training,
     side_effects,
     modules,
     calls,
     modes,
     errors,
+    refusals,
 )
 
 
@@ -84,7 +90,7 @@ CORRECT: dict[str, type[nn.Module]] = {
     "Plain": Plain,
     **{
         name: layer
-        for module in (correct, correct_torch)
+        for module in (correct, correct_sums, correct_torch, correct_transforms)
         for name, layer in list_classes(module, nn.Module).items()
     },
 }
@@ -108,6 +114,15 @@ def find_named_rule(bug: type | str) -> str:
     return found[1]
 
 
+def list_good_names(bug: type | str) -> tuple[str, ...]:
+    """Return the ids of the rules that tell what is wrong with a bug: the named one comes first.
+
+    The docstring may declare others that tell it as well: `; RULE-ID or RULE-ID sees it.`
+    """
+    sentence = read_sentence(BUGS[bug] if isinstance(bug, str) else bug)
+    return tuple(RULE_ID.findall(sentence.rpartition(";")[2]))
+
+
 def find_public_report(bug: type | str) -> str | None:
     """Return the public report that a bug re-creates, e.g. `pytorch #80306`, or None."""
     found = REPORT.search(read_sentence(BUGS[bug] if isinstance(bug, str) else bug))
@@ -118,6 +133,12 @@ def read_story(bug: type | str) -> str:
     """Return what is wrong with a bug, without the report and the rule."""
     text = read_sentence(BUGS[bug] if isinstance(bug, str) else bug)
     return REPORT.sub("", text.partition(";")[0]).strip()
+
+
+def find_departures(layer: type | str) -> tuple[str, ...]:
+    """Return the rules of level SHOULD that a correct layer does not follow, as it declares."""
+    kind = CORRECT.get(layer) if isinstance(layer, str) else layer
+    return tuple(getattr(kind, "departs_from", ()))
 
 
 def is_promised(name: str) -> bool:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -15,7 +17,7 @@ from rnnspec.errors import CannotCheck, DeviceError
 from rnnspec.options import CheckOptions, RunOptions, show_options
 from rnnspec.report.console import format_failure
 from rnnspec.report.data import FaultSummary, Report, Result, Verdict
-from rnnspec.rulekit.selection import AnyRule, select_in_force
+from rnnspec.rulekit.selection import AnyRule, select_in_force, select_parts
 from rnnspec.rules.catalogue import select_layer_rules
 
 Test = TypeVar("Test", bound=Callable[..., Any])
@@ -26,19 +28,22 @@ OptionsT = TypeVar("OptionsT", bound=RunOptions)
 class Run(Generic[OptionsT]):
     """One check whose report the tests of all its rules share.
 
-    `check` runs it when the first of the tests asks.
+    `check` runs it when the first of the tests asks. If pytest stops at the first failing test, the
+    run stops at the first violation.
     """
 
     target: str | Callable[..., Any]
     options: OptionsT
     check: Callable[[Any, OptionsT], Report]
+    stops_early: bool = False
     _report: Report | None = field(default=None, repr=False)
 
     @property
     def report(self) -> Report:
         """The report, from one run in this process."""
         if self._report is None:
-            self._report = self.check(self.target, self.options)
+            early = self.options.fail_fast or self.stops_early
+            self._report = self.check(self.target, replace(self.options, fail_fast=early))
         return self._report
 
 
@@ -80,6 +85,10 @@ class RuleTest:
             pytest.skip(f"{result.rule}: {result.message}")
         if result.caused_by is not None:
             pytest.skip(f"caused by {result.caused_by}")
+        if result.verdict is Verdict.UNREACHED and self.run.report.stopped:
+            pytest.skip(
+                f"the run stopped at the first fault, before {result.rule} was judged enough"
+            )
         is_unscored = result.is_broken and not result.is_scored
         if result.verdict is not Verdict.PASS and (result.level is Level.NOTE or is_unscored):
             pytest.skip(f"{result.rule} ({result.level}, not scored): {result.message}")
@@ -97,7 +106,8 @@ def conformance(target: LayerTarget, **options: Any) -> Callable[[Test], Test]:
     """
     chosen = CheckOptions.from_keywords("conformance", options, profile="quick")
     run = Run(target, chosen, run_check)
-    rules = select_in_force(select_layer_rules(chosen.rules), torch.__version__)
+    selected = select_parts(select_layer_rules(chosen.rules), chosen.parts)
+    rules = select_in_force(selected, torch.__version__)
     return parametrize_rules(run, rules)
 
 
@@ -106,4 +116,23 @@ def parametrize_rules(run: Run[Any], rules: Sequence[AnyRule]) -> Callable[[Test
     import pytest
 
     tests = [pytest.param(RuleTest(rule, run), id=rule.id) for rule in rules]
-    return pytest.mark.parametrize("rule", tests)
+    parametrize = pytest.mark.parametrize("rule", tests)
+    return lambda test: parametrize(_let_stop_early(run, test))
+
+
+def _let_stop_early(run: Run[Any], test: Test) -> Test:
+    """Return the test, which also asks pytest whether it stops at the first failing test."""
+    signature = inspect.signature(test)
+
+    @functools.wraps(test)
+    def ask_and_test(*args: Any, request: Any, **given: Any) -> None:
+        run.stops_early = request.config.getoption("maxfail") == 1
+        known = {"request": request} if "request" in signature.parameters else {}
+        test(*args, **given, **known)
+
+    if "request" not in signature.parameters:
+        request = inspect.Parameter("request", inspect.Parameter.KEYWORD_ONLY)
+        own = list(signature.parameters.values())
+        signature = signature.replace(parameters=[*own, request])
+    ask_and_test.__signature__ = signature  # type: ignore[attr-defined]
+    return ask_and_test  # type: ignore[return-value]
