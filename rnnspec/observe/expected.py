@@ -78,6 +78,12 @@ class Expected:
         return oracle.compute_bound(self.problem, self.trace, self.rounding)
 
     @part
+    def float32_sums_bound(self) -> oracle.Bound:
+        """How far output and h_n may differ if a layer in a 16-bit dtype adds in float32."""
+        rounding = oracle.FLOAT32_SUMS[self.case.rounding]
+        return oracle.compute_bound(self.problem, self.trace, rounding)
+
+    @part
     def is_exact(self) -> bool:
         """Whether every sum is exact in the dtype of the case.
 
@@ -109,6 +115,12 @@ class Expected:
         return oracle.compute_gradient_bound(
             self.problem, self.trace, *self.cotangents, self.rounding
         )
+
+    @part
+    def float32_sums_gradient_bound(self) -> dict[str, Array]:
+        """How far each gradient may differ if a layer in a 16-bit dtype adds in float32."""
+        rounding = oracle.FLOAT32_SUMS[self.case.rounding]
+        return oracle.compute_gradient_bound(self.problem, self.trace, *self.cotangents, rounding)
 
 
 def _fill_masks(case: Case, masks: dict[int, Array] | None) -> dict[int, Array]:

@@ -8,13 +8,14 @@ from rnnspec.oracle.bounds import compute_bound, finite
 from rnnspec.oracle.exact import is_exact, is_exact_gradient
 from rnnspec.oracle.gradient_bounds import compute_gradient_bound
 from rnnspec.oracle.problem import Array, Bound, Problem, Trace
-from rnnspec.oracle.rounding import ROUNDINGS, Rounding
+from rnnspec.oracle.rounding import FLOAT32_SUMS, ROUNDINGS, Rounding
 from rnnspec.oracle.screening import COARSE, FINE, REPEATED_PREDICTION
 from rnnspec.oracle.stack import run_layers
 
 __all__ = [
     "COARSE",
     "FINE",
+    "FLOAT32_SUMS",
     "REPEATED_PREDICTION",
     "ROUNDINGS",
     "Array",

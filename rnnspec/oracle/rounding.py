@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import expm1, log1p
 
 REFERENCE_U = 2.0**-53
@@ -25,13 +25,22 @@ class Rounding:
     A unit roundoff is half the distance from 1 to the next larger number.
 
     u_op     unit roundoff of the operands of a product (TF32)
-    u_acc    unit roundoff of products and partial sums
+    u_acc    unit roundoff of products and partial sums; in 16-bit dtypes the same as u_st
     u_st     unit roundoff of stored intermediates and of returned values
     c_st     how many times a sum may be stored while it is computed
     k_rel    relative error of tanh, in units of u_st
     k_abs    absolute error of tanh, in units of u_st
     eta      absolute error of a result that underflows
     largest  the largest finite number; the bound of a value that may exceed it is inf
+
+    A sum of n products goes through a tree of n - 1 additions, in whatever order they are made: one
+    term after the other, from either end, pairwise, or over blocks. A product is rounded once, and
+    then at most once in each of the n - 1 additions above it, so it is multiplied by at most n
+    factors of 1 + u_acc. If the products and partial sums of a 16-bit dtype are themselves rounded
+    to 16 bits, u_acc = u_st, and the sum is off by at most ((1 + u_st)^n - 1) sum |w| |x|. This
+    includes sums that are partly added in float32, and every mixture of both. A partial sum may
+    overflow although the whole sum does not; no partial sum exceeds the sum of the magnitudes and
+    its error, so the bound is inf if that exceeds `largest`.
 
     An implementation may call a library's tanh, or compute it as (1 - e) / (1 + e) with an
     exponential e, as 2 sigmoid(2 x) - 1, or as sinh / cosh. Let eps be the relative error of exp or
@@ -74,6 +83,18 @@ class Rounding:
         return expm1(roundings * log1p(self.u_st)) + expm1(roundings * log1p(REFERENCE_U))
 
 
+_FLOAT32 = Rounding(
+    "float32", 0.0, 2.0**-24, 2.0**-24, 4, 4.0, 6.0, 2.0**-126, (2.0 - 2.0**-23) * 2.0**127
+)
+_BFLOAT16 = Rounding(
+    "bfloat16", 0.0, 2.0**-8, 2.0**-8, 4, 3.0, 3.0, 2.0**-126, (2.0 - 2.0**-7) * 2.0**127
+)
+_FLOAT16 = Rounding("float16", 0.0, 2.0**-11, 2.0**-11, 4, 3.0, 3.0, 2.0**-24, 65504.0)
+
+# Tensor cores truncate partial sums in float32 and may truncate TF32 operands. Truncation has twice
+# the unit roundoff of rounding to nearest.
+_TRUNCATED_U = 2.0**-23
+
 ROUNDINGS: dict[str, Rounding] = {
     rounding.name: rounding
     for rounding in (
@@ -88,26 +109,16 @@ ROUNDINGS: dict[str, Rounding] = {
             2.0**-1022,
             (2.0 - 2.0**-52) * 2.0**1023,
         ),
-        Rounding(
-            "float32", 0.0, 2.0**-24, 2.0**-24, 4, 4.0, 6.0, 2.0**-126, (2.0 - 2.0**-23) * 2.0**127
-        ),
-        # Tensor cores truncate partial sums and may truncate TF32 operands. Truncation has twice
-        # the unit roundoff of rounding to nearest.
-        Rounding(
-            "tf32",
-            2.0**-10,
-            2.0**-23,
-            2.0**-24,
-            4,
-            4.0,
-            6.0,
-            2.0**-126,
-            (2.0 - 2.0**-23) * 2.0**127,
-        ),
-        Rounding(
-            "bfloat16", 0.0, 2.0**-23, 2.0**-8, 4, 3.0, 3.0, 2.0**-126, (2.0 - 2.0**-7) * 2.0**127
-        ),
-        Rounding("float16", 0.0, 2.0**-23, 2.0**-11, 4, 3.0, 3.0, 2.0**-24, 65504.0),
+        _FLOAT32,
+        replace(_FLOAT32, name="tf32", u_op=2.0**-10, u_acc=_TRUNCATED_U),
+        _BFLOAT16,
+        _FLOAT16,
     )
 }
-"""How each dtype rounds, and float32 with TF32, by name."""
+"""How each dtype may round, and float32 with TF32, by name."""
+
+FLOAT32_SUMS: dict[str, Rounding] = {
+    each.name: replace(each, name=f"{each.name} with float32 sums", u_acc=_TRUNCATED_U)
+    for each in (_BFLOAT16, _FLOAT16)
+}
+"""How a layer in a 16-bit dtype rounds if it adds in float32, as torch's kernels do, by dtype."""

@@ -120,25 +120,6 @@ def biases(observation: Observation) -> None:
     _assert_parameter_gradients(observation, "bias")
 
 
-@rule(
-    "rnn.gradients.input",
-    "rnn.gradients.h_0",
-    "rnn.gradients.parameters",
-    when=has_known_gradients & ~has_wide_dtype,
-    needs=NEEDS,
-    about=("dtype",),
-)
-def half_precision(observation: Observation) -> None:
-    """In bfloat16 and float16, gradients differ from the formula by no more than rounding explains.
-
-    All gradients are compared with the oracle's under the rounding model of the dtype.
-
-    Catches a backward pass that is wrong only in 16-bit dtypes.
-    """
-    names = list_gradient_names(observation.case, observation.values.weights)
-    _assert_named_gradients(observation, names)
-
-
 def _assert_parameter_gradients(observation: Observation, kind: str) -> None:
     names = [name for name in observation.values.weights if name.startswith(kind)]
     _assert_named_gradients(observation, exclude_masked_gradients(observation.case, names))

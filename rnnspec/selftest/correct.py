@@ -7,7 +7,7 @@ No rule may report a violation for any of them.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -198,7 +198,12 @@ class HandWrittenBackward(Plain):
 
 
 class SampleBySample(Plain):
-    """Each sample runs separately, and the results are put together."""
+    """Each sample runs separately, and the results are put together.
+
+    autograd adds the gradients of the parameters over the samples, in the dtype of the case.
+    """
+
+    departs_from: ClassVar[tuple[str, ...]] = ("gradients.float32-sums",)
 
     def run_direction(
         self, data: Tensor, sizes: Sizes, h: Tensor, layer: int, direction: int
@@ -250,6 +255,22 @@ class BackwardByFlipping(Plain):
             ]
         )
         return data[places.to(data.device)]
+
+
+class InChunks(Plain):
+    """Sequences run in chunks of three steps, each from the state that the one before returned."""
+
+    def run_direction(
+        self, data: Tensor, sizes: Sizes, h: Tensor, layer: int, direction: int
+    ) -> tuple[Tensor, Tensor]:
+        chunks = [sizes[start : start + 3] for start in range(0, len(sizes), 3)]
+        parts = torch.split(data, [sum(chunk) for chunk in chunks])
+        outputs: dict[int, Tensor] = {}
+        for index in self.order(len(chunks), direction):
+            outputs[index], h = super().run_direction(
+                parts[index], chunks[index], h, layer, direction
+            )
+        return self.join(outputs, len(chunks)), h
 
 
 class PaddedAndMasked(Plain):

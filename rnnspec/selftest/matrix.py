@@ -18,6 +18,7 @@ from rnnspec.options import CheckOptions, check_choice, check_integer
 from rnnspec.selftest.bank import (
     BUGS,
     CORRECT,
+    find_departures,
     find_named_rule,
     find_public_report,
     is_narrow,
@@ -33,7 +34,8 @@ Watcher = Callable[[int, int], None]
 class Row:
     """The result for one layer of the bank.
 
-    `seen_by` maps the id of each violated rule to the number of cases that violate it. `profile` is
+    `seen_by` maps the id of each violated rule to the number of cases that violate it, without the
+    rules of level SHOULD that a correct layer declares not to follow. `profile` is
     the smallest profile in which the named rule detects the bug, or empty if none does. `rule` is
     empty for a correct layer.
     """
@@ -149,9 +151,9 @@ def _use_one_thread() -> None:
 def judge_row(name: str, profile: str, seed: int, only_named: bool = False) -> Row:
     """Check one planted bug or correct layer and return its row."""
     if name in CORRECT:
-        return Row(
-            name, "", "", None, False, "", _count_violations(CORRECT[name], profile, seed, None)
-        )
+        seen = _count_violations(CORRECT[name], profile, seed, None)
+        accusing = {rule: seen[rule] for rule in seen if rule not in find_departures(name)}
+        return Row(name, "", "", None, False, "", accusing)
     named = find_named_rule(name)
     seen = _count_violations(BUGS[name], "quick", seed, [named] if only_named else None)
     found = "quick" if named in seen else ""

@@ -1,4 +1,4 @@
-"""Random problems, from contracting to chaotic, and the results of torch.nn.RNN on them."""
+"""Random problems, from contracting to chaotic, and the results of a layer on them."""
 
 from __future__ import annotations
 
@@ -107,13 +107,21 @@ def cast(values: Array, dtype: torch.dtype) -> Array:
 
 
 class Judged:
-    """torch.nn.RNN called on a problem: its output, h_n and, with `grad=True`, its gradients.
+    """A layer called on a problem: its output, h_n and, with `grad=True`, its gradients.
 
     A problem with masks is computed by one module per layer, with the masks in between.
     """
 
-    def __init__(self, problem: Problem, dtype: torch.dtype, *, grad: bool = False) -> None:
+    def __init__(
+        self,
+        problem: Problem,
+        dtype: torch.dtype,
+        *,
+        grad: bool = False,
+        layer: type[torch.nn.Module] = torch.nn.RNN,
+    ) -> None:
         self.grad = grad
+        self.layer = layer
         self.tensors = {
             name: self._tensor(values, dtype) for name, values in problem.weights.items()
         }
@@ -152,7 +160,7 @@ class Judged:
         self, problem: Problem, group: list[int], values: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         config, directions = problem.config, problem.config.num_directions
-        module = torch.nn.RNN(
+        module = self.layer(
             values.shape[-1],
             config.hidden_size,
             len(group),

@@ -6,10 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from rnnspec.contract.config import Config
 from rnnspec.contract.shapes import parameter_shapes
 from rnnspec.oracle import (
+    FLOAT32_SUMS,
     ROUNDINGS,
     Array,
     Bound,
@@ -21,10 +23,13 @@ from rnnspec.oracle import (
     compute_gradients,
     run_layers,
 )
+from rnnspec.selftest import CORRECT
 from tests.oracle.drawn import DTYPES, Judged, cast, cotangents, draw, excess, judge
 from tests.oracle.variants import VARIANTS, evaluate
 
 CONFIGURATIONS = 300
+EVERY_ROUNDING = {each.name: each for each in (*ROUNDINGS.values(), *FLOAT32_SUMS.values())}
+SHORT_SUMS = [CORRECT[f"SumsIn16Bits{order}"] for order in ("", "Reversed", "Pairwise")]
 
 
 def worst(answers: tuple[Array, Array], trace: Trace, allowed: Bound) -> float:
@@ -40,27 +45,45 @@ def judged_excess(problem: Problem, answers: tuple[Array, Array], rounding: Roun
 
 @pytest.mark.parametrize("name", DTYPES)
 def test_torch_stays_within_the_bound(name: str) -> None:
+    rounding = FLOAT32_SUMS.get(name, ROUNDINGS[name])
     for seed in range(CONFIGURATIONS):
         problem = draw(np.random.default_rng(seed), DTYPES[name])
-        assert judged_excess(problem, judge(problem, DTYPES[name]), ROUNDINGS[name]) <= 1.0, (
+        assert judged_excess(problem, judge(problem, DTYPES[name]), rounding) <= 1.0, (
             f"seed {seed}: {problem.config}"
+        )
+
+
+def assert_gradients_within(
+    seed: int, name: str, rounding: Rounding, layer: type[torch.nn.Module] = torch.nn.RNN
+) -> None:
+    rng, dtype = np.random.default_rng(seed), DTYPES[name]
+    problem = draw(rng, dtype)
+    trace, seeds = run_layers(problem), cotangents(rng, problem, dtype)
+    expected, allowed = (
+        compute_gradients(problem, trace, *seeds),
+        compute_gradient_bound(problem, trace, *seeds, rounding),
+    )
+    for key, got in Judged(problem, dtype, grad=True, layer=layer).gradients(*seeds).items():
+        assert excess(got, expected[key], allowed[key]) <= 1.0, (
+            f"seed {seed}: {key} of {problem.config}"
         )
 
 
 @pytest.mark.parametrize("name", ["float64", "float32"])
 def test_gradients_of_torch_stay_within_the_bound(name: str) -> None:
     for seed in range(CONFIGURATIONS):
-        rng, dtype = np.random.default_rng(seed), DTYPES[name]
-        problem = draw(rng, dtype)
-        trace, seeds = run_layers(problem), cotangents(rng, problem, dtype)
-        expected, allowed = (
-            compute_gradients(problem, trace, *seeds),
-            compute_gradient_bound(problem, trace, *seeds, ROUNDINGS[name]),
-        )
-        for key, got in Judged(problem, dtype, grad=True).gradients(*seeds).items():
-            assert excess(got, expected[key], allowed[key]) <= 1.0, (
-                f"seed {seed}: {key} of {problem.config}"
-            )
+        assert_gradients_within(seed, name, ROUNDINGS[name])
+
+
+@pytest.mark.parametrize("name", FLOAT32_SUMS)
+@pytest.mark.parametrize("layer", SHORT_SUMS)
+def test_sums_in_16_bits_stay_within_the_bound(name: str, layer: type[torch.nn.Module]) -> None:
+    for seed in range(20):
+        problem = draw(np.random.default_rng(seed), DTYPES[name])
+        judged = Judged(problem, DTYPES[name], layer=layer)
+        answers = (judged.output.double().numpy(), judged.h_n.double().numpy())
+        assert judged_excess(problem, answers, ROUNDINGS[name]) <= 1.0, f"seed {seed}"
+        assert_gradients_within(seed, name, ROUNDINGS[name], layer)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -70,12 +93,13 @@ def test_every_valid_arithmetic_stays_within_its_bound(variant: str) -> None:
         rng = np.random.default_rng(seed)
         problem = draw(
             rng,
-            DTYPES[way.judged_by if way.judged_by in DTYPES else "float32"],
+            DTYPES.get(way.judged_by.split()[0], torch.float32),
             largest=13,
             steps=8,
         )
         assert (
-            judged_excess(problem, evaluate(problem, way, rng), ROUNDINGS[way.judged_by]) <= 1.0
+            judged_excess(problem, evaluate(problem, way, rng), EVERY_ROUNDING[way.judged_by])
+            <= 1.0
         ), f"seed {seed}: {problem.config}"
 
 
@@ -121,24 +145,24 @@ def test_a_change_of_one_weight_by_a_billionth_exceeds_the_bound_in_float64() ->
     assert seen >= 38
 
 
-@pytest.mark.parametrize("name", ROUNDINGS)
+@pytest.mark.parametrize("name", EVERY_ROUNDING)
 def test_a_bound_is_positive_and_never_nan(name: str) -> None:
     for seed in range(60):
         problem = ordinary(seed)
         trace = run_layers(problem)
         seeds = cotangents(np.random.default_rng(seed), problem, DTYPES["float64"])
-        allowed = compute_bound(problem, trace, ROUNDINGS[name])
+        allowed = compute_bound(problem, trace, EVERY_ROUNDING[name])
         for values in (
             allowed.output,
             allowed.h_n,
-            *compute_gradient_bound(problem, trace, *seeds, ROUNDINGS[name]).values(),
+            *compute_gradient_bound(problem, trace, *seeds, EVERY_ROUNDING[name]).values(),
         ):
             assert (values > 0.0).all()
 
 
-@pytest.mark.parametrize("name", ROUNDINGS)
+@pytest.mark.parametrize("name", EVERY_ROUNDING)
 def test_gamma_is_not_lost_to_cancellation(name: str) -> None:
-    rounding = ROUNDINGS[name]
+    rounding = EVERY_ROUNDING[name]
     assert (
         rounding.gamma(3)
         >= 3 * rounding.u_acc + 2 * rounding.u_op + rounding.c_st * rounding.u_st
@@ -181,6 +205,30 @@ def test_a_wider_dtype_has_a_smaller_bound() -> None:
         for name in ("float64", "float32", "tf32", "float16", "bfloat16")
     ]
     assert sizes == sorted(sizes)
+
+
+@pytest.mark.parametrize("name", FLOAT32_SUMS)
+def test_the_bound_of_sums_in_float32_is_nowhere_larger(name: str) -> None:
+    for seed in range(40):
+        problem = ordinary(seed, name)
+        trace = run_layers(problem)
+        narrow, wide = (
+            compute_bound(problem, trace, each) for each in (FLOAT32_SUMS[name], ROUNDINGS[name])
+        )
+        assert (narrow.output <= wide.output).all()
+        assert (narrow.h_n <= wide.h_n).all()
+
+
+def test_the_bound_is_infinite_if_a_partial_sum_may_overflow() -> None:
+    config = Config(3, 1, nonlinearity="relu", bias=False)
+    weights = {"weight_ih_l0": np.ones((1, 3)), "weight_hh_l0": np.zeros((1, 1))}
+    large = np.array([[[40000.0, 40000.0, -60000.0]]])
+    problem = Problem(config, weights, large, np.zeros((1, 1, 1)), np.array([1]))
+    trace = run_layers(problem)
+    assert trace.output[0, 0, 0] == 20000.0
+    assert np.isinf(compute_bound(problem, trace, ROUNDINGS["float16"]).output).all()
+    halved = replace(problem, input=large / 4)
+    assert np.isfinite(compute_bound(halved, run_layers(halved), ROUNDINGS["float16"]).output).all()
 
 
 @pytest.mark.parametrize(

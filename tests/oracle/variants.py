@@ -81,18 +81,28 @@ VARIANTS: dict[str, Arithmetic] = {
     "float32 in double": Arithmetic("float32", 53, 53, 24),
     "tf32": Arithmetic("tf32", 11, 24, 24, order="pairwise"),
     "tf32 one bit less": Arithmetic("tf32", 10, 23, 24),
-    "bfloat16 stored at every step": Arithmetic("bfloat16", 8, 24, 8, stores=True),
+    "bfloat16 stored at every step": Arithmetic(
+        "bfloat16 with float32 sums", 8, 24, 8, stores=True
+    ),
     "bfloat16 stored at every step, sigmoid": Arithmetic(
-        "bfloat16", 8, 24, 8, tanh="sigmoid", stores=True
+        "bfloat16 with float32 sums", 8, 24, 8, tanh="sigmoid", stores=True
     ),
     "bfloat16 stored at every step, sinh / cosh": Arithmetic(
-        "bfloat16", 8, 24, 8, tanh="quotient", stores=True
+        "bfloat16 with float32 sums", 8, 24, 8, tanh="quotient", stores=True
     ),
-    "bfloat16 in float32": Arithmetic("bfloat16", 24, 24, 24),
-    "float16 stored at every step": Arithmetic("float16", 11, 24, 11, tanh="ratio", stores=True),
+    "bfloat16 in float32": Arithmetic("bfloat16 with float32 sums", 24, 24, 24),
+    "float16 stored at every step": Arithmetic(
+        "float16 with float32 sums", 11, 24, 11, tanh="ratio", stores=True
+    ),
     "float16 stored at every step, quotient": Arithmetic(
-        "float16", 11, 24, 11, tanh="quotient", stores=True
+        "float16 with float32 sums", 11, 24, 11, tanh="quotient", stores=True
     ),
+    **{
+        f"{dtype} added in {dtype}, {order}": Arithmetic(dtype, size, size, size, order=order)
+        for dtype, size in (("bfloat16", 8), ("float16", 11))
+        for order in ("forwards", "backwards", "pairwise", "shuffled")
+    },
+    "bfloat16 added in bfloat16, in parts": Arithmetic("bfloat16", 8, 8, 8, stores=True),
 }
 """The valid implementations, by name."""
 

@@ -76,6 +76,13 @@ PASSES: Passes = {
         make_case(dtype=DType.FLOAT16, nonlinearity="relu"),
         make_case(dtype=DType.BFLOAT16, batch=60),
     ],
+    "gradients.float32-sums": [
+        make_case(dtype=DType.BFLOAT16, nonlinearity="relu"),
+        make_case(dtype=DType.FLOAT16, nonlinearity="relu", bidirectional=True, batch_first=True),
+        make_case(
+            dtype=DType.BFLOAT16, nonlinearity="relu", layout=Layout.PACKED, lengths=(5, 4, 2)
+        ),
+    ],
     "gradients.h-n-alone": [STACK, RELU, RAGGED, make_case(batch_first=True)],
     "gradients.output-alone": [
         STACK,
@@ -153,6 +160,12 @@ FAILS: Fails = [
         "HalfGradientIn16Bits",
         make_case(dtype=DType.BFLOAT16, steps=2, batch=2),
         "gradient of weight_hh_l0",
+    ),
+    (
+        "gradients.float32-sums",
+        "GradientAddedIn16Bits",
+        make_case(dtype=DType.BFLOAT16, nonlinearity="relu"),
+        r"^gradient of weight_ih_l0\[0, 0\] is 2, expected 2\.275 .* sums that are rounded to 16",
     ),
     (
         "gradients.h-n-alone",

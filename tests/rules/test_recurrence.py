@@ -44,6 +44,14 @@ PASSES: Passes = {
         make_case(dtype=DType.BFLOAT16),
         make_case(dtype=DType.FLOAT16, num_layers=3),
     ],
+    "recurrence.float32-sums": [
+        make_case(dtype=DType.BFLOAT16, nonlinearity="relu"),
+        make_case(dtype=DType.FLOAT16, nonlinearity="relu", bidirectional=True, batch_first=True),
+        make_case(dtype=DType.FLOAT16, nonlinearity="relu", layout=Layout.UNBATCHED),
+        make_case(
+            dtype=DType.BFLOAT16, nonlinearity="relu", layout=Layout.PACKED, lengths=(5, 4, 2)
+        ),
+    ],
     "recurrence.causal": [
         make_case(),
         make_case(num_layers=2, layout=Layout.UNBATCHED),
@@ -81,6 +89,12 @@ FAILS: Fails = [
         "all float64 results are exact float32 numbers",
     ),
     ("recurrence.half-precision", "BiasLostInBfloat", make_case(dtype=DType.BFLOAT16), "output"),
+    (
+        "recurrence.float32-sums",
+        "StatesAddedIn16Bits",
+        make_case(dtype=DType.BFLOAT16, nonlinearity="relu"),
+        r"^output\[0, 0, 0\] is 4\.281, expected 4\.551 .* sums that are rounded to 16 bits",
+    ),
     (
         "recurrence.causal",
         "NextStepLeaks",

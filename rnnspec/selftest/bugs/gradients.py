@@ -260,6 +260,20 @@ class HalfGradientIn16Bits(Planted):
         )
 
 
+class GradientAddedIn16Bits(Planted):
+    """In bfloat16 and float16, the gradient of `weight_ih` is added up in 16 bits, row by row;
+    gradients.float32-sums sees it."""
+
+    narrow = True
+
+    def project(self, data: Tensor, layer: int, direction: int) -> Tensor:
+        if data.dtype not in (torch.bfloat16, torch.float16):
+            return super().project(data, layer, direction)
+        weight, biases = self.input_weight(layer, direction), self.biases(layer, direction)
+        rows = [torch.nn.functional.linear(row, weight) for row in torch.split(data, 1)]
+        return sum(biases, start=torch.cat(rows))
+
+
 class StepsKeptOnLayer(Planted):
     """A unidirectional tanh layer keeps the values for the backward pass in one place, where the
     next call overwrites them (torch/nn #1015); gradients.earlier-call sees it."""

@@ -279,6 +279,20 @@ class HalfInFiveBits(Planted):
         return (state * 32).round() / 32 if state.dtype == torch.float16 else state
 
 
+class StatesAddedIn16Bits(Planted):
+    """In bfloat16 and float16, the products of the states are added one by one, in 16 bits;
+    recurrence.float32-sums sees it."""
+
+    narrow = True
+
+    def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
+        if x.dtype not in (torch.bfloat16, torch.float16):
+            return super().step(x, h, weight, layer, t)
+        for column, row in zip(h.unbind(1), weight.unbind(0), strict=True):
+            x = x + column.unsqueeze(1) * row
+        return self.activation(x)
+
+
 class OutputIsLastStep(Planted):
     """Every time step of the output repeats the last one; recurrence.output sees it."""
 

@@ -1,0 +1,102 @@
+"""Assertions that sums are accumulated in float32, which show sums in 16 bits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rnnspec import oracle
+from rnnspec.observe.expected import Expected
+from rnnspec.observe.observation import Observation
+from rnnspec.rulekit.assertions.relations import is_satisfied
+from rnnspec.rulekit.assertions.results import BOTH, list_gradient_names
+from rnnspec.rulekit.snippet import Snippet
+from rnnspec.rulekit.violation import Violation, assert_close
+
+Array = NDArray[np.float64]
+Bound = Callable[[], Array]
+
+
+def get_bound(expected: Expected, name: str) -> Array:
+    """Return the bound of output or h_n for sums in any order and precision."""
+    bound: Array = getattr(expected.bound, name)
+    return bound
+
+
+def _get_float32_bound(expected: Expected, name: str) -> Array:
+    bound: Array = getattr(expected.float32_sums_bound, name)
+    return bound
+
+
+def _get_gradient_bound(expected: Expected, name: str) -> Array:
+    return expected.gradient_bound[name]
+
+
+def _get_float32_gradient_bound(expected: Expected, name: str) -> Array:
+    return expected.float32_sums_gradient_bound[name]
+
+
+def assert_accurate_results(observation: Observation, snippets: Callable[[str], Snippet]) -> None:
+    """Raise Violation if the error of output or h_n shows sums in 16 bits.
+
+    `snippets` returns the lines of the program for a result.
+    """
+    expected = observation.expected
+    for name in BOTH:
+        _assert_accurate(
+            observation,
+            name,
+            getattr(observation, name),
+            getattr(expected, name),
+            partial(_get_float32_bound, expected, name),
+            partial(get_bound, expected, name),
+            snippets(name),
+        )
+
+
+def assert_accurate_gradients(observation: Observation, snippets: Callable[[str], Snippet]) -> None:
+    """Raise Violation if the error of a gradient shows sums in 16 bits.
+
+    A gradient that is missing is left to other rules. `snippets` returns the lines of the program
+    for a gradient.
+    """
+    expected, found = observation.expected, observation.gradients
+    for name in list_gradient_names(observation.case, observation.values.weights):
+        if name in found:
+            _assert_accurate(
+                observation,
+                f"gradient of {name}",
+                found[name],
+                expected.gradients[name],
+                partial(_get_float32_gradient_bound, expected, name),
+                partial(_get_gradient_bound, expected, name),
+                snippets(name),
+            )
+
+
+def _assert_accurate(
+    observation: Observation,
+    quantity: str,
+    got: Array,
+    expected: Array,
+    float32_bound: Bound,
+    bound: Bound,
+    snippet: Snippet,
+) -> None:
+    """Raise Violation if an error exceeds the bound of sums in float32, but not that of others.
+
+    An error that exceeds the bound of sums in 16 bits too is left to the rules about it.
+    """
+
+    def compare(allowed: Bound) -> None:
+        assert_close(observation, quantity, got, expected, allowed, snippet, threshold=oracle.FINE)
+
+    try:
+        compare(float32_bound)
+    except Violation as violation:
+        if is_satisfied(lambda: compare(bound)):
+            message = f"{violation.message}; sums that are rounded to 16 bits would explain it"
+            raise Violation(message, snippet, difference=violation.difference) from None

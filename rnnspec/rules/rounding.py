@@ -1,0 +1,118 @@
+"""Rules about 16-bit dtypes: how far rounding may move results and gradients."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from rnnspec import oracle
+from rnnspec.cases.axes import Feature
+from rnnspec.observe.observation import Observation
+from rnnspec.rulekit.assertions.float32_sums import (
+    assert_accurate_gradients,
+    assert_accurate_results,
+    get_bound,
+)
+from rnnspec.rulekit.assertions.relations import SNIPPETS
+from rnnspec.rulekit.assertions.results import (
+    BOTH,
+    assert_gradients,
+    has_known_gradients,
+    list_gradient_names,
+)
+from rnnspec.rulekit.conditions import has_predictable_results, has_wide_dtype
+from rnnspec.rulekit.fixtures.swamped_sums import build_swamped_layer, can_be_swamped
+from rnnspec.rulekit.rule import rule
+from rnnspec.rulekit.snippets.float32_sums import compare_errors, compare_swamped_errors
+from rnnspec.rulekit.violation import assert_close
+
+
+@rule(
+    "rnn.recurrence.dtypes",
+    when=has_predictable_results & ~has_wide_dtype,
+    about=("dtype",),
+    id="recurrence.half-precision",
+)
+def results(observation: Observation) -> None:
+    """In bfloat16 and float16, results differ from the formula by no more than rounding explains.
+
+    Results that differ from the oracle's by more than 8 roundoffs are compared with a bound that
+    holds even if every product and partial sum is rounded to 16 bits, in any order of summation.
+
+    Catches faults in code that only 16-bit input reaches.
+    """
+    for name in BOTH:
+        assert_close(
+            observation,
+            name,
+            getattr(observation, name),
+            getattr(observation.expected, name),
+            partial(get_bound, observation.expected, name),
+            SNIPPETS[name],
+            threshold=oracle.FINE,
+        )
+
+
+@rule(
+    "rnn.recurrence.float32-sums",
+    when=has_predictable_results & ~has_wide_dtype,
+    about=("dtype",),
+    presupposes=("recurrence.half-precision",),
+    id="recurrence.float32-sums",
+)
+def result_sums(observation: Observation) -> None:
+    """In bfloat16 and float16, results are as accurate as if sums are accumulated in float32.
+
+    Results that differ from the oracle's by more than 8 roundoffs are compared with a bound for
+    sums that are accumulated in float32 and rounded once. In addition, a new layer of 96 units gets
+    numbers that are lost one by one if they are added in 16 bits. Errors that exceed even the bound
+    for sums in 16 bits are left to `recurrence.half-precision`.
+
+    Catches sums that are rounded to 16 bits after each addition.
+    """
+    assert_accurate_results(observation, compare_errors)
+    if can_be_swamped(observation.case):
+        assert_accurate_results(build_swamped_layer(observation), compare_swamped_errors)
+
+
+@rule(
+    "rnn.gradients.input",
+    "rnn.gradients.h_0",
+    "rnn.gradients.parameters",
+    when=has_known_gradients & ~has_wide_dtype,
+    needs=(Feature.GRADIENTS,),
+    about=("dtype",),
+    id="gradients.half-precision",
+)
+def gradients(observation: Observation) -> None:
+    """In bfloat16 and float16, gradients differ from the formula by no more than rounding explains.
+
+    All gradients are compared with the oracle's, within a bound that holds even if every product
+    and partial sum is rounded to 16 bits, in any order of summation.
+
+    Catches a backward pass that is wrong only in 16-bit dtypes.
+    """
+    names = list_gradient_names(observation.case, observation.values.weights)
+    assert_gradients(observation, observation.gradients, observation.expected, names)
+
+
+@rule(
+    "rnn.recurrence.float32-sums",
+    when=has_known_gradients & ~has_wide_dtype,
+    needs=(Feature.GRADIENTS,),
+    about=("dtype",),
+    presupposes=("gradients.half-precision", "recurrence.float32-sums"),
+    id="gradients.float32-sums",
+)
+def gradient_sums(observation: Observation) -> None:
+    """In bfloat16 and float16, gradients are as accurate as if sums are accumulated in float32.
+
+    All gradients are compared with the oracle's, within a bound for sums that are accumulated in
+    float32 and rounded once, those of the parameters once for each time step. In addition, a new
+    layer of 96 units gets numbers that are lost one by one if they are added in 16 bits. Errors
+    that exceed even the bound for sums in 16 bits are left to `gradients.half-precision`.
+
+    Catches gradients that are summed in 16 bits over units or samples.
+    """
+    assert_accurate_gradients(observation, compare_errors)
+    if can_be_swamped(observation.case):
+        assert_accurate_gradients(build_swamped_layer(observation), compare_swamped_errors)

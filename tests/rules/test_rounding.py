@@ -1,0 +1,87 @@
+"""The rules about 16-bit dtypes accept sums in 16 bits, and tell them from sums in float32."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from rnnspec.cases.axes import DType, Feature
+from rnnspec.observe.observation import Observation
+from rnnspec.oracle import FINE
+from rnnspec.rulekit.fixtures.swamped_sums import build_swamped_layer
+from rnnspec.selftest import CORRECT, Plain
+from rnnspec.selftest.bank import find_departures
+from rnnspec.selftest.bugs.planted import replace_gradient
+from rnnspec.selftest.correct_sums import sum_backwards, sum_forwards, sum_pairwise
+from rnnspec.subjects.capabilities import Capabilities
+from rnnspec.subjects.subject import TorchSubject
+from rnnspec.subjects.target import resolve_target
+from tests.rules.judged import judge_layer, make_case
+
+HALF = (DType.BFLOAT16, DType.FLOAT16)
+SHORT_SUMS = ("SumsIn16Bits", "SumsIn16BitsReversed", "SumsIn16BitsPairwise")
+RULES = ("recurrence.half-precision", "gradients.half-precision")
+
+each_dtype = pytest.mark.parametrize("dtype", HALF)
+
+
+@each_dtype
+@pytest.mark.parametrize("name", SHORT_SUMS)
+def test_sums_in_16_bits_conform(name: str, dtype: DType) -> None:
+    for near in (
+        make_case(dtype=dtype, input_size=40, hidden_size=60, batch=5),
+        make_case(dtype=dtype, nonlinearity="relu", num_layers=2, bidirectional=True, batch=40),
+    ):
+        assert [judge_layer(rule, CORRECT[name], near, 6) for rule in RULES] == [None, None]
+
+
+@each_dtype
+@pytest.mark.parametrize("name", SHORT_SUMS[:2])
+def test_sums_in_16_bits_are_not_as_accurate_as_sums_in_float32(name: str, dtype: DType) -> None:
+    near = make_case(dtype=dtype, nonlinearity="relu")
+    for rule in find_departures(name):
+        finding = judge_layer(rule, CORRECT[name], near, 1)
+        assert finding is not None
+        assert "sums that are rounded to 16 bits would explain it" in str(finding)
+
+
+class Shifted(Plain):
+    """Every state is too large by 100, and every slope by a factor of 100."""
+
+    def activation(self, x: Tensor) -> Tensor:
+        return replace_gradient(x + 100, 100 * x)
+
+
+@each_dtype
+@pytest.mark.parametrize("rule", ["recurrence.float32-sums", "gradients.float32-sums"])
+def test_other_faults_in_16_bits_are_left_to_other_rules(rule: str, dtype: DType) -> None:
+    assert judge_layer(rule, Shifted, make_case(dtype=dtype, nonlinearity="relu", steps=1)) is None
+
+
+@each_dtype
+def test_swamped_sums_lose_their_terms_from_both_ends(dtype: DType) -> None:
+    observation = Observation(
+        TorchSubject(resolve_target(nn.RNN)), make_case(dtype=dtype, nonlinearity="relu")
+    )
+    swamped = build_swamped_layer(observation)
+    assert build_swamped_layer(observation) is swamped
+    terms = torch.from_numpy(swamped.values.weights["weight_ih_l0"][0]).to(dtype.torch_dtype)
+    exact = float(terms.double().sum())
+    assert exact > 2 + 70 * dtype.roundoff
+    for add in (sum_forwards, sum_backwards):
+        assert float(add(terms[:, None, None])) == 2.0
+    assert abs(float(sum_pairwise(terms[:, None, None])) - exact) < 8 * dtype.roundoff
+
+
+@each_dtype
+def test_swamped_sums_need_no_initial_state(dtype: DType) -> None:
+    subject = TorchSubject(
+        resolve_target(nn.RNN), capabilities=Capabilities({Feature.STATE: "as declared"})
+    )
+    swamped = build_swamped_layer(
+        Observation(subject, make_case(dtype=dtype, nonlinearity="relu", bidirectional=True))
+    )
+    difference = abs(swamped.output - swamped.expected.output).max()
+    assert not swamped.values.h_0.any()
+    assert difference < FINE * dtype.roundoff
