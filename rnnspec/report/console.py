@@ -27,6 +27,8 @@ __all__ = [
 
 WIDTH = 100
 MOST_UNREACHED = 8
+NARROW_CELL = 33
+"""The width of a cell of the table of which three fit on a line."""
 LABELS = {
     Verdict.FAIL: "FAIL",
     Verdict.CHECKER_ERROR: "CHECKER ERROR",
@@ -64,15 +66,18 @@ def format_headline(report: Report) -> str:
 
 
 def format_table(report: Report) -> list[str]:
-    """Return lines that say how many rules of each theme hold, with three themes on a line."""
+    """Return lines that say how many rules of each theme hold, with two or three on a line."""
     themes = list(dict.fromkeys(result.theme for result in report.results))
     cells = [_format_cell(theme, report.results) for theme in themes]
-    return ["  " + "".join(cells[start : start + 3]).rstrip() for start in range(0, len(cells), 3)]
+    width = max(NARROW_CELL, *(len(cell) + 2 for cell in cells)) if cells else NARROW_CELL
+    columns = 3 if width == NARROW_CELL else 2
+    rows = [cells[start : start + columns] for start in range(0, len(cells), columns)]
+    return ["  " + "".join(f"{cell:<{width}}" for cell in row).rstrip() for row in rows]
 
 
 def _format_cell(theme: str, results: Sequence[Result]) -> str:
     of_theme = [result for result in results if result.theme == theme]
-    return f"{theme:<13} {_format_counts(of_theme):<19}"
+    return f"{theme:<13} {_format_counts(of_theme)}"
 
 
 def _format_counts(results: Sequence[Result]) -> str:
@@ -114,8 +119,7 @@ def _list_facts(result: Result, fault: FaultSummary | None) -> Iterator[str]:
         yield from _align("likely cause", f"{fault.likely_cause} {seen}")
         yield from _align("to conform", fault.remedy)
     if result.counterexample is not None:
-        where, _, rest = result.depends_on.partition("only with ")
-        yield from _align("only with" if rest else "happens", rest or where)
+        yield from _align(*_split_dependence(result.depends_on))
         yield from _align("smallest", result.counterexample.text)
         first = f"first in case {result.counterexample.index}"
         yield from _align("seen in", f"{result.violations} of {result.cases} cases, {first}")
@@ -123,6 +127,14 @@ def _list_facts(result: Result, fault: FaultSummary | None) -> Iterator[str]:
         yield from _align("if it is meant", f"--without {fault.avoided_by}")
     if result.no_repro:
         yield from _align("no program", result.no_repro)
+
+
+def _split_dependence(text: str) -> tuple[str, str]:
+    """Return what a failure depends on as a label and the rest."""
+    for label in ("only with", "happens"):
+        if text.startswith(f"{label} "):
+            return label, text.removeprefix(f"{label} ")
+    return "depends on", text
 
 
 def _align(label: str, text: str) -> list[str]:
@@ -237,7 +249,7 @@ def _describe_part(verdict: PartVerdict) -> str:
     if verdict.failing:
         return f"{verdict.failing} of {verdict.rules} fail because of it"
     if verdict.blocked:
-        return f"{verdict.blocked} of {verdict.rules} could not be checked"
+        return f"{verdict.blocked} of {verdict.rules} not checked in every case"
     if verdict.unreached:
         return "inconclusive"
     return "conform" if verdict.rules else "not checked"

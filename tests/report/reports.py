@@ -7,11 +7,20 @@ from typing import Any
 
 from rnnspec.contract.clauses import Level
 from rnnspec.pipeline import decide_run, list_scored_levels
-from rnnspec.report.data import Counterexample, Report, Result, RunVerdict, Verdict
+from rnnspec.report.data import (
+    Counterexample,
+    FaultSummary,
+    Report,
+    Result,
+    RunVerdict,
+    Verdict,
+)
+from rnnspec.rulekit.rule import Part
 
 PASS = Result(
     "shapes.output",
     Level.MUST,
+    Part.VALUES,
     Verdict.PASS,
     40,
     requirement="The output has the documented shape.",
@@ -21,6 +30,7 @@ PASS = Result(
 FAIL = Result(
     "states.initial-state-used",
     Level.MUST,
+    Part.VALUES,
     Verdict.FAIL,
     12,
     violations=9,
@@ -59,7 +69,24 @@ FAIL = Result(
     ),
     repro="import torch\n\nassert False\n",
 )
-FOLLOWS = replace(FAIL, rule="states.carried", caused_by="states.initial-state-used")
+FOLLOWS = replace(
+    FAIL,
+    rule="states.carried",
+    caused_by="states.initial-state-used",
+    depends_on="",
+    counterexample=None,
+    repro=None,
+)
+BLOCKED = replace(
+    PASS,
+    rule="modules.copied",
+    part=Part.MODULE,
+    verdict=Verdict.BLOCKED,
+    cases=10,
+    blocked=4,
+    message="could not be checked in 4 of 10 cases; it holds in the other 6",
+    caused_by="states.initial-state-used",
+)
 SHOULD = replace(FAIL, rule="states.advice", level=Level.SHOULD)
 NOTE = replace(FAIL, rule="states.remark", level=Level.NOTE)
 CRASHED = replace(
@@ -102,16 +129,35 @@ REPORT = Report(
 )
 
 
+def make_fault(result: Result, *others: Result, **changes: Any) -> FaultSummary:
+    """Return the fault that a result names, with the other results that it causes."""
+    caused = [each for each in others if each.caused_by == result.rule]
+    fault = FaultSummary(
+        result.rule,
+        result.part,
+        cases=result.violations,
+        situation="initial_state=given",
+        consequences=tuple(each.rule for each in caused if each.is_broken),
+        waiting=tuple(each.rule for each in caused if each.blocked),
+    )
+    return replace(fault, **changes)
+
+
 def make_report(
     *results: Result, strict: bool = False, stopped: bool = False, **changes: Any
 ) -> Report:
-    """Return a report of these results, with the verdict that the pipeline would decide."""
+    """Return a report of these results, with the verdict that the pipeline would decide.
+
+    Each broken result without a cause names a fault.
+    """
     levels = list_scored_levels(strict)
     scored = tuple(
         replace(each, is_scored=each.level in levels or each.verdict is Verdict.CHECKER_ERROR)
         for each in results
     )
-    verdict = decide_run(scored, stopped)
-    return replace(
-        REPORT, results=scored, strict=strict, stopped=stopped, verdict=verdict, **changes
-    )
+    named = [each for each in scored if each.is_broken and each.caused_by is None]
+    derived = {
+        "faults": tuple(make_fault(each, *scored) for each in named),
+        "verdict": decide_run(scored, stopped),
+    }
+    return replace(REPORT, results=scored, strict=strict, stopped=stopped, **{**derived, **changes})

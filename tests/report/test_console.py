@@ -6,9 +6,18 @@ from dataclasses import replace
 
 import pytest
 
-from rnnspec.report.console import format_conclusion, format_failure, format_headline, format_report
-from rnnspec.report.data import Result
+from rnnspec.cases.axes import Feature
+from rnnspec.report.console import (
+    format_conclusion,
+    format_failure,
+    format_headline,
+    format_report,
+    format_table,
+)
+from rnnspec.report.data import Result, Verdict
+from rnnspec.rulekit.rule import Part
 from tests.report.reports import (
+    BLOCKED,
     CRASHED,
     FAIL,
     FOLLOWS,
@@ -16,26 +25,30 @@ from tests.report.reports import (
     PASS,
     SHOULD,
     UNREACHED,
+    make_fault,
     make_report,
 )
 
 
 def test_whole_report_line_by_line() -> None:
-    found = make_report(PASS, FAIL, FOLLOWS, NOT_APPLICABLE, UNREACHED, notes=("mind the gap",))
+    found = make_report(
+        PASS, FAIL, FOLLOWS, BLOCKED, NOT_APPLICABLE, UNREACHED, notes=("mind the gap",)
+    )
     assert format_report(found).splitlines() == [
         "rnnspec 0.1.0   torch 2.13.0, Python 3.11.7, cpu   "
         "seed 0, quick profile (1.2 s, 45 cases)",
         "",
-        "  shapes         1 of 1            states         0 of 2  2 fail    dropout        - of 1",
+        "  shapes         1 of 1               states         0 of 2  2 fail",
+        "  modules        0 of 1  1 blocked    dropout        - of 1",
         "  packed         0 of 1  1 unreached",
         "",
-        f"{'FAIL  states.initial-state-used':<70} MUST   Inputs: h_0",
+        f"{'FAIL  states.initial-state-used':<62} MUST     values      Inputs: h_0",
         "",
         "  Every layer starts from its own row of h_0.",
         "",
         "  h_n[0, 0, 0] is 2, expected 1 (3 times what rounding can explain, 1 of 4 elements)",
+        "  only with      initial_state=given; any layout, dtype",
         "  smallest       RNN(1, 1), input (1, 1, 1), initial_state given, seed 417",
-        "  depends on     only with initial_state=given; any layout, dtype",
         "  seen in        9 of 12 cases, first in case 3",
         "",
         "  import torch",
@@ -43,10 +56,14 @@ def test_whole_report_line_by_line() -> None:
         "  assert False",
         "",
         "1 other rule fails because of states.initial-state-used: states.carried",
+        "1 other rule could not be checked with initial_state=given because of "
+        "states.initial-state-used;",
+        "  otherwise it holds.",
         "not applicable  1 rule: no dropout here",
         "unreached  packed.h-n: reached 0 times, at least 1 needed: packed input",
         "note  mind the gap",
-        "mine:RNN violates the contract: 2 of 4 rules fail; 4 of the 5 rules apply.",
+        "mine:RNN violates the contract: 1 fault. values: 1 fault; gradients, interface: not "
+        "checked; module: 1 of 1 not checked in every case; 5 of the 6 rules apply.",
     ]
 
 
@@ -64,7 +81,8 @@ def test_whole_report_line_by_line() -> None:
         ),
         (
             [FAIL, SHOULD, SHOULD],
-            "mine:RNN violates the contract: 1 of 3 rules fail; 2 SHOULD are broken.",
+            "mine:RNN violates the contract: 1 fault. values: 1 fault; "
+            "gradients, module, interface: not checked; 2 SHOULD are broken.",
         ),
         (
             [PASS, UNREACHED],
@@ -75,12 +93,121 @@ def test_whole_report_line_by_line() -> None:
             "mine:RNN: inconclusive. No MUST is broken, but 2 rules were not reached often enough; "
             "1 SHOULD is broken.",
         ),
-        ([CRASHED], "mine:RNN violates the contract: 1 of 1 rules fail."),
+        (
+            [CRASHED],
+            "mine:RNN violates the contract: 1 fault. values: 1 fault; "
+            "gradients, module, interface: not checked.",
+        ),
     ],
 )
 def test_conclusion_is_the_last_line(results: list[Result], line: str) -> None:
     assert format_conclusion(make_report(*results)) == line
     assert format_report(make_report(*results)).splitlines()[-1] == line
+
+
+def test_three_short_cells_of_the_table_fit_on_a_line_and_two_long_ones_do() -> None:
+    themes = ("states", "packed", "shapes", "modes")
+    held = [replace(PASS, rule=f"{theme}.rule") for theme in themes]
+    assert format_table(make_report(*held)) == [
+        "  states         1 of 1            packed         1 of 1            shapes         1 of 1",
+        "  modes          1 of 1",
+    ]
+    long = [replace(each, verdict=Verdict.UNREACHED) for each in held]
+    assert format_table(make_report(*long)) == [
+        "  states         0 of 1  1 unreached  packed         0 of 1  1 unreached",
+        "  shapes         0 of 1  1 unreached  modes          0 of 1  1 unreached",
+    ]
+
+
+def test_verdict_of_each_part_is_in_the_conclusion() -> None:
+    gradient = replace(PASS, rule="gradients.input", part=Part.GRADIENTS)
+    follows = replace(FOLLOWS, rule="gradients.weights", part=Part.GRADIENTS)
+    module = replace(PASS, rule="modules.copied", part=Part.MODULE)
+    interface = replace(UNREACHED, rule="errors.types", part=Part.INTERFACE)
+    texts = [
+        (
+            [FAIL, gradient, module],
+            "values: 1 fault; gradients, module: conform; interface: not checked",
+        ),
+        (
+            [FAIL, gradient, follows],
+            "values: 1 fault; gradients: 1 of 2 fail because of it; module, interface: not checked",
+        ),
+        (
+            [FAIL, interface],
+            "values: 1 fault; gradients, module: not checked; interface: inconclusive",
+        ),
+        (
+            [FAIL, BLOCKED],
+            "values: 1 fault; gradients, interface: not checked; "
+            "module: 1 of 1 not checked in every case",
+        ),
+    ]
+    for results, text in texts:
+        line = f"mine:RNN violates the contract: 1 fault. {text}."
+        assert format_conclusion(make_report(*results)) == line
+    two = make_report(FAIL, replace(FAIL, rule="states.order"))
+    assert "contract: 2 faults. values: 2 faults; " in format_conclusion(two)
+
+
+def test_faults_of_a_model_are_counted_without_parts() -> None:
+    report = make_report(replace(FAIL, rule="model.output-shape"), kind="model")
+    assert format_conclusion(report) == "mine:RNN violates the contract: 1 fault."
+
+
+def test_conforming_layer_is_said_to_lack_what_it_refuses() -> None:
+    lacking = {Feature.PACKED: "no packed input", Feature.TF32: "the device is a CPU"}
+    assert format_conclusion(make_report(PASS, unsupported=lacking)) == (
+        "mine:RNN conforms to the contract, without packed: 1 rule holds."
+    )
+    alone = {Feature.TF32: "the device is a CPU"}
+    assert format_conclusion(make_report(PASS, unsupported=alone)) == (
+        "mine:RNN conforms to the contract: 1 rule holds."
+    )
+
+
+def test_likely_cause_stands_under_the_message_with_its_remedy_and_its_cases() -> None:
+    fault = make_fault(
+        FAIL,
+        likely_cause="the states are batch first if batch_first=True",
+        remedy="transpose them back: states.transpose(0, 1)",
+        explained=9,
+        seen=11,
+    )
+    lines = format_failure(FAIL, fault).splitlines()
+    assert lines[4:8] == [
+        f"  {FAIL.message}",
+        "  likely cause   the states are batch first if batch_first=True (9 of 11 cases)",
+        "  to conform     transpose them back: states.transpose(0, 1)",
+        "  only with      initial_state=given; any layout, dtype",
+    ]
+    assert "likely cause" not in format_failure(FAIL, make_fault(FAIL))
+    assert "likely cause" not in format_failure(FAIL)
+
+
+def test_feature_that_avoids_a_fault_is_named() -> None:
+    fault = make_fault(FAIL, avoided_by="packed")
+    assert format_failure(replace(FAIL, repro=None), fault).splitlines()[-1] == (
+        "  if it is meant --without packed"
+    )
+
+
+def test_rules_that_wait_are_counted_and_those_that_could_never_be_checked_are_named() -> None:
+    never = [replace(BLOCKED, rule=f"modules.r{number}", cases=4) for number in range(10)]
+    report = make_report(FAIL, BLOCKED, replace(BLOCKED, rule="modules.moved"), *never)
+    lines = " ".join(format_report(report).split())
+    because = "could not be checked with initial_state=given because of states.initial-state-used"
+    assert f"2 other rules {because}; otherwise they hold." in lines
+    listed = ", ".join(f"modules.r{number}" for number in range(8))
+    assert f"10 rules {because}, in any case: {listed} and 2 more" in lines
+    assert "modules.copied" not in lines
+
+
+def test_fault_without_a_situation_names_none() -> None:
+    report = make_report(FAIL, BLOCKED)
+    fault = replace(report.faults[0], situation="")
+    lines = " ".join(format_report(replace(report, faults=(fault,))).split())
+    assert "1 other rule could not be checked because of states.initial-state-used" in lines
 
 
 def test_conclusion_says_that_a_run_was_stopped() -> None:
@@ -96,10 +223,20 @@ def test_error_of_the_checker_is_labelled_as_one() -> None:
 
 
 def test_failure_without_a_program_ends_with_the_case() -> None:
-    assert (
-        format_failure(replace(FAIL, repro=None)).splitlines()[-1]
-        == "  seen in        9 of 12 cases, first in case 3"
-    )
+    lines = format_failure(replace(FAIL, repro=None, no_repro="it needs a GPU")).splitlines()
+    assert lines[-2:] == [
+        "  seen in        9 of 12 cases, first in case 3",
+        "  no program     it needs a GPU",
+    ]
+
+
+def test_fault_that_needs_nothing_is_said_to_happen_always() -> None:
+    always = "with every configuration, size and way of calling"
+    lines = format_failure(replace(FAIL, depends_on=f"happens {always}")).splitlines()
+    assert lines[5] == f"  happens        {always}"
+    interrupted = "unknown: interrupted before the case was minimised"
+    lines = format_failure(replace(FAIL, depends_on=interrupted)).splitlines()
+    assert lines[5] == f"  depends on     {interrupted}"
 
 
 def test_only_the_first_unreached_rules_are_listed() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from importlib import resources
 from typing import Any
 
@@ -14,10 +15,12 @@ from torch import nn
 
 import rnnspec
 from rnnspec.cases.axes import Feature
-from rnnspec.report.data import SCHEMA, Report, Result, RunVerdict
+from rnnspec.report.data import SCHEMA, PartVerdict, Report, Result, RunVerdict
+from rnnspec.rulekit.rule import Part
 from rnnspec.selftest import BUGS
 from tests.engine.subjects import Bare
 from tests.report.reports import (
+    BLOCKED,
     CRASHED,
     FAIL,
     FOLLOWS,
@@ -46,6 +49,7 @@ VALIDATOR = jsonschema.Draft202012Validator(
         ([SHOULD, UNREACHED], "inconclusive", "violates"),
         ([PASS, NOTE], "conforms", "conforms"),
         ([PASS, CRASHED], "violates", "violates"),
+        ([PASS, FAIL, FOLLOWS, BLOCKED], "violates", "violates"),
     ],
 )
 def test_verdict_follows_from_the_results(results: list[Result], verdict: str, strict: str) -> None:
@@ -73,6 +77,40 @@ def test_raise_for_violations_lists_only_scored_rules() -> None:
         f"states.initial-state-used: {FAIL.message}",
         "states.crash: the check raised ZeroDivisionError: x",
     ]
+
+
+def test_parts_have_verdicts_of_their_own() -> None:
+    gradient = replace(PASS, rule="gradients.input", part=Part.GRADIENTS)
+    unreached = replace(UNREACHED, rule="errors.types", part=Part.INTERFACE)
+    report = make_report(PASS, FAIL, FOLLOWS, SHOULD, NOT_APPLICABLE, gradient, BLOCKED, unreached)
+    assert report.parts == {
+        Part.VALUES: PartVerdict(rules=4, faults=1, failing=2, blocked=0, unreached=0),
+        Part.GRADIENTS: PartVerdict(rules=1, faults=0, failing=0, blocked=0, unreached=0),
+        Part.MODULE: PartVerdict(rules=1, faults=0, failing=0, blocked=1, unreached=0),
+        Part.INTERFACE: PartVerdict(rules=1, faults=0, failing=0, blocked=0, unreached=1),
+    }
+    assert {part.value: each.verdict.value for part, each in report.parts.items()} == {
+        "values": "violates",
+        "gradients": "conforms",
+        "module": "inconclusive",
+        "interface": "inconclusive",
+    }
+    none = make_report(PASS).parts[Part.MODULE]
+    assert (none.rules, none.verdict) == (0, RunVerdict.INCONCLUSIVE)
+    assert list(report.as_dict()["parts"]) == ["values", "gradients", "module", "interface"]
+
+
+def test_broken_should_counts_for_its_part_only_if_the_run_is_strict() -> None:
+    lenient, strict = make_report(PASS, SHOULD), make_report(PASS, SHOULD, strict=True)
+    assert lenient.parts[Part.VALUES].verdict is RunVerdict.CONFORMS
+    assert strict.parts[Part.VALUES].verdict is RunVerdict.VIOLATES
+    assert strict.parts[Part.VALUES].faults == 1
+
+
+def test_rule_that_could_not_be_checked_is_not_broken() -> None:
+    report = make_report(FAIL, BLOCKED)
+    assert not BLOCKED.is_broken
+    assert report.violations == (report.results[0],)
 
 
 FEW: dict[str, Any] = {
@@ -132,7 +170,13 @@ def test_report_of_a_model_fits_the_schema() -> None:
 
 @pytest.mark.parametrize(
     "results",
-    [[PASS], [FAIL, FOLLOWS, PASS], [CRASHED], [PASS, SHOULD, NOTE, UNREACHED, NOT_APPLICABLE]],
+    [
+        [PASS],
+        [FAIL, FOLLOWS, BLOCKED, PASS],
+        [CRASHED],
+        [replace(FAIL, repro=None, no_repro="the program that was tried does not show the fault")],
+        [PASS, SHOULD, NOTE, UNREACHED, NOT_APPLICABLE],
+    ],
 )
 def test_report_made_by_hand_fits_the_schema(results: list[Result]) -> None:
     found = make_report(*results, notes=("a word",), unsupported={Feature.PACKED: "no"})
@@ -163,7 +207,7 @@ def put_at(value: Any, *path: Any) -> Callable[[Any], None]:
 
 MISFITS: dict[str, Callable[[Any], None]] = {
     "no schema": remove_at("schema"),
-    "another schema": put_at("rnnspec-report-1", "schema"),
+    "another schema": put_at("rnnspec-report-2", "schema"),
     "no verdict": remove_at("verdict"),
     "unknown verdict": put_at("cannot-check", "verdict"),
     "violates without a failure": put_at([], "results"),
@@ -190,6 +234,35 @@ MISFITS: dict[str, Callable[[Any], None]] = {
     "unknown argument": put_at(1, "results", 0, "counterexample", "configuration", "proj_size"),
     "unknown layout": put_at("nested", "results", 0, "counterexample", "call", "layout"),
     "negative index": put_at(-1, "results", 0, "counterexample", "index"),
+    "failure without a program and a reason": put_at(None, "results", 0, "repro"),
+    "failure with a program and a reason": put_at("none", "results", 0, "no_repro"),
+    "failure without a dependence": put_at("", "results", 0, "depends_on"),
+    "failure without a fault": put_at([], "faults"),
+    "failure without violations": put_at(0, "results", 0, "violations"),
+    "unknown part of a result": put_at("speed", "results", 0, "part"),
+    "consequence with a counterexample": put_at({}, "results", 3, "counterexample"),
+    "consequence with a program": put_at("import torch", "results", 3, "repro"),
+    "consequence with a reason": put_at("none", "results", 3, "no_repro"),
+    "consequence with a dependence": put_at("always", "results", 3, "depends_on"),
+    "blocked without a cause": put_at(None, "results", 4, "caused_by"),
+    "blocked with a violation": put_at(1, "results", 4, "violations"),
+    "blocked in no case": put_at(0, "results", 4, "blocked"),
+    "blocked without a message": put_at("", "results", 4, "message"),
+    "no verdict of a part": remove_at("parts", "module"),
+    "unknown part": put_at({}, "parts", "speed"),
+    "part that conforms with a failure": put_at("conforms", "parts", "values", "verdict"),
+    "part that conforms with a blocked rule": put_at("conforms", "parts", "module", "verdict"),
+    "part that conforms without rules": put_at("conforms", "parts", "gradients", "verdict"),
+    "unknown part of a fault": put_at("speed", "faults", 0, "part"),
+    "fault without a rule": remove_at("faults", 0, "rule"),
+    "fault without cases": put_at(0, "faults", 0, "cases"),
+    "fault with an unknown key": put_at(1, "faults", 0, "more"),
+    "consequence that is no rule": put_at(["states"], "faults", 0, "consequences"),
+    "consequence that is listed twice": put_at(["states.a", "states.a"], "faults", 0, "waiting"),
+    "likely cause without a remedy": put_at("rows exchanged", "faults", 0, "likely_cause"),
+    "remedy without a likely cause": put_at("exchange them", "faults", 0, "remedy"),
+    "pass with a cause": put_at("states.initial-state-used", "results", 1, "caused_by"),
+    "pass with a blocked case": put_at(1, "results", 1, "blocked"),
     "pass with a message": put_at("but", "results", 1, "message"),
     "pass with a violation": put_at(1, "results", 1, "violations"),
     "pass without cases": put_at(0, "results", 1, "cases"),
@@ -200,7 +273,7 @@ MISFITS: dict[str, Callable[[Any], None]] = {
 
 @pytest.mark.parametrize("name", MISFITS)
 def test_broken_report_does_not_fit_the_schema(name: str) -> None:
-    data = copy.deepcopy(make_report(FAIL, PASS, UNREACHED).as_dict())
+    data = copy.deepcopy(make_report(FAIL, PASS, UNREACHED, FOLLOWS, BLOCKED).as_dict())
     VALIDATOR.validate(data)
     MISFITS[name](data)
     assert list(VALIDATOR.iter_errors(data))
@@ -215,11 +288,13 @@ def test_schema_requires_every_field() -> None:
     data = make_report(FAIL).as_dict()
     assert set(VALIDATOR.schema["required"]) == set(data)
     definitions = VALIDATOR.schema["$defs"]
-    assert (
-        set(definitions["result"]["required"])
-        == set(definitions["result"]["properties"])
-        == set(data["results"][0])
-    )
+    for name, item in (
+        ("result", data["results"][0]),
+        ("fault", data["faults"][0]),
+        ("partVerdict", data["parts"]["values"]),
+    ):
+        defined = definitions[name]
+        assert set(defined["required"]) == set(defined["properties"]) == set(item)
     assert set(definitions["counterexample"]["required"]) == set(
         data["results"][0]["counterexample"]
     )
