@@ -68,10 +68,12 @@ def compare_bugs(names: Sequence[str], enough: int) -> list[Comparison]:
     found: list[Comparison] = []
     for number, name in enumerate(names, 1):
         complaint, usual = run_in_fork(run_usual, name)
+        progress = f"{number} of {len(names)}: {name}"
         if complaint:
             verdict, seconds = run_in_fork(run_fail_fast, name)
             found.append(Comparison(name, usual, seconds, verdict))
-        show_progress(f"{number} of {len(names)}: {name}{' is detected' if complaint else ''}")
+            progress += f", {usual:.2f} s and with fail_fast {seconds:.2f} s"
+        show_progress(progress)
         if len(found) == enough:
             break
     return found
