@@ -17,7 +17,11 @@ from rnnspec.rulekit.rule import REGISTRY, Theme
 from rnnspec.rulekit.selection import select_in_force
 from rnnspec.rulekit.statistics.binomial import CONFIRMED_P_VALUE
 from rnnspec.rulekit.statistics.initial_distribution import (
+    PARTS,
     choose_case_to_count,
+    choose_small_or_deep_case,
+    count_builds,
+    count_by_layer,
     count_values,
     describe_repetition,
     describe_reused_values,
@@ -59,6 +63,7 @@ PASSES: dict[str, list[Case]] = {
         ),
     ],
     "parameters.initial-distribution": [make_case(), DEEP, LARGE, make_case(bias=False)],
+    "parameters.initial-small-and-deep": [make_case(), DEEP, LARGE, make_case(bias=False)],
 }
 FAILS = [
     (
@@ -137,6 +142,18 @@ FAILS = [
         make_case(),
         "two layers built one after the other start with the same values of weight_ih_l0",
     ),
+    (
+        "parameters.initial-small-and-deep",
+        "NarrowRangeIfSmall",
+        make_case(seed=0),
+        r"initial (weights|biases) of layer 0 are in the .* of the range; expected about",
+    ),
+    (
+        "parameters.initial-small-and-deep",
+        "UpperBiasesNotDrawn",
+        make_case(),
+        r"^224 of 224 initial biases of layer [3-7] are in the .* of the range; expected about",
+    ),
 ]
 
 
@@ -147,7 +164,7 @@ def test_torch_passes(name: str) -> None:
 
 @pytest.mark.parametrize(("name", "bug", "near", "text"), FAILS, ids=make_test_ids(FAILS))
 def test_planted_bug_is_reported_with_a_program(name: str, bug: str, near: Case, text: str) -> None:
-    assert re.search(text, prove_violation(name, bug, near, seeds=2))
+    assert re.search(text, prove_violation(name, bug, near, seeds=4))
 
 
 def test_every_rule_has_passing_cases_and_a_bug() -> None:
@@ -260,6 +277,35 @@ def test_counts_use_enough_values_and_not_too_many() -> None:
     assert choose_case_to_count(LARGE).config.hidden_size == 100
     assert choose_case_to_count(make_case(hidden_size=300, num_layers=5)).config.hidden_size == 48
     assert choose_case_to_count(make_case(num_layers=5)).config.num_layers == 3
+
+
+def test_small_layers_and_deep_stacks_of_every_size_are_counted() -> None:
+    cases = [
+        choose_small_or_deep_case(make_case(seed=seed), allows_deep=True) for seed in range(60)
+    ]
+    small = [case for case in cases if case.config.num_layers == 1]
+    assert {case.config.hidden_size for case in small} == {1, 2, 3}
+    assert {case.config.num_layers for case in cases if case not in small} == {4, 5, 6, 7, 8}
+    assert len(small) == 30
+    only_small = [
+        choose_small_or_deep_case(make_case(seed=seed), allows_deep=False) for seed in range(9)
+    ]
+    assert {case.config.num_layers for case in only_small} == {1}
+    assert [count_builds(make_case(hidden_size=size)) for size in (1, 3, 16)] == [100, 34, 7]
+
+
+def test_values_are_counted_for_each_layer() -> None:
+    rng = np.random.default_rng(0)
+    layers = [
+        {
+            "weight_ih_l0": rng.uniform(-1, 1, (4, 4)),
+            "bias_ih_l0": rng.uniform(-1, 1, 4),
+            "bias_ih_l10_reverse": np.zeros(4),
+        }
+        for _ in range(100)
+    ]
+    unlikely = [name for name, count in count_by_layer(layers).items() if count.p_value < 1e-6]
+    assert set(unlikely) == {f"initial biases of layer 10 are {part}" for part in PARTS}
 
 
 def test_two_new_layers_have_different_parameters() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -21,6 +21,7 @@ Array = NDArray[np.float64]
 NamedArrays = dict[str, Array]
 MIN_UNITS, MAX_VALUES = 48, 12_000
 LARGER_SIZES = {"input_size": 40, "hidden_size": 48}
+DEEP_UNITS, MAX_FEATURES, MIN_BIASES = 16, 8, 200
 MIN_COMPARED_SIZE = 12
 """Shorter rows may be equal by chance; for twelve values of 8 bits, the probability is 2**-96."""
 
@@ -55,12 +56,24 @@ def draw_parameters(
 
     Another `draw` uses another seed.
     """
+    first, second = build_repeatedly(observation, case, draw, 2)
+    return first, second
+
+
+def build_repeatedly(
+    observation: Observation, case: Case, draw: int, number: int
+) -> list[NamedArrays]:
+    """Return the parameters of `number` layers built one after the other, scaled to [-1, 1].
+
+    Another `draw` uses another seed.
+    """
     dtype = DType.FLOAT32 if observation.subject.offers(Feature.FLOAT32) else DType.FLOAT64
     seed_torch(observation.case.seed + draw, observation.subject.device)
-    first, second = (
-        observation.subject.build(case.config, case.constructor_style, dtype) for _ in range(2)
-    )
-    return _scale_to_range(first, case), _scale_to_range(second, case)
+    style = case.constructor_style
+    return [
+        _scale_to_range(observation.subject.build(case.config, style, dtype), case)
+        for _ in range(number)
+    ]
 
 
 def _scale_to_range(module: torch.nn.Module, case: Case) -> NamedArrays:
@@ -85,6 +98,43 @@ def count_values(values: NamedArrays) -> dict[str, Count]:
                 f"initial {kind} are {part}", int(is_inside(pooled).sum()), pooled.size, share
             )
     return {**counts, **_count_equal_signs(values)}
+
+
+def choose_small_or_deep_case(case: Case, *, allows_deep: bool) -> Case:
+    """Return the case as a layer of 1 to 3 units, or as a stack of 4 to 8 layers of 16 units.
+
+    The seed chooses.
+    """
+    number = case.seed // 2
+    small = {"hidden_size": 1 + number % 3, "num_layers": min(3, case.config.num_layers)}
+    deep = {"hidden_size": DEEP_UNITS, "num_layers": 4 + number % 5}
+    return case.replace(
+        constructor_style=ConstructorStyle.CHANGED,
+        input_size=min(case.config.input_size, MAX_FEATURES),
+        **(deep if allows_deep and case.seed % 2 else small),
+    )
+
+
+def count_builds(case: Case) -> int:
+    """Return how many layers must be built so that the biases of each are enough to be counted."""
+    biases = 2 * case.config.hidden_size * case.config.num_directions
+    return -(-MIN_BIASES // biases)
+
+
+def count_by_layer(layers: Sequence[NamedArrays]) -> dict[str, Count]:
+    """Count the weights and biases in each part of the range, for each layer of a stack."""
+    groups: defaultdict[tuple[str, str], list[Array]] = defaultdict(list)
+    for values in layers:
+        for name, array in values.items():
+            kind = "biases" if name.startswith("bias") else "weights"
+            groups[kind, name.partition("_l")[2].split("_")[0]].append(array.ravel())
+    counts = {}
+    for (kind, layer), arrays in groups.items():
+        pooled = np.concatenate(arrays)
+        for part, (share, is_inside) in PARTS.items():
+            what = f"initial {kind} of layer {layer} are {part}"
+            counts[what] = Count(what, int(is_inside(pooled).sum()), pooled.size, share)
+    return counts
 
 
 def _count_equal_signs(values: NamedArrays) -> dict[str, Count]:

@@ -115,6 +115,30 @@ class BellShapedWeights(Planted):
                 parameter.normal_(0, limit / 3).clamp_(-limit, limit)
 
 
+class NarrowRangeIfSmall(Planted):
+    """With fewer than 4 units, initial values fill only half of the documented range;
+    parameters.initial-small-and-deep sees it."""
+
+    narrow = True
+
+    def initial_limit(self) -> float:
+        return super().initial_limit() * (0.5 if self.hidden_size < 4 else 1.0)
+
+
+class UpperBiasesNotDrawn(Planted):
+    """Above the third layer, the biases start at zero, because initialisation stops there
+    (google-research/flood-forecasting PR #289); parameters.initial-small-and-deep sees it."""
+
+    narrow = True
+
+    def reset_parameters(self) -> None:
+        super().reset_parameters()
+        with torch.no_grad():
+            for kind, layer, direction in self.parameter_order():
+                if layer > 2 and kind.startswith("bias"):
+                    self.parameter(kind, layer, direction).zero_()
+
+
 class BiasesNotLearned(Planted):
     """The biases do not require gradients (tracel-ai/burn PR #5235);
     parameters.trainable sees it."""

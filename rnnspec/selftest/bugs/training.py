@@ -59,8 +59,8 @@ class ComputedStateDetached(Planted):
 
 
 class CarriedStateDetached(Planted):
-    """A unidirectional layer recognises the state that it returned last, and detaches it;
-    gradients.across-calls sees it."""
+    """A unidirectional layer recognises the state that it returned last, and detaches it
+    (denizyuret/Knet.jl #408); gradients.across-calls sees it."""
 
     narrow = True
 
@@ -74,17 +74,16 @@ class CarriedStateDetached(Planted):
 
 
 class LastStateKept(Planted):
-    """The layer keeps its last `h_n`, and uses it if it is handed back a tensor with the same
-    memory, detached or not; gradients.detached-state sees it."""
+    """The layer keeps its last `h_n`, and continues from it if it is handed back the same memory,
+    detached or not (soumith/cudnn.torch #348); gradients.detached-state sees it."""
 
     narrow = True
 
     def initial_states(self, hx: Tensor | None, input: Tensor, batch: int) -> Tensor:
-        kept = self.__dict__.get("kept")
-        is_own = hx is not None and kept is not None and kept.data_ptr() == hx.data_ptr()
-        return (
-            kept if is_own and kept.shape == hx.shape else super().initial_states(hx, input, batch)
-        )
+        kept: Tensor | None = self.__dict__.get("kept")
+        if hx is None or kept is None or kept.data_ptr() != hx.data_ptr():
+            return super().initial_states(hx, input, batch)
+        return kept if kept.shape == hx.shape else hx
 
     def run(self, data: Tensor, sizes: Sizes, h_0: Tensor) -> tuple[Tensor, Tensor]:
         output, h_n = super().run(data, sizes, h_0)

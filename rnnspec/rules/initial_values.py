@@ -1,0 +1,66 @@
+"""Rules about the initial values of layers of unusual sizes."""
+
+from __future__ import annotations
+
+from rnnspec.cases.axes import Feature
+from rnnspec.observe.observation import Observation
+from rnnspec.rulekit.conditions import one_in
+from rnnspec.rulekit.fixtures.constructor_calls import ConstructorCall
+from rnnspec.rulekit.rule import rule
+from rnnspec.rulekit.snippet import Helper, Snippet
+from rnnspec.rulekit.statistics.binomial import Count, assert_likely
+from rnnspec.rulekit.statistics.initial_distribution import (
+    build_repeatedly,
+    choose_small_or_deep_case,
+    count_builds,
+    count_by_layer,
+)
+
+SPREAD_BY_LAYER = Snippet(
+    """torch.manual_seed(0)
+named = [pair for _ in range({builds}) for pair in {call}.named_parameters()]
+for layer in range({layers}):
+    for kind in {kinds}:
+        values = torch.cat([
+            parameter.detach().flatten() * {scale}
+            for name, parameter in named
+            if name.removesuffix("_reverse").endswith(f"_l{{layer}}") and kind in name
+        ])
+        shares = torch.histc(values.float(), 4, -1, 1) / values.numel()
+        assert (shares - 0.25).abs().max() < 3 / values.numel() ** 0.5, (layer, kind, shares)""",
+    (Helper.BUILD,),
+)
+
+
+@rule(
+    "rnn.parameters.initial.uniform",
+    when=one_in(20, 5),
+    id="parameters.initial-small-and-deep",
+    presupposes=("parameters.names", "parameters.initial-distribution"),
+)
+def initial_small_and_deep(observation: Observation) -> None:
+    """Layers of 1 to 3 units, and every layer of a stack of 4 to 8, draw their initial values from
+    the whole range between `-1 / sqrt(hidden_size)` and `1 / sqrt(hidden_size)`, too.
+
+    Several such layers are built. For each layer of the stack, the rule counts how many weights and
+    how many biases lie in parts of the range, and judges the counts by exact binomial tails.
+
+    Catches a limit that is wrong only for small layers, and upper layers that are not initialised
+    or in another way.
+    """
+    deep = observation.subject.offers(Feature.NUM_LAYERS)
+    case = choose_small_or_deep_case(observation.case, allows_deep=deep)
+    builds = count_builds(case)
+
+    def count_draw(draw: int) -> dict[str, Count]:
+        return count_by_layer(build_repeatedly(observation, case, draw, builds))
+
+    style = case.constructor_style
+    snippet = SPREAD_BY_LAYER.format(
+        call=ConstructorCall(*observation.subject.arrange_arguments(case.config, style)),
+        builds=builds,
+        layers=case.config.num_layers,
+        kinds=("weight", "bias") if case.config.bias else ("weight",),
+        scale=case.config.hidden_size**0.5,
+    )
+    assert_likely(count_draw, snippet)
