@@ -1,0 +1,111 @@
+"""The likely cause of a fault: the one mistake that explains what the layer did in every case."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from rnnspec.diagnosis.mistakes.catalogue import GRADIENT_HYPOTHESES, HYPOTHESES
+from rnnspec.diagnosis.mistakes.evidence import Agreement, Evidence, GradientEvidence
+from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
+from rnnspec.observe.observation import Observation
+
+
+@dataclass(frozen=True)
+class LikelyCause:
+    """The likely cause of a fault.
+
+    text       what the layer does
+    remedy     what would make it conform
+    rules      the ids of the rules that the mistake breaks, the best name first
+    explained  the number of cases in which the mistake predicts the wrong results
+    seen       the number of cases in which the fault was seen
+    """
+
+    text: str
+    remedy: str
+    rules: tuple[str, ...]
+    explained: int
+    seen: int
+
+
+def find_likely_cause(
+    failing: Sequence[Observation], passing: Sequence[Observation] = (), gradients: bool = False
+) -> LikelyCause | None:
+    """Return the only mistake that explains the fault, or None if there is none, or several.
+
+    `failing` are observations of cases with the fault, and `passing` of cases without it. With
+    `gradients`, the results are right, and a gradient is wrong.
+    """
+    kind = GradientEvidence if gradients else Evidence
+    hypotheses = GRADIENT_HYPOTHESES if gradients else HYPOTHESES
+    tallies = _tally_all([kind(each) for each in failing], hypotheses)
+    wanted = min(2, len(failing))
+    found = {hypothesis for hypothesis, tally in tallies.items() if tally.is_enough(wanted)}
+    found = _prefer_consistent(found, [kind(each) for each in passing])
+    told = choose_one(found)
+    if told is None:
+        return None
+    return LikelyCause(told.text, told.remedy, told.rules, tallies[told].explained, len(failing))
+
+
+@dataclass(frozen=True)
+class Tally:
+    """How many cases a hypothesis explains, and how many of them by values or shapes."""
+
+    explained: int = 0
+    evidence: int = 0
+
+    def is_enough(self, wanted: int) -> bool:
+        """Return whether the evidence is enough."""
+        return self.evidence > 0 and self.explained >= wanted
+
+
+def _tally_all(
+    evidence: Sequence[Evidence], hypotheses: Sequence[Hypothesis]
+) -> dict[Hypothesis, Tally]:
+    """Return the hypotheses that no case contradicts.
+
+    The quickest cases come first: hardly any hypothesis is left after the first one.
+    """
+    known = [case for case in evidence if case.observed is not None]
+    is_seen = any(not case.is_right for case in known)
+    tallies = {hypothesis: Tally() for hypothesis in hypotheses if is_seen}
+    for case in sorted(known, key=lambda case: (case.says_little, case.cost)):
+        tallies = _keep_agreeing(case, tallies)
+    return tallies
+
+
+def _keep_agreeing(case: Evidence, tallies: dict[Hypothesis, Tally]) -> dict[Hypothesis, Tally]:
+    kept: dict[Hypothesis, Tally] = {}
+    for hypothesis, tally in tallies.items():
+        agreement = case.judge(hypothesis)
+        if agreement is not Agreement.CONTRADICTION:
+            explains = agreement in (Agreement.EVIDENCE, Agreement.PREDICTED)
+            is_evidence = agreement is Agreement.EVIDENCE
+            kept[hypothesis] = Tally(tally.explained + explains, tally.evidence + is_evidence)
+    return kept
+
+
+def _prefer_consistent(found: Iterable[Hypothesis], passing: Sequence[Evidence]) -> set[Hypothesis]:
+    """Return the hypotheses that hold in the passing cases too, or all if none does."""
+    everything = set(found)
+    consistent = {
+        hypothesis
+        for hypothesis in everything
+        if not any(case.judge(hypothesis) is Agreement.CONTRADICTION for case in passing)
+    }
+    return consistent or everything
+
+
+def choose_one(found: Iterable[Hypothesis]) -> Hypothesis | None:
+    """Return the hypothesis to tell, or None if several of them cannot be told apart.
+
+    Within a family, the one with the lowest rank is told.
+    """
+    by_rank = sorted(found, key=lambda hypothesis: hypothesis.rank)
+    if len({hypothesis.family or id(hypothesis) for hypothesis in by_rank}) != 1:
+        return None
+    if len(by_rank) > 1 and by_rank[0].rank == by_rank[1].rank:
+        return None
+    return by_rank[0]

@@ -1,0 +1,426 @@
+"""Mistakes with the axes of input, output and states."""
+
+# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from rnnspec.cases.case import Case
+from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
+from rnnspec.diagnosis.mistakes.reference import Reference, Refused
+
+Rearrange = Callable[[Tensor], Tensor]
+
+
+def is_padded_batch(case: Case) -> bool:
+    """Return whether the input is a tensor with a batch axis."""
+    return case.is_batched and not case.is_packed
+
+
+def is_batch_first(case: Case) -> bool:
+    """Return whether input and output of a call have the batch first."""
+    return is_padded_batch(case) and case.config.batch_first
+
+
+def is_time_first(case: Case) -> bool:
+    """Return whether input and output of a call have the time first."""
+    return is_padded_batch(case) and not case.config.batch_first
+
+
+def is_unbatched(case: Case) -> bool:
+    """Return whether the input is one sequence without a batch axis."""
+    return not case.is_batched
+
+
+@dataclass
+class OtherAxes(Reference):
+    """Input or output has the axes in the other order."""
+
+    input: bool = True
+    output: bool = True
+
+    def read_input(self) -> Tensor:
+        raw = self.given.raw_input
+        if not self.input:
+            return super().read_input()
+        return raw if self.given.is_batch_first else raw.transpose(0, 1)
+
+    def write_output(self, output: Tensor) -> Tensor:
+        if not self.output:
+            return super().write_output(output)
+        return output if self.given.is_batch_first else output.transpose(0, 1)
+
+
+@dataclass
+class Reshaped(OtherAxes):
+    """With batch_first, batch and time are exchanged by a reshape."""
+
+    def read_input(self) -> Tensor:
+        raw = self.given.raw_input
+        shape = (raw.shape[1], raw.shape[0], raw.shape[2])
+        return raw.reshape(shape) if self.input else Reference.read_input(self)
+
+    def write_output(self, output: Tensor) -> Tensor:
+        shape = (output.shape[1], output.shape[0], output.shape[2])
+        return output.reshape(shape) if self.output else Reference.write_output(self, output)
+
+
+@dataclass
+class StatesBatchFirst(Reference):
+    """The batch is the first axis of h_0 or h_n."""
+
+    h_0: bool = True
+    h_n: bool = True
+
+    def arrange_h_0(self) -> Tensor:
+        states = super().arrange_h_0()
+        return states.transpose(0, 1) if self.h_0 else states
+
+    def write_states(self, h_n: Tensor) -> Tensor:
+        return h_n.transpose(0, 1) if self.h_n else super().write_states(h_n)
+
+
+@dataclass
+class StatesReshaped(StatesBatchFirst):
+    """The batch is the first axis of h_0 or h_n, by a reshape."""
+
+    def arrange_h_0(self) -> Tensor:
+        states = Reference.arrange_h_0(self)
+        rows, batch, hidden = states.shape
+        return states.reshape(batch, rows, hidden) if self.h_0 else states
+
+    def write_states(self, h_n: Tensor) -> Tensor:
+        rows, batch, hidden = h_n.shape
+        return h_n.reshape(batch, rows, hidden) if self.h_n else super().write_states(h_n)
+
+
+@dataclass
+class Returned(Reference):
+    """Output or h_n is returned in another form."""
+
+    output: Rearrange | None = None
+    h_n: Rearrange | None = None
+
+    def write_output(self, output: Tensor) -> Tensor:
+        right = super().write_output(output)
+        return self.output(right) if self.output else right
+
+    def write_states(self, h_n: Tensor) -> Tensor:
+        right = super().write_states(h_n)
+        return self.h_n(right) if self.h_n else right
+
+
+@dataclass
+class StepsAsBatch(Reference):
+    """Unbatched input is read as a batch of sequences of one step."""
+
+    def read_input(self) -> Tensor:
+        return self.given.raw_input.unsqueeze(0)
+
+    def write_output(self, output: Tensor) -> Tensor:
+        return output[0]
+
+    def write_states(self, h_n: Tensor) -> Tensor:
+        if h_n.shape[1] != 1:
+            raise Refused("there is more than one sample")
+        return super().write_states(h_n)
+
+
+@dataclass
+class ReversedUnbatched(Reference):
+    """Unbatched input is read from the last step to the first."""
+
+    def read_input(self) -> Tensor:
+        return super().read_input().flip(0)
+
+
+@dataclass
+class WithoutBatch(Reference):
+    """Output or h_n lacks the batch axis."""
+
+    output: bool = True
+    h_n: bool = True
+
+    def write_output(self, output: Tensor) -> Tensor:
+        return output[:, 0] if self.output else super().write_output(output)
+
+    def write_states(self, h_n: Tensor) -> Tensor:
+        return h_n[:, 0] if self.h_n else super().write_states(h_n)
+
+
+@dataclass
+class FourAxes(Reference):
+    """h_n has an axis for the directions."""
+
+    def write_states(self, h_n: Tensor) -> Tensor:
+        right = super().write_states(h_n)
+        return right.unflatten(0, (self.given.layers, self.given.directions))
+
+
+BATCH_FIRST = ("layouts.batch-first",)
+LAYER_FIRST = ("layouts.states-stay-layer-first", "shapes.h-n")
+UNBATCHED = ("layouts.unbatched", "shapes.output", "shapes.h-n")
+
+
+def _list_batch_first() -> list[Hypothesis]:
+    transpose = "transpose the first two axes of {} if batch_first=True"
+    ignored = "batch_first=True is ignored: {} (L, N, features)"
+    return [
+        Hypothesis(
+            ignored.format("input and output are both"),
+            transpose.format("input and output"),
+            BATCH_FIRST,
+            OtherAxes,
+            is_batch_first,
+        ),
+        Hypothesis(
+            ignored.format("the input is read as"),
+            transpose.format("the input"),
+            BATCH_FIRST,
+            partial(OtherAxes, output=False),
+            is_batch_first,
+            "input axes",
+        ),
+        Hypothesis(
+            ignored.format("the output is returned as"),
+            transpose.format("the output"),
+            BATCH_FIRST,
+            partial(OtherAxes, input=False),
+            is_batch_first,
+        ),
+        Hypothesis(
+            "input and output are taken as batch first although batch_first=False",
+            "read input as (L, N, features) and return output so if batch_first=False",
+            BATCH_FIRST,
+            OtherAxes,
+            is_time_first,
+        ),
+        Hypothesis(
+            "the input is read as batch first although batch_first=False",
+            "read the input as (L, N, features) if batch_first=False",
+            BATCH_FIRST,
+            partial(OtherAxes, output=False),
+            is_time_first,
+            "input axes",
+        ),
+        Hypothesis(
+            "the output is returned batch first although batch_first=False",
+            "return the output as (L, N, features) if batch_first=False",
+            BATCH_FIRST,
+            partial(OtherAxes, input=False),
+            is_time_first,
+        ),
+        Hypothesis(
+            "batch and time of the input are exchanged, whatever batch_first is",
+            "read the input as batch_first says",
+            BATCH_FIRST,
+            partial(OtherAxes, output=False),
+            is_padded_batch,
+            "input axes",
+            1,
+        ),
+    ]
+
+
+def _list_reshaped() -> list[Hypothesis]:
+    return [
+        Hypothesis(
+            f"with batch_first=True, {what} reshaped instead of transposed",
+            "exchange the axes by transpose(0, 1) instead of reshape or view",
+            BATCH_FIRST,
+            partial(Reshaped, input=input_, output=output),
+            is_batch_first,
+        )
+        for what, input_, output in (
+            ("the input is", True, False),
+            ("the output is", False, True),
+            ("input and output are", True, True),
+        )
+    ]
+
+
+def _list_states() -> list[Hypothesis]:
+    situations = (
+        ("with batch_first=True, {} batch first", is_batch_first),
+        ("{} batch first, with batch_first=False", is_time_first),
+        ("{} batch first, whatever batch_first is", is_padded_batch),
+    )
+    parts = (
+        ("h_n is", "h_n", False, True, 0),
+        ("h_0 is", "h_0", True, False, 0),
+        ("h_0 and h_n are both", "h_0 and h_n", True, True, 1),
+    )
+    del situations
+    return [
+        Hypothesis(
+            _describe_states(what, when),
+            f"transpose {names} back: states.transpose(0, 1)",
+            LAYER_FIRST,
+            partial(StatesBatchFirst, h_0=h_0, h_n=h_n),
+            concerns,
+            "states batch first",
+            rank + extra,
+        )
+        for when, concerns, extra in (
+            ("when batch_first=True", is_batch_first, 0),
+            ("although batch_first=False", is_time_first, 0),
+            ("whatever batch_first is", is_padded_batch, 2),
+        )
+        for what, names, h_0, h_n, rank in parts
+    ]
+
+
+def _describe_states(what: str, when: str) -> str:
+    if what.startswith("h_0 and"):
+        return f"the states are batch first {when}, both h_0 and h_n"
+    return f"{what} batch first {when}"
+
+
+def _list_reshaped_states() -> list[Hypothesis]:
+    return [
+        Hypothesis(
+            f"{what} reshaped to (N, D * num_layers, H) when batch_first=True",
+            "leave the states as they are: (D * num_layers, N, H) whatever batch_first is",
+            LAYER_FIRST,
+            partial(StatesReshaped, h_0=h_0, h_n=h_n),
+            is_batch_first,
+            "states reshaped",
+            rank,
+        )
+        for what, h_0, h_n, rank in (
+            ("h_n is", False, True, 0),
+            ("h_0 is", True, False, 0),
+            ("h_0 and h_n are", True, True, 1),
+        )
+    ]
+
+
+def _list_unbatched() -> list[Hypothesis]:
+    drop = "remove the batch axis of {} if the input has none"
+    forms: tuple[tuple[str, str, Rearrange | None, Rearrange | None, int], ...] = (
+        ("h_n keeps a batch axis", drop.format("h_n"), None, _add_middle, 0),
+        ("the output keeps a batch axis", drop.format("the output"), _add_middle, None, 0),
+        (
+            "output and h_n keep a batch axis",
+            drop.format("output and h_n"),
+            _add_middle,
+            _add_middle,
+            1,
+        ),
+        (
+            "the output has a batch axis, as its first one",
+            drop.format("the output"),
+            _add_first,
+            None,
+            0,
+        ),
+        (
+            "output and h_n have a batch axis; that of the output is its first",
+            drop.format("output and h_n"),
+            _add_first,
+            _add_middle,
+            1,
+        ),
+        (
+            "the output loses every axis of size one",
+            "use squeeze with the number of the batch axis",
+            torch.squeeze,
+            None,
+            0,
+        ),
+        (
+            "h_n loses every axis of size one",
+            "use squeeze with the number of the batch axis",
+            None,
+            torch.squeeze,
+            0,
+        ),
+        (
+            "output and h_n lose every axis of size one",
+            "use squeeze with the number of the batch axis",
+            torch.squeeze,
+            torch.squeeze,
+            1,
+        ),
+    )
+    return [
+        Hypothesis(
+            f"with unbatched input, {text}",
+            remedy,
+            UNBATCHED,
+            partial(Returned, output=output, h_n=h_n),
+            is_unbatched,
+            "unbatched axis",
+            rank,
+        )
+        for text, remedy, output, h_n, rank in forms
+    ]
+
+
+def _list_batch_of_one() -> list[Hypothesis]:
+    def is_alone(case: Case) -> bool:
+        return is_padded_batch(case) and case.batch == 1
+
+    return [
+        Hypothesis(
+            f"for a batch of one, {what} no batch axis",
+            "keep the batch axis of a batch of one",
+            ("layouts.batch-of-one", "shapes.output", "shapes.h-n"),
+            partial(WithoutBatch, output=output, h_n=h_n),
+            is_alone,
+            "batch of one",
+            rank,
+        )
+        for what, output, h_n, rank in (
+            ("the output has", True, False, 0),
+            ("h_n has", False, True, 0),
+            ("output and h_n have", True, True, 1),
+        )
+    ]
+
+
+def _add_middle(tensor: Tensor) -> Tensor:
+    return tensor.unsqueeze(1)
+
+
+def _add_first(tensor: Tensor) -> Tensor:
+    return tensor.unsqueeze(0)
+
+
+HYPOTHESES: tuple[Hypothesis, ...] = (
+    *_list_batch_first(),
+    *_list_reshaped(),
+    *_list_states(),
+    *_list_reshaped_states(),
+    *_list_unbatched(),
+    *_list_batch_of_one(),
+    Hypothesis(
+        "unbatched input is read as a batch of sequences of one step",
+        "add the batch axis to unbatched input as the second one: input.unsqueeze(1)",
+        UNBATCHED[:1],
+        StepsAsBatch,
+        is_unbatched,
+    ),
+    Hypothesis(
+        "unbatched input is read from the last step to the first",
+        "read unbatched input from the first step to the last",
+        UNBATCHED[:1],
+        ReversedUnbatched,
+        is_unbatched,
+        "input reversed",
+        1,
+    ),
+    Hypothesis(
+        "h_n of a bidirectional layer has an axis of its own for the directions",
+        "return h_n.flatten(0, 1)",
+        ("shapes.h-n",),
+        FourAxes,
+        lambda case: case.config.bidirectional,
+    ),
+)

@@ -1,0 +1,281 @@
+"""Whether a hypothesis predicts what a layer did with a case."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from enum import Enum, auto
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn.utils.rnn import PackedSequence
+
+from rnnspec.diagnosis.mistakes.given import Given
+from rnnspec.diagnosis.mistakes.hypothesis import Build, Hypothesis
+from rnnspec.diagnosis.mistakes.reference import Reference, Refused
+from rnnspec.observe.observation import Observation
+from rnnspec.observe.tensors import to_array
+from rnnspec.rulekit.assertions.results import exclude_masked_gradients, has_known_gradients
+from rnnspec.rulekit.violation import measure_distance
+from rnnspec.subjects.failures import Failure, Malformed, Raised, Unsupported
+
+Array = NDArray[np.float64]
+Results = dict[str, Array]
+CALL, EARLIER_CALL = "the call", "an earlier call"
+SLACK = {8: 30.0, 4: 3.0, 2: 1.0}
+"""The bound of the required result is multiplied by this, by the bytes of a number."""
+SEPARATION = {8: 10.0, 4: 10.0, 2: 3.0}
+"""By how many tolerances a prediction must differ from what is required to be evidence."""
+
+CLOSER = 0.2
+"""How close a prediction must be to wrong results, relative to what is required."""
+ROUNDINGS = 8.0
+"""How many roundoffs a value may be off, whatever the bound is: a mistake may round elsewhere."""
+ROUGH = 2.0**20
+"""How many roundoffs are never explained by rounding."""
+
+
+class Agreement(Enum):
+    """What a case says about a hypothesis.
+
+    EVIDENCE       it predicts the wrong result, and nothing else does by chance
+    PREDICTED      it predicts what the layer did, which says little: an exception, a shape
+    NEUTRAL        it predicts nothing, or nothing that could be told from what is required
+    CONTRADICTION  it predicts something else
+    """
+
+    EVIDENCE = auto()
+    PREDICTED = auto()
+    NEUTRAL = auto()
+    CONTRADICTION = auto()
+
+
+class Unknown(Exception):
+    """A case says nothing: what the layer did, or had to do, is not known."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a call returned, or that it raised; `is_packed` is the form of the output."""
+
+    results: Results
+    is_packed: bool = False
+    has_raised: bool = False
+    has_raised_before: bool = False
+
+
+RAISED = Outcome({}, has_raised=True)
+
+
+class Evidence:
+    """One case: what the layer did, and what hypotheses predict."""
+
+    def __init__(self, observation: Observation) -> None:
+        self.observation = observation
+        self.case = observation.case
+        self._predictions: dict[Hashable, Outcome] = {}
+
+    @cached_property
+    def given(self) -> Given:
+        """The numbers of the case."""
+        return Given.from_values(self.case, self.observation.values)
+
+    @cached_property
+    def cost(self) -> int:
+        """A measure of how long a prediction takes."""
+        config = self.case.config
+        return self.case.steps * config.num_layers * config.num_directions
+
+    @cached_property
+    def observed(self) -> Outcome | None:
+        """What the layer did, or None if that is not comparable with any prediction."""
+        try:
+            return _read_outcome(self.observation)
+        except Raised as failure:
+            if failure.step not in (CALL, EARLIER_CALL):
+                return None
+            is_here = failure.step == CALL
+            return Outcome({}, has_raised=is_here, has_raised_before=not is_here)
+        except Unsupported:
+            return None
+        except Failure:
+            return Outcome({})
+
+    @property
+    def says_little(self) -> bool:
+        """Whether the case can contradict few hypotheses."""
+        return self.case.is_random or self.observed is None or not self.observed.results
+
+    @cached_property
+    def required(self) -> Outcome:
+        """What the contract requires; if masks are random, the results without masks."""
+        return self.predict(Reference)
+
+    @cached_property
+    def tolerances(self) -> dict[str, float]:
+        """By how much a right prediction of each result may differ from the observed one."""
+        bound = self.observation.expected.bound
+        return self.scale_bounds({"output": bound.output, "h_n": bound.h_n})
+
+    def scale_bounds(self, bounds: Mapping[str, Array]) -> dict[str, float]:
+        """Return one tolerance for each result: its largest finite bound, times some slack."""
+        slack = SLACK[self.case.dtype.torch_dtype.itemsize]
+        return {name: slack * _find_largest_finite(bound) for name, bound in bounds.items()}
+
+    @cached_property
+    def separation(self) -> float:
+        """By how many tolerances a prediction must differ from what is required."""
+        return SEPARATION[self.case.dtype.torch_dtype.itemsize]
+
+    @cached_property
+    def is_right(self) -> bool:
+        """Whether the layer did what the contract requires."""
+        if self.observed is None or not self.observed.results:
+            return False
+        return self.measure(self.observed, self.required) <= 1.0 / 3.0
+
+    def judge(self, hypothesis: Hypothesis) -> Agreement:
+        """Return what the case says about a hypothesis."""
+        if self.observed is None or hypothesis.unclear(self.case):
+            return Agreement.NEUTRAL
+        if not hypothesis.concerns(self.case):
+            return self._compare(self.required)
+        key = hypothesis.effect(self.case) if hypothesis.effect else hypothesis
+        if key not in self._predictions:
+            self._predictions[key] = self.predict(hypothesis.build)
+        return self._compare(self._predictions[key])
+
+    def predict(self, build: Build) -> Outcome:
+        """Return what a reference computes."""
+        try:
+            with torch.inference_mode():
+                reference = build(self.given)
+                output, h_n = reference.compute()
+        except (Refused, RuntimeError, IndexError):
+            return RAISED
+        results = {"output": output.numpy(), "h_n": h_n.numpy()}
+        return Outcome(results, reference.returns_packed)
+
+    def _compare(self, predicted: Outcome) -> Agreement:
+        observed, required = self.observed, self.required
+        assert observed is not None
+        if predicted.has_raised or observed.has_raised or observed.has_raised_before:
+            return _compare_exceptions(observed, predicted)
+        if not has_same_form(observed, predicted):
+            return Agreement.CONTRADICTION
+        if not has_same_form(predicted, required):
+            if self.case.is_random:
+                return Agreement.PREDICTED
+        elif self.case.is_random:
+            return Agreement.NEUTRAL
+        if not self._is_roughly(observed, predicted):
+            return Agreement.CONTRADICTION
+        error = self.measure(observed, predicted)
+        if error > 1.0:
+            return Agreement.CONTRADICTION
+        if self.measure(predicted, required) > self.separation:
+            return Agreement.EVIDENCE
+        if self.is_right:
+            return Agreement.NEUTRAL
+        is_closer = error <= CLOSER * self.measure(observed, required)
+        return Agreement.PREDICTED if is_closer else Agreement.CONTRADICTION
+
+    def measure(self, first: Outcome, second: Outcome) -> float:
+        """Return the largest difference of two outcomes of the same form, in tolerances."""
+        if not has_same_form(first, second):
+            return np.inf
+        distances = (
+            _measure_arrays(array, second.results[name])
+            / max(self.tolerances[name], self._scale(array), self._scale(second.results[name]))
+            for name, array in first.results.items()
+        )
+        return max(distances, default=0.0)
+
+    def _scale(self, values: Array) -> float:
+        """Return the rounding error of the largest finite value."""
+        largest = _find_largest_finite(np.abs(values), default=0.0)
+        return ROUNDINGS * self.case.dtype.roundoff * largest
+
+    def _is_roughly(self, observed: Outcome, predicted: Outcome) -> bool:
+        """Return whether two outcomes are so close that the bound, which costs more, can tell."""
+        for name, array in observed.results.items():
+            scale = 1.0 + np.abs(self.required.results[name]).max(initial=0.0)
+            rough = ROUGH * self.case.dtype.roundoff * (scale if np.isfinite(scale) else np.inf)
+            if _measure_arrays(array, predicted.results[name]) > rough:
+                return False
+        return True
+
+
+class GradientEvidence(Evidence):
+    """One case whose results are right: its gradients, and those that hypotheses predict."""
+
+    @cached_property
+    def given(self) -> Given:
+        """The numbers of the case, as leaves."""
+        return Given.from_values(self.case, self.observation.values, gradients=True)
+
+    @cached_property
+    def observed(self) -> Outcome | None:
+        """The gradients, that there are none, or None if they cannot be predicted."""
+        if not has_known_gradients(self.case):
+            return None
+        try:
+            gradients = self.observation.gradients
+        except (Malformed, Raised):
+            return RAISED
+        except Failure:
+            return None
+        names = exclude_masked_gradients(self.case, gradients)
+        return Outcome({name: gradients[name] for name in names})
+
+    @cached_property
+    def tolerances(self) -> dict[str, float]:
+        """By how much a right prediction of each gradient may differ from the observed one."""
+        return self.scale_bounds(self.observation.expected.gradient_bound)
+
+    def predict(self, build: Build) -> Outcome:
+        """Return the gradients of a reference, of the tensors whose gradients were observed."""
+        assert self.observed is not None
+        values = self.observation.values
+        cotangents = (
+            torch.from_numpy(np.array(values.d_output)),
+            torch.from_numpy(np.array(values.d_h_n)),
+        )
+        try:
+            with torch.enable_grad():
+                gradients = build(self.given).differentiate(*cotangents)
+        except (Refused, RuntimeError, IndexError):
+            return RAISED
+        names = self.observed.results or gradients
+        return Outcome({name: gradients[name].numpy() for name in names})
+
+
+def _read_outcome(observation: Observation) -> Outcome:
+    call = observation.call
+    output, h_n = call.raw_output, call.raw_h_n
+    is_packed = isinstance(output, PackedSequence)
+    data = output.data if isinstance(output, PackedSequence) else output
+    return Outcome({"output": to_array(data), "h_n": to_array(h_n)}, is_packed)
+
+
+def _compare_exceptions(observed: Outcome, predicted: Outcome) -> Agreement:
+    if predicted.has_raised and (observed.has_raised or observed.has_raised_before):
+        return Agreement.PREDICTED
+    return Agreement.NEUTRAL if observed.has_raised_before else Agreement.CONTRADICTION
+
+
+def has_same_form(first: Outcome, second: Outcome) -> bool:
+    """Return whether two outcomes have results of the same names, types and shapes."""
+    shapes = [{name: array.shape for name, array in o.results.items()} for o in (first, second)]
+    return first.is_packed == second.is_packed and shapes[0] == shapes[1]
+
+
+def _measure_arrays(first: Array, second: Array) -> float:
+    return float(measure_distance(first, second).max()) if first.size else 0.0
+
+
+def _find_largest_finite(values: Array, default: float = np.inf) -> float:
+    finite = values[np.isfinite(values)]
+    return float(finite.max()) if finite.size else default

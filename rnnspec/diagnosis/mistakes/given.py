@@ -1,0 +1,104 @@
+"""What a layer is given in one case, as float64 tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rnnspec.cases.axes import InitialState
+from rnnspec.cases.case import Case
+from rnnspec.cases.values import Values
+
+SUFFIXES = ("", "_reverse")
+
+
+@dataclass(frozen=True)
+class Given:
+    """The arguments of one call and the parameters of the layer.
+
+    weights  every parameter by its documented name
+    input    (T, N, I), time-major and padded, in the caller's order of samples
+    h_0      (D * num_layers, N, H), or None if no state is passed
+    known    the right gradients once they are computed, under the name "gradients"
+    """
+
+    case: Case
+    weights: Mapping[str, Tensor]
+    input: Tensor
+    h_0: Tensor | None
+    known: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+
+    @classmethod
+    def from_values(cls, case: Case, values: Values, *, gradients: bool = False) -> Given:
+        """Return the numbers of a case as tensors, which require gradients if asked."""
+
+        def convert(array: np.ndarray) -> Tensor:
+            return torch.from_numpy(np.array(array)).requires_grad_(gradients)
+
+        has_state = case.initial_state is InitialState.GIVEN
+        return cls(
+            case,
+            {name: convert(array) for name, array in values.weights.items()},
+            convert(values.input),
+            convert(values.h_0) if has_state else None,
+        )
+
+    @cached_property
+    def layers(self) -> int:
+        """The number of layers."""
+        return self.case.config.num_layers
+
+    @cached_property
+    def directions(self) -> int:
+        """The number of directions."""
+        return self.case.config.num_directions
+
+    @cached_property
+    def hidden(self) -> int:
+        """The hidden size."""
+        return self.case.config.hidden_size
+
+    @cached_property
+    def is_batch_first(self) -> bool:
+        """Whether the batch comes first in input and output of this call."""
+        case = self.case
+        return case.config.batch_first and case.is_batched and not case.is_packed
+
+    @cached_property
+    def alive(self) -> Tensor | None:
+        """Whether a sample has a step, (T, N, 1), or None if every sample has every step."""
+        lengths = self.case.lengths
+        if not self.case.is_packed or min(lengths) == self.case.steps:
+            return None
+        steps = torch.arange(self.case.steps)[:, None]
+        return (steps < torch.tensor(lengths)[None]).unsqueeze(-1)
+
+    @cached_property
+    def sorted_order(self) -> Tensor:
+        """The samples in the order of a packed sequence: the longest first."""
+        lengths = torch.tensor(self.case.lengths)
+        if self.case.layout.is_sorted:
+            return torch.arange(len(lengths))
+        return torch.sort(lengths, descending=True).indices  # as pack_padded_sequence sorts ties
+
+    @cached_property
+    def raw_input(self) -> Tensor:
+        """The input as the caller passes it; if it is packed, padded and time-major."""
+        if not self.case.is_batched:
+            return self.input[:, 0]
+        return self.input.transpose(0, 1).contiguous() if self.is_batch_first else self.input
+
+    @cached_property
+    def leaves(self) -> dict[str, Tensor]:
+        """The tensors that have gradients, by name."""
+        state = {} if self.h_0 is None else {"h_0": self.h_0}
+        return {"input": self.input, **state, **self.weights}
+
+    def weight(self, kind: str, layer: int, direction: int) -> Tensor:
+        """Return one parameter of one layer and direction."""
+        return self.weights[f"{kind}_l{layer}{SUFFIXES[direction]}"]

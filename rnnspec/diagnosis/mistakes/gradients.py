@@ -1,0 +1,299 @@
+"""Mistakes of the backward pass: where gradients stop."""
+
+# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from rnnspec.cases.axes import InitialState
+from rnnspec.cases.case import Case
+from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis, always
+from rnnspec.diagnosis.mistakes.places import EVERYWHERE, PLACES, Local, Place, list_by_place
+from rnnspec.diagnosis.mistakes.reference import Reference
+
+Cut = Callable[[int, int], bool]
+PERIODS = (2, 4, 8, 10, 16, 20, 32, 64, 100, 128, 256)
+"""The numbers of steps at which gradients are often cut off."""
+
+
+def replace_gradient(value: Tensor, carrier: Tensor) -> Tensor:
+    """Return the value of one tensor, through which the gradient of another one flows."""
+    return value.detach() + (carrier - carrier.detach())
+
+
+@dataclass
+class CutStates(Local):
+    """The state that some steps read is detached; `cut` is given the time and the step."""
+
+    cut: Cut = lambda time, step: True
+    cell: tuple[int, int] = (0, 0)
+    steps: int = 0
+
+    def run_direction(
+        self, data: Tensor, first: Tensor, layer: int, direction: int
+    ) -> tuple[Tensor, Tensor]:
+        self.cell, self.steps = (layer, direction), len(data)
+        return super().run_direction(data, first, layer, direction)
+
+    def recall(self, state: Tensor, first: Tensor, step: int) -> Tensor:
+        time = self.steps - 1 - step if self.cell[1] else step
+        return state.detach() if self.is_wrong(*self.cell) and self.cut(time, step) else state
+
+
+@dataclass
+class CutToLast(CutStates):
+    """Gradients reach only the last steps."""
+
+    kept: int = 1
+
+    def recall(self, state: Tensor, first: Tensor, step: int) -> Tensor:
+        return state.detach() if step == self.steps - self.kept and step else state
+
+
+@dataclass
+class CutInitial(Local):
+    """h_0 is detached."""
+
+    def first_state(self, h_0: Tensor, layer: int, direction: int) -> Tensor:
+        right = super().first_state(h_0, layer, direction)
+        return right.detach() if self.is_wrong(layer, direction) else right
+
+
+@dataclass
+class CutFinal(Local):
+    """The final states are detached."""
+
+    def pick_last(
+        self, state: Tensor, outputs: list[Tensor], first: Tensor, layer: int, direction: int
+    ) -> Tensor:
+        return state.detach() if self.is_wrong(layer, direction) else state
+
+
+@dataclass
+class CutOutput(Reference):
+    """The output is detached, or some steps or one half of it."""
+
+    change: Callable[[Tensor], Tensor] = torch.detach
+
+    def finish(self, below: Sequence[Tensor]) -> Tensor:
+        return self.change(below[-1])
+
+
+@dataclass
+class CutStep(Local):
+    """One step of what each layer gives is detached."""
+
+    time: int = -1
+
+    def stack_steps(self, outputs: list[Tensor], layer: int, direction: int) -> Tensor:
+        if not self.is_wrong(layer, direction):
+            return super().stack_steps(outputs, layer, direction)
+        changed = [*outputs]
+        changed[self.time] = changed[self.time].detach()
+        return super().stack_steps(changed, layer, direction)
+
+
+@dataclass
+class CutDirection(Local):
+    """The output of a direction is detached."""
+
+    def stack_steps(self, outputs: list[Tensor], layer: int, direction: int) -> Tensor:
+        right = super().stack_steps(outputs, layer, direction)
+        return right.detach() if self.is_wrong(layer, direction) else right
+
+
+@dataclass
+class CutBetween(Reference):
+    """What a layer above the first reads is detached."""
+
+    def read_below(self, below: Sequence[Tensor], layer: int) -> Tensor:
+        right = super().read_below(below, layer)
+        return right.detach() if layer else right
+
+
+@dataclass
+class KeptThroughDropout(Reference):
+    """The backward pass ignores dropout of probability one."""
+
+    def drop(self, data: Tensor, layer: int) -> Tensor:
+        return replace_gradient(super().drop(data, layer), data)
+
+
+def _is_long(case: Case) -> bool:
+    return case.steps > 1
+
+
+def _has_h_0(case: Case) -> bool:
+    return case.initial_state is InitialState.GIVEN
+
+
+def _is_longer_than(number: int) -> Callable[[Case], bool]:
+    return lambda case: case.steps > number
+
+
+def _cut_every(period: int, by_time: bool) -> Cut:
+    return lambda time, step: bool(position := time if by_time else step) and not position % period
+
+
+STEPS_REMEDY = "do not detach the state between steps"
+REACH = ("gradients.reach-first-step", "gradients.weights")
+
+
+def _list_cut_states() -> list[Hypothesis]:
+    both = list_by_place(
+        "no gradient flows from one step to the one before it",
+        STEPS_REMEDY,
+        ("gradients.weights", "gradients.reach-first-step"),
+        CutStates,
+        lambda case: _is_long(case) or _has_h_0(case),
+        PLACES,
+        cut=lambda time, step: True,
+    )
+    later = list_by_place(
+        "no gradient flows from one step to the one before it, although the first step's"
+        " reaches h_0",
+        STEPS_REMEDY,
+        ("gradients.weights", "gradients.reach-first-step"),
+        CutStates,
+        _is_long,
+        PLACES,
+        cut=lambda time, step: step > 0,
+    )
+    family = "cut states"
+    return [
+        *(_with_family(each, family, 2 * each.rank) for each in both),
+        *(_with_family(each, family, 2 * each.rank + 1) for each in later),
+    ]
+
+
+def _with_family(hypothesis: Hypothesis, family: str, rank: int) -> Hypothesis:
+    return Hypothesis(**{**vars(hypothesis), "family": family, "rank": rank})
+
+
+def _list_truncated() -> list[Hypothesis]:
+    every = [
+        Hypothesis(
+            f"the gradient stops at every {period}th step"
+            + ("" if by_time else ", counted in the order in which a direction computes them"),
+            STEPS_REMEDY,
+            REACH,
+            partial(CutStates, cut=_cut_every(period, by_time)),
+            _is_longer_than(period),
+            f"truncated at {period}",
+            int(not by_time),
+        )
+        for period in PERIODS
+        for by_time in (True, False)
+    ]
+    last = [
+        Hypothesis(
+            f"gradients reach only the last {number} steps that a direction computes",
+            STEPS_REMEDY,
+            REACH,
+            partial(CutToLast, kept=number),
+            _is_longer_than(number),
+        )
+        for number in (1, *PERIODS)
+    ]
+    return every + last
+
+
+def _list_cut_results() -> list[Hypothesis]:
+    output = ("gradients.output-alone", "gradients.weights")
+    h_n = ("gradients.h-n-alone", "gradients.weights")
+    outputs: tuple[tuple[str, Callable[[Tensor], Tensor]], ...] = (
+        ("the output", torch.detach),
+        ("the first time step of the output", lambda o: torch.cat([o[:1].detach(), o[1:]])),
+        (
+            "all time steps of the output but the last",
+            lambda o: torch.cat([o[:-1].detach(), o[-1:]]),
+        ),
+        ("the forward half of the output", partial(_detach_half, half=0)),
+        ("the backward half of the output", partial(_detach_half, half=1)),
+    )
+    return [
+        *list_by_place(
+            "no gradient flows back from h_n",
+            "return h_n with its graph: do not detach it",
+            h_n,
+            CutFinal,
+            places=PLACES,
+        ),
+        *(
+            Hypothesis(
+                f"no gradient flows back from {text}",
+                "return the output with its graph: do not detach it",
+                output,
+                partial(CutOutput, change=change),
+                (lambda case: case.config.bidirectional) if "half" in text else always,
+                "output cut",
+                0 if text == "the output" else 1,
+            )
+            for text, change in outputs
+        ),
+        *list_by_place(
+            "no gradient flows back from the last time step of the output",
+            "return the output with its graph: do not detach it",
+            output,
+            CutStep,
+            places=(EVERYWHERE, *PLACES[3:4]),
+        ),
+    ]
+
+
+def _detach_half(output: Tensor, half: int) -> Tensor:
+    halves = list(output.chunk(2, dim=-1))
+    halves[half] = halves[half].detach()
+    return torch.cat(halves, dim=-1)
+
+
+def _list_others() -> list[Hypothesis]:
+    return [
+        *list_by_place(
+            "h_0 receives no gradient",
+            "do not detach h_0, and do not copy it by value",
+            ("gradients.h-0",),
+            CutInitial,
+            _has_h_0,
+            PLACES,
+        ),
+        Hypothesis(
+            "no gradient flows from a layer to the one below it",
+            "do not detach what a layer reads",
+            ("gradients.weights", "gradients.input"),
+            CutBetween,
+            lambda case: case.config.num_layers > 1,
+        ),
+        *list_by_place(
+            "no gradient flows back from what one direction gives to the layer above or the output",
+            "do not detach the output of a direction",
+            ("gradients.weights",),
+            CutDirection,
+            lambda case: case.config.bidirectional,
+            (
+                Place(", in the backward direction", lambda layer, direction, n: direction == 1),
+                Place(", in the forward direction", lambda layer, direction, n: direction == 0),
+            ),
+        ),
+        Hypothesis(
+            "the backward pass ignores dropout=1 and lets gradients through",
+            "use the mask of the forward pass in the backward pass",
+            ("dropout.backward",),
+            KeptThroughDropout,
+            lambda case: case.has_active_dropout and case.config.dropout == 1,
+        ),
+    ]
+
+
+HYPOTHESES: tuple[Hypothesis, ...] = (
+    *_list_cut_states(),
+    *_list_truncated(),
+    *_list_cut_results(),
+    *_list_others(),
+)

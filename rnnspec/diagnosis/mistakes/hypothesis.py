@@ -1,0 +1,49 @@
+"""A hypothesis: what a layer might do wrong, and the reference that does it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+
+from rnnspec.cases.case import Case
+from rnnspec.diagnosis.mistakes.given import Given
+from rnnspec.diagnosis.mistakes.reference import Reference
+
+Condition = Callable[[Case], bool]
+Build = Callable[[Given], Reference]
+
+
+def always(case: Case) -> bool:
+    """Return True."""
+    return True
+
+
+def never(case: Case) -> bool:
+    """Return False."""
+    return False
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """One mistake that a layer might make.
+
+    text      what the layer does, to be read after "likely cause"
+    remedy    what would make it conform
+    rules     the ids of the rules that the mistake breaks, the best name first
+    build     the reference with this mistake
+    concerns  whether the mistake can change anything in a case
+    family    hypotheses that may coincide, of which the one with the lowest rank is told
+    rank      its rank in the family
+    unclear   whether the mistake could have several effects in a case
+    effect    hypotheses with equal effects on a case compute the same there; None is unlike any
+    """
+
+    text: str
+    remedy: str
+    rules: tuple[str, ...]
+    build: Build
+    concerns: Condition = always
+    family: str = ""
+    rank: int = 0
+    unclear: Condition = never
+    effect: Callable[[Case], Hashable] | None = None

@@ -1,0 +1,186 @@
+"""Mistakes with the nonlinearity."""
+
+# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from rnnspec.cases.case import Case
+from rnnspec.contract.kinds import Nonlinearity
+from rnnspec.diagnosis.mistakes.hypothesis import Condition, Hypothesis, always
+from rnnspec.diagnosis.mistakes.places import (
+    EVERYWHERE,
+    FIRST_LAYER,
+    LAST_LAYER,
+    UPPER_LAYERS,
+    Local,
+    list_by_place,
+)
+from rnnspec.diagnosis.mistakes.reference import Reference
+
+Function = Callable[[Tensor], Tensor]
+LAYERS = (EVERYWHERE, FIRST_LAYER, UPPER_LAYERS, LAST_LAYER)
+
+
+def is_tanh(case: Case) -> bool:
+    """Return whether the nonlinearity is tanh."""
+    return case.config.nonlinearity == Nonlinearity.TANH
+
+
+def is_relu(case: Case) -> bool:
+    """Return whether the nonlinearity is relu."""
+    return case.config.nonlinearity == Nonlinearity.RELU
+
+
+@dataclass
+class Other(Local):
+    """Another function is applied to the sums, or to what the nonlinearity gives."""
+
+    function: Function = torch.tanh
+    is_applied_after: bool = False
+
+    def activate(self, total: Tensor, layer: int) -> Tensor:
+        if not self.is_wrong(layer, 0):
+            return super().activate(total, layer)
+        return self.function(super().activate(total, layer) if self.is_applied_after else total)
+
+
+@dataclass
+class Early(Reference):
+    """The nonlinearity is applied before the state is added."""
+
+    def add(self, rest: Tensor, state: Tensor, weight: Tensor, layer: int, step: int) -> Tensor:
+        return super().activate(rest, layer) + state @ weight
+
+    def activate(self, total: Tensor, layer: int) -> Tensor:
+        return total
+
+
+@dataclass
+class InputOnly(Reference):
+    """The nonlinearity is applied to the output alone, and the state is carried without it."""
+
+    def finish(self, below: Sequence[Tensor]) -> Tensor:
+        return super().activate(below[-1], self.given.layers - 1)
+
+    def activate(self, total: Tensor, layer: int) -> Tensor:
+        return total
+
+
+@dataclass
+class TwiceOnOutput(Reference):
+    """The nonlinearity is applied to the output a second time."""
+
+    def finish(self, below: Sequence[Tensor]) -> Tensor:
+        return self.activate(below[-1], self.given.layers - 1)
+
+
+def _approximate_tanh(x: Tensor) -> Tensor:
+    square = x * x
+    return (x * (27 + square) / (27 + 9 * square)).clamp(-1, 1)
+
+
+def _overflow(x: Tensor) -> Tensor:
+    up, down = torch.exp(x), torch.exp(-x)
+    return (up - down) / (up + down)
+
+
+FUNCTIONS: tuple[tuple[str, Condition, Function], ...] = (
+    ("relu is computed as tanh", is_relu, torch.tanh),
+    ("tanh is computed as relu", is_tanh, torch.relu),
+    ("relu lets negative values pass, times 0.01", is_relu, partial(functional.leaky_relu)),
+    ("relu lets negative values pass, times 0.1", is_relu, lambda x: functional.leaky_relu(x, 0.1)),
+    ("relu lets negative values pass, times 0.2", is_relu, lambda x: functional.leaky_relu(x, 0.2)),
+    ("relu is capped at 6", is_relu, lambda x: x.clamp(0, 6)),
+    ("relu is capped at 1", is_relu, lambda x: x.clamp(0, 1)),
+    ("relu is computed as the absolute value", is_relu, torch.abs),
+    ("relu is computed as elu", is_relu, functional.elu),
+    ("relu is computed as gelu", is_relu, functional.gelu),
+    ("relu is computed as silu", is_relu, functional.silu),
+    ("relu is computed as softplus", is_relu, functional.softplus),
+    ("the sigmoid is used instead of the nonlinearity", always, torch.sigmoid),
+    (
+        "tanh is computed as the sigmoid of twice its argument",
+        is_tanh,
+        lambda x: torch.sigmoid(2 * x),
+    ),
+    ("tanh is computed as hardtanh, a clip to [-1, 1]", is_tanh, lambda x: x.clamp(-1, 1)),
+    ("tanh is computed as softsign", is_tanh, functional.softsign),
+    ("tanh is computed as the sine", is_tanh, torch.sin),
+    ("tanh is computed as erf", is_tanh, torch.erf),
+    ("tanh is computed as arctan", is_tanh, torch.atan),
+    ("tanh is approximated by x (27 + x^2) / (27 + 9 x^2)", is_tanh, _approximate_tanh),
+    ("tanh gives NaN if the exponential of its argument overflows", is_tanh, _overflow),
+    ("the argument of tanh is clipped to [-5, 5]", is_tanh, lambda x: torch.tanh(x.clamp(-5, 5))),
+    ("the argument of tanh is clipped to [-3, 3]", is_tanh, lambda x: torch.tanh(x.clamp(-3, 3))),
+    ("the argument of tanh is clipped to [-1, 1]", is_tanh, lambda x: torch.tanh(x.clamp(-1, 1))),
+    (
+        "the argument of tanh is clipped to [-10, 10]",
+        is_tanh,
+        lambda x: torch.tanh(x.clamp(-10, 10)),
+    ),
+    ("the argument of tanh is clipped to [-8, 8]", is_tanh, lambda x: torch.tanh(x.clamp(-8, 8))),
+    ("the argument of tanh is clipped to [-9, 9]", is_tanh, lambda x: torch.tanh(x.clamp(-9, 9))),
+    ("no nonlinearity is applied", always, lambda x: x),
+    ("tanh has the opposite sign", is_tanh, lambda x: -torch.tanh(x)),
+    (
+        "the argument of the nonlinearity is halved, as a mean of both sums",
+        is_tanh,
+        lambda x: torch.tanh(x / 2),
+    ),
+)
+AFTER: tuple[tuple[str, Condition, Function], ...] = (
+    ("tanh is applied twice", is_tanh, torch.tanh),
+    ("tanh is applied to what relu gives", is_relu, torch.tanh),
+    ("relu is applied to what tanh gives", is_tanh, torch.relu),
+)
+
+
+def _list_functions() -> list[Hypothesis]:
+    return [
+        hypothesis
+        for entries, is_after in ((FUNCTIONS, False), (AFTER, True))
+        for text, concerns, function in entries
+        for hypothesis in list_by_place(
+            text,
+            "apply the function that nonlinearity names, once, to the whole sum",
+            _list_rules(concerns),
+            Other,
+            concerns,
+            LAYERS,
+            function=function,
+            is_applied_after=is_after,
+        )
+    ]
+
+
+def _list_rules(concerns: Condition) -> tuple[str, ...]:
+    tanh, relu = "nonlinearity.tanh", "nonlinearity.relu"
+    if concerns is is_tanh:
+        return (tanh, "nonlinearity.large")
+    return (relu,) if concerns is is_relu else (tanh, relu)
+
+
+HYPOTHESES: tuple[Hypothesis, ...] = (
+    *_list_functions(),
+    *(
+        Hypothesis(
+            text,
+            "apply the nonlinearity once, to the sum of both products and both biases",
+            ("nonlinearity.tanh", "nonlinearity.relu", "recurrence.output"),
+            kind,
+        )
+        for text, kind in (
+            ("the nonlinearity is applied before the state is added", Early),
+            ("the nonlinearity is applied to the output only, not to the state", InputOnly),
+            ("the nonlinearity is applied to the output a second time", TwiceOnOutput),
+        )
+    ),
+)

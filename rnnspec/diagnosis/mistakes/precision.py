@@ -1,0 +1,154 @@
+"""Precision that is lost: what is rounded to another dtype, and where."""
+
+# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from rnnspec.diagnosis.mistakes.hypothesis import Condition, Hypothesis
+from rnnspec.diagnosis.mistakes.reference import Reference
+
+Round = Callable[[Tensor], Tensor]
+TF32_BITS = 13
+"""How many bits of a float32 TF32 does not have."""
+
+
+def round_to(dtype: torch.dtype) -> Round:
+    """Return the function that rounds to a dtype and back."""
+    return lambda tensor: tensor.to(dtype).to(tensor.dtype)
+
+
+def round_to_tf32(tensor: Tensor) -> Tensor:
+    """Return numbers rounded to the ten bits of TF32."""
+    bits = tensor.float().view(torch.int32)
+    rounded = (bits + (1 << (TF32_BITS - 1))) & -(1 << TF32_BITS)
+    return rounded.view(torch.float32).to(tensor.dtype)
+
+
+@dataclass
+class Rounded(Reference):
+    """Some values are rounded to another dtype."""
+
+    round: Round = torch.clone
+    input: bool = False
+    read: bool = False
+    weight_ih: bool = False
+    weight_hh: bool = False
+    bias: bool = False
+    state: bool = False
+    new: bool = False
+    output: bool = False
+    h_n: bool = False
+
+    def read_below(self, below: Sequence[Tensor], layer: int) -> Tensor:
+        right = super().read_below(below, layer)
+        return self.round(right) if self.read or (self.input and layer == 0) else right
+
+    def input_weight(self, layer: int, direction: int) -> Tensor:
+        right = super().input_weight(layer, direction)
+        return self.round(right) if self.weight_ih else right
+
+    def recurrent_weight(self, layer: int, direction: int) -> Tensor:
+        right = super().recurrent_weight(layer, direction)
+        return self.round(right) if self.weight_hh else right
+
+    def biases(self, layer: int, direction: int) -> list[Tensor]:
+        right = super().biases(layer, direction)
+        return [self.round(bias) for bias in right] if self.bias else right
+
+    def recall(self, state: Tensor, first: Tensor, step: int) -> Tensor:
+        return self.round(state) if self.state else state
+
+    def activate(self, total: Tensor, layer: int) -> Tensor:
+        right = super().activate(total, layer)
+        return self.round(right) if self.new else right
+
+    def finish(self, below: Sequence[Tensor]) -> Tensor:
+        right = super().finish(below)
+        return self.round(right) if self.output else right
+
+    def stack_states(self, states: list[Tensor], output: Tensor) -> Tensor:
+        right = super().stack_states(states, output)
+        return self.round(right) if self.h_n else right
+
+
+@dataclass
+class CarriedRounded(Rounded):
+    """The state that one step hands to the next is rounded, and the output is not."""
+
+    def carry(self, new: Tensor, state: Tensor, first: Tensor, time: int) -> Tensor:
+        return self.round(super().carry(new, state, first, time))
+
+
+PLACES: tuple[tuple[str, tuple[str, ...], int], ...] = (
+    ("the input of the first layer is", ("input",), 0),
+    ("what each layer reads is", ("read",), 1),
+    ("W_ih is", ("weight_ih",), 0),
+    ("W_hh is", ("weight_hh",), 0),
+    ("both weights are", ("weight_ih", "weight_hh"), 1),
+    ("all parameters are", ("weight_ih", "weight_hh", "bias"), 2),
+    ("both biases are", ("bias",), 0),
+    ("the state that each step reads is", ("state",), 1),
+    ("the new state of each step is", ("new",), 0),
+    ("the output is", ("output",), 0),
+    ("h_n is", ("h_n",), 0),
+    ("output and h_n are", ("output", "h_n"), 1),
+    ("what each layer reads and its weights are", ("read", "weight_ih"), 2),
+    (
+        "the operands of every product are",
+        ("read", "state", "weight_ih", "weight_hh"),
+        2,
+    ),
+)
+
+
+def _has_size(*sizes: int) -> Condition:
+    return lambda case: case.dtype.torch_dtype.itemsize in sizes
+
+
+DTYPES: tuple[tuple[str, Round, Condition], ...] = (
+    ("float32", round_to(torch.float32), _has_size(8)),
+    ("bfloat16", round_to(torch.bfloat16), _has_size(8, 4)),
+    ("float16", round_to(torch.float16), _has_size(8, 4)),
+    ("TF32", round_to_tf32, _has_size(8, 4)),
+)
+
+
+def _list_rounded() -> list[Hypothesis]:
+    return [
+        Hypothesis(
+            f"the error is that of {name}: {what} rounded to it",
+            "compute in the dtype of the parameters",
+            ("recurrence.dtypes", "recurrence.output"),
+            partial(Rounded, round=change, **dict.fromkeys(parts, True)),
+            concerns,
+            f"rounded to {name}",
+            rank,
+        )
+        for name, change, concerns in DTYPES
+        for what, parts, rank in PLACES
+    ]
+
+
+def _list_carried() -> list[Hypothesis]:
+    return [
+        Hypothesis(
+            f"the error is that of {name}: the state is rounded to it between steps",
+            "compute in the dtype of the parameters",
+            ("recurrence.dtypes", "recurrence.output"),
+            partial(CarriedRounded, round=change),
+            concerns,
+            f"rounded to {name}",
+            0,
+        )
+        for name, change, concerns in DTYPES
+    ]
+
+
+HYPOTHESES: tuple[Hypothesis, ...] = (*_list_rounded(), *_list_carried())

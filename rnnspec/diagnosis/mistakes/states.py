@@ -1,0 +1,291 @@
+"""Mistakes with the rows of h_0 and h_n."""
+
+# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from rnnspec.cases.axes import InitialState
+from rnnspec.cases.case import Case
+from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
+from rnnspec.diagnosis.mistakes.places import PLACES, Local, list_by_place
+from rnnspec.diagnosis.mistakes.reference import Reference
+
+Order = Callable[[int, int], list[int]]
+
+
+def has_h_0(case: Case) -> bool:
+    """Return whether the call passes an initial state."""
+    return case.initial_state is InitialState.GIVEN
+
+
+def has_rows(case: Case) -> bool:
+    """Return whether the states have more than one row."""
+    return case.config.num_layers * case.config.num_directions > 1
+
+
+def list_rows(layers: int, directions: int, pick: Callable[[int, int], int]) -> list[int]:
+    """Return the row that each layer and direction uses, layer by layer."""
+    return [pick(layer, direction) for layer in range(layers) for direction in range(directions)]
+
+
+ORDERS: tuple[tuple[str, str, Order], ...] = (
+    (
+        "has all forward rows first, then all backward rows",
+        "row layer * D + direction is row direction * num_layers + layer",
+        lambda n, d: list_rows(n, d, lambda layer, direction: direction * n + layer),
+    ),
+    (
+        "lists the layers from the last to the first",
+        "row layer * D + direction is row (num_layers - 1 - layer) * D + direction",
+        lambda n, d: list_rows(n, d, lambda layer, direction: (n - 1 - layer) * d + direction),
+    ),
+    (
+        "has its rows in the opposite order",
+        "states.flip(0)",
+        lambda n, d: list_rows(n, d, lambda layer, direction: n * d - 1 - layer * d - direction),
+    ),
+    (
+        "has the backward row of each layer before the forward row",
+        "row layer * D + direction is row layer * D + 1 - direction",
+        lambda n, d: list_rows(n, d, lambda layer, direction: layer * d + d - 1 - direction),
+    ),
+)
+READS: tuple[tuple[str, str, Order], ...] = (
+    (
+        "every layer starts from the first layer's row of h_0",
+        "states.routing",
+        lambda n, d: list_rows(n, d, lambda layer, direction: direction),
+    ),
+    (
+        "every layer starts from the last layer's row of h_0",
+        "states.routing",
+        lambda n, d: list_rows(n, d, lambda layer, direction: (n - 1) * d + direction),
+    ),
+    (
+        "the layers above the second start from the second layer's row of h_0",
+        "states.routing",
+        lambda n, d: list_rows(n, d, lambda layer, direction: min(layer, 1) * d + direction),
+    ),
+    (
+        "every layer and direction starts from the first row of h_0",
+        "states.routing",
+        lambda n, d: list_rows(n, d, lambda layer, direction: 0),
+    ),
+    (
+        "both directions start from the forward row of h_0",
+        "directions.own-state",
+        lambda n, d: list_rows(n, d, lambda layer, direction: layer * d),
+    ),
+    (
+        "both directions start from the backward row of h_0",
+        "directions.own-state",
+        lambda n, d: list_rows(n, d, lambda layer, direction: layer * d + d - 1),
+    ),
+    (
+        "row number layer of h_0 is used for both directions",
+        "states.routing",
+        lambda n, d: list_rows(n, d, lambda layer, direction: layer),
+    ),
+)
+
+
+@dataclass
+class Reordered(Reference):
+    """The rows of h_0 or h_n are in another order."""
+
+    find_rows: Order = lambda n, d: list(range(n * d))
+    h_0: bool = False
+    h_n: bool = False
+
+    def arrange_h_0(self) -> Tensor:
+        states = super().arrange_h_0()
+        return states[self._rows()] if self.h_0 else states
+
+    def stack_states(self, states: list[Tensor], output: Tensor) -> Tensor:
+        right = super().stack_states(states, output)
+        if not self.h_n:
+            return right
+        rows = self._rows()
+        return right[[rows.index(row) for row in range(len(rows))]]
+
+    def _rows(self) -> list[int]:
+        return self.find_rows(self.given.layers, self.given.directions)
+
+
+@dataclass
+class Ignored(Local):
+    """h_0 is ignored."""
+
+    def first_state(self, h_0: Tensor, layer: int, direction: int) -> Tensor:
+        right = super().first_state(h_0, layer, direction)
+        return right * 0 if self.is_wrong(layer, direction) else right
+
+
+@dataclass
+class ChangedState(Reference):
+    """h_0 is changed before it is used."""
+
+    change: Callable[[Tensor], Tensor] = torch.neg
+
+    def arrange_h_0(self) -> Tensor:
+        return self.change(super().arrange_h_0())
+
+
+@dataclass
+class DefaultState(Reference):
+    """A call without h_0 starts from other states than zeros."""
+
+    fill: float | None = None
+
+    def default_states(self, data: Tensor) -> Tensor:
+        right = super().default_states(data)
+        return right.new_full(right.shape, self.fill) if self.fill is not None else right
+
+
+@dataclass
+class DefaultBatch(Reference):
+    """A call without h_0 creates states of another batch size."""
+
+    axis: int | None = None
+
+    def default_states(self, data: Tensor) -> Tensor:
+        batch = 1
+        if self.axis is not None and self.given.case.is_batched:
+            packed = self.given.case.is_packed
+            batch = data.shape[1] if packed else self.given.raw_input.shape[self.axis]
+        rows = self.given.layers * self.given.directions
+        return data.new_zeros(rows, batch, self.given.hidden)
+
+
+def _list_orders() -> list[Hypothesis]:
+    return [
+        Hypothesis(
+            f"{what} {text}" if rank == 0 else f"h_0 and h_n both {_make_plural(text)}",
+            f"re-order the rows: {remedy}",
+            ("directions.h-n-order", "states.order") if h_n else ("states.order", "states.routing"),
+            partial(Reordered, find_rows=order, h_0=h_0, h_n=h_n),
+            has_rows,
+            "rows",
+            rank,
+        )
+        for text, remedy, order in ORDERS
+        for what, h_0, h_n, rank in (
+            ("h_0", True, False, 0),
+            ("h_n", False, True, 0),
+            ("both", True, True, 1),
+        )
+    ]
+
+
+def _make_plural(text: str) -> str:
+    verb, _, rest = text.partition(" ")
+    return f"{ {'has': 'have', 'lists': 'list'}[verb] } {rest.replace('its', 'their')}"
+
+
+def _list_reads() -> list[Hypothesis]:
+    return [
+        Hypothesis(
+            text,
+            "start layer k and direction d from row k * D + d of h_0",
+            (rule, "states.routing", "states.order"),
+            partial(Reordered, find_rows=order, h_0=True),
+            lambda case: has_rows(case) and has_h_0(case),
+            "rows read",
+        )
+        for text, rule, order in READS
+    ]
+
+
+def _list_h_0() -> list[Hypothesis]:
+    changes: tuple[tuple[str, Callable[[Tensor], Tensor]], ...] = (
+        ("is negated", torch.neg),
+        ("is clipped to [-1, 1]", lambda h_0: h_0.clamp(-1, 1)),
+        ("passes through tanh before it is used", torch.tanh),
+        ("is used without its negative values", torch.relu),
+        ("of the first sample is used for all samples", lambda h: h[:, :1].expand_as(h)),
+        ("is used for the first sample only", _keep_first),
+        ("is used with its samples in the opposite order", lambda h_0: h_0.flip(1)),
+        ("is used with its units in the opposite order", lambda h_0: h_0.flip(2)),
+        ("is averaged over the batch", lambda h: h.mean(1, keepdim=True).expand_as(h)),
+        ("is doubled", lambda h_0: h_0 * 2),
+    )
+    return [
+        *list_by_place(
+            "h_0 is ignored",
+            "start each layer and direction from its row of h_0",
+            ("states.initial-state-used", "states.routing"),
+            Ignored,
+            has_h_0,
+            PLACES,
+        ),
+        *(
+            Hypothesis(
+                f"h_0 {text}",
+                "use h_0 as it is passed",
+                ("states.initial-state-used", "recurrence.output"),
+                partial(ChangedState, change=change),
+                has_h_0,
+                "" if "sample" not in text else "samples of h_0",
+            )
+            for text, change in changes
+        ),
+    ]
+
+
+def _keep_first(h_0: Tensor) -> Tensor:
+    return torch.cat([h_0[:, :1], h_0[:, 1:] * 0], dim=1)
+
+
+def _list_defaults() -> list[Hypothesis]:
+    def is_absent(case: Case) -> bool:
+        return not has_h_0(case)
+
+    start = "start from zeros of shape (D * num_layers, N, H) if no h_0 is passed"
+    rules = ("states.absent-is-zero",)
+    return [
+        Hypothesis(
+            "without h_0, the states are created for a batch of one",
+            start,
+            rules,
+            DefaultBatch,
+            is_absent,
+        ),
+        *(
+            Hypothesis(
+                f"without h_0, the batch size of the states is taken from the {name} axis of input",
+                start,
+                rules,
+                partial(DefaultBatch, axis=axis),
+                is_absent,
+            )
+            for axis, name in enumerate(("first", "second"))
+        ),
+        *(
+            Hypothesis(
+                f"without h_0, the layer starts from {text}",
+                start,
+                rules,
+                partial(DefaultState, fill=fill),
+                is_absent,
+            )
+            for text, fill in (
+                ("NaN", float("nan")),
+                ("ones", 1.0),
+            )
+        ),
+    ]
+
+
+HYPOTHESES: tuple[Hypothesis, ...] = (
+    *_list_orders(),
+    *_list_reads(),
+    *_list_h_0(),
+    *_list_defaults(),
+)

@@ -1,0 +1,354 @@
+"""Mistakes with time steps and with the state that is carried between them."""
+
+# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from rnnspec.cases.axes import InitialState
+from rnnspec.cases.case import Case
+from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
+from rnnspec.diagnosis.mistakes.places import EVERYWHERE, PLACES, Local, list_by_place
+from rnnspec.diagnosis.mistakes.reference import Reference
+
+Change = Callable[[Tensor], Tensor]
+Recall = Callable[[Tensor, Tensor, int], Tensor]
+
+
+def is_long(case: Case) -> bool:
+    """Return whether there is more than one time step."""
+    return case.steps > 1
+
+
+def is_ragged(case: Case) -> bool:
+    """Return whether the sequences of a packed batch differ in length."""
+    return case.is_packed and len(set(case.lengths)) > 1
+
+
+def is_long_without_ends(case: Case) -> bool:
+    """Return whether every sequence has all of several time steps."""
+    return is_long(case) and (not case.is_packed or len(set(case.lengths)) == 1)
+
+
+@dataclass
+class OtherState(Local):
+    """A step reads another state."""
+
+    pick: Recall = lambda state, first, step: state
+    cell: tuple[int, int] = (0, 0)
+
+    def run_direction(
+        self, data: Tensor, first: Tensor, layer: int, direction: int
+    ) -> tuple[Tensor, Tensor]:
+        self.cell = (layer, direction)
+        return super().run_direction(data, first, layer, direction)
+
+    def recall(self, state: Tensor, first: Tensor, step: int) -> Tensor:
+        if not self.is_wrong(*self.cell):
+            return super().recall(state, first, step)
+        return self.pick(state, first, step)
+
+
+@dataclass
+class NeverAdvances(Reference):
+    """Every step starts from the initial state, which is returned as h_n."""
+
+    def carry(self, new: Tensor, state: Tensor, first: Tensor, time: int) -> Tensor:
+        return state
+
+
+@dataclass
+class FirstStepBias(Local):
+    """Some biases are not added at the first step, or are added at the first step only."""
+
+    biases_kept: int = 0
+    at_first: bool = True
+    lost: list[Tensor] = field(default_factory=list)
+    cell: tuple[int, int] = (0, 0)
+
+    def project(self, data: Tensor, layer: int, direction: int) -> Tensor:
+        biases = self.biases(layer, direction)
+        self.lost = biases[self.biases_kept :] if self.is_wrong(layer, direction) else []
+        return super().project(data, layer, direction)
+
+    def add(self, rest: Tensor, state: Tensor, weight: Tensor, layer: int, step: int) -> Tensor:
+        right = super().add(rest, state, weight, layer, step)
+        for bias in self.lost if (step == 0) is self.at_first else ():
+            right = right - bias
+        return right
+
+
+@dataclass
+class MovedInput(Reference):
+    """The first layer, or every layer, reads another step."""
+
+    change: Change = lambda data: data
+    is_everywhere: bool = False
+
+    def read_below(self, below: Sequence[Tensor], layer: int) -> Tensor:
+        right = super().read_below(below, layer)
+        return self.change(right) if self.is_everywhere or layer == 0 else right
+
+
+@dataclass
+class MovedOutput(Reference):
+    """The output holds other steps."""
+
+    change: Change = lambda data: data
+
+    def finish(self, below: Sequence[Tensor]) -> Tensor:
+        return self.change(super().finish(below))
+
+
+@dataclass
+class FewerSteps(Reference):
+    """Some steps at an end are not computed; the output is shorter."""
+
+    first: int = 0
+    last: int = 0
+
+    def read_input(self) -> Tensor:
+        data = super().read_input()
+        return data[self.first : len(data) - self.last]
+
+
+@dataclass
+class SkippedStep(Local):
+    """A direction leaves the state unchanged at some step."""
+
+    is_skipped: Callable[[int, int], bool] = lambda step, steps: False
+    steps: int = 0
+    step: int = 0
+    cell: tuple[int, int] = (0, 0)
+
+    def run_direction(
+        self, data: Tensor, first: Tensor, layer: int, direction: int
+    ) -> tuple[Tensor, Tensor]:
+        self.steps, self.cell = len(data), (layer, direction)
+        return super().run_direction(data, first, layer, direction)
+
+    def recall(self, state: Tensor, first: Tensor, step: int) -> Tensor:
+        self.step = step
+        return state
+
+    def keep(self, new: Tensor, time: int, state: Tensor) -> Tensor:
+        right = super().keep(new, time, state)
+        wrong = self.is_wrong(*self.cell) and self.is_skipped(self.step, self.steps)
+        return state if wrong else right
+
+
+@dataclass
+class StepsFromBatch(Reference):
+    """The number of steps is the batch size, and later outputs are zero."""
+
+    def read_input(self) -> Tensor:
+        right = super().read_input()
+        return right[: right.shape[1]]
+
+    def finish(self, below: Sequence[Tensor]) -> Tensor:
+        right = super().finish(below)
+        missing = self.given.case.steps - len(right)
+        return torch.cat([right, right.new_zeros(missing, *right.shape[1:])])
+
+
+def _shift_later(data: Tensor) -> Tensor:
+    return torch.cat([data[:1] * 0, data[:-1]])
+
+
+def _shift_earlier(data: Tensor) -> Tensor:
+    return torch.cat([data[1:], data[:1] * 0])
+
+
+def _repeat_last(data: Tensor) -> Tensor:
+    return data[-1:].expand_as(data)
+
+
+def _repeat_previous_at_end(data: Tensor) -> Tensor:
+    return torch.cat([data[:-1], data[-2:-1]])
+
+
+def _clear_first(data: Tensor) -> Tensor:
+    return torch.cat([data[:1] * 0, data[1:]])
+
+
+def _clear_last(data: Tensor) -> Tensor:
+    return torch.cat([data[:-1], data[-1:] * 0])
+
+
+CARRIED = "carry the state of each step into the next one"
+STATES: tuple[tuple[str, str, Recall], ...] = (
+    ("every step starts from h_0", "recurrence.output", lambda state, first, step: first),
+    ("every step starts from zeros", "recurrence.output", lambda state, first, step: state * 0),
+    (
+        "the state is used in the first step only",
+        "recurrence.output",
+        lambda state, first, step: state if step == 0 else state * 0,
+    ),
+    (
+        "h_0 is added to the state at every later step",
+        "recurrence.output",
+        lambda state, first, step: state + first if step else state,
+    ),
+    (
+        "the state is reset to h_0 at every second step",
+        "recurrence.output",
+        lambda state, first, step: first if step % 2 == 0 else state,
+    ),
+)
+INPUTS: tuple[tuple[str, str, Change], ...] = (
+    ("each step reads the input of the step before it, the first one zeros", "", _shift_later),
+    ("each step reads the input of the step after it, the last one zeros", "", _shift_earlier),
+    (
+        "each step reads the input of the step before it, the first one that of the last",
+        "",
+        lambda data: data.roll(1, 0),
+    ),
+    (
+        "each step reads the input of the step after it, the last one that of the first",
+        "",
+        lambda data: data.roll(-1, 0),
+    ),
+    ("every step reads the input of the first step", "", lambda data: data[:1].expand_as(data)),
+    ("every step reads the input of the last step", "", _repeat_last),
+    ("every step reads the mean of the input over time", "", lambda d: d.mean(0).expand_as(d)),
+    ("the input of the first step is read as zeros", "", _clear_first),
+    ("the input of the last step is read as zeros", "", _clear_last),
+    ("the steps are read from the last to the first", "", lambda data: data.flip(0)),
+)
+OUTPUTS: tuple[tuple[str, Change], ...] = (
+    ("every time step of the output repeats the last one", _repeat_last),
+    ("every time step of the output repeats the first one", lambda o: o[:1].expand_as(o)),
+    ("the output is one step late, and starts with zeros", _shift_later),
+    ("the output is one step early, and ends with zeros", _shift_earlier),
+    ("the output is turned round in time", lambda output: output.flip(0)),
+    ("the last time step of the output repeats the one before it", _repeat_previous_at_end),
+    ("the last time step of the output is zero", _clear_last),
+    ("the first time step of the output is zero", _clear_first),
+    ("the output holds the sum of all steps so far", lambda output: output.cumsum(0)),
+    ("the output holds only the last time step", lambda output: output[-1:]),
+    ("the output holds only the first time step", lambda output: output[:1]),
+    ("the output lacks its last time step", lambda output: output[:-1]),
+    ("the output lacks its first time step", lambda output: output[1:]),
+    (
+        "the time steps of the output are joined along the features",
+        lambda output: torch.cat(list(output), dim=-1).unsqueeze(0),
+    ),
+)
+SKIPS: tuple[tuple[str, Callable[[int, int], bool]], ...] = (
+    ("the last step leaves the state unchanged", lambda step, steps: step == steps - 1),
+    ("the first step leaves the state unchanged", lambda step, steps: step == 0),
+)
+
+
+def _list_states() -> list[Hypothesis]:
+    return [
+        hypothesis
+        for text, rule, pick in STATES
+        for hypothesis in list_by_place(
+            text,
+            CARRIED,
+            (rule, "recurrence.output"),
+            OtherState,
+            places=PLACES if "first" in text or "h_0" in text else (EVERYWHERE, *PLACES[1:]),
+            pick=pick,
+        )
+    ]
+
+
+def _list_moves() -> list[Hypothesis]:
+    rules = ("recurrence.output",)
+    inputs = [
+        Hypothesis(
+            text,
+            "let each step read the input of the same step",
+            rules,
+            partial(MovedInput, change=change),
+            is_long,
+            "input reversed" if "from the last" in text else "",
+            unclear=is_ragged,
+        )
+        for text, _, change in INPUTS
+    ]
+    outputs = [
+        Hypothesis(
+            text,
+            "return the state of every step as the output of that step",
+            ("shapes.output", *rules) if "only" in text or "lacks" in text else rules,
+            partial(MovedOutput, change=change),
+            is_long,
+            unclear=is_ragged,
+        )
+        for text, change in OUTPUTS
+    ]
+    return inputs + outputs
+
+
+def _list_first_step_biases() -> list[Hypothesis]:
+    def has_bias(case: Case) -> bool:
+        return case.config.bias and is_long(case)
+
+    def is_absent(case: Case) -> bool:
+        return case.config.bias and case.initial_state is InitialState.ABSENT
+
+    entries = (
+        ("the first step adds no bias", 0, True, has_bias),
+        ("the first step does not add b_hh", 1, True, has_bias),
+        ("only the first step adds biases", 0, False, has_bias),
+        ("only the first step adds b_hh", 1, False, has_bias),
+        ("without h_0, the first step does not add b_hh", 1, True, is_absent),
+        ("without h_0, the first step adds no bias", 0, True, is_absent),
+    )
+    return [
+        hypothesis
+        for text, kept, at_first, concerns in entries
+        for hypothesis in list_by_place(
+            text,
+            "add both biases at every step",
+            ("states.absent-is-zero" if "without" in text else "recurrence.output",),
+            FirstStepBias,
+            concerns,
+            PLACES,
+            biases_kept=kept,
+            at_first=at_first,
+        )
+    ]
+
+
+HYPOTHESES: tuple[Hypothesis, ...] = (
+    *_list_states(),
+    *_list_moves(),
+    *_list_first_step_biases(),
+    *(
+        hypothesis
+        for text, is_skipped in SKIPS
+        for hypothesis in list_by_place(
+            text,
+            "compute the new state at every step",
+            ("recurrence.output",),
+            SkippedStep,
+            is_long,
+            PLACES,
+            is_ragged,
+            is_skipped=is_skipped,
+        )
+    ),
+    Hypothesis(
+        "no step changes the state: every step starts from h_0, and h_n is h_0",
+        CARRIED,
+        ("recurrence.output",),
+        NeverAdvances,
+    ),
+    Hypothesis(
+        "the number of time steps is taken from the batch size, and later outputs are zero",
+        "take the number of time steps from the time axis",
+        ("recurrence.output",),
+        StepsFromBatch,
+        lambda case: is_long_without_ends(case) and 0 < case.batch < case.steps,
+    ),
+)

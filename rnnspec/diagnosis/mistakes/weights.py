@@ -1,0 +1,232 @@
+"""Mistakes with weights and biases."""
+
+# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from rnnspec.cases.case import Case
+from rnnspec.diagnosis.mistakes.given import Given
+from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
+from rnnspec.diagnosis.mistakes.places import PLACES, Local, list_by_place
+
+Pick = Callable[[list[Tensor]], list[Tensor]]
+Change = Callable[[Tensor], Tensor]
+
+
+def has_bias(case: Case) -> bool:
+    """Return whether the layer has biases."""
+    return case.config.bias
+
+
+def is_stack(case: Case) -> bool:
+    """Return whether there is more than one layer."""
+    return case.config.num_layers > 1
+
+
+@dataclass
+class OtherBiases(Local):
+    """Other biases are added."""
+
+    pick: Pick = lambda biases: biases
+
+    def biases(self, layer: int, direction: int) -> list[Tensor]:
+        right = super().biases(layer, direction)
+        return self.pick(right) if right and self.is_wrong(layer, direction) else right
+
+
+@dataclass
+class ChangedInputWeight(Local):
+    """W_ih is changed before it is used."""
+
+    change: Change = torch.neg
+
+    def input_weight(self, layer: int, direction: int) -> Tensor:
+        right = super().input_weight(layer, direction)
+        return _apply(self.change, right) if self.is_wrong(layer, direction) else right
+
+
+@dataclass
+class ChangedRecurrentWeight(Local):
+    """W_hh is changed before it is used."""
+
+    change: Change = torch.neg
+
+    def recurrent_weight(self, layer: int, direction: int) -> Tensor:
+        right = super().recurrent_weight(layer, direction)
+        return _apply(self.change, right) if self.is_wrong(layer, direction) else right
+
+
+@dataclass
+class ExchangedWeights(Local):
+    """W_ih and W_hh are exchanged if they have the same shape."""
+
+    def input_weight(self, layer: int, direction: int) -> Tensor:
+        return self._pick("weight_ih", "weight_hh", layer, direction)
+
+    def recurrent_weight(self, layer: int, direction: int) -> Tensor:
+        return self._pick("weight_hh", "weight_ih", layer, direction)
+
+    def _pick(self, right: str, wrong: str, layer: int, direction: int) -> Tensor:
+        weight, other = (self.given.weight(kind, layer, direction) for kind in (right, wrong))
+        is_wrong = self.is_wrong(layer, direction) and weight.shape == other.shape
+        return other if is_wrong else weight
+
+
+@dataclass
+class OtherLayer(Local):
+    """Parameters of another layer are used."""
+
+    kinds: tuple[str, ...] = ()
+    pick: Callable[[int, Given], int] = lambda layer, given: layer
+
+    def input_weight(self, layer: int, direction: int) -> Tensor:
+        return self._get("weight_ih", layer, direction)
+
+    def recurrent_weight(self, layer: int, direction: int) -> Tensor:
+        return self._get("weight_hh", layer, direction)
+
+    def biases(self, layer: int, direction: int) -> list[Tensor]:
+        if not self.given.case.config.bias:
+            return []
+        return [self._get(kind, layer, direction) for kind in ("bias_ih", "bias_hh")]
+
+    def _get(self, kind: str, layer: int, direction: int) -> Tensor:
+        other = self.pick(layer, self.given) if kind in self.kinds else layer
+        weight = self.given.weight(kind, layer, direction)
+        chosen = self.given.weight(kind, other, direction)
+        return chosen if chosen.shape == weight.shape else weight
+
+
+def _apply(change: Change, weight: Tensor) -> Tensor:
+    changed = change(weight)
+    return changed if changed.shape == weight.shape else weight
+
+
+BIAS_REMEDY = "add both b_ih and b_hh, once each, in every layer, direction and step"
+BIASES: tuple[tuple[str, Pick], ...] = (
+    ("no bias is added", lambda biases: []),
+    ("b_hh is not added", lambda biases: biases[:1]),
+    ("b_ih is not added", lambda biases: biases[1:]),
+    ("b_ih is added twice, and b_hh is not added", lambda biases: biases[:1] * 2),
+    ("b_hh is added twice, and b_ih is not added", lambda biases: biases[1:] * 2),
+    ("both biases are added twice", lambda biases: biases * 2),
+    ("b_ih is added twice", lambda biases: [*biases, biases[0]]),
+    ("b_hh is added twice", lambda biases: [*biases, biases[1]]),
+    ("both biases are subtracted", lambda biases: [-bias for bias in biases]),
+    ("the mean of the biases is added", lambda biases: [sum(biases) / 2]),
+    ("the units of both biases are reversed", lambda biases: [b.flip(0) for b in biases]),
+    ("only the first unit's bias is added to all units", lambda b: [sum(b)[:1].expand_as(b[0])]),
+)
+CHANGES: tuple[tuple[str, str, Change], ...] = (
+    ("{} is used transposed", "multiply by the transpose: x @ {}.T", lambda weight: weight.t()),
+    ("{} is used with its rows in the opposite order", "{}.flip(0)", lambda w: w.flip(0)),
+    ("{} is used with its columns in the opposite order", "{}.flip(1)", lambda w: w.flip(1)),
+    ("{} is used with the opposite sign", "use {} as it is", torch.neg),
+    ("{} is used twice as large", "use {} as it is", lambda weight: weight * 2),
+    ("{} is not used", "multiply by {}", lambda weight: weight * 0),
+    ("only the diagonal of {} is used", "multiply by all of {}", lambda w: w * torch.eye(*w.shape)),
+    ("only the lower triangle of {} is used", "multiply by all of {}", torch.tril),
+    (
+        "the numbers of {} are read column by column",
+        "read {} row by row: {}.T.reshape({}.shape)",
+        lambda weight: weight.t().reshape(weight.shape),
+    ),
+)
+
+
+def _sort_by_name(layer: int, given: Given) -> int:
+    return sorted(range(given.layers), key=str)[layer]
+
+
+LAYERS: tuple[tuple[str, Callable[[int, Given], int]], ...] = (
+    ("the layers above the second use {} of the second layer", lambda layer, given: min(layer, 1)),
+    ("every layer uses {} of the first layer", lambda layer, given: 0),
+    ("every layer uses {} of the last layer", lambda layer, given: given.layers - 1),
+    ("each layer uses {} of the layer below", lambda layer, given: max(layer - 1, 0)),
+    (
+        "each layer uses {} of the layer above",
+        lambda layer, given: min(layer + 1, given.layers - 1),
+    ),
+    (
+        "the layers use {} in the opposite order",
+        lambda layer, given: given.layers - 1 - layer,
+    ),
+    ("{} are chosen in alphabetical order, in which 10 comes before 2", _sort_by_name),
+)
+KINDS = (
+    ("the parameters", ("weight_ih", "weight_hh", "bias_ih", "bias_hh")),
+    ("W_hh", ("weight_hh",)),
+    ("W_ih", ("weight_ih",)),
+    ("the biases", ("bias_ih", "bias_hh")),
+    ("both weights", ("weight_ih", "weight_hh")),
+)
+
+
+def _list_biases() -> list[Hypothesis]:
+    rules = ("recurrence.two-biases", "recurrence.output")
+    return [
+        hypothesis
+        for text, pick in BIASES
+        for hypothesis in list_by_place(
+            text, BIAS_REMEDY, rules, OtherBiases, has_bias, PLACES, pick=pick
+        )
+    ]
+
+
+def _list_changes() -> list[Hypothesis]:
+    kinds = (("W_ih", ChangedInputWeight), ("W_hh", ChangedRecurrentWeight))
+    return [
+        hypothesis
+        for text, remedy, change in CHANGES
+        for name, kind in kinds
+        for hypothesis in list_by_place(
+            text.format(name),
+            remedy.format(name, name, name),
+            ("recurrence.output",),
+            kind,
+            places=PLACES,
+            change=change,
+        )
+    ]
+
+
+def _list_layers() -> list[Hypothesis]:
+    return [
+        Hypothesis(
+            text.format(names),
+            "use the parameters whose names end in l[k] in layer k",
+            ("stacking.own-parameters", "stacking.composition"),
+            _build_other_layer(kinds, pick),
+            is_stack,
+            f"other layer {kinds}",
+            rank,
+        )
+        for names, kinds in KINDS
+        for rank, (text, pick) in enumerate(LAYERS)
+    ]
+
+
+def _build_other_layer(
+    kinds: tuple[str, ...], pick: Callable[[int, Given], int]
+) -> Callable[[Given], OtherLayer]:
+    return lambda given: OtherLayer(given, kinds=kinds, pick=pick)
+
+
+HYPOTHESES: tuple[Hypothesis, ...] = (
+    *_list_biases(),
+    *_list_changes(),
+    *_list_layers(),
+    *list_by_place(
+        "W_ih and W_hh are exchanged if they have the same shape",
+        "multiply the input by W_ih and the state by W_hh",
+        ("recurrence.output",),
+        ExchangedWeights,
+        places=PLACES,
+    ),
+)
