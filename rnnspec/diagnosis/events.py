@@ -28,6 +28,9 @@ KIND_OF_FACT = {
     Fact.GRADIENTS: FaultKind.GRADIENTS,
 }
 
+SMALL = 1e-4
+"""A relative error that is smaller than this is a lack of precision rather than another formula."""
+
 
 @dataclass(frozen=True)
 class Event(Generic[CaseT]):
@@ -51,6 +54,15 @@ class Event(Generic[CaseT]):
         return self.case.findings[self.rule]
 
     @property
+    def is_small(self) -> bool:
+        """Whether every wrong number of the case is nearly right, as by a lack of precision."""
+        differences = [each.difference for each in self.case.findings.values() if each.difference]
+        return bool(differences) and all(
+            abs(each.got - each.expected) <= SMALL * max(1.0, abs(each.expected))
+            for each in differences
+        )
+
+    @property
     def is_judged(self) -> bool:
         """Whether the rule was judged, and not just stopped."""
         return self.finding.kind is not FindingKind.SUBJECT_ERROR
@@ -67,13 +79,16 @@ def list_events(
 
 def _classify(rule: Rule[Any, Any], case: FailingCase[CaseT]) -> Event[CaseT]:
     finding = case.findings[rule.id]
-    if finding.kind is FindingKind.SUBJECT_ERROR:
-        return Event(rule.id, case, case.case, FaultKind.BLOCKED, finding.blocker)
-    concerns = rule.establishes | rule.presupposes
-    if finding.kind is FindingKind.VIOLATION:
+    blocker = finding.blocker
+    if blocker is not None and blocker == case.blocker:
+        return Event(rule.id, case, case.case, FaultKind.BLOCKED, blocker)
+    if finding.kind is not FindingKind.CHECKER_ERROR:
+        concerns = rule.establishes | rule.presupposes
         for fact, shown in case.broken.items():
             if fact in concerns:
                 return Event(rule.id, case, shown, KIND_OF_FACT[fact], case.blocker)
         if rule.id in case.misled and Fact.RESULTS in concerns:
             return Event(rule.id, case, case.misled[rule.id], FaultKind.RESULTS)
+    if blocker is not None:
+        return Event(rule.id, case, case.case, FaultKind.BLOCKED, blocker)
     return Event(rule.id, case, case.case, FaultKind.REQUIREMENT)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import Any, Generic, TypeVar
 
 from rnnspec.contract.clauses import Level
@@ -44,8 +45,8 @@ class Fault(Generic[CaseT]):
 
     kind          what sort of thing
     root          the rule that names it
-    situation     the minimal case that shows what is wrong, and what it needs
-    minimum       the minimal case for the root, with what it says there; the same, if it fails there
+    situations    minimal cases that show what is wrong, each with what it needs
+    minimum       the first of them, with what the root says there; another if it does not fail
     events        the failures that are part of it
     consequences  the other rules that fail because of it
     waiting       the rules that could not be judged because of it
@@ -54,12 +55,17 @@ class Fault(Generic[CaseT]):
 
     kind: FaultKind
     root: Rule[Any, Any]
-    situation: MinimalFailure[CaseT]
+    situations: list[MinimalFailure[CaseT]]
     minimum: MinimalFailure[CaseT]
     events: list[Event[CaseT]]
     consequences: set[str] = field(default_factory=set)
     waiting: set[str] = field(default_factory=set)
     cause: LikelyCause | None = None
+
+    @property
+    def situation(self) -> MinimalFailure[CaseT]:
+        """The minimal case by which the fault was found."""
+        return self.situations[0]
 
     @property
     def cases(self) -> dict[int, FailingCase[CaseT]]:
@@ -136,7 +142,7 @@ class FaultFinder(Generic[CaseT, ObservedT]):
         minimum = minimise(self.suite.space, start.finding, probe, rule.when, RULE_EVALUATIONS)
         differentiates = any(self.rules[each.rule].part is Part.GRADIENTS for each in events)
         fact = Fact.GRADIENTS if differentiates else None
-        self._add_fault(FaultKind.BLOCKED, minimum, events, fact)
+        self._add_fault(FaultKind.REQUIREMENT, minimum, events, fact)
 
     def _choose_representative(self, events: Sequence[Event[CaseT]]) -> Rule[Any, Any]:
         names = [event.rule for event in events]
@@ -146,9 +152,13 @@ class FaultFinder(Generic[CaseT, ObservedT]):
         )
 
     def find_wrong(self, kind: FaultKind, fact: Fact) -> None:
-        """Find the faults in results or gradients: situations that cover all wrong cases."""
+        """Find the faults in results or gradients: situations that cover all wrong cases.
+
+        If one mistake explains all of them, or all are only inaccurate, they are one fault.
+        """
         events = [event for event in self.events if event.kind is kind]
-        while len(self.faults) < MOST_FAULTS:
+        cause = self._find_cause(kind, events, fact) if events else None
+        for _ in range(MOST_FAULTS):
             if not events or self._join_wider(kind, events):
                 return
             start = self._choose_simplest(events)
@@ -165,12 +175,25 @@ class FaultFinder(Generic[CaseT, ObservedT]):
                 events = [event for event in events if event.shown != start.shown]
                 continue
             minimum = minimise(self.suite.space, found, probe)
-            covered = [event for event in events if self._is_covered(event, minimum)]
-            fault = self._add_fault(kind, minimum, covered or [start], fact)
+            if fact is Fact.GRADIENTS and self._is_hidden(minimum.finding.case, events):
+                return
+            covered = [
+                event
+                for event in events
+                if cause or self._is_covered(event, minimum) or (event.is_small and start.is_small)
+            ]
+            fault = self._add_fault(kind, minimum, covered or [start], fact, cause)
             taken = {id(event) for event in fault.events}
             events = [event for event in events if id(event) not in taken]
         if events:
             self.faults[-1].events.extend(events)
+
+    def _is_hidden(self, case: CaseT, events: list[Event[CaseT]]) -> bool:
+        """Make wrong gradients part of a fault whose wrong results rounding hides, if so."""
+        wider = self._widen(case)
+        if wider is None or not self.suite.find_broken_facts(self.suite.observe(wider)):
+            return False
+        return self._join_covering(wider, events, FaultKind.RESULTS)
 
     def find_others(self) -> None:
         """Find the requirements that are broken by themselves."""
@@ -195,7 +218,8 @@ class FaultFinder(Generic[CaseT, ObservedT]):
 
     def _is_presupposed(self, fault: Fault[CaseT], rule: Rule[Any, Any]) -> bool:
         broken = {fault.root.id, *(event.rule for event in fault.events if event.is_judged)}
-        return bool(broken & rule.presupposes)
+        patterns = [each for each in rule.presupposes if isinstance(each, str)]
+        return any(fnmatchcase(name, pattern) for name in broken for pattern in patterns)
 
     def _coincides(
         self, fault: Fault[CaseT], rule: Rule[Any, Any], events: list[Event[CaseT]]
@@ -217,12 +241,34 @@ class FaultFinder(Generic[CaseT, ObservedT]):
         probe = probe_rule(self.suite, rule, start.finding)
         minimum = minimise(self.suite.space, start.finding, probe, rule.when, RULE_EVALUATIONS)
         kind, fact = self._classify_minimum(rule, minimum.finding)
-        if rule.part is not Part.INTERFACE and self._join_covering(minimum.finding.case, events):
-            return
-        if fact is None:
-            self.faults.append(Fault(kind, rule, minimum, minimum, events))
-        else:
-            self._add_fault(kind, minimum, events, fact)
+        case = minimum.finding.case
+        if fact is not None:
+            if not self._join_covering(case, events, kind):
+                self._add_fault(kind, minimum, events, fact)
+        elif not self._join_hidden(rule, case, events):
+            self.faults.append(Fault(kind, rule, [minimum], minimum, events))
+
+    def _join_hidden(self, rule: Rule[Any, Any], case: CaseT, events: list[Event[CaseT]]) -> bool:
+        """Make events part of a fault in which their minimal case lies, or does in a wider dtype.
+
+        A fault in results may be too small for the rounding of a dtype, and still show in what
+        rests on them. What a constructor accepts or a call refuses is never hidden so.
+        """
+        if rule.part is Part.INTERFACE:
+            return False
+        if self._join_covering(case, events):
+            return True
+        wider = self._widen(case)
+        if wider is None:
+            return False
+        broken = self.suite.find_broken_facts(self.suite.observe(wider))
+        return any(self._join_covering(wider, events, KIND_OF_FACT[fact]) for fact in broken)
+
+    def _widen(self, case: CaseT) -> CaseT | None:
+        """Return a case in the simplest dtype, or None if it is in that already."""
+        space = self.suite.space
+        simpler = space.list_simpler(case, "dtype") if "dtype" in space.fields else []
+        return space.change_field(case, "dtype", simpler[0]) if simpler else None
 
     def _classify_minimum(
         self, rule: Rule[Any, Any], finding: Finding[CaseT]
@@ -234,17 +280,27 @@ class FaultFinder(Generic[CaseT, ObservedT]):
         facts = {each: fact for fact, each in KIND_OF_FACT.items()}
         return kind, facts.get(kind)
 
-    def _join_covering(self, case: CaseT, events: list[Event[CaseT]]) -> bool:
-        """Make events part of the fault in whose situation their minimal case lies."""
-        space = self.suite.space
+    def _join_covering(
+        self, case: CaseT, events: list[Event[CaseT]], kind: FaultKind | None = None
+    ) -> bool:
+        """Make events part of the fault in whose situation their minimal case lies.
+
+        Without a kind, a fault that needs nothing is left out, since every case lies in it.
+        """
         for fault in self.faults:
-            situation = fault.situation
-            if fault.kind is FaultKind.REQUIREMENT or not situation.needed:
-                continue
-            if space.is_covered(case, situation.finding.case, situation.needed):
+            matches = fault.kind is not FaultKind.REQUIREMENT and kind in (None, fault.kind)
+            if matches and self._lies_in(case, fault, needs_something=kind is None):
                 fault.events.extend(events)
                 return True
         return False
+
+    def _lies_in(self, case: CaseT, fault: Fault[CaseT], *, needs_something: bool = True) -> bool:
+        """Return whether a case lies in a situation of a fault."""
+        return any(
+            self.suite.space.is_covered(case, each.finding.case, each.needed)
+            for each in fault.situations
+            if each.needed or not needs_something
+        )
 
     def _add_fault(
         self,
@@ -252,10 +308,11 @@ class FaultFinder(Generic[CaseT, ObservedT]):
         minimum: MinimalFailure[CaseT],
         events: list[Event[CaseT]],
         fact: Fact | None,
+        cause: LikelyCause | None = None,
     ) -> Fault[CaseT]:
         """Name a fault, and add it to one of the same name if there is one."""
         at_minimum = self._judge(minimum.finding)
-        cause = self._find_cause(kind, events, fact)
+        cause = cause or self._find_cause(kind, events, fact)
         judged = {event.rule for event in events if event.is_judged}
         judged |= {name for name, each in at_minimum.items() if each.blocker is None}
         judged |= set(self._list_rules_about(minimum.telling))
@@ -270,28 +327,43 @@ class FaultFinder(Generic[CaseT, ObservedT]):
         )
         candidates = ranked or [self._choose_representative(events)]
         root, told = self._tell(candidates, minimum, at_minimum, events)
-        fault = self._find_same(root, minimum)
+        fault = self._find_same(root, minimum, cause)
         if fault is None:
-            fault = Fault(kind, root, minimum, told, [], cause=cause)
+            fault = Fault(kind, root, [], told, [], cause=cause)
             self.faults.append(fault)
+        fault.situations.append(minimum)
         fault.cause = fault.cause or cause
         fault.events.extend(events)
         return fault
 
     def _find_same(
-        self, root: Rule[Any, Any], situation: MinimalFailure[CaseT]
+        self,
+        root: Rule[Any, Any],
+        situation: MinimalFailure[CaseT],
+        cause: LikelyCause | None,
     ) -> Fault[CaseT] | None:
-        """Return the fault of the same name, or one that needs the same way of building or calling.
+        """Return the fault of the same name or cause, or one that needs the same circumstance.
 
         What goes wrong only then is one fault, whatever else it needs.
         """
-        space = self.suite.space
-        for fault in self.faults:
-            shared = fault.situation.needed & situation.needed & CIRCUMSTANCES
-            case, other = situation.finding.case, fault.situation.finding.case
-            if fault.root.id == root.id or (shared and space.is_covered(case, other, shared)):
-                return fault
-        return None
+        same = (
+            fault
+            for fault in self.faults
+            if fault.root.id == root.id
+            or (cause and fault.cause and cause.text == fault.cause.text)
+        )
+        alike = (
+            fault
+            for fault in self.faults
+            if any(self._share_circumstance(situation, each) for each in fault.situations)
+        )
+        return next(same, None) or next(alike, None)
+
+    def _share_circumstance(self, one: MinimalFailure[CaseT], other: MinimalFailure[CaseT]) -> bool:
+        shared = one.needed & other.needed & CIRCUMSTANCES
+        valued = shared - {"memory_layout"}
+        covered = self.suite.space.is_covered(one.finding.case, other.finding.case, valued)
+        return bool(shared) and covered
 
     def _list_rules_about(self, fields: Collection[str]) -> list[str]:
         """Return the rules that fail somewhere and are about nothing but some of these fields."""
@@ -366,9 +438,9 @@ class FaultFinder(Generic[CaseT, ObservedT]):
     def _join_wider(self, kind: FaultKind, events: list[Event[CaseT]]) -> bool:
         """Make events part of a fault that stops the subject, if they lie in its situation."""
         for fault in self.faults:
-            if fault.kind is not FaultKind.BLOCKED or not fault.situation.needed:
+            if fault.kind is not FaultKind.BLOCKED:
                 continue
-            if all(self._is_covered(event, fault.situation) for event in events):
+            if all(self._lies_in(event.shown, fault) for event in events):
                 fault.events.extend(events)
                 return True
         return False

@@ -11,6 +11,8 @@ from rnnspec.rulekit.rule import Fact, Part, Rule, Theme
 CIRCUMSTANCES = frozenset({"constructor_style", "prior_use", "memory_layout", "grad_mode"})
 """The axes that say how a layer is built and called. If a fault needs one of them, it is about it,
 whatever goes wrong."""
+NUMERIC = frozenset({"distribution", "dtype"})
+"""The axes that say what the numbers are. Many faults need large or exact numbers to show."""
 PREPARATION = (Theme.CONSTRUCTION, Theme.PARAMETERS)
 """The themes of what comes before the call."""
 
@@ -39,6 +41,7 @@ def rank_rules(
             order.index(rule.id) if rule.id in order else len(order),
             not (rule.theme in PREPARATION and rule.id in judged),
             rule.level is not Level.MUST,
+            -len(rule.about - NUMERIC),
             -len(rule.about),
             rule.id not in judged,
             list(Theme).index(rule.theme),

@@ -102,9 +102,11 @@ def judge_by_all(
         misled = {}
         if Fact.CALL not in broken and Fact.RESULTS not in broken:
             for name, made in others.items():
-                wrong = next((each for each in made if suite.has_wrong_results(each)), None)
-                if wrong is not None and wrong is not observation:
-                    misled[name] = wrong.case
+                others_made = (each for each in made if each is not observation)
+                wrong = (suite.find_wrong_results(each) for each in others_made)
+                shown = next((each for each in wrong if each is not None), None)
+                if shown is not None:
+                    misled[name] = shown
     blocker = None if stopped is None else describe_blocker(stopped)
     return outcomes, FailingCase(index, case, findings, broken, misled, blocker)
 

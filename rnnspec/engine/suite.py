@@ -130,8 +130,8 @@ class Suite(Protocol[CaseT, ObservedT]):
     def find_blocker(self, observation: ObservedT) -> Failure | None:
         """Return what stopped the judged call, or None if it returned the documented form."""
 
-    def has_wrong_results(self, observation: ObservedT) -> bool:
-        """Return whether the results of an observed call, if there was one, are known to be wrong.
+    def find_wrong_results(self, observation: ObservedT) -> CaseT | None:
+        """Return the case that shows that the results of an observed call are wrong, or None.
 
         That includes calls that returned nothing of the documented form.
         """

@@ -114,8 +114,8 @@ class Rule(Generic[CaseT, ObservationT]):
     part         the part of the contract that it belongs to
     about        the axes and sizes that the requirement is about. If a layer is wrong even though
                  one of them has its simplest value, another rule tells the fault
-    presupposes  facts about the judged case, and ids of rules, without which a failure is a
-                 consequence
+    presupposes  facts about the judged case, and ids or patterns of ids of other rules, without
+                 which a failure is a consequence
     establishes  the facts whose absence the rule can be the name of
     """
 

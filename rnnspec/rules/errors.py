@@ -35,6 +35,8 @@ is_sampled = one_in(8)
     presupposes=(
         Fact.RESULTS,
         "construction.keywords",
+        "layouts.batch-first",
+        "layouts.states-stay-layer-first",
     ),
 )
 def feature_size(observation: Observation) -> None:
@@ -155,6 +157,8 @@ def h_0_size(observation: Observation) -> None:
     presupposes=(
         Fact.RESULTS,
         "construction.keywords",
+        "layouts.batch-first",
+        "layouts.states-stay-layer-first",
     ),
 )
 def empty_sequence(observation: Observation) -> None:
@@ -174,6 +178,8 @@ def empty_sequence(observation: Observation) -> None:
     presupposes=(
         Fact.RESULTS,
         "construction.keywords",
+        "layouts.batch-first",
+        "layouts.states-stay-layer-first",
     ),
 )
 def dtype(observation: Observation) -> None:
@@ -193,6 +199,8 @@ def dtype(observation: Observation) -> None:
     presupposes=(
         Fact.RESULTS,
         "construction.keywords",
+        "layouts.batch-first",
+        "layouts.states-stay-layer-first",
     ),
 )
 def device(observation: Observation) -> None:
@@ -217,6 +225,8 @@ def device(observation: Observation) -> None:
     presupposes=(
         Fact.RESULTS,
         "construction.keywords",
+        "layouts.batch-first",
+        "layouts.states-stay-layer-first",
     ),
 )
 def rank(observation: Observation) -> None:
@@ -283,6 +293,8 @@ def _choose_listers(observation: Observation, count: int) -> list[CallLister]:
     presupposes=(
         Fact.RESULTS,
         "construction.keywords",
+        "layouts.batch-first",
+        "layouts.states-stay-layer-first",
     ),
 )
 def types(observation: Observation) -> None:
@@ -314,6 +326,8 @@ def types(observation: Observation) -> None:
     presupposes=(
         Fact.RESULTS,
         "construction.keywords",
+        "layouts.batch-first",
+        "layouts.states-stay-layer-first",
     ),
 )
 def leave_no_trace(observation: Observation) -> None:

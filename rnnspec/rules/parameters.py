@@ -182,7 +182,7 @@ ZEROS = Snippet("assert not layer(torch.zeros(2, 2, {features}).to(x))[0].any()"
         "construction.positional",
         "construction.defaults",
     ),
-    establishes=(Fact.CALL,),
+    establishes=(Fact.CALL, Fact.RESULTS),
 )
 def no_bias(observation: Observation) -> None:
     """With `bias=False`, the layer has no parameters `b_ih` and `b_hh` and adds no bias.

@@ -125,9 +125,15 @@ class LayerSuite:
         """Return what stopped the judged call, or None."""
         return facts.find_blocker(observation)
 
-    def has_wrong_results(self, observation: Observation) -> bool:
-        """Return whether the results of an observed call, if there was one, are known as wrong."""
-        return observation.was_called and facts.has_wrong_results(observation)
+    def find_wrong_results(self, observation: Observation) -> Case | None:
+        """Return the case that shows that the results of an observed call are wrong, or None.
+
+        That is the case itself or, if dropout makes its results random, the same without dropout.
+        """
+        if not observation.was_called:
+            return None
+        shown = facts.remove_dropout(observation) or observation
+        return shown.case if facts.has_wrong_results(shown) else None
 
     def find_likely_cause(
         self, cases: Sequence[Case], *, gradients: bool = False

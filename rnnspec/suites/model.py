@@ -142,9 +142,9 @@ class ModelSuite:
         """Return None: rules about models call the model themselves."""
         return None
 
-    def has_wrong_results(self, observation: ModelObservation) -> bool:
-        """Return False: no result of a model is known to be wrong by itself."""
-        return False
+    def find_wrong_results(self, observation: ModelObservation) -> ModelCase | None:
+        """Return None: no result of a model is known to be wrong by itself."""
+        return None
 
     def find_likely_cause(
         self, cases: Sequence[ModelCase], *, gradients: bool = False
