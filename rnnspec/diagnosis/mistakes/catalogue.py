@@ -4,28 +4,37 @@ from __future__ import annotations
 
 from rnnspec.diagnosis.mistakes import (
     axes,
+    direction_parameters,
     directions,
     final_states,
+    first_steps,
+    gradient_slopes,
     gradient_values,
     gradients,
     nonlinearity,
+    packed,
     precision,
     samples,
     stacking,
     states,
     steps,
+    unbatched,
     weights,
 )
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
 
 MODULES = (
     axes,
+    unbatched,
     directions,
+    direction_parameters,
     states,
     final_states,
+    packed,
     samples,
     weights,
     steps,
+    first_steps,
     stacking,
     nonlinearity,
     precision,
@@ -38,5 +47,6 @@ HYPOTHESES: tuple[Hypothesis, ...] = tuple(
 GRADIENT_HYPOTHESES: tuple[Hypothesis, ...] = (
     *gradients.HYPOTHESES,
     *gradient_values.HYPOTHESES,
+    *gradient_slopes.HYPOTHESES,
 )
 """Every hypothesis about gradients that are wrong although the results are right."""

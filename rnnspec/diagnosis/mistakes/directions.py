@@ -11,10 +11,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from rnnspec.cases.case import Case
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
 from rnnspec.diagnosis.mistakes.places import (
-    BACKWARD,
     EVERYWHERE,
     LAST_LAYER,
     UPPER_LAYERS,
@@ -23,19 +21,10 @@ from rnnspec.diagnosis.mistakes.places import (
     list_by_place,
 )
 from rnnspec.diagnosis.mistakes.reference import Reference
+from rnnspec.diagnosis.mistakes.situations import is_bidirectional, is_ragged
 
 Halves = list[Tensor]
 Change = Callable[[Halves], Tensor]
-
-
-def is_bidirectional(case: Case) -> bool:
-    """Return whether a layer has two directions."""
-    return case.config.bidirectional
-
-
-def is_ragged(case: Case) -> bool:
-    """Return whether the sequences of a packed batch differ in length."""
-    return case.is_packed and len(set(case.lengths)) > 1
 
 
 def exchange(halves: Halves) -> Tensor:
@@ -166,29 +155,6 @@ class StartsInside(Reference):
         return [*range(start)[::-1], *range(start, steps)] if direction else range(steps)
 
 
-@dataclass
-class OtherParameters(Local):
-    """A direction computes with parameters of the other direction."""
-
-    kinds: tuple[str, ...] = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-
-    def input_weight(self, layer: int, direction: int) -> Tensor:
-        return self.given.weight("weight_ih", layer, self._pick("weight_ih", layer, direction))
-
-    def recurrent_weight(self, layer: int, direction: int) -> Tensor:
-        return self.given.weight("weight_hh", layer, self._pick("weight_hh", layer, direction))
-
-    def biases(self, layer: int, direction: int) -> list[Tensor]:
-        if not self.given.case.config.bias:
-            return []
-        kinds = ("bias_ih", "bias_hh")
-        return [self.given.weight(k, layer, self._pick(k, layer, direction)) for k in kinds]
-
-    def _pick(self, kind: str, layer: int, direction: int) -> int:
-        wrong = kind in self.kinds and self.is_wrong(layer, direction)
-        return 1 - direction if wrong else direction
-
-
 FORWARD_ONLY_TEXT = "the output holds only the {} half"
 ORDER = ("directions.output-order",)
 READS = ("stacking.reads-both-directions", "stacking.composition")
@@ -284,44 +250,6 @@ def _list_halves() -> list[Hypothesis]:
     ]
 
 
-def _list_parameters() -> list[Hypothesis]:
-    places = (BACKWARD, Place(" and the forward one with the backward", lambda *_: True))
-    del places
-    kinds = (
-        ("the parameters", ("weight_ih", "weight_hh", "bias_ih", "bias_hh")),
-        ("W_hh", ("weight_hh",)),
-        ("W_ih", ("weight_ih",)),
-        ("the biases", ("bias_ih", "bias_hh")),
-        ("b_ih", ("bias_ih",)),
-        ("b_hh", ("bias_hh",)),
-    )
-    backward = (
-        Place("", lambda layer, direction, layers: direction == 1),
-        Place(" in the layers above the first", lambda layer, d, layers: d == 1 and layer > 0),
-        Place(" in the first layer", lambda layer, direction, layers: direction == 1 and not layer),
-    )
-    forward = (Place("", lambda layer, direction, layers: direction == 0),)
-    both = (EVERYWHERE,)
-    return [
-        hypothesis
-        for names, kind in kinds
-        for text, places in (
-            (f"the backward direction computes with {names} of the forward direction", backward),
-            (f"the forward direction computes with {names} of the backward direction", forward),
-            (f"each direction computes with {names} of the other direction", both),
-        )
-        for hypothesis in list_by_place(
-            text,
-            "the backward direction uses the parameters whose names end in _reverse",
-            ("directions.own-weights",),
-            OtherParameters,
-            is_bidirectional,
-            places,
-            kinds=kind,
-        )
-    ]
-
-
 def _list_time() -> list[Hypothesis]:
     return [
         *list_by_place(
@@ -383,6 +311,5 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
     *_list_joins(),
     *_list_read(),
     *_list_halves(),
-    *_list_parameters(),
     *_list_time(),
 )

@@ -11,7 +11,6 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from rnnspec.cases.case import Case
 from rnnspec.diagnosis.mistakes.given import Given
 from rnnspec.diagnosis.mistakes.hypothesis import Condition, Hypothesis, always
 from rnnspec.diagnosis.mistakes.places import (
@@ -23,6 +22,7 @@ from rnnspec.diagnosis.mistakes.places import (
     list_by_place,
 )
 from rnnspec.diagnosis.mistakes.reference import Reference
+from rnnspec.diagnosis.mistakes.situations import is_bidirectional, is_long, is_stack
 
 Pick = Callable[[list[Tensor], Tensor, Given], Tensor]
 Change = Callable[[Tensor, Given], Tensor]
@@ -83,18 +83,6 @@ def _take_zero(steps: list[Tensor], first: Tensor, given: Given) -> Tensor:
     return steps[-1] * 0
 
 
-def _is_long(case: Case) -> bool:
-    return case.steps > 1
-
-
-def _is_stack(case: Case) -> bool:
-    return case.config.num_layers > 1
-
-
-def _is_bidirectional(case: Case) -> bool:
-    return case.config.bidirectional
-
-
 REMEDY = "return the state after the last step that each layer and direction computes"
 RULES = ("recurrence.h-n", "states.h-n-is-last-output")
 WITHOUT_BACKWARD = tuple(each for each in PLACES if each not in (BACKWARD, UPPER_BACKWARD))
@@ -111,37 +99,37 @@ ROWS: tuple[tuple[str, str, Condition, Change], ...] = (
     (
         "h_n holds only the states of the last layer",
         "shapes.h-n",
-        _is_stack,
+        is_stack,
         lambda h_n, given: h_n[-given.directions :],
     ),
     (
         "h_n holds only the states of the first layer",
         "shapes.h-n",
-        _is_stack,
+        is_stack,
         lambda h_n, given: h_n[: given.directions],
     ),
     (
         "h_n lacks the states of the backward direction",
         "shapes.h-n",
-        _is_bidirectional,
+        is_bidirectional,
         lambda h_n, given: h_n[:: given.directions],
     ),
     (
         "h_n lacks the states of the forward direction",
         "shapes.h-n",
-        _is_bidirectional,
+        is_bidirectional,
         lambda h_n, given: h_n[1 :: given.directions],
     ),
     (
         "the last layer's rows of h_n hold the states of the first layer",
         "states.h-n-is-last-output",
-        _is_stack,
+        is_stack,
         lambda h_n, given: torch.cat([h_n[: -given.directions], h_n[: given.directions]]),
     ),
     (
         "the last layer's rows of h_n hold the states of the layer below",
         "states.h-n-is-last-output",
-        _is_stack,
+        is_stack,
         lambda h_n, given: torch.cat(
             [h_n[: -given.directions], h_n[-2 * given.directions : -given.directions]]
         ),
@@ -149,13 +137,13 @@ ROWS: tuple[tuple[str, str, Condition, Change], ...] = (
     (
         "every layer's rows of h_n hold the states of the last layer",
         "recurrence.h-n",
-        _is_stack,
+        is_stack,
         lambda h_n, given: h_n[-given.directions :].repeat(given.layers, 1, 1),
     ),
     (
         "both directions' rows of h_n hold the forward states",
         "directions.h-n-order",
-        _is_bidirectional,
+        is_bidirectional,
         lambda h_n, given: h_n[::2].repeat_interleave(2, dim=0),
     ),
     (
@@ -238,7 +226,7 @@ def _list_steps() -> list[Hypothesis]:
             REMEDY,
             RULES,
             LastFrom,
-            _is_long if pick in (_take_first_step, _take_mean, _take_early_but_one) else always,
+            is_long if pick in (_take_first_step, _take_mean, _take_early_but_one) else always,
             WITHOUT_BACKWARD if pick is _take_first_step else PLACES,
             lambda case: case.is_packed and len(set(case.lengths)) > 1,
             pick=pick,

@@ -11,11 +11,11 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from rnnspec.cases.axes import InitialState
 from rnnspec.cases.case import Case
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis, always
 from rnnspec.diagnosis.mistakes.places import EVERYWHERE, PLACES, Local, Place, list_by_place
 from rnnspec.diagnosis.mistakes.reference import Reference
+from rnnspec.diagnosis.mistakes.situations import has_h_0, is_long
 
 Cut = Callable[[int, int], bool]
 PERIODS = (2, 4, 8, 10, 16, 20, 32, 64, 100, 128, 256)
@@ -125,14 +125,6 @@ class KeptThroughDropout(Reference):
         return replace_gradient(super().drop(data, layer), data)
 
 
-def _is_long(case: Case) -> bool:
-    return case.steps > 1
-
-
-def _has_h_0(case: Case) -> bool:
-    return case.initial_state is InitialState.GIVEN
-
-
 def _is_longer_than(number: int) -> Callable[[Case], bool]:
     return lambda case: case.steps > number
 
@@ -151,7 +143,7 @@ def _list_cut_states() -> list[Hypothesis]:
         STEPS_REMEDY,
         ("gradients.weights", "gradients.reach-first-step"),
         CutStates,
-        lambda case: _is_long(case) or _has_h_0(case),
+        lambda case: is_long(case) or has_h_0(case),
         PLACES,
         cut=lambda time, step: True,
     )
@@ -161,7 +153,7 @@ def _list_cut_states() -> list[Hypothesis]:
         STEPS_REMEDY,
         ("gradients.weights", "gradients.reach-first-step"),
         CutStates,
-        _is_long,
+        is_long,
         PLACES,
         cut=lambda time, step: step > 0,
     )
@@ -260,7 +252,7 @@ def _list_others() -> list[Hypothesis]:
             "do not detach h_0, and do not copy it by value",
             ("gradients.h-0",),
             CutInitial,
-            _has_h_0,
+            has_h_0,
             PLACES,
         ),
         Hypothesis(

@@ -12,8 +12,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from rnnspec.cases.case import Case
-from rnnspec.contract.kinds import Nonlinearity
 from rnnspec.diagnosis.mistakes.hypothesis import Condition, Hypothesis, always
 from rnnspec.diagnosis.mistakes.places import (
     EVERYWHERE,
@@ -24,19 +22,10 @@ from rnnspec.diagnosis.mistakes.places import (
     list_by_place,
 )
 from rnnspec.diagnosis.mistakes.reference import Reference
+from rnnspec.diagnosis.mistakes.situations import is_relu, is_tanh
 
 Function = Callable[[Tensor], Tensor]
 LAYERS = (EVERYWHERE, FIRST_LAYER, UPPER_LAYERS, LAST_LAYER)
-
-
-def is_tanh(case: Case) -> bool:
-    """Return whether the nonlinearity is tanh."""
-    return case.config.nonlinearity == Nonlinearity.TANH
-
-
-def is_relu(case: Case) -> bool:
-    """Return whether the nonlinearity is relu."""
-    return case.config.nonlinearity == Nonlinearity.RELU
 
 
 @dataclass

@@ -15,19 +15,10 @@ from rnnspec.cases.axes import Mode
 from rnnspec.cases.case import Case
 from rnnspec.diagnosis.mistakes.hypothesis import Condition, Hypothesis
 from rnnspec.diagnosis.mistakes.reference import Reference, Refused
+from rnnspec.diagnosis.mistakes.situations import is_ragged, is_stack
 
 Read = Callable[[Sequence[Tensor], int], Tensor]
 Finish = Callable[[Sequence[Tensor]], Tensor]
-
-
-def is_stack(case: Case) -> bool:
-    """Return whether there is more than one layer."""
-    return case.config.num_layers > 1
-
-
-def is_ragged(case: Case) -> bool:
-    """Return whether the sequences of a packed batch differ in length."""
-    return case.is_packed and len(set(case.lengths)) > 1
 
 
 @dataclass

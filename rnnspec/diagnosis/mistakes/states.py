@@ -11,23 +11,13 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from rnnspec.cases.axes import InitialState
 from rnnspec.cases.case import Case
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
 from rnnspec.diagnosis.mistakes.places import PLACES, Local, list_by_place
 from rnnspec.diagnosis.mistakes.reference import Reference
+from rnnspec.diagnosis.mistakes.situations import has_h_0, has_rows
 
 Order = Callable[[int, int], list[int]]
-
-
-def has_h_0(case: Case) -> bool:
-    """Return whether the call passes an initial state."""
-    return case.initial_state is InitialState.GIVEN
-
-
-def has_rows(case: Case) -> bool:
-    """Return whether the states have more than one row."""
-    return case.config.num_layers * case.config.num_directions > 1
 
 
 def list_rows(layers: int, directions: int, pick: Callable[[int, int], int]) -> list[int]:

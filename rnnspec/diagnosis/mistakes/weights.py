@@ -10,23 +10,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rnnspec.cases.case import Case
 from rnnspec.diagnosis.mistakes.given import Given
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
 from rnnspec.diagnosis.mistakes.places import PLACES, Local, list_by_place
+from rnnspec.diagnosis.mistakes.situations import has_bias, is_stack
 
 Pick = Callable[[list[Tensor]], list[Tensor]]
 Change = Callable[[Tensor], Tensor]
-
-
-def has_bias(case: Case) -> bool:
-    """Return whether the layer has biases."""
-    return case.config.bias
-
-
-def is_stack(case: Case) -> bool:
-    """Return whether there is more than one layer."""
-    return case.config.num_layers > 1
 
 
 @dataclass
