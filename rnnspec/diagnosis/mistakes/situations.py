@@ -1,0 +1,82 @@
+"""The cases that a mistake concerns, or in which its effect is unclear."""
+
+from __future__ import annotations
+
+from rnnspec.cases.axes import InitialState, Layout
+from rnnspec.cases.case import Case
+from rnnspec.contract.kinds import Nonlinearity
+
+
+def is_padded_batch(case: Case) -> bool:
+    """Return whether the input is a tensor with a batch axis."""
+    return case.is_batched and not case.is_packed
+
+
+def is_batch_first(case: Case) -> bool:
+    """Return whether input and output of a call have the batch first."""
+    return is_padded_batch(case) and case.config.batch_first
+
+
+def is_time_first(case: Case) -> bool:
+    """Return whether input and output of a call have the time first."""
+    return is_padded_batch(case) and not case.config.batch_first
+
+
+def is_unbatched(case: Case) -> bool:
+    """Return whether the input is one sequence without a batch axis."""
+    return not case.is_batched
+
+
+def is_packed(case: Case) -> bool:
+    """Return whether the input is packed."""
+    return case.is_packed
+
+
+def is_ragged(case: Case) -> bool:
+    """Return whether the sequences of a packed batch differ in length."""
+    return case.is_packed and len(set(case.lengths)) > 1
+
+
+def is_unsorted(case: Case) -> bool:
+    """Return whether a packed batch is not sorted by length."""
+    return case.layout is Layout.PACKED_UNSORTED and case.batch > 1
+
+
+def is_bidirectional(case: Case) -> bool:
+    """Return whether a layer has two directions."""
+    return case.config.bidirectional
+
+
+def is_stack(case: Case) -> bool:
+    """Return whether there is more than one layer."""
+    return case.config.num_layers > 1
+
+
+def is_long(case: Case) -> bool:
+    """Return whether there is more than one time step."""
+    return case.steps > 1
+
+
+def has_h_0(case: Case) -> bool:
+    """Return whether the call passes an initial state."""
+    return case.initial_state is InitialState.GIVEN
+
+
+def has_rows(case: Case) -> bool:
+    """Return whether the states have more than one row."""
+    return case.config.num_layers * case.config.num_directions > 1
+
+
+def has_bias(case: Case) -> bool:
+    """Return whether the layer has biases."""
+    return case.config.bias
+
+
+def is_tanh(case: Case) -> bool:
+    """Return whether the nonlinearity is tanh."""
+    return case.config.nonlinearity == Nonlinearity.TANH
+
+
+def is_relu(case: Case) -> bool:
+    """Return whether the nonlinearity is relu."""
+    return case.config.nonlinearity == Nonlinearity.RELU

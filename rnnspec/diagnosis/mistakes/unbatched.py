@@ -1,0 +1,205 @@
+"""Mistakes with unbatched input, a batch of one, and axes that are lost."""
+
+# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from rnnspec.cases.case import Case
+from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
+from rnnspec.diagnosis.mistakes.reference import Reference, Refused
+from rnnspec.diagnosis.mistakes.situations import is_padded_batch, is_unbatched
+
+Rearrange = Callable[[Tensor], Tensor]
+
+
+@dataclass
+class Returned(Reference):
+    """Output or h_n is returned in another form."""
+
+    output: Rearrange | None = None
+    h_n: Rearrange | None = None
+
+    def write_output(self, output: Tensor) -> Tensor:
+        right = super().write_output(output)
+        return self.output(right) if self.output else right
+
+    def write_states(self, h_n: Tensor) -> Tensor:
+        right = super().write_states(h_n)
+        return self.h_n(right) if self.h_n else right
+
+
+@dataclass
+class StepsAsBatch(Reference):
+    """Unbatched input is read as a batch of sequences of one step."""
+
+    def read_input(self) -> Tensor:
+        return self.given.raw_input.unsqueeze(0)
+
+    def write_output(self, output: Tensor) -> Tensor:
+        return output[0]
+
+    def write_states(self, h_n: Tensor) -> Tensor:
+        if h_n.shape[1] != 1:
+            raise Refused("there is more than one sample")
+        return super().write_states(h_n)
+
+
+@dataclass
+class ReversedUnbatched(Reference):
+    """Unbatched input is read from the last step to the first."""
+
+    def read_input(self) -> Tensor:
+        return super().read_input().flip(0)
+
+
+@dataclass
+class WithoutBatch(Reference):
+    """Output or h_n lacks the batch axis."""
+
+    output: bool = True
+    h_n: bool = True
+
+    def write_output(self, output: Tensor) -> Tensor:
+        return output[:, 0] if self.output else super().write_output(output)
+
+    def write_states(self, h_n: Tensor) -> Tensor:
+        return h_n[:, 0] if self.h_n else super().write_states(h_n)
+
+
+@dataclass
+class FourAxes(Reference):
+    """h_n has an axis for the directions."""
+
+    def write_states(self, h_n: Tensor) -> Tensor:
+        right = super().write_states(h_n)
+        return right.unflatten(0, (self.given.layers, self.given.directions))
+
+
+UNBATCHED = ("layouts.unbatched", "shapes.output", "shapes.h-n")
+
+
+def _list_unbatched() -> list[Hypothesis]:
+    drop = "remove the batch axis of {} if the input has none"
+    forms: tuple[tuple[str, str, Rearrange | None, Rearrange | None, int], ...] = (
+        ("h_n keeps a batch axis", drop.format("h_n"), None, _add_middle, 0),
+        ("the output keeps a batch axis", drop.format("the output"), _add_middle, None, 0),
+        (
+            "output and h_n keep a batch axis",
+            drop.format("output and h_n"),
+            _add_middle,
+            _add_middle,
+            1,
+        ),
+        (
+            "the output has a batch axis, as its first one",
+            drop.format("the output"),
+            _add_first,
+            None,
+            0,
+        ),
+        (
+            "output and h_n have a batch axis; that of the output is its first",
+            drop.format("output and h_n"),
+            _add_first,
+            _add_middle,
+            1,
+        ),
+        (
+            "the output loses every axis of size one",
+            "use squeeze with the number of the batch axis",
+            torch.squeeze,
+            None,
+            0,
+        ),
+        (
+            "h_n loses every axis of size one",
+            "use squeeze with the number of the batch axis",
+            None,
+            torch.squeeze,
+            0,
+        ),
+        (
+            "output and h_n lose every axis of size one",
+            "use squeeze with the number of the batch axis",
+            torch.squeeze,
+            torch.squeeze,
+            1,
+        ),
+    )
+    return [
+        Hypothesis(
+            f"with unbatched input, {text}",
+            remedy,
+            UNBATCHED,
+            partial(Returned, output=output, h_n=h_n),
+            is_unbatched,
+            "unbatched axis",
+            rank,
+        )
+        for text, remedy, output, h_n, rank in forms
+    ]
+
+
+def _list_batch_of_one() -> list[Hypothesis]:
+    def is_alone(case: Case) -> bool:
+        return is_padded_batch(case) and case.batch == 1
+
+    return [
+        Hypothesis(
+            f"for a batch of one, {what} no batch axis",
+            "keep the batch axis of a batch of one",
+            ("layouts.batch-of-one", "shapes.output", "shapes.h-n"),
+            partial(WithoutBatch, output=output, h_n=h_n),
+            is_alone,
+            "batch of one",
+            rank,
+        )
+        for what, output, h_n, rank in (
+            ("the output has", True, False, 0),
+            ("h_n has", False, True, 0),
+            ("output and h_n have", True, True, 1),
+        )
+    ]
+
+
+def _add_middle(tensor: Tensor) -> Tensor:
+    return tensor.unsqueeze(1)
+
+
+def _add_first(tensor: Tensor) -> Tensor:
+    return tensor.unsqueeze(0)
+
+
+HYPOTHESES: tuple[Hypothesis, ...] = (
+    *_list_unbatched(),
+    *_list_batch_of_one(),
+    Hypothesis(
+        "unbatched input is read as a batch of sequences of one step",
+        "add the batch axis to unbatched input as the second one: input.unsqueeze(1)",
+        UNBATCHED[:1],
+        StepsAsBatch,
+        is_unbatched,
+    ),
+    Hypothesis(
+        "unbatched input is read from the last step to the first",
+        "read unbatched input from the first step to the last",
+        UNBATCHED[:1],
+        ReversedUnbatched,
+        is_unbatched,
+        "input reversed",
+        1,
+    ),
+    Hypothesis(
+        "h_n of a bidirectional layer has an axis of its own for the directions",
+        "return h_n.flatten(0, 1)",
+        ("shapes.h-n",),
+        FourAxes,
+        lambda case: case.config.bidirectional,
+    ),
+)
