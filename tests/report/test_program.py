@@ -22,8 +22,8 @@ from rnnspec.cases.case import Case
 from rnnspec.cases.drawing import draw_cases
 from rnnspec.cases.plan import PROFILES, Scope, plan_rows
 from rnnspec.contract.config import Config
-from rnnspec.engine.outcome import Finding
-from rnnspec.report.data import Verdict
+from rnnspec.engine.outcome import Finding, FindingKind
+from rnnspec.report.data import Program, Verdict
 from rnnspec.report.execution import is_failing_program
 from rnnspec.report.program import REFERENCE, find_program, write_program
 from rnnspec.rulekit.snippet import Helper, Snippet
@@ -162,9 +162,22 @@ def test_small_error_is_reproduced_with_the_numbers_of_the_case() -> None:
 def test_program_that_also_fails_for_torch_is_not_shown() -> None:
     snippet = Snippet("raise AssertionError")
     finding = Finding(0, Case(config=Config(1, 1)), "wrong", snippet=snippet)
-    assert find_program(resolve_target(Off), finding) == ""
-    assert find_program(resolve_target(nn.RNN), replace(finding, snippet=None)) == ""
-    assert find_program(resolve_target(Off), replace(finding, snippet=None)) != ""
+    assert find_program(resolve_target(Off), finding) == Program(
+        missing="the program that was tried fails for torch.nn.RNN as well"
+    )
+    assert find_program(resolve_target(nn.RNN), replace(finding, snippet=None)) == Program(
+        missing="the program that was tried does not show the fault"
+    )
+    shown = find_program(resolve_target(Off), replace(finding, snippet=None))
+    assert shown.source is not None
+    assert shown.missing == ""
+
+
+def test_error_of_the_checker_has_no_program() -> None:
+    finding = Finding(0, Case(config=Config(1, 1)), "oops", kind=FindingKind.CHECKER_ERROR)
+    assert find_program(resolve_target(Off), finding) == Program(
+        missing="the check itself failed, which says nothing about the subject"
+    )
 
 
 def test_only_documented_arguments_are_passed_to_torch() -> None:
