@@ -140,6 +140,10 @@ class FaultFinder(Generic[CaseT, ObservedT]):
         start = self._choose_simplest([event for event in events if event.rule == rule.id])
         probe = probe_rule(self.suite, rule, start.finding)
         minimum = minimise(self.suite.space, start.finding, probe, rule.when, RULE_EVALUATIONS)
+        case = minimum.finding.case
+        broken = self.suite.find_broken_facts(self.suite.observe(case), with_gradients=True)
+        if any(self._join_covering(case, events, KIND_OF_FACT[fact]) for fact in broken):
+            return
         differentiates = any(self.rules[each.rule].part is Part.GRADIENTS for each in events)
         fact = Fact.GRADIENTS if differentiates else None
         self._add_fault(FaultKind.REQUIREMENT, minimum, events, fact)
@@ -243,7 +247,8 @@ class FaultFinder(Generic[CaseT, ObservedT]):
         kind, fact = self._classify_minimum(rule, minimum.finding)
         case = minimum.finding.case
         if fact is not None:
-            if not self._join_covering(case, events, kind):
+            hidden = fact is Fact.GRADIENTS and self._is_hidden(case, events)
+            if not hidden and not self._join_covering(case, events, kind):
                 self._add_fault(kind, minimum, events, fact)
         elif not self._join_hidden(rule, case, events):
             self.faults.append(Fault(kind, rule, [minimum], minimum, events))
@@ -316,10 +321,10 @@ class FaultFinder(Generic[CaseT, ObservedT]):
         judged = {event.rule for event in events if event.is_judged}
         judged |= {name for name, each in at_minimum.items() if each.blocker is None}
         judged |= set(self._list_rules_about(minimum.telling))
-        names = dict.fromkeys([*at_minimum, *(event.rule for event in events)])
-        names.update(dict.fromkeys(self._list_rules_about(minimum.telling)))
+        names = {*at_minimum, *(event.rule for event in events)}
+        names.update(self._list_rules_about(minimum.telling))
         ranked = rank_rules(
-            [self.rules[name] for name in names],
+            [rule for rule in self.suite.rules if rule.id in names],
             minimum.telling,
             fact,
             judged,

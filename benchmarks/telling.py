@@ -1,0 +1,221 @@
+"""Measure how faults are told: by which name, in how many roots, with which cause, how fast.
+
+    python -m benchmarks.telling --log telling.jsonl --pairs 100 --write
+
+Run it from the root of a checkout. Each planted bug is checked in quick. A report tells a bug first
+if the first fault is named by the rule that the bug names, or by one that the bug declares as
+equally good. Pairs of bugs, drawn at random from those that override different methods, are planted
+in one layer; a bug of a pair is told if a fault has one of its names, or one that it has when it is
+planted alone. The time is CPU time, compared with that of a correct layer that is checked before
+and after. Each finished check becomes a line of the log and is not repeated.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from fnmatch import fnmatchcase
+from itertools import islice
+from pathlib import Path
+from statistics import median, quantiles
+
+import torch
+from torch import nn
+
+from benchmarks.tables import add_outputs, format_table, make_parser, show_progress, write_report
+from rnnspec.api import check
+from rnnspec.report.data import FaultSummary, Report
+from rnnspec.selftest import BUGS
+from rnnspec.selftest.bank import is_promised, list_good_names
+from rnnspec.selftest.plain import Plain
+
+PAGE = "telling.md"
+BASELINES = 3
+"""The correct layer is checked so often before the bugs."""
+MOST_ROOTS = 3
+"""A pair of bugs may have so many roots."""
+
+
+@dataclass(frozen=True)
+class Telling:
+    """What the report on a layer tells.
+
+    names     the bugs that it has
+    roots     the ids of the rules that name the faults, in the order of the report
+    causes    the likely cause of each fault, or an empty text
+    missing   the reasons for which faults have no program
+    seconds   the CPU seconds of the check
+    """
+
+    names: tuple[str, ...]
+    roots: list[str]
+    causes: list[str]
+    missing: list[str]
+    seconds: float
+    verdict: str = ""
+
+
+def tell(names: tuple[str, ...], layer: type[nn.Module]) -> Telling:
+    """Check a layer and return what the report tells."""
+    start = time.process_time()
+    report = check(layer, profile="quick")
+    seconds = time.process_time() - start
+    return Telling(
+        names,
+        [fault.rule for fault in report.faults],
+        [fault.likely_cause for fault in report.faults],
+        [text for fault in report.faults if (text := find_missing(report, fault))],
+        seconds,
+        report.verdict.value,
+    )
+
+
+def find_missing(report: Report, fault: FaultSummary) -> str:
+    """Return why a fault has no program, or an empty text."""
+    result = report.result(fault.rule)
+    return "" if result.repro else f"{fault.rule}: {result.no_repro}"
+
+
+def draw_pairs(names: Sequence[str], seed: int = 0) -> Iterator[tuple[str, str]]:
+    """Yield random pairs of bugs that can be planted in one layer, because nothing is overridden
+    by both."""
+    numbers = random.Random(seed)
+    seen = set()
+    while True:
+        first, second = sorted(numbers.sample(list(names), 2))
+        if (first, second) in seen or list_overridden(first) & list_overridden(second):
+            continue
+        seen.add((first, second))
+        try:
+            combine(first, second)
+        except TypeError:
+            continue
+        yield first, second
+
+
+def list_overridden(name: str) -> frozenset[str]:
+    """Return the names that a bug and its bases define, up to the reference layer."""
+    bases = [base for base in BUGS[name].__mro__ if base not in Plain.__mro__]
+    own = {key for base in bases for key in vars(base) if not key.startswith("__")}
+    special = {key for base in bases for key in vars(base) if key in ("__init__", "__setstate__")}
+    return frozenset((own | special) - {"narrow"})
+
+
+def combine(first: str, second: str) -> type[nn.Module]:
+    """Return a layer with two bugs. Raises TypeError if their classes cannot be combined."""
+    return type(f"{first}And{second}", (BUGS[first], BUGS[second]), {"__module__": __name__})
+
+
+def read_log(path: Path) -> dict[tuple[str, ...], Telling]:
+    """Return the finished checks of a log."""
+    if not path.exists():
+        return {}
+    lines = (json.loads(line) for line in path.read_text(encoding="utf-8").splitlines())
+    found = (Telling(**{**line, "names": tuple(line["names"])}) for line in lines)
+    return {each.names: each for each in found}
+
+
+def run_all(jobs: Sequence[tuple[str, ...]], path: Path | None) -> dict[tuple[str, ...], Telling]:
+    """Check the layers that are not in the log yet, and return all results."""
+    done = {} if path is None else read_log(path)
+    for number, names in enumerate(jobs, 1):
+        if names in done:
+            continue
+        layer = Plain if names == ("Plain",) else BUGS[names[0]] if len(names) == 1 else None
+        done[names] = tell(names, layer or combine(*names))
+        told = ", ".join(done[names].roots) or "nothing"
+        show_progress(f"{number} of {len(jobs)}: {' and '.join(names)}: {told}")
+        if path is not None:
+            with path.open("a", encoding="utf-8") as log:
+                log.write(json.dumps(asdict(done[names])) + "\n")
+    return {names: done[names] for names in jobs}
+
+
+def summarise_bugs(found: Sequence[Telling]) -> str:
+    """Return a table of what the reports on single bugs tell."""
+    seen = [each for each in found if each.roots]
+    first = [each for each in seen if each.roots[0] in list_good_names(each.names[0])]
+    single = [each for each in seen if len(each.roots) == 1]
+    caused = [each for each in seen if each.causes[0]]
+    programs = sum(len(each.roots) - len(each.missing) for each in seen)
+    rows = [
+        ("planted bugs, of which quick sees", f"{len(seen)} of {len(found)}"),
+        ("told first by their name", format_share(len(first), len(seen))),
+        ("told as one fault", format_share(len(single), len(seen))),
+        ("with a likely cause", format_share(len(caused), len(seen))),
+        ("faults with a program", format_share(programs, sum(len(each.roots) for each in seen))),
+    ]
+    return format_table(("single bugs", ""), rows)
+
+
+def summarise_pairs(pairs: Sequence[Telling], alone: dict[tuple[str, ...], Telling]) -> str:
+    """Return a table of what the reports on pairs of bugs tell."""
+    both = [each for each in pairs if all(is_told(name, each, alone) for name in each.names)]
+    few = [each for each in both if len(each.roots) <= MOST_ROOTS]
+    rows = [
+        ("pairs", f"{len(pairs)}"),
+        ("both told", format_share(len(both), len(pairs))),
+        (f"both told in at most {MOST_ROOTS} roots", format_share(len(few), len(pairs))),
+    ]
+    return format_table(("pairs of bugs in one layer", ""), rows)
+
+
+def is_told(name: str, pair: Telling, alone: dict[tuple[str, ...], Telling]) -> bool:
+    """Return whether a fault of a pair has a name of this bug, or one that it has alone."""
+    names = {*list_good_names(name), *alone[(name,)].roots[:1]}
+    return bool(names & set(pair.roots))
+
+
+def summarise_times(found: Sequence[Telling], correct: Sequence[float]) -> str:
+    """Return a table of the CPU time of checks of wrong layers by that of a correct one."""
+    ratios = [each.seconds / median(correct) for each in found if each.roots]
+    spread = quantiles(ratios, n=10, method="inclusive") if len(ratios) > 1 else ratios * 9
+    rows = [("wrong layer by correct layer", median(ratios), spread[-1], max(ratios))]
+    return format_table(("CPU time", "median", "90th percentile", "most"), rows)
+
+
+def format_share(part: int, whole: int) -> str:
+    """Return a number, the number of all, and the share in percent."""
+    return f"{part} of {whole} ({100 * part / max(1, whole):.0f} %)"
+
+
+def main() -> None:
+    """Read the arguments, run the benchmark and print the tables."""
+    parser = make_parser(__doc__)
+    parser.add_argument("--only", nargs="+", default=["*"], metavar="PATTERN", help="these bugs")
+    parser.add_argument(
+        "--share", default="1/1", metavar="K/N", help="every N-th bug, from the K-th"
+    )
+    parser.add_argument("--pairs", type=int, default=0, metavar="N", help="and N pairs of bugs")
+    parser.add_argument("--log", type=Path, metavar="PATH", help="keep finished checks here")
+    add_outputs(parser, PAGE)
+    options: argparse.Namespace = parser.parse_args()
+    torch.set_num_threads(1)
+    start, step = map(int, options.share.split("/"))
+    names = [
+        name
+        for name in BUGS
+        if is_promised(name) and any(fnmatchcase(name, pattern) for pattern in options.only)
+    ][start - 1 :: step]
+    correct = [tell(("Plain",), Plain).seconds for _ in range(BASELINES)][1:]
+    alone = run_all([(name,) for name in names], options.log)
+    correct.append(tell(("Plain",), Plain).seconds)
+    seen = [name for name in names if alone[(name,)].roots]
+    pairs = run_all(list(islice(draw_pairs(seen), options.pairs)), options.log)
+    texts = {
+        "telling.bugs": summarise_bugs(list(alone.values())),
+        "telling.times": summarise_times(list(alone.values()), correct),
+    }
+    if pairs:
+        texts["telling.pairs"] = summarise_pairs(list(pairs.values()), alone)
+    write_report(
+        options, PAGE, texts, [asdict(each) for each in (*alone.values(), *pairs.values())]
+    )
+
+
+if __name__ == "__main__":
+    main()
