@@ -1,9 +1,11 @@
-"""Check on random configurations that torch.nn.RNN never exceeds the rounding bound.
+"""Check on random configurations that correct layers never exceed the rounding bound.
 
     python -m benchmarks.bound_holds --configs 100000 --dtype float32 --seed 0 --grad
 
-Run it from the root of a checkout. It exits with status 1 if a result exceeds its bound, and prints
-the seed of each such configuration.
+Run it from the root of a checkout. In 16-bit dtypes, torch.nn.RNN is compared with two bounds:
+that of sums in any precision, and that of sums in float32. A layer that rounds its sums to 16 bits
+after each addition, from the first term, from the last or pairwise, is compared with the first. It
+exits with status 1 if a result exceeds its bound, and prints the seed of each such configuration.
 """
 
 from __future__ import annotations
@@ -18,12 +20,21 @@ import torch
 
 from benchmarks.tables import add_outputs, format_table, make_parser, write_report
 from rnnspec.oracle import (
+    FLOAT32_SUMS,
     ROUNDINGS,
     Array,
+    Problem,
+    Rounding,
+    Trace,
     compute_bound,
     compute_gradient_bound,
     compute_gradients,
     run_layers,
+)
+from rnnspec.selftest.correct_sums import (
+    SumsIn16Bits,
+    SumsIn16BitsPairwise,
+    SumsIn16BitsReversed,
 )
 from tests.oracle.drawn import DTYPES, Judged, cotangents, draw, excess
 
@@ -55,27 +66,60 @@ class Tally:
             self.ratios.append(float(allowance[covered].max()) / error)
 
 
-def measure_errors(
-    name: str, seed: int, forward: Tally, backward: Tally, options: argparse.Namespace
-) -> None:
-    """Check one configuration, which is drawn from its own seed."""
-    rng, dtype, rounding = np.random.default_rng(seed), DTYPES[name], ROUNDINGS[name]
+SHORT_SUMS = (SumsIn16Bits, SumsIn16BitsReversed, SumsIn16BitsPairwise)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """One configuration, which is drawn from its own seed, with the reference's results."""
+
+    seed: int
+    problem: Problem
+    trace: Trace
+    cotangents: tuple[Array, Array]
+
+
+def draw_configuration(name: str, seed: int, options: argparse.Namespace) -> Drawn:
+    """Draw a configuration of a dtype."""
+    rng, dtype = np.random.default_rng(seed), DTYPES[name]
     problem = draw(rng, dtype, largest=options.largest + 1, steps=options.steps)
-    judged, trace = Judged(problem, dtype, grad=options.grad), run_layers(problem)
-    allowed = compute_bound(problem, trace, rounding)
-    forward.configurations += 1
-    forward.add(seed, judged.output.detach().double().numpy(), trace.output, allowed.output)
-    forward.add(seed, judged.h_n.detach().double().numpy(), trace.h_n, allowed.h_n)
-    if not options.grad:
-        return
-    seeds = cotangents(rng, problem, dtype)
-    expected, tolerated = (
-        compute_gradients(problem, trace, *seeds),
-        compute_gradient_bound(problem, trace, *seeds, rounding),
-    )
-    backward.configurations += 1
-    for key, got in judged.gradients(*seeds).items():
-        backward.add(seed, got, expected[key], tolerated[key])
+    return Drawn(seed, problem, run_layers(problem), cotangents(rng, problem, dtype))
+
+
+class Comparison:
+    """The results of a layer, compared with the bound of a rounding."""
+
+    def __init__(self, rounding: Rounding) -> None:
+        self.rounding = rounding
+        self.forward, self.backward = Tally(), Tally()
+
+    def add_results(self, drawn: Drawn, judged: Judged) -> None:
+        """Compare output and h_n of a layer."""
+        allowed = compute_bound(drawn.problem, drawn.trace, self.rounding)
+        self.forward.configurations += 1
+        for key in ("output", "h_n"):
+            got = getattr(judged, key).detach().double().numpy()
+            self.forward.add(drawn.seed, got, getattr(drawn.trace, key), getattr(allowed, key))
+
+    def add_gradients(self, drawn: Drawn, gradients: dict[str, Array]) -> None:
+        """Compare the gradients of a layer."""
+        given = (drawn.problem, drawn.trace, *drawn.cotangents)
+        expected = compute_gradients(*given)
+        tolerated = compute_gradient_bound(*given, self.rounding)
+        self.backward.configurations += 1
+        for key, got in gradients.items():
+            self.backward.add(drawn.seed, got, expected[key], tolerated[key])
+
+
+def measure_errors(
+    drawn: Drawn, judged: Judged, comparisons: list[Comparison], *, grad: bool
+) -> None:
+    """Compare one layer on one configuration with every bound that applies to it."""
+    gradients = judged.gradients(*drawn.cotangents) if grad else {}
+    for comparison in comparisons:
+        comparison.add_results(drawn, judged)
+        if grad:
+            comparison.add_gradients(drawn, gradients)
 
 
 HEAD = (
@@ -105,10 +149,18 @@ def format_row(name: str, tally: Tally) -> tuple[str | float, ...]:
 
 def run_campaign(name: str, options: argparse.Namespace) -> dict[str, Tally]:
     """Check one dtype on every configuration, and show the progress on a terminal."""
-    forward, backward = Tally(), Tally()
+    of_torch = {name: Comparison(ROUNDINGS[name])}
+    of_short_sums = {}
+    if name in FLOAT32_SUMS:
+        of_torch[f"{name}, bound of float32 sums"] = Comparison(FLOAT32_SUMS[name])
+        of_short_sums[f"{name}, sums in 16 bits"] = Comparison(ROUNDINGS[name])
     start = time.perf_counter()
     for index in range(options.configs):
-        measure_errors(name, options.seed + index, forward, backward, options)
+        drawn = draw_configuration(name, options.seed + index, options)
+        layers = [(torch.nn.RNN, of_torch), (SHORT_SUMS[index % 3], of_short_sums)]
+        for layer, comparisons in layers[: 1 + bool(of_short_sums)]:
+            judged = Judged(drawn.problem, DTYPES[name], grad=options.grad, layer=layer)
+            measure_errors(drawn, judged, list(comparisons.values()), grad=options.grad)
         if index % 100 == 99 and sys.stderr.isatty():
             rate = (index + 1) / (time.perf_counter() - start)
             print(
@@ -117,7 +169,12 @@ def run_campaign(name: str, options: argparse.Namespace) -> dict[str, Tally]:
                 file=sys.stderr,
                 flush=True,
             )
-    return {name: forward, f"{name} gradients": backward} if options.grad else {name: forward}
+    return {
+        f"{title}{kind}": tally
+        for title, each in (of_torch | of_short_sums).items()
+        for kind, tally in (("", each.forward), (" gradients", each.backward))
+        if tally.configurations
+    }
 
 
 def main() -> int:
