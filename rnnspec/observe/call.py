@@ -170,9 +170,8 @@ def perform_call(prepared: PreparedLayer, case: Case, given: CallArguments) -> C
         given.leaf.detach().clone(),
         None if given.h_0 is None else given.h_0.detach().clone(),
     )
-    with case.grad_mode.enter():
+    with case.grad_mode.enter(), observe_step("the call", case.dtype):
         before = Surroundings.read(given.leaf.device)
-        with observe_step("the call", case.dtype):
-            returned = call_module(prepared.caller, given.input, given.h_0)
-            after = Surroundings.read(given.leaf.device)
+        returned = call_module(prepared.caller, given.input, given.h_0)
+        after = Surroundings.read(given.leaf.device)
     return Call(case, given, copies, returned, before, after)

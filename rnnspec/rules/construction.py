@@ -8,6 +8,7 @@ import torch
 
 from rnnspec.cases.axes import ConstructorStyle, DType, Feature
 from rnnspec.observe.observation import Observation
+from rnnspec.rulekit.assertions.placement import assert_placement
 from rnnspec.rulekit.conditions import has_predictable_results, has_wide_dtype, one_in
 from rnnspec.rulekit.fixtures.constructor_calls import (
     ConstructorCall,
@@ -16,16 +17,6 @@ from rnnspec.rulekit.fixtures.constructor_calls import (
     plan_constructor_call,
 )
 from rnnspec.rulekit.fixtures.constructor_styles import fail_only_in_style
-from rnnspec.rulekit.rejections.constructors import (
-    DROPOUTS,
-    NONLINEARITIES,
-    PROJECTIONS,
-    SIZES,
-    TYPES,
-    WITH_EXPECTED_ERROR,
-    assert_arguments_rejected,
-    assert_error_types,
-)
 from rnnspec.rulekit.rule import Fact, rule
 from rnnspec.rulekit.snippet import Helper, Snippet
 from rnnspec.rulekit.violation import Violation
@@ -174,7 +165,8 @@ def device_and_dtype(observation: Observation) -> None:
     passed as `dtype`.
 
     A layer is built with `dtype` and `device`, once on the subject's device and once on the meta
-    device. Every parameter must have this dtype and be on this device.
+    device; in half of the cases, `device` is a `torch.device`, otherwise its name. Every parameter
+    must have this dtype and be on this device.
 
     Catches arguments that are accepted and ignored, for all parameters or for some.
     """
@@ -184,9 +176,11 @@ def device_and_dtype(observation: Observation) -> None:
         observation.subject.device,
         *(["meta"] if observation.subject.offers(Feature.META) else []),
     ):
-        call = plan_constructor_call(observation, device=device, dtype=dtype)
+        is_named = observation.case.seed % 2 == 0
+        passed = device if is_named else torch.device(device)
+        call = plan_constructor_call(observation, device=passed, dtype=dtype)
         layer = build_layer(observation, call)
-        _assert_placement(layer, dtype, torch.device(device), str(call))
+        assert_placement(layer, dtype, torch.device(device), str(call))
 
 
 @rule(
@@ -216,32 +210,7 @@ def default_dtype(observation: Observation) -> None:
     finally:
         torch.set_default_dtype(before)
     code = f"(torch.set_default_dtype({other}), {call}, torch.set_default_dtype({before}))[1]"
-    _assert_placement(layer, other, None, code)
-
-
-def _assert_placement(
-    layer: torch.nn.Module, dtype: torch.dtype, device: torch.device | None, code: str
-) -> None:
-    """Raise Violation if a parameter has another dtype, or is on another device unless it is None.
-
-    `code` is the Python expression that builds the layer.
-    """
-    for name, parameter in layer.named_parameters():
-        if parameter.dtype != dtype:
-            raise Violation(
-                f"{name} is {parameter.dtype}, expected {dtype}",
-                _write_placement_snippet(f"parameter.dtype == {dtype}", code),
-            )
-        if device is not None and parameter.device.type != device.type:
-            raise Violation(
-                f"{name} is on {parameter.device}, expected {device}",
-                _write_placement_snippet(f"parameter.device.type == {device.type!r}", code),
-            )
-
-
-def _write_placement_snippet(condition: str, code: str) -> Snippet:
-    check = f"assert all({condition} for parameter in {code}.parameters())"
-    return Snippet(check, (Helper.BUILD,))
+    assert_placement(layer, other, None, code)
 
 
 WARNS = Snippet(
@@ -282,137 +251,6 @@ def single_layer_dropout_warns(observation: Observation) -> None:
     outcome = call_constructor(observation, call)
     if outcome.error is None and not outcome.warned:
         raise Violation(f"{call} gave no warning, expected one", WARNS.format(call=call))
-
-
-@rule(
-    "rnn.args.sizes.input-size-positive",
-    "rnn.args.sizes.hidden-size-positive",
-    "rnn.args.sizes.num-layers-positive",
-    when=one_in(4),
-    presupposes=(
-        "construction.keywords",
-        "construction.positional",
-        "construction.defaults",
-    ),
-)
-def refuses_sizes(observation: Observation) -> None:
-    """An `input_size`, `hidden_size` or `num_layers` below 1 is rejected.
-
-    A layer is built with 0 and with negative numbers, for one argument at a time. Any exception
-    counts as a rejection, from the constructor or from the first call.
-
-    Catches sizes that are not checked, and layers of size 0 that work.
-    """
-    assert_arguments_rejected(observation, SIZES, at_once=False)
-
-
-@rule(
-    "rnn.args.sizes.integers",
-    "rnn.args.bias.bool",
-    "rnn.args.batch-first.bool",
-    when=one_in(4, 1),
-    presupposes=(
-        "construction.keywords",
-        "construction.positional",
-        "construction.defaults",
-    ),
-)
-def refuses_types(observation: Observation) -> None:
-    """An `input_size` or `hidden_size` that is not an int is rejected, and so is a `bias` or
-    `batch_first` that is not a bool.
-
-    A layer is built with floats, strings, lists and None, for one argument at a time. Any
-    exception counts as a rejection, from the constructor or from the first call.
-
-    Catches values that are converted, or used for their truth value.
-    """
-    assert_arguments_rejected(observation, TYPES, at_once=False, count=4)
-
-
-@rule(
-    "rnn.args.nonlinearity.values",
-    when=one_in(4, 2),
-    needs=(Feature.NONLINEARITY,),
-    presupposes=(
-        "construction.keywords",
-        "construction.positional",
-        "construction.defaults",
-    ),
-)
-def refuses_nonlinearity(observation: Observation) -> None:
-    """The constructor rejects a `nonlinearity` other than `'tanh'` and `'relu'`.
-
-    A layer is built with the names of other activations, with the right names in another case or
-    with a space, and with values that are not strings.
-
-    Catches names that are not checked, checked only in the first call, or compared without regard
-    to case.
-    """
-    assert_arguments_rejected(observation, NONLINEARITIES, at_once=True)
-
-
-@rule(
-    "rnn.args.dropout.range",
-    "rnn.args.dropout.number",
-    when=one_in(4, 3),
-    needs=(Feature.DROPOUT,),
-    presupposes=(
-        "construction.keywords",
-        "construction.positional",
-        "construction.defaults",
-    ),
-)
-def refuses_dropout(observation: Observation) -> None:
-    """The constructor rejects a `dropout` that is below 0, above 1, a bool, or not a number.
-
-    A layer is built with values just outside and far outside the range, and with bools, strings,
-    lists and None.
-
-    Catches ranges that are not checked, or checked at one end only.
-    """
-    assert_arguments_rejected(observation, DROPOUTS, at_once=True)
-
-
-@rule(
-    "rnn.args.proj-size-refused",
-    when=one_in(8),
-    presupposes=(
-        "construction.keywords",
-        "construction.positional",
-        "construction.defaults",
-    ),
-)
-def refuses_proj_size(observation: Observation) -> None:
-    """`proj_size` is rejected, because only `nn.LSTM` supports it.
-
-    A layer is built with `proj_size` as a keyword. Any exception counts as a rejection, from the
-    constructor or from the first call.
-
-    Catches keywords that are accepted and ignored, and constructors shared with other kinds of
-    layers.
-    """
-    assert_arguments_rejected(observation, PROJECTIONS, at_once=False, count=1)
-
-
-@rule(
-    "rnn.errors.construction-types",
-    when=one_in(4, 1),
-    presupposes=(
-        "construction.keywords",
-        "construction.positional",
-        "construction.defaults",
-    ),
-)
-def exception_types(observation: Observation) -> None:
-    """The constructor raises `TypeError` for an argument of the wrong type and `ValueError` for a
-    value out of range.
-
-    A layer is built with invalid values of every argument. Values that are accepted are left to
-    other rules.
-
-    Catches assertions, and errors from code that an unchecked argument reaches.
-    """
-    assert_error_types(observation, WITH_EXPECTED_ERROR)
 
 
 @rule(

@@ -5,11 +5,9 @@ from __future__ import annotations
 from rnnspec.cases.axes import Feature, Layout
 from rnnspec.observe.observation import Observation
 from rnnspec.rulekit.conditions import has_value, is_batched, is_packed, one_in
-from rnnspec.rulekit.fixtures.constructor_calls import pick_values, write_rejection_snippet
+from rnnspec.rulekit.fixtures.constructor_calls import pick_values
 from rnnspec.rulekit.rejections.calls import (
-    CallLister,
     assert_call_rejected,
-    choose_layer_to_spoil,
     list_empty_sequences,
     list_wrong_batches,
     list_wrong_devices,
@@ -19,7 +17,11 @@ from rnnspec.rulekit.rejections.calls import (
     list_wrong_ranks,
     list_wrong_state_ranks,
     list_wrong_units,
-    provoke_rejection,
+)
+from rnnspec.rulekit.rejections.kinds import (
+    assert_rejection_types,
+    list_other_kinds,
+    list_tested_kinds,
 )
 from rnnspec.rulekit.rejections.side_effects import NO_SIDE_EFFECTS, describe_side_effects
 from rnnspec.rulekit.rule import Fact, rule
@@ -185,8 +187,8 @@ def empty_sequence(observation: Observation) -> None:
 def dtype(observation: Observation) -> None:
     """A call rejects an input whose dtype differs from that of the parameters.
 
-    The layer is called with an input in every other floating-point dtype, in every layout. The
-    initial state has the dtype of the parameters.
+    The layer is called with an input in every other floating-point dtype, of integers, of bools and
+    of complex numbers, in every layout. The initial state has the dtype of the parameters.
 
     Catches inputs that are silently converted.
     """
@@ -264,32 +266,9 @@ def h_0_rank(observation: Observation) -> None:
     assert_call_rejected(observation, list_wrong_state_ranks(observation))
 
 
-PADDED: tuple[CallLister, ...] = (
-    list_wrong_features,
-    list_wrong_ranks,
-    list_wrong_dtypes,
-    list_empty_sequences,
-)
-PACKED: tuple[CallLister, ...] = (list_wrong_features, list_wrong_dtypes)
-STATES: tuple[CallLister, ...] = (list_wrong_layers, list_wrong_units)
-STATES_BY_LAYOUT: dict[Layout, tuple[CallLister, ...]] = {
-    Layout.BATCHED: (list_wrong_state_ranks, list_wrong_batches),
-    Layout.UNBATCHED: (list_wrong_state_ranks,),
-}
-
-
-def _choose_listers(observation: Observation, count: int) -> list[CallLister]:
-    """Return some of the functions that list invalid calls of this case."""
-    case = observation.case
-    inputs = PACKED if case.is_packed else PADDED
-    states = STATES + STATES_BY_LAYOUT.get(case.layout, ())
-    offered = [*inputs, *(states if observation.subject.offers(Feature.STATE) else ())]
-    return pick_values(observation, offered, count)
-
-
 @rule(
     "rnn.errors.call-types",
-    when=is_sampled,
+    when=~is_packed & is_sampled,
     presupposes=(
         Fact.RESULTS,
         "construction.keywords",
@@ -298,26 +277,15 @@ def _choose_listers(observation: Observation, count: int) -> list[CallLister]:
     ),
 )
 def types(observation: Observation) -> None:
-    """An invalid call raises `ValueError` if the input has a wrong number of dimensions or a wrong
-    dtype, and `RuntimeError` in all other cases.
+    """A call with a padded or unbatched input raises `ValueError` if its dtype is wrong, and
+    `RuntimeError` if a size of the input or of the initial state is wrong.
 
-    Each case tries two kinds of the invalid calls that the other rules make. Calls that are
-    accepted are left to those rules.
+    Each case tries two kinds of the invalid calls that other rules make. Calls that are accepted
+    are left to those rules.
 
     Catches assertions, and errors from code that an unchecked argument reaches.
     """
-    prepared = choose_layer_to_spoil(observation)
-    for list_calls in _choose_listers(observation, 2):
-        call = list_calls(observation)[0]
-        with observation.case.grad_mode.enter():
-            error = provoke_rejection(prepared, call)
-        expected = call.expected_error
-        if error is not None and not isinstance(error, expected):
-            raise Violation(
-                f"{call.description} should raise {expected.__name__}; "
-                f"it raised {type(error).__name__}",
-                write_rejection_snippet(f"layer({call})", (expected,)),
-            )
+    assert_rejection_types(observation, list_tested_kinds(observation))
 
 
 @rule(
@@ -340,7 +308,8 @@ def leave_no_trace(observation: Observation) -> None:
     Catches states that are written to before they are checked, settings that stay switched, random
     numbers that are drawn before the error, and layers that remember a wrong shape.
     """
-    call = _choose_listers(observation, 1)[0](observation)[0]
+    kinds = [*list_tested_kinds(observation), *list_other_kinds(observation)]
+    call = pick_values(observation, kinds, 1)[0](observation)[0]
     prepared = observation.new_layer(observation.case).prepared
     found = describe_side_effects(observation, prepared, call)
     if found:

@@ -268,7 +268,7 @@ def load_state_dict(observation: Observation) -> None:
     _fail_only_if_fresh_is_right(observation)
 
 
-@rule("rnn.module.load-refused", when=one_in(8, 5))
+@rule("rnn.module.load-refused", "rnn.module.load-refused.shape", when=one_in(8, 5))
 def refuses_state_dict(observation: Observation) -> None:
     """`load_state_dict` rejects a missing parameter, an unexpected one, and one of another shape.
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnspec.cases.axes import Distribution
+from rnnspec.cases.axes import Distribution, Feature
 from rnnspec.contract.kinds import Nonlinearity
 from rnnspec.diagnosis.hypotheses import find_other_nonlinearity
 from rnnspec.observe.expected import Expected
@@ -28,6 +28,7 @@ from rnnspec.rulekit.assertions.relations import (
     has_right_results,
     is_right,
 )
+from rnnspec.rulekit.assertions.results import has_known_gradients
 from rnnspec.rulekit.conditions import (
     has_axis_value,
     has_predictable_results,
@@ -36,7 +37,7 @@ from rnnspec.rulekit.conditions import (
 )
 from rnnspec.rulekit.rule import Fact, rule
 from rnnspec.rulekit.snippet import Helper, Snippet
-from rnnspec.rulekit.violation import assert_close
+from rnnspec.rulekit.violation import assert_close, assert_identical
 
 Array = NDArray[np.float64]
 LARGEST_FINITE = float(np.finfo(np.float64).max)
@@ -193,3 +194,43 @@ def nan(observation: Observation) -> None:
         reach = compute_reach(observation.case, spot.sample, steps=(spot.step,))
         snippet = write_nan_snippet(observation.case, step=str(spot.step), sample=spot.sample)
         assert_nan_reach(observation, spoiled, spot.sample, reach, snippet)
+
+
+SLOPE_AT_ZERO = Snippet(
+    """zeros = torch.zeros_like(x).requires_grad_()
+with torch.no_grad():
+    for name, parameter in layer.named_parameters():
+        parameter.mul_(0.0 if "bias" in name else 1.0)
+output, h_n = layer(zeros)
+(output.sum() + h_n.sum()).backward()
+assert not zeros.grad.any(), zeros.grad""",
+    (Helper.BACKWARD,),
+)
+
+
+@rule(
+    "rnn.gradients.relu-at-zero",
+    when=has_axis_value("nonlinearity", Nonlinearity.RELU.value) & has_known_gradients & one_in(4),
+    needs=(Feature.GRADIENTS,),
+    id="nonlinearity.relu-slope-at-zero",
+    presupposes=("nonlinearity.relu",),
+)
+def relu_slope_at_zero(observation: Observation) -> None:
+    """The derivative of relu at exactly 0 is 0.
+
+    A new layer without biases, or with biases of 0, is called on an input and a state of zeros, so
+    that every sum is exactly 0. All gradients must be 0.
+
+    Catches slopes of 1/2 and 1.
+    """
+    values = observation.values
+    weights = {
+        name: 0.0 * array if name.startswith("bias") else array
+        for name, array in values.weights.items()
+    }
+    zeros = observation.new_layer(
+        observation.case, weights=weights, input=0.0 * values.input, h_0=0.0 * values.h_0
+    )
+    for name, gradient in zeros.gradients.items():
+        quantity = f"gradient of {name}, with relu at 0,"
+        assert_identical(quantity, gradient, np.zeros_like(gradient), SLOPE_AT_ZERO)

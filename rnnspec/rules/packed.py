@@ -52,7 +52,8 @@ assert got.batch_sizes.tolist() == expected.batch_sizes.tolist()
 for name in ("sorted_indices", "unsorted_indices"):
     own, other = getattr(got, name), getattr(expected, name)
     assert (own is None) == (other is None)
-    assert own is None or own.tolist() == other.tolist()""")
+    assert own is None or own.tolist() == other.tolist()
+    assert own is None or (own.dtype, own.device) == (other.dtype, other.device)""")
 PAD_BACK = Snippet(
     """padded, lengths = torch.nn.utils.rnn.pad_packed_sequence(layer(*given)[0])
 expected, expected_lengths = torch.nn.utils.rnn.pad_packed_sequence(reference(*given)[0])
@@ -92,10 +93,10 @@ def indices(observation: Observation) -> None:
     """The packed output has the same `batch_sizes` and index tensors as the packed input.
 
     `batch_sizes` must be an int64 tensor on the CPU with the values of the input's.
-    `sorted_indices` and `unsorted_indices` must equal those of the input, or be `None` if the input
-    has none.
+    `sorted_indices` and `unsorted_indices` must equal those of the input, in its dtype and on its
+    device, or be `None` if the input has none.
 
-    Catches indices that are lost, swapped, or recomputed in another order.
+    Catches indices that are lost, swapped, recomputed in another order, or converted.
     """
     got, given = observation.call.raw_output, observation.call.given.input
     if not isinstance(got, PackedSequence) or not isinstance(given, PackedSequence):
@@ -107,9 +108,16 @@ def indices(observation: Observation) -> None:
             SAME_INDICES,
         )
     for name in ("batch_sizes", "sorted_indices", "unsorted_indices"):
-        found, expected = (_to_list(getattr(packed, name)) for packed in (got, given))
+        own, other = (getattr(packed, name) for packed in (got, given))
+        found, expected = _to_list(own), _to_list(other)
         if found != expected:
             raise Violation(f"{name} of the output is {found}; expected {expected}", SAME_INDICES)
+        if own is not None and (own.dtype, own.device) != (other.dtype, other.device):
+            raise Violation(
+                f"{name} of the output is {own.dtype} on {own.device}; "
+                f"expected {other.dtype} on {other.device}",
+                SAME_INDICES,
+            )
 
 
 def _to_list(tensor: torch.Tensor | None) -> list[int] | None:

@@ -20,7 +20,7 @@ from rnnspec.rulekit.rule import Fact, rule
 from rnnspec.rulekit.snippet import Snippet
 from rnnspec.rulekit.snippets import side_effects as snippets
 from rnnspec.rulekit.violation import Violation, assert_close, assert_identical
-from rnnspec.subjects.settings import SettingValues, read_settings
+from rnnspec.subjects.settings import SettingValues
 from rnnspec.subjects.subject import observe_step
 
 Array = NDArray[np.float64]
@@ -212,12 +212,13 @@ def global_settings(observation: Observation) -> None:
     """Building and calling a layer does not change global settings.
 
     The default dtype and device, grad mode and inference mode, deterministic algorithms, anomaly
-    detection, the number of threads, NumPy's error state, the recursion limit and cuDNN's switches
+    detection, the precision of float32 products, the flushing of denormal numbers, the number of
+    threads, NumPy's error state, the recursion limit, the filters for warnings and cuDNN's switches
     are compared before and after the call; in a quarter of the cases also before and after the
     constructor.
 
-    Catches layers that set the default dtype to create their zeros, or that disable gradients and
-    do not enable them again.
+    Catches layers that set the default dtype to create their zeros, that disable gradients and do
+    not enable them again, or that silence warnings.
     """
     _assert_settings_unchanged(
         "a call",
@@ -229,10 +230,9 @@ def global_settings(observation: Observation) -> None:
         passes_dtype = observation.case.seed % 8 == 0 and observation.subject.offers(Feature.DTYPE)
         dtype = {"dtype": observation.case.dtype.torch_dtype} if passes_dtype else {}
         planned = plan_constructor_call(observation, **dtype)
-        before = read_settings()
-        call_constructor(observation, planned)
+        outcome = call_constructor(observation, planned)
         snippet = snippets.GLOBAL_SETTINGS_WHEN_BUILT.format(step=planned)
-        _assert_settings_unchanged("the constructor", before, read_settings(), snippet)
+        _assert_settings_unchanged("the constructor", outcome.before, outcome.after, snippet)
 
 
 def _assert_settings_unchanged(

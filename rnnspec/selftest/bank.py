@@ -16,6 +16,7 @@ from rnnspec.rulekit.selection import select_in_force
 from rnnspec.rules.catalogue import find_layer_rule
 from rnnspec.selftest import correct, correct_sums, correct_torch, correct_transforms
 from rnnspec.selftest.bugs import (
+    arguments,
     calls,
     construction,
     directions,
@@ -23,6 +24,7 @@ from rnnspec.selftest.bugs import (
     errors,
     gradients,
     layouts,
+    methods,
     modes,
     modules,
     nonlinearity,
@@ -36,6 +38,7 @@ from rnnspec.selftest.bugs import (
     side_effects,
     stacking,
     states,
+    surroundings,
     training,
 )
 from rnnspec.selftest.bugs.planted import Planted
@@ -63,10 +66,13 @@ MODULES: tuple[ModuleType, ...] = (
     second_order,
     training,
     side_effects,
+    surroundings,
     modules,
+    methods,
     calls,
     modes,
     errors,
+    arguments,
     refusals,
 )
 

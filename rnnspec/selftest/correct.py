@@ -159,12 +159,12 @@ class TanhBySigmoid(Plain):
 
 
 class ReluByMaximum(Plain):
-    """relu is the maximum of x and zero, whose gradient at zero is one half."""
+    """relu is a maximum written as a choice, which keeps NaN and has the slope 0 at zero."""
 
     def activation(self, x: Tensor) -> Tensor:
-        return (
-            torch.tanh(x) if self.nonlinearity == "tanh" else torch.maximum(x, torch.zeros_like(x))
-        )
+        if self.nonlinearity == "tanh":
+            return torch.tanh(x)
+        return torch.where(x <= 0, torch.zeros_like(x), x)
 
 
 class Step(torch.autograd.Function):
@@ -210,7 +210,7 @@ class SampleBySample(Plain):
     ) -> tuple[Tensor, Tensor]:
         if len(h) == 0:
             return super().run_direction(data, sizes, h, layer, direction)
-        starts = torch.tensor([0, *sizes[:-1]]).cumsum(0)
+        starts = torch.tensor([0, *sizes[:-1]], device="cpu").cumsum(0)
         places = [starts[:length] + row for row, length in enumerate(lengths(sizes))]
         results = [
             super(SampleBySample, self).run_direction(
@@ -245,16 +245,17 @@ class BackwardByFlipping(Plain):
 
     def turn(self, data: Tensor, sizes: Sizes) -> Tensor:
         """Reverse each sequence separately."""
-        starts = torch.tensor([0, *sizes[:-1]]).cumsum(0)
+        starts = torch.tensor([0, *sizes[:-1]], device="cpu").cumsum(0)
         ends = lengths(sizes)
         places = torch.tensor(
             [
                 int(starts[ends[row] - 1 - t]) + row
                 for t, size in enumerate(sizes)
                 for row in range(size)
-            ]
+            ],
+            device=data.device,
         )
-        return data[places.to(data.device)]
+        return data[places]
 
 
 class InChunks(Plain):

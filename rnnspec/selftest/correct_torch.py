@@ -140,7 +140,7 @@ class LayersOfRNN(Plain):
         read = data if order is None else data[order]
         output, state = function(
             read,
-            torch.tensor(sizes),
+            torch.tensor(sizes, device="cpu"),
             h.unsqueeze(0),
             weights,
             self.bias,

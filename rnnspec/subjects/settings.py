@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,6 +41,50 @@ def _watch_cudnn(name: str) -> Setting:
     )
 
 
+def _read_matmul_precision() -> str:
+    """Return the precision of float32 products.
+
+    Later releases raise RuntimeError if it was also set by `fp32_precision` of a backend.
+    """
+    try:
+        return torch.get_float32_matmul_precision()
+    except RuntimeError:
+        return "that of fp32_precision"
+
+
+def _write_matmul_precision(old: str) -> None:
+    with suppress(RuntimeError):
+        torch.set_float32_matmul_precision(old)
+
+
+SMALLEST = float.fromhex("0x1p-1074")
+ONE = 1.0
+
+
+def _are_denormals_flushed() -> bool:
+    """Return whether this thread replaces denormal numbers by zero.
+
+    torch has no function that tells it.
+    """
+    return SMALLEST * ONE == 0.0
+
+
+class WarningFilters(tuple[Any, ...]):
+    """The filters for warnings, shown as their number and the action of the first."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        first = f", the first of them {self[0][0]!r}" if self else ""
+        return f"{len(self)} filters{first}"
+
+    __repr__ = __str__
+
+
+def _read_warning_filters() -> WarningFilters:
+    return WarningFilters(warnings.filters)
+
+
 def _read_default_device() -> torch.device:
     return torch.empty(0).device
 
@@ -62,6 +107,9 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("numpy error state", _read_numpy_errors, lambda value: np.seterr(**dict(value))),
     Setting("recursion limit", sys.getrecursionlimit, sys.setrecursionlimit),
     Setting("default device", _read_default_device, _write_default_device),
+    Setting("float32 matmul precision", _read_matmul_precision, _write_matmul_precision),
+    Setting("flushing of denormal numbers", _are_denormals_flushed, torch.set_flush_denormal),
+    Setting("warning filters", _read_warning_filters),
     _watch_cudnn("enabled"),
     _watch_cudnn("benchmark"),
     _watch_cudnn("deterministic"),

@@ -26,6 +26,8 @@ from rnnspec.subjects.subject import observe_step
 # An initial state of zeros would look the same as none, so an absent one becomes this.
 STATE_OFFSET = 0.5
 CALLS_PER_CASE = 3
+OTHER_DTYPES = (torch.int64, torch.bool, torch.complex64)
+"""Dtypes that no layer computes in."""
 
 
 @dataclass(frozen=True)
@@ -160,6 +162,18 @@ def list_wrong_state_ranks(observation: Observation) -> list[InvalidCall]:
     ]
 
 
+def list_wrong_packed_state_ranks(observation: Observation) -> list[InvalidCall]:
+    """Return calls with packed input whose initial state does not have three dimensions."""
+    valid, config = build_valid_call(observation), observation.case.config
+    state = valid.state.detach()
+    by_layer = state.reshape(config.num_layers, config.num_directions, *state.shape[1:])
+    wrong = [state[:, 0], state[0], by_layer, state[0, 0], state.unsqueeze(0)]
+    return [
+        valid.with_state(tensor.contiguous())
+        for tensor in pick_values(observation, wrong, CALLS_PER_CASE)
+    ]
+
+
 def list_wrong_layers(observation: Observation) -> list[InvalidCall]:
     """Return calls with initial states whose first dimension is not `D * num_layers`.
 
@@ -185,6 +199,13 @@ def list_wrong_batches(observation: Observation) -> list[InvalidCall]:
     ]
 
 
+def list_missing_samples(observation: Observation) -> list[InvalidCall]:
+    """Return calls with initial states for fewer samples than the input has."""
+    valid, batch = build_valid_call(observation), observation.case.batch
+    sizes = [size for size in dict.fromkeys((1, batch - 1, 0)) if size < batch]
+    return [valid.with_state(resize_dimension(valid.state, 1, size)) for size in sizes]
+
+
 def list_wrong_units(observation: Observation) -> list[InvalidCall]:
     """Return calls with initial states whose last dimension is not `hidden_size`."""
     valid, config = build_valid_call(observation), observation.case.config
@@ -204,16 +225,19 @@ def list_empty_sequences(observation: Observation) -> list[InvalidCall]:
 
 
 def list_wrong_dtypes(observation: Observation) -> list[InvalidCall]:
-    """Return calls with inputs in another dtype than the parameters.
+    """Return calls with inputs in another dtype than the parameters, floating-point or not.
 
     An initial state has the dtype of the parameters.
     """
     valid, own = build_valid_call(observation), observation.case.dtype
     data = valid.data.detach()
-    others = [dtype for dtype in DType if dtype is not own]
+    floats = [dtype.torch_dtype for dtype in DType if dtype is not own]
+    others = [dtype for pair in zip(floats, OTHER_DTYPES, strict=True) for dtype in pair]
     return [
         valid.with_data(
-            f"{dtype} input for {own} parameters", data.to(dtype.torch_dtype), ValueError
+            f"{str(dtype).removeprefix('torch.')} input for {own} parameters",
+            data.to(dtype),
+            ValueError,
         )
         for dtype in pick_values(observation, others, CALLS_PER_CASE)
     ]

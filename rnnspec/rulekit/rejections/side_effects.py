@@ -18,6 +18,7 @@ from rnnspec.rulekit.rejections.calls import InvalidCall, provoke_rejection
 from rnnspec.rulekit.snippet import Snippet
 from rnnspec.rulekit.violation import Violation
 from rnnspec.subjects.failures import Failure, Unsupported
+from rnnspec.subjects.subject import observe_step
 
 NO_SIDE_EFFECTS = Snippet("""def read_state():
     random_numbers = torch.get_rng_state().tolist()
@@ -47,7 +48,7 @@ def describe_side_effects(
     copies = {name: tensor.detach().clone() for name, tensor in watched.items()}
     noted: list[Surroundings] = []
     device = torch.device(observation.subject.device)
-    with observation.case.grad_mode.enter():
+    with observation.case.grad_mode.enter(), observe_step("the call"):
         before = Surroundings.read(device)
         error = provoke_rejection(prepared, call, lambda: noted.append(Surroundings.read(device)))
     if error is None:

@@ -40,13 +40,19 @@ REPEATABLE = Snippet(
     (Helper.CLOSE,),
 )
 
-GLOBAL_SETTINGS = Snippet("""def settings():
+GLOBAL_SETTINGS = Snippet(
+    """def settings():
+    defaults = torch.get_default_dtype(), torch.empty(0).device, torch.get_num_threads()
     modes = torch.is_grad_enabled(), torch.is_anomaly_enabled()
-    return torch.get_default_dtype(), *modes, torch.get_num_threads()
+    algorithms = torch.are_deterministic_algorithms_enabled()
+    precision = torch.get_float32_matmul_precision(), sys.float_info.min / 2 > 0
+    return *defaults, *modes, algorithms, *precision, list(warnings.filters)
 
 before = settings()
 {step}
-assert settings() == before, settings()""")
+assert settings() == before, settings()""",
+    imports=("sys", "warnings"),
+)
 
 GLOBAL_SETTINGS_WHEN_BUILT = replace(GLOBAL_SETTINGS, uses=(Helper.BUILD,))
 

@@ -89,3 +89,15 @@ class NanIsZero(Planted):
     def to_time_major(self, input: Tensor) -> Tensor:
         steps = super().to_time_major(input)
         return torch.where(steps.isnan(), torch.zeros_like(steps), steps)
+
+
+class ReluSlopeHalfAtZero(Planted):
+    """The derivative of relu at exactly 0 is 1/2, that of a maximum of two equal numbers
+    (jax-ml/jax #37821); nonlinearity.relu-slope-at-zero sees it."""
+
+    narrow = True
+
+    def activation(self, x: Tensor) -> Tensor:
+        if self.nonlinearity == "tanh":
+            return super().activation(x)
+        return torch.maximum(x, torch.zeros_like(x))

@@ -1,0 +1,97 @@
+"""Rules about repeated calls: the same seed, arguments and parameters give the same bits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from rnnspec.cases.axes import Feature
+from rnnspec.observe.observation import Observation
+from rnnspec.rulekit.assertions.results import has_known_gradients
+from rnnspec.rulekit.conditions import one_in
+from rnnspec.rulekit.rule import rule
+from rnnspec.rulekit.snippet import Helper, Snippet
+from rnnspec.rulekit.violation import assert_identical
+from rnnspec.subjects.failures import Raised, Unsupported
+
+SAME_BITS = Snippet(
+    """first = []
+for _ in range(20):
+    torch.manual_seed(0)
+    results = [data(result) for result in layer(*given)]
+    first = first or results
+    assert all(map(torch.equal, first, results)), results""",
+    (Helper.DATA,),
+)
+DETERMINISTIC = Snippet(
+    f"""torch.use_deterministic_algorithms(True)
+{SAME_BITS.code}""",
+    SAME_BITS.uses,
+)
+
+
+@rule(
+    "rnn.effects.same-bits",
+    when=one_in(4, 3),
+    id="side-effects.same-bits",
+    presupposes=("side-effects.repeatable", "side-effects.deterministic"),
+)
+def same_bits(observation: Observation) -> None:
+    """A call that is repeated from the same seed returns the same bits, and so does its backward
+    pass.
+
+    The results of a second call on equal arguments are compared bit for bit with those of the
+    first, and so are the gradients, if there are any.
+
+    Catches sums whose order depends on timing, such as atomic additions.
+    """
+    _assert_same_bits(observation, observation.second_call(), SAME_BITS)
+
+
+@rule(
+    "rnn.effects.deterministic",
+    when=one_in(6, 2),
+    id="side-effects.deterministic",
+    presupposes=("side-effects.repeatable",),
+)
+def deterministic(observation: Observation) -> None:
+    """Under `torch.use_deterministic_algorithms(True)`, a call that is repeated from the same seed
+    returns the same bits, or the layer raises RuntimeError.
+
+    Two calls on equal arguments are made under this setting. Their results are compared bit for
+    bit, and so are the gradients, if there are any.
+
+    Catches kernels that ignore the setting.
+    """
+    with _use_deterministic_algorithms():
+        try:
+            _assert_same_bits(observation.second_call(), observation.second_call(), DETERMINISTIC)
+        except Raised as raised:
+            if isinstance(raised.error, RuntimeError) and "determinis" in str(raised.error):
+                raise Unsupported(str(raised)) from raised
+            raise
+
+
+@contextmanager
+def _use_deterministic_algorithms() -> Iterator[None]:
+    """Return a context in which torch uses deterministic algorithms."""
+    # This function does the same as use_deterministic_algorithms, without importing the compiler.
+    before = torch.get_deterministic_debug_mode()
+    torch.set_deterministic_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.set_deterministic_debug_mode(before)
+
+
+def _assert_same_bits(first: Observation, second: Observation, snippet: Snippet) -> None:
+    """Raise Violation if the results or the gradients of two calls differ in any bit."""
+    assert_identical("output of a repeated call", second.output, first.output, snippet)
+    assert_identical("h_n of a repeated call", second.h_n, first.h_n, snippet)
+    if has_known_gradients(first.case) and first.subject.offers(Feature.GRADIENTS):
+        for name, gradient in first.gradients.items():
+            assert_identical(
+                f"gradient of {name} in a repeated call", second.gradients[name], gradient, snippet
+            )

@@ -1,0 +1,110 @@
+"""Rules about the default device: parameters are created there, and calls do not depend on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from rnnspec.cases.axes import Feature
+from rnnspec.observe.call import perform_call
+from rnnspec.observe.observation import Observation
+from rnnspec.observe.tensors import build_arguments
+from rnnspec.rulekit.assertions.placement import assert_placement
+from rnnspec.rulekit.assertions.relations import assert_same_results
+from rnnspec.rulekit.conditions import has_predictable_results, one_in
+from rnnspec.rulekit.fixtures.constructor_calls import build_layer, plan_constructor_call
+from rnnspec.rulekit.rule import Fact, rule
+from rnnspec.rulekit.snippet import Helper, Snippet
+from rnnspec.rulekit.violation import Violation
+
+OTHER_DEFAULT = Snippet(
+    """expected = layer(*given)
+with torch.device("meta"):
+    got = layer(*given)
+close(got[0], expected[0])
+close(got[1], expected[1])""",
+    (Helper.CLOSE,),
+)
+
+
+BUILT_THERE = "(torch.set_default_device('meta'), {call}, torch.set_default_device(None))[1]"
+"""The Python expression that builds a layer while the meta device is the default."""
+
+
+@rule(
+    "rnn.args.device.default",
+    when=one_in(8, 3),
+    needs=(Feature.META,),
+    id="construction.default-device",
+    presupposes=("construction.device-and-dtype",),
+)
+def default_device(observation: Observation) -> None:
+    """Without a `device` argument, the constructor creates all parameters on the default device;
+    with one, it creates them there.
+
+    A layer is built while the meta device is the default, set by `torch.set_default_device` or by a
+    block `with torch.device("meta")`, once without and once with the subject's device as `device`.
+
+    Catches parameters that are always created on the CPU, and a `device` that is replaced.
+    """
+    if "device" in observation.subject.fixed:
+        return
+    own = observation.subject.device
+    places = {"meta": {}, **({own: {"device": own}} if _takes_device(observation) else {})}
+    for device, named in places.items():
+        call = plan_constructor_call(observation, **named)
+        with _use_meta_device(as_block=observation.case.seed % 2 == 0):
+            layer = build_layer(observation, call)
+        assert_placement(layer, None, torch.device(device), BUILT_THERE.format(call=call))
+
+
+def _takes_device(observation: Observation) -> bool:
+    return observation.subject.offers(Feature.DTYPE)
+
+
+@contextmanager
+def _use_meta_device(*, as_block: bool) -> Iterator[None]:
+    """Return a context in which the meta device is the default."""
+    if as_block:
+        with torch.device("meta"):
+            yield
+        return
+    torch.set_default_device("meta")
+    try:
+        yield
+    finally:
+        torch.set_default_device(None)
+
+
+@rule(
+    "rnn.recurrence.default-device",
+    when=has_predictable_results & one_in(8, 5),
+    needs=(Feature.META,),
+    id="modes.default-device",
+    presupposes=(Fact.RESULTS,),
+)
+def call_under_default_device(observation: Observation) -> None:
+    """The default device does not affect a call: the results are the same, and on the device of the
+    input.
+
+    The call is repeated on equal arguments while the meta device is the default. The results may
+    differ by at most twice the rounding bound.
+
+    Catches states, masks and indices that are created on the default device.
+    """
+    case, values = observation.case, observation.values
+    first = observation.call
+    given = build_arguments(case, values.input, values.h_0, observation.subject.device)
+    with case.prior_use.during(case), torch.device("meta"):
+        second = perform_call(observation.prepared, case, given)
+    for name in ("output_tensor", "h_n_tensor"):
+        device, expected = getattr(second, name).device, getattr(first, name).device
+        if device != expected:
+            raise Violation(
+                f"while meta is the default device, {name.removesuffix('_tensor')} is on {device}; "
+                f"expected {expected}",
+                OTHER_DEFAULT,
+            )
+    assert_same_results(observation, second, snippet=OTHER_DEFAULT)

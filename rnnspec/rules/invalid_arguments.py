@@ -1,0 +1,178 @@
+"""Rules about arguments that the constructor must reject, and the exceptions that it raises."""
+
+from __future__ import annotations
+
+from rnnspec.cases.axes import Feature
+from rnnspec.observe.observation import Observation
+from rnnspec.rulekit.conditions import one_in
+from rnnspec.rulekit.rejections.constructors import (
+    DROPOUT_ERRORS,
+    DROPOUTS,
+    NONLINEARITIES,
+    PROJECTIONS,
+    SIZES,
+    TESTED_ERRORS,
+    TYPES,
+    assert_arguments_rejected,
+    assert_error_types,
+)
+from rnnspec.rulekit.rule import rule
+
+
+@rule(
+    "rnn.args.sizes.input-size-positive",
+    "rnn.args.sizes.hidden-size-positive",
+    "rnn.args.sizes.num-layers-positive",
+    when=one_in(4),
+    id="construction.refuses-sizes",
+    presupposes=(
+        "construction.keywords",
+        "construction.positional",
+        "construction.defaults",
+    ),
+)
+def refuses_sizes(observation: Observation) -> None:
+    """The constructor rejects an `input_size`, `hidden_size` or `num_layers` below 1.
+
+    A layer is built with 0 and with negative numbers, for one argument at a time. Any exception
+    counts as a rejection.
+
+    Catches sizes that are not checked, or checked only in the first call.
+    """
+    assert_arguments_rejected(observation, SIZES)
+
+
+@rule(
+    "rnn.args.sizes.integers",
+    "rnn.args.bias.bool",
+    "rnn.args.batch-first.bool",
+    when=one_in(4, 1),
+    id="construction.refuses-types",
+    presupposes=(
+        "construction.keywords",
+        "construction.positional",
+        "construction.defaults",
+    ),
+)
+def refuses_types(observation: Observation) -> None:
+    """The constructor rejects an `input_size` or `hidden_size` that is not an int, and a `bias` or
+    `batch_first` that is not a bool.
+
+    A layer is built with floats, strings, lists and None, for one argument at a time. Any
+    exception counts as a rejection.
+
+    Catches values that are converted, used for their truth value, or rejected only in the first
+    call.
+    """
+    assert_arguments_rejected(observation, TYPES, count=4)
+
+
+@rule(
+    "rnn.args.nonlinearity.values",
+    when=one_in(4, 2),
+    id="construction.refuses-nonlinearity",
+    needs=(Feature.NONLINEARITY,),
+    presupposes=(
+        "construction.keywords",
+        "construction.positional",
+        "construction.defaults",
+    ),
+)
+def refuses_nonlinearity(observation: Observation) -> None:
+    """The constructor rejects a `nonlinearity` other than `'tanh'` and `'relu'`.
+
+    A layer is built with the names of other activations, with the right names in another case or
+    with a space, and with values that are not strings.
+
+    Catches names that are not checked, checked only in the first call, or compared without regard
+    to case.
+    """
+    assert_arguments_rejected(observation, NONLINEARITIES)
+
+
+@rule(
+    "rnn.args.dropout.range",
+    "rnn.args.dropout.number",
+    when=one_in(4, 3),
+    id="construction.refuses-dropout",
+    needs=(Feature.DROPOUT,),
+    presupposes=(
+        "construction.keywords",
+        "construction.positional",
+        "construction.defaults",
+    ),
+)
+def refuses_dropout(observation: Observation) -> None:
+    """The constructor rejects a `dropout` that is below 0, above 1, a bool, or not a number.
+
+    A layer is built with values just outside and far outside the range, and with bools, strings,
+    lists and None.
+
+    Catches ranges that are not checked, or checked at one end only.
+    """
+    assert_arguments_rejected(observation, DROPOUTS)
+
+
+@rule(
+    "rnn.args.proj-size-refused",
+    when=one_in(8),
+    id="construction.refuses-proj-size",
+    presupposes=(
+        "construction.keywords",
+        "construction.positional",
+        "construction.defaults",
+    ),
+)
+def refuses_proj_size(observation: Observation) -> None:
+    """The constructor rejects `proj_size`, which only `nn.LSTM` supports.
+
+    A layer is built with `proj_size` as a keyword. Any exception counts as a rejection.
+
+    Catches keywords that are accepted and ignored, and constructors shared with other kinds of
+    layers.
+    """
+    assert_arguments_rejected(observation, PROJECTIONS, count=1)
+
+
+@rule(
+    "rnn.errors.construction-types",
+    when=one_in(4, 1),
+    id="construction.exception-types",
+    presupposes=(
+        "construction.keywords",
+        "construction.positional",
+        "construction.defaults",
+    ),
+)
+def exception_types(observation: Observation) -> None:
+    """The constructor raises `TypeError` for a size that is not an int and for a flag that is not a
+    bool, and `ValueError` for a size below 1 and for an unknown `nonlinearity`.
+
+    A layer is built with invalid values of these arguments. Values that are accepted are left to
+    other rules.
+
+    Catches assertions, and errors from code that an unchecked argument reaches.
+    """
+    assert_error_types(observation, TESTED_ERRORS)
+
+
+@rule(
+    "rnn.errors.construction-types.dropout",
+    when=one_in(4, 2),
+    id="construction.dropout-exception-type",
+    needs=(Feature.DROPOUT,),
+    presupposes=(
+        "construction.keywords",
+        "construction.positional",
+        "construction.defaults",
+    ),
+)
+def dropout_exception_type(observation: Observation) -> None:
+    """The constructor raises `ValueError` for a `dropout` below 0 or above 1.
+
+    A layer is built with values just outside and far outside the range. Values that are accepted
+    are left to another rule.
+
+    Catches assertions, and errors from code that an unchecked probability reaches.
+    """
+    assert_error_types(observation, DROPOUT_ERRORS)

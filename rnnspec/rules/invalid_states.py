@@ -1,0 +1,83 @@
+"""Rules about invalid initial states of packed input, and the exceptions of other invalid calls."""
+
+from __future__ import annotations
+
+from rnnspec.cases.axes import Feature, Layout
+from rnnspec.observe.observation import Observation
+from rnnspec.rulekit.conditions import has_value, is_packed, one_in
+from rnnspec.rulekit.rejections.calls import (
+    assert_call_rejected,
+    list_missing_samples,
+    list_wrong_packed_state_ranks,
+)
+from rnnspec.rulekit.rejections.kinds import assert_rejection_types, list_other_kinds
+from rnnspec.rulekit.rule import Fact, rule
+
+
+@rule(
+    "rnn.errors.h_0-rank.packed",
+    when=is_packed & one_in(4, 1),
+    needs=(Feature.STATE,),
+    id="errors.h-0-rank-packed",
+    presupposes=(
+        Fact.RESULTS,
+        "construction.keywords",
+        "layouts.states-stay-layer-first",
+        "states.order",
+        "states.initial-state-used",
+    ),
+)
+def h_0_rank_packed(observation: Observation) -> None:
+    """A call with packed input rejects an initial state that does not have three dimensions.
+
+    The layer is called with an `h_0` that lacks a dimension, that has separate dimensions for
+    layers and directions, that has one dimension too many, or that is a vector.
+
+    Catches states that are silently broadcast, squeezed or reshaped.
+    """
+    assert_call_rejected(observation, list_wrong_packed_state_ranks(observation))
+
+
+@rule(
+    "rnn.errors.h_0-batch.unsorted",
+    when=has_value(Layout.PACKED_UNSORTED) & one_in(4, 2),
+    needs=(Feature.STATE,),
+    id="errors.h-0-batch-unsorted",
+    presupposes=(
+        Fact.RESULTS,
+        "construction.keywords",
+        "layouts.states-stay-layer-first",
+        "states.order",
+        "states.initial-state-used",
+    ),
+)
+def h_0_batch_unsorted(observation: Observation) -> None:
+    """For packed sequences that are not sorted, a call rejects an initial state for fewer sequences
+    than there are, and never broadcasts it.
+
+    The layer is called with an `h_0` for one sequence, for one less than there are, and for none.
+
+    Catches one state that is used for all sequences.
+    """
+    assert_call_rejected(observation, list_missing_samples(observation))
+
+
+@rule(
+    "rnn.errors.call-types.other",
+    when=one_in(8),
+    id="errors.other-types",
+    presupposes=(
+        Fact.RESULTS,
+        "construction.keywords",
+    ),
+)
+def other_types(observation: Observation) -> None:
+    """A call raises `ValueError` if the input has a wrong number of dimensions and `RuntimeError`
+    if the initial state has, and with packed input the same types as with padded input.
+
+    Each case tries two kinds of the invalid calls that other rules make. Calls that are accepted
+    are left to those rules.
+
+    Catches assertions, and errors from code that an unchecked argument reaches.
+    """
+    assert_rejection_types(observation, list_other_kinds(observation))

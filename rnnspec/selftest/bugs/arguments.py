@@ -1,0 +1,147 @@
+"""Planted bugs in arguments: of calls and constructors, in their types, names and errors."""
+
+# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rnnspec.selftest.bugs.planted import Planted
+
+
+class IntegersConverted(Planted):
+    """Input of integers or bools is silently converted to the dtype of the parameters, in every
+    layout; errors.dtype sees it."""
+
+    def check_dtype(self, input: Tensor) -> None:
+        if input.is_floating_point() or input.is_complex():
+            super().check_dtype(input)
+
+    def run(self, data: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
+        return super().run(data.to(self.parameter("weight_ih", 0, 0).dtype), *rest)
+
+    def default_states(self, input: Tensor, batch: int) -> Tensor:
+        return super().default_states(input, batch).to(self.parameter("weight_ih", 0, 0).dtype)
+
+    def check_state_dtype(self, input: Tensor, hx: Tensor | None) -> None:
+        """Accept every dtype."""
+
+
+class FlatStateForPacked(Planted):
+    """With packed input, a 2-D `h_0` is accepted and used for every sequence;
+    errors.h-0-rank-packed sees it."""
+
+    narrow = True
+
+    def forward_packed(self, input: Any, hx: Tensor | None) -> Any:
+        if hx is not None and hx.dim() == 2:
+            hx = hx.unsqueeze(1).expand(-1, int(input.batch_sizes[0]), -1)
+        return super().forward_packed(input, hx)
+
+
+class OneStateForUnsorted(Planted):
+    """With packed input that is not sorted, an `h_0` for one sequence is used for all of them;
+    errors.h-0-batch-unsorted sees it."""
+
+    narrow = True
+
+    def forward_packed(self, input: Any, hx: Tensor | None) -> Any:
+        is_single = hx is not None and hx.dim() == 3 and hx.size(1) == 1
+        if hx is not None and is_single and input.sorted_indices is not None:
+            hx = hx.expand(-1, int(input.batch_sizes[0]), -1)
+        return super().forward_packed(input, hx)
+
+
+class RankAsserted(Planted):
+    """Input with a wrong number of dimensions raises AssertionError instead of ValueError (pytorch
+    PR #107223); errors.other-types sees it."""
+
+    def check_rank(self, input: Tensor) -> None:
+        if input.dim() not in (2, 3):
+            raise AssertionError(f"expected 2 or 3 dimensions, got {input.dim()}")
+
+
+class LayersCheckedLate(Planted):
+    """The constructor accepts a `num_layers` of 0 or less, and only the first call rejects it
+    (pytorch PR #108853); construction.refuses-sizes sees it."""
+
+    def check_sizes(self, **sizes: int) -> None:
+        super().check_sizes(**{**sizes, "num_layers": max(1, sizes["num_layers"])})
+
+    def forward(self, input: Any, hx: Tensor | None = None) -> Any:
+        if self.num_layers < 1:
+            raise ValueError(f"num_layers must be at least 1, got {self.num_layers}")
+        return super().forward(input, hx)
+
+
+class FlagsCheckedLate(Planted):
+    """The constructor accepts any value for `bias` and `batch_first`, and only the first call
+    rejects it (pytorch #136954); construction.refuses-types sees it."""
+
+    def check_flags(self, **flags: bool) -> None:
+        """Accept every value."""
+
+    def forward(self, input: Any, hx: Tensor | None = None) -> Any:
+        super().check_flags(bias=self.bias, batch_first=self.batch_first)
+        return super().forward(input, hx)
+
+
+class DropoutAsserted(Planted):
+    """A `dropout` below 0 or above 1 raises AssertionError instead of ValueError;
+    construction.dropout-exception-type sees it."""
+
+    def check_dropout(self, dropout: float) -> None:
+        if isinstance(dropout, (int, float)) and not 0 <= dropout <= 1:
+            raise AssertionError(f"expected 0 <= dropout <= 1, got {dropout!r}")
+        super().check_dropout(dropout)
+
+
+class HiddenSizeCountsDirections(Planted):
+    """The attribute `hidden_size` of a bidirectional layer holds the size of its output;
+    construction.size-attributes sees it."""
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self.hidden_size *= self.directions
+
+    def default_states(self, input: Tensor, batch: int) -> Tensor:
+        return super().default_states(input, batch)[..., : self.hidden_size // self.directions]
+
+    def check_states(self, hx: Tensor | None, batch: int) -> None:
+        expected = (
+            self.directions * self.num_layers,
+            batch,
+            self.hidden_size // self.directions,
+        )
+        if hx is not None and tuple(hx.shape) != expected:
+            raise RuntimeError(f"hx must have shape {expected}, got {tuple(hx.shape)}")
+
+
+class NoneRefused(Planted):
+    """An initial state of None is not the same as none: it is treated as a tensor;
+    states.none sees it."""
+
+    def forward(self, input: Any, *states: Any, **named: Any) -> Any:
+        given = [*states, *named.values()]
+        return super().forward(input, *(state.clone() for state in given))
+
+
+class FirstArgumentNamedX(Planted):
+    """The first argument of a call is named `x`; layouts.input-by-name sees it."""
+
+    def forward(self, x: Any, hx: Tensor | None = None) -> Any:
+        return super().forward(x, hx)
+
+
+class IndicesNarrowed(Planted):
+    """The index tensors of the packed output are int32; packed.indices sees it."""
+
+    def to_packed(self, output: Tensor, input: Any) -> Any:
+        indices = [
+            None if index is None else index.int()
+            for index in (input.sorted_indices, input.unsorted_indices)
+        ]
+        return torch.nn.utils.rnn.PackedSequence(output, input.batch_sizes, *indices)

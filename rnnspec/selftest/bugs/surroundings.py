@@ -1,0 +1,103 @@
+"""Planted bugs in what surrounds a call: global settings, default device, and repeated calls."""
+
+# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
+
+from __future__ import annotations
+
+import os
+import warnings
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import linear
+
+from rnnspec.selftest.bugs.planted import Planted
+from rnnspec.selftest.plain import Sizes
+
+
+class PrecisionLoweredWhenBuilt(Planted):
+    """The constructor allows TF32 for all products of float32 numbers in the process (naver/croco
+    PR #18); side-effects.global-settings sees it."""
+
+    def create_parameters(self, device: Any, dtype: Any) -> None:
+        super().create_parameters(device, dtype)
+        torch.set_float32_matmul_precision("high")
+
+
+class DenormalsFlushed(Planted):
+    """A call makes the processor flush denormal numbers to zero (ashvardanian/NumKong #328);
+    side-effects.global-settings sees it."""
+
+    def run(self, data: Tensor, sizes: Sizes, h_0: Tensor) -> tuple[Tensor, Tensor]:
+        torch.set_flush_denormal(True)
+        return super().run(data, sizes, h_0)
+
+
+class WarningsReset(Planted):
+    """A call silences warnings and then shows all of them, instead of restoring the filters
+    (flairNLP/flair #82); side-effects.global-settings sees it."""
+
+    def run(self, data: Tensor, sizes: Sizes, h_0: Tensor) -> tuple[Tensor, Tensor]:
+        warnings.filterwarnings("ignore")
+        result = super().run(data, sizes, h_0)
+        warnings.filterwarnings("default")
+        return result
+
+
+class AddsInAnyOrder(Planted):
+    """The biases are added in another order from call to call, even with deterministic algorithms
+    (pytorch #18110); side-effects.deterministic sees it."""
+
+    narrow = True
+
+    def project(self, data: Tensor, layer: int, direction: int) -> Tensor:
+        projected, biases = (
+            linear(data, self.input_weight(layer, direction)),
+            self.biases(layer, direction),
+        )
+        for bias in biases if self.keeps_order() else reversed(biases):
+            projected = projected + bias
+        return projected
+
+    def keeps_order(self) -> bool:
+        """Return whether the biases are added in their usual order, by chance."""
+        return os.urandom(1)[0] % 2 == 0
+
+
+class AddsInAnyOrderByDefault(AddsInAnyOrder):
+    """The biases are added in another order from call to call, unless deterministic algorithms are
+    switched on (tensorflow/tensorflow #18323); side-effects.same-bits sees it."""
+
+    def keeps_order(self) -> bool:
+        return torch.are_deterministic_algorithms_enabled() or super().keeps_order()
+
+
+class BuiltOnCpu(Planted):
+    """Without a `device` argument, the parameters are created on the CPU, whatever the default
+    device is (dotnet/TorchSharp #1324); construction.default-device sees it."""
+
+    narrow = True
+
+    def create_parameters(self, device: Any, dtype: Any) -> None:
+        super().create_parameters("cpu" if device is None else device, dtype)
+
+
+class DeviceObjectIgnored(Planted):
+    """A `device` that is a `torch.device`, and not its name, is ignored;
+    construction.device-and-dtype sees it."""
+
+    narrow = True
+
+    def create_parameters(self, device: Any, dtype: Any) -> None:
+        super().create_parameters(None if isinstance(device, torch.device) else device, dtype)
+
+
+class OrderOnDefaultDevice(Planted):
+    """The indices by which the final states are ordered are computed on the default device instead
+    of the CPU (pytorch #33202); modes.default-device sees it."""
+
+    narrow = True
+
+    def stack_states(self, states: list[Tensor]) -> Tensor:
+        return super().stack_states([states[place] for place in torch.arange(len(states)).tolist()])
