@@ -8,7 +8,11 @@ from dataclasses import dataclass
 from rnnspec.diagnosis.mistakes.catalogue import GRADIENT_HYPOTHESES, HYPOTHESES
 from rnnspec.diagnosis.mistakes.evidence import Agreement, Evidence, GradientEvidence
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
+from rnnspec.diagnosis.mistakes.inferred import infer_hypotheses
 from rnnspec.observe.observation import Observation
+
+INFERRED = 3
+"""From how many cases, the quickest ones, constants are inferred."""
 
 
 @dataclass(frozen=True)
@@ -69,11 +73,20 @@ def _tally_all(
     The quickest cases come first: hardly any hypothesis is left after the first one.
     """
     known = [case for case in evidence if case.observed is not None]
-    is_seen = any(not case.is_right for case in known)
-    tallies = {hypothesis: Tally() for hypothesis in hypotheses if is_seen}
-    for case in sorted(known, key=lambda case: (case.says_little, case.cost)):
+    if all(case.is_right for case in known):
+        return {}
+    known.sort(key=lambda case: (case.says_little, case.cost))
+    inferred = [] if isinstance(known[0], GradientEvidence) else _infer_from(known[:INFERRED])
+    tallies = {hypothesis: Tally() for hypothesis in (*hypotheses, *inferred)}
+    for case in known:
         tallies = _keep_agreeing(case, tallies)
     return tallies
+
+
+def _infer_from(cases: Sequence[Evidence]) -> list[Hypothesis]:
+    """Return mistakes with constants that one of a few cases suggests, each constant once."""
+    found = {each.text: each for case in cases for each in infer_hypotheses(case)}
+    return list(found.values())
 
 
 def _keep_agreeing(case: Evidence, tallies: dict[Hypothesis, Tally]) -> dict[Hypothesis, Tally]:

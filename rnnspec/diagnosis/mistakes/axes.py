@@ -108,6 +108,7 @@ def _list_batch_first() -> list[Hypothesis]:
             BATCH_FIRST,
             partial(OtherAxes, input=False),
             is_batch_first,
+            "output axes",
         ),
         Hypothesis(
             "input and output are taken as batch first although batch_first=False",
@@ -130,6 +131,7 @@ def _list_batch_first() -> list[Hypothesis]:
             BATCH_FIRST,
             partial(OtherAxes, input=False),
             is_time_first,
+            "output axes",
         ),
         Hypothesis(
             "batch and time of the input are exchanged, whatever batch_first is",
@@ -138,6 +140,15 @@ def _list_batch_first() -> list[Hypothesis]:
             partial(OtherAxes, output=False),
             is_padded_batch,
             "input axes",
+            1,
+        ),
+        Hypothesis(
+            "batch and time of the output are exchanged, whatever batch_first is",
+            "return the output as batch_first says",
+            BATCH_FIRST,
+            partial(OtherAxes, input=False),
+            is_padded_batch,
+            "output axes",
             1,
         ),
     ]

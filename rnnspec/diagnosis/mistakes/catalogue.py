@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rnnspec.diagnosis.mistakes import (
     axes,
+    blocks,
     direction_parameters,
     directions,
     final_states,
@@ -11,6 +12,7 @@ from rnnspec.diagnosis.mistakes import (
     gradient_slopes,
     gradient_values,
     gradients,
+    memory,
     nonlinearity,
     packed,
     precision,
@@ -38,6 +40,8 @@ MODULES = (
     stacking,
     nonlinearity,
     precision,
+    memory,
+    blocks,
 )
 HYPOTHESES: tuple[Hypothesis, ...] = tuple(
     hypothesis for module in MODULES for hypothesis in module.HYPOTHESES

@@ -102,6 +102,8 @@ class Evidence:
             return None
         except Failure:
             return Outcome({})
+        except Exception:  # what a rule reports as an error of the checker
+            return None
 
     @property
     def says_little(self) -> bool:
@@ -225,7 +227,7 @@ class GradientEvidence(Evidence):
             gradients = self.observation.gradients
         except (Malformed, Raised):
             return RAISED
-        except Failure:
+        except Exception:  # not observable, or an error of the checker
             return None
         names = exclude_masked_gradients(self.case, gradients)
         return Outcome({name: gradients[name] for name in names})

@@ -11,7 +11,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from rnnspec.diagnosis.mistakes.hypothesis import Condition, Hypothesis
+from rnnspec.diagnosis.mistakes.hypothesis import Condition, Hypothesis, always
 from rnnspec.diagnosis.mistakes.reference import Reference
 
 Round = Callable[[Tensor], Tensor]
@@ -151,4 +151,32 @@ def _list_carried() -> list[Hypothesis]:
     ]
 
 
-HYPOTHESES: tuple[Hypothesis, ...] = (*_list_rounded(), *_list_carried())
+def _round_to_multiples(size: int) -> Round:
+    return lambda tensor: (tensor * size).round() / size
+
+
+def _list_fixed_point() -> list[Hypothesis]:
+    return [
+        Hypothesis(
+            f"{what} rounded to multiples of 1/{size}",
+            "compute in the dtype of the parameters",
+            ("recurrence.dtypes", "recurrence.output"),
+            partial(kind, round=_round_to_multiples(size), **dict.fromkeys(parts, True)),
+            always,
+            f"multiples of {size}",
+            rank,
+        )
+        for size in (8, 10, 16, 32, 64, 100, 127, 128, 255, 256, 1000, 1024)
+        for what, kind, parts, rank in (
+            ("the state is, between steps,", CarriedRounded, (), 1),
+            ("the new state of each step is", Rounded, ("new",), 0),
+            ("the output is", Rounded, ("output",), 0),
+        )
+    ]
+
+
+HYPOTHESES: tuple[Hypothesis, ...] = (
+    *_list_rounded(),
+    *_list_carried(),
+    *_list_fixed_point(),
+)

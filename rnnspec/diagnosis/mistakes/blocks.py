@@ -1,0 +1,298 @@
+"""Mistakes beyond a number of units, features, samples, steps or rows: the size of one block."""
+
+# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from rnnspec.cases.case import Case
+from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
+from rnnspec.diagnosis.mistakes.reference import Reference
+from rnnspec.diagnosis.mistakes.situations import has_bias, is_ragged
+
+BLOCKS = (4, 8, 16, 32, 64, 100, 128, 256, 512, 1000, 1024)
+"""The sizes that one block of a computation often has."""
+REMAINDERS = (2, 4, 8, 16, 32)
+Change = Callable[[Tensor, int], Tensor]
+
+
+@dataclass
+class NewStates(Reference):
+    """The new state of each step is changed beyond some units or samples."""
+
+    change: Change = lambda new, size: new
+    size: int = 1
+
+    def activate(self, total: Tensor, layer: int) -> Tensor:
+        return self.change(super().activate(total, layer), self.size)
+
+
+@dataclass
+class FewerFeatures(Reference):
+    """Features beyond a number are ignored, in every layer or in the first one."""
+
+    size: int = 1
+    is_everywhere: bool = True
+
+    def read_below(self, below: Sequence[Tensor], layer: int) -> Tensor:
+        right = super().read_below(below, layer)
+        if layer and not self.is_everywhere:
+            return right
+        size = self.size or self.given.hidden
+        return torch.cat([right[..., :size], right[..., size:] * 0], dim=-1)
+
+
+@dataclass
+class LaterSteps(Reference):
+    """The state that steps read beyond a number is changed."""
+
+    change: Callable[[Tensor], Tensor] = lambda state: state
+    size: int = 1
+    by_time: bool = True
+    direction: int = 0
+    steps: int = 0
+
+    def run_direction(
+        self, data: Tensor, first: Tensor, layer: int, direction: int
+    ) -> tuple[Tensor, Tensor]:
+        self.direction, self.steps = direction, len(data)
+        return super().run_direction(data, first, layer, direction)
+
+    def recall(self, state: Tensor, first: Tensor, step: int) -> Tensor:
+        time = self.steps - 1 - step if self.direction else step
+        return self.change(state) if (time if self.by_time else step) >= self.size else state
+
+
+@dataclass
+class LaterOutput(Reference):
+    """The output beyond a number of steps is changed."""
+
+    change: Change = lambda output, size: output
+    size: int = 1
+
+    def finish(self, below: Sequence[Tensor]) -> Tensor:
+        return self.change(super().finish(below), self.size)
+
+
+@dataclass
+class FirstRows(Reference):
+    """Biases are added to the first rows only, counted over steps and samples."""
+
+    size: int = 1
+
+    def project(self, data: Tensor, layer: int, direction: int) -> Tensor:
+        sums = data @ self.input_weight(layer, direction).t()
+        rows = torch.arange(data.shape[0] * data.shape[1]).view(data.shape[:2])
+        counted = (self._count_rows(rows) < self.size).unsqueeze(-1)
+        for bias in self.biases(layer, direction):
+            sums = sums + bias * counted
+        return sums
+
+    def _count_rows(self, rows: Tensor) -> Tensor:
+        if not self.given.case.is_packed:
+            return rows
+        order = self.given.sorted_order
+        alive = self.given.alive
+        inside = torch.ones_like(rows) if alive is None else alive[..., 0].long()
+        counted = (inside[:, order].flatten().cumsum(0) - 1).view(rows.shape)
+        return counted[:, torch.argsort(order)]
+
+
+@dataclass
+class Remainder(Reference):
+    """The last units, those that are left over by blocks, ignore the state, or are zero."""
+
+    size: int = 4
+    is_zero: bool = False
+
+    def recurrent_weight(self, layer: int, direction: int) -> Tensor:
+        right = super().recurrent_weight(layer, direction)
+        rest = self.given.hidden % self.size
+        if self.is_zero or not rest:
+            return right
+        return torch.cat([right[:-rest], right[-rest:] * 0])
+
+    def activate(self, total: Tensor, layer: int) -> Tensor:
+        right = super().activate(total, layer)
+        rest = self.given.hidden % self.size
+        if not self.is_zero or not rest:
+            return right
+        return torch.cat([right[..., :-rest], right[..., -rest:] * 0], dim=-1)
+
+
+def _is_above(name: str, size: int) -> Callable[[Case], bool]:
+    return lambda case: case.size(name) > size
+
+
+def _zero_units(new: Tensor, size: int) -> Tensor:
+    return torch.cat([new[..., :size], new[..., size:] * 0], dim=-1)
+
+
+def _zero_samples(new: Tensor, size: int) -> Tensor:
+    return torch.cat([new[:size], new[size:] * 0])
+
+
+def _repeat_samples(new: Tensor, size: int) -> Tensor:
+    return new[torch.arange(len(new)) % size]
+
+
+def _repeat_units(new: Tensor, size: int) -> Tensor:
+    return new[:, torch.arange(new.shape[1]) % size]
+
+
+def _zero_steps(output: Tensor, size: int) -> Tensor:
+    return torch.cat([output[:size], output[size:] * 0])
+
+
+def _repeat_step(output: Tensor, size: int) -> Tensor:
+    return torch.cat([output[:size], output[size - 1 : size].expand_as(output[size:])])
+
+
+def _list_new_states() -> list[Hypothesis]:
+    changes: tuple[tuple[str, str, Change], ...] = (
+        ("units beyond the first {} are zero", "hidden_size", _zero_units),
+        ("units beyond the first {0} repeat the first {0}", "hidden_size", _repeat_units),
+        ("samples beyond the first {} are zero", "batch", _zero_samples),
+        ("samples beyond the first {0} repeat the first {0}", "batch", _repeat_samples),
+    )
+    return [
+        Hypothesis(
+            text.format(size),
+            f"compute all of {name}, whatever its size",
+            ("recurrence.output",),
+            partial(NewStates, change=change, size=size),
+            _is_above(name, size),
+            unclear=is_ragged if name == "batch" else (lambda case: False),
+        )
+        for text, name, change in changes
+        for size in BLOCKS
+    ]
+
+
+def _list_features() -> list[Hypothesis]:
+    sizes = [*((str(size), size) for size in BLOCKS), ("hidden_size", 0)]
+    return [
+        Hypothesis(
+            text.format(name),
+            "read all features",
+            ("recurrence.output",),
+            partial(FewerFeatures, size=size, is_everywhere=everywhere),
+            (lambda case, size=size: case.config.input_size > (size or case.config.hidden_size))
+            if not everywhere
+            else _reads_more(size),
+            f"features beyond {name}",
+            rank,
+        )
+        for name, size in sizes
+        for rank, (text, everywhere) in enumerate(
+            (
+                ("what a layer reads beyond the first {} features is ignored", True),
+                ("input features beyond the first {} are ignored", False),
+            )
+        )
+    ]
+
+
+def _reads_more(size: int) -> Callable[[Case], bool]:
+    def reads_more(case: Case) -> bool:
+        config = case.config
+        above = config.num_directions * config.hidden_size if config.num_layers > 1 else 0
+        return max(config.input_size, above) > (size or config.hidden_size)
+
+    return reads_more
+
+
+def _list_steps() -> list[Hypothesis]:
+    states: tuple[tuple[str, Callable[[Tensor], Tensor]], ...] = (
+        ("ignore the state", lambda state: state * 0),
+        ("read the units of the state shifted by one", lambda state: state.roll(1, dims=1)),
+    )
+    outputs: tuple[tuple[str, Change], ...] = (
+        ("the output beyond the first {} time steps is zero", _zero_steps),
+        ("the output beyond the first {} time steps repeats the last of them", _repeat_step),
+    )
+    remedy = "compute all time steps in the same way, however many there are"
+    return [
+        *(
+            Hypothesis(
+                f"time steps beyond the first {size} {text}"
+                + ("" if by_time else ", counted in the order in which a direction computes them"),
+                remedy,
+                ("recurrence.output",),
+                partial(LaterSteps, change=change, size=size, by_time=by_time),
+                _is_above("steps", size),
+                f"steps beyond {size}: {text}",
+                int(not by_time),
+            )
+            for text, change in states
+            for size in BLOCKS
+            for by_time in (True, False)
+        ),
+        *(
+            Hypothesis(
+                text.format(size),
+                remedy,
+                ("recurrence.output",),
+                partial(LaterOutput, change=change, size=size),
+                _is_above("steps", size),
+                unclear=is_ragged,
+            )
+            for text, change in outputs
+            for size in BLOCKS
+        ),
+    ]
+
+
+def _count_rows(case: Case) -> int:
+    return sum(case.lengths) if case.is_packed else case.steps * case.batch
+
+
+def _has_more_rows(size: int) -> Callable[[Case], bool]:
+    return lambda case: has_bias(case) and _count_rows(case) > size
+
+
+def _leaves_rest(size: int) -> Callable[[Case], bool]:
+    return lambda case: case.config.hidden_size % size != 0
+
+
+def _list_rows() -> list[Hypothesis]:
+    return [
+        *(
+            Hypothesis(
+                f"biases are added to the first {size} rows only, counted over time steps and"
+                " samples",
+                "add the biases at every time step of every sample",
+                ("recurrence.output",),
+                partial(FirstRows, size=size),
+                _has_more_rows(size),
+            )
+            for size in BLOCKS
+        ),
+        *(
+            Hypothesis(
+                f"the last hidden_size % {size} units {text}",
+                "compute the units that blocks leave over like the others",
+                ("recurrence.output",),
+                partial(Remainder, size=size, is_zero=is_zero),
+                _leaves_rest(size),
+                f"remainder {is_zero}",
+                -size,
+            )
+            for size in REMAINDERS
+            for text, is_zero in (("ignore the state", False), ("are zero", True))
+        ),
+    ]
+
+
+HYPOTHESES: tuple[Hypothesis, ...] = (
+    *_list_new_states(),
+    *_list_features(),
+    *_list_steps(),
+    *_list_rows(),
+)
