@@ -121,6 +121,7 @@ def _decide_result(
         cases=tally.cases,
         violations=tally.violations if is_root else tally.violations - tally.blocked,
         blocked=tally.blocked,
+        holds_otherwise=tally.cases - tally.violations >= suite.profile.minimum,
         is_scored=_is_scored(rule.level, verdict, strict),
         message=message,
         requirement=rule.requirement,
@@ -174,7 +175,7 @@ def _decide_verdict(
 ) -> tuple[Verdict, str]:
     """Decide the verdict of a rule, with the message that goes with it."""
     if fault is not None:
-        return _decide_broken(rule, tally, fault)
+        return _decide_broken(rule, tally, fault, suite.profile.minimum)
     lacking = sorted(rule.needs & suite.unsupported.keys(), key=str)
     if lacking:
         return Verdict.NOT_APPLICABLE, suite.unsupported[lacking[0]]
@@ -191,9 +192,12 @@ def _decide_verdict(
 
 
 def _decide_broken(
-    rule: Rule[Any, Any], tally: Tally[CaseT], fault: Fault[CaseT]
+    rule: Rule[Any, Any], tally: Tally[CaseT], fault: Fault[CaseT], minimum: int
 ) -> tuple[Verdict, str]:
-    """Decide the verdict of a rule that fails, or that could not be judged in every case."""
+    """Decide the verdict of a rule that fails, or that could not be judged in every case.
+
+    It passes if it was only stopped, and held in enough other cases.
+    """
     if fault.root.id == rule.id:
         finding = fault.minimum.finding
         is_error = finding.kind is FindingKind.CHECKER_ERROR
@@ -201,7 +205,7 @@ def _decide_broken(
     if tally.blocked == tally.violations:
         held = tally.cases - tally.blocked
         text = f"could not be checked in {tally.blocked} of {tally.cases} cases"
-        return Verdict.BLOCKED, f"{text}; it holds in the other {held}" if held else text
+        return (Verdict.PASS if held >= minimum else Verdict.BLOCKED), text
     event = next(event for event in fault.events if event.rule == rule.id)
     is_error = event.finding.kind is FindingKind.CHECKER_ERROR
     return (Verdict.CHECKER_ERROR if is_error else Verdict.FAIL), event.finding.message

@@ -16,6 +16,7 @@ from rnnspec.contract.clauses import Level
 from rnnspec.diagnosis.events import KIND_OF_FACT, Event, FaultKind, list_events
 from rnnspec.diagnosis.likely_cause import LikelyCause
 from rnnspec.diagnosis.naming import CIRCUMSTANCES, rank_rules
+from rnnspec.diagnosis.recheck import judge_without
 from rnnspec.engine.campaign import judge_by_all, list_applicable_rules
 from rnnspec.engine.minimise import MinimalFailure, minimise, probe_rule
 from rnnspec.engine.outcome import (
@@ -95,6 +96,36 @@ class FaultFinder(Generic[CaseT, ObservedT]):
         """Add a failing case that was judged later."""
         self.cases.append(case)
         self.events.extend(list_events(self.rules, [case]))
+
+    def find_common(self) -> None:
+        """Find the one mistake that explains everything that is wrong with calls, if there is one.
+
+        It may stop the subject in some cases, and give wrong results in others.
+        """
+        events = [
+            event
+            for event in self.events
+            if event.kind is FaultKind.RESULTS
+            or (event.kind is FaultKind.BLOCKED and event.blocker == event.case.blocker)
+        ]
+        kinds = {event.kind for event in events}
+        cause = self._find_cause(FaultKind.BLOCKED, events, Fact.CALL) if len(kinds) == 2 else None
+        if cause is None:
+            return
+        start = self._choose_simplest(events)
+        fact = Fact.CALL if start.kind is FaultKind.BLOCKED else Fact.RESULTS
+
+        def probe(case: CaseT) -> Finding[CaseT] | None:
+            broken = self.suite.find_broken_facts(self.suite.observe(case))
+            return Finding(start.case.index, case, fact.value) if fact in broken else None
+
+        found = probe(start.shown)
+        if found is None:
+            return
+        minimum = minimise(self.suite.space, found, probe)
+        self._add_fault(start.kind, minimum, events, fact, cause)
+        taken = {id(event) for event in events}
+        self.events = [event for event in self.events if id(event) not in taken]
 
     def group_blocked(self) -> dict[Blocker, list[Event[CaseT]]]:
         """Return the events in which the subject was stopped by what stopped it, most first."""
@@ -189,8 +220,11 @@ class FaultFinder(Generic[CaseT, ObservedT]):
             fault = self._add_fault(kind, minimum, covered or [start], fact, cause)
             taken = {id(event) for event in fault.events}
             events = [event for event in events if id(event) not in taken]
-        if events:
-            self.faults[-1].events.extend(events)
+        same = [fault for fault in self.faults if fault.kind is kind]
+        if same:
+            same[-1].events.extend(events)
+        else:
+            self.unexplained += events
 
     def _is_hidden(self, case: CaseT, events: list[Event[CaseT]]) -> bool:
         """Make wrong gradients part of a fault whose wrong results rounding hides, if so."""
@@ -469,7 +503,11 @@ class FaultFinder(Generic[CaseT, ObservedT]):
 def find_faults(suite: Suite[CaseT, ObservedT], progress: Progress[CaseT]) -> list[Fault[CaseT]]:
     """Return the faults behind the failing cases, the most important first."""
     finder = FaultFinder(suite, sorted(progress.failing.values(), key=lambda each: each.index))
+    finder.find_common()
     finder.find_blocked_calls()
+    stopping = [situation for fault in finder.faults for situation in fault.situations]
+    for case in judge_without(suite, progress, stopping):
+        finder.add_case(case)
     finder.find_wrong(FaultKind.RESULTS, Fact.RESULTS)
     finder.find_wrong(FaultKind.GRADIENTS, Fact.GRADIENTS)
     finder.find_others()

@@ -82,11 +82,17 @@ def _format_cell(theme: str, results: Sequence[Result]) -> str:
 
 def _format_counts(results: Sequence[Result]) -> str:
     applicable = _list_applicable(results)
-    counts = Counter(result.verdict for result in applicable)
-    shown = (Verdict.FAIL, Verdict.BLOCKED, Verdict.UNREACHED, Verdict.CHECKER_ERROR)
-    rest = [f"{counts[verdict]} {verdict}" for verdict in shown if counts[verdict]]
-    held = f"{counts[Verdict.PASS]:>2} of {len(applicable)}"
-    return "  ".join([held if applicable else f" - of {len(results)}", *rest])
+    own = Counter(result.verdict for result in applicable if not result.is_following)
+    following = [result for result in applicable if result.is_following]
+    blocked = sum(result.verdict is Verdict.BLOCKED for result in following)
+    failing = sum(result.is_broken for result in following)
+    shown = (Verdict.FAIL, Verdict.UNREACHED, Verdict.CHECKER_ERROR)
+    rest = [f"{own[verdict]} {verdict}" for verdict in shown if own[verdict]]
+    rest += [f"{failing} follow"] if failing else []
+    rest += [f"{blocked} {Verdict.BLOCKED}"] if blocked else []
+    held = sum(result.verdict is Verdict.PASS for result in applicable)
+    text = f"{held:>2} of {len(applicable)}" if applicable else f" - of {len(results)}"
+    return "  ".join([text, *rest])
 
 
 def _list_applicable(results: Sequence[Result]) -> list[Result]:
@@ -160,22 +166,20 @@ def _list_followers(fault: FaultSummary, report: Report) -> Iterator[str]:
     if failing:
         count = "1 other rule fails" if len(failing) == 1 else f"{len(failing)} other rules fail"
         yield _fill(f"{count} because of {fault.rule}: {', '.join(failing)}")
-    blocked = [result for result in results if result.verdict is Verdict.BLOCKED]
-    if not blocked:
-        return
-    held = [result for result in blocked if result.cases > result.blocked]
-    situation = f" with {fault.situation}" if fault.situation else ""
-    because = f"could not be checked{situation} because of {fault.rule}"
+    stopped = [result for result in results if not result.is_broken]
+    because = f"could not be checked in every case because of {fault.rule}"
+    held = sum(result.holds_otherwise for result in stopped)
     if held:
-        number = "1 other rule" if len(held) == 1 else f"{len(held)} other rules"
-        pronoun = "it holds" if len(held) == 1 else "they hold"
-        yield _fill(f"{number} {because}; otherwise {pronoun}.")
-    rest = [result.rule for result in blocked if result not in held]
-    if rest:
-        number = "1 rule" if len(rest) == 1 else f"{len(rest)} rules"
-        listed = ", ".join(rest[:MOST_UNREACHED])
-        more = "" if len(rest) <= MOST_UNREACHED else f" and {len(rest) - MOST_UNREACHED} more"
-        yield _fill(f"{number} {because}, in any case: {listed}{more}")
+        subject = "1 other rule" if held == 1 else f"{held} other rules"
+        rest = "it holds" if held == 1 else "they hold"
+        yield _fill(f"{subject} {because}; otherwise {rest}.")
+    doubtful = [result.rule for result in stopped if not result.holds_otherwise]
+    if doubtful:
+        subject = "1 rule" if len(doubtful) == 1 else f"{len(doubtful)} rules"
+        listed = ", ".join(doubtful[:MOST_UNREACHED])
+        left = len(doubtful) - MOST_UNREACHED
+        more = f" and {left} more" if left > 0 else ""
+        yield _fill(f"{subject} could not be checked because of {fault.rule}: {listed}{more}")
 
 
 def _fill(text: str) -> str:
@@ -246,17 +250,19 @@ def _count_faults(number: int) -> str:
 def _describe_part(verdict: PartVerdict) -> str:
     if verdict.faults:
         return _count_faults(verdict.faults)
-    if verdict.failing:
-        return f"{verdict.failing} of {verdict.rules} fail because of it"
-    if verdict.blocked:
-        return f"{verdict.blocked} of {verdict.rules} not checked in every case"
+    if verdict.doubtful:
+        return f"{verdict.doubtful} of {verdict.rules} could not be judged"
     if verdict.unreached:
-        return "inconclusive"
+        return f"{verdict.unreached} of {verdict.rules} not reached"
     return "conform" if verdict.rules else "not checked"
 
 
 def _list_unscored(report: Report) -> list[Result]:
-    return [result for result in report.results if result.is_broken and not result.is_scored]
+    return [
+        result
+        for result in report.results
+        if result.is_broken and not result.is_scored and not result.is_following
+    ]
 
 
 def _format_unscored(report: Report) -> str:

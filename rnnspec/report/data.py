@@ -132,6 +132,7 @@ class Result:
     cases           number of cases that the rule judged
     violations      number of cases that broke it
     blocked         number of cases in which the subject was stopped, so nothing could be judged
+    holds_otherwise whether it held in enough of the other cases
     is_scored       whether the rule counts against the subject: a MUST does, and a SHOULD if the
                     run is strict
     message         what is wrong, or why the rule does not apply or was not reached
@@ -152,6 +153,7 @@ class Result:
     cases: int
     violations: int = 0
     blocked: int = 0
+    holds_otherwise: bool = True
     is_scored: bool = True
     message: str = ""
     requirement: str = ""
@@ -179,6 +181,11 @@ class Result:
         return self.rule.split(".")[0]
 
     @property
+    def is_following(self) -> bool:
+        """Whether it fails, or could not be checked, only because of a fault of another rule."""
+        return self.caused_by is not None
+
+    @property
     def is_broken(self) -> bool:
         """Whether the rule is violated, or its check raised an error."""
         return self.verdict in (Verdict.FAIL, Verdict.CHECKER_ERROR)
@@ -190,24 +197,24 @@ class PartVerdict:
 
     rules      the rules that apply
     faults     those that name a fault and count against the subject
-    failing    those that are broken and count against the subject
-    blocked    those that could not be checked in some cases because of a fault
+    following  those that fail or could not be checked only because of a fault
+    doubtful   those of them that did not hold in enough other cases
     unreached  those that were reached too rarely
     """
 
     rules: int
     faults: int
-    failing: int
-    blocked: int
+    following: int
+    doubtful: int
     unreached: int
 
     @property
     def verdict(self) -> RunVerdict:
         """The verdict on this part alone."""
-        if self.faults or self.failing:
+        if self.faults:
             return RunVerdict.VIOLATES
-        doubtful = self.blocked or self.unreached or not self.rules
-        return RunVerdict.INCONCLUSIVE if doubtful else RunVerdict.CONFORMS
+        is_sure = self.rules and not self.doubtful and not self.unreached
+        return RunVerdict.CONFORMS if is_sure else RunVerdict.INCONCLUSIVE
 
     def as_dict(self) -> dict[str, Any]:
         """Return the numbers and the verdict as plain data."""
@@ -264,12 +271,12 @@ class Report:
             if result.part is part and result.verdict is not Verdict.NOT_APPLICABLE
         ]
         named = {fault.rule for fault in self.faults}
-        failing = [result for result in results if result.is_broken and result.is_scored]
+        following = [result for result in results if result.caused_by is not None]
         return PartVerdict(
             rules=len(results),
-            faults=sum(result.rule in named for result in failing),
-            failing=len(failing),
-            blocked=sum(result.verdict is Verdict.BLOCKED for result in results),
+            faults=sum(each.rule in named and each.is_scored for each in results),
+            following=len(following),
+            doubtful=sum(not result.holds_otherwise for result in following),
             unreached=sum(result.verdict is Verdict.UNREACHED for result in results),
         )
 
