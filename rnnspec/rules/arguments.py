@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from rnnspec.cases.axes import InitialState, ModuleUses
 from rnnspec.observe.observation import Observation
@@ -10,6 +12,8 @@ from rnnspec.rulekit.assertions.relations import assert_same_results
 from rnnspec.rulekit.conditions import has_predictable_results, has_value, one_in
 from rnnspec.rulekit.rule import Fact, rule
 from rnnspec.rulekit.snippet import Helper, Snippet
+from rnnspec.rulekit.violation import Violation
+from rnnspec.subjects.failures import Raised
 from rnnspec.subjects.subject import observe_step
 
 NONE = Snippet(
@@ -41,14 +45,14 @@ def none(observation: Observation) -> None:
 
     Catches a second argument that may be left out but not be None.
     """
-    call, by_name = observation.call, observation.case.seed % 2 == 0
-    with observation.case.grad_mode.enter(), observe_step("the call with hx=None"):
-        returned = (
-            observation.module(call.given.input, hx=None)
-            if by_name
-            else observation.module(call.given.input, None)
-        )
-    assert_same_results(observation, replace(call, returned=returned), snippet=NONE)
+    is_named = observation.case.seed % 2 == 0
+    given = observation.call.given.input
+    _assert_same_call(
+        observation,
+        "the call with hx=None" if is_named else "the call with (input, None)",
+        lambda: observation.module(given, hx=None) if is_named else observation.module(given, None),
+        NONE,
+    )
 
 
 @rule(
@@ -65,9 +69,20 @@ def input_by_name(observation: Observation) -> None:
 
     Catches a first argument with another name.
     """
-    call = observation.call
-    named = {"input": call.given.input, "hx": call.given.h_0}
-    arguments = {name: value for name, value in named.items() if value is not None}
-    with observation.case.grad_mode.enter(), observe_step("the call with input="):
-        returned = observation.module(**arguments)
-    assert_same_results(observation, replace(call, returned=returned), snippet=INPUT_BY_NAME)
+    given = observation.call.given
+    named = {"input": given.input, **({} if given.h_0 is None else {"hx": given.h_0})}
+    _assert_same_call(
+        observation, "the call with input=", lambda: observation.module(**named), INPUT_BY_NAME
+    )
+
+
+def _assert_same_call(
+    observation: Observation, step: str, call: Callable[[], Any], snippet: Snippet
+) -> None:
+    """Raise Violation if another call raises, or returns other results than the judged one."""
+    try:
+        with observation.case.grad_mode.enter(), observe_step(step):
+            returned = call()
+    except Raised as raised:
+        raise Violation(str(raised), snippet) from raised
+    assert_same_results(observation, replace(observation.call, returned=returned), snippet=snippet)

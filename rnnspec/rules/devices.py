@@ -18,6 +18,7 @@ from rnnspec.rulekit.fixtures.constructor_calls import build_layer, plan_constru
 from rnnspec.rulekit.rule import Fact, rule
 from rnnspec.rulekit.snippet import Helper, Snippet
 from rnnspec.rulekit.violation import Violation
+from rnnspec.subjects.failures import Raised
 
 OTHER_DEFAULT = Snippet(
     """expected = layer(*given)
@@ -97,8 +98,11 @@ def call_under_default_device(observation: Observation) -> None:
     case, values = observation.case, observation.values
     first = observation.call
     given = build_arguments(case, values.input, values.h_0, observation.subject.device)
-    with case.prior_use.during(case), torch.device("meta"):
-        second = perform_call(observation.prepared, case, given)
+    try:
+        with case.prior_use.during(case), torch.device("meta"):
+            second = perform_call(observation.prepared, case, given)
+    except Raised as raised:
+        raise Violation(f"while meta is the default device, {raised}", OTHER_DEFAULT) from raised
     for name in ("output_tensor", "h_n_tensor"):
         device, expected = getattr(second, name).device, getattr(first, name).device
         if device != expected:

@@ -63,6 +63,13 @@ PASSES: dict[str, list[Case]] = {
     "construction.refuses-dropout": [make_case(), WIDE],
     "construction.refuses-proj-size": [make_case(), WIDE],
     "construction.exception-types": [make_case(), WIDE],
+    "construction.dropout-exception-type": [make_case(), WIDE],
+    "construction.default-device": [make_case(), WIDE],
+    "construction.size-attributes": [
+        make_case(),
+        WIDE,
+        make_case(num_layers=2, prior_use=ModuleUses.DEEPCOPIED),
+    ],
 }
 FAILS = [
     (
@@ -141,19 +148,19 @@ FAILS = [
         "construction.refuses-sizes",
         "ZeroInputSizeAccepted",
         make_case(),
-        "input_size=0 is accepted, expected an exception",
+        "input_size=0 is accepted by the constructor, expected an exception",
     ),
     (
         "construction.refuses-types",
         "FloatSizesAccepted",
         make_case(),
-        r"_size=[24].[05] is accepted, expected an exception",
+        r"_size=[24].[05] is accepted by the constructor, expected an exception",
     ),
     (
         "construction.refuses-types",
         "FlagsByTruth",
         make_case(),
-        "(bias|batch_first)=.* is accepted, expected an exception",
+        "(bias|batch_first)=.* is accepted by the constructor, expected an exception",
     ),
     (
         "construction.refuses-nonlinearity",
@@ -171,7 +178,43 @@ FAILS = [
         "construction.refuses-proj-size",
         "ProjectionIgnored",
         make_case(),
-        r"proj_size=\d is accepted, expected an exception",
+        r"proj_size=\d is accepted by the constructor, expected an exception",
+    ),
+    (
+        "construction.refuses-sizes",
+        "LayersCheckedLate",
+        make_case(),
+        "num_layers=.* is accepted by the constructor, expected an exception",
+    ),
+    (
+        "construction.refuses-types",
+        "FlagsCheckedLate",
+        make_case(),
+        "(bias|batch_first)=.* is accepted by the constructor, expected an exception",
+    ),
+    (
+        "construction.device-and-dtype",
+        "DeviceObjectIgnored",
+        make_case(),
+        "weight_ih_l0 is on cpu, expected meta",
+    ),
+    (
+        "construction.default-device",
+        "BuiltOnCpu",
+        make_case(),
+        "weight_ih_l0 is on cpu, expected meta",
+    ),
+    (
+        "construction.size-attributes",
+        "HiddenSizeCountsDirections",
+        WIDE,
+        "the attribute hidden_size is 8, expected 4",
+    ),
+    (
+        "construction.dropout-exception-type",
+        "DropoutAsserted",
+        make_case(),
+        "`dropout=.*` should raise ValueError; it raised AssertionError",
     ),
     (
         "construction.exception-types",
@@ -265,20 +308,6 @@ def test_not_implemented_does_not_count_as_a_rejection() -> None:
     kind: Any = build_from_sizes
     outcome = judge_layer("construction.refuses-dropout", kind, make_case())
     assert isinstance(outcome, UnsupportedCase)
-
-
-def test_an_invalid_size_may_be_rejected_by_the_first_call() -> None:
-    class Late(nn.RNN):
-        def __init__(self, input_size: int, hidden_size: int, *args: Any, **others: Any) -> None:
-            super().__init__(max(input_size, 1), max(hidden_size, 1), *args, **others)
-            self.wrong = min(input_size, hidden_size) < 1
-
-        def forward(self, *given: Any) -> Any:
-            if self.wrong:
-                raise RuntimeError("no features")
-            return super().forward(*given)
-
-    assert judge_layer("construction.refuses-sizes", Late, make_case(), seeds=12) is None
 
 
 def test_arguments_of_later_clauses_are_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,7 +54,10 @@ PASSES: dict[str, list[Case]] = {
     "errors.dtype": [*ALL, make_case(dtype=DType.BFLOAT16)],
     "errors.rank": PADDED,
     "errors.h-0-rank": PADDED,
-    "errors.types": ALL,
+    "errors.h-0-rank-packed": [SORTED, UNSORTED],
+    "errors.h-0-batch-unsorted": [UNSORTED],
+    "errors.types": PADDED,
+    "errors.other-types": ALL,
     "errors.leave-no-trace": [*ALL, make_case(prior_use=ModuleUses.FUNCTIONAL)],
 }
 FAILS = [
@@ -157,10 +160,40 @@ FAILS = [
         r"an h_0 of shape \(2, 2, 3, 4\) instead of \(4, 3, 4\) is accepted, expected an exception",
     ),
     (
+        "errors.dtype",
+        "IntegersConverted",
+        UNSORTED,
+        "(int64|bool) input for float64 parameters is accepted, expected an exception",
+    ),
+    (
+        "errors.h-0-rank-packed",
+        "FlatStateForPacked",
+        SORTED,
+        r"an h_0 of shape \(2, 4\) instead of \(2, 3, 4\) is accepted, expected an exception",
+    ),
+    (
+        "errors.h-0-batch-unsorted",
+        "OneStateForUnsorted",
+        UNSORTED,
+        r"an h_0 of shape \(2, 1, 4\) instead of \(2, 3, 4\) is accepted, expected an exception",
+    ),
+    (
         "errors.types",
+        "FeaturesAsserted",
+        make_case(),
+        "should raise RuntimeError; it raised AssertionError",
+    ),
+    (
+        "errors.other-types",
         "FeaturesAsserted",
         UNSORTED,
         "should raise RuntimeError; it raised AssertionError",
+    ),
+    (
+        "errors.other-types",
+        "RankAsserted",
+        make_case(),
+        "a .-D input should raise ValueError; it raised AssertionError",
     ),
     (
         "errors.leave-no-trace",

@@ -18,6 +18,11 @@ from tests.rules.judged import Fails, Passes, judge_layer, make_case, make_test_
 from tests.rules.proven import prove_violation
 
 PASSES: Passes = {
+    "layouts.input-by-name": [
+        make_case(),
+        make_case(initial_state=InitialState.GIVEN, layout=Layout.UNBATCHED),
+        make_case(layout=Layout.PACKED, lengths=(5, 4, 2)),
+    ],
     "layouts.batch-first": [
         make_case(),
         make_case(batch_first=True, num_layers=2, initial_state=InitialState.GIVEN),
@@ -42,6 +47,12 @@ PASSES: Passes = {
     ],
 }
 FAILS: Fails = [
+    (
+        "layouts.input-by-name",
+        "FirstArgumentNamedX",
+        make_case(),
+        r"^the call with input= raised TypeError: .*unexpected keyword argument 'input'$",
+    ),
     (
         "layouts.states-stay-layer-first",
         "FinalStateBatchFirst",

@@ -36,6 +36,12 @@ UNSORTED = make_case(
 DROPS = make_case(dropout=1.0, num_layers=2, mode=Mode.TRAIN)
 SMALL = make_case(steps=3, initial_state=InitialState.GIVEN, num_layers=2)
 PASSES: Passes = {
+    "modes.default-device": [
+        make_case(),
+        UNSORTED,
+        DROPS,
+        make_case(prior_use=ModuleUses.FUNCTIONAL, grad_mode=GradMode.NO_GRAD),
+    ],
     "modes.train": [
         make_case(),
         make_case(mode=Mode.TRAIN),
@@ -65,6 +71,12 @@ PASSES: Passes = {
     ],
 }
 FAILS: Fails = [
+    (
+        "modes.default-device",
+        "OrderOnDefaultDevice",
+        make_case(),
+        "^while meta is the default device, the call raised",
+    ),
     (
         "modes.train",
         "EvalIgnoresState",

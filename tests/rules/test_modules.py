@@ -58,6 +58,9 @@ def make_cases(prior_use: PriorUse) -> list[Case]:
 MOVED = make_case(prior_use=ParameterUpdates.DATA_MOVED)
 EARLIER_CALLS = [use for use in EarlierCalls if use is not EarlierCalls.FRESH]
 PASSES: Passes = {
+    "modules.dtype-methods": make_cases(EarlierCalls.FRESH),
+    "modules.device-methods": make_cases(EarlierCalls.FRESH),
+    "modules.extra-entries": make_cases(EarlierCalls.CALLED),
     "modules.state-dict": make_cases(EarlierCalls.FRESH),
     "modules.deepcopy": make_cases(ModuleUses.DEEPCOPIED),
     "modules.pickle": make_cases(ModuleUses.PICKLED),
@@ -93,6 +96,30 @@ PASSES: Passes = {
 }
 STACK = make_case(num_layers=2, bidirectional=True)
 FAILS: Fails = [
+    (
+        "modules.dtype-methods",
+        "MethodsConvertWeightsOnly",
+        make_case(),
+        r"^after \.double\(\), bias_ih_l0 is torch\.float32; expected torch\.float64$",
+    ),
+    (
+        "modules.device-methods",
+        "CpuReturnsCopy",
+        make_case(),
+        r"^\.cpu\(\) returned another CpuReturnsCopy, expected the layer$",
+    ),
+    (
+        "modules.extra-entries",
+        "ExtraEntriesSwallowed",
+        make_case(),
+        r"of a module that holds the layer silently accepts an additional entry part\.\w+_more; ",
+    ),
+    (
+        "modules.extra-entries",
+        "LoadReturnsNothing",
+        make_case(),
+        r"missing_keys of load_state_dict\(\) with strict=False is None; expected \['\w+'\]$",
+    ),
     (
         "modules.state-dict",
         "ExtraBuffer",

@@ -19,6 +19,11 @@ from tests.rules.proven import prove_violation
 
 RELU = make_case(nonlinearity="relu")
 PASSES: Passes = {
+    "nonlinearity.relu-slope-at-zero": [
+        RELU,
+        make_case(nonlinearity="relu", bias=False, num_layers=2, bidirectional=True),
+        make_case(nonlinearity="relu", layout=Layout.PACKED_UNSORTED, lengths=(2, 5, 1)),
+    ],
     "nonlinearity.relu": [
         RELU,
         make_case(nonlinearity="relu", num_layers=2, bidirectional=True),
@@ -48,6 +53,12 @@ PASSES: Passes = {
     ],
 }
 FAILS: Fails = [
+    (
+        "nonlinearity.relu-slope-at-zero",
+        "ReluSlopeHalfAtZero",
+        RELU,
+        r"^gradient of input, with relu at 0,\[0, 0, 0\] is .*, expected 0",
+    ),
     ("nonlinearity.relu", "ReluForgotten", RELU, r"output\[0, 0, [0-3]\] is .*, expected"),
     (
         "nonlinearity.relu",

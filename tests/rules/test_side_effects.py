@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -38,6 +39,7 @@ LAID_OUT = [
     make_case(memory_layout=MemoryLayout.EXPANDED),
 ]
 EVERYWHERE = [GIVEN, PACKED, UNSORTED, WITHOUT_GRADIENTS, INFERENCE, *LAID_OUT]
+DROPS = make_case(num_layers=2, dropout=0.5, mode=Mode.TRAIN)
 PASSES: Passes = {
     "side-effects.arguments": EVERYWHERE,
     "side-effects.parameters": [
@@ -59,6 +61,8 @@ PASSES: Passes = {
         make_case(steps=1),
         make_case(steps=1, batch=1),
     ],
+    "side-effects.same-bits": [*EVERYWHERE, DROPS],
+    "side-effects.deterministic": [*EVERYWHERE, DROPS],
     "side-effects.backward": [GIVEN, PACKED, UNSORTED, *LAID_OUT],
 }
 FAILS: Fails = [
@@ -121,6 +125,36 @@ FAILS: Fails = [
         "GradModeOff",
         make_case(),
         "^a call changed the grad mode from True to False$",
+    ),
+    (
+        "side-effects.global-settings",
+        "DenormalsFlushed",
+        make_case(),
+        "^a call changed the flushing of denormal numbers from False to True$",
+    ),
+    (
+        "side-effects.global-settings",
+        "WarningsReset",
+        make_case(),
+        r"^a call changed the warning filters from \d+ filters, .* to \d+ filters, .*'default'$",
+    ),
+    (
+        "side-effects.global-settings",
+        "PrecisionLoweredWhenBuilt",
+        make_case(),
+        "^the constructor changed the float32 matmul precision from highest to high$",
+    ),
+    (
+        "side-effects.same-bits",
+        "AddsInAnyOrderByDefault",
+        make_case(),
+        r"^output of a repeated call\[.* is .*, expected",
+    ),
+    (
+        "side-effects.deterministic",
+        "AddsInAnyOrder",
+        make_case(),
+        r"^output of a repeated call\[.* is .*, expected",
     ),
     (
         "side-effects.earlier-results",
@@ -296,6 +330,9 @@ CHANGES: dict[str, Callable[..., Any]] = {
     "numpy error state": lambda *rest: np.seterr(over="raise"),
     "recursion limit": lambda *rest: __import__("sys").setrecursionlimit(4321),
     "default device": lambda *rest: torch.set_default_device("meta"),
+    "float32 matmul precision": lambda *rest: torch.set_float32_matmul_precision("medium"),
+    "flushing of denormal numbers": lambda *rest: torch.set_flush_denormal(True),
+    "warning filters": lambda *rest: warnings.simplefilter("ignore", SyntaxWarning),
     "cudnn.benchmark": lambda *rest: setattr(torch.backends.cudnn, "benchmark", True),
     "cudnn.deterministic": lambda *rest: setattr(torch.backends.cudnn, "deterministic", True),
     "cudnn.enabled": lambda *rest: setattr(torch.backends.cudnn, "enabled", False),
@@ -313,8 +350,9 @@ def test_every_setting_is_watched_and_restored(setting: str) -> None:
 
 def test_a_setting_changed_by_the_constructor_is_reported_with_a_program() -> None:
     name, bug = "side-effects.global-settings", "DefaultDtypeSetWhenBuilt"
-    with settings.restore_settings():
-        finding = find_violation(name, bug, make_case())
+    before = settings.read_settings()
+    finding = find_violation(name, bug, make_case())
+    assert settings.read_settings() == before
     assert finding.message == (
         "the constructor changed the default dtype from torch.float32 to torch.float64"
     )

@@ -49,6 +49,11 @@ PASSES: Passes = {
         make_case(initial_state=InitialState.GIVEN, layout=Layout.PACKED, lengths=(5, 4, 2)),
         make_case(initial_state=InitialState.GIVEN, grad_mode=GradMode.INFERENCE),
     ],
+    "states.none": [
+        make_case(),
+        make_case(layout=Layout.PACKED, lengths=(5, 4, 2)),
+        make_case(layout=Layout.UNBATCHED, grad_mode=GradMode.NO_GRAD),
+    ],
     "states.absent-is-zero": [
         make_case(),
         make_case(bidirectional=True, num_layers=2),
@@ -77,6 +82,7 @@ PASSES: Passes = {
     ],
 }
 FAILS: Fails = [
+    ("states.none", "NoneRefused", make_case(), "^the call with .* raised AttributeError"),
     (
         "states.order",
         "FirstStateForAll",
