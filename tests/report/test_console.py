@@ -21,6 +21,7 @@ from tests.report.reports import (
     CRASHED,
     FAIL,
     FOLLOWS,
+    HELD,
     NOT_APPLICABLE,
     PASS,
     SHOULD,
@@ -32,14 +33,14 @@ from tests.report.reports import (
 
 def test_whole_report_line_by_line() -> None:
     found = make_report(
-        PASS, FAIL, FOLLOWS, BLOCKED, NOT_APPLICABLE, UNREACHED, notes=("mind the gap",)
+        *(PASS, FAIL, FOLLOWS, BLOCKED, HELD, NOT_APPLICABLE, UNREACHED), notes=("mind the gap",)
     )
     assert format_report(found).splitlines() == [
         "rnnspec 0.1.0   torch 2.13.0, Python 3.11.7, cpu   "
         "seed 0, quick profile (1.2 s, 45 cases)",
         "",
-        "  shapes         1 of 1               states         0 of 2  2 fail",
-        "  modules        0 of 1  1 blocked    dropout        - of 1",
+        "  shapes         1 of 1                    states         0 of 2  1 fail  1 follow",
+        "  modules        1 of 2  1 blocked         dropout        - of 1",
         "  packed         0 of 1  1 unreached",
         "",
         f"{'FAIL  states.initial-state-used':<62} MUST     values      Inputs: h_0",
@@ -56,14 +57,15 @@ def test_whole_report_line_by_line() -> None:
         "  assert False",
         "",
         "1 other rule fails because of states.initial-state-used: states.carried",
-        "1 other rule could not be checked with initial_state=given because of "
-        "states.initial-state-used;",
-        "  otherwise it holds.",
+        "1 other rule could not be checked in every case because of states.initial-state-used; "
+        "otherwise",
+        "  it holds.",
+        "1 rule could not be checked because of states.initial-state-used: modules.copied",
         "not applicable  1 rule: no dropout here",
         "unreached  packed.h-n: reached 0 times, at least 1 needed: packed input",
         "note  mind the gap",
         "mine:RNN violates the contract: 1 fault. values: 1 fault; gradients, interface: not "
-        "checked; module: 1 of 1 not checked in every case; 5 of the 6 rules apply.",
+        "checked; module: 1 of 2 could not be judged; 6 of the 7 rules apply.",
     ]
 
 
@@ -131,16 +133,21 @@ def test_verdict_of_each_part_is_in_the_conclusion() -> None:
         ),
         (
             [FAIL, gradient, follows],
-            "values: 1 fault; gradients: 1 of 2 fail because of it; module, interface: not checked",
+            "values: 1 fault; gradients: conform; module, interface: not checked",
+        ),
+        (
+            [FAIL, gradient, replace(follows, holds_otherwise=False)],
+            "values: 1 fault; gradients: 1 of 2 could not be judged; "
+            "module, interface: not checked",
         ),
         (
             [FAIL, interface],
-            "values: 1 fault; gradients, module: not checked; interface: inconclusive",
+            "values: 1 fault; gradients, module: not checked; interface: 1 of 1 not reached",
         ),
         (
-            [FAIL, BLOCKED],
+            [FAIL, BLOCKED, HELD],
             "values: 1 fault; gradients, interface: not checked; "
-            "module: 1 of 1 not checked in every case",
+            "module: 1 of 2 could not be judged",
         ),
     ]
     for results, text in texts:
@@ -193,21 +200,14 @@ def test_feature_that_avoids_a_fault_is_named() -> None:
 
 
 def test_rules_that_wait_are_counted_and_those_that_could_never_be_checked_are_named() -> None:
-    never = [replace(BLOCKED, rule=f"modules.r{number}", cases=4) for number in range(10)]
-    report = make_report(FAIL, BLOCKED, replace(BLOCKED, rule="modules.moved"), *never)
-    lines = " ".join(format_report(report).split())
-    because = "could not be checked with initial_state=given because of states.initial-state-used"
-    assert f"2 other rules {because}; otherwise they hold." in lines
+    never = [replace(BLOCKED, rule=f"modules.r{number}") for number in range(10)]
+    report = make_report(FAIL, HELD, replace(HELD, rule="modules.kept"), *never)
+    text = " ".join(format_report(report).split())
+    because = "because of states.initial-state-used"
+    assert f"2 other rules could not be checked in every case {because}; otherwise they" in text
     listed = ", ".join(f"modules.r{number}" for number in range(8))
-    assert f"10 rules {because}, in any case: {listed} and 2 more" in lines
-    assert "modules.copied" not in lines
-
-
-def test_fault_without_a_situation_names_none() -> None:
-    report = make_report(FAIL, BLOCKED)
-    fault = replace(report.faults[0], situation="")
-    lines = " ".join(format_report(replace(report, faults=(fault,))).split())
-    assert "1 other rule could not be checked because of states.initial-state-used" in lines
+    assert f"10 rules could not be checked {because}: {listed} and 2 more" in text
+    assert "modules.moved" not in text
 
 
 def test_conclusion_says_that_a_run_was_stopped() -> None:

@@ -24,6 +24,7 @@ from tests.report.reports import (
     CRASHED,
     FAIL,
     FOLLOWS,
+    HELD,
     NOT_APPLICABLE,
     NOTE,
     PASS,
@@ -49,7 +50,7 @@ VALIDATOR = jsonschema.Draft202012Validator(
         ([SHOULD, UNREACHED], "inconclusive", "violates"),
         ([PASS, NOTE], "conforms", "conforms"),
         ([PASS, CRASHED], "violates", "violates"),
-        ([PASS, FAIL, FOLLOWS, BLOCKED], "violates", "violates"),
+        ([PASS, FAIL, FOLLOWS, BLOCKED, HELD], "violates", "violates"),
     ],
 )
 def test_verdict_follows_from_the_results(results: list[Result], verdict: str, strict: str) -> None:
@@ -82,12 +83,14 @@ def test_raise_for_violations_lists_only_scored_rules() -> None:
 def test_parts_have_verdicts_of_their_own() -> None:
     gradient = replace(PASS, rule="gradients.input", part=Part.GRADIENTS)
     unreached = replace(UNREACHED, rule="errors.types", part=Part.INTERFACE)
-    report = make_report(PASS, FAIL, FOLLOWS, SHOULD, NOT_APPLICABLE, gradient, BLOCKED, unreached)
+    report = make_report(
+        *(PASS, FAIL, FOLLOWS, SHOULD, NOT_APPLICABLE, gradient, BLOCKED, HELD, unreached)
+    )
     assert report.parts == {
-        Part.VALUES: PartVerdict(rules=4, faults=1, failing=2, blocked=0, unreached=0),
-        Part.GRADIENTS: PartVerdict(rules=1, faults=0, failing=0, blocked=0, unreached=0),
-        Part.MODULE: PartVerdict(rules=1, faults=0, failing=0, blocked=1, unreached=0),
-        Part.INTERFACE: PartVerdict(rules=1, faults=0, failing=0, blocked=0, unreached=1),
+        Part.VALUES: PartVerdict(rules=4, faults=1, following=1, doubtful=0, unreached=0),
+        Part.GRADIENTS: PartVerdict(rules=1, faults=0, following=0, doubtful=0, unreached=0),
+        Part.MODULE: PartVerdict(rules=2, faults=0, following=2, doubtful=1, unreached=0),
+        Part.INTERFACE: PartVerdict(rules=1, faults=0, following=0, doubtful=0, unreached=1),
     }
     assert {part.value: each.verdict.value for part, each in report.parts.items()} == {
         "values": "violates",
@@ -95,6 +98,8 @@ def test_parts_have_verdicts_of_their_own() -> None:
         "module": "inconclusive",
         "interface": "inconclusive",
     }
+    held = make_report(FAIL, HELD).parts[Part.MODULE]
+    assert (held.following, held.verdict) == (1, RunVerdict.CONFORMS)
     none = make_report(PASS).parts[Part.MODULE]
     assert (none.rules, none.verdict) == (0, RunVerdict.INCONCLUSIVE)
     assert list(report.as_dict()["parts"]) == ["values", "gradients", "module", "interface"]
@@ -108,7 +113,7 @@ def test_broken_should_counts_for_its_part_only_if_the_run_is_strict() -> None:
 
 
 def test_rule_that_could_not_be_checked_is_not_broken() -> None:
-    report = make_report(FAIL, BLOCKED)
+    report = make_report(FAIL, BLOCKED, HELD)
     assert not BLOCKED.is_broken
     assert report.violations == (report.results[0],)
 
@@ -172,7 +177,7 @@ def test_report_of_a_model_fits_the_schema() -> None:
     "results",
     [
         [PASS],
-        [FAIL, FOLLOWS, BLOCKED, PASS],
+        [FAIL, FOLLOWS, BLOCKED, HELD, PASS],
         [CRASHED],
         [replace(FAIL, repro=None, no_repro="the program that was tried does not show the fault")],
         [PASS, SHOULD, NOTE, UNREACHED, NOT_APPLICABLE],
@@ -248,10 +253,14 @@ MISFITS: dict[str, Callable[[Any], None]] = {
     "blocked with a violation": put_at(1, "results", 4, "violations"),
     "blocked in no case": put_at(0, "results", 4, "blocked"),
     "blocked without a message": put_at("", "results", 4, "message"),
+    "blocked although it holds": put_at(True, "results", 4, "holds_otherwise"),
+    "pass although it does not hold": put_at(False, "results", 5, "holds_otherwise"),
+    "pass in some cases without a cause": put_at(None, "results", 5, "caused_by"),
+    "pass in some cases without a message": put_at("", "results", 5, "message"),
     "no verdict of a part": remove_at("parts", "module"),
     "unknown part": put_at({}, "parts", "speed"),
     "part that conforms with a failure": put_at("conforms", "parts", "values", "verdict"),
-    "part that conforms with a blocked rule": put_at("conforms", "parts", "module", "verdict"),
+    "part that conforms with a doubtful rule": put_at("conforms", "parts", "module", "verdict"),
     "part that conforms without rules": put_at("conforms", "parts", "gradients", "verdict"),
     "unknown part of a fault": put_at("speed", "faults", 0, "part"),
     "fault without a rule": remove_at("faults", 0, "rule"),
@@ -273,7 +282,7 @@ MISFITS: dict[str, Callable[[Any], None]] = {
 
 @pytest.mark.parametrize("name", MISFITS)
 def test_broken_report_does_not_fit_the_schema(name: str) -> None:
-    data = copy.deepcopy(make_report(FAIL, PASS, UNREACHED, FOLLOWS, BLOCKED).as_dict())
+    data = copy.deepcopy(make_report(FAIL, PASS, UNREACHED, FOLLOWS, BLOCKED, HELD).as_dict())
     VALIDATOR.validate(data)
     MISFITS[name](data)
     assert list(VALIDATOR.iter_errors(data))
