@@ -54,7 +54,17 @@ assert settings() == before, settings()""",
     imports=("sys", "warnings"),
 )
 
-GLOBAL_SETTINGS_WHEN_BUILT = replace(GLOBAL_SETTINGS, uses=(Helper.BUILD,))
+# The layer of the program is built by then, so what that has changed is set back first.
+GLOBAL_SETTINGS_WHEN_BUILT = replace(
+    GLOBAL_SETTINGS,
+    code=f"""torch.set_default_dtype(torch.float32)
+torch.set_grad_enabled(True)
+torch.set_float32_matmul_precision("highest")
+torch.set_flush_denormal(False)
+
+{GLOBAL_SETTINGS.code}""",
+    uses=(Helper.BUILD,),
+)
 
 EARLIER_RESULTS = Snippet(
     """output, h_n = layer(*given)
