@@ -18,7 +18,8 @@ from rnnspec._version import __version__
 from rnnspec.contract.clauses import Level
 from rnnspec.diagnosis.dependence import describe_dependence, describe_situation
 from rnnspec.diagnosis.events import FaultKind
-from rnnspec.diagnosis.faults import Fault, find_faults
+from rnnspec.diagnosis.fault import Fault
+from rnnspec.diagnosis.faults import find_faults
 from rnnspec.engine.campaign import Watcher
 from rnnspec.engine.outcome import FindingKind, Progress, Tally
 from rnnspec.engine.shares import OtherProcesses, run_shared

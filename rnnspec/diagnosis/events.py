@@ -28,8 +28,10 @@ KIND_OF_FACT = {
     Fact.GRADIENTS: FaultKind.GRADIENTS,
 }
 
-SMALL = 1e-4
+SMALL_ERROR = 1e-4
 """A relative error that is smaller than this is a lack of precision rather than another formula."""
+SMALL_EXCESS = 100.0
+"""And so is an error of less than so many times what rounding can explain."""
 
 
 @dataclass(frozen=True)
@@ -55,12 +57,12 @@ class Event(Generic[CaseT]):
 
     @property
     def is_small(self) -> bool:
-        """Whether every wrong number of the case is nearly right, as by a lack of precision."""
-        differences = [each.difference for each in self.case.findings.values() if each.difference]
-        return bool(differences) and all(
-            abs(each.got - each.expected) <= SMALL * max(1.0, abs(each.expected))
-            for each in differences
-        )
+        """Whether the wrong number is nearly right, as by a lack of precision."""
+        wrong = self.finding.difference
+        if wrong is None:
+            return False
+        relative = abs(wrong.got - wrong.expected) / max(1.0, abs(wrong.expected))
+        return relative <= SMALL_ERROR or wrong.excess <= SMALL_EXCESS
 
     @property
     def is_judged(self) -> bool:

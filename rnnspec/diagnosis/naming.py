@@ -23,25 +23,28 @@ def rank_rules(
     fact: Fact | None,
     judged: Collection[str],
     preferred: Collection[str] = (),
+    *,
+    is_small: bool = False,
 ) -> list[Rule[Any, Any]]:
     """Return the rules that can be the name of a fault, the best first.
 
     `needed` are the fields of the minimal case that matter, `fact` is what does not hold there, and
     `judged` are the ids of the rules that were judged, not just stopped. `preferred` are the ids
-    that the likely cause names. A rule about an axis is a name only if that axis matters or the
+    that the likely cause names. A MUST comes before a SHOULD. A rule about an axis is a name only if that axis matters or the
     cause names it; the more of what matters it is about, the better. What is wrong with the
-    construction or the parameters comes before what is wrong with a call.
+    construction or the parameters comes before what is wrong with a call. If all errors are small,
+    they add up along sizes and layers, and a rule about numbers tells more.
     """
     eligible = [rule for rule in rules if rule.id in preferred or _is_eligible(rule, needed, fact)]
 
     def rank(rule: Rule[Any, Any]) -> tuple[Any, ...]:
         order = list(preferred)
         return (
+            rule.level is not Level.MUST,
             not rule.about & CIRCUMSTANCES,
             order.index(rule.id) if rule.id in order else len(order),
             not (rule.theme in PREPARATION and rule.id in judged),
-            rule.level is not Level.MUST,
-            -len(rule.about - NUMERIC),
+            -len(rule.about & NUMERIC if is_small else rule.about - NUMERIC),
             -len(rule.about),
             rule.id not in judged,
             list(Theme).index(rule.theme),

@@ -21,6 +21,8 @@ SEEDS = (0, 1)
 """The seeds that are tried besides that of the case."""
 MAX_EVALUATIONS = 160
 """After so many judged cases, no field is tried again."""
+RULE_EVALUATIONS = 60
+"""So many cases are judged to minimise the failure of one rule, which may be slow."""
 MOST_OTHER_VALUES = 2
 """So many other values are tried of a field that has its simplest value."""
 USUAL = ("layout", "grad_mode", "mode")
@@ -68,14 +70,16 @@ def minimise(
     probe: Probe[CaseT],
     applies: Callable[[CaseT], bool] = lambda case: True,
     most: int = MAX_EVALUATIONS,
+    is_hidden: Callable[[CaseT], bool] = lambda case: False,
 ) -> MinimalFailure[CaseT]:
     """Make a failing case as simple as possible, one field at a time.
 
-    `probe` judges a case, and `applies` says cheaply whether it can be judged. After
+    `probe` judges a case, and `applies` says cheaply whether it can be judged. `is_hidden` says
+    whether another fault hides this one, so that a case without it shows nothing. After
     KeyboardInterrupt, return the simplest case so far.
     """
     minimum = MinimalFailure(finding)
-    search = _Search(space, minimum, probe, applies)
+    search = _Search(space, minimum, probe, applies, is_hidden)
     is_simpler = True
     try:
         while is_simpler and minimum.evaluations < most:
@@ -106,6 +110,7 @@ class _Search(Generic[CaseT]):
     minimum: MinimalFailure[CaseT]
     probe: Probe[CaseT]
     applies: Callable[[CaseT], bool]
+    is_hidden: Callable[[CaseT], bool]
     known: dict[Any, Finding[CaseT] | None] = field(default_factory=dict)
 
     def simplify_field(self, name: str) -> bool:
@@ -119,7 +124,8 @@ class _Search(Generic[CaseT]):
             if simpler is not None:
                 self.minimum.finding = simpler
                 return True
-            self.minimum.passed[name] = value
+            if not self.is_hidden(candidate):
+                self.minimum.passed[name] = value
         return False
 
     def find_required(self) -> tuple[str, ...]:
@@ -135,7 +141,9 @@ class _Search(Generic[CaseT]):
         others = self.space.list_others(case, name)[:MOST_OTHER_VALUES]
         changed = [self.space.change_field(case, name, value) for value in others]
         candidates = [each for each in changed if each is not None and self.applies(each)]
-        return bool(candidates) and all(self.find_failure(each) is None for each in candidates)
+        if any(self.find_failure(each) is not None for each in candidates):
+            return False
+        return any(not self.is_hidden(each) for each in candidates)
 
     def find_failure(self, case: CaseT) -> Finding[CaseT] | None:
         """Return a finding on a case, with its own seed or another, or None."""

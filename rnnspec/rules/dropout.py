@@ -24,7 +24,7 @@ from rnnspec.rulekit.conditions import (
     is_stacked,
     one_in,
 )
-from rnnspec.rulekit.rule import Fact, rule
+from rnnspec.rulekit.rule import Fact, Part, rule
 from rnnspec.rulekit.snippets.dropout import (
     BACKWARD,
     FRESH_MASKS,
@@ -305,7 +305,11 @@ def reproducible(observation: Observation) -> None:
         "samples.independent",
         "samples.alone",
         "samples.permuted",
+        "dropout.place",
+        "dropout.scale",
+        "dropout.rate",
     ),
+    part=Part.GRADIENTS,
 )
 def backward(observation: Observation) -> None:
     """The backward pass uses the same dropout mask and scale as the forward pass.

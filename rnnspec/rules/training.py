@@ -51,7 +51,13 @@ NEEDS = (Feature.GRADIENTS,)
     when=has_known_gradients & one_in(4, 2),
     needs=NEEDS,
     id="gradients.summed-loss",
-    presupposes=(Fact.GRADIENTS,),
+    presupposes=(
+        Fact.GRADIENTS,
+        "gradients.input",
+        "gradients.h-0",
+        "gradients.weights",
+        "gradients.biases",
+    ),
 )
 def summed_loss(observation: Observation) -> None:
     """After `output.sum().backward()`, the gradients are the derivatives of the formula.
@@ -76,7 +82,14 @@ def summed_loss(observation: Observation) -> None:
     needs=NEEDS,
     id="gradients.learned-state",
     about=("initial_state",),
-    presupposes=(Fact.GRADIENTS, "layouts.memory-layout"),
+    presupposes=(
+        Fact.GRADIENTS,
+        "layouts.memory-layout",
+        "gradients.input",
+        "gradients.h-0",
+        "gradients.weights",
+        "gradients.biases",
+    ),
 )
 def learned_state(observation: Observation) -> None:
     """If `h_0` is computed from a parameter, the parameter receives the gradient.
@@ -114,7 +127,16 @@ def learned_state(observation: Observation) -> None:
     & has_size_at_least("steps", 2),
     needs=(*NEEDS, Feature.STATE),
     id="gradients.across-calls",
-    presupposes=(Fact.GRADIENTS, "states.carried", "states.initial-state-used", "shapes.dtype"),
+    presupposes=(
+        Fact.GRADIENTS,
+        "states.carried",
+        "states.initial-state-used",
+        "shapes.dtype",
+        "gradients.input",
+        "gradients.h-0",
+        "gradients.weights",
+        "gradients.biases",
+    ),
 )
 def across_calls(observation: Observation) -> None:
     """If a sequence is processed in two calls, and the second starts from the `h_n` of the first,
@@ -141,7 +163,15 @@ def across_calls(observation: Observation) -> None:
     when=has_known_gradients & one_in(6, 4),
     needs=(*NEEDS, Feature.STATE),
     id="gradients.detached-state",
-    presupposes=(Fact.GRADIENTS, "states.initial-state-used", "shapes.dtype"),
+    presupposes=(
+        Fact.GRADIENTS,
+        "states.initial-state-used",
+        "shapes.dtype",
+        "gradients.input",
+        "gradients.h-0",
+        "gradients.weights",
+        "gradients.biases",
+    ),
 )
 def detached_state(observation: Observation) -> None:
     """If a call starts from the detached `h_n` of the call before, no gradient passes from one to

@@ -48,7 +48,9 @@ class DropsRecurrentState(Planted):
 
 
 class KeepsPackedWhole(Planted):
-    """Dropout does not act on packed sequences of different lengths; dropout.place sees it."""
+    """Dropout does not act on packed sequences of different lengths; dropout.place or
+    dropout.p-one sees it.
+    """
 
     narrow = True
 

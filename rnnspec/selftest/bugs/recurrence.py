@@ -228,7 +228,8 @@ class FinalStateRounded(Planted):
 
 class ScaledByAnUlp(Planted):
     """Every activation is too large by a relative error of 8 times the machine epsilon;
-    recurrence.exact sees it."""
+    recurrence.exact or nonlinearity.large
+    sees it."""
 
     narrow = True
 

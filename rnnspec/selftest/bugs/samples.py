@@ -4,9 +4,11 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from rnnspec.selftest.bugs.planted import Planted
+from rnnspec.selftest.plain import Sizes
 
 
 class BatchLeaks(Planted):
@@ -33,9 +35,40 @@ class NanSpreads(Planted):
 
 class NeighbourLeaks(Planted):
     """In batches of more than 16, each sample's hidden state receives 1e-4 times its neighbour's;
-    samples.independent sees it."""
+    samples.independent or samples.permuted
+    sees it."""
 
     narrow = True
 
     def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
         return super().step(x, h + 1e-4 * h.roll(1, 0) if h.size(0) > 16 else h, weight, layer, t)
+
+
+class BiasBeyondGrid(Planted):
+    """With more than 65,536 rows of steps and samples, no bias is added, because the grid of the
+    kernel is too large to be launched (ROCm/rocm-libraries #10551); samples.many-rows sees it."""
+
+    narrow = True
+
+    def biases(self, layer: int, direction: int) -> list[Tensor]:
+        biases = super().biases(layer, direction)
+        return [bias * 0 for bias in biases] if self.__dict__["rows"] > 2**16 else biases
+
+    def run(self, data: Tensor, sizes: Sizes, h_0: Tensor) -> tuple[Tensor, Tensor]:
+        self.__dict__["rows"] = len(data)
+        return super().run(data, sizes, h_0)
+
+
+class GradientOfFirstRows(Planted):
+    """The gradient of `weight_ih` counts only the first 65,535 rows of steps and samples;
+    gradients.many-rows sees it."""
+
+    narrow = True
+
+    def project(self, data: Tensor, layer: int, direction: int) -> Tensor:
+        projected = super().project(data, layer, direction)
+        weight = self.input_weight(layer, direction).detach()
+        without = torch.nn.functional.linear(data[65_535:], weight)
+        for bias in self.biases(layer, direction):
+            without = without + bias
+        return torch.cat([projected[:65_535], without])

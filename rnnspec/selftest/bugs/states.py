@@ -104,7 +104,7 @@ class FirstStateForAll(Planted):
 
 class StatesReadByDirection(Planted):
     """`h_0` is read as if it listed all forward layers before all backward ones;
-    states.routing sees it."""
+    states.routing or states.order sees it."""
 
     narrow = True
 

@@ -1,0 +1,63 @@
+"""A fault: one thing that is wrong with a subject, however many rules fail because of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from rnnspec.diagnosis.events import Event, FaultKind
+from rnnspec.diagnosis.likely_cause import LikelyCause
+from rnnspec.engine.minimise import MinimalFailure
+from rnnspec.engine.outcome import FailingCase
+from rnnspec.rulekit.rule import Rule
+
+CaseT = TypeVar("CaseT")
+
+
+@dataclass
+class Fault(Generic[CaseT]):
+    """One thing that is wrong.
+
+    kind          what sort of thing
+    root          the rule that names it
+    situations    minimal cases that show what is wrong, each with what it needs
+    minimum       the first of them, with what the root says there; another if it does not fail
+    events        the failures that are part of it
+    consequences  the other rules that fail because of it
+    waiting       the rules that could not be judged because of it
+    cause         what would explain all its cases, if that is known
+    """
+
+    kind: FaultKind
+    root: Rule[Any, Any]
+    situations: list[MinimalFailure[CaseT]]
+    minimum: MinimalFailure[CaseT]
+    events: list[Event[CaseT]]
+    consequences: set[str] = field(default_factory=set)
+    waiting: set[str] = field(default_factory=set)
+    cause: LikelyCause | None = None
+
+    @property
+    def situation(self) -> MinimalFailure[CaseT]:
+        """The minimal case by which the fault was found."""
+        return self.situations[0]
+
+    @property
+    def cases(self) -> dict[int, FailingCase[CaseT]]:
+        """The failing cases that it explains, by index."""
+        return {event.case.index: event.case for event in self.events}
+
+    @property
+    def is_small(self) -> bool:
+        """Whether every wrong number is nearly right."""
+        return all(event.is_small for event in self.events)
+
+    def count_events(self, rule: str) -> int:
+        """Return how many failures of a rule are part of this fault."""
+        return sum(event.rule == rule for event in self.events)
+
+    def list_members(self) -> None:
+        """List the other rules that fail because of the fault, and those that it only stopped."""
+        judged = {event.rule for event in self.events if event.is_judged}
+        self.consequences = judged - {self.root.id}
+        self.waiting = {event.rule for event in self.events} - judged - {self.root.id}

@@ -1,0 +1,208 @@
+"""The state of the search for faults: the failures, the faults found so far, and how they join."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any, Generic, TypeVar
+
+from rnnspec.contract.clauses import Level
+from rnnspec.diagnosis.events import KIND_OF_FACT, Event, FaultKind, list_events
+from rnnspec.diagnosis.fault import Fault
+from rnnspec.diagnosis.likely_cause import LikelyCause
+from rnnspec.engine.campaign import judge_by_all
+from rnnspec.engine.minimise import MinimalFailure
+from rnnspec.engine.outcome import (
+    FailingCase,
+    Finding,
+)
+from rnnspec.engine.suite import Observed, Suite
+from rnnspec.rulekit.rule import Fact, Part, Rule
+
+CaseT = TypeVar("CaseT")
+ObservedT = TypeVar("ObservedT", bound=Observed[Any])
+
+
+@dataclass
+class Search(Generic[CaseT, ObservedT]):
+    """The search for the faults behind the failing cases of a suite.
+
+    events       a rule that fails on a case, for each
+    faults       what was found so far
+    unexplained  failures whose broken fact shows only in the course of a rule, not on a case by
+                 itself
+    """
+
+    suite: Suite[CaseT, ObservedT]
+    cases: list[FailingCase[CaseT]]
+    faults: list[Fault[CaseT]] = field(default_factory=list)
+    unexplained: list[Event[CaseT]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.rules = {rule.id: rule for rule in self.suite.rules}
+        self.events = list(list_events(self.rules, self.cases))
+
+    def add_case(self, case: FailingCase[CaseT]) -> None:
+        """Add a failing case that was judged later."""
+        self.cases.append(case)
+        self.events.extend(list_events(self.rules, [case]))
+
+    def join_stopped(self, kind: FaultKind, events: list[Event[CaseT]]) -> bool:
+        """Make events part of a fault that stops the subject, if they lie in its situation."""
+        for fault in self.faults:
+            if fault.kind is not FaultKind.BLOCKED:
+                continue
+            if all(self.lies_in(event.shown, fault) for event in events):
+                fault.events.extend(events)
+                return True
+        return False
+
+    def join_related(self, name: str, events: list[Event[CaseT]]) -> bool:
+        """Make the failures of a rule part of a fault that explains them, if there is one.
+
+        A MUST is never part of a fault that a SHOULD names: that may not count.
+        """
+        rule = self.rules[name]
+        for fault in self.faults:
+            if fault.root.level is not Level.MUST and rule.level is Level.MUST:
+                continue
+            is_root = fault.root.id == rule.id
+            if is_root or self._is_presupposed(fault, rule) or self._coincides(fault, rule, events):
+                fault.events.extend(events)
+                return True
+        return False
+
+    def _is_presupposed(self, fault: Fault[CaseT], rule: Rule[Any, Any]) -> bool:
+        broken = {fault.root.id, *(event.rule for event in fault.events if event.is_judged)}
+        patterns = [each for each in rule.presupposes if isinstance(each, str)]
+        return any(fnmatchcase(name, pattern) for name in broken for pattern in patterns)
+
+    def _coincides(
+        self, fault: Fault[CaseT], rule: Rule[Any, Any], events: list[Event[CaseT]]
+    ) -> bool:
+        """Return whether a rule fails by itself only in cases of a fault of the same sort.
+
+        Small errors in values and in gradients are of one sort.
+        """
+        parts = {fault.root.part, rule.part}
+        if Part.INTERFACE in parts or (len(parts) > 1 and Part.MODULE in parts):
+            return False
+        if len(parts) > 1:
+            return fault.is_small and all(event.is_small for event in events)
+        if rule.part is Part.MODULE and fault.root.theme is not rule.theme:
+            return False
+        if fault.is_small and all(event.is_small for event in events):
+            return True
+        return {event.case.index for event in events} <= fault.cases.keys()
+
+    def join_hidden(self, rule: Rule[Any, Any], case: CaseT, events: list[Event[CaseT]]) -> bool:
+        """Make events part of a fault in which their minimal case lies, or does in a wider dtype.
+
+        A fault in results may be too small for the rounding of a dtype, and still show in what
+        rests on them. What a constructor accepts or a call refuses is never hidden so.
+        """
+        if rule.part is Part.INTERFACE:
+            return False
+        if self.join_covering(case, events):
+            return True
+        wider = self.widen(case)
+        if wider is None:
+            return False
+        broken = self.suite.find_broken_facts(self.suite.observe(wider))
+        return any(self.join_covering(wider, events, KIND_OF_FACT[fact]) for fact in broken)
+
+    def join_hidden_results(self, case: CaseT, events: list[Event[CaseT]]) -> bool:
+        """Make wrong gradients part of a fault whose wrong results rounding hides, if so."""
+        wider = self.widen(case)
+        if wider is None or not self.suite.find_broken_facts(self.suite.observe(wider)):
+            return False
+        return self.join_covering(wider, events, FaultKind.RESULTS)
+
+    def join_covering(
+        self, case: CaseT, events: list[Event[CaseT]], kind: FaultKind | None = None
+    ) -> bool:
+        """Make events part of the fault in whose situation their minimal case lies.
+
+        Without a kind, a fault that needs nothing is left out, since every case lies in it.
+        """
+        for fault in self.faults:
+            matches = fault.kind is not FaultKind.REQUIREMENT and kind in (None, fault.kind)
+            if matches and self.lies_in(case, fault, needs_something=kind is None):
+                fault.events.extend(events)
+                return True
+        return False
+
+    def lies_in(self, case: CaseT, fault: Fault[CaseT], *, needs_something: bool = True) -> bool:
+        """Return whether a case lies in a situation of a fault."""
+        return any(
+            self.suite.space.is_covered(case, each.finding.case, each.needed)
+            for each in fault.situations
+            if each.needed or not needs_something
+        )
+
+    def is_stopped(self, case: CaseT) -> bool:
+        """Return whether the subject is stopped in a case, which then shows nothing else."""
+        is_known = any(event.kind is FaultKind.BLOCKED for event in self.events)
+        return is_known and self.suite.find_blocker(self.suite.observe(case)) is not None
+
+    def widen(self, case: CaseT) -> CaseT | None:
+        """Return a case in the simplest dtype, or None if it is in that already."""
+        space = self.suite.space
+        simpler = space.list_simpler(case, "dtype") if "dtype" in space.fields else []
+        return space.change_field(case, "dtype", simpler[0]) if simpler else None
+
+    def classify_minimum(
+        self, rule: Rule[Any, Any], finding: Finding[CaseT]
+    ) -> tuple[FaultKind, Fact | None]:
+        """Return what sort of fault a minimal case shows, and which fact does not hold."""
+        _, failing = judge_by_all(self.suite, [rule], finding.index, finding.case)
+        if failing is None:
+            return FaultKind.REQUIREMENT, None
+        kind = next(list_events(self.rules, [failing])).kind
+        facts = {each: fact for fact, each in KIND_OF_FACT.items()}
+        return kind, facts.get(kind)
+
+    def list_rules_about(self, fields: Collection[str]) -> list[str]:
+        """Return the rules that fail somewhere and are about nothing but some of these fields."""
+        failing = {event.rule for event in self.events if event.is_judged}
+        return [
+            rule.id
+            for rule in self.suite.rules
+            if rule.id in failing and rule.about and rule.about <= set(fields)
+        ]
+
+    def find_cause(
+        self, kind: FaultKind, events: list[Event[CaseT]], fact: Fact | None
+    ) -> LikelyCause | None:
+        """Return the likely cause of all of these events, or None."""
+        if fact is None:
+            return None
+        shown = dict.fromkeys(event.shown for event in self.sort_simplest(events))
+        return self.suite.find_likely_cause(list(shown), gradients=kind is FaultKind.GRADIENTS)
+
+    def choose_representative(self, events: Sequence[Event[CaseT]]) -> Rule[Any, Any]:
+        """Return the rule that is stopped most often, one about gradients if there is any."""
+        names = [event.rule for event in events]
+        return max(
+            (rule for rule in self.suite.rules if rule.id in names),
+            key=lambda rule: (rule.part is Part.GRADIENTS, names.count(rule.id)),
+        )
+
+    def is_covered(self, event: Event[CaseT], minimum: MinimalFailure[CaseT]) -> bool:
+        """Return whether an event lies in a situation."""
+        return self.suite.space.is_covered(event.shown, minimum.finding.case, minimum.needed)
+
+    def choose_simplest(self, events: Sequence[Event[CaseT]]) -> Event[CaseT]:
+        """Return the event with the simplest case."""
+        return self.sort_simplest(events)[0]
+
+    def sort_simplest(self, events: Iterable[Event[CaseT]]) -> list[Event[CaseT]]:
+        """Return the events, those with the simplest cases first."""
+        space = self.suite.space
+
+        def measure(event: Event[CaseT]) -> tuple[int, int, int]:
+            raised = len(space.list_raised(event.shown))
+            return raised, space.measure_size(event.shown), event.case.index
+
+        return sorted(events, key=measure)

@@ -1,0 +1,187 @@
+"""Telling a fault: by which rule, on which case, and as part of which other fault."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from rnnspec.diagnosis.events import Event, FaultKind
+from rnnspec.diagnosis.fault import Fault
+from rnnspec.diagnosis.likely_cause import LikelyCause
+from rnnspec.diagnosis.naming import CIRCUMSTANCES, rank_rules
+from rnnspec.diagnosis.search import Search
+from rnnspec.engine.campaign import judge_by_all, list_applicable_rules
+from rnnspec.engine.minimise import RULE_EVALUATIONS, MinimalFailure, minimise, probe_rule
+from rnnspec.engine.outcome import (
+    Finding,
+)
+from rnnspec.engine.suite import Observed
+from rnnspec.rulekit.rule import Fact, Rule
+
+CaseT = TypeVar("CaseT")
+ObservedT = TypeVar("ObservedT", bound=Observed[Any])
+TRIED_SEEDS = 24
+"""So many seeds are tried to find one of which a rule that is checked in some cases applies."""
+PREVIOUS_STATE = frozenset({"steps", "initial_state"})
+"""The fields that decide whether there is a state before a step that is not zero."""
+MOST_CANDIDATES = 3
+"""So many of the best rules are tried on the minimal case."""
+
+
+def add_fault(
+    search: Search[CaseT, ObservedT],
+    kind: FaultKind,
+    minimum: MinimalFailure[CaseT],
+    events: list[Event[CaseT]],
+    fact: Fact | None,
+    cause: LikelyCause | None = None,
+) -> Fault[CaseT]:
+    """Name a fault, and add it to one of the same name if there is one."""
+    at_minimum = _judge_minimum(search, minimum.finding)
+    cause = cause or search.find_cause(kind, events, fact)
+    judged = {event.rule for event in events if event.is_judged}
+    judged |= {name for name, each in at_minimum.items() if each.blocker is None}
+    judged |= set(search.list_rules_about(minimum.telling))
+    names = {*at_minimum, *(event.rule for event in events)}
+    names.update(search.list_rules_about(minimum.telling))
+    ranked = rank_rules(
+        [rule for rule in search.suite.rules if rule.id in names],
+        minimum.telling,
+        fact,
+        judged,
+        cause.rules if cause else (),
+        is_small=all(event.is_small for event in events),
+    )
+    candidates = ranked or [search.choose_representative(events)]
+    root, told = _tell(search, candidates, minimum, at_minimum, cause)
+    fault = _find_same(search, root, minimum, cause)
+    if fault is None:
+        fault = Fault(kind, root, [], told, [], cause=cause)
+        search.faults.append(fault)
+    fault.situations.append(minimum)
+    fault.cause = fault.cause or cause
+    fault.events.extend(events)
+    _absorb_narrower(search, fault, minimum)
+    return fault
+
+
+def _absorb_narrower(
+    search: Search[CaseT, ObservedT], fault: Fault[CaseT], situation: MinimalFailure[CaseT]
+) -> None:
+    """Make faults of the same kind part of a wider one, in whose situation they lie."""
+    narrower = [
+        other
+        for other in search.faults
+        if other is not fault
+        and other.kind is fault.kind
+        and situation.needed
+        and all(
+            each.needed > situation.needed and search.lies_in(each.finding.case, fault)
+            for each in other.situations
+        )
+    ]
+    for other in narrower:
+        fault.events.extend(other.events)
+        search.faults.remove(other)
+
+
+def _find_same(
+    search: Search[CaseT, ObservedT],
+    root: Rule[Any, Any],
+    situation: MinimalFailure[CaseT],
+    cause: LikelyCause | None,
+) -> Fault[CaseT] | None:
+    """Return the fault of the same name or cause, or one that needs the same circumstance.
+
+    What goes wrong only then is one fault, whatever else it needs.
+    """
+    same = (
+        fault
+        for fault in search.faults
+        if fault.root.id == root.id or (cause and fault.cause and cause.text == fault.cause.text)
+    )
+    alike = (
+        fault
+        for fault in search.faults
+        if any(_are_alike(search, situation, each) for each in fault.situations)
+    )
+    return next(same, None) or next(alike, None)
+
+
+def _are_alike(
+    search: Search[CaseT, ObservedT], one: MinimalFailure[CaseT], other: MinimalFailure[CaseT]
+) -> bool:
+    """Return whether two situations need the same circumstance, or the same state.
+
+    The state before a step is not zero at the second step, or at the first if h_0 is given. So two
+    situations are alike if one needs several steps, the other h_0, and both the same besides.
+    """
+    shared = one.needed & other.needed & CIRCUMSTANCES
+    valued = shared - {"memory_layout"}
+    if shared and search.suite.space.is_covered(one.finding.case, other.finding.case, valued):
+        return True
+    rest = one.needed - PREVIOUS_STATE
+    return (
+        bool(rest)
+        and rest == other.needed - PREVIOUS_STATE
+        and {"steps", "initial_state"} <= one.needed ^ other.needed
+    )
+
+
+def _judge_minimum(
+    search: Search[CaseT, ObservedT], finding: Finding[CaseT]
+) -> dict[str, Finding[CaseT]]:
+    """Judge a minimal case by all rules, and return what those that fail say."""
+    rules = list_applicable_rules(search.suite, finding.case)
+    _, failing = judge_by_all(search.suite, rules, finding.index, finding.case)
+    return {} if failing is None else dict(failing.findings)
+
+
+def _tell(
+    search: Search[CaseT, ObservedT],
+    candidates: Sequence[Rule[Any, Any]],
+    minimum: MinimalFailure[CaseT],
+    at_minimum: dict[str, Finding[CaseT]],
+    cause: LikelyCause | None,
+) -> tuple[Rule[Any, Any], MinimalFailure[CaseT]]:
+    """Return the best rule that fails on the minimal case, with what it says there.
+
+    A rule that is checked in some cases only is tried with other seeds. If none of the best rules
+    fails there, or not the one that the likely cause names, return the best with a minimal case of
+    its own.
+    """
+    insists = cause is not None and candidates[0].id in cause.rules
+    for rule in candidates[: 1 if insists else MOST_CANDIDATES]:
+        found = at_minimum.get(rule.id) or _try_seeds(search, rule, minimum.finding)
+        if found is not None:
+            return rule, replace(minimum, finding=found)
+    rule = candidates[0]
+    own = [event for event in search.events if event.rule == rule.id and event.is_judged]
+    if not own:
+        return rule, minimum
+    start = search.choose_simplest(own)
+    probe = probe_rule(search.suite, rule, start.finding)
+    return rule, minimise(search.suite.space, start.finding, probe, rule.when, RULE_EVALUATIONS)
+
+
+def _try_seeds(
+    search: Search[CaseT, ObservedT], rule: Rule[Any, Any], finding: Finding[CaseT]
+) -> Finding[CaseT] | None:
+    space = search.suite.space
+    # Seeds of the same parity come first: some prior uses have two ways, and it chooses one.
+    steps = sorted(range(TRIED_SEEDS), key=lambda step: step % 2)
+    seeds = [space.get_seed(finding.case) + 7 * step for step in steps]
+    cases = [space.reseed(finding.case, seed) for seed in seeds]
+    case = next((each for each in cases if rule.when(each)), None)
+    if case is None:
+        return None
+    return _judge_one(search, rule, case, finding.index)
+
+
+def _judge_one(
+    search: Search[CaseT, ObservedT], rule: Rule[Any, Any], case: CaseT, index: int
+) -> Finding[CaseT] | None:
+    outcomes, _ = judge_by_all(search.suite, [rule], index, case)
+    found = outcomes[rule.id]
+    return found if isinstance(found, Finding) else None

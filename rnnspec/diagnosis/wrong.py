@@ -1,0 +1,61 @@
+"""Faults in results and in gradients: the situations in which these are wrong."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from rnnspec.diagnosis.events import FaultKind
+from rnnspec.diagnosis.search import Search
+from rnnspec.diagnosis.telling import add_fault
+from rnnspec.engine.minimise import minimise
+from rnnspec.engine.outcome import (
+    Finding,
+)
+from rnnspec.engine.suite import Observed
+from rnnspec.rulekit.rule import Fact
+
+CaseT = TypeVar("CaseT")
+ObservedT = TypeVar("ObservedT", bound=Observed[Any])
+MOST_FAULTS = 4
+"""After so many faults, the rest of the wrong cases are added to the last one."""
+
+
+def find_wrong(search: Search[CaseT, ObservedT], kind: FaultKind, fact: Fact) -> None:
+    """Find the faults in results or gradients: situations that cover all wrong cases.
+
+    If one mistake explains all of them, or all are only inaccurate, they are one fault.
+    """
+    events = [event for event in search.events if event.kind is kind]
+    cause = search.find_cause(kind, events, fact) if events else None
+    for _ in range(MOST_FAULTS):
+        if not events or search.join_stopped(kind, events):
+            return
+        start = search.choose_simplest(events)
+
+        def probe(case: CaseT, index: int = start.case.index) -> Finding[CaseT] | None:
+            is_wrong = fact in search.suite.find_broken_facts(
+                search.suite.observe(case), with_gradients=fact is Fact.GRADIENTS
+            )
+            return Finding(index, case, fact.value) if is_wrong else None
+
+        found = probe(start.shown)
+        if found is None:
+            search.unexplained += [event for event in events if event.shown == start.shown]
+            events = [event for event in events if event.shown != start.shown]
+            continue
+        minimum = minimise(search.suite.space, found, probe, is_hidden=search.is_stopped)
+        if fact is Fact.GRADIENTS and search.join_hidden_results(minimum.finding.case, events):
+            return
+        covered = [
+            event
+            for event in events
+            if cause or search.is_covered(event, minimum) or (event.is_small and start.is_small)
+        ]
+        fault = add_fault(search, kind, minimum, covered or [start], fact, cause)
+        taken = {id(event) for event in fault.events}
+        events = [event for event in events if id(event) not in taken]
+    same = [fault for fault in search.faults if fault.kind is kind]
+    if same:
+        same[-1].events.extend(events)
+    else:
+        search.unexplained += events
