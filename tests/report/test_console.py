@@ -58,8 +58,8 @@ def test_whole_report_line_by_line() -> None:
         "",
         "1 other rule fails because of states.initial-state-used: states.carried",
         "1 other rule could not be checked in every case because of states.initial-state-used; "
-        "otherwise",
-        "  it holds.",
+        "otherwise it",
+        "  holds.",
         "1 rule could not be checked because of states.initial-state-used: modules.copied",
         "not applicable  1 rule: no dropout here",
         "unreached  packed.h-n: reached 0 times, at least 1 needed: packed input",
