@@ -7,7 +7,7 @@ import math
 
 import torch
 
-from tests.selftest import prior_uses, probes, training_probes
+from tests.selftest import prior_uses, probes, surroundings, training_probes
 from tests.selftest.calls import Probe, probe_call
 from tests.selftest.prior_uses import probe_prior_use
 from tests.selftest.probes import (
@@ -176,6 +176,8 @@ SHOWN_BY: dict[str, Probe] = {
     "NanIsZero": probes.probe_special_value(math.nan),
     "BatchLeaks": probe_call(),
     "NanSpreads": probes.probe_special_value(math.nan),
+    "BiasBeyondGrid": probe_call(T=1, N=65_600),
+    "GradientOfFirstRows": training_probes.differentiate_many_rows,
     "NeighbourLeaks": probe_call(N=18),
     "DropsInput": probe_call(dropout=0.4),
     "NeverDrops": DROPS_ALL,
@@ -334,6 +336,30 @@ SHOWN_BY: dict[str, Probe] = {
     "FeaturesAsserted": probe_rejection((5, 3, 4)),
     "BatchFirstStateTaken": probe_rejection((3, 5, 3), (3, 2, 4), batch_first=True),
     "LayoutLostOnError": probes.call_after_an_error,
+    "PrecisionLoweredWhenBuilt": surroundings.read_settings_after_building,
+    "DenormalsFlushed": surroundings.read_settings_after_a_call,
+    "WarningsReset": surroundings.read_settings_after_a_call,
+    "AddsInAnyOrder": surroundings.count_different_results,
+    "AddsInAnyOrderByDefault": surroundings.count_different_results,
+    "BuiltOnCpu": surroundings.build_under_default_meta,
+    "DeviceObjectIgnored": probe_constructor(3, 4, device=torch.device("meta")),
+    "OrderOnDefaultDevice": surroundings.call_under_default_meta,
+    "IntegersConverted": surroundings.call_with_integers,
+    "FlatStateForPacked": probe_rejection((3, 2, 3), (2, 4), packed=True),
+    "OneStateForUnsorted": probe_rejection((3, 2, 3), (2, 1, 4), packed=True),
+    "RankAsserted": probe_rejection((3,)),
+    "LayersCheckedLate": probe_constructor(3, 4, 0),
+    "FlagsCheckedLate": probe_constructor(3, 4, bias=1),
+    "DropoutAsserted": probe_constructor(3, 4, dropout=1.5),
+    "HiddenSizeCountsDirections": surroundings.read_hidden_size,
+    "NoneRefused": surroundings.call_with_none,
+    "FirstArgumentNamedX": surroundings.call_by_name,
+    "IndicesNarrowed": probe_call(layout="unsorted"),
+    "MethodsConvertWeightsOnly": surroundings.convert_by_method,
+    "CpuReturnsCopy": surroundings.move_to_cpu,
+    "ExtraEntriesSwallowed": surroundings.load_extra_entry_through_parent,
+    "LoadReturnsNothing": surroundings.load_without_strictness,
+    "ReluSlopeHalfAtZero": surroundings.differentiate_relu_at_zero,
     "NoBiasRaises": probe_constructor(3, 4, bias=False),
     "InnerKeywordUnknown": probe_constructor(3, 4, bidirectional=True),
     "MaskOfIntegers": probe_call(**DROPS),

@@ -6,7 +6,14 @@ from typing import Any
 
 import torch
 
-from tests.selftest.calls import Kind, build_layer, flatten_result, make_inputs, record_outcome
+from tests.selftest.calls import (
+    Kind,
+    build_layer,
+    flatten_result,
+    make_inputs,
+    make_values,
+    record_outcome,
+)
 
 
 def differentiate_sum(kind: Kind) -> list[Any]:
@@ -45,3 +52,11 @@ def call_from_large_state(kind: Kind) -> list[Any]:
     layer = build_layer(kind, 3, 4, nonlinearity="relu")
     x, _ = make_inputs(layer)
     return record_outcome(lambda: layer(x, torch.full((1, 3, 4), 50.0, dtype=torch.float64)))
+
+
+def differentiate_many_rows(kind: Kind) -> list[Any]:
+    """Record the gradient of the input weight for a batch of many samples."""
+    layer = build_layer(kind, 3, 4)
+    output, _ = layer(make_values((1, 65_600, 3), 1))
+    weight = layer.weight_ih_l0
+    return record_outcome(lambda: torch.autograd.grad((output**2).mean(), weight))

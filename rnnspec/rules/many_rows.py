@@ -1,0 +1,143 @@
+"""Rules about batches with more rows than the grid of a GPU kernel may have in one dimension."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rnnspec.cases.axes import (
+    ConstructorStyle,
+    Distribution,
+    EarlierCalls,
+    Feature,
+    Layout,
+    MemoryLayout,
+)
+from rnnspec.cases.case import Case
+from rnnspec.cases.values import draw_values
+from rnnspec.observe.observation import Observation
+from rnnspec.rulekit.assertions.relations import assert_both_expected
+from rnnspec.rulekit.assertions.results import assert_gradients, list_gradient_names
+from rnnspec.rulekit.conditions import has_value, has_wide_dtype, is_differentiable, one_in
+from rnnspec.rulekit.rule import Fact, rule
+from rnnspec.rulekit.snippet import Helper, Snippet
+
+SIZES = ((1, 65_600), (2, 32_800), (3, 21_900))
+"""Numbers of steps and samples whose product is just above 65,536."""
+LAST = 20
+"""How many of the last samples are differentiated. The sum over all rows may have a large error."""
+PADDED = Snippet("many = torch.randn{shape}.to(x.dtype)")
+PACKED = Snippet(
+    """many = torch.nn.utils.rnn.pack_padded_sequence(
+    torch.randn{shape}.to(x.dtype), [{steps}] * {batch}, batch_first={batch_first}
+)"""
+)
+RESULTS = Snippet(
+    """for own, expected in zip(layer(many), reference(many)):
+    torch.testing.assert_close(data(own), data(expected), rtol={tolerance}, atol={tolerance})""",
+    (Helper.DATA,),
+)
+GRADIENTS = Snippet(
+    """def gradient(each):
+    total = sum(data(result).flatten(0, -2)[-{last}:].sum() for result in each(many))
+    return torch.cat([g.flatten() for g in torch.autograd.grad(total, [*each.parameters()])])
+torch.testing.assert_close(
+    gradient(layer), gradient(reference), rtol={tolerance}, atol={tolerance}
+)""",
+    (Helper.DATA, Helper.BACKWARD),
+)
+
+
+@rule(
+    "rnn.recurrence.every-step",
+    "rnn.recurrence.samples-independent",
+    when=~has_value(MemoryLayout.EXPANDED) & one_in(42, 33),
+    presupposes=(
+        Fact.RESULTS,
+        "recurrence.*",
+        "samples.independent",
+        "samples.permuted",
+        "stacking.*",
+        "directions.*",
+    ),
+    id="samples.many-rows",
+)
+def many_rows(observation: Observation) -> None:
+    """More than 65,536 rows of steps and samples are computed like few.
+
+    A new layer of one or two units is called with 1, 2 or 3 steps of 65,600, 32,800 or 21,900
+    samples. Output and `h_n` are compared with the oracle's.
+
+    Catches kernels whose grid is too small for all rows, so that the last ones are not computed, or
+    none.
+    """
+    many = observation.new_layer(choose_case_with_many_rows(observation.case))
+    assert_both_expected(many, write_snippet(observation.case, RESULTS))
+
+
+@rule(
+    "rnn.gradients.input",
+    "rnn.gradients.h_0",
+    "rnn.gradients.parameters",
+    when=is_differentiable & has_wide_dtype & one_in(14, 3),
+    needs=(Feature.GRADIENTS,),
+    presupposes=(
+        Fact.GRADIENTS,
+        "gradients.input",
+        "gradients.h-0",
+        "gradients.weights",
+        "gradients.biases",
+    ),
+    id="gradients.many-rows",
+)
+def gradients_of_many_rows(observation: Observation) -> None:
+    """The gradients of more than 65,536 rows of steps and samples are those of the formula.
+
+    A new layer of one or two units is called with 1, 2 or 3 steps of 65,600, 32,800 or 21,900
+    samples, and only the last samples at the last step are differentiated. All gradients are
+    compared with the oracle's.
+
+    Catches sums over rows that end at the largest grid of a kernel, or at a buffer of fixed size.
+    """
+    case = choose_case_with_many_rows(observation.case)
+    values = draw_values(case)
+    is_last = (np.arange(case.batch) >= case.batch - LAST)[:, None]
+    at_last_step = (np.arange(case.steps) == case.steps - 1)[:, None, None]
+    many = observation.new_layer(
+        case, d_output=values.d_output * (is_last & at_last_step), d_h_n=values.d_h_n * is_last
+    )
+    names = list_gradient_names(case, many.values.weights)
+    snippet = write_snippet(observation.case, GRADIENTS)
+    assert_gradients(many, many.gradients, many.expected, names, snippet=snippet)
+
+
+def choose_case_with_many_rows(case: Case) -> Case:
+    """Return a case of a small layer with more than 65,536 rows, otherwise like the given one."""
+    steps, batch = SIZES[case.seed % len(SIZES)]
+    return case.replace(
+        input_size=min(2, case.config.input_size),
+        hidden_size=min(2, case.config.hidden_size),
+        num_layers=1,
+        dropout=0.0,
+        steps=steps,
+        batch=batch,
+        lengths=(),
+        layout=case.layout if case.is_batched else Layout.BATCHED,
+        memory_layout=MemoryLayout.CONTIGUOUS,
+        prior_use=EarlierCalls.FRESH,
+        constructor_style=ConstructorStyle.CHANGED,
+        distribution=Distribution.PLAIN,
+    )
+
+
+def write_snippet(case: Case, comparison: Snippet) -> Snippet:
+    """Return a snippet that compares results or gradients of many rows with torch.nn.RNN's."""
+    many = choose_case_with_many_rows(case)
+    words = {
+        "shape": (*many.shape[:-1], case.config.input_size),
+        "steps": many.steps,
+        "batch": many.batch,
+        "batch_first": case.config.batch_first,
+        "tolerance": case.dtype.program_tolerance,
+        "last": LAST,
+    }
+    return (PACKED if case.is_packed else PADDED).format(**words) + comparison.format(**words)

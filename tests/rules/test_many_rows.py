@@ -1,0 +1,47 @@
+"""The rules about many rows pass for torch.nn.RNN and report planted bugs."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from torch import nn
+
+from rnnspec.cases.axes import DType, InitialState, Layout, Mode
+from rnnspec.cases.case import Case
+from rnnspec.rules.many_rows import choose_case_with_many_rows
+from tests.rules.judged import Fails, judge_layer, make_case
+from tests.rules.proven import prove_violation
+
+CASES = [
+    make_case(nonlinearity="relu", dtype=DType.FLOAT32),
+    make_case(batch_first=True, bidirectional=True, initial_state=InitialState.GIVEN),
+    make_case(layout=Layout.PACKED_UNSORTED, lengths=(2, 5, 1)),
+    make_case(layout=Layout.UNBATCHED, batch_first=True),
+    make_case(num_layers=3, dropout=0.5, mode=Mode.TRAIN),
+]
+FAILS: Fails = [
+    ("samples.many-rows", "BiasBeyondGrid", make_case(), r"^output\[0, 0, 0\] is .*, expected"),
+    ("samples.many-rows", "BiasBeyondGrid", CASES[2], r"^output\[0, 0, 0\] is .*, expected"),
+    ("gradients.many-rows", "GradientOfFirstRows", make_case(), "^gradient of weight_ih_l0"),
+    ("gradients.many-rows", "GradientOfFirstRows", CASES[1], "^gradient of weight_ih_l0"),
+]
+
+
+@pytest.mark.parametrize("name", ["samples.many-rows", "gradients.many-rows"])
+def test_torch_passes(name: str) -> None:
+    assert [judge_layer(name, nn.RNN, near, 1) for near in CASES] == [None] * len(CASES)
+
+
+@pytest.mark.parametrize(("name", "bug", "near", "text"), FAILS)
+def test_a_planted_bug_is_reported_with_a_program(
+    name: str, bug: str, near: Case, text: str
+) -> None:
+    assert re.search(text, prove_violation(name, bug, near, 1))
+
+
+def test_every_case_has_more_rows_than_a_grid() -> None:
+    cases = [choose_case_with_many_rows(CASES[2].replace(seed=seed)) for seed in range(6)]
+    assert {case.steps for case in cases} == {1, 2, 3}
+    assert all(2**16 < case.steps * case.batch < 66_000 for case in cases)
+    assert all(set(case.lengths) == {case.steps} for case in cases)
