@@ -73,19 +73,29 @@ def _tally_all(
     The quickest cases come first: hardly any hypothesis is left after the first one.
     """
     known = [case for case in evidence if case.observed is not None]
-    if all(case.is_right for case in known):
+    if all(case.is_right or case.says_little for case in known):
         return {}
     known.sort(key=lambda case: (case.says_little, case.cost))
-    inferred = [] if isinstance(known[0], GradientEvidence) else _infer_from(known[:INFERRED])
-    tallies = {hypothesis: Tally() for hypothesis in (*hypotheses, *inferred)}
-    for case in known:
+    tallies = _tally(known, hypotheses)
+    if not tallies and not isinstance(known[0], GradientEvidence):
+        return _tally(known, _infer_from(known))
+    return tallies
+
+
+def _tally(cases: Sequence[Evidence], hypotheses: Sequence[Hypothesis]) -> dict[Hypothesis, Tally]:
+    tallies = {hypothesis: Tally() for hypothesis in hypotheses}
+    for case in cases:
         tallies = _keep_agreeing(case, tallies)
     return tallies
 
 
 def _infer_from(cases: Sequence[Evidence]) -> list[Hypothesis]:
     """Return mistakes with constants that one of a few cases suggests, each constant once."""
-    found = {each.text: each for case in cases for each in infer_hypotheses(case)}
+    precise = sorted(
+        cases, key=lambda case: (case.says_little, case.case.dtype.roundoff, case.case.is_packed)
+    )
+    wrong = [case for case in precise if not case.is_right][:INFERRED]
+    found = {each.text: each for case in wrong for each in infer_hypotheses(case)}
     return list(found.values())
 
 

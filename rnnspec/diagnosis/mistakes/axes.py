@@ -10,7 +10,8 @@ from functools import partial
 
 from torch import Tensor
 
-from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
+from rnnspec.cases.case import Case
+from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis, always
 from rnnspec.diagnosis.mistakes.reference import Reference
 from rnnspec.diagnosis.mistakes.situations import is_batch_first, is_padded_batch, is_time_first
 
@@ -83,6 +84,10 @@ BATCH_FIRST = ("layouts.batch-first",)
 LAYER_FIRST = ("layouts.states-stay-layer-first", "shapes.h-n")
 
 
+def _has_other_axes(case: Case) -> bool:
+    return not is_padded_batch(case)
+
+
 def _list_batch_first() -> list[Hypothesis]:
     transpose = "transpose the first two axes of {} if batch_first=True"
     ignored = "batch_first=True is ignored: {} (L, N, features)"
@@ -138,18 +143,20 @@ def _list_batch_first() -> list[Hypothesis]:
             "read the input as batch_first says",
             BATCH_FIRST,
             partial(OtherAxes, output=False),
-            is_padded_batch,
+            always,
             "input axes",
             1,
+            _has_other_axes,
         ),
         Hypothesis(
             "batch and time of the output are exchanged, whatever batch_first is",
             "return the output as batch_first says",
             BATCH_FIRST,
             partial(OtherAxes, input=False),
-            is_padded_batch,
+            always,
             "output axes",
             1,
+            _has_other_axes,
         ),
     ]
 

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from rnnspec.cases.case import Case
-from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
+from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis, never
 from rnnspec.diagnosis.mistakes.reference import Reference
-from rnnspec.diagnosis.mistakes.situations import has_bias, is_ragged
+from rnnspec.diagnosis.mistakes.situations import has_bias, is_packed, is_ragged
 
 BLOCKS = (4, 8, 16, 32, 64, 100, 128, 256, 512, 1000, 1024)
 """The sizes that one block of a computation often has."""
@@ -168,7 +168,7 @@ def _list_new_states() -> list[Hypothesis]:
             ("recurrence.output",),
             partial(NewStates, change=change, size=size),
             _is_above(name, size),
-            unclear=is_ragged if name == "batch" else (lambda case: False),
+            unclear=is_packed if name == "batch" else never,
         )
         for text, name, change in changes
         for size in BLOCKS
@@ -183,9 +183,7 @@ def _list_features() -> list[Hypothesis]:
             "read all features",
             ("recurrence.output",),
             partial(FewerFeatures, size=size, is_everywhere=everywhere),
-            (lambda case, size=size: case.config.input_size > (size or case.config.hidden_size))
-            if not everywhere
-            else _reads_more(size),
+            _reads_more(size, is_everywhere=everywhere),
             f"features beyond {name}",
             rank,
         )
@@ -199,10 +197,11 @@ def _list_features() -> list[Hypothesis]:
     ]
 
 
-def _reads_more(size: int) -> Callable[[Case], bool]:
+def _reads_more(size: int, *, is_everywhere: bool) -> Callable[[Case], bool]:
     def reads_more(case: Case) -> bool:
         config = case.config
         above = config.num_directions * config.hidden_size if config.num_layers > 1 else 0
+        above *= is_everywhere
         return max(config.input_size, above) > (size or config.hidden_size)
 
     return reads_more

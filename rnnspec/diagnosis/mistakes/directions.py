@@ -21,7 +21,7 @@ from rnnspec.diagnosis.mistakes.places import (
     list_by_place,
 )
 from rnnspec.diagnosis.mistakes.reference import Reference
-from rnnspec.diagnosis.mistakes.situations import is_bidirectional, is_ragged
+from rnnspec.diagnosis.mistakes.situations import is_bidirectional, is_packed, is_ragged
 
 Halves = list[Tensor]
 Change = Callable[[Halves], Tensor]
@@ -235,8 +235,11 @@ def _list_halves() -> list[Hypothesis]:
         ("the output holds only the forward half", lambda halves: halves[0]),
         ("the output holds only the backward half", lambda halves: halves[1]),
         ("the output holds the sum of the directions", lambda halves: halves[0] + halves[1]),
-        ("the output holds the mean of the directions", lambda halves: sum(halves) / 2),
-        ("the output has an axis of its own for the directions", partial(torch.stack, dim=-2)),
+        ("the output holds the mean of the directions", lambda halves: (halves[0] + halves[1]) / 2),
+        (
+            "the output has an axis of its own for the directions",
+            lambda halves: torch.stack(halves, dim=-2),
+        ),
     )
     return [
         Hypothesis(
@@ -288,6 +291,7 @@ def _list_time() -> list[Hypothesis]:
             TIME,
             FlippedSamples,
             is_bidirectional,
+            unclear=is_packed,
         ),
         Hypothesis(
             "the backward direction reads the features in the opposite order",

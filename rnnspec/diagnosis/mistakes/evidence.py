@@ -167,21 +167,24 @@ class Evidence:
             return _compare_exceptions(observed, predicted)
         if not has_same_form(observed, predicted):
             return Agreement.CONTRADICTION
-        if not has_same_form(predicted, required):
-            if self.case.is_random:
-                return Agreement.PREDICTED
-        elif self.case.is_random:
-            return Agreement.NEUTRAL
+        if self.case.is_random:
+            is_other = not has_same_form(predicted, required)
+            return Agreement.PREDICTED if is_other else Agreement.NEUTRAL
+        if self.case.dtype.is_half and _is_finite(predicted) and not _is_finite(observed):
+            return Agreement.NEUTRAL  # a right formula may overflow in 16 bits
+        return self._compare_values(observed, predicted)
+
+    def _compare_values(self, observed: Outcome, predicted: Outcome) -> Agreement:
         if not self._is_roughly(observed, predicted):
             return Agreement.CONTRADICTION
         error = self.measure(observed, predicted)
         if error > 1.0:
             return Agreement.CONTRADICTION
-        if self.measure(predicted, required) > self.separation:
+        if self.measure(predicted, self.required) > self.separation:
             return Agreement.EVIDENCE
         if self.is_right:
             return Agreement.NEUTRAL
-        is_closer = error <= CLOSER * self.measure(observed, required)
+        is_closer = error <= CLOSER * self.measure(observed, self.required)
         return Agreement.PREDICTED if is_closer else Agreement.CONTRADICTION
 
     def measure(self, first: Outcome, second: Outcome) -> float:
@@ -266,6 +269,10 @@ def _compare_exceptions(observed: Outcome, predicted: Outcome) -> Agreement:
     if predicted.has_raised and (observed.has_raised or observed.has_raised_before):
         return Agreement.PREDICTED
     return Agreement.NEUTRAL if observed.has_raised_before else Agreement.CONTRADICTION
+
+
+def _is_finite(outcome: Outcome) -> bool:
+    return all(bool(np.isfinite(array).all()) for array in outcome.results.values())
 
 
 def has_same_form(first: Outcome, second: Outcome) -> bool:

@@ -10,19 +10,25 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from rnnspec.diagnosis.mistakes.evidence import Evidence, has_same_form
+from rnnspec.diagnosis.mistakes.evidence import Evidence, Outcome, has_same_form
 from rnnspec.diagnosis.mistakes.hypothesis import Condition, Hypothesis, always, never
 from rnnspec.diagnosis.mistakes.reference import Reference
-from rnnspec.diagnosis.mistakes.situations import is_long, is_ragged, is_relu
+from rnnspec.diagnosis.mistakes.situations import has_bias, is_long, is_ragged, is_relu
 
+Array = NDArray[np.float64]
 ITERATIONS = 4
 START = 1e-6
 DIGITS = 3
+SMALLEST = 1e-12
+HOPELESS, CLOSE = 0.5, 0.01
+"""The share of the error that the first step, and the whole inference, may leave."""
 
 
 @dataclass
@@ -34,12 +40,26 @@ class Perturbed(Reference):
     total: Callable[[Tensor], Tensor] | None = None
     state: Callable[[Tensor], Tensor] | None = None
     input: Callable[[Tensor], Tensor] | None = None
+    recurrent: Callable[[Tensor], Tensor] | None = None
+    read: Callable[[Tensor], Tensor] | None = None
+    bias: bool = False
     output: bool = False
     h_n: bool = False
 
     def read_below(self, below: Sequence[Tensor], layer: int) -> Tensor:
         right = super().read_below(below, layer)
         return right + self.amount * self.input(right) if self.input and layer == 0 else right
+
+    def recurrent_weight(self, layer: int, direction: int) -> Tensor:
+        right = super().recurrent_weight(layer, direction)
+        return right + self.amount * self.recurrent(right) if self.recurrent else right
+
+    def input_weight(self, layer: int, direction: int) -> Tensor:
+        right = super().input_weight(layer, direction)
+        return right + self.amount * self.read(right) if self.read else right
+
+    def biases(self, layer: int, direction: int) -> list[Tensor]:
+        return [each * (1 + self.amount * self.bias) for each in super().biases(layer, direction)]
 
     def recall(self, state: Tensor, first: Tensor, step: int) -> Tensor:
         return state + self.amount * self.state(state) if self.state else state
@@ -61,7 +81,7 @@ class Constant:
     """A mistake with a constant; `text` is given the amount, and one plus the amount."""
 
     text: str
-    options: dict[str, object]
+    options: dict[str, Any]
     concerns: Condition = always
     unclear: Condition = never
 
@@ -69,6 +89,12 @@ class Constant:
 def _shift_rows(data: Tensor) -> Tensor:
     rows = data.flatten(0, 1)
     return torch.cat([rows[1:], rows[-1:]]).view(data.shape)
+
+
+def _keep_first(weight: Tensor) -> Tensor:
+    kept = torch.zeros_like(weight)
+    kept[0, 0] = weight[0, 0]
+    return kept
 
 
 CONSTANTS: tuple[Constant, ...] = (
@@ -129,6 +155,11 @@ CONSTANTS: tuple[Constant, ...] = (
         lambda case: case.batch > 1,
         is_ragged,
     ),
+    Constant("W_hh is multiplied by {factor}", {"recurrent": lambda weight: weight}),
+    Constant("W_ih is multiplied by {factor}", {"read": lambda weight: weight}),
+    Constant("the first element of W_hh is multiplied by {factor}", {"recurrent": _keep_first}),
+    Constant("the first element of W_ih is multiplied by {factor}", {"read": _keep_first}),
+    Constant("both biases are multiplied by {factor}", {"bias": True}, has_bias),
     Constant("the input is multiplied by {factor}", {"input": lambda x: x}),
     Constant("{amount} is added to the input", {"input": torch.ones_like}),
     Constant("the output is multiplied by {factor}", {"output": True}),
@@ -141,40 +172,46 @@ def infer_hypotheses(case: Evidence) -> list[Hypothesis]:
     """Return the mistakes with the constant that explains one wrong case."""
     if case.says_little or case.observed is None or not has_same_form(case.observed, case.required):
         return []
-    observed = np.concatenate([each.ravel() for each in case.observed.results.values()])
+    observed = _flatten(case.observed)
     if not np.isfinite(observed).all() or observed.size < 2:
         return []
     found = ((constant, _infer(constant, case, observed)) for constant in CONSTANTS)
     return [_build_hypothesis(constant, amount) for constant, amount in found if amount]
 
 
-def _infer(constant: Constant, case: Evidence, observed: np.ndarray) -> float | None:
+def _infer(constant: Constant, case: Evidence, observed: Array) -> float | None:
     """Return the amount with which the mistake explains a case best, in a few digits."""
     if not constant.concerns(case.case) or constant.unclear(case.case):
         return None
-    amount, required = 0.0, _predict(constant, case, 0.0)
+    required = _flatten(case.required)
+    amount, base = 0.0, required
     for _ in range(ITERATIONS):
-        base = _predict(constant, case, amount)
         slope = (_predict(constant, case, amount + START) - base) / START
         size = float(slope @ slope)
-        if not np.isfinite(size) or size < 1e-12:
+        if not np.isfinite(size) or size < SMALLEST:
             return None
-        amount += float(slope @ (observed - base)) / size
-        if not abs(amount) < 1e6:
+        step = float(slope @ (observed - base)) / size
+        left = observed - base - step * slope
+        if amount == 0.0 and left @ left > HOPELESS * ((observed - base) @ (observed - base)):
             return None
+        amount += step
+        base = _predict(constant, case, amount)
     rounded = float(f"{amount:.{DIGITS}g}")
-    left = np.abs(_predict(constant, case, rounded) - observed).max()
-    return rounded if left < 0.01 * np.abs(required - observed).max() else None
+    error = np.abs(_predict(constant, case, rounded) - observed).max()
+    return rounded if error < CLOSE * np.abs(required - observed).max() else None
 
 
-def _predict(constant: Constant, case: Evidence, amount: float) -> np.ndarray:
-    outcome = case.predict(partial(Perturbed, amount=amount, **constant.options))
+def _flatten(outcome: Outcome) -> Array:
     return np.concatenate([each.ravel() for each in outcome.results.values()])
+
+
+def _predict(constant: Constant, case: Evidence, amount: float) -> Array:
+    return _flatten(case.predict(partial(Perturbed, amount=amount, **constant.options)))
 
 
 def _build_hypothesis(constant: Constant, amount: float) -> Hypothesis:
     return Hypothesis(
-        constant.text.format(amount=f"{amount:.{DIGITS}g}", factor=f"{1 + amount:.6g}"),
+        constant.text.format(amount=f"{amount:.{DIGITS}g}", factor=f"{1 + amount:.10g}"),
         "leave this constant out",
         ("recurrence.output", "samples.independent", "recurrence.causal"),
         partial(Perturbed, amount=amount, **constant.options),

@@ -73,10 +73,12 @@ def list_by_place(
     concerns: Condition = always,
     places: Sequence[Place] = PLACES,
     unclear: Condition = never,
+    family: str = "",
+    rank: int = 0,
     **options: Any,
 ) -> list[Hypothesis]:
     """Return the hypotheses that a mistake is made everywhere, or in one place only."""
-    family = f"{kind.__qualname__} {sorted(options.items(), key=str)}"
+    own = f"{kind.__qualname__} {sorted(options.items(), key=str)}"
     return [
         Hypothesis(
             text + place.text,
@@ -84,10 +86,10 @@ def list_by_place(
             rules,
             _build_at(kind, place, options),
             _combine(concerns, place),
-            family,
-            RANKS.get(place, 2),
+            family or own,
+            rank + RANKS.get(place, 2),
             unclear,
-            _key_by_cells(family, place),
+            _key_by_cells(own, place),
         )
         for place in places
     ]

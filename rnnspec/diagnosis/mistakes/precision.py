@@ -7,14 +7,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from rnnspec.diagnosis.mistakes.hypothesis import Condition, Hypothesis, always
+from rnnspec.diagnosis.mistakes.hypothesis import Build, Condition, Hypothesis, always
 from rnnspec.diagnosis.mistakes.reference import Reference
 
 Round = Callable[[Tensor], Tensor]
+FLOAT16_RANK = 3
 TF32_BITS = 13
 """How many bits of a float32 TF32 does not have."""
 
@@ -116,8 +118,17 @@ DTYPES: tuple[tuple[str, Round, Condition], ...] = (
     ("float32", round_to(torch.float32), _has_size(8)),
     ("bfloat16", round_to(torch.bfloat16), _has_size(8, 4)),
     ("float16", round_to(torch.float16), _has_size(8, 4)),
-    ("TF32", round_to_tf32, _has_size(8, 4)),
+    ("TF32 or float16, with ten bits", round_to_tf32, _has_size(8, 4)),
 )
+
+
+def _build(kind: type[Rounded], change: Round, parts: tuple[str, ...]) -> Build:
+    options: dict[str, Any] = dict.fromkeys(parts, True)
+    return partial(kind, round=change, **options)
+
+
+def _find_family(name: str) -> str:
+    return "rounded to ten bits" if "16, with" in name or name == "float16" else name
 
 
 def _list_rounded() -> list[Hypothesis]:
@@ -126,10 +137,10 @@ def _list_rounded() -> list[Hypothesis]:
             f"the error is that of {name}: {what} rounded to it",
             "compute in the dtype of the parameters",
             ("recurrence.dtypes", "recurrence.output"),
-            partial(Rounded, round=change, **dict.fromkeys(parts, True)),
+            _build(Rounded, change, parts),
             concerns,
-            f"rounded to {name}",
-            rank,
+            _find_family(name),
+            rank + FLOAT16_RANK * (name == "float16"),
         )
         for name, change, concerns in DTYPES
         for what, parts, rank in PLACES
@@ -144,8 +155,8 @@ def _list_carried() -> list[Hypothesis]:
             ("recurrence.dtypes", "recurrence.output"),
             partial(CarriedRounded, round=change),
             concerns,
-            f"rounded to {name}",
-            0,
+            _find_family(name),
+            FLOAT16_RANK * (name == "float16"),
         )
         for name, change, concerns in DTYPES
     ]
@@ -161,7 +172,7 @@ def _list_fixed_point() -> list[Hypothesis]:
             f"{what} rounded to multiples of 1/{size}",
             "compute in the dtype of the parameters",
             ("recurrence.dtypes", "recurrence.output"),
-            partial(kind, round=_round_to_multiples(size), **dict.fromkeys(parts, True)),
+            _build(kind, _round_to_multiples(size), parts),
             always,
             f"multiples of {size}",
             rank,

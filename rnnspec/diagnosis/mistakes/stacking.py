@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -185,7 +186,7 @@ FINISHES: tuple[tuple[str, Finish], ...] = (
     ),
     ("the output holds the outputs of all layers", lambda b: torch.cat(list(b[1:]), dim=-1)),
 )
-PLACES: tuple[tuple[str, str, dict[str, bool]], ...] = (
+PLACES: tuple[tuple[str, str, dict[str, Any]], ...] = (
     (
         "dropout acts on the input of the first layer instead of between layers",
         "dropout.place",

@@ -76,6 +76,16 @@ class MovedOutput(Reference):
 
 
 @dataclass
+class MovedSteps(Reference):
+    """The output of every layer holds other steps."""
+
+    change: Change = lambda data: data
+
+    def stack_steps(self, outputs: list[Tensor], layer: int, direction: int) -> Tensor:
+        return self.change(super().stack_steps(outputs, layer, direction))
+
+
+@dataclass
 class FewerSteps(Reference):
     """Some steps at an end are not computed; the output is shorter."""
 
@@ -165,6 +175,7 @@ INPUTS: tuple[tuple[str, str, Change], ...] = (
     ("the input of the last step is read as zeros", "", _clear_last),
     ("the steps are read from the last to the first", "", lambda data: data.flip(0)),
 )
+IN_EVERY_LAYER = 9
 OUTPUTS: tuple[tuple[str, Change], ...] = (
     ("every time step of the output repeats the last one", _repeat_last),
     ("every time step of the output repeats the first one", lambda o: o[:1].expand_as(o)),
@@ -222,11 +233,25 @@ def _list_moves() -> list[Hypothesis]:
             ("shapes.output", *rules) if "only" in text or "lacks" in text else rules,
             partial(MovedOutput, change=change),
             is_long,
+            text,
             unclear=is_ragged,
         )
         for text, change in OUTPUTS
     ]
-    return inputs + outputs
+    steps = [
+        Hypothesis(
+            text.replace("the output", "each layer's output"),
+            "let each layer give the state of every step as its output at that step",
+            rules,
+            partial(MovedSteps, change=change),
+            is_long,
+            text,
+            1,
+            is_ragged,
+        )
+        for text, change in OUTPUTS[:IN_EVERY_LAYER]
+    ]
+    return inputs + outputs + steps
 
 
 HYPOTHESES: tuple[Hypothesis, ...] = (

@@ -79,7 +79,7 @@ class FourAxes(Reference):
 
     def write_states(self, h_n: Tensor) -> Tensor:
         right = super().write_states(h_n)
-        return right.unflatten(0, (self.given.layers, self.given.directions))
+        return right.view(self.given.layers, self.given.directions, *right.shape[1:])
 
 
 UNBATCHED = ("layouts.unbatched", "shapes.output", "shapes.h-n")

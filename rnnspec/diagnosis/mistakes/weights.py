@@ -109,12 +109,19 @@ BIASES: tuple[tuple[str, Pick], ...] = (
     ("b_ih is added twice", lambda biases: [*biases, biases[0]]),
     ("b_hh is added twice", lambda biases: [*biases, biases[1]]),
     ("both biases are subtracted", lambda biases: [-bias for bias in biases]),
-    ("the mean of the biases is added", lambda biases: [sum(biases) / 2]),
+    ("the mean of the biases is added", lambda biases: [torch.stack(biases).mean(0)]),
     ("the units of both biases are reversed", lambda biases: [b.flip(0) for b in biases]),
-    ("only the first unit's bias is added to all units", lambda b: [sum(b)[:1].expand_as(b[0])]),
+    (
+        "only the first unit's bias is added to all units",
+        lambda b: [each[:1].expand_as(each) for each in b],
+    ),
 )
 CHANGES: tuple[tuple[str, str, Change], ...] = (
-    ("{} is used transposed", "multiply by the transpose: x @ {}.T", lambda weight: weight.t()),
+    (
+        "{} is used transposed where it is square",
+        "multiply by the transpose: x @ {}.T",
+        lambda weight: weight.t(),
+    ),
     ("{} is used with its rows in the opposite order", "{}.flip(0)", lambda w: w.flip(0)),
     ("{} is used with its columns in the opposite order", "{}.flip(1)", lambda w: w.flip(1)),
     ("{} is used with the opposite sign", "use {} as it is", torch.neg),
@@ -128,6 +135,8 @@ CHANGES: tuple[tuple[str, str, Change], ...] = (
         lambda weight: weight.t().reshape(weight.shape),
     ),
 )
+TRANSPOSED, BY_COLUMNS = 0, len(CHANGES) - 1
+"""The entries that coincide if a weight is square."""
 
 
 def _sort_by_name(layer: int, given: Given) -> int:
@@ -173,7 +182,7 @@ def _list_changes() -> list[Hypothesis]:
     kinds = (("W_ih", ChangedInputWeight), ("W_hh", ChangedRecurrentWeight))
     return [
         hypothesis
-        for text, remedy, change in CHANGES
+        for number, (text, remedy, change) in enumerate(CHANGES)
         for name, kind in kinds
         for hypothesis in list_by_place(
             text.format(name),
@@ -181,6 +190,8 @@ def _list_changes() -> list[Hypothesis]:
             ("recurrence.output",),
             kind,
             places=PLACES,
+            family=f"{name} moved" if number in (TRANSPOSED, BY_COLUMNS) else "",
+            rank=3 * (number == BY_COLUMNS),
             change=change,
         )
     ]
