@@ -149,11 +149,11 @@ def format_row(name: str, tally: Tally) -> tuple[str | float, ...]:
 
 def run_campaign(name: str, options: argparse.Namespace) -> dict[str, Tally]:
     """Check one dtype on every configuration, and show the progress on a terminal."""
-    of_torch = {name: Comparison(ROUNDINGS[name])}
+    of_torch = {"": Comparison(ROUNDINGS[name])}
     of_short_sums = {}
     if name in FLOAT32_SUMS:
-        of_torch[f"{name}, bound of float32 sums"] = Comparison(FLOAT32_SUMS[name])
-        of_short_sums[f"{name}, sums in 16 bits"] = Comparison(ROUNDINGS[name])
+        of_torch[", bound of float32 sums"] = Comparison(FLOAT32_SUMS[name])
+        of_short_sums[", sums in 16 bits"] = Comparison(ROUNDINGS[name])
     start = time.perf_counter()
     for index in range(options.configs):
         drawn = draw_configuration(name, options.seed + index, options)
@@ -170,7 +170,7 @@ def run_campaign(name: str, options: argparse.Namespace) -> dict[str, Tally]:
                 flush=True,
             )
     return {
-        f"{title}{kind}": tally
+        f"{name}{kind}{title}": tally
         for title, each in (of_torch | of_short_sums).items()
         for kind, tally in (("", each.forward), (" gradients", each.backward))
         if tally.configurations
