@@ -11,6 +11,9 @@ REFERENCE_U = 2.0**-53
 REFERENCE_K = 4.0
 """The relative error of NumPy's tanh, in units of REFERENCE_U (2 ulp)."""
 
+LARGEST_EXPONENT = 600.0
+"""Where gamma stops growing: times any number of a dtype, e**600 is beyond its largest number."""
+
 SLOP = 1.0 + 2.0**-40
 """A factor that covers the rounding errors of evaluating a bound; it is applied once per step.
 
@@ -73,7 +76,7 @@ class Rounding:
             + 2 * log1p(self.u_op)
             + (self.c_st + stores) * log1p(self.u_st)
         )
-        return expm1(tested) + expm1((terms + 2) * log1p(REFERENCE_U))
+        return expm1(min(tested, LARGEST_EXPONENT)) + expm1((terms + 2) * log1p(REFERENCE_U))
 
     def factor(self, roundings: float) -> float:
         """Return the relative error of a value that is rounded to the dtype `roundings` times.

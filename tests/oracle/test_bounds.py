@@ -172,6 +172,26 @@ def test_gamma_is_not_lost_to_cancellation(name: str) -> None:
     assert rounding.factor(2) > 2 * rounding.u_st
 
 
+def test_sums_of_very_many_terms_in_16_bits_have_no_bound() -> None:
+    config = Config(1, 1, nonlinearity="relu", bias=False)
+    weights = {name: np.ones(shape) for name, shape in parameter_shapes(config).items()}
+    batch = 200_000
+    problem = Problem(
+        config,
+        weights,
+        np.full((1, batch, 1), 2.0**-9),
+        np.zeros((1, batch, 1)),
+        np.ones(batch, dtype=np.int64),
+    )
+    trace, seeds = run_layers(problem), (np.ones((1, batch, 1)), np.zeros((1, batch, 1)))
+    wide, narrow = (
+        compute_gradient_bound(problem, trace, *seeds, each)["weight_ih_l0"]
+        for each in (ROUNDINGS["bfloat16"], FLOAT32_SUMS["bfloat16"])
+    )
+    assert np.isinf(wide).all()
+    assert np.isfinite(narrow).all()
+
+
 @pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])
 def test_the_bound_does_not_grow_with_time_if_the_rows_contract(nonlinearity: str) -> None:
     rng = np.random.default_rng(0)
