@@ -49,7 +49,7 @@ def none(observation: Observation) -> None:
     given = observation.call.given.input
     _assert_same_call(
         observation,
-        "the call with hx=None" if is_named else "the call with (input, None)",
+        "layer(input, hx=None)" if is_named else "layer(input, None)",
         lambda: observation.module(given, hx=None) if is_named else observation.module(given, None),
         NONE,
     )
@@ -72,7 +72,7 @@ def input_by_name(observation: Observation) -> None:
     given = observation.call.given
     named = {"input": given.input, **({} if given.h_0 is None else {"hx": given.h_0})}
     _assert_same_call(
-        observation, "the call with input=", lambda: observation.module(**named), INPUT_BY_NAME
+        observation, "layer(input=input)", lambda: observation.module(**named), INPUT_BY_NAME
     )
 
 

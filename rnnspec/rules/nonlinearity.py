@@ -232,5 +232,5 @@ def relu_slope_at_zero(observation: Observation) -> None:
         observation.case, weights=weights, input=0.0 * values.input, h_0=0.0 * values.h_0
     )
     for name, gradient in zeros.gradients.items():
-        quantity = f"gradient of {name}, with relu at 0,"
+        quantity = f"with relu at 0, the gradient of {name}"
         assert_identical(quantity, gradient, np.zeros_like(gradient), SLOPE_AT_ZERO)

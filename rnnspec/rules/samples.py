@@ -76,15 +76,22 @@ def independent(observation: Observation) -> None:
     others = list_other_samples(observation.case, sample)
     spoiled = call_with_planted_input(observation, (slice(None), sample))
     snippet = write_nan_snippet(observation.case, step=":", sample=sample)
-    for name in ("output", "h_n"):
-        assert_close(
-            observation,
-            f"{name} of the other samples",
-            getattr(spoiled, name)[:, others],
-            getattr(observation, name)[:, others],
-            lambda name=name: 2 * getattr(observation.expected.bound, name)[:, others],
-            snippet,
-        )
+    assert_close(
+        observation,
+        "output of the other samples",
+        spoiled.output[:, others],
+        observation.output[:, others],
+        lambda: 2 * observation.expected.bound.output[:, others],
+        snippet,
+    )
+    assert_close(
+        observation,
+        "h_n of the other samples",
+        spoiled.h_n[:, others],
+        observation.h_n[:, others],
+        lambda: 2 * observation.expected.bound.h_n[:, others],
+        snippet,
+    )
 
 
 @rule(

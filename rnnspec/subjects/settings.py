@@ -70,13 +70,12 @@ def _are_denormals_flushed() -> bool:
 
 
 class WarningFilters(tuple[Any, ...]):
-    """The filters for warnings, shown as their number and the action of the first."""
+    """The filters for warnings, shown as the action of the first."""
 
     __slots__ = ()
 
     def __str__(self) -> str:
-        first = f", the first of them {self[0][0]!r}" if self else ""
-        return f"{len(self)} filters{first}"
+        return f"those that begin with {self[0][0]!r}" if self else "none"
 
     __repr__ = __str__
 

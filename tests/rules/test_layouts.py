@@ -51,7 +51,7 @@ FAILS: Fails = [
         "layouts.input-by-name",
         "FirstArgumentNamedX",
         make_case(),
-        r"^the call with input= raised TypeError: .*unexpected keyword argument 'input'$",
+        r"^layer\(input=input\) raised TypeError: .*unexpected keyword argument 'input'$",
     ),
     (
         "layouts.states-stay-layer-first",

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-import os
+import random
 import warnings
 from typing import Any
 
@@ -61,8 +61,9 @@ class AddsInAnyOrder(Planted):
         return projected
 
     def keeps_order(self) -> bool:
-        """Return whether the biases are added in their usual order, by chance."""
-        return os.urandom(1)[0] % 2 == 0
+        """Return whether the biases are added in their usual order, by the layer's own chance."""
+        chance: random.Random = self.__dict__.setdefault("chance", random.Random(1))
+        return chance.random() < 0.5
 
 
 class AddsInAnyOrderByDefault(AddsInAnyOrder):
