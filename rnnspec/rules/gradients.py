@@ -179,7 +179,7 @@ def reach_first_step(observation: Observation) -> None:
 @rule(
     "rnn.gradients.input",
     "rnn.gradients.parameters",
-    when=has_known_gradients & has_value(Distribution.INTEGER) & one_in(2, 1),
+    when=has_known_gradients & has_value(Distribution.INTEGER) & one_in(2),
     needs=NEEDS,
     about=("distribution",),
 )
