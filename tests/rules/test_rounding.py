@@ -43,6 +43,7 @@ def test_sums_in_16_bits_are_not_as_accurate_as_sums_in_float32(name: str, dtype
     for rule in find_departures(name):
         finding = judge_layer(rule, CORRECT[name], near, 1)
         assert finding is not None
+        assert "times what sums in float32 can explain" in str(finding)
         assert "sums that are rounded to 16 bits would explain it" in str(finding)
 
 

@@ -98,5 +98,8 @@ def _assert_accurate(
         compare(float32_bound)
     except Violation as violation:
         if is_satisfied(lambda: compare(bound)):
-            message = f"{violation.message}; sums that are rounded to 16 bits would explain it"
-            raise Violation(message, snippet, difference=violation.difference) from None
+            message = violation.message.replace("what rounding can", "what sums in float32 can")
+            reason = "sums that are rounded to 16 bits would explain it"
+            raise Violation(
+                f"{message}; {reason}", snippet, difference=violation.difference
+            ) from None
