@@ -11,6 +11,8 @@ from rnnspec.rulekit.rule import Fact, Part, Rule, Theme
 CIRCUMSTANCES = frozenset({"constructor_style", "prior_use", "memory_layout", "grad_mode"})
 """The axes that say how a layer is built and called. If a fault needs one of them, it is about it,
 whatever goes wrong."""
+SITUATIONS = CIRCUMSTANCES | {"layout"}
+"""If a fault needs one of these axes, a rule about it names the fault, whatever the cause is."""
 NUMERIC = frozenset({"distribution", "dtype"})
 """The axes that say what the numbers are. Many faults need large or exact numbers to show."""
 PREPARATION = (Theme.CONSTRUCTION, Theme.PARAMETERS)
@@ -30,10 +32,10 @@ def rank_rules(
 
     `needed` are the fields of the minimal case that matter, `fact` is what does not hold there, and
     `judged` are the ids of the rules that were judged, not just stopped. `preferred` are the ids
-    that the likely cause names. A MUST comes before a SHOULD. A rule about an axis is a name only if that axis matters or the
-    cause names it; the more of what matters it is about, the better. What is wrong with the
-    construction or the parameters comes before what is wrong with a call. If all errors are small,
-    they add up along sizes and layers, and a rule about numbers tells more.
+    that the likely cause names. A MUST comes before a SHOULD. A rule about an axis is a name only
+    if that axis matters or the cause names it; the more of what matters it is about, the better.
+    What is wrong with the construction or the parameters comes before what is wrong with a call. If
+    all errors are small, they add up along sizes and layers, and a rule about numbers tells more.
     """
     eligible = [rule for rule in rules if rule.id in preferred or _is_eligible(rule, needed, fact)]
 
@@ -41,7 +43,7 @@ def rank_rules(
         order = list(preferred)
         return (
             rule.level is not Level.MUST,
-            not rule.about & CIRCUMSTANCES,
+            not rule.about & SITUATIONS & set(needed),
             order.index(rule.id) if rule.id in order else len(order),
             not (rule.theme in PREPARATION and rule.id in judged),
             -len(rule.about & NUMERIC if is_small else rule.about - NUMERIC),

@@ -58,6 +58,14 @@ class Search(Generic[CaseT, ObservedT]):
                 return True
         return False
 
+    def join_blocker(self, blocker: Blocker, events: list[Event[CaseT]]) -> bool:
+        """Make events part of the fault that stops the judged call in the same way, if any does."""
+        for fault in self.faults:
+            if any(event.blocker == blocker for event in fault.events):
+                fault.events.extend(events)
+                return True
+        return False
+
     def join_related(self, name: str, events: list[Event[CaseT]]) -> bool:
         """Make the failures of a rule part of a fault that explains them, if there is one.
 

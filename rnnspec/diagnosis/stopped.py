@@ -74,6 +74,8 @@ def find_stopped_elsewhere(search: Search[CaseT, ObservedT]) -> None:
     for blocker, events in group_stopped(search).items():
         if any(event.case.blocker == blocker for event in events):
             continue
+        if search.join_blocker(blocker, events):
+            continue
         rest = [event for event in events if not search.join_related(event.rule, [event])]
         if rest:
             _add_stopped_elsewhere(search, rest)

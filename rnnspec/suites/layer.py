@@ -130,7 +130,8 @@ class LayerSuite:
 
         That is the case itself or, if dropout makes its results random, the same without dropout.
         """
-        if not observation.was_called:
+        case = observation.case
+        if not observation.was_called or min(case.batch, case.steps) < 1:
             return None
         shown = facts.remove_dropout(observation) or observation
         return shown.case if facts.has_wrong_results(shown) else None

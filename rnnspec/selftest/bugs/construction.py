@@ -161,7 +161,8 @@ class DropoutUnchecked(Planted):
 
 class LayersByNameOnly(Planted):
     """`num_layers` has no effect when it is passed by position;
-    construction.documented-example sees it."""
+    construction.documented-example or construction.positional
+    sees it."""
 
     def __init__(self, input_size: int, hidden_size: int, *rest: Any, **others: Any) -> None:
         super().__init__(input_size, hidden_size, others.pop("num_layers", 1), *rest[1:], **others)

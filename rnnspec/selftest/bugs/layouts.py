@@ -14,7 +14,8 @@ from rnnspec.selftest.bugs.planted import Planted
 
 class OutputStaysTimeMajor(Planted):
     """With `batch_first`, the output has shape `(L, N, D * H)` (pytorch #80306);
-    layouts.batch-first sees it."""
+    layouts.batch-first or shapes.output
+    sees it."""
 
     def from_time_major(self, output: Tensor, batched: bool) -> Tensor:
         return output if batched else output.squeeze(1)

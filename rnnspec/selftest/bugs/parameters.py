@@ -33,7 +33,8 @@ class ReverseInFirstLayerOnly(Planted):
 
 class FourParametersAlways(Planted):
     """`bias=False` still registers and adds both biases (pytorch #2515);
-    parameters.names sees it."""
+    parameters.names or parameters.no-bias
+    sees it."""
 
     def parameter_kinds(self) -> tuple[str, ...]:
         return "weight_ih", "weight_hh", "bias_ih", "bias_hh"

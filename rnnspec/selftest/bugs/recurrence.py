@@ -35,7 +35,8 @@ class InputBiasLost(Planted):
 
 
 class InputBiasTwice(Planted):
-    """`bias_ih` is added twice, and `bias_hh` never (numpy-ml #42); recurrence.output sees it."""
+    """`bias_ih` is added twice, and `bias_hh` never (numpy-ml #42); recurrence.output or recurrence.two-biases
+    sees it."""
 
     def biases(self, layer: int, direction: int) -> list[Tensor]:
         return super().biases(layer, direction)[:1] * 2

@@ -38,10 +38,10 @@ def _train(layer: LayerInPreparation) -> None:
     layer.load_others()
     result = layer.call(grad_mode=GradMode.GRAD)
     parameters = [each for each in layer.module.parameters() if each.requires_grad]
-    with layer.step("an earlier call"):
-        state = result[1]
-        differentiable = state.requires_grad
-    if layer.offers(Feature.GRADIENTS) and differentiable:
+    state = result[1] if isinstance(result, (tuple, list)) and len(result) > 1 else None
+    # What the call must return is judged where it is called as the case says.
+    is_differentiable = isinstance(state, torch.Tensor) and state.requires_grad
+    if layer.offers(Feature.GRADIENTS) and is_differentiable:
         with layer.step("backward"):
             state.sum().backward()
         take_gradient_step(parameters)
