@@ -113,7 +113,7 @@ def _decide_result(
 ) -> Result:
     verdict, message = _decide_verdict(suite, rule, tally, fault)
     is_root = fault is not None and fault.root.id == rule.id
-    program = suite.write_program(fault.minimum.finding) if fault and is_root else Program()
+    program = _write_program(suite, fault) if fault and is_root else Program()
     return Result(
         rule=rule.id,
         level=rule.level,
@@ -134,6 +134,14 @@ def _decide_result(
         repro=program.source,
         no_repro=program.missing,
     )
+
+
+def _write_program(suite: Suite[CaseT, ObservedT], fault: Fault[CaseT]) -> Program:
+    """Return the program of a fault; programs are run, so this can be interrupted."""
+    try:
+        return suite.write_program(fault.minimum.finding)
+    except KeyboardInterrupt:
+        return Program(missing="the run was interrupted")
 
 
 def _describe_counterexample(suite: Suite[CaseT, ObservedT], fault: Fault[CaseT]) -> Counterexample:

@@ -16,23 +16,32 @@ import torch
 
 import rnnspec
 from rnnspec.api import prepare_suite
+from rnnspec.cases.axes import Mode
 from rnnspec.cases.case import Case
 from rnnspec.contract.clauses import Level
-from rnnspec.engine.campaign import list_applicable_rules, run_campaign
-from rnnspec.engine.minimise import minimise_all
+from rnnspec.contract.config import Config
+from rnnspec.diagnosis.faults import find_faults
+from rnnspec.engine.campaign import judge_by_all, list_applicable_rules, run_campaign
 from rnnspec.engine.outcome import (
+    KEPT_CASES,
+    Blocker,
+    FailingCase,
     Finding,
     FindingKind,
     Progress,
     Tally,
     UnsupportedCase,
+    describe_blocker,
     judge_case,
+    keep_failing_cases,
 )
 from rnnspec.engine.shares import run_share, run_shared, split_range
 from rnnspec.options import CheckOptions
-from rnnspec.pipeline import check_suite, decide_results, diagnose
+from rnnspec.pipeline import check_suite, decide_results
 from rnnspec.report.data import Report, RunVerdict, Verdict
+from rnnspec.rulekit.rule import Fact
 from rnnspec.selftest import BUGS
+from rnnspec.subjects.failures import Malformed, Raised
 from rnnspec.suites.layer import LayerSuite
 from tests.engine.subjects import Exiting, Interrupting, Meddling
 
@@ -45,6 +54,9 @@ RULES = (
 )
 
 
+ONE = Case(config=Config(1, 1))
+
+
 def make_suite(target: Any = torch.nn.RNN, **options: Any) -> LayerSuite:
     given = {"profile": "quick", "cases": 40, "rules": RULES, **options}
     return prepare_suite(target, CheckOptions(**given))
@@ -52,9 +64,7 @@ def make_suite(target: Any = torch.nn.RNN, **options: Any) -> LayerSuite:
 
 def list_results(suite: LayerSuite, progress: Progress[Case]) -> list[dict[str, Any]]:
     """Return the results that a report on this progress has."""
-    minimal = minimise_all(suite, progress)
-    diagnosis = diagnose(suite, minimal)
-    results = decide_results(suite, progress, minimal, diagnosis, strict=False)
+    results = decide_results(suite, progress, find_faults(suite, progress), strict=False)
     return [result.as_dict() for result in results]
 
 
@@ -156,6 +166,11 @@ def test_a_tally_counts_outcomes_and_keeps_the_earliest_finding() -> None:
     assert tally == Tally(
         cases=4, violations=2, first=early, unsupported_reasons=Counter({"no": 1})
     )
+    blocker = Blocker("ValueError", "stopped")
+    tally.add(Finding(4, case, "no", kind=FindingKind.SUBJECT_ERROR, blocker=blocker))
+    assert (tally.cases, tally.violations, tally.blocked, tally.first) == (5, 3, 1, early)
+    doubled = tally.merge(tally)
+    assert (doubled.cases, doubled.violations, doubled.blocked) == (10, 6, 2)
     empty: Tally[Case] = Tally()
     assert tally.merge(empty) == tally == empty.merge(tally)
 
@@ -185,7 +200,7 @@ def test_an_interrupt_after_a_violation_ends_the_run_with_the_violation() -> Non
     assert (report.verdict, report.exit_status) == (RunVerdict.VIOLATES, 1)
 
 
-def test_a_second_interrupt_ends_the_search_for_minimal_cases_too() -> None:
+def test_an_interrupt_while_cases_are_minimised_still_gives_a_report() -> None:
     class Failing(Interrupting):
         def forward(self, *given: Any) -> Any:
             output, h_n = super().forward(*given)
@@ -202,10 +217,13 @@ def test_a_second_interrupt_ends_the_search_for_minimal_cases_too() -> None:
     assert report.verdict is RunVerdict.VIOLATES
     broken = [result for result in report.results if result.verdict is Verdict.FAIL]
     assert len(broken) == 2
-    for result in broken:
-        assert result.depends_on == "unknown: interrupted before the case was minimised"
-        assert (result.caused_by, result.repro) == (None, None)
-        assert result.counterexample is not None
+    roots = [result for result in broken if result.caused_by is None]
+    assert {root.rule for root in roots} == {fault.rule for fault in report.faults}
+    for root in roots:
+        assert root.depends_on == "unknown: interrupted before the case was minimised"
+        assert root.counterexample is not None
+        assert root.repro is None
+        assert root.no_repro == "the run was interrupted"
 
 
 def test_a_campaign_stops_at_the_first_violation_of_a_given_level() -> None:
@@ -261,6 +279,92 @@ def test_findings_have_a_kind() -> None:
         ]
         findings = [outcome for outcome in outcomes if isinstance(outcome, Finding)]
         assert {finding.kind for finding in findings} == {kind}
+
+
+def test_what_stopped_the_subject_is_told_without_its_numbers_and_the_step() -> None:
+    def raised(step: str, error: BaseException) -> Blocker:
+        return describe_blocker(Raised(step, error))
+
+    one = raised("the call", ValueError("expected (3, 4), got [3,\n 5] after 2.5 s; it was (1,)"))
+    assert one == Blocker("ValueError", "expected (#), got (#) after # s")
+    other = raised("an earlier call", ValueError("expected (), got [17] after 1 s; it was (2, 3)"))
+    assert one == other
+    assert raised("the call", TypeError("expected (3, 4), got [5] after 1 s")) != one
+    assert raised("the call", ValueError("expected one")) != one
+    malformed = describe_blocker(Malformed("h_n has shape (2, 3), expected (1, 3)"))
+    assert malformed == Blocker("Malformed", "h_n has shape (#), expected (#)")
+
+
+def test_a_finding_about_a_stopped_subject_says_what_stopped_it() -> None:
+    [rule] = make_suite(rules=("recurrence.output",)).rules
+    suite = make_suite(Exiting, cases=1)
+    (_, case), *_ = suite.draw_cases(0, 1)
+    outcome = judge_case(rule, suite.observe(case))
+    assert isinstance(outcome, Finding)
+    assert (outcome.kind, outcome.blocker) == (
+        FindingKind.SUBJECT_ERROR,
+        Blocker("SystemExit", "enough"),
+    )
+
+
+def test_the_facts_that_do_not_hold_are_kept_with_a_failing_case() -> None:
+    class Off(torch.nn.RNN):
+        def forward(self, *given: Any) -> Any:
+            output, h_n = super().forward(*given)
+            return output, h_n + 1
+
+    for target, fact in ((Exiting, Fact.CALL), (Off, Fact.RESULTS)):
+        suite = make_suite(target, cases=8)
+        for case in run_campaign(suite).failing.values():
+            ((broken, shown),) = case.broken.items()
+            assert broken is fact
+            assert shown.replace(dropout=case.case.config.dropout) == case.case
+            assert not shown.is_random
+            assert (case.blocker is not None) is (fact is Fact.CALL)
+    suite = make_suite(rules=("recurrence.h-n",), cases=1)
+    assert judge_by_all(suite, suite.rules, 0, ONE)[1] is None
+
+
+def test_wrong_results_of_another_call_are_known_by_its_case_without_dropout() -> None:
+    class Off(torch.nn.RNN):
+        def forward(self, *given: Any) -> Any:
+            output, h_n = super().forward(*given)
+            return output, h_n + 1
+
+    random = ONE.replace(num_layers=2, dropout=0.5, mode=Mode.TRAIN)
+    for target, shown in ((Off, random.replace(dropout=0.0)), (torch.nn.RNN, None)):
+        suite = make_suite(target, cases=1)
+        observation = suite.observe(random)
+        assert suite.find_wrong_results(observation) is None, "it was not called"
+        _ = observation.call
+        assert suite.find_wrong_results(observation) == shown
+
+
+def draw_failing_cases(random: random.Random) -> list[FailingCase[Case]]:
+    """Return failing cases of many rules, most of which fail often."""
+    rules = [f"rule.{number}" for number in range(6)]
+    chosen = [random.sample(rules, random.randint(1, 3)) for _ in range(80)]
+    return [
+        FailingCase(index, ONE, {name: Finding(index, ONE, "wrong") for name in names})
+        for index, names in enumerate(chosen)
+    ]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_kept_cases_do_not_depend_on_the_order_or_the_division(seed: int) -> None:
+    generator = random.Random(seed)
+    cases = draw_failing_cases(generator)
+    whole = keep_failing_cases(cases)
+    assert list(whole) == sorted(whole)
+    for rule in {name for case in cases for name in case.findings}:
+        first = [case.index for case in cases if rule in case.findings][:KEPT_CASES]
+        assert set(first) <= whole.keys()
+    assert len(whole) < len(cases)
+    generator.shuffle(cases)
+    cut = generator.randint(1, 79)
+    halves = [keep_failing_cases(half) for half in (cases[:cut], cases[cut:])]
+    assert keep_failing_cases([*halves[0].values(), *halves[1].values()]) == whole
+    assert keep_failing_cases([*halves[1].values(), *halves[0].values()]) == whole
 
 
 def test_changes_of_settings_and_generators_by_a_subject_are_undone() -> None:

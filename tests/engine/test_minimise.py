@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,17 +13,26 @@ import rnnspec
 from rnnspec.api import prepare_suite
 from rnnspec.cases.axes import DType, InitialState, Layout
 from rnnspec.cases.case import Case
+from rnnspec.cases.space import LayerCaseSpace
 from rnnspec.contract.clauses import Level
 from rnnspec.contract.config import Config
 from rnnspec.diagnosis.dependence import describe_dependence
 from rnnspec.engine.campaign import run_campaign
-from rnnspec.engine.minimise import MAX_EVALUATIONS, MinimalFailure, minimise
+from rnnspec.engine.minimise import (
+    MAX_EVALUATIONS,
+    RULE_EVALUATIONS,
+    SEEDS,
+    MinimalFailure,
+    minimise,
+    probe_rule,
+)
 from rnnspec.engine.outcome import Finding, FindingKind
 from rnnspec.options import CheckOptions
 from rnnspec.rulekit.violation import Violation
 from rnnspec.selftest import BUGS, find_named_rule
 from rnnspec.suites.layer import LayerSuite
 from tests.engine.subjects import WrongIfWideAndDeep
+from tests.engine.toy import CHOICES, ToyCase, ToySpace
 from tests.releases import skip_unless_bug_counts
 
 ONE = Case(config=Config(1, 1))
@@ -47,7 +58,13 @@ def minimise_first_failure(
     suite = make_suite(target, rule_id, **options)
     first = run_campaign(suite, until=(Level.MUST, Level.SHOULD)).tallies[rule_id].first
     assert first is not None
-    return suite, minimise(suite.rules[0], suite, first)
+    return suite, minimise_finding(suite, first)
+
+
+def minimise_finding(suite: LayerSuite, finding: Finding[Case]) -> MinimalFailure[Case]:
+    """Minimise a finding of the only rule of a suite."""
+    (rule,) = suite.rules
+    return minimise(suite.space, finding, probe_rule(suite, rule, finding), rule.when)
 
 
 @pytest.mark.parametrize("bug", SIMPLEST)
@@ -115,8 +132,8 @@ def test_a_finding_is_minimised_to_one_of_the_same_kind() -> None:
     suite = make_suite(Mixed, "recurrence.h-n")
     wide, narrow = (ONE.replace(hidden_size=size, steps=3) for size in (6, 1))
     error = Finding(4, wide, "the call raised ValueError: wide", kind=FindingKind.SUBJECT_ERROR)
-    raised = minimise(suite.rules[0], suite, error).finding
-    wrong = minimise(suite.rules[0], suite, Finding(5, narrow, "wrong")).finding
+    raised = minimise_finding(suite, error).finding
+    wrong = minimise_finding(suite, Finding(5, narrow, "wrong")).finding
     assert (raised.index, raised.case.config.hidden_size) == (4, 2)
     assert raised.kind is FindingKind.SUBJECT_ERROR
     assert (wrong.index, wrong.case.config.hidden_size) == (5, 1)
@@ -134,3 +151,148 @@ def test_the_counterexample_of_a_report_can_be_run_again() -> None:
     suite = make_suite(BUGS["StatesExchanged"], "directions.own-state")
     with pytest.raises(Violation, match="expected"):
         suite.rules[0].check(suite.observe(case))
+
+
+def minimise_toy(
+    case: ToyCase, is_wrong: Callable[[ToyCase], bool], **options: Any
+) -> MinimalFailure[ToyCase]:
+    """Minimise a case without torch."""
+    finding = Finding(3, case, "wrong")
+
+    def probe(case: ToyCase) -> Finding[ToyCase] | None:
+        return replace(finding, case=case) if is_wrong(case) else None
+
+    return minimise(ToySpace(), finding, probe, **options)
+
+
+LARGEST = ToyCase(9, *(values[-1] for values in CHOICES.values()), seed=77)
+
+
+def test_what_is_simpler_without_the_fault_matters() -> None:
+    minimum = minimise_toy(LARGEST, lambda case: case.steps >= 3 and case.mode == "train")
+    assert minimum.finding.case == ToyCase(steps=3, mode="train", seed=77)
+    assert minimum.passed == {"steps": 2, "mode": "eval"}
+    assert (minimum.required, minimum.needed) == ((), {"steps", "mode"})
+    assert not minimum.interrupted
+
+
+def test_a_simplest_value_that_must_not_be_another_matters_too() -> None:
+    minimum = minimise_toy(LARGEST.__class__(steps=4), lambda case: case.mode == "eval")
+    assert (minimum.passed, minimum.required) == ({}, ("mode",))
+    assert minimum.needed == {"mode"}
+    assert minimum.telling == set(), "most layers are called in this mode anyway"
+    other = minimise_toy(ToyCase(), lambda case: case.bidirectional == "False")
+    assert (other.required, other.telling) == (("bidirectional",), {"bidirectional"})
+
+
+def test_a_failure_that_needs_eval_mode_is_described_so() -> None:
+    class WrongInEval(torch.nn.RNN):
+        def forward(self, *given: Any) -> Any:
+            output, h_n = super().forward(*given)
+            return output, h_n if self.training else h_n + 1
+
+    suite = make_suite(WrongInEval, "recurrence.h-n")
+    minimum = minimise_finding(suite, Finding(0, ONE.replace(steps=2), "wrong"))
+    assert minimum.required == ("mode",)
+    assert describe_dependence(suite, minimum).startswith("only with mode=eval; any ")
+
+
+def test_what_another_fault_hides_does_not_matter() -> None:
+    def is_hidden(case: ToyCase) -> bool:
+        return case.batch_first == "True"
+
+    def is_wrong(case: ToyCase) -> bool:
+        return not is_hidden(case) and case.bidirectional == "True"
+
+    case = ToyCase(bidirectional="True")
+    assert minimise_toy(case, is_wrong).needed == {"batch_first", "bidirectional"}
+    assert minimise_toy(case, is_wrong, is_hidden=is_hidden).needed == {"bidirectional"}
+
+
+def test_a_fault_that_shows_with_few_seeds_is_tried_with_several() -> None:
+    tried: list[int] = []
+
+    def is_wrong(case: ToyCase) -> bool:
+        tried.append(case.seed)
+        return case.seed == SEEDS[-1] or case == LARGEST
+
+    minimum = minimise_toy(LARGEST, is_wrong)
+    assert minimum.finding.case == ToyCase(seed=SEEDS[-1])
+    assert set(tried) == {LARGEST.seed, *SEEDS}
+    assert minimum.evaluations == len(tried)
+
+
+def test_no_case_is_judged_twice_or_where_the_rule_does_not_apply() -> None:
+    judged: list[ToyCase] = []
+
+    def is_wrong(case: ToyCase) -> bool:
+        judged.append(case)
+        return case.steps >= 4
+
+    minimum = minimise_toy(LARGEST, is_wrong, applies=lambda case: case.mode == "train")
+    assert minimum.finding.case == ToyCase(steps=4, mode="train", seed=77)
+    assert len(judged) == len(set(judged)) == minimum.evaluations
+    assert {case.mode for case in judged} == {"train"}
+
+
+def test_the_search_ends_after_a_number_of_cases() -> None:
+    whole = minimise_toy(replace(LARGEST, steps=40), lambda case: case.steps >= 30)
+    short = minimise_toy(replace(LARGEST, steps=40), lambda case: case.steps >= 30, most=1)
+    assert whole.finding.case == ToyCase(steps=30, seed=77)
+    assert short.evaluations < whole.evaluations
+    assert RULE_EVALUATIONS < MAX_EVALUATIONS
+
+
+def test_after_an_interrupt_the_simplest_case_so_far_is_returned() -> None:
+    calls = [0]
+
+    def is_wrong(case: ToyCase) -> bool:
+        calls[0] += 1
+        if calls[0] > 3:
+            raise KeyboardInterrupt
+        return True
+
+    minimum = minimise_toy(LARGEST, is_wrong)
+    assert minimum.interrupted
+    assert minimum.finding.case != LARGEST
+    assert minimum.finding.case.prior_use == "pickled"
+
+
+RAGGED = ONE.replace(steps=7, batch=5, layout=Layout.PACKED, lengths=(7, 6, 4, 4, 3))
+SHOWS: dict[str, tuple[Callable[[Case], bool], Case]] = {
+    "packed": (
+        lambda case: case.is_packed,
+        ONE.replace(layout=Layout.PACKED, lengths=(1,)),
+    ),
+    "lengths that differ": (
+        lambda case: len(set(case.lengths)) > 1,
+        ONE.replace(steps=2, batch=2, layout=Layout.PACKED, lengths=(2, 1)),
+    ),
+    "three samples of four steps": (
+        lambda case: case.is_packed and case.steps >= 4 and case.batch >= 3,
+        ONE.replace(steps=4, batch=3, layout=Layout.PACKED, lengths=(4, 4, 4)),
+    ),
+    "a last sequence of one step": (
+        lambda case: case.batch >= 3 and 1 in case.lengths[1:] and case.steps >= 4,
+        ONE.replace(steps=4, batch=3, layout=Layout.PACKED, lengths=(4, 1, 1)),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SHOWS)
+def test_a_packed_batch_shrinks_with_its_lengths(name: str) -> None:
+    shows, simplest = SHOWS[name]
+    start = RAGGED.replace(lengths=(7, 6, 4, 4, 1)) if "last" in name else RAGGED
+
+    def probe(case: Case) -> Finding[Case] | None:
+        return Finding(0, case, "wrong") if shows(case) else None
+
+    minimum = minimise(LayerCaseSpace(), Finding(0, start, "wrong"), probe)
+    assert minimum.finding.case == simplest.replace(seed=start.seed)
+    assert ("lengths" in minimum.needed) is (len(set(simplest.lengths)) > 1)
+
+
+def test_lengths_that_differ_are_named() -> None:
+    suite = make_suite(torch.nn.RNN, "packed.h-n")
+    minimum = MinimalFailure(Finding(0, RAGGED, "wrong"), {"lengths": (7,) * 5})
+    assert describe_dependence(suite, minimum).startswith("only with lengths that differ; any ")
