@@ -111,12 +111,15 @@ def _is_field_covered(case: Case, by: Case, name: str) -> bool:
 
 
 def list_simpler_lengths(case: Case) -> list[tuple[int, ...]]:
-    """Return simpler lengths of a packed batch: all equal, then all 1 except the longest."""
+    """Return simpler lengths of a packed batch: all equal, then all 1 except one or the longest."""
     equal = (case.steps,) * case.batch
-    short = tuple(length if length == case.steps else 1 for length in case.lengths)
-    return [
-        lengths for lengths in (equal, short) if lengths != case.lengths and case.lengths != equal
-    ]
+    if case.lengths == equal:
+        return []
+    first = case.lengths.index(case.steps)
+    one = tuple(case.steps if row == first else 1 for row in range(case.batch))
+    longest = tuple(length if length == case.steps else 1 for length in case.lengths)
+    tried = list(dict.fromkeys((equal, one, longest)))
+    return tried[: tried.index(case.lengths)] if case.lengths in tried else tried
 
 
 def _set_field(case: Case, name: str, value: Any) -> Case:
