@@ -34,7 +34,7 @@ for layer in range({layers}):
 
 @rule(
     "rnn.parameters.initial.uniform",
-    when=one_in(20, 5),
+    when=one_in(20),
     id="parameters.initial-small-and-deep",
     presupposes=("parameters.names", "parameters.initial-distribution"),
 )
