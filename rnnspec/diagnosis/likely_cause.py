@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from rnnspec.diagnosis.mistakes.catalogue import GRADIENT_HYPOTHESES, HYPOTHESES
 from rnnspec.diagnosis.mistakes.evidence import Agreement, Evidence, GradientEvidence
@@ -31,6 +31,14 @@ class LikelyCause:
     rules: tuple[str, ...]
     explained: int
     seen: int
+    hypothesis: Hypothesis | None = field(default=None, repr=False, compare=False)
+
+    def explains(self, observation: Observation, *, gradients: bool = False) -> bool:
+        """Return whether the mistake predicts what the layer did in another case."""
+        if self.hypothesis is None:
+            return False
+        evidence = GradientEvidence(observation) if gradients else Evidence(observation)
+        return evidence.judge(self.hypothesis) in (Agreement.EVIDENCE, Agreement.PREDICTED)
 
 
 def find_likely_cause(
@@ -50,7 +58,8 @@ def find_likely_cause(
     told = choose_one(found)
     if told is None:
         return None
-    return LikelyCause(told.text, told.remedy, told.rules, tallies[told].explained, len(failing))
+    explained = tallies[told].explained
+    return LikelyCause(told.text, told.remedy, told.rules, explained, len(failing), told)
 
 
 @dataclass(frozen=True)
@@ -59,10 +68,11 @@ class Tally:
 
     explained: int = 0
     evidence: int = 0
+    is_shown: bool = False
 
     def is_enough(self, wanted: int) -> bool:
         """Return whether the evidence is enough."""
-        return self.evidence > 0 and self.explained >= wanted
+        return self.is_shown and self.evidence > 0 and self.explained >= wanted
 
 
 def _tally_all(
@@ -106,7 +116,11 @@ def _keep_agreeing(case: Evidence, tallies: dict[Hypothesis, Tally]) -> dict[Hyp
         if agreement is not Agreement.CONTRADICTION:
             explains = agreement in (Agreement.EVIDENCE, Agreement.PREDICTED)
             is_evidence = agreement is Agreement.EVIDENCE
-            kept[hypothesis] = Tally(tally.explained + explains, tally.evidence + is_evidence)
+            kept[hypothesis] = Tally(
+                tally.explained + explains,
+                tally.evidence + is_evidence,
+                tally.is_shown or (explains and hypothesis.shown_by(case.case)),
+            )
     return kept
 
 

@@ -43,7 +43,8 @@ def _add_other(
     case = minimum.finding.case
     if fact is not None:
         hidden = fact is Fact.GRADIENTS and search.join_hidden_results(case, events)
-        if not hidden and not search.join_covering(case, events, kind):
+        joined = search.join_explained(case, events, kind) or hidden
+        if not joined and not search.join_covering(case, events, kind):
             add_fault(search, kind, minimum, events, fact)
     elif not search.join_hidden(rule, case, events):
         search.faults.append(Fault(kind, rule, [minimum], minimum, events))

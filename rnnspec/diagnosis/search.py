@@ -18,10 +18,12 @@ from rnnspec.engine.outcome import (
     Finding,
 )
 from rnnspec.engine.suite import Observed, Suite
-from rnnspec.rulekit.rule import Fact, Part, Rule
+from rnnspec.rulekit.rule import Fact, Part, Rule, Theme
 
 CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])
+READING_CHOOSES = frozenset({"steps", "batch", "lengths", "distribution", "dtype"})
+"""The fields that a reading of dropout chooses itself."""
 
 
 @dataclass
@@ -114,6 +116,8 @@ class Search(Generic[CaseT, ObservedT]):
             return False
         if self.join_covering(case, events):
             return True
+        if rule.theme is Theme.DROPOUT and self._join_under_dropout(case, events):
+            return True
         wider = self.widen(case)
         if wider is None:
             return False
@@ -126,6 +130,21 @@ class Search(Generic[CaseT, ObservedT]):
         if wider is None or not self.suite.find_broken_facts(self.suite.observe(wider)):
             return False
         return self.join_covering(wider, events, FaultKind.RESULTS)
+
+    def join_explained(self, case: CaseT, events: list[Event[CaseT]], kind: FaultKind) -> bool:
+        """Make events part of the fault whose likely cause explains their minimal case too."""
+        for fault in self.faults:
+            if self.explains(fault, case, kind):
+                fault.events.extend(events)
+                return True
+        return False
+
+    def explains(self, fault: Fault[CaseT], case: CaseT, kind: FaultKind) -> bool:
+        """Return whether the likely cause of a fault explains a case."""
+        gradients = kind is FaultKind.GRADIENTS
+        if fault.cause is None or gradients is not (fault.kind is FaultKind.GRADIENTS):
+            return False
+        return self.suite.is_explained(fault.cause, case, gradients=gradients)
 
     def join_covering(
         self, case: CaseT, events: list[Event[CaseT]], kind: FaultKind | None = None
@@ -153,6 +172,21 @@ class Search(Generic[CaseT, ObservedT]):
         """Return whether the subject is stopped in a case, which then shows nothing else."""
         is_known = any(event.kind is FaultKind.BLOCKED for event in self.events)
         return is_known and self.suite.find_blocker(self.suite.observe(case)) is not None
+
+    def _join_under_dropout(self, case: CaseT, events: list[Event[CaseT]]) -> bool:
+        """Make a reading of dropout part of wrong results in whose situation it was taken.
+
+        Such a reading makes calls with more steps and samples, and other numbers.
+        """
+        for fault in self.faults:
+            if fault.kind is not FaultKind.RESULTS:
+                continue
+            for each in fault.situations:
+                needed = each.needed - READING_CHOOSES
+                if self.suite.space.is_covered(case, each.finding.case, needed):
+                    fault.events.extend(events)
+                    return True
+        return False
 
     def widen(self, case: CaseT) -> CaseT | None:
         """Return a case in the simplest dtype, or None if it is in that already."""

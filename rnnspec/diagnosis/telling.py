@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from rnnspec.diagnosis.events import Event, FaultKind
 from rnnspec.diagnosis.fault import Fault
 from rnnspec.diagnosis.likely_cause import LikelyCause
-from rnnspec.diagnosis.naming import CIRCUMSTANCES, rank_rules
+from rnnspec.diagnosis.naming import CIRCUMSTANCES, NUMERIC, rank_rules
 from rnnspec.diagnosis.search import Search
 from rnnspec.engine.campaign import judge_by_all, list_applicable_rules
 from rnnspec.engine.minimise import RULE_EVALUATIONS, MinimalFailure, minimise, probe_rule
@@ -121,10 +121,10 @@ def _are_alike(
     valued = shared - {"memory_layout"}
     if shared and search.suite.space.is_covered(one.finding.case, other.finding.case, valued):
         return True
-    rest = one.needed - PREVIOUS_STATE
+    rest = one.needed - PREVIOUS_STATE - NUMERIC
     return (
         bool(rest)
-        and rest == other.needed - PREVIOUS_STATE
+        and rest == other.needed - PREVIOUS_STATE - NUMERIC
         and {"steps", "initial_state"} <= one.needed ^ other.needed
     )
 

@@ -46,6 +46,9 @@ def find_wrong(search: Search[CaseT, ObservedT], kind: FaultKind, fact: Fact) ->
         minimum = minimise(search.suite.space, found, probe, is_hidden=search.is_stopped)
         if fact is Fact.GRADIENTS and search.join_hidden_results(minimum.finding.case, events):
             return
+        if fact is Fact.GRADIENTS and search.join_covering(minimum.finding.case, [start]):
+            events = [event for event in events if event is not start]
+            continue
         covered = [
             event
             for event in events
@@ -53,7 +56,14 @@ def find_wrong(search: Search[CaseT, ObservedT], kind: FaultKind, fact: Fact) ->
         ]
         fault = add_fault(search, kind, minimum, covered or [start], fact, cause)
         taken = {id(event) for event in fault.events}
-        events = [event for event in events if id(event) not in taken]
+        rest = [event for event in events if id(event) not in taken]
+        explained = {
+            shown
+            for shown in dict.fromkeys(event.shown for event in rest)
+            if search.explains(fault, shown, kind)
+        }
+        fault.events.extend(event for event in rest if event.shown in explained)
+        events = [event for event in rest if event.shown not in explained]
     same = [fault for fault in search.faults if fault.kind is kind]
     if same:
         same[-1].events.extend(events)

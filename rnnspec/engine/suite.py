@@ -147,6 +147,9 @@ class Suite(Protocol[CaseT, ObservedT]):
     def describe_case(self, case: CaseT) -> dict[str, Any]:
         """Return a case as data: configuration, sizes, call, seed and text."""
 
+    def is_explained(self, cause: LikelyCause, case: CaseT, *, gradients: bool = False) -> bool:
+        """Return whether a likely cause predicts what the subject does in a case."""
+
     def name_feature(self, case: CaseT, names: Collection[str]) -> str:
         """Return the feature that a case needs because of one of these fields, or an empty string.
 

@@ -143,6 +143,10 @@ class LayerSuite:
         failing = [self.observe(case) for case in cases[:MOST_EXPLAINED]]
         return find_likely_cause(failing, gradients=gradients)
 
+    def is_explained(self, cause: LikelyCause, case: Case, *, gradients: bool = False) -> bool:
+        """Return whether a likely cause predicts what the subject does in a case."""
+        return cause.explains(self.observe(case), gradients=gradients)
+
     def find_obstacle(self, rule: Rule[Case, Observation]) -> str:
         """Return why a rule applies to no case of this suite, or an empty string if it does.
 

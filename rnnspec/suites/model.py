@@ -152,6 +152,10 @@ class ModelSuite:
         """Return None: rules about models name the cause themselves."""
         return None
 
+    def is_explained(self, cause: LikelyCause, case: ModelCase, *, gradients: bool = False) -> bool:
+        """Return False: no likely cause is looked for."""
+        return False
+
     def find_obstacle(self, rule: Rule[ModelCase, ModelObservation]) -> str:
         """Return an empty string: every case reaches every rule.
 
