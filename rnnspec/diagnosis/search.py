@@ -14,6 +14,7 @@ from rnnspec.diagnosis.likely_cause import LikelyCause
 from rnnspec.engine.campaign import judge_by_all
 from rnnspec.engine.minimise import MinimalFailure
 from rnnspec.engine.outcome import (
+    Blocker,
     FailingCase,
     Finding,
 )
