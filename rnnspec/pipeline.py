@@ -90,9 +90,7 @@ def decide_results(
 ) -> tuple[Result, ...]:
     """Decide the verdict of every rule."""
     return tuple(
-        _decide_result(
-            suite, rule, progress.tallies[rule.id], choose_fault(rule.id, faults), strict
-        )
+        _decide_result(suite, rule, progress, choose_fault(rule.id, faults), strict)
         for rule in suite.rules
     )
 
@@ -107,11 +105,12 @@ def choose_fault(rule: str, faults: Sequence[Fault[CaseT]]) -> Fault[CaseT] | No
 def _decide_result(
     suite: Suite[CaseT, ObservedT],
     rule: Rule[CaseT, ObservedT],
-    tally: Tally[CaseT],
+    progress: Progress[CaseT],
     fault: Fault[CaseT] | None,
     strict: bool,
 ) -> Result:
-    verdict, message = _decide_verdict(suite, rule, tally, fault)
+    tally = progress.tallies[rule.id]
+    verdict, message = _decide_verdict(suite, rule, progress, fault)
     is_root = fault is not None and fault.root.id == rule.id
     program = _write_program(suite, fault) if fault and is_root else Program()
     return Result(
@@ -179,10 +178,11 @@ def _is_scored(level: Level, verdict: Verdict, strict: bool) -> bool:
 def _decide_verdict(
     suite: Suite[CaseT, ObservedT],
     rule: Rule[CaseT, ObservedT],
-    tally: Tally[CaseT],
+    progress: Progress[CaseT],
     fault: Fault[CaseT] | None,
 ) -> tuple[Verdict, str]:
     """Decide the verdict of a rule, with the message that goes with it."""
+    tally, stopped = progress.tallies[rule.id], progress.stopped
     if fault is not None:
         return _decide_broken(rule, tally, fault, suite.profile.minimum)
     lacking = sorted(rule.needs & suite.unsupported.keys(), key=str)
@@ -192,7 +192,7 @@ def _decide_verdict(
         return Verdict.PASS, ""
     if tally.unsupported_reasons and not tally.cases:
         return Verdict.NOT_APPLICABLE, tally.unsupported_reasons.most_common(1)[0][0]
-    obstacle = "" if tally.cases else suite.find_obstacle(rule)
+    obstacle = "" if tally.cases or stopped else suite.find_obstacle(rule)
     if obstacle:
         return Verdict.NOT_APPLICABLE, obstacle
     needed = suite.profile.minimum
