@@ -7,6 +7,7 @@ from rnnspec.diagnosis.mistakes import (
     blocks,
     direction_parameters,
     directions,
+    earlier,
     final_states,
     first_steps,
     gradient_slopes,
@@ -42,6 +43,7 @@ MODULES = (
     precision,
     memory,
     blocks,
+    earlier,
 )
 HYPOTHESES: tuple[Hypothesis, ...] = tuple(
     hypothesis for module in MODULES for hypothesis in module.HYPOTHESES

@@ -31,6 +31,8 @@ SEPARATION = {8: 10.0, 4: 10.0, 2: 3.0}
 
 CLOSER = 0.2
 """How close a prediction must be to wrong results, relative to what is required."""
+NEAR = 0.1
+"""The same for a prediction in 16 bits that cannot be told from the right one."""
 ROUNDINGS = 8.0
 """How many roundoffs a value may be off, whatever the bound is: a mistake may round elsewhere."""
 ROUGH = 2.0**20
@@ -147,7 +149,13 @@ class Evidence:
         key = hypothesis.effect(self.case) if hypothesis.effect else hypothesis
         if key not in self._predictions:
             self._predictions[key] = self.predict(hypothesis.build)
-        return self._compare(self._predictions[key])
+        predicted = self._predictions[key]
+        if self.case.is_random and hypothesis.is_certain(self.case):
+            agrees = has_same_form(self.observed, predicted) and (
+                self.measure(self.observed, predicted) <= 1.0
+            )
+            return Agreement.PREDICTED if agrees else Agreement.CONTRADICTION
+        return self._compare(predicted)
 
     def predict(self, build: Build) -> Outcome:
         """Return what a reference computes."""
@@ -172,14 +180,25 @@ class Evidence:
             return Agreement.PREDICTED if is_other else Agreement.NEUTRAL
         if self.case.dtype.is_half and _is_finite(predicted) and not _is_finite(observed):
             return Agreement.NEUTRAL  # a right formula may overflow in 16 bits
-        return self._compare_values(observed, predicted)
+        agreement = self._compare_values(observed, predicted)
+        is_contradicted = agreement is Agreement.CONTRADICTION
+        return Agreement.NEUTRAL if is_contradicted and self._draws_masks else agreement
+
+    @property
+    def _draws_masks(self) -> bool:
+        """Whether a mistake can make results random even if those required are not."""
+        return self.case.has_active_dropout and self.case.config.dropout < 1
 
     def _compare_values(self, observed: Outcome, predicted: Outcome) -> Agreement:
         if not self._is_roughly(observed, predicted):
             return Agreement.CONTRADICTION
         error = self.measure(observed, predicted)
         if error > 1.0:
-            return Agreement.CONTRADICTION
+            # In 16 bits, a formula that is nearly right is right in more precise cases.
+            is_near = self.case.dtype.is_half and error < NEAR * self.measure(
+                observed, self.required
+            )
+            return Agreement.NEUTRAL if is_near else Agreement.CONTRADICTION
         if self.measure(predicted, self.required) > self.separation:
             return Agreement.EVIDENCE
         if self.is_right:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+import torch
 from torch import Tensor
 
 from rnnspec.cases.axes import InitialState
@@ -139,6 +140,30 @@ def _list_changed() -> list[Hypothesis]:
     ]
 
 
+def _list_remainders() -> list[Hypothesis]:
+    return [
+        Hypothesis(
+            f"the last hidden_size % {size} rows of W_hh receive no gradient",
+            "compute the gradients of the rows that blocks leave over like the others",
+            ("gradients.weights",),
+            partial(ChangedGradients, change=partial(_clear_rest, size=size), kinds=("weight_hh",)),
+            partial(_leaves_rest, size=size),
+            "rest of W_hh",
+            -size,
+        )
+        for size in (2, 4, 8, 16, 32)
+    ]
+
+
+def _clear_rest(gradient: Tensor, given: Given, size: int) -> Tensor:
+    rest = given.hidden % size
+    return torch.cat([gradient[:-rest], gradient[-rest:] * 0]) if rest else gradient
+
+
+def _leaves_rest(case: Case, size: int) -> bool:
+    return case.config.hidden_size % size != 0
+
+
 def _swap(first: str, second: str) -> Callable[[str, dict[str, Tensor]], Tensor | None]:
     def pick(name: str, gradients: dict[str, Tensor]) -> Tensor | None:
         for old, new in ((first, second), (second, first)):
@@ -226,5 +251,6 @@ def _list_exchanged() -> list[Hypothesis]:
 
 HYPOTHESES: tuple[Hypothesis, ...] = (
     *_list_changed(),
+    *_list_remainders(),
     *_list_exchanged(),
 )

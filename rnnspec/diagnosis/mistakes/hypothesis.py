@@ -35,6 +35,8 @@ class Hypothesis:
     family    hypotheses that may coincide, of which the one with the lowest rank is told
     rank      its rank in the family
     unclear   whether the mistake could have several effects in a case
+    is_certain  whether the mistake leaves nothing to chance in a case with random dropout
+    shown_by  cases of which at least one must be explained
     effect    hypotheses with equal effects on a case compute the same there; None is unlike any
     """
 
@@ -46,4 +48,6 @@ class Hypothesis:
     family: str = ""
     rank: int = 0
     unclear: Condition = never
+    is_certain: Condition = never
+    shown_by: Condition = always
     effect: Callable[[Case], Hashable] | None = None

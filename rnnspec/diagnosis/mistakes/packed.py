@@ -129,6 +129,26 @@ class LongestOnly(Reference):
 
 
 @dataclass
+class LoneWithoutState(Reference):
+    """A step that only one of several sequences has ignores the state."""
+
+    direction: int = 0
+
+    def run_direction(
+        self, data: Tensor, first: Tensor, layer: int, direction: int
+    ) -> tuple[Tensor, Tensor]:
+        self.direction = direction
+        return super().run_direction(data, first, layer, direction)
+
+    def recall(self, state: Tensor, first: Tensor, step: int) -> Tensor:
+        alive = self.given.alive
+        if alive is None:
+            return state
+        time = len(alive) - 1 - step if self.direction else step
+        return state * 0 if int(alive[time].sum()) == 1 else state
+
+
+@dataclass
 class ReturnedPadded(Reference):
     """Packed input gives padded output."""
 
@@ -264,6 +284,12 @@ def _list_ragged() -> list[Hypothesis]:
             "with packed input, the backward direction uses h_0 for the longest sequences only",
             "start the backward direction of every sequence from its own state",
             LongestOnly,
+            0,
+        ),
+        (
+            "a time step that only the longest sequence has ignores the state",
+            "compute the steps of the longest sequence like the others",
+            LoneWithoutState,
             0,
         ),
         (

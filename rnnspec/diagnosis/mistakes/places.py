@@ -89,7 +89,7 @@ def list_by_place(
             family or own,
             rank + RANKS.get(place, 2),
             unclear,
-            _key_by_cells(own, place),
+            effect=_key_by_cells(own, place),
         )
         for place in places
     ]

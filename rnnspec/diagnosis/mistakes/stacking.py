@@ -14,7 +14,7 @@ from torch import Tensor
 
 from rnnspec.cases.axes import Mode
 from rnnspec.cases.case import Case
-from rnnspec.diagnosis.mistakes.hypothesis import Condition, Hypothesis
+from rnnspec.diagnosis.mistakes.hypothesis import Condition, Hypothesis, always
 from rnnspec.diagnosis.mistakes.reference import Reference, Refused
 from rnnspec.diagnosis.mistakes.situations import is_ragged, is_stack
 
@@ -109,6 +109,18 @@ def _is_trained_single_layer(case: Case) -> bool:
     return single and case.mode is Mode.TRAIN
 
 
+def _has_dropout_of_one(case: Case) -> bool:
+    return case.config.dropout == 1 and case.mode is Mode.TRAIN
+
+
+def _drops_some(case: Case) -> bool:
+    return 0 < case.config.dropout < 1 and case.mode is Mode.TRAIN
+
+
+def _is_eval_with_some(case: Case) -> bool:
+    return 0 < case.config.dropout < 1 and case.mode is Mode.EVAL and is_stack(case)
+
+
 def _is_undropped_stack(case: Case) -> bool:
     return is_stack(case) and case.config.dropout > 0 and case.mode is Mode.EVAL
 
@@ -186,30 +198,51 @@ FINISHES: tuple[tuple[str, Finish], ...] = (
     ),
     ("the output holds the outputs of all layers", lambda b: torch.cat(list(b[1:]), dim=-1)),
 )
-PLACES: tuple[tuple[str, str, dict[str, Any]], ...] = (
+PLACES: tuple[tuple[str, str, dict[str, Any], Condition], ...] = (
     (
         "dropout acts on the input of the first layer instead of between layers",
         "dropout.place",
         {"input": True, "between": False},
+        _drops_everything,
     ),
-    ("dropout also acts on the input of the first layer", "dropout.place", {"input": True}),
+    (
+        "dropout acts on the input of the first layer instead of between layers, even with a"
+        " single layer",
+        "dropout.place",
+        {"input": True, "between": False},
+        _has_dropout_of_one,
+    ),
+    (
+        "dropout also acts on the input of the first layer",
+        "dropout.place",
+        {"input": True},
+        _drops_everything,
+    ),
     (
         "dropout also acts on the output of the last layer",
         "dropout.not-on-output",
         {"output": True},
+        _drops_everything,
+    ),
+    (
+        "dropout also acts on the output of the last layer, even with a single layer",
+        "dropout.not-on-output",
+        {"output": True},
+        _has_dropout_of_one,
     ),
     (
         "dropout acts on the output of the last layer instead of between layers",
         "dropout.not-on-output",
         {"output": True, "between": False},
+        _drops_everything,
     ),
-    ("dropout also acts on h_n", "dropout.not-in-states", {"states": True}),
+    ("dropout also acts on h_n", "dropout.not-in-states", {"states": True}, _drops_everything),
     (
-        "dropout also acts on the state that a step reads",
+        "dropout also acts on the state that each step reads",
         "dropout.not-in-states",
         {"recurrent": True},
+        _drops_everything,
     ),
-    ("dropout is never applied", "dropout.place", {"between": False}),
 )
 
 
@@ -234,11 +267,32 @@ def _list_dropout() -> list[Hypothesis]:
                 remedy,
                 (rule, "dropout.place", "dropout.p-one"),
                 partial(DroppedOutput, **options),
-                _drops_everything,
+                concerns,
                 "dropout place",
-                2 if options == {"between": False} else 1,
+                2 * (concerns is _has_dropout_of_one),
+                unclear=_drops_some,
             )
-            for text, rule, options in PLACES
+            for text, rule, options, concerns in PLACES
+        ),
+        Hypothesis(
+            "dropout is never applied",
+            remedy,
+            ("dropout.place", "dropout.rate"),
+            partial(DroppedOutput, between=False),
+            lambda case: case.has_active_dropout,
+            "no dropout",
+            is_certain=always,
+            shown_by=lambda case: case.is_random,
+        ),
+        Hypothesis(
+            "with dropout=1, nothing is dropped",
+            remedy,
+            ("dropout.p-one", "dropout.place"),
+            partial(DroppedOutput, between=False),
+            _drops_everything,
+            "no dropout",
+            1,
+            _drops_some,
         ),
         *(
             Hypothesis(text, remedy, ("dropout.eval",), partial(Dropped, change=change), concerns)
@@ -252,11 +306,22 @@ def _list_dropout() -> list[Hypothesis]:
             _drops_everything,
         ),
         Hypothesis(
+            "dropout also acts in evaluation mode, as dropout=1 shows",
+            remedy,
+            ("dropout.eval",),
+            partial(Dropped, change=lambda data, p: data * 0),
+            lambda case: _is_undropped_stack(case) and case.config.dropout == 1,
+            unclear=_is_eval_with_some,
+        ),
+        Hypothesis(
             "with a single layer, dropout acts on the output",
             "do not apply dropout if there is only one layer",
             ("dropout.single-layer",),
             partial(DroppedOutput, output=True),
             _is_trained_single_layer,
+            "dropout place",
+            1,
+            _drops_some,
         ),
     ]
 
@@ -289,9 +354,9 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
             "return the states alone",
             ("stacking.composition", "recurrence.output"),
             partial(Residual, from_layer=start),
-            always,
+            concerns,
         )
-        for text, start, always in (
+        for text, start, concerns in (
             ("each layer above the first adds what it reads to its output", 1, is_stack),
             (
                 "each layer adds what it reads to its output, if both are equally wide",

@@ -1,0 +1,115 @@
+"""Print the likely cause of every planted bug, next to its story.
+
+    python -m benchmarks.likely_causes --seed 0 'Back*' StateIgnored
+    python -m benchmarks.likely_causes --planted
+
+Run it from the root of a checkout. The cases are those of quick. A bug fails on the cases in which
+its results are wrong or, if there are none, on those in which a gradient is; of these, the smallest
+are given. Whether a cause is the right one is for the reader to say. With `--planted`, each
+hypothesis is planted in the reference instead, and what is told in its place is printed.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
+
+import numpy as np
+
+from benchmarks.tables import make_parser, show_progress
+from rnnspec.api import prepare_suite
+from rnnspec.cases.case import Case
+from rnnspec.diagnosis.likely_cause import LikelyCause, find_likely_cause
+from rnnspec.diagnosis.mistakes.evidence import Evidence, GradientEvidence
+from rnnspec.observe.observation import Observation
+from rnnspec.options import CheckOptions
+from rnnspec.selftest import BUGS
+from rnnspec.selftest.bank import read_story
+from rnnspec.subjects.settings import restore_settings
+
+PASSING = 6
+
+
+def measure_size(case: Case) -> int:
+    """Return a size by which cases are sorted."""
+    return case.steps * case.batch * case.config.num_layers * case.config.hidden_size
+
+
+def split_cases(
+    observations: Sequence[Observation], kind: type[Evidence]
+) -> tuple[list[Observation], list[Observation]]:
+    """Return the observations in which something that can be predicted is wrong, and the others."""
+    wrong, right = [], []
+    for observation in observations:
+        evidence = kind(observation)
+        if evidence.observed is not None and not observation.case.is_random:
+            (right if evidence.is_right else wrong).append(observation)
+    return wrong, right
+
+
+def explain(name: str, seed: int, number: int) -> tuple[LikelyCause | None, int, float]:
+    """Return the likely cause of a bug, how many cases were given, and the CPU seconds."""
+    suite = prepare_suite(BUGS[name], CheckOptions(profile="quick", seed=seed))
+    drawn = sorted((case for _, case in suite.draw_cases(0, suite.size)), key=measure_size)
+    observations = [suite.observe(case) for case in drawn]
+    with restore_settings(), np.errstate(all="ignore"):
+        wrong, right = split_cases(observations, Evidence)
+        has_wrong_results = bool(wrong)
+        if not wrong:
+            wrong, right = split_cases(right, GradientEvidence)
+        start = time.process_time()
+        cause = find_likely_cause(wrong[:number], right[:PASSING], not has_wrong_results)
+    return cause, len(wrong[:number]), time.process_time() - start
+
+
+def explain_all(names: Sequence[str], seed: int, number: int) -> Iterator[str]:
+    """Yield a few lines on each bug, and at last how many have a cause."""
+    counts: Counter[str] = Counter()
+    seconds: list[float] = []
+    for name in names:
+        cause, given, spent = explain(name, seed, number)
+        seconds.append(spent)
+        verdict = "named" if cause else "silent" if given else "nothing wrong"
+        counts[verdict] += 1
+        text = f"{cause.text} ({cause.explained} of {cause.seen} cases)" if cause else verdict
+        yield f"{name}\n  story  {read_story(name)}\n  cause  {text}"
+    shown = ", ".join(f"{verdict}: {count}" for verdict, count in counts.items())
+    yield f"{shown}; CPU seconds: median {np.median(seconds):.3f}, most {max(seconds):.3f}"
+
+
+def list_confused() -> Iterator[str]:
+    """Yield what is told in place of each hypothesis that is planted."""
+    from tests.diagnosis.planted_mistakes import tell_all
+
+    for gradients in (False, True):
+        told = tell_all(gradients)
+        yield f"{len(told)} planted, {sum(text == cause for text, cause in told.items())} named"
+        for text, cause in told.items():
+            if cause != text:
+                yield f"  {text}\n    => {cause or 'silent'}"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the benchmark."""
+    parser = make_parser(__doc__)
+    parser.add_argument("bugs", nargs="*", default=["*"], help="patterns of names of bugs")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--cases", type=int, default=24, help="how many failing cases are given")
+    parser.add_argument("--planted", action="store_true", help="plant each hypothesis instead")
+    options = parser.parse_args(arguments)
+    if options.planted:
+        for line in list_confused():
+            print(line)
+        return 0
+    names = [name for name in BUGS if any(fnmatchcase(name, each) for each in options.bugs)]
+    for number, lines in enumerate(explain_all(names, options.seed, options.cases), 1):
+        show_progress(f"{number} of {len(names)}")
+        print(lines, flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,143 @@
+"""What a layer keeps from before the call: parameters that were replaced, the state of a call."""
+
+# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from rnnspec.cases.axes import EarlierCalls, InitialState, MemoryLayout
+from rnnspec.cases.case import Case
+from rnnspec.cases.values import draw_values
+from rnnspec.diagnosis.mistakes.given import Given
+from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
+from rnnspec.diagnosis.mistakes.places import (
+    EVERYWHERE,
+    UPPER_BACKWARD,
+    Local,
+    Place,
+    list_by_place,
+)
+from rnnspec.diagnosis.mistakes.reference import Reference
+from rnnspec.diagnosis.mistakes.situations import has_bias, has_h_0, is_padded_batch
+
+PLAIN_CALL, SECOND_CALL = 0x5EED, 0xABC
+"""What the seed of the case is combined with to draw the numbers of earlier calls."""
+
+
+@dataclass
+class OldParameters(Local):
+    """Parameters have the values that they had before they were replaced."""
+
+    kinds: tuple[str, ...] = ()
+
+    def input_weight(self, layer: int, direction: int) -> Tensor:
+        return self._age("weight_ih", super().input_weight(layer, direction), layer, direction)
+
+    def recurrent_weight(self, layer: int, direction: int) -> Tensor:
+        return self._age("weight_hh", super().recurrent_weight(layer, direction), layer, direction)
+
+    def biases(self, layer: int, direction: int) -> list[Tensor]:
+        right = zip(("bias_ih", "bias_hh"), super().biases(layer, direction), strict=False)
+        return [self._age(kind, bias, layer, direction) for kind, bias in right]
+
+    def _age(self, kind: str, weight: Tensor, layer: int, direction: int) -> Tensor:
+        if kind not in self.kinds or not self.is_wrong(layer, direction):
+            return weight
+        dtype = self.given.case.dtype.torch_dtype
+        old = 0.5 * weight.flatten().roll(1).view(weight.shape) + 0.125
+        return old.to(dtype).to(weight.dtype)
+
+
+@dataclass
+class KeptState(Reference):
+    """A call without h_0 starts from the final state of the call before."""
+
+    def default_states(self, data: Tensor) -> Tensor:
+        right = super().default_states(data)
+        case = self.given.case
+        seed = case.seed ^ PLAIN_CALL
+        if case.prior_use is EarlierCalls.CALLED_TWICE:
+            seed = case.seed ^ SECOND_CALL
+        before = case.replace(seed=seed, memory_layout=MemoryLayout.CONTIGUOUS)
+        values = draw_values(before)
+        earlier = Given(before, self.given.weights, torch.from_numpy(values.input.copy()), None)
+        first = Reference(earlier)
+        if case.prior_use is EarlierCalls.CALLED_TWICE:
+            first = KeptState(Given(_call_once(before, case), earlier.weights, earlier.input, None))
+        _, h_n = first.run()
+        return h_n if h_n.shape == right.shape else right
+
+
+def _call_once(before: Case, case: Case) -> Case:
+    """Return the second of two earlier calls, as a case whose prior use is the first of them."""
+    return before.replace(prior_use=EarlierCalls.OTHER_GRAD, seed=case.seed ^ SECOND_CALL)
+
+
+REPLACED = ("reloaded", "replaced", "data-replaced", "functional", "shared", "trained")
+"""The prior uses that give the parameters other values first; the last one trains them."""
+
+
+def _replaces_parameters(case: Case) -> bool:
+    return case.prior_use.text in REPLACED
+
+
+def _was_trained(case: Case) -> bool:
+    return case.prior_use.text == REPLACED[-1]
+
+
+def _was_called(case: Case) -> bool:
+    return case.prior_use is not EarlierCalls.FRESH and not has_h_0(case)
+
+
+def _was_called_otherwise(case: Case) -> bool:
+    known = (EarlierCalls.FRESH, EarlierCalls.CALLED_TWICE, EarlierCalls.OTHER_GRAD)
+    is_plain = case.prior_use in known and is_padded_batch(case) and not case.has_active_dropout
+    return case.initial_state is InitialState.ABSENT and not is_plain
+
+
+def _replaces_and(case: Case, concerns: Callable[[Case], bool]) -> bool:
+    return _replaces_parameters(case) and concerns(case)
+
+
+ALL = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+WITHOUT_PLACE: tuple[
+    tuple[str, tuple[str, ...], tuple[Place, ...], Callable[[Case], bool]], ...
+] = (
+    ("the parameters", ALL, (EVERYWHERE, UPPER_BACKWARD), lambda case: True),
+    ("both biases", ALL[2:], (EVERYWHERE,), has_bias),
+    ("both weights", ALL[:2], (EVERYWHERE,), lambda case: True),
+    ("W_hh", ALL[1:2], (EVERYWHERE,), lambda case: True),
+)
+
+HYPOTHESES: tuple[Hypothesis, ...] = (
+    *(
+        hypothesis
+        for text, kinds, places, concerns in WITHOUT_PLACE
+        for hypothesis in list_by_place(
+            f"{text} are used with the values from before they were replaced or loaded"
+            if text != "W_hh"
+            else "W_hh is used with the values from before it was replaced or loaded",
+            "read the parameters anew in every call",
+            ("modules.replaced-parameters", "modules.load-state-dict"),
+            OldParameters,
+            partial(_replaces_and, concerns=concerns),
+            places,
+            _was_trained,
+            kinds=kinds,
+        )
+    ),
+    Hypothesis(
+        "without h_0, a call starts from the final state of the call before",
+        "start from zeros if no h_0 is passed, and keep no state on the layer",
+        ("modules.second-call", "states.absent-is-zero"),
+        KeptState,
+        _was_called,
+        unclear=_was_called_otherwise,
+    ),
+)

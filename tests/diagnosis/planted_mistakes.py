@@ -1,0 +1,133 @@
+"""Observations of layers that make one mistake: the reference with a hypothesis planted in it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch.nn.utils.rnn import PackedSequence
+
+from rnnspec.cases.axes import InitialState, Layout, MemoryLayout, Mode
+from rnnspec.cases.case import Case
+from rnnspec.cases.values import Values, draw_values
+from rnnspec.contract.config import Config
+from rnnspec.diagnosis.likely_cause import LikelyCause, find_likely_cause
+from rnnspec.diagnosis.mistakes.catalogue import GRADIENT_HYPOTHESES, HYPOTHESES
+from rnnspec.diagnosis.mistakes.evidence import Evidence, GradientEvidence
+from rnnspec.diagnosis.mistakes.given import Given
+from rnnspec.diagnosis.mistakes.hypothesis import Build, Hypothesis
+from rnnspec.diagnosis.mistakes.reference import Reference, Refused
+from rnnspec.observe.expected import Expected
+from rnnspec.observe.observation import Observation
+from rnnspec.subjects.failures import Raised
+
+
+@lru_cache(maxsize=256)
+def expect(case: Case) -> Expected:
+    return Expected(case, draw_values(case))
+
+
+@dataclass(frozen=True)
+class Returned:
+    raw_output: Any
+    raw_h_n: torch.Tensor
+
+
+class Planted:
+    """Stands for the observation of a layer that makes a mistake."""
+
+    def __init__(self, case: Case, build: Build) -> None:
+        self.case = case
+        self.build = build
+        self.expected = expect(case)
+        self.values: Values = self.expected.values
+
+    @property
+    def call(self) -> Returned:
+        reference = self.build(Given.from_values(self.case, self.values))
+        try:
+            output, h_n = reference.compute()
+        except (Refused, RuntimeError, IndexError) as error:
+            raise Raised("the call", error) from error
+        if reference.returns_packed:
+            return Returned(PackedSequence(output, torch.tensor([len(output)])), h_n)
+        return Returned(output, h_n)
+
+    @property
+    def gradients(self) -> dict[str, Any]:
+        given = Given.from_values(self.case, self.values, gradients=True)
+        cotangents = (
+            torch.from_numpy(np.array(each)) for each in (self.values.d_output, self.values.d_h_n)
+        )
+        try:
+            found = self.build(given).differentiate(*cotangents)
+        except (Refused, RuntimeError) as error:
+            raise Raised("backward", error) from error
+        return {name: gradient.numpy() for name, gradient in found.items()}
+
+
+def draw_cases(number: int = 80) -> list[Case]:
+    """Return small cases in float64, with every way of calling a layer."""
+    drawn = np.random.default_rng(0)
+
+    def choose(*values: Any) -> Any:
+        return values[int(drawn.integers(len(values)))]
+
+    found = []
+    for seed in range(number):
+        layout = list(Layout)[seed % 4]
+        batch = 1 if layout is Layout.UNBATCHED else choose(1, 2, 3, 4)
+        steps, hidden = choose(1, 2, 3, 4, 5), choose(1, 2, 3, 4)
+        config = Config(
+            input_size=choose(hidden, 2, 5),
+            hidden_size=hidden,
+            num_layers=choose(1, 1, 2, 2, 3),
+            nonlinearity=choose("tanh", "relu"),
+            bias=choose(True, True, True, False),
+            batch_first=choose(True, False),
+            bidirectional=choose(True, False),
+            dropout=choose(0.0, 0.5, 1.0),
+        )
+        case = Case(
+            config=config,
+            steps=steps,
+            batch=batch,
+            lengths=tuple(int(each) for each in drawn.integers(1, steps + 1, batch)),
+            layout=layout,
+            initial_state=choose(InitialState.GIVEN, InitialState.GIVEN, InitialState.ABSENT),
+            mode=Mode.TRAIN if config.dropout == 1 and choose(True, False) else Mode.EVAL,
+            memory_layout=choose(MemoryLayout.CONTIGUOUS, MemoryLayout.SLICED),
+            seed=seed,
+        )
+        found.append(case.fit_lengths())
+    return found
+
+
+CASES = draw_cases()
+
+
+def diagnose(
+    hypothesis: Hypothesis | None, gradients: bool = False, cases: Sequence[Case] = CASES
+) -> LikelyCause | None:
+    """Return what is told of a layer that makes a mistake, or of a correct one."""
+    kind = GradientEvidence if gradients else Evidence
+    wrong, right = [], []
+    for case in cases:
+        applies = hypothesis is not None and hypothesis.concerns(case)
+        build = hypothesis.build if hypothesis is not None and applies else Reference
+        seen = cast(Observation, Planted(case, build))
+        (right if kind(seen).is_right else wrong).append(seen)
+    return find_likely_cause(wrong[:24], right[:6], gradients)
+
+
+def tell_all(gradients: bool, number: int = 1) -> dict[str, str]:
+    """Return what is told for each hypothesis that is planted, or for one in `number` of them."""
+    told = {}
+    for hypothesis in (GRADIENT_HYPOTHESES if gradients else HYPOTHESES)[::number]:
+        cause = diagnose(hypothesis, gradients)
+        told[hypothesis.text] = cause.text if cause else ""
+    return told

@@ -1,0 +1,79 @@
+"""Each mistake is recognised where it is planted, and no other one is told in its place."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from rnnspec.diagnosis.likely_cause import choose_one
+from rnnspec.diagnosis.mistakes.catalogue import GRADIENT_HYPOTHESES, HYPOTHESES
+from rnnspec.diagnosis.mistakes.given import Given
+from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
+from rnnspec.diagnosis.mistakes.reference import Reference
+from rnnspec.rules.catalogue import find_layer_rule
+from tests.diagnosis.planted_mistakes import CASES, diagnose, expect, tell_all
+
+EVERY = (*HYPOTHESES, *GRADIENT_HYPOTHESES)
+BY_TEXT = {each.text: each for each in EVERY}
+SAMPLE = 16
+
+
+def find_family(text: str) -> str:
+    return BY_TEXT[text].family or text
+
+
+def test_texts_differ_and_rules_exist() -> None:
+    assert len(BY_TEXT) == len(EVERY) > 60
+    for rule in {rule for each in EVERY for rule in each.rules}:
+        assert find_layer_rule(rule).id == rule
+
+
+@pytest.mark.parametrize("gradients", [False, True])
+def test_no_mistake_is_taken_for_another(gradients: bool) -> None:
+    told = tell_all(gradients, SAMPLE)
+    confused = {
+        text: cause
+        for text, cause in told.items()
+        if cause and find_family(cause) != find_family(text)
+    }
+    assert confused == {}
+    assert sum(text == cause for text, cause in told.items()) > 0.4 * len(told)
+
+
+def test_a_correct_layer_has_no_cause() -> None:
+    assert diagnose(None) is None
+    assert diagnose(None, gradients=True) is None
+
+
+@pytest.mark.parametrize("case", CASES[:24], ids=str)
+def test_the_reference_agrees_with_the_oracle(case: object) -> None:
+    expected = expect(case)  # type: ignore[arg-type]
+    given = Given.from_values(expected.case, expected.values, gradients=True)
+    with torch.enable_grad():
+        output, h_n = Reference(given).run()
+        values = expected.values
+        cotangents = [torch.from_numpy(np.array(each)) for each in (values.d_output, values.d_h_n)]
+        gradients = Reference(given).differentiate(*cotangents)
+    alive = 1.0 if given.alive is None else given.alive.numpy()
+    np.testing.assert_allclose(output.detach().numpy() * alive, expected.output, atol=1e-12)
+    np.testing.assert_allclose(h_n.detach().numpy(), expected.h_n, atol=1e-12)
+    for name, gradient in gradients.items():
+        np.testing.assert_allclose(gradient.numpy(), expected.gradients[name], atol=1e-10)
+
+
+def make_hypothesis(text: str, family: str = "", rank: int = 0) -> Hypothesis:
+    return Hypothesis(text, "", (), Reference, family=family, rank=rank)
+
+
+def test_of_a_family_the_lowest_rank_is_told() -> None:
+    narrow, wide = make_hypothesis("h_n", "f", 0), make_hypothesis("both", "f", 1)
+    assert choose_one([wide, narrow]) is narrow
+    assert choose_one([wide]) is wide
+
+
+def test_what_cannot_be_told_apart_is_not_told() -> None:
+    first, second = make_hypothesis("a", "f"), make_hypothesis("b", "f")
+    assert choose_one([first, second]) is None
+    assert choose_one([first, make_hypothesis("c")]) is None
+    assert choose_one([]) is None
