@@ -46,7 +46,7 @@ def shorten(text: str) -> str:
     return NUMBER.sub(lambda found: f"{float(found[0]):.6g}", text)
 
 
-@pytest.mark.parametrize("theme", THEMES)
+@pytest.mark.parametrize("theme", [*THEMES, "training"])
 def test_messages_about_faults(theme: str, snapshot: SnapshotAssertion) -> None:
     """One line for each planted bug that the tests of a theme judge: rule, bug, message."""
     module = importlib.import_module(f"tests.rules.test_{theme.replace('-', '_')}")
