@@ -202,9 +202,15 @@ class Search(Generic[CaseT, ObservedT]):
         _, failing = judge_by_all(self.suite, [rule], finding.index, finding.case)
         if failing is None:
             return FaultKind.REQUIREMENT, None
-        kind = next(list_events(self.rules, [failing])).kind
+        event = next(list_events(self.rules, [failing]))
         facts = {each: fact for fact, each in KIND_OF_FACT.items()}
-        return kind, facts.get(kind)
+        fact = facts.get(event.kind)
+        if fact is not None and event.shown != finding.case:
+            # The rule made a call with other numbers: does its case show the fault by itself?
+            broken = self.suite.find_broken_facts(self.suite.observe(event.shown))
+            if fact not in broken:
+                return FaultKind.REQUIREMENT, None
+        return event.kind, fact
 
     def list_rules_about(self, fields: Collection[str]) -> list[str]:
         """Return the rules that fail somewhere and are about nothing but some of these fields."""

@@ -57,9 +57,9 @@ def none(observation: Observation) -> None:
 
 @rule(
     "rnn.input.keyword",
-    when=takes_module & one_in(6, 3),
+    when=takes_module & one_in(10, 3),
     id="layouts.input-by-name",
-    presupposes=(Fact.RESULTS,),
+    presupposes=(Fact.RESULTS, "side-effects.arguments"),
 )
 def input_by_name(observation: Observation) -> None:
     """The input can also be passed by keyword, as `input`.

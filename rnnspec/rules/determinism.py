@@ -34,9 +34,9 @@ DETERMINISTIC = Snippet(
 
 @rule(
     "rnn.effects.same-bits",
-    when=one_in(4, 3),
+    when=one_in(8, 3),
     id="side-effects.same-bits",
-    presupposes=("side-effects.repeatable", "side-effects.deterministic"),
+    presupposes=("side-effects.repeatable", "side-effects.deterministic", "side-effects.arguments"),
 )
 def same_bits(observation: Observation) -> None:
     """A call that is repeated from the same seed returns the same bits, and so does its backward
@@ -52,7 +52,7 @@ def same_bits(observation: Observation) -> None:
 
 @rule(
     "rnn.effects.deterministic",
-    when=one_in(6, 2),
+    when=one_in(10, 2),
     id="side-effects.deterministic",
     presupposes=("side-effects.repeatable",),
 )

@@ -36,7 +36,7 @@ BUILT_THERE = "(torch.set_default_device('meta'), {call}, torch.set_default_devi
 
 @rule(
     "rnn.args.device.default",
-    when=one_in(8, 3),
+    when=one_in(12, 3),
     needs=(Feature.META,),
     id="construction.default-device",
     presupposes=("construction.device-and-dtype",),
@@ -81,7 +81,7 @@ def _use_meta_device(*, as_block: bool) -> Iterator[None]:
 
 @rule(
     "rnn.recurrence.default-device",
-    when=has_predictable_results & one_in(8, 5),
+    when=has_predictable_results & one_in(10, 5),
     needs=(Feature.META,),
     id="modes.default-device",
     presupposes=(Fact.RESULTS,),

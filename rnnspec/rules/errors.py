@@ -39,6 +39,7 @@ is_sampled = one_in(8)
         "construction.keywords",
         "layouts.batch-first",
         "layouts.states-stay-layer-first",
+        "side-effects.arguments",
     ),
 )
 def feature_size(observation: Observation) -> None:
@@ -63,6 +64,7 @@ def feature_size(observation: Observation) -> None:
         "layouts.states-stay-layer-first",
         "states.order",
         "states.initial-state-used",
+        "side-effects.arguments",
     ),
 )
 def h_0_layers(observation: Observation) -> None:
@@ -88,6 +90,7 @@ def h_0_layers(observation: Observation) -> None:
         "layouts.states-stay-layer-first",
         "states.order",
         "states.initial-state-used",
+        "side-effects.arguments",
     ),
 )
 def h_0_batch(observation: Observation) -> None:
@@ -114,6 +117,7 @@ def h_0_batch(observation: Observation) -> None:
         "layouts.states-stay-layer-first",
         "states.order",
         "states.initial-state-used",
+        "side-effects.arguments",
     ),
 )
 def h_0_batch_sorted(observation: Observation) -> None:
@@ -140,6 +144,7 @@ def h_0_batch_sorted(observation: Observation) -> None:
         "layouts.states-stay-layer-first",
         "states.order",
         "states.initial-state-used",
+        "side-effects.arguments",
     ),
 )
 def h_0_size(observation: Observation) -> None:
@@ -161,6 +166,7 @@ def h_0_size(observation: Observation) -> None:
         "construction.keywords",
         "layouts.batch-first",
         "layouts.states-stay-layer-first",
+        "side-effects.arguments",
     ),
 )
 def empty_sequence(observation: Observation) -> None:
@@ -182,6 +188,7 @@ def empty_sequence(observation: Observation) -> None:
         "construction.keywords",
         "layouts.batch-first",
         "layouts.states-stay-layer-first",
+        "side-effects.arguments",
     ),
 )
 def dtype(observation: Observation) -> None:
@@ -203,6 +210,7 @@ def dtype(observation: Observation) -> None:
         "construction.keywords",
         "layouts.batch-first",
         "layouts.states-stay-layer-first",
+        "side-effects.arguments",
     ),
 )
 def device(observation: Observation) -> None:
@@ -229,6 +237,7 @@ def device(observation: Observation) -> None:
         "construction.keywords",
         "layouts.batch-first",
         "layouts.states-stay-layer-first",
+        "side-effects.arguments",
     ),
 )
 def rank(observation: Observation) -> None:
@@ -252,6 +261,7 @@ def rank(observation: Observation) -> None:
         "layouts.states-stay-layer-first",
         "states.order",
         "states.initial-state-used",
+        "side-effects.arguments",
     ),
 )
 def h_0_rank(observation: Observation) -> None:
@@ -274,6 +284,7 @@ def h_0_rank(observation: Observation) -> None:
         "construction.keywords",
         "layouts.batch-first",
         "layouts.states-stay-layer-first",
+        "side-effects.arguments",
     ),
 )
 def types(observation: Observation) -> None:
@@ -296,6 +307,7 @@ def types(observation: Observation) -> None:
         "construction.keywords",
         "layouts.batch-first",
         "layouts.states-stay-layer-first",
+        "side-effects.arguments",
     ),
 )
 def leave_no_trace(observation: Observation) -> None:

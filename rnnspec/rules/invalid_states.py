@@ -16,7 +16,7 @@ from rnnspec.rulekit.rule import Fact, rule
 
 @rule(
     "rnn.errors.h_0-rank.packed",
-    when=is_packed & one_in(4, 1),
+    when=is_packed & one_in(6, 1),
     needs=(Feature.STATE,),
     id="errors.h-0-rank-packed",
     presupposes=(
@@ -25,6 +25,7 @@ from rnnspec.rulekit.rule import Fact, rule
         "layouts.states-stay-layer-first",
         "states.order",
         "states.initial-state-used",
+        "side-effects.arguments",
     ),
 )
 def h_0_rank_packed(observation: Observation) -> None:
@@ -49,6 +50,7 @@ def h_0_rank_packed(observation: Observation) -> None:
         "layouts.states-stay-layer-first",
         "states.order",
         "states.initial-state-used",
+        "side-effects.arguments",
     ),
 )
 def h_0_batch_unsorted(observation: Observation) -> None:
@@ -66,10 +68,7 @@ def h_0_batch_unsorted(observation: Observation) -> None:
     "rnn.errors.call-types.other",
     when=one_in(8),
     id="errors.other-types",
-    presupposes=(
-        Fact.RESULTS,
-        "construction.keywords",
-    ),
+    presupposes=(Fact.RESULTS, "construction.keywords", "side-effects.arguments"),
 )
 def other_types(observation: Observation) -> None:
     """A call raises `ValueError` if the input has a wrong number of dimensions and `RuntimeError`

@@ -35,7 +35,7 @@ assert all(parameter.device.type == {device!r} for parameter in layer.parameters
 
 @rule(
     "rnn.module.dtype-methods",
-    when=has_predictable_results & one_in(6, 4),
+    when=has_predictable_results & one_in(10, 4),
     id="modules.dtype-methods",
     presupposes=(Fact.RESULTS, "modules.dtype-conversion"),
 )
@@ -87,7 +87,7 @@ def _describe(value: object) -> str:
     return "None" if value is None else f"another {type(value).__name__}"
 
 
-@rule("rnn.module.device-methods", when=one_in(8, 1), id="modules.device-methods")
+@rule("rnn.module.device-methods", when=one_in(12, 1), id="modules.device-methods")
 def device_methods(observation: Observation) -> None:
     """`.cpu()` and `.cuda()` move the layer in place, and return it.
 
@@ -117,7 +117,7 @@ def device_methods(observation: Observation) -> None:
 @rule(
     "rnn.module.load-refused",
     "rnn.module.load-reports",
-    when=one_in(8, 2),
+    when=one_in(12, 2),
     id="modules.extra-entries",
     presupposes=("modules.refuses-state-dict",),
 )

@@ -137,7 +137,7 @@ def _assert_results_from_source(observation: Observation, name: str) -> None:
     "rnn.module.parametrized",
     when=has_predictable_results & has_wide_dtype & one_in(8, 3),
     id="modules.weight-norm",
-    presupposes=(Fact.RESULTS,),
+    presupposes=(Fact.RESULTS, "modules.parametrized"),
 )
 def weight_norm(observation: Observation) -> None:
     """Calls use the current value of a weight-normalised weight.

@@ -178,7 +178,7 @@ def random_generators(observation: Observation) -> None:
     "rnn.effects.rng",
     "rnn.effects.stateless",
     when=~has_active_dropout & one_in(3),
-    presupposes=(Fact.CALL,),
+    presupposes=(Fact.CALL, "side-effects.arguments"),
 )
 def repeatable(observation: Observation) -> None:
     """A call without active dropout returns the same results when it is repeated.

@@ -131,7 +131,7 @@ def initial_state_used(observation: Observation) -> None:
     & has_predictable_results
     & ~has_value(ModuleUses.FUNCTIONAL)
     & one_in(6),
-    presupposes=(Fact.RESULTS, "states.initial-state-used"),
+    presupposes=(Fact.RESULTS, "states.initial-state-used", "side-effects.arguments"),
 )
 def by_name(observation: Observation) -> None:
     """The initial state can also be passed by keyword, as `hx`.

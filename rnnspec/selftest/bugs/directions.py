@@ -107,7 +107,8 @@ class BackwardNotTurnedBack(Planted):
 
 class BackwardFlipsBatch(Planted):
     """The backward direction reads the samples of the batch in reversed order (pytorch #94754);
-    directions.reverse-time sees it."""
+    directions.reverse-time or samples.independent
+    sees it."""
 
     def run_direction(
         self, data: Tensor, sizes: Sizes, h: Tensor, layer: int, direction: int

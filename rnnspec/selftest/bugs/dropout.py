@@ -49,7 +49,8 @@ class DropsRecurrentState(Planted):
 
 class KeepsPackedWhole(Planted):
     """Dropout does not act on packed sequences of different lengths; dropout.place or
-    dropout.p-one sees it.
+    dropout.p-one or packed.padding
+    sees it.
     """
 
     narrow = True

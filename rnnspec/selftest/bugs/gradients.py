@@ -227,7 +227,8 @@ class PackedInputCut(Planted):
 
 class FutureHasGradient(Planted):
     """A millionth of each time step's gradient leaks into the gradients of all time steps;
-    gradients.exact-zeros sees it."""
+    gradients.exact-zeros or gradients.input
+    sees it."""
 
     narrow = True
 

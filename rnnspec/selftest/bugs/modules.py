@@ -186,7 +186,8 @@ class ParentModeIgnored(Planted):
 
 class DtypeOfConstruction(Planted):
     """After a conversion to another dtype, the default initial state has the original dtype;
-    modules.dtype-conversion sees it."""
+    modules.dtype-conversion or states.absent-is-zero
+    sees it."""
 
     narrow = True
 

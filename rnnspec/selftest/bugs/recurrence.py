@@ -14,7 +14,8 @@ from rnnspec.selftest.plain import Sizes
 
 class StateNeverAdvances(Planted):
     """Every time step starts from the initial state (kkleidal/GridLSTM-PyTorch #1);
-    recurrence.output sees it."""
+    recurrence.output or states.h-n-is-last-output
+    sees it."""
 
     def advance(self, h: Tensor, new: Tensor) -> Tensor:
         return h
@@ -35,8 +36,8 @@ class InputBiasLost(Planted):
 
 
 class InputBiasTwice(Planted):
-    """`bias_ih` is added twice, and `bias_hh` never (numpy-ml #42); recurrence.output or recurrence.two-biases
-    sees it."""
+    """`bias_ih` is added twice, and `bias_hh` never (numpy-ml #42);
+    recurrence.output or recurrence.two-biases sees it."""
 
     def biases(self, layer: int, direction: int) -> list[Tensor]:
         return super().biases(layer, direction)[:1] * 2

@@ -12,7 +12,8 @@ from rnnspec.selftest.plain import Sizes
 
 class UpperLayersBatchMajor(Planted):
     """Layers above the first read the layer below with batch and time swapped (exe1023/LSTM_LN #1);
-    stacking.composition sees it."""
+    stacking.composition or samples.independent
+    sees it."""
 
     def layer_input(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:
         read = super().layer_input(data, sizes, layer)
@@ -77,7 +78,8 @@ class DeepLayersShareWeights(Planted):
 
 class LayersByName(Planted):
     """`weight_hh` is chosen in alphabetical order, in which layer 10 comes before layer 2 (pytorch
-    #6627); stacking.composition sees it."""
+    #6627); stacking.composition or stacking.own-parameters
+    sees it."""
 
     narrow = True
 
