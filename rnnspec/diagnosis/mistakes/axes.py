@@ -13,7 +13,12 @@ from torch import Tensor
 from rnnspec.cases.case import Case
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis, always
 from rnnspec.diagnosis.mistakes.reference import Reference
-from rnnspec.diagnosis.mistakes.situations import is_batch_first, is_padded_batch, is_time_first
+from rnnspec.diagnosis.mistakes.situations import (
+    is_batch_first,
+    is_batch_first_or_packed,
+    is_padded_batch,
+    is_time_first,
+)
 
 Rearrange = Callable[[Tensor], Tensor]
 
@@ -179,17 +184,11 @@ def _list_reshaped() -> list[Hypothesis]:
 
 
 def _list_states() -> list[Hypothesis]:
-    situations = (
-        ("with batch_first=True, {} batch first", is_batch_first),
-        ("{} batch first, with batch_first=False", is_time_first),
-        ("{} batch first, whatever batch_first is", is_padded_batch),
-    )
     parts = (
         ("h_n is", "h_n", False, True, 0),
         ("h_0 is", "h_0", True, False, 0),
         ("h_0 and h_n are both", "h_0 and h_n", True, True, 1),
     )
-    del situations
     return [
         Hypothesis(
             _describe_states(what, when),
@@ -204,6 +203,7 @@ def _list_states() -> list[Hypothesis]:
             ("when batch_first=True", is_batch_first, 0),
             ("although batch_first=False", is_time_first, 0),
             ("whatever batch_first is", is_padded_batch, 2),
+            ("when batch_first=True, even if packed", is_batch_first_or_packed, 4),
         )
         for what, names, h_0, h_n, rank in parts
     ]

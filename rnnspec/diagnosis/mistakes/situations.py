@@ -17,6 +17,11 @@ def is_batch_first(case: Case) -> bool:
     return is_padded_batch(case) and case.config.batch_first
 
 
+def is_batch_first_or_packed(case: Case) -> bool:
+    """Return whether a call with a batch is one of a layer with batch_first=True."""
+    return case.is_batched and case.config.batch_first
+
+
 def is_time_first(case: Case) -> bool:
     """Return whether input and output of a call have the time first."""
     return is_padded_batch(case) and not case.config.batch_first
