@@ -11,6 +11,8 @@ from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
 from rnnspec.diagnosis.mistakes.inferred import infer_hypotheses
 from rnnspec.observe.observation import Observation
 
+FEWEST = 3
+"""The number of wrong values that a single case must have."""
 INFERRED = 3
 """From how many cases, the quickest ones, constants are inferred."""
 
@@ -50,16 +52,37 @@ def find_likely_cause(
     `gradients`, the results are right, and a gradient is wrong.
     """
     kind = GradientEvidence if gradients else Evidence
-    hypotheses = GRADIENT_HYPOTHESES if gradients else HYPOTHESES
-    tallies = _tally_all([kind(each) for each in failing], hypotheses)
-    wanted = min(2, len(failing))
-    found = {hypothesis for hypothesis, tally in tallies.items() if tally.is_enough(wanted)}
-    found = _prefer_consistent(found, [kind(each) for each in passing])
-    told = choose_one(found)
+    cases = [case for case in map(kind, failing) if case.observed is not None]
+    if not _say_enough(cases):
+        return None
+    cases.sort(key=lambda case: (case.says_little, case.case.dtype.is_half, case.cost))
+    found = _explain(cases, GRADIENT_HYPOTHESES if gradients else HYPOTHESES)
+    if not found and not gradients:
+        found = _explain(cases, _infer_from(cases))
+    told = choose_one(_prefer_consistent(found, [kind(each) for each in passing]))
     if told is None:
         return None
-    explained = tallies[told].explained
-    return LikelyCause(told.text, told.remedy, told.rules, explained, len(failing), told)
+    return LikelyCause(told.text, told.remedy, told.rules, found[told].explained, len(failing))
+
+
+def _say_enough(cases: Sequence[Evidence]) -> bool:
+    """Return whether something can be learnt from the cases: several wrong values at least."""
+    wrong = [case for case in cases if not case.says_little and not case.is_right]
+    return len(wrong) > 1 or (len(wrong) == 1 and wrong[0].count_wrong() >= FEWEST)
+
+
+def _explain(
+    cases: Sequence[Evidence], hypotheses: Sequence[Hypothesis]
+) -> dict[Hypothesis, Tally]:
+    """Return the hypotheses that enough cases confirm and no case contradicts.
+
+    The quickest cases come first: hardly any hypothesis is left after the first one.
+    """
+    tallies = {hypothesis: Tally() for hypothesis in hypotheses}
+    for case in cases:
+        tallies = _keep_agreeing(case, tallies)
+    wanted = min(2, len(cases))
+    return {each: tally for each, tally in tallies.items() if tally.is_enough(wanted)}
 
 
 @dataclass(frozen=True)
@@ -73,30 +96,6 @@ class Tally:
     def is_enough(self, wanted: int) -> bool:
         """Return whether the evidence is enough."""
         return self.is_shown and self.evidence > 0 and self.explained >= wanted
-
-
-def _tally_all(
-    evidence: Sequence[Evidence], hypotheses: Sequence[Hypothesis]
-) -> dict[Hypothesis, Tally]:
-    """Return the hypotheses that no case contradicts.
-
-    The quickest cases come first: hardly any hypothesis is left after the first one.
-    """
-    known = [case for case in evidence if case.observed is not None]
-    if all(case.is_right or case.says_little for case in known):
-        return {}
-    known.sort(key=lambda case: (case.says_little, case.cost))
-    tallies = _tally(known, hypotheses)
-    if not tallies and not isinstance(known[0], GradientEvidence):
-        return _tally(known, _infer_from(known))
-    return tallies
-
-
-def _tally(cases: Sequence[Evidence], hypotheses: Sequence[Hypothesis]) -> dict[Hypothesis, Tally]:
-    tallies = {hypothesis: Tally() for hypothesis in hypotheses}
-    for case in cases:
-        tallies = _keep_agreeing(case, tallies)
-    return tallies
 
 
 def _infer_from(cases: Sequence[Evidence]) -> list[Hypothesis]:

@@ -33,6 +33,7 @@ CLOSER = 0.2
 """How close a prediction must be to wrong results, relative to what is required."""
 NEAR = 0.1
 """The same for a prediction in 16 bits that cannot be told from the right one."""
+MANY = 1000
 ROUNDINGS = 8.0
 """How many roundoffs a value may be off, whatever the bound is: a mistake may round elsewhere."""
 ROUGH = 2.0**20
@@ -139,6 +140,16 @@ class Evidence:
         if self.observed is None or not self.observed.results:
             return False
         return self.measure(self.observed, self.required) <= 1.0 / 3.0
+
+    def count_wrong(self) -> int:
+        """Return how many values are wrong; a wrong shape counts as many."""
+        if self.observed is None or not has_same_form(self.observed, self.required):
+            return MANY
+        counts = (
+            (measure_distance(array, self.required.results[name]) > self.tolerances[name]).sum()
+            for name, array in self.observed.results.items()
+        )
+        return int(sum(counts))
 
     def judge(self, hypothesis: Hypothesis) -> Agreement:
         """Return what the case says about a hypothesis."""

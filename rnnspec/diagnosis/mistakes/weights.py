@@ -118,7 +118,7 @@ BIASES: tuple[tuple[str, Pick], ...] = (
 )
 CHANGES: tuple[tuple[str, str, Change], ...] = (
     (
-        "{} is used transposed where it is square",
+        "{} is used transposed",
         "multiply by the transpose: x @ {}.T",
         lambda weight: weight.t(),
     ),
@@ -185,7 +185,7 @@ def _list_changes() -> list[Hypothesis]:
         for number, (text, remedy, change) in enumerate(CHANGES)
         for name, kind in kinds
         for hypothesis in list_by_place(
-            text.format(name),
+            text.format(name) + " where it is square" * (number == TRANSPOSED and name == "W_ih"),
             remedy.format(name, name, name),
             ("recurrence.output",),
             kind,
