@@ -56,7 +56,7 @@ def check_suite(
     begun = time.perf_counter()
     until = list_scored_levels(strict) if fail_fast else ()
     progress = run_shared(suite, others, until=until, watch=watch)
-    faults = find_faults(suite, progress)
+    faults = find_faults(suite, progress, only_first=fail_fast and progress.stopped)
     results = decide_results(suite, progress, faults, strict)
     stopped = progress.stopped or any(fault.minimum.interrupted for fault in faults)
     return Report(
@@ -188,6 +188,8 @@ def _decide_verdict(
     lacking = sorted(rule.needs & suite.unsupported.keys(), key=str)
     if lacking:
         return Verdict.NOT_APPLICABLE, suite.unsupported[lacking[0]]
+    if tally.violations:
+        return Verdict.UNREACHED, "the run stopped at the first fault"
     if tally.cases >= suite.profile.minimum:
         return Verdict.PASS, ""
     if tally.unsupported_reasons and not tally.cases:

@@ -7,6 +7,7 @@ minimal case.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -27,32 +28,45 @@ CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])
 
 
-def find_faults(suite: Suite[CaseT, ObservedT], progress: Progress[CaseT]) -> list[Fault[CaseT]]:
+def find_faults(
+    suite: Suite[CaseT, ObservedT], progress: Progress[CaseT], *, only_first: bool = False
+) -> list[Fault[CaseT]]:
     """Return the faults behind the failing cases, the most important first.
 
     After KeyboardInterrupt, the failures that belong to no fault yet are faults of their own, as
-    they are.
+    they are. With `only_first`, the search ends at the first fault.
     """
     cases = sorted(progress.failing.values(), key=lambda case: case.index)
-    search = Search(suite, cases)
+    search = Search(suite, cases, only_first=only_first)
     with suppress(KeyboardInterrupt):
-        _search_all(search, progress)
-    _add_missing(search, progress)
+        for step in STEPS:
+            step(search, progress)
+            if search.is_done:
+                break
+    if not search.is_done:
+        _add_missing(search, progress)
     for fault in search.faults:
         fault.list_members()
     return sorted(search.faults, key=_measure_importance)
 
 
-def _search_all(search: Search[CaseT, ObservedT], progress: Progress[CaseT]) -> None:
-    find_common(search)
-    find_stopped_calls(search)
+def _recheck(search: Search[CaseT, ObservedT], progress: Progress[CaseT]) -> None:
+    """Judge the rules that were stopped on cases that avoid what stops the subject."""
     stopping = [situation for fault in search.faults for situation in fault.situations]
     for case in judge_without(search.suite, progress, stopping):
         search.add_case(case)
-    find_wrong(search, FaultKind.RESULTS, Fact.RESULTS)
-    find_wrong(search, FaultKind.GRADIENTS, Fact.GRADIENTS)
-    find_others(search)
-    find_stopped_elsewhere(search)
+
+
+STEPS: tuple[Callable[[Search[Any, Any], Progress[Any]], None], ...] = (
+    lambda search, progress: find_common(search),
+    lambda search, progress: find_stopped_calls(search),
+    _recheck,
+    lambda search, progress: find_wrong(search, FaultKind.RESULTS, Fact.RESULTS),
+    lambda search, progress: find_wrong(search, FaultKind.GRADIENTS, Fact.GRADIENTS),
+    lambda search, progress: find_others(search),
+    lambda search, progress: find_stopped_elsewhere(search),
+)
+"""The steps of the search, in order: each looks at what those before it left."""
 
 
 def _add_missing(search: Search[CaseT, ObservedT], progress: Progress[CaseT]) -> None:

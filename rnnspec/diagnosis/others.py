@@ -24,6 +24,8 @@ def find_others(search: Search[CaseT, ObservedT]) -> None:
         own.setdefault(event.rule, []).append(event)
     order = [rule.id for rule in search.suite.rules]
     for name in sorted(own, key=lambda name: (-len(own[name]), order.index(name))):
+        if search.is_done:
+            return
         if not search.join_related(name, own[name]):
             _add_other(search, search.rules[name], own[name])
 

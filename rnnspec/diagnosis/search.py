@@ -35,12 +35,19 @@ class Search(Generic[CaseT, ObservedT]):
     faults       what was found so far
     unexplained  failures whose broken fact shows only in the course of a rule, not on a case by
                  itself
+    only_first   whether one fault is enough
     """
 
     suite: Suite[CaseT, ObservedT]
     cases: list[FailingCase[CaseT]]
     faults: list[Fault[CaseT]] = field(default_factory=list)
     unexplained: list[Event[CaseT]] = field(default_factory=list)
+    only_first: bool = False
+
+    @property
+    def is_done(self) -> bool:
+        """Whether one fault is enough, and has been found."""
+        return self.only_first and bool(self.faults)
 
     def __post_init__(self) -> None:
         self.rules = {rule.id: rule for rule in self.suite.rules}

@@ -64,6 +64,8 @@ def group_stopped(search: Search[CaseT, ObservedT]) -> dict[Blocker, list[Event[
 def find_stopped_calls(search: Search[CaseT, ObservedT]) -> None:
     """Find the faults that stop the judged call."""
     for blocker, events in group_stopped(search).items():
+        if search.is_done:
+            return
         stopped = [event for event in events if event.case.blocker == blocker]
         if stopped and not search.join_stopped(FaultKind.BLOCKED, events):
             _add_stopped_call(search, blocker, events, search.choose_simplest(stopped))
