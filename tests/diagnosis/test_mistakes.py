@@ -16,7 +16,7 @@ from tests.diagnosis.planted_mistakes import CASES, diagnose, expect, tell_all
 
 EVERY = (*HYPOTHESES, *GRADIENT_HYPOTHESES)
 BY_TEXT = {each.text: each for each in EVERY}
-SAMPLE = 16
+SAMPLE = 24
 
 
 def find_family(text: str) -> str:

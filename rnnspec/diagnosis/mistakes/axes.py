@@ -85,7 +85,7 @@ class StatesReshaped(StatesBatchFirst):
         return h_n.reshape(batch, rows, hidden) if self.h_n else super().write_states(h_n)
 
 
-BATCH_FIRST = ("layouts.batch-first",)
+BATCH_FIRST = ("layouts.batch-first", "shapes.output")
 LAYER_FIRST = ("layouts.states-stay-layer-first", "shapes.h-n")
 
 

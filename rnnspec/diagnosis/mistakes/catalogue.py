@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from rnnspec.diagnosis.mistakes import (
     axes,
     blocks,
@@ -50,9 +52,9 @@ HYPOTHESES: tuple[Hypothesis, ...] = tuple(
 )
 """Every hypothesis about wrong results."""
 
-GRADIENT_HYPOTHESES: tuple[Hypothesis, ...] = (
-    *gradients.HYPOTHESES,
-    *gradient_values.HYPOTHESES,
-    *gradient_slopes.HYPOTHESES,
+GRADIENT_HYPOTHESES: tuple[Hypothesis, ...] = tuple(
+    replace(each, rules=(*each.rules, "gradients.half-precision", "gradients.exact"))
+    for module in (gradients, gradient_values, gradient_slopes)
+    for each in module.HYPOTHESES
 )
 """Every hypothesis about gradients that are wrong although the results are right."""

@@ -14,9 +14,8 @@ from torch import Tensor
 from rnnspec.diagnosis.mistakes.given import Given
 from rnnspec.diagnosis.mistakes.hypothesis import Condition, Hypothesis, always
 from rnnspec.diagnosis.mistakes.places import (
-    BACKWARD,
     PLACES,
-    UPPER_BACKWARD,
+    WITHOUT_BACKWARD,
     Local,
     Place,
     list_by_place,
@@ -84,9 +83,7 @@ def _take_zero(steps: list[Tensor], first: Tensor, given: Given) -> Tensor:
 
 
 REMEDY = "return the state after the last step that each layer and direction computes"
-RULES = ("recurrence.h-n", "states.h-n-is-last-output")
-WITHOUT_BACKWARD = tuple(each for each in PLACES if each not in (BACKWARD, UPPER_BACKWARD))
-"""The first step of the backward direction is the last time step, which is told in that way."""
+RULES = ("states.h-n-is-last-output", "recurrence.h-n")
 STEPS: tuple[tuple[str, Pick], ...] = (
     ("h_n holds the state after the first step", _take_first_step),
     ("h_n is one step early", _take_one_early),

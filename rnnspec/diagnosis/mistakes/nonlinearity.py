@@ -145,7 +145,7 @@ def _list_functions() -> list[Hypothesis]:
         for hypothesis in list_by_place(
             text,
             "apply the function that nonlinearity names, once, to the whole sum",
-            _list_rules(concerns),
+            _list_rules(concerns, text),
             Other,
             concerns,
             LAYERS,
@@ -155,8 +155,12 @@ def _list_functions() -> list[Hypothesis]:
     ]
 
 
-def _list_rules(concerns: Condition) -> tuple[str, ...]:
+def _list_rules(concerns: Condition, text: str) -> tuple[str, ...]:
     tanh, relu = "nonlinearity.tanh", "nonlinearity.relu"
+    if "clipped" in text:
+        return ("nonlinearity.large", tanh)
+    if "approximated" in text:
+        return ("recurrence.output", tanh)
     if concerns is is_tanh:
         return (tanh, "nonlinearity.large")
     return (relu,) if concerns is is_relu else (tanh, relu)

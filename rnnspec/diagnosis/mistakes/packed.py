@@ -264,7 +264,7 @@ def _list_padding() -> list[Hypothesis]:
 
 
 def _list_ragged() -> list[Hypothesis]:
-    rules = ("packed.output", "packed.h-n")
+    rules = ("packed.h-n", "packed.output")
     entries: tuple[tuple[str, str, Callable[..., Reference], int], ...] = (
         (
             "with packed input of different lengths, the backward output of the padded batch is"
@@ -307,7 +307,15 @@ def _list_ragged() -> list[Hypothesis]:
         ),
     )
     return [
-        Hypothesis(text, remedy, rules, kind, is_ragged, "ended" if "zero" in text else "", rank)
+        Hypothesis(
+            text,
+            remedy,
+            rules if "zero" in text else rules[::-1],
+            kind,
+            is_ragged,
+            "ended" if "zero" in text else "",
+            rank,
+        )
         for text, remedy, kind, rank in entries
     ]
 

@@ -17,6 +17,7 @@ from rnnspec.diagnosis.mistakes.reference import Reference
 
 Round = Callable[[Tensor], Tensor]
 FLOAT16_RANK = 3
+RULES = ("recurrence.output", "recurrence.h-n", "recurrence.dtypes", "recurrence.half-precision")
 TF32_BITS = 13
 """How many bits of a float32 TF32 does not have."""
 
@@ -136,7 +137,7 @@ def _list_rounded() -> list[Hypothesis]:
         Hypothesis(
             f"the error is that of {name}: {what} rounded to it",
             "compute in the dtype of the parameters",
-            ("recurrence.dtypes", "recurrence.output"),
+            RULES[parts == ("h_n",) :],
             _build(Rounded, change, parts),
             concerns,
             _find_family(name),
@@ -152,7 +153,7 @@ def _list_carried() -> list[Hypothesis]:
         Hypothesis(
             f"the error is that of {name}: the state is rounded to it between steps",
             "compute in the dtype of the parameters",
-            ("recurrence.dtypes", "recurrence.output"),
+            RULES,
             partial(CarriedRounded, round=change),
             concerns,
             _find_family(name),
@@ -171,7 +172,7 @@ def _list_fixed_point() -> list[Hypothesis]:
         Hypothesis(
             f"{what} rounded to multiples of 1/{size}",
             "compute in the dtype of the parameters",
-            ("recurrence.dtypes", "recurrence.output"),
+            RULES,
             _build(kind, _round_to_multiples(size), parts),
             always,
             f"multiples of {size}",

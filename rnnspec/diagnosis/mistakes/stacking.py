@@ -239,7 +239,7 @@ PLACES: tuple[tuple[str, str, dict[str, Any], Condition], ...] = (
     ("dropout also acts on h_n", "dropout.not-in-states", {"states": True}, _drops_everything),
     (
         "dropout also acts on the state that each step reads",
-        "dropout.not-in-states",
+        "dropout.place",
         {"recurrent": True},
         _drops_everything,
     ),
@@ -265,7 +265,7 @@ def _list_dropout() -> list[Hypothesis]:
             Hypothesis(
                 text,
                 remedy,
-                (rule, "dropout.place", "dropout.p-one"),
+                (rule, "dropout.place", "dropout.not-in-states", "dropout.p-one"),
                 partial(DroppedOutput, **options),
                 concerns,
                 "dropout place",
@@ -287,7 +287,7 @@ def _list_dropout() -> list[Hypothesis]:
         Hypothesis(
             "with dropout=1, nothing is dropped",
             remedy,
-            ("dropout.p-one", "dropout.place"),
+            ("dropout.place", "dropout.rate", "dropout.p-one"),
             partial(DroppedOutput, between=False),
             _drops_everything,
             "no dropout",

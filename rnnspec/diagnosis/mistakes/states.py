@@ -15,7 +15,7 @@ from rnnspec.cases.case import Case
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
 from rnnspec.diagnosis.mistakes.places import PLACES, Local, list_by_place
 from rnnspec.diagnosis.mistakes.reference import Reference
-from rnnspec.diagnosis.mistakes.situations import has_h_0, has_rows
+from rnnspec.diagnosis.mistakes.situations import has_h_0, has_rows, is_unbatched
 
 Order = Callable[[int, int], list[int]]
 
@@ -159,7 +159,7 @@ def _list_orders() -> list[Hypothesis]:
         Hypothesis(
             f"{what} {text}" if rank == 0 else f"h_0 and h_n both {_make_plural(text)}",
             f"re-order the rows: {remedy}",
-            ("directions.h-n-order", "states.order") if h_n else ("states.order", "states.routing"),
+            _list_rules(text, h_n=h_n),
             partial(Reordered, find_rows=order, h_0=h_0, h_n=h_n),
             has_rows,
             "rows",
@@ -172,6 +172,13 @@ def _list_orders() -> list[Hypothesis]:
             ("both", True, True, 1),
         )
     ]
+
+
+def _list_rules(text: str, *, h_n: bool) -> tuple[str, ...]:
+    if h_n:
+        return ("directions.h-n-order", "states.order")
+    own = ("directions.own-state",) if "before the forward row" in text else ()
+    return (*own, "states.routing", "states.order")
 
 
 def _make_plural(text: str) -> str:
@@ -214,6 +221,16 @@ def _list_h_0() -> list[Hypothesis]:
             Ignored,
             has_h_0,
             PLACES,
+            family="h_0 ignored",
+        ),
+        Hypothesis(
+            "with unbatched input, h_0 is ignored",
+            "start each layer and direction from its row of h_0, with or without a batch axis",
+            ("layouts.unbatched", "states.initial-state-used"),
+            Ignored,
+            lambda case: has_h_0(case) and is_unbatched(case),
+            "h_0 ignored",
+            -1,
         ),
         *(
             Hypothesis(

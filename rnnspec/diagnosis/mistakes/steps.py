@@ -230,7 +230,9 @@ def _list_moves() -> list[Hypothesis]:
         Hypothesis(
             text,
             "return the state of every step as the output of that step",
-            ("shapes.output", *rules) if "only" in text or "lacks" in text else rules,
+            ("shapes.output", *rules)
+            if "only" in text or "lacks" in text or "joined" in text
+            else rules,
             partial(MovedOutput, change=change),
             is_long,
             text,

@@ -12,7 +12,14 @@ from torch import Tensor
 
 from rnnspec.diagnosis.mistakes.given import Given
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
-from rnnspec.diagnosis.mistakes.places import PLACES, Local, list_by_place
+from rnnspec.diagnosis.mistakes.places import (
+    BACKWARD,
+    PLACES,
+    UPPER_BACKWARD,
+    WITHOUT_BACKWARD,
+    Local,
+    list_by_place,
+)
 from rnnspec.diagnosis.mistakes.situations import has_bias, is_stack
 
 Pick = Callable[[list[Tensor]], list[Tensor]]
@@ -168,12 +175,16 @@ KINDS = (
 
 
 def _list_biases() -> list[Hypothesis]:
-    rules = ("recurrence.two-biases", "recurrence.output")
+    rules = ("recurrence.output", "recurrence.half-precision", "recurrence.two-biases")
     return [
         hypothesis
         for text, pick in BIASES
+        for places, names in (
+            ((BACKWARD, UPPER_BACKWARD), ("directions.own-weights", *rules)),
+            (WITHOUT_BACKWARD, rules),
+        )
         for hypothesis in list_by_place(
-            text, BIAS_REMEDY, rules, OtherBiases, has_bias, PLACES, pick=pick
+            text, BIAS_REMEDY, names, OtherBiases, has_bias, places, pick=pick
         )
     ]
 
@@ -202,7 +213,7 @@ def _list_layers() -> list[Hypothesis]:
         Hypothesis(
             text.format(names),
             "use the parameters whose names end in l[k] in layer k",
-            ("stacking.own-parameters", "stacking.composition"),
+            ("stacking.composition", "stacking.own-parameters"),
             _build_other_layer(kinds, pick),
             is_stack,
             f"other layer {kinds}",
