@@ -52,7 +52,8 @@ class BiasOffByDefault(Planted):
 
 
 class LayersByPositionOnly(Planted):
-    """`num_layers` has no effect when it is passed by keyword; construction.keywords sees it."""
+    """`num_layers` has no effect when it is passed by keyword;
+    construction.keywords or parameters.names sees it."""
 
     def __init__(self, *args: Any, num_layers: int = 1, **others: Any) -> None:
         super().__init__(*args, **others)

@@ -22,7 +22,8 @@ class StateNeverAdvances(Planted):
 
 
 class HiddenBiasLost(Planted):
-    """`bias_hh` is never added (google/flax #5594); recurrence.output sees it."""
+    """`bias_hh` is never added (google/flax #5594);
+    recurrence.output or recurrence.two-biases sees it."""
 
     def biases(self, layer: int, direction: int) -> list[Tensor]:
         return super().biases(layer, direction)[:1]
@@ -182,7 +183,8 @@ class RationalTanh(Planted):
 
 
 class DoubleInSingle(Planted):
-    """In float64, the result of each time step is rounded to float32; recurrence.output sees it."""
+    """In float64, the result of each time step is rounded to float32;
+    recurrence.output or recurrence.dtypes sees it."""
 
     narrow = True
 
@@ -241,7 +243,8 @@ class ScaledByAnUlp(Planted):
 
 class NextStepLeaks(Planted):
     """Every input row receives 1e-5 times the next row, which belongs to the next sample or time
-    step; recurrence.causal sees it."""
+    step;
+    recurrence.causal or recurrence.output sees it."""
 
     def project(self, data: Tensor, layer: int, direction: int) -> Tensor:
         later = torch.cat([data[1:], data[-1:]])

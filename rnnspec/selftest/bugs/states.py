@@ -70,7 +70,8 @@ class BiasSkippedAtStart(Planted):
 
 class DefaultStateFromFirstAxis(Planted):
     """Without `h_0`, the batch size of the initial state is taken from the first dimension of the
-    input (keitakurita/Better_LSTM_PyTorch #6); states.absent-is-zero sees it."""
+    input (keitakurita/Better_LSTM_PyTorch #6);
+    states.absent-is-zero or layouts.batch-first sees it."""
 
     def default_states(self, input: Tensor, batch: int) -> Tensor:
         return super().default_states(input, input.size(0) if input.dim() == 3 else batch)
