@@ -11,7 +11,7 @@ from rnnspec.rulekit.rule import Fact, Part, Rule, Theme
 CIRCUMSTANCES = frozenset({"constructor_style", "prior_use", "memory_layout", "grad_mode"})
 """The axes that say how a layer is built and called. If a fault needs one of them, it is about it,
 whatever goes wrong."""
-SITUATIONS = CIRCUMSTANCES | {"layout"}
+SITUATIONS = CIRCUMSTANCES | {"layout", "dropout"}
 """If a fault needs one of these axes, a rule about it names the fault, whatever the cause is."""
 NUMERIC = frozenset({"distribution", "dtype"})
 """The axes that say what the numbers are. Many faults need large or exact numbers to show."""

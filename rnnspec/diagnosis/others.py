@@ -8,9 +8,9 @@ from rnnspec.diagnosis.events import Event, FaultKind
 from rnnspec.diagnosis.fault import Fault
 from rnnspec.diagnosis.search import Search
 from rnnspec.diagnosis.telling import add_fault
-from rnnspec.engine.minimise import RULE_EVALUATIONS, minimise, probe_rule
+from rnnspec.engine.minimise import RULE_EVALUATIONS, MinimalFailure, minimise, probe_rule
 from rnnspec.engine.suite import Observed
-from rnnspec.rulekit.rule import Fact, Rule
+from rnnspec.rulekit.rule import Fact, Rule, Theme
 
 CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])
@@ -26,8 +26,38 @@ def find_others(search: Search[CaseT, ObservedT]) -> None:
     for name in sorted(own, key=lambda name: (-len(own[name]), order.index(name))):
         if search.is_done:
             return
+        if _join_dropout(search, search.rules[name], own[name]):
+            continue
         if not search.join_related(name, own[name]):
             _add_other(search, search.rules[name], own[name])
+
+
+def _join_dropout(
+    search: Search[CaseT, ObservedT], rule: Rule[Any, Any], events: list[Event[CaseT]]
+) -> bool:
+    """Make a reading of dropout part of results that are wrong only with dropout.
+
+    If dropout drops everything, results can be predicted, and show what is wrong with dropout too.
+    What a reading says tells more, so an earlier rule of the theme becomes the name.
+    """
+    order = [each.id for each in search.suite.rules]
+    for fault in search.faults:
+        is_shared = fault.kind is FaultKind.RESULTS and "dropout" in fault.situation.needed
+        if rule.theme is not Theme.DROPOUT or not is_shared:
+            continue
+        fault.events.extend(events)
+        if fault.root.theme is Theme.DROPOUT and order.index(rule.id) < order.index(fault.root.id):
+            fault.root, fault.minimum = rule, _minimise_rule(search, rule, events)
+        return True
+    return False
+
+
+def _minimise_rule(
+    search: Search[CaseT, ObservedT], rule: Rule[Any, Any], events: list[Event[CaseT]]
+) -> MinimalFailure[CaseT]:
+    start = search.choose_simplest(events)
+    probe = probe_rule(search.suite, rule, start.finding)
+    return minimise(search.suite.space, start.finding, probe, rule.when, RULE_EVALUATIONS)
 
 
 def _add_other(
@@ -38,9 +68,7 @@ def _add_other(
     On its minimal case, a fact that it rests on may turn out not to hold: what was seen in a
     dtype whose rounding hides the fault is wrong in another.
     """
-    start = search.choose_simplest(events)
-    probe = probe_rule(search.suite, rule, start.finding)
-    minimum = minimise(search.suite.space, start.finding, probe, rule.when, RULE_EVALUATIONS)
+    minimum = _minimise_rule(search, rule, events)
     kind, fact = search.classify_minimum(rule, minimum.finding)
     case = minimum.finding.case
     if fact is not None:

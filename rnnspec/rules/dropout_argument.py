@@ -90,7 +90,7 @@ def single_layer(observation: Observation) -> None:
     needs=NEEDS,
     id="dropout.attribute-changed",
     about=("dropout",),
-    presupposes=(Fact.RESULTS,),
+    presupposes=(Fact.RESULTS, "dropout.place", "dropout.scale", "dropout.rate"),
 )
 def attribute_changed(observation: Observation) -> None:
     """Setting the `dropout` attribute of a layer takes effect from the next call.
@@ -122,7 +122,14 @@ def attribute_changed(observation: Observation) -> None:
     needs=NEEDS,
     id="dropout.integer",
     about=("dropout",),
-    presupposes=(Fact.RESULTS, "dropout.p-zero", "dropout.p-one"),
+    presupposes=(
+        Fact.RESULTS,
+        "dropout.p-zero",
+        "dropout.p-one",
+        "dropout.place",
+        "dropout.scale",
+        "dropout.rate",
+    ),
 )
 def integer(observation: Observation) -> None:
     """The argument `dropout` can be an integer, 0 or 1.
