@@ -69,6 +69,8 @@ def _add_other(
     dtype whose rounding hides the fault is wrong in another.
     """
     minimum = _minimise_rule(search, rule, events)
+    if search.join_circumstance(minimum, events):
+        return
     kind, fact = search.classify_minimum(rule, minimum.finding)
     case = minimum.finding.case
     if fact is not None:

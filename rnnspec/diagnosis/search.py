@@ -11,6 +11,7 @@ from rnnspec.contract.clauses import Level
 from rnnspec.diagnosis.events import KIND_OF_FACT, Event, FaultKind, list_events
 from rnnspec.diagnosis.fault import Fault
 from rnnspec.diagnosis.likely_cause import LikelyCause
+from rnnspec.diagnosis.naming import CIRCUMSTANCES
 from rnnspec.engine.campaign import judge_by_all
 from rnnspec.engine.minimise import MinimalFailure
 from rnnspec.engine.outcome import (
@@ -64,6 +65,21 @@ class Search(Generic[CaseT, ObservedT]):
             if fault.kind is not FaultKind.BLOCKED:
                 continue
             if all(self.lies_in(event.shown, fault) for event in events):
+                fault.events.extend(events)
+                return True
+        return False
+
+    def share_circumstance(self, one: MinimalFailure[CaseT], other: MinimalFailure[CaseT]) -> bool:
+        """Return whether two situations need the same way of building or calling a layer."""
+        shared = one.needed & other.needed & CIRCUMSTANCES
+        valued = shared - {"memory_layout"}
+        covered = self.suite.space.is_covered(one.finding.case, other.finding.case, valued)
+        return bool(shared) and covered
+
+    def join_circumstance(self, minimum: MinimalFailure[CaseT], events: list[Event[CaseT]]) -> bool:
+        """Make events part of a fault that needs the same way of building or calling a layer."""
+        for fault in self.faults:
+            if any(self.share_circumstance(minimum, each) for each in fault.situations):
                 fault.events.extend(events)
                 return True
         return False

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from rnnspec.diagnosis.events import Event, FaultKind
 from rnnspec.diagnosis.fault import Fault
 from rnnspec.diagnosis.likely_cause import LikelyCause
-from rnnspec.diagnosis.naming import CIRCUMSTANCES, NUMERIC, rank_rules
+from rnnspec.diagnosis.naming import NUMERIC, rank_rules
 from rnnspec.diagnosis.search import Search
 from rnnspec.engine.campaign import judge_by_all, list_applicable_rules
 from rnnspec.engine.minimise import RULE_EVALUATIONS, MinimalFailure, minimise, probe_rule
@@ -117,9 +117,7 @@ def _are_alike(
     The state before a step is not zero at the second step, or at the first if h_0 is given. So two
     situations are alike if one needs several steps, the other h_0, and both the same besides.
     """
-    shared = one.needed & other.needed & CIRCUMSTANCES
-    valued = shared - {"memory_layout"}
-    if shared and search.suite.space.is_covered(one.finding.case, other.finding.case, valued):
+    if search.share_circumstance(one, other):
         return True
     rest = one.needed - PREVIOUS_STATE - NUMERIC
     return (

@@ -318,7 +318,7 @@ for one in first:
 )
 
 
-@rule("rnn.parameters.initial.uniform", when=one_in(16))
+@rule("rnn.parameters.initial.uniform", when=one_in(16), presupposes=("parameters.initial-range",))
 def initial_distribution(observation: Observation) -> None:
     """Initial weights and biases are drawn uniformly, and independently of each other, between
     `-1 / sqrt(hidden_size)` and `1 / sqrt(hidden_size)`.

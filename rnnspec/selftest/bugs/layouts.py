@@ -186,7 +186,7 @@ class StateOffsetIgnored(Planted):
 
 class ExpandedStateCut(Planted):
     """If `h_0` is expanded over the batch, only the first sample uses it (fastai2 PR #141);
-    layouts.memory-layout sees it."""
+    layouts.memory-layout or states.initial-state-used sees it."""
 
     narrow = True
 

@@ -23,7 +23,7 @@ class ReverseCalledBackward(Planted):
 
 class ReverseInFirstLayerOnly(Planted):
     """Layers above the first have no parameters for the backward direction (pytorch #17998);
-    parameters.names sees it."""
+    parameters.names or parameters.reverse-names sees it."""
 
     narrow = True
 
