@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +15,10 @@ from torch import nn
 
 import rnnspec
 from rnnspec.api import run_check
+from rnnspec.contract.clauses import Level
 from rnnspec.options import CheckOptions
+from rnnspec.report.data import Result, Verdict
+from rnnspec.rulekit.rule import Part
 from rnnspec.rules.catalogue import find_layer_rule
 from rnnspec.testing.layer import RuleTest, Run
 
@@ -43,6 +49,47 @@ class Quiet(torch.nn.RNN):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             super().__init__(*given, **named)
+
+class Fast(torch.nn.RNN):
+    def forward(self, input, hx=None):
+        if hx is not None and self.batch_first and hx.dim() == 3:
+            hx = hx.transpose(0, 1).contiguous()
+        output, h_n = super().forward(input, hx)
+        return output, h_n.transpose(0, 1) if self.batch_first and h_n.dim() == 3 else h_n
+"""
+FAST_RULES = ("shapes.h-n", "layouts.*", "states.initial-state-used", "recurrence.h-n")
+FAST = f"""
+import rnnspec
+from layers_to_test import Fast
+
+@rnnspec.conformance(Fast, rules={FAST_RULES!r})
+def test_fast(rule):
+    rule.check()
+
+def test_cases(request):
+    (mark,) = test_fast.pytestmark
+    run = mark.args[1][0].values[0].run
+    print("cases judged:", run.report.cases, "stopped:", run.report.stopped)
+"""
+OWN_REQUEST = """
+import pytest
+import rnnspec
+from layers_to_test import Good
+
+@pytest.fixture
+def number():
+    return 7
+
+@rnnspec.conformance(Good, rules=["recurrence.h-n"], cases=5)
+def test_request(rule, request, number):
+    assert (request.node.name, number) == ("test_request[recurrence.h-n]", 7)
+    rule.check()
+
+class TestMethods:
+    @rnnspec.conformance(Good, rules=["recurrence.h-n"], cases=5)
+    def test_method(self, rule, number):
+        assert number == 7
+        rule.check()
 """
 TESTS = """
 import rnnspec
@@ -108,7 +155,7 @@ PRINTED = [
     "no attribute 'God' in layers_to_test. Did you mean 'Good'?",
     "FAIL  recurrence.h-n * MUST *",
     "  smallest       RNN(1, 1), input (1, 1, 1), seed *",
-    "  depends on     happens with every configuration, size and way of calling",
+    "  happens        with every configuration, size and way of calling",
     "  seen in        * cases, first in case 0",
     "  from layers_to_test import Off",
 ]
@@ -147,6 +194,129 @@ def test_every_rule_is_a_test_with_its_own_outcome(project: pytest.Pytester) -> 
     assert result.ret == pytest.ExitCode.TESTS_FAILED
 
 
+CAUSED = "caused by layouts.states-stay-layer-first"
+
+
+def test_rules_that_follow_from_a_fault_are_skipped_with_its_name(
+    project: pytest.Pytester,
+) -> None:
+    project.makepyfile(test_layers=FAST)
+    result = project.runpytest_subprocess(
+        "-v", "-rs", "-s", "-p", "no:cacheprovider", "-p", "no:xdist", "test_layers.py"
+    )
+    found = parse_outcomes(result.stdout.str())
+    del found["test_cases"]
+    assert [name for name, outcome in found.items() if outcome == "FAILED"] == [
+        "test_fast[layouts.states-stay-layer-first]"
+    ]
+    followers = [name for name, outcome in found.items() if outcome == "SKIPPED"]
+    assert {"test_fast[shapes.h-n]", "test_fast[recurrence.h-n]"} <= set(followers)
+    text = " ".join(result.stdout.str().split())
+    assert text.count(CAUSED) >= 1
+    result.stdout.fnmatch_lines_random(
+        [
+            "FAIL  layouts.states-stay-layer-first * MUST * values * Args: batch_first",
+            "  likely cause   the states are batch first when batch_first=True, *h_0 and h_n *",
+            "  to conform     transpose h_0 and h_n back: states.transpose(0, 1)",
+            "cases judged: * stopped: False",
+        ]
+    )
+
+
+def test_exitfirst_judges_no_more_cases_than_the_first_fault_needs(
+    project: pytest.Pytester,
+) -> None:
+    project.makepyfile(test_layers=FAST)
+    result = project.runpytest_subprocess(
+        *("-v", "-rs", "-s", "-x", "-p", "no:cacheprovider", "-p", "no:xdist", "test_layers.py"),
+    )
+    outcomes = list(parse_outcomes(result.stdout.str()).values())
+    assert (outcomes.count("FAILED"), outcomes[-1]) == (1, "FAILED")
+    result.stdout.fnmatch_lines_random(["FAIL  layouts.states-stay-layer-first * MUST *"])
+    judged = project.runpytest_subprocess(
+        *("-x", "-s", "-p", "no:cacheprovider", "-p", "no:xdist", "test_layers.py"),
+        *("-k", "test_cases or layouts.batch-of-one"),
+    )
+    found = re.search(r"cases judged: (\d+) stopped: (\w+)", judged.stdout.str())
+    assert found is not None
+    assert found[2] == "True"
+    assert int(found[1]) < 20
+
+
+def test_own_request_fixtures_and_methods_work(project: pytest.Pytester) -> None:
+    project.makepyfile(test_layers=OWN_REQUEST)
+    result = project.runpytest_subprocess(
+        "-v", "-p", "no:cacheprovider", "-p", "no:xdist", "test_layers.py"
+    )
+    assert result.parseoutcomes() == {"passed": 2}
+
+
+def ask_nothing(rule: RuleTest) -> None:
+    """Test nothing."""
+
+
+def make_result(**changes: Any) -> Result:
+    """Return the result of a rule that names a fault."""
+    plain = Result("packed.h-n", Level.MUST, Part.VALUES, Verdict.FAIL, 3, 2, message="wrong")
+    return replace(plain, **changes)
+
+
+def run_test(report: Any, rule: str = "packed.h-n") -> str:
+    """Return the outcome of a test on a given report, with its reason."""
+    run = Run(nn.RNN, CheckOptions(), lambda target, options: report)
+    try:
+        RuleTest(find_layer_rule(rule), run).check()
+    except BaseException as outcome:
+        return f"{type(outcome).__name__}: {outcome}"
+    return "passed"
+
+
+def test_outcome_follows_from_the_verdict_and_the_cause() -> None:
+    def outcome(stopped: bool = False, **changes: Any) -> str:
+        result = make_result(**changes)
+        return run_test(SimpleNamespace(result=lambda rule: result, faults=(), stopped=stopped))
+
+    assert outcome().startswith("Failed: FAIL  packed.h-n")
+    assert outcome(verdict=Verdict.PASS) == "passed"
+    assert outcome(caused_by="packed.ties") == "Skipped: caused by packed.ties"
+    blocked = {"verdict": Verdict.BLOCKED, "caused_by": "packed.ties"}
+    assert outcome(**blocked) == "Skipped: caused by packed.ties"
+    assert outcome(verdict=Verdict.UNREACHED).startswith("Failed: UNREACHED")
+    assert outcome(verdict=Verdict.UNREACHED, stopped=True) == (
+        "Skipped: the run stopped at the first fault, before packed.h-n was judged enough"
+    )
+    assert outcome(level=Level.SHOULD, is_scored=False) == (
+        "Skipped: packed.h-n (SHOULD, not scored): wrong"
+    )
+    assert outcome(level=Level.SHOULD).startswith("Failed: FAIL")
+
+
+@pytest.mark.parametrize("early", [False, True])
+def test_run_stops_at_the_first_violation_if_pytest_stops_at_the_first_failure(
+    early: bool,
+) -> None:
+    asked: list[CheckOptions] = []
+
+    def check(target: Any, options: CheckOptions) -> Any:
+        asked.append(options)
+        return SimpleNamespace()
+
+    run = Run(nn.RNN, CheckOptions(seed=3), check, stops_early=early)
+    assert run.report is run.report
+    assert asked == [CheckOptions(seed=3, fail_fast=early)]
+
+
+def test_parts_select_the_rules_that_are_tested() -> None:
+    mark = rnnspec.conformance(nn.RNN, parts="gradients")(ask_nothing).pytestmark[0]  # type: ignore[attr-defined]
+    tested = [param.values[0].rule for param in mark.args[1]]
+    assert {rule.part for rule in tested} == {Part.GRADIENTS}
+    assert len(tested) > 5
+    with pytest.raises(rnnspec.CannotCheck, match=r"parts 'gradient': choose .* 'gradients'"):
+        rnnspec.conformance(nn.RNN, parts="gradient")
+    with pytest.raises(rnnspec.CannotCheck, match="gradients: none of the chosen rules belongs"):
+        rnnspec.conformance(nn.RNN, parts="gradients", rules="states.*")
+
+
 @pytest.mark.slow
 def test_decorator_works_with_xdist_and_coverage(project: pytest.Pytester) -> None:
     names = "test_good or test_off or test_device"
@@ -175,8 +345,8 @@ def test_single_pattern_needs_no_list_and_nothing_runs_before_a_test_asks() -> N
         def __init__(self, *given: object) -> None:
             raise AssertionError("built too early")
 
-    mark = rnnspec.conformance(Never, rules="states.*")
-    params = mark.args[1]  # type: ignore[attr-defined]
+    (mark,) = rnnspec.conformance(Never, rules="states.*")(ask_nothing).pytestmark  # type: ignore[attr-defined]
+    params = mark.args[1]
     assert [param.id for param in params] == [param.values[0].rule.id for param in params]
     assert len(params) > 3
 

@@ -123,14 +123,15 @@ def parametrize_rules(run: Run[Any], rules: Sequence[AnyRule]) -> Callable[[Test
 def _let_stop_early(run: Run[Any], test: Test) -> Test:
     """Return the test, which also asks pytest whether it stops at the first failing test."""
     signature = inspect.signature(test)
+    takes_request = "request" in signature.parameters
 
     @functools.wraps(test)
     def ask_and_test(*args: Any, request: Any, **given: Any) -> None:
         run.stops_early = request.config.getoption("maxfail") == 1
-        known = {"request": request} if "request" in signature.parameters else {}
+        known = {"request": request} if takes_request else {}
         test(*args, **given, **known)
 
-    if "request" not in signature.parameters:
+    if not takes_request:
         request = inspect.Parameter("request", inspect.Parameter.KEYWORD_ONLY)
         own = list(signature.parameters.values())
         signature = signature.replace(parameters=[*own, request])
