@@ -49,8 +49,9 @@ class Fault(Generic[CaseT]):
 
     @property
     def is_small(self) -> bool:
-        """Whether every wrong number is nearly right."""
-        return all(event.is_small for event in self.events)
+        """Whether there are wrong numbers, and every one is nearly right."""
+        numbers = [event for event in self.events if event.finding.difference is not None]
+        return bool(numbers) and all(event.is_small for event in numbers)
 
     def count_events(self, rule: str) -> int:
         """Return how many failures of a rule are part of this fault."""

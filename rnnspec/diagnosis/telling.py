@@ -112,12 +112,12 @@ def _find_same(
 def _are_alike(
     search: Search[CaseT, ObservedT], one: MinimalFailure[CaseT], other: MinimalFailure[CaseT]
 ) -> bool:
-    """Return whether two situations need the same circumstance, or the same state.
+    """Return whether two situations need the same circumstance, dropout, or the same state.
 
     The state before a step is not zero at the second step, or at the first if h_0 is given. So two
     situations are alike if one needs several steps, the other h_0, and both the same besides.
     """
-    if search.share_circumstance(one, other):
+    if search.share_circumstance(one, other) or "dropout" in one.needed & other.needed:
         return True
     rest = one.needed - PREVIOUS_STATE - NUMERIC
     return (

@@ -7,7 +7,7 @@ their simplest value already.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -21,6 +21,8 @@ SEEDS = (0, 1)
 """The seeds that are tried besides that of the case."""
 MAX_EVALUATIONS = 160
 """After so many judged cases, no field is tried again."""
+MORE_SEEDS = tuple(range(8))
+"""The seeds that are tried before a simplest value counts as required."""
 RULE_EVALUATIONS = 60
 """So many cases are judged to minimise the failure of one rule, which may be slow."""
 MOST_OTHER_VALUES = 2
@@ -141,13 +143,13 @@ class _Search(Generic[CaseT]):
         others = self.space.list_others(case, name)[:MOST_OTHER_VALUES]
         changed = [self.space.change_field(case, name, value) for value in others]
         candidates = [each for each in changed if each is not None and self.applies(each)]
-        if any(self.find_failure(each) is not None for each in candidates):
+        if any(self.find_failure(each, MORE_SEEDS) is not None for each in candidates):
             return False
         return any(not self.is_hidden(each) for each in candidates)
 
-    def find_failure(self, case: CaseT) -> Finding[CaseT] | None:
+    def find_failure(self, case: CaseT, seeds: Sequence[int] = SEEDS) -> Finding[CaseT] | None:
         """Return a finding on a case, with its own seed or another, or None."""
-        for seed in dict.fromkeys((self.space.get_seed(case), *SEEDS)):
+        for seed in dict.fromkeys((self.space.get_seed(case), *seeds)):
             reseeded = self.space.reseed(case, seed)
             if not self.applies(reseeded):
                 continue

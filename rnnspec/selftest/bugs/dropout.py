@@ -173,7 +173,8 @@ class DropsOutput(Planted):
 
 
 class DropsFinalState(Planted):
-    """Dropout also acts on `h_n` (hankcs/CS224n PR #12); dropout.not-in-states sees it."""
+    """Dropout also acts on `h_n` (hankcs/CS224n PR #12);
+    dropout.not-in-states or dropout.place sees it."""
 
     def stack_states(self, states: list[Tensor]) -> Tensor:
         stacked = super().stack_states(states)

@@ -276,7 +276,7 @@ class BiasLostInBfloat(Planted):
 
 class HalfInFiveBits(Planted):
     """In float16, the hidden state is rounded to multiples of 1/32 between time steps;
-    recurrence.half-precision sees it."""
+    recurrence.half-precision or gradients.half-precision sees it."""
 
     narrow = True
 

@@ -13,7 +13,7 @@ from rnnspec.selftest.plain import Sizes
 
 class BatchLeaks(Planted):
     """Each sample's hidden state receives 1e-5 times the mean over the batch;
-    samples.independent sees it."""
+    samples.independent or recurrence.output sees it."""
 
     narrow = True
 
