@@ -254,6 +254,16 @@ REFUSED: list[tuple[dict[str, Any], type[CannotCheck], str]] = [
         "rules 'stats.*' matches no rule. Did you mean 'states.*'",
     ),
     (
+        {"parts": ["value"]},
+        SelectionError,
+        "parts 'value': choose values, gradients, module or interface. Did you mean 'values'?",
+    ),
+    (
+        {"parts": "module"},
+        SelectionError,
+        "parts module: none of the chosen rules belongs to it.",
+    ),
+    (
         {"without": ["pack"]},
         SelectionError,
         "without 'pack': no such feature. Did you mean 'packed'",
@@ -293,6 +303,23 @@ def test_single_pattern_or_feature_needs_no_list() -> None:
     )
     assert [result.rule for result in report.results] == ["recurrence.output"]
     assert report.unsupported[Feature.PACKED] == "excluded by --without packed"
+
+
+@pytest.mark.parametrize("part", ["values", "gradients", "module", "interface"])
+def test_one_part_of_the_contract_can_be_judged(part: str) -> None:
+    report = rnnspec.check(nn.RNN, profile="quick", cases=1, parts=part)
+    assert {result.part.value for result in report.results} == {part}
+    assert {each.value for each, verdict in report.parts.items() if verdict.rules} == {part}
+
+
+def test_parts_together_have_every_rule_once() -> None:
+    def list_rules(parts: tuple[str, ...]) -> list[str]:
+        report = rnnspec.check(nn.RNN, profile="quick", cases=1, parts=parts)
+        return [result.rule for result in report.results]
+
+    both = list_rules(("interface", "module"))
+    assert sorted(both) == sorted(list_rules(("module",)) + list_rules(("interface",)))
+    assert len(both) == len(set(both)) > 30
 
 
 CALLS: dict[str, Callable[..., Any]] = {

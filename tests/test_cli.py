@@ -174,6 +174,11 @@ WRONG_VALUES = {
         "not_there_at_all",
         "--import not_there_at_all: ModuleNotFoundError: No module named 'not_there_at_all'",
     ),
+    "--part": (
+        "gradient",
+        "--part 'gradient': choose values, gradients, module or interface. "
+        "Did you mean 'gradients'?",
+    ),
     "--without": (
         "packt",
         "--without 'packt': no such feature. Did you mean 'packed'? "
@@ -320,7 +325,7 @@ def test_report_is_written_as_json(
     text = out if name == "-" else (folder / name).read_text()
     report = json.loads(text)
     assert (report["schema"], report["subject"], report["verdict"]) == (
-        "rnnspec-report-2",
+        "rnnspec-report-3",
         "layers_of_mine.py:Printing",
         "conforms",
     )
@@ -398,6 +403,43 @@ def test_rules_of_an_excluded_feature_do_not_apply(capsys: pytest.CaptureFixture
     assert find_last_line(out) == (
         "torch.nn:RNN conforms to the contract: all 2 rules hold; 2 of the 3 rules apply."
     )
+
+
+def test_part_option_restricts_the_rules(capsys: pytest.CaptureFixture[str]) -> None:
+    rules = ["--rule", "errors.rank", "--rule", "gradients.input"]
+    parts = ["--part", "gradients", "--part", "interface"]
+    assert run_check("torch.nn:RNN", *rules, *parts, "--json", "-") in (0, 3)
+    results = json.loads(capsys.readouterr().out)["results"]
+    assert {result["rule"]: result["part"] for result in results} == {
+        "errors.rank": "interface",
+        "gradients.input": "gradients",
+    }
+
+
+def test_part_that_no_chosen_rule_belongs_to_is_refused(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run_check("torch.nn:RNN", "--part", "gradients") == 2
+    assert_one_error_line(capsys, "--part gradients: none of the chosen rules belongs to it.")
+
+
+def test_verdict_of_each_part_is_in_the_last_line_and_in_the_data(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    rules = ["--rule", "errors.rank", "--cases", "20", "--json", "report.json"]
+    assert run_check("layers_of_mine.py:Wrong", *rules) == 1
+    assert find_last_line(capsys.readouterr().out) == (
+        "layers_of_mine.py:Wrong violates the contract: 1 fault. "
+        "values: 1 fault; gradients, module: not checked; interface: conform."
+    )
+    report = json.loads(Path("report.json").read_text())
+    assert {name: part["verdict"] for name, part in report["parts"].items()} == {
+        "values": "violates",
+        "gradients": "inconclusive",
+        "module": "inconclusive",
+        "interface": "conforms",
+    }
+    assert [fault["rule"] for fault in report["faults"]] == ["recurrence.h-n"]
 
 
 @pytest.mark.parametrize("seed", ["-7", "123456789012345678901234567890"])
