@@ -129,6 +129,7 @@ def learned_state(observation: Observation) -> None:
     id="gradients.across-calls",
     presupposes=(
         Fact.GRADIENTS,
+        "gradients.learned-state",
         "states.carried",
         "states.initial-state-used",
         "shapes.dtype",
