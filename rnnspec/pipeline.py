@@ -33,6 +33,7 @@ from rnnspec.report.data import (
     RunVerdict,
     Verdict,
 )
+from rnnspec.report.expectation import state_expectation
 from rnnspec.rulekit.rule import Rule
 
 CaseT = TypeVar("CaseT")
@@ -138,9 +139,12 @@ def _decide_result(
 def _write_program(suite: Suite[CaseT, ObservedT], fault: Fault[CaseT]) -> Program:
     """Return the program of a fault; programs are run, so this can be interrupted."""
     try:
-        return suite.write_program(fault.minimum.finding)
+        program = suite.write_program(fault.minimum.finding)
     except KeyboardInterrupt:
         return Program(missing="the run was interrupted")
+    if program.source is None:
+        return program
+    return Program(state_expectation(program.source, fault.root.requirement))
 
 
 def _describe_counterexample(suite: Suite[CaseT, ObservedT], fault: Fault[CaseT]) -> Counterexample:
