@@ -39,10 +39,10 @@ def state_expectation(source: str, requirement: str) -> str:
         return source
     imports = [each for each in tree.body if isinstance(each, (ast.Import, ast.ImportFrom))]
     inserted.append((find_end(imports[-1]), f"\n\n{_write_constant(requirement)}"))
-    text = source.encode()
+    written = source.encode()
     for place, addition in sorted(inserted, reverse=True):
-        text = text[:place] + addition.encode() + text[place:]
-    return text.decode()
+        written = written[:place] + addition.encode() + written[place:]
+    return written.decode()
 
 
 def _is_comparison(call: ast.Call) -> bool:
