@@ -42,7 +42,8 @@ def split_cases(
     observations: Sequence[Observation], kind: type[Evidence]
 ) -> tuple[list[Observation], list[Observation]]:
     """Return the observations in which something that can be predicted is wrong, and the others."""
-    wrong, right = [], []
+    wrong: list[Observation] = []
+    right: list[Observation] = []
     for observation in observations:
         evidence = kind(observation)
         if evidence.observed is not None and not observation.case.is_random:

@@ -115,7 +115,8 @@ def diagnose(
 ) -> LikelyCause | None:
     """Return what is told of a layer that makes a mistake, or of a correct one."""
     kind = GradientEvidence if gradients else Evidence
-    wrong, right = [], []
+    wrong: list[Observation] = []
+    right: list[Observation] = []
     for case in cases:
         applies = hypothesis is not None and hypothesis.concerns(case)
         build = hypothesis.build if hypothesis is not None and applies else Reference

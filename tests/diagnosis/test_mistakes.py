@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from rnnspec.cases.case import Case
 from rnnspec.diagnosis.likely_cause import choose_one
 from rnnspec.diagnosis.mistakes.catalogue import GRADIENT_HYPOTHESES, HYPOTHESES
 from rnnspec.diagnosis.mistakes.given import Given
@@ -47,8 +48,8 @@ def test_a_correct_layer_has_no_cause() -> None:
 
 
 @pytest.mark.parametrize("case", CASES[:24], ids=str)
-def test_the_reference_agrees_with_the_oracle(case: object) -> None:
-    expected = expect(case)  # type: ignore[arg-type]
+def test_the_reference_agrees_with_the_oracle(case: Case) -> None:
+    expected = expect(case)
     given = Given.from_values(expected.case, expected.values, gradients=True)
     with torch.enable_grad():
         output, h_n = Reference(given).run()

@@ -1,0 +1,101 @@
+"""The likely causes of planted bugs are the names of the bugs, or there is none."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import pytest
+
+from rnnspec.api import prepare_suite
+from rnnspec.cases.case import Case
+from rnnspec.diagnosis.likely_cause import LikelyCause, find_likely_cause
+from rnnspec.diagnosis.mistakes.evidence import Evidence, GradientEvidence
+from rnnspec.observe.observation import Observation
+from rnnspec.options import CheckOptions
+from rnnspec.rules.catalogue import find_layer_rule
+from rnnspec.selftest import BUGS, CORRECT
+from rnnspec.subjects.settings import restore_settings
+from rnnspec.suites.layer import LayerSuite
+
+NAMED = {
+    "FinalStateBatchFirst": "h_n is batch first when batch_first=True",
+    "ReshapedToTimeMajor": "the input is reshaped instead of transposed",
+    "UnbatchedStateKeepsAxis": "h_n keeps a batch axis",
+    "OffsetIgnored": "the input is read from the start of its storage",
+    "BackwardHalfFirst": "the backward half of the output comes before the forward half",
+    "BackwardRunsForward": "the backward direction runs forward in time",
+    "OneSetOfWeights": "the backward direction computes with the parameters of the forward",
+    "StatesByDirection": "h_n has all forward rows first, then all backward rows",
+    "FirstStateForAll": "every layer starts from the first layer's row of h_0",
+    "FinalStatesStaySorted": "h_n is returned in sorted order",
+    "FinalStateAfterPadding": "h_n of the forward direction is taken at the padded end",
+    "HiddenBiasLost": "b_hh is not added",
+    "RecurrentWeightTransposed": "W_hh is used transposed",
+    "StateNeverAdvances": "every step starts from h_0, and h_n is h_0",
+    "ThirdLayerSkipsSecond": "the third layer reads the output of the first layer",
+    "ReluForgotten": "relu is computed as tanh",
+    "SingleInBfloat": "the error is that of bfloat16: the state is rounded to it between steps",
+    "NeverDrops": "with dropout=1, nothing is dropped",
+    "StateCutEveryStep": "no gradient flows from one step to the one before it",
+    "BiasesShareGradient": "b_ih receives the gradients of both biases, and b_hh zeros",
+}
+SILENT = ("ScaledByAnUlp", "NoiseOfItsOwn", "StepsKeptOnLayer")
+LARGEST = 200
+
+
+def measure_size(case: Case) -> int:
+    return case.steps * case.batch * case.config.num_layers * case.config.hidden_size
+
+
+@lru_cache
+def list_small_cases() -> tuple[Case, ...]:
+    suite = prepare("Plain")
+    return tuple(
+        case for _, case in suite.draw_cases(0, suite.size) if measure_size(case) <= LARGEST
+    )
+
+
+def prepare(name: str) -> LayerSuite:
+    layer = CORRECT[name] if name in CORRECT else BUGS[name]
+    return prepare_suite(layer, CheckOptions(profile="quick"))
+
+
+def split(
+    observations: list[Observation], kind: type[Evidence]
+) -> tuple[list[Observation], list[Observation]]:
+    known = [each for each in observations if not each.case.is_random]
+    seen = [(each, kind(each)) for each in known]
+    wrong = [each for each, case in seen if case.observed is not None and not case.is_right]
+    right = [each for each, case in seen if case.observed is not None and case.is_right]
+    return wrong, right
+
+
+def explain(name: str) -> LikelyCause | None:
+    suite = prepare(name)
+    with restore_settings():
+        observations = [suite.observe(case) for case in list_small_cases()]
+        wrong, right = split(observations, Evidence)
+        if wrong:
+            return find_likely_cause(wrong[:20], right[:6])
+        wrong, right = split(right, GradientEvidence)
+        return find_likely_cause(wrong[:20], right[:6], gradients=True)
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_a_bug_is_named(name: str) -> None:
+    cause = explain(name)
+    assert cause is not None
+    assert NAMED[name] in cause.text
+    assert 0 < cause.explained <= cause.seen
+    assert [find_layer_rule(rule).id for rule in cause.rules] == list(cause.rules)
+    assert cause.remedy
+
+
+@pytest.mark.parametrize("name", SILENT)
+def test_nothing_is_said_of_a_bug_that_no_hypothesis_describes(name: str) -> None:
+    assert explain(name) is None
+
+
+@pytest.mark.parametrize("name", ["Plain", "AsOnCuda"])
+def test_nothing_is_said_of_a_correct_layer(name: str) -> None:
+    assert explain(name) is None
