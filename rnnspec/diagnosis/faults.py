@@ -65,6 +65,7 @@ STEPS: tuple[Callable[[Search[Any, Any], Progress[Any]], None], ...] = (
     lambda search, progress: find_wrong(search, FaultKind.GRADIENTS, Fact.GRADIENTS),
     lambda search, progress: find_others(search),
     lambda search, progress: find_stopped_elsewhere(search),
+    lambda search, progress: search.merge_presupposed(),
 )
 """The steps of the search, in order: each looks at what those before it left."""
 

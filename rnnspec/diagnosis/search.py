@@ -130,6 +130,18 @@ class Search(Generic[CaseT, ObservedT]):
             return True
         return {event.case.index for event in events} <= fault.cases.keys()
 
+    def merge_presupposed(self) -> None:
+        """Make faults part of a fault whose name their own name presupposes."""
+        for fault in list(self.faults):
+            patterns = [each for each in fault.root.presupposes if isinstance(each, str)]
+            for other in self.faults:
+                if other is not fault and any(
+                    fnmatchcase(other.root.id, pattern) for pattern in patterns
+                ):
+                    other.events.extend(fault.events)
+                    self.faults.remove(fault)
+                    break
+
     def join_hidden(self, rule: Rule[Any, Any], case: CaseT, events: list[Event[CaseT]]) -> bool:
         """Make events part of a fault in which their minimal case lies, or does in a wider dtype.
 
@@ -138,7 +150,9 @@ class Search(Generic[CaseT, ObservedT]):
         """
         if rule.part is Part.INTERFACE:
             return False
-        if self.join_covering(case, events):
+        concerns = rule.establishes | rule.presupposes
+        kinds = [kind for fact, kind in KIND_OF_FACT.items() if fact in concerns]
+        if any(self.join_covering(case, events, kind, needs_something=True) for kind in kinds):
             return True
         if rule.theme is Theme.DROPOUT and self._join_under_dropout(case, events):
             return True
@@ -171,15 +185,20 @@ class Search(Generic[CaseT, ObservedT]):
         return self.suite.is_explained(fault.cause, case, gradients=gradients)
 
     def join_covering(
-        self, case: CaseT, events: list[Event[CaseT]], kind: FaultKind | None = None
+        self,
+        case: CaseT,
+        events: list[Event[CaseT]],
+        kind: FaultKind,
+        *,
+        needs_something: bool = False,
     ) -> bool:
-        """Make events part of the fault in whose situation their minimal case lies.
+        """Make events part of the fault of a kind in whose situation their minimal case lies.
 
-        Without a kind, a fault that needs nothing is left out, since every case lies in it.
+        With `needs_something`, a fault that needs nothing is left out: every case lies in it.
         """
         for fault in self.faults:
-            matches = fault.kind is not FaultKind.REQUIREMENT and kind in (None, fault.kind)
-            if matches and self.lies_in(case, fault, needs_something=kind is None):
+            matches = fault.kind is kind
+            if matches and self.lies_in(case, fault, needs_something=needs_something):
                 fault.events.extend(events)
                 return True
         return False

@@ -46,7 +46,9 @@ def find_wrong(search: Search[CaseT, ObservedT], kind: FaultKind, fact: Fact) ->
         minimum = minimise(search.suite.space, found, probe, is_hidden=search.is_stopped)
         if fact is Fact.GRADIENTS and search.join_hidden_results(minimum.finding.case, events):
             return
-        if fact is Fact.GRADIENTS and search.join_covering(minimum.finding.case, [start]):
+        if fact is Fact.GRADIENTS and search.join_covering(
+            minimum.finding.case, [start], FaultKind.RESULTS, needs_something=True
+        ):
             events = [event for event in events if event is not start]
             continue
         covered = [

@@ -145,7 +145,14 @@ class Rule(Generic[CaseT, ObservationT]):
 
 
 PRESUPPOSED: dict[Part, frozenset[Fact | str]] = {
-    Part.GRADIENTS: frozenset({Fact.RESULTS, "parameters.trainable"}),
+    Part.GRADIENTS: frozenset(
+        {
+            Fact.RESULTS,
+            "parameters.trainable",
+            "side-effects.arguments",
+            "side-effects.parameters",
+        }
+    ),
 }
 """What all rules of a part presuppose."""
 ESTABLISHED: dict[Part, frozenset[Fact]] = {

@@ -308,6 +308,10 @@ def reproducible(observation: Observation) -> None:
         "dropout.place",
         "dropout.scale",
         "dropout.rate",
+        "gradients.input",
+        "gradients.h-0",
+        "gradients.weights",
+        "gradients.biases",
     ),
     part=Part.GRADIENTS,
 )

