@@ -87,8 +87,10 @@ def _replaces_parameters(case: Case) -> bool:
     return case.prior_use.text in REPLACED
 
 
-def _was_trained(case: Case) -> bool:
-    return case.prior_use.text == REPLACED[-1]
+def _is_unclear(case: Case) -> bool:
+    """Return whether the layer was trained, or rounds what is made for exact sums in 16 bits."""
+    rounds = case.dtype.is_half and case.distribution.is_exact
+    return rounds or case.prior_use.text == REPLACED[-1]
 
 
 def _was_called(case: Case) -> bool:
@@ -128,7 +130,7 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
             OldParameters,
             partial(_replaces_and, concerns=concerns),
             places,
-            _was_trained,
+            _is_unclear,
             kinds=kinds,
         )
     ),

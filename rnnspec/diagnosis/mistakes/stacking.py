@@ -295,7 +295,15 @@ def _list_dropout() -> list[Hypothesis]:
             _drops_some,
         ),
         *(
-            Hypothesis(text, remedy, ("dropout.eval",), partial(Dropped, change=change), concerns)
+            Hypothesis(
+                text,
+                remedy,
+                ("dropout.eval",),
+                partial(Dropped, change=change),
+                concerns,
+                "dropout in eval",
+                shown_by=_is_eval_with_some,
+            )
             for text, change, concerns in scales
         ),
         Hypothesis(
@@ -311,6 +319,8 @@ def _list_dropout() -> list[Hypothesis]:
             ("dropout.eval",),
             partial(Dropped, change=lambda data, p: data * 0),
             lambda case: _is_undropped_stack(case) and case.config.dropout == 1,
+            "dropout in eval",
+            1,
             unclear=_is_eval_with_some,
         ),
         Hypothesis(
