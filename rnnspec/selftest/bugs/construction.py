@@ -61,7 +61,8 @@ class LayersByPositionOnly(Planted):
 
 class BidirectionalLostBesideRelu(Planted):
     """`bidirectional=True` is ignored if `nonlinearity='relu'` and `bias=False` are passed by
-    keyword as well; construction.keywords sees it."""
+    keyword as well;
+    construction.keywords or parameters.reverse-names sees it."""
 
     narrow = True
 

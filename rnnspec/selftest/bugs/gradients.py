@@ -237,7 +237,8 @@ class FutureHasGradient(Planted):
 
 
 class ReluGradientLeaks(Planted):
-    """The derivative of relu is 1/128 instead of 0 for negative values; gradients.exact sees it."""
+    """The derivative of relu is 1/128 instead of 0 for negative values;
+    gradients.exact or gradients.input sees it."""
 
     narrow = True
 

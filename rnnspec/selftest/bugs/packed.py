@@ -144,7 +144,7 @@ class EndedSequencesForgotten(Planted):
 
 class TiesExchanged(Planted):
     """If the two shortest sequences have the same length, their final states are swapped;
-    packed.h-n sees it."""
+    packed.h-n or packed.padding sees it."""
 
     narrow = True
 
@@ -183,7 +183,8 @@ class BackwardStateForLongestOnly(Planted):
 
 class ReversedWholeBatch(Planted):
     """The backward direction runs over the padded batch, with the input shifted by one time step
-    (NervanaSystems/ngraph PR #3176); packed.output sees it."""
+    (NervanaSystems/ngraph PR #3176);
+    packed.output or packed.padding sees it."""
 
     narrow = True
 
