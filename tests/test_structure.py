@@ -23,6 +23,7 @@ PACKAGE = ROOT / "rnnspec"
 STAGES = {
     "_version": 0,
     "errors": 0,
+    "options": 1,
     "contract": 1,
     "oracle": 2,
     "cases": 2,
@@ -35,7 +36,6 @@ STAGES = {
     "models": 8,
     "report": 9,
     "suites": 10,
-    "options": 10,
     "pipeline": 10,
     "api": 11,
     "testing": 12,

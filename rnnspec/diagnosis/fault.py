@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from rnnspec.diagnosis.events import Event, FaultKind
-from rnnspec.diagnosis.likely_cause import LikelyCause
+from rnnspec.engine.explanations import LikelyCause
 from rnnspec.engine.minimise import MinimalFailure
 from rnnspec.engine.outcome import FailingCase
 from rnnspec.rulekit.rule import Rule

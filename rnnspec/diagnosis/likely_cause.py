@@ -3,44 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from rnnspec.diagnosis.mistakes.catalogue import GRADIENT_HYPOTHESES, HYPOTHESES
 from rnnspec.diagnosis.mistakes.evidence import Agreement, Evidence, GradientEvidence
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
 from rnnspec.diagnosis.mistakes.inferred import infer_hypotheses
+from rnnspec.engine.explanations import LikelyCause
 from rnnspec.observe.observation import Observation
 
 FEWEST = 3
 """The number of wrong values that a single case must have."""
 INFERRED = 3
 """From how many cases, the quickest ones, constants are inferred."""
-
-
-@dataclass(frozen=True)
-class LikelyCause:
-    """The likely cause of a fault.
-
-    text       what the layer does
-    remedy     what would make it conform
-    rules      the ids of the rules that the mistake breaks, the best name first
-    explained  the number of cases in which the mistake predicts the wrong results
-    seen       the number of cases in which the fault was seen
-    """
-
-    text: str
-    remedy: str
-    rules: tuple[str, ...]
-    explained: int
-    seen: int
-    hypothesis: Hypothesis | None = field(default=None, repr=False, compare=False)
-
-    def explains(self, observation: Observation, *, gradients: bool = False) -> bool:
-        """Return whether the mistake predicts what the layer did in another case."""
-        if self.hypothesis is None:
-            return False
-        evidence = GradientEvidence(observation) if gradients else Evidence(observation)
-        return evidence.judge(self.hypothesis) in (Agreement.EVIDENCE, Agreement.PREDICTED)
 
 
 def find_likely_cause(
@@ -62,7 +37,16 @@ def find_likely_cause(
     told = choose_one(_prefer_consistent(found, [kind(each) for each in passing]))
     if told is None:
         return None
-    return LikelyCause(told.text, told.remedy, told.rules, found[told].explained, len(failing))
+    explained = found[told].explained
+    return LikelyCause(told.text, told.remedy, told.rules, explained, len(failing), told)
+
+
+def is_explained(cause: LikelyCause, observation: Observation, *, gradients: bool = False) -> bool:
+    """Return whether a likely cause predicts what the layer did in another case."""
+    if not isinstance(cause.origin, Hypothesis):
+        return False
+    evidence = GradientEvidence(observation) if gradients else Evidence(observation)
+    return evidence.judge(cause.origin) in (Agreement.EVIDENCE, Agreement.PREDICTED)
 
 
 def _say_enough(cases: Sequence[Evidence]) -> bool:

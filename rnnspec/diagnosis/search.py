@@ -10,9 +10,9 @@ from typing import Any, Generic, TypeVar
 from rnnspec.contract.clauses import Level
 from rnnspec.diagnosis.events import KIND_OF_FACT, Event, FaultKind, list_events
 from rnnspec.diagnosis.fault import Fault
-from rnnspec.diagnosis.likely_cause import LikelyCause
 from rnnspec.diagnosis.naming import CIRCUMSTANCES
 from rnnspec.engine.campaign import judge_by_all
+from rnnspec.engine.explanations import LikelyCause
 from rnnspec.engine.minimise import MinimalFailure
 from rnnspec.engine.outcome import (
     Blocker,

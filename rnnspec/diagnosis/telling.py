@@ -8,10 +8,10 @@ from typing import Any, TypeVar
 
 from rnnspec.diagnosis.events import Event, FaultKind
 from rnnspec.diagnosis.fault import Fault
-from rnnspec.diagnosis.likely_cause import LikelyCause
 from rnnspec.diagnosis.naming import NUMERIC, rank_rules
 from rnnspec.diagnosis.search import Search
 from rnnspec.engine.campaign import judge_by_all, list_applicable_rules
+from rnnspec.engine.explanations import LikelyCause
 from rnnspec.engine.minimise import RULE_EVALUATIONS, MinimalFailure, minimise, probe_rule
 from rnnspec.engine.outcome import (
     Finding,

@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from rnnspec.cases.axes import Feature
 from rnnspec.cases.plan import Profile
+from rnnspec.engine.explanations import LikelyCause, Program
 from rnnspec.rulekit.rule import Fact, Rule
 from rnnspec.subjects.failures import Failure
 
 if TYPE_CHECKING:
-    from rnnspec.diagnosis.likely_cause import LikelyCause
     from rnnspec.engine.outcome import Finding
-    from rnnspec.report.data import Program
 
 CaseT = TypeVar("CaseT")
 CaseT_co = TypeVar("CaseT_co", covariant=True)

@@ -8,6 +8,7 @@ from typing import Any
 
 from rnnspec.cases.axes import Feature
 from rnnspec.contract.clauses import Level
+from rnnspec.engine.explanations import Program
 from rnnspec.errors import ViolationsFound
 from rnnspec.rulekit.rule import Part
 
@@ -78,14 +79,6 @@ class Counterexample:
     def as_dict(self) -> dict[str, Any]:
         """Return the counterexample as plain data."""
         return dict(vars(self))
-
-
-@dataclass(frozen=True)
-class Program:
-    """A program that reproduces a failure, or the reason for which there is none."""
-
-    source: str | None = None
-    missing: str = ""
 
 
 @dataclass(frozen=True)

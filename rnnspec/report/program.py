@@ -15,9 +15,9 @@ from rnnspec.cases.axes import ConstructorStyle, DType, GradMode, InitialState, 
 from rnnspec.cases.axes import Float32Precision as Precision
 from rnnspec.cases.case import Case
 from rnnspec.cases.values import Values, draw_values
+from rnnspec.engine.explanations import Program
 from rnnspec.engine.outcome import Finding, FindingKind
 from rnnspec.observe.tensors import to_layout
-from rnnspec.report.data import Program
 from rnnspec.report.execution import is_failing_program
 from rnnspec.rulekit.snippet import Helper, Snippet
 from rnnspec.rulekit.snippets.results import BOTH

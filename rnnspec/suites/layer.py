@@ -14,10 +14,10 @@ from rnnspec.cases.case import Case
 from rnnspec.cases.drawing import draw_cases
 from rnnspec.cases.plan import PROFILES, PlanRow, Profile, Scope, plan_rows
 from rnnspec.cases.space import LayerCaseSpace
-from rnnspec.diagnosis.likely_cause import LikelyCause, find_likely_cause
+from rnnspec.diagnosis.likely_cause import find_likely_cause, is_explained
+from rnnspec.engine.explanations import LikelyCause, Program
 from rnnspec.engine.outcome import Finding
 from rnnspec.observe.observation import Observation, collect_observations
-from rnnspec.report.data import Program
 from rnnspec.report.program import find_program
 from rnnspec.rulekit import facts
 from rnnspec.rulekit.rule import Fact, Rule
@@ -157,7 +157,7 @@ class LayerSuite:
 
     def is_explained(self, cause: LikelyCause, case: Case, *, gradients: bool = False) -> bool:
         """Return whether a likely cause predicts what the subject does in a case."""
-        return cause.explains(self.observe(case), gradients=gradients)
+        return is_explained(cause, self.observe(case), gradients=gradients)
 
     def find_obstacle(self, rule: Rule[Case, Observation]) -> str:
         """Return why a rule applies to no case of this suite, or an empty string if it does.

@@ -11,13 +11,12 @@ from typing import Any
 from rnnspec.cases.axes import Feature
 from rnnspec.cases.plan import PROFILES, Profile
 from rnnspec.cases.space import list_smaller_sizes
-from rnnspec.diagnosis.likely_cause import LikelyCause
+from rnnspec.engine.explanations import LikelyCause, Program
 from rnnspec.engine.outcome import Finding
 from rnnspec.models.case import ModelCase, draw_model_cases
 from rnnspec.models.infer import Interface
 from rnnspec.models.observation import ModelObservation, Readout
 from rnnspec.models.program import write_model_program
-from rnnspec.report.data import Program
 from rnnspec.rulekit.rule import Fact, Rule
 from rnnspec.subjects.failures import Failure
 from rnnspec.subjects.target import Target

@@ -19,8 +19,8 @@ from rnnspec.contract.clauses import Level
 from rnnspec.diagnosis.events import FaultKind
 from rnnspec.diagnosis.fault import Fault
 from rnnspec.diagnosis.faults import find_faults
-from rnnspec.diagnosis.likely_cause import LikelyCause
 from rnnspec.engine.campaign import run_campaign
+from rnnspec.engine.explanations import LikelyCause
 from rnnspec.engine.outcome import Blocker, FindingKind, Progress
 from rnnspec.pipeline import check_suite
 from rnnspec.report.data import Report, RunVerdict, Verdict

@@ -16,9 +16,8 @@ from typing import Any
 from rnnspec.cases.axes import Feature
 from rnnspec.cases.plan import PROFILES, Profile
 from rnnspec.contract.clauses import Level
-from rnnspec.diagnosis.likely_cause import LikelyCause
+from rnnspec.engine.explanations import LikelyCause, Program
 from rnnspec.engine.outcome import Finding
-from rnnspec.report.data import Program
 from rnnspec.rulekit.conditions import Condition
 from rnnspec.rulekit.rule import ESTABLISHED, PRESUPPOSED, Fact, Part, Rule, Theme
 from rnnspec.rulekit.violation import Violation
@@ -310,6 +309,10 @@ class ToySuite:
             "seed": case.seed,
             "text": str(case),
         }
+
+    def is_explained(self, cause: LikelyCause, case: ToyCase, *, gradients: bool = False) -> bool:
+        """Return False: the cause that the test gave predicts nothing."""
+        return False
 
     def name_feature(self, case: ToyCase, names: Collection[str]) -> str:
         """Return the feature that a case needs because of one of these fields."""

@@ -1,0 +1,33 @@
+"""What a suite says about a fault besides the messages of its rules: its cause, and a program."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class LikelyCause:
+    """The likely cause of a fault.
+
+    text       what the layer does
+    remedy     what would make it conform
+    rules      the ids of the rules that the mistake breaks, the best name first
+    explained  the number of cases in which the mistake predicts the wrong results
+    seen       the number of cases in which the fault was seen
+    origin     what the suite found it with
+    """
+
+    text: str
+    remedy: str
+    rules: tuple[str, ...]
+    explained: int
+    seen: int
+    origin: object = field(default=None, repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class Program:
+    """A program that reproduces a failure, or the reason for which there is none."""
+
+    source: str | None = None
+    missing: str = ""
