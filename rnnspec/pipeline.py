@@ -57,7 +57,7 @@ def check_suite(
     begun = time.perf_counter()
     until = list_scored_levels(strict) if fail_fast else ()
     progress = run_shared(suite, others, until=until, watch=watch)
-    faults = find_faults(suite, progress, only_first=fail_fast and progress.stopped)
+    faults = find_faults(suite, progress, until=until if progress.stopped else ())
     results = decide_results(suite, progress, faults, strict)
     stopped = progress.stopped or any(fault.minimum.interrupted for fault in faults)
     return Report(

@@ -205,7 +205,6 @@ def test_rules_that_follow_from_a_fault_are_skipped_with_its_name(
         "-v", "-rs", "-s", "-p", "no:cacheprovider", "-p", "no:xdist", "test_layers.py"
     )
     found = parse_outcomes(result.stdout.str())
-    del found["test_cases"]
     assert [name for name, outcome in found.items() if outcome == "FAILED"] == [
         "test_fast[layouts.states-stay-layer-first]"
     ]

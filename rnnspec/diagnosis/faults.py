@@ -7,7 +7,7 @@ minimal case.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -29,15 +29,15 @@ ObservedT = TypeVar("ObservedT", bound=Observed[Any])
 
 
 def find_faults(
-    suite: Suite[CaseT, ObservedT], progress: Progress[CaseT], *, only_first: bool = False
+    suite: Suite[CaseT, ObservedT], progress: Progress[CaseT], *, until: Collection[Level] = ()
 ) -> list[Fault[CaseT]]:
     """Return the faults behind the failing cases, the most important first.
 
     After KeyboardInterrupt, the failures that belong to no fault yet are faults of their own, as
-    they are. With `only_first`, the search ends at the first fault.
+    they are. The search ends at the first fault of a level in `until`.
     """
     cases = sorted(progress.failing.values(), key=lambda case: case.index)
-    search = Search(suite, cases, only_first=only_first)
+    search = Search(suite, cases, until=until)
     with suppress(KeyboardInterrupt):
         for step in STEPS:
             step(search, progress)

@@ -36,19 +36,19 @@ class Search(Generic[CaseT, ObservedT]):
     faults       what was found so far
     unexplained  failures whose broken fact shows only in the course of a rule, not on a case by
                  itself
-    only_first   whether one fault is enough
+    until        the search ends at the first fault of one of these levels
     """
 
     suite: Suite[CaseT, ObservedT]
     cases: list[FailingCase[CaseT]]
     faults: list[Fault[CaseT]] = field(default_factory=list)
     unexplained: list[Event[CaseT]] = field(default_factory=list)
-    only_first: bool = False
+    until: Collection[Level] = ()
 
     @property
     def is_done(self) -> bool:
-        """Whether one fault is enough, and has been found."""
-        return self.only_first and bool(self.faults)
+        """Whether the fault at which the search ends has been found."""
+        return any(fault.root.level in self.until for fault in self.faults)
 
     def __post_init__(self) -> None:
         self.rules = {rule.id: rule for rule in self.suite.rules}
@@ -99,13 +99,17 @@ class Search(Generic[CaseT, ObservedT]):
         """
         rule = self.rules[name]
         for fault in self.faults:
-            if fault.root.level is not Level.MUST and rule.level is Level.MUST:
+            if self._is_minor(fault, rule):
                 continue
             is_root = fault.root.id == rule.id
             if is_root or self._is_presupposed(fault, rule) or self._coincides(fault, rule, events):
                 fault.events.extend(events)
                 return True
         return False
+
+    def _is_minor(self, fault: Fault[CaseT], rule: Rule[Any, Any]) -> bool:
+        """Return whether a SHOULD names a fault, and the rule is a MUST."""
+        return fault.root.level is not Level.MUST and rule.level is Level.MUST
 
     def _is_presupposed(self, fault: Fault[CaseT], rule: Rule[Any, Any]) -> bool:
         broken = {fault.root.id, *(event.rule for event in fault.events if event.is_judged)}
@@ -131,13 +135,16 @@ class Search(Generic[CaseT, ObservedT]):
         return {event.case.index for event in events} <= fault.cases.keys()
 
     def merge_presupposed(self) -> None:
-        """Make faults part of a fault whose name their own name presupposes."""
+        """Make faults part of a fault whose name their own name presupposes.
+
+        A MUST is never part of a fault that a SHOULD names.
+        """
         for fault in list(self.faults):
             patterns = [each for each in fault.root.presupposes if isinstance(each, str)]
             for other in self.faults:
-                if other is not fault and any(
-                    fnmatchcase(other.root.id, pattern) for pattern in patterns
-                ):
+                if other is fault or self._is_minor(other, fault.root):
+                    continue
+                if any(fnmatchcase(other.root.id, pattern) for pattern in patterns):
                     other.events.extend(fault.events)
                     self.faults.remove(fault)
                     break

@@ -279,6 +279,28 @@ def test_a_broken_must_is_never_told_as_a_consequence_of_a_should() -> None:
     assert report.result(second.id).caused_by is None
 
 
+def test_fail_fast_ends_at_a_fault_that_counts() -> None:
+    should = make_rule("errors.types", check_only_call, level=Level.SHOULD)
+    own = {should.id: lambda case: True, ERRORS.id: lambda case: True, MODULE.id: lambda case: True}
+    report = check_suite(make_suite(ToyLayer(own=own), should, *RULES), fail_fast=True)
+    assert (report.verdict, report.stopped, report.cases) == (RunVerdict.VIOLATES, True, 1)
+    counting = [fault.rule for fault in report.faults if fault.rule != should.id]
+    assert len(counting) == 1
+    (left,) = {ERRORS.id, MODULE.id} - set(counting)
+    result = report.result(left)
+    assert (result.verdict, result.caused_by, result.violations) == (Verdict.UNREACHED, None, 1)
+    assert result.message == "the run stopped at the first fault"
+
+
+def test_strict_fail_fast_ends_at_a_should() -> None:
+    should = make_rule("errors.types", check_only_call, level=Level.SHOULD)
+    suite = make_suite(ToyLayer(own={should.id: lambda case: True}), should, *RULES)
+    assert check_suite(suite, fail_fast=True).cases == suite.size
+    report = check_suite(suite, fail_fast=True, strict=True)
+    assert (report.verdict, report.cases) == (RunVerdict.VIOLATES, 1)
+    assert [fault.rule for fault in report.faults] == [should.id]
+
+
 def test_faults_of_a_must_come_first_then_the_wider_kinds() -> None:
     should = make_rule("errors.types", check_only_call, level=Level.SHOULD)
     layer = ToyLayer(

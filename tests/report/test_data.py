@@ -181,6 +181,7 @@ def test_report_of_a_model_fits_the_schema() -> None:
         [CRASHED],
         [replace(FAIL, repro=None, no_repro="the program that was tried does not show the fault")],
         [PASS, SHOULD, NOTE, UNREACHED, NOT_APPLICABLE],
+        [FAIL, replace(UNREACHED, violations=1, message="the run stopped at the first fault")],
     ],
 )
 def test_report_made_by_hand_fits_the_schema(results: list[Result]) -> None:
