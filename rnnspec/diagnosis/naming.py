@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
+from fnmatch import fnmatchcase
 from typing import Any
 
 from rnnspec.contract.clauses import Level
@@ -52,7 +53,18 @@ def rank_rules(
             list(Theme).index(rule.theme),
         )
 
-    return sorted(eligible, key=rank)
+    return sorted(drop_consequences(eligible), key=rank)
+
+
+def drop_consequences(rules: Sequence[Rule[Any, Any]]) -> list[Rule[Any, Any]]:
+    """Return the rules without those that presuppose another of them."""
+    names = [rule.id for rule in rules]
+    return [rule for rule in rules if not any(_presupposes(rule, name) for name in names)]
+
+
+def _presupposes(rule: Rule[Any, Any], name: str) -> bool:
+    patterns = (each for each in rule.presupposes if isinstance(each, str))
+    return rule.id != name and any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def _is_eligible(rule: Rule[Any, Any], needed: Collection[str], fact: Fact | None) -> bool:

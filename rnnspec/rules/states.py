@@ -223,7 +223,7 @@ def carried(observation: Observation) -> None:
     fail_unless_excused(is_wrong_without_carrying, assert_rest_same)
 
 
-@rule("rnn.h_n.is-last-output", when=has_predictable_results)
+@rule("rnn.h_n.is-last-output", when=has_predictable_results, presupposes=("recurrence.output",))
 def h_n_is_last_output(observation: Observation) -> None:
     """The last layer's row of `h_n` is its output at the last time step; for the backward
     direction, it is the output at the first time step.

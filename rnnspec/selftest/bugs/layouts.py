@@ -235,7 +235,8 @@ class ChainedBatchFirstTurned(Planted):
 
 class BatchFirstAloneFails(Planted):
     """In eval mode, a single unidirectional layer with `batch_first` raises an error
-    (microsoft/DirectML #363); layouts.batch-first sees it."""
+    (microsoft/DirectML #363);
+    layouts.batch-first or layouts.states-stay-layer-first sees it."""
 
     narrow = True
 

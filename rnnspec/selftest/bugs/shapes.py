@@ -96,7 +96,7 @@ class EmptyBatchRefused(Planted):
 
 class BatchAndTimeExchanged(Planted):
     """With more than 32 time steps, the first two dimensions of the output are swapped;
-    shapes.output sees it."""
+    shapes.output or layouts.batch-first sees it."""
 
     narrow = True
 
