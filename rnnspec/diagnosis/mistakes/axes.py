@@ -120,6 +120,11 @@ def _list_batch_first() -> list[Hypothesis]:
             is_batch_first,
             "output axes",
         ),
+    ]
+
+
+def _list_time_first() -> list[Hypothesis]:
+    return [
         Hypothesis(
             "input and output are taken as batch first although batch_first=False",
             "read input as (L, N, features) and return output so if batch_first=False",
@@ -143,6 +148,11 @@ def _list_batch_first() -> list[Hypothesis]:
             is_time_first,
             "output axes",
         ),
+    ]
+
+
+def _list_exchanged_axes() -> list[Hypothesis]:
+    return [
         Hypothesis(
             "batch and time of the input are exchanged, whatever batch_first is",
             "read the input as batch_first says",
@@ -236,6 +246,8 @@ def _list_reshaped_states() -> list[Hypothesis]:
 
 HYPOTHESES: tuple[Hypothesis, ...] = (
     *_list_batch_first(),
+    *_list_time_first(),
+    *_list_exchanged_axes(),
     *_list_reshaped(),
     *_list_states(),
     *_list_reshaped_states(),

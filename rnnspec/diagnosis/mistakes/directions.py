@@ -285,6 +285,11 @@ def _list_time() -> list[Hypothesis]:
             Exchanged,
             is_bidirectional,
         ),
+    ]
+
+
+def _list_flipped() -> list[Hypothesis]:
+    return [
         Hypothesis(
             "the backward direction reads the samples in the opposite order",
             "reverse the time axis only: input.flip(0) if time comes first",
@@ -316,4 +321,5 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
     *_list_read(),
     *_list_halves(),
     *_list_time(),
+    *_list_flipped(),
 )

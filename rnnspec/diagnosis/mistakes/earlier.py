@@ -28,6 +28,15 @@ from rnnspec.diagnosis.mistakes.situations import has_bias, has_h_0, is_padded_b
 
 PLAIN_CALL, SECOND_CALL = 0x5EED, 0xABC
 """What the seed of the case is combined with to draw the numbers of earlier calls."""
+TWICE = EarlierCalls.CALLED_TWICE
+KNOWN = (
+    EarlierCalls.FRESH,
+    EarlierCalls.CALLED,
+    TWICE,
+    EarlierCalls.OTHER_GRAD,
+    EarlierCalls.THAWED,
+)
+"""The prior uses whose calls are known here."""
 
 
 @dataclass
@@ -59,24 +68,39 @@ class KeptState(Reference):
     """A call without h_0 starts from the final state of the call before."""
 
     def default_states(self, data: Tensor) -> Tensor:
-        right = super().default_states(data)
-        case = self.given.case
-        seed = case.seed ^ PLAIN_CALL
-        if case.prior_use is EarlierCalls.CALLED_TWICE:
-            seed = case.seed ^ SECOND_CALL
-        before = case.replace(seed=seed, memory_layout=MemoryLayout.CONTIGUOUS)
-        values = draw_values(before)
-        earlier = Given(before, self.given.weights, torch.from_numpy(values.input.copy()), None)
-        first = Reference(earlier)
-        if case.prior_use is EarlierCalls.CALLED_TWICE:
-            first = KeptState(Given(_call_once(before, case), earlier.weights, earlier.input, None))
-        _, h_n = first.run()
-        return h_n if h_n.shape == right.shape else right
+        state = super().default_states(data)
+        for earlier in _list_earlier_inputs(self.given):
+            call = _StartsFrom(self.given, earlier, state)
+            _, state = call.run()
+        return state
 
 
-def _call_once(before: Case, case: Case) -> Case:
-    """Return the second of two earlier calls, as a case whose prior use is the first of them."""
-    return before.replace(prior_use=EarlierCalls.OTHER_GRAD, seed=case.seed ^ SECOND_CALL)
+@dataclass
+class _StartsFrom(Reference):
+    """A call on another input that starts from a state."""
+
+    input: Tensor
+    state: Tensor
+
+    def read_input(self) -> Tensor:
+        return self.input
+
+    def default_states(self, data: Tensor) -> Tensor:
+        return self.state
+
+
+def _list_earlier_inputs(given: Given) -> list[Tensor]:
+    """Return the inputs of the calls before that of a case."""
+    case = given.case
+    if case.prior_use is EarlierCalls.CALLED and case.seed % 2 == 0:
+        return [] if case.memory_layout.repeats else [-0.5 * given.input]
+    plain = [_draw_input(case, PLAIN_CALL)]
+    return [*plain, _draw_input(case, SECOND_CALL)][: 1 + (case.prior_use is TWICE)]
+
+
+def _draw_input(case: Case, change: int) -> Tensor:
+    other = case.replace(seed=case.seed ^ change, memory_layout=MemoryLayout.CONTIGUOUS)
+    return torch.from_numpy(draw_values(other).input.copy())
 
 
 REPLACED = ("reloaded", "replaced", "data-replaced", "functional", "shared", "trained")
@@ -98,8 +122,7 @@ def _was_called(case: Case) -> bool:
 
 
 def _was_called_otherwise(case: Case) -> bool:
-    known = (EarlierCalls.FRESH, EarlierCalls.CALLED_TWICE, EarlierCalls.OTHER_GRAD)
-    is_plain = case.prior_use in known and is_padded_batch(case) and not case.has_active_dropout
+    is_plain = case.prior_use in KNOWN and is_padded_batch(case) and not case.has_active_dropout
     return case.initial_state is InitialState.ABSENT and not is_plain
 
 

@@ -17,6 +17,7 @@ from rnnspec.diagnosis.mistakes.given import Given
 from rnnspec.diagnosis.mistakes.hypothesis import Condition, Hypothesis, always
 from rnnspec.diagnosis.mistakes.places import PLACES, Local, list_by_place
 from rnnspec.diagnosis.mistakes.reference import Reference
+from rnnspec.diagnosis.mistakes.situations import has_bias, is_bidirectional
 
 Change = Callable[[Tensor, Given], Tensor]
 
@@ -189,14 +190,37 @@ def _swap_directions(name: str, gradients: dict[str, Tensor]) -> Tensor | None:
     return gradients.get(other)
 
 
+PARAMETER_WEIGHTS, PARAMETER_BIASES = ("gradients.weights",), ("gradients.biases",)
+Pick = Callable[[str, dict[str, Tensor]], Tensor | None]
+EXCHANGES: tuple[tuple[str, tuple[str, ...], Pick, Condition], ...] = (
+    (
+        "b_ih receives the gradients of both biases, and b_hh zeros",
+        PARAMETER_BIASES,
+        _give_both("bias_ih", "bias_hh"),
+        has_bias,
+    ),
+    (
+        "b_hh receives the gradients of both biases, and b_ih zeros",
+        PARAMETER_BIASES,
+        _give_both("bias_hh", "bias_ih"),
+        has_bias,
+    ),
+    (
+        "the gradients of W_ih and W_hh are exchanged",
+        PARAMETER_WEIGHTS,
+        _swap("weight_ih", "weight_hh"),
+        always,
+    ),
+    (
+        "the gradients of the parameters of both directions are exchanged",
+        PARAMETER_WEIGHTS,
+        _swap_directions,
+        is_bidirectional,
+    ),
+)
+
+
 def _list_exchanged() -> list[Hypothesis]:
-    def has_bias(case: Case) -> bool:
-        return case.config.bias
-
-    def is_bidirectional(case: Case) -> bool:
-        return case.config.bidirectional
-
-    weights, biases = ("gradients.weights",), ("gradients.biases",)
     return [
         Hypothesis(
             text,
@@ -205,32 +229,7 @@ def _list_exchanged() -> list[Hypothesis]:
             partial(ExchangedGradients, pick=pick),
             concerns,
         )
-        for text, rules, pick, concerns in (
-            (
-                "b_ih receives the gradients of both biases, and b_hh zeros",
-                biases,
-                _give_both("bias_ih", "bias_hh"),
-                has_bias,
-            ),
-            (
-                "b_hh receives the gradients of both biases, and b_ih zeros",
-                biases,
-                _give_both("bias_hh", "bias_ih"),
-                has_bias,
-            ),
-            (
-                "the gradients of W_ih and W_hh are exchanged",
-                weights,
-                _swap("weight_ih", "weight_hh"),
-                always,
-            ),
-            (
-                "the gradients of the parameters of both directions are exchanged",
-                weights,
-                _swap_directions,
-                is_bidirectional,
-            ),
-        )
+        for text, rules, pick, concerns in EXCHANGES
     ] + [
         hypothesis
         for name, kinds in (
@@ -241,7 +240,7 @@ def _list_exchanged() -> list[Hypothesis]:
         for hypothesis in list_by_place(
             f"the gradient of {name} is transposed where it is square",
             f"return the gradient of {name} in the shape of the parameter, not transposed",
-            weights,
+            PARAMETER_WEIGHTS,
             ChangedGradients,
             change=_transpose,
             kinds=kinds,

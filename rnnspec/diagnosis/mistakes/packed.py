@@ -206,6 +206,50 @@ def _list_packed_orders() -> list[Hypothesis]:
     ]
 
 
+PADDING: tuple[tuple[str, tuple[str, ...], tuple[int, ...], bool, bool, int], ...] = (
+    (
+        "h_n of the forward direction is taken at the padded end of each sequence",
+        ("packed.h-n", "packed.padding"),
+        (0,),
+        False,
+        True,
+        0,
+    ),
+    (
+        "the backward direction starts in the padding of shorter sequences",
+        ("packed.output", "packed.padding"),
+        (1,),
+        True,
+        True,
+        0,
+    ),
+    (
+        "h_n of the backward direction starts in the padding, although the output does not",
+        ("packed.padding", "packed.h-n"),
+        (1,),
+        False,
+        True,
+        0,
+    ),
+    (
+        "h_n of both directions is computed through the padding",
+        ("packed.h-n", "packed.padding"),
+        (0, 1),
+        False,
+        True,
+        1,
+    ),
+    (
+        "packed sequences are computed as if they were padded with zeros to the longest",
+        ("packed.output", "packed.padding"),
+        (0, 1),
+        True,
+        True,
+        1,
+    ),
+)
+
+
 def _list_padding() -> list[Hypothesis]:
     ends = "let each sequence start and end at its own length"
     return [
@@ -218,94 +262,55 @@ def _list_padding() -> list[Hypothesis]:
             "padding",
             rank,
         )
-        for text, rules, wrong, output, state, rank in (
-            (
-                "h_n of the forward direction is taken at the padded end of each sequence",
-                ("packed.h-n", "packed.padding"),
-                (0,),
-                False,
-                True,
-                0,
-            ),
-            (
-                "the backward direction starts in the padding of shorter sequences",
-                ("packed.output", "packed.padding"),
-                (1,),
-                True,
-                True,
-                0,
-            ),
-            (
-                "h_n of the backward direction starts in the padding, although the output does not",
-                ("packed.padding", "packed.h-n"),
-                (1,),
-                False,
-                True,
-                0,
-            ),
-            (
-                "h_n of both directions is computed through the padding",
-                ("packed.h-n", "packed.padding"),
-                (0, 1),
-                False,
-                True,
-                1,
-            ),
-            (
-                "packed sequences are computed as if they were padded with zeros to the longest",
-                ("packed.output", "packed.padding"),
-                (0, 1),
-                True,
-                True,
-                1,
-            ),
-        )
+        for text, rules, wrong, output, state, rank in PADDING
     ]
+
+
+RAGGED: tuple[tuple[str, str, Callable[..., Reference], int], ...] = (
+    (
+        "with packed input of different lengths, the backward output of the padded batch is"
+        " returned in the order in which it is computed",
+        "turn the backward output of each sequence round within its own length",
+        ProcessedOrder,
+        0,
+    ),
+    (
+        "with packed input of different lengths, the backward output of each sequence is"
+        " returned in the order in which it is computed",
+        "turn the backward output of each sequence round within its own length",
+        OwnOrder,
+        0,
+    ),
+    (
+        "with packed input, the backward direction uses h_0 for the longest sequences only",
+        "start the backward direction of every sequence from its own state",
+        LongestOnly,
+        0,
+    ),
+    (
+        "a time step that only the longest sequence has ignores the state",
+        "compute the steps of the longest sequence like the others",
+        LoneWithoutState,
+        0,
+    ),
+    (
+        "the final state of a sequence that ends before the longest is zero",
+        "keep the state of each sequence after its last step",
+        EndedForgotten,
+        0,
+    ),
+    (
+        "the state of a sequence is zero at the steps that it does not have: before its first"
+        " step in the backward direction, and after its last one",
+        "keep the state of each sequence at the steps that it does not have",
+        ZeroOutside,
+        1,
+    ),
+)
 
 
 def _list_ragged() -> list[Hypothesis]:
     rules = ("packed.h-n", "packed.output")
-    entries: tuple[tuple[str, str, Callable[..., Reference], int], ...] = (
-        (
-            "with packed input of different lengths, the backward output of the padded batch is"
-            " returned in the order in which it is computed",
-            "turn the backward output of each sequence round within its own length",
-            ProcessedOrder,
-            0,
-        ),
-        (
-            "with packed input of different lengths, the backward output of each sequence is"
-            " returned in the order in which it is computed",
-            "turn the backward output of each sequence round within its own length",
-            OwnOrder,
-            0,
-        ),
-        (
-            "with packed input, the backward direction uses h_0 for the longest sequences only",
-            "start the backward direction of every sequence from its own state",
-            LongestOnly,
-            0,
-        ),
-        (
-            "a time step that only the longest sequence has ignores the state",
-            "compute the steps of the longest sequence like the others",
-            LoneWithoutState,
-            0,
-        ),
-        (
-            "the final state of a sequence that ends before the longest is zero",
-            "keep the state of each sequence after its last step",
-            EndedForgotten,
-            0,
-        ),
-        (
-            "the state of a sequence is zero at the steps that it does not have: before its first"
-            " step in the backward direction, and after its last one",
-            "keep the state of each sequence at the steps that it does not have",
-            ZeroOutside,
-            1,
-        ),
-    )
     return [
         Hypothesis(
             text,
@@ -316,7 +321,7 @@ def _list_ragged() -> list[Hypothesis]:
             "ended" if "zero" in text else "",
             rank,
         )
-        for text, remedy, kind, rank in entries
+        for text, remedy, kind, rank in RAGGED
     ]
 
 

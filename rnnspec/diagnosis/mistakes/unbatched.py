@@ -85,54 +85,64 @@ class FourAxes(Reference):
 UNBATCHED = ("layouts.unbatched", "shapes.output", "shapes.h-n")
 
 
+def _add_middle(tensor: Tensor) -> Tensor:
+    return tensor.unsqueeze(1)
+
+
+def _add_first(tensor: Tensor) -> Tensor:
+    return tensor.unsqueeze(0)
+
+
+DROP = "remove the batch axis of {} if the input has none"
+FORMS: tuple[tuple[str, str, Rearrange | None, Rearrange | None, int], ...] = (
+    ("h_n keeps a batch axis", DROP.format("h_n"), None, _add_middle, 0),
+    ("the output keeps a batch axis", DROP.format("the output"), _add_middle, None, 0),
+    (
+        "output and h_n keep a batch axis",
+        DROP.format("output and h_n"),
+        _add_middle,
+        _add_middle,
+        1,
+    ),
+    (
+        "the output has a batch axis, as its first one",
+        DROP.format("the output"),
+        _add_first,
+        None,
+        0,
+    ),
+    (
+        "output and h_n have a batch axis; that of the output is its first",
+        DROP.format("output and h_n"),
+        _add_first,
+        _add_middle,
+        1,
+    ),
+    (
+        "the output loses every axis of size one",
+        "use squeeze with the number of the batch axis",
+        torch.squeeze,
+        None,
+        0,
+    ),
+    (
+        "h_n loses every axis of size one",
+        "use squeeze with the number of the batch axis",
+        None,
+        torch.squeeze,
+        0,
+    ),
+    (
+        "output and h_n lose every axis of size one",
+        "use squeeze with the number of the batch axis",
+        torch.squeeze,
+        torch.squeeze,
+        1,
+    ),
+)
+
+
 def _list_unbatched() -> list[Hypothesis]:
-    drop = "remove the batch axis of {} if the input has none"
-    forms: tuple[tuple[str, str, Rearrange | None, Rearrange | None, int], ...] = (
-        ("h_n keeps a batch axis", drop.format("h_n"), None, _add_middle, 0),
-        ("the output keeps a batch axis", drop.format("the output"), _add_middle, None, 0),
-        (
-            "output and h_n keep a batch axis",
-            drop.format("output and h_n"),
-            _add_middle,
-            _add_middle,
-            1,
-        ),
-        (
-            "the output has a batch axis, as its first one",
-            drop.format("the output"),
-            _add_first,
-            None,
-            0,
-        ),
-        (
-            "output and h_n have a batch axis; that of the output is its first",
-            drop.format("output and h_n"),
-            _add_first,
-            _add_middle,
-            1,
-        ),
-        (
-            "the output loses every axis of size one",
-            "use squeeze with the number of the batch axis",
-            torch.squeeze,
-            None,
-            0,
-        ),
-        (
-            "h_n loses every axis of size one",
-            "use squeeze with the number of the batch axis",
-            None,
-            torch.squeeze,
-            0,
-        ),
-        (
-            "output and h_n lose every axis of size one",
-            "use squeeze with the number of the batch axis",
-            torch.squeeze,
-            torch.squeeze,
-            1,
-        ),
-    )
     return [
         Hypothesis(
             f"with unbatched input, {text}",
@@ -143,7 +153,7 @@ def _list_unbatched() -> list[Hypothesis]:
             "unbatched axis",
             rank,
         )
-        for text, remedy, output, h_n, rank in forms
+        for text, remedy, output, h_n, rank in FORMS
     ]
 
 
@@ -167,14 +177,6 @@ def _list_batch_of_one() -> list[Hypothesis]:
             ("output and h_n have", True, True, 1),
         )
     ]
-
-
-def _add_middle(tensor: Tensor) -> Tensor:
-    return tensor.unsqueeze(1)
-
-
-def _add_first(tensor: Tensor) -> Tensor:
-    return tensor.unsqueeze(0)
 
 
 HYPOTHESES: tuple[Hypothesis, ...] = (
