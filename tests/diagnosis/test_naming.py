@@ -1,0 +1,69 @@
+"""The name of a fault: the rule that tells best what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from rnnspec.contract.clauses import Level
+from rnnspec.diagnosis.naming import rank_rules
+from rnnspec.rulekit.rule import Fact, Part
+from tests.engine.toy import make_rule
+
+PLAIN = make_rule("recurrence.output")
+LAYOUT = make_rule("layouts.batch-first", about=["batch_first"])
+BOTH = make_rule("directions.h-n-order", about=["batch_first", "bidirectional"])
+SAVED = make_rule(
+    "modules.state-dict", part=Part.MODULE, about=["prior_use"], establishes=[Fact.RESULTS]
+)
+WEIGHTS = make_rule("parameters.weight-shape", establishes=[Fact.RESULTS])
+ADVICE = make_rule("shapes.advice", level=Level.SHOULD, about=["batch_first"])
+GRADIENT = make_rule("gradients.input", establishes=[Fact.GRADIENTS, Fact.CALL])
+RULES = (BOTH, ADVICE, PLAIN, WEIGHTS, SAVED, LAYOUT, GRADIENT)
+ALL = frozenset(rule.id for rule in RULES)
+
+
+def rank(
+    needed: Collection[str],
+    fact: Fact | None = Fact.RESULTS,
+    judged: Collection[str] = ALL - {WEIGHTS.id},
+    preferred: Collection[str] = (),
+) -> list[str]:
+    return [rule.id for rule in rank_rules(RULES, needed, fact, judged, preferred)]
+
+
+def test_a_rule_about_what_does_not_matter_is_no_name() -> None:
+    assert rank([]) == [PLAIN.id, WEIGHTS.id] or rank([]) == [WEIGHTS.id, PLAIN.id]
+    assert LAYOUT.id not in rank(["bidirectional"])
+    assert BOTH.id not in rank(["batch_first"])
+
+
+def test_the_more_of_what_matters_a_rule_is_about_the_better() -> None:
+    assert rank(["batch_first"])[0] == LAYOUT.id
+    assert rank(["batch_first", "bidirectional"])[:2] == [BOTH.id, LAYOUT.id]
+
+
+def test_a_must_comes_before_a_should_whatever_both_are_about() -> None:
+    ranked = rank(["batch_first"], preferred=[ADVICE.id])
+    assert ranked[-1] == ADVICE.id
+    assert PLAIN.id in ranked
+
+
+def test_a_rule_about_how_the_layer_is_called_comes_first_if_that_matters() -> None:
+    assert rank(["prior_use", "batch_first"])[0] == SAVED.id
+    assert SAVED.id not in rank(["batch_first"])
+
+
+def test_what_the_likely_cause_names_comes_before_the_others() -> None:
+    assert rank(["batch_first"], preferred=[BOTH.id])[0] == BOTH.id
+    assert rank(["batch_first"], preferred=[PLAIN.id, BOTH.id])[:2] == [PLAIN.id, BOTH.id]
+
+
+def test_wrong_parameters_come_before_a_wrong_call_if_they_were_judged() -> None:
+    assert rank(["batch_first"], judged=ALL)[0] == WEIGHTS.id
+    assert rank(["batch_first"])[0] == LAYOUT.id
+
+
+def test_a_rule_that_does_not_establish_the_fact_is_no_name() -> None:
+    assert rank(["batch_first", "prior_use"], Fact.GRADIENTS) == [GRADIENT.id]
+    assert GRADIENT.id not in rank([], Fact.CALL), "a gradient presupposes a call"
+    assert set(rank(["batch_first", "bidirectional", "prior_use"], None)) == ALL
