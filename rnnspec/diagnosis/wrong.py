@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 from rnnspec.diagnosis.events import FaultKind
+from rnnspec.diagnosis.fault import Fault
 from rnnspec.diagnosis.search import Search
 from rnnspec.diagnosis.telling import add_fault
 from rnnspec.engine.minimise import minimise
@@ -57,17 +58,27 @@ def find_wrong(search: Search[CaseT, ObservedT], kind: FaultKind, fact: Fact) ->
             if cause or search.is_covered(event, minimum) or (event.is_small and start.is_small)
         ]
         fault = add_fault(search, kind, minimum, covered or [start], fact, cause)
-        taken = {id(event) for event in fault.events}
-        rest = [event for event in events if id(event) not in taken]
-        explained = {
-            shown
-            for shown in dict.fromkeys(event.shown for event in rest)
-            if search.explains(fault, shown, kind)
-        }
-        fault.events.extend(event for event in rest if event.shown in explained)
-        events = [event for event in rest if event.shown not in explained]
+        events = _list_unexplained(search, fault, events, kind)
     same = [fault for fault in search.faults if fault.kind is kind]
     if same:
         same[-1].events.extend(events)
     else:
         search.unexplained += events
+
+
+def _list_unexplained(
+    search: Search[CaseT, ObservedT],
+    fault: Fault[CaseT],
+    events: list[Event[CaseT]],
+    kind: FaultKind,
+) -> list[Event[CaseT]]:
+    """Add the events to a fault that its likely cause explains, and return the rest."""
+    taken = {id(event) for event in fault.events}
+    rest = [event for event in events if id(event) not in taken]
+    explained = {
+        shown
+        for shown in dict.fromkeys(event.shown for event in rest)
+        if search.explains(fault, shown, kind)
+    }
+    fault.events.extend(event for event in rest if event.shown in explained)
+    return [event for event in rest if event.shown not in explained]
