@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
-from rnnspec.diagnosis.events import FaultKind
+from rnnspec.diagnosis.events import Event, FaultKind
 from rnnspec.diagnosis.fault import Fault
 from rnnspec.diagnosis.search import Search
 from rnnspec.diagnosis.telling import add_fault
