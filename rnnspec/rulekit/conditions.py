@@ -96,6 +96,16 @@ is_bidirectional: Condition[Case] = Condition(
 is_stacked = has_size_at_least("num_layers", 2)
 is_batch_first: Condition[Case] = Condition("batch_first", lambda case: case.config.batch_first)
 is_packed: Condition[Case] = Condition("packed input", lambda case: case.is_packed)
+has_different_lengths: Condition[Case] = is_packed & Condition(
+    "sequences of different lengths", lambda case: min(case.lengths) < case.steps
+)
+has_unsorted_lengths: Condition[Case] = is_packed & Condition(
+    "unsorted lengths",
+    lambda case: list(case.lengths) != sorted(case.lengths, reverse=True),
+)
+has_equal_lengths: Condition[Case] = is_packed & Condition(
+    "sequences of equal length", lambda case: min(case.lengths) == case.steps
+)
 is_batched = has_value(Layout.BATCHED)
 is_unbatched = has_value(Layout.UNBATCHED)
 has_initial_state = has_value(InitialState.GIVEN)

@@ -24,8 +24,11 @@ from rnnspec.rulekit.assertions.relations import (
 )
 from rnnspec.rulekit.conditions import (
     Condition,
+    has_different_lengths,
+    has_equal_lengths,
     has_predictable_results,
     has_size_at_least,
+    has_unsorted_lengths,
     is_batch_first,
     is_packed,
     one_in,
@@ -34,17 +37,6 @@ from rnnspec.rulekit.rule import rule
 from rnnspec.rulekit.snippets.packed import IS_PACKED, PAD_BACK, SAME_INDICES
 from rnnspec.rulekit.violation import Violation, assert_identical
 from rnnspec.subjects.subject import observe_step
-
-has_different_lengths = is_packed & Condition(
-    "sequences of different lengths", lambda case: min(case.lengths) < case.steps
-)
-has_unsorted_lengths = is_packed & Condition(
-    "unsorted lengths",
-    lambda case: list(case.lengths) != sorted(case.lengths, reverse=True),
-)
-has_equal_lengths = is_packed & Condition(
-    "sequences of equal length", lambda case: min(case.lengths) == case.steps
-)
 
 
 @rule(
