@@ -215,9 +215,9 @@ def test_rules_that_follow_from_a_fault_are_skipped_with_its_name(
     result.stdout.fnmatch_lines_random(
         [
             "FAIL  layouts.states-stay-layer-first * MUST * values * Args: batch_first",
-            "  likely cause   the states are batch first when batch_first=True, *h_0 and h_n *",
+            "  likely cause   the states are batch first when batch_first=True, *h_0 and h_n*",
             "  to conform     transpose h_0 and h_n back: states.transpose(0, 1)",
-            "cases judged: * stopped: False",
+            "*cases judged: * stopped: False",
         ]
     )
 

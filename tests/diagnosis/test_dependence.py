@@ -1,0 +1,50 @@
+"""What a failure depends on, in words."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from rnnspec.api import prepare_suite
+from rnnspec.cases.axes import Layout
+from rnnspec.cases.case import Case
+from rnnspec.diagnosis.dependence import describe_dependence, describe_situation
+from rnnspec.engine.minimise import MinimalFailure
+from rnnspec.engine.outcome import Finding
+from rnnspec.options import CheckOptions
+from rnnspec.suites.layer import LayerSuite
+
+
+def prepare(*rules: str, **options: str) -> LayerSuite:
+    return prepare_suite(nn.RNN, CheckOptions(profile="quick", cases=3, rules=rules, **options))
+
+
+def draw_first_case(suite: LayerSuite) -> Case:
+    (_, case), *_ = suite.draw_cases(0, 1)
+    return case
+
+
+def test_the_description_names_what_a_failure_depends_on() -> None:
+    suite = prepare("recurrence.output")
+    case = draw_first_case(suite).replace(bidirectional=True, steps=3)
+    finding = Finding(0, case, "wrong")
+    nothing = MinimalFailure(finding)
+    always = "happens with every configuration, size and way of calling"
+    assert describe_dependence(suite, nothing) == always
+    assert describe_situation(suite, nothing) == ""
+    passed = {"bidirectional": False, "steps": 2, "layout": Layout.BATCHED}
+    needing = MinimalFailure(finding, passed, required=("mode",))
+    needed, _, free = describe_dependence(suite, needing).partition("; any ")
+    situation = f"steps >= 3 and bidirectional=True and layout={case.layout} and mode={case.mode}"
+    assert needed == f"only with {situation}"
+    assert describe_situation(suite, needing) == situation
+    assert set(free.split(", ")) == {"dtype", "memory_layout", "prior_use"}
+    interrupted = MinimalFailure(finding, passed, interrupted=True)
+    assert describe_dependence(suite, interrupted) == (
+        "unknown: interrupted before the case was minimised"
+    )
+
+
+def test_a_pinned_dtype_is_not_mentioned() -> None:
+    suite = prepare("recurrence.output", dtype="float32")
+    minimum = MinimalFailure(Finding(0, draw_first_case(suite), "wrong"), {"steps": 1})
+    assert "dtype" not in describe_dependence(suite, minimum)

@@ -1,0 +1,155 @@
+"""A fault of a layer is told once, by its own name, and two faults are told as two."""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import rnnspec
+from rnnspec.report.console import format_report
+from rnnspec.report.data import Report, Verdict
+from rnnspec.selftest import BUGS
+from tests.report.test_data import VALIDATOR
+
+RULES = (
+    "directions.*",
+    "stacking.composition",
+    "states.*",
+    "recurrence.output",
+    "recurrence.h-n",
+    "shapes.returns-pair",
+    "shapes.output",
+)
+
+
+class Fast(nn.RNN):
+    """Takes and returns the states batch first, which is the most common layout mistake."""
+
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        if hx is not None and self.batch_first and hx.dim() == 3:
+            hx = hx.transpose(0, 1).contiguous()
+        output, h_n = super().forward(input, hx)
+        return output, h_n.transpose(0, 1) if self.batch_first and h_n.dim() == 3 else h_n
+
+
+FAST_RULES = (
+    *("layouts.*", "shapes.h-n", "shapes.output", "states.*", "directions.*", "recurrence.h-n"),
+    *("packed.h-n", "packed.batch-first-ignored", "gradients.input", "modules.second-call"),
+    *("errors.h-0-layers", "construction.keywords"),
+)
+
+
+@lru_cache(maxsize=1)
+def check_fast() -> Report:
+    return rnnspec.check(Fast, profile="quick", rules=FAST_RULES)
+
+
+def check_layer(target: Any) -> Report:
+    return rnnspec.check(target, profile="quick", cases=80, rules=RULES)
+
+
+def list_roots(report: Report) -> list[str]:
+    return [
+        result.rule
+        for result in report.results
+        if result.verdict is Verdict.FAIL and result.caused_by is None
+    ]
+
+
+def test_states_that_are_batch_first_are_one_fault_with_its_cause_and_its_remedy() -> None:
+    report = check_fast()
+    (fault,) = report.faults
+    assert list_roots(report) == [fault.rule] == ["layouts.states-stay-layer-first"]
+    assert fault.likely_cause.startswith("the states are batch first when batch_first=True")
+    assert fault.likely_cause.endswith("both h_0 and h_n")
+    assert fault.remedy == "transpose h_0 and h_n back: states.transpose(0, 1)"
+    assert 0 < fault.explained <= fault.seen
+    assert "batch_first=True" in fault.situation
+    assert "shapes.h-n" in fault.consequences
+    assert "modules.second-call" in fault.waiting
+    assert fault.avoided_by in ("", "batch_first")
+
+
+def test_the_report_tells_it_at_the_top_and_ends_with_a_verdict_for_each_part() -> None:
+    report = check_fast()
+    lines = format_report(report).splitlines()
+    failures = [line.split()[1] for line in lines if line.startswith("FAIL ")]
+    assert failures == ["layouts.states-stay-layer-first"]
+    assert any(line.startswith("  likely cause   the states are batch first") for line in lines)
+    assert "  to conform     transpose h_0 and h_n back: states.transpose(0, 1)" in lines
+    assert lines[-1].partition(": ")[2].startswith("1 fault. values: 1 fault; ")
+    assert lines[-1].split("; ")[-1].endswith("module, interface: conform.") or (
+        "module, interface: conform" in lines[-1]
+    )
+    text = " ".join(lines)
+    assert "could not be checked in every case because of layouts.states-stay-layer-first" in text
+
+
+def test_the_fault_has_a_program_that_says_what_was_expected() -> None:
+    result = check_fast().result("layouts.states-stay-layer-first")
+    assert result.counterexample is not None
+    assert result.counterexample.configuration["batch_first"] is True
+    assert result.counterexample.sizes["batch"] == 2
+    assert (result.repro is None) is bool(result.no_repro)
+    assert result.repro is not None
+
+
+def test_the_data_has_the_fault_and_the_parts() -> None:
+    data = json.loads(json.dumps(check_fast().as_dict(), allow_nan=False))
+    VALIDATOR.validate(data)
+    assert {name: part["verdict"] for name, part in data["parts"].items()} == {
+        "values": "violates",
+        "gradients": "conforms",
+        "module": "conforms",
+        "interface": "conforms",
+    }
+
+
+def test_a_fault_that_breaks_several_rules_is_reported_once() -> None:
+    report = check_layer(BUGS["StatesByDirection"])
+    assert list_roots(report) == ["directions.h-n-order"]
+    assert len(report.violations) > 1
+
+
+def test_two_faults_are_reported_as_two() -> None:
+    class Twice(nn.RNN):
+        """The directions of h_n are exchanged, and an initial state is ignored."""
+
+        def forward(self, input: Any, hx: Any = None) -> Any:
+            output, h_n = super().forward(input)
+            return output, h_n.flip(0) if self.bidirectional and self.num_layers == 1 else h_n
+
+    roots = list_roots(check_layer(Twice))
+    assert {rule.split(".")[0] for rule in roots} == {"directions", "states"}
+
+
+def test_a_missing_result_is_the_cause_of_everything() -> None:
+    class Short(nn.RNN):
+        def forward(self, *given: Any) -> Any:
+            return super().forward(*given)[0]
+
+    report = check_layer(Short)
+    assert list_roots(report) == ["shapes.returns-pair"]
+    others = [each for each in report.results if each.rule != "shapes.returns-pair"]
+    told = [each for each in others if each.verdict in (Verdict.FAIL, Verdict.BLOCKED)]
+    assert {each.caused_by for each in told} == {"shapes.returns-pair"}
+    assert {each.verdict for each in others if each not in told} <= {Verdict.UNREACHED}
+
+
+@pytest.mark.parametrize("bug", ["StatesByDirection", "PackedDataRounded", "StateWrittenInPlace"])
+def test_every_fault_has_a_program_or_says_why_there_is_none(bug: str) -> None:
+    report = rnnspec.check(BUGS[bug], profile="quick", cases=60, rules=(*RULES, "side-effects.*"))
+    for fault in report.faults:
+        result = report.result(fault.rule)
+        assert (result.repro is None) is bool(result.no_repro)
+
+
+def test_a_layer_that_is_right_has_no_fault() -> None:
+    report = check_layer(torch.nn.RNN)
+    assert report.faults == ()
+    assert list_roots(report) == []
