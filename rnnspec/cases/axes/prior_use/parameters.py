@@ -40,8 +40,8 @@ def _train(layer: LayerInPreparation) -> None:
     parameters = [each for each in layer.module.parameters() if each.requires_grad]
     state = result[1] if isinstance(result, (tuple, list)) and len(result) > 1 else None
     # What the call must return is judged where it is called as the case says.
-    is_differentiable = isinstance(state, torch.Tensor) and state.requires_grad
-    if layer.offers(Feature.GRADIENTS) and is_differentiable:
+    can_differentiate = layer.offers(Feature.GRADIENTS)
+    if can_differentiate and isinstance(state, torch.Tensor) and state.requires_grad:
         with layer.step("backward"):
             state.sum().backward()
         take_gradient_step(parameters)
