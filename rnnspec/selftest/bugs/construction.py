@@ -62,7 +62,7 @@ class LayersByPositionOnly(Planted):
 class BidirectionalLostBesideRelu(Planted):
     """`bidirectional=True` is ignored if `nonlinearity='relu'` and `bias=False` are passed by
     keyword as well;
-    construction.keywords or parameters.reverse-names sees it."""
+    construction.keywords or parameters.reverse-names or parameters.names sees it."""
 
     narrow = True
 

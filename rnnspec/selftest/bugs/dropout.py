@@ -337,7 +337,7 @@ class ScaleFixedAtConstruction(Planted):
 
 class IntegerForgotten(Planted):
     """A `dropout` that is an integer is not converted and counts as 0 (pytorch PR #21304);
-    dropout.integer sees it."""
+    dropout.integer or dropout.p-one sees it."""
 
     narrow = True
 

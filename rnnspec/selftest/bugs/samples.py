@@ -46,7 +46,8 @@ class NeighbourLeaks(Planted):
 
 class BiasBeyondGrid(Planted):
     """With more than 65,536 rows of steps and samples, no bias is added, because the grid of the
-    kernel is too large to be launched (ROCm/rocm-libraries #10551); samples.many-rows sees it."""
+    kernel is too large to be launched (ROCm/rocm-libraries #10551);
+    samples.many-rows or recurrence.output sees it."""
 
     narrow = True
 
