@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from rnnspec.rules.catalogue import find_layer_rule
 from rnnspec.selftest import (
     BUGS,
     CORRECT,
@@ -18,6 +19,8 @@ from rnnspec.selftest import (
     is_narrow,
     read_story,
 )
+from rnnspec.selftest.bank import list_good_names
+from rnnspec.selftest.bugs.planted import Planted
 from rnnspec.selftest.correct_torch import AsOnCuda
 from tests.releases import skip_unless_promised
 from tests.selftest.calls import (
@@ -271,3 +274,16 @@ def test_half_of_the_bugs_cite_a_public_report_and_a_third_is_narrow() -> None:
 def test_a_bug_must_name_a_rule() -> None:
     with pytest.raises(ValueError, match="Plain names no rule"):
         find_named_rule(Plain)
+
+
+def test_a_bug_may_declare_names_that_tell_it_as_well() -> None:
+    class Both(Planted):
+        """The story; it goes on (pytorch #1); states.carried or shapes.h-n sees it."""
+
+    assert list_good_names(Both) == ("states.carried", "shapes.h-n")
+    assert find_named_rule(Both) == "states.carried"
+    for name in BUGS:
+        good = list_good_names(name)
+        assert good[0] == find_named_rule(name), name
+        assert len(good) == len(set(good)), name
+        assert all(find_layer_rule(each).id == each for each in good), name
