@@ -22,8 +22,9 @@ import numpy as np
 from benchmarks.tables import make_parser, show_progress
 from rnnspec.api import prepare_suite
 from rnnspec.cases.case import Case
-from rnnspec.diagnosis.likely_cause import LikelyCause, find_likely_cause
+from rnnspec.diagnosis.likely_cause import find_likely_cause
 from rnnspec.diagnosis.mistakes.evidence import Evidence, GradientEvidence
+from rnnspec.engine.explanations import LikelyCause
 from rnnspec.observe.observation import Observation
 from rnnspec.options import CheckOptions
 from rnnspec.selftest import BUGS

@@ -15,12 +15,13 @@ from rnnspec.cases.axes import InitialState, Layout, MemoryLayout, Mode
 from rnnspec.cases.case import Case
 from rnnspec.cases.values import Values, draw_values
 from rnnspec.contract.config import Config
-from rnnspec.diagnosis.likely_cause import LikelyCause, find_likely_cause
+from rnnspec.diagnosis.likely_cause import find_likely_cause
 from rnnspec.diagnosis.mistakes.catalogue import GRADIENT_HYPOTHESES, HYPOTHESES
 from rnnspec.diagnosis.mistakes.evidence import Evidence, GradientEvidence
 from rnnspec.diagnosis.mistakes.given import Given
 from rnnspec.diagnosis.mistakes.hypothesis import Build, Hypothesis
 from rnnspec.diagnosis.mistakes.reference import Reference, Refused
+from rnnspec.engine.explanations import LikelyCause
 from rnnspec.observe.expected import Expected
 from rnnspec.observe.observation import Observation
 from rnnspec.subjects.failures import Raised

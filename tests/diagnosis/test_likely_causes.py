@@ -8,8 +8,9 @@ import pytest
 
 from rnnspec.api import prepare_suite
 from rnnspec.cases.case import Case
-from rnnspec.diagnosis.likely_cause import LikelyCause, find_likely_cause
+from rnnspec.diagnosis.likely_cause import find_likely_cause
 from rnnspec.diagnosis.mistakes.evidence import Evidence, GradientEvidence
+from rnnspec.engine.explanations import LikelyCause
 from rnnspec.observe.observation import Observation
 from rnnspec.options import CheckOptions
 from rnnspec.rules.catalogue import find_layer_rule
