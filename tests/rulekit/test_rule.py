@@ -1,0 +1,63 @@
+"""Rules as data: their parts, what they are about, and what they presuppose and establish."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+
+import pytest
+
+from rnnspec.cases.space import FIELDS
+from rnnspec.errors import SelectionError
+from rnnspec.rulekit.rule import Fact, Part, Theme, rule
+from rnnspec.rulekit.selection import select_parts
+from rnnspec.rules.catalogue import list_layer_rules
+
+
+def test_every_rule_belongs_to_a_part_and_each_part_has_rules() -> None:
+    parts = [each.part for each in list_layer_rules()]
+    assert set(parts) == set(Part)
+    assert Theme.GRADIENTS.part is Part.GRADIENTS
+    assert Theme.STATES.part is Part.VALUES
+    assert all(part.meaning for part in Part)
+
+
+def test_rules_are_about_axes_and_sizes_and_presuppose_facts_and_rules() -> None:
+    rules = list_layer_rules()
+    ids = [each.id for each in rules]
+    for each in rules:
+        assert each.about <= set(FIELDS), each.id
+        patterns = [name for name in each.presupposes if isinstance(name, str)]
+        for pattern in patterns:
+            assert any(fnmatchcase(name, pattern) for name in ids), f"{each.id}: {pattern}"
+            assert not fnmatchcase(each.id, pattern) or "*" in pattern, each.id
+        if each.part is Part.GRADIENTS:
+            assert Fact.RESULTS in each.presupposes, each.id
+        if each.part is Part.INTERFACE and not each.about:
+            assert not each.establishes, each.id
+
+
+def test_a_rule_about_an_unknown_axis_is_refused() -> None:
+    decorate = rule("rnn.recurrence.tanh", id="recurrence.unknown", about=("layot",))
+
+    def check(observation: object) -> None:
+        """Require something.
+
+        It is checked.
+
+        Catches faults.
+        """
+
+    with pytest.raises(ValueError, match=r"recurrence\.unknown is about 'layot'; expected one of"):
+        decorate(check)
+
+
+def test_parts_select_rules() -> None:
+    rules = list_layer_rules()
+    assert select_parts(rules, ()) == rules
+    chosen = select_parts(rules, ("module", "interface"))
+    assert [each.part for each in chosen if each.part in (Part.VALUES, Part.GRADIENTS)] == []
+    assert len(chosen) + len(select_parts(rules, ("values", "gradients"))) == len(rules)
+    with pytest.raises(SelectionError, match=r"parts 'modul': choose .* Did you mean 'module'\?"):
+        select_parts(rules, ("modul",))
+    with pytest.raises(SelectionError, match="gradients: none of the chosen rules belongs to it"):
+        select_parts(select_parts(rules, ("values",)), ("gradients",))
