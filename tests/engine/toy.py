@@ -133,7 +133,8 @@ def make_rule(
 
     def check_all(observation: ToyObservation) -> None:
         check(observation)
-        message = observation.layer.own_stopped.get(id, lambda case: "")(observation.case)
+        stop = observation.layer.own_stopped.get(id)
+        message = stop(observation.case) if stop is not None else ""
         if message:
             raise Raised("the constructor", ValueError(message))
         if observation.layer.own.get(id, never)(observation.case):
