@@ -43,7 +43,7 @@ def _train(layer: LayerInPreparation) -> None:
     can_differentiate = layer.offers(Feature.GRADIENTS)
     if can_differentiate and isinstance(state, torch.Tensor) and state.requires_grad:
         with layer.step("backward"):
-            state.sum().backward()
+            torch.autograd.backward(state.sum())
         take_gradient_step(parameters)
         layer.module.zero_grad()
     with torch.no_grad():
