@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 
 from rnnspec.engine.outcome import Blocker, FailingCase, Finding, FindingKind
 from rnnspec.rulekit.rule import Fact, Rule
+from rnnspec.rulekit.violation import Difference
 
 CaseT = TypeVar("CaseT")
 
@@ -57,17 +58,24 @@ class Event(Generic[CaseT]):
 
     @property
     def is_small(self) -> bool:
-        """Whether the wrong number is nearly right, as by a lack of precision."""
-        wrong = self.finding.difference
-        if wrong is None:
-            return False
-        relative = abs(wrong.got - wrong.expected) / max(1.0, abs(wrong.expected))
-        return relative <= SMALL_ERROR or wrong.excess <= SMALL_EXCESS
+        """Whether the wrong numbers are nearly right, as by a lack of precision.
+
+        If the rule names no wrong number, those that other rules name in the same case decide.
+        """
+        own = self.finding.difference
+        all_wrong = [each.difference for each in self.case.findings.values() if each.difference]
+        wrong = [own] if own is not None else all_wrong
+        return bool(wrong) and all(map(_is_small, wrong))
 
     @property
     def is_judged(self) -> bool:
         """Whether the rule was judged, and not just stopped."""
         return self.finding.kind is not FindingKind.SUBJECT_ERROR
+
+
+def _is_small(wrong: Difference) -> bool:
+    relative = abs(wrong.got - wrong.expected) / max(1.0, abs(wrong.expected))
+    return relative <= SMALL_ERROR or wrong.excess <= SMALL_EXCESS
 
 
 def list_events(

@@ -27,6 +27,7 @@ def rank_rules(
     judged: Collection[str],
     preferred: Collection[str] = (),
     *,
+    required: Collection[str] = (),
     is_small: bool = False,
 ) -> list[Rule[Any, Any]]:
     """Return the rules that can be the name of a fault, the best first.
@@ -34,9 +35,10 @@ def rank_rules(
     `needed` are the fields of the minimal case that matter, `fact` is what does not hold there, and
     `judged` are the ids of the rules that were judged, not just stopped. `preferred` are the ids
     that the likely cause names. A MUST comes before a SHOULD. A rule about an axis is a name only
-    if that axis matters or the cause names it; the more of what matters it is about, the better.
-    What is wrong with the construction or the parameters comes before what is wrong with a call. If
-    all errors are small, they add up along sizes and layers, and a rule about numbers tells more.
+    if that axis matters or the cause names it; the more of what matters it is about, the better. A
+    simplest value that is `required` tells more than another one: few faults need it. What is wrong
+    with the construction or the parameters comes before what is wrong with a call. If all errors
+    are small, they add up along sizes and layers, and a rule about numbers tells more.
     """
     eligible = [rule for rule in rules if rule.id in preferred or _is_eligible(rule, needed, fact)]
 
@@ -49,6 +51,7 @@ def rank_rules(
             not (rule.theme in PREPARATION and rule.id in judged),
             -len(rule.about & NUMERIC if is_small else rule.about - NUMERIC),
             -len(rule.about),
+            not rule.about & set(required),
             rule.id not in judged,
             list(Theme).index(rule.theme),
         )

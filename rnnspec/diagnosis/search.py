@@ -254,9 +254,11 @@ class Search(Generic[CaseT, ObservedT]):
         event = next(list_events(self.rules, [failing]))
         facts = {each: fact for fact, each in KIND_OF_FACT.items()}
         fact = facts.get(event.kind)
-        if fact is not None and event.shown != finding.case:
-            # The rule made a call with other numbers: does its case show the fault by itself?
-            broken = self.suite.find_broken_facts(self.suite.observe(event.shown))
+        if fact is not None:
+            # The rule may have made a call with other numbers: does its case show the fault alone?
+            broken = self.suite.find_broken_facts(
+                self.suite.observe(event.shown), with_gradients=True
+            )
             if fact not in broken:
                 return FaultKind.REQUIREMENT, None
         return event.kind, fact

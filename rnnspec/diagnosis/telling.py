@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from rnnspec.diagnosis.events import Event, FaultKind
 from rnnspec.diagnosis.fault import Fault
-from rnnspec.diagnosis.naming import NUMERIC, rank_rules
+from rnnspec.diagnosis.naming import NUMERIC, SITUATIONS, rank_rules
 from rnnspec.diagnosis.search import Search
 from rnnspec.engine.campaign import judge_by_all, list_applicable_rules
 from rnnspec.engine.explanations import LikelyCause
@@ -51,6 +51,7 @@ def add_fault(
         fact,
         judged,
         cause.rules if cause else (),
+        required=minimum.required,
         is_small=all(event.is_small for event in events),
     )
     candidates = ranked or [search.choose_representative(events)]
@@ -146,21 +147,22 @@ def _tell(
     """Return the best rule that fails on the minimal case, with what it says there.
 
     A rule that is checked in some cases only is tried with other seeds. If none of the best rules
-    fails there, or not the one that the likely cause names, return the best with a minimal case of
-    its own.
+    fails there, or not the one that the likely cause or the situation names, return the best with a
+    minimal case of its own.
     """
-    insists = cause is not None and candidates[0].id in cause.rules
+    best = candidates[0]
+    insists = bool(best.about & SITUATIONS & minimum.needed)
+    insists |= cause is not None and best.id in cause.rules
     for rule in candidates[: 1 if insists else MOST_CANDIDATES]:
         found = at_minimum.get(rule.id) or _try_seeds(search, rule, minimum.finding)
         if found is not None:
             return rule, replace(minimum, finding=found)
-    rule = candidates[0]
-    own = [event for event in search.events if event.rule == rule.id and event.is_judged]
+    own = [event for event in search.events if event.rule == best.id and event.is_judged]
     if not own:
-        return rule, minimum
+        return best, minimum
     start = search.choose_simplest(own)
-    probe = probe_rule(search.suite, rule, start.finding)
-    return rule, minimise(search.suite.space, start.finding, probe, rule.when, RULE_EVALUATIONS)
+    probe = probe_rule(search.suite, best, start.finding)
+    return best, minimise(search.suite.space, start.finding, probe, best.when, RULE_EVALUATIONS)
 
 
 def _try_seeds(

@@ -37,7 +37,12 @@ DETERMINISTIC = Snippet(
     "rnn.effects.same-bits",
     when=one_in(8, 3),
     id="side-effects.same-bits",
-    presupposes=("side-effects.repeatable", "side-effects.deterministic", "side-effects.arguments"),
+    presupposes=(
+        "side-effects.repeatable",
+        "side-effects.deterministic",
+        "side-effects.arguments",
+        "dropout.*",
+    ),
 )
 def same_bits(observation: Observation) -> None:
     """A call that is repeated from the same seed returns the same bits, and so does its backward
@@ -55,7 +60,7 @@ def same_bits(observation: Observation) -> None:
     "rnn.effects.deterministic",
     when=one_in(10, 2),
     id="side-effects.deterministic",
-    presupposes=("side-effects.repeatable",),
+    presupposes=("side-effects.repeatable", "dropout.*"),
 )
 def deterministic(observation: Observation) -> None:
     """Under `torch.use_deterministic_algorithms(True)`, a call that is repeated from the same seed

@@ -204,6 +204,7 @@ def _is_strided(case: Case) -> bool:
     "rnn.input.strides",
     when=Condition("strided input", _is_strided) & has_predictable_results,
     about=("memory_layout",),
+    presupposes=("side-effects.arguments",),
 )
 def memory_layout(observation: Observation) -> None:
     """The memory layout of the input and of the initial state does not affect the results.

@@ -45,7 +45,7 @@ BOTH_MODES = Snippet(
     "rnn.module.mode",
     when=has_predictable_results & one_in(5, 1),
     about=("mode",),
-    presupposes=(Fact.RESULTS,),
+    presupposes=(Fact.RESULTS, "side-effects.parameters"),
 )
 def train(observation: Observation) -> None:
     """`train()` and `eval()` control whether dropout is active, and nothing else.
@@ -88,7 +88,12 @@ assert not data(output).requires_grad and not h_n.requires_grad""",
 )
 
 
-@rule("rnn.module.no-grad", when=has_value(GradMode.NO_GRAD), about=("grad_mode",))
+@rule(
+    "rnn.module.no-grad",
+    when=has_value(GradMode.NO_GRAD),
+    about=("grad_mode",),
+    presupposes=("side-effects.parameters",),
+)
 def no_grad(observation: Observation) -> None:
     """Under `torch.no_grad()`, the layer returns the same values as with gradients enabled, and
     builds no graph.
@@ -102,7 +107,12 @@ def no_grad(observation: Observation) -> None:
     _assert_same_as_with_gradients(observation)
 
 
-@rule("rnn.module.no-grad", when=has_value(GradMode.INFERENCE), about=("grad_mode",))
+@rule(
+    "rnn.module.no-grad",
+    when=has_value(GradMode.INFERENCE),
+    about=("grad_mode",),
+    presupposes=("side-effects.parameters",),
+)
 def inference(observation: Observation) -> None:
     """Under `torch.inference_mode()`, the layer returns the same values as with gradients enabled,
     and builds no graph.
@@ -149,7 +159,7 @@ for one, other in zip(meta(*moved), reference(*given)):
     "rnn.module.meta",
     when=has_few_cells & one_in(12),
     needs=(Feature.META,),
-    presupposes=(Fact.RESULTS, "shapes.dtype"),
+    presupposes=(Fact.RESULTS, "shapes.dtype", "side-effects.parameters"),
 )
 def meta(observation: Observation) -> None:
     """On the meta device, the layer returns results of the right shape and dtype.

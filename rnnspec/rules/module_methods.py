@@ -37,7 +37,7 @@ assert all(parameter.device.type == {device!r} for parameter in layer.parameters
     "rnn.module.dtype-methods",
     when=has_predictable_results & one_in(10, 4),
     id="modules.dtype-methods",
-    presupposes=(Fact.RESULTS, "modules.dtype-conversion"),
+    presupposes=(Fact.RESULTS, "modules.dtype-conversion", "side-effects.parameters"),
 )
 def dtype_methods(observation: Observation) -> None:
     """`.double()`, `.float()`, `.half()` and `.bfloat16()` convert the layer in place, and return
@@ -87,7 +87,12 @@ def _describe(value: object) -> str:
     return "None" if value is None else f"another {type(value).__name__}"
 
 
-@rule("rnn.module.device-methods", when=one_in(12, 1), id="modules.device-methods")
+@rule(
+    "rnn.module.device-methods",
+    when=one_in(12, 1),
+    id="modules.device-methods",
+    presupposes=("side-effects.parameters",),
+)
 def device_methods(observation: Observation) -> None:
     """`.cpu()` and `.cuda()` move the layer in place, and return it.
 

@@ -69,7 +69,7 @@ def _fail_only_if_fresh_is_right(observation: Observation) -> None:
     "rnn.module.state-dict",
     "rnn.parameters.names",
     when=has_predictable_results & ~has_value(ModuleUses.FUNCTIONAL) & one_in(6),
-    presupposes=(Fact.RESULTS,),
+    presupposes=(Fact.RESULTS, "side-effects.parameters"),
 )
 def state_dict(observation: Observation) -> None:
     """The `state_dict` holds only the parameters; a layer that loads it computes the same results.
@@ -113,7 +113,12 @@ def _assert_entries_are_references(prepared: PreparedLayer) -> None:
         )
 
 
-@rule("rnn.module.deepcopy", when=has_prior_use(ModuleUses.DEEPCOPIED), about=("prior_use",))
+@rule(
+    "rnn.module.deepcopy",
+    when=has_prior_use(ModuleUses.DEEPCOPIED),
+    about=("prior_use",),
+    presupposes=("side-effects.parameters",),
+)
 def deepcopy(observation: Observation) -> None:
     """A deep copy computes the same results as the original, and has its own parameters.
 
@@ -143,6 +148,7 @@ def deepcopy(observation: Observation) -> None:
     when=has_prior_use(ModuleUses.PICKLED),
     needs=(Feature.PICKLE,),
     about=("prior_use",),
+    presupposes=("side-effects.parameters",),
 )
 def pickle(observation: Observation) -> None:
     """A layer that was pickled and unpickled computes the same results as before.
@@ -157,7 +163,12 @@ def pickle(observation: Observation) -> None:
     assert_mode_and_freezing_kept(observation, "pickle.loads(pickle.dumps(layer))")
 
 
-@rule("rnn.module.replaced", when=has_prior_use(*UPDATES), about=("prior_use",))
+@rule(
+    "rnn.module.replaced",
+    when=has_prior_use(*UPDATES),
+    about=("prior_use",),
+    presupposes=("side-effects.parameters", "side-effects.backward"),
+)
 def replaced_parameters(observation: Observation) -> None:
     """After a parameter is assigned, deleted and set again, or updated in place, calls use the new
     values.
@@ -177,6 +188,7 @@ def replaced_parameters(observation: Observation) -> None:
     when=has_prior_use(ModuleUses.FUNCTIONAL),
     needs=(Feature.FUNCTIONAL,),
     about=("prior_use",),
+    presupposes=("side-effects.parameters",),
 )
 def functional_call(observation: Observation) -> None:
     """Under `torch.func.functional_call`, the layer computes and differentiates with the passed
@@ -190,7 +202,12 @@ def functional_call(observation: Observation) -> None:
     _fail_only_if_fresh_is_right(observation)
 
 
-@rule("rnn.effects.stateless", when=has_prior_use(*EARLIER_CALLS), about=("prior_use",))
+@rule(
+    "rnn.effects.stateless",
+    when=has_prior_use(*EARLIER_CALLS),
+    about=("prior_use",),
+    presupposes=("side-effects.parameters", "side-effects.backward"),
+)
 def second_call(observation: Observation) -> None:
     """The results of a call depend only on its arguments and the parameters, not on earlier calls.
 
@@ -203,7 +220,12 @@ def second_call(observation: Observation) -> None:
     _fail_only_if_fresh_is_right(observation)
 
 
-@rule("rnn.module.nested", when=has_prior_use(ModuleUses.NESTED), about=("prior_use",))
+@rule(
+    "rnn.module.nested",
+    when=has_prior_use(ModuleUses.NESTED),
+    about=("prior_use",),
+    presupposes=("side-effects.parameters",),
+)
 def nested(observation: Observation) -> None:
     """Inside another module, the layer follows the parent's mode and `state_dict`.
 
@@ -230,7 +252,12 @@ def nested(observation: Observation) -> None:
     _fail_only_if_fresh_is_right(observation)
 
 
-@rule("rnn.module.converted", when=has_prior_use(ModuleUses.CONVERTED), about=("prior_use",))
+@rule(
+    "rnn.module.converted",
+    when=has_prior_use(ModuleUses.CONVERTED),
+    about=("prior_use",),
+    presupposes=("side-effects.parameters",),
+)
 def dtype_conversion(observation: Observation) -> None:
     """After `.to(dtype)`, the layer computes with the converted values, in that dtype.
 
@@ -254,7 +281,12 @@ def dtype_conversion(observation: Observation) -> None:
     )
 
 
-@rule("rnn.module.state-dict", when=has_prior_use(ParameterUpdates.RELOADED), about=("prior_use",))
+@rule(
+    "rnn.module.state-dict",
+    when=has_prior_use(ParameterUpdates.RELOADED),
+    about=("prior_use",),
+    presupposes=("side-effects.parameters",),
+)
 def load_state_dict(observation: Observation) -> None:
     """If a `state_dict` is loaded after a call, the next call uses the loaded values.
 
@@ -282,7 +314,12 @@ def refuses_state_dict(observation: Observation) -> None:
     assert_state_dict_rejected(observation, names[observation.case.seed // 8 % len(names)])
 
 
-@rule("rnn.module.shared", when=has_prior_use(ModuleUses.SHARED), about=("prior_use",))
+@rule(
+    "rnn.module.shared",
+    when=has_prior_use(ModuleUses.SHARED),
+    about=("prior_use",),
+    presupposes=("side-effects.parameters",),
+)
 def shared_parameters(observation: Observation) -> None:
     """Parameters shared between layers stay shared after a conversion and after an optimiser step.
 

@@ -111,7 +111,14 @@ def large(observation: Observation) -> None:
 @rule(
     "rnn.recurrence.non-finite",
     when=has_value(Distribution.PLAIN) & can_trace_nan,
-    presupposes=(Fact.RESULTS,),
+    presupposes=(
+        Fact.RESULTS,
+        "samples.*",
+        "gradients.input",
+        "gradients.earlier-call",
+        "gradients.weights",
+        "recurrence.output",
+    ),
 )
 def infinite(observation: Observation) -> None:
     """An infinite input saturates tanh. With relu, infinities and NaN follow IEEE 754 arithmetic.

@@ -40,7 +40,12 @@ from rnnspec.subjects.subject import observe_step
 
 
 @rule(
-    "rnn.output.packed", "rnn.input.packed", "packing.all-layers", when=is_packed, about=("layout",)
+    "rnn.output.packed",
+    "rnn.input.packed",
+    "packing.all-layers",
+    when=is_packed,
+    about=("layout",),
+    presupposes=("states.absent-is-zero",),
 )
 def returns_packed(observation: Observation) -> None:
     """Packed input gives packed output.

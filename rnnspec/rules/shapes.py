@@ -136,7 +136,14 @@ if torch.is_grad_enabled():
 @rule(
     "rnn.input.empty-batch",
     when=is_batched & one_in(3),
-    presupposes=(Fact.CALL, "layouts.*", "shapes.output", "shapes.h-n", "shapes.returns-pair"),
+    presupposes=(
+        Fact.CALL,
+        "layouts.*",
+        "shapes.output",
+        "shapes.h-n",
+        "shapes.returns-pair",
+        "states.absent-is-zero",
+    ),
 )
 def empty_batch(observation: Observation) -> None:
     """The layer accepts a batch of zero sequences: its results have a batch dimension of size 0,

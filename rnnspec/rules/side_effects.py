@@ -156,7 +156,7 @@ def _write_rng_snippet(device: str) -> Snippet:
     return snippets.RANDOM_GENERATORS.format(device_state=state)
 
 
-@rule("rnn.effects.rng", when=~has_active_dropout, presupposes=(Fact.CALL,))
+@rule("rnn.effects.rng", when=~has_active_dropout, presupposes=(Fact.CALL, "dropout.*"))
 def random_generators(observation: Observation) -> None:
     """A call without active dropout draws no random numbers.
 
@@ -178,7 +178,7 @@ def random_generators(observation: Observation) -> None:
     "rnn.effects.rng",
     "rnn.effects.stateless",
     when=~has_active_dropout & one_in(3),
-    presupposes=(Fact.CALL, "side-effects.arguments"),
+    presupposes=(Fact.CALL, "side-effects.arguments", "dropout.*"),
 )
 def repeatable(observation: Observation) -> None:
     """A call without active dropout returns the same results when it is repeated.

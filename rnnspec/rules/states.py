@@ -111,6 +111,7 @@ def order(observation: Observation) -> None:
     "rnn.h_0.shape.batched",
     when=has_initial_state & has_predictable_results,
     about=("initial_state",),
+    presupposes=("side-effects.arguments",),
 )
 def initial_state_used(observation: Observation) -> None:
     """Every layer and direction starts from its own row of `h_0`.

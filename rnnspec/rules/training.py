@@ -137,6 +137,7 @@ def learned_state(observation: Observation) -> None:
         "gradients.h-0",
         "gradients.weights",
         "gradients.biases",
+        "gradients.earlier-call",
     ),
 )
 def across_calls(observation: Observation) -> None:

@@ -67,7 +67,8 @@ class NotScaled(Planted):
 
 
 class KeepsWithP(Planted):
-    """Values are dropped with probability 1 - p instead of p; dropout.rate sees it."""
+    """Values are dropped with probability 1 - p instead of p;
+    dropout.rate or dropout.place sees it."""
 
     def keep_out(self) -> float:
         return 1 - self.dropout
@@ -166,7 +167,8 @@ class ScalesInEval(Planted):
 
 
 class DropsOutput(Planted):
-    """Dropout also acts on the output of the last layer; dropout.not-on-output sees it."""
+    """Dropout also acts on the output of the last layer;
+    dropout.not-on-output or dropout.place sees it."""
 
     def finish_output(self, data: Tensor, sizes: Sizes) -> Tensor:
         return self.drop(data, sizes, 0) if self.drops() and self.num_layers > 1 else data
@@ -188,7 +190,8 @@ class DropsFinalState(Planted):
 
 class DropsLowerFinalStates(Planted):
     """With packed sequences of different lengths, dropout also acts on `h_n` of all layers but the
-    last; dropout.not-in-states sees it."""
+    last;
+    dropout.not-in-states or packed.padding sees it."""
 
     narrow = True
 
@@ -305,7 +308,7 @@ class GradientWithFirstMask(Planted):
 
 class DropsTwice(Planted):
     """Dropout is applied twice between two layers (soumith/cudnn.torch #252);
-    dropout.rate sees it."""
+    dropout.rate or dropout.scale sees it."""
 
     def drop(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:
         return super().drop(super().drop(data, sizes, layer), sizes, layer)

@@ -201,7 +201,8 @@ class ExpandedStateCut(Planted):
 
 class GradientByMemoryOrder(Planted):
     """A gradient whose first two dimensions are transposed in memory is read as if they were not
-    (pytorch #54307); gradients.weights sees it."""
+    (pytorch #54307);
+    gradients.weights or gradients.many-rows sees it."""
 
     narrow = True
 
