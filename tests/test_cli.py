@@ -118,7 +118,8 @@ def test_violating_layer_exits_with_1(capsys: pytest.CaptureFixture[str]) -> Non
     assert run_check("layers_of_mine.py:Wrong") == 1
     out, _ = capsys.readouterr()
     assert (
-        find_last_line(out) == "layers_of_mine.py:Wrong violates the contract: 1 of 2 rules fail."
+        find_last_line(out) == "layers_of_mine.py:Wrong violates the contract: 1 fault. "
+        "values: 1 fault; gradients, module, interface: not checked."
     )
     assert "FAIL  recurrence.h-n" in out
     assert "  smallest       RNN(1, 1), input (1, 1, 1), seed " in out
@@ -401,7 +402,8 @@ def test_rules_of_an_excluded_feature_do_not_apply(capsys: pytest.CaptureFixture
     out, _ = capsys.readouterr()
     assert "not applicable  1 rule: excluded by --without packed" in out
     assert find_last_line(out) == (
-        "torch.nn:RNN conforms to the contract: all 2 rules hold; 2 of the 3 rules apply."
+        "torch.nn:RNN conforms to the contract, without packed: all 2 rules hold; "
+        "2 of the 3 rules apply."
     )
 
 

@@ -25,25 +25,33 @@ MODULES = {*sys.stdlib_module_names, "numpy"} - {"time"}
 WORDS = {
     "arguments": "x",
     "axis": "1",
+    "batch": "3",
+    "batch_first": "False",
+    "builds": "4",
     "call": "build(4, 8)",
     "count": "2",
     "cut": "2",
     "device": "cpu",
     "device_state": ", torch.cuda.get_rng_state()",
     "dtype": "torch.float32",
+    "expand": ".expand(-1, 3, -1)",
     "features": "4",
     "first": "weight_hh_l0",
     "hidden": "8",
     "input": "x",
     "kinds": "('weight', 'bias')",
+    "last": "2",
     "layer": "1",
+    "layers": "2",
     "limit": "0.5",
+    "loss": "data(output).sum()",
     "method": "double",
     "name": "weight_ih_l0",
     "names": ["bias_ih_l0"],
     "only": "",
     "order": "[1, 0]",
     "other": "float64",
+    "p": "0.2",
     "remade": "pickle.loads(pickle.dumps(copy.copy(layer)))",
     "sample": "1",
     "scale": "0.5",
@@ -52,10 +60,17 @@ WORDS = {
     "shapes": "((0, 3, 8), (1, 3, 8))",
     "standard": "torch.nn.RNN(4, 8)",
     "step": "layer(*given)",
+    "steps": "5",
+    "tolerance": "1e-09",
     "train": "True",
 }
 """Samples of what the placeholders are filled with."""
-WORDS_OF = {"GLOBAL_SETTINGS_WHEN_BUILT": {"step": "build(4, 8)"}}
+WORDS_OF = {
+    "GLOBAL_SETTINGS_WHEN_BUILT": {"step": "build(4, 8)"},
+    "LEARNED_STATE": {"first": "[:, :1]"},
+    "PACKED": {"shape": "(5, 3, 4)"},
+    "PADDED": {"shape": "(5, 3, 4)"},
+}
 """Samples for one snippet, if its placeholder stands for something else."""
 
 
@@ -72,6 +87,10 @@ def find_snippets() -> Iterator[tuple[str, Snippet]]:
 
 
 SNIPPETS = dict(find_snippets())
+OVERLOOKED = {"SUMMED_LOSS": {Helper.INPUT_GRADIENTS}}
+"""Helpers that are used in another way: `.backward()` leaves the gradient in `x.grad`."""
+NOT_USED = {"LEARNED_STATE": {Helper.INPUT_GRADIENTS}}
+"""Helpers that only seem to be used: the Parameter is made of the numbers of h_0 alone."""
 every_snippet = pytest.mark.parametrize("name", SNIPPETS)
 
 
@@ -147,7 +166,9 @@ def find_helpers(code: str) -> set[Helper]:
 @every_snippet
 def test_a_snippet_declares_the_helpers_that_it_uses(name: str) -> None:
     snippet = SNIPPETS[name]
-    assert set(snippet.uses) == find_helpers(fill_placeholders(name, snippet.code))
+    short = name.rpartition(".")[2]
+    found = find_helpers(fill_placeholders(name, snippet.code)) | OVERLOOKED.get(short, set())
+    assert set(snippet.uses) == found - NOT_USED.get(short, set())
     assert len(snippet.uses) == len(set(snippet.uses))
 
 

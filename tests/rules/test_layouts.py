@@ -57,7 +57,7 @@ FAILS: Fails = [
         "layouts.states-stay-layer-first",
         "FinalStateBatchFirst",
         make_case(batch_first=True),
-        r"shape of h_n\[0\] is 3, expected 1 ",
+        r"h_n has shape \(3, 1, 4\), expected \(1, 3, 4\)",
     ),
     (
         "layouts.batch-first",
