@@ -14,6 +14,8 @@ from rnnspec.rulekit.rule import Fact, Rule, Theme
 
 CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])
+MANY_FAULTS = 3
+"""From so many faults on, less is spent on each."""
 
 
 def find_others(search: Search[CaseT, ObservedT]) -> None:
@@ -57,7 +59,9 @@ def _minimise_rule(
 ) -> MinimalFailure[CaseT]:
     start = search.choose_simplest(events)
     probe = probe_rule(search.suite, rule, start.finding)
-    return minimise(search.suite.space, start.finding, probe, rule.when, RULE_EVALUATIONS)
+    # A layer with many faults of this sort is told with cases that are less small.
+    most = RULE_EVALUATIONS if len(search.faults) < MANY_FAULTS else RULE_EVALUATIONS // 4
+    return minimise(search.suite.space, start.finding, probe, rule.when, most)
 
 
 def _add_other(

@@ -35,7 +35,7 @@ takes_module = has_predictable_results & ~has_value(ModuleUses.FUNCTIONAL)
     "rnn.h_0.none",
     when=has_value(InitialState.ABSENT) & takes_module & one_in(6, 1),
     id="states.none",
-    presupposes=(Fact.RESULTS,),
+    presupposes=(Fact.RESULTS, "side-effects.repeatable", "modules.second-call"),
 )
 def none(observation: Observation) -> None:
     """`None` as the initial state is the same as no initial state.
@@ -59,7 +59,12 @@ def none(observation: Observation) -> None:
     "rnn.input.keyword",
     when=takes_module & one_in(10, 3),
     id="layouts.input-by-name",
-    presupposes=(Fact.RESULTS, "side-effects.arguments"),
+    presupposes=(
+        Fact.RESULTS,
+        "side-effects.arguments",
+        "side-effects.repeatable",
+        "modules.second-call",
+    ),
 )
 def input_by_name(observation: Observation) -> None:
     """The input can also be passed by keyword, as `input`.

@@ -84,7 +84,7 @@ def _use_meta_device(*, as_block: bool) -> Iterator[None]:
     when=has_predictable_results & one_in(10, 5),
     needs=(Feature.META,),
     id="modes.default-device",
-    presupposes=(Fact.RESULTS, "side-effects.parameters", "dropout.*"),
+    presupposes=(Fact.RESULTS, "side-effects.parameters", "dropout.*", "modes.meta"),
 )
 def call_under_default_device(observation: Observation) -> None:
     """The default device does not affect a call: the results are the same, and on the device of the

@@ -285,6 +285,8 @@ def h_0_rank(observation: Observation) -> None:
         "layouts.batch-first",
         "layouts.states-stay-layer-first",
         "side-effects.arguments",
+        "packed.output",
+        "packed.returns-packed",
     ),
 )
 def types(observation: Observation) -> None:
@@ -308,6 +310,8 @@ def types(observation: Observation) -> None:
         "layouts.batch-first",
         "layouts.states-stay-layer-first",
         "side-effects.arguments",
+        "side-effects.repeatable",
+        "modules.second-call",
     ),
 )
 def leave_no_trace(observation: Observation) -> None:

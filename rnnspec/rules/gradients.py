@@ -129,7 +129,15 @@ def _assert_named_gradients(observation: Observation, names: list[str]) -> None:
     assert_gradients(observation, observation.gradients, observation.expected, names)
 
 
-@rule("rnn.gradients.each-result", when=has_known_gradients & one_in(4), needs=NEEDS)
+@rule(
+    "rnn.gradients.each-result",
+    when=has_known_gradients & one_in(4),
+    needs=NEEDS,
+    presupposes=(
+        "side-effects.repeatable",
+        "modules.second-call",
+    ),
+)
 def h_n_alone(observation: Observation) -> None:
     """`h_n` can be differentiated without `output`.
 
@@ -140,7 +148,15 @@ def h_n_alone(observation: Observation) -> None:
     assert_differentiable_alone(observation, "h_n")
 
 
-@rule("rnn.gradients.each-result", when=has_known_gradients & one_in(4, 1), needs=NEEDS)
+@rule(
+    "rnn.gradients.each-result",
+    when=has_known_gradients & one_in(4, 1),
+    needs=NEEDS,
+    presupposes=(
+        "side-effects.repeatable",
+        "modules.second-call",
+    ),
+)
 def output_alone(observation: Observation) -> None:
     """`output` can be differentiated without `h_n`.
 
@@ -203,6 +219,10 @@ def exact(observation: Observation) -> None:
     & has_independent_parts
     & one_in(4, 3),
     needs=NEEDS,
+    presupposes=(
+        "modules.second-call",
+        "side-effects.repeatable",
+    ),
 )
 def exact_zeros(observation: Observation) -> None:
     """A tensor that a result does not depend on receives a gradient of exactly zero from it.
@@ -223,7 +243,15 @@ def exact_zeros(observation: Observation) -> None:
         assert_steps_causal(observation)
 
 
-@rule("rnn.gradients.second-backward", when=has_known_gradients & one_in(8), needs=NEEDS)
+@rule(
+    "rnn.gradients.second-backward",
+    when=has_known_gradients & one_in(8),
+    needs=NEEDS,
+    presupposes=(
+        "side-effects.repeatable",
+        "modules.second-call",
+    ),
+)
 def second_backward(observation: Observation) -> None:
     """With a retained graph, a second backward pass gives the same gradients. Gradients accumulate
     in `.grad`.
@@ -268,6 +296,10 @@ def second_backward(observation: Observation) -> None:
     "rnn.effects.stateless",
     when=has_known_gradients & one_in(6, 1),
     needs=NEEDS,
+    presupposes=(
+        "side-effects.repeatable",
+        "modules.second-call",
+    ),
 )
 def earlier_call(observation: Observation) -> None:
     """A call can still be differentiated after the layer has been called again.

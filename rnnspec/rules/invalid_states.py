@@ -68,7 +68,13 @@ def h_0_batch_unsorted(observation: Observation) -> None:
     "rnn.errors.call-types.other",
     when=one_in(8),
     id="errors.other-types",
-    presupposes=(Fact.RESULTS, "construction.keywords", "side-effects.arguments"),
+    presupposes=(
+        Fact.RESULTS,
+        "construction.keywords",
+        "side-effects.arguments",
+        "packed.output",
+        "packed.returns-packed",
+    ),
 )
 def other_types(observation: Observation) -> None:
     """A call raises `ValueError` if the input has a wrong number of dimensions and `RuntimeError`

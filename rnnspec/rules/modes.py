@@ -45,7 +45,12 @@ BOTH_MODES = Snippet(
     "rnn.module.mode",
     when=has_predictable_results & one_in(5, 1),
     about=("mode",),
-    presupposes=(Fact.RESULTS, "side-effects.parameters"),
+    presupposes=(
+        Fact.RESULTS,
+        "side-effects.parameters",
+        "side-effects.repeatable",
+        "modules.second-call",
+    ),
 )
 def train(observation: Observation) -> None:
     """`train()` and `eval()` control whether dropout is active, and nothing else.

@@ -118,6 +118,8 @@ def large(observation: Observation) -> None:
         "gradients.earlier-call",
         "gradients.weights",
         "recurrence.output",
+        "side-effects.repeatable",
+        "modules.second-call",
     ),
 )
 def infinite(observation: Observation) -> None:
@@ -184,7 +186,11 @@ def _assert_limit(
     assert_close(observation, name, got, expected, lambda: allowed, snippet)
 
 
-@rule("rnn.recurrence.non-finite", when=can_trace_nan & one_in(2, 1), presupposes=(Fact.RESULTS,))
+@rule(
+    "rnn.recurrence.non-finite",
+    when=can_trace_nan & one_in(2, 1),
+    presupposes=(Fact.RESULTS, "side-effects.repeatable", "modules.second-call"),
+)
 def nan(observation: Observation) -> None:
     """NaN in the input reaches every result that depends on it, and no other.
     These are the same and later time steps of its sample, and in the backward direction the same

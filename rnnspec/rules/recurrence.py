@@ -209,7 +209,7 @@ def _are_all_float32(values: Array) -> bool:
     & (is_batched | is_unbatched)
     & has_size_at_least("steps", 2),
     about=("steps",),
-    presupposes=(Fact.RESULTS,),
+    presupposes=(Fact.RESULTS, "side-effects.repeatable", "modules.second-call"),
 )
 def causal(observation: Observation) -> None:
     """In a unidirectional layer, the output at a time step does not depend on later input.

@@ -178,7 +178,7 @@ def random_generators(observation: Observation) -> None:
     "rnn.effects.rng",
     "rnn.effects.stateless",
     when=~has_active_dropout & one_in(3),
-    presupposes=(Fact.CALL, "side-effects.arguments", "dropout.*"),
+    presupposes=(Fact.CALL, "side-effects.arguments", "dropout.*", "modules.second-call"),
 )
 def repeatable(observation: Observation) -> None:
     """A call without active dropout returns the same results when it is repeated.
@@ -243,7 +243,11 @@ def _assert_settings_unchanged(
             raise Violation(f"{step} changed the {name} from {old} to {new}", snippet)
 
 
-@rule("rnn.effects.results", when=one_in(4, 1), presupposes=(Fact.CALL,))
+@rule(
+    "rnn.effects.results",
+    when=one_in(4, 1),
+    presupposes=(Fact.CALL, "side-effects.repeatable", "modules.second-call"),
+)
 def earlier_results(observation: Observation) -> None:
     """A later call does not overwrite the results of an earlier one.
 

@@ -132,7 +132,13 @@ def initial_state_used(observation: Observation) -> None:
     & has_predictable_results
     & ~has_value(ModuleUses.FUNCTIONAL)
     & one_in(6),
-    presupposes=(Fact.RESULTS, "states.initial-state-used", "side-effects.arguments"),
+    presupposes=(
+        Fact.RESULTS,
+        "states.initial-state-used",
+        "side-effects.arguments",
+        "side-effects.repeatable",
+        "modules.second-call",
+    ),
 )
 def by_name(observation: Observation) -> None:
     """The initial state can also be passed by keyword, as `hx`.
@@ -151,7 +157,7 @@ def by_name(observation: Observation) -> None:
     "rnn.h_0.absent",
     when=has_value(InitialState.ABSENT) & has_predictable_results & one_in(3),
     needs=(Feature.STATE,),
-    presupposes=(Fact.RESULTS,),
+    presupposes=(Fact.RESULTS, "side-effects.repeatable", "modules.second-call"),
     about=("initial_state",),
 )
 def absent_is_zero(observation: Observation) -> None:
@@ -185,7 +191,13 @@ def absent_is_zero(observation: Observation) -> None:
     & has_predictable_results
     & one_in(2),
     needs=(Feature.STATE,),
-    presupposes=(Fact.RESULTS, "states.initial-state-used", "shapes.dtype"),
+    presupposes=(
+        Fact.RESULTS,
+        "states.initial-state-used",
+        "shapes.dtype",
+        "side-effects.repeatable",
+        "modules.second-call",
+    ),
 )
 def carried(observation: Observation) -> None:
     """A unidirectional layer can process a sequence in two calls: if the second starts from the

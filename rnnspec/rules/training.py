@@ -138,6 +138,8 @@ def learned_state(observation: Observation) -> None:
         "gradients.weights",
         "gradients.biases",
         "gradients.earlier-call",
+        "side-effects.repeatable",
+        "modules.second-call",
     ),
 )
 def across_calls(observation: Observation) -> None:
@@ -173,6 +175,8 @@ def across_calls(observation: Observation) -> None:
         "gradients.h-0",
         "gradients.weights",
         "gradients.biases",
+        "side-effects.repeatable",
+        "modules.second-call",
     ),
 )
 def detached_state(observation: Observation) -> None:

@@ -124,7 +124,8 @@ class RemembersByAddress(Planted):
 
 class PlanByTotals(Planted):
     """A packed call uses the lengths of an earlier call if the number of sequences and the total
-    length are the same (pytorch #15319); modules.second-call sees it."""
+    length are the same (pytorch #15319);
+    modules.second-call or packed.padding sees it."""
 
     narrow = True
 

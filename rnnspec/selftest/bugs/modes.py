@@ -12,7 +12,7 @@ from rnnspec.selftest.plain import Sizes
 
 
 class EvalIgnoresState(Planted):
-    """In eval mode, `h_0` is ignored; modes.train sees it."""
+    """In eval mode, `h_0` is ignored; modes.train or states.initial-state-used sees it."""
 
     narrow = True
 
@@ -111,7 +111,7 @@ class LooksAtValues(Planted):
 
 class TrainingFails(Planted):
     """In training mode, a bidirectional stack with dropout raises an error (pytorch #953);
-    modes.train sees it."""
+    modes.train or dropout.place sees it."""
 
     narrow = True
 

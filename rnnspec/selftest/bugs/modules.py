@@ -215,7 +215,7 @@ class FusedBiasKept(Planted):
 
 class LoadedWithoutReverse(Planted):
     """`load_state_dict()` does not load the backward direction of layers above the first;
-    modules.load-state-dict sees it."""
+    modules.load-state-dict or stacking.reads-both-directions sees it."""
 
     narrow = True
 

@@ -46,7 +46,7 @@ class MaskOfIntegers(Planted):
 
 class PackedInHalf(Planted):
     """Packed data is converted to float16, for which the kernel that follows is not implemented;
-    packed.output sees it."""
+    packed.output or packed.returns-packed sees it."""
 
     def forward_packed(self, input: Any, hx: Tensor | None) -> Any:
         torch.nn.functional.pdist(input.data.detach().half())
