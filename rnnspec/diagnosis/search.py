@@ -102,7 +102,11 @@ class Search(Generic[CaseT, ObservedT]):
             if self._is_minor(fault, rule):
                 continue
             is_root = fault.root.id == rule.id
-            if is_root or self._is_presupposed(fault, rule) or self._coincides(fault, rule, events):
+            if (
+                is_root
+                or self._is_presupposed(fault, rule, events)
+                or self._coincides(fault, rule, events)
+            ):
                 fault.events.extend(events)
                 return True
         return False
@@ -111,10 +115,36 @@ class Search(Generic[CaseT, ObservedT]):
         """Return whether a SHOULD names a fault, and the rule is a MUST."""
         return fault.root.level is not Level.MUST and rule.level is Level.MUST
 
-    def _is_presupposed(self, fault: Fault[CaseT], rule: Rule[Any, Any]) -> bool:
-        broken = {fault.root.id, *(event.rule for event in fault.events if event.is_judged)}
+    def _is_presupposed(
+        self, fault: Fault[CaseT], rule: Rule[Any, Any], events: list[Event[CaseT]]
+    ) -> bool:
+        """Return whether a rule presupposes the name of a fault, or a rule that follows from it.
+
+        In the second case, the rule must fail in the situation of the fault, except for what the
+        presupposed rule is about: that is what the rule does by itself.
+        """
         patterns = [each for each in rule.presupposes if isinstance(each, str)]
-        return any(fnmatchcase(name, pattern) for name in broken for pattern in patterns)
+        names = {event.rule for event in fault.events if event.is_judged} - {fault.root.id}
+        if any(fnmatchcase(fault.root.id, pattern) for pattern in patterns):
+            return True
+        return any(
+            self._lie_in(events, fault, self.rules[name].about)
+            for name in names
+            if any(fnmatchcase(name, pattern) for pattern in patterns)
+        )
+
+    def _lie_in(
+        self, events: list[Event[CaseT]], fault: Fault[CaseT], ignored: frozenset[str]
+    ) -> bool:
+        """Return whether all events lie in a situation of a fault, but for some fields."""
+        space = self.suite.space
+        return all(
+            any(
+                space.is_covered(event.shown, each.finding.case, each.needed - ignored)
+                for each in fault.situations
+            )
+            for event in events
+        )
 
     def _coincides(
         self, fault: Fault[CaseT], rule: Rule[Any, Any], events: list[Event[CaseT]]

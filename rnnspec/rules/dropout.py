@@ -75,7 +75,7 @@ has_known_mask = has_decodable_mask | (
     when=has_decodable_mask,
     needs=NEEDS,
     about=("dropout",),
-    presupposes=(Fact.RESULTS, "samples.independent", "samples.alone", "samples.permuted"),
+    presupposes=(Fact.RESULTS,),
 )
 def place(observation: Observation) -> None:
     """Dropout acts on the output of every layer except the last, and nowhere else.
@@ -103,7 +103,7 @@ def place(observation: Observation) -> None:
     when=has_decodable_mask,
     needs=NEEDS,
     about=("dropout",),
-    presupposes=(Fact.RESULTS, "samples.independent", "samples.alone", "samples.permuted"),
+    presupposes=(Fact.RESULTS,),
 )
 def scale(observation: Observation) -> None:
     """Values that survive dropout are scaled by 1 / (1 - p), where p is the `dropout` argument.
@@ -131,7 +131,7 @@ def scale(observation: Observation) -> None:
     when=is_sampled,
     needs=NEEDS,
     about=("dropout",),
-    presupposes=(Fact.RESULTS, "samples.independent", "samples.alone", "samples.permuted"),
+    presupposes=(Fact.RESULTS,),
 )
 def rate(observation: Observation) -> None:
     """Each value is dropped with probability p, where p is the `dropout` argument.
@@ -155,7 +155,7 @@ def rate(observation: Observation) -> None:
     when=is_sampled,
     needs=NEEDS,
     about=("dropout",),
-    presupposes=(Fact.RESULTS, "samples.independent", "samples.alone", "samples.permuted"),
+    presupposes=(Fact.RESULTS,),
 )
 def fresh_masks(observation: Observation) -> None:
     """In training mode, every call draws a new dropout mask.
@@ -176,7 +176,7 @@ def fresh_masks(observation: Observation) -> None:
     when=is_sampled,
     needs=NEEDS,
     about=("dropout",),
-    presupposes=(Fact.RESULTS, "samples.independent", "samples.alone", "samples.permuted"),
+    presupposes=(Fact.RESULTS,),
 )
 def independent(observation: Observation) -> None:
     """Dropout draws independently for every time step, sample, unit, direction and layer.
@@ -270,7 +270,7 @@ def not_in_states(observation: Observation) -> None:
     when=has_decodable_mask & one_in(2),
     needs=NEEDS,
     about=("dropout",),
-    presupposes=(Fact.RESULTS, "samples.independent", "samples.alone", "samples.permuted"),
+    presupposes=(Fact.RESULTS,),
 )
 def reproducible(observation: Observation) -> None:
     """Two calls after the same `torch.manual_seed` drop the same values.
@@ -302,9 +302,6 @@ def reproducible(observation: Observation) -> None:
     presupposes=(
         Fact.RESULTS,
         Fact.GRADIENTS,
-        "samples.independent",
-        "samples.alone",
-        "samples.permuted",
         "dropout.place",
         "dropout.scale",
         "dropout.rate",
