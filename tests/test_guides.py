@@ -71,7 +71,7 @@ GUIDES = (
     ),
     Guide(
         "adding-an-option.md",
-        ("--skip PATTERN", "states         7 of 7", "14\n"),
+        ("--skip PATTERN", "states         7 of 7", "17\n"),
         ("tests/test_api.py -k option",),
     ),
 )
