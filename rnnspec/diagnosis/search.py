@@ -253,6 +253,11 @@ class Search(Generic[CaseT, ObservedT]):
         is_known = any(event.kind is FaultKind.BLOCKED for event in self.events)
         return is_known and self.suite.find_blocker(self.suite.observe(case)) is not None
 
+    def hides_gradients(self, case: CaseT) -> bool:
+        """Return whether a case shows nothing about gradients: no rule about them applies."""
+        rules = (rule for rule in self.suite.rules if rule.part is Part.GRADIENTS)
+        return self.is_stopped(case) or not any(rule.when(case) for rule in rules)
+
     def _join_under_dropout(self, case: CaseT, events: list[Event[CaseT]]) -> bool:
         """Make a reading of dropout part of wrong results in whose situation it was taken.
 

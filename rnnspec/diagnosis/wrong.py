@@ -44,7 +44,8 @@ def find_wrong(search: Search[CaseT, ObservedT], kind: FaultKind, fact: Fact) ->
             search.unexplained += [event for event in events if event.shown == start.shown]
             events = [event for event in events if event.shown != start.shown]
             continue
-        minimum = minimise(search.suite.space, found, probe, is_hidden=search.is_stopped)
+        is_hidden = search.is_stopped if fact is Fact.RESULTS else search.hides_gradients
+        minimum = minimise(search.suite.space, found, probe, is_hidden=is_hidden)
         if fact is Fact.GRADIENTS and search.join_hidden_results(minimum.finding.case, events):
             return
         if fact is Fact.GRADIENTS and search.join_covering(

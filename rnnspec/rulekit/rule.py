@@ -144,6 +144,10 @@ class Rule(Generic[CaseT, ObservationT]):
         return self.clauses[0].source
 
 
+REPEATED_CALLS = ("side-effects.repeatable", "modules.second-call")
+"""What rules presuppose that call the same layer several times."""
+FIRST_GRADIENTS = ("gradients.input", "gradients.h-0", "gradients.weights", "gradients.biases")
+"""What rules presuppose that differentiate in another way than those about gradients alone."""
 PRESUPPOSED: dict[Part, frozenset[Fact | str]] = {
     Part.GRADIENTS: frozenset(
         {

@@ -10,7 +10,7 @@ from rnnspec.cases.axes import InitialState, ModuleUses
 from rnnspec.observe.observation import Observation
 from rnnspec.rulekit.assertions.relations import assert_same_results
 from rnnspec.rulekit.conditions import has_predictable_results, has_value, one_in
-from rnnspec.rulekit.rule import Fact, rule
+from rnnspec.rulekit.rule import REPEATED_CALLS, Fact, rule
 from rnnspec.rulekit.snippet import Helper, Snippet
 from rnnspec.rulekit.violation import Violation
 from rnnspec.subjects.failures import Raised
@@ -35,7 +35,7 @@ takes_module = has_predictable_results & ~has_value(ModuleUses.FUNCTIONAL)
     "rnn.h_0.none",
     when=has_value(InitialState.ABSENT) & takes_module & one_in(6, 1),
     id="states.none",
-    presupposes=(Fact.RESULTS, "side-effects.repeatable", "modules.second-call"),
+    presupposes=(Fact.RESULTS, *REPEATED_CALLS),
 )
 def none(observation: Observation) -> None:
     """`None` as the initial state is the same as no initial state.
@@ -59,12 +59,7 @@ def none(observation: Observation) -> None:
     "rnn.input.keyword",
     when=takes_module & one_in(10, 3),
     id="layouts.input-by-name",
-    presupposes=(
-        Fact.RESULTS,
-        "side-effects.arguments",
-        "side-effects.repeatable",
-        "modules.second-call",
-    ),
+    presupposes=(Fact.RESULTS, "side-effects.arguments", *REPEATED_CALLS),
 )
 def input_by_name(observation: Observation) -> None:
     """The input can also be passed by keyword, as `input`.

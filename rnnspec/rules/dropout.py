@@ -24,7 +24,7 @@ from rnnspec.rulekit.conditions import (
     is_stacked,
     one_in,
 )
-from rnnspec.rulekit.rule import Fact, Part, rule
+from rnnspec.rulekit.rule import FIRST_GRADIENTS, Fact, Part, rule
 from rnnspec.rulekit.snippets.dropout import (
     BACKWARD,
     FRESH_MASKS,
@@ -305,10 +305,7 @@ def reproducible(observation: Observation) -> None:
         "dropout.place",
         "dropout.scale",
         "dropout.rate",
-        "gradients.input",
-        "gradients.h-0",
-        "gradients.weights",
-        "gradients.biases",
+        *FIRST_GRADIENTS,
     ),
     part=Part.GRADIENTS,
 )

@@ -24,7 +24,7 @@ from rnnspec.rulekit.rejections.kinds import (
     list_tested_kinds,
 )
 from rnnspec.rulekit.rejections.side_effects import NO_SIDE_EFFECTS, describe_side_effects
-from rnnspec.rulekit.rule import Fact, rule
+from rnnspec.rulekit.rule import REPEATED_CALLS, Fact, rule
 from rnnspec.rulekit.violation import Violation
 from rnnspec.subjects.failures import Unsupported
 
@@ -310,8 +310,7 @@ def types(observation: Observation) -> None:
         "layouts.batch-first",
         "layouts.states-stay-layer-first",
         "side-effects.arguments",
-        "side-effects.repeatable",
-        "modules.second-call",
+        *REPEATED_CALLS,
     ),
 )
 def leave_no_trace(observation: Observation) -> None:

@@ -39,7 +39,7 @@ from rnnspec.rulekit.fixtures.frozen import (
     write_frozen_snippet,
 )
 from rnnspec.rulekit.fixtures.orthogonal_weights import build_undamped_values
-from rnnspec.rulekit.rule import rule
+from rnnspec.rulekit.rule import REPEATED_CALLS, rule
 from rnnspec.rulekit.snippets.gradients import (
     LATER_CALL,
     SECOND_BACKWARD,
@@ -133,10 +133,7 @@ def _assert_named_gradients(observation: Observation, names: list[str]) -> None:
     "rnn.gradients.each-result",
     when=has_known_gradients & one_in(4),
     needs=NEEDS,
-    presupposes=(
-        "side-effects.repeatable",
-        "modules.second-call",
-    ),
+    presupposes=(*REPEATED_CALLS,),
 )
 def h_n_alone(observation: Observation) -> None:
     """`h_n` can be differentiated without `output`.
@@ -152,10 +149,7 @@ def h_n_alone(observation: Observation) -> None:
     "rnn.gradients.each-result",
     when=has_known_gradients & one_in(4, 1),
     needs=NEEDS,
-    presupposes=(
-        "side-effects.repeatable",
-        "modules.second-call",
-    ),
+    presupposes=(*REPEATED_CALLS,),
 )
 def output_alone(observation: Observation) -> None:
     """`output` can be differentiated without `h_n`.
@@ -219,10 +213,7 @@ def exact(observation: Observation) -> None:
     & has_independent_parts
     & one_in(4, 3),
     needs=NEEDS,
-    presupposes=(
-        "modules.second-call",
-        "side-effects.repeatable",
-    ),
+    presupposes=(*REPEATED_CALLS,),
 )
 def exact_zeros(observation: Observation) -> None:
     """A tensor that a result does not depend on receives a gradient of exactly zero from it.
@@ -247,10 +238,7 @@ def exact_zeros(observation: Observation) -> None:
     "rnn.gradients.second-backward",
     when=has_known_gradients & one_in(8),
     needs=NEEDS,
-    presupposes=(
-        "side-effects.repeatable",
-        "modules.second-call",
-    ),
+    presupposes=(*REPEATED_CALLS,),
 )
 def second_backward(observation: Observation) -> None:
     """With a retained graph, a second backward pass gives the same gradients. Gradients accumulate
@@ -296,10 +284,7 @@ def second_backward(observation: Observation) -> None:
     "rnn.effects.stateless",
     when=has_known_gradients & one_in(6, 1),
     needs=NEEDS,
-    presupposes=(
-        "side-effects.repeatable",
-        "modules.second-call",
-    ),
+    presupposes=(*REPEATED_CALLS,),
 )
 def earlier_call(observation: Observation) -> None:
     """A call can still be differentiated after the layer has been called again.

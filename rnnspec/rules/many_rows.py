@@ -18,7 +18,7 @@ from rnnspec.observe.observation import Observation
 from rnnspec.rulekit.assertions.relations import assert_both_expected
 from rnnspec.rulekit.assertions.results import assert_gradients, list_gradient_names
 from rnnspec.rulekit.conditions import has_value, has_wide_dtype, is_differentiable, one_in
-from rnnspec.rulekit.rule import Fact, rule
+from rnnspec.rulekit.rule import FIRST_GRADIENTS, Fact, rule
 from rnnspec.rulekit.snippet import Helper, Snippet
 
 SIZES = ((1, 65_600), (2, 32_800), (3, 21_900))
@@ -80,13 +80,7 @@ def many_rows(observation: Observation) -> None:
     "rnn.gradients.parameters",
     when=is_differentiable & has_wide_dtype & one_in(12, 8),
     needs=(Feature.GRADIENTS,),
-    presupposes=(
-        Fact.GRADIENTS,
-        "gradients.input",
-        "gradients.h-0",
-        "gradients.weights",
-        "gradients.biases",
-    ),
+    presupposes=(Fact.GRADIENTS, *FIRST_GRADIENTS),
     id="gradients.many-rows",
 )
 def gradients_of_many_rows(observation: Observation) -> None:

@@ -21,7 +21,7 @@ from rnnspec.rulekit.assertions.results import (
     fail_only_if_right_elsewhere,
 )
 from rnnspec.rulekit.conditions import Condition, has_predictable_results, has_value, one_in
-from rnnspec.rulekit.rule import Fact, rule
+from rnnspec.rulekit.rule import REPEATED_CALLS, Fact, rule
 from rnnspec.rulekit.snippet import Helper, Snippet
 from rnnspec.rulekit.violation import Violation
 from rnnspec.subjects.subject import observe_step
@@ -45,12 +45,7 @@ BOTH_MODES = Snippet(
     "rnn.module.mode",
     when=has_predictable_results & one_in(5, 1),
     about=("mode",),
-    presupposes=(
-        Fact.RESULTS,
-        "side-effects.parameters",
-        "side-effects.repeatable",
-        "modules.second-call",
-    ),
+    presupposes=(Fact.RESULTS, "side-effects.parameters", *REPEATED_CALLS),
 )
 def train(observation: Observation) -> None:
     """`train()` and `eval()` control whether dropout is active, and nothing else.

@@ -35,7 +35,7 @@ from rnnspec.rulekit.fixtures.round_trip import (
     assert_mode_and_freezing_kept,
     assert_state_dict_rejected,
 )
-from rnnspec.rulekit.rule import Fact, rule
+from rnnspec.rulekit.rule import REPEATED_CALLS, Fact, rule
 from rnnspec.rulekit.snippets.modules import (
     CONVERSION,
     DEEPCOPY,
@@ -69,12 +69,7 @@ def _fail_only_if_fresh_is_right(observation: Observation) -> None:
     "rnn.module.state-dict",
     "rnn.parameters.names",
     when=has_predictable_results & ~has_value(ModuleUses.FUNCTIONAL) & one_in(6),
-    presupposes=(
-        Fact.RESULTS,
-        "side-effects.parameters",
-        "side-effects.repeatable",
-        "modules.second-call",
-    ),
+    presupposes=(Fact.RESULTS, "side-effects.parameters", *REPEATED_CALLS),
 )
 def state_dict(observation: Observation) -> None:
     """The `state_dict` holds only the parameters; a layer that loads it computes the same results.
@@ -122,7 +117,7 @@ def _assert_entries_are_references(prepared: PreparedLayer) -> None:
     "rnn.module.deepcopy",
     when=has_prior_use(ModuleUses.DEEPCOPIED),
     about=("prior_use",),
-    presupposes=("side-effects.parameters", "modules.second-call", "side-effects.repeatable"),
+    presupposes=("side-effects.parameters", *REPEATED_CALLS),
 )
 def deepcopy(observation: Observation) -> None:
     """A deep copy computes the same results as the original, and has its own parameters.
@@ -153,7 +148,7 @@ def deepcopy(observation: Observation) -> None:
     when=has_prior_use(ModuleUses.PICKLED),
     needs=(Feature.PICKLE,),
     about=("prior_use",),
-    presupposes=("side-effects.parameters", "side-effects.repeatable", "modules.second-call"),
+    presupposes=("side-effects.parameters", *REPEATED_CALLS),
 )
 def pickle(observation: Observation) -> None:
     """A layer that was pickled and unpickled computes the same results as before.

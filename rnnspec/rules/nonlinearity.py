@@ -35,7 +35,7 @@ from rnnspec.rulekit.conditions import (
     has_value,
     one_in,
 )
-from rnnspec.rulekit.rule import Fact, rule
+from rnnspec.rulekit.rule import REPEATED_CALLS, Fact, rule
 from rnnspec.rulekit.snippet import Helper, Snippet
 from rnnspec.rulekit.violation import assert_close, assert_identical
 
@@ -118,8 +118,7 @@ def large(observation: Observation) -> None:
         "gradients.earlier-call",
         "gradients.weights",
         "recurrence.output",
-        "side-effects.repeatable",
-        "modules.second-call",
+        *REPEATED_CALLS,
     ),
 )
 def infinite(observation: Observation) -> None:
@@ -189,7 +188,7 @@ def _assert_limit(
 @rule(
     "rnn.recurrence.non-finite",
     when=can_trace_nan & one_in(2, 1),
-    presupposes=(Fact.RESULTS, "side-effects.repeatable", "modules.second-call"),
+    presupposes=(Fact.RESULTS, *REPEATED_CALLS),
 )
 def nan(observation: Observation) -> None:
     """NaN in the input reaches every result that depends on it, and no other.

@@ -38,7 +38,7 @@ from rnnspec.rulekit.fixtures.tied import (
     halve_tied_parameter,
     has_tieable_pair,
 )
-from rnnspec.rulekit.rule import Fact, rule
+from rnnspec.rulekit.rule import REPEATED_CALLS, Fact, rule
 from rnnspec.rulekit.snippets.modules import (
     FLATTEN_PARAMETERS,
     PARAMETRIZED,
@@ -53,12 +53,7 @@ from rnnspec.subjects.subject import observe_step
     "rnn.module.shared",
     when=~has_active_dropout & has_wide_dtype & has_tieable_pair & one_in(6, 4),
     id="modules.tied-parameters",
-    presupposes=(
-        Fact.RESULTS,
-        "side-effects.parameters",
-        "modules.second-call",
-        "side-effects.repeatable",
-    ),
+    presupposes=(Fact.RESULTS, "side-effects.parameters", *REPEATED_CALLS),
 )
 def tied_parameters(observation: Observation) -> None:
     """Two parameters tied to one tensor stay tied after a conversion, and their gradients are
@@ -90,12 +85,7 @@ def tied_parameters(observation: Observation) -> None:
     "rnn.module.parametrized",
     when=has_predictable_results & has_wide_dtype & one_in(5, 1),
     id="modules.parametrized",
-    presupposes=(
-        Fact.RESULTS,
-        "side-effects.parameters",
-        "modules.second-call",
-        "side-effects.repeatable",
-    ),
+    presupposes=(Fact.RESULTS, "side-effects.parameters", *REPEATED_CALLS),
 )
 def parametrized(observation: Observation) -> None:
     """Calls use the current value of a parametrized weight, and its source receives the gradient.
@@ -147,13 +137,7 @@ def _assert_results_from_source(observation: Observation, name: str) -> None:
     "rnn.module.parametrized",
     when=has_predictable_results & has_wide_dtype & one_in(8, 3),
     id="modules.weight-norm",
-    presupposes=(
-        Fact.RESULTS,
-        "modules.parametrized",
-        "side-effects.parameters",
-        "modules.second-call",
-        "side-effects.repeatable",
-    ),
+    presupposes=(Fact.RESULTS, "modules.parametrized", "side-effects.parameters", *REPEATED_CALLS),
 )
 def weight_norm(observation: Observation) -> None:
     """Calls use the current value of a weight-normalised weight.
@@ -185,12 +169,7 @@ def weight_norm(observation: Observation) -> None:
     "rnn.module.flatten-parameters",
     when=has_predictable_results & one_in(6, 2),
     id="modules.flatten-parameters",
-    presupposes=(
-        Fact.RESULTS,
-        "side-effects.parameters",
-        "side-effects.repeatable",
-        "modules.second-call",
-    ),
+    presupposes=(Fact.RESULTS, "side-effects.parameters", *REPEATED_CALLS),
 )
 def flatten_parameters(observation: Observation) -> None:
     """`flatten_parameters()`, if the layer has it, only changes where the parameters are in memory.

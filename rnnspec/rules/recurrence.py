@@ -27,7 +27,7 @@ from rnnspec.rulekit.conditions import (
     is_bidirectional,
     is_unbatched,
 )
-from rnnspec.rulekit.rule import Fact, rule
+from rnnspec.rulekit.rule import REPEATED_CALLS, Fact, rule
 from rnnspec.rulekit.snippet import Helper, Snippet
 from rnnspec.rulekit.snippets import results as snippets
 from rnnspec.rulekit.violation import Violation, assert_close, assert_identical
@@ -209,7 +209,7 @@ def _are_all_float32(values: Array) -> bool:
     & (is_batched | is_unbatched)
     & has_size_at_least("steps", 2),
     about=("steps",),
-    presupposes=(Fact.RESULTS, "side-effects.repeatable", "modules.second-call"),
+    presupposes=(Fact.RESULTS, *REPEATED_CALLS),
 )
 def causal(observation: Observation) -> None:
     """In a unidirectional layer, the output at a time step does not depend on later input.

@@ -32,7 +32,7 @@ from rnnspec.rulekit.conditions import (
     has_wide_dtype,
     one_in,
 )
-from rnnspec.rulekit.rule import Fact, rule
+from rnnspec.rulekit.rule import REPEATED_CALLS, Fact, rule
 from rnnspec.rulekit.snippet import Helper, Snippet
 from rnnspec.rulekit.violation import assert_close
 
@@ -61,7 +61,7 @@ close(h_n, layer(*given)[1].narrow(1, {sample}, 1))""",
     "rnn.recurrence.non-finite",
     when=has_several_samples & can_plant_nan & one_in(2),
     about=("batch",),
-    presupposes=(Fact.RESULTS, "side-effects.repeatable", "modules.second-call"),
+    presupposes=(Fact.RESULTS, *REPEATED_CALLS),
 )
 def independent(observation: Observation) -> None:
     """The results of a sample do not depend on the other samples of the batch.
@@ -98,7 +98,7 @@ def independent(observation: Observation) -> None:
     "rnn.recurrence.samples-independent",
     when=has_several_samples & has_predictable_results & has_separate_samples & one_in(4),
     about=("batch",),
-    presupposes=(Fact.RESULTS, "side-effects.repeatable", "modules.second-call"),
+    presupposes=(Fact.RESULTS, *REPEATED_CALLS),
 )
 def huge(observation: Observation) -> None:
     """A huge value in one sample does not change the results of the other samples.
@@ -139,10 +139,7 @@ def _is_bounded(observation: Observation) -> bool:
     & has_value(Layout.BATCHED, Layout.PACKED_UNSORTED)
     & has_separate_samples,
     about=("batch",),
-    presupposes=(
-        "side-effects.repeatable",
-        "modules.second-call",
-    ),
+    presupposes=(*REPEATED_CALLS,),
 )
 def permuted(observation: Observation) -> None:
     """The order of the samples in the batch does not change the results of any sample.
@@ -187,10 +184,7 @@ def permuted(observation: Observation) -> None:
     "rnn.packed.each-alone",
     when=has_several_samples & has_predictable_results & has_separate_samples,
     about=("batch",),
-    presupposes=(
-        "side-effects.repeatable",
-        "modules.second-call",
-    ),
+    presupposes=(*REPEATED_CALLS,),
 )
 def alone(observation: Observation) -> None:
     """A sample has the same results in a batch as in a batch of its own.

@@ -16,7 +16,7 @@ from rnnspec.observe.tensors import CallArguments, build_arguments, has_same_bit
 from rnnspec.rulekit.assertions.results import BOTH
 from rnnspec.rulekit.conditions import has_active_dropout, has_value, is_differentiable, one_in
 from rnnspec.rulekit.fixtures.constructor_calls import call_constructor, plan_constructor_call
-from rnnspec.rulekit.rule import Fact, rule
+from rnnspec.rulekit.rule import REPEATED_CALLS, Fact, rule
 from rnnspec.rulekit.snippet import Snippet
 from rnnspec.rulekit.snippets import side_effects as snippets
 from rnnspec.rulekit.violation import Violation, assert_close, assert_identical
@@ -246,7 +246,7 @@ def _assert_settings_unchanged(
 @rule(
     "rnn.effects.results",
     when=one_in(4, 1),
-    presupposes=(Fact.CALL, "side-effects.repeatable", "modules.second-call"),
+    presupposes=(Fact.CALL, *REPEATED_CALLS),
 )
 def earlier_results(observation: Observation) -> None:
     """A later call does not overwrite the results of an earlier one.

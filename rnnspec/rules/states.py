@@ -42,7 +42,7 @@ from rnnspec.rulekit.conditions import (
     is_stacked,
     one_in,
 )
-from rnnspec.rulekit.rule import Fact, rule
+from rnnspec.rulekit.rule import REPEATED_CALLS, Fact, rule
 from rnnspec.rulekit.snippet import Helper, Snippet
 from rnnspec.rulekit.snippets.results import H_N
 from rnnspec.rulekit.violation import assert_close
@@ -136,8 +136,7 @@ def initial_state_used(observation: Observation) -> None:
         Fact.RESULTS,
         "states.initial-state-used",
         "side-effects.arguments",
-        "side-effects.repeatable",
-        "modules.second-call",
+        *REPEATED_CALLS,
     ),
 )
 def by_name(observation: Observation) -> None:
@@ -157,7 +156,7 @@ def by_name(observation: Observation) -> None:
     "rnn.h_0.absent",
     when=has_value(InitialState.ABSENT) & has_predictable_results & one_in(3),
     needs=(Feature.STATE,),
-    presupposes=(Fact.RESULTS, "side-effects.repeatable", "modules.second-call"),
+    presupposes=(Fact.RESULTS, *REPEATED_CALLS),
     about=("initial_state",),
 )
 def absent_is_zero(observation: Observation) -> None:
@@ -191,13 +190,7 @@ def absent_is_zero(observation: Observation) -> None:
     & has_predictable_results
     & one_in(2),
     needs=(Feature.STATE,),
-    presupposes=(
-        Fact.RESULTS,
-        "states.initial-state-used",
-        "shapes.dtype",
-        "side-effects.repeatable",
-        "modules.second-call",
-    ),
+    presupposes=(Fact.RESULTS, "states.initial-state-used", "shapes.dtype", *REPEATED_CALLS),
 )
 def carried(observation: Observation) -> None:
     """A unidirectional layer can process a sequence in two calls: if the second starts from the

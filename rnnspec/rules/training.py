@@ -33,7 +33,7 @@ from rnnspec.rulekit.fixtures.carried_states import (
     write_learned_state_snippet,
 )
 from rnnspec.rulekit.fixtures.losses import Loss
-from rnnspec.rulekit.rule import Fact, rule
+from rnnspec.rulekit.rule import FIRST_GRADIENTS, REPEATED_CALLS, Fact, rule
 from rnnspec.rulekit.snippets.gradients import (
     ACROSS_CALLS,
     DETACHED_STATE,
@@ -51,13 +51,7 @@ NEEDS = (Feature.GRADIENTS,)
     when=has_known_gradients & one_in(4, 2),
     needs=NEEDS,
     id="gradients.summed-loss",
-    presupposes=(
-        Fact.GRADIENTS,
-        "gradients.input",
-        "gradients.h-0",
-        "gradients.weights",
-        "gradients.biases",
-    ),
+    presupposes=(Fact.GRADIENTS, *FIRST_GRADIENTS),
 )
 def summed_loss(observation: Observation) -> None:
     """After `output.sum().backward()`, the gradients are the derivatives of the formula.
@@ -82,14 +76,7 @@ def summed_loss(observation: Observation) -> None:
     needs=NEEDS,
     id="gradients.learned-state",
     about=("initial_state",),
-    presupposes=(
-        Fact.GRADIENTS,
-        "layouts.memory-layout",
-        "gradients.input",
-        "gradients.h-0",
-        "gradients.weights",
-        "gradients.biases",
-    ),
+    presupposes=(Fact.GRADIENTS, "layouts.memory-layout", *FIRST_GRADIENTS),
 )
 def learned_state(observation: Observation) -> None:
     """If `h_0` is computed from a parameter, the parameter receives the gradient.
@@ -133,13 +120,9 @@ def learned_state(observation: Observation) -> None:
         "states.carried",
         "states.initial-state-used",
         "shapes.dtype",
-        "gradients.input",
-        "gradients.h-0",
-        "gradients.weights",
-        "gradients.biases",
+        *FIRST_GRADIENTS,
         "gradients.earlier-call",
-        "side-effects.repeatable",
-        "modules.second-call",
+        *REPEATED_CALLS,
     ),
 )
 def across_calls(observation: Observation) -> None:
@@ -171,12 +154,8 @@ def across_calls(observation: Observation) -> None:
         Fact.GRADIENTS,
         "states.initial-state-used",
         "shapes.dtype",
-        "gradients.input",
-        "gradients.h-0",
-        "gradients.weights",
-        "gradients.biases",
-        "side-effects.repeatable",
-        "modules.second-call",
+        *FIRST_GRADIENTS,
+        *REPEATED_CALLS,
     ),
 )
 def detached_state(observation: Observation) -> None:

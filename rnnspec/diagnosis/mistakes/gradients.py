@@ -171,7 +171,7 @@ def _with_family(hypothesis: Hypothesis, family: str, rank: int) -> Hypothesis:
 def _list_truncated() -> list[Hypothesis]:
     every = [
         Hypothesis(
-            f"the gradient stops at every {period}th step"
+            f"the gradient stops after every {period} steps"
             + ("" if by_time else ", counted in the order in which a direction computes them"),
             STEPS_REMEDY,
             REACH,

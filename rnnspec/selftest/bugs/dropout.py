@@ -48,10 +48,8 @@ class DropsRecurrentState(Planted):
 
 
 class KeepsPackedWhole(Planted):
-    """Dropout does not act on packed sequences of different lengths; dropout.place or
-    dropout.p-one or packed.padding
-    sees it.
-    """
+    """Dropout does not act on packed sequences of different lengths;
+    dropout.place or dropout.p-one or packed.padding sees it."""
 
     narrow = True
 
