@@ -76,6 +76,22 @@ class LayerCaseSpace:
                 changed = _set_field(changed, other, AXIS[other].simplest)
         return changed if is_consistent(changed) else None
 
+    def change_equal_sizes(self, case: Case, name: str, value: Any) -> Case | None:
+        """Return the case with a size and all that equal it changed, or None if there is none.
+
+        Some faults need two equal sizes, such as a batch as large as the sequence is long.
+        """
+        if name not in SIZES:
+            return None
+        size = case.size(name)
+        equal = [each for each in SIZES if each in self.fields and case.size(each) == size]
+        if len(equal) < 2:
+            return None
+        changed: Case | None = case
+        for each in equal:
+            changed = None if changed is None else self.change_field(changed, each, value)
+        return changed
+
     def reseed(self, case: Case, seed: int) -> Case:
         """Return the case with other numbers."""
         return case.replace(seed=seed)

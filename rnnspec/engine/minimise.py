@@ -122,13 +122,18 @@ class _Search(Generic[CaseT]):
             candidate = self.space.change_field(case, name, value)
             if candidate is None:
                 continue
-            simpler = self.find_failure(candidate)
+            simpler = self.find_failure(candidate) or self.find_equal(case, name, value)
             if simpler is not None:
                 self.minimum.finding = simpler
                 return True
             if not self.is_hidden(candidate):
                 self.minimum.passed[name] = value
         return False
+
+    def find_equal(self, case: CaseT, name: str, value: Any) -> Finding[CaseT] | None:
+        """Return a finding on the case with all sizes changed that equal this one, or None."""
+        changed = self.space.change_equal_sizes(case, name, value)
+        return None if changed is None else self.find_failure(changed)
 
     def find_required(self) -> tuple[str, ...]:
         """Return the fields that have their simplest value and with any other show no fault."""

@@ -53,6 +53,9 @@ class CaseSpace(Protocol[CaseT]):
     def change_field(self, case: CaseT, name: str, value: Any) -> CaseT | None:
         """Return the case with another value of one field, or None if there is no such case."""
 
+    def change_equal_sizes(self, case: CaseT, name: str, value: Any) -> CaseT | None:
+        """Return the case with a size and all that equal it changed, or None if there is none."""
+
     def reseed(self, case: CaseT, seed: int) -> CaseT:
         """Return the case with other numbers."""
 

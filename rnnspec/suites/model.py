@@ -55,6 +55,10 @@ class ModelCaseSpace:
         changed = replace(case, **{name: value})
         return changed if changed.batch != changed.steps else None
 
+    def change_equal_sizes(self, case: ModelCase, name: str, value: Any) -> ModelCase | None:
+        """Return None: batch and steps differ, so that the dimensions can be told apart."""
+        return None
+
     def reseed(self, case: ModelCase, seed: int) -> ModelCase:
         """Return the case with other weights and inputs."""
         return replace(case, seed=seed)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import nn
 
 from rnnspec.api import prepare_suite
@@ -14,7 +16,7 @@ from rnnspec.options import CheckOptions
 from rnnspec.suites.layer import LayerSuite
 
 
-def prepare(*rules: str, **options: str) -> LayerSuite:
+def prepare(*rules: str, **options: Any) -> LayerSuite:
     return prepare_suite(nn.RNN, CheckOptions(profile="quick", cases=3, rules=rules, **options))
 
 

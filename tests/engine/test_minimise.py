@@ -165,14 +165,15 @@ def minimise_toy(
     return minimise(ToySpace(), finding, probe, **options)
 
 
-LARGEST = ToyCase(9, *(values[-1] for values in CHOICES.values()), seed=77)
+LARGEST = ToyCase(9, seed=77, **{name: values[-1] for name, values in CHOICES.items()})
 
 
 def test_what_is_simpler_without_the_fault_matters() -> None:
     minimum = minimise_toy(LARGEST, lambda case: case.steps >= 3 and case.mode == "train")
     assert minimum.finding.case == ToyCase(steps=3, mode="train", seed=77)
     assert minimum.passed == {"steps": 2, "mode": "eval"}
-    assert (minimum.required, minimum.needed) == ((), {"steps", "mode"})
+    assert minimum.required == ()
+    assert minimum.needed == {"steps", "mode"}
     assert not minimum.interrupted
 
 
@@ -182,7 +183,8 @@ def test_a_simplest_value_that_must_not_be_another_matters_too() -> None:
     assert minimum.needed == {"mode"}
     assert minimum.telling == set(), "most layers are called in this mode anyway"
     other = minimise_toy(ToyCase(), lambda case: case.bidirectional == "False")
-    assert (other.required, other.telling) == (("bidirectional",), {"bidirectional"})
+    assert other.required == ("bidirectional",)
+    assert other.telling == {"bidirectional"}
 
 
 def test_a_failure_that_needs_eval_mode_is_described_so() -> None:
@@ -296,3 +298,21 @@ def test_lengths_that_differ_are_named() -> None:
     suite = make_suite(torch.nn.RNN, "packed.h-n")
     minimum = MinimalFailure(Finding(0, RAGGED, "wrong"), {"lengths": (7,) * 5})
     assert describe_dependence(suite, minimum).startswith("only with lengths that differ; any ")
+
+
+def test_equal_sizes_shrink_together() -> None:
+    case = Case(config=Config(3, 4), steps=6, batch=6)
+    space = LayerCaseSpace()
+    shrunk = space.change_equal_sizes(case, "steps", 2)
+    assert shrunk is not None
+    assert (shrunk.steps, shrunk.batch) == (2, 2)
+    assert (shrunk.config.input_size, shrunk.config.hidden_size) == (3, 4)
+    assert space.change_equal_sizes(case, "input_size", 1) is None
+    assert space.change_equal_sizes(case, "mode", "train") is None
+
+    def probe(each: Case) -> Finding[Case] | None:
+        return Finding(0, each, "square") if each.steps == each.batch > 1 else None
+
+    minimum = minimise(space, Finding(0, case, "square"), probe)
+    assert (minimum.finding.case.steps, minimum.finding.case.batch) == (2, 2)
+    assert {"steps", "batch"} <= minimum.needed

@@ -189,6 +189,10 @@ class ToySpace:
         """Return the case with another value of one field."""
         return replace(case, **{name: value})
 
+    def change_equal_sizes(self, case: ToyCase, name: str, value: Any) -> ToyCase | None:
+        """Return None: the sizes of a toy case do not depend on each other."""
+        return None
+
     def reseed(self, case: ToyCase, seed: int) -> ToyCase:
         """Return the case with another seed."""
         return replace(case, seed=seed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
+from typing import Any
 
 import pytest
 
@@ -37,7 +38,7 @@ def test_rules_are_about_axes_and_sizes_and_presuppose_facts_and_rules() -> None
 
 
 def test_a_rule_about_an_unknown_axis_is_refused() -> None:
-    decorate = rule("rnn.recurrence.tanh", id="recurrence.unknown", about=("layot",))
+    decorate: Any = rule("rnn.recurrence.tanh", id="recurrence.unknown", about=("layot",))
 
     def check(observation: object) -> None:
         """Require something.

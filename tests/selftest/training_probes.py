@@ -58,5 +58,5 @@ def differentiate_many_rows(kind: Kind) -> list[Any]:
     """Record the gradient of the input weight for a batch of many samples."""
     layer = build_layer(kind, 3, 4)
     output, _ = layer(make_values((1, 65_600, 3), 1))
-    weight = layer.weight_ih_l0
+    weight = layer.get_parameter("weight_ih_l0")
     return record_outcome(lambda: torch.autograd.grad((output**2).mean(), weight))
