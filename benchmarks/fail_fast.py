@@ -12,6 +12,7 @@ those that torch makes in the first backward pass.
 from __future__ import annotations
 
 import argparse
+import importlib
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -104,8 +105,19 @@ def summarise(values: Sequence[float]) -> tuple[float, float, float]:
     return median(values), spread[-1], max(values)
 
 
+def import_late_modules() -> None:
+    """Import what torch and Hypothesis import on first use, so that no check pays for it.
+
+    torch imports sympy with the first gradient that is given a cotangent, and its comparisons with
+    the first of them.
+    """
+    for name in ("torch.fx.experimental.symbolic_shapes", "torch.testing"):
+        importlib.import_module(name)
+
+
 def main() -> None:
     """Read the arguments, run the benchmark and print the table."""
+    import_late_modules()
     parser = make_parser(__doc__)
     parser.add_argument(
         "--only",
