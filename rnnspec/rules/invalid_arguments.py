@@ -29,6 +29,7 @@ from rnnspec.rulekit.rule import rule
         "construction.keywords",
         "construction.positional",
         "construction.defaults",
+        "parameters.names",
     ),
 )
 def refuses_sizes(observation: Observation) -> None:
