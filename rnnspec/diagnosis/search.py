@@ -28,6 +28,11 @@ READING_CHOOSES = frozenset({"steps", "batch", "lengths", "distribution", "dtype
 """The fields that a reading of dropout chooses itself."""
 
 
+def _list_own_fields(rule: Rule[Any, Any]) -> frozenset[str]:
+    """Return the fields that a rule sets itself which presupposes this one: a state is a step."""
+    return rule.about | {"steps"} if "initial_state" in rule.about else rule.about
+
+
 @dataclass
 class Search(Generic[CaseT, ObservedT]):
     """The search for the faults behind the failing cases of a suite.
@@ -128,7 +133,7 @@ class Search(Generic[CaseT, ObservedT]):
         if any(fnmatchcase(fault.root.id, pattern) for pattern in patterns):
             return True
         return any(
-            self._lie_in(events, fault, self.rules[name].about)
+            self._lie_in(events, fault, _list_own_fields(self.rules[name]))
             for name in names
             if any(fnmatchcase(name, pattern) for pattern in patterns)
         )

@@ -45,7 +45,13 @@ BOTH_MODES = Snippet(
     "rnn.module.mode",
     when=has_predictable_results & one_in(5, 1),
     about=("mode",),
-    presupposes=(Fact.RESULTS, "side-effects.parameters", *REPEATED_CALLS),
+    presupposes=(
+        Fact.RESULTS,
+        "side-effects.parameters",
+        *REPEATED_CALLS,
+        "gradients.output-alone",
+        "gradients.h-n-alone",
+    ),
 )
 def train(observation: Observation) -> None:
     """`train()` and `eval()` control whether dropout is active, and nothing else.

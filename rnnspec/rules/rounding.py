@@ -26,6 +26,21 @@ from rnnspec.rulekit.snippets.float32_sums import compare_errors, compare_swampe
 from rnnspec.rulekit.violation import assert_close
 
 
+LARGER_FAULTS = (
+    "recurrence.*",
+    "states.*",
+    "stacking.*",
+    "directions.*",
+    "layouts.*",
+    "packed.*",
+    "nonlinearity.*",
+    "dropout.*",
+    "samples.*",
+    "gradients.[hiw]*",
+)
+"""What is wrong by more than a lack of accuracy is told by these rules."""
+
+
 @rule(
     "rnn.recurrence.dtypes",
     when=has_predictable_results & ~has_wide_dtype,
@@ -56,7 +71,10 @@ def results(observation: Observation) -> None:
     "rnn.recurrence.float32-sums",
     when=has_predictable_results & ~has_wide_dtype,
     about=("dtype",),
-    presupposes=("recurrence.half-precision",),
+    presupposes=(
+        "recurrence.half-precision",
+        *LARGER_FAULTS,
+    ),
     id="recurrence.float32-sums",
 )
 def result_sums(observation: Observation) -> None:
@@ -100,7 +118,11 @@ def gradients(observation: Observation) -> None:
     when=has_known_gradients & ~has_wide_dtype,
     needs=(Feature.GRADIENTS,),
     about=("dtype",),
-    presupposes=("gradients.half-precision", "recurrence.float32-sums"),
+    presupposes=(
+        "gradients.half-precision",
+        "recurrence.float32-sums",
+        *LARGER_FAULTS,
+    ),
     id="gradients.float32-sums",
 )
 def gradient_sums(observation: Observation) -> None:
