@@ -25,7 +25,6 @@ from rnnspec.rulekit.rule import rule
 from rnnspec.rulekit.snippets.float32_sums import compare_errors, compare_swamped_errors
 from rnnspec.rulekit.violation import assert_close
 
-
 LARGER_FAULTS = (
     "recurrence.*",
     "states.*",
