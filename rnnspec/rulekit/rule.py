@@ -144,6 +144,21 @@ class Rule(Generic[CaseT, ObservationT]):
         return self.clauses[0].source
 
 
+CONSTRUCTOR_CALLS = (
+    "construction.keywords",
+    "construction.positional",
+    "construction.defaults",
+)
+"""What rules presuppose that build a layer with certain arguments."""
+VALID_CALLS = (
+    "construction.keywords",
+    "layouts.batch-first",
+    "layouts.states-stay-layer-first",
+    "side-effects.arguments",
+)
+"""What rules presuppose that change one thing about a valid call."""
+GIVEN_STATES = ("states.order", "states.initial-state-used")
+"""What rules presuppose that change one thing about a valid initial state."""
 REPEATED_CALLS = ("side-effects.repeatable", "modules.second-call")
 """What rules presuppose that call the same layer several times."""
 FIRST_GRADIENTS = ("gradients.input", "gradients.h-0", "gradients.weights", "gradients.biases")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rnnspec.cases.axes import Feature
 from rnnspec.observe.observation import Observation
 from rnnspec.rulekit.conditions import one_in
-from rnnspec.rulekit.rule import rule
+from rnnspec.rulekit.rule import CONSTRUCTOR_CALLS, rule
 from rnnspec.rulekit.snippet import Snippet
 from rnnspec.rulekit.violation import Violation
 
@@ -14,11 +14,7 @@ from rnnspec.rulekit.violation import Violation
     "rnn.args.sizes.readable",
     when=one_in(2),
     id="construction.size-attributes",
-    presupposes=(
-        "construction.keywords",
-        "construction.positional",
-        "construction.defaults",
-    ),
+    presupposes=(*CONSTRUCTOR_CALLS,),
 )
 def size_attributes(observation: Observation) -> None:
     """The attributes `num_layers` and `hidden_size` of a layer hold the values that were passed to

@@ -17,7 +17,7 @@ from rnnspec.rulekit.fixtures.constructor_calls import (
     plan_constructor_call,
 )
 from rnnspec.rulekit.fixtures.constructor_styles import fail_only_in_style
-from rnnspec.rulekit.rule import Fact, rule
+from rnnspec.rulekit.rule import CONSTRUCTOR_CALLS, Fact, rule
 from rnnspec.rulekit.snippet import Helper, Snippet
 from rnnspec.rulekit.violation import Violation
 from rnnspec.subjects.subject import observe_step
@@ -110,14 +110,7 @@ assert output.shape == (5, 3, 20) and h_n.shape == (2, 3, 20)""",
     "rnn.example",
     when=one_in(16),
     needs=(Feature.NUM_LAYERS, Feature.STATE),
-    presupposes=(
-        "construction.keywords",
-        "construction.positional",
-        "construction.defaults",
-        "shapes.*",
-        "recurrence.*",
-        "layouts.*",
-    ),
+    presupposes=(*CONSTRUCTOR_CALLS, "shapes.*", "recurrence.*", "layouts.*"),
     establishes=(
         Fact.CALL,
         Fact.RESULTS,
@@ -227,11 +220,7 @@ assert caught""",
     "rnn.args.dropout.single-layer-warns",
     when=one_in(4),
     needs=(Feature.DROPOUT,),
-    presupposes=(
-        "construction.keywords",
-        "construction.positional",
-        "construction.defaults",
-    ),
+    presupposes=(*CONSTRUCTOR_CALLS,),
 )
 def single_layer_dropout_warns(observation: Observation) -> None:
     """The constructor warns if `dropout` is above 0 and there is only one layer, because dropout
@@ -256,11 +245,7 @@ def single_layer_dropout_warns(observation: Observation) -> None:
 @rule(
     "rnn.args.nonlinearity.readable",
     needs=(Feature.NONLINEARITY,),
-    presupposes=(
-        "construction.keywords",
-        "construction.positional",
-        "construction.defaults",
-    ),
+    presupposes=(*CONSTRUCTOR_CALLS,),
     establishes=(Fact.RESULTS,),
 )
 def nonlinearity_attribute(observation: Observation) -> None:

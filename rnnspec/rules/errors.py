@@ -24,7 +24,7 @@ from rnnspec.rulekit.rejections.kinds import (
     list_tested_kinds,
 )
 from rnnspec.rulekit.rejections.side_effects import NO_SIDE_EFFECTS, describe_side_effects
-from rnnspec.rulekit.rule import REPEATED_CALLS, Fact, rule
+from rnnspec.rulekit.rule import GIVEN_STATES, REPEATED_CALLS, VALID_CALLS, Fact, rule
 from rnnspec.rulekit.violation import Violation
 from rnnspec.subjects.failures import Unsupported
 
@@ -34,13 +34,7 @@ is_sampled = one_in(8)
 @rule(
     "rnn.errors.feature-size",
     when=is_sampled,
-    presupposes=(
-        Fact.RESULTS,
-        "construction.keywords",
-        "layouts.batch-first",
-        "layouts.states-stay-layer-first",
-        "side-effects.arguments",
-    ),
+    presupposes=(Fact.RESULTS, *VALID_CALLS),
 )
 def feature_size(observation: Observation) -> None:
     """A call rejects an input whose last dimension is not `input_size`, in every layout.
@@ -57,15 +51,7 @@ def feature_size(observation: Observation) -> None:
     "rnn.errors.h_0-layers",
     when=is_sampled,
     needs=(Feature.STATE,),
-    presupposes=(
-        Fact.RESULTS,
-        "construction.keywords",
-        "layouts.batch-first",
-        "layouts.states-stay-layer-first",
-        "states.order",
-        "states.initial-state-used",
-        "side-effects.arguments",
-    ),
+    presupposes=(Fact.RESULTS, *VALID_CALLS, *GIVEN_STATES),
 )
 def h_0_layers(observation: Observation) -> None:
     """A call rejects an initial state whose first dimension is not `D * num_layers`.
@@ -83,15 +69,7 @@ def h_0_layers(observation: Observation) -> None:
     "rnn.errors.h_0-batch",
     when=is_batched & one_in(3),
     needs=(Feature.STATE,),
-    presupposes=(
-        Fact.RESULTS,
-        "construction.keywords",
-        "layouts.batch-first",
-        "layouts.states-stay-layer-first",
-        "states.order",
-        "states.initial-state-used",
-        "side-effects.arguments",
-    ),
+    presupposes=(Fact.RESULTS, *VALID_CALLS, *GIVEN_STATES),
 )
 def h_0_batch(observation: Observation) -> None:
     """A call with a padded batch rejects an initial state whose batch dimension differs from that
@@ -110,15 +88,7 @@ def h_0_batch(observation: Observation) -> None:
     when=has_value(Layout.PACKED) & one_in(4),
     needs=(Feature.STATE,),
     about=("layout",),
-    presupposes=(
-        Fact.RESULTS,
-        "construction.keywords",
-        "layouts.batch-first",
-        "layouts.states-stay-layer-first",
-        "states.order",
-        "states.initial-state-used",
-        "side-effects.arguments",
-    ),
+    presupposes=(Fact.RESULTS, *VALID_CALLS, *GIVEN_STATES),
 )
 def h_0_batch_sorted(observation: Observation) -> None:
     """For packed sequences sorted by length, a call rejects an initial state whose batch dimension
@@ -137,15 +107,7 @@ def h_0_batch_sorted(observation: Observation) -> None:
     "rnn.errors.h_0-size",
     when=is_sampled,
     needs=(Feature.STATE,),
-    presupposes=(
-        Fact.RESULTS,
-        "construction.keywords",
-        "layouts.batch-first",
-        "layouts.states-stay-layer-first",
-        "states.order",
-        "states.initial-state-used",
-        "side-effects.arguments",
-    ),
+    presupposes=(Fact.RESULTS, *VALID_CALLS, *GIVEN_STATES),
 )
 def h_0_size(observation: Observation) -> None:
     """A call rejects an initial state whose last dimension is not `hidden_size`.
@@ -161,13 +123,7 @@ def h_0_size(observation: Observation) -> None:
 @rule(
     "rnn.errors.empty-sequence",
     when=~is_packed & is_sampled,
-    presupposes=(
-        Fact.RESULTS,
-        "construction.keywords",
-        "layouts.batch-first",
-        "layouts.states-stay-layer-first",
-        "side-effects.arguments",
-    ),
+    presupposes=(Fact.RESULTS, *VALID_CALLS),
 )
 def empty_sequence(observation: Observation) -> None:
     """A call rejects a sequence of length 0.
@@ -183,13 +139,7 @@ def empty_sequence(observation: Observation) -> None:
 @rule(
     "rnn.errors.dtype",
     when=is_sampled,
-    presupposes=(
-        Fact.RESULTS,
-        "construction.keywords",
-        "layouts.batch-first",
-        "layouts.states-stay-layer-first",
-        "side-effects.arguments",
-    ),
+    presupposes=(Fact.RESULTS, *VALID_CALLS),
 )
 def dtype(observation: Observation) -> None:
     """A call rejects an input whose dtype differs from that of the parameters.
@@ -205,13 +155,7 @@ def dtype(observation: Observation) -> None:
 @rule(
     "rnn.errors.device",
     when=is_sampled,
-    presupposes=(
-        Fact.RESULTS,
-        "construction.keywords",
-        "layouts.batch-first",
-        "layouts.states-stay-layer-first",
-        "side-effects.arguments",
-    ),
+    presupposes=(Fact.RESULTS, *VALID_CALLS),
 )
 def device(observation: Observation) -> None:
     """A call rejects input, initial state and parameters that are on different devices.
@@ -232,13 +176,7 @@ def device(observation: Observation) -> None:
 @rule(
     "rnn.errors.rank",
     when=~is_packed & is_sampled,
-    presupposes=(
-        Fact.RESULTS,
-        "construction.keywords",
-        "layouts.batch-first",
-        "layouts.states-stay-layer-first",
-        "side-effects.arguments",
-    ),
+    presupposes=(Fact.RESULTS, *VALID_CALLS),
 )
 def rank(observation: Observation) -> None:
     """A call rejects an input with fewer than two or more than three dimensions.
@@ -254,15 +192,7 @@ def rank(observation: Observation) -> None:
     "rnn.errors.h_0-rank",
     when=~is_packed & is_sampled,
     needs=(Feature.STATE,),
-    presupposes=(
-        Fact.RESULTS,
-        "construction.keywords",
-        "layouts.batch-first",
-        "layouts.states-stay-layer-first",
-        "states.order",
-        "states.initial-state-used",
-        "side-effects.arguments",
-    ),
+    presupposes=(Fact.RESULTS, *VALID_CALLS, *GIVEN_STATES),
 )
 def h_0_rank(observation: Observation) -> None:
     """A call rejects an initial state that does not have the same number of dimensions as the
@@ -279,15 +209,7 @@ def h_0_rank(observation: Observation) -> None:
 @rule(
     "rnn.errors.call-types",
     when=~is_packed & is_sampled,
-    presupposes=(
-        Fact.RESULTS,
-        "construction.keywords",
-        "layouts.batch-first",
-        "layouts.states-stay-layer-first",
-        "side-effects.arguments",
-        "packed.output",
-        "packed.returns-packed",
-    ),
+    presupposes=(Fact.RESULTS, *VALID_CALLS, "packed.output", "packed.returns-packed"),
 )
 def types(observation: Observation) -> None:
     """A call with a padded or unbatched input raises `ValueError` if its dtype is wrong, and
@@ -304,14 +226,7 @@ def types(observation: Observation) -> None:
 @rule(
     "rnn.errors.leave-no-trace",
     when=one_in(12),
-    presupposes=(
-        Fact.RESULTS,
-        "construction.keywords",
-        "layouts.batch-first",
-        "layouts.states-stay-layer-first",
-        "side-effects.arguments",
-        *REPEATED_CALLS,
-    ),
+    presupposes=(Fact.RESULTS, *VALID_CALLS, *REPEATED_CALLS),
 )
 def leave_no_trace(observation: Observation) -> None:
     """A rejected call changes nothing: arguments, parameters and the random number generator stay

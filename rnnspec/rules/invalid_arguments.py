@@ -16,7 +16,7 @@ from rnnspec.rulekit.rejections.constructors import (
     assert_arguments_rejected,
     assert_error_types,
 )
-from rnnspec.rulekit.rule import rule
+from rnnspec.rulekit.rule import CONSTRUCTOR_CALLS, rule
 
 
 @rule(
@@ -25,12 +25,7 @@ from rnnspec.rulekit.rule import rule
     "rnn.args.sizes.num-layers-positive",
     when=one_in(4),
     id="construction.refuses-sizes",
-    presupposes=(
-        "construction.keywords",
-        "construction.positional",
-        "construction.defaults",
-        "parameters.names",
-    ),
+    presupposes=(*CONSTRUCTOR_CALLS, "parameters.names"),
 )
 def refuses_sizes(observation: Observation) -> None:
     """The constructor rejects an `input_size`, `hidden_size` or `num_layers` below 1.
@@ -49,11 +44,7 @@ def refuses_sizes(observation: Observation) -> None:
     "rnn.args.batch-first.bool",
     when=one_in(4, 1),
     id="construction.refuses-types",
-    presupposes=(
-        "construction.keywords",
-        "construction.positional",
-        "construction.defaults",
-    ),
+    presupposes=(*CONSTRUCTOR_CALLS,),
 )
 def refuses_types(observation: Observation) -> None:
     """The constructor rejects an `input_size` or `hidden_size` that is not an int, and a `bias` or
@@ -73,11 +64,7 @@ def refuses_types(observation: Observation) -> None:
     when=one_in(4, 2),
     id="construction.refuses-nonlinearity",
     needs=(Feature.NONLINEARITY,),
-    presupposes=(
-        "construction.keywords",
-        "construction.positional",
-        "construction.defaults",
-    ),
+    presupposes=(*CONSTRUCTOR_CALLS,),
 )
 def refuses_nonlinearity(observation: Observation) -> None:
     """The constructor rejects a `nonlinearity` other than `'tanh'` and `'relu'`.
@@ -97,11 +84,7 @@ def refuses_nonlinearity(observation: Observation) -> None:
     when=one_in(4, 3),
     id="construction.refuses-dropout",
     needs=(Feature.DROPOUT,),
-    presupposes=(
-        "construction.keywords",
-        "construction.positional",
-        "construction.defaults",
-    ),
+    presupposes=(*CONSTRUCTOR_CALLS,),
 )
 def refuses_dropout(observation: Observation) -> None:
     """The constructor rejects a `dropout` that is below 0, above 1, a bool, or not a number.
@@ -118,11 +101,7 @@ def refuses_dropout(observation: Observation) -> None:
     "rnn.args.proj-size-refused",
     when=one_in(8),
     id="construction.refuses-proj-size",
-    presupposes=(
-        "construction.keywords",
-        "construction.positional",
-        "construction.defaults",
-    ),
+    presupposes=(*CONSTRUCTOR_CALLS,),
 )
 def refuses_proj_size(observation: Observation) -> None:
     """The constructor rejects `proj_size`, which only `nn.LSTM` supports.
@@ -139,11 +118,7 @@ def refuses_proj_size(observation: Observation) -> None:
     "rnn.errors.construction-types",
     when=one_in(4, 1),
     id="construction.exception-types",
-    presupposes=(
-        "construction.keywords",
-        "construction.positional",
-        "construction.defaults",
-    ),
+    presupposes=(*CONSTRUCTOR_CALLS,),
 )
 def exception_types(observation: Observation) -> None:
     """The constructor raises `TypeError` for a size that is not an int and for a flag that is not a
@@ -162,11 +137,7 @@ def exception_types(observation: Observation) -> None:
     when=one_in(4, 2),
     id="construction.dropout-exception-type",
     needs=(Feature.DROPOUT,),
-    presupposes=(
-        "construction.keywords",
-        "construction.positional",
-        "construction.defaults",
-    ),
+    presupposes=(*CONSTRUCTOR_CALLS,),
 )
 def dropout_exception_type(observation: Observation) -> None:
     """The constructor raises `ValueError` for a `dropout` below 0 or above 1.

@@ -11,7 +11,7 @@ from rnnspec.rulekit.rejections.calls import (
     list_wrong_packed_state_ranks,
 )
 from rnnspec.rulekit.rejections.kinds import assert_rejection_types, list_other_kinds
-from rnnspec.rulekit.rule import Fact, rule
+from rnnspec.rulekit.rule import GIVEN_STATES, Fact, rule
 
 
 @rule(
@@ -23,8 +23,7 @@ from rnnspec.rulekit.rule import Fact, rule
         Fact.RESULTS,
         "construction.keywords",
         "layouts.states-stay-layer-first",
-        "states.order",
-        "states.initial-state-used",
+        *GIVEN_STATES,
         "side-effects.arguments",
     ),
 )
@@ -48,8 +47,7 @@ def h_0_rank_packed(observation: Observation) -> None:
         Fact.RESULTS,
         "construction.keywords",
         "layouts.states-stay-layer-first",
-        "states.order",
-        "states.initial-state-used",
+        *GIVEN_STATES,
         "side-effects.arguments",
     ),
 )

@@ -10,7 +10,7 @@ from rnnspec.observe.observation import Observation
 from rnnspec.observe.tensors import to_array
 from rnnspec.rulekit.conditions import has_axis_value, one_in
 from rnnspec.rulekit.fixtures.constructor_calls import ConstructorCall
-from rnnspec.rulekit.rule import Fact, rule
+from rnnspec.rulekit.rule import CONSTRUCTOR_CALLS, Fact, rule
 from rnnspec.rulekit.snippet import Helper, Snippet
 from rnnspec.rulekit.statistics.binomial import Count, assert_likely
 from rnnspec.rulekit.statistics.initial_distribution import (
@@ -31,11 +31,7 @@ assert names(layer) == names(reference)""")
 @rule(
     "rnn.parameters.names",
     when=one_in(3),
-    presupposes=(
-        "construction.keywords",
-        "construction.positional",
-        "construction.defaults",
-    ),
+    presupposes=(*CONSTRUCTOR_CALLS,),
     establishes=(Fact.CALL,),
 )
 def names(observation: Observation) -> None:
@@ -87,12 +83,7 @@ def _count_names(names: list[str]) -> str:
     "rnn.parameters.reverse-names",
     when=one_in(3),
     about=("bidirectional",),
-    presupposes=(
-        "construction.keywords",
-        "construction.positional",
-        "construction.defaults",
-        "parameters.names",
-    ),
+    presupposes=(*CONSTRUCTOR_CALLS, "parameters.names"),
     establishes=(Fact.CALL,),
 )
 def reverse_names(observation: Observation) -> None:
@@ -128,11 +119,7 @@ def reverse_names(observation: Observation) -> None:
     "rnn.args.hidden-size",
     "rnn.symbols",
     when=one_in(3),
-    presupposes=(
-        "construction.keywords",
-        "construction.positional",
-        "construction.defaults",
-    ),
+    presupposes=(*CONSTRUCTOR_CALLS,),
     establishes=(Fact.CALL,),
 )
 def shapes(observation: Observation) -> None:
@@ -177,11 +164,7 @@ ZEROS = Snippet("assert not layer(torch.zeros(2, 2, {features}).to(x))[0].any()"
     when=has_axis_value("bias", False) & one_in(4),
     needs=(Feature.BIAS,),
     about=("bias",),
-    presupposes=(
-        "construction.keywords",
-        "construction.positional",
-        "construction.defaults",
-    ),
+    presupposes=(*CONSTRUCTOR_CALLS,),
     establishes=(Fact.CALL, Fact.RESULTS),
 )
 def no_bias(observation: Observation) -> None:
