@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from rnnspec.diagnosis.events import Event, FaultKind
@@ -18,14 +18,12 @@ CaseT = TypeVar("CaseT")
 class Fault(Generic[CaseT]):
     """One thing that is wrong.
 
-    kind          what sort of thing
-    root          the rule that names it
-    situations    minimal cases that show what is wrong, each with what it needs
-    minimum       the first of them, with what the root says there; another if it does not fail
-    events        the failures that are part of it
-    consequences  the other rules that fail because of it
-    waiting       the rules that could not be judged because of it
-    cause         what would explain all its cases, if that is known
+    kind        what sort of thing
+    root        the rule that names it
+    situations  minimal cases that show what is wrong, each with what it needs
+    minimum     the first of them, with what the root says there; another if it does not fail
+    events      the failures that are part of it
+    cause       what would explain all its cases, if that is known
     """
 
     kind: FaultKind
@@ -33,8 +31,6 @@ class Fault(Generic[CaseT]):
     situations: list[MinimalFailure[CaseT]]
     minimum: MinimalFailure[CaseT]
     events: list[Event[CaseT]]
-    consequences: set[str] = field(default_factory=set)
-    waiting: set[str] = field(default_factory=set)
     cause: LikelyCause | None = None
 
     @property
@@ -57,8 +53,13 @@ class Fault(Generic[CaseT]):
         """Return how many failures of a rule are part of this fault."""
         return sum(event.rule == rule for event in self.events)
 
-    def list_members(self) -> None:
-        """List the other rules that fail because of the fault, and those that it only stopped."""
+    @property
+    def consequences(self) -> set[str]:
+        """The other rules that fail because of it."""
         judged = {event.rule for event in self.events if event.is_judged}
-        self.consequences = judged - {self.root.id}
-        self.waiting = {event.rule for event in self.events} - judged - {self.root.id}
+        return judged - {self.root.id}
+
+    @property
+    def waiting(self) -> set[str]:
+        """The rules that could not be judged because of it."""
+        return {event.rule for event in self.events} - self.consequences - {self.root.id}

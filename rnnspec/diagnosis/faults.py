@@ -45,8 +45,6 @@ def find_faults(
                 break
     if not search.is_done:
         _add_missing(search, progress)
-    for fault in search.faults:
-        fault.list_members()
     return sorted(search.faults, key=_measure_importance)
 
 

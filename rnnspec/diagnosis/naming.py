@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from fnmatch import fnmatchcase
 from typing import Any
 
 from rnnspec.contract.clauses import Level
@@ -62,12 +61,11 @@ def rank_rules(
 def drop_consequences(rules: Sequence[Rule[Any, Any]]) -> list[Rule[Any, Any]]:
     """Return the rules without those that presuppose another of them."""
     names = [rule.id for rule in rules]
-    return [rule for rule in rules if not any(_presupposes(rule, name) for name in names)]
-
-
-def _presupposes(rule: Rule[Any, Any], name: str) -> bool:
-    patterns = (each for each in rule.presupposes if isinstance(each, str))
-    return rule.id != name and any(fnmatchcase(name, pattern) for pattern in patterns)
+    return [
+        rule
+        for rule in rules
+        if not any(rule.presupposes_rule(name) for name in names if name != rule.id)
+    ]
 
 
 def _is_eligible(rule: Rule[Any, Any], needed: Collection[str], fact: Fact | None) -> bool:

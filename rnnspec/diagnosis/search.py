@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 from typing import Any, Generic, TypeVar
 
 from rnnspec.contract.clauses import Level
@@ -61,18 +60,26 @@ class Search(Generic[CaseT, ObservedT]):
 
     def add_case(self, case: FailingCase[CaseT]) -> None:
         """Add a failing case that was judged later."""
-        self.cases.append(case)
         self.events.extend(list_events(self.rules, [case]))
 
-    def join_stopped(self, kind: FaultKind, events: list[Event[CaseT]]) -> bool:
+    def _join_first(
+        self, events: list[Event[CaseT]], takes: Callable[[Fault[CaseT]], bool]
+    ) -> bool:
+        """Make events part of the first fault that takes them; return whether there is one."""
+        fault = next((each for each in self.faults if takes(each)), None)
+        if fault is not None:
+            fault.events.extend(events)
+        return fault is not None
+
+    def join_stopped(self, events: list[Event[CaseT]]) -> bool:
         """Make events part of a fault that stops the subject, if they lie in its situation."""
-        for fault in self.faults:
-            if fault.kind is not FaultKind.BLOCKED:
-                continue
-            if all(self.lies_in(event.shown, fault) for event in events):
-                fault.events.extend(events)
-                return True
-        return False
+        return self._join_first(
+            events,
+            lambda fault: (
+                fault.kind is FaultKind.BLOCKED
+                and all(self.lies_in(event.shown, fault) for event in events)
+            ),
+        )
 
     def share_circumstance(self, one: MinimalFailure[CaseT], other: MinimalFailure[CaseT]) -> bool:
         """Return whether two situations need the same way of building or calling a layer."""
@@ -83,19 +90,16 @@ class Search(Generic[CaseT, ObservedT]):
 
     def join_circumstance(self, minimum: MinimalFailure[CaseT], events: list[Event[CaseT]]) -> bool:
         """Make events part of a fault that needs the same way of building or calling a layer."""
-        for fault in self.faults:
-            if any(self.share_circumstance(minimum, each) for each in fault.situations):
-                fault.events.extend(events)
-                return True
-        return False
+        return self._join_first(
+            events,
+            lambda fault: any(self.share_circumstance(minimum, each) for each in fault.situations),
+        )
 
     def join_blocker(self, blocker: Blocker, events: list[Event[CaseT]]) -> bool:
         """Make events part of the fault that stops the judged call in the same way, if any does."""
-        for fault in self.faults:
-            if any(event.blocker == blocker for event in fault.events):
-                fault.events.extend(events)
-                return True
-        return False
+        return self._join_first(
+            events, lambda fault: any(event.blocker == blocker for event in fault.events)
+        )
 
     def join_related(self, name: str, events: list[Event[CaseT]]) -> bool:
         """Make the failures of a rule part of a fault that explains them, if there is one.
@@ -103,18 +107,17 @@ class Search(Generic[CaseT, ObservedT]):
         A MUST is never part of a fault that a SHOULD names: that may not count.
         """
         rule = self.rules[name]
-        for fault in self.faults:
-            if self._is_minor(fault, rule):
-                continue
-            is_root = fault.root.id == rule.id
-            if (
-                is_root
-                or self._is_presupposed(fault, rule, events)
-                or self._coincides(fault, rule, events)
-            ):
-                fault.events.extend(events)
-                return True
-        return False
+        return self._join_first(
+            events,
+            lambda fault: (
+                not self._is_minor(fault, rule)
+                and (
+                    fault.root.id == rule.id
+                    or self._is_presupposed(fault, rule, events)
+                    or self._coincides(fault, rule, events)
+                )
+            ),
+        )
 
     def _is_minor(self, fault: Fault[CaseT], rule: Rule[Any, Any]) -> bool:
         """Return whether a SHOULD names a fault, and the rule is a MUST."""
@@ -128,27 +131,26 @@ class Search(Generic[CaseT, ObservedT]):
         In the second case, the rule must fail in the situation of the fault, except for what the
         presupposed rule is about: that is what the rule does by itself.
         """
-        patterns = [each for each in rule.presupposes if isinstance(each, str)]
-        names = {event.rule for event in fault.events if event.is_judged} - {fault.root.id}
-        if any(fnmatchcase(fault.root.id, pattern) for pattern in patterns):
+        if rule.presupposes_rule(fault.root.id):
             return True
+        names = {event.rule for event in fault.events if event.is_judged} - {fault.root.id}
         return any(
             self._lie_in(events, fault, _list_own_fields(self.rules[name]))
             for name in names
-            if any(fnmatchcase(name, pattern) for pattern in patterns)
+            if rule.presupposes_rule(name)
         )
 
     def _lie_in(
         self, events: list[Event[CaseT]], fault: Fault[CaseT], ignored: frozenset[str]
     ) -> bool:
         """Return whether all events lie in a situation of a fault, but for some fields."""
-        space = self.suite.space
-        return all(
-            any(
-                space.is_covered(event.shown, each.finding.case, each.needed - ignored)
-                for each in fault.situations
-            )
-            for event in events
+        return all(self._is_case_in(event.shown, fault, ignored) for event in events)
+
+    def _is_case_in(self, case: CaseT, fault: Fault[CaseT], ignored: frozenset[str]) -> bool:
+        """Return whether a case lies in a situation of a fault, but for some fields."""
+        return any(
+            self.suite.space.is_covered(case, each.finding.case, each.needed - ignored)
+            for each in fault.situations
         )
 
     def _coincides(
@@ -175,11 +177,10 @@ class Search(Generic[CaseT, ObservedT]):
         A MUST is never part of a fault that a SHOULD names.
         """
         for fault in list(self.faults):
-            patterns = [each for each in fault.root.presupposes if isinstance(each, str)]
             for other in self.faults:
                 if other is fault or self._is_minor(other, fault.root):
                     continue
-                if any(fnmatchcase(other.root.id, pattern) for pattern in patterns):
+                if fault.root.presupposes_rule(other.root.id):
                     other.events.extend(fault.events)
                     self.faults.remove(fault)
                     break
@@ -213,11 +214,7 @@ class Search(Generic[CaseT, ObservedT]):
 
     def join_explained(self, case: CaseT, events: list[Event[CaseT]], kind: FaultKind) -> bool:
         """Make events part of the fault whose likely cause explains their minimal case too."""
-        for fault in self.faults:
-            if self.explains(fault, case, kind):
-                fault.events.extend(events)
-                return True
-        return False
+        return self._join_first(events, lambda fault: self.explains(fault, case, kind))
 
     def explains(self, fault: Fault[CaseT], case: CaseT, kind: FaultKind) -> bool:
         """Return whether the likely cause of a fault explains a case."""
@@ -238,12 +235,12 @@ class Search(Generic[CaseT, ObservedT]):
 
         With `needs_something`, a fault that needs nothing is left out: every case lies in it.
         """
-        for fault in self.faults:
-            matches = fault.kind is kind
-            if matches and self.lies_in(case, fault, needs_something=needs_something):
-                fault.events.extend(events)
-                return True
-        return False
+        return self._join_first(
+            events,
+            lambda fault: (
+                fault.kind is kind and self.lies_in(case, fault, needs_something=needs_something)
+            ),
+        )
 
     def lies_in(self, case: CaseT, fault: Fault[CaseT], *, needs_something: bool = True) -> bool:
         """Return whether a case lies in a situation of a fault."""
@@ -268,15 +265,12 @@ class Search(Generic[CaseT, ObservedT]):
 
         Such a reading makes calls with more steps and samples, and other numbers.
         """
-        for fault in self.faults:
-            if fault.kind is not FaultKind.RESULTS:
-                continue
-            for each in fault.situations:
-                needed = each.needed - READING_CHOOSES
-                if self.suite.space.is_covered(case, each.finding.case, needed):
-                    fault.events.extend(events)
-                    return True
-        return False
+        return self._join_first(
+            events,
+            lambda fault: (
+                fault.kind is FaultKind.RESULTS and self._is_case_in(case, fault, READING_CHOOSES)
+            ),
+        )
 
     def widen(self, case: CaseT) -> CaseT | None:
         """Return a case in the simplest dtype, or None if it is in that already."""
@@ -294,8 +288,8 @@ class Search(Generic[CaseT, ObservedT]):
         event = next(list_events(self.rules, [failing]))
         facts = {each: fact for fact, each in KIND_OF_FACT.items()}
         fact = facts.get(event.kind)
-        if fact is not None:
-            # The rule may have made a call with other numbers: does its case show the fault alone?
+        if fact is not None and fact not in failing.broken:
+            # The rule made a call with other numbers: does its case show the fault by itself?
             broken = self.suite.find_broken_facts(
                 self.suite.observe(event.shown), with_gradients=True
             )

@@ -67,7 +67,7 @@ def find_stopped_calls(search: Search[CaseT, ObservedT]) -> None:
         if search.is_done:
             return
         stopped = [event for event in events if event.case.blocker == blocker]
-        if stopped and not search.join_stopped(FaultKind.BLOCKED, events):
+        if stopped and not search.join_stopped(events):
             _add_stopped_call(search, blocker, events, search.choose_simplest(stopped))
 
 

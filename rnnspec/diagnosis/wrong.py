@@ -29,7 +29,7 @@ def find_wrong(search: Search[CaseT, ObservedT], kind: FaultKind, fact: Fact) ->
     events = [event for event in search.events if event.kind is kind]
     cause = search.find_cause(kind, events, fact) if events else None
     for _ in range(MOST_FAULTS):
-        if search.is_done or not events or search.join_stopped(kind, events):
+        if search.is_done or not events or search.join_stopped(events):
             return
         start = search.choose_simplest(events)
 

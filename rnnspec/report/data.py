@@ -264,7 +264,7 @@ class Report:
             if result.part is part and result.verdict is not Verdict.NOT_APPLICABLE
         ]
         named = {fault.rule for fault in self.faults}
-        following = [result for result in results if result.caused_by is not None]
+        following = [result for result in results if result.is_following]
         return PartVerdict(
             rules=len(results),
             faults=sum(each.rule in named and each.is_scored for each in results),

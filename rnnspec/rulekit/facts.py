@@ -65,7 +65,7 @@ def has_wrong_results(observation: Observation) -> bool:
         return not is_right(observation)
     except Unsupported:
         return False
-    except (Failure, ValueError):  # a gradient of another shape cannot be compared
+    except (Failure, ValueError):  # results of another shape cannot be compared
         return True
 
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from fnmatch import fnmatchcase
 from typing import Any, Generic, TypeVar
 
 from rnnspec.cases.axes import Feature
@@ -137,6 +138,11 @@ class Rule(Generic[CaseT, ObservationT]):
     def level(self) -> Level:
         """The level of the clauses."""
         return self.clauses[0].level
+
+    def presupposes_rule(self, name: str) -> bool:
+        """Return whether it presupposes another rule, by its id or by a pattern of ids."""
+        patterns = (each for each in self.presupposes if isinstance(each, str))
+        return any(fnmatchcase(name, pattern) for pattern in patterns)
 
     @property
     def source(self) -> str:

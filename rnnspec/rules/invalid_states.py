@@ -13,19 +13,20 @@ from rnnspec.rulekit.rejections.calls import (
 from rnnspec.rulekit.rejections.kinds import assert_rejection_types, list_other_kinds
 from rnnspec.rulekit.rule import GIVEN_STATES, Fact, rule
 
+VALID_PACKED_CALLS = (
+    "construction.keywords",
+    "layouts.states-stay-layer-first",
+    "side-effects.arguments",
+)
+"""What rules presuppose that change one thing about a valid call with packed input."""
+
 
 @rule(
     "rnn.errors.h_0-rank.packed",
     when=is_packed & one_in(6, 1),
     needs=(Feature.STATE,),
     id="errors.h-0-rank-packed",
-    presupposes=(
-        Fact.RESULTS,
-        "construction.keywords",
-        "layouts.states-stay-layer-first",
-        *GIVEN_STATES,
-        "side-effects.arguments",
-    ),
+    presupposes=(Fact.RESULTS, *VALID_PACKED_CALLS, *GIVEN_STATES),
 )
 def h_0_rank_packed(observation: Observation) -> None:
     """A call with packed input rejects an initial state that does not have three dimensions.
@@ -43,13 +44,7 @@ def h_0_rank_packed(observation: Observation) -> None:
     when=has_value(Layout.PACKED_UNSORTED) & one_in(4, 2),
     needs=(Feature.STATE,),
     id="errors.h-0-batch-unsorted",
-    presupposes=(
-        Fact.RESULTS,
-        "construction.keywords",
-        "layouts.states-stay-layer-first",
-        *GIVEN_STATES,
-        "side-effects.arguments",
-    ),
+    presupposes=(Fact.RESULTS, *VALID_PACKED_CALLS, *GIVEN_STATES),
 )
 def h_0_batch_unsorted(observation: Observation) -> None:
     """For packed sequences that are not sorted, a call rejects an initial state for fewer sequences
