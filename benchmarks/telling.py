@@ -106,8 +106,14 @@ def list_overridden(name: str) -> frozenset[str]:
 
 
 def combine(first: str, second: str) -> type[nn.Module]:
-    """Return a layer with two bugs. Raises TypeError if their classes cannot be combined."""
-    return type(f"{first}And{second}", (BUGS[first], BUGS[second]), {"__module__": __name__})
+    """Return a layer with two bugs, which can be pickled.
+
+    Raises TypeError if their classes cannot be combined.
+    """
+    name = f"{first}And{second}"
+    layer = type(name, (BUGS[first], BUGS[second]), {"__module__": __name__})
+    globals()[name] = layer
+    return layer
 
 
 def read_log(path: Path) -> dict[tuple[str, ...], Telling]:

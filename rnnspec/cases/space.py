@@ -65,6 +65,10 @@ class LayerCaseSpace:
         """Return whether a case has the values of another in the named fields, or larger sizes."""
         return all(_is_field_covered(case, by, name) for name in names)
 
+    def has_other_size(self, case: Case, other: Case, name: str) -> bool:
+        """Return whether a field is a size that differs between two cases."""
+        return name in SIZES and case.size(name) != other.size(name)
+
     def change_field(self, case: Case, name: str, value: Any) -> Case | None:
         """Return the case with another value of one field, or None if no such case is consistent.
 

@@ -8,6 +8,7 @@ from enum import Enum
 from typing import Any, Generic, TypeVar
 
 from rnnspec.engine.outcome import Blocker, FailingCase, Finding, FindingKind
+from rnnspec.rulekit.facts import SMALL_ERROR, SMALL_EXCESS
 from rnnspec.rulekit.rule import Fact, Rule
 from rnnspec.rulekit.violation import Difference
 
@@ -28,11 +29,6 @@ KIND_OF_FACT = {
     Fact.RESULTS: FaultKind.RESULTS,
     Fact.GRADIENTS: FaultKind.GRADIENTS,
 }
-
-SMALL_ERROR = 1e-4
-"""A relative error that is smaller than this is a lack of precision rather than another formula."""
-SMALL_EXCESS = 100.0
-"""And so is an error of less than so many times what rounding can explain."""
 
 
 @dataclass(frozen=True)

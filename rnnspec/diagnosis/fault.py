@@ -49,6 +49,12 @@ class Fault(Generic[CaseT]):
         numbers = [event for event in self.events if event.finding.difference is not None]
         return bool(numbers) and all(event.is_small for event in numbers)
 
+    def take_in(self, other: Fault[CaseT]) -> None:
+        """Make another fault part of this one, which keeps its name and is what comes first."""
+        self.kind = min(self.kind, other.kind, key=list(FaultKind).index)
+        self.situations.extend(other.situations)
+        self.events.extend(other.events)
+
     def count_events(self, rule: str) -> int:
         """Return how many failures of a rule are part of this fault."""
         return sum(event.rule == rule for event in self.events)

@@ -8,14 +8,13 @@ minimal case.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from contextlib import suppress
 from typing import Any, TypeVar
 
 from rnnspec.contract.clauses import Level
 from rnnspec.diagnosis.events import Event, FaultKind
 from rnnspec.diagnosis.fault import Fault
 from rnnspec.diagnosis.others import find_others
-from rnnspec.diagnosis.recheck import judge_without
+from rnnspec.diagnosis.recheck import judge_beyond, judge_without
 from rnnspec.diagnosis.search import Search
 from rnnspec.diagnosis.stopped import find_common, find_stopped_calls, find_stopped_elsewhere
 from rnnspec.diagnosis.wrong import find_wrong
@@ -38,11 +37,13 @@ def find_faults(
     """
     cases = sorted(progress.failing.values(), key=lambda case: case.index)
     search = Search(suite, cases, until=until)
-    with suppress(KeyboardInterrupt):
-        for step in STEPS:
+    try:
+        for step in (*STEPS, _look_beyond, *STEPS_BEYOND):
             step(search, progress)
             if search.is_done:
                 break
+    except KeyboardInterrupt:
+        progress.stopped = True
     if not search.is_done:
         _add_missing(search, progress)
     return sorted(search.faults, key=_measure_importance)
@@ -55,15 +56,24 @@ def _recheck(search: Search[CaseT, ObservedT], progress: Progress[CaseT]) -> Non
         search.add_case(case)
 
 
-STEPS: tuple[Callable[[Search[Any, Any], Progress[Any]], None], ...] = (
-    lambda search, progress: find_common(search),
-    lambda search, progress: find_stopped_calls(search),
-    _recheck,
+def _look_beyond(search: Search[CaseT, ObservedT], progress: Progress[CaseT]) -> None:
+    """Go on with what fails in cases that avoid the faults found so far."""
+    search.start_round(judge_beyond(search.suite, progress, search.faults))
+
+
+Step = Callable[[Search[Any, Any], Progress[Any]], None]
+STEPS_BEYOND: tuple[Step, ...] = (
     lambda search, progress: find_wrong(search, FaultKind.RESULTS, Fact.RESULTS),
     lambda search, progress: find_wrong(search, FaultKind.GRADIENTS, Fact.GRADIENTS),
     lambda search, progress: find_others(search),
     lambda search, progress: find_stopped_elsewhere(search),
     lambda search, progress: search.merge_presupposed(),
+)
+STEPS: tuple[Step, ...] = (
+    lambda search, progress: find_common(search),
+    lambda search, progress: find_stopped_calls(search),
+    _recheck,
+    *STEPS_BEYOND,
 )
 """The steps of the search, in order: each looks at what those before it left."""
 

@@ -14,39 +14,57 @@ from rnnspec.observe.observation import Observation
 
 FEWEST = 3
 """The number of wrong values that a single case must have."""
+ENOUGH = 3
+"""So many cases a mistake must explain that does not explain all of them."""
 INFERRED = 3
 """From how many cases, the quickest ones, constants are inferred."""
 
 
 def find_likely_cause(
-    failing: Sequence[Observation], passing: Sequence[Observation] = (), gradients: bool = False
+    failing: Sequence[Observation],
+    passing: Sequence[Observation] = (),
+    gradients: bool = False,
+    is_partial: bool = False,
 ) -> LikelyCause | None:
     """Return the only mistake that explains the fault, or None if there is none, or several.
 
     `failing` are observations of cases with the fault, and `passing` of cases without it. With
-    `gradients`, the results are right, and a gradient is wrong.
+    `gradients`, the results are right, and a gradient is wrong. With `is_partial`, it explains the
+    first case and others; a case that nothing explains together with those before it is left out.
     """
-    kind = GradientEvidence if gradients else Evidence
-    cases = [case for case in map(kind, failing) if case.observed is not None]
+    cases = [_read_evidence(each, gradients) for each in failing]
+    cases = [case for case in cases if case.observed is not None]
     if not _say_enough(cases):
         return None
+    first = cases[0]
     cases.sort(key=lambda case: (case.says_little, case.case.dtype.is_half, case.cost))
-    found = _explain(cases, GRADIENT_HYPOTHESES if gradients else HYPOTHESES)
+    if is_partial:
+        cases = [first, *(case for case in cases if case is not first)]
+    found = _explain(cases, GRADIENT_HYPOTHESES if gradients else HYPOTHESES, is_partial)
     if not found and not gradients:
-        found = _explain(cases, _infer_from(cases))
-    told = choose_one(_prefer_consistent(found, [kind(each) for each in passing]))
+        found = _explain(cases, _infer_from(cases), is_partial)
+    told = choose_one(
+        _prefer_consistent(found, [_read_evidence(each, gradients) for each in passing])
+    )
     if told is None:
         return None
     explained = found[told].explained
     return LikelyCause(told.text, told.remedy, told.rules, explained, len(failing), told)
 
 
-def is_explained(cause: LikelyCause, observation: Observation, *, gradients: bool = False) -> bool:
-    """Return whether a likely cause predicts what the layer did in another case."""
+def judge_cause(
+    cause: LikelyCause, observation: Observation, *, gradients: bool = False
+) -> Agreement:
+    """Return what another case says about a likely cause."""
     if not isinstance(cause.origin, Hypothesis):
-        return False
-    evidence = GradientEvidence(observation) if gradients else Evidence(observation)
-    return evidence.judge(cause.origin) in (Agreement.EVIDENCE, Agreement.PREDICTED)
+        return Agreement.NEUTRAL
+    return _read_evidence(observation, gradients).judge(cause.origin)
+
+
+def _read_evidence(observation: Observation, gradients: bool) -> Evidence:
+    """Return the evidence of an observation, with the predictions that were made for it."""
+    kind = GradientEvidence if gradients else Evidence
+    return observation.remember(kind.__name__, lambda: kind(observation))
 
 
 def _say_enough(cases: Sequence[Evidence]) -> bool:
@@ -56,16 +74,20 @@ def _say_enough(cases: Sequence[Evidence]) -> bool:
 
 
 def _explain(
-    cases: Sequence[Evidence], hypotheses: Sequence[Hypothesis]
+    cases: Sequence[Evidence], hypotheses: Sequence[Hypothesis], is_partial: bool
 ) -> dict[Hypothesis, Tally]:
     """Return the hypotheses that enough cases confirm and no case contradicts.
 
-    The quickest cases come first: hardly any hypothesis is left after the first one.
+    The quickest cases come first: hardly any hypothesis is left after the first one. With
+    `is_partial`, a case that contradicts all that are left is left out.
     """
     tallies = {hypothesis: Tally() for hypothesis in hypotheses}
-    for case in cases:
-        tallies = _keep_agreeing(case, tallies)
-    wanted = min(2, len(cases))
+    for number, case in enumerate(cases):
+        agreeing = _keep_agreeing(case, tallies)
+        tallies = agreeing if agreeing or number == 0 or not is_partial else tallies
+        if not tallies:
+            return {}
+    wanted = ENOUGH if is_partial else min(2, len(cases))
     return {each: tally for each, tally in tallies.items() if tally.is_enough(wanted)}
 
 

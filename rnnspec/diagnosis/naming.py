@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
+from rnnspec.cases.case import SIZES
 from rnnspec.contract.clauses import Level
 from rnnspec.rulekit.rule import Fact, Part, Rule, Theme
 
@@ -26,6 +27,7 @@ def rank_rules(
     judged: Collection[str],
     preferred: Collection[str] = (),
     *,
+    shown: Collection[str] = (),
     required: Collection[str] = (),
     is_small: bool = False,
 ) -> list[Rule[Any, Any]]:
@@ -33,11 +35,13 @@ def rank_rules(
 
     `needed` are the fields of the minimal case that matter, `fact` is what does not hold there, and
     `judged` are the ids of the rules that were judged, not just stopped. `preferred` are the ids
-    that the likely cause names. A MUST comes before a SHOULD. A rule about an axis is a name only
-    if that axis matters or the cause names it; the more of what matters it is about, the better. A
-    simplest value that is `required` tells more than another one: few faults need it. What is wrong
-    with the construction or the parameters comes before what is wrong with a call. If all errors
-    are small, they add up along sizes and layers, and a rule about numbers tells more.
+    that the likely cause names, and `shown` those that fail on the minimal case. A MUST comes
+    before a SHOULD. A rule about an axis is a name only if that axis matters or the cause names it;
+    the more of what matters it is about, the better. A simplest value that is `required` tells more
+    than another one: few faults need it. A choice tells more than a size, which many faults need to
+    show. What is wrong with the construction or the parameters comes before what is wrong with a
+    call. If all errors are small, they add up along sizes and layers, and a rule about numbers
+    tells more.
     """
     eligible = [rule for rule in rules if rule.id in preferred or _is_eligible(rule, needed, fact)]
 
@@ -51,6 +55,8 @@ def rank_rules(
             -len(rule.about & NUMERIC if is_small else rule.about - NUMERIC),
             -len(rule.about),
             not rule.about & set(required),
+            -len(rule.about - set(SIZES)),
+            rule.id not in shown,
             rule.id not in judged,
             list(Theme).index(rule.theme),
         )

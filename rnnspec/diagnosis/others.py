@@ -9,6 +9,7 @@ from rnnspec.diagnosis.fault import Fault
 from rnnspec.diagnosis.search import Search
 from rnnspec.diagnosis.telling import add_fault
 from rnnspec.engine.minimise import RULE_EVALUATIONS, MinimalFailure, minimise, probe_rule
+from rnnspec.engine.outcome import FindingKind
 from rnnspec.engine.suite import Observed
 from rnnspec.rulekit.rule import Fact, Rule, Theme
 
@@ -28,10 +29,35 @@ def find_others(search: Search[CaseT, ObservedT]) -> None:
     for name in sorted(own, key=lambda name: (-len(own[name]), order.index(name))):
         if search.is_done:
             return
-        if _join_dropout(search, search.rules[name], own[name]):
+        events = _leave_out_covered(search, own[name])
+        if _join_dropout(search, search.rules[name], events):
             continue
-        if not search.join_related(name, own[name]):
-            _add_other(search, search.rules[name], own[name])
+        if not search.join_related(name, events):
+            _add_other(search, search.rules[name], events)
+
+
+def _leave_out_covered(
+    search: Search[CaseT, ObservedT], events: list[Event[CaseT]]
+) -> list[Event[CaseT]]:
+    """Make the failures of a rule that lie in the situation of a fault part of it.
+
+    Return the others. If there are none, return all: which fault they are part of is to be seen.
+    """
+    inside = {
+        id(event): fault
+        for event in events
+        for fault in search.open_faults
+        if fault.kind is not FaultKind.GRADIENTS
+        and event.finding.kind is not FindingKind.CHECKER_ERROR
+        and search.lies_in(event.shown, fault)
+    }
+    rest = [event for event in events if id(event) not in inside]
+    if not rest:
+        return events
+    for event in events:
+        if id(event) in inside:
+            inside[id(event)].events.append(event)
+    return rest
 
 
 def _join_dropout(

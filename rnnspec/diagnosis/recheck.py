@@ -1,17 +1,26 @@
-"""Judging the rules that a fault stopped on cases that avoid it, so that it hides nothing."""
+"""Judging rules that failed because of a fault on cases that avoid it, so that it hides nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any, TypeVar
 
+from rnnspec.diagnosis.fault import Fault
 from rnnspec.engine.campaign import judge_by_all
 from rnnspec.engine.minimise import MinimalFailure
 from rnnspec.engine.outcome import FailingCase, FindingKind, Progress
 from rnnspec.engine.suite import CaseSpace, Observed, Suite
+from rnnspec.rulekit.rule import Rule, Theme
 
 CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])
+MOST_JUDGED = 120
+"""So many cases are judged in search of what the faults found so far hide."""
+MOST_VARIANTS = 4
+"""In so many ways a fault is avoided."""
+MOST_ATTEMPTS, FEW_ATTEMPTS = 8, 3
+"""So many of them at most by each rule; the second if the rule failed more often than not."""
 
 
 def judge_without(
@@ -66,3 +75,98 @@ def avoid(
             variant = space.change_field(case, name, value)
             if variant is not None and not stops(variant):
                 yield variant
+
+
+def judge_beyond(
+    suite: Suite[CaseT, ObservedT], progress: Progress[CaseT], faults: Sequence[Fault[CaseT]]
+) -> list[FailingCase[CaseT]]:
+    """Judge rules that fail because of faults on the same cases, changed so that these do not show.
+
+    Return the cases on which a rule fails even so: there is another fault. Each rule is judged
+    once, and again if it failed more often than not, or if a rule of its theme failed.
+    """
+    waiting = _list_explained(suite, progress, faults)
+    found: list[FailingCase[CaseT]] = []
+    themes: set[Theme] = set()
+    judged = 0
+    for attempt in range(MOST_ATTEMPTS):
+        for rule, cases in waiting.items():
+            tally = progress.tallies[rule.id]
+            is_dubious = tally.violations > tally.cases - tally.violations
+            is_due = attempt < (FEW_ATTEMPTS if is_dubious else 1) or rule.theme in themes
+            if attempt >= len(cases) or not is_due or judged >= MOST_JUDGED:
+                continue
+            judged += 1
+            broken = _judge_avoiding(suite, rule, cases[attempt], faults)
+            if broken is not None and not _is_misled(suite, rule, broken, faults):
+                found.append(broken)
+                themes.add(rule.theme)
+    return found
+
+
+def _judge_avoiding(
+    suite: Suite[CaseT, ObservedT],
+    rule: Rule[CaseT, ObservedT],
+    failing: FailingCase[CaseT],
+    faults: Sequence[Fault[CaseT]],
+) -> FailingCase[CaseT] | None:
+    """Return a case that avoids all faults and on which a rule fails, or None if there is none.
+
+    A rule that presupposes the name of a fault must fail however the fault is avoided: it may bring
+    about a part of the situation itself.
+    """
+    situations = [situation for fault in faults for situation in fault.situations]
+    changed = (each for each in avoid(suite.space, failing.case, situations) if rule.when(each))
+    depends = any(rule.presupposes_rule(fault.root.id) for fault in faults)
+    found = None
+    for case in islice(changed, MOST_VARIANTS if depends else 1):
+        _, broken = judge_by_all(suite, [rule], failing.index, case)
+        if broken is None:
+            return None
+        found = found or broken
+    return found
+
+
+def _is_misled(
+    suite: Suite[CaseT, ObservedT],
+    rule: Rule[CaseT, ObservedT],
+    failing: FailingCase[CaseT],
+    faults: Sequence[Fault[CaseT]],
+) -> bool:
+    """Return whether a rule made another call in which a known fault shows, or may show.
+
+    A rule that chooses a size itself may choose one that is too small for the situation in which
+    the fault was found.
+    """
+
+    def lies_in(made: CaseT, situation: MinimalFailure[CaseT]) -> bool:
+        space, needed = suite.space, situation.needed
+        chosen = {name for name in needed if space.has_other_size(made, failing.case, name)}
+        return space.is_covered(made, situation.finding.case, needed - chosen)
+
+    for made in dict.fromkeys(case for cases in failing.made.values() for case in cases):
+        near = [fault for fault in faults if any(lies_in(made, each) for each in fault.situations)]
+        if any(rule.presupposes_rule(fault.root.id) for fault in near):
+            return True
+        if near and suite.find_broken_facts(suite.observe(made), with_gradients=True):
+            return True
+    return False
+
+
+def _list_explained(
+    suite: Suite[CaseT, ObservedT], progress: Progress[CaseT], faults: Sequence[Fault[CaseT]]
+) -> dict[Rule[CaseT, ObservedT], list[FailingCase[CaseT]]]:
+    """Return, by rule, the cases in which it fails because of a fault that can be avoided."""
+    roots = {fault.root.id for fault in faults}
+    avoidable = [fault for fault in faults if all(each.needed for each in fault.situations)]
+    cases: dict[str, list[FailingCase[CaseT]]] = {}
+    for event in (event for fault in avoidable for event in fault.events):
+        if event.is_judged:
+            cases.setdefault(event.rule, []).append(event.case)
+    rules = [rule for rule in suite.rules if rule.id in cases and rule.id not in roots]
+
+    def count_others(rule: Rule[CaseT, ObservedT]) -> int:
+        tally = progress.tallies[rule.id]
+        return tally.cases - tally.violations
+
+    return {rule: cases[rule.id] for rule in sorted(rules, key=count_others)}

@@ -41,6 +41,8 @@ class Search(Generic[CaseT, ObservedT]):
     unexplained  failures whose broken fact shows only in the course of a rule, not on a case by
                  itself
     until        the search ends at the first fault of one of these levels
+    closed       the faults of earlier rounds, in whose situations the failures of this one do not
+                 lie, so that they are part of other faults
     """
 
     suite: Suite[CaseT, ObservedT]
@@ -48,6 +50,13 @@ class Search(Generic[CaseT, ObservedT]):
     faults: list[Fault[CaseT]] = field(default_factory=list)
     unexplained: list[Event[CaseT]] = field(default_factory=list)
     until: Collection[Level] = ()
+    closed: list[Fault[CaseT]] = field(default_factory=list)
+
+    @property
+    def open_faults(self) -> list[Fault[CaseT]]:
+        """The faults of this round."""
+        closed = {id(fault) for fault in self.closed}
+        return [fault for fault in self.faults if id(fault) not in closed]
 
     @property
     def is_done(self) -> bool:
@@ -57,16 +66,35 @@ class Search(Generic[CaseT, ObservedT]):
     def __post_init__(self) -> None:
         self.rules = {rule.id: rule for rule in self.suite.rules}
         self.events = list(list_events(self.rules, self.cases))
+        self._observed: dict[CaseT, ObservedT] = {}
+        self.has_stopped = self._is_anything_stopped()
 
     def add_case(self, case: FailingCase[CaseT]) -> None:
         """Add a failing case that was judged later."""
         self.events.extend(list_events(self.rules, [case]))
+        self.has_stopped |= self._is_anything_stopped()
+
+    def start_round(self, cases: Iterable[FailingCase[CaseT]]) -> None:
+        """Go on with failing cases that lie in no situation of the faults found so far."""
+        self.closed = list(self.faults)
+        self.events, self.unexplained = [], []
+        for case in cases:
+            self.add_case(case)
+
+    def observe(self, case: CaseT) -> ObservedT:
+        """Return what the subject does with a failing case; it is kept for the next time."""
+        if case not in self._observed:
+            self._observed[case] = self.suite.observe(case)
+        return self._observed[case]
+
+    def _is_anything_stopped(self) -> bool:
+        return any(event.kind is FaultKind.BLOCKED for event in self.events)
 
     def _join_first(
         self, events: list[Event[CaseT]], takes: Callable[[Fault[CaseT]], bool]
     ) -> bool:
         """Make events part of the first fault that takes them; return whether there is one."""
-        fault = next((each for each in self.faults if takes(each)), None)
+        fault = next((each for each in self.open_faults if takes(each)), None)
         if fault is not None:
             fault.events.extend(events)
         return fault is not None
@@ -176,12 +204,12 @@ class Search(Generic[CaseT, ObservedT]):
 
         A MUST is never part of a fault that a SHOULD names.
         """
-        for fault in list(self.faults):
-            for other in self.faults:
+        for fault in self.open_faults:
+            for other in self.open_faults:
                 if other is fault or self._is_minor(other, fault.root):
                     continue
                 if fault.root.presupposes_rule(other.root.id):
-                    other.events.extend(fault.events)
+                    other.take_in(fault)
                     self.faults.remove(fault)
                     break
 
@@ -221,7 +249,7 @@ class Search(Generic[CaseT, ObservedT]):
         gradients = kind is FaultKind.GRADIENTS
         if fault.cause is None or gradients is not (fault.kind is FaultKind.GRADIENTS):
             return False
-        return self.suite.is_explained(fault.cause, case, gradients=gradients)
+        return self.suite.is_explained(fault.cause, self.observe(case), gradients=gradients)
 
     def join_covering(
         self,
@@ -252,8 +280,7 @@ class Search(Generic[CaseT, ObservedT]):
 
     def is_stopped(self, case: CaseT) -> bool:
         """Return whether the subject is stopped in a case, which then shows nothing else."""
-        is_known = any(event.kind is FaultKind.BLOCKED for event in self.events)
-        return is_known and self.suite.find_blocker(self.suite.observe(case)) is not None
+        return self.has_stopped and self.suite.find_blocker(self.suite.observe(case)) is not None
 
     def hides_gradients(self, case: CaseT) -> bool:
         """Return whether a case shows nothing about gradients: no rule about them applies."""
@@ -297,14 +324,22 @@ class Search(Generic[CaseT, ObservedT]):
                 return FaultKind.REQUIREMENT, None
         return event.kind, fact
 
-    def list_rules_about(self, fields: Collection[str]) -> list[str]:
-        """Return the rules that fail somewhere and are about nothing but some of these fields."""
-        failing = {event.rule for event in self.events if event.is_judged}
-        return [
-            rule.id
-            for rule in self.suite.rules
-            if rule.id in failing and rule.about and rule.about <= set(fields)
-        ]
+    def list_rules_about(self, minimum: MinimalFailure[CaseT], kind: FaultKind) -> list[str]:
+        """Return the rules about what a situation needs that fail in it, and not because of a fact
+        of another kind that does not hold there.
+
+        What a rule is about, it may bring about itself, so that is left out.
+        """
+        found = {}
+        for event in self.events:
+            rule = self.rules[event.rule]
+            if not event.is_judged or (event.case.broken and event.kind is not kind):
+                continue
+            if rule.about and rule.about <= minimum.telling:
+                rest = minimum.needed - rule.about
+                if self.suite.space.is_covered(event.case.case, minimum.finding.case, rest):
+                    found[rule.id] = True
+        return list(found)
 
     def find_cause(
         self, kind: FaultKind, events: list[Event[CaseT]], fact: Fact | None
@@ -313,7 +348,8 @@ class Search(Generic[CaseT, ObservedT]):
         if fact is None:
             return None
         shown = dict.fromkeys(event.shown for event in self.sort_simplest(events))
-        return self.suite.find_likely_cause(list(shown), gradients=kind is FaultKind.GRADIENTS)
+        observations = (self.observe(case) for case in shown)
+        return self.suite.find_likely_cause(observations, gradients=kind is FaultKind.GRADIENTS)
 
     def choose_representative(self, events: Sequence[Event[CaseT]]) -> Rule[Any, Any]:
         """Return the rule that is stopped most often, one about gradients if there is any."""

@@ -40,17 +40,18 @@ def add_fault(
     """Name a fault, and add it to one of the same name if there is one."""
     at_minimum = _judge_minimum(search, minimum.finding)
     cause = cause or search.find_cause(kind, events, fact)
+    about = search.list_rules_about(minimum, kind)
     judged = {event.rule for event in events if event.is_judged}
     judged |= {name for name, each in at_minimum.items() if each.blocker is None}
-    judged |= set(search.list_rules_about(minimum.telling))
-    names = {*at_minimum, *(event.rule for event in events)}
-    names.update(search.list_rules_about(minimum.telling))
+    judged |= set(about)
+    names = {*at_minimum, *about, *(event.rule for event in events)}
     ranked = rank_rules(
         [rule for rule in search.suite.rules if rule.id in names],
         minimum.telling,
         fact,
         judged,
         cause.rules if cause else (),
+        shown=at_minimum,
         required=minimum.required,
         is_small=all(event.is_small for event in events),
     )
@@ -83,7 +84,7 @@ def _absorb_narrower(
         )
     ]
     for other in narrower:
-        fault.events.extend(other.events)
+        fault.take_in(other)
         search.faults.remove(other)
 
 

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 from rnnspec.diagnosis.events import Event, FaultKind
 from rnnspec.diagnosis.fault import Fault
+from rnnspec.diagnosis.mixture import separate
 from rnnspec.diagnosis.search import Search
 from rnnspec.diagnosis.telling import add_fault
 from rnnspec.engine.minimise import minimise
@@ -58,6 +59,12 @@ def find_wrong(search: Search[CaseT, ObservedT], kind: FaultKind, fact: Fact) ->
             for event in events
             if cause or search.is_covered(event, minimum) or (event.is_small and start.is_small)
         ]
+        mixture = separate(search, kind, fact, minimum, covered, probe) if covered else None
+        if mixture is not None:
+            add_fault(search, kind, mixture.minimum, mixture.events, fact, mixture.cause)
+            add_fault(search, kind, mixture.hidden, mixture.others, fact)
+            events = [event for event in events if event not in covered]
+            continue
         fault = add_fault(search, kind, minimum, covered or [start], fact, cause)
         events = _list_unexplained(search, fault, events, kind)
     same = [fault for fault in search.faults if fault.kind is kind]

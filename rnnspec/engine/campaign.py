@@ -7,7 +7,8 @@ from typing import Any, TypeVar
 
 from rnnspec.contract.clauses import Level
 from rnnspec.engine.outcome import (
-    KEPT_CASES,
+    KEPT_OF_ANY,
+    KEPT_OF_RULE,
     FailingCase,
     Finding,
     Outcome,
@@ -66,7 +67,9 @@ def _judge_all(
         progress.tallies[name].add(outcome)
     if failing is None:
         return set()
-    if any(progress.tallies[name].violations <= KEPT_CASES for name in failing.findings):
+    tallies = [progress.tallies[name] for name in failing.findings]
+    is_early = len(progress.failing) < KEPT_OF_ANY
+    if is_early or any(tally.violations <= KEPT_OF_RULE for tally in tallies):
         progress.failing[index] = failing
     return {rules[name].level for name in failing.findings}
 
@@ -108,7 +111,8 @@ def judge_by_all(
                 if shown is not None:
                     misled[name] = shown
     blocker = None if stopped is None else describe_blocker(stopped)
-    return outcomes, FailingCase(index, case, findings, broken, misled, blocker)
+    cases = {name: tuple(each.case for each in made) for name, made in others.items()}
+    return outcomes, FailingCase(index, case, findings, broken, misled, blocker, cases)
 
 
 def list_applicable_rules(

@@ -164,6 +164,7 @@ class FailingCase(Generic[CaseT]):
               without dropout
     misled    the rules that made another call whose results are wrong, each with that call's case
     blocker   what stopped the judged call, if anything did
+    made      the cases of the other calls that the rules made
     """
 
     index: int
@@ -172,22 +173,26 @@ class FailingCase(Generic[CaseT]):
     broken: Mapping[Fact, CaseT] = field(default_factory=dict)
     misled: Mapping[str, CaseT] = field(default_factory=dict)
     blocker: Blocker | None = None
+    made: Mapping[str, tuple[CaseT, ...]] = field(default_factory=dict)
 
 
-KEPT_CASES = 12
+KEPT_OF_RULE = 12
 """So many failing cases of each rule are kept, those with the smallest indices."""
+KEPT_OF_ANY = 250
+"""So many failing cases are kept whatever rules fail. A fault that shows in every case leaves few
+rules to be told by another, so its cases have to be compared."""
 
 
 def keep_failing_cases(cases: Iterable[FailingCase[CaseT]]) -> dict[int, FailingCase[CaseT]]:
     """Return the failing cases that are kept, by index.
 
-    A case is kept if it is among the first `KEPT_CASES` of one of its rules. Pruning parts first
-    and then their union keeps the same cases.
+    A case is kept if it is among the first `KEPT_OF_ANY`, or among the first `KEPT_OF_RULE` of one
+    of its rules. Pruning parts first and then their union keeps the same cases.
     """
     counts: Counter[str] = Counter()
     kept = {}
-    for case in sorted(cases, key=lambda each: each.index):
-        if any(counts[name] < KEPT_CASES for name in case.findings):
+    for rank, case in enumerate(sorted(cases, key=lambda each: each.index)):
+        if rank < KEPT_OF_ANY or any(counts[name] < KEPT_OF_RULE for name in case.findings):
             kept[case.index] = case
         counts.update(case.findings.keys())
     return kept

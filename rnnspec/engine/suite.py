@@ -5,7 +5,7 @@ A suite is generic in its cases and observations, so that layers and models shar
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -13,6 +13,7 @@ from rnnspec.cases.axes import Feature
 from rnnspec.cases.plan import Profile
 from rnnspec.engine.explanations import LikelyCause, Program
 from rnnspec.rulekit.rule import Fact, Rule
+from rnnspec.rulekit.violation import ErrorSize
 from rnnspec.subjects.failures import Failure
 
 if TYPE_CHECKING:
@@ -49,6 +50,9 @@ class CaseSpace(Protocol[CaseT]):
 
     def is_covered(self, case: CaseT, by: CaseT, names: Collection[str]) -> bool:
         """Return whether a case has the values of another in the named fields, or larger sizes."""
+
+    def has_other_size(self, case: CaseT, other: CaseT, name: str) -> bool:
+        """Return whether a field is a size that differs between two cases."""
 
     def change_field(self, case: CaseT, name: str, value: Any) -> CaseT | None:
         """Return the case with another value of one field, or None if there is no such case."""
@@ -139,9 +143,12 @@ class Suite(Protocol[CaseT, ObservedT]):
         """
 
     def find_likely_cause(
-        self, cases: Sequence[CaseT], *, gradients: bool = False
+        self, failing: Iterable[ObservedT], *, gradients: bool = False, is_partial: bool = False
     ) -> LikelyCause | None:
-        """Return the one mistake that explains all of these failing cases, the simplest first."""
+        """Return the one mistake that explains all of these observations, the simplest first.
+
+        With `is_partial`, it explains the first, and several others.
+        """
 
     def find_obstacle(self, rule: Rule[CaseT, ObservedT]) -> str:
         """Return why a rule applies to no case of this suite, or an empty string if it does."""
@@ -149,8 +156,18 @@ class Suite(Protocol[CaseT, ObservedT]):
     def describe_case(self, case: CaseT) -> dict[str, Any]:
         """Return a case as data: configuration, sizes, call, seed and text."""
 
-    def is_explained(self, cause: LikelyCause, case: CaseT, *, gradients: bool = False) -> bool:
-        """Return whether a likely cause predicts what the subject does in a case."""
+    def is_explained(
+        self, cause: LikelyCause, observation: ObservedT, *, gradients: bool = False
+    ) -> bool:
+        """Return whether a likely cause predicts what the subject did."""
+
+    def is_contradicted(
+        self, cause: LikelyCause, observation: ObservedT, *, gradients: bool = False
+    ) -> bool:
+        """Return whether a likely cause predicts something else than what the subject did."""
+
+    def measure_error(self, observation: ObservedT, *, gradients: bool = False) -> ErrorSize | None:
+        """Return how wrong the results or the gradients are, or None if none is wrong."""
 
     def name_feature(self, case: CaseT, names: Collection[str]) -> str:
         """Return the feature that a case needs because of one of these fields, or an empty string.

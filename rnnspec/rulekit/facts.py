@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
+from numpy.typing import NDArray
+
 from rnnspec.cases.axes import AXIS, Feature
 from rnnspec.cases.case import Case
 from rnnspec.cases.space import LayerCaseSpace
@@ -13,7 +16,14 @@ from rnnspec.rulekit.assertions.results import (
     list_gradient_names,
 )
 from rnnspec.rulekit.rule import Fact
+from rnnspec.rulekit.violation import ErrorSize
 from rnnspec.subjects.failures import Failure, Unsupported
+
+SMALL_ERROR = 1e-4
+"""A relative error that is smaller than this is a lack of precision rather than another formula."""
+SMALL_EXCESS = 100.0
+"""An error of less than so many times what rounding can explain is small too."""
+Array = NDArray[np.float64]
 
 
 def find_broken_facts(
@@ -86,3 +96,36 @@ def has_wrong_gradients(observation: Observation) -> bool:
         return False
     except (Failure, ValueError):  # a gradient of another shape cannot be compared
         return True
+
+
+def measure_error(observation: Observation, *, gradients: bool = False) -> ErrorSize | None:
+    """Return how wrong the results or the gradients are, or None if none is wrong.
+
+    Raises Failure if they were not observed, and ValueError if their shapes cannot be compared.
+    """
+    expected = observation.expected
+    if gradients:
+        found, right, bound = observation.gradients, expected.gradients, expected.gradient_bound
+        names = list_gradient_names(observation.case, observation.prepared.weights())
+    else:
+        found = {"output": observation.output, "h_n": observation.h_n}
+        right = {"output": expected.output, "h_n": expected.h_n}
+        bound = {"output": expected.bound.output, "h_n": expected.bound.h_n}
+        names = list(found)
+    sizes = {_measure_array(found[name], right[name], bound[name]) for name in names}
+    for size in (ErrorSize.INFINITE, ErrorSize.LARGE, ErrorSize.SMALL):
+        if size in sizes:
+            return size
+    return None
+
+
+def _measure_array(found: Array, right: Array, bound: Array) -> ErrorSize | None:
+    finite = np.isfinite(right)
+    found, right, bound = found[finite], right[finite], bound[finite]
+    if not np.isfinite(found).all():
+        return ErrorSize.INFINITE
+    error = np.abs(found - right)
+    if (error <= bound).all():
+        return None
+    small = SMALL_ERROR * np.maximum(1.0, np.abs(right)) + SMALL_EXCESS * bound
+    return ErrorSize.SMALL if (error <= small).all() else ErrorSize.LARGE

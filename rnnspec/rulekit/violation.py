@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,14 @@ from rnnspec.observe.observation import Observation
 from rnnspec.rulekit.snippet import Snippet
 
 Array = NDArray[np.float64]
+
+
+class ErrorSize(Enum):
+    """How far wrong numbers are from the right ones."""
+
+    SMALL = "nearly right, as by a lack of precision"
+    LARGE = "of another value"
+    INFINITE = "infinite or not a number, although finite numbers are expected"
 
 
 @dataclass(frozen=True)

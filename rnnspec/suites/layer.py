@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
+from itertools import islice
 from typing import Any
 
 from rnnspec.cases.axes import AXES, DropoutLevel, Feature
@@ -14,13 +15,15 @@ from rnnspec.cases.case import Case
 from rnnspec.cases.drawing import draw_cases
 from rnnspec.cases.plan import PROFILES, PlanRow, Profile, Scope, plan_rows
 from rnnspec.cases.space import LayerCaseSpace
-from rnnspec.diagnosis.likely_cause import find_likely_cause, is_explained
+from rnnspec.diagnosis.likely_cause import find_likely_cause, judge_cause
+from rnnspec.diagnosis.mistakes.evidence import Agreement
 from rnnspec.engine.explanations import LikelyCause, Program
 from rnnspec.engine.outcome import Finding
 from rnnspec.observe.observation import Observation, collect_observations
 from rnnspec.report.program import find_program
 from rnnspec.rulekit import facts
 from rnnspec.rulekit.rule import Fact, Rule
+from rnnspec.rulekit.violation import ErrorSize
 from rnnspec.subjects.failures import Failure
 from rnnspec.subjects.subject import Subject
 
@@ -149,15 +152,36 @@ class LayerSuite:
             return None
 
     def find_likely_cause(
-        self, cases: Sequence[Case], *, gradients: bool = False
+        self, failing: Iterable[Observation], *, gradients: bool = False, is_partial: bool = False
     ) -> LikelyCause | None:
-        """Return the one mistake that explains all of these failing cases, the simplest first."""
-        failing = [self.observe(case) for case in cases[:MOST_EXPLAINED]]
-        return find_likely_cause(failing, gradients=gradients)
+        """Return the one mistake that explains all of these observations, the simplest first.
 
-    def is_explained(self, cause: LikelyCause, case: Case, *, gradients: bool = False) -> bool:
-        """Return whether a likely cause predicts what the subject does in a case."""
-        return is_explained(cause, self.observe(case), gradients=gradients)
+        With `is_partial`, it explains the first, and several others.
+        """
+        first = list(islice(failing, MOST_EXPLAINED))
+        return find_likely_cause(first, gradients=gradients, is_partial=is_partial)
+
+    def is_explained(
+        self, cause: LikelyCause, observation: Observation, *, gradients: bool = False
+    ) -> bool:
+        """Return whether a likely cause predicts what the subject did."""
+        agreement = judge_cause(cause, observation, gradients=gradients)
+        return agreement in (Agreement.EVIDENCE, Agreement.PREDICTED)
+
+    def is_contradicted(
+        self, cause: LikelyCause, observation: Observation, *, gradients: bool = False
+    ) -> bool:
+        """Return whether a likely cause predicts something else than what the subject did."""
+        return judge_cause(cause, observation, gradients=gradients) is Agreement.CONTRADICTION
+
+    def measure_error(
+        self, observation: Observation, *, gradients: bool = False
+    ) -> ErrorSize | None:
+        """Return how wrong the results or the gradients are, or None if none is wrong."""
+        try:
+            return facts.measure_error(observation, gradients=gradients)
+        except Exception:
+            return None
 
     def find_obstacle(self, rule: Rule[Case, Observation]) -> str:
         """Return why a rule applies to no case of this suite, or an empty string if it does.

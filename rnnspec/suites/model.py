@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -18,6 +18,7 @@ from rnnspec.models.infer import Interface
 from rnnspec.models.observation import ModelObservation, Readout
 from rnnspec.models.program import write_model_program
 from rnnspec.rulekit.rule import Fact, Rule
+from rnnspec.rulekit.violation import ErrorSize
 from rnnspec.subjects.failures import Failure
 from rnnspec.subjects.target import Target
 
@@ -46,6 +47,10 @@ class ModelCaseSpace:
         return all(
             getattr(case, name) >= getattr(by, name) for name in names if name in MINIMUM_SIZES
         )
+
+    def has_other_size(self, case: ModelCase, other: ModelCase, name: str) -> bool:
+        """Return whether a field differs between two cases; all are sizes."""
+        return bool(getattr(case, name) != getattr(other, name))
 
     def change_field(self, case: ModelCase, name: str, value: Any) -> ModelCase | None:
         """Return the case with another value of one field.
@@ -150,14 +155,43 @@ class ModelSuite:
         return None
 
     def find_likely_cause(
-        self, cases: Sequence[ModelCase], *, gradients: bool = False
+        self,
+        failing: Iterable[ModelObservation],
+        *,
+        gradients: bool = False,
+        is_partial: bool = False,
     ) -> LikelyCause | None:
         """Return None: rules about models name the cause themselves."""
         return None
 
-    def is_explained(self, cause: LikelyCause, case: ModelCase, *, gradients: bool = False) -> bool:
+    def is_explained(
+        self,
+        cause: LikelyCause,
+        observation: ModelObservation,
+        *,
+        gradients: bool = False,
+    ) -> bool:
         """Return False: no likely cause is looked for."""
         return False
+
+    def is_contradicted(
+        self,
+        cause: LikelyCause,
+        observation: ModelObservation,
+        *,
+        gradients: bool = False,
+    ) -> bool:
+        """Return False: no likely cause is looked for."""
+        return False
+
+    def measure_error(
+        self,
+        observation: ModelObservation,
+        *,
+        gradients: bool = False,
+    ) -> ErrorSize | None:
+        """Return None: no result of a model is known to be wrong by itself."""
+        return None
 
     def find_obstacle(self, rule: Rule[ModelCase, ModelObservation]) -> str:
         """Return an empty string: every case reaches every rule.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, cast
@@ -46,6 +46,10 @@ class Planted:
         self.build = build
         self.expected = expect(case)
         self.values: Values = self.expected.values
+
+    def remember(self, name: str, compute: Callable[[], Any]) -> Any:
+        """Return the result of `compute`."""
+        return compute()
 
     @property
     def call(self) -> Returned:

@@ -256,9 +256,23 @@ def test_a_rule_of_the_module_that_needs_no_results_is_not_swallowed_either() ->
 def test_a_rule_that_presupposes_a_broken_one_is_its_consequence() -> None:
     first = make_rule("modules.copied", check_only_call)
     second = make_rule("modules.moved", check_only_call, presupposes=[first.id])
-    own = {first.id: lambda case: case.steps >= 2, second.id: is_batch_first}
+    own = {first.id: is_long, second.id: lambda case: is_long(case) and is_batch_first(case)}
     (fault,) = find(make_suite(ToyLayer(own=own), second, first, *RULES))
     assert (fault.root, fault.consequences) == (first, {second.id})
+
+
+def test_a_rule_that_fails_without_the_fault_that_it_presupposes_is_another_fault() -> None:
+    first = make_rule("modules.copied", check_only_call)
+    second = make_rule("modules.moved", check_only_call, presupposes=[first.id])
+    own = {first.id: is_long, second.id: is_batch_first}
+    faults = find(make_suite(ToyLayer(own=own), second, first, *RULES))
+    assert [fault.root for fault in faults] == [first, second]
+    assert not is_long(faults[1].minimum.finding.case)
+
+
+def is_long(case: ToyCase) -> bool:
+    """Return whether a case has several steps."""
+    return case.steps >= 2
 
 
 def test_a_fault_is_named_by_a_must_before_a_should() -> None:
@@ -363,12 +377,12 @@ def test_rules_that_are_stopped_in_the_same_way_are_one_fault() -> None:
 CAUSE = LikelyCause("the directions are exchanged", "exchange them", (STATES.id,), 5, 6)
 
 
-def test_the_likely_cause_is_asked_for_once_for_each_fault_the_simplest_case_first() -> None:
-    suite = make_suite(ToyLayer(wrong=lambda case: case.steps >= 2), *RULES, cause=CAUSE)
+def test_the_likely_cause_is_asked_for_with_the_simplest_case_first() -> None:
+    suite = make_suite(ToyLayer(wrong=is_long), *RULES, cause=CAUSE)
     (fault,) = find(suite)
-    (asked,) = suite.asked
-    assert len(asked) == len(set(asked)) > 1
-    measured = [(len(suite.space.list_raised(case)), case.steps) for case in asked]
+    whole, _ = suite.asked
+    assert len(whole) == len(set(whole)) > 1
+    measured = [(len(suite.space.list_raised(case)), case.steps) for case in whole]
     assert measured == sorted(measured)
     assert fault.cause == CAUSE
     assert fault.root == STATES, "the likely cause says which rule tells it best"

@@ -23,7 +23,8 @@ from rnnspec.contract.config import Config
 from rnnspec.diagnosis.faults import find_faults
 from rnnspec.engine.campaign import judge_by_all, list_applicable_rules, run_campaign
 from rnnspec.engine.outcome import (
-    KEPT_CASES,
+    KEPT_OF_ANY,
+    KEPT_OF_RULE,
     Blocker,
     FailingCase,
     Finding,
@@ -341,9 +342,10 @@ def test_wrong_results_of_another_call_are_known_by_its_case_without_dropout() -
 
 
 def draw_failing_cases(random: random.Random) -> list[FailingCase[Case]]:
-    """Return failing cases of many rules, most of which fail often."""
-    rules = [f"rule.{number}" for number in range(6)]
-    chosen = [random.sample(rules, random.randint(1, 3)) for _ in range(80)]
+    """Return failing cases of many rules, some of which fail late."""
+    rules = [f"rule.{number}" for number in range(9)]
+    sizes = [4 if index < KEPT_OF_ANY else 9 for index in range(KEPT_OF_ANY + 80)]
+    chosen = [random.sample(rules[:size], random.randint(1, 3)) for size in sizes]
     return [
         FailingCase(index, ONE, {name: Finding(index, ONE, "wrong") for name in names})
         for index, names in enumerate(chosen)
@@ -357,11 +359,12 @@ def test_the_kept_cases_do_not_depend_on_the_order_or_the_division(seed: int) ->
     whole = keep_failing_cases(cases)
     assert list(whole) == sorted(whole)
     for rule in {name for case in cases for name in case.findings}:
-        first = [case.index for case in cases if rule in case.findings][:KEPT_CASES]
+        first = [case.index for case in cases if rule in case.findings][:KEPT_OF_RULE]
         assert set(first) <= whole.keys()
+    assert list(whole)[:KEPT_OF_ANY] == list(range(KEPT_OF_ANY))
     assert len(whole) < len(cases)
     generator.shuffle(cases)
-    cut = generator.randint(1, 79)
+    cut = generator.randint(1, len(cases) - 1)
     halves = [keep_failing_cases(half) for half in (cases[:cut], cases[cut:])]
     assert keep_failing_cases([*halves[0].values(), *halves[1].values()]) == whole
     assert keep_failing_cases([*halves[1].values(), *halves[0].values()]) == whole

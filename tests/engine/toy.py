@@ -6,7 +6,7 @@ does. So a test says exactly what is wrong, and runs in milliseconds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
@@ -20,7 +20,7 @@ from rnnspec.engine.explanations import LikelyCause, Program
 from rnnspec.engine.outcome import Finding
 from rnnspec.rulekit.conditions import Condition
 from rnnspec.rulekit.rule import ESTABLISHED, PRESUPPOSED, Fact, Part, Rule, Theme
-from rnnspec.rulekit.violation import Violation
+from rnnspec.rulekit.violation import ErrorSize, Violation
 from rnnspec.rules.catalogue import list_layer_rules
 from rnnspec.subjects.failures import Failure, Raised
 
@@ -185,6 +185,10 @@ class ToySpace:
             for name in names
         )
 
+    def has_other_size(self, case: ToyCase, other: ToyCase, name: str) -> bool:
+        """Return whether a field is a size that differs between two cases."""
+        return name == "steps" and case.steps != other.steps
+
     def change_field(self, case: ToyCase, name: str, value: Any) -> ToyCase | None:
         """Return the case with another value of one field."""
         return replace(case, **{name: value})
@@ -293,10 +297,14 @@ class ToySuite:
         return observation.case if self.find_broken_facts(observation) else None
 
     def find_likely_cause(
-        self, cases: Sequence[ToyCase], *, gradients: bool = False
+        self,
+        failing: Iterable[ToyObservation],
+        *,
+        gradients: bool = False,
+        is_partial: bool = False,
     ) -> LikelyCause | None:
         """Return the cause that the test gave."""
-        self.asked.append(tuple(cases))
+        self.asked.append(tuple(each.case for each in failing))
         return self.cause
 
     def find_obstacle(self, rule: Rule[ToyCase, ToyObservation]) -> str:
@@ -315,9 +323,34 @@ class ToySuite:
             "text": str(case),
         }
 
-    def is_explained(self, cause: LikelyCause, case: ToyCase, *, gradients: bool = False) -> bool:
+    def is_explained(
+        self,
+        cause: LikelyCause,
+        observation: ToyObservation,
+        *,
+        gradients: bool = False,
+    ) -> bool:
         """Return False: the cause that the test gave predicts nothing."""
         return False
+
+    def is_contradicted(
+        self,
+        cause: LikelyCause,
+        observation: ToyObservation,
+        *,
+        gradients: bool = False,
+    ) -> bool:
+        """Return False: the cause that the test gave predicts nothing."""
+        return False
+
+    def measure_error(
+        self,
+        observation: ToyObservation,
+        *,
+        gradients: bool = False,
+    ) -> ErrorSize | None:
+        """Return None: no result of a toy is known to be wrong by itself."""
+        return None
 
     def name_feature(self, case: ToyCase, names: Collection[str]) -> str:
         """Return the feature that a case needs because of one of these fields."""

@@ -1,0 +1,169 @@
+"""Telling two faults apart that show in the same cases: one of them shows in all, or in most.
+
+A case is a mixture if the first fault cannot explain what is wrong in it: its likely cause predicts
+something else, or it makes small errors and this one is large, or it gives no numbers at all and
+here are some.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from rnnspec.diagnosis.events import Event, FaultKind
+from rnnspec.diagnosis.search import Search
+from rnnspec.engine.explanations import LikelyCause
+from rnnspec.engine.minimise import MinimalFailure, Probe, minimise
+from rnnspec.engine.outcome import Finding
+from rnnspec.engine.suite import Observed
+from rnnspec.rulekit.rule import Fact
+from rnnspec.rulekit.violation import ErrorSize
+
+CaseT = TypeVar("CaseT")
+ObservedT = TypeVar("ObservedT", bound=Observed[Any])
+GROWTH = frozenset(
+    {
+        "steps",
+        "batch",
+        "input_size",
+        "hidden_size",
+        "num_layers",
+        "nonlinearity",
+        "distribution",
+        "dtype",
+    }
+)
+"""The fields along which errors grow by themselves, or more of them are seen."""
+MOST_OUTSIDE = {True: 0.3, False: 0.1}
+"""So large a share of the cases that show the second fault may lie outside its situation, by
+whether the first fault has a likely cause."""
+MOST_INSIDE = {True: 0.5, False: 0.1}
+"""So large a share of the cases that do not show it may lie inside."""
+
+
+@dataclass(frozen=True)
+class Explanation(Generic[CaseT]):
+    """What is known of a fault that may not be the only one in its cases.
+
+    kind    the kind of fault
+    cause   what would explain it
+    size    how large its errors are
+    """
+
+    search: Search[CaseT, Any]
+    kind: FaultKind
+    cause: LikelyCause | None
+    size: ErrorSize | None
+
+    def fits(self, case: CaseT) -> bool:
+        """Return whether the fault alone can be what is wrong in a case."""
+        gradients = self.kind is FaultKind.GRADIENTS
+        suite, seen = self.search.suite, self.search.observe(case)
+        if self.cause is not None:
+            if suite.is_explained(self.cause, seen, gradients=gradients):
+                return True
+            if suite.is_contradicted(self.cause, seen, gradients=gradients):
+                return False
+        if self.size in (None, ErrorSize.LARGE):
+            return True
+        return suite.measure_error(seen, gradients=gradients) in (self.size, None)
+
+
+@dataclass(frozen=True)
+class Mixture(Generic[CaseT]):
+    """Two faults in the same cases.
+
+    minimum   a minimal case of the first
+    cause     its likely cause
+    events    the failures that are part of it
+    others    those that are part of the second
+    hidden    a minimal case of the second, where the first cannot explain what is wrong
+    """
+
+    minimum: MinimalFailure[CaseT]
+    cause: LikelyCause | None
+    events: list[Event[CaseT]]
+    others: list[Event[CaseT]]
+    hidden: MinimalFailure[CaseT]
+
+
+def separate(
+    search: Search[CaseT, ObservedT],
+    kind: FaultKind,
+    fact: Fact,
+    minimum: MinimalFailure[CaseT],
+    events: list[Event[CaseT]],
+    probe: Probe[CaseT],
+) -> Mixture[CaseT] | None:
+    """Return two faults if the failures in a situation are those of two, or None.
+
+    The cases that the first cannot explain must be those in the situation of the second.
+    """
+    gradients = kind is FaultKind.GRADIENTS
+    shown = list(dict.fromkeys(event.shown for event in search.sort_simplest(events)))
+    if len(shown) < 2:
+        return None
+    case = minimum.finding.case
+    seen = (search.observe(each) for each in (case, *shown))
+    cause = search.suite.find_likely_cause(seen, gradients=gradients, is_partial=True)
+    size = search.suite.measure_error(search.observe(case), gradients=gradients)
+    first: Explanation[CaseT] = Explanation(search, kind, cause, size)
+    fitting = {each: first.fits(each) for each in shown}
+    others = [event for event in events if not fitting[event.shown]]
+    if not others or not fitting.get(case, first.fits(case)):
+        return None
+    hidden = _minimise_where(
+        search, search.choose_simplest(others), probe, lambda case: not first.fits(case)
+    )
+    if hidden is None or not _is_distinct(search, minimum, hidden, fitting, cause is not None):
+        return None
+    narrow = minimise(
+        search.suite.space,
+        minimum.finding,
+        lambda case: probe(case) if first.fits(case) else None,
+    )
+    mine = [event for event in events if fitting[event.shown]]
+    return Mixture(narrow, cause, mine, others, hidden)
+
+
+def _is_distinct(
+    search: Search[CaseT, ObservedT],
+    minimum: MinimalFailure[CaseT],
+    hidden: MinimalFailure[CaseT],
+    fitting: Mapping[CaseT, bool],
+    has_cause: bool,
+) -> bool:
+    """Return whether the situation of a second fault tells the cases with it from those without.
+
+    `fitting` says of each case whether the first fault can explain it.
+    """
+    fields = hidden.needed - minimum.needed - GROWTH
+    if not fields:
+        return False
+
+    def measure_share(fits: bool) -> float:
+        cases = [case for case, each in fitting.items() if each is fits]
+        covered = [
+            search.suite.space.is_covered(case, hidden.finding.case, fields) for case in cases
+        ]
+        return sum(covered) / max(1, len(cases))
+
+    outside, inside = 1.0 - measure_share(False), measure_share(True)
+    return outside <= MOST_OUTSIDE[has_cause] and inside <= MOST_INSIDE[has_cause]
+
+
+def _minimise_where(
+    search: Search[CaseT, ObservedT],
+    start: Event[CaseT],
+    probe: Probe[CaseT],
+    condition: Callable[[CaseT], bool],
+) -> MinimalFailure[CaseT] | None:
+    """Return a minimal case in which something is wrong and a condition holds."""
+
+    def probe_both(case: CaseT) -> Finding[CaseT] | None:
+        found = probe(case)
+        return found if found is not None and condition(case) else None
+
+    found = probe_both(start.shown)
+    return None if found is None else minimise(search.suite.space, found, probe_both)
