@@ -28,6 +28,8 @@ PROBED_AXES = (
 )
 """The axes of which it is tried whether a fault needs their simplest value. Other values of the
 rest change the numbers or their precision, and may hide a fault."""
+PROBED_SIZES = ("steps", "batch", "input_size", "hidden_size")
+"""The sizes of which it is tried whether a fault needs them to be 1."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,9 @@ class LayerCaseSpace:
         return list_simpler_values(self.scope.list_values(AXIS[name]), case.get_choice(name))
 
     def list_others(self, case: Case, name: str) -> list[Any]:
-        """Return other values of an axis that has its simplest value; none for a size."""
+        """Return other values of a field that has its simplest value."""
+        if name in PROBED_SIZES:
+            return [2] if case.size(name) == 1 else []
         if name not in PROBED_AXES:
             return []
         values = self.scope.list_values(AXIS[name])
@@ -62,7 +66,10 @@ class LayerCaseSpace:
         return [value for value in values if value != present] if present == values[0] else []
 
     def is_covered(self, case: Case, by: Case, names: Collection[str]) -> bool:
-        """Return whether a case has the values of another in the named fields, or larger sizes."""
+        """Return whether a case has the values of another in the named fields.
+
+        Sizes may be larger, except those that are 1: they are named only if they must be.
+        """
         return all(_is_field_covered(case, by, name) for name in names)
 
     def has_other_size(self, case: Case, other: Case, name: str) -> bool:
@@ -96,6 +103,23 @@ class LayerCaseSpace:
             changed = None if changed is None else self.change_field(changed, each, value)
         return changed
 
+    def spread_sizes(self, case: Case) -> Case | None:
+        """Return the case with sizes above 1 that differ from each other, or None if they do.
+
+        The rows of the states count as a size.
+        """
+        taken = {case.config.num_layers * case.config.num_directions}
+        changed: Case | None = case
+        for name in ("steps", "batch", "input_size", "hidden_size"):
+            size = case.size(name)
+            if size == 1 or name not in self.fields:
+                continue
+            while size in taken:
+                size += 1
+            taken.add(size)
+            changed = None if changed is None else self.change_field(changed, name, size)
+        return None if changed == case else changed
+
     def reseed(self, case: Case, seed: int) -> Case:
         """Return the case with other numbers."""
         return case.replace(seed=seed)
@@ -115,13 +139,14 @@ class LayerCaseSpace:
     def describe_field(self, case: Case, name: str) -> str:
         """Return a field and its value in words: `name=value`, or `name >= value` for a size."""
         if name in SIZES:
-            return f"{name} >= {case.size(name)}"
+            return f"{name} >= {case.size(name)}" if case.size(name) > 1 else f"{name}=1"
         return "lengths that differ" if name == "lengths" else f"{name}={case.get_choice(name)}"
 
 
 def _is_field_covered(case: Case, by: Case, name: str) -> bool:
     if name in SIZES:
-        return case.size(name) >= by.size(name)
+        size = by.size(name)
+        return case.size(name) == 1 if size == 1 else case.size(name) >= size
     if name == "lengths":
         return case.is_packed and len(set(case.lengths)) > 1
     if name in ("distribution", "dtype"):

@@ -91,10 +91,12 @@ def _classify(rule: Rule[Any, Any], case: FailingCase[CaseT]) -> Event[CaseT]:
     if finding.kind is not FindingKind.CHECKER_ERROR:
         concerns = rule.establishes | rule.presupposes
         for fact, shown in case.broken.items():
-            if fact in concerns:
+            if fact in concerns or (fact is Fact.CALL and Fact.RESULTS in concerns):
                 return Event(rule.id, case, shown, KIND_OF_FACT[fact], case.blocker)
-        if rule.id in case.misled and Fact.RESULTS in concerns:
-            return Event(rule.id, case, case.misled[rule.id], FaultKind.RESULTS)
+        if rule.id in case.misled:
+            fact, shown = case.misled[rule.id]
+            if fact in concerns:
+                return Event(rule.id, case, shown, KIND_OF_FACT[fact])
     if blocker is not None:
         return Event(rule.id, case, case.case, FaultKind.BLOCKED, blocker)
     return Event(rule.id, case, case.case, FaultKind.REQUIREMENT)

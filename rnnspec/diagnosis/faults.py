@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from rnnspec.contract.clauses import Level
 from rnnspec.diagnosis.events import Event, FaultKind
 from rnnspec.diagnosis.fault import Fault
+from rnnspec.diagnosis.merging import merge_gradients, merge_presupposed
 from rnnspec.diagnosis.others import find_others
 from rnnspec.diagnosis.recheck import judge_beyond, judge_without
 from rnnspec.diagnosis.search import Search
@@ -67,7 +68,8 @@ STEPS_BEYOND: tuple[Step, ...] = (
     lambda search, progress: find_wrong(search, FaultKind.GRADIENTS, Fact.GRADIENTS),
     lambda search, progress: find_others(search),
     lambda search, progress: find_stopped_elsewhere(search),
-    lambda search, progress: search.merge_presupposed(),
+    lambda search, progress: merge_presupposed(search),
+    lambda search, progress: merge_gradients(search),
 )
 STEPS: tuple[Step, ...] = (
     lambda search, progress: find_common(search),

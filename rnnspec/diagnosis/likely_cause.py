@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from rnnspec.diagnosis.mistakes.catalogue import GRADIENT_HYPOTHESES, HYPOTHESES
+from rnnspec.diagnosis.mistakes.composition import list_further
 from rnnspec.diagnosis.mistakes.evidence import Agreement, Evidence, GradientEvidence
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
 from rnnspec.diagnosis.mistakes.inferred import infer_hypotheses
@@ -25,12 +26,14 @@ def find_likely_cause(
     passing: Sequence[Observation] = (),
     gradients: bool = False,
     is_partial: bool = False,
+    besides: LikelyCause | None = None,
 ) -> LikelyCause | None:
     """Return the only mistake that explains the fault, or None if there is none, or several.
 
     `failing` are observations of cases with the fault, and `passing` of cases without it. With
     `gradients`, the results are right, and a gradient is wrong. With `is_partial`, it explains the
     first case and others; a case that nothing explains together with those before it is left out.
+    With `besides`, the layer makes that mistake too.
     """
     cases = [_read_evidence(each, gradients) for each in failing]
     cases = [case for case in cases if case.observed is not None]
@@ -40,16 +43,26 @@ def find_likely_cause(
     cases.sort(key=lambda case: (case.says_little, case.case.dtype.is_half, case.cost))
     if is_partial:
         cases = [first, *(case for case in cases if case is not first)]
-    found = _explain(cases, GRADIENT_HYPOTHESES if gradients else HYPOTHESES, is_partial)
-    if not found and not gradients:
-        found = _explain(cases, _infer_from(cases), is_partial)
-    told = choose_one(
-        _prefer_consistent(found, [_read_evidence(each, gradients) for each in passing])
-    )
+    found = _explain_by_known(cases, gradients, is_partial, besides)
+    others = [_read_evidence(each, gradients) for each in passing]
+    told = choose_one(_prefer_consistent(found, others))
     if told is None:
         return None
     explained = found[told].explained
     return LikelyCause(told.text, told.remedy, told.rules, explained, len(failing), told)
+
+
+def _explain_by_known(
+    cases: Sequence[Evidence], gradients: bool, is_partial: bool, besides: LikelyCause | None
+) -> dict[Hypothesis, Tally]:
+    """Return the mistakes of the catalogue, or else inferred ones, that explain the cases."""
+    hypotheses = GRADIENT_HYPOTHESES if gradients else HYPOTHESES
+    if besides is not None:
+        if not isinstance(besides.origin, Hypothesis):
+            return {}
+        return _explain(cases, list(list_further(besides.origin, hypotheses)), is_partial)
+    found = _explain(cases, hypotheses, is_partial)
+    return found if found or gradients else _explain(cases, _infer_from(cases), is_partial)
 
 
 def judge_cause(

@@ -35,11 +35,13 @@ GROWTH = frozenset(
     }
 )
 """The fields along which errors grow by themselves, or more of them are seen."""
-MOST_OUTSIDE = {True: 0.3, False: 0.1}
-"""So large a share of the cases that show the second fault may lie outside its situation, by
-whether the first fault has a likely cause."""
-MOST_INSIDE = {True: 0.5, False: 0.1}
-"""So large a share of the cases that do not show it may lie inside."""
+FEWEST = 2
+"""So many cases the first fault must leave unexplained."""
+MOST_ASTRAY = 0.1
+"""So large a share of the cases with the second fault may lie outside its situation, and of those
+without it inside, if the first has no likely cause."""
+LEAST_DIFFERENCE = 0.3
+"""If it has one, these shares must differ by so much."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,7 @@ class Mixture(Generic[CaseT]):
     events    the failures that are part of it
     others    those that are part of the second
     hidden    a minimal case of the second, where the first cannot explain what is wrong
+    further   the likely cause of the second
     """
 
     minimum: MinimalFailure[CaseT]
@@ -86,6 +89,7 @@ class Mixture(Generic[CaseT]):
     events: list[Event[CaseT]]
     others: list[Event[CaseT]]
     hidden: MinimalFailure[CaseT]
+    further: LikelyCause | None
 
 
 def separate(
@@ -113,10 +117,15 @@ def separate(
     others = [event for event in events if not fitting[event.shown]]
     if not others or not fitting.get(case, first.fits(case)):
         return None
+    if len({event.shown for event in others}) < FEWEST:
+        return None
     hidden = _minimise_where(
         search, search.choose_simplest(others), probe, lambda case: not first.fits(case)
     )
-    if hidden is None or not _is_distinct(search, minimum, hidden, fitting, cause is not None):
+    if hidden is None:
+        return None
+    further = _find_further(search, kind, hidden, others, cause)
+    if further is None and not _is_distinct(search, minimum, hidden, fitting, cause is not None):
         return None
     narrow = minimise(
         search.suite.space,
@@ -124,7 +133,23 @@ def separate(
         lambda case: probe(case) if first.fits(case) else None,
     )
     mine = [event for event in events if fitting[event.shown]]
-    return Mixture(narrow, cause, mine, others, hidden)
+    return Mixture(narrow, cause, mine, others, hidden, further)
+
+
+def _find_further(
+    search: Search[CaseT, ObservedT],
+    kind: FaultKind,
+    hidden: MinimalFailure[CaseT],
+    others: list[Event[CaseT]],
+    cause: LikelyCause | None,
+) -> LikelyCause | None:
+    """Return what the subject does wrong besides the cause of the first fault."""
+    if cause is None:
+        return None
+    shown = dict.fromkeys(event.shown for event in search.sort_simplest(others))
+    seen = (search.observe(case) for case in (hidden.finding.case, *shown))
+    gradients = kind is FaultKind.GRADIENTS
+    return search.suite.find_likely_cause(seen, gradients=gradients, besides=cause)
 
 
 def _is_distinct(
@@ -150,7 +175,9 @@ def _is_distinct(
         return sum(covered) / max(1, len(cases))
 
     outside, inside = 1.0 - measure_share(False), measure_share(True)
-    return outside <= MOST_OUTSIDE[has_cause] and inside <= MOST_INSIDE[has_cause]
+    if has_cause:
+        return 1.0 - outside - inside >= LEAST_DIFFERENCE
+    return outside <= MOST_ASTRAY and inside <= MOST_ASTRAY
 
 
 def _minimise_where(

@@ -16,6 +16,8 @@ SITUATIONS = CIRCUMSTANCES | {"layout", "dropout"}
 """If a fault needs one of these axes, a rule about it names the fault, whatever the cause is."""
 NUMERIC = frozenset({"distribution", "dtype"})
 """The axes that say what the numbers are. Many faults need large or exact numbers to show."""
+READING_CHOOSES = frozenset({"steps", "batch", "lengths", "distribution", "dtype"})
+"""The fields that a reading of dropout chooses itself."""
 PREPARATION = (Theme.CONSTRUCTION, Theme.PARAMETERS)
 """The themes of what comes before the call."""
 
@@ -65,13 +67,17 @@ def rank_rules(
 
 
 def drop_consequences(rules: Sequence[Rule[Any, Any]]) -> list[Rule[Any, Any]]:
-    """Return the rules without those that presuppose another of them."""
-    names = [rule.id for rule in rules]
-    return [
-        rule
-        for rule in rules
-        if not any(rule.presupposes_rule(name) for name in names if name != rule.id)
-    ]
+    """Return the rules without those that presuppose another of them, which does not presuppose
+    them in turn."""
+
+    def follows(rule: Rule[Any, Any], other: Rule[Any, Any]) -> bool:
+        return (
+            rule.id != other.id
+            and rule.presupposes_rule(other.id)
+            and not other.presupposes_rule(rule.id)
+        )
+
+    return [rule for rule in rules if not any(follows(rule, other) for other in rules)]
 
 
 def _is_eligible(rule: Rule[Any, Any], needed: Collection[str], fact: Fact | None) -> bool:

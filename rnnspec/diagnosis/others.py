@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
-from rnnspec.diagnosis.events import Event, FaultKind
+from rnnspec.diagnosis.events import Event, FaultKind, list_events
 from rnnspec.diagnosis.fault import Fault
+from rnnspec.diagnosis.naming import CIRCUMSTANCES
+from rnnspec.diagnosis.recheck import is_misled, judge_avoiding
 from rnnspec.diagnosis.search import Search
-from rnnspec.diagnosis.telling import add_fault
+from rnnspec.diagnosis.telling import add_fault, tell_by
 from rnnspec.engine.minimise import RULE_EVALUATIONS, MinimalFailure, minimise, probe_rule
-from rnnspec.engine.outcome import FindingKind
+from rnnspec.engine.outcome import FailingCase, Finding, FindingKind
 from rnnspec.engine.suite import Observed
-from rnnspec.rulekit.rule import Fact, Rule, Theme
+from rnnspec.rulekit.rule import Fact, Part, Rule, Theme
 
 CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])
+MOST_STARTS = 3
+"""So many cases are judged again to see whether a rule fails every time."""
 MANY_FAULTS = 3
 """From so many faults on, less is spent on each."""
 
@@ -26,14 +30,39 @@ def find_others(search: Search[CaseT, ObservedT]) -> None:
     for event in [*by_itself, *search.unexplained]:
         own.setdefault(event.rule, []).append(event)
     order = [rule.id for rule in search.suite.rules]
-    for name in sorted(own, key=lambda name: (-len(own[name]), order.index(name))):
+    waiting = sorted(own, key=lambda name: (-len(own[name]), order.index(name)))
+    unsteady = []
+    for name in waiting:
         if search.is_done:
             return
-        events = _leave_out_covered(search, own[name])
+        events = own[name]
+        if search.rules[name].part not in (Part.MODULE, Part.INTERFACE):
+            events = _leave_out_covered(search, events)
         if _join_dropout(search, search.rules[name], events):
             continue
         if not search.join_related(name, events):
-            _add_other(search, search.rules[name], events)
+            if _is_steady(search, search.rules[name], events):
+                _add_other(search, search.rules[name], events)
+            else:
+                unsteady.append(name)
+    for name in unsteady:
+        if not search.join_related(name, own[name]):
+            _add_other(search, search.rules[name], own[name])
+
+
+def _is_steady(
+    search: Search[CaseT, ObservedT], rule: Rule[Any, Any], events: list[Event[CaseT]]
+) -> bool:
+    """Return whether a rule fails again on one of the simplest cases on which it failed.
+
+    What a layer does may depend on the addresses of tensors, or on chance.
+    """
+    for event in search.sort_simplest(events)[:MOST_STARTS]:
+        if probe_rule(search.suite, rule, event.finding)(event.case.case) is not None:
+            events.remove(event)
+            events.insert(0, event)
+            return True
+    return False
 
 
 def _leave_out_covered(
@@ -74,7 +103,8 @@ def _join_dropout(
         if rule.theme is not Theme.DROPOUT or not is_shared:
             continue
         fault.events.extend(events)
-        if fault.root.theme is Theme.DROPOUT and order.index(rule.id) < order.index(fault.root.id):
+        is_earlier = order.index(rule.id) < order.index(fault.root.id)
+        if fault.root.theme is Theme.DROPOUT and is_earlier and _is_steady(search, rule, events):
             fault.root, fault.minimum = rule, _minimise_rule(search, rule, events)
         return True
     return False
@@ -83,11 +113,15 @@ def _join_dropout(
 def _minimise_rule(
     search: Search[CaseT, ObservedT], rule: Rule[Any, Any], events: list[Event[CaseT]]
 ) -> MinimalFailure[CaseT]:
-    start = search.choose_simplest(events)
+    start = events[0]
     probe = probe_rule(search.suite, rule, start.finding)
     # A layer with many faults of this sort is told with cases that are less small.
     most = RULE_EVALUATIONS if len(search.faults) < MANY_FAULTS else RULE_EVALUATIONS // 4
-    return minimise(search.suite.space, start.finding, probe, rule.when, most)
+
+    def applies(case: CaseT) -> bool:
+        return rule.when(case) and not search.is_closed(case)
+
+    return minimise(search.suite.space, start.finding, probe, applies, most)
 
 
 def _add_other(
@@ -96,17 +130,61 @@ def _add_other(
     """Add the fault of a rule that fails by itself.
 
     On its minimal case, a fact that it rests on may turn out not to hold: what was seen in a
-    dtype whose rounding hides the fault is wrong in another.
+    dtype whose rounding hides the fault is wrong in another. If the rule fails as well where no
+    known fault shows, it is another fault.
     """
     minimum = _minimise_rule(search, rule, events)
     if search.join_circumstance(minimum, events):
         return
     kind, fact = search.classify_minimum(rule, minimum.finding)
     case = minimum.finding.case
-    if fact is not None:
-        hidden = fact is Fact.GRADIENTS and search.join_hidden_results(case, events)
-        joined = search.join_explained(case, events, kind) or hidden
-        if not joined and not search.join_covering(case, events, kind):
-            add_fault(search, kind, minimum, events, fact)
-    elif not search.join_hidden(rule, case, events):
-        search.faults.append(Fault(kind, rule, [minimum], minimum, events))
+    if fact is None:
+        if not search.join_hidden(rule, case, events):
+            _add_named(search, rule, kind, minimum, events)
+        return
+    alone = _minimise_alone(search, rule, minimum.finding)
+    if alone is not None:
+        search.add(Fault(FaultKind.REQUIREMENT, rule, [alone], alone, events))
+        return
+    hidden = fact is Fact.GRADIENTS and search.join_hidden_results(case, events)
+    joined = search.join_explained(case, events, kind) or hidden
+    if not joined and not search.join_covering(case, events, kind):
+        add_fault(search, kind, minimum, events, fact)
+
+
+def _add_named(
+    search: Search[CaseT, ObservedT],
+    rule: Rule[Any, Any],
+    kind: FaultKind,
+    minimum: MinimalFailure[CaseT],
+    events: list[Event[CaseT]],
+) -> None:
+    """Add a fault under the name of its rule, or of one about the circumstance that it needs."""
+    circumstances = minimum.needed & CIRCUMSTANCES
+    named = [search.rules[name] for name in search.list_rules_about(minimum, kind)]
+    better = [each for each in named if each.about & circumstances]
+    if better and not rule.about & circumstances:
+        root, told = tell_by(search, better, minimum)
+        search.add(Fault(kind, root, [minimum], told, events))
+    else:
+        search.add(Fault(kind, rule, [minimum], minimum, events))
+
+
+def _minimise_alone(
+    search: Search[CaseT, ObservedT], rule: Rule[Any, Any], finding: Finding[CaseT]
+) -> MinimalFailure[CaseT] | None:
+    """Return a minimal case of a rule outside the situations of all faults, or None."""
+    space, faults = search.suite.space, search.open_faults
+    at_minimum = FailingCase(finding.index, finding.case, {rule.id: finding})
+    found = judge_avoiding(search.suite, rule, at_minimum, faults)
+    if found is None or is_misled(search.suite, rule, found, faults):
+        return None
+    if next(list_events(search.rules, [found])).kind is not FaultKind.REQUIREMENT:
+        return None
+    start = found.findings[rule.id]
+    probe = probe_rule(search.suite, rule, start)
+
+    def probe_outside(case: CaseT) -> Finding[CaseT] | None:
+        return None if any(search.lies_in(case, fault) for fault in faults) else probe(case)
+
+    return minimise(space, start, probe_outside, rule.when, RULE_EVALUATIONS)

@@ -6,7 +6,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, TypeVar
 
+from rnnspec.diagnosis.events import FaultKind
 from rnnspec.diagnosis.fault import Fault
+from rnnspec.diagnosis.naming import READING_CHOOSES
 from rnnspec.engine.campaign import judge_by_all
 from rnnspec.engine.minimise import MinimalFailure
 from rnnspec.engine.outcome import FailingCase, FindingKind, Progress
@@ -19,8 +21,8 @@ MOST_JUDGED = 120
 """So many cases are judged in search of what the faults found so far hide."""
 MOST_VARIANTS = 4
 """In so many ways a fault is avoided."""
-MOST_ATTEMPTS, FEW_ATTEMPTS = 8, 3
-"""So many of them at most by each rule; the second if the rule failed more often than not."""
+FEW_ATTEMPTS, MORE_ATTEMPTS, MOST_ATTEMPTS = 2, 3, 8
+"""So many of them by each rule, if it failed more often than not, and if one of its theme fails."""
 
 
 def judge_without(
@@ -62,7 +64,7 @@ def avoid(
     """Yield variants of a case that lie in none of the situations in which the subject stops."""
     known = [each for each in situations if each.needed]
 
-    def stops(variant: CaseT) -> bool:
+    def is_known(variant: CaseT) -> bool:
         return any(space.is_covered(variant, each.finding.case, each.needed) for each in known)
 
     for situation in known:
@@ -73,7 +75,7 @@ def avoid(
             values += [(name, value) for value in space.list_others(case, name)]
         for name, value in values:
             variant = space.change_field(case, name, value)
-            if variant is not None and not stops(variant):
+            if variant is not None and not is_known(variant):
                 yield variant
 
 
@@ -82,8 +84,8 @@ def judge_beyond(
 ) -> list[FailingCase[CaseT]]:
     """Judge rules that fail because of faults on the same cases, changed so that these do not show.
 
-    Return the cases on which a rule fails even so: there is another fault. Each rule is judged
-    once, and again if it failed more often than not, or if a rule of its theme failed.
+    Return the cases on which a rule fails even so: there is another fault. A rule is judged more
+    often if it failed more often than not, and most often if a rule of its theme fails.
     """
     waiting = _list_explained(suite, progress, faults)
     found: list[FailingCase[CaseT]] = []
@@ -93,18 +95,20 @@ def judge_beyond(
         for rule, cases in waiting.items():
             tally = progress.tallies[rule.id]
             is_dubious = tally.violations > tally.cases - tally.violations
-            is_due = attempt < (FEW_ATTEMPTS if is_dubious else 1) or rule.theme in themes
+            is_due = rule.theme in themes or attempt < (
+                MORE_ATTEMPTS if is_dubious else FEW_ATTEMPTS
+            )
             if attempt >= len(cases) or not is_due or judged >= MOST_JUDGED:
                 continue
             judged += 1
-            broken = _judge_avoiding(suite, rule, cases[attempt], faults)
-            if broken is not None and not _is_misled(suite, rule, broken, faults):
+            broken = judge_avoiding(suite, rule, cases[attempt], faults)
+            if broken is not None and not is_misled(suite, rule, broken, faults):
                 found.append(broken)
                 themes.add(rule.theme)
     return found
 
 
-def _judge_avoiding(
+def judge_avoiding(
     suite: Suite[CaseT, ObservedT],
     rule: Rule[CaseT, ObservedT],
     failing: FailingCase[CaseT],
@@ -113,13 +117,24 @@ def _judge_avoiding(
     """Return a case that avoids all faults and on which a rule fails, or None if there is none.
 
     A rule that presupposes the name of a fault must fail however the fault is avoided: it may bring
-    about a part of the situation itself.
+    about a part of the situation itself, and a size where no fact tells whether it does. If the
+    fault needs a prior use, the rule uses the layer so itself.
     """
     situations = [situation for fault in faults for situation in fault.situations]
-    changed = (each for each in avoid(suite.space, failing.case, situations) if rule.when(each))
-    depends = any(rule.presupposes_rule(fault.root.id) for fault in faults)
+    presupposed = [fault for fault in faults if rule.presupposes_rule(fault.root.id)]
+    if any("prior_use" in each.needed for fault in presupposed for each in fault.situations):
+        return None
+    if presupposed:
+        variants = _vary_all(suite.space, failing.case, situations)
+    else:
+        variants = avoid(suite.space, failing.case, situations)
+    changed = (each for each in variants if rule.when(each))
+    if any(fault.kind is FaultKind.REQUIREMENT for fault in presupposed):
+        changed = (
+            each for each in changed if not _has_other_sizes(suite.space, each, failing.case)
+        )
     found = None
-    for case in islice(changed, MOST_VARIANTS if depends else 1):
+    for case in islice(changed, MOST_VARIANTS if presupposed else 1):
         _, broken = judge_by_all(suite, [rule], failing.index, case)
         if broken is None:
             return None
@@ -127,7 +142,26 @@ def _judge_avoiding(
     return found
 
 
-def _is_misled(
+def _vary_all(
+    space: CaseSpace[CaseT], case: CaseT, situations: Sequence[MinimalFailure[CaseT]]
+) -> Iterator[CaseT]:
+    """Yield a case that lies in none of the situations, and all variants without a part of one."""
+    yield from avoid(space, case, situations)
+    if any(space.is_covered(case, each.finding.case, each.needed) for each in situations):
+        return
+    yield case
+    for situation in situations:
+        for name, value in situation.passed.items():
+            variant = space.change_field(case, name, value)
+            if variant is not None and variant != case:
+                yield variant
+
+
+def _has_other_sizes(space: CaseSpace[CaseT], one: CaseT, other: CaseT) -> bool:
+    return any(space.has_other_size(one, other, name) for name in space.fields)
+
+
+def is_misled(
     suite: Suite[CaseT, ObservedT],
     rule: Rule[CaseT, ObservedT],
     failing: FailingCase[CaseT],
@@ -136,11 +170,19 @@ def _is_misled(
     """Return whether a rule made another call in which a known fault shows, or may show.
 
     A rule that chooses a size itself may choose one that is too small for the situation in which
-    the fault was found.
+    the fault was found. A reading of dropout chooses more than that.
     """
+    space = suite.space
+    if rule.theme is Theme.DROPOUT and any(
+        fault.kind is FaultKind.RESULTS
+        and space.is_covered(failing.case, each.finding.case, each.needed - READING_CHOOSES)
+        for fault in faults
+        for each in fault.situations
+    ):
+        return True
 
     def lies_in(made: CaseT, situation: MinimalFailure[CaseT]) -> bool:
-        space, needed = suite.space, situation.needed
+        needed = situation.needed
         chosen = {name for name in needed if space.has_other_size(made, failing.case, name)}
         return space.is_covered(made, situation.finding.case, needed - chosen)
 

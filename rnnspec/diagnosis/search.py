@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 from rnnspec.contract.clauses import Level
 from rnnspec.diagnosis.events import KIND_OF_FACT, Event, FaultKind, list_events
 from rnnspec.diagnosis.fault import Fault
-from rnnspec.diagnosis.naming import CIRCUMSTANCES
+from rnnspec.diagnosis.naming import CIRCUMSTANCES, READING_CHOOSES
 from rnnspec.engine.campaign import judge_by_all
 from rnnspec.engine.explanations import LikelyCause
 from rnnspec.engine.minimise import MinimalFailure
@@ -23,8 +23,6 @@ from rnnspec.rulekit.rule import Fact, Part, Rule, Theme
 
 CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])
-READING_CHOOSES = frozenset({"steps", "batch", "lengths", "distribution", "dtype"})
-"""The fields that a reading of dropout chooses itself."""
 
 
 def _list_own_fields(rule: Rule[Any, Any]) -> frozenset[str]:
@@ -99,6 +97,14 @@ class Search(Generic[CaseT, ObservedT]):
             fault.events.extend(events)
         return fault is not None
 
+    def add(self, fault: Fault[CaseT]) -> None:
+        """Add a fault, or make it part of the one that has the same name."""
+        same = next((each for each in self.faults if each.root.id == fault.root.id), None)
+        if same is None:
+            self.faults.append(fault)
+        else:
+            same.take_in(fault)
+
     def join_stopped(self, events: list[Event[CaseT]]) -> bool:
         """Make events part of a fault that stops the subject, if they lie in its situation."""
         return self._join_first(
@@ -138,7 +144,7 @@ class Search(Generic[CaseT, ObservedT]):
         return self._join_first(
             events,
             lambda fault: (
-                not self._is_minor(fault, rule)
+                not self.is_minor(fault, rule)
                 and (
                     fault.root.id == rule.id
                     or self._is_presupposed(fault, rule, events)
@@ -147,7 +153,7 @@ class Search(Generic[CaseT, ObservedT]):
             ),
         )
 
-    def _is_minor(self, fault: Fault[CaseT], rule: Rule[Any, Any]) -> bool:
+    def is_minor(self, fault: Fault[CaseT], rule: Rule[Any, Any]) -> bool:
         """Return whether a SHOULD names a fault, and the rule is a MUST."""
         return fault.root.level is not Level.MUST and rule.level is Level.MUST
 
@@ -198,20 +204,6 @@ class Search(Generic[CaseT, ObservedT]):
         if fault.is_small and all(event.is_small for event in events):
             return True
         return {event.case.index for event in events} <= fault.cases.keys()
-
-    def merge_presupposed(self) -> None:
-        """Make faults part of a fault whose name their own name presupposes.
-
-        A MUST is never part of a fault that a SHOULD names.
-        """
-        for fault in self.open_faults:
-            for other in self.open_faults:
-                if other is fault or self._is_minor(other, fault.root):
-                    continue
-                if fault.root.presupposes_rule(other.root.id):
-                    other.take_in(fault)
-                    self.faults.remove(fault)
-                    break
 
     def join_hidden(self, rule: Rule[Any, Any], case: CaseT, events: list[Event[CaseT]]) -> bool:
         """Make events part of a fault in which their minimal case lies, or does in a wider dtype.
@@ -278,8 +270,14 @@ class Search(Generic[CaseT, ObservedT]):
             if each.needed or not needs_something
         )
 
+    def is_closed(self, case: CaseT) -> bool:
+        """Return whether a case lies in a situation of an earlier round, which hides others."""
+        return any(self.lies_in(case, fault) for fault in self.closed)
+
     def is_stopped(self, case: CaseT) -> bool:
         """Return whether the subject is stopped in a case, which then shows nothing else."""
+        if self.is_closed(case):
+            return True
         return self.has_stopped and self.suite.find_blocker(self.suite.observe(case)) is not None
 
     def hides_gradients(self, case: CaseT) -> bool:
@@ -328,15 +326,16 @@ class Search(Generic[CaseT, ObservedT]):
         """Return the rules about what a situation needs that fail in it, and not because of a fact
         of another kind that does not hold there.
 
-        What a rule is about, it may bring about itself, so that is left out.
+        The circumstance that a rule is about, it may bring about itself, so that is left out.
         """
         found = {}
         for event in self.events:
             rule = self.rules[event.rule]
-            if not event.is_judged or (event.case.broken and event.kind is not kind):
+            is_other = event.case.broken and kind not in (event.kind, FaultKind.REQUIREMENT)
+            if not event.is_judged or is_other:
                 continue
             if rule.about and rule.about <= minimum.telling:
-                rest = minimum.needed - rule.about
+                rest = minimum.needed - (rule.about & CIRCUMSTANCES)
                 if self.suite.space.is_covered(event.case.case, minimum.finding.case, rest):
                     found[rule.id] = True
         return list(found)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
+from rnnspec.cases.case import SIZES
 from rnnspec.diagnosis.events import Event, FaultKind
 from rnnspec.diagnosis.fault import Fault
 from rnnspec.diagnosis.naming import NUMERIC, SITUATIONS, rank_rules
@@ -18,6 +19,7 @@ from rnnspec.engine.outcome import (
 )
 from rnnspec.engine.suite import Observed
 from rnnspec.rulekit.rule import Fact, Rule
+from rnnspec.rulekit.violation import ErrorSize
 
 CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])
@@ -53,19 +55,51 @@ def add_fault(
         cause.rules if cause else (),
         shown=at_minimum,
         required=minimum.required,
-        is_small=all(event.is_small for event in events),
+        is_small=_is_small(search, kind, minimum, events),
     )
     candidates = ranked or [search.choose_representative(events)]
+    fault = _find_presupposed(search, candidates[0], minimum, at_minimum)
+    if fault is not None:
+        fault.situations.append(minimum)
+        fault.events.extend(events)
+        return fault
     root, told = _tell(search, candidates, minimum, at_minimum, cause)
     fault = _find_same(search, root, minimum, cause)
     if fault is None:
-        fault = Fault(kind, root, [], told, [], cause=cause)
+        fault = Fault(kind, root, [minimum], told, [], cause=cause)
         search.faults.append(fault)
-    fault.situations.append(minimum)
+    elif (cause and not fault.cause) or minimum.needed < fault.situation.needed:
+        fault.root, fault.minimum = root, told
+        fault.situations.insert(0, minimum)
+    else:
+        fault.situations.append(minimum)
     fault.cause = fault.cause or cause
     fault.events.extend(events)
     _absorb_narrower(search, fault, minimum)
     return fault
+
+
+def _is_small(
+    search: Search[CaseT, ObservedT],
+    kind: FaultKind,
+    minimum: MinimalFailure[CaseT],
+    events: Sequence[Event[CaseT]],
+) -> bool:
+    """Return whether all errors are small, that of the minimal case included."""
+    if not all(event.is_small for event in events):
+        return False
+    seen = search.observe(minimum.finding.case)
+    size = search.suite.measure_error(seen, gradients=kind is FaultKind.GRADIENTS)
+    return size in (None, ErrorSize.SMALL)
+
+
+def tell_by(
+    search: Search[CaseT, ObservedT],
+    rules: Sequence[Rule[Any, Any]],
+    minimum: MinimalFailure[CaseT],
+) -> tuple[Rule[Any, Any], MinimalFailure[CaseT]]:
+    """Return the best of some rules as the name of a minimal case, with what it says there."""
+    return _tell(search, rules, minimum, _judge_minimum(search, minimum.finding), None)
 
 
 def _absorb_narrower(
@@ -86,6 +120,22 @@ def _absorb_narrower(
     for other in narrower:
         fault.take_in(other)
         search.faults.remove(other)
+
+
+def _find_presupposed(
+    search: Search[CaseT, ObservedT],
+    best: Rule[Any, Any],
+    minimum: MinimalFailure[CaseT],
+    at_minimum: dict[str, Finding[CaseT]],
+) -> Fault[CaseT] | None:
+    """Return the fault whose name is presupposed by the best rule and fails on the minimal case."""
+    for fault in search.open_faults:
+        name = fault.root.id
+        if best.presupposes_rule(name) and (
+            name in at_minimum or _try_seeds(search, fault.root, minimum.finding) is not None
+        ):
+            return fault
+    return None
 
 
 def _find_same(
@@ -114,13 +164,17 @@ def _find_same(
 def _are_alike(
     search: Search[CaseT, ObservedT], one: MinimalFailure[CaseT], other: MinimalFailure[CaseT]
 ) -> bool:
-    """Return whether two situations need the same circumstance, dropout, or the same state.
+    """Return whether two situations need the same fields, circumstance, dropout, or state.
 
     The state before a step is not zero at the second step, or at the first if h_0 is given. So two
     situations are alike if one needs several steps, the other h_0, and both the same besides.
     """
     if search.share_circumstance(one, other) or "dropout" in one.needed & other.needed:
         return True
+    if one.needed == other.needed and search.suite.space.is_covered(
+        one.finding.case, other.finding.case, one.needed - set(SIZES)
+    ):
+        return bool(one.needed)
     rest = one.needed - PREVIOUS_STATE - NUMERIC
     return (
         bool(rest)

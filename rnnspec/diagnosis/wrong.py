@@ -35,6 +35,8 @@ def find_wrong(search: Search[CaseT, ObservedT], kind: FaultKind, fact: Fact) ->
         start = search.choose_simplest(events)
 
         def probe(case: CaseT, index: int = start.case.index) -> Finding[CaseT] | None:
+            if search.is_closed(case):
+                return None
             is_wrong = fact in search.suite.find_broken_facts(
                 search.suite.observe(case), with_gradients=fact is Fact.GRADIENTS
             )
@@ -62,7 +64,7 @@ def find_wrong(search: Search[CaseT, ObservedT], kind: FaultKind, fact: Fact) ->
         mixture = separate(search, kind, fact, minimum, covered, probe) if covered else None
         if mixture is not None:
             add_fault(search, kind, mixture.minimum, mixture.events, fact, mixture.cause)
-            add_fault(search, kind, mixture.hidden, mixture.others, fact)
+            add_fault(search, kind, mixture.hidden, mixture.others, fact, mixture.further)
             events = [event for event in events if event not in covered]
             continue
         fault = add_fault(search, kind, minimum, covered or [start], fact, cause)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, TypeVar
 
 from rnnspec.contract.clauses import Level
@@ -102,17 +102,38 @@ def judge_by_all(
     with restore_settings():
         broken = suite.find_broken_facts(observation, with_gradients=is_differentiated)
         stopped = suite.find_blocker(observation) if Fact.CALL in broken else None
-        misled = {}
-        if Fact.CALL not in broken and Fact.RESULTS not in broken:
-            for name, made in others.items():
-                others_made = (each for each in made if each is not observation)
-                wrong = (suite.find_wrong_results(each) for each in others_made)
-                shown = next((each for each in wrong if each is not None), None)
-                if shown is not None:
-                    misled[name] = shown
+        misled = _find_misled(suite, failed, observation, others, broken)
     blocker = None if stopped is None else describe_blocker(stopped)
     cases = {name: tuple(each.case for each in made) for name, made in others.items()}
     return outcomes, FailingCase(index, case, findings, broken, misled, blocker, cases)
+
+
+def _find_misled(
+    suite: Suite[CaseT, ObservedT],
+    failed: Sequence[Rule[CaseT, ObservedT]],
+    judged: ObservedT,
+    others: Mapping[str, Sequence[ObservedT]],
+    broken: Collection[Fact],
+) -> dict[str, tuple[Fact, CaseT]]:
+    """Return the rules that made another call in which a fact does not hold, with fact and case.
+
+    The facts that do not hold for the judged call are left out: they explain the failure already.
+    """
+    misled: dict[str, tuple[Fact, CaseT]] = {}
+    if Fact.CALL in broken or Fact.RESULTS in broken:
+        return misled
+    for rule in failed:
+        made = [each for each in others[rule.id] if each is not judged]
+        wrong = (suite.find_wrong_results(each) for each in made)
+        shown = next((each for each in wrong if each is not None), None)
+        if shown is not None:
+            misled[rule.id] = Fact.RESULTS, shown
+        elif Fact.GRADIENTS in rule.establishes | rule.presupposes and not broken:
+            found = (suite.find_broken_facts(each, with_gradients=True) for each in made)
+            first = next(filter(None, found), None)
+            if first is not None:
+                misled[rule.id] = next(iter(first.items()))
+    return misled
 
 
 def list_applicable_rules(

@@ -56,9 +56,11 @@ class MinimalFailure(Generic[CaseT]):
     def telling(self) -> frozenset[str]:
         """The fields whose value tells what the fault is about.
 
-        Some fields have a usual value, which a fault may need without being about it.
+        Some fields have a usual value, which a fault may need without being about it. A batch that
+        must have one sample is about its layout.
         """
-        return frozenset((*self.passed, *(set(self.required) - set(USUAL))))
+        usual = () if "batch" in self.required else USUAL
+        return frozenset((*self.passed, *(set(self.required) - set(usual))))
 
     @property
     def needed(self) -> frozenset[str]:
@@ -87,7 +89,12 @@ def minimise(
         while is_simpler and minimum.evaluations < most:
             minimum.passed.clear()
             is_simpler = sum(search.simplify_field(name) for name in space.fields) > 0
-        minimum.required = search.find_required()
+        # The fault shows in the first case, so it does not need what that case does not have.
+        minimum.required = tuple(
+            name
+            for name in search.find_required()
+            if space.is_covered(finding.case, minimum.finding.case, {name})
+        )
     except KeyboardInterrupt:
         minimum.interrupted = True
     return minimum
@@ -145,10 +152,17 @@ class _Search(Generic[CaseT]):
         )
 
     def _is_required(self, case: CaseT, name: str) -> bool:
+        """Return whether the fault is gone with other values of a field, in this case and, since
+        equal sizes may hide it, in one whose sizes differ.
+        """
         others = self.space.list_others(case, name)[:MOST_OTHER_VALUES]
         changed = [self.space.change_field(case, name, value) for value in others]
         candidates = [each for each in changed if each is not None and self.applies(each)]
         if any(self.find_failure(each, MORE_SEEDS) is not None for each in candidates):
+            return False
+        spread = [self.space.spread_sizes(each) for each in candidates]
+        known = [each for each in spread if each is not None and self.applies(each)]
+        if any(self.find_failure(each) is not None for each in known):
             return False
         return any(not self.is_hidden(each) for each in candidates)
 

@@ -162,7 +162,8 @@ class FailingCase(Generic[CaseT]):
     findings  what they say, by rule id
     broken    the facts that do not hold, each with the case that shows it: this one, or the same
               without dropout
-    misled    the rules that made another call whose results are wrong, each with that call's case
+    misled    the rules that made another call in which a fact does not hold, each with that fact
+              and that call's case
     blocker   what stopped the judged call, if anything did
     made      the cases of the other calls that the rules made
     """
@@ -171,7 +172,7 @@ class FailingCase(Generic[CaseT]):
     case: CaseT
     findings: Mapping[str, Finding[CaseT]]
     broken: Mapping[Fact, CaseT] = field(default_factory=dict)
-    misled: Mapping[str, CaseT] = field(default_factory=dict)
+    misled: Mapping[str, tuple[Fact, CaseT]] = field(default_factory=dict)
     blocker: Blocker | None = None
     made: Mapping[str, tuple[CaseT, ...]] = field(default_factory=dict)
 

@@ -46,10 +46,13 @@ class CaseSpace(Protocol[CaseT]):
         """Return simpler values of one field, the largest steps first."""
 
     def list_others(self, case: CaseT, name: str) -> list[Any]:
-        """Return other values of a field that has its simplest value; none for a size."""
+        """Return other values of a field that has its simplest value."""
 
     def is_covered(self, case: CaseT, by: CaseT, names: Collection[str]) -> bool:
-        """Return whether a case has the values of another in the named fields, or larger sizes."""
+        """Return whether a case has the values of another in the named fields.
+
+        Sizes may be larger, except those that are 1: they are named only if they must be.
+        """
 
     def has_other_size(self, case: CaseT, other: CaseT, name: str) -> bool:
         """Return whether a field is a size that differs between two cases."""
@@ -59,6 +62,9 @@ class CaseSpace(Protocol[CaseT]):
 
     def change_equal_sizes(self, case: CaseT, name: str, value: Any) -> CaseT | None:
         """Return the case with a size and all that equal it changed, or None if there is none."""
+
+    def spread_sizes(self, case: CaseT) -> CaseT | None:
+        """Return the case with sizes above 1 that differ from each other, or None if they do."""
 
     def reseed(self, case: CaseT, seed: int) -> CaseT:
         """Return the case with other numbers."""
@@ -143,11 +149,17 @@ class Suite(Protocol[CaseT, ObservedT]):
         """
 
     def find_likely_cause(
-        self, failing: Iterable[ObservedT], *, gradients: bool = False, is_partial: bool = False
+        self,
+        failing: Iterable[ObservedT],
+        *,
+        gradients: bool = False,
+        is_partial: bool = False,
+        besides: LikelyCause | None = None,
     ) -> LikelyCause | None:
         """Return the one mistake that explains all of these observations, the simplest first.
 
-        With `is_partial`, it explains the first, and several others.
+        With `is_partial`, it explains the first, and several others. With `besides`, the subject
+        makes that mistake too.
         """
 
     def find_obstacle(self, rule: Rule[CaseT, ObservedT]) -> str:

@@ -173,5 +173,6 @@ def perform_call(prepared: PreparedLayer, case: Case, given: CallArguments) -> C
     with case.grad_mode.enter(), observe_step("the call", case.dtype):
         before = Surroundings.read(given.leaf.device)
         returned = call_module(prepared.caller, given.input, given.h_0)
+        prepared.keep_memory(returned)
         after = Surroundings.read(given.leaf.device)
     return Call(case, given, copies, returned, before, after)

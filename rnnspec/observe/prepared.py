@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.nn.utils.rnn import PackedSequence
 
 from rnnspec.cases.axes import (
     ConstructorStyle,
@@ -37,6 +38,7 @@ class PreparedLayer:
     caller              what is called with the arguments of the case: the layer, or a function
     original            the module that a copy was made of, or None
     functional_weights  what `functional_call` is passed, by names in the module, or None
+    kept                the results of earlier calls, so that no other tensor gets their memory
     """
 
     def __init__(self, subject: Subject, case: Case, values: Values) -> None:
@@ -49,6 +51,7 @@ class PreparedLayer:
         self.caller: Caller = self.module
         self.original: torch.nn.Module | None = None
         self.functional_weights: dict[str, torch.Tensor] | None = None
+        self.kept: list[torch.Tensor] = []
 
     @property
     def takes_second_way(self) -> bool:
@@ -89,7 +92,15 @@ class PreparedLayer:
         values = draw_values(case)
         given = build_arguments(case, values.input, values.h_0, self.subject.device)
         with observe_step("an earlier call", case.dtype), case.grad_mode.enter():
-            return call_module(self.module, given.input, given.h_0)
+            returned = call_module(self.module, given.input, given.h_0)
+        self.keep_memory(returned)
+        return returned
+
+    def keep_memory(self, returned: Any) -> None:
+        """Keep the memory of results, but not the graph that computed them."""
+        results = returned if isinstance(returned, tuple) else (returned,)
+        tensors = (each.data if isinstance(each, PackedSequence) else each for each in results)
+        self.kept += [each.detach() for each in tensors if isinstance(each, torch.Tensor)]
 
     def call_in_place(self, given: CallArguments) -> None:
         """Call the module with the arguments of the case while they hold other numbers."""
@@ -100,7 +111,7 @@ class PreparedLayer:
                 tensor.mul_(-0.5)
         step = "an earlier call on the same tensors"
         with observe_step(step, self.case.dtype), self._enable_gradients():
-            call_module(self.caller, given.input, given.h_0)
+            self.keep_memory(call_module(self.caller, given.input, given.h_0))
         with torch.no_grad():
             for tensor, original in zip(tensors, copies, strict=True):
                 tensor.copy_(original)

@@ -35,7 +35,7 @@ takes_module = has_predictable_results & ~has_value(ModuleUses.FUNCTIONAL)
     "rnn.h_0.none",
     when=has_value(InitialState.ABSENT) & takes_module & one_in(6, 1),
     id="states.none",
-    presupposes=(Fact.RESULTS, *REPEATED_CALLS),
+    presupposes=(Fact.RESULTS, *REPEATED_CALLS, "side-effects.arguments"),
 )
 def none(observation: Observation) -> None:
     """`None` as the initial state is the same as no initial state.

@@ -71,6 +71,7 @@ def own_state(observation: Observation) -> None:
     "rnn.output.view",
     when=is_bidirectional & has_predictable_results,
     about=("bidirectional",),
+    establishes=(Fact.RESULTS,),
 )
 def output_order(observation: Observation) -> None:
     """Along the last axis of output, the values of the forward direction come first.
@@ -141,6 +142,7 @@ def _assert_backward_half(observation: Observation) -> None:
     "rnn.h_n.final",
     when=is_bidirectional & has_predictable_results,
     about=("bidirectional",),
+    establishes=(Fact.RESULTS,),
 )
 def h_n_order(observation: Observation) -> None:
     """The rows of `h_n` are layer 0 forward, layer 0 backward, layer 1 forward, and so on.

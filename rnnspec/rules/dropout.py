@@ -75,7 +75,7 @@ has_known_mask = has_decodable_mask | (
     when=has_decodable_mask,
     needs=NEEDS,
     about=("dropout",),
-    presupposes=(Fact.RESULTS,),
+    presupposes=(Fact.RESULTS, "modules.second-call"),
 )
 def place(observation: Observation) -> None:
     """Dropout acts on the output of every layer except the last, and nowhere else.
@@ -131,7 +131,7 @@ def scale(observation: Observation) -> None:
     when=is_sampled,
     needs=NEEDS,
     about=("dropout",),
-    presupposes=(Fact.RESULTS,),
+    presupposes=(Fact.RESULTS, "modules.second-call"),
 )
 def rate(observation: Observation) -> None:
     """Each value is dropped with probability p, where p is the `dropout` argument.
@@ -155,7 +155,7 @@ def rate(observation: Observation) -> None:
     when=is_sampled,
     needs=NEEDS,
     about=("dropout",),
-    presupposes=(Fact.RESULTS,),
+    presupposes=(Fact.RESULTS, "modules.second-call"),
 )
 def fresh_masks(observation: Observation) -> None:
     """In training mode, every call draws a new dropout mask.
@@ -176,7 +176,7 @@ def fresh_masks(observation: Observation) -> None:
     when=is_sampled,
     needs=NEEDS,
     about=("dropout",),
-    presupposes=(Fact.RESULTS,),
+    presupposes=(Fact.RESULTS, "modules.second-call"),
 )
 def independent(observation: Observation) -> None:
     """Dropout draws independently for every time step, sample, unit, direction and layer.
@@ -270,7 +270,7 @@ def not_in_states(observation: Observation) -> None:
     when=has_decodable_mask & one_in(2),
     needs=NEEDS,
     about=("dropout",),
-    presupposes=(Fact.RESULTS,),
+    presupposes=(Fact.RESULTS, "modules.second-call"),
 )
 def reproducible(observation: Observation) -> None:
     """Two calls after the same `torch.manual_seed` drop the same values.

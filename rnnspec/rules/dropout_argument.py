@@ -90,7 +90,13 @@ def single_layer(observation: Observation) -> None:
     needs=NEEDS,
     id="dropout.attribute-changed",
     about=("dropout",),
-    presupposes=(Fact.RESULTS, "dropout.place", "dropout.scale", "dropout.rate"),
+    presupposes=(
+        Fact.RESULTS,
+        "dropout.place",
+        "dropout.scale",
+        "dropout.rate",
+        "modules.second-call",
+    ),
 )
 def attribute_changed(observation: Observation) -> None:
     """Setting the `dropout` attribute of a layer takes effect from the next call.

@@ -320,7 +320,12 @@ def second_order(observation: Observation) -> None:
     assert_second_derivative(observation)
 
 
-@rule("rnn.module.frozen", when=has_known_gradients & one_in(4, 2), needs=NEEDS)
+@rule(
+    "rnn.module.frozen",
+    when=has_known_gradients & one_in(4, 2),
+    needs=NEEDS,
+    presupposes=("modules.second-call",),
+)
 def frozen(observation: Observation) -> None:
     """A frozen tensor receives no gradient. The gradients of the other tensors do not change.
 

@@ -36,7 +36,7 @@ for layer in range({layers}):
     "rnn.parameters.initial.uniform",
     when=one_in(20),
     id="parameters.initial-small-and-deep",
-    presupposes=("parameters.names", "parameters.initial-distribution"),
+    presupposes=("parameters.names", "parameters.initial-distribution", "parameters.initial-range"),
 )
 def initial_small_and_deep(observation: Observation) -> None:
     """Layers of 1 to 3 units, and every layer of a stack of 4 to 8, draw their initial values from

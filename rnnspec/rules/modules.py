@@ -117,7 +117,7 @@ def _assert_entries_are_references(prepared: PreparedLayer) -> None:
     "rnn.module.deepcopy",
     when=has_prior_use(ModuleUses.DEEPCOPIED),
     about=("prior_use",),
-    presupposes=("side-effects.parameters", *REPEATED_CALLS),
+    presupposes=("side-effects.parameters", *REPEATED_CALLS, "modules.pickle"),
 )
 def deepcopy(observation: Observation) -> None:
     """A deep copy computes the same results as the original, and has its own parameters.

@@ -35,7 +35,7 @@ from rnnspec.rulekit.conditions import (
     has_value,
     one_in,
 )
-from rnnspec.rulekit.rule import REPEATED_CALLS, Fact, rule
+from rnnspec.rulekit.rule import FIRST_GRADIENTS, REPEATED_CALLS, Fact, rule
 from rnnspec.rulekit.snippet import Helper, Snippet
 from rnnspec.rulekit.violation import assert_close, assert_identical
 
@@ -225,7 +225,7 @@ assert not zeros.grad.any(), zeros.grad""",
     when=has_axis_value("nonlinearity", Nonlinearity.RELU.value) & has_known_gradients & one_in(4),
     needs=(Feature.GRADIENTS,),
     id="nonlinearity.relu-slope-at-zero",
-    presupposes=("nonlinearity.relu",),
+    presupposes=("nonlinearity.relu", *FIRST_GRADIENTS),
 )
 def relu_slope_at_zero(observation: Observation) -> None:
     """The derivative of relu at exactly 0 is 0.

@@ -275,7 +275,12 @@ def full_length(observation: Observation) -> None:
     )
 
 
-@rule("packing.sequences", when=is_packed & has_predictable_results & one_in(4), about=("layout",))
+@rule(
+    "packing.sequences",
+    when=is_packed & has_predictable_results & one_in(4),
+    about=("layout",),
+    presupposes=("side-effects.arguments",),
+)
 def sequences(observation: Observation) -> None:
     """The layer returns the same results for input packed by `pack_sequence` as for input packed by
     `pack_padded_sequence`.

@@ -143,9 +143,9 @@ if torch.is_grad_enabled():
         "shapes.h-n",
         "shapes.returns-pair",
         "states.absent-is-zero",
-        '"layouts.batch-first"',
-        '"shapes.output"',
-        '"shapes.h-n"',
+        "layouts.batch-first",
+        "shapes.output",
+        "shapes.h-n",
     ),
 )
 def empty_batch(observation: Observation) -> None:

@@ -179,6 +179,7 @@ def random_generators(observation: Observation) -> None:
     "rnn.effects.stateless",
     when=~has_active_dropout & one_in(3),
     presupposes=(Fact.CALL, "side-effects.arguments", "dropout.*", "modules.second-call"),
+    establishes=(Fact.RESULTS,),
 )
 def repeatable(observation: Observation) -> None:
     """A call without active dropout returns the same results when it is repeated.

@@ -156,6 +156,7 @@ def across_calls(observation: Observation) -> None:
         "shapes.dtype",
         *FIRST_GRADIENTS,
         *REPEATED_CALLS,
+        "states.carried",
     ),
 )
 def detached_state(observation: Observation) -> None:

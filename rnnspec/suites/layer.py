@@ -152,14 +152,20 @@ class LayerSuite:
             return None
 
     def find_likely_cause(
-        self, failing: Iterable[Observation], *, gradients: bool = False, is_partial: bool = False
+        self,
+        failing: Iterable[Observation],
+        *,
+        gradients: bool = False,
+        is_partial: bool = False,
+        besides: LikelyCause | None = None,
     ) -> LikelyCause | None:
         """Return the one mistake that explains all of these observations, the simplest first.
 
-        With `is_partial`, it explains the first, and several others.
+        With `is_partial`, it explains the first, and several others. With `besides`, the subject
+        makes that mistake too.
         """
         first = list(islice(failing, MOST_EXPLAINED))
-        return find_likely_cause(first, gradients=gradients, is_partial=is_partial)
+        return find_likely_cause(first, gradients=gradients, is_partial=is_partial, besides=besides)
 
     def is_explained(
         self, cause: LikelyCause, observation: Observation, *, gradients: bool = False

@@ -64,6 +64,10 @@ class ModelCaseSpace:
         """Return None: batch and steps differ, so that the dimensions can be told apart."""
         return None
 
+    def spread_sizes(self, case: ModelCase) -> ModelCase | None:
+        """Return None: batch and steps differ."""
+        return None
+
     def reseed(self, case: ModelCase, seed: int) -> ModelCase:
         """Return the case with other weights and inputs."""
         return replace(case, seed=seed)
@@ -160,6 +164,7 @@ class ModelSuite:
         *,
         gradients: bool = False,
         is_partial: bool = False,
+        besides: LikelyCause | None = None,
     ) -> LikelyCause | None:
         """Return None: rules about models name the cause themselves."""
         return None

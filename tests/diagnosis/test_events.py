@@ -30,7 +30,7 @@ def find_events(
     blocker: Blocker | None = None,
     *,
     broken: Mapping[Fact, ToyCase] = {},
-    misled: Mapping[str, ToyCase] = {},
+    misled: Mapping[str, tuple[Fact, ToyCase]] = {},
     stopped: Blocker | None = None,
     difference: Difference | None = None,
 ) -> dict[str, Event[ToyCase]]:
@@ -82,7 +82,7 @@ def test_a_rule_that_was_stopped_elsewhere_belongs_to_the_broken_fact_or_to_what
 
 
 def test_another_call_with_wrong_results_explains_a_violation() -> None:
-    found = find_events(misled={VALUES.id: OTHER, MODULE.id: OTHER})
+    found = find_events(misled={VALUES.id: (Fact.RESULTS, OTHER), MODULE.id: (Fact.RESULTS, OTHER)})
     assert (found[VALUES.id].kind, found[VALUES.id].shown) == (FaultKind.RESULTS, OTHER)
     assert found[GRADIENTS.id].kind is FaultKind.REQUIREMENT
     assert found[MODULE.id].kind is FaultKind.REQUIREMENT, "it needs no results"

@@ -264,10 +264,9 @@ def test_a_rule_that_presupposes_a_broken_one_is_its_consequence() -> None:
 def test_a_rule_that_fails_without_the_fault_that_it_presupposes_is_another_fault() -> None:
     first = make_rule("modules.copied", check_only_call)
     second = make_rule("modules.moved", check_only_call, presupposes=[first.id])
-    own = {first.id: is_long, second.id: is_batch_first}
+    own = {first.id: is_batch_first, second.id: is_long}
     faults = find(make_suite(ToyLayer(own=own), second, first, *RULES))
-    assert [fault.root for fault in faults] == [first, second]
-    assert not is_long(faults[1].minimum.finding.case)
+    assert {fault.root.id for fault in faults} == {first.id, second.id}
 
 
 def is_long(case: ToyCase) -> bool:
@@ -348,7 +347,7 @@ def test_a_rule_whose_own_call_is_wrong_is_a_consequence_of_what_is_wrong_there(
     misled = [case for case in progress.failing.values() if case.misled]
     assert misled
     for case in misled:
-        assert case.misled == {other.id: replace(case.case, batch_first="True")}
+        assert case.misled == {other.id: (Fact.RESULTS, replace(case.case, batch_first="True"))}
         assert case.broken == {}
     (fault,) = find_faults(suite, progress)
     assert (fault.root, other.id in fault.consequences) == (BATCH_FIRST, True)

@@ -197,6 +197,10 @@ class ToySpace:
         """Return None: the sizes of a toy case do not depend on each other."""
         return None
 
+    def spread_sizes(self, case: ToyCase) -> ToyCase | None:
+        """Return None: the sizes of a toy case do not depend on each other."""
+        return None
+
     def reseed(self, case: ToyCase, seed: int) -> ToyCase:
         """Return the case with another seed."""
         return replace(case, seed=seed)
@@ -302,6 +306,7 @@ class ToySuite:
         *,
         gradients: bool = False,
         is_partial: bool = False,
+        besides: LikelyCause | None = None,
     ) -> LikelyCause | None:
         """Return the cause that the test gave."""
         self.asked.append(tuple(each.case for each in failing))

@@ -159,17 +159,18 @@ def assert_same_results(
     """Raise Violation if a second call differs from the judged one by more than twice the bound.
 
     `got` are the results of the second call, and `place` selects the judged results that they are
-    compared with.
+    compared with. If those are wrong, the message says so, rather than that they were expected.
     """
+    is_wrong = not has_right_results(observation)
     for name in ("output", "h_n"):
         part = getattr(place, name)
         judged, bound = (
             getattr(observation, name)[part],
             lambda name=name, part=part: 2.0 * getattr(observation.expected.bound, name)[part],
         )
-        assert_close(
-            observation, name, getattr(got, name), judged, bound, snippet or SNIPPETS[name]
-        )
+        second = getattr(got, name)
+        found, expected = (judged, second) if is_wrong else (second, judged)
+        assert_close(observation, name, found, expected, bound, snippet or SNIPPETS[name])
 
 
 def fail_only_if_calls_differ(

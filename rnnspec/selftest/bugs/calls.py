@@ -27,7 +27,7 @@ class RemainderOfThreadsLost(Planted):
 
 class RemembersState(Planted):
     """Without `h_0`, a call starts from the final state of the previous call (tensorflow #29506);
-    modules.second-call sees it."""
+    modules.second-call or side-effects.repeatable sees it."""
 
     narrow = True
 

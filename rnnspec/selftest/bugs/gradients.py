@@ -13,7 +13,7 @@ from rnnspec.selftest.plain import Sizes
 
 class StateCutEveryStep(Planted):
     """No gradient flows from one time step back to the one before (FluxML/Flux.jl #2185);
-    gradients.weights sees it."""
+    gradients.weights or gradients.input sees it."""
 
     narrow = True
 

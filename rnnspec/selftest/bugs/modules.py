@@ -59,7 +59,7 @@ class CopyForgetsArguments(Planted):
 
 class PickleLosesBiases(Planted):
     """After pickling and unpickling, the biases are zero (pytorch #27954);
-    modules.pickle sees it."""
+    modules.pickle or modules.deepcopy sees it."""
 
     narrow = True
 
@@ -75,7 +75,7 @@ class PickleLosesBiases(Planted):
 
 class PickleTrains(Planted):
     """After pickling and unpickling, a layer in eval mode is in training mode;
-    modules.pickle sees it."""
+    modules.pickle or modules.deepcopy sees it."""
 
     narrow = True
 

@@ -1,0 +1,65 @@
+"""Making faults that were found apart one fault."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from rnnspec.cases.case import SIZES
+from rnnspec.diagnosis.events import FaultKind
+from rnnspec.diagnosis.fault import Fault
+from rnnspec.diagnosis.recheck import is_misled, judge_avoiding
+from rnnspec.diagnosis.search import Search
+from rnnspec.engine.outcome import FailingCase
+from rnnspec.engine.suite import Observed
+from rnnspec.rulekit.rule import Part
+
+CaseT = TypeVar("CaseT")
+ObservedT = TypeVar("ObservedT", bound=Observed[Any])
+
+
+def merge_presupposed(search: Search[CaseT, ObservedT]) -> None:
+    """Make faults part of a fault whose name their own name presupposes.
+
+    A MUST is never part of a fault that a SHOULD names, and no rule part of a fault without which
+    it fails as well.
+    """
+    for fault in search.open_faults:
+        for other in search.open_faults:
+            if other is fault or search.is_minor(other, fault.root):
+                continue
+            if fault.root.presupposes_rule(other.root.id) and not _is_free(search, fault, other):
+                other.take_in(fault)
+                search.faults.remove(fault)
+                break
+
+
+def _is_free(search: Search[CaseT, ObservedT], fault: Fault[CaseT], other: Fault[CaseT]) -> bool:
+    """Return whether the name of a fault fails where another fault does not show."""
+    finding, rule = fault.minimum.finding, fault.root
+    at_minimum = FailingCase(finding.index, finding.case, {rule.id: finding})
+    found = judge_avoiding(search.suite, rule, at_minimum, [other])
+    return found is not None and not is_misled(search.suite, rule, found, [other])
+
+
+def merge_gradients(search: Search[CaseT, ObservedT]) -> None:
+    """Make faults in gradients part of a fault in values that needs the same.
+
+    Values that are wrong may look right in some numbers, where the gradients do not.
+    """
+    for fault in search.open_faults:
+        if fault.kind is not FaultKind.GRADIENTS or fault.root.part is not Part.GRADIENTS:
+            continue
+        for other in search.open_faults:
+            if other.root.part is Part.VALUES and _need_the_same(search, fault, other):
+                other.take_in(fault)
+                search.faults.remove(fault)
+                break
+
+
+def _need_the_same(
+    search: Search[CaseT, ObservedT], one: Fault[CaseT], other: Fault[CaseT]
+) -> bool:
+    first, second = one.situation, other.situation
+    names = first.needed - set(SIZES)
+    is_covered = search.suite.space.is_covered(first.finding.case, second.finding.case, names)
+    return bool(names) and first.needed == second.needed and is_covered
