@@ -13,7 +13,11 @@ from typing import Any, TypeVar
 from rnnspec.contract.clauses import Level
 from rnnspec.diagnosis.events import Event, FaultKind
 from rnnspec.diagnosis.fault import Fault
-from rnnspec.diagnosis.merging import merge_gradients, merge_presupposed
+from rnnspec.diagnosis.merging import (
+    merge_gradients,
+    merge_presupposed,
+    merge_same_names,
+)
 from rnnspec.diagnosis.others import find_others
 from rnnspec.diagnosis.recheck import judge_beyond, judge_without
 from rnnspec.diagnosis.search import Search
@@ -70,6 +74,7 @@ STEPS_BEYOND: tuple[Step, ...] = (
     lambda search, progress: find_stopped_elsewhere(search),
     lambda search, progress: merge_presupposed(search),
     lambda search, progress: merge_gradients(search),
+    lambda search, progress: merge_same_names(search),
 )
 STEPS: tuple[Step, ...] = (
     lambda search, progress: find_common(search),

@@ -41,6 +41,15 @@ def _is_free(search: Search[CaseT, ObservedT], fault: Fault[CaseT], other: Fault
     return found is not None and not is_misled(search.suite, rule, found, [other])
 
 
+def merge_same_names(search: Search[CaseT, ObservedT]) -> None:
+    """Make faults of the same name one fault."""
+    for fault in list(search.faults):
+        first = next(each for each in search.faults if each.root.id == fault.root.id)
+        if first is not fault:
+            first.take_in(fault)
+            search.faults.remove(fault)
+
+
 def merge_gradients(search: Search[CaseT, ObservedT]) -> None:
     """Make faults in gradients part of a fault in values that needs the same.
 

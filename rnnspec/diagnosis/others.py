@@ -6,6 +6,14 @@ from typing import Any, TypeVar
 
 from rnnspec.diagnosis.events import Event, FaultKind, list_events
 from rnnspec.diagnosis.fault import Fault
+from rnnspec.diagnosis.joining import (
+    join_circumstance,
+    join_covering,
+    join_explained,
+    join_hidden,
+    join_hidden_results,
+    join_related,
+)
 from rnnspec.diagnosis.naming import CIRCUMSTANCES
 from rnnspec.diagnosis.recheck import is_misled, judge_avoiding
 from rnnspec.diagnosis.search import Search
@@ -40,13 +48,13 @@ def find_others(search: Search[CaseT, ObservedT]) -> None:
             events = _leave_out_covered(search, events)
         if _join_dropout(search, search.rules[name], events):
             continue
-        if not search.join_related(name, events):
+        if not join_related(search, name, events):
             if _is_steady(search, search.rules[name], events):
                 _add_other(search, search.rules[name], events)
             else:
                 unsteady.append(name)
     for name in unsteady:
-        if not search.join_related(name, own[name]):
+        if not join_related(search, name, own[name]):
             _add_other(search, search.rules[name], own[name])
 
 
@@ -134,21 +142,21 @@ def _add_other(
     known fault shows, it is another fault.
     """
     minimum = _minimise_rule(search, rule, events)
-    if search.join_circumstance(minimum, events):
+    if join_circumstance(search, minimum, events):
         return
     kind, fact = search.classify_minimum(rule, minimum.finding)
     case = minimum.finding.case
     if fact is None:
-        if not search.join_hidden(rule, case, events):
+        if not join_hidden(search, rule, case, events):
             _add_named(search, rule, kind, minimum, events)
         return
     alone = _minimise_alone(search, rule, minimum.finding)
     if alone is not None:
         search.add(Fault(FaultKind.REQUIREMENT, rule, [alone], alone, events))
         return
-    hidden = fact is Fact.GRADIENTS and search.join_hidden_results(case, events)
-    joined = search.join_explained(case, events, kind) or hidden
-    if not joined and not search.join_covering(case, events, kind):
+    hidden = fact is Fact.GRADIENTS and join_hidden_results(search, case, events)
+    joined = join_explained(search, case, events, kind) or hidden
+    if not joined and not join_covering(search, case, events, kind):
         add_fault(search, kind, minimum, events, fact)
 
 

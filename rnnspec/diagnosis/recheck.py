@@ -70,13 +70,18 @@ def avoid(
     for situation in known:
         if not space.is_covered(case, situation.finding.case, situation.needed):
             continue
-        values = list(situation.passed.items())
-        for name in situation.required:
-            values += [(name, value) for value in space.list_others(case, name)]
-        for name, value in values:
+        for name, value in _list_changes(space, case, situation):
             variant = space.change_field(case, name, value)
             if variant is not None and not is_known(variant):
                 yield variant
+
+
+def _list_changes(
+    space: CaseSpace[CaseT], case: CaseT, situation: MinimalFailure[CaseT]
+) -> list[tuple[str, Any]]:
+    """Return the changes of a single field that lead out of a situation."""
+    others = [(name, each) for name in situation.required for each in space.list_others(case, name)]
+    return [*situation.passed.items(), *others]
 
 
 def judge_beyond(
@@ -118,14 +123,16 @@ def judge_avoiding(
 
     A rule that presupposes the name of a fault must fail however the fault is avoided: it may bring
     about a part of the situation itself, and a size where no fact tells whether it does. If the
-    fault needs a prior use, the rule uses the layer so itself.
+    fault needs a prior use, the rule uses the layer so itself, and only the rest can be avoided.
     """
     situations = [situation for fault in faults for situation in fault.situations]
     presupposed = [fault for fault in faults if rule.presupposes_rule(fault.root.id)]
-    if any("prior_use" in each.needed for fault in presupposed for each in fault.situations):
-        return None
+    used = [
+        each for fault in presupposed for each in fault.situations if "prior_use" in each.needed
+    ]
     if presupposed:
-        variants = _vary_all(suite.space, failing.case, situations)
+        parts = (each for fault in presupposed for each in fault.situations)
+        variants = _vary_all(suite.space, failing.case, situations, parts)
     else:
         variants = avoid(suite.space, failing.case, situations)
     changed = (each for each in variants if rule.when(each))
@@ -133,6 +140,8 @@ def judge_avoiding(
         changed = (
             each for each in changed if not _has_other_sizes(suite.space, each, failing.case)
         )
+    if used:
+        changed = (each for each in changed if not _shows_when_used(suite.space, each, used))
     found = None
     for case in islice(changed, MOST_VARIANTS if presupposed else 1):
         _, broken = judge_by_all(suite, [rule], failing.index, case)
@@ -143,18 +152,39 @@ def judge_avoiding(
 
 
 def _vary_all(
-    space: CaseSpace[CaseT], case: CaseT, situations: Sequence[MinimalFailure[CaseT]]
+    space: CaseSpace[CaseT],
+    case: CaseT,
+    situations: Sequence[MinimalFailure[CaseT]],
+    presupposed: Iterable[MinimalFailure[CaseT]],
 ) -> Iterator[CaseT]:
-    """Yield a case that lies in none of the situations, and all variants without a part of one."""
-    yield from avoid(space, case, situations)
-    if any(space.is_covered(case, each.finding.case, each.needed) for each in situations):
-        return
-    yield case
-    for situation in situations:
-        for name, value in situation.passed.items():
-            variant = space.change_field(case, name, value)
-            if variant is not None and variant != case:
-                yield variant
+    """Yield variants of a case that lie in none of the situations.
+
+    They are the case itself, or variants that avoid the situations in which it lies, and the same
+    without one part of a presupposed situation.
+    """
+
+    def is_known(variant: CaseT) -> bool:
+        return any(space.is_covered(variant, each.finding.case, each.needed) for each in situations)
+
+    def outside(variant: CaseT) -> Iterator[CaseT]:
+        return avoid(space, variant, situations) if is_known(variant) else iter([variant])
+
+    for situation in presupposed:
+        for name, value in _list_changes(space, case, situation):
+            changed = space.change_field(case, name, value)
+            if changed is not None and changed != case:
+                yield from islice(outside(changed), 1)
+    yield from outside(case)
+
+
+def _shows_when_used(
+    space: CaseSpace[CaseT], case: CaseT, situations: Iterable[MinimalFailure[CaseT]]
+) -> bool:
+    """Return whether a case lies in a situation, but for the prior use."""
+    return any(
+        space.is_covered(case, each.finding.case, each.needed - {"prior_use"})
+        for each in situations
+    )
 
 
 def _has_other_sizes(space: CaseSpace[CaseT], one: CaseT, other: CaseT) -> bool:

@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from rnnspec.contract.clauses import Level
 from rnnspec.diagnosis.events import KIND_OF_FACT, Event, FaultKind, list_events
 from rnnspec.diagnosis.fault import Fault
-from rnnspec.diagnosis.naming import CIRCUMSTANCES, READING_CHOOSES
+from rnnspec.diagnosis.naming import CIRCUMSTANCES
 from rnnspec.engine.campaign import judge_by_all
 from rnnspec.engine.explanations import LikelyCause
 from rnnspec.engine.minimise import MinimalFailure
 from rnnspec.engine.outcome import (
-    Blocker,
     FailingCase,
     Finding,
 )
 from rnnspec.engine.suite import Observed, Suite
-from rnnspec.rulekit.rule import Fact, Part, Rule, Theme
+from rnnspec.rulekit.rule import Fact, Part, Rule
 
 CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])
-
-
-def _list_own_fields(rule: Rule[Any, Any]) -> frozenset[str]:
-    """Return the fields that a rule sets itself which presupposes this one: a state is a step."""
-    return rule.about | {"steps"} if "initial_state" in rule.about else rule.about
 
 
 @dataclass
@@ -88,15 +82,6 @@ class Search(Generic[CaseT, ObservedT]):
     def _is_anything_stopped(self) -> bool:
         return any(event.kind is FaultKind.BLOCKED for event in self.events)
 
-    def _join_first(
-        self, events: list[Event[CaseT]], takes: Callable[[Fault[CaseT]], bool]
-    ) -> bool:
-        """Make events part of the first fault that takes them; return whether there is one."""
-        fault = next((each for each in self.open_faults if takes(each)), None)
-        if fault is not None:
-            fault.events.extend(events)
-        return fault is not None
-
     def add(self, fault: Fault[CaseT]) -> None:
         """Add a fault, or make it part of the one that has the same name."""
         same = next((each for each in self.faults if each.root.id == fault.root.id), None)
@@ -105,16 +90,6 @@ class Search(Generic[CaseT, ObservedT]):
         else:
             same.take_in(fault)
 
-    def join_stopped(self, events: list[Event[CaseT]]) -> bool:
-        """Make events part of a fault that stops the subject, if they lie in its situation."""
-        return self._join_first(
-            events,
-            lambda fault: (
-                fault.kind is FaultKind.BLOCKED
-                and all(self.lies_in(event.shown, fault) for event in events)
-            ),
-        )
-
     def share_circumstance(self, one: MinimalFailure[CaseT], other: MinimalFailure[CaseT]) -> bool:
         """Return whether two situations need the same way of building or calling a layer."""
         shared = one.needed & other.needed & CIRCUMSTANCES
@@ -122,119 +97,9 @@ class Search(Generic[CaseT, ObservedT]):
         covered = self.suite.space.is_covered(one.finding.case, other.finding.case, valued)
         return bool(shared) and covered
 
-    def join_circumstance(self, minimum: MinimalFailure[CaseT], events: list[Event[CaseT]]) -> bool:
-        """Make events part of a fault that needs the same way of building or calling a layer."""
-        return self._join_first(
-            events,
-            lambda fault: any(self.share_circumstance(minimum, each) for each in fault.situations),
-        )
-
-    def join_blocker(self, blocker: Blocker, events: list[Event[CaseT]]) -> bool:
-        """Make events part of the fault that stops the judged call in the same way, if any does."""
-        return self._join_first(
-            events, lambda fault: any(event.blocker == blocker for event in fault.events)
-        )
-
-    def join_related(self, name: str, events: list[Event[CaseT]]) -> bool:
-        """Make the failures of a rule part of a fault that explains them, if there is one.
-
-        A MUST is never part of a fault that a SHOULD names: that may not count.
-        """
-        rule = self.rules[name]
-        return self._join_first(
-            events,
-            lambda fault: (
-                not self.is_minor(fault, rule)
-                and (
-                    fault.root.id == rule.id
-                    or self._is_presupposed(fault, rule, events)
-                    or self._coincides(fault, rule, events)
-                )
-            ),
-        )
-
     def is_minor(self, fault: Fault[CaseT], rule: Rule[Any, Any]) -> bool:
         """Return whether a SHOULD names a fault, and the rule is a MUST."""
         return fault.root.level is not Level.MUST and rule.level is Level.MUST
-
-    def _is_presupposed(
-        self, fault: Fault[CaseT], rule: Rule[Any, Any], events: list[Event[CaseT]]
-    ) -> bool:
-        """Return whether a rule presupposes the name of a fault, or a rule that follows from it.
-
-        In the second case, the rule must fail in the situation of the fault, except for what the
-        presupposed rule is about: that is what the rule does by itself.
-        """
-        if rule.presupposes_rule(fault.root.id):
-            return True
-        names = {event.rule for event in fault.events if event.is_judged} - {fault.root.id}
-        return any(
-            self._lie_in(events, fault, _list_own_fields(self.rules[name]))
-            for name in names
-            if rule.presupposes_rule(name)
-        )
-
-    def _lie_in(
-        self, events: list[Event[CaseT]], fault: Fault[CaseT], ignored: frozenset[str]
-    ) -> bool:
-        """Return whether all events lie in a situation of a fault, but for some fields."""
-        return all(self._is_case_in(event.shown, fault, ignored) for event in events)
-
-    def _is_case_in(self, case: CaseT, fault: Fault[CaseT], ignored: frozenset[str]) -> bool:
-        """Return whether a case lies in a situation of a fault, but for some fields."""
-        return any(
-            self.suite.space.is_covered(case, each.finding.case, each.needed - ignored)
-            for each in fault.situations
-        )
-
-    def _coincides(
-        self, fault: Fault[CaseT], rule: Rule[Any, Any], events: list[Event[CaseT]]
-    ) -> bool:
-        """Return whether a rule fails by itself only in cases of a fault of the same sort.
-
-        Small errors in values and in gradients are of one sort.
-        """
-        parts = {fault.root.part, rule.part}
-        if Part.INTERFACE in parts or (len(parts) > 1 and Part.MODULE in parts):
-            return False
-        if len(parts) > 1:
-            return fault.is_small and all(event.is_small for event in events)
-        if rule.part is Part.MODULE and fault.root.theme is not rule.theme:
-            return False
-        if fault.is_small and all(event.is_small for event in events):
-            return True
-        return {event.case.index for event in events} <= fault.cases.keys()
-
-    def join_hidden(self, rule: Rule[Any, Any], case: CaseT, events: list[Event[CaseT]]) -> bool:
-        """Make events part of a fault in which their minimal case lies, or does in a wider dtype.
-
-        A fault in results may be too small for the rounding of a dtype, and still show in what
-        rests on them. What a constructor accepts or a call refuses is never hidden so.
-        """
-        if rule.part is Part.INTERFACE:
-            return False
-        concerns = rule.establishes | rule.presupposes
-        kinds = [kind for fact, kind in KIND_OF_FACT.items() if fact in concerns]
-        if any(self.join_covering(case, events, kind, needs_something=True) for kind in kinds):
-            return True
-        if rule.theme is Theme.DROPOUT and self._join_under_dropout(case, events):
-            return True
-        wider = self.widen(case)
-        if wider is None:
-            return False
-        broken = self.suite.find_broken_facts(self.suite.observe(wider))
-        return any(self.join_covering(wider, events, KIND_OF_FACT[fact]) for fact in broken)
-
-    def join_hidden_results(self, case: CaseT, events: list[Event[CaseT]]) -> bool:
-        """Make wrong gradients part of a fault whose wrong results rounding hides, if so."""
-        wider = self.widen(case)
-        if wider is None or not self.suite.find_broken_facts(self.suite.observe(wider)):
-            return False
-        return self.join_covering(wider, events, FaultKind.RESULTS)
-
-    def join_explained(self, case: CaseT, events: list[Event[CaseT]], kind: FaultKind) -> bool:
-        """Make events part of the fault whose likely cause explains their minimal case too."""
-        return self._join_first(events, lambda fault: self.explains(fault, case, kind))
 
     def explains(self, fault: Fault[CaseT], case: CaseT, kind: FaultKind) -> bool:
         """Return whether the likely cause of a fault explains a case."""
@@ -242,25 +107,6 @@ class Search(Generic[CaseT, ObservedT]):
         if fault.cause is None or gradients is not (fault.kind is FaultKind.GRADIENTS):
             return False
         return self.suite.is_explained(fault.cause, self.observe(case), gradients=gradients)
-
-    def join_covering(
-        self,
-        case: CaseT,
-        events: list[Event[CaseT]],
-        kind: FaultKind,
-        *,
-        needs_something: bool = False,
-    ) -> bool:
-        """Make events part of the fault of a kind in whose situation their minimal case lies.
-
-        With `needs_something`, a fault that needs nothing is left out: every case lies in it.
-        """
-        return self._join_first(
-            events,
-            lambda fault: (
-                fault.kind is kind and self.lies_in(case, fault, needs_something=needs_something)
-            ),
-        )
 
     def lies_in(self, case: CaseT, fault: Fault[CaseT], *, needs_something: bool = True) -> bool:
         """Return whether a case lies in a situation of a fault."""
@@ -284,18 +130,6 @@ class Search(Generic[CaseT, ObservedT]):
         """Return whether a case shows nothing about gradients: no rule about them applies."""
         rules = (rule for rule in self.suite.rules if rule.part is Part.GRADIENTS)
         return self.is_stopped(case) or not any(rule.when(case) for rule in rules)
-
-    def _join_under_dropout(self, case: CaseT, events: list[Event[CaseT]]) -> bool:
-        """Make a reading of dropout part of wrong results in whose situation it was taken.
-
-        Such a reading makes calls with more steps and samples, and other numbers.
-        """
-        return self._join_first(
-            events,
-            lambda fault: (
-                fault.kind is FaultKind.RESULTS and self._is_case_in(case, fault, READING_CHOOSES)
-            ),
-        )
 
     def widen(self, case: CaseT) -> CaseT | None:
         """Return a case in the simplest dtype, or None if it is in that already."""

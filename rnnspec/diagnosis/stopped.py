@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 from rnnspec.diagnosis.events import KIND_OF_FACT, Event, FaultKind
+from rnnspec.diagnosis.joining import join_blocker, join_covering, join_related, join_stopped
 from rnnspec.diagnosis.search import Search
 from rnnspec.diagnosis.telling import add_fault
 from rnnspec.engine.minimise import RULE_EVALUATIONS, minimise, probe_rule
@@ -67,7 +68,7 @@ def find_stopped_calls(search: Search[CaseT, ObservedT]) -> None:
         if search.is_done:
             return
         stopped = [event for event in events if event.case.blocker == blocker]
-        if stopped and not search.join_stopped(events):
+        if stopped and not join_stopped(search, events):
             _add_stopped_call(search, blocker, events, search.choose_simplest(stopped))
 
 
@@ -76,9 +77,9 @@ def find_stopped_elsewhere(search: Search[CaseT, ObservedT]) -> None:
     for blocker, events in group_stopped(search).items():
         if any(event.case.blocker == blocker for event in events):
             continue
-        if search.join_blocker(blocker, events):
+        if join_blocker(search, blocker, events):
             continue
-        rest = [event for event in events if not search.join_related(event.rule, [event])]
+        rest = [event for event in events if not join_related(search, event.rule, [event])]
         if rest:
             _add_stopped_elsewhere(search, rest)
 
@@ -109,7 +110,7 @@ def _add_stopped_elsewhere(search: Search[CaseT, ObservedT], events: list[Event[
     minimum = minimise(search.suite.space, start.finding, probe, rule.when, RULE_EVALUATIONS)
     case = minimum.finding.case
     broken = search.suite.find_broken_facts(search.suite.observe(case), with_gradients=True)
-    if any(search.join_covering(case, events, KIND_OF_FACT[fact]) for fact in broken):
+    if any(join_covering(search, case, events, KIND_OF_FACT[fact]) for fact in broken):
         return
     differentiates = any(search.rules[each.rule].part is Part.GRADIENTS for each in events)
     fact = Fact.GRADIENTS if differentiates else None

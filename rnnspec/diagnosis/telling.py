@@ -58,7 +58,7 @@ def add_fault(
         is_small=_is_small(search, kind, minimum, events),
     )
     candidates = ranked or [search.choose_representative(events)]
-    fault = _find_presupposed(search, candidates[0], minimum, at_minimum)
+    fault = _find_presupposed(search, kind, candidates[0], minimum, at_minimum)
     if fault is not None:
         fault.situations.append(minimum)
         fault.events.extend(events)
@@ -124,15 +124,20 @@ def _absorb_narrower(
 
 def _find_presupposed(
     search: Search[CaseT, ObservedT],
+    kind: FaultKind,
     best: Rule[Any, Any],
     minimum: MinimalFailure[CaseT],
     at_minimum: dict[str, Finding[CaseT]],
 ) -> Fault[CaseT] | None:
-    """Return the fault whose name is presupposed by the best rule and fails on the minimal case."""
+    """Return the fault of the same kind whose name the best rule presupposes, and which fails on
+    the minimal case.
+    """
     for fault in search.open_faults:
         name = fault.root.id
-        if best.presupposes_rule(name) and (
-            name in at_minimum or _try_seeds(search, fault.root, minimum.finding) is not None
+        if (
+            fault.kind is kind
+            and best.presupposes_rule(name)
+            and (name in at_minimum or _try_seeds(search, fault.root, minimum.finding) is not None)
         ):
             return fault
     return None

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 from rnnspec.diagnosis.events import Event, FaultKind
 from rnnspec.diagnosis.fault import Fault
+from rnnspec.diagnosis.joining import join_covering, join_hidden_results, join_stopped
 from rnnspec.diagnosis.mixture import separate
 from rnnspec.diagnosis.search import Search
 from rnnspec.diagnosis.telling import add_fault
@@ -27,10 +28,10 @@ def find_wrong(search: Search[CaseT, ObservedT], kind: FaultKind, fact: Fact) ->
 
     If one mistake explains all of them, or all are only inaccurate, they are one fault.
     """
-    events = [event for event in search.events if event.kind is kind]
+    events = _list_wrong(search, kind)
     cause = search.find_cause(kind, events, fact) if events else None
     for _ in range(MOST_FAULTS):
-        if search.is_done or not events or search.join_stopped(events):
+        if search.is_done or not events or join_stopped(search, events):
             return
         start = search.choose_simplest(events)
 
@@ -49,10 +50,10 @@ def find_wrong(search: Search[CaseT, ObservedT], kind: FaultKind, fact: Fact) ->
             continue
         is_hidden = search.is_stopped if fact is Fact.RESULTS else search.hides_gradients
         minimum = minimise(search.suite.space, found, probe, is_hidden=is_hidden)
-        if fact is Fact.GRADIENTS and search.join_hidden_results(minimum.finding.case, events):
+        if fact is Fact.GRADIENTS and join_hidden_results(search, minimum.finding.case, events):
             return
-        if fact is Fact.GRADIENTS and search.join_covering(
-            minimum.finding.case, [start], FaultKind.RESULTS, needs_something=True
+        if fact is Fact.GRADIENTS and join_covering(
+            search, minimum.finding.case, [start], FaultKind.RESULTS, needs_something=True
         ):
             events = [event for event in events if event is not start]
             continue
@@ -74,6 +75,18 @@ def find_wrong(search: Search[CaseT, ObservedT], kind: FaultKind, fact: Fact) ->
         same[-1].events.extend(events)
     else:
         search.unexplained += events
+
+
+def _list_wrong(search: Search[CaseT, ObservedT], kind: FaultKind) -> list[Event[CaseT]]:
+    """Return the failures in which a fact does not hold.
+
+    If that is so only of calls that rules made themselves, these rules tell what is wrong.
+    """
+    events = [event for event in search.events if event.kind is kind]
+    if any(event.shown == event.case.case for event in events):
+        return events
+    search.unexplained += events
+    return []
 
 
 def _list_unexplained(

@@ -100,8 +100,14 @@ def judge_case(rule: Rule[Any, ObservedT], observation: ObservedT, index: int = 
     except Unsupported as refusal:
         return UnsupportedCase(str(refusal))
     except Failure as failure:
-        blocker = describe_blocker(failure)
-        return Finding(index, case, str(failure), kind=FindingKind.SUBJECT_ERROR, blocker=blocker)
+        return Finding(
+            index,
+            case,
+            str(failure),
+            snippet=rule.program,
+            kind=FindingKind.SUBJECT_ERROR,
+            blocker=describe_blocker(failure),
+        )
     except Exception as error:
         text = f"the check raised {type(error).__name__}: {' '.join(str(error).split())}"
         return Finding(index, case, text, kind=FindingKind.CHECKER_ERROR)

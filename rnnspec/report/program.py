@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -20,18 +20,25 @@ from rnnspec.engine.outcome import Finding, FindingKind
 from rnnspec.observe.tensors import to_layout
 from rnnspec.report.execution import is_failing_program
 from rnnspec.rulekit.snippet import Helper, Snippet
-from rnnspec.rulekit.snippets.results import BOTH
+from rnnspec.rulekit.snippets.gradients import SECOND_BACKWARD, SECOND_ORDER
+from rnnspec.rulekit.snippets.results import BOTH, compare_gradients
 from rnnspec.subjects.release import is_promised
 from rnnspec.subjects.target import Target
 
 Array = NDArray[np.float64]
 TF32_TOLERANCE = 0.01
+MORE_SEEDS = (0, 2, 4)
+"""What is added to the seed of a case; a prior use that has two ways keeps its way."""
+ON_INFERENCE_TENSORS = (
+    Snippet("given = tuple(each.clone() for each in given)", (Helper.CLOSE,)) + BOTH
+)
+"""Compare results on tensors that were made in inference mode."""
 
 DATA = """def data(result):
     return result.data if isinstance(result, torch.nn.utils.rnn.PackedSequence) else result"""
 CLOSE = """def close(got, expected):
     torch.testing.assert_close(
-        {got}, {expected}, rtol={tolerance}, atol={tolerance}, equal_nan=True
+        {got}, {expected}, rtol={relative}, atol={tolerance}, equal_nan=True
     )"""
 SPREAD = """def spread(result):
     weights = torch.arange(1.0, result.numel() + 1).reshape(result.shape).to(result)
@@ -48,23 +55,39 @@ def find_program(
 ) -> Program:
     """Return a program that fails for the subject and passes for `torch.nn.RNN`.
 
-    Its weights and inputs are drawn from a seed. If that does not reproduce the fault, they are the
-    numbers of the case, written out. If neither does, say why there is no program.
+    Its weights and inputs are drawn from one of a few seeds. If none reproduces the fault, they are
+    the numbers of the case, written out. If neither does, say why there is no program.
     """
     if finding.kind is FindingKind.CHECKER_ERROR:
         return Program(missing="the check itself failed, which says nothing about the subject")
     is_shown = False
-    for literal in (False, True):
-        source = write_program(target, finding, fixed, device, literal=literal)
-        if not is_failing_program(source, target, device):
-            continue
-        is_shown = True
-        reference = write_program(REFERENCE, finding, None, device, literal=literal)
-        if not is_failing_program(reference, REFERENCE, device):
-            return Program(source)
+    for snippet in _list_snippets(finding):
+        tried = replace(finding, snippet=snippet)
+        for seed in (*MORE_SEEDS, None):
+            source = write_program(target, tried, fixed, device, seed=seed)
+            if not is_failing_program(source, target, device):
+                continue
+            is_shown = True
+            reference = write_program(REFERENCE, tried, None, device, seed=seed)
+            if not is_failing_program(reference, REFERENCE, device):
+                return Program(source)
     if is_shown:
         return Program(missing="the program that was tried fails for torch.nn.RNN as well")
     return Program(missing="the program that was tried does not show the fault")
+
+
+def _list_snippets(finding: Finding[Case]) -> list[Snippet]:
+    """Return the last lines to try, those of the rule first.
+
+    If the subject was stopped in another step than the call, a backward pass may show it.
+    """
+    found = [finding.snippet] if finding.snippet else []
+    found.append(BOTH)
+    if finding.case.grad_mode is GradMode.INFERENCE and not finding.case.is_packed:
+        found.append(ON_INFERENCE_TENSORS)
+    if finding.kind is FindingKind.SUBJECT_ERROR:
+        found += [compare_gradients("input"), SECOND_BACKWARD, SECOND_ORDER]
+    return list(dict.fromkeys(found))
 
 
 def write_program(
@@ -73,23 +96,26 @@ def write_program(
     fixed: Mapping[str, Any] | None = None,
     device: str = "cpu",
     *,
-    literal: bool = False,
+    seed: int | None = 0,
 ) -> str:
     """Return the source of a program that reproduces a finding.
 
-    If `literal`, the numbers of the case are written out; otherwise they are drawn from a seed.
-    `fixed` holds the constructor arguments that the user set; those that `torch.nn.RNN` does not
-    document are passed only to the subject.
+    Its numbers are drawn from the seed of the case and `seed`; they are those of the case, written
+    out, if it is None. `fixed` holds the constructor arguments that the user set; those that
+    `torch.nn.RNN` does not document are passed only to the subject.
     """
-    case = finding.case
+    is_literal = seed is None
+    case = finding.case if seed is None else finding.case.replace(seed=finding.case.seed + seed)
     extra = {
         name: value for name, value in (fixed or {}).items() if name not in case.config.arguments
     }
     name = f"functools.partial({target.name}, {_write_keywords(extra)})" if extra else target.name
     imports = ("functools",) if extra else ()
     snippet = finding.snippet or BOTH
-    program = ProgramWriter(name, case, snippet, device, target.imports, imports, literal=literal)
-    tolerance = _choose_tolerance(finding) if literal else _find_tolerance(case)
+    program = ProgramWriter(
+        name, case, snippet, device, target.imports, imports, literal=is_literal
+    )
+    tolerance = _choose_tolerance(finding) if is_literal else _find_tolerance(case)
     return program.write(tolerance)
 
 
@@ -125,7 +151,10 @@ class ProgramWriter:
     literal: bool = field(default=False, kw_only=True)
 
     def write(self, tolerance: float) -> str:
-        """Return the source, with comparisons that allow this absolute and relative tolerance."""
+        """Return the source, with comparisons that allow this absolute tolerance.
+
+        It is relative as well, unless the numbers are those of a case.
+        """
         blocks = [
             "\n".join(self._write_head()),
             "\n".join([*self._write_layers(), *self._write_arguments(), *self._write_prior_use()]),
@@ -279,7 +308,10 @@ class ProgramWriter:
         """Return the definitions of the functions that the last lines call."""
         packed = self.case.is_packed
         got, expected = ("data(got)", "data(expected)") if packed else ("got", "expected")
-        close = CLOSE.format(got=got, expected=expected, tolerance=repr(tolerance))
+        relative = 0 if self.literal else tolerance
+        close = CLOSE.format(
+            got=got, expected=expected, tolerance=repr(tolerance), relative=repr(relative)
+        )
         return [
             *([DATA] if packed or self._uses(Helper.DATA) else []),
             *([close] if self._uses(Helper.CLOSE) else []),

@@ -14,6 +14,7 @@ from rnnspec.cases.axes import Feature
 from rnnspec.cases.space import FIELDS
 from rnnspec.contract.clauses import Clause, Level, find_clause
 from rnnspec.rulekit.conditions import Condition, always
+from rnnspec.rulekit.snippet import Snippet
 
 CaseT = TypeVar("CaseT")
 ObservationT = TypeVar("ObservationT")
@@ -118,6 +119,8 @@ class Rule(Generic[CaseT, ObservationT]):
     presupposes  facts about the judged case, and ids or patterns of ids of other rules, without
                  which a failure is a consequence
     establishes  the facts whose absence the rule can be the name of
+    program      the last lines of a program that shows what stops the subject, if that is not the
+                 judged call
     """
 
     id: str
@@ -133,6 +136,7 @@ class Rule(Generic[CaseT, ObservationT]):
     about: frozenset[str] = frozenset()
     presupposes: frozenset[Fact | str] = frozenset()
     establishes: frozenset[Fact] = frozenset()
+    program: Snippet | None = None
 
     @property
     def level(self) -> Level:
@@ -208,6 +212,7 @@ def rule(
     about: tuple[str, ...] = (),
     presupposes: tuple[Fact | str, ...] = (),
     establishes: tuple[Fact, ...] | None = None,
+    program: Snippet | None = None,
 ) -> Callable[[Check[ObservationT]], Rule[CaseT, ObservationT]]:
     """Make a rule of a function that takes an observation and raises Violation.
 
@@ -243,6 +248,7 @@ def rule(
             _decide_established(chosen, about, presupposes)
             if establishes is None
             else frozenset(establishes),
+            program,
         )
         REGISTRY[theme].append(made)
         return made

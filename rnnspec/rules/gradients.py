@@ -239,6 +239,7 @@ def exact_zeros(observation: Observation) -> None:
     when=has_known_gradients & one_in(8),
     needs=NEEDS,
     presupposes=(*REPEATED_CALLS,),
+    program=SECOND_BACKWARD,
 )
 def second_backward(observation: Observation) -> None:
     """With a retained graph, a second backward pass gives the same gradients. Gradients accumulate

@@ -166,6 +166,7 @@ for one, other in zip(meta(*moved), reference(*given)):
     when=has_few_cells & one_in(12),
     needs=(Feature.META,),
     presupposes=(Fact.RESULTS, "shapes.dtype", "side-effects.parameters"),
+    program=META,
 )
 def meta(observation: Observation) -> None:
     """On the meta device, the layer returns results of the right shape and dtype.

@@ -41,6 +41,7 @@ from rnnspec.rulekit.fixtures.tied import (
 from rnnspec.rulekit.rule import REPEATED_CALLS, Fact, rule
 from rnnspec.rulekit.snippets.modules import (
     FLATTEN_PARAMETERS,
+    NORMALISED,
     PARAMETRIZED,
     PARAMETRIZED_GRADIENT,
     TIED_PARAMETERS,
@@ -115,7 +116,7 @@ def parametrized(observation: Observation) -> None:
             observation.subject, fresh, replace(observation.values, weights=weights), prepared
         ),
         fresh,
-        assert_results,
+        partial(assert_results, snippet=PARAMETRIZED),
     )
 
 
@@ -160,8 +161,13 @@ def weight_norm(observation: Observation) -> None:
     halved = replace(
         observation.values, weights={**observation.values.weights, name: weight.read_weight()}
     )
+    snippet = NORMALISED.format(
+        function=weight.function, name=weight.leaf, source=weight.source.format(leaf=weight.leaf)
+    )
     fail_only_if_right_elsewhere(
-        Observation(observation.subject, fresh, halved, prepared), fresh, assert_results
+        Observation(observation.subject, fresh, halved, prepared),
+        fresh,
+        partial(assert_results, snippet=snippet),
     )
 
 

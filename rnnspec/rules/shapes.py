@@ -146,6 +146,7 @@ if torch.is_grad_enabled():
         "layouts.batch-first",
         "shapes.output",
         "shapes.h-n",
+        "modules.second-call",
     ),
 )
 def empty_batch(observation: Observation) -> None:

@@ -111,9 +111,22 @@ for name, source in reference.named_parameters():
     (Helper.CLOSE, Helper.DATA, Helper.SPREAD, Helper.BACKWARD),
 )
 
+NORMALISED = Snippet(
+    f"""for each in (layer, reference):
+    {{function}}(each, {{name!r}})
+    each(*given)
+    with torch.no_grad():
+        each.{{source}}.mul_(0.5)
+    each(*given)
+{snippets.BOTH.code}""",
+    (Helper.CLOSE,),
+)
+
 FLATTEN_PARAMETERS = Snippet(
     f"""layer(*given)
 layer.flatten_parameters()
+for own, expected in zip(layer.parameters(), reference.parameters()):
+    assert torch.equal(own, expected), own
 {snippets.BOTH.code}""",
     (Helper.CLOSE,),
 )

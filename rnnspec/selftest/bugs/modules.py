@@ -86,7 +86,7 @@ class PickleTrains(Planted):
 
 class WeightsTakenOnce(Planted):
     """Parameters that are replaced after the first call have no effect (pytorch #32346);
-    modules.replaced-parameters sees it."""
+    modules.replaced-parameters or modules.functional-call sees it."""
 
     narrow = True
 
