@@ -176,16 +176,26 @@ def _are_alike(
     """
     if search.share_circumstance(one, other) or "dropout" in one.needed & other.needed:
         return True
-    if one.needed == other.needed and search.suite.space.is_covered(
-        one.finding.case, other.finding.case, one.needed - set(SIZES)
-    ):
-        return bool(one.needed)
+    if one.needed and one.needed == other.needed and _need_equal_values(search, one, other):
+        return True
     rest = one.needed - PREVIOUS_STATE - NUMERIC
     return (
         bool(rest)
         and rest == other.needed - PREVIOUS_STATE - NUMERIC
         and {"steps", "initial_state"} <= one.needed ^ other.needed
     )
+
+
+def _need_equal_values(
+    search: Search[CaseT, ObservedT], one: MinimalFailure[CaseT], other: MinimalFailure[CaseT]
+) -> bool:
+    """Return whether two situations need the same values, or sizes that both may be larger."""
+    space = search.suite.space
+    cases = one.finding.case, other.finding.case
+    known = {
+        name for name in one.needed & set(SIZES) if name not in (*one.required, *other.required)
+    }
+    return space.is_covered(*cases, one.needed - known)
 
 
 def _judge_minimum(

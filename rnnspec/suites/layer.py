@@ -31,6 +31,8 @@ SIZE_FIELDS = ("steps", "batch", "lengths")
 
 MOST_EXPLAINED = 40
 """A likely cause must explain so many failing cases, if there are as many."""
+MOST_COMPARED = 100
+"""So many failing cases may be compared with one that explains only a part of them."""
 
 
 @dataclass(frozen=True)
@@ -164,7 +166,7 @@ class LayerSuite:
         With `is_partial`, it explains the first, and several others. With `besides`, the subject
         makes that mistake too.
         """
-        first = list(islice(failing, MOST_EXPLAINED))
+        first = list(islice(failing, MOST_COMPARED if is_partial else MOST_EXPLAINED))
         return find_likely_cause(first, gradients=gradients, is_partial=is_partial, besides=besides)
 
     def is_explained(

@@ -6,6 +6,7 @@ planted bugs and of whole reports are in `tests/selftest` and `tests/test_told.p
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -558,3 +559,26 @@ def test_facts_say_what_they_are_about() -> None:
         "output and h_n are right",
         "the gradients are right",
     }
+
+
+def test_a_failure_that_does_not_come_back_is_told_after_the_others() -> None:
+    counts: Counter[str] = Counter()
+
+    def fails_once(case: ToyCase) -> bool:
+        counts["calls"] += 1
+        return counts["calls"] == 1
+
+    steady = make_rule("modules.moved", check_only_call, presupposes=["modules.copied"])
+    unsteady = make_rule("modules.copied", check_only_call)
+    own = {unsteady.id: fails_once, steady.id: is_batch_first}
+    faults = find(make_suite(ToyLayer(own=own), unsteady, steady, *RULES))
+    assert steady in [fault.root for fault in faults]
+
+
+def test_a_rule_that_fails_in_every_case_is_seen_beside_a_fault_that_stops_some() -> None:
+    always = make_rule("side-effects.settings", check_only_call, presupposes=[Fact.CALL])
+    layer = ToyLayer(stopped=stop_if_batch_first, own={always.id: lambda case: True})
+    faults = find(make_suite(layer, always, *RULES))
+    assert always in [fault.root for fault in faults]
+    (own,) = (fault for fault in faults if fault.root == always)
+    assert not is_batch_first(own.minimum.finding.case)

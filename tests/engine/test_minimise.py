@@ -316,3 +316,52 @@ def test_equal_sizes_shrink_together() -> None:
     minimum = minimise(space, Finding(0, case, "square"), probe)
     assert (minimum.finding.case.steps, minimum.finding.case.batch) == (2, 2)
     assert {"steps", "batch"} <= minimum.needed
+
+
+def test_a_simplest_value_that_the_first_case_does_not_have_is_not_required() -> None:
+    minimum = minimise_toy(ToyCase(bidirectional="True"), lambda case: case.seed >= 0)
+    assert minimum.required == ()
+
+    def is_wrong(case: ToyCase) -> bool:
+        return case.bidirectional == "False" or case.seed == 77
+
+    minimum = minimise_toy(ToyCase(bidirectional="True", seed=77), is_wrong)
+    assert minimum.required == ()
+
+
+class OneSampleSqueezed(torch.nn.RNN):
+    """Drops the batch axis of the output for a batch of one."""
+
+    def forward(self, *given: Any) -> Any:
+        output, h_n = super().forward(*given)
+        axis = 0 if self.batch_first else 1
+        single = output.dim() == 3 and output.size(axis) == 1
+        return output.squeeze(axis) if single else output, h_n
+
+
+def test_a_size_that_must_be_one_is_told_so() -> None:
+    suite = make_suite(OneSampleSqueezed, "shapes.output")
+    minimum = minimise_finding(suite, Finding(0, ONE.replace(steps=3, batch=1), "wrong"))
+    assert set(minimum.required) == {"batch", "layout"}
+    assert minimum.telling == {"batch", "layout"}, "it is about the layout too"
+    assert "batch=1" in describe_dependence(suite, minimum)
+    space = suite.space
+    covered = [ONE.replace(batch=size) for size in (1, 2)]
+    assert [space.is_covered(case, minimum.finding.case, {"batch"}) for case in covered] == [
+        True,
+        False,
+    ]
+
+
+def test_sizes_are_spread_where_equal_ones_may_hide_a_fault() -> None:
+    space = LayerCaseSpace()
+    case = ONE.replace(steps=3, batch=2, num_layers=2, hidden_size=3)
+    spread = space.spread_sizes(case)
+    assert spread is not None
+    sizes = [spread.steps, spread.batch, spread.config.hidden_size, spread.config.num_layers]
+    assert len(set(sizes)) == len(sizes)
+    assert min(sizes[:3]) > 1
+    assert space.spread_sizes(ONE) is None
+    assert space.has_other_size(case, spread, "batch")
+    assert not space.has_other_size(case, spread, "input_size")
+    assert not space.has_other_size(case, spread, "layout")

@@ -62,6 +62,8 @@ WORDS = {
     "step": "layer(*given)",
     "steps": "5",
     "tolerance": "1e-09",
+    "function": "torch.nn.utils.weight_norm",
+    "source": "weight_ih_l0_g",
     "train": "True",
 }
 """Samples of what the placeholders are filled with."""

@@ -33,6 +33,8 @@ CLOSER = 0.2
 """How close a prediction must be to wrong results, relative to what is required."""
 NEAR = 0.1
 """The same for a prediction in 16 bits that cannot be told from the right one."""
+TINY = 1e-300
+"""The least tolerance: zeros may be exact."""
 MANY = 1000
 ROUNDINGS = 8.0
 """How many roundoffs a value may be off, whatever the bound is: a mistake may round elsewhere."""
@@ -223,7 +225,7 @@ class Evidence:
             return np.inf
         distances = (
             _measure_arrays(array, second.results[name])
-            / max(self.tolerances[name], self._scale(array), self._scale(second.results[name]))
+            / max(TINY, self.tolerances[name], *map(self._scale, (array, second.results[name])))
             for name, array in first.results.items()
         )
         return max(distances, default=0.0)

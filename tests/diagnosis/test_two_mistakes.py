@@ -1,0 +1,175 @@
+"""Two mistakes of one layer: their predictions together, and their faults apart."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import Any, cast
+
+import pytest
+import torch
+from torch import nn
+
+import rnnspec
+from rnnspec.api import prepare_suite
+from rnnspec.cases.axes import DType
+from rnnspec.cases.case import Case
+from rnnspec.contract.config import Config
+from rnnspec.diagnosis.likely_cause import find_likely_cause
+from rnnspec.diagnosis.mistakes.catalogue import HYPOTHESES
+from rnnspec.diagnosis.mistakes.composition import build_both, list_further
+from rnnspec.diagnosis.mistakes.evidence import Evidence
+from rnnspec.diagnosis.mistakes.given import Given
+from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
+from rnnspec.diagnosis.mistakes.reference import Reference, Refused
+from rnnspec.observe.observation import Observation
+from rnnspec.options import CheckOptions
+from rnnspec.rulekit.facts import measure_error
+from rnnspec.rulekit.violation import ErrorSize
+from rnnspec.selftest import BUGS
+from tests.diagnosis.planted_mistakes import CASES, Planted, draw_cases, expect
+
+ONE = Case(config=Config(1, 1))
+FORWARD = "the backward direction runs forward in time"
+EXCHANGED = "h_n has the backward row of each layer before the forward row"
+
+
+def find(text: str) -> Hypothesis:
+    return next(each for each in HYPOTHESES if each.text == text)
+
+
+def test_both_mistakes_act_on_the_same_numbers() -> None:
+    forward, exchanged = find(FORWARD), find(EXCHANGED)
+    number = 0
+    for case in CASES:
+        if not (forward.concerns(case) and exchanged.concerns(case)):
+            continue
+        given = Given.from_values(case, expect(case).values)
+        output, h_n = build_both(forward.build, exchanged.build, given).compute()
+        once, states = forward.build(given).compute()
+        pairs = [row ^ 1 for row in range(len(h_n))]
+        assert torch.equal(output, once)
+        assert torch.equal(h_n, states[pairs])
+        number += 1
+    assert number > 5
+
+
+@pytest.mark.parametrize("start", range(8))
+def test_a_mistake_together_with_none_is_that_mistake(start: int) -> None:
+    for hypothesis in HYPOTHESES[start :: 8 * 5]:
+        concerned = (case for case in CASES if hypothesis.concerns(case))
+        for case in islice(concerned, 2):
+            given = Given.from_values(case, expect(case).values)
+            for first, second in ((hypothesis.build, Reference), (Reference, hypothesis.build)):
+                try:
+                    alone = hypothesis.build(given).compute()
+                except (Refused, RuntimeError, IndexError):
+                    continue
+                both = build_both(first, second, given).compute()
+                assert all(
+                    torch.equal(one.nan_to_num(), other.nan_to_num())
+                    for one, other in zip(alone, both, strict=True)
+                ), hypothesis.text
+
+
+def test_the_second_mistake_is_found_with_the_first_one_known() -> None:
+    forward, exchanged = find(FORWARD), find(EXCHANGED)
+
+    def build(given: Given) -> Reference:
+        return build_both(forward.build, exchanged.build, given)
+
+    both = [case for case in draw_cases(300) if case.config.bidirectional]
+    seen = [cast(Observation, Planted(case, build)) for case in both]
+    single = [each for each in seen if each.case.steps == 1]
+    assert len(single) >= 3
+    first = find_likely_cause([*single, *seen], is_partial=True)
+    assert first is not None
+    assert first.text == EXCHANGED
+    assert find_likely_cause([*single, *seen]) is None, "one mistake does not explain all cases"
+    rest = [each for each in seen if not _agrees(exchanged, each)]
+    assert rest
+    second = find_likely_cause(rest, besides=first)
+    assert second is not None
+    assert second.text == FORWARD
+
+
+def _agrees(hypothesis: Hypothesis, seen: Observation) -> bool:
+    evidence = Evidence(seen)
+    assert evidence.observed is not None
+    return evidence.measure(evidence.observed, evidence.predict(hypothesis.build)) <= 1.0
+
+
+def test_a_mistake_is_not_its_own_companion() -> None:
+    known = find(FORWARD)
+    further = list(list_further(known, HYPOTHESES))
+    assert 0 < len(further) < len(HYPOTHESES)
+    assert all(each.text != known.text for each in further)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda result: result, None),
+        (lambda result: result + 1e-7, ErrorSize.SMALL),
+        (lambda result: result + 0.5, ErrorSize.LARGE),
+        (lambda result: result * float("nan"), ErrorSize.INFINITE),
+    ],
+)
+def test_errors_are_small_large_or_infinite(change: Any, expected: ErrorSize | None) -> None:
+    class Changed(nn.RNN):
+        def forward(self, *given: Any) -> Any:
+            output, h_n = super().forward(*given)
+            return output, change(h_n)
+
+    observation = prepare_suite(Changed, CheckOptions()).observe(ONE.replace(dtype=DType.FLOAT64))
+    assert measure_error(observation) is expected
+    found = measure_error(observation, gradients=True)
+    assert found in (None, ErrorSize.INFINITE)
+    assert (found is None) is (expected is not ErrorSize.INFINITE)
+
+
+def combine(first: str, second: str) -> type[nn.Module]:
+    return type("Both", (BUGS[first], BUGS[second]), {"__module__": __name__})
+
+
+RULES = (
+    *("directions.*", "states.*", "recurrence.*", "shapes.h-n", "shapes.output"),
+    *("side-effects.repeatable", "side-effects.global-settings", "gradients.weights"),
+    *("modules.pickle", "packed.*", "layouts.*", "stacking.composition"),
+)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "names"),
+    [
+        (
+            "BackwardRunsForward",
+            "BackwardStateFirst",
+            {"directions.reverse-time", "directions.h-n-order"},
+        ),
+        (
+            "DoubleInSingle",
+            "StateClipped",
+            {"recurrence.output", "states.initial-state-used"},
+        ),
+        (
+            "DefaultStateUninitialised",
+            "NextStepLeaks",
+            {"states.absent-is-zero", "recurrence.output"},
+        ),
+        (
+            "StatesWithoutBatch",
+            "WarningsReset",
+            {"shapes.h-n", "side-effects.global-settings"},
+        ),
+        (
+            "StatesWithoutBatch",
+            "BackwardRunsForward",
+            {"shapes.h-n", "directions.reverse-time"},
+        ),
+    ],
+)
+def test_two_faults_in_the_same_cases_are_told_apart(
+    first: str, second: str, names: set[str]
+) -> None:
+    report = rnnspec.check(combine(first, second), profile="quick", rules=RULES)
+    assert {fault.rule for fault in report.faults} == names
