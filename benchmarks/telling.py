@@ -5,8 +5,8 @@
 Run it from the root of a checkout. Each planted bug is checked in quick. A report tells a bug first
 if the first fault is named by the rule that the bug names, or by one that the bug declares as
 equally good. Pairs of bugs, drawn at random from those that override different methods, are planted
-in one layer; a bug of a pair is told if a fault has one of its names, or one that it has when it is
-planted alone. The time is CPU time, compared with that of a correct layer that is checked before
+in one layer; a bug of a pair is told if a fault has one of its names, or the name or the likely
+cause that it has when it is planted alone. The time is CPU time, compared with that of a correct layer that is checked before
 and after. Each finished check becomes a line of the log and is not repeated.
 """
 
@@ -171,9 +171,11 @@ def summarise_pairs(pairs: Sequence[Telling], alone: dict[tuple[str, ...], Telli
 
 
 def is_told(name: str, pair: Telling, alone: dict[tuple[str, ...], Telling]) -> bool:
-    """Return whether a fault of a pair has a name of this bug, or one that it has alone."""
-    names = {*list_good_names(name), *alone[(name,)].roots[:1]}
-    return bool(names & set(pair.roots))
+    """Return whether a fault of a pair has a name of this bug, or name or cause that it has alone."""
+    single = alone[(name,)]
+    names = {*list_good_names(name), *single.roots[:1]}
+    cause = single.causes[0]
+    return bool(names & set(pair.roots)) or bool(cause and cause in pair.causes)
 
 
 def summarise_times(found: Sequence[Telling], correct: Sequence[float]) -> str:

@@ -63,12 +63,18 @@ def rank_rules(
             list(Theme).index(rule.theme),
         )
 
-    return sorted(drop_consequences(eligible), key=rank)
+    return sorted(drop_consequences(eligible, judged), key=rank)
 
 
-def drop_consequences(rules: Sequence[Rule[Any, Any]]) -> list[Rule[Any, Any]]:
+def drop_consequences(
+    rules: Sequence[Rule[Any, Any]], judged: Collection[str]
+) -> list[Rule[Any, Any]]:
     """Return the rules without those that presuppose another of them, which does not presuppose
-    them in turn."""
+    them in turn.
+
+    Where rules were judged, one that was only stopped says nothing about the others.
+    """
+    telling = [rule for rule in rules if rule.id in judged] or rules
 
     def follows(rule: Rule[Any, Any], other: Rule[Any, Any]) -> bool:
         return (
@@ -77,7 +83,7 @@ def drop_consequences(rules: Sequence[Rule[Any, Any]]) -> list[Rule[Any, Any]]:
             and not other.presupposes_rule(rule.id)
         )
 
-    return [rule for rule in rules if not any(follows(rule, other) for other in rules)]
+    return [rule for rule in rules if not any(follows(rule, other) for other in telling)]
 
 
 def _is_eligible(rule: Rule[Any, Any], needed: Collection[str], fact: Fact | None) -> bool:

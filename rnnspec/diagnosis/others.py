@@ -13,6 +13,7 @@ from rnnspec.diagnosis.joining import (
     join_hidden,
     join_hidden_results,
     join_related,
+    join_stopped,
 )
 from rnnspec.diagnosis.naming import CIRCUMSTANCES
 from rnnspec.diagnosis.recheck import is_misled, judge_avoiding
@@ -155,7 +156,7 @@ def _add_other(
         search.add(Fault(FaultKind.REQUIREMENT, rule, [alone], alone, events))
         return
     hidden = fact is Fact.GRADIENTS and join_hidden_results(search, case, events)
-    joined = join_explained(search, case, events, kind) or hidden
+    joined = join_explained(search, case, events, kind) or hidden or join_stopped(search, events)
     if not joined and not join_covering(search, case, events, kind):
         add_fault(search, kind, minimum, events, fact)
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, TypeVar
 
+from rnnspec.cases.case import SIZES
 from rnnspec.diagnosis.events import FaultKind
 from rnnspec.diagnosis.fault import Fault
 from rnnspec.diagnosis.naming import READING_CHOOSES
@@ -136,7 +137,11 @@ def judge_avoiding(
     else:
         variants = avoid(suite.space, failing.case, situations)
     changed = (each for each in variants if rule.when(each))
-    if any(fault.kind is FaultKind.REQUIREMENT for fault in presupposed):
+    seen = (FaultKind.RESULTS, FaultKind.GRADIENTS)
+    required = [fault for fault in presupposed if fault.kind not in seen]
+    if any(each.needed <= set(SIZES) for fault in required for each in fault.situations):
+        return None
+    if required:
         changed = (
             each for each in changed if not _has_other_sizes(suite.space, each, failing.case)
         )
@@ -228,9 +233,16 @@ def is_misled(
 def _list_explained(
     suite: Suite[CaseT, ObservedT], progress: Progress[CaseT], faults: Sequence[Fault[CaseT]]
 ) -> dict[Rule[CaseT, ObservedT], list[FailingCase[CaseT]]]:
-    """Return, by rule, the cases in which it fails because of a fault that can be avoided."""
+    """Return, by rule, the cases in which it fails because of a fault that can be avoided.
+
+    Small errors are left out: where they can be seen is a matter of chance.
+    """
     roots = {fault.root.id for fault in faults}
-    avoidable = [fault for fault in faults if all(each.needed for each in fault.situations)]
+    avoidable = [
+        fault
+        for fault in faults
+        if all(each.needed for each in fault.situations) and not fault.is_small
+    ]
     cases: dict[str, list[FailingCase[CaseT]]] = {}
     for event in (event for fault in avoidable for event in fault.events):
         if event.is_judged:

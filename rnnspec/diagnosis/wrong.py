@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from rnnspec.diagnosis.events import Event, FaultKind
@@ -16,6 +17,7 @@ from rnnspec.engine.outcome import (
 )
 from rnnspec.engine.suite import Observed
 from rnnspec.rulekit.rule import Fact
+from rnnspec.rulekit.violation import ErrorSize
 
 CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])
@@ -60,7 +62,9 @@ def find_wrong(search: Search[CaseT, ObservedT], kind: FaultKind, fact: Fact) ->
         covered = [
             event
             for event in events
-            if cause or search.is_covered(event, minimum) or (event.is_small and start.is_small)
+            if cause
+            or search.is_covered(event, minimum)
+            or (start.is_small and _is_small(search, event, kind))
         ]
         mixture = separate(search, kind, fact, minimum, covered, probe) if covered else None
         if mixture is not None:
@@ -77,12 +81,25 @@ def find_wrong(search: Search[CaseT, ObservedT], kind: FaultKind, fact: Fact) ->
         search.unexplained += events
 
 
+def _is_small(search: Search[CaseT, ObservedT], event: Event[CaseT], kind: FaultKind) -> bool:
+    """Return whether the wrong numbers of a case are nearly right, whatever the rule names."""
+    gradients = kind is FaultKind.GRADIENTS
+    return event.is_small or (
+        search.suite.measure_error(search.observe(event.shown), gradients=gradients)
+        is ErrorSize.SMALL
+    )
+
+
 def _list_wrong(search: Search[CaseT, ObservedT], kind: FaultKind) -> list[Event[CaseT]]:
     """Return the failures in which a fact does not hold.
 
     If that is so only of calls that rules made themselves, these rules tell what is wrong.
     """
     events = [event for event in search.events if event.kind is kind]
+    for fault in search.closed:
+        explained = _list_explained(search, fault, events, kind)
+        fault.events.extend(explained)
+        events = [event for event in events if event not in explained]
     if any(event.shown == event.case.case for event in events):
         return events
     search.unexplained += events
@@ -98,10 +115,18 @@ def _list_unexplained(
     """Add the events to a fault that its likely cause explains, and return the rest."""
     taken = {id(event) for event in fault.events}
     rest = [event for event in events if id(event) not in taken]
-    explained = {
-        shown
-        for shown in dict.fromkeys(event.shown for event in rest)
-        if search.explains(fault, shown, kind)
-    }
-    fault.events.extend(event for event in rest if event.shown in explained)
-    return [event for event in rest if event.shown not in explained]
+    explained = _list_explained(search, fault, rest, kind)
+    fault.events.extend(explained)
+    return [event for event in rest if event not in explained]
+
+
+def _list_explained(
+    search: Search[CaseT, ObservedT],
+    fault: Fault[CaseT],
+    events: Sequence[Event[CaseT]],
+    kind: FaultKind,
+) -> list[Event[CaseT]]:
+    """Return the events that the likely cause of a fault explains."""
+    shown = dict.fromkeys(event.shown for event in events)
+    explained = {case for case in shown if search.explains(fault, case, kind)}
+    return [event for event in events if event.shown in explained]

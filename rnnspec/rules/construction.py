@@ -6,7 +6,9 @@ from typing import Any
 
 import torch
 
-from rnnspec.cases.axes import ConstructorStyle, DType, Feature
+from rnnspec.cases.axes import ConstructorStyle, DType, Feature, InitialState
+from rnnspec.cases.case import Case
+from rnnspec.contract.config import Config
 from rnnspec.observe.observation import Observation
 from rnnspec.rulekit.assertions.placement import assert_placement
 from rnnspec.rulekit.conditions import has_predictable_results, has_wide_dtype, one_in
@@ -106,6 +108,12 @@ assert output.shape == (5, 3, 20) and h_n.shape == (2, 3, 20)""",
 )
 
 
+EXAMPLE_CASE = Case(
+    config=Config(10, 20, num_layers=2), steps=5, batch=3, initial_state=InitialState.GIVEN
+)
+"""The call of the example; what is wrong with it is wrong with the example."""
+
+
 @rule(
     "rnn.example",
     when=one_in(16),
@@ -132,6 +140,7 @@ def documented_example(observation: Observation) -> None:
         "device": observation.subject.device,
         "dtype": observation.case.dtype.torch_dtype,
     }
+    _ = observation.new_layer(EXAMPLE_CASE.replace(dtype=observation.case.dtype))
     layer = build_layer(observation, ConstructorCall((10, 20, 2), {})).to(**place)
     with observe_step("the example"):
         returned = layer(torch.ones(5, 3, 10, **place), torch.ones(2, 3, 20, **place))

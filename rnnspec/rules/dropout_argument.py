@@ -135,6 +135,7 @@ def attribute_changed(observation: Observation) -> None:
         "dropout.place",
         "dropout.scale",
         "dropout.rate",
+        "construction.keywords",
     ),
 )
 def integer(observation: Observation) -> None:

@@ -88,7 +88,7 @@ def h_0_batch(observation: Observation) -> None:
     when=has_value(Layout.PACKED) & one_in(4),
     needs=(Feature.STATE,),
     about=("layout",),
-    presupposes=(Fact.RESULTS, *VALID_CALLS, *GIVEN_STATES),
+    presupposes=(Fact.RESULTS, *VALID_CALLS, *GIVEN_STATES, "errors.h-0-batch"),
 )
 def h_0_batch_sorted(observation: Observation) -> None:
     """For packed sequences sorted by length, a call rejects an initial state whose batch dimension

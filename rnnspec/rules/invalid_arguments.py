@@ -25,7 +25,10 @@ from rnnspec.rulekit.rule import CONSTRUCTOR_CALLS, rule
     "rnn.args.sizes.num-layers-positive",
     when=one_in(4),
     id="construction.refuses-sizes",
-    presupposes=(*CONSTRUCTOR_CALLS, "parameters.names"),
+    presupposes=(
+        *CONSTRUCTOR_CALLS,
+        "parameters.names",
+    ),
 )
 def refuses_sizes(observation: Observation) -> None:
     """The constructor rejects an `input_size`, `hidden_size` or `num_layers` below 1.

@@ -44,7 +44,7 @@ def h_0_rank_packed(observation: Observation) -> None:
     when=has_value(Layout.PACKED_UNSORTED) & one_in(4, 2),
     needs=(Feature.STATE,),
     id="errors.h-0-batch-unsorted",
-    presupposes=(Fact.RESULTS, *VALID_PACKED_CALLS, *GIVEN_STATES),
+    presupposes=(Fact.RESULTS, *VALID_PACKED_CALLS, *GIVEN_STATES, "errors.h-0-batch"),
 )
 def h_0_batch_unsorted(observation: Observation) -> None:
     """For packed sequences that are not sorted, a call rejects an initial state for fewer sequences

@@ -69,7 +69,7 @@ def _fail_only_if_fresh_is_right(observation: Observation) -> None:
     "rnn.module.state-dict",
     "rnn.parameters.names",
     when=has_predictable_results & ~has_value(ModuleUses.FUNCTIONAL) & one_in(6),
-    presupposes=(Fact.RESULTS, "side-effects.parameters", *REPEATED_CALLS),
+    presupposes=(Fact.RESULTS, "side-effects.parameters", *REPEATED_CALLS, "parameters.names"),
 )
 def state_dict(observation: Observation) -> None:
     """The `state_dict` holds only the parameters; a layer that loads it computes the same results.
@@ -318,7 +318,7 @@ def refuses_state_dict(observation: Observation) -> None:
     "rnn.module.shared",
     when=has_prior_use(ModuleUses.SHARED),
     about=("prior_use",),
-    presupposes=("side-effects.parameters",),
+    presupposes=("side-effects.parameters", "parameters.trainable"),
 )
 def shared_parameters(observation: Observation) -> None:
     """Parameters shared between layers stay shared after a conversion and after an optimiser step.

@@ -188,7 +188,7 @@ def _assert_limit(
 @rule(
     "rnn.recurrence.non-finite",
     when=can_trace_nan & one_in(2, 1),
-    presupposes=(Fact.RESULTS, *REPEATED_CALLS),
+    presupposes=(Fact.RESULTS, *REPEATED_CALLS, "samples.independent", "recurrence.causal"),
 )
 def nan(observation: Observation) -> None:
     """NaN in the input reaches every result that depends on it, and no other.

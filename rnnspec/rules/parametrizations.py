@@ -54,7 +54,7 @@ from rnnspec.subjects.subject import observe_step
     "rnn.module.shared",
     when=~has_active_dropout & has_wide_dtype & has_tieable_pair & one_in(6, 4),
     id="modules.tied-parameters",
-    presupposes=(Fact.RESULTS, "side-effects.parameters", *REPEATED_CALLS),
+    presupposes=(Fact.RESULTS, "side-effects.parameters", *REPEATED_CALLS, "parameters.trainable"),
 )
 def tied_parameters(observation: Observation) -> None:
     """Two parameters tied to one tensor stay tied after a conversion, and their gradients are
@@ -86,7 +86,7 @@ def tied_parameters(observation: Observation) -> None:
     "rnn.module.parametrized",
     when=has_predictable_results & has_wide_dtype & one_in(5, 1),
     id="modules.parametrized",
-    presupposes=(Fact.RESULTS, "side-effects.parameters", *REPEATED_CALLS),
+    presupposes=(Fact.RESULTS, "side-effects.parameters", *REPEATED_CALLS, "parameters.trainable"),
 )
 def parametrized(observation: Observation) -> None:
     """Calls use the current value of a parametrized weight, and its source receives the gradient.

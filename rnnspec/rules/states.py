@@ -295,7 +295,7 @@ def _join_sequence_ends(observation: Observation) -> Array:
         "num_layers",
         "initial_state",
     ),
-    presupposes=(Fact.RESULTS,),
+    presupposes=(Fact.RESULTS, "samples.independent"),
 )
 def routing(observation: Observation) -> None:
     """Each row of `h_0` affects only its own layer and direction, and the layers that read from it.

@@ -27,7 +27,7 @@ class WeightReadByMemoryOrder(Planted):
 
 class ExtraBuffer(Planted):
     """`state_dict()` has an entry besides the parameters (pytorch PR #163784);
-    modules.state-dict sees it."""
+    modules.state-dict or parameters.names sees it."""
 
     def create_parameters(self, device: Any, dtype: Any) -> None:
         super().create_parameters(device, dtype)
