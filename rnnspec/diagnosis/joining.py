@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from rnnspec.diagnosis.events import KIND_OF_FACT, Event, FaultKind
 from rnnspec.diagnosis.fault import Fault
-from rnnspec.diagnosis.naming import READING_CHOOSES
+from rnnspec.diagnosis.naming import NUMERIC, READING_CHOOSES
 from rnnspec.diagnosis.search import Search
 from rnnspec.engine.minimise import MinimalFailure
 from rnnspec.engine.outcome import Blocker
@@ -225,3 +225,22 @@ def _join_under_dropout(
             fault.kind is FaultKind.RESULTS and _is_case_in(search, case, fault, READING_CHOOSES)
         ),
     )
+
+
+def join_near(search: Search[CaseT, ObservedT], event: Event[CaseT]) -> bool:
+    """Make the failure of a rule that made a wrong call part of a fault of the same kind, in whose
+    situation the call lies but for its numbers.
+
+    A rule may call with numbers that no case has.
+    """
+    space = search.suite.space
+    for fault in search.faults:
+        parts = [(each, each.needed - NUMERIC) for each in fault.situations]
+        if fault.kind is event.kind and any(
+            space.is_covered(event.shown, each.finding.case, needed)
+            for each, needed in parts
+            if needed
+        ):
+            fault.events.append(event)
+            return True
+    return False

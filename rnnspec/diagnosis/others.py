@@ -12,6 +12,7 @@ from rnnspec.diagnosis.joining import (
     join_explained,
     join_hidden,
     join_hidden_results,
+    join_near,
     join_related,
     join_stopped,
 )
@@ -36,7 +37,8 @@ def find_others(search: Search[CaseT, ObservedT]) -> None:
     """Find the requirements that are broken by themselves."""
     own: dict[str, list[Event[CaseT]]] = {}
     by_itself = [event for event in search.events if event.kind is FaultKind.REQUIREMENT]
-    for event in [*by_itself, *search.unexplained]:
+    unexplained = [event for event in search.unexplained if not join_near(search, event)]
+    for event in [*by_itself, *unexplained]:
         own.setdefault(event.rule, []).append(event)
     order = [rule.id for rule in search.suite.rules]
     waiting = sorted(own, key=lambda name: (-len(own[name]), order.index(name)))

@@ -116,6 +116,15 @@ class Search(Generic[CaseT, ObservedT]):
             if each.needed or not needs_something
         )
 
+    def is_in(self, case: CaseT, situations: Iterable[MinimalFailure[CaseT]]) -> bool:
+        """Return whether a case lies in one of some situations that need something."""
+        space = self.suite.space
+        return any(
+            space.is_covered(case, each.finding.case, each.needed)
+            for each in situations
+            if each.needed
+        )
+
     def is_closed(self, case: CaseT) -> bool:
         """Return whether a case lies in a situation of an earlier round, which hides others."""
         return any(self.lies_in(case, fault) for fault in self.closed)

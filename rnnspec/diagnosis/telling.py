@@ -47,11 +47,13 @@ def add_fault(
     judged |= {name for name, each in at_minimum.items() if each.blocker is None}
     judged |= set(about)
     names = {*at_minimum, *about, *(event.rule for event in events)}
+    if fact is None:  # what else fails there is not about what stopped the subject
+        names -= {each.root.id for each in search.faults} - {event.rule for event in events}
     ranked = rank_rules(
         [rule for rule in search.suite.rules if rule.id in names],
         minimum.telling,
         fact,
-        judged,
+        judged - _list_passing(search, minimum.finding.case, at_minimum),
         cause.rules if cause else (),
         shown=at_minimum,
         required=minimum.required,
@@ -77,6 +79,14 @@ def add_fault(
     fault.events.extend(events)
     _absorb_narrower(search, fault, minimum)
     return fault
+
+
+def _list_passing(
+    search: Search[CaseT, ObservedT], case: CaseT, at_minimum: dict[str, Finding[CaseT]]
+) -> set[str]:
+    """Return the rules that hold on a minimal case, so that they cannot be what is wrong there."""
+    applicable = {rule.id for rule in list_applicable_rules(search.suite, case)}
+    return applicable - at_minimum.keys()
 
 
 def _is_small(

@@ -11,7 +11,7 @@ from rnnspec.diagnosis.joining import join_covering, join_hidden_results, join_s
 from rnnspec.diagnosis.mixture import separate
 from rnnspec.diagnosis.search import Search
 from rnnspec.diagnosis.telling import add_fault
-from rnnspec.engine.minimise import minimise
+from rnnspec.engine.minimise import MinimalFailure, minimise
 from rnnspec.engine.outcome import (
     Finding,
 )
@@ -36,9 +36,14 @@ def find_wrong(search: Search[CaseT, ObservedT], kind: FaultKind, fact: Fact) ->
         if search.is_done or not events or join_stopped(search, events):
             return
         start = search.choose_simplest(events)
+        others = _list_others(search, start)
 
-        def probe(case: CaseT, index: int = start.case.index) -> Finding[CaseT] | None:
-            if search.is_closed(case):
+        def probe(
+            case: CaseT,
+            index: int = start.case.index,
+            others: Sequence[MinimalFailure[CaseT]] = others,
+        ) -> Finding[CaseT] | None:
+            if search.is_closed(case) or search.is_in(case, others):
                 return None
             is_wrong = fact in search.suite.find_broken_facts(
                 search.suite.observe(case), with_gradients=fact is Fact.GRADIENTS
@@ -79,6 +84,22 @@ def find_wrong(search: Search[CaseT, ObservedT], kind: FaultKind, fact: Fact) ->
         same[-1].events.extend(events)
     else:
         search.unexplained += events
+
+
+def _list_others(
+    search: Search[CaseT, ObservedT], start: Event[CaseT]
+) -> list[MinimalFailure[CaseT]]:
+    """Return the situations of known faults that need what a failing case does not have.
+
+    What is wrong there is another fault, even if the case becomes simpler there.
+    """
+    space = search.suite.space
+    return [
+        each
+        for fault in search.open_faults
+        for each in fault.situations
+        if not space.is_covered(start.shown, each.finding.case, set(each.required))
+    ]
 
 
 def _is_small(search: Search[CaseT, ObservedT], event: Event[CaseT], kind: FaultKind) -> bool:

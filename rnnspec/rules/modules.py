@@ -188,7 +188,7 @@ def replaced_parameters(observation: Observation) -> None:
     when=has_prior_use(ModuleUses.FUNCTIONAL),
     needs=(Feature.FUNCTIONAL,),
     about=("prior_use",),
-    presupposes=("side-effects.parameters",),
+    presupposes=("side-effects.parameters", "modules.replaced-parameters"),
 )
 def functional_call(observation: Observation) -> None:
     """Under `torch.func.functional_call`, the layer computes and differentiates with the passed

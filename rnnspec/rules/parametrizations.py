@@ -86,7 +86,13 @@ def tied_parameters(observation: Observation) -> None:
     "rnn.module.parametrized",
     when=has_predictable_results & has_wide_dtype & one_in(5, 1),
     id="modules.parametrized",
-    presupposes=(Fact.RESULTS, "side-effects.parameters", *REPEATED_CALLS, "parameters.trainable"),
+    presupposes=(
+        Fact.RESULTS,
+        "side-effects.parameters",
+        *REPEATED_CALLS,
+        "parameters.trainable",
+        "modules.replaced-parameters",
+    ),
 )
 def parametrized(observation: Observation) -> None:
     """Calls use the current value of a parametrized weight, and its source receives the gradient.
@@ -138,7 +144,13 @@ def _assert_results_from_source(observation: Observation, name: str) -> None:
     "rnn.module.parametrized",
     when=has_predictable_results & has_wide_dtype & one_in(8, 3),
     id="modules.weight-norm",
-    presupposes=(Fact.RESULTS, "modules.parametrized", "side-effects.parameters", *REPEATED_CALLS),
+    presupposes=(
+        Fact.RESULTS,
+        "modules.parametrized",
+        "side-effects.parameters",
+        *REPEATED_CALLS,
+        "modules.replaced-parameters",
+    ),
 )
 def weight_norm(observation: Observation) -> None:
     """Calls use the current value of a weight-normalised weight.

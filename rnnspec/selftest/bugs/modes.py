@@ -87,7 +87,8 @@ class InferenceFails(Planted):
 
 class ZerosOnDefaultDevice(Planted):
     """Without `h_0`, the initial state is created on the default device instead of the input's
-    (pytorch PR #90701); modes.meta sees it."""
+    (pytorch PR #90701);
+    modes.meta or modes.default-device sees it."""
 
     narrow = True
 
