@@ -16,6 +16,7 @@ import importlib
 import random
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from statistics import median, quantiles
@@ -111,8 +112,10 @@ def import_late_modules() -> None:
     torch imports sympy with the first gradient that is given a cotangent, and its comparisons with
     the first of them.
     """
-    for name in ("torch.fx.experimental.symbolic_shapes", "torch.testing"):
-        importlib.import_module(name)
+    names = ("torch.fx.experimental.symbolic_shapes", "torch.testing", "torch.distributed.tensor")
+    for name in names:
+        with suppress(ImportError):  # not every release has all of them
+            importlib.import_module(name)
 
 
 def main() -> None:

@@ -6,8 +6,9 @@ Run it from the root of a checkout. Each planted bug is checked in quick. A repo
 if the first fault is named by the rule that the bug names, or by one that the bug declares as
 equally good. Pairs of bugs, drawn at random from those that override different methods, are planted
 in one layer; a bug of a pair is told if a fault has one of its names, or the name or the likely
-cause that it has when it is planted alone. The time is CPU time, compared with that of a correct layer that is checked before
-and after. Each finished check becomes a line of the log and is not repeated.
+cause that it has when it is planted alone. The time is CPU time, compared with that of a correct
+layer that is checked before and after. Each finished check becomes a line of the log and is not
+repeated.
 """
 
 from __future__ import annotations
@@ -171,7 +172,7 @@ def summarise_pairs(pairs: Sequence[Telling], alone: dict[tuple[str, ...], Telli
 
 
 def is_told(name: str, pair: Telling, alone: dict[tuple[str, ...], Telling]) -> bool:
-    """Return whether a fault of a pair has a name of this bug, or name or cause that it has alone."""
+    """Return whether a fault has a name of this bug, or the name or cause that it has alone."""
     single = alone[(name,)]
     names = {*list_good_names(name), *single.roots[:1]}
     cause = single.causes[0]
