@@ -11,7 +11,7 @@ from rnnspec.diagnosis.joining import join_covering, join_hidden_results, join_s
 from rnnspec.diagnosis.mixture import separate
 from rnnspec.diagnosis.search import Search
 from rnnspec.diagnosis.telling import add_fault
-from rnnspec.engine.minimise import MinimalFailure, minimise
+from rnnspec.engine.minimise import MinimalFailure, Probe, minimise
 from rnnspec.engine.outcome import (
     Finding,
 )
@@ -36,20 +36,7 @@ def find_wrong(search: Search[CaseT, ObservedT], kind: FaultKind, fact: Fact) ->
         if search.is_done or not events or join_stopped(search, events):
             return
         start = search.choose_simplest(events)
-        others = _list_others(search, start)
-
-        def probe(
-            case: CaseT,
-            index: int = start.case.index,
-            others: Sequence[MinimalFailure[CaseT]] = others,
-        ) -> Finding[CaseT] | None:
-            if search.is_closed(case) or search.is_in(case, others):
-                return None
-            is_wrong = fact in search.suite.find_broken_facts(
-                search.suite.observe(case), with_gradients=fact is Fact.GRADIENTS
-            )
-            return Finding(index, case, fact.value) if is_wrong else None
-
+        probe = _probe_fact(search, fact, start)
         found = probe(start.shown)
         if found is None:
             search.unexplained += [event for event in events if event.shown == start.shown]
@@ -84,6 +71,21 @@ def find_wrong(search: Search[CaseT, ObservedT], kind: FaultKind, fact: Fact) ->
         same[-1].events.extend(events)
     else:
         search.unexplained += events
+
+
+def _probe_fact(search: Search[CaseT, ObservedT], fact: Fact, start: Event[CaseT]) -> Probe[CaseT]:
+    """Return a probe that fails if a fact does not hold and no other fault is known to show."""
+    others = _list_others(search, start)
+
+    def probe(case: CaseT) -> Finding[CaseT] | None:
+        if search.is_closed(case) or search.is_in(case, others):
+            return None
+        is_wrong = fact in search.suite.find_broken_facts(
+            search.suite.observe(case), with_gradients=fact is Fact.GRADIENTS
+        )
+        return Finding(start.case.index, case, fact.value) if is_wrong else None
+
+    return probe
 
 
 def _list_others(

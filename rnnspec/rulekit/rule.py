@@ -225,8 +225,7 @@ def rule(
     """
     found = tuple(find_clause(name) for name in clauses)
     if not found or len({each.level for each in found}) > 1:
-        levels = [(each.id, each.level.value) for each in found]
-        raise ValueError(f"expected clauses of one level, got {levels!r}")
+        raise ValueError(f"expected clauses of one level, got {list(map(str, clauses))!r}")
 
     def register(check: Check[ObservationT]) -> Rule[CaseT, ObservationT]:
         name = id or _make_id(check)

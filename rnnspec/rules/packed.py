@@ -145,10 +145,7 @@ def pad_back(observation: Observation) -> None:
     "rnn.packed.state-order",
     "packing.pack.unsorted",
     when=has_unsorted_lengths & has_predictable_results & has_size_at_least("batch", 2),
-    about=(
-        "layout",
-        "batch",
-    ),
+    about=("layout", "batch"),
 )
 def unsorted(observation: Observation) -> None:
     """With unsorted sequences, the batch dimensions of `h_0` and `h_n` follow the caller's order,
@@ -168,10 +165,7 @@ def unsorted(observation: Observation) -> None:
     "packing.pack.truncates",
     "packing.pack.layout",
     when=has_different_lengths & has_predictable_results,
-    about=(
-        "layout",
-        "lengths",
-    ),
+    about=("layout", "lengths"),
 )
 def padding(observation: Observation) -> None:
     """Values beyond the end of a sequence affect no result, and neither does the length to which
@@ -241,10 +235,7 @@ def output(observation: Observation) -> None:
 @rule(
     "rnn.packed.batch-first",
     when=is_packed & is_batch_first & has_predictable_results,
-    about=(
-        "layout",
-        "batch_first",
-    ),
+    about=("layout", "batch_first"),
 )
 def batch_first_ignored(observation: Observation) -> None:
     """`batch_first` has no effect on packed input.
@@ -339,10 +330,7 @@ def one_sequence(observation: Observation) -> None:
     when=has_different_lengths
     & has_predictable_results
     & Condition("ties between lengths", lambda case: len(set(case.lengths)) < case.batch),
-    about=(
-        "layout",
-        "lengths",
-    ),
+    about=("layout", "lengths"),
 )
 def ties(observation: Observation) -> None:
     """Sequences of equal length in a packed batch keep their own results.

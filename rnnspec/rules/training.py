@@ -32,6 +32,11 @@ from rnnspec.rulekit.fixtures.carried_states import (
     repeat_first_sample,
     write_learned_state_snippet,
 )
+from rnnspec.rulekit.fixtures.frozen import (
+    call_with_frozen_tensors,
+    choose_frozen_tensors,
+    write_frozen_snippet,
+)
 from rnnspec.rulekit.fixtures.losses import Loss
 from rnnspec.rulekit.rule import FIRST_GRADIENTS, REPEATED_CALLS, Fact, rule
 from rnnspec.rulekit.snippets.gradients import (
@@ -182,3 +187,39 @@ def detached_state(observation: Observation) -> None:
     names = ["input", *exclude_masked_gradients(second.case, second.values.weights)]
     found = backward.compute_gradients(BOTH)
     assert_gradients(second, found, second.expected, names, snippet=DETACHED_STATE)
+
+
+@rule(
+    "rnn.module.frozen",
+    when=has_known_gradients & one_in(4, 2),
+    needs=NEEDS,
+    id="gradients.frozen",
+    presupposes=("modules.second-call",),
+)
+def frozen(observation: Observation) -> None:
+    """A frozen tensor receives no gradient. The gradients of the other tensors do not change.
+
+    In a second call, the input and `h_0`, one kind of parameter, one layer, one parameter, or all
+    parameters have `requires_grad=False`. The other gradients are compared with the oracle's.
+
+    Catches one frozen parameter that stops all gradients, weight gradients that are lost if the
+    input requires none, and calls that unfreeze parameters.
+    """
+    names = list_gradient_names(observation.case, observation.values.weights)
+    frozen_names = choose_frozen_tensors(observation.case, observation.values)
+    snippet = write_frozen_snippet(frozen_names)
+    with call_with_frozen_tensors(observation, frozen_names) as call:
+        found = observation.differentiate(call, BOTH)
+    unfrozen = [name for name in frozen_names if name in found]
+    if unfrozen:
+        raise Violation(
+            f"{unfrozen[0]} was frozen, but has requires_grad=True after a call; expected False",
+            snippet,
+        )
+    assert_gradients(
+        observation,
+        found,
+        observation.expected,
+        [name for name in names if name not in frozen_names],
+        snippet=snippet,
+    )
