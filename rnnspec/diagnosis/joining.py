@@ -186,8 +186,11 @@ def join_hidden_results(
 def join_explained(
     search: Search[CaseT, ObservedT], case: CaseT, events: list[Event[CaseT]], kind: FaultKind
 ) -> bool:
-    """Make events part of the fault whose likely cause explains their minimal case too."""
-    return _join_first(search, events, lambda fault: search.explains(fault, case, kind))
+    """Make events part of the fault, of any round, whose likely cause explains their case too."""
+    fault = next((each for each in search.faults if search.explains(each, case, kind)), None)
+    if fault is not None:
+        fault.events.extend(events)
+    return fault is not None
 
 
 def join_covering(

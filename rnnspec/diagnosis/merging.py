@@ -58,7 +58,7 @@ def merge_gradients(search: Search[CaseT, ObservedT]) -> None:
     for fault in search.open_faults:
         if fault.kind is not FaultKind.GRADIENTS or fault.root.part is not Part.GRADIENTS:
             continue
-        for other in search.open_faults:
+        for other in search.faults:
             if other.root.part is Part.VALUES and _need_the_same(search, fault, other):
                 other.take_in(fault)
                 search.faults.remove(fault)
@@ -68,7 +68,8 @@ def merge_gradients(search: Search[CaseT, ObservedT]) -> None:
 def _need_the_same(
     search: Search[CaseT, ObservedT], one: Fault[CaseT], other: Fault[CaseT]
 ) -> bool:
+    """Return whether two faults need the same values; sizes may differ."""
     first, second = one.situation, other.situation
     names = first.needed - set(SIZES)
     is_covered = search.suite.space.is_covered(first.finding.case, second.finding.case, names)
-    return bool(names) and first.needed == second.needed and is_covered
+    return bool(names) and names == second.needed - set(SIZES) and is_covered

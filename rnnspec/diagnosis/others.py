@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from rnnspec.diagnosis.events import Event, FaultKind, list_events
 from rnnspec.diagnosis.fault import Fault
 from rnnspec.diagnosis.joining import (
+    join_blocker,
     join_circumstance,
     join_covering,
     join_explained,
@@ -37,7 +38,7 @@ def find_others(search: Search[CaseT, ObservedT]) -> None:
     """Find the requirements that are broken by themselves."""
     own: dict[str, list[Event[CaseT]]] = {}
     by_itself = [event for event in search.events if event.kind is FaultKind.REQUIREMENT]
-    unexplained = [event for event in search.unexplained if not join_near(search, event)]
+    unexplained = [event for event in search.unexplained if not _join_made(search, event)]
     for event in [*by_itself, *unexplained]:
         own.setdefault(event.rule, []).append(event)
     order = [rule.id for rule in search.suite.rules]
@@ -59,6 +60,13 @@ def find_others(search: Search[CaseT, ObservedT]) -> None:
     for name in unsteady:
         if not join_related(search, name, own[name]):
             _add_other(search, search.rules[name], own[name])
+
+
+def _join_made(search: Search[CaseT, ObservedT], event: Event[CaseT]) -> bool:
+    """Make the failure of a rule that made a wrong call part of the fault that shows in it."""
+    stopped = event.finding.blocker
+    is_joined = stopped is not None and join_blocker(search, stopped, [event])
+    return is_joined or join_near(search, event)
 
 
 def _is_steady(

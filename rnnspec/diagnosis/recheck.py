@@ -14,7 +14,7 @@ from rnnspec.engine.campaign import judge_by_all
 from rnnspec.engine.minimise import MinimalFailure
 from rnnspec.engine.outcome import FailingCase, FindingKind, Progress
 from rnnspec.engine.suite import CaseSpace, Observed, Suite
-from rnnspec.rulekit.rule import Rule, Theme
+from rnnspec.rulekit.rule import Part, Rule, Theme
 
 CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])
@@ -205,7 +205,8 @@ def is_misled(
     """Return whether a rule made another call in which a known fault shows, or may show.
 
     A rule that chooses a size itself may choose one that is too small for the situation in which
-    the fault was found. A reading of dropout chooses more than that.
+    the fault was found. A reading of dropout chooses more than that. Gradients of wrong results say
+    nothing.
     """
     space = suite.space
     if rule.theme is Theme.DROPOUT and any(
@@ -222,6 +223,8 @@ def is_misled(
         return space.is_covered(made, situation.finding.case, needed - chosen)
 
     for made in dict.fromkeys(case for cases in failing.made.values() for case in cases):
+        if rule.part is Part.GRADIENTS and suite.find_broken_facts(suite.observe(made)):
+            return True
         near = [fault for fault in faults if any(lies_in(made, each) for each in fault.situations)]
         if any(rule.presupposes_rule(fault.root.id) for fault in near):
             return True

@@ -101,6 +101,16 @@ class Search(Generic[CaseT, ObservedT]):
         """Return whether a SHOULD names a fault, and the rule is a MUST."""
         return fault.root.level is not Level.MUST and rule.level is Level.MUST
 
+    def fits(self, fault: Fault[CaseT], case: CaseT, kind: FaultKind) -> bool:
+        """Return whether a case in few digits may be one of a fault that has a likely cause.
+
+        Few digits may say nothing about the cause.
+        """
+        if fault.cause is None or fault.kind is not kind or self.widen(case) is None:
+            return False
+        gradients = kind is FaultKind.GRADIENTS
+        return not self.suite.is_contradicted(fault.cause, self.observe(case), gradients=gradients)
+
     def explains(self, fault: Fault[CaseT], case: CaseT, kind: FaultKind) -> bool:
         """Return whether the likely cause of a fault explains a case."""
         gradients = kind is FaultKind.GRADIENTS

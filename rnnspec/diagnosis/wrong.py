@@ -151,5 +151,9 @@ def _list_explained(
 ) -> list[Event[CaseT]]:
     """Return the events that the likely cause of a fault explains."""
     shown = dict.fromkeys(event.shown for event in events)
-    explained = {case for case in shown if search.explains(fault, case, kind)}
+    explained = {
+        case
+        for case in shown
+        if search.explains(fault, case, kind) or search.fits(fault, case, kind)
+    }
     return [event for event in events if event.shown in explained]

@@ -121,7 +121,7 @@ FAILS: Fails = [
         make_case(),
         r"output\[0, 0, 0\] is .*, expected",
     ),
-    ("states.absent-is-zero", "DefaultStateUninitialised", make_case(), ", expected nan"),
+    ("states.absent-is-zero", "DefaultStateUninitialised", make_case(), "is nan, expected"),
     ("states.carried", "OwnStateRefused", make_case(), r"output\[0, 0, 0\] is .*, expected"),
     (
         "states.h-n-is-last-output",

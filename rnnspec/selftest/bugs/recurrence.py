@@ -195,7 +195,7 @@ class DoubleInSingle(Planted):
 
 class SingleInBfloat(Planted):
     """In float32, the hidden state is rounded to bfloat16 between time steps;
-    recurrence.output or recurrence.h-n sees it."""
+    recurrence.output or recurrence.h-n or states.h-n-is-last-output sees it."""
 
     narrow = True
 
