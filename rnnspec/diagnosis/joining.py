@@ -96,11 +96,13 @@ def _is_presupposed(
     """Return whether a rule presupposes the name of a fault, or a rule that follows from it.
 
     In the second case, the rule must fail in the situation of the fault, except for what the
-    presupposed rule is about: that is what the rule does by itsearch.
+    presupposed rule is about: that is what the rule does by itself.
     """
     if rule.presupposes_rule(fault.root.id):
         return True
     names = {event.rule for event in fault.events if event.is_judged} - {fault.root.id}
+    if rule.part is not Part.GRADIENTS:
+        names = {name for name in names if search.rules[name].part is not Part.GRADIENTS}
     return any(
         _lie_in(search, events, fault, _list_own_fields(search.rules[name]))
         for name in names

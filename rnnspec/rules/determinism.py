@@ -12,7 +12,7 @@ from rnnspec.cases.axes import Feature
 from rnnspec.observe.observation import Observation
 from rnnspec.rulekit.assertions.results import has_known_gradients
 from rnnspec.rulekit.conditions import one_in
-from rnnspec.rulekit.rule import rule
+from rnnspec.rulekit.rule import DROPOUT, rule
 from rnnspec.rulekit.snippet import Helper, Snippet
 from rnnspec.rulekit.violation import assert_identical
 from rnnspec.subjects.failures import Raised, Unsupported
@@ -41,7 +41,7 @@ DETERMINISTIC = Snippet(
         "side-effects.repeatable",
         "side-effects.deterministic",
         "side-effects.arguments",
-        "dropout.*",
+        DROPOUT,
     ),
 )
 def same_bits(observation: Observation) -> None:
@@ -60,7 +60,7 @@ def same_bits(observation: Observation) -> None:
     "rnn.effects.deterministic",
     when=one_in(10, 2),
     id="side-effects.deterministic",
-    presupposes=("side-effects.repeatable", "dropout.*"),
+    presupposes=("side-effects.repeatable", DROPOUT),
 )
 def deterministic(observation: Observation) -> None:
     """Under `torch.use_deterministic_algorithms(True)`, a call that is repeated from the same seed

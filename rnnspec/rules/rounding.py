@@ -21,7 +21,7 @@ from rnnspec.rulekit.assertions.results import (
 )
 from rnnspec.rulekit.conditions import has_predictable_results, has_wide_dtype
 from rnnspec.rulekit.fixtures.swamped_sums import build_swamped_layer, can_be_swamped
-from rnnspec.rulekit.rule import rule
+from rnnspec.rulekit.rule import DROPOUT, rule
 from rnnspec.rulekit.snippets.float32_sums import compare_errors, compare_swamped_errors
 from rnnspec.rulekit.violation import assert_close
 
@@ -33,7 +33,7 @@ LARGER_FAULTS = (
     "layouts.*",
     "packed.*",
     "nonlinearity.*",
-    "dropout.*",
+    DROPOUT,
     "samples.*",
     "gradients.[hiw]*",
 )

@@ -16,7 +16,7 @@ from rnnspec.observe.tensors import CallArguments, build_arguments, has_same_bit
 from rnnspec.rulekit.assertions.results import BOTH
 from rnnspec.rulekit.conditions import has_active_dropout, has_value, is_differentiable, one_in
 from rnnspec.rulekit.fixtures.constructor_calls import call_constructor, plan_constructor_call
-from rnnspec.rulekit.rule import REPEATED_CALLS, Fact, rule
+from rnnspec.rulekit.rule import DROPOUT, REPEATED_CALLS, Fact, rule
 from rnnspec.rulekit.snippet import Snippet
 from rnnspec.rulekit.snippets import side_effects as snippets
 from rnnspec.rulekit.violation import Violation, assert_close, assert_identical
@@ -156,7 +156,7 @@ def _write_rng_snippet(device: str) -> Snippet:
     return snippets.RANDOM_GENERATORS.format(device_state=state)
 
 
-@rule("rnn.effects.rng", when=~has_active_dropout, presupposes=(Fact.CALL, "dropout.*"))
+@rule("rnn.effects.rng", when=~has_active_dropout, presupposes=(Fact.CALL, DROPOUT))
 def random_generators(observation: Observation) -> None:
     """A call without active dropout draws no random numbers.
 
@@ -178,7 +178,7 @@ def random_generators(observation: Observation) -> None:
     "rnn.effects.rng",
     "rnn.effects.stateless",
     when=~has_active_dropout & one_in(3),
-    presupposes=(Fact.CALL, "side-effects.arguments", "dropout.*", "modules.second-call"),
+    presupposes=(Fact.CALL, "side-effects.arguments", DROPOUT, "modules.second-call"),
     establishes=(Fact.RESULTS,),
 )
 def repeatable(observation: Observation) -> None:

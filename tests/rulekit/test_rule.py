@@ -37,6 +37,17 @@ def test_rules_are_about_axes_and_sizes_and_presuppose_facts_and_rules() -> None
             assert not each.establishes, f"{each.id}: what is refused says nothing about a call"
 
 
+def test_patterns_of_rules_about_results_leave_out_those_about_gradients() -> None:
+    rules = list_layer_rules()
+    about_gradients = [each.id for each in rules if each.part is Part.GRADIENTS]
+    for each in (each for each in rules if each.part is not Part.GRADIENTS):
+        patterns = [name for name in each.presupposes if isinstance(name, str) and "*" in name]
+        for pattern in patterns:
+            matched = [name for name in about_gradients if fnmatchcase(name, pattern)]
+            assert not matched, f"{each.id}: results do not follow from gradients"
+    assert "dropout.backward" in about_gradients
+
+
 def test_a_rule_about_an_unknown_axis_is_refused() -> None:
     decorate: Any = rule("rnn.recurrence.tanh", id="recurrence.unknown", about=("layot",))
 
