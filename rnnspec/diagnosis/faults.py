@@ -57,8 +57,7 @@ def find_faults(
 def _recheck(search: Search[CaseT, ObservedT], progress: Progress[CaseT]) -> None:
     """Judge the rules that were stopped on cases that avoid what stops the subject."""
     stopping = [situation for fault in search.faults for situation in fault.situations]
-    for case in judge_without(search.suite, progress, stopping):
-        search.add_case(case)
+    search.add_cases(judge_without(search.suite, progress, stopping))
 
 
 def _look_beyond(search: Search[CaseT, ObservedT], progress: Progress[CaseT]) -> None:

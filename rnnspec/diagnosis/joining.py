@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from rnnspec.diagnosis.events import KIND_OF_FACT, Event, FaultKind
 from rnnspec.diagnosis.fault import Fault
 from rnnspec.diagnosis.naming import NUMERIC, READING_CHOOSES
 from rnnspec.diagnosis.search import Search
-from rnnspec.engine.minimise import MinimalFailure
+from rnnspec.engine.minimise import MinimalFailure, is_in_any
 from rnnspec.engine.outcome import Blocker
 from rnnspec.engine.suite import Observed
 from rnnspec.rulekit.rule import Part, Rule, Theme
@@ -24,12 +24,12 @@ def _list_own_fields(rule: Rule[Any, Any]) -> frozenset[str]:
 
 
 def _join_first(
-    search: Search[CaseT, ObservedT],
+    faults: Iterable[Fault[CaseT]],
     events: list[Event[CaseT]],
     takes: Callable[[Fault[CaseT]], bool],
 ) -> bool:
     """Make events part of the first fault that takes them; return whether there is one."""
-    fault = next((each for each in search.open_faults if takes(each)), None)
+    fault = next((each for each in faults if takes(each)), None)
     if fault is not None:
         fault.events.extend(events)
     return fault is not None
@@ -38,7 +38,7 @@ def _join_first(
 def join_stopped(search: Search[CaseT, ObservedT], events: list[Event[CaseT]]) -> bool:
     """Make events part of a fault that stops the subject, if they lie in its situation."""
     return _join_first(
-        search,
+        search.open_faults,
         events,
         lambda fault: (
             fault.kind is FaultKind.BLOCKED
@@ -52,7 +52,7 @@ def join_circumstance(
 ) -> bool:
     """Make events part of a fault that needs the same way of building or calling a layer."""
     return _join_first(
-        search,
+        search.open_faults,
         events,
         lambda fault: any(search.share_circumstance(minimum, each) for each in fault.situations),
     )
@@ -63,7 +63,9 @@ def join_blocker(
 ) -> bool:
     """Make events part of the fault that stops the judged call in the same way, if any does."""
     return _join_first(
-        search, events, lambda fault: any(event.blocker == blocker for event in fault.events)
+        search.open_faults,
+        events,
+        lambda fault: any(event.blocker == blocker for event in fault.events),
     )
 
 
@@ -74,7 +76,7 @@ def join_related(search: Search[CaseT, ObservedT], name: str, events: list[Event
     """
     rule = search.rules[name]
     return _join_first(
-        search,
+        search.open_faults,
         events,
         lambda fault: (
             not search.is_minor(fault, rule)
@@ -124,10 +126,7 @@ def _is_case_in(
     search: Search[CaseT, ObservedT], case: CaseT, fault: Fault[CaseT], ignored: frozenset[str]
 ) -> bool:
     """Return whether a case lies in a situation of a fault, but for some fields."""
-    return any(
-        search.suite.space.is_covered(case, each.finding.case, each.needed - ignored)
-        for each in fault.situations
-    )
+    return is_in_any(search.suite.space, case, fault.situations, ignored)
 
 
 def _coincides(
@@ -189,10 +188,7 @@ def join_explained(
     search: Search[CaseT, ObservedT], case: CaseT, events: list[Event[CaseT]], kind: FaultKind
 ) -> bool:
     """Make events part of the fault, of any round, whose likely cause explains their case too."""
-    fault = next((each for each in search.faults if search.explains(each, case, kind)), None)
-    if fault is not None:
-        fault.events.extend(events)
-    return fault is not None
+    return _join_first(search.faults, events, lambda fault: search.explains(fault, case, kind))
 
 
 def join_covering(
@@ -208,7 +204,7 @@ def join_covering(
     With `needs_something`, a fault that needs nothing is left out: every case lies in it.
     """
     return _join_first(
-        search,
+        search.open_faults,
         events,
         lambda fault: (
             fault.kind is kind and search.lies_in(case, fault, needs_something=needs_something)
@@ -224,7 +220,7 @@ def _join_under_dropout(
     Such a reading makes calls with more steps and samples, and other numbers.
     """
     return _join_first(
-        search,
+        search.open_faults,
         events,
         lambda fault: (
             fault.kind is FaultKind.RESULTS and _is_case_in(search, case, fault, READING_CHOOSES)
@@ -239,13 +235,11 @@ def join_near(search: Search[CaseT, ObservedT], event: Event[CaseT]) -> bool:
     A rule may call with numbers that no case has.
     """
     space = search.suite.space
-    for fault in search.faults:
-        parts = [(each, each.needed - NUMERIC) for each in fault.situations]
-        if fault.kind is event.kind and any(
-            space.is_covered(event.shown, each.finding.case, needed)
-            for each, needed in parts
-            if needed
-        ):
-            fault.events.append(event)
-            return True
-    return False
+    return _join_first(
+        search.faults,
+        [event],
+        lambda fault: (
+            fault.kind is event.kind
+            and is_in_any(space, event.shown, fault.situations, NUMERIC, needs_something=True)
+        ),
+    )

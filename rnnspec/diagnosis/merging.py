@@ -7,9 +7,8 @@ from typing import Any, TypeVar
 from rnnspec.cases.case import SIZES
 from rnnspec.diagnosis.events import FaultKind
 from rnnspec.diagnosis.fault import Fault
-from rnnspec.diagnosis.recheck import is_misled, judge_avoiding
+from rnnspec.diagnosis.recheck import judge_elsewhere
 from rnnspec.diagnosis.search import Search
-from rnnspec.engine.outcome import FailingCase
 from rnnspec.engine.suite import Observed
 from rnnspec.rulekit.rule import Part
 
@@ -35,10 +34,9 @@ def merge_presupposed(search: Search[CaseT, ObservedT]) -> None:
 
 def _is_free(search: Search[CaseT, ObservedT], fault: Fault[CaseT], other: Fault[CaseT]) -> bool:
     """Return whether the name of a fault fails where another fault does not show."""
-    finding, rule = fault.minimum.finding, fault.root
-    at_minimum = FailingCase(finding.index, finding.case, {rule.id: finding})
-    found = judge_avoiding(search.suite, rule, at_minimum, [other])
-    return found is not None and not is_misled(search.suite, rule, found, [other])
+    finding = fault.minimum.finding
+    found = judge_elsewhere(search.suite, fault.root, finding.index, finding.case, [other])
+    return found is not None
 
 
 def merge_same_names(search: Search[CaseT, ObservedT]) -> None:

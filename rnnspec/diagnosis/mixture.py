@@ -63,10 +63,9 @@ class Explanation(Generic[CaseT]):
         gradients = self.kind is FaultKind.GRADIENTS
         suite, seen = self.search.suite, self.search.observe(case)
         if self.cause is not None:
-            if suite.is_explained(self.cause, seen, gradients=gradients):
-                return True
-            if suite.is_contradicted(self.cause, seen, gradients=gradients):
-                return False
+            explained = suite.is_explained(self.cause, seen, gradients=gradients)
+            if explained is not None:
+                return explained
         if self.size in (None, ErrorSize.LARGE):
             return True
         return suite.measure_error(seen, gradients=gradients) in (self.size, None)
@@ -92,7 +91,7 @@ class Mixture(Generic[CaseT]):
     further: LikelyCause | None
 
 
-def separate(
+def separate_faults(
     search: Search[CaseT, ObservedT],
     kind: FaultKind,
     fact: Fact,

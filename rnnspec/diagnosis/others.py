@@ -18,11 +18,11 @@ from rnnspec.diagnosis.joining import (
     join_stopped,
 )
 from rnnspec.diagnosis.naming import CIRCUMSTANCES
-from rnnspec.diagnosis.recheck import is_misled, judge_avoiding
+from rnnspec.diagnosis.recheck import judge_elsewhere
 from rnnspec.diagnosis.search import Search
 from rnnspec.diagnosis.telling import add_fault, tell_by
 from rnnspec.engine.minimise import RULE_EVALUATIONS, MinimalFailure, minimise, probe_rule
-from rnnspec.engine.outcome import FailingCase, Finding, FindingKind
+from rnnspec.engine.outcome import Finding, FindingKind
 from rnnspec.engine.suite import Observed
 from rnnspec.rulekit.rule import Fact, Part, Rule, Theme
 
@@ -52,11 +52,13 @@ def find_others(search: Search[CaseT, ObservedT]) -> None:
             events = _leave_out_covered(search, events)
         if _join_dropout(search, search.rules[name], events):
             continue
-        if not join_related(search, name, events):
-            if _is_steady(search, search.rules[name], events):
-                _add_other(search, search.rules[name], events)
-            else:
-                unsteady.append(name)
+        if join_related(search, name, events):
+            continue
+        steady = _put_steady_first(search, search.rules[name], events)
+        if steady:
+            _add_other(search, search.rules[name], steady)
+        else:
+            unsteady.append(name)
     for name in unsteady:
         if not join_related(search, name, own[name]):
             _add_other(search, search.rules[name], own[name])
@@ -69,19 +71,17 @@ def _join_made(search: Search[CaseT, ObservedT], event: Event[CaseT]) -> bool:
     return is_joined or join_near(search, event)
 
 
-def _is_steady(
+def _put_steady_first(
     search: Search[CaseT, ObservedT], rule: Rule[Any, Any], events: list[Event[CaseT]]
-) -> bool:
-    """Return whether a rule fails again on one of the simplest cases on which it failed.
+) -> list[Event[CaseT]]:
+    """Return the failures of a rule, one of the simplest that comes back first; none if none does.
 
     What a layer does may depend on the addresses of tensors, or on chance.
     """
     for event in search.sort_simplest(events)[:MOST_STARTS]:
         if probe_rule(search.suite, rule, event.finding)(event.case.case) is not None:
-            events.remove(event)
-            events.insert(0, event)
-            return True
-    return False
+            return [event, *(each for each in events if each is not event)]
+    return []
 
 
 def _leave_out_covered(
@@ -123,8 +123,10 @@ def _join_dropout(
             continue
         fault.events.extend(events)
         is_earlier = order.index(rule.id) < order.index(fault.root.id)
-        if fault.root.theme is Theme.DROPOUT and is_earlier and _is_steady(search, rule, events):
-            fault.root, fault.minimum = rule, _minimise_rule(search, rule, events)
+        tells_more = is_earlier and fault.root.theme is Theme.DROPOUT
+        steady = _put_steady_first(search, rule, events) if tells_more else []
+        if steady:
+            fault.root, fault.minimum = rule, _minimise_rule(search, rule, steady)
         return True
     return False
 
@@ -163,7 +165,7 @@ def _add_other(
         return
     alone = _minimise_alone(search, rule, minimum.finding)
     if alone is not None:
-        search.add(Fault(FaultKind.REQUIREMENT, rule, [alone], alone, events))
+        search.add_or_merge(Fault(FaultKind.REQUIREMENT, rule, [alone], alone, events))
         return
     hidden = fact is Fact.GRADIENTS and join_hidden_results(search, case, events)
     joined = join_explained(search, case, events, kind) or hidden or join_stopped(search, events)
@@ -184,9 +186,9 @@ def _add_named(
     better = [each for each in named if each.about & circumstances]
     if better and not rule.about & circumstances:
         root, told = tell_by(search, better, minimum)
-        search.add(Fault(kind, root, [minimum], told, events))
+        search.add_or_merge(Fault(kind, root, [minimum], told, events))
     else:
-        search.add(Fault(kind, rule, [minimum], minimum, events))
+        search.add_or_merge(Fault(kind, rule, [minimum], minimum, events))
 
 
 def _minimise_alone(
@@ -194,9 +196,8 @@ def _minimise_alone(
 ) -> MinimalFailure[CaseT] | None:
     """Return a minimal case of a rule outside the situations of all faults, or None."""
     space, faults = search.suite.space, search.open_faults
-    at_minimum = FailingCase(finding.index, finding.case, {rule.id: finding})
-    found = judge_avoiding(search.suite, rule, at_minimum, faults)
-    if found is None or is_misled(search.suite, rule, found, faults):
+    found = judge_elsewhere(search.suite, rule, finding.index, finding.case, faults)
+    if found is None:
         return None
     if next(list_events(search.rules, [found])).kind is not FaultKind.REQUIREMENT:
         return None

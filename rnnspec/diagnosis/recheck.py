@@ -11,7 +11,7 @@ from rnnspec.diagnosis.events import FaultKind
 from rnnspec.diagnosis.fault import Fault
 from rnnspec.diagnosis.naming import READING_CHOOSES
 from rnnspec.engine.campaign import judge_by_all
-from rnnspec.engine.minimise import MinimalFailure
+from rnnspec.engine.minimise import MinimalFailure, is_in_any
 from rnnspec.engine.outcome import FailingCase, FindingKind, Progress
 from rnnspec.engine.suite import CaseSpace, Observed, Suite
 from rnnspec.rulekit.rule import Part, Rule, Theme
@@ -64,16 +64,12 @@ def avoid(
 ) -> Iterator[CaseT]:
     """Yield variants of a case that lie in none of the situations in which the subject stops."""
     known = [each for each in situations if each.needed]
-
-    def is_known(variant: CaseT) -> bool:
-        return any(space.is_covered(variant, each.finding.case, each.needed) for each in known)
-
     for situation in known:
-        if not space.is_covered(case, situation.finding.case, situation.needed):
+        if not is_in_any(space, case, [situation]):
             continue
         for name, value in _list_changes(space, case, situation):
             variant = space.change_field(case, name, value)
-            if variant is not None and not is_known(variant):
+            if variant is not None and not is_in_any(space, variant, known):
                 yield variant
 
 
@@ -107,17 +103,30 @@ def judge_beyond(
             if attempt >= len(cases) or not is_due or judged >= MOST_JUDGED:
                 continue
             judged += 1
-            broken = judge_avoiding(suite, rule, cases[attempt], faults)
-            if broken is not None and not is_misled(suite, rule, broken, faults):
+            broken = judge_elsewhere(suite, rule, cases[attempt].index, cases[attempt].case, faults)
+            if broken is not None:
                 found.append(broken)
                 themes.add(rule.theme)
     return found
 
 
-def judge_avoiding(
+def judge_elsewhere(
     suite: Suite[CaseT, ObservedT],
     rule: Rule[CaseT, ObservedT],
-    failing: FailingCase[CaseT],
+    index: int,
+    case: CaseT,
+    faults: Sequence[Fault[CaseT]],
+) -> FailingCase[CaseT] | None:
+    """Return a variant of a case on which a rule fails although no fault shows, or None."""
+    found = _judge_avoiding(suite, rule, index, case, faults)
+    return None if found is None or _is_misled(suite, rule, found, faults) else found
+
+
+def _judge_avoiding(
+    suite: Suite[CaseT, ObservedT],
+    rule: Rule[CaseT, ObservedT],
+    index: int,
+    case: CaseT,
     faults: Sequence[Fault[CaseT]],
 ) -> FailingCase[CaseT] | None:
     """Return a case that avoids all faults and on which a rule fails, or None if there is none.
@@ -133,23 +142,23 @@ def judge_avoiding(
     ]
     if presupposed:
         parts = (each for fault in presupposed for each in fault.situations)
-        variants = _vary_all(suite.space, failing.case, situations, parts)
+        variants = _vary_all(suite.space, case, situations, parts)
     else:
-        variants = avoid(suite.space, failing.case, situations)
+        variants = avoid(suite.space, case, situations)
     changed = (each for each in variants if rule.when(each))
     seen = (FaultKind.RESULTS, FaultKind.GRADIENTS)
     required = [fault for fault in presupposed if fault.kind not in seen]
     if any(each.needed <= set(SIZES) for fault in required for each in fault.situations):
         return None
     if required:
-        changed = (
-            each for each in changed if not _has_other_sizes(suite.space, each, failing.case)
-        )
+        changed = (each for each in changed if not _has_other_sizes(suite.space, each, case))
     if used:
-        changed = (each for each in changed if not _shows_when_used(suite.space, each, used))
+        changed = (
+            each for each in changed if not is_in_any(suite.space, each, used, {"prior_use"})
+        )
     found = None
-    for case in islice(changed, MOST_VARIANTS if presupposed else 1):
-        _, broken = judge_by_all(suite, [rule], failing.index, case)
+    for variant in islice(changed, MOST_VARIANTS if presupposed else 1):
+        _, broken = judge_by_all(suite, [rule], index, variant)
         if broken is None:
             return None
         found = found or broken
@@ -168,35 +177,23 @@ def _vary_all(
     without one part of a presupposed situation.
     """
 
-    def is_known(variant: CaseT) -> bool:
-        return any(space.is_covered(variant, each.finding.case, each.needed) for each in situations)
-
-    def outside(variant: CaseT) -> Iterator[CaseT]:
-        return avoid(space, variant, situations) if is_known(variant) else iter([variant])
+    def list_outside(variant: CaseT) -> Iterator[CaseT]:
+        is_known = is_in_any(space, variant, situations)
+        return avoid(space, variant, situations) if is_known else iter([variant])
 
     for situation in presupposed:
         for name, value in _list_changes(space, case, situation):
             changed = space.change_field(case, name, value)
             if changed is not None and changed != case:
-                yield from islice(outside(changed), 1)
-    yield from outside(case)
-
-
-def _shows_when_used(
-    space: CaseSpace[CaseT], case: CaseT, situations: Iterable[MinimalFailure[CaseT]]
-) -> bool:
-    """Return whether a case lies in a situation, but for the prior use."""
-    return any(
-        space.is_covered(case, each.finding.case, each.needed - {"prior_use"})
-        for each in situations
-    )
+                yield from islice(list_outside(changed), 1)
+    yield from list_outside(case)
 
 
 def _has_other_sizes(space: CaseSpace[CaseT], one: CaseT, other: CaseT) -> bool:
     return any(space.has_other_size(one, other, name) for name in space.fields)
 
 
-def is_misled(
+def _is_misled(
     suite: Suite[CaseT, ObservedT],
     rule: Rule[CaseT, ObservedT],
     failing: FailingCase[CaseT],
@@ -211,21 +208,16 @@ def is_misled(
     space = suite.space
     if rule.theme is Theme.DROPOUT and any(
         fault.kind is FaultKind.RESULTS
-        and space.is_covered(failing.case, each.finding.case, each.needed - READING_CHOOSES)
+        and is_in_any(space, failing.case, fault.situations, READING_CHOOSES)
         for fault in faults
-        for each in fault.situations
     ):
         return True
-
-    def lies_in(made: CaseT, situation: MinimalFailure[CaseT]) -> bool:
-        needed = situation.needed
-        chosen = {name for name in needed if space.has_other_size(made, failing.case, name)}
-        return space.is_covered(made, situation.finding.case, needed - chosen)
 
     for made in dict.fromkeys(case for cases in failing.made.values() for case in cases):
         if rule.part is Part.GRADIENTS and suite.find_broken_facts(suite.observe(made)):
             return True
-        near = [fault for fault in faults if any(lies_in(made, each) for each in fault.situations)]
+        chosen = [name for name in space.fields if space.has_other_size(made, failing.case, name)]
+        near = [fault for fault in faults if is_in_any(space, made, fault.situations, chosen)]
         if any(rule.presupposes_rule(fault.root.id) for fault in near):
             return True
         if near and suite.find_broken_facts(suite.observe(made), with_gradients=True):

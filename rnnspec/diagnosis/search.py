@@ -12,7 +12,7 @@ from rnnspec.diagnosis.fault import Fault
 from rnnspec.diagnosis.naming import CIRCUMSTANCES
 from rnnspec.engine.campaign import judge_by_all
 from rnnspec.engine.explanations import LikelyCause
-from rnnspec.engine.minimise import MinimalFailure
+from rnnspec.engine.minimise import MinimalFailure, is_in_any
 from rnnspec.engine.outcome import (
     FailingCase,
     Finding,
@@ -57,21 +57,22 @@ class Search(Generic[CaseT, ObservedT]):
 
     def __post_init__(self) -> None:
         self.rules = {rule.id: rule for rule in self.suite.rules}
-        self.events = list(list_events(self.rules, self.cases))
+        self.events: list[Event[CaseT]] = []
+        self.has_stopped = False
         self._observed: dict[CaseT, ObservedT] = {}
-        self.has_stopped = self._is_anything_stopped()
+        self.add_cases(self.cases)
 
-    def add_case(self, case: FailingCase[CaseT]) -> None:
-        """Add a failing case that was judged later."""
-        self.events.extend(list_events(self.rules, [case]))
-        self.has_stopped |= self._is_anything_stopped()
+    def add_cases(self, cases: Iterable[FailingCase[CaseT]]) -> None:
+        """Add failing cases, at first or when they were judged later."""
+        events = list(list_events(self.rules, cases))
+        self.events.extend(events)
+        self.has_stopped |= any(event.kind is FaultKind.BLOCKED for event in events)
 
     def start_round(self, cases: Iterable[FailingCase[CaseT]]) -> None:
         """Go on with failing cases that lie in no situation of the faults found so far."""
         self.closed = list(self.faults)
         self.events, self.unexplained = [], []
-        for case in cases:
-            self.add_case(case)
+        self.add_cases(cases)
 
     def observe(self, case: CaseT) -> ObservedT:
         """Return what the subject does with a failing case; it is kept for the next time."""
@@ -79,10 +80,7 @@ class Search(Generic[CaseT, ObservedT]):
             self._observed[case] = self.suite.observe(case)
         return self._observed[case]
 
-    def _is_anything_stopped(self) -> bool:
-        return any(event.kind is FaultKind.BLOCKED for event in self.events)
-
-    def add(self, fault: Fault[CaseT]) -> None:
+    def add_or_merge(self, fault: Fault[CaseT]) -> None:
         """Add a fault, or make it part of the one that has the same name."""
         same = next((each for each in self.faults if each.root.id == fault.root.id), None)
         if same is None:
@@ -101,7 +99,7 @@ class Search(Generic[CaseT, ObservedT]):
         """Return whether a SHOULD names a fault, and the rule is a MUST."""
         return fault.root.level is not Level.MUST and rule.level is Level.MUST
 
-    def fits(self, fault: Fault[CaseT], case: CaseT, kind: FaultKind) -> bool:
+    def may_explain(self, fault: Fault[CaseT], case: CaseT, kind: FaultKind) -> bool:
         """Return whether a case in few digits may be one of a fault that has a likely cause.
 
         Few digits may say nothing about the cause.
@@ -109,31 +107,20 @@ class Search(Generic[CaseT, ObservedT]):
         if fault.cause is None or fault.kind is not kind or self.widen(case) is None:
             return False
         gradients = kind is FaultKind.GRADIENTS
-        return not self.suite.is_contradicted(fault.cause, self.observe(case), gradients=gradients)
+        explained = self.suite.is_explained(fault.cause, self.observe(case), gradients=gradients)
+        return explained is not False
 
     def explains(self, fault: Fault[CaseT], case: CaseT, kind: FaultKind) -> bool:
         """Return whether the likely cause of a fault explains a case."""
         gradients = kind is FaultKind.GRADIENTS
         if fault.cause is None or gradients is not (fault.kind is FaultKind.GRADIENTS):
             return False
-        return self.suite.is_explained(fault.cause, self.observe(case), gradients=gradients)
+        explained = self.suite.is_explained(fault.cause, self.observe(case), gradients=gradients)
+        return explained is True
 
     def lies_in(self, case: CaseT, fault: Fault[CaseT], *, needs_something: bool = True) -> bool:
         """Return whether a case lies in a situation of a fault."""
-        return any(
-            self.suite.space.is_covered(case, each.finding.case, each.needed)
-            for each in fault.situations
-            if each.needed or not needs_something
-        )
-
-    def is_in(self, case: CaseT, situations: Iterable[MinimalFailure[CaseT]]) -> bool:
-        """Return whether a case lies in one of some situations that need something."""
-        space = self.suite.space
-        return any(
-            space.is_covered(case, each.finding.case, each.needed)
-            for each in situations
-            if each.needed
-        )
+        return is_in_any(self.suite.space, case, fault.situations, needs_something=needs_something)
 
     def is_closed(self, case: CaseT) -> bool:
         """Return whether a case lies in a situation of an earlier round, which hides others."""
@@ -213,7 +200,7 @@ class Search(Generic[CaseT, ObservedT]):
 
     def is_covered(self, event: Event[CaseT], minimum: MinimalFailure[CaseT]) -> bool:
         """Return whether an event lies in a situation."""
-        return self.suite.space.is_covered(event.shown, minimum.finding.case, minimum.needed)
+        return is_in_any(self.suite.space, event.shown, [minimum])
 
     def choose_simplest(self, events: Sequence[Event[CaseT]]) -> Event[CaseT]:
         """Return the event with the simplest case."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -14,9 +14,7 @@ from rnnspec.diagnosis.search import Search
 from rnnspec.engine.campaign import judge_by_all, list_applicable_rules
 from rnnspec.engine.explanations import LikelyCause
 from rnnspec.engine.minimise import RULE_EVALUATIONS, MinimalFailure, minimise, probe_rule
-from rnnspec.engine.outcome import (
-    Finding,
-)
+from rnnspec.engine.outcome import Finding, Outcome
 from rnnspec.engine.suite import Observed
 from rnnspec.rulekit.rule import Fact, Rule
 from rnnspec.rulekit.violation import ErrorSize
@@ -40,7 +38,8 @@ def add_fault(
     cause: LikelyCause | None = None,
 ) -> Fault[CaseT]:
     """Name a fault, and add it to one of the same name if there is one."""
-    at_minimum = _judge_minimum(search, minimum.finding)
+    outcomes = _judge_minimum(search, minimum.finding)
+    at_minimum = _list_findings(outcomes)
     cause = cause or search.find_cause(kind, events, fact)
     about = search.list_rules_about(minimum, kind)
     judged = {event.rule for event in events if event.is_judged}
@@ -53,7 +52,7 @@ def add_fault(
         [rule for rule in search.suite.rules if rule.id in names],
         minimum.telling,
         fact,
-        judged - _list_passing(search, minimum.finding.case, at_minimum),
+        judged - (outcomes.keys() - at_minimum.keys()),  # what holds there is not what is wrong
         cause.rules if cause else (),
         shown=at_minimum,
         required=minimum.required,
@@ -81,14 +80,6 @@ def add_fault(
     return fault
 
 
-def _list_passing(
-    search: Search[CaseT, ObservedT], case: CaseT, at_minimum: dict[str, Finding[CaseT]]
-) -> set[str]:
-    """Return the rules that hold on a minimal case, so that they cannot be what is wrong there."""
-    applicable = {rule.id for rule in list_applicable_rules(search.suite, case)}
-    return applicable - at_minimum.keys()
-
-
 def _is_small(
     search: Search[CaseT, ObservedT],
     kind: FaultKind,
@@ -109,7 +100,8 @@ def tell_by(
     minimum: MinimalFailure[CaseT],
 ) -> tuple[Rule[Any, Any], MinimalFailure[CaseT]]:
     """Return the best of some rules as the name of a minimal case, with what it says there."""
-    return _tell(search, rules, minimum, _judge_minimum(search, minimum.finding), None)
+    at_minimum = _list_findings(_judge_minimum(search, minimum.finding))
+    return _tell(search, rules, minimum, at_minimum, None)
 
 
 def _absorb_narrower(
@@ -210,11 +202,15 @@ def _need_equal_values(
 
 def _judge_minimum(
     search: Search[CaseT, ObservedT], finding: Finding[CaseT]
-) -> dict[str, Finding[CaseT]]:
-    """Judge a minimal case by all rules, and return what those that fail say."""
+) -> dict[str, Outcome[CaseT]]:
+    """Judge a minimal case by all rules that apply to it, and return what they say."""
     rules = list_applicable_rules(search.suite, finding.case)
-    _, failing = judge_by_all(search.suite, rules, finding.index, finding.case)
-    return {} if failing is None else dict(failing.findings)
+    outcomes, _ = judge_by_all(search.suite, rules, finding.index, finding.case)
+    return outcomes
+
+
+def _list_findings(outcomes: Mapping[str, Outcome[CaseT]]) -> dict[str, Finding[CaseT]]:
+    return {name: each for name, each in outcomes.items() if isinstance(each, Finding)}
 
 
 def _tell(

@@ -8,10 +8,10 @@ from typing import Any, TypeVar
 from rnnspec.diagnosis.events import Event, FaultKind
 from rnnspec.diagnosis.fault import Fault
 from rnnspec.diagnosis.joining import join_covering, join_hidden_results, join_stopped
-from rnnspec.diagnosis.mixture import separate
+from rnnspec.diagnosis.mixture import separate_faults
 from rnnspec.diagnosis.search import Search
 from rnnspec.diagnosis.telling import add_fault
-from rnnspec.engine.minimise import MinimalFailure, Probe, minimise
+from rnnspec.engine.minimise import MinimalFailure, Probe, is_in_any, minimise
 from rnnspec.engine.outcome import (
     Finding,
 )
@@ -58,11 +58,12 @@ def find_wrong(search: Search[CaseT, ObservedT], kind: FaultKind, fact: Fact) ->
             or search.is_covered(event, minimum)
             or (start.is_small and _is_small(search, event, kind))
         ]
-        mixture = separate(search, kind, fact, minimum, covered, probe) if covered else None
+        mixture = separate_faults(search, kind, fact, minimum, covered, probe) if covered else None
         if mixture is not None:
             add_fault(search, kind, mixture.minimum, mixture.events, fact, mixture.cause)
             add_fault(search, kind, mixture.hidden, mixture.others, fact, mixture.further)
-            events = [event for event in events if event not in covered]
+            told = {id(event) for event in covered}
+            events = [event for event in events if id(event) not in told]
             continue
         fault = add_fault(search, kind, minimum, covered or [start], fact, cause)
         events = _list_unexplained(search, fault, events, kind)
@@ -78,7 +79,9 @@ def _probe_fact(search: Search[CaseT, ObservedT], fact: Fact, start: Event[CaseT
     others = _list_others(search, start)
 
     def probe(case: CaseT) -> Finding[CaseT] | None:
-        if search.is_closed(case) or search.is_in(case, others):
+        if search.is_closed(case) or is_in_any(
+            search.suite.space, case, others, needs_something=True
+        ):
             return None
         is_wrong = fact in search.suite.find_broken_facts(
             search.suite.observe(case), with_gradients=fact is Fact.GRADIENTS
@@ -120,9 +123,7 @@ def _list_wrong(search: Search[CaseT, ObservedT], kind: FaultKind) -> list[Event
     """
     events = [event for event in search.events if event.kind is kind]
     for fault in search.closed:
-        explained = _list_explained(search, fault, events, kind)
-        fault.events.extend(explained)
-        events = [event for event in events if event not in explained]
+        events = _join_explained(search, fault, events, kind)
     if any(event.shown == event.case.case for event in events):
         return events
     search.unexplained += events
@@ -138,22 +139,21 @@ def _list_unexplained(
     """Add the events to a fault that its likely cause explains, and return the rest."""
     taken = {id(event) for event in fault.events}
     rest = [event for event in events if id(event) not in taken]
-    explained = _list_explained(search, fault, rest, kind)
-    fault.events.extend(explained)
-    return [event for event in rest if event not in explained]
+    return _join_explained(search, fault, rest, kind)
 
 
-def _list_explained(
+def _join_explained(
     search: Search[CaseT, ObservedT],
     fault: Fault[CaseT],
     events: Sequence[Event[CaseT]],
     kind: FaultKind,
 ) -> list[Event[CaseT]]:
-    """Return the events that the likely cause of a fault explains."""
+    """Make the events that the likely cause of a fault explains part of it; return the others."""
     shown = dict.fromkeys(event.shown for event in events)
     explained = {
         case
         for case in shown
-        if search.explains(fault, case, kind) or search.fits(fault, case, kind)
+        if search.explains(fault, case, kind) or search.may_explain(fault, case, kind)
     }
-    return [event for event in events if event.shown in explained]
+    fault.events.extend(event for event in events if event.shown in explained)
+    return [event for event in events if event.shown not in explained]

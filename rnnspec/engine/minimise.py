@@ -7,7 +7,7 @@ their simplest value already.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -66,6 +66,27 @@ class MinimalFailure(Generic[CaseT]):
     def needed(self) -> frozenset[str]:
         """The fields whose value matters."""
         return frozenset((*self.passed, *self.required))
+
+
+def is_in_any(
+    space: CaseSpace[CaseT],
+    case: CaseT,
+    situations: Iterable[MinimalFailure[CaseT]],
+    ignored: Collection[str] = (),
+    *,
+    needs_something: bool = False,
+) -> bool:
+    """Return whether a case has what one of some situations needs, but for the ignored fields.
+
+    Every case lies in a situation that needs nothing more. With `needs_something`, such a situation
+    is left out.
+    """
+    needed = ((each, each.needed.difference(ignored)) for each in situations)
+    return any(
+        space.is_covered(case, each.finding.case, names)
+        for each, names in needed
+        if names or not needs_something
+    )
 
 
 def minimise(

@@ -170,13 +170,11 @@ class Suite(Protocol[CaseT, ObservedT]):
 
     def is_explained(
         self, cause: LikelyCause, observation: ObservedT, *, gradients: bool = False
-    ) -> bool:
-        """Return whether a likely cause predicts what the subject did."""
+    ) -> bool | None:
+        """Return whether a likely cause predicts what the subject did, or None if it says nothing.
 
-    def is_contradicted(
-        self, cause: LikelyCause, observation: ObservedT, *, gradients: bool = False
-    ) -> bool:
-        """Return whether a likely cause predicts something else than what the subject did."""
+        False means that it predicts something else.
+        """
 
     def measure_error(self, observation: ObservedT, *, gradients: bool = False) -> ErrorSize | None:
         """Return how wrong the results or the gradients are, or None if none is wrong."""

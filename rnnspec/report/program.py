@@ -29,9 +29,7 @@ Array = NDArray[np.float64]
 TF32_TOLERANCE = 0.01
 MORE_SEEDS = (0, 2, 4)
 """What is added to the seed of a case; a prior use that has two ways keeps its way."""
-ON_INFERENCE_TENSORS = (
-    Snippet("given = tuple(each.clone() for each in given)", (Helper.CLOSE,)) + BOTH
-)
+ON_INFERENCE_TENSORS = Snippet("given = tuple(each.clone() for each in given)") + BOTH
 """Compare results on tensors that were made in inference mode."""
 
 DATA = """def data(result):

@@ -171,16 +171,15 @@ class LayerSuite:
 
     def is_explained(
         self, cause: LikelyCause, observation: Observation, *, gradients: bool = False
-    ) -> bool:
-        """Return whether a likely cause predicts what the subject did."""
-        agreement = judge_cause(cause, observation, gradients=gradients)
-        return agreement in (Agreement.EVIDENCE, Agreement.PREDICTED)
+    ) -> bool | None:
+        """Return whether a likely cause predicts what the subject did, or None if it says nothing.
 
-    def is_contradicted(
-        self, cause: LikelyCause, observation: Observation, *, gradients: bool = False
-    ) -> bool:
-        """Return whether a likely cause predicts something else than what the subject did."""
-        return judge_cause(cause, observation, gradients=gradients) is Agreement.CONTRADICTION
+        False means that it predicts something else.
+        """
+        agreement = judge_cause(cause, observation, gradients=gradients)
+        if agreement is Agreement.NEUTRAL:
+            return None
+        return agreement is not Agreement.CONTRADICTION
 
     def measure_error(
         self, observation: Observation, *, gradients: bool = False

@@ -175,19 +175,9 @@ class ModelSuite:
         observation: ModelObservation,
         *,
         gradients: bool = False,
-    ) -> bool:
-        """Return False: no likely cause is looked for."""
-        return False
-
-    def is_contradicted(
-        self,
-        cause: LikelyCause,
-        observation: ModelObservation,
-        *,
-        gradients: bool = False,
-    ) -> bool:
-        """Return False: no likely cause is looked for."""
-        return False
+    ) -> bool | None:
+        """Return None: no likely cause is looked for."""
+        return None
 
     def measure_error(
         self,

@@ -334,19 +334,9 @@ class ToySuite:
         observation: ToyObservation,
         *,
         gradients: bool = False,
-    ) -> bool:
-        """Return False: the cause that the test gave predicts nothing."""
-        return False
-
-    def is_contradicted(
-        self,
-        cause: LikelyCause,
-        observation: ToyObservation,
-        *,
-        gradients: bool = False,
-    ) -> bool:
-        """Return False: the cause that the test gave predicts nothing."""
-        return False
+    ) -> bool | None:
+        """Return None: the cause that the test gave predicts nothing."""
+        return None
 
     def measure_error(
         self,

@@ -10,7 +10,7 @@ from typing import Any
 
 from rnnspec.cases.case import Case
 from rnnspec.diagnosis.mistakes.given import Given
-from rnnspec.diagnosis.mistakes.hypothesis import Build, Hypothesis
+from rnnspec.diagnosis.mistakes.hypothesis import Build, Hypothesis, never
 from rnnspec.diagnosis.mistakes.reference import Reference, Refused
 
 
@@ -26,7 +26,7 @@ def list_further(known: Hypothesis, others: Iterable[Hypothesis]) -> Iterator[Hy
                 build=partial(_build_where_concerned, known, other),
                 concerns=partial(_holds_for_any, known, other),
                 unclear=partial(_is_unclear_for_any, known, other),
-                is_certain=lambda case: False,
+                is_certain=never,
                 effect=None,
             )
 
