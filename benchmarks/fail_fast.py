@@ -30,6 +30,7 @@ from benchmarks.detection import find_complaint
 from benchmarks.rivals import run_usual_test
 from benchmarks.tables import add_outputs, format_table, make_parser, show_progress, write_report
 from rnnspec.report.data import RunVerdict
+from rnnspec.rules.catalogue import list_layer_rules
 from rnnspec.selftest import BUGS
 
 PAGE = "speed.md"
@@ -109,10 +110,17 @@ def summarise(values: Sequence[float]) -> tuple[float, float, float]:
 def import_late_modules() -> None:
     """Import what torch and Hypothesis import on first use, so that no check pays for it.
 
-    torch imports sympy with the first gradient that is given a cotangent, and its comparisons with
-    the first of them.
+    torch imports sympy with the first gradient that is given a cotangent, its comparisons with the
+    first of them, and its compiler with the first call on the meta device. rnnspec imports the
+    modules of its rules when it first needs them.
     """
-    names = ("torch.fx.experimental.symbolic_shapes", "torch.testing", "torch.distributed.tensor")
+    list_layer_rules()
+    names = (
+        "torch.fx.experimental.symbolic_shapes",
+        "torch.testing",
+        "torch.distributed.tensor",
+        "torch._dynamo",
+    )
     for name in names:
         with suppress(ImportError):  # not every release has all of them
             importlib.import_module(name)

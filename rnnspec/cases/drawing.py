@@ -58,7 +58,7 @@ def draw_cases(
         if stop is not None and first >= stop:
             return
         if first + row.cases > start:
-            yield from _draw_row(row, first, _mix_seed(seed, number), start, stop)
+            yield from _draw_row(row, first, mix_seed(seed, number), start, stop)
         first += row.cases
 
 
@@ -69,7 +69,7 @@ def _draw_row(
     drawn = draw_examples(cases_in_row(row.row, row.large_dimensions), row.cases, seed)
     for index, case in enumerate(drawn, first):
         if index >= start and (stop is None or index < stop):
-            yield index, case.replace(seed=_mix_seed(seed, index))
+            yield index, case.replace(seed=mix_seed(seed, index))
 
 
 def draw_examples(strategy: st.SearchStrategy[T], count: int, seed: int) -> list[T]:
@@ -96,6 +96,6 @@ def draw_examples(strategy: st.SearchStrategy[T], count: int, seed: int) -> list
     return examples[1:] if len(examples) > 1 else examples
 
 
-def _mix_seed(seed: int, number: int) -> int:
+def mix_seed(seed: int, number: int) -> int:
     """Return another seed for each number."""
     return (seed * 1_000_003 + number * 7919 + 17) % SEED_MODULUS

@@ -41,12 +41,12 @@ def run_campaign(
     so results of several ranges can be merged. The campaign stops after the first case that breaks
     a rule of a level in `until`, and immediately on KeyboardInterrupt; then `stopped` is set.
     """
-    end = suite.size if stop is None else min(stop, suite.size)
     progress: Progress[CaseT] = Progress({rule.id: Tally() for rule in suite.rules})
     try:
-        for index, case in suite.draw_cases(start, end):
+        for index, case in suite.draw_cases(start, stop):
             broken = _judge_all(suite, progress, index, case)
             if watch is not None:
+                end = suite.size if stop is None else min(stop, suite.size)
                 watch(index - start + 1, end - start)
             if broken & set(until):
                 progress.stopped = True

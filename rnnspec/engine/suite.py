@@ -121,7 +121,7 @@ class Suite(Protocol[CaseT, ObservedT]):
     def unsupported(self) -> Mapping[Feature, str]:
         """The features that the subject does not support, with the reasons."""
 
-    def draw_cases(self, start: int, stop: int) -> Iterator[tuple[int, CaseT]]:
+    def draw_cases(self, start: int, stop: int | None) -> Iterator[tuple[int, CaseT]]:
         """Yield the cases with an index in [start, stop), always the same, each with its index."""
 
     def observe(self, case: CaseT) -> ObservedT:

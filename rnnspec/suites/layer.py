@@ -13,6 +13,7 @@ from typing import Any
 from rnnspec.cases.axes import AXES, DropoutLevel, Feature
 from rnnspec.cases.case import Case
 from rnnspec.cases.drawing import draw_cases
+from rnnspec.cases.opening import list_opening_cases
 from rnnspec.cases.plan import PROFILES, PlanRow, Profile, Scope, plan_rows
 from rnnspec.cases.space import LayerCaseSpace
 from rnnspec.diagnosis.likely_cause import find_likely_cause, judge_cause
@@ -94,16 +95,31 @@ class LayerSuite:
             return planned
         return [replace(row, cases=row.cases * factor) for row in planned]
 
+    @cached_property
+    def opening(self) -> list[Case]:
+        """The cases with which the run starts."""
+        return list_opening_cases(self.scope, self.seed)
+
     @property
     def size(self) -> int:
         """The number of case indices."""
-        count = sum(row.cases for row in self.rows)
+        count = len(self.opening) + sum(row.cases for row in self.rows)
         return count if self.limit is None else min(count, self.limit)
 
-    def draw_cases(self, start: int, stop: int) -> Iterator[tuple[int, Case]]:
-        """Yield the cases with an index in [start, stop), each with its index."""
-        for index, case in draw_cases(self.rows, self.seed, start, stop):
-            yield index, self._set_fixed_dropout(case)
+    def draw_cases(self, start: int, stop: int | None) -> Iterator[tuple[int, Case]]:
+        """Yield the cases with an index in [start, stop), or all from `start`, each with its index.
+
+        The plan is made only if the opening cases do not suffice, since that takes a while.
+        """
+        first = len(self.opening)
+        for index, case in list(enumerate(self.opening))[start:stop]:
+            if self.limit is None or index < self.limit:
+                yield index, self._set_fixed_dropout(case)
+        if stop is not None and stop <= first:
+            return
+        begin, end = max(0, start - first), self.size if stop is None else min(stop, self.size)
+        for index, case in draw_cases(self.rows, self.seed, begin, end - first):
+            yield index + first, self._set_fixed_dropout(case)
 
     def _set_fixed_dropout(self, case: Case) -> Case:
         """Return the case with the probability that the user set, if it has one between 0 and 1."""

@@ -132,7 +132,7 @@ class ModelSuite:
         """The number of cases."""
         return len(self.all_cases)
 
-    def draw_cases(self, start: int, stop: int) -> Iterator[tuple[int, ModelCase]]:
+    def draw_cases(self, start: int, stop: int | None) -> Iterator[tuple[int, ModelCase]]:
         """Return the cases with an index in [start, stop), with their index."""
         return iter(list(enumerate(self.all_cases))[start:stop])
 

@@ -253,12 +253,12 @@ class ToySuite:
         """The space of its cases."""
         return ToySpace()
 
-    def draw_cases(self, start: int, stop: int) -> Iterator[tuple[int, ToyCase]]:
+    def draw_cases(self, start: int, stop: int | None) -> Iterator[tuple[int, ToyCase]]:
         """Yield the cases with an index in [start, stop)."""
         if self.cases:
             yield from list(enumerate(self.cases))[start:stop]
             return
-        for index in range(start, stop):
+        for index in range(start, self.size if stop is None else min(stop, self.size)):
             random = Random(f"{self.seed}, {index}")
             chosen = {name: random.choice(values) for name, values in CHOICES.items()}
             yield index, ToyCase(random.randint(1, 6), **chosen, seed=random.randint(0, 99))

@@ -1,0 +1,91 @@
+"""The opening cases: a few everyday ones, with which every run starts.
+
+They have fixed choices and sizes, so that `--fail-fast` needs neither a plan nor Hypothesis for a
+layer that is wrong in everyday use. Only their numbers depend on the seed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rnnspec.cases.axes import AXIS, Distribution, DropoutLevel, InitialState, Layout, Mode
+from rnnspec.cases.case import CHOICES, CONFIG_AXES, Case, is_consistent
+from rnnspec.cases.drawing import mix_seed
+from rnnspec.cases.plan import Scope, find_simplest_row
+from rnnspec.cases.sizes import DIMENSIONS, Sizes
+from rnnspec.contract.config import Config
+from rnnspec.contract.kinds import Nonlinearity
+
+LENGTHS = {4: (2, 3, 1, 2), 2: (2, 3)}
+"""The lengths of the sequences of a packed batch, by their number; the longest is `steps`."""
+PROBABILITY = 0.5
+GIVEN, SOME = InitialState.GIVEN, DropoutLevel.SOME
+RELU = Nonlinearity.RELU.value
+OPENING: tuple[tuple[tuple[int, int, int, int], Mapping[str, Any]], ...] = (
+    (
+        (4, 5, 3, 2),
+        {"num_layers": 2, "bidirectional": True, "batch_first": True, "initial_state": GIVEN},
+    ),
+    (
+        (2, 5, 3, 4),
+        {
+            "nonlinearity": RELU,
+            "num_layers": 3,
+            "layout": Layout.PACKED_UNSORTED,
+            "initial_state": GIVEN,
+        },
+    ),
+    ((2, 4, 3, 5), {"batch_first": True}),
+    ((4, 2, 3, 1), {"layout": Layout.UNBATCHED, "initial_state": GIVEN, "mode": Mode.TRAIN}),
+    ((4, 4, 2, 3), {"num_layers": 3, "dropout": SOME}),
+    ((4, 2, 3, 5), {"nonlinearity": RELU, "num_layers": 2, "bidirectional": True, "bias": False}),
+    ((2, 4, 3, 2), {"bidirectional": True, "batch_first": True, "layout": Layout.PACKED}),
+    ((4, 5, 3, 2), {"num_layers": 2, "bias": False, "initial_state": GIVEN, "mode": Mode.TRAIN}),
+    (
+        (4, 5, 2, 3),
+        {
+            "num_layers": 3,
+            "dropout": SOME,
+            "mode": Mode.TRAIN,
+            "distribution": Distribution.READABLE,
+        },
+    ),
+)
+"""The sizes of each opening case, and what differs from the simplest choices.
+
+The sizes are those of the `DIMENSIONS`: input, hidden state, steps and batch. They differ in most
+cases, so that no dimension can be taken for another, and input and output are as wide in one.
+"""
+
+
+def list_opening_cases(scope: Scope, seed: int) -> list[Case]:
+    """Return the opening cases; a choice outside the scope is replaced by the simplest in it.
+
+    Those that would then be inconsistent, or the same as an earlier one, are left out.
+    """
+    cases: list[Case] = []
+    for sizes, wanted in OPENING:
+        case = _make_case(scope, dict(zip(DIMENSIONS, sizes, strict=True)), wanted)
+        if is_consistent(case) and case not in cases:
+            cases.append(case)
+    return [case.replace(seed=mix_seed(seed, number)) for number, case in enumerate(cases)]
+
+
+def _make_case(scope: Scope, sizes: Sizes, wanted: Mapping[str, Any]) -> Case:
+    """Return the case with these sizes and choices, as far as a scope has them."""
+    row = {
+        name: wanted[name] if wanted.get(name) in scope.list_values(AXIS[name]) else simplest
+        for name, simplest in find_simplest_row(scope).items()
+    }
+    drawn = dict(sizes)
+    steps, batch = drawn.pop("steps"), drawn.pop("batch")
+    level = row["dropout"].probability
+    config = Config(
+        **drawn,
+        dropout=PROBABILITY if level is None else level,
+        **{name: row[name] for name in CONFIG_AXES},
+    )
+    choices = {name: row[name] for name in CHOICES}
+    case = Case(config=config, steps=steps, batch=batch, **choices)
+    return case.replace(lengths=LENGTHS.get(batch, ()))
