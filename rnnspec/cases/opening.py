@@ -78,14 +78,13 @@ def _make_case(scope: Scope, sizes: Sizes, wanted: Mapping[str, Any]) -> Case:
         name: wanted[name] if wanted.get(name) in scope.list_values(AXIS[name]) else simplest
         for name, simplest in find_simplest_row(scope).items()
     }
-    drawn = dict(sizes)
-    steps, batch = drawn.pop("steps"), drawn.pop("batch")
     level = row["dropout"].probability
     config = Config(
-        **drawn,
+        sizes["input_size"],
+        sizes["hidden_size"],
         dropout=PROBABILITY if level is None else level,
         **{name: row[name] for name in CONFIG_AXES},
     )
     choices = {name: row[name] for name in CHOICES}
-    case = Case(config=config, steps=steps, batch=batch, **choices)
-    return case.replace(lengths=LENGTHS.get(batch, ()))
+    case = Case(config=config, steps=sizes["steps"], batch=sizes["batch"], **choices)
+    return case.replace(lengths=LENGTHS.get(case.batch, ()))
