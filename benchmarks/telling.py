@@ -29,10 +29,10 @@ from torch import nn
 
 from benchmarks.tables import add_outputs, format_table, make_parser, show_progress, write_report
 from rnnspec.api import check
+from rnnspec.plain.layer import Plain
 from rnnspec.report.data import FaultSummary, Report
 from rnnspec.selftest import BUGS
 from rnnspec.selftest.bank import is_promised, list_good_names
-from rnnspec.selftest.plain import Plain
 
 PAGE = "telling.md"
 BASELINES = 3

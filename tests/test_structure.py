@@ -27,6 +27,7 @@ STAGES = {
     "contract": 1,
     "oracle": 2,
     "cases": 2,
+    "plain": 2,
     "subjects": 3,
     "observe": 4,
     "rulekit": 5,

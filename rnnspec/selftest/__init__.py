@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rnnspec.plain.layer import Plain
 from rnnspec.selftest.bank import (
     BUGS,
     CORRECT,
@@ -10,7 +11,6 @@ from rnnspec.selftest.bank import (
     is_narrow,
     read_story,
 )
-from rnnspec.selftest.plain import Plain
 
 __all__ = [
     "BUGS",

@@ -12,6 +12,7 @@ from types import ModuleType
 
 from torch import nn
 
+from rnnspec.plain.layer import Plain
 from rnnspec.rulekit.selection import select_in_force
 from rnnspec.rules.catalogue import find_layer_rule
 from rnnspec.selftest import correct, correct_sums, correct_torch, correct_transforms
@@ -42,7 +43,6 @@ from rnnspec.selftest.bugs import (
     training,
 )
 from rnnspec.selftest.bugs.planted import Planted
-from rnnspec.selftest.plain import Plain
 
 RULE = re.compile(r"; ([a-z-]+\.[a-z0-9-]+)(?:,? or ([a-z-]+\.[a-z0-9-]+))* sees? it\.$")
 RULE_ID = re.compile(r"[a-z-]+\.[a-z0-9-]+")

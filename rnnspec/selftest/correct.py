@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
+from rnnspec.plain.layer import Plain, Sizes
 from rnnspec.selftest.bugs.planted import as_steps, is_ragged, lengths, pad_steps, unpad_steps
-from rnnspec.selftest.plain import Plain, Sizes
 
 
 def wide(tensor: Tensor) -> Tensor:

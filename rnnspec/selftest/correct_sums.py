@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from rnnspec.selftest.plain import Plain
+from rnnspec.plain.layer import Plain
 
 Sum = Callable[[Tensor], Tensor]
 """Adds (K, R, C) terms over their first axis, and rounds after each addition."""

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from rnnspec.selftest.plain import Plain, Sizes
+from rnnspec.plain.layer import Plain, Sizes
 
 
 class SubclassOfRNN(nn.RNN):

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import linear
 from torch.utils.checkpoint import checkpoint
 
-from rnnspec.selftest.plain import Plain, Sizes
+from rnnspec.plain.layer import Plain, Sizes
 
 
 def compute_step(x: Tensor, h: Tensor, weight: Tensor, is_tanh: bool) -> Tensor:

@@ -13,13 +13,13 @@ from rnnspec.cases.axes import Distribution, DType, InitialState, Layout, Mode
 from rnnspec.cases.case import Case
 from rnnspec.observe.observation import Observation
 from rnnspec.observe.tensors import scatter_rows, to_array
+from rnnspec.plain.layer import Plain, Sizes
 from rnnspec.rulekit.statistics.mask_decoding import (
     decode_mask,
     expect_under_mask,
     find_valid_steps,
     list_decided_gradients,
 )
-from rnnspec.selftest.plain import Plain, Sizes
 from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import resolve_target
 from tests.rules.judged import make_case

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from rnnspec.cases.axes import Distribution, Layout, Mode
 from rnnspec.cases.values import draw_values
 from rnnspec.observe.observation import Observation
+from rnnspec.plain.layer import Plain
 from rnnspec.rulekit.statistics.binomial import CONFIRMED_P_VALUE, SUSPICIOUS_P_VALUE, Count
 from rnnspec.rulekit.statistics.mask_decoding import find_valid_steps
 from rnnspec.rulekit.statistics.mask_samples import (
@@ -28,7 +29,6 @@ from rnnspec.rulekit.statistics.mask_samples import (
     enlarge_case,
     sample_masks,
 )
-from rnnspec.selftest.plain import Plain
 from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import resolve_target
 from tests.rules.judged import make_case

@@ -14,12 +14,12 @@ from rnnspec.cases.axes import Distribution, DType, InitialState, Layout, Mode
 from rnnspec.cases.case import Case
 from rnnspec.engine.outcome import Finding, UnsupportedCase, judge_case
 from rnnspec.observe.observation import Observation
+from rnnspec.plain.layer import Plain, Sizes
 from rnnspec.report.program import find_program
 from rnnspec.rulekit.rule import Theme
 from rnnspec.rulekit.statistics.mask_samples import sample_masks
 from rnnspec.rules.catalogue import find_layer_rule, list_layer_rules
 from rnnspec.selftest import BUGS
-from rnnspec.selftest.plain import Plain, Sizes
 from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import resolve_target
 from tests.rules.judged import (

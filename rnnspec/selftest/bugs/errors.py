@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rnnspec.plain.layer import Sizes
 from rnnspec.selftest.bugs.planted import Planted
-from rnnspec.selftest.plain import Sizes
 
 
 class FurtherFeaturesIgnored(Planted):

@@ -7,8 +7,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from rnnspec.plain.layer import Sizes
 from rnnspec.selftest.bugs.planted import Planted, hook_gradient, is_ragged, replace_gradient
-from rnnspec.selftest.plain import Sizes
 
 
 class StateCutEveryStep(Planted):

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
+from rnnspec.plain.layer import Sizes
 from rnnspec.selftest.bugs.planted import Planted, is_ragged, lengths, pad_steps, unpad_steps
-from rnnspec.selftest.plain import Sizes
 
 
 class ReturnsPadded(Planted):

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from rnnspec.selftest.plain import Plain, Sizes
+from rnnspec.plain.layer import Plain, Sizes
 
 
 class Planted(Plain):

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from rnnspec.plain.layer import Sizes
 from rnnspec.selftest.bugs.planted import Planted, hook_gradient
-from rnnspec.selftest.plain import Sizes
 
 
 class TanhOnce(torch.autograd.Function):

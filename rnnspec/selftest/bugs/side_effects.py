@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
+from rnnspec.plain.layer import Sizes
 from rnnspec.selftest.bugs.planted import Planted, is_ragged
 from rnnspec.selftest.bugs.second_order import TanhOnce, apply_function
-from rnnspec.selftest.plain import Sizes
 
 
 class InputTransposedInPlace(Planted):

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from rnnspec.plain.layer import Sizes
 from rnnspec.selftest.bugs.planted import Planted, as_steps, is_ragged
-from rnnspec.selftest.plain import Sizes
 
 
 class UpperLayersBatchMajor(Planted):

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
+from rnnspec.plain.layer import Sizes
 from rnnspec.selftest.bugs.planted import Planted
-from rnnspec.selftest.plain import Sizes
 
 
 class PrecisionLoweredWhenBuilt(Planted):

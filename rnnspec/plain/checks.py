@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, is_autocast_cpu_enabled, is_autocast_enabled
 
-from rnnspec.selftest.parameters import Parameters
+from rnnspec.plain.parameters import Parameters
 
 
 class Checks(Parameters):

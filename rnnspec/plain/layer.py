@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import linear
 from torch.nn.utils.rnn import PackedSequence
 
-from rnnspec.selftest.checks import Checks
+from rnnspec.plain.checks import Checks
 
 Sizes = tuple[int, ...]
 """How many sequences have each time step; the same number at every step unless packed."""
