@@ -61,7 +61,7 @@ class Event(Generic[CaseT]):
         own = self.finding.difference
         all_wrong = [each.difference for each in self.case.findings.values() if each.difference]
         wrong = [own] if own is not None else all_wrong
-        return bool(wrong) and all(map(_is_small, wrong))
+        return bool(wrong) and all(map(is_small, wrong))
 
     @property
     def is_judged(self) -> bool:
@@ -69,7 +69,8 @@ class Event(Generic[CaseT]):
         return self.finding.kind is not FindingKind.SUBJECT_ERROR
 
 
-def _is_small(wrong: Difference) -> bool:
+def is_small(wrong: Difference) -> bool:
+    """Return whether a wrong number is nearly right, as by a lack of precision."""
     relative = abs(wrong.got - wrong.expected) / max(1.0, abs(wrong.expected))
     return relative <= SMALL_ERROR or wrong.excess <= SMALL_EXCESS
 

@@ -22,6 +22,7 @@ from rnnspec.diagnosis.others import find_others
 from rnnspec.diagnosis.recheck import judge_beyond, judge_without
 from rnnspec.diagnosis.search import Search
 from rnnspec.diagnosis.stopped import find_common, find_stopped_calls, find_stopped_elsewhere
+from rnnspec.diagnosis.unexplained import find_unexplained
 from rnnspec.diagnosis.wrong import find_wrong
 from rnnspec.engine.minimise import MinimalFailure
 from rnnspec.engine.outcome import FailingCase, Progress
@@ -43,7 +44,7 @@ def find_faults(
     cases = sorted(progress.failing.values(), key=lambda case: case.index)
     search = Search(suite, cases, until=until)
     try:
-        for step in (*STEPS, _look_beyond, *STEPS_BEYOND):
+        for step in (*STEPS, _look_beyond, *STEPS_BEYOND, _look_behind):
             step(search, progress)
             if search.is_done:
                 break
@@ -63,6 +64,11 @@ def _recheck(search: Search[CaseT, ObservedT], progress: Progress[CaseT]) -> Non
 def _look_beyond(search: Search[CaseT, ObservedT], progress: Progress[CaseT]) -> None:
     """Go on with what fails in cases that avoid the faults found so far."""
     search.start_round(judge_beyond(search.suite, progress, search.faults))
+
+
+def _look_behind(search: Search[CaseT, ObservedT], progress: Progress[CaseT]) -> None:
+    """Look for faults that show only in cases in which a known one shows too."""
+    find_unexplained(search)
 
 
 Step = Callable[[Search[Any, Any], Progress[Any]], None]

@@ -5,7 +5,7 @@ A suite is generic in its cases and observations, so that layers and models shar
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -174,6 +174,14 @@ class Suite(Protocol[CaseT, ObservedT]):
         """Return whether a likely cause predicts what the subject did, or None if it says nothing.
 
         False means that it predicts something else.
+        """
+
+    def make_mistaken(
+        self, causes: Sequence[LikelyCause], case: CaseT
+    ) -> Suite[CaseT, ObservedT] | None:
+        """Return the suite of a subject that does right all but what these likely causes say.
+
+        It is meant for one case. None if there is no such subject.
         """
 
     def measure_error(self, observation: ObservedT, *, gradients: bool = False) -> ErrorSize | None:

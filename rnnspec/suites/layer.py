@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
@@ -18,6 +18,8 @@ from rnnspec.cases.plan import PROFILES, PlanRow, Profile, Scope, plan_rows
 from rnnspec.cases.space import LayerCaseSpace
 from rnnspec.diagnosis.likely_cause import find_likely_cause, judge_cause
 from rnnspec.diagnosis.mistakes.evidence import Agreement
+from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
+from rnnspec.diagnosis.mistakes.layer import Maker, combine_mistakes
 from rnnspec.engine.explanations import LikelyCause, Program
 from rnnspec.engine.outcome import Finding
 from rnnspec.observe.observation import Observation, collect_observations
@@ -26,7 +28,7 @@ from rnnspec.rulekit import facts
 from rnnspec.rulekit.rule import Fact, Rule
 from rnnspec.rulekit.violation import ErrorSize
 from rnnspec.subjects.failures import Failure
-from rnnspec.subjects.subject import Subject
+from rnnspec.subjects.subject import Subject, TorchSubject
 
 SIZE_FIELDS = ("steps", "batch", "lengths")
 
@@ -196,6 +198,16 @@ class LayerSuite:
         if agreement is Agreement.NEUTRAL:
             return None
         return agreement is not Agreement.CONTRADICTION
+
+    def make_mistaken(self, causes: Sequence[LikelyCause], case: Case) -> LayerSuite | None:
+        """Return the suite of a layer that conforms but for these likely causes, for one case."""
+        mistakes = [each.origin for each in causes if isinstance(each.origin, Hypothesis)]
+        if not mistakes or len(mistakes) < len(causes):
+            return None
+        own = self.subject
+        target = replace(own.target, factory=Maker(combine_mistakes(mistakes), case))
+        subject = TorchSubject(target, own.device, own.kind, own.fixed, own.capabilities)
+        return replace(self, subject=subject)
 
     def measure_error(
         self, observation: Observation, *, gradients: bool = False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -176,6 +176,10 @@ class ModelSuite:
         *,
         gradients: bool = False,
     ) -> bool | None:
+        """Return None: no likely cause is looked for."""
+        return None
+
+    def make_mistaken(self, causes: Sequence[LikelyCause], case: ModelCase) -> None:
         """Return None: no likely cause is looked for."""
         return None
 

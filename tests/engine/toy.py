@@ -6,7 +6,7 @@ does. So a test says exactly what is wrong, and runs in milliseconds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
@@ -235,6 +235,7 @@ class ToySuite:
     drawn: int = 60
     seed: int = 0
     cause: LikelyCause | None = None
+    mistaken: ToyLayer | None = None
     asked: list[tuple[ToyCase, ...]] = field(default_factory=list)
     cases: tuple[ToyCase, ...] = ()
     unsupported: Mapping[Feature, str] = field(default_factory=dict)
@@ -337,6 +338,10 @@ class ToySuite:
     ) -> bool | None:
         """Return None: the cause that the test gave predicts nothing."""
         return None
+
+    def make_mistaken(self, causes: Sequence[LikelyCause], case: ToyCase) -> ToySuite | None:
+        """Return the suite with the layer that makes only the mistake, if the test gave one."""
+        return None if self.mistaken is None else replace(self, layer=self.mistaken)
 
     def measure_error(
         self,

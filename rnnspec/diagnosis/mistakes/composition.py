@@ -60,6 +60,12 @@ def build_both(first: Build, second: Build, given: Given) -> Reference:
     return views[type(one)]
 
 
+def list_views(reference: Reference) -> list[Reference]:
+    """Return the instances whose methods compute: one for each mistake of a reference."""
+    views: dict[type[Reference], Reference] = getattr(reference, VIEWS, {})
+    return [*views.values()] or [reference]
+
+
 VIEWS = "views_of_mistakes"
 """The attribute that has the instance for the methods of each of the two classes."""
 

@@ -1,0 +1,169 @@
+"""A layer that conforms but for known mistakes: what it breaks, these mistakes explain."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial, reduce
+from typing import Any
+from weakref import WeakValueDictionary
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
+
+from rnnspec.cases.axes import DType, InitialState, Layout, Mode
+from rnnspec.cases.case import Case
+from rnnspec.contract.config import Config
+from rnnspec.diagnosis.mistakes.composition import list_further, list_views
+from rnnspec.diagnosis.mistakes.given import SUFFIXES, Given
+from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
+from rnnspec.diagnosis.mistakes.reference import Reference
+from rnnspec.plain.layer import Plain
+
+Result = tuple[Tensor | PackedSequence, Tensor]
+DTYPES = {each.torch_dtype: each for each in DType}
+
+
+class UnknownEffect(Exception):
+    """What a layer with the mistake would do in a call cannot be said."""
+
+
+@dataclass(frozen=True)
+class Maker:
+    """A factory of layers that make mistakes.
+
+    mistake  what the layers do wrong
+    case     the case that is judged; it says of each call what the call does not say itself
+    """
+
+    mistake: Hypothesis
+    case: Case
+
+    def __post_init__(self) -> None:
+        MAKERS[id(self)] = self
+
+    def __reduce__(self) -> tuple[Callable[[int], Maker], tuple[int]]:
+        """Return how a copy finds this one: a mistake has functions that cannot be pickled."""
+        return find_maker, (id(self),)
+
+    def __call__(self, *arguments: Any, **named: Any) -> Mistaken:
+        """Return a layer; the arguments are those of `nn.RNN`."""
+        layer = Mistaken(*arguments, **named)
+        layer.maker = self
+        return layer
+
+
+MAKERS: WeakValueDictionary[int, Maker] = WeakValueDictionary()
+"""The makers that exist, by their identity in this process."""
+
+
+def find_maker(number: int) -> Maker:
+    """Return the maker with an identity."""
+    return MAKERS[number]
+
+
+def combine_mistakes(mistakes: Sequence[Hypothesis]) -> Hypothesis:
+    """Return the mistake of making all of these."""
+    return reduce(lambda known, other: next(list_further(known, [other]), known), mistakes)
+
+
+class Mistaken(Plain):
+    """A layer that conforms but for a mistake.
+
+    Raises what the plain layer raises, and UnknownEffect.
+    """
+
+    maker: Maker
+
+    def forward(self, input: Tensor | PackedSequence, hx: Tensor | None = None) -> Result:
+        """Return `output` and `h_n`."""
+        generator = torch.get_rng_state()
+        right = super().forward(input, hx)
+        given = self.describe_call(input, hx)
+        if given is None or not self.maker.mistake.concerns(given.case):
+            return right
+        if self.maker.mistake.unclear(given.case):
+            raise UnknownEffect(self.maker.mistake.text)
+        torch.set_rng_state(generator)  # the masks are drawn once
+        reference = self.maker.mistake.build(given)
+        if given.case.has_active_dropout and given.case.config.dropout < 1:
+            _draw_masks(reference, given.case.config.dropout)
+        return _return_like(right, *reference.compute())
+
+    def describe_call(self, input: Tensor | PackedSequence, hx: Tensor | None) -> Given | None:
+        """Return what a call gives, or None if it has no numbers."""
+        data, lengths = (
+            pad_packed_sequence(input)
+            if isinstance(input, PackedSequence)
+            else (self.to_time_major(input), None)
+        )
+        if not data.numel() or data.is_meta or data.dtype not in DTYPES:
+            return None
+        h_0 = hx if hx is None or hx.dim() == 3 else hx.unsqueeze(1)
+        weights = {
+            f"{kind}_l{layer}{SUFFIXES[direction]}": self.parameter(kind, layer, direction).double()
+            for kind in self.parameter_kinds()
+            for layer in range(self.num_layers)
+            for direction in range(self.directions)
+        }
+        case = self._describe_case(input, data, lengths, hx)
+        return Given(case, weights, data.double(), None if h_0 is None else h_0.double())
+
+    def _describe_case(
+        self,
+        input: Tensor | PackedSequence,
+        data: Tensor,
+        lengths: Tensor | None,
+        hx: Tensor | None,
+    ) -> Case:
+        config = Config(
+            self.input_size,
+            self.hidden_size,
+            num_layers=self.num_layers,
+            nonlinearity=self.nonlinearity,
+            bias=self.bias,
+            batch_first=self.batch_first,
+            dropout=self.dropout,
+            bidirectional=self.bidirectional,
+        )
+        return replace(
+            self.maker.case,
+            config=config,
+            steps=len(data),
+            batch=data.shape[1],
+            lengths=() if lengths is None else tuple(lengths.tolist()),
+            layout=_describe_layout(input),
+            initial_state=InitialState.ABSENT if hx is None else InitialState.GIVEN,
+            mode=Mode.TRAIN if self.training else Mode.EVAL,
+            dtype=DTYPES[data.dtype],
+        )
+
+
+def _describe_layout(input: Tensor | PackedSequence) -> Layout:
+    if isinstance(input, PackedSequence):
+        return Layout.PACKED if input.sorted_indices is None else Layout.PACKED_UNSORTED
+    return Layout.BATCHED if input.dim() == 3 else Layout.UNBATCHED
+
+
+def _draw_masks(reference: Reference, probability: float) -> None:
+    """Make a reference drop at random between layers, where the contract says so.
+
+    Raises UnknownEffect if dropout is what it gets wrong.
+    """
+    for view in list_views(reference):
+        if type(view).drop is not Reference.drop:
+            raise UnknownEffect("dropout is a part of the mistake")
+        view.__dict__["drop"] = partial(_drop, 1.0 - probability)
+
+
+def _drop(kept: float, data: Tensor, layer: int) -> Tensor:
+    return data * torch.empty_like(data).bernoulli_(kept) / kept
+
+
+def _return_like(right: Result, output: Tensor, h_n: Tensor) -> Result:
+    """Return results in the form and the dtype of the right ones."""
+    form, state = right
+    if isinstance(form, PackedSequence):
+        return form._replace(data=output.to(form.data.dtype)), h_n.to(state.dtype)
+    return output.to(form.dtype), h_n.to(state.dtype)

@@ -1,0 +1,150 @@
+"""Rules that fail for another reason than the likely causes that were found.
+
+A layer that makes only these mistakes says which rules they break. One that holds for it, and fails
+for the subject, tells of another fault, even if the known one shows in every case.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+from rnnspec.diagnosis.events import Event, FaultKind, is_small
+from rnnspec.diagnosis.fault import Fault
+from rnnspec.diagnosis.joining import join_related
+from rnnspec.diagnosis.merging import merge_presupposed
+from rnnspec.diagnosis.search import Search
+from rnnspec.engine.explanations import LikelyCause
+from rnnspec.engine.minimise import (
+    RULE_EVALUATIONS,
+    MinimalFailure,
+    is_in_any,
+    minimise,
+    probe_rule,
+)
+from rnnspec.engine.outcome import Finding, FindingKind, judge_case
+from rnnspec.engine.suite import Observed
+from rnnspec.rulekit.rule import Fact, Rule, Theme
+from rnnspec.subjects.settings import restore_settings
+
+CaseT = TypeVar("CaseT")
+ObservedT = TypeVar("ObservedT", bound=Observed[Any])
+FEWEST, MOST = 2, 5
+"""In so many cases the known mistakes must not explain what a rule says; so many are tried."""
+
+
+def find_unexplained(search: Search[CaseT, ObservedT]) -> None:
+    """Find faults among the failures that were taken for those of wrong results.
+
+    Nothing is said of rules about the results themselves, nor of cases in which a fault shows that
+    has no likely cause.
+    """
+    wrong = [fault for fault in search.faults if fault.kind is FaultKind.RESULTS and fault.cause]
+    causes = [fault.cause for fault in wrong if fault.cause is not None]
+    if not causes:
+        return
+    events = _list_doubtful(search, wrong)
+    search.closed = list(search.faults)
+    order = [rule.id for rule in search.suite.rules]
+    for name in sorted(events, key=lambda name: (-len(events[name]), order.index(name))):
+        rule = search.rules[name]
+        if not _is_unexplained(search, rule, causes, events[name]):
+            continue
+        taken = {id(event) for event in events[name]}
+        for fault in wrong:
+            fault.events = [event for event in fault.events if id(event) not in taken]
+        if not join_related(search, name, events[name]):
+            _add_unexplained(search, rule, causes, events[name])
+    has_new = bool(search.open_faults)
+    search.closed = []
+    if has_new:
+        merge_presupposed(search)
+
+
+def _list_doubtful(
+    search: Search[CaseT, ObservedT], wrong: Sequence[Fault[CaseT]]
+) -> dict[str, list[Event[CaseT]]]:
+    """Return the failures, by rule, of which it is asked whether known mistakes explain them."""
+    roots = {fault.root.id for fault in search.faults}
+    unclear = _list_unclear(search)
+    events: dict[str, list[Event[CaseT]]] = {}
+    for event in (event for fault in wrong for event in fault.events):
+        rule = search.rules[event.rule]
+        is_other = rule.theme is Theme.DROPOUT or Fact.RESULTS not in rule.establishes
+        is_clear = event.is_judged and not is_in_any(search.suite.space, event.case.case, unclear)
+        if is_clear and is_other and rule.id not in roots:
+            events.setdefault(event.rule, []).append(event)
+    return events
+
+
+def _list_unclear(search: Search[CaseT, ObservedT]) -> list[MinimalFailure[CaseT]]:
+    """Return the situations in which results are wrong for an unknown reason, or missing."""
+    return [
+        situation
+        for fault in search.faults
+        if fault.kind in (FaultKind.RESULTS, FaultKind.BLOCKED) and fault.cause is None
+        for situation in fault.situations
+    ]
+
+
+def _is_unexplained(
+    search: Search[CaseT, ObservedT],
+    rule: Rule[Any, Any],
+    causes: Sequence[LikelyCause],
+    events: list[Event[CaseT]],
+) -> bool:
+    """Return whether a rule fails otherwise than for a layer that makes only the known mistakes."""
+    told = 0
+    for event in search.sort_simplest(events)[:MOST]:
+        explained = _is_explained(search, rule, causes, event.finding)
+        if explained:
+            return False
+        told += explained is False
+        if told == FEWEST:
+            return True
+    return False
+
+
+def _is_explained(
+    search: Search[CaseT, ObservedT],
+    rule: Rule[Any, Any],
+    causes: Sequence[LikelyCause],
+    finding: Finding[CaseT],
+) -> bool | None:
+    """Return whether the known mistakes make a rule fail in a case, or None if nobody knows.
+
+    Mistakes that make small errors do not explain a large one.
+    """
+    mistaken = search.suite.make_mistaken(causes, finding.case)
+    if mistaken is None:
+        return None
+    with restore_settings():
+        found = judge_case(rule, mistaken.observe(finding.case))
+    if found is None:
+        return False
+    if not isinstance(found, Finding) or found.kind is not FindingKind.VIOLATION:
+        return None
+    if found.difference is not None and finding.difference is not None:
+        return is_small(finding.difference) or not is_small(found.difference)
+    return True
+
+
+def _add_unexplained(
+    search: Search[CaseT, ObservedT],
+    rule: Rule[Any, Any],
+    causes: Sequence[LikelyCause],
+    events: list[Event[CaseT]],
+) -> None:
+    """Add the fault of a rule, with a minimal case that the known mistakes do not explain."""
+    start = search.choose_simplest(events).finding
+    unclear = _list_unclear(search)
+    probe = probe_rule(search.suite, rule, start)
+
+    def probe_unexplained(case: CaseT) -> Finding[CaseT] | None:
+        found = None if is_in_any(search.suite.space, case, unclear) else probe(case)
+        if found is None or _is_explained(search, rule, causes, found) is not False:
+            return None
+        return found
+
+    minimum = minimise(search.suite.space, start, probe_unexplained, rule.when, RULE_EVALUATIONS)
+    search.add_or_merge(Fault(FaultKind.REQUIREMENT, rule, [minimum], minimum, events))

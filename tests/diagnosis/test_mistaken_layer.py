@@ -1,0 +1,187 @@
+"""The layer that makes a known mistake and no other, and what is told with its help."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
+
+import rnnspec
+from rnnspec.api import prepare_suite
+from rnnspec.cases.case import Case
+from rnnspec.contract.config import Config
+from rnnspec.diagnosis.mistakes.catalogue import HYPOTHESES
+from rnnspec.diagnosis.mistakes.dropout import Dropped
+from rnnspec.diagnosis.mistakes.evidence import Evidence
+from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
+from rnnspec.diagnosis.mistakes.layer import Maker, Mistaken, UnknownEffect, combine_mistakes
+from rnnspec.engine.explanations import LikelyCause
+from rnnspec.observe.observation import Observation
+from rnnspec.options import CheckOptions
+from rnnspec.plain.layer import Plain, Sizes
+from rnnspec.subjects.subject import TorchSubject
+from rnnspec.subjects.target import Target
+from tests.diagnosis.planted_mistakes import CASES, Planted
+
+BACKWARD_FIRST = "the backward half of the output comes before the forward half"
+BIAS_TWICE = "b_ih is added twice, and b_hh is not added"
+
+
+def find(text: str) -> Hypothesis:
+    return next(each for each in HYPOTHESES if each.text == text)
+
+
+def observe(mistake: Hypothesis, case: Case) -> Observation:
+    target = Target(Maker(mistake, case), "mistaken", "mistaken", ())
+    return Observation(TorchSubject(target), case)
+
+
+@pytest.mark.parametrize("start", range(8))
+def test_the_layer_computes_what_the_mistake_predicts(start: int) -> None:
+    compared = 0
+    for hypothesis in HYPOTHESES[start :: 8 * 2]:
+        concerned = [
+            case
+            for case in CASES
+            if hypothesis.concerns(case) and not hypothesis.unclear(case) and not case.is_random
+        ]
+        for case in concerned[:2]:
+            predicted = Evidence(cast(Observation, Planted(case, hypothesis.build))).observed
+            made = Evidence(observe(hypothesis, case)).observed
+            assert predicted is not None
+            if predicted.has_raised or made is None or made.has_raised:
+                continue
+            for name, array in predicted.results.items():
+                np.testing.assert_allclose(
+                    made.results[name], array, rtol=1e-9, atol=1e-9, err_msg=hypothesis.text
+                )
+            compared += 1
+    assert compared > 10
+
+
+def make_layer(mistake: Hypothesis, **options: Any) -> Mistaken:
+    torch.manual_seed(0)
+    return Maker(mistake, Case(config=Config(2, 3)))(2, 3, **options).double()
+
+
+def test_a_case_that_the_mistake_does_not_concern_is_right() -> None:
+    one = make_layer(find(BACKWARD_FIRST))
+    right = Plain(2, 3).double()
+    right.load_state_dict(one.state_dict())
+    x = torch.randn(4, 5, 2, dtype=torch.float64)
+    assert all(map(torch.equal, one(x), right(x)))
+
+
+def test_two_mistakes_are_made_at_once() -> None:
+    both = combine_mistakes([find(BACKWARD_FIRST), find(BIAS_TWICE)])
+    layers = [make_layer(each, bidirectional=True) for each in (both, find(BIAS_TWICE))]
+    x = torch.randn(4, 5, 2, dtype=torch.float64)
+    (output, h_n), (once, states) = (layer(x) for layer in layers)
+    assert torch.allclose(output, once.roll(3, dims=-1))
+    assert torch.allclose(h_n, states)
+
+
+def test_gradients_are_those_of_what_is_computed() -> None:
+    layer = make_layer(find(BIAS_TWICE))
+    x = torch.randn(3, 1, 2, dtype=torch.float64, requires_grad=True)
+    layer(x)[0].sum().backward()
+    unused = layer.get_parameter("bias_hh_l0").grad
+    assert unused is None or not unused.any()
+    assert x.grad is not None
+
+
+def test_wrong_arguments_are_refused_as_documented() -> None:
+    layer = make_layer(find(BIAS_TWICE))
+    with pytest.raises(ValueError, match="dtype"):
+        layer(torch.randn(3, 1, 2))
+    with pytest.raises(RuntimeError, match="got 4"):
+        layer(torch.randn(3, 1, 4, dtype=torch.float64))
+
+
+def test_packed_results_have_the_order_of_the_input() -> None:
+    layer, right = make_layer(find(BACKWARD_FIRST), bidirectional=True), Plain(2, 3)
+    right = Plain(2, 3, bidirectional=True).double()
+    right.load_state_dict(layer.state_dict())
+    rows = [torch.randn(length, 2, dtype=torch.float64) for length in (2, 4, 1)]
+    packed = nn.utils.rnn.pack_sequence(rows, enforce_sorted=False)
+    output, h_n = layer(packed)
+    expected, states = right(packed)
+    assert isinstance(output, PackedSequence)
+    assert isinstance(expected, PackedSequence)
+    assert torch.allclose(output.data, expected.data.roll(3, dims=-1))
+    assert torch.allclose(h_n, states)
+
+
+def test_dropout_is_random_and_draws_no_more_than_the_plain_layer() -> None:
+    layer = make_layer(find(BIAS_TWICE), num_layers=2, dropout=0.5).train()
+    x = torch.randn(6, 4, 2, dtype=torch.float64)
+    right = Plain(2, 3, num_layers=2, dropout=0.5).double().train()
+    torch.manual_seed(1)
+    first = layer(x)[0]
+    after = torch.get_rng_state()
+    torch.manual_seed(1)
+    right(x)
+    assert torch.equal(torch.get_rng_state(), after)
+    assert not torch.equal(first, layer(x)[0])
+
+
+def test_a_mistake_of_dropout_says_nothing_where_masks_are_random() -> None:
+    mistake = Hypothesis("nothing is dropped", "", (), Dropped)
+    layer = make_layer(mistake, num_layers=2, dropout=0.5).train()
+    with pytest.raises(UnknownEffect):
+        layer(torch.randn(3, 1, 2, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda layer: pickle.loads(pickle.dumps(layer))])
+def test_a_copy_makes_the_same_mistake(copied: Any) -> None:
+    layer = make_layer(find(BIAS_TWICE))
+    x = torch.randn(3, 1, 2, dtype=torch.float64)
+    assert torch.equal(copied(layer)(x)[0], layer(x)[0])
+
+
+class Twice(Plain):
+    """`bias_ih` is added twice, and `bias_hh` never."""
+
+    def biases(self, layer: int, direction: int) -> list[Tensor]:
+        return super().biases(layer, direction)[:1] * 2
+
+
+class TwiceAndDraws(Twice):
+    """A number is drawn in vain besides."""
+
+    def run(self, data: Tensor, sizes: Sizes, h_0: Tensor) -> tuple[Tensor, Tensor]:
+        torch.rand(1)
+        return super().run(data, sizes, h_0)
+
+
+def list_told(layer: type[nn.Module]) -> set[str]:
+    return {fault.rule for fault in rnnspec.check(layer, profile="quick").faults}
+
+
+def test_what_the_known_mistake_breaks_is_no_fault_of_its_own() -> None:
+    assert list_told(Twice) == {"recurrence.output"}
+
+
+def test_a_fault_is_told_although_another_shows_in_nearly_every_case() -> None:
+    assert list_told(TwiceAndDraws) == {"recurrence.output", "side-effects.random-generators"}
+
+
+def test_a_layer_makes_only_the_mistakes_of_its_causes() -> None:
+    suite = prepare_suite(nn.RNN, CheckOptions(profile="quick"))
+    case = Case(config=Config(1, 1))
+    mistaken = suite.make_mistaken([LikelyCause("", "", (), 1, 1, find(BIAS_TWICE))], case)
+    assert mistaken is not None
+    assert mistaken.subject.target.factory == Maker(find(BIAS_TWICE), case)
+
+
+def test_a_cause_without_a_mistake_makes_no_layer() -> None:
+    suite = prepare_suite(nn.RNN, CheckOptions(profile="quick"))
+    case = Case(config=Config(1, 1))
+    assert suite.make_mistaken([LikelyCause("", "", (), 1, 1)], case) is None
+    assert suite.make_mistaken([], case) is None
