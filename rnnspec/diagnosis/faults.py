@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from rnnspec.contract.clauses import Level
 from rnnspec.diagnosis.events import Event, FaultKind
 from rnnspec.diagnosis.fault import Fault
+from rnnspec.diagnosis.late_causes import find_late_causes
 from rnnspec.diagnosis.merging import (
     merge_gradients,
     merge_presupposed,
@@ -67,7 +68,8 @@ def _look_beyond(search: Search[CaseT, ObservedT], progress: Progress[CaseT]) ->
 
 
 def _look_behind(search: Search[CaseT, ObservedT], progress: Progress[CaseT]) -> None:
-    """Look for faults that show only in cases in which a known one shows too."""
+    """Look for causes and faults in cases in which several faults show."""
+    find_late_causes(search)
     find_unexplained(search)
 
 

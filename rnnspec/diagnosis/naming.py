@@ -51,6 +51,7 @@ def rank_rules(
         order = list(preferred)
         return (
             rule.level is not Level.MUST,
+            not rule.about & CIRCUMSTANCES & set(needed),
             not rule.about & SITUATIONS & set(needed),
             order.index(rule.id) if rule.id in order else len(order),
             not (rule.theme in PREPARATION and rule.id in judged),

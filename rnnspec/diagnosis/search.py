@@ -181,14 +181,26 @@ class Search(Generic[CaseT, ObservedT]):
         return list(found)
 
     def find_cause(
-        self, kind: FaultKind, events: list[Event[CaseT]], fact: Fact | None
+        self,
+        kind: FaultKind,
+        events: list[Event[CaseT]],
+        fact: Fact | None,
+        *,
+        is_partial: bool = False,
+        besides: LikelyCause | None = None,
     ) -> LikelyCause | None:
-        """Return the likely cause of all of these events, or None."""
+        """Return the likely cause of all of these events, or None.
+
+        With `is_partial`, it explains some of them; with `besides`, that cause is there too.
+        """
         if fact is None:
             return None
         shown = dict.fromkeys(event.shown for event in self.sort_simplest(events))
         observations = (self.observe(case) for case in shown)
-        return self.suite.find_likely_cause(observations, gradients=kind is FaultKind.GRADIENTS)
+        gradients = kind is FaultKind.GRADIENTS
+        return self.suite.find_likely_cause(
+            observations, gradients=gradients, is_partial=is_partial, besides=besides
+        )
 
     def choose_representative(self, events: Sequence[Event[CaseT]]) -> Rule[Any, Any]:
         """Return the rule that is stopped most often, one about gradients if there is any."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
 from rnnspec.cases.case import SIZES
 from rnnspec.diagnosis.events import Event, FaultKind
 from rnnspec.diagnosis.fault import Fault
-from rnnspec.diagnosis.naming import NUMERIC, SITUATIONS, rank_rules
+from rnnspec.diagnosis.naming import CIRCUMSTANCES, NUMERIC, SITUATIONS, rank_rules
 from rnnspec.diagnosis.search import Search
 from rnnspec.engine.campaign import judge_by_all, list_applicable_rules
 from rnnspec.engine.explanations import LikelyCause
@@ -36,37 +36,24 @@ def add_fault(
     events: list[Event[CaseT]],
     fact: Fact | None,
     cause: LikelyCause | None = None,
+    beside: Fault[CaseT] | None = None,
 ) -> Fault[CaseT]:
-    """Name a fault, and add it to one of the same name if there is one."""
-    outcomes = _judge_minimum(search, minimum.finding)
-    at_minimum = _list_findings(outcomes)
+    """Name a fault, and add it to one of the same name if there is one.
+
+    If it was found `beside` another one, in cases of that, the name of the other is not its own.
+    """
     cause = cause or search.find_cause(kind, events, fact)
-    about = search.list_rules_about(minimum, kind)
-    judged = {event.rule for event in events if event.is_judged}
-    judged |= {name for name, each in at_minimum.items() if each.blocker is None}
-    judged |= set(about)
-    names = {*at_minimum, *about, *(event.rule for event in events)}
-    if fact is None:  # what else fails there is not about what stopped the subject
-        names -= {each.root.id for each in search.faults} - {event.rule for event in events}
-    ranked = rank_rules(
-        [rule for rule in search.suite.rules if rule.id in names],
-        minimum.telling,
-        fact,
-        judged - (outcomes.keys() - at_minimum.keys()),  # what holds there is not what is wrong
-        cause.rules if cause else (),
-        shown=at_minimum,
-        required=minimum.required,
-        is_small=_is_small(search, kind, minimum, events),
-    )
-    candidates = ranked or [search.choose_representative(events)]
+    at_minimum, candidates = _rank_names(search, kind, minimum, events, fact, cause)
+    if beside is not None:
+        candidates = [rule for rule in candidates if rule is not beside.root] or candidates
     fault = _find_presupposed(search, kind, candidates[0], minimum, at_minimum)
-    if fault is not None:
+    if fault is not None and fault is not beside:
         fault.situations.append(minimum)
         fault.events.extend(events)
         return fault
-    root, told = _tell(search, candidates, minimum, at_minimum, cause)
+    root, told = _tell(search, candidates, minimum, at_minimum, cause, events)
     fault = _find_same(search, root, minimum, cause)
-    if fault is None:
+    if fault is None or fault is beside:
         fault = Fault(kind, root, [minimum], told, [], cause=cause)
         search.faults.append(fault)
     elif (cause and not fault.cause) or minimum.needed < fault.situation.needed:
@@ -78,6 +65,66 @@ def add_fault(
     fault.events.extend(events)
     _absorb_narrower(search, fault, minimum)
     return fault
+
+
+def _rank_names(
+    search: Search[CaseT, ObservedT],
+    kind: FaultKind,
+    minimum: MinimalFailure[CaseT],
+    events: list[Event[CaseT]],
+    fact: Fact | None,
+    cause: LikelyCause | None,
+) -> tuple[dict[str, Finding[CaseT]], list[Rule[Any, Any]]]:
+    """Return what fails on the minimal case, and the rules that can name the fault, best first."""
+    outcomes = _judge_minimum(search, minimum.finding)
+    at_minimum = _list_findings(outcomes)
+    about = search.list_rules_about(minimum, kind)
+    judged = {event.rule for event in events if event.is_judged}
+    judged |= {name for name, each in at_minimum.items() if each.blocker is None}
+    judged |= set(about)
+    names = {*at_minimum, *about, *(event.rule for event in events)}
+    if fact is None:  # what else fails there is not about what stopped the subject
+        names -= {each.root.id for each in search.faults} - {event.rule for event in events}
+    ranked = rank_rules(
+        [
+            rule
+            for rule in search.suite.rules
+            if rule.id in names and _is_about_same(search, rule, minimum)
+        ],
+        minimum.telling,
+        fact,
+        judged - (outcomes.keys() - at_minimum.keys()),  # what holds there is not what is wrong
+        cause.rules if cause else (),
+        shown=at_minimum,
+        required=minimum.required,
+        is_small=_is_small(search, kind, minimum, events),
+    )
+    return at_minimum, ranked or [search.choose_representative(events)]
+
+
+def name_fault(
+    search: Search[CaseT, ObservedT],
+    kind: FaultKind,
+    minimum: MinimalFailure[CaseT],
+    events: list[Event[CaseT]],
+    fact: Fact | None,
+    cause: LikelyCause | None,
+) -> tuple[Rule[Any, Any], MinimalFailure[CaseT]]:
+    """Return the rule that names a fault, with a minimal case of it."""
+    at_minimum, ranked = _rank_names(search, kind, minimum, events, fact, cause)
+    return _tell(search, ranked, minimum, at_minimum, cause, events)
+
+
+def _is_about_same(
+    search: Search[CaseT, ObservedT], rule: Rule[Any, Any], minimum: MinimalFailure[CaseT]
+) -> bool:
+    """Return whether a rule about a circumstance that a situation needs is about the same one.
+
+    A rule about layers that were converted says nothing about one that was copied.
+    """
+    if not rule.about & CIRCUMSTANCES & minimum.needed:
+        return True
+    return any(map(rule.when, _reseed(search, minimum.finding.case)))
 
 
 def _is_small(
@@ -219,6 +266,7 @@ def _tell(
     minimum: MinimalFailure[CaseT],
     at_minimum: dict[str, Finding[CaseT]],
     cause: LikelyCause | None,
+    events: Sequence[Event[CaseT]] = (),
 ) -> tuple[Rule[Any, Any], MinimalFailure[CaseT]]:
     """Return the best rule that fails on the minimal case, with what it says there.
 
@@ -229,14 +277,18 @@ def _tell(
     best = candidates[0]
     insists = bool(best.about & SITUATIONS & minimum.needed)
     insists |= cause is not None and best.id in cause.rules
-    for rule in candidates[: 1 if insists else MOST_CANDIDATES]:
+    own = [
+        event for event in (*events, *search.events) if event.rule == best.id and event.is_judged
+    ]
+    inside = [event for event in own if search.is_covered(event, minimum)]
+    tried = candidates[: 1 if insists and inside else MOST_CANDIDATES]
+    for rule in tried:
         found = at_minimum.get(rule.id) or _try_seeds(search, rule, minimum.finding)
         if found is not None:
             return rule, replace(minimum, finding=found)
-    own = [event for event in search.events if event.rule == best.id and event.is_judged]
     if not own:
         return best, minimum
-    start = search.choose_simplest(own)
+    start = search.choose_simplest(inside or own)
     probe = probe_rule(search.suite, best, start.finding)
     return best, minimise(search.suite.space, start.finding, probe, best.when, RULE_EVALUATIONS)
 
@@ -244,15 +296,18 @@ def _tell(
 def _try_seeds(
     search: Search[CaseT, ObservedT], rule: Rule[Any, Any], finding: Finding[CaseT]
 ) -> Finding[CaseT] | None:
+    case = next((each for each in _reseed(search, finding.case) if rule.when(each)), None)
+    return None if case is None else _judge_one(search, rule, case, finding.index)
+
+
+def _reseed(search: Search[CaseT, Any], case: CaseT) -> Iterator[CaseT]:
+    """Yield a case with other seeds.
+
+    Those of the same parity come first: some prior uses have two ways, and it chooses one.
+    """
     space = search.suite.space
-    # Seeds of the same parity come first: some prior uses have two ways, and it chooses one.
-    steps = sorted(range(TRIED_SEEDS), key=lambda step: step % 2)
-    seeds = [space.get_seed(finding.case) + 7 * step for step in steps]
-    cases = [space.reseed(finding.case, seed) for seed in seeds]
-    case = next((each for each in cases if rule.when(each)), None)
-    if case is None:
-        return None
-    return _judge_one(search, rule, case, finding.index)
+    for step in sorted(range(TRIED_SEEDS), key=lambda step: step % 2):
+        yield space.reseed(case, space.get_seed(case) + 7 * step)
 
 
 def _judge_one(

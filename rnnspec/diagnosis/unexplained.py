@@ -23,7 +23,7 @@ from rnnspec.engine.minimise import (
     probe_rule,
 )
 from rnnspec.engine.outcome import Finding, FindingKind, judge_case
-from rnnspec.engine.suite import Observed
+from rnnspec.engine.suite import Observed, Suite
 from rnnspec.rulekit.rule import Fact, Rule, Theme
 from rnnspec.subjects.settings import restore_settings
 
@@ -113,20 +113,29 @@ def _is_explained(
 ) -> bool | None:
     """Return whether the known mistakes make a rule fail in a case, or None if nobody knows.
 
-    Mistakes that make small errors do not explain a large one.
+    Mistakes that make small errors do not explain a large one. Where results are wrong, the
+    mistakes must make them wrong too.
     """
     mistaken = search.suite.make_mistaken(causes, finding.case)
     if mistaken is None:
         return None
     with restore_settings():
         found = judge_case(rule, mistaken.observe(finding.case))
-    if found is None:
-        return False
+        if found is None:
+            return None if _is_wrong_otherwise(search, mistaken, finding.case) else False
     if not isinstance(found, Finding) or found.kind is not FindingKind.VIOLATION:
         return None
     if found.difference is not None and finding.difference is not None:
         return is_small(finding.difference) or not is_small(found.difference)
     return True
+
+
+def _is_wrong_otherwise(
+    search: Search[CaseT, ObservedT], mistaken: Suite[CaseT, ObservedT], case: CaseT
+) -> bool:
+    """Return whether the subject's results are wrong where those of the known mistakes are not."""
+    shown = search.suite.find_broken_facts(search.observe(case)).get(Fact.RESULTS)
+    return shown is not None and not mistaken.find_broken_facts(mistaken.observe(shown))
 
 
 def _add_unexplained(

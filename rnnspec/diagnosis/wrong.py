@@ -11,6 +11,7 @@ from rnnspec.diagnosis.joining import join_covering, join_hidden_results, join_s
 from rnnspec.diagnosis.mixture import separate_faults
 from rnnspec.diagnosis.search import Search
 from rnnspec.diagnosis.telling import add_fault
+from rnnspec.engine.explanations import LikelyCause
 from rnnspec.engine.minimise import MinimalFailure, Probe, is_in_any, minimise
 from rnnspec.engine.outcome import (
     Finding,
@@ -60,18 +61,39 @@ def find_wrong(search: Search[CaseT, ObservedT], kind: FaultKind, fact: Fact) ->
         ]
         mixture = separate_faults(search, kind, fact, minimum, covered, probe) if covered else None
         if mixture is not None:
-            add_fault(search, kind, mixture.minimum, mixture.events, fact, mixture.cause)
-            add_fault(search, kind, mixture.hidden, mixture.others, fact, mixture.further)
+            first = add_fault(search, kind, mixture.minimum, mixture.events, fact, mixture.cause)
+            add_fault(
+                search, kind, mixture.hidden, mixture.others, fact, mixture.further, beside=first
+            )
             told = {id(event) for event in covered}
             events = [event for event in events if id(event) not in told]
             continue
-        fault = add_fault(search, kind, minimum, covered or [start], fact, cause)
+        fault = _add_beside(search, kind, minimum, covered or [start], fact, cause)
         events = _list_unexplained(search, fault, events, kind)
     same = [fault for fault in search.faults if fault.kind is kind]
     if same:
         same[-1].events.extend(events)
     else:
         search.unexplained += events
+
+
+def _add_beside(
+    search: Search[CaseT, ObservedT],
+    kind: FaultKind,
+    minimum: MinimalFailure[CaseT],
+    events: list[Event[CaseT]],
+    fact: Fact,
+    cause: LikelyCause | None,
+) -> Fault[CaseT]:
+    """Add a fault; if nothing explains it by itself, what does together with one found before."""
+    cause = cause or search.find_cause(kind, events, fact)
+    if cause is None:
+        for known in search.faults:
+            if known.kind is kind and known.cause is not None:
+                further = search.find_cause(kind, events, fact, besides=known.cause)
+                if further is not None:
+                    return add_fault(search, kind, minimum, events, fact, further, beside=known)
+    return add_fault(search, kind, minimum, events, fact, cause)
 
 
 def _probe_fact(search: Search[CaseT, ObservedT], fact: Fact, start: Event[CaseT]) -> Probe[CaseT]:

@@ -131,7 +131,7 @@ def scale(observation: Observation) -> None:
     when=is_sampled,
     needs=NEEDS,
     about=("dropout",),
-    presupposes=(Fact.RESULTS, "modules.second-call"),
+    presupposes=(Fact.RESULTS, "modules.second-call", "dropout.fresh-masks"),
 )
 def rate(observation: Observation) -> None:
     """Each value is dropped with probability p, where p is the `dropout` argument.
@@ -176,7 +176,7 @@ def fresh_masks(observation: Observation) -> None:
     when=is_sampled,
     needs=NEEDS,
     about=("dropout",),
-    presupposes=(Fact.RESULTS, "modules.second-call"),
+    presupposes=(Fact.RESULTS, "modules.second-call", "dropout.fresh-masks"),
 )
 def independent(observation: Observation) -> None:
     """Dropout draws independently for every time step, sample, unit, direction and layer.

@@ -92,6 +92,7 @@ def tied_parameters(observation: Observation) -> None:
         *REPEATED_CALLS,
         "parameters.trainable",
         "modules.replaced-parameters",
+        "modules.functional-call",
     ),
 )
 def parametrized(observation: Observation) -> None:
@@ -150,6 +151,7 @@ def _assert_results_from_source(observation: Observation, name: str) -> None:
         "side-effects.parameters",
         *REPEATED_CALLS,
         "modules.replaced-parameters",
+        "modules.functional-call",
     ),
 )
 def weight_norm(observation: Observation) -> None:

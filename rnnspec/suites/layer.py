@@ -202,7 +202,7 @@ class LayerSuite:
     def make_mistaken(self, causes: Sequence[LikelyCause], case: Case) -> LayerSuite | None:
         """Return the suite of a layer that conforms but for these likely causes, for one case."""
         mistakes = [each.origin for each in causes if isinstance(each.origin, Hypothesis)]
-        if not mistakes or len(mistakes) < len(causes):
+        if not mistakes or len(mistakes) < len(causes) or any(each.remembers for each in mistakes):
             return None
         own = self.subject
         target = replace(own.target, factory=Maker(combine_mistakes(mistakes), case))

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -142,7 +142,7 @@ WITHOUT_PLACE: tuple[
 
 HYPOTHESES: tuple[Hypothesis, ...] = (
     *(
-        hypothesis
+        replace(hypothesis, remembers=True)
         for text, kinds, places, concerns in WITHOUT_PLACE
         for hypothesis in list_by_place(
             f"{text} are used with the values from before they were replaced or loaded"
@@ -164,5 +164,6 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
         KeptState,
         _was_called,
         unclear=_was_called_otherwise,
+        remembers=True,
     ),
 )

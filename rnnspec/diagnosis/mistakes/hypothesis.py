@@ -38,6 +38,7 @@ class Hypothesis:
     is_certain  whether the mistake leaves nothing to chance in a case with random dropout
     shown_by  cases of which at least one must be explained
     effect    hypotheses with equal effects on a case compute the same there; None is unlike any
+    remembers  whether it depends on what was done with the layer before the call
     """
 
     text: str
@@ -51,3 +52,4 @@ class Hypothesis:
     is_certain: Condition = never
     shown_by: Condition = always
     effect: Callable[[Case], Hashable] | None = None
+    remembers: bool = False

@@ -1,0 +1,79 @@
+"""Likely causes that are found only when the cases of other faults are known."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from rnnspec.diagnosis.events import KIND_OF_FACT, Event, FaultKind
+from rnnspec.diagnosis.fault import Fault
+from rnnspec.diagnosis.search import Search
+from rnnspec.diagnosis.telling import name_fault
+from rnnspec.engine.explanations import LikelyCause
+from rnnspec.engine.minimise import MinimalFailure, is_in_any
+from rnnspec.engine.suite import Observed
+from rnnspec.rulekit.rule import Fact
+
+CaseT = TypeVar("CaseT")
+ObservedT = TypeVar("ObservedT", bound=Observed[Any])
+MOST_OVERLOOKED = 0.2
+"""In so large a share of its cases, another fault may show without being known to."""
+
+
+def find_late_causes(search: Search[CaseT, ObservedT]) -> None:
+    """Find the likely causes of faults in numbers now that the cases of other faults are known.
+
+    A case in which two faults show says nothing about one mistake. With its cause, a fault may have
+    a better name.
+    """
+    for fault in search.faults:
+        fact = next((each for each, kind in KIND_OF_FACT.items() if kind is fault.kind), None)
+        if fault.cause is not None or fact in (None, Fact.CALL) or len(search.faults) < 2:
+            continue
+        others = _list_other_situations(search, fault)
+        alone = [
+            event
+            for event in fault.events
+            if event.kind is fault.kind and not is_in_any(search.suite.space, event.shown, others)
+        ]
+        cause = _find_main_cause(search, fault.kind, alone, fact) if alone else None
+        if cause is not None:
+            fault.cause = cause
+            _rename(search, fault, alone, fact)
+
+
+def _find_main_cause(
+    search: Search[CaseT, ObservedT],
+    kind: FaultKind,
+    events: list[Event[CaseT]],
+    fact: Fact | None,
+) -> LikelyCause | None:
+    """Return the likely cause of all events, or of nearly all: others may have been overlooked."""
+    cause = search.find_cause(kind, events, fact)
+    if cause is not None:
+        return cause
+    cause = search.find_cause(kind, events, fact, is_partial=True)
+    if cause is None:
+        return None
+    gradients = kind is FaultKind.GRADIENTS
+    seen = [search.observe(case) for case in dict.fromkeys(event.shown for event in events)]
+    verdicts = [search.suite.is_explained(cause, each, gradients=gradients) for each in seen]
+    return cause if verdicts.count(False) <= MOST_OVERLOOKED * len(verdicts) else None
+
+
+def _rename(
+    search: Search[CaseT, ObservedT],
+    fault: Fault[CaseT],
+    events: list[Event[CaseT]],
+    fact: Fact | None,
+) -> None:
+    """Give a fault the name that its cause suggests, unless another fault has it."""
+    root, told = name_fault(search, fault.kind, fault.situation, events, fact, fault.cause)
+    if not any(other.root is root for other in search.faults):
+        fault.root, fault.minimum = root, told
+
+
+def _list_other_situations(
+    search: Search[CaseT, Any], fault: Fault[CaseT]
+) -> list[MinimalFailure[CaseT]]:
+    others = (other for other in search.faults if other is not fault)
+    return [situation for other in others for situation in other.situations]
