@@ -23,7 +23,7 @@ from rnnspec.diagnosis.others import find_others
 from rnnspec.diagnosis.recheck import judge_beyond, judge_without
 from rnnspec.diagnosis.search import Search
 from rnnspec.diagnosis.stopped import find_common, find_stopped_calls, find_stopped_elsewhere
-from rnnspec.diagnosis.unexplained import find_unexplained
+from rnnspec.diagnosis.unexplained import absorb_explained, find_unexplained
 from rnnspec.diagnosis.wrong import find_wrong
 from rnnspec.engine.minimise import MinimalFailure
 from rnnspec.engine.outcome import FailingCase, Progress
@@ -70,6 +70,7 @@ def _look_beyond(search: Search[CaseT, ObservedT], progress: Progress[CaseT]) ->
 def _look_behind(search: Search[CaseT, ObservedT], progress: Progress[CaseT]) -> None:
     """Look for causes and faults in cases in which several faults show."""
     find_late_causes(search)
+    absorb_explained(search)
     find_unexplained(search)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -109,9 +109,14 @@ def name_fault(
     events: list[Event[CaseT]],
     fact: Fact | None,
     cause: LikelyCause | None,
+    excluded: Collection[str] = (),
 ) -> tuple[Rule[Any, Any], MinimalFailure[CaseT]]:
-    """Return the rule that names a fault, with a minimal case of it."""
+    """Return the rule that names a fault, with a minimal case of it.
+
+    An excluded rule is the name only if there is no other.
+    """
     at_minimum, ranked = _rank_names(search, kind, minimum, events, fact, cause)
+    ranked = [rule for rule in ranked if rule.id not in excluded] or ranked
     return _tell(search, ranked, minimum, at_minimum, cause, events)
 
 

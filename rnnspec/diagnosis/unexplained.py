@@ -14,6 +14,8 @@ from rnnspec.diagnosis.fault import Fault
 from rnnspec.diagnosis.joining import join_related
 from rnnspec.diagnosis.merging import merge_presupposed
 from rnnspec.diagnosis.search import Search
+from rnnspec.diagnosis.telling import name_fault
+from rnnspec.engine.campaign import judge_by_all, list_applicable_rules
 from rnnspec.engine.explanations import LikelyCause
 from rnnspec.engine.minimise import (
     RULE_EVALUATIONS,
@@ -59,6 +61,45 @@ def find_unexplained(search: Search[CaseT, ObservedT]) -> None:
     search.closed = []
     if has_new:
         merge_presupposed(search)
+
+
+def absorb_explained(search: Search[CaseT, ObservedT]) -> None:
+    """Make faults part of one in the results whose likely cause breaks their rule as well.
+
+    Where only the subject stops in another way, a rule that the cause breaks is no name for that.
+    """
+    for fault in list(search.faults):
+        if fault.cause is not None or fault.kind is FaultKind.RESULTS:
+            continue
+        known = [each for each in search.faults if each.kind is FaultKind.RESULTS and each.cause]
+        causes = [each.cause for each in known if each.cause is not None]
+        if not causes or not _is_explained(search, fault.root, causes, fault.minimum.finding):
+            continue
+        if fault.kind is FaultKind.BLOCKED:
+            _rename_stopped(search, fault, causes)
+            continue
+        taker = max(known, key=lambda each: each.count_events(fault.root.id))
+        if not search.is_minor(taker, fault.root):
+            taker.take_in(fault)
+            search.faults.remove(fault)
+
+
+def _rename_stopped(
+    search: Search[CaseT, ObservedT], fault: Fault[CaseT], causes: Sequence[LikelyCause]
+) -> None:
+    """Give a fault the name of a rule that the known mistakes do not break on its minimal case."""
+    case = fault.situation.finding.case
+    mistaken = search.suite.make_mistaken(causes, case)
+    if mistaken is None:
+        return
+    rules = list_applicable_rules(search.suite, case)
+    outcomes, _ = judge_by_all(mistaken, rules, 0, case)
+    explained = {name for name, each in outcomes.items() if each is not None}
+    root, told = name_fault(
+        search, fault.kind, fault.situation, fault.events, Fact.CALL, None, explained
+    )
+    if not any(other.root is root for other in search.faults):
+        fault.root, fault.minimum = root, told
 
 
 def _list_doubtful(

@@ -154,7 +154,7 @@ def _draw_masks(reference: Reference, probability: float) -> None:
     for view in list_views(reference):
         if type(view).drop is not Reference.drop:
             raise UnknownEffect("dropout is a part of the mistake")
-        view.__dict__["drop"] = partial(_drop, 1.0 - probability)
+        vars(view)["drop"] = partial(_drop, 1.0 - probability)
 
 
 def _drop(kept: float, data: Tensor, layer: int) -> Tensor:
