@@ -24,7 +24,7 @@ from rnnspec.engine.minimise import (
     minimise,
     probe_rule,
 )
-from rnnspec.engine.outcome import Finding, FindingKind, judge_case
+from rnnspec.engine.outcome import Finding, FindingKind, Outcome, judge_case
 from rnnspec.engine.suite import Observed, Suite
 from rnnspec.rulekit.rule import Fact, Rule, Theme
 from rnnspec.subjects.settings import restore_settings
@@ -69,11 +69,9 @@ def absorb_explained(search: Search[CaseT, ObservedT]) -> None:
     Where only the subject stops in another way, a rule that the cause breaks is no name for that.
     """
     for fault in list(search.faults):
-        if fault.cause is not None or fault.kind is FaultKind.RESULTS:
-            continue
         known = [each for each in search.faults if each.kind is FaultKind.RESULTS and each.cause]
         causes = [each.cause for each in known if each.cause is not None]
-        if not causes or not _is_explained(search, fault.root, causes, fault.minimum.finding):
+        if fault.cause is not None or not causes or not _is_due(search, fault, causes):
             continue
         if fault.kind is FaultKind.BLOCKED:
             _rename_stopped(search, fault, causes)
@@ -82,6 +80,29 @@ def absorb_explained(search: Search[CaseT, ObservedT]) -> None:
         if not search.is_minor(taker, fault.root):
             taker.take_in(fault)
             search.faults.remove(fault)
+
+
+def _is_due(
+    search: Search[CaseT, ObservedT], fault: Fault[CaseT], causes: Sequence[LikelyCause]
+) -> bool:
+    """Return whether the known mistakes break the rule of a fault on its minimal case.
+
+    If results are wrong there, the mistakes must make them just as wrong.
+    """
+    finding = fault.minimum.finding
+    if not _is_explained(search, fault.root, causes, finding):
+        return False
+    if fault.kind is not FaultKind.RESULTS:
+        return True
+    mistaken = search.suite.make_mistaken(causes, finding.case)
+    found = None if mistaken is None else _judge(mistaken, fault.root, finding.case)
+    return isinstance(found, Finding) and found.message == finding.message
+
+
+def _judge(mistaken: Suite[CaseT, ObservedT], rule: Rule[Any, Any], case: CaseT) -> Outcome[CaseT]:
+    """Return what a rule says about a layer that makes only the known mistakes."""
+    with restore_settings():
+        return judge_case(rule, mistaken.observe(case))
 
 
 def _rename_stopped(
@@ -105,13 +126,19 @@ def _rename_stopped(
 def _list_doubtful(
     search: Search[CaseT, ObservedT], wrong: Sequence[Fault[CaseT]]
 ) -> dict[str, list[Event[CaseT]]]:
-    """Return the failures, by rule, of which it is asked whether known mistakes explain them."""
+    """Return the failures, by rule, of which it is asked whether known mistakes explain them.
+
+    What is wrong with dropout is known only where it drops everything, so readings of it are left
+    out if a fault is about dropout.
+    """
     roots = {fault.root.id for fault in search.faults}
     unclear = _list_unclear(search)
+    drops = any(fault.root.theme is Theme.DROPOUT for fault in search.faults)
     events: dict[str, list[Event[CaseT]]] = {}
     for event in (event for fault in wrong for event in fault.events):
         rule = search.rules[event.rule]
-        is_other = rule.theme is Theme.DROPOUT or Fact.RESULTS not in rule.establishes
+        is_reading = rule.theme is Theme.DROPOUT
+        is_other = not drops if is_reading else Fact.RESULTS not in rule.establishes
         is_clear = event.is_judged and not is_in_any(search.suite.space, event.case.case, unclear)
         if is_clear and is_other and rule.id not in roots:
             events.setdefault(event.rule, []).append(event)
@@ -160,10 +187,9 @@ def _is_explained(
     mistaken = search.suite.make_mistaken(causes, finding.case)
     if mistaken is None:
         return None
-    with restore_settings():
-        found = judge_case(rule, mistaken.observe(finding.case))
-        if found is None:
-            return None if _is_wrong_otherwise(search, mistaken, finding.case) else False
+    found = _judge(mistaken, rule, finding.case)
+    if found is None:
+        return None if _is_wrong_otherwise(search, mistaken, finding.case) else False
     if not isinstance(found, Finding) or found.kind is not FindingKind.VIOLATION:
         return None
     if found.difference is not None and finding.difference is not None:
@@ -175,8 +201,9 @@ def _is_wrong_otherwise(
     search: Search[CaseT, ObservedT], mistaken: Suite[CaseT, ObservedT], case: CaseT
 ) -> bool:
     """Return whether the subject's results are wrong where those of the known mistakes are not."""
-    shown = search.suite.find_broken_facts(search.observe(case)).get(Fact.RESULTS)
-    return shown is not None and not mistaken.find_broken_facts(mistaken.observe(shown))
+    with restore_settings():
+        shown = search.suite.find_broken_facts(search.observe(case)).get(Fact.RESULTS)
+        return shown is not None and not mistaken.find_broken_facts(mistaken.observe(shown))
 
 
 def _add_unexplained(
