@@ -17,6 +17,7 @@ from rnnspec.diagnosis.late_causes import find_late_causes
 from rnnspec.diagnosis.merging import (
     merge_gradients,
     merge_presupposed,
+    merge_readings,
     merge_same_names,
 )
 from rnnspec.diagnosis.others import find_others
@@ -82,6 +83,7 @@ STEPS_BEYOND: tuple[Step, ...] = (
     lambda search, progress: find_stopped_elsewhere(search),
     lambda search, progress: merge_presupposed(search),
     lambda search, progress: merge_gradients(search),
+    lambda search, progress: merge_readings(search),
     lambda search, progress: merge_same_names(search),
 )
 STEPS: tuple[Step, ...] = (

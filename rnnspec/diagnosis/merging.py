@@ -9,8 +9,9 @@ from rnnspec.diagnosis.events import FaultKind
 from rnnspec.diagnosis.fault import Fault
 from rnnspec.diagnosis.recheck import judge_elsewhere
 from rnnspec.diagnosis.search import Search
+from rnnspec.engine.outcome import remove_numbers
 from rnnspec.engine.suite import Observed
-from rnnspec.rulekit.rule import Part
+from rnnspec.rulekit.rule import Part, Theme
 
 CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])
@@ -46,6 +47,23 @@ def merge_same_names(search: Search[CaseT, ObservedT]) -> None:
         if first is not fault:
             first.take_in(fault)
             search.faults.remove(fault)
+
+
+def merge_readings(search: Search[CaseT, ObservedT]) -> None:
+    """Make faults of dropout one fault if the same reading of the masks says the same about both.
+
+    Rules that begin with the same reading fail in it for the same reason.
+    """
+    for fault in list(search.open_faults):
+        said = remove_numbers(fault.minimum.finding.message)
+        for other in search.faults:
+            is_larger = other is not fault and len(other.events) >= len(fault.events)
+            are_readings = Theme.DROPOUT is fault.root.theme is other.root.theme
+            is_same = remove_numbers(other.minimum.finding.message) == said
+            if is_larger and are_readings and is_same:
+                other.take_in(fault)
+                search.faults.remove(fault)
+                break
 
 
 def merge_gradients(search: Search[CaseT, ObservedT]) -> None:

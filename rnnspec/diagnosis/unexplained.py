@@ -7,16 +7,17 @@ for the subject, tells of another fault, even if the known one shows in every ca
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 from rnnspec.diagnosis.events import Event, FaultKind, is_small
 from rnnspec.diagnosis.fault import Fault
 from rnnspec.diagnosis.joining import join_related
 from rnnspec.diagnosis.merging import merge_presupposed
+from rnnspec.diagnosis.naming import CIRCUMSTANCES
 from rnnspec.diagnosis.search import Search
 from rnnspec.diagnosis.telling import name_fault
 from rnnspec.engine.campaign import judge_by_all, list_applicable_rules
-from rnnspec.engine.explanations import LikelyCause
 from rnnspec.engine.minimise import (
     RULE_EVALUATIONS,
     MinimalFailure,
@@ -24,93 +25,131 @@ from rnnspec.engine.minimise import (
     minimise,
     probe_rule,
 )
-from rnnspec.engine.outcome import Finding, FindingKind, Outcome, judge_case
+from rnnspec.engine.outcome import Finding, FindingKind, Outcome, UnsupportedCase, judge_case
 from rnnspec.engine.suite import Observed, Suite
-from rnnspec.rulekit.rule import Fact, Rule, Theme
+from rnnspec.rulekit.rule import Fact, Part, Rule, Theme
 from rnnspec.subjects.settings import restore_settings
 
 CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])
 FEWEST, MOST = 2, 5
 """In so many cases the known mistakes must not explain what a rule says; so many are tried."""
+FACT_OF_KIND = {FaultKind.RESULTS: Fact.RESULTS, FaultKind.GRADIENTS: Fact.GRADIENTS}
 
 
-def find_unexplained(search: Search[CaseT, ObservedT]) -> None:
-    """Find faults among the failures that were taken for those of wrong results.
+@dataclass(frozen=True)
+class Known(Generic[CaseT, ObservedT]):
+    """The faults of a kind that have a likely cause, and the layer that makes only these mistakes.
 
-    Nothing is said of rules about the results themselves, nor of cases in which a fault shows that
-    has no likely cause.
+    It says which failures they explain. A fault that shows only after a use of the layer, or in
+    some other circumstance, is left out: that layer does not know what a rule did before.
     """
-    wrong = [fault for fault in search.faults if fault.kind is FaultKind.RESULTS and fault.cause]
-    causes = [fault.cause for fault in wrong if fault.cause is not None]
-    if not causes:
-        return
-    events = _list_doubtful(search, wrong)
-    search.closed = list(search.faults)
-    order = [rule.id for rule in search.suite.rules]
-    for name in sorted(events, key=lambda name: (-len(events[name]), order.index(name))):
-        rule = search.rules[name]
-        if not _is_unexplained(search, rule, causes, events[name]):
-            continue
-        taken = {id(event) for event in events[name]}
-        for fault in wrong:
-            fault.events = [event for event in fault.events if id(event) not in taken]
-        if not join_related(search, name, events[name]):
-            _add_unexplained(search, rule, causes, events[name])
-    has_new = bool(search.open_faults)
-    search.closed = []
-    if has_new:
-        merge_presupposed(search)
+
+    search: Search[CaseT, ObservedT]
+    kind: FaultKind
+    faults: list[Fault[CaseT]]
+
+    @classmethod
+    def collect(cls, search: Search[CaseT, ObservedT], kind: FaultKind) -> Known[CaseT, ObservedT]:
+        """Return the faults of a kind, results or gradients, that have a likely cause."""
+        return cls(
+            search, kind, [each for each in search.faults if each.kind is kind and each.cause]
+        )
+
+    def make_mistaken(self, case: CaseT) -> Suite[CaseT, ObservedT] | None:
+        """Return the suite of the layer that makes these mistakes, if there is one for a case."""
+        causes = [fault.cause for fault in self.faults if fault.cause is not None]
+        gradients = self.kind is FaultKind.GRADIENTS
+        return self.search.suite.make_mistaken(causes, case, gradients=gradients)
+
+    def judge(self, rule: Rule[Any, Any], case: CaseT) -> Outcome[CaseT]:
+        """Return what a rule says about that layer; UnsupportedCase if there is none."""
+        mistaken = self.make_mistaken(case)
+        if mistaken is None:
+            return UnsupportedCase("no layer makes only these mistakes")
+        with restore_settings():
+            return judge_case(rule, mistaken.observe(case))
+
+    def explain(self, rule: Rule[Any, Any], finding: Finding[CaseT]) -> bool | None:
+        """Return whether the mistakes make a rule fail in a case, or None if nobody knows.
+
+        Mistakes that make small errors do not explain a large one. Where the subject's numbers are
+        wrong, the mistakes must make them wrong too.
+        """
+        found = self.judge(rule, finding.case)
+        if found is None:
+            return None if self._is_wrong_otherwise(finding.case) else False
+        if not isinstance(found, Finding) or found.kind is not FindingKind.VIOLATION:
+            return None
+        if found.difference is not None and finding.difference is not None:
+            return is_small(finding.difference) or not is_small(found.difference)
+        return True
+
+    def explain_fault(self, fault: Fault[CaseT]) -> bool:
+        """Return whether the mistakes break the rule of another fault on its minimal case.
+
+        If the same numbers are wrong there, the mistakes must make them just as wrong.
+        """
+        finding = fault.minimum.finding
+        if not self.explain(fault.root, finding):
+            return False
+        if fault.kind is not self.kind:
+            return True
+        found = self.judge(fault.root, finding.case)
+        return isinstance(found, Finding) and _shorten(found.message) == _shorten(finding.message)
+
+    def _is_wrong_otherwise(self, case: CaseT) -> bool:
+        """Return whether numbers of the subject are wrong that the mistakes leave right."""
+        fact, mistaken = FACT_OF_KIND[self.kind], self.make_mistaken(case)
+        gradients = self.kind is FaultKind.GRADIENTS
+        with restore_settings():
+            suite, seen = self.search.suite, self.search.observe(case)
+            shown = suite.find_broken_facts(seen, with_gradients=gradients).get(fact)
+            if shown is None or mistaken is None:
+                return False
+            return not mistaken.find_broken_facts(mistaken.observe(shown), with_gradients=gradients)
+
+
+def _is_known(fault: Fault[Any], kind: FaultKind) -> bool:
+    is_plain = not any(each.needed & CIRCUMSTANCES for each in fault.situations)
+    return fault.kind is kind and fault.cause is not None and is_plain
+
+
+def _shorten(message: str) -> str:
+    """Return a message without how many times the bound an error is, which is rounded itself."""
+    return message.partition(" (")[0]
 
 
 def absorb_explained(search: Search[CaseT, ObservedT]) -> None:
-    """Make faults part of one in the results whose likely cause breaks their rule as well.
+    """Make faults part of one whose likely cause breaks their rule as well.
 
     Where only the subject stops in another way, a rule that the cause breaks is no name for that.
     """
-    for fault in list(search.faults):
-        known = [each for each in search.faults if each.kind is FaultKind.RESULTS and each.cause]
-        causes = [each.cause for each in known if each.cause is not None]
-        if fault.cause is not None or not causes or not _is_due(search, fault, causes):
-            continue
-        if fault.kind is FaultKind.BLOCKED:
-            _rename_stopped(search, fault, causes)
-            continue
-        taker = max(known, key=lambda each: each.count_events(fault.root.id))
-        if not search.is_minor(taker, fault.root):
-            taker.take_in(fault)
-            search.faults.remove(fault)
-
-
-def _is_due(
-    search: Search[CaseT, ObservedT], fault: Fault[CaseT], causes: Sequence[LikelyCause]
-) -> bool:
-    """Return whether the known mistakes break the rule of a fault on its minimal case.
-
-    If results are wrong there, the mistakes must make them just as wrong.
-    """
-    finding = fault.minimum.finding
-    if not _is_explained(search, fault.root, causes, finding):
-        return False
-    if fault.kind is not FaultKind.RESULTS:
-        return True
-    mistaken = search.suite.make_mistaken(causes, finding.case)
-    found = None if mistaken is None else _judge(mistaken, fault.root, finding.case)
-    return isinstance(found, Finding) and found.message == finding.message
-
-
-def _judge(mistaken: Suite[CaseT, ObservedT], rule: Rule[Any, Any], case: CaseT) -> Outcome[CaseT]:
-    """Return what a rule says about a layer that makes only the known mistakes."""
-    with restore_settings():
-        return judge_case(rule, mistaken.observe(case))
+    for kind in FACT_OF_KIND:
+        for fault in list(search.faults):
+            known = Known.collect(search, kind)
+            is_gradient = fault.root.part is Part.GRADIENTS
+            if fault.cause is not None or not known.faults:
+                continue
+            if kind is FaultKind.GRADIENTS and not is_gradient:
+                continue
+            if not known.explain_fault(fault):
+                continue
+            if fault.kind is FaultKind.BLOCKED:
+                _rename_stopped(search, fault, known)
+                continue
+            taker = max(known.faults, key=lambda each: each.count_events(fault.root.id))
+            if not search.is_minor(taker, fault.root):
+                taker.take_in(fault)
+                search.faults.remove(fault)
 
 
 def _rename_stopped(
-    search: Search[CaseT, ObservedT], fault: Fault[CaseT], causes: Sequence[LikelyCause]
+    search: Search[CaseT, ObservedT], fault: Fault[CaseT], known: Known[CaseT, ObservedT]
 ) -> None:
     """Give a fault the name of a rule that the known mistakes do not break on its minimal case."""
     case = fault.situation.finding.case
-    mistaken = search.suite.make_mistaken(causes, case)
+    mistaken = known.make_mistaken(case)
     if mistaken is None:
         return
     rules = list_applicable_rules(search.suite, case)
@@ -121,6 +160,32 @@ def _rename_stopped(
     )
     if not any(other.root is root for other in search.faults):
         fault.root, fault.minimum = root, told
+
+
+def find_unexplained(search: Search[CaseT, ObservedT]) -> None:
+    """Find faults among the failures that were taken for those of wrong results.
+
+    Nothing is said of rules about the results themselves, nor of cases in which a fault shows that
+    has no likely cause.
+    """
+    known = Known.collect(search, FaultKind.RESULTS)
+    if not known.faults:
+        return
+    events = _list_doubtful(search, known.faults)
+    search.closed = list(search.faults)
+    order = [rule.id for rule in search.suite.rules]
+    for name in sorted(events, key=lambda name: (-len(events[name]), order.index(name))):
+        if not _is_unexplained(known, search.rules[name], search.sort_simplest(events[name])):
+            continue
+        taken = {id(event) for event in events[name]}
+        for fault in known.faults:
+            fault.events = [event for event in fault.events if id(event) not in taken]
+        if not join_related(search, name, events[name]):
+            _add_unexplained(known, search.rules[name], events[name])
+    has_new = bool(search.open_faults)
+    search.closed = []
+    if has_new:
+        merge_presupposed(search)
 
 
 def _list_doubtful(
@@ -150,21 +215,19 @@ def _list_unclear(search: Search[CaseT, ObservedT]) -> list[MinimalFailure[CaseT
     return [
         situation
         for fault in search.faults
-        if fault.kind in (FaultKind.RESULTS, FaultKind.BLOCKED) and fault.cause is None
+        if fault.kind in (FaultKind.RESULTS, FaultKind.BLOCKED)
+        and not _is_known(fault, FaultKind.RESULTS)
         for situation in fault.situations
     ]
 
 
 def _is_unexplained(
-    search: Search[CaseT, ObservedT],
-    rule: Rule[Any, Any],
-    causes: Sequence[LikelyCause],
-    events: list[Event[CaseT]],
+    known: Known[CaseT, ObservedT], rule: Rule[Any, Any], events: Sequence[Event[CaseT]]
 ) -> bool:
     """Return whether a rule fails otherwise than for a layer that makes only the known mistakes."""
     told = 0
-    for event in search.sort_simplest(events)[:MOST]:
-        explained = _is_explained(search, rule, causes, event.finding)
+    for event in events[:MOST]:
+        explained = known.explain(rule, event.finding)
         if explained:
             return False
         told += explained is False
@@ -173,55 +236,18 @@ def _is_unexplained(
     return False
 
 
-def _is_explained(
-    search: Search[CaseT, ObservedT],
-    rule: Rule[Any, Any],
-    causes: Sequence[LikelyCause],
-    finding: Finding[CaseT],
-) -> bool | None:
-    """Return whether the known mistakes make a rule fail in a case, or None if nobody knows.
-
-    Mistakes that make small errors do not explain a large one. Where results are wrong, the
-    mistakes must make them wrong too.
-    """
-    mistaken = search.suite.make_mistaken(causes, finding.case)
-    if mistaken is None:
-        return None
-    found = _judge(mistaken, rule, finding.case)
-    if found is None:
-        return None if _is_wrong_otherwise(search, mistaken, finding.case) else False
-    if not isinstance(found, Finding) or found.kind is not FindingKind.VIOLATION:
-        return None
-    if found.difference is not None and finding.difference is not None:
-        return is_small(finding.difference) or not is_small(found.difference)
-    return True
-
-
-def _is_wrong_otherwise(
-    search: Search[CaseT, ObservedT], mistaken: Suite[CaseT, ObservedT], case: CaseT
-) -> bool:
-    """Return whether the subject's results are wrong where those of the known mistakes are not."""
-    with restore_settings():
-        shown = search.suite.find_broken_facts(search.observe(case)).get(Fact.RESULTS)
-        return shown is not None and not mistaken.find_broken_facts(mistaken.observe(shown))
-
-
 def _add_unexplained(
-    search: Search[CaseT, ObservedT],
-    rule: Rule[Any, Any],
-    causes: Sequence[LikelyCause],
-    events: list[Event[CaseT]],
+    known: Known[CaseT, ObservedT], rule: Rule[Any, Any], events: list[Event[CaseT]]
 ) -> None:
     """Add the fault of a rule, with a minimal case that the known mistakes do not explain."""
+    search = known.search
     start = search.choose_simplest(events).finding
     unclear = _list_unclear(search)
     probe = probe_rule(search.suite, rule, start)
 
     def probe_unexplained(case: CaseT) -> Finding[CaseT] | None:
         found = None if is_in_any(search.suite.space, case, unclear) else probe(case)
-        if found is None or _is_explained(search, rule, causes, found) is not False:
-            return None
-        return found
+        return found if found is not None and known.explain(rule, found) is False else None
 
     minimum = minimise(search.suite.space, start, probe_unexplained, rule.when, RULE_EVALUATIONS)
     search.add_or_merge(Fault(FaultKind.REQUIREMENT, rule, [minimum], minimum, events))

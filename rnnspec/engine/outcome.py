@@ -51,7 +51,12 @@ def describe_blocker(failure: Failure) -> Blocker:
     """
     error = failure.error if isinstance(failure, Raised) else failure
     text = " ".join(str(error).split()).partition(";")[0]
-    return Blocker(type(error).__name__, NUMBER.sub("#", SHAPE.sub("(#)", text)))
+    return Blocker(type(error).__name__, remove_numbers(text))
+
+
+def remove_numbers(text: str) -> str:
+    """Return a message with # in place of each number and each shape."""
+    return NUMBER.sub("#", SHAPE.sub("(#)", text))
 
 
 @dataclass(frozen=True)

@@ -177,11 +177,12 @@ class Suite(Protocol[CaseT, ObservedT]):
         """
 
     def make_mistaken(
-        self, causes: Sequence[LikelyCause], case: CaseT
+        self, causes: Sequence[LikelyCause], case: CaseT, *, gradients: bool = False
     ) -> Suite[CaseT, ObservedT] | None:
         """Return the suite of a subject that does right all but what these likely causes say.
 
-        It is meant for one case. None if there is no such subject.
+        It is meant for one case. With `gradients`, these causes are about gradients. None if there
+        is no such subject.
         """
 
     def measure_error(self, observation: ObservedT, *, gradients: bool = False) -> ErrorSize | None:

@@ -199,13 +199,15 @@ class LayerSuite:
             return None
         return agreement is not Agreement.CONTRADICTION
 
-    def make_mistaken(self, causes: Sequence[LikelyCause], case: Case) -> LayerSuite | None:
+    def make_mistaken(
+        self, causes: Sequence[LikelyCause], case: Case, *, gradients: bool = False
+    ) -> LayerSuite | None:
         """Return the suite of a layer that conforms but for these likely causes, for one case."""
         mistakes = [each.origin for each in causes if isinstance(each.origin, Hypothesis)]
         if not mistakes or len(mistakes) < len(causes) or any(each.remembers for each in mistakes):
             return None
         own = self.subject
-        target = replace(own.target, factory=Maker(combine_mistakes(mistakes), case))
+        target = replace(own.target, factory=Maker(combine_mistakes(mistakes), case, gradients))
         subject = TorchSubject(target, own.device, own.kind, own.fixed, own.capabilities)
         return replace(self, subject=subject)
 

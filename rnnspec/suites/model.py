@@ -179,7 +179,9 @@ class ModelSuite:
         """Return None: no likely cause is looked for."""
         return None
 
-    def make_mistaken(self, causes: Sequence[LikelyCause], case: ModelCase) -> None:
+    def make_mistaken(
+        self, causes: Sequence[LikelyCause], case: ModelCase, *, gradients: bool = False
+    ) -> None:
         """Return None: no likely cause is looked for."""
         return None
 

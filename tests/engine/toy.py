@@ -339,7 +339,9 @@ class ToySuite:
         """Return None: the cause that the test gave predicts nothing."""
         return None
 
-    def make_mistaken(self, causes: Sequence[LikelyCause], case: ToyCase) -> ToySuite | None:
+    def make_mistaken(
+        self, causes: Sequence[LikelyCause], case: ToyCase, *, gradients: bool = False
+    ) -> ToySuite | None:
         """Return the suite with the layer that makes only the mistake, if the test gave one."""
         return None if self.mistaken is None else replace(self, layer=self.mistaken)
 

@@ -33,12 +33,14 @@ class UnknownEffect(Exception):
 class Maker:
     """A factory of layers that make mistakes.
 
-    mistake  what the layers do wrong
-    case     the case that is judged; it says of each call what the call does not say itself
+    mistake    what the layers do wrong
+    case       the case that is judged; it says of each call what the call does not say itself
+    gradients  whether only the backward pass is wrong
     """
 
     mistake: Hypothesis
     case: Case
+    gradients: bool = False
 
     def __post_init__(self) -> None:
         MAKERS[id(self)] = self
@@ -86,9 +88,10 @@ class Mistaken(Plain):
         if self.maker.mistake.unclear(given.case):
             raise UnknownEffect(self.maker.mistake.text)
         torch.set_rng_state(generator)  # the masks are drawn once
+        if self.maker.gradients:
+            return _return_like(right, *_compute_with_backward(self.maker.mistake, given))
         reference = self.maker.mistake.build(given)
-        if given.case.has_active_dropout and given.case.config.dropout < 1:
-            _draw_masks(reference, given.case.config.dropout)
+        _draw_masks(reference)
         return _return_like(right, *reference.compute())
 
     def describe_call(self, input: Tensor | PackedSequence, hx: Tensor | None) -> Given | None:
@@ -146,15 +149,69 @@ def _describe_layout(input: Tensor | PackedSequence) -> Layout:
     return Layout.BATCHED if input.dim() == 3 else Layout.UNBATCHED
 
 
-def _draw_masks(reference: Reference, probability: float) -> None:
-    """Make a reference drop at random between layers, where the contract says so.
+def _compute_with_backward(mistake: Hypothesis, given: Given) -> tuple[Tensor, Tensor]:
+    """Return right results whose backward pass makes a mistake."""
+    output, h_n = WrongBackward.apply(  # type: ignore[no-untyped-call]
+        mistake, given, *given.leaves.values()
+    )
+    right = Reference(given)
+    return right.write_output(output), right.write_states(h_n)
+
+
+class WrongBackward(torch.autograd.Function):
+    """The results of the reference, and the gradients of a mistake."""
+
+    @staticmethod
+    def forward(ctx: Any, mistake: Hypothesis, given: Given, *leaves: Tensor) -> Any:
+        """Return the output (T, N, D * H) and h_n."""
+        ctx.mistake, ctx.given, ctx.generator = mistake, given, torch.get_rng_state()
+        reference = Reference(given)
+        _draw_masks(reference)
+        return reference.run()
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, *cotangents: Tensor) -> Any:
+        """Return the gradients of the leaves, computed with the masks of the forward pass."""
+        given = _copy_leaves(ctx.given)
+        with torch.random.fork_rng(devices=[]), torch.enable_grad():
+            given.known["gradients"] = _differentiate(Reference(given), ctx.generator, cotangents)
+            found = _differentiate(ctx.mistake.build(given), ctx.generator, cotangents)
+        return None, None, *(found[name] for name in given.leaves)
+
+
+def _copy_leaves(given: Given) -> Given:
+    """Return what was given, as leaves of their own."""
+
+    def copy(tensor: Tensor) -> Tensor:
+        return tensor.detach().clone().requires_grad_()
+
+    weights = {name: copy(weight) for name, weight in given.weights.items()}
+    state = None if given.h_0 is None else copy(given.h_0)
+    return Given(given.case, weights, copy(given.input), state)
+
+
+def _differentiate(
+    reference: Reference, generator: Tensor, cotangents: tuple[Tensor, ...]
+) -> dict[str, Tensor]:
+    torch.set_rng_state(generator)
+    _draw_masks(reference)
+    d_output, d_h_n = cotangents
+    return reference.differentiate(d_output, d_h_n)
+
+
+def _draw_masks(reference: Reference) -> None:
+    """Make a reference drop at random between layers where the contract says so.
 
     Raises UnknownEffect if dropout is what it gets wrong.
     """
+    case = reference.given.case
+    if not case.has_active_dropout or case.config.dropout == 1:
+        return
     for view in list_views(reference):
         if type(view).drop is not Reference.drop:
             raise UnknownEffect("dropout is a part of the mistake")
-        vars(view)["drop"] = partial(_drop, 1.0 - probability)
+        vars(view)["drop"] = partial(_drop, 1.0 - case.config.dropout)
 
 
 def _drop(kept: float, data: Tensor, layer: int) -> Tensor:
