@@ -116,7 +116,7 @@ def _probe_fact(search: Search[CaseT, ObservedT], fact: Fact, start: Event[CaseT
 def _list_others(
     search: Search[CaseT, ObservedT], start: Event[CaseT]
 ) -> list[MinimalFailure[CaseT]]:
-    """Return the situations of known faults that need what a failing case does not have.
+    """Return the situations of known faults in which a failing case does not lie.
 
     What is wrong there is another fault, even if the case becomes simpler there.
     """
@@ -125,7 +125,7 @@ def _list_others(
         each
         for fault in search.open_faults
         for each in fault.situations
-        if not space.is_covered(start.shown, each.finding.case, set(each.required))
+        if not space.is_covered(start.shown, each.finding.case, each.needed)
     ]
 
 

@@ -16,9 +16,9 @@ import rnnspec
 from rnnspec.api import prepare_suite
 from rnnspec.cases.case import Case
 from rnnspec.contract.config import Config
-from rnnspec.diagnosis.mistakes.catalogue import HYPOTHESES
+from rnnspec.diagnosis.mistakes.catalogue import GRADIENT_HYPOTHESES, HYPOTHESES
 from rnnspec.diagnosis.mistakes.dropout import Dropped
-from rnnspec.diagnosis.mistakes.evidence import Evidence
+from rnnspec.diagnosis.mistakes.evidence import Evidence, GradientEvidence
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
 from rnnspec.diagnosis.mistakes.layer import Maker, Mistaken, UnknownEffect, combine_mistakes
 from rnnspec.engine.explanations import LikelyCause
@@ -37,8 +37,8 @@ def find(text: str) -> Hypothesis:
     return next(each for each in HYPOTHESES if each.text == text)
 
 
-def observe(mistake: Hypothesis, case: Case) -> Observation:
-    target = Target(Maker(mistake, case), "mistaken", "mistaken", ())
+def observe(mistake: Hypothesis, case: Case, *, gradients: bool = False) -> Observation:
+    target = Target(Maker(mistake, case, gradients), "mistaken", "mistaken", ())
     return Observation(TorchSubject(target), case)
 
 
@@ -65,9 +65,58 @@ def test_the_layer_computes_what_the_mistake_predicts(start: int) -> None:
     assert compared > 10
 
 
-def make_layer(mistake: Hypothesis, **options: Any) -> Mistaken:
+@pytest.mark.parametrize("start", range(4))
+def test_the_backward_pass_computes_what_the_mistake_predicts(start: int) -> None:
+    compared = 0
+    for hypothesis in GRADIENT_HYPOTHESES[start :: 4 * 3]:
+        concerned = [
+            case
+            for case in CASES
+            if hypothesis.concerns(case) and not hypothesis.unclear(case) and not case.is_random
+        ]
+        for case in concerned[:2]:
+            predicted = GradientEvidence(
+                cast(Observation, Planted(case, hypothesis.build))
+            ).observed
+            made = GradientEvidence(observe(hypothesis, case, gradients=True)).observed
+            assert predicted is not None
+            if predicted.has_raised or made is None or made.has_raised:
+                continue
+            for name, array in made.results.items():
+                np.testing.assert_allclose(
+                    array, predicted.results[name], rtol=1e-9, atol=1e-9, err_msg=hypothesis.text
+                )
+            compared += 1
+    assert compared > 5
+
+
+def test_a_wrong_backward_pass_leaves_the_results_right_and_uses_their_masks() -> None:
+    doubled = next(each for each in GRADIENT_HYPOTHESES if "W_hh is doubled" in each.text)
+    layers = [
+        make_layer(doubled, num_layers=2, dropout=0.5, gradients=gradients).train()
+        for gradients in (True, False)
+    ]
+    plain = Plain(2, 3, num_layers=2, dropout=0.5).double().train()
+    plain.load_state_dict(layers[0].state_dict())
+    x = torch.randn(6, 4, 2, dtype=torch.float64)
+    found = []
+    for layer in (layers[0], plain):
+        torch.manual_seed(1)
+        output, _ = layer(x)
+        (output**2).sum().backward()
+        found.append((output, dict(layer.named_parameters())))
+    (output, wrong), (expected, right) = found
+    assert torch.allclose(output, expected)
+    for name, parameter in wrong.items():
+        one, other = parameter.grad, right[name].grad
+        assert one is not None
+        assert other is not None
+        assert torch.allclose(one, (2 if "weight_hh" in name else 1) * other), name
+
+
+def make_layer(mistake: Hypothesis, *, gradients: bool = False, **options: Any) -> Mistaken:
     torch.manual_seed(0)
-    return Maker(mistake, Case(config=Config(2, 3)))(2, 3, **options).double()
+    return Maker(mistake, Case(config=Config(2, 3)), gradients)(2, 3, **options).double()
 
 
 def test_a_case_that_the_mistake_does_not_concern_is_right() -> None:
@@ -170,6 +219,18 @@ def test_what_the_known_mistake_breaks_is_no_fault_of_its_own() -> None:
 
 def test_a_fault_is_told_although_another_shows_in_nearly_every_case() -> None:
     assert list_told(TwiceAndDraws) == {"recurrence.output", "side-effects.random-generators"}
+
+
+class HalfBackward(Plain):
+    """The gradient of `weight_hh` is halved."""
+
+    def recurrent_weight(self, layer: int, direction: int) -> Tensor:
+        weight = super().recurrent_weight(layer, direction)
+        return 0.5 * weight + 0.5 * weight.detach()
+
+
+def test_what_rests_on_wrong_gradients_is_no_fault_of_its_own() -> None:
+    assert list_told(HalfBackward) == {"gradients.weights"}
 
 
 def test_a_layer_makes_only_the_mistakes_of_its_causes() -> None:
