@@ -173,3 +173,20 @@ def test_two_faults_in_the_same_cases_are_told_apart(
 ) -> None:
     report = rnnspec.check(combine(first, second), profile="quick", rules=RULES)
     assert {fault.rule for fault in report.faults} == names
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("first", "second", "names"),
+    [
+        ("StridesIgnored", "TiesExchanged", {"layouts.memory-layout", "packed.padding"}),
+        ("OneStateForBothDirections", "RationalTanh", {"shapes.h-n", "recurrence.output"}),
+        ("FinalStateCut", "GivenStateCut", {"gradients.h-n-alone", "gradients.h-0"}),
+        ("BackwardFlipsBatch", "WeightsDropped", {"directions.reverse-time"}),
+        ("CopyForgetsArguments", "WeightsDropped", {"modules.deepcopy"}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_fault_keeps_its_name_beside_another(first: str, second: str, names: set[str]) -> None:
+    report = rnnspec.check(combine(first, second), profile="quick")
+    assert names <= {fault.rule for fault in report.faults}
