@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from rnnspec.cases.axes import ConstructorStyle, DType, GradMode, InitialState, Layout, Mode
+from rnnspec.cases.axes import ConstructorStyle, DType, GradMode, InitialState, Mode
 from rnnspec.cases.axes import Float32Precision as Precision
 from rnnspec.cases.case import Case
 from rnnspec.cases.values import Values, draw_values
@@ -261,46 +261,26 @@ class ProgramWriter:
     def _write_input(self) -> str:
         if self.literal:
             return self._write_array(to_layout(self.case, self._values.input))
-        sizes = ", ".join(map(str, self.case.shape))
-        return f"torch.randn({sizes}).to(torch.{self.case.dtype})"
+        return _write_random("randn", self.case.shape, self.case)
 
     def _write_state(self) -> str:
         h_0 = self._values.h_0 if self.case.is_batched else self._values.h_0[:, 0]
         if self.literal:
             return self._write_array(h_0)
-        return f"torch.rand({', '.join(map(str, h_0.shape))}).to(torch.{self.case.dtype}) + 0.25"
+        return _write_random("rand", h_0.shape, self.case) + " + 0.25"
 
     def _write_prior_use(self) -> list[str]:
-        case, config = self.case, self.case.config
-        larger = case.replace(
-            layout=Layout.BATCHED, batch=case.batch + 2, steps=case.steps + 1
-        ).shape
-        batch = (case.batch,) if case.is_batched else ()
-        state = (config.num_layers * config.num_directions, *batch, config.hidden_size)
-        dtype = f"torch.{case.dtype}"
-        with_state = f"{self._input_name}, torch.ones{state}.to({dtype})"
-        is_state_given = case.initial_state is InitialState.GIVEN
+        case, dtype = self.case, f"torch.{self.case.dtype}"
         words = {
             "first": "packed.data" if case.is_packed else "x",
-            "call": self._write_earlier_call("*given"),
-            "call_larger": self._write_earlier_call(f"torch.randn{larger}.to({dtype})"),
-            "call_state": self._write_earlier_call(
-                self._input_name if is_state_given else with_state
-            ),
-            "other_grad": "torch.no_grad" if case.grad_mode.builds_graph else "torch.enable_grad",
+            "call": _write_earlier_call("*given", case),
             "other_mode": case.mode is not Mode.TRAIN,
             "mode": case.mode is Mode.TRAIN,
             "dtype": dtype,
             "other_dtype": f"torch.{case.dtype.converted_from}",
             "build": self._write_layer(self.name, ConstructorStyle.CHANGED),
         }
-        return case.prior_use.write_lines(case, words)
-
-    def _write_earlier_call(self, arguments: str) -> str:
-        """Return the lines of an earlier call, in the gradient mode of the case."""
-        if self.case.grad_mode is GradMode.GRAD:
-            return f"layer({arguments})"
-        return f"with {self.case.grad_mode.code}:\n    layer({arguments})"
+        return case.prior_use.write_lines(case, words, _write_other_call)
 
     def _write_helpers(self, tolerance: float) -> list[str]:
         """Return the definitions of the functions that the last lines call."""
@@ -321,6 +301,30 @@ class ProgramWriter:
             return self.snippet.code
         indented = textwrap.indent(self.snippet.code, "    ")
         return f"with {self.case.grad_mode.code}:\n{indented}"
+
+
+def _write_earlier_call(arguments: str, case: Case) -> str:
+    """Return the lines of an earlier call, in the gradient mode of the case."""
+    if case.grad_mode is GradMode.GRAD:
+        return f"layer({arguments})"
+    return f"with {case.grad_mode.code}:\n    layer({arguments})"
+
+
+def _write_other_call(case: Case) -> str:
+    """Return the lines of an earlier call on other numbers than those of the program."""
+    x = _write_random("randn", case.shape, case)
+    if case.is_packed:
+        x = case.layout.pack_code(x, case.lengths, batch_first=case.config.batch_first)
+    if case.initial_state is InitialState.ABSENT:
+        return _write_earlier_call(x, case)
+    rows = case.config.num_layers * case.config.num_directions
+    batch = (case.batch,) if case.is_batched else ()
+    h_0 = _write_random("rand", (rows, *batch, case.config.hidden_size), case)
+    return _write_earlier_call(f"{x}, {h_0}", case)
+
+
+def _write_random(function: str, shape: Sequence[int], case: Case) -> str:
+    return f"torch.{function}({', '.join(map(str, shape))}).to(torch.{case.dtype})"
 
 
 def _write_keywords(arguments: Mapping[str, Any]) -> str:

@@ -80,10 +80,12 @@ def test_every_feature_has_a_unique_text_and_a_meaning() -> None:
         assert Feature.parse(feature.text) is feature
 
 
+@pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize("prior_use", PRIOR_USES, ids=str)
-def test_every_prior_use_has_the_lines_of_a_program(prior_use: PriorUse) -> None:
+def test_every_prior_use_has_the_lines_of_a_program(prior_use: PriorUse, seed: int) -> None:
     words = {name: f"<{name}>" for name in PROGRAM_WORDS}
-    lines = prior_use.write_lines(PLAIN.replace(prior_use=prior_use), words)
+    case = PLAIN.replace(prior_use=prior_use, seed=seed)
+    lines = prior_use.write_lines(case, words, lambda other: f"layer({other.steps})")
     text = "\n".join(lines)
     assert lines
     assert all(lines)

@@ -10,14 +10,14 @@ import sys
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
 from torch import nn
 
 import rnnspec
-from rnnspec.cases.axes import PRIOR_USES, EarlierCalls
+from rnnspec.cases.axes import PRIOR_USES, EarlierCalls, Layout
 from rnnspec.cases.case import Case
 from rnnspec.cases.drawing import draw_cases
 from rnnspec.cases.plan import PROFILES, Scope, plan_rows
@@ -53,6 +53,32 @@ class Off(nn.RNN):
     def forward(self, *given: Any) -> Any:
         output, h_n = super().forward(*given)
         return output, h_n + 1
+
+
+class OneWorkspace(nn.RNN):
+    """A layer whose results are wrong if another layer of its class was called in between."""
+
+    users: ClassVar[list[nn.Module]] = []
+
+    def forward(self, *given: Any) -> Any:
+        output, h_n = super().forward(*given)
+        is_used = any(each is self for each in self.users)
+        self.users.append(self)
+        since = self.users[[each is self for each in self.users].index(True) :]
+        is_lost = is_used and any(each is not self for each in since)
+        return output, h_n + is_lost
+
+
+class ScratchInOtherDefault(nn.RNN):
+    """A layer whose results depend on the default dtype of its first call."""
+
+    def forward(self, *given: Any) -> Any:
+        first = self.__dict__.setdefault("first", torch.get_default_dtype())
+        output, h_n = super().forward(*given)
+        return output, h_n + (first == torch.float64)
+
+
+OWN_BUGS = {each.__name__: each for each in (OneWorkspace, ScratchInOtherDefault)}
 
 
 class SlightlyOff(nn.RNN):
@@ -151,6 +177,26 @@ def test_program_of_any_case_fails_for_a_wrong_layer() -> None:
         assert is_failing_program(
             write_program(resolve_target(Off), Finding(0, small, "wrong")), resolve_target(Off)
         ), str(small)
+
+
+@pytest.mark.parametrize(
+    ("bug", "prior_use", "seed"),
+    [
+        ("PackedBatchSizeBaked", EarlierCalls.OTHER_BATCH, 0),
+        ("PlanByTotals", EarlierCalls.OTHER_BATCH, 0),
+        ("OneWorkspace", EarlierCalls.CALLED_TWICE, 1),
+        ("ScratchInOtherDefault", EarlierCalls.CALLED, 1),
+    ],
+)
+def test_program_has_the_earlier_calls_of_the_case(
+    bug: str, prior_use: EarlierCalls, seed: int
+) -> None:
+    packed = Layout.PACKED if prior_use is EarlierCalls.OTHER_BATCH else Layout.BATCHED
+    case = Case(config=Config(2, 2), steps=3, prior_use=prior_use, seed=seed).replace(
+        layout=packed, batch=2, lengths=(3, 1)
+    )
+    found = find_program(resolve_target({**BUGS, **OWN_BUGS}[bug]), Finding(0, case, "wrong"))
+    assert found.source is not None, found.missing
 
 
 def test_small_error_is_reproduced_with_the_numbers_of_the_case() -> None:

@@ -2,12 +2,13 @@
 
 Each value says what is done to the layer, and how a reproduction program does the same. Programs
 know `layer`, `reference` (torch.nn.RNN with the weights of the case) and `given`, the arguments of
-the call; the words in braces are filled in for the case (`PROGRAM_WORDS`).
+the call; the words in braces are filled in for the case (`PROGRAM_WORDS`). An earlier call that
+differs from the judged one is written as what it changes, e.g. `{"steps": 3}`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
 PROGRAM_WORDS = {
     "first": "the tensor that holds the input, packed or not",
     "call": "a call with the arguments of the case",
-    "call_larger": "a call on a larger batch and a longer sequence",
-    "call_state": "a call with an initial state",
-    "other_grad": "the context manager of another gradient mode",
     "other_mode": "whether the other mode is training mode",
     "mode": "whether the mode of the case is training mode",
     "dtype": "the dtype of the case",
@@ -99,6 +97,9 @@ def takes_second_way(case: Case) -> bool:
 
 
 Prepare = Callable[[LayerInPreparation], None]
+Changes = Mapping[str, Any]
+"""What an earlier call changes about the case: new values of its fields, by name."""
+Lines = tuple[str | Changes, ...]
 BeforeCall = Callable[["LayerInPreparation", "Case", Any], None]
 """Takes the layer, the case of the judged call, and its arguments."""
 LOAD = "layer.load_state_dict(reference.state_dict())"
@@ -118,7 +119,7 @@ class PriorUseMeaning(Meaning):
     """
 
     prepare: Prepare
-    lines: tuple[str, ...] | Callable[[Case], tuple[str, ...]]
+    lines: Lines | Callable[[Case], Lines]
     imports: tuple[str, ...] = ()
     before_call: BeforeCall | None = None
     during: Callable[[Case], AbstractContextManager[None]] | None = None
@@ -147,8 +148,17 @@ class PriorUse(Choice):
         """Return a context around the judged call."""
         return nullcontext() if self._value_.during is None else self._value_.during(case)
 
-    def write_lines(self, case: Case, words: dict[str, Any]) -> list[str]:
-        """Return the lines of a program; `words` has a value for each of `PROGRAM_WORDS`."""
+    def write_lines(
+        self, case: Case, words: Mapping[str, Any], write_call: Callable[[Case], str]
+    ) -> list[str]:
+        """Return the lines of a program.
+
+        `words` has a value for each of `PROGRAM_WORDS`, and `write_call` writes the call of a case
+        on numbers of its own.
+        """
         own = self._value_.lines
         lines = own if isinstance(own, tuple) else own(case)
-        return [line.format(**words) if "{" in line else line for line in lines]
+        return [
+            line.format(**words) if isinstance(line, str) else write_call(case.replace(**line))
+            for line in lines
+        ]

@@ -11,7 +11,15 @@ import torch
 from rnnspec.cases.axes.features import Feature
 from rnnspec.cases.axes.layout import Layout
 from rnnspec.cases.axes.modes import GradMode, InitialState, Mode
-from rnnspec.cases.axes.prior_use.base import LOAD, LayerInPreparation, PriorUse, PriorUseMeaning
+from rnnspec.cases.axes.prior_use.base import (
+    LOAD,
+    Changes,
+    LayerInPreparation,
+    Lines,
+    PriorUse,
+    PriorUseMeaning,
+    takes_second_way,
+)
 
 if TYPE_CHECKING:
     from rnnspec.cases.case import Case
@@ -49,11 +57,18 @@ def _write_call_in_place(case: Case) -> tuple[str, ...]:
     return (LOAD, halve, "{call}", halve.replace("-0.5", "-2.0"))
 
 
+def _write_call_before(case: Case) -> tuple[str, ...]:
+    if not takes_second_way(case):
+        return _write_call_in_place(case)
+    set_default = "torch.set_default_dtype(torch.{})".format
+    return (LOAD, set_default("float64"), "{call}", set_default("float32"))
+
+
 _CALLED = PriorUseMeaning(
     "called",
     "called before under another default dtype, or on the same tensors with other numbers in them",
     _call_under_other_default,
-    _write_call_in_place,
+    _write_call_before,
     before_call=_call_in_place,
 )
 
@@ -68,24 +83,37 @@ def _call_twice(layer: LayerInPreparation) -> None:
     layer.call(seed=layer.case.seed ^ 0xABC)
 
 
+def _write_calls_twice(case: Case) -> Lines:
+    between = ("other = {build}", "other(*given)") if takes_second_way(case) else ()
+    return (LOAD, {}, *between, {})
+
+
 _CALLED_TWICE = PriorUseMeaning(
     "called-twice",
     "called twice before, in half of the cases with a call of another layer in between",
     _call_twice,
-    (LOAD, "{call}", "{call}"),
+    _write_calls_twice,
 )
 
 
 def _call_on_other_batch(layer: LayerInPreparation) -> None:
     layer.load()
-    case = layer.case
-    layout = case.layout
-    if layer.takes_second_way and layer.offers(Feature.PACKED):
-        layout = Layout.BATCHED if case.is_packed else Layout.PACKED
-    layer.call(layout=layout, batch=case.batch + 2, steps=case.steps + 1)
-    if case.is_packed and not layer.takes_second_way:
-        lengths = redistribute_lengths(case.lengths)
-        layer.call(lengths=lengths, steps=max(lengths))
+    for changes in _list_other_batches(layer.case):
+        if "layout" not in changes or layer.offers(Feature.PACKED):
+            layer.call(**changes)
+        else:
+            layer.call(**{**changes, "layout": layer.case.layout})
+
+
+def _list_other_batches(case: Case) -> list[Changes]:
+    """Return what the earlier calls change: the sizes, and the layout or the lengths."""
+    larger = {"batch": case.batch + 2, "steps": case.steps + 1}
+    if takes_second_way(case):
+        return [{"layout": Layout.BATCHED if case.is_packed else Layout.PACKED, **larger}]
+    if not case.is_packed:
+        return [larger]
+    lengths = redistribute_lengths(case.lengths)
+    return [larger, {"lengths": lengths, "steps": max(lengths)}]
 
 
 def redistribute_lengths(lengths: tuple[int, ...]) -> tuple[int, ...]:
@@ -106,37 +134,48 @@ _OTHER_BATCH = PriorUseMeaning(
     "other-batch",
     "called before on another batch size and length, packed or padded, or with other lengths",
     _call_on_other_batch,
-    (LOAD, "{call_larger}"),
+    lambda case: (LOAD, *_list_other_batches(case)),
 )
 
 
 def _call_with_other_state(layer: LayerInPreparation) -> None:
     layer.load()
-    case = layer.case
-    gives = layer.offers(Feature.STATE) and case.initial_state is InitialState.ABSENT
-    state = InitialState.GIVEN if gives else InitialState.ABSENT
-    layer.call(initial_state=state, steps=case.steps + 2)
+    changes = _choose_other_state(layer.case)
+    if not layer.offers(Feature.STATE):
+        changes = {**changes, "initial_state": InitialState.ABSENT}
+    layer.call(**changes)
+
+
+def _choose_other_state(case: Case) -> Changes:
+    is_given = case.initial_state is InitialState.GIVEN
+    state = InitialState.ABSENT if is_given else InitialState.GIVEN
+    return {"initial_state": state, "steps": case.steps + 2}
 
 
 _OTHER_STATE = PriorUseMeaning(
     "other-state",
     "called before with an initial state, or without one if the judged call has one",
     _call_with_other_state,
-    (LOAD, "{call_state}"),
+    lambda case: (LOAD, _choose_other_state(case)),
 )
 
 
 def _call_in_other_grad_mode(layer: LayerInPreparation) -> None:
     layer.load()
-    other = GradMode.INFERENCE if layer.takes_second_way else GradMode.NO_GRAD
-    layer.call(grad_mode=GradMode.GRAD if layer.case.grad_mode is not GradMode.GRAD else other)
+    layer.call(grad_mode=_choose_other_mode(layer.case))
+
+
+def _choose_other_mode(case: Case) -> GradMode:
+    if case.grad_mode is not GradMode.GRAD:
+        return GradMode.GRAD
+    return GradMode.INFERENCE if takes_second_way(case) else GradMode.NO_GRAD
 
 
 _OTHER_GRAD = PriorUseMeaning(
     "other-grad",
     "called before in another gradient mode",
     _call_in_other_grad_mode,
-    (LOAD, "with {other_grad}():\n    layer(*given)"),
+    lambda case: (LOAD, f"with {_choose_other_mode(case).code}:\n    layer(*given)"),
 )
 
 
