@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rnnspec.cases.axes import AXES, AXIS
+from rnnspec.cases.axes import AXES, AXIS, DropoutLevel
 from rnnspec.cases.case import SIZES, Case, is_consistent
 from rnnspec.cases.plan import Scope
 
@@ -28,6 +28,8 @@ PROBED_AXES = (
 )
 """The axes of which it is tried whether a fault needs their simplest value. Other values of the
 rest change the numbers or their precision, and may hide a fault."""
+USUAL_DROPOUT = 0.5
+"""The simplest probability between 0 and 1: dropped and kept values are both frequent."""
 PROBED_SIZES = ("steps", "batch", "input_size", "hidden_size")
 """The sizes of which it is tried whether a fault needs them to be 1."""
 
@@ -53,7 +55,10 @@ class LayerCaseSpace:
             return list_smaller_sizes(case.size(name))
         if name == "lengths":
             return list_simpler_lengths(case) if case.is_packed else []
-        return list_simpler_values(self.scope.list_values(AXIS[name]), case.get_choice(name))
+        values, present = self.scope.list_values(AXIS[name]), case.get_choice(name)
+        simpler = list_simpler_values(values, present)
+        is_unusual = name == "dropout" and case.config.dropout not in (0.0, USUAL_DROPOUT, 1.0)
+        return [present, *simpler] if is_unusual else simpler
 
     def list_others(self, case: Case, name: str) -> list[Any]:
         """Return other values of a field that has its simplest value."""
@@ -86,6 +91,12 @@ class LayerCaseSpace:
             if other != name and other in self.fields and not is_consistent(changed):
                 changed = _set_field(changed, other, AXIS[other].simplest)
         return changed if is_consistent(changed) else None
+
+    def keeps_rest(self, case: Case, changed: Case, name: str) -> bool:
+        """Return whether a change of one field did not take the dropout away, which had to go with
+        it: few distributions allow dropout.
+        """
+        return name == "dropout" or case.get_choice("dropout") == changed.get_choice("dropout")
 
     def change_equal_sizes(self, case: Case, name: str, value: Any) -> Case | None:
         """Return the case with a size and all that equal it changed, or None if there is none.
@@ -152,6 +163,8 @@ def _is_field_covered(case: Case, by: Case, name: str) -> bool:
     if name in ("distribution", "dtype"):
         # Which unusual numbers, and how few digits, show a fault is a matter of chance.
         return bool(case.get_choice(name) != AXIS[name].simplest)
+    if name == "dropout" and by.get_choice(name) is DropoutLevel.SOME:
+        return case.config.dropout > 0
     return bool(case.get_choice(name) == by.get_choice(name))
 
 
@@ -168,7 +181,9 @@ def list_simpler_lengths(case: Case) -> list[tuple[int, ...]]:
 
 
 def _set_field(case: Case, name: str, value: Any) -> Case:
-    return case.replace(dropout=0.0) if name == "dropout" else case.replace(**{name: value})
+    if name == "dropout":
+        value = USUAL_DROPOUT if value is DropoutLevel.SOME else value.probability
+    return case.replace(**{name: value})
 
 
 def list_simpler_values(values: Sequence[Any], present: Any) -> list[Any]:

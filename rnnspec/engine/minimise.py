@@ -154,7 +154,7 @@ class _Search(Generic[CaseT]):
             if simpler is not None:
                 self.minimum.finding = simpler
                 return True
-            if not self.is_hidden(candidate):
+            if self.space.keeps_rest(case, candidate, name) and not self.is_hidden(candidate):
                 self.minimum.passed[name] = value
         return False
 
@@ -178,7 +178,11 @@ class _Search(Generic[CaseT]):
         """
         others = self.space.list_others(case, name)[:MOST_OTHER_VALUES]
         changed = [self.space.change_field(case, name, value) for value in others]
-        candidates = [each for each in changed if each is not None and self.applies(each)]
+        candidates = [
+            each
+            for each in changed
+            if each is not None and self.applies(each) and self.space.keeps_rest(case, each, name)
+        ]
         if any(self.find_failure(each, MORE_SEEDS) is not None for each in candidates):
             return False
         spread = [self.space.spread_sizes(each) for each in candidates]

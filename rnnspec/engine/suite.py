@@ -60,6 +60,9 @@ class CaseSpace(Protocol[CaseT]):
     def change_field(self, case: CaseT, name: str, value: Any) -> CaseT | None:
         """Return the case with another value of one field, or None if there is no such case."""
 
+    def keeps_rest(self, case: CaseT, changed: CaseT, name: str) -> bool:
+        """Return whether a change of one field changed no other choice of importance with it."""
+
     def change_equal_sizes(self, case: CaseT, name: str, value: Any) -> CaseT | None:
         """Return the case with a size and all that equal it changed, or None if there is none."""
 

@@ -60,6 +60,10 @@ class ModelCaseSpace:
         changed = replace(case, **{name: value})
         return changed if changed.batch != changed.steps else None
 
+    def keeps_rest(self, case: ModelCase, changed: ModelCase, name: str) -> bool:
+        """Return True: a change of one field changes no other."""
+        return True
+
     def change_equal_sizes(self, case: ModelCase, name: str, value: Any) -> ModelCase | None:
         """Return None: batch and steps differ, so that the dimensions can be told apart."""
         return None

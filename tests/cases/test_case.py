@@ -112,6 +112,32 @@ def test_a_distribution_that_needs_dropout_is_simplified_with_it() -> None:
     assert changed.mode is Mode.TRAIN
 
 
+def test_a_probability_becomes_one_half_before_the_dropout_goes() -> None:
+    space = LayerCaseSpace()
+    unusual = WITH_DROPOUT.replace(dropout=0.9)
+    assert space.list_simpler(unusual, "dropout") == [DropoutLevel.SOME, DropoutLevel.NONE]
+    usual = space.change_field(unusual, "dropout", DropoutLevel.SOME)
+    assert usual == WITH_DROPOUT.replace(dropout=0.5)
+    assert space.list_simpler(usual, "dropout") == [DropoutLevel.NONE]
+    everything = WITH_DROPOUT.replace(dropout=1.0, distribution=Distribution.PLAIN)
+    assert space.list_simpler(everything, "dropout") == [DropoutLevel.NONE, DropoutLevel.SOME]
+    assert space.is_covered(everything, usual, {"dropout"}), "more is dropped"
+    assert not space.is_covered(usual, everything, {"dropout"})
+
+
+def test_a_change_that_takes_the_dropout_away_says_nothing_about_its_field() -> None:
+    space = LayerCaseSpace()
+    plain = space.change_field(WITH_DROPOUT, "distribution", Distribution.PLAIN)
+    evaluated = space.change_field(WITH_DROPOUT, "mode", Mode.EVAL)
+    undropped = space.change_field(WITH_DROPOUT, "dropout", DropoutLevel.NONE)
+    assert plain is not None
+    assert evaluated is not None
+    assert undropped is not None
+    assert not space.keeps_rest(WITH_DROPOUT, plain, "distribution")
+    assert space.keeps_rest(WITH_DROPOUT, evaluated, "mode")
+    assert space.keeps_rest(WITH_DROPOUT, undropped, "dropout")
+
+
 def test_pinned_and_unsupported_values_stay_out_of_the_space() -> None:
     pinned: tuple[tuple[str, Any], ...] = (
         ("num_layers", 3),

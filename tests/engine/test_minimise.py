@@ -11,7 +11,7 @@ import torch
 
 import rnnspec
 from rnnspec.api import prepare_suite
-from rnnspec.cases.axes import DType, InitialState, Layout
+from rnnspec.cases.axes import Distribution, DType, InitialState, Layout, Mode
 from rnnspec.cases.case import Case
 from rnnspec.cases.space import LayerCaseSpace
 from rnnspec.contract.clauses import Level
@@ -292,6 +292,19 @@ def test_a_packed_batch_shrinks_with_its_lengths(name: str) -> None:
     minimum = minimise(LayerCaseSpace(), Finding(0, start, "wrong"), probe)
     assert minimum.finding.case == simplest.replace(seed=start.seed)
     assert ("lengths" in minimum.needed) is (len(set(simplest.lengths)) > 1)
+
+
+def test_a_fault_of_dropout_does_not_need_the_numbers_that_show_a_mask() -> None:
+    start = ONE.replace(
+        num_layers=2, dropout=0.9, mode=Mode.TRAIN, distribution=Distribution.READABLE
+    )
+
+    def probe(case: Case) -> Finding[Case] | None:
+        return Finding(0, case, "wrong") if case.has_active_dropout else None
+
+    minimum = minimise(LayerCaseSpace(), Finding(0, start, "wrong"), probe)
+    assert minimum.needed == {"num_layers", "dropout", "mode"}
+    assert minimum.finding.case.config.dropout == 0.5
 
 
 def test_lengths_that_differ_are_named() -> None:

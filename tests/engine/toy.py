@@ -193,6 +193,10 @@ class ToySpace:
         """Return the case with another value of one field."""
         return replace(case, **{name: value})
 
+    def keeps_rest(self, case: ToyCase, changed: ToyCase, name: str) -> bool:
+        """Return True: a change of one field changes no other."""
+        return True
+
     def change_equal_sizes(self, case: ToyCase, name: str, value: Any) -> ToyCase | None:
         """Return None: the sizes of a toy case do not depend on each other."""
         return None
