@@ -39,11 +39,12 @@ def rank_rules(
     `judged` are the ids of the rules that were judged, not just stopped. `preferred` are the ids
     that the likely cause names, and `shown` those that fail on the minimal case. A MUST comes
     before a SHOULD. A rule about an axis is a name only if that axis matters or the cause names it;
-    the more of what matters it is about, the better. A simplest value that is `required` tells more
-    than another one: few faults need it. A choice tells more than a size, which many faults need to
-    show. What is wrong with the construction or the parameters comes before what is wrong with a
-    call. If all errors are small, they add up along sizes and layers, and a rule about numbers
-    tells more.
+    the more of what matters it is about, the better. A circumstance tells more than the layout or
+    dropout: few faults need it. If the subject is stopped, a rule that applies to the minimal case
+    comes before one that does not. A simplest value that is `required` tells more than another one:
+    few faults need it. A choice tells more than a size, which many faults need to show. What is
+    wrong with the construction or the parameters comes before what is wrong with a call. If all
+    errors are small, they add up along sizes and layers, and a rule about numbers tells more.
     """
     eligible = [rule for rule in rules if rule.id in preferred or _is_eligible(rule, needed, fact)]
 
@@ -55,6 +56,7 @@ def rank_rules(
             not rule.about & SITUATIONS & set(needed),
             order.index(rule.id) if rule.id in order else len(order),
             not (rule.theme in PREPARATION and rule.id in judged),
+            fact is Fact.CALL and rule.id not in shown,
             -len(rule.about & NUMERIC if is_small else rule.about - NUMERIC),
             -len(rule.about),
             not rule.about & set(required),
@@ -64,16 +66,18 @@ def rank_rules(
             list(Theme).index(rule.theme),
         )
 
-    return sorted(drop_consequences(eligible, judged), key=rank)
+    return sorted(drop_consequences(eligible, judged, needed), key=rank)
 
 
 def drop_consequences(
-    rules: Sequence[Rule[Any, Any]], judged: Collection[str]
+    rules: Sequence[Rule[Any, Any]], judged: Collection[str], needed: Collection[str]
 ) -> list[Rule[Any, Any]]:
     """Return the rules without those that presuppose another of them, which does not presuppose
     them in turn.
 
-    Where rules were judged, one that was only stopped says nothing about the others.
+    Where rules were judged, one that was only stopped says nothing about the others. A rule about a
+    situation that the fault needs follows from no rule that is not about it: without the situation,
+    that rule holds.
     """
     telling = [rule for rule in rules if rule.id in judged] or rules
 
@@ -82,6 +86,7 @@ def drop_consequences(
             rule.id != other.id
             and rule.presupposes_rule(other.id)
             and not other.presupposes_rule(rule.id)
+            and not (rule.about - other.about) & SITUATIONS & set(needed)
         )
 
     return [rule for rule in rules if not any(follows(rule, other) for other in telling)]

@@ -18,6 +18,13 @@ SAVED = make_rule(
 WEIGHTS = make_rule("parameters.weight-shape", establishes=[Fact.RESULTS])
 ADVICE = make_rule("shapes.advice", level=Level.SHOULD, about=["batch_first"])
 GRADIENT = make_rule("gradients.input", establishes=[Fact.GRADIENTS, Fact.CALL])
+PACKED = make_rule("packed.h-n", about=["layout"])
+DROPPED = make_rule(
+    "dropout.backward",
+    about=["dropout"],
+    establishes=[Fact.GRADIENTS],
+    presupposes=["gradients.input"],
+)
 RULES = (BOTH, ADVICE, PLAIN, WEIGHTS, SAVED, LAYOUT, GRADIENT)
 ALL = frozenset(rule.id for rule in RULES)
 
@@ -51,6 +58,34 @@ def test_a_must_comes_before_a_should_whatever_both_are_about() -> None:
 def test_a_rule_about_how_the_layer_is_called_comes_first_if_that_matters() -> None:
     assert rank(["prior_use", "batch_first"])[0] == SAVED.id
     assert SAVED.id not in rank(["batch_first"])
+
+
+def test_an_earlier_call_tells_more_than_the_layout() -> None:
+    rules = (PACKED, SAVED)
+    for preferred in ([], [PACKED.id]):
+        ranked = rank_rules(rules, ["layout", "prior_use"], Fact.RESULTS, ALL, preferred)
+        assert [rule.id for rule in ranked] == [SAVED.id, PACKED.id]
+
+
+def test_a_rule_about_what_the_fault_needs_is_no_consequence_of_one_that_is_not() -> None:
+    def rank_both(needed: Collection[str]) -> list[str]:
+        rules, judged = (GRADIENT, DROPPED), {GRADIENT.id, DROPPED.id}
+        return [rule.id for rule in rank_rules(rules, needed, Fact.GRADIENTS, judged)]
+
+    assert rank_both(["dropout"])[0] == DROPPED.id
+    assert rank_both(["steps"]) == [GRADIENT.id]
+
+
+def test_a_rule_that_applies_where_the_layer_is_stopped_comes_first() -> None:
+    rules = (BOTH, LAYOUT)
+    needed = ["batch_first", "bidirectional"]
+
+    def rank_shown(fact: Fact) -> list[str]:
+        ranked = rank_rules(rules, needed, fact, (), shown=[LAYOUT.id])
+        return [rule.id for rule in ranked]
+
+    assert rank_shown(Fact.CALL) == [LAYOUT.id, BOTH.id]
+    assert rank_shown(Fact.RESULTS) == [BOTH.id, LAYOUT.id]
 
 
 def test_what_the_likely_cause_names_comes_before_the_others() -> None:
