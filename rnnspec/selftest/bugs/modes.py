@@ -21,7 +21,8 @@ class EvalIgnoresState(Planted):
 
 
 class EvalInHalf(Planted):
-    """In eval mode, a float32 layer rounds `weight_hh` to bfloat16; modes.train sees it."""
+    """In eval mode, a float32 layer rounds `weight_hh` to bfloat16;
+    modes.train or recurrence.output sees it."""
 
     narrow = True
 

@@ -176,7 +176,7 @@ class PrefixIgnored(Planted):
 
 class ParentModeIgnored(Planted):
     """`train()` and `eval()` have no effect, even if they are called on a parent module;
-    modules.nested sees it."""
+    modes.train or modules.nested sees it."""
 
     narrow = True
 
@@ -201,7 +201,8 @@ class DtypeOfConstruction(Planted):
 
 class FusedBiasKept(Planted):
     """With gradients disabled, the sum of the biases is cached in the first call, so loading other
-    biases has no effect (salesforce/awd-lstm-lm #51); modules.load-state-dict sees it."""
+    biases has no effect (salesforce/awd-lstm-lm #51); modules.load-state-dict
+    or modules.replaced-parameters sees it."""
 
     narrow = True
 
@@ -232,7 +233,7 @@ class LoadedWithoutReverse(Planted):
 
 class TiesCutByConversion(Planted):
     """A conversion turns parameters that are shared with another layer into separate ones (pytorch
-    #3751); modules.shared-parameters sees it."""
+    #3751); modules.shared-parameters or modules.tied-parameters sees it."""
 
     narrow = True
 

@@ -37,8 +37,12 @@ def lengths(sizes: Sizes) -> list[int]:
 
 
 def replace_gradient(value: Tensor, carrier: Tensor) -> Tensor:
-    """Return a tensor with the value of `value` and the gradient of `carrier`."""
-    return value.detach() + (carrier - carrier.detach())
+    """Return a tensor with the value of `value` and the gradient of `carrier`.
+
+    Where `carrier` is not finite, there is no gradient.
+    """
+    nothing = carrier - carrier.detach()
+    return value.detach() + torch.where(nothing.isfinite(), nothing, 0.0)
 
 
 def as_steps(data: Tensor, sizes: Sizes) -> Tensor:

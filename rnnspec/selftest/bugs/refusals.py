@@ -25,7 +25,7 @@ class NoBiasRaises(Planted):
 
 class InnerKeywordUnknown(Planted):
     """With `bidirectional=True`, the constructor raises TypeError, because it passes the keyword on
-    to a cell that does not take it; directions.output-order sees it."""
+    to a cell that does not take it; directions.output-order or directions.own-weights sees it."""
 
     def create_parameters(self, device: Any, dtype: Any) -> None:
         if self.bidirectional:
@@ -35,7 +35,7 @@ class InnerKeywordUnknown(Planted):
 
 class MaskOfIntegers(Planted):
     """The dropout mask is drawn in an integer tensor, for which torch has no kernel;
-    dropout.scale sees it."""
+    dropout.scale or dropout.place sees it."""
 
     narrow = True
 

@@ -89,7 +89,7 @@ class LayersByName(Planted):
 
 class ManyLayersRefused(Planted):
     """A layer with `num_layers` above 10 raises an error (pytorch #877);
-    recurrence.output or stacking.own-parameters sees it."""
+    recurrence.output or stacking.own-parameters or stacking.composition sees it."""
 
     narrow = True
 
