@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
+from rnnspec.cases.case import SIZES
 from rnnspec.diagnosis.events import KIND_OF_FACT, Event, FaultKind
 from rnnspec.diagnosis.fault import Fault
 from rnnspec.diagnosis.naming import NUMERIC, READING_CHOOSES
@@ -87,6 +88,14 @@ def join_related(search: Search[CaseT, ObservedT], name: str, events: list[Event
             )
         ),
     )
+
+
+def join_side_effect(search: Search[CaseT, ObservedT], events: list[Event[CaseT]]) -> bool:
+    """Make failures that do not come back part of a fault in what a call leaves behind, if any.
+
+    All rules judge a case on the same layer, so what one of them did to it may fail the next.
+    """
+    return _join_first(search.faults, events, lambda fault: fault.root.theme is Theme.SIDE_EFFECTS)
 
 
 def _is_presupposed(
@@ -181,7 +190,9 @@ def join_hidden_results(
     wider = search.widen(case)
     if wider is None or not search.suite.find_broken_facts(search.suite.observe(wider)):
         return False
-    return join_covering(search, wider, events, FaultKind.RESULTS)
+    return join_covering(search, wider, events, FaultKind.RESULTS) or join_explained(
+        search, wider, events, FaultKind.RESULTS
+    )
 
 
 def join_explained(
@@ -230,16 +241,17 @@ def _join_under_dropout(
 
 def join_near(search: Search[CaseT, ObservedT], event: Event[CaseT]) -> bool:
     """Make the failure of a rule that made a wrong call part of a fault of the same kind, in whose
-    situation the call lies but for its numbers.
+    situation the call lies but for its numbers and sizes.
 
-    A rule may call with numbers that no case has.
+    A rule may call with numbers that no case has, and which sizes show a fault depends on them.
     """
     space = search.suite.space
+    free = NUMERIC.union(SIZES)
     return _join_first(
         search.faults,
         [event],
         lambda fault: (
             fault.kind is event.kind
-            and is_in_any(space, event.shown, fault.situations, NUMERIC, needs_something=True)
+            and is_in_any(space, event.shown, fault.situations, free, needs_something=True)
         ),
     )

@@ -15,6 +15,7 @@ from rnnspec.diagnosis.joining import (
     join_hidden_results,
     join_near,
     join_related,
+    join_side_effect,
     join_stopped,
 )
 from rnnspec.diagnosis.naming import CIRCUMSTANCES
@@ -22,7 +23,7 @@ from rnnspec.diagnosis.recheck import judge_elsewhere
 from rnnspec.diagnosis.search import Search
 from rnnspec.diagnosis.telling import add_fault, tell_by
 from rnnspec.engine.minimise import RULE_EVALUATIONS, MinimalFailure, minimise, probe_rule
-from rnnspec.engine.outcome import Finding, FindingKind
+from rnnspec.engine.outcome import Finding, FindingKind, describe_blocker
 from rnnspec.engine.suite import Observed
 from rnnspec.rulekit.rule import Fact, Part, Rule, Theme
 
@@ -36,18 +37,11 @@ MANY_FAULTS = 3
 
 def find_others(search: Search[CaseT, ObservedT]) -> None:
     """Find the requirements that are broken by themselves."""
-    own: dict[str, list[Event[CaseT]]] = {}
-    by_itself = [event for event in search.events if event.kind is FaultKind.REQUIREMENT]
-    unexplained = [event for event in search.unexplained if not _join_made(search, event)]
-    for event in [*by_itself, *unexplained]:
-        own.setdefault(event.rule, []).append(event)
-    order = [rule.id for rule in search.suite.rules]
-    waiting = sorted(own, key=lambda name: (-len(own[name]), order.index(name)))
+    own = _group_by_rule(search)
     unsteady = []
-    for name in waiting:
+    for name, events in own.items():
         if search.is_done:
             return
-        events = own[name]
         if search.rules[name].part not in (Part.MODULE, Part.INTERFACE):
             events = _leave_out_covered(search, events)
         if _join_dropout(search, search.rules[name], events):
@@ -60,8 +54,26 @@ def find_others(search: Search[CaseT, ObservedT]) -> None:
         else:
             unsteady.append(name)
     for name in unsteady:
-        if not join_related(search, name, own[name]):
+        if not (join_related(search, name, own[name]) or join_side_effect(search, own[name])):
             _add_other(search, search.rules[name], own[name])
+
+
+def _group_by_rule(search: Search[CaseT, ObservedT]) -> dict[str, list[Event[CaseT]]]:
+    """Return the failures that no fault explains yet by rule, in the order to look at them.
+
+    Rules about gradients come last: they rest on results, which other rules may find wrong.
+    """
+    own: dict[str, list[Event[CaseT]]] = {}
+    by_itself = [event for event in search.events if event.kind is FaultKind.REQUIREMENT]
+    unexplained = [event for event in search.unexplained if not _join_made(search, event)]
+    for event in [*by_itself, *unexplained]:
+        own.setdefault(event.rule, []).append(event)
+    order = [rule.id for rule in search.suite.rules]
+
+    def rank(name: str) -> tuple[bool, int, int]:
+        return search.rules[name].part is Part.GRADIENTS, -len(own[name]), order.index(name)
+
+    return {name: own[name] for name in sorted(own, key=rank)}
 
 
 def _join_made(search: Search[CaseT, ObservedT], event: Event[CaseT]) -> bool:
@@ -163,6 +175,8 @@ def _add_other(
         if not join_hidden(search, rule, case, events):
             _add_named(search, rule, kind, minimum, events)
         return
+    if kind is FaultKind.BLOCKED and _join_stopped_alike(search, case, events):
+        return
     alone = _minimise_alone(search, rule, minimum.finding)
     if alone is not None:
         search.add_or_merge(Fault(FaultKind.REQUIREMENT, rule, [alone], alone, events))
@@ -171,6 +185,14 @@ def _add_other(
     joined = join_explained(search, case, events, kind) or hidden or join_stopped(search, events)
     if not joined and not join_covering(search, case, events, kind):
         add_fault(search, kind, minimum, events, fact)
+
+
+def _join_stopped_alike(
+    search: Search[CaseT, ObservedT], case: CaseT, events: list[Event[CaseT]]
+) -> bool:
+    """Make events part of the fault that stops the subject in the same way as in a case."""
+    failure = search.suite.find_blocker(search.suite.observe(case))
+    return failure is not None and join_blocker(search, describe_blocker(failure), events)
 
 
 def _add_named(

@@ -10,11 +10,12 @@ from rnnspec.cases.case import SIZES
 from rnnspec.diagnosis.events import FaultKind
 from rnnspec.diagnosis.fault import Fault
 from rnnspec.diagnosis.naming import READING_CHOOSES
+from rnnspec.diagnosis.search import widen
 from rnnspec.engine.campaign import judge_by_all
 from rnnspec.engine.minimise import MinimalFailure, is_in_any
 from rnnspec.engine.outcome import FailingCase, FindingKind, Progress
 from rnnspec.engine.suite import CaseSpace, Observed, Suite
-from rnnspec.rulekit.rule import Part, Rule, Theme
+from rnnspec.rulekit.rule import Fact, Part, Rule, Theme
 
 CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])
@@ -132,16 +133,16 @@ def _judge_avoiding(
     """Return a case that avoids all faults and on which a rule fails, or None if there is none.
 
     A rule that presupposes the name of a fault must fail however the fault is avoided: it may bring
-    about a part of the situation itself, and a size where no fact tells whether it does. If the
-    fault needs a prior use, the rule uses the layer so itself, and only the rest can be avoided.
+    about a part of the situation itself, and a size where no fact tells whether it does. Whatever
+    prior use the fault needs, and whatever the rule is about, it brings about itself, and only the
+    rest can be avoided.
     """
     situations = [situation for fault in faults for situation in fault.situations]
     presupposed = [fault for fault in faults if rule.presupposes_rule(fault.root.id)]
-    used = [
-        each for fault in presupposed for each in fault.situations if "prior_use" in each.needed
-    ]
+    parts = [each for fault in presupposed for each in fault.situations]
+    own = rule.about | {"prior_use"}
+    brought = [each for each in parts if each.needed & own]
     if presupposed:
-        parts = (each for fault in presupposed for each in fault.situations)
         variants = _vary_all(suite.space, case, situations, parts)
     else:
         variants = avoid(suite.space, case, situations)
@@ -152,10 +153,8 @@ def _judge_avoiding(
         return None
     if required:
         changed = (each for each in changed if not _has_other_sizes(suite.space, each, case))
-    if used:
-        changed = (
-            each for each in changed if not is_in_any(suite.space, each, used, {"prior_use"})
-        )
+    if brought:
+        changed = (each for each in changed if not is_in_any(suite.space, each, brought, own))
     found = None
     for variant in islice(changed, MOST_VARIANTS if presupposed else 1):
         _, broken = judge_by_all(suite, [rule], index, variant)
@@ -206,16 +205,19 @@ def _is_misled(
     nothing.
     """
     space = suite.space
+    kinds = (FaultKind.RESULTS, FaultKind.GRADIENTS)[: 1 + (rule.part is Part.GRADIENTS)]
     if rule.theme is Theme.DROPOUT and any(
-        fault.kind is FaultKind.RESULTS
-        and is_in_any(space, failing.case, fault.situations, READING_CHOOSES)
+        fault.kind in kinds and is_in_any(space, failing.case, fault.situations, READING_CHOOSES)
         for fault in faults
     ):
         return True
 
-    for made in dict.fromkeys(case for cases in failing.made.values() for case in cases):
-        if rule.part is Part.GRADIENTS and suite.find_broken_facts(suite.observe(made)):
-            return True
+    calls = dict.fromkeys(case for cases in failing.made.values() for case in cases)
+    if rule.part is Part.GRADIENTS and any(
+        _has_wrong_gradients(suite, rule, case, faults) for case in (*calls, failing.case)
+    ):
+        return True
+    for made in calls:
         chosen = [name for name in space.fields if space.has_other_size(made, failing.case, name)]
         near = [fault for fault in faults if is_in_any(space, made, fault.situations, chosen)]
         if any(rule.presupposes_rule(fault.root.id) for fault in near):
@@ -223,6 +225,28 @@ def _is_misled(
         if near and suite.find_broken_facts(suite.observe(made), with_gradients=True):
             return True
     return False
+
+
+def _has_wrong_gradients(
+    suite: Suite[CaseT, ObservedT],
+    rule: Rule[CaseT, ObservedT],
+    made: CaseT,
+    faults: Sequence[Fault[CaseT]],
+) -> bool:
+    """Return whether gradients say nothing in the judged call, or one that a rule made.
+
+    The results are wrong, or the gradients are and the rule presupposes those that a known fault
+    makes wrong. It shows there in another situation than that in which it was found, perhaps only
+    in a wide dtype, whose rounding hides nothing.
+    """
+    wide = widen(suite.space, made) or made
+    broken = suite.find_broken_facts(suite.observe(wide), with_gradients=True)
+    if Fact.GRADIENTS not in broken:
+        return bool(broken)
+    return any(
+        fault.kind is FaultKind.GRADIENTS and rule.presupposes_rule(fault.root.id)
+        for fault in faults
+    )
 
 
 def _list_explained(

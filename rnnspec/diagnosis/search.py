@@ -17,11 +17,17 @@ from rnnspec.engine.outcome import (
     FailingCase,
     Finding,
 )
-from rnnspec.engine.suite import Observed, Suite
+from rnnspec.engine.suite import CaseSpace, Observed, Suite
 from rnnspec.rulekit.rule import Fact, Part, Rule
 
 CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])
+
+
+def widen(space: CaseSpace[CaseT], case: CaseT) -> CaseT | None:
+    """Return a case in the simplest dtype, or None if it is in that already."""
+    simpler = space.list_simpler(case, "dtype") if "dtype" in space.fields else []
+    return space.change_field(case, "dtype", simpler[0]) if simpler else None
 
 
 @dataclass
@@ -139,9 +145,7 @@ class Search(Generic[CaseT, ObservedT]):
 
     def widen(self, case: CaseT) -> CaseT | None:
         """Return a case in the simplest dtype, or None if it is in that already."""
-        space = self.suite.space
-        simpler = space.list_simpler(case, "dtype") if "dtype" in space.fields else []
-        return space.change_field(case, "dtype", simpler[0]) if simpler else None
+        return widen(self.suite.space, case)
 
     def classify_minimum(
         self, rule: Rule[Any, Any], finding: Finding[CaseT]

@@ -52,7 +52,7 @@ def add_fault(
         fault.events.extend(events)
         return fault
     root, told = _tell(search, candidates, minimum, at_minimum, cause, events)
-    fault = _find_same(search, root, minimum, cause)
+    fault = _find_same(search, kind, root, minimum, cause)
     if fault is None or fault is beside:
         fault = Fault(kind, root, [minimum], told, [], cause=cause)
         search.faults.append(fault)
@@ -199,13 +199,15 @@ def _find_presupposed(
 
 def _find_same(
     search: Search[CaseT, ObservedT],
+    kind: FaultKind,
     root: Rule[Any, Any],
     situation: MinimalFailure[CaseT],
     cause: LikelyCause | None,
 ) -> Fault[CaseT] | None:
-    """Return the fault of the same name or cause, or one that needs the same circumstance.
+    """Return the fault of the same name or cause, one that needs the same circumstance, or one of
+    the same kind in whose wider situation this one lies.
 
-    What goes wrong only then is one fault, whatever else it needs.
+    What goes wrong only under a circumstance is one fault, whatever else it needs.
     """
     same = (
         fault
@@ -217,7 +219,14 @@ def _find_same(
         for fault in search.faults
         if any(_are_alike(search, situation, each) for each in fault.situations)
     )
-    return next(same, None) or next(alike, None)
+    wider = (
+        fault
+        for fault in search.open_faults
+        if fault.kind is kind
+        and search.lies_in(situation.finding.case, fault)
+        and any(each.needed and each.needed < situation.needed for each in fault.situations)
+    )
+    return next(same, None) or next(alike, None) or next(wider, None)
 
 
 def _are_alike(

@@ -31,15 +31,15 @@ def find_broken_facts(
 ) -> dict[Fact, Case]:
     """Return the first fact that does not hold, with the case that shows it; the others rest on it.
 
-    The results of a case with random dropout are those of the same case without dropout.
+    The results and gradients of a case with random dropout are those of the same case without it.
     """
     if find_blocker(observation) is not None:
         return {Fact.CALL: observation.case}
     shown = remove_dropout(observation)
     if shown is not None and has_wrong_results(shown):
         return {Fact.RESULTS: shown.case}
-    if with_gradients and has_wrong_gradients(observation):
-        return {Fact.GRADIENTS: observation.case}
+    if with_gradients and shown is not None and has_wrong_gradients(shown):
+        return {Fact.GRADIENTS: shown.case}
     return {}
 
 

@@ -176,7 +176,7 @@ REPEATED_CALLS = ("side-effects.repeatable", "modules.second-call")
 FIRST_GRADIENTS = ("gradients.input", "gradients.h-0", "gradients.weights", "gradients.biases")
 """What rules presuppose that differentiate in another way than those about gradients alone."""
 PRESUPPOSED: dict[Part, frozenset[Fact | str]] = {
-    Part.VALUES: frozenset({"side-effects.repeatable"}),
+    Part.VALUES: frozenset({"side-effects.repeatable", "side-effects.parameters"}),
     Part.GRADIENTS: frozenset(
         {
             Fact.RESULTS,

@@ -203,6 +203,7 @@ def independent(observation: Observation) -> None:
     needs=NEEDS,
     id="dropout.eval",
     about=("dropout",),
+    presupposes=("modes.train",),
 )
 def eval_drops_nothing(observation: Observation) -> None:
     """In evaluation mode, nothing is dropped and nothing is scaled, whatever `dropout` is.

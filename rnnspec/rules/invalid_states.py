@@ -61,7 +61,12 @@ def h_0_batch_unsorted(observation: Observation) -> None:
     "rnn.errors.call-types.other",
     when=one_in(8),
     id="errors.other-types",
+    about=("layout", "initial_state"),
     presupposes=(
+        "errors.types",
+        "errors.rank",
+        "errors.h-0-rank",
+        "errors.h-0-rank-packed",
         Fact.RESULTS,
         "construction.keywords",
         "side-effects.arguments",

@@ -31,6 +31,11 @@ has_few_cells: Condition[Case] = Condition(
     lambda case: case.steps * case.config.num_layers * case.config.num_directions <= 12,
 )
 OTHER_MODE = {Mode.TRAIN: Mode.EVAL, Mode.EVAL: Mode.TRAIN}
+MODE_IS_SET = Snippet(
+    """for mode in (True, False):
+    layer.train(mode)
+    assert layer.training == mode, layer.training"""
+)
 BOTH_MODES = Snippet(
     """for mode in (True, False):
     layer.train(mode)
@@ -56,12 +61,19 @@ BOTH_MODES = Snippet(
 def train(observation: Observation) -> None:
     """`train()` and `eval()` control whether dropout is active, and nothing else.
 
-    In cases without random results, results and gradients are compared with the documented ones;
-    a difference counts only if a layer in the other mode does not show it. The same layer is then
-    switched to the other mode, and its results are compared again.
+    The attribute `training` must say in which mode the layer is. In cases without random results,
+    results and gradients are compared with the documented ones; a difference counts only if a layer
+    in the other mode does not show it. The same layer is then switched to the other mode, and its
+    results are compared again.
 
-    Catches an ignored initial state, a lower precision, or noise, in one of the two modes only.
+    Catches modes that have no effect, and an ignored initial state, a lower precision, or noise, in
+    one of the two modes only.
     """
+    mode, found = observation.case.mode, observation.module.training
+    if found is not (mode is Mode.TRAIN):
+        raise Violation(
+            f"after {mode}(), the layer has training={found}; expected {not found}", MODE_IS_SET
+        )
     other = observation.case.replace(mode=OTHER_MODE[observation.case.mode])
     fail_only_if_right_elsewhere(
         observation,

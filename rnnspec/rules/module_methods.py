@@ -124,7 +124,7 @@ def device_methods(observation: Observation) -> None:
     "rnn.module.load-reports",
     when=one_in(12, 2),
     id="modules.extra-entries",
-    presupposes=("modules.refuses-state-dict",),
+    presupposes=("modules.refuses-state-dict", "modules.nested"),
 )
 def extra_entries(observation: Observation) -> None:
     """A module that holds the layer rejects a `state_dict` with an unexpected or a missing entry

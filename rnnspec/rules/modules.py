@@ -148,7 +148,7 @@ def deepcopy(observation: Observation) -> None:
     when=has_prior_use(ModuleUses.PICKLED),
     needs=(Feature.PICKLE,),
     about=("prior_use",),
-    presupposes=("side-effects.parameters", *REPEATED_CALLS),
+    presupposes=("side-effects.parameters", *REPEATED_CALLS, "modes.train"),
 )
 def pickle(observation: Observation) -> None:
     """A layer that was pickled and unpickled computes the same results as before.
@@ -224,7 +224,7 @@ def second_call(observation: Observation) -> None:
     "rnn.module.nested",
     when=has_prior_use(ModuleUses.NESTED),
     about=("prior_use",),
-    presupposes=("side-effects.parameters",),
+    presupposes=("side-effects.parameters", "modes.train"),
 )
 def nested(observation: Observation) -> None:
     """Inside another module, the layer follows the parent's mode and `state_dict`.
@@ -318,7 +318,7 @@ def refuses_state_dict(observation: Observation) -> None:
     "rnn.module.shared",
     when=has_prior_use(ModuleUses.SHARED),
     about=("prior_use",),
-    presupposes=("side-effects.parameters", "parameters.trainable"),
+    presupposes=("side-effects.parameters", "parameters.trainable", "modules.tied-parameters"),
 )
 def shared_parameters(observation: Observation) -> None:
     """Parameters shared between layers stay shared after a conversion and after an optimiser step.

@@ -21,7 +21,7 @@ from rnnspec.rulekit.assertions.results import (
 )
 from rnnspec.rulekit.conditions import has_predictable_results, has_wide_dtype
 from rnnspec.rulekit.fixtures.swamped_sums import build_swamped_layer, can_be_swamped
-from rnnspec.rulekit.rule import DROPOUT, rule
+from rnnspec.rulekit.rule import DROPOUT, FIRST_GRADIENTS, rule
 from rnnspec.rulekit.snippets.float32_sums import compare_errors, compare_swamped_errors
 from rnnspec.rulekit.violation import assert_close
 
@@ -35,7 +35,7 @@ LARGER_FAULTS = (
     "nonlinearity.*",
     DROPOUT,
     "samples.*",
-    "gradients.[hiw]*",
+    *FIRST_GRADIENTS,
 )
 """What is wrong by more than a lack of accuracy is told by these rules."""
 

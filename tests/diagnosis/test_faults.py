@@ -575,6 +575,21 @@ def test_a_failure_that_does_not_come_back_is_told_after_the_others() -> None:
     assert steady in [fault.root for fault in faults]
 
 
+def test_a_failure_that_does_not_come_back_is_due_to_what_a_call_leaves_behind() -> None:
+    counts: Counter[str] = Counter()
+
+    def fails_once(case: ToyCase) -> bool:
+        counts["calls"] += 1
+        return counts["calls"] == 1
+
+    damaging = make_rule("side-effects.parameters", check_only_call)
+    unsteady = make_rule("states.none", check_only_call)
+    own = {unsteady.id: fails_once, damaging.id: is_batch_first}
+    (fault,) = find(make_suite(ToyLayer(own=own), unsteady, damaging, *RULES))
+    assert fault.root == damaging
+    assert fault.count_events(unsteady.id) == 1
+
+
 def test_a_rule_that_fails_in_every_case_is_seen_beside_a_fault_that_stops_some() -> None:
     always = make_rule("side-effects.settings", check_only_call, presupposes=[Fact.CALL])
     layer = ToyLayer(stopped=stop_if_batch_first, own={always.id: lambda case: True})

@@ -84,6 +84,12 @@ class Constant:
     options: dict[str, Any]
     concerns: Condition = always
     unclear: Condition = never
+    rules: tuple[str, ...] = ("recurrence.output",)
+
+
+SAMPLES = ("samples.independent", "samples.permuted", "samples.alone", "recurrence.output")
+STEPS = ("recurrence.causal", "recurrence.output")
+"""The rules that name a mistake that mixes samples, or time steps."""
 
 
 def _shift_rows(data: Tensor) -> Tensor:
@@ -119,22 +125,26 @@ CONSTANTS: tuple[Constant, ...] = (
         {"state": lambda h: h.mean(0, keepdim=True).expand_as(h)},
         lambda case: case.batch > 1,
         is_ragged,
+        SAMPLES,
     ),
     Constant(
         "{amount} times the state of the sample before it is added to each sample's state",
         {"state": lambda h: h.roll(1, 0)},
         lambda case: case.batch > 1,
         is_ragged,
+        SAMPLES,
     ),
     Constant(
         "{amount} times the state of the sample after it is added to each sample's state",
         {"state": lambda h: h.roll(-1, 0)},
         lambda case: case.batch > 1,
         is_ragged,
+        SAMPLES,
     ),
     Constant(
         "{amount} times the next row, of the next sample or time step, is added to each input row",
         {"input": _shift_rows},
+        rules=SAMPLES,
         unclear=lambda case: is_ragged(case) or case.is_packed,
     ),
     Constant(
@@ -142,18 +152,21 @@ CONSTANTS: tuple[Constant, ...] = (
         {"input": lambda x: torch.cat([x[1:], x[-1:] * 0])},
         is_long,
         is_ragged,
+        STEPS,
     ),
     Constant(
         "{amount} times the mean of the input over time is added to the input",
         {"input": lambda x: x.mean(0).expand_as(x)},
         is_long,
         is_ragged,
+        STEPS,
     ),
     Constant(
         "{amount} times the mean of the input over the batch is added to the input",
         {"input": lambda x: x.mean(1, keepdim=True).expand_as(x)},
         lambda case: case.batch > 1,
         is_ragged,
+        SAMPLES,
     ),
     Constant("W_hh is multiplied by {factor}", {"recurrent": lambda weight: weight}),
     Constant("W_ih is multiplied by {factor}", {"read": lambda weight: weight}),
@@ -213,7 +226,7 @@ def _build_hypothesis(constant: Constant, amount: float) -> Hypothesis:
     return Hypothesis(
         constant.text.format(amount=f"{amount:.{DIGITS}g}", factor=f"{1 + amount:.10g}"),
         "leave this constant out",
-        ("recurrence.output", "samples.independent", "recurrence.causal"),
+        constant.rules,
         partial(Perturbed, amount=amount, **constant.options),
         constant.concerns,
         "constants",

@@ -1,0 +1,39 @@
+"""Planted bugs that break rules in several ways are told as one fault, by its own name."""
+
+from __future__ import annotations
+
+import pytest
+
+import rnnspec
+from rnnspec.selftest import BUGS
+from rnnspec.selftest.bank import list_good_names
+from tests.releases import skip_unless_bug_counts
+
+RULES = {
+    "WeightGradientsDoubled": ("gradients.weights", "dropout.backward", "gradients.float32-sums"),
+    "GradientNotDropped": ("dropout.backward", "gradients.input"),
+    "DropsTwice": ("dropout.scale", "dropout.place", "dropout.backward"),
+    "WeightsDropped": ("side-effects.parameters", "dropout.*", "states.none"),
+    "MaskOfIntegers": ("dropout.place", "dropout.integer"),
+    "ReluEndsAtSix": ("nonlinearity.relu", "gradients.reach-first-step"),
+    "BiasBeyondGrid": ("samples.many-rows", "gradients.many-rows"),
+    "NeighbourLeaks": ("samples.*", "recurrence.output"),
+    "PackedInHalf": ("packed.*", "errors.other-types"),
+    "PackedBatchSizeBaked": ("modules.second-call", "packed.h-n"),
+    "ParentModeIgnored": ("modes.train", "dropout.eval", "modules.pickle", "modules.nested"),
+    "PrefixIgnored": ("modules.nested", "modules.extra-entries"),
+    "TiesCutByConversion": ("modules.shared-parameters", "modules.tied-parameters"),
+    "FeaturesAsserted": ("errors.types", "errors.other-types"),
+    "VectorAccepted": ("errors.rank", "errors.other-types"),
+}
+"""Bugs, and rules that fail because of them: any of them could be told as a fault of its own."""
+
+
+@pytest.mark.parametrize("bug", RULES)
+def test_a_planted_bug_is_one_fault_with_a_program(bug: str) -> None:
+    skip_unless_bug_counts(bug)
+    report = rnnspec.check(BUGS[bug], profile="quick", rules=RULES[bug])
+    (fault,) = report.faults
+    assert fault.rule in list_good_names(bug)
+    result = report.result(fault.rule)
+    assert result.repro is not None, result.no_repro
