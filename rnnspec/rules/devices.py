@@ -15,7 +15,7 @@ from rnnspec.rulekit.assertions.placement import assert_placement
 from rnnspec.rulekit.assertions.relations import assert_same_results
 from rnnspec.rulekit.conditions import has_predictable_results, one_in
 from rnnspec.rulekit.fixtures.constructor_calls import build_layer, plan_constructor_call
-from rnnspec.rulekit.rule import DROPOUT, Fact, rule
+from rnnspec.rulekit.rule import DROPOUT, REPEATED_CALLS, Fact, rule
 from rnnspec.rulekit.snippet import Helper, Snippet
 from rnnspec.rulekit.violation import Violation
 from rnnspec.subjects.failures import Raised
@@ -84,7 +84,7 @@ def _use_meta_device(*, as_block: bool) -> Iterator[None]:
     when=has_predictable_results & one_in(10, 5),
     needs=(Feature.META,),
     id="modes.default-device",
-    presupposes=(Fact.RESULTS, "side-effects.parameters", DROPOUT, "modes.meta"),
+    presupposes=(Fact.RESULTS, *REPEATED_CALLS, DROPOUT, "modes.meta"),
 )
 def call_under_default_device(observation: Observation) -> None:
     """The default device does not affect a call: the results are the same, and on the device of the

@@ -302,7 +302,7 @@ def earlier_call(observation: Observation) -> None:
     "rnn.gradients.second-order",
     when=has_known_gradients & has_small_sizes & one_in(3, 2),
     needs=(*NEEDS, Feature.SECOND_ORDER, Feature.FLOAT64),
-    presupposes=("gradients.earlier-call",),
+    presupposes=("gradients.earlier-call", "gradients.second-backward"),
 )
 def second_order(observation: Observation) -> None:
     """The gradients can be differentiated a second time.

@@ -119,6 +119,7 @@ def learned_state(observation: Observation) -> None:
     & has_size_at_least("steps", 2),
     needs=(*NEEDS, Feature.STATE),
     id="gradients.across-calls",
+    about=("initial_state",),
     presupposes=(
         Fact.GRADIENTS,
         "gradients.learned-state",
