@@ -13,7 +13,7 @@ from rnnspec.diagnosis.search import Search
 from rnnspec.engine.minimise import MinimalFailure, is_in_any
 from rnnspec.engine.outcome import Blocker
 from rnnspec.engine.suite import Observed
-from rnnspec.rulekit.rule import Part, Rule, Theme
+from rnnspec.rulekit.rule import REPEATED_CALLS, Part, Rule, Theme
 
 CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])
@@ -95,7 +95,11 @@ def join_side_effect(search: Search[CaseT, ObservedT], events: list[Event[CaseT]
 
     All rules judge a case on the same layer, so what one of them did to it may fail the next.
     """
-    return _join_first(search.faults, events, lambda fault: fault.root.theme is Theme.SIDE_EFFECTS)
+    return _join_first(
+        search.faults,
+        events,
+        lambda fault: fault.root.theme is Theme.SIDE_EFFECTS or fault.root.id in REPEATED_CALLS,
+    )
 
 
 def _is_presupposed(

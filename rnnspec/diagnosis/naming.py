@@ -18,6 +18,8 @@ NUMERIC = frozenset({"distribution", "dtype"})
 """The axes that say what the numbers are. Many faults need large or exact numbers to show."""
 READING_CHOOSES = frozenset({"steps", "batch", "lengths", "distribution", "dtype"})
 """The fields that a reading of dropout chooses itself."""
+SHOWING = frozenset(SIZES) - {"num_layers"}
+"""The sizes that many faults need to show, whatever they are about."""
 PREPARATION = (Theme.CONSTRUCTION, Theme.PARAMETERS)
 """The themes of what comes before the call."""
 
@@ -42,7 +44,8 @@ def rank_rules(
     the more of what matters it is about, the better. A circumstance tells more than the layout or
     dropout: few faults need it. If the subject is stopped, a rule that applies to the minimal case
     comes before one that does not. A simplest value that is `required` tells more than another one:
-    few faults need it. A choice tells more than a size, which many faults need to show. What is
+    few faults need it. A choice or the number of layers tells more than another size, which many
+    faults need to show. What is
     wrong with the construction or the parameters comes before what is wrong with a call. If all
     errors are small, they add up along sizes and layers, and a rule about numbers tells more.
     """
@@ -60,7 +63,7 @@ def rank_rules(
             -len(rule.about & NUMERIC if is_small else rule.about - NUMERIC),
             -len(rule.about),
             not rule.about & set(required),
-            -len(rule.about - set(SIZES)),
+            -len(rule.about - SHOWING),
             rule.id not in shown,
             rule.id not in judged,
             list(Theme).index(rule.theme),
@@ -75,18 +78,19 @@ def drop_consequences(
     """Return the rules without those that presuppose another of them, which does not presuppose
     them in turn.
 
-    Where rules were judged, one that was only stopped says nothing about the others. A rule about a
-    situation that the fault needs follows from no rule that is not about it: without the situation,
-    that rule holds.
+    Where rules were judged, one that was only stopped says nothing about the others, unless it is
+    about a situation that the fault needs. A rule about such a situation follows from no rule that
+    is not about it: without the situation, that rule holds.
     """
-    telling = [rule for rule in rules if rule.id in judged] or rules
+    situations = SITUATIONS & set(needed)
+    telling = [rule for rule in rules if rule.id in judged or rule.about & situations] or rules
 
     def follows(rule: Rule[Any, Any], other: Rule[Any, Any]) -> bool:
         return (
             rule.id != other.id
             and rule.presupposes_rule(other.id)
             and not other.presupposes_rule(rule.id)
-            and not (rule.about - other.about) & SITUATIONS & set(needed)
+            and not (rule.about - other.about) & situations
         )
 
     return [rule for rule in rules if not any(follows(rule, other) for other in telling)]

@@ -22,6 +22,7 @@ from rnnspec.diagnosis.naming import CIRCUMSTANCES
 from rnnspec.diagnosis.recheck import judge_elsewhere
 from rnnspec.diagnosis.search import Search
 from rnnspec.diagnosis.telling import add_fault, tell_by
+from rnnspec.diagnosis.wrong import probe_fact
 from rnnspec.engine.minimise import RULE_EVALUATIONS, MinimalFailure, minimise, probe_rule
 from rnnspec.engine.outcome import Finding, FindingKind, describe_blocker
 from rnnspec.engine.suite import Observed
@@ -181,10 +182,29 @@ def _add_other(
     if alone is not None:
         search.add_or_merge(Fault(FaultKind.REQUIREMENT, rule, [alone], alone, events))
         return
+    minimum = _minimise_fact(search, fact, minimum)
+    case = minimum.finding.case
     hidden = fact is Fact.GRADIENTS and join_hidden_results(search, case, events)
     joined = join_explained(search, case, events, kind) or hidden or join_stopped(search, events)
     if not joined and not join_covering(search, case, events, kind):
         add_fault(search, kind, minimum, events, fact)
+
+
+def _minimise_fact(
+    search: Search[CaseT, ObservedT], fact: Fact, minimum: MinimalFailure[CaseT]
+) -> MinimalFailure[CaseT]:
+    """Return a minimal case of a fact that does not hold in that of a rule.
+
+    The rule may need for itself what the fault does not need. If the fact holds there, since the
+    rule made a call of its own, return the minimal case of the rule.
+    """
+    if fact is Fact.CALL:
+        return minimum
+    probe = probe_fact(search, fact, minimum.finding.index)
+    found = probe(minimum.finding.case)
+    if found is None:
+        return minimum
+    return minimise(search.suite.space, found, probe, is_hidden=search.is_stopped)
 
 
 def _join_stopped_alike(

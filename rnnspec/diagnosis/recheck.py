@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from rnnspec.cases.case import SIZES
 from rnnspec.diagnosis.events import FaultKind
 from rnnspec.diagnosis.fault import Fault
-from rnnspec.diagnosis.naming import READING_CHOOSES
+from rnnspec.diagnosis.naming import NUMERIC, READING_CHOOSES
 from rnnspec.diagnosis.search import widen
 from rnnspec.engine.campaign import judge_by_all
 from rnnspec.engine.minimise import MinimalFailure, is_in_any
@@ -134,14 +134,14 @@ def _judge_avoiding(
 
     A rule that presupposes the name of a fault must fail however the fault is avoided: it may bring
     about a part of the situation itself, and a size where no fact tells whether it does. Whatever
-    prior use the fault needs, and whatever the rule is about, it brings about itself, and only the
-    rest can be avoided.
+    prior use the fault needs, and whatever the rule is about, it brings about itself, with numbers
+    of its own, and only the rest can be avoided.
     """
     situations = [situation for fault in faults for situation in fault.situations]
     presupposed = [fault for fault in faults if rule.presupposes_rule(fault.root.id)]
     parts = [each for fault in presupposed for each in fault.situations]
-    own = rule.about | {"prior_use"}
-    brought = [each for each in parts if each.needed & own]
+    own = rule.about | NUMERIC | {"prior_use"}
+    brought = [each for each in parts if each.needed & (own - NUMERIC)]
     if presupposed:
         variants = _vary_all(suite.space, case, situations, parts)
     else:

@@ -6,10 +6,10 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from rnnspec.cases.case import SIZES
+from rnnspec.diagnosis.alike import find_same
 from rnnspec.diagnosis.events import Event, FaultKind
 from rnnspec.diagnosis.fault import Fault
-from rnnspec.diagnosis.naming import CIRCUMSTANCES, NUMERIC, SITUATIONS, rank_rules
+from rnnspec.diagnosis.naming import CIRCUMSTANCES, SITUATIONS, rank_rules
 from rnnspec.diagnosis.search import Search
 from rnnspec.engine.campaign import judge_by_all, list_applicable_rules
 from rnnspec.engine.explanations import LikelyCause
@@ -23,8 +23,6 @@ CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])
 TRIED_SEEDS = 24
 """So many seeds are tried to find one of which a rule that is checked in some cases applies."""
-PREVIOUS_STATE = frozenset({"steps", "initial_state"})
-"""The fields that decide whether there is a state before a step that is not zero."""
 MOST_CANDIDATES = 3
 """So many of the best rules are tried on the minimal case."""
 
@@ -52,7 +50,7 @@ def add_fault(
         fault.events.extend(events)
         return fault
     root, told = _tell(search, candidates, minimum, at_minimum, cause, events)
-    fault = _find_same(search, kind, root, minimum, cause)
+    fault = find_same(search, kind, root, minimum, cause)
     if fault is None or fault is beside:
         fault = Fault(kind, root, [minimum], told, [], cause=cause)
         search.faults.append(fault)
@@ -95,7 +93,7 @@ def _rank_names(
         fact,
         judged - (outcomes.keys() - at_minimum.keys()),  # what holds there is not what is wrong
         cause.rules if cause else (),
-        shown=at_minimum,
+        shown=_list_applying(search, names, minimum) if fact is Fact.CALL else at_minimum,
         required=minimum.required,
         is_small=_is_small(search, kind, minimum, events),
     )
@@ -197,70 +195,6 @@ def _find_presupposed(
     return None
 
 
-def _find_same(
-    search: Search[CaseT, ObservedT],
-    kind: FaultKind,
-    root: Rule[Any, Any],
-    situation: MinimalFailure[CaseT],
-    cause: LikelyCause | None,
-) -> Fault[CaseT] | None:
-    """Return the fault of the same name or cause, one that needs the same circumstance, or one of
-    the same kind in whose wider situation this one lies.
-
-    What goes wrong only under a circumstance is one fault, whatever else it needs.
-    """
-    same = (
-        fault
-        for fault in search.faults
-        if fault.root.id == root.id or (cause and fault.cause and cause.text == fault.cause.text)
-    )
-    alike = (
-        fault
-        for fault in search.faults
-        if any(_are_alike(search, situation, each) for each in fault.situations)
-    )
-    wider = (
-        fault
-        for fault in search.open_faults
-        if fault.kind is kind
-        and search.lies_in(situation.finding.case, fault)
-        and any(each.needed and each.needed < situation.needed for each in fault.situations)
-    )
-    return next(same, None) or next(alike, None) or next(wider, None)
-
-
-def _are_alike(
-    search: Search[CaseT, ObservedT], one: MinimalFailure[CaseT], other: MinimalFailure[CaseT]
-) -> bool:
-    """Return whether two situations need the same fields, circumstance, dropout, or state.
-
-    The state before a step is not zero at the second step, or at the first if h_0 is given. So two
-    situations are alike if one needs several steps, the other h_0, and both the same besides.
-    """
-    if search.share_circumstance(one, other) or "dropout" in one.needed & other.needed:
-        return True
-    if one.needed and one.needed == other.needed and _need_equal_values(search, one, other):
-        return True
-    rest = one.needed - PREVIOUS_STATE - NUMERIC
-    return (
-        bool(rest)
-        and rest == other.needed - PREVIOUS_STATE - NUMERIC
-        and {"steps", "initial_state"} <= one.needed ^ other.needed
-    )
-
-
-def _need_equal_values(
-    search: Search[CaseT, ObservedT], one: MinimalFailure[CaseT], other: MinimalFailure[CaseT]
-) -> bool:
-    """Return whether two situations need the same values, or sizes that both may be larger."""
-    space = search.suite.space
-    cases = one.finding.case, other.finding.case
-    known = {
-        name for name in one.needed & set(SIZES) if name not in (*one.required, *other.required)
-    }
-    return space.is_covered(*cases, one.needed - known)
-
-
 def _judge_minimum(
     search: Search[CaseT, ObservedT], finding: Finding[CaseT]
 ) -> dict[str, Outcome[CaseT]]:
@@ -322,6 +256,17 @@ def _reseed(search: Search[CaseT, Any], case: CaseT) -> Iterator[CaseT]:
     space = search.suite.space
     for step in sorted(range(TRIED_SEEDS), key=lambda step: step % 2):
         yield space.reseed(case, space.get_seed(case) + 7 * step)
+
+
+def _list_applying(
+    search: Search[CaseT, ObservedT], names: Collection[str], minimum: MinimalFailure[CaseT]
+) -> list[str]:
+    """Return which rules apply to a minimal case, perhaps with another seed.
+
+    If the subject is stopped there, all of them are.
+    """
+    cases = list(_reseed(search, minimum.finding.case))
+    return [name for name in names if any(map(search.rules[name].when, cases))]
 
 
 def _judge_one(

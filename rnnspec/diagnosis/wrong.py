@@ -37,7 +37,7 @@ def find_wrong(search: Search[CaseT, ObservedT], kind: FaultKind, fact: Fact) ->
         if search.is_done or not events or join_stopped(search, events):
             return
         start = search.choose_simplest(events)
-        probe = _probe_fact(search, fact, start)
+        probe = probe_fact(search, fact, start.case.index, _list_others(search, start))
         found = probe(start.shown)
         if found is None:
             search.unexplained += [event for event in events if event.shown == start.shown]
@@ -96,9 +96,16 @@ def _add_beside(
     return add_fault(search, kind, minimum, events, fact, cause)
 
 
-def _probe_fact(search: Search[CaseT, ObservedT], fact: Fact, start: Event[CaseT]) -> Probe[CaseT]:
-    """Return a probe that fails if a fact does not hold and no other fault is known to show."""
-    others = _list_others(search, start)
+def probe_fact(
+    search: Search[CaseT, ObservedT],
+    fact: Fact,
+    index: int,
+    others: Sequence[MinimalFailure[CaseT]] = (),
+) -> Probe[CaseT]:
+    """Return a probe that fails if a fact does not hold in a case outside some situations.
+
+    `index` is that of the case from which the search starts.
+    """
 
     def probe(case: CaseT) -> Finding[CaseT] | None:
         if search.is_closed(case) or is_in_any(
@@ -108,7 +115,7 @@ def _probe_fact(search: Search[CaseT, ObservedT], fact: Fact, start: Event[CaseT
         is_wrong = fact in search.suite.find_broken_facts(
             search.suite.observe(case), with_gradients=fact is Fact.GRADIENTS
         )
-        return Finding(start.case.index, case, fact.value) if is_wrong else None
+        return Finding(index, case, fact.value) if is_wrong else None
 
     return probe
 

@@ -25,6 +25,24 @@ RULES = {
     "TiesCutByConversion": ("modules.shared-parameters", "modules.tied-parameters"),
     "FeaturesAsserted": ("errors.types", "errors.other-types"),
     "VectorAccepted": ("errors.rank", "errors.other-types"),
+    "SecondBackwardFails": ("gradients.second-backward", "gradients.second-order"),
+    "FunctionalCallIgnored": (
+        "modules.functional-call",
+        "modules.parametrized",
+        "modules.weight-norm",
+    ),
+    "LoadedWithoutReverse": ("stacking.reads-both-directions", "side-effects.parameters"),
+    "ThirdCallDiffers": ("modules.second-call", "side-effects.*"),
+    "WeightsTakenOnce": (
+        "modules.replaced-parameters",
+        "modules.parametrized",
+        "stacking.composition",
+    ),
+    "StateClipped": ("states.initial-state-used", "gradients.across-calls"),
+    "DefaultStateFromFirstAxis": ("layouts.*", "states.absent-is-zero"),
+    "SquareInputWeightTransposed": ("recurrence.output", "dropout.place"),
+    "UpperLayersBatchMajor": ("stacking.composition", "samples.permuted"),
+    "NoBiasRaises": ("parameters.no-bias", "parameters.names"),
 }
 """Bugs, and rules that fail because of them: any of them could be told as a fault of its own."""
 

@@ -144,7 +144,6 @@ CONSTANTS: tuple[Constant, ...] = (
     Constant(
         "{amount} times the next row, of the next sample or time step, is added to each input row",
         {"input": _shift_rows},
-        rules=SAMPLES,
         unclear=lambda case: is_ragged(case) or case.is_packed,
     ),
     Constant(

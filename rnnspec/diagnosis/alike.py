@@ -1,0 +1,93 @@
+"""Whether what was found in two situations is one fault."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from rnnspec.cases.case import SIZES
+from rnnspec.diagnosis.events import FaultKind
+from rnnspec.diagnosis.fault import Fault
+from rnnspec.diagnosis.naming import NUMERIC
+from rnnspec.diagnosis.search import Search
+from rnnspec.engine.explanations import LikelyCause
+from rnnspec.engine.minimise import MinimalFailure
+from rnnspec.engine.suite import Observed
+from rnnspec.rulekit.rule import Rule
+
+CaseT = TypeVar("CaseT")
+ObservedT = TypeVar("ObservedT", bound=Observed[Any])
+PREVIOUS_STATE = frozenset({"steps", "initial_state"})
+"""The fields that decide whether there is a state before a step that is not zero."""
+
+
+def find_same(
+    search: Search[CaseT, ObservedT],
+    kind: FaultKind,
+    root: Rule[Any, Any],
+    situation: MinimalFailure[CaseT],
+    cause: LikelyCause | None,
+) -> Fault[CaseT] | None:
+    """Return the fault of the same name or cause, one that needs the same circumstance, or one of
+    the same kind in whose wider situation this one lies.
+
+    What goes wrong only under a circumstance is one fault, whatever else it needs.
+    """
+    same = (
+        fault
+        for fault in search.faults
+        if fault.root.id == root.id or (cause and fault.cause and cause.text == fault.cause.text)
+    )
+    alike = (
+        fault
+        for fault in search.faults
+        if any(_are_alike(search, situation, each) for each in fault.situations)
+    )
+    wider = (
+        fault
+        for fault in search.open_faults
+        if fault.kind is kind
+        and search.lies_in(situation.finding.case, fault)
+        and any(each.needed and each.needed < situation.needed for each in fault.situations)
+    )
+    return next(same, None) or next(alike, None) or next(wider, None)
+
+
+def _are_alike(
+    search: Search[CaseT, ObservedT], one: MinimalFailure[CaseT], other: MinimalFailure[CaseT]
+) -> bool:
+    """Return whether two situations need the same fields, circumstance, dropout, or state.
+
+    The state before a step is not zero at the second step, or at the first if h_0 is given. So two
+    situations are alike if one needs several steps, the other h_0, and both the same besides. Few
+    faults need the simplest value of a choice, so those that need the same one are alike, whatever
+    sizes they need, if their other choices are the same.
+    """
+    if search.share_circumstance(one, other) or "dropout" in one.needed & other.needed:
+        return True
+    if one.needed and one.needed == other.needed and _need_equal_values(search, one, other):
+        return True
+    choices = one.needed - set(SIZES)
+    if (
+        choices == other.needed - set(SIZES)
+        and choices.intersection(one.required) & set(other.required)
+        and search.suite.space.is_covered(one.finding.case, other.finding.case, choices)
+    ):
+        return True
+    rest = one.needed - PREVIOUS_STATE - NUMERIC
+    return (
+        bool(rest)
+        and rest == other.needed - PREVIOUS_STATE - NUMERIC
+        and {"steps", "initial_state"} <= one.needed ^ other.needed
+    )
+
+
+def _need_equal_values(
+    search: Search[CaseT, ObservedT], one: MinimalFailure[CaseT], other: MinimalFailure[CaseT]
+) -> bool:
+    """Return whether two situations need the same values, or sizes that both may be larger."""
+    space = search.suite.space
+    cases = one.finding.case, other.finding.case
+    known = {
+        name for name in one.needed & set(SIZES) if name not in (*one.required, *other.required)
+    }
+    return space.is_covered(*cases, one.needed - known)
