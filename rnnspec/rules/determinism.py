@@ -12,7 +12,7 @@ from rnnspec.cases.axes import Feature
 from rnnspec.observe.observation import Observation
 from rnnspec.rulekit.assertions.results import has_known_gradients
 from rnnspec.rulekit.conditions import one_in
-from rnnspec.rulekit.rule import DROPOUT, REPEATED_CALLS, rule
+from rnnspec.rulekit.rule import DROPOUT, REPEATED_CALLS, Fact, rule
 from rnnspec.rulekit.snippet import Helper, Snippet
 from rnnspec.rulekit.violation import assert_identical
 from rnnspec.subjects.failures import Raised, Unsupported
@@ -38,6 +38,8 @@ DETERMINISTIC = Snippet(
     when=one_in(8, 3),
     id="side-effects.same-bits",
     presupposes=(
+        Fact.RESULTS,
+        Fact.GRADIENTS,
         *REPEATED_CALLS,
         "side-effects.deterministic",
         "side-effects.arguments",
@@ -60,7 +62,7 @@ def same_bits(observation: Observation) -> None:
     "rnn.effects.deterministic",
     when=one_in(10, 2),
     id="side-effects.deterministic",
-    presupposes=(*REPEATED_CALLS, DROPOUT),
+    presupposes=(Fact.RESULTS, Fact.GRADIENTS, *REPEATED_CALLS, DROPOUT),
 )
 def deterministic(observation: Observation) -> None:
     """Under `torch.use_deterministic_algorithms(True)`, a call that is repeated from the same seed
