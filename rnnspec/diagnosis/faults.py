@@ -73,6 +73,7 @@ def _look_behind(search: Search[CaseT, ObservedT], progress: Progress[CaseT]) ->
     find_late_causes(search)
     absorb_explained(search)
     find_unexplained(search)
+    absorb_explained(search)
 
 
 Step = Callable[[Search[Any, Any], Progress[Any]], None]

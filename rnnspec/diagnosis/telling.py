@@ -229,8 +229,7 @@ def _tell(
         event for event in (*events, *search.events) if event.rule == best.id and event.is_judged
     ]
     inside = [event for event in own if search.is_covered(event, minimum)]
-    tried = candidates[: 1 if insists and inside else MOST_CANDIDATES]
-    for rule in tried:
+    for rule in candidates[: 1 if insists else MOST_CANDIDATES]:
         found = at_minimum.get(rule.id) or _try_seeds(search, rule, minimum.finding)
         if found is not None:
             return rule, replace(minimum, finding=found)

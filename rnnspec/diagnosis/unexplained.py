@@ -52,9 +52,7 @@ class Known(Generic[CaseT, ObservedT]):
     @classmethod
     def collect(cls, search: Search[CaseT, ObservedT], kind: FaultKind) -> Known[CaseT, ObservedT]:
         """Return the faults of a kind, results or gradients, that have a likely cause."""
-        return cls(
-            search, kind, [each for each in search.faults if each.kind is kind and each.cause]
-        )
+        return cls(search, kind, [each for each in search.faults if _is_known(each, kind)])
 
     def make_mistaken(self, case: CaseT) -> Suite[CaseT, ObservedT] | None:
         """Return the suite of the layer that makes these mistakes, if there is one for a case."""

@@ -171,7 +171,7 @@ GIVEN_STATES = ("states.order", "states.initial-state-used")
 """What rules presuppose that change one thing about a valid initial state."""
 DROPOUT = "dropout.[!b]*"
 """What rules presuppose of dropout: all but `dropout.backward`, which is about gradients."""
-REPEATED_CALLS = ("side-effects.repeatable", "modules.second-call")
+REPEATED_CALLS = ("side-effects.repeatable", "modules.second-call", "side-effects.parameters")
 """What rules presuppose that call the same layer several times."""
 FIRST_GRADIENTS = ("gradients.input", "gradients.h-0", "gradients.weights", "gradients.biases")
 """What rules presuppose that differentiate in another way than those about gradients alone."""

@@ -131,7 +131,12 @@ def scale(observation: Observation) -> None:
     when=is_sampled,
     needs=NEEDS,
     about=("dropout",),
-    presupposes=(Fact.RESULTS, "modules.second-call", "dropout.fresh-masks"),
+    presupposes=(
+        Fact.RESULTS,
+        "modules.second-call",
+        "dropout.fresh-masks",
+        "side-effects.parameters",
+    ),
 )
 def rate(observation: Observation) -> None:
     """Each value is dropped with probability p, where p is the `dropout` argument.
@@ -155,7 +160,7 @@ def rate(observation: Observation) -> None:
     when=is_sampled,
     needs=NEEDS,
     about=("dropout",),
-    presupposes=(Fact.RESULTS, "modules.second-call"),
+    presupposes=(Fact.RESULTS, "modules.second-call", "side-effects.parameters"),
 )
 def fresh_masks(observation: Observation) -> None:
     """In training mode, every call draws a new dropout mask.
@@ -176,7 +181,12 @@ def fresh_masks(observation: Observation) -> None:
     when=is_sampled,
     needs=NEEDS,
     about=("dropout",),
-    presupposes=(Fact.RESULTS, "modules.second-call", "dropout.fresh-masks"),
+    presupposes=(
+        Fact.RESULTS,
+        "modules.second-call",
+        "dropout.fresh-masks",
+        "side-effects.parameters",
+    ),
 )
 def independent(observation: Observation) -> None:
     """Dropout draws independently for every time step, sample, unit, direction and layer.

@@ -96,6 +96,7 @@ def single_layer(observation: Observation) -> None:
         "dropout.scale",
         "dropout.rate",
         "modules.second-call",
+        "side-effects.parameters",
     ),
 )
 def attribute_changed(observation: Observation) -> None:

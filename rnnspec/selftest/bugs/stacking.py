@@ -12,8 +12,7 @@ from rnnspec.selftest.bugs.planted import Planted, as_steps, is_ragged
 
 class UpperLayersBatchMajor(Planted):
     """Layers above the first read the layer below with batch and time swapped (exe1023/LSTM_LN #1);
-    stacking.composition or samples.independent
-    sees it."""
+    stacking.composition or samples.independent or samples.permuted sees it."""
 
     def layer_input(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:
         read = super().layer_input(data, sizes, layer)
