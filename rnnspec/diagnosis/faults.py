@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection
 from typing import Any, TypeVar
 
 from rnnspec.contract.clauses import Level
+from rnnspec.diagnosis.by_result import separate_results
 from rnnspec.diagnosis.events import Event, FaultKind
 from rnnspec.diagnosis.fault import Fault
 from rnnspec.diagnosis.late_causes import find_late_causes
@@ -71,6 +72,7 @@ def _look_beyond(search: Search[CaseT, ObservedT], progress: Progress[CaseT]) ->
 def _look_behind(search: Search[CaseT, ObservedT], progress: Progress[CaseT]) -> None:
     """Look for causes and faults in cases in which several faults show."""
     find_late_causes(search)
+    separate_results(search)
     absorb_explained(search)
     find_unexplained(search)
     absorb_explained(search)

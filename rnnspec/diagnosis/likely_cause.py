@@ -7,7 +7,12 @@ from dataclasses import dataclass
 
 from rnnspec.diagnosis.mistakes.catalogue import GRADIENT_HYPOTHESES, HYPOTHESES
 from rnnspec.diagnosis.mistakes.composition import list_further
-from rnnspec.diagnosis.mistakes.evidence import Agreement, Evidence, GradientEvidence
+from rnnspec.diagnosis.mistakes.evidence import (
+    Agreement,
+    Evidence,
+    GradientEvidence,
+    PartEvidence,
+)
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
 from rnnspec.diagnosis.mistakes.inferred import infer_hypotheses
 from rnnspec.engine.explanations import LikelyCause
@@ -27,15 +32,19 @@ def find_likely_cause(
     gradients: bool = False,
     is_partial: bool = False,
     besides: LikelyCause | None = None,
+    part: str = "",
 ) -> LikelyCause | None:
     """Return the only mistake that explains the fault, or None if there is none, or several.
 
     `failing` are observations of cases with the fault, and `passing` of cases without it. With
     `gradients`, the results are right, and a gradient is wrong. With `is_partial`, it explains the
     first case and others; a case that nothing explains together with those before it is left out.
-    With `besides`, the layer makes that mistake too.
+    With `besides`, the layer makes that mistake too. With `part`, it explains that result if the
+    other is taken to be right.
     """
-    cases = [_read_evidence(each, gradients) for each in failing]
+    cases = [
+        _read_part(each, part) if part else _read_evidence(each, gradients) for each in failing
+    ]
     cases = [case for case in cases if case.observed is not None]
     if not _say_enough(cases):
         return None
@@ -78,6 +87,12 @@ def _read_evidence(observation: Observation, gradients: bool) -> Evidence:
     """Return the evidence of an observation, with the predictions that were made for it."""
     kind = GradientEvidence if gradients else Evidence
     return observation.remember(kind.__name__, lambda: kind(observation))
+
+
+def _read_part(observation: Observation, part: str) -> Evidence:
+    return observation.remember(
+        f"{PartEvidence.__name__} of {part}", lambda: PartEvidence(observation, part)
+    )
 
 
 def _say_enough(cases: Sequence[Evidence]) -> bool:

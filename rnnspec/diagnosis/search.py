@@ -192,10 +192,12 @@ class Search(Generic[CaseT, ObservedT]):
         *,
         is_partial: bool = False,
         besides: LikelyCause | None = None,
+        part: str = "",
     ) -> LikelyCause | None:
         """Return the likely cause of all of these events, or None.
 
-        With `is_partial`, it explains some of them; with `besides`, that cause is there too.
+        With `is_partial`, it explains some of them; with `besides`, that cause is there too; with
+        `part`, it explains that result alone.
         """
         if fact is None:
             return None
@@ -203,7 +205,7 @@ class Search(Generic[CaseT, ObservedT]):
         observations = (self.observe(case) for case in shown)
         gradients = kind is FaultKind.GRADIENTS
         return self.suite.find_likely_cause(
-            observations, gradients=gradients, is_partial=is_partial, besides=besides
+            observations, gradients=gradients, is_partial=is_partial, besides=besides, part=part
         )
 
     def choose_representative(self, events: Sequence[Event[CaseT]]) -> Rule[Any, Any]:

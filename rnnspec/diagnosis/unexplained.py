@@ -102,15 +102,18 @@ class Known(Generic[CaseT, ObservedT]):
         gradients = self.kind is FaultKind.GRADIENTS
         with restore_settings():
             suite, seen = self.search.suite, self.search.observe(case)
-            shown = suite.find_broken_facts(seen, with_gradients=gradients).get(fact)
+            broken = suite.find_broken_facts(seen, with_gradients=gradients)
+            shown = broken.get(Fact.CALL) or broken.get(fact)
             if shown is None or mistaken is None:
                 return False
             return not mistaken.find_broken_facts(mistaken.observe(shown), with_gradients=gradients)
 
 
 def _is_known(fault: Fault[Any], kind: FaultKind) -> bool:
+    """Return whether a fault of a kind has a cause; results of a wrong form are wrong results."""
     is_plain = not any(each.needed & CIRCUMSTANCES for each in fault.situations)
-    return fault.kind is kind and fault.cause is not None and is_plain
+    is_form = kind is FaultKind.RESULTS and fault.kind is FaultKind.BLOCKED
+    return (fault.kind is kind or is_form) and fault.cause is not None and is_plain
 
 
 def _shorten(message: str) -> str:

@@ -24,6 +24,10 @@ CaseT_co = TypeVar("CaseT_co", covariant=True)
 ObservedT = TypeVar("ObservedT", bound="Observed[Any]")
 
 
+RESULTS = ("output", "h_n")
+"""The results of a call."""
+
+
 class Observed(Protocol[CaseT_co]):
     """What a subject did with a case."""
 
@@ -158,11 +162,13 @@ class Suite(Protocol[CaseT, ObservedT]):
         gradients: bool = False,
         is_partial: bool = False,
         besides: LikelyCause | None = None,
+        part: str = "",
     ) -> LikelyCause | None:
         """Return the one mistake that explains all of these observations, the simplest first.
 
         With `is_partial`, it explains the first, and several others. With `besides`, the subject
-        makes that mistake too.
+        makes that mistake too. With `part`, one of `RESULTS`, it explains that result if the
+        other is taken to be right.
         """
 
     def find_obstacle(self, rule: Rule[CaseT, ObservedT]) -> str:

@@ -178,14 +178,17 @@ class LayerSuite:
         gradients: bool = False,
         is_partial: bool = False,
         besides: LikelyCause | None = None,
+        part: str = "",
     ) -> LikelyCause | None:
         """Return the one mistake that explains all of these observations, the simplest first.
 
         With `is_partial`, it explains the first, and several others. With `besides`, the subject
-        makes that mistake too.
+        makes that mistake too. With `part`, it explains that result if the other is right.
         """
         first = list(islice(failing, MOST_COMPARED if is_partial else MOST_EXPLAINED))
-        return find_likely_cause(first, gradients=gradients, is_partial=is_partial, besides=besides)
+        return find_likely_cause(
+            first, gradients=gradients, is_partial=is_partial, besides=besides, part=part
+        )
 
     def is_explained(
         self, cause: LikelyCause, observation: Observation, *, gradients: bool = False

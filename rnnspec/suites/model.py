@@ -169,6 +169,7 @@ class ModelSuite:
         gradients: bool = False,
         is_partial: bool = False,
         besides: LikelyCause | None = None,
+        part: str = "",
     ) -> LikelyCause | None:
         """Return None: rules about models name the cause themselves."""
         return None

@@ -184,6 +184,12 @@ def test_two_faults_in_the_same_cases_are_told_apart(
         ("FinalStateCut", "GivenStateCut", {"gradients.h-n-alone", "gradients.h-0"}),
         ("BackwardFlipsBatch", "WeightsDropped", {"directions.reverse-time"}),
         ("CopyForgetsArguments", "WeightsDropped", {"modules.deepcopy"}),
+        ("BackwardStateFirst", "ForwardHalfOnly", {"directions.h-n-order", "shapes.output"}),
+        (
+            "BackwardStateFirst",
+            "DirectionsSummed",
+            {"directions.h-n-order", "directions.output-order"},
+        ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

@@ -312,6 +312,7 @@ class ToySuite:
         gradients: bool = False,
         is_partial: bool = False,
         besides: LikelyCause | None = None,
+        part: str = "",
     ) -> LikelyCause | None:
         """Return the cause that the test gave."""
         self.asked.append(tuple(each.case for each in failing))

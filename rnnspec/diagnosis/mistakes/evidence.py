@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from functools import cached_property
 
@@ -243,6 +243,22 @@ class Evidence:
             if _measure_arrays(array, predicted.results[name]) > rough:
                 return False
         return True
+
+
+class PartEvidence(Evidence):
+    """One case as if only one of its results were wrong: the other is taken to be as required."""
+
+    def __init__(self, observation: Observation, part: str) -> None:
+        super().__init__(observation)
+        self.part = part
+
+    @cached_property
+    def observed(self) -> Outcome | None:
+        """What the layer did in this part, with what is required of the other."""
+        seen = Evidence(self.observation).observed
+        if seen is None or not seen.results or self.part not in seen.results:
+            return seen
+        return replace(seen, results={**self.required.results, self.part: seen.results[self.part]})
 
 
 class GradientEvidence(Evidence):

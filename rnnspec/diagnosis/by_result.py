@@ -1,0 +1,88 @@
+"""Two mistakes in the same cases, of which each makes another result wrong."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from rnnspec.diagnosis.events import Event, FaultKind
+from rnnspec.diagnosis.fault import Fault
+from rnnspec.diagnosis.search import Search
+from rnnspec.diagnosis.telling import name_fault
+from rnnspec.engine.explanations import LikelyCause
+from rnnspec.engine.suite import RESULTS, Observed
+from rnnspec.rulekit.rule import Fact
+
+CaseT = TypeVar("CaseT")
+ObservedT = TypeVar("ObservedT", bound=Observed[Any])
+FACTS = {FaultKind.BLOCKED: Fact.CALL, FaultKind.RESULTS: Fact.RESULTS}
+
+
+def separate_results(search: Search[CaseT, ObservedT]) -> None:
+    """Make two faults of one if no mistake explains both results, but one explains each.
+
+    The results of a call that is told as stopped may have a wrong form.
+    """
+    for fault in list(search.faults):
+        fact = FACTS.get(fault.kind)
+        if fact is None or fault.cause is not None:
+            continue
+        events = [event for event in fault.events if event.kind is fault.kind]
+        causes = _find_both(search, fault.kind, events, fact)
+        if causes is not None:
+            _separate(search, fault, events, fact, causes)
+
+
+def _find_both(
+    search: Search[CaseT, ObservedT], kind: FaultKind, events: list[Event[CaseT]], fact: Fact
+) -> tuple[LikelyCause, LikelyCause] | None:
+    """Return two causes that explain all cases together, or None.
+
+    Each explains a result by itself; or one explains a result in the simplest cases, and the other
+    is what is wrong besides.
+    """
+    one, other = (search.find_cause(kind, events, fact, part=part) for part in RESULTS)
+    if one is not None and other is not None:
+        return None if one.text == other.text else (one, other)
+    for part in RESULTS:
+        first = search.find_cause(kind, events, fact, part=part, is_partial=True)
+        second = first and search.find_cause(kind, events, fact, besides=first)
+        if first is not None and second is not None:
+            return first, second
+    return None
+
+
+def _separate(
+    search: Search[CaseT, ObservedT],
+    fault: Fault[CaseT],
+    events: list[Event[CaseT]],
+    fact: Fact,
+    causes: tuple[LikelyCause, LikelyCause],
+) -> None:
+    """Name a fault by the cause that stops the call, if one does, and add one for the other."""
+    first, second = sorted(causes, key=lambda cause: not _breaks(search, cause, fact))
+    situation = fault.situation
+    fault.cause = first
+    fault.root, fault.minimum = name_fault(search, fault.kind, situation, events, fact, first)
+    root, told = name_fault(
+        search,
+        FaultKind.RESULTS,
+        situation,
+        events,
+        Fact.RESULTS,
+        second,
+        {fault.root.id, *first.rules} - {*second.rules},
+    )
+    if any(other.root is root for other in search.faults):
+        return
+    own = [event for event in fault.events if event.rule in (root.id, *second.rules)]
+    taken = {id(event) for event in own}
+    fault.events = [event for event in fault.events if id(event) not in taken]
+    search.faults.append(
+        Fault(FaultKind.RESULTS, root, [situation], told, own or events[:1], cause=second)
+    )
+
+
+def _breaks(search: Search[CaseT, ObservedT], cause: LikelyCause, fact: Fact) -> bool:
+    """Return whether a rule that a cause breaks establishes a fact by the form of the results."""
+    named = (search.rules[name] for name in cause.rules if name in search.rules)
+    return fact is Fact.CALL and any(rule.id.startswith("shapes.") for rule in named)
