@@ -38,8 +38,15 @@ def add_fault(
 ) -> Fault[CaseT]:
     """Name a fault, and add it to one of the same name if there is one.
 
-    If it was found `beside` another one, in cases of that, the name of the other is not its own.
+    If it was found `beside` another one, in cases of that, the name of the other is not its own. If
+    both need the same way of building or calling a layer, they are one fault all the same.
     """
+    if beside is not None and any(
+        search.share_circumstance(minimum, each) for each in beside.situations
+    ):
+        beside.situations.append(minimum)
+        beside.events.extend(events)
+        return beside
     cause = cause or search.find_cause(kind, events, fact)
     at_minimum, candidates = _rank_names(search, kind, minimum, events, fact, cause)
     if beside is not None:
