@@ -166,10 +166,14 @@ def describe_fault(suite: Suite[CaseT, ObservedT], fault: Fault[CaseT]) -> Fault
         seen=cause.seen if cause else 0,
         consequences=tuple(sorted(fault.consequences)),
         waiting=tuple(sorted(fault.waiting)),
-        avoided_by=suite.name_feature(fault.situation.finding.case, fault.situation.needed)
-        if fault.kind is FaultKind.BLOCKED
-        else "",
+        avoided_by=_name_feature(suite, fault) if fault.kind is FaultKind.BLOCKED else "",
     )
+
+
+def _name_feature(suite: Suite[CaseT, ObservedT], fault: Fault[CaseT]) -> str:
+    """Return the feature without which a fault does not show, one that its rule is about first."""
+    case, needed = fault.situation.finding.case, fault.situation.needed
+    return suite.name_feature(case, needed & fault.root.about) or suite.name_feature(case, needed)
 
 
 def _is_scored(level: Level, verdict: Verdict, strict: bool) -> bool:

@@ -55,3 +55,10 @@ def test_a_planted_bug_is_one_fault_with_a_program(bug: str) -> None:
     assert fault.rule in list_good_names(bug)
     result = report.result(fault.rule)
     assert result.repro is not None, result.no_repro
+
+
+def test_a_fault_is_avoided_by_the_feature_that_its_rule_is_about() -> None:
+    report = rnnspec.check(BUGS["MaskOfIntegers"], profile="quick", rules=["dropout.place"])
+    (fault,) = report.faults
+    assert "num_layers" in fault.situation, "a feature too, but dropout says more"
+    assert fault.avoided_by == "dropout"
