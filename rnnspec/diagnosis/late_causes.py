@@ -36,9 +36,10 @@ def find_late_causes(search: Search[CaseT, ObservedT]) -> None:
             if event.kind is fault.kind and not is_in_any(search.suite.space, event.shown, others)
         ]
         cause = _find_main_cause(search, fault.kind, alone, fact) if alone else None
+        cause = cause or _find_further_cause(search, fault, fact)
         if cause is not None:
             fault.cause = cause
-            _rename(search, fault, alone, fact)
+            _rename(search, fault, alone or fault.events, fact)
 
 
 def _find_main_cause(
@@ -58,6 +59,20 @@ def _find_main_cause(
     seen = [search.observe(case) for case in dict.fromkeys(event.shown for event in events)]
     verdicts = [search.suite.is_explained(cause, each, gradients=gradients) for each in seen]
     return cause if verdicts.count(False) <= MOST_OVERLOOKED * len(verdicts) else None
+
+
+def _find_further_cause(
+    search: Search[CaseT, ObservedT], fault: Fault[CaseT], fact: Fact | None
+) -> LikelyCause | None:
+    """Return what explains a fault together with the likely cause of one that shows everywhere."""
+    events = [event for event in fault.events if event.kind is fault.kind]
+    for other in search.faults:
+        is_everywhere = any(not each.needed for each in other.situations)
+        if other.kind is fault.kind and other.cause is not None and is_everywhere and events:
+            cause = search.find_cause(fault.kind, events, fact, besides=other.cause)
+            if cause is not None:
+                return cause
+    return None
 
 
 def _rename(

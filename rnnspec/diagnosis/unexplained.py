@@ -28,12 +28,15 @@ from rnnspec.engine.minimise import (
 from rnnspec.engine.outcome import Finding, FindingKind, Outcome, UnsupportedCase, judge_case
 from rnnspec.engine.suite import Observed, Suite
 from rnnspec.rulekit.rule import Fact, Part, Rule, Theme
+from rnnspec.rulekit.violation import Difference
 from rnnspec.subjects.settings import restore_settings
 
 CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])
 FEWEST, MOST = 2, 5
 """In so many cases the known mistakes must not explain what a rule says; so many are tried."""
+CLOSE = 0.01
+"""By how much two numbers may differ, relative to the larger, that are wrong in the same way."""
 FACT_OF_KIND = {FaultKind.RESULTS: Fact.RESULTS, FaultKind.GRADIENTS: Fact.GRADIENTS}
 
 
@@ -72,16 +75,19 @@ class Known(Generic[CaseT, ObservedT]):
         """Return whether the mistakes make a rule fail in a case, or None if nobody knows.
 
         Mistakes that make small errors do not explain a large one. Where the subject's numbers are
-        wrong, the mistakes must make them wrong too.
+        wrong, the mistakes must make them wrong too. A gradient must be that of the wrong results.
         """
         found = self.judge(rule, finding.case)
         if found is None:
             return None if self._is_wrong_otherwise(finding.case) else False
         if not isinstance(found, Finding) or found.kind is not FindingKind.VIOLATION:
             return None
-        if found.difference is not None and finding.difference is not None:
-            return is_small(finding.difference) or not is_small(found.difference)
-        return True
+        made, seen = found.difference, finding.difference
+        if made is None or seen is None:
+            return True
+        if is_small(made) and not is_small(seen):
+            return False
+        return not (rule.part is Part.GRADIENTS and _is_other_number(made, seen))
 
     def explain_fault(self, fault: Fault[CaseT]) -> bool:
         """Return whether the mistakes break the rule of another fault on its minimal case.
@@ -107,6 +113,13 @@ class Known(Generic[CaseT, ObservedT]):
             if shown is None or mistaken is None:
                 return False
             return not mistaken.find_broken_facts(mistaken.observe(shown), with_gradients=gradients)
+
+
+def _is_other_number(made: Difference, seen: Difference) -> bool:
+    """Return whether another number is wrong at the same place."""
+    if (made.quantity, made.index) != (seen.quantity, seen.index):
+        return False
+    return abs(made.got - seen.got) > CLOSE * max(abs(made.got), abs(seen.got))
 
 
 def _is_known(fault: Fault[Any], kind: FaultKind) -> bool:

@@ -113,7 +113,7 @@ class PaddingChangesBackwardState(Planted):
 
 class FinalStateAfterPadding(Planted):
     """The final state of the forward direction is taken after the padding (espnet #1201);
-    packed.h-n sees it."""
+    packed.h-n or packed.padding sees it."""
 
     narrow = True
 
