@@ -18,6 +18,7 @@ from benchmarks.tables import add_outputs, format_table, make_parser, show_progr
 from rnnspec.cases.axes import AXES, AXIS, Feature, GradMode, InitialState, Mode
 from rnnspec.cases.case import CONSTRAINTS, Case
 from rnnspec.cases.drawing import draw_cases
+from rnnspec.cases.opening import list_opening_cases
 from rnnspec.cases.plan import PROFILES, Scope, plan_rows
 from rnnspec.cases.sizes import DIMENSIONS
 from rnnspec.rules.catalogue import list_layer_rules
@@ -42,7 +43,8 @@ def draw_profile(profiles: Sequence[str], seed: int) -> Drawn:
     """Return the cases of each profile, as a run on the CPU draws them."""
     found: Drawn = {}
     for name in profiles:
-        found[name] = [case for _, case in draw_cases(plan_rows(PROFILES[name], seed, SCOPE), seed)]
+        drawn = draw_cases(plan_rows(PROFILES[name], seed, SCOPE), seed)
+        found[name] = [*list_opening_cases(SCOPE, seed), *(case for _, case in drawn)]
         show_progress(f"{name}: {len(found[name])} cases")
     return found
 
