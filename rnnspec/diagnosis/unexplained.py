@@ -74,12 +74,14 @@ class Known(Generic[CaseT, ObservedT]):
     def explain(self, rule: Rule[Any, Any], finding: Finding[CaseT]) -> bool | None:
         """Return whether the mistakes make a rule fail in a case, or None if nobody knows.
 
-        Mistakes that make small errors do not explain a large one. Where the subject's numbers are
+        Mistakes that make small errors do not explain a large one. A small one may come from the
+        rounding of the subject, which the layer does not share. Where the subject's numbers are
         wrong, the mistakes must make them wrong too. A gradient must be that of the wrong results.
         """
         found = self.judge(rule, finding.case)
         if found is None:
-            return None if self._is_wrong_otherwise(finding.case) else False
+            is_rounding = finding.difference is not None and is_small(finding.difference)
+            return None if is_rounding or self._is_wrong_otherwise(finding.case) else False
         if not isinstance(found, Finding) or found.kind is not FindingKind.VIOLATION:
             return None
         made, seen = found.difference, finding.difference
