@@ -61,7 +61,9 @@ def add_fault(
     if fault is None or fault is beside:
         fault = Fault(kind, root, [minimum], told, [], cause=cause)
         search.faults.append(fault)
-    elif (cause and not fault.cause) or minimum.needed < fault.situation.needed:
+    elif fault.kind is kind and (
+        (cause and not fault.cause) or minimum.needed < fault.situation.needed
+    ):
         fault.root, fault.minimum = root, told
         fault.situations.insert(0, minimum)
     else:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from rnnspec.cases.case import SIZES
 from rnnspec.diagnosis.events import Event, FaultKind, is_small
 from rnnspec.diagnosis.fault import Fault
 from rnnspec.diagnosis.joining import join_related
@@ -58,8 +59,14 @@ class Known(Generic[CaseT, ObservedT]):
         return cls(search, kind, [each for each in search.faults if _is_known(each, kind)])
 
     def make_mistaken(self, case: CaseT) -> Suite[CaseT, ObservedT] | None:
-        """Return the suite of the layer that makes these mistakes, if there is one for a case."""
-        causes = [fault.cause for fault in self.faults if fault.cause is not None]
+        """Return the suite of the layer that makes these mistakes, if there is one for a case.
+
+        A mistake is made only where the fault shows, such as in one dtype; sizes are left out,
+        since a rule may choose others.
+        """
+        space = self.search.suite.space
+        shown = [each for each in self.faults if is_in_any(space, case, each.situations, SIZES)]
+        causes = [fault.cause for fault in shown if fault.cause is not None]
         gradients = self.kind is FaultKind.GRADIENTS
         return self.search.suite.make_mistaken(causes, case, gradients=gradients)
 
