@@ -222,5 +222,6 @@ def _return_like(right: Result, output: Tensor, h_n: Tensor) -> Result:
     """Return results in the form and the dtype of the right ones."""
     form, state = right
     if isinstance(form, PackedSequence):
-        return form._replace(data=output.to(form.data.dtype)), h_n.to(state.dtype)
+        order = form.batch_sizes, form.sorted_indices, form.unsorted_indices
+        return PackedSequence(output.to(form.data.dtype), *order), h_n.to(state.dtype)
     return output.to(form.dtype), h_n.to(state.dtype)
