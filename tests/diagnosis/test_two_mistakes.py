@@ -184,6 +184,11 @@ def test_two_faults_in_the_same_cases_are_told_apart(
         ("FinalStateCut", "GivenStateCut", {"gradients.h-n-alone", "gradients.h-0"}),
         ("BackwardFlipsBatch", "WeightsDropped", {"directions.reverse-time"}),
         ("CopyForgetsArguments", "WeightsDropped", {"modules.deepcopy"}),
+        (
+            "BiasLostInBfloat",
+            "SecondBackwardFails",
+            {"recurrence.half-precision", "gradients.second-backward"},
+        ),
         ("BackwardStateFirst", "ForwardHalfOnly", {"directions.h-n-order", "shapes.output"}),
         (
             "BackwardStateFirst",
