@@ -45,7 +45,7 @@ def find_same(
     wider = (
         fault
         for fault in search.open_faults
-        if fault.kind is kind
+        if fault.kind is kind is not FaultKind.BLOCKED
         and search.lies_in(situation.finding.case, fault)
         and any(each.needed and each.needed < situation.needed for each in fault.situations)
     )

@@ -21,16 +21,25 @@ def merge_presupposed(search: Search[CaseT, ObservedT]) -> None:
     """Make faults part of a fault whose name their own name presupposes.
 
     A MUST is never part of a fault that a SHOULD names, and no rule part of a fault without which
-    it fails as well.
+    it fails as well. What stops a call is part of no other fault in calls.
     """
     for fault in search.open_faults:
         for other in search.open_faults:
-            if other is fault or search.is_minor(other, fault.root):
+            if other is fault or search.is_minor(other, fault.root) or _are_calls(fault, other):
                 continue
             if fault.root.presupposes_rule(other.root.id) and not _is_free(search, fault, other):
                 other.take_in(fault)
                 search.faults.remove(fault)
                 break
+
+
+def _are_calls(fault: Fault[Any], other: Fault[Any]) -> bool:
+    """Return whether a fault stops a call, and the other does so in another way, or gives wrong
+    numbers.
+    """
+    stops_too = other.kind is FaultKind.BLOCKED and other.situation.finding.blocker is not None
+    is_wrong = other.kind in (FaultKind.RESULTS, FaultKind.GRADIENTS)
+    return fault.kind is FaultKind.BLOCKED and (stops_too or is_wrong)
 
 
 def _is_free(search: Search[CaseT, ObservedT], fault: Fault[CaseT], other: Fault[CaseT]) -> bool:

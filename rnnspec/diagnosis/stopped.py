@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, TypeVar
 
 from rnnspec.diagnosis.events import KIND_OF_FACT, Event, FaultKind
 from rnnspec.diagnosis.joining import join_blocker, join_covering, join_related, join_stopped
 from rnnspec.diagnosis.search import Search
 from rnnspec.diagnosis.telling import add_fault
+from rnnspec.engine.explanations import LikelyCause
 from rnnspec.engine.minimise import RULE_EVALUATIONS, minimise, probe_rule
 from rnnspec.engine.outcome import (
     Blocker,
@@ -17,9 +19,12 @@ from rnnspec.engine.outcome import (
 )
 from rnnspec.engine.suite import Observed
 from rnnspec.rulekit.rule import Fact, Part
+from rnnspec.subjects.failures import measure_progress
 
 CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])
+LEAST_EXPLAINED = 0.5
+"""So large a share of the stopped calls a cause must predict that explains wrong results too."""
 
 
 def find_common(search: Search[CaseT, ObservedT]) -> None:
@@ -31,11 +36,11 @@ def find_common(search: Search[CaseT, ObservedT]) -> None:
         event
         for event in search.events
         if event.kind is FaultKind.RESULTS
-        or (event.kind is FaultKind.BLOCKED and event.blocker == event.case.blocker)
+        or (event.kind is FaultKind.BLOCKED and event.blocker == event.case.blocker is not None)
     ]
     kinds = {event.kind for event in events}
     cause = search.find_cause(FaultKind.BLOCKED, events, Fact.CALL) if len(kinds) == 2 else None
-    if cause is None:
+    if cause is None or not _explains_stops(search, cause, events):
         return
     start = search.choose_simplest(events)
     fact = Fact.CALL if start.kind is FaultKind.BLOCKED else Fact.RESULTS
@@ -51,6 +56,25 @@ def find_common(search: Search[CaseT, ObservedT]) -> None:
     add_fault(search, start.kind, minimum, events, fact, cause)
     taken = {id(event) for event in events}
     search.events = [event for event in search.events if id(event) not in taken]
+
+
+def _explains_stops(
+    search: Search[CaseT, ObservedT], cause: LikelyCause, events: list[Event[CaseT]]
+) -> bool:
+    """Return whether a likely cause predicts most calls that were stopped, whatever stopped them.
+
+    It says nothing of a layer that cannot be built.
+    """
+    groups: dict[Blocker | None, dict[CaseT, None]] = {}
+    for event in events:
+        if event.kind is FaultKind.BLOCKED:
+            groups.setdefault(event.blocker, {})[event.shown] = None
+
+    def count_explained(cases: Iterable[CaseT]) -> int:
+        seen = (search.observe(case) for case in cases)
+        return sum(search.suite.is_explained(cause, each) is True for each in seen)
+
+    return all(count_explained(cases) >= LEAST_EXPLAINED * len(cases) for cases in groups.values())
 
 
 def group_stopped(search: Search[CaseT, ObservedT]) -> dict[Blocker, list[Event[CaseT]]]:
@@ -99,7 +123,18 @@ def _add_stopped_call(
         kind = FindingKind.SUBJECT_ERROR
         return Finding(finding.index, case, str(failure), kind=kind, blocker=blocker)
 
-    minimum = minimise(search.suite.space, finding, probe, is_hidden=search.is_stopped)
+    own = search.suite.find_blocker(search.suite.observe(start.shown))
+
+    def is_hidden(case: CaseT) -> bool:
+        """Return whether something else stops the subject before this fault could."""
+        if search.is_closed(case):
+            return True
+        other = search.suite.find_blocker(search.suite.observe(case))
+        if other is None or own is None:
+            return other is not None
+        return measure_progress(other) <= measure_progress(own)
+
+    minimum = minimise(search.suite.space, finding, probe, is_hidden=is_hidden)
     add_fault(search, FaultKind.BLOCKED, minimum, events, Fact.CALL)
 
 

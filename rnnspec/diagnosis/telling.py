@@ -81,6 +81,7 @@ def _rank_names(
     events: list[Event[CaseT]],
     fact: Fact | None,
     cause: LikelyCause | None,
+    excluded: Collection[str] = (),
 ) -> tuple[dict[str, Finding[CaseT]], list[Rule[Any, Any]]]:
     """Return what fails on the minimal case, and the rules that can name the fault, best first."""
     outcomes = _judge_minimum(search, minimum.finding)
@@ -92,6 +93,7 @@ def _rank_names(
     names = {*at_minimum, *about, *(event.rule for event in events)}
     if fact is None:  # what else fails there is not about what stopped the subject
         names -= {each.root.id for each in search.faults} - {event.rule for event in events}
+    names = names.difference(excluded) or names
     ranked = rank_rules(
         [
             rule
@@ -122,8 +124,7 @@ def name_fault(
 
     An excluded rule is the name only if there is no other.
     """
-    at_minimum, ranked = _rank_names(search, kind, minimum, events, fact, cause)
-    ranked = [rule for rule in ranked if rule.id not in excluded] or ranked
+    at_minimum, ranked = _rank_names(search, kind, minimum, events, fact, cause, excluded)
     return _tell(search, ranked, minimum, at_minimum, cause, events)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from rnnspec.diagnosis.events import Event, FaultKind
@@ -43,7 +43,7 @@ def find_wrong(search: Search[CaseT, ObservedT], kind: FaultKind, fact: Fact) ->
             search.unexplained += [event for event in events if event.shown == start.shown]
             events = [event for event in events if event.shown != start.shown]
             continue
-        is_hidden = search.is_stopped if fact is Fact.RESULTS else search.hides_gradients
+        is_hidden = _find_hiding(search, fact, start)
         minimum = minimise(search.suite.space, found, probe, is_hidden=is_hidden)
         if fact is Fact.GRADIENTS and join_hidden_results(search, minimum.finding.case, events):
             return
@@ -120,6 +120,17 @@ def probe_fact(
     return probe
 
 
+def _find_hiding(
+    search: Search[CaseT, ObservedT], fact: Fact, start: Event[CaseT]
+) -> Callable[[CaseT], bool]:
+    """Return whether a case shows nothing of a fault: another one stops it, or may show there."""
+    others = _list_others(search, start)
+    shows_nothing = search.is_stopped if fact is Fact.RESULTS else search.hides_gradients
+    return lambda case: (
+        is_in_any(search.suite.space, case, others, needs_something=True) or shows_nothing(case)
+    )
+
+
 def _list_others(
     search: Search[CaseT, ObservedT], start: Event[CaseT]
 ) -> list[MinimalFailure[CaseT]]:
@@ -151,12 +162,22 @@ def _list_wrong(search: Search[CaseT, ObservedT], kind: FaultKind) -> list[Event
     If that is so only of calls that rules made themselves, these rules tell what is wrong.
     """
     events = [event for event in search.events if event.kind is kind]
+    stopped = {id(event) for event in events if _is_stopped_elsewhere(search, event)}
+    search.unexplained += [event for event in events if id(event) in stopped]
+    events = [event for event in events if id(event) not in stopped]
     for fault in search.closed:
         events = _join_explained(search, fault, events, kind)
     if any(event.shown == event.case.case for event in events):
         return events
     search.unexplained += events
     return []
+
+
+def _is_stopped_elsewhere(search: Search[CaseT, ObservedT], event: Event[CaseT]) -> bool:
+    """Return whether a rule made another call that was stopped, and so has no wrong numbers."""
+    if event.shown == event.case.case:
+        return False
+    return search.suite.find_blocker(search.observe(event.shown)) is not None
 
 
 def _list_unexplained(

@@ -16,6 +16,7 @@ from rnnspec.engine.outcome import (
     Tally,
     describe_blocker,
     judge_case,
+    remove_numbers,
 )
 from rnnspec.engine.suite import Observed, Suite
 from rnnspec.rulekit.rule import Fact, Rule
@@ -102,7 +103,7 @@ def judge_by_all(
     with restore_settings():
         broken = suite.find_broken_facts(observation, with_gradients=is_differentiated)
         stopped = suite.find_blocker(observation) if Fact.CALL in broken else None
-        misled = _find_misled(suite, failed, observation, others, broken)
+        misled = _find_misled(suite, failed, observation, others, broken, findings)
     blocker = None if stopped is None else describe_blocker(stopped)
     cases = {name: tuple(each.case for each in made) for name, made in others.items()}
     return outcomes, FailingCase(index, case, findings, broken, misled, blocker, cases)
@@ -114,16 +115,23 @@ def _find_misled(
     judged: ObservedT,
     others: Mapping[str, Sequence[ObservedT]],
     broken: Collection[Fact],
+    findings: Mapping[str, Finding[CaseT]],
 ) -> dict[str, tuple[Fact, CaseT]]:
     """Return the rules that made another call in which a fact does not hold, with fact and case.
 
     The facts that do not hold for the judged call are left out: they explain the failure already.
+    So are calls that were stopped by what the rule says itself.
     """
     misled: dict[str, tuple[Fact, CaseT]] = {}
     if Fact.CALL in broken or Fact.RESULTS in broken:
         return misled
     for rule in failed:
-        made = [each for each in others[rule.id] if each is not judged]
+        said = remove_numbers(" ".join(findings[rule.id].message.split()))
+        made = [
+            each
+            for each in others[rule.id]
+            if each is not judged and not _is_stopped_by(suite, each, said)
+        ]
         wrong = (suite.find_wrong_results(each) for each in made)
         shown = next((each for each in wrong if each is not None), None)
         if shown is not None:
@@ -134,6 +142,12 @@ def _find_misled(
             if first is not None:
                 misled[rule.id] = next(iter(first.items()))
     return misled
+
+
+def _is_stopped_by(suite: Suite[CaseT, ObservedT], made: ObservedT, said: str) -> bool:
+    """Return whether a call was stopped by what a message says."""
+    stopped = suite.find_blocker(made)
+    return stopped is not None and describe_blocker(stopped).message in said
 
 
 def list_applicable_rules(

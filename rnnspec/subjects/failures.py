@@ -93,3 +93,21 @@ def _is_refusal(error: BaseException, dtype: torch.dtype | None) -> bool:
     if isinstance(error, NotImplementedError):
         return not any(words in text for words in TORCH_FAULTS)
     return any(words in text for words in TORCH_REFUSALS)
+
+
+def measure_progress(failure: Failure) -> int:
+    """Return how far a subject came before it was stopped.
+
+    0 while it was built, 1 while its weights were loaded, 2 in a use before the call, 3 in the
+    call, and 4 if the call returned something of another form.
+    """
+    if isinstance(failure, Malformed):
+        return 4
+    if isinstance(failure, Unloadable):
+        return 1
+    step = failure.step if isinstance(failure, Raised) else ""
+    if step == "the constructor" or step.startswith(".to("):
+        return 0
+    if step in ("state_dict()", "load_state_dict()"):
+        return 1
+    return 3 if step == "the call" else 2
