@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
+from rnnspec.contract.parts import Part
 from rnnspec.diagnosis.events import KIND_OF_FACT, Event, FaultKind
 from rnnspec.diagnosis.joining import join_blocker, join_covering, join_related, join_stopped
 from rnnspec.diagnosis.search import Search
@@ -16,7 +17,7 @@ from rnnspec.engine.outcome import (
     describe_blocker,
 )
 from rnnspec.engine.suite import Observed
-from rnnspec.rulekit.rule import Fact, Part
+from rnnspec.rulekit.rule import Fact
 
 CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from rnnspec.contract.clauses import Level
 from rnnspec.engine.outcome import (
-    KEPT_OF_ANY,
-    KEPT_OF_RULE,
+    CaseResult,
     FailingCase,
     Finding,
     Outcome,
@@ -16,6 +15,7 @@ from rnnspec.engine.outcome import (
     Tally,
     describe_blocker,
     judge_case,
+    sum_up_case,
 )
 from rnnspec.engine.suite import Observed, Suite
 from rnnspec.rulekit.rule import Fact, Rule
@@ -41,14 +41,15 @@ def run_campaign(
     so results of several ranges can be merged. The campaign stops after the first case that breaks
     a rule of a level in `until`, and immediately on KeyboardInterrupt; then `stopped` is set.
     """
-    progress: Progress[CaseT] = Progress({rule.id: Tally() for rule in suite.rules})
+    levels = {rule.id: rule.level for rule in suite.rules}
+    progress: Progress[CaseT] = Progress({name: Tally() for name in levels})
     try:
-        for index, case in suite.draw_cases(start, stop):
-            broken = _judge_all(suite, progress, index, case)
+        for result in judge_cases(suite, start, stop):
+            progress.add(result)
             if watch is not None:
                 end = suite.size if stop is None else min(stop, suite.size)
-                watch(index - start + 1, end - start)
-            if broken & set(until):
+                watch(result.index - start + 1, end - start)
+            if {levels[name] for name in result.failed} & set(until):
                 progress.stopped = True
                 break
     except KeyboardInterrupt:
@@ -56,22 +57,13 @@ def run_campaign(
     return progress
 
 
-def _judge_all(
-    suite: Suite[CaseT, ObservedT], progress: Progress[CaseT], index: int, case: CaseT
-) -> set[Level]:
-    """Judge one case by every applicable rule, and return the levels of the broken rules."""
-    progress.cases += 1
-    rules = {rule.id: rule for rule in list_applicable_rules(suite, case)}
-    outcomes, failing = judge_by_all(suite, list(rules.values()), index, case)
-    for name, outcome in outcomes.items():
-        progress.tallies[name].add(outcome)
-    if failing is None:
-        return set()
-    tallies = [progress.tallies[name] for name in failing.findings]
-    is_early = len(progress.failing) < KEPT_OF_ANY
-    if is_early or any(tally.violations <= KEPT_OF_RULE for tally in tallies):
-        progress.failing[index] = failing
-    return {rules[name].level for name in failing.findings}
+def judge_cases(
+    suite: Suite[CaseT, ObservedT], start: int, stop: int | None
+) -> Iterator[CaseResult[CaseT]]:
+    """Yield what all applicable rules say about each case with an index in [start, stop)."""
+    for index, case in suite.draw_cases(start, stop):
+        outcomes, failing = judge_by_all(suite, list_applicable_rules(suite, case), index, case)
+        yield sum_up_case(index, outcomes, failing)
 
 
 def judge_by_all(

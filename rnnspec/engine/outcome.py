@@ -141,11 +141,17 @@ class Tally(Generic[CaseT]):
         if isinstance(outcome, UnsupportedCase):
             self.unsupported_reasons[outcome.reason] += 1
             return
+        if outcome is None:
+            self.cases += 1
+        else:
+            self.count_failure(outcome.kind is FindingKind.SUBJECT_ERROR, outcome)
+
+    def count_failure(self, was_stopped: bool, finding: Finding[CaseT] | None) -> None:
+        """Count a case on which the rule failed; without its finding if that was not kept."""
         self.cases += 1
-        if outcome is not None:
-            self.violations += 1
-            self.blocked += outcome.kind is FindingKind.SUBJECT_ERROR
-            self.first = _choose_earlier(self.first, outcome)
+        self.violations += 1
+        self.blocked += was_stopped
+        self.first = _choose_earlier(self.first, finding)
 
     def merge(self, other: Tally[CaseT]) -> Tally[CaseT]:
         """Return the tally of two ranges together."""
@@ -210,6 +216,44 @@ def keep_failing_cases(cases: Iterable[FailingCase[CaseT]]) -> dict[int, Failing
     return kept
 
 
+@dataclass(frozen=True)
+class CaseResult(Generic[CaseT]):
+    """What all rules say about one case.
+
+    passed       the ids of the rules that hold
+    unsupported  the rules that the subject openly refused, by id, with the reason
+    failed       the rules that fail, by id, and whether the subject was stopped
+    failing      the findings, or None if no rule fails or they are not kept
+    """
+
+    index: int
+    passed: tuple[str, ...]
+    unsupported: Mapping[str, str]
+    failed: Mapping[str, bool]
+    failing: FailingCase[CaseT] | None = None
+
+
+def sum_up_case(
+    index: int, outcomes: Mapping[str, Outcome[CaseT]], failing: FailingCase[CaseT] | None
+) -> CaseResult[CaseT]:
+    """Return what the outcomes of all rules, by id, say about one case."""
+    return CaseResult(
+        index,
+        tuple(name for name, outcome in outcomes.items() if outcome is None),
+        {
+            name: outcome.reason
+            for name, outcome in outcomes.items()
+            if isinstance(outcome, UnsupportedCase)
+        },
+        {
+            name: outcome.kind is FindingKind.SUBJECT_ERROR
+            for name, outcome in outcomes.items()
+            if isinstance(outcome, Finding)
+        },
+        failing,
+    )
+
+
 @dataclass
 class Progress(Generic[CaseT]):
     """The results of a campaign over a range of case indices.
@@ -224,6 +268,28 @@ class Progress(Generic[CaseT]):
     cases: int = 0
     stopped: bool = False
     failing: dict[int, FailingCase[CaseT]] = field(default_factory=dict)
+
+    def add(self, result: CaseResult[CaseT]) -> bool:
+        """Add the result of the next case, and return whether its findings are kept.
+
+        They are kept as in `keep_failing_cases` if the cases come in the order of their indices.
+        """
+        self.cases += 1
+        for name in result.passed:
+            self.tallies[name].add(None)
+        for name, reason in result.unsupported.items():
+            self.tallies[name].add(UnsupportedCase(reason))
+        for name, was_stopped in result.failed.items():
+            finding = result.failing.findings[name] if result.failing else None
+            self.tallies[name].count_failure(was_stopped, finding)
+        if result.failing is None:
+            return False
+        tallies = [self.tallies[name] for name in result.failed]
+        is_early = len(self.failing) < KEPT_OF_ANY
+        is_kept = is_early or any(tally.violations <= KEPT_OF_RULE for tally in tallies)
+        if is_kept:
+            self.failing[result.index] = result.failing
+        return is_kept
 
     def merge(self, other: Progress[CaseT]) -> Progress[CaseT]:
         """Return the results of two ranges together; their order does not matter."""

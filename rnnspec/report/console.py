@@ -6,8 +6,8 @@ import textwrap
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from rnnspec.cases.axes import Feature
 from rnnspec.contract.clauses import Level
+from rnnspec.contract.features import Feature
 from rnnspec.report.data import (
     FaultSummary,
     PartVerdict,

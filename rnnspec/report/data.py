@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from rnnspec.cases.axes import Feature
 from rnnspec.contract.clauses import Level
+from rnnspec.contract.features import Feature
+from rnnspec.contract.parts import Part
 from rnnspec.engine.explanations import Program
 from rnnspec.errors import ViolationsFound
-from rnnspec.rulekit.rule import Part
 
 __all__ = [
     "Counterexample",
