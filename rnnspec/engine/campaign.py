@@ -10,6 +10,7 @@ from rnnspec.engine.outcome import (
     CaseResult,
     FailingCase,
     Finding,
+    FindingKind,
     Outcome,
     Progress,
     Tally,
@@ -19,6 +20,7 @@ from rnnspec.engine.outcome import (
 )
 from rnnspec.engine.suite import Observed, Suite
 from rnnspec.rulekit.rule import Fact, Rule
+from rnnspec.subjects.failures import Failure
 from rnnspec.subjects.settings import restore_settings
 
 CaseT = TypeVar("CaseT")
@@ -62,8 +64,34 @@ def judge_cases(
 ) -> Iterator[CaseResult[CaseT]]:
     """Yield what all applicable rules say about each case with an index in [start, stop)."""
     for index, case in suite.draw_cases(start, stop):
-        outcomes, failing = judge_by_all(suite, list_applicable_rules(suite, case), index, case)
-        yield sum_up_case(index, outcomes, failing)
+        yield judge_one_case(suite, index, case)
+
+
+def judge_one_case(suite: Suite[CaseT, ObservedT], index: int, case: CaseT) -> CaseResult[CaseT]:
+    """Return what all applicable rules say about a case."""
+    outcomes, failing = judge_by_all(suite, list_applicable_rules(suite, case), index, case)
+    return sum_up_case(index, outcomes, failing)
+
+
+def block_case(
+    suite: Suite[CaseT, ObservedT], index: int, case: CaseT, failure: Failure
+) -> CaseResult[CaseT]:
+    """Return the result of a case in which no rule could be judged because of a failure."""
+    blocker = describe_blocker(failure)
+    findings = {
+        rule.id: Finding(
+            index,
+            case,
+            str(failure),
+            snippet=rule.program,
+            kind=FindingKind.SUBJECT_ERROR,
+            blocker=blocker,
+        )
+        for rule in list_applicable_rules(suite, case)
+    }
+    broken = {Fact.CALL: case}
+    failing = FailingCase(index, case, findings, broken, blocker=blocker)
+    return sum_up_case(index, findings, failing if findings else None)
 
 
 def judge_by_all(

@@ -14,6 +14,8 @@ from rnnspec.rulekit.rule import Fact, Rule
 from rnnspec.rulekit.snippet import Snippet
 from rnnspec.rulekit.violation import Difference, Violation
 from rnnspec.subjects.failures import Failure, Raised, Unsupported
+from rnnspec.subjects.steps import is_from_user
+from rnnspec.text import read_message
 
 CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])
@@ -50,7 +52,7 @@ def describe_blocker(failure: Failure) -> Blocker:
     what stands behind a semicolon, which lists what was there instead.
     """
     error = failure.error if isinstance(failure, Raised) else failure
-    text = " ".join(str(error).split()).partition(";")[0]
+    text = read_message(error).partition(";")[0]
     return Blocker(type(error).__name__, remove_numbers(text))
 
 
@@ -113,8 +115,10 @@ def judge_case(rule: Rule[Any, ObservedT], observation: ObservedT, index: int = 
             kind=FindingKind.SUBJECT_ERROR,
             blocker=describe_blocker(failure),
         )
-    except Exception as error:
-        text = f"the check raised {type(error).__name__}: {' '.join(str(error).split())}"
+    except BaseException as error:
+        if is_from_user(error):
+            raise
+        text = f"the check raised {type(error).__name__}: {read_message(error)}"
         return Finding(index, case, text, kind=FindingKind.CHECKER_ERROR)
     return None
 

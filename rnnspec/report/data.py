@@ -11,6 +11,7 @@ from rnnspec.contract.features import Feature
 from rnnspec.contract.parts import Part
 from rnnspec.engine.explanations import Program
 from rnnspec.errors import ViolationsFound
+from rnnspec.text import make_data_printable
 
 __all__ = [
     "Counterexample",
@@ -307,7 +308,7 @@ class Report:
         """
         converted = ("results", "faults", "notes", "unsupported")
         plain = {name: value for name, value in vars(self).items() if name not in converted}
-        return {
+        data = {
             "schema": SCHEMA,
             **plain,
             "verdict": self.verdict.value,
@@ -317,3 +318,5 @@ class Report:
             "faults": [fault.as_dict() for fault in self.faults],
             "results": [result.as_dict() for result in self.results],
         }
+        found: dict[str, Any] = make_data_printable(data)
+        return found

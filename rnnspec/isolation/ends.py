@@ -1,0 +1,45 @@
+"""How processes end, in words."""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import dataclass
+
+FAULTS = frozenset(
+    getattr(signal, name)
+    for name in ("SIGSEGV", "SIGABRT", "SIGFPE", "SIGBUS", "SIGILL", "SIGTRAP", "SIGSYS")
+    if hasattr(signal, name)
+)
+"""Signals that a process gets because of what it does itself."""
+
+
+@dataclass(frozen=True)
+class End:
+    """How a process ended.
+
+    cause       what happened, as the continuation of a sentence
+    is_fault    whether only what the process did itself can be the reason
+    is_hang     whether it was ended because it did not go on
+    """
+
+    cause: str
+    is_fault: bool = False
+    is_hang: bool = False
+
+
+def describe_exit(code: int | None) -> End:
+    """Return how a process ended, from its exit status or the negative number of a signal."""
+    if code is None:
+        return End("ended the process")
+    if code >= 0:
+        return End(f"ended the process with exit status {code}")
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = str(-code)
+    return End(f"ended the process with signal {name}", is_fault=-code in FAULTS)
+
+
+def describe_hang(seconds: float) -> End:
+    """Return how a process ended that was not waited for any longer."""
+    return End(f"did not return within {seconds:.3g} s", is_hang=True)

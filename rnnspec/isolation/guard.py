@@ -1,0 +1,197 @@
+"""Watch the steps of a subject in a worker, and try those that may end the process in a fork first.
+
+A step that ended a worker is tried in a forked process from then on. If that process ends, or does
+not return in time, the step raises `Ended` and is not run in the worker. So only subjects that
+crash pay for it, and a crash is an ordinary failure of a step for everything that judges.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections import Counter
+from contextlib import suppress
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from typing import Any
+
+from rnnspec.isolation.announcement import NO_CASE, Announcement, begin_step
+from rnnspec.isolation.ends import End, describe_exit, describe_hang
+from rnnspec.isolation.limits import end_with_parent
+from rnnspec.isolation.messages import Precautions
+from rnnspec.isolation.output import redirect_output
+from rnnspec.subjects.failures import Ended
+from rnnspec.subjects.steps import Interrupted
+
+SHORTEST_WAIT = 0.5
+"""The least number of seconds that a step may take, once one did not return."""
+SLOWER = 20.0
+"""So many times longer than the longest step so far may another take, once one did not return."""
+SLOW_FAILURE = 1.0
+"""A step that fails after so many seconds counts as waiting too."""
+MOST_SLOW = 1
+"""So many slow failures of a step are waited for in one case, while cases are judged."""
+PATIENCE = 20.0
+"""So many seconds are spent in all on waiting for steps that fail in the end."""
+POLL = 0.05
+
+
+class Guard:
+    """The watcher of a worker.
+
+    has_ended  whether a step in the present case was seen to end a process, or did not return
+    waited     the seconds spent on steps that did not return, or failed slowly
+    """
+
+    def __init__(self, shared: Announcement, timeout: float, *, can_fork: bool) -> None:
+        self.shared = shared
+        self.timeout = timeout
+        self.can_fork = can_fork and hasattr(os, "fork")
+        self.precautions = Precautions()
+        self.has_ended = False
+        self.waited = 0.0
+        self._is_reporting = False
+        self._gives_up = False
+        self._longest = 0.0
+        self._open: list[tuple[str, float]] = []
+        self._slow: Counter[str] = Counter()
+        self._passed: set[str] = set()
+        self._errors: dict[str, BaseException] = {}
+        self._trial: tuple[int, Connection] | None = None
+
+    def take(self, precautions: Precautions) -> None:
+        """Take precautions from now on."""
+        self.precautions = precautions
+
+    def begin_case(self, index: int) -> None:
+        """Announce the case that is judged from now on."""
+        self.has_ended = False
+        self._slow.clear()
+        self._passed.clear()
+        self.shared.case = index
+        begin_step(self.shared, "")
+
+    def end_case(self) -> None:
+        """Announce that no case is judged."""
+        self.shared.case = NO_CASE
+
+    def begin_report(self, *, gives_up: bool) -> None:
+        """Be patient once more. Steps are interrupted from now on if the user wishes to stop.
+
+        If it gives up, all steps are.
+        """
+        self.waited = 0.0
+        self._is_reporting = True
+        self._gives_up = gives_up
+        self._slow.clear()
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether enough time was spent on waiting."""
+        return self.waited > PATIENCE
+
+    def enter(self, step: str) -> None:
+        """Announce a step, and try it first if that is necessary.
+
+        Raises Ended if the trial does not return, and Interrupted if the search for faults is over.
+        """
+        is_over = self.is_exhausted or self.shared.must_stop
+        if self._gives_up or (self._is_reporting and is_over):
+            raise Interrupted
+        if self._slow[step] >= MOST_SLOW and not self._is_reporting:
+            raise self._errors[step]
+        begin_step(self.shared, step)
+        if self._is_to_be_tried(step):
+            self._try(step)
+            self._passed.add(step)
+        self._open.append((step, time.monotonic()))
+
+    def _is_to_be_tried(self, step: str) -> bool:
+        """Return whether a step must be tried: every time, or the first time in a case."""
+        if self._trial is not None or not self.can_fork or step not in self.precautions.tried:
+            return False
+        is_first = self._is_reporting or step not in self._passed
+        return is_first or step in self.precautions.always_tried
+
+    def leave(self, error: BaseException | None) -> None:
+        """Announce the end of a step; in a trial, say that it returned and end."""
+        step, begun = self._open.pop()
+        if self._trial is not None and self._trial[0] == len(self._open):
+            self._trial[1].send_bytes(b"returned")
+            os._exit(0)
+        seconds = time.monotonic() - begun
+        if error is not None and seconds > SLOW_FAILURE:
+            self._count_slow(step, seconds, error)
+        elif error is None:
+            self._longest = max(self._longest, seconds)
+        self._announce_outer()
+
+    def _announce_outer(self) -> None:
+        begin_step(self.shared, self._open[-1][0] if self._open else "")
+
+    def _count_slow(self, step: str, seconds: float, error: BaseException) -> None:
+        self.waited += seconds
+        self._slow[step] += 1
+        self._errors[step] = error
+
+    def _try(self, step: str) -> None:
+        """Fork; return in the child, and in the parent if the child has left the step again."""
+        reader, writer = get_context("spawn").Pipe(duplex=False)
+        try:
+            child = os.fork()
+        except OSError:  # there is no memory for another process
+            return
+        if child == 0:
+            self._trial = (len(self._open), writer)
+            _become_trial()
+            return
+        writer.close()
+        begun = time.monotonic()
+        end = self._await(child, reader)
+        reader.close()
+        self._announce_outer()
+        if end is None:
+            begin_step(self.shared, step)
+            return
+        self.has_ended = True
+        ended = Ended(step, end.cause)
+        if end.is_hang:
+            self._count_slow(step, time.monotonic() - begun, ended)
+        raise ended
+
+    def _await(self, child: int, reader: Connection) -> End | None:
+        """Return how a trial ended, or None if it left the step."""
+        limit = self._choose_limit()
+        deadline = time.monotonic() + limit
+        while not reader.poll(POLL):
+            done, status = os.waitpid(child, os.WNOHANG)
+            if done and not reader.poll(0):
+                return describe_exit(os.waitstatus_to_exitcode(status))
+            if time.monotonic() > deadline:
+                os.kill(child, signal.SIGKILL)
+                os.waitpid(child, 0)
+                return describe_hang(limit)
+        has_returned = False
+        with suppress(EOFError, OSError):
+            has_returned = bool(reader.recv_bytes())
+        _, status = os.waitpid(child, 0)
+        return None if has_returned else describe_exit(os.waitstatus_to_exitcode(status))
+
+    def _choose_limit(self) -> float:
+        if not self.precautions.is_slow and not any(self._slow.values()):
+            return self.timeout
+        return min(self.timeout, max(SHORTEST_WAIT, SLOWER * self._longest))
+
+
+def _become_trial() -> None:
+    """Make this process one in which a step is tried: it prints nothing and starts no threads.
+
+    The threads of OpenMP do not exist in a forked process, so waiting for them would never end.
+    """
+    end_with_parent()
+    redirect_output(None)
+    torch: Any = sys.modules.get("torch")
+    if torch is not None and torch.get_num_threads() > 1:
+        torch.set_num_threads(1)
