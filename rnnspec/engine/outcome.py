@@ -14,7 +14,7 @@ from rnnspec.rulekit.rule import Fact, Rule
 from rnnspec.rulekit.snippet import Snippet
 from rnnspec.rulekit.violation import Difference, Violation
 from rnnspec.subjects.failures import Failure, Raised, Unsupported
-from rnnspec.subjects.steps import is_from_user
+from rnnspec.subjects.steps import USING_RESULTS, announce_step, is_from_user
 from rnnspec.text import read_message
 
 CaseT = TypeVar("CaseT")
@@ -100,7 +100,7 @@ def judge_case(rule: Rule[Any, ObservedT], observation: ObservedT, index: int = 
     """
     case = observation.case
     try:
-        with observation.surroundings():
+        with announce_step(USING_RESULTS), observation.surroundings():
             rule.check(observation)
     except Violation as violation:
         return Finding(index, case, violation.message, violation.difference, violation.snippet)

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from rnnspec.isolation.announcement import Moment
 from rnnspec.isolation.ends import End
 from rnnspec.isolation.messages import Precautions
-from rnnspec.isolation.worker import WHOLE_CASE
 
+WHOLE_CASE = "judging the case"
+"""What ended a worker if it was no step of the subject."""
 MOST_DEATHS = 60
 """After so many ended workers, no more cases are judged."""
 

@@ -12,6 +12,9 @@ FAULTS = frozenset(
 )
 """Signals that a process gets because of what it does itself."""
 
+CLOSED_FILES = 86
+"""The exit status of a worker that ends because its connection was closed by the subject."""
+
 
 @dataclass(frozen=True)
 class End:
@@ -31,6 +34,8 @@ def describe_exit(code: int | None) -> End:
     """Return how a process ended, from its exit status or the negative number of a signal."""
     if code is None:
         return End("ended the process")
+    if code == CLOSED_FILES:
+        return End("closed open files of the process", is_fault=True)
     if code >= 0:
         return End(f"ended the process with exit status {code}")
     try:

@@ -17,18 +17,23 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from typing import Any
 
-from rnnspec.isolation.announcement import NO_CASE, Announcement, begin_step
-from rnnspec.isolation.ends import End, describe_exit, describe_hang
+from rnnspec.isolation.announcement import NO_CASE, Announcement, begin_step, read_moment
+from rnnspec.isolation.ends import CLOSED_FILES, End, describe_exit, describe_hang
 from rnnspec.isolation.limits import end_with_parent
 from rnnspec.isolation.messages import Precautions
 from rnnspec.isolation.output import redirect_output
-from rnnspec.subjects.failures import Ended
-from rnnspec.subjects.steps import Interrupted
+from rnnspec.subjects.failures import Ended, Failure
+from rnnspec.subjects.steps import USING_RESULTS, Interrupted
 
 SHORTEST_WAIT = 0.5
-"""The least number of seconds that a step may take, once one did not return."""
+"""The least number of seconds that a step may take, once one did not return.
+
+It is less if the user set a short timeout: a tenth of it.
+"""
 SLOWER = 20.0
-"""So many times longer than the longest step so far may another take, once one did not return."""
+"""So many times longer than the same step so far may a step take, once one did not return."""
+USUAL_STEP = 0.25
+"""How long a step is assumed to take that was not seen so far, in seconds."""
 SLOW_FAILURE = 1.0
 """A step that fails after so many seconds counts as waiting too."""
 MOST_SLOW = 1
@@ -45,8 +50,11 @@ class Guard:
     waited     the seconds spent on steps that did not return, or failed slowly
     """
 
-    def __init__(self, shared: Announcement, timeout: float, *, can_fork: bool) -> None:
+    def __init__(
+        self, shared: Announcement, connection: Connection, timeout: float, *, can_fork: bool
+    ) -> None:
         self.shared = shared
+        self.connection = connection
         self.timeout = timeout
         self.can_fork = can_fork and hasattr(os, "fork")
         self.precautions = Precautions()
@@ -54,10 +62,12 @@ class Guard:
         self.waited = 0.0
         self._is_reporting = False
         self._gives_up = False
-        self._longest = 0.0
+        self._longest: dict[str, float] = {}
+        self._modules = dict(sys.modules)
         self._open: list[tuple[str, float]] = []
         self._slow: Counter[str] = Counter()
         self._passed: set[str] = set()
+        self._deadly: set[str] = set()
         self._errors: dict[str, BaseException] = {}
         self._trial: tuple[int, Connection] | None = None
 
@@ -110,23 +120,33 @@ class Guard:
 
     def _is_to_be_tried(self, step: str) -> bool:
         """Return whether a step must be tried: every time, or the first time in a case."""
-        if self._trial is not None or not self.can_fork or step not in self.precautions.tried:
+        if self._trial is not None or not self.can_fork:
             return False
+        is_always = step in self._deadly or step in self.precautions.always_tried
         is_first = self._is_reporting or step not in self._passed
-        return is_first or step in self.precautions.always_tried
+        return is_always or (is_first and step in self.precautions.tried)
 
     def leave(self, error: BaseException | None) -> None:
         """Announce the end of a step; in a trial, say that it returned and end."""
+        self._repair()
         step, begun = self._open.pop()
         if self._trial is not None and self._trial[0] == len(self._open):
-            self._trial[1].send_bytes(b"returned")
-            os._exit(0)
+            _end_trial(self._trial[1])
         seconds = time.monotonic() - begun
-        if error is not None and seconds > SLOW_FAILURE:
+        if error is None:
+            self._longest[step] = max(self._longest.get(step, 0.0), seconds)
+        elif seconds > SLOW_FAILURE and not isinstance(error, Failure) and step != USING_RESULTS:
             self._count_slow(step, seconds, error)
-        elif error is None:
-            self._longest = max(self._longest, seconds)
         self._announce_outer()
+
+    def _repair(self) -> None:
+        """Undo what would keep this process from answering, or end it while the step is known."""
+        if sys.modules.get(__name__) is not self._modules[__name__]:
+            sys.modules.update(self._modules)
+        try:
+            os.fstat(self.connection.fileno())
+        except OSError:
+            os._exit(CLOSED_FILES)
 
     def _announce_outer(self) -> None:
         begin_step(self.shared, self._open[-1][0] if self._open else "")
@@ -149,21 +169,25 @@ class Guard:
             return
         writer.close()
         begun = time.monotonic()
-        end = self._await(child, reader)
+        end = self._await(step, child, reader)
         reader.close()
-        self._announce_outer()
+        inner = read_moment(self.shared).step
+        begin_step(self.shared, step)
         if end is None:
-            begin_step(self.shared, step)
             return
+        if inner and inner != step:  # a step inside of this one is to blame, so that one is tried
+            self._deadly.add(inner)
+            return
+        self._announce_outer()
         self.has_ended = True
         ended = Ended(step, end.cause)
         if end.is_hang:
             self._count_slow(step, time.monotonic() - begun, ended)
         raise ended
 
-    def _await(self, child: int, reader: Connection) -> End | None:
-        """Return how a trial ended, or None if it left the step."""
-        limit = self._choose_limit()
+    def _await(self, step: str, child: int, reader: Connection) -> End | None:
+        """Return how the trial of a step ended, or None if it left the step."""
+        limit = self._choose_limit(step)
         deadline = time.monotonic() + limit
         while not reader.poll(POLL):
             done, status = os.waitpid(child, os.WNOHANG)
@@ -179,10 +203,19 @@ class Guard:
         _, status = os.waitpid(child, 0)
         return None if has_returned else describe_exit(os.waitstatus_to_exitcode(status))
 
-    def _choose_limit(self) -> float:
-        if not self.precautions.is_slow and not any(self._slow.values()):
+    def _choose_limit(self, step: str) -> float:
+        if not self.precautions.is_slow and not self._slow:
             return self.timeout
-        return min(self.timeout, max(SHORTEST_WAIT, SLOWER * self._longest))
+        usual = SLOWER * self._longest.get(step, USUAL_STEP)
+        return min(self.timeout, max(usual, min(SHORTEST_WAIT, self.timeout / 10)))
+
+
+def _end_trial(writer: Connection) -> None:
+    try:
+        writer.send_bytes(b"returned")
+    except OSError:
+        os._exit(CLOSED_FILES)
+    os._exit(0)
 
 
 def _become_trial() -> None:

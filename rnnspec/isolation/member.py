@@ -18,7 +18,7 @@ from rnnspec.isolation.messages import Job, JudgeRange, Precautions, WriteReport
 from rnnspec.isolation.output import Output
 from rnnspec.isolation.worker import Start, serve, set_environment
 
-PRELOADED = ["rnnspec.api", "rnnspec.cli", "rnnspec.isolation.guard", "rnnspec.isolation.worker"]
+PRELOADED = ["rnnspec.api", "rnnspec.cli", "rnnspec.isolation.judge", "rnnspec.isolation.worker"]
 """What a server imports once, so that a worker that is forked from it starts at once."""
 BETWEEN_STEPS = 5.0
 """So many times longer than a step may a worker take from one step to the next."""

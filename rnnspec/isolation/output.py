@@ -81,7 +81,8 @@ def redirect_output(writer: Connection | None) -> None:
     silent = os.open(os.devnull, os.O_WRONLY)
     target = silent if writer is None or os.name != "posix" else writer.fileno()
     for stream in (sys.stdout, sys.stderr):
-        stream.flush()
+        if stream is not None:
+            stream.flush()
     for descriptor in (1, 2):
         os.dup2(target, descriptor)
     os.close(silent)

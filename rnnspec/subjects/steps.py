@@ -13,6 +13,9 @@ from typing import Protocol
 IMPORTING = "importing"
 """The first word of the steps in which the user's own modules are imported."""
 
+USING_RESULTS = "using the results"
+"""The step in which something is done with what the subject returned, which may be code of it."""
+
 
 class Interrupted(KeyboardInterrupt):
     """The watcher was told to stop."""

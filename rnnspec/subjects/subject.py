@@ -203,7 +203,7 @@ def observe_step(step: str, dtype: DType | None = None) -> Iterator[None]:
         try:
             with announce_step(step):
                 yield
-        except (TargetError, Failure, GeneratorExit):
+        except (TargetError, Failure):
             raise
         except BaseException as error:
             if is_from_user(error):
