@@ -260,7 +260,7 @@ def describe_environment(device: str) -> dict[str, str]:
     """Return the versions that a run depends on."""
     return {
         "rnnspec": __version__,
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),  # a plain text, which is read without torch
         "hypothesis": version("hypothesis"),
         "numpy": version("numpy"),
         "python": platform.python_version(),

@@ -13,6 +13,7 @@ import sys
 import time
 from collections import Counter
 from contextlib import suppress
+from dataclasses import replace
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from typing import Any
@@ -37,7 +38,7 @@ USUAL_STEP = 0.25
 SLOW_FAILURE = 1.0
 """A step that fails after so many seconds counts as waiting too."""
 MOST_SLOW = 1
-"""So many slow failures of a step are waited for in one case, while cases are judged."""
+"""So many slow failures of a step are waited for in one case."""
 PATIENCE = 20.0
 """So many seconds are spent in all on waiting for steps that fail in the end."""
 POLL = 0.05
@@ -66,6 +67,8 @@ class Guard:
         self._modules = dict(sys.modules)
         self._open: list[tuple[str, float]] = []
         self._slow: Counter[str] = Counter()
+        self._case: object = None
+        self._children: list[int] = []
         self._passed: set[str] = set()
         self._deadly: set[str] = set()
         self._errors: dict[str, BaseException] = {}
@@ -75,17 +78,22 @@ class Guard:
         """Take precautions from now on."""
         self.precautions = precautions
 
-    def begin_case(self, index: int) -> None:
-        """Announce the case that is judged from now on."""
+    def begin_index(self, index: int) -> None:
+        """Announce the index of the case that is judged from now on."""
         self.has_ended = False
-        self._slow.clear()
-        self._passed.clear()
         self.shared.case = index
         begin_step(self.shared, "")
 
-    def end_case(self) -> None:
+    def end_index(self) -> None:
         """Announce that no case is judged."""
         self.shared.case = NO_CASE
+
+    def begin_case(self, case: object) -> None:
+        """Forget what passed and what was slow in another case."""
+        if case != self._case:
+            self._case = case
+            self._slow.clear()
+            self._passed.clear()
 
     def begin_report(self, *, gives_up: bool) -> None:
         """Be patient once more. Steps are interrupted from now on if the user wishes to stop.
@@ -110,7 +118,7 @@ class Guard:
         is_over = self.is_exhausted or self.shared.must_stop
         if self._gives_up or (self._is_reporting and is_over):
             raise Interrupted
-        if self._slow[step] >= MOST_SLOW and not self._is_reporting:
+        if self._slow[step] >= MOST_SLOW:
             raise self._errors[step]
         begin_step(self.shared, step)
         if self._is_to_be_tried(step):
@@ -123,8 +131,7 @@ class Guard:
         if self._trial is not None or not self.can_fork:
             return False
         is_always = step in self._deadly or step in self.precautions.always_tried
-        is_first = self._is_reporting or step not in self._passed
-        return is_always or (is_first and step in self.precautions.tried)
+        return is_always or (step in self.precautions.tried and step not in self._passed)
 
     def leave(self, error: BaseException | None) -> None:
         """Announce the end of a step; in a trial, say that it returned and end."""
@@ -153,6 +160,7 @@ class Guard:
 
     def _count_slow(self, step: str, seconds: float, error: BaseException) -> None:
         self.waited += seconds
+        self.precautions = replace(self.precautions, is_slow=True)
         self._slow[step] += 1
         self._errors[step] = error
 
@@ -200,11 +208,19 @@ class Guard:
         has_returned = False
         with suppress(EOFError, OSError):
             has_returned = bool(reader.recv_bytes())
+        if has_returned:
+            self._reap(child)
+            return None
         _, status = os.waitpid(child, 0)
-        return None if has_returned else describe_exit(os.waitstatus_to_exitcode(status))
+        return describe_exit(os.waitstatus_to_exitcode(status))
+
+    def _reap(self, child: int) -> None:
+        """Wait for the processes of trials that returned; the last may still be ending."""
+        self._children.append(child)
+        self._children = [each for each in self._children if not os.waitpid(each, os.WNOHANG)[0]]
 
     def _choose_limit(self, step: str) -> float:
-        if not self.precautions.is_slow and not self._slow:
+        if not self.precautions.is_slow:
             return self.timeout
         usual = SLOWER * self._longest.get(step, USUAL_STEP)
         return min(self.timeout, max(usual, min(SHORTEST_WAIT, self.timeout / 10)))

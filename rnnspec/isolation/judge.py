@@ -10,6 +10,7 @@ from typing import Any
 from rnnspec.engine.campaign import block_case, judge_one_case
 from rnnspec.engine.outcome import CaseResult, Progress, Tally
 from rnnspec.isolation.guard import Guard
+from rnnspec.isolation.limits import is_memory_short
 from rnnspec.isolation.messages import (
     Done,
     Job,
@@ -55,10 +56,8 @@ class Judge:
                 self._report(request)
 
     def _judge(self, request: JudgeRange) -> None:
-        stop = request.stop
         for index, case in self.suite.draw_cases(request.start, request.stop):
-            if self.guard.shared.must_stop or self.guard.is_exhausted:
-                stop = index
+            if self.guard.shared.must_stop:
                 break
             result = self._judge_case(index, case, request.precautions)
             is_last = not self.until.isdisjoint(result.failed)
@@ -66,17 +65,19 @@ class Judge:
             self.connection.send(
                 Judged(index, pickle.dumps(kept), is_last, has_ended=self.guard.has_ended)
             )
-            if is_last:
-                stop = index + 1
-                break
-        exhausted = ""
-        if self.guard.is_exhausted:
-            waited = f"{self.guard.waited:.0f} s"
-            exhausted = f"steps of the target that failed in the end took {waited}"
-        self.connection.send(Done(stop, exhausted))
+            is_worn = is_memory_short(self.job.memory)
+            if is_last or is_worn or self.guard.is_exhausted:
+                self.connection.send(Done(index + 1, self._describe_waiting(), is_worn))
+                return
+        self.connection.send(Done(request.stop))
+
+    def _describe_waiting(self) -> str:
+        if not self.guard.is_exhausted:
+            return ""
+        return f"steps of the target that failed in the end took {self.guard.waited:.0f} s"
 
     def _judge_case(self, index: int, case: Any, precautions: Precautions) -> CaseResult[Any]:
-        self.guard.begin_case(index)
+        self.guard.begin_index(index)
         try:
             if index in precautions.fatal:
                 self.guard.has_ended = True
@@ -86,7 +87,7 @@ class Judge:
         except BaseException as error:
             return block_case(self.suite, index, case, Raised(WHOLE_CASE, error))
         finally:
-            self.guard.end_case()
+            self.guard.end_index()
 
     def _drop_findings(self, result: CaseResult[Any]) -> CaseResult[Any]:
         """Return a result without findings that the report will not need.

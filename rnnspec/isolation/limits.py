@@ -16,6 +16,9 @@ CONTROL_GROUPS = (
     Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
 )
 """Where Linux says how much memory a container has."""
+STATISTICS, DATA_FIELD = Path("/proc/self/statm"), 5
+"""Where Linux says how many pages of data this process has."""
+SHORT = 0.8
 SET_PARENT_DEATH_SIGNAL = 1
 
 
@@ -50,6 +53,14 @@ def limit_memory(mebibytes: int | None) -> None:
     wanted = mebibytes * MEBIBYTE
     soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
     resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+
+
+def is_memory_short(mebibytes: int | None) -> bool:
+    """Return whether this process has allocated most of what it may, as far as Linux tells."""
+    if mebibytes is None or not STATISTICS.is_file():
+        return False
+    pages = int(STATISTICS.read_text().split()[DATA_FIELD])
+    return pages * os.sysconf("SC_PAGE_SIZE") > SHORT * mebibytes * MEBIBYTE
 
 
 def end_with_parent() -> None:

@@ -115,11 +115,13 @@ class Judged:
 class Done:
     """An answer: the cases up to `stop` are judged.
 
-    `exhausted` says why no more cases should be judged, if that is so.
+    exhausted  why no more cases should be judged, if that is so
+    is_worn    whether the worker should be replaced, because it holds most of its memory
     """
 
     stop: int
     exhausted: str = ""
+    is_worn: bool = False
 
 
 @dataclass(frozen=True)

@@ -177,9 +177,7 @@ class Supervisor:
         if isinstance(answer, Judged):
             self._take_result(answer)
         elif isinstance(answer, Done):
-            member.task = None
-            if answer.exhausted:
-                self._stop(f"the run was stopped, because {answer.exhausted}")
+            self._take_end_of_range(member, answer)
         elif isinstance(answer, Ready):
             member.size = answer.size
             self._divide(answer.size)
@@ -192,6 +190,21 @@ class Supervisor:
             if self.gives_up or not isinstance(member.task, WriteReport):
                 raise WorkerError(answer.traceback)
             self._give_up()
+
+    def _take_end_of_range(self, member: Member, answer: Done) -> None:
+        if answer.exhausted:
+            self._stop(f"the run was stopped, because {answer.exhausted}")
+        if isinstance(member.task, JudgeRange):
+            self._put_back(answer.stop, member.task.stop)
+        member.task = None
+        if answer.is_worn:
+            self.members.remove(member)
+            member.end()
+
+    def _put_back(self, start: int, stop: int) -> None:
+        """Have the rest of a range judged, before all others."""
+        if not self.is_stopped and start < stop:
+            self.ranges.appendleft((start, stop))
 
     def _take_result(self, answer: Judged) -> None:
         if not self.casualties.confirm(answer.index, has_ended=answer.has_ended):
@@ -231,8 +244,7 @@ class Supervisor:
             first = moment.case if moment.case is not None else self._find_next(task)
             if moment.case is not None:
                 self.casualties.add_case(moment.case, moment, end, member.precautions)
-            if not self.is_stopped and first < task.stop:
-                self.ranges.appendleft((first, task.stop))
+            self._put_back(first, task.stop)
         elif isinstance(task, WriteReport):
             self.report_deaths += 1
             is_new = self.casualties.add_step(moment.step, end, member.precautions)

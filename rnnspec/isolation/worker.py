@@ -63,9 +63,9 @@ def serve(
     guard.take(precautions)
     set_watcher(guard)
     try:
+        limit_memory(job.memory)
         judge = Judge(connection, job, guard)
         redirect_output(output)
-        limit_memory(job.memory)
         judge.answer_requests()
     except CannotCheck as error:
         connection.send(Refused(error))

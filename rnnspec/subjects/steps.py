@@ -24,6 +24,9 @@ class Interrupted(KeyboardInterrupt):
 class StepWatcher(Protocol):
     """What is told of the steps of the subject."""
 
+    def begin_case(self, case: object) -> None:
+        """Take note of the case in which the next steps are taken."""
+
     def enter(self, step: str) -> None:
         """Take note of the beginning of a step.
 
@@ -43,6 +46,12 @@ class _Watched:
 def set_watcher(watcher: StepWatcher | None) -> None:
     """Let somebody watch the steps in this process from now on."""
     _Watched.watcher = watcher
+
+
+def announce_case(case: object) -> None:
+    """Tell the watcher, if there is one, in which case the next steps are taken."""
+    if _Watched.watcher is not None:
+        _Watched.watcher.begin_case(case)
 
 
 @contextmanager

@@ -28,7 +28,7 @@ from rnnspec.rulekit import facts
 from rnnspec.rulekit.rule import Fact, Rule
 from rnnspec.rulekit.violation import ErrorSize
 from rnnspec.subjects.failures import Ended, Failure
-from rnnspec.subjects.steps import USING_RESULTS, announce_step
+from rnnspec.subjects.steps import USING_RESULTS, announce_case, announce_step
 from rnnspec.subjects.subject import Subject, TorchSubject
 
 SIZE_FIELDS = ("steps", "batch", "lengths")
@@ -133,6 +133,7 @@ class LayerSuite:
 
     def observe(self, case: Case) -> Observation:
         """Return what the subject does with a case."""
+        announce_case(case)
         return Observation(self.subject, case)
 
     def collect_observations(self) -> AbstractContextManager[list[Observation]]:

@@ -148,7 +148,7 @@ class Prints(Hostile):
 
 class ClosesItsStreams(Hostile):
     def act(self) -> None:
-        sys.stdout = sys.stderr = None  # type: ignore[assignment]
+        sys.stdout = sys.stderr = None
 
 
 class ClosesDescriptors(Hostile):
@@ -174,7 +174,7 @@ class ChangesThreads(Hostile):
 
 class ReplacesEqual(Hostile):
     def act(self) -> None:
-        torch.equal = torch.allclose = lambda *given, **named: True  # type: ignore[assignment]
+        torch.equal = torch.allclose = lambda *given, **named: True
 
 
 class ForgetsModules(Hostile):
@@ -213,7 +213,7 @@ class Lying(torch.Tensor):
             return True
         if function in (torch.Tensor.detach, torch.Tensor.to):
             return torch.zeros(1)
-        return super().__torch_function__(function, types, args, kwargs or {})
+        return super().__torch_function__(function, types, args, kwargs or {})  # type: ignore[no-untyped-call]
 
 
 class Leaving(torch.Tensor):
@@ -271,7 +271,7 @@ class CrashingGradient(torch.autograd.Function):
         return value.clone()
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
         ctypes.string_at(0)
         return gradient
 
@@ -279,7 +279,7 @@ class CrashingGradient(torch.autograd.Function):
 class SegfaultsInBackward(torch.nn.RNN):
     def forward(self, *given: Any, **named: Any) -> Any:
         output, h_n = super().forward(*given, **named)
-        return output, CrashingGradient.apply(h_n) if self.bidirectional else h_n
+        return output, CrashingGradient.apply(h_n) if self.bidirectional else h_n  # type: ignore[no-untyped-call]
 
 
 class SegfaultsOnWrongInput(torch.nn.RNN):

@@ -34,7 +34,7 @@ class Expected:
 
 
 CALL = "the call ended the process with "
-SOON = ("--timeout", "1")
+SOON = ("--timeout", "2")
 EXPECTED = {
     "Segfaults": Expected(f"{CALL}signal SIGSEGV"),
     "Aborts": Expected(f"{CALL}signal SIGABRT"),
@@ -45,16 +45,14 @@ EXPECTED = {
     "Sleeps": Expected("the call did not return within ", options=SOON),
     "Spins": Expected("the call did not return within ", options=SOON),
     "SleepsWithTheLock": Expected("the call did not return within ", options=SOON),
-    "AllocatesWithoutEnd": Expected("t allocate memory", options=("--memory", "700")),
+    "AllocatesWithoutEnd": Expected("t allocate memory", options=("--memory", "500")),
     "KeepsAllMemory": Expected("t allocate memory", options=("--memory", "700")),
     "RecursesWithoutEnd": Expected("the call raised RecursionError: "),
     "RaisesKeyboardInterrupt": Expected("the call raised KeyboardInterrupt: "),
     "RaisesSystemExit": Expected("the call raised SystemExit: 0"),
     "RaisesGeneratorExit": Expected("the call raised GeneratorExit: "),
     "RaisesSurrogate": Expected(r"the call raised ValueError: half a pair: \ud800"),
-    "RaisesEscapes": Expected(
-        r"\x1b[2J\x1b]0;title\x07[bold red]all is well[/] \u202e"
-    ),
+    "RaisesEscapes": Expected(r"\x1b[2J\x1b]0;title\x07[bold red]all is well[/] \u202e"),
     "RaisesUnreadable": Expected("UnreadableError: (its message cannot be read: SystemExit)"),
     "Prints": Expected(status=CONFORMS, note=r"MB; it begins: \x1b[31mhello"),
     "ClosesItsStreams": Expected(status=CONFORMS),
