@@ -113,8 +113,8 @@ def strip_subclass(value: T) -> T:
 
 def strip_result(result: Any) -> Any:
     """Return a result of a call, with its tensor as `strip_subclass` returns it."""
-    if isinstance(result, PackedSequence):
-        return result._replace(data=strip_subclass(result.data))
+    if isinstance(result, PackedSequence) and type(result.data) not in PLAIN_TENSORS:
+        return PackedSequence(strip_subclass(result.data), *result[1:])
     return strip_subclass(result)
 
 
