@@ -16,9 +16,16 @@ from rnnspec.isolation.announcement import NO_CASE, Announcement, Moment, read_m
 from rnnspec.isolation.ends import End, describe_exit, describe_hang
 from rnnspec.isolation.messages import Job, JudgeRange, Precautions, WriteReport
 from rnnspec.isolation.output import Output
+from rnnspec.isolation.server import IS_SERVER
 from rnnspec.isolation.worker import Start, serve, set_environment
 
-PRELOADED = ["rnnspec.api", "rnnspec.cli", "rnnspec.isolation.judge", "rnnspec.isolation.worker"]
+PRELOADED = [
+    "rnnspec.isolation.server",
+    "rnnspec.api",
+    "rnnspec.cli",
+    "rnnspec.isolation.judge",
+    "rnnspec.isolation.worker",
+]
 """What a server imports once, so that a worker that is forked from it starts at once."""
 BETWEEN_STEPS = 5.0
 """So many times longer than a step may a worker take from one step to the next."""
@@ -40,13 +47,15 @@ def choose_context() -> Any:
     context.set_forkserver_preload(PRELOADED)
     # The server must find the same modules as this process, and none in the working directory.
     paths = [str(Path(__file__).parents[2]), *filter(None, sys.path)]
-    with _change_environment(PYTHONPATH=os.pathsep.join(paths), PYTHONSAFEPATH="1"):
+    with _change_environment(
+        {"PYTHONPATH": os.pathsep.join(paths), "PYTHONSAFEPATH": "1", IS_SERVER: "1"}
+    ):
         forkserver.ensure_running()
     return context
 
 
 @contextmanager
-def _change_environment(**changes: str) -> Iterator[None]:
+def _change_environment(changes: dict[str, str]) -> Iterator[None]:
     before = dict(os.environ)
     os.environ.update(changes)
     try:

@@ -49,6 +49,8 @@ LONGEST_RANGE = 32
 POLL_SECONDS = 0.2
 GRACE_SECONDS = 2.0
 """The seconds that a worker has to finish its case after an interrupt."""
+MOST_FAILED_STARTS = 20
+MORE_PREPARATIONS = 3
 MOST_REPORT_DEATHS = 8
 """So many workers may end while they search for the faults, before that is given up."""
 MOST_LAST_REPORTS = 3
@@ -74,6 +76,7 @@ class Supervisor:
         self.members: list[Member] = []
         self.ranges: deque[tuple[int, int]] = deque()
         self.has_started = False
+        self.failed_starts = 0
         self.size: int | None = None
         self.begun = time.monotonic()
         self.results: dict[int, bytes] = {}
@@ -124,8 +127,17 @@ class Supervisor:
         """Start workers until there are so many."""
         while len(self.members) < number:
             given = self.casualties.precautions
-            is_first, self.has_started = not self.has_started, True
-            member = Member(self.context, self.job, self.output, given, is_first=is_first)
+            try:
+                member = Member(
+                    self.context, self.job, self.output, given, is_first=not self.has_started
+                )
+            except (EOFError, OSError) as error:  # the server of workers has ended
+                self.failed_starts += 1
+                if self.failed_starts > MOST_FAILED_STARTS:
+                    raise WorkerError(f"no worker can be started: {error!r}") from error
+                self.context = choose_context()
+                continue
+            self.has_started = True
             self.members.append(member)
 
     def _judge_all(self) -> None:
@@ -256,12 +268,12 @@ class Supervisor:
     def _note_end_of_preparation(self, member: Member, end: End) -> None:
         """Raise TargetError if the target cannot be prepared for a check.
 
-        A process can be ended from outside, so what may be that is tried once more.
+        A process can be ended from outside, so what may be that is tried a few times more.
         """
         step = member.moment.step
         self.preparation_deaths += 1
         may_be_foreign = not end.is_fault and not end.is_hang
-        if may_be_foreign and self.preparation_deaths <= self.jobs:
+        if may_be_foreign and self.preparation_deaths <= self.jobs + MORE_PREPARATIONS:
             return
         is_new = self.casualties.add_step(step, end, member.precautions)
         if step.startswith(IMPORTING) or not is_new:
