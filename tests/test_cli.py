@@ -172,6 +172,16 @@ WRONG_VALUES = {
     "--jobs": ("0", "--jobs must be at least 1, got 0"),
     "--timeout": ("0", "Invalid value for '--timeout': 0.0 is not in the range x>=0.1."),
     "--memory": ("0", "Invalid value for '--memory': 0 is not in the range x>=1."),
+    "--max-time": ("soon", "--max-time 'soon': write a duration such as 90, 60s or 5m."),
+    "--stream": (
+        "no/such/folder.jsonl",
+        "--stream no/such/folder.jsonl: it cannot be written there (No such file or directory); "
+        "nothing was checked.",
+    ),
+    "--resume": (
+        "no/such/folder.jsonl",
+        "--resume no/such/folder.jsonl: it cannot be read (No such file or directory).",
+    ),
     "--arg": ("bias", "--arg 'bias': write KEY=VALUE, e.g. --arg bias=False."),
     "--import": (
         "not_there_at_all",

@@ -83,7 +83,8 @@ def check(
         timeout=timeout,
         memory=choose_memory(1) if memory is None else memory,
     )
-    return Supervisor(job, 1, watch).run()
+    tell = None if watch is None else lambda standing: watch(standing.judged, standing.size)
+    return Supervisor(job, 1, watch=tell).run()
 
 
 def run_check(

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from rnnspec.cli.parts import import_module
+from rnnspec.errors import SelectionError
+from rnnspec.isolation.journal import Journal, describe_run
 from rnnspec.isolation.limits import choose_memory
 from rnnspec.isolation.messages import Job
-from rnnspec.isolation.supervisor import Supervisor, Watcher
+from rnnspec.isolation.standing import Watcher
+from rnnspec.isolation.supervisor import Supervisor
 from rnnspec.options import CheckOptions, check_integer
 from rnnspec.report.data import Report
 from rnnspec.subjects.target import require_target
@@ -52,14 +56,20 @@ def check_in_workers(
     jobs: int,
     timeout: float,
     memory: int | None,
-    watch: Watcher | None,
+    stream: str | None = None,
+    resume: str | None = None,
+    max_time: float | None = None,
+    watch: Watcher | None = None,
 ) -> Report:
     """Check a target in workers, and return the report. Raises CannotCheck.
 
     `timeout` is in seconds for each step of the target, and `memory` in MiB for each worker.
+    `stream` is the path of a file to which results are written, and `resume` that of one with which
+    a run goes on. After `max_time` seconds, the run ends with what was found.
     """
     if not imports:
         require_target(target)
+    journal = open_journal(describe_run(target, options), stream, resume)
     job = Job(
         target,
         prepare_in_worker,
@@ -70,7 +80,18 @@ def check_in_workers(
         timeout=timeout,
         memory=choose_memory(jobs) if memory is None else memory,
     )
-    return Supervisor(job, jobs, watch).run()
+    return Supervisor(job, jobs, watch=watch, journal=journal, max_time=max_time).run()
+
+
+def open_journal(run: dict[str, Any], stream: str | None, resume: str | None) -> Journal | None:
+    """Return the file to which results are written, if there is one. Raises SelectionError."""
+    if stream is not None and resume is not None:
+        raise SelectionError(f"{stream}: results are added to the file of --resume.", "stream")
+    if resume is not None and run["options"]["fail_fast"]:
+        raise SelectionError(f"{resume}: a run with --fail-fast cannot be resumed.", "resume")
+    if stream is not None:
+        return Journal.create(Path(stream), run)
+    return None if resume is None else Journal.resume(Path(resume), run)
 
 
 def prepare_in_worker(

@@ -61,10 +61,7 @@ class Judge:
                 break
             result = self._judge_case(index, case, request.precautions)
             is_last = not self.until.isdisjoint(result.failed)
-            kept = self._drop_findings(result)
-            self.connection.send(
-                Judged(index, pickle.dumps(kept), is_last, has_ended=self.guard.has_ended)
-            )
+            self.connection.send(self._describe(result, is_last=is_last))
             is_worn = is_memory_short(self.job.memory)
             if is_last or is_worn or self.guard.is_exhausted:
                 self.connection.send(Done(index + 1, self._describe_waiting(), is_worn))
@@ -88,6 +85,17 @@ class Judge:
             return block_case(self.suite, index, case, Raised(WHOLE_CASE, error))
         finally:
             self.guard.end_index()
+
+    def _describe(self, result: CaseResult[Any], *, is_last: bool) -> Judged:
+        found = result.failing.findings if result.failing is not None else {}
+        return Judged(
+            result.index,
+            pickle.dumps(self._drop_findings(result)),
+            passed=len(result.passed),
+            failed={name: finding.message for name, finding in found.items()},
+            is_last=is_last,
+            has_ended=self.guard.has_ended,
+        )
 
     def _drop_findings(self, result: CaseResult[Any]) -> CaseResult[Any]:
         """Return a result without findings that the report will not need.

@@ -101,12 +101,16 @@ class Judged:
 
     index      the index of the case
     result     a pickled `CaseResult`
+    passed     the number of rules that hold
+    failed     what is wrong, by the id of the rule that fails
     is_last    whether the run ends with this case
     has_ended  whether a step in it was seen to end a process, or did not return
     """
 
     index: int
     result: bytes
+    passed: int = 0
+    failed: Mapping[str, str] = field(default_factory=dict)
     is_last: bool = False
     has_ended: bool = False
 

@@ -12,20 +12,17 @@ nothing but a page of memory that only it writes to.
 from __future__ import annotations
 
 import pickle
-import signal
-import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from multiprocessing.connection import wait
-from types import FrameType
 from typing import Any
 
 from rnnspec.errors import TargetError
 from rnnspec.isolation.casualties import MOST_DEATHS, Casualties
 from rnnspec.isolation.ends import End
+from rnnspec.isolation.interrupts import Interrupts
+from rnnspec.isolation.journal import Journal
 from rnnspec.isolation.member import Member, choose_context
 from rnnspec.isolation.messages import (
     Broken,
@@ -39,13 +36,13 @@ from rnnspec.isolation.messages import (
     WriteReport,
 )
 from rnnspec.isolation.output import Output
+from rnnspec.isolation.ranges import divide_cases
+from rnnspec.isolation.standing import Standing, Watcher
 from rnnspec.report.data import Report
 from rnnspec.subjects.steps import IMPORTING
 
-Watcher = Callable[[int, int], None]
-RANGES = 12
-"""So many ranges of cases there are for each worker, so that all end at about the same time."""
-LONGEST_RANGE = 32
+SHARE_OF_CASES = 0.7
+"""The share of the time that cases may take if some fail."""
 POLL_SECONDS = 0.2
 GRACE_SECONDS = 2.0
 """The seconds that a worker has to finish its case after an interrupt."""
@@ -55,8 +52,6 @@ MOST_REPORT_DEATHS = 8
 """So many workers may end while they search for the faults, before that is given up."""
 MOST_LAST_REPORTS = 3
 """So many workers may end after that, before it counts as a bug of rnnspec."""
-
-
 ENDED_EARLY = "the search for the faults was ended early, so some may be told more than once"
 
 
@@ -67,10 +62,22 @@ class WorkerError(Exception):
 class Supervisor:
     """A run of a job in workers. Not to be used twice."""
 
-    def __init__(self, job: Job, jobs: int, watch: Watcher | None = None) -> None:
+    def __init__(
+        self,
+        job: Job,
+        jobs: int,
+        *,
+        watch: Watcher | None = None,
+        journal: Journal | None = None,
+        max_time: float | None = None,
+    ) -> None:
         self.job = job
         self.jobs = jobs
         self.watch = watch
+        self.journal = journal
+        self.max_time = max_time
+        self.started = time.monotonic()
+        self.failing = 0
         self.context = choose_context()
         self.output = Output()
         self.members: list[Member] = []
@@ -79,12 +86,12 @@ class Supervisor:
         self.failed_starts = 0
         self.size: int | None = None
         self.begun = time.monotonic()
-        self.results: dict[int, bytes] = {}
+        self.results: dict[int, bytes] = dict(journal.results) if journal else {}
         self.casualties = Casualties()
         self.notes: list[str] = []
         self.is_stopped = False
         self.stopped_at: float | None = None
-        self.interrupts = 0
+        self.interrupts = Interrupts()
         self.preparation_deaths = 0
         self.report_deaths = 0
         self.gives_up = False
@@ -96,7 +103,7 @@ class Supervisor:
         The latter if the user interrupts before anything was judged.
         """
         try:
-            with self._note_interrupts():
+            with self.interrupts:
                 self._judge_all()
                 report = self._collect_report()
         finally:
@@ -105,23 +112,10 @@ class Supervisor:
             said = self.output.finish()
         duration = round(time.monotonic() - self.begun, 3)
         notes = (*report.notes, *self.notes, *self.casualties.notes, *([said] if said else []))
-        return replace(report, duration_s=duration, notes=notes)
-
-    @contextmanager
-    def _note_interrupts(self) -> Iterator[None]:
-        """Count the user's Ctrl-C instead of raising KeyboardInterrupt just anywhere."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-
-        def count(number: int, frame: FrameType | None) -> None:
-            self.interrupts += 1
-
-        before = signal.signal(signal.SIGINT, count)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGINT, before)
+        found = replace(report, duration_s=duration, notes=notes)
+        if self.journal is not None:
+            self.journal.finish(found)
+        return found
 
     def _start_members(self, number: int) -> None:
         """Start workers until there are so many."""
@@ -143,15 +137,28 @@ class Supervisor:
     def _judge_all(self) -> None:
         """Let the workers judge all cases, or as many as there is time for."""
         while not self._is_judged():
-            if self.interrupts and not self.is_stopped:
+            if self.interrupts.count and not self.is_stopped:
                 if self.size is None:
                     raise KeyboardInterrupt
                 self._stop("")
+            if self._is_time_over() and self.size is not None:
+                self._stop(self._describe_time())
             self._start_members(self.jobs)
             self._hand_out()
             self._listen()
             if self.stopped_at is not None and time.monotonic() - self.stopped_at > GRACE_SECONDS:
                 return
+
+    def _is_time_over(self) -> bool:
+        """Return whether no more cases should be judged; the search for faults takes time too."""
+        if self.max_time is None:
+            return False
+        share = SHARE_OF_CASES if self.failing else 1.0
+        return time.monotonic() - self.started > share * self.max_time
+
+    def _describe_time(self) -> str:
+        judged = f"{len(self.results)} of {self.size} cases were judged"
+        return f"the run was stopped after {self.max_time:g} s: {judged}"
 
     def _is_judged(self) -> bool:
         is_busy = any(member.task is not None for member in self.members)
@@ -223,19 +230,23 @@ class Supervisor:
             self.ranges.appendleft((answer.index, answer.index + 1))
             return
         self.results[answer.index] = answer.result
+        if self.journal is not None:
+            self.journal.add(answer)
         if answer.is_last:
             self._stop("")
+        self.failing += bool(answer.failed)
         if self.watch is not None and self.size is not None:
-            self.watch(len(self.results), self.size)
+            seconds = time.monotonic() - self.begun
+            self.watch(Standing(len(self.results), self.size, self.failing, seconds))
 
     def _divide(self, size: int) -> None:
         """Divide the cases into ranges, which are handed out in order."""
         if self.size is not None:
             return
         self.size, self.begun = size, time.monotonic()
-        length = max(1, min(LONGEST_RANGE, -(-size // (self.jobs * RANGES))))
-        starts = range(0, size, length)
-        self.ranges.extend((start, min(start + length, size)) for start in starts)
+        if self.journal is not None:
+            self.journal.begin(size)
+        self.ranges.extend(divide_cases(size, self.jobs, self.results))
 
     def _stop(self, reason: str) -> None:
         """Judge no further case."""
@@ -289,7 +300,7 @@ class Supervisor:
 
         The other workers end. After a further interrupt the search for faults ends early.
         """
-        noted, asked_at = self.interrupts, None
+        noted, asked_at = self.interrupts.count, None
         kept = next((member for member in self.members if member.is_idle), None)
         for member in [each for each in self.members if each is not kept]:
             self.members.remove(member)
@@ -302,11 +313,16 @@ class Supervisor:
                 precautions = self.casualties.precautions
                 member.request(WriteReport(results, self.is_stopped, precautions, self.gives_up))
             self._listen()
-            if self.interrupts > noted and asked_at is None:
+            is_late = self.max_time and time.monotonic() - self.started > self.max_time
+            if (
+                (self.interrupts.count > noted or is_late)
+                and asked_at is None
+                and not self.gives_up
+            ):
                 asked_at = time.monotonic()
                 member.stop()
             if asked_at is not None and time.monotonic() - asked_at > GRACE_SECONDS:
-                asked_at, noted = None, self.interrupts
+                asked_at, noted = None, self.interrupts.count
                 self._give_up()
         return self.report
 

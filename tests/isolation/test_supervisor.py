@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 import torch
 
 import rnnspec
+from rnnspec.cli import status
 from rnnspec.isolation import member, supervisor
 
 ROOT = Path(__file__).parents[2]
@@ -163,7 +165,8 @@ def test_a_run_whose_processes_are_killed_gives_the_same_report(tmp_path: Path) 
                 victims = list_group(process.pid)
                 for victim in victims[number % max(1, len(victims)) :][:1]:
                     os.kill(victim, signal.SIGKILL)
-            out, _ = process.communicate(timeout=300)
+            out, err = process.communicate(timeout=300)
+        assert out, err
         report = json.loads(out)
         reports.append({**report, "duration_s": 0, "notes": [], "status": process.returncode})
     assert reports[0] == reports[1]
@@ -187,3 +190,17 @@ def test_the_command_imports_neither_torch_nor_the_target() -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_a_run_with_too_little_time_says_what_was_not_reached(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(ROOT)
+    assert status(["check", "torch.nn:RNN", "--max-time", "0.1s", "--json", "-"]) == 3
+    report = json.loads(capsys.readouterr().out)
+    assert (report["verdict"], report["stopped"]) == ("inconclusive", True)
+    (note,) = [each for each in report["notes"] if each.startswith("the run was stopped after")]
+    assert re.fullmatch(r"the run was stopped after 0\.1 s: \d+ of \d+ cases were judged", note)
+    unreached = [each for each in report["results"] if each["verdict"] == "unreached"]
+    assert len(unreached) > 50
+    assert all("needed" in each["message"] for each in unreached)
