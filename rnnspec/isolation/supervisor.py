@@ -129,6 +129,7 @@ class Supervisor:
                 self.failed_starts += 1
                 if self.failed_starts > MOST_FAILED_STARTS:
                     raise WorkerError(f"no worker can be started: {error!r}") from error
+                time.sleep(POLL_SECONDS)
                 self.context = choose_context()
                 continue
             self.has_started = True
