@@ -133,7 +133,7 @@ class LayerSuite:
 
     def observe(self, case: Case) -> Observation:
         """Return what the subject does with a case."""
-        announce_case(case)
+        announce_case((self.subject.target.factory, case))
         return Observation(self.subject, case)
 
     def collect_observations(self) -> AbstractContextManager[list[Observation]]:
