@@ -395,6 +395,15 @@ def test_documented_arguments_keep_the_values_that_the_user_sets(
     ]
 
 
+@pytest.mark.parametrize("target", ["nosuch.module:RNN", "nosuch.py:RNN", "torch.nn.RNN"])
+def test_target_that_cannot_exist_is_refused_before_anything_is_started(
+    target: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("rnnspec.cli.workers.Supervisor", None)
+    assert run_check(target) == 2
+    assert capsys.readouterr().err.startswith("rnnspec: ")
+
+
 def test_module_is_imported_before_the_target_is_resolved(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

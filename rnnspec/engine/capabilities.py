@@ -24,7 +24,7 @@ from rnnspec.errors import SelectionError, suggest_similar
 from rnnspec.observe.observation import Observation
 from rnnspec.subjects.capabilities import Capabilities
 from rnnspec.subjects.failures import Failure, Raised, Unsupported
-from rnnspec.subjects.steps import announce_step
+from rnnspec.subjects.steps import TRYING, announce_step
 from rnnspec.subjects.subject import TorchSubject
 from rnnspec.text import read_message
 
@@ -113,7 +113,7 @@ def _find_refusal(
         if name == feature.text or name not in (*lacking, *subject.fixed)
     }
     try:
-        with announce_step(f"trying {feature}"):
+        with announce_step(f"{TRYING} {feature}"):
             attempt(Observation(subject, build_base_case(subject).replace(**given)))
     except Unsupported as refusal:
         return str(refusal)

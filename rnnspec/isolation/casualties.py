@@ -10,8 +10,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from rnnspec.isolation.announcement import Moment
-from rnnspec.isolation.ends import End
+from rnnspec.isolation.ends import End, may_be_foreign
 from rnnspec.isolation.messages import Precautions
+from rnnspec.subjects.steps import TRYING
 
 WHOLE_CASE = "judging the case"
 """What ended a worker if it was no step of the subject."""
@@ -46,13 +47,14 @@ class Casualties:
     _suspects: dict[int, Death] = field(default_factory=dict)
     _attempts: Counter[int] = field(default_factory=Counter)
     _is_slow: bool = False
+    _tries_none: bool = False
 
     @property
     def precautions(self) -> Precautions:
         """What new requests should take care of."""
         fatal = {index: (each.step, each.end.cause) for index, each in self._fatal.items()}
         tried, always = frozenset(self._tried), frozenset(self._always_tried)
-        return Precautions(tried, always, fatal, self._is_slow)
+        return Precautions(tried, always, fatal, self._is_slow, self._tries_none)
 
     def add_step(self, step: str, end: End, given: Precautions) -> bool:
         """Have a step tried from now on, and return whether that is anything new.
@@ -67,6 +69,12 @@ class Casualties:
         self._tried.add(step)
         return True
 
+    def add_feature(self, step: str, given: Precautions) -> bool:
+        """Try no optional feature any more, and return whether that is anything new."""
+        is_new = step.startswith(TRYING) and not given.tries_none
+        self._tries_none |= is_new
+        return is_new
+
     def add_case(self, index: int, moment: Moment, end: End, given: Precautions) -> None:
         """Take note of a worker that ended in a case.
 
@@ -77,8 +85,7 @@ class Casualties:
         self._attempts[index] += 1
         death = Death(moment.step or WHOLE_CASE, end)
         self._suspects[index] = death
-        may_be_foreign = not end.is_fault and not end.is_hang
-        if may_be_foreign and self._attempts[index] == 1:
+        if may_be_foreign(end) and self._attempts[index] == 1:
             return
         if not self.add_step(moment.step, end, given):
             self._fatal[index] = death

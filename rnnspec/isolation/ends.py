@@ -30,6 +30,11 @@ class End:
     is_hang: bool = False
 
 
+def may_be_foreign(end: End) -> bool:
+    """Return whether a process may have been ended from outside, for instance by the system."""
+    return not end.is_fault and not end.is_hang
+
+
 def describe_exit(code: int | None) -> End:
     """Return how a process ended, from its exit status or the negative number of a signal."""
     if code is None:

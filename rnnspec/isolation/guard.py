@@ -24,7 +24,7 @@ from rnnspec.isolation.limits import end_with_parent
 from rnnspec.isolation.messages import Precautions
 from rnnspec.isolation.output import redirect_output
 from rnnspec.subjects.failures import Ended, Failure
-from rnnspec.subjects.steps import USING_RESULTS, Interrupted
+from rnnspec.subjects.steps import TRYING, USING_RESULTS, Interrupted
 
 SHORTEST_WAIT = 0.5
 """The least number of seconds that a step may take, once one did not return.
@@ -65,6 +65,7 @@ class Guard:
         self._gives_up = False
         self._longest: dict[str, float] = {}
         self._modules = dict(sys.modules)
+        self._process = os.getpid()
         self._open: list[tuple[str, float]] = []
         self._slow: Counter[str] = Counter()
         self._case: object = None
@@ -120,6 +121,8 @@ class Guard:
             raise Interrupted
         if self._slow[step] >= MOST_SLOW:
             raise self._errors[step]
+        if self.precautions.tries_none and step.startswith(TRYING):
+            raise Ended(step, "was left out")
         begin_step(self.shared, step)
         if self._is_to_be_tried(step):
             self._try(step)
@@ -147,7 +150,12 @@ class Guard:
         self._announce_outer()
 
     def _repair(self) -> None:
-        """Undo what would keep this process from answering, or end it while the step is known."""
+        """Undo what would keep this process from answering, or end it while the step is known.
+
+        A copy of this process that the subject made by a fork, and did not end, ends here.
+        """
+        if os.getpid() != self._process:
+            os._exit(0)
         if sys.modules.get(__name__) is not self._modules[__name__]:
             sys.modules.update(self._modules)
         try:
@@ -172,6 +180,7 @@ class Guard:
         except OSError:  # there is no memory for another process
             return
         if child == 0:
+            self._process = os.getpid()
             self._trial = (len(self._open), writer)
             _become_trial()
             return

@@ -44,12 +44,14 @@ class Precautions:
     always_tried  those of them that are tried every time
     fatal         cases that are not judged again, each with the step that ended it and how
     is_slow       whether a step did not return, so that it need not be waited for as long again
+    tries_none    whether no optional feature is tried, so that all count as offered
     """
 
     tried: frozenset[str] = frozenset()
     always_tried: frozenset[str] = frozenset()
     fatal: Mapping[int, tuple[str, str]] = field(default_factory=dict)
     is_slow: bool = False
+    tries_none: bool = False
 
 
 @dataclass(frozen=True)

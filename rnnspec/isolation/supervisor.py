@@ -20,7 +20,7 @@ from typing import Any
 
 from rnnspec.errors import TargetError
 from rnnspec.isolation.casualties import MOST_DEATHS, Casualties
-from rnnspec.isolation.ends import End
+from rnnspec.isolation.ends import End, may_be_foreign
 from rnnspec.isolation.interrupts import Interrupts
 from rnnspec.isolation.journal import Journal
 from rnnspec.isolation.member import Member, choose_context
@@ -47,12 +47,15 @@ POLL_SECONDS = 0.2
 GRACE_SECONDS = 2.0
 """The seconds that a worker has to finish its case after an interrupt."""
 MOST_FAILED_STARTS = 20
-MORE_PREPARATIONS = 3
+MORE_PREPARATIONS, MORE_REPORTS = 3, 2
+"""So often is something done once more whose process may have been ended from outside."""
 MOST_REPORT_DEATHS = 8
 """So many workers may end while they search for the faults, before that is given up."""
 MOST_LAST_REPORTS = 3
 """So many workers may end after that, before it counts as a bug of rnnspec."""
-ENDED_EARLY = "the search for the faults was ended early, so some may be told more than once"
+ENDED_EARLY = (
+    "the search for the faults was ended early, so causes and smallest cases may be missing"
+)
 
 
 class WorkerError(Exception):
@@ -228,7 +231,7 @@ class Supervisor:
 
     def _take_result(self, answer: Judged) -> None:
         if not self.casualties.confirm(answer.index, has_ended=answer.has_ended):
-            self.ranges.appendleft((answer.index, answer.index + 1))
+            self._put_back(answer.index, answer.index + 1)
             return
         self.results[answer.index] = answer.result
         if self.journal is not None:
@@ -270,10 +273,7 @@ class Supervisor:
                 self.casualties.add_case(moment.case, moment, end, member.precautions)
             self._put_back(first, task.stop)
         elif isinstance(task, WriteReport):
-            self.report_deaths += 1
-            is_new = self.casualties.add_step(moment.step, end, member.precautions)
-            if not is_new or self.report_deaths > MOST_REPORT_DEATHS:
-                self._give_up()
+            self._note_end_of_report(member, end)
         if self.casualties.deaths >= MOST_DEATHS:
             self._stop(f"the run was stopped after {MOST_DEATHS} worker processes had ended")
 
@@ -284,13 +284,25 @@ class Supervisor:
         """
         step = member.moment.step
         self.preparation_deaths += 1
-        may_be_foreign = not end.is_fault and not end.is_hang
-        if may_be_foreign and self.preparation_deaths <= self.jobs + MORE_PREPARATIONS:
+        if may_be_foreign(end) and self.preparation_deaths <= self.jobs + MORE_PREPARATIONS:
             return
-        is_new = self.casualties.add_step(step, end, member.precautions)
+        given = member.precautions
+        is_new = self.casualties.add_step(step, end, given)
+        is_new = is_new or self.casualties.add_feature(step, given)
+        what = step or "preparing the check"
         if step.startswith(IMPORTING) or not is_new:
-            what = step or "preparing the check"
             raise TargetError(f"{self.job.target}: {what} {end.cause}")
+        note = f"before any case was judged, {what} {end.cause}"
+        self.notes += [note] if note not in self.notes else []
+
+    def _note_end_of_report(self, member: Member, end: End) -> None:
+        """Have the step that ended the search for faults tried, or give the search up."""
+        self.report_deaths += 1
+        if may_be_foreign(end) and self.report_deaths <= MORE_REPORTS:
+            return
+        is_new = self.casualties.add_step(member.moment.step, end, member.precautions)
+        if not is_new or self.report_deaths > MOST_REPORT_DEATHS:
+            self._give_up()
 
     def _find_next(self, task: JudgeRange) -> int:
         done = [index + 1 for index in range(task.start, task.stop) if index in self.results]
@@ -315,11 +327,8 @@ class Supervisor:
                 member.request(WriteReport(results, self.is_stopped, precautions, self.gives_up))
             self._listen()
             is_late = self.max_time and time.monotonic() - self.started > self.max_time
-            if (
-                (self.interrupts.count > noted or is_late)
-                and asked_at is None
-                and not self.gives_up
-            ):
+            must_end = self.interrupts.count > noted or is_late
+            if must_end and asked_at is None and not self.gives_up:
                 asked_at = time.monotonic()
                 member.stop()
             if asked_at is not None and time.monotonic() - asked_at > GRACE_SECONDS:
@@ -332,9 +341,7 @@ class Supervisor:
         if self.gives_up and self.report_deaths > MOST_REPORT_DEATHS + MOST_LAST_REPORTS:
             raise WorkerError("no worker could write the report")
         if not self.gives_up:
-            self.notes.append(
-                "the search for the faults was ended early, so they may be told apart"
-            )
+            self.notes.append(ENDED_EARLY)
         self.gives_up = True
         for member in list(self.members):
             self.members.remove(member)

@@ -13,6 +13,8 @@ from typing import Protocol
 IMPORTING = "importing"
 """The first word of the steps in which the user's own modules are imported."""
 
+TRYING = "trying"
+"""The first word of the steps in which an optional feature is tried, which can be left out."""
 USING_RESULTS = "using the results"
 """The step in which something is done with what the subject returned, which may be code of it."""
 

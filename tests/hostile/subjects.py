@@ -177,6 +177,32 @@ class ReplacesEqual(Hostile):
         torch.equal = torch.allclose = lambda *given, **named: True
 
 
+class Forks(Hostile):
+    """Leaves a copy of the process behind in every call, which goes on as if it were the first."""
+
+    def act(self) -> None:
+        os.fork()
+
+
+class EndsLater(Hostile):
+    """Lets a timer end the process after the call has returned."""
+
+    def act(self) -> None:
+        signal.setitimer(signal.ITIMER_REAL, 0.001)
+
+
+class CrashesWhenDeleted(Hostile):
+    """Returns a result that ends the process when nobody needs it any more."""
+
+    def act(self) -> None:
+        self.held = DeadlyWhenDeleted()
+
+
+class DeadlyWhenDeleted:
+    def __del__(self) -> None:
+        ctypes.string_at(0)
+
+
 class ForgetsModules(Hostile):
     def act(self) -> None:
         for name in [name for name in sys.modules if name.startswith("rnnspec")]:

@@ -68,6 +68,14 @@ def test_a_hang_shortens_the_time_that_other_steps_get() -> None:
     assert known.precautions == Precautions(tried=frozenset({"the call"}), is_slow=True)
 
 
+def test_features_are_not_tried_if_even_trials_do_not_help() -> None:
+    known = Casualties()
+    assert not known.add_feature("the constructor", NONE)
+    assert known.add_feature("trying packed", NONE)
+    assert known.precautions == Precautions(tries_none=True)
+    assert not known.add_feature("trying packed", known.precautions)
+
+
 @pytest.mark.parametrize(
     ("code", "cause", "is_fault"),
     [
