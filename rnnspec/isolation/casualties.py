@@ -10,12 +10,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from rnnspec.isolation.announcement import Moment
-from rnnspec.isolation.ends import End, may_be_foreign
+from rnnspec.isolation.ends import WHOLE_CASE, End, may_be_foreign
 from rnnspec.isolation.messages import Precautions
 from rnnspec.subjects.steps import TRYING
 
-WHOLE_CASE = "judging the case"
-"""What ended a worker if it was no step of the subject."""
 MOST_DEATHS = 60
 """After so many ended workers, no more cases are judged."""
 

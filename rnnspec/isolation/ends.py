@@ -12,6 +12,8 @@ FAULTS = frozenset(
 )
 """Signals that a process gets because of what it does itself."""
 
+WHOLE_CASE = "judging the case"
+"""What ended a process if it was no step of the subject."""
 CLOSED_FILES = 86
 """The exit status of a worker that ends because its connection was closed by the subject."""
 

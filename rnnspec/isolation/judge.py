@@ -9,6 +9,7 @@ from typing import Any
 
 from rnnspec.engine.campaign import block_case, judge_one_case
 from rnnspec.engine.outcome import CaseResult, Progress, Tally
+from rnnspec.isolation.ends import WHOLE_CASE
 from rnnspec.isolation.guard import Guard
 from rnnspec.isolation.limits import is_memory_short
 from rnnspec.isolation.messages import (
@@ -23,9 +24,6 @@ from rnnspec.isolation.messages import (
 )
 from rnnspec.pipeline import list_scored_levels, report_progress
 from rnnspec.subjects.failures import Ended, Raised
-
-WHOLE_CASE = "judging the case"
-"""The step that failed if it was no step of the subject."""
 
 
 class Judge:

@@ -29,8 +29,8 @@ PRELOADED = [
 """What a server imports once, so that a worker that is forked from it starts at once."""
 BETWEEN_STEPS = 5.0
 """So many times longer than a step may a worker take from one step to the next."""
-MARGIN = 2.0
-"""The seconds that a worker has to tell of a step that took too long, before it is ended."""
+MARGIN = 1.0
+"""The seconds that a worker has to tell of a trial that took too long, before it is ended."""
 LAST_WORDS = 5.0
 """The seconds that a process may take to end after it has closed its connection."""
 
@@ -153,8 +153,7 @@ class Member:
             self._seen, self._since = moment, now
             return None
         limit = self.job.timeout * (1.0 if moment.step else BETWEEN_STEPS)
-        is_tried = moment.step in self.precautions.tried
-        return describe_hang(limit) if now - self._since > limit + MARGIN * is_tried else None
+        return describe_hang(limit) if now - self._since > limit + MARGIN else None
 
     def stop(self) -> None:
         """Ask it to judge no further case, or to end its search for faults."""

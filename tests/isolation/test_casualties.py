@@ -7,8 +7,8 @@ import signal
 import pytest
 
 from rnnspec.isolation.announcement import Moment
-from rnnspec.isolation.casualties import WHOLE_CASE, Casualties
-from rnnspec.isolation.ends import CLOSED_FILES, describe_exit, describe_hang
+from rnnspec.isolation.casualties import Casualties
+from rnnspec.isolation.ends import CLOSED_FILES, WHOLE_CASE, describe_exit, describe_hang
 from rnnspec.isolation.messages import Precautions
 
 CRASH = describe_exit(-signal.SIGSEGV)
