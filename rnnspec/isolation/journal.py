@@ -53,22 +53,23 @@ def _read_version(name: str) -> str:
 class Journal:
     """A file with the results of a run.
 
-    run      what is checked, as `describe_run` returns it
-    results  the results that the file had, by the index of their case
-    size     the number of cases that the file says there are, or None if it is new
+    run         what is checked, as `describe_run` returns it
+    results     the results that the file had, by the index of their case
+    size        the number of cases that the file says there are, or None if it is new
+    descriptor  the open file
     """
 
     path: Path
     run: dict[str, Any]
     results: dict[int, bytes] = field(default_factory=dict)
     size: int | None = None
-    _descriptor: int = field(default=-1, repr=False)
+    descriptor: int = field(default=-1, repr=False)
 
     @classmethod
     def create(cls, path: Path, run: dict[str, Any]) -> Journal:
         """Return a new file. Raises SelectionError if it cannot be written."""
         journal = cls(path, run)
-        journal._open(os.O_TRUNC, "stream")
+        journal.open(os.O_TRUNC, "stream")
         return journal
 
     @classmethod
@@ -92,15 +93,16 @@ class Journal:
                 raise SelectionError(f"{path}: it is about another run: {found}.", "resume")
         results = {each["case"]: _unpack(each["result"]) for each in rest if "result" in each}
         journal = cls(path, run, results, header["cases"])
-        journal._open(0, "resume")
+        journal.open(0, "resume")
         if not lines[-1].endswith(b"\n"):  # the last line was being written
-            os.write(journal._descriptor, b"\n")
+            os.write(journal.descriptor, b"\n")
         return journal
 
-    def _open(self, flags: int, option: str) -> None:
+    def open(self, flags: int, option: str) -> None:
+        """Open the file for writing. Raises SelectionError, about this option, if that fails."""
         mode = os.O_WRONLY | os.O_CREAT | os.O_APPEND | flags
         try:
-            self._descriptor = os.open(self.path, mode, 0o644)
+            self.descriptor = os.open(self.path, mode, 0o644)
         except OSError as error:
             reason = f"it cannot be written there ({error.strerror}); nothing was checked."
             raise SelectionError(f"{self.path}: {reason}", option) from error
@@ -138,10 +140,10 @@ class Journal:
                 "faults": [fault.rule for fault in report.faults],
             }
         )
-        os.close(self._descriptor)
+        os.close(self.descriptor)
 
     def _write(self, data: dict[str, Any]) -> None:
-        os.write(self._descriptor, json.dumps(make_data_printable(data)).encode() + b"\n")
+        os.write(self.descriptor, json.dumps(make_data_printable(data)).encode() + b"\n")
 
 
 def _read_lines(lines: list[bytes]) -> Iterator[dict[str, Any]]:
