@@ -17,6 +17,9 @@ WHOLE_CASE = "judging the case"
 CLOSED_FILES = 86
 """The exit status of a worker that ends because its connection was closed by the subject."""
 
+OUT_OF_MEMORY = 87
+"""The exit status of a worker that ends because the subject has left it no memory."""
+
 
 @dataclass(frozen=True)
 class End:
@@ -43,6 +46,8 @@ def describe_exit(code: int | None) -> End:
         return End("ended the process")
     if code == CLOSED_FILES:
         return End("closed open files of the process", is_fault=True)
+    if code == OUT_OF_MEMORY:
+        return End("used up the memory of the process", is_fault=True)
     if code >= 0:
         return End(f"ended the process with exit status {code}")
     try:

@@ -39,7 +39,7 @@ from rnnspec.isolation.output import Output
 from rnnspec.isolation.ranges import divide_cases
 from rnnspec.isolation.standing import Standing, Watcher
 from rnnspec.report.data import Report
-from rnnspec.subjects.steps import IMPORTING
+from rnnspec.subjects.steps import IMPORTING, TRYING
 
 SHARE_OF_CASES = 0.7
 """The share of the time that cases may take if some fail."""
@@ -271,6 +271,8 @@ class Supervisor:
             first = moment.case if moment.case is not None else self._find_next(task)
             if moment.case is not None:
                 self.casualties.add_case(moment.case, moment, end, member.precautions)
+            else:
+                self.casualties.deaths += 1
             self._put_back(first, task.stop)
         elif isinstance(task, WriteReport):
             self._note_end_of_report(member, end)
@@ -288,7 +290,7 @@ class Supervisor:
             return
         given = member.precautions
         is_new = self.casualties.add_step(step, end, given)
-        is_new = is_new or self.casualties.add_feature(step, given)
+        is_new = is_new or self.casualties.add_feature(step or TRYING, given)
         what = step or "preparing the check"
         if step.startswith(IMPORTING) or not is_new:
             raise TargetError(f"{self.job.target}: {what} {end.cause}")

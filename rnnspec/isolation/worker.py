@@ -14,6 +14,7 @@ from multiprocessing.connection import Connection
 
 from rnnspec.errors import CannotCheck
 from rnnspec.isolation.announcement import Announcement
+from rnnspec.isolation.ends import OUT_OF_MEMORY
 from rnnspec.isolation.limits import end_with_parent, limit_memory
 from rnnspec.isolation.messages import Broken, Job, Precautions, Refused
 from rnnspec.isolation.output import redirect_output
@@ -71,5 +72,7 @@ def serve(
         connection.send(Refused(error))
     except (EOFError, OSError):  # nobody listens any more
         return
+    except MemoryError:
+        os._exit(OUT_OF_MEMORY)
     except BaseException:
         connection.send(Broken(traceback.format_exc()))

@@ -90,10 +90,10 @@ class AllocatesWithoutEnd(Hostile):
 
 
 class KeepsAllMemory(Hostile):
-    """Keeps 100 MB of every call."""
+    """Keeps 200 MB of every call."""
 
     def act(self) -> None:
-        HELD.append(torch.ones(25 * 10**6))
+        HELD.append(torch.ones(50 * 10**6))
 
 
 class RecursesWithoutEnd(Hostile):

@@ -8,7 +8,13 @@ import pytest
 
 from rnnspec.isolation.announcement import Moment
 from rnnspec.isolation.casualties import Casualties
-from rnnspec.isolation.ends import CLOSED_FILES, WHOLE_CASE, describe_exit, describe_hang
+from rnnspec.isolation.ends import (
+    CLOSED_FILES,
+    OUT_OF_MEMORY,
+    WHOLE_CASE,
+    describe_exit,
+    describe_hang,
+)
 from rnnspec.isolation.messages import Precautions
 
 CRASH = describe_exit(-signal.SIGSEGV)
@@ -84,6 +90,7 @@ def test_features_are_not_tried_if_even_trials_do_not_help() -> None:
         (-11, "ended the process with signal SIGSEGV", True),
         (-9, "ended the process with signal SIGKILL", False),
         (-500, "ended the process with signal 500", False),
+        (OUT_OF_MEMORY, "used up the memory of the process", True),
         (CLOSED_FILES, "closed open files of the process", True),
         (None, "ended the process", False),
     ],
