@@ -452,7 +452,7 @@ def test_part_that_no_chosen_rule_belongs_to_is_refused(
 def test_verdict_of_each_part_is_in_the_last_line_and_in_the_data(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    rules = ["--rule", "errors.rank", "--cases", "20", "--json", "report.json"]
+    rules = ["--rule", "errors.rank", "--cases", "40", "--json", "report.json"]
     assert run_check("layers_of_mine.py:Wrong", *rules) == 1
     assert find_last_line(capsys.readouterr().out) == (
         "layers_of_mine.py:Wrong violates the contract: 1 fault. "
@@ -511,7 +511,7 @@ def test_interrupt_before_anything_was_checked_exits_with_3(
     def interrupt(*given: Any, **named: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("rnnspec.cli.check.check_in_workers", interrupt)
+    monkeypatch.setattr("rnnspec.cli.workers.Supervisor.run", interrupt)
     assert run_check("torch.nn:RNN") == 3
     out, err = capsys.readouterr()
     assert (out, err.strip()) == ("", "rnnspec: interrupted before anything was checked")
@@ -520,7 +520,7 @@ def test_interrupt_before_anything_was_checked_exits_with_3(
 def test_bug_of_rnnspec_does_not_look_like_a_verdict(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("rnnspec.cli.check.check_in_workers", lambda *given, **named: 1 // 0)
+    monkeypatch.setattr("rnnspec.cli.workers.Supervisor.run", lambda *given, **named: 1 // 0)
     assert run_check("torch.nn:RNN") == 2
     out, err = capsys.readouterr()
     assert out == ""

@@ -231,7 +231,7 @@ def _suggest_module(name: str) -> str:
     ]
     siblings = [stem for stem in stems if stem.isidentifier()]
     present = [] if parent else [*sys.modules, *(each.name for each in pkgutil.iter_modules())]
-    known = [module for module in present if "." not in module]
+    known = [module for module in present if module.isidentifier()]
     return suggest_similar(name.rpartition(".")[2], [*siblings, *known])
 
 
