@@ -77,7 +77,7 @@ def check(
         name,
         prepare_check,
         (name, chosen),
-        device=chosen.device,
+        device=str(chosen.device),
         strict=chosen.strict,
         fail_fast=chosen.fail_fast,
         timeout=timeout,
