@@ -9,6 +9,7 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from typing import Any, TypeVar
 
@@ -20,9 +21,8 @@ from rnnspec.diagnosis.dependence import describe_dependence, describe_situation
 from rnnspec.diagnosis.events import FaultKind
 from rnnspec.diagnosis.fault import Fault
 from rnnspec.diagnosis.faults import find_faults
-from rnnspec.engine.campaign import Watcher
+from rnnspec.engine.campaign import Watcher, run_campaign
 from rnnspec.engine.outcome import FindingKind, Progress, Tally
-from rnnspec.engine.shares import OtherProcesses, run_shared
 from rnnspec.engine.suite import Observed, Suite
 from rnnspec.report.data import (
     Counterexample,
@@ -46,18 +46,33 @@ def check_suite(
     strict: bool = False,
     fail_fast: bool = False,
     watch: Watcher | None = None,
-    others: OtherProcesses | None = None,
     notes: tuple[str, ...] = (),
 ) -> Report:
-    """Check a suite and return the report.
+    """Check a suite in this process and return the report.
 
-    `fail_fast` ends the run at the first violation; `others` are processes that judge their shares
-    of the cases.
+    `fail_fast` ends the run at the first violation.
     """
     begun = time.perf_counter()
     until = list_scored_levels(strict) if fail_fast else ()
-    progress = run_shared(suite, others, until=until, watch=watch)
-    faults = find_faults(suite, progress, until=until if progress.stopped else ())
+    progress = run_campaign(suite, until=until, watch=watch)
+    report = report_progress(suite, progress, strict=strict, fail_fast=fail_fast, notes=notes)
+    return replace(report, duration_s=round(time.perf_counter() - begun, 3))
+
+
+def report_progress(
+    suite: Suite[CaseT, ObservedT],
+    progress: Progress[CaseT],
+    *,
+    strict: bool = False,
+    fail_fast: bool = False,
+    notes: tuple[str, ...] = (),
+) -> Report:
+    """Find the faults behind the results of a campaign, and return the report without a duration.
+
+    With `fail_fast`, a campaign that was stopped was stopped by its first violation.
+    """
+    until = list_scored_levels(strict) if fail_fast and progress.stopped else ()
+    faults = find_faults(suite, progress, until=until)
     results = decide_results(suite, progress, faults, strict)
     stopped = progress.stopped or any(fault.minimum.interrupted for fault in faults)
     return Report(
@@ -68,13 +83,13 @@ def check_suite(
         profile=suite.profile.name,
         strict=strict,
         cases=progress.cases,
-        duration_s=round(time.perf_counter() - begun, 3),
+        duration_s=0.0,
         stopped=stopped,
         environment=describe_environment(suite.device),
         results=results,
         faults=tuple(describe_fault(suite, fault) for fault in faults),
         unsupported=dict(suite.unsupported),
-        notes=(*notes, *(others.lost if others else ())),
+        notes=notes,
     )
 
 
@@ -245,7 +260,7 @@ def describe_environment(device: str) -> dict[str, str]:
     """Return the versions that a run depends on."""
     return {
         "rnnspec": __version__,
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),  # a plain text, which is read without torch
         "hypothesis": version("hypothesis"),
         "numpy": version("numpy"),
         "python": platform.python_version(),

@@ -170,6 +170,18 @@ WRONG_VALUES = {
     ),
     "--rule": ("state.*", "--rule 'state.*' matches no rule. Did you mean 'states.*'"),
     "--jobs": ("0", "--jobs must be at least 1, got 0"),
+    "--timeout": ("0", "Invalid value for '--timeout': 0.0 is not in the range x>=0.1."),
+    "--memory": ("0", "Invalid value for '--memory': 0 is not in the range x>=1."),
+    "--max-time": ("soon", "--max-time 'soon': write a duration such as 90, 60s or 5m."),
+    "--stream": (
+        "no/such/folder.jsonl",
+        "--stream no/such/folder.jsonl: it cannot be written there (No such file or directory); "
+        "nothing was checked.",
+    ),
+    "--resume": (
+        "no/such/folder.jsonl",
+        "--resume no/such/folder.jsonl: it cannot be read (No such file or directory).",
+    ),
     "--arg": ("bias", "--arg 'bias': write KEY=VALUE, e.g. --arg bias=False."),
     "--import": (
         "not_there_at_all",
@@ -321,10 +333,11 @@ def test_report_is_written_as_json(
 ) -> None:
     assert run_check("layers_of_mine.py:Printing", "--json", name) == 0
     out, err = capsys.readouterr()
-    assert "built\ncalled\n" in err
-    assert "built" not in out
+    assert err == ""
     text = out if name == "-" else (folder / name).read_text()
     report = json.loads(text)
+    (said,) = [note for note in report["notes"] if note.startswith("the target printed ")]
+    assert "imported / built" in said
     assert (report["schema"], report["subject"], report["verdict"]) == (
         "rnnspec-report-3",
         "layers_of_mine.py:Printing",
@@ -382,6 +395,15 @@ def test_documented_arguments_keep_the_values_that_the_user_sets(
     ]
 
 
+@pytest.mark.parametrize("target", ["nosuch.module:RNN", "nosuch.py:RNN", "torch.nn.RNN"])
+def test_target_that_cannot_exist_is_refused_before_anything_is_started(
+    target: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("rnnspec.cli.workers.Supervisor", None)
+    assert run_check(target) == 2
+    assert capsys.readouterr().err.startswith("rnnspec: ")
+
+
 def test_module_is_imported_before_the_target_is_resolved(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -392,9 +414,11 @@ def test_module_is_imported_before_the_target_is_resolved(
     )
     assert run_check("made_up:RNN", "--import", "registering", "--json", "-") == 0
     out, err = capsys.readouterr()
-    assert json.loads(out)["subject"] == "made_up:RNN"
-    assert "hello" in err
-    del sys.modules["made_up"], sys.modules["registering"]
+    report = json.loads(out)
+    assert report["subject"] == "made_up:RNN"
+    assert "the target printed 6 bytes; it says: hello" in report["notes"]
+    assert err == ""
+    assert not {"made_up", "registering"} & sys.modules.keys()
 
 
 def test_rules_of_an_excluded_feature_do_not_apply(capsys: pytest.CaptureFixture[str]) -> None:
@@ -428,7 +452,7 @@ def test_part_that_no_chosen_rule_belongs_to_is_refused(
 def test_verdict_of_each_part_is_in_the_last_line_and_in_the_data(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    rules = ["--rule", "errors.rank", "--cases", "20", "--json", "report.json"]
+    rules = ["--rule", "errors.rank", "--cases", "40", "--json", "report.json"]
     assert run_check("layers_of_mine.py:Wrong", *rules) == 1
     assert find_last_line(capsys.readouterr().out) == (
         "layers_of_mine.py:Wrong violates the contract: 1 fault. "
@@ -487,7 +511,7 @@ def test_interrupt_before_anything_was_checked_exits_with_3(
     def interrupt(*given: Any, **named: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("rnnspec.api.run_check", interrupt)
+    monkeypatch.setattr("rnnspec.cli.workers.Supervisor.run", interrupt)
     assert run_check("torch.nn:RNN") == 3
     out, err = capsys.readouterr()
     assert (out, err.strip()) == ("", "rnnspec: interrupted before anything was checked")
@@ -496,7 +520,7 @@ def test_interrupt_before_anything_was_checked_exits_with_3(
 def test_bug_of_rnnspec_does_not_look_like_a_verdict(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("rnnspec.api.run_check", lambda *given, **named: 1 // 0)
+    monkeypatch.setattr("rnnspec.cli.workers.Supervisor.run", lambda *given, **named: 1 // 0)
     assert run_check("torch.nn:RNN") == 2
     out, err = capsys.readouterr()
     assert out == ""

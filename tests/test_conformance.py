@@ -16,9 +16,9 @@ from torch import nn
 import rnnspec
 from rnnspec.api import run_check
 from rnnspec.contract.clauses import Level
+from rnnspec.contract.parts import Part
 from rnnspec.options import CheckOptions
 from rnnspec.report.data import Result, Verdict
-from rnnspec.rulekit.rule import Part
 from rnnspec.rules.catalogue import find_layer_rule
 from rnnspec.testing.layer import RuleTest, Run
 

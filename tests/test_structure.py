@@ -23,6 +23,7 @@ PACKAGE = ROOT / "rnnspec"
 STAGES = {
     "_version": 0,
     "errors": 0,
+    "text": 0,
     "options": 1,
     "contract": 1,
     "oracle": 2,
@@ -38,19 +39,26 @@ STAGES = {
     "report": 9,
     "suites": 10,
     "pipeline": 10,
-    "api": 11,
-    "testing": 12,
-    "selftest": 12,
-    "cli": 13,
-    "__init__": 13,
-    "__main__": 14,
+    "isolation": 11,
+    "api": 12,
+    "testing": 13,
+    "selftest": 13,
+    "cli": 14,
+    "__init__": 14,
+    "__main__": 15,
 }
 
 # Public modules that re-export parts of stages. Each imports only these, and no stage imports it.
 FACES = {"shapes": {"contract"}, "strategies": {"cases", "contract"}}
 
 # Stages that must work with only these packages installed. All others may use every dependency.
-ALLOWED = {"_version": set[str](), "errors": set[str](), "contract": {"tomli"}, "oracle": {"numpy"}}
+ALLOWED = {
+    "_version": set[str](),
+    "errors": set[str](),
+    "text": set[str](),
+    "contract": {"tomli"},
+    "oracle": {"numpy"},
+}
 DEPENDENCIES = {"click", "hypothesis", "numpy", "tomli", "torch"}
 PYTEST = {"testing"}
 
@@ -217,8 +225,8 @@ def test_module_is_finished(path: Path) -> None:
 
 
 AXES = {axis.name for axis in rnnspec.cases.axes.AXES}
-# Private attributes of torch and enum that have no public equivalent.
-PRIVATE = {"_base", "_version", "_value_"}
+# Private attributes of torch, enum and os that have no public equivalent.
+PRIVATE = {"_base", "_version", "_value_", "_exit"}
 
 
 def find_string_comparisons(tree: ast.Module) -> Iterator[str]:

@@ -1,15 +1,16 @@
 """The checks as Python calls."""
 
-from rnnspec.api.layer import check, prepare_suite, run_check, run_share_undisturbed
+from rnnspec.api.layer import check, prepare_check, prepare_suite, run_check, run_undisturbed
 from rnnspec.api.model import ModelReport, check_model, prepare_model_suite, run_model_check
 
 __all__ = [
     "ModelReport",
     "check",
     "check_model",
+    "prepare_check",
     "prepare_model_suite",
     "prepare_suite",
     "run_check",
     "run_model_check",
-    "run_share_undisturbed",
+    "run_undisturbed",
 ]

@@ -19,12 +19,14 @@ from rnnspec.cases.plan import PROFILES
 from rnnspec.contract import fingerprints
 from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import KINDS
-from rnnspec.engine.campaign import Watcher
+from rnnspec.engine.campaign import Watcher, run_campaign
 from rnnspec.engine.capabilities import parse_features, probe_capabilities
 from rnnspec.engine.outcome import Progress
-from rnnspec.engine.shares import OtherProcesses, run_share
 from rnnspec.engine.suite import Observed, Suite
 from rnnspec.errors import SelectionError, TargetError
+from rnnspec.isolation.limits import choose_memory
+from rnnspec.isolation.messages import DEFAULT_TIMEOUT, Job
+from rnnspec.isolation.supervisor import Supervisor
 from rnnspec.options import CheckOptions, check_choice, show_options
 from rnnspec.pipeline import check_suite
 from rnnspec.report.data import Report
@@ -32,24 +34,57 @@ from rnnspec.rulekit.selection import select_in_force, select_parts
 from rnnspec.rules.catalogue import select_layer_rules
 from rnnspec.subjects.failures import Failure
 from rnnspec.subjects.subject import TorchSubject, observe_step
-from rnnspec.subjects.target import resolve_target
+from rnnspec.subjects.target import find_importable_name, resolve_target
 from rnnspec.suites.layer import LayerSuite
 
 CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])
 LayerTarget = str | Callable[..., Any]
+NOT_ISOLATED = (
+    "the target was judged in the process of the caller, because another one cannot import it"
+)
 
 
 @show_options(CheckOptions)
-def check(target: LayerTarget, *, watch: Watcher | None = None, **options: Any) -> Report:
+def check(
+    target: LayerTarget,
+    *,
+    watch: Watcher | None = None,
+    isolate: bool = False,
+    timeout: float = DEFAULT_TIMEOUT,
+    memory: int | None = None,
+    **options: Any,
+) -> Report:
     """Check an implementation of a recurrent layer against the documented contract.
 
     `target` is a class, a factory, or a string 'package.module:attribute' or
     'path/to/file.py:attribute'. The options are those of `rnnspec.CheckOptions`; `watch` is called
     with the number of cases done and of all. Prints nothing. Raises CannotCheck (TargetError,
     SelectionError, DeviceError) if nothing can be checked, and TypeError for an unknown option.
+
+    The target runs in this process unless `isolate` is true. Then it runs in a process of its own,
+    and whatever it does to that process is a finding: each call may take `timeout` seconds, and
+    `memory` MiB may be allocated. A target that another process cannot import runs here even so,
+    and a note in the report says that.
     """
-    return run_check(target, CheckOptions.from_keywords("check", options), watch=watch)
+    chosen = CheckOptions.from_keywords("check", options)
+    if not isolate:
+        return run_check(target, chosen, watch=watch)
+    name = find_importable_name(target)
+    if name is None:
+        return run_check(target, chosen, watch=watch, notes=(NOT_ISOLATED,))
+    job = Job(
+        name,
+        prepare_check,
+        (name, chosen),
+        device=str(chosen.device),
+        strict=chosen.strict,
+        fail_fast=chosen.fail_fast,
+        timeout=timeout,
+        memory=choose_memory(1) if memory is None else memory,
+    )
+    tell = None if watch is None else lambda standing: watch(standing.judged, standing.size)
+    return Supervisor(job, 1, watch=tell).run()
 
 
 def run_check(
@@ -57,27 +92,29 @@ def run_check(
     options: CheckOptions,
     *,
     watch: Watcher | None = None,
-    others: OtherProcesses | None = None,
+    notes: tuple[str, ...] = (),
 ) -> Report:
-    """Check a layer, with other processes if there are any; see `check`."""
-    suite = prepare_suite(target, options)
+    """Check a layer in this process; see `check`. `notes` become notes of the report."""
+    suite, found = prepare_check(target, options)
     with _keep_random_numbers():
         return check_suite(
             suite,
             strict=options.strict,
             fail_fast=options.fail_fast,
             watch=watch,
-            others=others,
-            notes=list_changed_wording(),
+            notes=(*found, *notes),
         )
 
 
-def run_share_undisturbed(
-    suite: Suite[CaseT, ObservedT], number: int = 0, parts: int = 1
-) -> Progress[CaseT]:
-    """Judge one share of the cases, and leave the caller's random numbers as they were."""
+def prepare_check(target: LayerTarget, options: CheckOptions) -> tuple[LayerSuite, tuple[str, ...]]:
+    """Return the suite that `check` runs, and the first notes of the report. Raises CannotCheck."""
+    return prepare_suite(target, options), list_changed_wording()
+
+
+def run_undisturbed(suite: Suite[CaseT, ObservedT]) -> Progress[CaseT]:
+    """Judge all cases, and leave the caller's random numbers as they were."""
     with _keep_random_numbers():
-        return run_share(suite, number, parts)
+        return run_campaign(suite)
 
 
 def list_changed_wording() -> tuple[str, ...]:

@@ -7,9 +7,18 @@ from typing import Any
 import click
 
 from rnnspec.cli.options import add_options, collect_options
-from rnnspec.cli.parts import check_writable, import_module, show_progress, show_report
-from rnnspec.cli.workers import MAX_JOBS, choose_jobs, start_workers
+from rnnspec.cli.parts import (
+    check_writable,
+    import_module,
+    show_progress,
+    show_report,
+)
+from rnnspec.cli.progress import parse_duration, show_standing
+from rnnspec.cli.workers import MAX_JOBS, check_in_workers, choose_jobs
+from rnnspec.errors import SelectionError
+from rnnspec.isolation.messages import DEFAULT_TIMEOUT
 from rnnspec.options import CheckOptions
+from rnnspec.report.data import Report
 
 EPILOG = """\b
 Exit status:
@@ -27,6 +36,12 @@ IMPORT = "Import a module first, e.g. to register a device. Repeatable."
 JOBS = (
     f"Number of worker processes.  [default: processors, at most {MAX_JOBS}; variable RNNSPEC_JOBS]"
 )
+TIMEOUT = "Seconds that one call of the target may take."
+MEMORY = "MiB that each worker process may allocate.  [default: a share of the memory]"
+NO_ISOLATE = "Run the target in this process, e.g. in a debugger; it may then end the check."
+STREAM = "Write each result to PATH as soon as there is one, so that the run can be resumed."
+RESUME = "Go on with the run whose results are in PATH, and add to them."
+MAX_TIME = "End after so long with what was found, e.g. 60s or 5m."
 JSON = "Write the report as JSON; - writes it to standard output instead of text."
 
 
@@ -35,9 +50,32 @@ JSON = "Write the report as JSON; - writes it to standard output instead of text
 @add_options(CheckOptions)
 @click.option("--import", "imports", multiple=True, metavar="MODULE", help=IMPORT)
 @click.option("--jobs", type=int, metavar="N", envvar="RNNSPEC_JOBS", help=JOBS)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0.1),
+    default=DEFAULT_TIMEOUT,
+    show_default=True,
+    metavar="SECONDS",
+    help=TIMEOUT,
+)
+@click.option("--memory", type=click.IntRange(min=1), metavar="MIB", help=MEMORY)
+@click.option("--no-isolate", is_flag=True, help=NO_ISOLATE)
+@click.option("--stream", metavar="PATH", help=STREAM)
+@click.option("--resume", metavar="PATH", help=RESUME)
+@click.option("--max-time", metavar="TIME", help=MAX_TIME)
 @click.option("--json", "json_path", metavar="PATH", help=JSON)
 def check(
-    target: str, imports: tuple[str, ...], jobs: int | None, json_path: str | None, **given: Any
+    target: str,
+    imports: tuple[str, ...],
+    jobs: int | None,
+    timeout: float,
+    memory: int | None,
+    no_isolate: bool,
+    stream: str | None,
+    resume: str | None,
+    max_time: str | None,
+    json_path: str | None,
+    **given: Any,
 ) -> int:
     """Check TARGET, 'package.module:attribute' or 'path/to/file.py:attribute'.
 
@@ -46,11 +84,38 @@ def check(
     check_writable(json_path)
     options = collect_options(CheckOptions, given)
     processes = choose_jobs(jobs, options)
-    with show_progress() as watch, start_workers(processes, target, imports, options) as others:
-        from rnnspec.api import run_check
-
-        for module in imports:
-            import_module(module)
-        report = run_check(target, options, watch=watch, others=others)
+    if no_isolate:
+        _refuse_without_workers(stream=stream, resume=resume, max_time=max_time)
+        report = _check_here(target, imports, options)
+    else:
+        with show_standing() as watch:
+            report = check_in_workers(
+                target,
+                imports,
+                options,
+                jobs=processes,
+                timeout=timeout,
+                memory=memory,
+                stream=stream,
+                resume=resume,
+                max_time=None if max_time is None else parse_duration(max_time),
+                watch=watch,
+            )
     show_report(report, json_path)
     return report.exit_status
+
+
+def _refuse_without_workers(**given: object) -> None:
+    """Raise SelectionError if an option was given that needs workers."""
+    for name, value in given.items():
+        if value is not None:
+            raise SelectionError("cannot be used with --no-isolate.", name)
+
+
+def _check_here(target: str, imports: tuple[str, ...], options: CheckOptions) -> Report:
+    from rnnspec.api import run_check
+
+    with show_progress() as watch:
+        for module in imports:
+            import_module(module)
+        return run_check(target, options, watch=watch)

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 import click
 
 from rnnspec.errors import SelectionError
+from rnnspec.subjects.steps import IMPORTING, announce_step, is_from_user
+from rnnspec.text import read_message
 
 if TYPE_CHECKING:
     from rnnspec.report.data import Report
@@ -74,10 +76,12 @@ def import_module(name: str) -> None:
     here = str(Path.cwd())
     sys.path.insert(0, here)
     try:
-        with redirect_stdout(sys.stderr):
+        with redirect_stdout(sys.stderr), announce_step(f"{IMPORTING} {name}"):
             importlib.import_module(name)
-    except (Exception, SystemExit) as error:
-        text = " ".join(str(error).split())
+    except BaseException as error:
+        if is_from_user(error):
+            raise
+        text = read_message(error)
         raise SelectionError(f"{name}: {type(error).__name__}: {text}", "import") from error
     finally:
         if here in sys.path:

@@ -1,31 +1,27 @@
-"""Worker processes, each of which judges its share of the cases.
-
-They start before torch is imported, which takes a second.
-"""
+"""The worker processes of the command line: how many there are, and what each prepares."""
 
 from __future__ import annotations
 
 import os
-import signal
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from dataclasses import dataclass, field
-from multiprocessing import get_context
-from multiprocessing.connection import Connection
-from multiprocessing.context import SpawnProcess
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from rnnspec.cli.parts import import_module
-from rnnspec.errors import CannotCheck
+from rnnspec.errors import SelectionError
+from rnnspec.isolation.journal import Journal, describe_run
+from rnnspec.isolation.limits import choose_memory
+from rnnspec.isolation.messages import Job
+from rnnspec.isolation.standing import Watcher
+from rnnspec.isolation.supervisor import Supervisor
 from rnnspec.options import CheckOptions, check_integer
+from rnnspec.report.data import Report
+from rnnspec.subjects.target import require_target
 
 MAX_JOBS = 4
-"""The most processes that are started unasked: each must import torch first."""
+"""The most processes that are started unasked."""
 MIN_CASES = 100
-"""Fewer cases than these are judged sooner than torch is imported."""
-GRACE_SECONDS = 2.0
-"""Grace period in seconds after an interrupt, before a process gets SIGINT, and then SIGKILL."""
+"""Fewer cases than these are judged by one process."""
 
 
 def choose_jobs(asked: int | None, options: CheckOptions) -> int:
@@ -52,137 +48,58 @@ def count_processors() -> int:
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
-@dataclass
-class Worker:
-    """A process, our end of the pipe on which it answers, and the number of its share."""
-
-    process: SpawnProcess
-    connection: Connection
-    number: int
-
-    def answer(self, seconds: float | None) -> Any:
-        """Return what it found, or None if it does not answer in time even when interrupted.
-
-        Raises EOFError if it has died.
-        """
-        if not self.connection.poll(seconds):
-            self._interrupt()
-        return self.connection.recv() if self.connection.poll(seconds) else None
-
-    def _interrupt(self) -> None:
-        if os.name == "posix" and self.process.pid is not None:
-            os.kill(self.process.pid, signal.SIGINT)
-
-
-@dataclass
-class Workers:
-    """The processes that judge the other shares of a check.
-
-    `lost` has a line for each of them that died.
-    """
-
-    members: list[Worker]
-    lost: list[str] = field(default_factory=list)
-
-    @property
-    def parts(self) -> int:
-        """How many shares there are, that of the command's own process included."""
-        return len(self.members) + 1
-
-    def collect(self, stopped: bool) -> list[Any]:
-        """Return what each of them found; without an answer, a result that is marked as stopped."""
-        found = []
-        for member in self.members:
-            try:
-                found.append(self._answer(member, GRACE_SECONDS if stopped else None))
-            except KeyboardInterrupt:
-                stopped = True
-                found.append(self._answer(member, GRACE_SECONDS))
-        return found
-
-    def _answer(self, member: Worker, seconds: float | None) -> Any:
-        from rnnspec.engine.outcome import Progress
-
-        try:
-            return member.answer(seconds) or Progress({}, stopped=True)
-        except EOFError:
-            member.process.join()
-            name = f"process {member.number + 1} of {self.parts}"
-            ended = f"{name} ended with exit status {member.process.exitcode}"
-            self.lost.append(
-                f"{ended} before it had judged its share of the cases; "
-                "--jobs 1 judges all of them in one process"
-            )
-            return Progress({}, stopped=True)
-
-    def end(self) -> None:
-        """End the processes that still run."""
-        for member in self.members:
-            member.process.kill()
-            member.process.join()
-            member.connection.close()
-
-
-@contextmanager
-def start_workers(
-    jobs: int, target: str, imports: Sequence[str], options: CheckOptions
-) -> Iterator[Workers | None]:
-    """Start all processes but this one, and end them with the block."""
-    if jobs == 1:
-        yield None
-        return
-    workers = Workers(
-        [_start_worker(number, jobs, target, imports, options) for number in range(1, jobs)]
-    )
-    try:
-        yield workers
-    finally:
-        workers.end()
-
-
-def _start_worker(
-    number: int, parts: int, target: str, imports: Sequence[str], options: CheckOptions
-) -> Worker:
-    context = get_context("spawn")
-    ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(
-        target=judge_share,
-        args=(theirs, number, parts, target, tuple(imports), options),
-        daemon=True,
-    )
-    process.start()
-    theirs.close()
-    return Worker(process, ours, number)
-
-
-def judge_share(
-    connection: Connection,
-    number: int,
-    parts: int,
+def check_in_workers(
     target: str,
     imports: Sequence[str],
     options: CheckOptions,
-) -> None:
-    """Judge one share and send the result.
+    *,
+    jobs: int,
+    timeout: float,
+    memory: int | None,
+    stream: str | None = None,
+    resume: str | None = None,
+    max_time: float | None = None,
+    watch: Watcher | None = None,
+) -> Report:
+    """Check a target in workers, and return the report. Raises CannotCheck.
 
-    Say nothing if nothing can be checked, since the command's own process says so.
+    `timeout` is in seconds for each step of the target, and `memory` in MiB for each worker.
+    `stream` is the path of a file to which results are written, and `resume` that of one with which
+    a run goes on. After `max_time` seconds, the run ends with what was found.
     """
-    try:
-        found = _judge_quietly(number, parts, target, imports, options)
-    except (CannotCheck, KeyboardInterrupt):
-        return
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    connection.send(found)
+    if not imports:
+        require_target(target)
+    journal = open_journal(describe_run(target, options), stream, resume)
+    job = Job(
+        target,
+        prepare_in_worker,
+        (target, tuple(imports), options),
+        device=options.device,
+        strict=options.strict,
+        fail_fast=options.fail_fast,
+        timeout=timeout,
+        memory=choose_memory(jobs) if memory is None else memory,
+    )
+    return Supervisor(job, jobs, watch=watch, journal=journal, max_time=max_time).run()
 
 
-def _judge_quietly(
-    number: int, parts: int, target: str, imports: Sequence[str], options: CheckOptions
-) -> Any:
-    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
-        from rnnspec.api import prepare_suite, run_share_undisturbed
+def open_journal(run: dict[str, Any], stream: str | None, resume: str | None) -> Journal | None:
+    """Return the file to which results are written, if there is one. Raises SelectionError."""
+    if stream is not None and resume is not None:
+        raise SelectionError(f"{stream}: results are added to the file of --resume.", "stream")
+    if resume is not None and run["options"]["fail_fast"]:
+        raise SelectionError(f"{resume}: a run with --fail-fast cannot be resumed.", "resume")
+    if stream is not None:
+        return Journal.create(Path(stream), run)
+    return None if resume is None else Journal.resume(Path(resume), run)
 
-        for module in imports:
-            import_module(module)
-        suite = prepare_suite(target, options)
-    with redirect_stdout(sys.stderr):
-        return run_share_undisturbed(suite, number, parts)
+
+def prepare_in_worker(
+    target: str, imports: Sequence[str], options: CheckOptions
+) -> tuple[Any, tuple[str, ...]]:
+    """Return the suite of a check and the first notes of its report. Raises CannotCheck."""
+    from rnnspec.api import prepare_check
+
+    for module in imports:
+        import_module(module)
+    return prepare_check(target, options)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from rnnspec.cases.case import SIZES
+from rnnspec.contract.parts import Part
 from rnnspec.diagnosis.events import KIND_OF_FACT, Event, FaultKind
 from rnnspec.diagnosis.fault import Fault
 from rnnspec.diagnosis.naming import NUMERIC, READING_CHOOSES
@@ -13,7 +14,7 @@ from rnnspec.diagnosis.search import Search
 from rnnspec.engine.minimise import MinimalFailure, is_in_any
 from rnnspec.engine.outcome import Blocker
 from rnnspec.engine.suite import Observed
-from rnnspec.rulekit.rule import REPEATED_CALLS, Part, Rule, Theme
+from rnnspec.rulekit.rule import REPEATED_CALLS, Rule, Theme
 
 CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])

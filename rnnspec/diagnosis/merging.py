@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 from rnnspec.cases.case import SIZES
+from rnnspec.contract.parts import Part
 from rnnspec.diagnosis.events import FaultKind
 from rnnspec.diagnosis.fault import Fault
 from rnnspec.diagnosis.recheck import judge_elsewhere
 from rnnspec.diagnosis.search import Search
 from rnnspec.engine.outcome import remove_numbers
 from rnnspec.engine.suite import Observed
-from rnnspec.rulekit.rule import Part, Theme
+from rnnspec.rulekit.rule import Theme
 
 CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])

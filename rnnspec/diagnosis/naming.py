@@ -7,7 +7,8 @@ from typing import Any
 
 from rnnspec.cases.case import SIZES
 from rnnspec.contract.clauses import Level
-from rnnspec.rulekit.rule import Fact, Part, Rule, Theme
+from rnnspec.contract.parts import Part
+from rnnspec.rulekit.rule import Fact, Rule, Theme
 
 CIRCUMSTANCES = frozenset({"constructor_style", "prior_use", "memory_layout", "grad_mode"})
 """The axes that say how a layer is built and called. If a fault needs one of them, it is about it,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
+from rnnspec.contract.parts import Part
 from rnnspec.diagnosis.events import Event, FaultKind, list_events
 from rnnspec.diagnosis.fault import Fault
 from rnnspec.diagnosis.joining import (
@@ -26,7 +27,7 @@ from rnnspec.diagnosis.wrong import probe_fact
 from rnnspec.engine.minimise import RULE_EVALUATIONS, MinimalFailure, minimise, probe_rule
 from rnnspec.engine.outcome import Finding, FindingKind, describe_blocker
 from rnnspec.engine.suite import Observed
-from rnnspec.rulekit.rule import Fact, Part, Rule, Theme
+from rnnspec.rulekit.rule import Fact, Rule, Theme
 
 CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])

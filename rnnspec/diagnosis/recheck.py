@@ -7,6 +7,7 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from rnnspec.cases.case import SIZES
+from rnnspec.contract.parts import Part
 from rnnspec.diagnosis.events import FaultKind
 from rnnspec.diagnosis.fault import Fault
 from rnnspec.diagnosis.naming import NUMERIC, READING_CHOOSES
@@ -15,7 +16,7 @@ from rnnspec.engine.campaign import judge_by_all
 from rnnspec.engine.minimise import MinimalFailure, is_in_any
 from rnnspec.engine.outcome import FailingCase, FindingKind, Progress
 from rnnspec.engine.suite import CaseSpace, Observed, Suite
-from rnnspec.rulekit.rule import Fact, Part, Rule, Theme
+from rnnspec.rulekit.rule import Fact, Rule, Theme
 
 CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])

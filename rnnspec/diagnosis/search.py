@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from rnnspec.contract.clauses import Level
+from rnnspec.contract.parts import Part
 from rnnspec.diagnosis.events import KIND_OF_FACT, Event, FaultKind, list_events
 from rnnspec.diagnosis.fault import Fault
 from rnnspec.diagnosis.naming import CIRCUMSTANCES
@@ -18,7 +19,7 @@ from rnnspec.engine.outcome import (
     Finding,
 )
 from rnnspec.engine.suite import CaseSpace, Observed, Suite
-from rnnspec.rulekit.rule import Fact, Part, Rule
+from rnnspec.rulekit.rule import Fact, Rule
 
 CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
+from rnnspec.contract.parts import Part
 from rnnspec.diagnosis.events import KIND_OF_FACT, Event, FaultKind
 from rnnspec.diagnosis.joining import join_blocker, join_covering, join_related, join_stopped
 from rnnspec.diagnosis.search import Search
@@ -18,7 +19,7 @@ from rnnspec.engine.outcome import (
     describe_blocker,
 )
 from rnnspec.engine.suite import Observed
-from rnnspec.rulekit.rule import Fact, Part
+from rnnspec.rulekit.rule import Fact
 from rnnspec.subjects.failures import measure_progress
 
 CaseT = TypeVar("CaseT")

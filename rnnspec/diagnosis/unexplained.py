@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from rnnspec.cases.case import SIZES
+from rnnspec.contract.parts import Part
 from rnnspec.diagnosis.events import Event, FaultKind, is_small
 from rnnspec.diagnosis.fault import Fault
 from rnnspec.diagnosis.joining import join_related
@@ -28,7 +29,7 @@ from rnnspec.engine.minimise import (
 )
 from rnnspec.engine.outcome import Finding, FindingKind, Outcome, UnsupportedCase, judge_case
 from rnnspec.engine.suite import Observed, Suite
-from rnnspec.rulekit.rule import Fact, Part, Rule, Theme
+from rnnspec.rulekit.rule import Fact, Rule, Theme
 from rnnspec.rulekit.violation import Difference
 from rnnspec.subjects.settings import restore_settings
 

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from rnnspec.contract.clauses import Level
 from rnnspec.engine.outcome import (
-    KEPT_OF_ANY,
-    KEPT_OF_RULE,
+    CaseResult,
     FailingCase,
     Finding,
+    FindingKind,
     Outcome,
     Progress,
     Tally,
     describe_blocker,
     judge_case,
     remove_numbers,
+    sum_up_case,
 )
 from rnnspec.engine.suite import Observed, Suite
 from rnnspec.rulekit.rule import Fact, Rule
+from rnnspec.subjects.failures import Failure
 from rnnspec.subjects.settings import restore_settings
 
 CaseT = TypeVar("CaseT")
@@ -42,14 +44,15 @@ def run_campaign(
     so results of several ranges can be merged. The campaign stops after the first case that breaks
     a rule of a level in `until`, and immediately on KeyboardInterrupt; then `stopped` is set.
     """
-    progress: Progress[CaseT] = Progress({rule.id: Tally() for rule in suite.rules})
+    levels = {rule.id: rule.level for rule in suite.rules}
+    progress: Progress[CaseT] = Progress({name: Tally() for name in levels})
     try:
-        for index, case in suite.draw_cases(start, stop):
-            broken = _judge_all(suite, progress, index, case)
+        for result in judge_cases(suite, start, stop):
+            progress.add(result)
             if watch is not None:
                 end = suite.size if stop is None else min(stop, suite.size)
-                watch(index - start + 1, end - start)
-            if broken & set(until):
+                watch(result.index - start + 1, end - start)
+            if {levels[name] for name in result.failed} & set(until):
                 progress.stopped = True
                 break
     except KeyboardInterrupt:
@@ -57,22 +60,39 @@ def run_campaign(
     return progress
 
 
-def _judge_all(
-    suite: Suite[CaseT, ObservedT], progress: Progress[CaseT], index: int, case: CaseT
-) -> set[Level]:
-    """Judge one case by every applicable rule, and return the levels of the broken rules."""
-    progress.cases += 1
-    rules = {rule.id: rule for rule in list_applicable_rules(suite, case)}
-    outcomes, failing = judge_by_all(suite, list(rules.values()), index, case)
-    for name, outcome in outcomes.items():
-        progress.tallies[name].add(outcome)
-    if failing is None:
-        return set()
-    tallies = [progress.tallies[name] for name in failing.findings]
-    is_early = len(progress.failing) < KEPT_OF_ANY
-    if is_early or any(tally.violations <= KEPT_OF_RULE for tally in tallies):
-        progress.failing[index] = failing
-    return {rules[name].level for name in failing.findings}
+def judge_cases(
+    suite: Suite[CaseT, ObservedT], start: int, stop: int | None
+) -> Iterator[CaseResult[CaseT]]:
+    """Yield what all applicable rules say about each case with an index in [start, stop)."""
+    for index, case in suite.draw_cases(start, stop):
+        yield judge_one_case(suite, index, case)
+
+
+def judge_one_case(suite: Suite[CaseT, ObservedT], index: int, case: CaseT) -> CaseResult[CaseT]:
+    """Return what all applicable rules say about a case."""
+    outcomes, failing = judge_by_all(suite, list_applicable_rules(suite, case), index, case)
+    return sum_up_case(index, outcomes, failing)
+
+
+def block_case(
+    suite: Suite[CaseT, ObservedT], index: int, case: CaseT, failure: Failure
+) -> CaseResult[CaseT]:
+    """Return the result of a case in which no rule could be judged because of a failure."""
+    blocker = describe_blocker(failure)
+    findings = {
+        rule.id: Finding(
+            index,
+            case,
+            str(failure),
+            snippet=rule.program,
+            kind=FindingKind.SUBJECT_ERROR,
+            blocker=blocker,
+        )
+        for rule in list_applicable_rules(suite, case)
+    }
+    broken = {Fact.CALL: case}
+    failing = FailingCase(index, case, findings, broken, blocker=blocker)
+    return sum_up_case(index, findings, failing if findings else None)
 
 
 def judge_by_all(

@@ -24,7 +24,9 @@ from rnnspec.errors import SelectionError, suggest_similar
 from rnnspec.observe.observation import Observation
 from rnnspec.subjects.capabilities import Capabilities
 from rnnspec.subjects.failures import Failure, Raised, Unsupported
+from rnnspec.subjects.steps import TRYING, announce_step
 from rnnspec.subjects.subject import TorchSubject
+from rnnspec.text import read_message
 
 Attempt = Callable[[Observation], Any]
 PLAIN = Case(config=Config(2, 3), steps=2, batch=2)
@@ -111,7 +113,8 @@ def _find_refusal(
         if name == feature.text or name not in (*lacking, *subject.fixed)
     }
     try:
-        attempt(Observation(subject, build_base_case(subject).replace(**given)))
+        with announce_step(f"{TRYING} {feature}"):
+            attempt(Observation(subject, build_base_case(subject).replace(**given)))
     except Unsupported as refusal:
         return str(refusal)
     except Raised as raised:
@@ -127,7 +130,7 @@ def _find_refused_keyword(subject: TorchSubject, feature: Feature, raised: Raise
     It must raise the TypeError that Python raises about an unexpected keyword of that name. If its
     signature names the keyword, the error comes from what it calls, and is a fault.
     """
-    unknown = UNKNOWN_KEYWORD.search(str(raised.error))
+    unknown = UNKNOWN_KEYWORD.search(read_message(raised.error))
     if raised.step != "the constructor" or not isinstance(raised.error, TypeError) or not unknown:
         return None
     keyword = unknown[1] or unknown[2]

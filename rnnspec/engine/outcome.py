@@ -14,6 +14,8 @@ from rnnspec.rulekit.rule import Fact, Rule
 from rnnspec.rulekit.snippet import Snippet
 from rnnspec.rulekit.violation import Difference, Violation
 from rnnspec.subjects.failures import Failure, Raised, Unsupported
+from rnnspec.subjects.steps import USING_RESULTS, announce_step, is_from_user
+from rnnspec.text import read_message
 
 CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])
@@ -50,7 +52,7 @@ def describe_blocker(failure: Failure) -> Blocker:
     what stands behind a semicolon, which lists what was there instead.
     """
     error = failure.error if isinstance(failure, Raised) else failure
-    text = " ".join(str(error).split()).partition(";")[0]
+    text = read_message(error).partition(";")[0]
     return Blocker(type(error).__name__, remove_numbers(text))
 
 
@@ -98,7 +100,7 @@ def judge_case(rule: Rule[Any, ObservedT], observation: ObservedT, index: int = 
     """
     case = observation.case
     try:
-        with observation.surroundings():
+        with announce_step(USING_RESULTS), observation.surroundings():
             rule.check(observation)
     except Violation as violation:
         return Finding(index, case, violation.message, violation.difference, violation.snippet)
@@ -113,8 +115,10 @@ def judge_case(rule: Rule[Any, ObservedT], observation: ObservedT, index: int = 
             kind=FindingKind.SUBJECT_ERROR,
             blocker=describe_blocker(failure),
         )
-    except Exception as error:
-        text = f"the check raised {type(error).__name__}: {' '.join(str(error).split())}"
+    except BaseException as error:
+        if is_from_user(error):
+            raise
+        text = f"the check raised {type(error).__name__}: {read_message(error)}"
         return Finding(index, case, text, kind=FindingKind.CHECKER_ERROR)
     return None
 
@@ -141,11 +145,17 @@ class Tally(Generic[CaseT]):
         if isinstance(outcome, UnsupportedCase):
             self.unsupported_reasons[outcome.reason] += 1
             return
+        if outcome is None:
+            self.cases += 1
+        else:
+            self.count_failure(outcome.kind is FindingKind.SUBJECT_ERROR, outcome)
+
+    def count_failure(self, was_stopped: bool, finding: Finding[CaseT] | None) -> None:
+        """Count a case on which the rule failed; without its finding if that was not kept."""
         self.cases += 1
-        if outcome is not None:
-            self.violations += 1
-            self.blocked += outcome.kind is FindingKind.SUBJECT_ERROR
-            self.first = _choose_earlier(self.first, outcome)
+        self.violations += 1
+        self.blocked += was_stopped
+        self.first = _choose_earlier(self.first, finding)
 
     def merge(self, other: Tally[CaseT]) -> Tally[CaseT]:
         """Return the tally of two ranges together."""
@@ -210,6 +220,44 @@ def keep_failing_cases(cases: Iterable[FailingCase[CaseT]]) -> dict[int, Failing
     return kept
 
 
+@dataclass(frozen=True)
+class CaseResult(Generic[CaseT]):
+    """What all rules say about one case.
+
+    passed       the ids of the rules that hold
+    unsupported  the rules that the subject openly refused, by id, with the reason
+    failed       the rules that fail, by id, and whether the subject was stopped
+    failing      the findings, or None if no rule fails or they are not kept
+    """
+
+    index: int
+    passed: tuple[str, ...]
+    unsupported: Mapping[str, str]
+    failed: Mapping[str, bool]
+    failing: FailingCase[CaseT] | None = None
+
+
+def sum_up_case(
+    index: int, outcomes: Mapping[str, Outcome[CaseT]], failing: FailingCase[CaseT] | None
+) -> CaseResult[CaseT]:
+    """Return what the outcomes of all rules, by id, say about one case."""
+    return CaseResult(
+        index,
+        tuple(name for name, outcome in outcomes.items() if outcome is None),
+        {
+            name: outcome.reason
+            for name, outcome in outcomes.items()
+            if isinstance(outcome, UnsupportedCase)
+        },
+        {
+            name: outcome.kind is FindingKind.SUBJECT_ERROR
+            for name, outcome in outcomes.items()
+            if isinstance(outcome, Finding)
+        },
+        failing,
+    )
+
+
 @dataclass
 class Progress(Generic[CaseT]):
     """The results of a campaign over a range of case indices.
@@ -224,6 +272,28 @@ class Progress(Generic[CaseT]):
     cases: int = 0
     stopped: bool = False
     failing: dict[int, FailingCase[CaseT]] = field(default_factory=dict)
+
+    def add(self, result: CaseResult[CaseT]) -> bool:
+        """Add the result of the next case, and return whether its findings are kept.
+
+        They are kept as in `keep_failing_cases` if the cases come in the order of their indices.
+        """
+        self.cases += 1
+        for name in result.passed:
+            self.tallies[name].add(None)
+        for name, reason in result.unsupported.items():
+            self.tallies[name].add(UnsupportedCase(reason))
+        for name, was_stopped in result.failed.items():
+            finding = result.failing.findings[name] if result.failing else None
+            self.tallies[name].count_failure(was_stopped, finding)
+        if result.failing is None:
+            return False
+        tallies = [self.tallies[name] for name in result.failed]
+        is_early = len(self.failing) < KEPT_OF_ANY
+        is_kept = is_early or any(tally.violations <= KEPT_OF_RULE for tally in tallies)
+        if is_kept:
+            self.failing[result.index] = result.failing
+        return is_kept
 
     def merge(self, other: Progress[CaseT]) -> Progress[CaseT]:
         """Return the results of two ranges together; their order does not matter."""

@@ -9,13 +9,20 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import equal  # here, so that a subject that replaces it changes no verdict
 from torch.nn.utils.rnn import PackedSequence
 
 from rnnspec.cases.case import Case
 from rnnspec.contract.shapes import output_shape, packed_output_shape, state_shape
 from rnnspec.observe.prepared import PreparedLayer, call_module
 from rnnspec.observe.seeding import read_generator_states
-from rnnspec.observe.tensors import CallArguments, from_layout, scatter_rows, to_array
+from rnnspec.observe.tensors import (
+    CallArguments,
+    from_layout,
+    scatter_rows,
+    strip_result,
+    to_array,
+)
 from rnnspec.subjects import settings
 from rnnspec.subjects.failures import Malformed
 from rnnspec.subjects.subject import observe_step
@@ -49,7 +56,7 @@ class Surroundings:
         They are named torch, Python and NumPy.
         """
         is_same = {
-            "torch": torch.equal(self.torch_rng, after.torch_rng),
+            "torch": equal(self.torch_rng, after.torch_rng),
             "Python": self.python_rng == after.python_rng,
             "NumPy": self.numpy_rng == after.numpy_rng,
         }
@@ -148,7 +155,7 @@ class Call:
         if not isinstance(self.returned, (tuple, list)) or len(self.returned) != 2:
             found = _describe_type(self.returned)
             raise Malformed(f"a call returned {found}, expected a pair of output and h_n")
-        return self.returned
+        return tuple(map(strip_result, self.returned))
 
 
 def _describe_type(value: Any) -> str:

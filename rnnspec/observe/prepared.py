@@ -23,7 +23,7 @@ from rnnspec.cases.axes.prior_use import LayerInPreparation
 from rnnspec.cases.axes.prior_use.base import takes_second_way
 from rnnspec.cases.case import Case
 from rnnspec.cases.values import Values, draw_values
-from rnnspec.observe.tensors import CallArguments, build_arguments, make_tensor
+from rnnspec.observe.tensors import CallArguments, build_arguments, make_tensor, strip_result
 from rnnspec.subjects.failures import Unsupported
 from rnnspec.subjects.subject import Subject, observe_step
 
@@ -99,7 +99,8 @@ class PreparedLayer:
     def keep_memory(self, returned: Any) -> None:
         """Keep the memory of results, but not the graph that computed them."""
         results = returned if isinstance(returned, tuple) else (returned,)
-        tensors = (each.data if isinstance(each, PackedSequence) else each for each in results)
+        plain = map(strip_result, results)
+        tensors = (each.data if isinstance(each, PackedSequence) else each for each in plain)
         self.kept += [each.detach() for each in tensors if isinstance(each, torch.Tensor)]
 
     def call_in_place(self, given: CallArguments) -> None:

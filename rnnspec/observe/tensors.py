@@ -6,11 +6,12 @@ Arrays are float64, time-major and padded.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import allclose  # here, so that a subject that replaces it changes no verdict
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 from rnnspec.cases.axes import InitialState
@@ -18,6 +19,8 @@ from rnnspec.cases.case import Case
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
+T = TypeVar("T")
+PLAIN_TENSORS = (torch.Tensor, torch.nn.Parameter)
 NO_ROWS: Indices = np.empty(0, dtype=np.int64)
 
 
@@ -95,7 +98,24 @@ def make_tensor(array: Array, device: str | torch.device, dtype: torch.dtype) ->
 
 def to_array(tensor: torch.Tensor) -> Array:
     """Return the values of a tensor as a new float64 array."""
-    return tensor.detach().to("cpu", torch.float64).numpy().copy()
+    return strip_subclass(tensor).detach().to("cpu", torch.float64).numpy().copy()
+
+
+def strip_subclass(value: T) -> T:
+    """Return a tensor of a subclass as a plain tensor with the same memory and graph.
+
+    The methods of a subclass could say anything. Other values are returned as they are.
+    """
+    if not isinstance(value, torch.Tensor) or type(value) in PLAIN_TENSORS:
+        return value
+    return torch.Tensor.as_subclass(value, torch.Tensor)  # type: ignore[return-value]
+
+
+def strip_result(result: Any) -> Any:
+    """Return a result of a call, with its tensor as `strip_subclass` returns it."""
+    if isinstance(result, PackedSequence) and type(result.data) not in PLAIN_TENSORS:
+        return PackedSequence(strip_subclass(result.data), *result[1:])
+    return strip_subclass(result)
 
 
 def scatter_rows(rows: Array, steps: Indices, samples: Indices, shape: tuple[int, int]) -> Array:
@@ -118,5 +138,5 @@ def has_same_bits(first: Any, second: Any) -> bool:
     return (
         first.shape == second.shape
         and first.dtype == second.dtype
-        and bool(torch.allclose(first, second, rtol=0, atol=0, equal_nan=True))
+        and bool(allclose(first, second, rtol=0, atol=0, equal_nan=True))
     )

@@ -6,8 +6,8 @@ import textwrap
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from rnnspec.cases.axes import Feature
 from rnnspec.contract.clauses import Level
+from rnnspec.contract.features import Feature
 from rnnspec.report.data import (
     FaultSummary,
     PartVerdict,
@@ -16,6 +16,7 @@ from rnnspec.report.data import (
     RunVerdict,
     Verdict,
 )
+from rnnspec.text import make_printable
 
 __all__ = [
     "format_conclusion",
@@ -38,7 +39,7 @@ LABELS = {
 
 def format_report(report: Report) -> str:
     """Return the whole report as text."""
-    return "\n".join(_list_lines(report))
+    return make_printable("\n".join(_list_lines(report)), keep="\n\t")
 
 
 def _list_lines(report: Report) -> Iterator[str]:

@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from rnnspec.cases.axes import Feature
 from rnnspec.contract.clauses import Level
+from rnnspec.contract.features import Feature
+from rnnspec.contract.parts import Part
 from rnnspec.engine.explanations import Program
 from rnnspec.errors import ViolationsFound
-from rnnspec.rulekit.rule import Part
+from rnnspec.text import make_data_printable
 
 __all__ = [
     "Counterexample",
@@ -307,7 +308,7 @@ class Report:
         """
         converted = ("results", "faults", "notes", "unsupported")
         plain = {name: value for name, value in vars(self).items() if name not in converted}
-        return {
+        data = {
             "schema": SCHEMA,
             **plain,
             "verdict": self.verdict.value,
@@ -317,3 +318,5 @@ class Report:
             "faults": [fault.as_dict() for fault in self.faults],
             "results": [result.as_dict() for result in self.results],
         }
+        found: dict[str, Any] = make_data_printable(data)
+        return found

@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar
 from rnnspec.cases.axes import Feature
 from rnnspec.cases.space import FIELDS
 from rnnspec.contract.clauses import Clause, Level, find_clause
+from rnnspec.contract.parts import Part
 from rnnspec.rulekit.conditions import Condition, always
 from rnnspec.rulekit.snippet import Snippet
 
@@ -58,29 +59,6 @@ class Theme(Enum):
         return PARTS.get(self, Part.VALUES)
 
 
-class Part(Enum):
-    """The parts of the contract; each has a verdict of its own."""
-
-    VALUES = "values"
-    GRADIENTS = "gradients"
-    MODULE = "module"
-    INTERFACE = "interface"
-
-    @property
-    def meaning(self) -> str:
-        """What the rules of the part are about."""
-        return MEANINGS[self]
-
-    def __str__(self) -> str:
-        return self.value
-
-
-MEANINGS = {
-    Part.VALUES: "the results of a call: shapes, layouts, states, dropout, numbers",
-    Part.GRADIENTS: "first and second derivatives",
-    Part.MODULE: "the layer as an nn.Module: parameters, state_dict, copies, side effects",
-    Part.INTERFACE: "the constructor and what is refused",
-}
 PARTS = {
     Theme.CONSTRUCTION: Part.INTERFACE,
     Theme.ERRORS: Part.INTERFACE,

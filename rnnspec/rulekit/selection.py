@@ -9,9 +9,10 @@ from typing import Any
 import torch
 
 from rnnspec.contract.clauses import is_in_force
+from rnnspec.contract.parts import Part
 from rnnspec.errors import SelectionError, suggest_similar
 from rnnspec.options import check_choice
-from rnnspec.rulekit.rule import REGISTRY, Part, Rule, Theme
+from rnnspec.rulekit.rule import REGISTRY, Rule, Theme
 
 AnyRule = Rule[Any, Any]
 

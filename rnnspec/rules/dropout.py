@@ -8,6 +8,7 @@ import numpy as np
 
 from rnnspec.cases.axes import Distribution, Feature, Mode
 from rnnspec.cases.case import Case
+from rnnspec.contract.parts import Part
 from rnnspec.observe.observation import Observation
 from rnnspec.rulekit.assertions.relations import assert_expected
 from rnnspec.rulekit.assertions.results import assert_gradients
@@ -24,7 +25,7 @@ from rnnspec.rulekit.conditions import (
     is_stacked,
     one_in,
 )
-from rnnspec.rulekit.rule import FIRST_GRADIENTS, Fact, Part, rule
+from rnnspec.rulekit.rule import FIRST_GRADIENTS, Fact, rule
 from rnnspec.rulekit.snippets.dropout import (
     BACKWARD,
     FRESH_MASKS,

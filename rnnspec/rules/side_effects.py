@@ -21,7 +21,7 @@ from rnnspec.rulekit.rule import DROPOUT, REPEATED_CALLS, Fact, rule
 from rnnspec.rulekit.snippet import Snippet
 from rnnspec.rulekit.snippets import side_effects as snippets
 from rnnspec.rulekit.violation import Violation, assert_close, assert_identical
-from rnnspec.subjects.settings import SettingValues
+from rnnspec.subjects.settings import SettingValues, list_changed_settings
 from rnnspec.subjects.subject import observe_step
 
 Array = NDArray[np.float64]
@@ -226,12 +226,12 @@ def global_settings(observation: Observation) -> None:
 
     The default dtype and device, grad mode and inference mode, deterministic algorithms, anomaly
     detection, the precision of float32 products, the flushing of denormal numbers, the number of
-    threads, NumPy's error state, the recursion limit, the filters for warnings and cuDNN's switches
-    are compared before and after the call; in a quarter of the cases also before and after the
-    constructor.
+    threads, NumPy's error state, the recursion limit, the filters for warnings, the working
+    directory, some of torch's functions and cuDNN's switches are compared before and after the
+    call; in a quarter of the cases also before and after the constructor.
 
     Catches layers that set the default dtype to create their zeros, that disable gradients and do
-    not enable them again, or that silence warnings.
+    not enable them again, that silence warnings, or that replace functions of torch.
     """
     _assert_settings_unchanged(
         "a call",
@@ -251,9 +251,8 @@ def global_settings(observation: Observation) -> None:
 def _assert_settings_unchanged(
     step: str, before: SettingValues, after: SettingValues, snippet: Snippet
 ) -> None:
-    for (name, old), (_, new) in zip(before, after, strict=True):
-        if old != new:
-            raise Violation(f"{step} changed the {name} from {old} to {new}", snippet)
+    for name, change in list_changed_settings(before, after):
+        raise Violation(f"{step} changed the {name}{change}", snippet)
 
 
 @rule(

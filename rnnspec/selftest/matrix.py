@@ -170,9 +170,9 @@ def _count_violations(
     subject: type, profile: str, seed: int, rules: list[str] | None
 ) -> dict[str, int]:
     """Count the cases that violate each rule, whether its level is MUST or SHOULD."""
-    from rnnspec.api import prepare_suite, run_share_undisturbed
+    from rnnspec.api import prepare_suite, run_undisturbed
 
     options = CheckOptions(profile=profile, seed=seed, rules=tuple(rules or ()))
     suite = prepare_suite(subject, options)
-    tallies = run_share_undisturbed(suite).tallies
+    tallies = run_undisturbed(suite).tallies
     return {rule: tally.violations for rule, tally in tallies.items() if tally.violations}

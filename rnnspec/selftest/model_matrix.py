@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from rnnspec.api import run_share_undisturbed
+from rnnspec.api import run_undisturbed
 from rnnspec.api.model import prepare_model_suite
 from rnnspec.options import ModelOptions
 from rnnspec.selftest import model_correct, model_correct_other
@@ -80,5 +80,5 @@ def _count_violations(model: type[nn.Module], profile: str, seed: int) -> dict[s
         seed=seed,
     )
     suite, _ = prepare_model_suite(model, options)
-    tallies = run_share_undisturbed(suite).tallies
+    tallies = run_undisturbed(suite).tallies
     return {rule: tally.violations for rule, tally in tallies.items() if tally.violations}

@@ -3,6 +3,7 @@
 Failure
 +-- Unsupported  the subject refuses a feature openly; rules that need it do not apply
 +-- Raised       the subject raised another exception
+|   +-- Ended    the subject ended the process, or did not return
 +-- Malformed    the subject returned something of another form than the documented one
 +-- Unloadable   the documented weights cannot be loaded into the subject
 """
@@ -12,6 +13,8 @@ from __future__ import annotations
 import re
 
 import torch
+
+from rnnspec.text import read_message
 
 
 class Failure(Exception):
@@ -26,11 +29,27 @@ class Raised(Failure):
     """The subject raised an exception in a step that is not an open refusal."""
 
     def __init__(self, step: str, error: BaseException) -> None:
-        text = " ".join(str(error).split())
+        text = read_message(error)
         shown = text if len(text) <= MAX_LENGTH else f"{text[:MAX_LENGTH]}..."
         super().__init__(f"{step} raised {type(error).__name__}: {shown}")
         self.step = step
         self.error = error
+
+
+class EndOfProcess(BaseException):
+    """What stands for the exception if a step ended the process, or did not return."""
+
+
+class Ended(Raised):
+    """The subject ended the process in a step, or did not return from it in time.
+
+    `cause` continues the name of the step, such as "ended the process with signal SIGSEGV".
+    """
+
+    def __init__(self, step: str, cause: str) -> None:
+        Failure.__init__(self, f"{step} {cause}")
+        self.step = step
+        self.error = EndOfProcess(cause)
 
 
 class Malformed(Failure):
@@ -79,15 +98,16 @@ def classify_error(step: str, error: BaseException, dtype: torch.dtype | None = 
     if isinstance(error, Failure):
         return error
     if _is_refusal(error, dtype):
-        text = f": {error}" if str(error) else ""
+        message = read_message(error)
+        text = f": {message}" if message else ""
         return Unsupported(f"{step} raised {type(error).__name__}{text}")
     return Raised(step, error)
 
 
 def _is_refusal(error: BaseException, dtype: torch.dtype | None) -> bool:
-    text = str(error)
     if not isinstance(error, RuntimeError):
         return False
+    text = read_message(error)
     if lacking := KERNEL_REFUSAL.search(text):
         return dtype is not None and lacking[1] == SCALAR_TYPES.get(dtype)
     if isinstance(error, NotImplementedError):

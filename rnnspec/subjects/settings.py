@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -92,6 +93,27 @@ def _write_default_device(old: torch.device) -> None:
     torch.set_default_device(None if old == torch.device("cpu") else old)
 
 
+def _read_directory() -> str:
+    try:
+        return os.getcwd()
+    except OSError:
+        return "one that does not exist"
+
+
+def _write_directory(old: str) -> None:
+    with suppress(OSError):
+        os.chdir(old)
+
+
+def _watch_function(name: str) -> Setting:
+    """Return the setting for a function of torch, which a subject could replace by its own."""
+    return Setting(
+        f"function torch.{name}",
+        lambda: vars(torch)[name],
+        lambda value: setattr(torch, name, value),
+    )
+
+
 SETTINGS: tuple[Setting, ...] = (
     Setting("default dtype", torch.get_default_dtype, torch.set_default_dtype),
     Setting("grad mode", torch.is_grad_enabled, torch.set_grad_enabled),
@@ -109,6 +131,8 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("float32 matmul precision", _read_matmul_precision, _write_matmul_precision),
     Setting("flushing of denormal numbers", _are_denormals_flushed, torch.set_flush_denormal),
     Setting("warning filters", _read_warning_filters),
+    Setting("working directory", _read_directory, _write_directory),
+    *map(_watch_function, ("equal", "allclose", "isnan", "tanh", "relu", "matmul")),
     _watch_cudnn("enabled"),
     _watch_cudnn("benchmark"),
     _watch_cudnn("deterministic"),
@@ -121,6 +145,18 @@ READERS = tuple((setting.name, setting.read) for setting in SETTINGS)
 def read_settings() -> SettingValues:
     """Return the name and the present value of every setting."""
     return tuple([(name, read()) for name, read in READERS])
+
+
+def list_changed_settings(before: SettingValues, after: SettingValues) -> list[tuple[str, str]]:
+    """Return the name of each setting that has changed, and the change in words.
+
+    A function is a value that says nothing, so then there are no words.
+    """
+    return [
+        (name, "" if callable(old) else f" from {old} to {new}")
+        for (name, old), (_, new) in zip(before, after, strict=True)
+        if old != new
+    ]
 
 
 @contextmanager

@@ -18,9 +18,10 @@ from rnnspec.contract.config import Config
 from rnnspec.contract.shapes import Shape, parameter_shapes
 from rnnspec.errors import TargetError
 from rnnspec.subjects.capabilities import Capabilities
-from rnnspec.subjects.failures import Malformed, Unloadable, Unsupported, classify_error
+from rnnspec.subjects.failures import Failure, Unloadable, classify_error
 from rnnspec.subjects.release import list_positional_arguments
 from rnnspec.subjects.settings import restore_settings
+from rnnspec.subjects.steps import announce_step, is_from_user
 from rnnspec.subjects.target import Target
 
 Array = NDArray[np.float64]
@@ -200,9 +201,12 @@ def observe_step(step: str, dtype: DType | None = None) -> Iterator[None]:
     with warnings.catch_warnings(), restore_settings():
         warnings.simplefilter("ignore")
         try:
-            yield
-        except (TargetError, Unsupported, Unloadable, Malformed, KeyboardInterrupt, GeneratorExit):
+            with announce_step(step):
+                yield
+        except (TargetError, Failure):
             raise
         except BaseException as error:
+            if is_from_user(error):
+                raise
             given = None if dtype is None else dtype.torch_dtype
             raise classify_error(step, error, given) from error

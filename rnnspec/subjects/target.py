@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import importlib.util
+import pkgutil
 import re
 import sys
 from collections.abc import Callable
@@ -14,6 +15,8 @@ from types import ModuleType
 from typing import Any
 
 from rnnspec.errors import TargetError, suggest_similar
+from rnnspec.subjects.steps import IMPORTING, announce_step, is_from_user
+from rnnspec.text import read_message
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,17 @@ def _describe_object(target: Callable[..., Any]) -> Target:
     return Target(target, f"{module}:{name}", name, (f"from {module} import {name.split('.')[0]}",))
 
 
+def find_importable_name(target: str | Callable[..., Any]) -> str | None:
+    """Return the name by which another process can import a target, or None if it cannot."""
+    if isinstance(target, str):
+        return target
+    module, name = getattr(target, "__module__", None), getattr(target, "__qualname__", None)
+    found: Any = sys.modules.get(module or "")
+    for part in (name or "").split("."):
+        found = getattr(found, part, None)
+    return f"{module}:{name}" if found is target and module != "__main__" else None
+
+
 def _choose_name(label: str) -> str:
     """Return a name for the target in a program."""
     last = label.split(".")[-1]
@@ -67,10 +81,7 @@ def _choose_name(label: str) -> str:
 def _resolve_text(text: str) -> Target:
     place, colon, attribute = text.rpartition(":")
     if not colon or not place or not attribute:
-        raise TargetError(
-            "a target is written 'package.module:attribute' or 'path/to/file.py:attribute', "
-            f"got {text!r}.{_suggest_colon(text)}"
-        )
+        raise TargetError(_describe_form(text))
     is_file = place.endswith(".py")
     module = _import_file(Path(place), text) if is_file else _import_name(place, text)
     factory = _find_attribute(module, attribute, place, text)
@@ -82,6 +93,11 @@ def _resolve_text(text: str) -> Target:
         else (f"from {place} import {attribute.split('.')[0]}",)
     )
     return Target(factory, text, attribute, imports)
+
+
+def _describe_form(text: str) -> str:
+    form = "a target is written 'package.module:attribute' or 'path/to/file.py:attribute'"
+    return f"{form}, got {text!r}.{_suggest_colon(text)}"
 
 
 def _suggest_colon(text: str) -> str:
@@ -138,7 +154,9 @@ def _find_attribute(module: ModuleType, attribute: str, place: str, text: str) -
                 f"no attribute {attribute!r} in {place}."
                 f"{suggest_similar(part, _list_attributes(found))}"
             ) from error
-        except (Exception, SystemExit) as error:
+        except BaseException as error:
+            if is_from_user(error):
+                raise
             raise TargetError(
                 f"{text}: looking up {part!r} raised {_describe_error(error)}"
             ) from error
@@ -154,17 +172,44 @@ def _import_name(name: str, text: str) -> ModuleType:
     here = str(Path.cwd())
     sys.path.insert(0, here)
     try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name and (name == error.name or name.startswith(error.name + ".")):
-            raise TargetError(
-                f"{text}: no module named {error.name!r}.{_suggest_module(error.name)}"
-            ) from error
-        raise TargetError(f"{text}: importing {name} raised {_describe_error(error)}") from error
-    except (Exception, SystemExit) as error:
+        with announce_step(f"{IMPORTING} {name}"):
+            return importlib.import_module(name)
+    except BaseException as error:
+        if is_from_user(error):
+            raise
+        missing = error.name if isinstance(error, ModuleNotFoundError) else None
+        if missing and (name == missing or name.startswith(missing + ".")):
+            raise TargetError(_describe_missing(missing, text)) from error
         raise TargetError(f"{text}: importing {name} raised {_describe_error(error)}") from error
     finally:
         _remove_from_path(here)
+
+
+def require_target(text: str) -> None:
+    """Raise TargetError if there cannot be such a target, as far as can be said without an import.
+
+    The error is the one that `resolve_target` raises.
+    """
+    place, _, attribute = text.rpartition(":")
+    if not place or not attribute:
+        raise TargetError(_describe_form(text))
+    if place.endswith(".py"):
+        _require_file(Path(place), text)
+        return
+    first, here = place.split(".")[0], str(Path.cwd())
+    sys.path.insert(0, here)
+    try:
+        is_missing = first not in sys.modules and importlib.util.find_spec(first) is None
+    except (ImportError, ValueError):  # such as a name that is no identifier
+        return
+    finally:
+        _remove_from_path(here)
+    if is_missing:
+        raise TargetError(_describe_missing(first, text))
+
+
+def _describe_missing(name: str, text: str) -> str:
+    return f"{text}: no module named {name!r}.{_suggest_module(name)}"
 
 
 def _remove_from_path(folder: str) -> None:
@@ -174,7 +219,7 @@ def _remove_from_path(folder: str) -> None:
 
 
 def _suggest_module(name: str) -> str:
-    """Return a suggestion for a missing module, from its siblings or from the imported modules."""
+    """Return a suggestion for a missing module, from its siblings or from all that there are."""
     parent = sys.modules.get(name.rpartition(".")[0])
     folders = [Path(folder) for folder in getattr(parent, "__path__", [])] or [Path.cwd()]
     paths = [folder for folder in folders if folder.is_dir()]
@@ -185,14 +230,14 @@ def _suggest_module(name: str) -> str:
         if entry.suffix == ".py" or (entry / "__init__.py").exists()
     ]
     siblings = [stem for stem in stems if stem.isidentifier()]
-    imported = [] if parent else [module for module in sys.modules if "." not in module]
-    return suggest_similar(name.rpartition(".")[2], [*siblings, *imported])
+    present = [] if parent else [*sys.modules, *(each.name for each in pkgutil.iter_modules())]
+    known = [module for module in present if module.isidentifier()]
+    return suggest_similar(name.rpartition(".")[2], [*siblings, *known])
 
 
 def _import_file(path: Path, text: str) -> ModuleType:
     """Import a file, with its folder on the path. Raises TargetError."""
-    if not path.is_file():
-        raise TargetError(f"{text}: no file {str(path)!r}.{_suggest_file(path)}")
+    _require_file(path, text)
     name, folder = _choose_module_name(path), str(path.resolve().parent)
     spec = importlib.util.spec_from_file_location(name, path.resolve())
     if spec is None or spec.loader is None:
@@ -202,15 +247,23 @@ def _import_file(path: Path, text: str) -> ModuleType:
     sys.modules[name] = module
     sys.path.insert(0, folder)
     try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
+        with announce_step(f"{IMPORTING} {path}"):
+            spec.loader.exec_module(module)
+    except BaseException as error:
         _restore_module(name, before)
+        if is_from_user(error):
+            raise
         raise TargetError(
             f"{text}: importing {str(path)!r} raised {_describe_error(error)}"
         ) from error
     finally:
         _remove_from_path(folder)
     return module
+
+
+def _require_file(path: Path, text: str) -> None:
+    if not path.is_file():
+        raise TargetError(f"{text}: no file {str(path)!r}.{_suggest_file(path)}")
 
 
 def _suggest_file(path: Path) -> str:
@@ -229,4 +282,4 @@ def _restore_module(name: str, before: ModuleType | None) -> None:
 
 
 def _describe_error(error: BaseException) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+    return f"{type(error).__name__}: {read_message(error)}"

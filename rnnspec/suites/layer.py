@@ -27,7 +27,8 @@ from rnnspec.report.program import find_program
 from rnnspec.rulekit import facts
 from rnnspec.rulekit.rule import Fact, Rule
 from rnnspec.rulekit.violation import ErrorSize
-from rnnspec.subjects.failures import Failure
+from rnnspec.subjects.failures import Ended, Failure
+from rnnspec.subjects.steps import USING_RESULTS, announce_case, announce_step
 from rnnspec.subjects.subject import Subject, TorchSubject
 
 SIZE_FIELDS = ("steps", "batch", "lengths")
@@ -132,6 +133,7 @@ class LayerSuite:
 
     def observe(self, case: Case) -> Observation:
         """Return what the subject does with a case."""
+        announce_case((self.subject.target.factory, case))
         return Observation(self.subject, case)
 
     def collect_observations(self) -> AbstractContextManager[list[Observation]]:
@@ -146,14 +148,20 @@ class LayerSuite:
         If that cannot be said because the check itself fails, no fact is known to be broken.
         """
         try:
-            return facts.find_broken_facts(observation, with_gradients=with_gradients)
+            with announce_step(USING_RESULTS):
+                return facts.find_broken_facts(observation, with_gradients=with_gradients)
+        except Ended:
+            return {Fact.CALL: observation.case}
         except Exception:
             return {}
 
     def find_blocker(self, observation: Observation) -> Failure | None:
         """Return what stopped the judged call, or None."""
         try:
-            return facts.find_blocker(observation)
+            with announce_step(USING_RESULTS):
+                return facts.find_blocker(observation)
+        except Ended as failure:
+            return failure
         except Exception:
             return None
 
@@ -166,8 +174,11 @@ class LayerSuite:
         if not observation.was_called or min(case.batch, case.steps) < 1:
             return None
         try:
-            shown = facts.remove_dropout(observation) or observation
-            return shown.case if facts.has_wrong_results(shown) else None
+            with announce_step(USING_RESULTS):
+                shown = facts.remove_dropout(observation) or observation
+                return shown.case if facts.has_wrong_results(shown) else None
+        except Ended:
+            return case
         except Exception:
             return None
 

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from rnnspec.contract.clauses import Level
+from rnnspec.contract.parts import Part
 from rnnspec.diagnosis.events import FaultKind
 from rnnspec.diagnosis.fault import Fault
 from rnnspec.diagnosis.faults import find_faults
@@ -25,7 +26,7 @@ from rnnspec.engine.explanations import LikelyCause
 from rnnspec.engine.outcome import Blocker, FindingKind, Progress
 from rnnspec.pipeline import check_suite
 from rnnspec.report.data import Report, RunVerdict, Verdict
-from rnnspec.rulekit.rule import Fact, Part
+from rnnspec.rulekit.rule import Fact
 from tests.engine.toy import (
     CHOICES,
     ToyCase,

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from rnnspec.contract.clauses import Level
+from rnnspec.contract.parts import Part
 from rnnspec.diagnosis.naming import rank_rules
-from rnnspec.rulekit.rule import Fact, Part
+from rnnspec.rulekit.rule import Fact
 from tests.engine.toy import make_rule
 
 PLAIN = make_rule("recurrence.output")

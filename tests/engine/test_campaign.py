@@ -5,8 +5,8 @@ from __future__ import annotations
 import itertools
 import random
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from functools import reduce
 from typing import Any
 
@@ -36,7 +36,6 @@ from rnnspec.engine.outcome import (
     judge_case,
     keep_failing_cases,
 )
-from rnnspec.engine.shares import run_share, run_shared, split_range
 from rnnspec.options import CheckOptions
 from rnnspec.pipeline import check_suite, decide_results
 from rnnspec.report.data import Report, RunVerdict, Verdict
@@ -89,37 +88,6 @@ def test_ranges_of_a_campaign_merge_to_the_whole_in_any_order(bug: str, cuts: li
     assert repr(reduce(Progress.merge, parts[::-1])) == repr(whole)
     assert any(tally.violations for tally in whole.tallies.values())
     assert list_results(suite, merged) == list_results(suite, whole)
-
-
-@dataclass
-class OtherShares:
-    """Judges the other shares of a campaign in this process."""
-
-    suite: LayerSuite
-    parts: int
-    lost: Sequence[str] = ()
-    was_stopped: bool | None = None
-
-    def collect(self, stopped: bool) -> list[Progress[Any]]:
-        self.was_stopped = stopped
-        return [run_share(self.suite, number, self.parts) for number in range(1, self.parts)]
-
-
-def test_shares_cover_every_case_once() -> None:
-    for size, parts in ((40, 3), (2, 5), (0, 2)):
-        ranges = [split_range(size, number, parts) for number in range(parts)]
-        assert [index for range_ in ranges for index in range(*range_)] == list(range(size))
-        assert max(b - a for a, b in ranges) - min(b - a for a, b in ranges) <= 1
-
-
-def test_a_shared_campaign_gives_the_same_results_as_one_process() -> None:
-    suite = make_suite(BUGS["StatesByDirection"])
-    watched: list[tuple[int, int]] = []
-    others = OtherShares(suite, 3)
-    shared = run_shared(suite, others, watch=lambda done, total: watched.append((done, total)))
-    assert repr(shared) == repr(run_campaign(suite))
-    assert others.was_stopped is False
-    assert watched == [(min(3 * done, 40), 40) for done in range(1, 14)]
 
 
 def test_equal_seeds_give_equal_reports_and_other_seeds_give_others() -> None:

@@ -16,10 +16,11 @@ from typing import Any
 from rnnspec.cases.axes import Feature
 from rnnspec.cases.plan import PROFILES, Profile
 from rnnspec.contract.clauses import Level
+from rnnspec.contract.parts import Part
 from rnnspec.engine.explanations import LikelyCause, Program
 from rnnspec.engine.outcome import Finding
 from rnnspec.rulekit.conditions import Condition
-from rnnspec.rulekit.rule import ESTABLISHED, PRESUPPOSED, Fact, Part, Rule, Theme
+from rnnspec.rulekit.rule import ESTABLISHED, PRESUPPOSED, Fact, Rule, Theme
 from rnnspec.rulekit.violation import ErrorSize, Violation
 from rnnspec.rules.catalogue import list_layer_rules
 from rnnspec.subjects.failures import Failure, Raised

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from rnnspec.contract.clauses import Level
+from rnnspec.contract.parts import Part
 from rnnspec.pipeline import decide_run, list_scored_levels
 from rnnspec.report.data import (
     Counterexample,
@@ -15,7 +16,6 @@ from rnnspec.report.data import (
     RunVerdict,
     Verdict,
 )
-from rnnspec.rulekit.rule import Part
 
 PASS = Result(
     "shapes.output",

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from rnnspec.cases.axes import Feature
+from rnnspec.contract.parts import Part
 from rnnspec.report.console import (
     format_conclusion,
     format_failure,
@@ -15,7 +16,6 @@ from rnnspec.report.console import (
     format_table,
 )
 from rnnspec.report.data import Result, Verdict
-from rnnspec.rulekit.rule import Part
 from tests.report.reports import (
     BLOCKED,
     CRASHED,

@@ -15,8 +15,8 @@ from torch import nn
 
 import rnnspec
 from rnnspec.cases.axes import Feature
+from rnnspec.contract.parts import Part
 from rnnspec.report.data import SCHEMA, PartVerdict, Report, Result, RunVerdict
-from rnnspec.rulekit.rule import Part
 from rnnspec.selftest import BUGS
 from tests.engine.subjects import Bare
 from tests.report.reports import (

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from rnnspec.cases.space import FIELDS
+from rnnspec.contract.parts import Part
 from rnnspec.errors import SelectionError
-from rnnspec.rulekit.rule import Fact, Part, Theme, rule
+from rnnspec.rulekit.rule import Fact, Theme, rule
 from rnnspec.rulekit.selection import select_parts
 from rnnspec.rules.catalogue import list_layer_rules
 

@@ -8,7 +8,6 @@ from rnnspec.cases.axes.choice import Axis, Choice
 from rnnspec.cases.axes.constructor_style import ConstructorStyle
 from rnnspec.cases.axes.distribution import Distribution
 from rnnspec.cases.axes.dtype import DType, Float32Precision
-from rnnspec.cases.axes.features import Feature
 from rnnspec.cases.axes.layout import Layout
 from rnnspec.cases.axes.memory_layout import MemoryLayout
 from rnnspec.cases.axes.modes import DropoutLevel, GradMode, InitialState, Mode
@@ -19,6 +18,7 @@ from rnnspec.cases.axes.prior_use import (
     ParameterUpdates,
     PriorUse,
 )
+from rnnspec.contract.features import Feature
 from rnnspec.contract.kinds import Nonlinearity
 from rnnspec.errors import suggest_similar
 

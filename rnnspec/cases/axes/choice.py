@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, TypeVar
 
-from rnnspec.cases.axes.features import Feature
+from rnnspec.contract.features import Feature
 from rnnspec.errors import suggest_similar
 
 C = TypeVar("C", bound="Choice")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rnnspec.cases.axes.choice import Choice, Meaning
-from rnnspec.cases.axes.features import Feature
+from rnnspec.contract.features import Feature
 
 Arguments = tuple[list[Any], dict[str, Any]]
 """The arguments of a call, by position and by keyword."""

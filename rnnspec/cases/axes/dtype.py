@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from rnnspec.cases.axes.choice import Choice, Meaning
-from rnnspec.cases.axes.features import Feature
+from rnnspec.contract.features import Feature
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnspec.cases.axes.choice import Choice, Meaning
-from rnnspec.cases.axes.features import Feature
+from rnnspec.contract.features import Feature
 
 Array = NDArray[np.float64]
 

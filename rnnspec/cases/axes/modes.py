@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from rnnspec.cases.axes.choice import Choice, Meaning
-from rnnspec.cases.axes.features import Feature
+from rnnspec.contract.features import Feature
 
 if TYPE_CHECKING:
     from collections.abc import Callable

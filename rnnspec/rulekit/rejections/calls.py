@@ -20,7 +20,7 @@ from rnnspec.rulekit.fixtures.constructor_calls import (
     write_tensor,
 )
 from rnnspec.rulekit.violation import Violation
-from rnnspec.subjects.failures import Raised
+from rnnspec.subjects.failures import Ended, Raised
 from rnnspec.subjects.subject import observe_step
 
 # An initial state of zeros would look the same as none, so an absent one becomes this.
@@ -266,7 +266,7 @@ def provoke_rejection(
     """Return the exception with which a layer rejects a call, or None if it accepts the call.
 
     `afterwards` is called before settings are restored. Raises Unsupported if the layer says
-    openly that it lacks a feature.
+    openly that it lacks a feature, and Violation if it ends the process or does not return.
     """
     try:
         with observe_step("the call"):
@@ -274,6 +274,9 @@ def provoke_rejection(
                 call_module(prepared.caller, call.input, call.h_0)
             finally:
                 afterwards()
+    except Ended as end:
+        snippet = write_rejection_snippet(f"layer({call})")
+        raise Violation(f"with {call.description}, {end}; expected an exception", snippet) from end
     except Raised as raised:
         return raised.error if isinstance(raised.error, Exception) else None
     return None

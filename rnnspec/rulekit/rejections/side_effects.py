@@ -18,6 +18,7 @@ from rnnspec.rulekit.rejections.calls import InvalidCall, provoke_rejection
 from rnnspec.rulekit.snippet import Snippet
 from rnnspec.rulekit.violation import Violation
 from rnnspec.subjects.failures import Failure, Unsupported
+from rnnspec.subjects.settings import list_changed_settings
 from rnnspec.subjects.subject import observe_step
 
 NO_SIDE_EFFECTS = Snippet("""def read_state():
@@ -75,9 +76,8 @@ def _list_watched_tensors(
 
 def _describe_changed_surroundings(before: Surroundings, after: Surroundings) -> str:
     """Return the first setting or random number generator that has changed, or an empty text."""
-    for (name, old), (_, new) in zip(before.settings, after.settings, strict=True):
-        if old != new:
-            return f"{name} has changed from {old} to {new}"
+    for name, change in list_changed_settings(before.settings, after.settings):
+        return f"{name} has changed{change}"
     used = before.list_used_generators(after)
     return f"the random number generator of {used[0]} was used" if used else ""
 

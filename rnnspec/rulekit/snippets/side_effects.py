@@ -46,12 +46,13 @@ GLOBAL_SETTINGS = Snippet(
     modes = torch.is_grad_enabled(), torch.is_anomaly_enabled()
     algorithms = torch.are_deterministic_algorithms_enabled()
     precision = torch.get_float32_matmul_precision(), sys.float_info.min / 2 > 0
-    return *defaults, *modes, algorithms, *precision, list(warnings.filters)
+    others = list(warnings.filters), os.getcwd(), torch.equal, torch.allclose
+    return *defaults, *modes, algorithms, *precision, *others
 
 before = settings()
 {step}
 assert settings() == before, settings()""",
-    imports=("sys", "warnings"),
+    imports=("os", "sys", "warnings"),
 )
 
 # The layer of the program is built by then, so what that has changed is set back first.

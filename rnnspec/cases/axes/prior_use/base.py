@@ -17,7 +17,7 @@ import torch
 
 from rnnspec.cases.axes.choice import Choice, Meaning
 from rnnspec.cases.axes.dtype import DType
-from rnnspec.cases.axes.features import Feature
+from rnnspec.contract.features import Feature
 
 if TYPE_CHECKING:
     from rnnspec.cases.case import Case

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from rnnspec.cases.axes.features import Feature
 from rnnspec.cases.axes.layout import Layout
 from rnnspec.cases.axes.modes import GradMode, InitialState, Mode
 from rnnspec.cases.axes.prior_use.base import (
@@ -20,6 +19,7 @@ from rnnspec.cases.axes.prior_use.base import (
     PriorUseMeaning,
     takes_second_way,
 )
+from rnnspec.contract.features import Feature
 
 if TYPE_CHECKING:
     from rnnspec.cases.case import Case

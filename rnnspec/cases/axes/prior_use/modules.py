@@ -11,7 +11,6 @@ import torch
 from torch.func import functional_call
 
 from rnnspec.cases.axes.dtype import DType
-from rnnspec.cases.axes.features import Feature
 from rnnspec.cases.axes.modes import GradMode
 from rnnspec.cases.axes.prior_use.base import (
     LOAD,
@@ -20,6 +19,7 @@ from rnnspec.cases.axes.prior_use.base import (
     PriorUse,
     PriorUseMeaning,
 )
+from rnnspec.contract.features import Feature
 
 
 def _deepcopy(layer: LayerInPreparation) -> None:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from rnnspec.cases.axes.features import Feature
 from rnnspec.cases.axes.modes import GradMode
 from rnnspec.cases.axes.prior_use.base import (
     COPY,
@@ -18,6 +17,7 @@ from rnnspec.cases.axes.prior_use.base import (
     PriorUseMeaning,
     takes_second_way,
 )
+from rnnspec.contract.features import Feature
 
 if TYPE_CHECKING:
     from rnnspec.cases.case import Case

@@ -1,0 +1,78 @@
+"""How far a run is, for whoever waits for it: a bar on a terminal, and else a line now and then."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+from rnnspec.errors import SelectionError
+from rnnspec.isolation.standing import Standing, Watcher
+
+SECONDS_BETWEEN_LINES = 30.0
+UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def parse_duration(text: str) -> float:
+    """Return a duration in seconds: a number of them, or a number with the unit s, m or h.
+
+    Raises SelectionError if the text is no duration above zero.
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text)
+    if found is None or float(found[1]) == 0.0:
+        raise SelectionError(f"{text!r}: write a duration such as 90, 60s or 5m.", "max_time")
+    return float(found[1]) * UNITS[found[2]]
+
+
+def describe_standing(standing: Standing) -> str:
+    """Return how far a run is: cases, rate, failing cases, and the time that is left."""
+    rate = standing.judged / max(standing.seconds, 1e-9)
+    left = (standing.size - standing.judged) / max(rate, 1e-9)
+    cases = "1 case fails" if standing.failing == 1 else f"{standing.failing} cases fail"
+    return (
+        f"{standing.judged} of {standing.size} cases after {standing.seconds:.0f} s "
+        f"({rate:.3g} per second), {cases}, about {left:.0f} s left"
+    )
+
+
+@contextmanager
+def show_standing() -> Iterator[Watcher]:
+    """Return a context in which a run can be watched on standard error.
+
+    A bar is shown if that is a terminal, and else a line every half minute of a long run.
+    """
+    if not sys.stderr.isatty():
+        yield _LineWriter()
+        return
+    bar: Any = click.progressbar(
+        length=1,
+        label="cases",
+        file=sys.stderr,
+        show_pos=True,
+        update_min_steps=1,
+        item_show_func=lambda failing: f"{failing} fail" if failing else None,
+    )
+    with bar:
+
+        def watch(standing: Standing) -> None:
+            bar.length = standing.size
+            bar.update(standing.judged - bar.pos, standing.failing)
+
+        yield watch
+
+
+class _LineWriter:
+    """Writes a line each time that enough seconds have passed."""
+
+    def __init__(self) -> None:
+        self.due = SECONDS_BETWEEN_LINES
+
+    def __call__(self, standing: Standing) -> None:
+        if standing.seconds < self.due:
+            return
+        self.due = standing.seconds + SECONDS_BETWEEN_LINES
+        click.echo(f"rnnspec: {describe_standing(standing)}", err=True)

@@ -1,0 +1,30 @@
+"""The parts of the contract, each of which has a verdict of its own."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class Part(Enum):
+    """The parts of the contract; each has a verdict of its own."""
+
+    VALUES = "values"
+    GRADIENTS = "gradients"
+    MODULE = "module"
+    INTERFACE = "interface"
+
+    @property
+    def meaning(self) -> str:
+        """What the rules of the part are about."""
+        return MEANINGS[self]
+
+    def __str__(self) -> str:
+        return self.value
+
+
+MEANINGS = {
+    Part.VALUES: "the results of a call: shapes, layouts, states, dropout, numbers",
+    Part.GRADIENTS: "first and second derivatives",
+    Part.MODULE: "the layer as an nn.Module: parameters, state_dict, copies, side effects",
+    Part.INTERFACE: "the constructor and what is refused",
+}

@@ -1,0 +1,1 @@
+"""Run a check in worker processes, so that it survives whatever the subject does to its process."""

@@ -1,0 +1,106 @@
+"""What is done about workers that end while they judge a case or write the report.
+
+The case is judged again, with the step that ended the worker tried in a forked process first. What
+ends the worker even so is not tried again, and a finding says what happened.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from rnnspec.isolation.announcement import Moment
+from rnnspec.isolation.ends import WHOLE_CASE, End, may_be_foreign
+from rnnspec.isolation.messages import Precautions
+from rnnspec.subjects.steps import TRYING
+
+MOST_DEATHS = 60
+"""After so many ended workers, no more cases are judged."""
+
+
+@dataclass(frozen=True)
+class Death:
+    """The end of a worker in a case."""
+
+    step: str
+    end: End
+
+    def __str__(self) -> str:
+        return f"{self.step} {self.end.cause}"
+
+
+@dataclass
+class Casualties:
+    """What is known about the workers that ended.
+
+    deaths  the number of workers that ended while they judged
+    notes   lines for the report, about ends that did not happen again
+    """
+
+    deaths: int = 0
+    notes: list[str] = field(default_factory=list)
+    _tried: set[str] = field(default_factory=set)
+    _always_tried: set[str] = field(default_factory=set)
+    _fatal: dict[int, Death] = field(default_factory=dict)
+    _suspects: dict[int, Death] = field(default_factory=dict)
+    _attempts: Counter[int] = field(default_factory=Counter)
+    _is_slow: bool = False
+    _tries_none: bool = False
+
+    @property
+    def precautions(self) -> Precautions:
+        """What new requests should take care of."""
+        fatal = {index: (each.step, each.end.cause) for index, each in self._fatal.items()}
+        tried, always = frozenset(self._tried), frozenset(self._always_tried)
+        return Precautions(tried, always, fatal, self._is_slow, self._tries_none)
+
+    def add_step(self, step: str, end: End, given: Precautions) -> bool:
+        """Have a step tried from now on, and return whether that is anything new.
+
+        If it was tried already, it will be tried every time.
+        """
+        self._is_slow |= end.is_hang
+        if not step or step in given.always_tried:
+            return False
+        if step in given.tried:
+            self._always_tried.add(step)
+        self._tried.add(step)
+        return True
+
+    def add_feature(self, step: str, given: Precautions) -> bool:
+        """Try no optional feature any more, and return whether that is anything new."""
+        is_new = step.startswith(TRYING) and not given.tries_none
+        self._tries_none |= is_new
+        return is_new
+
+    def add_case(self, index: int, moment: Moment, end: End, given: Precautions) -> None:
+        """Take note of a worker that ended in a case.
+
+        A process can be ended from outside, so what may be that is tried once more without any
+        precaution.
+        """
+        self.deaths += 1
+        self._attempts[index] += 1
+        death = Death(moment.step or WHOLE_CASE, end)
+        self._suspects[index] = death
+        if may_be_foreign(end) and self._attempts[index] == 1:
+            return
+        if not self.add_step(moment.step, end, given):
+            self._fatal[index] = death
+
+    def confirm(self, index: int, *, has_ended: bool) -> bool:
+        """Return whether the result of a case can be used.
+
+        It cannot if the case ended a worker by a fault before, and does not show it any more.
+        """
+        death = self._suspects.pop(index, None)
+        if death is None or has_ended:
+            return True
+        if death.end.is_fault:
+            self._fatal[index] = death
+            return False
+        self.notes.append(
+            f"in case {index}, {death}, but not when the case was judged once more; "
+            "the second result counts"
+        )
+        return True

@@ -1,0 +1,62 @@
+"""How processes end, in words."""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import dataclass
+
+FAULTS = frozenset(
+    getattr(signal, name)
+    for name in ("SIGSEGV", "SIGABRT", "SIGFPE", "SIGBUS", "SIGILL", "SIGTRAP", "SIGSYS")
+    if hasattr(signal, name)
+)
+"""Signals that a process gets because of what it does itself."""
+
+WHOLE_CASE = "judging the case"
+"""What ended a process if it was no step of the subject."""
+CLOSED_FILES = 86
+"""The exit status of a worker that ends because its connection was closed by the subject."""
+
+OUT_OF_MEMORY = 87
+"""The exit status of a worker that ends because the subject has left it no memory."""
+
+
+@dataclass(frozen=True)
+class End:
+    """How a process ended.
+
+    cause       what happened, as the continuation of a sentence
+    is_fault    whether only what the process did itself can be the reason
+    is_hang     whether it was ended because it did not go on
+    """
+
+    cause: str
+    is_fault: bool = False
+    is_hang: bool = False
+
+
+def may_be_foreign(end: End) -> bool:
+    """Return whether a process may have been ended from outside, for instance by the system."""
+    return not end.is_fault and not end.is_hang
+
+
+def describe_exit(code: int | None) -> End:
+    """Return how a process ended, from its exit status or the negative number of a signal."""
+    if code is None:
+        return End("ended the process")
+    if code == CLOSED_FILES:
+        return End("closed open files of the process", is_fault=True)
+    if code == OUT_OF_MEMORY:
+        return End("used up the memory of the process", is_fault=True)
+    if code >= 0:
+        return End(f"ended the process with exit status {code}")
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = str(-code)
+    return End(f"ended the process with signal {name}", is_fault=-code in FAULTS)
+
+
+def describe_hang(seconds: float) -> End:
+    """Return how a process ended that was not waited for any longer."""
+    return End(f"did not return within {seconds:.3g} s", is_hang=True)

@@ -1,0 +1,255 @@
+"""Watch the steps of a subject in a worker, and try those that may end the process in a fork first.
+
+A step that ended a worker is tried in a forked process from then on. If that process ends, or does
+not return in time, the step raises `Ended` and is not run in the worker. So only subjects that
+crash pay for it, and a crash is an ordinary failure of a step for everything that judges.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections import Counter
+from contextlib import suppress
+from dataclasses import replace
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from typing import Any
+
+from rnnspec.isolation.announcement import NO_CASE, Announcement, begin_step, read_moment
+from rnnspec.isolation.ends import CLOSED_FILES, End, describe_exit, describe_hang
+from rnnspec.isolation.limits import end_with_parent
+from rnnspec.isolation.messages import Precautions
+from rnnspec.isolation.output import redirect_output
+from rnnspec.subjects.failures import Ended, Failure
+from rnnspec.subjects.steps import TRYING, USING_RESULTS, Interrupted
+
+SHORTEST_WAIT = 0.5
+"""The least number of seconds that a step may take, once one did not return.
+
+It is less if the user set a short timeout: a tenth of it.
+"""
+SLOWER = 20.0
+"""So many times longer than the same step so far may a step take, once one did not return."""
+USUAL_STEP = 0.25
+"""How long a step is assumed to take that was not seen so far, in seconds."""
+SLOW_FAILURE = 1.0
+"""A step that fails after so many seconds counts as waiting too."""
+MOST_SLOW = 1
+"""So many slow failures of a step are waited for in one case."""
+PATIENCE = 20.0
+"""So many seconds are spent in all on waiting for steps that fail in the end."""
+POLL = 0.05
+
+
+class Guard:
+    """The watcher of a worker.
+
+    has_ended  whether a step in the present case was seen to end a process, or did not return
+    waited     the seconds spent on steps that did not return, or failed slowly
+    """
+
+    def __init__(
+        self, shared: Announcement, connection: Connection, timeout: float, *, can_fork: bool
+    ) -> None:
+        self.shared = shared
+        self.connection = connection
+        self.timeout = timeout
+        self.can_fork = can_fork and hasattr(os, "fork")
+        self.precautions = Precautions()
+        self.has_ended = False
+        self.waited = 0.0
+        self._is_reporting = False
+        self._gives_up = False
+        self._longest: dict[str, float] = {}
+        self._modules = dict(sys.modules)
+        self._process = os.getpid()
+        self._open: list[tuple[str, float]] = []
+        self._slow: Counter[str] = Counter()
+        self._case: object = None
+        self._children: list[int] = []
+        self._passed: set[str] = set()
+        self._deadly: set[str] = set()
+        self._errors: dict[str, BaseException] = {}
+        self._trial: tuple[int, Connection] | None = None
+
+    def take(self, precautions: Precautions) -> None:
+        """Take precautions from now on."""
+        self.precautions = precautions
+
+    def begin_index(self, index: int) -> None:
+        """Announce the index of the case that is judged from now on."""
+        self.has_ended = False
+        self.shared.case = index
+        begin_step(self.shared, "")
+
+    def end_index(self) -> None:
+        """Announce that no case is judged."""
+        self.shared.case = NO_CASE
+
+    def begin_case(self, case: object) -> None:
+        """Forget what passed and what was slow in another case."""
+        if case != self._case:
+            self._case = case
+            self._slow.clear()
+            self._passed.clear()
+
+    def begin_report(self, *, gives_up: bool) -> None:
+        """Be patient once more. Steps are interrupted from now on if the user wishes to stop.
+
+        If it gives up, all steps are.
+        """
+        self.waited = 0.0
+        self._is_reporting = True
+        self._gives_up = gives_up
+        self._slow.clear()
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether enough time was spent on waiting."""
+        return self.waited > PATIENCE
+
+    def enter(self, step: str) -> None:
+        """Announce a step, and try it first if that is necessary.
+
+        Raises Ended if the trial does not return, and Interrupted if the search for faults is over.
+        """
+        is_over = self.is_exhausted or self.shared.must_stop
+        if self._gives_up or (self._is_reporting and is_over):
+            raise Interrupted
+        if self._slow[step] >= MOST_SLOW:
+            raise self._errors[step]
+        if self.precautions.tries_none and step.startswith(TRYING):
+            raise Ended(step, "was left out")
+        begin_step(self.shared, step)
+        if self._is_to_be_tried(step):
+            self._try(step)
+            self._passed.add(step)
+        self._open.append((step, time.monotonic()))
+
+    def _is_to_be_tried(self, step: str) -> bool:
+        """Return whether a step must be tried: every time, or the first time in a case."""
+        if self._trial is not None or not self.can_fork:
+            return False
+        is_always = step in self._deadly or step in self.precautions.always_tried
+        return is_always or (step in self.precautions.tried and step not in self._passed)
+
+    def leave(self, error: BaseException | None) -> None:
+        """Announce the end of a step; in a trial, say that it returned and end."""
+        self._repair()
+        step, begun = self._open.pop()
+        if self._trial is not None and self._trial[0] == len(self._open):
+            _end_trial(self._trial[1])
+        seconds = time.monotonic() - begun
+        if error is None:
+            self._longest[step] = max(self._longest.get(step, 0.0), seconds)
+        elif seconds > SLOW_FAILURE and not isinstance(error, Failure) and step != USING_RESULTS:
+            self._count_slow(step, seconds, error)
+        self._announce_outer()
+
+    def _repair(self) -> None:
+        """Undo what would keep this process from answering, or end it while the step is known.
+
+        A copy of this process that the subject made by a fork, and did not end, ends here.
+        """
+        if os.getpid() != self._process:
+            os._exit(0)
+        if sys.modules.get(__name__) is not self._modules[__name__]:
+            sys.modules.update(self._modules)
+        try:
+            os.fstat(self.connection.fileno())
+        except OSError:
+            os._exit(CLOSED_FILES)
+
+    def _announce_outer(self) -> None:
+        begin_step(self.shared, self._open[-1][0] if self._open else "")
+
+    def _count_slow(self, step: str, seconds: float, error: BaseException) -> None:
+        self.waited += seconds
+        self.precautions = replace(self.precautions, is_slow=True)
+        self._slow[step] += 1
+        self._errors[step] = error
+
+    def _try(self, step: str) -> None:
+        """Fork; return in the child, and in the parent if the child has left the step again."""
+        reader, writer = get_context("spawn").Pipe(duplex=False)
+        try:
+            child = os.fork()
+        except OSError:  # there is no memory for another process
+            return
+        if child == 0:
+            self._process = os.getpid()
+            self._trial = (len(self._open), writer)
+            _become_trial()
+            return
+        writer.close()
+        begun = time.monotonic()
+        end = self._await(step, child, reader)
+        reader.close()
+        inner = read_moment(self.shared).step
+        begin_step(self.shared, step)
+        if end is None:
+            return
+        if inner and inner != step:  # a step inside of this one is to blame, so that one is tried
+            self._deadly.add(inner)
+            return
+        self._announce_outer()
+        self.has_ended = True
+        ended = Ended(step, end.cause)
+        if end.is_hang:
+            self._count_slow(step, time.monotonic() - begun, ended)
+        raise ended
+
+    def _await(self, step: str, child: int, reader: Connection) -> End | None:
+        """Return how the trial of a step ended, or None if it left the step."""
+        limit = self._choose_limit(step)
+        deadline = time.monotonic() + limit
+        while not reader.poll(POLL):
+            done, status = os.waitpid(child, os.WNOHANG)
+            if done and not reader.poll(0):
+                return describe_exit(os.waitstatus_to_exitcode(status))
+            if time.monotonic() > deadline:
+                os.kill(child, signal.SIGKILL)
+                os.waitpid(child, 0)
+                return describe_hang(limit)
+        has_returned = False
+        with suppress(EOFError, OSError):
+            has_returned = bool(reader.recv_bytes())
+        if has_returned:
+            self._reap(child)
+            return None
+        _, status = os.waitpid(child, 0)
+        return describe_exit(os.waitstatus_to_exitcode(status))
+
+    def _reap(self, child: int) -> None:
+        """Wait for the processes of trials that returned; the last may still be ending."""
+        self._children.append(child)
+        self._children = [each for each in self._children if not os.waitpid(each, os.WNOHANG)[0]]
+
+    def _choose_limit(self, step: str) -> float:
+        if not self.precautions.is_slow:
+            return self.timeout
+        usual = SLOWER * self._longest.get(step, USUAL_STEP)
+        return min(self.timeout, max(usual, min(SHORTEST_WAIT, self.timeout / 10)))
+
+
+def _end_trial(writer: Connection) -> None:
+    try:
+        writer.send_bytes(b"returned")
+    except OSError:
+        os._exit(CLOSED_FILES)
+    os._exit(0)
+
+
+def _become_trial() -> None:
+    """Make this process one in which a step is tried: it prints nothing and starts no threads.
+
+    The threads of OpenMP do not exist in a forked process, so waiting for them would never end.
+    """
+    end_with_parent()
+    redirect_output(None)
+    torch: Any = sys.modules.get("torch")
+    if torch is not None and torch.get_num_threads() > 1:
+        torch.set_num_threads(1)

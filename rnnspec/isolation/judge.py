@@ -1,0 +1,121 @@
+"""What a worker does: it prepares a suite, judges cases, and finds the faults for the report."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import replace
+from multiprocessing.connection import Connection
+from typing import Any
+
+from rnnspec.engine.campaign import block_case, judge_one_case
+from rnnspec.engine.outcome import CaseResult, Progress, Tally
+from rnnspec.isolation.ends import WHOLE_CASE
+from rnnspec.isolation.guard import Guard
+from rnnspec.isolation.limits import is_memory_short
+from rnnspec.isolation.messages import (
+    Done,
+    Job,
+    Judged,
+    JudgeRange,
+    Precautions,
+    Ready,
+    Reported,
+    WriteReport,
+)
+from rnnspec.pipeline import list_scored_levels, report_progress
+from rnnspec.subjects.failures import Ended, Raised
+
+
+class Judge:
+    """A suite that is judged on request. Raises CannotCheck if nothing can be checked."""
+
+    def __init__(self, connection: Connection, job: Job, guard: Guard) -> None:
+        self.connection = connection
+        self.job = job
+        self.guard = guard
+        self.suite, self.notes = job.prepare(*job.arguments)
+        levels = list_scored_levels(job.strict) if job.fail_fast else ()
+        self.until = {rule.id for rule in self.suite.rules if rule.level in levels}
+        self.progress = self._begin_progress()
+        self.highest = -1
+
+    def _begin_progress(self) -> Progress[Any]:
+        return Progress({rule.id: Tally() for rule in self.suite.rules})
+
+    def answer_requests(self) -> None:
+        """Answer one request after the other. Raises EOFError if there are no more."""
+        self.connection.send(Ready(self.suite.size))
+        while True:
+            request = self.connection.recv()
+            self.guard.take(request.precautions)
+            if isinstance(request, JudgeRange):
+                self._judge(request)
+            else:
+                self._report(request)
+
+    def _judge(self, request: JudgeRange) -> None:
+        for index, case in self.suite.draw_cases(request.start, request.stop):
+            if self.guard.shared.must_stop:
+                break
+            result = self._judge_case(index, case, request.precautions)
+            is_last = not self.until.isdisjoint(result.failed)
+            self.connection.send(self._describe(result, is_last=is_last))
+            is_worn = is_memory_short(self.job.memory)
+            if is_last or is_worn or self.guard.is_exhausted:
+                self.connection.send(Done(index + 1, self._describe_waiting(), is_worn))
+                return
+        self.connection.send(Done(request.stop))
+
+    def _describe_waiting(self) -> str:
+        if not self.guard.is_exhausted:
+            return ""
+        return f"steps of the target that failed in the end took {self.guard.waited:.0f} s"
+
+    def _judge_case(self, index: int, case: Any, precautions: Precautions) -> CaseResult[Any]:
+        self.guard.begin_index(index)
+        try:
+            if index in precautions.fatal:
+                self.guard.has_ended = True
+                step, cause = precautions.fatal[index]
+                return block_case(self.suite, index, case, Ended(step, cause))
+            return judge_one_case(self.suite, index, case)
+        except BaseException as error:
+            return block_case(self.suite, index, case, Raised(WHOLE_CASE, error))
+        finally:
+            self.guard.end_index()
+
+    def _describe(self, result: CaseResult[Any], *, is_last: bool) -> Judged:
+        found = result.failing.findings if result.failing is not None else {}
+        return Judged(
+            result.index,
+            pickle.dumps(self._drop_findings(result)),
+            passed=len(result.passed),
+            failed={name: finding.message for name, finding in found.items()},
+            is_last=is_last,
+            has_ended=self.guard.has_ended,
+        )
+
+    def _drop_findings(self, result: CaseResult[Any]) -> CaseResult[Any]:
+        """Return a result without findings that the report will not need.
+
+        Only the findings of the first cases are needed, so all are kept if the cases do not come
+        in order.
+        """
+        is_in_order, self.highest = result.index > self.highest, max(self.highest, result.index)
+        is_kept = self.progress.add(result)
+        return result if is_kept or not is_in_order else replace(result, failing=None)
+
+    def _report(self, request: WriteReport) -> None:
+        self.guard.begin_report(gives_up=request.gives_up)
+        progress = self._begin_progress()
+        for result in sorted(map(pickle.loads, request.results), key=lambda each: each.index):
+            progress.add(result)
+        progress.stopped = request.is_stopped
+        report = report_progress(
+            self.suite,
+            progress,
+            strict=self.job.strict,
+            fail_fast=self.job.fail_fast,
+            notes=self.notes,
+        )
+        self.connection.send(Reported(pickle.dumps(report)))

@@ -1,0 +1,69 @@
+"""Limits that the system sets for a worker: its memory, and the life of the process it serves."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+from pathlib import Path
+
+MEBIBYTE = 2**20
+LEAST_MEMORY = 4096
+"""The default limit in MiB is never less than this."""
+CONTROL_GROUPS = (
+    Path("/sys/fs/cgroup/memory.max"),
+    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+)
+"""Where Linux says how much memory a container has."""
+STATISTICS, DATA_FIELD = Path("/proc/self/statm"), 5
+"""Where Linux says how many pages of data this process has."""
+SHORT = 0.8
+SET_PARENT_DEATH_SIGNAL = 1
+
+
+def choose_memory(jobs: int) -> int | None:
+    """Return how many MiB each of some workers may allocate by default, or None if unknown.
+
+    One share of the memory of the machine is left to the others.
+    """
+    total = _read_total_memory()
+    return None if total is None else max(LEAST_MEMORY, total // (jobs + 1))
+
+
+def _read_total_memory() -> int | None:
+    """Return the memory of this machine, or of the container, in MiB."""
+    try:
+        sizes = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    except (AttributeError, ValueError, OSError):
+        return None
+    for path in CONTROL_GROUPS:
+        text = path.read_text().strip() if path.is_file() else ""
+        sizes += [int(text)] if text.isdigit() else []
+    return min(sizes) // MEBIBYTE
+
+
+def limit_memory(mebibytes: int | None) -> None:
+    """Let allocations of this process fail beyond a limit, if the system has one for its data."""
+    if mebibytes is None or os.name != "posix":
+        return
+    import resource
+
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    wanted = mebibytes * MEBIBYTE
+    soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+
+
+def is_memory_short(mebibytes: int | None) -> bool:
+    """Return whether this process has allocated most of what it may, as far as Linux tells."""
+    if mebibytes is None or not STATISTICS.is_file():
+        return False
+    pages = int(STATISTICS.read_text().split()[DATA_FIELD])
+    return pages * os.sysconf("SC_PAGE_SIZE") > SHORT * mebibytes * MEBIBYTE
+
+
+def end_with_parent() -> None:
+    """Ask the system to end this process together with the one that started it, on Linux."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)

@@ -1,0 +1,167 @@
+"""A worker, as the process that watches it sees it."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing import forkserver, get_context
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from rnnspec.isolation.announcement import NO_CASE, Announcement, Moment, read_moment
+from rnnspec.isolation.ends import End, describe_exit, describe_hang
+from rnnspec.isolation.messages import Job, JudgeRange, Precautions, WriteReport
+from rnnspec.isolation.output import Output
+from rnnspec.isolation.server import IS_SERVER
+from rnnspec.isolation.worker import Start, serve, set_environment
+
+PRELOADED = [
+    "rnnspec.isolation.server",
+    "rnnspec.api",
+    "rnnspec.cli",
+    "rnnspec.isolation.judge",
+    "rnnspec.isolation.worker",
+]
+"""What a server imports once, so that a worker that is forked from it starts at once."""
+BETWEEN_STEPS = 5.0
+"""So many times longer than a step may a worker take from one step to the next."""
+MARGIN = 1.0
+"""The seconds that a worker has to tell of a trial that took too long, before it is ended."""
+LAST_WORDS = 5.0
+"""The seconds that a process may take to end after it has closed its connection."""
+
+
+def choose_context() -> Any:
+    """Return how workers are started, as a context of multiprocessing.
+
+    On Linux they are forked from a server that has imported torch and nothing of the user. On other
+    systems, where a fork of torch is not safe, every worker is a new process.
+    """
+    if sys.platform != "linux":
+        return get_context("spawn")
+    context = get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    # The server must find the same modules as this process, and none in the working directory.
+    paths = [str(Path(__file__).parents[2]), *filter(None, sys.path)]
+    with _change_environment(
+        {"PYTHONPATH": os.pathsep.join(paths), "PYTHONSAFEPATH": "1", IS_SERVER: "1"}
+    ):
+        forkserver.ensure_running()
+    return context
+
+
+@contextmanager
+def _change_environment(changes: dict[str, str]) -> Iterator[None]:
+    before = dict(os.environ)
+    os.environ.update(changes)
+    try:
+        yield
+    finally:
+        set_environment(before)
+
+
+class Member:
+    """A worker: its process, our end of its connection, and the memory that it announces in.
+
+    task         what it was told to do last, or None if it waits
+    precautions  what it was told to try first
+    size         the number of cases, once it is ready
+    """
+
+    def __init__(
+        self,
+        context: Any,
+        job: Job,
+        output: Output,
+        precautions: Precautions,
+        *,
+        is_first: bool,
+    ) -> None:
+        self.job = job
+        self.precautions = precautions
+        self.task: JudgeRange | WriteReport | None = None
+        self.size: int | None = None
+        self.connection, theirs = context.Pipe()
+        self.shared: Announcement = context.RawValue(Announcement)
+        self.shared.case = NO_CASE
+        # It may start processes of its own, so it is no daemon; whoever starts it ends it.
+        self.process = context.Process(
+            target=serve,
+            args=(
+                theirs,
+                output.writer,
+                self.shared,
+                job,
+                precautions,
+                Start(is_first, dict(os.environ)),
+            ),
+        )
+        self.process.start()
+        theirs.close()
+        self._seen = self.moment
+        self._since = time.monotonic()
+
+    @property
+    def moment(self) -> Moment:
+        """What it does now, or did when it ended."""
+        return read_moment(self.shared)
+
+    @property
+    def waitables(self) -> tuple[Connection, int]:
+        """What becomes ready if it answers or ends."""
+        return self.connection, self.process.sentinel
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it waits for a request."""
+        return self.size is not None and self.task is None
+
+    def request(self, task: JudgeRange | WriteReport) -> None:
+        """Tell it what to do. If it has died, that will be noticed elsewhere."""
+        self.task, self.precautions = task, task.precautions
+        self.shared.must_stop = False
+        try:
+            self.connection.send(task)
+        except OSError:
+            return
+
+    def receive(self) -> Any:
+        """Return its next answer, or None if there is none yet. Raises EOFError if it has died."""
+        try:
+            return self.connection.recv() if self.connection.poll() else None
+        except (OSError, EOFError):
+            raise EOFError from None
+        except Exception as error:  # what came was no answer
+            raise EOFError from error
+
+    def read_end(self) -> End:
+        """Return how it ended, after its connection was closed or its process was gone."""
+        self.process.join(LAST_WORDS)
+        end = describe_exit(self.process.exitcode)
+        self.end()
+        return end
+
+    def find_hang(self) -> End | None:
+        """Return what happened if it has done nothing for too long."""
+        moment, now = self.moment, time.monotonic()
+        is_waiting = self.is_idle or (isinstance(self.task, WriteReport) and not moment.step)
+        if moment != self._seen or is_waiting:
+            self._seen, self._since = moment, now
+            return None
+        limit = self.job.timeout * (1.0 if moment.step else BETWEEN_STEPS)
+        return describe_hang(limit) if now - self._since > limit + MARGIN else None
+
+    def stop(self) -> None:
+        """Ask it to judge no further case, or to end its search for faults."""
+        self.shared.must_stop = True
+
+    def end(self) -> None:
+        """End its process at once."""
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join(LAST_WORDS)
+        self.connection.close()

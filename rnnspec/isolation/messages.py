@@ -1,0 +1,137 @@
+"""What a run of workers is told to do, and what the processes say to each other.
+
+Whatever needs torch to be read travels as bytes, so that the watching process never imports it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+DEFAULT_TIMEOUT = 60.0
+"""The seconds that one step of the subject may take. Compilers take up to half a minute."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is checked.
+
+    target     what the user calls it
+    prepare    a function that returns the suite and the first notes of the report; workers import
+               it by its name
+    arguments  what it is called with
+    device     the device of the subject
+    timeout    the seconds that one step of the subject may take
+    memory     the memory that a worker may allocate, in MiB, or None for no limit
+    """
+
+    target: str
+    prepare: Callable[..., tuple[Any, tuple[str, ...]]]
+    arguments: tuple[Any, ...]
+    device: str = "cpu"
+    strict: bool = False
+    fail_fast: bool = False
+    timeout: float = DEFAULT_TIMEOUT
+    memory: int | None = None
+
+
+@dataclass(frozen=True)
+class Precautions:
+    """What is known to end a worker.
+
+    tried         the steps that are tried in a forked process the first time in a case
+    always_tried  those of them that are tried every time
+    fatal         cases that are not judged again, each with the step that ended it and how
+    is_slow       whether a step did not return, so that it need not be waited for as long again
+    tries_none    whether no optional feature is tried, so that all count as offered
+    """
+
+    tried: frozenset[str] = frozenset()
+    always_tried: frozenset[str] = frozenset()
+    fatal: Mapping[int, tuple[str, str]] = field(default_factory=dict)
+    is_slow: bool = False
+    tries_none: bool = False
+
+
+@dataclass(frozen=True)
+class JudgeRange:
+    """A request: judge the cases with an index in [start, stop)."""
+
+    start: int
+    stop: int
+    precautions: Precautions
+
+
+@dataclass(frozen=True)
+class WriteReport:
+    """A request: report on these results of cases.
+
+    `gives_up` asks for the report without another use of the subject.
+    """
+
+    results: list[bytes]
+    is_stopped: bool
+    precautions: Precautions
+    gives_up: bool = False
+
+
+@dataclass(frozen=True)
+class Ready:
+    """An answer: the subject can be checked, and there are so many cases."""
+
+    size: int
+
+
+@dataclass(frozen=True)
+class Refused:
+    """An answer: nothing can be checked."""
+
+    error: Exception
+
+
+@dataclass(frozen=True)
+class Broken:
+    """An answer: rnnspec has a bug, and this is the traceback."""
+
+    traceback: str
+
+
+@dataclass(frozen=True)
+class Judged:
+    """An answer: the result of one case.
+
+    index      the index of the case
+    result     a pickled `CaseResult`
+    passed     the number of rules that hold
+    failed     what is wrong, by the id of the rule that fails
+    is_last    whether the run ends with this case
+    has_ended  whether a step in it was seen to end a process, or did not return
+    """
+
+    index: int
+    result: bytes
+    passed: int = 0
+    failed: Mapping[str, str] = field(default_factory=dict)
+    is_last: bool = False
+    has_ended: bool = False
+
+
+@dataclass(frozen=True)
+class Done:
+    """An answer: the cases up to `stop` are judged.
+
+    exhausted  why no more cases should be judged, if that is so
+    is_worn    whether the worker should be replaced, because it holds most of its memory
+    """
+
+    stop: int
+    exhausted: str = ""
+    is_worn: bool = False
+
+
+@dataclass(frozen=True)
+class Reported:
+    """An answer: a pickled report."""
+
+    report: bytes

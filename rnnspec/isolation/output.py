@@ -1,0 +1,88 @@
+"""What the subject prints: read from a pipe, counted, and cut off after its first lines."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+
+from rnnspec.text import make_printable
+
+KEPT_BYTES = 4096
+MOST_LINES = 3
+LONGEST_LINE = 80
+READ_BYTES = 1 << 16
+PATIENCE_SECONDS = 2.0
+"""How long the last output is waited for: a process that the subject started may keep the pipe."""
+UNITS = ((10**9, "GB"), (10**6, "MB"), (10**3, "kB"))
+
+
+class Output:
+    """The end of a pipe to which all workers write what the subject prints.
+
+    The file descriptors 1 and 2 of a worker lead to it, so that nothing gets past it.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._head = b""
+        self._reader, self.writer = get_context("spawn").Pipe(duplex=False)
+        self._thread = threading.Thread(target=self._read, name="output", daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        descriptor = self._reader.fileno()
+        while found := os.read(descriptor, READ_BYTES):
+            self.count += len(found)
+            self._head += found[: KEPT_BYTES - len(self._head)]
+
+    def finish(self) -> str:
+        """Wait until everything is read, and return a line about it, or nothing if there was none.
+
+        All workers must have ended.
+        """
+        self.writer.close()
+        self._thread.join(PATIENCE_SECONDS)
+        return describe_output(self.count, self._head)
+
+
+def describe_output(count: int, head: bytes) -> str:
+    """Return how much was printed and its first lines, or nothing if nothing was printed."""
+    if not count:
+        return ""
+    lines = [line for line in head.decode("utf-8", "backslashreplace").splitlines() if line.strip()]
+    shown = [_cut(make_printable(line)) for line in lines[:MOST_LINES]]
+    if not shown:
+        return f"the target printed {_format_size(count)}"
+    listed = " / ".join(shown)
+    is_all = len(lines) <= MOST_LINES and count == len(head)
+    label = "it says" if is_all else "it begins"
+    return f"the target printed {_format_size(count)}; {label}: {listed}"
+
+
+def _cut(line: str) -> str:
+    return line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]}..."
+
+
+def _format_size(count: int) -> str:
+    for size, unit in UNITS:
+        if count >= size:
+            return f"{count / size:.3g} {unit}"
+    return "1 byte" if count == 1 else f"{count} bytes"
+
+
+def redirect_output(writer: Connection | None) -> None:
+    """Let everything that this process prints go into a pipe; without one, drop it.
+
+    Pipes of multiprocessing are files on POSIX only; elsewhere everything is dropped.
+    """
+    silent = os.open(os.devnull, os.O_WRONLY)
+    target = silent if writer is None or os.name != "posix" else writer.fileno()
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
+    for descriptor in (1, 2):
+        os.dup2(target, descriptor)
+    os.close(silent)

@@ -1,0 +1,17 @@
+"""What the server that workers are forked from does once, when it imports this module.
+
+Python ends the server when the command and all workers have ended. A worker that hangs would keep
+it, and itself, for ever, so the system ends both with the command.
+"""
+
+from __future__ import annotations
+
+import os
+
+from rnnspec.isolation.limits import end_with_parent
+
+IS_SERVER = "RNNSPEC_IS_SERVER"
+"""The environment variable by which the server knows what it is."""
+
+if os.environ.pop(IS_SERVER, None):
+    end_with_parent()

@@ -1,0 +1,25 @@
+"""How far a run is, for whoever waits for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How far a run is.
+
+    judged   the number of cases judged so far
+    size     the number of all cases
+    failing  the number of cases on which a rule failed
+    seconds  how long the run takes
+    """
+
+    judged: int
+    size: int
+    failing: int
+    seconds: float
+
+
+Watcher = Callable[[Standing], None]

@@ -1,0 +1,78 @@
+"""The process in which a subject is used, as it starts and ends.
+
+What imports torch is imported in that process only, inside functions.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+
+from rnnspec.errors import CannotCheck
+from rnnspec.isolation.announcement import Announcement
+from rnnspec.isolation.ends import OUT_OF_MEMORY
+from rnnspec.isolation.limits import end_with_parent, limit_memory
+from rnnspec.isolation.messages import Broken, Job, Precautions, Refused
+from rnnspec.isolation.output import redirect_output
+
+
+@dataclass(frozen=True)
+class Start:
+    """How a worker is started.
+
+    is_first     whether what the subject prints on import counts, which is once
+    environment  the environment variables of the process that starts it
+    """
+
+    is_first: bool
+    environment: dict[str, str]
+
+
+def set_environment(variables: Mapping[str, str]) -> None:
+    """Give this process these environment variables and no others."""
+    for name in os.environ.keys() - variables.keys():
+        del os.environ[name]
+    os.environ.update(variables)
+
+
+def serve(
+    connection: Connection,
+    output: Connection,
+    shared: Announcement,
+    job: Job,
+    precautions: Precautions,
+    start: Start,
+) -> None:
+    """Answer the requests that come on a connection until it is closed.
+
+    `output` is the pipe for what the subject prints.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with_parent()
+    set_environment(start.environment)
+    redirect_output(output if start.is_first else None)
+
+    from rnnspec.isolation.guard import Guard
+    from rnnspec.isolation.judge import Judge
+    from rnnspec.subjects.steps import set_watcher
+
+    guard = Guard(shared, connection, job.timeout, can_fork=job.device.startswith("cpu"))
+    guard.take(precautions)
+    set_watcher(guard)
+    try:
+        limit_memory(job.memory)
+        judge = Judge(connection, job, guard)
+        redirect_output(output)
+        judge.answer_requests()
+    except CannotCheck as error:
+        connection.send(Refused(error))
+    except (EOFError, OSError):  # nobody listens any more
+        return
+    except MemoryError:
+        os._exit(OUT_OF_MEMORY)
+    except BaseException:
+        connection.send(Broken(traceback.format_exc()))

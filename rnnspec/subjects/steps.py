@@ -1,0 +1,82 @@
+"""The steps of a subject: every use of it passes through here, so that it can be watched.
+
+In a worker process, a watcher says which step is under way, and keeps steps from running that would
+end the process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+IMPORTING = "importing"
+"""The first word of the steps in which the user's own modules are imported."""
+
+TRYING = "trying"
+"""The first word of the steps in which an optional feature is tried, which can be left out."""
+USING_RESULTS = "using the results"
+"""The step in which something is done with what the subject returned, which may be code of it."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """The watcher was told to stop."""
+
+
+class StepWatcher(Protocol):
+    """What is told of the steps of the subject."""
+
+    def begin_case(self, case: object) -> None:
+        """Take note of the case in which the next steps are taken."""
+
+    def enter(self, step: str) -> None:
+        """Take note of the beginning of a step.
+
+        May raise a Failure, so that the step is not run, or Interrupted.
+        """
+
+    def leave(self, error: BaseException | None) -> None:
+        """Take note of the end of the step that was entered last, and of its exception."""
+
+
+class _Watched:
+    """Who watches the steps in this process, if anybody does."""
+
+    watcher: StepWatcher | None = None
+
+
+def set_watcher(watcher: StepWatcher | None) -> None:
+    """Let somebody watch the steps in this process from now on."""
+    _Watched.watcher = watcher
+
+
+def announce_case(case: object) -> None:
+    """Tell the watcher, if there is one, in which case the next steps are taken."""
+    if _Watched.watcher is not None:
+        _Watched.watcher.begin_case(case)
+
+
+@contextmanager
+def announce_step(step: str) -> Iterator[None]:
+    """Return a context for a step of the subject that tells the watcher, if there is one."""
+    watcher = _Watched.watcher
+    if watcher is None:
+        yield
+        return
+    watcher.enter(step)
+    try:
+        yield
+    except BaseException as error:
+        watcher.leave(error)
+        raise
+    watcher.leave(None)
+
+
+def is_from_user(error: BaseException) -> bool:
+    """Return whether an exception is the user's wish to stop.
+
+    Steps are watched in processes that ignore Ctrl-C. A KeyboardInterrupt that the watcher did not
+    raise was raised by the subject there.
+    """
+    is_watched = _Watched.watcher is not None
+    return isinstance(error, Interrupted if is_watched else KeyboardInterrupt)

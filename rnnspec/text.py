@@ -1,0 +1,43 @@
+"""Make text of unknown origin harmless: what an implementation says must not control a terminal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+MOST_CHARACTERS = 10_000
+"""Longer messages of exceptions are cut off before anything is done with them."""
+
+
+def make_printable(text: str, keep: str = "") -> str:
+    """Return the text with an escape for each character that a terminal does not just print.
+
+    These are control characters, which begin the commands of terminals, characters that change the
+    direction of writing, and halves of surrogate pairs, which no encoding has. `keep` lists
+    characters that stay as they are.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        each if each.isprintable() or each in keep else each.encode("unicode_escape").decode()
+        for each in text
+    )
+
+
+def make_data_printable(data: Any) -> Any:
+    """Return plain data with all its strings made printable; the line breaks and tabs stay."""
+    if isinstance(data, str):
+        return make_printable(data, keep="\n\t")
+    if isinstance(data, dict):
+        return {make_data_printable(key): make_data_printable(each) for key, each in data.items()}
+    if isinstance(data, list):
+        return [make_data_printable(each) for each in data]
+    return data
+
+
+def read_message(error: BaseException) -> str:
+    """Return the message of an exception on one line, whatever its `__str__` does."""
+    try:
+        text = str(error)[:MOST_CHARACTERS]
+    except BaseException as other:
+        return f"(its message cannot be read: {type(other).__name__})"
+    return make_printable(" ".join(text.split()))

@@ -1,0 +1,3 @@
+"""Raises KeyboardInterrupt on import."""
+
+raise KeyboardInterrupt

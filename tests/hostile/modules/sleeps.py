@@ -1,0 +1,5 @@
+"""Does not return on import."""
+
+import time
+
+time.sleep(1000)

@@ -1,0 +1,155 @@
+"""Tests of the file of results: what it has, what it refuses, and that nothing in it is lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rnnspec.cli import status
+from rnnspec.errors import SelectionError
+from rnnspec.isolation.journal import Journal, describe_run
+from rnnspec.isolation.messages import Judged
+from rnnspec.isolation.ranges import divide_cases, find_ranges
+from rnnspec.options import CheckOptions
+
+ROOT = Path(__file__).parents[2]
+TARGET = "rnnspec.selftest.bugs.states:StatesReadByDirection"
+FEW = ("--profile", "quick", "--cases", "40", "--rule", "recurrence.*", "--rule", "states.*")
+RUN = describe_run("mylib:RNN", CheckOptions(arguments={"tile": 4}))
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run_check(capsys: pytest.CaptureFixture[str], *options: str) -> dict[str, Any]:
+    """Return the report of a check, without what differs between two runs."""
+    found = status(["check", TARGET, *FEW, *options, "--json", "-"])
+    return {**json.loads(capsys.readouterr().out), "duration_s": 0, "status": found}
+
+
+def test_a_file_has_a_header_a_line_for_each_case_and_a_footer(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = run_check(capsys, "--stream", "run.jsonl")
+    header, *cases, footer = map(json.loads, (folder / "run.jsonl").read_text().splitlines())
+    assert (header["schema"], header["target"], header["cases"]) == ("rnnspec-run-1", TARGET, 40)
+    assert sorted(case["case"] for case in cases) == list(range(40))
+    failed = [case["failed"] for case in cases if case["failed"]]
+    first = report["results"][0]["rule"]
+    assert all(isinstance(message, str) for each in failed for message in each.values())
+    assert sum(first in each for each in failed) == report["results"][0]["violations"]
+    assert (footer["verdict"], footer["exit_status"], footer["judged"]) == ("violates", 1, 40)
+
+
+def test_a_run_that_was_cut_off_anywhere_goes_on_to_the_same_report(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = run_check(capsys, "--stream", "run.jsonl")
+    text = (folder / "run.jsonl").read_bytes()
+    for number, length in enumerate((len(text) // 3, len(text) - 300, len(text))):
+        path = folder / f"{number}.jsonl"
+        path.write_bytes(text[:length])
+        assert run_check(capsys, "--resume", path.name) == whole
+        lines = [json.loads(line) for line in path.read_text().splitlines() if _can_be_read(line)]
+        assert sorted(each["case"] for each in lines if "case" in each) == list(range(40))
+        assert lines[-1]["verdict"] == "violates"
+
+
+def _can_be_read(line: str) -> bool:
+    try:
+        json.loads(line)
+    except ValueError:
+        return False
+    return True
+
+
+@pytest.mark.skipif(os.name != "posix", reason="kills processes")
+def test_a_run_whose_command_is_killed_goes_on_to_the_same_report(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "rnnspec", "check", TARGET, *FEW, "--stream", "run.jsonl"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        deadline = time.monotonic() + 120
+        while not _count_lines(folder / "run.jsonl") > 5:
+            assert time.monotonic() < deadline, "some cases should be judged by now"
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+    before = _count_lines(folder / "run.jsonl")
+    resumed = run_check(capsys, "--resume", "run.jsonl")
+    assert _count_lines(folder / "run.jsonl") >= before
+    assert resumed == run_check(capsys)
+
+
+def _count_lines(path: Path) -> int:
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+def test_results_are_written_and_read_as_they_are(folder: Path) -> None:
+    path = folder / "run.jsonl"
+    journal = Journal.create(path, RUN)
+    journal.begin(9)
+    journal.add(Judged(4, b"\x80\x00four", passed=3, failed={"a.b": "wrong\ud800"}))
+    path.write_bytes(path.read_bytes() + b'{"case": 5, "res')
+    resumed = Journal.resume(path, RUN)
+    assert (resumed.results, resumed.size) == ({4: b"\x80\x00four"}, 9)
+    resumed.begin(9)
+    resumed.add(Judged(5, b"five"))
+    assert Journal.resume(path, RUN).results == {4: b"\x80\x00four", 5: b"five"}
+
+
+def test_files_about_something_else_are_refused(folder: Path) -> None:
+    path = folder / "run.jsonl"
+    for text in ("", "nothing\n", '{"schema": "other"}\n'):
+        path.write_text(text)
+        with pytest.raises(SelectionError, match="was not written by --stream"):
+            Journal.resume(path, RUN)
+    Journal.create(path, RUN).begin(9)
+    other = describe_run("mylib:RNN", CheckOptions(seed=1, arguments={"tile": 4}))
+    with pytest.raises(SelectionError, match=re.escape("it is about another run: its options is")):
+        Journal.resume(path, other)
+    with pytest.raises(SelectionError, match="the target has changed: it had 9 cases and has 8"):
+        Journal.resume(path, RUN).begin(8)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--stream", "a", "--resume", "b"), "--stream a: results are added to the file of "),
+        (("--resume", "b", "--fail-fast"), "--resume b: a run with --fail-fast cannot be resumed."),
+        (("--stream", "a", "--no-isolate"), "--stream cannot be used with --no-isolate."),
+    ],
+)
+def test_options_that_exclude_each_other_are_refused(
+    options: tuple[str, ...], message: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert status(["check", "torch.nn:RNN", *options]) == 2
+    assert message in capsys.readouterr().err
+    assert list(folder.iterdir()) == []
+
+
+def test_missing_cases_are_divided_into_ranges() -> None:
+    assert list(find_ranges([])) == []
+    assert list(find_ranges([3])) == [(3, 4)]
+    assert list(find_ranges([0, 1, 2, 5, 6, 9])) == [(0, 3), (5, 7), (9, 10)]
+    for size, jobs in ((0, 2), (1, 3), (40, 2), (5000, 1)):
+        known = set(range(3, size, 7))
+        ranges = list(divide_cases(size, jobs, known))
+        judged = [index for bounds in ranges for index in range(*bounds)]
+        assert judged == [index for index in range(size) if index not in known]

@@ -1,0 +1,206 @@
+"""Tests of checks in workers: from Python, with any way of starting them, and what they leave."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import rnnspec
+from rnnspec.cli import status
+from rnnspec.isolation import member, supervisor
+
+ROOT = Path(__file__).parents[2]
+HOSTILE = ROOT / "tests" / "hostile" / "subjects.py"
+FEW: dict[str, Any] = {"profile": "quick", "cases": 8, "rules": ["recurrence.output"]}
+
+
+class Importable(torch.nn.RNN):
+    """A layer that a worker may or may not be able to import."""
+
+
+def read_report(report: rnnspec.Report) -> dict[str, Any]:
+    return {**report.as_dict(), "duration_s": 0}
+
+
+def test_a_check_from_python_gives_the_same_report_in_a_worker() -> None:
+    for target in (torch.nn.RNN, "rnnspec.selftest.bugs.states:StatesReadByDirection"):
+        here, there = (rnnspec.check(target, isolate=each, **FEW) for each in (False, True))
+        assert read_report(here) == read_report(there)
+
+
+def test_a_check_from_python_survives_a_crash() -> None:
+    report = rnnspec.check(f"{HOSTILE}:Segfaults", isolate=True, profile="quick", cases=16)
+    assert report.verdict is rnnspec.RunVerdict.VIOLATES
+    messages = {report.result(fault.rule).message for fault in report.faults}
+    assert "the call ended the process with signal SIGSEGV" in messages
+
+
+def test_a_target_that_cannot_be_imported_is_judged_here_and_a_note_says_so() -> None:
+    class Local(torch.nn.RNN):
+        pass
+
+    for target in (Local, lambda *given, **named: torch.nn.RNN(*given, **named)):
+        report = rnnspec.check(target, isolate=True, **FEW)
+        assert report.ok
+        assert report.notes[-1] == (
+            "the target was judged in the process of the caller, because another one cannot "
+            "import it"
+        )
+    assert rnnspec.check(Local, **FEW).notes == rnnspec.check(torch.nn.RNN, **FEW).notes
+
+
+def test_wrong_options_are_refused_by_a_worker_as_here() -> None:
+    for isolate in (False, True):
+        with pytest.raises(rnnspec.CannotCheck, match=r"^profile 'qick': choose quick, default"):
+            rnnspec.check(torch.nn.RNN, isolate=isolate, profile="qick")
+
+
+def test_workers_can_be_new_processes_on_every_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "choose_context", lambda: get_context("spawn"))
+    report = rnnspec.check(f"{HOSTILE}:LeavesWithSuccess", isolate=True, **{**FEW, "cases": 16})
+    (fault,) = report.faults
+    message = report.result(fault.rule).message
+    assert message == "the call ended the process with exit status 0"
+
+
+def test_without_forks_a_crash_is_a_finding_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "choose_context", lambda: get_context("spawn"))
+    monkeypatch.setattr(member, "serve", serve_without_forks)
+    report = rnnspec.check(
+        f"{HOSTILE}:SegfaultsOnWrongInput",
+        isolate=True,
+        **{**FEW, "cases": 30, "rules": ["recurrence.output", "errors.feature-size"]},
+    )
+    assert report.verdict is rnnspec.RunVerdict.VIOLATES
+    messages = {report.result(fault.rule).message for fault in report.faults}
+    assert "the call ended the process with signal SIGSEGV" in messages
+
+
+def serve_without_forks(*given: Any) -> None:
+    """Be a worker on a system that has no `fork`."""
+    from rnnspec.isolation.worker import serve
+
+    del os.fork
+    serve(*given)
+
+
+def start_command(target: str, folder: Path, *options: str) -> subprocess.Popen[str]:
+    """Start a check in a folder, as the leader of a new group of processes."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "rnnspec", "check", target, "--profile", "quick", *options],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def list_group(leader: int) -> list[int]:
+    """Return the processes of a group that have not ended, its leader left out (on Linux)."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, group = path.read_text().rpartition(")")[2].split()[:3]
+        except OSError:
+            continue
+        if int(group) == leader and state not in "ZX" and int(path.parent.name) != leader:
+            found.append(int(path.parent.name))
+    return found
+
+
+def wait_until(is_true: Any, what: str) -> None:
+    deadline = time.monotonic() + 120
+    while not is_true():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.05)
+
+
+WAITING = """
+import os, time, torch
+
+class Waits(torch.nn.RNN):
+    def forward(self, *given):
+        if self.num_layers > 2:
+            open(f"waiting-{os.getpid()}", "w").close()
+            time.sleep(600)
+        return super().forward(*given)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_no_process_outlives_a_command_that_is_ended(number: int, tmp_path: Path) -> None:
+    (tmp_path / "waiting.py").write_text(WAITING)
+    with start_command("waiting.py:Waits", tmp_path, "--jobs", "2") as process:
+        wait_until(lambda: list(tmp_path.glob("waiting-*")), "a worker should wait by now")
+        assert list_group(process.pid)
+        process.send_signal(number)
+        process.communicate(timeout=60)
+        wait_until(lambda: not list_group(process.pid), "all processes should have ended")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_run_whose_processes_are_killed_gives_the_same_report(tmp_path: Path) -> None:
+    options = ("--cases", "60", "--rule", "recurrence.*", "--jobs", "2", "--json", "-")
+    target = "rnnspec.selftest.bugs.states:StatesReadByDirection"
+    reports = []
+    for kills in (0, 4):
+        with start_command(target, tmp_path, *options) as process:
+            for number in range(kills):
+                wait_until(lambda: list_group(process.pid) or process.poll() is not None, "")
+                time.sleep(0.7)
+                victims = list_group(process.pid)
+                for victim in victims[number % max(1, len(victims)) :][:1]:
+                    os.kill(victim, signal.SIGKILL)
+            out, err = process.communicate(timeout=300)
+        assert out, err
+        report = json.loads(out)
+        reports.append({**report, "duration_s": 0, "notes": [], "status": process.returncode})
+    assert reports[0] == reports[1]
+
+
+def test_the_command_imports_neither_torch_nor_the_target() -> None:
+    script = (
+        "import sys\n"
+        "from rnnspec.cli import status\n"
+        f"found = status(['check', '{HOSTILE}:StartsThreads', '--cases', '4', '--profile', "
+        "'quick', '--rule', 'recurrence.output', '--json', '-'])\n"
+        "heavy = {'torch', 'numpy', 'hypothesis', 'subjects'} & sys.modules.keys()\n"
+        "assert (found, heavy) == (0, set()), (found, heavy)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_run_with_too_little_time_says_what_was_not_reached(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(ROOT)
+    assert status(["check", "torch.nn:RNN", "--max-time", "0.1s", "--json", "-"]) == 3
+    report = json.loads(capsys.readouterr().out)
+    assert (report["verdict"], report["stopped"]) == ("inconclusive", True)
+    (note,) = [each for each in report["notes"] if each.startswith("the run was stopped after")]
+    assert re.fullmatch(r"the run was stopped after 0\.1 s: \d+ of \d+ cases were judged", note)
+    unreached = [each for each in report["results"] if each["verdict"] == "unreached"]
+    assert len(unreached) > 50
+    assert all("needed" in each["message"] for each in unreached)

@@ -1,0 +1,57 @@
+"""Tests of how far a run is said to be."""
+
+from __future__ import annotations
+
+import pytest
+
+from rnnspec.cli.progress import describe_standing, parse_duration, show_standing
+from rnnspec.errors import SelectionError
+from rnnspec.isolation.standing import Standing
+
+
+def test_a_standing_has_cases_rate_failures_and_the_time_left() -> None:
+    assert describe_standing(Standing(120, 900, 1, 30.0)) == (
+        "120 of 900 cases after 30 s (4 per second), 1 case fails, about 195 s left"
+    )
+    assert describe_standing(Standing(0, 900, 0, 0.0)).startswith("0 of 900 cases after 0 s (0 ")
+
+
+def test_without_a_terminal_a_line_is_written_every_half_minute(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with show_standing() as watch:
+        for seconds in range(100):
+            watch(Standing(seconds + 1, 200, seconds // 40, float(seconds)))
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert [line.split(" (")[0] for line in err.splitlines()] == [
+        "rnnspec: 31 of 200 cases after 30 s",
+        "rnnspec: 61 of 200 cases after 60 s",
+        "rnnspec: 91 of 200 cases after 90 s",
+    ]
+
+
+def test_on_a_terminal_a_bar_is_shown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    with show_standing() as watch:
+        for judged in (1, 100, 200):
+            watch(Standing(judged, 200, judged // 100, 1.0))
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "200/200" in err
+    assert "2 fail" in err
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90", 90.0), ("0.5", 0.5), ("60s", 60.0), ("5m", 300.0), ("2h", 7200.0)]
+)
+def test_durations_have_units(text: str, seconds: float) -> None:
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "soon", "-3", "0", "0s", "1 m", "1d", "1e3"])
+def test_other_durations_are_refused(text: str) -> None:
+    with pytest.raises(SelectionError, match="write a duration such as 90, 60s or 5m"):
+        parse_duration(text)
