@@ -41,8 +41,11 @@ def add_fault(
     If it was found `beside` another one, in cases of that, the name of the other is not its own. If
     both need the same way of building or calling a layer, they are one fault all the same.
     """
-    if beside is not None and any(
-        search.share_circumstance(minimum, each) for each in beside.situations
+    is_about_use = bool(CIRCUMSTANCES & minimum.passed.keys())
+    if (
+        beside is not None
+        and is_about_use
+        and any(search.share_circumstance(minimum, each) for each in beside.situations)
     ):
         beside.situations.append(minimum)
         beside.events.extend(events)
