@@ -77,7 +77,7 @@ def test_workers_can_be_new_processes_on_every_system(monkeypatch: pytest.Monkey
 def test_without_forks_a_crash_is_a_finding_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervisor, "choose_context", lambda: get_context("spawn"))
     monkeypatch.setattr(member, "serve", serve_without_forks)
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))  # the new process imports this module
+    monkeypatch.syspath_prepend(str(ROOT))  # the new process imports this module
     report = rnnspec.check(
         f"{HOSTILE}:SegfaultsOnWrongInput",
         isolate=True,
