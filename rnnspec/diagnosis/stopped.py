@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
 from typing import Any, TypeVar
 
 from rnnspec.contract.parts import Part
@@ -20,7 +21,7 @@ from rnnspec.engine.outcome import (
 )
 from rnnspec.engine.suite import Observed
 from rnnspec.rulekit.rule import Fact
-from rnnspec.subjects.failures import measure_progress
+from rnnspec.subjects.failures import Failure, find_stage
 
 CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])
@@ -117,23 +118,27 @@ def _add_stopped_call(
 ) -> None:
     finding = start.finding
 
+    @cache
+    def find_blocker(case: CaseT) -> Failure | None:
+        return search.suite.find_blocker(search.suite.observe(case))
+
     def probe(case: CaseT) -> Finding[CaseT] | None:
-        failure = search.suite.find_blocker(search.suite.observe(case))
+        failure = find_blocker(case)
         if failure is None or describe_blocker(failure) != blocker:
             return None
         kind = FindingKind.SUBJECT_ERROR
         return Finding(finding.index, case, str(failure), kind=kind, blocker=blocker)
 
-    own = search.suite.find_blocker(search.suite.observe(start.shown))
+    own = find_blocker(start.shown)
 
     def is_hidden(case: CaseT) -> bool:
         """Return whether something else stops the subject before this fault could."""
         if search.is_closed(case):
             return True
-        other = search.suite.find_blocker(search.suite.observe(case))
+        other = find_blocker(case)
         if other is None or own is None:
             return other is not None
-        return measure_progress(other) <= measure_progress(own)
+        return find_stage(other) <= find_stage(own)
 
     minimum = minimise(search.suite.space, finding, probe, is_hidden=is_hidden)
     add_fault(search, FaultKind.BLOCKED, minimum, events, Fact.CALL)

@@ -24,7 +24,7 @@ from rnnspec.errors import SelectionError, suggest_similar
 from rnnspec.observe.observation import Observation
 from rnnspec.subjects.capabilities import Capabilities
 from rnnspec.subjects.failures import Failure, Raised, Unsupported
-from rnnspec.subjects.steps import TRYING, announce_step
+from rnnspec.subjects.steps import CONSTRUCTOR, TRYING, announce_step
 from rnnspec.subjects.subject import TorchSubject
 from rnnspec.text import read_message
 
@@ -131,7 +131,7 @@ def _find_refused_keyword(subject: TorchSubject, feature: Feature, raised: Raise
     signature names the keyword, the error comes from what it calls, and is a fault.
     """
     unknown = UNKNOWN_KEYWORD.search(read_message(raised.error))
-    if raised.step != "the constructor" or not isinstance(raised.error, TypeError) or not unknown:
+    if raised.step != CONSTRUCTOR or not isinstance(raised.error, TypeError) or not unknown:
         return None
     keyword = unknown[1] or unknown[2]
     is_own = keyword in KEYWORDS.get(feature, (feature.text,))

@@ -25,6 +25,7 @@ from rnnspec.observe.tensors import (
 )
 from rnnspec.subjects import settings
 from rnnspec.subjects.failures import Malformed
+from rnnspec.subjects.steps import CALL
 from rnnspec.subjects.subject import observe_step
 
 Array = NDArray[np.float64]
@@ -177,7 +178,7 @@ def perform_call(prepared: PreparedLayer, case: Case, given: CallArguments) -> C
         given.leaf.detach().clone(),
         None if given.h_0 is None else given.h_0.detach().clone(),
     )
-    with case.grad_mode.enter(), observe_step("the call", case.dtype):
+    with case.grad_mode.enter(), observe_step(CALL, case.dtype):
         before = Surroundings.read(given.leaf.device)
         returned = call_module(prepared.caller, given.input, given.h_0)
         prepared.keep_memory(returned)

@@ -25,6 +25,7 @@ from rnnspec.cases.case import Case
 from rnnspec.cases.values import Values, draw_values
 from rnnspec.observe.tensors import CallArguments, build_arguments, make_tensor, strip_result
 from rnnspec.subjects.failures import Unsupported
+from rnnspec.subjects.steps import EARLIER_CALL
 from rnnspec.subjects.subject import Subject, observe_step
 
 Caller = Callable[..., Any]
@@ -91,7 +92,7 @@ class PreparedLayer:
         case = self.case.replace(**{**plain, **changes})
         values = draw_values(case)
         given = build_arguments(case, values.input, values.h_0, self.subject.device)
-        with observe_step("an earlier call", case.dtype), case.grad_mode.enter():
+        with observe_step(EARLIER_CALL, case.dtype), case.grad_mode.enter():
             returned = call_module(self.module, given.input, given.h_0)
         self.keep_memory(returned)
         return returned

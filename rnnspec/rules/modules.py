@@ -45,6 +45,7 @@ from rnnspec.rulekit.snippets.modules import (
     STATE_DICT,
 )
 from rnnspec.rulekit.violation import Violation, assert_identical
+from rnnspec.subjects.steps import LOADING_WEIGHTS, READING_WEIGHTS
 from rnnspec.subjects.subject import observe_step
 
 EARLIER_CALLS = [use for use in EarlierCalls if use is not EarlierCalls.FRESH]
@@ -80,7 +81,7 @@ def state_dict(observation: Observation) -> None:
 
     Catches buffers and counters in the `state_dict`, entries that are copies of the parameters.
     """
-    with observe_step("state_dict()"):
+    with observe_step(READING_WEIGHTS):
         state = dict(observation.module.state_dict())
     surplus = sorted(set(state) - set(observation.prepared.names.values()))
     if surplus:
@@ -88,7 +89,7 @@ def state_dict(observation: Observation) -> None:
             f"the state_dict has an entry {surplus[0]}; expected only the parameters", STATE_DICT
         )
     other = PreparedLayer(observation.subject, observation.case, observation.values)
-    with observe_step("load_state_dict()"):
+    with observe_step(LOADING_WEIGHTS):
         other.module.load_state_dict(state)
     other.module.train(observation.case.mode is Mode.TRAIN)
     fail_only_if_right_elsewhere(
@@ -101,7 +102,7 @@ def state_dict(observation: Observation) -> None:
 
 def _assert_entries_are_references(prepared: PreparedLayer) -> None:
     """Raise Violation if numbers written into the `state_dict` do not reach the parameters."""
-    with torch.no_grad(), observe_step("state_dict()"):
+    with torch.no_grad(), observe_step(READING_WEIGHTS):
         for tensor in prepared.module.state_dict().values():
             tensor.fill_(0.5)
     for name, parameter in prepared.parameters().items():

@@ -11,9 +11,17 @@ Failure
 from __future__ import annotations
 
 import re
+from enum import IntEnum, auto
 
 import torch
 
+from rnnspec.subjects.steps import (
+    CALL,
+    CONSTRUCTOR,
+    CONVERSION,
+    LOADING_WEIGHTS,
+    READING_WEIGHTS,
+)
 from rnnspec.text import read_message
 
 
@@ -115,19 +123,27 @@ def _is_refusal(error: BaseException, dtype: torch.dtype | None) -> bool:
     return any(words in text for words in TORCH_REFUSALS)
 
 
-def measure_progress(failure: Failure) -> int:
-    """Return how far a subject came before it was stopped.
+class Stage(IntEnum):
+    """How far a subject came before it was stopped."""
 
-    0 while it was built, 1 while its weights were loaded, 2 in a use before the call, 3 in the
-    call, and 4 if the call returned something of another form.
+    BUILDING = auto()
+    LOADING = auto()
+    PREPARING = auto()
+    CALLING = auto()
+    RETURNING = auto()
+
+
+def find_stage(failure: Failure) -> Stage:
+    """Return the stage in which a failure stopped the subject: `RETURNING` is the last, in which
+    the call returns something of another form.
     """
     if isinstance(failure, Malformed):
-        return 4
+        return Stage.RETURNING
     if isinstance(failure, Unloadable):
-        return 1
+        return Stage.LOADING
     step = failure.step if isinstance(failure, Raised) else ""
-    if step == "the constructor" or step.startswith(".to("):
-        return 0
-    if step in ("state_dict()", "load_state_dict()"):
-        return 1
-    return 3 if step == "the call" else 2
+    if step == CONSTRUCTOR or step.startswith(CONVERSION):
+        return Stage.BUILDING
+    if step in (READING_WEIGHTS, LOADING_WEIGHTS):
+        return Stage.LOADING
+    return Stage.CALLING if step == CALL else Stage.PREPARING

@@ -15,6 +15,10 @@ IMPORTING = "importing"
 
 TRYING = "trying"
 """The first word of the steps in which an optional feature is tried, which can be left out."""
+CONSTRUCTOR, CONVERSION = "the constructor", ".to("
+"""The step in which a layer is built, and how those begin in which it is converted."""
+READING_WEIGHTS, LOADING_WEIGHTS = "state_dict()", "load_state_dict()"
+CALL, EARLIER_CALL = "the call", "an earlier call"
 USING_RESULTS = "using the results"
 """The step in which something is done with what the subject returned, which may be code of it."""
 

@@ -21,7 +21,13 @@ from rnnspec.subjects.capabilities import Capabilities
 from rnnspec.subjects.failures import Failure, Unloadable, classify_error
 from rnnspec.subjects.release import list_positional_arguments
 from rnnspec.subjects.settings import restore_settings
-from rnnspec.subjects.steps import announce_step, is_from_user
+from rnnspec.subjects.steps import (
+    CONSTRUCTOR,
+    LOADING_WEIGHTS,
+    READING_WEIGHTS,
+    announce_step,
+    is_from_user,
+)
 from rnnspec.subjects.target import Target
 
 Array = NDArray[np.float64]
@@ -95,7 +101,7 @@ class TorchSubject:
         """
         positional, named = self.arrange_arguments(config, style)
         place: dict[str, Any] = {"device": self.device, "dtype": dtype.torch_dtype}
-        with observe_step("the constructor", dtype):
+        with observe_step(CONSTRUCTOR, dtype):
             module = self.target.factory(*positional, **(named | place if style.places else named))
         if not isinstance(module, torch.nn.Module):
             raise TargetError(
@@ -133,18 +139,18 @@ class TorchSubject:
         Raises Unloadable if the parameters of the layer are not the documented ones.
         """
         names = self.find_own_names(module, config)
-        with observe_step("state_dict()"):
+        with observe_step(READING_WEIGHTS):
             state = dict(module.state_dict())
         for name, own in names.items():
             state[own] = torch.from_numpy(weights[name].copy()).to(
                 device=state[own].device, dtype=state[own].dtype
             )
-        with observe_step("load_state_dict()"):
+        with observe_step(LOADING_WEIGHTS):
             module.load_state_dict(state)
 
     def find_own_names(self, module: torch.nn.Module, config: Config) -> dict[str, str]:
         """Return the name that the layer gives each documented parameter, as `match_names`."""
-        with observe_step("state_dict()"):
+        with observe_step(READING_WEIGHTS):
             shapes = _list_shapes(module.state_dict())
             parameters = _list_shapes(dict(module.named_parameters()))
         return match_names(parameter_shapes(config), shapes, parameters)

@@ -20,10 +20,10 @@ from rnnspec.observe.tensors import to_array
 from rnnspec.rulekit.assertions.results import exclude_masked_gradients, has_known_gradients
 from rnnspec.rulekit.violation import measure_distance
 from rnnspec.subjects.failures import Failure, Malformed, Raised, Unsupported
+from rnnspec.subjects.steps import CALL, EARLIER_CALL
 
 Array = NDArray[np.float64]
 Results = dict[str, Array]
-CALL, EARLIER_CALL = "the call", "an earlier call"
 SLACK = {8: 30.0, 4: 3.0, 2: 1.0}
 """The bound of the required result is multiplied by this, by the bytes of a number."""
 SEPARATION = {8: 10.0, 4: 10.0, 2: 3.0}

@@ -21,6 +21,7 @@ from rnnspec.rulekit.fixtures.constructor_calls import (
 )
 from rnnspec.rulekit.violation import Violation
 from rnnspec.subjects.failures import Ended, Raised
+from rnnspec.subjects.steps import CALL
 from rnnspec.subjects.subject import observe_step
 
 # An initial state of zeros would look the same as none, so an absent one becomes this.
@@ -269,7 +270,7 @@ def provoke_rejection(
     openly that it lacks a feature, and Violation if it ends the process or does not return.
     """
     try:
-        with observe_step("the call"):
+        with observe_step(CALL):
             try:
                 call_module(prepared.caller, call.input, call.h_0)
             finally:

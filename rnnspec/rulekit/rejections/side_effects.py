@@ -19,6 +19,7 @@ from rnnspec.rulekit.snippet import Snippet
 from rnnspec.rulekit.violation import Violation
 from rnnspec.subjects.failures import Failure, Unsupported
 from rnnspec.subjects.settings import list_changed_settings
+from rnnspec.subjects.steps import CALL
 from rnnspec.subjects.subject import observe_step
 
 NO_SIDE_EFFECTS = Snippet("""def read_state():
@@ -49,7 +50,7 @@ def describe_side_effects(
     copies = {name: tensor.detach().clone() for name, tensor in watched.items()}
     noted: list[Surroundings] = []
     device = torch.device(observation.subject.device)
-    with observation.case.grad_mode.enter(), observe_step("the call"):
+    with observation.case.grad_mode.enter(), observe_step(CALL):
         before = Surroundings.read(device)
         error = provoke_rejection(prepared, call, lambda: noted.append(Surroundings.read(device)))
     if error is None:
