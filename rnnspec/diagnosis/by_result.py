@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
-from rnnspec.diagnosis.events import Event, FaultKind
+from rnnspec.diagnosis.events import FACT_OF_KIND, Event, FaultKind
 from rnnspec.diagnosis.fault import Fault
 from rnnspec.diagnosis.search import Search
 from rnnspec.diagnosis.telling import name_fault
 from rnnspec.engine.explanations import LikelyCause
 from rnnspec.engine.suite import RESULTS, Observed
-from rnnspec.rulekit.rule import Fact
+from rnnspec.rulekit.rule import Fact, Theme
 
 CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])
-FACTS = {FaultKind.BLOCKED: Fact.CALL, FaultKind.RESULTS: Fact.RESULTS}
 
 
 def separate_results(search: Search[CaseT, ObservedT]) -> None:
@@ -23,9 +22,9 @@ def separate_results(search: Search[CaseT, ObservedT]) -> None:
     The results of a call that is told as stopped may have a wrong form.
     """
     for fault in list(search.faults):
-        fact = FACTS.get(fault.kind)
-        if fact is None or fault.cause is not None:
+        if fault.kind not in (FaultKind.BLOCKED, FaultKind.RESULTS) or fault.cause is not None:
             continue
+        fact = FACT_OF_KIND[fault.kind]
         events = [event for event in fault.events if event.kind is fault.kind]
         causes = _find_both(search, fault.kind, events, fact)
         if causes is not None:
@@ -59,7 +58,9 @@ def _separate(
     causes: tuple[LikelyCause, LikelyCause],
 ) -> None:
     """Name a fault by the cause that stops the call, if one does, and add one for the other."""
-    first, second = sorted(causes, key=lambda cause: not _breaks(search, cause, fact))
+    first, second = causes
+    if fact is Fact.CALL:
+        first, second = sorted(causes, key=lambda cause: not _changes_form(search, cause))
     situation = fault.situation
     fault.cause = first
     fault.root, fault.minimum = name_fault(search, fault.kind, situation, events, fact, first)
@@ -75,14 +76,13 @@ def _separate(
     if any(other.root is root for other in search.faults):
         return
     own = [event for event in fault.events if event.rule in (root.id, *second.rules)]
-    taken = {id(event) for event in own}
-    fault.events = [event for event in fault.events if id(event) not in taken]
+    fault.give_up(own)
     search.faults.append(
         Fault(FaultKind.RESULTS, root, [situation], told, own or events[:1], cause=second)
     )
 
 
-def _breaks(search: Search[CaseT, ObservedT], cause: LikelyCause, fact: Fact) -> bool:
-    """Return whether a rule that a cause breaks establishes a fact by the form of the results."""
+def _changes_form(search: Search[CaseT, ObservedT], cause: LikelyCause) -> bool:
+    """Return whether a cause breaks a rule about the form of the results."""
     named = (search.rules[name] for name in cause.rules if name in search.rules)
-    return fact is Fact.CALL and any(rule.id.startswith("shapes.") for rule in named)
+    return any(rule.theme is Theme.SHAPES for rule in named)

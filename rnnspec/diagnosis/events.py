@@ -29,6 +29,7 @@ KIND_OF_FACT = {
     Fact.RESULTS: FaultKind.RESULTS,
     Fact.GRADIENTS: FaultKind.GRADIENTS,
 }
+FACT_OF_KIND = {kind: fact for fact, kind in KIND_OF_FACT.items()}
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -54,6 +55,11 @@ class Fault(Generic[CaseT]):
         self.kind = min(self.kind, other.kind, key=list(FaultKind).index)
         self.situations.extend(other.situations)
         self.events.extend(other.events)
+
+    def give_up(self, events: Iterable[Event[CaseT]]) -> None:
+        """Leave failures to another fault."""
+        given = {id(event) for event in events}
+        self.events = [event for event in self.events if id(event) not in given]
 
     def count_events(self, rule: str) -> int:
         """Return how many failures of a rule are part of this fault."""

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any, TypeVar
 
-from rnnspec.diagnosis.events import KIND_OF_FACT, Event, FaultKind
+from rnnspec.diagnosis.events import FACT_OF_KIND, Event, FaultKind
 from rnnspec.diagnosis.fault import Fault
 from rnnspec.diagnosis.search import Search
-from rnnspec.diagnosis.telling import name_fault
+from rnnspec.diagnosis.telling import rename_fault
 from rnnspec.engine.explanations import LikelyCause
 from rnnspec.engine.minimise import MinimalFailure, is_in_any
 from rnnspec.engine.suite import Observed
-from rnnspec.rulekit.rule import Fact
 
 CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])
@@ -26,8 +25,8 @@ def find_late_causes(search: Search[CaseT, ObservedT]) -> None:
     a better name.
     """
     for fault in search.faults:
-        fact = next((each for each, kind in KIND_OF_FACT.items() if kind is fault.kind), None)
-        if fault.cause is not None or fact in (None, Fact.CALL) or len(search.faults) < 2:
+        is_wrong = fault.kind in (FaultKind.RESULTS, FaultKind.GRADIENTS)
+        if fault.cause is not None or not is_wrong or len(search.faults) < 2:
             continue
         others = _list_other_situations(search, fault)
         alone = [
@@ -35,20 +34,18 @@ def find_late_causes(search: Search[CaseT, ObservedT]) -> None:
             for event in fault.events
             if event.kind is fault.kind and not is_in_any(search.suite.space, event.shown, others)
         ]
-        cause = _find_main_cause(search, fault.kind, alone, fact) if alone else None
-        cause = cause or _find_further_cause(search, fault, fact)
+        cause = _find_main_cause(search, fault.kind, alone) if alone else None
+        cause = cause or _find_further_cause(search, fault)
         if cause is not None:
             fault.cause = cause
-            _rename(search, fault, alone or fault.events, fact)
+            rename_fault(search, fault, alone or fault.events)
 
 
 def _find_main_cause(
-    search: Search[CaseT, ObservedT],
-    kind: FaultKind,
-    events: list[Event[CaseT]],
-    fact: Fact | None,
+    search: Search[CaseT, ObservedT], kind: FaultKind, events: list[Event[CaseT]]
 ) -> LikelyCause | None:
     """Return the likely cause of all events, or of nearly all: others may have been overlooked."""
+    fact = FACT_OF_KIND[kind]
     cause = search.find_cause(kind, events, fact)
     if cause is not None:
         return cause
@@ -62,29 +59,19 @@ def _find_main_cause(
 
 
 def _find_further_cause(
-    search: Search[CaseT, ObservedT], fault: Fault[CaseT], fact: Fact | None
+    search: Search[CaseT, ObservedT], fault: Fault[CaseT]
 ) -> LikelyCause | None:
     """Return what explains a fault together with the likely cause of one that shows everywhere."""
     events = [event for event in fault.events if event.kind is fault.kind]
     for other in search.faults:
         is_everywhere = any(not each.needed for each in other.situations)
         if other.kind is fault.kind and other.cause is not None and is_everywhere and events:
-            cause = search.find_cause(fault.kind, events, fact, besides=other.cause)
+            cause = search.find_cause(
+                fault.kind, events, FACT_OF_KIND[fault.kind], besides=other.cause
+            )
             if cause is not None:
                 return cause
     return None
-
-
-def _rename(
-    search: Search[CaseT, ObservedT],
-    fault: Fault[CaseT],
-    events: list[Event[CaseT]],
-    fact: Fact | None,
-) -> None:
-    """Give a fault the name that its cause suggests, unless another fault has it."""
-    root, told = name_fault(search, fault.kind, fault.situation, events, fact, fault.cause)
-    if not any(other.root is root for other in search.faults):
-        fault.root, fault.minimum = root, told
 
 
 def _list_other_situations(

@@ -29,8 +29,7 @@ def merge_presupposed(search: Search[CaseT, ObservedT]) -> None:
             if other is fault or search.is_minor(other, fault.root) or _are_calls(fault, other):
                 continue
             if fault.root.presupposes_rule(other.root.id) and not _is_free(search, fault, other):
-                other.take_in(fault)
-                search.faults.remove(fault)
+                search.merge(fault, other)
                 break
 
 
@@ -55,8 +54,7 @@ def merge_same_names(search: Search[CaseT, ObservedT]) -> None:
     for fault in list(search.faults):
         first = next(each for each in search.faults if each.root.id == fault.root.id)
         if first is not fault:
-            first.take_in(fault)
-            search.faults.remove(fault)
+            search.merge(fault, first)
 
 
 def merge_readings(search: Search[CaseT, ObservedT]) -> None:
@@ -71,8 +69,7 @@ def merge_readings(search: Search[CaseT, ObservedT]) -> None:
             are_readings = Theme.DROPOUT is fault.root.theme is other.root.theme
             is_same = remove_numbers(other.minimum.finding.message) == said
             if is_larger and are_readings and is_same:
-                other.take_in(fault)
-                search.faults.remove(fault)
+                search.merge(fault, other)
                 break
 
 
@@ -86,8 +83,7 @@ def merge_gradients(search: Search[CaseT, ObservedT]) -> None:
             continue
         for other in search.faults:
             if other.root.part is Part.VALUES and _need_the_same(search, fault, other):
-                other.take_in(fault)
-                search.faults.remove(fault)
+                search.merge(fault, other)
                 break
 
 

@@ -46,9 +46,9 @@ def rank_rules(
     dropout: few faults need it. If the subject is stopped, a rule that applies to the minimal case
     comes before one that does not. A simplest value that is `required` tells more than another one:
     few faults need it. A choice or the number of layers tells more than another size, which many
-    faults need to show. What is
-    wrong with the construction or the parameters comes before what is wrong with a call. If all
-    errors are small, they add up along sizes and layers, and a rule about numbers tells more.
+    faults need to show. What is wrong with the construction or the parameters comes before what is
+    wrong with a call. If all errors are small, they add up along sizes and layers, and a rule about
+    numbers tells more.
     """
     eligible = [rule for rule in rules if rule.id in preferred or _is_eligible(rule, needed, fact)]
 

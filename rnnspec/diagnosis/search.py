@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 
 from rnnspec.contract.clauses import Level
 from rnnspec.contract.parts import Part
-from rnnspec.diagnosis.events import KIND_OF_FACT, Event, FaultKind, list_events
+from rnnspec.diagnosis.events import FACT_OF_KIND, Event, FaultKind, list_events
 from rnnspec.diagnosis.fault import Fault
 from rnnspec.diagnosis.naming import CIRCUMSTANCES
 from rnnspec.engine.campaign import judge_by_all
@@ -87,6 +87,11 @@ class Search(Generic[CaseT, ObservedT]):
             self._observed[case] = self.suite.observe(case)
         return self._observed[case]
 
+    def merge(self, fault: Fault[CaseT], other: Fault[CaseT]) -> None:
+        """Make a fault part of another one."""
+        other.take_in(fault)
+        self.faults.remove(fault)
+
     def add_or_merge(self, fault: Fault[CaseT]) -> None:
         """Add a fault, or make it part of the one that has the same name."""
         same = next((each for each in self.faults if each.root.id == fault.root.id), None)
@@ -156,8 +161,7 @@ class Search(Generic[CaseT, ObservedT]):
         if failing is None:
             return FaultKind.REQUIREMENT, None
         event = next(list_events(self.rules, [failing]))
-        facts = {each: fact for fact, each in KIND_OF_FACT.items()}
-        fact = facts.get(event.kind)
+        fact = FACT_OF_KIND.get(event.kind)
         if fact is not None and fact not in failing.broken:
             # The rule made a call with other numbers: does its case show the fault by itself?
             broken = self.suite.find_broken_facts(

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from rnnspec.diagnosis.alike import find_same
-from rnnspec.diagnosis.events import Event, FaultKind
+from rnnspec.diagnosis.events import FACT_OF_KIND, Event, FaultKind
 from rnnspec.diagnosis.fault import Fault
 from rnnspec.diagnosis.naming import CIRCUMSTANCES, SITUATIONS, rank_rules
 from rnnspec.diagnosis.search import Search
@@ -131,6 +131,21 @@ def name_fault(
     return _tell(search, ranked, minimum, at_minimum, cause, events)
 
 
+def rename_fault(
+    search: Search[CaseT, ObservedT],
+    fault: Fault[CaseT],
+    events: list[Event[CaseT]],
+    excluded: Collection[str] = (),
+) -> None:
+    """Name a fault anew, by what is known of its cause now, unless another one has that name."""
+    fact = FACT_OF_KIND.get(fault.kind)
+    root, told = name_fault(
+        search, fault.kind, fault.situation, events, fact, fault.cause, excluded
+    )
+    if not any(other.root is root for other in search.faults):
+        fault.root, fault.minimum = root, told
+
+
 def _is_about_same(
     search: Search[CaseT, ObservedT], rule: Rule[Any, Any], minimum: MinimalFailure[CaseT]
 ) -> bool:
@@ -183,8 +198,7 @@ def _absorb_narrower(
         )
     ]
     for other in narrower:
-        fault.take_in(other)
-        search.faults.remove(other)
+        search.merge(other, fault)
 
 
 def _find_presupposed(

@@ -12,13 +12,13 @@ from typing import Any, Generic, TypeVar
 
 from rnnspec.cases.case import SIZES
 from rnnspec.contract.parts import Part
-from rnnspec.diagnosis.events import Event, FaultKind, is_small
+from rnnspec.diagnosis.events import FACT_OF_KIND, Event, FaultKind, is_small
 from rnnspec.diagnosis.fault import Fault
 from rnnspec.diagnosis.joining import join_related
 from rnnspec.diagnosis.merging import merge_presupposed
 from rnnspec.diagnosis.naming import CIRCUMSTANCES
 from rnnspec.diagnosis.search import Search
-from rnnspec.diagnosis.telling import name_fault
+from rnnspec.diagnosis.telling import rename_fault
 from rnnspec.engine.campaign import judge_by_all, list_applicable_rules
 from rnnspec.engine.minimise import (
     RULE_EVALUATIONS,
@@ -39,7 +39,6 @@ FEWEST, MOST = 2, 5
 """In so many cases the known mistakes must not explain what a rule says; so many are tried."""
 CLOSE = 0.01
 """By how much two numbers may differ, relative to the larger, that are wrong in the same way."""
-FACT_OF_KIND = {FaultKind.RESULTS: Fact.RESULTS, FaultKind.GRADIENTS: Fact.GRADIENTS}
 
 
 @dataclass(frozen=True)
@@ -86,7 +85,12 @@ class Known(Generic[CaseT, ObservedT]):
         rounding of the subject, which the layer does not share. Where the subject's numbers are
         wrong, the mistakes must make them wrong too. A gradient must be that of the wrong results.
         """
-        found = self.judge(rule, finding.case)
+        return self._explain(rule, finding, self.judge(rule, finding.case))
+
+    def _explain(
+        self, rule: Rule[Any, Any], finding: Finding[CaseT], found: Outcome[CaseT]
+    ) -> bool | None:
+        """Return the same, if it is known what the rule says about the layer."""
         if found is None:
             is_rounding = finding.difference is not None and is_small(finding.difference)
             return None if is_rounding or self._is_wrong_otherwise(finding.case) else False
@@ -105,11 +109,11 @@ class Known(Generic[CaseT, ObservedT]):
         If the same numbers are wrong there, the mistakes must make them just as wrong.
         """
         finding = fault.minimum.finding
-        if not self.explain(fault.root, finding):
+        found = self.judge(fault.root, finding.case)
+        if not self._explain(fault.root, finding, found):
             return False
         if fault.kind is not self.kind:
             return True
-        found = self.judge(fault.root, finding.case)
         return isinstance(found, Finding) and _shorten(found.message) == _shorten(finding.message)
 
     def _is_wrong_otherwise(self, case: CaseT) -> bool:
@@ -149,7 +153,7 @@ def absorb_explained(search: Search[CaseT, ObservedT]) -> None:
 
     Where only the subject stops in another way, a rule that the cause breaks is no name for that.
     """
-    for kind in FACT_OF_KIND:
+    for kind in (FaultKind.RESULTS, FaultKind.GRADIENTS):
         for fault in list(search.faults):
             known = Known.collect(search, kind)
             is_gradient = fault.root.part is Part.GRADIENTS
@@ -164,8 +168,7 @@ def absorb_explained(search: Search[CaseT, ObservedT]) -> None:
                 continue
             taker = max(known.faults, key=lambda each: each.count_events(fault.root.id))
             if not search.is_minor(taker, fault.root):
-                taker.take_in(fault)
-                search.faults.remove(fault)
+                search.merge(fault, taker)
 
 
 def _rename_stopped(
@@ -179,11 +182,7 @@ def _rename_stopped(
     rules = list_applicable_rules(search.suite, case)
     outcomes, _ = judge_by_all(mistaken, rules, 0, case)
     explained = {name for name, each in outcomes.items() if each is not None}
-    root, told = name_fault(
-        search, fault.kind, fault.situation, fault.events, Fact.CALL, None, explained
-    )
-    if not any(other.root is root for other in search.faults):
-        fault.root, fault.minimum = root, told
+    rename_fault(search, fault, fault.events, explained)
 
 
 def find_unexplained(search: Search[CaseT, ObservedT]) -> None:
@@ -201,9 +200,8 @@ def find_unexplained(search: Search[CaseT, ObservedT]) -> None:
     for name in sorted(events, key=lambda name: (-len(events[name]), order.index(name))):
         if not _is_unexplained(known, search.rules[name], search.sort_simplest(events[name])):
             continue
-        taken = {id(event) for event in events[name]}
         for fault in known.faults:
-            fault.events = [event for event in fault.events if id(event) not in taken]
+            fault.give_up(events[name])
         if not join_related(search, name, events[name]):
             _add_unexplained(known, search.rules[name], events[name])
     has_new = bool(search.open_faults)
