@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from rnnspec.cases.case import CHOICES, CONFIG_AXES, Case
 from rnnspec.cases.plan import PlanRow
-from rnnspec.cases.sizes import lengths, sizes
+from rnnspec.cases.sizes import Sizes, lengths, sizes
 from rnnspec.contract.config import Config
 
 T = TypeVar("T")
@@ -36,13 +36,21 @@ def cases_in_row(
     probability = row["dropout"].probability
     if probability is None:
         probability = draw(PROBABILITIES)
-    arguments = {name: row[name] for name in CONFIG_AXES}
-    config = Config(drawn["input_size"], drawn["hidden_size"], dropout=probability, **arguments)
-    choices = {name: row[name] for name in CHOICES}
-    case = Case(config=config, steps=drawn["steps"], batch=drawn["batch"], **choices)
+    case = make_case(row, drawn, probability)
     if not case.is_packed:
         return case
     return case.replace(lengths=draw(lengths(drawn["steps"], drawn["batch"])))
+
+
+def make_case(row: Mapping[str, Any], chosen: Sizes, probability: float) -> Case:
+    """Return a case with the values of a row, these sizes and this dropout probability.
+
+    The lengths of a packed batch are left to the caller.
+    """
+    arguments = {name: row[name] for name in CONFIG_AXES}
+    config = Config(chosen["input_size"], chosen["hidden_size"], dropout=probability, **arguments)
+    choices = {name: row[name] for name in CHOICES}
+    return Case(config=config, steps=chosen["steps"], batch=chosen["batch"], **choices)
 
 
 def draw_cases(

@@ -10,11 +10,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from rnnspec.cases.axes import AXIS, Distribution, DropoutLevel, InitialState, Layout, Mode
-from rnnspec.cases.case import CHOICES, CONFIG_AXES, Case, is_consistent
-from rnnspec.cases.drawing import mix_seed
+from rnnspec.cases.case import Case, is_consistent
+from rnnspec.cases.drawing import make_case, mix_seed
 from rnnspec.cases.plan import Scope, find_simplest_row
 from rnnspec.cases.sizes import DIMENSIONS, Sizes
-from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import Nonlinearity
 
 LENGTHS = {4: (2, 3, 1, 2), 2: (2, 3)}
@@ -79,12 +78,5 @@ def _make_case(scope: Scope, sizes: Sizes, wanted: Mapping[str, Any]) -> Case:
         for name, simplest in find_simplest_row(scope).items()
     }
     level = row["dropout"].probability
-    config = Config(
-        sizes["input_size"],
-        sizes["hidden_size"],
-        dropout=PROBABILITY if level is None else level,
-        **{name: row[name] for name in CONFIG_AXES},
-    )
-    choices = {name: row[name] for name in CHOICES}
-    case = Case(config=config, steps=sizes["steps"], batch=sizes["batch"], **choices)
+    case = make_case(row, sizes, PROBABILITY if level is None else level)
     return case.replace(lengths=LENGTHS.get(case.batch, ()))
