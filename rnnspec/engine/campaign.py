@@ -10,11 +10,11 @@ from rnnspec.engine.outcome import (
     CaseResult,
     FailingCase,
     Finding,
-    FindingKind,
     Outcome,
     Progress,
     Tally,
     describe_blocker,
+    describe_failure,
     judge_case,
     remove_numbers,
     sum_up_case,
@@ -78,20 +78,12 @@ def block_case(
     suite: Suite[CaseT, ObservedT], index: int, case: CaseT, failure: Failure
 ) -> CaseResult[CaseT]:
     """Return the result of a case in which no rule could be judged because of a failure."""
-    blocker = describe_blocker(failure)
     findings = {
-        rule.id: Finding(
-            index,
-            case,
-            str(failure),
-            snippet=rule.program,
-            kind=FindingKind.SUBJECT_ERROR,
-            blocker=blocker,
-        )
+        rule.id: describe_failure(rule, index, case, failure)
         for rule in list_applicable_rules(suite, case)
     }
     broken = {Fact.CALL: case}
-    failing = FailingCase(index, case, findings, broken, blocker=blocker)
+    failing = FailingCase(index, case, findings, broken, blocker=describe_blocker(failure))
     return sum_up_case(index, findings, failing if findings else None)
 
 
@@ -147,17 +139,21 @@ def _find_misled(
         return misled
     for rule in failed:
         said = remove_numbers(" ".join(findings[rule.id].message.split()))
-        made = [
-            each
-            for each in others[rule.id]
-            if each is not judged and not _is_stopped_by(suite, each, said)
-        ]
-        wrong = (suite.find_wrong_results(each) for each in made)
-        shown = next((each for each in wrong if each is not None), None)
+        made = [each for each in others[rule.id] if each is not judged]
+        wrong = ((each, suite.find_wrong_results(each)) for each in made)
+        shown = next(
+            (
+                case
+                for each, case in wrong
+                if case is not None and not _is_stopped_by(suite, each, said)
+            ),
+            None,
+        )
         if shown is not None:
             misled[rule.id] = Fact.RESULTS, shown
         elif Fact.GRADIENTS in rule.establishes | rule.presupposes and not broken:
-            found = (suite.find_broken_facts(each, with_gradients=True) for each in made)
+            going = (each for each in made if not _is_stopped_by(suite, each, said))
+            found = (suite.find_broken_facts(each, with_gradients=True) for each in going)
             first = next(filter(None, found), None)
             if first is not None:
                 misled[rule.id] = next(iter(first.items()))

@@ -88,6 +88,20 @@ class UnsupportedCase:
     reason: str
 
 
+def describe_failure(
+    rule: Rule[CaseT, Any], index: int, case: CaseT, failure: Failure
+) -> Finding[CaseT]:
+    """Return the finding of a rule that could not be judged because of a failure."""
+    return Finding(
+        index,
+        case,
+        str(failure),
+        snippet=rule.program,
+        kind=FindingKind.SUBJECT_ERROR,
+        blocker=describe_blocker(failure),
+    )
+
+
 Outcome = Finding[CaseT] | UnsupportedCase | None
 """A finding, an open refusal, or None if the rule passed."""
 
@@ -107,14 +121,7 @@ def judge_case(rule: Rule[Any, ObservedT], observation: ObservedT, index: int = 
     except Unsupported as refusal:
         return UnsupportedCase(str(refusal))
     except Failure as failure:
-        return Finding(
-            index,
-            case,
-            str(failure),
-            snippet=rule.program,
-            kind=FindingKind.SUBJECT_ERROR,
-            blocker=describe_blocker(failure),
-        )
+        return describe_failure(rule, index, case, failure)
     except BaseException as error:
         if is_from_user(error):
             raise

@@ -103,7 +103,7 @@ class LayerSuite:
         """The cases with which the run starts."""
         return list_opening_cases(self.scope, self.seed)
 
-    @property
+    @cached_property
     def size(self) -> int:
         """The number of case indices."""
         count = len(self.opening) + sum(row.cases for row in self.rows)
