@@ -24,8 +24,8 @@ from rnnspec.engine.capabilities import parse_features, probe_capabilities
 from rnnspec.engine.outcome import Progress
 from rnnspec.engine.suite import Observed, Suite
 from rnnspec.errors import SelectionError, TargetError
-from rnnspec.isolation.limits import choose_memory
-from rnnspec.isolation.messages import DEFAULT_TIMEOUT, Job
+from rnnspec.isolation.jobs import make_job
+from rnnspec.isolation.messages import DEFAULT_TIMEOUT
 from rnnspec.isolation.supervisor import Supervisor
 from rnnspec.options import CheckOptions, check_choice, show_options
 from rnnspec.pipeline import check_suite
@@ -73,15 +73,8 @@ def check(
     name = find_importable_name(target)
     if name is None:
         return run_check(target, chosen, watch=watch, notes=(NOT_ISOLATED,))
-    job = Job(
-        name,
-        prepare_check,
-        (name, chosen),
-        device=str(chosen.device),
-        strict=chosen.strict,
-        fail_fast=chosen.fail_fast,
-        timeout=timeout,
-        memory=choose_memory(1) if memory is None else memory,
+    job = make_job(
+        name, prepare_check, (name, chosen), chosen, workers=1, timeout=timeout, memory=memory
     )
     tell = None if watch is None else lambda standing: watch(standing.judged, standing.size)
     return Supervisor(job, 1, watch=tell).run()

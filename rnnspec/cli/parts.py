@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -88,6 +88,13 @@ def import_module(name: str) -> None:
             sys.path.remove(here)
 
 
+def make_bar(**options: Any) -> Any:
+    """Return a bar on standard error that counts cases; the options are those of click's bar."""
+    return click.progressbar(
+        length=1, label="cases", file=sys.stderr, show_pos=True, update_min_steps=1, **options
+    )
+
+
 @contextmanager
 def show_progress() -> Iterator[Watcher | None]:
     """Show a bar on standard error if it is a terminal, and nothing in a pipe.
@@ -98,9 +105,7 @@ def show_progress() -> Iterator[Watcher | None]:
         with redirect_stdout(sys.stderr):
             yield None
         return
-    bar = click.progressbar(
-        length=1, label="cases", file=sys.stderr, show_pos=True, update_min_steps=1
-    )
+    bar = make_bar()
     with redirect_stdout(sys.stderr), bar:
 
         def watch(done: int, total: int) -> None:

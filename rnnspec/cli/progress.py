@@ -6,10 +6,10 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import click
 
+from rnnspec.cli.parts import make_bar
 from rnnspec.errors import SelectionError
 from rnnspec.isolation.standing import Standing, Watcher
 
@@ -48,14 +48,7 @@ def show_standing() -> Iterator[Watcher]:
     if not sys.stderr.isatty():
         yield _LineWriter()
         return
-    bar: Any = click.progressbar(
-        length=1,
-        label="cases",
-        file=sys.stderr,
-        show_pos=True,
-        update_min_steps=1,
-        item_show_func=lambda failing: f"{failing} fail" if failing else None,
-    )
+    bar = make_bar(item_show_func=lambda failing: f"{failing} fail" if failing else None)
     with bar:
 
         def watch(standing: Standing) -> None:

@@ -9,9 +9,8 @@ from typing import Any
 
 from rnnspec.cli.parts import import_module
 from rnnspec.errors import SelectionError
+from rnnspec.isolation.jobs import make_job
 from rnnspec.isolation.journal import Journal, describe_run
-from rnnspec.isolation.limits import choose_memory
-from rnnspec.isolation.messages import Job
 from rnnspec.isolation.standing import Watcher
 from rnnspec.isolation.supervisor import Supervisor
 from rnnspec.options import CheckOptions, check_integer
@@ -70,15 +69,14 @@ def check_in_workers(
     if not imports:
         require_target(target)
     journal = open_journal(describe_run(target, options), stream, resume)
-    job = Job(
+    job = make_job(
         target,
         prepare_in_worker,
         (target, tuple(imports), options),
-        device=options.device,
-        strict=options.strict,
-        fail_fast=options.fail_fast,
+        options,
+        workers=jobs,
         timeout=timeout,
-        memory=choose_memory(jobs) if memory is None else memory,
+        memory=memory,
     )
     return Supervisor(job, jobs, watch=watch, journal=journal, max_time=max_time).run()
 

@@ -1,0 +1,37 @@
+"""The job of a check in workers, from its options."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from rnnspec.isolation.limits import choose_memory
+from rnnspec.isolation.messages import Job
+from rnnspec.options import CheckOptions
+
+
+def make_job(
+    target: str,
+    prepare: Callable[..., tuple[Any, tuple[str, ...]]],
+    arguments: tuple[Any, ...],
+    options: CheckOptions,
+    *,
+    workers: int,
+    timeout: float,
+    memory: int | None,
+) -> Job:
+    """Return the job of a check for so many workers.
+
+    The first three are those of `Job`. `timeout` is in seconds for each step of the target, and
+    `memory` in MiB for each worker; without it, each gets its share of the machine's.
+    """
+    return Job(
+        target,
+        prepare,
+        arguments,
+        device=str(options.device),
+        strict=options.strict,
+        fail_fast=options.fail_fast,
+        timeout=timeout,
+        memory=choose_memory(workers) if memory is None else memory,
+    )
