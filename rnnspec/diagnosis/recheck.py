@@ -10,7 +10,7 @@ from rnnspec.cases.case import SIZES
 from rnnspec.contract.parts import Part
 from rnnspec.diagnosis.events import FaultKind
 from rnnspec.diagnosis.fault import Fault
-from rnnspec.diagnosis.naming import NUMERIC, READING_CHOOSES
+from rnnspec.diagnosis.naming import CIRCUMSTANCES, NUMERIC, READING_CHOOSES
 from rnnspec.diagnosis.search import widen
 from rnnspec.engine.campaign import judge_by_all
 from rnnspec.engine.minimise import MinimalFailure, is_in_any
@@ -78,9 +78,10 @@ def avoid(
 def _list_changes(
     space: CaseSpace[CaseT], case: CaseT, situation: MinimalFailure[CaseT]
 ) -> list[tuple[str, Any]]:
-    """Return the changes of a single field that lead out of a situation."""
+    """Return the changes of a single field that lead out of a situation, the surest first."""
     others = [(name, each) for name in situation.required for each in space.list_others(case, name)]
-    return [*situation.passed.items(), *others]
+    changes = [*situation.passed.items(), *others]
+    return sorted(changes, key=lambda change: change[0] not in CIRCUMSTANCES)
 
 
 def judge_beyond(
@@ -136,15 +137,19 @@ def _judge_avoiding(
     A rule that presupposes the name of a fault must fail however the fault is avoided: it may bring
     about a part of the situation itself, and a size where no fact tells whether it does. Whatever
     prior use the fault needs, and whatever the rule is about, it brings about itself, with numbers
-    of its own, and only the rest can be avoided.
+    of its own, and only the rest can be avoided. How a layer is built and called, it takes from the
+    case, so a fault that needs that is avoided surely.
     """
     situations = [situation for fault in faults for situation in fault.situations]
-    presupposed = [fault for fault in faults if rule.presupposes_rule(fault.root.id)]
+    named = [fault for fault in faults if rule.presupposes_rule(fault.root.id)]
+    presupposed = [fault for fault in named if not _is_avoided_surely(rule, fault)]
     parts = [each for fault in presupposed for each in fault.situations]
     own = rule.about | NUMERIC | {"prior_use"}
     brought = [each for each in parts if each.needed & (own - NUMERIC)]
     if presupposed:
         variants = _vary_all(suite.space, case, situations, parts)
+    elif named:
+        variants = _list_outside(suite.space, case, situations)
     else:
         variants = avoid(suite.space, case, situations)
     changed = (each for each in variants if rule.when(each))
@@ -176,17 +181,25 @@ def _vary_all(
     They are the case itself, or variants that avoid the situations in which it lies, and the same
     without one part of a presupposed situation.
     """
-
-    def list_outside(variant: CaseT) -> Iterator[CaseT]:
-        is_known = is_in_any(space, variant, situations)
-        return avoid(space, variant, situations) if is_known else iter([variant])
-
     for situation in presupposed:
         for name, value in _list_changes(space, case, situation):
             changed = space.change_field(case, name, value)
             if changed is not None and changed != case:
-                yield from islice(list_outside(changed), 1)
-    yield from list_outside(case)
+                yield from islice(_list_outside(space, changed, situations), 1)
+    yield from _list_outside(space, case, situations)
+
+
+def _list_outside(
+    space: CaseSpace[CaseT], case: CaseT, situations: Sequence[MinimalFailure[CaseT]]
+) -> Iterator[CaseT]:
+    """Return the case by itself, or variants of it that avoid the situations in which it lies."""
+    return avoid(space, case, situations) if is_in_any(space, case, situations) else iter([case])
+
+
+def _is_avoided_surely(rule: Rule[Any, Any], fault: Fault[Any]) -> bool:
+    """Return whether a fault needs a way of building or calling a layer that a rule leaves alone."""
+    left_alone = CIRCUMSTANCES - rule.about - {"prior_use"}
+    return all(each.needed & left_alone for each in fault.situations)
 
 
 def _has_other_sizes(space: CaseSpace[CaseT], one: CaseT, other: CaseT) -> bool:

@@ -111,7 +111,27 @@ def _rank_names(
         required=minimum.required,
         is_small=_is_small(search, kind, minimum, events),
     )
-    return at_minimum, ranked or [search.choose_representative(events)]
+    own = {event.rule for event in events if kind is not FaultKind.BLOCKED or not event.is_judged}
+    first = next(
+        (
+            place
+            for place, rule in enumerate(ranked)
+            if rule.id in own or not _fails_besides(search, rule, minimum)
+        ),
+        0,
+    )
+    return at_minimum, ranked[first:] or [search.choose_representative(events)]
+
+
+def _fails_besides(
+    search: Search[CaseT, ObservedT], rule: Rule[Any, Any], minimum: MinimalFailure[CaseT]
+) -> bool:
+    """Return whether a rule fails, and is not stopped, where one thing is as a fault cannot be."""
+    case = minimum.finding.case
+    changed = (search.suite.space.change_field(case, *each) for each in minimum.passed.items())
+    changes = (each for each in changed if each is not None)
+    findings = (_try_seeds(search, rule, each, minimum.finding.index) for each in changes)
+    return any(found is not None and found.blocker is None for found in findings)
 
 
 def name_fault(
@@ -211,12 +231,13 @@ def _find_presupposed(
     """Return the fault of the same kind whose name the best rule presupposes, and which fails on
     the minimal case.
     """
+    finding = minimum.finding
     for fault in search.open_faults:
-        name = fault.root.id
+        if fault.kind is not kind or not best.presupposes_rule(fault.root.id):
+            continue
         if (
-            fault.kind is kind
-            and best.presupposes_rule(name)
-            and (name in at_minimum or _try_seeds(search, fault.root, minimum.finding) is not None)
+            fault.root.id in at_minimum
+            or _try_seeds(search, fault.root, finding.case, finding.index) is not None
         ):
             return fault
     return None
@@ -257,7 +278,9 @@ def _tell(
     ]
     inside = [event for event in own if search.is_covered(event, minimum)]
     for rule in candidates[: 1 if insists else MOST_CANDIDATES]:
-        found = at_minimum.get(rule.id) or _try_seeds(search, rule, minimum.finding)
+        found = at_minimum.get(rule.id) or _try_seeds(
+            search, rule, minimum.finding.case, minimum.finding.index
+        )
         if found is not None:
             return rule, replace(minimum, finding=found)
     if not own:
@@ -268,10 +291,10 @@ def _tell(
 
 
 def _try_seeds(
-    search: Search[CaseT, ObservedT], rule: Rule[Any, Any], finding: Finding[CaseT]
+    search: Search[CaseT, ObservedT], rule: Rule[Any, Any], case: CaseT, index: int
 ) -> Finding[CaseT] | None:
-    case = next((each for each in _reseed(search, finding.case) if rule.when(each)), None)
-    return None if case is None else _judge_one(search, rule, case, finding.index)
+    reseeded = next((each for each in _reseed(search, case) if rule.when(each)), None)
+    return None if reseeded is None else _judge_one(search, rule, reseeded, index)
 
 
 def _reseed(search: Search[CaseT, Any], case: CaseT) -> Iterator[CaseT]:

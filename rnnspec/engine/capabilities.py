@@ -140,11 +140,22 @@ def _find_refused_keyword(subject: TorchSubject, feature: Feature, raised: Raise
 
 
 def _list_parameters(factory: Callable[..., Any]) -> tuple[str, ...]:
-    """Return the names of the parameters of a factory, as far as Python can tell."""
-    try:
-        return tuple(inspect.signature(factory).parameters)
-    except (TypeError, ValueError):
-        return ()
+    """Return the names of the parameters of a factory, as far as Python can tell.
+
+    A class that takes further keywords may pass them on to the constructor of its base.
+    """
+    bases = factory.__mro__ if isinstance(factory, type) else ()
+    constructors = [vars(base)["__init__"] for base in bases if "__init__" in vars(base)]
+    names: list[str] = []
+    for called in constructors or [factory]:
+        try:
+            parameters = inspect.signature(called).parameters
+        except (TypeError, ValueError):
+            break
+        names.extend(parameters)
+        if all(each.kind is not inspect.Parameter.VAR_KEYWORD for each in parameters.values()):
+            break
+    return tuple(names)
 
 
 def parse_features(names: Sequence[str]) -> dict[Feature, str]:

@@ -34,13 +34,17 @@ _COLLECTED: ContextVar[list[Observation] | None] = ContextVar("collected", defau
 
 @contextmanager
 def collect_observations() -> Iterator[list[Observation]]:
-    """Collect the observations that are made in this context."""
+    """Collect the observations that are made in this context.
+
+    Afterwards, those whose call was not made have a new layer, since theirs was used otherwise.
+    """
     made: list[Observation] = []
     token = _COLLECTED.set(made)
     try:
         yield made
     finally:
         _COLLECTED.reset(token)
+        made[:] = [each if each.was_called else each.renew() for each in made]
 
 
 def is_plain(case: Case, capabilities: Capabilities) -> bool:
@@ -191,6 +195,10 @@ class Observation:
         """Return another call of the same layer as another case says, with the same weights."""
         values = replace(draw_values(case), weights=self.values.weights, **changes)
         return Observation(self.subject, case, values, self.prepared)
+
+    def renew(self) -> Observation:
+        """Return what the subject does with the same case and numbers in a new layer."""
+        return Observation(self.subject, self.case, self._values)
 
     def new_layer(self, case: Case, **changes: Any) -> Observation:
         """Return what the subject does with a case in a new layer.
