@@ -97,40 +97,46 @@ def _rank_names(
     if fact is None:  # what else fails there is not about what stopped the subject
         names -= {each.root.id for each in search.faults} - {event.rule for event in events}
     names = names.difference(excluded) or names
-    ranked = rank_rules(
-        [
-            rule
-            for rule in search.suite.rules
-            if rule.id in names and _is_about_same(search, rule, minimum)
-        ],
-        minimum.telling,
-        fact,
-        judged - (outcomes.keys() - at_minimum.keys()),  # what holds there is not what is wrong
-        cause.rules if cause else (),
-        shown=_list_applying(search, names, minimum) if fact is Fact.CALL else at_minimum,
-        required=minimum.required,
-        is_small=_is_small(search, kind, minimum, events),
-    )
-    own = {event.rule for event in events if kind is not FaultKind.BLOCKED or not event.is_judged}
-    first = next(
-        (
-            place
-            for place, rule in enumerate(ranked)
-            if rule.id in own or not _fails_besides(search, rule, minimum)
-        ),
-        0,
-    )
-    return at_minimum, ranked[first:] or [search.choose_representative(events)]
+    applying = _list_applying(search, names, minimum) if fact is Fact.CALL else at_minimum
+    size_is_small = _is_small(search, kind, minimum, events)
+    while True:
+        ranked = rank_rules(
+            [
+                rule
+                for rule in search.suite.rules
+                if rule.id in names and _is_about_same(search, rule, minimum)
+            ],
+            minimum.telling,
+            fact,
+            judged - (outcomes.keys() - at_minimum.keys()),  # what holds there is not wrong
+            cause.rules if cause else (),
+            shown=applying,
+            required=minimum.required,
+            is_small=size_is_small,
+        )
+        if not ranked or not _fails_otherwise(search, ranked[0], minimum, at_minimum):
+            return at_minimum, ranked or [search.choose_representative(events)]
+        names = names - {ranked[0].id}
 
 
-def _fails_besides(
-    search: Search[CaseT, ObservedT], rule: Rule[Any, Any], minimum: MinimalFailure[CaseT]
+def _fails_otherwise(
+    search: Search[CaseT, ObservedT],
+    rule: Rule[Any, Any],
+    minimum: MinimalFailure[CaseT],
+    at_minimum: Mapping[str, Finding[CaseT]],
 ) -> bool:
-    """Return whether a rule fails, and is not stopped, where one thing is as a fault cannot be."""
-    case = minimum.finding.case
-    changed = (search.suite.space.change_field(case, *each) for each in minimum.passed.items())
-    changes = (each for each in changed if each is not None)
-    findings = (_try_seeds(search, rule, each, minimum.finding.index) for each in changes)
+    """Return whether a rule fails for another reason than a fault.
+
+    It does so where the fault does not show, or on the minimal case only after what other rules did
+    to the layer. A rule about something that the fault needs is not asked.
+    """
+    if rule.about & minimum.telling:
+        return False
+    space, (case, index) = search.suite.space, (minimum.finding.case, minimum.finding.index)
+    if rule.id in at_minimum and _judge_one(search, rule, case, index) is None:
+        return True
+    changed = (space.change_field(case, *each) for each in minimum.passed.items())
+    findings = (_try_seeds(search, rule, each, index) for each in changed if each is not None)
     return any(found is not None and found.blocker is None for found in findings)
 
 

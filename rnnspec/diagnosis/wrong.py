@@ -24,6 +24,8 @@ CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])
 MOST_FAULTS = 4
 """After so many faults, the rest of the wrong cases are added to the last one."""
+MOST_UNSTEADY = 24
+"""So many cases are tried again to find one that is wrong in a new layer too."""
 
 
 def find_wrong(search: Search[CaseT, ObservedT], kind: FaultKind, fact: Fact) -> None:
@@ -36,13 +38,12 @@ def find_wrong(search: Search[CaseT, ObservedT], kind: FaultKind, fact: Fact) ->
     for _ in range(MOST_FAULTS):
         if search.is_done or not events or join_stopped(search, events):
             return
-        start = search.choose_simplest(events)
+        events = _start_with_steady(search, fact, events)
+        if not events:
+            break
+        start = events[0]
         probe = probe_fact(search, fact, start.case.index, _list_others(search, start))
-        found = probe(start.shown)
-        if found is None:
-            search.unexplained += [event for event in events if event.shown == start.shown]
-            events = [event for event in events if event.shown != start.shown]
-            continue
+        found = Finding(start.case.index, start.shown, fact.value)
         is_hidden = _find_hiding(search, fact, start)
         minimum = minimise(search.suite.space, found, probe, is_hidden=is_hidden)
         if fact is Fact.GRADIENTS and join_hidden_results(search, minimum.finding.case, events):
@@ -75,6 +76,28 @@ def find_wrong(search: Search[CaseT, ObservedT], kind: FaultKind, fact: Fact) ->
         same[-1].events.extend(events)
     else:
         search.unexplained += events
+
+
+def _start_with_steady(
+    search: Search[CaseT, ObservedT], fact: Fact, events: Sequence[Event[CaseT]]
+) -> list[Event[CaseT]]:
+    """Return the failures from the simplest on that comes back in a new layer, as far as is tried.
+
+    Those before it are left unexplained: all rules judge a case on the same layer, so what one of
+    them did to it may fail the next.
+    """
+    events = search.sort_simplest(events)
+    for _ in range(MOST_UNSTEADY):
+        if not events:
+            break
+        start = events[0]
+        probe = probe_fact(search, fact, start.case.index, _list_others(search, start))
+        if probe(start.shown) is not None:
+            return events
+        search.unexplained += [event for event in events if event.shown == start.shown]
+        events = [event for event in events if event.shown != start.shown]
+    search.unexplained += events
+    return []
 
 
 def _add_beside(
