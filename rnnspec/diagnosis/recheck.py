@@ -197,7 +197,7 @@ def _list_outside(
 
 
 def _is_avoided_surely(rule: Rule[Any, Any], fault: Fault[Any]) -> bool:
-    """Return whether a fault needs a way of building or calling a layer that a rule leaves alone."""
+    """Return whether a fault needs a way to build or call a layer that a rule leaves alone."""
     left_alone = CIRCUMSTANCES - rule.about - {"prior_use"}
     return all(each.needed & left_alone for each in fault.situations)
 
