@@ -13,7 +13,7 @@ from rnnspec.cases.axes import DType, Feature, InitialState, Layout, Mode
 from rnnspec.cases.case import Case
 from rnnspec.cases.values import draw_values
 from rnnspec.contract.config import Config
-from rnnspec.observe.observation import Observation, is_plain
+from rnnspec.observe.observation import Observation, collect_observations, is_plain
 from rnnspec.observe.part import part
 from rnnspec.subjects.capabilities import Capabilities
 from rnnspec.subjects.failures import Failure, Malformed, Raised, Unsupported
@@ -205,3 +205,15 @@ def test_a_plain_case_uses_no_optional_feature_and_the_first_dtype_that_is_offer
     assert not is_plain(plain.replace(bidirectional=True), Capabilities())
     assert not is_plain(plain.replace(dtype=DType.FLOAT32), Capabilities())
     assert is_plain(plain.replace(dtype=DType.FLOAT32), without_float64)
+
+
+def test_a_layer_that_was_used_without_the_call_of_its_case_is_made_anew() -> None:
+    with collect_observations() as made:
+        called, converted = observe(nn.RNN), observe(nn.RNN, BASE.replace(dtype=DType.FLOAT32))
+        assert called.output is not None
+        converted.module.double()
+    assert made[0] is called
+    assert made[1].case == converted.case
+    assert made[1].output.shape == called.output.shape
+    with pytest.raises(Failure):
+        _ = converted.output
