@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
+from rnnspec.cases.axes import DropoutLevel
 from rnnspec.cases.case import SIZES
 from rnnspec.contract.parts import Part
 from rnnspec.diagnosis.events import KIND_OF_FACT, Event, FaultKind
@@ -185,7 +186,24 @@ def join_hidden(
     if wider is None:
         return False
     broken = search.suite.find_broken_facts(search.suite.observe(wider))
-    return any(join_covering(search, wider, events, KIND_OF_FACT[fact]) for fact in broken)
+    shown = (wider, _drop_everything(search, wider))
+    return any(
+        join_covering(search, each, events, KIND_OF_FACT[fact])
+        for fact in broken
+        for each in shown
+        if each is not None
+    )
+
+
+def _drop_everything(search: Search[CaseT, ObservedT], case: CaseT) -> CaseT | None:
+    """Return a case with a dropout of 1: what is wrong whenever something is dropped shows there.
+
+    With a smaller probability, the results of most cases are random and show nothing.
+    """
+    space = search.suite.space
+    if "dropout" not in space.fields or not space.list_simpler(case, "dropout"):
+        return None
+    return space.change_field(case, "dropout", DropoutLevel.ALL)
 
 
 def join_hidden_results(

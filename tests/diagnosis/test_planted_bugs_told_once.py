@@ -31,6 +31,7 @@ RULES = {
         "modules.parametrized",
         "modules.weight-norm",
     ),
+    "DropsOutput": ("dropout.*", "recurrence.*"),
     "LoadedWithoutReverse": ("stacking.reads-both-directions", "side-effects.parameters"),
     "ThirdCallDiffers": ("modules.second-call", "side-effects.*"),
     "WeightsTakenOnce": (
