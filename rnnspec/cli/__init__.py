@@ -12,6 +12,7 @@ from rnnspec._version import __version__
 from rnnspec.cli.check import EPILOG, check
 from rnnspec.cli.check_model import check_model
 from rnnspec.cli.listing import explain, rules
+from rnnspec.cli.merge import merge
 from rnnspec.cli.options import describe_refusal
 from rnnspec.cli.selftest import selftest
 from rnnspec.errors import CannotCheck, suggest_similar
@@ -27,7 +28,7 @@ def commands() -> None:
     """Check recurrent layers against the documented contract of torch.nn.RNN."""
 
 
-for command in (check, check_model, rules, explain, selftest):
+for command in (check, merge, check_model, rules, explain, selftest):
     commands.add_command(command)
 
 

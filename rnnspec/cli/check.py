@@ -14,7 +14,14 @@ from rnnspec.cli.parts import (
     show_report,
 )
 from rnnspec.cli.progress import parse_duration, show_standing
-from rnnspec.cli.workers import MAX_JOBS, check_in_workers, choose_jobs
+from rnnspec.cli.shards import choose_share, show_judgement
+from rnnspec.cli.workers import (
+    MAX_JOBS,
+    WorkerSettings,
+    check_in_workers,
+    choose_jobs,
+    judge_shard,
+)
 from rnnspec.errors import SelectionError
 from rnnspec.isolation.messages import DEFAULT_TIMEOUT
 from rnnspec.options import CheckOptions
@@ -42,6 +49,7 @@ NO_ISOLATE = "Run the target in this process, e.g. in a debugger; it may then en
 STREAM = "Write each result to PATH as soon as there is one, so that the run can be resumed."
 RESUME = "Go on with the run whose results are in PATH, and add to them."
 MAX_TIME = "End after so long with what was found, e.g. 60s or 5m."
+SHARD = "Judge one shard of the cases, e.g. 3/8, and leave the report to 'rnnspec merge'."
 JSON = "Write the report as JSON; - writes it to standard output instead of text."
 
 
@@ -63,6 +71,7 @@ JSON = "Write the report as JSON; - writes it to standard output instead of text
 @click.option("--stream", metavar="PATH", help=STREAM)
 @click.option("--resume", metavar="PATH", help=RESUME)
 @click.option("--max-time", metavar="TIME", help=MAX_TIME)
+@click.option("--shard", metavar="I/N", help=SHARD)
 @click.option("--json", "json_path", metavar="PATH", help=JSON)
 def check(
     target: str,
@@ -74,6 +83,7 @@ def check(
     stream: str | None,
     resume: str | None,
     max_time: str | None,
+    shard: str | None,
     json_path: str | None,
     **given: Any,
 ) -> int:
@@ -83,24 +93,26 @@ def check(
     """
     check_writable(json_path)
     options = collect_options(CheckOptions, given)
-    processes = choose_jobs(jobs, options)
+    share = choose_share(shard, options, stream or resume, json_path)
+    settings = WorkerSettings(
+        jobs=choose_jobs(jobs, options),
+        timeout=timeout,
+        memory=memory,
+        stream=stream,
+        resume=resume,
+        max_time=None if max_time is None else parse_duration(max_time),
+        share=share,
+    )
     if no_isolate:
         _refuse_without_workers(stream=stream, resume=resume, max_time=max_time)
         report = _check_here(target, imports, options)
+    elif share is not None:
+        with show_standing() as watch:
+            judgement = judge_shard(target, imports, options, settings, watch)
+        return show_judgement(target, options, share, judgement, str(stream or resume))
     else:
         with show_standing() as watch:
-            report = check_in_workers(
-                target,
-                imports,
-                options,
-                jobs=processes,
-                timeout=timeout,
-                memory=memory,
-                stream=stream,
-                resume=resume,
-                max_time=None if max_time is None else parse_duration(max_time),
-                watch=watch,
-            )
+            report = check_in_workers(target, imports, options, settings, watch)
     show_report(report, json_path)
     return report.exit_status
 

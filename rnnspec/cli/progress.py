@@ -30,7 +30,7 @@ def parse_duration(text: str) -> float:
 
 def describe_standing(standing: Standing) -> str:
     """Return how far a run is: cases, rate, failing cases, and the time that is left."""
-    rate = standing.judged / max(standing.seconds, 1e-9)
+    rate = (standing.judged - standing.known) / max(standing.seconds, 1e-9)
     left = (standing.size - standing.judged) / max(rate, 1e-9)
     cases = "1 case fails" if standing.failing == 1 else f"{standing.failing} cases fail"
     return (

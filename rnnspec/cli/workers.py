@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,11 @@ from rnnspec.cli.parts import import_module
 from rnnspec.errors import SelectionError
 from rnnspec.isolation.jobs import make_job
 from rnnspec.isolation.journal import Journal, describe_run
+from rnnspec.isolation.merging import merge_files
+from rnnspec.isolation.messages import Job
+from rnnspec.isolation.shares import Share
 from rnnspec.isolation.standing import Watcher
-from rnnspec.isolation.supervisor import Supervisor
+from rnnspec.isolation.supervisor import Judgement, Supervisor, report_merged
 from rnnspec.options import CheckOptions, check_integer
 from rnnspec.report.data import Report
 from rnnspec.subjects.target import require_target
@@ -47,38 +51,93 @@ def count_processors() -> int:
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
+@dataclass(frozen=True)
+class WorkerSettings:
+    """How a check runs, which does not change what it finds.
+
+    jobs      the number of worker processes
+    timeout   the seconds that each step of the target may take
+    memory    the MiB that each worker may allocate, or None for a share of the machine's memory
+    stream    the path of a file to which results are written
+    resume    the path of a file with which a run goes on
+    max_time  the seconds after which the run ends with what was found
+    share     the cases that are judged
+    """
+
+    jobs: int
+    timeout: float
+    memory: int | None = None
+    stream: str | None = None
+    resume: str | None = None
+    max_time: float | None = None
+    share: Share | None = None
+
+
 def check_in_workers(
     target: str,
     imports: Sequence[str],
     options: CheckOptions,
-    *,
-    jobs: int,
-    timeout: float,
-    memory: int | None,
-    stream: str | None = None,
-    resume: str | None = None,
-    max_time: float | None = None,
+    settings: WorkerSettings,
     watch: Watcher | None = None,
 ) -> Report:
-    """Check a target in workers, and return the report. Raises CannotCheck.
+    """Check a target in workers, and return the report. Raises CannotCheck."""
+    return _supervise(target, imports, options, settings, watch).run()
 
-    `timeout` is in seconds for each step of the target, and `memory` in MiB for each worker.
-    `stream` is the path of a file to which results are written, and `resume` that of one with which
-    a run goes on. After `max_time` seconds, the run ends with what was found.
-    """
+
+def judge_shard(
+    target: str,
+    imports: Sequence[str],
+    options: CheckOptions,
+    settings: WorkerSettings,
+    watch: Watcher | None = None,
+) -> Judgement:
+    """Judge a share of the cases in workers, and return what came out. Raises CannotCheck."""
+    return _supervise(target, imports, options, settings, watch).judge()
+
+
+def _supervise(
+    target: str,
+    imports: Sequence[str],
+    options: CheckOptions,
+    settings: WorkerSettings,
+    watch: Watcher | None,
+) -> Supervisor:
     if not imports:
         require_target(target)
-    journal = open_journal(describe_run(target, options), stream, resume)
-    job = make_job(
+    run = describe_run(target, options, imports, settings.share)
+    journal = open_journal(run, settings.stream, settings.resume)
+    return Supervisor(
+        _make_job(target, imports, options, settings),
+        settings.jobs,
+        watch=watch,
+        journal=journal,
+        max_time=settings.max_time,
+        share=settings.share,
+    )
+
+
+def merge_shards(paths: Sequence[str], *, timeout: float, memory: int | None) -> Report:
+    """Return the report on the cases that the files of shards have. Raises CannotCheck."""
+    merged = merge_files([Path(path) for path in paths])
+    if not merged.imports:
+        require_target(merged.target)
+    settings = WorkerSettings(jobs=1, timeout=timeout, memory=memory)
+    job = _make_job(merged.target, merged.imports, merged.options, settings)
+    return report_merged(job, merged)
+
+
+def _make_job(
+    target: str, imports: Sequence[str], options: CheckOptions, settings: WorkerSettings
+) -> Job:
+    return make_job(
         target,
         prepare_in_worker,
         (target, tuple(imports), options),
         options,
-        workers=jobs,
-        timeout=timeout,
-        memory=memory,
+        workers=settings.jobs,
+        timeout=settings.timeout,
+        memory=settings.memory,
     )
-    return Supervisor(job, jobs, watch=watch, journal=journal, max_time=max_time).run()
 
 
 def open_journal(run: dict[str, Any], stream: str | None, resume: str | None) -> Journal | None:

@@ -104,3 +104,10 @@ class Casualties:
             "the second result counts"
         )
         return True
+
+    def learn(self, known: Precautions) -> None:
+        """Take the precautions that were found necessary elsewhere; cases are left out."""
+        self._tried |= known.tried
+        self._always_tried |= known.always_tried
+        self._is_slow |= known.is_slow
+        self._tries_none |= known.tries_none

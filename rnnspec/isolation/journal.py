@@ -1,39 +1,54 @@
 """A file of what a run has found so far, from which the run can go on after it was ended.
 
 Its lines are JSON: a header that says what is checked, one line for each case, and a footer with
-the verdict. Each line is written as soon as its case is judged, by one call of the system, so that
-nothing is lost when a process is killed. The field `result` of a case holds all that a worker needs
-to write the report; it is a compressed pickle, so a file is resumed only by whoever trusts it.
+what came out. Each line is written as soon as its case is judged, by one call of the system, so
+that nothing is lost when a process is killed. The field `result` of a case holds all that a worker
+needs to write the report. It is a compressed pickle, so resume and merge only files that you trust.
 """
 
 from __future__ import annotations
 
-import base64
 import json
 import os
-import zlib
-from collections.abc import Iterator, Mapping
+from base64 import b64decode, b64encode
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from platform import python_version_tuple
 from typing import Any
 
 from rnnspec._version import __version__
 from rnnspec.errors import SelectionError
-from rnnspec.isolation.messages import Judged
+from rnnspec.isolation.messages import Judged, Precautions
+from rnnspec.isolation.shares import Share
 from rnnspec.options import RunOptions
-from rnnspec.report.data import Report
 from rnnspec.text import make_data_printable
 
-SCHEMA = "rnnspec-run-1"
+SCHEMA = "rnnspec-run-2"
 PACKAGES = ("torch", "numpy", "hypothesis")
 
 
-def describe_run(target: str, options: RunOptions) -> dict[str, Any]:
+def describe_run(
+    target: str, options: RunOptions, imports: Sequence[str] = (), share: Share | None = None
+) -> dict[str, Any]:
     """Return what the results of a run depend on, as plain data: two runs that agree can be one."""
     given = {name: _make_plain(value) for name, value in asdict(options).items()}
-    versions = {"rnnspec": __version__} | {name: _read_version(name) for name in PACKAGES}
-    return {"schema": SCHEMA, "target": target, "options": given, "versions": versions}
+    return {
+        "schema": SCHEMA,
+        "target": target,
+        "shard": str(share or Share()),
+        "imports": list(imports),
+        "options": given,
+        "versions": read_versions(),
+    }
+
+
+def read_versions() -> dict[str, str]:
+    """Return the versions of all that a result depends on."""
+    python = ".".join(python_version_tuple()[:2])
+    packages = {name: _read_version(name) for name in PACKAGES}
+    return {"rnnspec": __version__, "python": python, **packages}
 
 
 def _make_plain(value: Any) -> Any:
@@ -49,6 +64,78 @@ def _read_version(name: str) -> str:
         return "unknown"
 
 
+def describe_difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+    """Return the first thing in which two runs differ, or nothing if they are the same."""
+    for name in other:
+        found, expected = one.get(name), other[name]
+        if found == expected:
+            continue
+        if isinstance(found, dict) and isinstance(expected, dict):
+            return describe_difference(found, expected)
+        return f"its {name} is {found!r}, not {expected!r}"
+    return ""
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What a file has.
+
+    header   what is checked, as `describe_run` returns it, and the number of cases
+    results  the results of cases, by their index
+    footer   what came out, or None if the run was killed
+    is_cut   whether its last line was being written when the run was killed
+    """
+
+    path: Path
+    header: Mapping[str, Any]
+    results: Mapping[int, Judged]
+    footer: Mapping[str, Any] | None
+    is_cut: bool
+
+    @property
+    def size(self) -> int:
+        """The number of all cases, whatever the share of this run."""
+        return int(self.header["cases"])
+
+
+def read_file(path: Path, option: str | None = None) -> Recorded:
+    """Return what a file has. Raises SelectionError, about this option, if it is no such file."""
+    try:
+        lines = path.read_bytes().splitlines(keepends=True)
+    except OSError as error:
+        raise SelectionError(f"{path}: it cannot be read ({error.strerror}).", option) from error
+    header, *rest = list(_read_lines(lines)) or [{}]
+    if header.get("schema") != SCHEMA:
+        raise SelectionError(f"{path}: it was not written by --stream.", option)
+    try:
+        results = {each["case"]: _read_case(each) for each in rest if "result" in each}
+    except (ValueError, LookupError, TypeError) as error:
+        raise SelectionError(f"{path}: it is damaged ({error}).", option) from error
+    footers = [each for each in rest if "judged" in each]
+    is_cut = not lines[-1].endswith(b"\n")
+    return Recorded(path, header, results, footers[-1] if footers else None, is_cut)
+
+
+def _read_lines(lines: list[bytes]) -> Iterator[dict[str, Any]]:
+    """Yield the lines that are whole."""
+    for line in lines:
+        try:
+            found = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(found, dict):
+            yield found
+
+
+def _read_case(data: Mapping[str, Any]) -> Judged:
+    return Judged(
+        int(data["case"]),
+        b64decode(data["result"], validate=True),
+        passed=data["passed"],
+        failed=data["failed"],
+    )
+
+
 @dataclass
 class Journal:
     """A file with the results of a run.
@@ -61,7 +148,7 @@ class Journal:
 
     path: Path
     run: dict[str, Any]
-    results: dict[int, bytes] = field(default_factory=dict)
+    results: Mapping[int, Judged] = field(default_factory=dict)
     size: int | None = None
     descriptor: int = field(default=-1, repr=False)
 
@@ -78,23 +165,13 @@ class Journal:
 
         Raises SelectionError if it is no such file, or is about something else than `run`.
         """
-        try:
-            lines = path.read_bytes().splitlines(keepends=True)
-        except OSError as error:
-            raise SelectionError(
-                f"{path}: it cannot be read ({error.strerror}).", "resume"
-            ) from error
-        header, *rest = list(_read_lines(lines)) or [{}]
-        if header.get("schema") != SCHEMA:
-            raise SelectionError(f"{path}: it was not written by --stream.", "resume")
-        for name, value in run.items():
-            if header.get(name) != value:
-                found = f"its {name} is {header.get(name)!r}, not {value!r}"
-                raise SelectionError(f"{path}: it is about another run: {found}.", "resume")
-        results = {each["case"]: _unpack(each["result"]) for each in rest if "result" in each}
-        journal = cls(path, run, results, header["cases"])
+        found = read_file(path, "resume")
+        difference = describe_difference(found.header, run)
+        if difference:
+            raise SelectionError(f"{path}: it is about another run: {difference}.", "resume")
+        journal = cls(path, run, found.results, found.size)
         journal.open(0, "resume")
-        if not lines[-1].endswith(b"\n"):  # the last line was being written
+        if found.is_cut:
             os.write(journal.descriptor, b"\n")
         return journal
 
@@ -125,35 +202,38 @@ class Journal:
                 "case": judged.index,
                 "passed": judged.passed,
                 "failed": dict(judged.failed),
-                "result": base64.b85encode(zlib.compress(judged.result)).decode(),
+                "result": b64encode(judged.result).decode(),
             }
         )
 
-    def finish(self, report: Report) -> None:
-        """Write the footer."""
-        self._write(
-            {
-                "verdict": report.verdict.value,
-                "exit_status": report.exit_status,
-                "judged": report.cases,
-                "stopped": report.stopped,
-                "faults": [fault.rule for fault in report.faults],
-            }
-        )
+    def finish(
+        self,
+        *,
+        is_stopped: bool,
+        notes: Sequence[str],
+        precautions: Precautions,
+        outcome: Mapping[str, Any],
+    ) -> None:
+        """Write the footer: what a merged report needs besides the cases, and what came out."""
+        known = {
+            "tried": sorted(precautions.tried),
+            "always_tried": sorted(precautions.always_tried),
+            "is_slow": precautions.is_slow,
+            "tries_none": precautions.tries_none,
+        }
+        self._write({**outcome, "stopped": is_stopped, "notes": list(notes), "precautions": known})
         os.close(self.descriptor)
 
     def _write(self, data: dict[str, Any]) -> None:
         os.write(self.descriptor, json.dumps(make_data_printable(data)).encode() + b"\n")
 
 
-def _read_lines(lines: list[bytes]) -> Iterator[dict[str, Any]]:
-    """Yield the lines that are whole."""
-    for line in lines:
-        try:
-            yield json.loads(line)
-        except ValueError:
-            continue
-
-
-def _unpack(text: str) -> bytes:
-    return zlib.decompress(base64.b85decode(text))
+def read_precautions(footer: Mapping[str, Any]) -> Precautions:
+    """Return what a footer says about steps that end a worker."""
+    known = footer.get("precautions", {})
+    return Precautions(
+        frozenset(known.get("tried", ())),
+        frozenset(known.get("always_tried", ())),
+        is_slow=bool(known.get("is_slow")),
+        tries_none=bool(known.get("tries_none")),
+    )

@@ -21,6 +21,8 @@ from rnnspec.isolation.messages import (
     Ready,
     Reported,
     WriteReport,
+    pack,
+    unpack,
 )
 from rnnspec.pipeline import list_scored_levels, report_progress
 from rnnspec.subjects.failures import Ended, Raised
@@ -88,7 +90,7 @@ class Judge:
         found = result.failing.findings if result.failing is not None else {}
         return Judged(
             result.index,
-            pickle.dumps(self._drop_findings(result)),
+            pack(self._drop_findings(result)),
             passed=len(result.passed),
             failed={name: finding.message for name, finding in found.items()},
             is_last=is_last,
@@ -108,7 +110,7 @@ class Judge:
     def _report(self, request: WriteReport) -> None:
         self.guard.begin_report(gives_up=request.gives_up)
         progress = self._begin_progress()
-        for result in sorted(map(pickle.loads, request.results), key=lambda each: each.index):
+        for result in sorted(map(unpack, request.results), key=lambda each: each.index):
             progress.add(result)
         progress.stopped = request.is_stopped
         report = report_progress(

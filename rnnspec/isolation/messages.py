@@ -5,12 +5,17 @@ Whatever needs torch to be read travels as bytes, so that the watching process n
 
 from __future__ import annotations
 
+import pickle
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 DEFAULT_TIMEOUT = 60.0
 """The seconds that one step of the subject may take. Compilers take up to half a minute."""
+
+LEVEL = 1
+"""How much is compressed: as quickly as possible."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +25,7 @@ class Job:
     target     what the user calls it
     prepare    a function that returns the suite and the first notes of the report; workers import
                it by its name
-    arguments  what it is called with
+    arguments  what it is called with; the target comes first
     device     the device of the subject
     timeout    the seconds that one step of the subject may take
     memory     the memory that a worker may allocate, in MiB, or None for no limit
@@ -65,7 +70,7 @@ class JudgeRange:
 
 @dataclass(frozen=True)
 class WriteReport:
-    """A request: report on these results of cases.
+    """A request: report on these results of cases, which are packed.
 
     `gives_up` asks for the report without another use of the subject.
     """
@@ -102,7 +107,7 @@ class Judged:
     """An answer: the result of one case.
 
     index      the index of the case
-    result     a pickled `CaseResult`
+    result     a packed `CaseResult`
     passed     the number of rules that hold
     failed     what is wrong, by the id of the rule that fails
     is_last    whether the run ends with this case
@@ -135,3 +140,13 @@ class Reported:
     """An answer: a pickled report."""
 
     report: bytes
+
+
+def pack(value: Any) -> bytes:
+    """Return a value as a few bytes."""
+    return zlib.compress(pickle.dumps(value), LEVEL)
+
+
+def unpack(packed: bytes) -> Any:
+    """Return the value that was packed."""
+    return pickle.loads(zlib.decompress(packed))

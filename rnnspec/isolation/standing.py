@@ -14,12 +14,14 @@ class Standing:
     size     the number of all cases
     failing  the number of cases on which a rule failed
     seconds  how long the run takes
+    known    the number of cases that were judged before it, by a run that it goes on with
     """
 
     judged: int
     size: int
     failing: int
     seconds: float
+    known: int = 0
 
 
 Watcher = Callable[[Standing], None]

@@ -1,0 +1,45 @@
+"""The command that merges the shards of a check."""
+
+from __future__ import annotations
+
+import click
+
+from rnnspec.cli.check import JSON, MEMORY, TIMEOUT
+from rnnspec.cli.parts import check_writable, show_report
+from rnnspec.cli.workers import merge_shards
+from rnnspec.isolation.messages import DEFAULT_TIMEOUT
+
+EPILOG = """\b
+Exit status: as for check. If a shard is missing, or did not judge all its cases,
+the report says so, and is inconclusive unless something is broken.
+\b
+Examples:
+  rnnspec check mylib:RNN --shard 1/2 --stream shard-1.jsonl
+  rnnspec check mylib:RNN --shard 2/2 --stream shard-2.jsonl
+  rnnspec merge shard-*.jsonl --json report.json
+"""
+
+
+@click.command(epilog=EPILOG)
+@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0.1),
+    default=DEFAULT_TIMEOUT,
+    show_default=True,
+    metavar="SECONDS",
+    help=TIMEOUT,
+)
+@click.option("--memory", type=click.IntRange(min=1), metavar="MIB", help=MEMORY)
+@click.option("--json", "json_path", metavar="PATH", help=JSON)
+def merge(files: tuple[str, ...], timeout: float, memory: int | None, json_path: str | None) -> int:
+    """Report on the cases that shards have judged, as a run that judged all of them would.
+
+    Each FILE was written by 'rnnspec check --shard ... --stream FILE'. Their order does not matter.
+    The target must be here too, in the same version: the search for the causes of what fails uses
+    it. A file holds pickles, so merge only files that you trust.
+    """
+    check_writable(json_path)
+    report = merge_shards(files, timeout=timeout, memory=memory)
+    show_report(report, json_path)
+    return report.exit_status

@@ -1,0 +1,95 @@
+"""What a shard of a check says: which of its cases fail. The verdict is left to the merged run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from rnnspec._version import __version__
+from rnnspec.cli.parts import print_text
+from rnnspec.errors import SelectionError
+from rnnspec.isolation.messages import Judged
+from rnnspec.isolation.shares import Share, parse_share
+from rnnspec.isolation.supervisor import Judgement
+from rnnspec.options import CheckOptions
+from rnnspec.report.data import RunVerdict
+from rnnspec.text import make_printable
+
+MOST_RULES = 10
+
+
+def choose_share(
+    text: str | None, options: CheckOptions, path: str | None, json_path: str | None
+) -> Share | None:
+    """Return the shard that the user asked for, or None. Raises SelectionError.
+
+    It does if the shard has no `path` for its results, or if other options do not go with it.
+    """
+    if text is None:
+        return None
+    share = parse_share(text)
+    if options.fail_fast:
+        raise SelectionError(
+            f"{text}: with --fail-fast the run ends at its first violation, which no shard knows.",
+            "shard",
+        )
+    if json_path is not None:
+        raise SelectionError(
+            f"{text}: a shard has no report; give --json to rnnspec merge.", "shard"
+        )
+    if path is None:
+        raise SelectionError(
+            f"{text}: name a file for the results, e.g. --stream shard-{share.number}.jsonl.",
+            "shard",
+        )
+    return share
+
+
+def show_judgement(
+    target: str, options: CheckOptions, share: Share, judgement: Judgement, path: str
+) -> int:
+    """Print what a shard found, and return the exit status of its command.
+
+    A shard that judged all its cases has done what it should, whatever came out.
+    """
+    lines = _list_lines(target, options, share, judgement, path)
+    print_text("\n".join(map(make_printable, lines)))
+    return RunVerdict.INCONCLUSIVE.exit_status if judgement.is_stopped else 0
+
+
+def _list_lines(
+    target: str, options: CheckOptions, share: Share, judgement: Judgement, path: str
+) -> Iterator[str]:
+    judged, wanted = judgement.results.judged, len(judgement.results.wanted)
+    yield (
+        f"rnnspec {__version__}   {target}, shard {share}   seed {options.seed}, "
+        f"{options.profile} profile ({judgement.duration_s:.1f} s, {len(judged)} cases)"
+    )
+    yield ""
+    failing = {index: judged[index] for index in sorted(judged) if judged[index].failed}
+    if failing:
+        yield from _list_failing(failing)
+        yield ""
+    yield from (f"note  {note}" for note in judgement.notes)
+    counted = f"{len(judged)} of its {wanted} cases" if len(judged) < wanted else f"{wanted} cases"
+    fail = f"{len(failing)} {'fails' if len(failing) == 1 else 'fail'}" if failing else "none fails"
+    files = "merge it" if share.is_whole else f"merge the files of all {share.count} shards"
+    yield (
+        f"Shard {share} of {target}: {counted} judged, {fail}. The results are in {path}; "
+        f"for the verdict, {files} with 'rnnspec merge'."
+    )
+
+
+def _list_failing(failing: Mapping[int, Judged]) -> Iterator[str]:
+    """Yield two lines for each rule that fails; the second is what it says about the first case."""
+    first: dict[str, int] = {}
+    counts: dict[str, int] = {}
+    for index, judged in failing.items():
+        for rule in judged.failed:
+            first.setdefault(rule, index)
+            counts[rule] = counts.get(rule, 0) + 1
+    for rule in sorted(counts, key=lambda each: (-counts[each], each))[:MOST_RULES]:
+        cases = "1 case" if counts[rule] == 1 else f"{counts[rule]} cases"
+        yield f"fails  {rule}: {cases}, the first is case {first[rule]}"
+        yield f"       {failing[first[rule]].failed[rule]}"
+    if len(counts) > MOST_RULES:
+        yield f"fails  {len(counts) - MOST_RULES} more rules"

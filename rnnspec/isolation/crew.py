@@ -1,0 +1,150 @@
+"""The workers of a run, whatever they do: start them, listen to them, and replace them.
+
+Neither of the usual libraries is used. The workers of pebble share two locks, and whoever ends
+while holding one (a subject can end its process at any moment) blocks the others for a minute and
+then breaks the pool. loky has no deadline for a task, and breaks the pool with every worker that
+ends. Neither tells what a worker did last. Here each worker has a pipe of its own and shares
+nothing but a page of memory that only it writes to.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from multiprocessing.connection import wait
+from typing import Any
+
+from rnnspec.errors import TargetError
+from rnnspec.isolation.casualties import Casualties
+from rnnspec.isolation.ends import End, may_be_foreign
+from rnnspec.isolation.member import Member, choose_context
+from rnnspec.isolation.messages import Job, Ready, Refused
+from rnnspec.isolation.output import Output
+from rnnspec.subjects.steps import IMPORTING, TRYING
+
+POLL_SECONDS = 0.2
+MOST_FAILED_STARTS = 20
+MORE_PREPARATIONS = 3
+"""So often is the target prepared once more if the process may have been ended from outside."""
+
+
+class WorkerError(Exception):
+    """A bug of rnnspec that showed in a worker; the message is its traceback."""
+
+
+class Crew:
+    """The workers of a run.
+
+    number      how many there are while cases are judged
+    members     those that have not ended
+    casualties  what is known about those that have
+    notes       lines for the report, about what ended workers before any case was judged
+    """
+
+    def __init__(self, job: Job, number: int) -> None:
+        self.job = job
+        self.number = number
+        self.context = choose_context()
+        self.output = Output()
+        self.members: list[Member] = []
+        self.casualties = Casualties()
+        self.notes: list[str] = []
+        self._has_started = False
+        self._failed_starts = 0
+        self._preparation_deaths = 0
+        self._said = ""
+
+    def start(self, number: int | None = None) -> None:
+        """Start workers until there are as many as wanted, or `number`. Raises WorkerError."""
+        while len(self.members) < (self.number if number is None else number):
+            given = self.casualties.precautions
+            try:
+                member = Member(
+                    self.context, self.job, self.output, given, is_first=not self._has_started
+                )
+            except (EOFError, OSError) as error:  # the server of workers has ended
+                self._failed_starts += 1
+                if self._failed_starts > MOST_FAILED_STARTS:
+                    raise WorkerError(f"no worker can be started: {error!r}") from error
+                time.sleep(POLL_SECONDS)
+                self.context = choose_context()
+                continue
+            self._has_started = True
+            self.members.append(member)
+
+    def listen(self) -> Iterator[tuple[Member, Any]]:
+        """Wait for a moment, and yield each answer, or End, with the worker that it comes from.
+
+        A worker has left the crew when its End is yielded. Raises CannotCheck if nothing can be
+        checked.
+        """
+        ready = set(wait([each for one in self.members for each in one.waitables], POLL_SECONDS))
+        for member in list(self.members):
+            if member not in self.members:
+                continue
+            if not ready.isdisjoint(member.waitables):
+                yield from self._receive_all(member)
+            elif (hang := member.find_hang()) is not None:
+                yield from self._lose(member, hang)
+
+    def _receive_all(self, member: Member) -> Iterator[tuple[Member, Any]]:
+        try:
+            while member in self.members and (answer := member.receive()) is not None:
+                if isinstance(answer, Refused):
+                    raise answer.error
+                if isinstance(answer, Ready):
+                    member.size = answer.size
+                yield member, answer
+            has_ended = member.process.exitcode is not None
+        except EOFError:
+            has_ended = True
+        if has_ended and member in self.members:
+            yield from self._lose(member, member.read_end())
+
+    def _lose(self, member: Member, end: End) -> Iterator[tuple[Member, Any]]:
+        self.remove(member)
+        if member.size is None:
+            self._note_end_of_preparation(member, end)
+        yield member, end
+
+    def _note_end_of_preparation(self, member: Member, end: End) -> None:
+        """Raise TargetError if the target cannot be prepared for a check.
+
+        A process can be ended from outside, so what may be that is tried a few times more.
+        """
+        step = member.moment.step
+        self._preparation_deaths += 1
+        if may_be_foreign(end) and self._preparation_deaths <= self.number + MORE_PREPARATIONS:
+            return
+        given = member.precautions
+        is_new = self.casualties.add_step(step, end, given)
+        is_new = is_new or self.casualties.add_feature(step or TRYING, given)
+        what = step or "preparing the check"
+        if step.startswith(IMPORTING) or not is_new:
+            raise TargetError(f"{self.job.target}: {what} {end.cause}")
+        note = f"before any case was judged, {what} {end.cause}"
+        self.notes += [note] if note not in self.notes else []
+
+    def remove(self, member: Member) -> None:
+        """End a worker."""
+        self.members.remove(member)
+        member.end()
+
+    def keep_one(self) -> None:
+        """End all workers but one that has nothing to do, if there is one."""
+        kept = next((member for member in self.members if member.is_idle), None)
+        for member in [each for each in self.members if each is not kept]:
+            self.remove(member)
+
+    def __enter__(self) -> Crew:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """End all workers, and take note of what the target printed."""
+        for member in list(self.members):
+            self.remove(member)
+        self._said = self.output.finish()
+
+    def list_notes(self) -> list[str]:
+        """Return lines for the report, after the workers have ended."""
+        return [*self.notes, *self.casualties.notes, *([self._said] if self._said else [])]

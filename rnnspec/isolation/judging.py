@@ -1,0 +1,168 @@
+"""Have cases judged by the workers of this machine."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from typing import Any
+
+from rnnspec.isolation.casualties import MOST_DEATHS
+from rnnspec.isolation.clock import Clock
+from rnnspec.isolation.crew import Crew, WorkerError
+from rnnspec.isolation.ends import End
+from rnnspec.isolation.interrupts import Interrupts
+from rnnspec.isolation.member import Member
+from rnnspec.isolation.messages import Broken, Done, Judged, JudgeRange, Ready
+from rnnspec.isolation.ranges import divide_cases
+from rnnspec.isolation.results import Results
+
+GRACE_SECONDS = 2.0
+"""The seconds that a worker has to finish its case after an interrupt."""
+
+
+class Judging:
+    """The judging of the cases that a run has and that are not judged yet.
+
+    grace       the seconds that cases may take which are being judged when the run is stopped; if
+                it is None, they are waited for as always
+    is_stopped  whether it ended before all of them were judged
+    notes       lines for the report, about why it was stopped
+    """
+
+    def __init__(
+        self,
+        crew: Crew,
+        results: Results,
+        interrupts: Interrupts,
+        clock: Clock,
+        grace: float | None = GRACE_SECONDS,
+    ) -> None:
+        self.crew = crew
+        self.results = results
+        self.interrupts = interrupts
+        self.clock = clock
+        self.grace = grace
+        self.ranges: deque[tuple[int, int]] = deque()
+        self.notes: list[str] = []
+        self.is_stopped = False
+        self._stopped_at = 0.0
+
+    def run(self) -> None:
+        """Let the workers judge all cases, or as many as there is time for.
+
+        Raises CannotCheck, WorkerError, or KeyboardInterrupt if the user interrupts before anything
+        was judged.
+        """
+        for member in self.crew.members:
+            self._begin(member.size)
+        while not self._is_judged():
+            self._look_for_reasons_to_stop()
+            self.crew.start()
+            self._hand_out()
+            for member, event in self.crew.listen():
+                if isinstance(event, End):
+                    self._replace(member, event)
+                else:
+                    self._take_answer(member, event)
+            if self._has_waited():
+                return
+
+    def _has_waited(self) -> bool:
+        """Return whether cases that were being judged when the run was stopped take too long."""
+        if not self.is_stopped or self.grace is None:
+            return False
+        return time.monotonic() - self._stopped_at > self.grace
+
+    def _look_for_reasons_to_stop(self) -> None:
+        if self.interrupts.count and not self.is_stopped:
+            if self.results.size is None:
+                raise KeyboardInterrupt
+            self._stop("")
+        is_over = self.clock.is_over_for_cases(some_fail=bool(self.results.failing))
+        if is_over and self.results.size is not None:
+            self._stop(describe_lack_of_time(self.clock, self.results))
+
+    def _is_judged(self) -> bool:
+        is_busy = any(member.task is not None for member in self.crew.members)
+        return self.results.size is not None and not self.ranges and not is_busy
+
+    def _hand_out(self) -> None:
+        for member in self.crew.members:
+            if member.is_idle and self.ranges:
+                start, stop = self.ranges.popleft()
+                member.request(JudgeRange(start, stop, self.crew.casualties.precautions))
+
+    def _take_answer(self, member: Member, answer: Any) -> None:
+        if isinstance(answer, Judged):
+            self._take_result(answer)
+        elif isinstance(answer, Done):
+            self._take_end_of_range(member, answer)
+        elif isinstance(answer, Ready):
+            self._begin(answer.size)
+        elif isinstance(answer, Broken):
+            raise WorkerError(answer.traceback)
+
+    def _begin(self, size: int | None) -> None:
+        """Divide the cases into ranges, which are handed out in order, if that was not done."""
+        if size is not None and self.results.size is None:
+            self.results.begin(size)
+            self.ranges.extend(divide_cases(self.results.list_missing(), self.crew.number))
+
+    def _take_end_of_range(self, member: Member, answer: Done) -> None:
+        if answer.exhausted:
+            self._stop(f"the run was stopped, because {answer.exhausted}")
+        if isinstance(member.task, JudgeRange):
+            self._put_back(answer.stop, member.task.stop)
+        member.task = None
+        if answer.is_worn:
+            self.crew.remove(member)
+
+    def _put_back(self, start: int, stop: int) -> None:
+        """Have the rest of a range judged, before all others."""
+        if not self.is_stopped and start < stop:
+            self.ranges.appendleft((start, stop))
+
+    def _take_result(self, answer: Judged) -> None:
+        if not self.crew.casualties.confirm(answer.index, has_ended=answer.has_ended):
+            self._put_back(answer.index, answer.index + 1)
+            return
+        self.results.add(answer)
+        if answer.is_last:
+            self._stop("")
+
+    def _stop(self, reason: str) -> None:
+        """Judge no further case."""
+        if not self.is_stopped:
+            self.notes += [reason] if reason else []
+            self.is_stopped, self._stopped_at = True, time.monotonic()
+        self.ranges.clear()
+        for member in self.crew.members:
+            member.stop()
+
+    def _replace(self, member: Member, end: End) -> None:
+        """Take note of the end of a worker, and let another one do what it had to do."""
+        casualties, moment = self.crew.casualties, member.moment
+        if isinstance(member.task, JudgeRange):
+            first = moment.case if moment.case is not None else self._find_next(member.task)
+            if moment.case is not None:
+                casualties.add_case(moment.case, moment, end, member.precautions)
+            else:
+                casualties.deaths += 1
+            self._put_back(first, member.task.stop)
+        if casualties.deaths >= MOST_DEATHS:
+            self._stop(describe_deaths(MOST_DEATHS))
+
+    def _find_next(self, task: JudgeRange) -> int:
+        done = [index + 1 for index in range(task.start, task.stop) if index in self.results.judged]
+        return max(done, default=task.start)
+
+
+def describe_lack_of_time(clock: Clock, results: Results) -> str:
+    """Return a line for the report about a run that was stopped because it took too long."""
+    judged = f"{len(results.judged)} of {len(results.wanted)} cases were judged"
+    return f"the run was stopped after {clock.max_time:g} s: {judged}"
+
+
+def describe_deaths(number: int) -> str:
+    """Return a line for the report about a run that was stopped because workers ended."""
+    return f"the run was stopped after {number} worker processes had ended"

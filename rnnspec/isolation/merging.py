@@ -1,0 +1,159 @@
+"""Put the files of the shards of one run together."""
+
+from __future__ import annotations
+
+import ast
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rnnspec.errors import SelectionError
+from rnnspec.isolation.journal import (
+    Recorded,
+    describe_difference,
+    read_file,
+    read_precautions,
+    read_versions,
+)
+from rnnspec.isolation.messages import Judged, Precautions
+from rnnspec.isolation.shares import Share, parse_share
+from rnnspec.options import CheckOptions
+
+MOST_LISTED = 8
+"""So many missing shards are listed by their names."""
+
+
+@dataclass(frozen=True)
+class Merged:
+    """The results of several shards.
+
+    target       what was checked
+    imports      the modules that are imported first
+    size         the number of all cases
+    results      the results of cases, by their index
+    precautions  the steps that ended workers, as far as the files say
+    notes        lines for the report: those of the shards, and what is missing
+    """
+
+    target: str
+    imports: tuple[str, ...]
+    options: CheckOptions
+    size: int
+    results: Mapping[int, Judged]
+    precautions: tuple[Precautions, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all cases were judged."""
+        return len(self.results) == self.size
+
+
+def merge_files(paths: Sequence[Path]) -> Merged:
+    """Return the results of the shards that files have, in any order.
+
+    Raises SelectionError if a file is none, is about another run than the first one or was written
+    with other versions than those here, or if two files are the same shard.
+    """
+    files = [read_file(path) for path in paths]
+    first = files[0]
+    for other in files[1:]:
+        _require_same_run(other, first)
+    _require_versions(first)
+    shares = {_read_share(each): each for each in reversed(files)}
+    if len(shares) < len(files):
+        _refuse_duplicates(files)
+    ordered = [shares[share] for share in sorted(shares, key=lambda each: each.number)]
+    results = {index: each for found in ordered for index, each in found.results.items()}
+    footers = [found.footer for found in ordered if found.footer is not None]
+    return Merged(
+        first.header["target"],
+        tuple(first.header["imports"]),
+        _read_options(first),
+        first.size,
+        results,
+        tuple(map(read_precautions, footers)),
+        (*_merge_notes(shares), *_describe_missing(shares, first.size)),
+    )
+
+
+def _require_same_run(other: Recorded, first: Recorded) -> None:
+    """Raise SelectionError if two files are about different runs, or divided otherwise."""
+    one, two = _read_share(other), _read_share(first)
+    if one.count != two.count:
+        raise SelectionError(f"{other.path} is shard {one}, and {first.path} is shard {two}.")
+    expected = {name: value for name, value in first.header.items() if name != "shard"}
+    difference = describe_difference(other.header, expected)
+    if difference:
+        raise SelectionError(
+            f"{other.path}: it is about another run than {first.path}: {difference}."
+        )
+
+
+def _require_versions(found: Recorded) -> None:
+    """Raise SelectionError if a file was written with other versions than those here."""
+    difference = describe_difference(found.header["versions"], read_versions())
+    if difference:
+        raise SelectionError(
+            f"{found.path}: it was written with other versions than those here: {difference}."
+        )
+
+
+def _read_share(found: Recorded) -> Share:
+    return parse_share(str(found.header["shard"]))
+
+
+def _refuse_duplicates(files: Sequence[Recorded]) -> None:
+    """Raise SelectionError about the first shard that two files are."""
+    seen: dict[Share, Recorded] = {}
+    for each in files:
+        share = _read_share(each)
+        if share in seen:
+            raise SelectionError(f"{seen[share].path} and {each.path} are both shard {share}.")
+        seen[share] = each
+
+
+def _read_options(found: Recorded) -> CheckOptions:
+    """Return the options of a run. Raises SelectionError if they cannot be read."""
+    given = dict(found.header["options"])
+    try:
+        arguments = {key: ast.literal_eval(each) for key, each in given["arguments"].items()}
+        return CheckOptions(**{**given, "arguments": arguments})
+    except (ValueError, SyntaxError, TypeError, LookupError) as error:
+        raise SelectionError(f"{found.path}: its options cannot be read ({error}).") from error
+
+
+def _merge_notes(shares: Mapping[Share, Recorded]) -> Iterator[str]:
+    """Yield the notes of the shards; those that not all shards have say whose they are."""
+    notes = {
+        share: dict.fromkeys((found.footer or {}).get("notes", ()))
+        for share, found in sorted(shares.items(), key=lambda each: each[0].number)
+    }
+    counts = Counter(note for each in notes.values() for note in each)
+    yield from (note for note, count in counts.items() if count == len(shares))
+    for share, each in notes.items():
+        yield from (f"shard {share}: {note}" for note in each if counts[note] < len(shares))
+
+
+def _describe_missing(shares: Mapping[Share, Recorded], size: int) -> Iterator[str]:
+    """Yield a line for each shard that is missing or was ended before all cases were judged."""
+    count = next(iter(shares)).count
+    every = [Share(number, count) for number in range(1, count + 1)]
+    missing = [str(share) for share in every if share not in shares]
+    if missing:
+        judged = sum(len(found.results) for found in shares.values())
+        yield f"{_name_shards(missing)} missing: the report covers {judged} of {size} cases"
+    for share, found in shares.items():
+        wanted = share.select(size)
+        left = sum(index not in found.results for index in wanted)
+        if left:
+            yield f"shard {share}: {left} of its {len(wanted)} cases were not judged"
+
+
+def _name_shards(names: Sequence[str]) -> str:
+    if len(names) == 1:
+        return f"shard {names[0]} is"
+    shown = ", ".join(names[:MOST_LISTED])
+    more = f" and {len(names) - MOST_LISTED} more" if len(names) > MOST_LISTED else ""
+    return f"shards {shown}{more} are"

@@ -1,0 +1,129 @@
+"""Have the faults found, and the report written, by one worker."""
+
+from __future__ import annotations
+
+import pickle
+import time
+from typing import Any
+
+from rnnspec.errors import TargetError
+from rnnspec.isolation.clock import Clock
+from rnnspec.isolation.crew import Crew, WorkerError
+from rnnspec.isolation.ends import End, may_be_foreign
+from rnnspec.isolation.interrupts import Interrupts
+from rnnspec.isolation.judging import GRACE_SECONDS
+from rnnspec.isolation.member import Member
+from rnnspec.isolation.messages import Broken, Ready, Reported, WriteReport
+from rnnspec.isolation.results import Results
+from rnnspec.report.data import Report
+
+MORE_REPORTS = 2
+"""So often is the report asked for again if the process may have been ended from outside."""
+MOST_REPORT_DEATHS = 8
+"""So many workers may end while they search for the faults, before that is given up."""
+MOST_LAST_REPORTS = 3
+"""So many workers may end after that, before it counts as a bug of rnnspec."""
+ENDED_EARLY = (
+    "the search for the faults was ended early, so causes and smallest cases may be missing"
+)
+
+
+class Reporting:
+    """The search for the faults behind the results of a run.
+
+    is_stopped  whether the run ended before all cases were judged
+    is_foreign  whether the cases were judged elsewhere, so that the target may be another one here
+    notes       lines for the report, about the search
+    """
+
+    def __init__(
+        self,
+        crew: Crew,
+        results: Results,
+        interrupts: Interrupts,
+        clock: Clock,
+        *,
+        is_stopped: bool,
+        is_foreign: bool = False,
+    ) -> None:
+        self.crew = crew
+        self.results = results
+        self.interrupts = interrupts
+        self.clock = clock
+        self.is_stopped = is_stopped
+        self.is_foreign = is_foreign
+        self.notes: list[str] = []
+        self._deaths = 0
+        self._gives_up = False
+        self._report: Report | None = None
+
+    def run(self) -> Report:
+        """Let one worker find the faults, and return the report.
+
+        The other workers end. After a further interrupt the search for faults ends early. Raises
+        CannotCheck or WorkerError.
+        """
+        noted, asked_at = self.interrupts.count, None
+        self.crew.keep_one()
+        while self._report is None:
+            self.crew.start(1)
+            self._request(self.crew.members[0])
+            for member, event in self.crew.listen():
+                self._take(member, event)
+            must_end = self.interrupts.count > noted or self.clock.is_over()
+            if must_end and asked_at is None and not self._gives_up:
+                asked_at = time.monotonic()
+                for member in self.crew.members:
+                    member.stop()
+            if asked_at is not None and time.monotonic() - asked_at > GRACE_SECONDS:
+                asked_at, noted = None, self.interrupts.count
+                self._give_up()
+        return self._report
+
+    def _request(self, member: Member) -> None:
+        if member.is_idle:
+            packed, precautions = self.results.list_packed(), self.crew.casualties.precautions
+            member.request(WriteReport(packed, self.is_stopped, precautions, self._gives_up))
+
+    def _take(self, member: Member, event: Any) -> None:
+        """Take an answer of a worker, or the end of one."""
+        if isinstance(event, End):
+            if isinstance(member.task, WriteReport):
+                self._note_end(member, event)
+        elif isinstance(event, Reported):
+            member.task = None
+            self._report = pickle.loads(event.report)
+        elif isinstance(event, Ready) and self.is_foreign:
+            self._check_size(event.size)
+        elif isinstance(event, Broken):
+            if self._gives_up or not isinstance(member.task, WriteReport):
+                raise WorkerError(event.traceback)
+            self._give_up()
+
+    def _check_size(self, size: int) -> None:
+        """Raise TargetError if the target has other cases here than where it was judged."""
+        if size != self.results.size:
+            raise TargetError(
+                f"{self.crew.job.target}: it has {size} cases here and had {self.results.size} "
+                "where they were judged; is it the same version of it?"
+            )
+
+    def _note_end(self, member: Member, end: End) -> None:
+        """Have the step that ended the search for faults tried, or give the search up."""
+        self._deaths += 1
+        if may_be_foreign(end) and self._deaths <= MORE_REPORTS:
+            return
+        step, casualties = member.moment.step, self.crew.casualties
+        is_new = casualties.add_step(step, end, member.precautions)
+        if not is_new or self._deaths > MOST_REPORT_DEATHS:
+            self._give_up()
+
+    def _give_up(self) -> None:
+        """Ask a new worker for the report without another use of the subject."""
+        if self._gives_up and self._deaths > MOST_REPORT_DEATHS + MOST_LAST_REPORTS:
+            raise WorkerError("no worker could write the report")
+        if not self._gives_up:
+            self.notes.append(ENDED_EARLY)
+        self._gives_up = True
+        for member in list(self.crew.members):
+            self.crew.remove(member)

@@ -1,0 +1,74 @@
+"""The results of a run while it goes on: which cases it has, and what is known about them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+from rnnspec.isolation.journal import Journal
+from rnnspec.isolation.messages import Judged
+from rnnspec.isolation.standing import Standing, Watcher
+
+Selection = Callable[[int], Sequence[int]]
+"""A function that returns the cases of a run, in order, from the number of all cases."""
+
+
+class Results:
+    """The results of the cases that a run has, by their index.
+
+    size     the number of all cases, or None if it is not known yet
+    wanted   the cases that this run has
+    judged   what is known about them, a part of it perhaps from a file
+    failing  the number of cases on which a rule fails
+    """
+
+    def __init__(
+        self,
+        select: Selection,
+        *,
+        judged: Mapping[int, Judged] | None = None,
+        journal: Journal | None = None,
+        watch: Watcher | None = None,
+    ) -> None:
+        self.select = select
+        self.journal = journal
+        self.watch = watch
+        self.size: int | None = None
+        self.wanted: Sequence[int] = ()
+        self.judged = dict(judged or {})
+        self.failing = sum(bool(each.failed) for each in self.judged.values())
+        self.begun = time.monotonic()
+        self._known = len(self.judged)
+
+    def begin(self, size: int) -> None:
+        """Take note of the number of all cases, if it was not known. Raises SelectionError.
+
+        It does if the file of results is about another number of cases.
+        """
+        if self.size is not None:
+            return
+        self.size, self.wanted, self.begun = size, self.select(size), time.monotonic()
+        if self.journal is not None:
+            self.journal.begin(size)
+
+    def add(self, judged: Judged) -> None:
+        """Add the result of a case, and write it to the file if there is one."""
+        self.judged[judged.index] = judged
+        if self.journal is not None:
+            self.journal.add(judged)
+        self.failing += bool(judged.failed)
+        if self.watch is not None:
+            done, wanted = len(self.judged), len(self.wanted)
+            self.watch(Standing(done, wanted, self.failing, self.read_seconds(), self._known))
+
+    def read_seconds(self) -> float:
+        """Return how long the run takes since the number of cases is known."""
+        return round(time.monotonic() - self.begun, 3)
+
+    def list_missing(self) -> list[int]:
+        """Return the cases that are not judged, in order."""
+        return [index for index in self.wanted if index not in self.judged]
+
+    def list_packed(self) -> list[bytes]:
+        """Return the results of all cases for the worker that writes the report, in order."""
+        return [self.judged[index].result for index in sorted(self.judged)]

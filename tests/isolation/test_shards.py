@@ -1,0 +1,302 @@
+"""Tests of shards: merged in any order they give the report of one run, or say what is missing."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rnnspec.cli import status
+from rnnspec.errors import SelectionError
+from rnnspec.isolation.shares import Share, parse_share
+
+WRONG = "rnnspec.selftest.bugs.states:StatesReadByDirection"
+FEW = ("--profile", "quick", "--cases", "40", "--rule", "recurrence.*", "--rule", "states.*")
+RULES = ("--profile", "quick", "--cases", "30", "--rule", "recurrence.output", "--jobs", "2")
+LEAVING = """
+import os, torch
+
+print("imported")
+
+class Leaves(torch.nn.RNN):
+    def forward(self, *given):
+        if self.num_layers >= 3:
+            os._exit(7)
+        return super().forward(*given)
+"""
+
+Shards = dict[str, bytes]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def shards(tmp_path_factory: pytest.TempPathFactory) -> Shards:
+    """The files of the three shards of a run, and `whole.json`, its report."""
+    place = tmp_path_factory.mktemp("shards")
+    for number in (1, 2, 3):
+        options = ("--shard", f"{number}/3", "--stream", str(place / f"{number}.jsonl"))
+        assert status(["check", WRONG, *FEW, *options]) == 0
+    assert status(["check", WRONG, *FEW, "--json", str(place / "whole.json")]) == 1
+    return {path.name: path.read_bytes() for path in place.iterdir()}
+
+
+@pytest.fixture
+def files(shards: Shards, folder: Path, capsys: pytest.CaptureFixture[str]) -> Shards:
+    """The same files in the working directory."""
+    for name, content in shards.items():
+        (folder / name).write_bytes(content)
+    capsys.readouterr()
+    return shards
+
+
+def read_report(text: str | bytes) -> dict[str, Any]:
+    return {**json.loads(text), "duration_s": 0}
+
+
+def merge(capsys: pytest.CaptureFixture[str], *names: str) -> tuple[int, dict[str, Any]]:
+    """Return the exit status and the report of a merge."""
+    found = status(["merge", *names, "--json", "-"])
+    return found, read_report(capsys.readouterr().out)
+
+
+def refuse(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """Return the one line with which a command is refused."""
+    assert status(list(arguments)) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    (line,) = err.splitlines()
+    return str(line)
+
+
+@pytest.mark.parametrize("order", [(1, 2, 3), (3, 1, 2)])
+def test_shards_merged_in_any_order_give_the_report_of_the_whole_run(
+    order: tuple[int, ...], files: Shards, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = [f"{number}.jsonl" for number in order]
+    assert merge(capsys, *names) == (1, read_report(files["whole.json"]))
+
+
+def test_every_case_is_in_one_shard(files: Shards) -> None:
+    cases = [
+        line["case"]
+        for number in (1, 2, 3)
+        for line in map(json.loads, files[f"{number}.jsonl"].splitlines())
+        if "case" in line
+    ]
+    assert sorted(cases) == list(range(40))
+
+
+def test_a_shard_that_was_killed_is_named_and_can_be_resumed(
+    files: Shards, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = files["2.jsonl"].splitlines(keepends=True)
+    (folder / "2.jsonl").write_bytes(b"".join(lines[:5]) + lines[5][:100])
+    found, report = merge(capsys, "1.jsonl", "2.jsonl", "3.jsonl")
+    assert (found, report["stopped"], report["cases"]) == (1, True, 40 - (len(lines) - 6))
+    (note,) = report["notes"]
+    assert note == f"shard 2/3: {len(lines) - 6} of its {len(lines) - 2} cases were not judged"
+    options = ("--shard", "2/3", "--resume", "2.jsonl")
+    assert status(["check", WRONG, *FEW, *options]) == 0
+    capsys.readouterr()
+    whole = 1, read_report(files["whole.json"])
+    assert merge(capsys, "1.jsonl", "2.jsonl", "3.jsonl") == whole
+
+
+def test_a_missing_shard_is_named(files: Shards, capsys: pytest.CaptureFixture[str]) -> None:
+    found, report = merge(capsys, "3.jsonl", "1.jsonl")
+    judged = 40 - (len(files["2.jsonl"].splitlines()) - 2)
+    assert report["notes"] == [f"shard 2/3 is missing: the report covers {judged} of 40 cases"]
+    assert (found, report["stopped"], report["cases"]) == (1, True, judged)
+
+
+def test_shards_of_a_right_layer_conform_together_and_are_inconclusive_if_one_is_missing(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for number in (1, 2):
+        options = ("--shard", f"{number}/2", "--stream", f"{number}.jsonl")
+        assert status(["check", "torch.nn:RNN", *RULES, *options]) == 0
+    text = capsys.readouterr().out
+    assert re.search(r"^Shard 2/2 of torch.nn:RNN: \d+ cases judged, none fails\.", text, re.M)
+    assert status(["check", "torch.nn:RNN", *RULES, "--json", "-"]) == 0
+    whole = read_report(capsys.readouterr().out)
+    assert merge(capsys, "1.jsonl", "2.jsonl") == (0, whole)
+    assert merge(capsys, "1.jsonl")[0] == 3
+
+
+def test_shards_of_a_layer_that_ends_its_process_give_the_report_of_the_whole_run(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "leaving.py").write_text(LEAVING)
+    check = ["check", "leaving.py:Leaves", *RULES]
+    for number in (1, 2):
+        options = ("--shard", f"{number}/2", "--stream", f"{number}.jsonl")
+        assert status([*check, *options]) == 0
+    assert status([*check, "--json", "whole.json"]) == 1
+    capsys.readouterr()
+    whole = read_report((folder / "whole.json").read_text())
+    assert merge(capsys, "2.jsonl", "1.jsonl") == (1, whole)
+    assert whole["notes"] == ["the target printed 9 bytes; it says: imported"]
+
+
+def test_a_shard_says_what_fails_and_its_status_says_whether_it_judged_its_cases(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    check = ["check", WRONG, *FEW]
+    assert status([*check, "--shard", "1/2", "--stream", "a.jsonl"]) == 0
+    first, *_, last = capsys.readouterr().out.splitlines()
+    assert first.startswith("rnnspec ")
+    assert f"{WRONG}, shard 1/2   seed 0, quick profile (" in first
+    assert re.fullmatch(
+        rf"Shard 1/2 of {re.escape(WRONG)}: \d+ cases judged, \d+ fail\. The results are in "
+        r"a\.jsonl; for the verdict, merge the files of all 2 shards with 'rnnspec merge'\.",
+        last,
+    )
+    options = ("--shard", "2/2", "--stream", "b.jsonl", "--max-time", "0.01")
+    assert status([*check, *options]) == 3
+    out = capsys.readouterr().out
+    assert "note  the run was stopped after 0.01 s: " in out
+    assert re.search(r": \d+ of its \d+ cases judged, ", out)
+
+
+def test_a_file_of_stream_without_a_shard_can_be_merged_alone(
+    files: Shards, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    header = files["1.jsonl"].splitlines(keepends=True)[0]
+    (folder / "run.jsonl").write_bytes(header.replace(b'"shard": "1/3"', b'"shard": "1/1"'))
+    found, report = merge(capsys, "run.jsonl")
+    assert (found, report["cases"]) == (3, 0)
+    assert report["notes"] == ["shard 1/1: 40 of its 40 cases were not judged"]
+
+
+CHANGES: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
+    "seed": (
+        lambda header: header["options"].update(seed=1),
+        "2.jsonl: it is about another run than 1.jsonl: its seed is 1, not 0.",
+    ),
+    "rules": (
+        lambda header: header["options"].update(rules=["states.*"]),
+        "2.jsonl: it is about another run than 1.jsonl: its rules is ['states.*'], not "
+        "['recurrence.*', 'states.*'].",
+    ),
+    "target": (
+        lambda header: header.update(target="a:B"),
+        f"2.jsonl: it is about another run than 1.jsonl: its target is 'a:B', not {WRONG!r}.",
+    ),
+    "versions": (
+        lambda header: header["versions"].update(torch="2.2.0"),
+        "2.jsonl: it is about another run than 1.jsonl: its torch is '2.2.0', not ",
+    ),
+    "cases": (
+        lambda header: header.update(cases=41),
+        "2.jsonl: it is about another run than 1.jsonl: its cases is 41, not 40.",
+    ),
+    "count": (
+        lambda header: header.update(shard="2/4"),
+        "2.jsonl is shard 2/4, and 1.jsonl is shard 1/3.",
+    ),
+    "number": (
+        lambda header: header.update(shard="1/3"),
+        "1.jsonl and 2.jsonl are both shard 1/3.",
+    ),
+    "schema": (
+        lambda header: header.update(schema="other"),
+        "2.jsonl: it was not written by --stream.",
+    ),
+}
+
+
+def change_header(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+    first, *rest = path.read_text().splitlines(keepends=True)
+    header = json.loads(first)
+    change(header)
+    path.write_text("".join([json.dumps(header) + "\n", *rest]))
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_files_that_do_not_belong_together_are_refused(
+    name: str, files: Shards, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    change, message = CHANGES[name]
+    change_header(folder / "2.jsonl", change)
+    refused = refuse(capsys, "merge", "1.jsonl", "2.jsonl", "3.jsonl")
+    assert refused.startswith(f"rnnspec: {message}")
+
+
+def test_files_of_other_versions_or_of_another_target_are_refused(
+    files: Shards, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = folder / "1.jsonl"
+    change_header(path, lambda header: header["versions"].update(numpy="1.0"))
+    assert refuse(capsys, "merge", "1.jsonl").startswith(
+        "rnnspec: 1.jsonl: it was written with other versions than those here: "
+        "its numpy is '1.0', not '"
+    )
+    path.write_bytes(files["1.jsonl"])
+    change_header(path, lambda header: header.update(cases=39))
+    assert refuse(capsys, "merge", "1.jsonl") == (
+        f"rnnspec: {WRONG}: it has 40 cases here and had 39 where they were judged; is it the same "
+        "version of it?"
+    )
+
+
+def test_files_that_cannot_be_read_are_refused(
+    files: Shards, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "empty.jsonl").touch()
+    (folder / "report.json").write_bytes(files["whole.json"])
+    damaged = files["1.jsonl"].replace(b'"result": "', b'"result": "?', 1)
+    (folder / "damaged.jsonl").write_bytes(damaged)
+    for name, message in (
+        ("none.jsonl", "it cannot be read (No such file or directory)."),
+        ("empty.jsonl", "it was not written by --stream."),
+        ("report.json", "it was not written by --stream."),
+        ("damaged.jsonl", "it is damaged ("),
+    ):
+        refused = refuse(capsys, "merge", "2.jsonl", name)
+        assert refused.startswith(f"rnnspec: {name}: {message}")
+    assert "Missing argument 'FILE...'" in refuse(capsys, "merge")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("3",), "'3': write which shard of how many, e.g. 3/8."),
+        (("0/3",), "'0/3': the first of 3 is 1 and the last 3."),
+        (("4/3",), "'4/3': the first of 3 is 1 and the last 3."),
+        (("1/0",), "'1/0': there must be at least one shard."),
+        (("1/3",), "1/3: name a file for the results, e.g. --stream shard-1.jsonl."),
+        (("1/3", "--json", "a"), "1/3: a shard has no report; give --json to rnnspec merge."),
+        (("1/3", "--fail-fast"), "1/3: with --fail-fast the run ends at its first violation, "),
+    ],
+)
+def test_wrong_shards_are_refused(
+    options: tuple[str, ...], message: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refused = refuse(capsys, "check", "torch.nn:RNN", "--shard", *options)
+    assert refused.startswith(f"rnnspec: --shard {message}")
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("size", [0, 1, 7, 231, 5000])
+@pytest.mark.parametrize("count", [1, 2, 3, 8, 300])
+def test_shares_are_disjoint_complete_and_of_about_the_same_size(size: int, count: int) -> None:
+    shares = [Share(number, count).select(size) for number in range(1, count + 1)]
+    assert sorted(index for each in shares for index in each) == list(range(size))
+    assert max(map(len, shares)) - min(map(len, shares)) <= max(32, -(-size // (12 * count)))
+    assert all(each == sorted(each) for each in shares)
+
+
+def test_shares_are_written_as_they_are_read() -> None:
+    assert [str(parse_share(text)) for text in ("1/1", "3/8")] == ["1/1", "3/8"]
+    with pytest.raises(SelectionError, match=r"e\.g\. 3/8"):
+        parse_share("3 of 8")
