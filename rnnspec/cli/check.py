@@ -20,6 +20,7 @@ from rnnspec.cli.workers import (
     WorkerSettings,
     check_in_workers,
     choose_jobs,
+    choose_slots,
     judge_shard,
 )
 from rnnspec.errors import SelectionError
@@ -50,6 +51,10 @@ STREAM = "Write each result to PATH as soon as there is one, so that the run can
 RESUME = "Go on with the run whose results are in PATH, and add to them."
 MAX_TIME = "End after so long with what was found, e.g. 60s or 5m."
 SHARD = "Judge one shard of the cases, e.g. 3/8, and leave the report to 'rnnspec merge'."
+DASK = (
+    "Let a Dask cluster judge the cases: the address of its scheduler, or 'local' for one on this "
+    "machine."
+)
 JSON = "Write the report as JSON; - writes it to standard output instead of text."
 
 
@@ -72,6 +77,7 @@ JSON = "Write the report as JSON; - writes it to standard output instead of text
 @click.option("--resume", metavar="PATH", help=RESUME)
 @click.option("--max-time", metavar="TIME", help=MAX_TIME)
 @click.option("--shard", metavar="I/N", help=SHARD)
+@click.option("--dask", metavar="ADDRESS", help=DASK)
 @click.option("--json", "json_path", metavar="PATH", help=JSON)
 def check(
     target: str,
@@ -84,6 +90,7 @@ def check(
     resume: str | None,
     max_time: str | None,
     shard: str | None,
+    dask: str | None,
     json_path: str | None,
     **given: Any,
 ) -> int:
@@ -95,16 +102,18 @@ def check(
     options = collect_options(CheckOptions, given)
     share = choose_share(shard, options, stream or resume, json_path)
     settings = WorkerSettings(
-        jobs=choose_jobs(jobs, options),
+        jobs=1 if dask else choose_jobs(jobs, options),
         timeout=timeout,
         memory=memory,
         stream=stream,
         resume=resume,
         max_time=None if max_time is None else parse_duration(max_time),
         share=share,
+        dask=dask,
+        slots=choose_slots(jobs, dask, options),
     )
     if no_isolate:
-        _refuse_without_workers(stream=stream, resume=resume, max_time=max_time)
+        _refuse_without_workers(stream=stream, resume=resume, max_time=max_time, dask=dask)
         report = _check_here(target, imports, options)
     elif share is not None:
         with show_standing() as watch:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,12 @@ from rnnspec.cli.parts import import_module
 from rnnspec.errors import SelectionError
 from rnnspec.isolation.jobs import make_job
 from rnnspec.isolation.journal import Journal, describe_run
+from rnnspec.isolation.judging import Judging
 from rnnspec.isolation.merging import merge_files
 from rnnspec.isolation.messages import Job
 from rnnspec.isolation.shares import Share
 from rnnspec.isolation.standing import Watcher
-from rnnspec.isolation.supervisor import Judgement, Supervisor, report_merged
+from rnnspec.isolation.supervisor import Judgement, StageMaker, Supervisor, report_merged
 from rnnspec.options import CheckOptions, check_integer
 from rnnspec.report.data import Report
 from rnnspec.subjects.target import require_target
@@ -28,7 +30,7 @@ MIN_CASES = 100
 
 
 def choose_jobs(asked: int | None, options: CheckOptions) -> int:
-    """Return how many processes judge: what the user asked for, or one for each processor.
+    """Return how many processes judge here: what the user asked for, or one for each processor.
 
     One on any device but the CPU, for a few cases, and if the run ends with the first violation,
     which must be the first of all.
@@ -43,6 +45,27 @@ def choose_jobs(asked: int | None, options: CheckOptions) -> int:
     if is_short or not options.device.startswith("cpu"):
         return 1
     return min(count_processors(), MAX_JOBS)
+
+
+def choose_slots(asked: int | None, dask: str | None, options: CheckOptions) -> int | None:
+    """Return how many processes of a cluster judge, or None for all that it has.
+
+    A cluster on this machine has as many as there are processors. Raises SelectionError if the
+    cluster cannot be used.
+    """
+    if dask is None:
+        return None
+    if options.fail_fast:
+        raise SelectionError(
+            f"{dask}: with --fail-fast the run ends at its first violation, so one process judges.",
+            "dask",
+        )
+    from rnnspec.cluster.connection import LOCAL, require_dask
+
+    require_dask()
+    if asked is not None:
+        check_integer("jobs", asked, 1)
+    return count_processors() if asked is None and dask == LOCAL else asked
 
 
 def count_processors() -> int:
@@ -62,6 +85,8 @@ class WorkerSettings:
     resume    the path of a file with which a run goes on
     max_time  the seconds after which the run ends with what was found
     share     the cases that are judged
+    dask      the Dask cluster that judges them, see `rnnspec.cluster.connection`, or None
+    slots     the number of processes of the cluster that judge, or None for all
     """
 
     jobs: int
@@ -71,6 +96,8 @@ class WorkerSettings:
     resume: str | None = None
     max_time: float | None = None
     share: Share | None = None
+    dask: str | None = None
+    slots: int | None = None
 
 
 def check_in_workers(
@@ -113,7 +140,18 @@ def _supervise(
         journal=journal,
         max_time=settings.max_time,
         share=settings.share,
+        make_stage=_choose_stage(settings),
     )
+
+
+def _choose_stage(settings: WorkerSettings) -> StageMaker:
+    """Return what judges the cases: the workers of this machine, or a cluster."""
+    if settings.dask is None:
+        return Judging
+    from rnnspec.cluster.judging import Cluster, ClusterJudging
+
+    cluster = Cluster(settings.dask, settings.slots, settings.memory)
+    return partial(ClusterJudging, cluster=cluster)
 
 
 def merge_shards(paths: Sequence[str], *, timeout: float, memory: int | None) -> Report:

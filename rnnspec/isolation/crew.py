@@ -35,13 +35,16 @@ class WorkerError(Exception):
 class Crew:
     """The workers of a run.
 
+    What the target prints when it is imported counts once in a run. With `counts_imports` false it
+    was counted elsewhere.
+
     number      how many there are while cases are judged
     members     those that have not ended
     casualties  what is known about those that have
     notes       lines for the report, about what ended workers before any case was judged
     """
 
-    def __init__(self, job: Job, number: int) -> None:
+    def __init__(self, job: Job, number: int, *, counts_imports: bool = True) -> None:
         self.job = job
         self.number = number
         self.context = choose_context()
@@ -49,7 +52,7 @@ class Crew:
         self.members: list[Member] = []
         self.casualties = Casualties()
         self.notes: list[str] = []
-        self._has_started = False
+        self._has_started = not counts_imports
         self._failed_starts = 0
         self._preparation_deaths = 0
         self._said = ""

@@ -23,10 +23,11 @@ GRACE_SECONDS = 2.0
 class Judging:
     """The judging of the cases that a run has and that are not judged yet.
 
-    grace       the seconds that cases may take which are being judged when the run is stopped; if
-                it is None, they are waited for as always
-    is_stopped  whether it ended before all of them were judged
-    notes       lines for the report, about why it was stopped
+    grace           the seconds that cases may take which are being judged when the run is stopped;
+                    if it is None, they are waited for as always
+    is_stopped      whether it ended before all of them were judged
+    is_out_of_time  whether that was because there was no more time
+    notes           lines for the report, about why it was stopped
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Judging:
         self.ranges: deque[tuple[int, int]] = deque()
         self.notes: list[str] = []
         self.is_stopped = False
+        self.is_out_of_time = False
         self._stopped_at = 0.0
 
     def run(self) -> None:
@@ -80,6 +82,7 @@ class Judging:
             self._stop("")
         is_over = self.clock.is_over_for_cases(some_fail=bool(self.results.failing))
         if is_over and self.results.size is not None:
+            self.is_out_of_time = not self.is_stopped or self.is_out_of_time
             self._stop(describe_lack_of_time(self.clock, self.results))
 
     def _is_judged(self) -> bool:

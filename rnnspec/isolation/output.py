@@ -28,6 +28,7 @@ class Output:
     def __init__(self) -> None:
         self.count = 0
         self._head = b""
+        self._lock = threading.Lock()
         self._reader, self.writer = get_context("spawn").Pipe(duplex=False)
         self._thread = threading.Thread(target=self._read, name="output", daemon=True)
         self._thread.start()
@@ -35,8 +36,20 @@ class Output:
     def _read(self) -> None:
         descriptor = self._reader.fileno()
         while found := os.read(descriptor, READ_BYTES):
-            self.count += len(found)
-            self._head += found[: KEPT_BYTES - len(self._head)]
+            self.add(len(found), found)
+
+    def add(self, count: int, head: bytes) -> None:
+        """Count what was printed, of which `head` is the beginning."""
+        with self._lock:
+            self.count += count
+            self._head += head[: KEPT_BYTES - len(self._head)]
+
+    def take(self) -> tuple[int, bytes]:
+        """Return what was printed since it was taken last: how many bytes, and the first."""
+        with self._lock:
+            found = self.count, self._head
+            self.count, self._head = 0, b""
+        return found
 
     def finish(self) -> str:
         """Wait until everything is read, and return a line about it, or nothing if there was none.

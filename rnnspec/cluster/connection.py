@@ -1,0 +1,109 @@
+"""The connection to a Dask cluster. Dask is imported here only, and only if it is used."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from rnnspec.errors import SelectionError
+
+LOCAL = "local"
+CONNECTING_SECONDS = 10.0
+WAITING_SECONDS = 60.0
+"""How long a cluster may take until it has a first worker."""
+INSTALL = "pip install 'rnnspec[dask]'"
+
+
+def require_dask() -> None:
+    """Raise SelectionError if Dask is not installed."""
+    try:
+        importlib.import_module("distributed")
+    except ImportError as error:
+        raise SelectionError(
+            f"needs Dask, and it cannot be imported ({error}): {INSTALL}", "dask"
+        ) from error
+
+
+@contextmanager
+def open_client(address: str, jobs: int) -> Iterator[Any]:
+    """Return a context with a client of a cluster that has at least one worker.
+
+    The address is that of a scheduler, the path of a scheduler file, or `local` for a cluster of
+    `jobs` workers on this machine, which ends with the context. Raises SelectionError.
+    """
+    if address == LOCAL:
+        with _open_local(jobs) as client:
+            yield client
+        return
+    client = _connect(address)
+    try:
+        yield client
+    finally:
+        _close(client)
+
+
+@contextmanager
+def _open_local(jobs: int) -> Iterator[Any]:
+    distributed: Any = importlib.import_module("distributed")
+    with _ignore_interrupts():  # its processes do so too, and are ended when the run is over
+        cluster = distributed.LocalCluster(
+            n_workers=jobs,
+            threads_per_worker=1,
+            processes=True,
+            memory_limit=0,  # the processes that judge have limits of their own
+            dashboard_address=None,
+            silence_logs=logging.CRITICAL,
+        )
+    try:
+        client = distributed.Client(cluster, set_as_default=False)
+        try:
+            yield client
+        finally:
+            _close(client)
+    finally:
+        with suppress(Exception):
+            cluster.close(timeout=CONNECTING_SECONDS)
+
+
+def _connect(address: str) -> Any:
+    distributed: Any = importlib.import_module("distributed")
+    where = {"scheduler_file": address} if Path(address).is_file() else {"address": address}
+    try:
+        client = distributed.Client(**where, timeout=CONNECTING_SECONDS, set_as_default=False)
+    except Exception as error:
+        text = " ".join(str(error).split()) or type(error).__name__
+        raise SelectionError(
+            f"{address}: no Dask scheduler answers there ({text}).", "dask"
+        ) from error
+    try:
+        client.wait_for_workers(1, timeout=WAITING_SECONDS)
+    except Exception as error:
+        _close(client)
+        raise SelectionError(
+            f"{address}: the cluster has no worker after {WAITING_SECONDS:.0f} s.", "dask"
+        ) from error
+    return client
+
+
+def _close(client: Any) -> None:
+    with suppress(Exception):
+        client.close(timeout=CONNECTING_SECONDS)
+
+
+@contextmanager
+def _ignore_interrupts() -> Iterator[None]:
+    """Let processes that are started ignore Ctrl-C, which a terminal sends to all of them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

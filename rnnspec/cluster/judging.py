@@ -1,0 +1,291 @@
+"""Have cases judged by a Dask cluster."""
+
+from __future__ import annotations
+
+import pickle
+import queue
+import time
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rnnspec.cluster.connection import open_client
+from rnnspec.cluster.messages import (
+    Answer,
+    Breakdown,
+    NodeError,
+    Order,
+    Part,
+    Refusal,
+    SentFile,
+    VersionsDiffer,
+)
+from rnnspec.cluster.node import end_agents, judge_part
+from rnnspec.errors import CannotCheck, TargetError
+from rnnspec.isolation.clock import Clock
+from rnnspec.isolation.crew import POLL_SECONDS, Crew, WorkerError
+from rnnspec.isolation.interrupts import Interrupts
+from rnnspec.isolation.journal import read_versions
+from rnnspec.isolation.judging import Judging, describe_lack_of_time
+from rnnspec.isolation.messages import Job, unpack
+from rnnspec.isolation.ranges import divide_cases, find_ranges
+from rnnspec.isolation.results import Results
+
+PART_SECONDS = 4.0
+"""A node answers after so long with what it has judged, so that little is lost with it."""
+GRACE_SECONDS = PART_SECONDS + 2.0
+"""The seconds that nodes have to answer after the run was stopped."""
+GATHERING_SECONDS = 60.0
+"""So long are answers waited for that nodes have already; after that they count as lost."""
+LONGEST_PART = 256
+QUEUED = 2
+"""So many parts are sent for each slot of the cluster: one that is judged, and the next."""
+MOST_LOSSES = 20
+"""So many parts may be lost, each with a node several times, before no more are judged."""
+COUNTING_SECONDS = 2.0
+"""How often the slots of the cluster are counted, which come and go."""
+OTHER_SIZE = (
+    "{target}: it has {found} cases on the cluster and {size} here; is it the same version of it?"
+)
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Which cluster judges, and how.
+
+    address  see `open_client`
+    jobs     the number of workers of a local cluster, or the most slots that are used of another
+             one, or None for all of them
+    memory   the MiB that each worker process may allocate, or None for a share of the machine's
+    """
+
+    address: str
+    jobs: int | None = None
+    memory: int | None = None
+
+
+class ClusterJudging:
+    """The judging of the cases that a run has and that are not judged yet, by a cluster.
+
+    is_stopped  whether it ended before all of them were judged
+    notes       lines for the report
+    """
+
+    def __init__(
+        self,
+        crew: Crew,
+        results: Results,
+        interrupts: Interrupts,
+        clock: Clock,
+        *,
+        cluster: Cluster,
+    ) -> None:
+        self.crew = crew
+        self.results = results
+        self.interrupts = interrupts
+        self.clock = clock
+        self.cluster = cluster
+        self.notes: list[str] = []
+        self.is_stopped = False
+        self._stopped_at = 0.0
+        self._ranges: deque[tuple[int, int]] = deque()
+        self._sent: dict[Any, tuple[int, int]] = {}
+        self._done: queue.Queue[Any] = queue.Queue()
+        self._slots, self._counted_at = 0, 0.0
+        self._losses = 0
+        self._order = b""
+
+    def run(self) -> None:
+        """Let the cluster judge all cases, or as many as there is time for.
+
+        A worker of this machine prepares the target too: it will write the report. Raises as
+        `Judging.run` does.
+        """
+        nothing = Results(lambda size: ())
+        Judging(self.crew, nothing, self.interrupts, Clock()).run()
+        self.results.begin(nothing.size or 0)
+        missing = self.results.list_missing()
+        if not missing:
+            return
+        with open_client(self.cluster.address, self.cluster.jobs or 1) as client:
+            self._order = pickle.dumps(make_order(self.crew.job, self.cluster.memory, client))
+            self._count_slots(client)
+            self._ranges.extend(divide_cases(missing, max(1, self._slots), LONGEST_PART))
+            try:
+                self._judge(client)
+            finally:
+                self._release(client)
+
+    def _judge(self, client: Any) -> None:
+        while self._ranges or self._sent:
+            self._look_for_reasons_to_stop(client)
+            self._count_slots(client)
+            self._send(client)
+            self._collect(client)
+            if self.is_stopped and time.monotonic() - self._stopped_at > GRACE_SECONDS:
+                return
+
+    def _release(self, client: Any) -> None:
+        with suppress(Exception):
+            client.cancel(list(self._sent))
+            client.run(end_agents, self._order, on_error="ignore")
+
+    def _count_slots(self, client: Any) -> None:
+        """Count the slots of the cluster from time to time; keep the last number if that fails."""
+        if time.monotonic() - self._counted_at < COUNTING_SECONDS:
+            return
+        with suppress(Exception):
+            self._slots = sum(client.nthreads().values())
+        self._counted_at = time.monotonic()
+
+    def _send(self, client: Any) -> None:
+        most = QUEUED * max(1, self._slots)
+        if self.cluster.jobs is not None:
+            most = min(most, QUEUED * self.cluster.jobs)
+        while self._ranges and len(self._sent) < most:
+            start, stop = self._ranges.popleft()
+            part = Part(start, stop, self.crew.casualties.precautions, PART_SECONDS)
+            future = client.submit(
+                judge_part, self._order, pickle.dumps(part), read_versions(), pure=False
+            )
+            self._sent[future] = start, stop
+            future.add_done_callback(self._done.put)
+
+    def _collect(self, client: Any) -> None:
+        """Wait for a moment for answers, and take all that there are."""
+        done = []
+        with suppress(queue.Empty):
+            done.append(self._done.get(timeout=POLL_SECONDS))
+            while True:
+                done.append(self._done.get_nowait())
+        finished = [each for each in done if each.status == "finished"]
+        for future in done:
+            if future not in finished:
+                self._take_failure(future)
+        for future, answer in zip(finished, self._gather(client, finished), strict=True):
+            if answer is None:
+                self._take_failure(future)
+            else:
+                self._take_answer(future, unpack(answer))
+
+    def _gather(self, client: Any, futures: Sequence[Any]) -> Sequence[bytes | None]:
+        """Return the results of futures, or None for each if a node was lost that had one."""
+        if not futures:
+            return ()
+        try:
+            return client.sync(
+                lambda: client.gather(list(futures), asynchronous=True),
+                callback_timeout=GATHERING_SECONDS,
+            )
+        except Exception:
+            return [None] * len(futures)
+
+    def _take_answer(self, future: Any, answer: Any) -> None:
+        start, stop = self._sent.pop(future)
+        if isinstance(answer, Refusal):
+            raise _locate_error(answer.error)
+        if isinstance(answer, Breakdown):
+            raise WorkerError(answer.traceback)
+        assert isinstance(answer, Answer)
+        if answer.size != self.results.size:
+            target, size = self.crew.job.target, self.results.size
+            text = OTHER_SIZE.format(target=target, found=answer.size, size=size)
+            raise TargetError(text)
+        for judged in answer.judged:
+            if judged.index not in self.results.judged:
+                self.results.add(judged)
+        self.crew.casualties.learn(answer.precautions)
+        self.crew.output.add(*answer.printed)
+        self.notes += [note for note in answer.notes if note not in self.notes]
+        if answer.reason:
+            self._stop(answer.reason)
+        self._put_back(start, stop)
+
+    def _put_back(self, start: int, stop: int) -> None:
+        """Have the rest of a part judged, before all others."""
+        if self.is_stopped:
+            return
+        left = [index for index in range(start, stop) if index not in self.results.judged]
+        self._ranges.extendleft(reversed(list(find_ranges(left))))
+
+    def _take_failure(self, future: Any) -> None:
+        """Take note of a part that was not judged. Raises CannotCheck or WorkerError."""
+        start, stop = self._sent.pop(future)
+        error = future.exception() if future.status == "error" else None
+        if isinstance(error, VersionsDiffer):
+            raise CannotCheck(
+                f"--dask {self.cluster.address}: a worker of the cluster has other versions than "
+                f"this process: {error}."
+            )
+        if isinstance(error, ImportError):
+            raise CannotCheck(
+                f"--dask {self.cluster.address}: the workers of the cluster cannot use rnnspec "
+                f"({error}); install the same version there."
+            )
+        if error is not None and not is_loss(error):
+            raise WorkerError(f"the cluster raised {type(error).__name__}: {error}")
+        self._losses += 1
+        if self._losses > MOST_LOSSES:
+            self._stop(
+                f"the run was stopped after {MOST_LOSSES} parts of it were lost in the cluster"
+            )
+        self._put_back(start, stop)
+
+    def _look_for_reasons_to_stop(self, client: Any) -> None:
+        if self.is_stopped:
+            return
+        if client.status != "running":
+            self._stop("the run was stopped, because the connection to the cluster was lost")
+        elif self.interrupts.count:
+            self._stop("")
+        elif self.clock.is_over_for_cases(some_fail=bool(self.results.failing)):
+            self._stop(describe_lack_of_time(self.clock, self.results))
+        else:
+            return
+        waiting = list(self._sent)[self._slots :]
+        with suppress(Exception):
+            client.cancel(waiting)
+
+    def _stop(self, reason: str) -> None:
+        """Judge no further case."""
+        if not self.is_stopped:
+            self.notes += [reason] if reason else []
+            self.is_stopped, self._stopped_at = True, time.monotonic()
+        self._ranges.clear()
+
+
+def is_loss(error: BaseException) -> bool:
+    """Return whether a part was not judged because a node or a process of one was lost."""
+    from distributed.scheduler import KilledWorker
+
+    return isinstance(error, NodeError | KilledWorker | OSError)
+
+
+def make_order(job: Job, memory: int | None, client: Any) -> Order:
+    """Return the order for the nodes of a cluster."""
+    hosts: dict[str, int] = {}
+    for address, threads in client.nthreads().items():
+        host = address.rpartition(":")[0]
+        hosts[host] = hosts.get(host, 0) + threads
+    slots = max(hosts.values(), default=1)
+    return Order(replace(job, memory=memory), str(Path.cwd()), find_file(job.target), slots)
+
+
+def find_file(target: str) -> SentFile | None:
+    """Return the file of a target, or None if the target is in a module."""
+    place = target.rpartition(":")[0]
+    path = Path(place)
+    if not place.endswith(".py") or not path.is_file():
+        return None
+    return SentFile(place, str(path.resolve()), path.read_bytes())
+
+
+def _locate_error(error: CannotCheck) -> CannotCheck:
+    """Return an error of a node that says where it was raised."""
+    hint = "the workers of the cluster must be able to import the target, and what it imports"
+    text = f"{error.message} (on a worker of the cluster"
+    is_about_target = isinstance(error, TargetError)
+    return type(error)(f"{text}; {hint})" if is_about_target else f"{text})", error.option)

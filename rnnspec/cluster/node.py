@@ -1,0 +1,127 @@
+"""What the workers of a Dask cluster run: they pass parts of a run to processes of their own.
+
+This module must be importable wherever a cluster runs, and imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections import defaultdict
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from rnnspec.cluster.agent import read_frame, write_frame
+from rnnspec.cluster.messages import NodeError, VersionsDiffer
+from rnnspec.isolation.journal import describe_difference, read_versions
+
+START = """
+import sys
+sys.path[:] = sys.argv[1:]
+from rnnspec.cluster.agent import main
+main()
+"""
+"""How a process finds what the node finds, and nothing in the working directory."""
+LAST_WORDS = 5.0
+"""The seconds that a process may take to end after its input was closed."""
+
+
+class Agent:
+    """A process that judges parts of a run, see `rnnspec.cluster.agent`."""
+
+    def __init__(self, order: bytes) -> None:
+        places = [str(Path(__file__).parents[2]), *filter(None, sys.path)]
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", START, *places],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+        )
+        with suppress(OSError):  # if it has ended already, that will be noticed
+            self._write(order)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it has ended, for instance because there was nothing to do for long."""
+        return self.process.poll() is not None
+
+    def ask(self, part: bytes) -> bytes:
+        """Return its answer. Raises NodeError if it has ended."""
+        assert self.process.stdout is not None
+        try:
+            self._write(part)
+            return read_frame(self.process.stdout)
+        except (EOFError, OSError) as error:
+            self.end()
+            status = self.process.returncode
+            raise NodeError(f"a process of the node has ended with status {status}") from error
+
+    def _write(self, content: bytes) -> None:
+        assert self.process.stdin is not None
+        write_frame(self.process.stdin, content)
+
+    def end(self) -> None:
+        """End it."""
+        for stream in (self.process.stdin, self.process.stdout):
+            if stream is not None:
+                with suppress(OSError):
+                    stream.close()
+        try:
+            self.process.wait(LAST_WORDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+class Agents:
+    """The processes of this node that have nothing to do at present, by their orders."""
+
+    def __init__(self) -> None:
+        self._idle: defaultdict[bytes, list[Agent]] = defaultdict(list)
+        self._lock = threading.Lock()
+
+    def take(self, order: bytes) -> Agent:
+        """Return a process for an order that nobody else uses, a new one if necessary."""
+        with self._lock:
+            while self._idle[order]:
+                agent = self._idle[order].pop()
+                if not agent.has_ended:
+                    return agent
+        return Agent(order)
+
+    def give_back(self, order: bytes, agent: Agent) -> None:
+        """Keep a process for the next part."""
+        with self._lock:
+            self._idle[order].append(agent)
+
+    def end(self, order: bytes) -> None:
+        """End the processes for an order."""
+        with self._lock:
+            agents = self._idle.pop(order, [])
+        for agent in agents:
+            agent.end()
+
+
+AGENTS = Agents()
+
+
+def judge_part(order: bytes, part: bytes, versions: Mapping[str, str]) -> bytes:
+    """Return the answer to a request, packed.
+
+    Raises VersionsDiffer if this node has other versions than the command, and NodeError if the
+    part has to be judged again.
+    """
+    difference = describe_difference(read_versions(), versions)
+    if difference:
+        raise VersionsDiffer(difference)
+    agent = AGENTS.take(order)
+    answer = agent.ask(part)
+    AGENTS.give_back(order, agent)
+    return answer
+
+
+def end_agents(order: bytes) -> None:
+    """End the processes of this node that are for an order."""
+    AGENTS.end(order)
