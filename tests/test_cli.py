@@ -174,6 +174,7 @@ WRONG_VALUES = {
     "--memory": ("0", "Invalid value for '--memory': 0 is not in the range x>=1."),
     "--max-time": ("soon", "--max-time 'soon': write a duration such as 90, 60s or 5m."),
     "--shard": ("3 of 8", "--shard '3 of 8': write which shard of how many, e.g. 3/8."),
+    "--dask": ("here", "--dask 'here': write 'local', the address of a scheduler, e.g. "),
     "--stream": (
         "no/such/folder.jsonl",
         "--stream no/such/folder.jsonl: it cannot be written there (No such file or directory); "

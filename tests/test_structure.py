@@ -40,6 +40,7 @@ STAGES = {
     "suites": 10,
     "pipeline": 10,
     "isolation": 11,
+    "cluster": 12,
     "api": 12,
     "testing": 13,
     "selftest": 13,
@@ -61,6 +62,7 @@ ALLOWED = {
 }
 DEPENDENCIES = {"click", "hypothesis", "numpy", "tomli", "torch"}
 PYTEST = {"testing"}
+DASK = {"cluster"}
 
 MARK = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b")
 
@@ -169,7 +171,10 @@ def test_module_imports_only_earlier_stages(path: Path) -> None:
 @every_module
 def test_module_imports_only_declared_dependencies(path: Path) -> None:
     stage = find_stage(path)
-    allowed = ALLOWED.get(stage, DEPENDENCIES | ({"pytest"} if stage in PYTEST else set()))
+    more = ({"pytest"} if stage in PYTEST else set()) | (
+        {"distributed"} if stage in DASK else set()
+    )
+    allowed = ALLOWED.get(stage, DEPENDENCIES | more)
     assert list_foreign_packages(path) <= allowed, (
         f"{stage} imports {sorted(list_foreign_packages(path) - allowed)}; expected only {allowed}"
     )

@@ -60,8 +60,9 @@ def choose_slots(asked: int | None, dask: str | None, options: CheckOptions) -> 
             f"{dask}: with --fail-fast the run ends at its first violation, so one process judges.",
             "dask",
         )
-    from rnnspec.cluster.connection import LOCAL, require_dask
+    from rnnspec.cluster.connection import LOCAL, check_address, require_dask
 
+    check_address(dask)
     require_dask()
     if asked is not None:
         check_integer("jobs", asked, 1)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import logging
+import pkgutil
+import re
 import signal
 import threading
 from collections.abc import Iterator
@@ -11,13 +13,26 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from rnnspec.errors import SelectionError
+from rnnspec._version import __version__
+from rnnspec.errors import CannotCheck, SelectionError
 
 LOCAL = "local"
 CONNECTING_SECONDS = 10.0
 WAITING_SECONDS = 60.0
 """How long a cluster may take until it has a first worker."""
+ADDRESS = re.compile(r"(\w+://)?[^/\s]+:\d+")
 INSTALL = "pip install 'rnnspec[dask]'"
+
+
+def check_address(address: str) -> None:
+    """Raise SelectionError if an address cannot be one."""
+    if address == LOCAL or ADDRESS.fullmatch(address) or Path(address).is_file():
+        return
+    raise SelectionError(
+        f"{address!r}: write {LOCAL!r}, the address of a scheduler, e.g. tcp://host:8786, or the "
+        "path of a scheduler file.",
+        "dask",
+    )
 
 
 def require_dask() -> None:
@@ -57,7 +72,8 @@ def _open_local(jobs: int) -> Iterator[Any]:
             threads_per_worker=1,
             processes=True,
             memory_limit=0,  # the processes that judge have limits of their own
-            dashboard_address=None,
+            dashboard_address=":0",
+            scheduler_kwargs={"dashboard": False},
             silence_logs=logging.CRITICAL,
         )
     try:
@@ -94,6 +110,23 @@ def _connect(address: str) -> Any:
 def _close(client: Any) -> None:
     with suppress(Exception):
         client.close(timeout=CONNECTING_SECONDS)
+
+
+def require_rnnspec(client: Any, address: str) -> None:
+    """Raise CannotCheck if a worker of a cluster does not have this version of rnnspec.
+
+    A worker without it could not even read what it is told, and would end.
+    """
+    found = client.run(pkgutil.resolve_name, "rnnspec._version:__version__", on_error="return")
+    for worker, version in found.items():
+        if version == __version__:
+            continue
+        has = f"has rnnspec {version}" if isinstance(version, str) else "cannot import rnnspec"
+        reason = "" if isinstance(version, str) else f" ({version})"
+        raise CannotCheck(
+            f"--dask {address}: the worker {worker} of the cluster {has}{reason}; install rnnspec "
+            f"{__version__} there, with the same versions of torch, NumPy and Hypothesis as here."
+        )
 
 
 @contextmanager

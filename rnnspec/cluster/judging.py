@@ -12,16 +12,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from rnnspec.cluster.connection import open_client
+from rnnspec.cluster.connection import open_client, require_rnnspec
 from rnnspec.cluster.messages import (
     Answer,
     Breakdown,
-    NodeError,
+    Lost,
     Order,
     Part,
     Refusal,
     SentFile,
-    VersionsDiffer,
 )
 from rnnspec.cluster.node import end_agents, judge_part
 from rnnspec.errors import CannotCheck, TargetError
@@ -45,6 +44,8 @@ QUEUED = 2
 """So many parts are sent for each slot of the cluster: one that is judged, and the next."""
 MOST_LOSSES = 20
 """So many parts may be lost, each with a node several times, before no more are judged."""
+LONGEST_UNMANNED = 300.0
+"""So long may a cluster be without any worker; others may be on their way."""
 COUNTING_SECONDS = 2.0
 """How often the slots of the cluster are counted, which come and go."""
 OTHER_SIZE = (
@@ -94,7 +95,7 @@ class ClusterJudging:
         self._ranges: deque[tuple[int, int]] = deque()
         self._sent: dict[Any, tuple[int, int]] = {}
         self._done: queue.Queue[Any] = queue.Queue()
-        self._slots, self._counted_at = 0, 0.0
+        self._slots, self._counted_at, self._manned_at = 0, 0.0, time.monotonic()
         self._losses = 0
         self._order = b""
 
@@ -104,15 +105,15 @@ class ClusterJudging:
         A worker of this machine prepares the target too: it will write the report. Raises as
         `Judging.run` does.
         """
-        nothing = Results(lambda size: ())
-        Judging(self.crew, nothing, self.interrupts, Clock()).run()
-        self.results.begin(nothing.size or 0)
-        missing = self.results.list_missing()
-        if not missing:
-            return
+        self.crew.start(1)
         with open_client(self.cluster.address, self.cluster.jobs or 1) as client:
+            require_rnnspec(client, self.cluster.address)
+            nothing = Results(lambda size: ())
+            Judging(self.crew, nothing, self.interrupts, Clock()).run()
+            self.results.begin(nothing.size or 0)
             self._order = pickle.dumps(make_order(self.crew.job, self.cluster.memory, client))
             self._count_slots(client)
+            missing = self.results.list_missing()
             self._ranges.extend(divide_cases(missing, max(1, self._slots), LONGEST_PART))
             try:
                 self._judge(client)
@@ -140,6 +141,8 @@ class ClusterJudging:
         with suppress(Exception):
             self._slots = sum(client.nthreads().values())
         self._counted_at = time.monotonic()
+        if self._slots:
+            self._manned_at = self._counted_at
 
     def _send(self, client: Any) -> None:
         most = QUEUED * max(1, self._slots)
@@ -176,10 +179,11 @@ class ClusterJudging:
         if not futures:
             return ()
         try:
-            return client.sync(
+            found: list[bytes] = client.sync(
                 lambda: client.gather(list(futures), asynchronous=True),
                 callback_timeout=GATHERING_SECONDS,
             )
+            return found
         except Exception:
             return [None] * len(futures)
 
@@ -189,11 +193,11 @@ class ClusterJudging:
             raise _locate_error(answer.error)
         if isinstance(answer, Breakdown):
             raise WorkerError(answer.traceback)
+        if isinstance(answer, Lost):
+            self._lose(start, stop)
+            return
         assert isinstance(answer, Answer)
-        if answer.size != self.results.size:
-            target, size = self.crew.job.target, self.results.size
-            text = OTHER_SIZE.format(target=target, found=answer.size, size=size)
-            raise TargetError(text)
+        self._check_size(answer.size)
         for judged in answer.judged:
             if judged.index not in self.results.judged:
                 self.results.add(judged)
@@ -204,6 +208,12 @@ class ClusterJudging:
             self._stop(answer.reason)
         self._put_back(start, stop)
 
+    def _check_size(self, found: int) -> None:
+        """Raise TargetError if the target has other cases on a node than here."""
+        if found != self.results.size:
+            target, size = self.crew.job.target, self.results.size
+            raise TargetError(OTHER_SIZE.format(target=target, found=found, size=size))
+
     def _put_back(self, start: int, stop: int) -> None:
         """Have the rest of a part judged, before all others."""
         if self.is_stopped:
@@ -212,26 +222,18 @@ class ClusterJudging:
         self._ranges.extendleft(reversed(list(find_ranges(left))))
 
     def _take_failure(self, future: Any) -> None:
-        """Take note of a part that was not judged. Raises CannotCheck or WorkerError."""
+        """Take note of a part that Dask did not get judged. Raises WorkerError."""
         start, stop = self._sent.pop(future)
         error = future.exception() if future.status == "error" else None
-        if isinstance(error, VersionsDiffer):
-            raise CannotCheck(
-                f"--dask {self.cluster.address}: a worker of the cluster has other versions than "
-                f"this process: {error}."
-            )
-        if isinstance(error, ImportError):
-            raise CannotCheck(
-                f"--dask {self.cluster.address}: the workers of the cluster cannot use rnnspec "
-                f"({error}); install the same version there."
-            )
         if error is not None and not is_loss(error):
             raise WorkerError(f"the cluster raised {type(error).__name__}: {error}")
+        self._lose(start, stop)
+
+    def _lose(self, start: int, stop: int) -> None:
+        """Have a part judged again, unless too many were lost."""
         self._losses += 1
         if self._losses > MOST_LOSSES:
-            self._stop(
-                f"the run was stopped after {MOST_LOSSES} parts of it were lost in the cluster"
-            )
+            self._stop(f"the run was stopped after the cluster had lost {MOST_LOSSES} parts of it")
         self._put_back(start, stop)
 
     def _look_for_reasons_to_stop(self, client: Any) -> None:
@@ -241,6 +243,8 @@ class ClusterJudging:
             self._stop("the run was stopped, because the connection to the cluster was lost")
         elif self.interrupts.count:
             self._stop("")
+        elif time.monotonic() - self._manned_at > LONGEST_UNMANNED:
+            self._stop(f"the run was stopped after {LONGEST_UNMANNED:g} s without a worker")
         elif self.clock.is_over_for_cases(some_fail=bool(self.results.failing)):
             self._stop(describe_lack_of_time(self.clock, self.results))
         else:
@@ -258,10 +262,10 @@ class ClusterJudging:
 
 
 def is_loss(error: BaseException) -> bool:
-    """Return whether a part was not judged because a node or a process of one was lost."""
+    """Return whether a part was not judged because nodes were lost."""
     from distributed.scheduler import KilledWorker
 
-    return isinstance(error, NodeError | KilledWorker | OSError)
+    return isinstance(error, KilledWorker | OSError)
 
 
 def make_order(job: Job, memory: int | None, client: Any) -> Order:
@@ -285,7 +289,9 @@ def find_file(target: str) -> SentFile | None:
 
 def _locate_error(error: CannotCheck) -> CannotCheck:
     """Return an error of a node that says where it was raised."""
-    hint = "the workers of the cluster must be able to import the target, and what it imports"
-    text = f"{error.message} (on a worker of the cluster"
-    is_about_target = isinstance(error, TargetError)
-    return type(error)(f"{text}; {hint})" if is_about_target else f"{text})", error.option)
+    if isinstance(error, TargetError):
+        hint = "the workers of the cluster must be able to import the target, and what it imports"
+        return TargetError(f"{error.message} (on a worker of the cluster; {hint})")
+    if error.option is None:
+        return error
+    return type(error)(f"{error.message} (on a worker of the cluster)", error.option)

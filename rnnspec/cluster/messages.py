@@ -8,14 +8,6 @@ from rnnspec.errors import CannotCheck
 from rnnspec.isolation.messages import Job, Judged, Precautions
 
 
-class NodeError(Exception):
-    """A process of a node has ended, or a node was lost with it; the part can be judged again."""
-
-
-class VersionsDiffer(CannotCheck):
-    """A node has other versions than the command, so its results could be others."""
-
-
 @dataclass(frozen=True)
 class SentFile:
     """A file that defines the target, for nodes that do not have it.
@@ -75,7 +67,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Refusal:
-    """The answer if nothing can be checked."""
+    """The answer if nothing can be checked, because of the target or the node."""
 
     error: CannotCheck
 
@@ -85,3 +77,10 @@ class Breakdown:
     """The answer if rnnspec has a bug: the traceback."""
 
     traceback: str
+
+
+@dataclass(frozen=True)
+class Lost:
+    """The answer if the process that judged has ended; the part can be judged again."""
+
+    reason: str

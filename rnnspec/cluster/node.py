@@ -5,17 +5,21 @@ This module must be importable wherever a cluster runs, and imports nothing heav
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 import threading
+import traceback
 from collections import defaultdict
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from rnnspec.cluster.agent import read_frame, write_frame
-from rnnspec.cluster.messages import NodeError, VersionsDiffer
+from rnnspec.cluster.messages import Breakdown, Lost, Refusal
+from rnnspec.errors import CannotCheck
 from rnnspec.isolation.journal import describe_difference, read_versions
+from rnnspec.isolation.messages import pack
 
 START = """
 import sys
@@ -48,15 +52,10 @@ class Agent:
         return self.process.poll() is not None
 
     def ask(self, part: bytes) -> bytes:
-        """Return its answer. Raises NodeError if it has ended."""
+        """Return its answer. Raises EOFError or OSError if it has ended."""
         assert self.process.stdout is not None
-        try:
-            self._write(part)
-            return read_frame(self.process.stdout)
-        except (EOFError, OSError) as error:
-            self.end()
-            status = self.process.returncode
-            raise NodeError(f"a process of the node has ended with status {status}") from error
+        self._write(part)
+        return read_frame(self.process.stdout)
 
     def _write(self, content: bytes) -> None:
         assert self.process.stdin is not None
@@ -89,6 +88,7 @@ class Agents:
                 agent = self._idle[order].pop()
                 if not agent.has_ended:
                     return agent
+                agent.end()
         return Agent(order)
 
     def give_back(self, order: bytes, agent: Agent) -> None:
@@ -110,14 +110,25 @@ AGENTS = Agents()
 def judge_part(order: bytes, part: bytes, versions: Mapping[str, str]) -> bytes:
     """Return the answer to a request, packed.
 
-    Raises VersionsDiffer if this node has other versions than the command, and NodeError if the
-    part has to be judged again.
+    It raises no exception: that would be sent with its traceback, which can fail.
     """
-    difference = describe_difference(read_versions(), versions)
-    if difference:
-        raise VersionsDiffer(difference)
+    try:
+        difference = describe_difference(read_versions(), versions)
+        if difference:
+            who = f"the cluster's worker on {socket.gethostname()}"
+            return pack(Refusal(CannotCheck(f"{who} has other versions than here: {difference}.")))
+        return _ask_agent(order, part)
+    except Exception:
+        return pack(Breakdown(traceback.format_exc()))
+
+
+def _ask_agent(order: bytes, part: bytes) -> bytes:
     agent = AGENTS.take(order)
-    answer = agent.ask(part)
+    try:
+        answer = agent.ask(part)
+    except (EOFError, OSError):
+        agent.end()
+        return pack(Lost(f"its process ended with status {agent.process.returncode}"))
     AGENTS.give_back(order, agent)
     return answer
 

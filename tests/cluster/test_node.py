@@ -1,0 +1,115 @@
+"""Tests of what a worker of a cluster does with a part of a run, without a cluster."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rnnspec.cli.workers import prepare_in_worker
+from rnnspec.cluster.judging import find_file
+from rnnspec.cluster.messages import Answer, Breakdown, Lost, Order, Part, Refusal
+from rnnspec.cluster.node import AGENTS, judge_part
+from rnnspec.errors import CannotCheck, TargetError
+from rnnspec.isolation.journal import read_versions
+from rnnspec.isolation.messages import Job, Precautions, unpack
+from rnnspec.options import CheckOptions
+
+SOURCE = """
+import torch
+
+class Layer(torch.nn.RNN):
+    pass
+"""
+OPTIONS = CheckOptions(profile="quick", cases=12, rules=("recurrence.output",))
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with a file of targets."""
+    (tmp_path / "mine.py").write_text(SOURCE)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def make_order(target: str, folder: Path | str) -> Order:
+    job = Job(target, prepare_in_worker, (target, (), OPTIONS), timeout=30.0)
+    return Order(job, str(folder), find_file(target), 2)
+
+
+def ask(order: Order, start: int = 0, stop: int = 4, **versions: str) -> Any:
+    """Return what a node answers to a request."""
+    part = Part(start, stop, Precautions(), 60.0)
+    known = {**read_versions(), **versions}
+    return unpack(judge_part(pickle.dumps(order), pickle.dumps(part), known))
+
+
+@pytest.fixture
+def order(folder: Path) -> Iterator[Order]:
+    """An order for a node that has the files of the command."""
+    order = make_order("mine.py:Layer", folder)
+    yield order
+    AGENTS.end(pickle.dumps(order))
+
+
+def test_parts_are_answered_by_one_process_and_a_lost_process_is_replaced(order: Order) -> None:
+    first, second = ask(order, 0, 3), ask(order, 10, 40)
+    assert isinstance(first, Answer)
+    assert (first.size, [each.index for each in first.judged]) == (12, [0, 1, 2])
+    assert [each.index for each in second.judged] == [10, 11]
+    key = pickle.dumps(order)
+    agent = AGENTS.take(key)
+    agent.process.kill()
+    agent.process.wait()
+    with pytest.raises((EOFError, OSError)):
+        agent.ask(pickle.dumps(Part(0, 1, Precautions(), 60.0)))
+    AGENTS.give_back(key, agent)
+    assert agent.has_ended
+    assert [each.index for each in ask(order, 0, 3).judged] == [0, 1, 2]
+
+
+def test_a_process_that_ends_while_it_judges_is_told_as_a_loss(
+    order: Order, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rnnspec.cluster.node.START", "import sys; sys.exit(5)")
+    answer = ask(order)
+    assert answer == Lost("its process ended with status 5")
+
+
+def test_a_file_that_a_node_does_not_have_is_sent(folder: Path) -> None:
+    here = ask(make_order("mine.py:Layer", folder))
+    order = make_order("mine.py:Layer", "/no/such/folder")
+    assert order.file is not None
+    away = replace(order, file=replace(order.file, location="/no/such/folder/mine.py"))
+    there = ask(away)
+    AGENTS.end(pickle.dumps(away))
+    assert [each.result for each in there.judged] == [each.result for each in here.judged]
+    other = replace(order.file, content=b"import not_there_at_all\n")
+    changed = replace(order, file=other)
+    refused = ask(changed)
+    AGENTS.end(pickle.dumps(changed))
+    assert isinstance(refused, Refusal)
+    assert isinstance(refused.error, TargetError)
+    assert str(refused.error) == (
+        "mine.py:Layer: importing 'mine.py' raised ModuleNotFoundError: "
+        "No module named 'not_there_at_all'"
+    )
+
+
+def test_other_versions_are_refused(order: Order) -> None:
+    refused = ask(order, torch="1.0")
+    assert isinstance(refused, Refusal)
+    assert type(refused.error) is CannotCheck
+    assert "has other versions than here: its torch is " in str(refused.error)
+    assert str(refused.error).endswith(", not '1.0'.")
+
+
+def test_a_bug_is_told_with_its_traceback(order: Order, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rnnspec.cluster.node.read_versions", lambda: 1 // 0)
+    broken = unpack(judge_part(b"", b"", {}))
+    assert isinstance(broken, Breakdown)
+    assert "ZeroDivisionError" in broken.traceback
