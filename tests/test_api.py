@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 import rnnspec
+from rnnspec.api.layer import prepare_suite
 from rnnspec.cases.axes import Feature
 from rnnspec.contract import fingerprints
 from rnnspec.contract.clauses import Level
@@ -387,3 +388,19 @@ def test_importing_rnnspec_loads_neither_torch_nor_hypothesis() -> None:
         cwd=rnnspec.__path__[0] + "/..",
     )
     assert done.stdout == "[]\n"
+
+
+def test_more_cases_than_the_profile_has_repeat_its_plan_and_any_range_of_them_is_drawn_alone() -> (
+    None
+):
+    quick = prepare_suite(torch.nn.RNN, rnnspec.CheckOptions(profile="quick"))
+    suite = prepare_suite(torch.nn.RNN, rnnspec.CheckOptions(profile="quick", cases=3 * quick.size))
+    assert suite.size == 3 * quick.size
+    assert max(row.cases for row in suite.rows) == max(row.cases for row in quick.rows)
+    drawn = [
+        each for start in (0, 1) for each in suite.draw_cases(300 + 40 * start, 340 + 40 * start)
+    ]
+    assert drawn == list(suite.draw_cases(300, 380))
+    first = dict(suite.draw_cases(0, 60))
+    later = dict(suite.draw_cases(quick.size - len(quick.opening), quick.size + 50))
+    assert not {str(case) for case in first.values()} & {str(case) for case in later.values()}

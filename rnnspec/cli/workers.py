@@ -160,7 +160,7 @@ def merge_shards(paths: Sequence[str], *, timeout: float, memory: int | None) ->
     merged = merge_files([Path(path) for path in paths])
     if not merged.imports:
         require_target(merged.target)
-    settings = WorkerSettings(jobs=1, timeout=timeout, memory=memory)
+    settings = WorkerSettings(jobs=1, timeout=timeout, memory=memory, share=Share())
     job = _make_job(merged.target, merged.imports, merged.options, settings)
     return report_merged(job, merged)
 
@@ -176,6 +176,7 @@ def _make_job(
         workers=settings.jobs,
         timeout=settings.timeout,
         memory=settings.memory,
+        is_shared=settings.share is not None or settings.dask is not None,
     )
 
 

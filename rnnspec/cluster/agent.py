@@ -148,6 +148,7 @@ def _judge(crew: Crew, part: Part) -> Answer:
     crew.casualties.notes.clear()
     return Answer(
         results.size or 0,
+        results.drawn,
         tuple(results.judged[index] for index in sorted(results.judged)),
         crew.casualties.precautions,
         notes,

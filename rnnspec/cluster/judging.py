@@ -29,7 +29,7 @@ from rnnspec.isolation.crew import POLL_SECONDS, Crew, WorkerError
 from rnnspec.isolation.interrupts import Interrupts
 from rnnspec.isolation.journal import read_versions
 from rnnspec.isolation.judging import Judging, describe_lack_of_time
-from rnnspec.isolation.messages import Job, unpack
+from rnnspec.isolation.messages import OTHER_CASES, WHY_OTHER_CASES, Job, unpack
 from rnnspec.isolation.ranges import divide_cases, find_ranges
 from rnnspec.isolation.results import Results
 
@@ -110,7 +110,7 @@ class ClusterJudging:
             require_rnnspec(client, self.cluster.address)
             nothing = Results(lambda size: ())
             Judging(self.crew, nothing, self.interrupts, Clock()).run()
-            self.results.begin(nothing.size or 0)
+            self.results.begin(nothing.size or 0, nothing.drawn)
             self._order = pickle.dumps(make_order(self.crew.job, self.cluster.memory, client))
             self._count_slots(client)
             missing = self.results.list_missing()
@@ -197,7 +197,7 @@ class ClusterJudging:
             self._lose(start, stop)
             return
         assert isinstance(answer, Answer)
-        self._check_size(answer.size)
+        self._check_cases(answer)
         for judged in answer.judged:
             if judged.index not in self.results.judged:
                 self.results.add(judged)
@@ -208,11 +208,14 @@ class ClusterJudging:
             self._stop(answer.reason)
         self._put_back(start, stop)
 
-    def _check_size(self, found: int) -> None:
+    def _check_cases(self, answer: Answer) -> None:
         """Raise TargetError if the target has other cases on a node than here."""
-        if found != self.results.size:
-            target, size = self.crew.job.target, self.results.size
-            raise TargetError(OTHER_SIZE.format(target=target, found=found, size=size))
+        target, size = self.crew.job.target, self.results.size
+        if answer.size != size:
+            raise TargetError(OTHER_SIZE.format(target=target, found=answer.size, size=size))
+        if answer.drawn != self.results.drawn:
+            where = "on the cluster than here"
+            raise TargetError(f"{target}: {OTHER_CASES} {where}. {WHY_OTHER_CASES}")
 
     def _put_back(self, start: int, stop: int) -> None:
         """Have the rest of a part judged, before all others."""

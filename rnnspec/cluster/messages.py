@@ -51,6 +51,7 @@ class Answer:
     """The answer to it.
 
     size         the number of all cases, which must be the same everywhere
+    drawn        identifies them, see `rnnspec.isolation.messages.Ready`
     precautions  the steps that have ended workers
     notes        lines for the report
     reason       why no more cases should be judged anywhere, if that is so
@@ -58,6 +59,7 @@ class Answer:
     """
 
     size: int
+    drawn: str
     judged: tuple[Judged, ...]
     precautions: Precautions
     notes: tuple[str, ...] = ()

@@ -96,7 +96,7 @@ class Crew:
                 if isinstance(answer, Refused):
                     raise answer.error
                 if isinstance(answer, Ready):
-                    member.size = answer.size
+                    member.size, member.drawn = answer.size, answer.drawn
                 yield member, answer
             has_ended = member.process.exitcode is not None
         except EOFError:

@@ -19,11 +19,13 @@ def make_job(
     workers: int,
     timeout: float,
     memory: int | None,
+    is_shared: bool = False,
 ) -> Job:
     """Return the job of a check for so many workers.
 
     The first three are those of `Job`. `timeout` is in seconds for each step of the target, and
-    `memory` in MiB for each worker; without it, each gets its share of the machine's.
+    `memory` in MiB for each worker; without it, each gets its share of the machine's. `is_shared`
+    says whether other machines judge a part of the cases.
     """
     return Job(
         target,
@@ -32,6 +34,7 @@ def make_job(
         device=str(options.device),
         strict=options.strict,
         fail_fast=options.fail_fast,
+        is_shared=is_shared,
         timeout=timeout,
         memory=choose_memory(workers) if memory is None else memory,
     )

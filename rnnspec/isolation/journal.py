@@ -184,11 +184,14 @@ class Journal:
             reason = f"it cannot be written there ({error.strerror}); nothing was checked."
             raise SelectionError(f"{self.path}: {reason}", option) from error
 
-    def begin(self, size: int) -> None:
-        """Write the header. Raises SelectionError if a run that is resumed had other cases."""
+    def begin(self, size: int, drawn: str = "") -> None:
+        """Write the header; `drawn` identifies the cases, see `Ready`.
+
+        Raises SelectionError if a run that is resumed had other cases.
+        """
         if self.size is None:
             self.size = size
-            self._write({**self.run, "cases": size})
+            self._write({**self.run, "cases": size, "drawn": drawn})
         elif self.size != size:
             raise SelectionError(
                 f"{self.path}: the target has changed: it had {self.size} cases and has {size}.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from dataclasses import replace
+from hashlib import sha256
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -27,6 +28,9 @@ from rnnspec.isolation.messages import (
 from rnnspec.pipeline import list_scored_levels, report_progress
 from rnnspec.subjects.failures import Ended, Raised
 
+IDENTIFYING = 40
+"""So many cases are drawn to say whether two processes draw the same."""
+
 
 class Judge:
     """A suite that is judged on request. Raises CannotCheck if nothing can be checked."""
@@ -46,7 +50,8 @@ class Judge:
 
     def answer_requests(self) -> None:
         """Answer one request after the other. Raises EOFError if there are no more."""
-        self.connection.send(Ready(self.suite.size))
+        drawn = self._identify_cases() if self.job.is_shared else ""
+        self.connection.send(Ready(self.suite.size, drawn))
         while True:
             request = self.connection.recv()
             self.guard.take(request.precautions)
@@ -54,6 +59,15 @@ class Judge:
                 self._judge(request)
             else:
                 self._report(request)
+
+    def _identify_cases(self) -> str:
+        """Return a text that is the same if the same cases are drawn.
+
+        Hypothesis also draws numbers that it finds in modules that are not installed, so the same
+        versions do not suffice for the same cases.
+        """
+        drawn = [str(each) for each in self.suite.draw_cases(0, IDENTIFYING)]
+        return sha256("\n".join(drawn).encode()).hexdigest()[:16]
 
     def _judge(self, request: JudgeRange) -> None:
         for index, case in self.suite.draw_cases(request.start, request.stop):

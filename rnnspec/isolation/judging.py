@@ -56,7 +56,7 @@ class Judging:
         was judged.
         """
         for member in self.crew.members:
-            self._begin(member.size)
+            self._begin(member.size, member.drawn)
         while not self._is_judged():
             self._look_for_reasons_to_stop()
             self.crew.start()
@@ -101,14 +101,14 @@ class Judging:
         elif isinstance(answer, Done):
             self._take_end_of_range(member, answer)
         elif isinstance(answer, Ready):
-            self._begin(answer.size)
+            self._begin(answer.size, answer.drawn)
         elif isinstance(answer, Broken):
             raise WorkerError(answer.traceback)
 
-    def _begin(self, size: int | None) -> None:
+    def _begin(self, size: int | None, drawn: str) -> None:
         """Divide the cases into ranges, which are handed out in order, if that was not done."""
         if size is not None and self.results.size is None:
-            self.results.begin(size)
+            self.results.begin(size, drawn)
             self.ranges.extend(divide_cases(self.results.list_missing(), self.crew.number))
 
     def _take_end_of_range(self, member: Member, answer: Done) -> None:

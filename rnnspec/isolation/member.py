@@ -70,6 +70,7 @@ class Member:
     task         what it was told to do last, or None if it waits
     precautions  what it was told to try first
     size         the number of cases, once it is ready
+    drawn        identifies them, see `Ready`
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class Member:
         self.precautions = precautions
         self.task: JudgeRange | WriteReport | None = None
         self.size: int | None = None
+        self.drawn = ""
         self.connection, theirs = context.Pipe()
         self.shared: Announcement = context.RawValue(Announcement)
         self.shared.case = NO_CASE

@@ -16,7 +16,7 @@ from rnnspec.isolation.journal import (
     read_precautions,
     read_versions,
 )
-from rnnspec.isolation.messages import Judged, Precautions
+from rnnspec.isolation.messages import OTHER_CASES, WHY_OTHER_CASES, Judged, Precautions
 from rnnspec.isolation.shares import Share, parse_share
 from rnnspec.options import CheckOptions
 
@@ -31,6 +31,7 @@ class Merged:
     target       what was checked
     imports      the modules that are imported first
     size         the number of all cases
+    drawn        identifies them, see `Ready`
     results      the results of cases, by their index
     precautions  the steps that ended workers, as far as the files say
     notes        lines for the report: those of the shards, and what is missing
@@ -40,6 +41,7 @@ class Merged:
     imports: tuple[str, ...]
     options: CheckOptions
     size: int
+    drawn: str
     results: Mapping[int, Judged]
     precautions: tuple[Precautions, ...]
     notes: tuple[str, ...]
@@ -72,6 +74,7 @@ def merge_files(paths: Sequence[Path]) -> Merged:
         tuple(first.header["imports"]),
         _read_options(first),
         first.size,
+        str(first.header["drawn"]),
         results,
         tuple(map(read_precautions, footers)),
         (*_merge_notes(shares), *_describe_missing(shares, first.size)),
@@ -83,11 +86,15 @@ def _require_same_run(other: Recorded, first: Recorded) -> None:
     one, two = _read_share(other), _read_share(first)
     if one.count != two.count:
         raise SelectionError(f"{other.path} is shard {one}, and {first.path} is shard {two}.")
-    expected = {name: value for name, value in first.header.items() if name != "shard"}
+    expected = {name: first.header[name] for name in first.header if name not in ("shard", "drawn")}
     difference = describe_difference(other.header, expected)
     if difference:
         raise SelectionError(
             f"{other.path}: it is about another run than {first.path}: {difference}."
+        )
+    if other.header.get("drawn") != first.header.get("drawn"):
+        raise SelectionError(
+            f"{other.path}: {OTHER_CASES} than for {first.path}. {WHY_OTHER_CASES}"
         )
 
 

@@ -16,6 +16,11 @@ DEFAULT_TIMEOUT = 60.0
 
 LEVEL = 1
 """How much is compressed: as quickly as possible."""
+OTHER_CASES = "other cases were drawn"
+WHY_OTHER_CASES = (
+    "Hypothesis also draws numbers that it finds in modules that are not installed as packages. "
+    "Install rnnspec, and the target, everywhere in the same way."
+)
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,7 @@ class Job:
                it by its name
     arguments  what it is called with; the target comes first
     device     the device of the subject
+    is_shared  whether other machines judge a part of the cases, which must be the same there
     timeout    the seconds that one step of the subject may take
     memory     the memory that a worker may allocate, in MiB, or None for no limit
     """
@@ -37,6 +43,7 @@ class Job:
     device: str = "cpu"
     strict: bool = False
     fail_fast: bool = False
+    is_shared: bool = False
     timeout: float = DEFAULT_TIMEOUT
     memory: int | None = None
 
@@ -83,9 +90,14 @@ class WriteReport:
 
 @dataclass(frozen=True)
 class Ready:
-    """An answer: the subject can be checked, and there are so many cases."""
+    """An answer: the subject can be checked.
+
+    size   the number of cases
+    drawn  identifies them, if the job is shared: it is the same if the same cases are drawn
+    """
 
     size: int
+    drawn: str = ""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,14 @@ from rnnspec.isolation.ends import End, may_be_foreign
 from rnnspec.isolation.interrupts import Interrupts
 from rnnspec.isolation.judging import GRACE_SECONDS
 from rnnspec.isolation.member import Member
-from rnnspec.isolation.messages import Broken, Ready, Reported, WriteReport
+from rnnspec.isolation.messages import (
+    OTHER_CASES,
+    WHY_OTHER_CASES,
+    Broken,
+    Ready,
+    Reported,
+    WriteReport,
+)
 from rnnspec.isolation.results import Results
 from rnnspec.report.data import Report
 
@@ -94,19 +101,23 @@ class Reporting:
             member.task = None
             self._report = pickle.loads(event.report)
         elif isinstance(event, Ready) and self.is_foreign:
-            self._check_size(event.size)
+            self._check_cases(event)
         elif isinstance(event, Broken):
             if self._gives_up or not isinstance(member.task, WriteReport):
                 raise WorkerError(event.traceback)
             self._give_up()
 
-    def _check_size(self, size: int) -> None:
+    def _check_cases(self, ready: Ready) -> None:
         """Raise TargetError if the target has other cases here than where it was judged."""
-        if size != self.results.size:
+        target, size = self.crew.job.target, self.results.size
+        if ready.size != size:
             raise TargetError(
-                f"{self.crew.job.target}: it has {size} cases here and had {self.results.size} "
-                "where they were judged; is it the same version of it?"
+                f"{target}: it has {ready.size} cases here and had {size} where they were judged; "
+                "is it the same version of it?"
             )
+        if self.results.drawn and ready.drawn != self.results.drawn:
+            where = "than where they were judged"
+            raise TargetError(f"{target}: {OTHER_CASES} {where}. {WHY_OTHER_CASES}")
 
     def _note_end(self, member: Member, end: End) -> None:
         """Have the step that ended the search for faults tried, or give the search up."""

@@ -17,6 +17,7 @@ class Results:
     """The results of the cases that a run has, by their index.
 
     size     the number of all cases, or None if it is not known yet
+    drawn    identifies the cases, see `Ready`
     wanted   the cases that this run has
     judged   what is known about them, a part of it perhaps from a file
     failing  the number of cases on which a rule fails
@@ -34,22 +35,24 @@ class Results:
         self.journal = journal
         self.watch = watch
         self.size: int | None = None
+        self.drawn = ""
         self.wanted: Sequence[int] = ()
         self.judged = dict(judged or {})
         self.failing = sum(bool(each.failed) for each in self.judged.values())
         self.begun = time.monotonic()
         self._known = len(self.judged)
 
-    def begin(self, size: int) -> None:
+    def begin(self, size: int, drawn: str = "") -> None:
         """Take note of the number of all cases, if it was not known. Raises SelectionError.
 
         It does if the file of results is about another number of cases.
         """
         if self.size is not None:
             return
-        self.size, self.wanted, self.begun = size, self.select(size), time.monotonic()
+        self.size, self.drawn = size, drawn
+        self.wanted, self.begun = self.select(size), time.monotonic()
         if self.journal is not None:
-            self.journal.begin(size)
+            self.journal.begin(size, drawn)
 
     def add(self, judged: Judged) -> None:
         """Add the result of a case, and write it to the file if there is one."""

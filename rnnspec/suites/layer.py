@@ -90,13 +90,15 @@ class LayerSuite:
 
     @cached_property
     def rows(self) -> list[PlanRow]:
-        """The rows of the plan; each has more cases if `limit` is more than the profile draws."""
+        """The rows of the plan, which is repeated if `limit` is more than the profile draws.
+
+        So rows stay short: all cases of a row are drawn to get one of them, and ranges of cases go
+        to different processes.
+        """
         planned = plan_rows(self.profile, self.seed, self.scope)
         count = sum(row.cases for row in planned)
         factor = 1 if self.limit is None else -(-self.limit // count)
-        if factor <= 1:
-            return planned
-        return [replace(row, cases=row.cases * factor) for row in planned]
+        return planned * max(1, factor)
 
     @cached_property
     def opening(self) -> list[Case]:

@@ -37,7 +37,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def make_order(target: str, folder: Path | str) -> Order:
-    job = Job(target, prepare_in_worker, (target, (), OPTIONS), timeout=30.0)
+    job = Job(target, prepare_in_worker, (target, (), OPTIONS), is_shared=True, timeout=30.0)
     return Order(job, str(folder), find_file(target), 2)
 
 
@@ -81,12 +81,15 @@ def test_a_process_that_ends_while_it_judges_is_told_as_a_loss(
 
 
 def test_a_file_that_a_node_does_not_have_is_sent(folder: Path) -> None:
-    here = ask(make_order("mine.py:Layer", folder))
+    present = make_order("mine.py:Layer", folder)
+    here = ask(present)
+    AGENTS.end(pickle.dumps(present))
     order = make_order("mine.py:Layer", "/no/such/folder")
     assert order.file is not None
     away = replace(order, file=replace(order.file, location="/no/such/folder/mine.py"))
     there = ask(away)
     AGENTS.end(pickle.dumps(away))
+    assert there.drawn == here.drawn != ""
     assert [each.result for each in there.judged] == [each.result for each in here.judged]
     other = replace(order.file, content=b"import not_there_at_all\n")
     changed = replace(order, file=other)

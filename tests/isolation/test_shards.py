@@ -200,6 +200,10 @@ CHANGES: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
         lambda header: header.update(cases=41),
         "2.jsonl: it is about another run than 1.jsonl: its cases is 41, not 40.",
     ),
+    "drawn": (
+        lambda header: header.update(drawn="0123"),
+        "2.jsonl: other cases were drawn than for 1.jsonl. Hypothesis also draws numbers ",
+    ),
     "count": (
         lambda header: header.update(shard="2/4"),
         "2.jsonl is shard 2/4, and 1.jsonl is shard 1/3.",
@@ -246,6 +250,11 @@ def test_files_of_other_versions_or_of_another_target_are_refused(
     assert refuse(capsys, "merge", "1.jsonl") == (
         f"rnnspec: {WRONG}: it has 40 cases here and had 39 where they were judged; is it the same "
         "version of it?"
+    )
+    path.write_bytes(files["1.jsonl"])
+    change_header(path, lambda header: header.update(drawn="0123"))
+    assert refuse(capsys, "merge", "1.jsonl").startswith(
+        f"rnnspec: {WRONG}: other cases were drawn than where they were judged. Hypothesis also "
     )
 
 
