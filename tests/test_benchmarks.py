@@ -25,7 +25,16 @@ TABLES = {
         f"coverage.{name}"
         for name in ("profiles", "values", "pairs", "sizes", "large", "prior-uses", "rules")
     ],
-    "speed.md": ["speed.whole", "speed.split", "speed.cases", "speed.held", "speed.fail-fast"],
+    "speed.md": [
+        "speed.whole",
+        "speed.split",
+        "speed.cases",
+        "speed.held",
+        "speed.fail-fast",
+        "speed.workers",
+        "speed.serial",
+        "speed.thousand",
+    ],
     "honesty.md": ["honesty.seeds", "honesty.cases", "honesty.bounds"],
     "detection.md": [
         f"detection.{name}"
@@ -291,3 +300,19 @@ def test_matrices_are_compared_under_the_new_rule_ids(
 def write_matrix(path: Path, **seen_by: dict[str, int]) -> None:
     rows = [{"name": name, "seen_by": counts} for name, counts in seen_by.items()]
     path.write_text(json.dumps({"rows": rows}), encoding="utf-8")
+
+
+def test_time_on_many_workers_is_limited_by_what_one_process_does() -> None:
+    scale = import_script("scale")
+    serial = {scale.START: 2.0, scale.ANSWER: 1e-5, scale.TASK: 1e-3, scale.MERGE: 1e-4}
+    serial |= {scale.FAULTS: 1.0, scale.STREAM: 0.0, scale.READ: 0.0, scale.FAULTS_WRONG: 3.0}
+    alone = scale.calculate_seconds(100_000, 1, 0.01, serial)
+    assert alone == {"start": 2.0, "judging": 1000.0, "report": 11.0}
+    assert scale.calculate_seconds(100_000, 100, 0.01, serial)["judging"] == 10.0
+    most = scale.calculate_seconds(100_000, 10**6, 0.01, serial)["judging"]
+    assert most == pytest.approx(1.0 + 100_000 / 256 * 1e-3)
+    rows = parse_cells(scale.format_calculated(0.01, serial))
+    assert len(rows) == len(scale.LARGER) * len(scale.CALCULATED)
+    assert parse_cells(scale.format_serial(serial))[0][1:3] == ["case", "10"]
+    table = scale.format_workers(1000, {"1 worker": [30.0, 20.0], "2 workers": [10.0]})
+    assert [row[-1] for row in parse_cells(table.partition("\n\n")[2])] == ["1", "2"]

@@ -1,0 +1,252 @@
+"""Measure how a run gets faster with more workers, and calculate that for a thousand.
+
+    python -m benchmarks.scale --write
+
+Run it from the root of a checkout, with nothing else running. --part chooses among three parts:
+`workers` times the judging of the cases by one and two workers, from the moment at which the first
+is ready, and by a Dask cluster of two on this machine, with the start of its processes; `serial` measures what only one process can
+do: to take the answers of a cluster, to write and read files of results, to merge them, and to find
+the faults; `thousand` calculates from both how long runs take on up to a thousand workers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import pickle
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from benchmarks.speed import describe_machine, run_command
+from benchmarks.speed_split import TARGET
+from benchmarks.tables import add_outputs, format_table, make_parser, show_progress, write_report
+
+WRONG = "rnnspec.selftest.bugs.states:StatesReadByDirection"
+WORKERS = (1, 2)
+CALCULATED = (1, 2, 10, 100, 1000)
+"""The numbers of workers for which times are calculated."""
+LARGER = (10_000, 100_000, 1_000_000)
+"""The numbers of cases for which they are."""
+TASKS = 2000
+
+
+def judge(cases: int, target: str = TARGET, **settings: Any) -> Any:
+    """Judge cases in workers, and return what came out; nothing is reported."""
+    from rnnspec.cli.workers import WorkerSettings, judge_shard
+    from rnnspec.options import CheckOptions
+
+    options = CheckOptions(cases=cases)
+    return judge_shard(target, (), options, WorkerSettings(timeout=60.0, **settings))
+
+
+def time_workers(cases: int, runs: int) -> dict[str, list[float]]:
+    """Return the seconds in which cases were judged, by what judged them."""
+    ways: dict[str, dict[str, Any]] = {
+        **{
+            f"{number} workers" if number > 1 else "1 worker": {"jobs": number}
+            for number in WORKERS
+        },
+        f"Dask, {WORKERS[-1]} workers, with their start": {
+            "jobs": 1,
+            "dask": "local",
+            "slots": WORKERS[-1],
+        },
+    }
+    found: dict[str, list[float]] = {name: [] for name in ways}
+    for run in range(runs):
+        for name, settings in ways.items():
+            judgement = judge(cases, **settings)
+            found[name].append(judgement.duration_s)
+            show_progress(f"{name}, run {run + 1} of {runs}: {found[name][-1]:.1f} s")
+    return found
+
+
+@contextmanager
+def clocked(seconds: dict[str, float], name: str, number: int = 1) -> Iterator[None]:
+    """Add the seconds that a block takes, divided by a number, to what was measured."""
+    begun = time.perf_counter()
+    yield
+    seconds[name] = (time.perf_counter() - begun) / number
+
+
+ANSWER, STREAM, READ = "take an answer of a node", "write with --stream", "read with merge"
+MERGE, TASK = "unpack and add up", "pass a task through Dask"
+START, FAULTS, FAULTS_WRONG = (
+    "start, to the first case",
+    "report, right layer",
+    "report, wrong layer",
+)
+
+
+def measure_serial(cases: int) -> dict[str, float]:
+    """Return the seconds of what one process does: for each case, each task, or each run."""
+    seconds: dict[str, float] = {}
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name) / "run.jsonl"
+        right = judge(cases, jobs=WORKERS[-1], stream=str(path)).results.judged
+        _measure_files(seconds, path, right)
+        wrong = judge(cases, WRONG, jobs=WORKERS[-1]).results.judged
+        one = ("--cases", "1", "--shard", "1/1", "--stream", str(path))
+        seconds[START], _ = run_command(["check", TARGET, *one])
+    _measure_reports(seconds, right, wrong)
+    _measure_tasks(seconds)
+    return seconds
+
+
+def _measure_files(seconds: dict[str, float], path: Path, judged: Mapping[int, Any]) -> None:
+    """Measure what a command does with the answers of others."""
+    from rnnspec.cluster.messages import Answer
+    from rnnspec.isolation.journal import Journal, read_file
+    from rnnspec.isolation.messages import Precautions, pack, unpack
+    from rnnspec.isolation.results import Results
+
+    size = len(judged)
+    answer = pack(Answer(size, "", tuple(judged.values()), Precautions()))
+    results = Results(range)
+    results.begin(size)
+    with clocked(seconds, ANSWER, size):
+        for each in unpack(answer).judged:
+            results.add(each)
+    journal = Journal.create(path.with_name("again.jsonl"), {})
+    with clocked(seconds, STREAM, size):
+        for each in judged.values():
+            journal.add(each)
+    with clocked(seconds, READ, size):
+        read_file(path)
+
+
+def _measure_reports(
+    seconds: dict[str, float], right: Mapping[int, Any], wrong: Mapping[int, Any]
+) -> None:
+    """Measure what the worker does that writes the report."""
+    from rnnspec.api import prepare_check
+    from rnnspec.engine.outcome import Progress, Tally
+    from rnnspec.isolation.messages import unpack
+    from rnnspec.options import CheckOptions
+    from rnnspec.pipeline import report_progress
+
+    for target, judged, name in ((TARGET, right, FAULTS), (WRONG, wrong, FAULTS_WRONG)):
+        suite, notes = prepare_check(target, CheckOptions(cases=len(judged)))
+        progress: Progress[Any] = Progress({rule.id: Tally() for rule in suite.rules})
+        unpack(judged[0].result)  # what is imported for it is no cost of a case
+        with clocked(seconds, MERGE, len(judged)):
+            for index in sorted(judged):
+                progress.add(unpack(judged[index].result))
+        with clocked(seconds, name):
+            report_progress(suite, progress, notes=notes)
+        show_progress(f"{name}: {seconds[name]:.2f} s")
+
+
+def _measure_tasks(seconds: dict[str, float]) -> None:
+    """Measure how long the scheduler of Dask and its client need for a task."""
+    from rnnspec.cluster.connection import open_client
+
+    with open_client("local", WORKERS[-1]) as client:
+        client.gather(client.map(pickle.dumps, range(WORKERS[-1])))
+        with clocked(seconds, TASK, TASKS):
+            client.gather(client.map(pickle.dumps, range(TASKS), pure=False))
+
+
+def calculate_seconds(
+    cases: int, workers: int, case: float, serial: Mapping[str, float]
+) -> dict[str, float]:
+    """Return how long the phases of a run on a cluster take, in seconds.
+
+    `case` is what one worker needs for a case. Answers are taken while others are judged, so the
+    slower of both counts.
+    """
+    from rnnspec.cluster.judging import LONGEST_PART, PART_SECONDS
+
+    of_part = min(LONGEST_PART, max(1.0, PART_SECONDS / case))
+    taking = cases * serial[ANSWER] + cases / of_part * serial[TASK]
+    return {
+        "start": serial[START],
+        "judging": max(cases * case / workers, taking if workers > 1 else 0.0),
+        "report": cases * serial[MERGE] + serial[FAULTS],
+    }
+
+
+def format_workers(cases: int, found: Mapping[str, Sequence[float]]) -> str:
+    """Return a table of the times of several runs, and by how much each way is faster."""
+    first = min(next(iter(found.values())))
+    rows = [
+        (name, len(runs), min(runs), max(runs), 1000 * min(runs) / cases, first / min(runs))
+        for name, runs in found.items()
+    ]
+    head = ("judged by", "runs", "fastest, s", "slowest, s", "ms per case", "times as fast")
+    return f"{cases:,} cases, default profile.\n\n{format_table(head, rows)}"
+
+
+def format_serial(serial: Mapping[str, float]) -> str:
+    """Return a table of what one process does."""
+    counted = {ANSWER: "case", STREAM: "case", READ: "case", MERGE: "case", TASK: "task"}
+    rows = [
+        (
+            name,
+            counted.get(name, "run"),
+            1e6 * serial[name] if name in counted else float("nan"),
+            float("nan") if name in counted else serial[name],
+        )
+        for name in (ANSWER, STREAM, READ, MERGE, TASK, START, FAULTS, FAULTS_WRONG)
+    ]
+    return format_table(("what", "for each", "microseconds", "seconds"), rows)
+
+
+def format_calculated(case: float, serial: Mapping[str, float]) -> str:
+    """Return a table of calculated times."""
+    rows = []
+    for cases in LARGER:
+        alone = sum(calculate_seconds(cases, 1, case, serial).values())
+        for workers in CALCULATED:
+            phases = calculate_seconds(cases, workers, case, serial)
+            whole = sum(phases.values())
+            rows.append((cases, workers, *phases.values(), whole, alone / whole))
+    head = ("cases", "workers", "start, s", "judging, s", "report, s", "all, s", "times as fast")
+    return format_table(head, rows)
+
+
+def _parse_arguments() -> argparse.Namespace:
+    parser = make_parser(__doc__)
+    parts = ("workers", "serial", "thousand")
+    parser.add_argument(
+        "--part",
+        nargs="+",
+        choices=parts,
+        default=list(parts),
+        help="parts to measure (default: all)",
+    )
+    parser.add_argument(
+        "--cases",
+        type=int,
+        default=5000,
+        help="number of cases, about a minute for one worker (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--runs", type=int, default=3, help="number of repetitions (default: %(default)s)"
+    )
+    add_outputs(parser, "speed.md")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Read the arguments, run the benchmark and print the tables."""
+    options = _parse_arguments()
+    needed = set(options.part) | ({"workers", "serial"} if "thousand" in options.part else set())
+    workers = time_workers(options.cases, options.runs) if "workers" in needed else {}
+    serial = measure_serial(min(options.cases, 1000)) if "serial" in needed else {}
+    case = min(workers["1 worker"]) / options.cases if workers else 0.0
+    tables: dict[str, Callable[[], str]] = {
+        "workers": lambda: format_workers(options.cases, workers),
+        "serial": lambda: format_serial(serial),
+        "thousand": lambda: format_calculated(case, serial),
+    }
+    texts = {f"speed.{part}": f"{describe_machine()}\n\n{tables[part]()}" for part in options.part}
+    data = {"machine": describe_machine(), "workers": workers, "serial": serial}
+    write_report(options, "speed.md", texts, data)
+
+
+if __name__ == "__main__":
+    main()
