@@ -4,9 +4,10 @@
 
 Run it from the root of a checkout, with nothing else running. --part chooses among three parts:
 `workers` times the judging of the cases by one and two workers, from the moment at which the first
-is ready, and by a Dask cluster of two on this machine, with the start of its processes; `serial` measures what only one process can
-do: to take the answers of a cluster, to write and read files of results, to merge them, and to find
-the faults; `thousand` calculates from both how long runs take on up to a thousand workers.
+is ready, and by a Dask cluster of two on this machine, with the start of its processes; `serial`
+measures what only one process can do: to take the answers of a cluster, to write and read files of
+results, to merge them, and to find the faults; `thousand` calculates from both how long runs take
+on up to a thousand workers.
 """
 
 from __future__ import annotations

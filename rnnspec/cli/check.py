@@ -39,6 +39,8 @@ Examples:
   rnnspec check torch.nn:RNN
   rnnspec check path/to/layers.py:MyRNN --profile quick
   rnnspec check mylib:RNN --rule 'dropout.*' --rule packed.h-n --json report.json
+  rnnspec check mylib:RNN --profile thorough --shard 3/8 --stream shard-3.jsonl
+  rnnspec check mylib:RNN --cases 100000 --dask tcp://scheduler:8786
 """
 IMPORT = "Import a module first, e.g. to register a device. Repeatable."
 JOBS = (
