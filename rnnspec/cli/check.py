@@ -34,6 +34,8 @@ Exit status:
   1  violates: a MUST is broken (with --strict a SHOULD too)
   2  cannot check: no such target, a wrong argument, no such device
   3  inconclusive: nothing is broken, but a rule was not reached often enough
+  With --shard, 0 means that all cases of the shard were judged; the verdict is that of
+  'rnnspec merge'.
 \b
 Examples:
   rnnspec check torch.nn:RNN

@@ -145,9 +145,8 @@ class ClusterJudging:
             self._manned_at = self._counted_at
 
     def _send(self, client: Any) -> None:
-        most = QUEUED * max(1, self._slots)
-        if self.cluster.jobs is not None:
-            most = min(most, QUEUED * self.cluster.jobs)
+        slots, jobs = max(1, self._slots), self.cluster.jobs
+        most = QUEUED * slots if jobs is None or jobs >= slots else jobs
         while self._ranges and len(self._sent) < most:
             start, stop = self._ranges.popleft()
             part = Part(start, stop, self.crew.casualties.precautions, PART_SECONDS)
