@@ -160,8 +160,9 @@ def calculate_seconds(
     slower of both counts.
     """
     from rnnspec.cluster.judging import LONGEST_PART, PART_SECONDS
+    from rnnspec.isolation.ranges import choose_length
 
-    of_part = min(LONGEST_PART, max(1.0, PART_SECONDS / case))
+    of_part = min(choose_length(cases, workers, LONGEST_PART), max(1.0, PART_SECONDS / case))
     taking = cases * serial[ANSWER] + cases / of_part * serial[TASK]
     return {
         "start": serial[START],

@@ -193,7 +193,7 @@ class ClusterJudging:
         if isinstance(answer, Breakdown):
             raise WorkerError(answer.traceback)
         if isinstance(answer, Lost):
-            self._lose(start, stop)
+            self._lose(start, stop, answer.reason)
             return
         assert isinstance(answer, Answer)
         self._check_cases(answer)
@@ -229,13 +229,14 @@ class ClusterJudging:
         error = future.exception() if future.status == "error" else None
         if error is not None and not is_loss(error):
             raise WorkerError(f"the cluster raised {type(error).__name__}: {error}")
-        self._lose(start, stop)
+        self._lose(start, stop, "a worker was lost" if error is None else str(error))
 
-    def _lose(self, start: int, stop: int) -> None:
+    def _lose(self, start: int, stop: int, reason: str) -> None:
         """Have a part judged again, unless too many were lost."""
         self._losses += 1
         if self._losses > MOST_LOSSES:
-            self._stop(f"the run was stopped after the cluster had lost {MOST_LOSSES} parts of it")
+            lost = f"the cluster had lost {MOST_LOSSES} parts of it"
+            self._stop(f"the run was stopped after {lost}, the last because {reason}")
         self._put_back(start, stop)
 
     def _look_for_reasons_to_stop(self, client: Any) -> None:
