@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from typing import Any
 
 from rnnspec.isolation.casualties import MOST_DEATHS
@@ -13,7 +12,7 @@ from rnnspec.isolation.ends import End
 from rnnspec.isolation.interrupts import Interrupts
 from rnnspec.isolation.member import Member
 from rnnspec.isolation.messages import Broken, Done, Judged, JudgeRange, Ready
-from rnnspec.isolation.ranges import divide_cases
+from rnnspec.isolation.ranges import Ranges
 from rnnspec.isolation.results import Results
 
 GRACE_SECONDS = 2.0
@@ -25,6 +24,7 @@ class Judging:
 
     grace           the seconds that cases may take which are being judged when the run is stopped;
                     if it is None, they are waited for as always
+    ranges          what the workers are given, if others have a part in it
     is_stopped      whether it ended before all of them were judged
     is_out_of_time  whether that was because there was no more time
     notes           lines for the report, about why it was stopped
@@ -37,13 +37,14 @@ class Judging:
         interrupts: Interrupts,
         clock: Clock,
         grace: float | None = GRACE_SECONDS,
+        ranges: Ranges | None = None,
     ) -> None:
         self.crew = crew
         self.results = results
         self.interrupts = interrupts
         self.clock = clock
         self.grace = grace
-        self.ranges: deque[tuple[int, int]] = deque()
+        self.ranges = Ranges() if ranges is None else ranges
         self.notes: list[str] = []
         self.is_stopped = False
         self.is_out_of_time = False
@@ -87,13 +88,12 @@ class Judging:
 
     def _is_judged(self) -> bool:
         is_busy = any(member.task is not None for member in self.crew.members)
-        return self.results.size is not None and not self.ranges and not is_busy
+        return self.results.size is not None and not is_busy and self.ranges.is_finished
 
     def _hand_out(self) -> None:
         for member in self.crew.members:
-            if member.is_idle and self.ranges:
-                start, stop = self.ranges.popleft()
-                member.request(JudgeRange(start, stop, self.crew.casualties.precautions))
+            if member.is_idle and (found := self.ranges.take()) is not None:
+                member.request(JudgeRange(*found, self.crew.casualties.precautions))
 
     def _take_answer(self, member: Member, answer: Any) -> None:
         if isinstance(answer, Judged):
@@ -109,7 +109,7 @@ class Judging:
         """Divide the cases into ranges, which are handed out in order, if that was not done."""
         if size is not None and self.results.size is None:
             self.results.begin(size, drawn)
-            self.ranges.extend(divide_cases(self.results.list_missing(), self.crew.number))
+            self.ranges.divide(self.results.list_missing(), self.crew.number)
 
     def _take_end_of_range(self, member: Member, answer: Done) -> None:
         if answer.exhausted:
@@ -123,7 +123,7 @@ class Judging:
     def _put_back(self, start: int, stop: int) -> None:
         """Have the rest of a range judged, before all others."""
         if not self.is_stopped and start < stop:
-            self.ranges.appendleft((start, stop))
+            self.ranges.put_back(start, stop)
 
     def _take_result(self, answer: Judged) -> None:
         if not self.crew.casualties.confirm(answer.index, has_ended=answer.has_ended):
@@ -138,7 +138,7 @@ class Judging:
         if not self.is_stopped:
             self.notes += [reason] if reason else []
             self.is_stopped, self._stopped_at = True, time.monotonic()
-        self.ranges.clear()
+        self.ranges.stop(reason)
         for member in self.crew.members:
             member.stop()
 
