@@ -14,13 +14,16 @@ import torch
 from torch import nn
 
 import rnnspec
-from rnnspec.api import run_check
+from rnnspec.api import prepare_check
 from rnnspec.contract.clauses import Level
 from rnnspec.contract.parts import Part
 from rnnspec.options import CheckOptions
 from rnnspec.report.data import Result, Verdict
 from rnnspec.rules.catalogue import find_layer_rule
-from rnnspec.testing.layer import RuleTest, Run
+from rnnspec.testing.judging import Isolation
+from rnnspec.testing.layer import RuleTest
+from rnnspec.testing.run import Run
+from rnnspec.testing.session import Session
 
 pytest_plugins = ["pytester"]
 
@@ -262,7 +265,7 @@ def make_result(**changes: Any) -> Result:
 
 def run_test(report: Any, rule: str = "packed.h-n") -> str:
     """Return the outcome of a test on a given report, with its reason."""
-    run = Run(nn.RNN, CheckOptions(), lambda target, options: report)
+    run: Run[CheckOptions] = Run(nn.RNN, CheckOptions(), prepare_check, _outcome=report)
     try:
         RuleTest(find_layer_rule(rule), run).check()
     except BaseException as outcome:
@@ -282,7 +285,7 @@ def test_outcome_follows_from_the_verdict_and_the_cause() -> None:
     assert blocked == "Skipped: caused by packed.ties"
     assert outcome(verdict=Verdict.UNREACHED).startswith("Failed: UNREACHED")
     assert outcome(verdict=Verdict.UNREACHED, stopped=True) == (
-        "Skipped: the run stopped at the first fault, before packed.h-n was judged enough"
+        "Skipped: the run stopped early, before packed.h-n was judged enough"
     )
     assert outcome(level=Level.SHOULD, is_scored=False) == (
         "Skipped: packed.h-n (SHOULD, not scored): wrong"
@@ -296,12 +299,15 @@ def test_run_stops_at_the_first_violation_if_pytest_stops_at_the_first_failure(
 ) -> None:
     asked: list[CheckOptions] = []
 
-    def check(target: Any, options: CheckOptions) -> Any:
+    def prepare(target: Any, options: CheckOptions) -> Any:
         asked.append(options)
-        return SimpleNamespace()
+        raise rnnspec.CannotCheck("asked once, told twice")
 
-    run = Run(nn.RNN, CheckOptions(seed=3), check, stops_early=early)
-    assert run.report is run.report
+    here, session = Isolation(isolate=False), Session(stops_early=early)
+    run = Run(nn.RNN, CheckOptions(seed=3), prepare, here, session)
+    for _ in range(2):
+        with pytest.raises(rnnspec.CannotCheck, match="asked once, told twice"):
+            run.report  # noqa: B018
     assert asked == [CheckOptions(seed=3, fail_fast=early)]
 
 
@@ -352,7 +358,7 @@ def test_single_pattern_needs_no_list_and_nothing_runs_before_a_test_asks() -> N
 
 def test_test_of_a_rule_gives_access_to_its_result() -> None:
     options = CheckOptions(profile="quick", cases=5, rules=("recurrence.output",))
-    run = Run(nn.RNN, options, run_check)
+    run = Run(nn.RNN, options, prepare_check, Isolation(isolate=False))
     test = RuleTest(find_layer_rule("recurrence.output"), run)
     assert test.result.verdict is rnnspec.Verdict.PASS
     assert test.result is run.report.result("recurrence.output")

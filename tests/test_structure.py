@@ -60,7 +60,7 @@ ALLOWED = {
     "contract": {"tomli"},
     "oracle": {"numpy"},
 }
-DEPENDENCIES = {"click", "hypothesis", "numpy", "tomli", "torch"}
+DEPENDENCIES = {"click", "filelock", "hypothesis", "numpy", "tomli", "torch"}
 PYTEST = {"testing"}
 DASK = {"cluster"}
 

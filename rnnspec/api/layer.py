@@ -24,8 +24,8 @@ from rnnspec.engine.capabilities import parse_features, probe_capabilities
 from rnnspec.engine.outcome import Progress
 from rnnspec.engine.suite import Observed, Suite
 from rnnspec.errors import SelectionError, TargetError
-from rnnspec.isolation.jobs import make_job
 from rnnspec.isolation.messages import DEFAULT_TIMEOUT
+from rnnspec.isolation.sending import NotImportableError, make_sent_job
 from rnnspec.isolation.supervisor import Supervisor
 from rnnspec.options import CheckOptions, check_choice, show_options
 from rnnspec.pipeline import check_suite
@@ -34,7 +34,7 @@ from rnnspec.rulekit.selection import select_in_force, select_parts
 from rnnspec.rules.catalogue import select_layer_rules
 from rnnspec.subjects.failures import Failure
 from rnnspec.subjects.subject import TorchSubject, observe_step
-from rnnspec.subjects.target import find_importable_name, resolve_target
+from rnnspec.subjects.target import resolve_target
 from rnnspec.suites.layer import LayerSuite
 
 CaseT = TypeVar("CaseT")
@@ -70,14 +70,14 @@ def check(
     chosen = CheckOptions.from_keywords("check", options)
     if not isolate:
         return run_check(target, chosen, watch=watch)
-    name = find_importable_name(target)
-    if name is None:
-        return run_check(target, chosen, watch=watch, notes=(NOT_ISOLATED,))
-    job = make_job(
-        name, prepare_check, (name, chosen), chosen, workers=1, timeout=timeout, memory=memory
-    )
     tell = None if watch is None else lambda standing: watch(standing.judged, standing.size)
-    return Supervisor(job, 1, watch=tell).run()
+    try:
+        job = make_sent_job(
+            target, chosen, prepare_check, workers=1, timeout=timeout, memory=memory
+        )
+        return Supervisor(job, 1, watch=tell).run()
+    except NotImportableError as error:
+        return run_check(target, chosen, watch=watch, notes=(f"{NOT_ISOLATED} ({error})",))
 
 
 def run_check(
@@ -89,7 +89,7 @@ def run_check(
 ) -> Report:
     """Check a layer in this process; see `check`. `notes` become notes of the report."""
     suite, found = prepare_check(target, options)
-    with _keep_random_numbers():
+    with keep_random_numbers():
         return check_suite(
             suite,
             strict=options.strict,
@@ -106,7 +106,7 @@ def prepare_check(target: LayerTarget, options: CheckOptions) -> tuple[LayerSuit
 
 def run_undisturbed(suite: Suite[CaseT, ObservedT]) -> Progress[CaseT]:
     """Judge all cases, and leave the caller's random numbers as they were."""
-    with _keep_random_numbers():
+    with keep_random_numbers():
         return run_campaign(suite)
 
 
@@ -136,7 +136,7 @@ def prepare_suite(target: LayerTarget, options: CheckOptions) -> LayerSuite:
     excluded = parse_features(options.without) | _exclude_tf32(options)
     found = resolve_target(target)
     subject = TorchSubject(found, str(options.device), options.kind, options.arguments)
-    with _keep_random_numbers():
+    with keep_random_numbers():
         subject = _try_to_build(subject)
         _check_arguments(options.arguments)
         subject = replace(subject, capabilities=probe_capabilities(subject, excluded))
@@ -219,7 +219,7 @@ def _exclude_tf32(options: CheckOptions) -> dict[Feature, str]:
 
 
 @contextmanager
-def _keep_random_numbers() -> Iterator[None]:
+def keep_random_numbers() -> Iterator[None]:
     """Leave the caller's random number generators as they were."""
     python, numpy = random.getstate(), np.random.get_state()
     try:

@@ -7,14 +7,14 @@ from typing import Any
 
 from rnnspec.isolation.limits import choose_memory
 from rnnspec.isolation.messages import Job
-from rnnspec.options import CheckOptions
+from rnnspec.options import RunOptions
 
 
 def make_job(
     target: str,
     prepare: Callable[..., tuple[Any, tuple[str, ...]]],
     arguments: tuple[Any, ...],
-    options: CheckOptions,
+    options: RunOptions,
     *,
     workers: int,
     timeout: float,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Iterable
 from dataclasses import replace
 from hashlib import sha256
 from multiprocessing.connection import Connection
@@ -10,6 +11,7 @@ from typing import Any
 
 from rnnspec.engine.campaign import block_case, judge_one_case
 from rnnspec.engine.outcome import CaseResult, Progress, Tally
+from rnnspec.engine.suite import Suite
 from rnnspec.isolation.ends import WHOLE_CASE
 from rnnspec.isolation.guard import Guard
 from rnnspec.isolation.limits import is_memory_short
@@ -26,6 +28,7 @@ from rnnspec.isolation.messages import (
     unpack,
 )
 from rnnspec.pipeline import list_scored_levels, report_progress
+from rnnspec.rulekit.selection import AnyRule
 from rnnspec.subjects.failures import Ended, Raised
 
 IDENTIFYING = 40
@@ -40,13 +43,8 @@ class Judge:
         self.job = job
         self.guard = guard
         self.suite, self.notes = job.prepare(*job.arguments)
-        levels = list_scored_levels(job.strict) if job.fail_fast else ()
-        self.until = {rule.id for rule in self.suite.rules if rule.level in levels}
-        self.progress = self._begin_progress()
-        self.highest = -1
-
-    def _begin_progress(self) -> Progress[Any]:
-        return Progress({rule.id: Tally() for rule in self.suite.rules})
+        self.until = list_ending_rules(self.suite.rules, strict=job.strict, fail_fast=job.fail_fast)
+        self.packer = ResultPacker(self.suite)
 
     def answer_requests(self) -> None:
         """Answer one request after the other. Raises EOFError if there are no more."""
@@ -75,7 +73,8 @@ class Judge:
                 break
             result = self._judge_case(index, case, request.precautions)
             is_last = not self.until.isdisjoint(result.failed)
-            self.connection.send(self._describe(result, is_last=is_last))
+            packed = self.packer.pack(result)
+            self.connection.send(replace(packed, is_last=is_last, has_ended=self.guard.has_ended))
             is_worn = is_memory_short(self.job.memory)
             if is_last or is_worn or self.guard.is_exhausted:
                 self.connection.send(Done(index + 1, self._describe_waiting(), is_worn))
@@ -100,32 +99,10 @@ class Judge:
         finally:
             self.guard.end_index()
 
-    def _describe(self, result: CaseResult[Any], *, is_last: bool) -> Judged:
-        found = result.failing.findings if result.failing is not None else {}
-        return Judged(
-            result.index,
-            pack(self._drop_findings(result)),
-            passed=len(result.passed),
-            failed={name: finding.message for name, finding in found.items()},
-            is_last=is_last,
-            has_ended=self.guard.has_ended,
-        )
-
-    def _drop_findings(self, result: CaseResult[Any]) -> CaseResult[Any]:
-        """Return a result without findings that the report will not need.
-
-        Only the findings of the first cases are needed, so all are kept if the cases do not come
-        in order.
-        """
-        is_in_order, self.highest = result.index > self.highest, max(self.highest, result.index)
-        is_kept = self.progress.add(result)
-        return result if is_kept or not is_in_order else replace(result, failing=None)
-
     def _report(self, request: WriteReport) -> None:
         self.guard.begin_report(gives_up=request.gives_up)
-        progress = self._begin_progress()
-        for result in sorted(map(unpack, request.results), key=lambda each: each.index):
-            progress.add(result)
+        progress = begin_progress(self.suite)
+        add_results(progress, request.results)
         progress.stopped = request.is_stopped
         report = report_progress(
             self.suite,
@@ -135,3 +112,48 @@ class Judge:
             notes=self.notes,
         )
         self.connection.send(Reported(pickle.dumps(report)))
+
+
+def list_ending_rules(rules: Iterable[AnyRule], *, strict: bool, fail_fast: bool) -> frozenset[str]:
+    """Return the ids of the rules that end a run if they fail: all that count, if it fails fast."""
+    levels = list_scored_levels(strict) if fail_fast else ()
+    return frozenset(rule.id for rule in rules if rule.level in levels)
+
+
+def begin_progress(suite: Suite[Any, Any]) -> Progress[Any]:
+    """Return the progress of a suite of which nothing was judged."""
+    return Progress({rule.id: Tally() for rule in suite.rules})
+
+
+class ResultPacker:
+    """Packs the results of cases of a suite, as they are sent and stored."""
+
+    def __init__(self, suite: Suite[Any, Any]) -> None:
+        self._progress = begin_progress(suite)
+        self._highest = -1
+
+    def pack(self, result: CaseResult[Any]) -> Judged:
+        """Return the result of a case as it is sent."""
+        found = result.failing.findings if result.failing is not None else {}
+        return Judged(
+            result.index,
+            pack(self._drop_findings(result)),
+            passed=len(result.passed),
+            failed={name: finding.message for name, finding in found.items()},
+        )
+
+    def _drop_findings(self, result: CaseResult[Any]) -> CaseResult[Any]:
+        """Return a result without findings that the report will not need.
+
+        Only the findings of the first cases are needed, so all are kept if the cases do not come
+        in order.
+        """
+        is_in_order, self._highest = result.index > self._highest, max(self._highest, result.index)
+        is_kept = self._progress.add(result)
+        return result if is_kept or not is_in_order else replace(result, failing=None)
+
+
+def add_results(progress: Progress[Any], results: Iterable[bytes]) -> None:
+    """Add results of cases that were sent, in the order of their indices."""
+    for result in sorted(map(unpack, results), key=lambda each: each.index):
+        progress.add(result)

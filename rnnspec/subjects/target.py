@@ -61,17 +61,6 @@ def _describe_object(target: Callable[..., Any]) -> Target:
     return Target(target, f"{module}:{name}", name, (f"from {module} import {name.split('.')[0]}",))
 
 
-def find_importable_name(target: str | Callable[..., Any]) -> str | None:
-    """Return the name by which another process can import a target, or None if it cannot."""
-    if isinstance(target, str):
-        return target
-    module, name = getattr(target, "__module__", None), getattr(target, "__qualname__", None)
-    found: Any = sys.modules.get(module or "")
-    for part in (name or "").split("."):
-        found = getattr(found, part, None)
-    return f"{module}:{name}" if found is target and module != "__main__" else None
-
-
 def _choose_name(label: str) -> str:
     """Return a name for the target in a program."""
     last = label.split(".")[-1]

@@ -4,47 +4,27 @@ from __future__ import annotations
 
 import functools
 import inspect
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Generic, TypeVar
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import torch
 
-from rnnspec.api import run_check
-from rnnspec.api.layer import LayerTarget
+from rnnspec.api.layer import LayerTarget, prepare_check
 from rnnspec.contract.clauses import Level
 from rnnspec.errors import CannotCheck, DeviceError
-from rnnspec.options import CheckOptions, RunOptions, show_options
+from rnnspec.isolation.messages import DEFAULT_TIMEOUT
+from rnnspec.options import CheckOptions, show_options
 from rnnspec.report.console import format_failure
-from rnnspec.report.data import FaultSummary, Report, Result, Verdict
+from rnnspec.report.data import FaultSummary, Result, Verdict
 from rnnspec.rulekit.selection import AnyRule, select_in_force, select_parts
 from rnnspec.rules.catalogue import select_layer_rules
+from rnnspec.testing.judging import Isolation
+from rnnspec.testing.run import Run
+from rnnspec.testing.session import REMARK, describe_session
 
 Test = TypeVar("Test", bound=Callable[..., Any])
-OptionsT = TypeVar("OptionsT", bound=RunOptions)
-
-
-@dataclass
-class Run(Generic[OptionsT]):
-    """One check whose report the tests of all its rules share.
-
-    `check` runs it when the first of the tests asks. If pytest stops at the first failing test, the
-    run stops at the first violation.
-    """
-
-    target: str | Callable[..., Any]
-    options: OptionsT
-    check: Callable[[Any, OptionsT], Report]
-    stops_early: bool = False
-    _report: Report | None = field(default=None, repr=False)
-
-    @property
-    def report(self) -> Report:
-        """The report, from one run in this process."""
-        if self._report is None:
-            early = self.options.fail_fast or self.stops_early
-            self._report = self.check(self.target, replace(self.options, fail_fast=early))
-        return self._report
 
 
 @dataclass(frozen=True)
@@ -86,9 +66,8 @@ class RuleTest:
         if result.caused_by is not None:
             pytest.skip(f"caused by {result.caused_by}")
         if result.verdict is Verdict.UNREACHED and self.run.report.stopped:
-            pytest.skip(
-                f"the run stopped at the first fault, before {result.rule} was judged enough"
-            )
+            why = "at the first fault" if self.run.session.stops_early else "early"
+            pytest.skip(f"the run stopped {why}, before {result.rule} was judged enough")
         is_unscored = result.is_broken and not result.is_scored
         if result.verdict is not Verdict.PASS and (result.level is Level.NOTE or is_unscored):
             pytest.skip(f"{result.rule} ({result.level}, not scored): {result.message}")
@@ -97,15 +76,27 @@ class RuleTest:
 
 
 @show_options(CheckOptions, profile="quick")
-def conformance(target: LayerTarget, **options: Any) -> Callable[[Test], Test]:
+def conformance(
+    target: LayerTarget,
+    *,
+    isolate: bool | None = None,
+    timeout: float = DEFAULT_TIMEOUT,
+    memory: int | None = None,
+    **options: Any,
+) -> Callable[[Test], Test]:
     """Parametrize a pytest test over the rules of the contract; its argument `rule` has `check()`.
 
     The options are those of `rnnspec.CheckOptions`, with the quick profile by default. All rules
-    share one run in a process. If nothing can be checked, each test fails with the reason when it
-    runs; a device that torch does not have here skips it.
+    share one run. If nothing can be checked, each test fails with the reason when it runs; a device
+    that torch does not have here skips it.
+
+    The target runs in a worker process, and whatever it does to that process is a finding: each
+    call may take `timeout` seconds, and `memory` MiB may be allocated. With isolate=False it runs
+    in pytest's own process. Without a choice it does so too under --pdb and --trace, if coverage is
+    measured, and if a worker cannot import it.
     """
     chosen = CheckOptions.from_keywords("conformance", options, profile="quick")
-    run = Run(target, chosen, run_check)
+    run = Run(target, chosen, prepare_check, Isolation(isolate, timeout, memory))
     selected = select_parts(select_layer_rules(chosen.rules), chosen.parts)
     rules = select_in_force(selected, torch.__version__)
     return parametrize_rules(run, rules)
@@ -117,23 +108,40 @@ def parametrize_rules(run: Run[Any], rules: Sequence[AnyRule]) -> Callable[[Test
 
     tests = [pytest.param(RuleTest(rule, run), id=rule.id) for rule in rules]
     parametrize = pytest.mark.parametrize("rule", tests)
-    return lambda test: parametrize(_let_stop_early(run, test))
+    return lambda test: parametrize(_tell_session(run, test))
 
 
-def _let_stop_early(run: Run[Any], test: Test) -> Test:
-    """Return the test, which also asks pytest whether it stops at the first failing test."""
+_DECORATED: Counter[str] = Counter()
+"""How many tests of each name were decorated; a loop can decorate the same function repeatedly."""
+
+
+def _tell_session(run: Run[Any], test: Test) -> Test:
+    """Return the test, which also tells the run what is known of the session of pytest."""
+    name = f"{test.__module__}.{test.__qualname__}"
+    _DECORATED[name] += 1
+    run.test = f"{name} {_DECORATED[name]}"
     signature = inspect.signature(test)
     takes_request = "request" in signature.parameters
 
     @functools.wraps(test)
-    def ask_and_test(*args: Any, request: Any, **given: Any) -> None:
-        run.stops_early = request.config.getoption("maxfail") == 1
+    def tell_and_test(*args: Any, request: Any, **given: Any) -> None:
+        run.session = describe_session(request)
         known = {"request": request} if takes_request else {}
-        test(*args, **given, **known)
+        try:
+            test(*args, **given, **known)
+        finally:
+            _show_remarks(run, request.node)
 
     if not takes_request:
         request = inspect.Parameter("request", inspect.Parameter.KEYWORD_ONLY)
         own = list(signature.parameters.values())
         signature = signature.replace(parameters=[*own, request])
-    ask_and_test.__signature__ = signature  # type: ignore[attr-defined]
-    return ask_and_test  # type: ignore[return-value]
+    tell_and_test.__signature__ = signature  # type: ignore[attr-defined]
+    return tell_and_test  # type: ignore[return-value]
+
+
+def _show_remarks(run: Run[Any], item: Any) -> None:
+    """Let the end of the session show the remarks of a run, which one test carries."""
+    name = item.nodeid.partition("[")[0]
+    item.user_properties.extend((REMARK, f"{name}: {remark}") for remark in run.remarks)
+    run.remarks = ()

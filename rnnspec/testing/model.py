@@ -5,18 +5,29 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from rnnspec.api.model import ModelTarget, run_model_check
+from rnnspec.api.model import ModelTarget, prepare_model_suite
+from rnnspec.isolation.messages import DEFAULT_TIMEOUT
 from rnnspec.models.catalogue import select_model_rules
 from rnnspec.options import ModelOptions, show_options
-from rnnspec.testing.layer import Run, Test, parametrize_rules
+from rnnspec.testing.judging import Isolation
+from rnnspec.testing.layer import Test, parametrize_rules
+from rnnspec.testing.run import Run
 
 
 @show_options(ModelOptions, profile="quick")
-def model_conformance(target: ModelTarget, **options: Any) -> Callable[[Test], Test]:
+def model_conformance(
+    target: ModelTarget,
+    *,
+    isolate: bool | None = None,
+    timeout: float = DEFAULT_TIMEOUT,
+    memory: int | None = None,
+    **options: Any,
+) -> Callable[[Test], Test]:
     """Parametrize a pytest test over the rules of a model; its argument `rule` has `check()`.
 
-    The options are those of `rnnspec.ModelOptions`, with the quick profile by default.
+    The options are those of `rnnspec.ModelOptions`, with the quick profile by default. `isolate`,
+    `timeout` and `memory` are those of `rnnspec.conformance`.
     """
     chosen = ModelOptions.from_keywords("model_conformance", options, profile="quick")
-    run = Run(target, chosen, run_model_check)
+    run = Run(target, chosen, prepare_model_suite, Isolation(isolate, timeout, memory))
     return parametrize_rules(run, select_model_rules(chosen.rules))

@@ -1,0 +1,72 @@
+"""Targets and options as they are sent to workers, which may be unable to import them."""
+
+from __future__ import annotations
+
+import pickle
+import pickletools
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from rnnspec.errors import TargetError
+from rnnspec.isolation.jobs import make_job
+from rnnspec.isolation.messages import Job
+from rnnspec.options import RunOptions
+from rnnspec.subjects.steps import IMPORTING, announce_step, is_from_user
+from rnnspec.subjects.target import resolve_target
+from rnnspec.text import read_message
+
+OptionsT = TypeVar("OptionsT", bound=RunOptions)
+Prepare = Callable[[Any, OptionsT], tuple[Any, tuple[str, ...]]]
+"""A function that returns the suite for a target and options, and the first notes of the report."""
+MAIN = "__main__"
+
+
+class NotImportableError(TargetError):
+    """A worker cannot import the target, or one of its arguments."""
+
+
+def make_sent_job(
+    target: str | Callable[..., Any],
+    options: OptionsT,
+    prepare: Prepare[OptionsT],
+    *,
+    workers: int,
+    timeout: float,
+    memory: int | None,
+) -> Job:
+    """Return the job of a check whose target and options are sent to so many workers.
+
+    `prepare` is imported by its name. The limits are those of `make_job`. Raises TargetError, and
+    NotImportableError for what is defined in a function, or in the program that was started.
+    """
+    label = target if isinstance(target, str) else resolve_target(target).label
+    try:
+        data = pickle.dumps((target, options))
+    except Exception as error:
+        raise NotImportableError(f"{label}: it can only be used in this process") from error
+    if any(argument == MAIN for _, argument, _ in pickletools.genops(data)):
+        raise NotImportableError(f"{label}: it belongs to the program that was started")
+    return make_job(
+        label,
+        prepare_sent,
+        (label, data, prepare),
+        options,
+        workers=workers,
+        timeout=timeout,
+        memory=memory,
+    )
+
+
+def prepare_sent(label: str, data: bytes, prepare: Prepare[Any]) -> tuple[Any, tuple[str, ...]]:
+    """Return the suite of a check in a worker, and the first notes of its report.
+
+    Raises CannotCheck: NotImportableError, or what `prepare` raises.
+    """
+    try:
+        with announce_step(f"{IMPORTING} {label}"):
+            target, options = pickle.loads(data)
+    except BaseException as error:
+        if is_from_user(error):
+            raise
+        raise NotImportableError(f"{type(error).__name__}: {read_message(error)}") from error
+    return prepare(target, options)

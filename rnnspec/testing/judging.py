@@ -1,0 +1,197 @@
+"""How a check under pytest is judged: in a worker or here, alone or with other processes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+from rnnspec.api.layer import LayerTarget, keep_random_numbers
+from rnnspec.engine.campaign import block_case, judge_cases, judge_one_case
+from rnnspec.engine.outcome import CaseResult, Progress
+from rnnspec.engine.suite import Suite
+from rnnspec.isolation.clock import Clock
+from rnnspec.isolation.crew import Crew
+from rnnspec.isolation.ends import WHOLE_CASE
+from rnnspec.isolation.interrupts import Interrupts
+from rnnspec.isolation.judge import (
+    ResultPacker,
+    add_results,
+    begin_progress,
+    list_ending_rules,
+)
+from rnnspec.isolation.judging import Judging
+from rnnspec.isolation.messages import DEFAULT_TIMEOUT
+from rnnspec.isolation.reporting import Reporting
+from rnnspec.isolation.results import Results
+from rnnspec.isolation.sending import Prepare, make_sent_job
+from rnnspec.isolation.shares import Share
+from rnnspec.options import RunOptions
+from rnnspec.pipeline import report_progress
+from rnnspec.report.data import Report
+from rnnspec.subjects.failures import Ended
+from rnnspec.testing.shared import SharedResults, SharedRun
+
+OptionsT = TypeVar("OptionsT", bound=RunOptions)
+AnySuite = Suite[Any, Any]
+
+
+@dataclass(frozen=True)
+class Isolation:
+    """Where a target is used, and how long and how much memory it may take there.
+
+    isolate  whether it is used in a worker process; None is yes, unless a debugger or coverage
+             needs it in pytest's own
+    timeout  the seconds that one step of the target may take
+    memory   the memory that a worker may allocate, in MiB; None is its share of the machine's
+    """
+
+    isolate: bool | None = None
+    timeout: float = DEFAULT_TIMEOUT
+    memory: int | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A report, and lines for the user about how it came about."""
+
+    report: Report
+    remarks: tuple[str, ...]
+
+
+def judge_in_worker(
+    target: LayerTarget,
+    options: OptionsT,
+    prepare: Prepare[OptionsT],
+    isolation: Isolation,
+    workers: int,
+    shared: SharedRun | None,
+) -> Outcome:
+    """Judge a target in a worker of this process, one of so many.
+
+    Raises CannotCheck, NotImportableError among others, WorkerError and KeyboardInterrupt.
+    """
+    job = make_sent_job(
+        target,
+        options,
+        prepare,
+        workers=workers,
+        timeout=isolation.timeout,
+        memory=isolation.memory,
+    )
+    crew, interrupts, clock = Crew(job, 1), Interrupts(), Clock()
+    results = Results(Share().select) if shared is None else SharedResults(shared)
+    stage = Judging(crew, results, interrupts, clock, ranges=shared)
+
+    def write_report() -> Outcome:
+        known, is_stopped = results, stage.is_stopped
+        if shared is not None:
+            known, is_stopped = shared.make_results(), shared.is_stopped
+        reporting = Reporting(crew, known, interrupts, clock, is_stopped=is_stopped)
+        report = reporting.run()
+        stack.close()  # what the target printed is known when the workers have ended
+        remarks = [*stage.notes, *reporting.notes, *crew.notes, *crew.casualties.notes]
+        notes = (*report.notes, *stage.notes, *reporting.notes, *crew.list_notes())
+        found = replace(report, duration_s=results.read_seconds(), notes=notes)
+        return Outcome(found, tuple(remarks))
+
+    with ExitStack() as stack:
+        stack.enter_context(crew)
+        stage.run()
+        if shared is None:
+            return write_report()
+        while not shared.is_finished:  # others judge cases before the one that ends the run
+            shared.wait()
+            stage.is_stopped = False
+            stage.run()
+        shared.add_notes([*stage.notes, *crew.notes, *crew.casualties.notes])
+        return _complete(shared, write_report)
+
+
+def judge_here(
+    target: LayerTarget,
+    options: OptionsT,
+    prepare: Prepare[OptionsT],
+    shared: SharedRun | None,
+    remark: str = "",
+) -> Outcome:
+    """Judge a target in this process. A remark becomes a note of the report too.
+
+    Raises CannotCheck and KeyboardInterrupt.
+    """
+    begun = time.monotonic()
+    suite, found = prepare(target, options)
+    remarks = (remark,) if remark else ()
+    until = list_ending_rules(suite.rules, strict=options.strict, fail_fast=options.fail_fast)
+
+    def write_report() -> Outcome:
+        if shared is not None:
+            add_results(progress, (each.result for each in shared.list_results().values()))
+            progress.stopped = shared.is_stopped
+        report = report_progress(
+            suite,
+            progress,
+            strict=options.strict,
+            fail_fast=options.fail_fast,
+            notes=(*found, *remarks),
+        )
+        if report.stopped and not progress.stopped:  # the search for the faults was interrupted
+            raise KeyboardInterrupt
+        return Outcome(replace(report, duration_s=round(time.monotonic() - begun, 3)), remarks)
+
+    with keep_random_numbers():
+        progress = begin_progress(suite)
+        if shared is None:
+            _judge_all(suite, progress, until)
+            return write_report()
+        _judge_share(suite, shared, until)
+        return _complete(shared, write_report)
+
+
+def _judge_all(suite: AnySuite, progress: Progress[Any], until: Collection[str]) -> None:
+    """Judge all cases, or those up to the first on which one of some rules fails."""
+    for result in judge_cases(suite, 0, None):
+        progress.add(result)
+        if not result.failed.keys().isdisjoint(until):
+            progress.stopped = True
+            return
+
+
+def _judge_share(suite: AnySuite, shared: SharedRun, until: Collection[str]) -> None:
+    """Judge the cases that other processes do not judge, until all are judged."""
+    packer = ResultPacker(suite)
+    shared.begin(suite.size)
+    while not shared.is_finished:
+        found = shared.take()
+        if found is None:
+            shared.wait()
+            continue
+        for index, case in suite.draw_cases(*found):
+            result = _judge_unless_fatal(suite, shared, index, case)
+            is_last = not result.failed.keys().isdisjoint(until)
+            shared.add(replace(packer.pack(result), is_last=is_last))
+            if is_last:
+                break
+
+
+def _judge_unless_fatal(
+    suite: AnySuite, shared: SharedRun, index: int, case: Any
+) -> CaseResult[Any]:
+    """Judge a case, unless it has ended other processes."""
+    if shared.enter_case(index):
+        return judge_one_case(suite, index, case)
+    return block_case(suite, index, case, Ended(WHOLE_CASE, "ended the process"))
+
+
+def _complete(shared: SharedRun, write_report: Callable[[], Outcome]) -> Outcome:
+    """Have the report written by one of the processes, with the notes of all."""
+
+    def write_all() -> Outcome:
+        outcome = write_report()
+        added = [note for note in shared.list_notes() if note not in outcome.report.notes]
+        report = replace(outcome.report, notes=(*outcome.report.notes, *added))
+        return Outcome(report, tuple(dict.fromkeys((*outcome.remarks, *added))))
+
+    return shared.make_once(write_all)

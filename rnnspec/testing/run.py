@@ -1,0 +1,87 @@
+"""One check whose report the tests of all its rules share, in one process or in several."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Generic, TypeVar
+
+from rnnspec.api.layer import LayerTarget
+from rnnspec.errors import DeviceError, RnnspecError
+from rnnspec.isolation.crew import WorkerError
+from rnnspec.isolation.journal import describe_run
+from rnnspec.isolation.sending import NotImportableError, Prepare
+from rnnspec.options import RunOptions
+from rnnspec.report.data import Report
+from rnnspec.subjects.target import resolve_target
+from rnnspec.testing.judging import Isolation, Outcome, judge_here, judge_in_worker
+from rnnspec.testing.session import Session, name_run
+from rnnspec.testing.shared import OtherCasesError, SharedRun
+
+OptionsT = TypeVar("OptionsT", bound=RunOptions)
+HERE = "judged in pytest's own process, where a crash ends the session, because"
+
+
+@dataclass
+class Run(Generic[OptionsT]):
+    """One check whose report the tests of all its rules share.
+
+    The check begins when the first of the tests asks. If the tests are divided between processes,
+    the processes whose tests ask share it. If pytest stops at the first failing test, the run stops
+    at the first violation.
+
+    prepare    returns the suite for a target and options, and the first notes of the report
+    session    what is known of the session of pytest
+    test       what tells the test from all others, in every process
+    remarks    lines for the user that are about how the target was judged
+    """
+
+    target: LayerTarget
+    options: OptionsT
+    prepare: Prepare[OptionsT]
+    isolation: Isolation = field(default_factory=Isolation)
+    session: Session = field(default_factory=Session)
+    test: str = ""
+    remarks: tuple[str, ...] = ()
+    _outcome: Report | RnnspecError | WorkerError | None = field(default=None, repr=False)
+
+    @property
+    def report(self) -> Report:
+        """The report, from one run. Raises CannotCheck, each time the same."""
+        if self._outcome is None:
+            try:
+                outcome = self._judge()
+                self._outcome, self.remarks = outcome.report, outcome.remarks
+            except (RnnspecError, WorkerError) as error:
+                self._outcome = error
+        if isinstance(self._outcome, Exception):
+            raise self._outcome
+        return self._outcome
+
+    def _judge(self) -> Outcome:
+        early = self.options.fail_fast or self.session.stops_early
+        options = replace(self.options, fail_fast=early)
+        if self.session.folder is None:
+            return self._judge_where_possible(options, None)
+        label = resolve_target(self.target).label if callable(self.target) else self.target
+        name = name_run(self.test, describe_run(label, options))
+        with (
+            suppress(OtherCasesError),
+            SharedRun(self.session.folder / name, self.session.workers) as shared,
+        ):
+            return self._judge_where_possible(options, shared)
+        return self._judge_where_possible(options, None)
+
+    def _judge_where_possible(self, options: OptionsT, shared: SharedRun | None) -> Outcome:
+        """Judge in a worker if the target can and may be used there, and else here."""
+        reason = self.session.needs_here
+        if self.isolation.isolate is False or (self.isolation.isolate is None and reason):
+            remark = f"{HERE} {reason}" if self.isolation.isolate is None else ""
+            return judge_here(self.target, options, self.prepare, shared, remark)
+        try:
+            return judge_in_worker(
+                self.target, options, self.prepare, self.isolation, self.session.workers, shared
+            )
+        except (NotImportableError, DeviceError) as error:
+            remark = f"{HERE} a worker process cannot use it: {error}"
+            return judge_here(self.target, options, self.prepare, shared, remark)
