@@ -110,7 +110,9 @@ class SharedRun(Ranges):
             _write_file(self._state_path, json.dumps(asdict(state)).encode())
 
     def _read_state(self) -> State:
-        return State(**json.loads(self._state_path.read_text()))
+        data = json.loads(self._state_path.read_text())
+        ranges = {name: [tuple(each) for each in data[name]] for name in ("waiting", "taken")}
+        return State(**{**data, **ranges})
 
     def begin(self, size: int) -> None:
         """Divide the cases into ranges, if no other process has done so. Raises OtherCasesError."""
@@ -134,10 +136,7 @@ class SharedRun(Ranges):
             return own
         with self._change_state() as state:
             self._read_results()
-            if state.stopped:
-                return None
-            if not self._has_waiting(state):
-                self._recover(state)
+            self._recover(state)
             if not self._has_waiting(state) or state.stopped:
                 return None
             start, stop = state.waiting.pop(0)
