@@ -23,6 +23,8 @@ from rnnspec.models.readout import ReadoutMap
 from rnnspec.options import ModelOptions, check_choice, show_options
 from rnnspec.pipeline import check_suite
 from rnnspec.report.data import Report
+from rnnspec.subjects.failures import Ended
+from rnnspec.subjects.steps import announce_step
 from rnnspec.subjects.target import Target, resolve_target
 from rnnspec.suites.model import ModelSuite
 
@@ -128,8 +130,10 @@ def _build_model(target: Target, arguments: Mapping[str, Any]) -> nn.Module:
         )
     given = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
     try:
-        with fork_random_numbers(0):
+        with fork_random_numbers(0), announce_step("building it"):
             return wrap_as_module(target.factory(**arguments))
+    except Ended as error:
+        raise TargetError(f"{target.label}: {error}") from error
     except Exception as error:
         text = f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise TargetError(f"{target.label}: building it with ({given}) raised {text}") from error
@@ -154,7 +158,7 @@ def _infer_readout(model: nn.Module, interface: Interface) -> tuple[Readout, str
     """Return whether the model predicts once per sequence or at every step, and why."""
     x = Inputs(interface).draw(0, torch.get_default_dtype())
     try:
-        with torch.no_grad(), fork_random_numbers(0):
+        with torch.no_grad(), fork_random_numbers(0), announce_step("a first call"):
             shape = tuple(find_first_tensor(repair_model(model.eval(), x)(x)).shape)
     except Exception:  # the rules say what is wrong with it
         return Readout.LAST, "readout=last, because a first call gave no prediction"

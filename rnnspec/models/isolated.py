@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from rnnspec.subjects.steps import CALL, announce_step
+
 HookInstaller = Callable[[nn.Module], list[RemovableHandle]]
 """A function that registers hooks on a model and returns their handles."""
 
@@ -66,6 +68,7 @@ class IsolatedModel:
             fork_random_numbers(0),
             # cuDNN has no backward pass in evaluation mode.
             torch.backends.cudnn.flags(enabled=False),
+            announce_step(CALL),
         ):
             return find_first_tensor(module(self.cast_input(x).clone()))
 

@@ -18,8 +18,9 @@ from rnnspec.models.inputs import Inputs
 from rnnspec.models.isolated import find_first_tensor, fork_random_numbers
 from rnnspec.models.readout import ReadoutMap, measure_readout
 from rnnspec.rulekit.violation import Violation
-from rnnspec.subjects.failures import Unsupported
+from rnnspec.subjects.failures import Ended, Unsupported
 from rnnspec.subjects.precision import switch_tf32
+from rnnspec.subjects.steps import CALL, CONSTRUCTOR, announce_step
 
 
 class Readout(Enum):
@@ -85,7 +86,7 @@ class ModelObservation:
 
         Its weights are determined by the seed of the case plus `seed_offset`.
         """
-        with fork_random_numbers(self.case.seed + seed_offset):
+        with fork_random_numbers(self.case.seed + seed_offset), announce_step(CONSTRUCTOR):
             return wrap_as_module(self.factory()).to(self.device).eval()
 
     def draw_input(
@@ -101,7 +102,7 @@ class ModelObservation:
 
     def call_model(self, model: nn.Module, x: Tensor) -> Tensor:
         """Return the prediction for x, computed without gradients. Raises what the model raises."""
-        with torch.no_grad():
+        with torch.no_grad(), announce_step(CALL):
             return find_first_tensor(model(x))
 
     def predict_sizes(
@@ -116,6 +117,8 @@ class ModelObservation:
         size = f"with a batch of {batch} and {steps} step{'s' * (steps != 1)}"
         try:
             prediction = self.call_model(model, self.draw_input(batch, steps))
+        except Ended as error:
+            raise Violation(f"{size}, {error}") from error
         except Exception as error:  # the model may raise anything
             raise Violation(f"{size}, the model raises {describe_error(error)}") from error
         if not self.has_expected_shape(prediction, batch, steps):

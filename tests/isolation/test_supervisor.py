@@ -9,14 +9,17 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
 
 import rnnspec
+from rnnspec.api.layer import NOT_ISOLATED
 from rnnspec.cli import status
 from rnnspec.isolation import crew, member
 
@@ -46,18 +49,34 @@ def test_a_check_from_python_survives_a_crash() -> None:
     assert "the call ended the process with signal SIGSEGV" in messages
 
 
-def test_a_target_that_cannot_be_imported_is_judged_here_and_a_note_says_so() -> None:
+def test_a_target_that_cannot_be_imported_is_judged_here_and_a_note_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     class Local(torch.nn.RNN):
         pass
 
-    for target in (Local, lambda *given, **named: torch.nn.RNN(*given, **named)):
+    def make(*given: Any, **named: Any) -> torch.nn.RNN:
+        return torch.nn.RNN(*given, **named)
+
+    here = ModuleType("made_in_this_process")
+    monkeypatch.setitem(sys.modules, here.__name__, here)
+    monkeypatch.setattr(Importable, "__module__", here.__name__)
+    monkeypatch.setattr(here, "Importable", Importable, raising=False)
+    for target, why in (
+        (Local, r".*<locals>\.Local: it can only be used in this process"),
+        (make, r".*<locals>\.make: it can only be used in this process"),
+        (Importable, "ModuleNotFoundError: No module named 'made_in_this_process'"),
+    ):
         report = rnnspec.check(target, isolate=True, **FEW)
         assert report.ok
-        assert report.notes[-1] == (
-            "the target was judged in the process of the caller, because another one cannot "
-            "import it"
-        )
+        assert re.fullmatch(rf"{NOT_ISOLATED} \({why}\)", report.notes[-1])
     assert rnnspec.check(Local, **FEW).notes == rnnspec.check(torch.nn.RNN, **FEW).notes
+
+
+def test_whatever_can_be_sent_to_a_worker_is_judged_there() -> None:
+    report = rnnspec.check(partial(torch.nn.RNN), isolate=True, **FEW)
+    assert report.ok
+    assert not any(NOT_ISOLATED in note for note in report.notes)
 
 
 def test_wrong_options_are_refused_by_a_worker_as_here() -> None:
