@@ -69,7 +69,8 @@ class Run(Generic[OptionsT]):
             suppress(OtherCasesError),
             SharedRun(self.session.folder / name, self.session.workers) as shared,
         ):
-            return self._judge_where_possible(options, shared)
+            known: Outcome | None = shared.find_made()
+            return known or self._judge_where_possible(options, shared)
         return self._judge_where_possible(options, None)
 
     def _judge_where_possible(self, options: OptionsT, shared: SharedRun | None) -> Outcome:

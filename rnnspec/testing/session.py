@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import platform
 import re
 import sys
 from dataclasses import dataclass
@@ -17,6 +16,8 @@ REMARK = "rnnspec"
 """The property of a test that holds a line for the user."""
 EACH = "each"
 """How pytest-xdist calls a distribution in which each worker runs all tests."""
+LOCAL = "popen-"
+"""How the temporary folders begin of processes on the machine of pytest-xdist itself."""
 DEBUGGERS = ("pydevd",)
 """The modules by which the debuggers of editors are known."""
 
@@ -64,20 +65,21 @@ def _find_coverage() -> str:
 
 
 def _choose_folder(request: Any, run: str) -> Path | None:
-    """Return a folder that only the processes of a run on this machine share.
+    """Return a folder that only the processes of a run with this interpreter share, or None.
 
-    The processes of pytest-xdist on one machine have temporary folders in the same place. Other
-    machines, and other installations, have other folders.
+    The processes that pytest-xdist starts on its own machine have temporary folders in the same
+    place. Those on other machines share nothing.
     """
     import pytest
 
     try:
-        base: Path = request.getfixturevalue("tmp_path_factory").getbasetemp().parent
+        own: Path = request.getfixturevalue("tmp_path_factory").getbasetemp()
     except pytest.FixtureLookupError:
         return None
-    return (
-        base / f"rnnspec-{run}-{shorten_text(f'{platform.node()} {sys.executable} {sys.version}')}"
-    )
+    if not own.name.startswith(LOCAL):
+        return None
+    interpreter = shorten_text(f"{sys.executable} {sys.version}")
+    return own.parent / f"rnnspec-{run}-{interpreter}"
 
 
 def shorten_text(text: str) -> str:

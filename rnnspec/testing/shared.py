@@ -110,7 +110,8 @@ class SharedRun(Ranges):
             _write_file(self._state_path, json.dumps(asdict(state)).encode())
 
     def _read_state(self) -> State:
-        data = json.loads(self._state_path.read_text())
+        with self._state_lock:  # on Windows, a file that is read cannot be replaced
+            data = json.loads(self._state_path.read_text())
         ranges = {name: [tuple(each) for each in data[name]] for name in ("waiting", "taken")}
         return State(**{**data, **ranges})
 
@@ -257,15 +258,23 @@ class SharedRun(Ranges):
         """Return the lines for the report that all processes have added."""
         return self._read_state().notes
 
+    def find_made(self) -> Any:
+        """Return what another process has made by `make_once`, or None."""
+        path = self._made_path
+        return pickle.loads(path.read_bytes()) if path.exists() else None
+
+    @property
+    def _made_path(self) -> Path:
+        return self.folder / "report.pickle"
+
     def make_once(self, make: Callable[[], T]) -> T:
         """Return what `make` returns in the one process that calls it; the others wait for that.
 
         Raises SharingError if too many processes have begun and not come to the end.
         """
-        path = self.folder / "report.pickle"
         with self._report_lock:
-            if path.exists():
-                known: T = pickle.loads(path.read_bytes())
+            known: T | None = self.find_made()
+            if known is not None:
                 return known
             with self._change_state() as state:
                 state.searches += 1
@@ -274,7 +283,7 @@ class SharedRun(Ranges):
                         f"{MOST_SEARCHES} processes have ended while they searched for the faults"
                     )
             made = make()
-            _write_file(path, pickle.dumps(made))
+            _write_file(self._made_path, pickle.dumps(made))
             return made
 
     def wait(self) -> None:

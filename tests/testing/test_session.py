@@ -48,19 +48,22 @@ def make_worker(run: str = "one", **changes: Any) -> dict[str, Any]:
 
 
 def test_processes_share_a_folder_if_the_tests_are_divided(tmp_path: Path) -> None:
-    def choose(worker: dict[str, Any] | None, base: Path | None = tmp_path / "gw0") -> Path | None:
+    def choose(
+        worker: dict[str, Any] | None, base: Path | None = tmp_path / "popen-gw0"
+    ) -> Path | None:
         return describe_session(Request(base, worker)).folder
 
     folder = choose(make_worker())
     assert folder is not None
     assert folder.parent == tmp_path
-    assert choose(make_worker(), tmp_path / "gw1") == folder
+    assert choose(make_worker(), tmp_path / "popen-gw1") == folder
     assert choose(make_worker("other")) != folder
     assert describe_session(Request(tmp_path, make_worker())).workers == 3
     without_plugin = {name: value for name, value in make_worker().items() if name != DISTRIBUTION}
     for alone in (None, make_worker(**{DISTRIBUTION: "each"}), without_plugin):
         assert choose(alone) is None
     assert choose(make_worker(), None) is None
+    assert choose(make_worker(), tmp_path / "pytest-7") is None  # on another machine
 
 
 def test_a_session_that_ends_at_the_first_failure_is_known(tmp_path: Path) -> None:
