@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from filelock import FileLock, Timeout
 
@@ -298,9 +298,9 @@ class SharedResults(Results):
         super().__init__(Share().select)
         self.shared = shared
 
-    def begin(self, size: int) -> None:
+    def begin(self, size: int, drawn: str = "") -> None:
         """Take note of the number of all cases. Raises OtherCasesError."""
-        super().begin(size)
+        super().begin(size, drawn)
         self.shared.begin(size)
 
     def add(self, judged: Judged) -> None:

@@ -7,14 +7,16 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import coverage
 import pytest
 import torch
 
 import rnnspec
 from rnnspec.api import prepare_check
 from rnnspec.api.model import prepare_model_suite
+from rnnspec.errors import DeviceError
+from rnnspec.isolation.sending import NotImportableError
 from rnnspec.options import CheckOptions, ModelOptions
+from rnnspec.testing import run as run_module
 from rnnspec.testing.judging import Isolation
 from rnnspec.testing.layer import RuleTest
 from rnnspec.testing.run import Run
@@ -71,55 +73,88 @@ def test_a_session_that_ends_at_the_first_failure_is_known(tmp_path: Path) -> No
     assert describe_session(Request(tmp_path, None, maxfail=1)).stops_early
 
 
+def make_coverage(current: object) -> Any:
+    """Return what stands for the module in which coverage is measured, or not."""
+    return SimpleNamespace(Coverage=SimpleNamespace(current=lambda: current))
+
+
 def test_debuggers_and_coverage_need_the_target_in_the_process_of_the_test(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(coverage.Coverage, "current", lambda: None)
+    monkeypatch.setitem(sys.modules, "coverage", make_coverage(None))
     assert describe_session(Request(tmp_path, None)).needs_here == ""
     for option in ("usepdb", "trace"):
         found = describe_session(Request(tmp_path, None, **{option: True}))
         assert found.needs_here == "--pdb and --trace need it there"
-    monkeypatch.setattr(coverage.Coverage, "current", coverage.Coverage)
+    monkeypatch.setitem(sys.modules, "coverage", make_coverage("at work"))
     assert describe_session(Request(tmp_path, None)).needs_here == "its coverage is measured there"
     monkeypatch.setitem(sys.modules, "pydevd", sys)
     assert describe_session(Request(tmp_path, None)).needs_here == "a debugger is at work"
 
 
+DEBUGGED = "a debugger is at work"
+HERE = "judged in pytest's own process, where a crash ends the session, because "
+UNABLE = "a worker process cannot use it: "
+
+
 @pytest.mark.parametrize(
-    ("isolate", "reason", "remark"),
+    ("isolate", "reason", "error", "place", "remark"),
     [
-        (None, "a debugger is at work", "because a debugger is at work"),
-        (False, "", ""),
-        (False, "a debugger is at work", ""),
+        (None, "", None, "worker", None),
+        (None, DEBUGGED, None, "here", HERE + DEBUGGED),
+        (None, "", NotImportableError("it is local"), "here", f"{HERE}{UNABLE}it is local"),
+        (
+            None,
+            "",
+            DeviceError("device new: unknown"),
+            "here",
+            f"{HERE}{UNABLE}device new: unknown",
+        ),
+        (False, "", None, "here", ""),
+        (False, DEBUGGED, None, "here", ""),
+        (True, DEBUGGED, None, "worker", None),
+        (True, DEBUGGED, NotImportableError("it is local"), "here", f"{HERE}{UNABLE}it is local"),
     ],
 )
-def test_a_target_is_judged_here_if_the_session_needs_that_or_the_user_wants_it(
-    isolate: bool | None, reason: str, remark: str
+def test_where_a_target_is_judged(
+    isolate: bool | None,
+    reason: str,
+    error: Exception | None,
+    place: str,
+    remark: str | None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    processes = []
+    def judge_in_worker(*given: Any) -> Any:
+        if error is not None:
+            raise error
+        return SimpleNamespace(report="worker", remarks=None)
+
+    def judge_here(*given: Any) -> Any:
+        return SimpleNamespace(report="here", remarks=given[-1])
+
+    monkeypatch.setattr(run_module, "judge_in_worker", judge_in_worker)
+    monkeypatch.setattr(run_module, "judge_here", judge_here)
+    session = Session(needs_here=reason)
+    run = Run(torch.nn.RNN, CheckOptions(), prepare_check, Isolation(isolate=isolate), session)
+    outcome: Any = (run.report, run.remarks)
+    assert outcome == (place, remark)
+
+
+def test_a_target_that_is_judged_here_is_used_here() -> None:
+    calls = []
 
     class Local(torch.nn.RNN):
         def forward(self, *given: Any, **named: Any) -> Any:
-            processes.append(self)
+            calls.append(self)
             return super().forward(*given, **named)
 
     options = CheckOptions(profile="quick", rules=("recurrence.output",), cases=8)
-    session = Session(needs_here=reason)
-    run = Run(Local, options, prepare_check, Isolation(isolate=isolate), session)
+    run = Run(Local, options, prepare_check)
     assert run.report.ok
-    assert processes
-    assert [each.endswith(remark) for each in run.remarks] == [True] * bool(remark)
-
-
-def test_a_target_is_judged_elsewhere_against_the_need_of_the_session_if_the_user_wants_it() -> (
-    None
-):
-    options = CheckOptions(profile="quick", rules=("recurrence.output",), cases=8)
-    target = f"{FOLDER.parent / 'hostile' / 'subjects.py'}:LeavesWithSuccess"
-    session = Session(needs_here="a debugger is at work")
-    run = Run(target, options, prepare_check, Isolation(isolate=True), session)
-    assert run.report.verdict is rnnspec.RunVerdict.VIOLATES
-    assert not any("pytest's own process" in remark for remark in run.remarks)
+    assert calls
+    (remark,) = run.remarks
+    assert remark.startswith(HERE + UNABLE)
+    assert remark in run.report.notes
 
 
 def test_a_model_that_ends_its_process_is_a_failed_test() -> None:

@@ -154,7 +154,7 @@ def test_a_run_that_is_stopped_for_a_reason_is_finished_for_all(tmp_path: Path) 
         assert one.is_stopped
         assert one.take() is None
         one.add(Judged(0, b"zero"))
-        assert one.list_results() == {0: b"zero"}
+        assert one.list_results() == {0: Judged(0, b"zero")}
 
 
 def test_a_search_that_ends_its_processes_is_not_begun_for_ever(tmp_path: Path) -> None:
