@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
-from contextlib import ExitStack
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -24,7 +24,7 @@ from rnnspec.isolation.judge import (
 )
 from rnnspec.isolation.judging import Judging
 from rnnspec.isolation.messages import DEFAULT_TIMEOUT
-from rnnspec.isolation.reporting import Reporting
+from rnnspec.isolation.reporting import ENDED_EARLY, Reporting
 from rnnspec.isolation.results import Results
 from rnnspec.isolation.sending import Prepare, make_sent_job
 from rnnspec.isolation.shares import Share
@@ -32,6 +32,7 @@ from rnnspec.options import RunOptions
 from rnnspec.pipeline import report_progress
 from rnnspec.report.data import Report
 from rnnspec.subjects.failures import Ended
+from rnnspec.subjects.steps import Interrupted, set_watcher
 from rnnspec.testing.shared import SharedResults, SharedRun
 
 OptionsT = TypeVar("OptionsT", bound=RunOptions)
@@ -127,19 +128,23 @@ def judge_here(
     until = list_ending_rules(suite.rules, strict=options.strict, fail_fast=options.fail_fast)
 
     def write_report() -> Outcome:
+        gives_up = False
         if shared is not None:
             add_results(progress, (each.result for each in shared.list_results().values()))
             progress.stopped = shared.is_stopped
-        report = report_progress(
-            suite,
-            progress,
-            strict=options.strict,
-            fail_fast=options.fail_fast,
-            notes=(*found, *remarks),
-        )
-        if report.stopped and not progress.stopped:  # the search for the faults was interrupted
+            gives_up = shared.searches > 1
+        said = (*remarks, *([ENDED_EARLY] if gives_up else []))
+        with _allow_steps(not gives_up):
+            report = report_progress(
+                suite,
+                progress,
+                strict=options.strict,
+                fail_fast=options.fail_fast,
+                notes=(*found, *said),
+            )
+        if report.stopped and not progress.stopped and not gives_up:  # the user wishes to stop
             raise KeyboardInterrupt
-        return Outcome(replace(report, duration_s=round(time.monotonic() - begun, 3)), remarks)
+        return Outcome(replace(report, duration_s=round(time.monotonic() - begun, 3)), said)
 
     with keep_random_numbers():
         progress = begin_progress(suite)
@@ -148,6 +153,30 @@ def judge_here(
             return write_report()
         _judge_share(suite, shared, until)
         return _complete(shared, write_report)
+
+
+class StepRefuser:
+    """A watcher with which no step of the subject is taken."""
+
+    def begin_case(self, case: object) -> None:
+        """Do nothing."""
+
+    def enter(self, step: str) -> None:
+        """Raise Interrupted."""
+        raise Interrupted
+
+    def leave(self, error: BaseException | None) -> None:
+        """Do nothing."""
+
+
+@contextmanager
+def _allow_steps(allowed: bool) -> Iterator[None]:
+    """Return a context in which steps of the subject are taken as always, or none is."""
+    set_watcher(None if allowed else StepRefuser())
+    try:
+        yield
+    finally:
+        set_watcher(None)
 
 
 def _judge_all(suite: AnySuite, progress: Progress[Any], until: Collection[str]) -> None:

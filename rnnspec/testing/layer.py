@@ -13,7 +13,7 @@ import torch
 
 from rnnspec.api.layer import LayerTarget, prepare_check
 from rnnspec.contract.clauses import Level
-from rnnspec.errors import CannotCheck, DeviceError
+from rnnspec.errors import DeviceError, RnnspecError
 from rnnspec.isolation.messages import DEFAULT_TIMEOUT
 from rnnspec.options import CheckOptions, show_options
 from rnnspec.report.console import format_failure
@@ -45,6 +45,13 @@ class RuleTest:
         faults = self.run.report.faults
         return next((fault for fault in faults if fault.rule == self.rule.id), None)
 
+    def _find_result(self) -> Result | RnnspecError:
+        """Return the result, or why there is none."""
+        try:
+            return self.result
+        except RnnspecError as error:
+            return error
+
     def check(self) -> None:
         """Fail the test if the rule is broken or was not reached; skip it if it does not apply.
 
@@ -55,12 +62,11 @@ class RuleTest:
         """
         import pytest
 
-        try:
-            result = self.result
-        except DeviceError as error:
-            pytest.skip(str(error))
-        except CannotCheck as error:
-            pytest.fail(str(error), pytrace=False)
+        result = self._find_result()
+        if isinstance(result, DeviceError):
+            pytest.skip(str(result))
+        if isinstance(result, RnnspecError):
+            pytest.fail(str(result), pytrace=False)
         if result.verdict is Verdict.NOT_APPLICABLE:
             pytest.skip(f"{result.rule}: {result.message}")
         if result.caused_by is not None:

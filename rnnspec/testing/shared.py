@@ -258,6 +258,11 @@ class SharedRun(Ranges):
         """Return the lines for the report that all processes have added."""
         return self._read_state().notes
 
+    @property
+    def searches(self) -> int:
+        """How many processes have begun the search for the faults."""
+        return self._read_state().searches
+
     def find_made(self) -> Any:
         """Return what another process has made by `make_once`, or None."""
         path = self._made_path

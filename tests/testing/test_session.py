@@ -14,6 +14,7 @@ import rnnspec
 from rnnspec.api import prepare_check
 from rnnspec.api.model import prepare_model_suite
 from rnnspec.errors import DeviceError
+from rnnspec.isolation.reporting import ENDED_EARLY
 from rnnspec.isolation.sending import NotImportableError
 from rnnspec.options import CheckOptions, ModelOptions
 from rnnspec.testing import run as run_module
@@ -21,6 +22,7 @@ from rnnspec.testing.judging import Isolation
 from rnnspec.testing.layer import RuleTest
 from rnnspec.testing.run import Run
 from rnnspec.testing.session import DISTRIBUTION, Session, describe_session
+from rnnspec.testing.shared import SharedRun
 
 FOLDER = Path(__file__).parent
 
@@ -155,6 +157,31 @@ def test_a_target_that_is_judged_here_is_used_here() -> None:
     (remark,) = run.remarks
     assert remark.startswith(HERE + UNABLE)
     assert remark in run.report.notes
+
+
+def test_a_search_that_has_ended_a_process_goes_on_without_the_target(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+
+    class Local(torch.nn.RNN):
+        def forward(self, *given: Any, **named: Any) -> Any:
+            calls.append(self)
+            output, h_n = super().forward(*given, **named)
+            return output, h_n + 1
+
+    options = CheckOptions(profile="quick", rules=("recurrence.h-n",), cases=8)
+    notes, counts = [], []
+    for searches in (1, 2):
+        monkeypatch.setattr(SharedRun, "searches", searches)
+        session = Session(folder=tmp_path / str(searches))
+        run = Run(Local, options, prepare_check, Isolation(isolate=False), session)
+        calls.clear()
+        assert run.report.verdict is rnnspec.RunVerdict.VIOLATES
+        notes.append(ENDED_EARLY in run.report.notes)
+        counts.append(len(calls))
+    assert notes == [False, True]
+    assert counts[1] < counts[0]
 
 
 def test_a_model_that_ends_its_process_is_a_failed_test() -> None:
