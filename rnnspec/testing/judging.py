@@ -93,10 +93,10 @@ def judge_in_worker(
         reporting = Reporting(crew, known, interrupts, clock, is_stopped=is_stopped)
         report = reporting.run()
         stack.close()  # what the target printed is known when the workers have ended
-        remarks = [*stage.notes, *reporting.notes, *crew.notes, *crew.casualties.notes]
-        notes = (*report.notes, *stage.notes, *reporting.notes, *crew.list_notes())
+        remarks = (*stage.notes, *reporting.notes, *crew.list_notes())
+        notes = (*report.notes, *remarks)
         found = replace(report, duration_s=results.read_seconds(), notes=notes)
-        return Outcome(found, tuple(remarks))
+        return Outcome(found, remarks)
 
     with ExitStack() as stack:
         stack.enter_context(crew)

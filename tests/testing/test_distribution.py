@@ -49,6 +49,7 @@ class Counted(torch.nn.RNN):
         data = input.data if isinstance(input, torch.nn.utils.rnn.PackedSequence) else input
         if isinstance(data, torch.Tensor) and data.device.type == "cpu":
             raw = data.detach().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+            print("hello from the layer")
             write("calls", hashlib.sha256(raw).hexdigest() + f" {os.getpid()}")
         return super().forward(input, hx)
 
@@ -255,6 +256,7 @@ def test_a_target_that_ends_its_process_is_a_failed_test_and_the_session_goes_on
     assert "the call did not return within 1 s" in text
     assert text.count("test_local: judged in pytest's own process, where a crash ends") == 1
     assert "test_counted: judged" not in text
+    assert re.search(r"test_counted: the target printed .*: hello from the layer", text)
     others = len(project.list_processes()) - 1
     assert project.count_calls() == alone + multiply(preparations, others)
 
