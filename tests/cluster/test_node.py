@@ -56,45 +56,35 @@ def order(folder: Path) -> Iterator[Order]:
     AGENTS.end(pickle.dumps(order))
 
 
-def test_parts_are_answered_by_one_process_and_a_lost_process_is_replaced(order: Order) -> None:
+def test_parts_are_answered_by_one_process_and_a_file_that_a_node_does_not_have_is_sent(
+    order: Order, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first, second = ask(order, 0, 3), ask(order, 10, 40)
     assert isinstance(first, Answer)
     assert (first.size, [each.index for each in first.judged]) == (12, [0, 1, 2])
     assert [each.index for each in second.judged] == [10, 11]
-    key = pickle.dumps(order)
-    agent = AGENTS.take(key)
+    assert order.file is not None
+    file = replace(order.file, location="/no/such/folder/mine.py")
+    away = replace(order, folder="/no/such/folder", file=file)
+    there = ask(away, 0, 3)
+    AGENTS.end(pickle.dumps(away))
+    assert there.drawn == first.drawn != ""
+    assert [each.result for each in there.judged] == [each.result for each in first.judged]
+    monkeypatch.setattr("rnnspec.cluster.node.START", "import sys; sys.exit(5)")
+    agent = AGENTS.take(pickle.dumps(order))
     agent.process.kill()
     agent.process.wait()
-    with pytest.raises((EOFError, OSError)):
-        agent.ask(pickle.dumps(Part(0, 1, Precautions(), 60.0)))
-    AGENTS.give_back(key, agent)
-    assert agent.has_ended
-    assert [each.index for each in ask(order, 0, 3).judged] == [0, 1, 2]
+    AGENTS.give_back(pickle.dumps(order), agent)
+    assert ask(order) == Lost("its process ended with status 5")  # of the one that replaces it
 
 
-def test_a_process_that_ends_while_it_judges_is_told_as_a_loss(
-    order: Order, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("rnnspec.cluster.node.START", "import sys; sys.exit(5)")
-    answer = ask(order)
-    assert answer == Lost("its process ended with status 5")
-
-
-def test_a_file_that_a_node_does_not_have_is_sent(folder: Path) -> None:
-    present = make_order("mine.py:Layer", folder)
-    here = ask(present)
-    AGENTS.end(pickle.dumps(present))
+def test_a_target_that_a_node_cannot_import_is_refused_under_its_name(folder: Path) -> None:
+    (folder / "mine.py").write_text("import not_there_at_all\n")
     order = make_order("mine.py:Layer", "/no/such/folder")
     assert order.file is not None
     away = replace(order, file=replace(order.file, location="/no/such/folder/mine.py"))
-    there = ask(away)
+    refused = ask(away)
     AGENTS.end(pickle.dumps(away))
-    assert there.drawn == here.drawn != ""
-    assert [each.result for each in there.judged] == [each.result for each in here.judged]
-    other = replace(order.file, content=b"import not_there_at_all\n")
-    changed = replace(order, file=other)
-    refused = ask(changed)
-    AGENTS.end(pickle.dumps(changed))
     assert isinstance(refused, Refusal)
     assert isinstance(refused.error, TargetError)
     assert str(refused.error) == (
