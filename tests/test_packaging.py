@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import importlib.metadata
 import re
 import sys
@@ -99,3 +100,10 @@ def test_installed_package_is_complete_and_under_test() -> None:
         if path.suffix in {".toml", ".json", ".typed", ".py"}
     ]
     assert not [str(path) for path in data if not (here.parent / path).is_file()]
+
+
+def test_the_plugin_of_pytest_is_declared_under_the_name_by_which_it_can_be_given() -> None:
+    declared = PROJECT["entry-points"]["pytest11"]
+    assert all(name == module for name, module in declared.items())
+    for name in declared:
+        assert hasattr(importlib.import_module(name), "pytest_terminal_summary")
