@@ -83,7 +83,8 @@ class Known(Generic[CaseT, ObservedT]):
 
         Mistakes that make small errors do not explain a large one. A small one may come from the
         rounding of the subject, which the layer does not share. Where the subject's numbers are
-        wrong, the mistakes must make them wrong too. A gradient must be that of the wrong results.
+        wrong, the mistakes must make them wrong too. A gradient must be that of the wrong results,
+        unless it depends on masks, which the layer draws otherwise.
         """
         return self._explain(rule, finding, self.judge(rule, finding.case))
 
@@ -101,7 +102,8 @@ class Known(Generic[CaseT, ObservedT]):
             return True
         if is_small(made) and not is_small(seen):
             return False
-        return not (rule.part is Part.GRADIENTS and _is_other_number(made, seen))
+        is_determined = rule.part is Part.GRADIENTS and rule.theme is not Theme.DROPOUT
+        return not (is_determined and _is_other_number(made, seen))
 
     def explain_fault(self, fault: Fault[CaseT]) -> bool:
         """Return whether the mistakes break the rule of another fault on its minimal case.

@@ -32,6 +32,7 @@ RULES = {
         "modules.weight-norm",
     ),
     "DropsOutput": ("dropout.*", "recurrence.*"),
+    "HiddenMajorOutput": ("directions.*", "dropout.backward", "gradients.weights"),
     "LoadedWithoutReverse": ("stacking.reads-both-directions", "side-effects.parameters"),
     "ThirdCallDiffers": ("modules.second-call", "side-effects.*"),
     "WeightsTakenOnce": (
