@@ -59,7 +59,7 @@ def test_messages_about_faults(theme: str, snapshot: SnapshotAssertion) -> None:
         assert isinstance(finding, Finding)
         message = shorten(finding.message)
         if kind.__name__ in VARYING:
-            message = re.sub(r"\d+", "N", message)
+            message = re.sub(r"-?\d+", "N", message)
         lines.append(f"{name}\n    {kind.__name__}: {message}")
     assert "\n".join(lines) == snapshot
 
