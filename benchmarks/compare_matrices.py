@@ -1,9 +1,7 @@
 """Compare two kill matrices, bug by bug and rule by rule, and print both side by side.
 
 Record one with `rnnspec selftest --profile quick --json PATH` on each of two commits, then run
-`python -m benchmarks.compare_matrices BEFORE AFTER`. Install rnnspec for that, not as editable:
-Hypothesis also draws numbers that it finds in the modules of a project, so that an editable
-installation has slightly different cases.
+`python -m benchmarks.compare_matrices BEFORE AFTER`.
 
 Without arguments, it compares the matrices from before and after all rules and values were renamed,
 which are recorded in `benchmarks/recorded/`. Rule ids that changed are in `renamed_rules.json`

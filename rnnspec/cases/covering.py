@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.random import default_rng  # here, so that a subject that replaces it changes no case
 from numpy.typing import NDArray
 
 from rnnspec.cases.case import Constraint
@@ -36,7 +37,7 @@ def build_covering_array(
     `domains` holds the values of each axis by name. There is always at least one row. A pure
     function of its arguments. Raises ValueError if no row fulfils the constraints.
     """
-    rng = np.random.default_rng(seed)
+    rng = default_rng(seed)
     groups = list(itertools.combinations(range(len(domains)), strength))
     size = sum(_count_combinations(domains, group) for group in groups) or 1
     covered = np.zeros(size, dtype=bool)

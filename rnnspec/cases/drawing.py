@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given
 from hypothesis import seed as hypothesis_seed
 from hypothesis import strategies as st
 
 from rnnspec.cases.case import CHOICES, CONFIG_AXES, Case
 from rnnspec.cases.plan import PlanRow
 from rnnspec.cases.sizes import Sizes, lengths, sizes
+from rnnspec.cases.undisturbed import leave_hypothesis_alone, make_settings
 from rnnspec.contract.config import Config
 
 T = TypeVar("T")
@@ -83,24 +84,20 @@ def _draw_row(
 def draw_examples(strategy: st.SearchStrategy[T], count: int, seed: int) -> list[T]:
     """Draw up to `count` examples of a strategy, always the same for a seed.
 
-    The first example that Hypothesis gives is always the smallest, so it is left out if there are
+    Nothing that other modules do to Hypothesis or to random number generators changes them. The
+    first example that Hypothesis gives is always the smallest, so it is left out if there are
     others.
     """
     examples: list[T] = []
 
     @hypothesis_seed(seed)
-    @settings(
-        max_examples=count + 1,
-        database=None,
-        phases=(Phase.generate,),
-        deadline=None,
-        suppress_health_check=list(HealthCheck),
-    )
+    @make_settings(count + 1)
     @given(strategy)
     def collect(example: T) -> None:
         examples.append(example)
 
-    collect()
+    with leave_hypothesis_alone():
+        collect()
     return examples[1:] if len(examples) > 1 else examples
 
 

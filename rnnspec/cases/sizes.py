@@ -7,9 +7,9 @@ powers of two. The work of a case is limited.
 from __future__ import annotations
 
 import itertools
-import random
 from collections.abc import Collection, Mapping
 from functools import lru_cache
+from random import Random  # here, so that a subject that replaces it changes no case
 from typing import Any
 
 from hypothesis import strategies as st
@@ -185,7 +185,7 @@ def lengths(draw: st.DrawFn, steps: int, batch: int) -> tuple[int, ...]:
             raise ValueError(f"{name} must be at least 1, got {size!r}")
     style, seed = draw(st.sampled_from(LENGTH_STYLES)), draw(st.integers(0, 2**16))
     # Drawing every length through Hypothesis would take longer than checking the case.
-    rng = random.Random(seed)
+    rng = Random(seed)
     low = {"any": 1, "equal": steps, "ones": 1, "two": max(1, steps - 1)}[style]
     high = min(steps, 1) if style == "ones" else steps
     drawn = [rng.randint(low, high) for _ in range(batch)]
