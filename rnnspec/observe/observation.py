@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -12,10 +12,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from rnnspec.cases.axes import AXES, DType, Float32Precision
+from rnnspec.cases.axes import AXES, DType, EarlierCalls, Float32Precision
 from rnnspec.cases.case import Case
 from rnnspec.cases.values import Values, draw_values, round_to_dtype
 from rnnspec.observe.backward import Backward
+from rnnspec.observe.birth import NewLayer, build_new_layer
 from rnnspec.observe.call import Call, perform_call
 from rnnspec.observe.expected import Expected
 from rnnspec.observe.part import part
@@ -55,6 +56,13 @@ def is_plain(case: Case, capabilities: Capabilities) -> bool:
     return case.dtype is dtypes[0] and plain
 
 
+def _collect(observation: Observation) -> None:
+    """Take note of an observation that is made or used in a context that collects them."""
+    collected = _COLLECTED.get()
+    if collected is not None and observation not in collected:
+        collected.append(observation)
+
+
 class Observation:
     """What a subject did with a case.
 
@@ -75,9 +83,8 @@ class Observation:
         self._values = values
         self._prepared = prepared
         self._facts: dict[str, Any] = {}
-        collected = _COLLECTED.get()
-        if collected is not None:
-            collected.append(self)
+        self._is_lent = False
+        _collect(self)
 
     def surroundings(self) -> AbstractContextManager[None]:
         """Return a context for everything that is computed for this case, further calls included.
@@ -105,21 +112,22 @@ class Observation:
         return self._values or draw_values(self.case)
 
     @part
+    def new(self) -> NewLayer:
+        """The layer as the constructor returned it, and what was noted about it then."""
+        seed_torch(self.case.seed, self.subject.device)
+        return build_new_layer(self.subject, self.case)
+
+    @part
     def prepared(self) -> PreparedLayer:
         """The layer after its prior use, with the weights of the case loaded."""
-        return self._prepared or prepare_layer(self.subject, self.case, self.values)
+        if self._prepared is not None:
+            return self._prepared
+        return prepare_layer(self.subject, self.case, self.values, self.new.module)
 
     @property
     def module(self) -> torch.nn.Module:
         """The layer as a module."""
         return self.prepared.module
-
-    @part
-    def unused_layer(self) -> torch.nn.Module:
-        """Another layer as the constructor returns it, never loaded and never called."""
-        seed_torch(self.case.seed, self.subject.device)
-        case = self.case
-        return self.subject.build(case.config, case.constructor_style, case.dtype)
 
     @part
     def spare_layer(self) -> PreparedLayer:
@@ -181,6 +189,16 @@ class Observation:
         }
         return Backward(self.case, self.values, call, leaves)
 
+    def with_cotangents(self, d_output: Array, d_h_n: Array) -> Backward:
+        """Return the backward pass of the call, with these cotangents rounded to the dtype."""
+        dtype = self.case.dtype
+        values = replace(
+            self.values,
+            d_output=round_to_dtype(d_output, dtype),
+            d_h_n=round_to_dtype(d_h_n, dtype),
+        )
+        return replace(self.prepare_backward(self.call), values=values)
+
     def second_call(self, **changes: Any) -> Observation:
         """Return another call of the same layer, with other numbers.
 
@@ -190,6 +208,45 @@ class Observation:
             name: round_to_dtype(array, self.case.dtype) for name, array in changes.items()
         }
         return Observation(self.subject, self.case, replace(self.values, **rounded), self.prepared)
+
+    def share_fresh_layer(self) -> torch.nn.Module:
+        """Return a new layer without prior use, for what no earlier use of it can change.
+
+        It is never called. Rules share it.
+        """
+        case = self.case.replace(prior_use=EarlierCalls.FRESH)
+        return self.share("fresh layer", lambda: self.new_layer(case)).module
+
+    def share(self, name: str, make: Callable[[], Observation]) -> Observation:
+        """Return another observation, which is made once for all rules that ask for this name."""
+        made = self.remember(name, make)
+        _collect(made)
+        return made
+
+    def repeat(self) -> Observation:
+        """Return a second call of the same layer on equal arguments; rules share it."""
+        return self.share("repeated", self.second_call)
+
+    def call_negated(self) -> Observation:
+        """Return a call of the same layer on the negated input, made after the judged call.
+
+        Rules share it.
+        """
+        _ = self.call
+        return self.share("negated", lambda: self.second_call(input=-self.values.input))
+
+    def borrow_repeated(self) -> Observation:
+        """Return a second call on equal arguments for a rule that damages or differentiates it.
+
+        The first rule that asks gets the one that rules share, whose results have been read then.
+        """
+        if self._is_lent:
+            return self.second_call()
+        self._is_lent = True
+        made = self.repeat()
+        with suppress(Failure):
+            _ = made.output, made.h_n
+        return made
 
     def second_call_as(self, case: Case, **changes: Any) -> Observation:
         """Return another call of the same layer as another case says, with the same weights."""

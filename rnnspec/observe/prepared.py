@@ -42,11 +42,21 @@ class PreparedLayer:
     kept                the results of earlier calls, so that no other tensor gets their memory
     """
 
-    def __init__(self, subject: Subject, case: Case, values: Values) -> None:
+    def __init__(
+        self,
+        subject: Subject,
+        case: Case,
+        values: Values,
+        module: torch.nn.Module | None = None,
+    ) -> None:
         self.subject = subject
         self.case = case
         self.values = values
-        self.module = subject.build(case.config, case.constructor_style, case.dtype)
+        self.module = (
+            subject.build(case.config, case.constructor_style, case.dtype)
+            if module is None
+            else module
+        )
         self.names = subject.find_own_names(self.module, case.config)
         self.owner: torch.nn.Module = self.module
         self.caller: Caller = self.module
@@ -178,9 +188,14 @@ class PreparedLayer:
         self.functional_weights, self.caller = weights, call
 
 
-def prepare_layer(subject: Subject, case: Case, values: Values) -> PreparedLayer:
-    """Return a layer with the weights, the mode and the prior use of a case."""
-    layer = PreparedLayer(subject, case, values)
+def prepare_layer(
+    subject: Subject, case: Case, values: Values, module: torch.nn.Module | None = None
+) -> PreparedLayer:
+    """Return a layer with the weights, the mode and the prior use of a case.
+
+    `module` is a layer that was built for the case and not used; without it, one is built.
+    """
+    layer = PreparedLayer(subject, case, values, module)
     layer.set_mode()
     case.prior_use.prepare(layer)
     layer.set_mode()

@@ -33,7 +33,7 @@ takes_module = has_predictable_results & ~has_value(ModuleUses.FUNCTIONAL)
 
 @rule(
     "rnn.h_0.none",
-    when=has_value(InitialState.ABSENT) & takes_module & one_in(6, 1),
+    when=has_value(InitialState.ABSENT) & takes_module & one_in(8, 1),
     id="states.none",
     presupposes=(Fact.RESULTS, *REPEATED_CALLS, "side-effects.arguments"),
 )
@@ -57,7 +57,7 @@ def none(observation: Observation) -> None:
 
 @rule(
     "rnn.input.keyword",
-    when=takes_module & one_in(10, 3),
+    when=takes_module & one_in(16, 3),
     id="layouts.input-by-name",
     presupposes=(Fact.RESULTS, "side-effects.arguments", *REPEATED_CALLS),
 )

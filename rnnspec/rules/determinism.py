@@ -36,7 +36,7 @@ DETERMINISTIC = Snippet(
 
 @rule(
     "rnn.effects.same-bits",
-    when=one_in(8, 3),
+    when=one_in(8),
     id="side-effects.same-bits",
     presupposes=(
         Fact.RESULTS,
@@ -56,12 +56,12 @@ def same_bits(observation: Observation) -> None:
 
     Catches sums whose order depends on timing, such as atomic additions.
     """
-    _assert_same_bits(observation, observation.second_call(), SAME_BITS)
+    _assert_same_bits(observation, observation.repeat(), SAME_BITS)
 
 
 @rule(
     "rnn.effects.deterministic",
-    when=one_in(10, 2),
+    when=one_in(24, 2),
     id="side-effects.deterministic",
     presupposes=(Fact.RESULTS, Fact.GRADIENTS, *REPEATED_CALLS, DROPOUT),
 )

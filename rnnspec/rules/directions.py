@@ -17,6 +17,7 @@ from rnnspec.rulekit.conditions import (
     has_predictable_results,
     has_size_at_least,
     is_bidirectional,
+    one_in,
 )
 from rnnspec.rulekit.rule import Fact, rule
 from rnnspec.rulekit.snippet import Helper, Snippet
@@ -38,7 +39,7 @@ close(ours[..., {hidden} :], theirs[..., {hidden} :])""",
 @rule(
     "rnn.directions.own-state",
     "rnn.h_0.order",
-    when=is_bidirectional & has_initial_state & can_plant_nan,
+    when=is_bidirectional & has_initial_state & can_plant_nan & one_in(2),
     about=(
         "bidirectional",
         "initial_state",

@@ -65,7 +65,7 @@ has_boundaries_above: Condition[Case] = Condition(
         case.distribution is Distribution.READABLE and case.boundary < case.config.num_layers - 2
     ),
 )
-is_sampled = has_decodable_mask & (one_in(3) | (has_boundaries_above & one_in(2)))
+is_sampled = has_decodable_mask & (one_in(4) | (has_boundaries_above & one_in(2)))
 has_known_mask = has_decodable_mask | (
     has_active_dropout & has_dropout_of_one & has_finite_gradients
 )
@@ -293,7 +293,7 @@ def reproducible(observation: Observation) -> None:
     """
     first, second = (
         decode_observed_mask(observation),
-        decode_mask(observation.case, observation.values, observation.second_call().output),
+        decode_mask(observation.case, observation.values, observation.repeat().output),
     )
     differ = np.argwhere(first.known & second.known & (first.dropped != second.dropped))
     if len(differ):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rnnspec.cases.axes import Distribution, Feature
+from rnnspec.cases.axes import Distribution, EarlierCalls, Feature
 from rnnspec.cases.case import Case
 from rnnspec.cases.values import draw_values
 from rnnspec.observe.observation import Observation
@@ -125,7 +125,7 @@ def _assert_named_gradients(observation: Observation, names: list[str]) -> None:
 
 @rule(
     "rnn.gradients.each-result",
-    when=has_known_gradients & one_in(4),
+    when=has_known_gradients & one_in(8, 4),
     needs=NEEDS,
     presupposes=(*REPEATED_CALLS,),
 )
@@ -141,7 +141,7 @@ def h_n_alone(observation: Observation) -> None:
 
 @rule(
     "rnn.gradients.each-result",
-    when=has_known_gradients & one_in(4, 1),
+    when=has_known_gradients & one_in(8, 3),
     needs=NEEDS,
     presupposes=(*REPEATED_CALLS,),
 )
@@ -171,7 +171,9 @@ def reach_first_step(observation: Observation) -> None:
 
     Catches back-propagation that is cut off after some number of time steps.
     """
-    case = observation.case.replace(distribution=Distribution.PLAIN, dropout=0.0)
+    case = observation.case.replace(
+        distribution=Distribution.PLAIN, dropout=0.0, prior_use=EarlierCalls.FRESH
+    )
     undamped = observation.new_layer(case, **build_undamped_values(case, draw_values(case)))
     found = undamped.differentiate(undamped.call, ("output",))
     names = list_gradient_names(case, undamped.values.weights)
@@ -205,7 +207,7 @@ def exact(observation: Observation) -> None:
     when=is_differentiable
     & ~has_value(Distribution.TERNARY)
     & has_independent_parts
-    & one_in(4, 3),
+    & one_in(8, 5),
     needs=NEEDS,
     presupposes=(*REPEATED_CALLS,),
 )
@@ -230,7 +232,7 @@ def exact_zeros(observation: Observation) -> None:
 
 @rule(
     "rnn.gradients.second-backward",
-    when=has_known_gradients & one_in(8),
+    when=has_known_gradients & one_in(14, 6),
     needs=NEEDS,
     presupposes=(*REPEATED_CALLS,),
     program=SECOND_BACKWARD,
@@ -247,7 +249,7 @@ def second_backward(observation: Observation) -> None:
     of added, or that share memory.
     """
     names = list_gradient_names(observation.case, observation.values.weights)
-    backward = observation.prepare_backward(observation.second_call().call)
+    backward = observation.prepare_backward(observation.borrow_repeated().call)
     for _ in range(2):
         assert_gradients(
             observation,
@@ -277,7 +279,7 @@ def second_backward(observation: Observation) -> None:
 @rule(
     "rnn.gradients.parameters",
     "rnn.effects.stateless",
-    when=has_known_gradients & one_in(6, 1),
+    when=has_known_gradients & one_in(10, 1),
     needs=NEEDS,
     presupposes=(*REPEATED_CALLS,),
 )
@@ -289,18 +291,15 @@ def earlier_call(observation: Observation) -> None:
 
     Catches intermediate results that are stored on the layer instead of in the graph.
     """
-    earlier, _ = (
-        observation.second_call().call,
-        observation.second_call(input=-observation.values.input).call,
-    )
-    found = observation.differentiate(earlier, BOTH)
+    _ = observation.call_negated().call
+    found = observation.differentiate(observation.call, BOTH)
     names = list_gradient_names(observation.case, observation.values.weights)
     assert_gradients(observation, found, observation.expected, names, snippet=LATER_CALL)
 
 
 @rule(
     "rnn.gradients.second-order",
-    when=has_known_gradients & has_small_sizes & one_in(3, 2),
+    when=has_known_gradients & has_small_sizes & one_in(5, 2),
     needs=(*NEEDS, Feature.SECOND_ORDER, Feature.FLOAT64),
     presupposes=("gradients.earlier-call", "gradients.second-backward"),
 )

@@ -16,6 +16,8 @@ from rnnspec.rulekit.statistics.initial_distribution import (
     count_by_layer,
 )
 
+BUILDS_IN_PROGRAM = 4
+"""A program builds so many times more layers than the rule, since it compares shares roughly."""
 SPREAD_BY_LAYER = Snippet(
     """torch.manual_seed(0)
 named = [pair for _ in range({builds}) for pair in {call}.named_parameters()]
@@ -34,7 +36,7 @@ for layer in range({layers}):
 
 @rule(
     "rnn.parameters.initial.uniform",
-    when=one_in(20),
+    when=one_in(32),
     id="parameters.initial-small-and-deep",
     presupposes=("parameters.names", "parameters.initial-distribution", "parameters.initial-range"),
 )
@@ -58,7 +60,7 @@ def initial_small_and_deep(observation: Observation) -> None:
     style = case.constructor_style
     snippet = SPREAD_BY_LAYER.format(
         call=ConstructorCall(*observation.subject.arrange_arguments(case.config, style)),
-        builds=builds,
+        builds=BUILDS_IN_PROGRAM * builds,
         layers=case.config.num_layers,
         kinds=("weight", "bias") if case.config.bias else ("weight",),
         scale=case.config.hidden_size**0.5,

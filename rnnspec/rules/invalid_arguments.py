@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from rnnspec.cases.axes import Feature
 from rnnspec.observe.observation import Observation
-from rnnspec.rulekit.conditions import one_in
 from rnnspec.rulekit.rejections.constructors import (
-    DROPOUT_ERRORS,
     DROPOUTS,
     NONLINEARITIES,
     PROJECTIONS,
     SIZES,
-    TESTED_ERRORS,
+    TESTED,
     TYPES,
     assert_arguments_rejected,
     assert_error_types,
@@ -23,7 +21,7 @@ from rnnspec.rulekit.rule import CONSTRUCTOR_CALLS, rule
     "rnn.args.sizes.input-size-positive",
     "rnn.args.sizes.hidden-size-positive",
     "rnn.args.sizes.num-layers-positive",
-    when=one_in(4),
+    when=SIZES.when,
     id="construction.refuses-sizes",
     presupposes=(
         *CONSTRUCTOR_CALLS,
@@ -45,7 +43,7 @@ def refuses_sizes(observation: Observation) -> None:
     "rnn.args.sizes.integers",
     "rnn.args.bias.bool",
     "rnn.args.batch-first.bool",
-    when=one_in(4, 1),
+    when=TYPES.when,
     id="construction.refuses-types",
     presupposes=(*CONSTRUCTOR_CALLS,),
 )
@@ -59,12 +57,12 @@ def refuses_types(observation: Observation) -> None:
     Catches values that are converted, used for their truth value, or rejected only in the first
     call.
     """
-    assert_arguments_rejected(observation, TYPES, count=4)
+    assert_arguments_rejected(observation, TYPES)
 
 
 @rule(
     "rnn.args.nonlinearity.values",
-    when=one_in(4, 2),
+    when=NONLINEARITIES.when,
     id="construction.refuses-nonlinearity",
     needs=(Feature.NONLINEARITY,),
     presupposes=(*CONSTRUCTOR_CALLS,),
@@ -84,7 +82,7 @@ def refuses_nonlinearity(observation: Observation) -> None:
 @rule(
     "rnn.args.dropout.range",
     "rnn.args.dropout.number",
-    when=one_in(4, 3),
+    when=DROPOUTS.when,
     id="construction.refuses-dropout",
     needs=(Feature.DROPOUT,),
     presupposes=(*CONSTRUCTOR_CALLS,),
@@ -102,7 +100,7 @@ def refuses_dropout(observation: Observation) -> None:
 
 @rule(
     "rnn.args.proj-size-refused",
-    when=one_in(8),
+    when=PROJECTIONS.when,
     id="construction.refuses-proj-size",
     presupposes=(*CONSTRUCTOR_CALLS,),
 )
@@ -114,12 +112,12 @@ def refuses_proj_size(observation: Observation) -> None:
     Catches keywords that are accepted and ignored, and constructors shared with other kinds of
     layers.
     """
-    assert_arguments_rejected(observation, PROJECTIONS, count=1)
+    assert_arguments_rejected(observation, PROJECTIONS)
 
 
 @rule(
     "rnn.errors.construction-types",
-    when=one_in(4, 1),
+    when=SIZES.when | TYPES.when | NONLINEARITIES.when,
     id="construction.exception-types",
     presupposes=(*CONSTRUCTOR_CALLS,),
 )
@@ -132,12 +130,12 @@ def exception_types(observation: Observation) -> None:
 
     Catches assertions, and errors from code that an unchecked argument reaches.
     """
-    assert_error_types(observation, TESTED_ERRORS)
+    assert_error_types(observation, TESTED)
 
 
 @rule(
     "rnn.errors.construction-types.dropout",
-    when=one_in(4, 2),
+    when=DROPOUTS.when,
     id="construction.dropout-exception-type",
     needs=(Feature.DROPOUT,),
     presupposes=(*CONSTRUCTOR_CALLS,),
@@ -150,4 +148,4 @@ def dropout_exception_type(observation: Observation) -> None:
 
     Catches assertions, and errors from code that an unchecked probability reaches.
     """
-    assert_error_types(observation, DROPOUT_ERRORS)
+    assert_error_types(observation, [DROPOUTS])

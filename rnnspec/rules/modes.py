@@ -48,7 +48,7 @@ BOTH_MODES = Snippet(
 
 @rule(
     "rnn.module.mode",
-    when=has_predictable_results & one_in(5, 1),
+    when=has_predictable_results & one_in(12, 1),
     about=("mode",),
     presupposes=(
         Fact.RESULTS,
@@ -175,7 +175,7 @@ for one, other in zip(meta(*moved), reference(*given)):
 
 @rule(
     "rnn.module.meta",
-    when=has_few_cells & one_in(12),
+    when=has_few_cells & one_in(14),
     needs=(Feature.META,),
     presupposes=(Fact.RESULTS, "shapes.dtype", "side-effects.parameters"),
     program=META,

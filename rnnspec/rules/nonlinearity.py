@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnspec.cases.axes import Distribution, Feature
+from rnnspec.cases.axes import Distribution, EarlierCalls, Feature
 from rnnspec.contract.kinds import Nonlinearity
 from rnnspec.diagnosis.hypotheses import find_other_nonlinearity
 from rnnspec.observe.expected import Expected
@@ -110,7 +110,7 @@ def large(observation: Observation) -> None:
 
 @rule(
     "rnn.recurrence.non-finite",
-    when=has_value(Distribution.PLAIN) & can_trace_nan,
+    when=has_value(Distribution.PLAIN) & can_trace_nan & one_in(4),
     presupposes=(
         Fact.RESULTS,
         "samples.*",
@@ -187,7 +187,7 @@ def _assert_limit(
 
 @rule(
     "rnn.recurrence.non-finite",
-    when=can_trace_nan & one_in(2, 1),
+    when=can_trace_nan & one_in(4, 1),
     presupposes=(Fact.RESULTS, *REPEATED_CALLS, "samples.independent", "recurrence.causal"),
 )
 def nan(observation: Observation) -> None:
@@ -222,7 +222,7 @@ assert not zeros.grad.any(), zeros.grad""",
 
 @rule(
     "rnn.gradients.relu-at-zero",
-    when=has_axis_value("nonlinearity", Nonlinearity.RELU.value) & has_known_gradients & one_in(4),
+    when=has_axis_value("nonlinearity", Nonlinearity.RELU.value) & has_known_gradients & one_in(6),
     needs=(Feature.GRADIENTS,),
     id="nonlinearity.relu-slope-at-zero",
     presupposes=("nonlinearity.relu", *FIRST_GRADIENTS),
@@ -241,7 +241,10 @@ def relu_slope_at_zero(observation: Observation) -> None:
         for name, array in values.weights.items()
     }
     zeros = observation.new_layer(
-        observation.case, weights=weights, input=0.0 * values.input, h_0=0.0 * values.h_0
+        observation.case.replace(prior_use=EarlierCalls.FRESH),
+        weights=weights,
+        input=0.0 * values.input,
+        h_0=0.0 * values.h_0,
     )
     for name, gradient in zeros.gradients.items():
         quantity = f"with relu at 0, the gradient of {name}"

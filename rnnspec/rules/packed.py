@@ -268,7 +268,7 @@ def full_length(observation: Observation) -> None:
 
 @rule(
     "packing.sequences",
-    when=is_packed & has_predictable_results & one_in(4),
+    when=is_packed & has_predictable_results & one_in(6),
     about=("layout",),
     presupposes=("side-effects.arguments",),
 )

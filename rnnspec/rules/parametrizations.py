@@ -52,7 +52,7 @@ from rnnspec.subjects.subject import observe_step
 
 @rule(
     "rnn.module.shared",
-    when=~has_active_dropout & has_wide_dtype & has_tieable_pair & one_in(6, 4),
+    when=~has_active_dropout & has_wide_dtype & has_tieable_pair & one_in(10, 4),
     id="modules.tied-parameters",
     presupposes=(Fact.RESULTS, "side-effects.parameters", *REPEATED_CALLS, "parameters.trainable"),
 )
@@ -84,7 +84,7 @@ def tied_parameters(observation: Observation) -> None:
 
 @rule(
     "rnn.module.parametrized",
-    when=has_predictable_results & has_wide_dtype & one_in(5, 1),
+    when=has_predictable_results & has_wide_dtype & one_in(10, 1),
     id="modules.parametrized",
     presupposes=(
         Fact.RESULTS,
@@ -143,7 +143,7 @@ def _assert_results_from_source(observation: Observation, name: str) -> None:
 
 @rule(
     "rnn.module.parametrized",
-    when=has_predictable_results & has_wide_dtype & one_in(8, 3),
+    when=has_predictable_results & has_wide_dtype & one_in(16, 3),
     id="modules.weight-norm",
     presupposes=(
         Fact.RESULTS,
@@ -171,7 +171,8 @@ def weight_norm(observation: Observation) -> None:
     weight = kinds[observation.case.seed % len(kinds)](prepared, name)
     _ = Observation(observation.subject, fresh, observation.values, prepared).call
     weight.halve_source()
-    _ = Observation(observation.subject, fresh, observation.values, prepared).call
+    if not weight.follows_at_once:
+        _ = Observation(observation.subject, fresh, observation.values, prepared).call
     halved = replace(
         observation.values, weights={**observation.values.weights, name: weight.read_weight()}
     )
@@ -187,7 +188,7 @@ def weight_norm(observation: Observation) -> None:
 
 @rule(
     "rnn.module.flatten-parameters",
-    when=has_predictable_results & one_in(6, 2),
+    when=has_predictable_results & one_in(24, 2),
     id="modules.flatten-parameters",
     presupposes=(Fact.RESULTS, "side-effects.parameters", *REPEATED_CALLS),
 )

@@ -26,6 +26,7 @@ from rnnspec.rulekit.conditions import (
     is_batched,
     is_bidirectional,
     is_unbatched,
+    one_in,
 )
 from rnnspec.rulekit.rule import REPEATED_CALLS, Fact, rule
 from rnnspec.rulekit.snippet import Helper, Snippet
@@ -207,7 +208,8 @@ def _are_all_float32(values: Array) -> bool:
     when=can_plant_nan
     & ~is_bidirectional
     & (is_batched | is_unbatched)
-    & has_size_at_least("steps", 2),
+    & has_size_at_least("steps", 2)
+    & one_in(2),
     about=("steps",),
     presupposes=(Fact.RESULTS, *REPEATED_CALLS),
 )

@@ -16,7 +16,7 @@ from rnnspec.observe.tensors import CallArguments, build_arguments, has_same_bit
 from rnnspec.rulekit.assertions.relations import is_satisfied
 from rnnspec.rulekit.assertions.results import BOTH
 from rnnspec.rulekit.conditions import has_active_dropout, has_value, is_differentiable, one_in
-from rnnspec.rulekit.fixtures.constructor_calls import call_constructor, plan_constructor_call
+from rnnspec.rulekit.fixtures.constructor_calls import plan_constructor_call
 from rnnspec.rulekit.rule import DROPOUT, REPEATED_CALLS, Fact, rule
 from rnnspec.rulekit.snippet import Snippet
 from rnnspec.rulekit.snippets import side_effects as snippets
@@ -25,6 +25,8 @@ from rnnspec.subjects.settings import SettingValues, list_changed_settings
 from rnnspec.subjects.subject import observe_step
 
 Array = NDArray[np.float64]
+is_repeated = one_in(4)
+"""The cases in which a call is repeated."""
 
 
 @rule("rnn.effects.arguments", when=one_in(2), presupposes=(Fact.CALL,))
@@ -33,12 +35,12 @@ def arguments(observation: Observation) -> None:
 
     After the call, the tensors are compared bit for bit with new ones that were never passed to the
     layer: values, shapes, strides, the memory around them, and the sizes and indices of packed
-    input. In half of the cases, the input holds a NaN and an infinity.
+    input. In an eighth of the cases, the input of another call holds a NaN and an infinity.
 
     Catches arguments transposed, scaled, masked or overwritten in place, during the call or at its
     end.
     """
-    if observation.case.seed % 2:
+    if observation.case.seed % 8:
         judged = observation
     else:
         judged = observation.second_call(input=_insert_nonfinite(observation.values.input))
@@ -89,7 +91,7 @@ def _assert_argument_unchanged(name: str, tensor: torch.Tensor, expected: torch.
         raise Violation(f"a call set {name}.grad; expected None", snippets.ARGUMENTS)
 
 
-@rule("rnn.effects.parameters", when=one_in(2, 1), presupposes=(Fact.CALL,))
+@rule("rnn.effects.parameters", when=one_in(2, 1) | is_repeated, presupposes=(Fact.CALL,))
 def parameters(observation: Observation) -> None:
     """A forward call does not change the values, shapes, names or gradients of the parameters.
 
@@ -108,7 +110,7 @@ def parameters(observation: Observation) -> None:
         if is_satisfied(lambda: _assert_weights_of_case(new)):
             raise
         return
-    if observation.case.seed % 3 == 0:
+    if is_repeated(observation.case) and not observation.repeat().was_called:
         _assert_module_unchanged(observation)
 
 
@@ -130,7 +132,7 @@ def _assert_weights_of_case(observation: Observation) -> None:
 
 def _assert_module_unchanged(observation: Observation) -> None:
     before = _describe_module(observation.module)
-    _ = observation.second_call().call
+    _ = observation.repeat().call
     after = _describe_module(observation.module)
     for (what, old), (_, new) in zip(before, after, strict=True):
         if old != new:
@@ -189,7 +191,7 @@ def random_generators(observation: Observation) -> None:
 @rule(
     "rnn.effects.rng",
     "rnn.effects.stateless",
-    when=~has_active_dropout & one_in(3),
+    when=~has_active_dropout & is_repeated,
     presupposes=(Fact.CALL, "side-effects.arguments", DROPOUT, "modules.second-call"),
     establishes=(Fact.RESULTS,),
 )
@@ -201,7 +203,7 @@ def repeatable(observation: Observation) -> None:
 
     Catches noise from any source, layers that count or remember their calls.
     """
-    second = observation.second_call()
+    second = observation.repeat()
     assert_close(
         observation,
         "output of a second call",
@@ -228,7 +230,7 @@ def global_settings(observation: Observation) -> None:
     detection, the precision of float32 products, the flushing of denormal numbers, the number of
     threads, NumPy's error state, the recursion limit, the filters for warnings, the working
     directory, some of torch's functions and cuDNN's switches are compared before and after the
-    call; in a quarter of the cases also before and after the constructor.
+    constructor, and before and after the call.
 
     Catches layers that set the default dtype to create their zeros, that disable gradients and do
     not enable them again, that silence warnings, or that replace functions of torch.
@@ -239,13 +241,12 @@ def global_settings(observation: Observation) -> None:
         observation.call.after.settings,
         snippets.GLOBAL_SETTINGS.format(step="layer(*given)"),
     )
-    if observation.case.seed % 4 == 0:
-        passes_dtype = observation.case.seed % 8 == 0 and observation.subject.offers(Feature.DTYPE)
-        dtype = {"dtype": observation.case.dtype.torch_dtype} if passes_dtype else {}
-        planned = plan_constructor_call(observation, **dtype)
-        outcome = call_constructor(observation, planned)
-        snippet = snippets.GLOBAL_SETTINGS_WHEN_BUILT.format(step=planned)
-        _assert_settings_unchanged("the constructor", outcome.before, outcome.after, snippet)
+    case = observation.case
+    place = {"dtype": case.dtype.torch_dtype} if case.constructor_style.places else {}
+    snippet = snippets.GLOBAL_SETTINGS_WHEN_BUILT.format(
+        step=plan_constructor_call(observation, **place)
+    )
+    _assert_settings_unchanged("the constructor", *observation.new.settings, snippet)
 
 
 def _assert_settings_unchanged(
@@ -257,7 +258,7 @@ def _assert_settings_unchanged(
 
 @rule(
     "rnn.effects.results",
-    when=one_in(4, 1),
+    when=one_in(10, 1),
     presupposes=(Fact.CALL, *REPEATED_CALLS),
 )
 def earlier_results(observation: Observation) -> None:
@@ -268,16 +269,14 @@ def earlier_results(observation: Observation) -> None:
 
     Catches output and state buffers that the layer keeps and uses again.
     """
-    first = observation.second_call()
-    output, h_n = first.output, first.h_n
-    _ = observation.second_call(input=-observation.values.input).call
-    assert_identical(
-        "output after a later call", first.call.output, output, snippets.EARLIER_RESULTS
-    )
-    assert_identical("h_n after a later call", first.call.h_n, h_n, snippets.EARLIER_RESULTS)
+    output, h_n = observation.output, observation.h_n
+    _ = observation.call_negated().call
+    call = observation.call
+    assert_identical("output after a later call", call.output, output, snippets.EARLIER_RESULTS)
+    assert_identical("h_n after a later call", call.h_n, h_n, snippets.EARLIER_RESULTS)
 
 
-@rule("rnn.effects.results", "rnn.effects.arguments", when=one_in(4), presupposes=(Fact.CALL,))
+@rule("rnn.effects.results", "rnn.effects.arguments", when=one_in(8), presupposes=(Fact.CALL,))
 def results_not_aliased(observation: Observation) -> None:
     """`output` and `h_n` share no memory with each other, with the arguments or with the
     parameters.
@@ -287,7 +286,7 @@ def results_not_aliased(observation: Observation) -> None:
 
     Catches states that are views of the output, results that are views of an argument.
     """
-    call = observation.second_call().call
+    call = observation.borrow_repeated().call
     others = {**dict(_list_argument_tensors(call.given)), **observation.prepared.weights()}
     kept = {name: tensor.detach().clone() for name, tensor in others.items()}
     h_n = call.h_n
@@ -319,7 +318,7 @@ def _fill_result(name: str, mode: GradMode, tensor: torch.Tensor, value: float) 
 @rule(
     "rnn.effects.arguments",
     "rnn.effects.results",
-    when=is_differentiable & ~has_value(Distribution.TERNARY) & one_in(5, 1),
+    when=is_differentiable & ~has_value(Distribution.TERNARY) & one_in(8, 2),
     needs=(Feature.GRADIENTS,),
     presupposes=(Fact.CALL,),
 )
@@ -333,7 +332,7 @@ def backward(observation: Observation) -> None:
     Catches backward passes that work in place on the gradient passed to them, or on what the
     forward pass saved.
     """
-    pending = observation.prepare_backward(observation.second_call().call)
+    pending = observation.prepare_backward(observation.borrow_repeated().call)
     names = (BOTH, ("output",), ("h_n",))[observation.case.seed % 3]
     results, cotangents = pending.pair_with_cotangents(names)
     named = {

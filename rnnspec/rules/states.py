@@ -10,9 +10,7 @@ from numpy.typing import NDArray
 from rnnspec.cases.axes import Feature, InitialState, Layout, ModuleUses
 from rnnspec.cases.case import Case
 from rnnspec.diagnosis.hypotheses import RowAxis, find_misread_rows, has_reordered_states
-from rnnspec.observe.call import perform_call
 from rnnspec.observe.observation import Observation
-from rnnspec.observe.tensors import build_arguments
 from rnnspec.rulekit.assertions.nan_propagation import (
     assert_nan_reach,
     call_with_planted_state,
@@ -42,6 +40,7 @@ from rnnspec.rulekit.conditions import (
     is_stacked,
     one_in,
 )
+from rnnspec.rulekit.fixtures.carried_states import process_in_two_calls
 from rnnspec.rulekit.rule import REPEATED_CALLS, Fact, rule
 from rnnspec.rulekit.snippet import Helper, Snippet
 from rnnspec.rulekit.snippets.results import H_N
@@ -131,7 +130,7 @@ def initial_state_used(observation: Observation) -> None:
     when=has_initial_state
     & has_predictable_results
     & ~has_value(ModuleUses.FUNCTIONAL)
-    & one_in(6),
+    & one_in(8),
     presupposes=(
         Fact.RESULTS,
         "states.initial-state-used",
@@ -154,7 +153,7 @@ def by_name(observation: Observation) -> None:
 
 @rule(
     "rnn.h_0.absent",
-    when=has_value(InitialState.ABSENT) & has_predictable_results & one_in(3),
+    when=has_value(InitialState.ABSENT) & has_predictable_results & one_in(8),
     needs=(Feature.STATE,),
     presupposes=(Fact.RESULTS, *REPEATED_CALLS),
     about=("initial_state",),
@@ -188,7 +187,7 @@ def absent_is_zero(observation: Observation) -> None:
     & has_value(Layout.BATCHED, Layout.UNBATCHED)
     & has_size_at_least("steps", 2)
     & has_predictable_results
-    & one_in(2),
+    & one_in(4),
     needs=(Feature.STATE,),
     presupposes=(Fact.RESULTS, "states.initial-state-used", "shapes.dtype", *REPEATED_CALLS),
 )
@@ -203,28 +202,18 @@ def carried(observation: Observation) -> None:
     Catches states that are lost or changed between calls, time steps counted from the start of a
     call, and a first step that is treated differently.
     """
-    cut = 1 + observation.case.seed % (observation.case.steps - 1)
-    first = make_second_call(
-        observation, replace(observation.values, input=observation.values.input[:cut]), steps=cut
-    )
-    rest_case = observation.case.replace(
-        steps=observation.case.steps - cut, initial_state=InitialState.GIVEN
-    )
-    rest_values = replace(observation.values, input=observation.values.input[cut:], h_0=first.h_n)
 
     def assert_rest_same() -> None:
-        given = build_arguments(
-            rest_case, rest_values.input, rest_values.h_0, observation.subject.device
-        )
-        rest = perform_call(
-            observation.prepared, rest_case, replace(given, h_0=first.call.h_n_tensor)
-        )
-        assert_same_results(observation, rest, Place((np.s_[cut:],)), CARRIED.format(cut=cut))
+        calls = process_in_two_calls(observation)
+        place, snippet = Place((np.s_[calls.cut :],)), CARRIED.format(cut=calls.cut)
+        assert_same_results(observation, calls.call, place, snippet)
 
     def is_wrong_without_carrying() -> bool:
-        return not has_right_results(observation) or not has_right_results(
-            Observation(observation.subject, rest_case, rest_values, observation.prepared)
-        )
+        if not has_right_results(observation):
+            return True
+        calls = process_in_two_calls(observation)
+        copied = replace(calls.rest.values, h_0=calls.first.h_n)
+        return not has_right_results(make_second_call(calls.rest, copied))
 
     fail_unless_excused(is_wrong_without_carrying, assert_rest_same)
 

@@ -53,7 +53,7 @@ NEEDS = (Feature.GRADIENTS,)
     "rnn.gradients.input",
     "rnn.gradients.h_0",
     "rnn.gradients.parameters",
-    when=has_known_gradients & one_in(4, 2),
+    when=has_known_gradients & one_in(8, 7),
     needs=NEEDS,
     id="gradients.summed-loss",
     presupposes=(Fact.GRADIENTS, *FIRST_GRADIENTS),
@@ -68,8 +68,9 @@ def summed_loss(observation: Observation) -> None:
     sum is one number, expanded to the shape of the result.
     """
     loss = Loss.choose(observation.case)
+    call = observation.borrow_repeated().call
     second = observation.second_call(**loss.make_cotangents(observation))
-    found = second.prepare_backward(second.call).compute_loss_gradients(loss.compute(second.call))
+    found = second.prepare_backward(call).compute_loss_gradients(loss.compute(call))
     names = list_gradient_names(observation.case, observation.values.weights)
     snippet = SUMMED_LOSS.format(loss=loss.code)
     assert_gradients(second, found, second.expected, names, loss.results, snippet)
@@ -141,11 +142,10 @@ def across_calls(observation: Observation) -> None:
     Catches layers that detach the state which they are given or return, so that no gradient passes
     from one call to the one before.
     """
-    case = observation.case
-    cut = 1 + case.seed // 3 % (case.steps - 1)
-    found = process_in_two_calls(observation, cut).compute_gradients()
-    names = list_gradient_names(case, observation.values.weights)
-    snippet = ACROSS_CALLS.format(cut=cut)
+    calls = process_in_two_calls(observation)
+    found = calls.compute_gradients()
+    names = list_gradient_names(observation.case, observation.values.weights)
+    snippet = ACROSS_CALLS.format(cut=calls.cut)
     assert_gradients(observation, found, observation.expected, names, snippet=snippet)
 
 
@@ -153,7 +153,7 @@ def across_calls(observation: Observation) -> None:
     "rnn.effects.stateless",
     "rnn.gradients.input",
     "rnn.gradients.parameters",
-    when=has_known_gradients & one_in(6, 4),
+    when=has_known_gradients & one_in(8, 4),
     needs=(*NEEDS, Feature.STATE),
     id="gradients.detached-state",
     presupposes=(
@@ -169,13 +169,13 @@ def detached_state(observation: Observation) -> None:
     """If a call starts from the detached `h_n` of the call before, no gradient passes from one to
     the other, and all others are the derivatives of the formula.
 
-    The layer is called twice. The gradient of the second call with respect to the input of the
+    The layer is called once more. The gradient of the second call with respect to the input of the
     first must be zero or None, and its other gradients are compared with the oracle's.
 
     Catches layers that keep the state of the last call and use it instead of the one they are
     given.
     """
-    first = make_second_call(observation)
+    first = observation
     values = replace(observation.values, h_0=first.h_n)
     second = make_second_call(observation, values, initial_state=InitialState.GIVEN)
     backward = second.prepare_backward(call_from_state(second, first.call.h_n_tensor.detach()))
@@ -192,7 +192,7 @@ def detached_state(observation: Observation) -> None:
 
 @rule(
     "rnn.module.frozen",
-    when=has_known_gradients & one_in(4, 2),
+    when=has_known_gradients & one_in(8, 6),
     needs=NEEDS,
     id="gradients.frozen",
     presupposes=("modules.second-call",),

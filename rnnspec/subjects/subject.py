@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -64,8 +64,18 @@ class Subject(Protocol):
     ) -> tuple[list[Any], dict[str, Any]]:
         """Return what the constructor is given, by position and by keyword."""
 
-    def build(self, config: Config, style: ConstructorStyle, dtype: DType) -> torch.nn.Module:
-        """Build a layer on the subject's device, in the mode in which the constructor leaves it."""
+    def build(
+        self,
+        config: Config,
+        style: ConstructorStyle,
+        dtype: DType,
+        *,
+        note: Callable[[], object] = tuple,
+    ) -> torch.nn.Module:
+        """Build a layer on the subject's device, in the mode in which the constructor leaves it.
+
+        `note` is called right before the constructor and right after it.
+        """
 
     def load_weights(
         self, module: torch.nn.Module, config: Config, weights: Mapping[str, Array]
@@ -93,16 +103,26 @@ class TorchSubject:
         """Return whether the subject offers a feature."""
         return self.capabilities.offers(feature)
 
-    def build(self, config: Config, style: ConstructorStyle, dtype: DType) -> torch.nn.Module:
+    def build(
+        self,
+        config: Config,
+        style: ConstructorStyle,
+        dtype: DType,
+        *,
+        note: Callable[[], object] = tuple,
+    ) -> torch.nn.Module:
         """Build a layer on the subject's device, in the mode in which the constructor leaves it.
 
-        Raises Unsupported or Raised, with the step named, if the constructor or the conversion
-        fails, and TargetError if the target does not return a module.
+        `note` is called right before the constructor and right after it. Raises Unsupported or
+        Raised, with the step named, if the constructor or the conversion fails, and TargetError if
+        the target does not return a module.
         """
         positional, named = self.arrange_arguments(config, style)
         place: dict[str, Any] = {"device": self.device, "dtype": dtype.torch_dtype}
         with observe_step(CONSTRUCTOR, dtype):
+            note()
             module = self.target.factory(*positional, **(named | place if style.places else named))
+            note()
         if not isinstance(module, torch.nn.Module):
             raise TargetError(
                 f"{self.target.label} returned {module!r}; expected a torch.nn.Module"

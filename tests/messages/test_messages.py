@@ -55,7 +55,7 @@ def test_messages_about_faults(theme: str, snapshot: SnapshotAssertion) -> None:
     lines = []
     for name, bug, case, _ in module.FAILS:
         kind = BUGS[bug] if isinstance(bug, str) else bug
-        finding = judge_layer(name, kind, case, 8)
+        finding = judge_layer(name, kind, case, 12)
         assert isinstance(finding, Finding)
         message = shorten(finding.message)
         if kind.__name__ in VARYING:

@@ -18,7 +18,7 @@ from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import resolve_target
 
 CONFIG_FIELDS = {field.name for field in fields(Config)}
-MOST_SEEDS = 200
+MOST_SEEDS = 1000
 
 Passes = dict[str, list[Case]]
 """By rule: cases on which torch.nn.RNN passes."""
@@ -38,7 +38,7 @@ def make_case(**changes: Any) -> Case:
 def find_applicable_cases(rule: AnyRule, near: Case, count: int = 1) -> list[Case]:
     """Return the case with the first `count` seeds for which the rule applies.
 
-    Fails if fewer than `count` of the first 200 seeds do.
+    Fails if fewer than `count` of the first `MOST_SEEDS` seeds do.
     """
     seeded = (near.replace(seed=seed) for seed in range(MOST_SEEDS))
     found = [each for each in seeded if rule.when(each)]

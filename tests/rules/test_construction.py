@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,15 @@ import torch
 from torch import nn
 
 import rnnspec
-from rnnspec.cases.axes import DType, EarlierCalls, Feature, Layout, Mode, ModuleUses
+from rnnspec.cases.axes import (
+    ConstructorStyle,
+    DType,
+    EarlierCalls,
+    Feature,
+    Layout,
+    Mode,
+    ModuleUses,
+)
 from rnnspec.cases.case import Case
 from rnnspec.engine.outcome import Finding, FindingKind, UnsupportedCase
 from rnnspec.observe.observation import Observation
@@ -36,16 +45,18 @@ from tests.rules.proven import prove_violation
 WIDE = make_case(
     num_layers=2, nonlinearity="relu", bias=False, bidirectional=True, batch_first=True
 )
+KEYWORDS = {"constructor_style": ConstructorStyle.KEYWORDS}
+POSITIONAL = {"constructor_style": ConstructorStyle.POSITIONAL}
 PASSES: dict[str, list[Case]] = {
     "construction.keywords": [
-        make_case(),
-        WIDE,
-        make_case(layout=Layout.UNBATCHED, prior_use=EarlierCalls.CALLED),
+        make_case(**KEYWORDS),
+        WIDE.replace(**KEYWORDS),
+        make_case(layout=Layout.UNBATCHED, prior_use=EarlierCalls.CALLED, **KEYWORDS),
     ],
     "construction.positional": [
-        make_case(),
-        WIDE,
-        make_case(layout=Layout.PACKED, lengths=(5, 4, 2)),
+        make_case(**POSITIONAL),
+        WIDE.replace(**POSITIONAL),
+        make_case(layout=Layout.PACKED, lengths=(5, 4, 2), **POSITIONAL),
     ],
     "construction.defaults": [make_case(), WIDE, make_case(num_layers=2, mode=Mode.TRAIN)],
     "construction.documented-example": [make_case(), make_case(dtype=DType.BFLOAT16)],
@@ -75,31 +86,31 @@ FAILS = [
     (
         "construction.keywords",
         "LayersByPositionOnly",
-        make_case(num_layers=2),
+        make_case(num_layers=2, **KEYWORDS),
         r"with every argument passed by keyword: the state_dict has no weight_ih_l1",
     ),
     (
         "construction.keywords",
         "ShortSizeNames",
-        make_case(),
+        make_case(**KEYWORDS),
         r"with every argument passed by keyword: the constructor raised TypeError: .*'i' and 'h'",
     ),
     (
         "construction.keywords",
         "BidirectionalLostBesideRelu",
-        WIDE,
+        WIDE.replace(**KEYWORDS),
         r"with every argument passed by keyword: the state_dict has no weight_ih_l0_reverse",
     ),
     (
         "construction.positional",
         "NonlinearityByNameOnly",
-        make_case(nonlinearity="relu"),
+        make_case(nonlinearity="relu", **POSITIONAL),
         r"with every argument passed by position: output\[0, 0",
     ),
     (
         "construction.positional",
         "BatchFirstBeforeBias",
-        make_case(),
+        make_case(**POSITIONAL),
         "with every argument passed by position: ",
     ),
     (
@@ -268,8 +279,13 @@ def test_keywords_are_the_first_cause_if_the_sizes_have_other_names() -> None:
 
 def test_a_fault_in_every_constructor_style_is_left_to_other_rules() -> None:
     """If results are wrong in every style, keywords, order and defaults are not at fault."""
-    for name in ("construction.keywords", "construction.positional", "construction.defaults"):
-        assert judge_layer(name, BUGS["HiddenBiasLost"], make_case()) is None
+    for name, style in (
+        ("construction.keywords", ConstructorStyle.KEYWORDS),
+        ("construction.positional", ConstructorStyle.POSITIONAL),
+        ("construction.defaults", ConstructorStyle.CHANGED),
+    ):
+        near = make_case(constructor_style=style)
+        assert judge_layer(name, BUGS["HiddenBiasLost"], near) is None
 
 
 def test_the_default_dtype_is_restored() -> None:
@@ -312,15 +328,15 @@ def test_not_implemented_does_not_count_as_a_rejection() -> None:
 
 def test_arguments_of_later_clauses_are_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(constructors, "is_promised", lambda clause: "hidden" in clause)
-    tried = constructors.choose_arguments(observe(nn.RNN), constructors.SIZES, 9)
+    kind = replace(constructors.SIZES, count=9)
+    tried = constructors.choose_arguments(observe(nn.RNN), kind)
     assert {argument.name for argument in tried} == {"hidden_size"}
 
 
 def test_unsupported_arguments_are_not_tried() -> None:
     skip_unless_promised("rnn.args.sizes.integers", "rnn.args.batch-first.bool")
-    tried = constructors.choose_arguments(
-        observe(nn.RNN, capabilities=WITHOUT_BIAS), constructors.TYPES, 99
-    )
+    kind = replace(constructors.TYPES, count=99)
+    tried = constructors.choose_arguments(observe(nn.RNN, capabilities=WITHOUT_BIAS), kind)
     assert {argument.name for argument in tried} == {"input_size", "hidden_size", "batch_first"}
 
 

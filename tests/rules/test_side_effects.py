@@ -13,7 +13,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from rnnspec.cases.axes import GradMode, InitialState, Layout, MemoryLayout, Mode, ModuleUses
+from rnnspec.cases.axes import (
+    ConstructorStyle,
+    GradMode,
+    InitialState,
+    Layout,
+    MemoryLayout,
+    Mode,
+    ModuleUses,
+)
 from rnnspec.cases.case import Case
 from rnnspec.engine.outcome import Finding
 from rnnspec.report.execution import is_failing_program
@@ -352,7 +360,7 @@ def test_every_setting_is_watched_and_restored(setting: str) -> None:
 def test_a_setting_changed_by_the_constructor_is_reported_with_a_program() -> None:
     name, bug = "side-effects.global-settings", "DefaultDtypeSetWhenBuilt"
     before = settings.read_settings()
-    finding = find_violation(name, bug, make_case())
+    finding = find_violation(name, bug, make_case(constructor_style=ConstructorStyle.TYPED))
     assert settings.read_settings() == before
     assert finding.message == (
         "the constructor changed the default dtype from torch.float32 to torch.float64"

@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 
 from rnnspec import oracle
-from rnnspec.cases.axes import Distribution, DType, Float32Precision
+from rnnspec.cases.axes import Distribution, DType, EarlierCalls, Float32Precision
 from rnnspec.observe.expected import Expected
 from rnnspec.observe.observation import Observation
 from rnnspec.rulekit.assertions.finite_differences import draw_direction, estimate_second_derivative
@@ -28,7 +28,7 @@ def assert_differentiable_alone(observation: Observation, result: str) -> None:
 
     All gradients of a second call are compared with the oracle's.
     """
-    call = observation.second_call().call
+    call = observation.borrow_repeated().call
     if not (call.output_tensor if result == "output" else call.h_n_tensor).requires_grad:
         raise Violation(
             f"{result} has requires_grad=False; expected True",
@@ -47,11 +47,12 @@ def assert_samples_independent(observation: Observation) -> None:
     """
     sample = observation.case.seed % observation.case.batch
     chosen = (np.arange(observation.case.batch) == sample)[:, None]
-    marked = observation.second_call(
-        d_output=observation.values.d_output * chosen, d_h_n=observation.values.d_h_n * chosen
+    values = observation.values
+    marked = observation.borrow_repeated().with_cotangents(
+        values.d_output * chosen, values.d_h_n * chosen
     )
     snippet = OTHER_SAMPLES if is_batched(observation.case) else None
-    for name, gradient in marked.differentiate(marked.call, BOTH).items():
+    for name, gradient in marked.compute_gradients(BOTH).items():
         if name in ("input", "h_0"):
             others = np.delete(gradient, sample, axis=1)
             assert_identical(
@@ -69,8 +70,9 @@ def assert_steps_causal(observation: Observation) -> None:
     """
     cut = (observation.case.steps + 1) // 2
     earlier = (np.arange(observation.case.steps) < cut)[:, None, None]
-    marked = observation.second_call(d_output=observation.values.d_output * earlier)
-    later = marked.differentiate(marked.call, ("output",))["input"][cut:]
+    values = observation.values
+    marked = observation.borrow_repeated().with_cotangents(values.d_output * earlier, values.d_h_n)
+    later = marked.compute_gradients(("output",))["input"][cut:]
     assert_identical(
         f"gradient of input from step {cut} on",
         later,
@@ -111,6 +113,7 @@ def assert_second_derivative(observation: Observation) -> None:
             float32_precision=Float32Precision.IEEE,
             distribution=Distribution.PLAIN,
             dropout=0.0,
+            prior_use=EarlierCalls.FRESH,
         )
     )
     direction = draw_direction(plain.case, plain.values)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,7 +26,9 @@ from rnnspec.subjects.subject import observe_step
 
 # An initial state of zeros would look the same as none, so an absent one becomes this.
 STATE_OFFSET = 0.5
-CALLS_PER_CASE = 3
+CALLS_PER_CASE = 2
+OWN_LAYER_IN = 4
+"""If the layer of a case is fresh, one kind of invalid calls in so many has a layer of its own."""
 OTHER_DTYPES = (torch.int64, torch.bool, torch.complex64)
 """Dtypes that no layer computes in."""
 
@@ -183,9 +185,9 @@ def list_wrong_layers(observation: Observation) -> list[InvalidCall]:
     valid, case = build_valid_call(observation), observation.case
     rows = case.config.num_layers * case.config.num_directions
     sizes = list_wrong_sizes(rows, case.config.num_layers, case.batch)
-    sizes = pick_values(observation, sizes, CALLS_PER_CASE)
     exchanged = valid.state.detach().transpose(0, 1).contiguous()
     batch_first = [exchanged] if case.is_batched and case.batch != rows else []
+    sizes = pick_values(observation, sizes, CALLS_PER_CASE - len(batch_first))
     resized = [resize_dimension(valid.state, 0, size) for size in sizes]
     return [valid.with_state(state) for state in (*batch_first, *resized)]
 
@@ -204,7 +206,10 @@ def list_missing_samples(observation: Observation) -> list[InvalidCall]:
     """Return calls with initial states for fewer samples than the input has."""
     valid, batch = build_valid_call(observation), observation.case.batch
     sizes = [size for size in dict.fromkeys((1, batch - 1, 0)) if size < batch]
-    return [valid.with_state(resize_dimension(valid.state, 1, size)) for size in sizes]
+    return [
+        valid.with_state(resize_dimension(valid.state, 1, size))
+        for size in pick_values(observation, sizes, CALLS_PER_CASE)
+    ]
 
 
 def list_wrong_units(observation: Observation) -> list[InvalidCall]:
@@ -283,25 +288,44 @@ def provoke_rejection(
     return None
 
 
-def assert_call_rejected(observation: Observation, calls: Iterable[InvalidCall]) -> None:
-    """Raise Violation if a layer with the prior use of the case accepts one of the calls."""
-    prepared = choose_layer_to_spoil(observation)
-    for call in calls:
-        with observation.case.grad_mode.enter():
-            error = provoke_rejection(prepared, call)
-        if error is None:
+def assert_call_rejected(observation: Observation, lister: CallLister) -> None:
+    """Raise Violation if a layer with the prior use of the case accepts one of the calls listed."""
+    for place, call in enumerate(list_calls(observation, lister)):
+        if reject_call(observation, lister, place) is None:
             snippet = write_rejection_snippet(f"layer({call})")
             raise Violation(f"{call.description} is accepted, expected an exception", snippet)
 
 
-def choose_layer_to_spoil(observation: Observation) -> PreparedLayer:
-    """Return a layer for invalid calls.
+def list_calls(observation: Observation, lister: CallLister) -> list[InvalidCall]:
+    """Return the invalid calls of one kind; they are the same for all rules."""
+    return observation.remember(f"invalid {lister.__name__}", lambda: lister(observation))
 
-    If the layer of the case is fresh, it is a new one, so that the invalid call is its first.
-    Otherwise it is one that all rules share.
+
+def reject_call(observation: Observation, lister: CallLister, place: int) -> Exception | None:
+    """Return the exception with which the layer rejects one of the calls of a kind, or None.
+
+    The call is made once for all rules. Raises as `provoke_rejection`.
     """
-    return (
-        observation.new_layer(observation.case).prepared
-        if observation.case.prior_use is EarlierCalls.FRESH
-        else observation.spare_layer
+    call = list_calls(observation, lister)[place]
+
+    def reject() -> Exception | None:
+        prepared = _choose_layer_to_spoil(observation, lister)
+        with observation.case.grad_mode.enter():
+            return provoke_rejection(prepared, call)
+
+    return observation.remember(f"rejection {lister.__name__} {place}", reject)
+
+
+def _choose_layer_to_spoil(observation: Observation, lister: CallLister) -> PreparedLayer:
+    """Return the layer for the invalid calls of one kind.
+
+    It is one that all kinds share. If the layer of the case is fresh, some kinds, other ones in
+    other cases, have a new one, so that an invalid call is its first.
+    """
+    number = sum(map(ord, lister.__name__)) + observation.case.seed // 7
+    is_own = observation.case.prior_use is EarlierCalls.FRESH and number % OWN_LAYER_IN == 0
+    if not is_own:
+        return observation.spare_layer
+    return observation.remember(
+        f"layer for {lister.__name__}", lambda: observation.new_layer(observation.case).prepared
     )

@@ -6,8 +6,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from rnnspec.cases.case import Case
 from rnnspec.observe.observation import Observation
+from rnnspec.rulekit.conditions import Condition, one_in
 from rnnspec.rulekit.fixtures.constructor_calls import (
+    ConstructorCall,
+    ConstructorOutcome,
     call_constructor,
     pick_values,
     plan_constructor_call,
@@ -15,6 +19,9 @@ from rnnspec.rulekit.fixtures.constructor_calls import (
 )
 from rnnspec.rulekit.violation import Violation
 from rnnspec.subjects.release import is_promised
+
+REFUSED_IN = 16
+"""Invalid values of one kind are passed in one case of so many."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +47,23 @@ def _list_invalid(
     return [InvalidArgument(clause, name, value, expected_error) for value in values]
 
 
-def _interleave(*groups: list[InvalidArgument]) -> list[InvalidArgument]:
+def _interleave(*groups: list[InvalidArgument]) -> tuple[InvalidArgument, ...]:
     """Return the elements of the groups in turn, so that neighbours are about other arguments."""
     longest = max(map(len, groups))
-    return [group[place] for place in range(longest) for group in groups if place < len(group)]
+    return tuple(group[place] for place in range(longest) for group in groups if place < len(group))
+
+
+@dataclass(frozen=True)
+class InvalidArguments:
+    """Arguments of one kind that the constructor must reject.
+
+    when      the cases in which some of them are passed
+    count     how many in each
+    """
+
+    arguments: tuple[InvalidArgument, ...]
+    when: Condition[Case]
+    count: int = 1
 
 
 BELOW_ONE = (0, -1, -3)
@@ -63,74 +83,96 @@ OTHER_NONLINEARITIES = (
 )
 OUTSIDE_0_TO_1 = (1.5, -0.1, 2, -1, 1.0001, -1e-9, float("inf"))
 
-SIZES = _interleave(
-    _list_invalid("rnn.args.sizes.input-size-positive", "input_size", BELOW_ONE, ValueError),
-    _list_invalid("rnn.args.sizes.hidden-size-positive", "hidden_size", BELOW_ONE, ValueError),
-    _list_invalid("rnn.args.sizes.num-layers-positive", "num_layers", BELOW_ONE, ValueError),
-)
-TYPES = _interleave(
-    _list_invalid("rnn.args.sizes.integers", "input_size", NON_INTEGERS, TypeError),
-    _list_invalid("rnn.args.bias.bool", "bias", NON_BOOLS, TypeError),
-    _list_invalid("rnn.args.sizes.integers", "hidden_size", NON_INTEGERS, TypeError),
-    _list_invalid("rnn.args.batch-first.bool", "batch_first", NON_BOOLS, TypeError),
-)
-NONLINEARITIES = _interleave(
-    _list_invalid("rnn.args.nonlinearity.values", "nonlinearity", OTHER_NONLINEARITIES, ValueError),
-    _list_invalid("rnn.args.nonlinearity.values", "nonlinearity", (None, True, 1, ["tanh"]), None),
-)
-DROPOUTS = _interleave(
-    _list_invalid("rnn.args.dropout.range", "dropout", OUTSIDE_0_TO_1, ValueError),
-    _list_invalid(
-        "rnn.args.dropout.number", "dropout", (True, "0.5", False, "half", [0.5], None), None
+SIZES = InvalidArguments(
+    _interleave(
+        _list_invalid("rnn.args.sizes.input-size-positive", "input_size", BELOW_ONE, ValueError),
+        _list_invalid("rnn.args.sizes.hidden-size-positive", "hidden_size", BELOW_ONE, ValueError),
+        _list_invalid("rnn.args.sizes.num-layers-positive", "num_layers", BELOW_ONE, ValueError),
     ),
+    one_in(REFUSED_IN),
 )
-PROJECTIONS = _list_invalid("rnn.args.proj-size-refused", "proj_size", (1, 2, 3), None)
-TESTED_ERRORS = [
-    argument
-    for table in (SIZES, TYPES, NONLINEARITIES)
-    for argument in table
-    if argument.expected_error is not None
-]
-"""Arguments for which PyTorch's own tests require a type of exception."""
-DROPOUT_ERRORS = [argument for argument in DROPOUTS if argument.expected_error is not None]
+TYPES = InvalidArguments(
+    _interleave(
+        _list_invalid("rnn.args.sizes.integers", "input_size", NON_INTEGERS, TypeError),
+        _list_invalid("rnn.args.bias.bool", "bias", NON_BOOLS, TypeError),
+        _list_invalid("rnn.args.sizes.integers", "hidden_size", NON_INTEGERS, TypeError),
+        _list_invalid("rnn.args.batch-first.bool", "batch_first", NON_BOOLS, TypeError),
+    ),
+    one_in(12, 1),
+    count=2,
+)
+NONLINEARITIES = InvalidArguments(
+    _interleave(
+        _list_invalid(
+            "rnn.args.nonlinearity.values", "nonlinearity", OTHER_NONLINEARITIES, ValueError
+        ),
+        _list_invalid(
+            "rnn.args.nonlinearity.values", "nonlinearity", (None, True, 1, ["tanh"]), None
+        ),
+    ),
+    one_in(REFUSED_IN, 2),
+    count=2,
+)
+DROPOUTS = InvalidArguments(
+    _interleave(
+        _list_invalid("rnn.args.dropout.range", "dropout", OUTSIDE_0_TO_1, ValueError),
+        _list_invalid(
+            "rnn.args.dropout.number", "dropout", (True, "0.5", False, "half", [0.5], None), None
+        ),
+    ),
+    one_in(REFUSED_IN, 3),
+    count=2,
+)
+PROJECTIONS = InvalidArguments(
+    tuple(_list_invalid("rnn.args.proj-size-refused", "proj_size", (1, 2, 3), None)),
+    one_in(24, 4),
+)
+TESTED = (SIZES, TYPES, NONLINEARITIES)
+"""The kinds for which PyTorch's own tests require a type of exception."""
 
 
-def choose_arguments(
-    observation: Observation, table: list[InvalidArgument], count: int
-) -> list[InvalidArgument]:
-    """Return some entries of a table, different ones for different seeds.
+def choose_arguments(observation: Observation, kind: InvalidArguments) -> list[InvalidArgument]:
+    """Return some of the arguments of a kind, different ones for different seeds.
 
     Leaves out clauses that the installed torch does not promise, and arguments that the subject
     does not support.
     """
     lacking = {feature.text for feature in observation.subject.capabilities.unsupported}
-    offered = [each for each in table if is_promised(each.clause) and each.name not in lacking]
-    return pick_values(observation, offered, count)
+    offered = [
+        each for each in kind.arguments if is_promised(each.clause) and each.name not in lacking
+    ]
+    return pick_values(observation, offered, kind.count)
 
 
-def assert_arguments_rejected(
-    observation: Observation, table: list[InvalidArgument], count: int = 3
-) -> None:
-    """Raise Violation if the constructor accepts one of the invalid arguments."""
-    for argument in choose_arguments(observation, table, count):
-        call = plan_constructor_call(observation, **{argument.name: argument.value})
-        if call_constructor(observation, call).error is None:
+def _pass_argument(
+    observation: Observation, argument: InvalidArgument
+) -> tuple[ConstructorCall, ConstructorOutcome]:
+    """Return the constructor call with an argument and its outcome, which all rules share."""
+    call = plan_constructor_call(observation, **{argument.name: argument.value})
+    return call, observation.remember(f"{call}", lambda: call_constructor(observation, call))
+
+
+def assert_arguments_rejected(observation: Observation, kind: InvalidArguments) -> None:
+    """Raise Violation if the constructor accepts one of the invalid arguments of a kind."""
+    for argument in choose_arguments(observation, kind):
+        call, outcome = _pass_argument(observation, argument)
+        if outcome.error is None:
             raise Violation(
                 f"{argument} is accepted by the constructor, expected an exception",
                 write_rejection_snippet(f"{call}"),
             )
 
 
-def assert_error_types(
-    observation: Observation, table: list[InvalidArgument], count: int = 3
-) -> None:
+def assert_error_types(observation: Observation, kinds: Iterable[InvalidArguments]) -> None:
     """Raise Violation if the constructor rejects an argument with another type of exception.
 
-    Arguments that it accepts are left to other rules.
+    The arguments are those that are passed in this case anyway. Arguments that it accepts are left
+    to other rules.
     """
-    for argument in choose_arguments(observation, table, count):
-        call = plan_constructor_call(observation, **{argument.name: argument.value})
-        error, expected = call_constructor(observation, call).error, argument.expected_error
+    passed = (kind for kind in kinds if kind.when(observation.case))
+    for argument in (each for kind in passed for each in choose_arguments(observation, kind)):
+        call, outcome = _pass_argument(observation, argument)
+        error, expected = outcome.error, argument.expected_error
         if error is not None and expected is not None and not isinstance(error, expected):
             raise Violation(
                 f"`{argument}` should raise {expected.__name__}; it raised {type(error).__name__}",

@@ -84,16 +84,17 @@ def _describe_changed_surroundings(before: Surroundings, after: Surroundings) ->
 
 
 def _describe_broken_next_call(observation: Observation, prepared: PreparedLayer) -> str:
-    """Return what is wrong with the next valid call, in the same layout or in another.
+    """Return what is wrong with the next valid call, in half of the cases in another layout.
 
     The text is empty if a layer that has rejected no call is wrong as well.
     """
-    for untouched in (observation, *_list_other_layouts(observation)):
-        fault = _find_fault(
-            Observation(observation.subject, untouched.case, untouched.values, prepared)
-        )
-        if fault and not _find_fault(untouched):
-            return f"the next call ({untouched.case.layout}) is wrong: {fault}"
+    others = _list_other_layouts(observation) if observation.case.seed % 2 else []
+    untouched = others[0] if others else observation
+    fault = _find_fault(
+        Observation(observation.subject, untouched.case, untouched.values, prepared)
+    )
+    if fault and not _find_fault(untouched):
+        return f"the next call ({untouched.case.layout}) is wrong: {fault}"
     return ""
 
 

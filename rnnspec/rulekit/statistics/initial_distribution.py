@@ -21,7 +21,7 @@ Array = NDArray[np.float64]
 NamedArrays = dict[str, Array]
 MIN_UNITS, MAX_VALUES = 48, 12_000
 LARGER_SIZES = {"input_size": 40, "hidden_size": 48}
-DEEP_UNITS, MAX_FEATURES, MIN_BIASES = 16, 8, 200
+DEEP_UNITS, MAX_FEATURES, MIN_BIASES = 16, 8, 48
 MIN_COMPARED_SIZE = 12
 """Shorter rows may be equal by chance; for twelve values of 8 bits, the probability is 2**-96."""
 
