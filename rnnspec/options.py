@@ -16,6 +16,8 @@ from rnnspec.errors import SelectionError, suggest_similar
 
 __all__ = ["CheckOptions", "ModelOptions", "RunOptions"]
 
+AUTOMATIC = "auto"
+"""The value of an option that is decided when the target is known."""
 OptionsT = TypeVar("OptionsT", bound="RunOptions")
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -96,6 +98,12 @@ class CheckOptions(RunOptions):
     float32_precision: str | None = option(
         None,
         "Check float32 against this rounding only: ieee or tf32. CUDA is checked against both.",
+        metavar="NAME",
+    )
+    sizes: str = option(
+        AUTOMATIC,
+        "Sizes that are tried: free; pool, a few, for a target that is slow or compiles for each "
+        "shape; or auto, the pool if the target turns out to be slow.",
         metavar="NAME",
     )
     parts: tuple[str, ...] = option(

@@ -85,11 +85,12 @@ def report_progress(
         cases=progress.cases,
         duration_s=0.0,
         stopped=stopped,
+        sizes=suite.sizes.value,
         environment=describe_environment(suite.device),
         results=results,
         faults=tuple(describe_fault(suite, fault) for fault in faults),
         unsupported=dict(suite.unsupported),
-        notes=notes,
+        notes=(*notes, *suite.remarks),
     )
 
 

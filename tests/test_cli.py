@@ -168,6 +168,7 @@ WRONG_VALUES = {
         "tf3",
         "--float32-precision 'tf3': choose ieee or tf32. Did you mean 'tf32'?",
     ),
+    "--sizes": ("poll", "--sizes 'poll': choose auto, free or pool. Did you mean 'pool'?"),
     "--rule": ("state.*", "--rule 'state.*' matches no rule. Did you mean 'states.*'"),
     "--jobs": ("0", "--jobs must be at least 1, got 0"),
     "--timeout": ("0", "Invalid value for '--timeout': 0.0 is not in the range x>=0.1."),

@@ -16,18 +16,20 @@ from rnnspec.cases.axes import AXIS, DropoutLevel, DType, Feature, Float32Precis
 from rnnspec.cases.axes.constructor_style import SIZES
 from rnnspec.cases.case import CONFIG_AXES
 from rnnspec.cases.plan import PROFILES
+from rnnspec.cases.pool import SizeSource
 from rnnspec.contract import fingerprints
 from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import KINDS
 from rnnspec.engine.campaign import Watcher, run_campaign
-from rnnspec.engine.capabilities import parse_features, probe_capabilities
+from rnnspec.engine.capabilities import build_base_case, parse_features, probe_capabilities
 from rnnspec.engine.outcome import Progress
+from rnnspec.engine.pace import Pace, measure_pace
 from rnnspec.engine.suite import Observed, Suite
 from rnnspec.errors import SelectionError, TargetError
 from rnnspec.isolation.messages import DEFAULT_TIMEOUT
 from rnnspec.isolation.sending import NotImportableError, make_sent_job
 from rnnspec.isolation.supervisor import Supervisor
-from rnnspec.options import CheckOptions, check_choice, show_options
+from rnnspec.options import AUTOMATIC, CheckOptions, check_choice, show_options
 from rnnspec.pipeline import check_suite
 from rnnspec.report.data import Report
 from rnnspec.rulekit.selection import select_in_force, select_parts
@@ -127,9 +129,11 @@ def list_changed_wording() -> tuple[str, ...]:
 def prepare_suite(target: LayerTarget, options: CheckOptions) -> LayerSuite:
     """Return the suite that `check` runs: the target is found and its features are tried.
 
-    Raises CannotCheck.
+    If the user leaves it open where sizes come from, a slow target gets those of a pool. Raises
+    CannotCheck.
     """
     check_choice("kind", options.kind, KINDS)
+    check_choice("sizes", options.sizes, (AUTOMATIC, *(each.value for each in SizeSource)))
     chosen = select_parts(select_layer_rules(options.rules), options.parts)
     pinned = _pin_axes(options)
     check_run_options(options)
@@ -140,9 +144,20 @@ def prepare_suite(target: LayerTarget, options: CheckOptions) -> LayerSuite:
         subject = _try_to_build(subject)
         _check_arguments(options.arguments)
         subject = replace(subject, capabilities=probe_capabilities(subject, excluded))
+        pace = _measure_pace(subject, options.sizes)
     rules = select_in_force(chosen, torch.__version__)
     profile = PROFILES[options.profile]
-    return LayerSuite(subject, rules, profile, options.seed, pinned, options.cases)
+    suite = LayerSuite(subject, rules, profile, options.seed, pinned, options.cases)
+    if options.sizes != AUTOMATIC:
+        return replace(suite, sizes=SizeSource(options.sizes))
+    if pace is None or not pace.is_slow:
+        return suite
+    return replace(suite, sizes=SizeSource.POOL, remarks=(pace.describe(suite.size),))
+
+
+def _measure_pace(subject: TorchSubject, sizes: str) -> Pace | None:
+    """Return how long a subject takes, if that decides about the sizes and can be observed."""
+    return measure_pace(subject, build_base_case(subject)) if sizes == AUTOMATIC else None
 
 
 def _try_to_build(subject: TorchSubject) -> TorchSubject:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import cycle, islice
 from typing import Any, TypeVar
 
 from hypothesis import given
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from rnnspec.cases.case import CHOICES, CONFIG_AXES, Case
 from rnnspec.cases.plan import PlanRow
+from rnnspec.cases.pool import SizeSource, draw_from_pool, list_pool_lengths
 from rnnspec.cases.sizes import Sizes, lengths, sizes
 from rnnspec.cases.undisturbed import leave_hypothesis_alone, make_settings
 from rnnspec.contract.config import Config
@@ -26,20 +28,26 @@ SEED_MODULUS = 2**32 - 1
 
 @st.composite
 def cases_in_row(
-    draw: st.DrawFn, row: Mapping[str, Any], large_dimensions: tuple[str, ...] | None = None
+    draw: st.DrawFn,
+    row: Mapping[str, Any],
+    large_dimensions: tuple[str, ...] | None = None,
+    source: SizeSource = SizeSource.FREE,
 ) -> Case:
     """Draw cases that have the values of a row.
 
     Hypothesis draws sizes, lengths and the dropout probability, and nothing else.
-    `large_dimensions` is passed to `sizes`.
+    `large_dimensions` names the sizes that must be large; if it is None, chance decides.
     """
-    drawn = draw(sizes(row, large_dimensions))
+    is_free = source is SizeSource.FREE
+    drawn = draw(sizes(row, large_dimensions) if is_free else draw_from_pool(row, large_dimensions))
     probability = row["dropout"].probability
     if probability is None:
         probability = draw(PROBABILITIES)
     case = make_case(row, drawn, probability)
     if not case.is_packed:
         return case
+    if not is_free:
+        return case.replace(lengths=list_pool_lengths(drawn["steps"], drawn["batch"]))
     return case.replace(lengths=draw(lengths(drawn["steps"], drawn["batch"])))
 
 
@@ -55,7 +63,11 @@ def make_case(row: Mapping[str, Any], chosen: Sizes, probability: float) -> Case
 
 
 def draw_cases(
-    rows: list[PlanRow], seed: int, start: int = 0, stop: int | None = None
+    rows: list[PlanRow],
+    seed: int,
+    start: int = 0,
+    stop: int | None = None,
+    source: SizeSource = SizeSource.FREE,
 ) -> Iterator[tuple[int, Case]]:
     """Yield the cases of a plan with an index in [start, stop), each with its index.
 
@@ -67,18 +79,25 @@ def draw_cases(
         if stop is not None and first >= stop:
             return
         if first + row.cases > start:
-            yield from _draw_row(row, first, mix_seed(seed, number), start, stop)
+            for index, case in _draw_row(row, first, mix_seed(seed, number), source):
+                if index >= start and (stop is None or index < stop):
+                    yield index, case
         first += row.cases
 
 
 def _draw_row(
-    row: PlanRow, first: int, seed: int, start: int, stop: int | None
+    row: PlanRow, first: int, seed: int, source: SizeSource
 ) -> Iterator[tuple[int, Case]]:
-    """Yield the cases of a row with an index in [start, stop); the first one has index `first`."""
-    drawn = draw_examples(cases_in_row(row.row, row.large_dimensions), row.cases, seed)
+    """Yield the cases of a row, each with its index; the first one has index `first`.
+
+    A pool may have fewer cases than the row asks for. Then they are repeated, since each gets
+    numbers of its own.
+    """
+    drawn = draw_examples(cases_in_row(row.row, row.large_dimensions, source), row.cases, seed)
+    if source is SizeSource.POOL:
+        drawn = list(islice(cycle(drawn), row.cases))
     for index, case in enumerate(drawn, first):
-        if index >= start and (stop is None or index < stop):
-            yield index, case.replace(seed=mix_seed(seed, index))
+        yield index, case.replace(seed=mix_seed(seed, index))
 
 
 def draw_examples(strategy: st.SearchStrategy[T], count: int, seed: int) -> list[T]:

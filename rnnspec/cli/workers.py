@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from rnnspec.cases.pool import SizeSource
 from rnnspec.cli.parts import import_module
 from rnnspec.errors import SelectionError
 from rnnspec.isolation.jobs import make_job
@@ -19,7 +20,7 @@ from rnnspec.isolation.messages import Job
 from rnnspec.isolation.shares import Share
 from rnnspec.isolation.standing import Watcher
 from rnnspec.isolation.supervisor import Judgement, StageMaker, Supervisor, report_merged
-from rnnspec.options import CheckOptions, check_integer
+from rnnspec.options import AUTOMATIC, CheckOptions, check_integer
 from rnnspec.report.data import Report
 from rnnspec.subjects.target import require_target
 
@@ -132,8 +133,11 @@ def _supervise(
 ) -> Supervisor:
     if not imports:
         require_target(target)
+    options = _settle_sizes(options, settings)
     run = describe_run(target, options, imports, settings.share)
     journal = open_journal(run, settings.stream, settings.resume)
+    if journal is not None:
+        options = replace(options, sizes=journal.run["options"]["sizes"])
     return Supervisor(
         _make_job(target, imports, options, settings),
         settings.jobs,
@@ -143,6 +147,14 @@ def _supervise(
         share=settings.share,
         make_stage=_choose_stage(settings),
     )
+
+
+def _settle_sizes(options: CheckOptions, settings: WorkerSettings) -> CheckOptions:
+    """Return the options of a run; machines do not decide by the clock where sizes come from."""
+    is_divided = settings.dask is not None or (settings.share or Share()).count > 1
+    if is_divided and options.sizes == AUTOMATIC:
+        return replace(options, sizes=SizeSource.FREE.value)
+    return options
 
 
 def _choose_stage(settings: WorkerSettings) -> StageMaker:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from rnnspec.cases.axes import Feature
 from rnnspec.cases.plan import Profile
+from rnnspec.cases.pool import SizeSource
 from rnnspec.engine.explanations import LikelyCause, Program
 from rnnspec.rulekit.rule import Fact, Rule
 from rnnspec.rulekit.violation import ErrorSize
@@ -123,6 +124,14 @@ class Suite(Protocol[CaseT, ObservedT]):
     @property
     def size(self) -> int:
         """The number of case indices."""
+
+    @property
+    def sizes(self) -> SizeSource:
+        """Where the sizes of its cases come from."""
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What a report should say about how its cases were chosen."""
 
     @property
     def unsupported(self) -> Mapping[Feature, str]:

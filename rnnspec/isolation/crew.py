@@ -18,7 +18,7 @@ from rnnspec.errors import TargetError
 from rnnspec.isolation.casualties import Casualties
 from rnnspec.isolation.ends import End, may_be_foreign
 from rnnspec.isolation.member import Member, choose_context
-from rnnspec.isolation.messages import Job, Ready, Refused
+from rnnspec.isolation.messages import Choice, Job, Ready, Refused
 from rnnspec.isolation.output import Output
 from rnnspec.subjects.steps import IMPORTING, TRYING
 
@@ -42,6 +42,7 @@ class Crew:
     members     those that have not ended
     casualties  what is known about those that have
     notes       lines for the report, about what ended workers before any case was judged
+    choice      how cases are chosen, as the first worker that is ready decides for all
     """
 
     def __init__(self, job: Job, number: int, *, counts_imports: bool = True) -> None:
@@ -52,6 +53,7 @@ class Crew:
         self.members: list[Member] = []
         self.casualties = Casualties()
         self.notes: list[str] = []
+        self.choice = Choice("")
         self._has_started = not counts_imports
         self._failed_starts = 0
         self._preparation_deaths = 0
@@ -97,6 +99,7 @@ class Crew:
                     raise answer.error
                 if isinstance(answer, Ready):
                     member.size, member.drawn = answer.size, answer.drawn
+                    self.choice = self.choice if self.choice.sizes else answer.choice
                 yield member, answer
             has_ended = member.process.exitcode is not None
         except EOFError:

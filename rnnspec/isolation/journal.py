@@ -22,7 +22,7 @@ from rnnspec._version import __version__
 from rnnspec.errors import SelectionError
 from rnnspec.isolation.messages import Judged, Precautions
 from rnnspec.isolation.shares import Share
-from rnnspec.options import RunOptions
+from rnnspec.options import AUTOMATIC, RunOptions
 from rnnspec.text import make_data_printable
 
 SCHEMA = "rnnspec-run-2"
@@ -166,6 +166,7 @@ class Journal:
         Raises SelectionError if it is no such file, or is about something else than `run`.
         """
         found = read_file(path, "resume")
+        run = _adopt_sizes(run, found.header)
         difference = describe_difference(found.header, run)
         if difference:
             raise SelectionError(f"{path}: it is about another run: {difference}.", "resume")
@@ -184,13 +185,17 @@ class Journal:
             reason = f"it cannot be written there ({error.strerror}); nothing was checked."
             raise SelectionError(f"{self.path}: {reason}", option) from error
 
-    def begin(self, size: int, drawn: str = "") -> None:
-        """Write the header; `drawn` identifies the cases, see `Ready`.
+    def begin(self, size: int, drawn: str = "", sizes: str = "") -> None:
+        """Write the header; `drawn` identifies the cases, see `Ready`, and `sizes` is where their
+        sizes come from, which the user may have left open.
+
 
         Raises SelectionError if a run that is resumed had other cases.
         """
         if self.size is None:
             self.size = size
+            if sizes:
+                self.run = {**self.run, "options": {**self.run["options"], "sizes": sizes}}
             self._write({**self.run, "cases": size, "drawn": drawn})
         elif self.size != size:
             raise SelectionError(
@@ -240,3 +245,11 @@ def read_precautions(footer: Mapping[str, Any]) -> Precautions:
         is_slow=bool(known.get("is_slow")),
         tries_none=bool(known.get("tries_none")),
     )
+
+
+def _adopt_sizes(run: dict[str, Any], header: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a run with the sizes of the one that goes on, if the user leaves them open."""
+    options, known = run["options"], header.get("options")
+    if options.get("sizes") != AUTOMATIC or not isinstance(known, dict):
+        return run
+    return {**run, "options": {**options, "sizes": known.get("sizes", AUTOMATIC)}}

@@ -9,6 +9,7 @@ from hashlib import sha256
 from multiprocessing.connection import Connection
 from typing import Any
 
+from rnnspec.cases.pool import SizeSource
 from rnnspec.engine.campaign import block_case, judge_one_case
 from rnnspec.engine.outcome import CaseResult, Progress, Tally
 from rnnspec.engine.suite import Suite
@@ -16,6 +17,7 @@ from rnnspec.isolation.ends import WHOLE_CASE
 from rnnspec.isolation.guard import Guard
 from rnnspec.isolation.limits import is_memory_short
 from rnnspec.isolation.messages import (
+    Choice,
     Done,
     Job,
     Judged,
@@ -49,23 +51,27 @@ class Judge:
     def answer_requests(self) -> None:
         """Answer one request after the other. Raises EOFError if there are no more."""
         drawn = self._identify_cases() if self.job.is_shared else ""
-        self.connection.send(Ready(self.suite.size, drawn))
+        own = Choice(self.suite.sizes.value, self.suite.remarks)
+        self.connection.send(Ready(self.suite.size, own, drawn))
         while True:
             request = self.connection.recv()
             self.guard.take(request.precautions)
+            self._take_choice(request.choice)
             if isinstance(request, JudgeRange):
                 self._judge(request)
             else:
                 self._report(request)
 
     def _identify_cases(self) -> str:
-        """Return a text that is the same if the same cases are drawn.
-
-        Hypothesis also draws numbers that it finds in modules that are not installed, so the same
-        versions do not suffice for the same cases.
-        """
+        """Return a text that is the same if the same cases are drawn."""
         drawn = [str(each) for each in self.suite.draw_cases(0, IDENTIFYING)]
         return sha256("\n".join(drawn).encode()).hexdigest()[:16]
+
+    def _take_choice(self, choice: Choice) -> None:
+        """Choose cases as the first worker decided, whatever this one has measured."""
+        sizes = SizeSource(choice.sizes)
+        if sizes is not self.suite.sizes or choice.remarks != self.suite.remarks:
+            self.suite = replace(self.suite, sizes=sizes, remarks=choice.remarks)
 
     def _judge(self, request: JudgeRange) -> None:
         for index, case in self.suite.draw_cases(request.start, request.stop):

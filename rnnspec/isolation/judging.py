@@ -93,7 +93,7 @@ class Judging:
     def _hand_out(self) -> None:
         for member in self.crew.members:
             if member.is_idle and (found := self.ranges.take()) is not None:
-                member.request(JudgeRange(*found, self.crew.casualties.precautions))
+                member.request(JudgeRange(*found, self.crew.casualties.precautions, self.crew.choice))
 
     def _take_answer(self, member: Member, answer: Any) -> None:
         if isinstance(answer, Judged):
@@ -108,7 +108,7 @@ class Judging:
     def _begin(self, size: int | None, drawn: str) -> None:
         """Divide the cases into ranges, which are handed out in order, if that was not done."""
         if size is not None and self.results.size is None:
-            self.results.begin(size, drawn)
+            self.results.begin(size, drawn, self.crew.choice.sizes)
             self.ranges.divide(self.results.list_missing(), self.crew.number)
 
     def _take_end_of_range(self, member: Member, answer: Done) -> None:

@@ -67,12 +67,25 @@ class Precautions:
 
 
 @dataclass(frozen=True)
+class Choice:
+    """How cases are chosen, as the first worker that is ready decides for all of them.
+
+    sizes    where sizes come from: `free` or `pool`
+    remarks  what a report should say about that
+    """
+
+    sizes: str
+    remarks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class JudgeRange:
     """A request: judge the cases with an index in [start, stop)."""
 
     start: int
     stop: int
     precautions: Precautions
+    choice: Choice
 
 
 @dataclass(frozen=True)
@@ -85,6 +98,7 @@ class WriteReport:
     results: list[bytes]
     is_stopped: bool
     precautions: Precautions
+    choice: Choice
     gives_up: bool = False
 
 
@@ -92,11 +106,13 @@ class WriteReport:
 class Ready:
     """An answer: the subject can be checked.
 
-    size   the number of cases
-    drawn  identifies them, if the job is shared: it is the same if the same cases are drawn
+    size    the number of cases
+    choice  how they are chosen, if this worker decides
+    drawn   identifies them, if the job is shared: it is the same if the same cases are drawn
     """
 
     size: int
+    choice: Choice
     drawn: str = ""
 
 

@@ -90,7 +90,10 @@ class Reporting:
     def _request(self, member: Member) -> None:
         if member.is_idle:
             packed, precautions = self.results.list_packed(), self.crew.casualties.precautions
-            member.request(WriteReport(packed, self.is_stopped, precautions, self._gives_up))
+            choice = self.crew.choice
+            member.request(
+                WriteReport(packed, self.is_stopped, precautions, choice, self._gives_up)
+            )
 
     def _take(self, member: Member, event: Any) -> None:
         """Take an answer of a worker, or the end of one."""

@@ -42,8 +42,10 @@ class Results:
         self.begun = time.monotonic()
         self._known = len(self.judged)
 
-    def begin(self, size: int, drawn: str = "") -> None:
+    def begin(self, size: int, drawn: str = "", sizes: str = "") -> None:
         """Take note of the number of all cases, if it was not known. Raises SelectionError.
+
+        `drawn` and `sizes` say which cases they are, see `Journal.begin`.
 
         It does if the file of results is about another number of cases.
         """
@@ -52,7 +54,7 @@ class Results:
         self.size, self.drawn = size, drawn
         self.wanted, self.begun = self.select(size), time.monotonic()
         if self.journal is not None:
-            self.journal.begin(size, drawn)
+            self.journal.begin(size, drawn, sizes)
 
     def add(self, judged: Judged) -> None:
         """Add the result of a case, and write it to the file if there is one."""

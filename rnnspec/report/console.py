@@ -62,7 +62,8 @@ def format_headline(report: Report) -> str:
     found = report.environment
     versions = f"torch {found['torch']}, Python {found['python']}, {found['device']}"
     size = f"{report.duration_s:.1f} s, {report.cases} cases"
-    run = f"seed {report.seed}, {report.profile} profile ({size})"
+    sizes = "" if report.sizes == "free" else f", sizes of a {report.sizes}"
+    run = f"seed {report.seed}, {report.profile} profile{sizes} ({size})"
     return f"rnnspec {found['rnnspec']}   {versions}   {run}"
 
 

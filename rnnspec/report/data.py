@@ -226,6 +226,7 @@ class Report:
     cases        number of cases judged
     duration_s   duration of the run, in seconds
     stopped      whether the run ended early: after an interrupt, or with `fail_fast`
+    sizes        where sizes came from: `free`, or `pool` if they were a few
     environment  versions, platform and device
     results      one result per rule
     faults       what is wrong, the most important first
@@ -247,6 +248,7 @@ class Report:
     faults: tuple[FaultSummary, ...] = ()
     unsupported: dict[Feature, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    sizes: str = "free"
 
     @property
     def violations(self) -> tuple[Result, ...]:

@@ -15,6 +15,7 @@ from rnnspec.cases.case import Case
 from rnnspec.cases.drawing import draw_cases
 from rnnspec.cases.opening import list_opening_cases
 from rnnspec.cases.plan import PROFILES, PlanRow, Profile, Scope, plan_rows
+from rnnspec.cases.pool import SizeSource
 from rnnspec.cases.space import LayerCaseSpace
 from rnnspec.diagnosis.likely_cause import find_likely_cause, judge_cause
 from rnnspec.diagnosis.mistakes.evidence import Agreement
@@ -49,6 +50,8 @@ class LayerSuite:
     seed     the seed of everything that is drawn
     pinned   the axes that have the same value in every case, with that value
     limit    the number of cases, or None for what the profile draws
+    sizes    where the sizes of the cases come from
+    remarks  what a report should say about how the cases were chosen
     """
 
     subject: Subject
@@ -57,6 +60,8 @@ class LayerSuite:
     seed: int = 0
     pinned: tuple[tuple[str, Any], ...] = ()
     limit: int | None = None
+    sizes: SizeSource = SizeSource.FREE
+    remarks: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:
@@ -123,7 +128,7 @@ class LayerSuite:
         if stop is not None and stop <= first:
             return
         begin, end = max(0, start - first), self.size if stop is None else min(stop, self.size)
-        for index, case in draw_cases(self.rows, self.seed, begin, end - first):
+        for index, case in draw_cases(self.rows, self.seed, begin, end - first, self.sizes):
             yield index + first, self._set_fixed_dropout(case)
 
     def _set_fixed_dropout(self, case: Case) -> Case:

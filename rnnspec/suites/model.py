@@ -10,6 +10,7 @@ from typing import Any
 
 from rnnspec.cases.axes import Feature
 from rnnspec.cases.plan import PROFILES, Profile
+from rnnspec.cases.pool import SizeSource
 from rnnspec.cases.space import list_smaller_sizes
 from rnnspec.engine.explanations import LikelyCause, Program
 from rnnspec.engine.outcome import Finding
@@ -115,6 +116,8 @@ class ModelSuite:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     unsupported: Mapping[Feature, str] = field(default_factory=dict)
     kind: str = "model"
+    sizes: SizeSource = SizeSource.FREE
+    remarks: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:

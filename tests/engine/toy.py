@@ -15,6 +15,7 @@ from typing import Any
 
 from rnnspec.cases.axes import Feature
 from rnnspec.cases.plan import PROFILES, Profile
+from rnnspec.cases.pool import SizeSource
 from rnnspec.contract.clauses import Level
 from rnnspec.contract.parts import Part
 from rnnspec.engine.explanations import LikelyCause, Program
@@ -248,6 +249,8 @@ class ToySuite:
     label: str = "toy"
     kind: str = "rnn"
     device: str = "cpu"
+    sizes: SizeSource = SizeSource.FREE
+    remarks: tuple[str, ...] = ()
 
     @property
     def size(self) -> int:

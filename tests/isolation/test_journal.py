@@ -104,7 +104,7 @@ def _count_lines(path: Path) -> int:
 def test_results_are_written_and_read_as_they_are(folder: Path) -> None:
     path = folder / "run.jsonl"
     journal = Journal.create(path, RUN)
-    journal.begin(9)
+    journal.begin(9, sizes="free")
     journal.add(Judged(4, b"\x80\x00four", passed=3, failed={"a.b": "wrong\ud800"}))
     path.write_bytes(path.read_bytes() + b'{"case": 5, "res')
     resumed = Journal.resume(path, RUN)
@@ -124,14 +124,27 @@ def test_files_about_something_else_are_refused(folder: Path) -> None:
         path.write_text(text)
         with pytest.raises(SelectionError, match="was not written by --stream"):
             Journal.resume(path, RUN)
-    Journal.create(path, RUN).begin(9)
+    Journal.create(path, RUN).begin(9, sizes="free")
     other = describe_run("mylib:RNN", CheckOptions(seed=1, arguments={"tile": 4}))
     with pytest.raises(
         SelectionError, match=re.escape("it is about another run: its seed is 0, not 1.")
     ):
         Journal.resume(path, other)
     with pytest.raises(SelectionError, match="the target has changed: it had 9 cases and has 8"):
-        Journal.resume(path, RUN).begin(8)
+        Journal.resume(path, RUN).begin(8, sizes="free")
+
+
+def test_a_run_goes_on_with_the_sizes_that_it_was_started_with(folder: Path) -> None:
+    path = folder / "run.jsonl"
+    Journal.create(path, RUN).begin(9, sizes="pool")
+    assert json.loads(path.read_text())["options"]["sizes"] == "pool"
+    resumed = Journal.resume(path, RUN)
+    resumed.begin(9, sizes="pool")
+    assert resumed.run["options"]["sizes"] == "pool"
+    assert RUN["options"]["sizes"] == "auto"
+    free = describe_run("mylib:RNN", CheckOptions(sizes="free", arguments={"tile": 4}))
+    with pytest.raises(SelectionError, match="it is about another run"):
+        Journal.resume(path, free)
 
 
 @pytest.mark.parametrize(

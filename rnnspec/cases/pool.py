@@ -1,0 +1,73 @@
+"""A small pool of sizes, for targets that are slow, or that compile for every new shape."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any
+
+from hypothesis import strategies as st
+
+from rnnspec.cases.sizes import DIMENSIONS, Sizes, cap_sizes
+
+LARGE = 33
+POOL: tuple[tuple[int, int, int, int], ...] = (
+    (4, 5, 3, 2),
+    (2, 5, 3, 4),
+    (4, 2, 3, 1),
+    (4, 4, 2, 3),
+    (3, 4, 1, 3),
+    (4, LARGE, 3, 2),
+    (3, 4, LARGE, 2),
+    (2, 5, 3, LARGE),
+    (LARGE, 4, 2, 3),
+    (4, LARGE, LARGE, 2),
+    (LARGE, LARGE, 2, 3),
+)
+"""The sizes of the pool: input, hidden state, steps and batch.
+
+The first four are those of opening cases. Then follow a single step, each size large alone, and the
+two pairs of large sizes that kernels treat in a way of their own most often.
+"""
+
+
+class SizeSource(Enum):
+    """Where the sizes of cases come from."""
+
+    FREE = "free"
+    POOL = "pool"
+
+
+def draw_from_pool(
+    row: Mapping[str, Any], large_dimensions: tuple[str, ...] | None
+) -> st.SearchStrategy[Sizes]:
+    """Draw sizes of the pool for a row of values of the axes.
+
+    They are those in which most of `large_dimensions` are large, and no others; any if it is None.
+    Sizes that would cost too much, and the batch of unbatched input, are made smaller.
+    """
+    known = [dict(zip(DIMENSIONS, sizes, strict=True)) for sizes in POOL]
+    if large_dimensions is not None:
+        fitting = max(_count_fitting(sizes, large_dimensions) for sizes in known)
+        known = [each for each in known if _count_fitting(each, large_dimensions) == fitting]
+    return st.sampled_from([_fit_to_row(row, each, large_dimensions or ()) for each in known])
+
+
+def _count_fitting(sizes: Sizes, large: tuple[str, ...]) -> int:
+    """Return how many dimensions are large as they should be, and not if they should not."""
+    return sum((sizes[name] == LARGE) == (name in large) for name in DIMENSIONS)
+
+
+def _fit_to_row(row: Mapping[str, Any], sizes: Sizes, kept: tuple[str, ...]) -> Sizes:
+    if not row["layout"].is_batched:
+        sizes = {**sizes, "batch": 1}
+    return cap_sizes(row, sizes, kept)
+
+
+def list_pool_lengths(steps: int, batch: int) -> tuple[int, ...]:
+    """Return the lengths of the sequences of a packed batch, in the caller's order.
+
+    They are always the same for the same sizes: 2, 3 and so on to `steps`, then again from 1.
+    """
+    lengths = tuple((place + 1) % steps + 1 for place in range(batch))
+    return lengths if steps in lengths else (steps, *lengths[1:])
