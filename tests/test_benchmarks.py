@@ -26,14 +26,11 @@ TABLES = {
         for name in ("profiles", "values", "pairs", "sizes", "large", "prior-uses", "rules")
     ],
     "speed.md": [
-        "speed.whole",
-        "speed.split",
-        "speed.cases",
-        "speed.held",
-        "speed.fail-fast",
-        "speed.workers",
-        "speed.serial",
-        "speed.thousand",
+        f"speed.{name}"
+        for name in (
+            *("whole", "split", "calls", "callers", "cases", "held", "fail-fast"),
+            *("workers", "serial", "thousand"),
+        )
     ],
     "honesty.md": ["honesty.seeds", "honesty.cases", "honesty.bounds"],
     "detection.md": [
@@ -316,3 +313,24 @@ def test_time_on_many_workers_is_limited_by_what_one_process_does() -> None:
     assert parse_cells(scale.format_serial(serial))[0][1:3] == ["case", "10"]
     table = scale.format_workers(1000, {"1 worker": [30.0, 20.0], "2 workers": [10.0]})
     assert [row[-1] for row in parse_cells(table.partition("\n\n")[2])] == ["1", "2"]
+
+
+def test_what_a_check_asks_of_a_layer_is_counted_and_little() -> None:
+    calls = importlib.import_module("benchmarks.calls")
+    counts = calls.count_check("quick", cases=45)
+    assert counts.cases == 45
+    built = counts.by(0)["new of the case"]
+    assert built == [45, 0, 0, 0, 0]
+    judged = counts.by(0)["call of the case"][2]
+    assert judged >= 45
+    preparation = counts.by(1)[calls.PREPARATION]
+    own = [
+        counts.total(kind) - prepared
+        for kind, prepared in zip(calls.KINDS, preparation, strict=True)
+    ]
+    assert own[0] < 45 * 3.0
+    assert own[2] < 45 * 6.5
+    assert counts.total(calls.REFUSED[calls.CALLS]) > 0
+    assert counts.steps["the call"] >= judged
+    assert "| all others |" in calls.format_shares(counts, 1, "rule")
+    assert "| quick | 45 |" in calls.format_totals({"quick": counts})

@@ -217,3 +217,79 @@ def test_a_layer_that_was_used_without_the_call_of_its_case_is_made_anew() -> No
     assert made[1].output.shape == called.output.shape
     with pytest.raises(Failure):
         _ = converted.output
+
+
+def test_what_is_noted_of_a_new_layer_stays_as_it_was() -> None:
+    observation = observe(nn.RNN)
+    expected = [parameter.shape for parameter in nn.RNN(3, 4, 2, bidirectional=True).parameters()]
+    assert [each.shape for each in observation.new.parameters] == expected
+    assert observation.new.module is observation.module
+    limit = 4**-0.5
+    assert all(0 < each.largest <= limit for each in observation.new.parameters)
+    with torch.no_grad():
+        for parameter in observation.module.parameters():
+            parameter.fill_(9.0).requires_grad_(False)
+    assert all(each.requires_grad for each in observation.new.parameters)
+    assert max(each.largest for each in observation.new.parameters) <= limit
+
+
+def test_a_parameter_under_two_names_is_noted_once_and_under_both() -> None:
+    class Tied(nn.RNN):
+        def __init__(self, *given: Any, **named: Any) -> None:
+            super().__init__(*given, **named)
+            self.weight_hh_l1 = self.weight_hh_l0
+            self.register_buffer("counter", torch.zeros(1))
+
+    new = observe(Tied).new
+    assert len(new.named) == len(new.parameters) + 1
+    assert new.saved_buffers == ("counter",)
+
+
+def test_settings_are_noted_before_and_after_the_constructor() -> None:
+    class Doubles(nn.RNN):
+        def __init__(self, *given: Any, **named: Any) -> None:
+            super().__init__(*given, **named)
+            torch.set_default_dtype(torch.float64)
+
+    before, after = (dict(each)["default dtype"] for each in observe(Doubles).new.settings)
+    assert (before, after) == (torch.float32, torch.float64)
+    assert torch.get_default_dtype() is torch.float32
+
+
+def test_rules_share_a_second_call_and_one_may_damage_it() -> None:
+    Counted.calls = 0
+    observation = observe(Counted)
+    _ = observation.call
+    shared = observation.repeat()
+    assert observation.repeat() is shared
+    assert observation.borrow_repeated() is shared
+    output = shared.output.copy()
+    with torch.no_grad():
+        shared.call.output_tensor.fill_(7.0)
+    assert np.array_equal(observation.repeat().output, output)
+    assert observation.borrow_repeated() is not shared
+    assert Counted.calls == 2
+    _ = observation.borrow_repeated().call
+    assert Counted.calls == 3
+
+
+def test_a_shared_call_counts_as_one_of_every_rule_that_uses_it() -> None:
+    observation = observe(nn.RNN)
+    made = []
+    for _ in range(2):
+        with collect_observations() as collected:
+            _ = observation.repeat().call
+        made.append(list(collected))
+    assert made == [[observation.repeat()], [observation.repeat()]]
+
+
+def test_the_call_on_the_negated_input_comes_after_the_judged_one() -> None:
+    Counted.calls = 0
+    observation = observe(Counted)
+    negated = observation.call_negated()
+    assert observation.was_called
+    assert not negated.was_called
+    assert np.array_equal(negated.values.input, -observation.values.input)
+    assert observation.call_negated() is negated
+    _ = negated.call
+    assert Counted.calls == 2
