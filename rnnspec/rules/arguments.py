@@ -33,7 +33,7 @@ takes_module = has_predictable_results & ~has_value(ModuleUses.FUNCTIONAL)
 
 @rule(
     "rnn.h_0.none",
-    when=has_value(InitialState.ABSENT) & takes_module & one_in(8, 1),
+    when=has_value(InitialState.ABSENT) & takes_module & one_in(11, 1),
     id="states.none",
     presupposes=(Fact.RESULTS, *REPEATED_CALLS, "side-effects.arguments"),
 )

@@ -279,7 +279,7 @@ def second_backward(observation: Observation) -> None:
 @rule(
     "rnn.gradients.parameters",
     "rnn.effects.stateless",
-    when=has_known_gradients & one_in(10, 1),
+    when=has_known_gradients & one_in(6, 1),
     needs=NEEDS,
     presupposes=(*REPEATED_CALLS,),
 )

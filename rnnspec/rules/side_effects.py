@@ -258,7 +258,7 @@ def _assert_settings_unchanged(
 
 @rule(
     "rnn.effects.results",
-    when=one_in(10, 1),
+    when=one_in(12, 1),
     presupposes=(Fact.CALL, *REPEATED_CALLS),
 )
 def earlier_results(observation: Observation) -> None:

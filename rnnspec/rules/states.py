@@ -130,7 +130,7 @@ def initial_state_used(observation: Observation) -> None:
     when=has_initial_state
     & has_predictable_results
     & ~has_value(ModuleUses.FUNCTIONAL)
-    & one_in(8),
+    & one_in(12),
     presupposes=(
         Fact.RESULTS,
         "states.initial-state-used",
