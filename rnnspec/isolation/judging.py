@@ -93,7 +93,8 @@ class Judging:
     def _hand_out(self) -> None:
         for member in self.crew.members:
             if member.is_idle and (found := self.ranges.take()) is not None:
-                member.request(JudgeRange(*found, self.crew.casualties.precautions, self.crew.choice))
+                given = self.crew.casualties.precautions
+                member.request(JudgeRange(*found, given, self.crew.choice))
 
     def _take_answer(self, member: Member, answer: Any) -> None:
         if isinstance(answer, Judged):

@@ -18,8 +18,7 @@ LEVEL = 1
 """How much is compressed: as quickly as possible."""
 OTHER_CASES = "other cases were drawn"
 WHY_OTHER_CASES = (
-    "Hypothesis also draws numbers that it finds in modules that are not installed as packages. "
-    "Install rnnspec, and the target, everywhere in the same way."
+    "What the target offers decides which cases are drawn. Is it the same version of it?"
 )
 
 

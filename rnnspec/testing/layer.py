@@ -6,16 +6,17 @@ import functools
 import inspect
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import torch
 
 from rnnspec.api.layer import LayerTarget, prepare_check
+from rnnspec.cases.pool import SizeSource
 from rnnspec.contract.clauses import Level
 from rnnspec.errors import DeviceError, RnnspecError
 from rnnspec.isolation.messages import DEFAULT_TIMEOUT
-from rnnspec.options import CheckOptions, show_options
+from rnnspec.options import AUTOMATIC, CheckOptions, show_options
 from rnnspec.report.console import format_failure
 from rnnspec.report.data import FaultSummary, Result, Verdict
 from rnnspec.rulekit.selection import AnyRule, select_in_force, select_parts
@@ -102,6 +103,8 @@ def conformance(
     measured, and if a worker cannot import it.
     """
     chosen = CheckOptions.from_keywords("conformance", options, profile="quick")
+    if chosen.sizes == AUTOMATIC:  # several processes do not decide by the clock
+        chosen = replace(chosen, sizes=SizeSource.FREE.value)
     run = Run(target, chosen, prepare_check, Isolation(isolate, timeout, memory))
     selected = select_parts(select_layer_rules(chosen.rules), chosen.parts)
     rules = select_in_force(selected, torch.__version__)

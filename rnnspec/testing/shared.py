@@ -303,9 +303,9 @@ class SharedResults(Results):
         super().__init__(Share().select)
         self.shared = shared
 
-    def begin(self, size: int, drawn: str = "") -> None:
+    def begin(self, size: int, drawn: str = "", sizes: str = "") -> None:
         """Take note of the number of all cases. Raises OtherCasesError."""
-        super().begin(size, drawn)
+        super().begin(size, drawn, sizes)
         self.shared.begin(size)
 
     def add(self, judged: Judged) -> None:
