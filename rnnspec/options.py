@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields
+from enum import Enum
 from typing import Any, TypeVar
 
 from rnnspec.errors import SelectionError, suggest_similar
@@ -20,6 +21,13 @@ AUTOMATIC = "auto"
 """The value of an option that is decided when the target is known."""
 OptionsT = TypeVar("OptionsT", bound="RunOptions")
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+class SizeSource(Enum):
+    """Where the sizes of cases come from."""
+
+    FREE = "free"
+    POOL = "pool"
 
 
 def option(

@@ -77,7 +77,7 @@ def test_ci_runs_the_commands_of_the_readme() -> None:
     script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     assert re.findall(r"^readme (\w+)", script, re.MULTILINE) == ["main", "tests"]
     assert find_command("main") == "pip install . && rnnspec check torch.nn:RNN --profile quick"
-    assert find_command("tests") == "pip install '.[test]' && pytest -n 2"
+    assert find_command("tests") == "pip install '.[test]' && pytest -n 2 -m 'not slow'"
 
 
 def test_readme_lists_every_exit_status() -> None:

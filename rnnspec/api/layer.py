@@ -16,7 +16,6 @@ from rnnspec.cases.axes import AXIS, DropoutLevel, DType, Feature, Float32Precis
 from rnnspec.cases.axes.constructor_style import SIZES
 from rnnspec.cases.case import CONFIG_AXES
 from rnnspec.cases.plan import PROFILES
-from rnnspec.cases.pool import SizeSource
 from rnnspec.contract import fingerprints
 from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import KINDS
@@ -29,7 +28,7 @@ from rnnspec.errors import SelectionError, TargetError
 from rnnspec.isolation.messages import DEFAULT_TIMEOUT
 from rnnspec.isolation.sending import NotImportableError, make_sent_job
 from rnnspec.isolation.supervisor import Supervisor
-from rnnspec.options import AUTOMATIC, CheckOptions, check_choice, show_options
+from rnnspec.options import AUTOMATIC, CheckOptions, SizeSource, check_choice, show_options
 from rnnspec.pipeline import check_suite
 from rnnspec.report.data import Report
 from rnnspec.rulekit.selection import select_in_force, select_parts

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 
 from rnnspec.cases.case import CHOICES, CONFIG_AXES, Case
 from rnnspec.cases.plan import PlanRow
-from rnnspec.cases.pool import SizeSource, draw_from_pool, list_pool_lengths
+from rnnspec.cases.pool import draw_from_pool, list_pool_lengths
 from rnnspec.cases.sizes import Sizes, lengths, sizes
 from rnnspec.cases.undisturbed import leave_hypothesis_alone, make_settings
 from rnnspec.contract.config import Config
+from rnnspec.options import SizeSource
 
 T = TypeVar("T")
 PROBABILITIES = st.one_of(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import Enum
 from typing import Any
 
 from hypothesis import strategies as st
@@ -29,13 +28,6 @@ POOL: tuple[tuple[int, int, int, int], ...] = (
 The first four are those of opening cases. Then follow a single step, each size large alone, and the
 two pairs of large sizes that kernels treat in a way of their own most often.
 """
-
-
-class SizeSource(Enum):
-    """Where the sizes of cases come from."""
-
-    FREE = "free"
-    POOL = "pool"
 
 
 def draw_from_pool(

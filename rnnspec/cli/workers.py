@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from rnnspec.cases.pool import SizeSource
 from rnnspec.cli.parts import import_module
 from rnnspec.errors import SelectionError
 from rnnspec.isolation.jobs import make_job
@@ -20,7 +19,7 @@ from rnnspec.isolation.messages import Job
 from rnnspec.isolation.shares import Share
 from rnnspec.isolation.standing import Watcher
 from rnnspec.isolation.supervisor import Judgement, StageMaker, Supervisor, report_merged
-from rnnspec.options import AUTOMATIC, CheckOptions, check_integer
+from rnnspec.options import AUTOMATIC, CheckOptions, SizeSource, check_integer
 from rnnspec.report.data import Report
 from rnnspec.subjects.target import require_target
 

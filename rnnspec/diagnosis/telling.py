@@ -127,8 +127,8 @@ def _fails_otherwise(
 ) -> bool:
     """Return whether a rule fails for another reason than a fault.
 
-    It does so where the fault does not show, or on the minimal case only after what other rules did
-    to the layer. A rule about something that the fault needs is not asked.
+    It does so where nothing is wrong with the call itself, or on the minimal case only after what
+    other rules did to the layer. A rule about something that the fault needs is not asked.
     """
     if rule.about & minimum.telling:
         return False
@@ -137,7 +137,12 @@ def _fails_otherwise(
         return True
     changed = (space.change_field(case, *each) for each in minimum.passed.items())
     findings = (_try_seeds(search, rule, each, index) for each in changed if each is not None)
-    return any(found is not None and found.blocker is None for found in findings)
+    return any(
+        found is not None
+        and found.blocker is None
+        and not search.suite.find_broken_facts(search.observe(found.case))
+        for found in findings
+    )
 
 
 def name_fault(

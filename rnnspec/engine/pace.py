@@ -6,8 +6,8 @@ import time
 from dataclasses import dataclass
 
 from rnnspec.cases.case import Case
-from rnnspec.cases.pool import SizeSource
 from rnnspec.observe.observation import Observation
+from rnnspec.options import SizeSource
 from rnnspec.subjects.failures import Failure
 from rnnspec.subjects.steps import TRYING, announce_step
 from rnnspec.subjects.subject import Subject

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from rnnspec.cases.axes import Feature
 from rnnspec.cases.plan import Profile
-from rnnspec.cases.pool import SizeSource
 from rnnspec.engine.explanations import LikelyCause, Program
+from rnnspec.options import SizeSource
 from rnnspec.rulekit.rule import Fact, Rule
 from rnnspec.rulekit.violation import ErrorSize
 from rnnspec.subjects.failures import Failure

@@ -9,7 +9,6 @@ from hashlib import sha256
 from multiprocessing.connection import Connection
 from typing import Any
 
-from rnnspec.cases.pool import SizeSource
 from rnnspec.engine.campaign import block_case, judge_one_case
 from rnnspec.engine.outcome import CaseResult, Progress, Tally
 from rnnspec.engine.suite import Suite
@@ -29,6 +28,7 @@ from rnnspec.isolation.messages import (
     pack,
     unpack,
 )
+from rnnspec.options import SizeSource
 from rnnspec.pipeline import list_scored_levels, report_progress
 from rnnspec.rulekit.selection import AnyRule
 from rnnspec.subjects.failures import Ended, Raised

@@ -15,7 +15,6 @@ from rnnspec.cases.case import Case
 from rnnspec.cases.drawing import draw_cases
 from rnnspec.cases.opening import list_opening_cases
 from rnnspec.cases.plan import PROFILES, PlanRow, Profile, Scope, plan_rows
-from rnnspec.cases.pool import SizeSource
 from rnnspec.cases.space import LayerCaseSpace
 from rnnspec.diagnosis.likely_cause import find_likely_cause, judge_cause
 from rnnspec.diagnosis.mistakes.evidence import Agreement
@@ -24,6 +23,7 @@ from rnnspec.diagnosis.mistakes.layer import Maker, combine_mistakes
 from rnnspec.engine.explanations import LikelyCause, Program
 from rnnspec.engine.outcome import Finding
 from rnnspec.observe.observation import Observation, collect_observations
+from rnnspec.options import SizeSource
 from rnnspec.report.program import find_program
 from rnnspec.rulekit import facts
 from rnnspec.rulekit.rule import Fact, Rule

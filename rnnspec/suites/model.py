@@ -10,7 +10,6 @@ from typing import Any
 
 from rnnspec.cases.axes import Feature
 from rnnspec.cases.plan import PROFILES, Profile
-from rnnspec.cases.pool import SizeSource
 from rnnspec.cases.space import list_smaller_sizes
 from rnnspec.engine.explanations import LikelyCause, Program
 from rnnspec.engine.outcome import Finding
@@ -18,6 +17,7 @@ from rnnspec.models.case import ModelCase, draw_model_cases
 from rnnspec.models.infer import Interface
 from rnnspec.models.observation import ModelObservation, Readout
 from rnnspec.models.program import write_model_program
+from rnnspec.options import SizeSource
 from rnnspec.rulekit.rule import Fact, Rule
 from rnnspec.rulekit.violation import ErrorSize
 from rnnspec.subjects.failures import Failure

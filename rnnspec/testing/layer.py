@@ -12,11 +12,10 @@ from typing import Any, TypeVar
 import torch
 
 from rnnspec.api.layer import LayerTarget, prepare_check
-from rnnspec.cases.pool import SizeSource
 from rnnspec.contract.clauses import Level
 from rnnspec.errors import DeviceError, RnnspecError
 from rnnspec.isolation.messages import DEFAULT_TIMEOUT
-from rnnspec.options import AUTOMATIC, CheckOptions, show_options
+from rnnspec.options import AUTOMATIC, CheckOptions, SizeSource, show_options
 from rnnspec.report.console import format_failure
 from rnnspec.report.data import FaultSummary, Result, Verdict
 from rnnspec.rulekit.selection import AnyRule, select_in_force, select_parts

@@ -8,8 +8,9 @@ from rnnspec.cases.axes import Distribution, Layout
 from rnnspec.cases.case import Case, is_consistent
 from rnnspec.cases.drawing import draw_cases, draw_examples
 from rnnspec.cases.plan import PROFILES, PlanRow, Scope, plan_rows
-from rnnspec.cases.pool import LARGE, POOL, SizeSource, draw_from_pool, list_pool_lengths
+from rnnspec.cases.pool import LARGE, POOL, draw_from_pool, list_pool_lengths
 from rnnspec.cases.sizes import DIMENSIONS, MAX_CELL_CALLS, READABLE_UNITS
+from rnnspec.options import SizeSource
 
 SIMPLE = plan_rows(PROFILES["quick"], 0, Scope())[0].row
 

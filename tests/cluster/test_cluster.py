@@ -18,6 +18,8 @@ import pytest
 import rnnspec
 from rnnspec.cli import status
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(rnnspec.__file__).parents[1]
 WRONG = "rnnspec.selftest.bugs.states:StatesReadByDirection"
 FEW = ("--profile", "quick", "--cases", "24", "--rule", "recurrence.*")

@@ -9,6 +9,8 @@ from rnnspec.selftest import BUGS
 from rnnspec.selftest.bank import list_good_names
 from tests.releases import skip_unless_bug_counts
 
+pytestmark = pytest.mark.slow
+
 RULES = {
     "WeightGradientsDoubled": ("gradients.weights", "dropout.backward", "gradients.float32-sums"),
     "GradientNotDropped": ("dropout.backward", "gradients.input"),

@@ -206,11 +206,6 @@ def test_two_faults_in_the_same_cases_are_told_apart(
             {"modules.dtype-conversion", "packed.output"},
         ),
         ("NoBiasRaises", "StatesWithoutBatch", {"parameters.no-bias", "shapes.h-n"}),
-        (
-            "StateIgnored",
-            "ThirdCallDiffers",
-            {"states.initial-state-used", "modules.second-call"},
-        ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

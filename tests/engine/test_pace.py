@@ -13,7 +13,7 @@ from torch import nn
 
 import rnnspec
 from rnnspec.api.layer import prepare_check, prepare_suite
-from rnnspec.cases.pool import POOL, SizeSource
+from rnnspec.cases.pool import POOL
 from rnnspec.engine import pace
 from rnnspec.engine.capabilities import build_base_case
 from rnnspec.engine.pace import Pace, format_duration, measure_pace
@@ -30,7 +30,7 @@ from rnnspec.isolation.messages import (
     Reported,
     WriteReport,
 )
-from rnnspec.options import CheckOptions
+from rnnspec.options import CheckOptions, SizeSource
 from rnnspec.report.console import format_headline
 from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import resolve_target

@@ -15,11 +15,11 @@ from typing import Any
 
 from rnnspec.cases.axes import Feature
 from rnnspec.cases.plan import PROFILES, Profile
-from rnnspec.cases.pool import SizeSource
 from rnnspec.contract.clauses import Level
 from rnnspec.contract.parts import Part
 from rnnspec.engine.explanations import LikelyCause, Program
 from rnnspec.engine.outcome import Finding
+from rnnspec.options import SizeSource
 from rnnspec.rulekit.conditions import Condition
 from rnnspec.rulekit.rule import ESTABLISHED, PRESUPPOSED, Fact, Rule, Theme
 from rnnspec.rulekit.violation import ErrorSize, Violation

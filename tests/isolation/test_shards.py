@@ -187,7 +187,7 @@ CHANGES: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     ),
     "drawn": (
         lambda header: header.update(drawn="0123"),
-        "2.jsonl: other cases were drawn than for 1.jsonl. Hypothesis also draws numbers ",
+        "2.jsonl: other cases were drawn than for 1.jsonl. What the target offers ",
     ),
     "count": (
         lambda header: header.update(shard="2/4"),
@@ -239,7 +239,7 @@ def test_files_of_other_versions_or_of_another_target_are_refused(
     path.write_bytes(files["1.jsonl"])
     change_header(path, lambda header: header.update(drawn="0123"))
     assert refuse(capsys, "merge", "1.jsonl").startswith(
-        f"rnnspec: {WRONG}: other cases were drawn than where they were judged. Hypothesis also "
+        f"rnnspec: {WRONG}: other cases were drawn than where they were judged. What the target "
     )
 
 

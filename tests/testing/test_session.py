@@ -24,6 +24,8 @@ from rnnspec.testing.run import Run
 from rnnspec.testing.session import DISTRIBUTION, Session, describe_session
 from rnnspec.testing.shared import SharedRun
 
+pytestmark = pytest.mark.slow
+
 FOLDER = Path(__file__).parent
 
 
