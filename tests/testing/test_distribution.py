@@ -21,6 +21,7 @@ from rnnspec.api import prepare_check
 from rnnspec.options import CheckOptions
 
 pytest_plugins = ["pytester"]
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 LAYERS = """
@@ -144,8 +145,6 @@ def test_killed(rule):
 INTERRUPTED = """
 import rnnspec
 from layers_to_test import TakesItsTime
-
-pytestmark = pytest.mark.slow
 
 @rnnspec.conformance(TakesItsTime, cases=200)
 def test_interrupted(rule):
