@@ -90,6 +90,7 @@ os.environ["PYTEST_PROCESS"] = str(os.getpid())
 OPTIONS: dict[str, Any] = {
     "rules": ("recurrence.output", "recurrence.h-n", "shapes.*"),
     "cases": 16,
+    "sizes": "free",
 }
 COUNTED = f"""
 import rnnspec
