@@ -23,7 +23,14 @@ from typing import Any
 
 from benchmarks.speed import describe_machine, run_command
 from benchmarks.speed_split import TARGET
-from benchmarks.tables import add_outputs, format_table, make_parser, show_progress, write_report
+from benchmarks.tables import (
+    add_outputs,
+    add_parts,
+    format_table,
+    make_parser,
+    show_progress,
+    write_report,
+)
 
 WRONG = "rnnspec.selftest.bugs.states:StatesReadByDirection"
 WORKERS = (1, 2)
@@ -212,14 +219,7 @@ def format_calculated(case: float, serial: Mapping[str, float]) -> str:
 
 def _parse_arguments() -> argparse.Namespace:
     parser = make_parser(__doc__)
-    parts = ("workers", "serial", "thousand")
-    parser.add_argument(
-        "--part",
-        nargs="+",
-        choices=parts,
-        default=list(parts),
-        help="parts to measure (default: all)",
-    )
+    add_parts(parser, "workers", "serial", "thousand")
     parser.add_argument(
         "--cases",
         type=int,

@@ -26,7 +26,14 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.speed_split import ORDER, TARGET, time_split
-from benchmarks.tables import add_outputs, format_table, make_parser, show_progress, write_report
+from benchmarks.tables import (
+    add_outputs,
+    add_parts,
+    format_table,
+    make_parser,
+    show_progress,
+    write_report,
+)
 
 CONFORMS, INCONCLUSIVE = 0, 3
 """Few cases do not reach every rule, so an inconclusive run is measured too."""
@@ -200,14 +207,7 @@ def describe_machine() -> str:
 
 def _parse_arguments() -> argparse.Namespace:
     parser = make_parser(__doc__)
-    parts = ("whole", "split", "cases", "held")
-    parser.add_argument(
-        "--part",
-        nargs="+",
-        choices=parts,
-        default=list(parts),
-        help="parts to measure (default: all)",
-    )
+    add_parts(parser, "whole", "split", "cases", "held")
     parser.add_argument(
         "--profile",
         nargs="+",

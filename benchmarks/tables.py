@@ -72,6 +72,17 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
     )
 
 
+def add_parts(parser: argparse.ArgumentParser, *parts: str) -> None:
+    """Add the option that chooses what a benchmark measures; all parts, if it is left out."""
+    parser.add_argument(
+        "--part",
+        nargs="+",
+        choices=parts,
+        default=list(parts),
+        help="parts to measure (default: all)",
+    )
+
+
 def add_outputs(parser: argparse.ArgumentParser, page: str) -> None:
     """Add the options that all benchmarks have for their results."""
     parser.add_argument("--json", metavar="PATH", help="write the results as JSON to this file")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import MISSING, Field, dataclass, field, fields
+from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from enum import Enum
 from typing import Any, TypeVar
 
@@ -28,6 +28,16 @@ class SizeSource(Enum):
 
     FREE = "free"
     POOL = "pool"
+
+
+def ignore_clock(options: CheckOptions) -> CheckOptions:
+    """Return options with which the clock does not decide where sizes come from.
+
+    Processes that share the cases of a run would decide differently.
+    """
+    if options.sizes != AUTOMATIC:
+        return options
+    return replace(options, sizes=SizeSource.FREE.value)
 
 
 def option(

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from rnnspec.cli.options import add_options, collect_options
+from rnnspec.cli.options import add_json, add_memory, add_options, add_timeout, collect_options
 from rnnspec.cli.parts import (
     check_writable,
     import_module,
@@ -24,7 +24,6 @@ from rnnspec.cli.workers import (
     judge_shard,
 )
 from rnnspec.errors import SelectionError
-from rnnspec.isolation.messages import DEFAULT_TIMEOUT
 from rnnspec.options import CheckOptions
 from rnnspec.report.data import Report
 
@@ -48,8 +47,6 @@ IMPORT = "Import a module first, e.g. to register a device. Repeatable."
 JOBS = (
     f"Number of worker processes.  [default: processors, at most {MAX_JOBS}; variable RNNSPEC_JOBS]"
 )
-TIMEOUT = "Seconds that one call of the target may take."
-MEMORY = "MiB that each worker process may allocate.  [default: a share of the memory]"
 NO_ISOLATE = "Run the target in this process, e.g. in a debugger; it may then end the check."
 STREAM = "Write each result to PATH as soon as there is one, so that the run can be resumed."
 RESUME = "Go on with the run whose results are in PATH, and add to them."
@@ -59,7 +56,6 @@ DASK = (
     "Let a Dask cluster judge the cases: the address of its scheduler, or 'local' for one on this "
     "machine."
 )
-JSON = "Write the report as JSON; - writes it to standard output instead of text."
 
 
 @click.command(epilog=EPILOG)
@@ -67,22 +63,15 @@ JSON = "Write the report as JSON; - writes it to standard output instead of text
 @add_options(CheckOptions)
 @click.option("--import", "imports", multiple=True, metavar="MODULE", help=IMPORT)
 @click.option("--jobs", type=int, metavar="N", envvar="RNNSPEC_JOBS", help=JOBS)
-@click.option(
-    "--timeout",
-    type=click.FloatRange(min=0.1),
-    default=DEFAULT_TIMEOUT,
-    show_default=True,
-    metavar="SECONDS",
-    help=TIMEOUT,
-)
-@click.option("--memory", type=click.IntRange(min=1), metavar="MIB", help=MEMORY)
+@add_timeout
+@add_memory
 @click.option("--no-isolate", is_flag=True, help=NO_ISOLATE)
 @click.option("--stream", metavar="PATH", help=STREAM)
 @click.option("--resume", metavar="PATH", help=RESUME)
 @click.option("--max-time", metavar="TIME", help=MAX_TIME)
 @click.option("--shard", metavar="I/N", help=SHARD)
 @click.option("--dask", metavar="ADDRESS", help=DASK)
-@click.option("--json", "json_path", metavar="PATH", help=JSON)
+@add_json
 def check(
     target: str,
     imports: tuple[str, ...],

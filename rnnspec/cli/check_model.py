@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
-from rnnspec.cli.check import IMPORT, JSON
-from rnnspec.cli.options import add_options, collect_options
+from rnnspec.cli.check import IMPORT
+from rnnspec.cli.options import add_json, add_options, collect_options
 from rnnspec.cli.parts import check_writable, import_module, show_progress, show_report
 from rnnspec.options import ModelOptions
 
@@ -25,7 +25,7 @@ Examples:
 @click.argument("target")
 @add_options(ModelOptions)
 @click.option("--import", "imports", multiple=True, metavar="MODULE", help=IMPORT)
-@click.option("--json", "json_path", metavar="PATH", help=JSON)
+@add_json
 def check_model(target: str, imports: tuple[str, ...], json_path: str | None, **given: Any) -> int:
     """Check TARGET, a model: 'package.module:attribute' or 'path/to/file.py:attribute'.
 

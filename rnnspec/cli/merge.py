@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import click
 
-from rnnspec.cli.check import JSON, MEMORY, TIMEOUT
+from rnnspec.cli.options import add_json, add_memory, add_timeout
 from rnnspec.cli.parts import check_writable, show_report
 from rnnspec.cli.workers import merge_shards
-from rnnspec.isolation.messages import DEFAULT_TIMEOUT
 
 EPILOG = """\b
 Exit status: as for check. If a shard is missing, or did not judge all its cases,
@@ -22,16 +21,9 @@ Examples:
 
 @click.command(epilog=EPILOG)
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
-@click.option(
-    "--timeout",
-    type=click.FloatRange(min=0.1),
-    default=DEFAULT_TIMEOUT,
-    show_default=True,
-    metavar="SECONDS",
-    help=TIMEOUT,
-)
-@click.option("--memory", type=click.IntRange(min=1), metavar="MIB", help=MEMORY)
-@click.option("--json", "json_path", metavar="PATH", help=JSON)
+@add_timeout
+@add_memory
+@add_json
 def merge(files: tuple[str, ...], timeout: float, memory: int | None, json_path: str | None) -> int:
     """Report on the cases that shards have judged, as a run that judged all of them would.
 

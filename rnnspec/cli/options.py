@@ -10,9 +10,24 @@ from typing import Any, TypeVar
 import click
 
 from rnnspec.errors import CannotCheck, SelectionError
+from rnnspec.isolation.messages import DEFAULT_TIMEOUT
 from rnnspec.options import CheckOptions, ModelOptions, RunOptions, is_mapping
 
 F = TypeVar("F", bound=Callable[..., Any])
+TIMEOUT = "Seconds that one call of the target may take."
+MEMORY = "MiB that each worker process may allocate.  [default: a share of the memory]"
+JSON = "Write the report as JSON; - writes it to standard output instead of text."
+
+add_timeout = click.option(
+    "--timeout",
+    type=click.FloatRange(min=0.1),
+    default=DEFAULT_TIMEOUT,
+    show_default=True,
+    metavar="SECONDS",
+    help=TIMEOUT,
+)
+add_memory = click.option("--memory", type=click.IntRange(min=1), metavar="MIB", help=MEMORY)
+add_json = click.option("--json", "json_path", metavar="PATH", help=JSON)
 
 
 def add_options(options: type[RunOptions]) -> Callable[[F], F]:

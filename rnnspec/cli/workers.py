@@ -18,8 +18,8 @@ from rnnspec.isolation.merging import merge_files
 from rnnspec.isolation.messages import Job
 from rnnspec.isolation.shares import Share
 from rnnspec.isolation.standing import Watcher
-from rnnspec.isolation.supervisor import Judgement, StageMaker, Supervisor, report_merged
-from rnnspec.options import AUTOMATIC, CheckOptions, SizeSource, check_integer
+from rnnspec.isolation.supervisor import Judgement, JudgingMaker, Supervisor, report_merged
+from rnnspec.options import CheckOptions, check_integer, ignore_clock
 from rnnspec.report.data import Report
 from rnnspec.subjects.target import require_target
 
@@ -132,7 +132,8 @@ def _supervise(
 ) -> Supervisor:
     if not imports:
         require_target(target)
-    options = _settle_sizes(options, settings)
+    if settings.dask is not None or not (settings.share or Share()).is_whole:
+        options = ignore_clock(options)
     run = describe_run(target, options, imports, settings.share)
     journal = open_journal(run, settings.stream, settings.resume)
     if journal is not None:
@@ -144,19 +145,11 @@ def _supervise(
         journal=journal,
         max_time=settings.max_time,
         share=settings.share,
-        make_stage=_choose_stage(settings),
+        make_judging=_choose_judging(settings),
     )
 
 
-def _settle_sizes(options: CheckOptions, settings: WorkerSettings) -> CheckOptions:
-    """Return the options of a run; machines do not decide by the clock where sizes come from."""
-    is_divided = settings.dask is not None or (settings.share or Share()).count > 1
-    if is_divided and options.sizes == AUTOMATIC:
-        return replace(options, sizes=SizeSource.FREE.value)
-    return options
-
-
-def _choose_stage(settings: WorkerSettings) -> StageMaker:
+def _choose_judging(settings: WorkerSettings) -> JudgingMaker:
     """Return what judges the cases: the workers of this machine, or a cluster."""
     if settings.dask is None:
         return Judging

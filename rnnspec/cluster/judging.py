@@ -30,6 +30,7 @@ from rnnspec.isolation.interrupts import Interrupts
 from rnnspec.isolation.journal import read_versions
 from rnnspec.isolation.judging import Judging, describe_lack_of_time
 from rnnspec.isolation.messages import OTHER_CASES, WHY_OTHER_CASES, Job, unpack
+from rnnspec.isolation.phase import CaseJudging
 from rnnspec.isolation.ranges import divide_cases, find_ranges
 from rnnspec.isolation.results import Results
 
@@ -68,12 +69,8 @@ class Cluster:
     memory: int | None = None
 
 
-class ClusterJudging:
-    """The judging of the cases that a run has and that are not judged yet, by a cluster.
-
-    is_stopped  whether it ended before all of them were judged
-    notes       lines for the report
-    """
+class ClusterJudging(CaseJudging):
+    """The judging of cases by a cluster."""
 
     def __init__(
         self,
@@ -84,14 +81,8 @@ class ClusterJudging:
         *,
         cluster: Cluster,
     ) -> None:
-        self.crew = crew
-        self.results = results
-        self.interrupts = interrupts
-        self.clock = clock
+        super().__init__(crew, results, interrupts, clock)
         self.cluster = cluster
-        self.notes: list[str] = []
-        self.is_stopped = False
-        self._stopped_at = 0.0
         self._ranges: deque[tuple[int, int]] = deque()
         self._sent: dict[Any, tuple[int, int]] = {}
         self._done: queue.Queue[Any] = queue.Queue()
@@ -126,7 +117,7 @@ class ClusterJudging:
             self._count_slots(client)
             self._send(client)
             self._collect(client)
-            if self.is_stopped and time.monotonic() - self._stopped_at > GRACE_SECONDS:
+            if self.has_waited(GRACE_SECONDS):
                 return
 
     def _release(self, client: Any) -> None:
@@ -258,9 +249,7 @@ class ClusterJudging:
 
     def _stop(self, reason: str) -> None:
         """Judge no further case."""
-        if not self.is_stopped:
-            self.notes += [reason] if reason else []
-            self.is_stopped, self._stopped_at = True, time.monotonic()
+        self.note_stop(reason)
         self._ranges.clear()
 
 

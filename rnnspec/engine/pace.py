@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from rnnspec.cases.case import Case
 from rnnspec.observe.observation import Observation
-from rnnspec.options import SizeSource
 from rnnspec.subjects.failures import Failure
 from rnnspec.subjects.steps import TRYING, announce_step
 from rnnspec.subjects.subject import Subject
@@ -41,10 +40,6 @@ class Pace:
     def is_slow(self) -> bool:
         """Whether a run would take many times as long as usual."""
         return self.per_case > SLOW * USUAL_SECONDS
-
-    def choose_sizes(self) -> SizeSource:
-        """Return where the sizes of cases should come from."""
-        return SizeSource.POOL if self.is_slow else SizeSource.FREE
 
     def describe(self, cases: int) -> str:
         """Return why sizes come from a pool in a run of so many cases, and what to do about it."""

@@ -189,7 +189,6 @@ class Journal:
         """Write the header; `drawn` identifies the cases, see `Ready`, and `sizes` is where their
         sizes come from, which the user may have left open.
 
-
         Raises SelectionError if a run that is resumed had other cases.
         """
         if self.size is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 from rnnspec.isolation.casualties import MOST_DEATHS
@@ -12,6 +11,7 @@ from rnnspec.isolation.ends import End
 from rnnspec.isolation.interrupts import Interrupts
 from rnnspec.isolation.member import Member
 from rnnspec.isolation.messages import Broken, Done, Judged, JudgeRange, Ready
+from rnnspec.isolation.phase import CaseJudging
 from rnnspec.isolation.ranges import Ranges
 from rnnspec.isolation.results import Results
 
@@ -19,15 +19,13 @@ GRACE_SECONDS = 2.0
 """The seconds that a worker has to finish its case after an interrupt."""
 
 
-class Judging:
-    """The judging of the cases that a run has and that are not judged yet.
+class Judging(CaseJudging):
+    """The judging of cases by the workers of this machine.
 
     grace           the seconds that cases may take which are being judged when the run is stopped;
                     if it is None, they are waited for as always
     ranges          what the workers are given, if others have a part in it
-    is_stopped      whether it ended before all of them were judged
-    is_out_of_time  whether that was because there was no more time
-    notes           lines for the report, about why it was stopped
+    is_out_of_time  whether it was stopped because there was no more time
     """
 
     def __init__(
@@ -39,16 +37,10 @@ class Judging:
         grace: float | None = GRACE_SECONDS,
         ranges: Ranges | None = None,
     ) -> None:
-        self.crew = crew
-        self.results = results
-        self.interrupts = interrupts
-        self.clock = clock
+        super().__init__(crew, results, interrupts, clock)
         self.grace = grace
         self.ranges = Ranges() if ranges is None else ranges
-        self.notes: list[str] = []
-        self.is_stopped = False
         self.is_out_of_time = False
-        self._stopped_at = 0.0
 
     def run(self) -> None:
         """Let the workers judge all cases, or as many as there is time for.
@@ -67,14 +59,8 @@ class Judging:
                     self._replace(member, event)
                 else:
                     self._take_answer(member, event)
-            if self._has_waited():
+            if self.grace is not None and self.has_waited(self.grace):
                 return
-
-    def _has_waited(self) -> bool:
-        """Return whether cases that were being judged when the run was stopped take too long."""
-        if not self.is_stopped or self.grace is None:
-            return False
-        return time.monotonic() - self._stopped_at > self.grace
 
     def _look_for_reasons_to_stop(self) -> None:
         if self.interrupts.count and not self.is_stopped:
@@ -136,9 +122,7 @@ class Judging:
 
     def _stop(self, reason: str) -> None:
         """Judge no further case."""
-        if not self.is_stopped:
-            self.notes += [reason] if reason else []
-            self.is_stopped, self._stopped_at = True, time.monotonic()
+        self.note_stop(reason)
         self.ranges.stop(reason)
         for member in self.crew.members:
             member.stop()

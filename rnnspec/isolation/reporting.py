@@ -21,6 +21,7 @@ from rnnspec.isolation.messages import (
     Reported,
     WriteReport,
 )
+from rnnspec.isolation.phase import Phase
 from rnnspec.isolation.results import Results
 from rnnspec.report.data import Report
 
@@ -35,12 +36,11 @@ ENDED_EARLY = (
 )
 
 
-class Reporting:
+class Reporting(Phase):
     """The search for the faults behind the results of a run.
 
     is_stopped  whether the run ended before all cases were judged
     is_foreign  whether the cases were judged elsewhere, so that the target may be another one here
-    notes       lines for the report, about the search
     """
 
     def __init__(
@@ -53,13 +53,9 @@ class Reporting:
         is_stopped: bool,
         is_foreign: bool = False,
     ) -> None:
-        self.crew = crew
-        self.results = results
-        self.interrupts = interrupts
-        self.clock = clock
+        super().__init__(crew, results, interrupts, clock)
         self.is_stopped = is_stopped
         self.is_foreign = is_foreign
-        self.notes: list[str] = []
         self._deaths = 0
         self._gives_up = False
         self._report: Report | None = None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 from rnnspec.isolation.clock import Clock
 from rnnspec.isolation.crew import Crew
@@ -16,27 +16,14 @@ from rnnspec.isolation.journal import Journal
 from rnnspec.isolation.judging import Judging
 from rnnspec.isolation.merging import Merged
 from rnnspec.isolation.messages import Job
+from rnnspec.isolation.phase import CaseJudging
 from rnnspec.isolation.reporting import Reporting
 from rnnspec.isolation.results import Results
 from rnnspec.isolation.shares import Share
 from rnnspec.isolation.standing import Watcher
 from rnnspec.report.data import Report
 
-
-class Stage(Protocol):
-    """What judges the cases: the workers of this machine, or those of a cluster.
-
-    `notes` are lines for the report.
-    """
-
-    notes: list[str]
-    is_stopped: bool
-
-    def run(self) -> None:
-        """Judge the cases that are missing, or as many as there is time for."""
-
-
-StageMaker = Callable[[Crew, Results, Interrupts, Clock], Stage]
+JudgingMaker = Callable[[Crew, Results, Interrupts, Clock], CaseJudging]
 
 
 @dataclass(frozen=True)
@@ -60,7 +47,7 @@ class Supervisor:
     journal     the file that results are written to, and that a run goes on with
     max_time    the seconds after which the run ends with what was found
     share       the cases that are judged
-    make_stage  what judges them; the workers of this machine, if it is left out
+    make_judgingwhat judges them; the workers of this machine, if it is left out
     """
 
     def __init__(
@@ -72,7 +59,7 @@ class Supervisor:
         journal: Journal | None = None,
         max_time: float | None = None,
         share: Share | None = None,
-        make_stage: StageMaker = Judging,
+        make_judging: JudgingMaker = Judging,
     ) -> None:
         self.crew = Crew(job, jobs)
         self.journal = journal
@@ -83,7 +70,7 @@ class Supervisor:
             watch=watch,
         )
         self.max_time = max_time
-        self.make_stage = make_stage
+        self.make_judging = make_judging
         self.interrupts = Interrupts()
 
     def run(self) -> Report:
@@ -93,12 +80,12 @@ class Supervisor:
         """
         clock = Clock(self.max_time)
         with self.crew, self.interrupts:
-            stage = self._judge(clock)
+            judging = self._judge(clock)
             reporting = Reporting(
-                self.crew, self.results, self.interrupts, clock, is_stopped=stage.is_stopped
+                self.crew, self.results, self.interrupts, clock, is_stopped=judging.is_stopped
             )
             report = reporting.run()
-        own = [*stage.notes, *reporting.notes, *self.crew.list_notes()]
+        own = [*judging.notes, *reporting.notes, *self.crew.list_notes()]
         found = replace(report, duration_s=self.results.read_seconds(), notes=(*report.notes, *own))
         outcome = {
             "verdict": found.verdict.value,
@@ -112,16 +99,16 @@ class Supervisor:
         """Judge the cases, and leave the search for faults to others. Raises as `run` does."""
         clock = Clock(self.max_time, reports=False)
         with self.crew, self.interrupts:
-            stage = self._judge(clock)
-        notes = [*stage.notes, *self.crew.list_notes()]
-        self._finish(stage.is_stopped, notes, {})
+            judging = self._judge(clock)
+        notes = [*judging.notes, *self.crew.list_notes()]
+        self._finish(judging.is_stopped, notes, {})
         seconds = self.results.read_seconds()
-        return Judgement(self.results, stage.is_stopped, seconds, tuple(notes))
+        return Judgement(self.results, judging.is_stopped, seconds, tuple(notes))
 
-    def _judge(self, clock: Clock) -> Stage:
-        stage = self.make_stage(self.crew, self.results, self.interrupts, clock)
-        stage.run()
-        return stage
+    def _judge(self, clock: Clock) -> CaseJudging:
+        judging = self.make_judging(self.crew, self.results, self.interrupts, clock)
+        judging.run()
+        return judging
 
     def _finish(self, is_stopped: bool, notes: Sequence[str], outcome: Mapping[str, Any]) -> None:
         """Write the footer of the file of results, if there is one."""

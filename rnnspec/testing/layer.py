@@ -6,7 +6,7 @@ import functools
 import inspect
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
@@ -15,7 +15,7 @@ from rnnspec.api.layer import LayerTarget, prepare_check
 from rnnspec.contract.clauses import Level
 from rnnspec.errors import DeviceError, RnnspecError
 from rnnspec.isolation.messages import DEFAULT_TIMEOUT
-from rnnspec.options import AUTOMATIC, CheckOptions, SizeSource, show_options
+from rnnspec.options import CheckOptions, ignore_clock, show_options
 from rnnspec.report.console import format_failure
 from rnnspec.report.data import FaultSummary, Result, Verdict
 from rnnspec.rulekit.selection import AnyRule, select_in_force, select_parts
@@ -101,9 +101,7 @@ def conformance(
     in pytest's own process. Without a choice it does so too under --pdb and --trace, if coverage is
     measured, and if a worker cannot import it.
     """
-    chosen = CheckOptions.from_keywords("conformance", options, profile="quick")
-    if chosen.sizes == AUTOMATIC:  # several processes do not decide by the clock
-        chosen = replace(chosen, sizes=SizeSource.FREE.value)
+    chosen = ignore_clock(CheckOptions.from_keywords("conformance", options, profile="quick"))
     run = Run(target, chosen, prepare_check, Isolation(isolate, timeout, memory))
     selected = select_parts(select_layer_rules(chosen.rules), chosen.parts)
     rules = select_in_force(selected, torch.__version__)

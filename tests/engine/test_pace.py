@@ -118,8 +118,8 @@ def test_what_cannot_be_observed_is_not_slow() -> None:
 def test_a_subject_is_slow_if_a_case_takes_ten_times_as_long_as_usual() -> None:
     assert Pace(0.05, 0.05).is_slow
     assert not Pace(0.001, 0.001).is_slow
-    assert Pace(0.0, 0.1).choose_sizes() is SizeSource.POOL
-    assert Pace(0.0, 0.01).choose_sizes() is SizeSource.FREE
+    assert Pace(0.0, 0.1).is_slow
+    assert not Pace(0.0, 0.01).is_slow
 
 
 def test_the_user_is_told_what_a_full_run_takes() -> None:
