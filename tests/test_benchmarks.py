@@ -334,3 +334,11 @@ def test_what_a_check_asks_of_a_layer_is_counted_and_little() -> None:
     assert counts.steps["the call"] >= judged
     assert "| all others |" in calls.format_shares(counts, 1, "rule")
     assert "| quick | 45 |" in calls.format_totals({"quick": counts})
+
+
+def test_a_quick_check_stays_within_its_budget_of_constructions_and_calls() -> None:
+    """What must be refused counts as well, although it costs a slow layer less."""
+    calls = importlib.import_module("benchmarks.calls")
+    counts = calls.count_check("quick")
+    for kind, most in ((calls.CONSTRUCTIONS, 600), (calls.CALLS, 1200)):
+        assert counts.total(kind) + counts.total(calls.REFUSED[kind]) <= most

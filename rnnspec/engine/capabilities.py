@@ -66,6 +66,23 @@ ATTEMPTS: dict[Feature, tuple[dict[str, Any], Attempt]] = {
     Feature.GRADIENTS: ({"mode": Mode.TRAIN}, _differentiate),
 }
 """How each feature is tried: the changes to a plain case, and what is then computed."""
+TOGETHER = (
+    (
+        Feature.FLOAT64,
+        Feature.NONLINEARITY,
+        Feature.NUM_LAYERS,
+        Feature.BIDIRECTIONAL,
+        Feature.BATCH_FIRST,
+        Feature.BIAS,
+        Feature.DROPOUT,
+        Feature.PACKED,
+        Feature.STATE,
+        Feature.DTYPE,
+    ),
+    (Feature.FLOAT32, Feature.UNBATCHED, Feature.PICKLE),
+    (Feature.BFLOAT16, Feature.FUNCTIONAL),
+)
+"""Features that are tried in one call first; each is tried alone only if that call fails."""
 
 
 def probe_capabilities(
@@ -82,8 +99,14 @@ def probe_capabilities(
     offered = replace(
         subject.capabilities, unsupported={**subject.capabilities.unsupported, **excluded}
     )
+    shown = {
+        feature
+        for group in TOGETHER
+        if _work_together(replace(subject, capabilities=offered), group)
+        for feature in group
+    }
     for feature, (changes, attempt) in ATTEMPTS.items():
-        if offered.offers(feature):
+        if feature not in shown and offered.offers(feature):
             tried = replace(subject, capabilities=offered)
             reason = _find_refusal(tried, feature, changes, attempt)
             if reason is not None:
@@ -100,6 +123,22 @@ def build_base_case(subject: TorchSubject) -> Case:
     documented = PLAIN.config.arguments
     own = {name: value for name, value in subject.fixed.items() if name in documented}
     return PLAIN.replace(dtype=dtype, **own)
+
+
+def _work_together(subject: TorchSubject, features: Sequence[Feature]) -> bool:
+    """Return whether one call that needs all of these features comes to its end.
+
+    Arguments that the user has fixed change what is tried, so that it says nothing about features.
+    """
+    if subject.fixed or not all(map(subject.offers, features)):
+        return False
+    changes = {name: value for feature in features for name, value in ATTEMPTS[feature][0].items()}
+    try:
+        with announce_step(f"{TRYING} {len(features)} features at once"):
+            _call(Observation(subject, build_base_case(subject).replace(**changes)))
+    except Failure:
+        return False
+    return True
 
 
 def _find_refusal(

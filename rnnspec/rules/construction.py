@@ -75,7 +75,7 @@ def positional(observation: Observation) -> None:
     "rnn.args.batch-first.default",
     "rnn.args.dropout.default",
     "rnn.args.bidirectional.default",
-    when=has_precise_results & has_value(ConstructorStyle.CHANGED) & one_in(2),
+    when=has_precise_results & has_value(ConstructorStyle.CHANGED) & one_in(3),
     about=("constructor_style",),
     establishes=(
         Fact.CALL,
@@ -116,7 +116,7 @@ EXAMPLE_CASE = Case(
 
 @rule(
     "rnn.example",
-    when=one_in(28),
+    when=one_in(36),
     needs=(Feature.NUM_LAYERS, Feature.STATE),
     presupposes=(*CONSTRUCTOR_CALLS, "shapes.*", "recurrence.*", "layouts.*"),
     establishes=(
@@ -185,7 +185,7 @@ def device_and_dtype(observation: Observation) -> None:
 
 @rule(
     "rnn.args.dtype",
-    when=one_in(30, 1),
+    when=one_in(48, 1),
     establishes=(
         Fact.CALL,
         Fact.RESULTS,
@@ -225,7 +225,7 @@ assert caught""",
 
 @rule(
     "rnn.args.dropout.single-layer-warns",
-    when=one_in(30, 2),
+    when=one_in(52, 2),
     needs=(Feature.DROPOUT,),
     presupposes=(*CONSTRUCTOR_CALLS,),
 )

@@ -36,7 +36,7 @@ DETERMINISTIC = Snippet(
 
 @rule(
     "rnn.effects.same-bits",
-    when=one_in(8),
+    when=one_in(12),
     id="side-effects.same-bits",
     presupposes=(
         Fact.RESULTS,
@@ -61,7 +61,7 @@ def same_bits(observation: Observation) -> None:
 
 @rule(
     "rnn.effects.deterministic",
-    when=one_in(24, 2),
+    when=one_in(32, 2),
     id="side-effects.deterministic",
     presupposes=(Fact.RESULTS, Fact.GRADIENTS, *REPEATED_CALLS, DROPOUT),
 )

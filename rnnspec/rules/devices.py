@@ -36,7 +36,7 @@ BUILT_THERE = "(torch.set_default_device('meta'), {call}, torch.set_default_devi
 
 @rule(
     "rnn.args.device.default",
-    when=one_in(24, 3),
+    when=one_in(30, 3),
     needs=(Feature.META,),
     id="construction.default-device",
     presupposes=("construction.device-and-dtype",),
@@ -82,7 +82,7 @@ def _use_meta_device(*, as_block: bool) -> Iterator[None]:
 
 @rule(
     "rnn.recurrence.default-device",
-    when=has_predictable_results & one_in(16, 5),
+    when=has_predictable_results & one_in(20, 5),
     needs=(Feature.META,),
     id="modes.default-device",
     presupposes=(Fact.RESULTS, *REPEATED_CALLS, DROPOUT, "modes.meta"),

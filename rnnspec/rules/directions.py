@@ -39,7 +39,7 @@ close(ours[..., {hidden} :], theirs[..., {hidden} :])""",
 @rule(
     "rnn.directions.own-state",
     "rnn.h_0.order",
-    when=is_bidirectional & has_initial_state & can_plant_nan & one_in(2),
+    when=is_bidirectional & has_initial_state & can_plant_nan & one_in(3),
     about=(
         "bidirectional",
         "initial_state",

@@ -86,7 +86,7 @@ def single_layer(observation: Observation) -> None:
 
 @rule(
     "rnn.dropout.changed",
-    when=is_training & is_stacked & ~has_deaf_layers & one_in(7, 1),
+    when=is_training & is_stacked & ~has_deaf_layers & one_in(12, 1),
     needs=NEEDS,
     id="dropout.attribute-changed",
     about=("dropout",),
@@ -126,7 +126,7 @@ def attribute_changed(observation: Observation) -> None:
 
 @rule(
     "rnn.args.dropout.integer",
-    when=is_training & is_stacked & one_in(13, 3),
+    when=is_training & is_stacked & one_in(16, 3),
     needs=NEEDS,
     id="dropout.integer",
     about=("dropout",),

@@ -28,7 +28,7 @@ from rnnspec.rulekit.rule import GIVEN_STATES, REPEATED_CALLS, VALID_CALLS, Fact
 from rnnspec.rulekit.violation import Violation
 from rnnspec.subjects.failures import Unsupported
 
-is_sampled = one_in(16)
+is_sampled = one_in(24)
 
 
 @rule(
@@ -67,7 +67,7 @@ def h_0_layers(observation: Observation) -> None:
 
 @rule(
     "rnn.errors.h_0-batch",
-    when=is_batched & one_in(8),
+    when=is_batched & one_in(14),
     needs=(Feature.STATE,),
     presupposes=(Fact.RESULTS, *VALID_CALLS, *GIVEN_STATES),
 )
@@ -85,7 +85,7 @@ def h_0_batch(observation: Observation) -> None:
 
 @rule(
     "rnn.errors.h_0-batch.sorted",
-    when=has_value(Layout.PACKED) & one_in(8),
+    when=has_value(Layout.PACKED) & one_in(14),
     needs=(Feature.STATE,),
     about=("layout",),
     presupposes=(Fact.RESULTS, *VALID_CALLS, *GIVEN_STATES, "errors.h-0-batch"),
@@ -225,7 +225,7 @@ def types(observation: Observation) -> None:
 
 @rule(
     "rnn.errors.leave-no-trace",
-    when=one_in(24),
+    when=one_in(30),
     presupposes=(Fact.RESULTS, *VALID_CALLS, *REPEATED_CALLS),
 )
 def leave_no_trace(observation: Observation) -> None:

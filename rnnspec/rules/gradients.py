@@ -125,7 +125,7 @@ def _assert_named_gradients(observation: Observation, names: list[str]) -> None:
 
 @rule(
     "rnn.gradients.each-result",
-    when=has_known_gradients & one_in(8, 4),
+    when=has_known_gradients & one_in(12, 4),
     needs=NEEDS,
     presupposes=(*REPEATED_CALLS,),
 )
@@ -141,7 +141,7 @@ def h_n_alone(observation: Observation) -> None:
 
 @rule(
     "rnn.gradients.each-result",
-    when=has_known_gradients & one_in(8, 3),
+    when=has_known_gradients & one_in(12, 3),
     needs=NEEDS,
     presupposes=(*REPEATED_CALLS,),
 )
@@ -207,7 +207,7 @@ def exact(observation: Observation) -> None:
     when=is_differentiable
     & ~has_value(Distribution.TERNARY)
     & has_independent_parts
-    & one_in(8, 5),
+    & one_in(10, 5),
     needs=NEEDS,
     presupposes=(*REPEATED_CALLS,),
 )
@@ -232,7 +232,7 @@ def exact_zeros(observation: Observation) -> None:
 
 @rule(
     "rnn.gradients.second-backward",
-    when=has_known_gradients & one_in(14, 6),
+    when=has_known_gradients & one_in(20, 6),
     needs=NEEDS,
     presupposes=(*REPEATED_CALLS,),
     program=SECOND_BACKWARD,
@@ -279,7 +279,7 @@ def second_backward(observation: Observation) -> None:
 @rule(
     "rnn.gradients.parameters",
     "rnn.effects.stateless",
-    when=has_known_gradients & one_in(6, 1),
+    when=has_known_gradients & one_in(8, 1),
     needs=NEEDS,
     presupposes=(*REPEATED_CALLS,),
 )
@@ -299,7 +299,7 @@ def earlier_call(observation: Observation) -> None:
 
 @rule(
     "rnn.gradients.second-order",
-    when=has_known_gradients & has_small_sizes & one_in(5, 2),
+    when=has_known_gradients & has_small_sizes & one_in(7, 2),
     needs=(*NEEDS, Feature.SECOND_ORDER, Feature.FLOAT64),
     presupposes=("gradients.earlier-call", "gradients.second-backward"),
 )

@@ -36,7 +36,7 @@ for layer in range({layers}):
 
 @rule(
     "rnn.parameters.initial.uniform",
-    when=one_in(32),
+    when=one_in(48),
     id="parameters.initial-small-and-deep",
     presupposes=("parameters.names", "parameters.initial-distribution", "parameters.initial-range"),
 )

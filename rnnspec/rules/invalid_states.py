@@ -23,7 +23,7 @@ VALID_PACKED_CALLS = (
 
 @rule(
     "rnn.errors.h_0-rank.packed",
-    when=is_packed & one_in(8),
+    when=is_packed & one_in(14),
     needs=(Feature.STATE,),
     id="errors.h-0-rank-packed",
     presupposes=(Fact.RESULTS, *VALID_PACKED_CALLS, *GIVEN_STATES),
@@ -41,7 +41,7 @@ def h_0_rank_packed(observation: Observation) -> None:
 
 @rule(
     "rnn.errors.h_0-batch.unsorted",
-    when=has_value(Layout.PACKED_UNSORTED) & one_in(8),
+    when=has_value(Layout.PACKED_UNSORTED) & one_in(14),
     needs=(Feature.STATE,),
     id="errors.h-0-batch-unsorted",
     presupposes=(Fact.RESULTS, *VALID_PACKED_CALLS, *GIVEN_STATES, "errors.h-0-batch"),
@@ -59,7 +59,7 @@ def h_0_batch_unsorted(observation: Observation) -> None:
 
 @rule(
     "rnn.errors.call-types.other",
-    when=one_in(16),
+    when=one_in(24),
     id="errors.other-types",
     about=("layout", "initial_state"),
     presupposes=(

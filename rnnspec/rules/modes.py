@@ -175,7 +175,7 @@ for one, other in zip(meta(*moved), reference(*given)):
 
 @rule(
     "rnn.module.meta",
-    when=has_few_cells & one_in(14),
+    when=has_few_cells & one_in(18),
     needs=(Feature.META,),
     presupposes=(Fact.RESULTS, "shapes.dtype", "side-effects.parameters"),
     program=META,

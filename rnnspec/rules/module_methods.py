@@ -35,7 +35,7 @@ assert all(parameter.device.type == {device!r} for parameter in layer.parameters
 
 @rule(
     "rnn.module.dtype-methods",
-    when=has_predictable_results & one_in(22, 4),
+    when=has_predictable_results & one_in(36, 4),
     id="modules.dtype-methods",
     presupposes=(Fact.RESULTS, "modules.dtype-conversion", "side-effects.parameters"),
 )
@@ -89,7 +89,7 @@ def _describe(value: object) -> str:
 
 @rule(
     "rnn.module.device-methods",
-    when=one_in(18, 5),
+    when=one_in(26, 5),
     id="modules.device-methods",
     presupposes=("side-effects.parameters",),
 )
@@ -122,7 +122,7 @@ def device_methods(observation: Observation) -> None:
 @rule(
     "rnn.module.load-refused",
     "rnn.module.load-reports",
-    when=one_in(18, 5),
+    when=one_in(26, 5),
     id="modules.extra-entries",
     presupposes=("modules.refuses-state-dict", "modules.nested"),
 )

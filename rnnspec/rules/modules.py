@@ -68,7 +68,7 @@ def _fail_only_if_fresh_is_right(observation: Observation) -> None:
 @rule(
     "rnn.module.state-dict",
     "rnn.parameters.names",
-    when=has_predictable_results & ~has_value(ModuleUses.FUNCTIONAL) & one_in(18),
+    when=has_predictable_results & ~has_value(ModuleUses.FUNCTIONAL) & one_in(22),
     presupposes=(Fact.RESULTS, "side-effects.parameters", *REPEATED_CALLS, "parameters.names"),
 )
 def state_dict(observation: Observation) -> None:

@@ -110,7 +110,7 @@ def large(observation: Observation) -> None:
 
 @rule(
     "rnn.recurrence.non-finite",
-    when=has_value(Distribution.PLAIN) & can_trace_nan & one_in(4),
+    when=has_value(Distribution.PLAIN) & can_trace_nan & one_in(5),
     presupposes=(
         Fact.RESULTS,
         "samples.*",
@@ -187,7 +187,7 @@ def _assert_limit(
 
 @rule(
     "rnn.recurrence.non-finite",
-    when=can_trace_nan & one_in(4, 1),
+    when=can_trace_nan & one_in(5, 1),
     presupposes=(Fact.RESULTS, *REPEATED_CALLS, "samples.independent", "recurrence.causal"),
 )
 def nan(observation: Observation) -> None:
@@ -222,7 +222,7 @@ assert not zeros.grad.any(), zeros.grad""",
 
 @rule(
     "rnn.gradients.relu-at-zero",
-    when=has_axis_value("nonlinearity", Nonlinearity.RELU.value) & has_known_gradients & one_in(6),
+    when=has_axis_value("nonlinearity", Nonlinearity.RELU.value) & has_known_gradients & one_in(8),
     needs=(Feature.GRADIENTS,),
     id="nonlinearity.relu-slope-at-zero",
     presupposes=("nonlinearity.relu", *FIRST_GRADIENTS),

@@ -109,7 +109,7 @@ def _to_list(tensor: torch.Tensor | None) -> list[int] | None:
     "packing.pad.order",
     "packing.pad.lengths",
     "packing.pad.layout",
-    when=is_packed & has_predictable_results & one_in(2),
+    when=is_packed & has_predictable_results & one_in(3),
     about=("layout",),
 )
 def pad_back(observation: Observation) -> None:
@@ -268,7 +268,7 @@ def full_length(observation: Observation) -> None:
 
 @rule(
     "packing.sequences",
-    when=is_packed & has_predictable_results & one_in(6),
+    when=is_packed & has_predictable_results & one_in(10),
     about=("layout",),
     presupposes=("side-effects.arguments",),
 )

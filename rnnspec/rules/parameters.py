@@ -288,7 +288,7 @@ for one in first:
 )
 
 
-@rule("rnn.parameters.initial.uniform", when=one_in(30), presupposes=("parameters.initial-range",))
+@rule("rnn.parameters.initial.uniform", when=one_in(36), presupposes=("parameters.initial-range",))
 def initial_distribution(observation: Observation) -> None:
     """Initial weights and biases are drawn uniformly, and independently of each other, between
     `-1 / sqrt(hidden_size)` and `1 / sqrt(hidden_size)`.

@@ -52,7 +52,7 @@ from rnnspec.subjects.subject import observe_step
 
 @rule(
     "rnn.module.shared",
-    when=~has_active_dropout & has_wide_dtype & has_tieable_pair & one_in(10, 4),
+    when=~has_active_dropout & has_wide_dtype & has_tieable_pair & one_in(13, 4),
     id="modules.tied-parameters",
     presupposes=(Fact.RESULTS, "side-effects.parameters", *REPEATED_CALLS, "parameters.trainable"),
 )
@@ -84,7 +84,7 @@ def tied_parameters(observation: Observation) -> None:
 
 @rule(
     "rnn.module.parametrized",
-    when=has_predictable_results & has_wide_dtype & one_in(10, 1),
+    when=has_predictable_results & has_wide_dtype & one_in(13, 1),
     id="modules.parametrized",
     presupposes=(
         Fact.RESULTS,
@@ -143,7 +143,7 @@ def _assert_results_from_source(observation: Observation, name: str) -> None:
 
 @rule(
     "rnn.module.parametrized",
-    when=has_predictable_results & has_wide_dtype & one_in(16, 3),
+    when=has_predictable_results & has_wide_dtype & one_in(20, 3),
     id="modules.weight-norm",
     presupposes=(
         Fact.RESULTS,

@@ -209,7 +209,7 @@ def _are_all_float32(values: Array) -> bool:
     & ~is_bidirectional
     & (is_batched | is_unbatched)
     & has_size_at_least("steps", 2)
-    & one_in(2),
+    & one_in(3),
     about=("steps",),
     presupposes=(Fact.RESULTS, *REPEATED_CALLS),
 )

@@ -59,7 +59,7 @@ close(h_n, layer(*given)[1].narrow(1, {sample}, 1))""",
 @rule(
     "rnn.recurrence.samples-independent",
     "rnn.recurrence.non-finite",
-    when=has_several_samples & can_plant_nan & one_in(2),
+    when=has_several_samples & can_plant_nan & one_in(4),
     about=("batch",),
     presupposes=(Fact.RESULTS, *REPEATED_CALLS),
 )
@@ -96,7 +96,7 @@ def independent(observation: Observation) -> None:
 
 @rule(
     "rnn.recurrence.samples-independent",
-    when=has_several_samples & has_predictable_results & has_separate_samples & one_in(10),
+    when=has_several_samples & has_predictable_results & has_separate_samples & one_in(12),
     about=("batch",),
     presupposes=(Fact.RESULTS, *REPEATED_CALLS),
 )

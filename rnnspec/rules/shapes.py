@@ -135,7 +135,7 @@ if torch.is_grad_enabled():
 
 @rule(
     "rnn.input.empty-batch",
-    when=is_batched & one_in(6),
+    when=is_batched & one_in(8),
     presupposes=(
         Fact.CALL,
         "layouts.*",

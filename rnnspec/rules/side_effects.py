@@ -25,7 +25,7 @@ from rnnspec.subjects.settings import SettingValues, list_changed_settings
 from rnnspec.subjects.subject import observe_step
 
 Array = NDArray[np.float64]
-is_repeated = one_in(4)
+is_repeated = one_in(6)
 """The cases in which a call is repeated."""
 
 
@@ -276,7 +276,7 @@ def earlier_results(observation: Observation) -> None:
     assert_identical("h_n after a later call", call.h_n, h_n, snippets.EARLIER_RESULTS)
 
 
-@rule("rnn.effects.results", "rnn.effects.arguments", when=one_in(8), presupposes=(Fact.CALL,))
+@rule("rnn.effects.results", "rnn.effects.arguments", when=one_in(10), presupposes=(Fact.CALL,))
 def results_not_aliased(observation: Observation) -> None:
     """`output` and `h_n` share no memory with each other, with the arguments or with the
     parameters.
@@ -318,7 +318,7 @@ def _fill_result(name: str, mode: GradMode, tensor: torch.Tensor, value: float) 
 @rule(
     "rnn.effects.arguments",
     "rnn.effects.results",
-    when=is_differentiable & ~has_value(Distribution.TERNARY) & one_in(8, 2),
+    when=is_differentiable & ~has_value(Distribution.TERNARY) & one_in(12, 2),
     needs=(Feature.GRADIENTS,),
     presupposes=(Fact.CALL,),
 )

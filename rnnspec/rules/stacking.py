@@ -36,7 +36,7 @@ close(layer(*given)[1], reference(*given)[1])""",
 
 @rule(
     "rnn.layers.own-parameters",
-    when=is_stacked & has_predictable_results & ~has_active_dropout & one_in(10),
+    when=is_stacked & has_predictable_results & ~has_active_dropout & one_in(13),
     about=("num_layers",),
     presupposes=(Fact.RESULTS,),
 )

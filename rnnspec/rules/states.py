@@ -130,7 +130,7 @@ def initial_state_used(observation: Observation) -> None:
     when=has_initial_state
     & has_predictable_results
     & ~has_value(ModuleUses.FUNCTIONAL)
-    & one_in(12),
+    & one_in(15),
     presupposes=(
         Fact.RESULTS,
         "states.initial-state-used",
@@ -153,7 +153,7 @@ def by_name(observation: Observation) -> None:
 
 @rule(
     "rnn.h_0.absent",
-    when=has_value(InitialState.ABSENT) & has_predictable_results & one_in(8),
+    when=has_value(InitialState.ABSENT) & has_predictable_results & one_in(10),
     needs=(Feature.STATE,),
     presupposes=(Fact.RESULTS, *REPEATED_CALLS),
     about=("initial_state",),
@@ -187,7 +187,7 @@ def absent_is_zero(observation: Observation) -> None:
     & has_value(Layout.BATCHED, Layout.UNBATCHED)
     & has_size_at_least("steps", 2)
     & has_predictable_results
-    & one_in(4),
+    & one_in(5),
     needs=(Feature.STATE,),
     presupposes=(Fact.RESULTS, "states.initial-state-used", "shapes.dtype", *REPEATED_CALLS),
 )

@@ -53,7 +53,7 @@ NEEDS = (Feature.GRADIENTS,)
     "rnn.gradients.input",
     "rnn.gradients.h_0",
     "rnn.gradients.parameters",
-    when=has_known_gradients & one_in(8, 7),
+    when=has_known_gradients & one_in(12, 7),
     needs=NEEDS,
     id="gradients.summed-loss",
     presupposes=(Fact.GRADIENTS, *FIRST_GRADIENTS),
@@ -78,7 +78,7 @@ def summed_loss(observation: Observation) -> None:
 
 @rule(
     "rnn.gradients.h_0",
-    when=has_known_gradients & has_initial_state & has_wide_dtype & one_in(2),
+    when=has_known_gradients & has_initial_state & has_wide_dtype & one_in(3),
     needs=NEEDS,
     id="gradients.learned-state",
     about=("initial_state",),
@@ -153,7 +153,7 @@ def across_calls(observation: Observation) -> None:
     "rnn.effects.stateless",
     "rnn.gradients.input",
     "rnn.gradients.parameters",
-    when=has_known_gradients & one_in(8, 4),
+    when=has_known_gradients & one_in(10, 4),
     needs=(*NEEDS, Feature.STATE),
     id="gradients.detached-state",
     presupposes=(

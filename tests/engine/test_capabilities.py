@@ -13,6 +13,7 @@ from rnnspec.api import prepare_suite
 from rnnspec.cases.axes import DType, Feature
 from rnnspec.engine.capabilities import (
     ATTEMPTS,
+    TOGETHER,
     build_base_case,
     parse_features,
     probe_capabilities,
@@ -54,6 +55,47 @@ def test_arguments_that_the_user_sets_make_no_feature_unsupported(
     fixed: dict[str, object],
 ) -> None:
     assert list_unsupported(nn.RNN, **fixed) == {}
+
+
+def test_features_that_work_together_are_not_tried_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[int] = []
+    forward = nn.RNN.forward
+
+    def count(self: nn.RNN, *given: Any) -> Any:
+        called.append(1)
+        return forward(self, *given)
+
+    monkeypatch.setattr(nn.RNN, "forward", count)
+    assert list_unsupported(nn.RNN) == {}
+    together = {feature for group in TOGETHER for feature in group}
+    alone = len(ATTEMPTS) - len(together)
+    assert alone + len(TOGETHER) <= len(called) < len(ATTEMPTS)
+
+
+class RefusesOne(nn.RNN):
+    """Openly refuses a single argument or way of calling, and supports everything else."""
+
+    refused = ""
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        if self.refused and getattr(self, self.refused, False) is True:
+            raise NotImplementedError(f"no {self.refused}")
+
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        if self.refused == "packed" and not isinstance(input, torch.Tensor):
+            raise NotImplementedError("no packed")
+        if self.refused == "unbatched" and isinstance(input, torch.Tensor) and input.dim() == 2:
+            raise NotImplementedError("no unbatched")
+        return super().forward(input, hx)
+
+
+@pytest.mark.parametrize("name", ["bidirectional", "batch_first", "packed", "unbatched"])
+def test_one_refusal_among_features_tried_together_leaves_the_others(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(RefusesOne, "refused", name)
+    assert [feature.text for feature in list_unsupported(RefusesOne)] == [name]
 
 
 def test_open_refusals_of_a_call_are_recorded_with_their_reasons() -> None:

@@ -20,7 +20,7 @@ from rnnspec.rulekit.fixtures.constructor_calls import (
 from rnnspec.rulekit.violation import Violation
 from rnnspec.subjects.release import is_promised
 
-REFUSED_IN = 16
+REFUSED_IN = 18
 """Invalid values of one kind are passed in one case of so many."""
 
 
@@ -98,8 +98,7 @@ TYPES = InvalidArguments(
         _list_invalid("rnn.args.sizes.integers", "hidden_size", NON_INTEGERS, TypeError),
         _list_invalid("rnn.args.batch-first.bool", "batch_first", NON_BOOLS, TypeError),
     ),
-    one_in(12, 1),
-    count=2,
+    one_in(14, 1),
 )
 NONLINEARITIES = InvalidArguments(
     _interleave(
@@ -111,7 +110,6 @@ NONLINEARITIES = InvalidArguments(
         ),
     ),
     one_in(REFUSED_IN, 2),
-    count=2,
 )
 DROPOUTS = InvalidArguments(
     _interleave(
@@ -121,7 +119,6 @@ DROPOUTS = InvalidArguments(
         ),
     ),
     one_in(REFUSED_IN, 3),
-    count=2,
 )
 PROJECTIONS = InvalidArguments(
     tuple(_list_invalid("rnn.args.proj-size-refused", "proj_size", (1, 2, 3), None)),
