@@ -10,12 +10,14 @@ from rnnspec.contract.kinds import KINDS, Kind
 
 @dataclass(frozen=True)
 class Config:
-    """The constructor arguments of one layer, in the documented order with the documented defaults.
+    """The constructor arguments of one layer, with the documented defaults.
 
-    Raises ValueError if a size is below 1, if the kind of layer is unknown or lacks the
-    nonlinearity, or if `dropout` is not between 0 and 1.
+    A kind of layer without an argument has its default, such as a GRU, whose candidate state is
+    always activated by tanh. Raises ValueError if a size is below 1, if the kind of layer is
+    unknown or lacks an argument, if `dropout` is not between 0 and 1, or if `proj_size` is not
+    between 0 and `hidden_size` - 1.
 
-    Source: the signature and the *Args* section of the nn.RNN page.
+    Source: the signatures and the *Args* sections of the nn.RNN, nn.LSTM and nn.GRU pages.
     """
 
     input_size: int
@@ -26,6 +28,7 @@ class Config:
     batch_first: bool = False
     dropout: float = 0.0
     bidirectional: bool = False
+    proj_size: int = 0
     kind: str = "rnn"
 
     def __post_init__(self) -> None:
@@ -34,13 +37,19 @@ class Config:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)!r}")
         if self.kind not in KINDS:
             raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {self.kind!r}")
-        if self.nonlinearity not in self.kind_data.nonlinearities:
-            raise ValueError(
-                f"nonlinearity must be one of {self.kind_data.nonlinearities}, "
-                f"got {self.nonlinearity!r}"
-            )
+        for name in OPTIONAL:
+            value = getattr(self, name)
+            if name not in self.kind_data.arguments and value != DEFAULTS[name]:
+                raise ValueError(f"nn.{self.kind_data.title} has no {name}, got {value!r}")
+        known = self.kind_data.nonlinearities
+        if known and self.nonlinearity not in known:
+            raise ValueError(f"nonlinearity must be one of {known}, got {self.nonlinearity!r}")
         if not 0.0 <= self.dropout <= 1.0:
             raise ValueError(f"dropout must be between 0 and 1, got {self.dropout!r}")
+        if not 0 <= self.proj_size < self.hidden_size:
+            raise ValueError(
+                f"proj_size must be between 0 and hidden_size - 1, got {self.proj_size!r}"
+            )
 
     @property
     def kind_data(self) -> Kind:
@@ -53,17 +62,19 @@ class Config:
         return 2 if self.bidirectional else 1
 
     @property
+    def output_size(self) -> int:
+        """The number of units of a hidden state: `proj_size` if it is projected."""
+        return self.proj_size or self.hidden_size
+
+    @property
     def arguments(self) -> dict[str, Any]:
-        """All constructor arguments by name, in the documented order."""
-        return {
-            field.name: getattr(self, field.name) for field in fields(self) if field.name != "kind"
-        }
+        """All constructor arguments of this kind by name, in the documented order."""
+        return {name: getattr(self, name) for name in self.kind_data.arguments}
 
     @property
     def changed(self) -> dict[str, Any]:
         """The arguments that a caller must pass: both sizes, and every non-default value."""
-        default = {field.name: field.default for field in fields(self)}
-        return {name: value for name, value in self.arguments.items() if value != default[name]}
+        return {name: value for name, value in self.arguments.items() if value != DEFAULTS[name]}
 
     def __str__(self) -> str:
         sizes = [str(self.input_size), str(self.hidden_size)]
@@ -73,3 +84,9 @@ class Config:
             if name not in ("input_size", "hidden_size")
         ]
         return f"{self.kind_data.title}({', '.join(sizes + rest)})"
+
+
+DEFAULTS: dict[str, Any] = {field.name: field.default for field in fields(Config)}
+"""The default of each argument; a size has none, so every value differs from it."""
+OPTIONAL = ("nonlinearity", "proj_size")
+"""The arguments that some kinds do not have."""

@@ -15,20 +15,71 @@ class Nonlinearity(str, Enum):
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of recurrent layer: the gates that its weights stack and the states that it carries.
+    """One kind of recurrent layer: its arguments, its gates, and the states that it carries.
 
-    Source: the *Variables* sections of the nn.RNN, nn.LSTM and nn.GRU pages.
+    name            the value of the option --kind
+    title           the name of the class in torch.nn
+    gates           the gates, in the order in which weights and biases stack them along rows
+    states          the letters of its states: h, and for an LSTM c
+    arguments       the constructor arguments that its signature has, in the documented order,
+                    without device and dtype
+    nonlinearities  the values of the argument `nonlinearity`; empty if it has none
+
+    Source: the signatures and the *Variables* sections of the nn.RNN, nn.LSTM and nn.GRU pages.
     """
 
     name: str
     title: str
-    gates: int
+    gates: tuple[str, ...]
     states: tuple[str, ...]
-    nonlinearities: tuple[str, ...]
+    arguments: tuple[str, ...]
+    nonlinearities: tuple[str, ...] = ()
 
+    @property
+    def initial(self) -> tuple[str, ...]:
+        """The names of its initial states: h_0, and for an LSTM c_0."""
+        return tuple(f"{letter}_0" for letter in self.states)
+
+    @property
+    def final(self) -> tuple[str, ...]:
+        """The names of its final states: h_n, and for an LSTM c_n."""
+        return tuple(f"{letter}_n" for letter in self.states)
+
+    @property
+    def results(self) -> tuple[str, ...]:
+        """The names of what a call returns: output, and the final states."""
+        return ("output", *self.final)
+
+    @property
+    def has_projection(self) -> bool:
+        """Whether its hidden state can be projected to `proj_size` units."""
+        return "proj_size" in self.arguments
+
+
+_LAYER = ("bias", "batch_first", "dropout", "bidirectional")
+_SIZES = ("input_size", "hidden_size", "num_layers")
 
 RNN = Kind(
-    "rnn", "RNN", gates=1, states=("h",), nonlinearities=tuple(each.value for each in Nonlinearity)
+    "rnn",
+    "RNN",
+    gates=("hidden",),
+    states=("h",),
+    arguments=(*_SIZES, "nonlinearity", *_LAYER),
+    nonlinearities=tuple(each.value for each in Nonlinearity),
+)
+GRU = Kind(
+    "gru",
+    "GRU",
+    gates=("reset", "update", "new"),
+    states=("h",),
+    arguments=(*_SIZES, *_LAYER),
+)
+LSTM = Kind(
+    "lstm",
+    "LSTM",
+    gates=("input", "forget", "cell", "output"),
+    states=("h", "c"),
+    arguments=(*_SIZES, *_LAYER, "proj_size"),
 )
 
-KINDS: dict[str, Kind] = {kind.name: kind for kind in (RNN,)}
+KINDS: dict[str, Kind] = {kind.name: kind for kind in (RNN, GRU, LSTM)}

@@ -1,7 +1,7 @@
 """The documented shapes: from a configuration and an input shape to every other shape.
 
 The letters are those of the nn.RNN page: L is the number of time steps, N the batch size, D the
-number of directions, H_in `input_size` and H_out `hidden_size`.
+number of directions, H_in `input_size` and H_out `hidden_size`, or `proj_size` if an LSTM has one.
 """
 
 from __future__ import annotations
@@ -29,20 +29,22 @@ def output_shape(config: Config, shape: Sequence[int]) -> Shape:
 
     Source: *Outputs* on the nn.RNN page.
     """
-    return (*_validate_input_shape(config, shape)[:-1], config.num_directions * config.hidden_size)
+    return (*_validate_input_shape(config, shape)[:-1], config.num_directions * config.output_size)
 
 
-def state_shape(config: Config, shape: Sequence[int]) -> Shape:
-    """Return the shape of `h_0` and `h_n` for an input of this shape.
+def state_shape(config: Config, shape: Sequence[int], letter: str = "h") -> Shape:
+    """Return the shape of the initial and the final state with a letter, for an input shape.
 
-    The shape is (D * num_layers, N, H_out), without N if the input is unbatched. `batch_first` does
-    not apply to hidden states. Raises ValueError for the same inputs as `output_shape`.
+    The shape is (D * num_layers, N, H_out), without N if the input is unbatched. The state c of an
+    LSTM has `hidden_size` units even with `proj_size`. `batch_first` does not apply to states.
+    Raises ValueError for the same inputs as `output_shape`.
 
-    Source: *Inputs* and *Outputs* on the nn.RNN page.
+    Source: *Inputs* and *Outputs* on the nn.RNN and nn.LSTM pages.
     """
     checked = _validate_input_shape(config, shape)
     batch = () if len(checked) == 2 else (checked[0 if config.batch_first else 1],)
-    return (config.num_layers * config.num_directions, *batch, config.hidden_size)
+    units = config.hidden_size if letter == "c" else config.output_size
+    return (config.num_layers * config.num_directions, *batch, units)
 
 
 def packed_output_shape(config: Config, lengths: Sequence[int]) -> Shape:
@@ -52,26 +54,30 @@ def packed_output_shape(config: Config, lengths: Sequence[int]) -> Shape:
     """
     if not lengths or min(lengths) < 1:
         raise ValueError(f"lengths must be one or more integers above 0, got {list(lengths)!r}")
-    return (sum(lengths), config.num_directions * config.hidden_size)
+    return (sum(lengths), config.num_directions * config.output_size)
 
 
 def parameter_shapes(config: Config) -> dict[str, Shape]:
     """Return the shape of every parameter by name, in the order of registration.
 
-    The order is layer by layer, then direction by direction, with weights before biases.
+    The order is layer by layer, then direction by direction, with weights before biases and the
+    projection last. Weights and biases stack the gates of the kind along their rows.
 
-    Source: *Variables* on the nn.RNN page; the nn.LSTM page documents the suffix `_reverse`.
+    Source: *Variables* on the nn.RNN, nn.GRU and nn.LSTM pages; the last documents the suffix
+    `_reverse`.
     """
     shapes: dict[str, Shape] = {}
-    rows = config.kind_data.gates * config.hidden_size
+    rows = len(config.kind_data.gates) * config.hidden_size
     for layer in range(config.num_layers):
-        width = config.input_size if layer == 0 else config.num_directions * config.hidden_size
+        width = config.input_size if layer == 0 else config.num_directions * config.output_size
         for suffix in ("", "_reverse")[: config.num_directions]:
             shapes[f"weight_ih_l{layer}{suffix}"] = (rows, width)
-            shapes[f"weight_hh_l{layer}{suffix}"] = (rows, config.hidden_size)
+            shapes[f"weight_hh_l{layer}{suffix}"] = (rows, config.output_size)
             if config.bias:
                 shapes[f"bias_ih_l{layer}{suffix}"] = (rows,)
                 shapes[f"bias_hh_l{layer}{suffix}"] = (rows,)
+            if config.proj_size:
+                shapes[f"weight_hr_l{layer}{suffix}"] = (config.proj_size, config.hidden_size)
     return shapes
 
 

@@ -86,7 +86,11 @@ REJECTED: list[tuple[dict[str, Any], str]] = [
     ({"dropout": 1.5}, "dropout must be between 0 and 1, got 1.5"),
     ({"dropout": -0.1}, "dropout must be between 0 and 1, got -0.1"),
     ({"dropout": float("nan")}, "dropout must be between 0 and 1, got nan"),
-    ({"kind": "gated"}, "kind must be one of rnn, got 'gated'"),
+    ({"kind": "gru", "nonlinearity": "relu"}, "nn.GRU has no nonlinearity, got 'relu'"),
+    ({"kind": "gru", "proj_size": 2}, "nn.GRU has no proj_size, got 2"),
+    ({"kind": "lstm", "proj_size": 4}, "proj_size must be between 0 and hidden_size - 1, got 4"),
+    ({"kind": "lstm", "proj_size": -1}, "proj_size must be between 0 and hidden_size - 1, got -1"),
+    ({"kind": "gated"}, "kind must be one of rnn, gru, lstm, got 'gated'"),
 ]
 
 

@@ -161,3 +161,26 @@ def test_the_public_module_exports_the_shape_functions() -> None:
         "parameter_shapes",
         "state_shape",
     ]
+
+
+def list_gated_configs() -> list[Config]:
+    kinds = [("gru", 0), ("lstm", 0), ("lstm", 2)]
+    return [
+        Config(3, 4, kind=kind, proj_size=size, num_layers=layers, bidirectional=two, bias=bias)
+        for kind, size in kinds
+        for layers, two, bias in product((1, 2), (False, True), (False, True))
+    ]
+
+
+@pytest.mark.parametrize("config", list_gated_configs(), ids=str)
+def test_shapes_of_gated_layers_are_those_of_torch(config: Config) -> None:
+    layer = getattr(torch.nn, config.kind_data.title)(**config.arguments)
+    found = [(name, tuple(each.shape)) for name, each in layer.named_parameters()]
+    assert list(parameter_shapes(config).items()) == found
+    for shape in ((5, 3), (5, 6, 3)):
+        output, states = layer(torch.ones(shape))
+        final = states if isinstance(states, tuple) else (states,)
+        assert tuple(output.shape) == output_shape(config, shape)
+        assert [tuple(state.shape) for state in final] == [
+            state_shape(config, shape, letter) for letter in config.kind_data.states
+        ]
