@@ -172,6 +172,7 @@ def list_gated_configs() -> list[Config]:
     ]
 
 
+@pytest.mark.filterwarnings("ignore:LSTM with projections")
 @pytest.mark.parametrize("config", list_gated_configs(), ids=str)
 def test_shapes_of_gated_layers_are_those_of_torch(config: Config) -> None:
     layer = getattr(torch.nn, config.kind_data.title)(**config.arguments)
