@@ -109,7 +109,9 @@ class RunOptions:
 class CheckOptions(RunOptions):
     """The options of a check of a layer."""
 
-    kind: str = option("rnn", "The kind of layer: rnn.", metavar="KIND")
+    kind: str = option(
+        AUTOMATIC, "The kind of layer: rnn, gru, or auto, which looks at it.", metavar="KIND"
+    )
     dtype: str | None = option(
         None, "Check this dtype only: float64, float32, bfloat16 or float16.", metavar="DTYPE"
     )

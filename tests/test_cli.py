@@ -111,14 +111,14 @@ def test_conforming_layer_exits_with_0_and_the_verdict_is_the_last_line(
     out, err = capsys.readouterr()
     assert err == ""
     assert out.startswith(f"rnnspec {rnnspec.__version__}   torch {torch.__version__}, Python ")
-    assert find_last_line(out) == "torch.nn:RNN conforms to the contract: all 2 rules hold."
+    assert find_last_line(out) == "torch.nn:RNN conforms to the contract of nn.RNN: all 2 rules hold."
 
 
 def test_violating_layer_exits_with_1(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_check("layers_of_mine.py:Wrong") == 1
     out, _ = capsys.readouterr()
     assert (
-        find_last_line(out) == "layers_of_mine.py:Wrong violates the contract: 1 fault. "
+        find_last_line(out) == "layers_of_mine.py:Wrong violates the contract of nn.RNN: 1 fault. "
         "values: 1 fault; gradients, module, interface: not checked."
     )
     assert "FAIL  recurrence.h-n" in out
@@ -151,7 +151,7 @@ def test_broken_should_is_counted_and_is_a_violation_if_strict(
 
 
 WRONG_VALUES = {
-    "--kind": ("lstm", "--kind 'lstm': choose rnn."),
+    "--kind": ("gtu", "--kind 'gtu': choose auto, rnn, gru or lstm. Did you mean 'gru'?"),
     "--profile": (
         "qick",
         "--profile 'qick': choose quick, default or thorough. Did you mean 'quick'?",
@@ -347,7 +347,7 @@ def test_report_is_written_as_json(
         "conforms",
     )
     if name != "-":
-        conclusion = "layers_of_mine.py:Printing conforms to the contract: all 2 rules hold."
+        conclusion = "layers_of_mine.py:Printing conforms to the contract of nn.RNN: all 2 rules hold."
         assert find_last_line(out) == conclusion
 
 
@@ -429,7 +429,7 @@ def test_rules_of_an_excluded_feature_do_not_apply(capsys: pytest.CaptureFixture
     out, _ = capsys.readouterr()
     assert "not applicable  1 rule: excluded by --without packed" in out
     assert find_last_line(out) == (
-        "torch.nn:RNN conforms to the contract, without packed: all 2 rules hold; "
+        "torch.nn:RNN conforms to the contract of nn.RNN, without packed: all 2 rules hold; "
         "2 of the 3 rules apply."
     )
 
@@ -455,10 +455,10 @@ def test_part_that_no_chosen_rule_belongs_to_is_refused(
 def test_verdict_of_each_part_is_in_the_last_line_and_in_the_data(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    rules = ["--rule", "errors.rank", "--cases", "40", "--json", "report.json"]
+    rules = ["--rule", "errors.rank", "--cases", "150", "--json", "report.json"]
     assert run_check("layers_of_mine.py:Wrong", *rules) == 1
     assert find_last_line(capsys.readouterr().out) == (
-        "layers_of_mine.py:Wrong violates the contract: 1 fault. "
+        "layers_of_mine.py:Wrong violates the contract of nn.RNN: 1 fault. "
         "values: 1 fault; gradients, module: not checked; interface: conform."
     )
     report = json.loads(Path("report.json").read_text())

@@ -50,7 +50,7 @@ GUIDES = (
         "adding-a-rule.md",
         (
             "With tanh, every value of `output` and `h_n` lies between -1 and 1.",
-            "torch.nn:RNN conforms to the contract: 1 rule holds.",
+            "torch.nn:RNN conforms to the contract of nn.RNN: 1 rule holds.",
             "planted bugs              1; detected by the rule they name: 1 in quick",
         ),
         (
@@ -63,7 +63,7 @@ GUIDES = (
     Guide(
         "adding-an-axis-value.md",
         (
-            "torch.nn:RNN conforms to the contract: 1 rule holds.",
+            "torch.nn:RNN conforms to the contract of nn.RNN: 1 rule holds.",
             "planted bugs              1; detected by the rule they name: 1 in",
             "prior_use rejected",
         ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -11,20 +11,17 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
+from rnnspec.api.building import build_subject, check_kind
 from rnnspec.api.validation import check_run_options
 from rnnspec.cases.axes import AXIS, DropoutLevel, DType, Feature, Float32Precision
-from rnnspec.cases.axes.constructor_style import SIZES
 from rnnspec.cases.case import CONFIG_AXES
 from rnnspec.cases.plan import PROFILES
 from rnnspec.contract import fingerprints
-from rnnspec.contract.config import Config
-from rnnspec.contract.kinds import KINDS
 from rnnspec.engine.campaign import Watcher, run_campaign
 from rnnspec.engine.capabilities import build_base_case, parse_features, probe_capabilities
 from rnnspec.engine.outcome import Progress
 from rnnspec.engine.pace import Pace, measure_pace
 from rnnspec.engine.suite import Observed, Suite
-from rnnspec.errors import SelectionError, TargetError
 from rnnspec.isolation.messages import DEFAULT_TIMEOUT
 from rnnspec.isolation.sending import NotImportableError, make_sent_job
 from rnnspec.isolation.supervisor import Supervisor
@@ -33,8 +30,7 @@ from rnnspec.pipeline import check_suite
 from rnnspec.report.data import Report
 from rnnspec.rulekit.selection import select_in_force, select_parts
 from rnnspec.rules.catalogue import select_layer_rules
-from rnnspec.subjects.failures import Failure
-from rnnspec.subjects.subject import TorchSubject, observe_step
+from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import resolve_target
 from rnnspec.suites.layer import LayerSuite
 
@@ -131,17 +127,15 @@ def prepare_suite(target: LayerTarget, options: CheckOptions) -> LayerSuite:
     If the user leaves it open where sizes come from, a slow target gets those of a pool. Raises
     CannotCheck.
     """
-    check_choice("kind", options.kind, KINDS)
+    check_kind(options.kind)
     check_choice("sizes", options.sizes, (AUTOMATIC, *(each.value for each in SizeSource)))
     chosen = select_parts(select_layer_rules(options.rules), options.parts)
     pinned = _pin_axes(options)
     check_run_options(options)
     excluded = parse_features(options.without) | _exclude_tf32(options)
     found = resolve_target(target)
-    subject = TorchSubject(found, str(options.device), options.kind, options.arguments)
     with keep_random_numbers():
-        subject = _try_to_build(subject)
-        _check_arguments(options.arguments)
+        subject = build_subject(found, str(options.device), options.kind, options.arguments)
         subject = replace(subject, capabilities=probe_capabilities(subject, excluded))
         pace = _measure_pace(subject, options.sizes)
     rules = select_in_force(chosen, torch.__version__)
@@ -157,53 +151,6 @@ def prepare_suite(target: LayerTarget, options: CheckOptions) -> LayerSuite:
 def _measure_pace(subject: TorchSubject, sizes: str) -> Pace | None:
     """Return how long a subject takes, if that decides about the sizes and can be observed."""
     return measure_pace(subject, build_base_case(subject)) if sizes == AUTOMATIC else None
-
-
-def _try_to_build(subject: TorchSubject) -> TorchSubject:
-    """Return the subject, knowing whether its sizes can be given by position.
-
-    Raises TargetError if the target does not build a module from two sizes at all.
-    """
-    target, fixed = subject.target, subject.fixed
-    if isinstance(target.factory, torch.nn.Module):
-        raise TargetError(
-            f"{target.label} is a layer already; name its class or a factory that builds a new one."
-        )
-    given = ", ".join(["2, 3", *(f"{name}={value!r}" for name, value in fixed.items())])
-    try:
-        with observe_step(f"building it with ({given})"):
-            made = target.factory(2, 3, **fixed)
-    except Failure as failure:
-        made = _build_by_keyword(subject)
-        if made is None:
-            raise TargetError(f"{target.label}: {failure}") from failure
-        # The rule about positional arguments tells the fault.
-        capabilities = replace(subject.capabilities, keyword_only=True)
-        subject = replace(subject, capabilities=capabilities)
-    if not isinstance(made, torch.nn.Module):
-        raise TargetError(
-            f"{target.label}: building it returned {made!r}; expected a torch.nn.Module."
-        )
-    return subject
-
-
-def _build_by_keyword(subject: TorchSubject) -> object | None:
-    """Return what the target builds if even the sizes are given by keyword, or None."""
-    try:
-        with observe_step("building it by keyword"):
-            made: object = subject.target.factory(input_size=2, hidden_size=3, **subject.fixed)
-    except Failure:
-        return None
-    return made
-
-
-def _check_arguments(fixed: Mapping[str, Any]) -> None:
-    """Raise SelectionError if documented arguments have values that the documentation rules out."""
-    documented = [name for name in Config(1, 1).arguments if name not in SIZES]
-    try:
-        Config(1, 1, **{name: fixed[name] for name in documented if name in fixed})
-    except (TypeError, ValueError) as error:
-        raise SelectionError(f"cannot be passed: {error}", "arguments") from error
 
 
 def _pin_axes(options: CheckOptions) -> tuple[tuple[str, Any], ...]:

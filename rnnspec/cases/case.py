@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rnnspec.cases.axes import (
@@ -25,7 +25,7 @@ from rnnspec.cases.axes import (
     parse_value,
 )
 from rnnspec.contract.config import Config
-from rnnspec.contract.kinds import Nonlinearity
+from rnnspec.contract.kinds import KINDS, Nonlinearity
 
 CONFIG_AXES = ("nonlinearity", "num_layers", "bidirectional", "batch_first", "bias")
 """The axes that are fields of the configuration; `dropout` is one in part, as a probability."""
@@ -138,8 +138,7 @@ class Case:
     def as_dict(self) -> dict[str, Any]:
         """Return the case as data for JSON."""
         data = {name: _as_text(value) for name, value in vars(self).items()}
-        data["config"] = asdict(self.config)
-        data["config"].pop("kind")
+        data["config"] = {**self.config.arguments, "kind": self.config.kind}
         return {**data, "lengths": list(self.lengths)}
 
     @classmethod
@@ -247,9 +246,20 @@ CONSTRAINTS: tuple[Constraint, ...] = (
     Constraint(("dropout", "mode", "num_layers", "distribution"), _is_predictable),
 )
 """The conditions that every case fulfils."""
+GATED_CONSTRAINTS = (
+    *CONSTRAINTS,
+    # There must be biases to hold the gates.
+    _constrain(_is_one_of(Distribution.TERNARY, Distribution.SOLVABLE), "bias", bool),
+)
+"""Those that every case of a gated kind fulfils."""
+
+
+def list_constraints(kind: str) -> tuple[Constraint, ...]:
+    """Return the conditions that every case of a kind of layer fulfils."""
+    return GATED_CONSTRAINTS if KINDS[kind].is_gated else CONSTRAINTS
 
 
 def is_consistent(case: Case) -> bool:
-    """Return whether a case fulfils all constraints."""
+    """Return whether a case fulfils all constraints of its kind."""
     row = {axis.name: case.get_choice(axis.name) for axis in AXES}
-    return all(constraint.allows(row) for constraint in CONSTRAINTS)
+    return all(constraint.allows(row) for constraint in list_constraints(case.config.kind))

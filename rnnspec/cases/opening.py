@@ -79,4 +79,4 @@ def _make_case(scope: Scope, sizes: Sizes, wanted: Mapping[str, Any]) -> Case:
     }
     level = row["dropout"].probability
     case = make_case(row, sizes, PROBABILITY if level is None else level)
-    return case.replace(lengths=LENGTHS.get(case.batch, ()))
+    return case.replace(kind=scope.kind, lengths=LENGTHS.get(case.batch, ()))

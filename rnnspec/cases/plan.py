@@ -9,9 +9,11 @@ from random import Random  # here, so that a subject that replaces it changes no
 from typing import Any
 
 from rnnspec.cases.axes import AXES, AXIS, STACKED, Axis, Feature
-from rnnspec.cases.case import CONSTRAINTS
+from rnnspec.cases.case import list_constraints
 from rnnspec.cases.covering import Row, build_covering_array
 from rnnspec.cases.sizes import LARGE_PAIRS
+from rnnspec.contract.config import OPTIONAL
+from rnnspec.contract.kinds import KINDS, UNGATED
 
 FEW_LARGE_AXES = ("nonlinearity", "bidirectional", "layout", "initial_state", "mode", "dtype")
 LARGE_AXES = (*FEW_LARGE_AXES, "bias", "dropout", "memory_layout", "distribution")
@@ -70,10 +72,20 @@ PROFILES = {
 
 @dataclass(frozen=True)
 class Scope:
-    """What may be drawn: the features that are unsupported, and the axes pinned to one value."""
+    """What may be drawn.
+
+    unsupported  the features that are unsupported
+    pinned       the axes that keep one value
+    kind         the kind of layer; one without an argument has its default
+    """
 
     unsupported: frozenset[Feature] = frozenset()
     pinned: tuple[tuple[str, Any], ...] = ()
+    kind: str = UNGATED.name
+
+    def has_axis(self, name: str) -> bool:
+        """Return whether the kind of layer varies along an axis."""
+        return name not in OPTIONAL or name in KINDS[self.kind].arguments
 
     def list_values(self, axis: Axis) -> tuple[Any, ...]:
         """Return the values of an axis within this scope, the simplest first.
@@ -83,6 +95,8 @@ class Scope:
         pinned = dict(self.pinned)
         if axis.name in pinned:
             return (pinned[axis.name],)
+        if not self.has_axis(axis.name):
+            return (axis.simplest,)
         allowed = [v for v in axis.values if axis.needed_feature(v) not in self.unsupported]
         return tuple(allowed) or (axis.simplest,)
 
@@ -154,7 +168,7 @@ def build_covering_rows(
     domains = {axis.name: _list_domain(scope, axis, varied) for axis in AXES} | (
         {"large_dimensions": tuple(large_dimensions)} if large_dimensions else {}
     )
-    return tuple(build_covering_array(domains, CONSTRAINTS, strength, seed))
+    return tuple(build_covering_array(domains, list_constraints(scope.kind), strength, seed))
 
 
 def _list_domain(scope: Scope, axis: Axis, varied: Sequence[str]) -> tuple[Any, ...]:

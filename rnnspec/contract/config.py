@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from rnnspec.contract.kinds import KINDS, Kind
+from rnnspec.contract.kinds import KINDS, UNGATED, Kind
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Config:
     dropout: float = 0.0
     bidirectional: bool = False
     proj_size: int = 0
-    kind: str = "rnn"
+    kind: str = UNGATED.name
 
     def __post_init__(self) -> None:
         for name in ("input_size", "hidden_size", "num_layers"):
@@ -75,6 +75,11 @@ class Config:
     def changed(self) -> dict[str, Any]:
         """The arguments that a caller must pass: both sizes, and every non-default value."""
         return {name: value for name, value in self.arguments.items() if value != DEFAULTS[name]}
+
+    @property
+    def ungated(self) -> Config:
+        """The same configuration of a layer with a single gate."""
+        return replace(self, kind=UNGATED.name, proj_size=0)
 
     def __str__(self) -> str:
         sizes = [str(self.input_size), str(self.hidden_size)]

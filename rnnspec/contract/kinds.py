@@ -24,6 +24,8 @@ class Kind:
     arguments       the constructor arguments that its signature has, in the documented order,
                     without device and dtype
     nonlinearities  the values of the argument `nonlinearity`; empty if it has none
+    held            for each gate, the sign at which it is held shut or open by its bias, so that
+                    the layer does what an nn.RNN with tanh does; None for the gate that is left
 
     Source: the signatures and the *Variables* sections of the nn.RNN, nn.LSTM and nn.GRU pages.
     """
@@ -34,6 +36,7 @@ class Kind:
     states: tuple[str, ...]
     arguments: tuple[str, ...]
     nonlinearities: tuple[str, ...] = ()
+    held: tuple[float | None, ...] = (None,)
 
     @property
     def initial(self) -> tuple[str, ...]:
@@ -49,6 +52,21 @@ class Kind:
     def results(self) -> tuple[str, ...]:
         """The names of what a call returns: output, and the final states."""
         return ("output", *self.final)
+
+    @property
+    def page(self) -> str:
+        """The page of the documentation that describes it: nn.RNN, nn.GRU or nn.LSTM."""
+        return f"nn.{self.title}"
+
+    @property
+    def qualified_name(self) -> str:
+        """The class of torch that implements it, as a program writes it."""
+        return f"torch.{self.page}"
+
+    @property
+    def is_gated(self) -> bool:
+        """Whether it has gates besides the one that computes the new state."""
+        return len(self.gates) > 1
 
     @property
     def has_projection(self) -> bool:
@@ -73,6 +91,7 @@ GRU = Kind(
     gates=("reset", "update", "new"),
     states=("h",),
     arguments=(*_SIZES, *_LAYER),
+    held=(1.0, -1.0, None),
 )
 LSTM = Kind(
     "lstm",
@@ -80,6 +99,11 @@ LSTM = Kind(
     gates=("input", "forget", "cell", "output"),
     states=("h", "c"),
     arguments=(*_SIZES, *_LAYER, "proj_size"),
+    held=(1.0, -1.0, None, 1.0),
 )
 
 KINDS: dict[str, Kind] = {kind.name: kind for kind in (RNN, GRU, LSTM)}
+UNGATED = RNN
+"""The kind whose layers have a single gate."""
+JUDGED = tuple(kind.name for kind in (RNN, GRU))
+"""The kinds whose layers can be judged."""

@@ -18,8 +18,8 @@ from rnnspec.cases.axes import (
     ModuleUses,
 )
 from rnnspec.cases.case import Case
-from rnnspec.contract.config import Config
-from rnnspec.contract.kinds import Nonlinearity
+from rnnspec.contract.config import OPTIONAL, Config
+from rnnspec.contract.kinds import KINDS, Nonlinearity
 from rnnspec.errors import SelectionError, suggest_similar
 from rnnspec.observe.observation import Observation
 from rnnspec.subjects.capabilities import Capabilities
@@ -99,13 +99,16 @@ def probe_capabilities(
     offered = replace(
         subject.capabilities, unsupported={**subject.capabilities.unsupported, **excluded}
     )
+    known = _list_features(subject.kind)
+    groups = [[each for each in group if each in known] for group in TOGETHER]
     shown = {
         feature
-        for group in TOGETHER
+        for group in groups
         if _work_together(replace(subject, capabilities=offered), group)
         for feature in group
     }
-    for feature, (changes, attempt) in ATTEMPTS.items():
+    for feature in known:
+        changes, attempt = ATTEMPTS[feature]
         if feature not in shown and offered.offers(feature):
             tried = replace(subject, capabilities=offered)
             reason = _find_refusal(tried, feature, changes, attempt)
@@ -117,12 +120,18 @@ def probe_capabilities(
     return replace(offered, is_complete=True)
 
 
+def _list_features(kind: str) -> list[Feature]:
+    """Return the features that can be tried of a kind: not the arguments that it does not have."""
+    lacking = [name for name in OPTIONAL if name not in KINDS[kind].arguments]
+    return [feature for feature in ATTEMPTS if feature.text not in lacking]
+
+
 def build_base_case(subject: TorchSubject) -> Case:
     """Return a plain batched case with the user's arguments, in the first dtype that is offered."""
     dtype = next((each for each in DType if subject.offers(each.needs)), DType.FLOAT64)
-    documented = PLAIN.config.arguments
+    documented = PLAIN.replace(kind=subject.kind).config.arguments
     own = {name: value for name, value in subject.fixed.items() if name in documented}
-    return PLAIN.replace(dtype=dtype, **own)
+    return PLAIN.replace(dtype=dtype, kind=subject.kind, **own)
 
 
 def _work_together(subject: TorchSubject, features: Sequence[Feature]) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from rnnspec.contract.clauses import Level
 from rnnspec.contract.features import Feature
+from rnnspec.contract.kinds import KINDS
 from rnnspec.report.data import (
     FaultSummary,
     PartVerdict,
@@ -212,8 +213,17 @@ def format_conclusion(report: Report) -> str:
         return f"{report.subject}: inconclusive. {broken}, but {_explain_doubt(report)}{extra}."
     if report.verdict is RunVerdict.CONFORMS:
         lacking = _format_lacking(report)
-        return f"{report.subject} conforms to the contract{lacking}: {_format_held(report)}{extra}."
-    return f"{report.subject} violates the contract: {_format_faults(report)}{extra}."
+        held = _format_held(report)
+        return f"{report.subject} conforms to {_name_contract(report)}{lacking}: {held}{extra}."
+    faults = _format_faults(report)
+    return f"{report.subject} violates {_name_contract(report)}: {faults}{extra}."
+
+
+def _name_contract(report: Report) -> str:
+    """Return which contract was judged: that of a kind of layer, or of a model."""
+    if report.kind not in KINDS:
+        return "the contract"
+    return f"the contract of {KINDS[report.kind].page}"
 
 
 def _format_lacking(report: Report) -> str:

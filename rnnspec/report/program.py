@@ -1,4 +1,4 @@
-"""Reproduction programs: they fail for the subject, pass for torch.nn.RNN, and need only torch."""
+"""Reproduction programs: they fail for the subject, pass for torch's layer, and need only torch."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from rnnspec.cases.axes import ConstructorStyle, DType, GradMode, InitialState, 
 from rnnspec.cases.axes import Float32Precision as Precision
 from rnnspec.cases.case import Case
 from rnnspec.cases.values import Values, draw_values
+from rnnspec.contract.kinds import Kind
 from rnnspec.engine.explanations import Program
 from rnnspec.engine.outcome import Finding, FindingKind
 from rnnspec.observe.tensors import to_layout
@@ -42,7 +43,11 @@ SPREAD = """def spread(result):
     weights = torch.arange(1.0, result.numel() + 1).reshape(result.shape).to(result)
     return (result * weights / result.numel()).sum()"""
 
-REFERENCE = Target(torch.nn.RNN, "torch.nn:RNN", "torch.nn.RNN", ())
+
+def find_reference(kind: Kind) -> Target:
+    """Return the layer of torch for which a program passes."""
+    factory = getattr(torch.nn, kind.title)
+    return Target(factory, f"torch.nn:{kind.title}", kind.qualified_name, ())
 
 
 def find_program(
@@ -51,14 +56,14 @@ def find_program(
     fixed: Mapping[str, Any] | None = None,
     device: str = "cpu",
 ) -> Program:
-    """Return a program that fails for the subject and passes for `torch.nn.RNN`.
+    """Return a program that fails for the subject and passes for the layer of torch.
 
     Its weights and inputs are drawn from one of a few seeds. If none reproduces the fault, they are
     the numbers of the case, written out. If neither does, say why there is no program.
     """
     if finding.kind is FindingKind.CHECKER_ERROR:
         return Program(missing="the check itself failed, which says nothing about the subject")
-    is_shown = False
+    is_shown, standard = False, find_reference(finding.case.config.kind_data)
     for snippet in _list_snippets(finding):
         tried = replace(finding, snippet=snippet)
         for seed in (*MORE_SEEDS, None):
@@ -66,11 +71,11 @@ def find_program(
             if not is_failing_program(source, target, device):
                 continue
             is_shown = True
-            reference = write_program(REFERENCE, tried, None, device, seed=seed)
-            if not is_failing_program(reference, REFERENCE, device):
+            reference = write_program(standard, tried, None, device, seed=seed)
+            if not is_failing_program(reference, standard, device):
                 return Program(source)
     if is_shown:
-        return Program(missing="the program that was tried fails for torch.nn.RNN as well")
+        return Program(missing=f"the program that was tried fails for {standard.name} as well")
     return Program(missing="the program that was tried does not show the fault")
 
 
@@ -100,7 +105,7 @@ def write_program(
 
     Its numbers are drawn from the seed of the case and `seed`; they are those of the case, written
     out, if it is None. `fixed` holds the constructor arguments that the user set; those that
-    `torch.nn.RNN` does not document are passed only to the subject.
+    the layer of torch does not document are passed only to the subject.
     """
     is_literal = seed is None
     case = finding.case if seed is None else finding.case.replace(seed=finding.case.seed + seed)
@@ -203,7 +208,7 @@ class ProgramWriter:
         style, config = case.constructor_style, case.config
         arguments = config.arguments if style.lists_all else config.changed
         evaluated = "" if case.mode is Mode.TRAIN else ".eval()"
-        reference = self._write_layer("torch.nn.RNN", ConstructorStyle.CHANGED)
+        reference = self._write_layer(config.kind_data.qualified_name, ConstructorStyle.CHANGED)
         return [
             *([f"build = {self.name}"] if self._uses(Helper.BUILD) else []),
             f"config = dict({_write_keywords(arguments)})",

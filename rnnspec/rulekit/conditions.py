@@ -19,6 +19,7 @@ from rnnspec.cases.axes import (
     Mode,
 )
 from rnnspec.cases.case import Case
+from rnnspec.cases.gates import can_hold_gates
 
 CaseT = TypeVar("CaseT")
 
@@ -113,6 +114,9 @@ is_training = has_value(Mode.TRAIN)
 is_differentiable = has_value(GradMode.GRAD)
 has_exact_values = has_value(Distribution.INTEGER, Distribution.TERNARY)
 has_wide_dtype = has_value(DType.FLOAT64, DType.FLOAT32)
+has_holdable_gates: Condition[Case] = Condition(
+    "no gates, or biases that can hold them", lambda case: can_hold_gates(case.config)
+)
 has_dropout = has_value(DropoutLevel.SOME, DropoutLevel.ALL)
 has_dropout_of_one = has_value(DropoutLevel.ALL)
 has_deaf_layers = has_value(Distribution.DEAF)

@@ -23,6 +23,7 @@ from rnnspec.rulekit.assertions.results import (
 )
 from rnnspec.rulekit.conditions import (
     Condition,
+    has_holdable_gates,
     has_initial_state,
     has_size_at_least,
     has_value,
@@ -159,7 +160,10 @@ def output_alone(observation: Observation) -> None:
 @rule(
     "rnn.gradients.input",
     "rnn.recurrence.every-step",
-    when=has_known_gradients & has_wide_dtype & has_size_at_least("steps", LONG),
+    when=has_known_gradients
+    & has_wide_dtype
+    & has_size_at_least("steps", LONG)
+    & has_holdable_gates,
     needs=NEEDS,
     about=("steps",),
 )

@@ -16,6 +16,7 @@ from rnnspec.cases.drawing import draw_cases
 from rnnspec.cases.opening import list_opening_cases
 from rnnspec.cases.plan import PROFILES, PlanRow, Profile, Scope, plan_rows
 from rnnspec.cases.space import LayerCaseSpace
+from rnnspec.contract.kinds import KINDS
 from rnnspec.diagnosis.likely_cause import find_likely_cause, judge_cause
 from rnnspec.diagnosis.mistakes.evidence import Agreement
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
@@ -91,7 +92,7 @@ class LayerSuite:
     @cached_property
     def scope(self) -> Scope:
         """The values that may be drawn."""
-        return Scope(frozenset(self.unsupported), self.pinned)
+        return Scope(frozenset(self.unsupported), self.pinned, self.kind)
 
     @cached_property
     def rows(self) -> list[PlanRow]:
@@ -129,7 +130,7 @@ class LayerSuite:
             return
         begin, end = max(0, start - first), self.size if stop is None else min(stop, self.size)
         for index, case in draw_cases(self.rows, self.seed, begin, end - first, self.sizes):
-            yield index + first, self._set_fixed_dropout(case)
+            yield index + first, self._set_fixed_dropout(case.replace(kind=self.kind))
 
     def _set_fixed_dropout(self, case: Case) -> Case:
         """Return the case with the probability that the user set, if it has one between 0 and 1."""
@@ -263,6 +264,8 @@ class LayerSuite:
             needed = axis.needed_feature(value)
             if needed is not None and needed in self.unsupported:
                 obstacles.add(self.unsupported[needed])
+            elif not self.scope.has_axis(axis.name) and value != axis.simplest:
+                obstacles.add(f"{KINDS[self.kind].page} has no argument {axis.name}")
             elif value not in self.scope.list_values(axis):
                 obstacles.add(f"{axis.name} is {self.scope.list_values(axis)[0]} in this run")
         return obstacles

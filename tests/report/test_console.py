@@ -64,7 +64,7 @@ def test_whole_report_line_by_line() -> None:
         "not applicable  1 rule: no dropout here",
         "unreached  packed.h-n: reached 0 times, at least 1 needed: packed input",
         "note  mind the gap",
-        "mine:RNN violates the contract: 1 fault. values: 1 fault; gradients, interface: not "
+        "mine:RNN violates the contract of nn.RNN: 1 fault. values: 1 fault; gradients, interface: not "
         "checked; module: 1 of 2 could not be judged; 6 of the 7 rules apply.",
     ]
 
@@ -72,18 +72,18 @@ def test_whole_report_line_by_line() -> None:
 @pytest.mark.parametrize(
     ("results", "line"),
     [
-        ([PASS], "mine:RNN conforms to the contract: 1 rule holds."),
+        ([PASS], "mine:RNN conforms to the contract of nn.RNN: 1 rule holds."),
         (
             [PASS, NOT_APPLICABLE],
-            "mine:RNN conforms to the contract: 1 rule holds; 1 of the 2 rules apply.",
+            "mine:RNN conforms to the contract of nn.RNN: 1 rule holds; 1 of the 2 rules apply.",
         ),
         (
             [PASS, SHOULD],
-            "mine:RNN conforms to the contract: 1 of 2 rules hold; 1 SHOULD is broken.",
+            "mine:RNN conforms to the contract of nn.RNN: 1 of 2 rules hold; 1 SHOULD is broken.",
         ),
         (
             [FAIL, SHOULD, SHOULD],
-            "mine:RNN violates the contract: 1 fault. values: 1 fault; "
+            "mine:RNN violates the contract of nn.RNN: 1 fault. values: 1 fault; "
             "gradients, module, interface: not checked; 2 SHOULD are broken.",
         ),
         (
@@ -97,7 +97,7 @@ def test_whole_report_line_by_line() -> None:
         ),
         (
             [CRASHED],
-            "mine:RNN violates the contract: 1 fault. values: 1 fault; "
+            "mine:RNN violates the contract of nn.RNN: 1 fault. values: 1 fault; "
             "gradients, module, interface: not checked.",
         ),
     ],
@@ -151,10 +151,10 @@ def test_verdict_of_each_part_is_in_the_conclusion() -> None:
         ),
     ]
     for results, text in texts:
-        line = f"mine:RNN violates the contract: 1 fault. {text}."
+        line = f"mine:RNN violates the contract of nn.RNN: 1 fault. {text}."
         assert format_conclusion(make_report(*results)) == line
     two = make_report(FAIL, replace(FAIL, rule="states.order"))
-    assert "contract: 2 faults. values: 2 faults; " in format_conclusion(two)
+    assert "contract of nn.RNN: 2 faults. values: 2 faults; " in format_conclusion(two)
 
 
 def test_faults_of_a_model_are_counted_without_parts() -> None:
@@ -165,11 +165,11 @@ def test_faults_of_a_model_are_counted_without_parts() -> None:
 def test_conforming_layer_is_said_to_lack_what_it_refuses() -> None:
     lacking = {Feature.PACKED: "no packed input", Feature.TF32: "the device is a CPU"}
     assert format_conclusion(make_report(PASS, unsupported=lacking)) == (
-        "mine:RNN conforms to the contract, without packed: 1 rule holds."
+        "mine:RNN conforms to the contract of nn.RNN, without packed: 1 rule holds."
     )
     alone = {Feature.TF32: "the device is a CPU"}
     assert format_conclusion(make_report(PASS, unsupported=alone)) == (
-        "mine:RNN conforms to the contract: 1 rule holds."
+        "mine:RNN conforms to the contract of nn.RNN: 1 rule holds."
     )
 
 

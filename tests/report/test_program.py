@@ -22,15 +22,17 @@ from rnnspec.cases.case import Case
 from rnnspec.cases.drawing import draw_cases
 from rnnspec.cases.plan import PROFILES, Scope, plan_rows
 from rnnspec.contract.config import Config
+from rnnspec.contract.kinds import UNGATED
 from rnnspec.engine.outcome import Finding, FindingKind
 from rnnspec.report.data import Program, Verdict
 from rnnspec.report.execution import is_failing_program
-from rnnspec.report.program import REFERENCE, find_program, write_program
+from rnnspec.report.program import find_program, find_reference, write_program
 from rnnspec.rulekit.snippet import Helper, Snippet
 from rnnspec.selftest import BUGS, find_named_rule
 from rnnspec.subjects.target import Target, resolve_target
 from tests.releases import skip_unless_bug_counts
 
+REFERENCE = find_reference(UNGATED)
 BUGS_WITH_PROGRAMS = (
     "StatesByDirection",
     "BackwardHalfFirst",

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnspec.cases.axes.choice import Choice, Meaning
+from rnnspec.cases.gates import hold_gates, mark_held_rows
 from rnnspec.contract.config import Config
 from rnnspec.contract.shapes import parameter_shapes
 
@@ -65,6 +66,15 @@ def _draw_by_role(ih: Draw, hh: Draw, bias: Draw) -> DrawWeights:
         del boundary
         shapes = parameter_shapes(config)
         return {name: draws[name.split("_l")[0]](rng, shape) for name, shape in shapes.items()}
+
+    return draw_weights
+
+
+def _draw_held(draw_ungated: DrawWeights) -> DrawWeights:
+    """Return a function that draws weights with which gated layers do what an ungated one does."""
+
+    def draw_weights(rng: Generator, config: Config, boundary: int) -> dict[str, Array]:
+        return hold_gates(config, draw_ungated(rng, config.ungated, boundary))
 
     return draw_weights
 
@@ -163,10 +173,23 @@ def _draw_ternary(rng: Generator, shape: Shape) -> Array:
     return SATURATING * rng.integers(-1, 1, shape, endpoint=True).astype(np.float64)
 
 
+def _draw_ternary_weights(rng: Generator, config: Config, boundary: int) -> dict[str, Array]:
+    """Draw ternary weights; each unit of a gate is held shut or open, by chance."""
+    draw = _draw_held(_draw_by_role(_draw_ternary, _draw_ternary, _draw_ternary))
+    weights = draw(rng, config, boundary)
+    held = mark_held_rows(config)
+    for name in weights if held.any() else ():
+        if name.startswith("bias_ih"):
+            signs = np.where(held, rng.choice((-1.0, 1.0), held.shape), 1.0)
+            weights[name] *= signs
+            weights[name.replace("bias_ih", "bias_hh")] *= signs
+    return weights
+
+
 _TERNARY = DistributionMeaning(
     "ternary",
     "saturated or zero under tanh: every sum is exact",
-    _draw_by_role(_draw_ternary, _draw_ternary, _draw_ternary),
+    _draw_ternary_weights,
     _draw_integers(-1, 1),
     _draw_integers(-1, 1),
     _draw_integers(-2, 2),
@@ -207,7 +230,7 @@ def code_weights(width: int) -> Array:
 _READABLE = DistributionMeaning(
     "readable",
     "the dropout mask of one boundary can be read off the output",
-    _draw_readable,
+    _draw_held(_draw_readable),
     _PLAIN.input,
     _PLAIN.state,
     _PLAIN.cotangent,
@@ -240,7 +263,7 @@ def _draw_solvable(rng: Generator, config: Config, boundary: int) -> dict[str, A
 _SOLVABLE = DistributionMeaning(
     "solvable",
     "the dropout mask between two layers can be solved for",
-    _draw_solvable,
+    _draw_held(_draw_solvable),
     _draw_positive(0.25, 1.5),
     _draw_positive(0.2, 0.9),
     _PLAIN.cotangent,

@@ -22,7 +22,7 @@ SWAMPED = """dtype = next(reference.parameters()).dtype
 terms = torch.full((96,), 0.375 * torch.finfo(dtype).eps)
 terms[[0, -1]] = 1.0
 config = {**config, "input_size": 96, "hidden_size": 96, "batch_first": False}
-layer, reference = build(**config).to(dtype), torch.nn.RNN(**config).to(dtype)
+layer, reference = build(**config).to(dtype), type(reference)(**config).to(dtype)
 for each in (layer, reference):
     for parameter in each.parameters():
         matrix = torch.outer(terms, terms) if parameter.dim() == 2 else torch.zeros(96)

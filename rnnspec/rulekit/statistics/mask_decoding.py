@@ -12,6 +12,7 @@ from rnnspec import oracle
 from rnnspec.cases.axes import Distribution
 from rnnspec.cases.axes.distribution import CODE_BIAS, READABLE_BIAS, code_weights
 from rnnspec.cases.case import Case
+from rnnspec.cases.gates import read_ungated
 from rnnspec.cases.values import Values
 from rnnspec.contract.kinds import Nonlinearity
 from rnnspec.observe.expected import Expected
@@ -134,14 +135,10 @@ def _decode_readable(case: Case, values: Values, output: Array) -> DecodedMask:
 
 def _decode_solvable(case: Case, values: Values, output: Array) -> DecodedMask:
     """Solve for the input of the second layer, and divide it by the output of the first."""
-    width = output.shape[-1]
+    width, weights = output.shape[-1], read_ungated(case.config, values.weights)
     weighted = _invert_nonlinearity(case, output) - _compute_recurrent_part(case, values, output)
     square = np.concatenate(
-        [
-            values.weights[name]
-            for name in ("weight_ih_l1", "weight_ih_l1_reverse")
-            if name in values.weights
-        ]
+        [weights[name] for name in ("weight_ih_l1", "weight_ih_l1_reverse") if name in weights]
     )
     valid = find_valid_steps(case)
     usable = valid & np.isfinite(weighted).all(axis=-1)
@@ -186,6 +183,7 @@ def _compute_first_layer(case: Case, values: Values) -> Array:
 def _compute_recurrent_part(case: Case, values: Values, output: Array) -> Array:
     """Return what the second layer adds to W_ih x: its biases, and W_hh times its last state."""
     hidden, parts = case.config.hidden_size, []
+    weights = read_ungated(case.config, values.weights)
     for direction, suffix in enumerate(("l1", "l1_reverse")[: case.config.num_directions]):
         own = output[..., direction * hidden : (direction + 1) * hidden]
         initial = values.h_0[case.config.num_directions + direction]
@@ -194,9 +192,9 @@ def _compute_recurrent_part(case: Case, values: Values, output: Array) -> Array:
             if direction
             else np.concatenate([initial[None], own[:-1]])
         )
-        part = previous @ values.weights[f"weight_hh_{suffix}"].T
+        part = previous @ weights[f"weight_hh_{suffix}"].T
         for kind in ("bias_ih", "bias_hh") if case.config.bias else ():
-            part = part + values.weights[f"{kind}_{suffix}"]
+            part = part + weights[f"{kind}_{suffix}"]
         parts.append(part)
     return np.concatenate(parts, axis=-1)
 

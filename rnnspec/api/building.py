@@ -1,0 +1,115 @@
+"""Build the layer once: what the target is, how its sizes are given, and of which kind it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from rnnspec.cases.axes.constructor_style import SIZES
+from rnnspec.contract.config import Config
+from rnnspec.contract.kinds import JUDGED, KINDS, UNGATED
+from rnnspec.errors import SelectionError, TargetError
+from rnnspec.options import AUTOMATIC, check_choice
+from rnnspec.subjects.failures import Failure
+from rnnspec.subjects.kind import find_missing_pair, recognise_kind
+from rnnspec.subjects.subject import TorchSubject, observe_step
+from rnnspec.subjects.target import Target
+
+
+def check_kind(kind: str) -> None:
+    """Raise SelectionError, with a suggestion, if there is no such kind, or none can be judged."""
+    check_choice("kind", kind, (AUTOMATIC, *KINDS))
+    if kind != AUTOMATIC and kind not in JUDGED:
+        raise SelectionError(_describe_unjudged(kind), "kind")
+
+
+def build_subject(
+    target: Target, device: str, asked: str, fixed: Mapping[str, Any]
+) -> TorchSubject:
+    """Return the subject, knowing its kind and whether its sizes can be given by position.
+
+    `asked` is the kind that the user says, or `auto`. Raises TargetError if the target does not
+    build a module from two sizes at all, or builds no recurrent layer, and SelectionError if it
+    builds one of another kind or if an argument has a value that its documentation rules out.
+    """
+    if isinstance(target.factory, torch.nn.Module):
+        raise TargetError(
+            f"{target.label} is a layer already; name its class or a factory that builds a new one."
+        )
+    subject = TorchSubject(target, device, fixed=fixed)
+    given = ", ".join(["2, 3", *(f"{name}={value!r}" for name, value in fixed.items())])
+    try:
+        with observe_step(f"building it with ({given})"):
+            made = target.factory(2, 3, **fixed)
+    except Failure as failure:
+        made = _build_by_keyword(subject)
+        if made is None:
+            raise TargetError(f"{target.label}: {failure}") from failure
+        # The rule about positional arguments tells the fault.
+        capabilities = replace(subject.capabilities, keyword_only=True)
+        subject = replace(subject, capabilities=capabilities)
+    if not isinstance(made, torch.nn.Module):
+        raise TargetError(
+            f"{target.label}: building it returned {made!r}; expected a torch.nn.Module."
+        )
+    kind = _decide_kind(target, made, asked, fixed)
+    _check_arguments(kind, fixed)
+    return replace(subject, kind=kind)
+
+
+def _build_by_keyword(subject: TorchSubject) -> object | None:
+    """Return what the target builds if even the sizes are given by keyword, or None."""
+    try:
+        with observe_step("building it by keyword"):
+            made: object = subject.target.factory(input_size=2, hidden_size=3, **subject.fixed)
+    except Failure:
+        return None
+    return made
+
+
+def _decide_kind(
+    target: Target, made: torch.nn.Module, asked: str, fixed: Mapping[str, Any]
+) -> str:
+    """Return the kind that the user says, or else the one that the layer shows."""
+    found = recognise_kind(made, fixed)
+    if found is None:
+        if missing := find_missing_pair(made):
+            raise TargetError(
+                f"{target.label} builds no recurrent layer: its parameters are not those of "
+                f"{_list_titles()}, and {missing}."
+            )
+        return UNGATED.name if asked == AUTOMATIC else asked
+    if asked not in (AUTOMATIC, found):
+        hint = f"Check it with --kind {found}" if found in JUDGED else _describe_unjudged(found)
+        raise SelectionError(
+            f"{target.label} builds a layer like nn.{KINDS[found].title}, not like "
+            f"nn.{KINDS[asked].title}. {hint}, or leave out --kind.",
+            "kind",
+        )
+    if found not in JUDGED:
+        title = KINDS[found].title
+        raise TargetError(
+            f"{target.label} builds a layer like nn.{title}: {_describe_unjudged(found)}."
+        )
+    return found
+
+
+def _describe_unjudged(kind: str) -> str:
+    return f"{kind} cannot be checked yet; the kinds that can are {', '.join(JUDGED)}"
+
+
+def _list_titles() -> str:
+    titles = [f"nn.{kind.title}" for kind in KINDS.values()]
+    return f"{', '.join(titles[:-1])} or {titles[-1]}"
+
+
+def _check_arguments(kind: str, fixed: Mapping[str, Any]) -> None:
+    """Raise SelectionError if documented arguments have values that the documentation rules out."""
+    documented = [name for name in KINDS[kind].arguments if name not in SIZES]
+    try:
+        Config(1, 1, kind=kind, **{name: fixed[name] for name in documented if name in fixed})
+    except (TypeError, ValueError) as error:
+        raise SelectionError(f"cannot be passed: {error}", "arguments") from error

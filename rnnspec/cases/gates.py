@@ -1,0 +1,55 @@
+"""Weights under which a gated layer does what an ungated one with tanh does: its gates are held."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rnnspec.contract.config import Config
+
+Array = NDArray[np.float64]
+
+HELD_BIASES = {"bias_ih": 2048.0, "bias_hh": -1024.0}
+"""The biases of a gate that is held, times its sign.
+
+exp overflows at their sum in every dtype up to float64, so the gate is exactly 0 or 1.
+"""
+
+
+def can_hold_gates(config: Config) -> bool:
+    """Return whether there are weights that hold the gates: it needs biases."""
+    return config.bias or not config.kind_data.is_gated
+
+
+def hold_gates(config: Config, weights: Mapping[str, Array]) -> dict[str, Array]:
+    """Return weights by name with which a layer does what one of `config.ungated` does with these.
+
+    Gates read nothing; their biases hold them shut or open. Weights of ungated kinds are returned
+    as they are.
+    """
+    kind = config.kind_data
+    return {
+        name: np.concatenate([_hold_rows(name, array, sign) for sign in kind.held])
+        for name, array in weights.items()
+    }
+
+
+def read_ungated(config: Config, weights: Mapping[str, Array]) -> dict[str, Array]:
+    """Return the rows of the one gate that is not held: the weights of `config.ungated`."""
+    place = config.kind_data.held.index(None)
+    rows = slice(place * config.hidden_size, (place + 1) * config.hidden_size)
+    return {name: array[rows] for name, array in weights.items()}
+
+
+def mark_held_rows(config: Config) -> NDArray[np.bool_]:
+    """Return flags of the rows of weights and biases that belong to held gates."""
+    flags = [sign is not None for sign in config.kind_data.held]
+    return np.repeat(flags, config.hidden_size)
+
+
+def _hold_rows(name: str, array: Array, sign: float | None) -> Array:
+    if sign is None:
+        return array
+    return np.full(array.shape, HELD_BIASES.get(name.split("_l")[0], 0.0) * sign)
