@@ -14,7 +14,7 @@ from rnnspec.contract.kinds import JUDGED, KINDS, UNGATED
 from rnnspec.errors import SelectionError, TargetError
 from rnnspec.options import AUTOMATIC, check_choice
 from rnnspec.subjects.failures import Failure
-from rnnspec.subjects.kind import find_missing_pair, recognise_kind
+from rnnspec.subjects.kind import find_cell, find_missing_pair, recognise_kind
 from rnnspec.subjects.subject import TorchSubject, observe_step
 from rnnspec.subjects.target import Target
 
@@ -74,25 +74,30 @@ def _decide_kind(
     target: Target, made: torch.nn.Module, asked: str, fixed: Mapping[str, Any]
 ) -> str:
     """Return the kind that the user says, or else the one that the layer shows."""
+    if cell := find_cell(made):
+        raise TargetError(
+            f"{target.label} builds a cell like nn.{cell}, which computes one step; only layers "
+            f"can be checked yet, such as {_list_pages()}."
+        )
     found = recognise_kind(made, fixed)
     if found is None:
         if missing := find_missing_pair(made):
             raise TargetError(
                 f"{target.label} builds no recurrent layer: its parameters are not those of "
-                f"{_list_titles()}, and {missing}."
+                f"{_list_pages()}, and {missing}."
             )
         return UNGATED.name if asked == AUTOMATIC else asked
     if asked not in (AUTOMATIC, found):
         hint = f"Check it with --kind {found}" if found in JUDGED else _describe_unjudged(found)
         raise SelectionError(
-            f"{target.label} builds a layer like nn.{KINDS[found].title}, not like "
-            f"nn.{KINDS[asked].title}. {hint}, or leave out --kind.",
+            f"{asked}: {target.label} builds a layer like {KINDS[found].page}. "
+            f"{hint}, or leave out --kind.",
             "kind",
         )
     if found not in JUDGED:
-        title = KINDS[found].title
+        page = KINDS[found].page
         raise TargetError(
-            f"{target.label} builds a layer like nn.{title}: {_describe_unjudged(found)}."
+            f"{target.label} builds a layer like {page}: {_describe_unjudged(found)}."
         )
     return found
 
@@ -101,9 +106,9 @@ def _describe_unjudged(kind: str) -> str:
     return f"{kind} cannot be checked yet; the kinds that can are {', '.join(JUDGED)}"
 
 
-def _list_titles() -> str:
-    titles = [f"nn.{kind.title}" for kind in KINDS.values()]
-    return f"{', '.join(titles[:-1])} or {titles[-1]}"
+def _list_pages() -> str:
+    pages = [kind.page for kind in KINDS.values()]
+    return f"{', '.join(pages[:-1])} or {pages[-1]}"
 
 
 def _check_arguments(kind: str, fixed: Mapping[str, Any]) -> None:

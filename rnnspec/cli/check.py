@@ -89,7 +89,7 @@ def check(
 ) -> int:
     """Check TARGET, 'package.module:attribute' or 'path/to/file.py:attribute'.
 
-    TARGET is a class or a factory that takes the arguments of torch.nn.RNN.
+    TARGET is a class or a factory that takes the arguments of torch.nn.RNN or torch.nn.GRU.
     """
     check_writable(json_path)
     options = collect_options(CheckOptions, given)

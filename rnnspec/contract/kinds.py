@@ -103,6 +103,8 @@ LSTM = Kind(
 )
 
 KINDS: dict[str, Kind] = {kind.name: kind for kind in (RNN, GRU, LSTM)}
+CELLS = tuple(f"{kind.title}Cell" for kind in KINDS.values())
+"""The classes of torch.nn that compute one step."""
 UNGATED = RNN
 """The kind whose layers have a single gate."""
 JUDGED = tuple(kind.name for kind in (RNN, GRU))

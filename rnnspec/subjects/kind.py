@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from rnnspec.contract.config import Config
-from rnnspec.contract.kinds import KINDS
+from rnnspec.contract.kinds import CELLS, KINDS
 from rnnspec.contract.shapes import parameter_shapes
 from rnnspec.subjects.failures import Failure
 from rnnspec.subjects.steps import CALL
@@ -41,6 +41,11 @@ def _has_parameters_of(module: torch.nn.Module, kind: str, fixed: Mapping[str, A
     except (Failure, TypeError, ValueError):
         return False
     return True
+
+
+def find_cell(module: torch.nn.Module) -> str:
+    """Return the class of cells of torch.nn from which a module is derived, or an empty text."""
+    return next((name for name in CELLS if isinstance(module, getattr(torch.nn, name))), "")
 
 
 def find_missing_pair(module: torch.nn.Module) -> str:

@@ -1,0 +1,79 @@
+"""Recognising the kind of layer that a target builds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from rnnspec.api import prepare_suite
+from rnnspec.errors import SelectionError, TargetError
+from rnnspec.options import CheckOptions
+from rnnspec.plain.layer import Plain
+
+
+class OwnGRU(nn.Module):
+    """The parameters of a GRU under other names; how they are used does not matter here."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.reading = nn.Parameter(torch.zeros(3 * hidden_size, input_size))
+        self.carrying = nn.Parameter(torch.zeros(3 * hidden_size, hidden_size))
+        self.first = nn.Parameter(torch.zeros(3 * hidden_size))
+        self.second = nn.Parameter(torch.zeros(3 * hidden_size))
+
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        return input, hx
+
+
+class Unusual(nn.Module):
+    """A layer whose parameters no page documents, but which returns a pair."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.all = nn.Parameter(torch.zeros(7, input_size))
+
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        return input, hx
+
+
+def find_kind(target: Any, **options: Any) -> str:
+    return prepare_suite(target, CheckOptions(profile="quick", **options)).kind
+
+
+@pytest.mark.parametrize(
+    ("target", "kind"),
+    [(nn.RNN, "rnn"), (nn.GRU, "gru"), (Plain, "rnn"), (OwnGRU, "gru"), (Unusual, "rnn")],
+)
+def test_the_kind_is_that_of_the_class_or_of_the_shapes(target: Any, kind: str) -> None:
+    assert find_kind(target) == kind
+
+
+def test_the_user_says_the_kind_of_a_layer_that_does_not_show_it() -> None:
+    assert find_kind(Unusual, kind="gru") == "gru"
+
+
+def test_arguments_of_the_user_change_the_shapes_that_are_expected() -> None:
+    assert find_kind(Plain, arguments={"bidirectional": True, "bias": False}) == "rnn"
+
+
+REFUSED: list[tuple[Any, dict[str, Any], type[Exception], str]] = [
+    (nn.GRU, {"kind": "rnn"}, SelectionError, "builds a layer like nn.GRU. Check it with --kind g"),
+    (nn.RNN, {"kind": "lstm"}, SelectionError, "lstm cannot be checked yet"),
+    (nn.RNN, {"kind": "gtu"}, SelectionError, "Did you mean 'gru'?"),
+    (nn.LSTM, {}, TargetError, "builds a layer like nn.LSTM: lstm cannot be checked yet"),
+    (nn.GRUCell, {}, TargetError, "builds a cell like nn.GRUCell"),
+    (nn.Linear, {}, TargetError, "a call returns a Tensor instead of a pair"),
+    (nn.Conv1d, {"arguments": {"kernel_size": 1}}, TargetError, "no recurrent layer"),
+    (nn.GRU, {"arguments": {"nonlinearity": "relu"}}, TargetError, "nonlinearity"),
+]
+
+
+@pytest.mark.parametrize(("target", "options", "error", "text"), REFUSED)
+def test_what_cannot_be_judged_as_that_kind_is_refused_with_the_reason(
+    target: Any, options: dict[str, Any], error: type[Exception], text: str
+) -> None:
+    with pytest.raises(error, match=text.replace("?", r"\?")):
+        find_kind(target, **options)
