@@ -43,8 +43,12 @@ def state_shape(config: Config, shape: Sequence[int], letter: str = "h") -> Shap
     """
     checked = _validate_input_shape(config, shape)
     batch = () if len(checked) == 2 else (checked[0 if config.batch_first else 1],)
-    units = config.hidden_size if letter == "c" else config.output_size
-    return (config.num_layers * config.num_directions, *batch, units)
+    return (config.num_layers * config.num_directions, *batch, state_size(config, letter))
+
+
+def state_size(config: Config, letter: str) -> int:
+    """Return the number of units of the state with a letter: only h is ever projected."""
+    return config.hidden_size if letter == "c" else config.output_size
 
 
 def packed_output_shape(config: Config, lengths: Sequence[int]) -> Shape:

@@ -39,10 +39,15 @@ class Expected:
         self.case = case
         self.values = values
         self.problem = oracle.Problem(
-            case.config, values.weights, values.input, values.h_0, lengths, _fill_masks(case, masks)
+            case.config,
+            values.weights,
+            values.input,
+            {"h_0": values.h_0},
+            lengths,
+            _fill_masks(case, masks),
         )
         self.rounding = oracle.ROUNDINGS[rounding or case.rounding]
-        self.cotangents = (values.d_output, values.d_h_n)
+        self.cotangents = {"output": values.d_output, "h_n": values.d_h_n}
 
     def restrict_to(self, results: tuple[str, ...]) -> Expected:
         """Return the same, but with gradients of the named results only.
@@ -50,10 +55,10 @@ class Expected:
         The cotangents of the others are zero. The forward pass is not repeated.
         """
         restricted = copy(self)
-        pairs = zip(("output", "h_n"), self.cotangents, strict=True)
-        restricted.cotangents = tuple(
-            array if name in results else np.zeros_like(array) for name, array in pairs
-        )  # type: ignore[assignment]
+        restricted.cotangents = {
+            name: array if name in results else np.zeros_like(array)
+            for name, array in self.cotangents.items()
+        }
         copy_parts(self, restricted, "trace")
         return restricted
 
@@ -98,7 +103,7 @@ class Expected:
         """Whether every gradient is exact in the dtype of the case."""
         limit = EXACT_LIMITS[self.case.rounding]
         return self.is_exact and oracle.is_exact_gradient(
-            self.problem, self.trace, *self.cotangents, limit
+            self.problem, self.trace, self.cotangents, limit
         )
 
     @part
@@ -107,20 +112,20 @@ class Expected:
 
         They are those of input, h_0 and every parameter.
         """
-        return oracle.compute_gradients(self.problem, self.trace, *self.cotangents)
+        return oracle.compute_gradients(self.problem, self.trace, self.cotangents)
 
     @part
     def gradient_bound(self) -> dict[str, Array]:
         """How far each gradient may differ from the expected values, by name."""
         return oracle.compute_gradient_bound(
-            self.problem, self.trace, *self.cotangents, self.rounding
+            self.problem, self.trace, self.cotangents, self.rounding
         )
 
     @part
     def float32_sums_gradient_bound(self) -> dict[str, Array]:
         """How far each gradient may differ if a layer in a 16-bit dtype adds in float32."""
         rounding = oracle.FLOAT32_SUMS[self.case.rounding]
-        return oracle.compute_gradient_bound(self.problem, self.trace, *self.cotangents, rounding)
+        return oracle.compute_gradient_bound(self.problem, self.trace, self.cotangents, rounding)
 
 
 def _fill_masks(case: Case, masks: dict[int, Array] | None) -> dict[int, Array]:

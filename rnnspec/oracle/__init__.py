@@ -3,11 +3,12 @@
 The oracle computes with NumPy alone.
 """
 
-from rnnspec.oracle.backward import compute_gradients
+from rnnspec.oracle.backward import Cotangents, compute_gradients
 from rnnspec.oracle.bounds import compute_bound, finite
 from rnnspec.oracle.exact import is_exact, is_exact_gradient
 from rnnspec.oracle.gradient_bounds import compute_gradient_bound
-from rnnspec.oracle.problem import Array, Bound, Problem, Trace
+from rnnspec.oracle.layers import Array
+from rnnspec.oracle.problem import Bound, Problem, Trace
 from rnnspec.oracle.rounding import FLOAT32_SUMS, ROUNDINGS, Rounding
 from rnnspec.oracle.screening import COARSE, FINE, REPEATED_PREDICTION
 from rnnspec.oracle.stack import run_layers
@@ -20,6 +21,7 @@ __all__ = [
     "ROUNDINGS",
     "Array",
     "Bound",
+    "Cotangents",
     "Problem",
     "Rounding",
     "Trace",

@@ -2,45 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 import numpy as np
 
-from rnnspec.oracle.cells import activation_of
-from rnnspec.oracle.problem import Array, Flags, LayerTrace, Problem, Trace
-from rnnspec.oracle.stack import SUFFIXES, masked, split
+from rnnspec.oracle.catalogue import cell_of
+from rnnspec.oracle.layers import Array, Flags, LayerAdjoint, LayerTrace, States
+from rnnspec.oracle.problem import Problem, Trace
+from rnnspec.oracle.stack import SUFFIXES, keep_if_padded, masked, rows_of_layer, split
+
+Cotangents = Mapping[str, Array]
+"""What each result is multiplied by in the loss, by the names of `Trace.results`."""
 
 
-@dataclass(frozen=True)
-class LayerAdjoint:
-    """The gradients with respect to the values of one layer, in step order as in LayerTrace.
+def compute_gradients(problem: Problem, trace: Trace, cotangents: Cotangents) -> dict[str, Array]:
+    """Return the gradients of the sum of all <cotangents[name], results[name]>, by name.
 
-    outputs  (D, T, N, H) for the layer's output, received from the layer above
-    states   (D, T, N, H) for the hidden state after each step, the sum of all contributions
-    sums     (D, T, N, H) for the pre-activation; zero at padding
-    first    (D, N, H) for the initial state
-    read     (T, N, W) for the layer's input, in time order
+    The names are "input", those of the initial states and those of the parameters. The cotangents
+    have the shapes of the results; that of the output is not read at padding. The slope of relu at
+    0 is 0.
     """
-
-    outputs: Array
-    states: Array
-    sums: Array
-    first: Array
-    read: Array
-
-
-def compute_gradients(
-    problem: Problem, trace: Trace, d_output: Array, d_h_n: Array
-) -> dict[str, Array]:
-    """Return the gradients of <d_output, output> + <d_h_n, h_n>, by name.
-
-    The names are "input", "h_0" and those of the parameters. `d_output` has shape (T, N, D * H) and
-    is not read at padding. `d_h_n` has shape (D * num_layers, N, H). The slope of relu at 0 is 0.
-    """
-    adjoints = layer_adjoints(problem, trace, d_output, d_h_n)
+    adjoints = layer_adjoints(problem, trace, cotangents)
     found = {
         "input": adjoints[0].read,
-        "h_0": np.concatenate([adjoint.first for adjoint in adjoints]),
+        **name_initial(problem, [adjoint.first for adjoint in adjoints]),
     }
     with np.errstate(all="ignore"):
         for index, (layer, adjoint) in enumerate(zip(trace.layers, adjoints, strict=True)):
@@ -49,20 +34,23 @@ def compute_gradients(
                 outer(adjoint.sums, layer.states[:, :-1]),
                 adjoint.sums.sum(axis=(1, 2)),
             )
-            found.update(named(problem, index, *products))
+            projection = (
+                None
+                if layer.weights.hr is None
+                else outer(np.where(trace.alive, adjoint.states, 0.0), layer.fresh)
+            )
+            found.update(named(problem, index, *products, projection))
     return found
 
 
-def layer_adjoints(
-    problem: Problem, trace: Trace, d_output: Array, d_h_n: Array
-) -> list[LayerAdjoint]:
+def layer_adjoints(problem: Problem, trace: Trace, cotangents: Cotangents) -> list[LayerAdjoint]:
     """Return the adjoints of every layer, from the first layer to the last."""
-    directions = problem.config.num_directions
+    directions, names = problem.config.num_directions, problem.config.kind_data.final
     adjoints: list[LayerAdjoint] = []
-    received = d_output
+    received = cotangents["output"]
     with np.errstate(all="ignore"):
         for index in reversed(range(len(trace.layers))):
-            last = d_h_n[index * directions : (index + 1) * directions]
+            last = rows_of_layer(problem, cotangents, names, index)
             adjoints.append(
                 _compute_layer_adjoint(
                     problem, trace.layers[index], split(received, directions), last, trace.alive
@@ -72,18 +60,29 @@ def layer_adjoints(
     return adjoints[::-1]
 
 
-def named(problem: Problem, layer: int, ih: Array, hh: Array, bias: Array) -> dict[str, Array]:
+def name_initial(problem: Problem, first: list[States]) -> dict[str, Array]:
+    """Return values that belong to the initial states of every layer by the names of the states."""
+    pairs = zip(problem.config.kind_data.initial, zip(*first, strict=True), strict=True)
+    return {name: np.concatenate(layers) for name, layers in pairs}
+
+
+def named(
+    problem: Problem, layer: int, ih: Array, hh: Array, bias: Array, hr: Array | None
+) -> dict[str, Array]:
     """Return values that belong to the parameters of a layer by the names of the parameters.
 
-    The values are stacked by direction. Both biases of a direction have the same value.
+    The values are stacked by direction and have one row for each sum, except those of the
+    projection. Both biases of a sum have the same value.
     """
-    found: dict[str, Array] = {}
+    cell, found = cell_of(problem.config), dict[str, Array]()
     for direction, suffix in enumerate(SUFFIXES[: len(ih)]):
-        found[f"weight_ih_l{layer}{suffix}"] = ih[direction]
-        found[f"weight_hh_l{layer}{suffix}"] = hh[direction]
+        found[f"weight_ih_l{layer}{suffix}"] = cell.select_input_rows(ih[direction])
+        found[f"weight_hh_l{layer}{suffix}"] = cell.select_hidden_rows(hh[direction])
         if problem.config.bias:
-            found[f"bias_ih_l{layer}{suffix}"] = bias[direction]
-            found[f"bias_hh_l{layer}{suffix}"] = bias[direction]
+            found[f"bias_ih_l{layer}{suffix}"] = cell.select_input_rows(bias[direction])
+            found[f"bias_hh_l{layer}{suffix}"] = cell.select_hidden_rows(bias[direction])
+        if hr is not None:
+            found[f"weight_hr_l{layer}{suffix}"] = hr[direction]
     return found
 
 
@@ -110,15 +109,37 @@ def gathered(sums: Array, weights: Array) -> Array:
 
 
 def _compute_layer_adjoint(
-    problem: Problem, layer: LayerTrace, received: Array, last: Array, alive: Flags
+    problem: Problem, layer: LayerTrace, outputs: Array, last: States, alive: Flags
 ) -> LayerAdjoint:
-    slope = activation_of(problem.config).slope(layer.states[:, 1:])
-    states, sums = np.empty_like(layer.sums), np.empty_like(layer.sums)
+    step_back, hr = cell_of(problem.config).go_back(layer), layer.weights.hr
+    states, sums = np.empty_like(outputs), np.empty_like(layer.sums)
+    fresh = states if hr is None else np.empty_like(layer.fresh)
+    others = tuple(np.empty_like(layer.fresh) for _ in layer.carried[1:])
+    direct: Array | None = None
     carried, padded = last, not alive.all()
-    for step in reversed(range(received.shape[1])):
-        states[:, step] = carried + received[:, step]
-        fresh = states[:, step] * slope[:, step]
-        sums[:, step] = np.where(alive[:, step], fresh, 0.0) if padded else fresh
-        below = fresh @ layer.weights.hh
-        carried = np.where(alive[:, step], below, carried) if padded else below
-    return LayerAdjoint(received, states, sums, carried, gathered(sums, layer.weights.ih))
+    for step in reversed(range(outputs.shape[1])):
+        received = carried[0] + outputs[:, step]
+        states[:, step] = received
+        if hr is not None:
+            fresh[:, step] = received = received @ hr
+        if others:
+            for values, value in zip(others, carried[1:], strict=True):
+                values[:, step] = value
+        sent, more, passed = step_back(step, (received, *carried[1:]))
+        sums[:, step] = np.where(alive[:, step], sent, 0.0) if padded else sent
+        below = sent @ layer.weights.hh
+        if more is not None:
+            direct = np.empty_like(states) if direct is None else direct
+            direct[:, step] = more
+            below += more
+        passed = (below, *passed)
+        carried = keep_if_padded(alive[:, step], passed, carried) if padded else passed
+    return LayerAdjoint(
+        outputs,
+        states,
+        (fresh, *others),
+        sums,
+        direct,
+        carried,
+        gathered(sums, layer.weights.ih),
+    )

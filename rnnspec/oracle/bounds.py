@@ -7,52 +7,43 @@ reference. Let g be the gamma of the tested layer's sum plus that of the referen
 
     |s~ - s| <= D = prop + g (A + prop) + underflow,    prop = |W_hh| E + |W_ih| E_x
     |h~ - h| <= sup_{|d| <= D} |f(s + d) - f(s)| + errors of evaluating and storing f (both sides)
+
+The last line is that of an RNN. It is the cell that bounds what a step makes of the errors of its
+sums and of the states before it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
-from rnnspec.oracle.cells import Activation, activation_of
-from rnnspec.oracle.problem import Array, Bound, Flags, LayerTrace, Problem, Trace
-from rnnspec.oracle.rounding import REFERENCE_K, REFERENCE_U, SLOP, Rounding
-from rnnspec.oracle.stack import outputs, to_steps
-
-
-@dataclass(frozen=True)
-class LayerError:
-    """Bounds on the errors of one layer, in step order, shaped as the fields of LayerTrace."""
-
-    read: Array
-    sums: Array
-    states: Array
+from rnnspec.oracle.catalogue import cell_of
+from rnnspec.oracle.cells import Cell
+from rnnspec.oracle.layers import Array, Flags, LayerError, LayerTrace, States
+from rnnspec.oracle.problem import Bound, Problem, Trace
+from rnnspec.oracle.rounding import SLOP, Rounding
+from rnnspec.oracle.stack import collect_results, keep_if_padded, outputs, to_steps
 
 
 def compute_bound(problem: Problem, trace: Trace, rounding: Rounding) -> Bound:
-    """Return the bound on the errors of `output` and `h_n`, element by element.
+    """Return the bound on the errors of every result, element by element.
 
     It covers the errors of the layer under test and of the reference. It is inf, never NaN, where a
     value is not finite or an intermediate may exceed the largest number of the dtype.
     """
     errors = forward_errors(problem, trace, rounding)
-    return Bound(
-        outputs(errors[-1].states[:, 1:], trace.alive),
-        np.concatenate([error.states[:, -1] for error in errors]),
-    )
+    return Bound(collect_results(problem, [error.carried for error in errors], trace.alive))
 
 
 def forward_errors(problem: Problem, trace: Trace, rounding: Rounding) -> list[LayerError]:
     """Return the bounds on all intermediates of every layer, from the first layer to the last."""
-    activation = activation_of(problem.config)
+    cell = cell_of(problem.config)
     errors: list[LayerError] = []
     with np.errstate(all="ignore"):
         read = np.zeros((1, 1, 1, 1))
         for index, layer in enumerate(trace.layers):
             if index:
                 read = _bound_next_read(problem, trace, index - 1, errors[-1], rounding)
-            errors.append(_bound_layer(activation, layer, read, trace.alive, rounding))
+            errors.append(_bound_layer(cell, layer, read, trace.alive, rounding))
     return errors
 
 
@@ -102,8 +93,29 @@ def _bound_next_read(
     return to_steps(output, problem.config.num_directions)
 
 
+class ProductError:
+    """The error of (D, T, N, A) values times (D, A, B) weights, from that of the values.
+
+    magnitude  (D, T, N, B) the sums of the magnitudes of the products
+    """
+
+    def __init__(self, values: Array, weights: Array, rounding: Rounding) -> None:
+        terms = weights.shape[1]
+        gamma = rounding.gamma(terms)
+        extra = fuzz(rounding, gamma)
+        self.magnitude = product(np.abs(values) + extra, np.abs(weights) + extra)
+        self._own = gamma * self.magnitude + 2 * terms * rounding.eta * (1.0 + gamma)
+        self._weights = (np.abs(weights) + extra) * (1.0 + gamma)
+        self._rounding = rounding
+
+    def bound(self, step: int, error: Array) -> Array:
+        """Return the error (D, N, B) of the product at a step, inf where it may overflow."""
+        moved = (self._own[:, step] + error @ self._weights) * SLOP
+        return finite(moved, self.magnitude[:, step], self._rounding)
+
+
 def _bound_layer(
-    activation: Activation, layer: LayerTrace, read: Array, alive: Flags, rounding: Rounding
+    cell: Cell, layer: LayerTrace, read: Array, alive: Flags, rounding: Rounding
 ) -> LayerError:
     gamma = rounding.gamma(layer.weights.terms)
     extra = fuzz(rounding, gamma)
@@ -116,40 +128,47 @@ def _bound_layer(
     magnitude += (np.abs(layer.weights.biases) + extra).sum(axis=1)[:, None, None]
     own = gamma * magnitude + 2 * layer.weights.terms * rounding.eta * (1.0 + gamma)
     own = (own + (1.0 + gamma) * product(read, ih) if read.any() else own) * SLOP
-    sums, states = _propagate_error(
-        activation, layer, own, hh * ((1.0 + gamma) * SLOP), alive, rounding
-    )
-    beyond = ~(magnitude + sums <= rounding.largest).all(axis=-1, keepdims=True) & alive
+    error = _propagate_error(cell, layer, (read, own), hh * ((1.0 + gamma) * SLOP), alive, rounding)
+    beyond = ~(magnitude + error.sums <= rounding.largest).all(axis=-1, keepdims=True) & alive
     if beyond.any():
-        _mark_overflow(sums, states, np.logical_or.accumulate(beyond, axis=1))
-    return LayerError(read, sums, states)
+        _mark_overflow(error, np.logical_or.accumulate(beyond, axis=1))
+    return error
 
 
 def _propagate_error(
-    activation: Activation,
+    cell: Cell,
     layer: LayerTrace,
-    own: Array,
+    given: tuple[Array, Array],
     hh: Array,
     alive: Flags,
     rounding: Rounding,
-) -> tuple[Array, Array]:
-    relative, absolute = activation.errors(rounding)
-    value, folded = np.abs(layer.states[:, 1:]), activation.fold(layer.sums)
-    floor = ((relative + REFERENCE_K * REFERENCE_U) * value + (absolute + rounding.eta)) * SLOP
-    growth = (1.0 + relative) * SLOP
-    states = np.zeros_like(layer.states)
-    error, padded = states[:, 0], not alive.all()
-    for step in range(own.shape[1]):
-        own[:, step] += error @ hh
-        fresh = (
-            activation.spread(folded[:, step], value[:, step], own[:, step]) * growth
-            + floor[:, step]
-        )
-        states[:, step + 1] = error = np.where(alive[:, step], fresh, error) if padded else fresh
-    return own, states
+) -> LayerError:
+    """Return the errors of a layer, given those of its input and those that its sums add."""
+    read, sums = given
+    bound_step = cell.bound_forward(layer, rounding)
+    projection = None
+    if layer.weights.hr is not None:
+        projection = ProductError(layer.fresh, layer.weights.hr.swapaxes(1, 2), rounding)
+    hidden, *others = [np.zeros_like(states) for states in layer.carried]
+    fresh = hidden[:, 1:] if projection is None else np.empty_like(layer.fresh)
+    errors: States = tuple(states[:, 0] for states in (hidden, *others))
+    padded = not alive.all()
+    for step in range(sums.shape[1]):
+        current = sums[:, step]
+        current += errors[0] @ hh
+        after = bound_step(step, current, errors)
+        if projection is not None:
+            fresh[:, step] = after[0]
+            after = (projection.bound(step, after[0]), *after[1:])
+        errors = keep_if_padded(alive[:, step], after, errors) if padded else after
+        hidden[:, step + 1] = errors[0]
+        if others:
+            for states, error in zip(others, errors[1:], strict=True):
+                states[:, step + 1] = error
+    return LayerError(read, sums, (hidden, *others), fresh)
 
 
-def _mark_overflow(sums: Array, states: Array, beyond: Flags) -> None:
+def _mark_overflow(error: LayerError, beyond: Flags) -> None:
     # One overflowed unit reaches every unit of its sample at the next step, because 0 * inf is NaN.
-    sums[np.broadcast_to(beyond, sums.shape)] = np.inf
-    states[:, 1:][np.broadcast_to(beyond, sums.shape)] = np.inf
+    for values in (error.sums, *error.after(), error.states[:, 1:]):
+        values[np.broadcast_to(beyond, values.shape)] = np.inf

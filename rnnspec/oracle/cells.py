@@ -1,103 +1,112 @@
-"""The cell equations: activations, their slopes, and the effect of a perturbed argument on both."""
+"""What a cell is: all that the oracle knows of one kind of layer, beyond its weighted sums.
+
+A layer adds K blocks of H sums that are linear in its input and in its hidden state. A cell makes
+the new states of one step from these sums and the states before the step, element by element.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import ClassVar
 
 import numpy as np
 
-from rnnspec.contract.config import Config
-from rnnspec.oracle.problem import Array
-from rnnspec.oracle.rounding import REFERENCE_U, Rounding
+from rnnspec.oracle.layers import Array, Flags, LayerAdjoint, LayerError, LayerTrace, States
+from rnnspec.oracle.rounding import Rounding
 
+StepBackward = Callable[[int, States], tuple[Array, Array | None, States]]
+"""The backward pass of a step of one layer, from the gradients that its states receive.
 
-@dataclass(frozen=True)
-class Activation:
-    """An activation y = f(s), where s is the pre-activation.
+It takes the step, and the gradients for the states after it, before the projection, each (D, N, H).
+It returns the gradient for the sums (D, N, K * H), that for the hidden state before the step
+without what comes through the sums, or None if there is nothing else, and those for the other
+states.
+"""
 
-    value(s)                  f(s); infinity and NaN propagate as in IEEE 754
-    slope(y)                  f'(s), computed from y
-    fold(s)                   what `spread` needs to know about s
-    spread(folded, |y|, d)    the largest |f(s + e) - f(s)| with |e| <= d; exact, as f is monotone
-    unsure(s, y, e, d, u)     a bound on the error of a slope that is computed with roundoff u from
-                              a value y with error e, or from a sum s with error d
-    computed                  True if evaluating f rounds; if False, only storing y rounds
-    """
+StepError = Callable[[int, Array, States], States]
+"""The errors of a step, from those of its sums (D, N, K * H) and of the states before it.
 
-    value: Callable[[Array], Array]
-    slope: Callable[[Array], Array]
-    fold: Callable[[Array], Array]
-    spread: Callable[[Array, Array, Array], Array]
-    unsure: Callable[[Array, Array, Array, Array, float], Array]
-    computed: bool
-
-    def errors(self, rounding: Rounding) -> tuple[float, float]:
-        """Return the relative and the absolute error of evaluating f once and storing y."""
-        relative, absolute = (rounding.k_rel, rounding.k_abs) if self.computed else (1.0, 0.0)
-        return relative * rounding.u_st, absolute * rounding.u_st
-
-
-def _apply_relu(sums: Array) -> Array:
-    return np.maximum(sums, 0.0)
-
-
-def _compute_tanh_slope(value: Array) -> Array:
-    return 1.0 - value * value
-
-
-def _compute_relu_slope(value: Array) -> Array:
-    return (value > 0.0).astype(np.float64)
-
-
-def _fold_relu(sums: Array) -> Array:
-    return np.minimum(sums, 0.0)
-
-
-def _spread_tanh(folded: Array, value: Array, distance: Array) -> Array:
-    # tanh(a) - tanh(b) = tanh(a - b) (1 - tanh(a) tanh(b)), and tanh changes most towards zero.
-    # The 16 u cover the cancellation in the bracket.
-    return np.tanh(distance) * ((1.0 + 16.0 * REFERENCE_U) - value * np.tanh(folded - distance))
-
-
-def _spread_relu(folded: Array, value: Array, distance: Array) -> Array:
-    return np.maximum(distance + folded, 0.0)
-
-
-def _bound_tanh_slope(
-    sums: Array, value: Array, error: Array, distance: Array, roundoff: float
-) -> Array:
-    # |y~^2 - y^2| <= e (2 |y| + e), and both slopes are between 0 and 1. Evaluating 1 - y^2 has an
-    # error of u. Evaluating 4 exp(2 x) / (1 + exp(2 x))^2 has an error of (4 y + 4) (1 - y^2) u,
-    # which is at most 4.75 u.
-    slope = _compute_tanh_slope(value)
-    return (
-        np.minimum(error * (2.0 * np.abs(value) + error), np.maximum(slope, 1.0 - slope))
-        + 5.0 * roundoff
-        + 4.0 * REFERENCE_U
-    )
-
-
-def _bound_relu_slope(
-    sums: Array, value: Array, error: Array, distance: Array, roundoff: float
-) -> Array:
-    return (~(np.abs(sums) > distance)).astype(np.float64)
-
-
-TANH = Activation(
-    np.tanh, _compute_tanh_slope, np.abs, _spread_tanh, _bound_tanh_slope, computed=True
-)
-RELU = Activation(
-    _apply_relu, _compute_relu_slope, _fold_relu, _spread_relu, _bound_relu_slope, computed=False
-)
-
-CELLS: Mapping[str, Mapping[str, Activation]] = {"rnn": {"tanh": TANH, "relu": RELU}}
-"""The activation of each cell, by kind of layer, then by nonlinearity.
-
-The Elman cell is h' = f(W_ih x + b_ih + W_hh h + b_hh).
+It returns those of the states after the step, before the projection, each (D, N, H).
 """
 
 
-def activation_of(config: Config) -> Activation:
-    """Return the activation of the cell that a configuration describes."""
-    return CELLS[config.kind][config.nonlinearity]
+class Cell(ABC):
+    """One kind of layer: its forward pass, its backward pass, and the errors of both.
+
+    The sums of a step may need more blocks than torch has rows for. The reset gate of a GRU
+    multiplies only a part of the sum of the new gate, so that part is a block of its own.
+
+    blocks         K, the number of blocks of sums
+    input_blocks   the block of each gate's rows of the input weights, in the order of the gates
+    hidden_blocks  the block of each gate's rows of the hidden weights
+    """
+
+    blocks: ClassVar[int]
+    input_blocks: ClassVar[tuple[int, ...]]
+    hidden_blocks: ClassVar[tuple[int, ...]]
+
+    @abstractmethod
+    def advance(self, sums: Array, before: States) -> States:
+        """Return the states after a step, before the projection, each (D, N, H)."""
+
+    @abstractmethod
+    def go_back(self, layer: LayerTrace) -> StepBackward:
+        """Return the backward pass of the steps of a layer."""
+
+    @abstractmethod
+    def bound_forward(self, layer: LayerTrace, rounding: Rounding) -> StepError:
+        """Return bounds on the errors of the steps of a layer's forward pass."""
+
+    @abstractmethod
+    def bound_backward(
+        self, layer: LayerTrace, adjoint: LayerAdjoint, error: LayerError, rounding: Rounding
+    ) -> StepBackward:
+        """Return bounds on the errors of a backward pass, from those of what it receives."""
+
+    @abstractmethod
+    def is_exact(self, layer: LayerTrace, alive: Flags, limit: float) -> bool:
+        """Return whether the steps of a layer round nowhere if its sums do not.
+
+        `limit` is the size up to which the dtype has all integers.
+        """
+
+    @abstractmethod
+    def has_exact_slopes(self) -> bool:
+        """Return whether the slopes of an exact case are the same however they are computed."""
+
+    def expand_input_rows(self, rows: Array) -> Array:
+        """Return (D, G * H, ...) rows of torch's input weights or biases as (D, K * H, ...)."""
+        return self._expand_rows(rows, self.input_blocks)
+
+    def expand_hidden_rows(self, rows: Array) -> Array:
+        """Return (D, G * H, ...) rows of torch's hidden weights or biases as (D, K * H, ...)."""
+        return self._expand_rows(rows, self.hidden_blocks)
+
+    def select_input_rows(self, rows: Array) -> Array:
+        """Return those of (K * H, ...) rows that torch's input weights or biases have."""
+        return self._select_rows(rows, self.input_blocks)
+
+    def select_hidden_rows(self, rows: Array) -> Array:
+        """Return those of (K * H, ...) rows that torch's hidden weights or biases have."""
+        return self._select_rows(rows, self.hidden_blocks)
+
+    def split(self, sums: Array) -> tuple[Array, ...]:
+        """Return the blocks of (..., K * H) sums, each (..., H)."""
+        size = sums.shape[-1] // self.blocks
+        return tuple(sums[..., index * size : (index + 1) * size] for index in range(self.blocks))
+
+    def _expand_rows(self, rows: Array, blocks: tuple[int, ...]) -> Array:
+        if len(blocks) == self.blocks:
+            return rows
+        size = rows.shape[1] // len(blocks)
+        expanded = np.zeros((len(rows), self.blocks * size, *rows.shape[2:]))
+        for gate, block in enumerate(blocks):
+            expanded[:, block * size : (block + 1) * size] = rows[:, gate * size :][:, :size]
+        return expanded
+
+    def _select_rows(self, rows: Array, blocks: tuple[int, ...]) -> Array:
+        if len(blocks) == self.blocks:
+            return rows
+        size = len(rows) // self.blocks
+        return np.concatenate([rows[block * size : (block + 1) * size] for block in blocks])

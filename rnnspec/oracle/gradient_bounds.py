@@ -8,6 +8,9 @@ time,
     G_t = prop + g (M + prop) + underflow,     prop = |W_hh|^T S_{t+1} + G_received
     S_t = (G_t (f' + F) + |dL/dh| F) (1 + m) + m |dL/dh| f' + underflow
 
+The last line is that of an RNN. It is the cell that bounds what the backward pass of a step makes
+of the errors that it receives.
+
 The gradient of a parameter sums products over steps and batch. Its error is the sum of
 |dL/ds| E_x + S (|x| + E_x), plus rounding with the gamma of the number of terms.
 """
@@ -18,20 +21,36 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rnnspec.oracle.backward import LayerAdjoint, gathered, layer_adjoints, named, outer
-from rnnspec.oracle.bounds import LayerError, finite, forward_errors, fuzz, mask_error, product
-from rnnspec.oracle.cells import activation_of
-from rnnspec.oracle.problem import Array, Flags, LayerTrace, Problem, Trace
+from rnnspec.oracle.backward import (
+    Cotangents,
+    gathered,
+    layer_adjoints,
+    name_initial,
+    named,
+    outer,
+)
+from rnnspec.oracle.bounds import (
+    ProductError,
+    finite,
+    forward_errors,
+    fuzz,
+    mask_error,
+    product,
+)
+from rnnspec.oracle.catalogue import cell_of
+from rnnspec.oracle.layers import Array, Flags, LayerAdjoint, LayerError, LayerTrace, States
+from rnnspec.oracle.problem import Problem, Trace
 from rnnspec.oracle.rounding import SLOP, Rounding
-from rnnspec.oracle.stack import split
+from rnnspec.oracle.stack import keep_if_padded, rows_of_layer, split
 
 
 @dataclass(frozen=True)
 class AdjointError:
     """Bounds on the errors of one layer's adjoint, shaped as the fields of LayerAdjoint."""
 
+    states: Array
     sums: Array
-    first: Array
+    first: States
     read: Array
 
 
@@ -48,7 +67,7 @@ class _Layer:
 
 
 def compute_gradient_bound(
-    problem: Problem, trace: Trace, d_output: Array, d_h_n: Array, rounding: Rounding
+    problem: Problem, trace: Trace, cotangents: Cotangents, rounding: Rounding
 ) -> dict[str, Array]:
     """Return the bound on the error of every gradient, by the names of `compute_gradients`.
 
@@ -58,17 +77,17 @@ def compute_gradient_bound(
     as unknown.
     """
     forward = forward_errors(problem, trace, rounding)
-    adjoints = layer_adjoints(problem, trace, d_output, d_h_n)
+    adjoints = layer_adjoints(problem, trace, cotangents)
     found: dict[str, Array] = {}
-    first: list[Array] = []
-    received = np.zeros_like(d_output)
+    first: list[States] = []
+    received, names = np.zeros_like(trace.output), problem.config.kind_data.final
     with np.errstate(all="ignore"):
         for index in reversed(range(len(trace.layers))):
             layer = _Layer(
                 problem, trace.layers[index], adjoints[index], forward[index], trace.alive, rounding
             )
-            last = d_h_n[index * len(trace.alive) : (index + 1) * len(trace.alive)]
-            error = _bound_adjoint(layer, split(received, len(trace.alive)), last)
+            last = rows_of_layer(problem, cotangents, names, index)
+            error = _bound_adjoint(layer, split(received, len(trace.alive)), last[0])
             found.update(_bound_parameters(layer, index, error))
             first.append(error.first)
             received = _bound_through_mask(
@@ -76,7 +95,7 @@ def compute_gradient_bound(
             )
     return {
         "input": np.where(trace.alive[0], received, 0.0),
-        "h_0": np.concatenate(first[::-1]),
+        **name_initial(problem, first[::-1]),
         **found,
     }
 
@@ -92,62 +111,58 @@ def _bound_through_mask(
 
 
 def _bound_adjoint(layer: _Layer, received: Array, last: Array) -> AdjointError:
-    rounding, weights = layer.rounding, layer.trace.weights
-    terms = weights.hh.shape[1] + 2
+    rounding, weights, adjoint = layer.rounding, layer.trace.weights, layer.adjoint
+    terms = weights.hh.shape[1] + (2 if adjoint.direct is None else 3)
     gamma = rounding.gamma(terms)
     hh = np.abs(weights.hh) + fuzz(rounding, gamma)
-    sent = product(np.abs(layer.adjoint.sums), hh)
-    magnitude = np.abs(layer.adjoint.outputs) + _compute_carried_magnitude(
+    sent = product(np.abs(adjoint.sums), hh)
+    if adjoint.direct is not None:
+        sent += np.abs(adjoint.direct)
+    magnitude = np.abs(adjoint.outputs) + _compute_carried_magnitude(
         sent, np.abs(last), layer.alive
     )
     own = (
         gamma * magnitude + 2 * terms * rounding.eta * (1.0 + gamma) + (1.0 + gamma) * received
     ) * SLOP
     states, sums, first = _propagate_error(layer, own, hh, 1.0 + gamma)
-    beyond = (
-        ~(magnitude + states + np.abs(layer.adjoint.sums) + sums <= rounding.largest).all(
-            axis=-1, keepdims=True
-        )
-        & layer.alive
-    )
-    reached = np.logical_or.accumulate(beyond[:, ::-1], axis=1)[:, ::-1]
-    sums = np.where(reached, np.inf, sums)
+    within = (magnitude + states <= rounding.largest).all(axis=-1, keepdims=True)
+    within &= (np.abs(adjoint.sums) + sums <= rounding.largest).all(axis=-1, keepdims=True)
+    reached = np.logical_or.accumulate((~within & layer.alive)[:, ::-1], axis=1)[:, ::-1]
+    states, sums = (np.where(reached, np.inf, each) for each in (states, sums))
     begin = layer.alive.argmax(axis=1)[:, None]
     lowest = np.take_along_axis(sent, begin, axis=1)[:, 0]
-    first = (first * (1.0 + gamma) + gamma * lowest + 2 * terms * rounding.eta) * SLOP
-    return AdjointError(
-        sums,
-        finite(np.where(reached[:, 0], np.inf, first), lowest, rounding),
-        _bound_read(layer, sums),
-    )
+    state = (first[0] * (1.0 + gamma) + gamma * lowest + 2 * terms * rounding.eta) * SLOP
+    state = finite(np.where(reached[:, 0], np.inf, state), lowest, rounding)
+    others = (np.where(reached[:, 0], np.inf, each) for each in first[1:])
+    return AdjointError(states, sums, (state, *others), _bound_read(layer, sums))
 
 
 def _propagate_error(
     layer: _Layer, own: Array, hh: Array, growth: float
-) -> tuple[Array, Array, Array]:
-    gain, local = _bound_slope(layer)
-    states, sums = own, np.empty_like(own)
-    carried, padded = np.zeros_like(own[:, 0]), not layer.alive.all()
+) -> tuple[Array, Array, States]:
+    """Return the errors of the adjoint of the hidden states, the sums and the initial states."""
+    cell = cell_of(layer.problem.config)
+    bound_step = cell.bound_backward(layer.trace, layer.adjoint, layer.error, layer.rounding)
+    projection = None
+    if layer.trace.weights.hr is not None:
+        projection = ProductError(layer.adjoint.states, layer.trace.weights.hr, layer.rounding)
+    states, sums = own, np.empty_like(layer.adjoint.sums)
+    carried: States = tuple(np.zeros_like(first) for first in layer.adjoint.first)
+    padded = not layer.alive.all()
     for step in reversed(range(own.shape[1])):
-        states[:, step] += carried * growth
-        sums[:, step] = fresh = states[:, step] * gain[:, step] + local[:, step]
+        alive = layer.alive[:, step]
+        received = states[:, step]
+        received += carried[0] * growth
+        if projection is not None:
+            received = projection.bound(step, received)
+        fresh, direct, others = bound_step(step, (received, *carried[1:]))
+        sums[:, step] = fresh = np.where(alive, fresh, 0.0) if padded else fresh
         below = (fresh @ hh) * SLOP
-        carried = np.where(layer.alive[:, step], below, carried) if padded else below
+        if direct is not None:
+            below = below + direct
+        passed = (below, *others)
+        carried = keep_if_padded(alive, passed, carried) if padded else passed
     return states, sums, carried
-
-
-def _bound_slope(layer: _Layer) -> tuple[Array, Array]:
-    """Return gain and local, so that S = G * gain + local; both are zero at padding."""
-    activation, rounding = activation_of(layer.problem.config), layer.rounding
-    value, error = layer.trace.states[:, 1:], layer.error.states[:, 1:]
-    unsure = activation.unsure(layer.trace.sums, value, error, layer.error.sums, rounding.u_st)
-    unsure = np.where(error < np.inf, unsure, np.inf)
-    slope, product = activation.slope(value), rounding.factor(2)
-    gain = (slope + unsure) * ((1.0 + product) * SLOP)
-    local = (
-        np.abs(layer.adjoint.states) * (unsure + product * (slope + unsure)) + rounding.eta
-    ) * SLOP
-    return np.where(layer.alive, gain, 0.0), np.where(layer.alive, local, 0.0)
 
 
 def _compute_carried_magnitude(sent: Array, last: Array, alive: Flags) -> Array:
@@ -169,17 +184,17 @@ def _bound_read(layer: _Layer, sums: Array) -> Array:
 
 
 def _bound_parameters(layer: _Layer, index: int, error: AdjointError) -> dict[str, Array]:
-    rounding, sums = layer.rounding, np.abs(layer.adjoint.sums)
+    rounding, sums = layer.rounding, layer.adjoint.sums
     steps = layer.alive.shape[1]
     terms = int(layer.alive[0].sum())
     # A layer that loops over steps stores the gradient in the dtype after each step's contribution.
     gamma = rounding.gamma(terms, stores=steps if rounding.u_st > rounding.u_acc else 0)
     underflow = 2 * terms * rounding.eta * (1.0 + gamma)
 
-    def bound_sum(values: Array, errors: Array) -> Array:
-        exact = np.abs(values) + fuzz(rounding, gamma)
-        magnitude = outer(sums, exact)
-        moved = outer(error.sums, exact + errors) + outer(sums, errors)
+    def bound_sum(left: Array, left_error: Array, right: Array, right_error: Array) -> Array:
+        exact = np.abs(right) + fuzz(rounding, gamma)
+        magnitude = outer(np.abs(left), exact)
+        moved = outer(left_error, exact + right_error) + outer(np.abs(left), right_error)
         return finite(
             ((1.0 + gamma) * moved + gamma * magnitude + underflow) * (SLOP + terms * 2.0**-52),
             magnitude,
@@ -188,12 +203,24 @@ def _bound_parameters(layer: _Layer, index: int, error: AdjointError) -> dict[st
 
     read = np.broadcast_to(layer.error.read, layer.trace.read.shape)
     ones = np.ones((*sums.shape[:-1], 1))
-    bias = bound_sum(ones, np.zeros_like(ones))[..., 0]
-    states = np.where(layer.alive, layer.error.states[:, :-1], 0.0)
+    before = np.where(layer.alive, layer.error.states[:, :-1], 0.0)
     return named(
         layer.problem,
         index,
-        bound_sum(layer.trace.read, read),
-        bound_sum(layer.trace.states[:, :-1], states),
-        bias,
+        bound_sum(sums, error.sums, layer.trace.read, read),
+        bound_sum(sums, error.sums, layer.trace.states[:, :-1], before),
+        bound_sum(sums, error.sums, ones, np.zeros_like(ones))[..., 0],
+        None
+        if layer.trace.weights.hr is None
+        else bound_sum(
+            *(
+                np.where(layer.alive, values, 0.0)
+                for values in (
+                    layer.adjoint.states,
+                    error.states,
+                    layer.trace.fresh,
+                    layer.error.fresh,
+                )
+            )
+        ),
     )

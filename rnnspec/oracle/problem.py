@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnspec.contract.config import Config
-
-Array = NDArray[np.float64]
-Flags = NDArray[np.bool_]
+from rnnspec.contract.shapes import state_size
+from rnnspec.oracle.layers import Array, Flags, LayerTrace
 
 
 @dataclass(frozen=True)
@@ -20,84 +19,73 @@ class Problem:
 
     weights    every parameter by its torch name, as float64
     input      (T, N, I); values at t >= lengths[n] are never read
-    h_0        (D * num_layers, N, H); row layer * D + direction
+    initial    the initial states by name: h_0 (D * num_layers, N, H_out) and, for an LSTM, c_0
+               (D * num_layers, N, H); row layer * D + direction
     lengths    (N,) the number of time steps of each sequence; T if the input is not packed
-    masks      (T, N, D * H) by layer, from 0 to num_layers - 2; each value is 0 or 1 / (1 - p) and
-               multiplies what the next layer reads
+    masks      (T, N, D * H_out) by layer, from 0 to num_layers - 2; each value is 0 or 1 / (1 - p)
+               and multiplies what the next layer reads
 
-    Raises ValueError if a shape does not match the configuration, or if `input` or `h_0` is not
-    float64.
+    Raises ValueError if a shape or the names of the initial states do not match the configuration,
+    or if `input` or an initial state is not float64.
     """
 
     config: Config
     weights: Mapping[str, Array]
     input: Array
-    h_0: Array
+    initial: Mapping[str, Array]
     lengths: NDArray[np.int64]
     masks: Mapping[int, Array] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        config, shape = self.config, self.input.shape
+        config, shape, kind = self.config, self.input.shape, self.config.kind_data
         if len(shape) != 3 or shape[2] != config.input_size:
             raise ValueError(f"input must have shape (T, N, {config.input_size}), got {shape!r}")
-        state = (config.num_directions * config.num_layers, shape[1], config.hidden_size)
-        if self.h_0.shape != state:
-            raise ValueError(f"h_0 must have shape {state!r}, got {self.h_0.shape!r}")
+        if set(self.initial) != set(kind.initial):
+            raise ValueError(
+                f"initial must have the names {', '.join(kind.initial)}, "
+                f"got {', '.join(self.initial) or 'none'}"
+            )
+        for letter, name in zip(kind.states, kind.initial, strict=True):
+            rows = config.num_directions * config.num_layers
+            state = (rows, shape[1], state_size(config, letter))
+            if self.initial[name].shape != state:
+                found = self.initial[name].shape
+                raise ValueError(f"{name} must have shape {state!r}, got {found!r}")
         if len(self.lengths) != shape[1]:
             raise ValueError(f"lengths must have {shape[1]} entries, got {self.lengths!r}")
-        for values in (self.input, self.h_0):
+        for name, values in {"input": self.input, **self.initial}.items():
             if values.dtype != np.float64:
-                raise ValueError(f"input and h_0 must be float64, got {values.dtype}")
-
-
-@dataclass(frozen=True)
-class LayerWeights:
-    """The parameters of one layer, stacked by direction.
-
-    ih      (D, H, W)
-    hh      (D, H, H)
-    biases  (D, 2, H), or (D, 0, H) without biases
-    """
-
-    ih: Array
-    hh: Array
-    biases: Array
+                raise ValueError(f"{name} must be float64, got {values.dtype}")
 
     @property
-    def terms(self) -> int:
-        """The number of terms in the sum of one pre-activation."""
-        return int(self.ih.shape[2] + self.hh.shape[2] + self.biases.shape[1])
-
-
-@dataclass(frozen=True)
-class LayerTrace:
-    """The values of one layer in step order: step k is time k forward and T - 1 - k backward.
-
-    read    (D, T, N, W) the layer's input, after the mask; zero at padding
-    sums    (D, T, N, H) the pre-activations
-    states  (D, T + 1, N, H) the initial state, then the hidden state after each step
-    """
-
-    weights: LayerWeights
-    read: Array
-    sums: Array
-    states: Array
+    def h_0(self) -> Array:
+        """The initial hidden state (D * num_layers, N, H_out)."""
+        return self.initial["h_0"]
 
 
 @dataclass(frozen=True)
 class Trace:
     """The results of the reference, and the values from which bounds and gradients are computed.
 
-    output  (T, N, D * H); zero at padding
-    h_n     (D * num_layers, N, H)
-    layers  the values of every layer
-    alive   (D, T, N, 1) in step order; False at padding
+    results  by name: output (T, N, D * H_out), zero at padding, h_n (D * num_layers, N, H_out)
+             and, for an LSTM, c_n (D * num_layers, N, H)
+    layers   the values of every layer
+    alive    (D, T, N, 1) in step order; False at padding
     """
 
-    output: Array
-    h_n: Array
+    results: Mapping[str, Array]
     layers: tuple[LayerTrace, ...]
     alive: Flags
+
+    @property
+    def output(self) -> Array:
+        """The output (T, N, D * H_out)."""
+        return self.results["output"]
+
+    @property
+    def h_n(self) -> Array:
+        """The final hidden states (D * num_layers, N, H_out)."""
+        return self.results["h_n"]
 
 
 @dataclass(frozen=True)
@@ -105,8 +93,17 @@ class Bound:
     """The largest difference from the reference that rounding can explain, element by element.
 
     It is inf where a value is not finite or may overflow, zero at padding, where the output is a
-    constant, and positive everywhere else.
+    constant, and positive everywhere else. `results` has the names of `Trace.results`.
     """
 
-    output: Array
-    h_n: Array
+    results: Mapping[str, Array]
+
+    @property
+    def output(self) -> Array:
+        """The bound on the errors of the output (T, N, D * H_out)."""
+        return self.results["output"]
+
+    @property
+    def h_n(self) -> Array:
+        """The bound on the errors of the final hidden states (D * num_layers, N, H_out)."""
+        return self.results["h_n"]

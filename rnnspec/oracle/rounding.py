@@ -11,6 +11,15 @@ REFERENCE_U = 2.0**-53
 REFERENCE_K = 4.0
 """The relative error of NumPy's tanh, in units of REFERENCE_U (2 ulp)."""
 
+REFERENCE_SIGMOID_K = 6.0
+"""The relative error of the reference's 1 / (1 + exp(-x)), in units of REFERENCE_U.
+
+It is 4 for NumPy's exp (2 ulp), one for the sum and one for the quotient.
+"""
+
+SIGMOID_K_REL = 2.0
+"""The relative error of the sigmoid, in units of u_st; see Rounding for its derivation."""
+
 LARGEST_EXPONENT = 600.0
 """Where gamma stops growing: times any number of a dtype, e**600 is beyond its largest number."""
 
@@ -32,7 +41,7 @@ class Rounding:
     u_st     unit roundoff of stored intermediates and of returned values
     c_st     how many times a sum may be stored while it is computed
     k_rel    relative error of tanh, in units of u_st
-    k_abs    absolute error of tanh, in units of u_st
+    k_abs    absolute error of tanh and of the sigmoid, in units of u_st
     eta      absolute error of a result that underflows
     largest  the largest finite number; the bound of a value that may exceed it is inf
 
@@ -52,6 +61,15 @@ class Rounding:
     (4 + 5 y) u <= (5 + 4 y) u. One more u covers an exp whose error grows with its argument. In a
     16-bit dtype in which every step is stored, eps is u, and the largest error is that of a sigmoid
     computed as 1 / (1 + e): (2.5 + 3 y) u.
+
+    The sigmoid y may be computed as 1 / (1 + e) with e = exp(-x), as e / (1 + e) with e = exp(x),
+    or as (1 + t) / 2 with t = tanh(x / 2). The first two have a relative error of
+    eps (1 - y) + 2 u, so with eps = 5 u an error of at most (7 - 5 y) y u <= 2.5 u. The third has
+    half the error of t, which is at most (k_abs + k_rel |t|) u, and one rounding of 1 + t, which is
+    y u; the product with 1/2 is exact. As |t| <= 1 and k_rel <= k_abs, that is at most
+    (k_abs + y) u. The second u of y is for storing it in the dtype, so the error of a sigmoid is
+    (k_abs + 2 y) u. If exp(-x) overflows, y is 0 instead of less than 1 / largest, which k_abs and
+    eta cover.
     """
 
     name: str

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 
-from rnnspec.oracle.cells import Activation, activation_of
-from rnnspec.oracle.problem import Array, Flags, LayerTrace, LayerWeights, Problem, Trace
+from rnnspec.oracle.catalogue import cell_of
+from rnnspec.oracle.cells import Cell
+from rnnspec.oracle.layers import Array, Flags, LayerTrace, LayerWeights, States
+from rnnspec.oracle.problem import Problem, Trace
 
 SUFFIXES = ("", "_reverse")
 
@@ -16,10 +20,11 @@ def run_layers(problem: Problem) -> Trace:
     Infinity and NaN propagate as in IEEE 754, without warnings. The hidden state changes only at
     t < lengths[n], so the backward direction starts at the end of each sequence.
 
-    Source: the equation on the nn.RNN page; *Variables* on that page for stacking and directions.
+    Source: the equations on the nn.RNN, nn.LSTM and nn.GRU pages; *Variables* on these pages for
+    stacking and directions.
     """
     with np.errstate(all="ignore"):
-        activation = activation_of(problem.config)
+        cell, kind = cell_of(problem.config), problem.config.kind_data
         directions = problem.config.num_directions
         alive = _find_alive_steps(problem)
         inside = alive[0]
@@ -28,18 +33,38 @@ def run_layers(problem: Problem) -> Trace:
         for layer in range(problem.config.num_layers):
             if layer:
                 read = masked(problem, layer - 1, outputs(layers[-1].states[:, 1:], alive))
-            first = problem.h_0[layer * directions : (layer + 1) * directions]
             layers.append(
                 _run_layer(
-                    activation,
-                    _stack_weights(problem, layer),
+                    cell,
+                    _stack_weights(problem, cell, layer),
                     to_steps(read, directions),
-                    first,
+                    rows_of_layer(problem, problem.initial, kind.initial, layer),
                     alive,
                 )
             )
-        h_n = np.concatenate([layer.states[:, -1] for layer in layers])
-        return Trace(outputs(layers[-1].states[:, 1:], alive), h_n, tuple(layers), alive)
+        return Trace(
+            collect_results(problem, [layer.carried for layer in layers], alive),
+            tuple(layers),
+            alive,
+        )
+
+
+def rows_of_layer(
+    problem: Problem, states: Mapping[str, Array], names: Sequence[str], layer: int
+) -> States:
+    """Return the rows (D, N, ...) of one layer of the named states (D * num_layers, N, ...)."""
+    directions = problem.config.num_directions
+    first = layer * directions
+    return tuple(states[name][first : first + directions] for name in names)
+
+
+def collect_results(problem: Problem, carried: Sequence[States], alive: Flags) -> dict[str, Array]:
+    """Return the results of a call by name, from the states of every layer before and after."""
+    finals = zip(problem.config.kind_data.final, zip(*carried, strict=True), strict=True)
+    return {
+        "output": outputs(carried[-1][0][:, 1:], alive),
+        **{name: np.concatenate([each[:, -1] for each in states]) for name, states in finals},
+    }
 
 
 def to_steps(values: Array, directions: int) -> Array:
@@ -75,35 +100,54 @@ def _find_alive_steps(problem: Problem) -> Flags:
     return np.stack((inside, inside[::-1])[: problem.config.num_directions])
 
 
-def _stack_weights(problem: Problem, layer: int) -> LayerWeights:
+def _stack_weights(problem: Problem, cell: Cell, layer: int) -> LayerWeights:
     names = [f"l{layer}{suffix}" for suffix in SUFFIXES[: problem.config.num_directions]]
-    parts = ("bias_ih", "bias_hh") if problem.config.bias else ()
-    stacked = np.array(
-        [[problem.weights[f"{part}_{name}"] for part in parts] for name in names], dtype=np.float64
-    )
-    return LayerWeights(
-        ih=np.array([problem.weights[f"weight_ih_{name}"] for name in names], dtype=np.float64),
-        hh=np.array([problem.weights[f"weight_hh_{name}"] for name in names], dtype=np.float64),
-        biases=stacked.reshape(len(names), len(parts), problem.config.hidden_size),
-    )
+
+    def stack(part: str) -> Array:
+        return np.array([problem.weights[f"{part}_{name}"] for name in names], dtype=np.float64)
+
+    ih, hh = cell.expand_input_rows(stack("weight_ih")), cell.expand_hidden_rows(stack("weight_hh"))
+    biases = np.empty((len(names), 2 if problem.config.bias else 0, ih.shape[1]))
+    if problem.config.bias:
+        biases[:, 0] = cell.expand_input_rows(stack("bias_ih"))
+        biases[:, 1] = cell.expand_hidden_rows(stack("bias_hh"))
+    return LayerWeights(ih, hh, biases, stack("weight_hr") if problem.config.proj_size else None)
 
 
 def _run_layer(
-    activation: Activation, weights: LayerWeights, read: Array, first: Array, alive: Flags
+    cell: Cell, weights: LayerWeights, read: Array, first: States, alive: Flags
 ) -> LayerTrace:
     directions, steps, batch, width = read.shape
-    hidden = first.shape[-1]
     flat = (
         read.reshape(directions, steps * batch, width) @ weights.ih.swapaxes(1, 2)
         + weights.biases.sum(axis=1)[:, None]
     )
-    sums = flat.reshape(directions, steps, batch, hidden)
-    states = np.empty((directions, steps + 1, batch, hidden))
-    states[:, 0] = state = first
+    sums = flat.reshape(directions, steps, batch, weights.ih.shape[1])
+    hidden, *others = [np.empty((directions, steps + 1, *state.shape[1:])) for state in first]
+    for states, state in zip((hidden, *others), first, strict=True):
+        states[:, 0] = state
+    raw = hidden[:, 1:]
+    if weights.hr is not None:
+        raw = np.empty((directions, steps, batch, weights.hr.shape[2]))
     recurrent = np.ascontiguousarray(weights.hh.swapaxes(1, 2))
-    padded = not alive.all()
+    before, padded = first, not alive.all()
     for step in range(steps):
-        sums[:, step] += state @ recurrent
-        fresh = activation.value(sums[:, step])
-        states[:, step + 1] = state = np.where(alive[:, step], fresh, state) if padded else fresh
-    return LayerTrace(weights, read, sums, states)
+        current = sums[:, step]
+        current += before[0] @ recurrent
+        after = cell.advance(current, before)
+        if weights.hr is not None:
+            raw[:, step] = after[0]
+            after = (after[0] @ weights.hr.swapaxes(1, 2), *after[1:])
+        if padded:
+            after = keep_if_padded(alive[:, step], after, before)
+        hidden[:, step + 1] = after[0]
+        if others:
+            for states, state in zip(others, after[1:], strict=True):
+                states[:, step + 1] = state
+        before = after
+    return LayerTrace(read, sums, (hidden, *others), raw, weights)
+
+
+def keep_if_padded(alive: Flags, after: States, before: States) -> States:
+    """Return the states after a step, but those before it where there is no value to read."""
+    return tuple(np.where(alive, *pair) for pair in zip(after, before, strict=True))

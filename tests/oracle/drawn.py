@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from math import prod
 
 import numpy as np
@@ -10,7 +11,8 @@ import torch
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from rnnspec.contract.config import Config
-from rnnspec.contract.shapes import Shape, parameter_shapes
+from rnnspec.contract.kinds import KINDS
+from rnnspec.contract.shapes import Shape, parameter_shapes, state_size
 from rnnspec.oracle import Array, Problem
 
 DTYPES = {
@@ -55,27 +57,35 @@ DISTRIBUTIONS: dict[str, Distribution] = {
 
 
 def draw(
-    rng: np.random.Generator, dtype: torch.dtype, *, largest: int = 33, steps: int = 16
+    rng: np.random.Generator,
+    dtype: torch.dtype,
+    *,
+    largest: int = 33,
+    steps: int = 16,
+    kind: str = "rnn",
 ) -> Problem:
     """Draw a problem of one to three layers whose values are all representable in the dtype.
 
-    In two of five problems the sequences have different lengths.
+    In two of five problems the sequences have different lengths. In two of five, the states of an
+    LSTM are projected.
     """
     sizes = rng.integers(1, largest, 2)
     config = Config(
         int(sizes[0]),
         int(sizes[rng.integers(2)]),
         num_layers=int(rng.integers(1, 4)),
-        nonlinearity=str(rng.choice(["tanh", "relu"])),
+        nonlinearity=str(rng.choice(KINDS[kind].nonlinearities or ["tanh"])),
         bias=bool(rng.random() < 0.8),
         bidirectional=bool(rng.random() < 0.5),
+        kind=kind,
     )
+    if KINDS[kind].has_projection and config.hidden_size > 1 and rng.random() < 0.4:
+        config = replace(config, proj_size=int(rng.integers(1, config.hidden_size)))
     length, batch = int(rng.integers(1, steps + 1)), int(rng.integers(1, 5))
     lengths = rng.integers(1, length + 1, batch) if rng.random() < 0.4 else np.full(batch, length)
     lengths[rng.integers(batch)] = length
     draw_weights = DISTRIBUTIONS[str(rng.choice(list(DISTRIBUTIONS)))]
     scale = 10.0 ** rng.uniform(-2.0, 1.0)
-    state = (config.num_directions * config.num_layers, batch, config.hidden_size)
     return Problem(
         config=config,
         weights={
@@ -83,21 +93,31 @@ def draw(
             for name, shape in parameter_shapes(config).items()
         },
         input=cast(rng.standard_normal((length, batch, config.input_size)) * scale, dtype),
-        h_0=cast(rng.standard_normal(state) * (rng.random() < 0.7), dtype),
+        initial={
+            f"{letter}_0": cast(
+                rng.standard_normal(state_rows(config, batch, letter)) * (rng.random() < 0.7), dtype
+            )
+            for letter in config.kind_data.states
+        },
         lengths=lengths,
         masks=_draw_masks(rng, config, length, batch) if rng.random() < 0.3 else {},
     )
 
 
+def state_rows(config: Config, batch: int, letter: str) -> Shape:
+    """Return the shape of the states with a letter."""
+    return (config.num_directions * config.num_layers, batch, state_size(config, letter))
+
+
 def cotangents(
-    rng: np.random.Generator, problem: Problem, dtype: torch.dtype
-) -> tuple[Array, Array]:
-    """Draw d_output and d_h_n, with values that are representable in the dtype."""
-    steps, batch, _ = problem.input.shape
-    width = problem.config.num_directions * problem.config.hidden_size
-    return cast(rng.standard_normal((steps, batch, width)), dtype), cast(
-        rng.standard_normal(problem.h_0.shape), dtype
-    )
+    rng: np.random.Generator, problem: Problem, dtype: torch.dtype = torch.float64
+) -> dict[str, Array]:
+    """Draw a cotangent of every result, with values that are representable in the dtype."""
+    config, (steps, batch, _) = problem.config, problem.input.shape
+    shapes = {"output": (steps, batch, config.num_directions * config.output_size)} | {
+        f"{letter}_n": state_rows(config, batch, letter) for letter in config.kind_data.states
+    }
+    return {name: cast(rng.standard_normal(shape), dtype) for name, shape in shapes.items()}
 
 
 def cast(values: Array, dtype: torch.dtype) -> Array:
@@ -107,9 +127,10 @@ def cast(values: Array, dtype: torch.dtype) -> Array:
 
 
 class Judged:
-    """A layer called on a problem: its output, h_n and, with `grad=True`, its gradients.
+    """A layer called on a problem: its results by name and, with `grad=True`, its gradients.
 
-    A problem with masks is computed by one module per layer, with the masks in between.
+    A problem with masks is computed by one module per layer, with the masks in between. The layer
+    is torch's own of the problem's kind unless another is given.
     """
 
     def __init__(
@@ -118,61 +139,56 @@ class Judged:
         dtype: torch.dtype,
         *,
         grad: bool = False,
-        layer: type[torch.nn.Module] = torch.nn.RNN,
+        layer: type[torch.nn.Module] | None = None,
     ) -> None:
         self.grad = grad
-        self.layer = layer
+        self.layer = layer or getattr(torch.nn, problem.config.kind_data.title)
+        arrays = {**problem.weights, "input": problem.input, **problem.initial}
         self.tensors = {
-            name: self._tensor(values, dtype) for name, values in problem.weights.items()
-        }
-        self.tensors |= {
-            "input": self._tensor(problem.input, dtype),
-            "h_0": self._tensor(problem.h_0, dtype),
+            name: torch.tensor(values, dtype=dtype, requires_grad=grad)
+            for name, values in arrays.items()
         }
         with torch.set_grad_enabled(grad):
-            self.output, self.h_n = self._run(problem, dtype)
+            self.tensor_results = self._run(problem, dtype)
+        self.results = {name: _to_array(each) for name, each in self.tensor_results.items()}
 
-    def gradients(self, d_output: Array, d_h_n: Array) -> dict[str, Array]:
-        """Return the gradients of <d_output, output> + <d_h_n, h_n> by name, as float64 arrays."""
-        seeds = [torch.from_numpy(seed).to(self.output.dtype) for seed in (d_output, d_h_n)]
-        torch.autograd.backward([self.output, self.h_n], seeds)
+    def gradients(self, cotangents: Mapping[str, Array]) -> dict[str, Array]:
+        """Return the gradients of the weighted sum of all results by name, as float64 arrays."""
+        results = self.tensor_results
+        seeds = [torch.from_numpy(cotangents[name]).to(results[name].dtype) for name in results]
+        torch.autograd.backward(list(results.values()), seeds)
         return {
             name: _to_array(tensor.grad)
             for name, tensor in self.tensors.items()
             if tensor.grad is not None
         }
 
-    def _tensor(self, values: Array, dtype: torch.dtype) -> torch.Tensor:
-        return torch.tensor(values, dtype=dtype, requires_grad=self.grad)
-
-    def _run(self, problem: Problem, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+    def _run(self, problem: Problem, dtype: torch.dtype) -> dict[str, torch.Tensor]:
         layers = problem.config.num_layers
         groups = [[layer] for layer in range(layers)] if problem.masks else [list(range(layers))]
         values, finals = self.tensors["input"], []
         for group in groups:
-            values, final = self._call(problem, group, values)
+            values, *final = self._call(problem, group, values)
             finals.append(final)
             if group[-1] in problem.masks:
                 values = values * torch.from_numpy(problem.masks[group[-1]]).to(dtype)
-        return values, torch.cat(finals)
+        states = [torch.cat(each) for each in zip(*finals, strict=True)]
+        return dict(zip(problem.config.kind_data.results, [values, *states], strict=True))
 
     def _call(
         self, problem: Problem, group: list[int], values: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    ) -> tuple[torch.Tensor, ...]:
         config, directions = problem.config, problem.config.num_directions
-        module = self.layer(
-            values.shape[-1],
-            config.hidden_size,
-            len(group),
-            nonlinearity=config.nonlinearity,
-            bias=config.bias,
-            bidirectional=config.bidirectional,
-        ).to(values.dtype)
+        given = {"input_size": values.shape[-1], "num_layers": len(group), "dropout": 0.0}
+        module = self.layer(**{**config.arguments, **given}).to(values.dtype)
         sources = {
             name: name.replace("_l0", f"_l{group[0]}") if len(group) == 1 else name
             for name, _ in module.named_parameters()
         }
-        first = self.tensors["h_0"][group[0] * directions : (group[-1] + 1) * directions]
+        first = [
+            self.tensors[name][group[0] * directions : (group[-1] + 1) * directions]
+            for name in config.kind_data.initial
+        ]
         steps = values.shape[0]
         packed: torch.Tensor | PackedSequence = values
         if (problem.lengths < steps).any():
@@ -180,16 +196,16 @@ class Judged:
                 values, torch.from_numpy(problem.lengths), enforce_sorted=False
             )
         weights = {name: self.tensors[source] for name, source in sources.items()}
-        output, final = torch.func.functional_call(module, weights, (packed, first))
-        return (
-            pad_packed_sequence(output)[0] if isinstance(output, PackedSequence) else output
-        ), final
+        hx = tuple(first) if len(first) > 1 else first[0]
+        output, final = torch.func.functional_call(module, weights, (packed, hx))
+        if isinstance(output, PackedSequence):
+            output = pad_packed_sequence(output)[0]
+        return (output, *(final if isinstance(final, tuple) else [final]))
 
 
-def judge(problem: Problem, dtype: torch.dtype) -> tuple[Array, Array]:
-    """Return output and h_n of torch.nn.RNN as float64 arrays."""
-    judged = Judged(problem, dtype)
-    return _to_array(judged.output), _to_array(judged.h_n)
+def judge(problem: Problem, dtype: torch.dtype) -> dict[str, Array]:
+    """Return the results of torch's layer as float64 arrays by name."""
+    return Judged(problem, dtype).results
 
 
 def excess(judged: Array, reference: Array, allowance: Array) -> float:
@@ -207,7 +223,7 @@ def excess(judged: Array, reference: Array, allowance: Array) -> float:
 def _draw_masks(
     rng: np.random.Generator, config: Config, steps: int, batch: int
 ) -> dict[int, Array]:
-    shape = (steps, batch, config.num_directions * config.hidden_size)
+    shape = (steps, batch, config.num_directions * config.output_size)
     p = float(rng.choice([0.1, 0.5, 0.9]))
     return {
         layer: (rng.random(prod(shape)).reshape(shape) >= p) / (1.0 - p)

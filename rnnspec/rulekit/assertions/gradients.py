@@ -90,7 +90,7 @@ def assert_exact_gradients(observation: Observation) -> None:
     if not expected.has_exact_gradients:
         return
     allowed = oracle.compute_gradient_bound(
-        expected.problem, expected.trace, *expected.cotangents, oracle.ROUNDINGS["float64"]
+        expected.problem, expected.trace, expected.cotangents, oracle.ROUNDINGS["float64"]
     )
     for name in exclude_masked_gradients(observation.case, observation.gradients):
         # The bound is tiny unless the gradient depends on the slope of relu at 0.

@@ -175,9 +175,8 @@ def _compute_first_layer(case: Case, values: Values) -> Array:
     config = replace(case.config, num_layers=1)
     lengths = np.array(case.lengths or (case.steps,) * case.batch)
     weights = {name: array for name, array in values.weights.items() if "_l0" in name}
-    return oracle.run_layers(
-        oracle.Problem(config, weights, values.input, values.h_0[: config.num_directions], lengths)
-    ).output
+    initial = {"h_0": values.h_0[: config.num_directions]}
+    return oracle.run_layers(oracle.Problem(config, weights, values.input, initial, lengths)).output
 
 
 def _compute_recurrent_part(case: Case, values: Values, output: Array) -> Array:

@@ -1,0 +1,25 @@
+"""The cell of every kind of layer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from rnnspec.contract.config import DEFAULTS, Config
+from rnnspec.contract.kinds import GRU, LSTM, RNN, Nonlinearity
+from rnnspec.oracle.cells import Cell
+from rnnspec.oracle.elman import RELU, TANH, ElmanCell
+from rnnspec.oracle.gru import GruCell
+from rnnspec.oracle.lstm import LstmCell
+
+CELLS: Mapping[str, Mapping[str, Cell]] = {
+    RNN.name: {Nonlinearity.TANH.value: ElmanCell(TANH), Nonlinearity.RELU.value: ElmanCell(RELU)},
+    GRU.name: {DEFAULTS["nonlinearity"]: GruCell()},
+    LSTM.name: {DEFAULTS["nonlinearity"]: LstmCell()},
+}
+"""The cells by kind of layer, then by nonlinearity; a kind without that argument has its default.
+"""
+
+
+def cell_of(config: Config) -> Cell:
+    """Return the cell that a configuration describes."""
+    return CELLS[config.kind][config.nonlinearity]

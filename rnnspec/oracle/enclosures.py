@@ -1,0 +1,203 @@
+"""Numbers with bounds on their errors, for equations that are written once for both.
+
+The cells with gates write their equations for a type of numbers. With arrays they give the
+reference, and with enclosures a bound on the errors of every implementation. An enclosure knows
+three things of a number that two computations have, the reference and the layer under test:
+
+    value      what the reference has
+    error      by how much the two may differ
+    magnitude  at least the sum of the magnitudes of all products that the number is made of, in
+               both computations
+
+After an operation the error is that of the operands, propagated, plus two roundings to the dtype,
+relative to the magnitude. The magnitude of a sum is the sum of the magnitudes, and that of a
+product is their product, as if all brackets were multiplied out. So every order of evaluation that
+is algebraically equal is covered: an implementation that computes n + z (h - n), where the
+equation is (1 - z) n + z h, adds, subtracts and multiplies the same products of n, z and h, and
+rounds each of them at most twice as often as the equation has operations.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+
+from rnnspec.oracle.layers import Array
+from rnnspec.oracle.rounding import (
+    REFERENCE_K,
+    REFERENCE_SIGMOID_K,
+    REFERENCE_U,
+    SIGMOID_K_REL,
+    SLOP,
+    Rounding,
+)
+
+
+@dataclass(frozen=True)
+class ElementRounding:
+    """What enclosures need of a rounding: the same numbers, computed once for many operations.
+
+    roundoff  the relative error of an operation: two roundings by each of both computations
+    """
+
+    roundoff: float
+    relative_tanh: float
+    relative_sigmoid: float
+    absolute: float
+    u: float
+    eta: float
+    largest: float
+
+    @classmethod
+    def from_rounding(cls, rounding: Rounding) -> ElementRounding:
+        """Return these numbers for a rounding."""
+        return cls(
+            roundoff=rounding.factor(2),
+            relative_tanh=rounding.k_rel * rounding.u_st,
+            relative_sigmoid=SIGMOID_K_REL * rounding.u_st,
+            absolute=rounding.k_abs * rounding.u_st,
+            u=rounding.u_st,
+            eta=rounding.eta,
+            largest=rounding.largest,
+        )
+
+    def enclose(self, value: Array, error: Array) -> Enclosed:
+        """Return the enclosure of a stored number, which may be flushed to zero when it is read."""
+        error = error + self.eta
+        return Enclosed(value, error, np.abs(value) + error, self)
+
+
+@dataclass(frozen=True)
+class Enclosed:
+    """Numbers with bounds on their errors; see the module. The arrays have one shape.
+
+    The magnitude is inf if an implementation may overflow on the way to the number.
+    """
+
+    value: Array
+    error: Array
+    magnitude: Array
+    rounding: ElementRounding
+
+    def __getitem__(self, index: Any) -> Enclosed:
+        return Enclosed(self.value[index], self.error[index], self.magnitude[index], self.rounding)
+
+    def __add__(self, other: Enclosed) -> Enclosed:
+        return self._round(
+            self.value + other.value, self.error + other.error, self.magnitude + other.magnitude
+        )
+
+    def __sub__(self, other: Enclosed) -> Enclosed:
+        return self._round(
+            self.value - other.value, self.error + other.error, self.magnitude + other.magnitude
+        )
+
+    def __rsub__(self, constant: float) -> Enclosed:
+        return self._round(constant - self.value, self.error, abs(constant) + self.magnitude)
+
+    def __mul__(self, other: Enclosed) -> Enclosed:
+        return self._round(
+            self.value * other.value,
+            np.abs(self.value) * other.error + self.error * (np.abs(other.value) + other.error),
+            self.magnitude * other.magnitude,
+        )
+
+    def tanh(self) -> Enclosed:
+        """Return the tanh: monotone, so its change is exact, plus the error of evaluating it."""
+        value = np.tanh(self.value)
+        size = np.abs(value)
+        spread = spread_tanh(np.abs(self.value), size, self.error)
+        return self._store(value, spread, REFERENCE_K, self.rounding.relative_tanh)
+
+    def sigmoid(self) -> Enclosed:
+        """Return the sigmoid, treated like tanh: sigmoid(s) = (1 + tanh(s / 2)) / 2."""
+        value = compute_sigmoid(self.value)
+        half = 0.5 * np.abs(self.value)
+        spread = 0.5 * spread_tanh(half, np.tanh(half), 0.5 * self.error)
+        return self._store(value, spread, REFERENCE_SIGMOID_K, self.rounding.relative_sigmoid)
+
+    def tanh_slope(self) -> Enclosed:
+        """Return the slope 1 - y**2 of tanh, where y is this value of tanh."""
+        slope = 1.0 - self.value * self.value
+        moved = self.error * (2.0 * np.abs(self.value) + self.error)
+        error = np.minimum(moved, np.maximum(slope, 1.0 - slope)) + TANH_SLOPE_K * self.rounding.u
+        return self._settle(slope, error + (4.0 * REFERENCE_U + self.rounding.eta))
+
+    def sigmoid_slope(self) -> Enclosed:
+        """Return the slope y (1 - y) of the sigmoid, where y is this value of the sigmoid.
+
+        |y~ (1 - y~) - y (1 - y)| <= e (|1 - 2 y| + e), and both slopes are between 0 and 1/4.
+        Evaluating y (1 - y) or y - y**2 has an error of 2 y u, evaluating (1 - t**2) / 4 with
+        t = tanh(x / 2) one of u, and evaluating E / (1 + E)**2 with E = exp(-x) one of
+        8 y (1 - y) u.
+        """
+        slope = self.value * (1.0 - self.value)
+        moved = self.error * (np.abs(1.0 - 2.0 * self.value) + self.error)
+        rounded = (1.0 + 2.0 * self.value + 8.0 * slope) * self.rounding.u
+        error = np.minimum(moved, 0.25) + rounded
+        return self._settle(slope, error + (4.0 * REFERENCE_U + self.rounding.eta))
+
+    def bound(self) -> Array:
+        """Return the error, but inf where an implementation may overflow."""
+        within = self.magnitude + self.error <= self.rounding.largest
+        return np.where(within, self.error * SLOP, np.inf)
+
+    def _round(self, value: Array, moved: Array, magnitude: Array) -> Enclosed:
+        magnitude = np.where(magnitude <= self.rounding.largest, magnitude, np.inf)
+        error = moved + (self.rounding.roundoff * magnitude + self.rounding.eta)
+        return Enclosed(value, error, magnitude, self.rounding)
+
+    def _store(self, value: Array, spread: Array, reference: float, relative: float) -> Enclosed:
+        # The layer under test evaluates at its own argument, so its value is up to |y| + spread.
+        error = spread * (1.0 + relative) + (relative + reference * REFERENCE_U) * np.abs(value)
+        return self._settle(value, error + (self.rounding.absolute + self.rounding.eta))
+
+    def _settle(self, value: Array, error: Array) -> Enclosed:
+        error = np.where(self.magnitude < np.inf, error, np.inf)
+        return Enclosed(value, error, np.abs(value) + error, self.rounding)
+
+
+Number = TypeVar("Number", Array, Enclosed)
+"""What the equations of a cell compute with."""
+
+TANH_SLOPE_K = 5.0
+"""The absolute error of evaluating the slope of tanh, in units of the roundoff.
+
+Evaluating 1 - y**2 has an error of 1. Evaluating 4 exp(2 x) / (1 + exp(2 x))**2 has an error of
+(4 y + 4) (1 - y**2), which is at most 4.75.
+"""
+
+
+def tanh(numbers: Number) -> Number:
+    """Return the tanh of numbers."""
+    return numbers.tanh() if isinstance(numbers, Enclosed) else np.tanh(numbers)
+
+
+def sigmoid(numbers: Number) -> Number:
+    """Return the sigmoid of numbers."""
+    return numbers.sigmoid() if isinstance(numbers, Enclosed) else compute_sigmoid(numbers)
+
+
+def tanh_slope(values: Number) -> Number:
+    """Return the slopes of tanh where it has these values."""
+    return values.tanh_slope() if isinstance(values, Enclosed) else 1.0 - values * values
+
+
+def sigmoid_slope(values: Number) -> Number:
+    """Return the slopes of the sigmoid where it has these values."""
+    return values.sigmoid_slope() if isinstance(values, Enclosed) else values * (1.0 - values)
+
+
+def compute_sigmoid(sums: Array) -> Array:
+    """Return the sigmoid; it is 0 where exp overflows, and NaN propagates."""
+    values: Array = 1.0 / (1.0 + np.exp(-sums))
+    return values
+
+
+def spread_tanh(folded: Array, value: Array, distance: Array) -> Array:
+    """Return the largest |tanh(s + e) - tanh(s)| with |e| <= distance, from |s| and |tanh s|."""
+    # tanh(a) - tanh(b) = tanh(a - b) (1 - tanh(a) tanh(b)), and tanh changes most towards zero.
+    # The 16 u cover the cancellation in the bracket.
+    return np.tanh(distance) * ((1.0 + 16.0 * REFERENCE_U) - value * np.tanh(folded - distance))

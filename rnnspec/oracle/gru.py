@@ -1,0 +1,90 @@
+"""The cell of a GRU, whose reset gate is applied after the product with the hidden state.
+
+    r = sigmoid(W_ir x + b_ir + W_hr h + b_hr)
+    z = sigmoid(W_iz x + b_iz + W_hz h + b_hz)
+    n = tanh(W_in x + b_in + r * (W_hn h + b_hn))
+    h' = (1 - z) * n + z * h
+
+Source: the equations on the nn.GRU page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from rnnspec.oracle.enclosures import Number, sigmoid, sigmoid_slope, tanh, tanh_slope
+from rnnspec.oracle.exact_values import (
+    has_exact_sums,
+    has_settled_sigmoid,
+    has_settled_tanh,
+)
+from rnnspec.oracle.gated import GatedCell
+from rnnspec.oracle.layers import Flags, LayerTrace
+
+
+class GruCell(GatedCell):
+    """The cell of a GRU. Its sums are those of r, of z, and both parts of that of n."""
+
+    blocks = 4
+    input_blocks = (0, 1, 2)
+    hidden_blocks = (0, 1, 3)
+
+    def open_gates(self, sums: Sequence[Number]) -> tuple[Number, ...]:
+        """Return r, z and n."""
+        reset, update = sigmoid(sums[0]), sigmoid(sums[1])
+        return reset, update, tanh(sums[2] + reset * sums[3])
+
+    def update(self, gates: Sequence[Number], before: Sequence[Number]) -> tuple[Number, ...]:
+        """Return h'."""
+        _, update, new = gates
+        return ((1.0 - update) * new + update * before[0],)
+
+    def linearise(
+        self,
+        sums: Sequence[Number],
+        gates: Sequence[Number],
+        before: Sequence[Number],
+        after: Sequence[Number],
+    ) -> tuple[Number, ...]:
+        """Return r, z, 1 - z, h - n, the hidden part of the sum of n, and the three slopes."""
+        reset, update, new = gates
+        return (
+            reset,
+            update,
+            1.0 - update,
+            before[0] - new,
+            sums[3],
+            sigmoid_slope(reset),
+            sigmoid_slope(update),
+            tanh_slope(new),
+        )
+
+    def send_back(
+        self, factors: Sequence[Number], received: Sequence[Number]
+    ) -> tuple[tuple[Number, ...], Number | None, tuple[Number, ...]]:
+        """Return the gradients for the four sums, and z dh for h."""
+        reset, update, rest, change, hidden, reset_slope, update_slope, new_slope = factors
+        (state,) = received
+        new = (state * rest) * new_slope
+        return (
+            ((new * hidden) * reset_slope, (state * change) * update_slope, new, new * reset),
+            state * update,
+            (),
+        )
+
+    def is_exact(self, layer: LayerTrace, alive: Flags, limit: float) -> bool:
+        """Return whether gates are 0, 1/2 or 1, n is settled too, and no product rounds."""
+        sums = [np.where(alive, each, 0.0) for each in self.split(layer.sums)]
+        state = np.where(alive, layer.states[:, :-1], 0.0)
+        reset, update, new = self.open_gates(sums)
+        inner = np.abs(sums[2]) + reset * np.abs(sums[3])
+        size = (1.0 + update) * np.abs(new) + update * np.abs(state)
+        return (
+            has_settled_sigmoid(sums[0], alive)
+            and has_settled_sigmoid(sums[1], alive)
+            and has_exact_sums([(sums[2],), (reset, sums[3])], inner, limit)
+            and has_settled_tanh(sums[2] + reset * sums[3], alive)
+            and has_exact_sums([(new,), (update, new), (update, state)], size, limit)
+        )

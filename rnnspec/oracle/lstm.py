@@ -1,0 +1,103 @@
+"""The cell of an LSTM; a projection of its hidden state follows outside of the cell.
+
+    i = sigmoid(W_ii x + b_ii + W_hi h + b_hi)
+    f = sigmoid(W_if x + b_if + W_hf h + b_hf)
+    g = tanh(W_ig x + b_ig + W_hg h + b_hg)
+    o = sigmoid(W_io x + b_io + W_ho h + b_ho)
+    c' = f * c + i * g
+    h' = o * tanh(c')
+
+Source: the equations on the nn.LSTM page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from rnnspec.oracle.enclosures import Number, sigmoid, sigmoid_slope, tanh, tanh_slope
+from rnnspec.oracle.exact_values import (
+    has_exact_sums,
+    has_settled_sigmoid,
+    has_settled_tanh,
+)
+from rnnspec.oracle.gated import GatedCell
+from rnnspec.oracle.layers import Flags, LayerTrace
+
+
+class LstmCell(GatedCell):
+    """The cell of an LSTM. Its sums are those of i, f, g and o, and its states are h and c."""
+
+    blocks = 4
+    input_blocks = (0, 1, 2, 3)
+    hidden_blocks = (0, 1, 2, 3)
+
+    def open_gates(self, sums: Sequence[Number]) -> tuple[Number, ...]:
+        """Return i, f, g and o."""
+        return sigmoid(sums[0]), sigmoid(sums[1]), tanh(sums[2]), sigmoid(sums[3])
+
+    def update(self, gates: Sequence[Number], before: Sequence[Number]) -> tuple[Number, ...]:
+        """Return h' and c'."""
+        into, forget, cell, out = gates
+        memory = forget * before[1] + into * cell
+        return out * tanh(memory), memory
+
+    def linearise(
+        self,
+        sums: Sequence[Number],
+        gates: Sequence[Number],
+        before: Sequence[Number],
+        after: Sequence[Number],
+    ) -> tuple[Number, ...]:
+        """Return the gates, c, tanh(c'), its slope, and the slopes of the gates."""
+        into, forget, cell, out = gates
+        shown = tanh(after[1])
+        return (
+            into,
+            forget,
+            cell,
+            out,
+            before[1],
+            shown,
+            tanh_slope(shown),
+            sigmoid_slope(into),
+            sigmoid_slope(forget),
+            tanh_slope(cell),
+            sigmoid_slope(out),
+        )
+
+    def send_back(
+        self, factors: Sequence[Number], received: Sequence[Number]
+    ) -> tuple[tuple[Number, ...], Number | None, tuple[Number, ...]]:
+        """Return the gradients for the four sums, and f dc for c."""
+        into, forget, cell, out, before, shown, shown_slope = factors[:7]
+        into_slope, forget_slope, cell_slope, out_slope = factors[7:]
+        state, carried = received
+        memory = carried + (state * out) * shown_slope
+        return (
+            (
+                (memory * cell) * into_slope,
+                (memory * before) * forget_slope,
+                (memory * into) * cell_slope,
+                (state * shown) * out_slope,
+            ),
+            None,
+            (memory * forget,),
+        )
+
+    def is_exact(self, layer: LayerTrace, alive: Flags, limit: float) -> bool:
+        """Return whether gates are 0, 1/2 or 1, g and tanh(c') are settled, and c' is exact."""
+        sums = [np.where(alive, each, 0.0) for each in self.split(layer.sums)]
+        before, after = (
+            np.where(alive, each, 0.0) for each in (layer.before()[1], layer.after()[1])
+        )
+        into, forget, cell, out = self.open_gates(sums)
+        size = forget * np.abs(before) + into * np.abs(cell)
+        return (
+            all(has_settled_sigmoid(sums[gate], alive) for gate in (0, 1, 3))
+            and has_settled_tanh(sums[2], alive)
+            and has_exact_sums([(forget, before), (into, cell)], size, limit)
+            and has_settled_tanh(after, alive)
+            and has_exact_sums([(out, np.tanh(after))], out, limit)
+        )
