@@ -98,7 +98,7 @@ def run_check(
 
 def prepare_check(target: LayerTarget, options: CheckOptions) -> tuple[LayerSuite, tuple[str, ...]]:
     """Return the suite that `check` runs, and the first notes of the report. Raises CannotCheck."""
-    return prepare_suite(target, options), list_changed_wording()
+    return prepare_suite(target, options), list_changed_wording(options.kind)
 
 
 def run_undisturbed(suite: Suite[CaseT, ObservedT]) -> Progress[CaseT]:
@@ -107,16 +107,16 @@ def run_undisturbed(suite: Suite[CaseT, ObservedT]) -> Progress[CaseT]:
         return run_campaign(suite)
 
 
-def list_changed_wording() -> tuple[str, ...]:
-    """Return a line for each passage of the installed documentation that has changed.
+def list_changed_wording(kind: str = "rnn") -> tuple[str, ...]:
+    """Return a line for each passage of the page of a kind of layer that has changed.
 
-    It is compared with the release from which the clauses were written.
+    The installed documentation is compared with the release from which the clauses were written.
     """
-    page = torch.nn.RNN.__doc__ or ""
-    changed = fingerprints.compare_fingerprints(page, "nn.RNN")
+    page = f"nn.{KINDS[kind].title}"
+    changed = fingerprints.compare_fingerprints(fingerprints.read_installed_pages(page), page)
     release = fingerprints.find_stored_release()
     return tuple(
-        f"the passage {name!r} of the nn.RNN page is {how} since torch {release}"
+        f"the passage {name!r} of the {page} page is {how} since torch {release}"
         for name, how in changed.items()
     )
 
@@ -138,7 +138,7 @@ def prepare_suite(target: LayerTarget, options: CheckOptions) -> LayerSuite:
         subject = build_subject(found, str(options.device), options.kind, options.arguments)
         subject = replace(subject, capabilities=probe_capabilities(subject, excluded))
         pace = _measure_pace(subject, options.sizes)
-    rules = select_in_force(chosen, torch.__version__)
+    rules = select_in_force(chosen, torch.__version__, options.kind)
     profile = PROFILES[options.profile]
     suite = LayerSuite(subject, rules, profile, options.seed, pinned, options.cases)
     if options.sizes != AUTOMATIC:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass, replace
 from enum import Enum
 from functools import lru_cache
 from importlib import resources
 from types import MappingProxyType
 from typing import Any
 
+from rnnspec.contract.kinds import KINDS
+from rnnspec.contract.passages import describe_passage
 from rnnspec.errors import suggest_similar
 
 if sys.version_info >= (3, 11):
@@ -19,7 +21,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-FILES = ("nn_rnn.toml", "packing.toml", "models.toml")
+FILES = ("nn_rnn.toml", "nn_gru.toml", "nn_lstm.toml", "packing.toml", "models.toml")
 
 
 class ContractError(ValueError):
@@ -81,12 +83,27 @@ LEVELS = {
 
 
 @dataclass(frozen=True)
+class Place:
+    """Where a clause is promised for one kind of layer, and by which releases.
+
+    `source` says it in words. `since` and `until` are the first and the last release that make the
+    promise. `passage` is the PAGE#PASSAGE of the docstring that it comes from.
+    """
+
+    source: str
+    provenance: Provenance
+    since: str
+    until: str | None = None
+    passage: str | None = None
+
+
+@dataclass(frozen=True)
 class Clause:
     """One statement of the contract: what is promised, where, and by which releases.
 
-    `text` is the promise in our own words and `source` says where it is made. `since` and `until`
-    are the first and the last release that make it. `passage` is the PAGE#PASSAGE of the docstring
-    that it comes from. `excluded` is the reason why no rule tests it, if none does.
+    `text` is the promise in our own words. `source`, `provenance`, `since`, `until` and `passage`
+    are its `Place` for the kinds of layer that its id is about and for those in `also`; `others`
+    has the places for further kinds. `excluded` is the reason why no rule tests it, if none does.
     """
 
     id: str
@@ -98,10 +115,32 @@ class Clause:
     until: str | None = None
     passage: str | None = None
     excluded: str | None = None
+    also: tuple[str, ...] = ()
+    others: tuple[tuple[str, Place], ...] = ()
+
+    @property
+    def own_kinds(self) -> tuple[str, ...]:
+        """The kinds of layer that its id is about: all of them for packing and models."""
+        subject = self.id.partition(".")[0]
+        return (subject,) if subject in KINDS else tuple(KINDS)
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of layer for which it is promised, in the order of `KINDS`."""
+        found = {*self.own_kinds, *self.also, *dict(self.others)}
+        return tuple(kind for kind in KINDS if kind in found)
+
+    @property
+    def places(self) -> dict[str, Place]:
+        """Where it is promised for each of its kinds."""
+        own = Place(self.source, self.provenance, self.since, self.until, self.passage)
+        others = dict(self.others)
+        return {kind: others.get(kind, own) for kind in self.kinds}
 
 
-KEYS = tuple(field.name for field in fields(Clause))
-REQUIRED = tuple(field.name for field in fields(Clause) if field.default is MISSING)
+REQUIRED = ("id", "text", "source", "level", "provenance", "since")
+WORDS = (*REQUIRED, "until", "passage", "excluded")
+PLACE = ("source", "provenance", "since", "until", "passage")
 KINDS_OF_VALUE: Mapping[str, type[Enum]] = {"level": Level, "provenance": Provenance}
 PATTERNS = {
     "id": re.compile(r"[a-z][a-z0-9]*(\.[a-z0-9]+([-_][a-z0-9]+)*)+"),
@@ -109,6 +148,7 @@ PATTERNS = {
     "until": re.compile(r"\d+\.\d+"),
     "passage": re.compile(r"[\w.]+#[\w.\[\]-]+"),
 }
+BY_PAGE = (Provenance.DOCUMENTED, Provenance.ADVICE)
 
 
 def parse_clauses(text: str, name: str) -> dict[str, Clause]:
@@ -161,15 +201,28 @@ def find_clause(id: str) -> Clause:
         ) from None
 
 
-def is_in_force(clause: Clause, version: str) -> bool:
+def is_in_force(clause: Clause, version: str, kind: str = "rnn") -> bool:
     """Return whether the release with this version, such as "2.13.0+cpu", makes the promise.
 
-    Raises ValueError if `version` does not start with a major and a minor number.
+    The promise is one about a kind of layer. Raises ValueError if `version` does not start with a
+    major and a minor number.
     """
     release = _parse_release(version)
-    return _parse_release(clause.since) <= release and (
-        clause.until is None or release <= _parse_release(clause.until)
+    place = clause.places.get(kind)
+    return (
+        place is not None
+        and _parse_release(place.since) <= release
+        and (place.until is None or release <= _parse_release(place.until))
     )
+
+
+def find_source(clause: Clause, kind: str) -> str:
+    """Return where a clause is promised for a kind of layer, in words, such as "Args: bias".
+
+    If the kind has none of the clause's places, it is the place of the clause's own kind.
+    """
+    place = clause.places.get(kind)
+    return clause.source if place is None else place.source
 
 
 def _parse_release(version: str) -> tuple[int, int]:
@@ -199,17 +252,55 @@ def _index_by_id(clauses: Iterable[Clause], name: str) -> dict[str, Clause]:
 def _build_clause(entry: Any, place: str) -> Clause:
     if not isinstance(entry, dict):
         raise ContractError(f"{place}: expected a table, got {entry!r}")
-    _check_keys(entry, KEYS, place)
-    _check_values(entry, place)
-    values: dict[str, Any] = {
-        **entry,
-        **{
-            key: _parse_member(kind, key, entry[key], place) for key, kind in KINDS_OF_VALUE.items()
-        },
-    }
-    clause = Clause(**values)
-    _check_consistency(clause, place)
-    return clause
+    _check_keys(entry, (*WORDS, "also", "places"), place)
+    for key in REQUIRED:
+        if key not in entry:
+            raise ContractError(f"{place}: {key} is missing")
+    words = {key: value for key, value in entry.items() if key in WORDS}
+    clause = Clause(**_parse_values(words, place))
+    _check_consistency(clause, clause.level, place)
+    also, others = entry.get("also", []), entry.get("places", {})
+    if not isinstance(also, list) or not isinstance(others, dict):
+        raise ContractError(f"{place}: expected also = [...] and places = {{...}}")
+    _check_kinds([*also, *others], clause, place)
+    found = tuple(
+        (kind, _build_place(other, clause, f"{place}: places.{kind}"))
+        for kind, other in others.items()
+    )
+    return replace(clause, also=tuple(also), others=found)
+
+
+def _check_kinds(kinds: list[Any], clause: Clause, place: str) -> None:
+    for kind in kinds:
+        if kind not in KINDS:
+            near = suggest_similar(str(kind), KINDS)
+            raise ContractError(f"{place}: no kind of layer is called {kind!r}.{near}")
+        if kind in clause.own_kinds or kinds.count(kind) > 1:
+            raise ContractError(f"{place}: the kind {kind!r} is given twice")
+
+
+def _build_place(entry: Any, clause: Clause, place: str) -> Place:
+    """Return a place given as PAGE#PASSAGE, or as a table with the values that differ.
+
+    A table without `passage` has none, and then `source` must be given.
+    """
+    table = {"passage": entry} if isinstance(entry, str) else entry
+    if not isinstance(table, dict):
+        raise ContractError(f"{place}: expected PAGE#PASSAGE or a table, got {entry!r}")
+    _check_keys(table, PLACE, place)
+    values = _parse_values(table, place)
+    if "passage" not in values and "source" not in values:
+        raise ContractError(f"{place}: passage or source is missing")
+    by_page = clause.provenance if clause.provenance in BY_PAGE else Provenance.DOCUMENTED
+    made = Place(
+        values.get("source") or describe_passage(values["passage"]),
+        values.get("provenance", by_page if "passage" in values else clause.provenance),
+        values.get("since", clause.since),
+        values.get("until", clause.until),
+        values.get("passage"),
+    )
+    _check_consistency(made, clause.level, place)
+    return made
 
 
 def _check_keys(entry: Mapping[str, Any], known: Iterable[str], place: str) -> None:
@@ -218,15 +309,19 @@ def _check_keys(entry: Mapping[str, Any], known: Iterable[str], place: str) -> N
             raise ContractError(f"{place}: unknown key {key!r}.{suggest_similar(key, known)}")
 
 
-def _check_values(entry: Mapping[str, Any], place: str) -> None:
-    for key in REQUIRED:
-        if key not in entry:
-            raise ContractError(f"{place}: {key} is missing")
+def _parse_values(entry: Mapping[str, Any], place: str) -> dict[str, Any]:
+    """Return the values of a table of strings, with members of enums for the names of members."""
     for key, value in entry.items():
         if not isinstance(value, str) or not value.strip():
             raise ContractError(f"{place}: {key} must be a non-empty string, got {value!r}")
         if key in PATTERNS and not PATTERNS[key].fullmatch(value):
             raise ContractError(f"{place}: {key} must match {PATTERNS[key].pattern}, got {value!r}")
+    return {
+        key: _parse_member(KINDS_OF_VALUE[key], key, value, place)
+        if key in KINDS_OF_VALUE
+        else value
+        for key, value in entry.items()
+    }
 
 
 def _parse_member(kind: type[Enum], key: str, value: str, place: str) -> Enum:
@@ -239,12 +334,11 @@ def _parse_member(kind: type[Enum], key: str, value: str, place: str) -> Enum:
     return kind(value)
 
 
-def _check_consistency(clause: Clause, place: str) -> None:
-    expected = clause.provenance.level
-    if clause.level is not expected:
+def _check_consistency(made: Clause | Place, level: Level, place: str) -> None:
+    expected = made.provenance.level
+    if level is not expected:
         raise ContractError(
-            f"{place}: level must be {expected} with provenance {clause.provenance}, "
-            f"got {clause.level}"
+            f"{place}: level must be {expected} with provenance {made.provenance}, got {level}"
         )
-    if clause.until is not None and _parse_release(clause.until) < _parse_release(clause.since):
-        raise ContractError(f"{place}: until {clause.until!r} is before since {clause.since!r}")
+    if made.until is not None and _parse_release(made.until) < _parse_release(made.since):
+        raise ContractError(f"{place}: until {made.until!r} is before since {made.since!r}")

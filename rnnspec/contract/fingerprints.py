@@ -20,6 +20,7 @@ from rnnspec.errors import suggest_similar
 PAGES = {
     "nn.RNN": ("torch.nn", "RNN"),
     "nn.RNN.flatten_parameters": ("torch.nn", "RNN.flatten_parameters"),
+    "nn.GRU": ("torch.nn", "GRU"),
     "nn.LSTM": ("torch.nn", "LSTM"),
     "nn.Module.load_state_dict": ("torch.nn", "Module.load_state_dict"),
     "nn.Module.double": ("torch.nn", "Module.double"),
@@ -83,7 +84,11 @@ def list_changed_clauses(docstring: str, page: str = "nn.RNN") -> list[Clause]:
     Someone should read these clauses again and compare them with the new wording.
     """
     changed = {f"{page}#{name}" for name in list_changed_passages(docstring, page)}
-    return [clause for clause in load_clauses().values() if clause.passage in changed]
+    return [
+        clause
+        for clause in load_clauses().values()
+        if any(place.passage in changed for place in clause.places.values())
+    ]
 
 
 def build_document(docstrings: Mapping[str, str], release: str) -> str:

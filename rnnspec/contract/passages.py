@@ -24,7 +24,14 @@ DIRECTIVES = {
     "include": "includes",
 }
 # Notes have no heading. Name a note after a word that only its subject uses; number the others.
-NOTES = {"initialized": "initial-values", "directions": "directions", "unbatched": "batch-first"}
+NOTES = {
+    "initialized": "initial-values",
+    "directions": "directions",
+    "unbatched": "batch-first",
+    "paper": "new-gate",
+    "equivalent": "last-output",
+    "smaller": "proj-size",
+}
 
 # Names that are numbered from the first passage on, because they do not identify a passage.
 NUMBERED = ("notes", "text")
@@ -32,6 +39,18 @@ NUMBERED = ("notes", "text")
 HEADING = re.compile(r"(\w+):{1,2}(?: .*)?")
 DIRECTIVE = re.compile(r"\.\. ([\w-]+)::")
 ENTRY = re.compile(r"(?:[*-] \*\*)?([\w\[\]]+)(?:\*\*)?(?: ?\(.*?\))?\s*:|(?:[*-] \*\*)(\w+)\*\*")
+# What a place is called in words, by the first part of the name of its passage.
+TITLES = {
+    **{name: title for title, name in (SECTIONS | WHOLE).items() if title not in ("Example", "Note")},
+    "signature": "signature",
+    "summary": "first paragraph",
+    "equation": "formula",
+    "reference-loop": "code block",
+    "notes": "note",
+    "includes": "note",
+    "text": "paragraph",
+}
+
 MARKUP = re.compile(r":[\w:]+:(?=`)|[`*\\]|^\s*[*-] ", re.MULTILINE)
 
 
@@ -43,6 +62,17 @@ def split_passages(docstring: str) -> dict[str, str]:
         number = 1 + sum(1 for known in passages if same_name.fullmatch(known))
         passages[f"{name}.{number}" if number > 1 or name in NUMBERED else name] = text
     return passages
+
+
+def describe_passage(passage: str) -> str:
+    """Return a PAGE#PASSAGE in words, such as "nn.GRU: Args, bias".
+
+    Raises KeyError if no passage has such a name.
+    """
+    page, _, name = passage.partition("#")
+    first, _, rest = name.partition(".")
+    words = re.sub(r"[-_]", " ", rest) if first in ("notes", "includes") else rest
+    return f"{page}: {TITLES[first]}{f', {words}' if words else ''}"
 
 
 def normalise_text(text: str) -> str:

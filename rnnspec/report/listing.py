@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from rnnspec.contract.clauses import Clause
+from rnnspec.contract.clauses import Clause, Place
+from rnnspec.contract.kinds import KINDS
 from rnnspec.rulekit.selection import AnyRule
+from rnnspec.text import join_words
 
 
 def format_rules(rules: Sequence[AnyRule]) -> str:
@@ -39,7 +41,42 @@ def format_rule(rule: AnyRule) -> str:
 
 def _format_clause(clause: Clause) -> str:
     facts = f"{clause.level.value}, {clause.provenance.value}; {clause.source}"
-    return f"  {clause.id} ({facts})\n      {clause.text}"
+    return f"  {clause.id} ({facts})\n      {clause.text}\n      for {list_titles(clause)}"
+
+
+def list_titles(clause: Clause) -> str:
+    """Return the kinds of layer for which a clause is promised, such as "nn.RNN and nn.GRU"."""
+    return join_words([f"nn.{KINDS[kind].title}" for kind in clause.kinds])
+
+
+def format_clause(clause: Clause, rules: Sequence[AnyRule]) -> str:
+    """Return the explanation of a clause as text: its places, and the rules that test it."""
+    places = [
+        f"  nn.{KINDS[kind].title:<5} {format_releases(place)}: {place.source} ({place.provenance})"
+        for kind, place in clause.places.items()
+    ]
+    tested = ", ".join(list_testing(clause, rules)) or f"nothing: {clause.excluded}"
+    return "\n".join(
+        [
+            f"{clause.id}   {clause.level.value}",
+            "",
+            f"  {clause.text}",
+            "",
+            "promised for",
+            *places,
+            f"tested by      {tested}",
+        ]
+    )
+
+
+def list_testing(clause: Clause, rules: Sequence[AnyRule]) -> list[str]:
+    """Return the ids of the rules that test a clause."""
+    return [rule.id for rule in rules if clause.id in {each.id for each in rule.clauses}]
+
+
+def format_releases(place: Clause | Place) -> str:
+    """Return the releases that make a promise."""
+    return place.since if place.until is None else f"{place.since} to {place.until}"
 
 
 def describe_rule(rule: AnyRule) -> dict[str, Any]:
@@ -61,7 +98,33 @@ def describe_rule(rule: AnyRule) -> dict[str, Any]:
                 "source": each.source,
                 "since": each.since,
                 "until": each.until,
+                "places": _describe_places(each),
             }
             for each in rule.clauses
         ],
+    }
+
+
+def describe_clause(clause: Clause, rules: Sequence[AnyRule]) -> dict[str, Any]:
+    """Return the explanation of a clause as plain data, as `--json` prints it."""
+    return {
+        "clause": clause.id,
+        "level": clause.level.value,
+        "text": clause.text,
+        "places": _describe_places(clause),
+        "excluded": clause.excluded,
+        "rules": list_testing(clause, rules),
+    }
+
+
+def _describe_places(clause: Clause) -> dict[str, dict[str, str | None]]:
+    return {
+        kind: {
+            "source": place.source,
+            "provenance": place.provenance.value,
+            "since": place.since,
+            "until": place.until,
+            "passage": place.passage,
+        }
+        for kind, place in clause.places.items()
     }

@@ -12,7 +12,8 @@ from typing import Any, Generic, TypeVar
 
 from rnnspec.cases.axes import Feature
 from rnnspec.cases.space import FIELDS
-from rnnspec.contract.clauses import Clause, Level, find_clause
+from rnnspec.contract.clauses import Clause, Level, find_clause, find_source
+from rnnspec.contract.kinds import KINDS
 from rnnspec.contract.parts import Part
 from rnnspec.rulekit.conditions import Condition, always
 from rnnspec.rulekit.snippet import Snippet
@@ -126,10 +127,24 @@ class Rule(Generic[CaseT, ObservationT]):
         patterns = (each for each in self.presupposes if isinstance(each, str))
         return any(fnmatchcase(name, pattern) for pattern in patterns)
 
-    @property
-    def source(self) -> str:
-        """Where the first clause is documented."""
-        return self.clauses[0].source
+    def clauses_of(self, kind: str) -> tuple[Clause, ...]:
+        """Return the clauses that hold for a kind of layer, or all of them for any other subject.
+
+        There are none if the rule does not apply to the kind. A model is another subject.
+        """
+        if kind not in KINDS:
+            return self.clauses
+        return tuple(clause for clause in self.clauses if kind in clause.kinds)
+
+    def source_of(self, kind: str) -> str:
+        """Return where the first of these clauses is documented for the kind.
+
+        Raises ValueError if the rule does not apply to the kind.
+        """
+        found = self.clauses_of(kind)
+        if not found:
+            raise ValueError(f"{self.id} has no clause about the kind {kind!r}")
+        return find_source(found[0], kind)
 
 
 CONSTRUCTOR_CALLS = (

@@ -24,13 +24,15 @@ def list_rules(*, about_models: bool) -> tuple[AnyRule, ...]:
 
 
 def select_in_force(
-    rules: Sequence[AnyRule], version: str = torch.__version__
+    rules: Sequence[AnyRule], version: str = torch.__version__, kind: str = "rnn"
 ) -> tuple[AnyRule, ...]:
-    """Return the rules with at least one clause that a torch release promises.
+    """Return the rules with at least one clause that a torch release promises for a kind of layer.
 
     The default release is the installed one. Raises ValueError if `version` is not a version.
     """
-    return tuple(rule for rule in rules if any(is_in_force(each, version) for each in rule.clauses))
+    return tuple(
+        rule for rule in rules if any(is_in_force(each, version, kind) for each in rule.clauses)
+    )
 
 
 def select_parts(rules: Sequence[AnyRule], parts: Sequence[str]) -> tuple[AnyRule, ...]:

@@ -104,7 +104,7 @@ def conformance(
     chosen = ignore_clock(CheckOptions.from_keywords("conformance", options, profile="quick"))
     run = Run(target, chosen, prepare_check, Isolation(isolate, timeout, memory))
     selected = select_parts(select_layer_rules(chosen.rules), chosen.parts)
-    rules = select_in_force(selected, torch.__version__)
+    rules = select_in_force(selected, torch.__version__, chosen.kind)
     return parametrize_rules(run, rules)
 
 

@@ -188,7 +188,7 @@ def test_every_rule_says_what_it_requires_how_it_is_checked_and_what_it_catches(
         assert rule.requirement.endswith(".")
         assert rule.how.endswith(".")
         assert rule.catches.endswith(".")
-        assert rule.source
+        assert rule.source_of("model")
 
 
 def test_nothing_else_is_judged_on_a_model_that_cannot_be_called() -> None:
