@@ -17,6 +17,7 @@ from rnnspec.cases.axes import AXIS, DropoutLevel, DType, Feature, Float32Precis
 from rnnspec.cases.case import CONFIG_AXES
 from rnnspec.cases.plan import PROFILES
 from rnnspec.contract import fingerprints
+from rnnspec.contract.kinds import KINDS
 from rnnspec.engine.campaign import Watcher, run_campaign
 from rnnspec.engine.capabilities import build_base_case, parse_features, probe_capabilities
 from rnnspec.engine.outcome import Progress
@@ -98,7 +99,8 @@ def run_check(
 
 def prepare_check(target: LayerTarget, options: CheckOptions) -> tuple[LayerSuite, tuple[str, ...]]:
     """Return the suite that `check` runs, and the first notes of the report. Raises CannotCheck."""
-    return prepare_suite(target, options), list_changed_wording(options.kind)
+    suite = prepare_suite(target, options)
+    return suite, list_changed_wording(suite.kind)
 
 
 def run_undisturbed(suite: Suite[CaseT, ObservedT]) -> Progress[CaseT]:
@@ -107,12 +109,12 @@ def run_undisturbed(suite: Suite[CaseT, ObservedT]) -> Progress[CaseT]:
         return run_campaign(suite)
 
 
-def list_changed_wording(kind: str = "rnn") -> tuple[str, ...]:
+def list_changed_wording(kind: str) -> tuple[str, ...]:
     """Return a line for each passage of the page of a kind of layer that has changed.
 
     The installed documentation is compared with the release from which the clauses were written.
     """
-    page = f"nn.{KINDS[kind].title}"
+    page = KINDS[kind].page
     changed = fingerprints.compare_fingerprints(fingerprints.read_installed_pages(page), page)
     release = fingerprints.find_stored_release()
     return tuple(
@@ -138,7 +140,7 @@ def prepare_suite(target: LayerTarget, options: CheckOptions) -> LayerSuite:
         subject = build_subject(found, str(options.device), options.kind, options.arguments)
         subject = replace(subject, capabilities=probe_capabilities(subject, excluded))
         pace = _measure_pace(subject, options.sizes)
-    rules = select_in_force(chosen, torch.__version__, options.kind)
+    rules = select_in_force(chosen, torch.__version__, subject.kind)
     profile = PROFILES[options.profile]
     suite = LayerSuite(subject, rules, profile, options.seed, pinned, options.cases)
     if options.sizes != AUTOMATIC:

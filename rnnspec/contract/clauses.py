@@ -12,7 +12,7 @@ from importlib import resources
 from types import MappingProxyType
 from typing import Any
 
-from rnnspec.contract.kinds import KINDS
+from rnnspec.contract.kinds import KINDS, UNGATED
 from rnnspec.contract.passages import describe_passage
 from rnnspec.errors import suggest_similar
 
@@ -201,7 +201,7 @@ def find_clause(id: str) -> Clause:
         ) from None
 
 
-def is_in_force(clause: Clause, version: str, kind: str = "rnn") -> bool:
+def is_in_force(clause: Clause, version: str, kind: str = UNGATED.name) -> bool:
     """Return whether the release with this version, such as "2.13.0+cpu", makes the promise.
 
     The promise is one about a kind of layer. Raises ValueError if `version` does not start with a

@@ -41,7 +41,11 @@ DIRECTIVE = re.compile(r"\.\. ([\w-]+)::")
 ENTRY = re.compile(r"(?:[*-] \*\*)?([\w\[\]]+)(?:\*\*)?(?: ?\(.*?\))?\s*:|(?:[*-] \*\*)(\w+)\*\*")
 # What a place is called in words, by the first part of the name of its passage.
 TITLES = {
-    **{name: title for title, name in (SECTIONS | WHOLE).items() if title not in ("Example", "Note")},
+    **{
+        name: title
+        for title, name in (SECTIONS | WHOLE).items()
+        if title not in ("Example", "Note")
+    },
     "signature": "signature",
     "summary": "first paragraph",
     "equation": "formula",

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from rnnspec.contract.clauses import is_in_force
+from rnnspec.contract.kinds import UNGATED
 from rnnspec.contract.parts import Part
 from rnnspec.errors import SelectionError, suggest_similar
 from rnnspec.options import check_choice
@@ -24,7 +25,7 @@ def list_rules(*, about_models: bool) -> tuple[AnyRule, ...]:
 
 
 def select_in_force(
-    rules: Sequence[AnyRule], version: str = torch.__version__, kind: str = "rnn"
+    rules: Sequence[AnyRule], version: str = torch.__version__, kind: str = UNGATED.name
 ) -> tuple[AnyRule, ...]:
     """Return the rules with at least one clause that a torch release promises for a kind of layer.
 

@@ -7,12 +7,16 @@ from functools import cache
 import torch
 
 from rnnspec.contract.clauses import find_clause, is_in_force
+from rnnspec.contract.kinds import UNGATED
 
 
 @cache
-def is_promised(name: str) -> bool:
-    """Return whether the installed release of torch promises the clause with this id."""
-    return is_in_force(find_clause(name), torch.__version__)
+def is_promised(name: str, kind: str = UNGATED.name) -> bool:
+    """Return whether the installed release of torch makes a promise about a kind of layer.
+
+    `name` is the id of the clause.
+    """
+    return is_in_force(find_clause(name), torch.__version__, kind)
 
 
 def list_positional_arguments(names: list[str]) -> list[str]:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from rnnspec.cases.axes import ConstructorStyle, DType, Feature
 from rnnspec.cases.axes.constructor_style import SIZES, ConstructorArguments
 from rnnspec.contract.config import Config
+from rnnspec.contract.kinds import UNGATED
 from rnnspec.contract.shapes import Shape, parameter_shapes
 from rnnspec.errors import TargetError
 from rnnspec.subjects.capabilities import Capabilities
@@ -95,7 +96,7 @@ class TorchSubject:
 
     target: Target
     device: str = "cpu"
-    kind: str = "rnn"
+    kind: str = UNGATED.name
     fixed: Mapping[str, Any] = field(default_factory=dict)
     capabilities: Capabilities = field(default_factory=Capabilities)
 
