@@ -44,6 +44,7 @@ class Theme(Enum):
     STATES = "states"
     DIRECTIONS = "directions"
     STACKING = "stacking"
+    GATES = "gates"
     RECURRENCE = "recurrence"
     GRADIENTS = "gradients"
     MODEL = "model"

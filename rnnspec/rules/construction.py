@@ -50,6 +50,7 @@ def keywords(observation: Observation) -> None:
 
 @rule(
     "rnn.args.order",
+    "gru.args.order",
     when=has_precise_results & has_value(ConstructorStyle.POSITIONAL),
     about=("constructor_style",),
     establishes=(
@@ -116,6 +117,7 @@ EXAMPLE_CASE = Case(
 
 @rule(
     "rnn.example",
+    "gru.example",
     when=one_in(36),
     needs=(Feature.NUM_LAYERS, Feature.STATE),
     presupposes=(*CONSTRUCTOR_CALLS, "shapes.*", "recurrence.*", "layouts.*"),

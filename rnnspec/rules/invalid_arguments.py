@@ -117,6 +117,7 @@ def refuses_proj_size(observation: Observation) -> None:
 
 @rule(
     "rnn.errors.construction-types",
+    "gru.errors.construction-types",
     when=SIZES.when | TYPES.when | NONLINEARITIES.when,
     id="construction.exception-types",
     presupposes=(*CONSTRUCTOR_CALLS,),

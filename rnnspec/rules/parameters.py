@@ -111,20 +111,24 @@ def reverse_names(observation: Observation) -> None:
     "rnn.args.input-size",
     "rnn.args.hidden-size",
     "rnn.symbols",
+    "gru.parameters.weight-ih.shape",
+    "gru.parameters.weight-hh.shape",
+    "gru.parameters.bias-ih.shape",
+    "gru.parameters.bias-hh.shape",
     when=one_in(3),
     presupposes=(*CONSTRUCTOR_CALLS,),
     establishes=(Fact.CALL,),
 )
 def shapes(observation: Observation) -> None:
-    """`weight_ih` has shape `(H, input_size)` in the first layer and `(H, D * H)` in the others,
-    `weight_hh` has shape `(H, H)` and each bias `(H,)`, where H is `hidden_size` and D the number
-    of directions.
+    """`weight_ih` has shape `(G * H, input_size)` in the first layer and `(G * H, D * H)` in the
+    others, `weight_hh` has shape `(G * H, H)` and each bias `(G * H,)`, where H is `hidden_size`, D
+    the number of directions, and G the number of gates: 1 in an `nn.RNN` and 3 in an `nn.GRU`.
 
     The shapes of a new layer's parameters are compared by name, or by order if no parameter has a
     documented name.
 
     Catches transposed weights, upper layers that read one direction, biases with a second
-    dimension, and gates stacked in one weight.
+    dimension, and gates that are stacked where there are none, or not stacked where there are.
     """
     found = {parameter.name: parameter.shape for parameter in observation.new.parameters}
     for name, shape, expected in _pair_shapes(found, parameter_shapes(observation.case.config)):

@@ -56,6 +56,7 @@ assert data(output).dtype == h_n.dtype == next(reference.parameters()).dtype""",
 
 @rule(
     "rnn.recurrence.two-biases",
+    "gru.recurrence.two-biases",
     when=has_axis_value("bias", True) & has_predictable_results,
     presupposes=(Fact.RESULTS,),
 )
@@ -122,6 +123,10 @@ def first_step(observation: Observation) -> None:
     "rnn.recurrence.two-biases",
     "rnn.recurrence.every-step",
     "rnn.output.last-layer",
+    "gru.recurrence.reset-gate",
+    "gru.recurrence.update-gate",
+    "gru.recurrence.new-gate",
+    "gru.recurrence.state",
     when=has_predictable_results & has_wide_dtype,
 )
 def output(observation: Observation) -> None:

@@ -222,7 +222,7 @@ def repeatable(observation: Observation) -> None:
     )
 
 
-@rule("rnn.effects.globals", presupposes=(Fact.CALL,))
+@rule("rnn.effects.globals", "gru.effects.default-dtype", presupposes=(Fact.CALL,))
 def global_settings(observation: Observation) -> None:
     """Building and calling a layer does not change global settings.
 
@@ -258,6 +258,7 @@ def _assert_settings_unchanged(
 
 @rule(
     "rnn.effects.results",
+    "gru.effects.results",
     when=one_in(12, 1),
     presupposes=(Fact.CALL, *REPEATED_CALLS),
 )

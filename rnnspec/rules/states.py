@@ -108,6 +108,7 @@ def order(observation: Observation) -> None:
 @rule(
     "rnn.recurrence.first-step",
     "rnn.h_0.shape.batched",
+    "gru.h_0.position",
     when=has_initial_state & has_predictable_results,
     about=("initial_state",),
     presupposes=("side-effects.arguments",),

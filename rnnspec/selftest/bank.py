@@ -108,6 +108,11 @@ def read_sentence(bug: type) -> str:
     return " ".join((bug.__doc__ or "").split())
 
 
+def names_rule(bug: type) -> bool:
+    """Return whether the docstring of a class names a rule; that of a base of bugs does not."""
+    return RULE.search(read_sentence(bug)) is not None
+
+
 def find_named_rule(bug: type | str) -> str:
     """Return the id of the rule that must detect a bug.
 

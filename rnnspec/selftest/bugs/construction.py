@@ -16,6 +16,8 @@ class NonlinearityByNameOnly(Planted):
     """The fourth positional argument is read as `bias`, so a nonlinearity passed there is lost
     (pytorch #114617); construction.positional sees it."""
 
+    ungated = True
+
     def __init__(
         self,
         input_size: int,
@@ -65,6 +67,7 @@ class BidirectionalLostBesideRelu(Planted):
     construction.keywords or parameters.reverse-names or parameters.names sees it."""
 
     narrow = True
+    ungated = True
 
     def __init__(self, *args: Any, **others: Any) -> None:
         if others.get("nonlinearity") == "relu" and others.get("bias") is False:
@@ -149,6 +152,8 @@ class FlagsByTruth(Planted):
 class UnknownNonlinearityIsRelu(Planted):
     """Any `nonlinearity` other than 'tanh' is treated as 'relu';
     construction.refuses-nonlinearity sees it."""
+
+    ungated = True
 
     def check_nonlinearity(self, nonlinearity: str) -> None:
         pass

@@ -188,6 +188,7 @@ class ReluGradientOfTanh(Planted):
     gradients.input sees it."""
 
     narrow = True
+    ungated = True
 
     def activation(self, x: Tensor) -> Tensor:
         new = super().activation(x)
@@ -241,6 +242,7 @@ class ReluGradientLeaks(Planted):
     gradients.exact or gradients.input sees it."""
 
     narrow = True
+    ungated = True
 
     def activation(self, x: Tensor) -> Tensor:
         new = super().activation(x)
@@ -281,6 +283,7 @@ class StepsKeptOnLayer(Planted):
     next call overwrites them (torch/nn #1015); gradients.earlier-call sees it."""
 
     narrow = True
+    ungated = True
 
     def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
         new = super().step(x, h, weight, layer, t)

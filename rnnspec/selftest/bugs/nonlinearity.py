@@ -13,6 +13,8 @@ from rnnspec.selftest.bugs.planted import Planted
 class ReluForgotten(Planted):
     """`nonlinearity='relu'` is computed as tanh; nonlinearity.relu sees it."""
 
+    ungated = True
+
     def activation(self, x: Tensor) -> Tensor:
         return torch.tanh(x)
 
@@ -21,6 +23,7 @@ class ReluInFirstLayerOnly(Planted):
     """With `nonlinearity='relu'`, layers above the first use tanh; nonlinearity.relu sees it."""
 
     narrow = True
+    ungated = True
 
     def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
         return (
@@ -31,6 +34,8 @@ class ReluInFirstLayerOnly(Planted):
 class ReluLeaks(Planted):
     """relu multiplies negative values by 0.01 instead of returning zero;
     nonlinearity.relu sees it."""
+
+    ungated = True
 
     def activation(self, x: Tensor) -> Tensor:
         return (
@@ -44,6 +49,7 @@ class ReluEndsAtSix(Planted):
     """relu is capped at 6; nonlinearity.relu sees it."""
 
     narrow = True
+    ungated = True
 
     def activation(self, x: Tensor) -> Tensor:
         return super().activation(x).clamp(max=6)
@@ -76,6 +82,7 @@ class InfinityCutOff(Planted):
     """relu replaces infinity with the largest finite value; nonlinearity.infinite sees it."""
 
     narrow = True
+    ungated = True
 
     def activation(self, x: Tensor) -> Tensor:
         return super().activation(x).clamp(max=torch.finfo(x.dtype).max)
@@ -96,6 +103,7 @@ class ReluSlopeHalfAtZero(Planted):
     (jax-ml/jax #37821); nonlinearity.relu-slope-at-zero sees it."""
 
     narrow = True
+    ungated = True
 
     def activation(self, x: Tensor) -> Tensor:
         if self.nonlinearity == "tanh":

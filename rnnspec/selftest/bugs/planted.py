@@ -25,6 +25,9 @@ class Planted(Plain):
     gradients only.
     """
 
+    ungated: ClassVar[bool] = False
+    """Whether the bug can only be planted in a layer without gates, such as one about relu."""
+
 
 def is_ragged(sizes: Sizes) -> bool:
     """Return whether some sequences are shorter than others, which only packed input allows."""

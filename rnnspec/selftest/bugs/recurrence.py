@@ -58,6 +58,8 @@ class RecurrentWeightTransposed(Planted):
     """The hidden state is multiplied by `weight_hh` instead of its transpose;
     recurrence.output sees it."""
 
+    ungated = True
+
     def recurrent_weight(self, layer: int, direction: int) -> Tensor:
         return super().recurrent_weight(layer, direction).t()
 
@@ -108,6 +110,7 @@ class BiasInOneBlock(Planted):
     (ROCm/rocm-libraries #10551); recurrence.output sees it."""
 
     narrow = True
+    ungated = True
 
     def project(self, data: Tensor, layer: int, direction: int) -> Tensor:
         projected = super().project(data[:512], layer, direction)
@@ -290,6 +293,7 @@ class StatesAddedIn16Bits(Planted):
     recurrence.float32-sums sees it."""
 
     narrow = True
+    ungated = True
 
     def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
         if x.dtype not in (torch.bfloat16, torch.float16):

@@ -65,6 +65,7 @@ class GradientOfFirstRows(Planted):
     gradients.many-rows sees it."""
 
     narrow = True
+    ungated = True
 
     def project(self, data: Tensor, layer: int, direction: int) -> Tensor:
         projected = super().project(data, layer, direction)

@@ -26,6 +26,7 @@ class UpperLayersTurnedRound(Planted):
     swapped (oneDNN #784); stacking.composition sees it."""
 
     narrow = True
+    ungated = True
 
     def layer_input(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:
         read = super().layer_input(data, sizes, layer)

@@ -42,6 +42,7 @@ class StateIgnoredWithoutBias(Planted):
     """A bidirectional relu layer without bias ignores `h_0`; states.initial-state-used sees it."""
 
     narrow = True
+    ungated = True
 
     def initial_states(self, hx: Tensor | None, input: Tensor, batch: int) -> Tensor:
         ignored = self.bidirectional and not self.bias and self.nonlinearity == "relu"
@@ -51,6 +52,8 @@ class StateIgnoredWithoutBias(Planted):
 class BiasSkippedAtStart(Planted):
     """Without `h_0`, the first time step of a unidirectional layer does not add `bias_hh`
     (ml-explore/mlx #3249); states.absent-is-zero sees it."""
+
+    ungated = True
 
     skips = False
 

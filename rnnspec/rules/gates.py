@@ -1,0 +1,82 @@
+"""Rules about gates: the order in which weights stack them, and what each does by itself."""
+
+from __future__ import annotations
+
+from rnnspec.cases.case import Case
+from rnnspec.observe.observation import Observation
+from rnnspec.rulekit.assertions.relations import (
+    assert_both_expected,
+    fail_only_if_explained,
+    is_right,
+)
+from rnnspec.rulekit.conditions import (
+    Condition,
+    has_exact_values,
+    has_holdable_gates,
+    has_predictable_results,
+    has_wide_dtype,
+    one_in,
+)
+from rnnspec.rulekit.fixtures.gates import find_gate_order, hold_all_but, list_held_gates
+from rnnspec.rulekit.rule import Fact, rule
+from rnnspec.rulekit.snippets.results import BOTH
+from rnnspec.rulekit.violation import Violation
+
+has_gates: Condition[Case] = Condition("gates", lambda case: case.config.kind_data.is_gated)
+
+
+@rule(
+    "gru.parameters.gates.input",
+    "gru.parameters.gates.hidden",
+    when=has_gates & has_predictable_results & has_wide_dtype,
+    id="gates.order",
+)
+def order(observation: Observation) -> None:
+    """Weights and biases stack the gates along their rows in the documented order: reset, update
+    and new gate in an `nn.GRU`.
+
+    If output or `h_n` differs from the oracle's, the rule fails if another order explains the
+    results, in all parameters or in some. Other errors are left to other rules.
+
+    Catches the order of another library, and gates that are exchanged in one direction of use.
+    """
+    fail_only_if_explained(
+        lambda: assert_both_expected(observation), lambda: find_gate_order(observation)
+    )
+
+
+@rule(
+    "gru.recurrence.reset-gate",
+    "gru.recurrence.update-gate",
+    "gru.recurrence.reset-after-product",
+    "gru.recurrence.state",
+    when=has_gates
+    & has_holdable_gates
+    & has_predictable_results
+    & has_wide_dtype
+    & ~has_exact_values
+    & one_in(6, 4),
+    id="gates.alone",
+    presupposes=("gates.order", "recurrence.two-biases"),
+    establishes=(Fact.RESULTS,),
+)
+def alone(observation: Observation) -> None:
+    """Each gate by itself does what its equation says.
+
+    A layer is built whose other gates are held at 0 or 1 by their biases, so that it does what an
+    `nn.RNN` with this one gate does. Its results are compared with the oracle's. If the layer is
+    wrong even with all gates held, the fault is left to other rules.
+
+    Catches a reset gate that acts before the product, an update gate of the opposite sense, a gate
+    that lacks one of its terms, and approximated sigmoids.
+    """
+    gates = list_held_gates(observation.case.config)
+    for gate in gates:
+        layer = hold_all_but(observation, gate)
+        if not is_right(layer) and is_right(hold_all_but(observation, None)):
+            try:
+                assert_both_expected(layer)
+            except Violation as found:
+                others = " and ".join(f"the {each} gate" for each in gates if each != gate)
+                text = f"with {others} held, {found.message}: the {gate} gate is wrong"
+                raise Violation(text, BOTH, difference=found.difference) from found

@@ -1,0 +1,41 @@
+"""The bank of GRUs: bugs planted in every kind of layer, and bugs of the cell of a GRU."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from rnnspec.contract.kinds import GRU
+from rnnspec.plain.gru import PlainGRU
+from rnnspec.selftest import bank, correct, correct_gru
+from rnnspec.selftest.bugs import gru
+from rnnspec.selftest.planting import combine, plant_everywhere
+
+OTHERWISE_RUN = (
+    correct.DoubleInside,
+    correct.BackwardByFlipping,
+    correct.InChunks,
+    correct.PaddedAndMasked,
+    correct.NamesOfItsOwn,
+)
+"""Correct layers that run the steps of any cell in another way."""
+
+BUGS: dict[str, type[nn.Module]] = {
+    **plant_everywhere(bank.BUGS, PlainGRU, GRU, globals()),
+    **{
+        name: bug
+        for name, bug in bank.list_classes(gru, gru.PlantedGRU).items()
+        if bank.names_rule(bug)
+    },
+}
+"""Every planted bug, by name."""
+
+CORRECT: dict[str, type[nn.Module]] = {
+    "PlainGRU": PlainGRU,
+    **{
+        layer.__name__: combine(layer.__name__, layer, PlainGRU, __name__)
+        for layer in OTHERWISE_RUN
+    },
+    **bank.list_classes(correct_gru, nn.Module),
+}
+"""Every correct implementation, by name."""
+globals().update({layer.__name__: CORRECT[layer.__name__] for layer in OTHERWISE_RUN})
