@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rnnspec.contract import clauses
-from rnnspec.contract.clauses import Clause
+from rnnspec.contract.clauses import Clause, Place
+from rnnspec.contract.kinds import KINDS as LAYERS
 from rnnspec.rulekit.selection import AnyRule
 from rnnspec.selftest import bank, model_bugs
 from rnnspec.suites.catalogue import list_all_rules
@@ -28,7 +29,12 @@ DOCS = ROOT / "docs"
 GENERATED = "<!-- Written by docs/build.py from the code: change it there. -->"
 MARKUP = re.compile(r"[*<|]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
 SPAN = re.compile(r"(`[^`]*`)")
-PARTS = {"The layer": "rnn.", "Packing": "packing."}
+PARTS = {
+    "nn.RNN, and what others share with it": "rnn.",
+    "nn.GRU": "gru.",
+    "nn.LSTM": "lstm.",
+    "Packing": "packing.",
+}
 KINDS = {"layer": "about a recurrent layer", "model": "about a model that contains one"}
 
 Bug = tuple[str, str]
@@ -108,9 +114,16 @@ def _list_bugs(bugs: Sequence[Bug]) -> list[str]:
     return ["## Planted bugs that it must see", "", *stories, ""]
 
 
-def format_releases(clause: Clause) -> str:
+def format_releases(place: Clause | Place) -> str:
     """Return the releases that make a promise."""
-    return clause.since if clause.until is None else f"{clause.since} to {clause.until}"
+    return place.since if place.until is None else f"{place.since} to {place.until}"
+
+
+def format_kinds(clause: Clause) -> str:
+    """Return the kinds of layer for which a clause is promised, with releases that differ."""
+    own = format_releases(clause)
+    found = {LAYERS[kind].title: format_releases(each) for kind, each in clause.places.items()}
+    return ", ".join(name if each == own else f"{name} ({each})" for name, each in found.items())
 
 
 def write_rules_page(rules: Sequence[AnyRule]) -> str:
@@ -156,6 +169,8 @@ def write_clauses_page(rules: Sequence[AnyRule]) -> str:
         "A clause is one promise of the documentation, in our own words. Its id never changes.",
         "Rules test it, or it is excluded for the reason given here. A NOTE is something that",
         "PyTorch happens to do but does not promise: it is listed here, and never counts.",
+        "A clause that several kinds of layer share is listed once. `rnnspec explain CLAUSE`",
+        "prints where it is promised for each of them.",
         "",
         *(line for title, found in parts.items() for line in _list_part(title, found, rules)),
     )
@@ -163,13 +178,14 @@ def write_clauses_page(rules: Sequence[AnyRule]) -> str:
 
 def _list_part(title: str, found: Sequence[Clause], rules: Sequence[AnyRule]) -> Iterator[str]:
     """Yield a section of the page of clauses."""
-    head = ("clause", "level", "provenance", "torch", "promise", "tested by")
+    head = ("clause", "level", "provenance", "torch", "for", "promise", "tested by")
     rows = (
         [
             f'<a id="{each.id}"></a>`{each.id}`',
             each.level.value,
             each.provenance.value,
             format_releases(each),
+            format_kinds(each),
             escape(each.text),
             link_rules(each, rules),
         ]
@@ -182,7 +198,9 @@ def link_rules(clause: Clause, rules: Sequence[AnyRule]) -> str:
     """Return links to the rules that test a clause, or the reason for which none does."""
     testing = [rule.id for rule in rules if clause.id in {each.id for each in rule.clauses}]
     links = ", ".join(f"[{id}](rules/{id}.md)" for id in testing)
-    return links or f"excluded: {escape(clause.excluded or '')}"
+    return links or (
+        "no rule yet" if clause.excluded is None else f"excluded: {escape(clause.excluded)}"
+    )
 
 
 def _join(*lines: str) -> str:

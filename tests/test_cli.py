@@ -277,7 +277,7 @@ WRONG_COMMANDS: list[tuple[list[str], str]] = [
         ["check", "leaving_module.py:A"],
         "leaving_module.py:A: importing 'leaving_module.py' raised SystemExit: 0",
     ),
-    (["explain", "states.h-m-order"], "no rule 'states.h-m-order'."),
+    (["explain", "states.h-m-order"], "no rule or clause 'states.h-m-order'."),
     (["rules", "zzz.*"], "'zzz.*' matches no rule."),
 ]
 
@@ -557,6 +557,35 @@ def test_rule_is_explained_as_text_and_as_data(capsys: pytest.CaptureFixture[str
     data = json.loads(capsys.readouterr().out)
     assert data["rule"] == "directions.h-n-order"
     assert all(clause["id"] in out and clause["text"] in out for clause in data["clauses"])
+
+
+def test_clause_is_explained_with_its_kinds_and_places(capsys: pytest.CaptureFixture[str]) -> None:
+    assert status(["explain", "rnn.output.shape.unbatched"]) == 0
+    out = capsys.readouterr().out.splitlines()
+    places = out[out.index("promised for") + 1 :][:3]
+    assert places == [
+        "  nn.RNN   since 1.11   documented; Outputs: output",
+        "  nn.GRU   since 1.13   documented; nn.GRU: Outputs, output",
+        "  nn.LSTM  since 1.11   documented; nn.LSTM: Outputs, output",
+    ]
+    assert out[-1] == "tested by      shapes.output"
+    assert status(["explain", "--json", "rnn.output.shape.unbatched"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert data["clause"] == "rnn.output.shape.unbatched"
+    assert data["places"]["gru"]["passage"] == "nn.GRU#outputs.output"
+    assert list(data["places"]) == ["rnn", "gru", "lstm"]
+
+
+def test_excluded_clause_is_explained_with_the_reason(capsys: pytest.CaptureFixture[str]) -> None:
+    assert status(["explain", "gru.args.order.device"]) == 0
+    assert "tested by      no rule: torch.nn.GRU 2.13 reads" in capsys.readouterr().out
+
+
+def test_clause_and_rule_of_one_id_are_explained_as_the_rule(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert status(["explain", "--json", "model.output-shape"]) == 0
+    assert json.loads(capsys.readouterr().out)["rule"] == "model.output-shape"
 
 
 def test_main_exits_with_the_status(capsys: pytest.CaptureFixture[str]) -> None:

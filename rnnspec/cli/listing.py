@@ -26,12 +26,22 @@ def rules(patterns: tuple[str, ...], as_json: bool) -> int:
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.argument("rule_id", metavar="ID")
-def explain(rule_id: str, as_json: bool) -> int:
-    """Explain a rule: what it requires, where that is documented, and how it is checked."""
-    from rnnspec.report.listing import describe_rule, format_rule
-    from rnnspec.suites.catalogue import find_rule
+@click.argument("name", metavar="ID")
+def explain(name: str, as_json: bool) -> int:
+    """Explain a rule: what it requires, where that is documented, and how it is checked.
 
-    found = find_rule(rule_id)
-    click.echo(json.dumps(describe_rule(found), indent=2) if as_json else format_rule(found))
+    The id of a clause, such as rnn.args.bias.false, explains the clause: which kinds of layer it is
+    promised for, where, and since which release.
+    """
+    from rnnspec.contract.clauses import Clause
+    from rnnspec.report.listing import describe_clause, describe_rule, format_clause, format_rule
+    from rnnspec.suites.catalogue import find_explained, list_all_rules
+
+    found = find_explained(name)
+    if isinstance(found, Clause):
+        rules = list_all_rules()
+        data, text = describe_clause(found, rules), format_clause(found, rules)
+    else:
+        data, text = describe_rule(found), format_rule(found)
+    click.echo(json.dumps(data, indent=2) if as_json else text)
     return 0

@@ -49,9 +49,8 @@ TITLES = {
     "signature": "signature",
     "summary": "first paragraph",
     "equation": "formula",
+    "equation.where": "below the formula",
     "reference-loop": "code block",
-    "notes": "note",
-    "includes": "note",
     "text": "paragraph",
 }
 
@@ -69,14 +68,17 @@ def split_passages(docstring: str) -> dict[str, str]:
 
 
 def describe_passage(passage: str) -> str:
-    """Return a PAGE#PASSAGE in words, such as "nn.GRU: Args, bias".
-
-    Raises KeyError if no passage has such a name.
-    """
+    """Return a PAGE#PASSAGE in words, such as "nn.GRU: Args, bias"."""
     page, _, name = passage.partition("#")
-    first, _, rest = name.partition(".")
-    words = re.sub(r"[-_]", " ", rest) if first in ("notes", "includes") else rest
-    return f"{page}: {TITLES[first]}{f', {words}' if words else ''}"
+    first, rest = (name, "") if name in TITLES else name.partition(".")[::2]
+    title = TITLES.get(first, first)
+    if first in ("notes", "includes"):
+        return f"{page}: note on {re.sub('[-_]', ' ', rest)}"
+    return (
+        f"{page}: {title} {rest}"
+        if first == "text"
+        else ", ".join([f"{page}: {title}", *rest.split()])
+    )
 
 
 def normalise_text(text: str) -> str:

@@ -1,4 +1,4 @@
-"""The list of rules, and the explanation of one rule, for the commands `rules` and `explain`."""
+"""The list of rules, and the explanation of a rule or a clause, for `rules` and `explain`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 from rnnspec.contract.clauses import Clause, Place
 from rnnspec.contract.kinds import KINDS
 from rnnspec.rulekit.selection import AnyRule
-from rnnspec.text import join_words
 
 
 def format_rules(rules: Sequence[AnyRule]) -> str:
@@ -45,17 +44,18 @@ def _format_clause(clause: Clause) -> str:
 
 
 def list_titles(clause: Clause) -> str:
-    """Return the kinds of layer for which a clause is promised, such as "nn.RNN and nn.GRU"."""
-    return join_words([f"nn.{KINDS[kind].title}" for kind in clause.kinds])
+    """Return the kinds of layer for which a clause is promised, such as "nn.RNN, nn.GRU"."""
+    return ", ".join(f"nn.{KINDS[kind].title}" for kind in clause.kinds)
 
 
 def format_clause(clause: Clause, rules: Sequence[AnyRule]) -> str:
     """Return the explanation of a clause as text: its places, and the rules that test it."""
     places = [
-        f"  nn.{KINDS[kind].title:<5} {format_releases(place)}: {place.source} ({place.provenance})"
-        for kind, place in clause.places.items()
+        f"  nn.{KINDS[kind].title:<5} {format_releases(each):<12} {each.provenance}; {each.source}"
+        for kind, each in clause.places.items()
     ]
-    tested = ", ".join(list_testing(clause, rules)) or f"nothing: {clause.excluded}"
+    reason = "no rule yet" if clause.excluded is None else f"no rule: {clause.excluded}"
+    tested = ", ".join(list_testing(clause, rules)) or reason
     return "\n".join(
         [
             f"{clause.id}   {clause.level.value}",
@@ -75,8 +75,8 @@ def list_testing(clause: Clause, rules: Sequence[AnyRule]) -> list[str]:
 
 
 def format_releases(place: Clause | Place) -> str:
-    """Return the releases that make a promise."""
-    return place.since if place.until is None else f"{place.since} to {place.until}"
+    """Return the releases that make a promise, such as "since 1.8" and "1.8 to 2.0"."""
+    return f"since {place.since}" if place.until is None else f"{place.since} to {place.until}"
 
 
 def describe_rule(rule: AnyRule) -> dict[str, Any]:

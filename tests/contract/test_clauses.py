@@ -11,20 +11,30 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from rnnspec.contract.clauses import (
     FILES,
     Clause,
     ContractError,
     Level,
+    Place,
     Provenance,
     UnknownClause,
     find_clause,
+    find_source,
     is_in_force,
     load_clauses,
     parse_clauses,
 )
-from rnnspec.contract.fingerprints import PAGES, load_fingerprints, read_installed_pages
+from rnnspec.contract.fingerprints import (
+    PAGES,
+    find_stored_release,
+    load_fingerprints,
+    read_installed_pages,
+)
+from rnnspec.contract.kinds import KINDS, Kind
+from rnnspec.contract.passages import split_passages
 
 GOOD = {
     "id": "rnn.h_n.order",
@@ -34,6 +44,10 @@ GOOD = {
     "provenance": "documented",
     "since": "1.8",
 }
+same_release = pytest.mark.skipif(
+    not torch.__version__.startswith(f"{find_stored_release()}."),
+    reason=f"the passages are those of torch {find_stored_release()}",
+)
 PUBLISHED = Path(__file__).with_name("published_ids.txt")
 ROOT = Path(__file__).parents[2]
 
@@ -91,6 +105,52 @@ BAD = {
         toml(until="1.7"),
         "f.toml: clause 'rnn.h_n.order': until '1.7' is before since '1.8'",
     ),
+    "kind": (
+        toml() + '\nalso = ["grus"]',
+        "f.toml: clause 'rnn.h_n.order': no kind of layer is called 'grus'. Did you mean 'gru'?",
+    ),
+    "kind of a place": (
+        toml() + '\nplaces = { lstmm = "a#b" }',
+        "f.toml: clause 'rnn.h_n.order': no kind of layer is called 'lstmm'. Did you mean 'lstm'?",
+    ),
+    "own kind": (
+        toml() + '\nalso = ["rnn"]',
+        "f.toml: clause 'rnn.h_n.order': the kind 'rnn' is given twice",
+    ),
+    "kind in both": (
+        toml() + '\nalso = ["gru"]\nplaces = { gru = "a#b" }',
+        "f.toml: clause 'rnn.h_n.order': the kind 'gru' is given twice",
+    ),
+    "kinds as text": (
+        toml() + '\nalso = "gru"',
+        "f.toml: clause 'rnn.h_n.order': expected also = [...] and places = {...}",
+    ),
+    "place": (
+        toml() + "\nplaces = { gru = 1 }",
+        "f.toml: clause 'rnn.h_n.order': places.gru: expected PAGE#PASSAGE or a table, got 1",
+    ),
+    "place without a passage": (
+        toml() + '\nplaces = { gru = "nn.GRU" }',
+        "f.toml: clause 'rnn.h_n.order': places.gru: passage must match "
+        r"[\w.]+#[\w.\[\]-]+, got 'nn.GRU'",
+    ),
+    "place without anything": (
+        toml() + '\nplaces = { gru = { since = "2.0" } }',
+        "f.toml: clause 'rnn.h_n.order': places.gru: passage or source is missing",
+    ),
+    "key of a place": (
+        toml() + '\nplaces = { gru = { sourced = "x" } }',
+        "f.toml: clause 'rnn.h_n.order': places.gru: unknown key 'sourced'. Did you mean 'source'?",
+    ),
+    "level of a place": (
+        toml() + '\nplaces = { gru = { source = "x", provenance = "enforced" } }',
+        "f.toml: clause 'rnn.h_n.order': places.gru: level must be SHOULD with provenance "
+        "enforced, got MUST",
+    ),
+    "releases of a place": (
+        toml() + '\nplaces = { gru = { source = "x", until = "1.7" } }',
+        "f.toml: clause 'rnn.h_n.order': places.gru: until '1.7' is before since '1.8'",
+    ),
     "passage": (
         toml(passage="nowhere"),
         "f.toml: clause 'rnn.h_n.order': passage must match "
@@ -111,6 +171,60 @@ def test_good_data_returns_the_clause() -> None:
         "rnn.h_n.order", "Layers in order.", "a page", Level.MUST, Provenance.DOCUMENTED, "1.8"
     )
     assert parse_clauses(toml(), "f.toml") == {"rnn.h_n.order": expected}
+
+
+def parse_one(**changes: str | None) -> Clause:
+    """Return the clause of a data file with one clause."""
+    (found,) = parse_clauses(toml(**changes), "f.toml").values()
+    return found
+
+
+def parse_with(more: str, **changes: str | None) -> Clause:
+    """Return the clause of a data file with one clause that has more than strings."""
+    (found,) = parse_clauses(f"{toml(**changes)}\n{more}", "f.toml").values()
+    return found
+
+
+def test_the_kinds_of_a_clause_are_those_of_its_id_and_of_its_places() -> None:
+    assert parse_one().kinds == ("rnn",)
+    assert parse_one(id="gru.h_n").kinds == ("gru",)
+    assert parse_one(id="packing.order").kinds == tuple(KINDS)
+    assert parse_with('also = ["lstm"]', id="gru.h_n").kinds == ("gru", "lstm")
+    several = parse_with('also = ["lstm"]\nplaces = { rnn = "nn.RNN#args" }', id="gru.h_n")
+    assert several.kinds == ("rnn", "gru", "lstm")
+
+
+def test_a_place_is_that_of_the_clause_except_for_what_it_says() -> None:
+    clause = parse_with(
+        'also = ["gru"]\nplaces.lstm = { source = "a test", provenance = "tested", since = "2.0" }',
+        passage="nn.RNN#args",
+        until="2.9",
+    )
+    own = Place("a page", Provenance.DOCUMENTED, "1.8", "2.9", "nn.RNN#args")
+    assert clause.places == {
+        "rnn": own,
+        "gru": own,
+        "lstm": Place("a test", Provenance.TESTED, "2.0", "2.9"),
+    }
+
+
+def test_a_passage_as_a_place_is_documented_and_described() -> None:
+    clause = parse_with(
+        'places = { gru = "nn.GRU#args.bias" }', provenance="tested", source="a test"
+    )
+    assert clause.places["gru"] == Place(
+        "nn.GRU: Args, bias", Provenance.DOCUMENTED, "1.8", None, "nn.GRU#args.bias"
+    )
+    assert find_source(clause, "gru") == "nn.GRU: Args, bias"
+    assert find_source(clause, "rnn") == find_source(clause, "lstm") == "a test"
+
+
+def test_a_clause_is_in_force_only_for_its_kinds_and_their_releases() -> None:
+    clause = parse_with('places.gru = { passage = "nn.GRU#args", since = "1.13", until = "2.0" }')
+    assert [is_in_force(clause, "1.12", kind) for kind in KINDS] == [True, False, False]
+    assert [is_in_force(clause, "2.0.1", kind) for kind in KINDS] == [True, True, False]
+    assert [is_in_force(clause, "2.1", kind) for kind in KINDS] == [True, False, False]
+    assert not is_in_force(clause, "2.0", "no such kind")
 
 
 def test_a_file_without_clauses_has_none() -> None:
@@ -205,6 +319,8 @@ def test_ids_start_with_the_subject_of_their_file() -> None:
     }
     assert first == {
         "nn_rnn.toml": {"rnn"},
+        "nn_gru.toml": {"gru"},
+        "nn_lstm.toml": {"lstm"},
         "packing.toml": {"packing"},
         "models.toml": {"model", "readout"},
     }
@@ -235,23 +351,70 @@ def test_documented_clauses_name_a_passage_or_an_old_page() -> None:
     models = parse_clauses(text_of("models.toml"), "models.toml")
     # Nor have the notes of the documentation.
     notes = [each.id for each in load_clauses().values() if each.source.startswith("Notes: ")]
-    assert not list_failing(
-        lambda known: (
-            (known.passage or known.until) is not None
-            if known.provenance in by_page and known.id not in (*models, *notes)
-            else known.passage is None
+    assert not [
+        (known.id, kind)
+        for known in load_clauses().values()
+        for kind, place in known.places.items()
+        if (
+            (place.passage or place.until) is None
+            if place.provenance in by_page
+            and known.id not in (*models, *notes)
+            and not place.source.startswith("Notes: ")
+            else place.passage is not None
         )
-    )
+    ]
+
+
+PASSAGES = [
+    (*place.passage.split("#"), kind, known.id)
+    for known in load_clauses().values()
+    for kind, place in known.places.items()
+    if place.passage
+]
 
 
 def test_every_named_passage_has_a_fingerprint() -> None:
-    named = [known.passage.split("#") for known in load_clauses().values() if known.passage]
-    assert not [(page, name) for page, name in named if name not in load_fingerprints(page)]
+    assert not [each for each in PASSAGES if each[1] not in load_fingerprints(each[0])]
 
 
-def test_every_passage_of_the_page_has_a_clause() -> None:
-    used = {known.passage for known in load_clauses().values()}
-    assert not {name for name in load_fingerprints("nn.RNN") if f"nn.RNN#{name}" not in used}
+@same_release
+@pytest.mark.parametrize("page", PAGES)
+def test_every_named_passage_is_on_the_installed_page(page: str) -> None:
+    installed = split_passages(read_installed_pages(page))
+    assert not [each for each in PASSAGES if each[0] == page and each[1] not in installed]
+
+
+def test_a_passage_of_the_page_of_a_kind_is_a_place_of_that_kind() -> None:
+    of_kinds = {f"nn.{kind.title}": kind.name for kind in KINDS.values()}
+    assert not [each for each in PASSAGES if of_kinds.get(each[0], each[2]) != each[2]]
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.title)
+def test_every_passage_of_the_page_has_a_clause(kind: Kind) -> None:
+    page = f"nn.{kind.title}"
+    used = {name for where, name, *_ in PASSAGES if where == page}
+    assert not [name for name in load_fingerprints(page) if name not in used]
+
+
+def test_every_clause_has_a_kind_and_its_own_is_among_them() -> None:
+    assert not list_failing(
+        lambda known: bool(known.kinds) and set(known.own_kinds) <= set(known.kinds)
+    )
+
+
+def test_the_place_of_another_kind_names_no_other_class() -> None:
+    """The words `nn.RNN` may only say on which layer a test was run."""
+    wrong = [
+        (known.id, kind, place.source)
+        for known in load_clauses().values()
+        for kind, place in known.places.items()
+        if kind not in known.own_kinds and known.id.split(".")[0] in KINDS
+        for title in re.findall(r"\bnn\.(RNN|GRU|LSTM)\b", place.source)
+        if title.lower() != kind
+        and "(on nn." not in place.source
+        and "nn.LSTM page" not in place.source
+    ]
+    assert not wrong
 
 
 def test_the_reason_for_an_exclusion_is_not_an_excuse() -> None:

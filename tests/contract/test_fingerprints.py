@@ -22,7 +22,7 @@ from rnnspec.contract.fingerprints import (
     load_fingerprints,
     read_installed_pages,
 )
-from rnnspec.contract.passages import normalise_text, split_passages
+from rnnspec.contract.passages import describe_passage, normalise_text, split_passages
 
 DOCSTRING = """__init__(size, bias=True)
 
@@ -111,6 +111,46 @@ def test_a_passage_holds_only_its_own_words() -> None:
     assert found["outputs.output"] == "output of shape (N): the result"
     assert found["inputs.where"] == "where: .. math:: N"
     assert found["text.1"] == "A second paragraph, over two lines."
+
+
+@pytest.mark.parametrize(
+    ("passage", "words"),
+    [
+        ("nn.GRU#args.bias", "nn.GRU: Args, bias"),
+        ("nn.GRU#signature", "nn.GRU: signature"),
+        ("nn.GRU#notes.new-gate", "nn.GRU: note on new gate"),
+        ("nn.LSTM#attributes.weight_hr_l[k]", "nn.LSTM: Attributes, weight_hr_l[k]"),
+        ("nn.LSTM#includes.cudnn_persistent_rnn", "nn.LSTM: note on cudnn persistent rnn"),
+        ("nn.LSTM#text.1", "nn.LSTM: paragraph 1"),
+        ("nn.LSTM#equation.where", "nn.LSTM: below the formula"),
+        ("nn.LSTM#examples", "nn.LSTM: Examples"),
+    ],
+)
+def test_a_passage_is_described_in_words(passage: str, words: str) -> None:
+    assert describe_passage(passage) == words
+
+
+@same_release
+def test_notes_of_gated_layers_are_named_after_their_subjects() -> None:
+    found = {
+        page: [name for name in split_passages(read_installed_pages(page)) if "notes" in name]
+        for page in ("nn.GRU", "nn.LSTM")
+    }
+    shared = ["notes.initial-values", "notes.directions"]
+    assert found == {
+        "nn.GRU": [*shared, "notes.batch-first", "notes.new-gate"],
+        "nn.LSTM": [*shared, "notes.last-output", "notes.batch-first", "notes.proj-size"],
+    }
+
+
+@same_release
+def test_the_clauses_of_a_changed_page_of_another_kind_are_listed() -> None:
+    old = read_installed_pages("nn.GRU")
+    new = old.replace("For bidirectional GRUs, forward", "For bidirectional GRUs, the forward")
+    assert [clause.id for clause in list_changed_clauses(new, "nn.GRU")] == [
+        "rnn.output.directions",
+        "rnn.output.view",
+    ]
 
 
 def test_markup_and_white_space_are_ignored() -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any
 
 import pytest
 
 from rnnspec.cases.space import FIELDS
+from rnnspec.contract.clauses import find_clause
 from rnnspec.contract.parts import Part
 from rnnspec.errors import SelectionError
 from rnnspec.rulekit.rule import Fact, Theme, rule
-from rnnspec.rulekit.selection import select_parts
+from rnnspec.rulekit.selection import AnyRule, select_in_force, select_parts
 from rnnspec.rules.catalogue import list_layer_rules
 
 
@@ -76,3 +78,41 @@ def test_parts_select_rules() -> None:
         select_parts(rules, ("modul",))
     with pytest.raises(SelectionError, match="gradients: none of the chosen rules belongs to it"):
         select_parts(select_parts(rules, ("values",)), ("gradients",))
+
+
+def make_rule(*clauses: str) -> AnyRule:
+    """Return a rule about these clauses, which is in no registry."""
+    return replace(list_layer_rules()[0], clauses=tuple(map(find_clause, clauses)))
+
+
+def test_a_rule_has_the_clauses_and_the_source_of_a_kind() -> None:
+    shape = make_rule("rnn.parameters.weight-hh.shape", "rnn.output.shape.unbatched")
+    assert [each.id for each in shape.clauses_of("gru")] == ["rnn.output.shape.unbatched"]
+    assert shape.clauses_of("rnn") == shape.clauses_of("model") == shape.clauses
+    assert shape.source_of("gru") == "nn.GRU: Outputs, output"
+    assert shape.source_of("rnn") == shape.source_of("model")
+    assert shape.source_of("rnn") == "Attributes: weight_hh_l[k]"
+
+
+def test_a_rule_without_a_clause_about_a_kind_has_no_source_for_it() -> None:
+    relu = make_rule("rnn.recurrence.relu")
+    assert relu.clauses_of("gru") == ()
+    with pytest.raises(ValueError, match="has no clause about the kind 'gru'"):
+        relu.source_of("gru")
+
+
+def test_rules_are_in_force_for_a_kind_if_one_of_their_clauses_is() -> None:
+    relu, bias = make_rule("rnn.recurrence.relu"), make_rule("rnn.args.bias.false")
+    unbatched = make_rule("rnn.parameters.weight-hh.shape", "rnn.output.shape.unbatched")
+    rules = (relu, bias, unbatched)
+    assert select_in_force(rules, "2.13.0") == rules
+    assert select_in_force(rules, "2.13.0", "gru") == (bias, unbatched)
+    assert select_in_force(rules, "1.12.1", "gru") == (bias,)
+    assert select_in_force(rules, "1.12.1", "lstm") == (bias, unbatched)
+
+
+def test_a_rule_about_relu_applies_to_no_other_kind_than_rnn() -> None:
+    for kind in ("gru", "lstm"):
+        found = {each.id for each in select_in_force(list_layer_rules(), "2.13.0", kind)}
+        assert found.isdisjoint({"nonlinearity.relu", "construction.refuses-nonlinearity"})
+        assert found >= {"layouts.unbatched", "states.order", "dropout.rate"}

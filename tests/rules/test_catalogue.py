@@ -23,12 +23,24 @@ EXCLUDED = {
     "rnn.errors.h_0-batch.packed",
     "rnn.cudnn.determinism",
     "rnn.cudnn.persistent",
+    "gru.args.order.device",
+    "gru.args.no-nonlinearity",
+    "gru.h_0.keyword",
+    "gru.dropout.factor-without-scale",
+    "gru.effects.globals",
+    "gru.effects.results-separate",
+    "gru.module.configuration",
+    "lstm.args.proj-size.smaller",
+    "lstm.errors.pair",
+    "lstm.errors.packed-unchecked",
     "packing.pack.refuses-unsorted",
     "packing.pack.lengths",
     "packing.pad.total-length",
     "packing.made-by-helpers",
 }
 """The clauses that no rule checks. Each has a reason, and a new one needs an entry here."""
+JUDGED = {"rnn"}
+"""The kinds of layer that the rules judge: each of their clauses is checked or excluded."""
 every_rule = pytest.mark.parametrize("rule", list_all_rules(), ids=lambda rule: rule.id)
 
 
@@ -36,7 +48,9 @@ def test_every_clause_is_checked_or_excluded() -> None:
     assert not [
         clause.id
         for clause in CLAUSES.values()
-        if clause.excluded is None and clause.id not in CHECKED
+        if clause.excluded is None
+        and clause.id not in CHECKED
+        and JUDGED.intersection(clause.kinds)
     ]
 
 
