@@ -45,13 +45,13 @@ def _format_clause(clause: Clause) -> str:
 
 def list_titles(clause: Clause) -> str:
     """Return the kinds of layer for which a clause is promised, such as "nn.RNN, nn.GRU"."""
-    return ", ".join(f"nn.{KINDS[kind].title}" for kind in clause.kinds)
+    return ", ".join(KINDS[kind].page for kind in clause.kinds)
 
 
 def format_clause(clause: Clause, rules: Sequence[AnyRule]) -> str:
     """Return the explanation of a clause as text: its places, and the rules that test it."""
     places = [
-        f"  nn.{KINDS[kind].title:<5} {format_releases(each):<12} {each.provenance}; {each.source}"
+        f"  {KINDS[kind].page:<8} {format_releases(each):<12} {each.provenance}; {each.source}"
         for kind, each in clause.places.items()
     ]
     reason = "no rule yet" if clause.excluded is None else f"no rule: {clause.excluded}"

@@ -385,15 +385,14 @@ def test_every_named_passage_is_on_the_installed_page(page: str) -> None:
 
 
 def test_a_passage_of_the_page_of_a_kind_is_a_place_of_that_kind() -> None:
-    of_kinds = {f"nn.{kind.title}": kind.name for kind in KINDS.values()}
+    of_kinds = {kind.page: kind.name for kind in KINDS.values()}
     assert not [each for each in PASSAGES if of_kinds.get(each[0], each[2]) != each[2]]
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.title)
 def test_every_passage_of_the_page_has_a_clause(kind: Kind) -> None:
-    page = f"nn.{kind.title}"
-    used = {name for where, name, *_ in PASSAGES if where == page}
-    assert not [name for name in load_fingerprints(page) if name not in used]
+    used = {name for where, name, *_ in PASSAGES if where == kind.page}
+    assert not [name for name in load_fingerprints(kind.page) if name not in used]
 
 
 def test_every_clause_has_a_kind_and_its_own_is_among_them() -> None:
