@@ -30,6 +30,13 @@ from rnnspec.cli.workers import count_processors
     metavar="N",
     help="Number of worker processes.  [default: processors]",
 )
+@click.option(
+    "--kind",
+    default="rnn",
+    show_default=True,
+    metavar="KIND",
+    help="The kind of the layers: rnn or gru.",
+)
 @click.option("--json", "json_path", metavar="PATH", help="Write the kill matrix as JSON.")
 @click.option(
     "--named",
@@ -49,6 +56,7 @@ def selftest(
     jobs: int,
     models: bool,
     named: bool,
+    kind: str,
     json_path: str | None,
     svg_path: str | None,
 ) -> int:
@@ -68,7 +76,8 @@ def selftest(
             found = build_model_matrix(select_models(patterns), seed=seed, watch=watch)
         else:
             found = build_matrix(
-                select_subjects(patterns),
+                select_subjects(patterns, kind),
+                kind=kind,
                 profile=profile,
                 seed=seed,
                 jobs=jobs,

@@ -10,8 +10,10 @@ from __future__ import annotations
 import re
 from types import ModuleType
 
+import torch
 from torch import nn
 
+from rnnspec.contract.kinds import UNGATED
 from rnnspec.plain.layer import Plain
 from rnnspec.rulekit.selection import select_in_force
 from rnnspec.rules.catalogue import find_layer_rule
@@ -152,9 +154,13 @@ def find_departures(layer: type | str) -> tuple[str, ...]:
     return tuple(getattr(kind, "departs_from", ()))
 
 
-def is_promised(name: str) -> bool:
-    """Return whether the installed torch documents what the rule that a bug names requires."""
-    return bool(select_in_force([find_layer_rule(find_named_rule(name))]))
+def is_promised(bug: type | str, kind: str = UNGATED.name) -> bool:
+    """Return whether the installed torch documents what the rule that a bug names requires.
+
+    It must do so for this kind of layer.
+    """
+    rule = find_layer_rule(find_named_rule(bug))
+    return bool(select_in_force([rule], torch.__version__, kind))
 
 
 def is_narrow(bug: type | str) -> bool:

@@ -13,11 +13,10 @@ from multiprocessing import get_context
 from typing import Any
 
 from rnnspec.cases import plan
+from rnnspec.contract.kinds import UNGATED
 from rnnspec.errors import SelectionError, suggest_similar
 from rnnspec.options import CheckOptions, check_choice, check_integer
 from rnnspec.selftest.bank import (
-    BUGS,
-    CORRECT,
     find_departures,
     find_named_rule,
     find_public_report,
@@ -25,6 +24,7 @@ from rnnspec.selftest.bank import (
     is_promised,
     read_story,
 )
+from rnnspec.selftest.banks import find_bank
 
 PROFILES = tuple(plan.PROFILES)
 Watcher = Callable[[int, int], None]
@@ -78,13 +78,15 @@ class Matrix:
         }
 
 
-def select_subjects(patterns: Sequence[str]) -> tuple[str, ...]:
-    """Return the names in the bank that match any of the glob patterns, or all without patterns.
+def select_subjects(patterns: Sequence[str], kind: str = UNGATED.name) -> tuple[str, ...]:
+    """Return the names in a bank that match any of the glob patterns, or all without patterns.
 
     Bugs that break what the installed torch does not document are left out. Raises SelectionError,
-    with a suggestion, if a pattern matches nothing.
+    with a suggestion, if a pattern matches nothing or there is no bank of this kind of layer.
     """
-    return match_names(patterns, (*filter(is_promised, BUGS), *CORRECT))
+    bank = find_bank(kind)
+    promised = (name for name, bug in bank.bugs.items() if is_promised(bug, kind))
+    return match_names(patterns, (*promised, *bank.correct))
 
 
 def match_names(patterns: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
@@ -111,9 +113,10 @@ def build_matrix(
     seed: int = 0,
     jobs: int = 1,
     named: bool = False,
+    kind: str = UNGATED.name,
     watch: Watcher | None = None,
 ) -> Matrix:
-    """Check layers of the bank and return their kill matrix.
+    """Check layers of the bank of a kind and return their kill matrix.
 
     Each layer is checked against all rules in quick. A bug that its named rule does not detect
     there is checked against that rule in larger profiles, up to `profile`. With `named`, each bug
@@ -125,14 +128,16 @@ def build_matrix(
     check_choice("profile", profile, PROFILES)
     check_integer("jobs", jobs, 1)
     rows = []
-    for row in _judge_rows(names, (profile, seed, named), jobs):
+    for row in _judge_rows(names, (profile, seed, named, kind), jobs):
         rows.append(row)
         if watch is not None:
             watch(len(rows), len(names))
     return Matrix(tuple(rows), seed, profile)
 
 
-def _judge_rows(names: Sequence[str], options: tuple[str, int, bool], jobs: int) -> Iterator[Row]:
+def _judge_rows(
+    names: Sequence[str], options: tuple[str, int, bool, str], jobs: int
+) -> Iterator[Row]:
     if jobs == 1 or len(names) == 1:
         yield from (judge_row(name, *options) for name in names)
         return
@@ -148,31 +153,34 @@ def _use_one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def judge_row(name: str, profile: str, seed: int, only_named: bool = False) -> Row:
-    """Check one planted bug or correct layer and return its row."""
-    if name in CORRECT:
-        seen = _count_violations(CORRECT[name], profile, seed, None)
-        accusing = {rule: seen[rule] for rule in seen if rule not in find_departures(name)}
+def judge_row(
+    name: str, profile: str, seed: int, only_named: bool = False, kind: str = UNGATED.name
+) -> Row:
+    """Check one planted bug or correct layer of the bank of a kind and return its row."""
+    bank = find_bank(kind)
+    if name in bank.correct:
+        layer = bank.correct[name]
+        seen = _count_violations(layer, kind, profile, seed, None)
+        accusing = {rule: seen[rule] for rule in seen if rule not in find_departures(layer)}
         return Row(name, "", "", None, False, "", accusing)
-    named = find_named_rule(name)
-    seen = _count_violations(BUGS[name], "quick", seed, [named] if only_named else None)
+    bug = bank.bugs[name]
+    named = find_named_rule(bug)
+    seen = _count_violations(bug, kind, "quick", seed, [named] if only_named else None)
     found = "quick" if named in seen else ""
     for larger in PROFILES[1 : PROFILES.index(profile) + 1]:
         if not found:
-            seen = {**seen, **_count_violations(BUGS[name], larger, seed, [named])}
+            seen = {**seen, **_count_violations(bug, kind, larger, seed, [named])}
             found = larger if named in seen else ""
-    return Row(
-        name, read_story(name), named, find_public_report(name), is_narrow(name), found, seen
-    )
+    return Row(name, read_story(bug), named, find_public_report(bug), is_narrow(bug), found, seen)
 
 
 def _count_violations(
-    subject: type, profile: str, seed: int, rules: list[str] | None
+    subject: type, kind: str, profile: str, seed: int, rules: list[str] | None
 ) -> dict[str, int]:
     """Count the cases that violate each rule, whether its level is MUST or SHOULD."""
     from rnnspec.api import prepare_suite, run_undisturbed
 
-    options = CheckOptions(profile=profile, seed=seed, rules=tuple(rules or ()))
+    options = CheckOptions(profile=profile, seed=seed, rules=tuple(rules or ()), kind=kind)
     suite = prepare_suite(subject, options)
     tallies = run_undisturbed(suite).tallies
     return {rule: tally.violations for rule, tally in tallies.items() if tally.violations}

@@ -39,7 +39,7 @@ EXCLUDED = {
     "packing.made-by-helpers",
 }
 """The clauses that no rule checks. Each has a reason, and a new one needs an entry here."""
-JUDGED = {"rnn"}
+JUDGED = frozenset(kinds.JUDGED)
 """The kinds of layer that the rules judge: each of their clauses is checked or excluded."""
 every_rule = pytest.mark.parametrize("rule", list_all_rules(), ids=lambda rule: rule.id)
 
