@@ -2,10 +2,12 @@
 
 The cells with gates write their equations for a type of numbers. With arrays they give the
 reference, and with enclosures a bound on the errors of every implementation. An enclosure knows
-three things of a number that two computations have, the reference and the layer under test:
+four things of a number that two computations have, the reference and the layer under test:
 
     value      what the reference has
     error      by how much the two may differ
+    reach      how large the number of the layer under test may be; it never exceeds
+               |value| + error, but a gate does not exceed 1 even if nothing else is known of it
     magnitude  at least the sum of the magnitudes of all products that the number is made of, in
                both computations
 
@@ -66,7 +68,8 @@ class ElementRounding:
     def enclose(self, value: Array, error: Array) -> Enclosed:
         """Return the enclosure of a stored number, which may be flushed to zero when it is read."""
         error = error + self.eta
-        return Enclosed(value, error, np.abs(value) + error, self)
+        reach = np.abs(value) + error
+        return Enclosed(value, error, reach, reach, self)
 
 
 @dataclass(frozen=True)
@@ -78,30 +81,71 @@ class Enclosed:
 
     value: Array
     error: Array
+    reach: Array
     magnitude: Array
     rounding: ElementRounding
 
     def __getitem__(self, index: Any) -> Enclosed:
-        return Enclosed(self.value[index], self.error[index], self.magnitude[index], self.rounding)
+        return Enclosed(
+            self.value[index],
+            self.error[index],
+            self.reach[index],
+            self.magnitude[index],
+            self.rounding,
+        )
 
     def __add__(self, other: Enclosed) -> Enclosed:
-        return self._round(
-            self.value + other.value, self.error + other.error, self.magnitude + other.magnitude
-        )
+        return self._add(self.value + other.value, other)
 
     def __sub__(self, other: Enclosed) -> Enclosed:
-        return self._round(
-            self.value - other.value, self.error + other.error, self.magnitude + other.magnitude
-        )
+        return self._add(self.value - other.value, other)
 
     def __rsub__(self, constant: float) -> Enclosed:
-        return self._round(constant - self.value, self.error, abs(constant) + self.magnitude)
+        size = abs(constant)
+        return self._round(
+            constant - self.value, self.error, size + self.reach, size + self.magnitude
+        )
 
     def __mul__(self, other: Enclosed) -> Enclosed:
+        # x~ y~ - x y = x~ (y~ - y) + y (x~ - x) = y~ (x~ - x) + x (y~ - y)
+        moved = np.minimum(
+            self.reach * other.error + np.abs(other.value) * self.error,
+            other.reach * self.error + np.abs(self.value) * other.error,
+        )
         return self._round(
             self.value * other.value,
-            np.abs(self.value) * other.error + self.error * (np.abs(other.value) + other.error),
+            moved,
+            self.reach * other.reach,
             self.magnitude * other.magnitude,
+        )
+
+    def mix(self, first: Enclosed, second: Enclosed) -> Enclosed:
+        """Return (1 - z) a + z b for a gate z and numbers a and b, as one operation.
+
+        With errors d of z, e of a and f of b, the change of the exact result is
+        d (b - a) + (1 - z - d) e + (z + d) f, and the result is no larger than a and b. An
+        implementation rounds each product at most four times: it subtracts, multiplies, adds and
+        stores. A gate is between 0 and 1, as every formula of `Rounding` computes it.
+        """
+        rounding, weight = self.rounding, self.value
+        value = (1.0 - weight) * first.value + weight * second.value
+        magnitude = (1.0 + self.magnitude) * first.magnitude + self.magnitude * second.magnitude
+        magnitude = np.where(magnitude <= rounding.largest, magnitude, np.inf)
+        moved = (
+            self.error * np.abs(second.value - first.value)
+            + (1.0 - weight) * first.error
+            + weight * second.error
+            + self.error * np.abs(first.error - second.error)
+        )
+        rounded = 2.0 * rounding.roundoff * magnitude + rounding.eta
+        reach = np.maximum(first.reach, second.reach) + rounded
+        size, error = np.abs(value), moved + rounded
+        return Enclosed(
+            value,
+            np.minimum(error, size + reach),
+            np.minimum(reach, size + error),
+            magnitude,
+            rounding,
         )
 
     def tanh(self) -> Enclosed:
@@ -109,21 +153,23 @@ class Enclosed:
         value = np.tanh(self.value)
         size = np.abs(value)
         spread = spread_tanh(np.abs(self.value), size, self.error)
-        return self._store(value, spread, REFERENCE_K, self.rounding.relative_tanh)
+        return self._store(value, size, spread, REFERENCE_K, self.rounding.relative_tanh)
 
     def sigmoid(self) -> Enclosed:
         """Return the sigmoid, treated like tanh: sigmoid(s) = (1 + tanh(s / 2)) / 2."""
         value = compute_sigmoid(self.value)
         half = 0.5 * np.abs(self.value)
         spread = 0.5 * spread_tanh(half, np.tanh(half), 0.5 * self.error)
-        return self._store(value, spread, REFERENCE_SIGMOID_K, self.rounding.relative_sigmoid)
+        relative = self.rounding.relative_sigmoid
+        return self._store(value, value, spread, REFERENCE_SIGMOID_K, relative)
 
     def tanh_slope(self) -> Enclosed:
         """Return the slope 1 - y**2 of tanh, where y is this value of tanh."""
         slope = 1.0 - self.value * self.value
         moved = self.error * (2.0 * np.abs(self.value) + self.error)
         error = np.minimum(moved, np.maximum(slope, 1.0 - slope)) + TANH_SLOPE_K * self.rounding.u
-        return self._settle(slope, error + (4.0 * REFERENCE_U + self.rounding.eta))
+        error = error + (4.0 * REFERENCE_U + self.rounding.eta)
+        return self._settle(slope, error, slope + error)
 
     def sigmoid_slope(self) -> Enclosed:
         """Return the slope y (1 - y) of the sigmoid, where y is this value of the sigmoid.
@@ -137,26 +183,47 @@ class Enclosed:
         moved = self.error * (np.abs(1.0 - 2.0 * self.value) + self.error)
         rounded = (1.0 + 2.0 * self.value + 8.0 * slope) * self.rounding.u
         error = np.minimum(moved, 0.25) + rounded
-        return self._settle(slope, error + (4.0 * REFERENCE_U + self.rounding.eta))
+        error = error + (4.0 * REFERENCE_U + self.rounding.eta)
+        return self._settle(slope, error, slope + error)
 
     def bound(self) -> Array:
         """Return the error, but inf where an implementation may overflow."""
         within = self.magnitude + self.error <= self.rounding.largest
         return np.where(within, self.error * SLOP, np.inf)
 
-    def _round(self, value: Array, moved: Array, magnitude: Array) -> Enclosed:
+    def _add(self, value: Array, other: Enclosed) -> Enclosed:
+        return self._round(
+            value,
+            self.error + other.error,
+            self.reach + other.reach,
+            self.magnitude + other.magnitude,
+        )
+
+    def _round(self, value: Array, moved: Array, reach: Array, magnitude: Array) -> Enclosed:
         magnitude = np.where(magnitude <= self.rounding.largest, magnitude, np.inf)
-        error = moved + (self.rounding.roundoff * magnitude + self.rounding.eta)
-        return Enclosed(value, error, magnitude, self.rounding)
+        rounded = self.rounding.roundoff * magnitude + self.rounding.eta
+        size, error, reach = np.abs(value), moved + rounded, reach + rounded
+        return Enclosed(
+            value,
+            np.minimum(error, size + reach),
+            np.minimum(reach, size + error),
+            magnitude,
+            self.rounding,
+        )
 
-    def _store(self, value: Array, spread: Array, reference: float, relative: float) -> Enclosed:
-        # The layer under test evaluates at its own argument, so its value is up to |y| + spread.
-        error = spread * (1.0 + relative) + (relative + reference * REFERENCE_U) * np.abs(value)
-        return self._settle(value, error + (self.rounding.absolute + self.rounding.eta))
+    def _store(
+        self, value: Array, size: Array, spread: Array, reference: float, relative: float
+    ) -> Enclosed:
+        # The layer under test evaluates at its own argument, where the value is at most 1.
+        absolute = self.rounding.absolute + self.rounding.eta
+        own = relative * np.minimum(size + spread, 1.0) + absolute
+        error = spread + own + reference * REFERENCE_U * size
+        return self._settle(value, error, np.minimum(size + error, 1.0 + relative + absolute))
 
-    def _settle(self, value: Array, error: Array) -> Enclosed:
-        error = np.where(self.magnitude < np.inf, error, np.inf)
-        return Enclosed(value, error, np.abs(value) + error, self.rounding)
+    def _settle(self, value: Array, error: Array, reach: Array) -> Enclosed:
+        known = self.magnitude < np.inf
+        error, reach = np.where(known, error, np.inf), np.where(known, reach, np.inf)
+        return Enclosed(value, error, reach, np.maximum(np.abs(value), reach), self.rounding)
 
 
 Number = TypeVar("Number", Array, Enclosed)
@@ -188,6 +255,15 @@ def tanh_slope(values: Number) -> Number:
 def sigmoid_slope(values: Number) -> Number:
     """Return the slopes of the sigmoid where it has these values."""
     return values.sigmoid_slope() if isinstance(values, Enclosed) else values * (1.0 - values)
+
+
+def mix(weight: Number, first: Number, second: Number) -> Number:
+    """Return (1 - weight) * first + weight * second, where the weight is a gate."""
+    if isinstance(weight, Enclosed):
+        assert isinstance(first, Enclosed)
+        assert isinstance(second, Enclosed)
+        return weight.mix(first, second)
+    return (1.0 - weight) * first + weight * second
 
 
 def compute_sigmoid(sums: Array) -> Array:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from rnnspec.oracle.enclosures import Number, sigmoid, sigmoid_slope, tanh, tanh_slope
+from rnnspec.oracle.enclosures import Number, mix, sigmoid, sigmoid_slope, tanh, tanh_slope
 from rnnspec.oracle.exact_values import (
     has_exact_sums,
     has_settled_sigmoid,
@@ -39,7 +39,7 @@ class GruCell(GatedCell):
     def update(self, gates: Sequence[Number], before: Sequence[Number]) -> tuple[Number, ...]:
         """Return h'."""
         _, update, new = gates
-        return ((1.0 - update) * new + update * before[0],)
+        return (mix(update, new, before[0]),)
 
     def linearise(
         self,
