@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from rnnspec.contract.config import Config
+from rnnspec.contract.kinds import KINDS
 from rnnspec.contract.shapes import parameter_shapes
 from rnnspec.oracle import (
     FLOAT32_SUMS,
@@ -27,52 +29,68 @@ from rnnspec.selftest import CORRECT
 from tests.oracle.drawn import DTYPES, Judged, cast, cotangents, draw, excess, judge
 from tests.oracle.variants import VARIANTS, evaluate
 
-CONFIGURATIONS = 300
+CONFIGURATIONS = {"rnn": 300, "gru": 100, "lstm": 100}
 EVERY_ROUNDING = {each.name: each for each in (*ROUNDINGS.values(), *FLOAT32_SUMS.values())}
 SHORT_SUMS = [CORRECT[f"SumsIn16Bits{order}"] for order in ("", "Reversed", "Pairwise")]
 
 
-def worst(answers: tuple[Array, Array], trace: Trace, allowed: Bound) -> float:
+def worst(answers: Mapping[str, Array], trace: Trace, allowed: Bound) -> float:
     return max(
-        excess(answers[0], trace.output, allowed.output), excess(answers[1], trace.h_n, allowed.h_n)
+        excess(answers[name], expected, allowed.results[name])
+        for name, expected in trace.results.items()
     )
 
 
-def judged_excess(problem: Problem, answers: tuple[Array, Array], rounding: Rounding) -> float:
+def judged_excess(problem: Problem, answers: Mapping[str, Array], rounding: Rounding) -> float:
     trace = run_layers(problem)
     return worst(answers, trace, compute_bound(problem, trace, rounding))
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", DTYPES)
-def test_torch_stays_within_the_bound(name: str) -> None:
+def test_torch_stays_within_the_bound(name: str, kind: str) -> None:
     rounding = FLOAT32_SUMS.get(name, ROUNDINGS[name])
-    for seed in range(CONFIGURATIONS):
-        problem = draw(np.random.default_rng(seed), DTYPES[name])
+    for seed in range(CONFIGURATIONS[kind]):
+        problem = draw(np.random.default_rng(seed), DTYPES[name], kind=kind)
         assert judged_excess(problem, judge(problem, DTYPES[name]), rounding) <= 1.0, (
             f"seed {seed}: {problem.config}"
         )
 
 
 def assert_gradients_within(
-    seed: int, name: str, rounding: Rounding, layer: type[torch.nn.Module] = torch.nn.RNN
+    seed: int,
+    name: str,
+    rounding: Rounding,
+    layer: type[torch.nn.Module] | None = None,
+    kind: str = "rnn",
 ) -> None:
     rng, dtype = np.random.default_rng(seed), DTYPES[name]
-    problem = draw(rng, dtype)
+    problem = draw(rng, dtype, kind=kind)
     trace, seeds = run_layers(problem), cotangents(rng, problem, dtype)
     expected, allowed = (
-        compute_gradients(problem, trace, *seeds),
-        compute_gradient_bound(problem, trace, *seeds, rounding),
+        compute_gradients(problem, trace, seeds),
+        compute_gradient_bound(problem, trace, seeds, rounding),
     )
-    for key, got in Judged(problem, dtype, grad=True, layer=layer).gradients(*seeds).items():
+    found = Judged(problem, dtype, grad=True, layer=layer).gradients(seeds)
+    assert set(found) == set(expected)
+    for key, got in found.items():
         assert excess(got, expected[key], allowed[key]) <= 1.0, (
             f"seed {seed}: {key} of {problem.config}"
         )
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", ["float64", "float32"])
-def test_gradients_of_torch_stay_within_the_bound(name: str) -> None:
-    for seed in range(CONFIGURATIONS):
-        assert_gradients_within(seed, name, ROUNDINGS[name])
+def test_gradients_of_torch_stay_within_the_bound(name: str, kind: str) -> None:
+    for seed in range(CONFIGURATIONS[kind]):
+        assert_gradients_within(seed, name, ROUNDINGS[name], kind=kind)
+
+
+@pytest.mark.parametrize("kind", ["gru", "lstm"])
+@pytest.mark.parametrize("name", FLOAT32_SUMS)
+def test_gradients_of_torch_in_16_bits_stay_within_the_bound(name: str, kind: str) -> None:
+    for seed in range(40):
+        assert_gradients_within(seed, name, FLOAT32_SUMS[name], kind=kind)
 
 
 @pytest.mark.parametrize("name", FLOAT32_SUMS)
@@ -81,21 +99,22 @@ def test_sums_in_16_bits_stay_within_the_bound(name: str, layer: type[torch.nn.M
     for seed in range(20):
         problem = draw(np.random.default_rng(seed), DTYPES[name])
         judged = Judged(problem, DTYPES[name], layer=layer)
-        answers = (judged.output.double().numpy(), judged.h_n.double().numpy())
-        assert judged_excess(problem, answers, ROUNDINGS[name]) <= 1.0, f"seed {seed}"
+        assert judged_excess(problem, judged.results, ROUNDINGS[name]) <= 1.0, f"seed {seed}"
         assert_gradients_within(seed, name, ROUNDINGS[name], layer)
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_every_valid_arithmetic_stays_within_its_bound(variant: str) -> None:
+def test_every_valid_arithmetic_stays_within_its_bound(variant: str, kind: str) -> None:
     way = VARIANTS[variant]
-    for seed in range(25):
+    for seed in range(25 if kind == "rnn" else 10):
         rng = np.random.default_rng(seed)
         problem = draw(
             rng,
             DTYPES.get(way.judged_by.split()[0], torch.float32),
             largest=13,
             steps=8,
+            kind=kind,
         )
         assert (
             judged_excess(problem, evaluate(problem, way, rng), EVERY_ROUNDING[way.judged_by])
@@ -103,10 +122,10 @@ def test_every_valid_arithmetic_stays_within_its_bound(variant: str) -> None:
         ), f"seed {seed}: {problem.config}"
 
 
-def ordinary(seed: int, dtype: str = "float64") -> Problem:
+def ordinary(seed: int, dtype: str = "float64", kind: str = "rnn") -> Problem:
     """Draw a problem with weights of ordinary size and without padding."""
     rng = np.random.default_rng(seed)
-    problem = draw(rng, DTYPES[dtype], largest=13, steps=8)
+    problem = draw(rng, DTYPES[dtype], largest=13, steps=8, kind=kind)
     weights = {
         name: cast(rng.uniform(-0.5, 0.5, values.shape), DTYPES[dtype])
         for name, values in problem.weights.items()
@@ -141,21 +160,21 @@ def test_a_change_of_one_weight_by_a_billionth_exceeds_the_bound_in_float64() ->
         changed = problem.weights[name].copy()
         changed[(0,) * changed.ndim] *= 1.0 + 1e-9
         other = run_layers(replace(problem, weights={**problem.weights, name: changed}))
-        seen += judged_excess(problem, (other.output, other.h_n), ROUNDINGS["float64"]) > 1.0
+        seen += judged_excess(problem, other.results, ROUNDINGS["float64"]) > 1.0
     assert seen >= 38
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", EVERY_ROUNDING)
-def test_a_bound_is_positive_and_never_nan(name: str) -> None:
-    for seed in range(60):
-        problem = ordinary(seed)
+def test_a_bound_is_positive_and_never_nan(name: str, kind: str) -> None:
+    for seed in range(60 if kind == "rnn" else 15):
+        problem = ordinary(seed, kind=kind)
         trace = run_layers(problem)
         seeds = cotangents(np.random.default_rng(seed), problem, DTYPES["float64"])
         allowed = compute_bound(problem, trace, EVERY_ROUNDING[name])
         for values in (
-            allowed.output,
-            allowed.h_n,
-            *compute_gradient_bound(problem, trace, *seeds, EVERY_ROUNDING[name]).values(),
+            *allowed.results.values(),
+            *compute_gradient_bound(problem, trace, seeds, EVERY_ROUNDING[name]).values(),
         ):
             assert (values > 0.0).all()
 
@@ -180,12 +199,13 @@ def test_sums_of_very_many_terms_in_16_bits_have_no_bound() -> None:
         config,
         weights,
         np.full((1, batch, 1), 2.0**-9),
-        np.zeros((1, batch, 1)),
+        {"h_0": np.zeros((1, batch, 1))},
         np.ones(batch, dtype=np.int64),
     )
-    trace, seeds = run_layers(problem), (np.ones((1, batch, 1)), np.zeros((1, batch, 1)))
+    trace = run_layers(problem)
+    seeds = {"output": np.ones((1, batch, 1)), "h_n": np.zeros((1, batch, 1))}
     wide, narrow = (
-        compute_gradient_bound(problem, trace, *seeds, each)["weight_ih_l0"]
+        compute_gradient_bound(problem, trace, seeds, each)["weight_ih_l0"]
         for each in (ROUNDINGS["bfloat16"], FLOAT32_SUMS["bfloat16"])
     )
     assert np.isinf(wide).all()
@@ -207,7 +227,7 @@ def test_the_bound_does_not_grow_with_time_if_the_rows_contract(nonlinearity: st
         config,
         weights,
         rng.standard_normal((200, 2, 16)),
-        rng.standard_normal((1, 2, 16)),
+        {"h_0": rng.standard_normal((1, 2, 16))},
         np.array([200, 200]),
     )
     allowed = compute_bound(problem, run_layers(problem), ROUNDINGS["float32"]).output.max(
@@ -243,7 +263,7 @@ def test_the_bound_is_infinite_if_a_partial_sum_may_overflow() -> None:
     config = Config(3, 1, nonlinearity="relu", bias=False)
     weights = {"weight_ih_l0": np.ones((1, 3)), "weight_hh_l0": np.zeros((1, 1))}
     large = np.array([[[40000.0, 40000.0, -60000.0]]])
-    problem = Problem(config, weights, large, np.zeros((1, 1, 1)), np.array([1]))
+    problem = Problem(config, weights, large, {"h_0": np.zeros((1, 1, 1))}, np.array([1]))
     trace = run_layers(problem)
     assert trace.output[0, 0, 0] == 20000.0
     assert np.isinf(compute_bound(problem, trace, ROUNDINGS["float16"]).output).all()
@@ -268,7 +288,7 @@ def test_the_bound_is_infinite_beyond_the_largest_number(
     allowed = compute_bound(problem, trace, ROUNDINGS[name])
     seeds = cotangents(np.random.default_rng(0), problem, DTYPES["float64"])
     assert np.isinf(allowed.h_n).all()
-    for values in compute_gradient_bound(problem, trace, *seeds, ROUNDINGS[name]).values():
+    for values in compute_gradient_bound(problem, trace, seeds, ROUNDINGS[name]).values():
         assert not np.isnan(values).any()
         assert np.isinf(values).any()
 
@@ -276,7 +296,9 @@ def test_the_bound_is_infinite_beyond_the_largest_number(
 def test_the_bound_of_an_exploding_relu_is_finite_until_it_overflows() -> None:
     config = Config(2, 2, nonlinearity="relu", bias=False)
     weights = {name: np.full(shape, 1e9) for name, shape in parameter_shapes(config).items()}
-    problem = Problem(config, weights, np.ones((8, 1, 2)), np.ones((1, 1, 2)), np.array([8]))
+    problem = Problem(
+        config, weights, np.ones((8, 1, 2)), {"h_0": np.ones((1, 1, 2))}, np.array([8])
+    )
     trace = run_layers(problem)
     allowed = compute_bound(problem, trace, ROUNDINGS["float32"])
     assert np.isfinite(allowed.output[:3]).all()
@@ -291,7 +313,7 @@ def test_the_bound_is_infinite_if_the_dropout_scale_overflows() -> None:
         config,
         weights,
         np.array([[[8000.0], [80.0]]]),
-        np.zeros((2, 2, 1)),
+        {"h_0": np.zeros((2, 2, 1))},
         np.array([1, 1]),
         masks,
     )
@@ -313,5 +335,5 @@ def test_the_slope_of_relu_at_zero_counts_as_unknown() -> None:
         if config.bias
         else f"weight_hh_l{config.num_layers - 1}"
     )
-    assert not compute_gradients(problem, trace, *seeds)[last].any()
-    assert compute_gradient_bound(problem, trace, *seeds, ROUNDINGS["float64"])[last].max() > 0.1
+    assert not compute_gradients(problem, trace, seeds)[last].any()
+    assert compute_gradient_bound(problem, trace, seeds, ROUNDINGS["float64"])[last].max() > 0.1

@@ -18,7 +18,7 @@ from rnnspec.oracle import (
     is_exact_gradient,
     run_layers,
 )
-from rnnspec.oracle.exact import unit
+from rnnspec.oracle.exact_values import unit
 from tests.oracle.drawn import DTYPES, Judged, judge
 
 LIMITS = {"float64": 2.0**53, "float32": 2.0**24, "float16": 2.0**11, "bfloat16": 2.0**8}
@@ -59,7 +59,9 @@ def integers(seed: int, nonlinearity: str) -> Problem:
         config=config,
         weights={name: one_a_row(name, shape) for name, shape in parameter_shapes(config).items()},
         input=whole((steps, batch, config.input_size)),
-        h_0=whole((config.num_directions * config.num_layers, batch, config.hidden_size)),
+        initial={
+            "h_0": whole((config.num_directions * config.num_layers, batch, config.hidden_size))
+        },
         lengths=lengths,
         masks={0: 2.0 * rng.integers(0, 2, shape).astype(np.float64)}
         if config.num_layers > 1 and seed % 3 == 0 and nonlinearity == "relu"
@@ -79,9 +81,8 @@ def test_torch_and_the_reference_agree_exactly_on_exact_problems(
         if not is_exact(problem, trace, LIMITS[name]):
             continue
         accepted += 1
-        output, h_n = judge(problem, DTYPES[name])
-        np.testing.assert_array_equal(output, trace.output)
-        np.testing.assert_array_equal(h_n, trace.h_n)
+        for key, got in judge(problem, DTYPES[name]).items():
+            np.testing.assert_array_equal(got, trace.results[key], err_msg=f"seed {seed}: {key}")
     assert accepted >= 40
 
 
@@ -92,15 +93,15 @@ def test_torch_and_the_reference_agree_exactly_on_exact_gradients(name: str) -> 
         problem = integers(seed, "relu")
         rng = np.random.default_rng(seed)
         trace = run_layers(problem)
-        seeds = (
-            rng.integers(-2, 3, trace.output.shape).astype(np.float64),
-            rng.integers(-2, 3, trace.h_n.shape).astype(np.float64),
-        )
-        if not is_exact_gradient(problem, trace, *seeds, LIMITS[name]):
+        seeds = {
+            key: rng.integers(-2, 3, values.shape).astype(np.float64)
+            for key, values in trace.results.items()
+        }
+        if not is_exact_gradient(problem, trace, seeds, LIMITS[name]):
             continue
         accepted += 1
-        expected = compute_gradients(problem, trace, *seeds)
-        for key, got in Judged(problem, DTYPES[name], grad=True).gradients(*seeds).items():
+        expected = compute_gradients(problem, trace, seeds)
+        for key, got in Judged(problem, DTYPES[name], grad=True).gradients(seeds).items():
             np.testing.assert_array_equal(got, expected[key], err_msg=f"seed {seed}: {key}")
     assert accepted >= 25
 
@@ -112,7 +113,7 @@ def test_a_problem_that_rounds_is_not_exact() -> None:
     changes: tuple[dict[str, Any], ...] = (
         {"input": problem.input + 0.1},
         {"input": problem.input * np.nan},
-        {"h_0": problem.h_0 + 2.0**30},
+        {"initial": {"h_0": problem.h_0 + 2.0**30}},
     )
     for change in changes:
         changed = replace(problem, **change)
@@ -131,9 +132,8 @@ def test_a_problem_that_rounds_is_not_exact() -> None:
 def test_gradients_through_tanh_are_never_exact() -> None:
     problem = integers(1, "tanh")
     trace = run_layers(problem)
-    assert not is_exact_gradient(
-        problem, trace, np.zeros_like(trace.output), np.zeros_like(trace.h_n), 2.0**24
-    )
+    seeds = {key: np.zeros_like(values) for key, values in trace.results.items()}
+    assert not is_exact_gradient(problem, trace, seeds, 2.0**24)
 
 
 @pytest.mark.parametrize(

@@ -23,21 +23,31 @@ from rnnspec.oracle import (
     run_layers,
 )
 from tests.oracle import plain
+from tests.oracle.drawn import cotangents, state_rows
 
 STEP = flint.arb(2) ** -60
 FLOAT64 = ROUNDINGS["float64"]
 
 every_stack = pytest.mark.parametrize(
-    ("nonlinearity", "bidirectional", "packed", "masked", "bias"),
+    ("cell", "bidirectional", "packed", "masked", "bias"),
     [
         *product(["tanh", "relu"], [False, True], [False, True], [False, True], [True]),
         ("tanh", True, True, True, False),
+        *product(["gru", "lstm", "projected"], [False, True], [True], [True], [True]),
+        *((cell, True, False, False, False) for cell in ("gru", "lstm", "projected")),
     ],
 )
+CELLS: dict[str, dict[str, Any]] = {
+    "tanh": {},
+    "relu": {"nonlinearity": "relu"},
+    "gru": {"kind": "gru"},
+    "lstm": {"kind": "lstm"},
+    "projected": {"kind": "lstm", "proj_size": 1},
+}
 
 
 def small(
-    nonlinearity: str = "tanh",
+    cell: str = "tanh",
     bidirectional: bool = True,
     packed: bool = True,
     masked: bool = True,
@@ -47,16 +57,19 @@ def small(
     hidden: int = 3,
 ) -> Problem:
     rng = np.random.default_rng(7)
-    config = Config(2, hidden, layers, nonlinearity, bias, bidirectional=bidirectional)
+    config = Config(2, hidden, layers, bias=bias, bidirectional=bidirectional, **CELLS[cell])
     steps, batch = 4, 2
-    shape = (steps, batch, config.num_directions * hidden)
+    shape = (steps, batch, config.num_directions * config.output_size)
     return Problem(
         config=config,
         weights={
             name: rng.uniform(-0.9, 0.9, shape) for name, shape in parameter_shapes(config).items()
         },
         input=rng.standard_normal((steps, batch, 2)),
-        h_0=rng.standard_normal((config.num_directions * layers, batch, hidden)),
+        initial={
+            f"{letter}_0": rng.standard_normal(state_rows(config, batch, letter))
+            for letter in config.kind_data.states
+        },
         lengths=np.array([2, 4] if packed else [4, 4]),
         masks={layer: (rng.random(shape) < 0.7) / 0.7 for layer in range(layers - 1)}
         if masked
@@ -64,53 +77,48 @@ def small(
     )
 
 
-def seeds(problem: Problem) -> tuple[Array, Array]:
-    rng = np.random.default_rng(8)
-    steps, batch, _ = problem.input.shape
-    return rng.standard_normal(
-        (steps, batch, problem.config.num_directions * problem.config.hidden_size)
-    ), rng.standard_normal(problem.h_0.shape)
+def seeds(problem: Problem) -> dict[str, Array]:
+    return cotangents(np.random.default_rng(8), problem)
 
 
 @every_stack
 def test_the_forward_pass_agrees_with_ball_arithmetic(
-    nonlinearity: str, bidirectional: bool, packed: bool, masked: bool, bias: bool
+    cell: str, bidirectional: bool, packed: bool, masked: bool, bias: bool
 ) -> None:
-    problem = small(nonlinearity, bidirectional, packed, masked, bias, layers=3)
+    problem = small(cell, bidirectional, packed, masked, bias, layers=3)
     trace = run_layers(problem)
     allowed = compute_bound(problem, trace, FLOAT64)
-    output, h_n = plain.forward(problem, plain.exact(problem))
-    for t, n in np.ndindex(trace.output.shape[:2]):
-        for unit, ball in enumerate(output[t][n]):
+    expected = plain.forward(problem, plain.exact(problem))
+    assert tuple(trace.results) == tuple(allowed.results) == problem.config.kind_data.results
+    for name, found in trace.results.items():
+        for first, second, unit in np.ndindex(found.shape):
+            row = expected[name][first][second]
+            if not row:
+                assert found[first, second, unit] == allowed.results[name][first, second, unit] == 0
+                continue
             assert (
-                plain.distance(ball, float(trace.output[t, n, unit]))
-                <= allowed.output[t, n, unit]
+                plain.distance(row[unit], float(found[first, second, unit]))
+                <= allowed.results[name][first, second, unit]
                 <= 1e-12
             )
-        if t >= problem.lengths[n]:
-            assert not trace.output[t, n].any()
-            assert not allowed.output[t, n].any()
-    for k, n, unit in np.ndindex(trace.h_n.shape):
-        assert (
-            plain.distance(h_n[k][n][unit], float(trace.h_n[k, n, unit]))
-            <= allowed.h_n[k, n, unit]
-            <= 1e-12
-        )
+    padding = np.arange(4)[:, None] >= problem.lengths
+    assert not trace.output[padding].any()
 
 
 @every_stack
 def test_gradients_agree_with_central_differences(
-    nonlinearity: str, bidirectional: bool, packed: bool, masked: bool, bias: bool
+    cell: str, bidirectional: bool, packed: bool, masked: bool, bias: bool
 ) -> None:
-    problem = small(nonlinearity, bidirectional, packed, masked, bias, hidden=2)
+    problem = small(cell, bidirectional, packed, masked, bias, hidden=2)
     trace, seed = run_layers(problem), seeds(problem)
     found, allowed = (
-        compute_gradients(problem, trace, *seed),
-        compute_gradient_bound(problem, trace, *seed, FLOAT64),
+        compute_gradients(problem, trace, seed),
+        compute_gradient_bound(problem, trace, seed, FLOAT64),
     )
-    assert set(found) == set(allowed) == {"input", "h_0", *problem.weights}
+    assert set(found) == set(allowed) == {"input", *problem.initial, *problem.weights}
     values = plain.exact(problem)
     for name, gradient in found.items():
+        assert gradient.shape == allowed[name].shape
         assert allowed[name].max() <= 1e-11
         for index in np.ndindex(gradient.shape):
             slope = central_difference(problem, values, seed, name, index)
@@ -120,7 +128,7 @@ def test_gradients_agree_with_central_differences(
 def central_difference(
     problem: Problem,
     values: dict[str, Any],
-    seed: tuple[Array, Array],
+    seed: dict[str, Array],
     name: str,
     index: tuple[int, ...],
 ) -> Any:
@@ -136,38 +144,38 @@ def central_difference(
     return (ends[0] - ends[1]) / (2 * STEP)
 
 
-def loss(
-    answers: tuple[list[list[list[Any]]], list[list[list[Any]]]], seed: tuple[Array, Array]
-) -> Any:
+def loss(results: dict[str, list[list[list[Any]]]], seed: dict[str, Array]) -> Any:
     total = flint.arb(0)
-    for answer, cotangent in zip(answers, seed, strict=True):
+    for result, answer in results.items():
         for outer, rows in enumerate(answer):
             for inner, row in enumerate(rows):
                 for unit, value in enumerate(row):
-                    total = total + value * float(cotangent[outer, inner, unit])
+                    total = total + value * float(seed[result][outer, inner, unit])
     return total
 
 
-def test_padding_is_never_read() -> None:
-    problem = small()
+@pytest.mark.parametrize("cell", CELLS)
+def test_padding_is_never_read(cell: str) -> None:
+    problem = small(cell)
     spoiled = problem.input.copy()
     spoiled[2:, 0] = np.nan
     trace, other = run_layers(problem), run_layers(replace(problem, input=spoiled))
-    np.testing.assert_array_equal(trace.output, other.output)
-    np.testing.assert_array_equal(trace.h_n, other.h_n)
-    d_output, d_h_n = seeds(problem)
-    expected = compute_gradients(problem, trace, d_output, d_h_n)
-    d_output[2:, 0] = np.nan
-    for name, gradient in compute_gradients(problem, other, d_output, d_h_n).items():
+    for name, values in trace.results.items():
+        np.testing.assert_array_equal(values, other.results[name], err_msg=name)
+    seed = seeds(problem)
+    expected = compute_gradients(problem, trace, seed)
+    allowed = compute_gradient_bound(problem, trace, seed, FLOAT64)
+    seed["output"][2:, 0] = np.nan
+    for name, gradient in compute_gradients(problem, other, seed).items():
         np.testing.assert_array_equal(gradient, expected[name], err_msg=name)
+    for name, bound in compute_gradient_bound(problem, other, seed, FLOAT64).items():
+        np.testing.assert_array_equal(bound, allowed[name], err_msg=name)
 
 
-@pytest.mark.parametrize("nonlinearity", ["tanh", "relu"])
+@pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e300])
-def test_a_planted_value_stays_in_its_sample_without_a_warning(
-    nonlinearity: str, value: float
-) -> None:
-    problem = small(nonlinearity, packed=False, masked=False)
+def test_a_planted_value_stays_in_its_sample_without_a_warning(cell: str, value: float) -> None:
+    problem = small(cell, packed=False, masked=False)
     spoiled = problem.input.copy()
     spoiled[1, 0] = value
     planted = replace(problem, input=spoiled)
@@ -175,8 +183,8 @@ def test_a_planted_value_stays_in_its_sample_without_a_warning(
         warnings.simplefilter("error")
         trace = run_layers(planted)
         allowed = compute_bound(planted, trace, ROUNDINGS["float32"])
-        compute_gradients(planted, trace, *seeds(planted))
-        allowances = compute_gradient_bound(planted, trace, *seeds(planted), ROUNDINGS["float32"])
+        compute_gradients(planted, trace, seeds(planted))
+        allowances = compute_gradient_bound(planted, trace, seeds(planted), ROUNDINGS["float32"])
     clean = run_layers(problem)
     np.testing.assert_array_equal(trace.output[:, 1], clean.output[:, 1])
     np.testing.assert_array_equal(
@@ -198,26 +206,34 @@ def test_relu_propagates_nan() -> None:
 def test_an_empty_batch_has_empty_results() -> None:
     problem = small(packed=False, masked=False)
     empty = replace(
-        problem, input=problem.input[:, :0], h_0=problem.h_0[:, :0], lengths=problem.lengths[:0]
+        problem,
+        input=problem.input[:, :0],
+        initial={"h_0": problem.h_0[:, :0]},
+        lengths=problem.lengths[:0],
     )
     trace = run_layers(empty)
     assert trace.output.shape == (4, 0, 6)
     assert compute_bound(empty, trace, FLOAT64).h_n.shape == (4, 0, 3)
-    d_output, d_h_n = np.zeros((4, 0, 6)), np.zeros((4, 0, 3))
-    assert not compute_gradients(empty, trace, d_output, d_h_n)["weight_hh_l0"].any()
-    assert np.isfinite(
-        compute_gradient_bound(empty, trace, d_output, d_h_n, FLOAT64)["weight_hh_l0"]
-    ).all()
+    seed = {"output": np.zeros((4, 0, 6)), "h_n": np.zeros((4, 0, 3))}
+    assert not compute_gradients(empty, trace, seed)["weight_hh_l0"].any()
+    assert np.isfinite(compute_gradient_bound(empty, trace, seed, FLOAT64)["weight_hh_l0"]).all()
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"input": np.zeros((4, 2, 5))}, r"input must have shape \(T, N, 2\), got \(4, 2, 5\)"),
-        ({"h_0": np.zeros((1, 2, 3))}, r"h_0 must have shape \(4, 2, 3\), got \(1, 2, 3\)"),
         (
-            {"h_0": np.zeros((4, 2, 3), dtype=np.float32)},
-            "input and h_0 must be float64, got float32",
+            {"initial": {"h_0": np.zeros((1, 2, 3))}},
+            r"h_0 must have shape \(4, 2, 3\), got \(1, 2, 3\)",
+        ),
+        (
+            {"initial": {"h_0": np.zeros((4, 2, 3)), "c_0": np.zeros((4, 2, 3))}},
+            "initial must have the names h_0, got h_0, c_0",
+        ),
+        (
+            {"initial": {"h_0": np.zeros((4, 2, 3), dtype=np.float32)}},
+            "h_0 must be float64, got float32",
         ),
         ({"lengths": np.array([4])}, r"lengths must have 2 entries, got array\(\[4\]\)"),
     ],
@@ -225,3 +241,10 @@ def test_an_empty_batch_has_empty_results() -> None:
 def test_a_problem_rejects_values_that_do_not_match(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         replace(small(), **change)
+
+
+def test_the_cell_of_a_projected_state_has_the_hidden_size() -> None:
+    problem = small("projected")
+    message = r"c_0 must have shape \(4, 2, 3\), got \(4, 2, 1\)"
+    with pytest.raises(ValueError, match=message):
+        replace(problem, initial={**problem.initial, "c_0": problem.h_0})

@@ -1,6 +1,7 @@
 """Other valid implementations, as plain loops over time.
 
-They differ in the order of summation, the precision and the formula of tanh.
+They differ in the order of summation and of other operations, the precision, and the formulas of
+tanh and of the sigmoid.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ import numpy as np
 from rnnspec.oracle import Array, Problem
 from rnnspec.oracle.problem import Flags
 
+Part = tuple[list[Array], list[Array]]
+"""The terms of a sum, and its biases."""
+
 
 @dataclass(frozen=True)
 class Arithmetic:
@@ -22,8 +26,8 @@ class Arithmetic:
     operand    significand bits of the operands of a product
     partial    significand bits of products and partial sums
     stored     significand bits of stored values
-    order      the order of summation
-    tanh       the formula of tanh
+    order      the order of summation, and of the operations after the sums
+    tanh       the formula of tanh, and that of the sigmoid with the same name
     stores     True if the parts of a sum are also rounded to `stored` bits
     """
 
@@ -70,6 +74,31 @@ TANH: dict[str, Callable[[Array, int], Array]] = {
     "quotient": _compute_tanh_by_quotient,
 }
 
+
+def _call_library_sigmoid(x: Array, p: int) -> Array:
+    return bits(1.0 / (1.0 + np.exp(-x)), p)
+
+
+def _compute_sigmoid_by_tanh(x: Array, p: int) -> Array:
+    return bits(0.5 * bits(1.0 + _compute_tanh_by_ratio(0.5 * x, p), p), p)
+
+
+def _compute_sigmoid_by_reciprocal(x: Array, p: int) -> Array:
+    return bits(1.0 / bits(1.0 + bits(np.exp(-x), p), p), p)
+
+
+def _compute_sigmoid_by_quotient(x: Array, p: int) -> Array:
+    e = bits(np.exp(np.minimum(x, 40.0)), p)
+    return bits(e / bits(1.0 + e, p), p)
+
+
+SIGMOID: dict[str, Callable[[Array, int], Array]] = {
+    "library": _call_library_sigmoid,
+    "ratio": _compute_sigmoid_by_tanh,
+    "sigmoid": _compute_sigmoid_by_reciprocal,
+    "quotient": _compute_sigmoid_by_quotient,
+}
+
 VARIANTS: dict[str, Arithmetic] = {
     "float32 forwards": Arithmetic("float32", 24, 24, 24),
     "float32 backwards": Arithmetic("float32", 24, 24, 24, order="backwards"),
@@ -107,27 +136,34 @@ VARIANTS: dict[str, Arithmetic] = {
 """The valid implementations, by name."""
 
 
-def evaluate(problem: Problem, way: Arithmetic, rng: np.random.Generator) -> tuple[Array, Array]:
-    """Return output and h_n of a problem, computed this way."""
-    config = problem.config
+def evaluate(problem: Problem, way: Arithmetic, rng: np.random.Generator) -> dict[str, Array]:
+    """Return the results of a problem by name, computed this way."""
+    config, letters = problem.config, problem.config.kind_data.states
     steps, batch, _ = problem.input.shape
     inside: Flags = np.arange(steps)[:, None] < problem.lengths
-    values, finals = problem.input, []
-    for layer in range(config.num_layers):
-        halves = []
-        for direction in range(config.num_directions):
-            state = problem.h_0[layer * config.num_directions + direction]
-            half = np.zeros((steps, batch, config.hidden_size))
-            for t in reversed(range(steps)) if direction else range(steps):
-                fresh = _run_step(problem, layer, direction, values[t], state, way, rng)
-                state = np.where(inside[t, :, None], fresh, state)
-                half[t] = np.where(inside[t, :, None], fresh, 0.0)
-            finals.append(state)
-            halves.append(half)
-        values = np.concatenate(halves, axis=-1)
-        if layer in problem.masks:
-            values = bits(values * bits(problem.masks[layer], way.stored), way.stored)
-    return values, np.stack(finals)
+    values = problem.input
+    finals: dict[str, list[Array]] = {letter: [] for letter in letters}
+    with np.errstate(over="ignore"):
+        for layer in range(config.num_layers):
+            halves = []
+            for direction in range(config.num_directions):
+                row = layer * config.num_directions + direction
+                states = [problem.initial[f"{letter}_0"][row] for letter in letters]
+                half = np.zeros((steps, batch, config.output_size))
+                for t in reversed(range(steps)) if direction else range(steps):
+                    fresh = _run_step(problem, layer, direction, values[t], states, way, rng)
+                    states = [
+                        np.where(inside[t, :, None], new, old)
+                        for new, old in zip(fresh, states, strict=True)
+                    ]
+                    half[t] = np.where(inside[t, :, None], fresh[0], 0.0)
+                for letter, state in zip(letters, states, strict=True):
+                    finals[letter].append(state)
+                halves.append(half)
+            values = np.concatenate(halves, axis=-1)
+            if layer in problem.masks:
+                values = bits(values * bits(problem.masks[layer], way.stored), way.stored)
+    return {"output": values, **{f"{each}_n": np.stack(rows) for each, rows in finals.items()}}
 
 
 def _run_step(
@@ -135,31 +171,72 @@ def _run_step(
     layer: int,
     direction: int,
     read: Array,
-    state: Array,
+    states: list[Array],
     way: Arithmetic,
     rng: np.random.Generator,
-) -> Array:
+) -> list[Array]:
     name = f"l{layer}" + ("_reverse" if direction else "")
     parts = []
-    for kind, values in (("ih", read), ("hh", state)):
-        terms = _multiply_terms(problem.weights[f"weight_{kind}_{name}"], values, way)
+    for part, values in (("ih", read), ("hh", states[0])):
+        weight = problem.weights[f"weight_{part}_{name}"]
         bias = (
-            [np.broadcast_to(problem.weights[f"bias_{kind}_{name}"], state.shape)]
+            [np.broadcast_to(problem.weights[f"bias_{part}_{name}"], (len(values), len(weight)))]
             if problem.config.bias
             else []
         )
-        parts.append((terms, bias))
-    total = (
-        _sum_and_store(parts, way, rng)
-        if way.stores
-        else _sum_terms(parts[0][1] + parts[1][1] + parts[0][0] + parts[1][0], way, rng)
+        parts.append((_multiply_terms(weight, values, way), bias))
+    if problem.config.kind == "gru":
+        return [_run_gru(parts, states[0], way, rng)]
+    total = _sum_parts(parts, way, rng)
+    if problem.config.kind == "rnn":
+        active = problem.config.nonlinearity == "tanh"
+        return [
+            bits(
+                TANH[way.tanh](total, way.stored) if active else np.maximum(total, 0.0), way.stored
+            )
+        ]
+    shown, memory = _run_lstm(total, states[1], way)
+    if problem.config.proj_size:
+        terms = _multiply_terms(problem.weights[f"weight_hr_{name}"], shown, way)
+        shown = bits(_sum_terms(terms, way, rng), way.stored)
+    return [shown, memory]
+
+
+def _run_gru(parts: list[Part], state: Array, way: Arithmetic, rng: np.random.Generator) -> Array:
+    def rounded(values: Array) -> Array:
+        return bits(values, way.stored)
+
+    hidden = state.shape[-1]
+    gates = [_select_columns(parts, slice(at * hidden, (at + 1) * hidden)) for at in range(3)]
+    r, z = (SIGMOID[way.tanh](_sum_parts(gate, way, rng), way.stored) for gate in gates[:2])
+    given, kept = (rounded(_sum_parts([part], way, rng)) for part in gates[2])
+    n = TANH[way.tanh](rounded(given + rounded(r * kept)), way.stored)
+    if way.order == "forwards":
+        return rounded(rounded(rounded(1.0 - z) * n) + rounded(z * state))
+    if way.order == "backwards":
+        return rounded(n + rounded(z * rounded(state - n)))
+    if way.order == "pairwise":
+        return rounded(rounded(n - rounded(z * n)) + rounded(z * state))
+    return rounded(state + rounded(rounded(1.0 - z) * rounded(n - state)))
+
+
+def _run_lstm(total: Array, memory: Array, way: Arithmetic) -> tuple[Array, Array]:
+    def rounded(values: Array) -> Array:
+        return bits(values, way.stored)
+
+    i, f, g, o = (
+        (TANH if gate == 2 else SIGMOID)[way.tanh](each, way.stored)
+        for gate, each in enumerate(np.split(total, 4, axis=-1))
     )
-    return bits(
-        TANH[way.tanh](total, way.stored)
-        if problem.config.nonlinearity == "tanh"
-        else np.maximum(total, 0.0),
-        way.stored,
-    )
+    memory = rounded(rounded(f * memory) + rounded(i * g))
+    return rounded(o * TANH[way.tanh](memory, way.stored)), memory
+
+
+def _select_columns(parts: list[Part], columns: slice) -> list[Part]:
+    return [
+        ([each[..., columns] for each in terms], [each[..., columns] for each in bias])
+        for terms, bias in parts
+    ]
 
 
 def _multiply_terms(weight: Array, values: Array, way: Arithmetic) -> list[Array]:
@@ -170,14 +247,19 @@ def _multiply_terms(weight: Array, values: Array, way: Arithmetic) -> list[Array
     ]
 
 
-def _sum_and_store(
-    parts: list[tuple[list[Array], list[Array]]], way: Arithmetic, rng: np.random.Generator
-) -> Array:
+def _sum_parts(parts: list[Part], way: Arithmetic, rng: np.random.Generator) -> Array:
+    if way.stores:
+        return _sum_and_store(parts, way, rng)
+    biases = [each for _, bias in parts for each in bias]
+    return _sum_terms(biases + [each for terms, _ in parts for each in terms], way, rng)
+
+
+def _sum_and_store(parts: list[Part], way: Arithmetic, rng: np.random.Generator) -> Array:
     totals = []
     for terms, bias in parts:
         total = bits(_sum_terms(terms, way, rng), way.stored)
         totals.append(bits(total + bias[0], way.stored) if bias else total)
-    return bits(totals[0] + totals[1], way.stored)
+    return bits(totals[0] + totals[1], way.stored) if len(totals) > 1 else totals[0]
 
 
 def _sum_terms(terms: list[Array], way: Arithmetic, rng: np.random.Generator) -> Array:
