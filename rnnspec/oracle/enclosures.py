@@ -14,9 +14,8 @@ four things of a number that two computations have, the reference and the layer 
 After an operation the error is that of the operands, propagated, plus two roundings to the dtype,
 relative to the magnitude. The magnitude of a sum is the sum of the magnitudes, and that of a
 product is their product, as if all brackets were multiplied out. So every order of evaluation that
-is algebraically equal is covered: an implementation that computes n + z (h - n), where the
-equation is (1 - z) n + z h, adds, subtracts and multiplies the same products of n, z and h, and
-rounds each of them at most twice as often as the equation has operations.
+is algebraically equal is covered: an implementation adds, subtracts and multiplies the same
+products, and rounds each of them at most twice as often as the equation has operations.
 """
 
 from __future__ import annotations
@@ -124,12 +123,13 @@ class Enclosed:
 
         With errors d of z, e of a and f of b, the change of the exact result is
         d (b - a) + (1 - z - d) e + (z + d) f, and the result is no larger than a and b. An
-        implementation rounds each product at most four times: it subtracts, multiplies, adds and
-        stores. A gate is between 0 and 1, as every formula of `Rounding` computes it.
+        implementation may compute a + z (b - a) or b + (1 - z) (a - b) instead, so both numbers
+        count with 1 + z. It rounds each product at most four times: it subtracts, multiplies, adds
+        and stores. A gate is between 0 and 1, as every formula of `Rounding` computes it.
         """
         rounding, weight = self.rounding, self.value
         value = (1.0 - weight) * first.value + weight * second.value
-        magnitude = (1.0 + self.magnitude) * first.magnitude + self.magnitude * second.magnitude
+        magnitude = (1.0 + self.magnitude) * (first.magnitude + second.magnitude)
         magnitude = np.where(magnitude <= rounding.largest, magnitude, np.inf)
         moved = (
             self.error * np.abs(second.value - first.value)

@@ -6,6 +6,7 @@ import numpy as np
 
 from rnnspec.oracle.backward import Cotangents, gathered, layer_adjoints, outer
 from rnnspec.oracle.catalogue import cell_of
+from rnnspec.oracle.cells import Cell
 from rnnspec.oracle.exact_values import has_exact_sums
 from rnnspec.oracle.layers import Array, LayerAdjoint, LayerTrace
 from rnnspec.oracle.problem import Problem, Trace
@@ -25,7 +26,7 @@ def is_exact(problem: Problem, trace: Trace, limit: float) -> bool:
         return False
     with np.errstate(all="ignore"):
         return all(
-            _has_exact_preactivations(layer, trace, limit)
+            _has_exact_preactivations(cell, layer, trace, limit)
             and cell.is_exact(layer, trace.alive, limit)
             and _has_exact_projection(layer, trace, limit)
             for layer in trace.layers
@@ -49,17 +50,27 @@ def is_exact_gradient(problem: Problem, trace: Trace, cotangents: Cotangents, li
         )
 
 
-def _has_exact_preactivations(layer: LayerTrace, trace: Trace, limit: float) -> bool:
+def _has_exact_preactivations(cell: Cell, layer: LayerTrace, trace: Trace, limit: float) -> bool:
     weights, before = layer.weights, np.where(trace.alive, layer.states[:, :-1], 0.0)
     magnitude = (
         np.abs(layer.read) @ np.abs(weights.ih.swapaxes(1, 2))[:, None]
         + np.abs(before) @ np.abs(weights.hh.swapaxes(1, 2))[:, None]
     )
     magnitude += np.abs(weights.biases).sum(axis=1)[:, None, None]
-    return has_exact_sums(
-        [(weights.ih, layer.read), (weights.hh, before), (weights.biases,)],
-        np.where(trace.alive, magnitude, 0.0),
-        limit,
+    magnitude = np.where(trace.alive, magnitude, 0.0)
+    size = magnitude.shape[-1] // cell.blocks
+    blocks = [slice(block * size, (block + 1) * size) for block in range(cell.blocks)]
+    return all(
+        has_exact_sums(
+            [
+                (weights.ih[:, rows], layer.read),
+                (weights.hh[:, rows], before),
+                (weights.biases[..., rows],),
+            ],
+            magnitude[..., rows],
+            limit,
+        )
+        for rows in blocks
     )
 
 

@@ -80,11 +80,12 @@ class GruCell(GatedCell):
         state = np.where(alive, layer.states[:, :-1], 0.0)
         reset, update, new = self.open_gates(sums)
         inner = np.abs(sums[2]) + reset * np.abs(sums[3])
-        size = (1.0 + update) * np.abs(new) + update * np.abs(state)
+        mixed = [(new,), (state,), (update, new), (update, state)]
+        size = (1.0 + update) * (np.abs(new) + np.abs(state))
         return (
             has_settled_sigmoid(sums[0], alive)
             and has_settled_sigmoid(sums[1], alive)
             and has_exact_sums([(sums[2],), (reset, sums[3])], inner, limit)
             and has_settled_tanh(sums[2] + reset * sums[3], alive)
-            and has_exact_sums([(new,), (update, new), (update, state)], size, limit)
+            and has_exact_sums(mixed, size, limit)
         )

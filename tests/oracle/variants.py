@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rnnspec.oracle import Array, Problem
-from rnnspec.oracle.problem import Flags
+from rnnspec.oracle.layers import Flags
 
 Part = tuple[list[Array], list[Array]]
 """The terms of a sum, and its biases."""
@@ -211,6 +211,15 @@ def _run_gru(parts: list[Part], state: Array, way: Arithmetic, rng: np.random.Ge
     r, z = (SIGMOID[way.tanh](_sum_parts(gate, way, rng), way.stored) for gate in gates[:2])
     given, kept = (rounded(_sum_parts([part], way, rng)) for part in gates[2])
     n = TANH[way.tanh](rounded(given + rounded(r * kept)), way.stored)
+    return mix_in_order(z, n, state, way)
+
+
+def mix_in_order(z: Array, n: Array, state: Array, way: Arithmetic) -> Array:
+    """Return (1 - z) n + z h, with operations in an order of this way."""
+
+    def rounded(values: Array) -> Array:
+        return bits(values, way.stored)
+
     if way.order == "forwards":
         return rounded(rounded(rounded(1.0 - z) * n) + rounded(z * state))
     if way.order == "backwards":
