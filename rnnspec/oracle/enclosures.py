@@ -227,7 +227,10 @@ class Enclosed:
 
 
 Number = TypeVar("Number", Array, Enclosed)
-"""What the equations of a cell compute with."""
+"""What the equations of a cell compute with.
+
+Anything else works as well that has arithmetic and the methods `tanh` and `sigmoid`.
+"""
 
 TANH_SLOPE_K = 5.0
 """The absolute error of evaluating the slope of tanh, in units of the roundoff.
@@ -239,12 +242,12 @@ Evaluating 1 - y**2 has an error of 1. Evaluating 4 exp(2 x) / (1 + exp(2 x))**2
 
 def tanh(numbers: Number) -> Number:
     """Return the tanh of numbers."""
-    return numbers.tanh() if isinstance(numbers, Enclosed) else np.tanh(numbers)
+    return np.tanh(numbers) if isinstance(numbers, np.ndarray) else numbers.tanh()
 
 
 def sigmoid(numbers: Number) -> Number:
     """Return the sigmoid of numbers."""
-    return numbers.sigmoid() if isinstance(numbers, Enclosed) else compute_sigmoid(numbers)
+    return compute_sigmoid(numbers) if isinstance(numbers, np.ndarray) else numbers.sigmoid()
 
 
 def tanh_slope(values: Number) -> Number:

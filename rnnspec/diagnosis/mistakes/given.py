@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -13,8 +13,20 @@ from torch import Tensor
 from rnnspec.cases.axes import InitialState
 from rnnspec.cases.case import Case
 from rnnspec.cases.values import Values
+from rnnspec.oracle.catalogue import cell_of
+from rnnspec.oracle.cells import Cell
 
 SUFFIXES = ("", "_reverse")
+
+
+def expand_rows(rows: Tensor, blocks: Sequence[int], number: int) -> Tensor:
+    """Return rows of gates as rows of sums: `blocks` has the place of each gate among `number`."""
+    if len(blocks) == number:
+        return rows
+    parts = [torch.zeros_like(rows[: len(rows) // len(blocks)]) for _ in range(number)]
+    for block, part in zip(blocks, rows.chunk(len(blocks)), strict=True):
+        parts[block] = part
+    return torch.cat(parts)
 
 
 @dataclass(frozen=True)
@@ -99,6 +111,24 @@ class Given:
         state = {} if self.h_0 is None else {"h_0": self.h_0}
         return {"input": self.input, **state, **self.weights}
 
-    def weight(self, kind: str, layer: int, direction: int) -> Tensor:
-        """Return one parameter of one layer and direction."""
-        return self.weights[f"{kind}_l{layer}{SUFFIXES[direction]}"]
+    @cached_property
+    def cell(self) -> Cell:
+        """The cell of the layer, with its equations."""
+        return cell_of(self.case.config)
+
+    def weight(
+        self,
+        kind: str,
+        layer: int,
+        direction: int,
+        change: Callable[[Tensor], Tensor] | None = None,
+    ) -> Tensor:
+        """Return one parameter of one layer and direction, with a row for each sum of a step.
+
+        If there are more sums than gates, the rows of the others are zero. `change` is applied
+        before that, to the rows of the gates.
+        """
+        rows = self.weights[f"{kind}_l{layer}{SUFFIXES[direction]}"]
+        rows = rows if change is None else change(rows)
+        blocks = self.cell.input_blocks if kind.endswith("_ih") else self.cell.hidden_blocks
+        return expand_rows(rows, blocks, self.cell.blocks)

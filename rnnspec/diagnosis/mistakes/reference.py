@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from rnnspec.contract.kinds import Nonlinearity
 from rnnspec.diagnosis.mistakes.given import Given
+from rnnspec.oracle.gated import GatedCell
 
 
 class Refused(Exception):
@@ -138,8 +140,9 @@ class Reference:
         outputs: list[Tensor] = [first] * len(sums)
         state = first
         for step, time in enumerate(self.order(len(sums), direction)):
-            total = self.add(sums[time], self.recall(state, first, step), weight, layer, step)
-            new = self.keep(self.activate(total, layer), time, state)
+            recalled = self.recall(state, first, step)
+            total = self.add(sums[time], recalled, weight, layer, step)
+            new = self.keep(self.update(total, recalled, layer), time, state)
             outputs[time] = new
             state = self.carry(new, state, first, time)
         return self.stack_steps(outputs, layer, direction), self.pick_last(
@@ -178,6 +181,19 @@ class Reference:
     def add(self, rest: Tensor, state: Tensor, weight: Tensor, layer: int, step: int) -> Tensor:
         """Return the sum of a step."""
         return rest + state @ weight
+
+    def update(self, total: Tensor, state: Tensor, layer: int) -> Tensor:
+        """Return the new state, from the sums of a step and the state that it reads."""
+        cell = self.given.cell
+        if not isinstance(cell, GatedCell):
+            return self.activate(total, layer)
+        gates: Any = cell.open_gates(self.change_sums(total.chunk(cell.blocks, -1), layer))
+        new: Any = cell.update(gates, (state,))
+        return new[0]  # type: ignore[no-any-return]
+
+    def change_sums(self, sums: Sequence[Tensor], layer: int) -> Any:
+        """Return the sums of a step, block by block, to which gates apply their functions."""
+        return sums
 
     def activate(self, total: Tensor, layer: int) -> Tensor:
         """Return the nonlinearity of a sum."""

@@ -21,42 +21,42 @@ class PlantedGRU(Planted, PlainGRU):
 class Reordered(PlantedGRU):
     """The base of the bugs that read the rows of weights and biases in another order."""
 
-    order: tuple[int, ...] = (0, 1, 2)
+    stacked: tuple[int, ...] = (0, 1, 2)
 
     def parameter(self, kind: str, layer: int, direction: int) -> Tensor:
         blocks = super().parameter(kind, layer, direction).chunk(GATES)
-        return torch.cat([blocks[place] for place in self.order])
+        return torch.cat([blocks[place] for place in self.stacked])
 
 
 class UpdateGateFirst(Reordered):
     """The rows are read as update, reset and new gate, the order of Keras;
     gates.order sees it."""
 
-    order = (1, 0, 2)
+    stacked = (1, 0, 2)
 
 
 class NewGateBeforeUpdate(Reordered):
     """The rows are read as reset, new and update gate; gates.order sees it."""
 
-    order = (0, 2, 1)
+    stacked = (0, 2, 1)
 
 
 class NewGateFirst(Reordered):
     """The rows are read as new, update and reset gate; gates.order sees it."""
 
-    order = (2, 1, 0)
+    stacked = (2, 1, 0)
 
 
 class GatesRotatedDown(Reordered):
     """The rows are read as new, reset and update gate; gates.order sees it."""
 
-    order = (1, 2, 0)
+    stacked = (1, 2, 0)
 
 
 class GatesRotatedUp(Reordered):
     """The rows are read as update, new and reset gate; gates.order sees it."""
 
-    order = (2, 0, 1)
+    stacked = (2, 0, 1)
 
 
 class GatesExchangedInBackward(PlantedGRU):

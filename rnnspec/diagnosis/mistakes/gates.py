@@ -1,0 +1,196 @@
+"""Mistakes with gates: their order, their sense, and what they read and multiply."""
+
+# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import permutations
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rnnspec.cases.case import Case
+from rnnspec.contract.kinds import JUDGED, KINDS, Kind
+from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
+from rnnspec.diagnosis.mistakes.places import (
+    EVERYWHERE,
+    FIRST_LAYER,
+    LAST_LAYER,
+    UPPER_LAYERS,
+    Local,
+    list_by_place,
+)
+from rnnspec.diagnosis.mistakes.reference import Reference
+from rnnspec.oracle.catalogue import cell_of
+
+Sums = Sequence[Tensor]
+LAYERS = (EVERYWHERE, FIRST_LAYER, UPPER_LAYERS, LAST_LAYER)
+STACKS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("", ("weight_ih", "weight_hh", "bias_ih", "bias_hh")),
+    (" in weight_ih and bias_ih", ("weight_ih", "bias_ih")),
+    (" in weight_hh and bias_hh", ("weight_hh", "bias_hh")),
+)
+HELD = 1e4
+"""The argument of a gate that is always open."""
+
+
+@dataclass
+class OtherOrder(Local):
+    """Rows of some parameters are taken for those of other gates."""
+
+    stacked: tuple[int, ...] = ()
+    kinds: tuple[str, ...] = ()
+
+    def input_weight(self, layer: int, direction: int) -> Tensor:
+        return self._get("weight_ih", layer, direction)
+
+    def recurrent_weight(self, layer: int, direction: int) -> Tensor:
+        return self._get("weight_hh", layer, direction)
+
+    def biases(self, layer: int, direction: int) -> list[Tensor]:
+        if not self.given.case.config.bias:
+            return []
+        return [self._get(kind, layer, direction) for kind in ("bias_ih", "bias_hh")]
+
+    def _get(self, kind: str, layer: int, direction: int) -> Tensor:
+        is_wrong = kind in self.kinds and self.is_wrong(layer, direction)
+        change = self._exchange if is_wrong else None
+        return self.given.weight(kind, layer, direction, change)
+
+    def _exchange(self, rows: Tensor) -> Tensor:
+        blocks = rows.chunk(len(self.stacked))
+        return torch.cat([blocks[self.stacked.index(gate)] for gate in range(len(self.stacked))])
+
+
+@dataclass
+class OtherGate(Local):
+    """The sums of one gate are changed, as another function of the right sums would be."""
+
+    block: int = 0
+    change: Callable[[Tensor], Tensor] = torch.neg
+
+    def change_sums(self, sums: Sums, layer: int) -> Any:
+        if not self.is_wrong(layer, 0):
+            return sums
+        return [self.change(each) if i == self.block else each for i, each in enumerate(sums)]
+
+
+@dataclass
+class BiasOutside(Reference):
+    """The hidden bias of a gate that multiplies the hidden part of another is added outside."""
+
+    def biases(self, layer: int, direction: int) -> list[Tensor]:
+        right = super().biases(layer, direction)
+        if not right:
+            return right
+        cell = self.given.cell
+        outside, inside = cell.input_blocks[-1], cell.hidden_blocks[-1]
+        parts = list(right[1].chunk(cell.blocks))
+        parts[outside], parts[inside] = parts[inside], parts[outside]
+        return [right[0], torch.cat(parts)]
+
+
+@dataclass
+class ResetBefore(Reference):
+    """The first gate multiplies the hidden state before the product with the hidden weights."""
+
+    def add(self, rest: Tensor, state: Tensor, weight: Tensor, layer: int, step: int) -> Tensor:
+        cell = self.given.cell
+        total = super().add(rest, state, weight, layer, step)
+        *others, _ = total.chunk(cell.blocks, -1)
+        part = weight.chunk(cell.blocks, 1)[cell.hidden_blocks[-1]]
+        own = rest.chunk(cell.blocks, -1)[cell.hidden_blocks[-1]]
+        return torch.cat([*others, own + (torch.sigmoid(others[0]) * state) @ part], -1)
+
+
+def _apply_instead(function: Callable[[Tensor], Tensor], sums: Tensor) -> Tensor:
+    """Return the sums whose sigmoid is another function of the right sums."""
+    return torch.logit(function(sums))
+
+
+GATE_CHANGES: tuple[tuple[str, Callable[[Tensor], Tensor]], ...] = (
+    ("has the opposite sense: 1 minus what it should be", torch.neg),
+    ("is always open", lambda sums: torch.full_like(sums, HELD)),
+    ("is always shut", lambda sums: torch.full_like(sums, -HELD)),
+    ("is always one half", torch.zeros_like),
+    (
+        "is a hard sigmoid, clip(x / 6 + 1/2, 0, 1)",
+        partial(_apply_instead, torch.nn.functional.hardsigmoid),
+    ),
+    (
+        "is a hard sigmoid, clip(0.2 x + 1/2, 0, 1)",
+        partial(_apply_instead, lambda x: (0.2 * x + 0.5).clamp(0, 1)),
+    ),
+    ("is computed from twice its sum", lambda sums: 2 * sums),
+)
+
+
+def _list_kinds() -> list[Kind]:
+    return [KINDS[name] for name in JUDGED if KINDS[name].is_gated]
+
+
+def _is_of_kind(kind: Kind, case: Case) -> bool:
+    return case.config.kind == kind.name
+
+
+def _multiplies_hidden_part(case: Case) -> bool:
+    """Return whether a gate multiplies the hidden part of a sum, which has a block of its own."""
+    config = case.config
+    return config.kind_data.is_gated and cell_of(config).blocks > len(config.kind_data.gates)
+
+
+def _list_orders(kind: Kind) -> Iterator[Hypothesis]:
+    documented = ", ".join(kind.gates)
+    for where, parameters in STACKS:
+        for order in permutations(range(len(kind.gates))):
+            if list(order) == sorted(order):
+                continue
+            names = ", ".join(kind.gates[gate] for gate in order)
+            yield from list_by_place(
+                f"the rows{where} are taken for the gates {names}, in this order",
+                f"stack the rows in the documented order: {documented}",
+                ("gates.order", "gates.alone"),
+                OtherOrder,
+                partial(_is_of_kind, kind),
+                stacked=order,
+                kinds=parameters,
+            )
+
+
+def _list_changes(kind: Kind) -> Iterator[Hypothesis]:
+    for place, (gate, sign) in enumerate(zip(kind.gates, kind.held, strict=True)):
+        for text, change in GATE_CHANGES if sign is not None else ():
+            yield from list_by_place(
+                f"the {gate} gate {text}",
+                f"compute the {gate} gate as documented: the sigmoid of its sum",
+                ("gates.alone", "recurrence.output"),
+                OtherGate,
+                partial(_is_of_kind, kind),
+                LAYERS,
+                block=place,
+                change=change,
+            )
+
+
+HYPOTHESES: tuple[Hypothesis, ...] = (
+    *(each for kind in _list_kinds() for each in _list_orders(kind)),
+    *(each for kind in _list_kinds() for each in _list_changes(kind)),
+    Hypothesis(
+        "the reset gate multiplies the hidden state before the product with weight_hh",
+        "multiply the product, with its bias, by the reset gate: r * (W_hn h + b_hn)",
+        ("gates.alone", "recurrence.output"),
+        ResetBefore,
+        _multiplies_hidden_part,
+    ),
+    Hypothesis(
+        "the hidden bias of the new gate is added outside of the reset gate",
+        "add b_hn before the reset gate multiplies: r * (W_hn h + b_hn)",
+        ("recurrence.two-biases", "gates.alone", "recurrence.output"),
+        BiasOutside,
+        _multiplies_hidden_part,
+    ),
+)
