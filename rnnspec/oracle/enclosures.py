@@ -20,6 +20,7 @@ products, and rounds each of them at most twice as often as the equation has ope
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -137,7 +138,7 @@ class Enclosed:
             + weight * second.error
             + self.error * np.abs(first.error - second.error)
         )
-        rounded = 2.0 * rounding.roundoff * magnitude + rounding.eta
+        rounded = 2.0 * rounding.roundoff * magnitude + 4.0 * rounding.eta
         reach = np.maximum(first.reach, second.reach) + rounded
         size, error = np.abs(value), moved + rounded
         return Enclosed(
@@ -147,6 +148,17 @@ class Enclosed:
             magnitude,
             rounding,
         )
+
+    def allow_underflow(self, factors: Sequence[Enclosed]) -> Enclosed:
+        """Return this product of factors, of which some may be multiplied first and underflow.
+
+        What underflows is off by eta, and the other factors multiply that.
+        """
+        partners = np.asarray(self.rounding.eta)
+        for factor in factors:
+            partners = partners * (1.0 + factor.reach)
+        error, reach = self.error + partners, self.reach + partners
+        return Enclosed(self.value, error, reach, self.magnitude, self.rounding)
 
     def tanh(self) -> Enclosed:
         """Return the tanh: monotone, so its change is exact, plus the error of evaluating it."""
@@ -258,6 +270,16 @@ def tanh_slope(values: Number) -> Number:
 def sigmoid_slope(values: Number) -> Number:
     """Return the slopes of the sigmoid where it has these values."""
     return values.sigmoid_slope() if isinstance(values, Enclosed) else values * (1.0 - values)
+
+
+def multiply(*factors: Number) -> Number:
+    """Return the product of three or more factors, which may be multiplied in any order."""
+    product = factors[0]
+    for factor in factors[1:]:
+        product = product * factor
+    if isinstance(product, Enclosed):
+        return product.allow_underflow([each for each in factors if isinstance(each, Enclosed)])
+    return product
 
 
 def mix(weight: Number, first: Number, second: Number) -> Number:

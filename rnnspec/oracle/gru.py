@@ -14,7 +14,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from rnnspec.oracle.enclosures import Number, mix, sigmoid, sigmoid_slope, tanh, tanh_slope
+from rnnspec.oracle.enclosures import (
+    Number,
+    mix,
+    multiply,
+    sigmoid,
+    sigmoid_slope,
+    tanh,
+    tanh_slope,
+)
 from rnnspec.oracle.exact_values import (
     has_exact_sums,
     has_settled_sigmoid,
@@ -67,9 +75,13 @@ class GruCell(GatedCell):
         """Return the gradients for the four sums, and z dh for h."""
         reset, update, rest, change, hidden, reset_slope, update_slope, new_slope = factors
         (state,) = received
-        new = (state * rest) * new_slope
         return (
-            ((new * hidden) * reset_slope, (state * change) * update_slope, new, new * reset),
+            (
+                multiply(state, rest, new_slope, hidden, reset_slope),
+                multiply(state, change, update_slope),
+                multiply(state, rest, new_slope),
+                multiply(state, rest, new_slope, reset),
+            ),
             state * update,
             (),
         )

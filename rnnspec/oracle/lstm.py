@@ -16,7 +16,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from rnnspec.oracle.enclosures import Number, sigmoid, sigmoid_slope, tanh, tanh_slope
+from rnnspec.oracle.enclosures import Number, multiply, sigmoid, sigmoid_slope, tanh, tanh_slope
 from rnnspec.oracle.exact_values import (
     has_exact_sums,
     has_settled_sigmoid,
@@ -74,13 +74,13 @@ class LstmCell(GatedCell):
         into, forget, cell, out, before, shown, shown_slope = factors[:7]
         into_slope, forget_slope, cell_slope, out_slope = factors[7:]
         state, carried = received
-        memory = carried + (state * out) * shown_slope
+        memory = carried + multiply(state, out, shown_slope)
         return (
             (
-                (memory * cell) * into_slope,
-                (memory * before) * forget_slope,
-                (memory * into) * cell_slope,
-                (state * shown) * out_slope,
+                multiply(memory, cell, into_slope),
+                multiply(memory, before, forget_slope),
+                multiply(memory, into, cell_slope),
+                multiply(state, shown, out_slope),
             ),
             None,
             (memory * forget,),
