@@ -149,6 +149,10 @@ class Enclosed:
             rounding,
         )
 
+    def allow_remainder(self) -> Enclosed:
+        """Return this gate z, which may also be computed as 1 - (1 - z)."""
+        return self._round(self.value, self.error, self.reach, 1.0 + self.magnitude)
+
     def allow_underflow(self, factors: Sequence[Enclosed]) -> Enclosed:
         """Return this product of factors, of which some may be multiplied first and underflow.
 
@@ -270,6 +274,11 @@ def tanh_slope(values: Number) -> Number:
 def sigmoid_slope(values: Number) -> Number:
     """Return the slopes of the sigmoid where it has these values."""
     return values.sigmoid_slope() if isinstance(values, Enclosed) else values * (1.0 - values)
+
+
+def remainder(weight: Number) -> Number:
+    """Return a gate z: what is left of 1 without 1 - z, which is how it may be computed."""
+    return weight.allow_remainder() if isinstance(weight, Enclosed) else weight
 
 
 def multiply(*factors: Number) -> Number:

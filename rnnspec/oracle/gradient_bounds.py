@@ -113,7 +113,7 @@ def _bound_through_mask(
 def _bound_adjoint(layer: _Layer, received: Array, last: Array) -> AdjointError:
     rounding, weights, adjoint = layer.rounding, layer.trace.weights, layer.adjoint
     terms = weights.hh.shape[1] + (2 if adjoint.direct is None else 3)
-    gamma = rounding.gamma(terms)
+    gamma = rounding.gamma(terms, stores=_count_partial_sums(layer))
     hh = np.abs(weights.hh) + fuzz(rounding, gamma)
     sent = product(np.abs(adjoint.sums), hh)
     if adjoint.direct is not None:
@@ -135,6 +135,11 @@ def _bound_adjoint(layer: _Layer, received: Array, last: Array) -> AdjointError:
     state = finite(np.where(reached[:, 0], np.inf, state), lowest, rounding)
     others = (np.where(reached[:, 0], np.inf, each) for each in first[1:])
     return AdjointError(states, sums, (state, *others), _bound_read(layer, sums))
+
+
+def _count_partial_sums(layer: _Layer) -> int:
+    """Return how often a layer may store the sum over all gates while it adds gate by gate."""
+    return cell_of(layer.problem.config).blocks - 1
 
 
 def _propagate_error(
@@ -174,7 +179,7 @@ def _compute_carried_magnitude(sent: Array, last: Array, alive: Flags) -> Array:
 def _bound_read(layer: _Layer, sums: Array) -> Array:
     rounding, weights = layer.rounding, layer.trace.weights
     terms = weights.ih.shape[0] * weights.ih.shape[1]
-    gamma = rounding.gamma(terms)
+    gamma = rounding.gamma(terms, stores=_count_partial_sums(layer))
     ih = np.abs(weights.ih) + fuzz(rounding, gamma)
     magnitude = gathered(np.abs(layer.adjoint.sums), ih)
     error = (

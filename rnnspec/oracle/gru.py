@@ -18,6 +18,7 @@ from rnnspec.oracle.enclosures import (
     Number,
     mix,
     multiply,
+    remainder,
     sigmoid,
     sigmoid_slope,
     tanh,
@@ -60,7 +61,7 @@ class GruCell(GatedCell):
         reset, update, new = gates
         return (
             reset,
-            update,
+            remainder(update),
             1.0 - update,
             before[0] - new,
             sums[3],

@@ -27,6 +27,7 @@ from rnnspec.oracle import (
 )
 from rnnspec.selftest import CORRECT
 from tests.oracle.drawn import DTYPES, Judged, cast, cotangents, draw, excess, judge
+from tests.oracle.loops import LOOPS
 from tests.oracle.variants import VARIANTS, evaluate
 
 pytestmark = pytest.mark.filterwarnings("ignore:LSTM with projections is not supported")
@@ -93,6 +94,19 @@ def test_gradients_of_torch_stay_within_the_bound(name: str, kind: str) -> None:
 def test_gradients_of_torch_in_16_bits_stay_within_the_bound(name: str, kind: str) -> None:
     for seed in range(40):
         assert_gradients_within(seed, name, FLOAT32_SUMS[name], kind=kind)
+
+
+@pytest.mark.parametrize("name", DTYPES)
+@pytest.mark.parametrize("layer", LOOPS)
+def test_a_loop_of_single_operations_stays_within_the_bound(
+    name: str, layer: type[torch.nn.RNNBase]
+) -> None:
+    rounding, kind = FLOAT32_SUMS.get(name, ROUNDINGS[name]), LOOPS[layer]
+    for seed in range(15):
+        problem = draw(np.random.default_rng(seed), DTYPES[name], kind=kind, steps=8)
+        judged = Judged(problem, DTYPES[name], layer=layer)
+        assert judged_excess(problem, judged.results, rounding) <= 1.0, f"seed {seed}"
+        assert_gradients_within(seed, name, rounding, layer, kind)
 
 
 @pytest.mark.parametrize("name", FLOAT32_SUMS)
