@@ -127,8 +127,10 @@ def _bound_adjoint(layer: _Layer, received: Array, last: Array) -> AdjointError:
     states, sums, first = _propagate_error(layer, own, hh, 1.0 + gamma)
     within = (magnitude + states <= rounding.largest).all(axis=-1, keepdims=True)
     within &= (np.abs(adjoint.sums) + sums <= rounding.largest).all(axis=-1, keepdims=True)
-    reached = np.logical_or.accumulate((~within & layer.alive)[:, ::-1], axis=1)[:, ::-1]
-    states, sums = (np.where(reached, np.inf, each) for each in (states, sums))
+    beyond = ~within & layer.alive
+    reached = np.logical_or.accumulate(beyond[:, ::-1], axis=1)[:, ::-1]
+    if beyond.any():
+        states, sums = (np.where(reached, np.inf, each) for each in (states, sums))
     begin = layer.alive.argmax(axis=1)[:, None]
     lowest = np.take_along_axis(sent, begin, axis=1)[:, 0]
     state = (first[0] * (1.0 + gamma) + gamma * lowest + 2 * terms * rounding.eta) * SLOP

@@ -69,7 +69,7 @@ def collect_results(problem: Problem, carried: Sequence[States], alive: Flags) -
 
 def to_steps(values: Array, directions: int) -> Array:
     """Return (T, N, W) in time order as (D, T, N, W) in step order, for directions that read it."""
-    return np.stack((values, values[::-1])[:directions])
+    return values[None] if directions == 1 else np.stack((values, values[::-1]))
 
 
 def split(values: Array, directions: int) -> Array:
@@ -97,7 +97,7 @@ def masked(problem: Problem, layer: int, values: Array) -> Array:
 
 def _find_alive_steps(problem: Problem) -> Flags:
     inside = (np.arange(len(problem.input))[:, None] < problem.lengths)[..., None]
-    return np.stack((inside, inside[::-1])[: problem.config.num_directions])
+    return inside[None] if problem.config.num_directions == 1 else np.stack((inside, inside[::-1]))
 
 
 def _stack_weights(problem: Problem, cell: Cell, layer: int) -> LayerWeights:
@@ -130,14 +130,15 @@ def _run_layer(
     if weights.hr is not None:
         raw = np.empty((directions, steps, batch, weights.hr.shape[2]))
     recurrent = np.ascontiguousarray(weights.hh.swapaxes(1, 2))
+    projection = None if weights.hr is None else weights.hr.swapaxes(1, 2)
     before, padded = first, not alive.all()
     for step in range(steps):
         current = sums[:, step]
         current += before[0] @ recurrent
         after = cell.advance(current, before)
-        if weights.hr is not None:
+        if projection is not None:
             raw[:, step] = after[0]
-            after = (after[0] @ weights.hr.swapaxes(1, 2), *after[1:])
+            after = (after[0] @ projection, *after[1:])
         if padded:
             after = keep_if_padded(alive[:, step], after, before)
         hidden[:, step + 1] = after[0]
@@ -150,4 +151,4 @@ def _run_layer(
 
 def keep_if_padded(alive: Flags, after: States, before: States) -> States:
     """Return the states after a step, but those before it where there is no value to read."""
-    return tuple(np.where(alive, *pair) for pair in zip(after, before, strict=True))
+    return tuple([np.where(alive, *pair) for pair in zip(after, before, strict=True)])
