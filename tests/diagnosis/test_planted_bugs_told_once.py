@@ -47,6 +47,7 @@ RULES = {
     "SquareInputWeightTransposed": ("recurrence.output", "dropout.place"),
     "UpperLayersBatchMajor": ("stacking.composition", "samples.permuted"),
     "NoBiasRaises": ("parameters.no-bias", "parameters.names"),
+    "PackedDataRounded": ("side-effects.arguments", "gradients.*"),
 }
 """Bugs, and rules that fail because of them: any of them could be told as a fault of its own."""
 
