@@ -258,12 +258,16 @@ Evaluating 1 - y**2 has an error of 1. Evaluating 4 exp(2 x) / (1 + exp(2 x))**2
 
 def tanh(numbers: Number) -> Number:
     """Return the tanh of numbers."""
-    return np.tanh(numbers) if isinstance(numbers, np.ndarray) else numbers.tanh()
+    if not isinstance(numbers, Enclosed) and isinstance(numbers, np.ndarray):
+        return np.tanh(numbers)
+    return numbers.tanh()
 
 
 def sigmoid(numbers: Number) -> Number:
     """Return the sigmoid of numbers."""
-    return compute_sigmoid(numbers) if isinstance(numbers, np.ndarray) else numbers.sigmoid()
+    if not isinstance(numbers, Enclosed) and isinstance(numbers, np.ndarray):
+        return compute_sigmoid(numbers)
+    return numbers.sigmoid()
 
 
 def tanh_slope(values: Number) -> Number:
