@@ -7,7 +7,7 @@ from torch import nn
 from rnnspec.contract.kinds import GRU
 from rnnspec.plain.gru import PlainGRU
 from rnnspec.selftest import bank, correct, correct_gru
-from rnnspec.selftest.bugs import gru
+from rnnspec.selftest.bugs import gate_order, gru
 from rnnspec.selftest.planting import combine, plant_everywhere
 
 OTHERWISE_RUN = (
@@ -23,7 +23,8 @@ BUGS: dict[str, type[nn.Module]] = {
     **plant_everywhere(bank.BUGS, PlainGRU, GRU, globals()),
     **{
         name: bug
-        for name, bug in bank.list_classes(gru, gru.PlantedGRU).items()
+        for module in (gate_order, gru)
+        for name, bug in bank.list_classes(module, gru.PlantedGRU).items()
         if bank.names_rule(bug)
     },
 }

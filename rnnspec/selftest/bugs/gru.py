@@ -18,67 +18,6 @@ class PlantedGRU(Planted, PlainGRU):
     """The reference GRU with one thing wrong about its cell."""
 
 
-class Reordered(PlantedGRU):
-    """The base of the bugs that read the rows of weights and biases in another order."""
-
-    stacked: tuple[int, ...] = (0, 1, 2)
-
-    def parameter(self, kind: str, layer: int, direction: int) -> Tensor:
-        blocks = super().parameter(kind, layer, direction).chunk(GATES)
-        return torch.cat([blocks[place] for place in self.stacked])
-
-
-class UpdateGateFirst(Reordered):
-    """The rows are read as update, reset and new gate, the order of Keras;
-    gates.order sees it."""
-
-    stacked = (1, 0, 2)
-
-
-class NewGateBeforeUpdate(Reordered):
-    """The rows are read as reset, new and update gate; gates.order sees it."""
-
-    stacked = (0, 2, 1)
-
-
-class NewGateFirst(Reordered):
-    """The rows are read as new, update and reset gate; gates.order sees it."""
-
-    stacked = (2, 1, 0)
-
-
-class GatesRotatedDown(Reordered):
-    """The rows are read as new, reset and update gate; gates.order sees it."""
-
-    stacked = (1, 2, 0)
-
-
-class GatesRotatedUp(Reordered):
-    """The rows are read as update, new and reset gate; gates.order sees it."""
-
-    stacked = (2, 0, 1)
-
-
-class GatesExchangedInBackward(PlantedGRU):
-    """The backward direction exchanges the reset and the update gate; gates.order or
-    gates.alone or recurrence.output sees it."""
-
-    narrow = True
-
-    def parameter(self, kind: str, layer: int, direction: int) -> Tensor:
-        reset, update, new = super().parameter(kind, layer, direction).chunk(GATES)
-        return torch.cat([update, reset, new] if direction else [reset, update, new])
-
-
-class RecurrentGatesExchanged(PlantedGRU):
-    """In `weight_hh` and `bias_hh` only, the rows of the reset and the update gate are exchanged;
-    gates.order sees it."""
-
-    def parameter(self, kind: str, layer: int, direction: int) -> Tensor:
-        reset, update, new = super().parameter(kind, layer, direction).chunk(GATES)
-        return torch.cat([update, reset, new] if "hh" in kind else [reset, update, new])
-
-
 class ResetBeforeProduct(PlantedGRU):
     """The reset gate multiplies the hidden state before the product, as in the paper
     (microsoft/onnxscript #2852); gates.alone or recurrence.output sees it."""
@@ -98,8 +37,8 @@ class ResetBeforeProductAbove(ResetBeforeProduct):
     narrow = True
 
     def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
-        used = super() if layer else super(ResetBeforeProduct, self)
-        return used.step(x, h, weight, layer, t)
+        step = super().step if layer else super(ResetBeforeProduct, self).step
+        return step(x, h, weight, layer, t)
 
 
 class NewBiasOutsideReset(PlantedGRU):

@@ -1,0 +1,72 @@
+"""Planted bugs in the order in which a GRU takes the rows of its weights for gates."""
+
+# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from rnnspec.plain.gru import GATES
+from rnnspec.selftest.bugs.gru import PlantedGRU
+
+
+class Reordered(PlantedGRU):
+    """The base of the bugs that read the rows of weights and biases in another order."""
+
+    stacked: tuple[int, ...] = (0, 1, 2)
+
+    def parameter(self, kind: str, layer: int, direction: int) -> Tensor:
+        blocks = super().parameter(kind, layer, direction).chunk(GATES)
+        return torch.cat([blocks[place] for place in self.stacked])
+
+
+class UpdateGateFirst(Reordered):
+    """The rows are read as update, reset and new gate, the order of Keras;
+    gates.order sees it."""
+
+    stacked = (1, 0, 2)
+
+
+class NewGateBeforeUpdate(Reordered):
+    """The rows are read as reset, new and update gate; gates.order sees it."""
+
+    stacked = (0, 2, 1)
+
+
+class NewGateFirst(Reordered):
+    """The rows are read as new, update and reset gate; gates.order sees it."""
+
+    stacked = (2, 1, 0)
+
+
+class GatesRotatedDown(Reordered):
+    """The rows are read as new, reset and update gate; gates.order sees it."""
+
+    stacked = (1, 2, 0)
+
+
+class GatesRotatedUp(Reordered):
+    """The rows are read as update, new and reset gate; gates.order sees it."""
+
+    stacked = (2, 0, 1)
+
+
+class GatesExchangedInBackward(PlantedGRU):
+    """The backward direction exchanges the reset and the update gate; gates.order or
+    gates.alone or recurrence.output sees it."""
+
+    narrow = True
+
+    def parameter(self, kind: str, layer: int, direction: int) -> Tensor:
+        reset, update, new = super().parameter(kind, layer, direction).chunk(GATES)
+        return torch.cat([update, reset, new] if direction else [reset, update, new])
+
+
+class RecurrentGatesExchanged(PlantedGRU):
+    """In `weight_hh` and `bias_hh` only, the rows of the reset and the update gate are exchanged;
+    gates.order sees it."""
+
+    def parameter(self, kind: str, layer: int, direction: int) -> Tensor:
+        reset, update, new = super().parameter(kind, layer, direction).chunk(GATES)
+        return torch.cat([update, reset, new] if "hh" in kind else [reset, update, new])
