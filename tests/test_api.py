@@ -224,7 +224,7 @@ REFUSED: list[tuple[dict[str, Any], type[CannotCheck], str]] = [
         TargetError,
         "<lambda>: building it returned 'layer'; expected a torch.nn.Module.",
     ),
-    ({"kind": "gru"}, SelectionError, "kind 'gru': choose rnn."),
+    ({"kind": "gtu"}, SelectionError, "kind 'gtu': choose auto, rnn, gru or lstm."),
     (
         {"profile": "slow"},
         SelectionError,

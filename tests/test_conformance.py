@@ -118,11 +118,11 @@ def test_shared():
             param.values[0].result
     assert Off.built == built
 
-@rnnspec.conformance(Quiet, rules=WARNS, cases=60, isolate=False)
+@rnnspec.conformance(Quiet, rules=WARNS, cases=200, isolate=False)
 def test_should(rule):
     rule.check()
 
-@rnnspec.conformance(Quiet, rules=WARNS, cases=60, strict=True, isolate=False)
+@rnnspec.conformance(Quiet, rules=WARNS, cases=200, strict=True, isolate=False)
 def test_strict(rule):
     rule.check()
 

@@ -55,9 +55,7 @@ def build_subject(
         raise TargetError(
             f"{target.label}: building it returned {made!r}; expected a torch.nn.Module."
         )
-    kind = _decide_kind(target, made, asked, fixed)
-    _check_arguments(kind, fixed)
-    return replace(subject, kind=kind)
+    return replace(subject, kind=_decide_kind(target, made, asked, fixed))
 
 
 def _build_by_keyword(subject: TorchSubject) -> object | None:
@@ -73,13 +71,17 @@ def _build_by_keyword(subject: TorchSubject) -> object | None:
 def _decide_kind(
     target: Target, made: torch.nn.Module, asked: str, fixed: Mapping[str, Any]
 ) -> str:
-    """Return the kind that the user says, or else the one that the layer shows."""
+    """Return the kind that the user says, or else the one that the layer shows.
+
+    Raises TargetError and SelectionError, as `build_subject`.
+    """
     if cell := find_cell(made):
         raise TargetError(
             f"{target.label} builds a cell like nn.{cell}, which computes one step; only layers "
             f"can be checked yet, such as {_list_pages()}."
         )
     found = recognise_kind(made, fixed)
+    _check_arguments(found or (UNGATED.name if asked == AUTOMATIC else asked), fixed)
     if found is None:
         if missing := find_missing_pair(made):
             raise TargetError(

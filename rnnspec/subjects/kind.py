@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from rnnspec.contract.config import Config
-from rnnspec.contract.kinds import CELLS, KINDS
+from rnnspec.contract.kinds import CELLS, KINDS, UNGATED
 from rnnspec.contract.shapes import parameter_shapes
 from rnnspec.subjects.failures import Failure
 from rnnspec.subjects.steps import CALL
@@ -29,6 +29,16 @@ def recognise_kind(module: torch.nn.Module, fixed: Mapping[str, Any]) -> str | N
             return name
     fitting = [name for name in KINDS if _has_parameters_of(module, name, fixed)]
     return fitting[0] if len(fitting) == 1 else None
+
+
+def guess_kind(target: object) -> str:
+    """Return the kind of the class of torch.nn from which a target is derived, without building it.
+
+    It is the ungated kind if the target is no such class.
+    """
+    bases = target.__mro__ if isinstance(target, type) else ()
+    kinds = (name for name, kind in KINDS.items() if getattr(torch.nn, kind.title) in bases)
+    return next(kinds, UNGATED.name)
 
 
 def _has_parameters_of(module: torch.nn.Module, kind: str, fixed: Mapping[str, Any]) -> bool:

@@ -6,20 +6,22 @@ import functools
 import inspect
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import torch
 
 from rnnspec.api.layer import LayerTarget, prepare_check
 from rnnspec.contract.clauses import Level
+from rnnspec.contract.kinds import JUDGED, UNGATED
 from rnnspec.errors import DeviceError, RnnspecError
 from rnnspec.isolation.messages import DEFAULT_TIMEOUT
-from rnnspec.options import CheckOptions, ignore_clock, show_options
+from rnnspec.options import AUTOMATIC, CheckOptions, ignore_clock, show_options
 from rnnspec.report.console import format_failure
 from rnnspec.report.data import FaultSummary, Result, Verdict
 from rnnspec.rulekit.selection import AnyRule, select_in_force, select_parts
 from rnnspec.rules.catalogue import select_layer_rules
+from rnnspec.subjects.kind import guess_kind
 from rnnspec.testing.judging import Isolation
 from rnnspec.testing.run import Run
 from rnnspec.testing.session import REMARK, describe_session
@@ -92,9 +94,10 @@ def conformance(
 ) -> Callable[[Test], Test]:
     """Parametrize a pytest test over the rules of the contract; its argument `rule` has `check()`.
 
-    The options are those of `rnnspec.CheckOptions`, with the quick profile by default. All rules
-    share one run. If nothing can be checked, each test fails with the reason when it runs; a device
-    that torch does not have here skips it.
+    The options are those of `rnnspec.CheckOptions`, with the quick profile by default. The tests
+    are made before the target is built: without `kind`, it is taken for an nn.RNN unless it is a
+    subclass of another layer of torch. All rules share one run. If nothing can be checked, each
+    test fails with the reason when it runs; a device that torch does not have here skips it.
 
     The target runs in a worker process, and whatever it does to that process is a finding: each
     call may take `timeout` seconds, and `memory` MiB may be allocated. With isolate=False it runs
@@ -102,9 +105,12 @@ def conformance(
     measured, and if a worker cannot import it.
     """
     chosen = ignore_clock(CheckOptions.from_keywords("conformance", options, profile="quick"))
+    if chosen.kind == AUTOMATIC:
+        chosen = replace(chosen, kind=guess_kind(target))
     run = Run(target, chosen, prepare_check, Isolation(isolate, timeout, memory))
     selected = select_parts(select_layer_rules(chosen.rules), chosen.parts)
-    rules = select_in_force(selected, torch.__version__, chosen.kind)
+    kind = chosen.kind if chosen.kind in JUDGED else UNGATED.name
+    rules = select_in_force(selected, torch.__version__, kind)
     return parametrize_rules(run, rules)
 
 

@@ -327,7 +327,7 @@ def test_not_implemented_does_not_count_as_a_rejection() -> None:
 
 
 def test_arguments_of_later_clauses_are_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(constructors, "is_promised", lambda clause: "hidden" in clause)
+    monkeypatch.setattr(constructors, "is_promised", lambda clause, kind: "hidden" in clause)
     kind = replace(constructors.SIZES, count=9)
     tried = constructors.choose_arguments(observe(nn.RNN), kind)
     assert {argument.name for argument in tried} == {"hidden_size"}
