@@ -27,6 +27,7 @@ from rnnspec.models.catalogue import list_model_rules
 from rnnspec.rulekit.rule import Theme
 from rnnspec.rules.catalogue import list_layer_rules
 from rnnspec.selftest import BUGS
+from rnnspec.selftest.banks import find_bank
 from tests.rules.judged import judge_layer
 
 pytestmark = pytest.mark.skipif(
@@ -54,7 +55,7 @@ def test_messages_about_faults(theme: str, snapshot: SnapshotAssertion) -> None:
     module = importlib.import_module(f"tests.rules.test_{theme.replace('-', '_')}")
     lines = []
     for name, bug, case, _ in module.FAILS:
-        kind = BUGS[bug] if isinstance(bug, str) else bug
+        kind = find_bank(case.config.kind).bugs[bug] if isinstance(bug, str) else bug
         finding = judge_layer(name, kind, case, 12)
         assert isinstance(finding, Finding)
         message = shorten(finding.message)

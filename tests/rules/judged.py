@@ -13,7 +13,7 @@ from rnnspec.engine.outcome import Finding, FindingKind, UnsupportedCase, judge_
 from rnnspec.observe.observation import Observation
 from rnnspec.rulekit.selection import AnyRule
 from rnnspec.rules.catalogue import find_layer_rule
-from rnnspec.selftest import BUGS
+from rnnspec.selftest.banks import find_bank
 from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import resolve_target
 
@@ -55,12 +55,16 @@ def judge_layer(
 
     The rule called `name` judges the layer on the case with the first few seeds that fit.
     """
-    rule, subject = find_layer_rule(name), TorchSubject(resolve_target(kind))
+    rule, subject = find_layer_rule(name), _make_subject(kind, near)
     outcomes = (
         judge_case(rule, Observation(subject, each))
         for each in find_applicable_cases(rule, near, seeds)
     )
     return next((outcome for outcome in outcomes if outcome is not None), None)
+
+
+def _make_subject(layer: type[nn.Module], near: Case) -> TorchSubject:
+    return TorchSubject(resolve_target(layer), kind=near.config.kind)
 
 
 def make_test_ids(fails: Fails) -> list[str]:
@@ -73,7 +77,7 @@ def find_violation(name: str, bug: str, near: Case, seeds: int = 8) -> Finding[A
 
     Fails if there is none, or if the layer could not be observed.
     """
-    finding = judge_layer(name, BUGS[bug], near, seeds)
+    finding = judge_layer(name, find_bank(near.config.kind).bugs[bug], near, seeds)
     assert isinstance(finding, Finding), f"{name} reports {finding} for {bug}"
     assert finding.kind is FindingKind.VIOLATION, f"{bug} breaks {name}: {finding.message}"
     return finding

@@ -1,4 +1,4 @@
-"""Run the reproduction program of a violation: it fails for the bug, passes for torch.nn.RNN."""
+"""Run the reproduction program of a violation: it fails for the bug, passes for torch's layer."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import nn
 from rnnspec.cases.case import Case
 from rnnspec.report.execution import is_failing_program
 from rnnspec.report.program import write_program
-from rnnspec.selftest import BUGS
+from rnnspec.selftest.banks import find_bank
 from rnnspec.subjects.target import resolve_target
 from tests.releases import LATER_PROMISES, skip_unless_promised
 from tests.rules.judged import find_violation
@@ -16,13 +16,15 @@ from tests.rules.judged import find_violation
 def prove_violation(name: str, bug: str, near: Case, seeds: int = 8) -> str:
     """Return the message of the violation that a rule reports for a planted bug.
 
-    Fails unless its reproduction program fails for the bug and passes for torch.nn.RNN.
+    Fails unless its reproduction program fails for the bug and passes for the layer of torch.
     """
     skip_unless_promised(*([LATER_PROMISES[bug]] if bug in LATER_PROMISES else []))
     finding = find_violation(name, bug, near, seeds)
     assert finding.snippet is not None, f"{name} has no program for {bug}"
-    for kind, expected in ((BUGS[bug], True), (nn.RNN, False)):
-        target = resolve_target(kind)
+    config = near.config
+    standard: type[nn.Module] = getattr(nn, config.kind_data.title)
+    for layer, expected in ((find_bank(config.kind).bugs[bug], True), (standard, False)):
+        target = resolve_target(layer)
         source = write_program(target, finding)
-        assert is_failing_program(source, target) is expected, f"{kind.__name__}:\n{source}"
+        assert is_failing_program(source, target) is expected, f"{layer.__name__}:\n{source}"
     return finding.message

@@ -80,7 +80,7 @@ class InputReset(PlantedGRU):
 
 class UpdateGateInverted(PlantedGRU):
     """An update gate of 1 takes the new state, as in the first paper (mlx #952);
-    gates.alone or recurrence.output sees it."""
+    recurrence.output or gates.alone sees it."""
 
     def mix(self, new: Tensor, update: Tensor, h: Tensor) -> Tensor:
         return update * new + (1 - update) * h

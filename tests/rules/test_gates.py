@@ -1,0 +1,109 @@
+"""The rules about gates pass for torch.nn.GRU and report planted bugs of its cell."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+from torch import nn
+
+from rnnspec.cases.axes import InitialState, Layout
+from rnnspec.cases.case import Case
+from rnnspec.cases.gates import hold_gates, read_ungated
+from rnnspec.cases.values import draw_values
+from rnnspec.contract.config import Config
+from rnnspec.contract.kinds import GRU, KINDS
+from rnnspec.rulekit.fixtures.gates import exchange_gates, list_held_gates, list_wrong_orders
+from rnnspec.rulekit.rule import Theme
+from rnnspec.rules.catalogue import list_layer_rules
+from rnnspec.rules.gates import has_gates
+from tests.rules.judged import Fails, Passes, judge_layer, make_case, make_test_ids
+from tests.rules.proven import prove_violation
+
+PLAIN = make_case(kind="gru")
+STATE = make_case(kind="gru", initial_state=InitialState.GIVEN)
+DEEP = make_case(kind="gru", num_layers=2, bidirectional=True, layout=Layout.PACKED)
+PASSES: Passes = {"gates.order": [PLAIN, STATE, DEEP], "gates.alone": [PLAIN, STATE, DEEP]}
+FAILS: Fails = [
+    ("gates.order", "UpdateGateFirst", STATE, "for the gates update, reset, new, in this order"),
+    ("gates.order", "NewGateBeforeUpdate", STATE, "for the gates reset, new, update"),
+    ("gates.order", "NewGateFirst", STATE, "for the gates new, update, reset"),
+    ("gates.order", "GatesRotatedDown", STATE, "for the gates new, reset, update"),
+    ("gates.order", "GatesRotatedUp", STATE, "for the gates update, new, reset"),
+    ("gates.order", "RecurrentGatesExchanged", STATE, "the rows of weight_hh and bias_hh"),
+    ("gates.alone", "ResetBeforeProduct", STATE, "the reset gate is wrong"),
+    ("gates.alone", "ResetIgnored", STATE, "with the update gate held, .* the reset gate is wrong"),
+    ("gates.alone", "UpdateBiasLost", STATE, "the update gate is wrong"),
+    ("gates.alone", "UpdateReadsNoState", STATE, "the update gate is wrong"),
+    ("gates.alone", "HardSigmoid", STATE, "gate is wrong"),
+]
+
+every_rule = pytest.mark.parametrize("name", PASSES)
+every_bug = pytest.mark.parametrize(
+    ("name", "bug", "near", "text"), FAILS, ids=make_test_ids(FAILS)
+)
+
+
+@every_rule
+def test_torch_passes(name: str) -> None:
+    assert [judge_layer(name, nn.GRU, near) for near in PASSES[name]] == [None] * len(PASSES[name])
+
+
+@every_bug
+def test_a_planted_bug_is_reported_with_a_program(
+    name: str, bug: str, near: Case, text: str
+) -> None:
+    assert re.search(text, prove_violation(name, bug, near))
+
+
+def test_every_rule_is_tested() -> None:
+    assert (
+        {rule.id for rule in list_layer_rules() if rule.theme is Theme.GATES}
+        == set(PASSES)
+        == {name for name, *_ in FAILS}
+    )
+
+
+def test_no_rule_about_gates_judges_a_layer_without_them() -> None:
+    assert not has_gates(make_case())
+    assert has_gates(PLAIN)
+
+
+def test_a_layer_with_held_gates_does_what_an_ungated_one_does() -> None:
+    import torch
+
+    case = make_case(kind="gru", num_layers=2, bidirectional=True)
+    weights = read_ungated(case.config, draw_values(case).weights)
+    gated = nn.GRU(**case.config.arguments).double()
+    ungated = nn.RNN(**case.config.ungated.arguments).double()
+    for layer, own in ((gated, hold_gates(case.config, weights)), (ungated, weights)):
+        layer.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in own.items()})
+    given = torch.from_numpy(np.array(draw_values(case).input))
+    for got, expected in zip(gated(given), ungated(given), strict=True):
+        torch.testing.assert_close(got, expected)
+
+
+def test_weights_of_a_layer_without_gates_stay_as_they_are() -> None:
+    case = make_case(num_layers=2)
+    weights = draw_values(case).weights
+    held = hold_gates(case.config, weights)
+    assert all(np.array_equal(held[name], array) for name, array in weights.items())
+
+
+def test_all_wrong_orders_are_listed_and_change_the_rows() -> None:
+    config = Config(1, 1, kind=GRU.name)
+    orders = list(list_wrong_orders(config))
+    assert len(orders) == 5
+    rows = np.arange(3.0)
+    read = {tuple(exchange_gates(config, rows, order)) for order in orders}
+    assert len(read) == 5
+    assert tuple(rows) not in read
+    assert exchange_gates(config, rows, ("update", "new", "reset")).tolist() == [2.0, 0.0, 1.0]
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS.values() if kind.is_gated])
+def test_one_gate_of_a_kind_is_left_if_the_others_are_held(kind: object) -> None:
+    name = getattr(kind, "name", "")
+    held = list_held_gates(Config(1, 1, kind=name))
+    assert len(held) == len(KINDS[name].gates) - 1
