@@ -67,3 +67,11 @@ def test_a_fault_is_avoided_by_the_feature_that_its_rule_is_about() -> None:
     (fault,) = report.faults
     assert "num_layers" in fault.situation, "a feature too, but dropout says more"
     assert fault.avoided_by == "dropout"
+
+
+def test_nan_from_elsewhere_is_not_taken_for_a_state_that_starts_from_nan() -> None:
+    rules = ["modules.replaced-parameters", "states.absent-is-zero", "recurrence.output"]
+    report = rnnspec.check(BUGS["ParameterOffsetIgnored"], profile="quick", rules=rules)
+    assert [(fault.rule, fault.likely_cause) for fault in report.faults] == [
+        ("modules.replaced-parameters", "")
+    ]

@@ -78,7 +78,9 @@ def test_a_layer_with_held_gates_does_what_an_ungated_one_does() -> None:
     gated = nn.GRU(**case.config.arguments).double()
     ungated = nn.RNN(**case.config.ungated.arguments).double()
     for layer, own in ((gated, hold_gates(case.config, weights)), (ungated, weights)):
-        layer.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in own.items()})
+        layer.load_state_dict(
+            {name: torch.from_numpy(np.array(array)) for name, array in own.items()}
+        )
     given = torch.from_numpy(np.array(draw_values(case).input))
     for got, expected in zip(gated(given), ungated(given), strict=True):
         torch.testing.assert_close(got, expected)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rnnspec.cases.axes import InitialState, Layout
+from rnnspec.cases.axes import EarlierCalls, InitialState, Layout
 from rnnspec.cases.case import Case
 from rnnspec.contract.kinds import Nonlinearity
 
@@ -60,6 +60,11 @@ def is_stack(case: Case) -> bool:
 def is_long(case: Case) -> bool:
     """Return whether there is more than one time step."""
     return case.steps > 1
+
+
+def is_fresh(case: Case) -> bool:
+    """Return whether nothing was done to the layer before the call."""
+    return case.prior_use is EarlierCalls.FRESH
 
 
 def has_h_0(case: Case) -> bool:

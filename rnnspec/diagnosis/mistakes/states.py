@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from rnnspec.cases.case import Case
-from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
+from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis, always
 from rnnspec.diagnosis.mistakes.places import PLACES, Local, list_by_place
 from rnnspec.diagnosis.mistakes.reference import Reference
-from rnnspec.diagnosis.mistakes.situations import has_h_0, has_rows, is_unbatched
+from rnnspec.diagnosis.mistakes.situations import has_h_0, has_rows, is_fresh, is_unbatched
 
 Order = Callable[[int, int], list[int]]
 
@@ -281,10 +281,11 @@ def _list_defaults() -> list[Hypothesis]:
                 rules,
                 partial(DefaultState, fill=fill),
                 is_absent,
+                shown_by=shown_by,
             )
-            for text, fill in (
-                ("NaN", float("nan")),
-                ("ones", 1.0),
+            for text, fill, shown_by in (
+                ("NaN", float("nan"), is_fresh),  # NaN from elsewhere looks the same
+                ("ones", 1.0, always),
             )
         ),
     ]

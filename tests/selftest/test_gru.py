@@ -1,0 +1,97 @@
+"""The bank of GRUs: its bugs are wrong and are seen, its correct layers are right."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import rnnspec
+from rnnspec.errors import SelectionError
+from rnnspec.plain.gru import PlainGRU
+from rnnspec.report.data import Verdict
+from rnnspec.rules.catalogue import find_layer_rule
+from rnnspec.selftest import gru
+from rnnspec.selftest.bank import BUGS, find_named_rule, list_good_names
+from rnnspec.selftest.banks import find_bank
+from rnnspec.selftest.bugs.gru import PlantedGRU
+from rnnspec.selftest.matrix import build_matrix, select_subjects
+
+OWN = sorted(name for name, bug in gru.BUGS.items() if issubclass(bug, PlantedGRU))
+CONFIGS: list[dict[str, Any]] = [
+    {},
+    {"num_layers": 2, "bidirectional": True},
+    {"bias": False, "batch_first": True},
+]
+
+
+def compute(layer: nn.Module, weights: nn.Module, **config: Any) -> list[torch.Tensor]:
+    """Return results and gradients of a layer with the weights of another, by position."""
+    for own, other in zip(layer.parameters(), weights.parameters(), strict=True):
+        own.data.copy_(other.data)
+    torch.manual_seed(1)
+    rows = config.get("num_layers", 1) * (2 if config.get("bidirectional") else 1)
+    x = torch.randn(5, 5, 3).double().requires_grad_()
+    h_0 = torch.randn(rows, 5, 4).double().requires_grad_()
+    output, h_n = layer(x, h_0)
+    leaves = [x, h_0, *layer.parameters()]
+    return [output, h_n, *torch.autograd.grad(output.square().sum() + h_n.sum(), leaves)]
+
+
+@pytest.mark.parametrize("name", gru.CORRECT)
+@pytest.mark.parametrize("config", CONFIGS, ids=str)
+def test_correct_layers_compute_what_torch_computes(name: str, config: dict[str, Any]) -> None:
+    torch.manual_seed(0)
+    standard = nn.GRU(3, 4, **config).double()
+    found = compute(gru.CORRECT[name](3, 4, **config).double(), standard, **config)
+    expected = compute(nn.GRU(3, 4, **config).double(), standard, **config)
+    for got, right in zip(found, expected, strict=True):
+        torch.testing.assert_close(got, right)
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_a_bug_of_the_cell_is_seen_by_a_rule_that_it_names(name: str) -> None:
+    bug = gru.BUGS[name]
+    names = list_good_names(bug)
+    assert all(find_layer_rule(rule).id == rule for rule in names)
+    report = rnnspec.check(bug, kind="gru", profile="quick", rules=list(names))
+    assert {result.verdict for result in report.results} & {Verdict.FAIL, Verdict.BLOCKED}, name
+
+
+def test_most_bugs_that_are_not_about_the_cell_are_planted_in_a_gru_too() -> None:
+    planted = set(gru.BUGS) - set(OWN)
+    assert planted < set(BUGS)
+    assert len(planted) >= 170
+    assert all(issubclass(gru.BUGS[name], (BUGS[name], PlainGRU)) for name in planted)
+    left_out = [name for name in BUGS if name not in planted and not BUGS[name].ungated]
+    about_nonlinearity = ("nonlinearity", "recurrence.documented-loop", "construction.")
+    assert all(find_named_rule(name).startswith(about_nonlinearity) for name in left_out)
+
+
+def test_planted_bugs_can_be_pickled() -> None:
+    layer = gru.BUGS["FinalStateBatchFirst"](2, 3, batch_first=True)
+    copy = pickle.loads(pickle.dumps(layer))
+    assert type(copy).__module__ == "rnnspec.selftest.gru"
+    assert copy(torch.zeros(1, 4, 2))[1].shape == layer(torch.zeros(1, 4, 2))[1].shape
+
+
+def test_the_matrix_of_a_kind_has_its_bugs_and_its_correct_layers() -> None:
+    names = select_subjects(("UpdateGateFirst", "PlainGRU", "FinalStateBatchFirst"), "gru")
+    matrix = build_matrix(names, profile="quick", kind="gru", named=True)
+    assert {row.name: row.as_it_should_be for row in matrix.rows} == dict.fromkeys(names, True)
+
+
+def test_a_kind_without_a_bank_is_refused() -> None:
+    with pytest.raises(SelectionError, match=r"kind 'lstm': choose rnn or gru\."):
+        find_bank("lstm")
+
+
+def test_the_layer_of_torch_conforms_and_every_rule_that_applies_is_reached() -> None:
+    report = rnnspec.check(nn.GRU, profile="quick")
+    assert report.kind == "gru"
+    assert report.ok, [each.rule for each in report.violations]
+    others = {each.rule for each in report.results if each.verdict is not Verdict.PASS}
+    assert others == {"errors.device", "gradients.exact"}
