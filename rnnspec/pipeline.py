@@ -72,7 +72,8 @@ def report_progress(
     With `fail_fast`, a campaign that was stopped was stopped by its first violation.
     """
     until = list_scored_levels(strict) if fail_fast and progress.stopped else ()
-    faults = find_faults(suite, progress, until=until)
+    remarks: list[str] = []
+    faults = find_faults(suite, progress, until=until, remark=remarks.append)
     results = decide_results(suite, progress, faults, strict)
     stopped = progress.stopped or any(fault.minimum.interrupted for fault in faults)
     return Report(
@@ -90,7 +91,7 @@ def report_progress(
         results=results,
         faults=tuple(describe_fault(suite, fault) for fault in faults),
         unsupported=dict(suite.unsupported),
-        notes=(*notes, *suite.remarks),
+        notes=(*notes, *suite.remarks, *remarks),
     )
 
 

@@ -37,12 +37,17 @@ ObservedT = TypeVar("ObservedT", bound=Observed[Any])
 
 
 def find_faults(
-    suite: Suite[CaseT, ObservedT], progress: Progress[CaseT], *, until: Collection[Level] = ()
+    suite: Suite[CaseT, ObservedT],
+    progress: Progress[CaseT],
+    *,
+    until: Collection[Level] = (),
+    remark: Callable[[str], object] = tuple,
 ) -> list[Fault[CaseT]]:
     """Return the faults behind the failing cases, the most important first.
 
     After KeyboardInterrupt, the failures that belong to no fault yet are faults of their own, as
-    they are. The search ends at the first fault of a level in `until`.
+    they are; so are they if the search itself fails, and `remark` is given a text that says so. The
+    search ends at the first fault of a level in `until`.
     """
     cases = sorted(progress.failing.values(), key=lambda case: case.index)
     search = Search(suite, cases, until=until)
@@ -53,6 +58,11 @@ def find_faults(
                 break
     except KeyboardInterrupt:
         progress.stopped = True
+    except Exception as error:
+        remark(
+            f"the search for faults failed ({type(error).__name__}: {error}), which is a mistake of "
+            "rnnspec; what it had not looked at is told rule by rule"
+        )
     if not search.is_done:
         _add_missing(search, progress)
     return sorted(search.faults, key=_measure_importance)

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 import rnnspec
+from rnnspec.diagnosis import faults
 from rnnspec.report.console import format_report
 from rnnspec.report.data import Report, Verdict
 from rnnspec.selftest import BUGS
@@ -153,3 +154,16 @@ def test_a_layer_that_is_right_has_no_fault() -> None:
     report = check_layer(torch.nn.RNN)
     assert report.faults == ()
     assert list_roots(report) == []
+
+
+def test_nothing_is_lost_if_the_search_for_faults_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*given: object) -> None:
+        raise ValueError("no such fault")
+
+    monkeypatch.setattr(faults, "STEPS", (fail,))
+    rules = ["recurrence.output", "recurrence.h-n"]
+    report = rnnspec.check(BUGS["HiddenBiasLost"], profile="quick", rules=rules, cases=20)
+    assert not report.ok
+    assert {fault.rule for fault in report.faults} == set(rules)
+    (note,) = (note for note in report.notes if "search for faults" in note)
+    assert "ValueError: no such fault" in note
