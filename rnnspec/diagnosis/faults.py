@@ -60,8 +60,8 @@ def find_faults(
         progress.stopped = True
     except Exception as error:
         remark(
-            f"the search for faults failed ({type(error).__name__}: {error}), which is a mistake of "
-            "rnnspec; what it had not looked at is told rule by rule"
+            f"the search for faults failed ({type(error).__name__}: {error}), which is a mistake "
+            "of rnnspec; what it had not looked at is told rule by rule"
         )
     if not search.is_done:
         _add_missing(search, progress)
