@@ -91,12 +91,15 @@ def tanh(observation: Observation) -> None:
 @rule(
     "rnn.recurrence.tanh",
     "rnn.recurrence.relu",
+    "gru.recurrence.new-gate",
+    "gru.recurrence.state",
     when=has_value(Distribution.LARGE, Distribution.SPREAD, Distribution.TERNARY)
     & has_predictable_results,
     about=("distribution",),
 )
 def large(observation: Observation) -> None:
-    """The nonlinearity is computed accurately for large, tiny and zero values of either sign.
+    """Nonlinearities and gates are computed accurately for large, tiny and zero values of either
+    sign.
 
     Output and `h_n` are compared with the oracle's, for inputs of up to 40, for inputs from 2**-14
     to 8 with exact zeros among them, or for sums of 64 and more.

@@ -156,6 +156,8 @@ def h_n(observation: Observation) -> None:
 @rule(
     "rnn.recurrence.tanh",
     "rnn.recurrence.relu",
+    "gru.recurrence.new-gate",
+    "gru.recurrence.state",
     when=has_predictable_results & has_exact_values,
     about=("distribution",),
 )

@@ -191,7 +191,7 @@ class Evidence:
         if self.case.is_random:
             is_other = not has_same_form(predicted, required)
             return Agreement.PREDICTED if is_other else Agreement.NEUTRAL
-        if self.case.dtype.is_half and _is_finite(predicted) and not _is_finite(observed):
+        if self.case.dtype.is_half and not _is_finite(observed):
             return Agreement.NEUTRAL  # a right formula may overflow in 16 bits
         agreement = self._compare_values(observed, predicted)
         is_contradicted = agreement is Agreement.CONTRADICTION
