@@ -191,7 +191,7 @@ class UpdateBiasLost(PlantedGRU):
         return [found[0], torch.cat([reset, torch.zeros_like(update), new])]
 
 
-class CarriedStateDetached(PlantedGRU):
+class KeptStateDetached(PlantedGRU):
     """No gradient flows through the state that the update gate carries over; gradients.input
     or gradients.weights or gradients.h-0 sees it."""
 
