@@ -100,7 +100,7 @@ def test_without_forks_a_crash_is_a_finding_all_the_same(monkeypatch: pytest.Mon
     report = rnnspec.check(
         f"{HOSTILE}:SegfaultsOnWrongInput",
         isolate=True,
-        **{**FEW, "cases": 30, "rules": ["recurrence.output", "errors.feature-size"]},
+        **{**FEW, "cases": 44, "rules": ["recurrence.output", "errors.feature-size"]},
     )
     assert report.verdict is rnnspec.RunVerdict.VIOLATES
     messages = {report.result(fault.rule).message for fault in report.faults}
