@@ -36,7 +36,7 @@ BUILT_THERE = "(torch.set_default_device('meta'), {call}, torch.set_default_devi
 
 @rule(
     "rnn.args.device.default",
-    when=one_in(30, 3),
+    when=one_in(33, 3),
     needs=(Feature.META,),
     id="construction.default-device",
     presupposes=("construction.device-and-dtype",),

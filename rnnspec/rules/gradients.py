@@ -189,7 +189,7 @@ def reach_first_step(observation: Observation) -> None:
 @rule(
     "rnn.gradients.input",
     "rnn.gradients.parameters",
-    when=has_known_gradients & has_value(Distribution.INTEGER) & one_in(2),
+    when=has_known_gradients & has_value(Distribution.INTEGER),
     needs=NEEDS,
     about=("distribution",),
 )
