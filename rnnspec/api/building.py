@@ -14,7 +14,12 @@ from rnnspec.contract.kinds import JUDGED, KINDS, UNGATED
 from rnnspec.errors import SelectionError, TargetError
 from rnnspec.options import AUTOMATIC, check_choice
 from rnnspec.subjects.failures import Failure
-from rnnspec.subjects.kind import find_cell, find_missing_pair, recognise_kind
+from rnnspec.subjects.kind import (
+    TRIED_SIZES,
+    find_cell,
+    find_missing_pair,
+    recognise_kind,
+)
 from rnnspec.subjects.subject import TorchSubject, observe_step
 from rnnspec.subjects.target import Target
 
@@ -40,10 +45,12 @@ def build_subject(
             f"{target.label} is a layer already; name its class or a factory that builds a new one."
         )
     subject = TorchSubject(target, device, fixed=fixed)
-    given = ", ".join(["2, 3", *(f"{name}={value!r}" for name, value in fixed.items())])
+    given = ", ".join(
+        [*map(str, TRIED_SIZES), *(f"{name}={value!r}" for name, value in fixed.items())]
+    )
     try:
         with observe_step(f"building it with ({given})"):
-            made = target.factory(2, 3, **fixed)
+            made = target.factory(*TRIED_SIZES, **fixed)
     except Failure as failure:
         made = _build_by_keyword(subject)
         if made is None:
@@ -62,7 +69,8 @@ def _build_by_keyword(subject: TorchSubject) -> object | None:
     """Return what the target builds if even the sizes are given by keyword, or None."""
     try:
         with observe_step("building it by keyword"):
-            made: object = subject.target.factory(input_size=2, hidden_size=3, **subject.fixed)
+            sizes = dict(zip(("input_size", "hidden_size"), TRIED_SIZES, strict=True))
+            made: object = subject.target.factory(**sizes, **subject.fixed)
     except Failure:
         return None
     return made
@@ -81,14 +89,15 @@ def _decide_kind(
             f"can be checked yet, such as {_list_pages()}."
         )
     found = recognise_kind(made, fixed)
-    _check_arguments(found or (UNGATED.name if asked == AUTOMATIC else asked), fixed)
+    assumed = UNGATED.name if asked == AUTOMATIC else asked
+    _check_arguments(found or assumed, fixed)
     if found is None:
         if missing := find_missing_pair(made):
             raise TargetError(
                 f"{target.label} builds no recurrent layer: its parameters are not those of "
                 f"{_list_pages()}, and {missing}."
             )
-        return UNGATED.name if asked == AUTOMATIC else asked
+        return assumed
     if asked not in (AUTOMATIC, found):
         hint = f"Check it with --kind {found}" if found in JUDGED else _describe_unjudged(found)
         raise SelectionError(

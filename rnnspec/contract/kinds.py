@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from itertools import permutations
 
 
 class Nonlinearity(str, Enum):
@@ -67,6 +68,10 @@ class Kind:
     def is_gated(self) -> bool:
         """Whether it has gates besides the one that computes the new state."""
         return len(self.gates) > 1
+
+    def list_wrong_orders(self) -> list[tuple[str, ...]]:
+        """Return every order of its gates but the documented one."""
+        return [order for order in permutations(self.gates) if order != self.gates]
 
     @property
     def has_projection(self) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from torch import nn
 
 from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import CELLS, KINDS, UNGATED
@@ -14,19 +15,19 @@ from rnnspec.subjects.failures import Failure
 from rnnspec.subjects.steps import CALL
 from rnnspec.subjects.subject import match_names, observe_step
 
-SIZES = (2, 3)
+TRIED_SIZES = (2, 3)
 """The sizes with which the module was built; they differ, so that shapes tell the kinds apart."""
 
 
 def recognise_kind(module: torch.nn.Module, fixed: Mapping[str, Any]) -> str | None:
-    """Return the kind of a layer that was built with `SIZES`, or None if nothing tells it.
+    """Return the kind of a layer that was built with `TRIED_SIZES`, or None if nothing tells it.
 
     It is the kind of the class of torch.nn from which the layer is derived, or else the only one
     that documents parameters of these shapes. `fixed` holds further arguments that it was given.
     """
-    for name, kind in KINDS.items():
-        if isinstance(module, getattr(torch.nn, kind.title)):
-            return name
+    derived = _find_kind_of_class(type(module))
+    if derived is not None:
+        return derived
     fitting = [name for name in KINDS if _has_parameters_of(module, name, fixed)]
     return fitting[0] if len(fitting) == 1 else None
 
@@ -36,16 +37,21 @@ def guess_kind(target: object) -> str:
 
     It is the ungated kind if the target is no such class.
     """
-    bases = target.__mro__ if isinstance(target, type) else ()
-    kinds = (name for name, kind in KINDS.items() if getattr(torch.nn, kind.title) in bases)
-    return next(kinds, UNGATED.name)
+    derived = _find_kind_of_class(target) if isinstance(target, type) else None
+    return derived or UNGATED.name
+
+
+def _find_kind_of_class(layer: type) -> str | None:
+    """Return the kind of the class of torch.nn from which a class is derived, or None."""
+    kinds = KINDS.items()
+    return next((name for name, kind in kinds if issubclass(layer, getattr(nn, kind.title))), None)
 
 
 def _has_parameters_of(module: torch.nn.Module, kind: str, fixed: Mapping[str, Any]) -> bool:
     """Return whether a layer has the parameters that a kind documents, under whatever names."""
     own = {name: value for name, value in fixed.items() if name in KINDS[kind].arguments}
     try:
-        expected = parameter_shapes(Config(*SIZES, kind=kind, **own))
+        expected = parameter_shapes(Config(*TRIED_SIZES, kind=kind, **own))
         found = {name: tuple(each.shape) for name, each in module.named_parameters()}
         match_names(expected, found, found)
     except (Failure, TypeError, ValueError):
@@ -55,7 +61,7 @@ def _has_parameters_of(module: torch.nn.Module, kind: str, fixed: Mapping[str, A
 
 def find_cell(module: torch.nn.Module) -> str:
     """Return the class of cells of torch.nn from which a module is derived, or an empty text."""
-    return next((name for name in CELLS if isinstance(module, getattr(torch.nn, name))), "")
+    return next((name for name in CELLS if isinstance(module, getattr(nn, name))), "")
 
 
 def find_missing_pair(module: torch.nn.Module) -> str:
@@ -67,7 +73,7 @@ def find_missing_pair(module: torch.nn.Module) -> str:
         with observe_step(CALL), torch.no_grad():
             parameter = next(module.parameters(), None)
             like = torch.zeros(()) if parameter is None else parameter.detach()
-            returned = module(like.new_zeros(4, 5, SIZES[0]))
+            returned = module(like.new_zeros(4, 5, TRIED_SIZES[0]))
     except Failure as failure:
         return f"a call fails ({failure})"
     if isinstance(returned, (tuple, list)) and len(returned) == 2:

@@ -14,7 +14,7 @@ from rnnspec.cases.gates import hold_gates, read_ungated
 from rnnspec.cases.values import draw_values
 from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import GRU, KINDS
-from rnnspec.rulekit.fixtures.gates import exchange_gates, list_held_gates, list_wrong_orders
+from rnnspec.rulekit.fixtures.gates import exchange_gates, list_held_gates
 from rnnspec.rulekit.rule import Theme
 from rnnspec.rules.catalogue import list_layer_rules
 from rnnspec.rules.gates import has_gates
@@ -95,7 +95,7 @@ def test_weights_of_a_layer_without_gates_stay_as_they_are() -> None:
 
 def test_all_wrong_orders_are_listed_and_change_the_rows() -> None:
     config = Config(1, 1, kind=GRU.name)
-    orders = list(list_wrong_orders(config))
+    orders = config.kind_data.list_wrong_orders()
     assert len(orders) == 5
     rows = np.arange(3.0)
     read = {tuple(exchange_gates(config, rows, order)) for order in orders}

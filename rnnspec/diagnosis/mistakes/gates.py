@@ -7,7 +7,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import permutations
 from typing import Any
 
 import torch
@@ -26,14 +25,12 @@ from rnnspec.diagnosis.mistakes.places import (
 )
 from rnnspec.diagnosis.mistakes.reference import Reference
 from rnnspec.oracle.catalogue import cell_of
+from rnnspec.rulekit.fixtures.gates import STACKS
 
 Sums = Sequence[Tensor]
 LAYERS = (EVERYWHERE, FIRST_LAYER, UPPER_LAYERS, LAST_LAYER)
-STACKS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("", ("weight_ih", "weight_hh", "bias_ih", "bias_hh")),
-    (" in weight_ih and bias_ih", ("weight_ih", "bias_ih")),
-    (" in weight_hh and bias_hh", ("weight_hh", "bias_hh")),
-)
+EVERYTHING = next(iter(STACKS))
+"""The parameters of a layer that takes all rows for those of other gates."""
 HELD = 1e4
 """The argument of a gate that is always open."""
 
@@ -145,18 +142,16 @@ def _multiplies_hidden_part(case: Case) -> bool:
 
 def _list_orders(kind: Kind) -> Iterator[Hypothesis]:
     documented = ", ".join(kind.gates)
-    for where, parameters in STACKS:
-        for order in permutations(range(len(kind.gates))):
-            if list(order) == sorted(order):
-                continue
-            names = ", ".join(kind.gates[gate] for gate in order)
+    for what, parameters in STACKS.items():
+        where = "" if what == EVERYTHING else f" in {what}"
+        for order in kind.list_wrong_orders():
             yield from list_by_place(
-                f"the rows{where} are taken for the gates {names}, in this order",
+                f"the rows{where} are taken for the gates {', '.join(order)}, in this order",
                 f"stack the rows in the documented order: {documented}",
                 ("gates.order", "gates.alone"),
                 OtherOrder,
                 partial(_is_of_kind, kind),
-                stacked=order,
+                stacked=tuple(map(kind.gates.index, order)),
                 kinds=parameters,
             )
 
