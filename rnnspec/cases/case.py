@@ -254,8 +254,22 @@ GATED_CONSTRAINTS = (
 """Those that every case of a gated kind fulfils."""
 
 
+MEMORY_CONSTRAINTS = (
+    *GATED_CONSTRAINTS,
+    # What is added to a memory settles its tanh only if the memory is large.
+    _constrain(
+        _is_one_of(Distribution.TERNARY),
+        "initial_state",
+        lambda state: state is InitialState.GIVEN,
+    ),
+)
+"""Those that every case of a kind with a memory fulfils."""
+
+
 def list_constraints(kind: str) -> tuple[Constraint, ...]:
     """Return the conditions that every case of a kind of layer fulfils."""
+    if KINDS[kind].memory_gate:
+        return MEMORY_CONSTRAINTS
     return GATED_CONSTRAINTS if KINDS[kind].is_gated else CONSTRAINTS
 
 

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from rnnspec.cases.axes import DType, InitialState
 from rnnspec.cases.case import Case
-from rnnspec.contract.shapes import parameter_shapes
+from rnnspec.cases.states import get_states_size
+from rnnspec.contract.shapes import parameter_shapes, state_size
 
 Array = NDArray[np.float64]
 
@@ -26,16 +27,17 @@ class Values:
 
     weights   the parameters by their documented names
     input     (T, N, H_in)
-    h_0       (D * num_layers, N, H_out), zero if the case has no initial state
+    initial   (D * num_layers, N, S), the initial states side by side, zero if the case has none:
+              S is H_out, and for an LSTM, whose c_0 stands behind h_0, H_out + H
     d_output  (T, N, D * H_out), the cotangent of output
-    d_h_n     (D * num_layers, N, H_out), the cotangent of h_n
+    d_final   (D * num_layers, N, S), the cotangents of the final states side by side
     """
 
     weights: dict[str, Array]
     input: Array
-    h_0: Array
+    initial: Array
     d_output: Array
-    d_h_n: Array
+    d_final: Array
 
 
 @lru_cache(maxsize=4)
@@ -46,22 +48,27 @@ def draw_values(case: Case) -> Values:
     """
     rng = default_rng([case.seed, sum(map(ord, case.distribution.text))])
     config, draws = case.config, case.distribution.draws
-    states = (config.num_layers * config.num_directions, case.batch, config.hidden_size)
-    outputs = (case.steps, case.batch, config.num_directions * config.hidden_size)
+    outputs = (case.steps, case.batch, config.num_directions * config.output_size)
     weights = draws.weights(rng, config, case.boundary)
     values = Values(
         weights={
             name: round_to_dtype(weights[name], case.dtype) for name in parameter_shapes(config)
         },
         input=round_to_dtype(_draw_input(case, rng), case.dtype),
-        h_0=round_to_dtype(_draw_state(case, rng, states), case.dtype),
+        initial=round_to_dtype(_draw_states(case, rng), case.dtype),
         d_output=round_to_dtype(draws.cotangent(rng, outputs), case.dtype),
-        d_h_n=round_to_dtype(draws.cotangent(rng, states), case.dtype),
+        d_final=round_to_dtype(draws.cotangent(rng, shape_states(case)), case.dtype),
     )
-    arrays = (*values.weights.values(), values.input, values.h_0, values.d_output, values.d_h_n)
-    for array in arrays:
+    arrays = (values.input, values.initial, values.d_output, values.d_final)
+    for array in (*values.weights.values(), *arrays):
         array.setflags(write=False)
     return values
+
+
+def shape_states(case: Case) -> tuple[int, int, int]:
+    """Return the shape (D * num_layers, N, S) of all states side by side."""
+    rows = case.config.num_layers * case.config.num_directions
+    return rows, case.batch, get_states_size(case.config)
 
 
 def round_to_dtype(array: Array, dtype: DType) -> Array:
@@ -86,11 +93,16 @@ def _draw_input(case: Case, rng: np.random.Generator) -> Array:
     return _repeat_sample(case, array)
 
 
-def _draw_state(case: Case, rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
-    """Draw the initial state; return zeros if the case has none."""
+def _draw_states(case: Case, rng: np.random.Generator) -> Array:
+    """Draw the initial states; return zeros if the case has none."""
+    rows, states = shape_states(case)[:2], case.config.kind_data.states
     if case.initial_state is InitialState.ABSENT:
-        return np.zeros(shape)
-    return _repeat_sample(case, case.distribution.draws.state(rng, shape))
+        return np.zeros(shape_states(case))
+    drawn = [
+        case.distribution.draws.draw_state(rng, (*rows, state_size(case.config, letter)), letter)
+        for letter in states
+    ]
+    return _repeat_sample(case, np.concatenate(drawn, axis=-1))
 
 
 def _repeat_sample(case: Case, array: Array) -> Array:

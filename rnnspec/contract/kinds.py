@@ -27,6 +27,9 @@ class Kind:
     nonlinearities  the values of the argument `nonlinearity`; empty if it has none
     held            for each gate, the sign at which it is held shut or open by its bias, so that
                     the layer does what an nn.RNN with tanh does; None for the gate that is left
+    checks_packed   whether torch.nn checks the shapes of a call with packed input
+    memory_gate     the gate that multiplies what a state c carries on; empty if there is no c
+    activations     how often tanh is applied to the sum of that gate, one after the other
 
     Source: the signatures and the *Variables* sections of the nn.RNN, nn.LSTM and nn.GRU pages.
     """
@@ -38,6 +41,9 @@ class Kind:
     arguments: tuple[str, ...]
     nonlinearities: tuple[str, ...] = ()
     held: tuple[float | None, ...] = (None,)
+    checks_packed: bool = True
+    memory_gate: str = ""
+    activations: int = 1
 
     @property
     def initial(self) -> tuple[str, ...]:
@@ -105,6 +111,9 @@ LSTM = Kind(
     states=("h", "c"),
     arguments=(*_SIZES, *_LAYER, "proj_size"),
     held=(1.0, -1.0, None, 1.0),
+    checks_packed=False,
+    memory_gate="forget",
+    activations=2,
 )
 
 KINDS: dict[str, Kind] = {kind.name: kind for kind in (RNN, GRU, LSTM)}
@@ -112,5 +121,5 @@ CELLS = tuple(f"{kind.title}Cell" for kind in KINDS.values())
 """The classes of torch.nn that compute one step."""
 UNGATED = RNN
 """The kind whose layers have a single gate."""
-JUDGED = tuple(kind.name for kind in (RNN, GRU))
+JUDGED = tuple(KINDS)
 """The kinds whose layers can be judged."""

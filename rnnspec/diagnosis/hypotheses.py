@@ -12,6 +12,7 @@ from enum import Enum, auto
 import numpy as np
 from numpy.typing import NDArray
 
+from rnnspec.cases.values import shape_states
 from rnnspec.observe.expected import Expected
 from rnnspec.observe.observation import Observation
 from rnnspec.rulekit.assertions.relations import is_explained_by, is_within_bound
@@ -26,15 +27,9 @@ def find_exchanged_axes(observation: Observation) -> str | None:
     Return None if that does not explain its output.
     """
     case = observation.case.replace(steps=observation.case.batch, batch=observation.case.steps)
-    states = (
-        case.config.num_layers * case.config.num_directions,
-        case.batch,
-        case.config.hidden_size,
-    )
-    h_0 = observation.values.h_0 if observation.values.h_0.shape == states else np.zeros(states)
-    other = Expected(
-        case, replace(observation.values, input=observation.values.input.swapaxes(0, 1), h_0=h_0)
-    )
+    states, values = shape_states(case), observation.values
+    initial = values.initial if values.initial.shape == states else np.zeros(states)
+    other = Expected(case, replace(values, input=values.input.swapaxes(0, 1), initial=initial))
     if is_explained_by(observation, other, lambda array: array.swapaxes(0, 1)):
         return "as if the first axis of input and output were the batch"
     if is_explained_by(observation, other):
@@ -55,7 +50,7 @@ def find_misread_rows(observation: Observation, along: RowAxis | None = None) ->
     `along` limits the search to rows of different layers, or of different directions. Return None
     if no such mistake explains output and h_n.
     """
-    own = list(range(len(observation.values.h_0)))
+    own = list(range(len(observation.values.initial)))
     for text, (axis, rows) in _list_row_orders(observation).items():
         if rows != own and along in (None, axis) and _starts_from_rows(observation, rows):
             return text
@@ -100,7 +95,7 @@ def _list_row_orders(observation: Observation) -> dict[str, tuple[RowAxis, list[
 
 
 def _starts_from_rows(observation: Observation, rows: list[int]) -> bool:
-    values = replace(observation.values, h_0=observation.values.h_0[rows])
+    values = replace(observation.values, initial=observation.values.initial[rows])
     return _has_results_of(observation, Expected(observation.case, values))
 
 
@@ -120,11 +115,11 @@ def _has_results_of(observation: Observation, other: Expected) -> bool:
 
 def has_reordered_states(observation: Observation) -> bool:
     """Return whether the rows of h_n are all right, but in another order."""
-    pairs = list(zip(observation.expected.h_n, observation.expected.bound.h_n, strict=True))
+    pairs = list(zip(observation.expected.final, observation.expected.final_bound, strict=True))
     fits = np.array(
         [
             [bool((measure_distance(row, right) <= allowed).all()) for right, allowed in pairs]
-            for row in observation.h_n
+            for row in observation.final
         ]
     )
     return bool(fits.any(axis=0).all() and fits.any(axis=1).all())
@@ -137,9 +132,8 @@ def find_sample_order(observation: Observation) -> str | None:
     """
     orders = _list_sample_orders(observation)
     for read, before in orders.items():
-        other = Expected(
-            observation.case, replace(observation.values, h_0=observation.values.h_0[:, before])
-        )
+        values = replace(observation.values, initial=observation.values.initial[:, before])
+        other = Expected(observation.case, values)
         written = next(
             (text for text, after in orders.items() if _has_states_of(observation, other, after)),
             None,
@@ -169,5 +163,5 @@ def _has_states_of(
     observation: Observation, other: Expected, order: Indices | slice = slice(None)
 ) -> bool:
     return is_within_bound(
-        observation, observation.h_n, other.h_n[:, order], other.bound.h_n[:, order]
+        observation, observation.final, other.final[:, order], other.final_bound[:, order]
     )

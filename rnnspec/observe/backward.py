@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from rnnspec.cases.case import Case
+from rnnspec.cases.states import name_final
 from rnnspec.cases.values import Values
 from rnnspec.observe.call import Call
 from rnnspec.observe.tensors import (
@@ -24,22 +25,26 @@ from rnnspec.subjects.failures import Malformed
 from rnnspec.subjects.subject import observe_step
 
 Array = NDArray[np.float64]
-BOTH = ("output", "h_n")
 
 
 @dataclass(frozen=True)
 class Backward:
     """A call that can be differentiated, and the cotangents of its case.
 
-    `leaves` are the tensors that gradients are taken with respect to: `input`, `h_0`, and the
-    parameters by their documented names. Gradients are float64 arrays: that of `input` has shape
-    (T, N, H_in), that of `h_0` (D * num_layers, N, H_out), those of parameters their own shapes.
+    `leaves` are the tensors that gradients are taken with respect to: `input`, the initial states
+    and the parameters by their documented names. Gradients are float64 arrays: that of `input` has
+    shape (T, N, H_in), that of `h_0` (D * num_layers, N, H_out), those of parameters their own.
     """
 
     case: Case
     values: Values
     call: Call
     leaves: Mapping[str, torch.Tensor]
+
+    @property
+    def all_results(self) -> tuple[str, ...]:
+        """The names of all results of the call."""
+        return self.case.config.kind_data.results
 
     def compute_gradients(self, results: tuple[str, ...], retain: bool = True) -> dict[str, Array]:
         """Return the gradients of the named results, weighted with the cotangents of the case.
@@ -64,7 +69,7 @@ class Backward:
         `direction` has an array for each leaf. Raises Malformed if the first gradients cannot be
         differentiated.
         """
-        outputs, cotangents = self.pair_with_cotangents(BOTH)
+        outputs, cotangents = self.pair_with_cotangents(self.all_results)
         leaves = list(self.leaves.values())
         with observe_step("the first of two backward passes", self.case.dtype):
             first = torch.autograd.grad(
@@ -86,7 +91,7 @@ class Backward:
 
         `.grad` must be None before, and is None again afterwards.
         """
-        outputs, cotangents = self.pair_with_cotangents(BOTH)
+        outputs, cotangents = self.pair_with_cotangents(self.all_results)
 
         def propagate() -> None:
             for _ in range(times):
@@ -133,14 +138,14 @@ class Backward:
         )
 
     def _get_result(self, name: str) -> torch.Tensor:
-        return self.call.output_tensor if name == "output" else self.call.h_n_tensor
+        return self.call.output_tensor if name == "output" else self.call.state_tensors[name]
 
     def _make_cotangent(self, name: str) -> torch.Tensor:
         """Return the cotangent of a result, with the memory layout of the case."""
         array = (
             self._arrange_sequence(self.values.d_output)
             if name == "output"
-            else self._arrange_state(self.values.d_h_n)
+            else self._arrange_state(name_final(self.case.config, self.values.d_final)[name])
         )
         result = self._get_result(name)
         tensor = make_tensor(array, result.device, result.dtype)
@@ -161,7 +166,10 @@ class Backward:
     def _make_like_leaf(self, name: str, array: Array) -> torch.Tensor:
         """Return an array in the oracle's form as a tensor like a leaf."""
         leaf = self.leaves[name]
-        arrangements = {"input": self._arrange_sequence, "h_0": self._arrange_state}
+        arrangements = {
+            "input": self._arrange_sequence,
+            **dict.fromkeys(self.case.config.kind_data.initial, self._arrange_state),
+        }
         arranged = arrangements.get(name, np.asarray)(array)
         return make_tensor(arranged, leaf.device, leaf.dtype)
 
@@ -187,4 +195,5 @@ class Backward:
             )
         if name == "input":
             return from_layout(self.case, array)
-        return array[:, None] if name == "h_0" and not self.case.is_batched else array
+        is_state = name in self.case.config.kind_data.initial
+        return array[:, None] if is_state and not self.case.is_batched else array

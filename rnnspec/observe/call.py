@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from rnnspec.cases.case import Case
 from rnnspec.contract.shapes import output_shape, packed_output_shape, state_shape
-from rnnspec.observe.prepared import PreparedLayer, call_module
+from rnnspec.observe.prepared import PreparedLayer
 from rnnspec.observe.seeding import read_generator_states
 from rnnspec.observe.tensors import (
     CallArguments,
@@ -69,7 +70,7 @@ class Call:
     """One call of a layer.
 
     given     the arguments
-    copies    copies of the input and of h_0, made before the call
+    copies    copies of the input and of the initial states by name, made before the call
     returned  what the layer returned
     before    the surroundings before the call
     after     the surroundings after it
@@ -77,7 +78,7 @@ class Call:
 
     case: Case
     given: CallArguments
-    copies: tuple[torch.Tensor, torch.Tensor | None]
+    copies: Mapping[str, torch.Tensor]
     returned: Any
     before: Surroundings
     after: Surroundings
@@ -88,12 +89,21 @@ class Call:
         return self._get_pair()[0]  # type: ignore[no-any-return]
 
     @property
-    def raw_h_n(self) -> torch.Tensor:
-        """The second result as the layer returned it. Raises Malformed if it is not a tensor."""
-        state = self._get_pair()[1]
-        if not isinstance(state, torch.Tensor):
-            raise Malformed(f"h_n is {_describe_type(state)}, expected a Tensor")
-        return state
+    def raw_states(self) -> dict[str, torch.Tensor]:
+        """The final states as the layer returned them, by name.
+
+        Raises Malformed if the second result is not one tensor, or not a pair of tensors for a
+        layer with two states.
+        """
+        names, given = self.case.config.kind_data.final, self._get_pair()[1]
+        if len(names) > 1 and not (isinstance(given, (tuple, list)) and len(given) == len(names)):
+            expected = f"({', '.join(names)})"
+            raise Malformed(f"the second result is {_describe_type(given)}, expected {expected}")
+        states = given if len(names) > 1 else (given,)
+        for name, state in zip(names, states, strict=True):
+            if not isinstance(state, torch.Tensor):
+                raise Malformed(f"{name} is {_describe_type(state)}, expected a Tensor")
+        return {name: strip_result(state) for name, state in zip(names, states, strict=True)}
 
     @property
     def output_tensor(self) -> torch.Tensor:
@@ -116,11 +126,20 @@ class Call:
         return tensor
 
     @property
-    def h_n_tensor(self) -> torch.Tensor:
-        """The tensor h_n. Raises Malformed if its type or its shape is not the documented one."""
-        state = self.raw_h_n
-        _require_shape("h_n", state, self.h_n_shape)
-        return state
+    def state_tensors(self) -> dict[str, torch.Tensor]:
+        """The final states by name: h_n, and for an LSTM c_n.
+
+        Raises Malformed if the type or the shape of one is not the documented one.
+        """
+        states = self.raw_states
+        for name, state in states.items():
+            _require_shape(name, state, self.state_shapes[name])
+        return states
+
+    @property
+    def result_tensors(self) -> dict[str, torch.Tensor]:
+        """The results by name: output, and the final states. Raises Malformed as they do."""
+        return {"output": self.output_tensor, **self.state_tensors}
 
     @property
     def output_shape(self) -> tuple[int, ...]:
@@ -132,9 +151,13 @@ class Call:
         )
 
     @property
-    def h_n_shape(self) -> tuple[int, ...]:
-        """The documented shape of h_n."""
-        return state_shape(self.case.config, self.case.shape)
+    def state_shapes(self) -> dict[str, tuple[int, ...]]:
+        """The documented shapes of the final states by name."""
+        config = self.case.config
+        return {
+            name: state_shape(config, self.case.shape, letter)
+            for name, letter in zip(config.kind_data.final, config.kind_data.states, strict=True)
+        }
 
     @property
     def output(self) -> Array:
@@ -147,15 +170,31 @@ class Call:
         return from_layout(self.case, values)
 
     @property
-    def h_n(self) -> Array:
-        """The final states h_n as a float64 array (D * num_layers, N, H)."""
-        values = to_array(self.h_n_tensor)
-        return values if self.case.is_batched else values[:, None]
+    def states(self) -> dict[str, Array]:
+        """The final states by name as float64 arrays: h_n, and for an LSTM c_n.
+
+        Their shapes are (D * num_layers, N, H_out) and (D * num_layers, N, H).
+        """
+        arrays = {name: to_array(state) for name, state in self.state_tensors.items()}
+        if self.case.is_batched:
+            return arrays
+        return {name: array[:, None] for name, array in arrays.items()}
+
+    @property
+    def final(self) -> Array:
+        """The final states side by side (D * num_layers, N, S)."""
+        return np.concatenate(list(self.states.values()), axis=-1)
+
+    @property
+    def results(self) -> dict[str, Array]:
+        """The results by name: output, and the final states."""
+        return {"output": self.output, **self.states}
 
     def _get_pair(self) -> Any:
         if not isinstance(self.returned, (tuple, list)) or len(self.returned) != 2:
             found = _describe_type(self.returned)
-            raise Malformed(f"a call returned {found}, expected a pair of output and h_n")
+            states = " and ".join(self.case.config.kind_data.final)
+            raise Malformed(f"a call returned {found}, expected a pair of output and {states}")
         return tuple(map(strip_result, self.returned))
 
 
@@ -174,13 +213,10 @@ def _require_shape(name: str, tensor: torch.Tensor, expected: tuple[int, ...]) -
 
 def perform_call(prepared: PreparedLayer, case: Case, given: CallArguments) -> Call:
     """Call a layer once in the gradient mode of the case, and record the call."""
-    copies = (
-        given.leaf.detach().clone(),
-        None if given.h_0 is None else given.h_0.detach().clone(),
-    )
+    copies = {name: tensor.detach().clone() for name, tensor in given.tensors.items()}
     with case.grad_mode.enter(), observe_step(CALL, case.dtype):
         before = Surroundings.read(given.leaf.device)
-        returned = call_module(prepared.caller, given.input, given.h_0)
+        returned = prepared.caller(*given.positional)
         prepared.keep_memory(returned)
         after = Surroundings.read(given.leaf.device)
     return Call(case, given, copies, returned, before, after)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from copy import copy
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from rnnspec import oracle
 from rnnspec.cases.axes import DType, Float32Precision
 from rnnspec.cases.case import Case
+from rnnspec.cases.states import name_final, name_initial
 from rnnspec.cases.values import Values
 from rnnspec.observe.part import copy_parts, part
 
@@ -24,7 +26,7 @@ EXACT_LIMITS = {
 class Expected:
     """The expected results and gradients of a case and their bounds, each computed on first use.
 
-    `masks` holds the dropout multipliers of each layer, (T, N, D * H). `rounding` names the
+    `masks` holds the dropout multipliers of each layer, (T, N, D * H_out). `rounding` names the
     rounding model; by default it is that of the case.
     """
 
@@ -42,12 +44,15 @@ class Expected:
             case.config,
             values.weights,
             values.input,
-            {"h_0": values.h_0},
+            name_initial(case.config, values.initial),
             lengths,
             _fill_masks(case, masks),
         )
         self.rounding = oracle.ROUNDINGS[rounding or case.rounding]
-        self.cotangents = {"output": values.d_output, "h_n": values.d_h_n}
+        self.cotangents = {
+            "output": values.d_output,
+            **name_final(case.config, values.d_final),
+        }
 
     def restrict_to(self, results: tuple[str, ...]) -> Expected:
         """Return the same, but with gradients of the named results only.
@@ -69,22 +74,36 @@ class Expected:
 
     @property
     def output(self) -> Array:
-        """The expected output (T, N, D * H), zero beyond the end of each sequence."""
+        """The expected output (T, N, D * H_out), zero beyond the end of each sequence."""
         return self.trace.output
 
     @property
-    def h_n(self) -> Array:
-        """The expected h_n (D * num_layers, N, H)."""
-        return self.trace.h_n
+    def results(self) -> Mapping[str, Array]:
+        """The expected results by name: output, and the final states."""
+        return self.trace.results
+
+    @property
+    def final(self) -> Array:
+        """The expected final states side by side (D * num_layers, N, S)."""
+        return self._join_states(self.trace.results)
+
+    @property
+    def final_bound(self) -> Array:
+        """How far the final states may differ from the expected values, side by side."""
+        return self._join_states(self.bound.results)
+
+    def _join_states(self, results: Mapping[str, Array]) -> Array:
+        names = self.case.config.kind_data.final
+        return np.concatenate([results[name] for name in names], axis=-1)
 
     @part
     def bound(self) -> oracle.Bound:
-        """How far output and h_n may differ from the expected values."""
+        """How far the results may differ from the expected values."""
         return oracle.compute_bound(self.problem, self.trace, self.rounding)
 
     @part
     def float32_sums_bound(self) -> oracle.Bound:
-        """How far output and h_n may differ if a layer in a 16-bit dtype adds in float32."""
+        """How far the results may differ if a layer in a 16-bit dtype adds in float32."""
         rounding = oracle.FLOAT32_SUMS[self.case.rounding]
         return oracle.compute_bound(self.problem, self.trace, rounding)
 
@@ -94,9 +113,10 @@ class Expected:
 
         If so, every correct implementation returns the same bits.
         """
-        return self.case.distribution.is_exact and oracle.is_exact(
+        is_exact = self.case.distribution.is_exact and oracle.is_exact(
             self.problem, self.trace, EXACT_LIMITS[self.case.rounding]
         )
+        return is_exact and all(np.isfinite(each).all() for each in self.bound.results.values())
 
     @part
     def has_exact_gradients(self) -> bool:
@@ -108,9 +128,9 @@ class Expected:
 
     @part
     def gradients(self) -> dict[str, Array]:
-        """The gradients of <d_output, output> + <d_h_n, h_n> by name.
+        """The gradients of the sum of all results, weighted with their cotangents, by name.
 
-        They are those of input, h_0 and every parameter.
+        They are those of input, the initial states and every parameter.
         """
         return oracle.compute_gradients(self.problem, self.trace, self.cotangents)
 
@@ -132,5 +152,5 @@ def _fill_masks(case: Case, masks: dict[int, Array] | None) -> dict[int, Array]:
     """Return the given masks, or masks of zeros if every value is dropped."""
     if masks is not None or not case.has_active_dropout or case.config.dropout < 1:
         return masks or {}
-    shape = (case.steps, case.batch, case.config.num_directions * case.config.hidden_size)
+    shape = (case.steps, case.batch, case.config.num_directions * case.config.output_size)
     return {layer: np.zeros(shape) for layer in range(case.config.num_layers - 1)}

@@ -68,7 +68,7 @@ class Observation:
 
     Each part is computed once, on first use; if that fails, the failure is kept and raised each
     time. Arrays are float64 and time-major: output (T, N, D * H) with zeros beyond the end of each
-    sequence, h_n (D * num_layers, N, H).
+    sequence, the final states (D * num_layers, N, S) side by side.
     """
 
     def __init__(
@@ -138,7 +138,9 @@ class Observation:
     def call(self) -> Call:
         """The call with the arguments of the case."""
         layer = self.prepared
-        given = build_arguments(self.case, self.values.input, self.values.h_0, self.subject.device)
+        given = build_arguments(
+            self.case, self.values.input, self.values.initial, self.subject.device
+        )
         try:
             self.case.prior_use.before_call(layer, self.case, given)
             seed_torch(self.case.seed, self.subject.device)
@@ -156,9 +158,28 @@ class Observation:
         return self.call.output
 
     @part
-    def h_n(self) -> Array:
-        """The final states of the call."""
-        return self.call.h_n
+    def states(self) -> dict[str, Array]:
+        """The final states of the call by name: h_n, and for an LSTM c_n."""
+        return self.call.states
+
+    @property
+    def final(self) -> Array:
+        """The final states of the call side by side."""
+        return np.concatenate(list(self.states.values()), axis=-1)
+
+    @property
+    def results(self) -> dict[str, Array]:
+        """The results of the call by name: output, and the final states."""
+        return {"output": self.output, **self.states}
+
+    def get_result(self, name: str) -> Array:
+        """Return a result of the call: the output, or a final state."""
+        return self.output if name == "output" else self.states[name]
+
+    @property
+    def result_names(self) -> tuple[str, ...]:
+        """The names of the results of a call."""
+        return self.case.config.kind_data.results
 
     @part
     def expected(self) -> Expected:
@@ -167,11 +188,11 @@ class Observation:
 
     @part
     def gradients(self) -> dict[str, Array]:
-        """The gradients of <d_output, output> + <d_h_n, h_n> by name.
+        """The gradients of the sum of all results, weighted with their cotangents, by name.
 
-        They are those of input, of h_0 if it is given, and of every parameter.
+        They are those of input, of the initial states if they are given, and of every parameter.
         """
-        return self.differentiate(self.call, ("output", "h_n"))
+        return self.differentiate(self.call, self.result_names)
 
     def differentiate(
         self, call: Call, results: tuple[str, ...], retain: bool = True
@@ -181,28 +202,27 @@ class Observation:
 
     def prepare_backward(self, call: Call) -> Backward:
         """Return the backward pass of a call of this layer, with the cotangents of the case."""
-        given = {"input": call.given.leaf, "h_0": call.given.h_0}
         leaves = {
             name: tensor
-            for name, tensor in {**given, **self.prepared.weights()}.items()
-            if tensor is not None and tensor.requires_grad
+            for name, tensor in {**call.given.tensors, **self.prepared.weights()}.items()
+            if tensor.requires_grad
         }
         return Backward(self.case, self.values, call, leaves)
 
-    def with_cotangents(self, d_output: Array, d_h_n: Array) -> Backward:
+    def with_cotangents(self, d_output: Array, d_final: Array) -> Backward:
         """Return the backward pass of the call, with these cotangents rounded to the dtype."""
         dtype = self.case.dtype
         values = replace(
             self.values,
             d_output=round_to_dtype(d_output, dtype),
-            d_h_n=round_to_dtype(d_h_n, dtype),
+            d_final=round_to_dtype(d_final, dtype),
         )
         return replace(self.prepare_backward(self.call), values=values)
 
     def second_call(self, **changes: Any) -> Observation:
         """Return another call of the same layer, with other numbers.
 
-        `changes` may have input, h_0, d_output and d_h_n; they are rounded to the dtype.
+        `changes` may have input, initial, d_output and d_final; they are rounded to the dtype.
         """
         rounded: dict[str, Any] = {
             name: round_to_dtype(array, self.case.dtype) for name, array in changes.items()
@@ -245,7 +265,7 @@ class Observation:
         self._is_lent = True
         made = self.repeat()
         with suppress(Failure):
-            _ = made.output, made.h_n
+            _ = made.results
         return made
 
     def second_call_as(self, case: Case, **changes: Any) -> Observation:

@@ -23,7 +23,13 @@ from rnnspec.cases.axes.prior_use import LayerInPreparation
 from rnnspec.cases.axes.prior_use.base import takes_second_way
 from rnnspec.cases.case import Case
 from rnnspec.cases.values import Values, draw_values
-from rnnspec.observe.tensors import CallArguments, build_arguments, make_tensor, strip_result
+from rnnspec.observe.tensors import (
+    CallArguments,
+    build_arguments,
+    flatten_results,
+    make_tensor,
+    strip_result,
+)
 from rnnspec.subjects.failures import Unsupported
 from rnnspec.subjects.steps import EARLIER_CALL
 from rnnspec.subjects.subject import Subject, observe_step
@@ -101,29 +107,28 @@ class PreparedLayer:
         plain = {"seed": self.case.seed ^ 0x5EED, "memory_layout": MemoryLayout.CONTIGUOUS}
         case = self.case.replace(**{**plain, **changes})
         values = draw_values(case)
-        given = build_arguments(case, values.input, values.h_0, self.subject.device)
+        given = build_arguments(case, values.input, values.initial, self.subject.device)
         with observe_step(EARLIER_CALL, case.dtype), case.grad_mode.enter():
-            returned = call_module(self.module, given.input, given.h_0)
+            returned = self.module(*given.positional)
         self.keep_memory(returned)
         return returned
 
     def keep_memory(self, returned: Any) -> None:
         """Keep the memory of results, but not the graph that computed them."""
-        results = returned if isinstance(returned, tuple) else (returned,)
-        plain = map(strip_result, results)
+        plain = map(strip_result, flatten_results(returned))
         tensors = (each.data if isinstance(each, PackedSequence) else each for each in plain)
         self.kept += [each.detach() for each in tensors if isinstance(each, torch.Tensor)]
 
     def call_in_place(self, given: CallArguments) -> None:
         """Call the module with the arguments of the case while they hold other numbers."""
-        tensors = [tensor for tensor in (given.leaf, given.h_0) if tensor is not None]
+        tensors = list(given.tensors.values())
         copies = [tensor.detach().clone() for tensor in tensors]
         with torch.no_grad():
             for tensor in tensors:
                 tensor.mul_(-0.5)
         step = "an earlier call on the same tensors"
         with observe_step(step, self.case.dtype), self._enable_gradients():
-            self.keep_memory(call_module(self.caller, given.input, given.h_0))
+            self.keep_memory(self.caller(*given.positional))
         with torch.no_grad():
             for tensor, original in zip(tensors, copies, strict=True):
                 tensor.copy_(original)
@@ -206,11 +211,6 @@ def choose_other_dtype(subject: Subject, dtype: DType) -> DType:
     """Return another dtype to convert from or to, or `dtype` if the subject does not offer it."""
     other = dtype.converted_from
     return other if subject.offers(other.needs) else dtype
-
-
-def call_module(module: Caller, given: Any, h_0: torch.Tensor | None) -> Any:
-    """Call a layer with the input alone, or with the input and the initial state, by position."""
-    return module(given) if h_0 is None else module(given, h_0)
 
 
 def share_parameters(source: torch.nn.Module, target: torch.nn.Module) -> None:

@@ -5,6 +5,7 @@ Arrays are float64, time-major and padded.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -16,10 +17,13 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 from rnnspec.cases.axes import InitialState
 from rnnspec.cases.case import Case
+from rnnspec.cases.states import name_initial
 
 Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
 T = TypeVar("T")
+StateArgument = torch.Tensor | tuple[torch.Tensor, ...] | None
+"""What a layer is passed as its initial states."""
 PLAIN_TENSORS = (torch.Tensor, torch.nn.Parameter)
 NO_ROWS: Indices = np.empty(0, dtype=np.int64)
 
@@ -30,35 +34,58 @@ class CallArguments:
 
     input    the input as it is passed, a tensor or a PackedSequence
     leaf     the input as a tensor; if it is packed, its `data`
-    h_0      the initial state, or None if none is passed
+    initial  the initial states by name, such as h_0; empty if none is passed
     steps    the time step of each row of packed data; empty if the input is not packed
     samples  the sample of each row of packed data, in the caller's order
     """
 
     input: torch.Tensor | PackedSequence
     leaf: torch.Tensor
-    h_0: torch.Tensor | None
+    initial: dict[str, torch.Tensor]
     steps: Indices
     samples: Indices
 
+    @property
+    def hx(self) -> StateArgument:
+        """The states as they are passed: one tensor, or a tuple of several; None if none is."""
+        return join_argument(self.initial)
 
-def build_arguments(case: Case, input_: Array, h_0: Array, device: str) -> CallArguments:
+    @property
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """The input, under the name `input`, and the initial states, as tensors."""
+        return {"input": self.leaf, **self.initial}
+
+    @property
+    def positional(self) -> tuple[Any, ...]:
+        """The arguments in their order: the input, and the states if they are passed."""
+        return (self.input,) if self.hx is None else (self.input, self.hx)
+
+
+def join_argument(states: Mapping[str, torch.Tensor]) -> StateArgument:
+    """Return states as a layer takes them: one tensor, or a tuple of several; None for none."""
+    if len(states) == 1:
+        return next(iter(states.values()))
+    return tuple(states.values()) or None
+
+
+def build_arguments(case: Case, input_: Array, initial: Array, device: str) -> CallArguments:
     """Return arguments with the layout, the dtype and the memory layout of a case.
 
-    `input_` has shape (T, N, H_in), and `h_0` has shape (D * num_layers, N, H_out). The tensors
-    require gradients if the gradient mode of the case builds a graph.
+    `input_` has shape (T, N, H_in), and `initial`, the states side by side, (D * num_layers, N, S).
+    The tensors require gradients if the gradient mode of the case builds a graph.
     """
     dtype, differentiable = case.dtype.torch_dtype, case.grad_mode.builds_graph
-    state = None
+    states: dict[str, torch.Tensor] = {}
     if case.initial_state is InitialState.GIVEN:
-        plain = make_tensor(h_0 if case.is_batched else h_0[:, 0], device, dtype)
-        state = case.memory_layout.lay_out(plain, 1 if case.is_batched else None)
-        state.requires_grad_(differentiable)
+        for name, array in name_initial(case.config, initial).items():
+            plain = make_tensor(array if case.is_batched else array[:, 0], device, dtype)
+            state = case.memory_layout.lay_out(plain, 1 if case.is_batched else None)
+            states[name] = state.requires_grad_(differentiable)
     padded = make_tensor(to_layout(case, input_), device, dtype)
     if not case.is_packed:
         leaf = case.memory_layout.lay_out(padded, case.repeated_axis)
         leaf.requires_grad_(differentiable)
-        return CallArguments(leaf, leaf, state, NO_ROWS, NO_ROWS)
+        return CallArguments(leaf, leaf, states, NO_ROWS, NO_ROWS)
     packed = pack_padded_sequence(
         padded,
         list(case.lengths),
@@ -67,7 +94,7 @@ def build_arguments(case: Case, input_: Array, h_0: Array, device: str) -> CallA
     )
     leaf = case.memory_layout.lay_out(packed.data, None).requires_grad_(differentiable)
     given = PackedSequence(leaf, packed.batch_sizes, packed.sorted_indices, packed.unsorted_indices)
-    return CallArguments(given, leaf, state, *locate_packed_rows(packed))
+    return CallArguments(given, leaf, states, *locate_packed_rows(packed))
 
 
 def to_layout(case: Case, values: Array) -> Array:
@@ -116,6 +143,13 @@ def strip_result(result: Any) -> Any:
     if isinstance(result, PackedSequence) and type(result.data) not in PLAIN_TENSORS:
         return PackedSequence(strip_subclass(result.data), *result[1:])
     return strip_subclass(result)
+
+
+def flatten_results(returned: Any) -> tuple[Any, ...]:
+    """Return what a layer returned as one tuple, with the states of a nested tuple in it."""
+    if isinstance(returned, PackedSequence) or not isinstance(returned, (tuple, list)):
+        return (returned,)
+    return tuple(result for each in returned for result in flatten_results(each))
 
 
 def scatter_rows(rows: Array, steps: Indices, samples: Indices, shape: tuple[int, int]) -> Array:

@@ -54,8 +54,8 @@ class Checks(Parameters):
             )
 
     def check_states(self, hx: Tensor | None, batch: int) -> None:
-        """Raise RuntimeError unless `hx` has shape (D * num_layers, batch, hidden_size)."""
-        expected = (self.directions * self.num_layers, batch, self.hidden_size)
+        """Raise RuntimeError unless `hx` has shape (D * num_layers, batch, states_size)."""
+        expected = (self.directions * self.num_layers, batch, self.states_size)
         if hx is not None and tuple(hx.shape) != expected:
             raise RuntimeError(f"hx must have shape {expected}, got {tuple(hx.shape)}")
 

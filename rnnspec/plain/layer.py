@@ -111,7 +111,7 @@ class Plain(Checks):
 
     def default_states(self, input: Tensor, batch: int) -> Tensor:
         """Return zeros with the dtype and device of the input."""
-        return input.new_zeros(self.num_layers * self.directions, batch, self.hidden_size)
+        return input.new_zeros(self.num_layers * self.directions, batch, self.states_size)
 
     def sort_states(self, states: Tensor, indices: Tensor | None) -> Tensor:
         """Reorder states from the caller's order to the packed order, longest sequence first."""
@@ -195,7 +195,12 @@ class Plain(Checks):
         for t in self.order(len(sizes), direction):
             outputs[t] = self.step(inputs[t], self.alive(h, sizes[t]), weight, layer, t)
             h = self.advance(h, outputs[t])
-        return self.join(outputs, len(sizes)), self.last_state(h, outputs, sizes, direction)
+        output = self.show(self.join(outputs, len(sizes)))
+        return output, self.last_state(h, outputs, sizes, direction)
+
+    def show(self, states: Tensor) -> Tensor:
+        """Return the hidden state from all states side by side; an RNN has no other."""
+        return states
 
     def order(self, length: int, direction: int) -> Iterable[int]:
         """Return the time steps in the order in which a direction processes them."""
@@ -218,7 +223,8 @@ class Plain(Checks):
 
     def biases(self, layer: int, direction: int) -> list[Tensor]:
         """Return b_ih and b_hh of one layer and direction, or an empty list without bias."""
-        return [self.parameter(kind, layer, direction) for kind in self.parameter_kinds()[2:]]
+        kinds = [kind for kind in self.parameter_kinds() if kind.startswith("bias")]
+        return [self.parameter(kind, layer, direction) for kind in kinds]
 
     def alive(self, h: Tensor, count: int) -> Tensor:
         """Return the states of the sequences that have this step."""

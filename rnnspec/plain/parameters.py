@@ -84,6 +84,16 @@ class Parameters(nn.Module):
         """The number of directions: 2 if bidirectional, otherwise 1."""
         return 2 if self.bidirectional else 1
 
+    @property
+    def output_size(self) -> int:
+        """The number of units of a hidden state."""
+        return self.hidden_size
+
+    @property
+    def states_size(self) -> int:
+        """The number of units of all states of one layer and direction side by side."""
+        return self.output_size
+
     def parameter_kinds(self) -> tuple[str, ...]:
         """Return the kinds of parameters of one layer and direction, in registration order."""
         return (
@@ -107,10 +117,10 @@ class Parameters(nn.Module):
 
     def parameter_shape(self, kind: str, layer: int) -> tuple[int, ...]:
         """Return the shape of a parameter."""
-        columns = self.input_size if layer == 0 else self.directions * self.hidden_size
+        columns = self.input_size if layer == 0 else self.directions * self.output_size
         shapes = {
             "weight_ih": (self.hidden_size, columns),
-            "weight_hh": (self.hidden_size, self.hidden_size),
+            "weight_hh": (self.hidden_size, self.output_size),
         }
         return shapes.get(kind, (self.hidden_size,))
 

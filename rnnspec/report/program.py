@@ -14,8 +14,10 @@ from numpy.typing import NDArray
 from rnnspec.cases.axes import ConstructorStyle, DType, GradMode, InitialState, Mode
 from rnnspec.cases.axes import Float32Precision as Precision
 from rnnspec.cases.case import Case
+from rnnspec.cases.states import name_initial
 from rnnspec.cases.values import Values, draw_values
 from rnnspec.contract.kinds import Kind
+from rnnspec.contract.shapes import state_shape
 from rnnspec.engine.explanations import Program
 from rnnspec.engine.outcome import Finding, FindingKind
 from rnnspec.observe.tensors import to_layout
@@ -42,6 +44,14 @@ CLOSE = """def close(got, expected):
 SPREAD = """def spread(result):
     weights = torch.arange(1.0, result.numel() + 1).reshape(result.shape).to(result)
     return (result * weights / result.numel()).sum()"""
+SPREAD_STATES = """def spread(result):
+    if isinstance(result, tuple):
+        return sum(map(spread, result))
+    weights = torch.arange(1.0, result.numel() + 1).reshape(result.shape).to(result)
+    return (result * weights / result.numel()).sum()"""
+LIST_TENSORS = """def list_tensors(states):
+    tuples = (state if isinstance(state, tuple) else (state,) for state in states)
+    return [each for state in tuples for each in state]"""
 
 
 def find_reference(kind: Kind) -> Target:
@@ -258,21 +268,22 @@ class ProgramWriter:
             lines += [f"packed = {packed}"]
         if case.initial_state is InitialState.ABSENT:
             return [*lines, f"given = ({self._input_name},)"]
-        lines += [f"h_0 = {self._write_state()}"]
-        lines += case.memory_layout.write_state_lines("h_0", is_batched=case.is_batched)
-        lines += ["h_0.requires_grad_()"] if needs_grad else []
-        return [*lines, f"given = ({self._input_name}, h_0)"]
+        for name, states in name_initial(case.config, self._values.initial).items():
+            lines += [f"{name} = {self._write_state(states)}"]
+            lines += case.memory_layout.write_state_lines(name, is_batched=case.is_batched)
+            lines += [f"{name}.requires_grad_()"] if needs_grad else []
+        return [*lines, f"given = ({self._input_name}, {write_states(case)})"]
 
     def _write_input(self) -> str:
         if self.literal:
             return self._write_array(to_layout(self.case, self._values.input))
         return _write_random("randn", self.case.shape, self.case)
 
-    def _write_state(self) -> str:
-        h_0 = self._values.h_0 if self.case.is_batched else self._values.h_0[:, 0]
+    def _write_state(self, states: Array) -> str:
+        state = states if self.case.is_batched else states[:, 0]
         if self.literal:
-            return self._write_array(h_0)
-        return _write_random("rand", h_0.shape, self.case) + " + 0.25"
+            return self._write_array(state)
+        return _write_random("rand", state.shape, self.case) + " + 0.25"
 
     def _write_prior_use(self) -> list[str]:
         case, dtype = self.case, f"torch.{self.case.dtype}"
@@ -298,8 +309,13 @@ class ProgramWriter:
         return [
             *([DATA] if packed or self._uses(Helper.DATA) else []),
             *([close] if self._uses(Helper.CLOSE) else []),
-            *([SPREAD] if self._uses(Helper.SPREAD) else []),
+            *([self._spread] if self._uses(Helper.SPREAD) else []),
+            *([LIST_TENSORS] if self._uses(Helper.LIST_TENSORS) else []),
         ]
+
+    @property
+    def _spread(self) -> str:
+        return SPREAD_STATES if len(self.case.config.kind_data.states) > 1 else SPREAD
 
     def _write_last_lines(self) -> str:
         if self.case.grad_mode is GradMode.GRAD:
@@ -322,10 +338,18 @@ def _write_other_call(case: Case) -> str:
         x = case.layout.pack_code(x, case.lengths, batch_first=case.config.batch_first)
     if case.initial_state is InitialState.ABSENT:
         return _write_earlier_call(x, case)
-    rows = case.config.num_layers * case.config.num_directions
-    batch = (case.batch,) if case.is_batched else ()
-    h_0 = _write_random("rand", (rows, *batch, case.config.hidden_size), case)
-    return _write_earlier_call(f"{x}, {h_0}", case)
+    shapes = (
+        state_shape(case.config, case.shape, letter) for letter in case.config.kind_data.states
+    )
+    states = [_write_random("rand", shape, case) for shape in shapes]
+    given = f"({', '.join(states)})" if len(states) > 1 else states[0]
+    return _write_earlier_call(f"{x}, {given}", case)
+
+
+def write_states(case: Case) -> str:
+    """Return the initial states as a program passes them: one by its name, or a tuple."""
+    names = case.config.kind_data.initial
+    return f"({', '.join(names)})" if len(names) > 1 else names[0]
 
 
 def _write_random(function: str, shape: Sequence[int], case: Case) -> str:

@@ -97,6 +97,11 @@ is_bidirectional: Condition[Case] = Condition(
 is_stacked = has_size_at_least("num_layers", 2)
 is_batch_first: Condition[Case] = Condition("batch_first", lambda case: case.config.batch_first)
 is_packed: Condition[Case] = Condition("packed input", lambda case: case.is_packed)
+has_checked_shapes: Condition[Case] = Condition(
+    "input whose shape is checked",
+    lambda case: not case.is_packed or case.config.kind_data.checks_packed,
+)
+"""Calls of which torch.nn checks the shapes, and so of every implementation."""
 has_different_lengths: Condition[Case] = is_packed & Condition(
     "sequences of different lengths", lambda case: min(case.lengths) < case.steps
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -46,7 +48,7 @@ def find_broken_facts(
 def find_blocker(observation: Observation) -> Failure | None:
     """Return why the call returned no results of the documented form; None if refused openly."""
     try:
-        _ = observation.output, observation.h_n
+        _ = observation.results
     except Unsupported:
         return None
     except Failure as failure:
@@ -104,13 +106,14 @@ def measure_error(observation: Observation, *, gradients: bool = False) -> Error
     Raises Failure if they were not observed, and ValueError if their shapes cannot be compared.
     """
     expected = observation.expected
+    found: Mapping[str, Array]
+    right: Mapping[str, Array]
+    bound: Mapping[str, Array]
     if gradients:
         found, right, bound = observation.gradients, expected.gradients, expected.gradient_bound
         names = list_gradient_names(observation.case, observation.prepared.weights())
     else:
-        found = {"output": observation.output, "h_n": observation.h_n}
-        right = {"output": expected.output, "h_n": expected.h_n}
-        bound = {"output": expected.bound.output, "h_n": expected.bound.h_n}
+        found, right, bound = observation.results, expected.results, expected.bound.results
         names = list(found)
     sizes = {_measure_array(found[name], right[name], bound[name]) for name in names}
     for size in (ErrorSize.INFINITE, ErrorSize.LARGE, ErrorSize.SMALL):

@@ -45,6 +45,7 @@ class Theme(Enum):
     DIRECTIONS = "directions"
     STACKING = "stacking"
     GATES = "gates"
+    CELL_STATE = "cell-state"
     RECURRENCE = "recurrence"
     GRADIENTS = "gradients"
     MODEL = "model"

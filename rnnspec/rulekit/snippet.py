@@ -13,9 +13,10 @@ class Helper(Enum):
     CLOSE = "close(got, expected), which compares with a tolerance for the dtype"
     DATA = "data(result), which returns the tensor of a result that may be packed"
     SPREAD = "spread(result), which returns a weighted sum of all elements of a result"
+    LIST_TENSORS = "list_tensors(states), which returns the tensors of states, nested or not"
     BUILD = "build(...), which constructs the subject"
     TIME = "time, the axis of the time steps"
-    INPUT_GRADIENTS = "x and h_0 that require gradients"
+    INPUT_GRADIENTS = "x and initial states that require gradients"
     BACKWARD = "settings under which a backward pass works on every device"
 
 

@@ -70,7 +70,7 @@ def input_by_name(observation: Observation) -> None:
     Catches a first argument with another name.
     """
     given = observation.call.given
-    named = {"input": given.input, **({} if given.h_0 is None else {"hx": given.h_0})}
+    named = {"input": given.input, **({} if given.hx is None else {"hx": given.hx})}
     _assert_same_call(
         observation, "layer(input=input)", lambda: observation.module(**named), INPUT_BY_NAME
     )

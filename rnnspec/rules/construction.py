@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -9,7 +10,9 @@ import torch
 from rnnspec.cases.axes import ConstructorStyle, DType, Feature, InitialState
 from rnnspec.cases.case import Case
 from rnnspec.contract.config import Config
+from rnnspec.contract.kinds import Kind
 from rnnspec.observe.observation import Observation
+from rnnspec.observe.tensors import flatten_results, join_argument
 from rnnspec.rulekit.assertions.placement import assert_placement
 from rnnspec.rulekit.conditions import has_predictable_results, has_value, has_wide_dtype, one_in
 from rnnspec.rulekit.fixtures.constructor_calls import (
@@ -21,6 +24,7 @@ from rnnspec.rulekit.fixtures.constructor_calls import (
 from rnnspec.rulekit.fixtures.constructor_styles import fail_only_in_style
 from rnnspec.rulekit.rule import CONSTRUCTOR_CALLS, Fact, rule
 from rnnspec.rulekit.snippet import Helper, Snippet
+from rnnspec.rulekit.snippets.results import write_results
 from rnnspec.rulekit.violation import Violation
 from rnnspec.subjects.subject import observe_step
 
@@ -51,6 +55,8 @@ def keywords(observation: Observation) -> None:
 @rule(
     "rnn.args.order",
     "gru.args.order",
+    "lstm.args.order",
+    "lstm.args.order.device",
     when=has_precise_results & has_value(ConstructorStyle.POSITIONAL),
     about=("constructor_style",),
     establishes=(
@@ -103,8 +109,9 @@ def defaults(observation: Observation) -> None:
 
 EXAMPLE = Snippet(
     """layer = build(10, 20, 2)
-output, h_n = layer(torch.randn(5, 3, 10), torch.randn(2, 3, 20))
-assert output.shape == (5, 3, 20) and h_n.shape == (2, 3, 20)""",
+{results} = layer(torch.randn(5, 3, 10), {states})
+shapes = [result.shape for result in ({names})]
+assert shapes == {shapes}, shapes""",
     (Helper.BUILD,),
 )
 
@@ -118,6 +125,7 @@ EXAMPLE_CASE = Case(
 @rule(
     "rnn.example",
     "gru.example",
+    "lstm.example",
     when=one_in(36),
     needs=(Feature.NUM_LAYERS, Feature.STATE),
     presupposes=(*CONSTRUCTOR_CALLS, "shapes.*", "recurrence.*", "layouts.*"),
@@ -128,10 +136,10 @@ EXAMPLE_CASE = Case(
 )
 def documented_example(observation: Observation) -> None:
     """The example in the documentation works: a layer built from two sizes and a number of layers
-    takes a batch of three sequences with five time steps, and an initial state.
+    takes a batch of three sequences with five time steps, and initial states.
 
     The layer is built and called as printed, in the dtype of the case. `output` must have shape
-    (5, 3, 20), and `h_n` shape (2, 3, 20).
+    (5, 3, 20), and each final state shape (2, 3, 20).
 
     Catches layers whose third positional argument is not `num_layers`, and layers that reject the
     call in the example.
@@ -142,15 +150,30 @@ def documented_example(observation: Observation) -> None:
         "device": observation.subject.device,
         "dtype": observation.case.dtype.torch_dtype,
     }
-    _ = observation.new_layer(EXAMPLE_CASE.replace(dtype=observation.case.dtype))
+    kind = observation.case.config.kind_data
+    _ = observation.new_layer(EXAMPLE_CASE.replace(dtype=observation.case.dtype, kind=kind.name))
     layer = build_layer(observation, ConstructorCall((10, 20, 2), {})).to(**place)
+    states = join_argument({name: torch.ones(2, 3, 20, **place) for name in kind.initial})
     with observe_step("the example"):
-        returned = layer(torch.ones(5, 3, 10, **place), torch.ones(2, 3, 20, **place))
-        shapes = [tuple(result.shape) for result in returned]
-    if shapes != [(5, 3, 20), (2, 3, 20)]:
+        returned = layer(torch.ones(5, 3, 10, **place), states)
+        shapes = [tuple(result.shape) for result in flatten_results(returned)]
+    expected = [(5, 3, 20), *[(2, 3, 20)] * len(kind.states)]
+    if shapes != expected:
         raise Violation(
-            f"the example returns shapes {shapes}, expected [(5, 3, 20), (2, 3, 20)]", EXAMPLE
+            f"the example returns shapes {shapes}, expected {expected}",
+            _write_example(kind, expected),
         )
+
+
+def _write_example(kind: Kind, shapes: Sequence[tuple[int, ...]]) -> Snippet:
+    state = "torch.randn(2, 3, 20)"
+    count = len(kind.states)
+    return EXAMPLE.format(
+        results=write_results(kind),
+        states=f"({', '.join([state] * count)})" if count > 1 else state,
+        names=", ".join(kind.results),
+        shapes=shapes,
+    )
 
 
 @rule(

@@ -104,8 +104,8 @@ def _assert_same_bits(first: Observation, second: Observation, snippet: Snippet)
     """
     if first.subject.device.startswith("cuda") and "CUBLAS_WORKSPACE_CONFIG" not in os.environ:
         raise Unsupported("CUDA promises the same bits only if CUBLAS_WORKSPACE_CONFIG is set")
-    assert_identical("output of a repeated call", second.output, first.output, snippet)
-    assert_identical("h_n of a repeated call", second.h_n, first.h_n, snippet)
+    for name, found in second.results.items():
+        assert_identical(f"{name} of a repeated call", found, first.get_result(name), snippet)
     if has_known_gradients(first.case) and first.subject.offers(Feature.GRADIENTS):
         for name, gradient in first.gradients.items():
             assert_identical(

@@ -98,18 +98,18 @@ def call_under_default_device(observation: Observation) -> None:
     """
     case, values = observation.case, observation.values
     first = observation.call
-    given = build_arguments(case, values.input, values.h_0, observation.subject.device)
+    given = build_arguments(case, values.input, values.initial, observation.subject.device)
     try:
         with case.prior_use.during(case), torch.device("meta"):
             second = perform_call(observation.prepared, case, given)
     except Raised as raised:
         raise Violation(f"while meta is the default device, {raised}", OTHER_DEFAULT) from raised
-    for name in ("output_tensor", "h_n_tensor"):
-        device, expected = getattr(second, name).device, getattr(first, name).device
-        if device != expected:
+    right = first.result_tensors
+    for name, tensor in second.result_tensors.items():
+        if tensor.device != right[name].device:
             raise Violation(
-                f"while meta is the default device, {name.removesuffix('_tensor')} is on {device}; "
-                f"expected {expected}",
+                f"while meta is the default device, {name} is on {tensor.device}; "
+                f"expected {right[name].device}",
                 OTHER_DEFAULT,
             )
     assert_same_results(observation, second, snippet=OTHER_DEFAULT)

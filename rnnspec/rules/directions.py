@@ -21,7 +21,7 @@ from rnnspec.rulekit.conditions import (
 )
 from rnnspec.rulekit.rule import Fact, rule
 from rnnspec.rulekit.snippet import Helper, Snippet
-from rnnspec.rulekit.snippets.results import H_N
+from rnnspec.rulekit.snippets.results import STATES
 from rnnspec.rulekit.violation import assert_identical
 
 FORWARD_HALF = Snippet(
@@ -70,6 +70,7 @@ def own_state(observation: Observation) -> None:
 @rule(
     "rnn.output.directions",
     "rnn.output.view",
+    "lstm.output.both-directions",
     when=is_bidirectional & has_predictable_results,
     about=("bidirectional",),
     establishes=(Fact.RESULTS,),
@@ -141,6 +142,8 @@ def _assert_backward_half(observation: Observation) -> None:
     "rnn.h_n.order",
     "rnn.h_n.order.page",
     "rnn.h_n.final",
+    "lstm.h_n.both-directions",
+    "lstm.h_n.not-last-output",
     when=is_bidirectional & has_predictable_results,
     about=("bidirectional",),
     establishes=(Fact.RESULTS,),
@@ -153,4 +156,4 @@ def h_n_order(observation: Observation) -> None:
     Catches states ordered by direction, exchanged directions, and a backward state taken at the
     last time step.
     """
-    assert_expected(observation, "h_n", snippet=H_N)
+    assert_expected(observation, "h_n", snippet=STATES)

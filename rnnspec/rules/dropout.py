@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from rnnspec.cases.axes import Distribution, Feature, Mode
 from rnnspec.cases.case import Case
 from rnnspec.contract.parts import Part
 from rnnspec.observe.observation import Observation
-from rnnspec.rulekit.assertions.relations import assert_expected
+from rnnspec.rulekit.assertions.relations import assert_expected, get_bound
 from rnnspec.rulekit.assertions.results import assert_gradients
 from rnnspec.rulekit.conditions import (
     Condition,
@@ -246,6 +247,7 @@ def not_on_output(observation: Observation) -> None:
 
 @rule(
     "rnn.dropout.not-in-states",
+    "lstm.dropout.not-in-cell-states",
     when=has_deaf_layers | has_decodable_mask,
     needs=NEEDS,
     about=("dropout",),
@@ -267,14 +269,15 @@ def not_in_states(observation: Observation) -> None:
         Distribution.SOLVABLE: 1,
     }[observation.case.distribution]
     count = layers * observation.case.config.num_directions
-    assert_close(
-        observation,
-        "h_n",
-        observation.h_n[:count],
-        observation.expected.h_n[:count],
-        lambda: observation.expected.bound.h_n[:count],
-        LOWER_STATES.format(count=count),
-    )
+    for name, found in observation.states.items():
+        assert_close(
+            observation,
+            name,
+            found[:count],
+            observation.expected.results[name][:count],
+            partial(get_bound, observation.expected, name, (slice(count),)),
+            LOWER_STATES.format(count=count),
+        )
 
 
 @rule(
@@ -342,7 +345,7 @@ def backward(observation: Observation) -> None:
         gradients, expected = observation.gradients, expect_under_observed_mask(observation)
         assert_gradients(observation, gradients, expected, list(gradients), snippet=snippet)
         return
-    without_states = replace(observation.values, d_h_n=np.zeros_like(observation.values.d_h_n))
+    without_states = replace(observation.values, d_final=np.zeros_like(observation.values.d_final))
     gradients = observation.differentiate(observation.call, ("output",))
     expected = expect_under_mask(case, without_states, decode_observed_mask(observation))
     names = list_decided_gradients(case, gradients)

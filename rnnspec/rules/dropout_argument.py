@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rnnspec.cases.axes import DropoutLevel, Feature
 from rnnspec.observe.observation import Observation
-from rnnspec.rulekit.assertions.relations import assert_both_expected, assert_expected
+from rnnspec.rulekit.assertions.relations import assert_all_expected, assert_expected
 from rnnspec.rulekit.conditions import (
     has_active_dropout,
     has_deaf_layers,
@@ -46,7 +46,7 @@ def p_zero(observation: Observation) -> None:
 
     Catches `dropout=0` treated as if it were not given, and a scale that is applied nevertheless.
     """
-    assert_both_expected(observation)
+    assert_all_expected(observation)
 
 
 @rule(
@@ -64,7 +64,7 @@ def p_one(observation: Observation) -> None:
     Catches NaN from a scale of 1 / 0, boundaries without dropout, and dropout that also affects the
     output or the states.
     """
-    assert_both_expected(observation)
+    assert_all_expected(observation)
 
 
 @rule(
@@ -81,7 +81,7 @@ def single_layer(observation: Observation) -> None:
 
     Catches dropout on the output, the input or the states of a single layer.
     """
-    assert_both_expected(observation)
+    assert_all_expected(observation)
 
 
 @rule(

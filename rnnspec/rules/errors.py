@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from rnnspec.cases.axes import Feature, Layout
 from rnnspec.observe.observation import Observation
-from rnnspec.rulekit.conditions import has_value, is_batched, is_packed, one_in
+from rnnspec.rulekit.conditions import has_checked_shapes, has_value, is_batched, is_packed, one_in
 from rnnspec.rulekit.fixtures.constructor_calls import pick_values
 from rnnspec.rulekit.rejections.calls import (
     assert_call_rejected,
     list_empty_sequences,
-    list_wrong_batches,
     list_wrong_devices,
     list_wrong_dtypes,
     list_wrong_features,
-    list_wrong_layers,
     list_wrong_ranks,
-    list_wrong_state_ranks,
-    list_wrong_units,
 )
 from rnnspec.rulekit.rejections.kinds import (
     assert_rejection_types,
@@ -24,11 +20,17 @@ from rnnspec.rulekit.rejections.kinds import (
     list_tested_kinds,
 )
 from rnnspec.rulekit.rejections.side_effects import NO_SIDE_EFFECTS, describe_side_effects
+from rnnspec.rulekit.rejections.states import (
+    list_wrong_batches,
+    list_wrong_layers,
+    list_wrong_state_ranks,
+    list_wrong_units,
+)
 from rnnspec.rulekit.rule import GIVEN_STATES, REPEATED_CALLS, VALID_CALLS, Fact, rule
 from rnnspec.rulekit.violation import Violation
 from rnnspec.subjects.failures import Unsupported
 
-is_sampled = one_in(24)
+is_sampled = has_checked_shapes & one_in(24)
 
 
 @rule(
@@ -49,6 +51,7 @@ def feature_size(observation: Observation) -> None:
 
 @rule(
     "rnn.errors.h_0-layers",
+    "lstm.errors.h_0-layers",
     when=is_sampled,
     needs=(Feature.STATE,),
     presupposes=(Fact.RESULTS, *VALID_CALLS, *GIVEN_STATES),
@@ -105,6 +108,7 @@ def h_0_batch_sorted(observation: Observation) -> None:
 
 @rule(
     "rnn.errors.h_0-size",
+    "lstm.errors.h_0-size",
     when=is_sampled,
     needs=(Feature.STATE,),
     presupposes=(Fact.RESULTS, *VALID_CALLS, *GIVEN_STATES),
@@ -154,6 +158,7 @@ def dtype(observation: Observation) -> None:
 
 @rule(
     "rnn.errors.device",
+    "lstm.errors.device",
     when=is_sampled,
     presupposes=(Fact.RESULTS, *VALID_CALLS),
 )

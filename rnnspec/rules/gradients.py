@@ -15,7 +15,6 @@ from rnnspec.rulekit.assertions.gradients import (
     can_be_doubled,
 )
 from rnnspec.rulekit.assertions.results import (
-    BOTH,
     assert_gradients,
     exclude_masked_gradients,
     has_known_gradients,
@@ -126,6 +125,7 @@ def _assert_named_gradients(observation: Observation, names: list[str]) -> None:
 
 @rule(
     "rnn.gradients.each-result",
+    "lstm.gradients.each-result",
     when=has_known_gradients & one_in(12, 4),
     needs=NEEDS,
     presupposes=(*REPEATED_CALLS,),
@@ -142,6 +142,7 @@ def h_n_alone(observation: Observation) -> None:
 
 @rule(
     "rnn.gradients.each-result",
+    "lstm.gradients.each-result",
     when=has_known_gradients & one_in(12, 3),
     needs=NEEDS,
     presupposes=(*REPEATED_CALLS,),
@@ -257,7 +258,7 @@ def second_backward(observation: Observation) -> None:
     for _ in range(2):
         assert_gradients(
             observation,
-            backward.compute_gradients(BOTH),
+            backward.compute_gradients(observation.result_names),
             observation.expected,
             names,
             snippet=SECOND_BACKWARD,
@@ -296,7 +297,7 @@ def earlier_call(observation: Observation) -> None:
     Catches intermediate results that are stored on the layer instead of in the graph.
     """
     _ = observation.call_negated().call
-    found = observation.differentiate(observation.call, BOTH)
+    found = observation.differentiate(observation.call, observation.result_names)
     names = list_gradient_names(observation.case, observation.values.weights)
     assert_gradients(observation, found, observation.expected, names, snippet=LATER_CALL)
 

@@ -8,10 +8,11 @@ import numpy as np
 
 from rnnspec.cases.axes import Feature, InitialState, Layout, MemoryLayout
 from rnnspec.cases.case import Case
+from rnnspec.contract.shapes import state_shape
 from rnnspec.diagnosis.hypotheses import find_exchanged_axes
 from rnnspec.observe.observation import Observation
 from rnnspec.rulekit.assertions.relations import (
-    assert_both_expected,
+    assert_all_expected,
     assert_expected,
     assert_same_results,
     fail_only_if_calls_differ,
@@ -31,7 +32,7 @@ from rnnspec.rulekit.conditions import (
 )
 from rnnspec.rulekit.rule import rule
 from rnnspec.rulekit.snippet import Helper, Snippet
-from rnnspec.rulekit.snippets.results import H_N
+from rnnspec.rulekit.snippets.results import STATES
 from rnnspec.rulekit.violation import Violation
 from rnnspec.subjects.failures import Raised
 
@@ -54,35 +55,40 @@ close(layer(*given)[1], h_n.unsqueeze(1))""",
     "rnn.h_0.batch-first",
     "rnn.h_0.shape.batched",
     "rnn.h_n.shape.batched",
+    "lstm.c_0.shape.batched",
+    "lstm.c_n.shape.batched",
     when=is_batched & is_batch_first & has_predictable_results,
     about=("batch_first",),
 )
 def states_stay_layer_first(observation: Observation) -> None:
-    """`h_0` and `h_n` have the shape `(D * num_layers, N, H_out)`, whatever `batch_first` is.
+    """`h_0` and `h_n` have the shape `(D * num_layers, N, H_out)`, whatever `batch_first` is,
+    and so have `c_0` and `c_n` of an LSTM, with `H` units.
 
-    The shape of `h_n` is compared. If an initial state is given, `output` and `h_n` are compared
-    with the oracle, and a call that fails only because of the state breaks the rule. Without an
-    initial state, the values of `h_n` are compared if `output` is right and a batch-first `h_n`
-    would have the same shape.
+    The shapes of the final states are compared. If initial states are given, all results are
+    compared with the oracle, and a call that fails only because of the states breaks the rule.
+    Without initial states, the values of the final ones are compared if `output` is right and
+    batch-first states would have the same shape.
 
     Catches states that are transposed together with the input or the output.
     """
     config, batch = observation.case.config, observation.case.batch
     is_state_given = observation.case.initial_state is InitialState.GIVEN
-    states = (config.num_layers * config.num_directions, batch, config.hidden_size)
+    rows = config.num_layers * config.num_directions
     if is_state_given:
-        _assert_state_accepted(observation, states)
-    shape = tuple(observation.call.raw_h_n.shape)
-    if shape != states:
-        raise Violation(f"h_n has shape {shape}, expected {states}", H_N)
+        _assert_state_accepted(observation)
+    for name, state in observation.call.raw_states.items():
+        shape, expected = tuple(state.shape), observation.call.state_shapes[name]
+        if shape != expected:
+            raise Violation(f"{name} has shape {shape}, expected {expected}", STATES)
     if is_state_given:
         assert_expected(observation, "output")
-    if is_state_given or (states[0] == states[1] and is_right(observation, "output")):
-        assert_expected(observation, "h_n")
+    if is_state_given or (rows == batch and is_right(observation, "output")):
+        for name in config.kind_data.final:
+            assert_expected(observation, name)
 
 
-def _assert_state_accepted(observation: Observation, states: tuple[int, ...]) -> None:
-    """Raise Violation if the call fails with `h_0`, and is right without it."""
+def _assert_state_accepted(observation: Observation) -> None:
+    """Raise Violation if the call fails with initial states, and is right without them."""
     try:
         _ = observation.call
     except Raised as failure:
@@ -93,7 +99,10 @@ def _assert_state_accepted(observation: Observation, states: tuple[int, ...]) ->
             observation.prepared,
         )
         if has_right_results(without_state):
-            raise Violation(f"h_0 of shape {states} should be accepted; {failure}", H_N) from None
+            case = observation.case
+            shape = state_shape(case.config, case.shape)
+            message = f"h_0 of shape {shape} should be accepted; {failure}"
+            raise Violation(message, STATES) from None
         raise
 
 
@@ -127,6 +136,8 @@ def batch_first(observation: Observation) -> None:
     "rnn.input.unbatched",
     "rnn.input.batch-first-unbatched",
     "rnn.h_0.shape.unbatched",
+    "lstm.c_0.shape.unbatched",
+    "lstm.c_n.shape.unbatched",
     when=is_unbatched & has_predictable_results,
     about=("layout",),
 )
@@ -139,7 +150,7 @@ def unbatched(observation: Observation) -> None:
     Catches too many or too few dimensions squeezed, an ignored initial state, `batch_first` applied
     to a single sequence.
     """
-    assert_both_expected(observation)
+    assert_all_expected(observation)
 
 
 def _is_single(case: Case) -> bool:
@@ -179,12 +190,9 @@ def batch_of_one(observation: Observation) -> None:
 
 def _call_with_sample_twice(observation: Observation) -> Observation:
     """Call the layer with the only sample of the batch repeated."""
-    input_, h_0 = (
-        np.repeat(array, 2, axis=1) for array in (observation.values.input, observation.values.h_0)
-    )
-    return make_second_call(
-        observation, replace(observation.values, input=input_, h_0=h_0), batch=2
-    )
+    values = observation.values
+    input_, initial = (np.repeat(array, 2, axis=1) for array in (values.input, values.initial))
+    return make_second_call(observation, replace(values, input=input_, initial=initial), batch=2)
 
 
 def _is_strided(case: Case) -> bool:
@@ -215,4 +223,4 @@ def memory_layout(observation: Observation) -> None:
 
     Catches ignored strides and ignored storage offsets.
     """
-    assert_both_expected(observation)
+    assert_all_expected(observation)

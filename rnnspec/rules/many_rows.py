@@ -15,7 +15,7 @@ from rnnspec.cases.axes import (
 from rnnspec.cases.case import Case
 from rnnspec.cases.values import draw_values
 from rnnspec.observe.observation import Observation
-from rnnspec.rulekit.assertions.relations import assert_both_expected
+from rnnspec.rulekit.assertions.relations import assert_all_expected
 from rnnspec.rulekit.assertions.results import assert_gradients, list_gradient_names
 from rnnspec.rulekit.conditions import has_value, has_wide_dtype, is_differentiable, one_in
 from rnnspec.rulekit.rule import FIRST_GRADIENTS, Fact, rule
@@ -71,7 +71,7 @@ def many_rows(observation: Observation) -> None:
     none.
     """
     many = observation.new_layer(choose_case_with_many_rows(observation.case))
-    assert_both_expected(many, write_snippet(observation.case, RESULTS))
+    assert_all_expected(many, write_snippet(observation.case, RESULTS))
 
 
 @rule(
@@ -97,7 +97,7 @@ def gradients_of_many_rows(observation: Observation) -> None:
     is_last = (np.arange(case.batch) >= case.batch - LAST)[:, None]
     at_last_step = (np.arange(case.steps) == case.steps - 1)[:, None, None]
     many = observation.new_layer(
-        case, d_output=values.d_output * (is_last & at_last_step), d_h_n=values.d_h_n * is_last
+        case, d_output=values.d_output * (is_last & at_last_step), d_final=values.d_final * is_last
     )
     names = list_gradient_names(case, many.values.weights)
     snippet = write_snippet(observation.case, GRADIENTS)

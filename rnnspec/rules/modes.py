@@ -13,7 +13,6 @@ from rnnspec.cases.axes import Feature, GradMode, Mode
 from rnnspec.cases.case import Case
 from rnnspec.observe.call import Call
 from rnnspec.observe.observation import Observation
-from rnnspec.observe.prepared import call_module
 from rnnspec.observe.tensors import CallArguments, build_arguments
 from rnnspec.rulekit.assertions.results import (
     assert_results,
@@ -146,10 +145,7 @@ def inference(observation: Observation) -> None:
 def _assert_same_as_with_gradients(observation: Observation) -> None:
     """Raise Violation if results require gradients, or are right only with gradients enabled."""
     case = observation.case
-    for name, tensor in (
-        ("output", observation.call.output_tensor),
-        ("h_n", observation.call.h_n_tensor),
-    ):
+    for name, tensor in observation.call.result_tensors.items():
         if tensor.requires_grad:
             raise Violation(
                 f"under {case.grad_mode.code}, {name} requires gradients, "
@@ -194,11 +190,11 @@ def meta(observation: Observation) -> None:
     )
     given = move_to_meta(
         build_arguments(
-            case, observation.values.input, observation.values.h_0, observation.subject.device
+            case, observation.values.input, observation.values.initial, observation.subject.device
         )
     )
     with observe_step("a call on the meta device"), case.grad_mode.enter():
-        returned = call_module(module.to("meta"), given.input, given.h_0)
+        returned = module.to("meta")(*given.positional)
     own = observation.call
     _assert_meta_results(Call(case, given, own.copies, returned, own.before, own.after))
 
@@ -211,8 +207,8 @@ def move_to_meta(given: CallArguments) -> CallArguments:
         else _move_packed_to_meta(given.input)
     )
     leaf = moved if isinstance(moved, torch.Tensor) else moved.data
-    h_0 = None if given.h_0 is None else given.h_0.to("meta")
-    return CallArguments(moved, leaf, h_0, given.steps, given.samples)
+    states = {name: state.to("meta") for name, state in given.initial.items()}
+    return CallArguments(moved, leaf, states, given.steps, given.samples)
 
 
 def _move_packed_to_meta(packed: PackedSequence) -> PackedSequence:
@@ -229,7 +225,7 @@ def _assert_meta_results(call: Call) -> None:
     Raises Malformed if a result does not have the documented shape.
     """
     expected = call.case.dtype.torch_dtype
-    for name, tensor in (("output", call.output_tensor), ("h_n", call.h_n_tensor)):
+    for name, tensor in call.result_tensors.items():
         if tensor.device.type != "meta":
             raise Violation(
                 f"a call on the meta device returned {name} on {tensor.device}, expected meta",

@@ -15,7 +15,7 @@ from rnnspec.observe.observation import Observation
 from rnnspec.observe.tensors import to_array
 from rnnspec.rulekit.assertions.relations import (
     Place,
-    assert_both_expected,
+    assert_all_expected,
     assert_expected,
     assert_same_results,
     fail_only_if_calls_differ,
@@ -144,6 +144,7 @@ def pad_back(observation: Observation) -> None:
 @rule(
     "rnn.packed.state-order",
     "packing.pack.unsorted",
+    "lstm.packed.cell-state-order",
     when=has_unsorted_lengths & has_predictable_results & has_size_at_least("batch", 2),
     about=("layout", "batch"),
 )
@@ -157,7 +158,7 @@ def unsorted(observation: Observation) -> None:
     Catches states that are not sorted, that stay sorted, or that are sorted the wrong way.
     """
     fail_only_if_explained(
-        lambda: assert_both_expected(observation), lambda: find_sample_order(observation)
+        lambda: assert_all_expected(observation), lambda: find_sample_order(observation)
     )
 
 
@@ -186,7 +187,7 @@ def padding(observation: Observation) -> None:
     steps = max(lengths)
     beyond = np.arange(steps)[:, None] >= np.array(lengths)
     shorter = np.where(beyond[..., None], np.nan, observation.values.input[:steps, kept])
-    values = replace(observation.values, input=shorter, h_0=observation.values.h_0[:, kept])
+    values = replace(observation.values, input=shorter, initial=observation.values.initial[:, kept])
     place = Place(np.s_[:steps, kept], np.s_[:, kept])
     fail_only_if_calls_differ(
         observation,
@@ -244,7 +245,7 @@ def batch_first_ignored(observation: Observation) -> None:
 
     Catches packed data or states that are transposed.
     """
-    assert_both_expected(observation)
+    assert_all_expected(observation)
 
 
 @rule(
@@ -303,7 +304,7 @@ def one_step(observation: Observation) -> None:
 
     Catches faulty special cases for a single time step.
     """
-    assert_both_expected(observation)
+    assert_all_expected(observation)
 
 
 @rule(
@@ -321,7 +322,7 @@ def one_sequence(observation: Observation) -> None:
 
     Catches faulty special cases for a batch of one.
     """
-    assert_both_expected(observation)
+    assert_all_expected(observation)
 
 
 @rule(
@@ -340,4 +341,4 @@ def ties(observation: Observation) -> None:
 
     Catches results swapped between sequences of equal length.
     """
-    assert_both_expected(observation)
+    assert_all_expected(observation)

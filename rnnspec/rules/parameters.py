@@ -29,6 +29,7 @@ assert names(layer) == names(reference)""")
 
 @rule(
     "rnn.parameters.names",
+    "lstm.parameters.names",
     when=one_in(3),
     presupposes=(*CONSTRUCTOR_CALLS,),
     establishes=(Fact.CALL,),
@@ -115,6 +116,10 @@ def reverse_names(observation: Observation) -> None:
     "gru.parameters.weight-hh.shape",
     "gru.parameters.bias-ih.shape",
     "gru.parameters.bias-hh.shape",
+    "lstm.parameters.weight-ih.shape",
+    "lstm.parameters.weight-hh.shape",
+    "lstm.parameters.bias-ih.shape",
+    "lstm.parameters.bias-hh.shape",
     when=one_in(3),
     presupposes=(*CONSTRUCTOR_CALLS,),
     establishes=(Fact.CALL,),
@@ -122,7 +127,8 @@ def reverse_names(observation: Observation) -> None:
 def shapes(observation: Observation) -> None:
     """`weight_ih` has shape `(G * H, input_size)` in the first layer and `(G * H, D * H)` in the
     others, `weight_hh` has shape `(G * H, H)` and each bias `(G * H,)`, where H is `hidden_size`, D
-    the number of directions, and G the number of gates: 1 in an `nn.RNN` and 3 in an `nn.GRU`.
+    the number of directions, and G the number of gates: 1 in an `nn.RNN`, 3 in an
+    `nn.GRU` and 4 in an `nn.LSTM`.
 
     The shapes of a new layer's parameters are compared by name, or by order if no parameter has a
     documented name.
@@ -175,8 +181,9 @@ def no_bias(observation: Observation) -> None:
         raise Violation(
             f"with bias=False, the layer has the parameter {found[0]}, expected no bias", NO_BIAS
         )
+    values = observation.values
     zeros = observation.second_call(
-        input=np.zeros_like(observation.values.input), h_0=np.zeros_like(observation.values.h_0)
+        input=np.zeros_like(values.input), initial=np.zeros_like(values.initial)
     )
     if np.any(zeros.output != 0):
         raise Violation(
@@ -218,7 +225,7 @@ def trainable(observation: Observation) -> None:
         )
 
 
-@rule("rnn.parameters.order", when=one_in(3))
+@rule("rnn.parameters.order", "lstm.parameters.order", when=one_in(3))
 def order(observation: Observation) -> None:
     """Parameters are registered layer by layer, then direction by direction, each time in the
     order `weight_ih`, `weight_hh`, `bias_ih`, `bias_hh`.

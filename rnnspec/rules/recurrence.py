@@ -48,8 +48,10 @@ close(after[1], before[1])""",
     (Helper.CLOSE,),
 )
 DTYPE = Snippet(
-    """output, h_n = layer(*given)
-assert data(output).dtype == h_n.dtype == next(reference.parameters()).dtype""",
+    """expected = next(reference.parameters()).dtype
+for result in layer(*given):
+    for each in result if isinstance(result, tuple) else (result,):
+        assert data(each).dtype == expected""",
     (Helper.DATA,),
 )
 
@@ -57,6 +59,10 @@ assert data(output).dtype == h_n.dtype == next(reference.parameters()).dtype""",
 @rule(
     "rnn.recurrence.two-biases",
     "gru.recurrence.two-biases",
+    "lstm.recurrence.input-gate",
+    "lstm.recurrence.forget-gate",
+    "lstm.recurrence.cell-gate",
+    "lstm.recurrence.output-gate",
     when=has_axis_value("bias", True) & has_predictable_results,
     presupposes=(Fact.RESULTS,),
 )
@@ -75,12 +81,12 @@ def two_biases(observation: Observation) -> None:
         prior_use=EarlierCalls.FRESH, constructor_style=ConstructorStyle.CHANGED
     )
     exchanged = Observation(observation.subject, case, replace(observation.values, weights=weights))
-    for name in ("output", "h_n"):
+    for name in observation.result_names:
         assert_close(
             observation,
             name,
-            getattr(exchanged, name),
-            getattr(observation, name),
+            exchanged.get_result(name),
+            observation.get_result(name),
             partial(_add_bounds, observation, exchanged, name),
             EXCHANGED,
         )
@@ -94,8 +100,7 @@ def _exchange_bias(name: str) -> str:
 
 
 def _get_bound(observation: Observation, name: str) -> Array:
-    bound: Array = getattr(observation.expected.bound, name)
-    return bound
+    return observation.expected.bound.results[name]
 
 
 def _add_bounds(observation: Observation, other: Observation, name: str) -> Array:
@@ -127,6 +132,12 @@ def first_step(observation: Observation) -> None:
     "gru.recurrence.update-gate",
     "gru.recurrence.new-gate",
     "gru.recurrence.state",
+    "lstm.recurrence.input-gate",
+    "lstm.recurrence.forget-gate",
+    "lstm.recurrence.cell-gate",
+    "lstm.recurrence.output-gate",
+    "lstm.recurrence.cell-state",
+    "lstm.recurrence.hidden-state",
     when=has_predictable_results & has_wide_dtype,
 )
 def output(observation: Observation) -> None:
@@ -158,6 +169,9 @@ def h_n(observation: Observation) -> None:
     "rnn.recurrence.relu",
     "gru.recurrence.new-gate",
     "gru.recurrence.state",
+    "lstm.recurrence.output-gate",
+    "lstm.recurrence.cell-state",
+    "lstm.recurrence.hidden-state",
     when=has_predictable_results & has_exact_values,
     about=("distribution",),
 )
@@ -171,8 +185,9 @@ def exact(observation: Observation) -> None:
     to another dtype.
     """
     if observation.expected.is_exact:
-        assert_identical("output", observation.output, observation.expected.output, snippets.OUTPUT)
-        assert_identical("h_n", observation.h_n, observation.expected.h_n, snippets.H_N)
+        for name, right in observation.expected.results.items():
+            found = observation.get_result(name)
+            assert_identical(name, found, right, snippets.compare_result(name))
 
 
 @rule("rnn.recurrence.dtypes", when=has_predictable_results, presupposes=("shapes.dtype",))
@@ -185,7 +200,7 @@ def dtypes(observation: Observation) -> None:
     Catches results and intermediate results in another dtype.
     """
     call = observation.call
-    found = {str(tensor.dtype) for tensor in (call.output_tensor, call.h_n_tensor)}
+    found = {str(tensor.dtype) for tensor in call.result_tensors.values()}
     if found != {f"torch.{observation.case.dtype}"}:
         raise Violation(
             f"results have dtype {' and '.join(sorted(found))}; "
@@ -279,7 +294,7 @@ def documented_loop(observation: Observation) -> None:
     still read, and upper layers that read the input.
     """
     config, values = observation.case.config, observation.values
-    output, h_n = run_documented_loop(config, values.weights, values.input, values.h_0)
+    output, h_n = run_documented_loop(config, values.weights, values.input, values.initial)
     assert_close(
         observation,
         "output",
@@ -291,8 +306,8 @@ def documented_loop(observation: Observation) -> None:
     assert_close(
         observation,
         "h_n",
-        observation.h_n,
+        observation.states["h_n"],
         h_n,
         lambda: observation.expected.bound.h_n,
-        snippets.H_N,
+        snippets.STATES,
     )

@@ -10,11 +10,9 @@ from rnnspec.observe.observation import Observation
 from rnnspec.rulekit.assertions.float32_sums import (
     assert_accurate_gradients,
     assert_accurate_results,
-    get_bound,
 )
-from rnnspec.rulekit.assertions.relations import SNIPPETS
+from rnnspec.rulekit.assertions.relations import get_bound
 from rnnspec.rulekit.assertions.results import (
-    BOTH,
     assert_gradients,
     has_known_gradients,
     list_gradient_names,
@@ -22,6 +20,7 @@ from rnnspec.rulekit.assertions.results import (
 from rnnspec.rulekit.conditions import has_predictable_results, has_wide_dtype
 from rnnspec.rulekit.fixtures.swamped_sums import build_swamped_layer, can_be_swamped
 from rnnspec.rulekit.rule import DROPOUT, FIRST_GRADIENTS, rule
+from rnnspec.rulekit.snippets import results as snippets
 from rnnspec.rulekit.snippets.float32_sums import compare_errors, compare_swamped_errors
 from rnnspec.rulekit.violation import assert_close
 
@@ -54,14 +53,14 @@ def results(observation: Observation) -> None:
 
     Catches faults in code that only 16-bit input reaches.
     """
-    for name in BOTH:
+    for name in observation.result_names:
         assert_close(
             observation,
             name,
-            getattr(observation, name),
-            getattr(observation.expected, name),
+            observation.get_result(name),
+            observation.expected.results[name],
             partial(get_bound, observation.expected, name),
-            SNIPPETS[name],
+            snippets.compare_result(name),
             threshold=oracle.FINE,
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from rnnspec.rulekit.assertions.relations import (
     Place,
     assert_same_results,
     fail_only_if_calls_differ,
+    get_bound,
     is_right,
     make_second_call,
 )
@@ -76,22 +78,15 @@ def independent(observation: Observation) -> None:
     others = list_other_samples(observation.case, sample)
     spoiled = call_with_planted_input(observation, (slice(None), sample))
     snippet = write_nan_snippet(observation.case, step=":", sample=sample)
-    assert_close(
-        observation,
-        "output of the other samples",
-        spoiled.output[:, others],
-        observation.output[:, others],
-        lambda: 2 * observation.expected.bound.output[:, others],
-        snippet,
-    )
-    assert_close(
-        observation,
-        "h_n of the other samples",
-        spoiled.h_n[:, others],
-        observation.h_n[:, others],
-        lambda: 2 * observation.expected.bound.h_n[:, others],
-        snippet,
-    )
+    for name, found in spoiled.results.items():
+        assert_close(
+            observation,
+            f"{name} of the other samples",
+            found[:, others],
+            observation.get_result(name)[:, others],
+            partial(get_bound, observation.expected, name, np.s_[:, others], 2.0),
+            snippet,
+        )
 
 
 @rule(
@@ -118,7 +113,7 @@ def huge(observation: Observation) -> None:
         snippet = write_nan_snippet(observation.case, step=":", sample=sample, value=repr(value))
         assert_same_results(
             observation,
-            Part(spoiled.output[:, others], spoiled.h_n[:, others]),
+            Part({name: array[:, others] for name, array in spoiled.results.items()}),
             Place(np.s_[:, others], np.s_[:, others]),
             snippet,
         )
@@ -126,10 +121,8 @@ def huge(observation: Observation) -> None:
 
 def _is_bounded(observation: Observation) -> bool:
     """Return whether neither the results nor any intermediate value can overflow."""
-    return bool(
-        np.isfinite(observation.expected.bound.output).all()
-        and np.isfinite(observation.expected.bound.h_n).all()
-    )
+    bounds = observation.expected.bound.results.values()
+    return all(bool(np.isfinite(bound).all()) for bound in bounds)
 
 
 @rule(
@@ -163,13 +156,13 @@ def permuted(observation: Observation) -> None:
     values = replace(
         observation.values,
         input=observation.values.input[:, order],
-        h_0=observation.values.h_0[:, order],
+        initial=observation.values.initial[:, order],
     )
     inverse = np.argsort(order)
 
     def call_permuted() -> Part:
         second = make_second_call(observation, values, lengths=lengths)
-        return Part(second.output[:, inverse], second.h_n[:, inverse])
+        return Part({name: array[:, inverse] for name, array in second.results.items()})
 
     snippet = (
         None
@@ -200,7 +193,7 @@ def alone(observation: Observation) -> None:
     values = replace(
         observation.values,
         input=observation.values.input[:end, [sample]],
-        h_0=observation.values.h_0[:, [sample]],
+        initial=observation.values.initial[:, [sample]],
     )
     snippet = (
         None

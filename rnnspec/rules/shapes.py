@@ -9,36 +9,58 @@ from torch.nn.utils.rnn import PackedSequence
 from rnnspec.cases.axes import Feature, GradMode, MemoryLayout
 from rnnspec.contract.shapes import output_shape, state_shape
 from rnnspec.observe.observation import Observation
+from rnnspec.rulekit.assertions.shapes import assert_state_shape, write_state_place
 from rnnspec.rulekit.conditions import is_batched, one_in
 from rnnspec.rulekit.rule import Fact, rule
 from rnnspec.rulekit.snippet import Helper, Snippet
+from rnnspec.rulekit.snippets.results import write_results
 from rnnspec.rulekit.violation import Violation
 from rnnspec.subjects.failures import Raised
 from rnnspec.subjects.subject import observe_step
 
 PAIR = Snippet("""result = layer(*given)
+expected = reference(*given)
 assert isinstance(result, (tuple, list)) and len(result) == 2
-assert isinstance(result[0], type(given[0])) and isinstance(result[1], torch.Tensor)""")
+assert isinstance(result[0], type(given[0]))
+assert isinstance(result[1], torch.Tensor) == isinstance(expected[1], torch.Tensor)
+assert len(result[1]) == len(expected[1])""")
 
 
-@rule("rnn.output.pair")
+@rule("rnn.output.pair", "lstm.output.pair")
 def returns_pair(observation: Observation) -> None:
-    """A call returns a pair of `output` and `h_n`.
+    """A call returns a pair of `output` and `h_n`; an LSTM returns `output` and `(h_n, c_n)`.
 
     The returned value must be a tuple or list of two elements. The first is a tensor, or a
-    PackedSequence if the input is packed; the second is a tensor.
+    PackedSequence if the input is packed. The second is a tensor, or for an LSTM a tuple or list of
+    two tensors.
 
     Catches outputs without a state, states wrapped in a tuple, and additional results.
     """
     returned = observation.call.returned
+    final = observation.case.config.kind_data.final
+    states = final[0] if len(final) == 1 else f"({', '.join(final)})"
     if not isinstance(returned, (tuple, list)) or len(returned) != 2:
         raise Violation(
-            f"a call returned {_describe_type(returned)}, expected a pair of output and h_n", PAIR
+            f"a call returned {_describe_type(returned)}, expected a pair of output and {states}",
+            PAIR,
+        )
+    if not is_pair(returned[1]) and len(final) > 1:
+        raise Violation(
+            f"the second result is {_describe_type(returned[1])}, expected {states}", PAIR
         )
     expected = PackedSequence if observation.case.is_packed else Tensor
-    for name, result, kind in (("output", returned[0], expected), ("h_n", returned[1], Tensor)):
+    found = zip(final, returned[1] if len(final) > 1 else (returned[1],), strict=True)
+    for name, result, kind in (
+        ("output", returned[0], expected),
+        *((name, state, Tensor) for name, state in found),
+    ):
         if not isinstance(result, kind):
             raise Violation(f"{name} is {_describe_type(result)}, expected a {kind.__name__}", PAIR)
+
+
+def is_pair(result: object) -> bool:
+    """Return whether a result is a tuple or a list of two."""
+    return isinstance(result, (tuple, list)) and len(result) == 2
 
 
 def _describe_type(returned: object) -> str:
@@ -53,6 +75,7 @@ def _describe_type(returned: object) -> str:
     "rnn.output.shape.batch-first",
     "rnn.output.packed",
     "rnn.symbols",
+    "lstm.symbols",
 )
 def output(observation: Observation) -> None:
     """`output` has shape `(L, N, D * H)`, with `batch_first` `(N, L, D * H)`, and for a single
@@ -73,7 +96,7 @@ def output(observation: Observation) -> None:
         )
 
 
-@rule("rnn.h_n.shape.batched", "rnn.h_n.shape.unbatched", "rnn.symbols")
+@rule("rnn.h_n.shape.batched", "rnn.h_n.shape.unbatched", "rnn.symbols", "lstm.symbols")
 def h_n(observation: Observation) -> None:
     """`h_n` has shape `(D * num_layers, N, H)`, and for a single sequence `(D * num_layers, H)`,
     whatever the value of `batch_first`.
@@ -83,13 +106,7 @@ def h_n(observation: Observation) -> None:
     Catches states of one direction, layer or sample only, states with the batch dimension first,
     and dimensions that are removed or split.
     """
-    found = tuple(observation.call.raw_h_n.shape)
-    expected = observation.call.h_n_shape
-    if found != expected:
-        raise Violation(
-            f"h_n has shape {found}, expected {expected}",
-            Snippet(f"assert tuple(layer(*given)[1].shape) == {expected}"),
-        )
+    assert_state_shape(observation, "h_n")
 
 
 def get_data(result: Tensor | PackedSequence) -> Tensor:
@@ -105,30 +122,34 @@ def dtype(observation: Observation) -> None:
 
     Catches states that are computed and returned in a wider dtype, and results on another device.
     """
-    expected = observation.case.dtype.torch_dtype
+    expected, kind = observation.case.dtype.torch_dtype, observation.case.config.kind_data
     for name, result, place in (
-        ("output", get_data(observation.call.raw_output), 0),
-        ("h_n", observation.call.raw_h_n, 1),
+        ("output", get_data(observation.call.raw_output), "[0]"),
+        *(
+            (name, state, write_state_place(kind, name))
+            for name, state in observation.call.raw_states.items()
+        ),
     ):
         if result.dtype != expected:
             raise Violation(
                 f"{name} is {result.dtype}, expected {expected}",
-                Snippet(f"assert data(layer(*given)[{place}]).dtype == {expected}", (Helper.DATA,)),
+                Snippet(f"assert data(layer(*given){place}).dtype == {expected}", (Helper.DATA,)),
             )
         device = observation.call.given.leaf.device
         if result.device != device:
             raise Violation(
                 f"{name} is on {result.device}, expected {device}",
-                Snippet(f"assert data(layer(*given)[{place}]).device == x.device", (Helper.DATA,)),
+                Snippet(f"assert data(layer(*given){place}).device == x.device", (Helper.DATA,)),
             )
 
 
 EMPTY = Snippet(
     """empty = x.detach().narrow({axis}, 0, 0)
-output, h_n = layer(empty)
-assert (tuple(output.shape), tuple(h_n.shape)) == {shapes}
+{results} = layer(empty)
+results = ({names})
+assert [tuple(result.shape) for result in results] == {shapes}
 if torch.is_grad_enabled():
-    (output.sum() + h_n.sum()).backward()""",
+    sum(result.sum() for result in results).backward()""",
     (Helper.BACKWARD,),
 )
 
@@ -162,13 +183,22 @@ def empty_batch(observation: Observation) -> None:
         observation.case.replace(batch=0, memory_layout=MemoryLayout.CONTIGUOUS)
     )
     case = empty.case
-    expected = (output_shape(case.config, case.shape), state_shape(case.config, case.shape))
-    snippet = EMPTY.format(axis=0 if case.config.batch_first else 1, shapes=expected)
+    kind = case.config.kind_data
+    expected = [
+        output_shape(case.config, case.shape),
+        *(state_shape(case.config, case.shape, letter) for letter in kind.states),
+    ]
+    snippet = EMPTY.format(
+        axis=0 if case.config.batch_first else 1,
+        shapes=expected,
+        results=write_results(kind),
+        names=", ".join(kind.results),
+    )
     can_differentiate = case.grad_mode is GradMode.GRAD and observation.subject.offers(
         Feature.GRADIENTS
     )
     try:
-        found = (tuple(get_data(empty.call.raw_output).shape), tuple(empty.call.raw_h_n.shape))
+        found = [tuple(result.shape) for result in _list_results(empty)]
         if found == expected and can_differentiate:
             _differentiate(empty)
     except Raised as raised:
@@ -186,5 +216,10 @@ def _differentiate(empty: Observation) -> None:
         *(weight for weight in empty.prepared.weights().values() if weight.requires_grad),
     ]
     with observe_step("backward"):
-        total = get_data(empty.call.raw_output).sum() + empty.call.raw_h_n.sum()
+        total = torch.stack([result.sum() for result in _list_results(empty)]).sum()
         torch.autograd.grad(total, leaves, allow_unused=True)
+
+
+def _list_results(observation: Observation) -> list[Tensor]:
+    """Return the results of a call, whatever their shapes."""
+    return [get_data(observation.call.raw_output), *observation.call.raw_states.values()]

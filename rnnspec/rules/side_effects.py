@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,10 @@ from numpy.typing import NDArray
 from torch.nn.utils.rnn import PackedSequence
 
 from rnnspec.cases.axes import Distribution, EarlierCalls, Feature, GradMode
+from rnnspec.observe.call import Call
 from rnnspec.observe.observation import Observation
 from rnnspec.observe.tensors import CallArguments, build_arguments, has_same_bits, to_array
-from rnnspec.rulekit.assertions.relations import is_satisfied
-from rnnspec.rulekit.assertions.results import BOTH
+from rnnspec.rulekit.assertions.relations import get_bound, is_satisfied
 from rnnspec.rulekit.conditions import has_active_dropout, has_value, is_differentiable, one_in
 from rnnspec.rulekit.fixtures.constructor_calls import plan_constructor_call
 from rnnspec.rulekit.rule import DROPOUT, REPEATED_CALLS, Fact, rule
@@ -46,7 +47,7 @@ def arguments(observation: Observation) -> None:
         judged = observation.second_call(input=_insert_nonfinite(observation.values.input))
     given = dict(_list_argument_tensors(judged.call.given))
     values, device = judged.values, observation.subject.device
-    unused = build_arguments(observation.case, values.input, values.h_0, device)
+    unused = build_arguments(observation.case, values.input, values.initial, device)
     expected = dict(_list_argument_tensors(unused))
     for name, tensor in given.items():
         _assert_argument_unchanged(name, tensor, expected[name])
@@ -60,7 +61,7 @@ def _insert_nonfinite(array: Array) -> Array:
 
 def _list_argument_tensors(given: CallArguments) -> Iterator[tuple[str, torch.Tensor]]:
     """Yield every tensor of the arguments by name, and the buffer behind it if it is a view."""
-    named = {"input": given.leaf, "h_0": given.h_0}
+    named = dict(given.tensors)
     if isinstance(given.input, PackedSequence):
         named |= {
             name: getattr(given.input, name)
@@ -204,22 +205,15 @@ def repeatable(observation: Observation) -> None:
     Catches noise from any source, layers that count or remember their calls.
     """
     second = observation.repeat()
-    assert_close(
-        observation,
-        "output of a second call",
-        second.output,
-        observation.output,
-        lambda: 2 * observation.expected.bound.output,
-        snippets.REPEATABLE,
-    )
-    assert_close(
-        observation,
-        "h_n of a second call",
-        second.h_n,
-        observation.h_n,
-        lambda: 2 * observation.expected.bound.h_n,
-        snippets.REPEATABLE,
-    )
+    for name, found in second.results.items():
+        assert_close(
+            observation,
+            f"{name} of a second call",
+            found,
+            observation.get_result(name),
+            partial(get_bound, observation.expected, name, factor=2.0),
+            snippets.REPEATABLE,
+        )
 
 
 @rule("rnn.effects.globals", "gru.effects.default-dtype", presupposes=(Fact.CALL,))
@@ -270,35 +264,27 @@ def earlier_results(observation: Observation) -> None:
 
     Catches output and state buffers that the layer keeps and uses again.
     """
-    output, h_n = observation.output, observation.h_n
+    before = observation.results
     _ = observation.call_negated().call
-    call = observation.call
-    assert_identical("output after a later call", call.output, output, snippets.EARLIER_RESULTS)
-    assert_identical("h_n after a later call", call.h_n, h_n, snippets.EARLIER_RESULTS)
+    for name, found in observation.call.results.items():
+        quantity = f"{name} after a later call"
+        assert_identical(quantity, found, before[name], snippets.EARLIER_RESULTS)
 
 
 @rule("rnn.effects.results", "rnn.effects.arguments", when=one_in(10), presupposes=(Fact.CALL,))
 def results_not_aliased(observation: Observation) -> None:
-    """`output` and `h_n` share no memory with each other, with the arguments or with the
+    """`output` and the final states share no memory with each other, with the arguments or with the
     parameters.
 
-    `output` is filled with a number in place, then `h_n` with another. Everything else must stay as
-    it was.
+    `output` is filled with a number in place, then each state with another. Everything else must
+    stay as it was.
 
     Catches states that are views of the output, results that are views of an argument.
     """
     call = observation.borrow_repeated().call
     others = {**dict(_list_argument_tensors(call.given)), **observation.prepared.weights()}
     kept = {name: tensor.detach().clone() for name, tensor in others.items()}
-    h_n = call.h_n
-    _fill_result("output", observation.case.grad_mode, call.output_tensor, 7.0)
-    assert_identical("h_n after writing to output", call.h_n, h_n, snippets.RESULTS_NOT_ALIASED)
-    _fill_result("h_n", observation.case.grad_mode, call.h_n_tensor, 5.0)
-    assert_identical(
-        "output after writing to h_n",
-        call.output_tensor.detach().double().numpy(force=True),
-        np.full(call.output_shape, 7.0),
-    )
+    _assert_results_separate(observation.case.grad_mode, call)
     changed = [
         name for name, tensor in others.items() if not has_same_bits(tensor.detach(), kept[name])
     ]
@@ -306,6 +292,18 @@ def results_not_aliased(observation: Observation) -> None:
         raise Violation(
             f"writing to the results of a call changed {changed[0]}", snippets.RESULTS_NOT_ALIASED
         )
+
+
+def _assert_results_separate(mode: GradMode, call: Call) -> None:
+    """Raise Violation if writing to one result of a call changes another."""
+    tensors = call.result_tensors
+    for number, (name, tensor) in enumerate(tensors.items()):
+        others = {other: each for other, each in tensors.items() if other != name}
+        before = {other: to_array(each) for other, each in others.items()}
+        _fill_result(name, mode, tensor, 7.0 - 2.0 * number)
+        for other, each in others.items():
+            quantity = f"{other} after writing to {name}"
+            assert_identical(quantity, to_array(each), before[other], snippets.RESULTS_NOT_ALIASED)
 
 
 def _fill_result(name: str, mode: GradMode, tensor: torch.Tensor, value: float) -> None:
@@ -334,7 +332,8 @@ def backward(observation: Observation) -> None:
     forward pass saved.
     """
     pending = observation.prepare_backward(observation.borrow_repeated().call)
-    names = (BOTH, ("output",), ("h_n",))[observation.case.seed % 3]
+    states = observation.case.config.kind_data.final
+    names = (observation.result_names, ("output",), states)[observation.case.seed % 3]
     results, cotangents = pending.pair_with_cotangents(names)
     named = {
         **{f"result {index}": tensor for index, tensor in enumerate(results)},

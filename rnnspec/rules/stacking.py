@@ -11,7 +11,7 @@ from rnnspec.cases.axes import ConstructorStyle, EarlierCalls
 from rnnspec.cases.case import Case
 from rnnspec.observe.observation import Observation
 from rnnspec.rulekit.assertions.nan_propagation import mark_nan
-from rnnspec.rulekit.assertions.relations import assert_both_expected
+from rnnspec.rulekit.assertions.relations import assert_all_expected
 from rnnspec.rulekit.conditions import (
     has_active_dropout,
     has_predictable_results,
@@ -57,14 +57,15 @@ def own_parameters(observation: Observation) -> None:
         prior_use=EarlierCalls.FRESH, constructor_style=ConstructorStyle.CHANGED
     )
     poisoned = Observation(observation.subject, case, replace(observation.values, weights=weights))
-    found = np.isnan(poisoned.h_n[: (upper + 1) * directions])
-    expected = np.zeros(found.shape, dtype=np.bool_)
-    expected[upper * directions :] = True
-    if (found != expected).any():
-        excused = np.isinf(observation.expected.bound.h_n[: len(expected)]) & ~expected
-        assert_identical(
-            "h_n", mark_nan(found & ~excused), mark_nan(expected), POISONED.format(layer=upper)
-        )
+    for name, states in poisoned.states.items():
+        found = np.isnan(states[: (upper + 1) * directions])
+        expected = np.zeros(found.shape, dtype=np.bool_)
+        expected[upper * directions :] = True
+        if (found != expected).any():
+            bound = observation.expected.bound.results[name][: len(expected)]
+            excused = np.isinf(bound) & ~expected
+            snippet = POISONED.format(layer=upper)
+            assert_identical(name, mark_nan(found & ~excused), mark_nan(expected), snippet)
 
 
 def choose_upper_layer(case: Case) -> int:
@@ -91,7 +92,7 @@ def reads_both_directions(observation: Observation) -> None:
 
     Catches upper layers that read only one direction, both in the wrong order, or their sum.
     """
-    assert_both_expected(observation)
+    assert_all_expected(observation)
 
 
 @rule(
@@ -108,4 +109,4 @@ def composition(observation: Observation) -> None:
     Catches layers that read the input, a layer further below, another time step, or a clipped or
     transposed copy.
     """
-    assert_both_expected(observation)
+    assert_all_expected(observation)

@@ -22,7 +22,7 @@ from rnnspec.rulekit.assertions.nan_propagation import (
 )
 from rnnspec.rulekit.assertions.relations import (
     Place,
-    assert_both_expected,
+    assert_all_expected,
     assert_same_results,
     fail_only_if_explained,
     fail_only_if_unexplained,
@@ -43,7 +43,7 @@ from rnnspec.rulekit.conditions import (
 from rnnspec.rulekit.fixtures.carried_states import process_in_two_calls
 from rnnspec.rulekit.rule import REPEATED_CALLS, Fact, rule
 from rnnspec.rulekit.snippet import Helper, Snippet
-from rnnspec.rulekit.snippets.results import H_N
+from rnnspec.rulekit.snippets.results import STATES
 from rnnspec.rulekit.violation import assert_close
 from rnnspec.subjects.subject import observe_step
 
@@ -100,7 +100,7 @@ def order(observation: Observation) -> None:
     row used for all layers.
     """
     fail_only_if_explained(
-        lambda: assert_both_expected(observation),
+        lambda: assert_all_expected(observation),
         lambda: find_misread_rows(observation, RowAxis.LAYERS),
     )
 
@@ -122,7 +122,7 @@ def initial_state_used(observation: Observation) -> None:
     Catches an `h_0` that is clipped, rounded, or ignored, also if only in some configurations.
     """
     fail_only_if_unexplained(
-        lambda: assert_both_expected(observation), lambda: find_misread_rows(observation)
+        lambda: assert_all_expected(observation), lambda: find_misread_rows(observation)
     )
 
 
@@ -148,12 +148,13 @@ def by_name(observation: Observation) -> None:
     """
     call = observation.call
     with observation.case.grad_mode.enter(), observe_step("the call with hx="):
-        named = replace(call, returned=observation.module(call.given.input, hx=call.given.h_0))
+        named = replace(call, returned=observation.module(call.given.input, hx=call.given.hx))
     assert_same_results(observation, named, snippet=BY_NAME)
 
 
 @rule(
     "rnn.h_0.absent",
+    "lstm.c_0.absent",
     when=has_value(InitialState.ABSENT) & has_predictable_results & one_in(10),
     needs=(Feature.STATE,),
     presupposes=(Fact.RESULTS, *REPEATED_CALLS),
@@ -168,7 +169,7 @@ def absent_is_zero(observation: Observation) -> None:
     Catches default states of ones, of the wrong size, or uninitialised, and biases that are skipped
     without `h_0`.
     """
-    values = replace(observation.values, h_0=np.full_like(observation.values.h_0, 0.5))
+    values = replace(observation.values, initial=np.full_like(observation.values.initial, 0.5))
 
     def is_wrong_with_any_state() -> bool:
         return is_right(observation) and not has_right_results(
@@ -184,6 +185,7 @@ def absent_is_zero(observation: Observation) -> None:
 
 @rule(
     "rnn.h_n.continues",
+    "lstm.states.continue",
     when=~is_bidirectional
     & has_value(Layout.BATCHED, Layout.UNBATCHED)
     & has_size_at_least("steps", 2)
@@ -203,7 +205,7 @@ def carried(observation: Observation) -> None:
     Catches states that are lost or changed between calls, time steps counted from the start of a
     call, and a first step that is treated differently.
     """
-    _ = observation.output, observation.h_n  # a call that cannot be observed is no excuse
+    _ = observation.results  # a call that cannot be observed is no excuse
 
     def assert_rest_same() -> None:
         calls = process_in_two_calls(observation)
@@ -214,7 +216,7 @@ def carried(observation: Observation) -> None:
         if not has_right_results(observation):
             return True
         calls = process_in_two_calls(observation)
-        copied = replace(calls.rest.values, h_0=calls.first.h_n)
+        copied = replace(calls.rest.values, initial=calls.first.final)
         return not has_right_results(make_second_call(calls.rest, copied))
 
     fail_unless_excused(is_wrong_without_carrying, assert_rest_same)
@@ -232,7 +234,8 @@ def h_n_is_last_output(observation: Observation) -> None:
     Catches states of another time step or layer, initial states that are returned, and states that
     are rounded or scaled before they are returned.
     """
-    rows, ends = _join_last_rows(observation, observation.h_n), _join_sequence_ends(observation)
+    rows = _join_last_rows(observation, observation.states["h_n"])
+    ends = _join_sequence_ends(observation)
 
     def assert_rows_equal_ends() -> None:
         assert_close(
@@ -254,9 +257,9 @@ def h_n_is_last_output(observation: Observation) -> None:
 
 def _choose_last_snippet(case: Case) -> Snippet:
     if case.is_packed:
-        return H_N
+        return STATES
     snippet = LAST_STATES if case.config.bidirectional else LAST_STATE
-    return snippet.format(hidden=case.config.hidden_size)
+    return snippet.format(hidden=case.config.output_size)
 
 
 def _join_last_rows(observation: Observation, states: Array) -> Array:
@@ -273,7 +276,7 @@ def _join_sequence_ends(observation: Observation) -> Array:
     samples = range(observation.case.batch)
     last = [find_sequence_length(observation.case, sample) - 1 for sample in samples]
     ends = np.array(observation.output[last, samples])
-    hidden = observation.case.config.hidden_size
+    hidden = observation.case.config.output_size
     ends[:, hidden:] = observation.output[0, :, hidden:]
     return ends
 

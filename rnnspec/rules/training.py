@@ -10,7 +10,6 @@ from rnnspec.cases.axes import Feature, InitialState
 from rnnspec.observe.observation import Observation
 from rnnspec.rulekit.assertions.relations import make_second_call
 from rnnspec.rulekit.assertions.results import (
-    BOTH,
     assert_gradients,
     exclude_masked_gradients,
     has_known_gradients,
@@ -25,7 +24,7 @@ from rnnspec.rulekit.conditions import (
     one_in,
 )
 from rnnspec.rulekit.fixtures.carried_states import (
-    call_from_state,
+    call_from_states,
     differentiate_learned_state,
     has_gradient,
     process_in_two_calls,
@@ -44,6 +43,7 @@ from rnnspec.rulekit.snippets.gradients import (
     DETACHED_STATE,
     SUMMED_LOSS,
 )
+from rnnspec.rulekit.snippets.results import write_results
 from rnnspec.rulekit.violation import Violation, assert_close
 
 NEEDS = (Feature.GRADIENTS,)
@@ -67,13 +67,14 @@ def summed_loss(observation: Observation) -> None:
     Catches a backward pass that reads the gradient of a result as if it were contiguous: that of a
     sum is one number, expanded to the shape of the result.
     """
-    loss = Loss.choose(observation.case)
+    loss, kind = Loss.choose(observation.case), observation.case.config.kind_data
     call = observation.borrow_repeated().call
     second = observation.second_call(**loss.make_cotangents(observation))
     found = second.prepare_backward(call).compute_loss_gradients(loss.compute(call))
     names = list_gradient_names(observation.case, observation.values.weights)
-    snippet = SUMMED_LOSS.format(loss=loss.code)
-    assert_gradients(second, found, second.expected, names, loss.results, snippet)
+    snippet = SUMMED_LOSS.format(loss=loss.write_code(kind), results=write_results(kind))
+    results = loss.list_results(kind)
+    assert_gradients(second, found, second.expected, names, results, snippet)
 
 
 @rule(
@@ -95,10 +96,16 @@ def learned_state(observation: Observation) -> None:
     second = repeat_first_sample(observation)
     found = differentiate_learned_state(second)
     samples, roundoff = second.case.batch, second.case.dtype.roundoff
-    each, bound = second.expected.gradients["h_0"], second.expected.gradient_bound["h_0"]
+    initial = second.case.config.kind_data.initial
+    each, bound = (
+        np.concatenate([gradients[name] for name in initial], axis=-1)
+        for gradients in (second.expected.gradients, second.expected.gradient_bound)
+    )
     assert_close(
         second,
-        "gradient of the parameter that h_0 is computed from",
+        f"gradient of the parameter that {' and '.join(initial)} are computed from"
+        if len(initial) > 1
+        else "gradient of the parameter that h_0 is computed from",
         found,
         each.sum(axis=1, keepdims=True),
         lambda: (bound + 2 * samples * roundoff * (np.abs(each) + bound)).sum(
@@ -176,9 +183,11 @@ def detached_state(observation: Observation) -> None:
     given.
     """
     first = observation
-    values = replace(observation.values, h_0=first.h_n)
+    values = replace(observation.values, initial=first.final)
     second = make_second_call(observation, values, initial_state=InitialState.GIVEN)
-    backward = second.prepare_backward(call_from_state(second, first.call.h_n_tensor.detach()))
+    backward = second.prepare_backward(
+        call_from_states(second, [state.detach() for state in first.call.state_tensors.values()])
+    )
     if has_gradient(backward, first.call.given.leaf):
         raise Violation(
             "the gradient of a call passes the detached state that it starts from, into the call "
@@ -186,7 +195,7 @@ def detached_state(observation: Observation) -> None:
             DETACHED_STATE,
         )
     names = ["input", *exclude_masked_gradients(second.case, second.values.weights)]
-    found = backward.compute_gradients(BOTH)
+    found = backward.compute_gradients(observation.result_names)
     assert_gradients(second, found, second.expected, names, snippet=DETACHED_STATE)
 
 
@@ -210,7 +219,7 @@ def frozen(observation: Observation) -> None:
     frozen_names = choose_frozen_tensors(observation.case, observation.values)
     snippet = write_frozen_snippet(frozen_names)
     with call_with_frozen_tensors(observation, frozen_names) as call:
-        found = observation.differentiate(call, BOTH)
+        found = observation.differentiate(call, observation.result_names)
     unfrozen = [name for name in frozen_names if name in found]
     if unfrozen:
         raise Violation(

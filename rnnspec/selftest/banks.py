@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from rnnspec.contract.kinds import GRU, RNN
+from rnnspec.contract.kinds import GRU, LSTM, RNN
 from rnnspec.options import check_choice
 
 
@@ -37,5 +37,15 @@ def _load_gru_bank() -> Bank:
     return Bank(gru.BUGS, gru.CORRECT)
 
 
-BANKS: Mapping[str, Callable[[], Bank]] = {RNN.name: _load_rnn_bank, GRU.name: _load_gru_bank}
+def _load_lstm_bank() -> Bank:
+    from rnnspec.selftest import lstm
+
+    return Bank(lstm.BUGS, lstm.CORRECT)
+
+
+BANKS: Mapping[str, Callable[[], Bank]] = {
+    RNN.name: _load_rnn_bank,
+    GRU.name: _load_gru_bank,
+    LSTM.name: _load_lstm_bank,
+}
 """What loads the bank of each kind; only what is asked for is loaded."""

@@ -33,7 +33,7 @@ BUGS: dict[str, type[nn.Module]] = {
 CORRECT: dict[str, type[nn.Module]] = {
     "PlainGRU": PlainGRU,
     **{
-        layer.__name__: combine(layer.__name__, layer, PlainGRU, __name__)
+        layer.__name__: combine(layer.__name__, layer, __name__, inside=(PlainGRU,))
         for layer in OTHERWISE_RUN
     },
     **bank.list_classes(correct_gru, nn.Module),

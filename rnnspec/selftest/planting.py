@@ -17,15 +17,17 @@ def plant_everywhere(
     plain: type[nn.Module],
     kind: Kind,
     module: dict[str, Any],
+    outside: tuple[type, ...] = (),
 ) -> dict[str, type[nn.Module]]:
     """Return the bugs that can be planted in a layer of another kind, by name.
 
-    `plain` is its correct layer. Bugs that say so are left out, and those whose rule does not apply
-    to the kind. The classes become attributes of the module with these globals, so that they can be
-    pickled and named on the command line.
+    `plain` is its correct layer, and `outside` are classes that change what a call takes and
+    returns, whatever the bug does. Bugs that say so are left out, and those whose rule does not
+    apply to the kind. The classes become attributes of the module with these globals, so that they
+    can be pickled and named on the command line.
     """
     planted = {
-        name: combine(name, bug, plain, module["__name__"])
+        name: combine(name, bug, module["__name__"], inside=(plain,), outside=outside)
         for name, bug in bugs.items()
         if not getattr(bug, "ungated", False) and is_about(bug, kind)
     }
@@ -34,11 +36,19 @@ def plant_everywhere(
 
 
 def combine(
-    name: str, layer: type[nn.Module], plain: type[nn.Module], module: str
+    name: str,
+    layer: type[nn.Module],
+    module: str,
+    *,
+    inside: tuple[type, ...] = (),
+    outside: tuple[type, ...] = (),
 ) -> type[nn.Module]:
-    """Return a class in which a layer changes a plain one of another kind."""
+    """Return a class in which a layer changes plain ones of another kind.
+
+    The classes `outside` change what it takes and returns.
+    """
     attributes = {"__module__": module, "__doc__": layer.__doc__}
-    return type(name, (layer, plain), attributes)
+    return type(name, (*outside, layer, *inside), attributes)
 
 
 def is_about(bug: type[nn.Module], kind: Kind) -> bool:

@@ -38,9 +38,9 @@ def list_arrays(values: Values) -> dict[str, Array]:
     return {
         **values.weights,
         "input": values.input,
-        "h_0": values.h_0,
+        "h_0": values.initial,
         "d_output": values.d_output,
-        "d_h_n": values.d_h_n,
+        "d_h_n": values.d_final,
     }
 
 
@@ -67,9 +67,9 @@ def test_the_arrays_have_the_documented_shapes_and_cannot_be_written() -> None:
         BASE.config
     )
     assert values.input.shape == (6, 3, 4)
-    assert values.h_0.shape == (4, 3, 5)
+    assert values.initial.shape == (4, 3, 5)
     assert values.d_output.shape == (6, 3, 10)
-    assert values.d_h_n.shape == (4, 3, 5)
+    assert values.d_final.shape == (4, 3, 5)
     with pytest.raises(ValueError, match="read-only"):
         values.input[0] = 0
 
@@ -79,21 +79,21 @@ def test_all_numbers_differ_and_are_not_close_to_zero() -> None:
     entries = np.concatenate([array.ravel() for array in list_arrays(values).values()])
     assert len(np.unique(np.abs(entries))) == len(entries)
     assert np.abs(entries).min() > 0.004
-    assert np.abs(np.concatenate([values.input.ravel(), values.h_0.ravel()])).min() >= 0.2
+    assert np.abs(np.concatenate([values.input.ravel(), values.initial.ravel()])).min() >= 0.2
     biases = np.concatenate([array for name, array in values.weights.items() if "bias" in name])
     assert np.abs(biases).min() >= 0.1
 
 
 def test_states_of_layers_and_directions_differ_and_so_do_the_two_biases() -> None:
     values = draw_values(BASE)
-    assert len({row.tobytes() for row in values.h_0}) == 4
+    assert len({row.tobytes() for row in values.initial}) == 4
     for layer, end in ((layer, end) for layer in (0, 1) for end in ("", "_reverse")):
         ih, hh = values.weights[f"bias_ih_l{layer}{end}"], values.weights[f"bias_hh_l{layer}{end}"]
         assert not np.isclose(ih, hh).any()
 
 
 def test_the_initial_state_is_zero_if_none_is_given() -> None:
-    assert not draw_values(BASE.replace(initial_state=InitialState.ABSENT)).h_0.any()
+    assert not draw_values(BASE.replace(initial_state=InitialState.ABSENT)).initial.any()
 
 
 @pytest.mark.parametrize("hidden", [1, 2, 17, 256])

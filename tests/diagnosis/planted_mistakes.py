@@ -66,7 +66,7 @@ class Planted:
     def gradients(self) -> dict[str, Any]:
         given = Given.from_values(self.case, self.values, gradients=True)
         cotangents = (
-            torch.from_numpy(np.array(each)) for each in (self.values.d_output, self.values.d_h_n)
+            torch.from_numpy(np.array(each)) for each in (self.values.d_output, self.values.d_final)
         )
         try:
             found = self.build(given).differentiate(*cotangents)

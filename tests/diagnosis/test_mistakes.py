@@ -54,11 +54,13 @@ def test_the_reference_agrees_with_the_oracle(case: Case) -> None:
     with torch.enable_grad():
         output, h_n = Reference(given).run()
         values = expected.values
-        cotangents = [torch.from_numpy(np.array(each)) for each in (values.d_output, values.d_h_n)]
+        cotangents = [
+            torch.from_numpy(np.array(each)) for each in (values.d_output, values.d_final)
+        ]
         gradients = Reference(given).differentiate(*cotangents)
     alive = 1.0 if given.alive is None else given.alive.numpy()
     np.testing.assert_allclose(output.detach().numpy() * alive, expected.output, atol=1e-12)
-    np.testing.assert_allclose(h_n.detach().numpy(), expected.h_n, atol=1e-12)
+    np.testing.assert_allclose(h_n.detach().numpy(), expected.final, atol=1e-12)
     for name, gradient in gradients.items():
         np.testing.assert_allclose(gradient.numpy(), expected.gradients[name], atol=1e-10)
 

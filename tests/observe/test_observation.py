@@ -57,7 +57,7 @@ def test_each_part_is_computed_once() -> None:
     Counted.calls = 0
     observation = observe(Counted)
     assert observation.output is not None
-    assert observation.h_n is not None
+    assert observation.final is not None
     assert observation.gradients is observation.gradients
     assert Counted.calls == 1
 
@@ -106,10 +106,10 @@ def test_results_are_time_major_and_padded_in_every_layout(
     )
     observation = observe(nn.RNN, case)
     batch = 1 if layout is Layout.UNBATCHED else 2
-    assert (observation.output.shape, observation.h_n.shape) == ((5, batch, 8), (4, batch, 4))
-    assert {observation.output.dtype, observation.h_n.dtype} == {np.dtype(np.float64)}
+    assert (observation.output.shape, observation.final.shape) == ((5, batch, 8), (4, batch, 4))
+    assert {observation.output.dtype, observation.final.dtype} == {np.dtype(np.float64)}
     np.testing.assert_allclose(observation.output, observation.expected.output, rtol=0, atol=1e-13)
-    np.testing.assert_allclose(observation.h_n, observation.expected.h_n, rtol=0, atol=1e-13)
+    np.testing.assert_allclose(observation.final, observation.expected.final, rtol=0, atol=1e-13)
     assert {name: array.shape for name, array in observation.gradients.items()} == {
         "input": (5, batch, 3),
         "h_0": (4, batch, 4),
@@ -139,7 +139,7 @@ def test_results_are_time_major_and_padded_in_every_layout(
 def test_results_of_another_form_are_malformed(change: Any, message: str) -> None:
     observation = observe(change_results(change))
     with pytest.raises(Malformed) as raised:
-        _ = (observation.output, observation.h_n)
+        _ = (observation.output, observation.final)
     assert str(raised.value) == message
 
 
@@ -174,7 +174,7 @@ def test_a_gradient_that_is_not_implemented_is_unsupported() -> None:
 
 def test_a_second_call_uses_the_same_layer_with_other_numbers() -> None:
     observation = observe(nn.RNN)
-    second = observation.second_call(h_0=np.zeros_like(observation.values.h_0))
+    second = observation.second_call(initial=np.zeros_like(observation.values.initial))
     assert second.module is observation.module
     assert not np.array_equal(second.output, observation.output)
     assert np.array_equal(observation.second_call().output, observation.output)

@@ -90,9 +90,9 @@ def call_by_hand(case: Case) -> Any:
     weights = draw_values(case).weights.items()
     layer.load_state_dict({name: make_tensor(array, "cpu", dtype) for name, array in weights})
     layer.train(case.mode is Mode.TRAIN)
-    given = build_arguments(case, draw_values(case).input, draw_values(case).h_0, "cpu")
+    given = build_arguments(case, draw_values(case).input, draw_values(case).initial, "cpu")
     with torch.no_grad():
-        output, h_n = layer(given.input, given.h_0)
+        output, h_n = layer(given.input, given.hx)
     return (output.data if case.is_packed else output), h_n
 
 
@@ -108,7 +108,7 @@ def test_every_prior_use_leaves_the_weights_of_the_case(
     # With weights in another memory layout, torch sums in another order.
     rtol, atol = (1e-12, 1e-12) if case.dtype is DType.FLOAT64 else (1e-5, 1e-6)
     torch.testing.assert_close(call.output_tensor.detach(), output, rtol=rtol, atol=atol)
-    torch.testing.assert_close(call.h_n_tensor.detach(), h_n, rtol=rtol, atol=atol)
+    torch.testing.assert_close(call.state_tensors["h_n"].detach(), h_n, rtol=rtol, atol=atol)
 
 
 @pytest.mark.parametrize("mode", Mode, ids=str)

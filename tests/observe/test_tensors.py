@@ -46,7 +46,7 @@ PACKED = {
 
 def make_arguments(case: Case, **changes: Any) -> Any:
     values = draw_values(case)
-    return build_arguments(case.replace(**changes), values.input, values.h_0, "cpu")
+    return build_arguments(case.replace(**changes), values.input, values.initial, "cpu")
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
@@ -62,8 +62,10 @@ def test_a_layout_has_the_documented_shape_and_can_be_undone(name: str) -> None:
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_the_first_dimension_of_the_state_is_the_layer(name: str) -> None:
     case = LAYOUTS[name]
-    h_0 = draw_values(case).h_0
-    assert np.array_equal(to_array(make_arguments(case).h_0), h_0 if case.is_batched else h_0[:, 0])
+    h_0 = draw_values(case).initial
+    assert np.array_equal(
+        to_array(make_arguments(case).initial["h_0"]), h_0 if case.is_batched else h_0[:, 0]
+    )
 
 
 @pytest.mark.parametrize("name", PACKED)
@@ -97,7 +99,7 @@ def test_values_do_not_depend_on_the_memory_layout(memory_layout: MemoryLayout, 
     given = make_arguments(case)
     contiguous = make_arguments(case, memory_layout=MemoryLayout.CONTIGUOUS)
     assert has_same_bits(given.leaf, contiguous.leaf)
-    assert has_same_bits(given.h_0, contiguous.h_0)
+    assert has_same_bits(given.hx, contiguous.hx)
 
 
 @pytest.mark.parametrize(
@@ -156,7 +158,7 @@ def test_tensors_require_gradients_in_grad_mode_only(
 ) -> None:
     given = make_arguments(BASE.replace(grad_mode=grad_mode))
     assert given.leaf.requires_grad == requires_grad
-    assert given.h_0.requires_grad == requires_grad
+    assert given.initial["h_0"].requires_grad == requires_grad
 
 
 def test_an_absent_initial_state_is_not_passed() -> None:

@@ -173,7 +173,7 @@ def test_a_larger_call_is_of_the_same_kind(layout: Layout) -> None:
         1,
     )
     assert values.input.shape == (larger.steps, larger.batch, 3)
-    assert values.h_0.shape == (3, larger.batch, 4)
+    assert values.initial.shape == (3, larger.batch, 4)
     assert values.weights is draw_values(near).weights
     assert larger.steps * larger.batch * 4 >= 256
     assert (len(set(larger.lengths)) > 1) == layout.is_packed

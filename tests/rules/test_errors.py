@@ -351,8 +351,9 @@ def test_the_valid_call_behind_the_invalid_ones_is_accepted(near: Case) -> None:
     observation = Observation(TorchSubject(resolve_target(nn.RNN)), near)
     valid = build_valid_call(observation)
     layer = observation.spare_layer.caller
-    assert layer(valid.input, valid.state)[1].shape == valid.state.shape
-    given = valid.input if valid.h_0 is None else (valid.input, valid.h_0)
+    state = valid.states["h_0"]
+    assert layer(valid.input, state)[1].shape == state.shape
+    given = valid.input if valid.hx is None else (valid.input, valid.hx)
     assert given is valid.input or near.initial_state is InitialState.GIVEN
 
 

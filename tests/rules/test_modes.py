@@ -206,9 +206,8 @@ def test_shape_dtype_and_device_of_meta_results_are_compared(change: Any, text: 
 
 def test_batch_sizes_stay_on_the_cpu() -> None:
     values = draw_values(UNSORTED)
-    moved = move_to_meta(build_arguments(UNSORTED, values.input, values.h_0, "cpu"))
+    moved = move_to_meta(build_arguments(UNSORTED, values.input, values.initial, "cpu"))
     assert isinstance(moved.input, PackedSequence)
     assert moved.leaf.is_meta
-    assert moved.h_0 is not None
-    assert moved.h_0.is_meta
+    assert [state.is_meta for state in moved.initial.values()] == [True]
     assert moved.input.batch_sizes.tolist() == [3, 2, 1, 1, 1]

@@ -166,10 +166,13 @@ def test_the_documented_loop_agrees_with_the_oracle() -> None:
     )
     observation = Observation(TorchSubject(resolve_target(nn.RNN)), near)
     output, h_n = documented_loop.run_documented_loop(
-        near.config, observation.values.weights, observation.values.input, observation.values.h_0
+        near.config,
+        observation.values.weights,
+        observation.values.input,
+        observation.values.initial,
     )
     assert (output == observation.expected.output).all()
-    assert (h_n == observation.expected.h_n).all()
+    assert (h_n == observation.expected.final).all()
 
 
 def test_an_error_in_the_last_place_is_reported_with_a_program_that_lists_its_numbers() -> None:

@@ -84,5 +84,5 @@ def test_swamped_sums_need_no_initial_state(dtype: DType) -> None:
         Observation(subject, make_case(dtype=dtype, nonlinearity="relu", bidirectional=True))
     )
     difference = abs(swamped.output - swamped.expected.output).max()
-    assert not swamped.values.h_0.any()
+    assert not swamped.values.initial.any()
     assert difference < FINE * dtype.roundoff

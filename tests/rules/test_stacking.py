@@ -116,7 +116,7 @@ OVERFLOWING = make_case(
 
 def test_overflow_in_lower_layers_does_not_break_the_rule_about_parameters() -> None:
     observation = Observation(TorchSubject(resolve_target(nn.RNN)), OVERFLOWING)
-    assert np.isnan(observation.h_n).any(), "this case must overflow to NaN"
+    assert np.isnan(observation.final).any(), "this case must overflow to NaN"
     assert judge_case(find_layer_rule("stacking.own-parameters"), observation) is None
 
 

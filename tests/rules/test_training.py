@@ -102,7 +102,7 @@ def test_a_state_that_was_computed_is_carried_too() -> None:
 def test_the_cotangents_are_the_derivatives_of_the_loss(loss: Loss) -> None:
     case = make_case(num_layers=2, bidirectional=True)
     observation = Observation(TorchSubject(resolve_target(nn.RNN)), case)
-    tensors = [observation.call.output_tensor, observation.call.h_n_tensor]
+    tensors = [observation.call.output_tensor, observation.call.state_tensors["h_n"]]
     found = torch.autograd.grad(loss.compute(observation.call), tensors, materialize_grads=True)
     made = loss.make_cotangents(observation)
     for gradient, name in zip(found, ("d_output", "d_h_n"), strict=True):

@@ -25,6 +25,8 @@ DrawWeights = Callable[[Generator, Config, int], dict[str, Array]]
 
 CONTRACTION = 0.9
 SATURATING = 64.0
+SETTLING = 2048.0
+"""A sum of this settles a sigmoid, and half of it too, which is what it becomes for half a unit."""
 SOLVABLE_READING = 0.6
 SOLVABLE_KEEP = 0.3
 READABLE_BIAS = 0.5
@@ -42,6 +44,11 @@ class DistributionMeaning(Meaning):
     is_exact: bool = False
     needs_dropout: bool = False
     shows_mask: bool = False
+    memory: Draw | None = None
+
+    def draw_state(self, rng: Generator, shape: Shape, letter: str) -> Array:
+        """Draw the initial state with a letter: c as `memory` says, if that is given."""
+        return (self.memory or self.state if letter == "c" else self.state)(rng, shape)
 
 
 def _draw_signed(low: float, high: float) -> Draw:
@@ -60,7 +67,7 @@ def _draw_integers(low: int, high: int) -> Draw:
 
 
 def _draw_by_role(ih: Draw, hh: Draw, bias: Draw) -> DrawWeights:
-    draws = {"weight_ih": ih, "weight_hh": hh, "bias_ih": bias, "bias_hh": bias}
+    draws = {"weight_ih": ih, "weight_hh": hh, "weight_hr": hh, "bias_ih": bias, "bias_hh": bias}
 
     def draw_weights(rng: Generator, config: Config, boundary: int) -> dict[str, Array]:
         del boundary
@@ -173,8 +180,36 @@ def _draw_ternary(rng: Generator, shape: Shape) -> Array:
     return SATURATING * rng.integers(-1, 1, shape, endpoint=True).astype(np.float64)
 
 
+def _draw_settled(rng: Generator, config: Config) -> dict[str, Array]:
+    """Draw ternary weights for a layer with a memory, which its gate keeps.
+
+    Every other gate is 0, 1/2 or 1, whatever it reads: a sum that is not zero settles its sigmoid.
+    """
+    kind, size = config.kind_data, config.hidden_size
+    weights = {
+        name: rng.integers(-1, 1, shape, endpoint=True).astype(np.float64)
+        for name, shape in parameter_shapes(config).items()
+    }
+    held = hold_gates(config, {name: array[:size] for name, array in weights.items()})
+    for place, (gate, sign) in enumerate(zip(kind.gates, kind.held, strict=True)):
+        rows = slice(place * size, (place + 1) * size)
+        for name, array in weights.items():
+            if name.startswith("weight_hr"):
+                continue
+            array[rows] *= SATURATING if sign is None else SETTLING
+            if gate == kind.memory_gate:
+                array[rows] = np.abs(held[name][rows]) * (1 if "ih" in name else -1)
+    return weights
+
+
+def _draw_memory(rng: Generator, shape: Shape) -> Array:
+    return SATURATING * rng.choice((-1.0, 1.0), shape)
+
+
 def _draw_ternary_weights(rng: Generator, config: Config, boundary: int) -> dict[str, Array]:
     """Draw ternary weights; each unit of a gate is held shut or open, by chance."""
+    if config.kind_data.memory_gate:
+        return _draw_settled(rng, config)
     draw = _draw_held(_draw_by_role(_draw_ternary, _draw_ternary, _draw_ternary))
     weights = draw(rng, config, boundary)
     held = mark_held_rows(config)
@@ -194,6 +229,7 @@ _TERNARY = DistributionMeaning(
     _draw_integers(-1, 1),
     _draw_integers(-2, 2),
     is_exact=True,
+    memory=_draw_memory,
 )
 
 

@@ -63,8 +63,8 @@ class StatesBatchFirst(Reference):
     h_0: bool = True
     h_n: bool = True
 
-    def arrange_h_0(self) -> Tensor:
-        states = super().arrange_h_0()
+    def arrange_initial(self) -> Tensor:
+        states = super().arrange_initial()
         return states.transpose(0, 1) if self.h_0 else states
 
     def write_states(self, h_n: Tensor) -> Tensor:
@@ -75,8 +75,8 @@ class StatesBatchFirst(Reference):
 class StatesReshaped(StatesBatchFirst):
     """The batch is the first axis of h_0 or h_n, by a reshape."""
 
-    def arrange_h_0(self) -> Tensor:
-        states = Reference.arrange_h_0(self)
+    def arrange_initial(self) -> Tensor:
+        states = Reference.arrange_initial(self)
         rows, batch, hidden = states.shape
         return states.reshape(batch, rows, hidden) if self.h_0 else states
 

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.utils.rnn import PackedSequence
 
+from rnnspec.cases.states import name_final
 from rnnspec.diagnosis.mistakes.given import Given
 from rnnspec.diagnosis.mistakes.hypothesis import Build, Hypothesis
 from rnnspec.diagnosis.mistakes.reference import Reference, Refused
@@ -123,8 +124,7 @@ class Evidence:
     @cached_property
     def tolerances(self) -> dict[str, float]:
         """By how much a right prediction of each result may differ from the observed one."""
-        bound = self.observation.expected.bound
-        return self.scale_bounds({"output": bound.output, "h_n": bound.h_n})
+        return self.scale_bounds(self.observation.expected.bound.results)
 
     def scale_bounds(self, bounds: Mapping[str, Array]) -> dict[str, float]:
         """Return one tolerance for each result: its largest finite bound, times some slack."""
@@ -175,10 +175,11 @@ class Evidence:
         try:
             with torch.inference_mode():
                 reference = build(self.given)
-                output, h_n = reference.compute()
+                output, states = reference.compute()
         except (Refused, RuntimeError, IndexError):
             return RAISED
-        results = {"output": output.numpy(), "h_n": h_n.numpy()}
+        final = name_final(self.case.config, states)
+        results = {name: result.numpy() for name, result in {"output": output, **final}.items()}
         return Outcome(results, reference.returns_packed)
 
     def _compare(self, predicted: Outcome) -> Agreement:
@@ -294,7 +295,7 @@ class GradientEvidence(Evidence):
         values = self.observation.values
         cotangents = (
             torch.from_numpy(np.array(values.d_output)),
-            torch.from_numpy(np.array(values.d_h_n)),
+            torch.from_numpy(np.array(values.d_final)),
         )
         try:
             with torch.enable_grad():
@@ -307,10 +308,11 @@ class GradientEvidence(Evidence):
 
 def _read_outcome(observation: Observation) -> Outcome:
     call = observation.call
-    output, h_n = call.raw_output, call.raw_h_n
+    output, states = call.raw_output, call.raw_states
     is_packed = isinstance(output, PackedSequence)
     data = output.data if isinstance(output, PackedSequence) else output
-    return Outcome({"output": to_array(data), "h_n": to_array(h_n)}, is_packed)
+    final = {name: to_array(state) for name, state in states.items()}
+    return Outcome({"output": to_array(data), **final}, is_packed)
 
 
 def _compare_exceptions(observed: Outcome, predicted: Outcome) -> Agreement:

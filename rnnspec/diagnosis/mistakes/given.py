@@ -12,6 +12,7 @@ from torch import Tensor
 
 from rnnspec.cases.axes import InitialState
 from rnnspec.cases.case import Case
+from rnnspec.cases.states import get_states_size, name_initial
 from rnnspec.cases.values import Values
 from rnnspec.oracle.catalogue import cell_of
 from rnnspec.oracle.cells import Cell
@@ -35,14 +36,15 @@ class Given:
 
     weights  every parameter by its documented name
     input    (T, N, I), time-major and padded, in the caller's order of samples
-    h_0      (D * num_layers, N, H), or None if no state is passed
+    states   the initial states by name: h_0 (D * num_layers, N, H_out) and, for an LSTM, c_0;
+             empty if none is passed
     known    the right gradients once they are computed, under the name "gradients"
     """
 
     case: Case
     weights: Mapping[str, Tensor]
     input: Tensor
-    h_0: Tensor | None
+    states: Mapping[str, Tensor]
     known: dict[str, dict[str, Tensor]] = field(default_factory=dict)
 
     @classmethod
@@ -52,13 +54,27 @@ class Given:
         def convert(array: np.ndarray) -> Tensor:
             return torch.from_numpy(np.array(array)).requires_grad_(gradients)
 
-        has_state = case.initial_state is InitialState.GIVEN
+        is_given = case.initial_state is InitialState.GIVEN
+        states = name_initial(case.config, values.initial) if is_given else {}
         return cls(
             case,
             {name: convert(array) for name, array in values.weights.items()},
             convert(values.input),
-            convert(values.h_0) if has_state else None,
+            {name: convert(array) for name, array in states.items()},
         )
+
+    @cached_property
+    def initial(self) -> Tensor | None:
+        """The initial states side by side (D * num_layers, N, S), or None if none is passed."""
+        states = list(self.states.values())
+        if len(states) < 2:
+            return states[0] if states else None
+        return torch.cat(states, dim=-1)
+
+    @cached_property
+    def states_size(self) -> int:
+        """How many units all states of one layer and direction have together."""
+        return get_states_size(self.case.config)
 
     @cached_property
     def layers(self) -> int:
@@ -72,8 +88,8 @@ class Given:
 
     @cached_property
     def hidden(self) -> int:
-        """The hidden size."""
-        return self.case.config.hidden_size
+        """The number of units of a hidden state."""
+        return self.case.config.output_size
 
     @cached_property
     def is_batch_first(self) -> bool:
@@ -108,8 +124,7 @@ class Given:
     @cached_property
     def leaves(self) -> dict[str, Tensor]:
         """The tensors that have gradients, by name."""
-        state = {} if self.h_0 is None else {"h_0": self.h_0}
-        return {"input": self.input, **state, **self.weights}
+        return {"input": self.input, **self.states, **self.weights}
 
     @cached_property
     def cell(self) -> Cell:

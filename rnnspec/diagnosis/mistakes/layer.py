@@ -103,7 +103,7 @@ class Mistaken(Plain):
         )
         if not data.numel() or data.is_meta or data.dtype not in DTYPES:
             return None
-        h_0 = hx if hx is None or hx.dim() == 3 else hx.unsqueeze(1)
+        states = {} if hx is None else {"h_0": hx if hx.dim() == 3 else hx.unsqueeze(1)}
         weights = {
             f"{kind}_l{layer}{SUFFIXES[direction]}": self.parameter(kind, layer, direction).double()
             for kind in self.parameter_kinds()
@@ -111,7 +111,8 @@ class Mistaken(Plain):
             for direction in range(self.directions)
         }
         case = self._describe_case(input, data, lengths, hx)
-        return Given(case, weights, data.double(), None if h_0 is None else h_0.double())
+        states = {name: state.double() for name, state in states.items()}
+        return Given(case, weights, data.double(), states)
 
     def _describe_case(
         self,
@@ -187,8 +188,8 @@ def _copy_leaves(given: Given) -> Given:
         return tensor.detach().clone().requires_grad_()
 
     weights = {name: copy(weight) for name, weight in given.weights.items()}
-    state = None if given.h_0 is None else copy(given.h_0)
-    return Given(given.case, weights, copy(given.input), state)
+    states = {name: copy(state) for name, state in given.states.items()}
+    return Given(given.case, weights, copy(given.input), states)
 
 
 def _differentiate(

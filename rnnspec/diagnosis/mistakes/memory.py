@@ -38,8 +38,8 @@ class Misreads(Reference):
             return read[:, None]
         return read.transpose(0, 1) if given.is_batch_first else read
 
-    def arrange_h_0(self) -> Tensor:
-        right = super().arrange_h_0()
+    def arrange_initial(self) -> Tensor:
+        right = super().arrange_initial()
         if not self.h_0:
             return right
         is_batched = self.given.case.is_batched

@@ -26,8 +26,8 @@ class Permuted(Reference):
     h_0: bool = False
     h_n: bool = False
 
-    def arrange_h_0(self) -> Tensor:
-        states = super().arrange_h_0()
+    def arrange_initial(self) -> Tensor:
+        states = super().arrange_initial()
         return states[:, torch.argsort(self._order())] if self.h_0 else states
 
     def write_states(self, h_n: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rnnspec.cases.states import split_states
 from rnnspec.contract.kinds import Nonlinearity
 from rnnspec.diagnosis.mistakes.given import Given
 from rnnspec.oracle.gated import GatedCell
@@ -29,19 +30,22 @@ class Reference:
     given: Given
 
     def compute(self) -> tuple[Tensor, Tensor]:
-        """Return output and h_n in the layout of the caller; of packed output, the `data`."""
-        output, h_n = self.run()
-        return self.write_output(output), self.write_states(h_n)
+        """Return output and the final states in the layout of the caller.
 
-    def differentiate(self, d_output: Tensor, d_h_n: Tensor) -> dict[str, Tensor]:
-        """Return the gradients of <d_output, output> + <d_h_n, h_n> by the name of the tensor.
+        Of packed output, it is the `data`. The states are side by side.
+        """
+        output, states = self.run()
+        return self.write_output(output), self.write_states(states)
+
+    def differentiate(self, d_output: Tensor, d_final: Tensor) -> dict[str, Tensor]:
+        """Return the gradients of the results, weighted with cotangents, by the name of the tensor.
 
         Raises Refused if no result depends on any tensor.
         """
-        output, h_n = self.run()
+        output, states = self.run()
         alive = self.given.alive
         kept = d_output if alive is None else torch.where(alive, d_output, torch.zeros(()))
-        pairs = [(output, kept), (h_n, d_h_n)]
+        pairs = [(output, kept), (states, d_final)]
         pairs = [(result, cotangent) for result, cotangent in pairs if result.requires_grad]
         if not pairs:
             raise Refused("no result requires a gradient")
@@ -68,14 +72,14 @@ class Reference:
         return self.given.case.is_packed
 
     def run(self) -> tuple[Tensor, Tensor]:
-        """Return the output (T, N, D * H) and h_n (D * num_layers, N, H)."""
+        """Return the output (T, N, D * H_out) and the final states (D * num_layers, N, S)."""
         data = self.read_input()
-        h_0 = self.read_states(data)
-        self.check_states(h_0, data)
+        initial = self.read_states(data)
+        self.check_states(initial, data)
         below: list[Tensor] = [data]
         states: list[Tensor] = []
         for layer in range(self.given.layers):
-            output, last = self.run_layer(self.read_below(below, layer), h_0, layer)
+            output, last = self.run_layer(self.read_below(below, layer), initial, layer)
             below.append(output)
             states += last
         return self.finish(below), self.stack_states(states, below[-1])
@@ -85,25 +89,25 @@ class Reference:
         return self.given.input
 
     def read_states(self, data: Tensor) -> Tensor:
-        """Return h_0 as (D * num_layers, N, H)."""
-        return self.default_states(data) if self.given.h_0 is None else self.arrange_h_0()
+        """Return the initial states side by side, as (D * num_layers, N, S)."""
+        return self.default_states(data) if self.given.initial is None else self.arrange_initial()
 
-    def arrange_h_0(self) -> Tensor:
-        """Return the h_0 that the caller passed."""
-        assert self.given.h_0 is not None
-        return self.given.h_0
+    def arrange_initial(self) -> Tensor:
+        """Return the initial states that the caller passed."""
+        assert self.given.initial is not None
+        return self.given.initial
 
     def default_states(self, data: Tensor) -> Tensor:
-        """Return the states from which a call without h_0 starts."""
+        """Return the states from which a call without initial states starts."""
         return data.new_zeros(self.given.layers * self.given.directions, *self.rows(data))
 
     def rows(self, data: Tensor) -> tuple[int, int]:
-        """Return the batch size and the hidden size."""
-        return data.shape[1], self.given.hidden
+        """Return the batch size and the number of units of all states of a layer."""
+        return data.shape[1], self.given.states_size
 
-    def check_states(self, h_0: Tensor, data: Tensor) -> None:
+    def check_states(self, initial: Tensor, data: Tensor) -> None:
         """Raise Refused if the states do not fit the input."""
-        if h_0.shape != (self.given.layers * self.given.directions, *self.rows(data)):
+        if initial.shape != (self.given.layers * self.given.directions, *self.rows(data)):
             raise Refused("the states do not fit the input")
 
     def read_below(self, below: Sequence[Tensor], layer: int) -> Tensor:
@@ -115,17 +119,17 @@ class Reference:
         case = self.given.case
         return data * 0 if case.has_active_dropout and case.config.dropout == 1 else data
 
-    def run_layer(self, data: Tensor, h_0: Tensor, layer: int) -> tuple[Tensor, list[Tensor]]:
+    def run_layer(self, data: Tensor, initial: Tensor, layer: int) -> tuple[Tensor, list[Tensor]]:
         """Return the output of a layer and the final state of each direction."""
         results = [
-            self.run_direction(data, self.first_state(h_0, layer, direction), layer, direction)
+            self.run_direction(data, self.first_state(initial, layer, direction), layer, direction)
             for direction in range(self.given.directions)
         ]
         return self.join([output for output, _ in results], layer), [last for _, last in results]
 
-    def first_state(self, h_0: Tensor, layer: int, direction: int) -> Tensor:
+    def first_state(self, initial: Tensor, layer: int, direction: int) -> Tensor:
         """Return the state from which a layer and direction starts."""
-        return h_0[layer * self.given.directions + direction]
+        return initial[layer * self.given.directions + direction]
 
     def join(self, outputs: list[Tensor], layer: int) -> Tensor:
         """Return the outputs of the directions as one."""
@@ -134,7 +138,7 @@ class Reference:
     def run_direction(
         self, data: Tensor, first: Tensor, layer: int, direction: int
     ) -> tuple[Tensor, Tensor]:
-        """Return the states after every step, in time order, and the final state."""
+        """Return the hidden states after every step, in time order, and the final state."""
         sums = self.project(data, layer, direction)
         weight = self.recurrent_weight(layer, direction).t()
         outputs: list[Tensor] = [first] * len(sums)
@@ -145,9 +149,13 @@ class Reference:
             new = self.keep(self.update(total, recalled, layer), time, state)
             outputs[time] = new
             state = self.carry(new, state, first, time)
-        return self.stack_steps(outputs, layer, direction), self.pick_last(
+        return self.show(self.stack_steps(outputs, layer, direction)), self.pick_last(
             state, outputs, first, layer, direction
         )
+
+    def show(self, state: Tensor) -> Tensor:
+        """Return the hidden state: the first of the states that stand side by side."""
+        return state[..., : self.given.hidden]
 
     def order(self, steps: int, direction: int) -> Sequence[int]:
         """Return the time steps in the order in which a direction computes them."""
@@ -180,7 +188,7 @@ class Reference:
 
     def add(self, rest: Tensor, state: Tensor, weight: Tensor, layer: int, step: int) -> Tensor:
         """Return the sum of a step."""
-        return rest + state @ weight
+        return rest + self.show(state) @ weight
 
     def update(self, total: Tensor, state: Tensor, layer: int) -> Tensor:
         """Return the new state, from the sums of a step and the state that it reads."""
@@ -188,8 +196,9 @@ class Reference:
         if not isinstance(cell, GatedCell):
             return self.activate(total, layer)
         gates: Any = cell.open_gates(self.change_sums(total.chunk(cell.blocks, -1), layer))
-        new: Any = cell.update(gates, (state,))
-        return new[0]  # type: ignore[no-any-return]
+        before: Any = tuple(split_states(self.given.case.config, state).values())
+        new: Any = cell.update(gates, before)
+        return torch.cat(new, dim=-1) if len(new) > 1 else new[0]
 
     def change_sums(self, sums: Sequence[Tensor], layer: int) -> Any:
         """Return the sums of a step, block by block, to which gates apply their functions."""
@@ -224,7 +233,7 @@ class Reference:
         return below[-1]
 
     def stack_states(self, states: list[Tensor], output: Tensor) -> Tensor:
-        """Return h_n from the final states of layers and directions."""
+        """Return the final states of all layers and directions."""
         return torch.stack(states)
 
     def write_output(self, output: Tensor) -> Tensor:
@@ -243,6 +252,6 @@ class Reference:
             return rows.flatten(0, 1)
         return rows[self.given.alive[:, self.given.sorted_order, 0]]
 
-    def write_states(self, h_n: Tensor) -> Tensor:
-        """Return h_n as the caller expects it."""
-        return h_n if self.given.case.is_batched else h_n[:, 0]
+    def write_states(self, states: Tensor) -> Tensor:
+        """Return the final states as the caller expects them."""
+        return states if self.given.case.is_batched else states[:, 0]

@@ -94,8 +94,8 @@ class Reordered(Reference):
     h_0: bool = False
     h_n: bool = False
 
-    def arrange_h_0(self) -> Tensor:
-        states = super().arrange_h_0()
+    def arrange_initial(self) -> Tensor:
+        states = super().arrange_initial()
         return states[self._rows()] if self.h_0 else states
 
     def stack_states(self, states: list[Tensor], output: Tensor) -> Tensor:
@@ -124,8 +124,8 @@ class ChangedState(Reference):
 
     change: Callable[[Tensor], Tensor] = torch.neg
 
-    def arrange_h_0(self) -> Tensor:
-        return self.change(super().arrange_h_0())
+    def arrange_initial(self) -> Tensor:
+        return self.change(super().arrange_initial())
 
 
 @dataclass
@@ -151,7 +151,7 @@ class DefaultBatch(Reference):
             packed = self.given.case.is_packed
             batch = data.shape[1] if packed else self.given.raw_input.shape[self.axis]
         rows = self.given.layers * self.given.directions
-        return data.new_zeros(rows, batch, self.given.hidden)
+        return data.new_zeros(rows, batch, self.given.states_size)
 
 
 def _list_orders() -> list[Hypothesis]:

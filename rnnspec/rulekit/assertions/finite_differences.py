@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from rnnspec.cases.axes import InitialState
 from rnnspec.cases.case import Case
+from rnnspec.cases.states import name_initial
 from rnnspec.cases.values import Values
 from rnnspec.contract.kinds import Nonlinearity
 from rnnspec.observe.expected import Expected
@@ -36,21 +37,20 @@ class SecondDerivative:
 
 
 def draw_direction(case: Case, values: Values) -> dict[str, Array]:
-    """Return a direction over input, h_0 and parameters, drawn from the seed of the case.
+    """Return a direction over input, states and parameters, drawn from the seed of the case.
 
-    No entry is near zero, except that all of h_0 are zero if no initial state is given.
+    No entry is near zero, except that all of a state are zero if no initial state is given.
     """
     rng = np.random.default_rng([case.seed, 2])
 
     def draw(array: Array) -> Array:
         return rng.choice((-1.0, 1.0), array.shape) * rng.uniform(0.25, 1.0, array.shape)
 
-    h_0 = (
-        draw(values.h_0) if case.initial_state is InitialState.GIVEN else np.zeros_like(values.h_0)
-    )
+    has_state = case.initial_state is InitialState.GIVEN
+    initial = draw(values.initial) if has_state else np.zeros_like(values.initial)
     return {
         "input": draw(values.input),
-        "h_0": h_0,
+        **name_initial(case.config, initial),
         **{name: draw(array) for name, array in values.weights.items()},
     }
 
@@ -113,11 +113,16 @@ def _compute_difference(
     return {name: (ahead[name] - behind[name]) / (2 * step) for name in ahead}
 
 
+def _join_initial(direction: Mapping[str, Array]) -> Array:
+    states = [direction[name] for name in ("h_0", "c_0") if name in direction]
+    return np.concatenate(states, axis=-1)
+
+
 def _move_values(values: Values, direction: Mapping[str, Array], step: float) -> Values:
     weights = {name: array + step * direction[name] for name, array in values.weights.items()}
     return replace(
         values,
         weights=weights,
         input=values.input + step * direction["input"],
-        h_0=values.h_0 + step * direction["h_0"],
+        initial=values.initial + step * _join_initial(direction),
     )

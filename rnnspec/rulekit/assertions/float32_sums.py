@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from rnnspec import oracle
 from rnnspec.observe.expected import Expected
 from rnnspec.observe.observation import Observation
-from rnnspec.rulekit.assertions.relations import is_satisfied
-from rnnspec.rulekit.assertions.results import BOTH, list_gradient_names
+from rnnspec.rulekit.assertions.relations import get_bound, is_satisfied
+from rnnspec.rulekit.assertions.results import list_gradient_names
 from rnnspec.rulekit.snippet import Snippet
 from rnnspec.rulekit.violation import Violation, assert_close
 
@@ -20,14 +20,8 @@ Array = NDArray[np.float64]
 Bound = Callable[[], Array]
 
 
-def get_bound(expected: Expected, name: str) -> Array:
-    """Return the bound of output or h_n for sums in any order and precision."""
-    bound: Array = getattr(expected.bound, name)
-    return bound
-
-
 def _get_float32_bound(expected: Expected, name: str) -> Array:
-    bound: Array = getattr(expected.float32_sums_bound, name)
+    bound: Array = expected.float32_sums_bound.results[name]
     return bound
 
 
@@ -45,12 +39,12 @@ def assert_accurate_results(observation: Observation, snippets: Callable[[str], 
     `snippets` returns the lines of the program for a result.
     """
     expected = observation.expected
-    for name in BOTH:
+    for name in observation.result_names:
         _assert_accurate(
             observation,
             name,
-            getattr(observation, name),
-            getattr(expected, name),
+            observation.get_result(name),
+            expected.results[name],
             partial(_get_float32_bound, expected, name),
             partial(get_bound, expected, name),
             snippets(name),

@@ -12,7 +12,6 @@ from rnnspec.observe.expected import Expected
 from rnnspec.observe.observation import Observation
 from rnnspec.rulekit.assertions.finite_differences import draw_direction, estimate_second_derivative
 from rnnspec.rulekit.assertions.results import (
-    BOTH,
     assert_gradients,
     exclude_masked_gradients,
     list_gradient_names,
@@ -24,12 +23,12 @@ from rnnspec.rulekit.violation import Violation, assert_close, assert_identical
 
 
 def assert_differentiable_alone(observation: Observation, result: str) -> None:
-    """Raise Violation if `result`, output or h_n, cannot be differentiated without the other.
+    """Raise Violation if a result cannot be differentiated without the others.
 
     All gradients of a second call are compared with the oracle's.
     """
     call = observation.borrow_repeated().call
-    if not (call.output_tensor if result == "output" else call.h_n_tensor).requires_grad:
+    if not call.result_tensors[result].requires_grad:
         raise Violation(
             f"{result} has requires_grad=False; expected True",
             snippets.compare_gradients("input", (result,)),
@@ -49,11 +48,11 @@ def assert_samples_independent(observation: Observation) -> None:
     chosen = (np.arange(observation.case.batch) == sample)[:, None]
     values = observation.values
     marked = observation.borrow_repeated().with_cotangents(
-        values.d_output * chosen, values.d_h_n * chosen
+        values.d_output * chosen, values.d_final * chosen
     )
     snippet = OTHER_SAMPLES if is_batched(observation.case) else None
-    for name, gradient in marked.compute_gradients(BOTH).items():
-        if name in ("input", "h_0"):
+    for name, gradient in marked.compute_gradients(observation.result_names).items():
+        if name in ("input", *observation.case.config.kind_data.initial):
             others = np.delete(gradient, sample, axis=1)
             assert_identical(
                 f"gradient of {name} for the samples other than {sample}",
@@ -71,7 +70,8 @@ def assert_steps_causal(observation: Observation) -> None:
     cut = (observation.case.steps + 1) // 2
     earlier = (np.arange(observation.case.steps) < cut)[:, None, None]
     values = observation.values
-    marked = observation.borrow_repeated().with_cotangents(values.d_output * earlier, values.d_h_n)
+    second = observation.borrow_repeated()
+    marked = second.with_cotangents(values.d_output * earlier, values.d_final)
     later = marked.compute_gradients(("output",))["input"][cut:]
     assert_identical(
         f"gradient of input from step {cut} on",

@@ -96,13 +96,13 @@ def call_with_planted_input(
 def call_with_planted_state(
     observation: Observation, place: tuple[int | slice, ...], value: float = np.nan
 ) -> Observation:
-    """Return a second call of the same layer with a value planted in h_0.
+    """Return a second call of the same layer with a value planted in every initial state.
 
-    `place` indexes h_0 as (D * num_layers, N, H).
+    `place` indexes them as (D * num_layers, N).
     """
     return make_second_call(
         observation,
-        replace(observation.values, h_0=plant_value(observation.values.h_0, place, value)),
+        replace(observation.values, initial=plant_value(observation.values.initial, place, value)),
     )
 
 
@@ -110,11 +110,11 @@ def call_with_planted_state(
 class Reach:
     """Where the results of one sample must be NaN.
 
-    `output` has the shape (steps, directions), and `h_n` (layers * directions,).
+    `output` has the shape (steps, directions), and `states` (layers * directions,).
     """
 
     output: Flags
-    h_n: Flags
+    states: Flags
 
 
 def compute_reach(
@@ -156,14 +156,14 @@ def assert_nan_reach(
 
     `spoiled` is a second call with NaN planted in `sample`.
     """
-    output, h_n = (
-        np.zeros(spoiled.output.shape, dtype=np.bool_),
-        np.zeros(spoiled.h_n.shape, dtype=np.bool_),
-    )
-    output[:, sample] = np.repeat(reach.output, observation.case.config.hidden_size, axis=1)
-    h_n[:, sample] = reach.h_n[:, None]
-    assert_identical("output", mark_nan(np.isnan(spoiled.output)), mark_nan(output), snippet)
-    assert_identical("h_n", mark_nan(np.isnan(spoiled.h_n)), mark_nan(h_n), snippet)
+    for name, found in spoiled.results.items():
+        expected = np.zeros(found.shape, dtype=np.bool_)
+        expected[:, sample] = (
+            np.repeat(reach.output, observation.case.config.output_size, axis=1)
+            if name == "output"
+            else reach.states[:, None]
+        )
+        assert_identical(name, mark_nan(np.isnan(found)), mark_nan(expected), snippet)
 
 
 def mark_nan(flags: Flags) -> Array:

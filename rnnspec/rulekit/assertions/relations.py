@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
@@ -22,38 +22,43 @@ from rnnspec.subjects.failures import Failure
 Array = NDArray[np.float64]
 Change = Callable[[Array], Array]
 WHOLE: tuple[Any, ...] = (...,)
-SNIPPETS = {"output": snippets.OUTPUT, "h_n": snippets.H_N}
 
 
 class Results(Protocol):
-    """Anything with output and h_n, such as an observation or a call."""
+    """Anything with results by name, such as an observation or a call."""
 
     @property
-    def output(self) -> Array:
-        """The output, (T, N, D * H)."""
-
-    @property
-    def h_n(self) -> Array:
-        """The final hidden states, (D * num_layers, N, H)."""
+    def results(self) -> Mapping[str, Array]:
+        """The output (T, N, D * H_out), and the final states, each (D * num_layers, N, units)."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """Parts of output and h_n, or both in another order."""
+    """Parts of the results by name, or results in another order."""
 
-    output: Array
-    h_n: Array
+    results: Mapping[str, Array]
 
 
 @dataclass(frozen=True)
 class Place:
-    """Indices into output and h_n."""
+    """Indices into the output, and into each final state."""
 
     output: tuple[Any, ...] = WHOLE
-    h_n: tuple[Any, ...] = WHOLE
+    states: tuple[Any, ...] = WHOLE
+
+    def get(self, name: str) -> tuple[Any, ...]:
+        """Return the indices into the result of that name."""
+        return self.output if name == "output" else self.states
 
 
 EVERYWHERE = Place()
+
+
+def get_bound(
+    expected: Expected, name: str, place: tuple[Any, ...] = WHOLE, factor: float = 1.0
+) -> Array:
+    """Return how far a part of a result may differ for sums in any order, times a factor."""
+    return np.asarray(factor * expected.bound.results[name][place])
 
 
 def assert_expected(
@@ -63,52 +68,51 @@ def assert_expected(
     part: str = "",
     snippet: Snippet | None = None,
 ) -> None:
-    """Raise Violation if a part of output or h_n differs from the oracle's.
+    """Raise Violation if a part of a result differs from the oracle's.
 
-    `quantity` is "output" or "h_n", `place` indexes the part, and `part` is its name in messages.
-    The part is compared only if the whole quantity, which is compared once, is wrong.
+    `quantity` is the name of the result, `place` indexes the part, and `part` is its name in
+    messages. The part is compared only if the whole quantity, which is compared once, is wrong.
     """
     if not is_right(observation, quantity):
-        got, expected = (
-            getattr(source, quantity)[place] for source in (observation, observation.expected)
-        )
+        got = observation.get_result(quantity)[place]
+        expected = observation.expected.results[quantity][place]
         assert_close(
             observation,
             part or quantity,
             got,
             expected,
-            lambda: getattr(observation.expected.bound, quantity)[place],
-            snippet or SNIPPETS[quantity],
+            partial(get_bound, observation.expected, quantity, place),
+            snippet or snippets.compare_result(quantity),
         )
 
 
-def assert_both_expected(observation: Observation, snippet: Snippet | None = None) -> None:
-    """Raise Violation if output or h_n differs from the oracle's."""
-    assert_expected(observation, "output", snippet=snippet)
-    assert_expected(observation, "h_n", snippet=snippet)
+def assert_all_expected(observation: Observation, snippet: Snippet | None = None) -> None:
+    """Raise Violation if the output or a final state differs from the oracle's."""
+    for name in observation.result_names:
+        assert_expected(observation, name, snippet=snippet)
 
 
 def is_right(observation: Observation, *quantities: str) -> bool:
-    """Return whether output and h_n, or the named ones of them, agree with the oracle's.
+    """Return whether all results, or the named ones of them, agree with the oracle's.
 
     The comparison is made once for each observation. Raises Failure if they cannot be observed.
     """
     agreements = [
         observation.remember(f"right {quantity}", partial(_agrees, observation, quantity))
-        for quantity in quantities or ("output", "h_n")
+        for quantity in quantities or observation.result_names
     ]
     return all(agreements)
 
 
 def _agrees(observation: Observation, quantity: str) -> bool:
-    got, expected = getattr(observation, quantity), getattr(observation.expected, quantity)
+    got, expected = observation.get_result(quantity), observation.expected.results[quantity]
     return is_satisfied(
         lambda: assert_close(
             observation,
             quantity,
             got,
             expected,
-            lambda: getattr(observation.expected.bound, quantity),
+            lambda: observation.expected.bound.results[quantity],
         )
     )
 
@@ -162,15 +166,12 @@ def assert_same_results(
     compared with. If those are wrong, the message says so, rather than that they were expected.
     """
     is_wrong = not has_right_results(observation)
-    for name in ("output", "h_n"):
-        part = getattr(place, name)
-        judged, bound = (
-            getattr(observation, name)[part],
-            lambda name=name, part=part: 2.0 * getattr(observation.expected.bound, name)[part],
-        )
-        second = getattr(got, name)
+    for name, second in got.results.items():
+        part, lines = place.get(name), snippet or snippets.compare_result(name)
+        judged = observation.get_result(name)[part]
+        bound = partial(get_bound, observation.expected, name, part, 2.0)
         found, expected = (judged, second) if is_wrong else (second, judged)
-        assert_close(observation, name, found, expected, bound, snippet or SNIPPETS[name])
+        assert_close(observation, name, found, expected, bound, lines)
 
 
 def fail_only_if_calls_differ(
@@ -246,7 +247,7 @@ def fail_unless_excused(excuse: Callable[[], bool], check: Callable[[], None]) -
 
 
 def has_right_results(observation: Observation) -> bool:
-    """Return whether output and h_n could be observed and agree with the oracle's."""
+    """Return whether all results could be observed and agree with the oracle's."""
     try:
         return is_right(observation)
     except Failure:
@@ -254,5 +255,5 @@ def has_right_results(observation: Observation) -> bool:
 
 
 def zero_state(values: Values) -> Values:
-    """Return the values with an initial state of zeros, which is what an absent h_0 stands for."""
-    return replace(values, h_0=np.zeros_like(values.h_0))
+    """Return the values with initial states of zeros, which is what absent ones stand for."""
+    return replace(values, initial=np.zeros_like(values.initial))

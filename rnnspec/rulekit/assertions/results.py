@@ -14,7 +14,7 @@ from rnnspec.cases.case import Case
 from rnnspec.observe.expected import Expected
 from rnnspec.observe.observation import Observation
 from rnnspec.observe.tensors import to_array
-from rnnspec.rulekit.assertions.relations import assert_both_expected, is_satisfied
+from rnnspec.rulekit.assertions.relations import assert_all_expected, is_satisfied
 from rnnspec.rulekit.conditions import has_predictable_results, has_value, is_differentiable
 from rnnspec.rulekit.snippet import Snippet
 from rnnspec.rulekit.snippets import results as snippets
@@ -22,21 +22,20 @@ from rnnspec.rulekit.violation import Violation, assert_close, assert_identical
 
 Array = NDArray[np.float64]
 Check = Callable[[Observation], None]
-BOTH = ("output", "h_n")
 
 has_known_gradients = has_predictable_results & is_differentiable & ~has_value(Distribution.TERNARY)
 """Cases whose gradients the oracle knows. Those of saturated ternary units overflow."""
 
 
 def assert_results(observation: Observation, snippet: Snippet = snippets.BOTH) -> None:
-    """Raise Violation if output or h_n differs from the oracle's; both are shown in a program."""
-    assert_both_expected(observation, snippet)
+    """Raise Violation if a result differs from the oracle's; a program shows all of them."""
+    assert_all_expected(observation, snippet)
 
 
 def assert_results_and_gradients(
     observation: Observation, snippet: Snippet = snippets.BOTH
 ) -> None:
-    """Raise Violation if output, h_n or a gradient differs from the oracle's.
+    """Raise Violation if a result or a gradient differs from the oracle's.
 
     Gradients are skipped if the oracle does not know them or the subject does not offer them.
     """
@@ -63,15 +62,16 @@ def assert_gradients(
     found: Mapping[str, Array],
     expected: Expected,
     names: Sequence[str],
-    results: tuple[str, ...] = BOTH,
+    results: tuple[str, ...] = (),
     snippet: Snippet | None = None,
 ) -> None:
     """Raise Violation if one of the named gradients is missing or differs from the oracle's.
 
-    `results` are the results that were differentiated; they appear in the default snippet.
+    `results` are the results that were differentiated, by default all; they appear in the default
+    snippet.
     """
     for name in names:
-        lines = snippet or snippets.compare_gradients(name, results)
+        lines = snippet or snippets.compare_gradients(name, results or observation.result_names)
         if name not in found:
             raise Violation(
                 f"{name} has requires_grad=False and receives no gradient; expected one", lines
@@ -104,12 +104,12 @@ def exclude_masked_gradients(case: Case, names: Sequence[str] | Mapping[str, Any
 def list_gradient_names(case: Case, weights: Mapping[str, Any]) -> list[str]:
     """Return the names of the tensors that results have a gradient with respect to.
 
-    These are the input, h_0 if it is given, and every parameter whose gradient does not depend on a
-    dropout mask.
+    These are the input, the initial states if they are given, and every parameter whose gradient
+    does not depend on a dropout mask.
     """
-    return exclude_masked_gradients(
-        case, ["input", *(["h_0"] if case.initial_state is InitialState.GIVEN else []), *weights]
-    )
+    is_given = case.initial_state is InitialState.GIVEN
+    states = case.config.kind_data.initial if is_given else ()
+    return exclude_masked_gradients(case, ["input", *states, *weights])
 
 
 def fail_only_if_right_elsewhere(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +12,8 @@ from torch.nn.utils.rnn import PackedSequence
 
 from rnnspec.cases.axes import DType, EarlierCalls, Feature, InitialState, MemoryLayout
 from rnnspec.observe.observation import Observation
-from rnnspec.observe.prepared import PreparedLayer, call_module
-from rnnspec.observe.tensors import build_arguments
+from rnnspec.observe.prepared import PreparedLayer
+from rnnspec.observe.tensors import StateArgument, build_arguments, join_argument
 from rnnspec.rulekit.fixtures.constructor_calls import (
     pick_values,
     write_rejection_snippet,
@@ -38,13 +38,13 @@ class InvalidCall:
     """The arguments of a call that a layer must reject.
 
     description     what is wrong, e.g. "a 1-D input"
-    h_0             the initial state, or None if none is passed
+    hx              what is passed as the initial states, or None if nothing is passed
     expected_error  the type of exception that the layer must raise
     """
 
     description: str
     input: Any
-    h_0: Tensor | None
+    hx: StateArgument
     expected_error: type[Exception] = RuntimeError
 
     def __str__(self) -> str:
@@ -55,7 +55,16 @@ class InvalidCall:
             if packed
             else write_tensor(self.input)
         )
-        return first if self.h_0 is None else f"{first}, {write_tensor(self.h_0)}"
+        if self.hx is None:
+            return first
+        if isinstance(self.hx, Tensor):
+            return f"{first}, {write_tensor(self.hx)}"
+        return f"{first}, ({', '.join(map(write_tensor, self.hx))})"
+
+    @property
+    def positional(self) -> tuple[Any, ...]:
+        """The arguments in their order."""
+        return (self.input,) if self.hx is None else (self.input, self.hx)
 
 
 CallLister = Callable[[Observation], list[InvalidCall]]
@@ -66,15 +75,15 @@ CallLister = Callable[[Observation], list[InvalidCall]]
 class ValidCall:
     """The arguments of a call that a layer must accept, contiguous in memory.
 
-    data   the tensor behind the input, which may be packed
-    h_0    the initial state that the case passes, or None
-    state  an initial state that fits the input, whether or not the case passes one
+    data    the tensor behind the input, which may be packed
+    hx      what the case passes as the initial states, or None
+    states  initial states by name that fit the input, whether or not the case passes them
     """
 
     input: Any
     data: Tensor
-    h_0: Tensor | None
-    state: Tensor
+    hx: StateArgument
+    states: dict[str, Tensor]
 
     def with_data(
         self, description: str, data: Tensor, expected_error: type[Exception] = RuntimeError
@@ -85,12 +94,19 @@ class ValidCall:
             if isinstance(self.input, PackedSequence)
             else data
         )
-        return InvalidCall(description, given, self.h_0, expected_error)
+        return InvalidCall(description, given, self.hx, expected_error)
 
-    def with_state(self, state: Tensor) -> InvalidCall:
-        """Return the same call with an initial state of another shape."""
-        shape, expected = tuple(state.shape), tuple(self.state.shape)
-        return InvalidCall(f"an h_0 of shape {shape} instead of {expected}", self.input, state)
+    def with_states(self, changed: Mapping[str, Tensor]) -> InvalidCall:
+        """Return the same call with some initial states of other shapes."""
+        name, state = next(iter(changed.items()))
+        shape, expected = tuple(state.shape), tuple(self.states[name].shape)
+        named = "an h_0" if name == "h_0" else f"a {name}"
+        others = "".join(f", and {other} likewise" for other in list(changed)[1:])
+        return InvalidCall(
+            f"{named} of shape {shape} instead of {expected}{others}",
+            self.input,
+            join_argument({**self.states, **changed}),
+        )
 
 
 def build_valid_call(observation: Observation) -> ValidCall:
@@ -99,10 +115,9 @@ def build_valid_call(observation: Observation) -> ValidCall:
     case = observation.case.replace(
         memory_layout=MemoryLayout.CONTIGUOUS, initial_state=InitialState.GIVEN
     )
-    h_0 = observation.values.h_0 if passes_state else observation.values.h_0 + STATE_OFFSET
-    given = build_arguments(case, observation.values.input, h_0, observation.subject.device)
-    assert given.h_0 is not None
-    return ValidCall(given.input, given.leaf, given.h_0 if passes_state else None, given.h_0)
+    initial = observation.values.initial + (0.0 if passes_state else STATE_OFFSET)
+    given = build_arguments(case, observation.values.input, initial, observation.subject.device)
+    return ValidCall(given.input, given.leaf, given.hx if passes_state else None, given.initial)
 
 
 def resize_dimension(tensor: Tensor, dim: int, size: int) -> Tensor:
@@ -150,79 +165,6 @@ def list_wrong_ranks(observation: Observation) -> list[InvalidCall]:
     ]
 
 
-def list_wrong_state_ranks(observation: Observation) -> list[InvalidCall]:
-    """Return calls whose initial state has more or fewer dimensions than the padded input."""
-    valid, config = build_valid_call(observation), observation.case.config
-    state = valid.state.detach()
-    by_layer = state.reshape(config.num_layers, config.num_directions, *state.shape[1:])
-    batched = [state[:, 0], state[0, 0], by_layer, state.unsqueeze(0)]
-    unbatched = [state.unsqueeze(1), state.unsqueeze(0), state[0], by_layer, state[:, None, None]]
-    wrong = batched if observation.case.is_batched else unbatched
-    return [
-        valid.with_state(tensor.contiguous())
-        for tensor in pick_values(observation, wrong, CALLS_PER_CASE)
-        if tensor.dim() != state.dim()
-    ]
-
-
-def list_wrong_packed_state_ranks(observation: Observation) -> list[InvalidCall]:
-    """Return calls with packed input whose initial state does not have three dimensions."""
-    valid, config = build_valid_call(observation), observation.case.config
-    state = valid.state.detach()
-    by_layer = state.reshape(config.num_layers, config.num_directions, *state.shape[1:])
-    wrong = [state[:, 0], state[0], by_layer, state[0, 0], state.unsqueeze(0)]
-    return [
-        valid.with_state(tensor.contiguous())
-        for tensor in pick_values(observation, wrong, CALLS_PER_CASE)
-    ]
-
-
-def list_wrong_layers(observation: Observation) -> list[InvalidCall]:
-    """Return calls with initial states whose first dimension is not `D * num_layers`.
-
-    If there is a batch dimension, one of the states has it first.
-    """
-    valid, case = build_valid_call(observation), observation.case
-    rows = case.config.num_layers * case.config.num_directions
-    sizes = list_wrong_sizes(rows, case.config.num_layers, case.batch)
-    exchanged = valid.state.detach().transpose(0, 1).contiguous()
-    batch_first = [exchanged] if case.is_batched and case.batch != rows else []
-    sizes = pick_values(observation, sizes, CALLS_PER_CASE - len(batch_first))
-    resized = [resize_dimension(valid.state, 0, size) for size in sizes]
-    return [valid.with_state(state) for state in (*batch_first, *resized)]
-
-
-def list_wrong_batches(observation: Observation) -> list[InvalidCall]:
-    """Return calls with initial states whose batch dimension is not that of the input."""
-    valid, case = build_valid_call(observation), observation.case
-    sizes = list_wrong_sizes(case.batch, case.steps)
-    return [
-        valid.with_state(resize_dimension(valid.state, 1, size))
-        for size in pick_values(observation, sizes, CALLS_PER_CASE)
-    ]
-
-
-def list_missing_samples(observation: Observation) -> list[InvalidCall]:
-    """Return calls with initial states for fewer samples than the input has."""
-    valid, batch = build_valid_call(observation), observation.case.batch
-    sizes = [size for size in dict.fromkeys((1, batch - 1, 0)) if size < batch]
-    return [
-        valid.with_state(resize_dimension(valid.state, 1, size))
-        for size in pick_values(observation, sizes, CALLS_PER_CASE)
-    ]
-
-
-def list_wrong_units(observation: Observation) -> list[InvalidCall]:
-    """Return calls with initial states whose last dimension is not `hidden_size`."""
-    valid, config = build_valid_call(observation), observation.case.config
-    width = config.num_directions * config.hidden_size
-    sizes = list_wrong_sizes(config.hidden_size, config.input_size, width)
-    return [
-        valid.with_state(resize_dimension(valid.state, -1, size))
-        for size in pick_values(observation, sizes, CALLS_PER_CASE)
-    ]
-
-
 def list_empty_sequences(observation: Observation) -> list[InvalidCall]:
     """Return a call with a padded input that has no time steps."""
     valid, case = build_valid_call(observation), observation.case
@@ -260,9 +202,12 @@ def list_wrong_devices(observation: Observation) -> list[InvalidCall]:
         )
     ]
     if observation.subject.offers(Feature.STATE):
-        state = torch.ones_like(valid.state.detach(), device=other)
-        description = f"an h_0 on {other} for a layer on {own}"
-        moved.append(InvalidCall(description, valid.input, state))
+        states = {
+            name: torch.ones_like(state.detach(), device=other)
+            for name, state in valid.states.items()
+        }
+        description = f"{' and '.join(states)} on {other} for a layer on {own}"
+        moved.append(InvalidCall(description, valid.input, join_argument(states)))
     return moved
 
 
@@ -277,7 +222,7 @@ def provoke_rejection(
     try:
         with observe_step(CALL):
             try:
-                call_module(prepared.caller, call.input, call.h_0)
+                prepared.caller(*call.positional)
             finally:
                 afterwards()
     except Ended as end:

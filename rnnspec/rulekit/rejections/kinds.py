@@ -11,15 +11,17 @@ from rnnspec.rulekit.rejections.calls import (
     CallLister,
     list_calls,
     list_empty_sequences,
-    list_wrong_batches,
     list_wrong_dtypes,
     list_wrong_features,
+    list_wrong_ranks,
+    reject_call,
+)
+from rnnspec.rulekit.rejections.states import (
+    list_wrong_batches,
     list_wrong_layers,
     list_wrong_packed_state_ranks,
-    list_wrong_ranks,
     list_wrong_state_ranks,
     list_wrong_units,
-    reject_call,
 )
 from rnnspec.rulekit.violation import Violation
 

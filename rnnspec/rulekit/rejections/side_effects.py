@@ -70,8 +70,10 @@ def _list_watched_tensors(
 ) -> Iterator[tuple[str, Tensor]]:
     """Yield the tensors that a rejected call could write to, by name."""
     yield "the input", call.input.data if isinstance(call.input, PackedSequence) else call.input
-    if call.h_0 is not None:
-        yield "the initial state", call.h_0
+    states = call.hx if isinstance(call.hx, tuple) else (call.hx,)
+    for state in states:
+        if isinstance(state, Tensor):
+            yield "the initial state", state
     yield from prepared.weights().items()
 
 
@@ -116,7 +118,7 @@ def _list_other_layouts(observation: Observation) -> list[Observation]:
 def _find_fault(observation: Observation) -> str:
     """Return what is wrong with the results of a call, or an empty text."""
     try:
-        _ = observation.output, observation.h_n
+        _ = observation.results
         if not observation.case.is_random:
             assert_results(observation)
     except Unsupported:

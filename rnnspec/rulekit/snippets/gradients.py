@@ -96,23 +96,22 @@ FREEZE_PARAMETERS = Snippet("""for each in (layer, reference):
 SUMMED_LOSS = Snippet(
     """gradients = []
 for each in (layer, reference):
-    output, h_n = each(*given)
+    {results} = each(*given)
     ({loss}).backward()
-    leaves = [x, *given[1:], *each.parameters()]
+    leaves = [x, *list_tensors(given[1:]), *each.parameters()]
     gradients.append([leaf.grad for leaf in leaves])
     for leaf in leaves:
         leaf.grad = None
 for own, expected in zip(*gradients):
     close(own, expected)""",
-    (Helper.CLOSE, Helper.DATA, Helper.INPUT_GRADIENTS, Helper.BACKWARD),
+    (Helper.CLOSE, Helper.DATA, Helper.LIST_TENSORS, Helper.INPUT_GRADIENTS, Helper.BACKWARD),
 )
 
 LEARNED_STATE = Snippet(
     """source = torch.nn.Parameter(h_0.detach(){first})
 gradients = []
 for each in (layer, reference):
-    output, h_n = each(given[0], source{expand})
-    total = spread(data(output)) + spread(h_n)
+    total = sum(spread(data(result)) for result in each(given[0], source{expand}))
     gradients += torch.autograd.grad(total, source, allow_unused=True)
 assert gradients[0] is not None, "the gradient does not reach the parameter"
 close(*gradients)""",
@@ -122,31 +121,46 @@ close(*gradients)""",
 ACROSS_CALLS = Snippet(
     """first, state = layer(x.narrow(time, 0, {cut}), *given[1:])
 rest, state = layer(x.narrow(time, {cut}, x.shape[time] - {cut}), state)
-leaves = [x, *given[1:], *layer.parameters()]
+leaves = [x, *list_tensors(given[1:]), *layer.parameters()]
 total = spread(torch.cat([first, rest], time)) + spread(state)
 found = torch.autograd.grad(total, leaves, allow_unused=True)
-output, h_n = reference(*given)
-leaves = [x, *given[1:], *reference.parameters()]
-expected = torch.autograd.grad(spread(output) + spread(h_n), leaves)
+leaves = [x, *list_tensors(given[1:]), *reference.parameters()]
+expected = torch.autograd.grad(sum(spread(each) for each in reference(*given)), leaves)
 for own, other in zip(found, expected):
     assert own is not None, "the gradient does not reach a tensor"
     close(own, other)""",
-    (Helper.CLOSE, Helper.SPREAD, Helper.TIME, Helper.INPUT_GRADIENTS, Helper.BACKWARD),
+    (
+        Helper.CLOSE,
+        Helper.SPREAD,
+        Helper.LIST_TENSORS,
+        Helper.TIME,
+        Helper.INPUT_GRADIENTS,
+        Helper.BACKWARD,
+    ),
 )
 
 DETACHED_STATE = Snippet(
-    """state = layer(*given)[1]
-copy = state.detach().clone()
+    """states = list_tensors(layer(*given)[1:])
+detached = [state.detach() for state in states]
+copies = [state.detach().clone() for state in states]
+detached, copies = (tuple(each) if len(each) > 1 else each[0] for each in (detached, copies))
 tensor = data(given[0]).detach().clone().requires_grad_()
 again = tensor if given[0] is x else given[0]._replace(data=tensor)
-found = layer(again, state.detach())
+found = layer(again, detached)
 total = sum(spread(data(result)) for result in found)
 leaves = [tensor, *layer.parameters()]
 gradients = torch.autograd.grad(total, [*leaves, x], retain_graph=True, allow_unused=True)
 assert gradients[-1] is None or not gradients[-1].any(), "the gradient passes a detached state"
-total = sum(spread(data(result)) for result in reference(again, copy))
+total = sum(spread(data(result)) for result in reference(again, copies))
 expected = torch.autograd.grad(total, [tensor, *reference.parameters()])
 for own, other in zip(gradients, expected):
     close(own, other)""",
-    (Helper.CLOSE, Helper.DATA, Helper.SPREAD, Helper.INPUT_GRADIENTS, Helper.BACKWARD),
+    (
+        Helper.CLOSE,
+        Helper.DATA,
+        Helper.SPREAD,
+        Helper.LIST_TENSORS,
+        Helper.INPUT_GRADIENTS,
+        Helper.BACKWARD,
+    ),
 )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from rnnspec import oracle
 from rnnspec.cases.axes import Distribution
 from rnnspec.observe.expected import Expected
 from rnnspec.observe.observation import Observation
+from rnnspec.rulekit.assertions.relations import get_bound
 from rnnspec.rulekit.snippets.dropout import MOMENTS, add_wide_input
 from rnnspec.rulekit.statistics.mask_decoding import (
     DecodedMask,
@@ -81,7 +84,7 @@ def assert_output_explained(observation: Observation) -> None:
 def assert_expected_under_mask(observation: Observation) -> None:
     """Raise Violation if the oracle gives another output under the decoded mask.
 
-    With the distribution `solvable`, h_n is compared as well.
+    With the distribution `solvable`, the final states are compared as well.
     """
     expected = expect_under_observed_mask(observation)
     snippet = add_wide_input(observation.case, MOMENTS)
@@ -94,6 +97,12 @@ def assert_expected_under_mask(observation: Observation) -> None:
         snippet,
     )
     if observation.case.distribution is Distribution.SOLVABLE:
-        assert_close(
-            observation, "h_n", observation.h_n, expected.h_n, lambda: expected.bound.h_n, snippet
-        )
+        for name, found in observation.states.items():
+            assert_close(
+                observation,
+                name,
+                found,
+                expected.results[name],
+                partial(get_bound, expected, name),
+                snippet,
+            )

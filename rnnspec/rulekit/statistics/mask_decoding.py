@@ -13,6 +13,7 @@ from rnnspec.cases.axes import Distribution
 from rnnspec.cases.axes.distribution import CODE_BIAS, READABLE_BIAS, code_weights
 from rnnspec.cases.case import Case
 from rnnspec.cases.gates import read_ungated
+from rnnspec.cases.states import name_initial, split_states
 from rnnspec.cases.values import Values
 from rnnspec.contract.kinds import Nonlinearity
 from rnnspec.observe.expected import Expected
@@ -116,9 +117,7 @@ def _decode_readable(case: Case, values: Values, output: Array) -> DecodedMask:
     for _ in range(above):
         written = _invert_nonlinearity(case, written)
     kept_above = written > CODE_BIAS / 2
-    constant = (
-        np.tanh(READABLE_BIAS) if case.config.nonlinearity == Nonlinearity.TANH else READABLE_BIAS
-    )
+    constant = _apply_nonlinearity(case, READABLE_BIAS)
     code = (np.max(written, axis=-1) - CODE_BIAS) / (constant * code_weights(width)[-1])
     number = np.rint(np.where(np.isfinite(code), code, -1.0))
     fits = (np.abs(code - number) < 0.25) & (number >= 0) & (number < 2.0**width)
@@ -165,9 +164,22 @@ def _repeat_over_units(flags: Flags, width: int) -> Flags:
     return np.broadcast_to(flags[..., None], (*flags.shape, width))
 
 
+def _apply_nonlinearity(case: Case, total: float) -> float:
+    """Return what a layer whose gates are held makes of a sum that is not negative."""
+    if case.config.nonlinearity != Nonlinearity.TANH:
+        return total
+    for _ in range(case.config.kind_data.activations):
+        total = float(np.tanh(total))
+    return total
+
+
 def _invert_nonlinearity(case: Case, output: Array) -> Array:
     """Return what the nonlinearity was applied to; for relu, that is a positive output itself."""
-    return np.arctanh(output) if case.config.nonlinearity == Nonlinearity.TANH else output
+    if case.config.nonlinearity != Nonlinearity.TANH:
+        return output
+    for _ in range(case.config.kind_data.activations):
+        output = np.arctanh(output)
+    return output
 
 
 def _compute_first_layer(case: Case, values: Values) -> Array:
@@ -175,7 +187,7 @@ def _compute_first_layer(case: Case, values: Values) -> Array:
     config = replace(case.config, num_layers=1)
     lengths = np.array(case.lengths or (case.steps,) * case.batch)
     weights = {name: array for name, array in values.weights.items() if "_l0" in name}
-    initial = {"h_0": values.h_0[: config.num_directions]}
+    initial = name_initial(config, values.initial[: config.num_directions])
     return oracle.run_layers(oracle.Problem(config, weights, values.input, initial, lengths)).output
 
 
@@ -185,7 +197,8 @@ def _compute_recurrent_part(case: Case, values: Values, output: Array) -> Array:
     weights = read_ungated(case.config, values.weights)
     for direction, suffix in enumerate(("l1", "l1_reverse")[: case.config.num_directions]):
         own = output[..., direction * hidden : (direction + 1) * hidden]
-        initial = values.h_0[case.config.num_directions + direction]
+        states = values.initial[case.config.num_directions + direction]
+        initial = split_states(case.config, states)["h"]
         previous = (
             _shift_backward_states(case, own, initial)
             if direction

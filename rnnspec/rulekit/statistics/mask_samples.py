@@ -116,7 +116,7 @@ def _decode_call(
     """
     if seed is not None:
         seed_torch(seed, observation.subject.device)
-    given = build_arguments(case, values.input, values.h_0, observation.subject.device)
+    given = build_arguments(case, values.input, values.initial, observation.subject.device)
     mask = decode_mask(case, values, perform_call(observation.prepared, case, given).output)
     if mask.unexplained.any():
         return replace(mask, known=np.zeros_like(mask.known))
@@ -143,9 +143,9 @@ def enlarge_case(case: Case, values: Values) -> tuple[Case, Values]:
         else ()
     )
     larger = case.replace(steps=steps, batch=batch, lengths=lengths)
-    states = (values.h_0.shape[0], batch, values.h_0.shape[2])
+    states = (values.initial.shape[0], batch, values.initial.shape[2])
     input_ = np.resize(values.input, (steps, batch, values.input.shape[2]))
-    return larger, replace(values, input=input_, h_0=np.resize(values.h_0, states))
+    return larger, replace(values, input=input_, initial=np.resize(values.initial, states))
 
 
 def _choose_sizes(case: Case, places: int) -> tuple[int, int]:

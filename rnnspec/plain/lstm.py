@@ -1,0 +1,166 @@
+"""The reference layer as an LSTM, written from the documented equations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
+
+from rnnspec.plain.layer import Plain
+
+GATES = 4
+Pair = tuple[Tensor, Tensor]
+
+
+class PairOfStates:
+    """Takes and returns the pair (h, c); the layer behind it has both side by side.
+
+    Raises RuntimeError if the initial states are no pair, or do not fit each other.
+    """
+
+    def forward(
+        self, input: Tensor | PackedSequence, hx: Pair | None = None
+    ) -> tuple[Tensor | PackedSequence, Pair]:
+        """Return `output` and (`h_n`, `c_n`) for a tensor or a packed sequence."""
+        states = None if hx is None else self.join_pair(hx)
+        result: Any = super().forward(input, states)  # type: ignore[misc]
+        output, final = result
+        return output, self.split_pair(final)
+
+    def join_pair(self, hx: Pair) -> Tensor:
+        """Return h and c side by side."""
+        if not isinstance(hx, (tuple, list)) or len(hx) != 2:
+            raise RuntimeError(f"hx must be a pair of h_0 and c_0, got a {type(hx).__name__}")
+        h, c = hx
+        if h.shape[:-1] != c.shape[:-1]:
+            raise RuntimeError(
+                f"h_0 and c_0 must fit each other, got {tuple(h.shape)} and {tuple(c.shape)}"
+            )
+        units = c.size(-1) - h.size(-1)
+        if units != self.hidden_size - self.output_size:  # type: ignore[attr-defined]
+            raise RuntimeError(f"c_0 has {units} units more than h_0")
+        return torch.cat([h, c], dim=-1)
+
+    def split_pair(self, states: Tensor) -> Pair:
+        """Return h and c."""
+        size: int = self.output_size  # type: ignore[attr-defined]
+        return states[..., :size], states[..., size:]
+
+
+class JoinedLSTM(Plain):
+    """An LSTM whose states h and c are one tensor (D * num_layers, N, H_out + H).
+
+    What is not about its cell is that of `Plain`. The rows of weights and biases belong to the
+    input gate, the forget gate, the cell gate and the output gate, in this order.
+
+    Source: the signature and the equations of the nn.LSTM page.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        proj_size: int = 0,
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        self.__dict__["proj_size"] = proj_size
+        if not 0 <= proj_size < hidden_size:
+            raise ValueError(
+                f"proj_size must be at least 0 and less than hidden_size={hidden_size}, "
+                f"got {proj_size!r}"
+            )
+        super().__init__(
+            input_size,
+            hidden_size,
+            num_layers,
+            bias=bias,
+            batch_first=batch_first,
+            dropout=dropout,
+            bidirectional=bidirectional,
+            device=device,
+            dtype=dtype,
+        )
+
+    @property
+    def output_size(self) -> int:
+        """The number of units of a hidden state: `proj_size` if it is projected."""
+        return int(self.__dict__["proj_size"]) or self.hidden_size
+
+    @property
+    def states_size(self) -> int:
+        """The number of units of h and c side by side."""
+        return self.output_size + self.hidden_size
+
+    def parameter_kinds(self) -> tuple[str, ...]:
+        """Return the kinds of parameters of one layer and direction, in registration order."""
+        projection = ("weight_hr",) if self.__dict__["proj_size"] else ()
+        return (*super().parameter_kinds(), *projection)
+
+    def parameter_shape(self, kind: str, layer: int) -> tuple[int, ...]:
+        """Return the shape of a parameter, which stacks the rows of all gates."""
+        if kind == "weight_hr":
+            return (self.output_size, self.hidden_size)
+        rows, *columns = super().parameter_shape(kind, layer)
+        return (GATES * rows, *columns)
+
+    def run_direction(
+        self, data: Tensor, sizes: tuple[int, ...], h: Tensor, layer: int, direction: int
+    ) -> tuple[Tensor, Tensor]:
+        """Return the output of one layer and direction in time order, and its final states."""
+        self.__dict__["direction"] = direction
+        return super().run_direction(data, sizes, h, layer, direction)
+
+    def show(self, states: Tensor) -> Tensor:
+        """Return h from h and c side by side."""
+        return states[..., : self.output_size]
+
+    def recall(self, states: Tensor) -> Tensor:
+        """Return c from h and c side by side."""
+        return states[..., self.output_size :]
+
+    def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
+        """Return the next states; `weight` is the transposed W_hh."""
+        sums = torch.addmm(x, self.show(h), weight)
+        gates = self.open_gates(*torch.split(sums, self.hidden_size, dim=1))
+        c = self.renew(self.recall(h), *gates)
+        return torch.cat([self.project_state(self.expose(c, gates[3]), layer), c], dim=1)
+
+    def open_gates(self, i: Tensor, f: Tensor, g: Tensor, o: Tensor) -> tuple[Tensor, ...]:
+        """Return the input gate, the forget gate, the cell gate and the output gate."""
+        return self.gate(i), self.gate(f), self.activation(g), self.gate(o)
+
+    def gate(self, x: Tensor) -> Tensor:
+        """Apply the sigmoid."""
+        return torch.sigmoid(x)
+
+    def renew(self, c: Tensor, i: Tensor, f: Tensor, g: Tensor, o: Tensor) -> Tensor:
+        """Return f c + i g."""
+        return f * c + i * g
+
+    def expose(self, c: Tensor, o: Tensor) -> Tensor:
+        """Return o tanh(c)."""
+        return o * self.activation(c)
+
+    def project_state(self, h: Tensor, layer: int) -> Tensor:
+        """Return W_hr h if there is a projection."""
+        if not self.__dict__["proj_size"]:
+            return h
+        direction: int = self.__dict__["direction"]
+        return h @ self.parameter("weight_hr", layer, direction).t()
+
+    def extra_repr(self) -> str:
+        """Return the constructor arguments for `repr`."""
+        shown = super().extra_repr().replace("nonlinearity='tanh', ", "")
+        return f"{shown}, proj_size={self.__dict__['proj_size']!r}"
+
+
+class PlainLSTM(PairOfStates, JoinedLSTM):  # type: ignore[misc]
+    """A replacement for `nn.LSTM`."""

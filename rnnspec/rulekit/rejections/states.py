@@ -1,0 +1,164 @@
+"""Calls with initial states of wrong shapes, which a layer must reject."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from torch import Tensor
+
+from rnnspec.observe.observation import Observation
+from rnnspec.rulekit.fixtures.constructor_calls import pick_values
+from rnnspec.rulekit.rejections.calls import (
+    CALLS_PER_CASE,
+    InvalidCall,
+    ValidCall,
+    build_valid_call,
+    list_wrong_sizes,
+    resize_dimension,
+)
+
+Change = Callable[[Tensor], Tensor]
+HIDDEN, CELL = "h_0", "c_0"
+
+
+def list_wrong_state_ranks(observation: Observation) -> list[InvalidCall]:
+    """Return calls whose h_0 has more or fewer dimensions than the padded input."""
+    return _pick(observation, HIDDEN, _list_ranks(observation))
+
+
+def list_wrong_cell_ranks(observation: Observation) -> list[InvalidCall]:
+    """Return calls whose c_0 has more or fewer dimensions than the padded input."""
+    return _pick(observation, CELL, _list_ranks(observation))
+
+
+def list_wrong_packed_state_ranks(observation: Observation) -> list[InvalidCall]:
+    """Return calls with packed input whose h_0 does not have three dimensions."""
+    changes: list[Change] = [
+        lambda state: state[:, 0],
+        lambda state: state[0],
+        _separate(observation),
+        lambda state: state[0, 0],
+        lambda state: state.unsqueeze(0),
+    ]
+    return _pick(observation, HIDDEN, changes)
+
+
+def list_wrong_layers(observation: Observation) -> list[InvalidCall]:
+    """Return calls with an h_0 whose first dimension is not `D * num_layers`.
+
+    If there is a batch dimension, one of them has it first.
+    """
+    return _list_layers(observation, HIDDEN)
+
+
+def list_wrong_cell_layers(observation: Observation) -> list[InvalidCall]:
+    """Return calls with a c_0 whose first dimension is not `D * num_layers`."""
+    return _list_layers(observation, CELL)
+
+
+def list_wrong_batches(observation: Observation) -> list[InvalidCall]:
+    """Return calls with an h_0 whose batch dimension is not that of the input."""
+    case = observation.case
+    return _resize(observation, HIDDEN, 1, list_wrong_sizes(case.batch, case.steps))
+
+
+def list_wrong_cell_batches(observation: Observation) -> list[InvalidCall]:
+    """Return calls with a c_0 whose batch dimension is not that of the input."""
+    case = observation.case
+    return _resize(observation, CELL, 1, list_wrong_sizes(case.batch, case.steps))
+
+
+def list_missing_samples(observation: Observation) -> list[InvalidCall]:
+    """Return calls with an h_0 for fewer samples than the input has."""
+    batch = observation.case.batch
+    sizes = [size for size in dict.fromkeys((1, batch - 1, 0)) if size < batch]
+    return _resize(observation, HIDDEN, 1, sizes)
+
+
+def list_wrong_units(observation: Observation) -> list[InvalidCall]:
+    """Return calls with an h_0 whose last dimension is not the documented one."""
+    config = observation.case.config
+    width = config.num_directions * config.output_size
+    sizes = list_wrong_sizes(config.output_size, config.input_size, width, config.hidden_size)
+    return _resize(observation, HIDDEN, -1, sizes)
+
+
+def list_wrong_cell_units(observation: Observation) -> list[InvalidCall]:
+    """Return calls with a c_0 whose last dimension is not `hidden_size`."""
+    config = observation.case.config
+    sizes = list_wrong_sizes(config.hidden_size, config.output_size, config.input_size)
+    return _resize(observation, CELL, -1, sizes)
+
+
+def _list_ranks(observation: Observation) -> list[Change]:
+    """Return changes of the number of dimensions of a state for padded input."""
+    if observation.case.is_batched:
+        return [
+            lambda state: state[:, 0],
+            lambda state: state[0, 0],
+            _separate(observation),
+            lambda state: state.unsqueeze(0),
+        ]
+    return [
+        lambda state: state.unsqueeze(1),
+        lambda state: state.unsqueeze(0),
+        lambda state: state[0],
+        _separate(observation),
+        lambda state: state[:, None, None],
+    ]
+
+
+def _separate(observation: Observation) -> Change:
+    """Return a function that gives layers and directions dimensions of their own."""
+    config = observation.case.config
+    rows = (config.num_layers, config.num_directions)
+    return lambda state: state.reshape(*rows, *state.shape[1:])
+
+
+def _list_layers(observation: Observation, name: str) -> list[InvalidCall]:
+    valid, case = build_valid_call(observation), observation.case
+    rows = case.config.num_layers * case.config.num_directions
+    is_exchangeable = case.is_batched and case.batch != rows
+    exchanged = [valid.with_states(_change(valid, name, _exchange))] if is_exchangeable else []
+    sizes = list_wrong_sizes(rows, case.config.num_layers, case.batch)
+    return [*exchanged, *_resize(observation, name, 0, sizes)[: CALLS_PER_CASE - len(exchanged)]]
+
+
+def _exchange(state: Tensor) -> Tensor:
+    return state.transpose(0, 1)
+
+
+def _resize(
+    observation: Observation, name: str, dimension: int, sizes: Sequence[int]
+) -> list[InvalidCall]:
+    """Return calls in which a state has other sizes in one dimension."""
+
+    def make(size: int) -> Change:
+        return lambda state: resize_dimension(state, dimension, size)
+
+    return _pick(observation, name, [make(size) for size in sizes])
+
+
+def _pick(observation: Observation, name: str, changes: Sequence[Change]) -> list[InvalidCall]:
+    """Return calls with some of these changes of a state, chosen by the seed of the case."""
+    valid = build_valid_call(observation)
+    return [
+        valid.with_states(_change(valid, name, change, alike=number % 2 == 1))
+        for number, change in enumerate(pick_values(observation, changes, CALLS_PER_CASE))
+    ]
+
+
+def _change(
+    valid: ValidCall, name: str, change: Change, *, alike: bool = False
+) -> dict[str, Tensor]:
+    """Return a state in another shape; the other states too if the change is to be `alike`.
+
+    Only h_0 leads the others: a wrong c_0 beside a right h_0 is what rules about c_0 are about.
+    """
+    names = list(valid.states) if alike and name == HIDDEN else [name]
+    changed: dict[str, Tensor] = {}
+    for each in names:
+        state = valid.states[each]
+        requires_grad = state.requires_grad
+        changed[each] = change(state.detach()).contiguous().requires_grad_(requires_grad)
+    return changed

@@ -1,0 +1,270 @@
+"""Planted bugs in the cell states that an LSTM takes and returns, next to right hidden states."""
+
+# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from rnnspec.plain.layer import Sizes
+from rnnspec.plain.lstm import Pair, PairOfStates
+from rnnspec.selftest.bugs.lstm import PlantedLSTM
+
+
+class PlantedPair(PairOfStates, PlantedLSTM):  # type: ignore[misc]
+    """The reference LSTM with one thing wrong about the pair that it takes and returns."""
+
+
+class ReturnedPairExchanged(PlantedPair):
+    """The call returns `(c_n, h_n)`; cell-state.exchanged sees it."""
+
+    def split_pair(self, states: Tensor) -> Pair:
+        h, c = super().split_pair(states)
+        return c, h
+
+
+class TakenPairExchanged(PlantedPair):
+    """The pair is read as `(c_0, h_0)`; cell-state.exchanged sees it."""
+
+    def join_pair(self, hx: Pair) -> Tensor:
+        if self.output_size != self.hidden_size:
+            return super().join_pair(hx)
+        return super().join_pair((hx[1], hx[0]))
+
+
+class HiddenStateTwice(PlantedPair):
+    """The hidden state is returned in place of the cell state; cell-state.exchanged or
+    cell-state.final sees it."""
+
+    def split_pair(self, states: Tensor) -> Pair:
+        h, c = super().split_pair(states)
+        return h, (h.clone() if h.shape == c.shape else c)
+
+
+class CellStateLost(PlantedPair):
+    """`c_0` is ignored; cell-state.initial sees it."""
+
+    def join_pair(self, hx: Pair) -> Tensor:
+        super().join_pair(hx)
+        return super().join_pair((hx[0], torch.zeros_like(hx[1])))
+
+
+class CellStateOfOnesByDefault(PlantedPair):
+    """Without initial states, the cell state starts from ones; states.absent-is-zero or
+    recurrence.output sees it."""
+
+    def default_states(self, input: Tensor, batch: int) -> Tensor:
+        states = super().default_states(input, batch)
+        states[..., self.output_size :] = 1
+        return states
+
+
+class CellStateOfFirstLayer(PlantedPair):
+    """Every layer starts from the first layer's row of `c_0`; cell-state.initial sees it."""
+
+    def pick_state(self, h_0: Tensor, layer: int, direction: int) -> Tensor:
+        right = super().pick_state(h_0, layer, direction)
+        first = super().pick_state(h_0, 0, direction)
+        return torch.cat([self.show(right), self.recall(first)], dim=-1)
+
+
+class CellStateOfForwardDirection(PlantedPair):
+    """Both directions start from the forward row of `c_0`; cell-state.initial sees it."""
+
+    def pick_state(self, h_0: Tensor, layer: int, direction: int) -> Tensor:
+        right = super().pick_state(h_0, layer, direction)
+        first = super().pick_state(h_0, layer, 0)
+        return torch.cat([self.show(right), self.recall(first)], dim=-1)
+
+
+class CellStateLostAbove(PlantedPair):
+    """Layers above the second ignore `c_0`; cell-state.initial or recurrence.output or
+    states.initial-state-used sees it."""
+
+    narrow = True
+
+    def pick_state(self, h_0: Tensor, layer: int, direction: int) -> Tensor:
+        right = super().pick_state(h_0, layer, direction)
+        if layer < 2:
+            return right
+        return torch.cat([self.show(right), torch.zeros_like(self.recall(right))], dim=-1)
+
+
+class CellStateClippedAtStart(PlantedPair):
+    """`c_0` is clipped to [-1, 1]; states.initial-state-used or recurrence.output sees it."""
+
+    narrow = True
+
+    def join_pair(self, hx: Pair) -> Tensor:
+        super().join_pair(hx)
+        return super().join_pair((hx[0], hx[1].clamp(-1, 1)))
+
+
+class FinalCellStateShown(PlantedPair):
+    """`tanh(c_n)` is returned in place of `c_n`; cell-state.final sees it."""
+
+    def split_pair(self, states: Tensor) -> Pair:
+        h, c = super().split_pair(states)
+        return h, torch.tanh(c)
+
+
+class FinalCellStateOfLastLayer(PlantedPair):
+    """`c_n` holds the last layer's cell state for every layer; cell-state.final sees it."""
+
+    def split_pair(self, states: Tensor) -> Pair:
+        h, c = super().split_pair(states)
+        last = c[-self.directions :]
+        return h, torch.cat([last] * self.num_layers)
+
+
+class FinalCellStatesByDirection(PlantedPair):
+    """`c_n` lists all forward rows first; cell-state.final sees it."""
+
+    narrow = True
+
+    def split_pair(self, states: Tensor) -> Pair:
+        h, c = super().split_pair(states)
+        return h, torch.cat(
+            [c[direction :: self.directions] for direction in range(self.directions)]
+        )
+
+
+class FinalCellStateBeforeLastStep(PlantedPair):
+    """`c_n` is the cell state before the last step; cell-state.final sees it."""
+
+    def last_state(
+        self, h: Tensor, outputs: dict[int, Tensor], sizes: Sizes, direction: int
+    ) -> Tensor:
+        steps = list(self.order(len(sizes), direction))
+        right = super().last_state(h, outputs, sizes, direction)
+        if len(steps) < 2 or sizes[0] != sizes[-1]:
+            return right
+        return torch.cat([self.show(right), self.recall(outputs[steps[-2]])], dim=-1)
+
+
+class FinalCellStateSorted(PlantedPair):
+    """For unsorted packed sequences, `c_n` stays sorted; cell-state.packed or packed.unsorted sees
+    it."""
+
+    narrow = True
+
+    def unsort_states(self, states: Tensor, indices: Tensor | None) -> Tensor:
+        right = super().unsort_states(states, indices)
+        return torch.cat([self.show(right), self.recall(states)], dim=-1)
+
+
+class CellStatesBatchFirst(PlantedPair):
+    """With `batch_first=True`, `c_0` and `c_n` have the batch first; cell-state.shape or
+    layouts.states-stay-layer-first sees it."""
+
+    def join_pair(self, hx: Pair) -> Tensor:
+        is_batched = self.batch_first and hx[1].dim() == 3
+        return super().join_pair((hx[0], hx[1].transpose(0, 1) if is_batched else hx[1]))
+
+    def split_pair(self, states: Tensor) -> Pair:
+        h, c = super().split_pair(states)
+        return h, (c.transpose(0, 1) if self.batch_first and c.dim() == 3 else c)
+
+
+class CellStateKeepsBatchAxis(PlantedPair):
+    """For a single sequence, `c_n` keeps a batch dimension; cell-state.shape or layouts.unbatched
+    sees it."""
+
+    def split_pair(self, states: Tensor) -> Pair:
+        h, c = super().split_pair(states)
+        return h, (c if c.dim() == 3 else c.unsqueeze(1))
+
+
+class FinalCellStateDetached(PlantedPair):
+    """`c_n` is detached; gradients.c-n-alone or gradients.weights or gradients.input or
+    gradients.c-0 sees it."""
+
+    narrow = True
+
+    def split_pair(self, states: Tensor) -> Pair:
+        h, c = super().split_pair(states)
+        return h, c.detach()
+
+
+class InitialCellStateDetached(PlantedPair):
+    """`c_0` is detached; gradients.c-0 sees it."""
+
+    narrow = True
+
+    def join_pair(self, hx: Pair) -> Tensor:
+        return super().join_pair((hx[0], hx[1].detach()))
+
+
+class CellStateDropped(PlantedPair):
+    """In training mode, dropout acts on `c_n` of stacked layers; dropout.not-in-states sees it."""
+
+    narrow = True
+
+    def split_pair(self, states: Tensor) -> Pair:
+        h, c = super().split_pair(states)
+        if not self.training or self.num_layers == 1:
+            return h, c
+        return h, torch.nn.functional.dropout(c, self.dropout)
+
+
+class CellStateBroadcast(PlantedPair):
+    """A `c_0` for one sample is used for all; errors.c-0-batch sees it."""
+
+    narrow = True
+
+    def join_pair(self, hx: Pair) -> Tensor:
+        h, c = hx
+        fits = c.dim() == h.dim() == 3 and c.size(1) == 1
+        return super().join_pair((h, c.expand(-1, h.size(1), -1) if fits else c))
+
+
+class CellStateCutOff(PlantedPair):
+    """Units of `c_0` beyond `hidden_size` are cut off; errors.c-0-size sees it."""
+
+    narrow = True
+
+    def join_pair(self, hx: Pair) -> Tensor:
+        return super().join_pair((hx[0], hx[1][..., : self.hidden_size]))
+
+
+class CellRowsCutOff(PlantedPair):
+    """Rows of `c_0` beyond `D * num_layers` are ignored; errors.c-0-layers sees it."""
+
+    narrow = True
+
+    def join_pair(self, hx: Pair) -> Tensor:
+        return super().join_pair((hx[0], hx[1][: self.directions * self.num_layers]))
+
+
+class CellStateSqueezed(PlantedPair):
+    """A `c_0` with one dimension too many at the front loses it; errors.c-0-rank sees it."""
+
+    narrow = True
+
+    def join_pair(self, hx: Pair) -> Tensor:
+        h, c = hx
+        return super().join_pair((h, c.squeeze(0) if c.dim() > h.dim() else c))
+
+
+class CellStateOverwritten(PlantedPair):
+    """The memory of `c_0` receives `c_n`; side-effects.arguments sees it."""
+
+    def join_pair(self, hx: Pair) -> Tensor:
+        self.__dict__["taken"] = hx[1]
+        return super().join_pair(hx)
+
+    def split_pair(self, states: Tensor) -> Pair:
+        h, c = super().split_pair(states)
+        taken = self.__dict__.pop("taken", None)
+        if taken is not None and taken.shape == c.shape:
+            taken.detach().copy_(c.detach())
+        return h, c
+
+
+class StatesInList(PlantedPair):
+    """The states are returned flat, as a triple; shapes.returns-pair sees it."""
+
+    def forward(self, input, hx=None):  # type: ignore[no-untyped-def]
+        output, (h, c) = super().forward(input, hx)
+        return output, h, c

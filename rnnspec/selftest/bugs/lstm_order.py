@@ -1,0 +1,78 @@
+"""Planted bugs in the order in which an LSTM takes the rows of its weights for gates."""
+
+# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
+
+from __future__ import annotations
+
+from itertools import permutations
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rnnspec.contract.kinds import LSTM
+from rnnspec.plain.lstm import GATES
+from rnnspec.selftest.bugs.lstm import PlantedLSTM
+
+LETTERS = "IFGO"
+"""The gates in the documented order: input, forget, cell and output."""
+
+
+class Reordered(PlantedLSTM):
+    """The base of the bugs that read the rows of weights and biases in another order."""
+
+    stacked: tuple[int, ...] = (0, 1, 2, 3)
+
+    def parameter(self, kind: str, layer: int, direction: int) -> Tensor:
+        rows = super().parameter(kind, layer, direction)
+        if kind == "weight_hr":
+            return rows
+        blocks = rows.chunk(GATES)
+        return torch.cat([blocks[self.stacked.index(gate)] for gate in range(GATES)])
+
+
+def _make_bug(order: tuple[int, ...]) -> type[PlantedLSTM]:
+    """Return the bug of reading the rows in another order of the gates."""
+    letters = "".join(LETTERS[gate] for gate in order)
+    named = ", ".join(LSTM.gates[gate] for gate in order)
+    attributes: dict[str, Any] = {
+        "__doc__": f"The rows are read as the gates {named}; gates.order sees it.",
+        "__module__": __name__,
+        "stacked": order,
+    }
+    return type(f"RowsReadAs{letters}", (Reordered,), attributes)
+
+
+globals().update(
+    {
+        bug.__name__: bug
+        for bug in map(_make_bug, permutations(range(GATES)))
+        if bug.stacked != tuple(range(GATES))  # type: ignore[attr-defined]
+    }
+)
+
+
+class OutputGateSecondInBackward(PlantedLSTM):
+    """The backward direction reads the rows as input, forget, output and cell gate; gates.order or
+    gates.alone or recurrence.output sees it."""
+
+    narrow = True
+
+    def parameter(self, kind: str, layer: int, direction: int) -> Tensor:
+        rows = super().parameter(kind, layer, direction)
+        if kind == "weight_hr" or not direction:
+            return rows
+        i, f, g, o = rows.chunk(GATES)
+        return torch.cat([i, f, o, g])
+
+
+class RecurrentGatesInOtherOrder(PlantedLSTM):
+    """In `weight_hh` and `bias_hh` only, the rows of the forget and the cell gate are exchanged;
+    gates.order sees it."""
+
+    def parameter(self, kind: str, layer: int, direction: int) -> Tensor:
+        rows = super().parameter(kind, layer, direction)
+        if kind not in ("weight_hh", "bias_hh"):
+            return rows
+        i, f, g, o = rows.chunk(GATES)
+        return torch.cat([i, g, f, o])

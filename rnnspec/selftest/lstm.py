@@ -1,0 +1,49 @@
+"""The bank of LSTMs: bugs planted in every kind of layer, and bugs of the cell of an LSTM."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from rnnspec.contract.kinds import LSTM
+from rnnspec.plain.lstm import JoinedLSTM, PairOfStates, PlainLSTM
+from rnnspec.selftest import bank, correct, correct_lstm
+from rnnspec.selftest.bugs import cell_states, lstm, lstm_order
+from rnnspec.selftest.planting import combine, plant_everywhere
+
+OTHERWISE_RUN = (
+    correct.DoubleInside,
+    correct.BackwardByFlipping,
+    correct.InChunks,
+    correct.PaddedAndMasked,
+    correct.NamesOfItsOwn,
+)
+"""Correct layers that run the steps of any cell in another way."""
+
+BUGS: dict[str, type[nn.Module]] = {
+    **plant_everywhere(bank.BUGS, JoinedLSTM, LSTM, globals(), outside=(PairOfStates,)),
+    **{
+        name: combine(name, bug, __name__, outside=(PairOfStates,))
+        for module in (lstm_order, lstm)
+        for name, bug in bank.list_classes(module, lstm.PlantedLSTM).items()
+        if bank.names_rule(bug)
+    },
+    **{
+        name: bug
+        for name, bug in bank.list_classes(cell_states, cell_states.PlantedPair).items()
+        if bank.names_rule(bug)
+    },
+}
+"""Every planted bug, by name."""
+
+CORRECT: dict[str, type[nn.Module]] = {
+    "PlainLSTM": PlainLSTM,
+    **{
+        layer.__name__: combine(
+            layer.__name__, layer, __name__, inside=(JoinedLSTM,), outside=(PairOfStates,)
+        )
+        for layer in OTHERWISE_RUN
+    },
+    **bank.list_classes(correct_lstm, nn.Module),
+}
+"""Every correct implementation, by name."""
+globals().update(BUGS | CORRECT)

@@ -1,0 +1,101 @@
+"""The bank of LSTMs: its bugs are wrong and are seen, its correct layers are right."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import rnnspec
+from rnnspec.contract.kinds import LSTM
+from rnnspec.plain.lstm import JoinedLSTM
+from rnnspec.report.data import Verdict
+from rnnspec.rules.catalogue import find_layer_rule
+from rnnspec.selftest import lstm
+from rnnspec.selftest.bank import BUGS, list_good_names
+from rnnspec.selftest.bugs.lstm import PlantedLSTM
+from rnnspec.selftest.matrix import build_matrix, select_subjects
+
+OWN = sorted(name for name, bug in lstm.BUGS.items() if issubclass(bug, PlantedLSTM))
+CONFIGS: list[dict[str, Any]] = [
+    {},
+    {"num_layers": 2, "bidirectional": True},
+    {"bias": False, "batch_first": True},
+    {"proj_size": 2},
+    {"num_layers": 2, "bidirectional": True, "proj_size": 3},
+]
+
+
+def compute(layer: nn.Module, weights: nn.Module, **config: Any) -> list[torch.Tensor]:
+    """Return results and gradients of a layer with the weights of another, by position."""
+    for own, other in zip(layer.parameters(), weights.parameters(), strict=True):
+        own.data.copy_(other.data)
+    torch.manual_seed(1)
+    rows = config.get("num_layers", 1) * (2 if config.get("bidirectional") else 1)
+    x = torch.randn(5, 5, 3).double().requires_grad_()
+    h_0 = torch.randn(rows, 5, config.get("proj_size", 4)).double().requires_grad_()
+    c_0 = torch.randn(rows, 5, 4).double().requires_grad_()
+    output, (h_n, c_n) = layer(x, (h_0, c_0))
+    leaves = [x, h_0, c_0, *layer.parameters()]
+    total = output.square().sum() + h_n.sum() + c_n.square().sum()
+    return [output, h_n, c_n, *torch.autograd.grad(total, leaves)]
+
+
+@pytest.mark.parametrize("name", lstm.CORRECT)
+@pytest.mark.parametrize("config", CONFIGS, ids=str)
+def test_correct_layers_compute_what_torch_computes(name: str, config: dict[str, Any]) -> None:
+    torch.manual_seed(0)
+    standard = nn.LSTM(3, 4, **config).double()
+    found = compute(lstm.CORRECT[name](3, 4, **config).double(), standard, **config)
+    expected = compute(nn.LSTM(3, 4, **config).double(), standard, **config)
+    for got, right in zip(found, expected, strict=True):
+        torch.testing.assert_close(got, right)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OWN)
+def test_a_bug_of_the_cell_is_seen_by_a_rule_that_it_names(name: str) -> None:
+    bug = lstm.BUGS[name]
+    names = list_good_names(bug)
+    assert all(find_layer_rule(rule).id == rule for rule in names)
+    report = rnnspec.check(bug, kind="lstm", profile="quick", rules=list(names))
+    assert {result.verdict for result in report.results} & {Verdict.FAIL, Verdict.BLOCKED}, name
+
+
+def test_the_bank_has_all_wrong_orders_and_enough_bugs() -> None:
+    assert len([name for name in OWN if name.startswith("RowsReadAs")]) == 23
+    assert len(LSTM.list_wrong_orders()) == 23
+    assert len(OWN) >= 50
+    assert len(lstm.BUGS) >= 200
+
+
+def test_most_bugs_that_are_not_about_the_cell_are_planted_in_an_lstm_too() -> None:
+    planted = set(lstm.BUGS) - set(OWN)
+    assert planted < set(BUGS)
+    assert len(planted) >= 170
+    assert all(issubclass(lstm.BUGS[name], (BUGS[name], JoinedLSTM)) for name in planted)
+
+
+def test_planted_bugs_can_be_pickled() -> None:
+    for name in ("FinalStateBatchFirst", "RowsReadAsIFOG", "CellStateLost"):
+        layer = lstm.BUGS[name](2, 3, batch_first=True)
+        copy = pickle.loads(pickle.dumps(layer))
+        x = torch.zeros(1, 4, 2)
+        assert copy(x)[1][1].shape == layer(x)[1][1].shape
+
+
+def test_the_matrix_of_a_kind_has_its_bugs_and_its_correct_layers() -> None:
+    names = select_subjects(("RowsReadAsIFOG", "PlainLSTM", "CellStateLost"), "lstm")
+    matrix = build_matrix(names, profile="quick", kind="lstm", named=True)
+    assert {row.name: row.as_it_should_be for row in matrix.rows} == dict.fromkeys(names, True)
+
+
+def test_the_layer_of_torch_conforms_and_every_rule_that_applies_is_reached() -> None:
+    report = rnnspec.check(nn.LSTM, profile="quick")
+    assert report.kind == "lstm"
+    assert report.ok, [each.rule for each in report.violations]
+    others = {each.rule for each in report.results if each.verdict is not Verdict.PASS}
+    assert others == {"errors.device", "gradients.exact"}
