@@ -13,7 +13,7 @@ import torch
 
 from rnnspec.api.building import build_subject, check_kind
 from rnnspec.api.validation import check_run_options
-from rnnspec.cases.axes import AXIS, DropoutLevel, DType, Feature, Float32Precision
+from rnnspec.cases.axes import AXIS, DropoutLevel, DType, Feature, Float32Precision, Projection
 from rnnspec.cases.case import CONFIG_AXES
 from rnnspec.cases.plan import PROFILES
 from rnnspec.contract import fingerprints
@@ -161,6 +161,8 @@ def _pin_axes(options: CheckOptions) -> tuple[tuple[str, Any], ...]:
     found: dict[str, Any] = {name: fixed[name] for name in CONFIG_AXES if name in fixed}
     if "dropout" in fixed:
         found["dropout"] = DropoutLevel.of_probability(fixed["dropout"])
+    if "proj_size" in fixed:
+        found["proj_size"] = Projection.of_size(fixed["proj_size"])
     for name in ("dtype", "float32_precision"):
         text = getattr(options, name)
         if text is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from rnnspec.cases.axes import (
@@ -22,15 +23,18 @@ from rnnspec.cases.axes import (
     MemoryLayout,
     Mode,
     PriorUse,
+    Projection,
     parse_value,
 )
 from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import KINDS, Nonlinearity
 
 CONFIG_AXES = ("nonlinearity", "num_layers", "bidirectional", "batch_first", "bias")
-"""The axes that are fields of the configuration; `dropout` is one in part, as a probability."""
+"""The axes that are fields of the configuration."""
+IN_PART = ("dropout", "proj_size")
+"""The axes of which the configuration has a number: a probability, and a size."""
 SIZES = ("input_size", "hidden_size", "num_layers", "steps", "batch")
-CHOICES = tuple(axis.name for axis in AXES if axis.name not in (*CONFIG_AXES, "dropout"))
+CHOICES = tuple(axis.name for axis in AXES if axis.name not in (*CONFIG_AXES, *IN_PART))
 """The axes that are fields of a case itself, not of its configuration, in the order of `AXES`."""
 
 
@@ -104,6 +108,8 @@ class Case:
         """Return the value of the case on the axis called `name`."""
         if name == "dropout":
             return DropoutLevel.of_probability(self.config.dropout)
+        if name == "proj_size":
+            return Projection.of_size(self.config.proj_size)
         return getattr(self.config if name in CONFIG_AXES else self, name)
 
     def size(self, name: str) -> int:
@@ -113,12 +119,16 @@ class Case:
     def replace(self, **changes: Any) -> Case:
         """Return the case with some fields changed, its own or those of its configuration.
 
-        The lengths are adjusted to the layout, `steps` and `batch`.
+        The lengths are adjusted to the layout, `steps` and `batch`, and a projection to a smaller
+        hidden size.
         """
         names = [name for name in changes if name in self.__dataclass_fields__]
         own = {name: changes.pop(name) for name in names}
         if changes:
-            own["config"] = replace(own.get("config", self.config), **changes)
+            config = own.get("config", self.config)
+            if changes.get("hidden_size", config.hidden_size) <= config.proj_size:
+                changes = {"proj_size": max(0, changes["hidden_size"] - 1), **changes}
+            own["config"] = replace(config, **changes)
         return replace(self, **own).fit_lengths()
 
     def fit_lengths(self) -> Case:
@@ -195,6 +205,14 @@ class Constraint:
     axes: tuple[str, ...]
     allows: Callable[[Row], bool]
 
+    def fix(self, values: Row) -> Constraint:
+        """Return what remains of the condition if some axes have these values."""
+        free = tuple(name for name in self.axes if name not in values)
+        return self if free == self.axes else Constraint(free, partial(self._allows_with, values))
+
+    def _allows_with(self, values: Row, row: Row) -> bool:
+        return self.allows({**values, **row})
+
 
 def _constrain(
     applies: Callable[[Distribution], bool], name: str, fits: Callable[[Any], bool]
@@ -243,6 +261,8 @@ CONSTRAINTS: tuple[Constraint, ...] = (
         ),
     ),
     _constrain(_is_one_of(Distribution.READABLE), "bias", bool),
+    # Masks are read off the units of a layer, one by one.
+    _constrain(lambda each: each.shows_mask, "proj_size", lambda level: level is Projection.NONE),
     Constraint(("dropout", "mode", "num_layers", "distribution"), _is_predictable),
 )
 """The conditions that every case fulfils."""

@@ -10,12 +10,14 @@ from hypothesis import given
 from hypothesis import seed as hypothesis_seed
 from hypothesis import strategies as st
 
+from rnnspec.cases.axes import Projection
 from rnnspec.cases.case import CHOICES, CONFIG_AXES, Case
 from rnnspec.cases.plan import PlanRow
 from rnnspec.cases.pool import draw_from_pool, list_pool_lengths
 from rnnspec.cases.sizes import Sizes, lengths, sizes
 from rnnspec.cases.undisturbed import leave_hypothesis_alone, make_settings
 from rnnspec.contract.config import Config
+from rnnspec.contract.kinds import UNGATED
 from rnnspec.options import SizeSource
 
 T = TypeVar("T")
@@ -24,6 +26,8 @@ PROBABILITIES = st.one_of(
     st.integers(2, 98).map(lambda percent: percent / 100),
 )
 """The values of the `dropout` argument strictly between 0 and 1; half of them are usual ones."""
+ARGUMENTS = ("input_size", "hidden_size", "proj_size")
+"""The sizes that are arguments of the constructor."""
 SEED_MODULUS = 2**32 - 1
 
 
@@ -44,6 +48,9 @@ def cases_in_row(
     probability = row["dropout"].probability
     if probability is None:
         probability = draw(PROBABILITIES)
+    if row["proj_size"] is Projection.SOME:
+        drawn["hidden_size"] = max(2, drawn["hidden_size"])
+        drawn["proj_size"] = draw(st.integers(1, drawn["hidden_size"] - 1))
     case = make_case(row, drawn, probability)
     if not case.is_packed:
         return case
@@ -55,10 +62,12 @@ def cases_in_row(
 def make_case(row: Mapping[str, Any], chosen: Sizes, probability: float) -> Case:
     """Return a case with the values of a row, these sizes and this dropout probability.
 
-    The lengths of a packed batch are left to the caller.
+    The row says of which kind the layer is; without that, it is the ungated kind. The lengths of a
+    packed batch are left to the caller.
     """
     arguments = {name: row[name] for name in CONFIG_AXES}
-    config = Config(chosen["input_size"], chosen["hidden_size"], dropout=probability, **arguments)
+    arguments |= {name: chosen[name] for name in ARGUMENTS if name in chosen}
+    config = Config(dropout=probability, kind=row.get("kind", UNGATED.name), **arguments)
     choices = {name: row[name] for name in CHOICES}
     return Case(config=config, steps=chosen["steps"], batch=chosen["batch"], **choices)
 

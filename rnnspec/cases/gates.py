@@ -32,6 +32,8 @@ def hold_gates(config: Config, weights: Mapping[str, Array]) -> dict[str, Array]
     kind = config.kind_data
     return {
         name: np.concatenate([_hold_rows(name, array, sign) for sign in kind.held])
+        if has_gate_rows(name)
+        else array
         for name, array in weights.items()
     }
 
@@ -40,7 +42,12 @@ def read_ungated(config: Config, weights: Mapping[str, Array]) -> dict[str, Arra
     """Return the rows of the one gate that is not held: the weights of `config.ungated`."""
     place = config.kind_data.held.index(None)
     rows = slice(place * config.hidden_size, (place + 1) * config.hidden_size)
-    return {name: array[rows] for name, array in weights.items()}
+    return {name: array[rows] if has_gate_rows(name) else array for name, array in weights.items()}
+
+
+def has_gate_rows(name: str) -> bool:
+    """Return whether a parameter stacks the rows of gates: all do but those of projections."""
+    return not name.startswith("weight_hr")
 
 
 def mark_held_rows(config: Config) -> NDArray[np.bool_]:

@@ -9,7 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from rnnspec.cases.axes import AXIS, Distribution, DropoutLevel, InitialState, Layout, Mode
+from rnnspec.cases.axes import (
+    AXIS,
+    Distribution,
+    DropoutLevel,
+    InitialState,
+    Layout,
+    Mode,
+    Projection,
+)
 from rnnspec.cases.case import Case, is_consistent
 from rnnspec.cases.drawing import make_case, mix_seed
 from rnnspec.cases.plan import Scope, find_simplest_row
@@ -40,7 +48,16 @@ OPENING: tuple[tuple[tuple[int, int, int, int], Mapping[str, Any]], ...] = (
     ((4, 4, 2, 3), {"num_layers": 3, "dropout": SOME}),
     ((4, 2, 3, 5), {"nonlinearity": RELU, "num_layers": 2, "bidirectional": True, "bias": False}),
     ((2, 4, 3, 2), {"bidirectional": True, "batch_first": True, "layout": Layout.PACKED}),
-    ((4, 5, 3, 2), {"num_layers": 2, "bias": False, "initial_state": GIVEN, "mode": Mode.TRAIN}),
+    (
+        (4, 5, 3, 2),
+        {
+            "num_layers": 2,
+            "proj_size": Projection.SOME,
+            "bias": False,
+            "initial_state": GIVEN,
+            "mode": Mode.TRAIN,
+        },
+    ),
     (
         (4, 5, 2, 3),
         {
@@ -78,5 +95,8 @@ def _make_case(scope: Scope, sizes: Sizes, wanted: Mapping[str, Any]) -> Case:
         for name, simplest in find_simplest_row(scope).items()
     }
     level = row["dropout"].probability
+    if row["proj_size"] is Projection.SOME:
+        sizes = {**sizes, "proj_size": sizes["hidden_size"] - 1}
+    row["kind"] = scope.kind
     case = make_case(row, sizes, PROBABILITY if level is None else level)
-    return case.replace(kind=scope.kind, lengths=LENGTHS.get(case.batch, ()))
+    return case.replace(lengths=LENGTHS.get(case.batch, ()))

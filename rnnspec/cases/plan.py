@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from random import Random  # here, so that a subject that replaces it changes no case
 from typing import Any
@@ -16,7 +16,7 @@ from rnnspec.contract.config import OPTIONAL
 from rnnspec.contract.kinds import KINDS, UNGATED
 
 FEW_LARGE_AXES = ("nonlinearity", "bidirectional", "layout", "initial_state", "mode", "dtype")
-LARGE_AXES = (*FEW_LARGE_AXES, "bias", "dropout", "memory_layout", "distribution")
+LARGE_AXES = (*FEW_LARGE_AXES, "bias", "dropout", "proj_size", "memory_layout", "distribution")
 """The axes that vary in the rows for large sizes.
 
 The profile `quick` varies only `FEW_LARGE_AXES`, on which an implementation chooses its kernel.
@@ -30,7 +30,7 @@ Each occurs in one row for every covering array, with other choices as for the d
 
 @dataclass(frozen=True)
 class PlanRow:
-    """One row of a covering array, and the number of cases that are drawn in it.
+    """One row of a covering array with the kind of layer, and the number of cases drawn in it.
 
     `large_dimensions` names the sizes that must be large; if it is None, chance decides.
     """
@@ -121,7 +121,7 @@ def plan_rows(profile: Profile, seed: int, scope: Scope) -> list[PlanRow]:
     ]
     shuffled = [*regular, *large]
     Random(seed).shuffle(shuffled)
-    return [simplest, *shuffled]
+    return [replace(each, row={**each.row, "kind": scope.kind}) for each in (simplest, *shuffled)]
 
 
 def _plan_covering_rows(scope: Scope, strength: int, seed: int) -> list[Row]:
@@ -165,10 +165,14 @@ def build_covering_rows(
     in scope, except that `num_layers` keeps two. `large_dimensions` adds an axis of that name with
     these values. The seed chooses one of the many possible arrays.
     """
-    domains = {axis.name: _list_domain(scope, axis, varied) for axis in AXES} | (
-        {"large_dimensions": tuple(large_dimensions)} if large_dimensions else {}
+    fixed = {axis.name: axis.simplest for axis in AXES if not scope.has_axis(axis.name)}
+    domains = {
+        axis.name: _list_domain(scope, axis, varied) for axis in AXES if axis.name not in fixed
+    } | ({"large_dimensions": tuple(large_dimensions)} if large_dimensions else {})
+    constraints = [each.fix(fixed) for each in list_constraints(scope.kind)]
+    return tuple(
+        {**fixed, **row} for row in build_covering_array(domains, constraints, strength, seed)
     )
-    return tuple(build_covering_array(domains, list_constraints(scope.kind), strength, seed))
 
 
 def _list_domain(scope: Scope, axis: Axis, varied: Sequence[str]) -> tuple[Any, ...]:

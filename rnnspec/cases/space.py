@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rnnspec.cases.axes import AXES, AXIS, DropoutLevel
+from rnnspec.cases.axes import AXES, AXIS, DropoutLevel, Projection
 from rnnspec.cases.case import SIZES, Case, is_consistent
 from rnnspec.cases.plan import Scope
 
@@ -183,6 +183,8 @@ def list_simpler_lengths(case: Case) -> list[tuple[int, ...]]:
 def _set_field(case: Case, name: str, value: Any) -> Case:
     if name == "dropout":
         value = USUAL_DROPOUT if value is DropoutLevel.SOME else value.probability
+    if name == "proj_size":
+        value = (case.config.hidden_size // 2) if value is Projection.SOME else 0
     return case.replace(**{name: value})
 
 

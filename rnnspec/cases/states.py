@@ -21,6 +21,8 @@ def get_states_size(config: Config) -> int:
 
 def split_states(config: Config, states: States) -> dict[str, States]:
     """Return each state by its letter, as views of an array or a tensor (..., S)."""
+    if len(config.kind_data.states) == 1:
+        return {config.kind_data.states[0]: states}
     parts: dict[str, States] = {}
     start = 0
     for letter in config.kind_data.states:

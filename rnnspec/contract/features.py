@@ -14,6 +14,7 @@ class Feature(Enum):
     NUM_LAYERS = ("num_layers", "more than one layer")
     BIDIRECTIONAL = ("bidirectional", "two directions")
     BATCH_FIRST = ("batch_first", "the batch_first argument")
+    PROJECTION = ("proj_size", "the proj_size argument (projected hidden states)")
     BIAS = ("bias", "the bias argument (no biases)")
     DROPOUT = ("dropout", "dropout between layers")
     UNBATCHED = ("unbatched", "two-dimensional input")

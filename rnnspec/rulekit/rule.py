@@ -46,6 +46,7 @@ class Theme(Enum):
     STACKING = "stacking"
     GATES = "gates"
     CELL_STATE = "cell-state"
+    PROJECTION = "projection"
     RECURRENCE = "recurrence"
     GRADIENTS = "gradients"
     MODEL = "model"

@@ -110,7 +110,7 @@ def defaults(observation: Observation) -> None:
 EXAMPLE = Snippet(
     """layer = build(10, 20, 2)
 {results} = layer(torch.randn(5, 3, 10), {states})
-shapes = [result.shape for result in ({names})]
+shapes = [result.shape for result in ({listed})]
 assert shapes == {shapes}, shapes""",
     (Helper.BUILD,),
 )
@@ -171,7 +171,7 @@ def _write_example(kind: Kind, shapes: Sequence[tuple[int, ...]]) -> Snippet:
     return EXAMPLE.format(
         results=write_results(kind),
         states=f"({', '.join([state] * count)})" if count > 1 else state,
-        names=", ".join(kind.results),
+        listed=", ".join(kind.results),
         shapes=shapes,
     )
 

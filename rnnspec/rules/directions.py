@@ -57,7 +57,7 @@ def own_state(observation: Observation) -> None:
     config, spot = observation.case.config, choose_spot(observation.case)
     row = 2 * (config.num_layers - 1) + spot.row % 2
     spoiled = call_with_planted_state(observation, (row, spot.sample))
-    other = np.s_[config.hidden_size :] if row % 2 == 0 else np.s_[: config.hidden_size]
+    other = np.s_[config.output_size :] if row % 2 == 0 else np.s_[: config.output_size]
     half = spoiled.output[..., other]
     assert_identical(
         f"{'forward' if row % 2 else 'backward'} half of output",
@@ -82,7 +82,7 @@ def output_order(observation: Observation) -> None:
 
     Catches the backward half in front, and directions that are interleaved, added or averaged.
     """
-    hidden = observation.case.config.hidden_size
+    hidden = observation.case.config.output_size
     assert_expected(
         observation,
         "output",
@@ -128,7 +128,7 @@ def own_weights(observation: Observation) -> None:
 
 
 def _assert_backward_half(observation: Observation) -> None:
-    hidden = observation.case.config.hidden_size
+    hidden = observation.case.config.output_size
     assert_expected(
         observation,
         "output",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rnnspec.cases.axes import Distribution, EarlierCalls, Feature
+from rnnspec.cases.axes import Distribution, EarlierCalls, Feature, Projection
 from rnnspec.cases.case import Case
 from rnnspec.cases.values import draw_values
 from rnnspec.observe.observation import Observation
@@ -164,7 +164,8 @@ def output_alone(observation: Observation) -> None:
     when=has_known_gradients
     & has_wide_dtype
     & has_size_at_least("steps", LONG)
-    & has_holdable_gates,
+    & has_holdable_gates
+    & has_value(Projection.NONE),
     needs=NEEDS,
     about=("steps",),
 )

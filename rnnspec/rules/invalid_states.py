@@ -56,6 +56,7 @@ def h_0_batch_unsorted(observation: Observation) -> None:
 
 @rule(
     "rnn.errors.call-types.other",
+    "lstm.errors.call-types.other",
     when=one_in(24),
     id="errors.other-types",
     about=("layout", "initial_state"),

@@ -77,6 +77,10 @@ def _count_names(names: list[str]) -> str:
 
 @rule(
     "rnn.parameters.reverse-names",
+    "lstm.parameters.reverse.weight-ih",
+    "lstm.parameters.reverse.weight-hh",
+    "lstm.parameters.reverse.bias-ih",
+    "lstm.parameters.reverse.bias-hh",
     when=one_in(3),
     about=("bidirectional",),
     presupposes=(*CONSTRUCTOR_CALLS, "parameters.names"),

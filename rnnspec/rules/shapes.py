@@ -146,8 +146,8 @@ def dtype(observation: Observation) -> None:
 EMPTY = Snippet(
     """empty = x.detach().narrow({axis}, 0, 0)
 {results} = layer(empty)
-results = ({names})
-assert [tuple(result.shape) for result in results] == {shapes}
+results = ({listed})
+assert tuple(tuple(result.shape) for result in results) == {shapes}
 if torch.is_grad_enabled():
     sum(result.sum() for result in results).backward()""",
     (Helper.BACKWARD,),
@@ -184,21 +184,21 @@ def empty_batch(observation: Observation) -> None:
     )
     case = empty.case
     kind = case.config.kind_data
-    expected = [
+    expected = (
         output_shape(case.config, case.shape),
         *(state_shape(case.config, case.shape, letter) for letter in kind.states),
-    ]
+    )
     snippet = EMPTY.format(
         axis=0 if case.config.batch_first else 1,
         shapes=expected,
         results=write_results(kind),
-        names=", ".join(kind.results),
+        listed=", ".join(kind.results),
     )
     can_differentiate = case.grad_mode is GradMode.GRAD and observation.subject.offers(
         Feature.GRADIENTS
     )
     try:
-        found = [tuple(result.shape) for result in _list_results(empty)]
+        found = tuple(tuple(result.shape) for result in _list_results(empty))
         if found == expected and can_differentiate:
             _differentiate(empty)
     except Raised as raised:

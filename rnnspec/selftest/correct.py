@@ -241,7 +241,7 @@ class BackwardByFlipping(Plain):
         for t, x in enumerate(inputs):
             outputs[t] = self.step(x, self.alive(h, sizes[t]), weight, layer, t)
             h = self.advance(h, outputs[t])
-        return self.turn(self.join(outputs, len(sizes)), sizes), h
+        return self.turn(self.show(self.join(outputs, len(sizes))), sizes), h
 
     def turn(self, data: Tensor, sizes: Sizes) -> Tensor:
         """Reverse each sequence separately."""

@@ -7,7 +7,7 @@ from torch import nn
 from rnnspec.contract.kinds import LSTM
 from rnnspec.plain.lstm import JoinedLSTM, PairOfStates, PlainLSTM
 from rnnspec.selftest import bank, correct, correct_lstm
-from rnnspec.selftest.bugs import cell_states, lstm, lstm_order
+from rnnspec.selftest.bugs import cell_states, lstm, lstm_order, projections
 from rnnspec.selftest.planting import combine, plant_everywhere
 
 OTHERWISE_RUN = (
@@ -29,7 +29,8 @@ BUGS: dict[str, type[nn.Module]] = {
     },
     **{
         name: bug
-        for name, bug in bank.list_classes(cell_states, cell_states.PlantedPair).items()
+        for module in (cell_states, projections)
+        for name, bug in bank.list_classes(module, cell_states.PlantedPair).items()
         if bank.names_rule(bug)
     },
 }

@@ -125,19 +125,26 @@ class LayerSuite:
         first = len(self.opening)
         for index, case in list(enumerate(self.opening))[start:stop]:
             if self.limit is None or index < self.limit:
-                yield index, self._set_fixed_dropout(case)
+                yield index, self._set_fixed_arguments(case)
         if stop is not None and stop <= first:
             return
         begin, end = max(0, start - first), self.size if stop is None else min(stop, self.size)
         for index, case in draw_cases(self.rows, self.seed, begin, end - first, self.sizes):
-            yield index + first, self._set_fixed_dropout(case.replace(kind=self.kind))
+            yield index + first, self._set_fixed_arguments(case)
 
-    def _set_fixed_dropout(self, case: Case) -> Case:
-        """Return the case with the probability that the user set, if it has one between 0 and 1."""
-        probability = self.subject.fixed.get("dropout")
-        if probability is None or case.get_choice("dropout") is not DropoutLevel.SOME:
-            return case
-        return case.replace(dropout=float(probability))
+    def _set_fixed_arguments(self, case: Case) -> Case:
+        """Return the case with the probability and the projection that the user set, if any.
+
+        A probability is set in cases that have one between 0 and 1.
+        """
+        fixed = self.subject.fixed
+        if "dropout" in fixed and case.get_choice("dropout") is DropoutLevel.SOME:
+            case = case.replace(dropout=float(fixed["dropout"]))
+        if fixed.get("proj_size"):
+            proj_size = int(fixed["proj_size"])
+            hidden_size = max(case.config.hidden_size, proj_size + 1)
+            case = case.replace(hidden_size=hidden_size, proj_size=proj_size)
+        return case
 
     def observe(self, case: Case) -> Observation:
         """Return what the subject does with a case."""

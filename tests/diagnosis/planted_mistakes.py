@@ -13,6 +13,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from rnnspec.cases.axes import InitialState, Layout, MemoryLayout, Mode
 from rnnspec.cases.case import Case
+from rnnspec.cases.states import name_final
 from rnnspec.cases.values import Values, draw_values
 from rnnspec.contract.config import Config
 from rnnspec.diagnosis.likely_cause import find_likely_cause
@@ -35,7 +36,7 @@ def expect(case: Case) -> Expected:
 @dataclass(frozen=True)
 class Returned:
     raw_output: Any
-    raw_h_n: torch.Tensor
+    raw_states: dict[str, torch.Tensor]
 
 
 class Planted:
@@ -55,12 +56,13 @@ class Planted:
     def call(self) -> Returned:
         reference = self.build(Given.from_values(self.case, self.values))
         try:
-            output, h_n = reference.compute()
+            output, final = reference.compute()
         except (Refused, RuntimeError, IndexError) as error:
             raise Raised("the call", error) from error
+        states = name_final(self.case.config, final)
         if reference.returns_packed:
-            return Returned(PackedSequence(output, torch.tensor([len(output)])), h_n)
-        return Returned(output, h_n)
+            return Returned(PackedSequence(output, torch.tensor([len(output)])), states)
+        return Returned(output, states)
 
     @property
     def gradients(self) -> dict[str, Any]:

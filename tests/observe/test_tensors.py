@@ -162,7 +162,7 @@ def test_tensors_require_gradients_in_grad_mode_only(
 
 
 def test_an_absent_initial_state_is_not_passed() -> None:
-    assert make_arguments(BASE.replace(initial_state=InitialState.ABSENT)).h_0 is None
+    assert make_arguments(BASE.replace(initial_state=InitialState.ABSENT)).hx is None
 
 
 def test_the_same_bits_are_the_same_shape_dtype_and_values() -> None:

@@ -20,6 +20,7 @@ FUNCTIONS = {
     "data": Helper.DATA,
     "spread": Helper.SPREAD,
     "build": Helper.BUILD,
+    "list_tensors": Helper.LIST_TENSORS,
 }
 MODULES = {*sys.stdlib_module_names, "numpy"} - {"time"}
 WORDS = {
@@ -43,6 +44,7 @@ WORDS = {
     "last": "2",
     "layer": "1",
     "layers": "2",
+    "listed": "output, h_n",
     "limit": "0.5",
     "loss": "data(output).sum()",
     "method": "double",
@@ -53,10 +55,13 @@ WORDS = {
     "other": "float64",
     "p": "0.2",
     "remade": "pickle.loads(pickle.dumps(copy.copy(layer)))",
+    "results": "output, h_n",
     "sample": "1",
     "scale": "0.5",
     "second": "weight_hh_l1",
     "shape": "5, 3, 4",
+    "sizes": "(8, 4, 6)",
+    "states": "torch.randn(2, 3, 20)",
     "shapes": "((0, 3, 8), (1, 3, 8))",
     "standard": "torch.nn.RNN(4, 8)",
     "step": "layer(*given)",

@@ -105,7 +105,7 @@ def test_the_cotangents_are_the_derivatives_of_the_loss(loss: Loss) -> None:
     tensors = [observation.call.output_tensor, observation.call.state_tensors["h_n"]]
     found = torch.autograd.grad(loss.compute(observation.call), tensors, materialize_grads=True)
     made = loss.make_cotangents(observation)
-    for gradient, name in zip(found, ("d_output", "d_h_n"), strict=True):
+    for gradient, name in zip(found, ("d_output", "d_final"), strict=True):
         torch.testing.assert_close(gradient, torch.from_numpy(made[name]))
 
 

@@ -10,7 +10,7 @@ from rnnspec.cases.axes.distribution import Distribution
 from rnnspec.cases.axes.dtype import DType, Float32Precision
 from rnnspec.cases.axes.layout import Layout
 from rnnspec.cases.axes.memory_layout import MemoryLayout
-from rnnspec.cases.axes.modes import DropoutLevel, GradMode, InitialState, Mode
+from rnnspec.cases.axes.modes import DropoutLevel, GradMode, InitialState, Mode, Projection
 from rnnspec.cases.axes.prior_use import (
     PRIOR_USES,
     EarlierCalls,
@@ -44,6 +44,7 @@ __all__ = [
     "ModuleUses",
     "ParameterUpdates",
     "PriorUse",
+    "Projection",
     "parse_value",
 ]
 
@@ -62,6 +63,7 @@ AXES: tuple[Axis, ...] = (
     Axis("batch_first", (False, True), "time-major or batch-major", {True: Feature.BATCH_FIRST}),
     Axis("bias", (True, False), "with or without biases", {False: Feature.BIAS}),
     Axis("dropout", tuple(DropoutLevel), "how much the dropout argument drops"),
+    Axis("proj_size", tuple(Projection), "whether hidden states are projected"),
     Axis("layout", tuple(Layout), "how the sequences are handed over"),
     Axis("initial_state", tuple(InitialState), "whether an initial state is passed"),
     Axis("mode", tuple(Mode), "eval() or train()"),

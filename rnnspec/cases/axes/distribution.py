@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnspec.cases.axes.choice import Choice, Meaning
-from rnnspec.cases.gates import hold_gates, mark_held_rows
+from rnnspec.cases.gates import has_gate_rows, hold_gates, mark_held_rows
 from rnnspec.contract.config import Config
 from rnnspec.contract.shapes import parameter_shapes
 
@@ -190,12 +190,12 @@ def _draw_settled(rng: Generator, config: Config) -> dict[str, Array]:
         name: rng.integers(-1, 1, shape, endpoint=True).astype(np.float64)
         for name, shape in parameter_shapes(config).items()
     }
-    held = hold_gates(config, {name: array[:size] for name, array in weights.items()})
+    one = {name: array[:size] for name, array in weights.items() if has_gate_rows(name)}
+    held = hold_gates(config, one)
     for place, (gate, sign) in enumerate(zip(kind.gates, kind.held, strict=True)):
         rows = slice(place * size, (place + 1) * size)
-        for name, array in weights.items():
-            if name.startswith("weight_hr"):
-                continue
+        for name in held:
+            array = weights[name]
             array[rows] *= SATURATING if sign is None else SETTLING
             if gate == kind.memory_gate:
                 array[rows] = np.abs(held[name][rows]) * (1 if "ih" in name else -1)

@@ -15,6 +15,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+class Projection(Choice):
+    """Whether the hidden states are projected; the size of a case says to how many units."""
+
+    NONE = Meaning("none", "hidden states of hidden_size units")
+    SOME = Meaning(
+        "some", "hidden states that are projected to proj_size units", needs=Feature.PROJECTION
+    )
+
+    @classmethod
+    def of_size(cls, proj_size: int) -> Projection:
+        """Return what a value of the argument `proj_size` is."""
+        return cls.SOME if proj_size else cls.NONE
+
+
 class Mode(Choice):
     """Whether the layer is in evaluation or in training mode."""
 

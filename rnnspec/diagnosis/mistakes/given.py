@@ -12,6 +12,7 @@ from torch import Tensor
 
 from rnnspec.cases.axes import InitialState
 from rnnspec.cases.case import Case
+from rnnspec.cases.gates import has_gate_rows
 from rnnspec.cases.states import get_states_size, name_initial
 from rnnspec.cases.values import Values
 from rnnspec.oracle.catalogue import cell_of
@@ -145,5 +146,7 @@ class Given:
         """
         rows = self.weights[f"{kind}_l{layer}{SUFFIXES[direction]}"]
         rows = rows if change is None else change(rows)
+        if not has_gate_rows(kind):
+            return rows
         blocks = self.cell.input_blocks if kind.endswith("_ih") else self.cell.hidden_blocks
         return expand_rows(rows, blocks, self.cell.blocks)

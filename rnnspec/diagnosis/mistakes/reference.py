@@ -146,12 +146,22 @@ class Reference:
         for step, time in enumerate(self.order(len(sums), direction)):
             recalled = self.recall(state, first, step)
             total = self.add(sums[time], recalled, weight, layer, step)
-            new = self.keep(self.update(total, recalled, layer), time, state)
+            updated = self.project_state(self.update(total, recalled, layer), layer, direction)
+            new = self.keep(updated, time, state)
             outputs[time] = new
             state = self.carry(new, state, first, time)
         return self.show(self.stack_steps(outputs, layer, direction)), self.pick_last(
             state, outputs, first, layer, direction
         )
+
+    def project_state(self, state: Tensor, layer: int, direction: int) -> Tensor:
+        """Return the states with the hidden state multiplied by W_hr, if there is one."""
+        config = self.given.case.config
+        if not config.proj_size:
+            return state
+        weight = self.given.weight("weight_hr", layer, direction)
+        size = config.hidden_size
+        return torch.cat([state[..., :size] @ weight.t(), state[..., size:]], dim=-1)
 
     def show(self, state: Tensor) -> Tensor:
         """Return the hidden state: the first of the states that stand side by side."""

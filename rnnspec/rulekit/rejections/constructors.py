@@ -124,6 +124,10 @@ PROJECTIONS = InvalidArguments(
     tuple(_list_invalid("rnn.args.proj-size-refused", "proj_size", (1, 2, 3), None)),
     one_in(24, 4),
 )
+PROJECTION_SIZES = InvalidArguments(
+    tuple(_list_invalid("lstm.args.proj-size.refused", "proj_size", (-1, 10**6, -3), ValueError)),
+    one_in(REFUSED_IN, 5),
+)
 TESTED = (SIZES, TYPES, NONLINEARITIES)
 """The kinds for which PyTorch's own tests require a type of exception."""
 

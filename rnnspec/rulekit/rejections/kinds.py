@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from rnnspec.cases.axes import Feature, Layout
 from rnnspec.observe.observation import Observation
+from rnnspec.rulekit.conditions import has_checked_shapes
 from rnnspec.rulekit.fixtures.constructor_calls import pick_values, write_rejection_snippet
 from rnnspec.rulekit.rejections.calls import (
     CallLister,
@@ -45,6 +46,8 @@ def list_tested_kinds(observation: Observation) -> list[CallLister]:
 def list_other_kinds(observation: Observation) -> list[CallLister]:
     """Return the kinds for which only PyTorch's code chooses a type of exception."""
     case = observation.case
+    if not has_checked_shapes(case):
+        return []
     if not case.is_packed:
         return [list_wrong_ranks, *_offer(observation, (list_wrong_state_ranks,))]
     # Unsorted states are sorted before they are checked, which raises errors of its own.

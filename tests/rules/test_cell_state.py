@@ -1,0 +1,123 @@
+"""The rules about cell states and projections pass for torch.nn.LSTM and report planted bugs."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from torch import nn
+
+from rnnspec.cases.axes import InitialState, Layout, Mode
+from rnnspec.cases.case import Case
+from rnnspec.rulekit.rule import Theme
+from rnnspec.rules.catalogue import list_layer_rules
+from rnnspec.selftest.lstm import BUGS, CORRECT
+from tests.rules.judged import Fails, Passes, judge_layer, make_case, make_test_ids
+from tests.rules.proven import prove_violation
+
+GIVEN = InitialState.GIVEN
+PLAIN = make_case(kind="lstm")
+STATE = make_case(kind="lstm", initial_state=GIVEN)
+BATCH_FIRST = make_case(kind="lstm", batch_first=True, initial_state=GIVEN)
+SINGLE = make_case(kind="lstm", layout=Layout.UNBATCHED, initial_state=GIVEN)
+DEEP = make_case(kind="lstm", num_layers=3, bidirectional=True, initial_state=GIVEN)
+PACKED = make_case(
+    kind="lstm", num_layers=2, bidirectional=True, layout=Layout.PACKED_UNSORTED, lengths=(2, 5, 3)
+)
+PROJECTED = make_case(kind="lstm", proj_size=2, initial_state=GIVEN)
+PROJECTED_DEEP = make_case(kind="lstm", proj_size=3, num_layers=2, bidirectional=True)
+
+VALUES = [PLAIN, STATE, DEEP, PROJECTED, PROJECTED_DEEP]
+PASSES: Passes = {
+    "cell-state.shape": [*VALUES, BATCH_FIRST, SINGLE, PACKED],
+    "cell-state.final": [*VALUES, BATCH_FIRST, SINGLE, PACKED],
+    "cell-state.packed": [PACKED],
+    "cell-state.initial": [STATE, BATCH_FIRST, SINGLE, DEEP, PROJECTED],
+    "cell-state.exchanged": VALUES,
+    "gradients.c-0": [STATE, DEEP, SINGLE, PROJECTED],
+    "gradients.c-n-alone": [STATE, DEEP, PACKED, PROJECTED],
+    "errors.c-0-layers": [STATE, BATCH_FIRST, DEEP, PROJECTED],
+    "errors.c-0-batch": [STATE, BATCH_FIRST, DEEP],
+    "errors.c-0-size": [STATE, BATCH_FIRST, PROJECTED],
+    "errors.c-0-rank": [STATE, SINGLE],
+    "projection.results": [PROJECTED, PROJECTED_DEEP],
+    "projection.width": [PROJECTED, PROJECTED_DEEP],
+    "projection.cell-state": [PROJECTED, PROJECTED_DEEP],
+    "parameters.projection": VALUES,
+    "construction.refuses-projections": [PLAIN, PROJECTED],
+}
+FAILS: Fails = [
+    (
+        "cell-state.shape",
+        "CellStatesBatchFirst",
+        make_case(kind="lstm", batch_first=True),
+        r"c_n has shape \(3, 1, 4\)",
+    ),
+    ("cell-state.shape", "CellStateKeepsBatchAxis", SINGLE, r"c_n has shape \(1, 1, 4\)"),
+    ("cell-state.final", "FinalCellStateShown", PLAIN, "c_n"),
+    ("cell-state.final", "FinalCellStateOfLastLayer", DEEP, "c_n"),
+    ("cell-state.final", "FinalCellStatesByDirection", DEEP, "c_n"),
+    ("cell-state.final", "FinalCellStateBeforeLastStep", PLAIN, "c_n"),
+    ("cell-state.packed", "FinalCellStateSorted", PACKED, "c_n"),
+    ("cell-state.initial", "CellStateLost", STATE, "as if c_0 were zero"),
+    ("cell-state.initial", "CellStateOfFirstLayer", DEEP, "from the first layer's row of c_0"),
+    ("cell-state.initial", "CellStateOfForwardDirection", DEEP, "from the forward row of c_0"),
+    ("cell-state.exchanged", "ReturnedPairExchanged", PLAIN, "as if c_n came first"),
+    ("cell-state.exchanged", "TakenPairExchanged", STATE, "as if c_0 came first"),
+    ("cell-state.exchanged", "HiddenStateTwice", PLAIN, "as if h_n were returned twice"),
+    ("gradients.c-0", "InitialCellStateDetached", STATE, "gradient of c_0"),
+    ("gradients.c-n-alone", "FinalCellStateDetached", PLAIN, "c_n has requires_grad=False"),
+    ("errors.c-0-layers", "CellRowsCutOff", STATE, "a c_0 of shape"),
+    ("errors.c-0-batch", "CellStateBroadcast", STATE, "a c_0 of shape"),
+    ("errors.c-0-size", "CellStateCutOff", STATE, "a c_0 of shape"),
+    ("errors.c-0-rank", "CellStateSqueezed", STATE, "a c_0 of shape"),
+    ("projection.results", "ProjectionWithTanh", PROJECTED, "output"),
+    ("projection.results", "ProjectionOfForwardDirection", PROJECTED_DEEP, "output"),
+    ("projection.results", "ProjectionOfFirstLayer", PROJECTED_DEEP, "output"),
+    ("projection.width", "OutputNotProjected", PROJECTED, "output has"),
+    ("projection.cell-state", "CellStateProjected", PROJECTED, r"c_n has shape \(1, 3, 2\)"),
+    ("parameters.projection", "ProjectionWithoutNeed", PLAIN, "weight_hr_l0 is there without"),
+    ("construction.refuses-projections", "ProjectionOfAnySize", PLAIN, "proj_size"),
+]
+RIGHT = ("PlainLSTM", "LSTMGatesFused", "LSTMWithHandWrittenBackward", "TorchLSTMCell")
+every_rule = pytest.mark.parametrize("name", PASSES)
+every_bug = pytest.mark.parametrize(
+    ("name", "bug", "near", "text"), FAILS, ids=make_test_ids(FAILS)
+)
+
+
+@every_rule
+def test_torch_passes(name: str) -> None:
+    assert [judge_layer(name, nn.LSTM, near) for near in PASSES[name]] == [None] * len(PASSES[name])
+
+
+@every_rule
+@pytest.mark.parametrize("layer", RIGHT)
+def test_correct_layers_pass(name: str, layer: str) -> None:
+    assert judge_layer(name, CORRECT[layer], PASSES[name][0]) is None
+
+
+@every_bug
+def test_a_planted_bug_is_reported_with_a_program(
+    name: str, bug: str, near: Case, text: str
+) -> None:
+    assert re.search(text, prove_violation(name, bug, near))
+
+
+def test_every_rule_is_tested() -> None:
+    own = {Theme.CELL_STATE, Theme.PROJECTION}
+    rules = {rule.id for rule in list_layer_rules() if rule.theme in own}
+    assert rules < set(PASSES)
+    assert set(PASSES) == {name for name, *_ in FAILS}
+
+
+@pytest.mark.parametrize("name", sorted(set(PASSES) - {"parameters.projection"}))
+def test_no_rule_about_cell_states_judges_a_layer_without_them(name: str) -> None:
+    rule = next(rule for rule in list_layer_rules() if rule.id == name)
+    assert not any("gru" in clause.kinds for clause in rule.clauses)
+
+
+def test_dropout_on_the_final_cell_state_is_reported() -> None:
+    near = make_case(kind="lstm", num_layers=2, dropout=1.0, mode=Mode.TRAIN)
+    found = judge_layer("cell-state.final", BUGS["CellStateDropped"], near)
+    assert "c_n" in str(found)
