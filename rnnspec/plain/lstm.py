@@ -111,12 +111,10 @@ class JoinedLSTM(Plain):
         rows, *columns = super().parameter_shape(kind, layer)
         return (GATES * rows, *columns)
 
-    def run_direction(
-        self, data: Tensor, sizes: tuple[int, ...], h: Tensor, layer: int, direction: int
-    ) -> tuple[Tensor, Tensor]:
-        """Return the output of one layer and direction in time order, and its final states."""
+    def recurrent_weight(self, layer: int, direction: int) -> Tensor:
+        """Return W_hh of one layer and direction, which is asked for before its first step."""
         self.__dict__["direction"] = direction
-        return super().run_direction(data, sizes, h, layer, direction)
+        return super().recurrent_weight(layer, direction)
 
     def show(self, states: Tensor) -> Tensor:
         """Return h from h and c side by side."""

@@ -230,7 +230,7 @@ def types(observation: Observation) -> None:
 
 @rule(
     "rnn.errors.leave-no-trace",
-    when=one_in(30),
+    when=has_checked_shapes & one_in(30),
     presupposes=(Fact.RESULTS, *VALID_CALLS, *REPEATED_CALLS),
 )
 def leave_no_trace(observation: Observation) -> None:

@@ -19,6 +19,7 @@ GIVEN = InitialState.GIVEN
 PLAIN = make_case(kind="lstm")
 STATE = make_case(kind="lstm", initial_state=GIVEN)
 BATCH_FIRST = make_case(kind="lstm", batch_first=True, initial_state=GIVEN)
+LATER = make_case(kind="lstm", batch_first=True)
 SINGLE = make_case(kind="lstm", layout=Layout.UNBATCHED, initial_state=GIVEN)
 DEEP = make_case(kind="lstm", num_layers=3, bidirectional=True, initial_state=GIVEN)
 PACKED = make_case(
