@@ -110,7 +110,9 @@ class CheckOptions(RunOptions):
     """The options of a check of a layer."""
 
     kind: str = option(
-        AUTOMATIC, "The kind of layer: rnn, gru, or auto, which looks at it.", metavar="KIND"
+        AUTOMATIC,
+        "The kind of layer: rnn, gru, lstm, or auto, which looks at it.",
+        metavar="KIND",
     )
     dtype: str | None = option(
         None, "Check this dtype only: float64, float32, bfloat16 or float16.", metavar="DTYPE"

@@ -10,7 +10,7 @@ import torch
 
 from rnnspec.cases.axes.constructor_style import SIZES
 from rnnspec.contract.config import Config
-from rnnspec.contract.kinds import JUDGED, KINDS, UNGATED
+from rnnspec.contract.kinds import KINDS, UNGATED
 from rnnspec.errors import SelectionError, TargetError
 from rnnspec.options import AUTOMATIC, check_choice
 from rnnspec.subjects.failures import Failure
@@ -25,10 +25,8 @@ from rnnspec.subjects.target import Target
 
 
 def check_kind(kind: str) -> None:
-    """Raise SelectionError, with a suggestion, if there is no such kind, or none can be judged."""
+    """Raise SelectionError, with a suggestion, if there is no such kind."""
     check_choice("kind", kind, (AUTOMATIC, *KINDS))
-    if kind != AUTOMATIC and kind not in JUDGED:
-        raise SelectionError(_describe_unjudged(kind), "kind")
 
 
 def build_subject(
@@ -99,22 +97,12 @@ def _decide_kind(
             )
         return assumed
     if asked not in (AUTOMATIC, found):
-        hint = f"Check it with --kind {found}" if found in JUDGED else _describe_unjudged(found)
         raise SelectionError(
             f"{asked}: {target.label} builds a layer like {KINDS[found].page}. "
-            f"{hint}, or leave out --kind.",
+            f"Check it with --kind {found}, or leave out --kind.",
             "kind",
         )
-    if found not in JUDGED:
-        page = KINDS[found].page
-        raise TargetError(
-            f"{target.label} builds a layer like {page}: {_describe_unjudged(found)}."
-        )
     return found
-
-
-def _describe_unjudged(kind: str) -> str:
-    return f"{kind} cannot be checked yet; the kinds that can are {', '.join(JUDGED)}"
 
 
 def _list_pages() -> str:

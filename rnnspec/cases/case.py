@@ -126,8 +126,9 @@ class Case:
         own = {name: changes.pop(name) for name in names}
         if changes:
             config = own.get("config", self.config)
-            if changes.get("hidden_size", config.hidden_size) <= config.proj_size:
-                changes = {"proj_size": max(0, changes["hidden_size"] - 1), **changes}
+            hidden_size = changes.get("hidden_size", config.hidden_size)
+            if hidden_size <= config.proj_size:
+                changes = {"proj_size": max(0, hidden_size - 1), **changes}
             own["config"] = replace(config, **changes)
         return replace(self, **own).fit_lengths()
 

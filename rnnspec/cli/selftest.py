@@ -9,6 +9,7 @@ import click
 
 from rnnspec.cli.parts import check_writable, show_progress
 from rnnspec.cli.workers import count_processors
+from rnnspec.contract.kinds import KINDS
 
 
 @click.command()
@@ -35,7 +36,7 @@ from rnnspec.cli.workers import count_processors
     default="rnn",
     show_default=True,
     metavar="KIND",
-    help="The kind of the layers: rnn or gru.",
+    help=f"The kind of the layers: {', '.join(KINDS)}.",
 )
 @click.option("--json", "json_path", metavar="PATH", help="Write the kill matrix as JSON.")
 @click.option(

@@ -121,5 +121,3 @@ CELLS = tuple(f"{kind.title}Cell" for kind in KINDS.values())
 """The classes of torch.nn that compute one step."""
 UNGATED = RNN
 """The kind whose layers have a single gate."""
-JUDGED = tuple(KINDS)
-"""The kinds whose layers can be judged."""

@@ -22,6 +22,7 @@ from rnnspec.engine.explanations import Program
 from rnnspec.engine.outcome import Finding, FindingKind
 from rnnspec.observe.tensors import to_layout
 from rnnspec.report.execution import is_failing_program
+from rnnspec.report.program_helpers import CLOSE, DATA, LIST_TENSORS, SPREAD, SPREAD_STATES
 from rnnspec.rulekit.snippet import Helper, Snippet
 from rnnspec.rulekit.snippets.gradients import SECOND_BACKWARD, SECOND_ORDER
 from rnnspec.rulekit.snippets.results import BOTH, compare_gradients
@@ -34,24 +35,6 @@ MORE_SEEDS = (0, 2, 4)
 """What is added to the seed of a case; a prior use that has two ways keeps its way."""
 ON_INFERENCE_TENSORS = Snippet("given = tuple(each.clone() for each in given)") + BOTH
 """Compare results on tensors that were made in inference mode."""
-
-DATA = """def data(result):
-    return result.data if isinstance(result, torch.nn.utils.rnn.PackedSequence) else result"""
-CLOSE = """def close(got, expected):
-    torch.testing.assert_close(
-        {got}, {expected}, rtol={relative}, atol={tolerance}, equal_nan=True
-    )"""
-SPREAD = """def spread(result):
-    weights = torch.arange(1.0, result.numel() + 1).reshape(result.shape).to(result)
-    return (result * weights / result.numel()).sum()"""
-SPREAD_STATES = """def spread(result):
-    if isinstance(result, tuple):
-        return sum(map(spread, result))
-    weights = torch.arange(1.0, result.numel() + 1).reshape(result.shape).to(result)
-    return (result * weights / result.numel()).sum()"""
-LIST_TENSORS = """def list_tensors(states):
-    tuples = (state if isinstance(state, tuple) else (state,) for state in states)
-    return [each for state in tuples for each in state]"""
 
 
 def find_reference(kind: Kind) -> Target:

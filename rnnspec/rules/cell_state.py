@@ -174,7 +174,7 @@ def c_n_alone(observation: Observation) -> None:
     assert_differentiable_alone(observation, "c_n")
 
 
-is_sampled = has_cell_state & one_in(14)
+is_sampled = has_cell_state & one_in(7)
 WRONG_CELL_STATES = (Fact.RESULTS, *VALID_CALLS, *GIVEN_STATES)
 
 

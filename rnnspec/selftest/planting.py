@@ -29,7 +29,7 @@ def plant_everywhere(
     planted = {
         name: combine(name, bug, module["__name__"], inside=(plain,), outside=outside)
         for name, bug in bugs.items()
-        if not getattr(bug, "ungated", False) and is_about(bug, kind)
+        if can_be_planted(bug, kind) and is_about(bug, kind)
     }
     module.update(planted)
     return planted
@@ -49,6 +49,13 @@ def combine(
     """
     attributes = {"__module__": module, "__doc__": layer.__doc__}
     return type(name, (*outside, layer, *inside), attributes)
+
+
+def can_be_planted(bug: type[nn.Module], kind: Kind) -> bool:
+    """Return whether a bug changes what a layer of a kind computes."""
+    if kind.is_gated and getattr(bug, "ungated", False):
+        return False
+    return len(kind.states) == 1 or not getattr(bug, "single_state", False)
 
 
 def is_about(bug: type[nn.Module], kind: Kind) -> bool:

@@ -13,7 +13,7 @@ import torch
 
 from rnnspec.api.layer import LayerTarget, prepare_check
 from rnnspec.contract.clauses import Level
-from rnnspec.contract.kinds import JUDGED, UNGATED
+from rnnspec.contract.kinds import KINDS, UNGATED
 from rnnspec.errors import DeviceError, RnnspecError
 from rnnspec.isolation.messages import DEFAULT_TIMEOUT
 from rnnspec.options import AUTOMATIC, CheckOptions, ignore_clock, show_options
@@ -109,7 +109,7 @@ def conformance(
         chosen = replace(chosen, kind=guess_kind(target))
     run = Run(target, chosen, prepare_check, Isolation(isolate, timeout, memory))
     selected = select_parts(select_layer_rules(chosen.rules), chosen.parts)
-    kind = chosen.kind if chosen.kind in JUDGED else UNGATED.name
+    kind = chosen.kind if chosen.kind in KINDS else UNGATED.name
     rules = select_in_force(selected, torch.__version__, kind)
     return parametrize_rules(run, rules)
 

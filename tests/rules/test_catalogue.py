@@ -8,7 +8,7 @@ import pytest
 
 from rnnspec.cases.axes import Feature
 from rnnspec.contract.clauses import load_clauses
-from rnnspec.contract.kinds import JUDGED
+from rnnspec.contract.kinds import KINDS
 from rnnspec.rulekit.rule import Theme
 from rnnspec.rulekit.selection import AnyRule
 from rnnspec.rules.catalogue import list_layer_rules
@@ -40,7 +40,7 @@ EXCLUDED = {
     "packing.made-by-helpers",
 }
 """The clauses that no rule checks. Each has a reason, and a new one needs an entry here."""
-JUDGED_KINDS = frozenset(JUDGED)
+JUDGED_KINDS = frozenset(KINDS)
 """The kinds of layer that the rules judge: each of their clauses is checked or excluded."""
 every_rule = pytest.mark.parametrize("rule", list_all_rules(), ids=lambda rule: rule.id)
 

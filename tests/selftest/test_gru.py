@@ -89,8 +89,8 @@ def test_the_matrix_of_a_kind_has_its_bugs_and_its_correct_layers() -> None:
 
 
 def test_a_kind_without_a_bank_is_refused() -> None:
-    with pytest.raises(SelectionError, match=r"kind 'lstm': choose rnn or gru\."):
-        find_bank("lstm")
+    with pytest.raises(SelectionError, match=r"kind 'gur': choose rnn, gru or lstm\. Did you"):
+        find_bank("gur")
 
 
 def test_the_layer_of_torch_conforms_and_every_rule_that_applies_is_reached() -> None:

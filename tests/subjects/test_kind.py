@@ -12,6 +12,7 @@ from rnnspec.api import prepare_suite
 from rnnspec.errors import SelectionError, TargetError
 from rnnspec.options import CheckOptions
 from rnnspec.plain.layer import Plain
+from rnnspec.plain.lstm import PlainLSTM
 
 
 class OwnGRU(nn.Module):
@@ -45,7 +46,15 @@ def find_kind(target: Any, **options: Any) -> str:
 
 @pytest.mark.parametrize(
     ("target", "kind"),
-    [(nn.RNN, "rnn"), (nn.GRU, "gru"), (Plain, "rnn"), (OwnGRU, "gru"), (Unusual, "rnn")],
+    [
+        (nn.RNN, "rnn"),
+        (nn.GRU, "gru"),
+        (nn.LSTM, "lstm"),
+        (Plain, "rnn"),
+        (PlainLSTM, "lstm"),
+        (OwnGRU, "gru"),
+        (Unusual, "rnn"),
+    ],
 )
 def test_the_kind_is_that_of_the_class_or_of_the_shapes(target: Any, kind: str) -> None:
     assert find_kind(target) == kind
@@ -61,9 +70,8 @@ def test_arguments_of_the_user_change_the_shapes_that_are_expected() -> None:
 
 REFUSED: list[tuple[Any, dict[str, Any], type[Exception], str]] = [
     (nn.GRU, {"kind": "rnn"}, SelectionError, "builds a layer like nn.GRU. Check it with --kind g"),
-    (nn.RNN, {"kind": "lstm"}, SelectionError, "lstm cannot be checked yet"),
+    (nn.RNN, {"kind": "lstm"}, SelectionError, "like nn.RNN. Check it with --kind rnn, or leave"),
     (nn.RNN, {"kind": "gtu"}, SelectionError, "Did you mean 'gru'?"),
-    (nn.LSTM, {}, TargetError, "builds a layer like nn.LSTM: lstm cannot be checked yet"),
     (nn.GRUCell, {}, TargetError, "builds a cell like nn.GRUCell"),
     (nn.Linear, {}, TargetError, "a call returns a Tensor instead of a pair"),
     (nn.Conv1d, {"arguments": {"kernel_size": 1}}, TargetError, "no recurrent layer"),

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnspec.cases.axes.choice import Choice, Meaning
-from rnnspec.cases.gates import has_gate_rows, hold_gates, mark_held_rows
+from rnnspec.cases.axes.saturated import draw_memory, draw_settled, draw_ternary
+from rnnspec.cases.gates import hold_gates, mark_held_rows
 from rnnspec.contract.config import Config
 from rnnspec.contract.shapes import parameter_shapes
 
@@ -24,9 +25,6 @@ DrawWeights = Callable[[Generator, Config, int], dict[str, Array]]
 """Draws every weight by name; the third argument is the layer whose dropout can be decoded."""
 
 CONTRACTION = 0.9
-SATURATING = 64.0
-SETTLING = 2048.0
-"""A sum of this settles a sigmoid, and half of it too, which is what it becomes for half a unit."""
 SOLVABLE_READING = 0.6
 SOLVABLE_KEEP = 0.3
 READABLE_BIAS = 0.5
@@ -176,41 +174,11 @@ _INTEGER = DistributionMeaning(
 )
 
 
-def _draw_ternary(rng: Generator, shape: Shape) -> Array:
-    return SATURATING * rng.integers(-1, 1, shape, endpoint=True).astype(np.float64)
-
-
-def _draw_settled(rng: Generator, config: Config) -> dict[str, Array]:
-    """Draw ternary weights for a layer with a memory, which its gate keeps.
-
-    Every other gate is 0, 1/2 or 1, whatever it reads: a sum that is not zero settles its sigmoid.
-    """
-    kind, size = config.kind_data, config.hidden_size
-    weights = {
-        name: rng.integers(-1, 1, shape, endpoint=True).astype(np.float64)
-        for name, shape in parameter_shapes(config).items()
-    }
-    one = {name: array[:size] for name, array in weights.items() if has_gate_rows(name)}
-    held = hold_gates(config, one)
-    for place, (gate, sign) in enumerate(zip(kind.gates, kind.held, strict=True)):
-        rows = slice(place * size, (place + 1) * size)
-        for name in held:
-            array = weights[name]
-            array[rows] *= SATURATING if sign is None else SETTLING
-            if gate == kind.memory_gate:
-                array[rows] = np.abs(held[name][rows]) * (1 if "ih" in name else -1)
-    return weights
-
-
-def _draw_memory(rng: Generator, shape: Shape) -> Array:
-    return SATURATING * rng.choice((-1.0, 1.0), shape)
-
-
 def _draw_ternary_weights(rng: Generator, config: Config, boundary: int) -> dict[str, Array]:
     """Draw ternary weights; each unit of a gate is held shut or open, by chance."""
     if config.kind_data.memory_gate:
-        return _draw_settled(rng, config)
-    draw = _draw_held(_draw_by_role(_draw_ternary, _draw_ternary, _draw_ternary))
+        return draw_settled(rng, config)
+    draw = _draw_held(_draw_by_role(draw_ternary, draw_ternary, draw_ternary))
     weights = draw(rng, config, boundary)
     held = mark_held_rows(config)
     for name in weights if held.any() else ():
@@ -229,7 +197,7 @@ _TERNARY = DistributionMeaning(
     _draw_integers(-1, 1),
     _draw_integers(-2, 2),
     is_exact=True,
-    memory=_draw_memory,
+    memory=draw_memory,
 )
 
 

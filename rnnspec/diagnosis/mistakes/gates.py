@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from rnnspec.cases.case import Case
-from rnnspec.contract.kinds import JUDGED, KINDS, Kind
+from rnnspec.contract.kinds import KINDS, Kind
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
 from rnnspec.diagnosis.mistakes.places import (
     EVERYWHERE,
@@ -127,7 +127,7 @@ GATE_CHANGES: tuple[tuple[str, Callable[[Tensor], Tensor]], ...] = (
 
 
 def _list_kinds() -> list[Kind]:
-    return [KINDS[name] for name in JUDGED if KINDS[name].is_gated]
+    return [kind for kind in KINDS.values() if kind.is_gated]
 
 
 def _is_of_kind(kind: Kind, case: Case) -> bool:

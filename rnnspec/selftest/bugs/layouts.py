@@ -141,6 +141,7 @@ class StateStridesIgnored(Planted):
     """A non-contiguous `h_0` is read as if it were contiguous (pytorch #345);
     layouts.memory-layout sees it."""
 
+    single_state = True
     narrow = True
 
     def to_batched_states(self, hx: Tensor, batched: bool) -> Tensor:
@@ -175,6 +176,7 @@ class StateOffsetIgnored(Planted):
     """An `h_0` that is a slice of a larger tensor is read from the start of that tensor (allennlp
     #1486); layouts.memory-layout sees it."""
 
+    single_state = True
     narrow = True
 
     def to_batched_states(self, hx: Tensor, batched: bool) -> Tensor:
@@ -188,6 +190,7 @@ class ExpandedStateCut(Planted):
     """If `h_0` is expanded over the batch, only the first sample uses it (fastai2 PR #141);
     layouts.memory-layout or states.initial-state-used sees it."""
 
+    single_state = True
     narrow = True
 
     def to_batched_states(self, hx: Tensor, batched: bool) -> Tensor:

@@ -28,6 +28,9 @@ class Planted(Plain):
     ungated: ClassVar[bool] = False
     """Whether the bug can only be planted in a layer without gates, such as one about relu."""
 
+    single_state: ClassVar[bool] = False
+    """Whether the bug is about the memory of the state that is passed; an LSTM joins two states."""
+
 
 def is_ragged(sizes: Sizes) -> bool:
     """Return whether some sequences are shorter than others, which only packed input allows."""

@@ -150,6 +150,7 @@ class OwnStateRefused(Planted):
     """An `h_n` that is passed back to the layer that returned it is treated as zeros;
     states.carried sees it."""
 
+    single_state = True
     narrow = True
     returned = 0
 

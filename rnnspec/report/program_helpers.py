@@ -1,0 +1,21 @@
+"""The functions that the last lines of reproduction programs call."""
+
+from __future__ import annotations
+
+DATA = """def data(result):
+    return result.data if isinstance(result, torch.nn.utils.rnn.PackedSequence) else result"""
+CLOSE = """def close(got, expected):
+    torch.testing.assert_close(
+        {got}, {expected}, rtol={relative}, atol={tolerance}, equal_nan=True
+    )"""
+SPREAD = """def spread(result):
+    weights = torch.arange(1.0, result.numel() + 1).reshape(result.shape).to(result)
+    return (result * weights / result.numel()).sum()"""
+SPREAD_STATES = """def spread(result):
+    if isinstance(result, tuple):
+        return sum(map(spread, result))
+    weights = torch.arange(1.0, result.numel() + 1).reshape(result.shape).to(result)
+    return (result * weights / result.numel()).sum()"""
+LIST_TENSORS = """def list_tensors(states):
+    tuples = (state if isinstance(state, tuple) else (state,) for state in states)
+    return [each for state in tuples for each in state]"""
