@@ -7,67 +7,92 @@ from collections.abc import Mapping
 from hypothesis import strategies as st
 
 from rnnspec.cases.axes import AXES, AXIS, parse_value
-from rnnspec.cases.case import CONSTRAINTS, Case
+from rnnspec.cases.case import Case, list_constraints
 from rnnspec.cases.drawing import PROBABILITIES, cases_in_row
+from rnnspec.cases.plan import Scope
 from rnnspec.cases.sizes import DIMENSIONS, lengths
 from rnnspec.contract.config import Config
+from rnnspec.contract.kinds import KINDS, UNGATED, Kind, Nonlinearity
+from rnnspec.errors import suggest_similar
 
 __all__ = ["cases", "configs", "lengths"]
 
 
 @st.composite
 def configs(
-    draw: st.DrawFn, *, max_size: int = 8, max_layers: int = 3, dropout: bool = False
+    draw: st.DrawFn,
+    *,
+    max_size: int = 8,
+    max_layers: int = 3,
+    dropout: bool = False,
+    kind: str = UNGATED.name,
 ) -> Config:
-    """Draw configurations of nn.RNN that shrink to `RNN(1, 1)`.
+    """Draw configurations of a kind of layer that shrink to `RNN(1, 1)`, `GRU(1, 1)` and so on.
 
     `input_size` and `hidden_size` are at most `max_size`, and `num_layers` is at most `max_layers`.
     The `dropout` argument is 0; if `dropout` is true, it is drawn from probabilities from 0 to 1.
-    Raises ValueError if a bound is below 1.
+    Raises ValueError if a bound is below 1 or the kind does not exist.
     """
+    own = _find_kind(kind)
     for name, bound in (("max_size", max_size), ("max_layers", max_layers)):
         if bound < 1:
             raise ValueError(f"{name} must be at least 1, got {bound!r}")
+    input_size, hidden_size = (draw(st.integers(1, max_size)) for _ in range(2))
     return Config(
-        input_size=draw(st.integers(1, max_size)),
-        hidden_size=draw(st.integers(1, max_size)),
+        input_size=input_size,
+        hidden_size=hidden_size,
         num_layers=draw(st.integers(1, max_layers)),
-        nonlinearity=draw(st.sampled_from(("tanh", "relu"))),
+        nonlinearity=draw(st.sampled_from(own.nonlinearities or (Nonlinearity.TANH.value,))),
         bias=not draw(st.booleans()),
         batch_first=draw(st.booleans()),
         dropout=draw(st.one_of(st.just(0.0), PROBABILITIES, st.just(1.0))) if dropout else 0.0,
         bidirectional=draw(st.booleans()),
+        proj_size=draw(st.integers(0, hidden_size - 1)) if own.has_projection else 0,
+        kind=kind,
     )
 
 
 @st.composite
-def cases(draw: st.DrawFn, /, **fixed: object) -> Case:
+def cases(draw: st.DrawFn, /, *, kind: str = UNGATED.name, **fixed: object) -> Case:
     """Draw cases, each of which says how a layer is built and called, and on which numbers.
 
-    Keyword arguments fix axes to a value, which is an enum member or its text: `layout="packed"` is
-    the same as `layout=Layout.PACKED`. Cases shrink to sizes of 1 and the simplest value of every
-    axis. `rnnspec.draw_values(case)` returns the numbers of a case. Raises ValueError if an axis or
-    a value does not exist, or if the fixed values contradict each other.
+    `kind` is the kind of layer: rnn, gru or lstm. Other keyword arguments fix axes to a value,
+    which is an enum member or its text: `layout="packed"` is the same as `layout=Layout.PACKED`.
+    Cases shrink to sizes of 1 and the simplest value of every axis. `rnnspec.draw_values(case)`
+    returns the numbers of a case. Raises ValueError if the kind, an axis or a value does not exist,
+    or if the fixed values contradict each other or the kind.
     """
-    row = {name: parse_value(name, value) for name, value in fixed.items()}
-    if not _fulfils_constraints(row):
+    _find_kind(kind)
+    scope = Scope(kind=kind)
+    lacking = {axis.name: axis.simplest for axis in AXES if not scope.has_axis(axis.name)}
+    row = {**lacking, **{name: parse_value(name, value) for name, value in fixed.items()}}
+    for name, simplest in lacking.items():
+        if row[name] != simplest:
+            raise ValueError(f"{KINDS[kind].page} has no {name}, got {fixed[name]!r}")
+    if not _fulfils_constraints(row, kind):
         listed = ", ".join(f"{name}={value}" for name, value in row.items())
         raise ValueError(f"these values contradict each other: {listed}")
-    for name in (each for each in ("distribution", *AXIS) if each not in fixed):
+    for name in (each for each in ("distribution", *AXIS) if each not in row):
         # Draw from all values of the axis: if one axis shrinks, the draws of the others stay as
         # they are.
-        drawn = draw(st.sampled_from(AXIS[name].values))
+        values = scope.list_values(AXIS[name])
+        drawn = draw(st.sampled_from(values))
         row[name] = next(
-            value
-            for value in (drawn, *AXIS[name].values)
-            if _fulfils_constraints({**row, name: value})
+            value for value in (drawn, *values) if _fulfils_constraints({**row, name: value}, kind)
         )
     # One draw for each dimension, so that each can shrink by itself.
     large = tuple(name for name in DIMENSIONS if draw(st.integers(0, 5)) == 5)
-    case = draw(cases_in_row({axis.name: row[axis.name] for axis in AXES}, large))
+    case = draw(cases_in_row({**{axis.name: row[axis.name] for axis in AXES}, "kind": kind}, large))
     return case.replace(seed=draw(st.integers(0, 2**16)))
 
 
-def _fulfils_constraints(row: Mapping[str, object]) -> bool:
+def _find_kind(name: str) -> Kind:
+    """Return a kind of layer. Raises ValueError, with a suggestion, if there is none."""
+    if name not in KINDS:
+        raise ValueError(f"{name!r} is no kind of layer.{suggest_similar(name, KINDS)}")
+    return KINDS[name]
+
+
+def _fulfils_constraints(row: Mapping[str, object], kind: str) -> bool:
     """Return whether the values chosen so far fulfil the constraints on their axes."""
-    return all(each.allows(row) for each in CONSTRAINTS if row.keys() >= set(each.axes))
+    return all(each.allows(row) for each in list_constraints(kind) if row.keys() >= set(each.axes))

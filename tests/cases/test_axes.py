@@ -23,7 +23,7 @@ from rnnspec.cases.axes import (
     parse_value,
 )
 from rnnspec.cases.axes.prior_use.base import PROGRAM_WORDS
-from rnnspec.cases.case import CHOICES, CONFIG_AXES, Case
+from rnnspec.cases.case import CHOICES, CONFIG_AXES, IN_PART, Case
 from rnnspec.cases.drawing import draw_cases
 from rnnspec.cases.plan import PROFILES, Scope, plan_rows
 from rnnspec.contract.config import Config
@@ -116,9 +116,9 @@ def test_every_constructor_style_has_the_call_of_a_program(style: ConstructorSty
 
 
 def test_axes_are_fields_of_the_case_or_of_its_configuration() -> None:
-    assert {axis.name for axis in AXES} == {*CHOICES, *CONFIG_AXES, "dropout"}
+    assert {axis.name for axis in AXES} == {*CHOICES, *CONFIG_AXES, *IN_PART}
     assert set(CHOICES) <= set(vars(PLAIN))
-    assert {*CONFIG_AXES, "dropout"} <= set(vars(PLAIN.config))
+    assert {*CONFIG_AXES, *IN_PART} <= set(vars(PLAIN.config))
 
 
 def list_wrong_values() -> list[tuple[str, Any]]:

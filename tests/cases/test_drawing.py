@@ -55,7 +55,8 @@ def test_every_case_is_consistent_and_has_the_values_of_its_row() -> None:
     for row in list_some_rows():
         for _, case in draw_cases(list_some_rows(), 3, first, first + row.cases):
             assert is_consistent(case)
-            assert {axis.name: case.get_choice(axis.name) for axis in AXES} == dict(row.row)
+            found = {axis.name: case.get_choice(axis.name) for axis in AXES}
+            assert {**found, "kind": case.config.kind} == dict(row.row)
         first += row.cases
 
 

@@ -22,7 +22,9 @@ from rnnspec.cases.axes import (
 )
 from rnnspec.cases.case import Case, is_consistent
 from rnnspec.cases.drawing import draw_examples
+from rnnspec.cases.plan import Scope
 from rnnspec.contract.config import Config
+from rnnspec.contract.kinds import KINDS
 
 QUIET = settings(database=None, max_examples=300)
 SIMPLEST = Case(config=Config(1, 1))
@@ -77,10 +79,34 @@ def test_fixed_axes_keep_their_value_and_cases_are_consistent(fixed: dict[str, A
     check()
 
 
-def test_every_value_of_every_axis_is_drawn() -> None:
-    drawn = [case for seed in range(5) for case in draw_examples(strategies.cases(), 150, seed)]
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_value_of_every_axis_is_drawn(kind: str) -> None:
+    strategy = strategies.cases(kind=kind)
+    drawn = [case for seed in range(5) for case in draw_examples(strategy, 150, seed)]
+    assert {case.config.kind for case in drawn} == {kind}
+    assert all(is_consistent(case) for case in drawn)
     for axis in AXES:
-        assert {case.get_choice(axis.name) for case in drawn} == set(axis.values)
+        wanted = set(Scope(kind=kind).list_values(axis))
+        if axis.name == "distribution" and kind != "rnn":
+            wanted -= {Distribution.INTEGER}
+        assert {case.get_choice(axis.name) for case in drawn} == wanted
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_configurations_of_every_kind_are_drawn(kind: str) -> None:
+    drawn = draw_examples(strategies.configs(kind=kind), 60, 0)
+    assert {config.kind for config in drawn} == {kind}
+    assert len({config.proj_size for config in drawn}) > (3 if kind == "lstm" else 0)
+
+
+def test_an_axis_that_a_kind_lacks_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"nn\.GRU has no nonlinearity, got 'relu'"):
+        draw_examples(strategies.cases(kind="gru", nonlinearity="relu"), 1, 0)
+
+
+def test_a_kind_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"'gur' is no kind of layer\. Did you mean 'gru'\?"):
+        draw_examples(strategies.cases(kind="gur"), 1, 0)
 
 
 @pytest.mark.parametrize(
@@ -96,17 +122,16 @@ def test_every_value_of_every_axis_is_drawn() -> None:
     ids=str,
 )
 def test_the_text_of_a_value_is_the_same_as_the_value(name: str, member: Choice) -> None:
-    from_member, from_text = (
-        draw_examples(strategies.cases(**{name: value}), 20, 0) for value in (member, member.text)
-    )
+    from_member, from_text = draw_examples(strategies.cases(**{name: value}), 20, 0)  # type: ignore[arg-type] for value in (member, member.text)
     assert from_text == from_member
     assert {case.get_choice(name) for case in from_text} == {member}
 
 
 def test_every_value_of_every_axis_can_be_fixed_as_text() -> None:
     for axis in AXES:
+        kind = "lstm" if axis.name == "proj_size" else "rnn"
         for value in axis.values:
-            [case] = draw_examples(strategies.cases(**{axis.name: str(value)}), 1, 0)
+            [case] = draw_examples(strategies.cases(kind=kind, **{axis.name: str(value)}), 1, 0)
             assert case.get_choice(axis.name) == value
 
 
