@@ -12,8 +12,7 @@ from rnnspec.cases.drawing import PROBABILITIES, cases_in_row
 from rnnspec.cases.plan import Scope
 from rnnspec.cases.sizes import DIMENSIONS, lengths
 from rnnspec.contract.config import Config
-from rnnspec.contract.kinds import KINDS, UNGATED, Kind, Nonlinearity
-from rnnspec.errors import suggest_similar
+from rnnspec.contract.kinds import KINDS, UNGATED, Nonlinearity, find_kind
 
 __all__ = ["cases", "configs", "lengths"]
 
@@ -33,7 +32,7 @@ def configs(
     The `dropout` argument is 0; if `dropout` is true, it is drawn from probabilities from 0 to 1.
     Raises ValueError if a bound is below 1 or the kind does not exist.
     """
-    own = _find_kind(kind)
+    own = find_kind(kind)
     for name, bound in (("max_size", max_size), ("max_layers", max_layers)):
         if bound < 1:
             raise ValueError(f"{name} must be at least 1, got {bound!r}")
@@ -62,7 +61,7 @@ def cases(draw: st.DrawFn, /, *, kind: str = UNGATED.name, **fixed: object) -> C
     returns the numbers of a case. Raises ValueError if the kind, an axis or a value does not exist,
     or if the fixed values contradict each other or the kind.
     """
-    _find_kind(kind)
+    find_kind(kind)
     scope = Scope(kind=kind)
     lacking = {axis.name: axis.simplest for axis in AXES if not scope.has_axis(axis.name)}
     row = {**lacking, **{name: parse_value(name, value) for name, value in fixed.items()}}
@@ -70,7 +69,7 @@ def cases(draw: st.DrawFn, /, *, kind: str = UNGATED.name, **fixed: object) -> C
         if row[name] != simplest:
             raise ValueError(f"{KINDS[kind].page} has no {name}, got {fixed[name]!r}")
     if not _fulfils_constraints(row, kind):
-        listed = ", ".join(f"{name}={value}" for name, value in row.items())
+        listed = ", ".join(f"{name}={row[name]}" for name in fixed)
         raise ValueError(f"these values contradict each other: {listed}")
     for name in (each for each in ("distribution", *AXIS) if each not in row):
         # Draw from all values of the axis: if one axis shrinks, the draws of the others stay as
@@ -84,13 +83,6 @@ def cases(draw: st.DrawFn, /, *, kind: str = UNGATED.name, **fixed: object) -> C
     large = tuple(name for name in DIMENSIONS if draw(st.integers(0, 5)) == 5)
     case = draw(cases_in_row({**{axis.name: row[axis.name] for axis in AXES}, "kind": kind}, large))
     return case.replace(seed=draw(st.integers(0, 2**16)))
-
-
-def _find_kind(name: str) -> Kind:
-    """Return a kind of layer. Raises ValueError, with a suggestion, if there is none."""
-    if name not in KINDS:
-        raise ValueError(f"{name!r} is no kind of layer.{suggest_similar(name, KINDS)}")
-    return KINDS[name]
 
 
 def _fulfils_constraints(row: Mapping[str, object], kind: str) -> bool:

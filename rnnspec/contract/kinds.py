@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import Enum
 from itertools import permutations
 
+from rnnspec.errors import suggest_similar
+
 
 class Nonlinearity(str, Enum):
     """The activation of an nn.RNN, with the values of its `nonlinearity` argument."""
@@ -121,3 +123,10 @@ CELLS = tuple(f"{kind.title}Cell" for kind in KINDS.values())
 """The classes of torch.nn that compute one step."""
 UNGATED = RNN
 """The kind whose layers have a single gate."""
+
+
+def find_kind(name: str) -> Kind:
+    """Return a kind of layer. Raises ValueError, with a suggestion, if there is none."""
+    if name not in KINDS:
+        raise ValueError(f"{name!r} is no kind of layer.{suggest_similar(name, KINDS)}")
+    return KINDS[name]

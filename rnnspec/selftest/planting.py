@@ -55,6 +55,8 @@ def can_be_planted(bug: type[nn.Module], kind: Kind) -> bool:
     """Return whether a bug changes what a layer of a kind computes."""
     if kind.is_gated and getattr(bug, "ungated", False):
         return False
+    if getattr(bug, "packed_checks", False) and not kind.checks_packed:
+        return False
     return len(kind.states) == 1 or not getattr(bug, "single_state", False)
 
 

@@ -140,22 +140,24 @@ def _resize(
 
 
 def _pick(observation: Observation, name: str, changes: Sequence[Change]) -> list[InvalidCall]:
-    """Return calls with some of these changes of a state, chosen by the seed of the case."""
+    """Return calls with some of these changes of a state, chosen by the seed of the case.
+
+    A wrong h_0 is passed beside a right c_0, and beside one that is wrong in the same way.
+    """
     valid = build_valid_call(observation)
+    is_leading = name == HIDDEN and len(valid.states) > 1
     return [
-        valid.with_states(_change(valid, name, change, alike=number % 2 == 1))
-        for number, change in enumerate(pick_values(observation, changes, CALLS_PER_CASE))
+        valid.with_states(_change(valid, name, change, alike=alike))
+        for change in pick_values(observation, changes, CALLS_PER_CASE)
+        for alike in ((False, True) if is_leading else (False,))
     ]
 
 
 def _change(
     valid: ValidCall, name: str, change: Change, *, alike: bool = False
 ) -> dict[str, Tensor]:
-    """Return a state in another shape; the other states too if the change is to be `alike`.
-
-    Only h_0 leads the others: a wrong c_0 beside a right h_0 is what rules about c_0 are about.
-    """
-    names = list(valid.states) if alike and name == HIDDEN else [name]
+    """Return a state in another shape; the other states too if the change is to be `alike`."""
+    names = list(valid.states) if alike else [name]
     changed: dict[str, Tensor] = {}
     for each in names:
         state = valid.states[each]

@@ -34,6 +34,7 @@ class FlatStateForPacked(Planted):
     """With packed input, a 2-D `h_0` is accepted and used for every sequence;
     errors.h-0-rank-packed sees it."""
 
+    packed_checks = True
     narrow = True
 
     def forward_packed(self, input: Any, hx: Tensor | None) -> Any:
@@ -46,6 +47,7 @@ class OneStateForUnsorted(Planted):
     """With packed input that is not sorted, an `h_0` for one sequence is used for all of them;
     errors.h-0-batch-unsorted sees it."""
 
+    packed_checks = True
     narrow = True
 
     def forward_packed(self, input: Any, hx: Tensor | None) -> Any:
@@ -131,6 +133,8 @@ class NoneRefused(Planted):
 
 class FirstArgumentNamedX(Planted):
     """The first argument of a call is named `x`; layouts.input-by-name sees it."""
+
+    single_state = True
 
     def forward(self, x: Any, hx: Tensor | None = None) -> Any:
         return super().forward(x, hx)

@@ -93,6 +93,7 @@ class PackedUnchecked(Planted):
     """With packed input, an `h_0` for too many layers is accepted (pytorch #4002);
     errors.h-0-layers sees it."""
 
+    packed_checks = True
     narrow = True
 
     def check_packed_input(self, data: Tensor, hx: Tensor | None, sizes: Sizes) -> None:
@@ -120,6 +121,7 @@ class StatesSortedBeforeChecked(Planted):
     """With packed input, an `h_0` for too many samples is accepted, because it is sorted before it
     is checked; errors.h-0-batch-sorted sees it."""
 
+    packed_checks = True
     narrow = True
 
     def check_packed_input(self, data: Tensor, hx: Tensor | None, sizes: Sizes) -> None:

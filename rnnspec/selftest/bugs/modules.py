@@ -46,6 +46,7 @@ class CopySharesParameters(Planted):
 class CopyForgetsArguments(Planted):
     """A deep copy of a relu layer is a tanh layer; modules.deepcopy sees it."""
 
+    ungated = True
     narrow = True
 
     def __deepcopy__(self, memo: dict[int, Any]) -> CopyForgetsArguments:

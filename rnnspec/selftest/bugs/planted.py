@@ -31,6 +31,9 @@ class Planted(Plain):
     single_state: ClassVar[bool] = False
     """Whether the bug is about the memory of the state that is passed; an LSTM joins two states."""
 
+    packed_checks: ClassVar[bool] = False
+    """Whether the bug is about shapes in a call with packed input, which nn.LSTM does not check."""
+
 
 def is_ragged(sizes: Sizes) -> bool:
     """Return whether some sequences are shorter than others, which only packed input allows."""

@@ -32,6 +32,7 @@ class InputTransposedInPlace(Planted):
 class StateWrittenInPlace(Planted):
     """`h_n` is written into the caller's `h_0`; side-effects.arguments sees it."""
 
+    single_state = True
     narrow = True
 
     def forward_tensor(self, input: Tensor, hx: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -162,6 +163,7 @@ class GradientOverwritten(Planted):
     """The backward pass of tanh overwrites the gradient that the caller passed in (apache/mxnet PR
     #18203); side-effects.backward sees it."""
 
+    ungated = True
     narrow = True
 
     def activation(self, x: Tensor) -> Tensor:

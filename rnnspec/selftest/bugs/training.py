@@ -62,6 +62,7 @@ class CarriedStateDetached(Planted):
     """A unidirectional layer recognises the state that it returned last, and detaches it
     (denizyuret/Knet.jl #408); gradients.across-calls sees it."""
 
+    single_state = True
     narrow = True
 
     def forward(
@@ -77,6 +78,7 @@ class LastStateKept(Planted):
     """The layer keeps its last `h_n`, and continues from it if it is handed back the same memory,
     detached or not (soumith/cudnn.torch #348); gradients.detached-state sees it."""
 
+    single_state = True
     narrow = True
 
     def initial_states(self, hx: Tensor | None, input: Tensor, batch: int) -> Tensor:
