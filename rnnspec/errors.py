@@ -3,6 +3,7 @@
 RnnspecError
 +-- CannotCheck          nothing was checked; the command line exits with status 2
 |   +-- TargetError      the target cannot be imported or called, or returns no module
+|   +-- AdapterError     an adapter has a part that means nothing
 |   +-- SelectionError   a rule, a feature, an argument or a profile does not exist
 |   +-- DeviceError      torch does not support the device on this machine
 +-- ViolationsFound      raised by `Report.raise_for_violations`
@@ -36,6 +37,10 @@ class CannotCheck(RnnspecError):
 
 class TargetError(CannotCheck):
     """The target cannot be imported or called, or does not return a module."""
+
+
+class AdapterError(CannotCheck):
+    """An adapter has a part that means nothing; the message suggests others."""
 
 
 class SelectionError(CannotCheck):

@@ -31,6 +31,7 @@ STAGES = {
     "plain": 2,
     "subjects": 3,
     "observe": 4,
+    "adapters": 4,
     "rulekit": 5,
     "engine": 6,
     "diagnosis": 7,
@@ -50,7 +51,7 @@ STAGES = {
 }
 
 # Public modules that re-export parts of stages. Each imports only these, and no stage imports it.
-FACES = {"shapes": {"contract"}, "strategies": {"cases", "contract"}}
+FACES = {"adapt": {"adapters"}, "shapes": {"contract"}, "strategies": {"cases", "contract"}}
 
 # Stages that must work with only these packages installed. All others may use every dependency.
 ALLOWED = {

@@ -8,11 +8,13 @@ from typing import Any
 
 import torch
 
+from rnnspec.adapters.adapter import Adapter
 from rnnspec.cases.axes.constructor_style import SIZES
 from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import KINDS, UNGATED
 from rnnspec.errors import SelectionError, TargetError
 from rnnspec.options import AUTOMATIC, check_choice
+from rnnspec.subjects.capabilities import Capabilities
 from rnnspec.subjects.failures import Failure
 from rnnspec.subjects.kind import (
     TRIED_SIZES,
@@ -43,6 +45,9 @@ def build_subject(
             f"{target.label} is a layer already; name its class or a factory that builds a new one."
         )
     subject = TorchSubject(target, device, fixed=fixed)
+    if isinstance(target.factory, Adapter):
+        lacking = Capabilities(unsupported=target.factory.unsupported)
+        subject = replace(subject, capabilities=lacking)
     given = ", ".join(
         [*map(str, TRIED_SIZES), *(f"{name}={value!r}" for name, value in fixed.items())]
     )

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
+from rnnspec.adapters.adapter import Adapter
 from rnnspec.api.building import build_subject, check_kind
 from rnnspec.api.validation import check_run_options
 from rnnspec.cases.axes import AXIS, DropoutLevel, DType, Feature, Float32Precision, Projection
@@ -132,10 +133,12 @@ def prepare_suite(target: LayerTarget, options: CheckOptions) -> LayerSuite:
     check_kind(options.kind)
     check_choice("sizes", options.sizes, (AUTOMATIC, *(each.value for each in SizeSource)))
     chosen = select_parts(select_layer_rules(options.rules), options.parts)
-    pinned = _pin_axes(options)
     check_run_options(options)
     excluded = parse_features(options.without) | _exclude_tf32(options)
     found = resolve_target(target)
+    if isinstance(found.factory, Adapter):
+        options = replace(options, arguments={**found.factory.fixed, **options.arguments})
+    pinned = _pin_axes(options)
     with keep_random_numbers():
         subject = build_subject(found, str(options.device), options.kind, options.arguments)
         subject = replace(subject, capabilities=probe_capabilities(subject, excluded))

@@ -31,6 +31,7 @@ class Feature(Enum):
     PICKLE = ("pickle", "pickling")
     FUNCTIONAL = ("functional", "torch.func.functional_call")
     META = ("meta", "the meta device")
+    DROP_IN = ("drop-in", "the documented constructor, parameters and methods of a module")
 
     @property
     def text(self) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from rnnspec.contract.clauses import Level
 from rnnspec.contract.features import Feature
 from rnnspec.contract.kinds import KINDS
+from rnnspec.contract.parts import Part
 from rnnspec.report.data import (
     FaultSummary,
     PartVerdict,
@@ -214,7 +215,9 @@ def format_conclusion(report: Report) -> str:
     if report.verdict is RunVerdict.CONFORMS:
         lacking = _format_lacking(report)
         held = _format_held(report)
-        return f"{report.subject} conforms to {_name_contract(report)}{lacking}: {held}{extra}."
+        parts = f". {_format_parts(report)}" if Feature.DROP_IN in report.unsupported else ""
+        end = f"{held}{parts}{extra}"
+        return f"{report.subject} conforms to {_name_contract(report)}{lacking}: {end}."
     faults = _format_faults(report)
     return f"{report.subject} violates {_name_contract(report)}: {faults}{extra}."
 
@@ -227,8 +230,14 @@ def _name_contract(report: Report) -> str:
 
 
 def _format_lacking(report: Report) -> str:
-    """Return what the subject openly refuses or the user excluded, except what no CPU has."""
-    names = [feature.text for feature in report.unsupported if feature is not Feature.TF32]
+    """Return what the subject openly refuses or the user excluded, except what no CPU has.
+
+    What an adapter stands in for is said of the parts of the contract.
+    """
+    said = {Feature.TF32}
+    if Feature.DROP_IN in report.unsupported:
+        said |= {Feature.DROP_IN, Feature.PICKLE}
+    names = [feature.text for feature in report.unsupported if feature not in said]
     return f", without {', '.join(names)}" if names else ""
 
 
@@ -247,19 +256,36 @@ def _format_faults(report: Report) -> str:
     total = _count_faults(len(scored))
     if report.kind == "model":
         return total
-    texts = {part: _describe_part(verdict) for part, verdict in report.parts.items()}
+    return f"{total}. {_format_parts(report)}"
+
+
+def _format_parts(report: Report) -> str:
+    """Return the verdict on each part of the contract."""
+    texts = {part: _describe_part(part, report) for part in report.parts}
     groups: dict[str, list[str]] = {}
     for part, text in texts.items():
         groups.setdefault(text, []).append(part.value)
-    parts = "; ".join(f"{', '.join(names)}: {text}" for text, names in groups.items())
-    return f"{total}. {parts}"
+    return "; ".join(f"{', '.join(names)}: {text}" for text, names in groups.items())
 
 
 def _count_faults(number: int) -> str:
     return "1 fault" if number == 1 else f"{number} faults"
 
 
-def _describe_part(verdict: PartVerdict) -> str:
+def _describe_part(part: Part, report: Report) -> str:
+    """Return the verdict on a part, and how much of it was judged if an adapter hides the rest."""
+    own = [result for result in report.results if result.part is part]
+    reason = report.unsupported.get(Feature.DROP_IN)
+    hidden = sum(result.message == reason for result in own if not result.is_broken)
+    if reason is None or part in (Part.VALUES, Part.GRADIENTS) or not hidden:
+        return _describe_verdict(report.parts[part])
+    if hidden == len(own):
+        return "not judged"
+    judged = f"{len(own) - hidden} of {len(own)} rules judged"
+    return f"{_describe_verdict(report.parts[part])} ({judged})"
+
+
+def _describe_verdict(verdict: PartVerdict) -> str:
     if verdict.faults:
         return _count_faults(verdict.faults)
     if verdict.doubtful:

@@ -15,6 +15,7 @@ from rnnspec.cases.space import FIELDS
 from rnnspec.contract.clauses import Clause, Level, find_clause, find_source
 from rnnspec.contract.kinds import KINDS
 from rnnspec.contract.parts import Part
+from rnnspec.rulekit.adapted import add_drop_in
 from rnnspec.rulekit.conditions import Condition, always
 from rnnspec.rulekit.snippet import Snippet
 
@@ -236,7 +237,7 @@ def rule(
             theme,
             found,
             when,
-            frozenset(needs),
+            add_drop_in(needs, name, chosen),
             check,
             *_split_docstring(name, check),
             chosen,

@@ -1,0 +1,222 @@
+"""An adapter: what says how an implementation is built and called, and what it lacks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+
+from rnnspec.adapters.expressions import NAME, Expression, parse_expression
+from rnnspec.adapters.forms import Form, parse_arguments, parse_results
+from rnnspec.adapters.layer import AdaptedLayer
+from rnnspec.contract.config import Config
+from rnnspec.contract.features import Feature
+from rnnspec.contract.kinds import KINDS, Kind
+from rnnspec.contract.shapes import parameter_shapes
+from rnnspec.errors import AdapterError, TargetError, suggest_similar
+from rnnspec.options import check_choice
+from rnnspec.subjects.failures import Unsupported
+from rnnspec.subjects.target import resolve_target
+
+Recipe = tuple[Callable[[str], str], Expression]
+"""How a parameter is made: what a name in its expression stands for, and the expression."""
+PLACE = re.compile(r"\{(\w*)\}")
+PLACES = ("layer", "direction", "suffix")
+SIZES = ("input_size", "hidden_size")
+SUFFIXES = ("", "_reverse")
+ADAPTED = "an adapter stands in for the constructor, the parameters and the methods of the layer"
+PICKLED = "pickling would pickle the adapter"
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """A factory that takes the documented arguments, for an implementation with others.
+
+    build_own  what builds the implementation from a configuration
+    kind       the kind of layer
+    weights    the expression for each parameter of the implementation, by name or template
+    arguments  what the implementation calls the documented arguments that it takes
+    fixed      the documented arguments that have the same value in every layer
+    call       the form of the arguments of a call
+    returns    the form of what a call returns
+    lacks      the features that the implementation lacks, with the reasons
+    needs_state  whether a call must be given a state, so that the adapter passes zeros
+    label      what the implementation is called
+    """
+
+    build_own: Callable[[Config], nn.Module]
+    kind: Kind
+    weights: Mapping[str, Expression]
+    arguments: Mapping[str, str]
+    fixed: Mapping[str, Any]
+    call: Form
+    returns: Form
+    lacks: Mapping[Feature, str]
+    needs_state: bool = False
+    label: str = field(default="", compare=False)
+
+    def __call__(self, *positional: Any, **named: Any) -> AdaptedLayer:
+        """Build a layer from the documented arguments. Raises TypeError for any other."""
+        dtype, device = named.pop("dtype", None), named.pop("device", None)
+        given = {**dict(zip(self.kind.arguments, positional, strict=False)), **named}
+        for name in given:
+            if name not in self.kind.arguments or len(positional) > len(self.kind.arguments):
+                raise TypeError(f"{self.kind.page} has no argument {name!r}")
+        config = Config(**{**self.fixed, **given}, kind=self.kind.name)
+        for name, value in self.fixed.items():
+            if getattr(config, name) != value:
+                raise Unsupported(f"{name} is always {value!r}")
+        return AdaptedLayer(self, config, dtype, device)
+
+    def __repr__(self) -> str:
+        return f"adapter of {self.label}"
+
+    @property
+    def unsupported(self) -> dict[Feature, str]:
+        """Every feature that cannot be judged through the adapter, with the reason."""
+        found = {Feature.DROP_IN: ADAPTED, Feature.PICKLE: PICKLED}
+        for name in self.kind.arguments:
+            if name not in (*SIZES, *self.arguments, *self.fixed):
+                found[Feature.parse(name)] = f"{self.label} has no {name}"
+        if "h" not in self.call.names:
+            found[Feature.STATE] = f"{self.label} takes no initial state"
+        return {**found, **self.lacks}
+
+    def make_recipes(self, config: Config) -> dict[str, Recipe]:
+        """Return how each parameter of the implementation is made, for a configuration."""
+        found: dict[str, Recipe] = {}
+        known = parameter_shapes(config)
+        for template, expression in self.weights.items():
+            for layer, direction in _list_places(template, config):
+                look_up = _make_look_up(layer, direction)
+                if all(look_up(name) in known for name in expression.names):
+                    name = template.format(
+                        layer=layer, direction=direction, suffix=SUFFIXES[direction]
+                    )
+                    found[name] = (look_up, expression)
+        return found
+
+
+def _list_places(template: str, config: Config) -> Iterator[tuple[int, int]]:
+    """Yield the layers and directions of a configuration that a template names."""
+    names = PLACE.findall(template)
+    has_direction = "direction" in names or "suffix" in names
+    for layer in range(config.num_layers if "layer" in names else 1):
+        for direction in range(config.num_directions if has_direction else 1):
+            yield layer, direction
+
+
+def _make_look_up(layer: int, direction: int) -> Callable[[str], str]:
+    """Return the function that completes a name for a layer and a direction."""
+
+    def look_up(name: str) -> str:
+        found = NAME.fullmatch(name)
+        assert found is not None
+        if found["layer"] is not None:
+            return name
+        return f"{found['role']}_l{layer}{found['suffix'] or SUFFIXES[direction]}"
+
+    return look_up
+
+
+def module(
+    target: str | Callable[..., nn.Module] | None = None,
+    *,
+    weights: Mapping[str, str],
+    kind: str = "rnn",
+    build: Callable[[Config], nn.Module] | None = None,
+    arguments: Mapping[str, str] | None = None,
+    fixed: Mapping[str, Any] | None = None,
+    call: str = "x, h",
+    returns: str = "output, h",
+    lacks: Mapping[str, str] | None = None,
+    needs_state: bool = False,
+) -> Adapter:
+    """Return an adapter for a torch module that computes a whole layer.
+
+    `target` is a class or a factory that takes both sizes by position, or a text that names one;
+    `build` takes the configuration instead. `weights` has an expression over the documented
+    parameters for each parameter of the module; `{layer}`, `{direction}` (0 or 1) and `{suffix}`
+    ("" or "_reverse") in its name repeat it. `arguments` says what the module calls the documented
+    arguments that it takes, and `fixed` has the value of those that cannot be chosen. `call` and
+    `returns` are forms, see `rnnspec.adapters.forms`. `lacks` has the features that the module does
+    not have, each with the reason. Raises AdapterError if something is not understood.
+    """
+    check_choice("kind", kind, KINDS)
+    data = KINDS[kind]
+    if (target is None) == (build is None):
+        raise AdapterError("an adapter needs either a target or a function that builds the module")
+    names = dict(arguments or {})
+    _check_arguments("arguments", names, data)
+    _check_arguments("fixed", fixed or {}, data)
+    makes_all = build is not None and arguments is None
+    return Adapter(
+        build_own=build or _make_builder(target, names),
+        kind=data,
+        weights={
+            _check_template(name): parse_expression(text, data) for name, text in weights.items()
+        },
+        arguments={name: name for name in data.arguments} if makes_all else names,
+        fixed=dict(fixed or {}),
+        call=parse_arguments(call, data),
+        returns=parse_results(returns, data),
+        lacks={_find_feature(name): reason for name, reason in (lacks or {}).items()},
+        needs_state=needs_state,
+        label=_name_target(build if target is None else target),
+    )
+
+
+def _check_arguments(what: str, names: Mapping[str, Any], kind: Kind) -> None:
+    for name in names:
+        if name not in kind.arguments:
+            near = suggest_similar(name, kind.arguments)
+            raise AdapterError(f"{what}: {kind.page} has no argument {name!r}.{near}")
+
+
+def _check_template(name: str) -> str:
+    for place in PLACE.findall(name):
+        if place not in PLACES:
+            near = suggest_similar(place, PLACES)
+            listed = ", ".join(f"{{{each}}}" for each in PLACES)
+            raise AdapterError(f"{name!r}: there is no {{{place}}}.{near} There are {listed}.")
+    return name
+
+
+def _find_feature(name: str) -> Feature:
+    try:
+        return Feature.parse(name)
+    except ValueError as error:
+        raise AdapterError(f"lacks: {error}") from error
+
+
+def _name_target(target: Any) -> str:
+    if isinstance(target, str):
+        return target
+    return getattr(target, "__qualname__", None) or repr(target)
+
+
+def _make_builder(target: Any, names: Mapping[str, str]) -> Callable[[Config], nn.Module]:
+    """Return what builds a module from a configuration with the names of its own arguments."""
+
+    def build(config: Config) -> nn.Module:
+        factory = resolve_target(target).factory if isinstance(target, str) else target
+        sizes = [getattr(config, name) for name in SIZES if name not in names]
+        given = {own: getattr(config, name) for name, own in names.items()}
+        made = factory(*sizes, **given)
+        if not isinstance(made, nn.Module):
+            raise TargetError(f"{_name_target(target)} returned {made!r}; expected a torch module")
+        return made
+
+    return build
+
+
+def list_uncovered(adapter: Adapter, own: nn.Module, config: Config) -> list[str]:
+    """Return the parameters of a module for which an adapter has no expression."""
+    recipes = adapter.make_recipes(config)
+    return [name for name, _ in own.named_parameters() if name not in recipes]
+
+
+__all__ = ["Adapter", "list_uncovered", "module"]

@@ -1,0 +1,177 @@
+"""The weights of a layer as expressions over the documented ones: parsed, and never run as code.
+
+A name is a documented parameter: `weight_ih` is that of the layer and direction for which the
+expression is evaluated, `weight_ih_reverse` that of the backward direction of this layer, and
+`weight_ih_l1_reverse` one parameter by its full name. `weight_ih[reset, new]` takes the rows of
+these gates in this order, and `.T` transposes. `rows(...)` and `columns(...)` concatenate,
+`stack(...)` adds an axis in front, and `+`, `-` and a factor mean what they say.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from rnnspec.contract.kinds import Kind
+from rnnspec.errors import AdapterError, suggest_similar
+
+LookUp = Callable[[str], torch.Tensor]
+"""A function that returns the tensor for a name."""
+NAME = re.compile(r"(?P<role>(?:weight|bias)_[a-z]+)(?:_l(?P<layer>\d+))?(?P<suffix>_reverse)?")
+ROLES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+PROJECTION = "weight_hr"
+
+
+def _concatenate_rows(parts: Sequence[torch.Tensor]) -> torch.Tensor:
+    return torch.cat(tuple(parts), 0)
+
+
+def _concatenate_columns(parts: Sequence[torch.Tensor]) -> torch.Tensor:
+    return torch.cat(tuple(parts), 1)
+
+
+def _stack(parts: Sequence[torch.Tensor]) -> torch.Tensor:
+    return torch.stack(tuple(parts))
+
+
+FUNCTIONS = {"rows": _concatenate_rows, "columns": _concatenate_columns, "stack": _stack}
+
+
+@dataclass(frozen=True)
+class Expression:
+    """An expression that makes one parameter of a layer from the documented ones.
+
+    text   what the user wrote
+    names  the names that occur in it
+    """
+
+    text: str
+    names: tuple[str, ...]
+    gates: tuple[str, ...]
+    tree: ast.expr
+
+    def evaluate(self, look_up: LookUp) -> torch.Tensor | float:
+        """Return the value: a tensor, or a number if the expression is one."""
+        return _evaluate(self.tree, look_up, self.gates)
+
+
+def parse_expression(text: str, kind: Kind) -> Expression:
+    """Return the expression that a text means for a kind of layer.
+
+    Raises AdapterError, with a suggestion, for what is no expression.
+    """
+    try:
+        tree = ast.parse(text.strip(), mode="eval").body
+    except (SyntaxError, ValueError) as error:
+        raise AdapterError(f"{text!r} is no expression: {error}") from error
+    names: list[str] = []
+    _check(tree, text, kind, names)
+    return Expression(text, tuple(names), kind.gates, tree)
+
+
+def _check(tree: ast.expr, text: str, kind: Kind, names: list[str]) -> None:
+    """Raise AdapterError for a part that has no meaning, and collect the names in the others."""
+    if isinstance(tree, ast.Name):
+        _check_name(tree.id, text, kind)
+        names.append(tree.id)
+        return
+    if _is_number(tree):
+        return
+    if isinstance(tree, ast.Subscript):
+        for gate in _list_gates(tree, text):
+            if gate not in kind.gates:
+                near = suggest_similar(gate, kind.gates)
+                listed = ", ".join(kind.gates)
+                raise AdapterError(
+                    f"{text!r}: {kind.page} has no gate {gate!r}.{near} It has {listed}."
+                )
+    elif isinstance(tree, ast.Call):
+        name = tree.func.id if isinstance(tree.func, ast.Name) else ast.unparse(tree.func)
+        if name not in FUNCTIONS or tree.keywords or not tree.args:
+            near = suggest_similar(name, FUNCTIONS)
+            known = ", ".join(FUNCTIONS)
+            raise AdapterError(f"{text!r}: no function {name!r}.{near} There are {known}.")
+    elif not _is_operation(tree):
+        raise AdapterError(f"{text!r}: {ast.unparse(tree)!r} has no meaning in an expression")
+    for part in _list_operands(tree):
+        _check(part, text, kind, names)
+
+
+def _check_name(name: str, text: str, kind: Kind) -> None:
+    known = (*ROLES, PROJECTION) if kind.has_projection else ROLES
+    found = NAME.fullmatch(name)
+    if found is None or found["role"] not in known:
+        near = suggest_similar(name, known)
+        raise AdapterError(f"{text!r}: {kind.page} has no parameter {name!r}.{near}")
+
+
+def _is_number(tree: ast.expr) -> bool:
+    return isinstance(tree, ast.Constant) and type(tree.value) in (int, float)
+
+
+def _is_operation(tree: ast.expr) -> bool:
+    if isinstance(tree, ast.Attribute):
+        return tree.attr == "T"
+    if isinstance(tree, ast.UnaryOp):
+        return isinstance(tree.op, ast.USub)
+    if not isinstance(tree, ast.BinOp):
+        return False
+    if isinstance(tree.op, ast.Mult):
+        return _is_number(tree.left)
+    return isinstance(tree.op, ast.Add | ast.Sub)
+
+
+def _list_operands(tree: ast.expr) -> list[ast.expr]:
+    if isinstance(tree, ast.Call):
+        return list(tree.args)
+    if isinstance(tree, ast.BinOp):
+        return [tree.left, tree.right]
+    if isinstance(tree, ast.UnaryOp):
+        return [tree.operand]
+    return [tree.value] if isinstance(tree, ast.Subscript | ast.Attribute) else []
+
+
+def _list_gates(tree: ast.Subscript, text: str) -> list[str]:
+    parts = tree.slice.elts if isinstance(tree.slice, ast.Tuple) else [tree.slice]
+    names = [part.id for part in parts if isinstance(part, ast.Name)]
+    if len(names) < len(parts):
+        raise AdapterError(f"{text!r}: {ast.unparse(tree.slice)!r} is no list of gates")
+    return names
+
+
+def _evaluate(tree: ast.expr, look_up: LookUp, gates: Sequence[str]) -> torch.Tensor | float:
+    if isinstance(tree, ast.Name):
+        return look_up(tree.id)
+    if isinstance(tree, ast.Constant):
+        return float(tree.value)  # type: ignore[arg-type]
+    parts = [_evaluate(part, look_up, gates) for part in _list_operands(tree)]
+    if isinstance(tree, ast.Call):
+        tensors = [part for part in parts if isinstance(part, torch.Tensor)]
+        return FUNCTIONS[tree.func.id](tensors)  # type: ignore[attr-defined]
+    if isinstance(tree, ast.BinOp):
+        return _combine(tree.op, *parts)
+    (value,) = parts
+    if isinstance(tree, ast.UnaryOp):
+        return -value
+    if isinstance(value, float):
+        raise AdapterError(f"{ast.unparse(tree)!r}: a number has no rows")
+    if isinstance(tree, ast.Attribute):
+        return value.transpose(-2, -1) if value.dim() > 1 else value
+    return _select_gates(value, _list_gates(tree, ""), gates)  # type: ignore[arg-type]
+
+
+def _combine(
+    operator: ast.operator, left: torch.Tensor | float, right: torch.Tensor | float
+) -> torch.Tensor | float:
+    if isinstance(operator, ast.Mult):
+        return left * right
+    return left + right if isinstance(operator, ast.Add) else left - right
+
+
+def _select_gates(value: torch.Tensor, chosen: list[str], gates: Sequence[str]) -> torch.Tensor:
+    blocks = dict(zip(gates, value.chunk(len(gates), 0), strict=True))
+    return torch.cat([blocks[gate] for gate in chosen], 0)

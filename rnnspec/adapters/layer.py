@@ -1,0 +1,125 @@
+"""An adapted layer: a torch module with the documented parameters around one with others."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+from torch.func import functional_call
+from torch.nn.utils.rnn import PackedSequence
+
+from rnnspec.adapters.forms import OUTPUT
+from rnnspec.contract.config import Config
+from rnnspec.contract.shapes import parameter_shapes
+from rnnspec.subjects.failures import Malformed
+
+if TYPE_CHECKING:
+    from rnnspec.adapters.adapter import Adapter
+
+
+class AdaptedLayer(nn.Module):
+    """A module with the documented parameters, which calls another one with what they make.
+
+    The parameters of the other module are replaced in each call, so that gradients reach the
+    documented ones.
+    """
+
+    def __init__(
+        self, adapter: Adapter, config: Config, dtype: torch.dtype | None, device: Any
+    ) -> None:
+        super().__init__()
+        self.adapter, self.config = adapter, config
+        limit = 1.0 / math.sqrt(config.hidden_size)
+        for name, shape in parameter_shapes(config).items():
+            parameter = nn.Parameter(torch.empty(shape, dtype=dtype, device=device))
+            nn.init.uniform_(parameter, -limit, limit)
+            self.register_parameter(name, parameter)
+        # In a tuple, so that its parameters are not those of this module.
+        self.held = (adapter.build_own(config).to(device=device, dtype=dtype),)
+        self.recipes = adapter.make_recipes(config)
+
+    @property
+    def own(self) -> nn.Module:
+        """The module of the user."""
+        return self.held[0]
+
+    def train(self, mode: bool = True) -> AdaptedLayer:
+        """Set the mode of both modules."""
+        super().train(mode)
+        self.own.train(mode)
+        return self
+
+    def make_weights(self) -> dict[str, torch.Tensor]:
+        """Return the parameters of the user's module, made of the documented ones.
+
+        That module follows the dtype and the device of the documented parameters.
+        """
+        found = {}
+        like = next(self.parameters())
+        own = dict(self.own.to(device=like.device, dtype=like.dtype).named_parameters())
+        for name, (complete, expression) in self.recipes.items():
+            value = expression.evaluate(partial(self._look_up, complete))
+            made = torch.full_like(own[name], value) if isinstance(value, float) else value
+            if made.shape != own[name].shape:
+                made = _fit(made, own[name], name, expression.text)
+            found[name] = made
+        return found
+
+    def _look_up(self, complete: Callable[[str], str], name: str) -> torch.Tensor:
+        """Return the parameter that a name in an expression stands for, however it is stored."""
+        found: torch.Tensor = getattr(self, complete(name))
+        return found
+
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        """Return the output and the final states in the documented form."""
+        adapter, states = self.adapter, self._read_states(input, hx)
+        positional, named = adapter.call.build({"x": input, **states})
+        returned = functional_call(self.own, self.make_weights(), tuple(positional), named)
+        found = adapter.returns.read(returned)
+        output = found[OUTPUT]
+        if isinstance(output, tuple | list) and not isinstance(output, PackedSequence):
+            output = torch.stack(tuple(output), 1 if self.config.batch_first else 0)
+        letters = self.config.kind_data.states
+        finals = tuple(
+            found[letter] if letter in found else self._take_last(letter, output)
+            for letter in letters
+        )
+        return output, finals[0] if len(finals) == 1 else finals
+
+    def _read_states(self, input: Any, hx: Any) -> dict[str, Any]:
+        """Return the initial states that the user's module is given, by letter."""
+        letters = self.config.kind_data.states
+        if hx is not None:
+            return dict(zip(letters, (hx,) if len(letters) == 1 else hx, strict=True))
+        if not self.adapter.needs_state:
+            return {}
+        rows = self.config.num_layers * self.config.num_directions
+        batch = () if input.dim() < 3 else (input.shape[0 if self.config.batch_first else 1],)
+        zeros = input.new_zeros(rows, *batch, self.config.hidden_size)
+        return dict.fromkeys(letters, zeros)
+
+    def _take_last(self, letter: str, output: Any) -> torch.Tensor:
+        """Return the final state of a module that does not return it: its last output."""
+        rows = self.config.num_layers * self.config.num_directions
+        if letter != "h" or rows > 1 or not isinstance(output, torch.Tensor):
+            raise Malformed(f"a call returned no state {letter}")
+        is_batch_first = self.config.batch_first and output.dim() > 2
+        return output.select(1 if is_batch_first else 0, -1).unsqueeze(0)
+
+
+def _fit(made: torch.Tensor, like: torch.Tensor, name: str, text: str) -> torch.Tensor:
+    """Return a value in the shape of a parameter that only has further axes of size 1.
+
+    A stack of gates (G, ...) also fits a parameter in which they stand one below the other.
+    """
+    if made.numel() == like.numel() and _drop_ones(made) == _drop_ones(like):
+        return made.reshape(like.shape)
+    raise Malformed(f"{name} has shape {tuple(like.shape)}, and {text!r} makes {tuple(made.shape)}")
+
+
+def _drop_ones(tensor: torch.Tensor) -> list[int]:
+    return [size for size in tensor.shape if size != 1]

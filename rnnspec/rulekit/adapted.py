@@ -1,0 +1,34 @@
+"""Which rules would judge an adapter, if there is one, instead of the adapted layer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+
+from rnnspec.contract.features import Feature
+from rnnspec.contract.parts import Part
+
+JUDGED_THROUGH_ADAPTERS = ("side-effects.*", "modules.second-call")
+"""The rules about modules and interfaces that say something about an adapted layer too."""
+NOT_JUDGED_THROUGH_ADAPTERS = (
+    "dropout.attribute-changed",
+    "layouts.input-by-name",
+    "layouts.states-stay-layer-first",
+    "modes.default-device",
+    "shapes.returns-pair",
+    "states.by-name",
+    "states.none",
+)
+"""The rules about values that would judge the adapter of a layer."""
+
+
+def needs_drop_in(name: str, part: Part) -> bool:
+    """Return whether a rule judges an adapter if there is one, instead of the adapted layer."""
+    if part in (Part.VALUES, Part.GRADIENTS):
+        return name in NOT_JUDGED_THROUGH_ADAPTERS
+    return not any(fnmatchcase(name, each) for each in JUDGED_THROUGH_ADAPTERS)
+
+
+def add_drop_in(needs: Iterable[Feature], name: str, part: Part) -> frozenset[Feature]:
+    """Return the features that a rule needs, with that of not being adapted if it needs it."""
+    return frozenset(needs) | ({Feature.DROP_IN} if needs_drop_in(name, part) else frozenset())
