@@ -114,6 +114,9 @@ class CheckOptions(RunOptions):
         "The kind of layer: rnn, gru, lstm, or auto, which looks at it.",
         metavar="KIND",
     )
+    adapt: bool = option(
+        False, "Find an adapter for names, layouts and states of its own, see 'rnnspec adapt'."
+    )
     dtype: str | None = option(
         None, "Check this dtype only: float64, float32, bfloat16 or float16.", metavar="DTYPE"
     )

@@ -31,6 +31,7 @@ STAGES = {
     "plain": 2,
     "subjects": 3,
     "observe": 4,
+    "inference": 5,
     "adapters": 4,
     "rulekit": 5,
     "engine": 6,

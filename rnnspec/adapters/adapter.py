@@ -24,7 +24,7 @@ from rnnspec.subjects.target import resolve_target
 Recipe = tuple[Callable[[str], str], Expression]
 """How a parameter is made: what a name in its expression stands for, and the expression."""
 PLACE = re.compile(r"\{(\w*)\}")
-PLACES = ("layer", "direction", "suffix")
+PLACES = ("layer", "number", "direction", "suffix", "row")
 SIZES = ("input_size", "hidden_size")
 SUFFIXES = ("", "_reverse")
 ADAPTED = "an adapter stands in for the constructor, the parameters and the methods of the layer"
@@ -94,7 +94,11 @@ class Adapter:
                 look_up = _make_look_up(layer, direction)
                 if all(look_up(name) in known for name in expression.names):
                     name = template.format(
-                        layer=layer, direction=direction, suffix=SUFFIXES[direction]
+                        layer=layer,
+                        number=layer + 1,
+                        direction=direction,
+                        suffix=SUFFIXES[direction],
+                        row=layer * config.num_directions + direction,
                     )
                     found[name] = (look_up, expression)
         return found
@@ -102,9 +106,10 @@ class Adapter:
 
 def _list_places(template: str, config: Config) -> Iterator[tuple[int, int]]:
     """Yield the layers and directions of a configuration that a template names."""
-    names = PLACE.findall(template)
-    has_direction = "direction" in names or "suffix" in names
-    for layer in range(config.num_layers if "layer" in names else 1):
+    names = set(PLACE.findall(template))
+    has_layer = bool(names & {"layer", "number", "row"})
+    has_direction = bool(names & {"direction", "suffix", "row"})
+    for layer in range(config.num_layers if has_layer else 1):
         for direction in range(config.num_directions if has_direction else 1):
             yield layer, direction
 
@@ -139,11 +144,12 @@ def module(
 
     `target` is a class or a factory that takes both sizes by position, or a text that names one;
     `build` takes the configuration instead. `weights` has an expression over the documented
-    parameters for each parameter of the module; `{layer}`, `{direction}` (0 or 1) and `{suffix}`
-    ("" or "_reverse") in its name repeat it. `arguments` says what the module calls the documented
-    arguments that it takes, and `fixed` has the value of those that cannot be chosen. `call` and
-    `returns` are forms, see `rnnspec.adapters.forms`. `lacks` has the features that the module does
-    not have, each with the reason. Raises AdapterError if something is not understood.
+    parameters for each parameter of the module. `{layer}`, `{number}` (layer + 1), `{direction}` (0
+    or 1), `{suffix}` ("" or "_reverse") and `{row}` (layer * D + direction) in its name repeat it.
+    `arguments` says what the module calls the documented arguments that it takes, and `fixed` has
+    the value of those that cannot be chosen. `call` and `returns` are forms, see
+    `rnnspec.adapters.forms`. `lacks` has the features that the module does not have, each with the
+    reason. Raises AdapterError if something is not understood.
     """
     check_choice("kind", kind, KINDS)
     data = KINDS[kind]
@@ -154,7 +160,7 @@ def module(
     _check_arguments("fixed", fixed or {}, data)
     makes_all = build is not None and arguments is None
     return Adapter(
-        build_own=build or _make_builder(target, names),
+        build_own=build or make_builder(target, names),
         kind=data,
         weights={
             _check_template(name): parse_expression(text, data) for name, text in weights.items()
@@ -198,7 +204,7 @@ def _name_target(target: Any) -> str:
     return getattr(target, "__qualname__", None) or repr(target)
 
 
-def _make_builder(target: Any, names: Mapping[str, str]) -> Callable[[Config], nn.Module]:
+def make_builder(target: Any, names: Mapping[str, str]) -> Callable[[Config], nn.Module]:
     """Return what builds a module from a configuration with the names of its own arguments."""
 
     def build(config: Config) -> nn.Module:

@@ -3,7 +3,8 @@
 `x` is the input, `output` the output, and `h` and `c` are states of the documented shape (D *
 num_layers, N, H). `h[0]` is the state without the axis of layers and directions, `h.batch_first`
 has the batch in front, and `[h]` is a list with a tensor for each layer and direction. Tuples,
-lists and dictionaries stand for themselves, and `hx=h` is passed by keyword.
+lists and dictionaries stand for themselves, `hx=h` is passed by keyword, and a result `_` is not
+looked at.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from rnnspec.subjects.failures import Malformed
 
 Tensors = Mapping[str, Any]
 """The tensors of a call by name: x, output, and the states by letter."""
-INPUT, OUTPUT = "x", "output"
+INPUT, OUTPUT, IGNORED = "x", "output", "_"
 BATCH_FIRST = "batch_first"
 
 
@@ -60,7 +61,7 @@ def parse_arguments(text: str, kind: Kind) -> Form:
 
 def parse_results(text: str, kind: Kind) -> Form:
     """Return the form of what a call returns. Raises AdapterError if it has no meaning."""
-    form = _parse(text, (OUTPUT, *kind.states), OUTPUT)
+    form = _parse(text, (OUTPUT, *kind.states, IGNORED), OUTPUT)
     if form.keywords:
         raise AdapterError(f"{text!r}: what a call returns has no keywords")
     return form

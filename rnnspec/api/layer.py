@@ -24,6 +24,8 @@ from rnnspec.engine.capabilities import build_base_case, parse_features, probe_c
 from rnnspec.engine.outcome import Progress
 from rnnspec.engine.pace import Pace, measure_pace
 from rnnspec.engine.suite import Observed, Suite
+from rnnspec.inference.describe import describe_briefly
+from rnnspec.inference.infer import infer_adapter
 from rnnspec.isolation.messages import DEFAULT_TIMEOUT
 from rnnspec.isolation.sending import NotImportableError, make_sent_job
 from rnnspec.isolation.supervisor import Supervisor
@@ -33,7 +35,7 @@ from rnnspec.report.data import Report
 from rnnspec.rulekit.selection import select_in_force, select_parts
 from rnnspec.rules.catalogue import select_layer_rules
 from rnnspec.subjects.subject import TorchSubject
-from rnnspec.subjects.target import resolve_target
+from rnnspec.subjects.target import Target, resolve_target
 from rnnspec.suites.layer import LayerSuite
 
 CaseT = TypeVar("CaseT")
@@ -135,7 +137,7 @@ def prepare_suite(target: LayerTarget, options: CheckOptions) -> LayerSuite:
     chosen = select_parts(select_layer_rules(options.rules), options.parts)
     check_run_options(options)
     excluded = parse_features(options.without) | _exclude_tf32(options)
-    found = resolve_target(target)
+    found, remarks = _adapt_target(resolve_target(target), options)
     if isinstance(found.factory, Adapter):
         options = replace(options, arguments={**found.factory.fixed, **options.arguments})
     pinned = _pin_axes(options)
@@ -145,12 +147,23 @@ def prepare_suite(target: LayerTarget, options: CheckOptions) -> LayerSuite:
         pace = _measure_pace(subject, options.sizes)
     rules = select_in_force(chosen, torch.__version__, subject.kind)
     profile = PROFILES[options.profile]
-    suite = LayerSuite(subject, rules, profile, options.seed, pinned, options.cases)
+    suite = LayerSuite(
+        subject, rules, profile, options.seed, pinned, options.cases, remarks=remarks
+    )
     if options.sizes != AUTOMATIC:
         return replace(suite, sizes=SizeSource(options.sizes))
     if pace is None or not pace.is_slow:
         return suite
-    return replace(suite, sizes=SizeSource.POOL, remarks=(pace.describe(suite.size),))
+    return replace(suite, sizes=SizeSource.POOL, remarks=(*remarks, pace.describe(suite.size)))
+
+
+def _adapt_target(target: Target, options: CheckOptions) -> tuple[Target, tuple[str, ...]]:
+    """Return the target with an adapter, if the user asks for one, and what a report says of it."""
+    if not options.adapt or isinstance(target.factory, Adapter):
+        return target, ()
+    with keep_random_numbers():
+        found = infer_adapter(target, None if options.kind == AUTOMATIC else KINDS[options.kind])
+    return found.adapt(target), (describe_briefly(found),)
 
 
 def _measure_pace(subject: TorchSubject, sizes: str) -> Pace | None:

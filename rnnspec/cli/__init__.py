@@ -9,6 +9,7 @@ import traceback
 import click
 
 from rnnspec._version import __version__
+from rnnspec.cli.adapt import adapt
 from rnnspec.cli.check import EPILOG, check
 from rnnspec.cli.check_model import check_model
 from rnnspec.cli.listing import explain, rules
@@ -28,7 +29,7 @@ def commands() -> None:
     """Check recurrent layers against the documented contract of torch.nn.RNN."""
 
 
-for command in (check, merge, check_model, rules, explain, selftest):
+for command in (check, adapt, merge, check_model, rules, explain, selftest):
     commands.add_command(command)
 
 

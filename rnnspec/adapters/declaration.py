@@ -1,0 +1,63 @@
+"""The declaration of an adapter as data, from which the adapter and its source are made."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+
+from rnnspec.adapters.adapter import Adapter, module
+
+WIDTH = 100
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """What `rnnspec.adapt.module` is told about a layer; the fields are its arguments."""
+
+    kind: str
+    weights: Mapping[str, str]
+    arguments: Mapping[str, str] = field(default_factory=dict)
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    call: str = "x, h"
+    returns: str = "output, h"
+    lacks: Mapping[str, str] = field(default_factory=dict)
+    needs_state: bool = False
+
+    def make(self, factory: Callable[..., nn.Module]) -> Adapter:
+        """Return the adapter of a class or a factory."""
+        return module(factory, **vars(self))
+
+    def write_call(self, target: str) -> str:
+        """Return the call that makes the adapter, as source; `target` is written as it is."""
+        lines = [f"    {target},"]
+        if self.kind != "rnn":
+            lines.append(f"    kind={write_value(self.kind)},")
+        for name in ("weights", "arguments", "fixed"):
+            lines += _write_mapping(name, getattr(self, name))
+        lines += [
+            f"    call={write_value(self.call)},",
+            f"    returns={write_value(self.returns)},",
+        ]
+        lines += _write_mapping("lacks", self.lacks)
+        lines += ["    needs_state=True,"] if self.needs_state else []
+        body = "\n".join(lines)
+        return f"adapt.module(\n{body}\n)"
+
+
+def write_value(value: Any) -> str:
+    """Return a value as source, a text in double quotes."""
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
+
+
+def _write_mapping(name: str, values: Mapping[str, Any]) -> list[str]:
+    if not values:
+        return []
+    entries = [f"{write_value(key)}: {write_value(value)}" for key, value in values.items()]
+    line = f"    {name}={{{', '.join(entries)}}},"
+    if len(line) <= WIDTH and name != "weights":
+        return [line]
+    return [f"    {name}={{", *(f"        {entry}," for entry in entries), "    },"]

@@ -1,0 +1,50 @@
+"""What the names of parameters say about what they are."""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+
+from rnnspec.inference.candidates import Candidate
+
+INPUT_WORDS = ("ih", "i2h", "x2h", "xh", "wx", "in", "input", "kernel", "w", "x", "wi")
+HIDDEN_WORDS = ("hh", "h2h", "wh", "rec", "recurrent", "hidden", "u", "r", "h", "state", "wr")
+GATE_WORDS = {
+    "reset": ("r", "reset", "ir", "hr", "xr", "wr", "ur"),
+    "update": ("z", "u", "update", "iz", "hz", "xz", "wz", "uz"),
+    "new": ("n", "new", "h", "g", "cand", "candidate", "in", "hn", "xn", "xh", "wn", "un"),
+    "input": ("i", "input", "ii", "hi", "xi", "wi", "ui"),
+    "forget": ("f", "forget", "if", "hf", "xf", "wf", "uf"),
+    "cell": ("g", "c", "cell", "ig", "hg", "xg", "wg", "ug", "wc", "uc", "xc", "hc", "cand"),
+    "output": ("o", "output", "out", "io", "ho", "xo", "wo", "uo"),
+}
+NAME_OF_BIAS = re.compile(r"(^|[._])(b|bias)([._]|$)|^b[a-z]{0,2}$|bias")
+
+
+def rate_by_name(name: str, candidate: Candidate) -> int:
+    """Return how well the name of a parameter fits what it could be: more is better."""
+    words = _split(name)
+    roles = {role.split("_")[1] for role, _ in candidate.covers}
+    score = 0
+    if roles == {"ih"}:
+        score += 4 * _is_among(words, INPUT_WORDS) - 4 * _is_among(words, HIDDEN_WORDS)
+    if roles == {"hh"}:
+        score += 4 * _is_among(words, HIDDEN_WORDS) - 4 * _is_among(words, INPUT_WORDS)
+    if len(candidate.gates) == 1:
+        known = GATE_WORDS.get(candidate.gates[0], ())
+        score += 3 * any(word in known for word in words)
+    return score
+
+
+def _split(name: str) -> list[str]:
+    """Return the words of a name: those of `cell.W_ih` and of `cell.Wih` are the same."""
+    parts = re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
+    words = [
+        word for word in re.split(r"[._\d]+", parts) if word and word not in ("weight", "bias")
+    ]
+    joined = ["".join(pair) for pair in pairwise(words)]
+    return [*words, *joined]
+
+
+def _is_among(words: list[str], known: tuple[str, ...]) -> bool:
+    return any(word in known for word in words)

@@ -1,0 +1,298 @@
+"""Find the adapter of a layer: from its signature, its calls, its weights and its names."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from typing import Any
+
+import torch
+from torch import nn
+
+from rnnspec.adapters.adapter import Adapter, make_builder
+from rnnspec.adapters.declaration import Declaration
+from rnnspec.contract.config import DEFAULTS, Config
+from rnnspec.contract.kinds import KINDS, Kind
+from rnnspec.errors import AdapterError, TargetError
+from rnnspec.inference.biases import merge_biases
+from rnnspec.inference.calling import find_interface
+from rnnspec.inference.matching import Assignment, assign_parameters
+from rnnspec.inference.naming import Naming, find_templates
+from rnnspec.inference.offers import list_lacking
+from rnnspec.inference.signature import Constructor, read_constructor
+from rnnspec.inference.trial import HIDDEN_SIZE, INPUT_SIZE, Interface, Trial
+from rnnspec.inference.verify import find_difference, with_fixed
+from rnnspec.subjects.failures import Failure
+from rnnspec.subjects.subject import observe_step
+from rnnspec.subjects.target import Target
+
+DTYPES = (torch.float64, torch.float32)
+BUILDING = "building it"
+CHANGES: dict[str, dict[str, Any]] = {
+    "num_layers": {"num_layers": 2},
+    "bidirectional": {"bidirectional": True},
+    "bias": {"bias": False},
+    "dropout": {"num_layers": 2, "dropout": 0.5},
+    "nonlinearity": {"nonlinearity": "relu"},
+}
+"""With which arguments it is tried whether a constructor takes a documented one."""
+
+
+class Outcome(Enum):
+    """What came of the search for an adapter, with the exit status of the command."""
+
+    FOUND = ("found", 0)
+    NOT_FOUND = ("not found", 1)
+    AMBIGUOUS = ("ambiguous", 3)
+
+    @property
+    def exit_status(self) -> int:
+        """The exit status of the command line."""
+        return int(self.value[1])
+
+    def __str__(self) -> str:
+        return str(self.value[0])
+
+
+@dataclass(frozen=True)
+class Inferred:
+    """What was found out about a layer.
+
+    label        what the layer is called
+    declaration  the adapter; if none was found, what came closest
+    adapter      the adapter itself
+    matched      the parameters that the layer shows to be what the declaration says
+    by_name      those of which only the name, or what was left, says it
+    unknown      those of which nothing says it
+    doubts       what more than one answer fits, each with what would settle it
+    deviations   where the adapted layer differs from the reference all the same
+    dtype        the dtype in which it was compared
+    duration_s   how long it took
+    """
+
+    label: str
+    declaration: Declaration
+    adapter: Adapter
+    matched: tuple[str, ...]
+    by_name: tuple[str, ...]
+    unknown: tuple[str, ...]
+    doubts: tuple[str, ...]
+    deviations: dict[str, str] = field(default_factory=dict)
+    dtype: torch.dtype = torch.float64
+    duration_s: float = 0.0
+
+    @property
+    def outcome(self) -> Outcome:
+        """What came of the search."""
+        if self.by_name or self.unknown or not self.matched:
+            return Outcome.NOT_FOUND
+        return Outcome.AMBIGUOUS if self.doubts else Outcome.FOUND
+
+    def adapt(self, target: Target) -> Target:
+        """Return the target with the adapter in its place, also in programs."""
+        imports = (
+            *target.imports,
+            "import rnnspec.adapt as adapt",
+            "",
+            f"adapted = {self.declaration.write_call(target.name)}",
+        )
+        return Target(self.adapter, target.label, "adapted", imports)
+
+
+def infer_adapter(target: Target, kind: Kind | None = None) -> Inferred:
+    """Return the adapter of a layer, or what comes closest to one.
+
+    Raises AdapterError if the layer cannot be built from two sizes or called at all.
+    """
+    begun = time.perf_counter()
+    constructor = _drop_refused(target, read_constructor(target.factory, target.label))
+    build = make_builder(target.factory, constructor.names)
+    found, interface, doubts = _find_best(target, build, constructor, kind)
+    trial = found.trial
+    merge_biases(found)
+    naming = _find_names(found, build, constructor, trial.kind)
+    refused = _list_refused(build, constructor, trial.kind)
+    declaration = _declare(found, interface, constructor, naming, refused)
+    adapter = declaration.make(target.factory)
+    declaration, deviations = _verify(declaration, adapter, trial)
+    lacking = list_lacking(declaration.make(target.factory), trial.dtype)
+    declaration = replace(declaration, lacks={**declaration.lacks, **lacking})
+    return Inferred(
+        target.label,
+        declaration,
+        declaration.make(target.factory),
+        tuple(name for name in found.chosen if name not in found.by_name),
+        tuple(found.by_name),
+        tuple(found.unknown),
+        doubts,
+        deviations,
+        trial.dtype,
+        time.perf_counter() - begun,
+    )
+
+
+def _drop_refused(target: Target, constructor: Constructor) -> Constructor:
+    """Return the constructor without the arguments whose documented default it refuses."""
+    names = dict(constructor.names)
+    for name in [each for each, may_be_left in constructor.has_default.items() if may_be_left]:
+        try:
+            _build(make_builder(target.factory, names), make_config())
+            break
+        except Failure:
+            names.pop(name)
+    return Constructor(names, constructor.has_default)
+
+
+def make_config(**changes: Any) -> Config:
+    """Return the configuration of the tried layer, with some changes."""
+    return Config(INPUT_SIZE, HIDDEN_SIZE, **changes)
+
+
+def _build(build: Callable[[Config], nn.Module], config: Config) -> nn.Module:
+    with observe_step(BUILDING), torch.random.fork_rng(devices=[]):
+        return build(config)
+
+
+def _find_best(
+    target: Target,
+    build: Callable[[Config], nn.Module],
+    constructor: Constructor,
+    asked: Kind | None,
+) -> tuple[Assignment, Interface, tuple[str, ...]]:
+    """Return what the parameters are, as the kind of layer that explains most of them."""
+    best: tuple[Assignment, Interface, tuple[str, ...]] | None = None
+    said = ""
+    for kind, nonlinearity, dtype in _list_trials(target, build, asked):
+        try:
+            module = _build(build, make_config()).to(dtype).eval()
+            layout = False if "batch_first" in constructor.names else None
+            called = find_interface(module, kind, dtype, layout)
+        except (Failure, AdapterError) as error:
+            said = said or str(error)
+            continue
+        trial = Trial(module, make_config(), dtype, called.interface)
+        found = assign_parameters(trial.as_kind(kind, nonlinearity))
+        if best is None or found.score > best[0].score:
+            best = (found, called.interface, called.doubts)
+        if not found.by_name and not found.unknown:
+            break
+    if best is None:
+        raise AdapterError(f"{target.label}: no adapter was found: {said}")
+    return best
+
+
+def _list_trials(
+    target: Target, build: Callable[[Config], nn.Module], asked: Kind | None
+) -> Iterator[tuple[Kind, str, torch.dtype]]:
+    """Yield the kinds of layer that the number of parameters allows, with what else is tried."""
+    try:
+        module = _build(build, make_config())
+    except Failure as failure:
+        raise AdapterError(f"{target.label}: {failure}") from failure
+    total = sum(parameter.numel() for parameter in module.parameters())
+    fitting = [kind for kind in KINDS.values() if _count_weights(kind) <= total]
+    if not fitting:
+        raise TargetError(f"{target.label} has {total} parameters, too few for a recurrent layer")
+    for dtype in DTYPES:
+        for kind in [asked] if asked else reversed(fitting):
+            for nonlinearity in kind.nonlinearities or (DEFAULTS["nonlinearity"],):
+                yield kind, nonlinearity, dtype
+
+
+def _count_weights(kind: Kind) -> int:
+    return len(kind.gates) * HIDDEN_SIZE * (INPUT_SIZE + HIDDEN_SIZE)
+
+
+def _find_names(
+    found: Assignment,
+    build: Callable[[Config], nn.Module],
+    constructor: Constructor,
+    kind: Kind,
+) -> Naming:
+    base = {name: each.text for name, each in found.chosen.items()}
+    base |= dict.fromkeys(found.unknown, "0")
+
+    def list_names(layers: int, directions: int) -> list[str]:
+        config = make_config(num_layers=layers, bidirectional=directions > 1, kind=kind.name)
+        try:
+            return [name for name, _ in _build(build, config).named_parameters()]
+        except Failure:
+            return []
+
+    return find_templates(
+        base,
+        list_names,
+        is_deep="num_layers" in constructor.names,
+        is_two_way="bidirectional" in constructor.names,
+    )
+
+
+def _list_refused(
+    build: Callable[[Config], nn.Module], constructor: Constructor, kind: Kind
+) -> dict[str, str]:
+    """Return the arguments whose other values the constructor refuses, with reasons."""
+    refused = {}
+    for name in constructor.names:
+        changes = CHANGES.get(name)
+        if changes is None or any(each not in constructor.names for each in changes):
+            continue
+        if name not in kind.arguments:
+            continue
+        try:
+            _build(build, make_config(**changes, kind=kind.name))
+        except Failure as failure:
+            refused[name] = str(failure)
+    return refused
+
+
+def _declare(
+    found: Assignment,
+    interface: Interface,
+    constructor: Constructor,
+    naming: Naming,
+    refused: dict[str, str],
+) -> Declaration:
+    kind, config = found.trial.kind, found.trial.config
+    names = {name: own for name, own in constructor.names.items() if name in kind.arguments}
+    fixed: dict[str, Any] = {}
+    if interface.batch_first:
+        fixed["batch_first"] = True
+    if "nonlinearity" not in names and config.nonlinearity != DEFAULTS["nonlinearity"]:
+        fixed["nonlinearity"] = config.nonlinearity
+    if found.unbiased:
+        fixed["bias"] = False
+        names.pop("bias", None)
+    return Declaration(
+        kind.name,
+        weights=naming.weights,
+        arguments=names,
+        fixed=fixed,
+        call=interface.call.text,
+        returns=interface.returns.text,
+        lacks={**refused, **naming.lacks},
+        needs_state=interface.needs_state,
+    )
+
+
+def _verify(
+    declaration: Declaration, adapter: Adapter, trial: Trial
+) -> tuple[Declaration, dict[str, str]]:
+    """Return the declaration without what cannot be built, and how the rest differs."""
+    config = with_fixed(
+        make_config(kind=trial.kind.name, nonlinearity=trial.config.nonlinearity), adapter
+    )
+    deviations = {}
+    if found := find_difference(adapter, config, trial.dtype):
+        deviations["one layer"] = found.text
+    lacks = dict(declaration.lacks)
+    for name in ("num_layers", "bidirectional"):
+        if name not in declaration.arguments or name in lacks:
+            continue
+        found = find_difference(adapter, replace(config, **CHANGES[name]), trial.dtype)
+        if found and found.is_stopped:
+            lacks[name] = found.text
+        elif found:
+            deviations[name] = found.text
+    return replace(declaration, lacks=lacks), deviations

@@ -1,0 +1,143 @@
+"""Names of parameters in deeper layers and in the other direction, as templates."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from rnnspec.adapters.adapter import Adapter
+from rnnspec.contract.config import Config
+
+ListNames = Callable[[int, int], list[str]]
+"""A function that lists the parameters of a layer with so many layers and directions."""
+SUFFIX = "_reverse"
+NAME = re.compile(r"(weight|bias)_([ih]h)")
+
+
+@dataclass(frozen=True)
+class Place:
+    """A part of a name that says which layer or direction it belongs to."""
+
+    start: int
+    end: int
+    word: str
+
+    def fill(self, name: str, index: int) -> str:
+        """Return the name for a layer or a direction."""
+        text = {"suffix": SUFFIX * index, "number": str(index + 1)}.get(self.word, str(index))
+        return name[: self.start] + text + name[self.end :]
+
+
+@dataclass(frozen=True)
+class Naming:
+    """The names of the parameters of deeper and of bidirectional layers.
+
+    weights  the expressions by template
+    lacks    the features for which no names were found, with reasons
+    """
+
+    weights: Mapping[str, str]
+    lacks: Mapping[str, str] = field(default_factory=dict)
+
+
+def find_templates(
+    base: Mapping[str, str], list_names: ListNames, *, is_deep: bool, is_two_way: bool
+) -> Naming:
+    """Return templates for the parameters whose expressions `base` has for a single layer.
+
+    `is_deep` and `is_two_way` say whether there can be more layers and directions.
+    """
+    deeper = set(list_names(2, 1)) if is_deep else set()
+    two_way = list_names(1, 2) if is_two_way else []
+    lacks: dict[str, str] = {}
+    if is_deep and not all(any(_find_layers(name, deeper)) for name in base):
+        lacks["num_layers"] = "no pattern was found in the names of its parameters"
+        deeper = set()
+    others = _pair_directions(list(base), two_way) if is_two_way else {}
+    if is_two_way and not others:
+        lacks["bidirectional"] = "no pattern was found in the names of its parameters"
+    found: dict[str, str] = {}
+    for name, text in base.items():
+        found |= _write_templates(name, text, deeper, others)
+    return Naming(found, lacks)
+
+
+def _write_templates(
+    name: str, text: str, deeper: set[str], others: Mapping[str, str]
+) -> dict[str, str]:
+    """Return the templates for one parameter of the forward direction, and their expressions."""
+    layers = list(_find_layers(name, deeper))
+    other = others.get(name)
+    places = list(_find_directions(name, other)) if other else []
+    if not other or places:
+        return {_join(name, layers, places): text}
+    reverse = list(_find_layers(other, deeper, other))
+    return {
+        _join(name, layers, []): text,
+        _join(other, reverse, []): NAME.sub(lambda match: match[0] + SUFFIX, text),
+    }
+
+
+def _find_layers(name: str, known: set[str], base: str = "") -> Iterator[Place]:
+    """Yield the places in a name that can say which layer it is.
+
+    `base` is given for a name of the backward direction, of which no deeper layer is known.
+    """
+    for match in re.finditer(r"\d+", name):
+        for word, first in (("layer", 0), ("number", 1)):
+            place = Place(match.start(), match.end(), word)
+            is_known = bool(base) or place.fill(name, 1) in known
+            if int(match[0]) == first and is_known and known:
+                yield place
+
+
+def _find_directions(name: str, other: str) -> Iterator[Place]:
+    """Yield the places in a name in which the name of the other direction differs."""
+    for match in re.finditer(r"\d+", name):
+        place = Place(match.start(), match.end(), "direction")
+        if place.fill(name, 0) == name and place.fill(name, 1) == other:
+            yield place
+    for end in [match.start() for match in re.finditer(r"\.|$", name)]:
+        place = Place(end, end, "suffix")
+        if place.fill(name, 1) == other:
+            yield place
+
+
+def _pair_directions(base: Sequence[str], two_way: Sequence[str]) -> dict[str, str]:
+    """Return the parameter of the backward direction for each of the forward one, if there are."""
+    new = [name for name in two_way if name not in base]
+    if len(new) != len(base) or not set(base) <= set(two_way):
+        return {}
+    found = {}
+    for name in base:
+        patterns = [other for other in new if any(_find_directions(name, other))]
+        if len(patterns) == 1:
+            found[name] = patterns[0]
+    if len(set(found.values())) == len(base):
+        return found
+    return dict(zip(base, new, strict=True))
+
+
+def _join(name: str, layers: Sequence[Place], directions: Sequence[Place]) -> str:
+    """Return a name with the first place for a layer, and one for a direction elsewhere.
+
+    If both are at the same place only, it counts the rows: layer * D + direction.
+    """
+    layer = layers[0] if layers else None
+    apart = [each for each in directions if layer is None or each.start != layer.start]
+    direction = apart[0] if apart else None
+    if directions and not apart and layer is not None:
+        layer = Place(layer.start, layer.end, "row")
+    chosen = sorted(
+        [each for each in (layer, direction) if each is not None], key=lambda each: -each.start
+    )
+    for place in chosen:
+        name = name[: place.start] + f"{{{place.word}}}" + name[place.end :]
+    return name
+
+
+def list_wrong_names(adapter: Adapter, config: Config) -> list[str]:
+    """Return the parameters of a layer of a configuration that an adapter does not name."""
+    own = {name for name, _ in adapter.build_own(config).named_parameters()}
+    return sorted(own ^ adapter.make_recipes(config).keys())

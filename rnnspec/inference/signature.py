@@ -1,0 +1,91 @@
+"""What the constructor of a layer calls the documented arguments, read off its signature."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rnnspec.contract.kinds import KINDS
+from rnnspec.errors import AdapterError
+
+SIZES = ("input_size", "hidden_size")
+ALIASES: Mapping[str, tuple[str, ...]] = {
+    "input_size": (
+        *("in_size", "in_dim", "input_dim", "in_features", "input_features", "n_in", "n_input"),
+        *("n_inputs", "num_inputs", "d_in", "nin", "features", "inputs", "in_channels", "dim_in"),
+        *("input_units", "x_dim", "n_features", "feature_size", "input_dims", "embed_dim"),
+    ),
+    "hidden_size": (
+        *("hidden", "hidden_dim", "hidden_units", "n_hidden", "num_hidden", "nhid", "d_hidden"),
+        *("units", "num_units", "hid_dim", "hidden_features", "out_features", "output_size"),
+        *("out_size", "out_dim", "d_out", "n_out", "n_units", "state_size", "h_dim", "hid"),
+        *("dim_hidden", "output_dim", "nh", "cell_size", "d_model"),
+    ),
+    "num_layers": ("n_layers", "layers", "nlayers", "depth", "num_layer", "n_layer"),
+    "nonlinearity": ("activation", "act", "nonlin", "non_linearity"),
+    "bias": ("use_bias", "with_bias", "biases"),
+    "batch_first": (),
+    "dropout": ("drop", "dropout_p", "dropout_rate", "p_drop", "p"),
+    "bidirectional": ("bidir", "two_way", "both_directions", "bi"),
+    "proj_size": ("projection_size", "proj"),
+}
+"""Other names of the documented arguments."""
+
+
+@dataclass(frozen=True)
+class Constructor:
+    """What a constructor calls the documented arguments.
+
+    names        the own name of each documented argument that it takes; sizes that it takes first
+                 and in order have none, since they are passed by position
+    has_default  whether each of them, the sizes left out, may be left out
+    """
+
+    names: dict[str, str]
+    has_default: dict[str, bool]
+
+
+def read_constructor(factory: Callable[..., Any], label: str) -> Constructor:
+    """Return what a class or a factory calls the documented arguments.
+
+    Raises AdapterError if it needs an argument that is none of them.
+    """
+    parameters = _list_parameters(factory)
+    names = {documented: own for own in parameters if (documented := _find_documented(own))}
+    needed = [each.name for each in parameters.values() if each.default is each.empty]
+    leading = list(parameters)[: len(SIZES)]
+    for documented, own in zip(SIZES, leading, strict=False):
+        if documented not in names and own not in names.values():
+            names[documented] = own
+    unknown = [name for name in needed if name not in names.values()]
+    if unknown or (parameters and any(name not in names for name in SIZES)):
+        missing = unknown[0] if unknown else "no two sizes"
+        raise AdapterError(
+            f"{label} takes {', '.join(parameters) or 'nothing'}, and it is not known what "
+            f"{missing!r} is. Declare an adapter with build=, see docs/adapters.md."
+        )
+    if leading == [names.get(name) for name in SIZES] or not parameters:
+        names = {name: own for name, own in names.items() if name not in SIZES}
+    defaults = {name: own not in needed for name, own in names.items() if name not in SIZES}
+    return Constructor(names, defaults)
+
+
+def _list_parameters(factory: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """Return the parameters of a factory that have a name, or none if Python cannot tell."""
+    try:
+        found = inspect.signature(factory).parameters
+    except (TypeError, ValueError):
+        return {}
+    many = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return {name: each for name, each in found.items() if each.kind not in many}
+
+
+def _find_documented(own: str) -> str:
+    """Return the documented argument that a name stands for, or an empty text."""
+    known = {name for kind in KINDS.values() for name in kind.arguments}
+    if own in known:
+        return own
+    plain = own.lower()
+    return next((name for name, others in ALIASES.items() if plain in others), "")

@@ -1,0 +1,149 @@
+"""A layer of the user with one layer and one direction, run on numbers of our choice."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from torch.func import functional_call
+
+from rnnspec import oracle
+from rnnspec.adapters.forms import OUTPUT, Form
+from rnnspec.contract.config import Config
+from rnnspec.contract.kinds import Kind
+from rnnspec.contract.shapes import parameter_shapes
+from rnnspec.subjects.subject import observe_step
+
+Array = NDArray[np.float64]
+INPUT_SIZE, HIDDEN_SIZE = 3, 5
+"""The sizes of the tried layer: no multiple of one is a multiple of the other, or of their sum."""
+STEPS, BATCH = 4, 2
+TRIAL = "the call with weights of the search"
+
+
+@dataclass(frozen=True)
+class Interface:
+    """How a layer is called.
+
+    call         the form of the arguments
+    returns      the form of the results
+    batch_first  whether the first axis of the input is the batch
+    needs_state  whether a call must be given a state
+    """
+
+    call: Form
+    returns: Form
+    batch_first: bool
+    needs_state: bool = False
+
+    @property
+    def takes_state(self) -> bool:
+        """Whether a call can be given a state."""
+        return "h" in self.call.names
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A layer of the user, and the numbers on which it is compared with the reference.
+
+    module   the layer
+    config   the configuration for which it was built
+    dtype    the dtype in which it computes
+    numbers  the numbers: the documented weights, x (T, N, I), and the states (1, N, H) by letter
+    """
+
+    module: nn.Module
+    config: Config
+    dtype: torch.dtype
+    interface: Interface
+    numbers: Mapping[str, Array] = field(default_factory=dict)
+
+    @property
+    def kind(self) -> Kind:
+        """The kind of layer."""
+        return self.config.kind_data
+
+    @property
+    def tolerance(self) -> float:
+        """The difference between equal results in this dtype: results are of the order of 1."""
+        return 1e-9 if self.dtype is torch.float64 else 1e-4
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shapes of the parameters of the layer, by its own names."""
+        return {name: tuple(each.shape) for name, each in self.module.named_parameters()}
+
+    def as_kind(self, kind: Kind, nonlinearity: str, seed: int = 0) -> Trial:
+        """Return the trial as one of a kind of layer, with new numbers."""
+        config = replace(self.config, kind=kind.name, nonlinearity=nonlinearity)
+        return replace(self, config=config, numbers=draw_numbers(config, seed))
+
+    def tensor(self, name: str) -> torch.Tensor:
+        """Return one of the numbers as a tensor."""
+        return torch.from_numpy(self.numbers[name]).to(self.dtype)
+
+    def run(self, weights: Mapping[str, torch.Tensor]) -> dict[str, Array]:
+        """Return the output (T, N, H) and the final states (1, N, H) for the layer's own weights.
+
+        Raises Failure.
+        """
+        interface, x = self.interface, self.tensor("x")
+        tensors = {"x": x.transpose(0, 1) if interface.batch_first else x}
+        if interface.takes_state:
+            tensors |= {letter: self.tensor(letter) for letter in self.kind.states}
+        positional, named = interface.call.build(tensors)
+        module = copy.deepcopy(self.module)  # which may remember its calls
+        with observe_step(TRIAL), torch.no_grad():
+            returned = functional_call(module, dict(weights), tuple(positional), named)
+            found = interface.returns.read(returned)
+            return _to_arrays(found, interface.batch_first)
+
+    def expect(self, weights: Mapping[str, Array]) -> dict[str, Array]:
+        """Return what the reference computes with documented weights."""
+        initial = {
+            f"{letter}_0": self.numbers[letter]
+            if self.interface.takes_state
+            else np.zeros_like(self.numbers[letter])
+            for letter in self.kind.states
+        }
+        lengths = np.full(self.numbers["x"].shape[1], len(self.numbers["x"]), dtype=np.int64)
+        problem = oracle.Problem(self.config, weights, self.numbers["x"], initial, lengths)
+        results = oracle.run_layers(problem).results
+        return {name.removesuffix("_n"): array for name, array in results.items()}
+
+    def agrees(self, found: Mapping[str, Array], expected: Mapping[str, Array]) -> bool:
+        """Return whether all results of the layer are those of the reference."""
+        return all(
+            found[name].shape == expected[name].shape
+            and bool(np.abs(found[name] - expected[name]).max() <= self.tolerance)
+            for name in found
+            if name in expected
+        )
+
+
+def _to_arrays(found: Mapping[str, Any], batch_first: bool) -> dict[str, Array]:
+    output = found[OUTPUT]
+    if isinstance(output, tuple | list):
+        output = torch.stack(tuple(output), 1 if batch_first else 0)
+    tensors = {**found, OUTPUT: output.transpose(0, 1) if batch_first else output}
+    return {name: np.asarray(each.detach().double().numpy()) for name, each in tensors.items()}
+
+
+def draw_numbers(config: Config, seed: int) -> dict[str, Array]:
+    """Return numbers for a configuration: weights, x, and a state for each letter."""
+    rng = np.random.default_rng(seed)
+    rows = config.num_layers * config.num_directions
+    shapes = {
+        **parameter_shapes(config),
+        "x": (STEPS, BATCH, config.input_size),
+        **dict.fromkeys(config.kind_data.states, (rows, BATCH, config.hidden_size)),
+    }
+    drawn = {name: rng.uniform(0.2, 1.0, shape) for name, shape in shapes.items()}
+    signs = {name: rng.choice([-1.0, 1.0], shape) for name, shape in shapes.items()}
+    return {name: drawn[name] * signs[name] for name in shapes}

@@ -1,0 +1,127 @@
+"""Compare an adapter with the reference: within rounding, and exactly on exact cases."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from rnnspec import oracle
+from rnnspec.adapters.adapter import Adapter
+from rnnspec.adapters.layer import AdaptedLayer
+from rnnspec.cases.axes import Distribution, DType, InitialState
+from rnnspec.cases.case import Case
+from rnnspec.cases.values import draw_values
+from rnnspec.contract.config import Config
+from rnnspec.contract.kinds import Nonlinearity
+from rnnspec.inference.trial import Array, draw_numbers
+from rnnspec.subjects.failures import Failure
+from rnnspec.subjects.subject import observe_step
+
+STEPS, BATCH = 6, 3
+COMPARING = "the call with which the adapter is compared"
+
+
+def compare(
+    adapter: Adapter, config: Config, dtype: torch.dtype, *, exact: bool = False, seed: int = 1
+) -> str:
+    """Return how an adapted layer differs from the reference, or an empty text if it does not.
+
+    With `exact`, no sum of the case rounds, and the results must be equal. Raises Failure if the
+    layer cannot be called.
+    """
+    numbers = _draw_exact(config, seed) if exact else draw_numbers(config, seed)
+    takes_state = "h" in adapter.call.names
+    letters = config.kind_data.states
+    if not takes_state:
+        numbers |= {letter: np.zeros_like(numbers[letter]) for letter in letters}
+    with observe_step(COMPARING):
+        layer = adapter(**config.arguments).to(dtype).eval()
+        found = _run(layer, config, numbers, takes_state)
+    problem = oracle.Problem(
+        config,
+        {name: numbers[name] for name in layer.state_dict()},
+        numbers["x"],
+        {f"{letter}_0": numbers[letter] for letter in letters},
+        np.full(numbers["x"].shape[1], len(numbers["x"]), dtype=np.int64),
+    )
+    trace = oracle.run_layers(problem)
+    name = str(dtype).removeprefix("torch.")
+    bound = oracle.compute_bound(problem, trace, oracle.ROUNDINGS[name])
+    for result, expected in trace.results.items():
+        if found[result].shape != expected.shape:
+            return f"{result} has shape {found[result].shape}, expected {expected.shape}"
+        off = np.abs(found[result] - expected)
+        if (off > (0.0 if exact else bound.results[result])).any():
+            place = tuple(map(int, np.unravel_index(np.argmax(off), off.shape)))
+            return (
+                f"{result}{list(place)} is {found[result][place]:.6g}, "
+                f"expected {expected[place]:.6g}"
+            )
+    return ""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How an adapted layer differs from the reference, or what stops it."""
+
+    text: str
+    is_stopped: bool
+
+
+def find_difference(adapter: Adapter, config: Config, dtype: torch.dtype) -> Difference | None:
+    """Return how an adapted layer differs from the reference, or None if it does not."""
+    try:
+        text = compare(adapter, config, dtype) or compare(adapter, config, dtype, exact=True)
+    except Failure as failure:
+        return Difference(str(failure), True)
+    return Difference(text, False) if text else None
+
+
+def _draw_exact(config: Config, seed: int) -> dict[str, Array]:
+    """Return numbers with which no sum of a layer rounds."""
+    case = Case(
+        config=config,
+        steps=STEPS,
+        batch=BATCH,
+        dtype=DType.FLOAT32,
+        distribution=_choose_exact(config),
+        initial_state=InitialState.GIVEN,
+        seed=seed,
+    )
+    values = draw_values(case)
+    others = {letter: np.zeros_like(values.h_0) for letter in config.kind_data.states[1:]}
+    return {**values.weights, "x": values.input, "h": values.h_0, **others}
+
+
+def _choose_exact(config: Config) -> Distribution:
+    is_linear = config.nonlinearity == Nonlinearity.RELU.value
+    return Distribution.INTEGER if is_linear else Distribution.TERNARY
+
+
+def _run(
+    layer: AdaptedLayer, config: Config, numbers: dict[str, Array], takes_state: bool
+) -> dict[str, Array]:
+    like = next(layer.parameters())
+    tensors = {name: torch.tensor(array).to(like.dtype) for name, array in numbers.items()}
+    letters = config.kind_data.states
+    with torch.no_grad():
+        for name, parameter in layer.named_parameters():
+            parameter.copy_(tensors[name])
+        x = tensors["x"].transpose(0, 1) if config.batch_first else tensors["x"]
+        states = tuple(tensors[letter] for letter in letters)
+        hx = None if not takes_state else states[0] if len(states) == 1 else states
+        output, finals = layer(x, hx)
+    output = output.transpose(0, 1) if config.batch_first else output
+    ends = (finals,) if len(letters) == 1 else finals
+    named = dict(zip(config.kind_data.final, ends, strict=True))
+    return {
+        name: np.asarray(each.double().numpy())
+        for name, each in {"output": output, **named}.items()
+    }
+
+
+def with_fixed(config: Config, adapter: Adapter) -> Config:
+    """Return a configuration with the arguments that an adapter does not leave to choose."""
+    return replace(config, **dict(adapter.fixed))

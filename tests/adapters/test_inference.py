@@ -1,0 +1,262 @@
+"""Adapters are found without a written line, and what is wrong with a layer is still told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import rnnspec
+from rnnspec.adapters.adapter import SIZES
+from rnnspec.cli import status
+from rnnspec.contract.kinds import KINDS
+from rnnspec.errors import AdapterError, TargetError
+from rnnspec.inference.describe import describe_briefly, format_found, write_source
+from rnnspec.inference.infer import Inferred, Outcome, infer_adapter
+from rnnspec.report.data import RunVerdict
+from rnnspec.subjects.target import resolve_target
+from tests.adapters import half_done, written_faulty
+from tests.adapters.written_gated import GRUS, LSTMS, EightLinears, OtherSense, UpdateFirst
+from tests.adapters.written_rnns import RNNS, DeepList, Dictionary, OutputOnly, StateRequired
+
+WRITTEN = (half_done.MyRNN, *RNNS, *GRUS, *LSTMS)
+
+
+def infer(layer: Any, kind: str | None = None) -> Inferred:
+    return infer_adapter(resolve_target(layer), KINDS[kind] if kind else None)
+
+
+def compare_with_torch(found: Inferred, **changes: Any) -> None:
+    """Compare an adapted layer with the layer of torch that has the same weights."""
+    adapter = found.adapter
+    arguments: dict[str, Any] = {**adapter.fixed, **changes}
+    layer = adapter(4, 6, **arguments)
+    reference = getattr(nn, adapter.kind.title)(4, 6, **arguments)
+    layer.load_state_dict(reference.state_dict())
+    first = arguments.get("batch_first", False)
+    x = torch.rand((3, 7, 4) if first else (7, 3, 4))
+    rows = arguments.get("num_layers", 1) * (2 if arguments.get("bidirectional") else 1)
+    states = tuple(torch.rand(rows, 3, 6) for _ in adapter.kind.states)
+    hx = None if "h" not in adapter.call.names else states[0] if len(states) == 1 else states
+    for got, expected in zip(layer(x, hx), reference(x, hx), strict=True):
+        torch.testing.assert_close(got, expected)
+
+
+@pytest.mark.parametrize("layer", WRITTEN, ids=lambda layer: layer.__name__)
+def test_adapter_of_a_written_layer_is_found(layer: type[nn.Module]) -> None:
+    found = infer(layer)
+    assert found.outcome is Outcome.FOUND
+    assert not found.deviations
+    assert len(found.matched) == len(list(layer(2, 3).parameters()))
+    compare_with_torch(found)
+
+
+def test_at_least_twenty_layers_are_written() -> None:
+    assert len(WRITTEN) >= 20
+
+
+def test_deeper_and_bidirectional_layers_are_named_by_templates() -> None:
+    found = infer(DeepList)
+    assert found.declaration.arguments == {"num_layers": "n_layers", "bidirectional": "bidir"}
+    assert found.declaration.weights == {
+        "read.{row}.weight": "weight_ih",
+        "read.{row}.bias": "bias_ih + bias_hh",
+        "carry.{row}.weight": "weight_hh",
+    }
+    compare_with_torch(found, num_layers=3, bidirectional=True)
+
+
+def test_documented_layers_need_no_declaration_but_have_one() -> None:
+    for name in ("RNN", "GRU", "LSTM"):
+        found = infer(getattr(nn, name))
+        assert found.outcome is Outcome.FOUND
+        assert found.declaration.kind == name.lower()
+        assert not found.declaration.lacks
+
+
+@pytest.mark.parametrize(
+    ("layer", "name", "text"),
+    [
+        (UpdateFirst, "kernel", "weight_ih[update, reset, new].T"),
+        (
+            UpdateFirst,
+            "bias",
+            "stack(bias_ih[update, reset, new], bias_hh[update, reset, new])",
+        ),
+        (OtherSense, "x2h.bias", "rows(bias_ih[reset], -bias_ih[update], bias_ih[new])"),
+        (EightLinears, "Wf.bias", "(bias_ih + bias_hh)[forget]"),
+    ],
+)
+def test_gates_and_biases_are_told_apart(layer: type[nn.Module], name: str, text: str) -> None:
+    assert infer(layer).declaration.weights[name] == text
+
+
+@pytest.mark.parametrize(
+    ("layer", "call", "returns"),
+    [
+        (Dictionary, "x, state=h[0]", "{'sequence': output, 'last': h[0]}"),
+        (OutputOnly, "x", "output"),
+        (EightLinears, "x, h[0], c[0]", "output, h[0], c[0]"),
+    ],
+)
+def test_forms_of_calls_are_found(layer: type[nn.Module], call: str, returns: str) -> None:
+    declaration = infer(layer).declaration
+    assert (declaration.call, declaration.returns) == (call, returns)
+
+
+def test_a_needed_state_is_passed() -> None:
+    found = infer(StateRequired)
+    assert found.declaration.needs_state
+    layer = found.adapter(2, 3, batch_first=True)
+    x = torch.rand(2, 4, 2)
+    assert torch.equal(layer(x)[0], layer(x, torch.zeros(1, 2, 3))[0])
+
+
+class OneBias(nn.Module):
+    """A GRU with one bias for each gate."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.w = nn.Linear(input_size, 3 * hidden_size)
+        self.u = nn.Linear(hidden_size, 3 * hidden_size, bias=False)
+
+    def forward(self, x: torch.Tensor, h: torch.Tensor | None = None) -> Any:
+        h = x.new_zeros(x.size(1), self.u.in_features) if h is None else h
+        out = []
+        for step in x:
+            (xr, xz, xn), (hr, hz, hn) = self.w(step).chunk(3, 1), self.u(h).chunk(3, 1)
+            z = torch.sigmoid(xz + hz)
+            h = (1 - z) * torch.tanh(xn + torch.sigmoid(xr + hr) * hn) + z * h
+            out.append(h)
+        return torch.stack(out), h
+
+
+def test_biases_that_the_formula_does_not_have_are_held_at_zero() -> None:
+    found = infer(OneBias)
+    assert found.outcome is Outcome.FOUND
+    assert found.declaration.fixed == {"bias": False}
+    assert found.declaration.weights["w.bias"] == "0"
+    compare_with_torch(found)
+
+
+@pytest.mark.parametrize(
+    ("layer", "by_name"),
+    [
+        (half_done.Forgetful, ("h2h.bias",)),
+        (written_faulty.Mixed, ("h2h.weight",)),
+        (written_faulty.ResetBefore, ("ir.weight", "ir.bias", "hr.weight", "hr.bias", "hn.bias")),
+    ],
+)
+def test_what_no_part_of_the_formula_does_is_named(
+    layer: type[nn.Module], by_name: tuple[str, ...]
+) -> None:
+    found = infer(layer)
+    assert found.outcome is Outcome.NOT_FOUND
+    assert found.by_name == by_name
+    assert found.deviations
+    assert by_name[0] in format_found(found).splitlines()[-1]
+    assert describe_briefly(found).startswith("the adapter is the closest that was found")
+
+
+class Two(nn.Module):
+    """Takes something that is no documented argument."""
+
+    def __init__(self, input_size: int, hidden_size: int, vocabulary: int) -> None:
+        super().__init__()
+
+
+class Nothing(nn.Module):
+    """Has the parameters of an RNN, and returns something else."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.cell = nn.RNNCell(input_size, hidden_size)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.sum()
+
+
+@pytest.mark.parametrize(
+    ("layer", "error", "message"),
+    [
+        (Two, AdapterError, "it is not known what 'vocabulary' is"),
+        (Nothing, AdapterError, "returns an output of 5 units for each step"),
+        (nn.Linear, TargetError, "has 20 parameters, too few for a recurrent layer"),
+        (nn.Identity, TargetError, "has 0 parameters"),
+    ],
+)
+def test_what_is_no_recurrent_layer_is_refused(
+    layer: type[nn.Module], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error) as caught:
+        infer(layer)
+    assert message in str(caught.value)
+
+
+def test_command_writes_a_declaration_that_can_be_checked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = Path(half_done.__file__).read_text(encoding="utf-8")
+    (tmp_path / "half.py").write_text(source, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    assert status(["adapt", "half.py:MyRNN", "--write", "adapters.py"]) == 0
+    shown = capsys.readouterr().out
+    assert (tmp_path / "adapters.py").read_text(encoding="utf-8") in shown
+    assert shown.splitlines()[-1].startswith("half.py:MyRNN: an adapter was found.")
+    assert "lacks        num_layers, nonlinearity, bias, dropout, bidirectional" in shown
+    report = rnnspec.check("adapters.py:MyRNN", profile="quick", cases=9)
+    assert not report.violations
+    assert status(["adapt", "half.py:Forgetful"]) == 1
+    assert status(["adapt", "half.py:MyRNN", "--kind", "gur"]) == 2
+    assert "Did you mean 'gru'?" in capsys.readouterr().err
+
+
+def test_source_of_a_declaration_makes_the_same_adapter() -> None:
+    found = infer(DeepList)
+    names: dict[str, Any] = {}
+    exec(write_source(found), names)
+    made = names["DeepList"]
+    assert made.weights.keys() == found.adapter.weights.keys()
+    assert made.unsupported.keys() == found.adapter.unsupported.keys()
+    assert [name for name in made.arguments if name in SIZES] == []
+
+
+@pytest.mark.parametrize("layer", [half_done.MyRNN, OtherSense], ids=lambda layer: layer.__name__)
+def test_check_finds_the_adapter_itself(layer: type[nn.Module]) -> None:
+    rules = ("recurrence.*", "states.*", "gradients.weights", "shapes.*")
+    report = rnnspec.check(layer, adapt=True, profile="quick", rules=rules)
+    assert report.verdict is RunVerdict.CONFORMS
+    assert report.notes[0].startswith("an adapter was found for all 4 parameters")
+
+
+FAULTS = [
+    (half_done.Forgetful, "recurrence.output"),
+    (half_done.Detaching, "gradients.weights"),
+    (written_faulty.StateIgnored, "states.initial-state-used"),
+    (written_faulty.FirstState, "states.h-n-is-last-output"),
+    (written_faulty.Mixed, "samples.alone"),
+    (written_faulty.SinglePrecision, "recurrence.output"),
+    (written_faulty.ClippedRelu, "nonlinearity.relu"),
+    (written_faulty.NoResetGradient, "gradients.input"),
+    (written_faulty.BackwardFirst, "directions.output-order"),
+    (written_faulty.SharedStart, "states.routing"),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("layer", "rule"), FAULTS, ids=[each.__name__ for each, _ in FAULTS])
+def test_a_fault_behind_an_adapter_is_told_and_no_other(layer: type[nn.Module], rule: str) -> None:
+    report = rnnspec.check(layer, adapt=True, profile="quick", cases=100)
+    assert [fault.rule for fault in report.faults] == [rule]
+
+
+def test_program_of_a_fault_declares_the_adapter() -> None:
+    report = rnnspec.check(
+        half_done.Detaching, adapt=True, profile="quick", cases=20, rules=("gradients.weights",)
+    )
+    program = report.result("gradients.weights").repro
+    assert program is not None
+    assert "adapted = adapt.module(\n      Detaching," in program.replace("\n    D", "\n      D")

@@ -1,0 +1,116 @@
+"""Layers in forms of their own with one fault each, which an adapter must not hide."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tests.adapters.half_done import MyRNN
+from tests.adapters.written_gated import GateLinears, Pair
+from tests.adapters.written_rnns import DeepList
+
+
+class StateIgnored(MyRNN):
+    """Takes a state and starts from zeros."""
+
+    def forward(self, x: Tensor, h: Tensor | None = None) -> Pair:
+        return super().forward(x, None if h is None else torch.zeros_like(h))
+
+
+class FirstState(MyRNN):
+    """Returns the state after the first step."""
+
+    def forward(self, x: Tensor, h: Tensor | None = None) -> Pair:
+        output, _ = super().forward(x, h)
+        return output, output[:, 0].clone()
+
+
+class Mixed(MyRNN):
+    """Carries the state of the next sample on."""
+
+    def forward(self, x: Tensor, h: Tensor | None = None) -> Pair:
+        h = x.new_zeros(x.size(0), self.hidden_size) if h is None else h
+        outs = []
+        for t in range(x.size(1)):
+            h = torch.tanh(self.i2h(x[:, t]) + self.h2h(h.roll(1, 0) if t else h))
+            outs.append(h)
+        return torch.stack(outs, 1), h
+
+
+class SinglePrecision(MyRNN):
+    """Computes in float32, whatever its dtype is."""
+
+    def forward(self, x: Tensor, h: Tensor | None = None) -> Pair:
+        weights = [each.float() for each in self.parameters()]
+        h = x.new_zeros(x.size(0), self.hidden_size) if h is None else h
+        state, outs = h.float(), []
+        for step in x.float().unbind(1):
+            sums = step @ weights[0].T + weights[1] + state @ weights[2].T + weights[3]
+            state = torch.tanh(sums)
+            outs.append(state)
+        return torch.stack(outs, 1).to(x.dtype), state.to(x.dtype)
+
+
+class ClippedRelu(nn.Module):
+    """A relu that never exceeds 6."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.read = nn.Linear(input_size, hidden_size)
+        self.carry = nn.Linear(hidden_size, hidden_size)
+
+    def forward(self, x: Tensor, h: Tensor | None = None) -> Pair:
+        h = x.new_zeros(x.size(1), self.carry.in_features) if h is None else h
+        outs = []
+        for step in x:
+            h = (self.read(step) + self.carry(h)).relu().clamp(max=6.0)
+            outs.append(h)
+        return torch.stack(outs), h
+
+
+class ResetBefore(GateLinears):
+    """A GRU that resets the state before it is multiplied, instead of after."""
+
+    def forward(self, x: Tensor, h: Tensor | None = None) -> Pair:
+        h = x.new_zeros(x.size(0), self.hidden_size) if h is None else h
+        out = []
+        for step in x.unbind(1):
+            r = torch.sigmoid(self.ir(step) + self.hr(h))
+            z = torch.sigmoid(self.iz(step) + self.hz(h))
+            n = torch.tanh(self.in_(step) + self.hn(r * h))
+            h = (1 - z) * n + z * h
+            out.append(h)
+        return torch.stack(out, 1), h
+
+
+class NoResetGradient(GateLinears):
+    """A GRU whose reset gate passes no gradient."""
+
+    def forward(self, x: Tensor, h: Tensor | None = None) -> Pair:
+        h = x.new_zeros(x.size(0), self.hidden_size) if h is None else h
+        out = []
+        for step in x.unbind(1):
+            r = torch.sigmoid(self.ir(step) + self.hr(h)).detach()
+            z = torch.sigmoid(self.iz(step) + self.hz(h))
+            n = torch.tanh(self.in_(step) + r * self.hn(h))
+            h = (1 - z) * n + z * h
+            out.append(h)
+        return torch.stack(out, 1), h
+
+
+class BackwardFirst(DeepList):
+    """Puts the backward direction first in the output of the last layer."""
+
+    def forward(self, x: Tensor, states: Any = None) -> tuple[Tensor, list[Tensor]]:
+        output, finals = super().forward(x, states)
+        return torch.cat(output.chunk(self.ways, -1)[::-1], -1), finals
+
+
+class SharedStart(DeepList):
+    """Starts every layer and direction from the state of the first."""
+
+    def forward(self, x: Tensor, states: Any = None) -> tuple[Tensor, list[Tensor]]:
+        first = None if states is None else [states[0]] * len(states)
+        return super().forward(x, first)
