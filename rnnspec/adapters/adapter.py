@@ -78,9 +78,11 @@ class Adapter:
     def unsupported(self) -> dict[Feature, str]:
         """Every feature that cannot be judged through the adapter, with the reason."""
         found = {Feature.DROP_IN: ADAPTED, Feature.PICKLE: PICKLED}
+        passed = (*SIZES, *self.arguments, *self.fixed)
+        optional = {feature.text: feature for feature in Feature}
         for name in self.kind.arguments:
-            if name not in (*SIZES, *self.arguments, *self.fixed):
-                found[Feature.parse(name)] = f"{self.label} has no {name}"
+            if name not in passed and name in optional:
+                found[optional[name]] = f"{self.label} has no {name}"
         if "h" not in self.call.names:
             found[Feature.STATE] = f"{self.label} takes no initial state"
         return {**found, **self.lacks}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +12,11 @@ from torch import nn
 from torch.func import functional_call
 from torch.nn.utils.rnn import PackedSequence
 
+from rnnspec.adapters.expressions import Expression
 from rnnspec.adapters.forms import OUTPUT
 from rnnspec.contract.config import Config
 from rnnspec.contract.shapes import parameter_shapes
+from rnnspec.errors import suggest_similar
 from rnnspec.subjects.failures import Malformed
 
 if TYPE_CHECKING:
@@ -58,16 +60,20 @@ class AdaptedLayer(nn.Module):
 
         That module follows the dtype and the device of the documented parameters.
         """
-        found = {}
         like = next(self.parameters())
         own = dict(self.own.to(device=like.device, dtype=like.dtype).named_parameters())
-        for name, (complete, expression) in self.recipes.items():
-            value = expression.evaluate(partial(self._look_up, complete))
-            made = torch.full_like(own[name], value) if isinstance(value, float) else value
-            if made.shape != own[name].shape:
-                made = _fit(made, own[name], name, expression.text)
-            found[name] = made
-        return found
+        return {name: self.make_weight(name, own) for name in self.recipes}
+
+    def make_weight(self, name: str, own: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Return one of them. Raises Malformed if there is no such parameter, or of that shape."""
+        complete, expression = self.recipes[name]
+        if name not in own:
+            near = suggest_similar(name, own)
+            raise Malformed(f"the layer has no parameter {name!r}.{near}")
+        value = expression.evaluate(partial(self._look_up, complete))
+        if isinstance(value, float):
+            return torch.full_like(own[name], value)
+        return value if value.shape == own[name].shape else _fit(value, own[name], name, expression)
 
     def _look_up(self, complete: Callable[[str], str], name: str) -> torch.Tensor:
         """Return the parameter that a name in an expression stands for, however it is stored."""
@@ -108,17 +114,19 @@ class AdaptedLayer(nn.Module):
         if letter != "h" or rows > 1 or not isinstance(output, torch.Tensor):
             raise Malformed(f"a call returned no state {letter}")
         is_batch_first = self.config.batch_first and output.dim() > 2
-        return output.select(1 if is_batch_first else 0, -1).unsqueeze(0)
+        return output.select(1 if is_batch_first else 0, -1).unsqueeze(0).clone()
 
 
-def _fit(made: torch.Tensor, like: torch.Tensor, name: str, text: str) -> torch.Tensor:
+def _fit(made: torch.Tensor, like: torch.Tensor, name: str, expression: Expression) -> torch.Tensor:
     """Return a value in the shape of a parameter that only has further axes of size 1.
 
     A stack of gates (G, ...) also fits a parameter in which they stand one below the other.
     """
     if made.numel() == like.numel() and _drop_ones(made) == _drop_ones(like):
         return made.reshape(like.shape)
-    raise Malformed(f"{name} has shape {tuple(like.shape)}, and {text!r} makes {tuple(made.shape)}")
+    raise Malformed(
+        f"{name} has shape {tuple(like.shape)}, and {expression.text!r} makes {tuple(made.shape)}"
+    )
 
 
 def _drop_ones(tensor: torch.Tensor) -> list[int]:

@@ -16,6 +16,7 @@ from rnnspec.cli.listing import explain, rules
 from rnnspec.cli.merge import merge
 from rnnspec.cli.options import describe_refusal
 from rnnspec.cli.selftest import selftest
+from rnnspec.cli.smoke import smoke
 from rnnspec.errors import CannotCheck, suggest_similar
 
 CANNOT_CHECK = 2
@@ -29,7 +30,7 @@ def commands() -> None:
     """Check recurrent layers against the documented contract of torch.nn.RNN."""
 
 
-for command in (check, adapt, merge, check_model, rules, explain, selftest):
+for command in (check, adapt, smoke, merge, check_model, rules, explain, selftest):
     commands.add_command(command)
 
 

@@ -1,0 +1,270 @@
+"""Whether an adapter itself is right, before conformance is measured."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Any
+
+import torch
+from torch import nn
+
+from rnnspec.adapters.adapter import Adapter, list_uncovered, module
+from rnnspec.adapters.expressions import Expression, parse_expression
+from rnnspec.adapters.layer import AdaptedLayer
+from rnnspec.contract.config import Config
+from rnnspec.contract.features import Feature
+from rnnspec.contract.kinds import Kind
+from rnnspec.errors import AdapterError, suggest_similar
+from rnnspec.inference.biases import merge_biases
+from rnnspec.inference.calling import find_interface
+from rnnspec.inference.matching import assign_parameters
+from rnnspec.inference.offers import list_lacking
+from rnnspec.inference.trial import HIDDEN_SIZE, INPUT_SIZE, Array, Interface, Trial
+from rnnspec.inference.verify import find_difference
+from rnnspec.subjects.failures import Failure
+from rnnspec.subjects.subject import observe_step
+from rnnspec.subjects.target import Target
+
+DTYPES = {Feature.FLOAT64: torch.float64, Feature.FLOAT32: torch.float32}
+BUILDING = "building it"
+DEEPER: dict[Feature, dict[str, Any]] = {
+    Feature.NUM_LAYERS: {"num_layers": 2},
+    Feature.BIDIRECTIONAL: {"bidirectional": True},
+}
+
+
+class Tone(Enum):
+    """What a remark says of an adapter."""
+
+    RIGHT = "right"
+    WRONG = "wrong"
+    LACKS = "lacks"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+@dataclass(frozen=True)
+class Remark:
+    """One thing that was found out about an adapter: what it is about, and what was found."""
+
+    subject: str
+    tone: Tone
+    text: str
+
+
+@dataclass(frozen=True)
+class Smoke:
+    """What was found out about an adapter."""
+
+    label: str
+    kind: Kind
+    remarks: tuple[Remark, ...]
+    duration_s: float
+    is_adapted: bool
+
+    @property
+    def is_right(self) -> bool:
+        """Whether nothing is wrong with it."""
+        return all(each.tone is not Tone.WRONG for each in self.remarks)
+
+
+def smoke_target(target: Target, kind: Kind) -> Smoke:
+    """Return what is right and wrong with the adapter of a target.
+
+    A target without an adapter is taken for a layer with the documented names. `kind` is its kind.
+    """
+    begun = time.perf_counter()
+    own = target.factory
+    adapter = own if isinstance(own, Adapter) else adapt_documented(target, kind)
+    remarks = tuple(_examine(adapter))
+    duration_s = time.perf_counter() - begun
+    return Smoke(target.label, adapter.kind, remarks, duration_s, isinstance(own, Adapter))
+
+
+def adapt_documented(target: Target, kind: Kind) -> Adapter:
+    """Return the adapter of a layer that has the documented names."""
+    arguments = {name: name for name in kind.arguments if name not in ("input_size", "hidden_size")}
+    roles = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    states = ", ".join(kind.states)
+    form = f"({states})" if len(kind.states) > 1 else states
+    return module(
+        target.factory,
+        kind=kind.name,
+        arguments=arguments,
+        weights={f"{role}_l{{layer}}{{suffix}}": role for role in roles},
+        call=f"x, {form}",
+        returns=f"output, {form}",
+    )
+
+
+def _examine(adapter: Adapter) -> Iterator[Remark]:
+    """Yield what is found out, in the order in which it is; what is wrong may end it."""
+    lacking = adapter.unsupported
+    dtype = next((dtype for each, dtype in DTYPES.items() if each not in lacking), torch.float32)
+    config = Config(INPUT_SIZE, HIDDEN_SIZE, **dict(adapter.fixed), kind=adapter.kind.name)
+    try:
+        with observe_step(BUILDING):
+            layer = adapter(**config.arguments).to(dtype).eval()
+    except Failure as failure:
+        yield Remark("constructor", Tone.WRONG, str(failure))
+        return
+    yield Remark("constructor", Tone.RIGHT, f"({_describe_arguments(adapter)})")
+    wrong = list(_list_wrong_names(layer))
+    yield from wrong
+    if wrong:
+        return
+    yield Remark("names", Tone.RIGHT, f"all {len(layer.recipes)} parameters have an expression")
+    found = find_difference(adapter, config, dtype)
+    if found is not None:
+        yield from _explain(adapter, layer, config, dtype, found.text)
+        return
+    yield Remark("weights", Tone.RIGHT, "equal to the reference, exactly if no sum rounds")
+    yield Remark("states", Tone.RIGHT, _describe_states(adapter))
+    yield from _examine_offers(adapter, config, dtype)
+
+
+def _describe_arguments(adapter: Adapter) -> str:
+    named = [f"{name} as {own}" for name, own in adapter.arguments.items() if name != own]
+    same = [name for name, own in adapter.arguments.items() if name == own]
+    fixed = [f"{name} always {value!r}" for name, value in adapter.fixed.items()]
+    return ", ".join(["both sizes", *same, *named, *fixed])
+
+
+def _describe_states(adapter: Adapter) -> str:
+    if "h" not in adapter.call.names:
+        return "none is taken"
+    returned = "returned" if "h" in adapter.returns.names else "taken from the last output"
+    return f"used as given, and {returned}"
+
+
+def _list_wrong_names(layer: AdaptedLayer) -> Iterator[Remark]:
+    """Yield the parameters without an expression, and the expressions without a parameter."""
+    own = dict(layer.own.named_parameters())
+    for name in list_uncovered(layer.adapter, layer.own, layer.config):
+        text = f"{name} has no expression, so it keeps its own value"
+        yield Remark("names", Tone.WRONG, text)
+    for name in layer.recipes:
+        if name not in own:
+            near = suggest_similar(name, own)
+            yield Remark("names", Tone.WRONG, f"the layer has no parameter {name!r}.{near}")
+            continue
+        try:
+            layer.make_weight(name, own)
+        except (Failure, AdapterError, RuntimeError) as error:
+            yield Remark("shapes", Tone.WRONG, str(error))
+
+
+def _explain(
+    adapter: Adapter, layer: AdaptedLayer, config: Config, dtype: torch.dtype, text: str
+) -> Iterator[Remark]:
+    """Yield what is wrong with an adapter whose layer differs from the reference."""
+    declared = Interface(adapter.call, adapter.returns, config.batch_first, adapter.needs_state)
+    interface = declared
+    try:
+        interface = find_interface(
+            _build(adapter, config, dtype), adapter.kind, dtype, None
+        ).interface
+    except (Failure, AdapterError):
+        interface = declared
+    calls = list(_compare_calls(declared, interface))
+    trial = Trial(_build(adapter, config, dtype), config, dtype, interface)
+    weights = list(_compare_weights(layer, trial.as_kind(adapter.kind, config.nonlinearity)))
+    yield from calls
+    yield from weights
+    if not calls and not weights:
+        yield Remark("compared", Tone.WRONG, f"{text}; the adapter fits, so the layer is to blame")
+
+
+def _build(adapter: Adapter, config: Config, dtype: torch.dtype) -> nn.Module:
+    with observe_step(BUILDING):
+        return adapter.build_own(config).to(dtype).eval()
+
+
+def _compare_calls(declared: Interface, found: Interface) -> Iterator[Remark]:
+    """Yield how a call of the layer differs from the declared one."""
+    if declared.batch_first != found.batch_first:
+        first = "batch" if found.batch_first else "time"
+        yield Remark("layout", Tone.WRONG, f"the first axis of the input is the {first}")
+    pairs = (("call", declared.call, found.call), ("returns", declared.returns, found.returns))
+    for name, own, other in pairs:
+        if own.text != other.text and (name == "returns" or "h" in other.names):
+            text = f"declared as ({own.text}), but the layer computes with ({other.text})"
+            yield Remark(name, Tone.WRONG, text)
+
+
+def _compare_weights(layer: AdaptedLayer, trial: Trial) -> Iterator[Remark]:
+    """Yield the parameters that are something else than what is declared."""
+    found = assign_parameters(trial)
+    merge_biases(found)
+    for name, (_, declared) in layer.recipes.items():
+        if name in found.by_name or name not in found.chosen:
+            continue
+        other = parse_expression(found.chosen[name].text, trial.kind)
+        if not _are_equal(declared, other, trial):
+            text = f"{name} is declared as {declared.text}, but it acts as {other.text}"
+            yield Remark("weights", Tone.WRONG, text)
+
+
+def _are_equal(one: Expression, other: Expression, trial: Trial) -> bool:
+    """Return whether two expressions mean the same to a layer that adds both biases."""
+    return any(
+        _have_same_value(one, other, {**trial.numbers, **swapped})
+        for swapped in _list_swaps(trial, is_alone=len({*one.names, *other.names}) < 3)
+    )
+
+
+def _list_swaps(trial: Trial, *, is_alone: bool) -> Iterator[dict[str, Array]]:
+    """Yield nothing, and equal biases if one can stand for the other."""
+    yield {}
+    if is_alone and len(trial.kind.gates) == 1 and trial.config.bias:
+        yield {"bias_hh_l0": trial.numbers["bias_ih_l0"]}
+
+
+def _have_same_value(one: Expression, other: Expression, numbers: Mapping[str, Any]) -> bool:
+    def look_up(name: str) -> torch.Tensor:
+        return torch.from_numpy(numbers[name if "_l" in name else f"{name}_l0"])
+
+    values = [each.evaluate(look_up) for each in (one, other)]
+    first, second = (torch.as_tensor(value).squeeze() for value in values)
+    return first.shape == second.shape and torch.equal(first, second)
+
+
+def _examine_offers(adapter: Adapter, config: Config, dtype: torch.dtype) -> Iterator[Remark]:
+    """Yield what the layer lacks, whether it is declared or not."""
+    declared, tried = adapter.unsupported, list_lacking(adapter, dtype)
+    for feature, changes in DEEPER.items():
+        if feature not in declared and feature.text not in adapter.fixed:
+            changed = replace(config, **changes)
+            found = find_difference(adapter, changed, dtype)
+            if found is not None:
+                yield Remark(feature.text, Tone.WRONG, found.text)
+            else:
+                yield Remark(feature.text, Tone.RIGHT, "equal to the reference")
+    for name, reason in tried.items():
+        if Feature.parse(name) not in declared:
+            text = f"{reason}; if it is meant, declare it in lacks"
+            yield Remark(name, Tone.WRONG, text)
+    hidden = (Feature.DROP_IN, Feature.PICKLE)
+    for feature, reason in declared.items():
+        if feature not in hidden:
+            yield Remark(feature.text, Tone.LACKS, reason)
+
+
+def format_smoke(smoke: Smoke) -> str:
+    """Return what was found out, with the conclusion in the last line."""
+    head = f"{smoke.label}   a layer like {smoke.kind.page}   ({smoke.duration_s:.1f} s)"
+    lines = [f"  {each.tone!s:<7} {each.subject:<13} {each.text}" for each in smoke.remarks]
+    if smoke.is_right:
+        last = f"ready: rnnspec check {smoke.label} judges values and gradients."
+    else:
+        count = sum(each.tone is Tone.WRONG for each in smoke.remarks)
+        what = "thing is" if count == 1 else "things are"
+        where = "adapter" if smoke.is_adapted else "documented names"
+        last = f"not ready: {count} {what} wrong with the {where}."
+        if not smoke.is_adapted:
+            last += f" `rnnspec adapt {smoke.label}` looks for an adapter."
+    return "\n".join([head, "", *lines, "", last])

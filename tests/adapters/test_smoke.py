@@ -1,0 +1,143 @@
+"""What is wrong with an adapter is said in its own words, and what is right is called right."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from torch import nn
+
+from rnnspec import adapt
+from rnnspec.cli import status
+from rnnspec.contract.kinds import KINDS, RNN
+from rnnspec.inference.infer import infer_adapter
+from rnnspec.inference.smoke import Smoke, Tone, format_smoke, smoke_target
+from rnnspec.subjects.target import resolve_target
+from tests.adapters import half_done
+from tests.adapters.written_gated import GRUS, LSTMS, GateLinears, LstmCells, PlainLstm
+from tests.adapters.written_rnns import RNNS
+
+WEIGHTS = {
+    "i2h.weight": "weight_ih",
+    "i2h.bias": "bias_ih",
+    "h2h.weight": "weight_hh",
+    "h2h.bias": "bias_hh",
+}
+RIGHT: dict[str, Any] = {
+    "weights": WEIGHTS,
+    "fixed": {"batch_first": True},
+    "call": "x, h[0]",
+    "returns": "output, h[0]",
+    "lacks": {"packed": "it takes tensors only", "unbatched": "it takes batches only"},
+}
+
+
+def smoke(layer: type[nn.Module], **changes: Any) -> Smoke:
+    return smoke_target(resolve_target(adapt.module(layer, **{**RIGHT, **changes})), RNN)
+
+
+def list_wrong(found: Smoke) -> list[str]:
+    return [f"{each.subject}: {each.text}" for each in found.remarks if each.tone is Tone.WRONG]
+
+
+@pytest.mark.parametrize("layer", [*RNNS, *GRUS, *LSTMS], ids=lambda layer: layer.__name__)
+def test_adapters_that_were_found_are_right(layer: type[nn.Module]) -> None:
+    adapter = infer_adapter(resolve_target(layer)).adapter
+    assert not list_wrong(smoke_target(resolve_target(adapter), RNN))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_documented_layers_need_no_adapter(kind: str) -> None:
+    layer = getattr(nn, KINDS[kind].title)
+    found = smoke_target(resolve_target(layer), KINDS[kind])
+    assert not list_wrong(found)
+    assert format_smoke(found).splitlines()[-1].startswith("ready: rnnspec check ")
+
+
+@pytest.mark.parametrize(
+    ("changes", "wrong"),
+    [
+        (
+            {"weights": {**WEIGHTS, "h2h.weight": "weight_hh.T"}},
+            "weights: h2h.weight is declared as weight_hh.T, but it acts as weight_hh",
+        ),
+        (
+            {"weights": {**WEIGHTS, "i2h.weight": "weight_ih.T"}},
+            "shapes: i2h.weight has shape (5, 3), and 'weight_ih.T' makes (3, 5)",
+        ),
+        (
+            {"weights": {k: v for k, v in WEIGHTS.items() if k != "h2h.bias"}},
+            "names: h2h.bias has no expression, so it keeps its own value",
+        ),
+        (
+            {"weights": {**WEIGHTS, "h2h.bias": "0"}},
+            "weights: h2h.bias is declared as 0, but it acts as bias_hh",
+        ),
+        (
+            {"weights": {**WEIGHTS, "h2h.bais": "bias_hh"}},
+            "names: the layer has no parameter 'h2h.bais'. Did you mean 'h2h.bias' or 'i2h.bias'?",
+        ),
+        (
+            {"returns": "h[0], output"},
+            "returns: declared as (h[0], output), but the layer computes with (output, h[0])",
+        ),
+        ({"fixed": {}}, "layout: the first axis of the input is the batch"),
+        (
+            {"lacks": {"packed": "it takes tensors only"}},
+            "unbatched: a call with a single sequence raised RuntimeError: mat1 and mat2 shapes "
+            "cannot ...; if it is meant, declare it in lacks",
+        ),
+        ({"arguments": {"num_layers": "depth"}}, "constructor: building it raised TypeError"),
+    ],
+)
+def test_wrong_adapter_is_told_as_such(changes: dict[str, Any], wrong: str) -> None:
+    found = smoke(half_done.MyRNN, **changes)
+    told = list_wrong(found)
+    assert len(told) == 1
+    assert told[0].startswith(wrong)
+    assert format_smoke(found).endswith("not ready: 1 thing is wrong with the adapter.")
+
+
+def test_exchanged_states_are_told() -> None:
+    found = infer_adapter(resolve_target(PlainLstm))
+    declared = {**vars(found.declaration), "call": "x, (c[0], h[0])"}
+    wrong = list_wrong(smoke_target(resolve_target(adapt.module(PlainLstm, **declared)), RNN))
+    assert wrong == [
+        "call: declared as (x, (c[0], h[0])), but the layer computes with (x, (h[0], c[0]))"
+    ]
+
+
+def test_exchanged_gates_are_told() -> None:
+    found = infer_adapter(resolve_target(GateLinears))
+    weights = {
+        name: text.replace("update", "_").replace("reset", "update").replace("_]", "reset]")
+        for name, text in found.declaration.weights.items()
+    }
+    declared = {**vars(found.declaration), "weights": weights}
+    wrong = list_wrong(smoke_target(resolve_target(adapt.module(GateLinears, **declared)), RNN))
+    assert len(wrong) == 8
+    assert (
+        "weights: iz.weight is declared as weight_ih[reset], but it acts as weight_ih[update]"
+        in wrong
+    )
+
+
+def test_interchanged_biases_are_no_mistake() -> None:
+    exchanged = {**WEIGHTS, "i2h.bias": "bias_hh", "h2h.bias": "bias_ih"}
+    assert not list_wrong(smoke(half_done.MyRNN, weights=exchanged))
+    both_wrong = {**exchanged, "h2h.weight": "weight_hh.T"}
+    assert len(list_wrong(smoke(half_done.MyRNN, weights=both_wrong))) == 1
+
+
+def test_fault_of_the_layer_is_not_the_adapter_s() -> None:
+    (wrong,) = list_wrong(smoke(half_done.Forgetful))
+    assert wrong.startswith("compared: output")
+    assert wrong.endswith("the adapter fits, so the layer is to blame")
+
+
+def test_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert status(["smoke", "torch.nn:GRU"]) == 0
+    assert "right   bidirectional equal to the reference" in capsys.readouterr().out
+    assert status(["smoke", f"{LstmCells.__module__}:LstmCells"]) == 1
+    assert "`rnnspec adapt tests.adapters" in capsys.readouterr().out
+    assert status(["smoke", "torch.nn:GRUU"]) == 2
