@@ -15,6 +15,7 @@ from rnnspec.cli.check_model import check_model
 from rnnspec.cli.listing import explain, rules
 from rnnspec.cli.merge import merge
 from rnnspec.cli.options import describe_refusal
+from rnnspec.cli.replay import export_tests, replay
 from rnnspec.cli.selftest import selftest
 from rnnspec.cli.smoke import smoke
 from rnnspec.errors import CannotCheck, suggest_similar
@@ -30,7 +31,18 @@ def commands() -> None:
     """Check recurrent layers against the documented contract of torch.nn.RNN."""
 
 
-for command in (check, adapt, smoke, merge, check_model, rules, explain, selftest):
+for command in (
+    check,
+    adapt,
+    smoke,
+    merge,
+    replay,
+    export_tests,
+    check_model,
+    rules,
+    explain,
+    selftest,
+):
     commands.add_command(command)
 
 

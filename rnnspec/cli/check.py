@@ -6,9 +6,16 @@ from typing import Any
 
 import click
 
-from rnnspec.cli.options import add_json, add_memory, add_options, add_timeout, collect_options
+from rnnspec.cli.options import (
+    add_files,
+    add_memory,
+    add_options,
+    add_timeout,
+    collect_options,
+    take_files,
+)
 from rnnspec.cli.parts import (
-    check_writable,
+    check_files,
     import_module,
     show_progress,
     show_report,
@@ -71,7 +78,7 @@ DASK = (
 @click.option("--max-time", metavar="TIME", help=MAX_TIME)
 @click.option("--shard", metavar="I/N", help=SHARD)
 @click.option("--dask", metavar="ADDRESS", help=DASK)
-@add_json
+@add_files
 def check(
     target: str,
     imports: tuple[str, ...],
@@ -91,9 +98,10 @@ def check(
 
     TARGET is a class or a factory that takes the arguments of torch.nn.RNN or torch.nn.GRU.
     """
-    check_writable(json_path)
+    files = take_files(given)
+    check_files(json_path, files)
     options = collect_options(CheckOptions, given)
-    share = choose_share(shard, options, stream or resume, json_path)
+    share = choose_share(shard, options, stream or resume, {"json": json_path, **files})
     settings = WorkerSettings(
         jobs=1 if dask else choose_jobs(jobs, options),
         timeout=timeout,
@@ -115,7 +123,7 @@ def check(
     else:
         with show_standing() as watch:
             report = check_in_workers(target, imports, options, settings, watch)
-    show_report(report, json_path)
+    show_report(report, json_path, files)
     return report.exit_status
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import click
 
 from rnnspec.cli.check import IMPORT
-from rnnspec.cli.options import add_json, add_options, collect_options
-from rnnspec.cli.parts import check_writable, import_module, show_progress, show_report
+from rnnspec.cli.options import add_files, add_options, collect_options, take_files
+from rnnspec.cli.parts import check_files, import_module, show_progress, show_report
 from rnnspec.options import ModelOptions
 
 EPILOG = """\b
@@ -25,7 +25,7 @@ Examples:
 @click.argument("target")
 @add_options(ModelOptions)
 @click.option("--import", "imports", multiple=True, metavar="MODULE", help=IMPORT)
-@add_json
+@add_files
 def check_model(target: str, imports: tuple[str, ...], json_path: str | None, **given: Any) -> int:
     """Check TARGET, a model: 'package.module:attribute' or 'path/to/file.py:attribute'.
 
@@ -36,7 +36,8 @@ def check_model(target: str, imports: tuple[str, ...], json_path: str | None, **
     from rnnspec.api import run_model_check
     from rnnspec.models.render import format_readout_map
 
-    check_writable(json_path)
+    files = take_files(given)
+    check_files(json_path, files)
     options = collect_options(ModelOptions, given)
     for module in imports:
         import_module(module)
@@ -44,5 +45,5 @@ def check_model(target: str, imports: tuple[str, ...], json_path: str | None, **
         report = run_model_check(target, options, watch=watch)
     if report.readout is not None and json_path != "-":
         click.echo(format_readout_map(report.readout, advice=False))
-    show_report(report, json_path)
+    show_report(report, json_path, files)
     return report.exit_status

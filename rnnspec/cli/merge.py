@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
-from rnnspec.cli.options import add_json, add_memory, add_timeout
-from rnnspec.cli.parts import check_writable, show_report
+from rnnspec.cli.options import add_files, add_memory, add_timeout, take_files
+from rnnspec.cli.parts import check_files, show_report
 from rnnspec.cli.workers import merge_shards
 
 EPILOG = """\b
@@ -20,18 +22,25 @@ Examples:
 
 
 @click.command(epilog=EPILOG)
-@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.argument("paths", nargs=-1, required=True, metavar="FILE...")
 @add_timeout
 @add_memory
-@add_json
-def merge(files: tuple[str, ...], timeout: float, memory: int | None, json_path: str | None) -> int:
+@add_files
+def merge(
+    paths: tuple[str, ...],
+    timeout: float,
+    memory: int | None,
+    json_path: str | None,
+    **given: Any,
+) -> int:
     """Report on the cases that shards have judged, as a run that judged all of them would.
 
     Each FILE was written by 'rnnspec check --shard ... --stream FILE'. Their order does not matter.
     The target must be here too, in the same version: the search for the causes of what fails uses
     it. A file holds pickles, so merge only files that you trust.
     """
-    check_writable(json_path)
-    report = merge_shards(files, timeout=timeout, memory=memory)
-    show_report(report, json_path)
+    files = take_files(given)
+    check_files(json_path, files)
+    report = merge_shards(paths, timeout=timeout, memory=memory)
+    show_report(report, json_path, files)
     return report.exit_status

@@ -28,6 +28,24 @@ add_timeout = click.option(
 )
 add_memory = click.option("--memory", type=click.IntRange(min=1), metavar="MIB", help=MEMORY)
 add_json = click.option("--json", "json_path", metavar="PATH", help=JSON)
+FILES = {
+    "junit": "Write the results as JUnit XML.",
+    "summary": "Write a summary in Markdown, e.g. for the page of a CI job.",
+    "badge": "Write the data of a badge, as shields.io reads it.",
+}
+"""The other forms in which a report can be written, by the name of the option."""
+
+
+def add_files(command: F) -> F:
+    """Add the options that write a report as JSON and in other forms to a command."""
+    for name, text in reversed(FILES.items()):
+        command = click.option(f"--{name}", name, metavar="PATH", help=text)(command)
+    return add_json(command)
+
+
+def take_files(given: dict[str, Any]) -> dict[str, str | None]:
+    """Remove the paths of the other forms from what a command was given, and return them."""
+    return {name: given.pop(name) for name in FILES}
 
 
 def add_options(options: type[RunOptions]) -> Callable[[F], F]:

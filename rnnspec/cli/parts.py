@@ -6,7 +6,7 @@ import importlib
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,10 +24,24 @@ Watcher = Callable[[int, int], None]
 COLOURS = {"FAIL": "red", "CHECKER ERROR": "red", "unreached": "yellow", "note": "cyan"}
 
 
-def show_report(report: Report, json_path: str | None) -> None:
-    """Print a report as text, and write it as JSON to a path; - prints the JSON instead."""
-    from rnnspec.report.console import format_report
+def check_files(json_path: str | None, files: Mapping[str, str | None]) -> None:
+    """Raise SelectionError before the run if a file for the report cannot be written."""
+    check_writable(json_path)
+    for name, path in files.items():
+        check_writable(path, name)
 
+
+def show_report(
+    report: Report, json_path: str | None, files: Mapping[str, str | None] | None = None
+) -> None:
+    """Print a report as text, and write it as JSON to a path; - prints the JSON instead.
+
+    `files` has paths for other forms, see `rnnspec.report.files`.
+    """
+    from rnnspec.report.console import format_report
+    from rnnspec.report.files import write_files
+
+    write_files(report, files or {})
     data = json.dumps(report.as_dict(), indent=2)
     if json_path not in (None, "-"):
         Path(str(json_path)).write_text(data + "\n", encoding="utf-8")

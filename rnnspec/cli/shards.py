@@ -18,11 +18,15 @@ MOST_RULES = 10
 
 
 def choose_share(
-    text: str | None, options: CheckOptions, path: str | None, json_path: str | None
+    text: str | None,
+    options: CheckOptions,
+    path: str | None,
+    files: Mapping[str, str | None],
 ) -> Share | None:
     """Return the shard that the user asked for, or None. Raises SelectionError.
 
-    It does if the shard has no `path` for its results, or if other options do not go with it.
+    It does if the shard has no `path` for its results, if there are `files` for a report, by the
+    names of their options, or if other options do not go with it.
     """
     if text is None:
         return None
@@ -32,9 +36,9 @@ def choose_share(
             f"{text}: with --fail-fast the run ends at its first violation, which no shard knows.",
             "shard",
         )
-    if json_path is not None:
+    if given := [name for name, each in files.items() if each is not None]:
         raise SelectionError(
-            f"{text}: a shard has no report; give --json to rnnspec merge.", "shard"
+            f"{text}: a shard has no report; give --{given[0]} to rnnspec merge.", "shard"
         )
     if path is None:
         raise SelectionError(

@@ -1,0 +1,83 @@
+"""Run one finding of a report again: the same rule on the same case, in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rnnspec.api.layer import keep_random_numbers, prepare_suite
+from rnnspec.cases.case import Case
+from rnnspec.contract.kinds import KINDS
+from rnnspec.engine.campaign import judge_one_case
+from rnnspec.errors import SelectionError, suggest_similar
+from rnnspec.options import CheckOptions
+from rnnspec.suites.layer import LayerSuite
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What came of a case that was run again.
+
+    rule       the rule that judged it
+    case       the case in words
+    expected   what the report says about it
+    message    what is wrong now, or an empty text if the rule holds
+    """
+
+    rule: str
+    case: str
+    expected: str
+    message: str
+
+
+def list_findings(data: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Return the results of a report, read from JSON, that have a smallest case, by their ids.
+
+    Raises SelectionError if it is no report about a layer.
+    """
+    if data["kind"] not in KINDS:
+        raise SelectionError("the report is about a model; only layers have cases to replay.")
+    return {each["rule"]: each for each in data["results"] if each["counterexample"]}
+
+
+def find_finding(data: Mapping[str, Any], id: str) -> Mapping[str, Any]:
+    """Return a finding of a report. Raises SelectionError, with a suggestion, if there is none."""
+    found = list_findings(data)
+    if id not in found:
+        known = ", ".join(found) or "none"
+        raise SelectionError(
+            f"no finding {id!r} in the report.{suggest_similar(id, found)} It has {known}."
+        )
+    return found[id]
+
+
+def read_case(finding: Mapping[str, Any]) -> Case:
+    """Return the smallest case of a finding."""
+    example = finding["counterexample"]
+    sizes, call = example["sizes"], example["call"]
+    return Case.from_dict(
+        {**call, **sizes, "config": example["configuration"], "seed": example["seed"]}
+    )
+
+
+def replay_finding(
+    target: Any,
+    finding: Mapping[str, Any],
+    options: CheckOptions,
+    *,
+    debug: Callable[[LayerSuite, Case], None] | None = None,
+) -> Replay:
+    """Run a finding again and return what came of it. Raises CannotCheck.
+
+    `debug` is given the suite and the case, and may raise what the rule raises.
+    """
+    suite, case = prepare_suite(target, options), read_case(finding)
+    with keep_random_numbers():
+        if debug is not None:
+            debug(suite, case)
+        result = judge_one_case(suite, finding["counterexample"]["index"], case)
+    (rule,) = suite.rules
+    failing = result.failing
+    message = failing.findings[rule.id].message if failing and rule.id in failing.findings else ""
+    return Replay(rule.id, str(case), finding["message"], message)

@@ -1,0 +1,117 @@
+"""The commands that go back to the findings of a report."""
+
+from __future__ import annotations
+
+import json
+import pdb
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from rnnspec.cli.options import add_options, collect_options
+from rnnspec.cli.parts import print_text
+from rnnspec.errors import SelectionError
+from rnnspec.options import CheckOptions
+from rnnspec.text import make_printable
+
+REPLAY_EPILOG = """\b
+Exit status:
+  0  the rule holds now
+  1  it fails
+  2  there is no such report, finding or target
+\b
+Examples:
+  rnnspec check mylib:RNN --json report.json
+  rnnspec replay report.json states.h-n-order
+  rnnspec replay report.json states.h-n-order --device cuda
+  rnnspec replay report.json states.h-n-order --pdb
+"""
+EXPORT_EPILOG = """\b
+Examples:
+  rnnspec check mylib:RNN --json report.json
+  rnnspec export-tests report.json tests/conformance && pytest tests/conformance
+"""
+TARGET = "Run it with another target than that of the report."
+PDB = "Stop in the debugger where the rule fails."
+
+
+@click.command(epilog=REPLAY_EPILOG)
+@click.argument("report")
+@click.argument("id")
+@click.option("--target", metavar="TARGET", help=TARGET)
+@add_options(CheckOptions)
+@click.option("--pdb", "is_debugged", is_flag=True, help=PDB)
+def replay(report: str, id: str, target: str | None, is_debugged: bool, **given: Any) -> int:
+    """Run the finding ID of REPORT again, in this process.
+
+    REPORT was written by 'rnnspec check --json'. ID is the rule that names the finding; it judges
+    the smallest case of the report again. Options that were given to the check, such as --arg and
+    --adapt, have to be given again.
+    """
+    from rnnspec.api.replay import find_finding, replay_finding
+
+    data = read_report(report)
+    finding = find_finding(data, id)
+    options = collect_options(CheckOptions, {**given, "rules": (id,)})
+    chosen = target or data["subject"]
+    debug = _debug_rule if is_debugged else None
+    found = replay_finding(chosen, finding, options, debug=debug)
+    verdict = "fails" if found.message else "holds"
+    lines = [f"{found.rule}  {found.case}", ""]
+    lines += [f"  in the report  {found.expected}"]
+    lines += [f"  now            {found.message}"] if found.message else []
+    lines += ["" * bool(lines), f"{chosen}: {found.rule} {verdict} on this case."]
+    print_text(make_printable("\n".join(lines), keep="\n"))
+    return 1 if found.message else 0
+
+
+def _debug_rule(suite: Any, case: Any) -> None:
+    """Let a rule judge a case, and stop in the debugger where it fails."""
+    (rule,) = suite.rules
+    try:
+        rule.check(suite.observe(case))
+    except Exception:
+        pdb.post_mortem(sys.exc_info()[2])
+
+
+@click.command("export-tests", epilog=EXPORT_EPILOG)
+@click.argument("report")
+@click.argument("folder", metavar="DIR")
+def export_tests(report: str, folder: str) -> int:
+    """Write the findings of REPORT into DIR, each as a test file that needs torch alone.
+
+    REPORT was written by 'rnnspec check --json' or 'rnnspec check-model --json'. Each test fails as
+    long as the fault is there. Layers with an adapter need rnnspec too.
+    """
+    from rnnspec.report.files import list_test_files
+
+    data = read_report(report)
+    files = dict(list_test_files(data["results"]))
+    place = Path(folder)
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        for name, source in files.items():
+            (place / name).write_text(source, encoding="utf-8")
+    except OSError as error:
+        raise SelectionError(f"{folder}: it cannot be written there ({error.strerror}).") from error
+    without = [each["rule"] for each in data["results"] if each["no_repro"]]
+    lines = [f"{place / name}" for name in files]
+    lines += [f"no program shows {name}" for name in without]
+    count = f"{len(files)} {'test' if len(files) == 1 else 'tests'}"
+    print_text(make_printable("\n".join([*lines, f"{count} of {data['subject']} written."]), "\n"))
+    return 0
+
+
+def read_report(path: str) -> dict[str, Any]:
+    """Return a report that was written as JSON. Raises SelectionError if it is none."""
+    try:
+        data = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SelectionError(f"{path}: {error.strerror}.") from error
+    except ValueError as error:
+        raise SelectionError(f"{path} is no JSON: {error}.") from error
+    if not isinstance(data, dict) or not str(data.get("schema")).startswith("rnnspec-report-"):
+        raise SelectionError(f"{path} is no report that 'rnnspec check --json' wrote.")
+    return data

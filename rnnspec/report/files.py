@@ -1,0 +1,128 @@
+"""The report in forms that other programs read: JUnit XML, Markdown, a badge, files of tests."""
+
+from __future__ import annotations
+
+import json
+import re
+import textwrap
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from xml.etree import ElementTree
+
+from rnnspec.contract.kinds import KINDS
+from rnnspec.report.console import format_conclusion, format_failure, format_headline
+from rnnspec.report.data import Report, Result, RunVerdict, Verdict
+from rnnspec.text import make_printable
+
+COLOURS = {
+    RunVerdict.CONFORMS: "brightgreen",
+    RunVerdict.VIOLATES: "red",
+    RunVerdict.INCONCLUSIVE: "yellow",
+}
+"""The colour of a badge."""
+MARKS = {
+    Verdict.PASS: "held",
+    Verdict.FAIL: "failed",
+    Verdict.CHECKER_ERROR: "failed",
+    Verdict.BLOCKED: "not judged",
+    Verdict.UNREACHED: "not judged",
+    Verdict.NOT_APPLICABLE: "not applicable",
+}
+"""The column of a Markdown table in which a rule with a verdict is counted."""
+
+
+def format_junit(report: Report) -> str:
+    """Return a report as JUnit XML, with one test case for each rule."""
+    suite = ElementTree.Element("testsuite", name=f"rnnspec {report.subject}")
+    for result in report.results:
+        case = ElementTree.SubElement(
+            suite, "testcase", classname=f"rnnspec.{result.theme}", name=result.rule
+        )
+        _add_outcome(case, report, result)
+    kinds = Counter(each.tag for case in suite for each in case)
+    suite.set("tests", str(len(report.results)))
+    suite.set("failures", str(kinds["failure"]))
+    suite.set("errors", str(kinds["error"]))
+    suite.set("skipped", str(kinds["skipped"]))
+    suite.set("time", f"{report.duration_s:.3f}")
+    ElementTree.indent(suite)
+    return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def _add_outcome(case: ElementTree.Element, report: Report, result: Result) -> None:
+    """Add what is not a pass to a test case. A SHOULD that does not count is skipped."""
+    message = make_printable(result.message)
+    if result.is_broken and result.caused_by is not None:
+        message = f"caused by {result.caused_by}: {message}"
+    if result.is_broken and result.is_scored and result.caused_by is None:
+        is_error = result.verdict is Verdict.CHECKER_ERROR
+        tag = "error" if is_error else "failure"
+        found = ElementTree.SubElement(case, tag, message=message, type=result.level.value)
+        fault = next((each for each in report.faults if each.rule == result.rule), None)
+        found.text = make_printable(format_failure(result, fault), keep="\n")
+    elif result.verdict is not Verdict.PASS:
+        ElementTree.SubElement(case, "skipped", message=f"{result.verdict}: {message}")
+
+
+def format_summary(report: Report) -> str:
+    """Return a report as Markdown, for the page of a CI job."""
+    lines = [f"### {_escape(format_conclusion(report))}", "", _escape(format_headline(report)), ""]
+    columns = list(dict.fromkeys(MARKS.values()))
+    lines.append(f"| part | {' | '.join(columns)} |")
+    lines.append("| --- |" + " ---: |" * len(columns))
+    for part in report.parts:
+        counts = Counter(MARKS[each.verdict] for each in report.results if each.part is part)
+        if counts:
+            cells = " | ".join(str(counts[column]) for column in columns)
+            lines.append(f"| {part} | {cells} |")
+    for fault in report.faults:
+        result = report.result(fault.rule)
+        text = make_printable(format_failure(result, fault), keep="\n")
+        lines += ["", f"<details><summary><code>{result.rule}</code> {_escape(result.requirement)}"]
+        lines += ["</summary>", "", textwrap.indent(text, "    "), "", "</details>"]
+    return "\n".join(lines) + "\n"
+
+
+def _escape(text: str) -> str:
+    """Return text of unknown origin without anything that Markdown or HTML would interpret."""
+    plain = make_printable(text)
+    return re.sub(r"([\\`*_{}\[\]<>#|])", r"\\\1", plain)
+
+
+def format_badge(report: Report) -> str:
+    """Return the data of a badge, as shields.io reads it from a file that is published."""
+    label = KINDS[report.kind].page if report.kind in KINDS else "rnnspec"
+    data = {
+        "schemaVersion": 1,
+        "label": label,
+        "message": str(report.verdict),
+        "color": COLOURS.get(report.verdict, "lightgrey"),
+    }
+    return json.dumps(data) + "\n"
+
+
+def list_test_files(results: list[dict[str, object]]) -> Iterator[tuple[str, str]]:
+    """Yield the name and the source of a test file for each result that has a program.
+
+    `results` are those of a report as JSON.
+    """
+    for result in results:
+        if result.get("repro"):
+            name = re.sub(r"\W", "_", str(result["rule"]))
+            yield f"test_{name}.py", _write_test(result, name)
+
+
+def _write_test(result: dict[str, object], name: str) -> str:
+    requirement = str(result["requirement"])
+    body = textwrap.indent(str(result["repro"]).rstrip(), "    ")
+    head = "\n".join(textwrap.wrap(f"{result['rule']}: {requirement}", 95))
+    return f'"""{head}"""\n\n\ndef test_{name}():\n{body}\n'
+
+
+def write_files(report: Report, paths: Mapping[str, str | None]) -> None:
+    """Write a report to the paths that were given, by the name of the form."""
+    forms = {"junit": format_junit, "summary": format_summary, "badge": format_badge}
+    for name, path in paths.items():
+        if path is not None:
+            Path(path).write_text(forms[name](report), encoding="utf-8")

@@ -1,0 +1,86 @@
+"""Reports in the forms that other programs read."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from xml.etree import ElementTree
+
+from rnnspec.contract.clauses import Level
+from rnnspec.report.data import Report, RunVerdict, Verdict
+from rnnspec.report.files import (
+    format_badge,
+    format_junit,
+    format_summary,
+    list_test_files,
+    write_files,
+)
+from tests.report.reports import BLOCKED, FAIL, FOLLOWS, PASS, make_report
+
+
+def make_broken() -> Report:
+    skipped = replace(
+        PASS, rule="packed.ties", verdict=Verdict.NOT_APPLICABLE, message="no <packed>"
+    )
+    return make_report(PASS, FAIL, FOLLOWS, BLOCKED, skipped)
+
+
+def test_junit_has_one_failure_for_each_fault() -> None:
+    suite = ElementTree.fromstring(format_junit(make_broken()).partition("\n")[2])
+    assert {name: suite.get(name) for name in ("tests", "failures", "errors", "skipped")} == {
+        "tests": "5",
+        "failures": "1",
+        "errors": "0",
+        "skipped": "3",
+    }
+    failure = suite.find(f"testcase[@name='{FAIL.rule}']/failure")
+    assert failure is not None
+    assert failure.get("message") == FAIL.message
+    assert FAIL.requirement in str(failure.text)
+    follows = suite.find(f"testcase[@name='{FOLLOWS.rule}']/skipped")
+    assert follows is not None
+    assert f"caused by {FAIL.rule}" in str(follows.get("message"))
+
+
+def test_control_characters_do_not_break_the_xml() -> None:
+    report = make_report(replace(FAIL, message="\x1b[31m\x00]]>"))
+    ElementTree.fromstring(format_junit(report).partition("\n")[2])
+
+
+def test_should_that_does_not_count_is_no_failure() -> None:
+    report = make_report(PASS, replace(FAIL, level=Level.SHOULD))
+    assert 'failures="0"' in format_junit(report)
+
+
+def test_summary_counts_rules_and_shows_each_fault() -> None:
+    text = format_summary(make_broken())
+    assert "| part | held | failed | not judged | not applicable |" in text
+    assert "| values | 1 | 2 | 0 | 1 |" in text
+    assert "| module | 0 | 0 | 1 | 0 |" in text
+    assert text.count("<details>") == 1
+    assert f"<code>{FAIL.rule}</code>" in text
+
+
+def test_text_of_unknown_origin_is_no_markup() -> None:
+    text = format_summary(replace(make_report(PASS), subject="<img src=x>|"))
+    assert "<img" not in text.replace("\\<img", "")
+
+
+def test_badge_has_a_colour_for_each_verdict() -> None:
+    for verdict, colour in ((RunVerdict.CONFORMS, "brightgreen"), (RunVerdict.VIOLATES, "red")):
+        data = json.loads(format_badge(replace(make_report(PASS), verdict=verdict)))
+        assert (data["label"], data["message"], data["color"]) == ("nn.RNN", str(verdict), colour)
+
+
+def test_test_files_contain_the_programs() -> None:
+    ((name, source),) = list_test_files(make_broken().as_dict()["results"])
+    assert name == "test_states_initial_state_used.py"
+    assert "def test_states_initial_state_used():\n    import torch\n\n    assert False\n" in source
+    compile(source, name, "exec")
+
+
+def test_only_named_files_are_written(tmp_path: Path) -> None:
+    path = tmp_path / "summary.md"
+    write_files(make_report(PASS), {"junit": None, "summary": str(path)})
+    assert [each.name for each in tmp_path.iterdir()] == ["summary.md"]

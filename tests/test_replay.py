@@ -1,0 +1,98 @@
+"""Findings of a report can be run again, and written as tests."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rnnspec.cli import status
+from rnnspec.selftest.bugs import gradients
+
+TARGET = f"{gradients.__name__}:CutAfter32Steps"
+RULE = "gradients.reach-first-step"
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("report") / "report.json"
+    asked = ["--profile", "quick", "--rule", RULE, "--jobs", "1", "--no-isolate"]
+    assert status(["check", TARGET, *asked, "--json", str(path)]) == 1
+    return path
+
+
+def test_finding_fails_again(report: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert status(["replay", str(report), RULE]) == 1
+    said = capsys.readouterr().out
+    assert "RNN(1, 1), input (33, 1, 1)" in said
+    assert said.endswith(f"{TARGET}: {RULE} fails on this case.\n")
+
+
+def test_finding_holds_for_another_target(report: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert status(["replay", str(report), RULE, "--target", "torch.nn:RNN"]) == 0
+    assert f"torch.nn:RNN: {RULE} holds on this case." in capsys.readouterr().out
+
+
+def test_debugger_stops_where_the_rule_fails(
+    report: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stopped: list[object] = []
+    monkeypatch.setattr("pdb.post_mortem", stopped.append)
+    assert status(["replay", str(report), RULE, "--pdb"]) == 1
+    assert len(stopped) == 1
+
+
+def test_exported_test_fails_without_rnnspec_s_help(
+    report: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert status(["export-tests", str(report), str(tmp_path / "out")]) == 0
+    assert "1 test of" in capsys.readouterr().out
+    (file,) = (tmp_path / "out").iterdir()
+    assert file.name == "test_gradients_reach_first_step.py"
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(file)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1, done.stdout
+    assert "1 failed" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("content", "asked", "message"),
+    [
+        (None, RULE, "No such file"),
+        ("{", RULE, "is no JSON"),
+        ("[]", RULE, "is no report that 'rnnspec check --json' wrote"),
+        ("report", "gradients.reach-frst-step", f"Did you mean '{RULE}'?"),
+        ("model", RULE, "the report is about a model"),
+    ],
+)
+def test_wrong_reports_and_ids_are_refused(
+    report: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    content: str | None,
+    asked: str,
+    message: str,
+) -> None:
+    path = tmp_path / "given.json"
+    if content == "report":
+        path = report
+    elif content == "model":
+        data = json.loads(report.read_text(encoding="utf-8"))
+        path.write_text(json.dumps({**data, "kind": "model"}), encoding="utf-8")
+    elif content is not None:
+        path.write_text(content, encoding="utf-8")
+    assert status(["replay", str(path), asked]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_shard_writes_no_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["--shard", "1/2", "--stream", str(tmp_path / "s"), "--junit", str(tmp_path / "j")]
+    assert status(["check", TARGET, *asked]) == 2
+    assert "give --junit to rnnspec merge" in capsys.readouterr().err
