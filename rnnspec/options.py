@@ -117,6 +117,12 @@ class CheckOptions(RunOptions):
     adapt: bool = option(
         False, "Find an adapter for names, layouts and states of its own, see 'rnnspec adapt'."
     )
+    known: str | None = option(
+        None,
+        "File with declared deviations, or none. [default: rnnspec.toml or pyproject.toml here or "
+        "above]",
+        metavar="PATH",
+    )
     dtype: str | None = option(
         None, "Check this dtype only: float64, float32, bfloat16 or float16.", metavar="DTYPE"
     )

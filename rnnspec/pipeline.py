@@ -34,6 +34,7 @@ from rnnspec.report.data import (
     Verdict,
 )
 from rnnspec.report.expectation import state_expectation
+from rnnspec.rulekit.deviation import Deviation
 from rnnspec.rulekit.rule import Rule
 
 CaseT = TypeVar("CaseT")
@@ -74,7 +75,7 @@ def report_progress(
     until = list_scored_levels(strict) if fail_fast and progress.stopped else ()
     remarks: list[str] = []
     faults = find_faults(suite, progress, until=until, remark=remarks.append)
-    results = decide_results(suite, progress, faults, strict)
+    results = judge_deviations(suite, progress, decide_results(suite, progress, faults, strict))
     stopped = progress.stopped or any(fault.minimum.interrupted for fault in faults)
     return Report(
         subject=suite.label,
@@ -111,6 +112,51 @@ def decide_results(
         _decide_result(suite, rule, progress, choose_fault(rule.id, faults), strict)
         for rule in suite.rules
     )
+
+
+def judge_deviations(
+    suite: Suite[CaseT, ObservedT], progress: Progress[CaseT], results: tuple[Result, ...]
+) -> tuple[Result, ...]:
+    """Return the results with verdicts on the deviations that are declared.
+
+    A deviation that no rule shows any more, though cases lie in its region, is stale.
+    """
+    return tuple(
+        _judge_deviation(suite, progress, rule, result)
+        for rule, result in zip(suite.rules, results, strict=True)
+    )
+
+
+def _judge_deviation(
+    suite: Suite[CaseT, ObservedT],
+    progress: Progress[CaseT],
+    rule: Rule[CaseT, ObservedT],
+    result: Result,
+) -> Result:
+    if result.is_broken or not rule.deviations:
+        return result
+    shown = {
+        each.label: sum(
+            tally.unsupported_reasons[each.label] for tally in progress.tallies.values()
+        )
+        for each in rule.deviations
+    }
+    for each in rule.deviations:
+        if not shown[each.label] and not progress.stopped and _is_reached(suite, rule, each):
+            message = f"this deviation is declared, but the rule holds: {each.label}"
+            return replace(result, verdict=Verdict.STALE, message=message, is_scored=True)
+    counted = [f"{label} in {number} cases" for label, number in shown.items() if number]
+    if not counted:
+        return result
+    return replace(result, verdict=Verdict.KNOWN, message="; ".join(counted))
+
+
+def _is_reached(
+    suite: Suite[CaseT, ObservedT], rule: Rule[CaseT, ObservedT], deviation: Deviation[CaseT]
+) -> bool:
+    """Return whether a rule judged cases in the region of a deviation."""
+    cases = (case for _, case in suite.draw_cases(0, None))
+    return any(rule.when(case) and deviation.covers(case) for case in cases)
 
 
 def choose_fault(rule: str, faults: Sequence[Fault[CaseT]]) -> Fault[CaseT] | None:
@@ -249,7 +295,10 @@ def _decide_broken(
 
 def decide_run(results: tuple[Result, ...], stopped: bool) -> RunVerdict:
     """Decide the verdict of a run; a run that was stopped early never conforms."""
-    if any(result.is_broken and result.is_scored for result in results):
+    if any(
+        (result.is_broken and result.is_scored) or result.verdict is Verdict.STALE
+        for result in results
+    ):
         return RunVerdict.VIOLATES
     nothing = all(result.verdict is Verdict.NOT_APPLICABLE for result in results)
     unreached = any(

@@ -39,6 +39,7 @@ STAGES = {
     "rules": 8,
     "models": 8,
     "report": 9,
+    "declared": 9,
     "suites": 10,
     "pipeline": 10,
     "isolation": 11,

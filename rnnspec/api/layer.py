@@ -19,6 +19,8 @@ from rnnspec.cases.case import CONFIG_AXES
 from rnnspec.cases.plan import PROFILES
 from rnnspec.contract import fingerprints
 from rnnspec.contract.kinds import KINDS
+from rnnspec.declared.deviations import list_deviations
+from rnnspec.declared.files import find_file
 from rnnspec.engine.campaign import Watcher, run_campaign
 from rnnspec.engine.capabilities import build_base_case, parse_features, probe_capabilities
 from rnnspec.engine.outcome import Progress
@@ -32,6 +34,7 @@ from rnnspec.isolation.supervisor import Supervisor
 from rnnspec.options import AUTOMATIC, CheckOptions, SizeSource, check_choice, show_options
 from rnnspec.pipeline import check_suite
 from rnnspec.report.data import Report
+from rnnspec.rulekit.guard import guard_rules
 from rnnspec.rulekit.selection import select_in_force, select_parts
 from rnnspec.rules.catalogue import select_layer_rules
 from rnnspec.subjects.subject import TorchSubject
@@ -137,6 +140,7 @@ def prepare_suite(target: LayerTarget, options: CheckOptions) -> LayerSuite:
     chosen = select_parts(select_layer_rules(options.rules), options.parts)
     check_run_options(options)
     excluded = parse_features(options.without) | _exclude_tf32(options)
+    declared = find_file(options.known)
     found, remarks = _adapt_target(resolve_target(target), options)
     if isinstance(found.factory, Adapter):
         options = replace(options, arguments={**found.factory.fixed, **options.arguments})
@@ -145,10 +149,19 @@ def prepare_suite(target: LayerTarget, options: CheckOptions) -> LayerSuite:
         subject = build_subject(found, str(options.device), options.kind, options.arguments)
         subject = replace(subject, capabilities=probe_capabilities(subject, excluded))
         pace = _measure_pace(subject, options.sizes)
-    rules = select_in_force(chosen, torch.__version__, subject.kind)
+    deviations, notes = list_deviations(declared, found.label, select_layer_rules(()))
+    rules = guard_rules(select_in_force(chosen, torch.__version__, subject.kind), deviations)
+    remarks = (*remarks, *notes)
     profile = PROFILES[options.profile]
     suite = LayerSuite(
-        subject, rules, profile, options.seed, pinned, options.cases, remarks=remarks
+        subject,
+        rules,
+        profile,
+        options.seed,
+        pinned,
+        options.cases,
+        remarks=remarks,
+        replayed=tuple(each.case for each in deviations if each.case is not None),
     )
     if options.sizes != AUTOMATIC:
         return replace(suite, sizes=SizeSource(options.sizes))

@@ -10,6 +10,7 @@ import click
 
 from rnnspec._version import __version__
 from rnnspec.cli.adapt import adapt
+from rnnspec.cli.baseline import baseline
 from rnnspec.cli.check import EPILOG, check
 from rnnspec.cli.check_model import check_model
 from rnnspec.cli.listing import explain, rules
@@ -31,18 +32,11 @@ def commands() -> None:
     """Check recurrent layers against the documented contract of torch.nn.RNN."""
 
 
-for command in (
-    check,
-    adapt,
-    smoke,
-    merge,
-    replay,
-    export_tests,
-    check_model,
-    rules,
-    explain,
-    selftest,
-):
+COMMANDS = (
+    *(check, adapt, smoke, baseline, merge, replay, export_tests),
+    *(check_model, rules, explain, selftest),
+)
+for command in COMMANDS:
     commands.add_command(command)
 
 

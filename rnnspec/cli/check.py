@@ -22,6 +22,7 @@ from rnnspec.cli.parts import (
 )
 from rnnspec.cli.progress import parse_duration, show_standing
 from rnnspec.cli.shards import choose_share, show_judgement
+from rnnspec.cli.targets import choose_targets, combine_statuses
 from rnnspec.cli.workers import (
     MAX_JOBS,
     WorkerSettings,
@@ -66,7 +67,7 @@ DASK = (
 
 
 @click.command(epilog=EPILOG)
-@click.argument("target")
+@click.argument("target", required=False)
 @add_options(CheckOptions)
 @click.option("--import", "imports", multiple=True, metavar="MODULE", help=IMPORT)
 @click.option("--jobs", type=int, metavar="N", envvar="RNNSPEC_JOBS", help=JOBS)
@@ -79,7 +80,18 @@ DASK = (
 @click.option("--shard", metavar="I/N", help=SHARD)
 @click.option("--dask", metavar="ADDRESS", help=DASK)
 @add_files
-def check(
+def check(target: str | None, **given: Any) -> int:
+    """Check TARGET, 'package.module:attribute' or 'path/to/file.py:attribute'.
+
+    TARGET is a class or a factory that takes the arguments of torch.nn.RNN or torch.nn.GRU. It can
+    also be the name of a target that `rnnspec.toml` or `pyproject.toml` declares; without it, all
+    of these are checked.
+    """
+    chosen = choose_targets(target, given)
+    return combine_statuses([_check_target(each, **options) for each, options in chosen])
+
+
+def _check_target(
     target: str,
     imports: tuple[str, ...],
     jobs: int | None,
@@ -94,10 +106,7 @@ def check(
     json_path: str | None,
     **given: Any,
 ) -> int:
-    """Check TARGET, 'package.module:attribute' or 'path/to/file.py:attribute'.
-
-    TARGET is a class or a factory that takes the arguments of torch.nn.RNN or torch.nn.GRU.
-    """
+    """Check one target, show the report, and return the exit status."""
     files = take_files(given)
     check_files(json_path, files)
     options = collect_options(CheckOptions, given)

@@ -54,6 +54,7 @@ def _list_lines(report: Report) -> Iterator[str]:
         yield ""
     for fault in report.faults:
         yield from _list_followers(fault, report)
+    yield from _list_deviations(report)
     yield from _list_unchecked(report)
     yield from (f"note  {note}" for note in report.notes)
     yield format_conclusion(report)
@@ -90,7 +91,9 @@ def _format_counts(results: Sequence[Result]) -> str:
     following = [result for result in applicable if result.is_following]
     blocked = sum(result.verdict is Verdict.BLOCKED for result in following)
     failing = sum(result.is_broken for result in following)
-    shown = (Verdict.FAIL, Verdict.UNREACHED, Verdict.CHECKER_ERROR)
+    shown = (
+        *(Verdict.FAIL, Verdict.UNREACHED, Verdict.CHECKER_ERROR, Verdict.KNOWN, Verdict.STALE),
+    )
     rest = [f"{own[verdict]} {verdict}" for verdict in shown if own[verdict]]
     rest += [f"{failing} follow"] if failing else []
     rest += [f"{blocked} {Verdict.BLOCKED}"] if blocked else []
@@ -190,6 +193,15 @@ def _fill(text: str) -> str:
     return textwrap.fill(text, WIDTH, subsequent_indent="  ", break_on_hyphens=False)
 
 
+def _list_deviations(report: Report) -> Iterator[str]:
+    """Yield the deviations that are declared, one on a line: known ones, and stale ones."""
+    for result in report.results:
+        if result.verdict in (Verdict.KNOWN, Verdict.STALE):
+            label = result.verdict.value
+            shown = label.upper() if result.verdict is Verdict.STALE else label
+            yield f"{shown}  {result.rule}: {result.message}"
+
+
 def _list_unchecked(report: Report) -> Iterator[str]:
     """Yield the rules that do not apply, one line per reason, and those reached too rarely."""
     results = report.results
@@ -243,8 +255,11 @@ def _format_lacking(report: Report) -> str:
 
 def _format_held(report: Report) -> str:
     """Return how many of the applicable rules hold."""
+    known = sum(result.verdict is Verdict.KNOWN for result in report.results)
     applicable = len(_list_applicable(report.results))
-    held = applicable - len(_list_unscored(report))
+    held = applicable - len(_list_unscored(report)) - known
+    if known:
+        return f"{held} of {applicable} rules hold, {known} with a declared deviation"
     if held < applicable:
         return f"{held} of {applicable} rules hold"
     return "1 rule holds" if held == 1 else f"all {held} rules hold"
@@ -253,7 +268,11 @@ def _format_held(report: Report) -> str:
 def _format_faults(report: Report) -> str:
     """Return the number of faults that count, and the verdict on each part of the contract."""
     scored = [fault for fault in report.faults if report.result(fault.rule).is_scored]
+    stale = sum(result.verdict is Verdict.STALE for result in report.results)
     total = _count_faults(len(scored))
+    if stale:
+        what = "deviation is" if stale == 1 else "deviations are"
+        total += f", {stale} declared {what} stale"
     if report.kind == "model":
         return total
     return f"{total}. {_format_parts(report)}"

@@ -35,6 +35,8 @@ class Verdict(Enum):
     BLOCKED = "blocked"
     NOT_APPLICABLE = "not-applicable"
     UNREACHED = "unreached"
+    KNOWN = "known"
+    STALE = "stale"
     CHECKER_ERROR = "checker-error"
 
     def __str__(self) -> str:
@@ -190,7 +192,7 @@ class PartVerdict:
     """What a run says about one part of the contract, as numbers of rules.
 
     rules      the rules that apply
-    faults     those that name a fault and count against the subject
+    faults     those that name a fault and count against the subject, or are stale
     following  those that fail or could not be checked only because of a fault
     doubtful   those of them that did not hold in enough other cases
     unreached  those that were reached too rarely
@@ -252,8 +254,12 @@ class Report:
 
     @property
     def violations(self) -> tuple[Result, ...]:
-        """The results of broken rules that count against the subject."""
-        return tuple(result for result in self.results if result.is_broken and result.is_scored)
+        """The results of broken rules that count, and of stale deviations."""
+        return tuple(
+            result
+            for result in self.results
+            if (result.is_broken and result.is_scored) or result.verdict is Verdict.STALE
+        )
 
     @property
     def parts(self) -> dict[Part, PartVerdict]:
@@ -270,7 +276,10 @@ class Report:
         following = [result for result in results if result.is_following]
         return PartVerdict(
             rules=len(results),
-            faults=sum(each.rule in named and each.is_scored for each in results),
+            faults=sum(
+                (each.rule in named and each.is_scored) or each.verdict is Verdict.STALE
+                for each in results
+            ),
             following=len(following),
             doubtful=sum(not result.holds_otherwise for result in following),
             unreached=sum(result.verdict is Verdict.UNREACHED for result in results),

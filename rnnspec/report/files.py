@@ -23,6 +23,8 @@ COLOURS = {
 """The colour of a badge."""
 MARKS = {
     Verdict.PASS: "held",
+    Verdict.KNOWN: "known",
+    Verdict.STALE: "failed",
     Verdict.FAIL: "failed",
     Verdict.CHECKER_ERROR: "failed",
     Verdict.BLOCKED: "not judged",
@@ -55,7 +57,7 @@ def _add_outcome(case: ElementTree.Element, report: Report, result: Result) -> N
     message = make_printable(result.message)
     if result.is_broken and result.caused_by is not None:
         message = f"caused by {result.caused_by}: {message}"
-    if result.is_broken and result.is_scored and result.caused_by is None:
+    if result in report.violations and result.caused_by is None:
         is_error = result.verdict is Verdict.CHECKER_ERROR
         tag = "error" if is_error else "failure"
         found = ElementTree.SubElement(case, tag, message=message, type=result.level.value)

@@ -17,6 +17,7 @@ from rnnspec.contract.kinds import KINDS
 from rnnspec.contract.parts import Part
 from rnnspec.rulekit.adapted import add_drop_in
 from rnnspec.rulekit.conditions import Condition, always
+from rnnspec.rulekit.deviation import Deviation
 from rnnspec.rulekit.snippet import Snippet
 
 CaseT = TypeVar("CaseT")
@@ -104,6 +105,7 @@ class Rule(Generic[CaseT, ObservationT]):
     establishes  the facts whose absence the rule can be the name of
     program      the last lines of a program that shows what stops the subject, if that is not the
                  judged call
+    deviations   the deviations from it that the project has declared
     """
 
     id: str
@@ -120,6 +122,7 @@ class Rule(Generic[CaseT, ObservationT]):
     presupposes: frozenset[Fact | str] = frozenset()
     establishes: frozenset[Fact] = frozenset()
     program: Snippet | None = None
+    deviations: tuple[Deviation[CaseT], ...] = ()
 
     @property
     def level(self) -> Level:

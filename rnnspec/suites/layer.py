@@ -53,6 +53,7 @@ class LayerSuite:
     limit    the number of cases, or None for what the profile draws
     sizes    where the sizes of the cases come from
     remarks  what a report should say about how the cases were chosen
+    replayed  cases that are judged first, since declared deviations showed in them
     """
 
     subject: Subject
@@ -63,6 +64,7 @@ class LayerSuite:
     limit: int | None = None
     sizes: SizeSource = SizeSource.FREE
     remarks: tuple[str, ...] = ()
+    replayed: tuple[Case, ...] = ()
 
     @property
     def label(self) -> str:
@@ -109,7 +111,7 @@ class LayerSuite:
     @cached_property
     def opening(self) -> list[Case]:
         """The cases with which the run starts."""
-        return list_opening_cases(self.scope, self.seed)
+        return [*self.replayed, *list_opening_cases(self.scope, self.seed)]
 
     @cached_property
     def size(self) -> int:

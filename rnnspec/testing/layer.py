@@ -71,6 +71,8 @@ class RuleTest:
             pytest.fail(str(result), pytrace=False)
         if result.verdict is Verdict.NOT_APPLICABLE:
             pytest.skip(f"{result.rule}: {result.message}")
+        if result.verdict is Verdict.KNOWN:
+            pytest.xfail(result.message)
         if result.caused_by is not None:
             pytest.skip(f"caused by {result.caused_by}")
         if result.verdict is Verdict.UNREACHED and self.run.report.stopped:

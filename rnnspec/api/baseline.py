@@ -1,0 +1,84 @@
+"""Declare what fails today: one entry for each fault, so that a check conforms from then on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from rnnspec.api.layer import LayerTarget, keep_random_numbers, prepare_suite
+from rnnspec.cases.case import Case
+from rnnspec.declared.files import NOWHERE
+from rnnspec.declared.region import describe_region, keep_conditions, parse_region
+from rnnspec.declared.writing import write_entry
+from rnnspec.diagnosis.fault import Fault
+from rnnspec.diagnosis.faults import find_faults
+from rnnspec.engine.campaign import Watcher, run_campaign
+from rnnspec.options import CheckOptions
+from rnnspec.pipeline import list_scored_levels
+from rnnspec.rulekit.deviation import Deviation, DeviationKind
+from rnnspec.rulekit.guard import guard_rules
+from rnnspec.suites.layer import LayerSuite
+
+MOST_ROUNDS = 5
+"""So often a check is repeated with the entries so far, until nothing fails outside of them."""
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """The entries that declare what fails today.
+
+    entries   the source of each entry
+    rules     the rule that names each of them
+    is_whole  whether nothing fails outside of them
+    """
+
+    entries: tuple[str, ...]
+    rules: tuple[str, ...]
+    is_whole: bool
+
+
+def write_baseline(
+    target: LayerTarget, options: CheckOptions, *, watch: Watcher | None = None
+) -> Baseline:
+    """Return the entries for what fails today in this process. Raises CannotCheck.
+
+    Each round judges with the entries so far, so that faults behind other faults are found too.
+    """
+    suite = prepare_suite(target, replace(options, known=options.known or NOWHERE))
+    plain = suite.rules
+    deviations: list[Deviation[Case]] = []
+    entries: list[str] = []
+    levels = list_scored_levels(options.strict)
+    for _ in range(MOST_ROUNDS):
+        with keep_random_numbers():
+            progress = run_campaign(suite, watch=watch)
+            faults = find_faults(suite, progress, remark=lambda _: None)
+        scored = [fault for fault in faults if fault.root.level in levels]
+        if not scored:
+            return Baseline(tuple(entries), tuple(each.rule for each in deviations), True)
+        for fault in faults:
+            deviation, entry = _declare(suite, fault, len(deviations))
+            deviations.append(deviation)
+            entries.append(entry)
+        suite = replace(suite, rules=guard_rules(plain, deviations))
+    return Baseline(tuple(entries), tuple(each.rule for each in deviations), False)
+
+
+def _declare(suite: LayerSuite, fault: Fault[Case], number: int) -> tuple[Deviation[Case], str]:
+    """Return the deviation that a fault is, and its entry."""
+    finding = fault.minimum.finding
+    cases = [finding.case, *(event.finding.case for event in fault.events)]
+    table = keep_conditions(describe_region(finding.case, fault.situation.needed), cases)
+    others = {*fault.consequences, *fault.waiting, *(event.rule for event in fault.events)}
+    follows = tuple(sorted(others - {fault.root.id}))
+    reason = fault.cause.text if fault.cause else finding.message
+    deviation = Deviation(
+        fault.root.id,
+        follows,
+        parse_region(table).covers,
+        DeviationKind.BUG,
+        reason,
+        f"fault {number + 1}",
+        case=finding.case,
+    )
+    entry = write_entry(suite.label, fault.root.id, follows, table, reason, finding.case)
+    return deviation, entry

@@ -1,0 +1,98 @@
+"""The deviations that a file declares for a target, as they are applied to rules."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import date
+from typing import Any
+
+from rnnspec.cases.case import Case
+from rnnspec.contract.parts import Part
+from rnnspec.declared.files import DeclaredFile, Entry, list_entries
+from rnnspec.declared.region import Region, parse_region
+from rnnspec.errors import suggest_similar
+from rnnspec.rulekit.deviation import Deviation, DeviationKind
+from rnnspec.rulekit.selection import AnyRule
+
+Known = tuple[list[Deviation[Case]], tuple[str, ...]]
+
+
+def list_deviations(
+    found: DeclaredFile | None, label: str, rules: Sequence[AnyRule], today: date | None = None
+) -> Known:
+    """Return the deviations that a file declares for a target, and what a report says of others.
+
+    `rules` are all that there are. A deviation whose time is over counts no longer. Raises
+    SelectionError, with the line, for what has no meaning.
+    """
+    deviations: list[Deviation[Case]] = []
+    notes: list[str] = []
+    for entry in [] if found is None else list_entries(found, label):
+        expires = entry.table.get("expires")
+        if expires is not None and expires < (today or date.today()):
+            notes.append(f"the deviation in {entry.place} has expired on {expires}")
+            continue
+        deviations += _make_deviations(entry, rules)
+    return deviations, tuple(notes)
+
+
+def _make_deviations(entry: Entry, rules: Sequence[AnyRule]) -> list[Deviation[Case]]:
+    """Return the deviation of an entry, or one for each rule of a part."""
+    table = entry.table
+    region, case = _read_region(entry), _read_case(entry)
+    known = {rule.id for rule in rules}
+    follows = tuple(table.get("follows", ()))
+    if "part" in table:
+        part = _read_choice(entry, "part", [each.value for each in Part])
+        follows = tuple(rule.id for rule in rules if rule.part.value == part)
+        roots = sorted(follows, key=lambda name: not name.startswith(f"{part}."))[:1]
+    else:
+        roots = [table["rule"]]
+    for name in (*roots, *follows):
+        if name not in known:
+            near = suggest_similar(str(name), known)
+            key = "rule" if name in roots else "follows"
+            raise entry.refuse(f"no rule {name!r}.{near}", key)
+    kind = _read_choice(entry, "kind", [each.value for each in DeviationKind])
+    return [
+        Deviation(
+            root,
+            follows,
+            region.covers,
+            DeviationKind(kind),
+            str(table["reason"]),
+            entry.place,
+            str(table.get("issue", "")),
+            case,
+        )
+        for root in roots
+    ]
+
+
+def _read_choice(entry: Entry, key: str, known: list[str]) -> str:
+    value = entry.table[key]
+    if value not in known:
+        near = suggest_similar(str(value), known)
+        raise entry.refuse(f"{key} {value!r} is none of {', '.join(known)}.{near}", key)
+    return str(value)
+
+
+def _read_region(entry: Entry) -> Region:
+    table: Any = entry.table.get("when", {})
+    if not isinstance(table, dict):
+        raise entry.refuse(f"when must be a table such as {{batch = 0}}, got {table!r}", "when")
+    try:
+        return parse_region(table)
+    except ValueError as error:
+        raise entry.refuse(str(error), "when") from error
+
+
+def _read_case(entry: Entry) -> Case | None:
+    text = entry.table.get("case")
+    if text is None:
+        return None
+    try:
+        return Case.from_dict(json.loads(text))
+    except (ValueError, TypeError, KeyError) as error:
+        raise entry.refuse(f"this is no case: {error}", "case") from error

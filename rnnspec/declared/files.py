@@ -1,0 +1,185 @@
+"""The file in which a project declares its targets and known deviations.
+
+It is `rnnspec.toml`, or the table `tool.rnnspec` of `pyproject.toml`, in the working directory or
+in the nearest directory above it.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from rnnspec.errors import SelectionError, suggest_similar
+from rnnspec.options import CheckOptions
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+NAMES = ("rnnspec.toml", "pyproject.toml")
+NOWHERE = "none"
+"""The value of the option with which no file is read."""
+KEYS = ("known", "targets")
+KNOWN_KEYS = (
+    *("rule", "part", "target", "follows", "when", "kind", "reason", "issue", "expires", "case"),
+)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One declared deviation as it stands in the file, and the line on which it begins."""
+
+    table: Mapping[str, Any]
+    file: DeclaredFile
+    number: int
+
+    @property
+    def place(self) -> str:
+        """The file and the line."""
+        return f"{self.file.path.name}:{self.find_line()}"
+
+    def find_line(self, key: str = "") -> int:
+        """Return the line of a key of the entry, or that on which the entry begins."""
+        return self.file.find_line("known", self.number, key)
+
+    def refuse(self, message: str, key: str = "") -> SelectionError:
+        """Return the error about a part of the entry."""
+        return SelectionError(f"{self.file.path.name}:{self.find_line(key)}: {message}")
+
+
+@dataclass(frozen=True)
+class DeclaredFile:
+    """What a project has declared.
+
+    path     the file
+    text     its content
+    entries  the declared deviations
+    targets  the options of each target by its name
+    """
+
+    path: Path
+    text: str
+    data: Mapping[str, Any]
+
+    @property
+    def entries(self) -> list[Entry]:
+        """The declared deviations."""
+        return [Entry(each, self, number) for number, each in enumerate(self.data.get("known", []))]
+
+    @property
+    def targets(self) -> Mapping[str, Mapping[str, Any]]:
+        """The options of each target, by its name."""
+        found: Mapping[str, Mapping[str, Any]] = self.data.get("targets", {})
+        return found
+
+    def find_line(self, table: str, number: int = 0, key: str = "") -> int:
+        """Return the line of a key in the table with this number, or of its header.
+
+        It is the first line of the file if nothing is found.
+        """
+        lines = self.text.splitlines()
+        header = re.compile(rf"\s*\[+[^\]]*\b{re.escape(table)}\b[^\]]*\]+")
+        starts = [index for index, line in enumerate(lines) if header.match(line)]
+        if not starts:
+            return 1
+        start = starts[min(number, len(starts) - 1)]
+        if key:
+            named = re.compile(rf"(^|[\s{{,]){re.escape(key)}\s*=")
+            for index in range(start, len(lines)):
+                if named.search(lines[index]):
+                    return index + 1
+        return start + 1
+
+
+def find_file(asked: str | None, start: Path | None = None) -> DeclaredFile | None:
+    """Return what a project has declared, or None if it has no file.
+
+    `asked` is a path, `none` for no file, or None for the nearest one. Raises SelectionError.
+    """
+    if asked == NOWHERE:
+        return None
+    if asked is not None:
+        return _read_file(Path(asked), is_asked=True)
+    folder = (start or Path.cwd()).resolve()
+    for each in (folder, *folder.parents):
+        for name in NAMES:
+            if (each / name).is_file():
+                found = _read_file(each / name)
+                if found is not None:
+                    return found
+    return None
+
+
+def _read_file(path: Path, *, is_asked: bool = False) -> DeclaredFile | None:
+    """Return the declarations in a file, or None if a pyproject.toml has none."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        data = tomllib.loads(text)
+    except OSError as error:
+        raise SelectionError(f"{path}: {error.strerror}.", "known") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SelectionError(f"{path} is no TOML: {error}.") from error
+    if path.name == NAMES[1]:
+        own = data.get("tool", {}).get("rnnspec")
+        if own is None and not is_asked:
+            return None
+        data = own or {}
+    found = DeclaredFile(path, text, data)
+    _check_file(found)
+    return found
+
+
+def _check_file(found: DeclaredFile) -> None:
+    """Raise SelectionError for what has no meaning, with its line and a suggestion."""
+    name = found.path.name
+    for key in found.data:
+        if key not in KEYS:
+            near = suggest_similar(key, KEYS)
+            raise SelectionError(f"{name}:{found.find_line(key)}: unknown key {key!r}.{near}")
+    for entry in found.entries:
+        _check_entry(entry)
+    for target, table in found.targets.items():
+        _check_target(found, target, table)
+
+
+def _check_entry(entry: Entry) -> None:
+    for key in entry.table:
+        if key not in KNOWN_KEYS:
+            near = suggest_similar(key, KNOWN_KEYS)
+            raise entry.refuse(f"unknown key {key!r} in [[known]].{near}", key)
+    if ("rule" in entry.table) == ("part" in entry.table):
+        raise entry.refuse("an entry of [[known]] has either a rule or a part")
+    for key in ("kind", "reason"):
+        if not entry.table.get(key):
+            raise entry.refuse(f"an entry of [[known]] needs a {key}")
+    expires = entry.table.get("expires")
+    if expires is not None and not isinstance(expires, date):
+        message = f"expires must be a date such as 2030-01-31, got {expires!r}"
+        raise entry.refuse(message, "expires")
+
+
+def _check_target(found: DeclaredFile, name: str, table: Mapping[str, Any]) -> None:
+    known = ("target", *(each.name for each in fields(CheckOptions)))
+    for key in table:
+        if key not in known:
+            place = f"{found.path.name}:{found.find_line(name, 0, key)}"
+            near = suggest_similar(key, known)
+            raise SelectionError(f"{place}: unknown option {key!r} of {name}.{near}")
+    if "target" not in table:
+        place = f"{found.path.name}:{found.find_line(name)}"
+        raise SelectionError(f"{place}: {name} has no target, such as 'mylib:RNN'")
+
+
+def list_entries(found: DeclaredFile, label: str) -> Iterator[Entry]:
+    """Yield the entries that are about a target: about all, about its name, or about it."""
+    names = [name for name, table in found.targets.items() if table["target"] == label]
+    for entry in found.entries:
+        about = entry.table.get("target")
+        if about is None or about == label or about in names:
+            yield entry

@@ -1,0 +1,39 @@
+"""Entries for the file in which a project declares known deviations."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rnnspec.cases.case import Case
+from rnnspec.rulekit.deviation import DeviationKind
+
+
+def write_entry(
+    target: str,
+    rule: str,
+    follows: Sequence[str],
+    when: Mapping[str, Any],
+    reason: str,
+    case: Case,
+) -> str:
+    """Return the source of an entry for a fault that was found."""
+    conditions = ", ".join(f"{name} = {write_value(value)}" for name, value in when.items())
+    data = json.dumps(case.as_dict())
+    lines = [
+        "[[known]]",
+        f"target = {write_value(target)}",
+        f"rule = {write_value(rule)}",
+        *([f"follows = {write_value(list(follows))}"] if follows else []),
+        *([f"when = {{{conditions}}}"] if conditions else []),
+        f"kind = {write_value(DeviationKind.BUG.value)}",
+        f"reason = {write_value(reason)}",
+        f"case = '{data}'",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def write_value(value: Any) -> str:
+    """Return a text, a number, a flag or a list of texts as TOML."""
+    return json.dumps(value, ensure_ascii=True)

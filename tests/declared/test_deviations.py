@@ -1,0 +1,111 @@
+"""Declared deviations in a run: known ones, stale ones, and those that grow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import rnnspec
+from rnnspec.cli import status
+from rnnspec.report.console import format_report
+from rnnspec.report.data import RunVerdict, Verdict
+from rnnspec.selftest.bugs.gradients import CutAfter32Steps
+
+RULE = "gradients.reach-first-step"
+ENTRY = """
+[[known]]
+rule = "gradients.reach-first-step"
+follows = ["gradients.input", "gradients.weights"]
+when = {steps = ">= 33"}
+kind = "bug"
+reason = "the gradient stops"
+"""
+ASKED: dict[str, Any] = {
+    "profile": "quick",
+    "rules": (RULE, "gradients.input", "gradients.weights"),
+}
+
+
+def check(layer: Any, tmp_path: Path, text: str = ENTRY) -> rnnspec.Report:
+    path = tmp_path / "rnnspec.toml"
+    path.write_text(text, encoding="utf-8")
+    return rnnspec.check(layer, known=str(path), **ASKED)
+
+
+def test_known_deviation_does_not_count(tmp_path: Path) -> None:
+    report = check(CutAfter32Steps, tmp_path)
+    assert report.verdict is RunVerdict.CONFORMS
+    result = report.result(RULE)
+    assert result.verdict is Verdict.KNOWN
+    assert result.message.startswith("bug: the gradient stops (rnnspec.toml:2) in ")
+    assert report.result("gradients.input").verdict is Verdict.PASS
+    text = format_report(report)
+    assert f"known  {RULE}: bug: the gradient stops" in text
+    assert text.endswith("2 of 3 rules hold, 1 with a declared deviation.")
+
+
+def test_mended_deviation_turns_the_run_red(tmp_path: Path) -> None:
+    report = check(torch.nn.RNN, tmp_path)
+    assert report.verdict is RunVerdict.VIOLATES
+    assert [result.rule for result in report.violations] == [RULE]
+    assert report.result(RULE).verdict is Verdict.STALE
+    assert "0 faults, 1 declared deviation is stale" in format_report(report).splitlines()[-1]
+    with pytest.raises(rnnspec.ViolationsFound, match="this deviation is declared, but"):
+        report.raise_for_violations()
+
+
+def test_deviation_that_grows_beyond_its_region_turns_the_run_red(tmp_path: Path) -> None:
+    report = check(CutAfter32Steps, tmp_path, ENTRY.replace(">= 33", ">= 200"))
+    assert report.verdict is RunVerdict.VIOLATES
+    assert report.faults
+
+
+def test_region_that_no_case_reaches_is_not_stale(tmp_path: Path) -> None:
+    report = check(torch.nn.RNN, tmp_path, ENTRY.replace(">= 33", ">= 9999"))
+    assert report.verdict is RunVerdict.CONFORMS
+
+
+def test_baseline_declares_what_fails_so_that_a_check_conforms(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    target = f"{CutAfter32Steps.__module__}:CutAfter32Steps"
+    asked = ["--profile", "quick", "--rule", "gradients.*"]
+    assert status(["baseline", target, *asked]) == 0
+    text = (tmp_path / "rnnspec.toml").read_text(encoding="utf-8")
+    assert text in capsys.readouterr().out
+    assert text.count("[[known]]") == 1
+    assert f'rule = "{RULE}"' in text
+    assert 'when = {steps = ">= 33"}' in text
+    assert status(["check", target, *asked, "--no-isolate"]) == 0
+    assert "1 with a declared deviation" in capsys.readouterr().out
+    mended = text.replace(target, "torch.nn:RNN")
+    (tmp_path / "rnnspec.toml").write_text(mended, encoding="utf-8")
+    assert status(["check", "torch.nn:RNN", *asked, "--no-isolate"]) == 1
+    assert f"STALE  {RULE}" in capsys.readouterr().out
+
+
+def test_targets_of_a_file_are_checked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    table = "profile = 'quick'\ncases = 20\nrules = ['recurrence.output']\n"
+    text = f"[targets.a]\ntarget = 'torch.nn:RNN'\n{table}[targets.b]\ntarget = 'torch.nn:GRU'\n"
+    (tmp_path / "rnnspec.toml").write_text(text + table, encoding="utf-8")
+    assert status(["check", "--no-isolate"]) == 0
+    said = capsys.readouterr().out
+    assert "torch.nn:RNN conforms" in said
+    assert "torch.nn:GRU conforms" in said
+    assert status(["check", "a", "--no-isolate", "--rule", "shapes.dtype"]) == 0
+    said = capsys.readouterr().out
+    assert "torch.nn:GRU" not in said
+    assert "shapes         1 of 1" in said
+    assert status(["check", "aa"]) == 2
+    assert status(["check", "--json", "-"]) == 2
+    assert "is for one target; name one of a, b" in capsys.readouterr().err
+    (tmp_path / "rnnspec.toml").write_text("", encoding="utf-8")
+    assert status(["check"]) == 2
+    assert "name a TARGET" in capsys.readouterr().err

@@ -1,0 +1,107 @@
+"""The file of a project: what it declares is found, and what it cannot mean is refused."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from rnnspec.declared.deviations import list_deviations
+from rnnspec.declared.files import NOWHERE, find_file
+from rnnspec.errors import SelectionError
+from rnnspec.rules.catalogue import select_layer_rules
+
+RIGHT = """
+[targets.mine]
+target = "mylib:RNN"
+profile = "quick"
+
+[[known]]
+target = "mine"
+rule = "shapes.empty-batch"
+when = {batch = 0}
+kind = "bug"
+reason = "raises IndexError"
+issue = "https://example.org/12"
+
+[[known]]
+part = "gradients"
+kind = "unsupported"
+reason = "inference only"
+expires = 2030-01-31
+"""
+
+
+def write(folder: Path, text: str, name: str = "rnnspec.toml") -> Path:
+    path = folder / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_nearest_file_counts(tmp_path: Path) -> None:
+    deep = tmp_path / "a" / "b"
+    deep.mkdir(parents=True)
+    write(tmp_path, RIGHT)
+    found = find_file(None, deep)
+    assert found is not None
+    assert found.path == tmp_path / "rnnspec.toml"
+    write(deep, "[project]\n", "pyproject.toml")
+    nearest = find_file(None, deep)
+    assert nearest is not None
+    assert nearest.path == found.path
+    write(deep.parent, "[tool.rnnspec.targets.x]\ntarget = 'a:B'\n", "pyproject.toml")
+    nearer = find_file(None, deep)
+    assert nearer is not None
+    assert nearer.targets == {"x": {"target": "a:B"}}
+    assert find_file(NOWHERE, deep) is None
+
+
+def test_entries_are_about_a_target_by_its_name_or_about_all(tmp_path: Path) -> None:
+    found = find_file(str(write(tmp_path, RIGHT)))
+    rules = select_layer_rules(())
+    own, _ = list_deviations(found, "mylib:RNN", rules, date(2029, 1, 1))
+    assert [each.rule for each in own] == ["shapes.empty-batch", "gradients.input"]
+    assert own[0].label == ("bug: raises IndexError (rnnspec.toml:6, https://example.org/12)")
+    assert "gradients.second-order" in own[1].follows
+    other, _ = list_deviations(found, "torch.nn:RNN", rules, date(2029, 1, 1))
+    assert [each.kind.value for each in other] == ["unsupported"]
+
+
+def test_expired_deviation_counts_no_longer(tmp_path: Path) -> None:
+    found = find_file(str(write(tmp_path, RIGHT)))
+    own, notes = list_deviations(found, "mylib:RNN", select_layer_rules(()), date(2031, 1, 1))
+    assert [each.rule for each in own] == ["shapes.empty-batch"]
+    assert notes == ("the deviation in rnnspec.toml:14 has expired on 2030-01-31",)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("when =", "wen =", "rnnspec.toml:9: unknown key 'wen' in [[known]]. Did you mean 'when'?"),
+        ("batch = 0", "bach = 0", "rnnspec.toml:9: 'bach' is no size and no axis of a case."),
+        ("shapes.empty", "shape.empty", "rnnspec.toml:8: no rule 'shape.empty-batch'. Did you"),
+        ('"bug"', '"bugg"', "rnnspec.toml:10: kind 'bugg' is none of bug, difference, unsupported"),
+        ('"gradients"', '"gradient"', "rnnspec.toml:15: part 'gradient' is none of"),
+        ('reason = "raises IndexError"\n', "", "an entry of [[known]] needs a reason"),
+        ("2030-01-31", '"soon"', "rnnspec.toml:18: expires must be a date such as 2030-01-31"),
+        ("part =", 'rule = "shapes.output"\npart =', "has either a rule or a part"),
+        ("[targets.mine]", "[target.mine]", "rnnspec.toml:2: unknown key 'target'. Did you mean"),
+        ("profile =", "profil =", "rnnspec.toml:4: unknown option 'profil' of mine. Did you mean"),
+        ('target = "mylib:RNN"\n', "", "rnnspec.toml:2: mine has no target"),
+        ("[[known]]", "[[known]", "is no TOML"),
+        ('kind = "unsupported"', "kind = \"bug\"\ncase = '{}'", "rnnspec.toml:17: this is no case"),
+    ],
+)
+def test_what_means_nothing_is_refused_with_its_line(
+    tmp_path: Path, old: str, new: str, message: str
+) -> None:
+    path = write(tmp_path, RIGHT.replace(old, new, 1))
+    with pytest.raises(SelectionError) as caught:
+        list_deviations(find_file(str(path)), "mylib:RNN", select_layer_rules(()))
+    assert message in str(caught.value)
+
+
+def test_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SelectionError, match="No such file"):
+        find_file(str(tmp_path / "rnnspec.toml"))
