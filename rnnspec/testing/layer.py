@@ -11,10 +11,12 @@ from typing import Any, TypeVar
 
 import torch
 
+from rnnspec.adapters.adapter import Adapter
 from rnnspec.api.layer import LayerTarget, prepare_check
 from rnnspec.contract.clauses import Level
 from rnnspec.contract.kinds import KINDS, UNGATED
 from rnnspec.errors import DeviceError, RnnspecError
+from rnnspec.inference.infer import infer_adapter
 from rnnspec.isolation.messages import DEFAULT_TIMEOUT
 from rnnspec.options import AUTOMATIC, CheckOptions, ignore_clock, show_options
 from rnnspec.report.console import format_failure
@@ -22,6 +24,7 @@ from rnnspec.report.data import FaultSummary, Result, Verdict
 from rnnspec.rulekit.selection import AnyRule, select_in_force, select_parts
 from rnnspec.rules.catalogue import select_layer_rules
 from rnnspec.subjects.kind import guess_kind
+from rnnspec.subjects.target import resolve_target
 from rnnspec.testing.judging import Isolation
 from rnnspec.testing.run import Run
 from rnnspec.testing.session import REMARK, describe_session
@@ -107,13 +110,30 @@ def conformance(
     measured, and if a worker cannot import it.
     """
     chosen = ignore_clock(CheckOptions.from_keywords("conformance", options, profile="quick"))
-    if chosen.kind == AUTOMATIC:
-        chosen = replace(chosen, kind=guess_kind(target))
+    chosen = choose_kind(target, chosen)
     run = Run(target, chosen, prepare_check, Isolation(isolate, timeout, memory))
-    selected = select_parts(select_layer_rules(chosen.rules), chosen.parts)
-    kind = chosen.kind if chosen.kind in KINDS else UNGATED.name
-    rules = select_in_force(selected, torch.__version__, kind)
-    return parametrize_rules(run, rules)
+    return parametrize_rules(run, list_tested_rules(chosen))
+
+
+def choose_kind(target: LayerTarget, options: CheckOptions) -> CheckOptions:
+    """Return options with a kind, so that rules are known before anything is judged.
+
+    A layer is only built for that if its adapter has to be found. Raises CannotCheck.
+    """
+    if options.kind != AUTOMATIC:
+        return options
+    if isinstance(target, Adapter):
+        return replace(options, kind=target.kind.name)
+    if not options.adapt:
+        return replace(options, kind=guess_kind(target))
+    return replace(options, kind=infer_adapter(resolve_target(target)).declaration.kind)
+
+
+def list_tested_rules(options: CheckOptions) -> tuple[AnyRule, ...]:
+    """Return the rules that are tested with these options."""
+    selected = select_parts(select_layer_rules(options.rules), options.parts)
+    kind = options.kind if options.kind in KINDS else UNGATED.name
+    return select_in_force(selected, torch.__version__, kind)
 
 
 def parametrize_rules(run: Run[Any], rules: Sequence[AnyRule]) -> Callable[[Test], Test]:

@@ -12,6 +12,43 @@ import pytest
 
 from rnnspec.testing.session import DISTRIBUTION, REMARK
 
+TARGET = "Check a layer, 'package.module:attribute', with one test for each rule. Repeatable."
+OPTION = "An option of the check, such as profile=default. Repeatable."
+
+
+def pytest_addoption(parser: Any) -> None:
+    """Add the options that name a target; without them, the plugin adds no test."""
+    group = parser.getgroup("rnnspec")
+    group.addoption("--rnnspec", action="append", metavar="TARGET", help=TARGET)
+    group.addoption(
+        "--rnnspec-option",
+        action="append",
+        dest="rnnspec_options",
+        metavar="NAME=VALUE",
+        help=OPTION,
+    )
+
+
+def pytest_configure(config: Any) -> None:
+    """Register the markers of rules, and collect nothing else unless a path was given."""
+    if not config.getoption("rnnspec"):
+        return
+    from rnnspec.testing.items import list_marks
+
+    for line in list_marks():
+        config.addinivalue_line("markers", line)
+    if config.args_source is not config.ArgsSource.ARGS:
+        config.args = []
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(session: Any, config: Any, items: list[Any]) -> None:
+    """Add the tests of the targets, before others select by name, mark or last failure."""
+    if targets := config.getoption("rnnspec"):
+        from rnnspec.testing.items import make_items
+
+        items.extend(make_items(session, targets))
+
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
