@@ -65,7 +65,17 @@ def build_subject(
         raise TargetError(
             f"{target.label}: building it returned {made!r}; expected a torch.nn.Module."
         )
-    return replace(subject, kind=_decide_kind(target, made, asked, fixed))
+    kind = _decide_kind(target, made, asked, fixed)
+    is_known = recognise_kind(made, fixed) is not None
+    return replace(subject, kind=kind, remark="" if is_known else _suggest_adapter(target))
+
+
+def _suggest_adapter(target: Target) -> str:
+    """Return how a layer with other names can be checked."""
+    return (
+        f"the parameters are not the documented ones. If that is meant, `rnnspec adapt "
+        f"{target.label}` finds out which is which, and --adapt checks the layer with that"
+    )
 
 
 def _build_by_keyword(subject: TorchSubject) -> object | None:
@@ -98,7 +108,8 @@ def _decide_kind(
         if missing := find_missing_pair(made):
             raise TargetError(
                 f"{target.label} builds no recurrent layer: its parameters are not those of "
-                f"{_list_pages()}, and {missing}."
+                f"{_list_pages()}, and {missing}. If it computes the same in another form, "
+                f"`rnnspec adapt {target.label}` looks for an adapter."
             )
         return assumed
     if asked not in (AUTOMATIC, found):

@@ -151,7 +151,7 @@ def prepare_suite(target: LayerTarget, options: CheckOptions) -> LayerSuite:
         pace = _measure_pace(subject, options.sizes)
     deviations, notes = list_deviations(declared, found.label, select_layer_rules(()))
     rules = guard_rules(select_in_force(chosen, torch.__version__, subject.kind), deviations)
-    remarks = (*remarks, *notes)
+    remarks = (*remarks, *notes, *([subject.remark] if subject.remark else []))
     profile = PROFILES[options.profile]
     suite = LayerSuite(
         subject,

@@ -91,7 +91,8 @@ class Subject(Protocol):
 class TorchSubject:
     """A class or a function that takes the documented arguments and returns a torch module.
 
-    `fixed` holds constructor arguments that the user sets, whether documented or not.
+    `fixed` holds constructor arguments that the user sets, whether documented or not. `remark` is
+    what a report should say about how it was found, if anything.
     """
 
     target: Target
@@ -99,6 +100,7 @@ class TorchSubject:
     kind: str = UNGATED.name
     fixed: Mapping[str, Any] = field(default_factory=dict)
     capabilities: Capabilities = field(default_factory=Capabilities)
+    remark: str = ""
 
     def offers(self, feature: Feature | None) -> bool:
         """Return whether the subject offers a feature."""
