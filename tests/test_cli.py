@@ -153,6 +153,19 @@ def test_broken_should_is_counted_and_is_a_violation_if_strict(
 
 
 WRONG_VALUES = {
+    "--known": ("absent.toml", "--known absent.toml: No such file or directory."),
+    "--junit": (
+        "absent/junit",
+        "--junit absent/junit: it cannot be written there (No such file or directory)",
+    ),
+    "--summary": (
+        "absent/summary",
+        "--summary absent/summary: it cannot be written there (No such file or directory)",
+    ),
+    "--badge": (
+        "absent/badge",
+        "--badge absent/badge: it cannot be written there (No such file or directory)",
+    ),
     "--kind": ("gtu", "--kind 'gtu': choose auto, rnn, gru or lstm. Did you mean 'gru'?"),
     "--profile": (
         "qick",
@@ -209,7 +222,7 @@ WRONG_VALUES = {
     ),
 }
 WRONG_COMMANDS: list[tuple[list[str], str]] = [
-    (["check"], "Missing argument 'TARGET'."),
+    (["check"], "name a TARGET, such as 'mylib:RNN', or declare targets in rnnspec.toml."),
     (["chek", "torch.nn:RNN"], "no command 'chek'. Did you mean 'check'"),
     (
         ["check", "torch.nn:RNN", "--profil", "quick"],
