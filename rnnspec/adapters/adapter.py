@@ -173,7 +173,7 @@ def module(
         returns=parse_results(returns, data),
         lacks={_find_feature(name): reason for name, reason in (lacks or {}).items()},
         needs_state=needs_state,
-        label=_name_target(build if target is None else target),
+        label=name_target(build if target is None else target),
     )
 
 
@@ -200,10 +200,12 @@ def _find_feature(name: str) -> Feature:
         raise AdapterError(f"lacks: {error}") from error
 
 
-def _name_target(target: Any) -> str:
+def name_target(target: Any) -> str:
+    """Return what an implementation is called in reasons: its own name, if it has one."""
     if isinstance(target, str):
         return target
-    return getattr(target, "__qualname__", None) or repr(target)
+    name = str(getattr(target, "__qualname__", "<>"))
+    return "the layer" if "<lambda>" in name or name == "<>" else name
 
 
 def make_builder(target: Any, names: Mapping[str, str]) -> Callable[[Config], nn.Module]:
@@ -215,7 +217,7 @@ def make_builder(target: Any, names: Mapping[str, str]) -> Callable[[Config], nn
         given = {own: getattr(config, name) for name, own in names.items()}
         made = factory(*sizes, **given)
         if not isinstance(made, nn.Module):
-            raise TargetError(f"{_name_target(target)} returned {made!r}; expected a torch module")
+            raise TargetError(f"{name_target(target)} returned {made!r}; expected a torch module")
         return made
 
     return build

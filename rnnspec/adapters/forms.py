@@ -59,9 +59,12 @@ def parse_arguments(text: str, kind: Kind) -> Form:
     return _parse(text, (INPUT, *kind.states), INPUT)
 
 
-def parse_results(text: str, kind: Kind) -> Form:
-    """Return the form of what a call returns. Raises AdapterError if it has no meaning."""
-    form = _parse(text, (OUTPUT, *kind.states, IGNORED), OUTPUT)
+def parse_results(text: str, kind: Kind, needed: str = OUTPUT) -> Form:
+    """Return the form of what a call returns, in which one name is needed.
+
+    Raises AdapterError if it has no meaning.
+    """
+    form = _parse(text, (OUTPUT, *kind.states, IGNORED), needed)
     if form.keywords:
         raise AdapterError(f"{text!r}: what a call returns has no keywords")
     return form
