@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rnnspec._version import __version__
 
 if TYPE_CHECKING:
-    from rnnspec import shapes, strategies
+    from rnnspec import adapt, shapes, strategies
     from rnnspec.api import ModelReport, check, check_model
     from rnnspec.cases.values import draw_values
     from rnnspec.contract.config import Config
@@ -32,6 +32,7 @@ __all__ = [
     "Verdict",
     "ViolationsFound",
     "__version__",
+    "adapt",
     "check",
     "check_model",
     "conformance",
@@ -69,6 +70,6 @@ def __getattr__(name: str) -> Any:
     """
     if name in PLACES:
         return getattr(importlib.import_module(f"rnnspec.{PLACES[name]}"), name)
-    if name in ("shapes", "strategies"):
+    if name in ("adapt", "shapes", "strategies"):
         return importlib.import_module(f"rnnspec.{name}")
     raise AttributeError(f"module 'rnnspec' has no attribute {name!r}")

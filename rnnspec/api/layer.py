@@ -176,6 +176,8 @@ def _adapt_target(target: Target, options: CheckOptions) -> tuple[Target, tuple[
         return target, ()
     with keep_random_numbers():
         found = infer_adapter(target, None if options.kind == AUTOMATIC else KINDS[options.kind])
+    if found.is_documented:
+        return target, ("the layer has the documented names and needs no adapter",)
     return found.adapt(target), (describe_briefly(found),)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -89,6 +90,21 @@ class Inferred:
         if self.by_name or self.unknown or not self.matched:
             return Outcome.NOT_FOUND
         return Outcome.AMBIGUOUS if self.doubts else Outcome.FOUND
+
+    @property
+    def is_documented(self) -> bool:
+        """Whether the layer has the documented names and forms, so that it needs no adapter."""
+        declaration = self.declaration
+        documented = re.compile(r"(weight|bias)_[ih]h_l(0|\{layer\})(\{suffix\})?")
+        return (
+            all(
+                documented.fullmatch(name) and name.startswith(f"{text}_l")
+                for name, text in declaration.weights.items()
+            )
+            and not declaration.fixed
+            and "[" not in declaration.call + declaration.returns
+            and "batch_first" not in declaration.call + declaration.returns
+        )
 
     def adapt(self, target: Target) -> Target:
         """Return the target with the adapter in its place, also in programs."""

@@ -224,6 +224,13 @@ def test_source_of_a_declaration_makes_the_same_adapter() -> None:
     assert [name for name in made.arguments if name in SIZES] == []
 
 
+@pytest.mark.parametrize("layer", [nn.RNN, nn.GRU])
+def test_documented_layer_is_checked_without_an_adapter(layer: type[nn.Module]) -> None:
+    report = rnnspec.check(layer, adapt=True, profile="quick", cases=9, rules="parameters.names")
+    assert report.result("parameters.names").cases > 0
+    assert report.notes == ("the layer has the documented names and needs no adapter",)
+
+
 @pytest.mark.parametrize("layer", [half_done.MyRNN, OtherSense], ids=lambda layer: layer.__name__)
 def test_check_finds_the_adapter_itself(layer: type[nn.Module]) -> None:
     rules = ("recurrence.*", "states.*", "gradients.weights", "shapes.*")
