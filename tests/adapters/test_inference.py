@@ -246,7 +246,7 @@ FAULTS = [
     (written_faulty.FirstState, "states.h-n-is-last-output"),
     (written_faulty.Mixed, "samples.alone"),
     (written_faulty.SinglePrecision, "recurrence.output"),
-    (written_faulty.ClippedRelu, "nonlinearity.relu"),
+    (written_faulty.FinalsByDirection, "directions.h-n-order"),
     (written_faulty.NoResetGradient, "gradients.input"),
     (written_faulty.BackwardFirst, "directions.output-order"),
     (written_faulty.SharedStart, "states.routing"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from tests.adapters.half_done import MyRNN
 from tests.adapters.written_gated import GateLinears, Pair
@@ -53,23 +53,6 @@ class SinglePrecision(MyRNN):
         return torch.stack(outs, 1).to(x.dtype), state.to(x.dtype)
 
 
-class ClippedRelu(nn.Module):
-    """A relu that never exceeds 6."""
-
-    def __init__(self, input_size: int, hidden_size: int) -> None:
-        super().__init__()
-        self.read = nn.Linear(input_size, hidden_size)
-        self.carry = nn.Linear(hidden_size, hidden_size)
-
-    def forward(self, x: Tensor, h: Tensor | None = None) -> Pair:
-        h = x.new_zeros(x.size(1), self.carry.in_features) if h is None else h
-        outs = []
-        for step in x:
-            h = (self.read(step) + self.carry(h)).relu().clamp(max=6.0)
-            outs.append(h)
-        return torch.stack(outs), h
-
-
 class ResetBefore(GateLinears):
     """A GRU that resets the state before it is multiplied, instead of after."""
 
@@ -114,3 +97,11 @@ class SharedStart(DeepList):
     def forward(self, x: Tensor, states: Any = None) -> tuple[Tensor, list[Tensor]]:
         first = None if states is None else [states[0]] * len(states)
         return super().forward(x, first)
+
+
+class FinalsByDirection(DeepList):
+    """Returns the final states of every forward direction before those of the backward ones."""
+
+    def forward(self, x: Tensor, states: Any = None) -> tuple[Tensor, list[Tensor]]:
+        output, finals = super().forward(x, states)
+        return output, [each for way in range(self.ways) for each in finals[way :: self.ways]]
