@@ -169,9 +169,20 @@ class ModelOptions(RunOptions):
         "The model takes N features per time step. Inferred from the first recurrent layer.",
         metavar="N",
     )
-    batch_first: bool = option(
-        True,
-        "Whether the first dimension of the input is the batch or time.",
+    call: str | None = option(
+        None,
+        "How the model is called: a Python expression over model, x, lengths, state, batch and "
+        "steps, e.g. 'model(x, lengths)[0]'. Inferred from the signature of forward.",
+        metavar="EXPR",
+    )
+    batch: int | None = option(
+        None, "The model takes batches of N samples only, e.g. 1.", metavar="N"
+    )
+    steps: int | None = option(None, "The model takes sequences of N steps only.", metavar="N")
+    batch_first: bool | None = option(
+        None,
+        "Whether the first dimension of the input is the batch or time. Inferred by calling the "
+        "model.",
         flags="--batch-first/--sequence-first",
     )
     padding: int | None = option(

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from contextlib import suppress
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
-import torch
 from torch import nn
 
 from rnnspec.api.validation import check_run_options
 from rnnspec.cases.plan import PROFILES
 from rnnspec.engine.campaign import Watcher
-from rnnspec.errors import TargetError
+from rnnspec.errors import SelectionError, TargetError
+from rnnspec.models import signature
+from rnnspec.models.attempt import call_once
+from rnnspec.models.call import CallError
+from rnnspec.models.case import ModelCase
 from rnnspec.models.catalogue import select_model_rules
-from rnnspec.models.faults import repair_model
-from rnnspec.models.infer import CannotInfer, Interface, infer_interface
+from rnnspec.models.forms import Readout
+from rnnspec.models.infer import CannotInfer, Interface, find_embedding, infer_interface
 from rnnspec.models.inputs import Inputs
-from rnnspec.models.isolated import find_first_tensor, fork_random_numbers
-from rnnspec.models.observation import NotApplicable, Readout, wrap_as_module
+from rnnspec.models.isolated import fork_random_numbers
+from rnnspec.models.observation import NotApplicable, wrap_as_module
 from rnnspec.models.readout import ReadoutMap
-from rnnspec.options import ModelOptions, check_choice, show_options
+from rnnspec.models.trial import CannotCall, infer_call, infer_repaired_call
+from rnnspec.options import ModelOptions, check_choice, check_integer, show_options
 from rnnspec.pipeline import check_suite
 from rnnspec.report.data import Report
 from rnnspec.subjects.failures import Ended
@@ -36,13 +42,24 @@ class ModelReport(Report):
     """The report on a model.
 
     `readout` is what its read-out sees, or None if the model gives no prediction to measure.
+    `call` is the expression by which the model was called, and `inferred` says where that and what
+    it takes come from.
     """
 
     readout: ReadoutMap | None = None
+    call: str = ""
+    inferred: tuple[str, ...] = ()
+
+    @property
+    def heading(self) -> tuple[str, ...]:
+        """How the model was called, and where that comes from."""
+        return (f"called as  {self.call}", *(f"inferred   {note}" for note in self.inferred))
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the report as plain data, with the read-out map."""
-        return {**super().as_dict(), "readout": self.readout.as_dict() if self.readout else None}
+        """Return the report as plain data, with the read-out map and the call."""
+        readout = self.readout.as_dict() if self.readout else None
+        inferred = list(self.inferred)
+        return {**super().as_dict(), "readout": readout, "call": self.call, "inferred": inferred}
 
 
 @show_options(ModelOptions)
@@ -68,14 +85,27 @@ def run_model_check(
     target: ModelTarget, options: ModelOptions, *, watch: Watcher | None = None
 ) -> ModelReport:
     """Check a model; see `check_model`."""
-    suite, notes = prepare_model_suite(target, options)
+    suite, _ = prepare_model_suite(target, options)
     with fork_random_numbers(0):
-        report = check_suite(
-            suite, strict=options.strict, fail_fast=options.fail_fast, watch=watch, notes=notes
-        )
+        report = check_suite(suite, strict=options.strict, fail_fast=options.fail_fast, watch=watch)
         readout = measure_first_readout(suite)
     known = {each.name: getattr(report, each.name) for each in fields(Report)}
-    return ModelReport(**known, readout=readout)
+    interface = suite.interface
+    return ModelReport(
+        **known,
+        readout=readout,
+        call=interface.call.expression,
+        inferred=describe_inference(interface, suite.readout, options),
+    )
+
+
+def describe_inference(
+    interface: Interface, readout: Readout, options: ModelOptions
+) -> tuple[str, ...]:
+    """Return where what the model takes comes from, and how often it predicts."""
+    often = "one prediction per sequence" if readout is Readout.LAST else "one at every step"
+    notes = interface.inferred
+    return notes if options.readout else (*notes, f"readout={readout}: {often}")
 
 
 def measure_first_readout(suite: ModelSuite) -> ReadoutMap | None:
@@ -94,12 +124,10 @@ def prepare_model_suite(
     chosen = select_model_rules(options.rules)
     check_run_options(options)
     found = resolve_target(target)
-    model = _build_model(found, options.arguments)
-    interface = _infer_interface(found, model, options)
-    notes = interface.inferred
-    if readout is None:
-        readout, note = _infer_readout(model, interface)
-        notes = (*notes, note)
+    arguments, batch = choose_batch_argument(found, options)
+    model = _build_model(found, arguments)
+    interface = replace(_infer_interface(found, model, options), batch=batch, steps=options.steps)
+    interface, readout = _infer_call(found, model, interface, options, readout)
     suite = ModelSuite(
         target=found,
         interface=interface,
@@ -109,9 +137,38 @@ def prepare_model_suite(
         seed=options.seed,
         device=options.device,
         limit=options.cases,
-        arguments=options.arguments,
+        arguments=arguments,
     )
-    return suite, notes
+    return suite, ()
+
+
+def choose_batch_argument(
+    target: Target, options: ModelOptions
+) -> tuple[Mapping[str, Any], int | None]:
+    """Return the arguments for the target, and the only batch size that the model takes, if any.
+
+    A model that is built for a batch size takes no other. If the target needs one and none is
+    given, it gets three.
+    """
+    given = [name for name in options.arguments if signature.BATCH.fullmatch(name)]
+    if given and options.batch is None:
+        value = options.arguments[given[0]]
+        return options.arguments, value if isinstance(value, int) else None
+    try:
+        parameters = inspect.signature(target.factory).parameters.values()
+    except (TypeError, ValueError):
+        parameters = {}.values()
+    needed = [
+        each.name
+        for each in parameters
+        if signature.BATCH.fullmatch(each.name)
+        and each.default is inspect.Parameter.empty
+        and each.name not in given
+    ]
+    if not needed:
+        return options.arguments, options.batch
+    batch = options.batch or ModelCase().batch
+    return {**options.arguments, needed[0]: batch}, batch
 
 
 def _parse_readout(text: str | None) -> Readout | None:
@@ -140,12 +197,15 @@ def _build_model(target: Target, arguments: Mapping[str, Any]) -> nn.Module:
 
 
 def _infer_interface(target: Target, model: nn.Module, options: ModelOptions) -> Interface:
+    for name in ("batch", "steps"):
+        if getattr(options, name) is not None:
+            check_integer(name, getattr(options, name), 1)
     try:
         interface = infer_interface(
             model,
             vocabulary=options.vocabulary,
             features=options.features,
-            batch_first=options.batch_first,
+            batch_first=options.batch_first is not False,
             padding=options.padding,
         )
         Inputs(interface)
@@ -154,14 +214,50 @@ def _infer_interface(target: Target, model: nn.Module, options: ModelOptions) ->
     return interface
 
 
-def _infer_readout(model: nn.Module, interface: Interface) -> tuple[Readout, str]:
-    """Return whether the model predicts once per sequence or at every step, and why."""
-    x = Inputs(interface).draw(0, torch.get_default_dtype())
+def _infer_call(
+    target: Target,
+    model: nn.Module,
+    interface: Interface,
+    options: ModelOptions,
+    readout: Readout | None,
+) -> tuple[Interface, Readout]:
+    """Return the interface with the way to call the model, and how often it predicts.
+
+    Raises SelectionError for a wrong option, and TargetError if the model cannot be called.
+    """
+    given: dict[str, Any] = {
+        "batch_first": options.batch_first,
+        "readout": readout,
+        "expression": options.call,
+    }
     try:
-        with torch.no_grad(), fork_random_numbers(0), announce_step("a first call"):
-            shape = tuple(find_first_tensor(repair_model(model.eval(), x)(x)).shape)
-    except Exception:  # the rules say what is wrong with it
-        return Readout.LAST, "readout=last, because a first call gave no prediction"
-    readout = Readout.EVERY if len(shape) == 3 else Readout.LAST
-    taken = f"a prediction of shape {shape} for an input of shape {tuple(x.shape)}"
-    return readout, f"readout={readout}, from {taken}"
+        check_vocabulary(model, interface, options, given)
+        return infer_call(model, interface, **given)
+    except CallError as error:
+        raise SelectionError(str(error), "call") from error
+    except CannotCall as error:
+        repaired = infer_repaired_call(model, interface, **given)
+        if repaired is None:
+            raise TargetError(f"{target.label}: {error}") from error
+        return repaired
+
+
+def check_vocabulary(
+    model: nn.Module, interface: Interface, options: ModelOptions, given: Mapping[str, Any]
+) -> None:
+    """Raise SelectionError if the model's own embedding does not take every id that is allowed."""
+    size, embedding = options.vocabulary, find_embedding(model)
+    if size is None or embedding is None or size <= embedding.num_embeddings:
+        return
+    least = replace(interface, vocabulary=embedding.num_embeddings)
+    with suppress(CannotCall):
+        found, _ = infer_call(model, least, **given)
+        x = Inputs(found, found.batch or 3, found.steps or 5).draw(0)
+        try:
+            call_once(model, found, x.fill_(size - 1))
+        except Exception as error:
+            raise SelectionError(
+                f"{size}: the model's own {embedding} takes token ids below "
+                f"{embedding.num_embeddings} only.",
+                "vocabulary",
+            ) from error

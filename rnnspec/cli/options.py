@@ -80,8 +80,8 @@ def _make_option(each: Field[Any]) -> Callable[[F], F]:
     settings: dict[str, Any] = {"help": each.metadata["help"], "metavar": each.metadata["metavar"]}
     if is_mapping(each) or isinstance(each.default, tuple):
         settings |= {"multiple": True}
-    elif isinstance(each.default, bool):
-        settings |= {"is_flag": True, "default": each.default, "show_default": "/" in flags}
+    elif "bool" in str(each.type):
+        settings |= {"is_flag": True, "default": each.default, "show_default": False}
     else:
         kind = int if "int" in str(each.type) else str
         shown = each.default is not None

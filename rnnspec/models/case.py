@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random  # here, so that a subject that replaces it changes no case
 
 BATCH_SIZES = (1, 2, 3, 4, 5, 7, 8, 16, 17, 33, 64)
@@ -34,16 +34,36 @@ class ModelCase:
         return f"a batch of {self.batch}, {self.steps} steps, seed {self.seed}"
 
 
-def draw_model_cases(profile: str, seed: int, number: int | None = None) -> list[ModelCase]:
+def draw_model_cases(
+    profile: str,
+    seed: int,
+    number: int | None = None,
+    *,
+    batch: int | None = None,
+    steps: int | None = None,
+) -> list[ModelCase]:
     """Draw the cases of a profile, or `number` cases.
 
-    The same arguments always give the same cases. Raises ValueError for an unknown profile.
+    `batch` and `steps` are sizes that every case has. The same arguments always give the same
+    cases. Raises ValueError for an unknown profile.
     """
     if profile not in CASES_PER_PROFILE:
         names = ", ".join(CASES_PER_PROFILE)
         raise ValueError(f"profile must be one of {names}, got {profile!r}")
     count = number or CASES_PER_PROFILE[profile]
-    return [ModelCase(seed), *(_draw_case(seed, index) for index in range(1, count))]
+    cases = [ModelCase(seed), *(_draw_case(seed, index) for index in range(1, count))]
+    return [_fix_sizes(case, batch, steps) for case in cases]
+
+
+def _fix_sizes(case: ModelCase, batch: int | None, steps: int | None) -> ModelCase:
+    """Return a case with the sizes that are given; the two still differ."""
+    if batch is not None:
+        case = replace(case, batch=batch, batches=(batch,))
+    if steps is not None:
+        case = replace(case, steps=steps, lengths=(steps,))
+    if case.batch == case.steps and batch is None:
+        return replace(case, batch=case.batch + 1)
+    return replace(case, steps=case.steps + 1) if case.batch == case.steps else case
 
 
 def _draw_case(seed: int, index: int) -> ModelCase:

@@ -14,8 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rnnspec.models.call import describe_error
+from rnnspec.models.infer import Interface
 from rnnspec.models.layers import find_layers, is_recurrent
-from rnnspec.models.observation import describe_error
 
 MISSING_ATTRIBUTE = re.compile(r"has no attribute '(\w+)'")
 MAX_FAULTS = 5
@@ -29,7 +30,7 @@ class Fault:
     is_repaired: bool
 
 
-def find_faults(model: nn.Module, x: Tensor) -> list[str]:
+def find_faults(model: nn.Module, interface: Interface, x: Tensor) -> list[str]:
     """Return one sentence for each fault, in the order in which calls meet them.
 
     The list is empty if the call succeeds. Two kinds of fault are repaired, to see what comes after
@@ -37,22 +38,22 @@ def find_faults(model: nn.Module, x: Tensor) -> list[str]:
     its input. The search ends at the first fault of another kind, which is described by its
     exception.
     """
-    return _repair_copy(model, x)[1]
+    return _repair_copy(model, interface, x)[1]
 
 
-def repair_model(model: nn.Module, x: Tensor) -> nn.Module:
+def repair_model(model: nn.Module, interface: Interface, x: Tensor) -> nn.Module:
     """Return a copy of the model without the faults that can be repaired.
 
     A call of the copy may still fail.
     """
-    return _repair_copy(model, x)[0]
+    return _repair_copy(model, interface, x)[0]
 
 
-def _repair_copy(model: nn.Module, x: Tensor) -> tuple[nn.Module, list[str]]:
+def _repair_copy(model: nn.Module, interface: Interface, x: Tensor) -> tuple[nn.Module, list[str]]:
     found: list[str] = []
     copied = copy.deepcopy(model)
     for _ in range(MAX_FAULTS):
-        fault = _repair_next_fault(copied, x)
+        fault = _repair_next_fault(copied, interface, x)
         if fault is None:
             break
         found.append(fault.message)
@@ -61,7 +62,7 @@ def _repair_copy(model: nn.Module, x: Tensor) -> tuple[nn.Module, list[str]]:
     return copied, found
 
 
-def _repair_next_fault(model: nn.Module, x: Tensor) -> Fault | None:
+def _repair_next_fault(model: nn.Module, interface: Interface, x: Tensor) -> Fault | None:
     """Repair the fault that a call of the model meets, if possible, and return it."""
     given: dict[str, int] = {}
     handles = [
@@ -71,7 +72,7 @@ def _repair_next_fault(model: nn.Module, x: Tensor) -> Fault | None:
     ]
     try:
         with torch.no_grad():
-            model(x.clone())
+            interface.predict(model, x.clone())
     except Exception as error:  # the model may raise anything
         return (
             _set_missing_attribute(model, error)

@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from torch import nn
+from torch import Tensor, nn
 
+from rnnspec.models.call import PLAIN, Call, find_first_tensor
 from rnnspec.models.layers import is_recurrent_layer
+
+
+class Widths(NamedTuple):
+    """A module that turns `taken` features per time step into `given` ones."""
+
+    name: str
+    module: nn.Module
+    taken: int
+    given: int
 
 
 class CannotInfer(ValueError):
@@ -19,8 +30,9 @@ class Interface:
 
     Exactly one of the two is set. Tokens have shape (N, L) and features (N, L, features), or (L, N)
     and (L, N, features) without `batch_first`. `padding` is the token id used as padding, if the
-    model declares one. `inferred` describes where each value that the caller did not give comes
-    from. Raises CannotInfer for both or neither, and for sizes below 1.
+    model declares one. `call` says how the model is called. `batch` and `steps` are the only sizes
+    that it takes, or None if it takes others too. `inferred` describes where each value that the
+    caller did not give comes from. Raises CannotInfer for both or neither, and for sizes below 1.
     """
 
     vocabulary: int | None = None
@@ -28,12 +40,15 @@ class Interface:
     batch_first: bool = True
     padding: int | None = None
     inferred: tuple[str, ...] = ()
+    call: Call = PLAIN
+    batch: int | None = None
+    steps: int | None = None
 
     def __post_init__(self) -> None:
         if (self.vocabulary is None) == (self.features is None):
             given = f"vocabulary={self.vocabulary!r}, features={self.features!r}"
             raise CannotInfer(f"give either vocabulary or features, got {given}")
-        for name in ("vocabulary", "features"):
+        for name in ("vocabulary", "features", "batch", "steps"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise CannotInfer(f"{name} must be at least 1, got {value!r}")
@@ -42,6 +57,16 @@ class Interface:
     def takes_tokens(self) -> bool:
         """Whether the input is token ids."""
         return self.vocabulary is not None
+
+    def sizes_of(self, x: Tensor) -> tuple[int, int]:
+        """Return the batch size and the number of steps of an input."""
+        first, second = x.shape[:2]
+        return (first, second) if self.batch_first else (second, first)
+
+    def predict(self, model: nn.Module, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Return the prediction of a model for an input. Raises what the model raises."""
+        batch, steps = self.sizes_of(x)
+        return find_first_tensor(self.call.evaluate(model, x, batch, steps, lengths))
 
 
 def infer_interface(
@@ -55,10 +80,10 @@ def infer_interface(
     """Return what a model takes. Values that are given are used, the others are inferred.
 
     The vocabulary is that of the first `nn.Embedding`. Without an embedding, the number of features
-    is the `input_size` of the first recurrent layer, or the `in_features` of the first `nn.Linear`
-    if linear layers lead to it. The padding id is the `padding_idx` of the first embedding. Raises
-    CannotInfer if the model has neither an embedding nor a recurrent layer, or if both `vocabulary`
-    and `features` are given.
+    is the `input_size` of the first recurrent layer, or what the first `nn.Linear` or `nn.Conv1d`
+    takes if such layers lead to it. The padding id is the `padding_idx` of the first embedding.
+    Raises CannotInfer if the model has neither an embedding nor a recurrent layer, or if both
+    `vocabulary` and `features` are given.
     """
     notes: list[str] = []
     if vocabulary is None and features is None:
@@ -75,10 +100,12 @@ def _infer_size(model: object, notes: list[str]) -> tuple[int | None, int | None
             size = module.num_embeddings
             notes.append(f"vocabulary={size}, from {name} ({_describe_module(module)})")
             return size, None
-    earlier: list[tuple[str, nn.Linear]] = []
+    earlier: list[Widths] = []
     for name, module in _list_modules(model):
         if isinstance(module, nn.Linear):
-            earlier.append((name, module))
+            earlier.append(Widths(name, module, module.in_features, module.out_features))
+        if isinstance(module, nn.Conv1d):
+            earlier.append(Widths(name, module, module.in_channels, module.out_channels))
         if is_recurrent_layer(module):
             return None, _infer_width(name, module, earlier, notes)
     raise CannotInfer(
@@ -87,21 +114,24 @@ def _infer_size(model: object, notes: list[str]) -> tuple[int | None, int | None
     )
 
 
-def _infer_width(
-    name: str, layer: nn.Module, earlier: list[tuple[str, nn.Linear]], notes: list[str]
-) -> int:
+def _infer_width(name: str, layer: nn.Module, earlier: list[Widths], notes: list[str]) -> int:
     """Return the number of input features.
 
-    That is the layer's `input_size`. If the last linear layer registered before it gives that many
-    features, it is what the first linear layer takes.
+    That is the layer's `input_size`. If the last linear layer or convolution registered before it
+    gives that many features, it is what the first of them takes.
     """
     width = int(getattr(layer, "input_size", 0))
     source = layer
-    if earlier and earlier[-1][1].out_features == width:
-        name, source = earlier[0]
-        width = earlier[0][1].in_features
+    if earlier and earlier[-1].given == width:
+        name, source, width, _ = earlier[0]
     notes.append(f"features={width}, from {name} ({_describe_module(source)})")
     return width
+
+
+def find_embedding(model: object) -> nn.Embedding | None:
+    """Return the first embedding of a model, or None."""
+    modules = (module for _, module in _list_modules(model))
+    return next((module for module in modules if isinstance(module, nn.Embedding)), None)
 
 
 def _infer_padding(model: object, notes: list[str]) -> int | None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from rnnspec.models.infer import Interface
 from rnnspec.subjects.steps import CALL, announce_step
 
 HookInstaller = Callable[[nn.Module], list[RemovableHandle]]
@@ -25,8 +26,11 @@ class IsolatedModel:
     not modified. `notes` says what had to be measured differently, and why.
     """
 
-    def __init__(self, model: nn.Module, x: Tensor, *, training: bool = False) -> None:
+    def __init__(
+        self, model: nn.Module, interface: Interface, x: Tensor, *, training: bool = False
+    ) -> None:
         self.training = training
+        self.interface = interface
         self.notes: list[str] = []
         self._needs_fresh_copy = False
         self._module = copy.deepcopy(model).train(training)
@@ -50,18 +54,26 @@ class IsolatedModel:
         device = next((p.device for p in self._module.parameters()), x.device)
         return x.to(device, self.dtype) if x.is_floating_point() else x.to(device)
 
-    def __call__(self, x: Tensor, *installers: HookInstaller) -> Tensor:
+    def __call__(
+        self, x: Tensor, *installers: HookInstaller, lengths: Tensor | None = None
+    ) -> Tensor:
         """Return the prediction for x, with hooks installed during the call.
 
         Raises what the model raises.
         """
-        return self.run_module(self.prepare_module(), x, *installers)
+        return self.run_module(self.prepare_module(), x, *installers, lengths=lengths)
 
     def prepare_module(self) -> nn.Module:
         """Return the module for the next call: the copy, or a fresh copy of it if needed."""
         return copy.deepcopy(self._module) if self._needs_fresh_copy else self._module
 
-    def run_module(self, module: nn.Module, x: Tensor, *installers: HookInstaller) -> Tensor:
+    def run_module(
+        self,
+        module: nn.Module,
+        x: Tensor,
+        *installers: HookInstaller,
+        lengths: Tensor | None = None,
+    ) -> Tensor:
         """Return the prediction for x of a module from `prepare_module`."""
         with (
             install_hooks(module, installers),
@@ -70,7 +82,7 @@ class IsolatedModel:
             torch.backends.cudnn.flags(enabled=False),
             announce_step(CALL),
         ):
-            return find_first_tensor(module(self.cast_input(x).clone()))
+            return self.interface.predict(module, self.cast_input(x).clone(), lengths)
 
     def redraw_parameters(self, seed: int, x: Tensor) -> IsolatedModel | None:
         """Return the same model with random floating-point parameters.
@@ -117,7 +129,8 @@ def fork_random_numbers(seed: int) -> Iterator[None]:
     initialized = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
     devices = range(torch.cuda.device_count()) if initialized else ()
     with torch.random.fork_rng(devices=list(devices)):
-        torch.manual_seed(seed)
+        # torch.manual_seed formats the stack for devices that are not there, which takes long.
+        (torch.manual_seed if initialized else torch.default_generator.manual_seed)(seed)
         yield
 
 
@@ -130,25 +143,6 @@ def install_hooks(module: nn.Module, installers: Sequence[HookInstaller]) -> Ite
     finally:
         for handle in handles:
             handle.remove()
-
-
-def find_first_tensor(value: object) -> Tensor:
-    """Return the value itself, or the first tensor in a tuple, list or dictionary.
-
-    Raises TypeError if there is none.
-    """
-    if isinstance(value, Tensor):
-        return value
-    for item in _list_items(value):
-        if isinstance(item, Tensor):
-            return item
-    raise TypeError(f"a model must return a tensor, got {type(value).__name__}")
-
-
-def _list_items(value: object) -> list[object]:
-    if isinstance(value, dict):
-        return list(value.values())
-    return list(value) if isinstance(value, list | tuple) else []
 
 
 def _draw_parameter(parameter: Tensor, generator: torch.Generator) -> Tensor:

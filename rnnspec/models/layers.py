@@ -13,7 +13,7 @@ class Layer:
 
     `name` is its name among the model's submodules, empty if the layer is the model itself. `kind`
     is "RNN", "GRU" or "LSTM", or the name of another class. `directions` is 1 or 2. `width` is the
-    number of output features of one direction.
+    number of output features of one direction, and `cell_width` that of an LSTM's cell state.
     """
 
     name: str
@@ -22,6 +22,7 @@ class Layer:
     directions: int
     width: int
     batch_first: bool
+    cell_width: int = 0
 
     @property
     def expression(self) -> str:
@@ -70,6 +71,7 @@ def _describe_layer(name: str, module: nn.Module) -> Layer:
         2 if getattr(module, "bidirectional", False) else 1,
         int(getattr(module, "proj_size", 0) or getattr(module, "hidden_size", 0)),
         bool(getattr(module, "batch_first", False)),
+        int(getattr(module, "hidden_size", 0)),
     )
 
 

@@ -5,32 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from enum import Enum
 from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from rnnspec.models.call import describe_error
 from rnnspec.models.case import ModelCase
+from rnnspec.models.forms import Readout
 from rnnspec.models.infer import Interface
 from rnnspec.models.inputs import Inputs
-from rnnspec.models.isolated import find_first_tensor, fork_random_numbers
+from rnnspec.models.isolated import fork_random_numbers
 from rnnspec.models.readout import ReadoutMap, measure_readout
 from rnnspec.rulekit.violation import Violation
 from rnnspec.subjects.failures import Ended, Unsupported
 from rnnspec.subjects.precision import switch_tf32
 from rnnspec.subjects.steps import CALL, CONSTRUCTOR, announce_step
-
-
-class Readout(Enum):
-    """How often a model predicts: once per sequence, or at every time step."""
-
-    LAST = "last"
-    EVERY = "every"
-
-    def __str__(self) -> str:
-        return self.value
 
 
 class NotApplicable(Unsupported):
@@ -45,13 +36,13 @@ class NotApplicable(Unsupported):
 class CallableModule(nn.Module):
     """A callable that is not a module, wrapped as a module without parameters."""
 
-    def __init__(self, function: Callable[[Tensor], Any]) -> None:
+    def __init__(self, function: Callable[..., Any]) -> None:
         super().__init__()
         self.function = function
 
-    def forward(self, x: Tensor) -> Any:
+    def forward(self, *arguments: Any, **keywords: Any) -> Any:
         """Return what the callable returns."""
-        return self.function(x)
+        return self.function(*arguments, **keywords)
 
 
 def wrap_as_module(built: Any) -> nn.Module:
@@ -103,7 +94,7 @@ class ModelObservation:
     def call_model(self, model: nn.Module, x: Tensor) -> Tensor:
         """Return the prediction for x, computed without gradients. Raises what the model raises."""
         with torch.no_grad(), announce_step(CALL):
-            return find_first_tensor(model(x))
+            return self.interface.predict(model, x)
 
     def predict_sizes(
         self, model: nn.Module, batch: int | None = None, steps: int | None = None
@@ -129,13 +120,9 @@ class ModelObservation:
         return prediction
 
     def has_expected_shape(self, prediction: Tensor, batch: int, steps: int) -> bool:
-        """Return whether a prediction is (batch, outputs) or (batch, steps, outputs).
-
-        Without `batch_first`, (steps, batch, outputs) is allowed too.
-        """
+        """Return whether a prediction is (batch, outputs) or (batch, steps, outputs)."""
         leading = (batch,) if self.readout is Readout.LAST else (batch, steps)
-        allowed = [leading] if self.interface.batch_first else [leading, leading[::-1]]
-        return prediction.dim() == len(leading) + 1 and tuple(prediction.shape[:-1]) in allowed
+        return prediction.dim() == len(leading) + 1 and prediction.shape[:-1] == leading
 
     def describe_shape(self, batch: int, steps: int) -> str:
         """Return the expected shape of a prediction as text."""
@@ -158,6 +145,7 @@ class ModelObservation:
         return measure_readout(
             self.build_model(),
             self.interface,
+            readout=self.readout,
             batch=self.case.batch,
             steps=self.case.steps,
             seed=self.case.seed,
@@ -174,9 +162,3 @@ class ModelObservation:
         parameters = self.build_model().parameters()
         if not any(parameter.is_floating_point() for parameter in parameters):
             raise NotApplicable("the model has no parameters")
-
-
-def describe_error(error: BaseException) -> str:
-    """Return the type of an exception and the first line of its message."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

@@ -19,13 +19,31 @@ DEFAULT_TOLERANCE = 1e-3
 """The tolerance for every dtype that is not in `TOLERANCE`."""
 
 
-def draw_padded_batch(inputs: Inputs, seed: int) -> Tensor:
-    """Draw a batch of token ids with different lengths, each sequence followed by padding.
+def can_pad(inputs: Inputs) -> bool:
+    """Return whether a model can know where sequences end: by lengths, or by a padding id."""
+    interface = inputs.interface
+    if interface.call.takes_lengths:
+        return inputs.batch > 1
+    return interface.padding is not None and interface.takes_tokens
 
-    The first sequence is the shortest, and the lengths are not sorted.
+
+def list_lengths(inputs: Inputs) -> list[int]:
+    """Return the lengths of the sequences in a padded batch, one of them as long as the batch.
+
+    They are not sorted, unless the model takes only sorted ones.
+    """
+    cut = [(2, 0, 1)[sample % 3] for sample in range(inputs.batch)]
+    cut = sorted(cut) if inputs.interface.call.is_sorted else cut
+    return [max(inputs.steps - each, 1) for each in cut]
+
+
+def draw_padded_batch(inputs: Inputs, seed: int) -> Tensor:
+    """Draw a batch of sequences with different lengths, each followed by padding.
+
+    The padding of features is zero, as is a padding id that nobody declares.
     """
     x = inputs.draw(seed)
-    for sample, length in enumerate(_list_lengths(inputs)):
+    for sample, length in enumerate(list_lengths(inputs)):
         for position in range(length, inputs.steps):
             x[inputs.index_of(sample, position)] = inputs.interface.padding or 0
     return x
@@ -34,16 +52,17 @@ def draw_padded_batch(inputs: Inputs, seed: int) -> Tensor:
 def is_padding_read(isolated: IsolatedModel, reader: ReadoutReader, seed: int) -> bool | None:
     """Return whether a prediction depends on the padding after its sequence.
 
-    It does if another embedding of the padding id changes the prediction in any bit, or if the
-    prediction differs from the one for the same sequence alone without padding. Of predictions at
-    every step, those up to the end of the sequence count. Returns None if the model declares no
-    padding id.
+    It does if it differs from the prediction for the same sequence alone without padding, or if
+    another embedding of the padding id changes it in any bit. Of predictions at every step, those
+    up to the end of the sequence count. Returns None if the model knows no ends.
     """
-    if reader.inputs.interface.padding is None or not reader.inputs.interface.takes_tokens:
+    if not can_pad(reader.inputs):
         return None
     x = draw_padded_batch(reader.inputs, seed)
     with torch.no_grad():
-        expected = _cut_at_end(reader.put_batch_first(isolated(x))[0], reader)
+        padded = isolated(x, lengths=_give_lengths(reader.inputs))
+        sample, length = _find_shortest(reader.inputs)
+        expected = _cut_at_end(reader.put_batch_first(padded)[sample], length, reader)
         return _has_embedding_effect(isolated, reader, x, expected) or _has_length_effect(
             isolated, reader, x, expected
         )
@@ -52,20 +71,31 @@ def is_padding_read(isolated: IsolatedModel, reader: ReadoutReader, seed: int) -
 def measure_padded_samples(isolated: IsolatedModel, reader: ReadoutReader, seed: int) -> Tensor:
     """Return (N, N): whether changing sample i changed the prediction for j in a padded batch.
 
-    All False if the model declares no padding id.
+    All False if the model knows no ends.
     """
     inputs = reader.inputs
     reached = torch.zeros(inputs.batch, inputs.batch, dtype=torch.bool)
-    if inputs.interface.padding is None or not inputs.interface.takes_tokens:
+    if not can_pad(inputs):
         return reached
-    x = draw_padded_batch(inputs, seed)
+    x, lengths = draw_padded_batch(inputs, seed), _give_lengths(inputs)
     with torch.no_grad():
-        unchanged = reader.put_batch_first(isolated(x))
+        unchanged = reader.put_batch_first(isolated(x, lengths=lengths))
         for sample in range(inputs.batch):
-            changed = isolated(inputs.change_position(x, sample, 0, seed))
-            differs = reader.put_batch_first(changed) != unchanged
-            reached[sample] = differs.flatten(1).any(-1).cpu()
+            changed = inputs.change_position(x, sample, 0, seed)
+            prediction = reader.put_batch_first(isolated(changed, lengths=lengths))
+            reached[sample] = (prediction != unchanged).flatten(1).any(-1).cpu()
     return reached
+
+
+def _give_lengths(inputs: Inputs) -> Tensor | None:
+    """Return the lengths of a padded batch (N,) for a model that takes lengths, or None."""
+    return torch.tensor(list_lengths(inputs)) if inputs.interface.call.takes_lengths else None
+
+
+def _find_shortest(inputs: Inputs) -> tuple[int, int]:
+    """Return the index and the length of the shortest sequence in a padded batch."""
+    lengths = list_lengths(inputs)
+    return lengths.index(min(lengths)), min(lengths)
 
 
 def _has_embedding_effect(
@@ -73,43 +103,47 @@ def _has_embedding_effect(
 ) -> bool:
     module = isolated.prepare_module()
     padding = reader.inputs.interface.padding
+    sample, length = _find_shortest(reader.inputs)
     weights = [
         each.weight
         for each in module.modules()
-        if isinstance(each, nn.Embedding) and each.padding_idx == padding
+        if isinstance(each, nn.Embedding) and each.padding_idx == padding is not None
     ]
     kept = [weight.detach().clone() for weight in weights]
     for weight in weights:
         weight[padding] += 1.0
     try:
-        changed = reader.put_batch_first(isolated.run_module(module, x))[0]
+        prediction = isolated.run_module(module, x, lengths=_give_lengths(reader.inputs))
     finally:
         for weight, value in zip(weights, kept, strict=True):
             weight.copy_(value)
-    return not torch.equal(_cut_at_end(changed, reader), expected)
+    changed = reader.put_batch_first(prediction)[sample]
+    return not torch.equal(_cut_at_end(changed, length, reader), expected)
 
 
 def _has_length_effect(
     isolated: IsolatedModel, reader: ReadoutReader, x: Tensor, expected: Tensor
 ) -> bool:
-    alone = _predict_first_alone(isolated, reader, x)
+    alone = _predict_alone(isolated, reader, x)
     if alone is None or alone.shape != expected.shape:
         return False
     relative = TOLERANCE.get(alone.dtype, DEFAULT_TOLERANCE)
     return bool(((alone - expected).abs() > relative * (1 + alone.abs())).any())
 
 
-def _predict_first_alone(
-    isolated: IsolatedModel, reader: ReadoutReader, x: Tensor
-) -> Tensor | None:
-    """Return the prediction for the first sequence alone and without padding, or None.
+def _predict_alone(isolated: IsolatedModel, reader: ReadoutReader, x: Tensor) -> Tensor | None:
+    """Return the prediction for the shortest sequence alone and without padding, or None.
 
     None means that the model cannot be called so, or returns another shape.
     """
     batch_first = reader.inputs.interface.batch_first
-    length = _list_lengths(reader.inputs)[0]
+    sample, length = _find_shortest(reader.inputs)
+    alone = slice(sample, sample + 1)
+    lengths = torch.tensor([length]) if reader.inputs.interface.call.takes_lengths else None
     try:
-        prediction = isolated(x[:1, :length] if batch_first else x[:length, :1])
+        prediction = isolated(
+            x[alone, :length] if batch_first else x[:length, alone], lengths=lengths
+        )
     except Exception:  # other rules report a model that takes no other batch size or length
         return None
     if reader.every_step and not batch_first and prediction.shape[:2] == (length, 1):
@@ -119,10 +153,6 @@ def _predict_first_alone(
     return prediction[0] if prediction.dim() > 1 else prediction
 
 
-def _cut_at_end(prediction: Tensor, reader: ReadoutReader) -> Tensor:
-    """Return the prediction for the first sample, up to its end if there is one per step."""
-    return prediction[: _list_lengths(reader.inputs)[0]] if reader.every_step else prediction
-
-
-def _list_lengths(inputs: Inputs) -> list[int]:
-    return [max(inputs.steps - (2, 0, 1)[sample % 3], 1) for sample in range(inputs.batch)]
+def _cut_at_end(prediction: Tensor, length: int, reader: ReadoutReader) -> Tensor:
+    """Return the prediction for a sample, up to its end if there is one per step."""
+    return prediction[:length] if reader.every_step else prediction

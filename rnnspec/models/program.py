@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rnnspec.models import snippets
+from rnnspec.models.call import find_free_names
 from rnnspec.models.case import ModelCase
 from rnnspec.models.infer import Interface
 from rnnspec.rulekit.snippet import Snippet
@@ -45,12 +47,41 @@ def write_model_program(
             *_write_draw_body(interface, to_device),
             "",
             "",
+            *_write_predict(interface),
             "model = build()",
             f"x = draw({case.batch}, {case.steps})",
-            (snippet or snippets.CALL).code,
+            _shorten_calls((snippet or snippets.CALL).code, interface),
             "",
         ]
     )
+
+
+def _write_predict(interface: Interface) -> list[str]:
+    """Return the function `predict`, or nothing if a model is called with its input only."""
+    call = interface.call
+    if call.is_plain:
+        return []
+    lines = ["    batch, steps = x.shape[BATCH], x.shape[TIME]"]
+    if call.takes_lengths:
+        full = "torch.full((batch,), steps)"
+        lines.append(f"    lengths = {full} if lengths is None else lengths")
+    if call.takes_state:
+        lines += [
+            "    like = next(model.parameters())",
+            f"    state = torch.utils._pytree.tree_map(lambda h: h.to(like), {call.state or None})",
+        ]
+    if not {"batch", "steps"} & {
+        *find_free_names(call.expression),
+        *find_free_names(call.state or "None"),
+    }:
+        lines = [line for line in lines if call.takes_lengths or "batch, steps" not in line]
+    given = "model, x, lengths=None" if call.takes_lengths else "model, x"
+    return [f"def predict({given}):", *lines, f"    return {call.expression}", "", ""]
+
+
+def _shorten_calls(code: str, interface: Interface) -> str:
+    """Return code in which a model that takes its input only is called directly."""
+    return re.sub(r"\bpredict\((\w+), ", r"\1(", code) if interface.call.is_plain else code
 
 
 def _write_draw_body(interface: Interface, to_device: str) -> list[str]:

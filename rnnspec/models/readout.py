@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rnnspec.models.forms import Readout
 from rnnspec.models.infer import Interface, infer_interface
 from rnnspec.models.inputs import Inputs
 from rnnspec.models.isolated import IsolatedModel
@@ -17,6 +18,7 @@ from rnnspec.models.padding import is_padding_read, measure_padded_samples
 from rnnspec.models.parameters import ParameterGroups, group_parameters
 from rnnspec.models.reach import Reach, ReadoutReader, measure_reach
 from rnnspec.models.taps import Tap, find_taps, join_taps
+from rnnspec.models.trial import infer_call
 
 Matrix = tuple[tuple[bool, ...], ...]
 
@@ -43,7 +45,7 @@ class ReadoutMap:
     prediction  `prediction[position]`: changing the position changes its own sample's prediction
     samples     `samples[i][j]`: the input of sample i can change the prediction for sample j
     padding     whether padding after a sequence changes its prediction; None if the model declares
-                no padding id
+                no padding id and takes no lengths
     parameters  the names of the parameters, in four groups
     taps        what the prediction takes from each recurrent layer
     notes       what had to be measured differently, and why
@@ -110,6 +112,7 @@ def measure_readout(
     model: nn.Module,
     interface: Interface | None = None,
     *,
+    readout: Readout | None = None,
     batch: int = 3,
     steps: int = 5,
     draws: int = 3,
@@ -119,29 +122,38 @@ def measure_readout(
 
     The model is measured `draws` times: with its own weights, then with random weights. It is
     copied and never modified. The copies are in evaluation mode, and in float64 if the model can
-    run in float64. Raises ValueError if `batch` and `steps` are equal, `batch` is below 2 or
-    `steps` below 3, or if the predictions do not have the batch as a dimension. Raises CannotInfer
-    if `interface` is not given and cannot be inferred, and whatever the model raises.
+    run in float64. Without an `interface`, what the model takes and how it is called are inferred;
+    without a `readout`, predictions with three dimensions are made at every step. Raises ValueError
+    if `batch` and `steps` are equal, `batch` is below 2 or `steps` below 3, or if the predictions
+    do not have the batch as a dimension; a model that takes one sample or a fixed number of steps
+    is measured with those. Raises CannotInfer or CannotCall if nothing can be inferred, and
+    whatever the model raises.
     """
-    if batch == steps or steps < 3 or batch < 2:
+    if interface is None:
+        interface, readout = infer_call(model, infer_interface(model), readout=readout)
+    batch, steps = interface.batch or batch, interface.steps or steps
+    if batch == steps or steps < 3 or batch < (interface.batch or 2):
         raise ValueError(
             "batch (at least 2) and steps (at least 3) must differ, "
             f"got batch={batch!r}, steps={steps!r}"
         )
-    inputs = Inputs(interface or infer_interface(model), batch, steps)
+    inputs = Inputs(interface, batch, steps)
     x = inputs.draw(seed)
-    isolated = IsolatedModel(model, x)
-    reader = _make_reader(isolated, inputs, x)
+    isolated = IsolatedModel(model, interface, x)
+    reader = _make_reader(isolated, inputs, x, readout)
     redrawn = (isolated.redraw_parameters(seed + draw, x) for draw in range(1, draws))
     copies = [isolated, *(each for each in redrawn if each is not None)]
     return _measure_copies(copies, reader, seed)
 
 
-def _make_reader(isolated: IsolatedModel, inputs: Inputs, x: Tensor) -> ReadoutReader:
+def _make_reader(
+    isolated: IsolatedModel, inputs: Inputs, x: Tensor, readout: Readout | None
+) -> ReadoutReader:
     with torch.no_grad():
         shape = tuple(isolated(x).shape)
     batch, steps = inputs.batch, inputs.steps
-    every_step = len(shape) >= 2 and shape[:2] in ((batch, steps), (steps, batch))
+    every_step = len(shape) > 2 and shape[:2] in ((batch, steps), (steps, batch))
+    every_step = every_step if readout is None else readout is Readout.EVERY
     if not shape or (not every_step and shape[0] != batch):
         raise ValueError(
             f"the predictions for {batch} samples of {steps} steps have shape {shape!r}; "

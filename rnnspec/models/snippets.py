@@ -2,19 +2,21 @@
 
 They pass for a correct model and fail for the one that is checked. Names in scope: `build(seed)`,
 which returns a model in evaluation mode; `model`, the model itself; `draw(batch, steps)`, which
-returns an input; `x`, an input of the sizes of the case; `BATCH` and `TIME`, its dimensions; and
-`torch`.
+returns an input; `predict(model, x)`, which returns the prediction, and takes lengths as a third
+argument if the model does; `x`, an input of the sizes of the case; `BATCH` and `TIME`, its
+dimensions; and `torch`.
 """
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 
 from rnnspec.models.case import ModelCase
-from rnnspec.models.observation import Readout
+from rnnspec.models.forms import Readout
 from rnnspec.rulekit.snippet import Snippet
 
-CALL = Snippet("model(x)")
+CALL = Snippet("predict(model, x)")
 """For a fault that stops the call itself."""
 
 SHAPE = {
@@ -22,14 +24,15 @@ SHAPE = {
         "assert prediction.dim() == 2 and prediction.shape[0] == x.shape[BATCH], prediction.shape"
     ),
     Readout.EVERY: (
-        "assert prediction.dim() == 3 and prediction.shape[:2] == x.shape[:2], prediction.shape"
+        "sizes = (x.shape[BATCH], x.shape[TIME])\n"
+        "assert prediction.dim() == 3 and prediction.shape[:2] == sizes, prediction.shape"
     ),
 }
 
 REPEATED_CALL = Snippet("""\
-first = model(x)
-model(draw({batch}, {steps}))
-again = model(x)
+first = predict(model, x)
+predict(model, draw({batch}, {steps}))
+again = predict(model, x)
 assert torch.equal(first, again), (first - again).abs().max()""")
 
 TRAIN_EVAL = Snippet("""\
@@ -41,60 +44,65 @@ for module in model.modules():
         module.p = 0.0
     elif hasattr(module, "weight_hh_l0"):
         module.dropout = 0.0
-evaluated = model(x)
-torch.testing.assert_close(model.train()(x), evaluated)""")
+evaluated = predict(model, x)
+model.train()
+torch.testing.assert_close(predict(model, x), evaluated)""")
 
 INPUT_KEPT = Snippet("""\
 kept = x.clone()
-model(x)
+predict(model, x)
 assert torch.equal(x, kept)""")
 
 STATE_DICT = Snippet("""\
 other = build(seed=1)
 other.load_state_dict(model.state_dict())
-assert torch.equal(other(x), model(x))""")
+assert torch.equal(predict(other, x), predict(model, x))""")
 
 META_DEVICE = Snippet("""\
-prediction = model.to("meta")(x.to("meta"))
+model = model.to("meta")
+prediction = predict(model, x.to("meta"))
 assert prediction.device.type == "meta", prediction.device""")
 
 DEFAULT_DEVICE = Snippet("""\
 with torch.device("meta"):
-    prediction = model(x)
+    prediction = predict(model, x)
 assert prediction.device.type == "cpu", prediction.device""")
 
-STATE_DTYPE = Snippet("model.double()(x.double() if x.is_floating_point() else x)")
+STATE_DTYPE = Snippet("""\
+model = model.double()
+predict(model, x.double() if x.is_floating_point() else x)""")
 
 FLOAT64 = Snippet("""\
-prediction = model.double()(x.double() if x.is_floating_point() else x)
+model = model.double()
+prediction = predict(model, x.double() if x.is_floating_point() else x)
 assert prediction.dtype == torch.float64, prediction.dtype""")
 
 SMALL_CHANGES = """\
 x = x.double() if x.is_floating_point() else x
 model = model.double()
 parameter = dict(model.named_parameters())["{name}"]
-predictions = [model(x)]
+predictions = [predict(model, x)]
 for _ in range(5):
     with torch.no_grad():
         parameter.mul_(1 + 1e-13)
-    predictions.append(model(x))
+    predictions.append(predict(model, x))
 same = [torch.equal(one, other) for one, other in zip(predictions, predictions[1:])]
 assert not any(same), "a change below float32's resolution is lost\""""
 
 CHECK_SHAPE = """\
-prediction = model(x)
+prediction = predict(model, x)
 {shape}"""
 
 CHECK_SIZES = """\
 for batch, steps in {sizes}:
     x = draw(batch, steps)
-    prediction = model(x)
-    {shape}
+    prediction = predict(model, x)
+{shape}
     assert prediction.isfinite().all()"""
 
 REJECT_ID = """\
 try:
-    prediction = model(x.fill_({token_id}))
+    prediction = predict(model, x.fill_({token_id}))
 except Exception:
     pass
 else:
@@ -102,52 +110,56 @@ else:
 
 SEPARATE_SAMPLES = """\
 torch.manual_seed(0)
-before = model(x).select({dimension}, {target})
+before = predict(model, x{lengths}).select({dimension}, {target})
 for seed in range(9):
     torch.manual_seed(seed)
     changed = draw({batch}, {steps}).select(BATCH, {source})
     x.select(BATCH, {source}){slice} = changed{first}
     torch.manual_seed(0)
-    after = model(x).select({dimension}, {target})
+    after = predict(model, x{lengths}).select({dimension}, {target})
     assert torch.equal(before, after), (before, after)"""
 
 COMPARE_STEPS = """\
-before = model(x).select(TIME, {step})
+before = predict(model, x).select(1, {step})
 same = []
 for _ in range(9):
     x.select(TIME, {position})[:] = draw({batch}, {steps}).select(TIME, {position})
-    same.append(torch.equal(before, model(x).select(TIME, {step})))
+    same.append(torch.equal(before, predict(model, x).select(1, {step})))
 assert {condition}, same"""
 
 CHANGE_POSITIONS = """\
-before = model(x)
+before = predict(model, x)
 same = []
 for _ in range(9):
     for position in {positions}:
         changed = draw({batch}, {steps}).select(TIME, position)
         x.select(TIME, position)[:] = changed
-    same.append(torch.equal(before, model(x)))
+    same.append(torch.equal(before, predict(model, x)))
 assert not all(same)"""
 
 REACH_PARAMETERS = """\
-(prediction := model(x)).backward(torch.rand_like(prediction) + 0.5)
+(prediction := predict(model, x)).backward(torch.rand_like(prediction) + 0.5)
 named = dict(model.named_parameters())
 for name in {names}:
     gradient = named[name].grad
     assert gradient is not None and gradient.any(), f"{{name}} takes no part\""""
 
 COMPARE_READOUTS = """\
-{first} = model(x)
+{first} = predict(model, x)
 model.{name} = not model.{name}
-{second} = model(x)
-torch.testing.assert_close(one, every.select(TIME, -1))"""
+{second} = predict(model, x)
+torch.testing.assert_close(one, every.select(1, -1))"""
 
 APPEND_PADDING = """\
-short = draw(1, {steps})
-end = torch.full_like(short.narrow(TIME, 0, 1), {padding})
-alone, padded = model(short), model(torch.cat([short, end, end], dim=TIME))
+x = draw({batch}, {steps})
+lengths = torch.tensor({lengths})
+for sample, length in enumerate(lengths):
+    x.select(BATCH, sample)[length:] = {padding}
+short = x.narrow(BATCH, {sample}, 1).narrow(TIME, 0, {length})
+alone = predict(model, short{alone})
+padded = predict(model, x{padded})[{sample} : {sample} + 1]
 if padded.dim() == 3:
-    padded = padded.narrow(TIME, 0, alone.shape[TIME])
+    padded = padded[:, :{length}]
 torch.testing.assert_close(padded, alone)"""
 
 
@@ -163,7 +175,8 @@ def check_shape(readout: Readout) -> Snippet:
 
 def check_sizes(sizes: Sequence[tuple[int, int]], readout: Readout) -> Snippet:
     """Assert that one model accepts inputs of several sizes (batch, steps), one after the other."""
-    return Snippet(CHECK_SIZES).format(sizes=list(sizes), shape=SHAPE[readout])
+    shape = textwrap.indent(SHAPE[readout], "    ")
+    return Snippet(CHECK_SIZES).format(sizes=list(sizes), shape=shape)
 
 
 def reject_id(token_id: int) -> Snippet:
@@ -180,28 +193,31 @@ def separate_samples(
     case: ModelCase,
     source: int,
     target: int,
-    readout: Readout,
     *,
-    padding: int | None = None,
+    lengths: Sequence[int] = (),
+    padding: int = 0,
+    takes_lengths: bool = False,
     training: bool = False,
 ) -> Snippet:
     """Assert that no change of the sample `source` changes the prediction for `target`.
 
-    With a padding id, the sequences of the batch have different lengths.
+    With lengths, the sequences of the batch end there; what follows is padding.
     """
     lines = SEPARATE_SAMPLES
-    if padding is not None and case.batch > 2:
-        lines = f"x.select(BATCH, 0)[-2:] = x.select(BATCH, 2)[-1:] = {padding}\n{lines}"
+    if lengths:
+        cut = f"    x.select(BATCH, sample)[length:] = {padding}"
+        lines = f"for sample, length in enumerate({list(lengths)}):\n{cut}\n{lines}"
     if training:
         lines = f"model.train()\n{lines}"
     return Snippet(lines).format(
-        dimension="0" if readout is Readout.LAST else "BATCH",
+        dimension=0,
+        lengths=f", torch.tensor({list(lengths)})" if takes_lengths and lengths else "",
         source=source,
         target=target,
         batch=case.batch,
         steps=case.steps,
-        slice="[:]" if padding is None else "[0]",
-        first="" if padding is None else "[0]",
+        slice="[0]" if lengths else "[:]",
+        first="[0]" if lengths else "",
     )
 
 
@@ -238,6 +254,18 @@ def compare_readouts(name: str, readout: Readout) -> Snippet:
     return Snippet(COMPARE_READOUTS).format(first=first, second=second, name=name)
 
 
-def append_padding(padding: int, steps: int) -> Snippet:
-    """Assert that padding after a sequence does not change its prediction."""
-    return Snippet(APPEND_PADDING).format(padding=padding, steps=steps)
+def append_padding(
+    case: ModelCase, lengths: Sequence[int], padding: int, *, takes_lengths: bool
+) -> Snippet:
+    """Assert that the padding after the shortest sequence does not change its prediction."""
+    sample = lengths.index(min(lengths))
+    return Snippet(APPEND_PADDING).format(
+        batch=case.batch,
+        steps=case.steps,
+        lengths=list(lengths),
+        padding=padding,
+        sample=sample,
+        length=lengths[sample],
+        alone=f", lengths[{sample} : {sample} + 1]" if takes_lengths else "",
+        padded=", lengths" if takes_lengths else "",
+    )

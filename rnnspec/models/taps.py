@@ -30,7 +30,8 @@ class Tap:
 
     `steps` holds (step, direction) pairs of the layer's output. `states` holds (layer, direction)
     pairs of h_n, and of c_n for an LSTM. `crosses` holds the results of which a prediction takes
-    another sample's. `along_batch` says that the layer's time dimension has the size of the batch.
+    another sample's. `along_batch` says that the layer's time dimension has the size of the batch,
+    and its batch dimension another one.
     """
 
     layer: Layer
@@ -114,7 +115,7 @@ def _find_tap(
     except (TypeError, ValueError):  # the layer does not return (output, states)
         return None
     output = leaves.output
-    is_usable = leaves.calls == 1 and output is not None and output.dim() == 3
+    is_usable = leaves.calls == 1 and output is not None and output.dim() in (2, 3)
     if not is_usable or not prediction.requires_grad:
         return None
     taken = [
@@ -136,6 +137,8 @@ def _find_taken(target: Tensor, leaves: ResultLeaves) -> tuple[Tensor, Tensor]:
         torch.zeros_like(leaf) if gradient is None else gradient
         for leaf, gradient in zip(results, gradients, strict=True)
     ]
+    if filled[0].dim() == 2:  # one sequence without a batch dimension
+        filled = [filled[0].unsqueeze(1 - layer.batch_first), *(s.unsqueeze(1) for s in filled[1:])]
     output = filled[0] if layer.batch_first else filled[0].transpose(0, 1)
     states = torch.stack([(state != 0).any(-1) for state in filled[1:]]).any(0)
     output = (output != 0).reshape(*output.shape[:2], layer.directions, -1).any(-1)
@@ -156,7 +159,7 @@ def _make_tap(
         _list_pairs(outputs.any(0).any(0)),
         _list_pairs(states.any(0).any(0)),
         tuple(result for result, tensor in by_result.items() if _has_other_samples(tensor)),
-        len(shape) == 3 and shape[time] == inputs.batch and shape[batch] == inputs.steps,
+        len(shape) == 3 and shape[time] == inputs.batch and shape[batch] != inputs.batch,
     )
 
 

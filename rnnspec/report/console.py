@@ -46,6 +46,7 @@ def format_report(report: Report) -> str:
 
 def _list_lines(report: Report) -> Iterator[str]:
     yield format_headline(report)
+    yield from report.heading
     yield ""
     yield from format_table(report)
     yield ""

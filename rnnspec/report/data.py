@@ -253,6 +253,11 @@ class Report:
     sizes: str = "free"
 
     @property
+    def heading(self) -> tuple[str, ...]:
+        """What a reader has to know before the results: how the subject was called."""
+        return ()
+
+    @property
     def violations(self) -> tuple[Result, ...]:
         """The results of broken rules that count, and of stale deviations."""
         return tuple(

@@ -144,6 +144,7 @@ class AlongTheBatch(LastStep):
 class AlongTheBatchEveryStep(EveryStep):
     """`batch_first` is missing in a model that predicts at every step; readout.samples sees it."""
 
+    given: ClassVar[dict[str, Any]] = {"batch_first": True}
     options: ClassVar[dict[str, Any]] = {"batch_first": False}
 
 

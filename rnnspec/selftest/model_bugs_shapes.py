@@ -8,7 +8,7 @@ The tutorial's second model, RNN2, does not run as printed; see `AttributeNeverS
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -45,22 +45,26 @@ class BothFaults(AttributeNeverSet):
     width: ClassVar[int] = 2 * HIDDEN
 
 
-class StepsFirst(EveryStep):
-    """The predictions are (L, N, outputs) although the input is (N, L);
+class StepDropped(EveryStep):
+    """There is no prediction for the first step, although the caller expects one at every step;
     model.output-shape sees it.
     """
 
+    given: ClassVar[dict[str, Any]] = {"call": "model(x)"}
+
     def predict(self, features: Tensor) -> Tensor:
-        return super().predict(features).transpose(0, 1)
+        return super().predict(features)[:, 1:]
 
 
-class OutputAxisDropped(LastStep):
-    """The prediction is averaged over the outputs and has shape (N,);
+class BatchAxisDropped(LastStep):
+    """The prediction is averaged over the samples and has shape (outputs,);
     model.output-shape sees it.
     """
 
+    given: ClassVar[dict[str, Any]] = {"call": "model(x)"}
+
     def predict(self, features: Tensor) -> Tensor:
-        return super().predict(features).mean(-1)
+        return super().predict(features).mean(0)
 
 
 class BatchOfTheFirstCall(LastStep):
@@ -165,8 +169,8 @@ BUGS: tuple[type[LastStep], ...] = (
     AttributeNeverSet,
     DoubledFeatures,
     BothFaults,
-    StepsFirst,
-    OutputAxisDropped,
+    StepDropped,
+    BatchAxisDropped,
     BatchOfTheFirstCall,
     RowsOfTheFirstBatch,
     StepsFlattened,

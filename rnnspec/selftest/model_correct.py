@@ -232,7 +232,6 @@ class BothReadouts(LastStep):
 class SequenceFirst(LastStep):
     """One prediction per sequence, for token ids (L, N)."""
 
-    batch_first: ClassVar[bool] = False
     options: ClassVar[dict[str, Any]] = {"batch_first": False}
 
     def read(self, output: Tensor, states: Tensor) -> Tensor:
@@ -241,9 +240,6 @@ class SequenceFirst(LastStep):
 
 class Cells(nn.Module):
     """A loop over an LSTM cell in place of a recurrent layer."""
-
-    readout: ClassVar[str] = "last"
-    batch_first: ClassVar[bool] = True
 
     def __init__(self) -> None:
         super().__init__()
@@ -262,9 +258,6 @@ class Cells(nn.Module):
 
 class FromFeatures(nn.Module):
     """Features (N, L, 4) in place of token ids, read by two successive GRU layers."""
-
-    readout: ClassVar[str] = "last"
-    batch_first: ClassVar[bool] = True
 
     def __init__(self) -> None:
         super().__init__()

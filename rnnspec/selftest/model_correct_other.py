@@ -27,9 +27,6 @@ from rnnspec.selftest.model_plain import (
 class LanguageModel(nn.Module):
     """A prediction at every step, with dropout throughout; it also returns the states."""
 
-    readout: ClassVar[str] = "every"
-    batch_first: ClassVar[bool] = True
-
     def __init__(self) -> None:
         super().__init__()
         self.embedding = nn.Embedding(20, EMBEDDING)
@@ -63,9 +60,6 @@ class PackedMaximum(Padded):
 
 class LinearBefore(nn.Module):
     """A linear layer before the recurrent layer, and two linear layers after it."""
-
-    readout: ClassVar[str] = "last"
-    batch_first: ClassVar[bool] = True
 
     def __init__(self) -> None:
         super().__init__()
@@ -151,9 +145,6 @@ class TwoByHand(EveryStep):
 
 class Residual(nn.Module):
     """Three GRU layers, each added to its own input with a gate that starts at zero."""
-
-    readout: ClassVar[str] = "last"
-    batch_first: ClassVar[bool] = True
 
     def __init__(self) -> None:
         super().__init__()

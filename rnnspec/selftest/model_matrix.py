@@ -12,12 +12,17 @@ from torch import nn
 from rnnspec.api import run_undisturbed
 from rnnspec.api.model import prepare_model_suite
 from rnnspec.options import ModelOptions
-from rnnspec.selftest import model_correct, model_correct_other
+from rnnspec.selftest import model_correct, model_correct_other, model_forms, model_forms_states
 from rnnspec.selftest.bank import find_named_rule, read_story
 from rnnspec.selftest.matrix import Matrix, Row, Watcher, match_names
 from rnnspec.selftest.model_bugs import BUGS
 
-CORRECT = (*model_correct.CORRECT, *model_correct_other.CORRECT)
+CORRECT = (
+    *model_correct.CORRECT,
+    *model_correct_other.CORRECT,
+    *model_forms.FORMS,
+    *model_forms_states.FORMS,
+)
 
 
 def bank() -> dict[str, type[nn.Module]]:
@@ -73,12 +78,7 @@ def row_of(model: type[nn.Module], profile: str, seed: int) -> Row:
 
 def _count_violations(model: type[nn.Module], profile: str, seed: int) -> dict[str, int]:
     """Count the cases that violate each rule."""
-    options = ModelOptions(
-        readout=str(getattr(model, "readout", "last")),
-        batch_first=bool(getattr(model, "batch_first", True)),
-        profile=profile,
-        seed=seed,
-    )
+    options = ModelOptions(**getattr(model, "given", {}), profile=profile, seed=seed)
     suite, _ = prepare_model_suite(model, options)
     tallies = run_undisturbed(suite).tallies
     return {rule: tally.violations for rule, tally in tallies.items() if tally.violations}

@@ -22,11 +22,10 @@ class LastStep(nn.Module):
     """One prediction per sequence, from the output at the last step.
 
     Token ids (N, L) give predictions (N, OUTPUTS). The class attributes describe the recurrent
-    layer; each method is one part of the forward pass.
+    layer; each method is one part of the forward pass. `given` are the options of a check.
     """
 
-    readout: ClassVar[str] = "last"
-    batch_first: ClassVar[bool] = True
+    given: ClassVar[dict[str, Any]] = {}
     layer: ClassVar[Layer] = nn.RNN
     options: ClassVar[dict[str, Any]] = {}
     padding: ClassVar[int | None] = None
@@ -65,8 +64,6 @@ class LastStep(nn.Module):
 
 class EveryStep(LastStep):
     """A prediction at every step: token ids (N, L) give predictions (N, L, OUTPUTS)."""
-
-    readout: ClassVar[str] = "every"
 
     def read(self, output: Tensor, states: Tensor) -> Tensor:
         """Return the whole output (N, L, width)."""

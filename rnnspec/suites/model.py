@@ -14,8 +14,9 @@ from rnnspec.cases.space import list_smaller_sizes
 from rnnspec.engine.explanations import LikelyCause, Program
 from rnnspec.engine.outcome import Finding
 from rnnspec.models.case import ModelCase, draw_model_cases
+from rnnspec.models.forms import Readout
 from rnnspec.models.infer import Interface
-from rnnspec.models.observation import ModelObservation, Readout
+from rnnspec.models.observation import ModelObservation
 from rnnspec.models.program import write_model_program
 from rnnspec.options import SizeSource
 from rnnspec.rulekit.rule import Fact, Rule
@@ -27,17 +28,27 @@ MINIMUM_SIZES = {"batch": 2, "steps": 3}
 """With smaller sizes, the dimensions cannot be told apart, and a recurrence does not show."""
 
 
+@dataclass(frozen=True)
 class ModelCaseSpace:
-    """The space of the cases of a model: one size to measure, and sizes to call in turn."""
+    """The space of the cases of a model: one size to measure, and sizes to call in turn.
 
-    fields = ("batches", "lengths", "batch", "steps")
+    `fixed` are the fields of which the model takes one value only.
+    """
+
+    fixed: frozenset[str] = frozenset()
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The names of the fields that may change."""
+        names = ("batches", "lengths", "batch", "steps")
+        return tuple(name for name in names if name not in self.fixed)
 
     def list_simpler(self, case: ModelCase, name: str) -> list[Any]:
         """Return simpler values of one field: smaller sizes, or fewer calls."""
         value = getattr(case, name)
         if name in MINIMUM_SIZES:
             return [size for size in list_smaller_sizes(value) if size >= MINIMUM_SIZES[name]]
-        return [value[:1], value[:2], value[1:]] if len(value) > 1 else []
+        return [part for part in (value[:1], value[:2], value[1:]) if len(part) < len(value)]
 
     def list_others(self, case: ModelCase, name: str) -> list[Any]:
         """Return no values: the fields of a model's case are sizes."""
@@ -127,12 +138,14 @@ class ModelSuite:
     @property
     def space(self) -> ModelCaseSpace:
         """The space of its cases."""
-        return ModelCaseSpace()
+        sizes = {"batch": self.interface.batch, "steps": self.interface.steps}
+        return ModelCaseSpace(frozenset(name for name, size in sizes.items() if size is not None))
 
     @cached_property
     def all_cases(self) -> list[ModelCase]:
         """Every case of the check."""
-        return draw_model_cases(self.profile.name, self.seed, self.limit)
+        batch, steps = self.interface.batch, self.interface.steps
+        return draw_model_cases(self.profile.name, self.seed, self.limit, batch=batch, steps=steps)
 
     @property
     def size(self) -> int:
@@ -226,6 +239,7 @@ class ModelSuite:
             },
             "call": {
                 "input": takes,
+                "expression": self.interface.call.expression,
                 "readout": self.readout.value,
                 "batch_first": str(self.interface.batch_first),
             },

@@ -11,24 +11,29 @@ import pytest
 import torch
 from torch import nn
 
+from rnnspec.api.model import prepare_model_suite
 from rnnspec.engine.outcome import Finding, FindingKind, Outcome, UnsupportedCase, judge_case
 from rnnspec.models import RNN1, RNN2, DeepBiRNN, infer_interface
 from rnnspec.models.case import ModelCase, draw_model_cases
 from rnnspec.models.catalogue import list_model_rules, load_model_clauses
-from rnnspec.models.observation import ModelObservation, NotApplicable, Readout
+from rnnspec.models.forms import Readout
+from rnnspec.models.observation import ModelObservation, NotApplicable
 from rnnspec.models.program import write_model_program
 from rnnspec.models.rules import readouts
+from rnnspec.options import ModelOptions
 from rnnspec.selftest.bank import find_named_rule
 from rnnspec.selftest.matrix import Matrix
 from rnnspec.selftest.model_bugs import BUGS
 from rnnspec.selftest.model_bugs_shapes import BothFaults
 from rnnspec.selftest.model_correct import CORRECT as PLAIN
 from rnnspec.selftest.model_correct_other import CORRECT as OTHER
+from rnnspec.selftest.model_forms import FORMS
+from rnnspec.selftest.model_forms_states import FORMS as STATES
 from rnnspec.selftest.model_matrix import row_of
 from rnnspec.selftest.model_plain import LastStep
 from rnnspec.selftest.picture import format_matrix
 
-CORRECT = (*PLAIN, *OTHER)
+CORRECT = (*PLAIN, *OTHER, *FORMS, *STATES)
 
 ALSO = {"PrefixByPrefix": {"readout.parameters"}}
 """The other rules that a bug breaks.
@@ -59,14 +64,16 @@ TUTORIAL: dict[str, tuple[Callable[[], nn.Module], Readout]] = {
 
 
 def observe_model(model: type[nn.Module]) -> ModelObservation:
-    interface = infer_interface(model(), batch_first=bool(getattr(model, "batch_first", True)))
-    return ModelObservation(model, interface, Readout(getattr(model, "readout", "last")))
+    options = ModelOptions(**getattr(model, "given", {}), profile="quick")
+    suite, _ = prepare_model_suite(model, options)
+    return suite.observe(suite.all_cases[0])
 
 
 def judge_all(observation: ModelObservation, profile: str = "quick") -> dict[str, Outcome[Any]]:
     """Return the outcome of each rule: the first finding over all cases, or that of a case."""
     found: dict[str, Outcome[Any]] = {}
-    for case in draw_model_cases(profile, seed=0):
+    batch, steps = observation.interface.batch, observation.interface.steps
+    for case in draw_model_cases(profile, seed=0, batch=batch, steps=steps):
         observed = replace(observation, case=case)
         for rule in list_model_rules():
             outcome = judge_case(rule, observed)

@@ -42,10 +42,15 @@ def quick(target: Any, **options: Any) -> ModelReport:
 def test_a_correct_model_conforms_and_the_notes_say_what_was_inferred() -> None:
     report = quick(RNN1, arguments=SMALL)
     assert (report.verdict, report.exit_status) == (RunVerdict.CONFORMS, 0)
-    assert report.notes == (
+    assert report.call == "model(x)"
+    assert report.inferred == (
         "vocabulary=10, from embedding (Embedding(10, 4))",
-        "readout=last, from a prediction of shape (3, 1) for an input of shape (3, 5)",
+        "readout=last: one prediction per sequence",
     )
+    assert format_report(report).splitlines()[1:3] == [
+        "called as  model(x)",
+        "inferred   vocabulary=10, from embedding (Embedding(10, 4))",
+    ]
 
 
 def test_every_step_is_inferred_from_the_shape() -> None:
@@ -89,7 +94,7 @@ def test_a_model_that_fails_is_named_with_all_its_faults() -> None:
     report = quick(BothFaults)
     assert (report.verdict, report.exit_status) == (RunVerdict.VIOLATES, 1)
     assert report.readout is None
-    assert "readout=every" in report.notes[-1]
+    assert "readout=every" in report.inferred[-1]
     message = report.result("model.output-shape").message
     assert message.startswith("forward reads self.hidden_size, which is never set")
     assert "; fc expects 12 features but its input has 6" in message
@@ -106,7 +111,7 @@ def test_a_broken_rule_comes_with_a_small_case_and_a_program() -> None:
 
 
 def test_features_and_other_layouts() -> None:
-    assert quick(FromFeatures).notes[0].startswith("features=4, from lower")
+    assert quick(FromFeatures).inferred[0].startswith("features=4, from lower")
     assert quick(SequenceFirst, batch_first=False).ok
     assert quick(Padded).result("readout.padding").verdict is Verdict.PASS
 
@@ -114,7 +119,7 @@ def test_features_and_other_layouts() -> None:
 def test_what_is_given_is_not_inferred() -> None:
     report = quick(LastStep, vocabulary=12, readout="last")
     assert report.ok
-    assert report.notes == ()
+    assert report.inferred == ()
 
 
 def test_any_callable_can_be_checked() -> None:

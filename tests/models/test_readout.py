@@ -293,7 +293,7 @@ def test_predictions_that_do_not_start_with_the_batch_are_refused() -> None:
         def predict(self, features: Tensor) -> Tensor:
             return super().predict(features).sum(0)
 
-    with pytest.raises(ValueError, match=r"have shape \(2,\)"):
+    with pytest.raises(ValueError, match=r"returns \(2,\) for 3 samples"):
         measure_readout(Total())
 
 

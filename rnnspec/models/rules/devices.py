@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from rnnspec.models import snippets
-from rnnspec.models.isolated import find_first_tensor
+from rnnspec.models.call import describe_error
 from rnnspec.models.layers import is_recurrent
-from rnnspec.models.observation import ModelObservation, NotApplicable, describe_error
+from rnnspec.models.observation import ModelObservation, NotApplicable
 from rnnspec.rulekit.rule import rule
 from rnnspec.rulekit.violation import Violation
 
@@ -135,7 +135,7 @@ def float64(observation: ModelObservation) -> None:
             "expected torch.float64",
             snippets.FLOAT64,
         )
-    name = _find_rounded_parameter(model, x)
+    name = _find_rounded_parameter(observation, model, x)
     if name:
         raise Violation(
             f"changing {name} by {RELATIVE_CHANGE:g} of its value changes no prediction; expected "
@@ -144,7 +144,7 @@ def float64(observation: ModelObservation) -> None:
         )
 
 
-def _find_rounded_parameter(model: nn.Module, x: Tensor) -> str:
+def _find_rounded_parameter(observation: ModelObservation, model: nn.Module, x: Tensor) -> str:
     """Return the name of a parameter whose small change should show and does not, or nothing."""
     named = {
         name: parameter
@@ -152,7 +152,7 @@ def _find_rounded_parameter(model: nn.Module, x: Tensor) -> str:
         if parameter.dtype == torch.float64 and parameter.requires_grad
     }
     with torch.backends.cudnn.flags(enabled=False):  # cuDNN has no backward pass in evaluation mode
-        prediction = find_first_tensor(model(x))
+        prediction = observation.interface.predict(model, x)
         if not named or not prediction.requires_grad:
             return ""
         gradients = torch.autograd.grad(prediction.sum(), list(named.values()), allow_unused=True)
@@ -161,22 +161,24 @@ def _find_rounded_parameter(model: nn.Module, x: Tensor) -> str:
             is_visible = (
                 gradient is not None and float((gradient * parameter.detach()).sum().abs()) > least
             )
-            if is_visible and not _can_move_prediction(model, x, parameter):
+            if is_visible and not _can_move_prediction(observation, model, x, parameter):
                 return name
     return ""
 
 
-def _can_move_prediction(model: nn.Module, x: Tensor, parameter: Tensor) -> bool:
+def _can_move_prediction(
+    observation: ModelObservation, model: nn.Module, x: Tensor, parameter: Tensor
+) -> bool:
     """Return whether each of several small changes of a parameter moves the prediction.
 
     A single change may move a rounded value across a boundary.
     """
     with torch.no_grad():
         kept = parameter.clone()
-        predictions = [find_first_tensor(model(x))]
+        predictions = [observation.call_model(model, x)]
         for _ in range(CHANGES):
             parameter.mul_(1 + RELATIVE_CHANGE)
-            predictions.append(find_first_tensor(model(x)))
+            predictions.append(observation.call_model(model, x))
         parameter.copy_(kept)
     return not any(torch.equal(one, other) for one, other in pairwise(predictions))
 

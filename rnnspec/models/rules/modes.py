@@ -7,8 +7,9 @@ from torch import Tensor, nn
 
 from rnnspec import oracle
 from rnnspec.models import snippets
+from rnnspec.models.call import describe_error
 from rnnspec.models.isolated import fork_random_numbers
-from rnnspec.models.observation import ModelObservation, NotApplicable, describe_error
+from rnnspec.models.observation import ModelObservation, NotApplicable
 from rnnspec.rulekit.rule import rule
 from rnnspec.rulekit.snippet import Snippet
 from rnnspec.rulekit.violation import Violation

@@ -6,9 +6,11 @@ import torch
 
 from rnnspec.models import snippets
 from rnnspec.models.advice import Advice, list_advice
+from rnnspec.models.forms import Readout
 from rnnspec.models.inputs import Inputs
 from rnnspec.models.isolated import IsolatedModel
-from rnnspec.models.observation import ModelObservation, NotApplicable, Readout
+from rnnspec.models.observation import ModelObservation, NotApplicable
+from rnnspec.models.padding import can_pad, list_lengths
 from rnnspec.models.reach import ReadoutReader, measure_reach
 from rnnspec.rulekit.rule import rule
 from rnnspec.rulekit.snippet import Snippet
@@ -41,7 +43,9 @@ def samples_in_training(observation: ModelObservation) -> None:
         raise NotApplicable.because_of("model.samples-independent or readout.samples")
     case = observation.case
     inputs = Inputs(observation.interface, case.batch, case.steps)
-    isolated = IsolatedModel(observation.build_model(), inputs.draw(case.seed), training=True)
+    isolated = IsolatedModel(
+        observation.build_model(), observation.interface, inputs.draw(case.seed), training=True
+    )
     reader = ReadoutReader(inputs, None, observation.readout is Readout.EVERY)
     reached = measure_reach(isolated, reader, case.seed).samples
     reached &= ~torch.eye(case.batch, dtype=torch.bool)
@@ -50,7 +54,7 @@ def samples_in_training(observation: ModelObservation) -> None:
         raise Violation(
             f"in training mode, changing sample {source} changes the prediction for sample "
             f"{target}; expected no change",
-            snippets.separate_samples(case, source, target, observation.readout, training=True),
+            snippets.separate_samples(case, source, target, training=True),
         )
 
 
@@ -115,7 +119,9 @@ def padding(observation: ModelObservation) -> None:
     Catches `output[:, -1]`, h_n or a mean over time, taken from a padded batch that was not packed.
     """
     if observation.readout_map.padding is None:
-        raise NotApplicable("the model declares no padding id (padding_idx of its nn.Embedding)")
+        raise NotApplicable(
+            "the model takes no lengths and declares no padding id (nn.Embedding's padding_idx)"
+        )
     _fail_on_advice(observation, "readout.padding")
 
 
@@ -130,6 +136,9 @@ def _fail_on_advice(observation: ModelObservation, rule_id: str) -> None:
 def _write_snippet(observation: ModelObservation, advice: Advice) -> Snippet:
     """Return lines that show the problem behind an advice."""
     case, readout_map = observation.case, observation.readout_map
+    inputs = Inputs(observation.interface, case.batch, case.steps)
+    lengths, takes_lengths = list_lengths(inputs), observation.interface.call.takes_lengths
+    padding_id = observation.interface.padding or 0
     if advice.rule in ("readout.samples", "model.samples-independent"):
         pairs = (
             (i, j)
@@ -137,12 +146,15 @@ def _write_snippet(observation: ModelObservation, advice: Advice) -> Snippet:
             for j, reached in enumerate(row)
             if reached and i != j
         )
-        padding_id = observation.interface.padding
         return snippets.separate_samples(
-            case, *next(pairs), observation.readout, padding=padding_id
+            case,
+            *next(pairs),
+            lengths=lengths if can_pad(inputs) else (),
+            padding=padding_id,
+            takes_lengths=takes_lengths,
         )
     if advice.rule == "readout.padding":
-        return snippets.append_padding(observation.interface.padding or 0, max(case.steps - 2, 1))
+        return snippets.append_padding(case, lengths, padding_id, takes_lengths=takes_lengths)
     if advice.rule == "model.gradients-reach":
         return snippets.reach_parameters(readout_map.parameters.cut)
     if advice.explains:

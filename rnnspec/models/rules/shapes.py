@@ -26,7 +26,9 @@ def output_shape(observation: ModelObservation) -> None:
     try:
         observation.predict_sizes(observation.build_model())
     except Violation as violation:
-        faults = find_faults(observation.build_model(), observation.draw_input())
+        faults = find_faults(
+            observation.build_model(), observation.interface, observation.draw_input()
+        )
         message = "; ".join(faults) or violation.message
         raise Violation(message, snippets.check_shape(observation.readout)) from violation
 
@@ -40,6 +42,7 @@ def batch_sizes(observation: ModelObservation) -> None:
     Catches a state that is kept from the first call, and models that fail on the smaller last batch
     of an epoch.
     """
+    _require_free_size("batches", observation.interface.batch)
     steps = observation.case.steps
     _predict_each(observation, [(batch, steps) for batch in observation.case.batches])
 
@@ -53,6 +56,7 @@ def lengths(observation: ModelObservation) -> None:
     Catches a linear layer over the concatenated time steps, and a table of positions that is too
     short.
     """
+    _require_free_size("steps", observation.interface.steps)
     batch = observation.case.batch
     _predict_each(observation, [(batch, steps) for steps in observation.case.lengths])
 
@@ -65,6 +69,7 @@ def batch_of_one(observation: ModelObservation) -> None:
 
     Catches `squeeze()` without a dimension.
     """
+    _require_free_size("batches", observation.interface.batch)
     _require_rule(observation, batch_sizes)
     _predict_each(observation, [(1, observation.case.steps)])
 
@@ -78,6 +83,7 @@ def length_of_one(observation: ModelObservation) -> None:
     Catches `squeeze()` without a dimension, and a standard deviation over time, which is not
     defined for one step.
     """
+    _require_free_size("steps", observation.interface.steps)
     _require_rule(observation, lengths)
     _predict_each(observation, [(observation.case.batch, 1)])
 
@@ -112,6 +118,13 @@ def vocabulary(observation: ModelObservation) -> None:
             f"{tuple(prediction.shape)}; expected an exception",
             snippets.reject_id(token_id),
         )
+
+
+def _require_free_size(what: str, size: int | None) -> None:
+    """Raise NotApplicable if the model takes one size only."""
+    if size is not None:
+        number = f"batches of {size}" if what == "batches" else f"sequences of {size} steps"
+        raise NotApplicable(f"the model takes {number} only")
 
 
 def _require_rule(observation: ModelObservation, rule: Rule[Any, ModelObservation]) -> None:

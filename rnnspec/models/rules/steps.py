@@ -11,8 +11,9 @@ from torch import Tensor, nn
 
 from rnnspec import oracle
 from rnnspec.models import snippets
+from rnnspec.models.forms import Readout
 from rnnspec.models.layers import Layer, find_layers, is_recurrent
-from rnnspec.models.observation import ModelObservation, NotApplicable, Readout
+from rnnspec.models.observation import ModelObservation, NotApplicable
 from rnnspec.models.readout import measure_readout
 from rnnspec.rulekit.rule import rule
 from rnnspec.rulekit.violation import Violation
@@ -101,14 +102,19 @@ def readouts_agree(observation: ModelObservation) -> None:
     name, single, every = _build_both_readouts(observation)
     case = observation.case
     readout_map = measure_readout(
-        single, observation.interface, batch=case.batch, steps=case.steps, draws=1
+        single,
+        observation.interface,
+        readout=Readout.LAST,
+        batch=case.batch,
+        steps=case.steps,
+        draws=1,
     )
     for tap in readout_map.taps:
         if tap.states or {step for step, _ in tap.steps} != {case.steps - 1}:
             raise NotApplicable("the single prediction is not made from the last step")
     x = observation.draw_input()
     got, all_steps = observation.call_model(single, x), observation.call_model(every, x)
-    expected = all_steps[:, -1] if all_steps.shape[0] == got.shape[0] else all_steps[-1]
+    expected = all_steps[:, -1]
     tolerance = oracle.REPEATED_PREDICTION
     if not torch.allclose(got, expected, rtol=tolerance, atol=tolerance):
         raise Violation(

@@ -1,0 +1,104 @@
+"""Call a copy of a model once, and find out what it does with other lengths and other samples."""
+
+from __future__ import annotations
+
+import copy
+from contextlib import suppress
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from rnnspec.models.call import find_first_tensor
+from rnnspec.models.infer import Interface
+from rnnspec.models.inputs import Inputs
+from rnnspec.models.isolated import fork_random_numbers
+from rnnspec.subjects.steps import announce_step
+
+FIRST, SECOND = (3, 5), (4, 7)
+"""The sizes (batch, steps) with which a model is called. A dimension of a prediction that changes
+with one of them is not the number of outputs."""
+
+
+def call_once(
+    model: nn.Module, interface: Interface, x: Tensor, lengths: Tensor | None = None
+) -> object:
+    """Return what a copy of the model in evaluation mode returns. Raises what it raises."""
+    with torch.no_grad(), fork_random_numbers(0), announce_step("a first call"):
+        try:
+            module = copy.deepcopy(model)
+        except Exception:  # some models cannot be copied
+            module = model
+        module.eval()
+        like = next((p for p in module.parameters() if p.is_floating_point()), None)
+        if like is not None:
+            x = x.to(like) if x.is_floating_point() else x.to(like.device)
+        batch, steps = interface.sizes_of(x)
+        return interface.call.evaluate(module, x.clone(), batch, steps, lengths)
+
+
+def count_parameters(
+    model: nn.Module, interface: Interface, x: Tensor, entries: list[str]
+) -> dict[str, int]:
+    """Return how many parameters each entry of what a call returns depends on."""
+    counts = {}
+    for access in entries:
+        module = copy.deepcopy(model).eval()
+        taken = access.format(call=interface.call.expression)
+        call = replace(interface.call, expression=taken)
+        batch, steps = interface.sizes_of(x)
+        value = find_first_tensor(call.evaluate(module, x, batch, steps))
+        parameters = [each for each in module.parameters() if each.requires_grad]
+        gradients = (
+            torch.autograd.grad(value.sum(), parameters, allow_unused=True)
+            if value.requires_grad
+            else ()
+        )
+        counts[access] = sum(gradient is not None for gradient in gradients)
+    return counts
+
+
+def is_sorted(model: nn.Module, interface: Interface) -> bool:
+    """Return whether a model takes lengths in descending order only."""
+    if not interface.call.takes_lengths:
+        return False
+    inputs = Inputs(interface, interface.batch or FIRST[0], interface.steps or FIRST[1])
+    ascending = torch.arange(inputs.batch).flip(0).neg() + inputs.steps
+    lengths = ascending.clamp(min=1)
+    try:
+        call_once(model, interface, inputs.draw(0), lengths)
+    except Exception:  # perhaps because of their order
+        with suppress(Exception):
+            call_once(model, interface, inputs.draw(0), lengths.flip(0))
+            return True
+    return False
+
+
+def is_separate(model: nn.Module, interface: Interface) -> bool:
+    """Return whether another first or last sample leaves the predictions for the others alone."""
+    batch = interface.batch or FIRST[0]
+    inputs = Inputs(interface, batch, interface.steps or FIRST[1])
+    if batch == 1:
+        return True
+    x = inputs.draw(0)
+    try:
+        before = _predict(model, interface, x)
+        for sample in (0, batch - 1):
+            changed = x.clone()
+            changed.select(0 if interface.batch_first else 1, sample).copy_(
+                inputs.draw(1).select(0 if interface.batch_first else 1, sample)
+            )
+            after = _predict(model, interface, changed)
+            kept = torch.arange(batch) != sample
+            if not torch.equal(before[kept], after[kept]):
+                return False
+    except Exception:  # the access or the form does not fit these sizes
+        return False
+    return True
+
+
+def _predict(model: nn.Module, interface: Interface, x: Tensor) -> Tensor:
+    value = call_once(model, interface, x)
+    if not isinstance(value, Tensor):
+        raise TypeError(f"{interface.call.expression} is no tensor")
+    return value

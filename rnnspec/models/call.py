@@ -1,0 +1,138 @@
+"""How a model is called: a Python expression over the model and what can be put into it."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from types import CodeType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rnnspec.errors import suggest_similar
+
+NAMES = ("model", "x", "lengths", "state", "batch", "steps", "torch")
+"""What an expression may name: the model, the input, the lengths of its sequences, the initial
+state, the two sizes, and torch."""
+
+
+class CallError(ValueError):
+    """An expression is no Python expression, or names something that is not there."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """How a model is called, and what it returns as a prediction.
+
+    expression  a Python expression over `NAMES`; its value is the prediction, or a tuple, list or
+                dictionary whose first tensor is the prediction
+    state       the expression of the initial state, over the model, `batch` and torch; empty if the
+                call takes none
+    is_sorted   whether the model takes lengths in descending order only
+
+    Raises CallError for an expression that cannot be evaluated.
+    """
+
+    expression: str = "model(x)"
+    state: str = ""
+    is_sorted: bool = False
+
+    def __post_init__(self) -> None:
+        unknown = [name for name in find_free_names(self.expression) if name not in NAMES]
+        if unknown:
+            raise CallError(
+                f"{self.expression!r}: there is no {unknown[0]!r}; an expression can use "
+                f"{', '.join(NAMES)}.{suggest_similar(unknown[0], NAMES)}"
+            )
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the model is called with its input and nothing else."""
+        return self.expression == "model(x)"
+
+    @property
+    def takes_lengths(self) -> bool:
+        """Whether the model is told how long each sequence is."""
+        return "lengths" in find_free_names(self.expression)
+
+    @property
+    def takes_state(self) -> bool:
+        """Whether the model is given an initial state."""
+        return "state" in find_free_names(self.expression)
+
+    def evaluate(
+        self, model: nn.Module, x: Tensor, batch: int, steps: int, lengths: Tensor | None = None
+    ) -> object:
+        """Return what the call returns. Raises what the model raises.
+
+        Without `lengths`, every sequence has all steps. An initial state has the device and the
+        dtype of the model's parameters, whatever the model's own method for it returns.
+        """
+        scope: dict[str, Any] = {"model": model, "x": x, "torch": torch}
+        scope |= {"batch": batch, "steps": steps}
+        if self.takes_lengths:
+            scope["lengths"] = torch.full((batch,), steps) if lengths is None else lengths
+        if self.takes_state:
+            state = eval(_compile(self.state or "None"), dict(scope))
+            scope["state"] = move_state(state, model)
+        return eval(_compile(self.expression), scope)
+
+
+def move_state(state: Any, model: nn.Module) -> Any:
+    """Return a state with the device and the dtype of the model's floating-point parameters."""
+    if isinstance(state, tuple | list):
+        return tuple(move_state(each, model) for each in state)
+    like = next((p for p in model.parameters() if p.is_floating_point()), None)
+    return state.to(like) if isinstance(state, Tensor) and like is not None else state
+
+
+@lru_cache(maxsize=256)
+def find_free_names(expression: str) -> tuple[str, ...]:
+    """Return the names that an expression takes from outside. Raises CallError for bad syntax."""
+    try:
+        tree = ast.parse(expression.strip(), mode="eval")
+    except SyntaxError as error:
+        raise CallError(f"{expression!r} is no Python expression: {error.msg}.") from error
+    bound = {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
+    names = [node for node in ast.walk(tree) if isinstance(node, ast.Name)]
+    bound |= {node.id for node in names if isinstance(node.ctx, ast.Store)}
+    free = (node.id for node in names if node.id not in bound and not hasattr(builtins, node.id))
+    return tuple(dict.fromkeys(free))
+
+
+@lru_cache(maxsize=256)
+def _compile(expression: str) -> CodeType:
+    return compile(expression.strip(), "<call>", "eval")
+
+
+def find_first_tensor(value: object) -> Tensor:
+    """Return the value itself, or the first tensor in a tuple, list or dictionary.
+
+    Raises TypeError if there is none.
+    """
+    for item in _list_tensors(value):
+        return item
+    raise TypeError(f"a model must return a tensor, got {type(value).__name__}")
+
+
+def _list_tensors(value: object) -> Iterator[Tensor]:
+    """Return the value itself, or the tensors directly in a tuple, list or dictionary."""
+    if isinstance(value, dict):
+        items = list(value.values())
+    else:
+        items = list(value) if isinstance(value, list | tuple) else [value]
+    return (item for item in items if isinstance(item, Tensor))
+
+
+def describe_error(error: BaseException) -> str:
+    """Return the type of an exception and the first line of its message."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
+PLAIN = Call()
+"""The call of a model with its input and nothing else."""

@@ -1,0 +1,182 @@
+"""The forms in which models return predictions, and how each becomes one row for each sample."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from enum import Enum
+from typing import Any, NamedTuple
+
+from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
+
+
+class Readout(Enum):
+    """How often a model predicts: once per sequence, or at every time step."""
+
+    LAST = "last"
+    EVERY = "every"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+class Axis(Enum):
+    """What one dimension of a prediction is."""
+
+    BATCH = "N"
+    STEPS = "L"
+    BOTH = "N*L"
+    OTHER = "K"
+
+
+class Form(NamedTuple):
+    """A form of predictions.
+
+    `suffix` is what has to follow the call in an expression, so that it returns (batch, outputs)
+    or (batch, steps, outputs).
+    """
+
+    readout: Readout
+    suffix: str
+
+
+N, L, B, K = Axis.BATCH, Axis.STEPS, Axis.BOTH, Axis.OTHER
+FORMS: dict[tuple[Axis, ...], tuple[Form, ...]] = {
+    (N, K): (Form(Readout.LAST, ""),),
+    (N,): (Form(Readout.LAST, ".unsqueeze(-1)"),),
+    (N, L, K): (Form(Readout.EVERY, ""),),
+    (N, L): (Form(Readout.EVERY, ".unsqueeze(-1)"),),
+    (L, N, K): (Form(Readout.EVERY, ".transpose(0, 1)"),),
+    (L, N): (Form(Readout.EVERY, ".T.unsqueeze(-1)"),),
+    (N, K, L): (Form(Readout.EVERY, ".transpose(1, 2)"),),
+    (B, K): (
+        Form(Readout.EVERY, ".reshape(batch, steps, -1)"),
+        Form(Readout.EVERY, ".reshape(steps, batch, -1).transpose(0, 1)"),
+    ),
+    (B,): (
+        Form(Readout.EVERY, ".reshape(batch, steps, 1)"),
+        Form(Readout.EVERY, ".reshape(steps, batch, 1).transpose(0, 1)"),
+    ),
+    (N, K, K): (Form(Readout.LAST, ".flatten(1)"),),
+}
+"""The forms by their dimensions. Of several, the first in which samples do not mix is right."""
+
+STACKED = {
+    (K, N, K): (Form(Readout.LAST, "[0]"),),
+    (K, N, L, K): (Form(Readout.EVERY, "[0]"),),
+    (K, L, N, K): (Form(Readout.EVERY, "[0].transpose(0, 1)"),),
+    (K, N): (Form(Readout.LAST, "[0].unsqueeze(-1)"),),
+}
+"""Forms with one more dimension of size 1 in front, as in h_n; they count if nothing else does."""
+
+SINGLE = {
+    (K,): (Form(Readout.LAST, "[None]"),),
+    (L, K): (Form(Readout.EVERY, "[None]"),),
+    (L,): (Form(Readout.EVERY, "[None, :, None]"),),
+    (L, K, K): (Form(Readout.EVERY, ".flatten(1)[None]"),),
+    (K, K): (Form(Readout.LAST, ".flatten()[None]"),),
+    (K, L, K): (Form(Readout.EVERY, ""),),
+    (): (Form(Readout.LAST, ".reshape(1, 1)"),),
+}
+"""The forms of the prediction for one sequence without a batch dimension."""
+
+PREFERRED = ("logits", "prediction", "predictions", "output", "outputs", "scores", "probs", "y")
+"""The keys of dictionaries under which a prediction is looked for first."""
+
+Sizes = tuple[int, int]
+"""A batch size and a number of steps."""
+
+
+class Entry(NamedTuple):
+    """A tensor in what a call returned: the expression that takes it out, and its dimensions."""
+
+    access: str
+    shape: tuple[int, ...]
+
+
+def list_entries(value: Any, access: str = "{call}") -> Iterator[Entry]:
+    """Yield the floating-point tensors in nested tuples, lists, dictionaries and dataclasses.
+
+    `{call}` in the access stands for the call.
+    """
+    if isinstance(value, Tensor):
+        if value.is_floating_point() or value.is_complex():
+            yield Entry(access, tuple(value.shape))
+    elif isinstance(value, PackedSequence):
+        padded = "torch.nn.utils.rnn.pad_packed_sequence"
+        lengths, data = value.batch_sizes, value.data
+        shape = (int(lengths[0]), len(lengths), *data.shape[1:])
+        yield Entry(f"{padded}({access}, batch_first=True)[0]", shape)
+    elif isinstance(value, Mapping):
+        keys = sorted(value, key=_rank_key)
+        for key in keys:
+            yield from list_entries(value[key], f"{access}[{key!r}]")
+    elif isinstance(value, Sequence) and not isinstance(value, str):
+        for index, item in enumerate(value):
+            yield from list_entries(item, f"{access}[{index}]")
+    elif dataclasses.is_dataclass(value):
+        for field in dataclasses.fields(value):
+            yield from list_entries(getattr(value, field.name), f"{access}.{field.name}")
+
+
+def _rank_key(key: object) -> int:
+    return PREFERRED.index(key) if key in PREFERRED else len(PREFERRED)
+
+
+def find_forms(shapes: Mapping[Sizes, tuple[int, ...]]) -> tuple[Form, ...]:
+    """Return the forms that predictions may have, from their shapes for sizes (batch, steps).
+
+    Without one, there are none.
+    """
+    axes = name_axes(shapes)
+    if axes is None:
+        return ()
+    is_single = all(batch == 1 for batch, _ in shapes)
+    found = FORMS.get(axes, ()) or (SINGLE.get(axes, ()) if is_single else ())
+    is_stacked = all(shape[:1] == (1,) for shape in shapes.values())
+    return found or (STACKED.get(axes, ()) if is_stacked else ())
+
+
+def name_axes(shapes: Mapping[Sizes, tuple[int, ...]]) -> tuple[Axis, ...] | None:
+    """Return what each dimension is, from the shapes for several sizes (batch, steps).
+
+    Returns None if a dimension changes with the sizes in another way, or their number differs.
+    """
+    ranks = {len(shape) for shape in shapes.values()}
+    if len(ranks) != 1:
+        return None
+    axes: list[Axis] = []
+    for index in range(len(next(iter(shapes.values())))):
+        lengths = {size: shape[index] for size, shape in shapes.items()}
+        axis = next((each for each in Axis if _is_axis(each, lengths, axes, shapes)), None)
+        if axis is None:
+            return None
+        axes.append(axis)
+    return tuple(axes)
+
+
+def _is_axis(
+    axis: Axis,
+    lengths: Mapping[Sizes, int],
+    earlier: Sequence[Axis],
+    shapes: Mapping[Sizes, tuple[int, ...]],
+) -> bool:
+    """Return whether a dimension with these lengths can be an axis, after the earlier ones.
+
+    If all calls had as many steps, a second dimension of that size may as well be the outputs.
+    """
+    if axis is Axis.OTHER:
+        return len(set(lengths.values())) == 1
+    if axis in earlier or Axis.BOTH in earlier:
+        return False
+    if axis is Axis.BATCH:
+        return all(length == batch for (batch, _), length in lengths.items())
+    if axis is Axis.BOTH:
+        return not earlier and all(
+            length == batch * steps for (batch, steps), length in lengths.items()
+        )
+    is_constant = len({steps for _, steps in lengths}) == 1
+    rank = len(next(iter(shapes.values())))
+    is_proven = not is_constant or rank > 2 or not earlier
+    return is_proven and all(length == steps for (_, steps), length in lengths.items())

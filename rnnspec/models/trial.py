@@ -1,0 +1,287 @@
+"""Find out how a model is called, by calling it in the ways that its signature allows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+import torch
+from torch import nn
+
+from rnnspec.models import signature
+from rnnspec.models.attempt import (
+    FIRST,
+    SECOND,
+    call_once,
+    count_parameters,
+    is_separate,
+    is_sorted,
+)
+from rnnspec.models.call import Call, find_first_tensor
+from rnnspec.models.faults import repair_model
+from rnnspec.models.forms import Form, Readout, Sizes, find_forms, list_entries
+from rnnspec.models.infer import Interface
+from rnnspec.models.inputs import Inputs
+from rnnspec.text import read_message
+
+INPUT = re.compile(r"\bx\b")
+MOST_VARIANTS = 60
+
+
+class CannotCall(ValueError):
+    """No way to call the model was found; the message says what it takes and what helps."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A way to call a model.
+
+    `is_proven` says that the model was called with several sizes, `is_separate` that no sample
+    changes the prediction for another one, and `is_usual` that the prediction has not the form of
+    h_n.
+    """
+
+    interface: Interface
+    readout: Readout
+    is_proven: bool
+    is_separate: bool
+    is_usual: bool = True
+
+    @property
+    def rank(self) -> tuple[bool, bool, bool]:
+        """What makes one way better than another."""
+        return self.is_proven, self.is_usual, self.is_separate
+
+
+class Trial:
+    """The ways in which one model may be called; `errors` says what came of those that failed."""
+
+    def __init__(self, model: nn.Module, interface: Interface, readout: Readout | None) -> None:
+        self.model = model
+        self.interface = interface
+        self.readout = readout
+        self.errors: dict[str, str] = {}
+
+    def find_best(self, expressions: list[str], layouts: list[bool]) -> Found | None:
+        """Return the best way: one for several sizes before others, then one without mixing."""
+        best: Found | None = None
+        for layout in layouts:
+            for expression in expressions:
+                for found in self._try_expression(expression, layout):
+                    if best is None or found.rank > best.rank:
+                        best = found
+                    if all(best.rank):
+                        return best
+        return best
+
+    def _try_expression(self, expression: str, batch_first: bool) -> Iterator[Found]:
+        call = write_call(self.model, expression)
+        interface = replace(self.interface, call=call, batch_first=batch_first)
+        first = (interface.batch or FIRST[0], interface.steps or FIRST[1])
+        second = (interface.batch or SECOND[0], interface.steps or SECOND[1])
+        found = self._list_shapes(interface, first)
+        others = [second, (second[0], first[1]), (first[0], second[1])]
+        more: dict[str, tuple[int, ...]] = {}
+        other = second
+        for other in others if found and second != first else []:
+            more = self._list_shapes(interface, other)
+            if more:
+                break
+        is_proven = other == second and (bool(more) or second == first)
+        for access in self._sort_entries(interface, found):
+            shape = found[access]
+            shapes: dict[Sizes, tuple[int, ...]] = {first: shape}
+            if access in more:
+                shapes[other] = more[access]
+            for form in self._list_forms(shapes):
+                yield self._judge(interface, access, form, is_proven=is_proven)
+
+    def _list_forms(self, shapes: dict[Sizes, tuple[int, ...]]) -> tuple[Form, ...]:
+        is_per_step = all(shape == sizes for sizes, shape in shapes.items())
+        if self.readout is Readout.EVERY and is_per_step:
+            return (Form(Readout.EVERY, ".unsqueeze(-1)"),)
+        return find_forms(shapes)
+
+    def _list_shapes(self, interface: Interface, sizes: Sizes) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of what a call returns, by the expression that takes it out."""
+        call, x = interface.call, Inputs(interface, *sizes).draw(0)
+        try:
+            value = call_once(self.model, interface, x)
+        except Exception as error:  # the model may raise anything
+            text = f"{type(error).__name__}: {' '.join(read_message(error).split())[:200]}"
+            self.errors.setdefault(call.expression, f"raises {text}")
+            return {}
+        found = {entry.access: entry.shape for entry in list_entries(value)}
+        shapes = ", ".join(map(str, found.values())) or type(value).__name__
+        given = f"for {sizes[0]} samples of {sizes[1]} steps"
+        self.errors.setdefault(call.expression, f"returns {shapes} {given}")
+        return found
+
+    def _judge(self, interface: Interface, access: str, form: Form, *, is_proven: bool) -> Found:
+        call = interface.call
+        taken = access.format(call=call.expression) + form.suffix
+        sorts = is_sorted(self.model, interface)
+        interface = replace(interface, call=replace(call, expression=taken, is_sorted=sorts))
+        separate = is_separate(self.model, interface)
+        readout = self.readout or form.readout
+        return Found(interface, readout, is_proven, separate, not form.suffix.startswith("[0]"))
+
+    def _sort_entries(self, interface: Interface, found: Iterable[str]) -> list[str]:
+        """Return the expressions of entries, those that most parameters take part in first."""
+        names = list(found)
+        if len(names) < 2:
+            return names
+        inputs = Inputs(interface, interface.batch or FIRST[0], interface.steps or FIRST[1])
+        with torch.enable_grad(), suppress(Exception):  # some models cannot be differentiated
+            counts = count_parameters(self.model, interface, inputs.draw(0), names)
+            return sorted(names, key=lambda name: -counts[name])
+        return names
+
+
+def write_call(model: nn.Module, expression: str) -> Call:
+    """Return the call of an expression, with the initial state of the model if it takes one."""
+    call = Call(expression)
+    return replace(call, state=signature.write_state(model)) if call.takes_state else call
+
+
+def list_variants(model: nn.Module, interface: Interface, calls: list[str]) -> list[str]:
+    """Return the calls with the input as it is, and in other forms that models take."""
+    forms = ["x"]
+    if interface.features == 1:
+        forms.append("x.squeeze(-1)")
+    if any(isinstance(module, nn.Conv1d) for module in model.modules()):
+        forms.append("x.transpose(1, 2)")
+    reset = signature.find_initial_state(model)
+    variants = [INPUT.sub(form, call) for form in forms for call in calls]
+    if reset:
+        variants += [f"({reset}, {call})[1]" for call in calls]
+    return variants[:MOST_VARIANTS]
+
+
+def infer_call(
+    model: nn.Module,
+    interface: Interface,
+    *,
+    batch_first: bool | None = None,
+    readout: Readout | None = None,
+    expression: str | None = None,
+) -> tuple[Interface, Readout]:
+    """Return the interface with its call, its layout and its sizes, and how often it predicts.
+
+    Values that are given are used; an expression that is given is only completed, by what takes the
+    prediction out of what it returns. Raises CannotCall if no way to call the model is found, and
+    CallError for an expression that cannot be evaluated.
+    """
+    trial = Trial(model, interface, readout)
+    layouts = [True, False] if batch_first is None else [batch_first]
+    arguments = signature.list_arguments(model)
+    calls = [expression] if expression else signature.list_calls(model, arguments)
+    variants = calls if expression else list_variants(model, interface, calls)
+    found = trial.find_best(variants, layouts)
+    if (found is None or not found.is_separate) and not expression and batch_first is not False:
+        single = _find_single(trial, variants)
+        found = single or found if found is None or _is_flattened(found) else found
+    if found is None and expression:
+        found = _take_literally(trial, expression, layouts)
+    if found is None:
+        raise CannotCall(explain_refusal(trial, arguments, expression))
+    return _describe(found.interface, trial.interface, batch_first), found.readout
+
+
+def _take_literally(trial: Trial, expression: str, layouts: list[bool]) -> Found | None:
+    """Return the call of an expression that returns a tensor of an unknown form."""
+    interface = replace(trial.interface, call=write_call(trial.model, expression))
+    for layout in layouts:
+        interface = replace(interface, batch_first=layout)
+        inputs = Inputs(interface, interface.batch or FIRST[0], interface.steps or FIRST[1])
+        with suppress(Exception):  # the refusal says what was raised
+            value = call_once(trial.model, interface, inputs.draw(0))
+            readout = Readout.EVERY if find_first_tensor(value).dim() > 2 else Readout.LAST
+            return Found(interface, trial.readout or readout, False, False)
+    return None
+
+
+def _describe(found: Interface, given: Interface, batch_first: bool | None) -> Interface:
+    """Return an interface with notes on what was inferred by calling the model."""
+    notes = list(found.inferred)
+    if batch_first is None and not found.batch_first:
+        notes.append("x is (steps, batch); if yours is (batch, steps), give --batch-first")
+    if found.batch == 1 and given.batch is None:
+        notes.append("batch=1, because the model takes one sequence without a batch dimension")
+    if found.call.is_sorted:
+        notes.append("lengths in descending order, because the model takes no other")
+    if found.call.takes_state:
+        notes.append(f"state = {found.call.state}")
+    return replace(found, inferred=tuple(notes))
+
+
+def infer_repaired_call(
+    model: nn.Module,
+    interface: Interface,
+    *,
+    batch_first: bool | None = None,
+    readout: Readout | None = None,
+    expression: str | None = None,
+) -> tuple[Interface, Readout] | None:
+    """Return how a model is called once what stops it is repaired, or None.
+
+    That is so for attributes that are never set and for linear layers that expect another number of
+    features, whatever the length of the sequences.
+    """
+    arguments = signature.list_arguments(model)
+    calls = [expression] if expression else signature.list_calls(model, arguments)
+    for layout in [True, False] if batch_first is None else [batch_first]:
+        for call in calls:
+            tried = replace(interface, call=write_call(model, call), batch_first=layout)
+            inputs = Inputs(tried, tried.batch or FIRST[0], tried.steps or FIRST[1])
+            trial = Trial(repair_model(model, tried, inputs.draw(0)), interface, readout)
+            found = trial.find_best([call], [layout])
+            if found is not None and found.is_proven:
+                return _describe(found.interface, interface, batch_first), found.readout
+    return None
+
+
+def _find_single(trial: Trial, variants: list[str]) -> Found | None:
+    """Return a way to call a model that takes one sequence without a batch dimension."""
+    if trial.interface.batch not in (None, 1):
+        return None
+    single = Trial(trial.model, replace(trial.interface, batch=1), trial.readout)
+    return single.find_best([INPUT.sub("x[0]", each) for each in variants], [True])
+
+
+def _is_flattened(found: Found) -> bool:
+    return "reshape(" in found.interface.call.expression
+
+
+def explain_refusal(
+    trial: Trial, arguments: list[signature.Argument], expression: str | None
+) -> str:
+    """Return why no way to call a model was found, and the option that helps."""
+    unknown = [each.name for each in arguments if _is_unknown(each)]
+    if unknown and not expression:
+        names = " and ".join(map(repr, unknown))
+        return (
+            f"forward also takes {names}, and rnnspec does not know what to give. "
+            f'Say how it is called: --call "model(x, ...)".'
+        )
+    tried = [f"{call} {error}" for call, error in trial.errors.items()]
+    text = next((each for each in tried if " returns " in each), "")
+    lead = (
+        "no dimension of what it returns is that of the samples" if text else "it cannot be called"
+    )
+    others = signature.describe_arguments(arguments)
+    also = f" forward also takes {others}." if others else ""
+    reason = f"{lead}: {text or ''.join(tried[:1])}.{also}"
+    if expression:
+        return reason
+    return (
+        f'{reason} Say how it is called, as in --call "model(x, lengths)[0]", an expression over '
+        "model, x, lengths, state, batch and steps. If it takes sequences of N steps only, add "
+        "--steps N; if batches of N samples only, --batch N."
+    )
+
+
+def _is_unknown(argument: signature.Argument) -> bool:
+    return argument.is_required and argument.role is signature.Role.UNKNOWN

@@ -1,0 +1,259 @@
+"""How a model is called: inferred from its signature and from what it returns, or given."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from click.testing import CliRunner
+from torch import Tensor, nn
+
+from rnnspec.api.model import check_model, prepare_model_suite
+from rnnspec.cli.check_model import check_model as command
+from rnnspec.errors import CannotCheck, SelectionError, TargetError
+from rnnspec.models import list_advice, measure_readout
+from rnnspec.models.call import Call, CallError
+from rnnspec.models.forms import Axis, Readout, find_forms, name_axes
+from rnnspec.models.infer import Interface
+from rnnspec.options import ModelOptions
+from rnnspec.report.data import Verdict
+from rnnspec.selftest import model_forms
+from rnnspec.selftest import model_forms_states as states
+
+FORMS = (*model_forms.FORMS, *states.FORMS)
+PADDED = "torch.nn.utils.rnn.pad_packed_sequence(model(x, lengths), batch_first=True)[0]"
+CALLS = {
+    "Classifier": "model(x)",
+    "OneNumber": "model(x).unsqueeze(-1)",
+    "NumberAtEveryStep": "model(x).unsqueeze(-1)",
+    "Labels": "model(x)",
+    "LabelsFlattened": "model(x).reshape(batch, steps, -1)",
+    "LabelsBeforeSteps": "model(x).transpose(1, 2)",
+    "StepsBeforeSamples": "model(x).transpose(0, 1)",
+    "WithLengths": "model(x, lengths)",
+    "WithSortedLengths": "model(x, lengths)",
+    "LengthsFirst": "model(lengths, x)",
+    "LengthsIfGiven": "model(x, input_lengths=lengths)",
+    "PairOfInputs": "model((x, lengths))",
+    "LabelsOfLengths": "model(x, lengths)[0]",
+    "LabelsPacked": PADDED,
+    "StateAfter": "model(x, None)[0]",
+    "StateBefore": "model(None, x)[1]",
+    "StateOfItsOwn": "model(x, state)[0]",
+    "StatePair": "model(x, state)[0]",
+    "StatesApart": "model(x, state[0], state[1])[0]",
+    "BatchSizeAtTheCall": "model(x, batch)",
+    "BatchSizeAtConstruction": "model(x)",
+    "InDictionary": "model(x)['logits']",
+    "InTuple": "model(x)[1]",
+    "StateStacked": "model(x)[0]",
+    "StepsFirst": "model(x)",
+    "LanguageModel": "model(x, None)[0].transpose(0, 1)",
+    "LanguageModelFlattened": "model(x, None)[0].reshape(steps, batch, -1).transpose(0, 1)",
+    "StepsFirstWithLengths": "model(x, lengths)",
+    "OneSentence": "model(x[0])[None]",
+    "OneSequence": "model(x[0])[None]",
+    "Forecaster": "model(x.squeeze(-1))",
+    "ForecasterOfFeatures": "model(x).flatten(1)",
+    "ConvolutionBefore": "model(x.transpose(1, 2))",
+    "ResetByTheCaller": "(model.init_hidden(batch), model(x))[1]",
+    "CellLoop": "model(x, state[0], state[1])",
+}
+EVERY = {
+    "NumberAtEveryStep",
+    "Labels",
+    "LabelsFlattened",
+    "LabelsBeforeSteps",
+    "StepsBeforeSamples",
+    "LabelsOfLengths",
+    "LabelsPacked",
+    "StateAfter",
+    "StateBefore",
+    "StateOfItsOwn",
+    "LanguageModel",
+    "LanguageModelFlattened",
+    "OneSentence",
+}
+BY_NAME = {form.__name__: form for form in FORMS}
+
+
+class TwoInputs(nn.Module):
+    """Takes an image of the speaker too, of which rnnspec knows nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn = nn.GRU(3, 8, batch_first=True)
+        self.fc = nn.Linear(8 + 2, 4)
+
+    def forward(self, frames: Tensor, face: Tensor) -> Any:
+        return self.fc(torch.cat([self.rnn(frames)[1][-1], face], dim=-1))
+
+
+class FixedLength(nn.Module):
+    """Concatenates the outputs of 28 steps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn = nn.LSTM(6, 8, batch_first=True)
+        self.fc = nn.Linear(28 * 8, 4)
+
+    def forward(self, rows: Tensor) -> Any:
+        return self.fc(self.rnn(rows)[0].flatten(1))
+
+
+class FixedBatch(model_forms.Classifier):
+    """Keeps zeros for a batch of seven."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("zeros", torch.zeros(1, 7, model_forms.UNITS))
+
+    def forward(self, tokens: Tensor) -> Any:
+        return self.scores(self.encoder(self.words(tokens), self.zeros)[1][-1])
+
+
+def find_call(target: Any, **options: Any) -> tuple[Interface, Readout]:
+    suite, _ = prepare_model_suite(target, ModelOptions(**options))
+    return suite.interface, suite.readout
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_the_call_is_inferred(name: str) -> None:
+    interface, readout = find_call(BY_NAME[name])
+    assert interface.call.expression == CALLS[name]
+    assert readout is (Readout.EVERY if name in EVERY else Readout.LAST)
+
+
+def test_every_form_has_a_test() -> None:
+    assert set(BY_NAME) == set(CALLS)
+
+
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: form.__name__)
+def test_other_numbers_of_outputs_change_nothing(form: type[nn.Module]) -> None:
+    for outputs in range(2, 10):
+        interface, readout = find_call(form, arguments={"outputs": outputs})
+        assert interface.call.expression == CALLS[form.__name__]
+        assert readout is (Readout.EVERY if form.__name__ in EVERY else Readout.LAST)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("outputs", range(2, 10))
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: form.__name__)
+def test_a_correct_model_of_any_form_is_left_alone(form: type[nn.Module], outputs: int) -> None:
+    for seed in range(3):
+        arguments = {"outputs": outputs}
+        report = check_model(form, profile="quick", seed=seed, arguments=arguments, strict=True)
+        assert report.ok, [each.message for each in report.violations]
+
+
+def test_lengths_make_padding_testable_without_a_padding_id() -> None:
+    for form in (model_forms.WithLengths, model_forms.LabelsOfLengths, model_forms.PairOfInputs):
+        report = check_model(form, profile="quick", rules=["readout.padding"])
+        assert report.result("readout.padding").verdict is Verdict.PASS
+
+
+def test_sorted_lengths_are_given_to_a_model_that_takes_no_other() -> None:
+    interface, _ = find_call(model_forms.WithSortedLengths)
+    assert interface.call.is_sorted
+    assert "lengths in descending order" in interface.inferred[-1]
+    assert not find_call(model_forms.WithLengths)[0].call.is_sorted
+
+
+def test_the_layout_is_found_by_trying_and_said() -> None:
+    interface, _ = find_call(states.LanguageModel)
+    assert not interface.batch_first
+    assert any(note.startswith("x is (steps, batch)") for note in interface.inferred)
+    assert find_call(states.LanguageModel, batch_first=True)[0].batch_first
+    assert find_call(model_forms.Labels)[0].batch_first
+
+
+def test_a_model_of_one_sequence_is_measured_with_one() -> None:
+    interface, _ = find_call(states.OneSentence)
+    assert interface.batch == 1
+    readout = measure_readout(states.OneSentence())
+    assert list_advice(readout) == []
+    assert len(readout.samples) == 1
+    assert len(readout.taps) == 1
+
+
+def test_a_batch_size_of_the_constructor_is_the_only_one() -> None:
+    report = check_model(states.BatchSizeAtConstruction, profile="quick")
+    assert report.result("model.batch-sizes").message == "the model takes batches of 3 only"
+    given = {"batch_size": 4}
+    assert find_call(states.BatchSizeAtConstruction, arguments=given)[0].batch == 4
+    assert find_call(states.BatchSizeAtConstruction, batch=6)[0].batch == 6
+
+
+def test_the_call_can_be_given() -> None:
+    expression = "model(x, torch.zeros(batch, 2).to(x))"
+    report = check_model(TwoInputs, profile="quick", call=expression)
+    assert report.ok, [each.message for each in report.violations]
+    assert report.call == expression
+    interface, readout = find_call(states.LanguageModel, call="model(x, state)[0][-1]")
+    assert interface.call.state == f"torch.zeros(1, batch, {model_forms.UNITS})"
+    assert readout is Readout.LAST
+
+
+def test_sizes_can_be_given() -> None:
+    report = check_model(FixedLength, profile="quick", steps=28, rules=["model.*"])
+    assert report.ok, [each.message for each in report.violations]
+    assert report.result("model.lengths").message == "the model takes sequences of 28 steps only"
+    assert find_call(FixedBatch, batch=7)[0].batch == 7
+    assert find_call(FixedLength, steps=28, readout="last")[1] is Readout.LAST
+
+
+@pytest.mark.parametrize(
+    ("target", "options", "error", "message"),
+    [
+        (TwoInputs, {}, TargetError, "forward also takes 'face'"),
+        (FixedLength, {}, TargetError, "add --steps N"),
+        (FixedBatch, {}, TargetError, "--batch N"),
+        (FixedLength, {"steps": 27}, TargetError, "model(x) raises RuntimeError: mat1 and mat2"),
+        (FixedLength, {"steps": 0}, SelectionError, "steps must be at least 1, got 0"),
+        (TwoInputs, {"call": "model(x, faces)"}, SelectionError, "there is no 'faces'"),
+        (TwoInputs, {"call": "model(x, length)"}, SelectionError, "Did you mean 'lengths'?"),
+        (TwoInputs, {"call": "model(x,"}, SelectionError, "is no Python expression"),
+        (TwoInputs, {"call": "model(x)"}, TargetError, "missing 1 required positional argument"),
+        (
+            model_forms.Classifier,
+            {"vocabulary": 50},
+            SelectionError,
+            "vocabulary 50: the model's own Embedding(13, 6) takes token ids below 13 only.",
+        ),
+    ],
+)
+def test_a_model_that_cannot_be_called_is_not_checked(
+    target: Any, options: dict[str, Any], error: type[CannotCheck], message: str
+) -> None:
+    with pytest.raises(error) as raised:
+        check_model(target, **options)
+    assert message in str(raised.value)
+
+
+def test_the_command_takes_the_options_and_says_the_call() -> None:
+    target = f"{__name__}:TwoInputs"
+    given = ["--call=model(x, torch.zeros(batch, 2).to(x))", "--rule=model.output-shape"]
+    run = CliRunner().invoke(command, [target, "--profile=quick", *given], standalone_mode=False)
+    assert run.return_value == 0, run.output
+    assert "\ncalled as  model(x, torch.zeros(batch, 2).to(x))\n" in run.output
+
+
+def test_an_expression_is_checked_when_it_is_made() -> None:
+    assert Call("model(x, lengths)[0]").takes_lengths
+    assert Call("torch.stack([model(each) for each in x])").expression.startswith("torch")
+    with pytest.raises(CallError, match="'hidden'"):
+        Call("model(x, hidden)")
+
+
+def test_axes_are_told_apart_by_two_sizes() -> None:
+    assert name_axes({(3, 5): (3, 5), (4, 7): (4, 7)}) == (Axis.BATCH, Axis.STEPS)
+    assert name_axes({(3, 5): (3, 5), (4, 7): (4, 5)}) == (Axis.BATCH, Axis.OTHER)
+    assert name_axes({(3, 5): (15, 5), (4, 7): (28, 5)}) == (Axis.BOTH, Axis.OTHER)
+    assert name_axes({(3, 5): (3, 6), (4, 7): (4, 8)}) is None
+
+
+def test_with_one_number_of_steps_every_step_needs_three_axes() -> None:
+    assert name_axes({(3, 5): (3, 5), (4, 5): (4, 5)}) == (Axis.BATCH, Axis.OTHER)
+    assert name_axes({(3, 5): (3, 5, 2)}) == (Axis.BATCH, Axis.STEPS, Axis.OTHER)
+    assert find_forms({(3, 5): (2,)}) == ()
