@@ -190,6 +190,11 @@ class ModelOptions(RunOptions):
         "The token id used as padding. Inferred from the Embedding's padding_idx.",
         metavar="ID",
     )
+    padding_side: str = option(
+        "right",
+        "right or left: where your data is padded. Padding on the left is read in any case.",
+        metavar="SIDE",
+    )
 
 
 def check_choice(option: str, value: str, known: Iterable[str]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from typing import Any, TypeVar
@@ -74,7 +74,8 @@ def report_progress(
     """
     until = list_scored_levels(strict) if fail_fast and progress.stopped else ()
     remarks: list[str] = []
-    faults = find_faults(suite, progress, until=until, remark=remarks.append)
+    find = _find_faults_of_model if suite.kind == "model" else find_faults
+    faults = find(suite, progress, until=until, remark=remarks.append)
     results = judge_deviations(suite, progress, decide_results(suite, progress, faults, strict))
     stopped = progress.stopped or any(fault.minimum.interrupted for fault in faults)
     return Report(
@@ -94,6 +95,35 @@ def report_progress(
         unsupported=dict(suite.unsupported),
         notes=(*notes, *suite.remarks, *remarks),
     )
+
+
+def _find_faults_of_model(
+    suite: Any,
+    progress: Progress[Any],
+    *,
+    until: Collection[Level] = (),
+    remark: Callable[[str], object] = tuple,
+) -> list[Fault[Any]]:
+    """Return the faults of a model, one for each failing rule.
+
+    A rule about models says itself if another one has to hold first, so none is a consequence of
+    another, even if both fail in every case.
+    """
+    faults: list[Fault[Any]] = []
+    for rule in suite.rules:
+        if progress.tallies[rule.id].first is None:
+            continue
+        failing = {
+            index: replace(case, findings={rule.id: case.findings[rule.id]})
+            for index, case in progress.failing.items()
+            if rule.id in case.findings
+        }
+        own = Progress(
+            {rule.id: progress.tallies[rule.id]}, progress.cases, progress.stopped, failing
+        )
+        faults += find_faults(replace(suite, rules=(rule,)), own, until=until, remark=remark)
+        progress.stopped = own.stopped
+    return faults
 
 
 def list_scored_levels(strict: bool) -> tuple[Level, ...]:

@@ -23,16 +23,27 @@ from rnnspec.models.forms import Readout
 from rnnspec.models.infer import CannotInfer, Interface, find_embedding, infer_interface
 from rnnspec.models.inputs import Inputs
 from rnnspec.models.isolated import fork_random_numbers
-from rnnspec.models.observation import NotApplicable, wrap_as_module
+from rnnspec.models.observation import wrap_as_module
 from rnnspec.models.readout import ReadoutMap
 from rnnspec.models.trial import CannotCall, infer_call, infer_repaired_call
 from rnnspec.options import ModelOptions, check_choice, check_integer, show_options
 from rnnspec.pipeline import check_suite
-from rnnspec.report.data import Report
+from rnnspec.report.data import Report, RunVerdict, Verdict
 from rnnspec.subjects.failures import Ended
 from rnnspec.subjects.steps import announce_step
 from rnnspec.subjects.target import Target, resolve_target
 from rnnspec.suites.model import ModelSuite
+
+READING = (
+    "model.samples-independent",
+    "model.causal",
+    "model.sees-both-directions",
+    "model.gradients-reach",
+)
+"""The rules, besides those of the read-out, about what a prediction is made from."""
+
+PORTABILITY = ("model.state-device", "model.state-dtype", "model.float64", "model.vocabulary")
+"""The rules about other devices, other dtypes and other data than the model was written for."""
 
 ModelTarget = str | Callable[..., Any]
 
@@ -90,6 +101,8 @@ def run_model_check(
         report = check_suite(suite, strict=options.strict, fail_fast=options.fail_fast, watch=watch)
         readout = measure_first_readout(suite)
     known = {each.name: getattr(report, each.name) for each in fields(Report)}
+    known["verdict"] = decide_model_verdict(report)
+    known["faults"] = tuple(sorted(report.faults, key=lambda fault: rank_fault(fault.rule)))
     interface = suite.interface
     return ModelReport(
         **known,
@@ -97,6 +110,21 @@ def run_model_check(
         call=interface.call.expression,
         inferred=describe_inference(interface, suite.readout, options),
     )
+
+
+def decide_model_verdict(report: Report) -> RunVerdict:
+    """Return the verdict on a model; where only the checker failed, nothing is known about it."""
+    failed = [each for each in report.violations if each.verdict is not Verdict.CHECKER_ERROR]
+    if report.verdict is RunVerdict.VIOLATES and not failed:
+        return RunVerdict.INCONCLUSIVE
+    return report.verdict
+
+
+def rank_fault(rule: str) -> int:
+    """Return where a fault stands in the report: what is read, what breaks, what is portable."""
+    if rule in PORTABILITY:
+        return 2
+    return 0 if rule.startswith("readout.") or rule in READING else 1
 
 
 def describe_inference(
@@ -112,7 +140,7 @@ def measure_first_readout(suite: ModelSuite) -> ReadoutMap | None:
     """Return the read-out map of the model in the first case, or None if it cannot be measured."""
     try:
         return suite.observe(suite.all_cases[0]).readout_map
-    except (NotApplicable, RuntimeError, TypeError, ValueError):
+    except Exception:  # the rules say what is wrong
         return None
 
 
@@ -126,7 +154,13 @@ def prepare_model_suite(
     found = resolve_target(target)
     arguments, batch = choose_batch_argument(found, options)
     model = _build_model(found, arguments)
-    interface = replace(_infer_interface(found, model, options), batch=batch, steps=options.steps)
+    check_choice("padding_side", options.padding_side, ("right", "left"))
+    interface = replace(
+        _infer_interface(found, model, options),
+        batch=batch,
+        steps=options.steps,
+        is_padded_left=options.padding_side == "left",
+    )
     interface, readout = _infer_call(found, model, interface, options, readout)
     suite = ModelSuite(
         target=found,

@@ -24,9 +24,16 @@ UNMIX = (
     "never over the batch dimension (dim=0 of (batch, ...))"
 )
 PADDING_READ = (
-    "Padding is read: the prediction for a sequence changes with the padding after its end."
+    "Padding is read: the prediction for a sequence changes with the padding after its end. "
+    "(If your data is padded on the left, say so: --padding-side left.)"
 )
 MASK = "# take the output at lengths - 1, or pool only over the steps before lengths"
+MASK_STEPS = (
+    "mask = (torch.arange(output.size({time}), device=output.device){column} < lengths.to("
+    "output.device){row}); # attention: scores.masked_fill(~mask, float('-inf')) before softmax; "
+    "mean: (output * mask.unsqueeze(-1)).sum({time}) / mask.sum({time}).unsqueeze(-1); "
+    "maximum: output.masked_fill(~mask.unsqueeze(-1), float('-inf')).amax({time})"
+)
 BACKWARD_LAST = (
     "The backward half of {name}'s output at the last step has read only the last position; what "
     "the backward direction computes from the earlier positions is lost."
@@ -72,8 +79,9 @@ class Advice:
     """One thing that a read-out loses or mixes.
 
     `rule` is the id of the rule that reports it. `level` is MUST if predictions are wrong, and
-    SHOULD if the model still works. `problem` is one sentence and `remedy` is code. `explains`
-    names the idle parameters that are a consequence of it.
+    SHOULD if the model still works. `problem` says what happens and `remedy` is code. `explains`
+    names the idle parameters that are a consequence of it. `where` is the line of the model's
+    source that it is about, or empty if that is not known.
     """
 
     rule: str
@@ -81,6 +89,12 @@ class Advice:
     problem: str
     remedy: str
     explains: tuple[str, ...] = ()
+    where: str = ""
+
+    @property
+    def text(self) -> str:
+        """The problem and the line of source."""
+        return f"{self.problem}\n  {self.where}" if self.where else self.problem
 
 
 def list_advice(readout: ReadoutMap) -> list[Advice]:
@@ -114,7 +128,14 @@ def _check_samples(readout: ReadoutMap) -> Iterator[Advice]:
         problem, remedy = STATES_VIEWED.format(name=viewed[0].name), write_remedy(viewed[0])
     else:
         problem, remedy = SAMPLES_MIXED, UNMIX
-    yield Advice(rule, Level.MUST, problem, remedy, tuple(readout.parameters.idle))
+    where = _find_line(readout.taps, LayerResult.STATES) if viewed and not along else ""
+    yield Advice(rule, Level.MUST, problem, remedy, tuple(readout.parameters.idle), where)
+
+
+def _find_line(taps: Iterable[Tap], crossing: LayerResult | None = None) -> str:
+    """Return the first line that takes something out of a layer's results."""
+    uses = [tap.uses for tap in taps if crossing is None or crossing in tap.crosses]
+    return next((str(lines[0]) for lines in uses if lines), "")
 
 
 def _write_batch_first(layer: Layer) -> str:
@@ -124,13 +145,22 @@ def _write_batch_first(layer: Layer) -> str:
 def _check_padding(readout: ReadoutMap) -> Iterator[Advice]:
     if not readout.padding or readout.samples_mix:
         return
-    remedy = _write_packing(readout.taps[-1].layer) if readout.taps else MASK
-    yield Advice("readout.padding", Level.MUST, PADDING_READ, remedy)
+    remedy = _write_padding_remedy(readout.taps[-1], readout) if readout.taps else MASK
+    where = _find_line(readout.taps[-1:])
+    yield Advice("readout.padding", Level.MUST, PADDING_READ, remedy, where=where)
 
 
-def _write_packing(layer: Layer) -> str:
-    options = f"batch_first={layer.batch_first}, enforce_sorted=False"
-    pack = f"packed = pack_padded_sequence(x, lengths.cpu(), {options})"
+def _write_padding_remedy(tap: Tap, readout: ReadoutMap) -> str:
+    """Return code that keeps padding out of labels, of attention and pooling, or of states."""
+    layer = tap.layer
+    layout = f"batch_first={layer.batch_first}"
+    pack = f"packed = pack_padded_sequence(x, lengths.cpu(), {layout}, enforce_sorted=False)"
+    padded = f"output, _ = pad_packed_sequence({layer.expression}(packed)[0], {layout})"
+    if readout.columns is Columns.STEPS:
+        return f"{pack}; {padded}"
+    if len({step for step, _ in tap.steps}) > 1:
+        time, row, column = (1, "[:, None]", "") if layer.batch_first else (0, "", "[:, None]")
+        return f"{pack}; {padded}; {MASK_STEPS.format(time=time, row=row, column=column)}"
     return f"{pack}; {write_remedy(layer).replace('(x)', '(packed)')}"
 
 
@@ -140,13 +170,23 @@ def _check_directions(readout: ReadoutMap) -> Iterator[Advice]:
             continue
         problem = _describe_unused_part(tap, readout)
         if problem:
+            idle = _list_idle_parameters(readout, tap)
             yield Advice(
                 "readout.complete",
                 Level.SHOULD,
-                problem.format(**_list_words(tap)),
+                problem.format(**_list_words(tap)) + _describe_untrained(idle),
                 write_remedy(tap.layer),
-                _list_idle_parameters(readout, tap),
+                idle,
+                _find_line([tap]),
             )
+
+
+def _describe_untrained(names: tuple[str, ...]) -> str:
+    """Return a sentence about the parameters that are never trained, or an empty string."""
+    if not names:
+        return ""
+    some = _join_words(names) if len(names) < 3 else f"{names[0]} and {len(names) - 1} others"
+    return f" {some} {'is' if len(names) == 1 else 'are'} never trained."
 
 
 def _describe_unused_part(tap: Tap, readout: ReadoutMap) -> str | None:
@@ -219,7 +259,9 @@ def _list_one_ended_features(readout: ReadoutMap) -> list[int]:
 
 
 def _check_parameters(readout: ReadoutMap, explained: set[str]) -> Iterator[Advice]:
-    idle = [name for name in readout.parameters.idle if name not in explained]
+    misspelt = {name for name, _ in readout.parameters.misspelt}
+    known = explained | misspelt
+    idle = [name for name in readout.parameters.idle if name not in known]
     if idle:
         names = _join_words(idle)
         problem = (
@@ -228,6 +270,14 @@ def _check_parameters(readout: ReadoutMap, explained: set[str]) -> Iterator[Advi
         )
         remedy = f"# use or remove: {names}"
         yield Advice("readout.parameters", Level.SHOULD, problem, remedy, tuple(idle))
+    if readout.parameters.frozen_idle:
+        names = _join_words(readout.parameters.frozen_idle)
+        problem = f"Frozen, {names} cannot change any prediction: another value has no effect."
+        yield Advice("readout.parameters", Level.SHOULD, problem, f"# use or remove: {names}")
+    for name, meant in readout.parameters.misspelt:
+        problem = f"self.{name} is assigned, and torch reads no such attribute: it has no effect."
+        right = f"{name.rpartition('.')[0]}.{meant}"
+        yield Advice("readout.parameters", Level.SHOULD, problem, f"# assign to self.{right}")
     if readout.parameters.cut:
         names = _join_words(readout.parameters.cut)
         problem = f"No gradient reaches {names}, although another value changes the prediction."

@@ -31,7 +31,8 @@ class Interface:
     Exactly one of the two is set. Tokens have shape (N, L) and features (N, L, features), or (L, N)
     and (L, N, features) without `batch_first`. `padding` is the token id used as padding, if the
     model declares one. `call` says how the model is called. `batch` and `steps` are the only sizes
-    that it takes, or None if it takes others too. `inferred` describes where each value that the
+    that it takes, or None if it takes others too. `is_padded_left` says that padding comes before
+    the sequences. `inferred` describes where each value that the
     caller did not give comes from. Raises CannotInfer for both or neither, and for sizes below 1.
     """
 
@@ -43,6 +44,7 @@ class Interface:
     call: Call = PLAIN
     batch: int | None = None
     steps: int | None = None
+    is_padded_left: bool = False
 
     def __post_init__(self) -> None:
         if (self.vocabulary is None) == (self.features is None):

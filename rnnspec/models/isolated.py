@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from rnnspec.models.infer import Interface
+from rnnspec.models.kept import list_misspelt_attributes
 from rnnspec.subjects.steps import CALL, announce_step
 
 HookInstaller = Callable[[nn.Module], list[RemovableHandle]]
@@ -23,7 +24,8 @@ class IsolatedModel:
     The copy is in evaluation mode unless `training` is true, and every call sees the same random
     state. If calling the model twice with the same input gives different predictions, every call
     uses a fresh copy, so that a state kept from one call cannot affect the next. The given model is
-    not modified. `notes` says what had to be measured differently, and why.
+    not modified. `misspelt` lists attributes that look misspelt. `notes` says what had to be
+    measured differently, and why.
     """
 
     def __init__(
@@ -32,6 +34,7 @@ class IsolatedModel:
         self.training = training
         self.interface = interface
         self.notes: list[str] = []
+        self.misspelt = list_misspelt_attributes(model)
         self._needs_fresh_copy = False
         self._module = copy.deepcopy(model).train(training)
         self._convert_to_float64(x)

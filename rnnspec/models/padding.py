@@ -20,8 +20,13 @@ DEFAULT_TOLERANCE = 1e-3
 
 
 def can_pad(inputs: Inputs) -> bool:
-    """Return whether a model can know where sequences end: by lengths, or by a padding id."""
+    """Return whether a model can know where sequences end: by lengths, or by a padding id.
+
+    Padding on the left is not at their end: a recurrent layer reads it before them.
+    """
     interface = inputs.interface
+    if interface.is_padded_left:
+        return False
     if interface.call.takes_lengths:
         return inputs.batch > 1
     return interface.padding is not None and interface.takes_tokens

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 
 import torch
@@ -21,12 +22,17 @@ class ParameterGroups:
     cut            its gradient is zero, but another value changes the prediction: something
                    detaches it from the graph
     frozen         `requires_grad` is False
+
+    `frozen_idle` are the frozen ones of which another value changes no bit either, and `misspelt`
+    the attributes of torch's own modules that have no effect, each with the name that was meant.
     """
 
     participating: tuple[str, ...]
     idle: tuple[str, ...]
     cut: tuple[str, ...]
     frozen: tuple[str, ...]
+    frozen_idle: tuple[str, ...] = ()
+    misspelt: tuple[tuple[str, str], ...] = ()
 
 
 def group_parameters(copies: list[IsolatedModel], inputs: Inputs) -> ParameterGroups:
@@ -40,16 +46,46 @@ def group_parameters(copies: list[IsolatedModel], inputs: Inputs) -> ParameterGr
     effective: set[str] = set()
     for seed, isolated in enumerate(copies):
         participating |= _find_with_gradient(isolated, inputs.draw(seed + 100))
-    undecided = set(named) - participating - set(frozen)
+    undecided = set(named) - participating
     for seed, isolated in enumerate(copies):
         effective |= _find_with_effect(isolated, inputs.draw(seed + 100), undecided)
-    rest = [name for name in named if name in undecided]
+    rest = [name for name in named if name in undecided and name not in frozen]
     return ParameterGroups(
         tuple(name for name in named if name in participating),
         tuple(name for name in rest if name not in effective),
         tuple(name for name in rest if name in effective),
         frozen,
+        tuple(name for name in frozen if name not in effective),
+        _list_misspelt(copies, inputs, {*named} - effective - participating),
     )
+
+
+def _list_misspelt(
+    copies: list[IsolatedModel], inputs: Inputs, idle: set[str]
+) -> tuple[tuple[str, str], ...]:
+    """Return the attributes that look misspelt, and are no parameters that have an effect."""
+    first = copies[0]
+    return tuple(
+        (name, meant)
+        for name, meant in first.misspelt
+        if name in idle or not _has_effect(first, inputs.draw(100), name)
+    )
+
+
+def _has_effect(isolated: IsolatedModel, x: Tensor, name: str) -> bool:
+    """Return whether another value of an attribute changes the prediction."""
+    module = copy.deepcopy(isolated.prepare_module())
+    prefix, _, attribute = name.rpartition(".")
+    if attribute in dict(module.named_parameters()) or name in dict(module.named_parameters()):
+        return True
+    try:
+        owner = module.get_submodule(prefix)
+    except AttributeError:  # an attribute of a parameter, which computes nothing
+        return False
+    with torch.no_grad():
+        before = isolated.run_module(module, x)
+        setattr(owner, attribute, getattr(owner, attribute) + 1.0)
+        return not torch.equal(before, isolated.run_module(module, x))
 
 
 def _find_with_gradient(isolated: IsolatedModel, x: Tensor) -> set[str]:

@@ -98,7 +98,7 @@ def _format_advice(readout: ReadoutMap) -> list[str]:
     for advice in list_advice(readout):
         lines += [
             f"{advice.level}  {advice.rule}",
-            f"  {advice.problem}",
+            f"  {advice.text}",
             f"  try  {advice.remedy}",
         ]
     return lines

@@ -144,6 +144,17 @@ for name in {names}:
     gradient = named[name].grad
     assert gradient is not None and gradient.any(), f"{{name}} takes no part\""""
 
+CHANGE_PARAMETERS = """\
+before = predict(model, x)
+with torch.no_grad():
+    for name in {names}:
+        model.get_parameter(name).add_(1.0)
+assert not {names} or not torch.equal(before, predict(model, x))
+for name in {misspelt}:
+    owner, _, attribute = name.rpartition(".")
+    owner = dict([*model.named_modules(), *model.named_parameters()])[owner]
+    assert attribute not in {{*vars(owner), *getattr(owner, "_parameters", ())}}, name"""
+
 COMPARE_READOUTS = """\
 {first} = predict(model, x)
 model.{name} = not model.{name}
@@ -242,6 +253,12 @@ def change_positions(case: ModelCase, positions: Sequence[int]) -> Snippet:
 def reach_parameters(names: Sequence[str]) -> Snippet:
     """Assert that these parameters have a gradient that is not zero."""
     return Snippet(REACH_PARAMETERS).format(names=list(names))
+
+
+def change_parameters(names: Sequence[str], misspelt: Sequence[tuple[str, str]]) -> Snippet:
+    """Assert that frozen parameters have an effect, and that no attribute is misspelt."""
+    wrong = [name for name, _ in misspelt]
+    return Snippet(CHANGE_PARAMETERS).format(names=list(names), misspelt=wrong)
 
 
 def compare_readouts(name: str, readout: Readout) -> Snippet:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -9,12 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
+from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
 from rnnspec.models.inputs import Inputs
 from rnnspec.models.isolated import IsolatedModel
 from rnnspec.models.layers import Layer, find_layers
 from rnnspec.models.reach import ReadoutReader, sum_with_weights
+from rnnspec.models.source import SourceLine, find_source_line
 
 
 class LayerResult(Enum):
@@ -31,7 +34,8 @@ class Tap:
     `steps` holds (step, direction) pairs of the layer's output. `states` holds (layer, direction)
     pairs of h_n, and of c_n for an LSTM. `crosses` holds the results of which a prediction takes
     another sample's. `along_batch` says that the layer's time dimension has the size of the batch,
-    and its batch dimension another one.
+    and its batch dimension another one. `uses` are the lines of the model's source that take
+    something out of the layer's results, in order.
     """
 
     layer: Layer
@@ -39,6 +43,35 @@ class Tap:
     states: tuple[tuple[int, int], ...]
     crosses: tuple[LayerResult, ...]
     along_batch: bool
+    uses: tuple[SourceLine, ...] = ()
+
+
+class UseRecorder(TorchFunctionMode):
+    """Records the lines of source that do something with the results of a layer."""
+
+    def __init__(self, leaves: ResultLeaves) -> None:
+        super().__init__()
+        self.leaves = leaves
+        self.lines: list[SourceLine] = []
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        """Run a function of torch, and take note of its line if it reads a result."""
+        name = getattr(function, "__name__", "")
+        if name not in ("__get__", "size", "dim", "clone", "detach") and self._is_given(args):
+            line = find_source_line()
+            self.lines += [] if line is None else [line]
+        return function(*args, **(kwargs or {}))
+
+    def _is_given(self, values: Any) -> bool:
+        results = [self.leaves.output, *self.leaves.states]
+        return any(
+            self._is_given(value)
+            if isinstance(value, tuple | list)
+            else any(value is result for result in results if result is not None)
+            for value in values
+        )
 
 
 class ResultLeaves:
@@ -102,6 +135,7 @@ def _join_pair(one: Tap, other: Tap) -> Tap:
         tuple(sorted({*one.states, *other.states})),
         tuple(result for result in LayerResult if result in crosses),
         one.along_batch,
+        one.uses,
     )
 
 
@@ -111,7 +145,8 @@ def _find_tap(
     leaves = ResultLeaves(layer)
     x = reader.inputs.draw(seed)
     try:
-        prediction = reader.put_batch_first(isolated(x, leaves.register_hooks))
+        with UseRecorder(leaves) as recorder:
+            prediction = reader.put_batch_first(isolated(x, leaves.register_hooks))
     except (TypeError, ValueError):  # the layer does not return (output, states)
         return None
     output = leaves.output
@@ -122,7 +157,7 @@ def _find_tap(
         _find_taken(sum_with_weights(prediction[sample]), leaves)
         for sample in range(reader.inputs.batch)
     ]
-    return _make_tap(layer, reader.inputs, leaves, taken)
+    return _make_tap(layer, reader.inputs, leaves, taken, recorder.lines)
 
 
 def _find_taken(target: Tensor, leaves: ResultLeaves) -> tuple[Tensor, Tensor]:
@@ -147,7 +182,11 @@ def _find_taken(target: Tensor, leaves: ResultLeaves) -> tuple[Tensor, Tensor]:
 
 
 def _make_tap(
-    layer: Layer, inputs: Inputs, leaves: ResultLeaves, taken: list[tuple[Tensor, Tensor]]
+    layer: Layer,
+    inputs: Inputs,
+    leaves: ResultLeaves,
+    taken: list[tuple[Tensor, Tensor]],
+    lines: Sequence[SourceLine],
 ) -> Tap:
     outputs = torch.stack([pair[0] for pair in taken])
     states = torch.stack([pair[1] for pair in taken])
@@ -160,6 +199,7 @@ def _make_tap(
         _list_pairs(states.any(0).any(0)),
         tuple(result for result, tensor in by_result.items() if _has_other_samples(tensor)),
         len(shape) == 3 and shape[time] == inputs.batch and shape[batch] != inputs.batch,
+        tuple(dict.fromkeys(lines)),
     )
 
 

@@ -337,6 +337,10 @@ def _explain_doubt(report: Report) -> str:
         return "no rule applies"
     if report.stopped:
         return "the run was stopped early"
+    errors = sum(each.verdict is Verdict.CHECKER_ERROR for each in report.results)
+    if errors:
+        rules = "1 rule" if errors == 1 else f"{errors} rules"
+        return f"rnnspec itself failed in {rules}, which says nothing about it; please report that"
     unreached = sum(result.verdict is Verdict.UNREACHED for result in report.results)
     rules = "1 rule was" if unreached == 1 else f"{unreached} rules were"
     return f"{rules} not reached often enough"

@@ -112,7 +112,8 @@ def test_the_remedy_for_padding_is_packing() -> None:
 def test_a_gru_unpacked_as_a_pair_is_explained() -> None:
     (advice,) = list_advice(measure_readout(bugs.StatesUnpackedAsPair()))
     assert advice.problem.endswith(
-        "GRU returns a single state h_n, not a pair: unpacked as (h, c), h is only its first entry."
+        "GRU returns a single state h_n, not a pair: unpacked as (h, c), h is only its first "
+        "entry. rnn.weight_ih_l0_reverse and 3 others are never trained."
     )
 
 
@@ -277,7 +278,9 @@ def test_the_map_as_text() -> None:
         "  idle        rnn.weight_hh_l0_reverse\n"
         "SHOULD  readout.complete\n"
         "  The backward half of rnn's output at the last step has read only the last position; "
-        "what the backward direction computes from the earlier positions is lost.\n"
+        "what the backward direction computes from the earlier positions is lost. "
+        "rnn.weight_hh_l0_reverse is never trained.\n"
+        "  line 147 of tutorial.py: return output[:, -1, :]\n"
         "  try  _, h_n = self.rnn(x); features = torch.cat([h_n[-2], h_n[-1]], dim=-1)\n"
     )
 

@@ -32,13 +32,14 @@ CHANGES = 5
 class StateMismatch:
     """Records an initial state whose attribute ("device" or "dtype") differs from the input's.
 
-    `message` describes the last one that was given to a recurrent layer or cell; it is empty if
-    there was none.
+    `message` describes the last one that was given to a recurrent layer or cell, and `remedy` says
+    what to write instead; they are empty if there was none.
     """
 
     def __init__(self, attribute: str) -> None:
         self.attribute = attribute
         self.message = ""
+        self.remedy = ""
 
     def register_hooks(self, model: nn.Module) -> None:
         """Register hooks on every recurrent module; they are never removed."""
@@ -57,6 +58,11 @@ class StateMismatch:
                     self.message = (
                         f"{name} is given an initial state with {self.attribute} {got}; "
                         f"expected {expected}, as for its input"
+                    )
+                    sizes = ", ".join(map(str, state.shape))
+                    self.remedy = (
+                        f"\n  try            x.new_zeros({sizes}), x being the input of {name}; "
+                        f"or leave it out, self.{name}(x) starts from zeros"
                     )
 
         return compare
@@ -80,12 +86,13 @@ def state_device(observation: ModelObservation) -> None:
         prediction = observation.call_model(model, observation.draw_input().to("meta"))
     except Exception as error:  # the model may raise anything
         if mismatch.message:
-            message = f"{mismatch.message}. The model raises {describe_error(error)}"
+            raised = f"The model raises {describe_error(error)}"
+            message = f"{mismatch.message}. {raised}{mismatch.remedy}"
             raise Violation(message, snippets.META_DEVICE) from error
         _check_with_default_device(observation, error)
         return
     if mismatch.message:
-        raise Violation(mismatch.message, snippets.META_DEVICE)
+        raise Violation(mismatch.message + mismatch.remedy, snippets.META_DEVICE)
     if prediction.device.type != "meta":
         raise Violation(
             f"for a model and an input on the meta device, the prediction is on "
@@ -109,7 +116,7 @@ def state_dtype(observation: ModelObservation) -> None:
     with suppress(Exception):  # model.float64 reports a failure with correct states
         observation.call_model(model, _convert_to_float64(observation.draw_input()))
     if mismatch.message:
-        raise Violation(mismatch.message, snippets.STATE_DTYPE)
+        raise Violation(mismatch.message + mismatch.remedy, snippets.STATE_DTYPE)
 
 
 @rule("model.float64", id="model.float64")

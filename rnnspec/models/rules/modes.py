@@ -9,6 +9,8 @@ from rnnspec import oracle
 from rnnspec.models import snippets
 from rnnspec.models.call import describe_error
 from rnnspec.models.isolated import fork_random_numbers
+from rnnspec.models.kept import copy_attributes, describe_kept_state
+from rnnspec.models.layers import find_layers
 from rnnspec.models.observation import ModelObservation, NotApplicable
 from rnnspec.rulekit.rule import rule
 from rnnspec.rulekit.snippet import Snippet
@@ -81,14 +83,21 @@ def repeatable(observation: ModelObservation) -> None:
     observation.require_prediction()
     model = observation.build_model()
     x = observation.draw_input()
+    before = copy_attributes(model)
     first = _predict_with_seed(observation, model, x, 1)
+    after = copy_attributes(model)
     _predict_with_seed(observation, model, observation.draw_input(seed_offset=1), 2)
-    _assert_same_predictions(
-        first,
-        _predict_with_seed(observation, model, x, 3),
-        ("in the first call", "in the second call with the same input"),
-        snippets.repeat_call(observation.case),
-    )
+    layer = next((each.name for each in find_layers(model)), "")
+    try:
+        _assert_same_predictions(
+            first,
+            _predict_with_seed(observation, model, x, 3),
+            ("in the first call", "in the second call with the same input"),
+            snippets.repeat_call(observation.case),
+        )
+    except Violation as violation:
+        kept = describe_kept_state(before, after, layer)
+        raise Violation(f"{violation.message}{kept}", violation.snippet) from violation
 
 
 @rule("model.input-kept", id="model.input-kept")

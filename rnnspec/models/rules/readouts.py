@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import nn
 
 from rnnspec.models import snippets
 from rnnspec.models.advice import Advice, list_advice
@@ -15,6 +16,8 @@ from rnnspec.models.reach import ReadoutReader, measure_reach
 from rnnspec.rulekit.rule import rule
 from rnnspec.rulekit.snippet import Snippet
 from rnnspec.rulekit.violation import Violation
+
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
 @rule("model.samples-independent", id="model.samples-independent")
@@ -36,8 +39,9 @@ def samples_in_training(observation: ModelObservation) -> None:
 
     The check is the same as in evaluation mode, with the same random numbers in every call.
 
-    Catches batch normalisation, which makes a prediction depend on the rest of the batch; some
-    models intend that.
+    Batch normalisation, which does that by design, is a note and no violation.
+
+    Catches a mean or a mixture over the samples that is only made in training mode.
     """
     if observation.readout_map.samples_mix:
         raise NotApplicable.because_of("model.samples-independent or readout.samples")
@@ -50,6 +54,16 @@ def samples_in_training(observation: ModelObservation) -> None:
     reached = measure_reach(isolated, reader, case.seed).samples
     reached &= ~torch.eye(case.batch, dtype=torch.bool)
     if bool(reached.any()):
+        norms = {
+            type(each).__name__
+            for each in isolated.module.modules()
+            if isinstance(each, BATCH_NORMS)
+        }
+        if norms:
+            raise NotApplicable(
+                f"nn.{min(norms)} takes statistics over the batch in training mode, by design; "
+                "nn.LayerNorm does not"
+            )
         source, target = reached.nonzero()[0].tolist()
         raise Violation(
             f"in training mode, changing sample {source} changes the prediction for sample "
@@ -118,6 +132,8 @@ def padding(observation: ModelObservation) -> None:
 
     Catches `output[:, -1]`, h_n or a mean over time, taken from a padded batch that was not packed.
     """
+    if observation.interface.is_padded_left:
+        raise NotApplicable("the data is padded on the left, which is not the end of a sequence")
     if observation.readout_map.padding is None:
         raise NotApplicable(
             "the model takes no lengths and declares no padding id (nn.Embedding's padding_idx)"
@@ -129,7 +145,7 @@ def _fail_on_advice(observation: ModelObservation, rule_id: str) -> None:
     """Raise Violation if there is advice that belongs to a rule."""
     found = [advice for advice in list_advice(observation.readout_map) if advice.rule == rule_id]
     if found:
-        lines = [f"{advice.problem}\n  try            {advice.remedy}" for advice in found]
+        lines = [f"{advice.text}\n  try            {advice.remedy}" for advice in found]
         raise Violation("\n  ".join(lines), _write_snippet(observation, found[0]))
 
 
@@ -157,6 +173,9 @@ def _write_snippet(observation: ModelObservation, advice: Advice) -> Snippet:
         return snippets.append_padding(case, lengths, padding_id, takes_lengths=takes_lengths)
     if advice.rule == "model.gradients-reach":
         return snippets.reach_parameters(readout_map.parameters.cut)
+    if advice.rule == "readout.parameters" and not advice.explains:
+        groups = readout_map.parameters
+        return snippets.change_parameters(groups.frozen_idle, groups.misspelt)
     if advice.explains:
         return snippets.reach_parameters(advice.explains)
     return snippets.change_positions(case, readout_map.unread)

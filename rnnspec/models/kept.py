@@ -1,0 +1,104 @@
+"""Find what a model keeps from one call to the next, and attributes that have no effect."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from rnnspec.errors import suggest_similar
+
+KEPT = "self.{name} is kept from one call to the next, so a prediction depends on earlier batches."
+RESET = (
+    "output, state = self.{layer}(x) starts from zeros. To carry a state on purpose, take it as an "
+    "argument and return it, def forward(self, x, state=None), and let the caller detach() it"
+)
+
+OWN = (nn.Embedding, nn.Linear, nn.LayerNorm, nn.RNNBase, nn.RNNCellBase)
+"""The modules of torch in which a misspelt attribute is looked for."""
+
+CELL_WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+
+Kept = dict[str, tuple[Tensor, ...]]
+"""Copies of the tensors in each attribute, by its name."""
+
+
+def copy_attributes(model: nn.Module) -> Kept:
+    """Return copies of the tensors that the modules of a model have as attributes and buffers."""
+    found: Kept = {}
+    for prefix, module in model.named_modules():
+        values = {**vars(module), **dict(module.named_buffers(recurse=False))}
+        for name, value in values.items():
+            tensors = tuple(_list_tensors(value))
+            if tensors and not name.startswith("_"):
+                full = f"{prefix}.{name}" if prefix else name
+                found[full] = tuple(each.detach().clone() for each in tensors)
+    return found
+
+
+def find_changed(before: Kept, after: Kept) -> list[str]:
+    """Return the names of the attributes that are new or have other values."""
+    return [name for name, tensors in after.items() if not _are_equal(before.get(name), tensors)]
+
+
+def describe_kept_state(before: Kept, after: Kept, layer: str) -> str:
+    """Return a sentence about a state that is kept, with its remedy, or an empty string."""
+    changed = [
+        name
+        for name in find_changed(before, after)
+        if any(each.is_floating_point() for each in after[name])
+    ]
+    if not changed:
+        return ""
+    remedy = RESET.format(layer=layer or "rnn")
+    return f"\n  {KEPT.format(name=changed[0])}\n  try            {remedy}"
+
+
+def list_misspelt_attributes(model: nn.Module) -> list[tuple[str, str]]:
+    """Return tensors assigned to torch's own modules under a name that they do not have.
+
+    Each is a pair of the name and of the name that was probably meant, such as `emb.weights` and
+    `weight`; and likewise attributes of parameters, such as `emb.weight.require_grad`.
+    """
+    found = []
+    for prefix, module in model.named_modules():
+        own = isinstance(module, OWN) and type(module).__module__.startswith("torch.nn.modules")
+        dotted = f"{prefix}." if prefix else ""
+        for name, value in {**vars(module), **module._parameters}.items() if own else ():
+            meant = _find_meant(name, _list_weights(module))
+            if isinstance(value, Tensor) and meant:
+                found.append((f"{dotted}{name}", meant))
+        for name, parameter in module.named_parameters(recurse=False):
+            for attribute in vars(parameter):
+                meant = _find_meant(attribute, ["requires_grad"])
+                if meant:
+                    found.append((f"{dotted}{name}.{attribute}", meant))
+    return found
+
+
+def _list_weights(module: nn.Module) -> list[str]:
+    """Return the documented names of the parameters of torch's own modules."""
+    return [*getattr(module, "_flat_weights_names", ()), *CELL_WEIGHTS, "weight", "bias"]
+
+
+def _find_meant(name: str, known: list[str]) -> str:
+    """Return the known name that another name resembles, or an empty string if it is known."""
+    if name in known or name.startswith("_"):
+        return ""
+    suggestion = suggest_similar(name, known)
+    return suggestion.split("'")[1] if suggestion else ""
+
+
+def _list_tensors(value: object) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, tuple | list):
+        for item in value:
+            yield from _list_tensors(item)
+
+
+def _are_equal(before: tuple[Tensor, ...] | None, after: tuple[Tensor, ...]) -> bool:
+    if before is None or len(before) != len(after):
+        return False
+    return all(torch.equal(one, other) for one, other in zip(before, after, strict=True))

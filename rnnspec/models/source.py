@@ -1,0 +1,44 @@
+"""Find the line of a model's own source that is being executed."""
+
+from __future__ import annotations
+
+import linecache
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import NamedTuple
+
+import torch
+
+FOREIGN = (str(Path(torch.__file__).parent), str(Path(__file__).parent))
+"""The folders of code that is not the model's: torch, and what calls the model."""
+
+MODELS = ("tutorial.py", "bidirectional.py")
+"""The files among them that hold models."""
+
+
+class SourceLine(NamedTuple):
+    """A line of a file: its path, its number and its text."""
+
+    path: str
+    number: int
+    text: str
+
+    def __str__(self) -> str:
+        return f"line {self.number} of {Path(self.path).name}: {self.text}"
+
+
+def find_source_line() -> SourceLine | None:
+    """Return the innermost line under execution that belongs to the model, if it has a source."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and _is_foreign(frame.f_code.co_filename):
+        frame = frame.f_back
+    if frame is None:
+        return None
+    path, number = frame.f_code.co_filename, frame.f_lineno
+    text = linecache.getline(path, number, frame.f_globals).strip()
+    return SourceLine(path, number, text) if text else None
+
+
+def _is_foreign(path: str) -> bool:
+    return path.startswith(FOREIGN) and not path.endswith(MODELS)

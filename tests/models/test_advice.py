@@ -1,0 +1,218 @@
+"""What a report says about a model: the fault, its line of source, and what to write instead."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from rnnspec.api.model import ModelReport, check_model
+from rnnspec.models import list_advice, measure_readout
+from rnnspec.models.kept import copy_attributes, find_changed, list_misspelt_attributes
+from rnnspec.report.console import format_report
+from rnnspec.report.data import RunVerdict, Verdict
+from rnnspec.selftest import model_bugs_calls, model_bugs_readout
+from rnnspec.selftest.model_forms import Classifier, LabelsOfLengths, WithLengths
+from rnnspec.selftest.model_plain import HIDDEN, LastStep
+
+
+class StartInFront(Classifier):
+    """A start vector stands in front of the sequence, and `batch_first` is missing."""
+
+    settings = {}  # noqa: RUF012 (as in the class that it is derived from)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.start = nn.Parameter(torch.randn(1, 1, 6))
+
+    def forward(self, tokens: Tensor) -> Any:
+        embedded = self.words(tokens)
+        embedded = torch.cat([self.start.expand(len(embedded), -1, -1), embedded], dim=1)
+        return self.scores(self.encoder(embedded)[0][:, -1])
+
+
+class TaggerOverPadding(LabelsOfLengths):
+    """The lengths are not used, so that the backward direction starts in the padding."""
+
+    def forward(self, tokens: Tensor, seq_lengths: Tensor) -> Any:  # type: ignore[override]
+        return self.scores(self.encoder(self.words(tokens))[0])
+
+
+class AttentionOverPadding(WithLengths):
+    """The lengths are not used, so that padded steps take part in the softmax."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weigh = nn.Linear(8, 1)
+
+    def forward(self, tokens: Tensor, lengths: Tensor) -> Any:  # type: ignore[override]
+        output, _ = self.encoder(self.words(tokens))
+        return self.scores((self.weigh(output).softmax(1) * output).sum(1))
+
+
+class Misspelt(Classifier):
+    """Pretrained vectors are assigned to a name that an embedding does not have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words.weights = torch.randn(13, 6)
+        self.words.weight.require_grad = False  # type: ignore[attr-defined]
+
+
+class FrozenAndUnused(Classifier):
+    """A frozen layer that nothing uses."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.extra = nn.Linear(3, 3).requires_grad_(False)
+
+
+class Normalised(Classifier):
+    """Batch normalisation before the scores."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(8)
+
+    def forward(self, tokens: Tensor) -> Any:
+        return self.scores(self.norm(self.encoder(self.words(tokens))[1][-1]))
+
+
+class NoCopies(Classifier):
+    """Cannot be copied, which measuring needs."""
+
+    def __deepcopy__(self, memo: object) -> NoCopies:
+        raise MemoryError("too large to copy")
+
+
+class TwoFaults(model_bugs_readout.LastOfBothDirections, model_bugs_calls.StateInFloat32):
+    """Reads the last step of both directions, and makes a float32 state."""
+
+    def recur(self, embedded: Tensor) -> tuple[Tensor, Tensor]:
+        output, states = self.rnn(embedded, torch.zeros(2, embedded.size(0), HIDDEN))
+        return output, states
+
+
+def check(model: Any, **options: Any) -> ModelReport:
+    return check_model(model, profile="quick", **options)
+
+
+def test_a_forgotten_batch_first_is_named_behind_a_step_in_front() -> None:
+    (advice,) = list_advice(measure_readout(StartInFront()))
+    assert advice.remedy == "self.encoder = GRU(..., batch_first=True)"
+
+
+def test_the_remedy_for_padding_fits_what_is_read() -> None:
+    tagger = list_advice(measure_readout(TaggerOverPadding()))[0]
+    assert tagger.remedy.endswith(
+        "output, _ = pad_packed_sequence(self.encoder(packed)[0], batch_first=True)"
+    )
+    attention = list_advice(measure_readout(AttentionOverPadding()))[0]
+    assert "scores.masked_fill(~mask, float('-inf')) before softmax" in attention.remedy
+    assert "h_n" not in attention.remedy
+
+
+def test_data_that_is_padded_on_the_left_is_not_judged_by_its_end() -> None:
+    assert check(TaggerOverPadding).verdict is RunVerdict.VIOLATES
+    report = check(TaggerOverPadding, padding_side="left")
+    assert report.ok
+    assert "padded on the left" in report.result("readout.padding").message
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        (model_bugs_calls.StateCarried, "self.state is kept from one call to the next"),
+        (model_bugs_calls.RandomState, ""),
+    ],
+)
+def test_a_state_that_is_kept_has_its_own_remedy(model: type[LastStep], name: str) -> None:
+    message = check(model, rules=["model.repeatable"]).result("model.repeatable").message
+    assert name in message
+    assert ("detach()" in message) is bool(name)
+
+
+def test_initial_states_get_a_remedy_as_code() -> None:
+    for model, rule in (
+        (model_bugs_calls.StateInFloat32, "model.state-dtype"),
+        (model_bugs_calls.StateOnDefaultDevice, "model.state-device"),
+    ):
+        message = check(model, rules=["model.state-*"]).result(rule).message
+        assert "try            x.new_zeros(1, 2, 6), x being the input of rnn" in message
+
+
+def test_attributes_without_effect_are_listed_with_what_was_meant() -> None:
+    message = check(Misspelt).result("readout.parameters").message
+    assert "self.words.weights is assigned, and torch reads no such attribute" in message
+    assert "# assign to self.words.weight\n" in message
+    assert "# assign to self.words.weight.requires_grad" in message
+
+
+def test_weights_under_a_new_name_are_not_called_misspelt() -> None:
+    normed = nn.utils.parametrizations.weight_norm(nn.Linear(3, 3))
+    lstm = nn.LSTM(3, 4, 2, bidirectional=True, proj_size=2)
+    own = nn.Sequential(normed, lstm, nn.LSTMCell(3, 4), nn.Embedding(4, 3, padding_idx=0))
+    assert list_misspelt_attributes(own) == []
+
+
+def test_frozen_parameters_without_effect_are_listed() -> None:
+    report = check(FrozenAndUnused)
+    assert report.ok
+    message = report.result("readout.parameters").message
+    assert message.startswith("Frozen, extra.weight and extra.bias cannot change any prediction")
+
+
+@pytest.mark.parametrize("model", [Misspelt, FrozenAndUnused])
+def test_the_program_shows_what_has_no_effect(model: type[nn.Module]) -> None:
+    program = check(model, rules=["readout.parameters"]).result("readout.parameters").repro
+    assert program is not None
+    with pytest.raises(AssertionError):
+        exec(compile(program, "program", "exec"), {})
+    correct = program.replace(f"import {model.__name__}", f"import Classifier as {model.__name__}")
+    correct = correct.replace("['extra.weight', 'extra.bias']", "[]")
+    exec(compile(correct, "program", "exec"), {})
+
+
+def test_batch_statistics_are_a_note() -> None:
+    report = check(Normalised, strict=True)
+    assert report.ok
+    result = report.result("model.samples-in-training")
+    assert result.verdict is Verdict.NOT_APPLICABLE
+    assert result.message.startswith("nn.BatchNorm1d takes statistics over the batch")
+
+
+def test_the_line_of_the_models_own_source_is_said() -> None:
+    message = check(model_bugs_readout.StatesViewed).result("readout.samples").message
+    assert "of model_bugs_readout.py: return states.view(output.size(0), -1)\n" in message
+    (advice,) = list_advice(measure_readout(model_bugs_readout.LastOfBothDirections()))
+    assert advice.where.endswith("model_plain.py: return output[:, -1]")
+    assert advice.problem.endswith("rnn.weight_hh_l0_reverse is never trained.")
+
+
+def test_the_read_out_comes_before_what_is_portable() -> None:
+    report = check(TwoFaults)
+    assert [fault.rule for fault in report.faults] == [
+        "readout.complete",
+        "model.state-device",
+        "model.state-dtype",
+    ]
+    text = format_report(report)
+    assert text.index("FAIL  readout.complete") < text.index("FAIL  model.state-dtype")
+
+
+def test_a_failure_of_the_checker_is_told_as_one() -> None:
+    report = check(NoCopies, rules=["readout.*"])
+    assert (report.verdict, report.exit_status) == (RunVerdict.INCONCLUSIVE, 3)
+    text = format_report(report)
+    assert "violates" not in text
+    assert "rnnspec itself failed in 4 rules" in text.splitlines()[-1]
+
+
+def test_what_changes_in_a_call_is_found() -> None:
+    model = model_bugs_calls.StateCarried()
+    before = copy_attributes(model)
+    model(torch.zeros(2, 3, dtype=torch.long))
+    assert find_changed(before, copy_attributes(model)) == ["state"]
+    assert find_changed(before, before) == []
