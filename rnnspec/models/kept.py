@@ -65,7 +65,8 @@ def list_misspelt_attributes(model: nn.Module) -> list[tuple[str, str]]:
     for prefix, module in model.named_modules():
         own = isinstance(module, OWN) and type(module).__module__.startswith("torch.nn.modules")
         dotted = f"{prefix}." if prefix else ""
-        for name, value in {**vars(module), **module._parameters}.items() if own else ():
+        values = {**vars(module), **dict(module.named_parameters(recurse=False))}
+        for name, value in values.items() if own else ():
             meant = _find_meant(name, _list_weights(module))
             if isinstance(value, Tensor) and meant:
                 found.append((f"{dotted}{name}", meant))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
 import linecache
-import sys
 from pathlib import Path
 from types import FrameType
 from typing import NamedTuple
@@ -30,7 +30,7 @@ class SourceLine(NamedTuple):
 
 def find_source_line() -> SourceLine | None:
     """Return the innermost line under execution that belongs to the model, if it has a source."""
-    frame: FrameType | None = sys._getframe(1)
+    frame: FrameType | None = inspect.currentframe()
     while frame is not None and _is_foreign(frame.f_code.co_filename):
         frame = frame.f_back
     if frame is None:

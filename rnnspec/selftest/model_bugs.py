@@ -5,11 +5,22 @@ Their docstrings are written and read as those of the bugs of layers, see `rnnsp
 
 from __future__ import annotations
 
-from rnnspec.selftest import model_bugs_calls, model_bugs_readout, model_bugs_shapes
-from rnnspec.selftest.model_plain import LastStep
+from torch import nn
 
-BUGS: tuple[type[LastStep], ...] = (
+from rnnspec.selftest import (
+    model_bugs_calls,
+    model_bugs_kinds,
+    model_bugs_lengths,
+    model_bugs_readout,
+    model_bugs_shapes,
+    model_bugs_use,
+)
+
+BUGS: tuple[type[nn.Module], ...] = (
     *model_bugs_shapes.BUGS,
     *model_bugs_readout.BUGS,
     *model_bugs_calls.BUGS,
+    *model_bugs_kinds.BUGS,
+    *model_bugs_use.BUGS,
+    *model_bugs_lengths.BUGS,
 )

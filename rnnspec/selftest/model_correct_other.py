@@ -191,6 +191,18 @@ class EveryState(LastStep):
         return states.transpose(0, 1).flatten(1)
 
 
+class Normalised(LastStep):
+    """Batch normalisation before the linear layer, which mixes samples in training by design."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(HIDDEN)
+
+    def read(self, output: Tensor, states: Tensor) -> Tensor:
+        normalised: Tensor = self.norm(super().read(output, states))
+        return normalised
+
+
 CORRECT: tuple[type[nn.Module], ...] = (
     LanguageModel,
     PackedMaximum,
@@ -203,4 +215,5 @@ CORRECT: tuple[type[nn.Module], ...] = (
     ZeroHead,
     CellState,
     EveryState,
+    Normalised,
 )

@@ -37,6 +37,8 @@ def causal(observation: ModelObservation) -> None:
         raise NotApplicable(
             "the model reads the sequence in both directions, with unidirectional layers"
         )
+    if observation.readout_map.samples_mix:
+        raise NotApplicable.because_of("model.samples-independent or readout.samples")
     for position, row in enumerate(observation.readout_map.reach):
         earlier = [step for step in range(position) if row[step]]
         if earlier:

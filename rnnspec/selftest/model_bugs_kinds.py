@@ -1,0 +1,290 @@
+"""Models with a planted bug in what they read of an LSTM, a GRU or a stack."""
+
+# ruff: noqa: D102  (the class docstring says what its methods do wrong)
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from rnnspec.selftest.model_plain import HIDDEN, EveryStep, LastStep, Layer
+
+BOTH = {"bidirectional": True}
+DEEP = {"num_layers": 2}
+
+
+class FirstStepGRU(LastStep):
+    """The model reads step 0 of a GRU, which has seen only the first id;
+    readout.complete sees it.
+    """
+
+    layer: ClassVar[Layer] = nn.GRU
+
+    def read(self, output: Tensor, states: Tensor) -> Tensor:
+        return output[:, 0]
+
+
+class MiddleStep(LastStep):
+    """The model reads the middle step of an LSTM, which has seen no later id;
+    readout.complete sees it.
+    """
+
+    layer: ClassVar[Layer] = nn.LSTM
+
+    def read(self, output: Tensor, states: Tensor) -> Tensor:
+        return output[:, output.size(1) // 2]
+
+
+class LastThreeIds(LastStep):
+    """The model reads only the last three ids; readout.complete sees it."""
+
+    layer: ClassVar[Layer] = nn.LSTM
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        return super().embed(tokens[:, -3:])
+
+
+class EverySecondId(LastStep):
+    """A stride leaves out every second id; readout.complete sees it."""
+
+    layer: ClassVar[Layer] = nn.GRU
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        return super().embed(tokens[:, ::2])
+
+
+class LowerStateLSTM(LastStep):
+    """The model reads `h_n[0]` of a stack of LSTM layers, which is the state of the lower layer;
+    readout.complete sees it.
+    """
+
+    layer: ClassVar[Layer] = nn.LSTM
+    options: ClassVar[dict[str, Any]] = DEEP
+
+    def read(self, output: Tensor, states: Any) -> Tensor:
+        state: Tensor = states[0][0]
+        return state
+
+
+class LowerStateGRU(LastStep):
+    """The model reads `h_n[0]` of a stack of GRU layers; readout.complete sees it."""
+
+    layer: ClassVar[Layer] = nn.GRU
+    options: ClassVar[dict[str, Any]] = DEEP
+
+    def read(self, output: Tensor, states: Tensor) -> Tensor:
+        return states[0]
+
+
+class LowerCellState(LastStep):
+    """The model reads `c_n[0]` of a stack of LSTM layers, which is that of the lower layer;
+    readout.complete sees it.
+    """
+
+    layer: ClassVar[Layer] = nn.LSTM
+    options: ClassVar[dict[str, Any]] = DEEP
+
+    def read(self, output: Tensor, states: Any) -> Tensor:
+        cell: Tensor = states[1][0]
+        return cell
+
+
+class OneDirectionLSTM(LastStep):
+    """The model reads `h_n[-1]` of a bidirectional LSTM, which is the backward direction only;
+    readout.complete sees it.
+    """
+
+    layer: ClassVar[Layer] = nn.LSTM
+    options: ClassVar[dict[str, Any]] = BOTH
+
+    def read(self, output: Tensor, states: Any) -> Tensor:
+        state: Tensor = states[0][-1]
+        return state
+
+
+class OneDirectionOfThree(LastStep):
+    """The model reads `h_n[-2]` of a bidirectional stack of three, the forward direction only;
+    readout.complete sees it.
+    """
+
+    options: ClassVar[dict[str, Any]] = {**BOTH, "num_layers": 3}
+
+    def read(self, output: Tensor, states: Tensor) -> Tensor:
+        return states[-2]
+
+
+class PairOfStates(LastStep):
+    """The h_n of a bidirectional RNN is unpacked as a pair; readout.complete sees it."""
+
+    options: ClassVar[dict[str, Any]] = BOTH
+
+    def read(self, output: Tensor, states: Tensor) -> Any:
+        hidden, _ = states
+        return hidden
+
+
+class PairOfLayers(LastStep):
+    """The h_n of two GRU layers is unpacked as a pair, so that the upper one is not read;
+    readout.complete sees it.
+    """
+
+    layer: ClassVar[Layer] = nn.GRU
+    options: ClassVar[dict[str, Any]] = DEEP
+
+    def read(self, output: Tensor, states: Tensor) -> Any:
+        hidden, _ = states
+        return hidden
+
+
+class SumOfDirectionsAtLast(LastStep):
+    """The two halves of the last step are added, of which the backward one has seen one id;
+    readout.complete sees it.
+    """
+
+    layer: ClassVar[Layer] = nn.GRU
+    options: ClassVar[dict[str, Any]] = {**BOTH, **DEEP}
+
+    def read(self, output: Tensor, states: Tensor) -> Tensor:
+        return output[:, -1, :HIDDEN] + output[:, -1, HIDDEN:]
+
+
+class LastOfProjected(LastStep):
+    """The last step of a bidirectional LSTM with a projection is read; readout.complete sees it."""
+
+    layer: ClassVar[Layer] = nn.LSTM
+    options: ClassVar[dict[str, Any]] = {**BOTH, "proj_size": 3}
+
+
+class LowerStateOfProjected(LastStep):
+    """The model reads `h_n[0]` of a stack of LSTM layers with a projection;
+    readout.complete sees it.
+    """
+
+    layer: ClassVar[Layer] = nn.LSTM
+    options: ClassVar[dict[str, Any]] = {**DEEP, "proj_size": 3}
+    width: ClassVar[int] = 3
+
+    def read(self, output: Tensor, states: Any) -> Tensor:
+        state: Tensor = states[0][0]
+        return state
+
+
+class BackwardHalfOnly(EveryStep):
+    """A tagger reads only the backward half of the output; readout.complete sees it."""
+
+    layer: ClassVar[Layer] = nn.LSTM
+    options: ClassVar[dict[str, Any]] = BOTH
+
+    def read(self, output: Tensor, states: Tensor) -> Tensor:
+        return output[..., HIDDEN:]
+
+
+class StatesViewedLSTM(LastStep):
+    """`h_n.view(batch, -1)` of an LSTM puts states of different samples into one row;
+    readout.samples sees it.
+    """
+
+    layer: ClassVar[Layer] = nn.LSTM
+    options: ClassVar[dict[str, Any]] = BOTH
+    width: ClassVar[int] = 2 * HIDDEN
+
+    def read(self, output: Tensor, states: Any) -> Tensor:
+        viewed: Tensor = states[0].view(output.size(0), -1)
+        return viewed
+
+
+class CellStatesViewed(StatesViewedLSTM):
+    """`c_n.view(batch, -1)` puts states of different samples into one row;
+    readout.samples sees it.
+    """
+
+    def read(self, output: Tensor, states: Any) -> Tensor:
+        viewed: Tensor = states[1].view(output.size(0), -1)
+        return viewed
+
+
+class StatesReshapedDeep(LastStep):
+    """`h_n.reshape(-1, layers * units)` of a stack mixes samples; readout.samples sees it."""
+
+    layer: ClassVar[Layer] = nn.GRU
+    options: ClassVar[dict[str, Any]] = DEEP
+    width: ClassVar[int] = 2 * HIDDEN
+
+    def read(self, output: Tensor, states: Tensor) -> Tensor:
+        return states.reshape(-1, 2 * HIDDEN)
+
+
+class AlongTheBatchLSTM(LastStep):
+    """`batch_first` is missing in an LSTM that reads the last step; readout.samples sees it."""
+
+    layer: ClassVar[Layer] = nn.LSTM
+    options: ClassVar[dict[str, Any]] = {"batch_first": False}
+
+
+class AlongTheBatchGRU(LastStep):
+    """`batch_first` is missing in a bidirectional GRU; readout.samples sees it."""
+
+    layer: ClassVar[Layer] = nn.GRU
+    options: ClassVar[dict[str, Any]] = {**BOTH, "batch_first": False}
+    width: ClassVar[int] = 2 * HIDDEN
+
+
+class OutputFlipped(LastStep):
+    """The samples of the output come in reverse order; readout.samples sees it."""
+
+    layer: ClassVar[Layer] = nn.GRU
+
+    def read(self, output: Tensor, states: Tensor) -> Tensor:
+        return super().read(output.flip(0), states)
+
+
+class DividedByTheNorm(LastStep):
+    """The features are divided by the norm of all in the batch;
+    model.samples-independent sees it.
+    """
+
+    layer: ClassVar[Layer] = nn.LSTM
+
+    def read(self, output: Tensor, states: Tensor) -> Any:
+        features = super().read(output, states)
+        return features / features.norm()
+
+
+class DividedByTheSum(LastStep):
+    """The predictions are divided by the sum of all in the batch;
+    model.samples-independent sees it.
+    """
+
+    layer: ClassVar[Layer] = nn.GRU
+
+    def predict(self, features: Tensor) -> Tensor:
+        scores = super().predict(features)
+        return scores / scores.abs().sum()
+
+
+BUGS: tuple[type[LastStep], ...] = (
+    FirstStepGRU,
+    MiddleStep,
+    LastThreeIds,
+    EverySecondId,
+    LowerStateLSTM,
+    LowerStateGRU,
+    LowerCellState,
+    OneDirectionLSTM,
+    OneDirectionOfThree,
+    PairOfStates,
+    PairOfLayers,
+    SumOfDirectionsAtLast,
+    LastOfProjected,
+    LowerStateOfProjected,
+    BackwardHalfOnly,
+    StatesViewedLSTM,
+    CellStatesViewed,
+    StatesReshapedDeep,
+    AlongTheBatchLSTM,
+    AlongTheBatchGRU,
+    OutputFlipped,
+    DividedByTheNorm,
+    DividedByTheSum,
+)

@@ -1,0 +1,296 @@
+"""Models of LSTM and GRU layers with a planted bug in time, dtypes, modes, calls or parameters."""
+
+# ruff: noqa: D102  (the class docstring says what its methods do wrong)
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from rnnspec.selftest.model_plain import EMBEDDING, HIDDEN, OUTPUTS, EveryStep, LastStep, Layer
+
+BOTH = {"bidirectional": True}
+DEEP = {"num_layers": 2}
+
+
+class NextStep(EveryStep):
+    """The predictions of an LSTM are made one step too early; model.causal sees it."""
+
+    layer: ClassVar[Layer] = nn.LSTM
+
+    def read(self, output: Tensor, states: Tensor) -> Tensor:
+        return torch.cat([output[:, 1:], output[:, -1:]], dim=1)
+
+
+class DividedOverTime(EveryStep):
+    """The outputs are divided by their norm over all steps; model.causal sees it."""
+
+    layer: ClassVar[Layer] = nn.GRU
+
+    def read(self, output: Tensor, states: Tensor) -> Any:
+        return output / output.norm(dim=1, keepdim=True)
+
+
+class FinalStateEverywhere(EveryStep):
+    """The final state is added to the output of every step; model.causal sees it."""
+
+    layer: ClassVar[Layer] = nn.GRU
+
+    def read(self, output: Tensor, states: Tensor) -> Tensor:
+        return output + states[-1].unsqueeze(1)
+
+
+class FloatStatesLSTM(LastStep):
+    """Both zero states are created in the default dtype; model.state-dtype sees it."""
+
+    layer: ClassVar[Layer] = nn.LSTM
+
+    def recur(self, embedded: Tensor) -> Any:
+        zeros = torch.zeros(1, embedded.size(0), HIDDEN, device=embedded.device)
+        return self.rnn(embedded, (zeros, zeros))
+
+
+class DefaultDeviceGRU(LastStep):
+    """The zero state of a GRU is created on the default device; model.state-device sees it."""
+
+    layer: ClassVar[Layer] = nn.GRU
+
+    def recur(self, embedded: Tensor) -> Any:
+        zeros = torch.zeros(1, embedded.size(0), HIDDEN, dtype=embedded.dtype)
+        return self.rnn(embedded, zeros)
+
+
+class ThroughHalf(LastStep):
+    """The features are converted to float16 and back; model.float64 sees it."""
+
+    layer: ClassVar[Layer] = nn.LSTM
+
+    def read(self, output: Tensor, states: Tensor) -> Tensor:
+        return super().read(output, states).half().to(output.dtype)
+
+
+class DataOfTheState(LastStep):
+    """The state is read as `.data`, so that nothing before it learns;
+    model.gradients-reach sees it.
+    """
+
+    layer: ClassVar[Layer] = nn.GRU
+
+    def read(self, output: Tensor, states: Tensor) -> Tensor:
+        return states[-1].data
+
+
+class RebuiltTensor(LastStep):
+    """The features are copied into a new tensor, number by number;
+    model.gradients-reach sees it.
+    """
+
+    layer: ClassVar[Layer] = nn.LSTM
+
+    def read(self, output: Tensor, states: Tensor) -> Tensor:
+        return torch.tensor(output[:, -1].tolist()).to(output)
+
+
+class OtherBranchInTraining(LastStep):
+    """In training mode, the mean is read in place of the last step; model.train-eval sees it."""
+
+    layer: ClassVar[Layer] = nn.GRU
+
+    def read(self, output: Tensor, states: Tensor) -> Tensor:
+        return output.mean(1) if self.training else output[:, -1]
+
+
+class DropoutOnEmbedding(LastStep):
+    """Dropout on the embedding is active in eval mode too; model.repeatable sees it."""
+
+    layer: ClassVar[Layer] = nn.LSTM
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        return nn.functional.dropout(super().embed(tokens), 0.3, training=True)
+
+
+class PairCarried(LastStep):
+    """Both states of an LSTM are kept for the next call; model.repeatable sees it."""
+
+    layer: ClassVar[Layer] = nn.LSTM
+    pair: tuple[Tensor, Tensor] | None = None
+
+    def recur(self, embedded: Tensor) -> Any:
+        fits = self.pair is not None and self.pair[0].size(1) == embedded.size(0)
+        given = tuple(each.to(embedded) for each in self.pair or ()) if fits else None
+        output, pair = self.rnn(embedded, given)
+        self.pair = (pair[0].detach(), pair[1].detach())
+        return output, pair
+
+
+class MemoryBuffer(LastStep):
+    """A buffer keeps the mean state of the last batch, from which the next starts;
+    model.repeatable sees it.
+    """
+
+    layer: ClassVar[Layer] = nn.GRU
+    memory: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("memory", torch.zeros(1, 1, HIDDEN))
+
+    def recur(self, embedded: Tensor) -> Any:
+        start = self.memory.expand(-1, embedded.size(0), -1).contiguous()
+        output, states = self.rnn(embedded, start)
+        self.memory = states.detach().mean(1, keepdim=True)
+        return output, states
+
+
+class HeadsInDictionary(LastStep):
+    """The linear layer is kept in a plain dictionary, so that the state_dict lacks it;
+    model.state-dict sees it.
+    """
+
+    layer: ClassVar[Layer] = nn.GRU
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heads = {"scores": self.fc}
+        del self.fc
+
+    def predict(self, features: Tensor) -> Tensor:
+        scores: Tensor = self.heads["scores"].to(features)(features)
+        return scores
+
+
+class SpareLayer(LastStep):
+    """A second LSTM is built and never called; readout.parameters sees it."""
+
+    layer: ClassVar[Layer] = nn.LSTM
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.second = nn.LSTM(HIDDEN, HIDDEN, batch_first=True)
+
+
+class BiasLeftOut(LastStep):
+    """The weight of the linear layer is used without its bias; readout.parameters sees it."""
+
+    layer: ClassVar[Layer] = nn.GRU
+
+    def predict(self, features: Tensor) -> Tensor:
+        return features @ self.fc.weight.T
+
+
+class FrozenSpare(LastStep):
+    """A frozen linear layer is never used; readout.parameters sees it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.spare = nn.Linear(HIDDEN, OUTPUTS).requires_grad_(False)
+
+
+class VectorsNotLoaded(LastStep):
+    """Pretrained vectors are assigned to an attribute that an embedding does not have;
+    readout.parameters sees it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding.weights = torch.randn(self.embedding.weight.shape)
+
+
+class DoubledAtLast(LastStep):
+    """With `all_steps`, the predictions lack a scale of the last-step read-out;
+    model.readouts-agree sees it.
+    """
+
+    layer: ClassVar[Layer] = nn.GRU
+    all_steps = False
+
+    def read(self, output: Tensor, states: Tensor) -> Tensor:
+        return output if self.all_steps else 2 * output[:, -1]
+
+
+class SqueezedState(LastStep):
+    """`h_n.squeeze()` also removes the batch axis of a batch of one; model.batch-of-one sees it."""
+
+    layer: ClassVar[Layer] = nn.GRU
+
+    def read(self, output: Tensor, states: Tensor) -> Tensor:
+        return states.squeeze()
+
+
+class DividedBySteps(LastStep):
+    """The sum over the steps is divided by their number less one, which is zero for one step;
+    model.length-of-one sees it.
+    """
+
+    layer: ClassVar[Layer] = nn.LSTM
+
+    def read(self, output: Tensor, states: Tensor) -> Tensor:
+        return output.sum(1) / (output.size(1) - 1)
+
+
+class TableOfNine(LastStep):
+    """A learned vector is added at each of nine steps, and there is none for later ones;
+    model.lengths sees it.
+    """
+
+    layer: ClassVar[Layer] = nn.LSTM
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.places = nn.Parameter(torch.randn(1, 9, EMBEDDING))
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        return super().embed(tokens) + self.places[:, : tokens.size(1)]
+
+
+class PairOfTheFirstCall(LastStep):
+    """Both zero states are made in the first call, with its batch size;
+    model.batch-sizes sees it.
+    """
+
+    layer: ClassVar[Layer] = nn.LSTM
+    zeros: Tensor | None = None
+
+    def recur(self, embedded: Tensor) -> Any:
+        if self.zeros is None:
+            self.zeros = embedded.new_zeros(1, embedded.size(0), HIDDEN)
+        return self.rnn(embedded, (self.zeros, self.zeros))
+
+
+class UnknownIdsMasked(LastStep):
+    """Ids outside the vocabulary silently become id 1; model.vocabulary sees it."""
+
+    layer: ClassVar[Layer] = nn.GRU
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        is_known = (tokens >= 0) & (tokens < self.embedding.num_embeddings)
+        return super().embed(torch.where(is_known, tokens, torch.ones_like(tokens)))
+
+
+BUGS: tuple[type[LastStep], ...] = (
+    NextStep,
+    DividedOverTime,
+    FinalStateEverywhere,
+    FloatStatesLSTM,
+    DefaultDeviceGRU,
+    ThroughHalf,
+    DataOfTheState,
+    RebuiltTensor,
+    OtherBranchInTraining,
+    DropoutOnEmbedding,
+    PairCarried,
+    MemoryBuffer,
+    HeadsInDictionary,
+    SpareLayer,
+    BiasLeftOut,
+    FrozenSpare,
+    VectorsNotLoaded,
+    DoubledAtLast,
+    SqueezedState,
+    DividedBySteps,
+    TableOfNine,
+    PairOfTheFirstCall,
+    UnknownIdsMasked,
+)
