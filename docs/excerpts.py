@@ -18,6 +18,8 @@ ROOT = Path(__file__).parents[1]
 ENVIRONMENT = {"NO_COLOR": "1", "COLUMNS": "100", "OMP_NUM_THREADS": "1"}
 PROLOGUE = "import cog, excerpts\ndef show(*given): cog.outl(excerpts.quote_code(*given))\n"
 RUN = "def run(command): cog.outl(excerpts.quote_run(command))\n"
+FAULT = "def run_fault(target): cog.outl(excerpts.quote_fault(target))\n"
+FAULT_LINES = 10
 
 
 def fill_page(page: str, *, runs: bool) -> str:
@@ -25,10 +27,10 @@ def fill_page(page: str, *, runs: bool) -> str:
 
     A page that shows runs of commands is returned unchanged unless `runs`.
     """
-    if not runs and "[[[cog run(" in page:
+    if not runs and ("[[[cog run(" in page or "[[[cog run_fault(" in page):
         return page
     cog = Cog()
-    cog.options.prologue = PROLOGUE + RUN
+    cog.options.prologue = PROLOGUE + RUN + FAULT
     cog.options.include_path = [str(ROOT / "docs")]
     filled: str = cog.process_string(page)
     return filled
@@ -69,6 +71,15 @@ def _list_names(node: ast.stmt) -> list[str]:
 def quote_run(command: str) -> str:
     """Return a command and its output as a block of console text."""
     return f"```console\n$ {command}\n{run_command(command)}\n```"
+
+
+def quote_fault(target: str) -> str:
+    """Return the check of a model and the first lines of its report, from the fault on."""
+    command = f"rnnspec check-model {target}"
+    lines = run_command(f"{command} --profile quick").splitlines()
+    first = next(index for index, line in enumerate(lines) if line.startswith("FAIL"))
+    shown = lines[first : first + FAULT_LINES]
+    return "\n".join(["```console", f"$ {command}", "...", *shown, "...", "```"])
 
 
 def run_command(command: str) -> str:

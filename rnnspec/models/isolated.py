@@ -103,9 +103,12 @@ class IsolatedModel:
 
     def _convert_to_float64(self, x: Tensor) -> None:
         original = self._module
-        self._module = copy.deepcopy(original).double()
+        converted = copy.deepcopy(original).double()
+        self._module = copy.deepcopy(converted)  # a call may leave a state that cannot be copied
         try:
-            self(x)
+            with torch.no_grad():
+                self(x)
+            self._module = converted
         except Exception as error:  # the model may raise anything
             self._module = original
             self.notes.append(

@@ -17,6 +17,9 @@ from rnnspec.rulekit.rule import rule
 from rnnspec.rulekit.snippet import Snippet
 from rnnspec.rulekit.violation import Violation
 
+LONG = 84
+"""Remedies that are as long take several lines."""
+
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
@@ -145,8 +148,15 @@ def _fail_on_advice(observation: ModelObservation, rule_id: str) -> None:
     """Raise Violation if there is advice that belongs to a rule."""
     found = [advice for advice in list_advice(observation.readout_map) if advice.rule == rule_id]
     if found:
-        lines = [f"{advice.text}\n  try            {advice.remedy}" for advice in found]
+        lines = [
+            f"{advice.text}\n  try            {_break_lines(advice.remedy)}" for advice in found
+        ]
         raise Violation("\n  ".join(lines), _write_snippet(observation, found[0]))
+
+
+def _break_lines(remedy: str) -> str:
+    """Return long code with each statement on a line of its own."""
+    return remedy if len(remedy) < LONG else remedy.replace("; ", f"\n{'':17}")
 
 
 def _write_snippet(observation: ModelObservation, advice: Advice) -> Snippet:
