@@ -188,21 +188,24 @@ def choose_batch_argument(
     if given and options.batch is None:
         value = options.arguments[given[0]]
         return options.arguments, value if isinstance(value, int) else None
-    try:
-        parameters = inspect.signature(target.factory).parameters.values()
-    except (TypeError, ValueError):
-        parameters = {}.values()
     needed = [
         each.name
-        for each in parameters
-        if signature.BATCH.fullmatch(each.name)
-        and each.default is inspect.Parameter.empty
-        and each.name not in given
+        for each in _list_batch_arguments(target)
+        if each.default is inspect.Parameter.empty and each.name not in given
     ]
     if not needed:
         return options.arguments, options.batch
     batch = options.batch or ModelCase().batch
     return {**options.arguments, needed[0]: batch}, batch
+
+
+def _list_batch_arguments(target: Target) -> list[inspect.Parameter]:
+    """Return the arguments of a target that are batch sizes, as their names say."""
+    try:
+        parameters = inspect.signature(target.factory).parameters.values()
+    except (TypeError, ValueError):  # some callables have no signature
+        return []
+    return [each for each in parameters if signature.BATCH.fullmatch(each.name)]
 
 
 def _parse_readout(text: str | None) -> Readout | None:
@@ -270,10 +273,25 @@ def _infer_call(
     except CallError as error:
         raise SelectionError(str(error), "call") from error
     except CannotCall as error:
-        repaired = infer_repaired_call(model, interface, **given)
-        if repaired is None:
+        found = infer_repaired_call(model, interface, **given)
+        if found is None and interface.batch is None:
+            found = _infer_call_of_default_batch(target, model, interface, given)
+        if found is None:
             raise TargetError(f"{target.label}: {error}") from error
-        return repaired
+        return found
+
+
+def _infer_call_of_default_batch(
+    target: Target, model: nn.Module, interface: Interface, given: Mapping[str, Any]
+) -> tuple[Interface, Readout] | None:
+    """Return how a model is called with the default batch size of its constructor, or None."""
+    for each in _list_batch_arguments(target):
+        if isinstance(each.default, int) and each.default > 0:
+            note = f"batch={each.default}, the default of {each.name}; the model takes no other"
+            fixed = replace(interface, batch=each.default, inferred=(*interface.inferred, note))
+            with suppress(CannotCall):
+                return infer_call(model, fixed, **given)
+    return None
 
 
 def check_vocabulary(

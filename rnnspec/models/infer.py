@@ -8,7 +8,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from rnnspec.models.call import PLAIN, Call, find_first_tensor
-from rnnspec.models.layers import is_recurrent_layer
+from rnnspec.models.layers import is_recurrent
 
 
 class Widths(NamedTuple):
@@ -82,8 +82,8 @@ def infer_interface(
     """Return what a model takes. Values that are given are used, the others are inferred.
 
     The vocabulary is that of the first `nn.Embedding`. Without an embedding, the number of features
-    is the `input_size` of the first recurrent layer, or what the first `nn.Linear` or `nn.Conv1d`
-    takes if such layers lead to it. The padding id is the `padding_idx` of the first embedding.
+    is the `input_size` of the first recurrent layer or cell, or what the first `nn.Linear` or
+    `nn.Conv1d` takes if such layers lead to it. The padding id is the `padding_idx` of the first embedding.
     Raises CannotInfer if the model has neither an embedding nor a recurrent layer, or if both
     `vocabulary` and `features` are given.
     """
@@ -108,7 +108,7 @@ def _infer_size(model: object, notes: list[str]) -> tuple[int | None, int | None
             earlier.append(Widths(name, module, module.in_features, module.out_features))
         if isinstance(module, nn.Conv1d):
             earlier.append(Widths(name, module, module.in_channels, module.out_channels))
-        if is_recurrent_layer(module):
+        if is_recurrent(module) and hasattr(module, "input_size"):
             return None, _infer_width(name, module, earlier, notes)
     raise CannotInfer(
         f"{type(model).__name__} has neither an nn.Embedding nor a recurrent layer; "

@@ -185,6 +185,33 @@ def test_a_batch_size_of_the_constructor_is_the_only_one() -> None:
     assert find_call(states.BatchSizeAtConstruction, batch=6)[0].batch == 6
 
 
+def test_a_default_batch_size_of_the_constructor_is_tried() -> None:
+    class Kept(FixedBatch):
+        def __init__(self, batch_size: int = 7) -> None:
+            super().__init__()
+
+    interface, _ = find_call(Kept)
+    assert interface.batch == 7
+    assert "batch=7, the default of batch_size; the model takes no other" in interface.inferred
+
+
+def test_the_features_of_a_cell_are_inferred() -> None:
+    class Loop(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.cell = nn.GRUCell(1, 6)
+
+        def forward(self, series: Tensor) -> Any:
+            state = series.new_zeros(series.size(0), 6)
+            for step in series.unsqueeze(-1).unbind(1):
+                state = self.cell(step, state)
+            return state
+
+    interface, _ = find_call(Loop)
+    assert interface.call.expression == "model(x.squeeze(-1))"
+    assert interface.inferred[0].startswith("features=1, from cell")
+
+
 def test_the_call_can_be_given() -> None:
     expression = "model(x, torch.zeros(batch, 2).to(x))"
     report = check_model(TwoInputs, profile="quick", call=expression)
