@@ -83,9 +83,9 @@ def infer_interface(
 
     The vocabulary is that of the first `nn.Embedding`. Without an embedding, the number of features
     is the `input_size` of the first recurrent layer or cell, or what the first `nn.Linear` or
-    `nn.Conv1d` takes if such layers lead to it. The padding id is the `padding_idx` of the first embedding.
-    Raises CannotInfer if the model has neither an embedding nor a recurrent layer, or if both
-    `vocabulary` and `features` are given.
+    `nn.Conv1d` takes if such layers lead to it. The padding id is the `padding_idx` of the first
+    embedding. Raises CannotInfer if the model has neither an embedding nor a recurrent layer or
+    cell, or if both `vocabulary` and `features` are given.
     """
     notes: list[str] = []
     if vocabulary is None and features is None:
