@@ -50,6 +50,24 @@ def test_run_is_replaced_and_the_rest_of_the_page_stays(
     assert excerpts.fill_page(PAGE, runs=False) == PAGE
 
 
+def test_the_first_lines_of_a_fault_are_quoted(
+    excerpts: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    printed = ["rnnspec 0.1.0", "", "FAIL  readout.padding", *map(str, range(20))]
+    monkeypatch.setattr(excerpts, "run_command", lambda command: "\n".join(printed))
+    shown = excerpts.quote_fault("file.py:Wrong").splitlines()
+    assert shown[:4] == [
+        "```console",
+        "$ rnnspec check-model file.py:Wrong",
+        "...",
+        "FAIL  readout.padding",
+    ]
+    assert shown[-3:] == ["8", "...", "```"]
+    page = PAGE.replace('run("rnnspec rules")', 'run_fault("file.py:Wrong")')
+    assert "FAIL  readout.padding" in excerpts.fill_page(page, runs=True)
+    assert excerpts.fill_page(page, runs=False) == page
+
+
 def test_code_is_quoted_unchanged(excerpts: ModuleType) -> None:
     quoted = excerpts.quote_code("tests/test_docs_build.py", "load_module", "LINK")
     assert quoted.startswith('```python\ndef load_module(name: str) -> ModuleType:\n    """Import')
