@@ -175,6 +175,21 @@ def test_the_program_shows_what_has_no_effect(model: type[nn.Module]) -> None:
     exec(compile(correct, "program", "exec"), {})
 
 
+def test_attention_after_one_direction_may_look_ahead() -> None:
+    class Attending(Classifier):
+        def __init__(self) -> None:
+            super().__init__()
+            self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+
+        def forward(self, tokens: Tensor) -> Any:
+            output, _ = self.encoder(self.words(tokens))
+            return self.scores(self.attention(output, output, output)[0])
+
+    report = check(Attending)
+    assert report.ok
+    assert report.result("model.causal").verdict is Verdict.NOT_APPLICABLE
+
+
 def test_batch_statistics_are_a_note() -> None:
     report = check(Normalised, strict=True)
     assert report.ok

@@ -18,6 +18,9 @@ from rnnspec.models.readout import measure_readout
 from rnnspec.rulekit.rule import rule
 from rnnspec.rulekit.violation import Violation
 
+LOOKING = (nn.MultiheadAttention, nn.TransformerEncoderLayer, nn.Conv1d)
+"""Modules of torch that may look at later steps, whatever the direction of a recurrent layer."""
+
 
 @rule("model.causal", id="model.causal")
 def causal(observation: ModelObservation) -> None:
@@ -33,6 +36,8 @@ def causal(observation: ModelObservation) -> None:
     _require_every_step(observation)
     if any(layer.directions == 2 for layer in _list_layers(observation)):
         raise NotApplicable("the model is bidirectional")
+    if any(isinstance(module, LOOKING) for module in observation.build_model().modules()):
+        raise NotApplicable("the model also has a module that looks at other steps on its own")
     if _has_reversed_input(observation):
         raise NotApplicable(
             "the model reads the sequence in both directions, with unidirectional layers"
