@@ -12,6 +12,7 @@ from rnnspec.adapters.adapter import Adapter
 from rnnspec.adapters.layer import AdaptedLayer
 from rnnspec.cases.axes import Distribution, DType, InitialState
 from rnnspec.cases.case import Case
+from rnnspec.cases.states import split_states
 from rnnspec.cases.values import draw_values
 from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import Nonlinearity
@@ -97,8 +98,8 @@ def _draw_exact(config: Config, seed: int) -> dict[str, Array]:
         seed=seed,
     )
     values = draw_values(case)
-    others = {letter: np.zeros_like(values.h_0) for letter in config.kind_data.states[1:]}
-    return {**values.weights, "x": values.input, "h": values.h_0, **others}
+    states = split_states(config, values.initial)
+    return {**values.weights, "x": values.input, **states}
 
 
 def _choose_exact(config: Config) -> Distribution:
