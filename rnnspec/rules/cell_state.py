@@ -79,6 +79,7 @@ def final(observation: Observation) -> None:
     "lstm.packed.cell-own-end",
     "lstm.packed.cell-state-order",
     when=has_cell_state & is_packed & has_predictable_results,
+    needs=(Feature.PACKED,),
     about=("layout",),
     id="cell-state.packed",
 )

@@ -7,6 +7,7 @@ from dataclasses import replace
 from rnnspec.diagnosis.mistakes import (
     axes,
     blocks,
+    cell_states,
     direction_parameters,
     directions,
     dropout,
@@ -40,6 +41,7 @@ MODULES = (
     packed,
     samples,
     gates,
+    cell_states,
     weights,
     steps,
     first_steps,

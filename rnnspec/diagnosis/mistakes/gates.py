@@ -123,6 +123,7 @@ GATE_CHANGES: tuple[tuple[str, Callable[[Tensor], Tensor]], ...] = (
         partial(_apply_instead, lambda x: (0.2 * x + 0.5).clamp(0, 1)),
     ),
     ("is computed from twice its sum", lambda sums: 2 * sums),
+    ("is computed from its sum plus 1", lambda sums: sums + 1),
 )
 
 
