@@ -634,3 +634,28 @@ def make_environment() -> dict[str, str]:
         "PYTHONPATH": str(Path(rnnspec.__file__).parents[1]),
         "OMP_NUM_THREADS": "1",
     }
+
+
+def test_what_is_promised_for_a_kind_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert status(["contract", "--kind", "lstm", "*projection.state", "rnn.args.bias.false"]) == 0
+    text = capsys.readouterr().out
+    assert "MUST    lstm.projection.state   since 1.8, nn.LSTM" in text
+    assert "        projection.results\n" in text
+    assert "nn.LSTM: 2 clauses, of which rules test 2." in text
+    assert status(["contract", "--kind", "lstm", "--json", "lstm.errors.pair"]) == 0
+    [clause] = json.loads(capsys.readouterr().out)
+    assert (clause["clause"], clause["rules"]) == ("lstm.errors.pair", [])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["--kind", "ltsm"], "--kind 'ltsm': choose rnn, gru or lstm. Did you mean 'lstm'?"),
+        (["lstm.projection.state"], "no clause for rnn matches 'lstm.projection.state'."),
+    ],
+)
+def test_unknown_kinds_and_clauses_are_refused(
+    arguments: list[str], text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert status(["contract", *arguments]) == 2
+    assert_one_error_line(capsys, text)

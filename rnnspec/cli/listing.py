@@ -6,6 +6,9 @@ import json
 
 import click
 
+from rnnspec.contract.kinds import KINDS, UNGATED
+from rnnspec.options import check_choice
+
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -21,6 +24,32 @@ def rules(patterns: tuple[str, ...], as_json: bool) -> int:
         if as_json
         else format_rules(found)
     )
+    return 0
+
+
+@click.command()
+@click.option(
+    "--kind",
+    default=UNGATED.name,
+    show_default=True,
+    metavar="KIND",
+    help=f"The kind of layer: {', '.join(KINDS)}.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.argument("patterns", nargs=-1)
+def contract(patterns: tuple[str, ...], kind: str, as_json: bool) -> int:
+    """List what is promised for a kind of layer, clause by clause.
+
+    Each clause has its level, its id, the place that promises it, and the rules that test it or the
+    reason why none does. PATTERNS select clauses by id, such as `*.recurrence.*`.
+    """
+    from rnnspec.report.listing import describe_clause, format_promises, list_promises
+    from rnnspec.suites.catalogue import list_all_rules
+
+    check_choice("kind", kind, KINDS)
+    rules, found = list_all_rules(), list_promises(kind, patterns)
+    data = [describe_clause(each, rules) for each in found]
+    click.echo(json.dumps(data, indent=2) if as_json else format_promises(kind, found, rules))
     return 0
 
 

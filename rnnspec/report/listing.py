@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from typing import Any
 
-from rnnspec.contract.clauses import Clause, Place
+from rnnspec.contract.clauses import Clause, Place, load_clauses
 from rnnspec.contract.kinds import KINDS
+from rnnspec.errors import SelectionError, suggest_similar
 from rnnspec.rulekit.selection import AnyRule
 
 
@@ -65,6 +67,44 @@ def format_clause(clause: Clause, rules: Sequence[AnyRule]) -> str:
             "promised for",
             *places,
             f"tested by      {tested}",
+        ]
+    )
+
+
+def list_promises(kind: str, patterns: Sequence[str] = ()) -> list[Clause]:
+    """Return the clauses for a kind of layer, or those whose id matches one of the patterns.
+
+    Raises SelectionError, with a suggestion, if a pattern matches none of them.
+    """
+    own = {name: clause for name, clause in load_clauses().items() if kind in clause.kinds}
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in own):
+            near = suggest_similar(pattern, own)
+            raise SelectionError(f"no clause for {kind} matches {pattern!r}.{near}")
+    return [
+        clause
+        for name, clause in own.items()
+        if not patterns or any(fnmatchcase(name, pattern) for pattern in patterns)
+    ]
+
+
+def format_promises(kind: str, clauses: Sequence[Clause], rules: Sequence[AnyRule]) -> str:
+    """Return what is promised for a kind of layer, three lines a clause, and how many there are."""
+    blocks = [_format_promise(clause, clause.places[kind], rules) for clause in clauses]
+    tested = sum(clause.excluded is None for clause in clauses)
+    title = KINDS[kind].page
+    return "\n".join(
+        [*blocks, "", f"{title}: {len(clauses)} clauses, of which rules test {tested}."]
+    )
+
+
+def _format_promise(clause: Clause, place: Place, rules: Sequence[AnyRule]) -> str:
+    tested = ", ".join(list_testing(clause, rules)) or f"no rule: {clause.excluded}"
+    return "\n".join(
+        [
+            f"{clause.level.value:<7} {clause.id}   {format_releases(place)}, {place.source}",
+            f"        {clause.text}",
+            f"        {tested}",
         ]
     )
 
