@@ -26,6 +26,7 @@ WIDTH = Snippet(
 assert (data(output).shape[-1], h_n.shape[-1], c_n.shape[-1]) == {sizes}""",
     (Helper.DATA,),
 )
+UNEXPECTED = "registered without proj_size, expected no projection"
 NAMES = Snippet("""def shapes(each):
     return {name: p.shape for name, p in each.named_parameters() if "weight_hr" in name}
 
@@ -126,7 +127,7 @@ def parameters(observation: Observation) -> None:
             raise Violation(
                 f"{name} has shape {found.get(name)}, expected {expected.get(name)}"
                 if name in found and name in expected
-                else f"{name} is {'missing' if name in expected else 'there without proj_size'}",
+                else f"{name} is {'missing' if name in expected else UNEXPECTED}",
                 NAMES,
             )
 

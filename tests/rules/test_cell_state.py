@@ -1,4 +1,4 @@
-"""The rules about cell states and projections pass for torch.nn.LSTM and report planted bugs."""
+"""The rules about cell states pass for torch.nn.LSTM and report planted bugs."""
 
 from __future__ import annotations
 
@@ -41,11 +41,6 @@ PASSES: Passes = {
     "errors.c-0-batch": [STATE, BATCH_FIRST, DEEP],
     "errors.c-0-size": [STATE, BATCH_FIRST, PROJECTED],
     "errors.c-0-rank": [STATE, SINGLE],
-    "projection.results": [PROJECTED, PROJECTED_DEEP],
-    "projection.width": [PROJECTED, PROJECTED_DEEP],
-    "projection.cell-state": [PROJECTED, PROJECTED_DEEP],
-    "parameters.projection": VALUES,
-    "construction.refuses-projections": [PLAIN, PROJECTED],
 }
 FAILS: Fails = [
     (
@@ -72,13 +67,6 @@ FAILS: Fails = [
     ("errors.c-0-batch", "CellStateBroadcast", STATE, "a c_0 of shape"),
     ("errors.c-0-size", "CellStateCutOff", STATE, "a c_0 of shape"),
     ("errors.c-0-rank", "CellStateSqueezed", STATE, "a c_0 of shape"),
-    ("projection.results", "ProjectionWithTanh", PROJECTED, "output"),
-    ("projection.results", "ProjectionOfForwardDirection", PROJECTED_DEEP, "output"),
-    ("projection.results", "ProjectionOfFirstLayer", PROJECTED_DEEP, "output"),
-    ("projection.width", "OutputNotProjected", PROJECTED, "output has"),
-    ("projection.cell-state", "CellStateProjected", PROJECTED, r"c_n has shape \(1, 3, 2\)"),
-    ("parameters.projection", "ProjectionWithoutNeed", PLAIN, "weight_hr_l0 is there without"),
-    ("construction.refuses-projections", "ProjectionOfAnySize", PLAIN, "proj_size"),
 ]
 RIGHT = ("PlainLSTM", "LSTMGatesFused", "LSTMWithHandWrittenBackward", "TorchLSTMCell")
 every_rule = pytest.mark.parametrize("name", PASSES)
@@ -106,13 +94,12 @@ def test_a_planted_bug_is_reported_with_a_program(
 
 
 def test_every_rule_is_tested() -> None:
-    own = {Theme.CELL_STATE, Theme.PROJECTION}
-    rules = {rule.id for rule in list_layer_rules() if rule.theme in own}
+    rules = {rule.id for rule in list_layer_rules() if rule.theme is Theme.CELL_STATE}
     assert rules < set(PASSES)
     assert set(PASSES) == {name for name, *_ in FAILS}
 
 
-@pytest.mark.parametrize("name", sorted(set(PASSES) - {"parameters.projection"}))
+@pytest.mark.parametrize("name", sorted(PASSES))
 def test_no_rule_about_cell_states_judges_a_layer_without_them(name: str) -> None:
     rule = next(rule for rule in list_layer_rules() if rule.id == name)
     assert not any("gru" in clause.kinds for clause in rule.clauses)
