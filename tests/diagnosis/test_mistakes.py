@@ -30,7 +30,7 @@ def test_texts_differ_and_rules_exist() -> None:
         assert find_layer_rule(rule).id == rule
 
 
-@pytest.mark.parametrize("gradients", [False, True])
+@pytest.mark.parametrize("gradients", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_no_mistake_is_taken_for_another(gradients: bool) -> None:
     told = tell_all(gradients, SAMPLE)
     confused = {

@@ -138,6 +138,7 @@ RULES = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("first", "second", "names"),
     [

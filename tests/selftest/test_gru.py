@@ -82,6 +82,7 @@ def test_planted_bugs_can_be_pickled() -> None:
     assert copy(torch.zeros(1, 4, 2))[1].shape == layer(torch.zeros(1, 4, 2))[1].shape
 
 
+@pytest.mark.slow
 def test_the_matrix_of_a_kind_has_its_bugs_and_its_correct_layers() -> None:
     names = select_subjects(("UpdateGateFirst", "PlainGRU", "FinalStateBatchFirst"), "gru")
     matrix = build_matrix(names, profile="quick", kind="gru", named=True)

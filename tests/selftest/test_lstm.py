@@ -87,6 +87,7 @@ def test_planted_bugs_can_be_pickled() -> None:
         assert copy(x)[1][1].shape == layer(x)[1][1].shape
 
 
+@pytest.mark.slow
 def test_the_matrix_of_a_kind_has_its_bugs_and_its_correct_layers() -> None:
     names = select_subjects(("RowsReadAsIFOG", "PlainLSTM", "CellStateLost"), "lstm")
     matrix = build_matrix(names, profile="quick", kind="lstm", named=True)
