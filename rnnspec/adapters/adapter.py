@@ -14,7 +14,7 @@ from rnnspec.adapters.forms import Form, parse_arguments, parse_results
 from rnnspec.adapters.layer import AdaptedLayer
 from rnnspec.contract.config import Config
 from rnnspec.contract.features import Feature
-from rnnspec.contract.kinds import KINDS, Kind
+from rnnspec.contract.kinds import KINDS, UNGATED, Kind
 from rnnspec.contract.shapes import parameter_shapes
 from rnnspec.errors import AdapterError, TargetError, suggest_similar
 from rnnspec.options import check_choice
@@ -133,7 +133,7 @@ def module(
     target: str | Callable[..., nn.Module] | None = None,
     *,
     weights: Mapping[str, str],
-    kind: str = "rnn",
+    kind: str = UNGATED.name,
     build: Callable[[Config], nn.Module] | None = None,
     arguments: Mapping[str, str] | None = None,
     fixed: Mapping[str, Any] | None = None,

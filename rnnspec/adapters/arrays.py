@@ -12,7 +12,7 @@ from torch import nn
 
 from rnnspec.adapters.adapter import Adapter, module, name_target
 from rnnspec.contract.config import Config
-from rnnspec.contract.kinds import KINDS
+from rnnspec.contract.kinds import KINDS, UNGATED
 from rnnspec.contract.shapes import parameter_shapes
 from rnnspec.options import check_choice
 
@@ -53,7 +53,7 @@ class ArrayLayer(nn.Module):
 def function(
     compute: Compute,
     *,
-    kind: str = "rnn",
+    kind: str = UNGATED.name,
     fixed: Mapping[str, Any] | None = None,
     lacks: Mapping[str, str] | None = None,
 ) -> Adapter:

@@ -12,7 +12,7 @@ from torch import nn
 from rnnspec.adapters.adapter import Adapter, make_builder, module, name_target
 from rnnspec.adapters.forms import Form, parse_arguments, parse_results
 from rnnspec.contract.config import Config
-from rnnspec.contract.kinds import KINDS
+from rnnspec.contract.kinds import KINDS, UNGATED
 from rnnspec.options import check_choice
 
 LOOP = "a cell computes one step; the loop is the adapter's"
@@ -45,7 +45,7 @@ def cell(
     target: str | Callable[..., nn.Module],
     *,
     weights: Mapping[str, str],
-    kind: str = "rnn",
+    kind: str = UNGATED.name,
     fixed: Mapping[str, Any] | None = None,
     call: str = "x, h",
     returns: str = "h",

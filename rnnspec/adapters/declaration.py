@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from rnnspec.adapters.adapter import Adapter, module
+from rnnspec.contract.kinds import UNGATED
 
 WIDTH = 100
 
@@ -34,7 +35,7 @@ class Declaration:
     def write_call(self, target: str) -> str:
         """Return the call that makes the adapter, as source; `target` is written as it is."""
         lines = [f"    {target},"]
-        if self.kind != "rnn":
+        if self.kind != UNGATED.name:
             lines.append(f"    kind={write_value(self.kind)},")
         for name in ("weights", "arguments", "fixed"):
             lines += _write_mapping(name, getattr(self, name))

@@ -9,7 +9,7 @@ import click
 
 from rnnspec.cli.parts import check_writable, show_progress
 from rnnspec.cli.workers import count_processors
-from rnnspec.contract.kinds import KINDS
+from rnnspec.contract.kinds import KINDS, UNGATED
 
 
 @click.command()
@@ -33,7 +33,7 @@ from rnnspec.contract.kinds import KINDS
 )
 @click.option(
     "--kind",
-    default="rnn",
+    default=UNGATED.name,
     show_default=True,
     metavar="KIND",
     help=f"The kind of the layers: {', '.join(KINDS)}.",

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from rnnspec.contract.kinds import GRU
+from rnnspec.contract.config import Config
+from rnnspec.contract.kinds import Kind
 from rnnspec.inference.matching import Assignment
+from rnnspec.oracle.catalogue import cell_of
 
-SEPARATE = {GRU.name: ("new",)}
-"""The gates whose two biases are not added to each other, by kind of layer."""
+
+def list_separate_gates(kind: Kind) -> list[str]:
+    """Return the gates whose two biases are not added to each other: those with two sums."""
+    cell = cell_of(Config(2, 2, kind=kind.name))
+    blocks = zip(kind.gates, cell.input_blocks, cell.hidden_blocks, strict=True)
+    return [gate for gate, read, carried in blocks if read != carried]
 
 
 def merge_biases(found: Assignment) -> None:
@@ -26,7 +32,7 @@ def merge_biases(found: Assignment) -> None:
         return
     merged = blocks["bias_ih"] ^ blocks["bias_hh"]
     bare = [each for each in kind.gates if each not in blocks["bias_ih"] | blocks["bias_hh"]]
-    split = [each for each in SEPARATE.get(kind.name, ()) if each in merged]
+    split = [each for each in list_separate_gates(kind) if each in merged]
     if bare or split:
         gate = (bare or split)[0]
         count = "no bias" if bare else "one bias"

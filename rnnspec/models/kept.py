@@ -51,7 +51,7 @@ def describe_kept_state(before: Kept, after: Kept, layer: str) -> str:
     ]
     if not changed:
         return ""
-    remedy = RESET.format(layer=layer or "rnn")
+    remedy = RESET.format(layer=layer or "layer")
     return f"\n  {KEPT.format(name=changed[0])}\n  try            {remedy}"
 
 

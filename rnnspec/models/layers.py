@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from rnnspec.contract.kinds import KINDS
+
 
 @dataclass(frozen=True)
 class Layer:
@@ -32,7 +34,7 @@ class Layer:
     @property
     def has_cell_state(self) -> bool:
         """Whether the layer returns (h_n, c_n), as an LSTM does."""
-        return self.kind == "LSTM"
+        return any(each.title == self.kind and "c" in each.states for each in KINDS.values())
 
 
 def is_recurrent_layer(module: nn.Module) -> bool:
@@ -76,7 +78,7 @@ def _describe_layer(name: str, module: nn.Module) -> Layer:
 
 
 def _find_kind(module: nn.Module) -> str:
-    for base in (nn.LSTM, nn.GRU, nn.RNN):
-        if isinstance(module, base):
-            return base.__name__
+    for kind in KINDS.values():
+        if isinstance(module, getattr(nn, kind.title)):
+            return kind.title
     return type(module).__name__

@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import nn
 
+from rnnspec.contract.kinds import KINDS
 from rnnspec.models.layers import find_layers, is_recurrent
 
 MOST_CALLS = 24
@@ -175,8 +176,13 @@ def write_state(model: nn.Module) -> str:
     for module in model.modules():
         if is_recurrent(module):
             zeros = f"torch.zeros(batch, {getattr(module, 'hidden_size', 1)})"
-            return f"({zeros}, {zeros})" if isinstance(module, nn.LSTMCell) else zeros
+            return f"({zeros}, {zeros})" if _is_cell_with_two_states(module) else zeros
     return "None"
+
+
+def _is_cell_with_two_states(module: nn.Module) -> bool:
+    cells = [getattr(nn, f"{kind.title}Cell") for kind in KINDS.values() if len(kind.states) > 1]
+    return isinstance(module, tuple(cells))
 
 
 def find_initial_state(model: nn.Module) -> str:
