@@ -54,9 +54,9 @@ def test_values_and_gradients_of_an_adapted_layer_are_judged() -> None:
     ("layer", "rule"),
     [
         (half_done.Forgetful, "recurrence.two-biases"),
-        (half_done.Detaching, "gradients.input"),
-        (half_done.Remembering, "modules.second-call"),
-        (half_done.Overwriting, "side-effects.arguments"),
+        pytest.param(half_done.Detaching, "gradients.input", marks=pytest.mark.slow),
+        pytest.param(half_done.Remembering, "modules.second-call", marks=pytest.mark.slow),
+        pytest.param(half_done.Overwriting, "side-effects.arguments", marks=pytest.mark.slow),
     ],
 )
 def test_a_fault_of_an_adapted_layer_is_told(layer: type[nn.Module], rule: str) -> None:

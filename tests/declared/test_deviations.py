@@ -68,6 +68,7 @@ def test_region_that_no_case_reaches_is_not_stale(tmp_path: Path) -> None:
     assert report.verdict is RunVerdict.CONFORMS
 
 
+@pytest.mark.slow
 def test_baseline_declares_what_fails_so_that_a_check_conforms(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -213,6 +213,7 @@ def list_told(layer: type[nn.Module]) -> set[str]:
     return {fault.rule for fault in rnnspec.check(layer, profile="quick").faults}
 
 
+@pytest.mark.slow
 def test_what_the_known_mistake_breaks_is_no_fault_of_its_own() -> None:
     assert list_told(Twice) == {"recurrence.output"}
 
@@ -229,6 +230,7 @@ class HalfBackward(Plain):
         return 0.5 * weight + 0.5 * weight.detach()
 
 
+@pytest.mark.slow
 def test_what_rests_on_wrong_gradients_is_no_fault_of_its_own() -> None:
     assert list_told(HalfBackward) == {"gradients.weights"}
 
