@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rnnspec.cases.axes import Distribution, EarlierCalls, Feature, Projection
+from rnnspec.cases.axes import Distribution, EarlierCalls, Feature
 from rnnspec.cases.case import Case
 from rnnspec.cases.values import draw_values
 from rnnspec.observe.observation import Observation
@@ -40,6 +40,7 @@ from rnnspec.rulekit.snippets.gradients import (
     SECOND_BACKWARD,
     SECOND_BACKWARD_OF_ONE_STEP,
 )
+from rnnspec.subjects.failures import Unsupported
 
 NEEDS = (Feature.GRADIENTS,)
 LONG = 20
@@ -164,21 +165,22 @@ def output_alone(observation: Observation) -> None:
     when=has_known_gradients
     & has_wide_dtype
     & has_size_at_least("steps", LONG)
-    & has_holdable_gates
-    & has_value(Projection.NONE),
+    & has_holdable_gates,
     needs=NEEDS,
     about=("steps",),
 )
 def reach_first_step(observation: Observation) -> None:
     """In a long sequence, the gradient of the last time step reaches the first one.
 
-    The weights pass states on undamped, and the loss depends only on the last time step of each
-    direction. All gradients are compared with the oracle's.
+    In a new layer without projections, the weights pass states on undamped, and the loss depends
+    only on the last time step of each direction. All gradients are compared with the oracle's.
 
     Catches back-propagation that is cut off after some number of time steps.
     """
+    if observation.subject.fixed.get("proj_size"):
+        raise Unsupported("proj_size is fixed, and projections damp what the weights pass on")
     case = observation.case.replace(
-        distribution=Distribution.PLAIN, dropout=0.0, prior_use=EarlierCalls.FRESH
+        distribution=Distribution.PLAIN, dropout=0.0, proj_size=0, prior_use=EarlierCalls.FRESH
     )
     undamped = observation.new_layer(case, **build_undamped_values(case, draw_values(case)))
     found = undamped.differentiate(undamped.call, ("output",))
