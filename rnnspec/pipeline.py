@@ -34,7 +34,6 @@ from rnnspec.report.data import (
     Verdict,
 )
 from rnnspec.report.expectation import state_expectation
-from rnnspec.rulekit.deviation import Deviation
 from rnnspec.rulekit.rule import Rule
 
 CaseT = TypeVar("CaseT")
@@ -151,17 +150,24 @@ def judge_deviations(
 
     A deviation that no rule shows any more, though cases lie in its region, is stale.
     """
+    drawn: list[CaseT] = []
+
+    def list_cases() -> list[CaseT]:
+        if not drawn:
+            drawn.extend(case for _, case in suite.draw_cases(0, None))
+        return drawn
+
     return tuple(
-        _judge_deviation(suite, progress, rule, result)
+        _judge_deviation(progress, rule, result, list_cases)
         for rule, result in zip(suite.rules, results, strict=True)
     )
 
 
 def _judge_deviation(
-    suite: Suite[CaseT, ObservedT],
     progress: Progress[CaseT],
     rule: Rule[CaseT, ObservedT],
     result: Result,
+    list_cases: Callable[[], list[CaseT]],
 ) -> Result:
     if result.is_broken or not rule.deviations:
         return result
@@ -172,21 +178,17 @@ def _judge_deviation(
         for each in rule.deviations
     }
     for each in rule.deviations:
-        if not shown[each.label] and not progress.stopped and _is_reached(suite, rule, each):
+        if (
+            not shown[each.label]
+            and not progress.stopped
+            and any(rule.when(case) and each.covers(case) for case in list_cases())
+        ):
             message = f"this deviation is declared, but the rule holds: {each.label}"
             return replace(result, verdict=Verdict.STALE, message=message, is_scored=True)
     counted = [f"{label} in {number} cases" for label, number in shown.items() if number]
     if not counted:
         return result
     return replace(result, verdict=Verdict.KNOWN, message="; ".join(counted))
-
-
-def _is_reached(
-    suite: Suite[CaseT, ObservedT], rule: Rule[CaseT, ObservedT], deviation: Deviation[CaseT]
-) -> bool:
-    """Return whether a rule judged cases in the region of a deviation."""
-    cases = (case for _, case in suite.draw_cases(0, None))
-    return any(rule.when(case) and deviation.covers(case) for case in cases)
 
 
 def choose_fault(rule: str, faults: Sequence[Fault[CaseT]]) -> Fault[CaseT] | None:

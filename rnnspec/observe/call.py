@@ -181,11 +181,6 @@ class Call:
         return {name: array[:, None] for name, array in arrays.items()}
 
     @property
-    def final(self) -> Array:
-        """The final states side by side (D * num_layers, N, S)."""
-        return np.concatenate(list(self.states.values()), axis=-1)
-
-    @property
     def results(self) -> dict[str, Array]:
         """The results by name: output, and the final states."""
         return {"output": self.output, **self.states}

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-from rnnspec.plain.layer import Plain
+from rnnspec.plain.gated import Gated
 
 GATES = 3
 
 
-class PlainGRU(Plain):
+class PlainGRU(Gated):
     """A replacement for `nn.GRU`; what is not about its cell is that of `Plain`.
 
     The rows of weights and biases belong to the reset gate, the update gate and the new gate, in
@@ -22,34 +20,7 @@ class PlainGRU(Plain):
     Source: the signature and the equations of the nn.GRU page.
     """
 
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        num_layers: int = 1,
-        bias: bool = True,
-        batch_first: bool = False,
-        dropout: float = 0.0,
-        bidirectional: bool = False,
-        device: Any = None,
-        dtype: Any = None,
-    ) -> None:
-        super().__init__(
-            input_size,
-            hidden_size,
-            num_layers,
-            bias=bias,
-            batch_first=batch_first,
-            dropout=dropout,
-            bidirectional=bidirectional,
-            device=device,
-            dtype=dtype,
-        )
-
-    def parameter_shape(self, kind: str, layer: int) -> tuple[int, ...]:
-        """Return the shape of a parameter, which stacks the rows of all gates."""
-        rows, *columns = super().parameter_shape(kind, layer)
-        return (GATES * rows, *columns)
+    gates = GATES
 
     def project(self, data: Tensor, layer: int, direction: int) -> Tensor:
         """Return the contribution of the input to the three gates, and b_hn in further columns.
@@ -75,10 +46,6 @@ class PlainGRU(Plain):
         reset, update = self.gate(read[0] + carried[0]), self.gate(read[1] + carried[1])
         return self.mix(self.activation(read[2] + self.apply_reset(reset, inside)), update, h)
 
-    def gate(self, x: Tensor) -> Tensor:
-        """Apply the sigmoid."""
-        return torch.sigmoid(x)
-
     def apply_reset(self, reset: Tensor, inside: Tensor) -> Tensor:
         """Return what the new gate reads of the hidden state."""
         return reset * inside
@@ -86,7 +53,3 @@ class PlainGRU(Plain):
     def mix(self, new: Tensor, update: Tensor, h: Tensor) -> Tensor:
         """Return (1 - z) n + z h."""
         return (1 - update) * new + update * h
-
-    def extra_repr(self) -> str:
-        """Return the constructor arguments for `repr`."""
-        return super().extra_repr().replace("nonlinearity='tanh', ", "")

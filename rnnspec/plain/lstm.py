@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
-from rnnspec.plain.layer import Plain
+from rnnspec.plain.gated import Gated
 
 GATES = 4
 Pair = tuple[Tensor, Tensor]
@@ -49,7 +49,7 @@ class PairOfStates:
         return states[..., :size], states[..., size:]
 
 
-class JoinedLSTM(Plain):
+class JoinedLSTM(Gated):
     """An LSTM whose states h and c are one tensor (D * num_layers, N, H_out + H).
 
     What is not about its cell is that of `Plain`. The rows of weights and biases belong to the
@@ -57,6 +57,8 @@ class JoinedLSTM(Plain):
 
     Source: the signature and the equations of the nn.LSTM page.
     """
+
+    gates = GATES
 
     def __init__(
         self,
@@ -81,12 +83,12 @@ class JoinedLSTM(Plain):
             input_size,
             hidden_size,
             num_layers,
-            bias=bias,
-            batch_first=batch_first,
-            dropout=dropout,
-            bidirectional=bidirectional,
-            device=device,
-            dtype=dtype,
+            bias,
+            batch_first,
+            dropout,
+            bidirectional,
+            device,
+            dtype,
         )
 
     @property
@@ -108,8 +110,7 @@ class JoinedLSTM(Plain):
         """Return the shape of a parameter, which stacks the rows of all gates."""
         if kind == "weight_hr":
             return (self.output_size, self.hidden_size)
-        rows, *columns = super().parameter_shape(kind, layer)
-        return (GATES * rows, *columns)
+        return super().parameter_shape(kind, layer)
 
     def recurrent_weight(self, layer: int, direction: int) -> Tensor:
         """Return W_hh of one layer and direction, which is asked for before its first step."""
@@ -135,10 +136,6 @@ class JoinedLSTM(Plain):
         """Return the input gate, the forget gate, the cell gate and the output gate."""
         return self.gate(i), self.gate(f), self.activation(g), self.gate(o)
 
-    def gate(self, x: Tensor) -> Tensor:
-        """Apply the sigmoid."""
-        return torch.sigmoid(x)
-
     def renew(self, c: Tensor, i: Tensor, f: Tensor, g: Tensor, o: Tensor) -> Tensor:
         """Return f c + i g."""
         return f * c + i * g
@@ -156,8 +153,7 @@ class JoinedLSTM(Plain):
 
     def extra_repr(self) -> str:
         """Return the constructor arguments for `repr`."""
-        shown = super().extra_repr().replace("nonlinearity='tanh', ", "")
-        return f"{shown}, proj_size={self.__dict__['proj_size']!r}"
+        return f"{super().extra_repr()}, proj_size={self.__dict__['proj_size']!r}"
 
 
 class PlainLSTM(PairOfStates, JoinedLSTM):  # type: ignore[misc]

@@ -23,7 +23,7 @@ from rnnspec.engine.outcome import Finding, FindingKind
 from rnnspec.observe.tensors import to_layout
 from rnnspec.report.execution import is_failing_program
 from rnnspec.report.program_helpers import CLOSE, DATA, LIST_TENSORS, SPREAD, SPREAD_STATES
-from rnnspec.rulekit.snippet import Helper, Snippet
+from rnnspec.rulekit.snippet import Helper, Snippet, write_states
 from rnnspec.rulekit.snippets.gradients import SECOND_BACKWARD, SECOND_ORDER
 from rnnspec.rulekit.snippets.results import BOTH, compare_gradients
 from rnnspec.subjects.release import is_promised
@@ -82,7 +82,11 @@ def _list_snippets(finding: Finding[Case]) -> list[Snippet]:
     if finding.case.grad_mode is GradMode.INFERENCE and not finding.case.is_packed:
         found.append(ON_INFERENCE_TENSORS)
     if finding.kind is FindingKind.SUBJECT_ERROR:
-        found += [compare_gradients("input"), SECOND_BACKWARD, SECOND_ORDER]
+        found += [
+            compare_gradients("input", finding.case.config.kind_data),
+            SECOND_BACKWARD,
+            SECOND_ORDER,
+        ]
     return list(dict.fromkeys(found))
 
 
@@ -255,7 +259,8 @@ class ProgramWriter:
             lines += [f"{name} = {self._write_state(states)}"]
             lines += case.memory_layout.write_state_lines(name, is_batched=case.is_batched)
             lines += [f"{name}.requires_grad_()"] if needs_grad else []
-        return [*lines, f"given = ({self._input_name}, {write_states(case)})"]
+        passed = write_states(case.config.kind_data.initial)
+        return [*lines, f"given = ({self._input_name}, {passed})"]
 
     def _write_input(self) -> str:
         if self.literal:
@@ -324,15 +329,8 @@ def _write_other_call(case: Case) -> str:
     shapes = (
         state_shape(case.config, case.shape, letter) for letter in case.config.kind_data.states
     )
-    states = [_write_random("rand", shape, case) for shape in shapes]
-    given = f"({', '.join(states)})" if len(states) > 1 else states[0]
-    return _write_earlier_call(f"{x}, {given}", case)
-
-
-def write_states(case: Case) -> str:
-    """Return the initial states as a program passes them: one by its name, or a tuple."""
-    names = case.config.kind_data.initial
-    return f"({', '.join(names)})" if len(names) > 1 else names[0]
+    states = write_states([_write_random("rand", shape, case) for shape in shapes])
+    return _write_earlier_call(f"{x}, {states}", case)
 
 
 def _write_random(function: str, shape: Sequence[int], case: Case) -> str:

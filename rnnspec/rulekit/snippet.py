@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
@@ -18,6 +19,11 @@ class Helper(Enum):
     TIME = "time, the axis of the time steps"
     INPUT_GRADIENTS = "x and initial states that require gradients"
     BACKWARD = "settings under which a backward pass works on every device"
+
+
+def write_states(parts: Sequence[str]) -> str:
+    """Return states as a layer takes and returns them: one as it is written, several as a tuple."""
+    return f"({', '.join(parts)})" if len(parts) > 1 else parts[0]
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from rnnspec.rulekit.fixtures.constructor_calls import (
 )
 from rnnspec.rulekit.fixtures.constructor_styles import fail_only_in_style
 from rnnspec.rulekit.rule import CONSTRUCTOR_CALLS, Fact, rule
-from rnnspec.rulekit.snippet import Helper, Snippet
+from rnnspec.rulekit.snippet import Helper, Snippet, write_states
 from rnnspec.rulekit.snippets.results import write_results
 from rnnspec.rulekit.violation import Violation
 from rnnspec.subjects.subject import observe_step
@@ -166,11 +166,9 @@ def documented_example(observation: Observation) -> None:
 
 
 def _write_example(kind: Kind, shapes: Sequence[tuple[int, ...]]) -> Snippet:
-    state = "torch.randn(2, 3, 20)"
-    count = len(kind.states)
     return EXAMPLE.format(
         results=write_results(kind),
-        states=f"({', '.join([state] * count)})" if count > 1 else state,
+        states=write_states(["torch.randn(2, 3, 20)"] * len(kind.states)),
         listed=", ".join(kind.results),
         shapes=shapes,
     )

@@ -12,7 +12,7 @@ from rnnspec.observe.observation import Observation
 from rnnspec.rulekit.assertions.shapes import assert_state_shape, write_state_place
 from rnnspec.rulekit.conditions import is_batched, one_in
 from rnnspec.rulekit.rule import Fact, rule
-from rnnspec.rulekit.snippet import Helper, Snippet
+from rnnspec.rulekit.snippet import Helper, Snippet, write_states
 from rnnspec.rulekit.snippets.results import write_results
 from rnnspec.rulekit.violation import Violation
 from rnnspec.subjects.failures import Raised
@@ -38,7 +38,7 @@ def returns_pair(observation: Observation) -> None:
     """
     returned = observation.call.returned
     final = observation.case.config.kind_data.final
-    states = final[0] if len(final) == 1 else f"({', '.join(final)})"
+    states = write_states(final)
     if not isinstance(returned, (tuple, list)) or len(returned) != 2:
         raise Violation(
             f"a call returned {_describe_type(returned)}, expected a pair of output and {states}",

@@ -6,18 +6,9 @@ from torch import nn
 
 from rnnspec.contract.kinds import GRU
 from rnnspec.plain.gru import PlainGRU
-from rnnspec.selftest import bank, correct, correct_gru
+from rnnspec.selftest import bank, correct_gru
 from rnnspec.selftest.bugs import gate_order, gru
-from rnnspec.selftest.planting import combine, plant_everywhere
-
-OTHERWISE_RUN = (
-    correct.DoubleInside,
-    correct.BackwardByFlipping,
-    correct.InChunks,
-    correct.PaddedAndMasked,
-    correct.NamesOfItsOwn,
-)
-"""Correct layers that run the steps of any cell in another way."""
+from rnnspec.selftest.planting import OTHERWISE_RUN, combine, plant_everywhere
 
 BUGS: dict[str, type[nn.Module]] = {
     **plant_everywhere(bank.BUGS, PlainGRU, GRU, globals()),

@@ -6,18 +6,9 @@ from torch import nn
 
 from rnnspec.contract.kinds import LSTM
 from rnnspec.plain.lstm import JoinedLSTM, PairOfStates, PlainLSTM
-from rnnspec.selftest import bank, correct, correct_lstm
+from rnnspec.selftest import bank, correct_lstm
 from rnnspec.selftest.bugs import cell_states, lstm, lstm_order, projections
-from rnnspec.selftest.planting import combine, plant_everywhere
-
-OTHERWISE_RUN = (
-    correct.DoubleInside,
-    correct.BackwardByFlipping,
-    correct.InChunks,
-    correct.PaddedAndMasked,
-    correct.NamesOfItsOwn,
-)
-"""Correct layers that run the steps of any cell in another way."""
+from rnnspec.selftest.planting import OTHERWISE_RUN, combine, plant_everywhere
 
 BUGS: dict[str, type[nn.Module]] = {
     **plant_everywhere(bank.BUGS, JoinedLSTM, LSTM, globals(), outside=(PairOfStates,)),

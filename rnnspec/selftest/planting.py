@@ -9,7 +9,17 @@ from torch import nn
 
 from rnnspec.contract.kinds import Kind
 from rnnspec.rules.catalogue import find_layer_rule
+from rnnspec.selftest import correct
 from rnnspec.selftest.bank import find_named_rule
+
+OTHERWISE_RUN = (
+    correct.DoubleInside,
+    correct.BackwardByFlipping,
+    correct.InChunks,
+    correct.PaddedAndMasked,
+    correct.NamesOfItsOwn,
+)
+"""Correct layers that run the steps of any cell in another way."""
 
 
 def plant_everywhere(

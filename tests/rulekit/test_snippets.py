@@ -12,8 +12,10 @@ from string import Formatter
 import pytest
 
 from rnnspec import rules
+from rnnspec.contract.kinds import LSTM
 from rnnspec.rulekit import fixtures, rejections, snippets
 from rnnspec.rulekit.snippet import Helper, Snippet
+from rnnspec.rulekit.snippets.results import compare_gradients
 
 FUNCTIONS = {
     "close": Helper.CLOSE,
@@ -198,3 +200,9 @@ def test_helpers_are_found_by_what_the_code_does() -> None:
         Helper.INPUT_GRADIENTS,
     }
     assert find_helpers("result.backward()\nbuild(2, 3)") == {Helper.BACKWARD, Helper.BUILD}
+
+
+def test_gradients_of_one_result_are_those_of_a_state_that_its_kind_has() -> None:
+    code = compare_gradients("c_0", LSTM, ("output",)).code
+    assert "output, (h_n, c_n) = each(*given)" in code
+    assert "torch.autograd.grad(spread(data(output)), [c_0], retain_graph=True)" in code

@@ -92,7 +92,7 @@ def _is_clear_of_kinks(
     here = _compute_sums(case, values)
     moved = np.maximum(
         *(
-            np.abs(_compute_sums(case, _move_values(values, direction, sign * step)) - here)
+            np.abs(_compute_sums(case, _move_values(case, values, direction, sign * step)) - here)
             for sign in (1.0, -1.0)
         )
     )
@@ -107,22 +107,18 @@ def _compute_difference(
     case: Case, values: Values, direction: Mapping[str, Array], step: float
 ) -> dict[str, Array]:
     ahead, behind = (
-        Expected(case, _move_values(values, direction, sign * step)).gradients
+        Expected(case, _move_values(case, values, direction, sign * step)).gradients
         for sign in (1.0, -1.0)
     )
     return {name: (ahead[name] - behind[name]) / (2 * step) for name in ahead}
 
 
-def _join_initial(direction: Mapping[str, Array]) -> Array:
-    states = [direction[name] for name in ("h_0", "c_0") if name in direction]
-    return np.concatenate(states, axis=-1)
-
-
-def _move_values(values: Values, direction: Mapping[str, Array], step: float) -> Values:
+def _move_values(case: Case, values: Values, direction: Mapping[str, Array], step: float) -> Values:
+    states = [direction[name] for name in case.config.kind_data.initial]
     weights = {name: array + step * direction[name] for name, array in values.weights.items()}
     return replace(
         values,
         weights=weights,
         input=values.input + step * direction["input"],
-        initial=values.initial + step * _join_initial(direction),
+        initial=values.initial + step * np.concatenate(states, axis=-1),
     )

@@ -31,7 +31,7 @@ def assert_differentiable_alone(observation: Observation, result: str) -> None:
     if not call.result_tensors[result].requires_grad:
         raise Violation(
             f"{result} has requires_grad=False; expected True",
-            snippets.compare_gradients("input", (result,)),
+            snippets.compare_gradients("input", observation.case.config.kind_data, (result,)),
         )
     found = observation.differentiate(call, (result,))
     names = list_gradient_names(observation.case, observation.values.weights)

@@ -71,7 +71,8 @@ def assert_gradients(
     snippet.
     """
     for name in names:
-        lines = snippet or snippets.compare_gradients(name, results or observation.result_names)
+        kind = observation.case.config.kind_data
+        lines = snippet or snippets.compare_gradients(name, kind, results)
         if name not in found:
             raise Violation(
                 f"{name} has requires_grad=False and receives no gradient; expected one", lines

@@ -19,6 +19,7 @@ from rnnspec.rulekit.fixtures.constructor_calls import (
     write_rejection_snippet,
     write_tensor,
 )
+from rnnspec.rulekit.snippet import write_states
 from rnnspec.rulekit.violation import Violation
 from rnnspec.subjects.failures import Ended, Raised
 from rnnspec.subjects.steps import CALL
@@ -57,9 +58,8 @@ class InvalidCall:
         )
         if self.hx is None:
             return first
-        if isinstance(self.hx, Tensor):
-            return f"{first}, {write_tensor(self.hx)}"
-        return f"{first}, ({', '.join(map(write_tensor, self.hx))})"
+        states = (self.hx,) if isinstance(self.hx, Tensor) else self.hx
+        return f"{first}, {write_states(list(map(write_tensor, states)))}"
 
     @property
     def positional(self) -> tuple[Any, ...]:

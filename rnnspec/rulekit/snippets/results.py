@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-from rnnspec.contract.kinds import KINDS, UNGATED, Kind
-from rnnspec.rulekit.snippet import Helper, Snippet
+from rnnspec.contract.kinds import UNGATED, Kind
+from rnnspec.rulekit.snippet import Helper, Snippet, write_states
 
 OUTPUT = Snippet("close(layer(*given)[0], reference(*given)[0])", (Helper.CLOSE,))
 STATES = Snippet("close(layer(*given)[1], reference(*given)[1])", (Helper.CLOSE,))
 BOTH = OUTPUT + STATES
-PICKS = {
-    "output": "spread(data(output))",
-    "h_n": "spread(h_n)",
-    "c_n": "spread(c_n)",
-}
-"""How a program adds the elements of a result."""
 
 
 def compare_result(name: str) -> Snippet:
@@ -23,20 +17,21 @@ def compare_result(name: str) -> Snippet:
 
 def write_results(kind: Kind) -> str:
     """Return the names to which a program assigns what a call returns."""
-    states = ", ".join(kind.final)
-    return f"output, ({states})" if len(kind.final) > 1 else f"output, {states}"
+    return f"output, {write_states(kind.final)}"
 
 
-def compare_gradients(name: str, results: tuple[str, ...] = UNGATED.results) -> Snippet:
+def compare_gradients(name: str, kind: Kind = UNGATED, results: tuple[str, ...] = ()) -> Snippet:
     """Return lines that compare the gradients of both layers with respect to one tensor.
 
     `name` is input, an initial state or the name of a parameter. The gradient is that of a weighted
-    sum of the named `results`.
+    sum of the named `results` of a layer of this kind, by default of all.
     """
-    kind = next(kind for kind in KINDS.values() if set(results) <= set(kind.results))
-    leaf = {"input": "x", **{state: state for state in kind.initial}}.get(name)
-    total = " + ".join(PICKS[result] for result in results)
-    source = f"[{leaf}]" if leaf else f'[dict(each.named_parameters())["{name}"]]'
+    added = results or kind.results
+    tensors = ("data(output)" if result == "output" else result for result in added)
+    total = " + ".join(f"spread({tensor})" for tensor in tensors)
+    leaf = "x" if name == "input" else name
+    is_argument = name in ("input", *kind.initial)
+    source = f"[{leaf}]" if is_argument else f'[dict(each.named_parameters())["{name}"]]'
     return Snippet(
         "def gradient(each):\n"
         f"    {write_results(kind)} = each(*given)\n"
