@@ -10,6 +10,7 @@ import platform
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
+from functools import cache
 from importlib.metadata import version
 from typing import Any, TypeVar
 
@@ -150,13 +151,7 @@ def judge_deviations(
 
     A deviation that no rule shows any more, though cases lie in its region, is stale.
     """
-    drawn: list[CaseT] = []
-
-    def list_cases() -> list[CaseT]:
-        if not drawn:
-            drawn.extend(case for _, case in suite.draw_cases(0, None))
-        return drawn
-
+    list_cases = cache(lambda: [case for _, case in suite.draw_cases(0, None)])
     return tuple(
         _judge_deviation(progress, rule, result, list_cases)
         for rule, result in zip(suite.rules, results, strict=True)
