@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from benchmarks.tables import add_outputs, format_table, make_parser, write_report
-from rnnspec.contract.kinds import KINDS, RNN
+from rnnspec.contract.kinds import LAYER_KINDS, RNN
 from rnnspec.oracle import (
     FLOAT32_SUMS,
     ROUNDINGS,
@@ -185,7 +185,7 @@ def main() -> int:
     """Read the arguments, run the benchmark and print the tables."""
     parser = make_parser(__doc__)
     parser.add_argument(
-        "--kind", choices=KINDS, default=RNN.name, help="kind of layer (default: %(default)s)"
+        "--kind", choices=LAYER_KINDS, default=RNN.name, help="kind of layer (default: %(default)s)"
     )
     parser.add_argument(
         "--configs", type=int, default=1000, help="configurations per dtype (default: %(default)s)"

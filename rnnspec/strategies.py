@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from hypothesis import strategies as st
 
@@ -26,10 +27,11 @@ def configs(
     dropout: bool = False,
     kind: str = UNGATED.name,
 ) -> Config:
-    """Draw configurations of a kind of layer that shrink to `RNN(1, 1)`, `GRU(1, 1)` and so on.
+    """Draw configurations of a kind that shrink to `RNN(1, 1)`, `GRUCell(1, 1)` and so on.
 
     `input_size` and `hidden_size` are at most `max_size`, and `num_layers` is at most `max_layers`.
     The `dropout` argument is 0; if `dropout` is true, it is drawn from probabilities from 0 to 1.
+    Arguments that the kind does not have keep their defaults.
     Raises ValueError if a bound is below 1 or the kind does not exist.
     """
     own = find_kind(kind)
@@ -37,29 +39,29 @@ def configs(
         if bound < 1:
             raise ValueError(f"{name} must be at least 1, got {bound!r}")
     input_size, hidden_size = (draw(st.integers(1, max_size)) for _ in range(2))
-    return Config(
-        input_size=input_size,
-        hidden_size=hidden_size,
-        num_layers=draw(st.integers(1, max_layers)),
-        nonlinearity=draw(st.sampled_from(own.nonlinearities or (Nonlinearity.TANH.value,))),
-        bias=not draw(st.booleans()),
-        batch_first=draw(st.booleans()),
-        dropout=draw(st.one_of(st.just(0.0), PROBABILITIES, st.just(1.0))) if dropout else 0.0,
-        bidirectional=draw(st.booleans()),
-        proj_size=draw(st.integers(0, hidden_size - 1)) if own.has_projection else 0,
-        kind=kind,
-    )
+    probabilities = st.one_of(st.just(0.0), PROBABILITIES, st.just(1.0))
+    domains: dict[str, st.SearchStrategy[Any]] = {
+        "num_layers": st.integers(1, max_layers),
+        "nonlinearity": st.sampled_from(own.nonlinearities or (Nonlinearity.TANH.value,)),
+        "bias": st.booleans().map(lambda lacks: not lacks),
+        "batch_first": st.booleans(),
+        "dropout": probabilities if dropout else st.just(0.0),
+        "bidirectional": st.booleans(),
+        "proj_size": st.integers(0, hidden_size - 1),
+    }
+    drawn = {name: draw(each) for name, each in domains.items() if name in own.arguments}
+    return Config(input_size, hidden_size, kind=kind, **drawn)
 
 
 @st.composite
 def cases(draw: st.DrawFn, /, *, kind: str = UNGATED.name, **fixed: object) -> Case:
     """Draw cases, each of which says how a layer is built and called, and on which numbers.
 
-    `kind` is the kind of layer: rnn, gru or lstm. Other keyword arguments fix axes to a value,
-    which is an enum member or its text: `layout="packed"` is the same as `layout=Layout.PACKED`.
-    Cases shrink to sizes of 1 and the simplest value of every axis. `rnnspec.draw_values(case)`
-    returns the numbers of a case. Raises ValueError if the kind, an axis or a value does not exist,
-    or if the fixed values contradict each other or the kind.
+    `kind` is the kind of layer or cell, such as lstm or gru-cell. Other keyword arguments fix axes
+    to a value, which is an enum member or its text: `layout="packed"` is the same as
+    `layout=Layout.PACKED`. Cases shrink to sizes of 1 and the simplest value of every axis.
+    `rnnspec.draw_values(case)` returns the numbers of a case. Raises ValueError if the kind, an
+    axis or a value does not exist, or if the fixed values contradict each other or the kind.
     """
     find_kind(kind)
     scope = Scope(kind=kind)

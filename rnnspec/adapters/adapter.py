@@ -14,7 +14,7 @@ from rnnspec.adapters.forms import Form, parse_arguments, parse_results
 from rnnspec.adapters.layer import AdaptedLayer
 from rnnspec.contract.config import Config
 from rnnspec.contract.features import Feature
-from rnnspec.contract.kinds import KINDS, UNGATED, Kind
+from rnnspec.contract.kinds import LAYER_KINDS, UNGATED, Kind
 from rnnspec.contract.shapes import parameter_shapes
 from rnnspec.errors import AdapterError, TargetError, suggest_similar
 from rnnspec.options import check_choice
@@ -153,8 +153,8 @@ def module(
     `rnnspec.adapters.forms`. `lacks` has the features that the module does not have, each with the
     reason. Raises AdapterError if something is not understood.
     """
-    check_choice("kind", kind, KINDS)
-    data = KINDS[kind]
+    check_choice("kind", kind, LAYER_KINDS)
+    data = LAYER_KINDS[kind]
     if (target is None) == (build is None):
         raise AdapterError("an adapter needs either a target or a function that builds the module")
     names = dict(arguments or {})

@@ -12,7 +12,7 @@ from torch import nn
 
 from rnnspec.adapters.adapter import Adapter, module, name_target
 from rnnspec.contract.config import Config
-from rnnspec.contract.kinds import KINDS, UNGATED
+from rnnspec.contract.kinds import LAYER_KINDS, UNGATED
 from rnnspec.contract.shapes import parameter_shapes
 from rnnspec.options import check_choice
 
@@ -65,8 +65,8 @@ def function(
     cannot be chosen, and `lacks` what the function does not do, each with the reason. It is given
     the memory of tensors, so that writing into its arguments is noticed. Raises AdapterError.
     """
-    check_choice("kind", kind, KINDS)
-    states = ", ".join(KINDS[kind].states)
+    check_choice("kind", kind, LAYER_KINDS)
+    states = ", ".join(LAYER_KINDS[kind].states)
     adapter = module(
         build=lambda config: ArrayLayer(compute, config),
         kind=kind,

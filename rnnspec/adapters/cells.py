@@ -12,7 +12,7 @@ from torch import nn
 from rnnspec.adapters.adapter import Adapter, make_builder, module, name_target
 from rnnspec.adapters.forms import Form, parse_arguments, parse_results
 from rnnspec.contract.config import Config
-from rnnspec.contract.kinds import KINDS, UNGATED
+from rnnspec.contract.kinds import LAYER_KINDS, UNGATED
 from rnnspec.options import check_choice
 
 LOOP = "a cell computes one step; the loop is the adapter's"
@@ -57,8 +57,8 @@ def cell(
     H_in), and `h` and `c` are states (N, H). The rest is as for `module`. The first step is given
     zeros if no state is. Raises AdapterError.
     """
-    check_choice("kind", kind, KINDS)
-    data = KINDS[kind]
+    check_choice("kind", kind, LAYER_KINDS)
+    data = LAYER_KINDS[kind]
     takes, gives = parse_arguments(call, data), parse_results(returns, data, "h")
     build = make_builder(target, {})
 

@@ -18,8 +18,9 @@ from rnnspec.subjects.capabilities import Capabilities
 from rnnspec.subjects.failures import Failure
 from rnnspec.subjects.kind import (
     TRIED_SIZES,
-    find_cell,
     find_missing_pair,
+    find_missing_state,
+    is_called_as,
     recognise_kind,
 )
 from rnnspec.subjects.subject import TorchSubject, observe_step
@@ -96,25 +97,25 @@ def _decide_kind(
 
     Raises TargetError and SelectionError, as `build_subject`.
     """
-    if cell := find_cell(made):
-        raise TargetError(
-            f"{target.label} builds a cell like nn.{cell}, which computes one step; only layers "
-            f"can be checked yet, such as {_list_pages()}."
-        )
     found = recognise_kind(made, fixed)
     assumed = UNGATED.name if asked == AUTOMATIC else asked
     _check_arguments(found or assumed, fixed)
     if found is None:
-        if missing := find_missing_pair(made):
+        kind = KINDS[assumed]
+        missing = find_missing_state(made, kind) if kind.is_cell else find_missing_pair(made)
+        if missing:
             raise TargetError(
                 f"{target.label} builds no recurrent layer: its parameters are not those of "
                 f"{_list_pages()}, and {missing}. If it computes the same in another form, "
                 f"`rnnspec adapt {target.label}` looks for an adapter."
             )
         return assumed
+    is_twin = asked in KINDS and KINDS[asked].layer == KINDS[found].layer
+    if is_twin and is_called_as(made, KINDS[asked]):
+        return asked
     if asked not in (AUTOMATIC, found):
         raise SelectionError(
-            f"{asked}: {target.label} builds a layer like {KINDS[found].page}. "
+            f"{asked}: {target.label} builds a {KINDS[found].noun} like {KINDS[found].page}. "
             f"Check it with --kind {found}, or leave out --kind.",
             "kind",
         )

@@ -18,7 +18,7 @@ from rnnspec.cases.axes import AXIS, DropoutLevel, DType, Feature, Float32Precis
 from rnnspec.cases.case import CONFIG_AXES
 from rnnspec.cases.plan import PROFILES
 from rnnspec.contract import fingerprints
-from rnnspec.contract.kinds import KINDS
+from rnnspec.contract.kinds import KINDS, LAYER_KINDS
 from rnnspec.declared.deviations import list_deviations
 from rnnspec.declared.files import find_file
 from rnnspec.engine.campaign import Watcher, run_campaign
@@ -175,7 +175,7 @@ def _adapt_target(target: Target, options: CheckOptions) -> tuple[Target, tuple[
     if not options.adapt or isinstance(target.factory, Adapter):
         return target, ()
     with keep_random_numbers():
-        found = infer_adapter(target, None if options.kind == AUTOMATIC else KINDS[options.kind])
+        found = infer_adapter(target, LAYER_KINDS.get(options.kind))
     if found.is_documented:
         return target, ("the layer has the documented names and needs no adapter",)
     return found.adapt(target), (describe_briefly(found),)

@@ -28,6 +28,7 @@ from rnnspec.cases.axes import (
 )
 from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import KINDS, Nonlinearity
+from rnnspec.contract.shapes import input_shape
 
 CONFIG_AXES = ("nonlinearity", "num_layers", "bidirectional", "batch_first", "bias")
 """The axes that are fields of the configuration."""
@@ -70,6 +71,9 @@ class Case:
             if value not in AXIS[name].values:
                 known = ", ".join(map(str, AXIS[name].values))
                 raise ValueError(f"{name} must be one of {known}, got {value!r}")
+        if self.config.kind_data.is_cell and (self.is_packed or self.steps != 1):
+            what = "packed input" if self.is_packed else f"{self.steps} steps"
+            raise ValueError(f"{self.config.kind_data.page} takes one step, got {what}")
 
     @property
     def is_packed(self) -> bool:
@@ -120,7 +124,7 @@ class Case:
         """Return the case with some fields changed, its own or those of its configuration.
 
         The lengths are adjusted to the layout, `steps` and `batch`, and a projection to a smaller
-        hidden size.
+        hidden size. A cell keeps to one step of input that is not packed.
         """
         names = [name for name in changes if name in self.__dataclass_fields__]
         own = {name: changes.pop(name) for name in names}
@@ -130,6 +134,10 @@ class Case:
             if hidden_size <= config.proj_size:
                 changes = {"proj_size": max(0, hidden_size - 1), **changes}
             own["config"] = replace(config, **changes)
+        if own.get("config", self.config).kind_data.is_cell:
+            own["steps"] = 1
+            if own.get("layout", self.layout).is_packed:
+                own["layout"] = Layout.BATCHED
         return replace(self, **own).fit_lengths()
 
     def fit_lengths(self) -> Case:
@@ -169,21 +177,24 @@ class Case:
         return ", ".join([*facts, f"seed {self.seed}"])
 
     @property
-    def repeated_axis(self) -> int:
+    def repeated_axis(self) -> int | None:
         """The dimension of a padded input along which an expanded input repeats one slice.
 
-        It is the batch dimension, or the time dimension if there is only one sample.
+        It is the batch dimension, or the time dimension if there is only one sample. The input of a
+        cell has no time dimension, and without a batch dimension it repeats nothing.
         """
+        if self.config.kind_data.is_cell:
+            return 0 if self.is_batched else None
         time = 1 if self.config.batch_first and self.is_batched else 0
         return time if self.batch == 1 else 1 - time
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The shape of the padded input: (T, N, H_in), (N, T, H_in) or (T, H_in)."""
-        if not self.is_batched:
-            return (self.steps, self.config.input_size)
-        leading = (self.steps, self.batch)
-        return (*(leading[::-1] if self.config.batch_first else leading), self.config.input_size)
+        """The shape of the padded input: (T, N, H_in), (N, T, H_in) or (T, H_in).
+
+        Of a cell it is (N, H_in) or (H_in).
+        """
+        return input_shape(self.config, self.steps, self.batch if self.is_batched else None)
 
 
 def _as_text(value: Any) -> Any:

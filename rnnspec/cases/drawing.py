@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from rnnspec.cases.axes import Projection
 from rnnspec.cases.case import CHOICES, CONFIG_AXES, Case
 from rnnspec.cases.plan import PlanRow
-from rnnspec.cases.pool import draw_from_pool, list_pool_lengths
+from rnnspec.cases.pool import draw_from_pool, list_pool_lengths, list_pool_sizes
 from rnnspec.cases.sizes import Sizes, lengths, sizes
+from rnnspec.cases.space import USUAL_DROPOUT
 from rnnspec.cases.undisturbed import leave_hypothesis_alone, make_settings
 from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import UNGATED
@@ -69,7 +70,23 @@ def make_case(row: Mapping[str, Any], chosen: Sizes, probability: float) -> Case
     arguments |= {name: chosen[name] for name in ARGUMENTS if name in chosen}
     config = Config(dropout=probability, kind=row.get("kind", UNGATED.name), **arguments)
     choices = {name: row[name] for name in CHOICES}
-    return Case(config=config, steps=chosen["steps"], batch=chosen["batch"], **choices)
+    steps = 1 if config.kind_data.is_cell else chosen["steps"]
+    return Case(config=config, steps=steps, batch=chosen["batch"], **choices)
+
+
+def list_pool_cases(rows: list[PlanRow]) -> list[Case]:
+    """Return a case for each row of a plan and each of the sizes of the pool.
+
+    They are many and of all kinds, and Hypothesis is not asked.
+    """
+    found: list[Case] = []
+    for row in rows:
+        probability = row.row["dropout"].probability
+        for chosen in list_pool_sizes(row.row):
+            case = make_case(row.row, chosen, USUAL_DROPOUT if probability is None else probability)
+            lengths = list_pool_lengths(case.steps, case.batch)
+            found.append(case.replace(lengths=lengths, seed=mix_seed(0, len(found))))
+    return found
 
 
 def draw_cases(

@@ -22,11 +22,11 @@ from rnnspec.cases.case import Case, is_consistent
 from rnnspec.cases.drawing import make_case, mix_seed
 from rnnspec.cases.plan import Scope, find_simplest_row
 from rnnspec.cases.sizes import DIMENSIONS, Sizes
+from rnnspec.cases.space import USUAL_DROPOUT
 from rnnspec.contract.kinds import Nonlinearity
 
 LENGTHS = {4: (2, 3, 1, 2), 2: (2, 3)}
 """The lengths of the sequences of a packed batch, by their number; the longest is `steps`."""
-PROBABILITY = 0.5
 GIVEN, SOME = InitialState.GIVEN, DropoutLevel.SOME
 RELU = Nonlinearity.RELU.value
 OPENING: tuple[tuple[tuple[int, int, int, int], Mapping[str, Any]], ...] = (
@@ -98,5 +98,5 @@ def _make_case(scope: Scope, sizes: Sizes, wanted: Mapping[str, Any]) -> Case:
     if row["proj_size"] is Projection.SOME:
         sizes = {**sizes, "proj_size": sizes["hidden_size"] - 1}
     row["kind"] = scope.kind
-    case = make_case(row, sizes, PROBABILITY if level is None else level)
+    case = make_case(row, sizes, USUAL_DROPOUT if level is None else level)
     return case.replace(lengths=LENGTHS.get(case.batch, ()))

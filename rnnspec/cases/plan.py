@@ -97,8 +97,21 @@ class Scope:
             return (pinned[axis.name],)
         if not self.has_axis(axis.name):
             return (axis.simplest,)
-        allowed = [v for v in axis.values if axis.needed_feature(v) not in self.unsupported]
+        lacking = self.unsupported | list_missing_features(self.kind)
+        allowed = [value for value in axis.values if axis.needed_feature(value) not in lacking]
         return tuple(allowed) or (axis.simplest,)
+
+
+def list_missing_features(kind: str) -> frozenset[Feature]:
+    """Return the features that a kind does not have, besides those of its arguments."""
+    return frozenset({Feature.PACKED}) if KINDS[kind].is_cell else frozenset()
+
+
+def list_large_pairs(kind: str) -> tuple[tuple[str, ...], ...]:
+    """Return the dimensions that are large together; a cell has one time step."""
+    if not KINDS[kind].is_cell:
+        return LARGE_PAIRS
+    return tuple(pair for pair in LARGE_PAIRS if "steps" not in pair)
 
 
 def plan_rows(profile: Profile, seed: int, scope: Scope) -> list[PlanRow]:
@@ -116,7 +129,7 @@ def plan_rows(profile: Profile, seed: int, scope: Scope) -> list[PlanRow]:
         _plan_large_row(row)
         for salt in range(profile.large_arrays)
         for row in build_covering_rows(
-            scope, 2, _mix_seed(seed, salt), profile.large_axes, LARGE_PAIRS
+            scope, 2, _mix_seed(seed, salt), profile.large_axes, list_large_pairs(scope.kind)
         )
     ]
     shuffled = [*regular, *large]

@@ -45,6 +45,11 @@ def draw_from_pool(
     return st.sampled_from([_fit_to_row(row, each, large_dimensions or ()) for each in known])
 
 
+def list_pool_sizes(row: Mapping[str, Any]) -> list[Sizes]:
+    """Return all sizes of the pool, as far as a row of values of the axes allows them."""
+    return [_fit_to_row(row, dict(zip(DIMENSIONS, sizes, strict=True)), ()) for sizes in POOL]
+
+
 def _count_fitting(sizes: Sizes, large: tuple[str, ...]) -> int:
     """Return how many dimensions are large as they should be, and not if they should not."""
     return sum((sizes[name] == LARGE) == (name in large) for name in DIMENSIONS)

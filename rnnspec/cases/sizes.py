@@ -15,6 +15,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from rnnspec.cases.axes import Distribution
+from rnnspec.contract.kinds import KINDS, UNGATED
 
 MAIN_THRESHOLDS = (8, 16, 17, 31, 33, 64, 65, 256)
 """Sizes near which kernels change: they are drawn three times as often as the other thresholds."""
@@ -119,6 +120,8 @@ def sizes(
         drawn[one] = {**drawn, "states": states}[other]
     if not row["layout"].is_batched:
         drawn["batch"] = 1
+    if KINDS[row.get("kind", UNGATED.name)].is_cell:
+        drawn["steps"] = 1
     return cap_sizes(row, drawn, large_dimensions)
 
 

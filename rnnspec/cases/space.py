@@ -63,7 +63,8 @@ class LayerCaseSpace:
     def list_others(self, case: Case, name: str) -> list[Any]:
         """Return other values of a field that has its simplest value."""
         if name in PROBED_SIZES:
-            return [2] if case.size(name) == 1 else []
+            is_fixed = name == "steps" and case.config.kind_data.is_cell
+            return [2] if case.size(name) == 1 and not is_fixed else []
         if name not in PROBED_AXES:
             return []
         values = self.scope.list_values(AXIS[name])

@@ -39,4 +39,5 @@ def name_initial(config: Config, states: States) -> dict[str, States]:
 
 def name_final(config: Config, states: States) -> dict[str, States]:
     """Return the final states h_n and c_n by name, as views of an array or a tensor (..., S)."""
-    return {f"{letter}_n": part for letter, part in split_states(config, states).items()}
+    kind = config.kind_data
+    return {kind.name_final(letter): part for letter, part in split_states(config, states).items()}

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from rnnspec.cli.parts import check_writable, print_text
-from rnnspec.contract.kinds import KINDS
+from rnnspec.contract.kinds import LAYER_KINDS
 from rnnspec.options import AUTOMATIC, check_choice
 from rnnspec.subjects.target import resolve_target
 
@@ -40,9 +40,9 @@ def adapt(target: str, kind: str, path: str | None) -> int:
     from rnnspec.inference.describe import format_found, write_source
     from rnnspec.inference.infer import infer_adapter
 
-    check_choice("kind", kind, (AUTOMATIC, *KINDS))
+    check_choice("kind", kind, (AUTOMATIC, *LAYER_KINDS))
     check_writable(path, "write")
-    found = infer_adapter(resolve_target(target), None if kind == AUTOMATIC else KINDS[kind])
+    found = infer_adapter(resolve_target(target), None if kind == AUTOMATIC else LAYER_KINDS[kind])
     if path is not None:
         Path(path).write_text(write_source(found), encoding="utf-8")
     print_text(format_found(found))

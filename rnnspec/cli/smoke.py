@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from rnnspec.cli.parts import print_text
-from rnnspec.contract.kinds import KINDS
+from rnnspec.contract.kinds import LAYER_KINDS
 from rnnspec.options import AUTOMATIC, check_choice
 from rnnspec.subjects.target import resolve_target
 from rnnspec.text import make_printable
@@ -34,9 +34,9 @@ def smoke(target: str, kind: str) -> int:
     from rnnspec.inference.smoke import format_smoke, smoke_target
     from rnnspec.subjects.kind import guess_kind
 
-    check_choice("kind", kind, (AUTOMATIC, *KINDS))
+    check_choice("kind", kind, (AUTOMATIC, *LAYER_KINDS))
     found = resolve_target(target)
     chosen = guess_kind(found.factory) if kind == AUTOMATIC else kind
-    result = smoke_target(found, KINDS[chosen])
+    result = smoke_target(found, LAYER_KINDS[chosen])
     print_text(make_printable(format_smoke(result), keep="\n"))
     return 0 if result.is_right else 1

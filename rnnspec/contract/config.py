@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from rnnspec.contract.kinds import KINDS, UNGATED, Kind
+from rnnspec.contract.kinds import KINDS, UNGATED, UNGATED_CELL, Kind
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,9 @@ class Config:
 
     @property
     def ungated(self) -> Config:
-        """The same configuration of a layer with a single gate."""
-        return replace(self, kind=UNGATED.name, proj_size=0)
+        """The same configuration of a layer or a cell with a single gate."""
+        ungated = UNGATED_CELL if self.kind_data.is_cell else UNGATED
+        return replace(self, kind=ungated.name, proj_size=0)
 
     def __str__(self) -> str:
         sizes = [str(self.input_size), str(self.hidden_size)]
@@ -93,5 +94,5 @@ class Config:
 
 DEFAULTS: dict[str, Any] = {field.name: field.default for field in fields(Config)}
 """The default of each argument; a size has none, so every value differs from it."""
-OPTIONAL = ("nonlinearity", "proj_size")
+OPTIONAL = ("num_layers", "nonlinearity", "batch_first", "dropout", "bidirectional", "proj_size")
 """The arguments that some kinds do not have."""

@@ -1,8 +1,8 @@
-"""The kinds of recurrent layer that a contract can describe."""
+"""The kinds of recurrent layers and cells that a contract can describe."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from itertools import permutations
 
@@ -18,7 +18,7 @@ class Nonlinearity(str, Enum):
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of recurrent layer: its arguments, its gates, and the states that it carries.
+    """One kind of recurrent layer or cell: its arguments, its gates, and the states that it has.
 
     name            the value of the option --kind
     title           the name of the class in torch.nn
@@ -32,8 +32,9 @@ class Kind:
     checks_packed   whether torch.nn checks the shapes of a call with packed input
     memory_gate     the gate that multiplies what a state c carries on; empty if there is no c
     activations     how often tanh is applied to the sum of that gate, one after the other
+    step_of         the kind of layer of which a cell computes one step; empty if it is a layer
 
-    Source: the signatures and the *Variables* sections of the nn.RNN, nn.LSTM and nn.GRU pages.
+    Source: the signatures and the *Variables* sections of the pages of torch.nn's layers and cells.
     """
 
     name: str
@@ -46,6 +47,17 @@ class Kind:
     checks_packed: bool = True
     memory_gate: str = ""
     activations: int = 1
+    step_of: str = ""
+
+    @property
+    def is_cell(self) -> bool:
+        """Whether it computes one step, and returns the states after it and no output."""
+        return bool(self.step_of)
+
+    @property
+    def layer(self) -> str:
+        """The name of the kind of layer with the same equations: for a layer, its own."""
+        return self.step_of or self.name
 
     @property
     def initial(self) -> tuple[str, ...]:
@@ -54,17 +66,31 @@ class Kind:
 
     @property
     def final(self) -> tuple[str, ...]:
-        """The names of its final states: h_n, and for an LSTM c_n."""
-        return tuple(f"{letter}_n" for letter in self.states)
+        """The names of its final states: h_n, and for an LSTM c_n; h_1 and c_1 of a cell."""
+        return tuple(map(self.name_final, self.states))
 
     @property
     def results(self) -> tuple[str, ...]:
-        """The names of what a call returns: output, and the final states."""
-        return ("output", *self.final)
+        """The names of what a call returns: output, unless it is a cell, and the final states."""
+        return self.final if self.is_cell else ("output", *self.final)
+
+    @property
+    def leading(self) -> str:
+        """The name of the first result of a call: output, or the hidden state of a cell."""
+        return self.results[0]
+
+    @property
+    def noun(self) -> str:
+        """What it is: a layer or a cell."""
+        return "cell" if self.is_cell else "layer"
+
+    def name_final(self, letter: str) -> str:
+        """Return the name of the final state with a letter, such as h_n, or h_1 of a cell."""
+        return f"{letter}_{1 if self.is_cell else 'n'}"
 
     @property
     def page(self) -> str:
-        """The page of the documentation that describes it: nn.RNN, nn.GRU or nn.LSTM."""
+        """The page of the documentation that describes it, such as nn.RNN or nn.GRUCell."""
         return f"nn.{self.title}"
 
     @property
@@ -118,15 +144,31 @@ LSTM = Kind(
     activations=2,
 )
 
-KINDS: dict[str, Kind] = {kind.name: kind for kind in (RNN, GRU, LSTM)}
-CELLS = tuple(f"{kind.title}Cell" for kind in KINDS.values())
-"""The classes of torch.nn that compute one step."""
+
+def _make_cell(layer: Kind) -> Kind:
+    """Return the kind of the cells that compute one step of a kind of layer."""
+    chosen = tuple(name for name in ("nonlinearity",) if name in layer.arguments)
+    return replace(
+        layer,
+        name=f"{layer.name}-cell",
+        title=f"{layer.title}Cell",
+        arguments=("input_size", "hidden_size", "bias", *chosen),
+        step_of=layer.name,
+    )
+
+
+LAYERS = (RNN, GRU, LSTM)
+RNN_CELL, GRU_CELL, LSTM_CELL = CELLS = tuple(map(_make_cell, LAYERS))
+LAYER_KINDS: dict[str, Kind] = {kind.name: kind for kind in LAYERS}
+KINDS: dict[str, Kind] = {kind.name: kind for kind in (*LAYERS, *CELLS)}
 UNGATED = RNN
 """The kind whose layers have a single gate."""
+UNGATED_CELL = RNN_CELL
+"""The kind whose cells have a single gate."""
 
 
 def find_kind(name: str) -> Kind:
-    """Return a kind of layer. Raises ValueError, with a suggestion, if there is none."""
+    """Return a kind of layer or cell. Raises ValueError, with a suggestion, if there is none."""
     if name not in KINDS:
         raise ValueError(f"{name!r} is no kind of layer.{suggest_similar(name, KINDS)}")
     return KINDS[name]

@@ -2,6 +2,7 @@
 
 The letters are those of the nn.RNN page: L is the number of time steps, N the batch size, D the
 number of directions, H_in `input_size` and H_out `hidden_size`, or `proj_size` if an LSTM has one.
+A cell has no steps, layers and directions, so that its input and its states have N and H alone.
 """
 
 from __future__ import annotations
@@ -11,12 +12,15 @@ from collections.abc import Sequence
 from rnnspec.contract.config import Config
 
 Shape = tuple[int, ...]
+SUFFIXES = ("", "_reverse")
+"""How the names of the parameters of each direction end."""
 
 
 def input_shape(config: Config, steps: int, batch: int | None) -> Shape:
     """Return the shape of an input with this many time steps and samples.
 
     The shape is (L, N, H_in), (N, L, H_in) with `batch_first`, and (L, H_in) if `batch` is None.
+    For a cell it is (N, H_in) or (H_in).
     """
     return _order_dimensions(config, steps, batch, config.input_size)
 
@@ -35,13 +39,16 @@ def output_shape(config: Config, shape: Sequence[int]) -> Shape:
 def state_shape(config: Config, shape: Sequence[int], letter: str = "h") -> Shape:
     """Return the shape of the initial and the final state with a letter, for an input shape.
 
-    The shape is (D * num_layers, N, H_out), without N if the input is unbatched. The state c of an
-    LSTM has `hidden_size` units even with `proj_size`. `batch_first` does not apply to states.
+    The shape is (D * num_layers, N, H_out), without N if the input is unbatched, and (N, H_out) or
+    (H_out) for a cell. The state c of an LSTM has `hidden_size` units even with `proj_size`.
+    `batch_first` does not apply to states.
     Raises ValueError for the same inputs as `output_shape`.
 
     Source: *Inputs* and *Outputs* on the nn.RNN and nn.LSTM pages.
     """
     checked = _validate_input_shape(config, shape)
+    if config.kind_data.is_cell:
+        return (*checked[:-1], state_size(config, letter))
     batch = () if len(checked) == 2 else (checked[0 if config.batch_first else 1],)
     return (config.num_layers * config.num_directions, *batch, state_size(config, letter))
 
@@ -74,26 +81,39 @@ def parameter_shapes(config: Config) -> dict[str, Shape]:
     rows = len(config.kind_data.gates) * config.hidden_size
     for layer in range(config.num_layers):
         width = config.input_size if layer == 0 else config.num_directions * config.output_size
-        for suffix in ("", "_reverse")[: config.num_directions]:
-            shapes[f"weight_ih_l{layer}{suffix}"] = (rows, width)
-            shapes[f"weight_hh_l{layer}{suffix}"] = (rows, config.output_size)
+        for direction in range(config.num_directions):
+            place = name_place(config, layer, direction)
+            shapes[f"weight_ih{place}"] = (rows, width)
+            shapes[f"weight_hh{place}"] = (rows, config.output_size)
             if config.bias:
-                shapes[f"bias_ih_l{layer}{suffix}"] = (rows,)
-                shapes[f"bias_hh_l{layer}{suffix}"] = (rows,)
+                shapes[f"bias_ih{place}"] = (rows,)
+                shapes[f"bias_hh{place}"] = (rows,)
             if config.proj_size:
-                shapes[f"weight_hr_l{layer}{suffix}"] = (config.proj_size, config.hidden_size)
+                shapes[f"weight_hr{place}"] = (config.proj_size, config.hidden_size)
     return shapes
 
 
+def name_place(config: Config, layer: int, direction: int) -> str:
+    """Return how the names of the parameters of one layer and direction end, such as _l0_reverse.
+
+    Those of a cell have no such end.
+    """
+    return "" if config.kind_data.is_cell else f"_l{layer}{SUFFIXES[direction]}"
+
+
 def _order_dimensions(config: Config, steps: int, batch: int | None, width: int) -> Shape:
+    if config.kind_data.is_cell:
+        return (width,) if batch is None else (batch, width)
     if batch is None:
         return (steps, width)
     return (batch, steps, width) if config.batch_first else (steps, batch, width)
 
 
 def _validate_input_shape(config: Config, shape: Sequence[int]) -> Shape:
-    if len(shape) not in (2, 3):
-        raise ValueError(f"an input must have two or three dimensions, got shape {tuple(shape)!r}")
+    least = 1 if config.kind_data.is_cell else 2
+    if len(shape) not in (least, least + 1):
+        numbers = "one or two" if config.kind_data.is_cell else "two or three"
+        raise ValueError(f"an input must have {numbers} dimensions, got shape {tuple(shape)!r}")
     if shape[-1] != config.input_size:
         raise ValueError(
             f"the last dimension of an input must be input_size={config.input_size}, "

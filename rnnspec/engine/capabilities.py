@@ -18,6 +18,7 @@ from rnnspec.cases.axes import (
     ModuleUses,
 )
 from rnnspec.cases.case import Case
+from rnnspec.cases.plan import list_missing_features
 from rnnspec.contract.config import OPTIONAL, Config
 from rnnspec.contract.kinds import KINDS, Nonlinearity
 from rnnspec.errors import SelectionError, suggest_similar
@@ -125,7 +126,8 @@ def probe_capabilities(
 def _list_features(kind: str) -> list[Feature]:
     """Return the features that can be tried of a kind: not the arguments that it does not have."""
     lacking = [name for name in OPTIONAL if name not in KINDS[kind].arguments]
-    return [feature for feature in ATTEMPTS if feature.text not in lacking]
+    missing = list_missing_features(kind)
+    return [each for each in ATTEMPTS if each.text not in lacking and each not in missing]
 
 
 def build_base_case(subject: TorchSubject) -> Case:

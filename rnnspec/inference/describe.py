@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from rnnspec.adapters.declaration import write_value
-from rnnspec.contract.kinds import KINDS
+from rnnspec.contract.kinds import LAYER_KINDS
 from rnnspec.inference.infer import Inferred, Outcome
 from rnnspec.text import make_printable
 
@@ -36,7 +36,7 @@ def write_source(found: Inferred) -> str:
 
 
 def _list_lines(found: Inferred) -> Iterator[str]:
-    declaration, page = found.declaration, KINDS[found.declaration.kind].page
+    declaration, page = found.declaration, LAYER_KINDS[found.declaration.kind].page
     yield f"{found.label}   a layer like {page}   ({found.duration_s:.1f} s)"
     yield ""
     total = len(found.matched) + len(found.by_name) + len(found.unknown)

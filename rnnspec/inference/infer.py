@@ -15,7 +15,7 @@ from torch import nn
 from rnnspec.adapters.adapter import Adapter, make_builder
 from rnnspec.adapters.declaration import Declaration
 from rnnspec.contract.config import DEFAULTS, Config
-from rnnspec.contract.kinds import KINDS, Kind
+from rnnspec.contract.kinds import LAYERS, Kind
 from rnnspec.errors import AdapterError, TargetError
 from rnnspec.inference.biases import merge_biases
 from rnnspec.inference.calling import find_interface
@@ -208,7 +208,7 @@ def _list_trials(
     except Failure as failure:
         raise AdapterError(f"{target.label}: {failure}") from failure
     total = sum(parameter.numel() for parameter in module.parameters())
-    fitting = [kind for kind in KINDS.values() if _count_weights(kind) <= total]
+    fitting = [kind for kind in LAYERS if _count_weights(kind) <= total]
     if not fitting:
         raise TargetError(f"{target.label} has {total} parameters, too few for a recurrent layer")
     for dtype in DTYPES:

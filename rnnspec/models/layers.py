@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from rnnspec.contract.kinds import KINDS
+from rnnspec.contract.kinds import LAYERS
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Layer:
     @property
     def has_cell_state(self) -> bool:
         """Whether the layer returns (h_n, c_n), as an LSTM does."""
-        return any(each.title == self.kind and "c" in each.states for each in KINDS.values())
+        return any(each.title == self.kind and "c" in each.states for each in LAYERS)
 
 
 def is_recurrent_layer(module: nn.Module) -> bool:
@@ -78,7 +78,7 @@ def _describe_layer(name: str, module: nn.Module) -> Layer:
 
 
 def _find_kind(module: nn.Module) -> str:
-    for kind in KINDS.values():
+    for kind in LAYERS:
         if isinstance(module, getattr(nn, kind.title)):
             return kind.title
     return type(module).__name__

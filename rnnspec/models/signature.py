@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import nn
 
-from rnnspec.contract.kinds import KINDS
+from rnnspec.contract.kinds import LAYERS
 from rnnspec.models.layers import find_layers, is_recurrent
 
 MOST_CALLS = 24
@@ -181,7 +181,7 @@ def write_state(model: nn.Module) -> str:
 
 
 def _is_cell_with_two_states(module: nn.Module) -> bool:
-    cells = [getattr(nn, f"{kind.title}Cell") for kind in KINDS.values() if len(kind.states) > 1]
+    cells = [getattr(nn, f"{kind.title}Cell") for kind in LAYERS if len(kind.states) > 1]
     return isinstance(module, tuple(cells))
 
 

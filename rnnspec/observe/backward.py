@@ -16,10 +16,12 @@ from rnnspec.cases.values import Values
 from rnnspec.observe.call import Call
 from rnnspec.observe.tensors import (
     from_layout,
+    from_state_layout,
     make_tensor,
     scatter_rows,
     to_array,
     to_layout,
+    to_state_layout,
 )
 from rnnspec.subjects.failures import Malformed
 from rnnspec.subjects.subject import observe_step
@@ -161,7 +163,7 @@ class Backward:
 
     def _arrange_state(self, array: Array) -> Array:
         """Return a state in the form in which the layer takes it."""
-        return array if self.case.is_batched else array[:, 0]
+        return to_state_layout(self.case, array)
 
     def _make_like_leaf(self, name: str, array: Array) -> torch.Tensor:
         """Return an array in the oracle's form as a tensor like a leaf."""
@@ -196,4 +198,4 @@ class Backward:
         if name == "input":
             return from_layout(self.case, array)
         is_state = name in self.case.config.kind_data.initial
-        return array[:, None] if is_state and not self.case.is_batched else array
+        return from_state_layout(self.case, array) if is_state else array

@@ -20,6 +20,7 @@ from rnnspec.observe.seeding import read_generator_states
 from rnnspec.observe.tensors import (
     CallArguments,
     from_layout,
+    from_state_layout,
     scatter_rows,
     strip_result,
     to_array,
@@ -92,13 +93,15 @@ class Call:
     def raw_states(self) -> dict[str, torch.Tensor]:
         """The final states as the layer returned them, by name.
 
-        Raises Malformed if the second result is not one tensor, or not a pair of tensors for a
-        layer with two states.
+        They are the second result, or all that a cell returns. Raises Malformed if it is not one
+        tensor, or not a pair of tensors for a layer with two states.
         """
-        names, given = self.case.config.kind_data.final, self._get_pair()[1]
+        kind = self.case.config.kind_data
+        names, given = kind.final, self.returned if kind.is_cell else self._get_pair()[1]
         if len(names) > 1 and not (isinstance(given, (tuple, list)) and len(given) == len(names)):
+            what = "a call returned" if kind.is_cell else "the second result is"
             expected = f"({', '.join(names)})"
-            raise Malformed(f"the second result is {_describe_type(given)}, expected {expected}")
+            raise Malformed(f"{what} {_describe_type(given)}, expected {expected}")
         states = given if len(names) > 1 else (given,)
         for name, state in zip(names, states, strict=True):
             if not isinstance(state, torch.Tensor):
@@ -138,7 +141,12 @@ class Call:
 
     @property
     def result_tensors(self) -> dict[str, torch.Tensor]:
-        """The results by name: output, and the final states. Raises Malformed as they do."""
+        """The results by name: output, unless it is a cell, and the final states.
+
+        Raises Malformed as they do.
+        """
+        if self.case.config.kind_data.is_cell:
+            return self.state_tensors
         return {"output": self.output_tensor, **self.state_tensors}
 
     @property
@@ -175,14 +183,16 @@ class Call:
 
         Their shapes are (D * num_layers, N, H_out) and (D * num_layers, N, H).
         """
-        arrays = {name: to_array(state) for name, state in self.state_tensors.items()}
-        if self.case.is_batched:
-            return arrays
-        return {name: array[:, None] for name, array in arrays.items()}
+        return {
+            name: from_state_layout(self.case, to_array(state))
+            for name, state in self.state_tensors.items()
+        }
 
     @property
     def results(self) -> dict[str, Array]:
-        """The results by name: output, and the final states."""
+        """The results by name: output, unless it is a cell, and the final states."""
+        if self.case.config.kind_data.is_cell:
+            return self.states
         return {"output": self.output, **self.states}
 
     def _get_pair(self) -> Any:

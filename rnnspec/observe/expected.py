@@ -49,10 +49,8 @@ class Expected:
             _fill_masks(case, masks),
         )
         self.rounding = oracle.ROUNDINGS[rounding or case.rounding]
-        self.cotangents = {
-            "output": values.d_output,
-            **name_final(case.config, values.d_final),
-        }
+        drawn = {"output": values.d_output, **name_final(case.config, values.d_final)}
+        self.cotangents = {name: drawn[name] for name in case.config.kind_data.results}
 
     def restrict_to(self, results: tuple[str, ...]) -> Expected:
         """Return the same, but with gradients of the named results only.

@@ -169,8 +169,8 @@ class Observation:
 
     @property
     def results(self) -> dict[str, Array]:
-        """The results of the call by name: output, and the final states."""
-        return {"output": self.output, **self.states}
+        """The results of the call by name: output, unless it is a cell, and the final states."""
+        return {name: self.get_result(name) for name in self.result_names}
 
     def get_result(self, name: str) -> Array:
         """Return a result of the call: the output, or a final state."""

@@ -78,8 +78,8 @@ def build_arguments(case: Case, input_: Array, initial: Array, device: str) -> C
     states: dict[str, torch.Tensor] = {}
     if case.initial_state is InitialState.GIVEN:
         for name, array in name_initial(case.config, initial).items():
-            plain = make_tensor(array if case.is_batched else array[:, 0], device, dtype)
-            state = case.memory_layout.lay_out(plain, 1 if case.is_batched else None)
+            plain = make_tensor(to_state_layout(case, array), device, dtype)
+            state = case.memory_layout.lay_out(plain, find_batch_axis(case))
             states[name] = state.requires_grad_(differentiable)
     padded = make_tensor(to_layout(case, input_), device, dtype)
     if not case.is_packed:
@@ -98,13 +98,40 @@ def build_arguments(case: Case, input_: Array, initial: Array, device: str) -> C
 
 
 def to_layout(case: Case, values: Array) -> Array:
-    """Return a time-major array (T, N, ...) in the layout of a case."""
-    return case.layout.arrange(values, batch_first=case.config.batch_first)
+    """Return a time-major array (T, N, ...) in the layout of a case.
+
+    For a cell, which takes one step, it is an array (N, ...) or (...).
+    """
+    arranged = case.layout.arrange(values, batch_first=case.config.batch_first)
+    return arranged[0] if case.config.kind_data.is_cell else arranged
 
 
 def from_layout(case: Case, values: Array) -> Array:
     """Return the time-major array (T, N, ...) of an array in the layout of a case."""
-    return case.layout.restore(values, batch_first=case.config.batch_first)
+    given = values[None] if case.config.kind_data.is_cell else values
+    return case.layout.restore(given, batch_first=case.config.batch_first)
+
+
+def to_state_layout(case: Case, states: Array) -> Array:
+    """Return states (D * num_layers, N, ...) in the form in which the subject takes them.
+
+    They have no N without a batch axis, and the one row of a cell's states has no axis.
+    """
+    arranged = states if case.is_batched else states[:, 0]
+    return arranged[0] if case.config.kind_data.is_cell else arranged
+
+
+def from_state_layout(case: Case, states: Array) -> Array:
+    """Return the states (D * num_layers, N, ...) of states as the subject returns them."""
+    given = states[None] if case.config.kind_data.is_cell else states
+    return given if case.is_batched else given[:, None]
+
+
+def find_batch_axis(case: Case) -> int | None:
+    """Return the axis of the samples in the states of a case, or None if there is none."""
+    if not case.is_batched:
+        return None
+    return 0 if case.config.kind_data.is_cell else 1
 
 
 def locate_packed_rows(packed: PackedSequence) -> tuple[Indices, Indices]:

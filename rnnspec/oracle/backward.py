@@ -6,10 +6,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from rnnspec.contract.shapes import name_place
 from rnnspec.oracle.catalogue import cell_of
 from rnnspec.oracle.layers import Array, Flags, LayerAdjoint, LayerTrace, States
 from rnnspec.oracle.problem import Problem, Trace
-from rnnspec.oracle.stack import SUFFIXES, keep_if_padded, masked, rows_of_layer, split
+from rnnspec.oracle.stack import keep_if_padded, masked, rows_of_layer, split
 
 Cotangents = Mapping[str, Array]
 """What each result is multiplied by in the loss, by the names of `Trace.results`."""
@@ -47,7 +48,7 @@ def layer_adjoints(problem: Problem, trace: Trace, cotangents: Cotangents) -> li
     """Return the adjoints of every layer, from the first layer to the last."""
     directions, names = problem.config.num_directions, problem.config.kind_data.final
     adjoints: list[LayerAdjoint] = []
-    received = cotangents["output"]
+    received = get_output_cotangent(trace, cotangents)
     with np.errstate(all="ignore"):
         for index in reversed(range(len(trace.layers))):
             last = rows_of_layer(problem, cotangents, names, index)
@@ -58,6 +59,13 @@ def layer_adjoints(problem: Problem, trace: Trace, cotangents: Cotangents) -> li
             )
             received = masked(problem, index - 1, adjoints[-1].read)
     return adjoints[::-1]
+
+
+def get_output_cotangent(trace: Trace, cotangents: Cotangents) -> Array:
+    """Return the cotangent of the output; zeros for a cell, which has none."""
+    if "output" in cotangents:
+        return cotangents["output"]
+    return np.zeros_like(trace.layers[-1].states[0, 1:])
 
 
 def name_initial(problem: Problem, first: list[States]) -> dict[str, Array]:
@@ -75,14 +83,15 @@ def named(
     projection. Both biases of a sum have the same value.
     """
     cell, found = cell_of(problem.config), dict[str, Array]()
-    for direction, suffix in enumerate(SUFFIXES[: len(ih)]):
-        found[f"weight_ih_l{layer}{suffix}"] = cell.select_input_rows(ih[direction])
-        found[f"weight_hh_l{layer}{suffix}"] = cell.select_hidden_rows(hh[direction])
+    for direction in range(len(ih)):
+        place = name_place(problem.config, layer, direction)
+        found[f"weight_ih{place}"] = cell.select_input_rows(ih[direction])
+        found[f"weight_hh{place}"] = cell.select_hidden_rows(hh[direction])
         if problem.config.bias:
-            found[f"bias_ih_l{layer}{suffix}"] = cell.select_input_rows(bias[direction])
-            found[f"bias_hh_l{layer}{suffix}"] = cell.select_hidden_rows(bias[direction])
+            found[f"bias_ih{place}"] = cell.select_input_rows(bias[direction])
+            found[f"bias_hh{place}"] = cell.select_hidden_rows(bias[direction])
         if hr is not None:
-            found[f"weight_hr_l{layer}{suffix}"] = hr[direction]
+            found[f"weight_hr{place}"] = hr[direction]
     return found
 
 

@@ -22,4 +22,4 @@ CELLS: Mapping[str, Mapping[str, Cell]] = {
 
 def cell_of(config: Config) -> Cell:
     """Return the cell that a configuration describes."""
-    return CELLS[config.kind][config.nonlinearity]
+    return CELLS[config.kind_data.layer][config.nonlinearity]

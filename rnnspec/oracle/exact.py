@@ -42,7 +42,7 @@ def is_exact_gradient(problem: Problem, trace: Trace, cotangents: Cotangents, li
     if not cell_of(problem.config).has_exact_slopes() or not is_exact(problem, trace, limit):
         return False
     adjoints = layer_adjoints(problem, trace, cotangents)
-    d_h_n = cotangents["h_n"]
+    d_h_n = cotangents[problem.config.kind_data.final[0]]
     with np.errstate(all="ignore"):
         return all(
             _has_exact_adjoint(layer, adjoint, d_h_n, limit)

@@ -24,6 +24,7 @@ import numpy as np
 from rnnspec.oracle.backward import (
     Cotangents,
     gathered,
+    get_output_cotangent,
     layer_adjoints,
     name_initial,
     named,
@@ -80,7 +81,8 @@ def compute_gradient_bound(
     adjoints = layer_adjoints(problem, trace, cotangents)
     found: dict[str, Array] = {}
     first: list[States] = []
-    received, names = np.zeros_like(trace.output), problem.config.kind_data.final
+    received = np.zeros_like(get_output_cotangent(trace, cotangents))
+    names = problem.config.kind_data.final
     with np.errstate(all="ignore"):
         for index in reversed(range(len(trace.layers))):
             layer = _Layer(

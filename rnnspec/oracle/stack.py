@@ -6,12 +6,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from rnnspec.contract.shapes import name_place
 from rnnspec.oracle.catalogue import cell_of
 from rnnspec.oracle.cells import Cell
 from rnnspec.oracle.layers import Array, Flags, LayerTrace, LayerWeights, States
 from rnnspec.oracle.problem import Problem, Trace
-
-SUFFIXES = ("", "_reverse")
 
 
 def run_layers(problem: Problem) -> Trace:
@@ -60,11 +59,10 @@ def rows_of_layer(
 
 def collect_results(problem: Problem, carried: Sequence[States], alive: Flags) -> dict[str, Array]:
     """Return the results of a call by name, from the states of every layer before and after."""
-    finals = zip(problem.config.kind_data.final, zip(*carried, strict=True), strict=True)
-    return {
-        "output": outputs(carried[-1][0][:, 1:], alive),
-        **{name: np.concatenate([each[:, -1] for each in states]) for name, states in finals},
-    }
+    kind = problem.config.kind_data
+    finals = zip(kind.final, zip(*carried, strict=True), strict=True)
+    found = {name: np.concatenate([each[:, -1] for each in states]) for name, states in finals}
+    return found if kind.is_cell else {"output": outputs(carried[-1][0][:, 1:], alive), **found}
 
 
 def to_steps(values: Array, directions: int) -> Array:
@@ -101,13 +99,16 @@ def _find_alive_steps(problem: Problem) -> Flags:
 
 
 def _stack_weights(problem: Problem, cell: Cell, layer: int) -> LayerWeights:
-    names = [f"l{layer}{suffix}" for suffix in SUFFIXES[: problem.config.num_directions]]
+    places = [
+        name_place(problem.config, layer, direction)
+        for direction in range(problem.config.num_directions)
+    ]
 
     def stack(part: str) -> Array:
-        return np.array([problem.weights[f"{part}_{name}"] for name in names], dtype=np.float64)
+        return np.array([problem.weights[f"{part}{place}"] for place in places], dtype=np.float64)
 
     ih, hh = cell.expand_input_rows(stack("weight_ih")), cell.expand_hidden_rows(stack("weight_hh"))
-    biases = np.empty((len(names), 2 if problem.config.bias else 0, ih.shape[1]))
+    biases = np.empty((len(places), 2 if problem.config.bias else 0, ih.shape[1]))
     if problem.config.bias:
         biases[:, 0] = cell.expand_input_rows(stack("bias_ih"))
         biases[:, 1] = cell.expand_hidden_rows(stack("bias_hh"))

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from rnnspec.contract.config import Config
-from rnnspec.contract.kinds import CELLS, KINDS, UNGATED
-from rnnspec.contract.shapes import parameter_shapes
+from rnnspec.contract.kinds import KINDS, UNGATED, Kind
+from rnnspec.contract.shapes import Shape, parameter_shapes
 from rnnspec.subjects.failures import Failure
 from rnnspec.subjects.steps import CALL
 from rnnspec.subjects.subject import match_names, observe_step
@@ -23,13 +23,26 @@ def recognise_kind(module: torch.nn.Module, fixed: Mapping[str, Any]) -> str | N
     """Return the kind of a layer that was built with `TRIED_SIZES`, or None if nothing tells it.
 
     It is the kind of the class of torch.nn from which the layer is derived, or else the only one
-    that documents parameters of these shapes. `fixed` holds further arguments that it was given.
+    that documents parameters of these shapes. A layer and a cell have the same shapes; how it is
+    called tells them apart, or else the names of its parameters. `fixed` holds further arguments
+    that it was given.
     """
     derived = _find_kind_of_class(type(module))
     if derived is not None:
         return derived
-    fitting = [name for name in KINDS if _has_parameters_of(module, name, fixed)]
-    return fitting[0] if len(fitting) == 1 else None
+    found = {name: tuple(each.shape) for name, each in module.named_parameters()}
+    documented = {name: _list_documented(name, fixed) for name in KINDS}
+    fitting = [KINDS[name] for name, each in documented.items() if _can_match(each, found)]
+    if len({kind.layer for kind in fitting}) != 1:
+        return None
+    called = [kind for kind in fitting if is_called_as(module, kind)]
+    named = [kind for kind in fitting if documented[kind.name] == found]
+    return [*called, *named, *fitting][0].name
+
+
+def is_called_as(module: torch.nn.Module, kind: Kind) -> bool:
+    """Return whether a plain call of a kind returns what a layer or a cell of it returns."""
+    return not (find_missing_state(module, kind) if kind.is_cell else find_missing_pair(module))
 
 
 def guess_kind(target: object) -> str:
@@ -47,21 +60,51 @@ def _find_kind_of_class(layer: type) -> str | None:
     return next((name for name, kind in kinds if issubclass(layer, getattr(nn, kind.title))), None)
 
 
-def _has_parameters_of(module: torch.nn.Module, kind: str, fixed: Mapping[str, Any]) -> bool:
-    """Return whether a layer has the parameters that a kind documents, under whatever names."""
+def _list_documented(kind: str, fixed: Mapping[str, Any]) -> dict[str, Shape] | None:
+    """Return the shapes of the parameters that a kind documents, or None for wrong arguments."""
     own = {name: value for name, value in fixed.items() if name in KINDS[kind].arguments}
     try:
-        expected = parameter_shapes(Config(*TRIED_SIZES, kind=kind, **own))
-        found = {name: tuple(each.shape) for name, each in module.named_parameters()}
+        return parameter_shapes(Config(*TRIED_SIZES, kind=kind, **own))
+    except (TypeError, ValueError):
+        return None
+
+
+def _can_match(expected: Mapping[str, Shape] | None, found: Mapping[str, Shape]) -> bool:
+    """Return whether a module has documented parameters, under whatever names."""
+    if expected is None:
+        return False
+    try:
         match_names(expected, found, found)
-    except (Failure, TypeError, ValueError):
+    except Failure:
         return False
     return True
 
 
-def find_cell(module: torch.nn.Module) -> str:
-    """Return the class of cells of torch.nn from which a module is derived, or an empty text."""
-    return next((name for name in CELLS if isinstance(module, getattr(nn, name))), "")
+def find_missing_state(module: torch.nn.Module, kind: Kind) -> str:
+    """Return what a plain call returns instead of a state, or an empty text if it returns one.
+
+    The call is made with a batch without time steps, and the states of a kind of cells. A layer
+    takes input of two axes too, if it is not batched, and then returns a pair with an output.
+    """
+    features, units = TRIED_SIZES
+    states = tuple(_make_zeros(module, 4, units) for _ in kind.states)
+    try:
+        with observe_step(CALL), torch.no_grad():
+            hx = states if len(states) > 1 else states[0]
+            returned = module(_make_zeros(module, 4, features), hx)
+    except Failure as failure:
+        return f"a call fails ({failure})"
+    state = returned[0] if isinstance(returned, (tuple, list)) and returned else returned
+    if isinstance(state, torch.Tensor) and state.shape[-1:] == (TRIED_SIZES[1],):
+        return ""
+    return f"a call returns a {type(returned).__name__} instead of a state"
+
+
+def _make_zeros(module: torch.nn.Module, *shape: int) -> torch.Tensor:
+    """Return zeros with the dtype and the device of the parameters of a module."""
+    parameter = next(module.parameters(), None)
+    like = torch.zeros(()) if parameter is None else parameter.detach()
+    return like.new_zeros(shape)
 
 
 def find_missing_pair(module: torch.nn.Module) -> str:
@@ -71,9 +114,7 @@ def find_missing_pair(module: torch.nn.Module) -> str:
     """
     try:
         with observe_step(CALL), torch.no_grad():
-            parameter = next(module.parameters(), None)
-            like = torch.zeros(()) if parameter is None else parameter.detach()
-            returned = module(like.new_zeros(4, 5, TRIED_SIZES[0]))
+            returned = module(_make_zeros(module, 4, 5, TRIED_SIZES[0]))
     except Failure as failure:
         return f"a call fails ({failure})"
     if isinstance(returned, (tuple, list)) and len(returned) == 2:

@@ -12,7 +12,7 @@ from typing import Any
 
 from rnnspec.cases.axes import AXES, DropoutLevel, Feature
 from rnnspec.cases.case import Case
-from rnnspec.cases.drawing import draw_cases
+from rnnspec.cases.drawing import draw_cases, list_pool_cases
 from rnnspec.cases.opening import list_opening_cases
 from rnnspec.cases.plan import PROFILES, PlanRow, Profile, Scope, plan_rows
 from rnnspec.cases.space import LayerCaseSpace
@@ -237,6 +237,8 @@ class LayerSuite:
         mistakes = [each.origin for each in causes if isinstance(each.origin, Hypothesis)]
         if not mistakes or len(mistakes) < len(causes) or any(each.remembers for each in mistakes):
             return None
+        if case.config.kind_data.is_cell:
+            return None  # what makes mistakes is a layer
         own = self.subject
         target = replace(own.target, factory=Maker(combine_mistakes(mistakes), case, gradients))
         subject = TorchSubject(target, own.device, own.kind, own.fixed, own.capabilities)
@@ -306,4 +308,4 @@ class LayerSuite:
 @lru_cache(maxsize=1)
 def _list_unrestricted_cases() -> tuple[Case, ...]:
     """Return cases with all values of all axes, whatever a subject supports."""
-    return tuple(case for _, case in draw_cases(plan_rows(PROFILES["quick"], 0, Scope()), 0))
+    return tuple(list_pool_cases(plan_rows(PROFILES["quick"], 0, Scope())))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import rnnspec
 from rnnspec import adapt
-from rnnspec.contract.kinds import KINDS, RNN
+from rnnspec.contract.kinds import LAYER_KINDS, RNN
 from rnnspec.errors import AdapterError
 from rnnspec.inference.smoke import Tone, smoke_target
 from rnnspec.report.data import RunVerdict
@@ -44,7 +44,7 @@ STEP = adapt.cell(
     [("rnn", "x, h", "h"), ("gru", "x, h", "h"), ("lstm", "x, (h, c)", "h, c")],
 )
 def test_cells_of_torch_compute_the_layers(kind: str, call: str, returns: str) -> None:
-    title = KINDS[kind].title
+    title = LAYER_KINDS[kind].title
     cell: Any = getattr(nn, f"{title}Cell")
     layer = adapt.cell(cell, weights=NAMES, kind=kind, call=call, returns=returns)(3, 4)
     reference = getattr(nn, title)(3, 4)

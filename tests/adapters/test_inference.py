@@ -12,7 +12,7 @@ from torch import nn
 import rnnspec
 from rnnspec.adapters.adapter import SIZES
 from rnnspec.cli import status
-from rnnspec.contract.kinds import KINDS
+from rnnspec.contract.kinds import LAYER_KINDS
 from rnnspec.errors import AdapterError, TargetError
 from rnnspec.inference.describe import describe_briefly, format_found, write_source
 from rnnspec.inference.infer import Inferred, Outcome, infer_adapter
@@ -26,7 +26,7 @@ WRITTEN = (half_done.MyRNN, *RNNS, *GRUS, *LSTMS)
 
 
 def infer(layer: Any, kind: str | None = None) -> Inferred:
-    return infer_adapter(resolve_target(layer), KINDS[kind] if kind else None)
+    return infer_adapter(resolve_target(layer), LAYER_KINDS[kind] if kind else None)
 
 
 def compare_with_torch(found: Inferred, **changes: Any) -> None:

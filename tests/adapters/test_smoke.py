@@ -9,7 +9,7 @@ from torch import nn
 
 from rnnspec import adapt
 from rnnspec.cli import status
-from rnnspec.contract.kinds import KINDS, RNN
+from rnnspec.contract.kinds import LAYER_KINDS, RNN
 from rnnspec.inference.infer import infer_adapter
 from rnnspec.inference.smoke import Smoke, Tone, format_smoke, smoke_target
 from rnnspec.subjects.target import resolve_target
@@ -46,10 +46,10 @@ def test_adapters_that_were_found_are_right(layer: type[nn.Module]) -> None:
     assert not list_wrong(smoke_target(resolve_target(adapter), RNN))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", LAYER_KINDS)
 def test_documented_layers_need_no_adapter(kind: str) -> None:
-    layer = getattr(nn, KINDS[kind].title)
-    found = smoke_target(resolve_target(layer), KINDS[kind])
+    layer = getattr(nn, LAYER_KINDS[kind].title)
+    found = smoke_target(resolve_target(layer), LAYER_KINDS[kind])
     assert not list_wrong(found)
     assert format_smoke(found).splitlines()[-1].startswith("ready: rnnspec check ")
 

@@ -99,7 +99,7 @@ def test_every_prior_use_has_the_lines_of_a_program(prior_use: PriorUse, seed: i
 def test_every_memory_layout_but_the_plain_one_has_a_line_of_a_program(
     memory_layout: MemoryLayout,
 ) -> None:
-    lines = memory_layout.write_lines("x", 1)
+    lines = memory_layout.write_lines("x", 3, 1)
     assert bool(lines) == (memory_layout is not MemoryLayout.CONTIGUOUS)
     for line in lines:
         assert line.startswith("x = ")

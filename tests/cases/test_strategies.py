@@ -87,8 +87,10 @@ def test_every_value_of_every_axis_is_drawn(kind: str) -> None:
     assert all(is_consistent(case) for case in drawn)
     for axis in AXES:
         wanted = set(Scope(kind=kind).list_values(axis))
-        if axis.name == "distribution" and kind != "rnn":
+        if axis.name == "distribution" and not KINDS[kind].nonlinearities:
             wanted -= {Distribution.INTEGER}
+        if axis.name == "distribution" and KINDS[kind].is_cell:
+            wanted -= {each for each in Distribution if each.needs_dropout}
         assert {case.get_choice(axis.name) for case in drawn} == wanted
 
 
@@ -97,6 +99,7 @@ def test_configurations_of_every_kind_are_drawn(kind: str) -> None:
     drawn = draw_examples(strategies.configs(kind=kind), 60, 0)
     assert {config.kind for config in drawn} == {kind}
     assert len({config.proj_size for config in drawn}) > (3 if kind == "lstm" else 0)
+    assert len({config.num_layers for config in drawn}) == (1 if KINDS[kind].is_cell else 3)
 
 
 def test_an_axis_that_a_kind_lacks_is_refused() -> None:

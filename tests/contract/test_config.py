@@ -90,7 +90,7 @@ REJECTED: list[tuple[dict[str, Any], str]] = [
     ({"kind": "gru", "proj_size": 2}, "nn.GRU has no proj_size, got 2"),
     ({"kind": "lstm", "proj_size": 4}, "proj_size must be between 0 and hidden_size - 1, got 4"),
     ({"kind": "lstm", "proj_size": -1}, "proj_size must be between 0 and hidden_size - 1, got -1"),
-    ({"kind": "gated"}, "kind must be one of rnn, gru, lstm, got 'gated'"),
+    ({"kind": "gated"}, f"kind must be one of {', '.join(KINDS)}, got 'gated'"),
 ]
 
 

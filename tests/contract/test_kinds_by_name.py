@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 import rnnspec
-from rnnspec.contract.kinds import CELLS, KINDS
+from rnnspec.contract.kinds import KINDS
 
 PACKAGE = Path(rnnspec.__file__).parent
 ABOUT_KINDS = ("contract", "oracle", "plain", "selftest")
 """Where kinds are described, computed, written plainly, and planted with bugs."""
 TUTORIAL = ("models/tutorial.py", "models/bidirectional.py")
 """The reference models of the tutorial, which are built on nn.RNN."""
-CLASSES = {*(kind.title for kind in KINDS.values()), *CELLS}
+CLASSES = {kind.title for kind in KINDS.values()}
 WORDS = {*KINDS, *CLASSES, *(kind.page for kind in KINDS.values())}
 WORDS |= {kind.qualified_name for kind in KINDS.values()}
 MODULES = sorted(

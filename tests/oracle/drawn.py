@@ -11,7 +11,7 @@ import torch
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from rnnspec.contract.config import Config
-from rnnspec.contract.kinds import KINDS
+from rnnspec.contract.kinds import LAYER_KINDS
 from rnnspec.contract.shapes import Shape, parameter_shapes, state_size
 from rnnspec.oracle import Array, Problem
 
@@ -74,12 +74,12 @@ def draw(
         int(sizes[0]),
         int(sizes[rng.integers(2)]),
         num_layers=int(rng.integers(1, 4)),
-        nonlinearity=str(rng.choice(KINDS[kind].nonlinearities or ["tanh"])),
+        nonlinearity=str(rng.choice(LAYER_KINDS[kind].nonlinearities or ["tanh"])),
         bias=bool(rng.random() < 0.8),
         bidirectional=bool(rng.random() < 0.5),
         kind=kind,
     )
-    if KINDS[kind].has_projection and config.hidden_size > 1 and rng.random() < 0.4:
+    if LAYER_KINDS[kind].has_projection and config.hidden_size > 1 and rng.random() < 0.4:
         config = replace(config, proj_size=int(rng.integers(1, config.hidden_size)))
     length, batch = int(rng.integers(1, steps + 1)), int(rng.integers(1, 5))
     lengths = rng.integers(1, length + 1, batch) if rng.random() < 0.4 else np.full(batch, length)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from rnnspec.contract.config import Config
-from rnnspec.contract.kinds import KINDS
+from rnnspec.contract.kinds import LAYER_KINDS
 from rnnspec.contract.shapes import parameter_shapes
 from rnnspec.oracle import (
     FLOAT32_SUMS,
@@ -49,7 +49,7 @@ def judged_excess(problem: Problem, answers: Mapping[str, Array], rounding: Roun
     return worst(answers, trace, compute_bound(problem, trace, rounding))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", LAYER_KINDS)
 @pytest.mark.parametrize("name", DTYPES)
 def test_torch_stays_within_the_bound(name: str, kind: str) -> None:
     rounding = FLOAT32_SUMS.get(name, ROUNDINGS[name])
@@ -82,7 +82,7 @@ def assert_gradients_within(
         )
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", LAYER_KINDS)
 @pytest.mark.parametrize("name", ["float64", "float32"])
 def test_gradients_of_torch_stay_within_the_bound(name: str, kind: str) -> None:
     for seed in range(CONFIGURATIONS[kind]):
@@ -119,7 +119,7 @@ def test_sums_in_16_bits_stay_within_the_bound(name: str, layer: type[torch.nn.M
         assert_gradients_within(seed, name, ROUNDINGS[name], layer)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", LAYER_KINDS)
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_every_valid_arithmetic_stays_within_its_bound(variant: str, kind: str) -> None:
     way = VARIANTS[variant]
@@ -156,7 +156,7 @@ def ordinary(seed: int, dtype: str = "float64", kind: str = "rnn") -> Problem:
     )
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", LAYER_KINDS)
 def test_tf32_in_place_of_float32_exceeds_the_bound(kind: str) -> None:
     refused = 0
     for seed in range(40):
@@ -167,7 +167,7 @@ def test_tf32_in_place_of_float32_exceeds_the_bound(kind: str) -> None:
     assert refused >= 36
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", LAYER_KINDS)
 def test_a_change_of_one_weight_by_a_billionth_exceeds_the_bound_in_float64(kind: str) -> None:
     seen = 0
     for seed in range(40):
@@ -181,7 +181,7 @@ def test_a_change_of_one_weight_by_a_billionth_exceeds_the_bound_in_float64(kind
     assert seen >= 38
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", LAYER_KINDS)
 @pytest.mark.parametrize("name", EVERY_ROUNDING)
 def test_a_bound_is_positive_and_never_nan(name: str, kind: str) -> None:
     for seed in range(60 if kind == "rnn" else 15):

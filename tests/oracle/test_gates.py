@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from rnnspec.contract.config import Config
-from rnnspec.contract.kinds import KINDS
+from rnnspec.contract.kinds import LAYER_KINDS
 from rnnspec.contract.shapes import Shape, parameter_shapes
 from rnnspec.oracle import (
     FLOAT32_SUMS,
@@ -29,7 +29,7 @@ from tests.oracle.variants import SIGMOID, VARIANTS, Arithmetic, bits, evaluate,
 
 pytestmark = pytest.mark.filterwarnings("ignore:LSTM with projections is not supported")
 
-GATED = [name for name, kind in KINDS.items() if len(kind.gates) > 1]
+GATED = [name for name, kind in LAYER_KINDS.items() if len(kind.gates) > 1]
 CELL_GATE = {"gru": 2, "lstm": 2}
 """The gate that is activated by tanh."""
 
@@ -172,7 +172,7 @@ def test_the_bound_covers_every_order_of_mixing_a_large_state_with_a_new_one(ord
     assert (np.abs(found - expected.value) <= expected.bound()).all()
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", LAYER_KINDS)
 @pytest.mark.parametrize("name", DTYPES)
 def test_an_error_of_some_dozen_roundoffs_exceeds_the_bound(name: str, kind: str) -> None:
     rounding = FLOAT32_SUMS.get(name, ROUNDINGS[name])

@@ -11,6 +11,7 @@ from torch import nn
 from rnnspec.api import prepare_suite
 from rnnspec.errors import SelectionError, TargetError
 from rnnspec.options import CheckOptions
+from rnnspec.plain.cells import PlainGRUCell
 from rnnspec.plain.layer import Plain
 from rnnspec.plain.lstm import PlainLSTM
 
@@ -27,6 +28,14 @@ class OwnGRU(nn.Module):
 
     def forward(self, input: Any, hx: Any = None) -> Any:
         return input, hx
+
+
+class OwnGRUCell(OwnGRU):
+    """A cell with the same parameters: it takes a batch without time steps, and no sequence."""
+
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        assert input.dim() == 2
+        return input.new_zeros(len(input), self.carrying.size(1)) if hx is None else hx
 
 
 class Unusual(nn.Module):
@@ -53,6 +62,10 @@ def find_kind(target: Any, **options: Any) -> str:
         (Plain, "rnn"),
         (PlainLSTM, "lstm"),
         (OwnGRU, "gru"),
+        (OwnGRUCell, "gru-cell"),
+        (nn.RNNCell, "rnn-cell"),
+        (nn.LSTMCell, "lstm-cell"),
+        (PlainGRUCell, "gru-cell"),
         (Unusual, "rnn"),
     ],
 )
@@ -72,7 +85,8 @@ REFUSED: list[tuple[Any, dict[str, Any], type[Exception], str]] = [
     (nn.GRU, {"kind": "rnn"}, SelectionError, "builds a layer like nn.GRU. Check it with --kind g"),
     (nn.RNN, {"kind": "lstm"}, SelectionError, "like nn.RNN. Check it with --kind rnn, or leave"),
     (nn.RNN, {"kind": "gtu"}, SelectionError, "Did you mean 'gru'?"),
-    (nn.GRUCell, {}, TargetError, "builds a cell like nn.GRUCell"),
+    (nn.GRUCell, {"kind": "gru"}, SelectionError, "builds a cell like nn.GRUCell. Check it with"),
+    (nn.Linear, {"kind": "rnn-cell"}, TargetError, "a call fails"),
     (nn.Linear, {}, TargetError, "a call returns a Tensor instead of a pair"),
     (nn.Conv1d, {"arguments": {"kernel_size": 1}}, TargetError, "no recurrent layer"),
     (nn.GRU, {"arguments": {"nonlinearity": "relu"}}, TargetError, "nonlinearity"),

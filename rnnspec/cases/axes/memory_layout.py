@@ -25,13 +25,13 @@ class MemoryLayoutMeaning(Meaning):
     lay_out       returns a copy of a tensor; its second argument is the axis along which all slices
                   are equal, or None
     code          what a program does to a tensor called {name}; {repeated} is that axis
-    batched_only  whether a program leaves a state without a batch axis as it is
+    least         how many axes a tensor has for which a program does it
     repeats       whether one slice stands for all of them
     """
 
     lay_out: LayOut
     code: str
-    batched_only: bool = False
+    least: int = 1
     repeats: bool = False
 
 
@@ -50,7 +50,11 @@ def _reverse_axes(tensor: torch.Tensor, repeated: int | None) -> torch.Tensor:
 
 
 _TRANSPOSED = MemoryLayoutMeaning(
-    "transposed", "all axes in reverse order", _reverse_axes, "{name} = {name}.mT.contiguous().mT"
+    "transposed",
+    "all axes in reverse order",
+    _reverse_axes,
+    "{name} = {name}.mT.contiguous().mT",
+    least=2,
 )
 
 
@@ -66,7 +70,7 @@ _EXCHANGED = MemoryLayoutMeaning(
     "the first two axes exchanged",
     _exchange_axes,
     "{name} = {name}.transpose(0, 1).contiguous().transpose(0, 1)",
-    batched_only=True,
+    least=2,
 )
 
 
@@ -117,7 +121,6 @@ _EXPANDED = MemoryLayoutMeaning(
     "one slice expanded along the batch, or along time for a single sample",
     _expand,
     "{name} = {name}.narrow({repeated}, 0, 1).clone().expand({name}.shape)",
-    batched_only=True,
     repeats=True,
 )
 
@@ -143,13 +146,12 @@ class MemoryLayout(Choice):
         """Return a copy with this layout; `repeated` is the axis of equal slices, or None."""
         return self._value_.lay_out(tensor, repeated)
 
-    def write_lines(self, name: str, repeated: int) -> list[str]:
-        """Return the lines of a program that lay out the tensor called `name`."""
-        code = self._value_.code
-        return [code.format(name=name, repeated=repeated)] if code else []
+    def write_lines(self, name: str, axes: int, repeated: int | None) -> list[str]:
+        """Return the lines of a program that lay out the tensor called `name`.
 
-    def write_state_lines(self, name: str, *, is_batched: bool) -> list[str]:
-        """Return the lines of a program that lay out the initial state called `name`."""
-        if self._value_.batched_only and not is_batched:
+        It has so many axes; `repeated` is the axis of equal slices, or None.
+        """
+        meaning = self._value_
+        if not meaning.code or axes < meaning.least or (meaning.repeats and repeated is None):
             return []
-        return self.write_lines(name, 1)
+        return [meaning.code.format(name=name, repeated=repeated)]
