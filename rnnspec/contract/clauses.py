@@ -12,7 +12,8 @@ from importlib import resources
 from types import MappingProxyType
 from typing import Any
 
-from rnnspec.contract.kinds import KINDS, UNGATED
+from rnnspec.contract.cell_pages import expand_cells, list_cell_places
+from rnnspec.contract.kinds import KINDS, LAYER_KINDS, UNGATED
 from rnnspec.contract.passages import describe_passage
 from rnnspec.errors import suggest_similar
 
@@ -21,7 +22,8 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-FILES = ("nn_rnn.toml", "nn_gru.toml", "nn_lstm.toml", "packing.toml", "models.toml")
+SUBJECTS = ("nn_rnn", "nn_gru", "nn_lstm", "nn_cells", "packing", "models")
+FILES = tuple(f"{name}.toml" for name in SUBJECTS)
 
 
 class ContractError(ValueError):
@@ -120,9 +122,9 @@ class Clause:
 
     @property
     def own_kinds(self) -> tuple[str, ...]:
-        """The kinds of layer that its id is about: all of them for packing and models."""
+        """The kinds that its id is about: all kinds of layers for packing and models."""
         subject = self.id.partition(".")[0]
-        return (subject,) if subject in KINDS else tuple(KINDS)
+        return (subject,) if subject in KINDS else tuple(LAYER_KINDS)
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -143,7 +145,7 @@ WORDS = (*REQUIRED, "until", "passage", "excluded")
 PLACE = ("source", "provenance", "since", "until", "passage")
 KINDS_OF_VALUE: Mapping[str, type[Enum]] = {"level": Level, "provenance": Provenance}
 PATTERNS = {
-    "id": re.compile(r"[a-z][a-z0-9]*(\.[a-z0-9]+([-_][a-z0-9]+)*)+"),
+    "id": re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*(\.[a-z0-9]+([-_][a-z0-9]+)*)+"),
     "since": re.compile(r"\d+\.\d+"),
     "until": re.compile(r"\d+\.\d+"),
     "passage": re.compile(r"[\w.]+#[\w.\[\]-]+"),
@@ -252,16 +254,17 @@ def _index_by_id(clauses: Iterable[Clause], name: str) -> dict[str, Clause]:
 def _build_clause(entry: Any, place: str) -> Clause:
     if not isinstance(entry, dict):
         raise ContractError(f"{place}: expected a table, got {entry!r}")
-    _check_keys(entry, (*WORDS, "also", "places"), place)
+    _check_keys(entry, (*WORDS, "also", "places", "cells"), place)
     for key in REQUIRED:
         if key not in entry:
             raise ContractError(f"{place}: {key} is missing")
     words = {key: value for key, value in entry.items() if key in WORDS}
     clause = Clause(**_parse_values(words, place))
     _check_consistency(clause, clause.level, place)
-    also, others = entry.get("also", []), entry.get("places", {})
-    if not isinstance(also, list) or not isinstance(others, dict):
+    also, given = entry.get("also", []), entry.get("places", {})
+    if not isinstance(also, list) or not isinstance(given, dict):
         raise ContractError(f"{place}: expected also = [...] and places = {{...}}")
+    also, others = expand_cells(also), {**list_cell_places(entry.get("cells")), **given}
     _check_kinds([*also, *others], clause, place)
     found = tuple(
         (kind, _build_place(other, clause, f"{place}: places.{kind}"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import inspect
 import json
 import sys
 from collections.abc import Callable, Mapping
@@ -13,6 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 from rnnspec.contract.clauses import Clause, load_clauses
+from rnnspec.contract.kinds import CELLS
 from rnnspec.contract.passages import split_passages
 from rnnspec.errors import suggest_similar
 
@@ -22,6 +24,9 @@ PAGES = {
     "nn.RNN.flatten_parameters": ("torch.nn", "RNN.flatten_parameters"),
     "nn.GRU": ("torch.nn", "GRU"),
     "nn.LSTM": ("torch.nn", "LSTM"),
+    "nn.RNNCell": ("torch.nn", "RNNCell"),
+    "nn.GRUCell": ("torch.nn", "GRUCell"),
+    "nn.LSTMCell": ("torch.nn", "LSTMCell"),
     "nn.Module.load_state_dict": ("torch.nn", "Module.load_state_dict"),
     "nn.Module.double": ("torch.nn", "Module.double"),
     "nn.Module.cuda": ("torch.nn", "Module.cuda"),
@@ -33,6 +38,9 @@ PAGES = {
     "pad_packed_sequence": ("torch.nn.utils.rnn", "pad_packed_sequence"),
     "pack_sequence": ("torch.nn.utils.rnn", "pack_sequence"),
 }
+
+SIGNATURES = tuple(kind.page for kind in CELLS)
+"""The pages that show the signature of a constructor which the docstring does not have."""
 
 
 def compute_fingerprint(text: str) -> str:
@@ -112,12 +120,26 @@ def main(write: Callable[[str], Any] = sys.stdout.write) -> None:
 
 
 def read_installed_pages(page: str) -> str:
-    """Return the docstring of a page in the installed torch, or an empty string if it has none."""
+    """Return the docstring of a page in the installed torch, or an empty string if it has none.
+
+    The page of a class whose docstring has no signature shows that of its constructor, which is put
+    before it.
+    """
     module, path = PAGES[page]
-    documented = importlib.import_module(module)
+    documented: Any = importlib.import_module(module)
     for name in path.split("."):
         documented = getattr(documented, name)
-    return documented.__doc__ or ""
+    text = inspect.cleandoc(documented.__doc__ or "")
+    if page in SIGNATURES:
+        return f"{_write_signature(documented)}\n\n{text}"
+    return text
+
+
+def _write_signature(documented: type) -> str:
+    """Return the constructor of a class with its arguments and defaults, without annotations."""
+    parameters = list(inspect.signature(documented).parameters.values())
+    plain = [each.replace(annotation=inspect.Parameter.empty) for each in parameters]
+    return f"__init__({', '.join(map(str, plain))})"
 
 
 @lru_cache(maxsize=1)

@@ -33,7 +33,7 @@ from rnnspec.contract.fingerprints import (
     load_fingerprints,
     read_installed_pages,
 )
-from rnnspec.contract.kinds import KINDS, Kind
+from rnnspec.contract.kinds import KINDS, LAYER_KINDS, Kind
 from rnnspec.contract.passages import split_passages
 
 GOOD = {
@@ -95,7 +95,7 @@ BAD = {
     "capital id": (
         toml(id="rnn.H_n"),
         "f.toml: clause 'rnn.H_n': id must match "
-        r"[a-z][a-z0-9]*(\.[a-z0-9]+([-_][a-z0-9]+)*)+, got 'rnn.H_n'",
+        r"[a-z][a-z0-9]*(-[a-z0-9]+)*(\.[a-z0-9]+([-_][a-z0-9]+)*)+, got 'rnn.H_n'",
     ),
     "since": (
         toml(since="now"),
@@ -188,7 +188,7 @@ def parse_with(more: str, **changes: str | None) -> Clause:
 def test_the_kinds_of_a_clause_are_those_of_its_id_and_of_its_places() -> None:
     assert parse_one().kinds == ("rnn",)
     assert parse_one(id="gru.h_n").kinds == ("gru",)
-    assert parse_one(id="packing.order").kinds == tuple(KINDS)
+    assert parse_one(id="packing.order").kinds == tuple(LAYER_KINDS)
     assert parse_with('also = ["lstm"]', id="gru.h_n").kinds == ("gru", "lstm")
     several = parse_with('also = ["lstm"]\nplaces = { rnn = "nn.RNN#args" }', id="gru.h_n")
     assert several.kinds == ("rnn", "gru", "lstm")
@@ -221,9 +221,9 @@ def test_a_passage_as_a_place_is_documented_and_described() -> None:
 
 def test_a_clause_is_in_force_only_for_its_kinds_and_their_releases() -> None:
     clause = parse_with('places.gru = { passage = "nn.GRU#args", since = "1.13", until = "2.0" }')
-    assert [is_in_force(clause, "1.12", kind) for kind in KINDS] == [True, False, False]
-    assert [is_in_force(clause, "2.0.1", kind) for kind in KINDS] == [True, True, False]
-    assert [is_in_force(clause, "2.1", kind) for kind in KINDS] == [True, False, False]
+    assert [is_in_force(clause, "1.12", kind) for kind in LAYER_KINDS] == [True, False, False]
+    assert [is_in_force(clause, "2.0.1", kind) for kind in LAYER_KINDS] == [True, True, False]
+    assert [is_in_force(clause, "2.1", kind) for kind in LAYER_KINDS] == [True, False, False]
     assert not is_in_force(clause, "2.0", "no such kind")
 
 
@@ -321,6 +321,7 @@ def test_ids_start_with_the_subject_of_their_file() -> None:
         "nn_rnn.toml": {"rnn"},
         "nn_gru.toml": {"gru"},
         "nn_lstm.toml": {"lstm"},
+        "nn_cells.toml": {"rnn-cell", "gru-cell", "lstm-cell"},
         "packing.toml": {"packing"},
         "models.toml": {"model", "readout"},
     }

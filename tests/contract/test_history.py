@@ -9,7 +9,7 @@ from rnnspec.contract.clauses import Clause, load_clauses
 
 PAGE = (Path(__file__).parents[2] / "docs" / "contract-of-releases.md").read_text(encoding="utf-8")
 ROWS = {row[1]: row[0] for row in re.finditer(r"^\| (\d+\.\d+) \|.*$", PAGE, re.MULTILINE)}
-ID = re.compile(r"`((?:rnn|gru|lstm|packing)\.[\w.-]+)`")
+ID = re.compile(r"`((?:(?:rnn|gru|lstm)(?:-cell)?|packing)\.[\w.-]+)`")
 
 
 def list_changes(clause: Clause) -> set[str]:

@@ -1,0 +1,25 @@
+"""The places of clauses that the pages of all cells share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rnnspec.contract.kinds import CELLS
+
+
+def expand_cells(kinds: list[Any]) -> list[Any]:
+    """Return names of kinds in which the word `cells` is replaced with all kinds of cells."""
+    names = [kind.name for kind in CELLS]
+    return [name for each in kinds for name in (names if each == "cells" else [each])]
+
+
+def list_cell_places(given: Any) -> dict[str, Any]:
+    """Return a place for each kind of cell, as TOML has it, from what their pages share.
+
+    `given` is the name of a passage, which each page has, a table with a source, or None.
+    """
+    if given is None:
+        return {}
+    if isinstance(given, str):
+        return {kind.name: f"{kind.page}#{given}" for kind in CELLS}
+    return {kind.name: given for kind in CELLS}
