@@ -20,12 +20,12 @@ from rnnspec.contract.kinds import Kind
 from rnnspec.contract.shapes import state_shape
 from rnnspec.engine.explanations import Program
 from rnnspec.engine.outcome import Finding, FindingKind
-from rnnspec.observe.tensors import to_layout
+from rnnspec.observe.tensors import find_batch_axis, to_layout, to_state_layout
 from rnnspec.report.execution import is_failing_program
 from rnnspec.report.program_helpers import CLOSE, DATA, LIST_TENSORS, SPREAD, SPREAD_STATES
 from rnnspec.rulekit.snippet import Helper, Snippet, write_states
 from rnnspec.rulekit.snippets.gradients import SECOND_BACKWARD, SECOND_ORDER
-from rnnspec.rulekit.snippets.results import BOTH, compare_gradients
+from rnnspec.rulekit.snippets.results import BOTH, compare_gradients, write_for_kind
 from rnnspec.subjects.release import is_promised
 from rnnspec.subjects.target import Target
 
@@ -77,13 +77,13 @@ def _list_snippets(finding: Finding[Case]) -> list[Snippet]:
 
     If the subject was stopped in another step than the call, a backward pass may show it.
     """
-    found = [finding.snippet] if finding.snippet else []
-    found.append(BOTH)
+    kind = finding.case.config.kind_data
+    found = [each for each in (finding.snippet, BOTH) if each]
     if finding.case.grad_mode is GradMode.INFERENCE and not finding.case.is_packed:
         found.append(ON_INFERENCE_TENSORS)
     if finding.kind is FindingKind.SUBJECT_ERROR:
         found += [
-            compare_gradients("input", finding.case.config.kind_data),
+            compare_gradients("input", kind),
             SECOND_BACKWARD,
             SECOND_ORDER,
         ]
@@ -111,7 +111,7 @@ def write_program(
     }
     name = f"functools.partial({target.name}, {_write_keywords(extra)})" if extra else target.name
     imports = ("functools",) if extra else ()
-    snippet = finding.snippet or BOTH
+    snippet = write_for_kind(finding.snippet or BOTH, case.config.kind_data)
     program = ProgramWriter(
         name, case, snippet, device, target.imports, imports, literal=is_literal
     )
@@ -247,7 +247,7 @@ class ProgramWriter:
         needs_grad = case.grad_mode is GradMode.GRAD and self._uses(Helper.INPUT_GRADIENTS)
         lines = [f"time = {self._time_dim}"] if self._uses(Helper.TIME) else []
         lines += [f"x = {self._write_input()}"]
-        lines += case.memory_layout.write_lines("x", case.repeated_axis)
+        lines += case.memory_layout.write_lines("x", len(case.shape), case.repeated_axis)
         lines += ["x.requires_grad_()"] if needs_grad else []
         if case.is_packed:
             batch_first = case.config.batch_first
@@ -256,8 +256,9 @@ class ProgramWriter:
         if case.initial_state is InitialState.ABSENT:
             return [*lines, f"given = ({self._input_name},)"]
         for name, states in name_initial(case.config, self._values.initial).items():
-            lines += [f"{name} = {self._write_state(states)}"]
-            lines += case.memory_layout.write_state_lines(name, is_batched=case.is_batched)
+            state = to_state_layout(case, states)
+            lines += [f"{name} = {self._write_state(state)}"]
+            lines += case.memory_layout.write_lines(name, state.ndim, find_batch_axis(case))
             lines += [f"{name}.requires_grad_()"] if needs_grad else []
         passed = write_states(case.config.kind_data.initial)
         return [*lines, f"given = ({self._input_name}, {passed})"]
@@ -267,8 +268,7 @@ class ProgramWriter:
             return self._write_array(to_layout(self.case, self._values.input))
         return _write_random("randn", self.case.shape, self.case)
 
-    def _write_state(self, states: Array) -> str:
-        state = states if self.case.is_batched else states[:, 0]
+    def _write_state(self, state: Array) -> str:
         if self.literal:
             return self._write_array(state)
         return _write_random("rand", state.shape, self.case) + " + 0.25"

@@ -47,6 +47,7 @@ class Theme(Enum):
     DIRECTIONS = "directions"
     STACKING = "stacking"
     GATES = "gates"
+    CELLS = "cells"
     CELL_STATE = "cell-state"
     PROJECTION = "projection"
     RECURRENCE = "recurrence"
@@ -106,6 +107,7 @@ class Rule(Generic[CaseT, ObservationT]):
     program      the last lines of a program that shows what stops the subject, if that is not the
                  judged call
     deviations   the deviations from it that the project has declared
+    results      the results that it compares by name; kinds that return others do not have the rule
     """
 
     id: str
@@ -123,6 +125,7 @@ class Rule(Generic[CaseT, ObservationT]):
     establishes: frozenset[Fact] = frozenset()
     program: Snippet | None = None
     deviations: tuple[Deviation[CaseT], ...] = ()
+    results: frozenset[str] = frozenset()
 
     @property
     def level(self) -> Level:
@@ -137,10 +140,13 @@ class Rule(Generic[CaseT, ObservationT]):
     def clauses_of(self, kind: str) -> tuple[Clause, ...]:
         """Return the clauses that hold for a kind of layer, or all of them for any other subject.
 
-        There are none if the rule does not apply to the kind. A model is another subject.
+        There are none if the rule does not apply to the kind, also because a call of the kind does
+        not return the results that it is about. A model is another subject.
         """
         if kind not in KINDS:
             return self.clauses
+        if not self.results.issubset(KINDS[kind].results):
+            return ()
         return tuple(clause for clause in self.clauses if kind in clause.kinds)
 
     def source_of(self, kind: str) -> str:
@@ -215,6 +221,7 @@ def rule(
     presupposes: tuple[Fact | str, ...] = (),
     establishes: tuple[Fact, ...] | None = None,
     program: Snippet | None = None,
+    results: tuple[str, ...] = (),
 ) -> Callable[[Check[ObservationT]], Rule[CaseT, ObservationT]]:
     """Make a rule of a function that takes an observation and raises Violation.
 
@@ -225,9 +232,7 @@ def rule(
     clauses have different levels, the docstring lacks a paragraph, the theme is not in `Theme`, the
     id is taken, or `about` has a name that is no axis and no size.
     """
-    found = tuple(find_clause(name) for name in clauses)
-    if not found or len({each.level for each in found}) > 1:
-        raise ValueError(f"expected clauses of one level, got {list(map(str, clauses))!r}")
+    found = _find_clauses(clauses)
 
     def register(check: Check[ObservationT]) -> Rule[CaseT, ObservationT]:
         name = id or _make_id(check)
@@ -250,11 +255,19 @@ def rule(
             if establishes is None
             else frozenset(establishes),
             program,
+            results=frozenset(results),
         )
         REGISTRY[theme].append(made)
         return made
 
     return register
+
+
+def _find_clauses(names: tuple[str, ...]) -> tuple[Clause, ...]:
+    found = tuple(find_clause(name) for name in names)
+    if not found or len({each.level for each in found}) > 1:
+        raise ValueError(f"expected clauses of one level, got {list(map(str, names))!r}")
+    return found
 
 
 def _decide_established(

@@ -32,7 +32,9 @@ def select_in_force(
     The default release is the installed one. Raises ValueError if `version` is not a version.
     """
     return tuple(
-        rule for rule in rules if any(is_in_force(each, version, kind) for each in rule.clauses)
+        rule
+        for rule in rules
+        if any(is_in_force(each, version, kind) for each in rule.clauses_of(kind))
     )
 
 

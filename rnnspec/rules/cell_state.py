@@ -30,19 +30,21 @@ has_cell_state: Condition[Case] = Condition(
     "lstm.c_n.shape.batched",
     "lstm.c_n.shape.unbatched",
     "lstm.args.hidden-size",
+    "lstm-cell.c_1.shape",
     when=has_cell_state,
     id="cell-state.shape",
 )
 def shape(observation: Observation) -> None:
     """`c_n` has shape `(D * num_layers, N, H)`, and for a single sequence `(D * num_layers, H)`,
-    whatever the values of `batch_first` and `proj_size`.
+    whatever the values of `batch_first` and `proj_size`; `c_1` of a cell has shape `(N, H)` or
+    `(H,)`.
 
-    The shape of `c_n` is compared with the documented one.
+    The shape of the cell state is compared with the documented one.
 
     Catches cell states with the batch dimension first, of one layer or direction only, and of
     `proj_size` units.
     """
-    assert_state_shape(observation, "c_n")
+    assert_state_shape(observation, observation.case.config.kind_data.name_final("c"))
 
 
 @rule(
@@ -54,14 +56,14 @@ def shape(observation: Observation) -> None:
     id="cell-state.final",
 )
 def final(observation: Observation) -> None:
-    """`c_n` contains the final cell state of every layer and direction.
+    """`c_n` contains the final cell state of every layer and direction, and `c_1` that of a cell.
 
-    `c_n` is compared with the oracle's, in units of the largest error that rounding can explain.
+    It is compared with the oracle's, in units of the largest error that rounding can explain.
 
     Catches cell states that are taken one step too early, belong to another layer or direction, are
     clipped, dropped, projected, or passed through tanh.
     """
-    assert_expected(observation, "c_n")
+    assert_expected(observation, observation.case.config.kind_data.name_final("c"))
 
 
 @rule(
@@ -90,13 +92,14 @@ def packed(observation: Observation) -> None:
     "lstm.c_0.shape.batched",
     "lstm.c_0.shape.unbatched",
     "lstm.recurrence.first-cell",
+    "lstm-cell.c_0.shape",
     when=has_cell_state & has_initial_state & has_predictable_results & has_wide_dtype,
     about=("initial_state",),
     id="cell-state.initial",
     presupposes=("side-effects.arguments",),
 )
 def initial(observation: Observation) -> None:
-    """Every layer and direction starts from its own row of `c_0`.
+    """Every layer and direction starts from its own row of `c_0`, and a cell from `c_0`.
 
     If a result differs from the oracle's, the rule fails if another cell state at the start
     explains the results: zeros, or other rows of `c_0`. Other errors are left to other rules.
@@ -112,6 +115,7 @@ def initial(observation: Observation) -> None:
 @rule(
     "lstm.states.pair",
     "lstm.output.pair",
+    "lstm-cell.result.pair",
     when=has_cell_state & has_predictable_results & has_wide_dtype,
     id="cell-state.exchanged",
     establishes=(Fact.RESULTS,),

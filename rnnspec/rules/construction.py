@@ -57,6 +57,8 @@ def keywords(observation: Observation) -> None:
     "gru.args.order",
     "lstm.args.order",
     "lstm.args.order.device",
+    "rnn-cell.args.order",
+    "gru-cell.args.order",
     when=has_precise_results & has_value(ConstructorStyle.POSITIONAL),
     about=("constructor_style",),
     establishes=(

@@ -35,6 +35,7 @@ is_sampled = has_checked_shapes & one_in(24)
 
 @rule(
     "rnn.errors.feature-size",
+    "rnn-cell.errors.feature-size",
     when=is_sampled,
     presupposes=(Fact.RESULTS, *VALID_CALLS),
 )
@@ -70,6 +71,7 @@ def h_0_layers(observation: Observation) -> None:
 
 @rule(
     "rnn.errors.h_0-batch",
+    "rnn-cell.errors.h_0-batch",
     when=is_batched & one_in(14),
     needs=(Feature.STATE,),
     presupposes=(Fact.RESULTS, *VALID_CALLS, *GIVEN_STATES),
@@ -109,6 +111,7 @@ def h_0_batch_sorted(observation: Observation) -> None:
 @rule(
     "rnn.errors.h_0-size",
     "lstm.errors.h_0-size",
+    "rnn-cell.errors.h_0-size",
     when=is_sampled,
     needs=(Feature.STATE,),
     presupposes=(Fact.RESULTS, *VALID_CALLS, *GIVEN_STATES),
@@ -180,13 +183,16 @@ def device(observation: Observation) -> None:
 
 @rule(
     "rnn.errors.rank",
+    "rnn-cell.errors.rank",
     when=~is_packed & is_sampled,
     presupposes=(Fact.RESULTS, *VALID_CALLS),
 )
 def rank(observation: Observation) -> None:
-    """A call rejects an input with fewer than two or more than three dimensions.
+    """A call rejects an input with fewer than two or more than three dimensions; that of a cell has
+    one or two.
 
-    The layer is called with a vector, a scalar, and inputs of four and five dimensions.
+    The layer is called with a vector, a scalar, and inputs of four and five dimensions; a cell with
+    a scalar, and with three dimensions and more.
 
     Catches dimensions that are silently added or flattened.
     """

@@ -49,7 +49,7 @@ def order(observation: Observation) -> None:
     """Weights and biases stack the gates along their rows in the documented order: reset, update
     and new gate in an `nn.GRU`; input, forget, cell and output gate in an `nn.LSTM`.
 
-    If output or `h_n` differs from the oracle's, the rule fails if another order explains the
+    If a result differs from the oracle's, the rule fails if another order explains the
     results, in all parameters or in some. Other errors are left to other rules.
 
     Catches the order of another library, and gates that are exchanged in one direction of use.

@@ -168,6 +168,7 @@ def output_alone(observation: Observation) -> None:
     & has_holdable_gates,
     needs=NEEDS,
     about=("steps",),
+    results=("output",),
 )
 def reach_first_step(observation: Observation) -> None:
     """In a long sequence, the gradient of the last time step reaches the first one.

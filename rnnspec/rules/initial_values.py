@@ -23,10 +23,11 @@ SPREAD_BY_LAYER = Snippet(
 named = [pair for _ in range({builds}) for pair in {call}.named_parameters()]
 for layer in range({layers}):
     for kind in {kinds}:
+        ends = (f"_l{{layer}}", f"_l{{layer}}_reverse", "_ih", "_hh")
         values = torch.cat([
             parameter.detach().flatten() * {scale}
             for name, parameter in named
-            if name.removesuffix("_reverse").endswith(f"_l{{layer}}") and kind in name
+            if name.endswith(ends) and kind in name
         ])
         shares = torch.histc(values.float(), 4, -1, 1) / values.numel()
         assert (shares - 0.25).abs().max() < 3 / values.numel() ** 0.5, (layer, kind, shares)""",
@@ -50,7 +51,8 @@ def initial_small_and_deep(observation: Observation) -> None:
     Catches a limit that is wrong only for small layers, and upper layers that are not initialised
     or in another way.
     """
-    deep = observation.subject.offers(Feature.NUM_LAYERS)
+    arguments = observation.case.config.arguments
+    deep = "num_layers" in arguments and observation.subject.offers(Feature.NUM_LAYERS)
     case = choose_small_or_deep_case(observation.case, allows_deep=deep)
     builds = count_builds(case)
 

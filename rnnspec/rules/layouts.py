@@ -138,14 +138,15 @@ def batch_first(observation: Observation) -> None:
     "rnn.h_0.shape.unbatched",
     "lstm.c_0.shape.unbatched",
     "lstm.c_n.shape.unbatched",
+    "rnn-cell.input.unbatched",
     when=is_unbatched & has_predictable_results,
     about=("layout",),
 )
 def unbatched(observation: Observation) -> None:
     """A single sequence of shape `(L, H_in)` gives results without a batch dimension, and
-    `batch_first` has no effect on it.
+    `batch_first` has no effect on it; a cell takes a single sample of shape `(H_in)`.
 
-    `output` and `h_n` are compared with the oracle.
+    The results are compared with the oracle.
 
     Catches too many or too few dimensions squeezed, an ignored initial state, `batch_first` applied
     to a single sequence.
@@ -164,7 +165,8 @@ def _is_single(case: Case) -> bool:
     about=("layout",),
 )
 def batch_of_one(observation: Observation) -> None:
-    """A single sequence gives the same results as a batch of one, without the batch dimension.
+    """A single sequence, or sample of a cell, gives the same results as a batch of one, without the
+    batch dimension.
 
     If an unbatched call is wrong, the layer is called with a batch of one, and the results of both
     calls are compared. If a batch of one is wrong, and a batch of two is right, it is compared with
@@ -173,7 +175,8 @@ def batch_of_one(observation: Observation) -> None:
     Catches a batch of one that loses its batch dimension or its state, a code path for unbatched
     input that computes something else.
     """
-    batch_axis = 0 if observation.case.config.batch_first else 1
+    case = observation.case
+    batch_axis = 0 if case.config.batch_first or case.config.kind_data.is_cell else 1
     if observation.case.layout is Layout.UNBATCHED:
         fail_only_if_calls_differ(
             observation,

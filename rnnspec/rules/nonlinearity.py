@@ -61,7 +61,7 @@ def relu(observation: Observation) -> None:
     """With `nonlinearity='relu'`, each state is max(0, x), where x is the sum of the
     weighted input, the weighted previous state and the biases.
 
-    Output and `h_n` are compared with the oracle's. About half of the sums are negative.
+    The results are compared with the oracle's. About half of the sums are negative.
 
     Catches tanh instead of relu, in some or all layers, negative values that leak through, and an
     upper limit.
@@ -78,7 +78,7 @@ def tanh(observation: Observation) -> None:
     """With `nonlinearity='tanh'`, each state is tanh(x), where x is the sum of the weighted
     input, the weighted previous state and the biases.
 
-    If output or `h_n` differs from the oracle's, the rule fails if relu explains the results. Other
+    If a result differs from the oracle's, the rule fails if relu explains the results. Other
     errors are left to other rules.
 
     Catches relu instead of tanh.
@@ -107,7 +107,7 @@ def large(observation: Observation) -> None:
     """Nonlinearities and gates are computed accurately for large, tiny and zero values of either
     sign.
 
-    Output and `h_n` are compared with the oracle's, for inputs of up to 40, for inputs from 2**-14
+    The results are compared with the oracle's, for inputs of up to 40, for inputs from 2**-14
     to 8 with exact zeros among them, or for sums of 64 and more.
 
     Catches clipped sums, exponentials that overflow, and approximations that are good only near

@@ -83,6 +83,7 @@ def c_0_layers(observation: Observation) -> None:
 
 @rule(
     "lstm.errors.c_0-batch",
+    "lstm-cell.errors.c_0-batch",
     when=is_batched & is_sampled,
     needs=(Feature.STATE,),
     presupposes=WRONG_CELL_STATES,
@@ -102,6 +103,7 @@ def c_0_batch(observation: Observation) -> None:
 
 @rule(
     "lstm.errors.c_0-size",
+    "lstm-cell.errors.c_0-size",
     when=is_batched & is_sampled,
     needs=(Feature.STATE,),
     presupposes=WRONG_CELL_STATES,

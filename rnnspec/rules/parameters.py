@@ -30,13 +30,15 @@ assert names(layer) == names(reference)""")
 @rule(
     "rnn.parameters.names",
     "lstm.parameters.names",
+    "rnn-cell.parameters.names",
     when=one_in(3),
     presupposes=(*CONSTRUCTOR_CALLS,),
     establishes=(Fact.CALL,),
 )
 def names(observation: Observation) -> None:
     """The parameters of layer k are `weight_ih_l[k]`, `weight_hh_l[k]`, `bias_ih_l[k]` and
-    `bias_hh_l[k]`; there are no other parameters, and no buffers in the `state_dict`.
+    `bias_hh_l[k]`, and those of a cell have these names without `_l[k]`; there are no other
+    parameters, and no buffers in the `state_dict`.
 
     The names of a new layer's parameters are compared with the documented ones as sets, and its
     buffers are looked up in its `state_dict`.
@@ -124,6 +126,9 @@ def reverse_names(observation: Observation) -> None:
     "lstm.parameters.weight-hh.shape",
     "lstm.parameters.bias-ih.shape",
     "lstm.parameters.bias-hh.shape",
+    "rnn-cell.parameters.weight-ih.shape",
+    "gru-cell.parameters.weight-ih.shape",
+    "lstm-cell.parameters.weight-ih.shape",
     when=one_in(3),
     presupposes=(*CONSTRUCTOR_CALLS,),
     establishes=(Fact.CALL,),
@@ -175,7 +180,7 @@ def no_bias(observation: Observation) -> None:
     """With `bias=False`, the layer has no parameters `b_ih` and `b_hh` and adds no bias.
 
     A new layer must have no parameter with "bias" in its name. An input of zeros, with an initial
-    state of zeros or none, must give an output of zeros.
+    state of zeros or none, must give results of zeros.
 
     Catches biases that are registered in spite of the argument, and biases that are added without
     being registered.
@@ -189,9 +194,10 @@ def no_bias(observation: Observation) -> None:
     zeros = observation.second_call(
         input=np.zeros_like(values.input), initial=np.zeros_like(values.initial)
     )
-    if np.any(zeros.output != 0):
+    name = observation.case.config.kind_data.leading
+    if np.any(zeros.get_result(name) != 0):
         raise Violation(
-            "with bias=False, an input of zeros gives an output with other values, expected zeros",
+            f"with bias=False, an input of zeros gives {name} other values, expected zeros",
             ZEROS.format(features=observation.case.config.input_size),
         )
 
@@ -229,7 +235,12 @@ def trainable(observation: Observation) -> None:
         )
 
 
-@rule("rnn.parameters.order", "lstm.parameters.order", when=one_in(3))
+@rule(
+    "rnn.parameters.order",
+    "lstm.parameters.order",
+    "rnn-cell.parameters.order",
+    when=one_in(3),
+)
 def order(observation: Observation) -> None:
     """Parameters are registered layer by layer, then direction by direction, each time in the
     order `weight_ih`, `weight_hh`, `bias_ih`, `bias_hh`.

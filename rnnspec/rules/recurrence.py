@@ -43,8 +43,7 @@ with torch.no_grad():
         one, two = biases[name], biases[name.replace("bias_ih", "bias_hh")]
         one.data, two.data = two.detach().clone(), one.detach().clone()
 after = layer(*given)
-close(after[0], before[0])
-close(after[1], before[1])""",
+close(after, before)""",
     (Helper.CLOSE,),
 )
 DTYPE = Snippet(
@@ -94,9 +93,10 @@ def two_biases(observation: Observation) -> None:
 
 def _exchange_bias(name: str) -> str:
     """Return the name of the other bias of the same layer, or the name of a weight as it is."""
-    others = {"bias_ih": "bias_hh", "bias_hh": "bias_ih"}
-    kind, _, place = name.partition("_l")
-    return f"{others.get(kind, kind)}_l{place}"
+    for own, other in (("bias_ih", "bias_hh"), ("bias_hh", "bias_ih")):
+        if name.startswith(own):
+            return name.replace(own, other)
+    return name
 
 
 def _get_bound(observation: Observation, name: str) -> Array:
@@ -139,6 +139,7 @@ def first_step(observation: Observation) -> None:
     "lstm.recurrence.cell-state",
     "lstm.recurrence.hidden-state",
     when=has_predictable_results & has_wide_dtype,
+    results=("output",),
 )
 def output(observation: Observation) -> None:
     """At every time step, `output` contains the last layer's state, as the formula defines it.
@@ -194,7 +195,7 @@ def exact(observation: Observation) -> None:
 def dtypes(observation: Observation) -> None:
     """The layer computes and returns its results in the dtype of its parameters.
 
-    The dtypes of `output` and `h_n` are checked. In float64, at least one of the unsaturated
+    The dtypes of all results are checked. In float64, at least one of the unsaturated
     results must be a number that float32 cannot represent.
 
     Catches results and intermediate results in another dtype.
@@ -211,11 +212,11 @@ def dtypes(observation: Observation) -> None:
         observation.case.dtype is DType.FLOAT64
         and observation.case.distribution
         in (Distribution.PLAIN, Distribution.LARGE, Distribution.SPREAD)
-        and _are_all_float32(observation.output)
+        and _are_all_float32(observation.get_result(observation.result_names[0]))
     ):
         raise Violation(
             "all float64 results are exact float32 numbers; expected some that need float64",
-            snippets.OUTPUT,
+            snippets.compare_result(observation.result_names[0]),
         )
 
 

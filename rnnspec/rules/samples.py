@@ -211,4 +211,4 @@ def alone(observation: Observation) -> None:
 
 
 def _find_batch_axis(case: Case) -> int:
-    return 0 if case.config.batch_first else 1
+    return 0 if case.config.batch_first or case.config.kind_data.is_cell else 1

@@ -26,7 +26,7 @@ assert isinstance(result[1], torch.Tensor) == isinstance(expected[1], torch.Tens
 assert len(result[1]) == len(expected[1])""")
 
 
-@rule("rnn.output.pair", "lstm.output.pair")
+@rule("rnn.output.pair", "lstm.output.pair", results=("output",))
 def returns_pair(observation: Observation) -> None:
     """A call returns a pair of `output` and `h_n`; an LSTM returns `output` and `(h_n, c_n)`.
 
@@ -118,18 +118,18 @@ def get_data(result: Tensor | PackedSequence) -> Tensor:
 def dtype(observation: Observation) -> None:
     """Results have the dtype and the device of the parameters.
 
-    The dtype and the device of both results are compared with those of the case.
+    The dtype and the device of all results are compared with those of the case.
 
     Catches states that are computed and returned in a wider dtype, and results on another device.
     """
     expected, kind = observation.case.dtype.torch_dtype, observation.case.config.kind_data
-    for name, result, place in (
-        ("output", get_data(observation.call.raw_output), "[0]"),
-        *(
-            (name, state, write_state_place(kind, name))
-            for name, state in observation.call.raw_states.items()
-        ),
-    ):
+    found = [
+        (name, state, write_state_place(kind, name))
+        for name, state in observation.call.raw_states.items()
+    ]
+    if "output" in kind.results:
+        found.insert(0, ("output", get_data(observation.call.raw_output), "[0]"))
+    for name, result, place in found:
         if result.dtype != expected:
             raise Violation(
                 f"{name} is {result.dtype}, expected {expected}",

@@ -109,14 +109,16 @@ def order(observation: Observation) -> None:
     "rnn.recurrence.first-step",
     "rnn.h_0.shape.batched",
     "gru.h_0.position",
+    "rnn-cell.h_0.shape",
+    "rnn-cell.call.order",
     when=has_initial_state & has_predictable_results,
     about=("initial_state",),
     presupposes=("side-effects.arguments",),
 )
 def initial_state_used(observation: Observation) -> None:
-    """Every layer and direction starts from its own row of `h_0`.
+    """Every layer and direction starts from its own row of `h_0`, and a cell from `h_0`.
 
-    Output and `h_n` are compared with the oracle's. Rows that are only exchanged are left to other
+    The results are compared with the oracle's. Rows that are only exchanged are left to other
     rules.
 
     Catches an `h_0` that is clipped, rounded, or ignored, also if only in some configurations.
@@ -290,6 +292,7 @@ def _join_sequence_ends(observation: Observation) -> Array:
         "initial_state",
     ),
     presupposes=(Fact.RESULTS, "samples.independent"),
+    results=("output",),
 )
 def routing(observation: Observation) -> None:
     """Each row of `h_0` affects only its own layer and direction, and the layers that read from it.

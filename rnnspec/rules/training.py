@@ -127,6 +127,7 @@ def learned_state(observation: Observation) -> None:
     & has_size_at_least("steps", 2),
     needs=(*NEEDS, Feature.STATE),
     id="gradients.across-calls",
+    results=("output",),
     about=("initial_state",),
     presupposes=(
         Fact.GRADIENTS,
@@ -217,7 +218,7 @@ def frozen(observation: Observation) -> None:
     """
     names = list_gradient_names(observation.case, observation.values.weights)
     frozen_names = choose_frozen_tensors(observation.case, observation.values)
-    snippet = write_frozen_snippet(frozen_names)
+    snippet = write_frozen_snippet(frozen_names, observation.case.config.kind_data)
     with call_with_frozen_tensors(observation, frozen_names) as call:
         found = observation.differentiate(call, observation.result_names)
     unfrozen = [name for name in frozen_names if name in found]

@@ -178,9 +178,9 @@ class Evidence:
                 output, states = reference.compute()
         except (Refused, RuntimeError, IndexError):
             return RAISED
-        final = name_final(self.case.config, states)
-        results = {name: result.numpy() for name, result in {"output": output, **final}.items()}
-        return Outcome(results, reference.returns_packed)
+        found = {"output": output, **name_final(self.case.config, states)}
+        names = self.case.config.kind_data.results
+        return Outcome({name: found[name].numpy() for name in names}, reference.returns_packed)
 
     def _compare(self, predicted: Outcome) -> Agreement:
         observed, required = self.observed, self.required
@@ -292,11 +292,9 @@ class GradientEvidence(Evidence):
     def predict(self, build: Build) -> Outcome:
         """Return the gradients of a reference, of the tensors whose gradients were observed."""
         assert self.observed is not None
-        values = self.observation.values
-        cotangents = (
-            torch.from_numpy(np.array(values.d_output)),
-            torch.from_numpy(np.array(values.d_final)),
-        )
+        values, is_cell = self.observation.values, self.case.config.kind_data.is_cell
+        output = np.zeros_like(values.d_output) if is_cell else np.array(values.d_output)
+        cotangents = (torch.from_numpy(output), torch.from_numpy(np.array(values.d_final)))
         try:
             with torch.enable_grad():
                 gradients = build(self.given).differentiate(*cotangents)
@@ -308,10 +306,12 @@ class GradientEvidence(Evidence):
 
 def _read_outcome(observation: Observation) -> Outcome:
     call = observation.call
-    output, states = call.raw_output, call.raw_states
+    final = {name: to_array(state) for name, state in call.raw_states.items()}
+    if call.case.config.kind_data.is_cell:
+        return Outcome(final)
+    output = call.raw_output
     is_packed = isinstance(output, PackedSequence)
     data = output.data if isinstance(output, PackedSequence) else output
-    final = {name: to_array(state) for name, state in states.items()}
     return Outcome({"output": to_array(data), **final}, is_packed)
 
 

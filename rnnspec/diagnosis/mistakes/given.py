@@ -15,10 +15,9 @@ from rnnspec.cases.case import Case
 from rnnspec.cases.gates import has_gate_rows
 from rnnspec.cases.states import get_states_size, name_initial
 from rnnspec.cases.values import Values
+from rnnspec.contract.shapes import name_place
 from rnnspec.oracle.catalogue import cell_of
 from rnnspec.oracle.cells import Cell
-
-SUFFIXES = ("", "_reverse")
 
 
 def expand_rows(rows: Tensor, blocks: Sequence[int], number: int) -> Tensor:
@@ -144,7 +143,7 @@ class Given:
         If there are more sums than gates, the rows of the others are zero. `change` is applied
         before that, to the rows of the gates.
         """
-        rows = self.weights[f"{kind}_l{layer}{SUFFIXES[direction]}"]
+        rows = self.weights[f"{kind}{name_place(self.case.config, layer, direction)}"]
         rows = rows if change is None else change(rows)
         if not has_gate_rows(kind):
             return rows

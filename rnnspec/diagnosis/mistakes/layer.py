@@ -16,7 +16,7 @@ from rnnspec.cases.axes import DType, InitialState, Layout, Mode
 from rnnspec.cases.case import Case
 from rnnspec.contract.config import Config
 from rnnspec.diagnosis.mistakes.composition import list_further, list_views
-from rnnspec.diagnosis.mistakes.given import SUFFIXES, Given
+from rnnspec.diagnosis.mistakes.given import Given
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
 from rnnspec.diagnosis.mistakes.reference import Reference
 from rnnspec.plain.layer import Plain
@@ -105,10 +105,8 @@ class Mistaken(Plain):
             return None
         states = {} if hx is None else {"h_0": hx if hx.dim() == 3 else hx.unsqueeze(1)}
         weights = {
-            f"{kind}_l{layer}{SUFFIXES[direction]}": self.parameter(kind, layer, direction).double()
-            for kind in self.parameter_kinds()
-            for layer in range(self.num_layers)
-            for direction in range(self.directions)
+            self.parameter_name(*place): self.parameter(*place).double()
+            for place in self.parameter_order()
         }
         case = self._describe_case(input, data, lengths, hx)
         states = {name: state.double() for name, state in states.items()}

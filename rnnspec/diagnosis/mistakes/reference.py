@@ -264,4 +264,5 @@ class Reference:
 
     def write_states(self, states: Tensor) -> Tensor:
         """Return the final states as the caller expects them."""
-        return states if self.given.case.is_batched else states[:, 0]
+        arranged = states if self.given.case.is_batched else states[:, 0]
+        return arranged[0] if self.given.case.config.kind_data.is_cell else arranged

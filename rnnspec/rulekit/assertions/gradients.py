@@ -50,7 +50,8 @@ def assert_samples_independent(observation: Observation) -> None:
     marked = observation.borrow_repeated().with_cotangents(
         values.d_output * chosen, values.d_final * chosen
     )
-    snippet = OTHER_SAMPLES if is_batched(observation.case) else None
+    is_layer = not observation.case.config.kind_data.is_cell
+    snippet = OTHER_SAMPLES if is_layer and is_batched(observation.case) else None
     for name, gradient in marked.compute_gradients(observation.result_names).items():
         if name in ("input", *observation.case.config.kind_data.initial):
             others = np.delete(gradient, sample, axis=1)
@@ -99,7 +100,8 @@ def assert_exact_gradients(observation: Observation) -> None:
             np.where(settled, found[name], 0.0)
             for found in (observation.gradients, expected.gradients)
         )
-        assert_identical(f"gradient of {name}", got, wanted, snippets.compare_gradients(name))
+        lines = snippets.compare_gradients(name, observation.case.config.kind_data)
+        assert_identical(f"gradient of {name}", got, wanted, lines)
 
 
 def assert_second_derivative(observation: Observation) -> None:

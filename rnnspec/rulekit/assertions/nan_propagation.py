@@ -199,24 +199,27 @@ def write_nan_snippet(
         ]
         lines += [f"spoiled = {_write_packing(case)}"] if case.is_packed else []
     if row is not None:
+        place = [str(row), *([str(sample)] if case.is_batched else [])]
         lines += [
             "state = h_0.detach().clone()",
-            f"state[{row}{f', {sample}' if case.is_batched else ''}] = float('{value}')",
+            f"state[{', '.join(place)}] = float('{value}')",
         ]
     arguments = ["spoiled" if step else "given[0]", "state" if row is not None else "*given[1:]"]
     lines += [
         f"{name} = {layer}({', '.join(arguments)})"
         for name, layer in (("got", "layer"), ("expected", "reference"))
     ]
+    if case.config.kind_data.is_cell:
+        return Snippet("\n".join([*lines, "close(got, expected)"]), (Helper.CLOSE,))
     lines += ["close(got[0], expected[0])", "close(got[1], expected[1])"]
     return Snippet("\n".join(lines), (Helper.CLOSE,))
 
 
 def _write_index(case: Case, step: str, sample: int, feature: str) -> str:
-    axes = [step, *([str(sample)] if case.is_batched else [])]
-    return ", ".join(
-        [*(axes[::-1] if case.config.batch_first else axes), *([feature] if feature else [])]
-    )
+    steps = [] if case.config.kind_data.is_cell else [step]
+    axes = [*steps, *([str(sample)] if case.is_batched else [])]
+    ordered = axes[::-1] if case.config.batch_first else axes
+    return ", ".join([*ordered, *([feature] if feature else [])]) or "..."
 
 
 def _write_packing(case: Case) -> str:

@@ -131,11 +131,12 @@ def is_explained_by(
 ) -> bool:
     """Return whether another computation gives the observed output, after `change` rearranges it.
 
-    Return False also if the comparison would prove too little; see `is_within_bound`.
+    For a cell, which has no output, it is the hidden state. Return False also if the comparison
+    would prove too little; see `is_within_bound`.
     """
-    return is_within_bound(
-        observation, observation.output, change(other.output), change(other.bound.output)
-    )
+    name = observation.case.config.kind_data.leading
+    right, bound = other.results[name], other.bound.results[name]
+    return is_within_bound(observation, observation.get_result(name), change(right), change(bound))
 
 
 def is_within_bound(observation: Observation, got: Array, expected: Array, bound: Array) -> bool:

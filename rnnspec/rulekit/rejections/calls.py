@@ -152,13 +152,19 @@ def list_wrong_features(observation: Observation) -> list[InvalidCall]:
 
 
 def list_wrong_ranks(observation: Observation) -> list[InvalidCall]:
-    """Return calls with padded inputs of fewer than two or more than three dimensions."""
+    """Return calls with padded inputs of fewer than two or more than three dimensions.
+
+    The input of a cell has one dimension less.
+    """
     valid = build_valid_call(observation)
     data = valid.data.detach()
     vector = data.flatten()[: data.size(-1)]
     larger = data.reshape((1,) * (4 - data.dim()) + tuple(data.shape))
     exchanged = larger.transpose(0, 2).contiguous()
-    wrong = [vector, larger, exchanged, vector[0], larger.unsqueeze(0)]
+    if observation.case.config.kind_data.is_cell:
+        wrong = [larger[0], vector[0], larger]
+    else:
+        wrong = [vector, larger, exchanged, vector[0], larger.unsqueeze(0)]
     return [
         valid.with_data(f"a {tensor.dim()}-D input", tensor.contiguous(), ValueError)
         for tensor in pick_values(observation, wrong, CALLS_PER_CASE)

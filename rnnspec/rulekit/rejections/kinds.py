@@ -39,6 +39,9 @@ def list_tested_kinds(observation: Observation) -> list[CallLister]:
     case = observation.case
     if case.is_packed:
         return []
+    if case.config.kind_data.is_cell:
+        batches = [list_wrong_batches] if case.is_batched else []
+        return [list_wrong_features, *_offer(observation, (list_wrong_units, *batches))]
     states = (*STATES, *([list_wrong_batches] if case.layout is Layout.BATCHED else []))
     return [*INPUTS, list_empty_sequences, *_offer(observation, states)]
 

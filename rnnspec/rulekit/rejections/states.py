@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from torch import Tensor
 
 from rnnspec.observe.observation import Observation
+from rnnspec.observe.tensors import find_batch_axis
 from rnnspec.rulekit.fixtures.constructor_calls import pick_values
 from rnnspec.rulekit.rejections.calls import (
     CALLS_PER_CASE,
@@ -58,14 +59,12 @@ def list_wrong_cell_layers(observation: Observation) -> list[InvalidCall]:
 
 def list_wrong_batches(observation: Observation) -> list[InvalidCall]:
     """Return calls with an h_0 whose batch dimension is not that of the input."""
-    case = observation.case
-    return _resize(observation, HIDDEN, 1, list_wrong_sizes(case.batch, case.steps))
+    return _resize_batch(observation, HIDDEN)
 
 
 def list_wrong_cell_batches(observation: Observation) -> list[InvalidCall]:
     """Return calls with a c_0 whose batch dimension is not that of the input."""
-    case = observation.case
-    return _resize(observation, CELL, 1, list_wrong_sizes(case.batch, case.steps))
+    return _resize_batch(observation, CELL)
 
 
 def list_missing_samples(observation: Observation) -> list[InvalidCall]:
@@ -91,7 +90,16 @@ def list_wrong_cell_units(observation: Observation) -> list[InvalidCall]:
 
 
 def _list_ranks(observation: Observation) -> list[Change]:
-    """Return changes of the number of dimensions of a state for padded input."""
+    """Return changes of the number of dimensions of a state for input that is not packed.
+
+    A cell is given states that have neither one nor two dimensions.
+    """
+    if observation.case.config.kind_data.is_cell:
+        return [
+            lambda state: state.reshape(1, -1, state.size(-1)),
+            lambda state: state.flatten()[0],
+            lambda state: state.reshape(1, 1, -1, state.size(-1)),
+        ]
     if observation.case.is_batched:
         return [
             lambda state: state[:, 0],
@@ -126,6 +134,13 @@ def _list_layers(observation: Observation, name: str) -> list[InvalidCall]:
 
 def _exchange(state: Tensor) -> Tensor:
     return state.transpose(0, 1)
+
+
+def _resize_batch(observation: Observation, name: str) -> list[InvalidCall]:
+    """Return calls in which a state has another number of samples; there is a batch dimension."""
+    case, axis = observation.case, find_batch_axis(observation.case)
+    sizes = list_wrong_sizes(case.batch, case.steps)
+    return [] if axis is None else _resize(observation, name, axis, sizes)
 
 
 def _resize(

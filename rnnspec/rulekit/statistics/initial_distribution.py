@@ -132,7 +132,8 @@ def count_by_layer(layers: Sequence[NamedArrays]) -> dict[str, Count]:
     for (kind, layer), arrays in groups.items():
         pooled = np.concatenate(arrays)
         for part, (share, is_inside) in PARTS.items():
-            what = f"initial {kind} of layer {layer} are {part}"
+            place = f" of layer {layer}" if layer else ""
+            what = f"initial {kind}{place} are {part}"
             counts[what] = Count(what, int(is_inside(pooled).sum()), pooled.size, share)
     return counts
 

@@ -1,0 +1,102 @@
+"""The rules about cells pass for torch's cells and report planted bugs."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from torch import nn
+
+from rnnspec.cases.axes import InitialState, Layout
+from rnnspec.cases.case import Case
+from rnnspec.contract.kinds import CELLS, LAYERS, Kind
+from rnnspec.rulekit.rule import Theme
+from rnnspec.rules.catalogue import find_layer_rule, list_layer_rules
+from rnnspec.selftest.banks import find_bank
+from tests.rules.judged import Fails, judge_layer, make_case, make_test_ids
+from tests.rules.proven import prove_violation
+
+GIVEN = InitialState.GIVEN
+
+
+def make_cell_case(kind: str = "rnn-cell", **changes: object) -> Case:
+    """Return a case of a cell with 3 features, 4 units and 3 samples, with some fields changed."""
+    return make_case(kind=kind, steps=1, **changes)
+
+
+PLAIN = make_cell_case()
+STATE = make_cell_case(initial_state=GIVEN)
+SINGLE = make_cell_case(initial_state=GIVEN, layout=Layout.UNBATCHED)
+ONE = make_cell_case(batch=1)
+GRU = make_cell_case("gru-cell", initial_state=GIVEN)
+LSTM = make_cell_case("lstm-cell", initial_state=GIVEN)
+FAILS: Fails = [
+    ("cells.returns", "OutputBesides", PLAIN, "a tuple of 2, expected h_1"),
+    ("cells.returns", "OutputBesides", LSTM, r"\(h_1, c_1\)"),
+    ("cells.returns", "StateInList", GRU, "a tuple of 1, expected h_1"),
+    ("cells.shape", "LayerAxisKept", PLAIN, r"h_1 has shape \(1, 3, 4\), expected \(3, 4\)"),
+    ("cells.shape", "SampleKeepsBatch", SINGLE, r"h_1 has shape \(1, 4\), expected \(4,\)"),
+    ("cells.shape", "OneSampleSqueezed", ONE, r"h_1 has shape \(4,\), expected \(1, 4\)"),
+    ("cells.step", "RecurrentWeightTransposed", STATE, "h_1"),
+    ("cells.step", "UpdateGateFirst", GRU, "h_1"),
+    ("cells.step", "OutputGateIgnored", LSTM, "h_1"),
+    ("cells.loop", "StateRemembered", PLAIN, "in a loop, after step ., h_1"),
+    ("cells.state-rank", "LayerStateAccepted", STATE, r"an h_0 of shape .* is accepted"),
+    ("cells.state-rank", "LayerStateAccepted", LSTM, r"an h_0 of shape .* is accepted"),
+    ("cells.refuses-nonlinearity", "OtherNamesTakenForTanh", PLAIN, "is accepted"),
+    ("errors.h-0-batch", "StateBroadcast", STATE, r"an h_0 of shape \(1, 4\)"),
+    ("errors.feature-size", "FeatureBroadcast", STATE, "1 features instead of 3"),
+    ("errors.h-0-size", "UnitBroadcast", STATE, r"an h_0 of shape"),
+    ("errors.rank", "SequenceAccepted", STATE, "a 3-D input is accepted"),
+    ("cell-state.initial", "CellStateLost", LSTM, "as if c_0 were zero"),
+    ("cell-state.exchanged", "ReturnedPairExchanged", LSTM, "as if c_1 came first and h_1 second"),
+    ("cell-state.final", "MemoryGatedBySquare", LSTM, "c_1"),
+    ("layouts.unbatched", "StateIgnoredForSamples", SINGLE, "h_1"),
+    ("parameters.names", "LayerNames", PLAIN, "missing weight_ih and 3 more"),
+    ("gradients.h-0", "InitialStatesDetached", STATE, "gradient of h_0"),
+]
+OWN = [rule for rule in list_layer_rules() if rule.theme is Theme.CELLS]
+CASES = [
+    make_cell_case(kind.name, **changes)
+    for kind in CELLS
+    for changes in (
+        {},
+        {"initial_state": GIVEN},
+        {"initial_state": GIVEN, "layout": Layout.UNBATCHED},
+        {"bias": False, "batch": 1},
+    )
+]
+
+
+@pytest.mark.parametrize("near", CASES, ids=str)
+@pytest.mark.parametrize("rule", OWN, ids=lambda rule: rule.id)
+def test_torch_and_the_plain_cells_pass(rule: object, near: Case) -> None:
+    kind, name = near.config.kind_data, rule.id  # type: ignore[attr-defined]
+    if not find_layer_rule(name).clauses_of(kind.name):
+        pytest.skip(f"{kind.page} does not have {name}")
+    plain = find_bank(kind.name).correct[f"Plain{kind.title}"]
+    for layer in (getattr(nn, kind.title), plain):
+        assert judge_layer(name, layer, near) is None
+
+
+@pytest.mark.parametrize(("name", "bug", "near", "text"), FAILS, ids=make_test_ids(FAILS))
+def test_a_planted_bug_is_reported_with_a_program(
+    name: str, bug: str, near: Case, text: str
+) -> None:
+    assert re.search(text, prove_violation(name, bug, near, seeds=30))
+
+
+def test_every_rule_is_tested() -> None:
+    assert {rule.id for rule in OWN} <= {name for name, *_ in FAILS}
+
+
+@pytest.mark.parametrize("kind", LAYERS, ids=lambda kind: kind.title)
+def test_no_layer_has_a_rule_about_cells(kind: Kind) -> None:
+    assert not [rule.id for rule in OWN if rule.clauses_of(kind.name)]
+
+
+@pytest.mark.parametrize("kind", CELLS, ids=lambda kind: kind.title)
+def test_a_cell_has_no_rule_about_an_output_or_several_steps(kind: Kind) -> None:
+    themes = {rule.theme for rule in list_layer_rules() if rule.clauses_of(kind.name)}
+    assert not themes & {Theme.PACKED, Theme.DROPOUT, Theme.DIRECTIONS, Theme.STACKING}
+    assert not find_layer_rule("recurrence.output").clauses_of(kind.name)
