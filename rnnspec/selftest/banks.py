@@ -1,13 +1,14 @@
-"""The banks of layers by kind: planted bugs and correct implementations."""
+"""The banks of layers and cells by kind: planted bugs and correct implementations."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import import_module
 
 from torch import nn
 
-from rnnspec.contract.kinds import GRU, LSTM, RNN
+from rnnspec.contract.kinds import GRU, GRU_CELL, LSTM, LSTM_CELL, RNN, RNN_CELL
 from rnnspec.options import check_choice
 
 
@@ -19,33 +20,19 @@ class Bank:
     correct: Mapping[str, type[nn.Module]]
 
 
+BANKS: Mapping[str, str] = {
+    RNN.name: "bank",
+    GRU.name: "gru",
+    LSTM.name: "lstm",
+    RNN_CELL.name: "rnn_cell",
+    GRU_CELL.name: "gru_cell",
+    LSTM_CELL.name: "lstm_cell",
+}
+"""The module with the bank of each kind; only what is asked for is imported."""
+
+
 def find_bank(kind: str) -> Bank:
     """Return the bank of a kind. Raises SelectionError, with a suggestion, if it has none."""
     check_choice("kind", kind, BANKS)
-    return BANKS[kind]()
-
-
-def _load_rnn_bank() -> Bank:
-    from rnnspec.selftest import bank
-
-    return Bank(bank.BUGS, bank.CORRECT)
-
-
-def _load_gru_bank() -> Bank:
-    from rnnspec.selftest import gru
-
-    return Bank(gru.BUGS, gru.CORRECT)
-
-
-def _load_lstm_bank() -> Bank:
-    from rnnspec.selftest import lstm
-
-    return Bank(lstm.BUGS, lstm.CORRECT)
-
-
-BANKS: Mapping[str, Callable[[], Bank]] = {
-    RNN.name: _load_rnn_bank,
-    GRU.name: _load_gru_bank,
-    LSTM.name: _load_lstm_bank,
-}
-"""What loads the bank of each kind; only what is asked for is loaded."""
+    module = import_module(f"rnnspec.selftest.{BANKS[kind]}")
+    return Bank(module.BUGS, module.CORRECT)

@@ -7,10 +7,11 @@ from typing import Any
 
 from torch import nn
 
-from rnnspec.contract.kinds import Kind
+from rnnspec.contract.kinds import UNGATED, Kind
 from rnnspec.rules.catalogue import find_layer_rule
 from rnnspec.selftest import correct
-from rnnspec.selftest.bank import find_named_rule
+from rnnspec.selftest.bank import RULE_ID, find_named_rule, list_classes, names_rule
+from rnnspec.selftest.bugs import cells
 
 OTHERWISE_RUN = (
     correct.DoubleInside,
@@ -22,27 +23,75 @@ OTHERWISE_RUN = (
 """Correct layers that run the steps of any cell in another way."""
 
 
+CELL_RULES = {
+    "recurrence.output": "cells.step",
+    "recurrence.h-n": "cells.step",
+    "gates.order": "cells.step",
+    "shapes.output": "cells.shape",
+    "shapes.h-n": "cells.shape",
+    "shapes.returns-pair": "cells.returns",
+}
+"""The rules of cells that are about the same as rules of layers which cells do not have."""
+
+
 def plant_everywhere(
     bugs: Mapping[str, type[nn.Module]],
     plain: type[nn.Module],
     kind: Kind,
     module: dict[str, Any],
     outside: tuple[type, ...] = (),
+    *,
+    is_outermost: bool = False,
 ) -> dict[str, type[nn.Module]]:
     """Return the bugs that can be planted in a layer of another kind, by name.
 
     `plain` is its correct layer, and `outside` are classes that change what a call takes and
-    returns, whatever the bug does. Bugs that say so are left out, and those whose rule does not
-    apply to the kind. The classes become attributes of the module with these globals, so that they
-    can be pickled and named on the command line.
+    returns, whatever the bug does, unless the bug `is_outermost`. Bugs that say so are left out,
+    those whose rule does not apply to the kind, and bases of bugs, which name none. The classes
+    become attributes of the module with these globals, so that they can be pickled and named on the
+    command line.
     """
+    around, within = ((), (*outside, plain)) if is_outermost else (outside, (plain,))
     planted = {
-        name: combine(name, bug, module["__name__"], inside=(plain,), outside=outside)
+        name: combine(name, bug, module["__name__"], inside=within, outside=around, kind=kind)
         for name, bug in bugs.items()
-        if can_be_planted(bug, kind) and is_about(bug, kind)
+        if names_rule(bug) and can_be_planted(bug, kind)
     }
-    module.update(planted)
-    return planted
+    found = {name: bug for name, bug in planted.items() if is_about(bug, kind)}
+    module.update(found)
+    return found
+
+
+def gather_cells(
+    kind: Kind,
+    module: dict[str, Any],
+    *,
+    bugs: Mapping[str, type[nn.Module]],
+    correct: Mapping[str, type[nn.Module]],
+    inside: type[nn.Module],
+    outside: tuple[type, ...],
+) -> tuple[dict[str, type[nn.Module]], dict[str, type[nn.Module]]]:
+    """Return the planted bugs and the correct cells of a kind, by name.
+
+    `bugs` and `correct` are layers, of which cells are made: `inside` is the correct layer behind a
+    cell, and `outside` takes one step. Bugs about what a cell takes and returns are added. The
+    classes become attributes of the module with these globals.
+    """
+    planted = plant_everywhere(bugs, inside, kind, module, outside)
+    own = plant_everywhere(
+        list_classes(cells, cells.PlantedCell),
+        inside,
+        kind,
+        module,
+        is_outermost=True,
+        outside=outside,
+    )
+    made = {
+        name: combine(name, each, module["__name__"], inside=(inside,), outside=outside)
+        for name, each in correct.items()
+    }
+    module.update(made)
+    return {**planted, **own}, made
 
 
 def combine(
@@ -52,18 +101,28 @@ def combine(
     *,
     inside: tuple[type, ...] = (),
     outside: tuple[type, ...] = (),
+    kind: Kind = UNGATED,
 ) -> type[nn.Module]:
     """Return a class in which a layer changes plain ones of another kind.
 
-    The classes `outside` change what it takes and returns.
+    The classes `outside` change what it takes and returns, unless the layer is made of them. A cell
+    names the rules of cells.
     """
-    attributes = {"__module__": module, "__doc__": layer.__doc__}
-    return type(name, (*outside, layer, *inside), attributes)
+    text = layer.__doc__ or ""
+    if kind.is_cell:
+        story, _, rules = text.rpartition(";")
+        named = [CELL_RULES.get(each, each) for each in RULE_ID.findall(rules)]
+        text = f"{story}; {' or '.join(dict.fromkeys(named))} sees it." if named else text
+    attributes = {"__module__": module, "__doc__": text}
+    around = tuple(each for each in outside if not issubclass(layer, each))
+    return type(name, (*around, layer, *inside), attributes)
 
 
 def can_be_planted(bug: type[nn.Module], kind: Kind) -> bool:
     """Return whether a bug changes what a layer of a kind computes."""
     if kind.is_gated and getattr(bug, "ungated", False):
+        return False
+    if kind.is_cell and getattr(bug, "beyond_cells", False):
         return False
     if getattr(bug, "packed_checks", False) and not kind.checks_packed:
         return False
@@ -71,6 +130,5 @@ def can_be_planted(bug: type[nn.Module], kind: Kind) -> bool:
 
 
 def is_about(bug: type[nn.Module], kind: Kind) -> bool:
-    """Return whether the rule that a bug names has a clause about a kind of layer."""
-    rule = find_layer_rule(find_named_rule(bug))
-    return any(kind.name in clause.kinds for clause in rule.clauses)
+    """Return whether the rule that a bug names applies to a kind."""
+    return bool(find_layer_rule(find_named_rule(bug)).clauses_of(kind.name))

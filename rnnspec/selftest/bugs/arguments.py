@@ -134,6 +134,7 @@ class NoneRefused(Planted):
 class FirstArgumentNamedX(Planted):
     """The first argument of a call is named `x`; layouts.input-by-name sees it."""
 
+    beyond_cells = True
     single_state = True
 
     def forward(self, x: Any, hx: Tensor | None = None) -> Any:

@@ -83,6 +83,7 @@ class PackedBatchSizeBaked(Planted):
     """With packed input, `h_n` is all zeros if the batch size differs from that of the first call
     (pytorch #41774); modules.second-call sees it."""
 
+    beyond_cells = True
     narrow = True
 
     def unsort_states(self, states: Tensor, indices: Tensor | None) -> Tensor:
@@ -127,6 +128,7 @@ class PlanByTotals(Planted):
     length are the same (pytorch #15319);
     modules.second-call or packed.padding sees it."""
 
+    beyond_cells = True
     narrow = True
 
     def run_direction(

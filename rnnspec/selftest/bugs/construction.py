@@ -16,6 +16,7 @@ class NonlinearityByNameOnly(Planted):
     """The fourth positional argument is read as `bias`, so a nonlinearity passed there is lost
     (pytorch #114617); construction.positional sees it."""
 
+    beyond_cells = True
     ungated = True
 
     def __init__(
@@ -40,6 +41,8 @@ class BatchFirstBeforeBias(Planted):
     """`bias` and `batch_first` are swapped when both are passed by position;
     construction.positional sees it."""
 
+    beyond_cells = True
+
     def __init__(self, *args: Any, **others: Any) -> None:
         super().__init__(*args[:4], *reversed(args[4:6]), *args[6:], **others) if len(
             args
@@ -49,6 +52,8 @@ class BatchFirstBeforeBias(Planted):
 class BiasOffByDefault(Planted):
     """`bias` defaults to False (tensorforce #812); construction.defaults sees it."""
 
+    beyond_cells = True
+
     def __init__(self, *args: Any, **others: Any) -> None:
         super().__init__(*args, **(others if len(args) > 4 else {"bias": False} | others))
 
@@ -56,6 +61,8 @@ class BiasOffByDefault(Planted):
 class LayersByPositionOnly(Planted):
     """`num_layers` has no effect when it is passed by keyword;
     construction.keywords or parameters.names sees it."""
+
+    beyond_cells = True
 
     def __init__(self, *args: Any, num_layers: int = 1, **others: Any) -> None:
         super().__init__(*args, **others)
@@ -66,6 +73,7 @@ class BidirectionalLostBesideRelu(Planted):
     keyword as well;
     construction.keywords or parameters.reverse-names or parameters.names sees it."""
 
+    beyond_cells = True
     narrow = True
     ungated = True
 
@@ -78,6 +86,8 @@ class BidirectionalLostBesideRelu(Planted):
 class ShortSizeNames(Planted):
     """Both sizes have other names, `i` and `h`, so they can be passed by position only
     (chainer PR #2510); construction.keywords sees it."""
+
+    beyond_cells = True
 
     def __init__(self, i: int, h: int, *args: Any, **others: Any) -> None:
         super().__init__(i, h, *args, **others)
@@ -103,6 +113,7 @@ class ReverseInDefaultDtype(Planted):
     """The parameters of the backward direction have the default dtype instead of `dtype`;
     construction.device-and-dtype sees it."""
 
+    beyond_cells = True
     narrow = True
 
     def create_parameters(self, device: Any, dtype: Any) -> None:

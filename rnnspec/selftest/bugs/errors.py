@@ -42,6 +42,8 @@ class OneFeatureBroadcast(Planted):
 class VectorAccepted(Planted):
     """1-D input is treated as a sequence of one time step; errors.rank sees it."""
 
+    beyond_cells = True
+
     def forward_tensor(self, input: Tensor, hx: Tensor | None) -> tuple[Tensor, Tensor]:
         return super().forward_tensor(input.unsqueeze(0) if input.dim() == 1 else input, hx)
 
@@ -231,6 +233,7 @@ class LayoutLostOnError(Planted):
     """`batch_first` is set to False during a call with unbatched input, and stays False if the call
     raises; errors.leave-no-trace sees it."""
 
+    beyond_cells = True
     narrow = True
 
     def forward_tensor(self, input: Any, hx: Any) -> Any:

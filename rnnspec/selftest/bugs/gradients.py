@@ -15,6 +15,7 @@ class StateCutEveryStep(Planted):
     """No gradient flows from one time step back to the one before (FluxML/Flux.jl #2185);
     gradients.weights or gradients.input sees it."""
 
+    beyond_cells = True
     narrow = True
 
     def alive(self, h: Tensor, count: int) -> Tensor:
@@ -127,6 +128,7 @@ class UpperBiasesCut(Planted):
     """The gradients of the biases are zero in layers above the first (apache/mxnet PR #17872);
     gradients.biases sees it."""
 
+    beyond_cells = True
     narrow = True
 
     def biases(self, layer: int, direction: int) -> list[Tensor]:
@@ -172,6 +174,7 @@ class TransposedInputGradient(Planted):
     """With `batch_first`, the gradient of the input is reshaped instead of transposed back (pytorch
     #87579); gradients.input sees it."""
 
+    beyond_cells = True
     narrow = True
 
     def to_time_major(self, input: Tensor) -> Tensor:
@@ -218,6 +221,7 @@ class PackedInputCut(Planted):
     """With packed sequences of different lengths, only the first time step of the input receives a
     gradient (pytorch #102911); gradients.input sees it."""
 
+    beyond_cells = True
     narrow = True
 
     def run(self, data: Tensor, sizes: Sizes, h_0: Tensor) -> tuple[Tensor, Tensor]:
@@ -268,6 +272,7 @@ class GradientAddedIn16Bits(Planted):
     """In bfloat16 and float16, the gradient of `weight_ih` is added up in 16 bits, row by row;
     gradients.float32-sums sees it."""
 
+    beyond_cells = True
     narrow = True
 
     def project(self, data: Tensor, layer: int, direction: int) -> Tensor:

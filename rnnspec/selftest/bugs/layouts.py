@@ -86,6 +86,7 @@ class UnbatchedSqueezedEverywhere(Planted):
     """With unbatched input, the output loses every dimension of size one (pytorch PR #70442);
     layouts.unbatched sees it."""
 
+    beyond_cells = True
     narrow = True
 
     def from_time_major(self, output: Tensor, batched: bool) -> Tensor:
@@ -113,6 +114,7 @@ class UnbatchedBackwardsInTime(Planted):
     """With `batch_first`, unbatched input is read from the last time step to the first;
     layouts.unbatched sees it."""
 
+    beyond_cells = True
     narrow = True
 
     def to_time_major(self, input: Tensor) -> Tensor:
@@ -207,6 +209,7 @@ class GradientByMemoryOrder(Planted):
     (pytorch #54307);
     gradients.weights or gradients.many-rows sees it."""
 
+    beyond_cells = True
     narrow = True
 
     def unflatten(self, output: Tensor, length: int, batch: int) -> Tensor:

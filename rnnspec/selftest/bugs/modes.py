@@ -62,6 +62,7 @@ class InferenceLosesLastStep(Planted):
     """Under `torch.inference_mode()`, the last time step of the output repeats the one before it;
     modes.inference sees it."""
 
+    beyond_cells = True
     narrow = True
 
     def join(self, outputs: dict[int, Tensor], length: int) -> Tensor:
@@ -78,6 +79,7 @@ class InferenceFails(Planted):
     """Under `torch.inference_mode()`, a layer with dropout raises an error;
     modes.inference sees it."""
 
+    beyond_cells = True
     narrow = True
 
     def run(self, data: Tensor, sizes: Sizes, h_0: Tensor) -> tuple[Tensor, Tensor]:
@@ -115,6 +117,7 @@ class TrainingFails(Planted):
     """In training mode, a bidirectional stack with dropout raises an error (pytorch #953);
     modes.train or dropout.place sees it."""
 
+    beyond_cells = True
     narrow = True
 
     def drop(self, data: Tensor, sizes: Sizes, layer: int) -> Tensor:

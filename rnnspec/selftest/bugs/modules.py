@@ -219,6 +219,7 @@ class LoadedWithoutReverse(Planted):
     """`load_state_dict()` does not load the backward direction of layers above the first;
     modules.load-state-dict or stacking.reads-both-directions sees it."""
 
+    beyond_cells = True
     narrow = True
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:

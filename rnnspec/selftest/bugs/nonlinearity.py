@@ -22,6 +22,7 @@ class ReluForgotten(Planted):
 class ReluInFirstLayerOnly(Planted):
     """With `nonlinearity='relu'`, layers above the first use tanh; nonlinearity.relu sees it."""
 
+    beyond_cells = True
     narrow = True
     ungated = True
 

@@ -17,6 +17,8 @@ class ReverseCalledBackward(Planted):
     """The names of the backward direction's parameters end in `_backward`;
     parameters.names sees it."""
 
+    beyond_cells = True
+
     def parameter_name(self, kind: str, layer: int, direction: int) -> str:
         return f"{kind}_l{layer}{'_backward' if direction else ''}"
 
@@ -25,6 +27,7 @@ class ReverseInFirstLayerOnly(Planted):
     """Layers above the first have no parameters for the backward direction (pytorch #17998);
     parameters.names or parameters.reverse-names sees it."""
 
+    beyond_cells = True
     narrow = True
 
     def parameter_name(self, kind: str, layer: int, direction: int) -> str:
@@ -56,6 +59,7 @@ class UpperLayersReadForwardHalf(Planted):
     """Layers above the first read only the forward half of the layer below, and `weight_ih` is
     sized for it (pytorch #89357); parameters.shapes sees it."""
 
+    beyond_cells = True
     narrow = True
 
     def parameter_shape(self, kind: str, layer: int) -> tuple[int, ...]:
@@ -71,6 +75,7 @@ class DirectionsLast(Planted):
     """The forward parameters of all layers are registered before the backward ones;
     parameters.order sees it."""
 
+    beyond_cells = True
     narrow = True
 
     def parameter_order(self) -> list[tuple[str, int, int]]:
@@ -130,6 +135,7 @@ class UpperBiasesNotDrawn(Planted):
     """Above the third layer, the biases start at zero, because initialisation stops there
     (google-research/flood-forecasting PR #289); parameters.initial-small-and-deep sees it."""
 
+    beyond_cells = True
     narrow = True
 
     def reset_parameters(self) -> None:

@@ -28,6 +28,9 @@ class Planted(Plain):
     ungated: ClassVar[bool] = False
     """Whether the bug can only be planted in a layer without gates, such as one about relu."""
 
+    beyond_cells: ClassVar[bool] = False
+    """Whether the bug shows only in several steps, layers or directions, or in packed input."""
+
     single_state: ClassVar[bool] = False
     """Whether the bug is about the memory of the state that is passed; an LSTM joins two states."""
 

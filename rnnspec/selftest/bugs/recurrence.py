@@ -48,6 +48,7 @@ class BiasesZeroed(Planted):
     """No bias is added if there is more than one layer (pytorch PR #94889);
     recurrence.output sees it."""
 
+    beyond_cells = True
     narrow = True
 
     def biases(self, layer: int, direction: int) -> list[Tensor]:
@@ -110,6 +111,7 @@ class BiasInOneBlock(Planted):
     """The biases are added only to the first 512 rows, counted over all time steps and samples
     (ROCm/rocm-libraries #10551); recurrence.output sees it."""
 
+    beyond_cells = True
     narrow = True
     ungated = True
 
@@ -143,6 +145,7 @@ class StepsInOneBlock(Planted):
     """From the 33rd time step on, the units of the hidden state are shifted by one;
     recurrence.output sees it."""
 
+    beyond_cells = True
     narrow = True
 
     def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
@@ -307,6 +310,8 @@ class StatesAddedIn16Bits(Planted):
 class OutputIsLastStep(Planted):
     """Every time step of the output repeats the last one; recurrence.output sees it."""
 
+    beyond_cells = True
+
     def join(self, outputs: dict[int, Tensor], length: int) -> Tensor:
         last = outputs[length - 1]
         return super().join(
@@ -318,6 +323,7 @@ class StepsCountedOnBatchAxis(Planted):
     """The number of time steps is taken from the batch size, and later outputs are zero
     (ndrplz/ConvLSTM_pytorch PR #5); recurrence.output sees it."""
 
+    beyond_cells = True
     narrow = True
 
     def run(self, data: Tensor, sizes: Sizes, h_0: Tensor) -> tuple[Tensor, Tensor]:

@@ -26,6 +26,8 @@ class ForwardHalfOnly(Planted):
     """The output of a bidirectional layer holds only the forward half (sony/nnabla PR #444);
     shapes.output sees it."""
 
+    beyond_cells = True
+
     def finish_output(self, data: Tensor, sizes: Sizes) -> Tensor:
         return data[:, : self.hidden_size].contiguous()
 
@@ -33,6 +35,8 @@ class ForwardHalfOnly(Planted):
 class StepsJoined(Planted):
     """The time steps of the output are joined along the features instead of stacked
     (huggingface/candle PR #2542); shapes.output sees it."""
+
+    beyond_cells = True
 
     def unflatten(self, output: Tensor, length: int, batch: int) -> Tensor:
         return torch.cat(list(super().unflatten(output, length, batch)), dim=-1).unsqueeze(0)
@@ -58,6 +62,8 @@ class SingleStateSqueezed(Planted):
 class OneStateForBothDirections(Planted):
     """`h_n` of a bidirectional layer lacks the backward states (PaddlePaddle/Paddle #23283);
     shapes.h-n sees it."""
+
+    beyond_cells = True
 
     def stack_states(self, states: list[Tensor]) -> Tensor:
         return super().stack_states(states[:: self.directions])
@@ -98,6 +104,7 @@ class BatchAndTimeExchanged(Planted):
     """With more than 32 time steps, the first two dimensions of the output are swapped;
     shapes.output or layouts.batch-first sees it."""
 
+    beyond_cells = True
     narrow = True
 
     def finish_output(self, data: Tensor, sizes: Sizes) -> Tensor:
@@ -112,6 +119,8 @@ class BatchAndTimeExchanged(Planted):
 class StatesOfFourAxes(Planted):
     """`h_n` of a bidirectional layer has shape `(num_layers, 2, N, H)` (timbmg/Sentence-VAE #35);
     shapes.h-n sees it."""
+
+    beyond_cells = True
 
     def from_batched_states(self, h_n: Tensor, batched: bool) -> Tensor:
         states = super().from_batched_states(h_n, batched)

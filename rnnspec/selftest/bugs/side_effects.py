@@ -20,6 +20,7 @@ class InputTransposedInPlace(Planted):
     """With `batch_first`, the caller's input is transposed in place (pytorch #98499);
     side-effects.arguments sees it."""
 
+    beyond_cells = True
     narrow = True
 
     def to_time_major(self, input: Tensor) -> Tensor:
@@ -46,6 +47,7 @@ class PackedDataRounded(Planted):
     """A call rounds the data of the caller's packed sequence to bfloat16;
     side-effects.arguments sees it."""
 
+    beyond_cells = True
     narrow = True
 
     def forward_packed(
@@ -60,6 +62,8 @@ class PackedDataRounded(Planted):
 class BiasReshaped(Planted):
     """A call adds a dimension to `bias_ih_l0` (pytorch #1721); side-effects.parameters sees it."""
 
+    beyond_cells = True
+
     def run(self, data: Tensor, sizes: Sizes, h_0: Tensor) -> tuple[Tensor, Tensor]:
         result = super().run(data, sizes, h_0)
         bias = self._parameters.get("bias_ih_l0")
@@ -72,6 +76,7 @@ class WeightsDropped(Planted):
     """With dropout, every training call permanently zeroes elements of `weight_hh`
     (keitakurita/Better_LSTM_PyTorch #7); side-effects.parameters sees it."""
 
+    beyond_cells = True
     narrow = True
 
     def recurrent_weight(self, layer: int, direction: int) -> Tensor:
@@ -127,6 +132,7 @@ class BufferReused(Planted):
     """With gradients disabled, the output lies in a buffer that the next call of the same size
     overwrites; side-effects.earlier-results sees it."""
 
+    beyond_cells = True
     narrow = True
 
     def finish_output(self, data: Tensor, sizes: Sizes) -> Tensor:
@@ -142,6 +148,7 @@ class StateSharesOutput(Planted):
     """`h_n` of a single unidirectional layer is a view of the output;
     side-effects.results-not-aliased sees it."""
 
+    beyond_cells = True
     narrow = True
 
     def run(self, data: Tensor, sizes: Sizes, h_0: Tensor) -> tuple[Tensor, Tensor]:
@@ -163,6 +170,7 @@ class GradientOverwritten(Planted):
     """The backward pass of tanh overwrites the gradient that the caller passed in (apache/mxnet PR
     #18203); side-effects.backward sees it."""
 
+    beyond_cells = True
     ungated = True
     narrow = True
 
@@ -176,6 +184,7 @@ class NoiseOfItsOwn(Planted):
     """In eval mode, a random number from the layer's own generator is added to the output;
     side-effects.repeatable sees it."""
 
+    beyond_cells = True
     narrow = True
 
     def finish_output(self, data: Tensor, sizes: Sizes) -> Tensor:

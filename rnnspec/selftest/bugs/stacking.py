@@ -91,6 +91,7 @@ class ManyLayersRefused(Planted):
     """A layer with `num_layers` above 10 raises an error (pytorch #877);
     recurrence.output or stacking.own-parameters or stacking.composition sees it."""
 
+    beyond_cells = True
     narrow = True
 
     def run(self, data: Tensor, sizes: Sizes, h_0: Tensor) -> tuple[Tensor, Tensor]:

@@ -41,6 +41,7 @@ class StateClippedAtTen(Planted):
 class StateIgnoredWithoutBias(Planted):
     """A bidirectional relu layer without bias ignores `h_0`; states.initial-state-used sees it."""
 
+    beyond_cells = True
     narrow = True
     ungated = True
 

@@ -39,6 +39,7 @@ class SummedLossReadOnce(Planted):
     the output, as if it were contiguous (ROCm/TransformerEngine PR #623);
     gradients.summed-loss sees it."""
 
+    beyond_cells = True
     narrow = True
 
     def finish_output(self, data: Tensor, sizes: Sizes) -> Tensor:

@@ -1,0 +1,36 @@
+"""The bank of GRU cells: bugs planted in every kind, and bugs of cells and of a GRU's gates."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from rnnspec.contract.kinds import GRU_CELL
+from rnnspec.plain.cells import OneStep, PlainGRUCell, PlainGRUStep
+from rnnspec.plain.gru import PlainGRU
+from rnnspec.selftest import bank, correct, correct_cells, correct_gru
+from rnnspec.selftest.bugs import gate_order, gru
+from rnnspec.selftest.planting import gather_cells
+
+OWN = {
+    **bank.list_classes(gate_order, gru.PlantedGRU),
+    **bank.list_classes(gru, gru.PlantedGRU),
+}
+
+BUGS, MADE = gather_cells(
+    GRU_CELL,
+    globals(),
+    bugs={**bank.BUGS, **OWN},
+    correct={
+        "DoubleInside": correct.DoubleInside,
+        **bank.list_classes(correct_gru, PlainGRU),
+    },
+    inside=PlainGRUStep,
+    outside=(OneStep,),
+)
+"""Every planted bug, and the correct cells that are made of layers, by name."""
+CORRECT: dict[str, type[nn.Module]] = {
+    "PlainGRUCell": PlainGRUCell,
+    "SubclassOfGRUCell": correct_cells.SubclassOfGRUCell,
+    **MADE,
+}
+"""Every correct implementation, by name."""

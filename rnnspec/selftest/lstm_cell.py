@@ -1,0 +1,37 @@
+"""The bank of LSTM cells: bugs planted in every kind, and bugs of cells and of an LSTM's states."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from rnnspec.contract.kinds import LSTM_CELL
+from rnnspec.plain.cells import OneStep, PlainLSTMCell, PlainLSTMStep
+from rnnspec.plain.lstm import PairOfStates, PlainLSTM
+from rnnspec.selftest import bank, correct, correct_cells, correct_lstm
+from rnnspec.selftest.bugs import cell_states, lstm, lstm_order
+from rnnspec.selftest.planting import gather_cells
+
+OWN = {
+    **bank.list_classes(lstm_order, lstm.PlantedLSTM),
+    **bank.list_classes(lstm, lstm.PlantedLSTM),
+    **bank.list_classes(cell_states, cell_states.PlantedPair),
+}
+
+BUGS, MADE = gather_cells(
+    LSTM_CELL,
+    globals(),
+    bugs={**bank.BUGS, **OWN},
+    correct={
+        "DoubleInside": correct.DoubleInside,
+        **bank.list_classes(correct_lstm, PlainLSTM),
+    },
+    inside=PlainLSTMStep,
+    outside=(OneStep, PairOfStates),
+)
+"""Every planted bug, and the correct cells that are made of layers, by name."""
+CORRECT: dict[str, type[nn.Module]] = {
+    "PlainLSTMCell": PlainLSTMCell,
+    "SubclassOfLSTMCell": correct_cells.SubclassOfLSTMCell,
+    **MADE,
+}
+"""Every correct implementation, by name."""
