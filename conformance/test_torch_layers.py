@@ -1,7 +1,7 @@
-"""Check that PyTorch's recurrent layers follow their documentation on the CPU and, if available, on
-CUDA.
+"""Check that PyTorch's recurrent layers and cells follow their documentation.
 
-Every rule is a test of its own. On CUDA, float32 is checked with and without TF32.
+They run on the CPU and, if available, on CUDA. Every rule is a test of its own. On CUDA, float32 is
+checked with and without TF32.
 """
 
 from __future__ import annotations
@@ -27,6 +27,21 @@ def test_torch_lstm(rule: rnnspec.RuleTest) -> None:
     rule.check()
 
 
+@rnnspec.conformance(torch.nn.RNNCell)
+def test_torch_rnn_cell(rule: rnnspec.RuleTest) -> None:
+    rule.check()
+
+
+@rnnspec.conformance(torch.nn.GRUCell)
+def test_torch_gru_cell(rule: rnnspec.RuleTest) -> None:
+    rule.check()
+
+
+@rnnspec.conformance(torch.nn.LSTMCell)
+def test_torch_lstm_cell(rule: rnnspec.RuleTest) -> None:
+    rule.check()
+
+
 @pytest.mark.cuda
 @rnnspec.conformance(torch.nn.RNN, device="cuda")
 def test_torch_rnn_on_cuda(rule: rnnspec.RuleTest) -> None:
@@ -42,4 +57,22 @@ def test_torch_gru_on_cuda(rule: rnnspec.RuleTest) -> None:
 @pytest.mark.cuda
 @rnnspec.conformance(torch.nn.LSTM, device="cuda")
 def test_torch_lstm_on_cuda(rule: rnnspec.RuleTest) -> None:
+    rule.check()
+
+
+@pytest.mark.cuda
+@rnnspec.conformance(torch.nn.RNNCell, device="cuda")
+def test_torch_rnn_cell_on_cuda(rule: rnnspec.RuleTest) -> None:
+    rule.check()
+
+
+@pytest.mark.cuda
+@rnnspec.conformance(torch.nn.GRUCell, device="cuda")
+def test_torch_gru_cell_on_cuda(rule: rnnspec.RuleTest) -> None:
+    rule.check()
+
+
+@pytest.mark.cuda
+@rnnspec.conformance(torch.nn.LSTMCell, device="cuda")
+def test_torch_lstm_cell_on_cuda(rule: rnnspec.RuleTest) -> None:
     rule.check()
