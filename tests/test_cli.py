@@ -636,6 +636,13 @@ def make_environment() -> dict[str, str]:
     }
 
 
+def test_a_cell_is_promised_what_its_own_rules_test(capsys: pytest.CaptureFixture[str]) -> None:
+    assert status(["contract", "--kind", "rnn-cell", "rnn.recurrence.two-biases"]) == 0
+    out = capsys.readouterr().out
+    assert "nn.RNNCell: formula" in out
+    assert "cells.step, recurrence.two-biases\n" in out
+
+
 def test_what_is_promised_for_a_kind_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert status(["contract", "--kind", "lstm", "*projection.state", "rnn.args.bias.false"]) == 0
     text = capsys.readouterr().out

@@ -53,7 +53,7 @@ def list_titles(clause: Clause) -> str:
 def format_clause(clause: Clause, rules: Sequence[AnyRule]) -> str:
     """Return the explanation of a clause as text: its places, and the rules that test it."""
     places = [
-        f"  {KINDS[kind].page:<8} {format_releases(each):<12} {each.provenance}; {each.source}"
+        f"  {KINDS[kind].page:<11} {format_releases(each):<12} {each.provenance}; {each.source}"
         for kind, each in clause.places.items()
     ]
     reason = "no rule yet" if clause.excluded is None else f"no rule: {clause.excluded}"
@@ -90,7 +90,8 @@ def list_promises(kind: str, patterns: Sequence[str] = ()) -> list[Clause]:
 
 def format_promises(kind: str, clauses: Sequence[Clause], rules: Sequence[AnyRule]) -> str:
     """Return what is promised for a kind of layer, three lines a clause, and how many there are."""
-    blocks = [_format_promise(clause, clause.places[kind], rules) for clause in clauses]
+    own = [rule for rule in rules if rule.clauses_of(kind)]
+    blocks = [_format_promise(clause, clause.places[kind], own) for clause in clauses]
     tested = sum(clause.excluded is None for clause in clauses)
     title = KINDS[kind].page
     return "\n".join(

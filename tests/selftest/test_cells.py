@@ -36,7 +36,7 @@ def compute(cell: nn.Module, weights: nn.Module, states: int) -> list[torch.Tens
     results = [found] if states == 1 else list(found)
     leaves = [x, *given, *cell.parameters()]
     total = sum(((place + 1) * each.square()).sum() for place, each in enumerate(results))
-    return [*results, *torch.autograd.grad(total, leaves)]  # type: ignore[arg-type]
+    return [*results, *torch.autograd.grad(total, leaves)]
 
 
 @pytest.mark.parametrize(("kind", "name"), CORRECT)
