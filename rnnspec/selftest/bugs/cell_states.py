@@ -63,6 +63,8 @@ class CellStateOfOnesByDefault(PlantedPair):
 class CellStateOfFirstLayer(PlantedPair):
     """Every layer starts from the first layer's row of `c_0`; cell-state.initial sees it."""
 
+    beyond_cells = True
+
     def pick_state(self, h_0: Tensor, layer: int, direction: int) -> Tensor:
         right = super().pick_state(h_0, layer, direction)
         first = super().pick_state(h_0, 0, direction)
@@ -71,6 +73,8 @@ class CellStateOfFirstLayer(PlantedPair):
 
 class CellStateOfForwardDirection(PlantedPair):
     """Both directions start from the forward row of `c_0`; cell-state.initial sees it."""
+
+    beyond_cells = True
 
     def pick_state(self, h_0: Tensor, layer: int, direction: int) -> Tensor:
         right = super().pick_state(h_0, layer, direction)
@@ -82,6 +86,7 @@ class CellStateLostAbove(PlantedPair):
     """Layers above the second ignore `c_0`; cell-state.initial or recurrence.output or
     states.initial-state-used sees it."""
 
+    beyond_cells = True
     narrow = True
 
     def pick_state(self, h_0: Tensor, layer: int, direction: int) -> Tensor:
@@ -112,6 +117,8 @@ class FinalCellStateShown(PlantedPair):
 class FinalCellStateOfLastLayer(PlantedPair):
     """`c_n` holds the last layer's cell state for every layer; cell-state.final sees it."""
 
+    beyond_cells = True
+
     def split_pair(self, states: Tensor) -> Pair:
         h, c = super().split_pair(states)
         last = c[-self.directions :]
@@ -121,6 +128,7 @@ class FinalCellStateOfLastLayer(PlantedPair):
 class FinalCellStatesByDirection(PlantedPair):
     """`c_n` lists all forward rows first; cell-state.final sees it."""
 
+    beyond_cells = True
     narrow = True
 
     def split_pair(self, states: Tensor) -> Pair:
@@ -132,6 +140,8 @@ class FinalCellStatesByDirection(PlantedPair):
 
 class FinalCellStateBeforeLastStep(PlantedPair):
     """`c_n` is the cell state before the last step; cell-state.final sees it."""
+
+    beyond_cells = True
 
     def last_state(
         self, h: Tensor, outputs: dict[int, Tensor], sizes: Sizes, direction: int
@@ -147,6 +157,7 @@ class FinalCellStateSorted(PlantedPair):
     """For unsorted packed sequences, `c_n` stays sorted; cell-state.packed or packed.unsorted sees
     it."""
 
+    beyond_cells = True
     narrow = True
 
     def unsort_states(self, states: Tensor, indices: Tensor | None) -> Tensor:
@@ -231,6 +242,7 @@ class CellStateCutOff(PlantedPair):
 class CellRowsCutOff(PlantedPair):
     """Rows of `c_0` beyond `D * num_layers` are ignored; errors.c-0-layers sees it."""
 
+    beyond_cells = True
     narrow = True
 
     def join_pair(self, hx: Pair) -> Tensor:

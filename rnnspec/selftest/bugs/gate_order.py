@@ -56,6 +56,7 @@ class GatesExchangedInBackward(PlantedGRU):
     """The backward direction exchanges the reset and the update gate; gates.order or
     gates.alone or recurrence.output sees it."""
 
+    beyond_cells = True
     narrow = True
 
     def parameter(self, kind: str, layer: int, direction: int) -> Tensor:

@@ -34,6 +34,7 @@ class ResetBeforeProductAbove(ResetBeforeProduct):
     """Layers above the first let the reset gate act before the product; gates.alone or
     recurrence.output or stacking.composition sees it."""
 
+    beyond_cells = True
     narrow = True
 
     def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
@@ -90,6 +91,7 @@ class UpdateGateInvertedIfPacked(PlantedGRU):
     """The update gate has the opposite sense where sequences have ended; packed.output or
     packed.sequences or recurrence.output sees it."""
 
+    beyond_cells = True
     narrow = True
 
     def run(self, data: Tensor, sizes: Any, h_0: Tensor) -> tuple[Tensor, Tensor]:

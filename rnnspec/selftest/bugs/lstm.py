@@ -105,6 +105,7 @@ class HardSigmoidAboveFirst(PlantedLSTM):
     """The gates of layers above the first are hard sigmoids; gates.alone or recurrence.output or
     stacking.composition sees it."""
 
+    beyond_cells = True
     narrow = True
 
     def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
@@ -154,6 +155,7 @@ class MemoryForgottenAfterEight(PlantedLSTM):
     """The cell state is set to zero before every eighth step; recurrence.output or
     cell-state.final sees it."""
 
+    beyond_cells = True
     narrow = True
 
     def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:

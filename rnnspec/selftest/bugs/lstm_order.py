@@ -56,6 +56,7 @@ class OutputGateSecondInBackward(PlantedLSTM):
     """The backward direction reads the rows as input, forget, output and cell gate; gates.order or
     gates.alone or recurrence.output sees it."""
 
+    beyond_cells = True
     narrow = True
 
     def parameter(self, kind: str, layer: int, direction: int) -> Tensor:
