@@ -6,17 +6,12 @@ how a suite is prepared is the business of `rnnspec.api`.
 
 from __future__ import annotations
 
-import platform
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from functools import cache
-from importlib.metadata import version
 from typing import Any, TypeVar
 
-import torch
-
-from rnnspec._version import __version__
 from rnnspec.contract.clauses import Level
 from rnnspec.diagnosis.dependence import describe_dependence, describe_situation
 from rnnspec.diagnosis.events import FaultKind
@@ -34,6 +29,7 @@ from rnnspec.report.data import (
     RunVerdict,
     Verdict,
 )
+from rnnspec.report.environment import describe_environment
 from rnnspec.report.expectation import state_expectation
 from rnnspec.rulekit.rule import Rule
 
@@ -332,16 +328,3 @@ def decide_run(results: tuple[Result, ...], stopped: bool) -> RunVerdict:
         result.verdict is Verdict.UNREACHED and result.level is not Level.NOTE for result in results
     )
     return RunVerdict.INCONCLUSIVE if stopped or nothing or unreached else RunVerdict.CONFORMS
-
-
-def describe_environment(device: str) -> dict[str, str]:
-    """Return the versions that a run depends on."""
-    return {
-        "rnnspec": __version__,
-        "torch": str(torch.__version__),  # a plain text, which is read without torch
-        "hypothesis": version("hypothesis"),
-        "numpy": version("numpy"),
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "device": device,
-    }

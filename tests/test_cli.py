@@ -166,6 +166,10 @@ WRONG_VALUES = {
         "absent/badge",
         "--badge absent/badge: it cannot be written there (No such file or directory)",
     ),
+    "--record": (
+        "absent/record",
+        "--record absent/record: it cannot be written there (No such file or directory)",
+    ),
     "--kind": ("gtu", "--kind 'gtu': choose auto, rnn, gru or lstm. Did you mean 'gru'?"),
     "--profile": (
         "qick",

@@ -21,13 +21,13 @@ The rest.
 """
 
 
-def load_module(name: str) -> ModuleType:
-    """Import a script of the folder docs."""
-    sys.path.insert(0, str(ROOT / "docs"))
+def load_module(name: str, folder: str = "docs") -> ModuleType:
+    """Import a script of a folder."""
+    sys.path.insert(0, str(ROOT / folder))
     try:
         return importlib.import_module(name)
     finally:
-        sys.path.remove(str(ROOT / "docs"))
+        sys.path.remove(str(ROOT / folder))
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,7 @@ def test_the_first_lines_of_a_fault_are_quoted(
 
 def test_code_is_quoted_unchanged(excerpts: ModuleType) -> None:
     quoted = excerpts.quote_code("tests/test_docs_build.py", "load_module", "LINK")
-    assert quoted.startswith('```python\ndef load_module(name: str) -> ModuleType:\n    """Import')
+    assert quoted.startswith('```python\ndef load_module(name: str, folder: str = "docs")')
     assert quoted.endswith('LINK = re.compile(r"\\]\\((?!https?:)([^)#\\s]+)(#[^)\\s]*)?\\)")\n```')
     with pytest.raises(LookupError, match="no definition of nothing"):
         excerpts.quote_code("tests/test_docs_build.py", "nothing")

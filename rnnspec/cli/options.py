@@ -32,6 +32,7 @@ FILES = {
     "junit": "Write the results as JUnit XML.",
     "summary": "Write a summary in Markdown, e.g. for the page of a CI job.",
     "badge": "Write the data of a badge, as shields.io reads it.",
+    "record": "Write the verdict on each rule as short JSON, e.g. to compare releases of torch.",
 }
 """The other forms in which a report can be written, by the name of the option."""
 

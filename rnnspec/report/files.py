@@ -1,4 +1,7 @@
-"""The report in forms that other programs read: JUnit XML, Markdown, a badge, files of tests."""
+"""The report in forms that other programs read: JUnit XML, Markdown, a badge, files of tests.
+
+A fifth form, the record, has a module of its own.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from xml.etree import ElementTree
 from rnnspec.contract.kinds import KINDS
 from rnnspec.report.console import format_conclusion, format_failure, format_headline
 from rnnspec.report.data import Report, Result, RunVerdict, Verdict
+from rnnspec.report.record import format_record
 from rnnspec.text import make_printable
 
 COLOURS = {
@@ -124,7 +128,12 @@ def _write_test(result: dict[str, object], name: str) -> str:
 
 def write_files(report: Report, paths: Mapping[str, str | None]) -> None:
     """Write a report to the paths that were given, by the name of the form."""
-    forms = {"junit": format_junit, "summary": format_summary, "badge": format_badge}
+    forms = {
+        "junit": format_junit,
+        "summary": format_summary,
+        "badge": format_badge,
+        "record": format_record,
+    }
     for name, path in paths.items():
         if path is not None:
             Path(path).write_text(forms[name](report), encoding="utf-8")

@@ -1,0 +1,35 @@
+"""What a run depends on besides the layer: versions, the platform and the device."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import version
+from typing import Any
+
+import torch
+
+from rnnspec._version import __version__
+
+
+def describe_environment(device: str) -> dict[str, str]:
+    """Return the versions that a run depends on, and for CUDA those of the device."""
+    return {
+        "rnnspec": __version__,
+        "torch": str(torch.__version__),  # a plain text, which is read without torch
+        "hypothesis": version("hypothesis"),
+        "numpy": version("numpy"),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "device": device,
+        **(_describe_cuda(device) if torch.device(device).type == "cuda" else {}),
+    }
+
+
+def _describe_cuda(device: str) -> dict[str, str]:
+    """Return the name of a CUDA device, and the versions of CUDA and of cuDNN, which may be off."""
+    cudnn: Any = torch.backends.cudnn
+    return {
+        "device-name": torch.cuda.get_device_name(device),
+        "cuda": str(torch.version.cuda or torch.version.hip),
+        "cudnn": str(cudnn.version()) if cudnn.enabled else "off",
+    }

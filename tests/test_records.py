@@ -1,0 +1,92 @@
+"""Tests of the script that records how torch.nn follows its documentation."""
+
+from __future__ import annotations
+
+import json
+import runpy
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+from rnnspec.contract.kinds import KINDS
+from tests.test_docs_build import load_module
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def record() -> ModuleType:
+    return load_module("record", "conformance")
+
+
+def test_other_devices_have_one_setting_and_cuda_has_four(record: ModuleType) -> None:
+    assert [(each.name, each.options) for each in record.list_settings("cpu")] == [("cpu", ())]
+    off = ("--import", "conformance.without_cudnn")
+    assert [(each.name, each.options) for each in record.list_settings("cuda:1")] == [
+        ("cuda-ieee", ("--float32-precision", "ieee")),
+        ("cuda-tf32", ("--float32-precision", "tf32")),
+        ("cuda-ieee-without-cudnn", ("--float32-precision", "ieee", *off)),
+        ("cuda-tf32-without-cudnn", ("--float32-precision", "tf32", *off)),
+    ]
+
+
+def test_results_of_a_release_are_in_one_folder(record: ModuleType) -> None:
+    assert record.find_folder(Path("results"), "2.13.0+cpu") == Path("results/torch-2.13")
+    assert record.find_folder(Path("results"), "3.0.0a1") == Path("results/torch-3.0")
+
+
+@pytest.mark.parametrize(("found", "expected"), [((0, 1, 3), 1), ((0, 2, 1), 2), ((0, 3, 0), 3)])
+def test_every_kind_is_recorded_in_every_setting_of_the_device(
+    record: ModuleType,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    found: tuple[int, ...],
+    expected: int,
+) -> None:
+    asked: list[list[str]] = []
+
+    def answer(arguments: list[str]) -> int:
+        asked.append(arguments)
+        return found[len(asked) % len(found)]
+
+    monkeypatch.setattr(record, "status", answer)
+    given = ["--device", "cuda", "--profile", "quick", "--to", str(tmp_path)]
+    assert CliRunner().invoke(record.record, given).exit_code == expected
+    assert len(asked) == 4 * len(KINDS)
+    folder = record.find_folder(tmp_path, torch.__version__)
+    assert [each[-1] for each in asked[:4]] == [
+        str(folder / f"{next(iter(KINDS))}-{each.name}.json")
+        for each in record.list_settings("cuda")
+    ]
+    assert {each[1] for each in asked} == {f"torch.nn:{kind.title}" for kind in KINDS.values()}
+    assert all(each[2:6] == ["--profile", "quick", "--device", "cuda"] for each in asked)
+
+
+def test_import_of_the_module_turns_cudnn_off() -> None:
+    with torch.backends.cudnn.flags(enabled=True):
+        runpy.run_path(str(ROOT / "conformance" / "without_cudnn.py"))
+        assert not torch.backends.cudnn.enabled
+
+
+def test_record_of_the_installed_release_is_written(
+    record: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = record.status
+    fewer = ["--cases", "4", "--rule", "shapes.output", "--no-isolate"]
+    monkeypatch.setattr(record, "status", lambda given: real([*given, *fewer]))
+    given = ["--profile", "quick", "--kind", "gru", "--to", str(tmp_path)]
+    assert CliRunner().invoke(record.record, given).exit_code == 0
+    (path,) = tmp_path.rglob("*.json")
+    assert path.name == "gru-cpu.json"
+    data = json.loads(path.read_text(encoding="utf-8"))
+    assert (data["kind"], data["environment"]["torch"]) == ("gru", torch.__version__)
+    assert data["rules"] == {"shapes.output": {"verdict": "pass", "cases": 4}}
+
+
+def test_device_that_is_not_there_is_refused(record: ModuleType, tmp_path: Path) -> None:
+    given = ["--device", "meta", "--kind", "rnn", "--to", str(tmp_path)]
+    assert CliRunner().invoke(record.record, given).exit_code == 2
+    assert not list(tmp_path.rglob("*.json"))
