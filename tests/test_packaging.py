@@ -22,7 +22,12 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PROJECT = PYPROJECT["project"]
-MODULE_OF = {"python-flint": "flint", "pytest-cov": "pytest_cov", "pytest-xdist": "xdist"}
+MODULE_OF = {
+    "check-jsonschema": "check_jsonschema",
+    "python-flint": "flint",
+    "pytest-cov": "pytest_cov",
+    "pytest-xdist": "xdist",
+}
 
 
 def list_modules(requirements: list[str]) -> set[str]:

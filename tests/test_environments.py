@@ -1,0 +1,99 @@
+"""Checks that tox, the workflow and the lowest versions name the same environments and ranges."""
+
+from __future__ import annotations
+
+import re
+import sys
+from configparser import ConfigParser
+from pathlib import Path
+
+import pytest
+from check_jsonschema import main as check_schema
+from click.testing import CliRunner
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ROOT = Path(__file__).parents[1]
+WORKFLOW = (ROOT / ".github" / "workflows" / "tests.yml").read_text(encoding="utf-8")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+OLDEST, NEWEST = 2, 15
+"""The minor numbers of the releases 2.x that have environments."""
+
+
+@pytest.fixture(scope="module")
+def tox() -> ConfigParser:
+    parsed = ConfigParser()
+    parsed.read(ROOT / "tox.ini", encoding="utf-8")
+    return parsed
+
+
+@pytest.fixture(scope="module")
+def releases(tox: ConfigParser) -> list[str]:
+    """The environments that `tox -m releases` runs."""
+    (label,) = tox["tox"]["labels"].strip().splitlines()
+    return label.removeprefix("releases = ").split(", ")
+
+
+def test_every_minor_release_of_torch_has_an_environment(
+    tox: ConfigParser, releases: list[str]
+) -> None:
+    numbers = [re.fullmatch(r"py3(\d+)-torch2(\d+)", each) for each in releases]
+    assert [int(each[2]) for each in numbers if each] == list(range(OLDEST, NEWEST + 1))
+    deps = tox["testenv"]["deps"].splitlines()
+    for minor in range(OLDEST, NEWEST + 1):
+        assert f"torch2{minor}: torch==2.{minor}.*" in deps
+    assert {int(each[1]) for each in numbers if each} == {10, 11, 12, 13}
+
+
+def test_oldest_release_is_the_lowest_that_the_package_allows() -> None:
+    assert f"torch>=2.{OLDEST}" in PROJECT["dependencies"]
+
+
+def read_bounds(requirements: list[str]) -> dict[str, str]:
+    """Return the lower bound of each requirement by name."""
+    found = [re.match(r"([\w-]+)>=([\d.]+)", each) for each in requirements]
+    return {each[1]: each[2] for each in found if each}
+
+
+def test_lowest_versions_are_the_bounds_of_the_package_and_of_its_tests() -> None:
+    extras = PROJECT["optional-dependencies"]
+    bounds = read_bounds([*PROJECT["dependencies"], *extras["test"], *extras["dask"]])
+    lines = (ROOT / ".ci" / "lowest.txt").read_text(encoding="utf-8").splitlines()
+    pins = dict(line.split("==") for line in lines if not line.startswith("#"))
+    assert pins == bounds
+
+
+def test_every_requirement_has_a_lower_bound() -> None:
+    requirements = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["test"]]
+    others = [each for each in requirements if not each.startswith("rnnspec[")]
+    assert len(read_bounds(others)) == len(others)
+
+
+def test_workflow_runs_the_environments_of_tox(releases: list[str]) -> None:
+    listed = re.findall(r'\{python: "3\.(\d+)", env: (\S+)\}', WORKFLOW)
+    assert [env for _, env in listed] == ["lowest", *releases]
+    assert all(env.startswith((f"py3{minor}-", "lowest")) for minor, env in listed)
+
+
+def check_workflow(text: str, folder: Path) -> int:
+    """Return the exit status of the check of a workflow against its schema, without a network."""
+    path = folder / "workflow.yml"
+    path.write_text(text, encoding="utf-8")
+    given = ["--builtin-schema", "vendor.github-workflows", str(path)]
+    return CliRunner().invoke(check_schema, given).exit_code
+
+
+def test_workflow_follows_the_schema_of_workflows(tmp_path: Path) -> None:
+    assert check_workflow(WORKFLOW, tmp_path) == 0
+    wrong = WORKFLOW.replace("runs-on:", "run-on:")
+    assert wrong != WORKFLOW
+    assert check_workflow(wrong, tmp_path) == 1
+
+
+def test_workflow_runs_the_script_of_ci_for_every_change() -> None:
+    assert "- run: bash .ci/run\n" in WORKFLOW
+    assert re.search(r"^on:\n  push:\n  pull_request:\n", WORKFLOW, re.MULTILINE)
+    assert "github.event_name == 'schedule' || github.event_name == 'workflow_dispatch'" in WORKFLOW
