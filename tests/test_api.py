@@ -20,6 +20,7 @@ from torch import nn
 
 import rnnspec
 from rnnspec.api.layer import prepare_suite
+from rnnspec.api.wording import list_changed_wording
 from rnnspec.cases.axes import Feature
 from rnnspec.contract import fingerprints
 from rnnspec.contract.clauses import Level
@@ -357,13 +358,54 @@ def test_device_can_be_a_torch_device() -> None:
     assert report.as_dict()["environment"]["device"] == "cpu"
 
 
-def test_change_of_the_documentation_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
-    is_stored = torch.__version__.startswith(f"{fingerprints.find_stored_release()}.")
-    assert rnnspec.check(nn.RNN, **FEW).notes == () or not is_stored
+def test_run_on_an_examined_release_has_no_notes_about_its_pages() -> None:
+    is_examined = torch.__version__.startswith(
+        f"{fingerprints.find_examined_release(torch.__version__)}."
+    )
+    assert rnnspec.check(nn.RNN, **FEW).notes == () or not is_examined
+
+
+@pytest.fixture
+def changed_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Change the page of nn.RNN in one place."""
     page = str(nn.RNN.__doc__)
-    monkeypatch.setattr(nn.RNN, "__doc__", page.replace("the following function", "this function"))
+    monkeypatch.setattr(nn.RNN, "__doc__", page.replace("The number of features in", "The size of"))
     assert page != nn.RNN.__doc__
-    assert any("passage" in note for note in rnnspec.check(build_rnn, **FEW).notes)
+
+
+@pytest.mark.usefixtures("changed_page")
+def test_change_of_the_documentation_is_noted_with_the_clauses_to_read_again() -> None:
+    report = rnnspec.check(build_rnn, **FEW)
+    release = fingerprints.find_examined_release(torch.__version__)
+    assert report.ok
+    assert any("passage" in note and f"since torch {release}" in note for note in report.notes)
+    (clauses,) = [note for note in report.notes if note.startswith("clauses to read again")]
+    assert "rnn.args.hidden-size" in clauses
+
+
+NEWER = "the pages of torch 9.1.0 were not examined, since it is newer than"
+
+
+@pytest.mark.usefixtures("changed_page")
+def test_run_on_an_unknown_newer_release_says_what_changed_and_ends_as_usual(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch, "__version__", "9.1.0")
+    report = rnnspec.check(build_rnn, **FEW)
+    last = fingerprints.list_examined_releases()[-1]
+    assert report.exit_status == 0
+    assert report.notes[0] == f"{NEWER} {last}"
+    assert any(f"page is changed since torch {last}" in note for note in report.notes)
+
+
+def test_run_on_an_unknown_newer_release_says_that_nothing_changed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch, "__version__", "9.1.0")
+    monkeypatch.setattr(fingerprints, "compare_fingerprints", lambda *given: {})
+    (note,) = list_changed_wording("rnn")
+    last = fingerprints.list_examined_releases()[-1]
+    assert note == f"{NEWER} {last}, but they are unchanged"
 
 
 def test_public_names_exist_and_do_not_change_after_an_import() -> None:

@@ -14,11 +14,11 @@ import torch
 from rnnspec.adapters.adapter import Adapter
 from rnnspec.api.building import build_subject, check_kind
 from rnnspec.api.validation import check_run_options
+from rnnspec.api.wording import list_changed_wording
 from rnnspec.cases.axes import AXIS, DropoutLevel, DType, Feature, Float32Precision, Projection
 from rnnspec.cases.case import CONFIG_AXES
 from rnnspec.cases.plan import PROFILES
-from rnnspec.contract import fingerprints
-from rnnspec.contract.kinds import KINDS, LAYER_KINDS
+from rnnspec.contract.kinds import LAYER_KINDS
 from rnnspec.declared.deviations import list_deviations
 from rnnspec.declared.files import find_file
 from rnnspec.engine.campaign import Watcher, run_campaign
@@ -113,20 +113,6 @@ def run_undisturbed(suite: Suite[CaseT, ObservedT]) -> Progress[CaseT]:
     """Judge all cases, and leave the caller's random numbers as they were."""
     with keep_random_numbers():
         return run_campaign(suite)
-
-
-def list_changed_wording(kind: str) -> tuple[str, ...]:
-    """Return a line for each passage of the page of a kind of layer that has changed.
-
-    The installed documentation is compared with the release from which the clauses were written.
-    """
-    page = KINDS[kind].page
-    changed = fingerprints.compare_fingerprints(fingerprints.read_installed_pages(page), page)
-    release = fingerprints.find_stored_release()
-    return tuple(
-        f"the passage {name!r} of the {page} page is {how} since torch {release}"
-        for name, how in changed.items()
-    )
 
 
 def prepare_suite(target: LayerTarget, options: CheckOptions) -> LayerSuite:

@@ -209,12 +209,12 @@ def is_in_force(clause: Clause, version: str, kind: str = UNGATED.name) -> bool:
     The promise is one about a kind of layer. Raises ValueError if `version` does not start with a
     major and a minor number.
     """
-    release = _parse_release(version)
+    release = parse_release(version)
     place = clause.places.get(kind)
     return (
         place is not None
-        and _parse_release(place.since) <= release
-        and (place.until is None or release <= _parse_release(place.until))
+        and parse_release(place.since) <= release
+        and (place.until is None or release <= parse_release(place.until))
     )
 
 
@@ -227,7 +227,7 @@ def find_source(clause: Clause, kind: str) -> str:
     return clause.source if place is None else place.source
 
 
-def _parse_release(version: str) -> tuple[int, int]:
+def parse_release(version: str) -> tuple[int, int]:
     """Return the major and the minor number of a version.
 
     Promises change only with minor releases, and a pre-release already has those of its release.
@@ -343,5 +343,5 @@ def _check_consistency(made: Clause | Place, level: Level, place: str) -> None:
         raise ContractError(
             f"{place}: level must be {expected} with provenance {made.provenance}, got {level}"
         )
-    if made.until is not None and _parse_release(made.until) < _parse_release(made.since):
+    if made.until is not None and parse_release(made.until) < parse_release(made.since):
         raise ContractError(f"{place}: until {made.until!r} is before since {made.since!r}")

@@ -6,14 +6,13 @@ import hashlib
 import importlib
 import inspect
 import json
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from importlib import resources
 from types import MappingProxyType
 from typing import Any
 
-from rnnspec.contract.clauses import Clause, load_clauses
+from rnnspec.contract.clauses import Clause, load_clauses, parse_release
 from rnnspec.contract.kinds import CELLS
 from rnnspec.contract.passages import split_passages
 from rnnspec.errors import suggest_similar
@@ -53,15 +52,20 @@ def compute_fingerprints(docstring: str) -> dict[str, str]:
     return {name: compute_fingerprint(text) for name, text in split_passages(docstring).items()}
 
 
-def load_fingerprints(page: str = "nn.RNN") -> Mapping[str, str]:
+def load_fingerprints(page: str = "nn.RNN", release: str | None = None) -> Mapping[str, str]:
     """Return the fingerprints of a page by passage, from the release that the clauses follow.
 
-    Raises KeyError, with a suggestion, if no clause comes from a page of this name.
+    `release` is another one that was examined. Raises KeyError, with a suggestion, if no clause
+    comes from a page of this name, or if the release was not examined.
     """
     if page not in PAGES:
         raise KeyError(f"no clause comes from a page named {page!r}.{suggest_similar(page, PAGES)}")
-    known: Mapping[str, str] = _load_data()["pages"][page]
-    return MappingProxyType(known)
+    if release is not None and release not in list_examined_releases():
+        raise KeyError(f"torch {release} was not examined.")
+    data = _load_data()
+    known: dict[str, str | None] = dict(data["pages"][page])
+    known |= data["releases"].get(release, {}).get(page, {})
+    return MappingProxyType({name: each for name, each in known.items() if each is not None})
 
 
 def find_stored_release() -> str:
@@ -69,12 +73,27 @@ def find_stored_release() -> str:
     return str(_load_data()["torch"])
 
 
-def compare_fingerprints(docstring: str, page: str = "nn.RNN") -> dict[str, str]:
+def list_examined_releases() -> list[str]:
+    """Return the releases whose pages have been compared with the clauses, the oldest first."""
+    return sorted({find_stored_release(), *_load_data()["releases"]}, key=parse_release)
+
+
+def find_examined_release(version: str) -> str:
+    """Return the last examined release that is not newer than a version, or else the first one."""
+    examined = list_examined_releases()
+    earlier = [each for each in examined if parse_release(each) <= parse_release(version)]
+    return earlier[-1] if earlier else examined[0]
+
+
+def compare_fingerprints(
+    docstring: str, page: str = "nn.RNN", release: str | None = None
+) -> dict[str, str]:
     """Return every passage that differs from the stored one, by name.
 
-    The values are "changed", "missing" (from the docstring) and "new" (in the docstring).
+    The values are "changed", "missing" (from the docstring) and "new" (in the docstring). The
+    stored ones are those of `release`; without it, those of the release that the clauses follow.
     """
-    old, new = load_fingerprints(page), compute_fingerprints(docstring)
+    old, new = load_fingerprints(page, release), compute_fingerprints(docstring)
     changed = {
         name: "changed" if name in new else "missing" for name in old if new.get(name) != old[name]
     }
@@ -86,12 +105,14 @@ def list_changed_passages(docstring: str, page: str = "nn.RNN") -> list[str]:
     return list(compare_fingerprints(docstring, page))
 
 
-def list_changed_clauses(docstring: str, page: str = "nn.RNN") -> list[Clause]:
+def list_changed_clauses(
+    docstring: str, page: str = "nn.RNN", release: str | None = None
+) -> list[Clause]:
     """Return the clauses whose passage is changed in this docstring or missing from it.
 
     Someone should read these clauses again and compare them with the new wording.
     """
-    changed = {f"{page}#{name}" for name in list_changed_passages(docstring, page)}
+    changed = {f"{page}#{name}" for name in compare_fingerprints(docstring, page, release)}
     return [
         clause
         for clause in load_clauses().values()
@@ -99,24 +120,15 @@ def list_changed_clauses(docstring: str, page: str = "nn.RNN") -> list[Clause]:
     ]
 
 
-def build_document(docstrings: Mapping[str, str], release: str) -> str:
-    """Return the content of fingerprints.json for these docstrings, given by page."""
-    return (
-        json.dumps(
-            {
-                "torch": release,
-                "pages": {page: compute_fingerprints(text) for page, text in docstrings.items()},
-            },
-            indent=1,
-        )
-        + "\n"
-    )
-
-
-def main(write: Callable[[str], Any] = sys.stdout.write) -> None:
-    """Print the fingerprints of the installed torch in the format of fingerprints.json."""
-    release = ".".join(importlib.import_module("torch").__version__.split(".")[:2])
-    write(build_document({page: read_installed_pages(page) for page in PAGES}, release))
+def list_pages(kind: str) -> list[str]:
+    """Return the pages that the clauses about a kind of layer come from."""
+    named = {
+        clause.places[kind].passage or ""
+        for clause in load_clauses().values()
+        if kind in clause.places
+    }
+    pages = {passage.partition("#")[0] for passage in named}
+    return [page for page in PAGES if page in pages]
 
 
 def read_installed_pages(page: str) -> str:
@@ -128,7 +140,9 @@ def read_installed_pages(page: str) -> str:
     module, path = PAGES[page]
     documented: Any = importlib.import_module(module)
     for name in path.split("."):
-        documented = getattr(documented, name)
+        documented = getattr(documented, name, None)
+    if documented is None:
+        return ""
     text = inspect.cleandoc(documented.__doc__ or "")
     if page in SIGNATURES:
         return f"{_write_signature(documented)}\n\n{text}"
@@ -146,7 +160,3 @@ def _write_signature(documented: type) -> str:
 def _load_data() -> Mapping[str, Any]:
     text = (resources.files("rnnspec.contract") / "fingerprints.json").read_text(encoding="utf-8")
     return MappingProxyType(json.loads(text))
-
-
-if __name__ == "__main__":
-    main()

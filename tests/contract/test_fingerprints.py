@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import inspect
-import io
-import json
 import re
-from contextlib import redirect_stdout
 
 import pytest
 import torch
@@ -16,12 +13,16 @@ from rnnspec.contract.fingerprints import (
     PAGES,
     compare_fingerprints,
     compute_fingerprint,
+    find_examined_release,
     find_stored_release,
     list_changed_clauses,
     list_changed_passages,
+    list_examined_releases,
+    list_pages,
     load_fingerprints,
     read_installed_pages,
 )
+from rnnspec.contract.kinds import KINDS, Kind
 from rnnspec.contract.passages import describe_passage, normalise_text, split_passages
 
 DOCSTRING = """__init__(size, bias=True)
@@ -174,14 +175,49 @@ def test_the_stored_fingerprints_match_the_installed_torch(page: str) -> None:
     assert compare_fingerprints(read_installed_pages(page), page) == {}
 
 
-@same_release
-def test_running_the_module_prints_the_stored_file() -> None:
-    with redirect_stdout(io.StringIO()) as out:
-        fingerprints.main(out.write)
-    assert json.loads(out.getvalue()) == {
-        "torch": find_stored_release(),
-        "pages": {page: dict(load_fingerprints(page)) for page in PAGES},
-    }
+@pytest.mark.parametrize("page", PAGES)
+def test_the_pages_of_an_examined_release_match_its_fingerprints(page: str) -> None:
+    release = find_examined_release(here)
+    if not here.startswith(f"{release}."):
+        pytest.skip(f"torch {here} was not examined")
+    assert compare_fingerprints(read_installed_pages(page), page, release) == {}
+
+
+def test_releases_are_examined_in_order_and_the_nearest_earlier_one_is_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    data = {"torch": "2.9", "pages": {}, "releases": {"2.10": {}, "2.2": {}}}
+    monkeypatch.setattr(fingerprints, "_load_data", lambda: data)
+    assert list_examined_releases() == ["2.2", "2.9", "2.10"]
+    assert [
+        find_examined_release(each) for each in ("2.10.1+cpu", "3.0.0a1", "2.9.1", "2.5", "1.8")
+    ] == ["2.10", "2.10", "2.9", "2.2", "2.2"]
+
+
+def test_fingerprints_of_another_release_are_stored_as_differences(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pages = {"nn.RNN": {"summary": "a", "args": "b", "notes.1": "c"}, "nn.GRU": {"summary": "d"}}
+    differences = {"nn.RNN": {"args": "e", "notes.1": None, "returns": "f"}}
+    data = {"torch": "2.9", "pages": pages, "releases": {"2.8": differences}}
+    monkeypatch.setattr(fingerprints, "_load_data", lambda: data)
+    assert load_fingerprints("nn.RNN") == pages["nn.RNN"]
+    assert load_fingerprints("nn.RNN", "2.8") == {"summary": "a", "args": "e", "returns": "f"}
+    assert load_fingerprints("nn.GRU", "2.8") == pages["nn.GRU"]
+    with pytest.raises(KeyError, match=re.escape("torch 2.7 was not examined.")):
+        load_fingerprints("nn.RNN", "2.7")
+
+
+def test_a_page_that_a_release_does_not_have_is_empty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PAGES, "nn.RNN.gone", ("torch.nn", "RNN.gone.since"))
+    assert read_installed_pages("nn.RNN.gone") == ""
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.name)
+def test_clauses_about_a_kind_come_from_its_page_and_from_shared_ones(kind: Kind) -> None:
+    pages = list_pages(kind.name)
+    assert {kind.page, "PackedSequence", "nn.Module.load_state_dict"} <= set(pages)
+    assert not {other.page for other in KINDS.values() if other is not kind} & set(pages)
 
 
 @pytest.fixture
