@@ -1,78 +1,97 @@
 """Check that PyTorch's recurrent layers and cells follow their documentation.
 
 They run on the CPU and, if available, on CUDA. Every rule is a test of its own. On CUDA, float32 is
-checked with and without TF32.
+checked with and without TF32, and every kind is recorded with cuDNN on and off. What the installed
+release is known to break is declared in the folder `known`.
 """
 
 from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 
 import rnnspec
 
+HERE = Path(__file__).parent
+RELEASE = ".".join(torch.__version__.split(".")[:2])
+DECLARED = HERE / "known" / f"torch-{RELEASE}.toml"
+KNOWN = str(DECLARED) if DECLARED.exists() else "none"
 
-@rnnspec.conformance(torch.nn.RNN)
+
+@rnnspec.conformance(torch.nn.RNN, known=KNOWN)
 def test_torch_rnn(rule: rnnspec.RuleTest) -> None:
     rule.check()
 
 
-@rnnspec.conformance(torch.nn.GRU)
+@rnnspec.conformance(torch.nn.GRU, known=KNOWN)
 def test_torch_gru(rule: rnnspec.RuleTest) -> None:
     rule.check()
 
 
-@rnnspec.conformance(torch.nn.LSTM)
+@rnnspec.conformance(torch.nn.LSTM, known=KNOWN)
 def test_torch_lstm(rule: rnnspec.RuleTest) -> None:
     rule.check()
 
 
-@rnnspec.conformance(torch.nn.RNNCell)
+@rnnspec.conformance(torch.nn.RNNCell, known=KNOWN)
 def test_torch_rnn_cell(rule: rnnspec.RuleTest) -> None:
     rule.check()
 
 
-@rnnspec.conformance(torch.nn.GRUCell)
+@rnnspec.conformance(torch.nn.GRUCell, known=KNOWN)
 def test_torch_gru_cell(rule: rnnspec.RuleTest) -> None:
     rule.check()
 
 
-@rnnspec.conformance(torch.nn.LSTMCell)
+@rnnspec.conformance(torch.nn.LSTMCell, known=KNOWN)
 def test_torch_lstm_cell(rule: rnnspec.RuleTest) -> None:
     rule.check()
 
 
 @pytest.mark.cuda
-@rnnspec.conformance(torch.nn.RNN, device="cuda")
+@rnnspec.conformance(torch.nn.RNN, device="cuda", known=KNOWN)
 def test_torch_rnn_on_cuda(rule: rnnspec.RuleTest) -> None:
     rule.check()
 
 
 @pytest.mark.cuda
-@rnnspec.conformance(torch.nn.GRU, device="cuda")
+@rnnspec.conformance(torch.nn.GRU, device="cuda", known=KNOWN)
 def test_torch_gru_on_cuda(rule: rnnspec.RuleTest) -> None:
     rule.check()
 
 
 @pytest.mark.cuda
-@rnnspec.conformance(torch.nn.LSTM, device="cuda")
+@rnnspec.conformance(torch.nn.LSTM, device="cuda", known=KNOWN)
 def test_torch_lstm_on_cuda(rule: rnnspec.RuleTest) -> None:
     rule.check()
 
 
 @pytest.mark.cuda
-@rnnspec.conformance(torch.nn.RNNCell, device="cuda")
+@rnnspec.conformance(torch.nn.RNNCell, device="cuda", known=KNOWN)
 def test_torch_rnn_cell_on_cuda(rule: rnnspec.RuleTest) -> None:
     rule.check()
 
 
 @pytest.mark.cuda
-@rnnspec.conformance(torch.nn.GRUCell, device="cuda")
+@rnnspec.conformance(torch.nn.GRUCell, device="cuda", known=KNOWN)
 def test_torch_gru_cell_on_cuda(rule: rnnspec.RuleTest) -> None:
     rule.check()
 
 
 @pytest.mark.cuda
-@rnnspec.conformance(torch.nn.LSTMCell, device="cuda")
+@rnnspec.conformance(torch.nn.LSTMCell, device="cuda", known=KNOWN)
 def test_torch_lstm_cell_on_cuda(rule: rnnspec.RuleTest) -> None:
     rule.check()
+
+
+@pytest.mark.cuda
+@pytest.mark.slow
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_every_kind_is_recorded_on_cuda_with_cudnn_on_and_off(tmp_path: Path) -> None:
+    script = [sys.executable, str(HERE / "record.py"), "--device", "cuda", "--profile", "quick"]
+    done = subprocess.run([*script, "--to", str(tmp_path)], cwd=HERE.parent, check=False)
+    assert done.returncode == 0

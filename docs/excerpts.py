@@ -2,6 +2,7 @@
 
 A page asks for them in the markers of cog. `<!-- [[[cog show("rnnspec/rules/states.py", "order")
 ]]] -->` quotes definitions of a file, and `run("rnnspec rules")` shows a command and its output.
+`table("parts")` shows a table of the recorded results, see `matrix`.
 """
 
 from __future__ import annotations
@@ -11,12 +12,21 @@ import os
 import shlex
 import subprocess
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cogapp import Cog
+
+if TYPE_CHECKING:
+    from docs.matrix import quote_table
+else:  # the folder of the script is on the import path
+    from matrix import quote_table
+
+__all__ = ["fill_page", "quote_code", "quote_fault", "quote_run", "quote_table", "run_command"]
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = {"NO_COLOR": "1", "COLUMNS": "100", "OMP_NUM_THREADS": "1"}
 PROLOGUE = "import cog, excerpts\ndef show(*given): cog.outl(excerpts.quote_code(*given))\n"
+TABLE = "def table(name): cog.outl(excerpts.quote_table(name))\n"
 RUN = "def run(command): cog.outl(excerpts.quote_run(command))\n"
 FAULT = "def run_fault(target): cog.outl(excerpts.quote_fault(target))\n"
 FAULT_LINES = 10
@@ -30,7 +40,7 @@ def fill_page(page: str, *, runs: bool) -> str:
     if not runs and ("[[[cog run(" in page or "[[[cog run_fault(" in page):
         return page
     cog = Cog()
-    cog.options.prologue = PROLOGUE + RUN + FAULT
+    cog.options.prologue = PROLOGUE + TABLE + RUN + FAULT
     cog.options.include_path = [str(ROOT / "docs")]
     filled: str = cog.process_string(page)
     return filled

@@ -76,6 +76,13 @@ def test_code_is_quoted_unchanged(excerpts: ModuleType) -> None:
         excerpts.quote_code("tests/test_docs_build.py", "nothing")
 
 
+def test_table_of_recorded_results_is_quoted(excerpts: ModuleType) -> None:
+    page = PAGE.replace('run("rnnspec rules")', 'table("parts")')
+    filled = excerpts.fill_page(page, runs=False)
+    assert "| RNN, cpu | 2.2 | " in filled
+    assert "\nold\n" not in filled
+
+
 def test_readme_shows_a_run(excerpts: ModuleType) -> None:
     assert "[[[cog run(" in (ROOT / "README.md").read_text(encoding="utf-8")
 

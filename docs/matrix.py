@@ -1,0 +1,227 @@
+"""Tables of what `conformance/results` says about releases of torch, for the page of releases.
+
+A file `torch-RELEASE/KIND-SETTING.json` is the record of a kind of layer on a device.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from rnnspec.contract.clauses import parse_release
+from rnnspec.contract.kinds import KINDS
+from rnnspec.contract.parts import Part
+from rnnspec.report.data import Verdict
+from rnnspec.rules.catalogue import select_layer_rules
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+RESULTS = Path(__file__).parents[1] / "conformance" / "results"
+KNOWN = RESULTS.parent / "known"
+"""The folder with a file `torch-RELEASE.toml` for each release that breaks a rule."""
+APPLICABLE = (Verdict.PASS, Verdict.FAIL, Verdict.BLOCKED, Verdict.UNREACHED)
+WORDS = {
+    Verdict.PASS.value: "holds",
+    Verdict.FAIL.value: "**fails**",
+    Verdict.NOT_APPLICABLE.value: "cannot apply",
+    Verdict.UNREACHED.value: "not reached",
+}
+ABSENT = "not promised"
+
+
+@dataclass(frozen=True)
+class Record:
+    """What was recorded about a kind of layer: in which release and setting, and the verdicts."""
+
+    release: str
+    kind: str
+    setting: str
+    data: dict[str, Any]
+
+    @property
+    def rules(self) -> dict[str, dict[str, Any]]:
+        """The verdict on each rule, with what explains it."""
+        found: dict[str, dict[str, Any]] = self.data["rules"]
+        return found
+
+    def find_verdict(self, rule: str) -> str:
+        """Return the verdict on a rule in words."""
+        if rule not in self.rules:
+            return ABSENT
+        verdict = str(self.rules[rule]["verdict"])
+        return WORDS.get(verdict, verdict)
+
+
+def load_records(root: Path = RESULTS) -> list[Record]:
+    """Return all records, in the order of settings, kinds and releases."""
+    found = []
+    for path in root.glob("torch-*/*-*.json"):
+        kind, _, setting = path.stem.partition("-")
+        data = json.loads(path.read_text(encoding="utf-8"))
+        found.append(Record(path.parent.name.removeprefix("torch-"), kind, setting, data))
+    kinds = list(KINDS)
+    return sorted(
+        found, key=lambda each: (each.setting, kinds.index(each.kind), parse_release(each.release))
+    )
+
+
+def group_records(records: Iterable[Record]) -> dict[tuple[str, str], list[Record]]:
+    """Return the records of each setting and kind, with the oldest release first."""
+    groups = groupby(records, key=lambda each: (each.setting, each.kind))
+    return {key: list(found) for key, found in groups}
+
+
+def format_runs(records: Sequence[Record]) -> list[str]:
+    """Return a table of the environments in which releases were recorded."""
+    rows = []
+    runs = groupby(
+        sorted(records, key=lambda each: (each.setting, parse_release(each.release))),
+        key=lambda each: (each.setting, each.release),
+    )
+    for (setting, _), found in runs:
+        each = list(found)
+        here = each[0].data["environment"]
+        verdicts = (f"{KINDS[one.kind].title} {one.data['verdict']}" for one in each)
+        cases = sum(one.data["cases"] for one in each)
+        row = [here["torch"], here["python"], here["numpy"], setting, each[0].data["profile"]]
+        rows.append([*row, str(cases), ", ".join(verdicts)])
+    return _format_table(
+        ("torch", "Python", "NumPy", "setting", "profile", "cases", "verdicts"), rows
+    )
+
+
+def format_parts(records: Sequence[Record]) -> list[str]:
+    """Return a table for each kind and setting: the parts of the contract by releases."""
+    parts = {rule.id: rule.part for rule in select_layer_rules(())}
+    lines: list[str] = []
+    for (setting, kind), found in group_records(records).items():
+        rows = [[part.value, *(_count_rules(each, part, parts) for each in found)] for part in Part]
+        head = [f"{KINDS[kind].title}, {setting}", *(each.release for each in found)]
+        lines += ["", *_format_table(head, rows)]
+    return lines[1:]
+
+
+def _count_rules(record: Record, part: Part, parts: dict[str, Part]) -> str:
+    """Return how many rules of a part hold, and of how many if not all that apply do."""
+    verdicts = Counter(
+        each["verdict"] for rule, each in record.rules.items() if parts.get(rule) is part
+    )
+    applicable = sum(verdicts[verdict.value] for verdict in APPLICABLE)
+    held = verdicts[Verdict.PASS.value]
+    return str(held) if held == applicable else f"**{held} of {applicable}**"
+
+
+def format_rules(records: Sequence[Record]) -> list[str]:
+    """Return a table of every rule: in which releases it holds for each kind of layer."""
+    groups = group_records(records)
+    heads = [f"{KINDS[kind].title}, {setting}" for setting, kind in groups]
+    rows = (
+        [_link_rule(rule.id), *(_describe_spans(rule.id, found) for found in groups.values())]
+        for rule in select_layer_rules(())
+    )
+    return _format_table(("rule", *heads), rows)
+
+
+def format_differences(records: Sequence[Record]) -> list[str]:
+    """Return a table of the rules that are not the same in every release, with their clauses."""
+    groups = group_records(records)
+    oldest = min(parse_release(each.release) for each in records)
+    known = list_known()
+    rows = []
+    for rule in select_layer_rules(()):
+        texts: dict[str, list[str]] = {}
+        for (setting, kind), found in groups.items():
+            if len(_list_spans(rule.id, found)) > 1:
+                name = f"{KINDS[kind].title}, {setting}"
+                texts.setdefault(_describe_spans(rule.id, found), []).append(name)
+        if texts:
+            told = "; ".join(f"{' and '.join(names)}: {text}" for text, names in texts.items())
+            late = [each for each in rule.clauses if parse_release(each.since) > oldest]
+            links = [f"[{each.id}](clauses.md#{each.id}) since {each.since}" for each in late]
+            rows.append([_link_rule(rule.id), told, ", ".join([*links, *known.get(rule.id, [])])])
+    return _format_table(("rule", "releases", "why"), rows)
+
+
+def list_known(root: Path = KNOWN) -> dict[str, list[str]]:
+    """Return by rule what is declared about releases of torch that break it, with the issue."""
+    found: dict[str, list[str]] = {}
+    for path in sorted(root.glob("torch-*.toml")):
+        for each in tomllib.loads(path.read_text(encoding="utf-8"))["known"]:
+            release = path.stem.removeprefix("torch-")
+            text = f"{release}: {each['reason']} ([issue]({each['issue']}))"
+            found.setdefault(each["rule"], []).append(text)
+    return found
+
+
+def _list_spans(rule: str, records: Sequence[Record]) -> list[tuple[str, str]]:
+    """Return the verdicts on a rule in words, each with the releases in a row that have it."""
+    runs = []
+    for verdict, found in groupby(records, key=lambda each: each.find_verdict(rule)):
+        releases = [each.release for each in found]
+        ends = releases[:1] if len(releases) == 1 else [releases[0], releases[-1]]
+        runs.append((verdict, " to ".join(ends)))
+    return runs
+
+
+def _describe_spans(rule: str, records: Sequence[Record]) -> str:
+    """Return the verdicts on a rule over releases, without releases if all are the same."""
+    runs = _list_spans(rule, records)
+    if len(runs) == 1:
+        return runs[0][0]
+    return ", ".join(f"{verdict} {span}" for verdict, span in runs)
+
+
+def _link_rule(rule: str) -> str:
+    return f"[{rule}](rules/{rule}.md)"
+
+
+def _format_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    return [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]
+
+
+def format_unkept(root: Path = RESULTS) -> list[str]:
+    """Return a table of which releases show the examples of what PyTorch does not keep."""
+    found = {
+        path.parent.name.removeprefix("torch-"): json.loads(path.read_text(encoding="utf-8"))
+        for path in root.glob("torch-*/unkept.json")
+    }
+    releases = sorted(found, key=parse_release)
+    names = dict.fromkeys(name for release in releases for name in found[release]["shows"])
+    rows = []
+    for name in names:
+        shown = [each for each in releases if found[each]["shows"].get(name)]
+        text = "all" if shown == releases else ", ".join(shown) or "none on this processor"
+        rows.append([f"`{name}`", text])
+    return _format_table(("example", "releases that show it"), rows)
+
+
+TABLES: dict[str, Callable[[Sequence[Record]], list[str]]] = {
+    "runs": format_runs,
+    "parts": format_parts,
+    "differences": format_differences,
+    "rules": format_rules,
+}
+
+
+def list_failures(records: Iterable[Record]) -> Iterator[tuple[Record, str]]:
+    """Yield every rule that does not hold where it applies, with its record."""
+    for record in records:
+        for rule, each in record.rules.items():
+            if each["verdict"] not in (Verdict.PASS.value, Verdict.NOT_APPLICABLE.value):
+                yield record, rule
+
+
+def quote_table(name: str) -> str:
+    """Return a table of the recorded results as Markdown."""
+    if name == "unkept":
+        return "\n".join(format_unkept())
+    return "\n".join(TABLES[name](load_records()))

@@ -1,0 +1,137 @@
+"""Checks of the recorded results of releases, and of the tables that are made of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from rnnspec.contract.kinds import KINDS
+from rnnspec.contract.parts import Part
+from rnnspec.declared.deviations import list_deviations
+from rnnspec.declared.files import find_file
+from rnnspec.rules.catalogue import select_layer_rules
+from tests.test_docs_build import load_module
+
+RULES = [rule.id for rule in select_layer_rules(())]
+
+
+@pytest.fixture(scope="module")
+def matrix() -> ModuleType:
+    return load_module("matrix")
+
+
+def write_record(
+    root: Path, release: str, name: str, verdicts: dict[str, str], verdict: str = "conforms"
+) -> None:
+    """Write a record with these verdicts."""
+    data: dict[str, Any] = {
+        "verdict": verdict,
+        "profile": "quick",
+        "cases": 5,
+        "environment": {"torch": f"{release}.0+cpu", "python": "3.12.1", "numpy": "2.1"},
+        "rules": {rule: {"verdict": found, "cases": 5} for rule, found in verdicts.items()},
+    }
+    path = root / f"torch-{release}" / f"{name}.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(data), encoding="utf-8")
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    """Records of two kinds in three releases."""
+    both = {"shapes.output": "pass", "errors.types": "pass"}
+    write_record(tmp_path, "2.10", "lstm-cpu", {**both, "projection.width": "pass"})
+    write_record(tmp_path, "2.9", "lstm-cpu", {**both, "errors.types": "fail"}, verdict="violates")
+    write_record(tmp_path, "2.2", "lstm-cpu", {**both, "errors.types": "fail"})
+    write_record(tmp_path, "2.10", "rnn-cpu", {**both, "projection.width": "not-applicable"})
+    return tmp_path
+
+
+def test_records_are_read_in_the_order_of_kinds_and_releases(
+    matrix: ModuleType, results: Path
+) -> None:
+    found = [(each.kind, each.release, each.setting) for each in matrix.load_records(results)]
+    assert found == [
+        ("rnn", "2.10", "cpu"),
+        ("lstm", "2.2", "cpu"),
+        ("lstm", "2.9", "cpu"),
+        ("lstm", "2.10", "cpu"),
+    ]
+
+
+def test_runs_of_a_release_are_one_row(matrix: ModuleType, results: Path) -> None:
+    rows = matrix.format_runs(matrix.load_records(results))
+    assert rows[-1] == (
+        "| 2.10.0+cpu | 3.12.1 | 2.1 | cpu | quick | 10 | RNN conforms, LSTM conforms |"
+    )
+    assert "LSTM violates" in rows[-2]
+
+
+def test_parts_show_where_not_all_rules_hold(matrix: ModuleType, results: Path) -> None:
+    rows = matrix.format_parts(matrix.load_records(results))
+    assert "| LSTM, cpu | 2.2 | 2.9 | 2.10 |" in rows
+    assert "| interface | **0 of 1** | **0 of 1** | 1 |" in rows
+    assert "| values | 1 | 1 | 2 |" in rows
+
+
+def test_rules_are_described_by_spans_of_releases(matrix: ModuleType, results: Path) -> None:
+    rows = matrix.format_rules(matrix.load_records(results))
+    assert len(rows) == 2 + len(RULES)
+    assert "| [shapes.output](rules/shapes.output.md) | holds | holds |" in rows
+    assert (
+        "| [errors.types](rules/errors.types.md) | holds | **fails** 2.2 to 2.9, holds 2.10 |"
+        in rows
+    )
+
+
+def test_differences_leave_out_what_is_the_same_in_every_release(
+    matrix: ModuleType, results: Path
+) -> None:
+    text = "\n".join(matrix.format_differences(matrix.load_records(results)))
+    assert "errors.types" in text
+    assert "114874" in text
+    assert "projection.width" in text
+    assert "not promised 2.2 to 2.9, holds 2.10" in text
+    assert "shapes.output" not in text
+
+
+def test_every_release_is_recorded_for_every_kind_that_any_is(matrix: ModuleType) -> None:
+    groups = matrix.group_records(matrix.load_records())
+    releases = {key: [each.release for each in found] for key, found in groups.items()}
+    assert {kind for _, kind in releases} <= set(KINDS)
+    assert releases["cpu", "rnn"] == [f"2.{minor}" for minor in range(2, 16)]
+    assert all(found == releases["cpu", "rnn"] for found in releases.values())
+
+
+def test_recorded_rules_exist_and_every_failure_is_declared(matrix: ModuleType) -> None:
+    records = matrix.load_records()
+    for record in records:
+        assert set(record.rules) <= set(RULES)
+    for record, rule in matrix.list_failures(records):
+        declared = find_file(str(matrix.KNOWN / f"torch-{record.release}.toml"))
+        label = f"torch.nn:{KINDS[record.kind].title}"
+        deviations, _ = list_deviations(declared, label, select_layer_rules(()))
+        assert rule in {each.rule for each in deviations}, (record.release, record.kind)
+
+
+def test_declared_failures_of_releases_were_recorded(matrix: ModuleType) -> None:
+    failures = {(each.release, rule) for each, rule in matrix.list_failures(matrix.load_records())}
+    for path in matrix.KNOWN.glob("torch-*.toml"):
+        declared = find_file(str(path))
+        for kind in KINDS.values():
+            found, _ = list_deviations(declared, f"torch.nn:{kind.title}", select_layer_rules(()))
+            for each in found:
+                assert (path.stem.removeprefix("torch-"), each.rule) in failures
+                assert each.issue.startswith("https://")
+
+
+def test_records_are_short(matrix: ModuleType) -> None:
+    assert max(path.stat().st_size for path in matrix.RESULTS.rglob("*.json")) < 16_000
+
+
+def test_parts_of_all_rules_are_counted(matrix: ModuleType) -> None:
+    assert len(matrix.format_parts(matrix.load_records())) % (3 + len(Part)) in (0, 2 + len(Part))
