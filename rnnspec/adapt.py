@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rnnspec.adapters.adapter import Adapter, module
-from rnnspec.adapters.arrays import function
+from rnnspec.adapters.arrays import function, layer
 from rnnspec.adapters.cells import cell
 
-__all__ = ["Adapter", "cell", "function", "module"]
+__all__ = ["Adapter", "cell", "function", "layer", "module"]

@@ -47,6 +47,7 @@ STAGES = {
     "api": 12,
     "testing": 13,
     "selftest": 13,
+    "frameworks": 14,
     "cli": 14,
     "__init__": 14,
     "__main__": 15,
@@ -66,6 +67,10 @@ ALLOWED = {
 DEPENDENCIES = {"click", "filelock", "hypothesis", "numpy", "tomli", "torch"}
 PYTEST = {"testing"}
 DASK = {"cluster"}
+LIBRARIES = {
+    "adapters": {"jax"},
+    "frameworks": {"equinox", "flax", "haiku", "jax", "keras", "onnx", "onnxruntime"},
+}
 
 MARK = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b")
 
@@ -175,7 +180,7 @@ def test_module_imports_only_earlier_stages(path: Path) -> None:
 def test_module_imports_only_declared_dependencies(path: Path) -> None:
     stage = find_stage(path)
     more = ({"pytest"} if stage in PYTEST else set()) | (
-        {"distributed"} if stage in DASK else set()
+        {"distributed"} if stage in DASK else LIBRARIES.get(stage, set())
     )
     allowed = ALLOWED.get(stage, DEPENDENCIES | more)
     assert list_foreign_packages(path) <= allowed, (

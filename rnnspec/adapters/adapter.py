@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from torch import nn
 
-from rnnspec.adapters.expressions import NAME, Expression, parse_expression
+from rnnspec.adapters.expressions import Expression, parse_expression
 from rnnspec.adapters.forms import Form, parse_arguments, parse_results
 from rnnspec.adapters.layer import AdaptedLayer
+from rnnspec.adapters.recipes import Recipe, check_template, make_recipes
 from rnnspec.contract.config import Config
 from rnnspec.contract.features import Feature
 from rnnspec.contract.kinds import LAYER_KINDS, UNGATED, Kind
-from rnnspec.contract.shapes import parameter_shapes
 from rnnspec.errors import AdapterError, TargetError, suggest_similar
 from rnnspec.options import check_choice
 from rnnspec.subjects.failures import Unsupported
 from rnnspec.subjects.target import resolve_target
 
-Recipe = tuple[Callable[[str], str], Expression]
-"""How a parameter is made: what a name in its expression stands for, and the expression."""
-PLACE = re.compile(r"\{(\w*)\}")
-PLACES = ("layer", "number", "direction", "suffix", "row")
 SIZES = ("input_size", "hidden_size")
-SUFFIXES = ("", "_reverse")
 ADAPTED = "an adapter stands in for the constructor, the parameters and the methods of the layer"
 PICKLED = "pickling would pickle the adapter"
 
@@ -89,44 +83,7 @@ class Adapter:
 
     def make_recipes(self, config: Config) -> dict[str, Recipe]:
         """Return how each parameter of the implementation is made, for a configuration."""
-        found: dict[str, Recipe] = {}
-        known = parameter_shapes(config)
-        for template, expression in self.weights.items():
-            for layer, direction in _list_places(template, config):
-                look_up = _make_look_up(layer, direction)
-                if all(look_up(name) in known for name in expression.names):
-                    name = template.format(
-                        layer=layer,
-                        number=layer + 1,
-                        direction=direction,
-                        suffix=SUFFIXES[direction],
-                        row=layer * config.num_directions + direction,
-                    )
-                    found[name] = (look_up, expression)
-        return found
-
-
-def _list_places(template: str, config: Config) -> Iterator[tuple[int, int]]:
-    """Yield the layers and directions of a configuration that a template names."""
-    names = set(PLACE.findall(template))
-    has_layer = bool(names & {"layer", "number", "row"})
-    has_direction = bool(names & {"direction", "suffix", "row"})
-    for layer in range(config.num_layers if has_layer else 1):
-        for direction in range(config.num_directions if has_direction else 1):
-            yield layer, direction
-
-
-def _make_look_up(layer: int, direction: int) -> Callable[[str], str]:
-    """Return the function that completes a name for a layer and a direction."""
-
-    def look_up(name: str) -> str:
-        found = NAME.fullmatch(name)
-        assert found is not None
-        if found["layer"] is not None:
-            return name
-        return f"{found['role']}_l{layer}{found['suffix'] or SUFFIXES[direction]}"
-
-    return look_up
+        return make_recipes(self.weights, config)
 
 
 def module(
@@ -165,7 +122,7 @@ def module(
         build_own=build or make_builder(target, names),
         kind=data,
         weights={
-            _check_template(name): parse_expression(text, data) for name, text in weights.items()
+            check_template(name): parse_expression(text, data) for name, text in weights.items()
         },
         arguments={name: name for name in data.arguments} if makes_all else names,
         fixed=dict(fixed or {}),
@@ -182,15 +139,6 @@ def _check_arguments(what: str, names: Mapping[str, Any], kind: Kind) -> None:
         if name not in kind.arguments:
             near = suggest_similar(name, kind.arguments)
             raise AdapterError(f"{what}: {kind.page} has no argument {name!r}.{near}")
-
-
-def _check_template(name: str) -> str:
-    for place in PLACE.findall(name):
-        if place not in PLACES:
-            near = suggest_similar(place, PLACES)
-            listed = ", ".join(f"{{{each}}}" for each in PLACES)
-            raise AdapterError(f"{name!r}: there is no {{{place}}}.{near} There are {listed}.")
-    return name
 
 
 def _find_feature(name: str) -> Feature:

@@ -1,83 +1,245 @@
-"""Functions on NumPy arrays as layers: values are judged, and gradients are not."""
+"""Functions on arrays as layers: of NumPy, of JAX, or of torch without a module."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+import functools
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from rnnspec.adapters.adapter import Adapter, module, name_target
+from rnnspec.adapters.expressions import PROJECTION, ROLES, Expression, parse_expression
+from rnnspec.adapters.libraries import Arrays, Differentiated, Function, compile_function
+from rnnspec.adapters.recipes import make_recipes
 from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import LAYER_KINDS, UNGATED
 from rnnspec.contract.shapes import parameter_shapes
+from rnnspec.errors import AdapterError, suggest_similar
 from rnnspec.options import check_choice
 
 Compute = Callable[..., tuple[Any, Any]]
 """A function (config, x, h_0, weights) that returns output and h_n; an LSTM has pairs of states."""
-ROLES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-LACKS = {
-    "gradients": "it computes with NumPy arrays",
-    "second-order": "it computes with NumPy arrays",
-    "bfloat16": "NumPy has no bfloat16",
-    "packed": "it takes arrays",
-    "meta": "it takes arrays",
-    "functional": "it computes with NumPy arrays",
+LENGTHS = "lengths"
+COPIED = "tensors are copied into arrays"
+LACKS: dict[Arrays, dict[str, str]] = {
+    Arrays.TORCH: {},
+    Arrays.NUMPY: {"bfloat16": "NumPy has no bfloat16", "functional": COPIED, "meta": COPIED},
+    Arrays.JAX: {"functional": COPIED, "meta": COPIED},
 }
-"""What a function on arrays lacks."""
+"""What a function lacks because of its arrays."""
+DTYPES = ("float64", "float32", "bfloat16", "float16")
+ONE = "it computes one layer in one direction"
+ABOVE = {
+    **dict.fromkeys(("num_layers", "bidirectional", "dropout"), ONE),
+    "unbatched": "it takes batches",
+    "batch_first": "time is the first axis",
+}
+"""What lies above one layer in one direction."""
 
 
 class ArrayLayer(nn.Module):
-    """A module with the documented parameters, which hands arrays to a function."""
+    """A module with the parameters that a function takes, which hands arrays to it."""
 
-    def __init__(self, compute: Compute, config: Config) -> None:
+    def __init__(
+        self,
+        compute: Compute,
+        gradients: Callable[..., Any] | None,
+        arrays: Arrays,
+        config: Config,
+        weights: Mapping[str, Expression],
+    ) -> None:
         super().__init__()
-        self.compute, self.config = compute, config
-        for name, shape in parameter_shapes(config).items():
-            self.register_parameter(name, nn.Parameter(torch.zeros(shape)))
+        self.compute, self.gradients, self.arrays = compute, gradients, arrays
+        self.config = config
+        documented = {name: torch.zeros(each) for name, each in parameter_shapes(config).items()}
+        for name, (complete, expression) in make_recipes(weights, config).items():
+            made = expression.evaluate(lambda each, full=complete: documented[full(each)])  # type: ignore[misc]
+            parameter = nn.Parameter(torch.as_tensor(made).clone())
+            self.register_parameter(name, parameter)
 
-    def forward(self, x: torch.Tensor, *states: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    def forward(self, x: Any, *states: torch.Tensor) -> tuple[Any, ...]:
         """Return the output and the final states as new tensors."""
-        names = parameter_shapes(self.config)
-        weights = {name: _to_array(getattr(self, name)) for name in names}
-        given = tuple(map(_to_array, states))
-        first: Any = None if not given else given[0] if len(given) == 1 else given
-        output, finals = self.compute(self.config, _to_array(x), first, weights)
-        ends = finals if isinstance(finals, tuple | list) else (finals,)
-        return tuple(torch.tensor(np.asarray(each)).to(x) for each in (output, *ends))
+        if not isinstance(x, PackedSequence):
+            return self._call(x, states, None)
+        first = self.config.batch_first
+        padded, lengths = pad_packed_sequence(x, batch_first=first)
+        output, *finals = self._call(padded, states, lengths)
+        return _pack_like(x, output, lengths, first), *finals
+
+    def _call(
+        self, x: torch.Tensor, states: tuple[torch.Tensor, ...], lengths: torch.Tensor | None
+    ) -> tuple[torch.Tensor, ...]:
+        """Call the function on a tensor; `lengths` are those of the sequences, if they differ."""
+        weights = dict(self.named_parameters())
+        form = Flat(self.compute, self.gradients, self.config, len(states), tuple(weights))
+        extra = None if lengths is None else self.arrays.from_lengths(lengths)
+        back = None if self.gradients is None else form.pull_back
+        call = Differentiated(flatten_function(form, self.arrays), self.arrays, extra, back)
+        return call(x, *states, *weights.values())
+
+
+@dataclass(frozen=True)
+class Flat:
+    """A function of an adapter as one of a flat list of arrays: x, the states and the weights.
+
+    compute    the function of the adapter
+    gradients  what makes its gradients, if it is handed over
+    config     the configuration
+    count      the number of states
+    names      the names of the weights
+    """
+
+    compute: Compute
+    gradients: Callable[..., Any] | None
+    config: Config
+    count: int
+    names: tuple[str, ...]
+
+    def run(self, lengths: Any, *given: Any) -> tuple[Any, ...]:
+        """Return the output and the final states."""
+        named = {LENGTHS: lengths} if takes_lengths(self.compute) else {}
+        output, finals = self.compute(*self._arrange(given), **named)
+        return output, *_wrap(finals)
+
+    def pull_back(self, lengths: Any, *given: Any) -> tuple[Any, ...]:
+        """Return the gradients of x, the states and the weights."""
+        assert self.gradients is not None
+        named = {LENGTHS: lengths} if takes_lengths(self.gradients) else {}
+        size = 1 + self.count + len(self.names)
+        output, *finals = given[size:]
+        found = self.gradients(*self._arrange(given[:size]), output, _unwrap(finals), **named)
+        of_input, of_states, of_weights = found
+        initial = _wrap(of_states) if self.count else ()
+        return of_input, *initial, *(of_weights[name] for name in self.names)
+
+    def _arrange(self, given: tuple[Any, ...]) -> tuple[Config, Any, Any, dict[str, Any]]:
+        initial = given[1 : 1 + self.count]
+        weights = dict(zip(self.names, given[1 + self.count :], strict=True))
+        return self.config, given[0], _unwrap(initial) if initial else None, weights
+
+
+@functools.lru_cache(maxsize=4096)
+def flatten_function(form: Flat, arrays: Arrays) -> Function:
+    """Return the function of arrays; it is the same for the same form, so JAX compiles it once."""
+    return compile_function(form.run) if arrays is Arrays.JAX else form.run
+
+
+def _wrap(states: Any) -> tuple[Any, ...]:
+    return tuple(states) if isinstance(states, tuple | list) else (states,)
+
+
+def _unwrap(states: Sequence[Any]) -> Any:
+    """Return a pair of states for a layer with two, and else the state itself."""
+    return states[0] if len(states) == 1 else tuple(states)
 
 
 def function(
     compute: Compute,
     *,
     kind: str = UNGATED.name,
+    weights: Mapping[str, str] | None = None,
+    arrays: str = Arrays.NUMPY.value,
+    gradients: Callable[..., Any] | None = None,
+    dtypes: Sequence[str] = (),
     fixed: Mapping[str, Any] | None = None,
     lacks: Mapping[str, str] | None = None,
+    states: str = "{}",
 ) -> Adapter:
-    """Return an adapter for a function on NumPy arrays that computes a whole layer.
+    """Return an adapter for a function on arrays that computes all layers and directions.
 
     It is called as `compute(config, x, h_0, weights)` and returns `output` and `h_n`, all with the
-    documented shapes. `h_0` is None if no state is given, and `weights` has the documented names;
-    for an LSTM, states are pairs. `config` has the constructor's arguments. `fixed` has those that
-    cannot be chosen, and `lacks` what the function does not do, each with the reason. It is given
-    the memory of tensors, so that writing into its arguments is noticed. Raises AdapterError.
+    documented shapes. `h_0` is None if no state is given; for an LSTM, states are pairs. `config`
+    has the constructor's arguments. A function with a parameter `lengths` is given the lengths of
+    the sequences of a packed input, which is padded, or None.
+
+    `weights` says what the function is given, by name or template, as for `module`; without it,
+    these are the documented parameters. `arrays` is the library of the arrays: numpy, jax or torch.
+    Gradients flow through functions of JAX and of torch. For functions of NumPy, `gradients(config,
+    x, h_0, weights, grad_output, grad_h_n)` returns those of x and h_0, and a dictionary of those
+    of the weights. `dtypes` lists the dtypes in which it computes; without it, all. `fixed` has the
+    documented arguments that cannot be chosen, and `lacks` what the function does not do, each with
+    the reason. `states` is the form of a state, such as `{}[0]`. Functions of NumPy are given the
+    memory of tensors, so that writing into arguments is noticed. Raises AdapterError.
     """
     check_choice("kind", kind, LAYER_KINDS)
-    states = ", ".join(LAYER_KINDS[kind].states)
+    data, library = LAYER_KINDS[kind], Arrays.parse(arrays)
+    roles = (*ROLES, PROJECTION) if data.has_projection else ROLES
+    own = dict(weights or {f"{role}_l{{layer}}{{suffix}}": role for role in roles})
+    parsed = {name: parse_expression(text, data) for name, text in own.items()}
+    form = ", ".join(states.format(letter) for letter in data.states)
+    known = {**_list_lacks(compute, library, gradients is not None), **_list_dtypes(dtypes)}
     adapter = module(
-        build=lambda config: ArrayLayer(compute, config),
+        build=lambda config: ArrayLayer(compute, gradients, library, config, parsed),
         kind=kind,
-        weights={f"{role}_l{{layer}}{{suffix}}": role for role in ROLES},
+        weights=own,
         fixed=fixed,
-        call=f"x, {states}",
-        returns=f"output, {states}",
-        lacks={**LACKS, **(lacks or {})},
+        call=f"x, {form}",
+        returns=f"output, {form}",
+        lacks={**known, **(lacks or {})},
     )
     return replace(adapter, label=name_target(compute))
 
 
-def _to_array(tensor: torch.Tensor) -> Any:
-    return tensor.detach().numpy()
+def layer(
+    compute: Compute,
+    *,
+    kind: str = UNGATED.name,
+    fixed: Mapping[str, Any] | None = None,
+    lacks: Mapping[str, str] | None = None,
+    **options: Any,
+) -> Adapter:
+    """Return an adapter for a function on arrays that computes one layer in one direction.
+
+    It is called as `function` says, with states that have no axis of layers (N, H), and returns
+    such. What lies above is not judged: more layers, other directions, input without a batch, and
+    the argument `batch_first` unless it is in `fixed`. Raises AdapterError.
+    """
+    check_choice("kind", kind, KINDS)
+    above = {name: reason for name, reason in ABOVE.items() if name not in (fixed or {})}
+    if KINDS[kind].has_projection:
+        above["proj_size"] = "it has no projection"
+    lacking = {**above, **(lacks or {})}
+    return function(compute, kind=kind, fixed=fixed, lacks=lacking, states="{}[0]", **options)
+
+
+def _list_dtypes(dtypes: Sequence[str]) -> dict[str, str]:
+    """Return the dtypes that are not listed, if some are, each with the reason."""
+    for name in dtypes:
+        if name not in DTYPES:
+            near = suggest_similar(name, DTYPES)
+            raise AdapterError(f"dtypes: {name!r}: choose {', '.join(DTYPES)}.{near}")
+    reason = f"it computes in {' and '.join(dtypes)}"
+    return {name: reason for name in DTYPES if dtypes and name not in dtypes}
+
+
+def _list_lacks(compute: Compute, arrays: Arrays, has_gradients: bool) -> dict[str, str]:
+    """Return what a function lacks because of its arrays and its arguments."""
+    found = dict(LACKS[arrays])
+    if arrays is Arrays.NUMPY:
+        found["second-order"] = "it computes with NumPy arrays"
+        if not has_gradients:
+            found["gradients"] = "it computes with NumPy arrays"
+    if not takes_lengths(compute):
+        found["packed"] = "it takes arrays"
+    return found
+
+
+def takes_lengths(compute: Compute) -> bool:
+    """Return whether a function takes the lengths of sequences."""
+    return LENGTHS in inspect.signature(compute).parameters
+
+
+def _pack_like(
+    packed: PackedSequence, output: torch.Tensor, lengths: torch.Tensor, batch_first: bool
+) -> PackedSequence:
+    """Return a padded output packed in the order of a packed input."""
+    if packed.sorted_indices is not None:
+        output = output.index_select(0 if batch_first else 1, packed.sorted_indices)
+        lengths = lengths[packed.sorted_indices]
+    data = pack_padded_sequence(output, lengths, batch_first=batch_first).data
+    return PackedSequence(data, packed.batch_sizes, packed.sorted_indices, packed.unsorted_indices)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from rnnspec.adapters.adapter import Adapter, list_uncovered, module
+from rnnspec.adapters.adapter import SIZES, Adapter, list_uncovered, module
 from rnnspec.adapters.expressions import Expression, parse_expression
 from rnnspec.adapters.layer import AdaptedLayer
 from rnnspec.contract.config import Config
@@ -128,8 +128,10 @@ def _examine(adapter: Adapter) -> Iterator[Remark]:
 
 
 def _describe_arguments(adapter: Adapter) -> str:
-    named = [f"{name} as {own}" for name, own in adapter.arguments.items() if name != own]
-    same = [name for name, own in adapter.arguments.items() if name == own]
+    lacking = {*map(str, adapter.unsupported), *adapter.fixed, *SIZES}
+    offered = {name: own for name, own in adapter.arguments.items() if name not in lacking}
+    named = [f"{name} as {own}" for name, own in offered.items() if name != own]
+    same = [name for name, own in offered.items() if name == own]
     fixed = [f"{name} always {value!r}" for name, value in adapter.fixed.items()]
     return ", ".join(["both sizes", *same, *named, *fixed])
 
@@ -259,7 +261,11 @@ def format_smoke(smoke: Smoke) -> str:
     head = f"{smoke.label}   a layer like {smoke.kind.page}   ({smoke.duration_s:.1f} s)"
     lines = [f"  {each.tone!s:<7} {each.subject:<13} {each.text}" for each in smoke.remarks]
     if smoke.is_right:
-        last = f"ready: rnnspec check {smoke.label} judges values and gradients."
+        is_lacking = any(
+            each.tone is Tone.LACKS and each.subject == "gradients" for each in smoke.remarks
+        )
+        parts = "values" if is_lacking else "values and gradients"
+        last = f"ready: rnnspec check {smoke.label} judges {parts}."
     else:
         count = sum(each.tone is Tone.WRONG for each in smoke.remarks)
         what = "thing is" if count == 1 else "things are"

@@ -14,6 +14,7 @@ from rnnspec import adapt
 from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import RNN
 from rnnspec.contract.parts import Part
+from rnnspec.errors import AdapterError
 from rnnspec.inference.smoke import Tone, smoke_target
 from rnnspec.report.data import RunVerdict
 from rnnspec.subjects.target import resolve_target
@@ -86,3 +87,136 @@ def test_lstm_has_pairs_of_states(is_given: bool) -> None:
     (output, (h_n, c_n)), (expected, (h, c)) = layer(x, hx), reference(x, hx)
     for got, wanted in ((output, expected), (h_n, h), (c_n, c)):
         torch.testing.assert_close(got, wanted)
+
+
+def step_elman(config: Config, x: Any, h: Any, weights: Any, lengths: Any) -> tuple[Any, Any]:
+    """Compute one layer; the state is (N, H), and sequences end where `lengths` says."""
+    h = np.zeros((x.shape[1], config.hidden_size), x.dtype) if h is None else h
+    ends = np.full(x.shape[1], len(x)) if lengths is None else lengths
+    out = []
+    for t, step in enumerate(x):
+        after = np.tanh(step @ weights["kernel"] + h @ weights["own"] + weights["bias"])
+        h = np.where((t < ends)[:, None], after, h)
+        out.append(h)
+    return np.stack(out), h
+
+
+def pull_back_elman(
+    config: Config, x: Any, h_0: Any, weights: Any, of_output: Any, of_h: Any
+) -> tuple[Any, Any, dict[str, Any]]:
+    out, _ = step_elman(config, x, h_0, weights, None)
+    before = [np.zeros_like(of_h) if h_0 is None else h_0, *out[:-1]]
+    of_x, of_weights = np.empty_like(x), {name: np.zeros_like(w) for name, w in weights.items()}
+    for t in reversed(range(len(x))):
+        of_sum = (of_h + of_output[t]) * (1 - out[t] ** 2)
+        of_weights["kernel"] += x[t].T @ of_sum
+        of_weights["own"] += before[t].T @ of_sum
+        of_weights["bias"] += of_sum.sum(0)
+        of_x[t], of_h = of_sum @ weights["kernel"].T, of_sum @ weights["own"].T
+    return of_x, of_h, of_weights
+
+
+def forget_the_bias(*given: Any) -> tuple[Any, Any, dict[str, Any]]:
+    of_x, of_h, of_weights = pull_back_elman(*given)
+    return of_x, of_h, {**of_weights, "bias": 0 * of_weights["bias"]}
+
+
+NAMED = {"kernel": "weight_ih.T", "own": "weight_hh.T", "bias": "bias_ih + bias_hh"}
+NARROW = {"bias": "always with biases", "nonlinearity": "always tanh"}
+
+
+def drop_lengths(config: Config, x: Any, h: Any, weights: Any) -> tuple[Any, Any]:
+    return step_elman(config, x, h, weights, None)
+
+
+def test_layer_is_given_what_its_weights_say_and_the_lengths_of_sequences() -> None:
+    adapter = adapt.layer(step_elman, weights=NAMED, lacks=NARROW)
+    report = rnnspec.check(adapter, profile="quick", rules=("packed.*", "recurrence.*", "states.*"))
+    assert report.verdict is RunVerdict.CONFORMS, report.violations
+    assert report.result("packed.sequences").cases > 0
+    reasons = {feature.text: why for feature, why in report.unsupported.items()}
+    assert reasons["num_layers"] == "it computes one layer in one direction"
+
+
+def test_ignored_lengths_are_told() -> None:
+    def run(config: Config, x: Any, h: Any, weights: Any, lengths: Any) -> tuple[Any, Any]:
+        return step_elman(config, x, h, weights, None)
+
+    adapter = adapt.layer(run, weights=NAMED, lacks=NARROW)
+    report = rnnspec.check(adapter, profile="quick", rules="packed.h-n")
+    assert [each.rule for each in report.violations] == ["packed.h-n"]
+
+
+@pytest.mark.parametrize(
+    ("gradients", "violated"), [(pull_back_elman, []), (forget_the_bias, ["gradients.biases"])]
+)
+def test_gradients_that_are_handed_over_are_judged(gradients: Any, violated: list[str]) -> None:
+    adapter = adapt.layer(drop_lengths, weights=NAMED, lacks=NARROW, gradients=gradients)
+    rules = ("gradients.input", "gradients.h-0", "gradients.weights", "gradients.biases")
+    report = rnnspec.check(adapter, profile="quick", rules=rules)
+    assert [each.rule for each in report.violations] == violated
+    assert report.parts[Part.GRADIENTS].rules == 4
+
+
+def test_functions_of_tensors_are_differentiated_by_torch() -> None:
+    def run(config: Config, x: Any, h: Any, weights: Any) -> tuple[Any, Any]:
+        h = x.new_zeros(x.shape[1], config.hidden_size) if h is None else h
+        out = []
+        for step in x:
+            h = torch.tanh(step @ weights["kernel"] + h @ weights["own"] + weights["bias"])
+            out.append(h)
+        return torch.stack(out), h
+
+    adapter = adapt.layer(run, weights=NAMED, lacks=NARROW, arrays="torch")
+    rules = ("gradients.*", "recurrence.output")
+    report = rnnspec.check(adapter, profile="quick", rules=rules, without=("float16", "bfloat16"))
+    assert report.verdict is RunVerdict.CONFORMS, report.violations
+    assert report.result("gradients.second-order").cases > 0
+
+
+def test_functions_of_jax_are_differentiated_by_jax() -> None:
+    jax = pytest.importorskip("jax")
+    jax.config.update("jax_enable_x64", True)
+
+    def run(config: Config, x: Any, h: Any, weights: Any) -> tuple[Any, Any]:
+        def step(h: Any, x: Any) -> tuple[Any, Any]:
+            h = jax.numpy.tanh(x @ weights["kernel"] + h @ weights["own"] + weights["bias"])
+            return h, h
+
+        zeros = jax.numpy.zeros((x.shape[1], config.hidden_size), x.dtype)
+        h, out = jax.lax.scan(step, zeros if h is None else h, x)
+        return out, h
+
+    adapter = adapt.layer(run, weights=NAMED, lacks=NARROW, arrays="jax")
+    layer, x = adapter(3, 4), torch.rand(5, 2, 3, dtype=torch.float64, requires_grad=True)
+    layer = layer.double()
+    assert torch.autograd.gradcheck(layer, (x,))
+    assert torch.autograd.gradgradcheck(layer, (x,))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"arrays": "jaks"}, "arrays='jaks': choose torch, numpy, jax. Did you mean 'jax'?"),
+        ({"dtypes": ["float23"]}, "dtypes: 'float23': choose .* Did you mean 'float32'"),
+        ({"kind": "gru", "weights": {"z": "weight_ih[updat]"}}, "Did you mean 'update'"),
+    ],
+)
+def test_wrong_declarations_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(AdapterError, match=message):
+        adapt.layer(drop_lengths, **changes)
+
+
+def test_wrong_weights_of_a_function_are_told() -> None:
+    wrong = {**NAMED, "own": "weight_hh"}
+    adapter = adapt.layer(drop_lengths, weights=wrong, lacks=NARROW)
+    found = smoke_target(resolve_target(adapter), RNN)
+    told = [each.text for each in found.remarks if each.tone is Tone.WRONG]
+    assert told == ["own is declared as weight_hh, but it acts as weight_hh.T"]
+
+
+def test_dtypes_that_are_not_listed_are_lacking() -> None:
+    adapter = adapt.layer(drop_lengths, weights=NAMED, dtypes=["float32"])
+    lacking = {feature.text: why for feature, why in adapter.unsupported.items()}
+    assert lacking["float64"] == "it computes in float32"
+    assert "float32" not in lacking

@@ -1,0 +1,270 @@
+"""Check the layers of other libraries through the adapters of `rnnspec.frameworks`.
+
+Each library has an extra. `--record keras` checks the layers of one group in the present
+environment and writes the results to benchmarks/recorded/frameworks/. `--write` makes the tables of
+docs/frameworks.md from all recorded results, and checks nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import json
+import os
+import platform
+import re
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import rnnspec
+from benchmarks.tables import DOCS, fill_table, format_table, make_parser, show_progress
+from rnnspec.report.data import PartVerdict, Report
+
+ROOT = Path(__file__).parents[1]
+RECORDED = Path(__file__).parent / "recorded" / "frameworks"
+PAGE = "frameworks.md"
+KINDS = ("RNN", "GRU", "LSTM")
+PARTS = ("values", "gradients")
+NUMPY = "examples/numpy_engine.py#def run_engine"
+"""A file, and how the first line begins that is of an adapter and not of the adapted class."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """The layers of one library.
+
+    title       what the library is called
+    place       where the adapters are, as targets are written
+    files       the source of the adapters, first their own
+    packages    the packages whose versions count
+    extra       the extra that installs them
+    layers      the names of the targets
+    variables   environment variables that have to be set
+    options     further options of the check
+    is_adapted  whether the layers need an adapter
+    """
+
+    title: str
+    place: str
+    files: tuple[str, ...]
+    packages: tuple[str, ...]
+    extra: str = ""
+    layers: tuple[str, ...] = KINDS
+    variables: dict[str, str] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
+    is_adapted: bool = True
+
+
+def make_group(title: str, module: str, *packages: str, **more: Any) -> Group:
+    """Return the group of a module of `rnnspec.frameworks`, whose extra has the same name."""
+    own = f"rnnspec/frameworks/{module}.py"
+    files = (own, *more.pop("shared", ()))
+    extra = more.pop("extra", module)
+    return Group(title, f"rnnspec.frameworks.{module}", files, packages, extra, **more)
+
+
+def make_mode(name: str, **options: Any) -> Group:
+    """Return the group of the layers of torch in one of its modes."""
+    layers = tuple(f"{name}{kind}" for kind in KINDS)
+    return Group(
+        f"torch, {MODES[name]}",
+        "rnnspec.frameworks.torch_modes",
+        (f"rnnspec/frameworks/torch_modes.py#def run_{name.lower()}",),
+        ("torch",),
+        layers=layers,
+        options=options,
+        is_adapted=False,
+    )
+
+
+MODES = {
+    "Compiled": "torch.compile",
+    "Exported": "torch.export, dynamic batch",
+    "Scripted": "torch.jit.script",
+    "Functional": "functional_call",
+    "Autocast": "autocast to bfloat16",
+    "Quantised": "weights quantised to float16",
+}
+SHARED = ("rnnspec/frameworks/onnx_nodes.py",)
+MODULES = {"numpy": "numpy"}
+"""The module of a package, if it has another name."""
+GROUPS = {
+    "numpy": Group("a class in NumPy", "examples/numpy_engine.py", (NUMPY,), ("numpy",)),
+    "keras-torch": make_group(
+        "Keras on torch", "keras", "keras", "torch", variables={"KERAS_BACKEND": "torch"}
+    ),
+    "keras-jax": make_group(
+        "Keras on JAX", "keras", "keras", "jax", variables={"KERAS_BACKEND": "jax"}
+    ),
+    "flax": make_group("Flax", "flax", "flax", "jax", layers=(*KINDS, "GRUWithoutBias")),
+    "equinox": make_group("Equinox", "equinox", "equinox", "jax", layers=("GRU", "LSTM")),
+    "onnxruntime": make_group("ONNX Runtime", "onnxruntime", "onnxruntime", "onnx", shared=SHARED),
+    "onnx_reference": make_group(
+        "the reference of ONNX", "onnx_reference", "onnx", shared=SHARED, extra="onnx"
+    ),
+    "functional": make_mode("Functional"),
+    "autocast": make_mode("Autocast", dtype="bfloat16"),
+    "quantised": make_mode("Quantised", dtype="float16", parts=("values",)),
+    "scripted": make_mode("Scripted", sizes="pool", parts=PARTS),
+    "exported": make_mode("Exported", sizes="pool", parts=PARTS, cases=60),
+    "compiled": make_mode("Compiled", sizes="pool", parts=PARTS, cases=12),
+}
+
+
+def count_lines(files: Sequence[str]) -> int:
+    """Return how many lines of code files have, without docstrings, imports and empty lines."""
+    return sum(len(list(_list_code(name))) for name in files)
+
+
+def _list_code(name: str) -> Iterator[str]:
+    path, _, start = name.partition("#")
+    text = (ROOT / path).read_text("utf-8")
+    text = text[text.index(start) :]
+    if start.startswith("def ") and path.startswith("rnnspec"):
+        text = text.split("\n\n\n")[0]  # the function alone
+    text = re.sub(r'^\s*""".*?"""\n', "", text, flags=re.DOTALL | re.MULTILINE)
+    for line in text.splitlines():
+        if line.strip() and not line.startswith(("import ", "from ", "#", "os.")):
+            yield line
+
+
+def record_layer(group: Group, layer: str) -> dict[str, Any]:
+    """Check one layer and return what came of it, as data."""
+    target = f"{group.place}:{layer}"
+    os.environ.update(group.variables)
+    begun = time.perf_counter()
+    report = rnnspec.check(target, isolate=True, profile="quick", **group.options)
+    return {
+        "library": group.title,
+        "layer": layer,
+        "target": target,
+        "versions": {name: importlib.metadata.version(name) for name in group.packages},
+        "torch": importlib.metadata.version("torch"),
+        "python": platform.python_version(),
+        "options": group.options,
+        "duration_s": round(time.perf_counter() - begun, 1),
+        "verdict": report.verdict.value,
+        "summary": _summarise(report),
+        "parts": {part.value: _describe_part(each) for part, each in report.parts.items()},
+        "lacks": {feature.text: reason for feature, reason in report.unsupported.items()},
+        "notes": list(report.notes),
+        "faults": [_describe_fault(report, each.rule) for each in report.faults],
+    }
+
+
+def _summarise(report: Report) -> str:
+    judged = [each for each in report.results if each.cases]
+    return f"{len(judged)} of {len(report.results)} rules"
+
+
+def _describe_part(part: PartVerdict) -> str:
+    if part.faults:
+        return f"{part.faults} {'fault' if part.faults == 1 else 'faults'}"
+    if not part.rules:
+        return "not judged"
+    if part.unreached:
+        return f"holds; {part.unreached} of {part.rules} rules reached too rarely"
+    return "conforms"
+
+
+def _describe_fault(report: Report, rule: str) -> dict[str, Any]:
+    result = report.result(rule)
+    fault = next(each for each in report.faults if each.rule == rule)
+    example = result.counterexample
+    return {
+        "rule": rule,
+        "level": result.level.value,
+        "message": result.message,
+        "cause": fault.likely_cause,
+        "situation": fault.situation,
+        "smallest": "" if example is None else example.text,
+    }
+
+
+def read_recorded() -> list[dict[str, Any]]:
+    """Return what was recorded, in the order of the groups."""
+    found = []
+    for name, group in GROUPS.items():
+        for layer in group.layers:
+            path = RECORDED / f"{name}-{layer}.json"
+            if path.exists():
+                found.append({**json.loads(path.read_text("utf-8")), "group": name})
+    return found
+
+
+def format_results(recorded: Sequence[dict[str, Any]]) -> str:
+    """Return the table of layers with the verdicts by part."""
+    head = ("library", "layers", "lines", "values", "gradients", "module", "rules judged", "time")
+    rows = [
+        (
+            f"{each['library']} {_format_versions(each['versions'])}",
+            each["layer"],
+            count_lines(GROUPS[each["group"]].files),
+            *(each["parts"].get(part, "") for part in ("values", "gradients", "module")),
+            each["summary"],
+            f"{each['duration_s']:.0f} s",
+        )
+        for each in recorded
+    ]
+    return format_table(head, rows)
+
+
+def _format_versions(versions: dict[str, str]) -> str:
+    return ", ".join(dict.fromkeys(versions.values()))
+
+
+def format_faults(recorded: Sequence[dict[str, Any]]) -> str:
+    """Return the table of what was found."""
+    rows = [
+        (each["library"], each["layer"], f"`{fault['rule']}`", _shorten(fault))
+        for each in recorded
+        for fault in each["faults"]
+    ]
+    return format_table(("library", "layer", "rule", "what the check says"), rows)
+
+
+def _shorten(fault: dict[str, Any]) -> str:
+    text = " ".join(
+        filter(None, [fault["message"], fault["situation"] and f"({fault['situation']})"])
+    )
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def fill(page: str) -> str:
+    """Return the page with the tables of all recorded results."""
+    recorded = read_recorded()
+    for marker, text in (
+        ("frameworks.results", format_results(recorded)),
+        ("frameworks.faults", format_faults(recorded)),
+    ):
+        page = fill_table(page, marker, text)
+    return page
+
+
+def main() -> int:
+    """Record the groups that are named, and write the page."""
+    parser = make_parser(__doc__)
+    parser.add_argument("--record", nargs="*", choices=GROUPS, default=[], help="groups to check")
+    parser.add_argument("--layer", nargs="*", help="only these layers of them")
+    parser.add_argument("--write", action="store_true", help=f"write the tables of docs/{PAGE}")
+    options: argparse.Namespace = parser.parse_args()
+    RECORDED.mkdir(parents=True, exist_ok=True)
+    for name in options.record:
+        for layer in options.layer or GROUPS[name].layers:
+            show_progress(f"{name}: {layer}")
+            found = record_layer(GROUPS[name], layer)
+            text = json.dumps(found, indent=2, ensure_ascii=False) + "\n"
+            (RECORDED / f"{name}-{layer}.json").write_text(text, encoding="utf-8")
+            print(f"{name} {layer}: {found['verdict']} in {found['duration_s']} s")
+    if options.write:
+        path = DOCS / PAGE
+        path.write_text(fill(path.read_text("utf-8")), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

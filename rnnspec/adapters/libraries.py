@@ -1,0 +1,140 @@
+"""Libraries of arrays: how tensors become their arrays, and how gradients go through them."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Any
+
+import numpy as np
+import torch
+from torch.autograd.function import FunctionCtx
+from torch.utils.dlpack import from_dlpack
+
+from rnnspec.errors import AdapterError, suggest_similar
+
+Function = Callable[..., tuple[Any, ...]]
+"""A function of arrays that returns a tuple of arrays."""
+
+
+class Arrays(Enum):
+    """The library whose arrays a function takes and returns."""
+
+    TORCH = "torch"
+    NUMPY = "numpy"
+    JAX = "jax"
+
+    @classmethod
+    def parse(cls, text: str) -> Arrays:
+        """Return the library called `text`. Raises AdapterError, with a suggestion."""
+        known = {member.value: member for member in cls}
+        if text not in known:
+            near = suggest_similar(text, known)
+            raise AdapterError(f"arrays={text!r}: choose {', '.join(known)}.{near}")
+        return known[text]
+
+    def from_tensor(self, tensor: torch.Tensor) -> Any:
+        """Return a tensor as an array; an array of NumPy shares the memory of the tensor."""
+        if self is Arrays.TORCH:
+            return tensor
+        if self is Arrays.NUMPY:
+            return tensor.detach().numpy()
+        import jax
+
+        if tensor.dtype is torch.float64 and not jax.config.jax_enable_x64:
+            raise NotImplementedError("JAX has no float64 unless jax_enable_x64 is set")
+        copied = tensor.detach().clone(memory_format=torch.contiguous_format)
+        if not copied.numel():  # which DLPack does not hand over reliably
+            return jax.numpy.zeros(tuple(copied.shape), str(copied.dtype).removeprefix("torch."))
+        return jax.numpy.from_dlpack(copied)
+
+    def from_lengths(self, lengths: torch.Tensor) -> Any:
+        """Return the lengths of sequences as an array; those of JAX are traced as they come."""
+        return lengths if self is Arrays.TORCH else lengths.numpy()
+
+    def to_tensor(self, array: Any, like: torch.Tensor) -> torch.Tensor:
+        """Return an array as a new tensor with the dtype and the device of another tensor."""
+        if isinstance(array, torch.Tensor):
+            return array
+        if self is Arrays.JAX and array.size:
+            return from_dlpack(array).clone().to(like)
+        return torch.tensor(np.asarray(array)).to(like)
+
+
+@dataclass(frozen=True)
+class Differentiated:
+    """A function of arrays that torch can differentiate.
+
+    function    takes `extra` and arrays, and returns arrays
+    arrays      their library
+    extra       the first argument, which has no gradient
+    pull_back   takes `extra`, the arguments and the gradients of the results, and returns the
+                gradients of the arguments; for JAX it is found by `jax.vjp`
+    """
+
+    function: Function
+    arrays: Arrays
+    extra: Any = None
+    pull_back: Function | None = None
+
+    def __call__(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Return the results for tensors, with a graph if one of them needs it."""
+        if self.arrays is Arrays.TORCH:
+            return tuple(self.function(self.extra, *tensors))
+        found: tuple[torch.Tensor, ...] = _Bridge.apply(self, *tensors)  # type: ignore[no-untyped-call]
+        return found
+
+    def compute(self, tensors: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
+        """Return the results for tensors, without a graph."""
+        results = self.function(self.extra, *map(self.arrays.from_tensor, tensors))
+        return tuple(self.arrays.to_tensor(each, tensors[0]) for each in results)
+
+    def differentiate(self, count: int) -> Differentiated:
+        """Return the function that makes gradients of `count` arguments.
+
+        It takes the arguments and the gradients of the results. Raises NotImplementedError.
+        """
+        if self.arrays is Arrays.JAX:
+            return replace(self, function=_make_pull_back(self.function, count))
+        if self.pull_back is None:
+            raise NotImplementedError("the adapter has no gradients")
+        return replace(self, function=self.pull_back, pull_back=None)
+
+
+@functools.lru_cache(maxsize=4096)
+def compile_function(function: Function) -> Function:
+    """Return a function that JAX compiles once for each shape."""
+    import jax
+
+    compiled: Function = jax.jit(function)
+    return compiled
+
+
+@functools.lru_cache(maxsize=4096)
+def _make_pull_back(function: Function, count: int) -> Function:
+    def pull_back(extra: Any, *given: Any) -> tuple[Any, ...]:
+        import jax
+
+        _, back = jax.vjp(functools.partial(function, extra), *given[:count])
+        return tuple(back(tuple(given[count:])))
+
+    return compile_function(pull_back)
+
+
+class _Bridge(torch.autograd.Function):
+    """A step of torch's graph that is computed with other arrays; its backward is one too."""
+
+    @staticmethod
+    def forward(
+        ctx: FunctionCtx, call: Differentiated, *tensors: torch.Tensor
+    ) -> tuple[torch.Tensor, ...]:
+        ctx.call = call  # type: ignore[attr-defined]
+        ctx.save_for_backward(*tensors)
+        return call.compute(tensors)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[Any, ...]:
+        given = ctx.saved_tensors
+        return None, *ctx.call.differentiate(len(given))(*given, *gradients)

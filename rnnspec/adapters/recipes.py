@@ -1,0 +1,72 @@
+"""The parameters of an implementation by their names, each with the expression that makes it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+
+from rnnspec.adapters.expressions import NAME, Expression
+from rnnspec.contract.config import Config
+from rnnspec.contract.shapes import parameter_shapes
+from rnnspec.errors import AdapterError, suggest_similar
+
+Recipe = tuple[Callable[[str], str], Expression]
+"""How a parameter is made: what a name in its expression stands for, and the expression."""
+PLACE = re.compile(r"\{(\w*)\}")
+PLACES = ("layer", "number", "direction", "suffix", "row")
+SUFFIXES = ("", "_reverse")
+
+
+def make_recipes(weights: Mapping[str, Expression], config: Config) -> dict[str, Recipe]:
+    """Return how each parameter of an implementation is made, for a configuration.
+
+    `weights` has the expressions by name or template.
+    """
+    found: dict[str, Recipe] = {}
+    known = parameter_shapes(config)
+    for template, expression in weights.items():
+        for layer, direction in _list_places(template, config):
+            look_up = _make_look_up(layer, direction)
+            if all(look_up(name) in known for name in expression.names):
+                name = template.format(
+                    layer=layer,
+                    number=layer + 1,
+                    direction=direction,
+                    suffix=SUFFIXES[direction],
+                    row=layer * config.num_directions + direction,
+                )
+                found[name] = (look_up, expression)
+    return found
+
+
+def _list_places(template: str, config: Config) -> Iterator[tuple[int, int]]:
+    """Yield the layers and directions of a configuration that a template names."""
+    names = set(PLACE.findall(template))
+    has_layer = bool(names & {"layer", "number", "row"})
+    has_direction = bool(names & {"direction", "suffix", "row"})
+    for layer in range(config.num_layers if has_layer else 1):
+        for direction in range(config.num_directions if has_direction else 1):
+            yield layer, direction
+
+
+def _make_look_up(layer: int, direction: int) -> Callable[[str], str]:
+    """Return the function that completes a name for a layer and a direction."""
+
+    def look_up(name: str) -> str:
+        found = NAME.fullmatch(name)
+        assert found is not None
+        if found["layer"] is not None:
+            return name
+        return f"{found['role']}_l{layer}{found['suffix'] or SUFFIXES[direction]}"
+
+    return look_up
+
+
+def check_template(name: str) -> str:
+    """Return a name or template. Raises AdapterError for a place that there is not."""
+    for place in PLACE.findall(name):
+        if place not in PLACES:
+            near = suggest_similar(place, PLACES)
+            listed = ", ".join(f"{{{each}}}" for each in PLACES)
+            raise AdapterError(f"{name!r}: there is no {{{place}}}.{near} There are {listed}.")
+    return name

@@ -1,0 +1,201 @@
+"""The layers of torch in its other modes, each with a proof that the mode was in force.
+
+A layer is one of torch.nn whose call is handed to the mode. If the mode was not in force, as with a
+compiler that runs the layer in eager mode, the call raises `NotInForce`.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.func import functional_call
+from torch.nn.utils.rnn import PackedSequence
+
+Mode = Callable[[nn.RNNBase, Any, Any], Any]
+"""What calls a layer of torch with an input and a state in a mode."""
+RUNS = [0]
+"""How often a compiled graph was run."""
+EXPORTED: dict[Any, nn.Module] = {}
+"""Exported layers: compiling one takes a second, and any batch can be passed to it."""
+
+
+class NotInForce(RuntimeError):
+    """A mode was not in force in a call."""
+
+
+def run_graph(graph: Any, inputs: Any) -> Any:
+    """Compile a graph as `aot_eager` does, and count how often it is run."""
+    from torch._dynamo import lookup_backend
+
+    compiled = lookup_backend("aot_eager")(graph, inputs)
+
+    def run(*given: Any) -> Any:
+        RUNS[0] += 1
+        return compiled(*given)
+
+    return run
+
+
+def run_compiled(layer: nn.RNNBase, input: Any, hx: Any) -> Any:
+    """Run a layer by torch.compile; in force if the graph was run, which must be the only one."""
+    import torch._dynamo.config as config
+
+    before = RUNS[0]
+    with config.patch(allow_rnn=True, recompile_limit=1 << 20):
+        found = torch.compile(layer.forward, backend=run_graph, fullgraph=True)(input, hx)
+    if RUNS[0] != before + 1:
+        raise NotInForce("torch.compile did not run the graph of the layer")
+    return found
+
+
+def run_exported(layer: nn.RNNBase, input: Any, hx: Any) -> Any:
+    """Run a layer by torch.export with a dynamic batch; it is exported with another batch size."""
+    if isinstance(input, PackedSequence) or input.dim() < 3:
+        raise NotImplementedError("it is exported for batches")
+    axis = 0 if layer.batch_first else 1
+    steps = input.shape[1 - axis]
+    settings = (layer.mode, repr(layer), layer.training, torch.is_grad_enabled())
+    key = (*settings, steps, input.dtype, hx is None)
+    if key not in EXPORTED:
+        EXPORTED[key] = _export(layer, input, hx, axis)
+    return functional_call(EXPORTED[key], dict(layer.named_parameters()), (input, hx))
+
+
+def _export(layer: nn.RNNBase, input: Any, hx: Any, axis: int) -> nn.Module:
+    """Return a layer that was exported with a batch of another size than that of the input."""
+    batch = torch.export.Dim("batch")
+    example = _repeat(input, axis)
+    states = None if hx is None else _map(lambda state: _repeat(state, 1), hx)
+    axes = ({axis: batch}, None if hx is None else _map(lambda _: {1: batch}, hx))
+    exported = torch.export.export(layer, (example, states), dynamic_shapes=axes)
+    return exported.module()
+
+
+def run_scripted(layer: nn.RNNBase, input: Any, hx: Any) -> Any:
+    """Run a layer by torch.jit.script, in a wrapper of its own."""
+    if isinstance(input, PackedSequence):
+        raise NotImplementedError("the wrapper takes tensors")
+    wrapper = PairWrapper if isinstance(layer, nn.LSTM) else Wrapper
+    scripted = torch.jit.script(wrapper(layer))
+    if not isinstance(scripted, torch.jit.ScriptModule):
+        raise NotInForce("torch.jit.script returned no script")
+    return scripted(input, hx)
+
+
+def run_functional(layer: nn.RNNBase, input: Any, hx: Any) -> Any:
+    """Run a layer by torch.func.functional_call; the parameters of its own are NaN."""
+    hollow = copy.deepcopy(layer)
+    for parameter in hollow.parameters():
+        nn.init.constant_(parameter, float("nan"))
+    given = (input,) if hx is None else (input, hx)
+    return functional_call(hollow, dict(layer.named_parameters()), given)
+
+
+def run_autocast(layer: nn.RNNBase, input: Any, hx: Any) -> Any:
+    """Run a layer in float32 under autocast to the dtype of its parameters."""
+    dtype = next(layer.parameters()).dtype
+    wide = {name: each.float() for name, each in layer.named_parameters()}
+    raised = _map_packed(lambda each: each.float(), input)
+    states = None if hx is None else _map(lambda each: each.float(), hx)
+    # The layer has parameters in float32, as in training with autocast.
+    plain = copy.deepcopy(layer).float()
+    with torch.autocast("cpu", dtype):
+        output, finals = functional_call(plain, wide, (raised, states))
+    found = output.data if isinstance(output, PackedSequence) else output
+    if found.dtype is not dtype:
+        raise NotInForce(f"under autocast to {dtype} the layer returned {found.dtype}")
+    return output, finals
+
+
+def run_quantised(layer: nn.RNNBase, input: Any, hx: Any) -> Any:
+    """Run a layer whose weights were quantised to float16 by quantize_dynamic."""
+    from torch.ao.quantization import quantize_dynamic
+
+    given = _map_packed(lambda each: each.float(), input)
+    states = None if hx is None else _map(lambda each: each.float(), hx)
+    plain = nn.Sequential(copy.deepcopy(layer).float())
+    made = quantize_dynamic(plain, {type(layer)}, torch.float16)  # type: ignore[no-untyped-call]
+    (quantised,) = made
+    if type(quantised) is type(layer):
+        raise NotInForce(f"quantize_dynamic left nn.{type(layer).__name__} as it was")
+    output, finals = quantised(given, states)
+    dtype = next(layer.parameters()).dtype
+    return _map_packed(lambda each: each.to(dtype), output), _map(lambda e: e.to(dtype), finals)
+
+
+class Wrapper(nn.Module):
+    """A module around a layer with one state."""
+
+    def __init__(self, layer: nn.RNNBase) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(
+        self, input: torch.Tensor, hx: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the output and the final state."""
+        return self.layer(input, hx)  # type: ignore[no-any-return]
+
+
+class PairWrapper(nn.Module):
+    """A module around a layer with two states."""
+
+    def __init__(self, layer: nn.RNNBase) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(
+        self, input: torch.Tensor, hx: tuple[torch.Tensor, torch.Tensor] | None
+    ) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
+        """Return the output and the final states."""
+        return self.layer(input, hx)  # type: ignore[no-any-return]
+
+
+def _map(change: Callable[[torch.Tensor], Any], states: Any) -> Any:
+    """Return a state, or each of a pair, changed."""
+    return tuple(map(change, states)) if isinstance(states, tuple | list) else change(states)
+
+
+def _map_packed(change: Callable[[torch.Tensor], torch.Tensor], input: Any) -> Any:
+    if isinstance(input, PackedSequence):
+        return input._replace(data=change(input.data))
+    return change(input)
+
+
+def _repeat(tensor: torch.Tensor, axis: int) -> torch.Tensor:
+    """Return a tensor of the same kind with a batch of another size, which is at least two."""
+    size = 3 if tensor.shape[axis] == 2 else 2
+    shape = [size if each == axis else length for each, length in enumerate(tensor.shape)]
+    return tensor.new_zeros(shape)
+
+
+def make_layer(base: type[nn.RNNBase], mode: Mode) -> type[nn.RNNBase]:
+    """Return a layer of torch that is called in a mode."""
+
+    def forward(self: nn.RNNBase, input: Any, hx: Any = None) -> Any:
+        plain = copy.copy(self)
+        plain.__class__ = base
+        return mode(plain, input, hx)
+
+    name = mode.__name__.removeprefix("run_").capitalize() + base.__name__
+    made = type(
+        name, (base,), {"forward": forward, "__module__": __name__, "__doc__": mode.__doc__}
+    )
+    return made
+
+
+def make_layers(mode: Mode) -> list[type[nn.RNNBase]]:
+    """Return the layers of torch that are called in a mode."""
+    return [make_layer(base, mode) for base in (nn.RNN, nn.GRU, nn.LSTM)]
+
+
+CompiledRNN, CompiledGRU, CompiledLSTM = make_layers(run_compiled)
+ExportedRNN, ExportedGRU, ExportedLSTM = make_layers(run_exported)
+ScriptedRNN, ScriptedGRU, ScriptedLSTM = make_layers(run_scripted)
+FunctionalRNN, FunctionalGRU, FunctionalLSTM = make_layers(run_functional)
+AutocastRNN, AutocastGRU, AutocastLSTM = make_layers(run_autocast)
+QuantisedRNN, QuantisedGRU, QuantisedLSTM = make_layers(run_quantised)
