@@ -89,6 +89,8 @@ MODES = {
     "Autocast": "autocast to bfloat16",
     "Quantised": "weights quantised to float16",
 }
+COMPILES = {"sizes": "pool", "cases": 80}
+"""Options for what compiles for every new shape."""
 SHARED = ("rnnspec/frameworks/onnx_nodes.py",)
 MODULES = {"numpy": "numpy"}
 """The module of a package, if it has another name."""
@@ -98,10 +100,16 @@ GROUPS = {
         "Keras on torch", "keras", "keras", "torch", variables={"KERAS_BACKEND": "torch"}
     ),
     "keras-jax": make_group(
-        "Keras on JAX", "keras", "keras", "jax", variables={"KERAS_BACKEND": "jax"}
+        *("Keras on JAX", "keras", "keras", "jax"),
+        variables={"KERAS_BACKEND": "jax"},
+        options=COMPILES,
     ),
-    "flax": make_group("Flax", "flax", "flax", "jax", layers=(*KINDS, "GRUWithoutBias")),
-    "equinox": make_group("Equinox", "equinox", "equinox", "jax", layers=("GRU", "LSTM")),
+    "flax": make_group(
+        *("Flax", "flax", "flax", "jax"), layers=(*KINDS, "GRUWithoutBias"), options=COMPILES
+    ),
+    "equinox": make_group(
+        *("Equinox", "equinox", "equinox", "jax"), layers=("GRU", "LSTM"), options=COMPILES
+    ),
     "onnxruntime": make_group("ONNX Runtime", "onnxruntime", "onnxruntime", "onnx", shared=SHARED),
     "onnx_reference": make_group(
         "the reference of ONNX", "onnx_reference", "onnx", shared=SHARED, extra="onnx"

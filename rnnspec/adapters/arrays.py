@@ -199,9 +199,9 @@ def layer(
     such. What lies above is not judged: more layers, other directions, input without a batch, and
     the argument `batch_first` unless it is in `fixed`. Raises AdapterError.
     """
-    check_choice("kind", kind, KINDS)
+    check_choice("kind", kind, LAYER_KINDS)
     above = {name: reason for name, reason in ABOVE.items() if name not in (fixed or {})}
-    if KINDS[kind].has_projection:
+    if LAYER_KINDS[kind].has_projection:
         above["proj_size"] = "it has no projection"
     lacking = {**above, **(lacks or {})}
     return function(compute, kind=kind, fixed=fixed, lacks=lacking, states="{}[0]", **options)

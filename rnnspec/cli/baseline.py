@@ -7,8 +7,9 @@ from typing import Any
 
 import click
 
-from rnnspec.cli.options import add_options, collect_options
-from rnnspec.cli.parts import check_writable, import_module, print_text, show_progress
+from rnnspec.cli.options import add_isolation, add_options, collect_options
+from rnnspec.cli.parts import check_writable, print_text
+from rnnspec.cli.tasks import Isolation, list_baseline, use_target
 from rnnspec.options import CheckOptions
 
 EPILOG = """\b
@@ -29,30 +30,42 @@ IMPORT = "Import a module first, e.g. to register a device. Repeatable."
 @click.argument("target")
 @add_options(CheckOptions)
 @click.option("--import", "imports", multiple=True, metavar="MODULE", help=IMPORT)
+@add_isolation
 @click.option("--write", "path", default="rnnspec.toml", show_default=True, help=WRITE)
-def baseline(target: str, imports: tuple[str, ...], path: str, **given: Any) -> int:
+def baseline(
+    target: str,
+    imports: tuple[str, ...],
+    path: str,
+    timeout: float,
+    memory: int | None,
+    no_isolate: bool,
+    **given: Any,
+) -> int:
     """Declare what fails today of TARGET, so that a check conforms until something changes.
 
     Each fault becomes an entry of `rnnspec.toml` with its region, the rules that fail because of
     it, and its smallest case. Say in each entry why: `kind` is bug, difference or unsupported.
     """
-    from rnnspec.api.baseline import write_baseline
-
     if path != "-":
         check_writable(path, "write")
     options = collect_options(CheckOptions, given)
-    with show_progress() as watch:
-        for module in imports:
-            import_module(module)
-        found = write_baseline(target, options, watch=watch)
-    text = "\n".join(found.entries)
-    if path != "-" and found.entries:
+    entries, is_whole = use_target(
+        list_baseline,
+        target,
+        options,
+        isolation=Isolation(timeout, memory, no_isolate),
+        device=options.device,
+        imports=imports,
+        shows_progress=True,
+    )
+    text = "\n".join(entries)
+    if path != "-" and entries:
         place = Path(path)
         before = place.read_text(encoding="utf-8") if place.exists() else ""
         gap = "\n" if before else ""
         place.write_text(before + gap + text, encoding="utf-8")
-    count = f"{len(found.entries)} {'entry' if len(found.entries) == 1 else 'entries'}"
-    where = "" if path == "-" or not found.entries else f" added to {path}"
-    whole = "" if found.is_whole else "; something fails outside of them"
+    count = f"{len(entries)} {'entry' if len(entries) == 1 else 'entries'}"
+    where = "" if path == "-" or not entries else f" added to {path}"
+    whole = "" if is_whole else "; something fails outside of them"
     print_text("\n".join([*([text] if text else []), f"{target}: {count}{where}{whole}."]))
-    return 0 if found.is_whole else 1
+    return 0 if is_whole else 1

@@ -8,9 +8,8 @@ import click
 
 from rnnspec.cli.options import (
     add_files,
-    add_memory,
+    add_isolation,
     add_options,
-    add_timeout,
     collect_options,
     take_files,
 )
@@ -55,7 +54,6 @@ IMPORT = "Import a module first, e.g. to register a device. Repeatable."
 JOBS = (
     f"Number of worker processes.  [default: processors, at most {MAX_JOBS}; variable RNNSPEC_JOBS]"
 )
-NO_ISOLATE = "Run the target in this process, e.g. in a debugger; it may then end the check."
 STREAM = "Write each result to PATH as soon as there is one, so that the run can be resumed."
 RESUME = "Go on with the run whose results are in PATH, and add to them."
 MAX_TIME = "End after so long with what was found, e.g. 60s or 5m."
@@ -71,9 +69,7 @@ DASK = (
 @add_options(CheckOptions)
 @click.option("--import", "imports", multiple=True, metavar="MODULE", help=IMPORT)
 @click.option("--jobs", type=int, metavar="N", envvar="RNNSPEC_JOBS", help=JOBS)
-@add_timeout
-@add_memory
-@click.option("--no-isolate", is_flag=True, help=NO_ISOLATE)
+@add_isolation
 @click.option("--stream", metavar="PATH", help=STREAM)
 @click.option("--resume", metavar="PATH", help=RESUME)
 @click.option("--max-time", metavar="TIME", help=MAX_TIME)

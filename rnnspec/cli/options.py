@@ -15,6 +15,7 @@ from rnnspec.options import CheckOptions, ModelOptions, RunOptions, is_mapping
 
 F = TypeVar("F", bound=Callable[..., Any])
 TIMEOUT = "Seconds that one call of the target may take."
+NO_ISOLATE = "Run the target in this process, e.g. in a debugger; it may then end the command."
 MEMORY = "MiB that each worker process may allocate.  [default: a share of the memory]"
 JSON = "Write the report as JSON; - writes it to standard output instead of text."
 
@@ -27,6 +28,7 @@ add_timeout = click.option(
     help=TIMEOUT,
 )
 add_memory = click.option("--memory", type=click.IntRange(min=1), metavar="MIB", help=MEMORY)
+add_no_isolate = click.option("--no-isolate", is_flag=True, help=NO_ISOLATE)
 add_json = click.option("--json", "json_path", metavar="PATH", help=JSON)
 FILES = {
     "junit": "Write the results as JUnit XML.",
@@ -35,6 +37,11 @@ FILES = {
     "record": "Write the verdict on each rule as short JSON, e.g. to compare releases of torch.",
 }
 """The other forms in which a report can be written, by the name of the option."""
+
+
+def add_isolation(command: F) -> F:
+    """Add the options of commands that use the target in a process of its own."""
+    return add_timeout(add_memory(add_no_isolate(command)))
 
 
 def add_files(command: F) -> F:

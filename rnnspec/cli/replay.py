@@ -10,8 +10,9 @@ from typing import Any
 
 import click
 
-from rnnspec.cli.options import add_options, collect_options
+from rnnspec.cli.options import add_isolation, add_options, collect_options
 from rnnspec.cli.parts import print_text
+from rnnspec.cli.tasks import Isolation, judge_again, use_target
 from rnnspec.errors import SelectionError
 from rnnspec.options import CheckOptions
 from rnnspec.text import make_printable
@@ -34,7 +35,7 @@ Examples:
   rnnspec export-tests report.json tests/conformance && pytest tests/conformance
 """
 TARGET = "Run it with another target than that of the report."
-PDB = "Stop in the debugger where the rule fails."
+PDB = "Stop in the debugger where the rule fails; the target then runs in this process."
 
 
 @click.command(epilog=REPLAY_EPILOG)
@@ -42,29 +43,41 @@ PDB = "Stop in the debugger where the rule fails."
 @click.argument("id")
 @click.option("--target", metavar="TARGET", help=TARGET)
 @add_options(CheckOptions)
+@add_isolation
 @click.option("--pdb", "is_debugged", is_flag=True, help=PDB)
-def replay(report: str, id: str, target: str | None, is_debugged: bool, **given: Any) -> int:
-    """Run the finding ID of REPORT again, in this process.
+def replay(
+    report: str,
+    id: str,
+    target: str | None,
+    timeout: float,
+    memory: int | None,
+    no_isolate: bool,
+    is_debugged: bool,
+    **given: Any,
+) -> int:
+    """Run the finding ID of REPORT again.
 
     REPORT was written by 'rnnspec check --json'. ID is the rule that names the finding; it judges
     the smallest case of the report again. Options that were given to the check, such as --arg and
     --adapt, have to be given again.
     """
-    from rnnspec.api.replay import find_finding, replay_finding
+    from rnnspec.api.replay import find_finding
 
     data = read_report(report)
     finding = find_finding(data, id)
     options = collect_options(CheckOptions, {**given, "rules": (id,)})
     chosen = target or data["subject"]
     debug = _debug_rule if is_debugged else None
-    found = replay_finding(chosen, finding, options, debug=debug)
-    verdict = "fails" if found.message else "holds"
-    lines = [f"{found.rule}  {found.case}", ""]
-    lines += [f"  in the report  {found.expected}"]
-    lines += [f"  now            {found.message}"] if found.message else []
-    lines += ["" * bool(lines), f"{chosen}: {found.rule} {verdict} on this case."]
+    isolation = Isolation(timeout, memory, no_isolate or is_debugged)
+    rule, case, before, message = use_target(
+        judge_again, chosen, finding, options, debug, isolation=isolation, device=options.device
+    )
+    verdict = "fails" if message else "holds"
+    lines = [f"{rule}  {case}", "", f"  in the report  {before}"]
+    lines += [f"  now            {message}"] if message else []
+    lines += ["", f"{chosen}: {rule} {verdict} on this case."]
     print_text(make_printable("\n".join(lines), keep="\n"))
-    return 1 if found.message else 0
+    return 1 if message else 0
 
 
 def _debug_rule(suite: Any, case: Any) -> None:

@@ -128,7 +128,8 @@ class Crew:
         what = step or "preparing the check"
         if step.startswith(IMPORTING) or not is_new:
             raise TargetError(f"{self.job.target}: {what} {end.cause}")
-        note = f"before any case was judged, {what} {end.cause}"
+        when = "" if self.job.is_task else "before any case was judged, "
+        note = f"{when}{what} {end.cause}"
         self.notes += [note] if note not in self.notes else []
 
     def remove(self, member: Member) -> None:

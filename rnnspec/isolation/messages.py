@@ -32,6 +32,7 @@ class Job:
     arguments  what it is called with; the target comes first
     device     the device of the subject
     is_shared  whether other machines judge a part of the cases, which must be the same there
+    is_task    whether `prepare` is a piece of work whose result is wanted, see `isolation.tasks`
     timeout    the seconds that one step of the subject may take
     memory     the memory that a worker may allocate, in MiB, or None for no limit
     """
@@ -43,6 +44,7 @@ class Job:
     strict: bool = False
     fail_fast: bool = False
     is_shared: bool = False
+    is_task: bool = False
     timeout: float = DEFAULT_TIMEOUT
     memory: int | None = None
 
@@ -167,6 +169,21 @@ class Reported:
     """An answer: a pickled report."""
 
     report: bytes
+
+
+@dataclass(frozen=True)
+class Progressed:
+    """An answer: so much of a task is done."""
+
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Returned:
+    """An answer: the packed result of a task."""
+
+    value: bytes
 
 
 def pack(value: Any) -> bytes:

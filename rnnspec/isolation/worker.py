@@ -58,6 +58,7 @@ def serve(
 
     from rnnspec.isolation.guard import Guard
     from rnnspec.isolation.judge import Judge
+    from rnnspec.isolation.tasks import run_and_answer
     from rnnspec.subjects.steps import set_watcher
 
     guard = Guard(shared, connection, job.timeout, can_fork=job.device.startswith("cpu"))
@@ -65,6 +66,10 @@ def serve(
     set_watcher(guard)
     try:
         limit_memory(job.memory)
+        if job.is_task:
+            redirect_output(output)
+            run_and_answer(connection, job)
+            return
         judge = Judge(connection, job, guard)
         redirect_output(output)
         judge.answer_requests()

@@ -1,0 +1,113 @@
+"""What the commands do with a target in a process of its own, see `rnnspec.isolation.tasks`.
+
+The functions run in a worker, or in this process with `--no-isolate`. They return plain data.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext, redirect_stdout
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from rnnspec.cli.parts import Watcher, import_module, show_progress
+from rnnspec.isolation.limits import choose_memory
+from rnnspec.isolation.tasks import make_task, run_task
+from rnnspec.options import AUTOMATIC, CheckOptions
+from rnnspec.subjects.target import require_target, resolve_target
+from rnnspec.text import make_printable
+
+
+@dataclass(frozen=True)
+class Isolation:
+    """Where a target runs: the limits of its process, or that it runs in this one."""
+
+    timeout: float
+    memory: int | None
+    no_isolate: bool
+
+
+def use_target(
+    task: Callable[..., Any],
+    target: str,
+    *arguments: Any,
+    isolation: Isolation,
+    device: str = "cpu",
+    imports: Sequence[str] = (),
+    shows_progress: bool = False,
+) -> Any:
+    """Return what a task returns for a target and further arguments.
+
+    Says on standard error what ended workers, and with `shows_progress` how far the task is. Raises
+    CannotCheck.
+    """
+    given = (target, tuple(imports), *arguments)
+    progress = show_progress() if shows_progress else nullcontext()
+    if isolation.no_isolate:
+        with redirect_stdout(sys.stderr), progress as watch:
+            return task(watch, *given)
+    if not imports:
+        require_target(target)
+    memory = choose_memory(1) if isolation.memory is None else isolation.memory
+    job = make_task(target, task, given, device=device, timeout=isolation.timeout, memory=memory)
+    with progress as watch:
+        value, notes = run_task(job, watch)
+    for note in notes:
+        click.echo(make_printable(f"note: {note}"), err=True)
+    return value
+
+
+def find_adapter(
+    watch: Watcher | None, target: str, imports: Sequence[str], kind: str
+) -> tuple[str, str, int]:
+    """Return what was found out about a layer, the source of its adapter, and the exit status."""
+    from rnnspec.contract.kinds import KINDS
+    from rnnspec.inference.describe import format_found, write_source
+    from rnnspec.inference.infer import infer_adapter
+
+    found = infer_adapter(resolve_target(target), None if kind == AUTOMATIC else KINDS[kind])
+    return format_found(found), write_source(found), found.outcome.exit_status
+
+
+def examine_adapter(
+    watch: Watcher | None, target: str, imports: Sequence[str], kind: str
+) -> tuple[str, bool]:
+    """Return what is right and wrong with an adapter, and whether nothing is wrong."""
+    from rnnspec.contract.kinds import KINDS
+    from rnnspec.inference.smoke import format_smoke, smoke_target
+    from rnnspec.subjects.kind import guess_kind
+
+    found = resolve_target(target)
+    chosen = guess_kind(found.factory) if kind == AUTOMATIC else kind
+    result = smoke_target(found, KINDS[chosen])
+    return format_smoke(result), result.is_right
+
+
+def list_baseline(
+    watch: Watcher | None, target: str, imports: Sequence[str], options: CheckOptions
+) -> tuple[tuple[str, ...], bool]:
+    """Return the entries for what fails today, and whether nothing fails outside of them."""
+    from rnnspec.api.baseline import write_baseline
+
+    for module in imports:
+        import_module(module)
+    found = write_baseline(target, options, watch=watch)
+    return found.entries, found.is_whole
+
+
+def judge_again(
+    watch: Watcher | None,
+    target: str,
+    imports: Sequence[str],
+    finding: Mapping[str, Any],
+    options: CheckOptions,
+    debug: Callable[..., None] | None = None,
+) -> tuple[str, str, str, str]:
+    """Return the rule of a finding, its case, and what was and what is wrong with it."""
+    from rnnspec.api.replay import replay_finding
+
+    found = replay_finding(target, finding, options, debug=debug)
+    return found.rule, found.case, found.expected, found.message

@@ -1,0 +1,62 @@
+"""A task: one piece of work with the target, done in a worker, of which the result is wanted.
+
+If a step of the target ends the worker, or does not return, another worker begins anew. It tries
+this step in a forked process first, so that it fails there like any other step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from typing import Any
+
+from rnnspec.isolation.crew import Crew, WorkerError
+from rnnspec.isolation.messages import Broken, Job, Progressed, Returned, pack, unpack
+
+Watcher = Callable[[int, int], None]
+Task = Callable[..., Any]
+"""A function that takes a watcher and further arguments, and returns plain data."""
+
+
+def make_task(
+    target: str,
+    task: Task,
+    arguments: tuple[Any, ...],
+    *,
+    device: str,
+    timeout: float,
+    memory: int | None,
+) -> Job:
+    """Return the job of a task about a target. A worker imports the function by its name."""
+    return Job(target, task, arguments, device=device, is_task=True, timeout=timeout, memory=memory)
+
+
+def run_task(job: Job, watch: Watcher | None = None) -> tuple[Any, list[str]]:
+    """Return what a task returns, and notes about what ended workers.
+
+    Raises CannotCheck, such as TargetError if the target ends every worker, and WorkerError.
+    """
+    with Crew(job, 1) as crew:
+        value = _await_value(crew, watch)
+    return value, crew.list_notes()
+
+
+def _await_value(crew: Crew, watch: Watcher | None) -> Any:
+    while True:
+        crew.start()
+        for _, answer in crew.listen():
+            if isinstance(answer, Returned):
+                return unpack(answer.value)
+            if isinstance(answer, Broken):
+                raise WorkerError(answer.traceback)
+            if isinstance(answer, Progressed) and watch is not None:
+                watch(answer.done, answer.total)
+
+
+def run_and_answer(connection: Connection, job: Job) -> None:
+    """Do a task in this process, and send its progress and its result."""
+
+    def watch(done: int, total: int) -> None:
+        connection.send(Progressed(done, total))
+
+    connection.send(Returned(pack(job.prepare(watch, *job.arguments))))
