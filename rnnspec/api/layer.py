@@ -20,7 +20,7 @@ from rnnspec.cases.case import CONFIG_AXES
 from rnnspec.cases.plan import PROFILES
 from rnnspec.contract.kinds import LAYER_KINDS
 from rnnspec.declared.deviations import list_deviations
-from rnnspec.declared.files import find_file
+from rnnspec.declared.files import Project, find_project
 from rnnspec.engine.campaign import Watcher, run_campaign
 from rnnspec.engine.capabilities import build_base_case, parse_features, probe_capabilities
 from rnnspec.engine.outcome import Progress
@@ -103,9 +103,14 @@ def run_check(
         )
 
 
-def prepare_check(target: LayerTarget, options: CheckOptions) -> tuple[LayerSuite, tuple[str, ...]]:
-    """Return the suite that `check` runs, and the first notes of the report. Raises CannotCheck."""
-    suite = prepare_suite(target, options)
+def prepare_check(
+    target: LayerTarget, options: CheckOptions, project: Project | None = None
+) -> tuple[LayerSuite, tuple[str, ...]]:
+    """Return the suite that `check` runs, and the first notes of the report. Raises CannotCheck.
+
+    `project` is what the project has declared; it is looked for if it is left out.
+    """
+    suite = prepare_suite(target, options, project)
     return suite, list_changed_wording(suite.kind)
 
 
@@ -115,19 +120,21 @@ def run_undisturbed(suite: Suite[CaseT, ObservedT]) -> Progress[CaseT]:
         return run_campaign(suite)
 
 
-def prepare_suite(target: LayerTarget, options: CheckOptions) -> LayerSuite:
+def prepare_suite(
+    target: LayerTarget, options: CheckOptions, project: Project | None = None
+) -> LayerSuite:
     """Return the suite that `check` runs: the target is found and its features are tried.
 
-    If the user leaves it open where sizes come from, a slow target gets those of a pool. Raises
-    CannotCheck.
+    If the user leaves it open where sizes come from, a slow target gets those of a pool. `project`
+    is what the project has declared; it is looked for if it is left out. Raises CannotCheck.
     """
     check_kind(options.kind)
     check_choice("sizes", options.sizes, (AUTOMATIC, *(each.value for each in SizeSource)))
     chosen = select_parts(select_layer_rules(options.rules), options.parts)
     check_run_options(options)
     excluded = parse_features(options.without) | _exclude_tf32(options)
-    declared = find_file(options.known)
     found, remarks = _adapt_target(resolve_target(target), options)
+    declared = project or find_project(options.known, found.label)
     if isinstance(found.factory, Adapter):
         options = replace(options, arguments={**found.factory.fixed, **options.arguments})
     pinned = _pin_axes(options)
@@ -135,7 +142,7 @@ def prepare_suite(target: LayerTarget, options: CheckOptions) -> LayerSuite:
         subject = build_subject(found, str(options.device), options.kind, options.arguments)
         subject = replace(subject, capabilities=probe_capabilities(subject, excluded))
         pace = _measure_pace(subject, options.sizes)
-    deviations, notes = list_deviations(declared, found.label, select_layer_rules(()))
+    deviations, notes = list_deviations(declared.file, declared.target, select_layer_rules(()))
     rules = guard_rules(select_in_force(chosen, torch.__version__, subject.kind), deviations)
     remarks = (*remarks, *notes, *([subject.remark] if subject.remark else []))
     profile = PROFILES[options.profile]

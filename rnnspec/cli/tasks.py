@@ -64,11 +64,11 @@ def find_adapter(
     watch: Watcher | None, target: str, imports: Sequence[str], kind: str
 ) -> tuple[str, str, int]:
     """Return what was found out about a layer, the source of its adapter, and the exit status."""
-    from rnnspec.contract.kinds import KINDS
+    from rnnspec.contract.kinds import LAYER_KINDS
     from rnnspec.inference.describe import format_found, write_source
     from rnnspec.inference.infer import infer_adapter
 
-    found = infer_adapter(resolve_target(target), None if kind == AUTOMATIC else KINDS[kind])
+    found = infer_adapter(resolve_target(target), None if kind == AUTOMATIC else LAYER_KINDS[kind])
     return format_found(found), write_source(found), found.outcome.exit_status
 
 
@@ -76,13 +76,13 @@ def examine_adapter(
     watch: Watcher | None, target: str, imports: Sequence[str], kind: str
 ) -> tuple[str, bool]:
     """Return what is right and wrong with an adapter, and whether nothing is wrong."""
-    from rnnspec.contract.kinds import KINDS
+    from rnnspec.contract.kinds import LAYER_KINDS
     from rnnspec.inference.smoke import format_smoke, smoke_target
     from rnnspec.subjects.kind import guess_kind
 
     found = resolve_target(target)
     chosen = guess_kind(found.factory) if kind == AUTOMATIC else kind
-    result = smoke_target(found, KINDS[chosen])
+    result = smoke_target(found, LAYER_KINDS[chosen])
     return format_smoke(result), result.is_right
 
 

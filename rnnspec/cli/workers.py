@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rnnspec.cli.parts import import_module
+from rnnspec.declared.files import Project, find_project
 from rnnspec.errors import SelectionError
 from rnnspec.isolation.jobs import make_job
 from rnnspec.isolation.journal import Journal, describe_run
@@ -175,7 +176,8 @@ def _make_job(
     return make_job(
         target,
         prepare_in_worker,
-        (target, tuple(imports), options),
+        # The project is that of the command's working directory, wherever the workers are.
+        (target, tuple(imports), options, find_project(options.known, target)),
         options,
         workers=settings.jobs,
         timeout=settings.timeout,
@@ -196,11 +198,14 @@ def open_journal(run: dict[str, Any], stream: str | None, resume: str | None) ->
 
 
 def prepare_in_worker(
-    target: str, imports: Sequence[str], options: CheckOptions
+    target: str, imports: Sequence[str], options: CheckOptions, project: Project | None = None
 ) -> tuple[Any, tuple[str, ...]]:
-    """Return the suite of a check and the first notes of its report. Raises CannotCheck."""
+    """Return the suite of a check and the first notes of its report. Raises CannotCheck.
+
+    `project` is what the project has declared; it is looked for if it is left out.
+    """
     from rnnspec.api import prepare_check
 
     for module in imports:
         import_module(module)
-    return prepare_check(target, options)
+    return prepare_check(target, options, project)

@@ -97,6 +97,26 @@ class DeclaredFile:
         return start + 1
 
 
+@dataclass(frozen=True)
+class Project:
+    """What a project has declared about a target.
+
+    Processes that work elsewhere are given it: they would find another file, or none, and the file
+    that defines the target may be in another place there.
+
+    file    the file, or None if there is none
+    target  the target as the user typed it
+    """
+
+    file: DeclaredFile | None
+    target: str
+
+
+def find_project(asked: str | None, target: str) -> Project:
+    """Return what a project has declared, as `find_file` finds it. Raises SelectionError."""
+    return Project(find_file(asked), target)
+
+
 def find_file(asked: str | None, start: Path | None = None) -> DeclaredFile | None:
     """Return what a project has declared, or None if it has no file.
 

@@ -14,6 +14,7 @@ from rnnspec.cli.workers import prepare_in_worker
 from rnnspec.cluster.judging import find_file
 from rnnspec.cluster.messages import Answer, Breakdown, Lost, Order, Part, Refusal
 from rnnspec.cluster.node import AGENTS, judge_part
+from rnnspec.declared.files import find_project
 from rnnspec.errors import CannotCheck, TargetError
 from rnnspec.isolation.journal import read_versions
 from rnnspec.isolation.messages import Job, Precautions, unpack
@@ -37,7 +38,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def make_order(target: str, folder: Path | str) -> Order:
-    job = Job(target, prepare_in_worker, (target, (), OPTIONS), is_shared=True, timeout=30.0)
+    given = (target, (), OPTIONS, find_project(None, target))
+    job = Job(target, prepare_in_worker, given, is_shared=True, timeout=30.0)
     return Order(job, str(folder), find_file(target), 2)
 
 
@@ -91,6 +93,39 @@ def test_a_target_that_a_node_cannot_import_is_refused_under_its_name(folder: Pa
         "mine.py:Layer: importing 'mine.py' raised ModuleNotFoundError: "
         "No module named 'not_there_at_all'"
     )
+
+
+WRONG = """
+import torch
+
+class Layer(torch.nn.RNN):
+    def forward(self, *given):
+        output, h_n = super().forward(*given)
+        return 2 * output, h_n
+"""
+KNOWN = """
+[[known]]
+target = "mine.py:Layer"
+rule = "recurrence.output"
+kind = "bug"
+reason = "the output is doubled"
+"""
+
+
+def test_a_node_knows_what_the_project_of_the_command_declares(folder: Path) -> None:
+    (folder / "mine.py").write_text(WRONG)
+    unknown = make_order("mine.py:Layer", folder)
+    (folder / "rnnspec.toml").write_text(KNOWN)
+    known = make_order("mine.py:Layer", "/no/such/folder")
+    assert known.file is not None
+    away = replace(known, file=replace(known.file, location="/no/such/folder/mine.py"))
+    failed = {}
+    for name, order in (("unknown", unknown), ("known", known), ("away", away)):
+        answer = ask(order, 0, 4)
+        AGENTS.end(pickle.dumps(order))
+        assert isinstance(answer, Answer)
+        failed[name] = any(each.failed for each in answer.judged)
+    assert failed == {"unknown": True, "known": False, "away": False}
 
 
 def test_other_versions_are_refused(order: Order) -> None:
