@@ -640,6 +640,11 @@ def make_environment() -> dict[str, str]:
     }
 
 
+def test_a_cell_needs_no_adapter(capsys: pytest.CaptureFixture[str]) -> None:
+    assert status(["smoke", "torch.nn:RNNCell", "--no-isolate"]) == 2
+    assert "is a cell, like nn.RNNCell, and needs no adapter" in capsys.readouterr().err
+
+
 def test_a_cell_is_promised_what_its_own_rules_test(capsys: pytest.CaptureFixture[str]) -> None:
     assert status(["contract", "--kind", "rnn-cell", "rnn.recurrence.two-biases"]) == 0
     out = capsys.readouterr().out

@@ -18,7 +18,7 @@ from rnnspec.api.wording import list_changed_wording
 from rnnspec.cases.axes import AXIS, DropoutLevel, DType, Feature, Float32Precision, Projection
 from rnnspec.cases.case import CONFIG_AXES
 from rnnspec.cases.plan import PROFILES
-from rnnspec.contract.kinds import LAYER_KINDS
+from rnnspec.contract.kinds import KINDS, LAYER_KINDS
 from rnnspec.declared.deviations import list_deviations
 from rnnspec.declared.files import Project, find_project
 from rnnspec.engine.campaign import Watcher, run_campaign
@@ -37,6 +37,7 @@ from rnnspec.report.data import Report
 from rnnspec.rulekit.guard import guard_rules
 from rnnspec.rulekit.selection import select_in_force, select_parts
 from rnnspec.rules.catalogue import select_layer_rules
+from rnnspec.subjects.kind import guess_kind
 from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import Target, resolve_target
 from rnnspec.suites.layer import LayerSuite
@@ -167,6 +168,8 @@ def _adapt_target(target: Target, options: CheckOptions) -> tuple[Target, tuple[
     """Return the target with an adapter, if the user asks for one, and what a report says of it."""
     if not options.adapt or isinstance(target.factory, Adapter):
         return target, ()
+    if KINDS[guess_kind(target.factory)].is_cell:
+        return target, ("a cell has the documented names and needs no adapter",)
     with keep_random_numbers():
         found = infer_adapter(target, LAYER_KINDS.get(options.kind))
     if found.is_documented:

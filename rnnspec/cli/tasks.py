@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from rnnspec.cli.parts import Watcher, import_module, show_progress
+from rnnspec.errors import TargetError
 from rnnspec.isolation.limits import choose_memory
 from rnnspec.isolation.tasks import make_task, run_task
 from rnnspec.options import AUTOMATIC, CheckOptions
@@ -76,12 +77,17 @@ def examine_adapter(
     watch: Watcher | None, target: str, imports: Sequence[str], kind: str
 ) -> tuple[str, bool]:
     """Return what is right and wrong with an adapter, and whether nothing is wrong."""
-    from rnnspec.contract.kinds import LAYER_KINDS
+    from rnnspec.contract.kinds import KINDS, LAYER_KINDS
     from rnnspec.inference.smoke import format_smoke, smoke_target
     from rnnspec.subjects.kind import guess_kind
 
     found = resolve_target(target)
     chosen = guess_kind(found.factory) if kind == AUTOMATIC else kind
+    if chosen not in LAYER_KINDS:
+        raise TargetError(
+            f"{target} is a cell, like {KINDS[chosen].page}, and needs no adapter: "
+            f"`rnnspec check {target}` checks it as it is"
+        )
     result = smoke_target(found, LAYER_KINDS[chosen])
     return format_smoke(result), result.is_right
 
