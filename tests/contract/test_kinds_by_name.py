@@ -12,8 +12,11 @@ import rnnspec
 from rnnspec.contract.kinds import KINDS
 
 PACKAGE = Path(rnnspec.__file__).parent
-ABOUT_KINDS = ("contract", "oracle", "plain", "selftest")
-"""Where kinds are described, computed, written plainly, and planted with bugs."""
+ABOUT_KINDS = ("contract", "oracle", "plain", "selftest", "frameworks")
+"""Where kinds are described, computed, written plainly, planted with bugs, and found elsewhere.
+
+An adapter for a library names the layer of that library.
+"""
 TUTORIAL = ("models/tutorial.py", "models/bidirectional.py")
 """The reference models of the tutorial, which are built on nn.RNN."""
 CLASSES = {kind.title for kind in KINDS.values()}
