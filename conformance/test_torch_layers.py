@@ -22,17 +22,17 @@ DECLARED = HERE / "known" / f"torch-{RELEASE}.toml"
 KNOWN = str(DECLARED) if DECLARED.exists() else "none"
 
 
-@rnnspec.conformance(torch.nn.RNN, known=KNOWN)
+@rnnspec.conformance("torch.nn:RNN", known=KNOWN)
 def test_torch_rnn(rule: rnnspec.RuleTest) -> None:
     rule.check()
 
 
-@rnnspec.conformance(torch.nn.GRU, known=KNOWN)
+@rnnspec.conformance("torch.nn:GRU", known=KNOWN)
 def test_torch_gru(rule: rnnspec.RuleTest) -> None:
     rule.check()
 
 
-@rnnspec.conformance(torch.nn.LSTM, known=KNOWN)
+@rnnspec.conformance("torch.nn:LSTM", known=KNOWN)
 def test_torch_lstm(rule: rnnspec.RuleTest) -> None:
     rule.check()
 
@@ -53,19 +53,19 @@ def test_torch_lstm_cell(rule: rnnspec.RuleTest) -> None:
 
 
 @pytest.mark.cuda
-@rnnspec.conformance(torch.nn.RNN, device="cuda", known=KNOWN)
+@rnnspec.conformance("torch.nn:RNN", device="cuda", known=KNOWN)
 def test_torch_rnn_on_cuda(rule: rnnspec.RuleTest) -> None:
     rule.check()
 
 
 @pytest.mark.cuda
-@rnnspec.conformance(torch.nn.GRU, device="cuda", known=KNOWN)
+@rnnspec.conformance("torch.nn:GRU", device="cuda", known=KNOWN)
 def test_torch_gru_on_cuda(rule: rnnspec.RuleTest) -> None:
     rule.check()
 
 
 @pytest.mark.cuda
-@rnnspec.conformance(torch.nn.LSTM, device="cuda", known=KNOWN)
+@rnnspec.conformance("torch.nn:LSTM", device="cuda", known=KNOWN)
 def test_torch_lstm_on_cuda(rule: rnnspec.RuleTest) -> None:
     rule.check()
 
