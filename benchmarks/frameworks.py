@@ -89,15 +89,18 @@ MODES = {
     "Autocast": "autocast to bfloat16",
     "Quantised": "weights quantised to float16",
 }
-COMPILES = {"sizes": "pool", "cases": 80}
+COMPILES = {"sizes": "pool", "cases": 12, "without": ("second-order",), "parts": PARTS}
 """Options for what compiles for every new shape."""
 SHARED = ("rnnspec/frameworks/onnx_nodes.py",)
-MODULES = {"numpy": "numpy"}
-"""The module of a package, if it has another name."""
 GROUPS = {
     "numpy": Group("a class in NumPy", "examples/numpy_engine.py", (NUMPY,), ("numpy",)),
     "keras-torch": make_group(
-        "Keras on torch", "keras", "keras", "torch", variables={"KERAS_BACKEND": "torch"}
+        "Keras on torch",
+        "keras",
+        "keras",
+        "torch",
+        variables={"KERAS_BACKEND": "torch"},
+        options={"cases": 80},
     ),
     "keras-jax": make_group(
         *("Keras on JAX", "keras", "keras", "jax"),
@@ -114,12 +117,16 @@ GROUPS = {
     "onnx_reference": make_group(
         "the reference of ONNX", "onnx_reference", "onnx", shared=SHARED, extra="onnx"
     ),
-    "functional": make_mode("Functional"),
-    "autocast": make_mode("Autocast", dtype="bfloat16"),
-    "quantised": make_mode("Quantised", dtype="float16", parts=("values",)),
-    "scripted": make_mode("Scripted", sizes="pool", parts=PARTS),
-    "exported": make_mode("Exported", sizes="pool", parts=PARTS, cases=60),
-    "compiled": make_mode("Compiled", sizes="pool", parts=PARTS, cases=12),
+    "functional": make_mode("Functional", cases=100),
+    "autocast": make_mode(
+        *("Autocast",), dtype="bfloat16", cases=100, parts=PARTS, without=("meta", "second-order")
+    ),
+    "quantised": make_mode(
+        *("Quantised",), dtype="float16", cases=100, parts=("values",), without=("meta",)
+    ),
+    "scripted": make_mode("Scripted", sizes="pool", parts=PARTS, cases=40),
+    "exported": make_mode("Exported", sizes="pool", parts=PARTS, cases=20),
+    "compiled": make_mode("Compiled", sizes="pool", parts=("values",), cases=4),
 }
 
 

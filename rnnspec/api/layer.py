@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -105,14 +105,18 @@ def run_check(
 
 
 def prepare_check(
-    target: LayerTarget, options: CheckOptions, project: Project | None = None
+    target: LayerTarget,
+    options: CheckOptions,
+    project: Project | None = None,
+    replayed: Sequence[Mapping[str, Any]] = (),
 ) -> tuple[LayerSuite, tuple[str, ...]]:
     """Return the suite that `check` runs, and the first notes of the report. Raises CannotCheck.
 
-    `project` is what the project has declared; it is looked for if it is left out.
+    `project` is what the project has declared; it is looked for if it is left out. `replayed` are
+    cases, as data, that are judged first.
     """
     suite = prepare_suite(target, options, project)
-    return suite, list_changed_wording(suite.kind)
+    return suite.replay(replayed), list_changed_wording(suite.kind)
 
 
 def run_undisturbed(suite: Suite[CaseT, ObservedT]) -> Progress[CaseT]:

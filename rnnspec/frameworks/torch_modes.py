@@ -7,6 +7,7 @@ compiler that runs the layer in eager mode, the call raises `NotInForce`.
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -71,7 +72,9 @@ def _export(layer: nn.RNNBase, input: Any, hx: Any, axis: int) -> nn.Module:
     example = _repeat(input, axis)
     states = None if hx is None else _map(lambda state: _repeat(state, 1), hx)
     axes = ({axis: batch}, None if hx is None else _map(lambda _: {1: batch}, hx))
-    exported = torch.export.export(layer, (example, states), dynamic_shapes=axes)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that the layer keeps its weights in a list too
+        exported = torch.export.export(layer, (example, states), dynamic_shapes=axes)
     return exported.module()
 
 
@@ -88,23 +91,21 @@ def run_scripted(layer: nn.RNNBase, input: Any, hx: Any) -> Any:
 
 def run_functional(layer: nn.RNNBase, input: Any, hx: Any) -> Any:
     """Run a layer by torch.func.functional_call; the parameters of its own are NaN."""
-    hollow = copy.deepcopy(layer)
+    weights = _read_weights(layer)
+    hollow = _build_again(layer)
     for parameter in hollow.parameters():
         nn.init.constant_(parameter, float("nan"))
-    given = (input,) if hx is None else (input, hx)
-    return functional_call(hollow, dict(layer.named_parameters()), given)
+    return functional_call(hollow, weights, (input,) if hx is None else (input, hx))
 
 
 def run_autocast(layer: nn.RNNBase, input: Any, hx: Any) -> Any:
     """Run a layer in float32 under autocast to the dtype of its parameters."""
     dtype = next(layer.parameters()).dtype
-    wide = {name: each.float() for name, each in layer.named_parameters()}
+    wide = {name: each.float() for name, each in _read_weights(layer).items()}
     raised = _map_packed(lambda each: each.float(), input)
     states = None if hx is None else _map(lambda each: each.float(), hx)
-    # The layer has parameters in float32, as in training with autocast.
-    plain = copy.deepcopy(layer).float()
     with torch.autocast("cpu", dtype):
-        output, finals = functional_call(plain, wide, (raised, states))
+        output, finals = functional_call(_build_again(layer), wide, (raised, states))
     found = output.data if isinstance(output, PackedSequence) else output
     if found.dtype is not dtype:
         raise NotInForce(f"under autocast to {dtype} the layer returned {found.dtype}")
@@ -117,14 +118,38 @@ def run_quantised(layer: nn.RNNBase, input: Any, hx: Any) -> Any:
 
     given = _map_packed(lambda each: each.float(), input)
     states = None if hx is None else _map(lambda each: each.float(), hx)
-    plain = nn.Sequential(copy.deepcopy(layer).float())
-    made = quantize_dynamic(plain, {type(layer)}, torch.float16)  # type: ignore[no-untyped-call]
+    plain = nn.Sequential(_build_again(layer))
+    plain[0].load_state_dict({name: each.float() for name, each in _read_weights(layer).items()})
+    with torch.random.fork_rng(devices=[]):  # the new layer draws weights, which are replaced
+        made = quantize_dynamic(plain, {type(layer)}, torch.float16)  # type: ignore[no-untyped-call]
     (quantised,) = made
     if type(quantised) is type(layer):
         raise NotInForce(f"quantize_dynamic left nn.{type(layer).__name__} as it was")
     output, finals = quantised(given, states)
     dtype = next(layer.parameters()).dtype
     return _map_packed(lambda each: each.to(dtype), output), _map(lambda e: e.to(dtype), finals)
+
+
+def _build_again(layer: nn.RNNBase) -> nn.RNNBase:
+    """Return a layer in float32 with the arguments of another, in the same mode.
+
+    It draws no random numbers, and its parameters have no values yet.
+    """
+    names = ["num_layers", "bias", "batch_first", "dropout", "bidirectional"]
+    more = {"nonlinearity": layer.mode.rpartition("_")[2].lower()} if "_" in layer.mode else {}
+    names += ["proj_size"] if isinstance(layer, nn.LSTM) else []
+    named = {name: getattr(layer, name) for name in names} | more
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about dropout with a single layer, which is known
+        base: Any = type(layer)
+        made = base(layer.input_size, layer.hidden_size, **named, device="meta")
+    found: nn.RNNBase = made.to_empty(device="cpu").train(layer.training)
+    return found
+
+
+def _read_weights(layer: nn.RNNBase) -> dict[str, torch.Tensor]:
+    """Return the weights by their documented names, however they are stored."""
+    return {name: getattr(layer, name) for name, _ in _build_again(layer).named_parameters()}
 
 
 class Wrapper(nn.Module):

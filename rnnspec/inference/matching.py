@@ -56,17 +56,30 @@ class Assignment:
 
 
 def assign_parameters(trial: Trial) -> Assignment:
-    """Return what each parameter of a layer is."""
-    found = Assignment(trial)
-    waiting = list(trial.shapes)
+    """Return what each parameter of a layer is.
+
+    A fault that is about states would hide all of them. So if some are not found, the search is
+    repeated without states.
+    """
+    found, waiting = _match_all(trial)
+    if waiting:
+        again, fewer = _match_all(trial.forget_states())
+        if len(fewer) < len(waiting):
+            found, waiting = again, fewer
+    for name in waiting:
+        _choose_by_name(found, name, waiting)
+    return found
+
+
+def _match_all(trial: Trial) -> tuple[Assignment, list[str]]:
+    """Return what the parameters are of which the layer shows it, and the names of the others."""
+    found, waiting = Assignment(trial), list(trial.shapes)
     while waiting:
         matched = [name for name in waiting if _match(found, name)]
         if not matched:
             break
         waiting = [name for name in waiting if name not in matched]
-    for name in waiting:
-        _choose_by_name(found, name, waiting)
-    return found
+    return found, waiting
 
 
 def _match(found: Assignment, name: str) -> bool:

@@ -41,6 +41,14 @@ MOST_COMPARED = 100
 """So many failing cases may be compared with one that explains only a part of them."""
 
 
+def _read_case(data: Mapping[str, Any]) -> Case | None:
+    """Return a case that was stored, or None if this release has no such case."""
+    try:
+        return Case.from_dict(data)
+    except (ValueError, TypeError, KeyError):
+        return None
+
+
 @dataclass(frozen=True)
 class LayerSuite:
     """What is run for a recurrent layer.
@@ -53,7 +61,7 @@ class LayerSuite:
     limit    the number of cases, or None for what the profile draws
     sizes    where the sizes of the cases come from
     remarks  what a report should say about how the cases were chosen
-    replayed  cases that are judged first, since declared deviations showed in them
+    replayed  cases that are judged first, since deviations or failures showed in them
     """
 
     subject: Subject
@@ -65,6 +73,17 @@ class LayerSuite:
     sizes: SizeSource = SizeSource.FREE
     remarks: tuple[str, ...] = ()
     replayed: tuple[Case, ...] = ()
+
+    def replay(self, cases: Iterable[Mapping[str, Any]]) -> LayerSuite:
+        """Return the suite with cases, as data, that are judged first if the subject takes them."""
+        found = [case for case in map(_read_case, cases) if case is not None]
+        fitting = tuple(case for case in found if self._takes(case))
+        return replace(self, replayed=(*self.replayed, *fitting))
+
+    def _takes(self, case: Case) -> bool:
+        values = ((axis, case.get_choice(axis.name)) for axis in AXES)
+        is_offered = all(value in self.scope.list_values(axis) for axis, value in values)
+        return case.config.kind == self.kind and is_offered
 
     @property
     def label(self) -> str:

@@ -15,7 +15,7 @@ from rnnspec.options import CheckOptions, ignore_clock
 from rnnspec.report.data import Result
 from rnnspec.rulekit.rule import Theme
 from rnnspec.subjects.target import resolve_target
-from rnnspec.testing.layer import RuleTest, choose_kind, list_tested_rules
+from rnnspec.testing.layer import RuleTest, choose_kind, list_tested_rules, note_outcome
 from rnnspec.testing.run import Run
 from rnnspec.testing.session import REMARK, describe_session
 
@@ -47,10 +47,11 @@ class RuleItem(pytest.Item):
     def runtest(self) -> None:
         """Check the rule; the first test of a target judges all its rules."""
         run = self.rule_test.run
-        run.session = describe_session(Request(self.config))
+        run.session = describe_session(Request(self.config), run.test)
         try:
             self.rule_test.check()
         finally:
+            note_outcome(self, self.rule_test)
             self.user_properties.extend(
                 (REMARK, f"{self.label}: {remark}") for remark in run.remarks
             )
@@ -63,7 +64,7 @@ class RuleItem(pytest.Item):
         return str(super().repr_failure(excinfo, style))
 
     def _write_command(self) -> str:
-        options = self.rule_test.run.options
+        options = self.rule_test.run.chosen
         rule = self.rule_test.rule.id
         return (
             f"rnnspec check {self.label} --rule {rule} --profile {options.profile} "

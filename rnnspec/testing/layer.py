@@ -13,6 +13,7 @@ import torch
 
 from rnnspec.adapters.adapter import Adapter
 from rnnspec.api.layer import LayerTarget, prepare_check
+from rnnspec.api.replay import read_case
 from rnnspec.contract.clauses import Level
 from rnnspec.contract.kinds import KINDS, UNGATED
 from rnnspec.errors import DeviceError, RnnspecError
@@ -26,6 +27,7 @@ from rnnspec.rules.catalogue import select_layer_rules
 from rnnspec.subjects.kind import guess_kind
 from rnnspec.subjects.target import resolve_target
 from rnnspec.testing.judging import Isolation
+from rnnspec.testing.kept import ATTRIBUTE, describe_outcome
 from rnnspec.testing.run import Run
 from rnnspec.testing.session import REMARK, describe_session
 
@@ -159,11 +161,12 @@ def _tell_session(run: Run[Any], test: Test) -> Test:
 
     @functools.wraps(test)
     def tell_and_test(*args: Any, request: Any, **given: Any) -> None:
-        run.session = describe_session(request)
+        run.session = describe_session(request, run.test)
         known = {"request": request} if takes_request else {}
         try:
             test(*args, **given, **known)
         finally:
+            note_outcome(request.node, given.get("rule"))
             _show_remarks(run, request.node)
 
     if not takes_request:
@@ -172,6 +175,18 @@ def _tell_session(run: Run[Any], test: Test) -> Test:
         signature = signature.replace(parameters=[*own, request])
     tell_and_test.__signature__ = signature  # type: ignore[attr-defined]
     return tell_and_test  # type: ignore[return-value]
+
+
+def note_outcome(item: Any, rule_test: Any) -> None:
+    """Let the item of a test say what came of its rule, so that a failing case can be kept."""
+    if not isinstance(rule_test, RuleTest) or not rule_test.run.is_done:
+        return
+    result, report = rule_test.result, rule_test.run.report
+    if report.kind not in KINDS:
+        return
+    is_fault = result.verdict is Verdict.FAIL and result.caused_by is None
+    case = read_case(result.as_dict()).as_dict() if is_fault and result.counterexample else None
+    setattr(item, ATTRIBUTE, describe_outcome(rule_test.run.test, result.rule, case))
 
 
 def _show_remarks(run: Run[Any], item: Any) -> None:

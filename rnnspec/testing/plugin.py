@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from rnnspec.testing.kept import ATTRIBUTE, CACHE, GIVEN, read_kept, update_kept
 from rnnspec.testing.session import DISTRIBUTION, REMARK
 
 TARGET = "Check a layer, 'package.module:attribute', with one test for each rule. Repeatable."
@@ -52,8 +53,37 @@ def pytest_collection_modifyitems(session: Any, config: Any, items: list[Any]) -
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """Tell a worker of pytest-xdist how tests are distributed, which it does not know."""
+    """Tell a worker of pytest-xdist how tests are distributed, and which cases failed before."""
     node.workerinput[DISTRIBUTION] = node.config.option.dist
+    node.workerinput[GIVEN] = read_kept(node.config)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: Any, call: Any) -> Iterator[None]:
+    """Let the report of a test carry what came of its rule to the main process."""
+    report: Any = yield
+    if call.when == "call" and hasattr(item, ATTRIBUTE):
+        setattr(report, ATTRIBUTE, getattr(item, ATTRIBUTE))
+    return report
+
+
+def pytest_sessionfinish(session: Any) -> None:
+    """Keep the failing cases, so that the next session tries them first."""
+    config = session.config
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if hasattr(config, "workerinput") or reporter is None or getattr(config, "cache", None) is None:
+        return
+    outcomes = [
+        getattr(report, ATTRIBUTE)
+        for reports in reporter.stats.values()
+        for report in reports
+        if hasattr(report, ATTRIBUTE)
+    ]
+    if outcomes:
+        kept = read_kept(config)
+        for outcome in outcomes:
+            update_kept(kept, outcome)
+        config.cache.set(CACHE, kept)
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
@@ -58,9 +59,20 @@ class Run(Generic[OptionsT]):
             raise self._outcome
         return self._outcome
 
-    def _judge(self) -> Outcome:
+    @property
+    def chosen(self) -> OptionsT:
+        """The options with what the user typed for the session: whether it stops, and the seed."""
         early = self.options.fail_fast or self.session.stops_early
-        options = replace(self.options, fail_fast=early)
+        seed = self.options.seed if self.session.seed is None else self.session.seed
+        return replace(self.options, fail_fast=early, seed=seed)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether there is a report."""
+        return isinstance(self._outcome, Report)
+
+    def _judge(self) -> Outcome:
+        options = self.chosen
         if self.session.folder is None:
             return self._judge_where_possible(options, None)
         label = resolve_target(self.target).label if callable(self.target) else self.target
@@ -75,14 +87,17 @@ class Run(Generic[OptionsT]):
 
     def _judge_where_possible(self, options: OptionsT, shared: SharedRun | None) -> Outcome:
         """Judge in a worker if the target can and may be used there, and else here."""
+        prepare = self.prepare
+        if self.session.cases:
+            prepare = functools.partial(prepare, replayed=self.session.cases)
         reason = self.session.needs_here
         if self.isolation.isolate is False or (self.isolation.isolate is None and reason):
             remark = f"{HERE} {reason}" if self.isolation.isolate is None else ""
-            return judge_here(self.target, options, self.prepare, shared, remark)
+            return judge_here(self.target, options, prepare, shared, remark)
         try:
             return judge_in_worker(
-                self.target, options, self.prepare, self.isolation, self.session.workers, shared
+                self.target, options, prepare, self.isolation, self.session.workers, shared
             )
         except (NotImportableError, DeviceError) as error:
             remark = f"{HERE} a worker process cannot use it: {error}"
-            return judge_here(self.target, options, self.prepare, shared, remark)
+            return judge_here(self.target, options, prepare, shared, remark)

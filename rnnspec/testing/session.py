@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rnnspec.testing.kept import list_cases, read_seed
+
 DISTRIBUTION = "rnnspec_distribution"
 """The key under which a worker of pytest-xdist is told how tests are distributed."""
 REMARK = "rnnspec"
@@ -30,16 +32,23 @@ class Session:
     needs_here   why targets must be used in the process of the test, if there is a reason
     folder       what the processes share between which the tests are divided, if they are divided
     workers      the number of these processes
+    seed         the seed that the user typed for Hypothesis, if there is one
+    cases        what failed in former sessions and is judged first, as data
     """
 
     stops_early: bool = False
     needs_here: str = ""
     folder: Path | None = None
     workers: int = 1
+    seed: int | None = None
+    cases: tuple[Any, ...] = ()
 
 
-def describe_session(request: Any) -> Session:
-    """Return what is known of the session that a request for a fixture belongs to."""
+def describe_session(request: Any, test: str = "") -> Session:
+    """Return what is known of the session that a request for a fixture belongs to.
+
+    `test` is what tells the test from all others.
+    """
     given: dict[str, Any] = getattr(request.config, "workerinput", {})
     is_divided = given.get(DISTRIBUTION, EACH) != EACH
     return Session(
@@ -47,6 +56,8 @@ def describe_session(request: Any) -> Session:
         needs_here=_find_debugger(request.config) or _find_coverage(),
         folder=_choose_folder(request, given["testrunuid"]) if is_divided else None,
         workers=given.get("workercount", 1),
+        seed=read_seed(request.config),
+        cases=list_cases(request.config, test),
     )
 
 

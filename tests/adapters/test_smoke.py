@@ -14,7 +14,15 @@ from rnnspec.inference.infer import infer_adapter
 from rnnspec.inference.smoke import Smoke, Tone, format_smoke, smoke_target
 from rnnspec.subjects.target import resolve_target
 from tests.adapters import half_done
-from tests.adapters.written_gated import GRUS, LSTMS, GateLinears, LstmCells, PlainLstm
+from tests.adapters.written_gated import (
+    GRUS,
+    LSTMS,
+    EightLinears,
+    GateLinears,
+    LstmCells,
+    PlainLstm,
+    UpdateFirst,
+)
 from tests.adapters.written_rnns import RNNS
 
 WEIGHTS = {
@@ -105,6 +113,57 @@ def test_exchanged_states_are_told() -> None:
     assert wrong == [
         "call: declared as (x, (c[0], h[0])), but the layer computes with (x, (h[0], c[0]))"
     ]
+
+
+def change_declaration(layer: type[nn.Module], **changes: Any) -> list[str]:
+    """Return what is told of the right declaration of a layer with some changes."""
+    declared = vars(infer_adapter(resolve_target(layer)).declaration)
+    weights = {**declared["weights"], **changes.pop("weights", {})}
+    adapter = adapt.module(layer, **{**declared, **changes, "weights": weights})
+    return list_wrong(smoke_target(resolve_target(adapter), RNN))
+
+
+GATED = [
+    (GateLinears, "hz.weight", "weight_hh[update].T", "weight_hh[update]"),
+    (GateLinears, "hn.bias", "0", "bias_hh[new]"),
+    (UpdateFirst, "recurrent_kernel", "weight_hh[reset, update, new].T", ""),
+    (UpdateFirst, "bias", "0", ""),
+    (EightLinears, "Uf.weight", "weight_hh[forget].T", "weight_hh[forget]"),
+    (EightLinears, "Wo.bias", "0", "(bias_ih + bias_hh)[output]"),
+    (EightLinears, "Wi.weight", "weight_ih[cell]", "weight_ih[input]"),
+]
+
+
+@pytest.mark.parametrize(
+    ("layer", "name", "wrong", "right"),
+    GATED,
+    ids=[f"{layer.__name__}-{name}-{wrong}" for layer, name, wrong, _ in GATED],
+)
+def test_wrong_weights_of_gated_layers_are_told(
+    layer: type[nn.Module], name: str, wrong: str, right: str
+) -> None:
+    declared = infer_adapter(resolve_target(layer)).declaration.weights
+    (told,) = change_declaration(layer, weights={name: wrong})
+    acts = right or declared[name]
+    assert told == f"weights: {name} is declared as {wrong}, but it acts as {acts}"
+
+
+@pytest.mark.parametrize("layer", [GateLinears, EightLinears], ids=lambda layer: layer.__name__)
+def test_transposed_input_kernels_of_gated_layers_do_not_fit(layer: type[nn.Module]) -> None:
+    declared = infer_adapter(resolve_target(layer)).declaration.weights
+    name, text = next((n, t) for n, t in declared.items() if t.startswith("weight_ih"))
+    (told,) = change_declaration(layer, weights={name: f"{text}.T"})
+    assert told == f"shapes: {name} has shape (5, 3), and '{text}.T' makes (3, 5)"
+
+
+def test_exchanged_final_states_are_told() -> None:
+    declared = infer_adapter(resolve_target(EightLinears)).declaration
+    assert declared.returns == "output, h[0], c[0]"
+    (told,) = change_declaration(EightLinears, returns="output, c[0], h[0]")
+    assert told == (
+        "returns: declared as (output, c[0], h[0]), but the layer computes with "
+        "(output, h[0], c[0])"
+    )
 
 
 def test_exchanged_gates_are_told() -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from tests.adapters.half_done import MyRNN
-from tests.adapters.written_gated import GateLinears, Pair
+from tests.adapters.written_gated import GateLinears, Pair, PlainLstm
 from tests.adapters.written_rnns import DeepList
 
 
@@ -105,3 +105,33 @@ class FinalsByDirection(DeepList):
     def forward(self, x: Tensor, states: Any = None) -> tuple[Tensor, list[Tensor]]:
         output, finals = super().forward(x, states)
         return output, [each for way in range(self.ways) for each in finals[way :: self.ways]]
+
+
+class CellIgnored(PlainLstm):
+    """An LSTM that takes c_0 and starts from zeros."""
+
+    def forward(self, x: Tensor, state: Pair | None = None) -> tuple[Tensor, Pair]:
+        given = None if state is None else (state[0], torch.zeros_like(state[1]))
+        return super().forward(x, given)
+
+
+class CellForHidden(PlainLstm):
+    """An LSTM that returns the hidden state in the place of the cell state."""
+
+    def forward(self, x: Tensor, state: Pair | None = None) -> tuple[Tensor, Pair]:
+        output, (h, _) = super().forward(x, state)
+        return output, (h, h.clone())
+
+
+class DetachedCell(PlainLstm):
+    """An LSTM through whose cell state no gradient flows from step to step."""
+
+    def forward(self, x: Tensor, state: Pair | None = None) -> tuple[Tensor, Pair]:
+        outputs = []
+        for step in x.split(1, 1):
+            if outputs and state is not None:
+                state = state[0], state[1].detach()
+            output, state = super().forward(step, state)
+            outputs.append(output)
+        assert state is not None
+        return torch.cat(outputs, 1), state

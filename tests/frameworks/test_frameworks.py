@@ -3,41 +3,54 @@
 from __future__ import annotations
 
 import importlib
+import os
 from typing import Any
 
 import pytest
 
 import rnnspec
-from benchmarks import frameworks
+from benchmarks import frameworks, released
 from benchmarks.tables import DOCS
 from rnnspec.contract.kinds import KINDS
 from rnnspec.inference.smoke import Tone, smoke_target
 from rnnspec.report.data import RunVerdict
 from rnnspec.subjects.target import resolve_target
 
-LAYERS = [(name, layer) for name, group in frameworks.GROUPS.items() for layer in group.layers]
-INEXACT = {"onnxruntime:GRU"}
-"""Layers whose own arithmetic is not exact, which `smoke` tells as a fault of the layer."""
+ADAPTED = [
+    (name, layer)
+    for name, group in frameworks.GROUPS.items()
+    for layer in group.layers
+    if group.is_adapted
+]
+BLAMED = {
+    "onnxruntime:GRU": "output",
+    "flax:GRU": "acts as 0",
+    "keras-torch:RNN": "off by",
+    "keras-jax:RNN": "scan body",
+    "keras-jax:GRU": "off by",
+    "keras-jax:LSTM": "off by",
+}
+"""Layers that differ from the reference in what every call shows, and a part of what is said."""
 
 
 def require_library(name: str) -> frameworks.Group:
     """Return a group of layers, or skip the test if its library is not installed."""
     group = frameworks.GROUPS[name]
     for package in group.packages:
-        pytest.importorskip(frameworks.MODULES.get(package, package))
+        pytest.importorskip(package)
+    if group.variables.items() - os.environ.items() and "keras" in group.packages:
+        pytest.skip(f"needs {group.variables} before Keras is imported")
     return group
 
 
-@pytest.mark.parametrize(("name", "layer"), LAYERS, ids=map(":".join, LAYERS))
+@pytest.mark.parametrize(("name", "layer"), ADAPTED, ids=map(":".join, ADAPTED))
 def test_adapter_is_right(name: str, layer: str) -> None:
     group = require_library(name)
-    if not group.is_adapted:
-        pytest.skip("the layers have the documented names")
-    target = resolve_target(f"{group.place}:{layer}")
-    found = smoke_target(target, KINDS["rnn"])
-    wrong = [each for each in found.remarks if each.tone is Tone.WRONG]
-    blamed = [each for each in wrong if "the layer is to blame" in each.text]
-    assert wrong == (blamed if f"{name}:{layer}" in INEXACT else [])
+    found = smoke_target(resolve_target(f"{group.place}:{layer}"), KINDS["rnn"])
+    wrong = [each.text for each in found.remarks if each.tone is Tone.WRONG]
+    expected = BLAMED.get(f"{name}:{layer}")
+    assert len(wrong) == (expected is not None), wrong
+    assert all(str(expected) in text for text in wrong)
 
 
 @pytest.mark.parametrize("layer", frameworks.KINDS)
@@ -53,8 +66,14 @@ def test_page_shows_what_is_recorded() -> None:
 
 
 def test_every_group_is_recorded() -> None:
-    found = {(each["group"], each["layer"]) for each in frameworks.read_recorded()}
-    assert found == set(LAYERS)
+    assert {each["group"] for each in frameworks.read_recorded()} == set(frameworks.GROUPS)
+
+
+def test_page_of_deviations_shows_what_the_examples_printed() -> None:
+    page = (DOCS / released.PAGE).read_text("utf-8")
+    assert released.fill(page) == page
+    scripts = {path.stem for path in released.EXAMPLES.glob("*.py")}
+    assert scripts == {each.example for each in released.DEVIATIONS} == set(released.read_stored())
 
 
 def test_every_library_has_an_extra() -> None:
@@ -65,4 +84,4 @@ def test_every_library_has_an_extra() -> None:
 
 def test_adapters_are_short() -> None:
     for group in frameworks.GROUPS.values():
-        assert frameworks.count_lines(group.files[:1]) <= 25, group.title
+        assert frameworks.count_lines(group.files[:1]) <= 45, group.title
