@@ -36,88 +36,109 @@ from rnnspec.oracle.rounding import (
     Rounding,
 )
 
+HALF, ONE, INFINITE = np.array(0.5), np.array(1.0), np.array(np.inf)
+ABOVE_ONE = np.array(1.0 + 16.0 * REFERENCE_U)
+"""Constants as arrays: an operation with a number takes half as long again on small arrays."""
+
 
 @dataclass(frozen=True)
 class ElementRounding:
     """What enclosures need of a rounding: the same numbers, computed once for many operations.
 
-    roundoff  the relative error of an operation: two roundings by each of both computations
+    They are arrays without axes. `roundoff` is the relative error of an operation: two roundings by
+    each of both computations.
     """
 
-    roundoff: float
-    relative_tanh: float
-    relative_sigmoid: float
-    absolute: float
-    u: float
-    eta: float
-    largest: float
+    roundoff: Array
+    relative_tanh: Array
+    relative_sigmoid: Array
+    absolute: Array
+    u: Array
+    eta: Array
+    largest: Array
 
     @classmethod
     def from_rounding(cls, rounding: Rounding) -> ElementRounding:
         """Return these numbers for a rounding."""
         return cls(
-            roundoff=rounding.factor(2),
-            relative_tanh=rounding.k_rel * rounding.u_st,
-            relative_sigmoid=SIGMOID_K_REL * rounding.u_st,
-            absolute=rounding.k_abs * rounding.u_st,
-            u=rounding.u_st,
-            eta=rounding.eta,
-            largest=rounding.largest,
+            roundoff=np.array(rounding.factor(2)),
+            relative_tanh=np.array(rounding.k_rel * rounding.u_st),
+            relative_sigmoid=np.array(SIGMOID_K_REL * rounding.u_st),
+            absolute=np.array(rounding.k_abs * rounding.u_st),
+            u=np.array(rounding.u_st),
+            eta=np.array(rounding.eta),
+            largest=np.array(rounding.largest),
         )
 
     def enclose(self, value: Array, error: Array) -> Enclosed:
         """Return the enclosure of a stored number, which may be flushed to zero when it is read."""
-        error = error + self.eta
-        reach = np.abs(value) + error
-        return Enclosed(value, error, reach, reach, self)
+        parts = np.empty((4, *value.shape))
+        parts[0] = value
+        np.add(error, self.eta, out=parts[1])
+        np.add(np.abs(value), parts[1], out=parts[2])
+        parts[3] = parts[2]
+        return Enclosed(parts, self)
 
 
-@dataclass(frozen=True)
 class Enclosed:
-    """Numbers with bounds on their errors; see the module. The arrays have one shape.
+    """Numbers with bounds on their errors; see the module.
 
-    The magnitude is inf if an implementation may overflow on the way to the number.
+    parts  (4, ...) the value, error, reach and magnitude, so that one operation does the same to
+           all four; the magnitude is inf if an implementation may overflow on the way
     """
 
-    value: Array
-    error: Array
-    reach: Array
-    magnitude: Array
-    rounding: ElementRounding
+    __slots__ = ("parts", "rounding")
 
-    def __getitem__(self, index: Any) -> Enclosed:
-        return Enclosed(
-            self.value[index],
-            self.error[index],
-            self.reach[index],
-            self.magnitude[index],
-            self.rounding,
-        )
+    def __init__(self, parts: Array, rounding: ElementRounding) -> None:
+        self.parts = parts
+        self.rounding = rounding
+
+    @property
+    def value(self) -> Array:
+        """What the reference has."""
+        return self.parts[0]  # type: ignore[no-any-return]
+
+    @property
+    def error(self) -> Array:
+        """By how much the two computations may differ."""
+        return self.parts[1]  # type: ignore[no-any-return]
+
+    @property
+    def reach(self) -> Array:
+        """How large the number of the layer under test may be."""
+        return self.parts[2]  # type: ignore[no-any-return]
+
+    @property
+    def magnitude(self) -> Array:
+        """The largest sum of the magnitudes of all products."""
+        return self.parts[3]  # type: ignore[no-any-return]
+
+    def __getitem__(self, index: tuple[Any, ...]) -> Enclosed:
+        return Enclosed(self.parts[(slice(None), *index)], self.rounding)
 
     def __add__(self, other: Enclosed) -> Enclosed:
-        return self._add(self.value + other.value, other)
+        return self._round(self.parts + other.parts)
 
     def __sub__(self, other: Enclosed) -> Enclosed:
-        return self._add(self.value - other.value, other)
+        parts = self.parts + other.parts
+        np.subtract(self.value, other.value, out=parts[0])
+        return self._round(parts)
 
     def __rsub__(self, constant: float) -> Enclosed:
-        size = abs(constant)
-        return self._round(
-            constant - self.value, self.error, size + self.reach, size + self.magnitude
-        )
+        parts = self.parts.copy()
+        np.subtract(constant, self.value, out=parts[0])
+        parts[2:] += abs(constant)
+        return self._round(parts)
 
     def __mul__(self, other: Enclosed) -> Enclosed:
         # x~ y~ - x y = x~ (y~ - y) + y (x~ - x) = y~ (x~ - x) + x (y~ - y)
-        moved = np.minimum(
+        parts = self.parts * other.parts
+        np.minimum(
             self.reach * other.error + np.abs(other.value) * self.error,
             other.reach * self.error + np.abs(self.value) * other.error,
+            out=parts[1],
         )
-        return self._round(
-            self.value * other.value,
-            moved,
-            self.reach * other.reach,
-            self.magnitude * other.magnitude,
-        )
+        return self._round(parts)
 
     def mix(self, first: Enclosed, second: Enclosed) -> Enclosed:
         """Return (1 - z) a + z b for a gate z and numbers a and b, as one operation.
@@ -129,40 +150,35 @@ class Enclosed:
         and stores. A gate is between 0 and 1, as every formula of `Rounding` computes it.
         """
         rounding, weight = self.rounding, self.value
-        value = (1.0 - weight) * first.value + weight * second.value
-        magnitude = (1.0 + self.magnitude) * (first.magnitude + second.magnitude)
-        magnitude = np.where(magnitude <= rounding.largest, magnitude, np.inf)
-        moved = (
-            self.error * np.abs(second.value - first.value)
-            + (1.0 - weight) * first.error
-            + weight * second.error
-            + self.error * np.abs(first.error - second.error)
+        rest = ONE - weight
+        parts = rest * first.parts + weight * second.parts
+        parts[1] += self.error * np.abs(second.value - first.value) + self.error * np.abs(
+            first.error - second.error
         )
-        rounded = 2.0 * rounding.roundoff * magnitude + 4.0 * rounding.eta
-        reach = np.maximum(first.reach, second.reach) + rounded
-        size, error = np.abs(value), moved + rounded
-        return Enclosed(
-            value,
-            np.minimum(error, size + reach),
-            np.minimum(reach, size + error),
-            magnitude,
-            rounding,
-        )
+        magnitude = (ONE + self.magnitude) * (first.magnitude + second.magnitude)
+        parts[3] = np.where(magnitude <= rounding.largest, magnitude, INFINITE)
+        rounded = 2.0 * rounding.roundoff * parts[3] + 4.0 * rounding.eta
+        parts[1] += rounded
+        np.add(np.maximum(first.reach, second.reach), rounded, out=parts[2])
+        return self._limit(parts)
 
     def allow_remainder(self) -> Enclosed:
         """Return this gate z, which may also be computed as 1 - (1 - z)."""
-        return self._round(self.value, self.error, self.reach, 1.0 + self.magnitude)
+        parts = self.parts.copy()
+        np.add(self.magnitude, ONE, out=parts[3])
+        return self._round(parts)
 
     def allow_underflow(self, factors: Sequence[Enclosed]) -> Enclosed:
         """Return this product of factors, of which some may be multiplied first and underflow.
 
         What underflows is off by eta, and the other factors multiply that.
         """
-        partners = np.asarray(self.rounding.eta)
+        partners = self.rounding.eta
         for factor in factors:
-            partners = partners * (1.0 + factor.reach)
-        error, reach = self.error + partners, self.reach + partners
-        return Enclosed(self.value, error, reach, self.magnitude, self.rounding)
+            partners = partners * (ONE + factor.reach)
+        parts = self.parts.copy()
+        parts[1:3] += partners
+        return Enclosed(parts, self.rounding)
 
     def tanh(self) -> Enclosed:
         """Return the tanh: monotone, so its change is exact, plus the error of evaluating it."""
@@ -174,8 +190,8 @@ class Enclosed:
     def sigmoid(self) -> Enclosed:
         """Return the sigmoid, treated like tanh: sigmoid(s) = (1 + tanh(s / 2)) / 2."""
         value = compute_sigmoid(self.value)
-        half = 0.5 * np.abs(self.value)
-        spread = 0.5 * spread_tanh(half, np.tanh(half), 0.5 * self.error)
+        half = HALF * np.abs(self.value)
+        spread = HALF * spread_tanh(half, np.tanh(half), HALF * self.error)
         relative = self.rounding.relative_sigmoid
         return self._store(value, value, spread, REFERENCE_SIGMOID_K, relative)
 
@@ -205,41 +221,36 @@ class Enclosed:
     def bound(self) -> Array:
         """Return the error, but inf where an implementation may overflow."""
         within = self.magnitude + self.error <= self.rounding.largest
-        return np.where(within, self.error * SLOP, np.inf)
+        return np.where(within, self.error * SLOP, INFINITE)
 
-    def _add(self, value: Array, other: Enclosed) -> Enclosed:
-        return self._round(
-            value,
-            self.error + other.error,
-            self.reach + other.reach,
-            self.magnitude + other.magnitude,
-        )
+    def _round(self, parts: Array) -> Enclosed:
+        """Return an operation, given the parts that it has if it is not rounded."""
+        rounding, magnitude = self.rounding, parts[3]
+        np.copyto(magnitude, INFINITE, where=~(magnitude <= rounding.largest))
+        parts[1:3] += rounding.roundoff * magnitude + rounding.eta
+        return self._limit(parts)
 
-    def _round(self, value: Array, moved: Array, reach: Array, magnitude: Array) -> Enclosed:
-        magnitude = np.where(magnitude <= self.rounding.largest, magnitude, np.inf)
-        rounded = self.rounding.roundoff * magnitude + self.rounding.eta
-        size, error, reach = np.abs(value), moved + rounded, reach + rounded
-        return Enclosed(
-            value,
-            np.minimum(error, size + reach),
-            np.minimum(reach, size + error),
-            magnitude,
-            self.rounding,
-        )
+    def _limit(self, parts: Array) -> Enclosed:
+        """Return parts whose error and reach are at most what the value and the other allow."""
+        pair = parts[1:3]
+        np.minimum(pair, np.abs(parts[0]) + pair[::-1], out=pair)
+        return Enclosed(parts, self.rounding)
 
     def _store(
-        self, value: Array, size: Array, spread: Array, reference: float, relative: float
+        self, value: Array, size: Array, spread: Array, reference: float, relative: Array
     ) -> Enclosed:
         # The layer under test evaluates at its own argument, where the value is at most 1.
         absolute = self.rounding.absolute + self.rounding.eta
-        own = relative * np.minimum(size + spread, 1.0) + absolute
-        error = spread + own + reference * REFERENCE_U * size
-        return self._settle(value, error, np.minimum(size + error, 1.0 + relative + absolute))
+        own = relative * np.minimum(size + spread, ONE) + absolute
+        error = spread + own + np.asarray(reference * REFERENCE_U) * size
+        return self._settle(value, error, np.minimum(size + error, ONE + relative + absolute))
 
     def _settle(self, value: Array, error: Array, reach: Array) -> Enclosed:
-        known = self.magnitude < np.inf
-        error, reach = np.where(known, error, np.inf), np.where(known, reach, np.inf)
-        return Enclosed(value, error, reach, np.maximum(np.abs(value), reach), self.rounding)
+        parts = np.empty_like(self.parts)
+        parts[0], parts[1], parts[2] = value, error, reach
+        np.copyto(parts[1:3], INFINITE, where=~(self.magnitude < INFINITE))
+        np.maximum(np.abs(value), parts[2], out=parts[3])
+        return Enclosed(parts, self.rounding)
 
 
 Number = TypeVar("Number", Array, Enclosed)
@@ -290,6 +301,11 @@ def multiply(*factors: Number) -> Number:
     product = factors[0]
     for factor in factors[1:]:
         product = product * factor
+    return allow_any_order(product, *factors)
+
+
+def allow_any_order(product: Number, *factors: Number) -> Number:
+    """Return the product of three or more factors, which may be multiplied in any order."""
     if isinstance(product, Enclosed):
         return product.allow_underflow([each for each in factors if isinstance(each, Enclosed)])
     return product
@@ -306,7 +322,7 @@ def mix(weight: Number, first: Number, second: Number) -> Number:
 
 def compute_sigmoid(sums: Array) -> Array:
     """Return the sigmoid; it is 0 where exp overflows, and NaN propagates."""
-    values: Array = 1.0 / (1.0 + np.exp(-sums))
+    values: Array = ONE / (ONE + np.exp(-sums))
     return values
 
 
@@ -314,4 +330,4 @@ def spread_tanh(folded: Array, value: Array, distance: Array) -> Array:
     """Return the largest |tanh(s + e) - tanh(s)| with |e| <= distance, from |s| and |tanh s|."""
     # tanh(a) - tanh(b) = tanh(a - b) (1 - tanh(a) tanh(b)), and tanh changes most towards zero.
     # The 16 u cover the cancellation in the bracket.
-    return np.tanh(distance) * ((1.0 + 16.0 * REFERENCE_U) - value * np.tanh(folded - distance))
+    return np.tanh(distance) * (ABOVE_ONE - value * np.tanh(folded - distance))

@@ -14,10 +14,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from rnnspec.oracle.blocks import apply_to_each, split, stack
 from rnnspec.oracle.enclosures import (
     Number,
+    allow_any_order,
     mix,
-    multiply,
     remainder,
     sigmoid,
     sigmoid_slope,
@@ -42,7 +43,7 @@ class GruCell(GatedCell):
 
     def open_gates(self, sums: Sequence[Number]) -> tuple[Number, ...]:
         """Return r, z and n."""
-        reset, update = sigmoid(sums[0]), sigmoid(sums[1])
+        reset, update = apply_to_each(sigmoid, sums[:2])
         return reset, update, tanh(sums[2] + reset * sums[3])
 
     def update(self, gates: Sequence[Number], before: Sequence[Number]) -> tuple[Number, ...]:
@@ -57,33 +58,40 @@ class GruCell(GatedCell):
         before: Sequence[Number],
         after: Sequence[Number],
     ) -> tuple[Number, ...]:
-        """Return r, z, 1 - z, h - n, the hidden part of the sum of n, and the three slopes."""
+        """Return what dh is multiplied by, in blocks side by side.
+
+        These are (1 - z, h - n), the slopes of n and z, (r, the hidden part of the sum of n, z),
+        and the slope of r.
+        """
         reset, update, new = gates
         return (
-            reset,
-            remainder(update),
-            1.0 - update,
-            before[0] - new,
-            sums[3],
+            stack([1.0 - update, before[0] - new]),
+            stack([tanh_slope(new), sigmoid_slope(update)]),
+            stack([reset, sums[3], remainder(update)]),
             sigmoid_slope(reset),
-            sigmoid_slope(update),
-            tanh_slope(new),
         )
 
     def send_back(
         self, factors: Sequence[Number], received: Sequence[Number]
     ) -> tuple[tuple[Number, ...], Number | None, tuple[Number, ...]]:
         """Return the gradients for the four sums, and z dh for h."""
-        reset, update, rest, change, hidden, reset_slope, update_slope, new_slope = factors
+        partners, slopes, inner, reset_slope = factors
         (state,) = received
+        both = stack([state, state])
+        sent = both * partners * slopes
+        new, _ = split(sent, 2)
+        through, hidden, kept = split(stack([new, new, state]) * inner, 3)
+        rest, new_slope = split(partners, 2)[0], split(slopes, 2)[0]
+        gate, part, _ = split(inner, 3)
+        new_input, update = split(allow_any_order(sent, both, partners, slopes), 2)
         return (
             (
-                multiply(state, rest, new_slope, hidden, reset_slope),
-                multiply(state, change, update_slope),
-                multiply(state, rest, new_slope),
-                multiply(state, rest, new_slope, reset),
+                allow_any_order(hidden * reset_slope, state, rest, new_slope, part, reset_slope),
+                update,
+                new_input,
+                allow_any_order(through, state, rest, new_slope, gate),
             ),
-            state * update,
+            kept,
             (),
         )
 

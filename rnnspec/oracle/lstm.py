@@ -13,10 +13,19 @@ Source: the equations on the nn.LSTM page.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import mul
 
 import numpy as np
 
-from rnnspec.oracle.enclosures import Number, multiply, sigmoid, sigmoid_slope, tanh, tanh_slope
+from rnnspec.oracle.blocks import apply_to_each, split, stack
+from rnnspec.oracle.enclosures import (
+    Number,
+    multiply,
+    sigmoid,
+    sigmoid_slope,
+    tanh,
+    tanh_slope,
+)
 from rnnspec.oracle.exact_values import (
     has_exact_sums,
     has_settled_sigmoid,
@@ -35,12 +44,14 @@ class LstmCell(GatedCell):
 
     def open_gates(self, sums: Sequence[Number]) -> tuple[Number, ...]:
         """Return i, f, g and o."""
-        return sigmoid(sums[0]), sigmoid(sums[1]), tanh(sums[2]), sigmoid(sums[3])
+        into, forget, out = apply_to_each(sigmoid, [sums[0], sums[1], sums[3]])
+        return into, forget, tanh(sums[2]), out
 
     def update(self, gates: Sequence[Number], before: Sequence[Number]) -> tuple[Number, ...]:
         """Return h' and c'."""
         into, forget, cell, out = gates
-        memory = forget * before[1] + into * cell
+        kept, added = apply_to_each(mul, [forget, into], [before[1], cell])
+        memory = kept + added
         return out * tanh(memory), memory
 
     def linearise(
@@ -50,41 +61,31 @@ class LstmCell(GatedCell):
         before: Sequence[Number],
         after: Sequence[Number],
     ) -> tuple[Number, ...]:
-        """Return the gates, c, tanh(c'), its slope, and the slopes of the gates."""
+        """Return f, and side by side what dc and dh are multiplied by.
+
+        That is first (g, c, i), then the slopes of i, f and g; and first (o, tanh(c')), then the
+        slopes of tanh(c') and o.
+        """
         into, forget, cell, out = gates
         shown = tanh(after[1])
         return (
-            into,
             forget,
-            cell,
-            out,
-            before[1],
-            shown,
-            tanh_slope(shown),
-            sigmoid_slope(into),
-            sigmoid_slope(forget),
-            tanh_slope(cell),
-            sigmoid_slope(out),
+            stack([cell, before[1], into]),
+            stack([sigmoid_slope(into), sigmoid_slope(forget), tanh_slope(cell)]),
+            stack([out, shown]),
+            stack([tanh_slope(shown), sigmoid_slope(out)]),
         )
 
     def send_back(
         self, factors: Sequence[Number], received: Sequence[Number]
     ) -> tuple[tuple[Number, ...], Number | None, tuple[Number, ...]]:
-        """Return the gradients for the four sums, and f dc for c."""
-        into, forget, cell, out, before, shown, shown_slope = factors[:7]
-        into_slope, forget_slope, cell_slope, out_slope = factors[7:]
+        """Return the gradients for the sums of i, f and g, side by side, and of o; f dc for c."""
+        forget, partners, slopes, out_partners, out_slopes = factors
         state, carried = received
-        memory = carried + multiply(state, out, shown_slope)
-        return (
-            (
-                multiply(memory, cell, into_slope),
-                multiply(memory, before, forget_slope),
-                multiply(memory, into, cell_slope),
-                multiply(state, shown, out_slope),
-            ),
-            None,
-            (memory * forget,),
-        )
+        shown, out = split(multiply(stack([state, state]), out_partners, out_slopes), 2)
+        memory = carried + shown
+        into = multiply(stack([memory, memory, memory]), partners, slopes)
+        return (into, out), None, (memory * forget,)
 
     def is_exact(self, layer: LayerTrace, alive: Flags, limit: float) -> bool:
         """Return whether gates are 0, 1/2 or 1, g and tanh(c') are settled, and c' is exact."""
