@@ -163,5 +163,5 @@ def _has_states_of(
     observation: Observation, other: Expected, order: Indices | slice = slice(None)
 ) -> bool:
     return is_within_bound(
-        observation, observation.final, other.final[:, order], other.final_bound[:, order]
+        observation, observation.final, other.final[:, order], lambda: other.final_bound[:, order]
     )
