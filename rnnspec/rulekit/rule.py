@@ -179,6 +179,8 @@ DROPOUT = "dropout.[!b]*"
 """What rules presuppose of dropout: all but `dropout.backward`, which is about gradients."""
 REPEATED_CALLS = ("side-effects.repeatable", "modules.second-call", "side-effects.parameters")
 """What rules presuppose that call the same layer several times."""
+OF_THE_CELL = ("recurrence.*", "gates.*", "cell-state.*", "projection.*")
+"""What the steps of a layer compute, and the states that they carry, is told by these rules."""
 FIRST_GRADIENTS = ("gradients.input", "gradients.h-0", "gradients.weights", "gradients.biases")
 """What rules presuppose that differentiate in another way than those about gradients alone."""
 PRESUPPOSED: dict[Part, frozenset[Fact | str]] = {

@@ -22,7 +22,7 @@ from rnnspec.rulekit.fixtures.constructor_calls import (
     plan_constructor_call,
 )
 from rnnspec.rulekit.fixtures.constructor_styles import fail_only_in_style
-from rnnspec.rulekit.rule import CONSTRUCTOR_CALLS, Fact, rule
+from rnnspec.rulekit.rule import CONSTRUCTOR_CALLS, OF_THE_CELL, Fact, rule
 from rnnspec.rulekit.snippet import Helper, Snippet, write_states
 from rnnspec.rulekit.snippets.results import write_results
 from rnnspec.rulekit.violation import Violation
@@ -130,7 +130,7 @@ EXAMPLE_CASE = Case(
     "lstm.example",
     when=one_in(36),
     needs=(Feature.NUM_LAYERS, Feature.STATE),
-    presupposes=(*CONSTRUCTOR_CALLS, "shapes.*", "recurrence.*", "layouts.*"),
+    presupposes=(*CONSTRUCTOR_CALLS, "shapes.*", *OF_THE_CELL, "layouts.*"),
     establishes=(
         Fact.CALL,
         Fact.RESULTS,

@@ -18,7 +18,7 @@ from rnnspec.observe.observation import Observation
 from rnnspec.rulekit.assertions.relations import assert_all_expected
 from rnnspec.rulekit.assertions.results import assert_gradients, list_gradient_names
 from rnnspec.rulekit.conditions import has_value, has_wide_dtype, is_differentiable, one_in
-from rnnspec.rulekit.rule import FIRST_GRADIENTS, Fact, rule
+from rnnspec.rulekit.rule import FIRST_GRADIENTS, OF_THE_CELL, Fact, rule
 from rnnspec.rulekit.snippet import Helper, Snippet
 
 SIZES = ((1, 65_600), (2, 32_800), (3, 21_900))
@@ -53,7 +53,7 @@ torch.testing.assert_close(
     when=~has_value(MemoryLayout.EXPANDED) & one_in(42, 33),
     presupposes=(
         Fact.RESULTS,
-        "recurrence.*",
+        *OF_THE_CELL,
         "samples.independent",
         "samples.permuted",
         "stacking.*",

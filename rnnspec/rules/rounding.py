@@ -19,13 +19,13 @@ from rnnspec.rulekit.assertions.results import (
 )
 from rnnspec.rulekit.conditions import has_predictable_results, has_wide_dtype
 from rnnspec.rulekit.fixtures.swamped_sums import build_swamped_layer, can_be_swamped
-from rnnspec.rulekit.rule import DROPOUT, FIRST_GRADIENTS, rule
+from rnnspec.rulekit.rule import DROPOUT, FIRST_GRADIENTS, OF_THE_CELL, rule
 from rnnspec.rulekit.snippets import results as snippets
 from rnnspec.rulekit.snippets.float32_sums import compare_errors, compare_swamped_errors
 from rnnspec.rulekit.violation import assert_close
 
 LARGER_FAULTS = (
-    "recurrence.*",
+    *OF_THE_CELL,
     "states.*",
     "stacking.*",
     "directions.*",
