@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from rnnspec.diagnosis.mistakes.catalogue import GRADIENT_HYPOTHESES, HYPOTHESES
 from rnnspec.diagnosis.mistakes.composition import list_further
@@ -24,6 +25,9 @@ ENOUGH = 3
 """So many cases a mistake must explain that does not explain all of them."""
 INFERRED = 3
 """From how many cases, the quickest ones, constants are inferred."""
+MOST_WORK = 150_000
+"""So many sums of a vector are predicted for one case at most, which takes some seconds. A fault
+that shows in no smaller case has no likely cause if so many mistakes may have made it."""
 
 
 def find_likely_cause(
@@ -97,7 +101,8 @@ def _read_part(observation: Observation, part: str) -> Evidence:
 
 def _say_enough(cases: Sequence[Evidence]) -> bool:
     """Return whether something can be learnt from the cases: several wrong values at least."""
-    wrong = [case for case in cases if not case.says_little and not case.is_right]
+    all_wrong = (case for case in cases if not case.says_little and not case.is_right)
+    wrong = list(islice(all_wrong, 2))
     return len(wrong) > 1 or (len(wrong) == 1 and wrong[0].count_wrong() >= FEWEST)
 
 
@@ -111,6 +116,8 @@ def _explain(
     """
     tallies = {hypothesis: Tally() for hypothesis in hypotheses}
     for number, case in enumerate(cases):
+        if case.estimate_work(tallies) > MOST_WORK:
+            return {}
         agreeing = _keep_agreeing(case, tallies)
         tallies = agreeing if agreeing or number == 0 or not is_partial else tallies
         if not tallies:

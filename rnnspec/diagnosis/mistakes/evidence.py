@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import replace
 from enum import Enum, auto
 from functools import cached_property
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch.nn.utils.rnn import PackedSequence
+from torch import Tensor
 
 from rnnspec.cases.states import name_final
 from rnnspec.diagnosis.mistakes.given import Given
 from rnnspec.diagnosis.mistakes.hypothesis import Build, Hypothesis
+from rnnspec.diagnosis.mistakes.outcome import (
+    RAISED,
+    Array,
+    Outcome,
+    find_largest_finite,
+    has_finite_results,
+    has_same_form,
+    is_finite,
+    measure_arrays,
+    read_outcome,
+)
 from rnnspec.diagnosis.mistakes.reference import Reference, Refused
 from rnnspec.observe.observation import Observation
-from rnnspec.observe.tensors import to_array
+from rnnspec.oracle.catalogue import cell_of
 from rnnspec.rulekit.assertions.results import exclude_masked_gradients, has_known_gradients
 from rnnspec.rulekit.violation import measure_distance
 from rnnspec.subjects.failures import Failure, Malformed, Raised, Unsupported
 from rnnspec.subjects.steps import CALL, EARLIER_CALL
 
-Array = NDArray[np.float64]
-Results = dict[str, Array]
 SLACK = {8: 30.0, 4: 3.0, 2: 1.0}
 """The bound of the required result is multiplied by this, by the bytes of a number."""
 SEPARATION = {8: 10.0, 4: 10.0, 2: 3.0}
@@ -58,23 +66,6 @@ class Agreement(Enum):
     CONTRADICTION = auto()
 
 
-class Unknown(Exception):
-    """A case says nothing: what the layer did, or had to do, is not known."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a call returned, or that it raised; `is_packed` is the form of the output."""
-
-    results: Results
-    is_packed: bool = False
-    has_raised: bool = False
-    has_raised_before: bool = False
-
-
-RAISED = Outcome({}, has_raised=True)
-
-
 class Evidence:
     """One case: what the layer did, and what hypotheses predict."""
 
@@ -90,15 +81,16 @@ class Evidence:
 
     @cached_property
     def cost(self) -> int:
-        """A measure of how long a prediction takes."""
+        """A measure of how long a prediction takes: how many sums of a vector it computes."""
         config = self.case.config
-        return self.case.steps * config.num_layers * config.num_directions
+        rows = config.num_layers * config.num_directions
+        return self.case.steps * rows * cell_of(config).blocks
 
     @cached_property
     def observed(self) -> Outcome | None:
         """What the layer did, or None if that is not comparable with any prediction."""
         try:
-            return _read_outcome(self.observation)
+            return read_outcome(self.observation)
         except Raised as failure:
             if failure.step not in (CALL, EARLIER_CALL):
                 return None
@@ -119,7 +111,14 @@ class Evidence:
     @cached_property
     def required(self) -> Outcome:
         """What the contract requires; if masks are random, the results without masks."""
-        return self.predict(Reference)
+        expected = self.observation.expected
+        if self.case.is_random or not has_finite_results(expected):
+            return self.predict(Reference)
+        return self._read_results(
+            Reference(self.given),
+            torch.from_numpy(expected.output),
+            torch.from_numpy(expected.final),
+        )
 
     @cached_property
     def tolerances(self) -> dict[str, float]:
@@ -129,7 +128,7 @@ class Evidence:
     def scale_bounds(self, bounds: Mapping[str, Array]) -> dict[str, float]:
         """Return one tolerance for each result: its largest finite bound, times some slack."""
         slack = SLACK[self.case.dtype.torch_dtype.itemsize]
-        return {name: slack * _find_largest_finite(bound) for name, bound in bounds.items()}
+        return {name: slack * find_largest_finite(bound) for name, bound in bounds.items()}
 
     @cached_property
     def separation(self) -> float:
@@ -153,13 +152,19 @@ class Evidence:
         )
         return int(sum(counts))
 
+    def estimate_work(self, hypotheses: Iterable[Hypothesis]) -> int:
+        """Return how long the predictions take that were not made yet, in units of `cost`."""
+        concerning = (each for each in hypotheses if each.concerns(self.case))
+        effects = {each.find_effect(self.case) for each in concerning}
+        return self.cost * len(effects - self._predictions.keys())
+
     def judge(self, hypothesis: Hypothesis) -> Agreement:
         """Return what the case says about a hypothesis."""
         if self.observed is None or hypothesis.unclear(self.case):
             return Agreement.NEUTRAL
         if not hypothesis.concerns(self.case):
             return self._compare(self.required)
-        key = hypothesis.effect(self.case) if hypothesis.effect else hypothesis
+        key = hypothesis.find_effect(self.case)
         if key not in self._predictions:
             self._predictions[key] = self.predict(hypothesis.build)
         predicted = self._predictions[key]
@@ -175,10 +180,14 @@ class Evidence:
         try:
             with torch.inference_mode():
                 reference = build(self.given)
-                output, states = reference.compute()
+                return self._read_results(reference, *reference.run())
         except (Refused, RuntimeError, IndexError):
             return RAISED
-        found = {"output": output, **name_final(self.case.config, states)}
+
+    def _read_results(self, reference: Reference, output: Tensor, states: Tensor) -> Outcome:
+        """Return results, time-major and side by side, as a reference gives them to the caller."""
+        final = name_final(self.case.config, reference.write_states(states))
+        found = {"output": reference.write_output(output), **final}
         names = self.case.config.kind_data.results
         return Outcome({name: found[name].numpy() for name in names}, reference.returns_packed)
 
@@ -192,7 +201,7 @@ class Evidence:
         if self.case.is_random:
             is_other = not has_same_form(predicted, required)
             return Agreement.PREDICTED if is_other else Agreement.NEUTRAL
-        if self.case.dtype.is_half and not _is_finite(observed):
+        if self.case.dtype.is_half and not is_finite(observed):
             return Agreement.NEUTRAL  # a right formula may overflow in 16 bits
         agreement = self._compare_values(observed, predicted)
         is_contradicted = agreement is Agreement.CONTRADICTION
@@ -208,6 +217,8 @@ class Evidence:
             return Agreement.CONTRADICTION
         error = self.measure(observed, predicted)
         if error > 1.0:
+            if self._magnifies_rounding:
+                return Agreement.NEUTRAL
             # In 16 bits, a formula that is nearly right is right in more precise cases.
             is_near = self.case.dtype.is_half and error < NEAR * self.measure(
                 observed, self.required
@@ -218,14 +229,24 @@ class Evidence:
         if self.is_right:
             return Agreement.NEUTRAL
         is_closer = error <= CLOSER * self.measure(observed, self.required)
-        return Agreement.PREDICTED if is_closer else Agreement.CONTRADICTION
+        if is_closer:
+            return Agreement.PREDICTED
+        return Agreement.NEUTRAL if self._magnifies_rounding else Agreement.CONTRADICTION
+
+    @property
+    def _magnifies_rounding(self) -> bool:
+        """Whether rounding in 16 bits may turn what a mistake makes of the case into anything.
+
+        What is exact in the case is so only if it is computed rightly.
+        """
+        return self.case.dtype.is_half and self.case.distribution.is_exact
 
     def measure(self, first: Outcome, second: Outcome) -> float:
         """Return the largest difference of two outcomes of the same form, in tolerances."""
         if not has_same_form(first, second):
             return np.inf
         distances = (
-            _measure_arrays(array, second.results[name])
+            measure_arrays(array, second.results[name])
             / max(TINY, self.tolerances[name], *map(self._scale, (array, second.results[name])))
             for name, array in first.results.items()
         )
@@ -233,7 +254,7 @@ class Evidence:
 
     def _scale(self, values: Array) -> float:
         """Return the rounding error of the largest finite value."""
-        largest = _find_largest_finite(np.abs(values), default=0.0)
+        largest = find_largest_finite(np.abs(values), default=0.0)
         return ROUNDINGS * self.case.dtype.roundoff * largest
 
     def _is_roughly(self, observed: Outcome, predicted: Outcome) -> bool:
@@ -241,7 +262,7 @@ class Evidence:
         for name, array in observed.results.items():
             scale = 1.0 + np.abs(self.required.results[name]).max(initial=0.0)
             rough = ROUGH * self.case.dtype.roundoff * (scale if np.isfinite(scale) else np.inf)
-            if _measure_arrays(array, predicted.results[name]) > rough:
+            if measure_arrays(array, predicted.results[name]) > rough:
                 return False
         return True
 
@@ -285,6 +306,11 @@ class GradientEvidence(Evidence):
         return Outcome({name: gradients[name] for name in names})
 
     @cached_property
+    def required(self) -> Outcome:
+        """The right gradients; if masks are random, those without masks."""
+        return self.predict(Reference)
+
+    @cached_property
     def tolerances(self) -> dict[str, float]:
         """By how much a right prediction of each gradient may differ from the observed one."""
         return self.scale_bounds(self.observation.expected.gradient_bound)
@@ -304,37 +330,7 @@ class GradientEvidence(Evidence):
         return Outcome({name: gradients[name].numpy() for name in names})
 
 
-def _read_outcome(observation: Observation) -> Outcome:
-    call = observation.call
-    final = {name: to_array(state) for name, state in call.raw_states.items()}
-    if call.case.config.kind_data.is_cell:
-        return Outcome(final)
-    output = call.raw_output
-    is_packed = isinstance(output, PackedSequence)
-    data = output.data if isinstance(output, PackedSequence) else output
-    return Outcome({"output": to_array(data), **final}, is_packed)
-
-
 def _compare_exceptions(observed: Outcome, predicted: Outcome) -> Agreement:
     if predicted.has_raised and (observed.has_raised or observed.has_raised_before):
         return Agreement.PREDICTED
     return Agreement.NEUTRAL if observed.has_raised_before else Agreement.CONTRADICTION
-
-
-def _is_finite(outcome: Outcome) -> bool:
-    return all(bool(np.isfinite(array).all()) for array in outcome.results.values())
-
-
-def has_same_form(first: Outcome, second: Outcome) -> bool:
-    """Return whether two outcomes have results of the same names, types and shapes."""
-    shapes = [{name: array.shape for name, array in o.results.items()} for o in (first, second)]
-    return first.is_packed == second.is_packed and shapes[0] == shapes[1]
-
-
-def _measure_arrays(first: Array, second: Array) -> float:
-    return float(measure_distance(first, second).max()) if first.size else 0.0
-
-
-def _find_largest_finite(values: Array, default: float = np.inf) -> float:
-    finite = values[np.isfinite(values)]
-    return float(finite.max()) if finite.size else default

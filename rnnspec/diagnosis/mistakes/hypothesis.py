@@ -53,3 +53,7 @@ class Hypothesis:
     shown_by: Condition = always
     effect: Callable[[Case], Hashable] | None = None
     remembers: bool = False
+
+    def find_effect(self, case: Case) -> Hashable:
+        """Return what is equal for hypotheses that compute the same in a case."""
+        return self if self.effect is None else self.effect(case)

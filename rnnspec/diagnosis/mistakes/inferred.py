@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rnnspec.cases.case import Case
-from rnnspec.diagnosis.mistakes.evidence import Evidence, Outcome, has_same_form
+from rnnspec.diagnosis.mistakes.evidence import Evidence
 from rnnspec.diagnosis.mistakes.hypothesis import Condition, Hypothesis, always, never
+from rnnspec.diagnosis.mistakes.outcome import Outcome, has_same_form
 from rnnspec.diagnosis.mistakes.reference import Reference
 from rnnspec.diagnosis.mistakes.situations import (
     has_bias,

@@ -1,0 +1,69 @@
+"""What a call returned, or what a hypothesis predicts that it returns, and how far they differ."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.nn.utils.rnn import PackedSequence
+
+from rnnspec.observe.expected import Expected
+from rnnspec.observe.observation import Observation
+from rnnspec.observe.tensors import to_array
+from rnnspec.rulekit.violation import measure_distance
+
+Array = NDArray[np.float64]
+Results = dict[str, Array]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a call returned, or that it raised; `is_packed` is the form of the output."""
+
+    results: Results
+    is_packed: bool = False
+    has_raised: bool = False
+    has_raised_before: bool = False
+
+
+RAISED = Outcome({}, has_raised=True)
+
+
+def has_finite_results(expected: Expected) -> bool:
+    """Return whether all results are finite."""
+    return all(bool(np.isfinite(array).all()) for array in expected.results.values())
+
+
+def read_outcome(observation: Observation) -> Outcome:
+    """Return what a call returned. Raises Failure if it returned nothing of the right form."""
+    call = observation.call
+    final = {name: to_array(state) for name, state in call.raw_states.items()}
+    if call.case.config.kind_data.is_cell:
+        return Outcome(final)
+    output = call.raw_output
+    is_packed = isinstance(output, PackedSequence)
+    data = output.data if isinstance(output, PackedSequence) else output
+    return Outcome({"output": to_array(data), **final}, is_packed)
+
+
+def is_finite(outcome: Outcome) -> bool:
+    """Return whether every number of an outcome is finite."""
+    return all(bool(np.isfinite(array).all()) for array in outcome.results.values())
+
+
+def has_same_form(first: Outcome, second: Outcome) -> bool:
+    """Return whether two outcomes have results of the same names, types and shapes."""
+    shapes = [{name: array.shape for name, array in o.results.items()} for o in (first, second)]
+    return first.is_packed == second.is_packed and shapes[0] == shapes[1]
+
+
+def measure_arrays(first: Array, second: Array) -> float:
+    """Return the largest difference of two arrays of equal shape, or 0 if they are empty."""
+    return float(measure_distance(first, second).max()) if first.size else 0.0
+
+
+def find_largest_finite(values: Array, default: float = np.inf) -> float:
+    """Return the largest finite value, or `default` if there is none."""
+    finite = values[np.isfinite(values)]
+    return float(finite.max()) if finite.size else default
