@@ -9,6 +9,11 @@ in one layer; a bug of a pair is told if a fault has one of its names, or the na
 cause that it has when it is planted alone. The time is CPU time, compared with that of a correct
 layer that is checked before and after. Each finished check becomes a line of the log and is not
 repeated.
+
+`--kind` measures the bank of another kind of layer. A bug about the cell of that kind is checked
+whatever `--share` says, which divides those that can be planted in every kind:
+
+    python -m benchmarks.telling --kind lstm --share 1/10 --log lstm.jsonl --pairs 20 --write
 """
 
 from __future__ import annotations
@@ -29,10 +34,10 @@ from torch import nn
 
 from benchmarks.tables import add_outputs, format_table, make_parser, show_progress, write_report
 from rnnspec.api import check
-from rnnspec.plain.layer import Plain
+from rnnspec.contract.kinds import KINDS, UNGATED
 from rnnspec.report.data import FaultSummary, Report
-from rnnspec.selftest import BUGS
 from rnnspec.selftest.bank import is_promised, list_good_names
+from rnnspec.selftest.banks import Bank, find_bank
 
 PAGE = "telling.md"
 BASELINES = 3
@@ -50,6 +55,7 @@ class Telling:
     causes    the likely cause of each fault, or an empty text
     missing   the reasons for which faults have no program
     seconds   the CPU seconds of the check
+    kind      the kind of the layer
     """
 
     names: tuple[str, ...]
@@ -58,12 +64,13 @@ class Telling:
     missing: list[str]
     seconds: float
     verdict: str = ""
+    kind: str = UNGATED.name
 
 
-def tell(names: tuple[str, ...], layer: type[nn.Module]) -> Telling:
-    """Check a layer and return what the report tells."""
+def tell(names: tuple[str, ...], layer: type[nn.Module], kind: str) -> Telling:
+    """Check a layer of a kind and return what the report tells."""
     start = time.process_time()
-    report = check(layer, profile="quick")
+    report = check(layer, profile="quick", kind=kind)
     seconds = time.process_time() - start
     return Telling(
         names,
@@ -72,7 +79,24 @@ def tell(names: tuple[str, ...], layer: type[nn.Module]) -> Telling:
         [text for fault in report.faults if (text := find_missing(report, fault))],
         seconds,
         report.verdict.value,
+        kind,
     )
+
+
+def select_bugs(kind: str, patterns: Sequence[str], share: str) -> list[str]:
+    """Return the bugs of a kind whose names match a pattern and that torch documents.
+
+    The bugs about its cell are all there; `share`, K/N, leaves every N-th of the others.
+    """
+    bank, shared = find_bank(kind), find_bank(UNGATED.name).bugs
+    names = [
+        name
+        for name, bug in bank.bugs.items()
+        if is_promised(bug, kind) and any(fnmatchcase(name, each) for each in patterns)
+    ]
+    start, step = map(int, share.split("/"))
+    others = [name for name in names if name in shared][start - 1 :: step]
+    return [name for name in names if name in others or name not in shared]
 
 
 def find_missing(report: Report, fault: FaultSummary) -> str:
@@ -81,59 +105,68 @@ def find_missing(report: Report, fault: FaultSummary) -> str:
     return "" if result.repro else f"{fault.rule}: {result.no_repro}"
 
 
-def draw_pairs(names: Sequence[str], seed: int = 0) -> Iterator[tuple[str, str]]:
+def draw_pairs(bank: Bank, names: Sequence[str], seed: int = 0) -> Iterator[tuple[str, str]]:
     """Yield random pairs of bugs that can be planted in one layer, because nothing is overridden
     by both."""
     numbers = random.Random(seed)
     seen = set()
     while True:
         first, second = sorted(numbers.sample(list(names), 2))
-        if (first, second) in seen or list_overridden(first) & list_overridden(second):
+        shared = list_overridden(bank, first) & list_overridden(bank, second)
+        if (first, second) in seen or shared:
             continue
         seen.add((first, second))
         try:
-            combine(first, second)
+            combine(bank, first, second)
         except TypeError:
             continue
         yield first, second
 
 
-def list_overridden(name: str) -> frozenset[str]:
+def find_plain(bank: Bank) -> type[nn.Module]:
+    """Return the reference layer of a bank, which is its first correct one."""
+    return next(iter(bank.correct.values()))
+
+
+def list_overridden(bank: Bank, name: str) -> frozenset[str]:
     """Return the names that a bug and its bases define, up to the reference layer."""
-    bases = [base for base in BUGS[name].__mro__ if base not in Plain.__mro__]
+    known = find_plain(bank).__mro__
+    bases = [base for base in bank.bugs[name].__mro__ if base not in known]
     own = {key for base in bases for key in vars(base) if not key.startswith("__")}
     special = {key for base in bases for key in vars(base) if key in ("__init__", "__setstate__")}
     return frozenset((own | special) - {"narrow"})
 
 
-def combine(first: str, second: str) -> type[nn.Module]:
+def combine(bank: Bank, first: str, second: str) -> type[nn.Module]:
     """Return a layer with two bugs, which can be pickled.
 
     Raises TypeError if their classes cannot be combined.
     """
     name = f"{first}And{second}"
-    layer = type(name, (BUGS[first], BUGS[second]), {"__module__": __name__})
+    layer = type(name, (bank.bugs[first], bank.bugs[second]), {"__module__": __name__})
     globals()[name] = layer
     return layer
 
 
-def read_log(path: Path) -> dict[tuple[str, ...], Telling]:
-    """Return the finished checks of a log."""
+def read_log(path: Path, kind: str) -> dict[tuple[str, ...], Telling]:
+    """Return the finished checks of layers of a kind in a log."""
     if not path.exists():
         return {}
     lines = (json.loads(line) for line in path.read_text(encoding="utf-8").splitlines())
     found = (Telling(**{**line, "names": tuple(line["names"])}) for line in lines)
-    return {each.names: each for each in found}
+    return {each.names: each for each in found if each.kind == kind}
 
 
-def run_all(jobs: Sequence[tuple[str, ...]], path: Path | None) -> dict[tuple[str, ...], Telling]:
+def run_all(
+    jobs: Sequence[tuple[str, ...]], path: Path | None, kind: str
+) -> dict[tuple[str, ...], Telling]:
     """Check the layers that are not in the log yet, and return all results."""
-    done = {} if path is None else read_log(path)
+    bank, done = find_bank(kind), {} if path is None else read_log(path, kind)
     for number, names in enumerate(jobs, 1):
         if names in done:
             continue
-        layer = Plain if names == ("Plain",) else BUGS[names[0]] if len(names) == 1 else None
-        done[names] = tell(names, layer or combine(*names))
+        layer = bank.bugs[names[0]] if len(names) == 1 else combine(bank, *names)
+        done[names] = tell(names, layer, kind)
         told = ", ".join(done[names].roots) or "nothing"
         show_progress(f"{number} of {len(jobs)}: {' and '.join(names)}: {told}")
         if path is not None:
@@ -145,7 +178,7 @@ def run_all(jobs: Sequence[tuple[str, ...]], path: Path | None) -> dict[tuple[st
 def summarise_bugs(found: Sequence[Telling]) -> str:
     """Return a table of what the reports on single bugs tell."""
     seen = [each for each in found if each.roots]
-    first = [each for each in seen if each.roots[0] in list_good_names(each.names[0])]
+    first = [each for each in seen if each.roots[0] in list_names(each.kind, each.names[0])]
     single = [each for each in seen if len(each.roots) == 1]
     caused = [each for each in seen if each.causes[0]]
     programs = sum(len(each.roots) - len(each.missing) for each in seen)
@@ -171,10 +204,15 @@ def summarise_pairs(pairs: Sequence[Telling], alone: dict[tuple[str, ...], Telli
     return format_table(("pairs of bugs in one layer", ""), rows)
 
 
+def list_names(kind: str, name: str) -> tuple[str, ...]:
+    """Return the rules that tell what is wrong with a bug of a kind."""
+    return list_good_names(find_bank(kind).bugs[name])
+
+
 def is_told(name: str, pair: Telling, alone: dict[tuple[str, ...], Telling]) -> bool:
     """Return whether a fault has a name of this bug, or the name or cause that it has alone."""
     single = alone[(name,)]
-    names = {*list_good_names(name), *single.roots[:1]}
+    names = {*list_names(pair.kind, name), *single.roots[:1]}
     cause = single.causes[0]
     return bool(names & set(pair.roots)) or bool(cause and cause in pair.causes)
 
@@ -197,6 +235,9 @@ def main() -> None:
     parser = make_parser(__doc__)
     parser.add_argument("--only", nargs="+", default=["*"], metavar="PATTERN", help="these bugs")
     parser.add_argument(
+        "--kind", choices=list(KINDS), default=UNGATED.name, help="the kind of the layers"
+    )
+    parser.add_argument(
         "--share", default="1/1", metavar="K/N", help="every N-th bug, from the K-th"
     )
     parser.add_argument("--pairs", type=int, default=0, metavar="N", help="and N pairs of bugs")
@@ -204,23 +245,22 @@ def main() -> None:
     add_outputs(parser, PAGE)
     options: argparse.Namespace = parser.parse_args()
     torch.set_num_threads(1)
-    start, step = map(int, options.share.split("/"))
-    names = [
-        name
-        for name in BUGS
-        if is_promised(name) and any(fnmatchcase(name, pattern) for pattern in options.only)
-    ][start - 1 :: step]
-    correct = [tell(("Plain",), Plain).seconds for _ in range(BASELINES)][1:]
-    alone = run_all([(name,) for name in names], options.log)
-    correct.append(tell(("Plain",), Plain).seconds)
+    kind, log = options.kind, options.log
+    bank = find_bank(kind)
+    names = select_bugs(kind, options.only, options.share)
+    plain = (("correct",), find_plain(bank), kind)
+    correct = [tell(*plain).seconds for _ in range(BASELINES)][1:]
+    alone = run_all([(name,) for name in names], log, kind)
+    correct.append(tell(*plain).seconds)
     seen = [name for name in names if alone[(name,)].roots]
-    pairs = run_all(list(islice(draw_pairs(seen), options.pairs)), options.log)
+    pairs = run_all(list(islice(draw_pairs(bank, seen), options.pairs)), log, kind)
+    place = "telling" if kind == UNGATED.name else f"telling.{kind}"
     texts = {
-        "telling.bugs": summarise_bugs(list(alone.values())),
-        "telling.times": summarise_times(list(alone.values()), correct),
+        f"{place}.bugs": summarise_bugs(list(alone.values())),
+        f"{place}.times": summarise_times(list(alone.values()), correct),
     }
     if pairs:
-        texts["telling.pairs"] = summarise_pairs(list(pairs.values()), alone)
+        texts[f"{place}.pairs"] = summarise_pairs(list(pairs.values()), alone)
     write_report(
         options, PAGE, texts, [asdict(each) for each in (*alone.values(), *pairs.values())]
     )
