@@ -197,7 +197,7 @@ def no_bias(observation: Observation) -> None:
     name = observation.case.config.kind_data.leading
     if np.any(zeros.get_result(name) != 0):
         raise Violation(
-            f"with bias=False, an input of zeros gives {name} other values, expected zeros",
+            f"with bias=False, an input of zeros gives other values than zeros in {name}",
             ZEROS.format(features=observation.case.config.input_size),
         )
 

@@ -239,7 +239,7 @@ class LayersDrawnOnce(Plain):
             "parameters.no-bias",
             HiddenBias,
             make_case(bias=False),
-            "an input of zeros gives an output with other values, expected zeros",
+            "an input of zeros gives other values than zeros in output",
         ),
         (
             "parameters.trainable",
