@@ -63,6 +63,11 @@ class Problem:
         return self.initial["h_0"]
 
 
+def find_output(results: Mapping[str, Array]) -> Array:
+    """Return the output, or the hidden state of a cell, which is all that its one step shows."""
+    return results.get("output", next(iter(results.values())))
+
+
 @dataclass(frozen=True)
 class Trace:
     """The results of the reference, and the values from which bounds and gradients are computed.
@@ -79,8 +84,8 @@ class Trace:
 
     @property
     def output(self) -> Array:
-        """The output (T, N, D * H_out)."""
-        return self.results["output"]
+        """The output (T, N, D * H_out); of a cell, its hidden state (1, N, H)."""
+        return find_output(self.results)
 
     @property
     def h_n(self) -> Array:
@@ -100,8 +105,8 @@ class Bound:
 
     @property
     def output(self) -> Array:
-        """The bound on the errors of the output (T, N, D * H_out)."""
-        return self.results["output"]
+        """The bound on the errors of the output (T, N, D * H_out); of a cell, its hidden state."""
+        return find_output(self.results)
 
     @property
     def h_n(self) -> Array:

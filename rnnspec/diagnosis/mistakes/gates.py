@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from rnnspec.cases.case import Case
-from rnnspec.contract.kinds import KINDS, Kind
+from rnnspec.contract.kinds import LAYER_KINDS, Kind
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
 from rnnspec.diagnosis.mistakes.places import (
     EVERYWHERE,
@@ -97,11 +97,13 @@ class ResetBefore(Reference):
 
     def add(self, rest: Tensor, state: Tensor, weight: Tensor, layer: int, step: int) -> Tensor:
         cell = self.given.cell
-        total = super().add(rest, state, weight, layer, step)
-        *others, _ = total.chunk(cell.blocks, -1)
-        part = weight.chunk(cell.blocks, 1)[cell.hidden_blocks[-1]]
-        own = rest.chunk(cell.blocks, -1)[cell.hidden_blocks[-1]]
-        return torch.cat([*others, own + (torch.sigmoid(others[0]) * state) @ part], -1)
+        outside, inside = cell.input_blocks[-1], cell.hidden_blocks[-1]
+        sums = list(super().add(rest, state, weight, layer, step).chunk(cell.blocks, -1))
+        part = weight.chunk(cell.blocks, 1)[inside]
+        own = rest.chunk(cell.blocks, -1)[inside]
+        sums[outside] = sums[outside] + own + (torch.sigmoid(sums[0]) * state) @ part
+        sums[inside] = torch.zeros_like(own)  # what the gate would multiply once more
+        return torch.cat(sums, -1)
 
 
 def _apply_instead(function: Callable[[Tensor], Tensor], sums: Tensor) -> Tensor:
@@ -128,11 +130,11 @@ GATE_CHANGES: tuple[tuple[str, Callable[[Tensor], Tensor]], ...] = (
 
 
 def _list_kinds() -> list[Kind]:
-    return [kind for kind in KINDS.values() if kind.is_gated]
+    return [kind for kind in LAYER_KINDS.values() if kind.is_gated]
 
 
 def _is_of_kind(kind: Kind, case: Case) -> bool:
-    return case.config.kind == kind.name
+    return case.config.kind_data.layer == kind.name
 
 
 def _multiplies_hidden_part(case: Case) -> bool:

@@ -39,7 +39,7 @@ def read_outcome(observation: Observation) -> Outcome:
     """Return what a call returned. Raises Failure if it returned nothing of the right form."""
     call = observation.call
     final = {name: to_array(state) for name, state in call.raw_states.items()}
-    if call.case.config.kind_data.is_cell:
+    if observation.case.config.kind_data.is_cell:
         return Outcome(final)
     output = call.raw_output
     is_packed = isinstance(output, PackedSequence)
