@@ -16,6 +16,8 @@ from rnnspec.declared.files import find_file
 from rnnspec.rules.catalogue import select_layer_rules
 from tests.test_docs_build import load_module
 
+MISSING: tuple[str, ...] = ()
+"""The releases that have not been recorded."""
 RULES = [rule.id for rule in select_layer_rules(())]
 
 
@@ -103,8 +105,9 @@ def test_every_release_is_recorded_for_every_kind_that_any_is(matrix: ModuleType
     groups = matrix.group_records(matrix.load_records())
     releases = {key: [each.release for each in found] for key, found in groups.items()}
     assert {kind for _, kind in releases} <= set(KINDS)
-    assert releases["cpu", "rnn"] == [f"2.{minor}" for minor in range(2, 16)]
-    assert all(found == releases["cpu", "rnn"] for found in releases.values())
+    expected = [f"2.{minor}" for minor in range(2, 16) if f"2.{minor}" not in MISSING]
+    assert releases["cpu", "rnn"] == expected
+    assert all(found == expected for (setting, _), found in releases.items() if setting == "cpu")
 
 
 def test_recorded_rules_exist_and_every_failure_is_declared(matrix: ModuleType) -> None:
