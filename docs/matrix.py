@@ -65,8 +65,9 @@ def load_records(root: Path = RESULTS) -> list[Record]:
     """Return all records, in the order of settings, kinds and releases."""
     found = []
     for path in root.glob("torch-*/*-*.json"):
-        kind, _, setting = path.stem.partition("-")
         data = json.loads(path.read_text(encoding="utf-8"))
+        kind = data["kind"]  # its name may have a hyphen, as the name of the setting does
+        setting = path.stem.removeprefix(f"{kind}-")
         found.append(Record(path.parent.name.removeprefix("torch-"), kind, setting, data))
     kinds = list(KINDS)
     return sorted(

@@ -32,6 +32,7 @@ def write_record(
 ) -> None:
     """Write a record with these verdicts."""
     data: dict[str, Any] = {
+        "kind": name.removesuffix("-cpu"),
         "verdict": verdict,
         "profile": "quick",
         "cases": 5,
@@ -64,6 +65,17 @@ def test_records_are_read_in_the_order_of_kinds_and_releases(
         ("lstm", "2.9", "cpu"),
         ("lstm", "2.10", "cpu"),
     ]
+
+
+def test_kind_and_setting_may_have_hyphens(
+    matrix: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(matrix.KINDS, "some-cell", matrix.KINDS["rnn"])
+    write_record(tmp_path, "2.9", "some-cell-cpu", {})
+    path = tmp_path / "torch-2.9" / "some-cell-cpu.json"
+    path.rename(path.with_name("some-cell-cuda-tf32.json"))
+    (record,) = matrix.load_records(tmp_path)
+    assert (record.kind, record.setting) == ("some-cell", "cuda-tf32")
 
 
 def test_runs_of_a_release_are_one_row(matrix: ModuleType, results: Path) -> None:
