@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import itertools
 import json
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -269,6 +271,47 @@ def test_detected_bugs_are_listed_by_profile() -> None:
     assert seen[detection.QUICK] == {"A": "a.b", "B": "", "C": "c.d, a.b", "D": ""}
     assert seen[detection.DEFAULT] == {"A": "a.b", "B": "a.b", "C": "c.d, a.b", "D": ""}
     assert parse_cells(detection.format_named(rows)) == [["4", "1", "2", "0", "1", "0", "0"]]
+
+
+def test_bugs_about_the_cell_are_all_told_and_few_of_the_others() -> None:
+    telling = import_script("telling")
+    names = telling.select_bugs("lstm", ["*"], "3/50")
+    shared = [name for name in names if name in BUGS]
+    assert 3 <= len(shared) <= 8
+    assert {"ForgetBiasOfOne", "CellStateLost", "RowsReadAsIFOG"} <= {*names} - {*shared}
+    assert telling.select_bugs("rnn", ["State*"], "1/1") == [
+        name for name in BUGS if name.startswith("State")
+    ]
+
+
+def test_a_pair_of_bugs_of_an_lstm_is_planted_in_one_layer() -> None:
+    telling = import_script("telling")
+    bank = telling.find_bank("lstm")
+    layer = telling.combine(bank, "ForgetBiasOfOne", "ReturnedPairExchanged")(2, 3)
+    output, (first, second) = layer(torch.randn(4, 5, 2))
+    assert second[0].equal(output[-1])
+    alone = bank.bugs["ForgetBiasOfOne"](2, 3)
+    alone.load_state_dict(layer.state_dict())
+    x = torch.randn(4, 5, 2)
+    assert alone(x)[1][1].equal(layer(x)[1][0])
+    for first, second in itertools.islice(telling.draw_pairs(bank, list(bank.bugs)), 5):
+        telling.combine(bank, first, second)
+
+
+def test_logs_of_telling_keep_the_kinds_apart(tmp_path: Path) -> None:
+    telling, log = import_script("telling"), tmp_path / "log.jsonl"
+    found = [
+        telling.Telling(
+            ("CellStateLost",), ["cell-state.initial"], ["c"], [], 3.0, "violates", "lstm"
+        ),
+        telling.Telling(("StateIgnored",), ["states.given", "a.b"], [""], [], 1.0, "violates"),
+    ]
+    log.write_text("".join(json.dumps(asdict(each)) + "\n" for each in found))
+    assert telling.read_log(log, "lstm") == {("CellStateLost",): found[0]}
+    assert telling.read_log(log, "rnn") == {("StateIgnored",): found[1]}
+    table = parse_cells(telling.summarise_bugs(found[:1]))
+    assert ["told first by their name", "1 of 1 (100 %)"] in table
+    assert parse_cells(telling.summarise_times(found, [2.0]))[0][1] == "1"
 
 
 def test_campaign_yields_every_run_once() -> None:

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 
+import numpy as np
 import pytest
 import torch
 
 import rnnspec
+from rnnspec.cases.axes import Distribution, DType, InitialState
 from rnnspec.cases.case import Case
+from rnnspec.diagnosis import likely_cause
+from rnnspec.diagnosis.likely_cause import find_likely_cause
+from rnnspec.diagnosis.mistakes.catalogue import HYPOTHESES
+from rnnspec.diagnosis.mistakes.evidence import Agreement, Evidence
 from rnnspec.diagnosis.mistakes.given import Given
 from rnnspec.diagnosis.mistakes.reference import Reference
 from rnnspec.observe.expected import Expected
+from rnnspec.observe.observation import Observation
 from rnnspec.selftest.lstm import BUGS
+from rnnspec.subjects.subject import TorchSubject
+from rnnspec.subjects.target import resolve_target
 from tests.rules.test_cell_state import DEEP, PACKED, PLAIN, PROJECTED, PROJECTED_DEEP, STATE
 
 TOLD = {
@@ -45,3 +55,45 @@ def test_a_fault_of_the_cell_has_its_likely_cause(name: str) -> None:
     report = rnnspec.check(BUGS[name], kind="lstm", profile="quick")
     assert len(report.faults) == 1
     assert re.search(TOLD[name], report.faults[0].likely_cause)
+
+
+def observe_wrong(name: str, case: Case) -> Observation:
+    return Observation(TorchSubject(resolve_target(BUGS[name]), kind="lstm"), case)
+
+
+def test_what_is_required_is_what_the_reference_computes() -> None:
+    for case in (PLAIN, STATE, DEEP, PACKED, PROJECTED_DEEP):
+        evidence = Evidence(observe_wrong("CellStateLost", case))
+        predicted = evidence.predict(Reference)
+        assert evidence.required.is_packed is predicted.is_packed
+        for name, array in predicted.results.items():
+            np.testing.assert_allclose(evidence.required.results[name], array, atol=1e-12)
+
+
+def test_16_bits_contradict_nothing_that_is_exact_only_if_it_is_right() -> None:
+    lost = next(each for each in HYPOTHESES if each.text == "c_0 is ignored")
+    verdicts: Counter[Agreement] = Counter()
+    for seed in range(25):
+        case = DEEP.replace(
+            dtype=DType.BFLOAT16,
+            distribution=Distribution.TERNARY,
+            initial_state=InitialState.GIVEN,
+            num_layers=5,
+            hidden_size=9,
+            seed=seed,
+        )
+        verdicts[Evidence(observe_wrong("CellStateLost", case)).judge(lost)] += 1
+    assert verdicts[Agreement.NEUTRAL]
+    assert not verdicts[Agreement.CONTRADICTION]
+
+
+def test_a_fault_in_large_cases_only_costs_no_more_than_some_seconds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen = [observe_wrong("ForgetBiasOfOne", PLAIN.replace(seed=seed)) for seed in range(3)]
+    cause = find_likely_cause(seen)
+    assert cause is not None
+    work = Evidence(seen[0]).estimate_work(HYPOTHESES)
+    monkeypatch.setattr(likely_cause, "MOST_WORK", work - 1)
+    fresh = [observe_wrong("ForgetBiasOfOne", PLAIN.replace(seed=seed)) for seed in range(3)]
+    assert find_likely_cause(fresh) is None

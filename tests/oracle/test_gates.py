@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from operator import mul
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,8 @@ from rnnspec.oracle import (
     is_exact_gradient,
     run_layers,
 )
-from rnnspec.oracle.enclosures import ElementRounding, mix
+from rnnspec.oracle.blocks import apply_to_each
+from rnnspec.oracle.enclosures import ElementRounding, mix, sigmoid
 from tests.oracle.drawn import DTYPES, cotangents, excess, judge, state_rows
 from tests.oracle.test_exact import LIMITS
 from tests.oracle.variants import SIGMOID, VARIANTS, Arithmetic, bits, evaluate, mix_in_order
@@ -244,3 +246,16 @@ def test_a_gru_that_resets_before_the_product_exceeds_the_bound() -> None:
     after, before = np.tanh(0.5), np.tanh(1.0)
     assert abs(trace.output[0, 0, 0] - after) <= 1e-15
     assert before - after > allowed.output[0, 0, 0]
+
+
+def test_functions_of_blocks_side_by_side_are_those_of_each_block() -> None:
+    rng = np.random.default_rng(0)
+    enclose = ElementRounding.from_rounding(ROUNDINGS["float16"]).enclose
+    first, second = (
+        [enclose(rng.standard_normal((2, 3)) * 300, 0.1 * rng.random((2, 3))) for _ in range(3)]
+        for _ in range(2)
+    )
+    for function, blocks in ((sigmoid, [first]), (mul, [first, second])):
+        together = apply_to_each(function, *blocks)
+        for one, arguments in zip(together, zip(*blocks, strict=True), strict=True):
+            np.testing.assert_array_equal(one.parts, function(*arguments).parts)

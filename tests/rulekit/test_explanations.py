@@ -1,0 +1,96 @@
+"""What is decided without a bound, which takes longer than all else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from torch import nn
+
+from rnnspec import oracle
+from rnnspec.cases.axes import DType, Layout, Mode
+from rnnspec.cases.case import Case
+from rnnspec.observe.expected import Expected
+from rnnspec.observe.observation import Observation
+from rnnspec.rulekit.assertions.float32_sums import assert_accurate_gradients
+from rnnspec.rulekit.assertions.relations import is_explained_by, is_within_bound
+from rnnspec.rulekit.assertions.results import assert_gradients
+from rnnspec.rulekit.snippets.float32_sums import compare_errors
+from rnnspec.rulekit.violation import Violation
+from rnnspec.selftest.lstm import BUGS
+from rnnspec.subjects.subject import TorchSubject
+from rnnspec.subjects.target import resolve_target
+from tests.rules.judged import make_case
+
+LSTM = make_case(kind="lstm", dtype=DType.FLOAT32)
+
+
+def observe(layer: type[nn.Module], case: Case) -> Observation:
+    return Observation(TorchSubject(resolve_target(layer), kind="lstm"), case)
+
+
+def forbid(*_: Any) -> Any:
+    raise AssertionError("a bound was computed")
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        LSTM,
+        LSTM.replace(num_layers=2),
+        LSTM.replace(bidirectional=True),
+        LSTM.replace(num_layers=2, bidirectional=True),
+        LSTM.replace(layout=Layout.PACKED),
+        LSTM.replace(batch_first=True),
+        LSTM.replace(layout=Layout.UNBATCHED),
+        LSTM.replace(proj_size=2),
+        LSTM.replace(steps=1),
+    ],
+    ids=str,
+)
+def test_a_right_layer_is_explained_by_what_is_right(case: Case) -> None:
+    right = observe(nn.LSTM, case)
+    assert is_explained_by(right, Expected(case, right.values))
+    wrong = observe(BUGS["ForgetGateInverted"], case)
+    assert not is_explained_by(wrong, Expected(case, wrong.values)) or case.steps == 1
+
+
+def test_no_bound_is_computed_for_what_is_far_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(oracle, "compute_bound", forbid)
+    wrong = observe(BUGS["RowsReadAsIFOG"], LSTM)
+    assert not is_explained_by(wrong, Expected(LSTM, wrong.values))
+    assert not is_within_bound(wrong, wrong.output, wrong.expected.output, forbid)
+
+
+def test_gradients_of_wrong_results_need_no_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(oracle, "compute_gradient_bound", forbid)
+    wrong = observe(BUGS["RowsReadAsIFOG"], LSTM)
+    with pytest.raises(Violation, match=r"of \d+ elements") as found:
+        assert_gradients(wrong, wrong.gradients, wrong.expected, ["weight_hh_l0"])
+    difference = found.value.difference
+    assert difference is not None
+    assert np.isinf(difference.excess)
+    assert "rounding can explain" not in str(difference)
+
+
+def test_gradients_of_right_results_are_compared_with_their_bound() -> None:
+    wrong = observe(BUGS["OutputGateGradientHalved"], LSTM)
+    with pytest.raises(Violation, match="times what rounding can explain"):
+        assert_gradients(wrong, wrong.gradients, wrong.expected, ["weight_hh_l0"])
+
+
+def test_wrong_results_say_nothing_about_sums_of_gradients(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(oracle, "compute_gradient_bound", forbid)
+    case = LSTM.replace(dtype=DType.BFLOAT16)
+    assert_accurate_gradients(observe(BUGS["RowsReadAsOGFI"], case), compare_errors)
+
+
+def test_random_results_do_not_prove_that_gradients_are_wrong() -> None:
+    case = make_case(num_layers=2, dropout=0.5, dtype=DType.FLOAT32, mode=Mode.TRAIN)
+    random = Observation(TorchSubject(resolve_target(nn.RNN)), case)
+    assert case.is_random
+    with pytest.raises(Violation, match="times what rounding can explain"):
+        assert_gradients(random, random.gradients, random.expected, ["input"])
