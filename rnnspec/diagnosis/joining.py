@@ -171,8 +171,9 @@ def join_hidden(
 ) -> bool:
     """Make events part of a fault in which their minimal case lies, or does in a wider dtype.
 
-    A fault in results may be too small for the rounding of a dtype, and still show in what
-    rests on them. What a constructor accepts or a call refuses is never hidden so.
+    So are those of a case that the likely cause of a fault explains in a wider dtype. A fault in
+    results may be too small for the rounding of a dtype, and still show in what rests on them. What
+    a constructor accepts or a call refuses is never hidden so.
     """
     if rule.part is Part.INTERFACE:
         return False
@@ -189,6 +190,7 @@ def join_hidden(
     shown = (wider, _drop_everything(search, wider))
     return any(
         join_covering(search, each, events, KIND_OF_FACT[fact])
+        or join_explained(search, each, events, KIND_OF_FACT[fact])
         for fact in broken
         for each in shown
         if each is not None

@@ -97,3 +97,12 @@ def test_a_fault_in_large_cases_only_costs_no_more_than_some_seconds(
     monkeypatch.setattr(likely_cause, "MOST_WORK", work - 1)
     fresh = [observe_wrong("ForgetBiasOfOne", PLAIN.replace(seed=seed)) for seed in range(3)]
     assert find_likely_cause(fresh) is None
+
+
+@pytest.mark.slow
+def test_16_bits_at_the_first_step_are_part_of_a_fault_that_shows_at_the_second() -> None:
+    """A cell state that is passed shows the forget gate at once, as later steps do."""
+    rules = ["gates.alone", "recurrence.half-precision"]
+    report = rnnspec.check(BUGS["ForgetBiasOfOne"], kind="lstm", profile="quick", rules=rules)
+    assert [fault.rule for fault in report.faults] == ["gates.alone"]
+    assert report.result("recurrence.half-precision").caused_by == "gates.alone"
