@@ -124,7 +124,7 @@ GROUPS = {
     "quantised": make_mode(
         *("Quantised",), dtype="float16", cases=100, parts=("values",), without=("meta",)
     ),
-    "scripted": make_mode("Scripted", sizes="pool", parts=PARTS, cases=40),
+    "scripted": make_mode("Scripted", sizes="pool", parts=PARTS, cases=20),
     "exported": make_mode("Exported", sizes="pool", parts=PARTS, cases=20),
     "compiled": make_mode("Compiled", sizes="pool", parts=("values",), cases=4),
 }

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch.autograd.function import FunctionCtx
-from torch.utils.dlpack import from_dlpack
 
 from rnnspec.errors import AdapterError, suggest_similar
 
@@ -45,10 +44,12 @@ class Arrays(Enum):
 
         if tensor.dtype is torch.float64 and not jax.config.jax_enable_x64:
             raise NotImplementedError("JAX has no float64 unless jax_enable_x64 is set")
-        copied = tensor.detach().clone(memory_format=torch.contiguous_format)
-        if not copied.numel():  # which DLPack does not hand over reliably
-            return jax.numpy.zeros(tuple(copied.shape), str(copied.dtype).removeprefix("torch."))
-        return jax.numpy.from_dlpack(copied)
+        # Not by DLPack: JAX computes while Python goes on, and memory of torch is freed before.
+        plain = tensor.detach()
+        if tensor.dtype is torch.bfloat16:
+            bits = plain.contiguous().view(torch.int16).numpy()
+            return jax.numpy.array(bits).view(jax.numpy.bfloat16)
+        return jax.numpy.array(plain.numpy())
 
     def from_lengths(self, lengths: torch.Tensor) -> Any:
         """Return the lengths of sequences as an array; those of JAX are traced as they come."""
@@ -58,9 +59,10 @@ class Arrays(Enum):
         """Return an array as a new tensor with the dtype and the device of another tensor."""
         if isinstance(array, torch.Tensor):
             return array
-        if self is Arrays.JAX and array.size:
-            return from_dlpack(array).clone().to(like)
-        return torch.tensor(np.asarray(array)).to(like)
+        found = np.asarray(array)
+        if found.dtype.name == "bfloat16":  # which NumPy has from JAX
+            return torch.tensor(found.view(np.int16)).view(torch.bfloat16).to(like)
+        return torch.tensor(found).to(like)
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,9 @@ from torch import nn
 from torch.func import functional_call
 from torch.nn.utils.rnn import PackedSequence
 
-Mode = Callable[[nn.RNNBase, Any, Any], Any]
-"""What calls a layer of torch with an input and a state in a mode."""
+Layer = type[nn.RNNBase]
+Mode = Callable[[nn.RNNBase, Layer, Any, Any], Any]
+"""What calls a layer with an input and a state in a mode, as the layer of torch that it is."""
 RUNS = [0]
 """How often a compiled graph was run."""
 EXPORTED: dict[Any, nn.Module] = {}
@@ -41,28 +42,30 @@ def run_graph(graph: Any, inputs: Any) -> Any:
     return run
 
 
-def run_compiled(layer: nn.RNNBase, input: Any, hx: Any) -> Any:
+def run_compiled(layer: nn.RNNBase, base: Layer, input: Any, hx: Any) -> Any:
     """Run a layer by torch.compile; in force if the graph was run, which must be the only one."""
     import torch._dynamo.config as config
 
     before = RUNS[0]
     with config.patch(allow_rnn=True, recompile_limit=1 << 20):
-        found = torch.compile(layer.forward, backend=run_graph, fullgraph=True)(input, hx)
+        found = torch.compile(_as_plain(layer, base).forward, backend=run_graph, fullgraph=True)(
+            input, hx
+        )
     if RUNS[0] != before + 1:
         raise NotInForce("torch.compile did not run the graph of the layer")
     return found
 
 
-def run_exported(layer: nn.RNNBase, input: Any, hx: Any) -> Any:
+def run_exported(layer: nn.RNNBase, base: Layer, input: Any, hx: Any) -> Any:
     """Run a layer by torch.export with a dynamic batch; it is exported with another batch size."""
     if isinstance(input, PackedSequence) or input.dim() < 3:
         raise NotImplementedError("it is exported for batches")
     axis = 0 if layer.batch_first else 1
     steps = input.shape[1 - axis]
-    settings = (layer.mode, repr(layer), layer.training, torch.is_grad_enabled())
+    settings = (base, layer.mode, repr(layer), layer.training, torch.is_grad_enabled())
     key = (*settings, steps, input.dtype, hx is None)
     if key not in EXPORTED:
-        EXPORTED[key] = _export(layer, input, hx, axis)
+        EXPORTED[key] = _export(_as_plain(layer, base), input, hx, axis)
     return functional_call(EXPORTED[key], dict(layer.named_parameters()), (input, hx))
 
 
@@ -78,59 +81,68 @@ def _export(layer: nn.RNNBase, input: Any, hx: Any, axis: int) -> nn.Module:
     return exported.module()
 
 
-def run_scripted(layer: nn.RNNBase, input: Any, hx: Any) -> Any:
+def run_scripted(layer: nn.RNNBase, base: Layer, input: Any, hx: Any) -> Any:
     """Run a layer by torch.jit.script, in a wrapper of its own."""
     if isinstance(input, PackedSequence):
         raise NotImplementedError("the wrapper takes tensors")
     wrapper = PairWrapper if isinstance(layer, nn.LSTM) else Wrapper
-    scripted = torch.jit.script(wrapper(layer))
+    scripted = torch.jit.script(wrapper(_as_plain(layer, base)))
     if not isinstance(scripted, torch.jit.ScriptModule):
         raise NotInForce("torch.jit.script returned no script")
     return scripted(input, hx)
 
 
-def run_functional(layer: nn.RNNBase, input: Any, hx: Any) -> Any:
+def run_functional(layer: nn.RNNBase, base: Layer, input: Any, hx: Any) -> Any:
     """Run a layer by torch.func.functional_call; the parameters of its own are NaN."""
-    weights = _read_weights(layer)
-    hollow = _build_again(layer)
+    weights = _read_weights(layer, base)
+    hollow = _build_again(layer, base)
     for parameter in hollow.parameters():
         nn.init.constant_(parameter, float("nan"))
     return functional_call(hollow, weights, (input,) if hx is None else (input, hx))
 
 
-def run_autocast(layer: nn.RNNBase, input: Any, hx: Any) -> Any:
+def run_autocast(layer: nn.RNNBase, base: Layer, input: Any, hx: Any) -> Any:
     """Run a layer in float32 under autocast to the dtype of its parameters."""
     dtype = next(layer.parameters()).dtype
-    wide = {name: each.float() for name, each in _read_weights(layer).items()}
+    wide = {name: each.float() for name, each in _read_weights(layer, base).items()}
     raised = _map_packed(lambda each: each.float(), input)
     states = None if hx is None else _map(lambda each: each.float(), hx)
     with torch.autocast("cpu", dtype):
-        output, finals = functional_call(_build_again(layer), wide, (raised, states))
+        output, finals = functional_call(_build_again(layer, base), wide, (raised, states))
     found = output.data if isinstance(output, PackedSequence) else output
     if found.dtype is not dtype:
         raise NotInForce(f"under autocast to {dtype} the layer returned {found.dtype}")
     return output, finals
 
 
-def run_quantised(layer: nn.RNNBase, input: Any, hx: Any) -> Any:
+def run_quantised(layer: nn.RNNBase, base: Layer, input: Any, hx: Any) -> Any:
     """Run a layer whose weights were quantised to float16 by quantize_dynamic."""
     from torch.ao.quantization import quantize_dynamic
 
     given = _map_packed(lambda each: each.float(), input)
     states = None if hx is None else _map(lambda each: each.float(), hx)
-    plain = nn.Sequential(_build_again(layer))
-    plain[0].load_state_dict({name: each.float() for name, each in _read_weights(layer).items()})
+    plain = nn.Sequential(_build_again(layer, base))
+    plain[0].load_state_dict(
+        {name: each.float() for name, each in _read_weights(layer, base).items()}
+    )
     with torch.random.fork_rng(devices=[]):  # the new layer draws weights, which are replaced
-        made = quantize_dynamic(plain, {type(layer)}, torch.float16)  # type: ignore[no-untyped-call]
+        made = quantize_dynamic(plain, {base}, torch.float16)  # type: ignore[no-untyped-call]
     (quantised,) = made
-    if type(quantised) is type(layer):
-        raise NotInForce(f"quantize_dynamic left nn.{type(layer).__name__} as it was")
+    if type(quantised) is base:
+        raise NotInForce(f"quantize_dynamic left nn.{base.__name__} as it was")
     output, finals = quantised(given, states)
     dtype = next(layer.parameters()).dtype
     return _map_packed(lambda each: each.to(dtype), output), _map(lambda e: e.to(dtype), finals)
 
 
-def _build_again(layer: nn.RNNBase) -> nn.RNNBase:
+def _as_plain(layer: nn.RNNBase, base: Layer) -> nn.RNNBase:
+    """Return the layer of torch that shares the parameters of a layer."""
+    plain = copy.copy(layer)
+    plain.__class__ = base
+    return plain
+
+
+def _build_again(layer: nn.RNNBase, base: Layer) -> nn.RNNBase:
     """Return a layer in float32 with the arguments of another, in the same mode.
 
     It draws no random numbers, and its parameters have no values yet.
@@ -141,15 +153,15 @@ def _build_again(layer: nn.RNNBase) -> nn.RNNBase:
     named = {name: getattr(layer, name) for name in names} | more
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about dropout with a single layer, which is known
-        base: Any = type(layer)
-        made = base(layer.input_size, layer.hidden_size, **named, device="meta")
+        build: Any = base
+        made = build(layer.input_size, layer.hidden_size, **named, device="meta")
     found: nn.RNNBase = made.to_empty(device="cpu").train(layer.training)
     return found
 
 
-def _read_weights(layer: nn.RNNBase) -> dict[str, torch.Tensor]:
+def _read_weights(layer: nn.RNNBase, base: Layer) -> dict[str, torch.Tensor]:
     """Return the weights by their documented names, however they are stored."""
-    return {name: getattr(layer, name) for name, _ in _build_again(layer).named_parameters()}
+    return {name: getattr(layer, name) for name, _ in _build_again(layer, base).named_parameters()}
 
 
 class Wrapper(nn.Module):
@@ -202,9 +214,7 @@ def make_layer(base: type[nn.RNNBase], mode: Mode) -> type[nn.RNNBase]:
     """Return a layer of torch that is called in a mode."""
 
     def forward(self: nn.RNNBase, input: Any, hx: Any = None) -> Any:
-        plain = copy.copy(self)
-        plain.__class__ = base
-        return mode(plain, input, hx)
+        return mode(self, base, input, hx)
 
     name = mode.__name__.removeprefix("run_").capitalize() + base.__name__
     made = type(

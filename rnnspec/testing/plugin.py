@@ -5,7 +5,7 @@ It imports nothing that takes time, since pytest loads it in every session.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import pytest
@@ -59,7 +59,7 @@ def pytest_configure_node(node: Any) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: Any, call: Any) -> Iterator[None]:
+def pytest_runtest_makereport(item: Any, call: Any) -> Generator[None, Any, Any]:
     """Let the report of a test carry what came of its rule to the main process."""
     report: Any = yield
     if call.when == "call" and hasattr(item, ATTRIBUTE):

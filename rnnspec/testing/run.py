@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from rnnspec.api.layer import LayerTarget
 from rnnspec.errors import DeviceError, RnnspecError
@@ -87,7 +87,7 @@ class Run(Generic[OptionsT]):
 
     def _judge_where_possible(self, options: OptionsT, shared: SharedRun | None) -> Outcome:
         """Judge in a worker if the target can and may be used there, and else here."""
-        prepare = self.prepare
+        prepare: Any = self.prepare
         if self.session.cases:
             prepare = functools.partial(prepare, replayed=self.session.cases)
         reason = self.session.needs_here

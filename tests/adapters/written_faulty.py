@@ -127,11 +127,11 @@ class DetachedCell(PlainLstm):
     """An LSTM through whose cell state no gradient flows from step to step."""
 
     def forward(self, x: Tensor, state: Pair | None = None) -> tuple[Tensor, Pair]:
-        outputs = []
-        for step in x.split(1, 1):
+        outputs: list[Tensor] = []
+        for step in x.unbind(1):
             if outputs and state is not None:
                 state = state[0], state[1].detach()
-            output, state = super().forward(step, state)
+            output, state = super().forward(step.unsqueeze(1), state)
             outputs.append(output)
         assert state is not None
         return torch.cat(outputs, 1), state

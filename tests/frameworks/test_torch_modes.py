@@ -70,7 +70,7 @@ def test_mode_that_is_not_in_force_is_told(layer: str, message: str) -> None:
 def test_compiler_that_runs_in_eager_mode_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "compile", lambda function, **options: function)
     with pytest.raises(NotInForce, match="did not run the graph"):
-        torch_modes.CompiledRNN(3, 5)(X)
+        build("Compiled", "RNN")[0](X)
 
 
 @pytest.mark.parametrize("layer", ["AutocastLSTM", "QuantisedLSTM", "FunctionalLSTM"])
