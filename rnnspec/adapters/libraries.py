@@ -13,6 +13,7 @@ import torch
 from torch.autograd.function import FunctionCtx
 
 from rnnspec.errors import AdapterError, suggest_similar
+from rnnspec.subjects.failures import Unsupported
 
 Function = Callable[..., tuple[Any, ...]]
 """A function of arrays that returns a tuple of arrays."""
@@ -43,7 +44,7 @@ class Arrays(Enum):
         import jax
 
         if tensor.dtype is torch.float64 and not jax.config.jax_enable_x64:
-            raise NotImplementedError("JAX has no float64 unless jax_enable_x64 is set")
+            raise Unsupported("JAX has no float64 unless jax_enable_x64 is set")
         # Not by DLPack: JAX computes while Python goes on, and memory of torch is freed before.
         plain = tensor.detach()
         if tensor.dtype is torch.bfloat16:
@@ -96,12 +97,12 @@ class Differentiated:
     def differentiate(self, count: int) -> Differentiated:
         """Return the function that makes gradients of `count` arguments.
 
-        It takes the arguments and the gradients of the results. Raises NotImplementedError.
+        It takes the arguments and the gradients of the results. Raises Unsupported.
         """
         if self.arrays is Arrays.JAX:
             return replace(self, function=_make_pull_back(self.function, count))
         if self.pull_back is None:
-            raise NotImplementedError("the adapter has no gradients")
+            raise Unsupported("the adapter has no gradients")
         return replace(self, function=self.pull_back, pull_back=None)
 
 

@@ -16,6 +16,8 @@ from torch import nn
 from torch.func import functional_call
 from torch.nn.utils.rnn import PackedSequence
 
+from rnnspec.subjects.failures import Unsupported
+
 Layer = type[nn.RNNBase]
 Mode = Callable[[nn.RNNBase, Layer, Any, Any], Any]
 """What calls a layer with an input and a state in a mode, as the layer of torch that it is."""
@@ -59,7 +61,7 @@ def run_compiled(layer: nn.RNNBase, base: Layer, input: Any, hx: Any) -> Any:
 def run_exported(layer: nn.RNNBase, base: Layer, input: Any, hx: Any) -> Any:
     """Run a layer by torch.export with a dynamic batch; it is exported with another batch size."""
     if isinstance(input, PackedSequence) or input.dim() < 3:
-        raise NotImplementedError("it is exported for batches")
+        raise Unsupported("it is exported for batches")
     axis = 0 if layer.batch_first else 1
     steps = input.shape[1 - axis]
     settings = (base, layer.mode, repr(layer), layer.training, torch.is_grad_enabled())
@@ -84,7 +86,7 @@ def _export(layer: nn.RNNBase, input: Any, hx: Any, axis: int) -> nn.Module:
 def run_scripted(layer: nn.RNNBase, base: Layer, input: Any, hx: Any) -> Any:
     """Run a layer by torch.jit.script, in a wrapper of its own."""
     if isinstance(input, PackedSequence):
-        raise NotImplementedError("the wrapper takes tensors")
+        raise Unsupported("the wrapper takes tensors")
     wrapper = PairWrapper if isinstance(layer, nn.LSTM) else Wrapper
     scripted = torch.jit.script(wrapper(_as_plain(layer, base)))
     if not isinstance(scripted, torch.jit.ScriptModule):
@@ -148,7 +150,7 @@ def _build_again(layer: nn.RNNBase, base: Layer) -> nn.RNNBase:
     It draws no random numbers, and its parameters have no values yet.
     """
     names = ["num_layers", "bias", "batch_first", "dropout", "bidirectional"]
-    more = {"nonlinearity": layer.mode.rpartition("_")[2].lower()} if "_" in layer.mode else {}
+    more = {"nonlinearity": layer.nonlinearity} if isinstance(layer, nn.RNN) else {}
     names += ["proj_size"] if isinstance(layer, nn.LSTM) else []
     named = {name: getattr(layer, name) for name in names} | more
     with warnings.catch_warnings():
@@ -199,7 +201,8 @@ def _map(change: Callable[[torch.Tensor], Any], states: Any) -> Any:
 
 def _map_packed(change: Callable[[torch.Tensor], torch.Tensor], input: Any) -> Any:
     if isinstance(input, PackedSequence):
-        return input._replace(data=change(input.data))
+        rest = (input.batch_sizes, input.sorted_indices, input.unsorted_indices)
+        return PackedSequence(change(input.data), *rest)
     return change(input)
 
 

@@ -161,6 +161,24 @@ def test_what_no_part_of_the_formula_does_is_named(
     assert describe_briefly(found).startswith("the adapter is the closest that was found")
 
 
+@pytest.mark.parametrize(
+    "layer",
+    [
+        written_faulty.CellIgnored,
+        written_faulty.CellForHidden,
+        written_faulty.DetachedCell,
+        written_faulty.FirstState,
+    ],
+    ids=lambda layer: layer.__name__,
+)
+def test_fault_about_states_hides_no_parameter(layer: type[nn.Module]) -> None:
+    right = infer(layer.__mro__[1])
+    found = infer(layer)
+    assert found.outcome is Outcome.FOUND
+    assert found.declaration.weights == right.declaration.weights
+    assert bool(found.deviations) == (layer is not written_faulty.DetachedCell)
+
+
 class Two(nn.Module):
     """Takes something that is no documented argument."""
 
