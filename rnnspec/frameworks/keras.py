@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import os
+import random
 from typing import Any
 
 os.environ.setdefault("KERAS_BACKEND", "torch")
@@ -23,6 +24,7 @@ CLASSES = {"rnn": "SimpleRNN", "gru": "GRU", "lstm": "LSTM"}
 @functools.lru_cache(maxsize=1024)
 def build_layer(config: Any, dtype: str) -> Any:
     """Return a layer of Keras for a configuration."""
+    before = random.getstate()  # Keras draws a seed for every layer
     more = {"activation": config.nonlinearity} if config.kind == "rnn" else {}
     shared = {"return_sequences": True, "return_state": True, "use_bias": config.bias}
     # Other initial values would be drawn, and all are replaced.
@@ -31,6 +33,7 @@ def build_layer(config: Any, dtype: str) -> Any:
         config.hidden_size, dtype=dtype, **shared, **more
     )
     made.build((None, None, config.input_size))
+    random.setstate(before)
     return made
 
 
