@@ -10,7 +10,7 @@ made = [helper.make_tensor_value_info("Y", TensorProto.FLOAT, None)]
 graph = helper.make_graph([node], "g", given, made)
 model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 22)], ir_version=10)
 session = onnxruntime.InferenceSession(model.SerializeToString())
-weights = np.array([[[-64.0], [64.0], [-64.0]]], np.float32)
+weights = np.array([-64.0, 64.0, -64.0], np.float32).reshape(1, 3, 1)
 nothing = np.zeros((1, 3, 1), np.float32)
 biases = np.zeros((1, 6), np.float32)
 x = np.ones((1, 1, 1), np.float32)
