@@ -45,7 +45,7 @@ class Arrays(Enum):
 
         if tensor.dtype is torch.float64 and not jax.config.jax_enable_x64:
             raise Unsupported("JAX has no float64 unless jax_enable_x64 is set")
-        # Not by DLPack: JAX computes while Python goes on, and memory of torch is freed before.
+        # Copied, so that JAX shares no memory with a tensor that may be written into.
         plain = tensor.detach()
         if tensor.dtype is torch.bfloat16:
             bits = plain.contiguous().view(torch.int16).numpy()
