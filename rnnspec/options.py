@@ -111,7 +111,7 @@ class CheckOptions(RunOptions):
 
     kind: str = option(
         AUTOMATIC,
-        "The kind of layer: rnn, gru, lstm, or auto, which looks at it.",
+        "The kind: rnn, gru, lstm, a cell such as lstm-cell, or auto, which looks at it.",
         metavar="KIND",
     )
     adapt: bool = option(
