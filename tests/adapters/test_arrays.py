@@ -197,7 +197,7 @@ def test_functions_of_jax_are_differentiated_by_jax() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"arrays": "jaks"}, "arrays='jaks': choose torch, numpy, jax. Did you mean 'jax'?"),
+        ({"arrays": "jaxx"}, "arrays='jaxx': choose torch, numpy, jax. Did you mean 'jax'?"),
         ({"dtypes": ["float23"]}, "dtypes: 'float23': choose .* Did you mean 'float32'"),
         ({"kind": "gru", "weights": {"z": "weight_ih[updat]"}}, "Did you mean 'update'"),
     ],
