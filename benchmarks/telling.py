@@ -38,6 +38,7 @@ from rnnspec.contract.kinds import KINDS, UNGATED
 from rnnspec.report.data import FaultSummary, Report
 from rnnspec.selftest.bank import is_promised, list_good_names
 from rnnspec.selftest.banks import Bank, find_bank
+from rnnspec.selftest.bugs.planted import Planted
 
 PAGE = "telling.md"
 BASELINES = 3
@@ -129,12 +130,15 @@ def find_plain(bank: Bank) -> type[nn.Module]:
 
 
 def list_overridden(bank: Bank, name: str) -> frozenset[str]:
-    """Return the names that a bug and its bases define, up to the reference layer."""
+    """Return the names that a bug and its bases define, up to the reference layer.
+
+    What a bug says about itself, such as that it is narrow, changes nothing about the layer.
+    """
     known = find_plain(bank).__mro__
     bases = [base for base in bank.bugs[name].__mro__ if base not in known]
     own = {key for base in bases for key in vars(base) if not key.startswith("__")}
     special = {key for base in bases for key in vars(base) if key in ("__init__", "__setstate__")}
-    return frozenset((own | special) - {"narrow"})
+    return frozenset((own | special) - vars(Planted).keys())
 
 
 def combine(bank: Bank, first: str, second: str) -> type[nn.Module]:
