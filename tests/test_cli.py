@@ -170,7 +170,10 @@ WRONG_VALUES = {
         "absent/record",
         "--record absent/record: it cannot be written there (No such file or directory)",
     ),
-    "--kind": ("gtu", "--kind 'gtu': choose auto, rnn, gru or lstm. Did you mean 'gru'?"),
+    "--kind": (
+        "gtu",
+        "--kind 'gtu': choose auto, rnn, gru, lstm, rnn-cell, gru-cell or lstm-cell. Did you mean 'gru'?",
+    ),
     "--profile": (
         "qick",
         "--profile 'qick': choose quick, default or thorough. Did you mean 'quick'?",

@@ -54,6 +54,7 @@ def test_adapter_is_right(name: str, layer: str) -> None:
     assert all(str(expected) in text for text in wrong)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layer", frameworks.KINDS)
 def test_class_in_numpy_conforms(layer: str) -> None:
     rules = ("recurrence.*", "packed.*", "states.*", "gates.*", "cell-state.*")
