@@ -225,7 +225,7 @@ REFUSED: list[tuple[dict[str, Any], type[CannotCheck], str]] = [
         TargetError,
         "<lambda>: building it returned 'layer'; expected a torch.nn.Module.",
     ),
-    ({"kind": "gtu"}, SelectionError, "kind 'gtu': choose auto, rnn, gru or lstm."),
+    ({"kind": "gtu"}, SelectionError, "kind 'gtu': choose auto, rnn, gru, "),
     (
         {"profile": "slow"},
         SelectionError,

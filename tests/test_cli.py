@@ -152,6 +152,7 @@ def test_broken_should_is_counted_and_is_a_violation_if_strict(
     assert json.loads(capsys.readouterr().out)["stopped"] is True
 
 
+LISTED = "rnn, gru, lstm, rnn-cell, gru-cell or lstm-cell"
 WRONG_VALUES = {
     "--known": ("absent.toml", "--known absent.toml: No such file or directory."),
     "--junit": (
@@ -172,7 +173,7 @@ WRONG_VALUES = {
     ),
     "--kind": (
         "gtu",
-        "--kind 'gtu': choose auto, rnn, gru, lstm, rnn-cell, gru-cell or lstm-cell. Did you mean 'gru'?",
+        f"--kind 'gtu': choose auto, {LISTED}. Did you mean 'gru'?",
     ),
     "--profile": (
         "qick",
@@ -669,7 +670,7 @@ def test_what_is_promised_for_a_kind_is_listed(capsys: pytest.CaptureFixture[str
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (["--kind", "ltsm"], "--kind 'ltsm': choose rnn, gru or lstm. Did you mean 'lstm'?"),
+        (["--kind", "ltsm"], f"--kind 'ltsm': choose {LISTED}. Did you mean 'lstm'?"),
         (["lstm.projection.state"], "no clause for rnn matches 'lstm.projection.state'."),
     ],
 )

@@ -52,8 +52,9 @@ def list_titles(clause: Clause) -> str:
 
 def format_clause(clause: Clause, rules: Sequence[AnyRule]) -> str:
     """Return the explanation of a clause as text: its places, and the rules that test it."""
+    width = max(len(KINDS[kind].page) for kind in clause.kinds) + 1
     places = [
-        f"  {KINDS[kind].page:<11} {format_releases(each):<12} {each.provenance}; {each.source}"
+        f"  {KINDS[kind].page:<{width}} {format_releases(each):<12} {each.provenance}; {each.source}"
         for kind, each in clause.places.items()
     ]
     reason = "no rule yet" if clause.excluded is None else f"no rule: {clause.excluded}"
