@@ -52,10 +52,11 @@ def list_titles(clause: Clause) -> str:
 
 def format_clause(clause: Clause, rules: Sequence[AnyRule]) -> str:
     """Return the explanation of a clause as text: its places, and the rules that test it."""
-    width = max(len(KINDS[kind].page) for kind in clause.kinds) + 1
+    pages = {KINDS[kind].page: each for kind, each in clause.places.items()}
+    width = max(map(len, pages)) + 1
     places = [
-        f"  {KINDS[kind].page:<{width}} {format_releases(each):<12} {each.provenance}; {each.source}"
-        for kind, each in clause.places.items()
+        f"  {page:<{width}} {format_releases(each):<12} {each.provenance}; {each.source}"
+        for page, each in pages.items()
     ]
     reason = "no rule yet" if clause.excluded is None else f"no rule: {clause.excluded}"
     tested = ", ".join(list_testing(clause, rules)) or reason
