@@ -30,6 +30,7 @@ from rnnspec.rulekit.rule import (
 )
 from rnnspec.rulekit.snippet import Helper, Snippet, write_states
 from rnnspec.rulekit.violation import Violation, assert_close
+from rnnspec.rules.recurrence import GATE_FORMULAS
 from rnnspec.subjects.failures import Failure
 from rnnspec.subjects.steps import CALL
 from rnnspec.subjects.subject import observe_step
@@ -97,16 +98,7 @@ def shape(observation: Observation) -> None:
     "rnn.recurrence.tanh",
     "rnn.recurrence.relu",
     "rnn.recurrence.two-biases",
-    "gru.recurrence.reset-gate",
-    "gru.recurrence.update-gate",
-    "gru.recurrence.new-gate",
-    "gru.recurrence.state",
-    "lstm.recurrence.input-gate",
-    "lstm.recurrence.forget-gate",
-    "lstm.recurrence.cell-gate",
-    "lstm.recurrence.output-gate",
-    "lstm.recurrence.cell-state",
-    "lstm.recurrence.hidden-state",
+    *GATE_FORMULAS,
     when=has_predictable_results & has_wide_dtype,
     id="cells.step",
     results=("h_1",),

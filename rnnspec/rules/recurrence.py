@@ -54,6 +54,20 @@ for result in layer(*given):
     (Helper.DATA,),
 )
 
+GATE_FORMULAS = (
+    "gru.recurrence.reset-gate",
+    "gru.recurrence.update-gate",
+    "gru.recurrence.new-gate",
+    "gru.recurrence.state",
+    "lstm.recurrence.input-gate",
+    "lstm.recurrence.forget-gate",
+    "lstm.recurrence.cell-gate",
+    "lstm.recurrence.output-gate",
+    "lstm.recurrence.cell-state",
+    "lstm.recurrence.hidden-state",
+)
+"""The clauses that define one step of the kinds with gates."""
+
 
 @rule(
     "rnn.recurrence.two-biases",
@@ -128,16 +142,7 @@ def first_step(observation: Observation) -> None:
     "rnn.recurrence.two-biases",
     "rnn.recurrence.every-step",
     "rnn.output.last-layer",
-    "gru.recurrence.reset-gate",
-    "gru.recurrence.update-gate",
-    "gru.recurrence.new-gate",
-    "gru.recurrence.state",
-    "lstm.recurrence.input-gate",
-    "lstm.recurrence.forget-gate",
-    "lstm.recurrence.cell-gate",
-    "lstm.recurrence.output-gate",
-    "lstm.recurrence.cell-state",
-    "lstm.recurrence.hidden-state",
+    *GATE_FORMULAS,
     when=has_predictable_results & has_wide_dtype,
     results=("output",),
 )
