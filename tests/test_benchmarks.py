@@ -48,11 +48,6 @@ CASES = {
 }
 
 
-@pytest.fixture(autouse=True)
-def make_benchmarks_importable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(ROOT))
-
-
 def import_script(name: str) -> Any:
     """Import one of the benchmarks."""
     return importlib.import_module(f"benchmarks.{name}")

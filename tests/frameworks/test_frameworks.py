@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 from typing import Any
 
 import pytest
 
 import rnnspec
+from benchmarks import frameworks, released
+from benchmarks.tables import DOCS
 from rnnspec.contract.kinds import KINDS
 from rnnspec.inference.smoke import Tone, smoke_target
 from rnnspec.report.data import RunVerdict
 from rnnspec.subjects.target import resolve_target
 
-frameworks: Any = importlib.import_module("benchmarks.frameworks")
-released: Any = importlib.import_module("benchmarks.released")
-DOCS = frameworks.DOCS
 ADAPTED = [
     (name, layer)
     for name, group in frameworks.GROUPS.items()
