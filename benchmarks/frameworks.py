@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import rnnspec
-from benchmarks.tables import DOCS, fill_table, format_table, make_parser, show_progress
+from benchmarks.tables import fill_tables, format_table, make_parser, rewrite_page, show_progress
 from rnnspec.report.data import PartVerdict, Report
 
 ROOT = Path(__file__).parents[1]
@@ -252,12 +252,11 @@ def _shorten(fault: dict[str, Any]) -> str:
 def fill(page: str) -> str:
     """Return the page with the tables of all recorded results."""
     recorded = read_recorded()
-    for marker, text in (
-        ("frameworks.results", format_results(recorded)),
-        ("frameworks.faults", format_faults(recorded)),
-    ):
-        page = fill_table(page, marker, text)
-    return page
+    texts = {
+        "frameworks.results": format_results(recorded),
+        "frameworks.faults": format_faults(recorded),
+    }
+    return fill_tables(page, texts)
 
 
 def main() -> int:
@@ -276,8 +275,7 @@ def main() -> int:
             (RECORDED / f"{name}-{layer}.json").write_text(text, encoding="utf-8")
             print(f"{name} {layer}: {found['verdict']} in {found['duration_s']} s")
     if options.write:
-        path = DOCS / PAGE
-        path.write_text(fill(path.read_text("utf-8")), encoding="utf-8")
+        rewrite_page(PAGE, fill)
     return 0
 
 

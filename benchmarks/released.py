@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.tables import DOCS, fill_table, make_parser
+from benchmarks.tables import fill_table, make_parser, rewrite_page
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples" / "released"
@@ -125,8 +125,7 @@ def main() -> int:
     if options.record:
         record()
     if options.write:
-        path = DOCS / PAGE
-        path.write_text(fill(path.read_text("utf-8")), encoding="utf-8")
+        rewrite_page(PAGE, fill)
     return 0
 
 

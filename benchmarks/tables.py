@@ -7,7 +7,8 @@ import json
 import math
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,19 @@ def fill_table(page: str, marker: str, text: str) -> str:
     return place.sub(lambda _: f"\n{text}\n\n", page)
 
 
+def fill_tables(page: str, texts: Mapping[str, str]) -> str:
+    """Return a page with each text between the markers of its name."""
+    for marker, text in texts.items():
+        page = fill_table(page, marker, text)
+    return page
+
+
+def rewrite_page(page: str, fill: Callable[[str], str]) -> None:
+    """Replace the text of docs/PAGE by what `fill` makes of it."""
+    path = DOCS / page
+    path.write_text(fill(path.read_text("utf-8")), encoding="utf-8")
+
+
 def write_report(
     options: argparse.Namespace, page: str, texts: Mapping[str, str], data: Any
 ) -> None:
@@ -58,11 +72,7 @@ def write_report(
     if options.json is not None:
         Path(options.json).write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
     if options.write:
-        path = DOCS / page
-        for marker, text in texts.items():
-            path.write_text(
-                fill_table(path.read_text(encoding="utf-8"), marker, text), encoding="utf-8"
-            )
+        rewrite_page(page, partial(fill_tables, texts=texts))
 
 
 def make_parser(description: str | None) -> argparse.ArgumentParser:

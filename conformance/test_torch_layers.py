@@ -27,12 +27,12 @@ def test_torch_rnn(rule: rnnspec.RuleTest) -> None:
     rule.check()
 
 
-@rnnspec.conformance("torch.nn:GRU", kind="gru", known=KNOWN)
+@rnnspec.conformance("torch.nn:GRU", known=KNOWN)
 def test_torch_gru(rule: rnnspec.RuleTest) -> None:
     rule.check()
 
 
-@rnnspec.conformance("torch.nn:LSTM", kind="lstm", known=KNOWN)
+@rnnspec.conformance("torch.nn:LSTM", known=KNOWN)
 def test_torch_lstm(rule: rnnspec.RuleTest) -> None:
     rule.check()
 
@@ -59,13 +59,13 @@ def test_torch_rnn_on_cuda(rule: rnnspec.RuleTest) -> None:
 
 
 @pytest.mark.cuda
-@rnnspec.conformance("torch.nn:GRU", kind="gru", device="cuda", known=KNOWN)
+@rnnspec.conformance("torch.nn:GRU", device="cuda", known=KNOWN)
 def test_torch_gru_on_cuda(rule: rnnspec.RuleTest) -> None:
     rule.check()
 
 
 @pytest.mark.cuda
-@rnnspec.conformance("torch.nn:LSTM", kind="lstm", device="cuda", known=KNOWN)
+@rnnspec.conformance("torch.nn:LSTM", device="cuda", known=KNOWN)
 def test_torch_lstm_on_cuda(rule: rnnspec.RuleTest) -> None:
     rule.check()
 

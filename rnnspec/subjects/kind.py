@@ -15,6 +15,8 @@ from rnnspec.subjects.failures import Failure
 from rnnspec.subjects.steps import CALL
 from rnnspec.subjects.subject import match_names, observe_step
 
+TORCH_NN = "torch.nn:"
+"""How text that names a class of torch.nn begins."""
 TRIED_SIZES = (2, 3)
 """The sizes with which the module was built; they differ, so that shapes tell the kinds apart."""
 
@@ -48,8 +50,11 @@ def is_called_as(module: torch.nn.Module, kind: Kind) -> bool:
 def guess_kind(target: object) -> str:
     """Return the kind of the class of torch.nn from which a target is derived, without building it.
 
-    It is the ungated kind if the target is no such class.
+    A class of torch.nn may be given as text, such as "torch.nn:GRU". It is the ungated kind if the
+    target is no such class.
     """
+    if isinstance(target, str) and target.startswith(TORCH_NN):
+        target = getattr(nn, target.removeprefix(TORCH_NN), None)
     derived = _find_kind_of_class(target) if isinstance(target, type) else None
     return derived or UNGATED.name
 

@@ -102,9 +102,9 @@ def conformance(
     """Parametrize a pytest test over the rules of the contract; its argument `rule` has `check()`.
 
     The options are those of `rnnspec.CheckOptions`, with the quick profile by default. The tests
-    are made before the target is built: without `kind`, it is taken for an nn.RNN unless it is a
-    subclass of another layer of torch. All rules share one run. If nothing can be checked, each
-    test fails with the reason when it runs; a device that torch does not have here skips it.
+    are made before the target is built: without `kind`, it is taken for an nn.RNN unless it is
+    another layer of torch or a subclass of one. All rules share one run. If nothing can be checked,
+    each test fails with the reason when it runs; a device that torch does not have here skips it.
 
     The target runs in a worker process, and whatever it does to that process is a finding: each
     call may take `timeout` seconds, and `memory` MiB may be allocated. With isolate=False it runs

@@ -14,6 +14,7 @@ from rnnspec.options import CheckOptions
 from rnnspec.plain.cells import PlainGRUCell
 from rnnspec.plain.layer import Plain
 from rnnspec.plain.lstm import PlainLSTM
+from rnnspec.subjects.kind import guess_kind
 
 
 class OwnGRU(nn.Module):
@@ -71,6 +72,19 @@ def find_kind(target: Any, **options: Any) -> str:
 )
 def test_the_kind_is_that_of_the_class_or_of_the_shapes(target: Any, kind: str) -> None:
     assert find_kind(target) == kind
+
+
+@pytest.mark.parametrize(
+    ("target", "kind"),
+    [
+        ("torch.nn:GRU", "gru"),
+        (torch.nn.LSTMCell, "lstm-cell"),
+        ("mypkg:Fast", "rnn"),
+        (int, "rnn"),
+    ],
+)
+def test_the_kind_is_guessed_from_the_class_alone(target: Any, kind: str) -> None:
+    assert guess_kind(target) == kind
 
 
 def test_the_user_says_the_kind_of_a_layer_that_does_not_show_it() -> None:
