@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from torch import nn
@@ -52,25 +52,45 @@ ModelTarget = str | Callable[..., Any]
 class ModelReport(Report):
     """The report on a model.
 
-    `readout` is what its read-out sees, or None if the model gives no prediction to measure.
-    `call` is the expression by which the model was called, and `inferred` says where that and what
-    it takes come from.
+    `readouts` is what the read-out of each prediction sees, by the expression by which the model
+    was called; None stands for a prediction that could not be measured. Most models make a single
+    prediction. `inferred` says where the calls and what the model takes come from.
     """
 
-    readout: ReadoutMap | None = None
-    call: str = ""
+    readouts: Mapping[str, ReadoutMap | None] = field(default_factory=dict)
     inferred: tuple[str, ...] = ()
+
+    @property
+    def call(self) -> str:
+        """The expression of the first prediction."""
+        return next(iter(self.readouts), "")
+
+    @property
+    def readout(self) -> ReadoutMap | None:
+        """The read-out map of the first prediction, or None if it could not be measured."""
+        return self.readouts.get(self.call)
 
     @property
     def heading(self) -> tuple[str, ...]:
         """How the model was called, and where that comes from."""
-        return (f"called as  {self.call}", *(f"inferred   {note}" for note in self.inferred))
+        return (
+            *(f"called as  {call}" for call in self.readouts),
+            *(f"inferred   {note}" for note in self.inferred),
+        )
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the report as plain data, with the read-out map and the call."""
-        readout = self.readout.as_dict() if self.readout else None
-        inferred = list(self.inferred)
-        return {**super().as_dict(), "readout": readout, "call": self.call, "inferred": inferred}
+        """Return the report as plain data, with the read-out maps and the calls.
+
+        `call` and `readout` are those of the first prediction.
+        """
+        maps = {call: each.as_dict() if each else None for call, each in self.readouts.items()}
+        return {
+            **super().as_dict(),
+            "readout": maps.get(self.call),
+            "call": self.call,
+            "readouts": maps,
+            "inferred": list(self.inferred),
+        }
 
 
 @show_options(ModelOptions)
@@ -99,16 +119,12 @@ def run_model_check(
     suite, _ = prepare_model_suite(target, options)
     with fork_random_numbers(0):
         report = check_suite(suite, strict=options.strict, fail_fast=options.fail_fast, watch=watch)
-        readout = measure_first_readout(suite)
+        readouts = measure_readouts(suite)
     known = {each.name: getattr(report, each.name) for each in fields(Report)}
     known["verdict"] = decide_model_verdict(report)
     known["faults"] = tuple(sorted(report.faults, key=lambda fault: rank_fault(fault.rule)))
-    interface = suite.interface
     return ModelReport(
-        **known,
-        readout=readout,
-        call=interface.call.expression,
-        inferred=describe_inference(interface, suite.readout, options),
+        **known, readouts=readouts, inferred=describe_inference(suite.predictions, options)
     )
 
 
@@ -128,20 +144,26 @@ def rank_fault(rule: str) -> int:
 
 
 def describe_inference(
-    interface: Interface, readout: Readout, options: ModelOptions
+    predictions: Sequence[tuple[Interface, Readout]], options: ModelOptions
 ) -> tuple[str, ...]:
-    """Return where what the model takes comes from, and how often it predicts."""
-    often = "one prediction per sequence" if readout is Readout.LAST else "one at every step"
-    notes = interface.inferred
-    return notes if options.readout else (*notes, f"readout={readout}: {often}")
+    """Return where what the model takes comes from, and how often it makes each prediction."""
+    notes = list(predictions[0][0].inferred)
+    for interface, readout in () if options.readout else predictions:
+        which = f" for {interface.call.expression}" if len(predictions) > 1 else ""
+        often = "one prediction per sequence" if readout is Readout.LAST else "one at every step"
+        notes.append(f"readout={readout}{which}: {often}")
+    return tuple(notes)
 
 
-def measure_first_readout(suite: ModelSuite) -> ReadoutMap | None:
-    """Return the read-out map of the model in the first case, or None if it cannot be measured."""
-    try:
-        return suite.observe(suite.all_cases[0]).readout_map
-    except Exception:  # the rules say what is wrong
-        return None
+def measure_readouts(suite: ModelSuite) -> dict[str, ReadoutMap | None]:
+    """Return the read-out map of each prediction in the first case, or None where there is none."""
+    found: dict[str, ReadoutMap | None] = {}
+    for index, expression in enumerate(suite.space.predictions):
+        found[expression] = None
+        with suppress(Exception):  # the rules say what is wrong
+            case = replace(suite.all_cases[0], prediction=index)
+            found[expression] = suite.observe(case).readout_map
+    return found
 
 
 def prepare_model_suite(

@@ -170,13 +170,13 @@ def _check_directions(readout: ReadoutMap) -> Iterator[Advice]:
             continue
         problem = _describe_unused_part(tap, readout)
         if problem:
-            idle = _list_idle_parameters(readout, tap)
+            idle = _list_own(readout.parameters.idle, tap)
             yield Advice(
                 "readout.complete",
                 Level.SHOULD,
                 problem.format(**_list_words(tap)) + _describe_untrained(idle),
                 write_remedy(tap.layer),
-                idle,
+                (*idle, *_list_own(readout.parameters.elsewhere, tap)),
                 _find_line([tap]),
             )
 
@@ -190,7 +190,11 @@ def _describe_untrained(names: tuple[str, ...]) -> str:
 
 
 def _describe_unused_part(tap: Tap, readout: ReadoutMap) -> str | None:
-    """Return a sentence about what the prediction does not use of a layer, or None."""
+    """Return a sentence about what the prediction does not use of a layer, or None.
+
+    One of several predictions may be made from one direction or a lower layer, if another is made
+    from the rest.
+    """
     last = readout.positions - 1
     top = tap.layer.num_layers - 1
     steps = {direction: {step for step, d in tap.steps if d == direction} for direction in (0, 1)}
@@ -198,15 +202,16 @@ def _describe_unused_part(tap: Tap, readout: ReadoutMap) -> str | None:
     is_bidirectional = tap.layer.directions == 2
     is_stacked = tap.layer.num_layers > 1
     has_features = readout.columns is Columns.FEATURES
+    is_shared = _is_read_elsewhere(readout, tap)
     if not tap.steps and not states:
-        return LOWER_LAYER
+        return None if is_shared else LOWER_LAYER
     if not is_bidirectional:
         return None
     if has_features and steps[1] == {last} and 1 not in states:
         return STACKED_BACKWARD_LAST if is_stacked else BACKWARD_LAST
     if has_features and steps[0] == {0} and 0 not in states:
         return STACKED_FORWARD_FIRST if is_stacked else FORWARD_FIRST
-    unused = (d for d in (1, 0) if not steps[d] and d not in states)
+    unused = (d for d in (1, 0) if not is_shared and not steps[d] and d not in states)
     return next((ONE_DIRECTION[d] for d in unused), None)
 
 
@@ -223,9 +228,16 @@ def _list_words(tap: Tap) -> dict[str, object]:
     return {"name": layer.name or "the layer", "top": layer.num_layers - 1, "pair": pair}
 
 
-def _list_idle_parameters(readout: ReadoutMap, tap: Tap) -> tuple[str, ...]:
+def _list_own(names: Iterable[str], tap: Tap) -> tuple[str, ...]:
+    """Return those of the names of parameters that belong to a layer."""
     prefix = f"{tap.layer.name}." if tap.layer.name else ""
-    return tuple(name for name in readout.parameters.idle if name.startswith(prefix))
+    return tuple(name for name in names if name.startswith(prefix))
+
+
+def _is_read_elsewhere(readout: ReadoutMap, tap: Tap) -> bool:
+    """Return whether other predictions of the model take what this one leaves of a layer."""
+    groups = readout.parameters
+    return bool(_list_own(groups.elsewhere, tap)) and not _list_own(groups.idle, tap)
 
 
 def _check_positions(readout: ReadoutMap, found: list[Advice]) -> Iterator[Advice]:

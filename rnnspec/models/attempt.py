@@ -37,25 +37,26 @@ def call_once(
         return interface.call.evaluate(module, x.clone(), batch, steps, lengths)
 
 
-def count_parameters(
+def list_parameters(
     model: nn.Module, interface: Interface, x: Tensor, entries: list[str]
-) -> dict[str, int]:
-    """Return how many parameters each entry of what a call returns depends on."""
-    counts = {}
+) -> dict[str, frozenset[str]]:
+    """Return the names of the parameters on which each entry of what a call returns depends."""
+    found = {}
     for access in entries:
         module = copy.deepcopy(model).eval()
         taken = access.format(call=interface.call.expression)
         call = replace(interface.call, expression=taken)
         batch, steps = interface.sizes_of(x)
         value = find_first_tensor(call.evaluate(module, x, batch, steps))
-        parameters = [each for each in module.parameters() if each.requires_grad]
+        named = {name: each for name, each in module.named_parameters() if each.requires_grad}
         gradients = (
-            torch.autograd.grad(value.sum(), parameters, allow_unused=True)
+            torch.autograd.grad(value.sum(), list(named.values()), allow_unused=True)
             if value.requires_grad
             else ()
         )
-        counts[access] = sum(gradient is not None for gradient in gradients)
-    return counts
+        pairs = zip(named, gradients, strict=False)
+        found[access] = frozenset(name for name, gradient in pairs if gradient is not None)
+    return found
 
 
 def is_sorted(model: nn.Module, interface: Interface) -> bool:

@@ -21,7 +21,8 @@ class ModelCase:
 
     `seed` determines the weights and the inputs. The read-out is measured on inputs of `batch`
     samples and `steps` time steps, which differ from each other. One model is also called with each
-    of `batches` in turn, and with each of `lengths`.
+    of `batches` in turn, and with each of `lengths`. `prediction` is the index of the prediction
+    that is checked, for a model that makes several in one call.
     """
 
     seed: int = 0
@@ -29,9 +30,11 @@ class ModelCase:
     steps: int = 5
     batches: tuple[int, ...] = (3, 7, 2, 3)
     lengths: tuple[int, ...] = (5, 6, 2, 17)
+    prediction: int = 0
 
     def __str__(self) -> str:
-        return f"a batch of {self.batch}, {self.steps} steps, seed {self.seed}"
+        which = f", prediction {self.prediction + 1}" if self.prediction else ""
+        return f"a batch of {self.batch}, {self.steps} steps, seed {self.seed}{which}"
 
 
 def draw_model_cases(
@@ -41,18 +44,24 @@ def draw_model_cases(
     *,
     batch: int | None = None,
     steps: int | None = None,
+    predictions: int = 1,
 ) -> list[ModelCase]:
     """Draw the cases of a profile, or `number` cases.
 
-    `batch` and `steps` are sizes that every case has. The same arguments always give the same
-    cases. Raises ValueError for an unknown profile.
+    `batch` and `steps` are sizes that every case has. A model that makes several `predictions` has
+    one case more for each further one, and the others take turns. The same arguments always give
+    the same cases. Raises ValueError for an unknown profile.
     """
     if profile not in CASES_PER_PROFILE:
         names = ", ".join(CASES_PER_PROFILE)
         raise ValueError(f"profile must be one of {names}, got {profile!r}")
     count = number or CASES_PER_PROFILE[profile]
-    cases = [ModelCase(seed), *(_draw_case(seed, index) for index in range(1, count))]
-    return [_fix_sizes(case, batch, steps) for case in cases]
+    drawn = (_draw_case(seed, index) for index in range(1, count))
+    cases = [
+        *(ModelCase(seed, prediction=index) for index in range(predictions)),
+        *(replace(case, prediction=index % predictions) for index, case in enumerate(drawn, 1)),
+    ]
+    return [_fix_sizes(case, batch, steps) for case in cases[:number]]
 
 
 def _fix_sizes(case: ModelCase, batch: int | None, steps: int | None) -> ModelCase:

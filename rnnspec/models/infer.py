@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from torch import Tensor, nn
 
 from rnnspec.models.call import PLAIN, Call, find_first_tensor
+from rnnspec.models.forms import Readout
 from rnnspec.models.layers import is_recurrent
 
 
@@ -18,6 +19,17 @@ class Widths(NamedTuple):
     module: nn.Module
     taken: int
     given: int
+
+
+class Prediction(NamedTuple):
+    """One of the predictions that a call of a model returns.
+
+    `expression` is the call and what takes the prediction out of what it returns; `readout` is how
+    often it is made.
+    """
+
+    expression: str
+    readout: Readout
 
 
 class CannotInfer(ValueError):
@@ -32,8 +44,9 @@ class Interface:
     and (L, N, features) without `batch_first`. `padding` is the token id used as padding, if the
     model declares one. `call` says how the model is called. `batch` and `steps` are the only sizes
     that it takes, or None if it takes others too. `is_padded_left` says that padding comes before
-    the sequences. `inferred` describes where each value that the
-    caller did not give comes from. Raises CannotInfer for both or neither, and for sizes below 1.
+    the sequences. `others` are further predictions that the same call returns, such as those of
+    another task. `inferred` describes where each value that the caller did not give comes from.
+    Raises CannotInfer for both or neither, and for sizes below 1.
     """
 
     vocabulary: int | None = None
@@ -45,6 +58,7 @@ class Interface:
     batch: int | None = None
     steps: int | None = None
     is_padded_left: bool = False
+    others: tuple[Prediction, ...] = ()
 
     def __post_init__(self) -> None:
         if (self.vocabulary is None) == (self.features is None):
@@ -64,6 +78,24 @@ class Interface:
         """Return the batch size and the number of steps of an input."""
         first, second = x.shape[:2]
         return (first, second) if self.batch_first else (second, first)
+
+    def list_predictions(self, readout: Readout) -> list[tuple[Interface, Readout]]:
+        """Return the interface of each prediction, and how often it is made.
+
+        The first is that of this interface, which makes its prediction as `readout` says.
+        """
+        every = (Prediction(self.call.expression, readout), *self.others)
+        return [
+            (
+                replace(
+                    self,
+                    call=replace(self.call, expression=each.expression),
+                    others=tuple(other for other in every if other is not each),
+                ),
+                each.readout,
+            )
+            for each in every
+        ]
 
     def predict(self, model: nn.Module, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Return the prediction of a model for an input. Raises what the model raises."""

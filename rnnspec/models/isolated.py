@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from rnnspec.models.forms import Readout
 from rnnspec.models.infer import Interface
 from rnnspec.models.kept import list_misspelt_attributes
 from rnnspec.subjects.steps import CALL, announce_step
@@ -86,6 +87,15 @@ class IsolatedModel:
             announce_step(CALL),
         ):
             return self.interface.predict(module, self.cast_input(x).clone(), lengths)
+
+    def list_others(self) -> list[IsolatedModel]:
+        """Return the same copy, once for each further prediction of the call."""
+        others = []
+        for interface, _ in self.interface.list_predictions(Readout.LAST)[1:]:
+            other = copy.copy(self)
+            other.interface = interface
+            others.append(other)
+        return others
 
     def redraw_parameters(self, seed: int, x: Tensor) -> IsolatedModel | None:
         """Return the same model with random floating-point parameters.

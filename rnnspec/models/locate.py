@@ -12,18 +12,21 @@ from torch.utils.hooks import RemovableHandle
 
 from rnnspec.models.isolated import IsolatedModel
 from rnnspec.models.layers import is_recurrent
+from rnnspec.models.reach import sum_with_weights
 
 
 class Visit(NamedTuple):
-    """One call of a module.
-
-    `shape` is that of its first argument, or empty if that is not a floating-point tensor.
-    """
+    """One call of a module; `given` is its first argument, if that is a floating-point tensor."""
 
     name: str
     class_name: str
     is_recurrent: bool
-    shape: tuple[int, ...]
+    given: Tensor | None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the first argument, or an empty one if that is no such tensor."""
+        return () if self.given is None else tuple(self.given.shape)
 
 
 @dataclass
@@ -46,49 +49,48 @@ class CallTrace:
     def _make_hook(self, name: str) -> Callable[[nn.Module, Any], None]:
         def record(module: nn.Module, arguments: Any) -> None:
             first = arguments[0] if arguments else None
-            shape: tuple[int, ...] = ()
-            if isinstance(first, Tensor) and first.is_floating_point():
-                shape = tuple(first.shape)
-            self.visits.append(Visit(name, type(module).__name__, is_recurrent(module), shape))
+            is_given = isinstance(first, Tensor) and first.is_floating_point()
+            given = first if is_given else None
+            self.visits.append(Visit(name, type(module).__name__, is_recurrent(module), given))
 
         return record
-
-
-@dataclass
-class FeatureCapture:
-    """Captures the last input of the module `name` during a call, as `features` (N, F)."""
-
-    name: str
-    features: Tensor | None = None
-
-    def register_hooks(self, model: nn.Module) -> list[RemovableHandle]:
-        """Register the hook that captures it."""
-
-        def capture(_module: nn.Module, arguments: Any) -> None:
-            self.features = arguments[0].detach().clone()
-
-        return [model.get_submodule(self.name).register_forward_pre_hook(capture)]
 
 
 def locate_features(isolated: IsolatedModel, x: Tensor, batch: int) -> str | None:
     """Return the name of the module whose input (batch, F) is the read-out, or None.
 
     The model makes one prediction per sequence. The module is the first one after the last
-    recurrent layer that takes an input (batch, F). In a model without recurrent modules, it is the
-    last `nn.Linear` that does.
+    recurrent layer that takes an input (batch, F), and whose input takes part in the prediction. In
+    a model without recurrent modules, it is the last `nn.Linear` that does.
     """
     trace = CallTrace()
-    with torch.no_grad():
-        isolated(x, trace.register_hooks)
+    prediction = isolated(x, trace.register_hooks)
     visits = trace.visits
     last = max((index for index, visit in enumerate(visits) if visit.is_recurrent), default=-1)
     candidates = [
         visit for visit in visits[last + 1 :] if len(visit.shape) == 2 and visit.shape[0] == batch
     ]
+    candidates = _list_taken(candidates, prediction)
     if last >= 0:
         return candidates[0].name if candidates else None
     linear = [visit.name for visit in candidates if visit.class_name == "Linear"]
     return linear[-1] if linear else None
+
+
+def _list_taken(visits: list[Visit], prediction: Tensor) -> list[Visit]:
+    """Return the visits whose input takes part in a prediction; all, if no gradient shows it."""
+    given = {index: visit.given for index, visit in enumerate(visits) if visit.given is not None}
+    leading = {index: each for index, each in given.items() if each.requires_grad}
+    if not leading or not prediction.requires_grad:
+        return visits
+    try:
+        gradients = torch.autograd.grad(
+            sum_with_weights(prediction), list(leading.values()), allow_unused=True
+        )
+    except RuntimeError:  # the model changes something in place that its gradient needs
+        return visits
+    taken = {i for i, gradient in zip(leading, gradients, strict=True) if gradient is not None}
+    return [visit for index, visit in enumerate(visits) if index in taken] or visits
 
 
 def _is_recorded(module: nn.Module) -> bool:

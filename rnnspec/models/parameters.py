@@ -25,6 +25,8 @@ class ParameterGroups:
 
     `frozen_idle` are the frozen ones of which another value changes no bit either, and `misspelt`
     the attributes of torch's own modules that have no effect, each with the name that was meant.
+    `elsewhere` are those that take part only in other predictions of the same call; they are in
+    none of the groups, unless they are frozen.
     """
 
     participating: tuple[str, ...]
@@ -33,6 +35,7 @@ class ParameterGroups:
     frozen: tuple[str, ...]
     frozen_idle: tuple[str, ...] = ()
     misspelt: tuple[tuple[str, str], ...] = ()
+    elsewhere: tuple[str, ...] = ()
 
 
 def group_parameters(copies: list[IsolatedModel], inputs: Inputs) -> ParameterGroups:
@@ -46,7 +49,8 @@ def group_parameters(copies: list[IsolatedModel], inputs: Inputs) -> ParameterGr
     effective: set[str] = set()
     for seed, isolated in enumerate(copies):
         participating |= _find_with_gradient(isolated, inputs.draw(seed + 100))
-    undecided = set(named) - participating
+    elsewhere = _find_elsewhere(copies, inputs, set(named) - participating)
+    undecided = set(named) - participating - elsewhere
     for seed, isolated in enumerate(copies):
         effective |= _find_with_effect(isolated, inputs.draw(seed + 100), undecided)
     rest = [name for name in named if name in undecided and name not in frozen]
@@ -55,9 +59,25 @@ def group_parameters(copies: list[IsolatedModel], inputs: Inputs) -> ParameterGr
         tuple(name for name in rest if name not in effective),
         tuple(name for name in rest if name in effective),
         frozen,
-        tuple(name for name in frozen if name not in effective),
-        _list_misspelt(copies, inputs, {*named} - effective - participating),
+        tuple(name for name in frozen if name not in effective | elsewhere),
+        _list_misspelt(copies, inputs, {*named} - effective - participating - elsewhere),
+        tuple(name for name in named if name in elsewhere),
     )
+
+
+def _find_elsewhere(copies: list[IsolatedModel], inputs: Inputs, names: set[str]) -> set[str]:
+    """Return those of the names whose parameter takes part in another prediction of the call."""
+    found: set[str] = set()
+    for seed, isolated in enumerate(copies if names else []):
+        x = inputs.draw(seed + 100)
+        for other in isolated.list_others():
+            found |= _find_with_gradient(other, x) & names
+            found |= _find_with_effect(other, x, {n for n in names - found if _is_frozen(other, n)})
+    return found
+
+
+def _is_frozen(isolated: IsolatedModel, name: str) -> bool:
+    return not isolated.module.get_parameter(name).requires_grad
 
 
 def _list_misspelt(

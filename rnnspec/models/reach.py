@@ -11,7 +11,6 @@ from torch.utils.hooks import RemovableHandle
 
 from rnnspec.models.inputs import Inputs
 from rnnspec.models.isolated import HookInstaller, IsolatedModel
-from rnnspec.models.locate import FeatureCapture
 
 
 @dataclass
@@ -36,6 +35,22 @@ class Reach:
             self.prediction | other.prediction,
             self.samples | other.samples,
         )
+
+
+@dataclass
+class FeatureCapture:
+    """Captures the last input of the module `name` during a call, as `features` (N, F)."""
+
+    name: str
+    features: Tensor | None = None
+
+    def register_hooks(self, model: nn.Module) -> list[RemovableHandle]:
+        """Register the hook that captures it."""
+
+        def capture(_module: nn.Module, arguments: Any) -> None:
+            self.features = arguments[0].detach().clone()
+
+        return [model.get_submodule(self.name).register_forward_pre_hook(capture)]
 
 
 @dataclass(frozen=True)

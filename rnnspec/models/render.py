@@ -14,32 +14,49 @@ Row = tuple[str, str]
 """A label, and one mark for each position."""
 
 
-def format_readout_map(readout: ReadoutMap, *, advice: bool = True) -> str:
+def format_readout_map(readout: ReadoutMap, *, advice: bool = True, call: str = "") -> str:
     """Return the map in ASCII, then the samples, the parameters, the notes and the advice.
 
     Columns that the same positions reach share a row. Samples are shown as a matrix if they mix.
+    `call` is the expression of the prediction, which tells several maps of one model apart.
     """
     lines = [
-        *_format_matrix(readout),
+        *_format_matrix(readout, f"Read-out of {call}" if call else "Read-out"),
         *_format_samples(readout),
-        *_format_parameters(readout),
+        *describe_parameters(readout),
         *(_format_advice(readout) if advice else []),
     ]
     return "\n".join(lines) + "\n"
 
 
-def _format_matrix(readout: ReadoutMap) -> list[str]:
+def list_rows(readout: ReadoutMap) -> list[Row]:
+    """Return the rows of a map: features or steps, those alike in one, then the prediction."""
     title = "prediction at step" if readout.columns is Columns.STEPS else "feature"
-    rows = [
-        (_format_span(title, first, last), marks) for marks, first, last in _group_columns(readout)
+    return [
+        *((_format_span(title, *span), marks) for marks, *span in _group_columns(readout)),
+        ("its own prediction", "".join(MARKS[reached, False] for reached in readout.prediction)),
     ]
-    rows.append(
-        ("its own prediction", "".join(MARKS[reached, False] for reached in readout.prediction))
-    )
+
+
+def list_samples(readout: ReadoutMap) -> list[Row]:
+    """Return a row for each sample: the samples whose prediction its input can change."""
+    return [
+        (str(index), "".join(MARKS[reached, False] for reached in row))
+        for index, row in enumerate(readout.samples)
+    ]
+
+
+def describe_source(readout: ReadoutMap) -> str:
+    """Return where the features of a map are taken, and how many there are."""
+    return f"{readout.source}, {len(readout.reach[0])} {readout.columns}"
+
+
+def _format_matrix(readout: ReadoutMap, name: str) -> list[str]:
+    rows = list_rows(readout)
     width = max(len("input position"), *(len(label) for label, _ in rows))
     head = " ".join(str(position % 10) for position in range(readout.positions))
     return [
-        f"Read-out: {readout.source}, {len(readout.reach[0])} {readout.columns}",
+        f"{name}: {describe_source(readout)}",
         f"  {'input position':{width}}  {head}",
         *(f"  {label:{width}}  {' '.join(marks)}" for label, marks in rows),
         _format_legend(rows),
@@ -77,16 +94,18 @@ def _format_samples(readout: ReadoutMap) -> list[str]:
     if not readout.samples_mix:
         return ["Samples: each prediction depends only on its own sample."]
     return ["Samples: which input (row) can change which prediction (column)"] + [
-        f"  {index}  {' '.join(MARKS[reached, False] for reached in row)}"
-        for index, row in enumerate(readout.samples)
+        f"  {index}  {' '.join(marks)}" for index, marks in list_samples(readout)
     ]
 
 
-def _format_parameters(readout: ReadoutMap) -> list[str]:
+def describe_parameters(readout: ReadoutMap) -> list[str]:
+    """Return lines about the parameters of a model, and the notes."""
     groups = readout.parameters
     trained = len(groups.participating) + len(groups.idle) + len(groups.cut)
+    elsewhere = len(groups.elsewhere)
+    others = f"; {elsewhere} more take part in another prediction" if elsewhere else ""
     return [
-        f"Parameters: {len(groups.participating)} of {trained} take part.",
+        f"Parameters: {len(groups.participating)} of {trained} take part{others}.",
         *(f"  idle        {name}" for name in groups.idle),
         *(f"  no gradient {name}" for name in groups.cut),
         *(f"Note: {note}" for note in readout.notes),

@@ -15,15 +15,16 @@ from rnnspec.models.attempt import (
     FIRST,
     SECOND,
     call_once,
-    count_parameters,
     is_separate,
     is_sorted,
+    list_parameters,
 )
 from rnnspec.models.call import Call, find_first_tensor
 from rnnspec.models.faults import repair_model
 from rnnspec.models.forms import Form, Readout, Sizes, find_forms, list_entries
-from rnnspec.models.infer import Interface
+from rnnspec.models.infer import Interface, Prediction
 from rnnspec.models.inputs import Inputs
+from rnnspec.models.layers import is_recurrent
 from rnnspec.text import read_message
 
 INPUT = re.compile(r"\bx\b")
@@ -39,8 +40,9 @@ class Found:
     """A way to call a model.
 
     `is_proven` says that the model was called with several sizes, `is_separate` that no sample
-    changes the prediction for another one, and `is_usual` that the prediction has not the form of
-    h_n.
+    changes the prediction for another one, `is_usual` that the prediction has not the form of h_n,
+    and `is_asked` that it is made as often as the user says. `entry` is the expression that takes
+    the prediction out of `{call}`, and `call` the expression of the call alone.
     """
 
     interface: Interface
@@ -48,11 +50,14 @@ class Found:
     is_proven: bool
     is_separate: bool
     is_usual: bool = True
+    is_asked: bool = True
+    entry: str = ""
+    call: str = ""
 
     @property
-    def rank(self) -> tuple[bool, bool, bool]:
+    def rank(self) -> tuple[bool, ...]:
         """What makes one way better than another."""
-        return self.is_proven, self.is_usual, self.is_separate
+        return self.is_proven, self.is_asked, self.is_usual, self.is_separate
 
 
 class Trial:
@@ -126,7 +131,57 @@ class Trial:
         interface = replace(interface, call=replace(call, expression=taken, is_sorted=sorts))
         separate = is_separate(self.model, interface)
         readout = self.readout or form.readout
-        return Found(interface, readout, is_proven, separate, not form.suffix.startswith("[0]"))
+        return Found(
+            interface,
+            readout,
+            is_proven,
+            separate,
+            is_usual=not form.suffix.startswith("[0]"),
+            is_asked=readout is form.readout,
+            entry=access,
+            call=call.expression,
+        )
+
+    def list_others(self, found: Found) -> tuple[Prediction, ...]:
+        """Return the further predictions of a call, such as those of other tasks.
+
+        An entry is a prediction of its own if a parameter outside of the recurrent layers takes
+        part in it, and in no prediction before it. So states and attention weights are none.
+        """
+        if not found.is_proven:
+            return ()
+        interface = replace(found.interface, call=write_call(self.model, found.call))
+        sizes = [(interface.batch or b, interface.steps or s) for b, s in (FIRST, SECOND)]
+        tried = {each: self._list_shapes(interface, each) for each in sizes}
+        names = [name for name in tried[sizes[0]] if all(name in each for each in tried.values())]
+        if len(names) < 2 or found.entry not in names:
+            return ()
+        with torch.enable_grad(), suppress(Exception):  # some models cannot be differentiated
+            inputs = Inputs(interface, *sizes[0])
+            takes = list_parameters(self.model, interface, inputs.draw(0), names)
+            shapes = {name: {each: tried[each][name] for each in sizes} for name in names}
+            return tuple(self._choose_others(found, takes, shapes))
+        return ()
+
+    def _choose_others(
+        self,
+        found: Found,
+        takes: dict[str, frozenset[str]],
+        shapes: dict[str, dict[Sizes, tuple[int, ...]]],
+    ) -> Iterator[Prediction]:
+        known = takes[found.entry] | _list_recurrent_parameters(self.model)
+        for name in sorted(takes, key=lambda name: -len(takes[name])):
+            if takes[name] <= known or name == found.entry:
+                continue
+            forms = self._list_forms(shapes[name])
+            for form in forms if self.readout in (None, *(each.readout for each in forms)) else ():
+                expression = name.format(call=found.call) + form.suffix
+                call = replace(found.interface.call, expression=expression)
+                is_last = form == forms[-1]
+                if is_last or is_separate(self.model, replace(found.interface, call=call)):
+                    yield Prediction(expression, form.readout)
+                    known |= takes[name]
+                    break
 
     def _sort_entries(self, interface: Interface, found: Iterable[str]) -> list[str]:
         """Return the expressions of entries, those that most parameters take part in first."""
@@ -135,9 +190,19 @@ class Trial:
             return names
         inputs = Inputs(interface, interface.batch or FIRST[0], interface.steps or FIRST[1])
         with torch.enable_grad(), suppress(Exception):  # some models cannot be differentiated
-            counts = count_parameters(self.model, interface, inputs.draw(0), names)
-            return sorted(names, key=lambda name: -counts[name])
+            takes = list_parameters(self.model, interface, inputs.draw(0), names)
+            return sorted(names, key=lambda name: -len(takes[name]))
         return names
+
+
+def _list_recurrent_parameters(model: nn.Module) -> frozenset[str]:
+    """Return the names of the parameters of recurrent layers and cells."""
+    return frozenset(
+        f"{place}.{name}" if place else name
+        for place, module in model.named_modules()
+        if is_recurrent(module)
+        for name, _ in module.named_parameters()
+    )
 
 
 def write_call(model: nn.Module, expression: str) -> Call:
@@ -187,7 +252,8 @@ def infer_call(
         found = _take_literally(trial, expression, layouts)
     if found is None:
         raise CannotCall(explain_refusal(trial, arguments, expression))
-    return _describe(found.interface, trial.interface, batch_first), found.readout
+    interface = replace(found.interface, others=trial.list_others(found))
+    return _describe(interface, trial.interface, batch_first), found.readout
 
 
 def _take_literally(trial: Trial, expression: str, layouts: list[bool]) -> Found | None:

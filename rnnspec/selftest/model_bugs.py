@@ -13,6 +13,7 @@ from rnnspec.selftest import (
     model_bugs_lengths,
     model_bugs_readout,
     model_bugs_shapes,
+    model_bugs_tasks,
     model_bugs_use,
 )
 
@@ -23,4 +24,5 @@ BUGS: tuple[type[nn.Module], ...] = (
     *model_bugs_kinds.BUGS,
     *model_bugs_use.BUGS,
     *model_bugs_lengths.BUGS,
+    *model_bugs_tasks.BUGS,
 )

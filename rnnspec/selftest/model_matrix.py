@@ -12,7 +12,13 @@ from torch import nn
 from rnnspec.api import run_undisturbed
 from rnnspec.api.model import prepare_model_suite
 from rnnspec.options import ModelOptions
-from rnnspec.selftest import model_correct, model_correct_other, model_forms, model_forms_states
+from rnnspec.selftest import (
+    model_correct,
+    model_correct_other,
+    model_correct_tasks,
+    model_forms,
+    model_forms_states,
+)
 from rnnspec.selftest.bank import find_named_rule, read_story
 from rnnspec.selftest.matrix import Matrix, Row, Watcher, match_names
 from rnnspec.selftest.model_bugs import BUGS
@@ -20,6 +26,7 @@ from rnnspec.selftest.model_bugs import BUGS
 CORRECT = (
     *model_correct.CORRECT,
     *model_correct_other.CORRECT,
+    *model_correct_tasks.CORRECT,
     *model_forms.FORMS,
     *model_forms_states.FORMS,
 )

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from html import escape
 
+from rnnspec.report.svg import draw_rectangle, draw_text, wrap_svg
 from rnnspec.selftest.matrix import Matrix, Row
 
 CELL = 11
@@ -76,15 +77,7 @@ def draw_svg(found: Matrix) -> str:
         *_draw_rule_names(rules),
         *(cell for place, row in enumerate(found.rows) for cell in _draw_row(place, row, rules)),
     ]
-    style = "<style>text{font:9px sans-serif;fill:#24292f}</style>"
-    head = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
-        f'viewBox="0 0 {width} {height}">'
-    )
-    return (
-        "\n".join([head, style, '<rect width="100%" height="100%" fill="white"/>', *body, "</svg>"])
-        + "\n"
-    )
+    return wrap_svg(body, width, height, font=9)
 
 
 def _draw_rule_names(rules: list[str]) -> Iterator[str]:
@@ -95,22 +88,16 @@ def _draw_rule_names(rules: list[str]) -> Iterator[str]:
 
 def _draw_row(place: int, row: Row, rules: list[str]) -> Iterator[str]:
     y = TOP + CELL * place
-    yield f'<text x="{LEFT - 6}" y="{y + CELL - 2}" text-anchor="end">{escape(row.name)}</text>'
-    yield _draw_cell(LEFT, y, CELL * len(rules) - 1, COLOURS["none"]) + "/>"
+    yield draw_text(LEFT - 6, y + CELL - 2, row.name, anchor="end")
+    yield draw_rectangle(LEFT, y, CELL * len(rules) - 1, CELL - 1, COLOURS["none"])
     for column, rule in enumerate(rules):
         if _classify_cell(row, rule) == "none":
             continue
         colour = COLOURS[_classify_cell(row, rule)]
         number = row.seen_by.get(rule, 0)
-        title = escape(f"{row.name}, {rule}: {number} case{'' if number == 1 else 's'}")
-        yield (
-            f"{_draw_cell(LEFT + CELL * column, y, CELL - 1, colour)}><title>{title}</title></rect>"
-        )
-
-
-def _draw_cell(x: int, y: int, width: int, colour: str) -> str:
-    """Return the tag of a rectangle without its closing bracket."""
-    return f'<rect x="{x}" y="{y}" width="{width}" height="{CELL - 1}" fill="{colour}"'
+        title = f"{row.name}, {rule}: {number} case{'' if number == 1 else 's'}"
+        x = LEFT + CELL * column
+        yield draw_rectangle(x, y, CELL - 1, CELL - 1, colour, title=title)
 
 
 def _classify_cell(row: Row, rule: str) -> str:

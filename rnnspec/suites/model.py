@@ -32,37 +32,49 @@ MINIMUM_SIZES = {"batch": 2, "steps": 3}
 class ModelCaseSpace:
     """The space of the cases of a model: one size to measure, and sizes to call in turn.
 
-    `fixed` are the fields of which the model takes one value only.
+    `fixed` are the fields of which the model takes one value only. `predictions` are the
+    expressions of the predictions that a call makes.
     """
 
     fixed: frozenset[str] = frozenset()
+    predictions: tuple[str, ...] = ()
 
     @property
     def fields(self) -> tuple[str, ...]:
         """The names of the fields that may change."""
-        names = ("batches", "lengths", "batch", "steps")
+        choices = ("prediction",) if len(self.predictions) > 1 else ()
+        names = (*choices, "batches", "lengths", "batch", "steps")
         return tuple(name for name in names if name not in self.fixed)
 
     def list_simpler(self, case: ModelCase, name: str) -> list[Any]:
         """Return simpler values of one field: smaller sizes, or fewer calls."""
         value = getattr(case, name)
+        if name == "prediction":
+            return list(range(value))
         if name in MINIMUM_SIZES:
             return [size for size in list_smaller_sizes(value) if size >= MINIMUM_SIZES[name]]
         return [part for part in (value[:1], value[:2], value[1:]) if len(part) < len(value)]
 
     def list_others(self, case: ModelCase, name: str) -> list[Any]:
-        """Return no values: the fields of a model's case are sizes."""
-        return []
+        """Return the other predictions; all other fields are sizes."""
+        if name != "prediction":
+            return []
+        return [each for each in range(len(self.predictions)) if each != case.prediction]
 
     def is_covered(self, case: ModelCase, by: ModelCase, names: Collection[str]) -> bool:
-        """Return whether a case is at least as large as another in the named fields."""
+        """Return whether a case is at least as large as another in the named fields.
+
+        The prediction is the same, if that is named.
+        """
+        if "prediction" in names and case.prediction != by.prediction:
+            return False
         return all(
             getattr(case, name) >= getattr(by, name) for name in names if name in MINIMUM_SIZES
         )
 
     def has_other_size(self, case: ModelCase, other: ModelCase, name: str) -> bool:
-        """Return whether a field differs between two cases; all are sizes."""
-        return bool(getattr(case, name) != getattr(other, name))
+        """Return whether a field is a size that differs between two cases."""
+        return name != "prediction" and bool(getattr(case, name) != getattr(other, name))
 
     def change_field(self, case: ModelCase, name: str, value: Any) -> ModelCase | None:
         """Return the case with another value of one field.
@@ -93,8 +105,8 @@ class ModelCaseSpace:
         return case.seed
 
     def list_raised(self, case: ModelCase) -> frozenset[str]:
-        """Return the fields of choice that are not at their simplest value: none."""
-        return frozenset()
+        """Return the fields of choice that are not at their simplest value."""
+        return frozenset({"prediction"} if case.prediction else ())
 
     def measure_size(self, case: ModelCase) -> int:
         """Return the sum of the sizes and of the numbers of calls."""
@@ -103,6 +115,8 @@ class ModelCaseSpace:
     def describe_field(self, case: ModelCase, name: str) -> str:
         """Return a field and its value in words."""
         value = getattr(case, name)
+        if name == "prediction":
+            return self.predictions[case.prediction]
         if name in MINIMUM_SIZES:
             return f"{name} >= {value}"
         return f"{name} of {', then '.join(map(str, value))}"
@@ -113,7 +127,8 @@ class ModelSuite:
     """The rules about models for one model, and the cases on which they judge it.
 
     `target` is called with `arguments` to build the model. `interface` is what the model takes, and
-    `readout` is how often it predicts. `limit` replaces the number of cases of the profile.
+    `readout` is how often it makes its first prediction. `limit` replaces the number of cases of
+    the profile. The first observation of each prediction is kept, because its map is shown.
     """
 
     target: Target
@@ -129,6 +144,7 @@ class ModelSuite:
     kind: str = "model"
     sizes: SizeSource = SizeSource.FREE
     remarks: tuple[str, ...] = ()
+    kept: dict[ModelCase, ModelObservation] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def label(self) -> str:
@@ -139,13 +155,27 @@ class ModelSuite:
     def space(self) -> ModelCaseSpace:
         """The space of its cases."""
         sizes = {"batch": self.interface.batch, "steps": self.interface.steps}
-        return ModelCaseSpace(frozenset(name for name, size in sizes.items() if size is not None))
+        return ModelCaseSpace(
+            frozenset(name for name, size in sizes.items() if size is not None),
+            tuple(interface.call.expression for interface, _ in self.predictions),
+        )
+
+    @cached_property
+    def predictions(self) -> list[tuple[Interface, Readout]]:
+        """The interface of each prediction that a call makes, and how often it is made."""
+        return self.interface.list_predictions(self.readout)
 
     @cached_property
     def all_cases(self) -> list[ModelCase]:
         """Every case of the check."""
-        batch, steps = self.interface.batch, self.interface.steps
-        return draw_model_cases(self.profile.name, self.seed, self.limit, batch=batch, steps=steps)
+        return draw_model_cases(
+            self.profile.name,
+            self.seed,
+            self.limit,
+            batch=self.interface.batch,
+            steps=self.interface.steps,
+            predictions=len(self.predictions),
+        )
 
     @property
     def size(self) -> int:
@@ -158,7 +188,16 @@ class ModelSuite:
 
     def observe(self, case: ModelCase) -> ModelObservation:
         """Return the observation of the model in a case."""
-        return ModelObservation(self._build_model, self.interface, self.readout, case, self.device)
+        if case not in self.kept:
+            observation = self._make_observation(case)
+            if case not in self.all_cases[: len(self.predictions)]:
+                return observation
+            self.kept[case] = observation
+        return self.kept[case]
+
+    def _make_observation(self, case: ModelCase) -> ModelObservation:
+        interface, readout = self.predictions[case.prediction]
+        return ModelObservation(self._build_model, interface, readout, case, self.device)
 
     def collect_observations(self) -> AbstractContextManager[list[ModelObservation]]:
         """Return a context that collects nothing: rules about models observe once."""
@@ -224,6 +263,7 @@ class ModelSuite:
 
     def describe_case(self, case: ModelCase) -> dict[str, Any]:
         """Return a case as data: configuration, sizes, call, seed and text."""
+        interface, readout = self.predictions[case.prediction]
         takes = (
             f"token ids below {self.interface.vocabulary}"
             if self.interface.takes_tokens
@@ -239,8 +279,8 @@ class ModelSuite:
             },
             "call": {
                 "input": takes,
-                "expression": self.interface.call.expression,
-                "readout": self.readout.value,
+                "expression": interface.call.expression,
+                "readout": readout.value,
                 "batch_first": str(self.interface.batch_first),
             },
             "seed": case.seed,
@@ -256,7 +296,7 @@ class ModelSuite:
         source = write_model_program(
             finding.case,
             finding.snippet,
-            self.interface,
+            self.predictions[finding.case.prediction][0],
             self.target.imports,
             self.target.name,
             self.arguments,

@@ -25,15 +25,9 @@ from rnnspec.selftest.bank import find_named_rule
 from rnnspec.selftest.matrix import Matrix
 from rnnspec.selftest.model_bugs import BUGS
 from rnnspec.selftest.model_bugs_shapes import BothFaults
-from rnnspec.selftest.model_correct import CORRECT as PLAIN
-from rnnspec.selftest.model_correct_other import CORRECT as OTHER
-from rnnspec.selftest.model_forms import FORMS
-from rnnspec.selftest.model_forms_states import FORMS as STATES
-from rnnspec.selftest.model_matrix import row_of
+from rnnspec.selftest.model_matrix import CORRECT, row_of
 from rnnspec.selftest.model_plain import LastStep
 from rnnspec.selftest.picture import format_matrix
-
-CORRECT = (*PLAIN, *OTHER, *FORMS, *STATES)
 
 ALSO = {"PrefixByPrefix": {"readout.parameters"}}
 """The other rules that a bug breaks.
@@ -73,8 +67,11 @@ def judge_all(observation: ModelObservation, profile: str = "quick") -> dict[str
     """Return the outcome of each rule: the first finding over all cases, or that of a case."""
     found: dict[str, Outcome[Any]] = {}
     batch, steps = observation.interface.batch, observation.interface.steps
-    for case in draw_model_cases(profile, seed=0, batch=batch, steps=steps):
-        observed = replace(observation, case=case)
+    predictions = observation.interface.list_predictions(observation.readout)
+    number = len(predictions)
+    for case in draw_model_cases(profile, seed=0, batch=batch, steps=steps, predictions=number):
+        interface, readout = predictions[case.prediction]
+        observed = replace(observation, interface=interface, readout=readout, case=case)
         for rule in list_model_rules():
             outcome = judge_case(rule, observed)
             if not isinstance(found.get(rule.id), Finding):
@@ -114,10 +111,11 @@ def test_the_program_fails_for_the_bug_without_rnnspec(bug: type[nn.Module]) -> 
     observation = observe_model(bug)
     finding = judge_all(observation)[find_named_rule(bug)]
     assert isinstance(finding, Finding)
+    predictions = observation.interface.list_predictions(observation.readout)
     source = write_model_program(
-        observation.case,
+        finding.case,
         finding.snippet,
-        observation.interface,
+        predictions[finding.case.prediction][0],
         (f"from {bug.__module__} import {bug.__name__}",),
         bug.__name__,
     )
@@ -257,7 +255,7 @@ def test_an_unexpected_exception_is_an_error_of_the_checker() -> None:
 
 
 def test_the_matrix_has_no_survivors_and_no_accused() -> None:
-    some: tuple[type[nn.Module], ...] = (BothFaults, BUGS[-1], *PLAIN[:2])
+    some: tuple[type[nn.Module], ...] = (BothFaults, BUGS[-1], *CORRECT[:2])
     rows = [row_of(model, "quick", 0) for model in some]
     found = Matrix(tuple(rows), 0, "quick")
     assert found.survivors == ()

@@ -1,0 +1,59 @@
+"""Models that make several predictions in one call, with a planted bug in one of them."""
+
+# ruff: noqa: D102  (the class docstring says what its methods do wrong)
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from rnnspec.selftest.model_correct_tasks import HIDDEN, IntentAndSlots, MeanAndVariance
+
+
+class IntentFromLastStep(IntentAndSlots):
+    """The intent is read from the output at the last step, while the slots are right;
+    readout.complete sees it.
+    """
+
+    def read(self, output: Tensor, h_n: Tensor) -> Tensor:
+        return output[:, -1]
+
+
+class VarianceFromFirstStep(MeanAndVariance):
+    """The second prediction is made from the output at the first step; readout.complete sees it."""
+
+    def read(self, output: Tensor, h_n: Tensor) -> Tensor:
+        return output[:, 0]
+
+
+class IntentsShareSamples(IntentAndSlots):
+    """The final states are viewed as if the batch came first, for one of two predictions;
+    readout.samples sees it.
+    """
+
+    def read(self, output: Tensor, h_n: Tensor) -> Tensor:
+        return h_n.reshape(output.size(0), -1)
+
+
+class HeadNeverCalled(IntentAndSlots):
+    """A third linear layer is built and never called; readout.parameters sees it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.domain = nn.Linear(2 * HIDDEN, 2)
+
+
+class SlotsPeek(MeanAndVariance):
+    """Of two predictions, the one at every step reads the step after; model.causal sees it."""
+
+    def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        output, h_n = self.rnn(self.embedding(tokens))
+        return self.mean(h_n[-1]), self.logarithm(output.roll(-1, 1)), h_n
+
+
+BUGS: tuple[type[nn.Module], ...] = (
+    IntentFromLastStep,
+    VarianceFromFirstStep,
+    IntentsShareSamples,
+    HeadNeverCalled,
+    SlotsPeek,
+)
