@@ -199,7 +199,7 @@ def test_generic_test_passes_a_correct_layer_and_fails_a_wrong_one() -> None:
         ("benchdnn (oneDNN), bfloat16, tanh only", "InputBiasLost"),
         ("benchdnn (oneDNN), float16", "StateIgnored"),
         ("MIOpen, float32", "RecurrentWeightTransposed"),
-        ("MIOpen, float16", "StateIgnored"),
+        pytest.param("MIOpen, float16", "StateIgnored", marks=pytest.mark.slow),
         ("Keras, constants", "BackwardRunsForward"),
         ("ONNX, node tests", "InputBiasLost"),
         ("coremltools, absolute 0.5", "StateIgnored"),

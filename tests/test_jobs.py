@@ -85,7 +85,9 @@ def run_command(target: str, jobs: int, *options: str) -> tuple[int, dict[str, A
     return done.returncode, report, done.stderr
 
 
-@pytest.mark.parametrize("target", ["torch.nn:RNN", "targets.py:Wrong"])
+@pytest.mark.parametrize(
+    "target", [pytest.param("torch.nn:RNN", marks=pytest.mark.slow), "targets.py:Wrong"]
+)
 def test_several_processes_give_the_same_report(target: str) -> None:
     alone, *others = [run_command(target, jobs) for jobs in (1, 2, 3)]
     assert others == [alone, alone]

@@ -23,6 +23,7 @@ PACKAGE = ROOT / "rnnspec"
 STAGES = {
     "_version": 0,
     "errors": 0,
+    "svg": 0,
     "text": 0,
     "options": 1,
     "contract": 1,
@@ -60,6 +61,7 @@ FACES = {"adapt": {"adapters"}, "shapes": {"contract"}, "strategies": {"cases", 
 ALLOWED = {
     "_version": set[str](),
     "errors": set[str](),
+    "svg": set[str](),
     "text": set[str](),
     "contract": {"tomli"},
     "oracle": {"numpy"},

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from rnnspec.models.readout import ReadoutMap
 from rnnspec.models.render import describe_parameters, describe_source, list_rows, list_samples
-from rnnspec.report.svg import draw_rectangle, draw_text, wrap_svg
+from rnnspec.svg import draw_rectangle, draw_text, wrap_svg
 
 CELL, GAP, MARGIN = 18, 2, 12
 LABEL_WIDTH, LETTER = 170, 7

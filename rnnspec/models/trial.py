@@ -25,6 +25,7 @@ from rnnspec.models.forms import Form, Readout, Sizes, find_forms, list_entries
 from rnnspec.models.infer import Interface, Prediction
 from rnnspec.models.inputs import Inputs
 from rnnspec.models.layers import is_recurrent
+from rnnspec.models.refusal import explain_refusal
 from rnnspec.text import read_message
 
 INPUT = re.compile(r"\bx\b")
@@ -251,7 +252,7 @@ def infer_call(
     if found is None and expression:
         found = _take_literally(trial, expression, layouts)
     if found is None:
-        raise CannotCall(explain_refusal(trial, arguments, expression))
+        raise CannotCall(explain_refusal(trial.errors, arguments, expression))
     interface = replace(found.interface, others=trial.list_others(found))
     return _describe(interface, trial.interface, batch_first), found.readout
 
@@ -319,35 +320,3 @@ def _find_single(trial: Trial, variants: list[str]) -> Found | None:
 
 def _is_flattened(found: Found) -> bool:
     return "reshape(" in found.interface.call.expression
-
-
-def explain_refusal(
-    trial: Trial, arguments: list[signature.Argument], expression: str | None
-) -> str:
-    """Return why no way to call a model was found, and the option that helps."""
-    unknown = [each.name for each in arguments if _is_unknown(each)]
-    if unknown and not expression:
-        names = " and ".join(map(repr, unknown))
-        return (
-            f"forward also takes {names}, and rnnspec does not know what to give. "
-            f'Say how it is called: --call "model(x, ...)".'
-        )
-    tried = [f"{call} {error}" for call, error in trial.errors.items()]
-    text = next((each for each in tried if " returns " in each), "")
-    lead = (
-        "no dimension of what it returns is that of the samples" if text else "it cannot be called"
-    )
-    others = signature.describe_arguments(arguments)
-    also = f" forward also takes {others}." if others else ""
-    reason = f"{lead}: {text or ''.join(tried[:1])}.{also}"
-    if expression:
-        return reason
-    return (
-        f'{reason} Say how it is called, as in --call "model(x, lengths)[0]", an expression over '
-        "model, x, lengths, state, batch and steps. If it takes sequences of N steps only, add "
-        "--steps N; if batches of N samples only, --batch N."
-    )
-
-
-def _is_unknown(argument: signature.Argument) -> bool:
-    return argument.is_required and argument.role is signature.Role.UNKNOWN

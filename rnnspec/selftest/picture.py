@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterator
 from html import escape
 
-from rnnspec.report.svg import draw_rectangle, draw_text, wrap_svg
 from rnnspec.selftest.matrix import Matrix, Row
+from rnnspec.svg import draw_rectangle, draw_text, wrap_svg
 
 CELL = 11
 LEFT, TOP = 210, 190

@@ -87,7 +87,7 @@ def test_wrong_options_are_refused_by_a_worker_as_here() -> None:
 
 def test_workers_can_be_new_processes_on_every_system(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(crew, "choose_context", lambda: get_context("spawn"))
-    report = rnnspec.check(f"{HOSTILE}:LeavesWithSuccess", isolate=True, **{**FEW, "cases": 16})
+    report = rnnspec.check(f"{HOSTILE}:LeavesWithSuccess", isolate=True, **{**FEW, "cases": 4})
     (fault,) = report.faults
     message = report.result(fault.rule).message
     assert message == "the call ended the process with exit status 0"

@@ -60,6 +60,8 @@ CONFIGURATIONS = [
         (1, 3), (False, True), (False, True), (False, True), ("tanh", "relu")
     )
 ]
+USUAL = [*CONFIGURATIONS[::11], CONFIGURATIONS[-1]]
+"""Configurations with both values of every argument; compiled layers are compiled for each."""
 LAYOUTS = ("batched", "unbatched", "packed", "unsorted")
 
 CONSTRUCTIONS = {
@@ -142,7 +144,9 @@ def call_and_differentiate(layer: nn.Module, layout: str, state: bool) -> list[A
 
 
 @pytest.mark.parametrize(
-    "arguments", CONFIGURATIONS, ids=lambda arguments: "-".join(map(str, arguments.values()))
+    "arguments",
+    [pytest.param(each, marks=[pytest.mark.slow] * (each not in USUAL)) for each in CONFIGURATIONS],
+    ids=lambda arguments: "-".join(map(str, arguments.values())),
 )
 def test_correct_layers_equal_torch(arguments: dict[str, Any]) -> None:
     layers = {name: build_layer(kind, 3, 4, **arguments) for name, kind in CORRECT.items()}
