@@ -62,7 +62,7 @@ def test_tests_import_only_what_their_extra_installs() -> None:
     allowed = (
         list_modules(PROJECT["dependencies"])
         | list_modules(PROJECT["optional-dependencies"]["test"])
-        | {"rnnspec", "tests", "conformance"}
+        | {"rnnspec", "tests", "conformance", "benchmarks"}
     )
     files = [path for folder in ("tests", "conformance") for path in (ROOT / folder).rglob("*.py")]
     local = {path.stem for path in files} | {

@@ -24,7 +24,7 @@ from rnnspec.selftest.model_plain import (
 )
 
 
-class LanguageModel(nn.Module):
+class LanguageModelWithStates(nn.Module):
     """A prediction at every step, with dropout throughout; it also returns the states."""
 
     def __init__(self) -> None:
@@ -204,7 +204,7 @@ class Normalised(LastStep):
 
 
 CORRECT: tuple[type[nn.Module], ...] = (
-    LanguageModel,
+    LanguageModelWithStates,
     PackedMaximum,
     LinearBefore,
     LastTokenBeside,

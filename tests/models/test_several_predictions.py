@@ -19,7 +19,7 @@ from rnnspec.options import ModelOptions
 from rnnspec.report.console import format_report
 from rnnspec.report.data import RunVerdict
 from rnnspec.selftest.model_bugs_tasks import IntentFromLastStep
-from rnnspec.selftest.model_correct_other import LanguageModel
+from rnnspec.selftest.model_correct_other import LanguageModelWithStates
 from rnnspec.selftest.model_correct_tasks import IntentAndSlots, MeanAndVariance
 
 DRAWN = Path(__file__).parents[2] / "docs" / "readout-map.svg"
@@ -53,7 +53,7 @@ def test_every_entry_with_parameters_of_its_own_is_a_prediction() -> None:
 
 
 def test_states_and_attention_weights_are_no_predictions() -> None:
-    assert list_calls(LanguageModel) == ["model(x)[0]"]
+    assert list_calls(LanguageModelWithStates) == ["model(x)[0]"]
     assert list_calls(WithWeights) == ["model(x)[0]"]
 
 
