@@ -34,7 +34,7 @@ def draw_readout_maps(maps: Mapping[str, ReadoutMap]) -> str:
             top += CELL
         top += CELL // 2
     body += _draw_legend(top)
-    width = max(width, LABEL_WIDTH + LETTER * sum(len(each) + 4 for each in MEANINGS.values()))
+    width = max(width, sum(CELL + LETTER * (len(each) + 2) for each in MEANINGS.values()))
     return wrap_svg(body, width + 2 * MARGIN, top + CELL + MARGIN, font=12)
 
 
@@ -66,7 +66,7 @@ def _draw_row(top: int, label: str, marks: str, *, is_head: bool) -> Iterator[st
 
 
 def _draw_legend(top: int) -> Iterator[str]:
-    x = LABEL_WIDTH
+    x = MARGIN
     for mark, meaning in MEANINGS.items():
         yield draw_rectangle(x, top, CELL - GAP, CELL - GAP, COLOURS[mark])
         yield draw_text(x + CELL + 4, top + CELL - 5, meaning)
