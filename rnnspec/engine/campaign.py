@@ -22,7 +22,7 @@ from rnnspec.engine.outcome import (
 from rnnspec.engine.suite import Observed, Suite
 from rnnspec.rulekit.rule import Fact, Rule
 from rnnspec.subjects.failures import Failure
-from rnnspec.subjects.settings import restore_settings
+from rnnspec.subjects.settings import restore_settings, undo_changes
 
 CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])
@@ -100,11 +100,13 @@ def judge_by_all(
     observation = suite.observe(case)
     outcomes: dict[str, Outcome[CaseT]] = {}
     others: dict[str, list[ObservedT]] = {}
-    for rule in rules:
-        with restore_settings(), suite.collect_observations() as made:
-            outcomes[rule.id] = judge_case(rule, observation, index)
-        if isinstance(outcomes[rule.id], Finding):
-            others[rule.id] = made
+    with restore_settings() as settings:
+        for rule in rules:
+            with suite.collect_observations() as made:
+                outcomes[rule.id] = judge_case(rule, observation, index)
+            undo_changes(settings)
+            if isinstance(outcomes[rule.id], Finding):
+                others[rule.id] = made
     findings = {name: each for name, each in outcomes.items() if isinstance(each, Finding)}
     if not findings:
         return outcomes, None

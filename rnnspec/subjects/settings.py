@@ -160,17 +160,22 @@ def list_changed_settings(before: SettingValues, after: SettingValues) -> list[t
 
 
 @contextmanager
-def restore_settings() -> Iterator[None]:
-    """Return a context that undoes changes of settings, so that one step cannot affect the next."""
+def restore_settings() -> Iterator[SettingValues]:
+    """Return a context that undoes changes of settings, so that one step cannot affect the next.
+
+    Its value is the settings as they are when it is entered.
+    """
     before = read_settings()
     try:
-        yield
+        yield before
     finally:
-        if (after := read_settings()) != before:
-            _write_changed(before, after)
+        undo_changes(before)
 
 
-def _write_changed(before: SettingValues, after: SettingValues) -> None:
+def undo_changes(before: SettingValues) -> None:
+    """Give every setting that differs from an earlier reading its earlier value again."""
+    if (after := read_settings()) == before:
+        return
     for setting, (_, old), (_, new) in zip(SETTINGS, before, after, strict=True):
         if old != new and setting.write is not None:
             setting.write(old)
