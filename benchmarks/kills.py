@@ -28,7 +28,6 @@ from benchmarks.tables import show_progress
 ROOT = Path(__file__).parents[1]
 TARGET = "rnnspec.selftest.bugs.states:StatesReadByDirection"
 OPTIONS = ("--profile", "quick", "--rule", "recurrence.*", "--rule", "states.*", "--jobs", "2")
-LONGEST_WAIT = 3.0
 KILLS_OF_RUN = 5
 
 
@@ -69,8 +68,12 @@ def read_report(folder: Path) -> dict[str, Any]:
     return {**report, "duration_s": 0, "notes": []}
 
 
-def run_with_kills(folder: Path, chance: random.Random, kills: Counter[str]) -> dict[str, Any]:
+def run_with_kills(
+    folder: Path, chance: random.Random, kills: Counter[str], longest_wait: float
+) -> dict[str, Any]:
     """Run a check while its processes are killed, and return the report.
+
+    The wait before a kill is random, and at most `longest_wait` seconds.
 
     Raises AssertionError if a line of the file of results is lost, and RuntimeError if the command
     ends without a report although it was not killed.
@@ -82,7 +85,7 @@ def run_with_kills(folder: Path, chance: random.Random, kills: Counter[str]) -> 
         with start_check(folder, option, path.name) as process:
             was_killed = False
             while left and not was_killed:
-                time.sleep(chance.uniform(0.0, LONGEST_WAIT))
+                time.sleep(chance.uniform(0.0, longest_wait))
                 running = list_processes(process.pid)
                 if process.poll() is not None or not running:
                     break
@@ -109,11 +112,13 @@ def main() -> None:
     options = parser.parse_args()
     chance, kills, wrong = random.Random(options.seed), Counter[str](), 0
     with tempfile.TemporaryDirectory() as name:
+        began = time.monotonic()
         start_check(Path(name)).communicate()
+        longest_wait = (time.monotonic() - began) / 2
         expected = read_report(Path(name))
     while sum(kills.values()) < options.kills:
         with tempfile.TemporaryDirectory() as name:
-            wrong += run_with_kills(Path(name), chance, kills) != expected
+            wrong += run_with_kills(Path(name), chance, kills, longest_wait) != expected
         show_progress(f"{sum(kills.values())} kills, {wrong} wrong reports")
     listed = ", ".join(f"{number} of {what}" for what, number in sorted(kills.items()))
     print(f"{sum(kills.values())} kills ({listed}): {wrong} reports differ")
