@@ -30,11 +30,16 @@ def call_once(
         except Exception:  # some models cannot be copied
             module = model
         module.eval()
-        like = next((p for p in module.parameters() if p.is_floating_point()), None)
-        if like is not None:
-            x = x.to(like) if x.is_floating_point() else x.to(like.device)
         batch, steps = interface.sizes_of(x)
-        return interface.call.evaluate(module, x.clone(), batch, steps, lengths)
+        return interface.call.evaluate(module, _cast_input(module, x), batch, steps, lengths)
+
+
+def _cast_input(module: nn.Module, x: Tensor) -> Tensor:
+    """Return a copy of x on the device of a module, and features in the dtype of its parameters."""
+    like = next((p for p in module.parameters() if p.is_floating_point()), None)
+    if like is None:
+        return x.clone()
+    return (x.to(like) if x.is_floating_point() else x.to(like.device)).clone()
 
 
 def list_parameters(
@@ -47,7 +52,7 @@ def list_parameters(
         taken = access.format(call=interface.call.expression)
         call = replace(interface.call, expression=taken)
         batch, steps = interface.sizes_of(x)
-        value = find_first_tensor(call.evaluate(module, x, batch, steps))
+        value = find_first_tensor(call.evaluate(module, _cast_input(module, x), batch, steps))
         named = {name: each for name, each in module.named_parameters() if each.requires_grad}
         gradients = (
             torch.autograd.grad(value.sum(), list(named.values()), allow_unused=True)

@@ -45,8 +45,9 @@ class Interface:
     model declares one. `call` says how the model is called. `batch` and `steps` are the only sizes
     that it takes, or None if it takes others too. `is_padded_left` says that padding comes before
     the sequences. `others` are further predictions that the same call returns, such as those of
-    another task. `inferred` describes where each value that the caller did not give comes from.
-    Raises CannotInfer for both or neither, and for sizes below 1.
+    another task, and `used_besides` the parameters outside of the recurrent layers that take part
+    in anything else that it returns, such as a loss. `inferred` describes where each value that the
+    caller did not give comes from. Raises CannotInfer for both or neither, and for sizes below 1.
     """
 
     vocabulary: int | None = None
@@ -59,6 +60,7 @@ class Interface:
     steps: int | None = None
     is_padded_left: bool = False
     others: tuple[Prediction, ...] = ()
+    used_besides: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         if (self.vocabulary is None) == (self.features is None):

@@ -25,8 +25,8 @@ class ParameterGroups:
 
     `frozen_idle` are the frozen ones of which another value changes no bit either, and `misspelt`
     the attributes of torch's own modules that have no effect, each with the name that was meant.
-    `elsewhere` are those that take part only in other predictions of the same call; they are in
-    none of the groups, unless they are frozen.
+    `elsewhere` are those that take part only in something else that the same call returns, such as
+    another prediction; they are in none of the groups, unless they are frozen.
     """
 
     participating: tuple[str, ...]
@@ -66,8 +66,8 @@ def group_parameters(copies: list[IsolatedModel], inputs: Inputs) -> ParameterGr
 
 
 def _find_elsewhere(copies: list[IsolatedModel], inputs: Inputs, names: set[str]) -> set[str]:
-    """Return those of the names whose parameter takes part in another prediction of the call."""
-    found: set[str] = set()
+    """Return those of the names whose parameter takes part in something else of the call."""
+    found = names & copies[0].interface.used_besides
     for seed, isolated in enumerate(copies if names else []):
         x = inputs.draw(seed + 100)
         for other in isolated.list_others():

@@ -103,7 +103,7 @@ def describe_parameters(readout: ReadoutMap) -> list[str]:
     groups = readout.parameters
     trained = len(groups.participating) + len(groups.idle) + len(groups.cut)
     elsewhere = len(groups.elsewhere)
-    others = f"; {elsewhere} more take part in another prediction" if elsewhere else ""
+    others = f"; {elsewhere} more take part in something else that is returned" if elsewhere else ""
     return [
         f"Parameters: {len(groups.participating)} of {trained} take part{others}.",
         *(f"  idle        {name}" for name in groups.idle),

@@ -143,26 +143,31 @@ class Trial:
             call=call.expression,
         )
 
-    def list_others(self, found: Found) -> tuple[Prediction, ...]:
-        """Return the further predictions of a call, such as those of other tasks.
+    def add_others(self, found: Found) -> Interface:
+        """Return the interface with the further predictions of a call, as of other tasks.
 
         An entry is a prediction of its own if a parameter outside of the recurrent layers takes
         part in it, and in no prediction before it. So states and attention weights are none.
         """
         if not found.is_proven:
-            return ()
+            return found.interface
         interface = replace(found.interface, call=write_call(self.model, found.call))
         sizes = [(interface.batch or b, interface.steps or s) for b, s in (FIRST, SECOND)]
         tried = {each: self._list_shapes(interface, each) for each in sizes}
         names = [name for name in tried[sizes[0]] if all(name in each for each in tried.values())]
         if len(names) < 2 or found.entry not in names:
-            return ()
+            return found.interface
         with torch.enable_grad(), suppress(Exception):  # some models cannot be differentiated
             inputs = Inputs(interface, *sizes[0])
             takes = list_parameters(self.model, interface, inputs.draw(0), names)
             shapes = {name: {each: tried[each][name] for each in sizes} for name in names}
-            return tuple(self._choose_others(found, takes, shapes))
-        return ()
+            return replace(
+                found.interface,
+                others=tuple(self._choose_others(found, takes, shapes)),
+                used_besides=frozenset().union(*takes.values())
+                - _list_recurrent_parameters(self.model),
+            )
+        return found.interface
 
     def _choose_others(
         self,
@@ -253,8 +258,7 @@ def infer_call(
         found = _take_literally(trial, expression, layouts)
     if found is None:
         raise CannotCall(explain_refusal(trial.errors, arguments, expression))
-    interface = replace(found.interface, others=trial.list_others(found))
-    return _describe(interface, trial.interface, batch_first), found.readout
+    return _describe(trial.add_others(found), trial.interface, batch_first), found.readout
 
 
 def _take_literally(trial: Trial, expression: str, layouts: list[bool]) -> Found | None:

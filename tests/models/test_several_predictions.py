@@ -42,6 +42,20 @@ class WithWeights(nn.Module):
         return self.fc((weights * output).sum(1)), weights, h_n
 
 
+class WithLoss(nn.Module):
+    """A prediction, and a loss of a kind of its own that parameters of its own take part in."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn = nn.GRU(4, 6, batch_first=True)
+        self.fc = nn.Linear(6, 3)
+        self.next = nn.Linear(6, 4)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        output, h_n = self.rnn(x)
+        return self.fc(h_n[-1]), nn.functional.mse_loss(self.next(output[:, :-1]), x[:, 1:])
+
+
 def list_calls(model: type[nn.Module], **options: object) -> list[str]:
     suite, _ = prepare_model_suite(model, ModelOptions.from_keywords("list_calls", options))
     return [interface.call.expression for interface, _ in suite.predictions]
@@ -55,6 +69,15 @@ def test_every_entry_with_parameters_of_its_own_is_a_prediction() -> None:
 def test_states_and_attention_weights_are_no_predictions() -> None:
     assert list_calls(LanguageModelWithStates) == ["model(x)[0]"]
     assert list_calls(WithWeights) == ["model(x)[0]"]
+
+
+def test_parameters_that_only_a_loss_takes_are_not_unused() -> None:
+    assert list_calls(WithLoss) == ["model(x)[0]"]
+    report = check_model(WithLoss, profile="quick", rules=["readout.*"])
+    assert report.verdict is RunVerdict.CONFORMS
+    assert report.readout is not None
+    assert report.readout.parameters.elsewhere == ("next.weight", "next.bias")
+    assert not report.readout.parameters.idle
 
 
 def test_the_user_may_choose_one() -> None:
