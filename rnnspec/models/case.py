@@ -48,18 +48,17 @@ def draw_model_cases(
 ) -> list[ModelCase]:
     """Draw the cases of a profile, or `number` cases.
 
-    `batch` and `steps` are sizes that every case has. A model that makes several `predictions` has
-    one case more for each further one, and the others take turns. The same arguments always give
-    the same cases. Raises ValueError for an unknown profile.
+    `batch` and `steps` are sizes that every case has. With several `predictions`, each case comes
+    once for each of them. The same arguments always give the same cases. Raises ValueError for an
+    unknown profile.
     """
     if profile not in CASES_PER_PROFILE:
         names = ", ".join(CASES_PER_PROFILE)
         raise ValueError(f"profile must be one of {names}, got {profile!r}")
     count = number or CASES_PER_PROFILE[profile]
-    drawn = (_draw_case(seed, index) for index in range(1, count))
+    drawn = [ModelCase(seed), *(_draw_case(seed, index) for index in range(1, count))]
     cases = [
-        *(ModelCase(seed, prediction=index) for index in range(predictions)),
-        *(replace(case, prediction=index % predictions) for index, case in enumerate(drawn, 1)),
+        replace(case, prediction=prediction) for case in drawn for prediction in range(predictions)
     ]
     return [_fix_sizes(case, batch, steps) for case in cases[:number]]
 

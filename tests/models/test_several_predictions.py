@@ -102,9 +102,9 @@ def test_the_report_says_which_prediction_is_wrong() -> None:
     assert report.as_dict()["readouts"].keys() == report.readouts.keys()
 
 
-def test_cases_go_through_the_predictions_in_turn() -> None:
+def test_each_case_comes_once_for_each_prediction() -> None:
     cases = draw_model_cases("default", 0, predictions=2)
-    assert [case.prediction for case in cases] == [0, 1, 1, 0, 1]
+    assert [case.prediction for case in cases] == [0, 1] * 4
     assert len(draw_model_cases("default", 0, 1, predictions=2)) == 1
 
 
