@@ -57,26 +57,26 @@ class Engine:
 
 
 def run_engine(config: Any, x: Any, initial: Any, weights: Any, lengths: Any) -> tuple[Any, Any]:
-    zeros = np.zeros((len(x), config.hidden_size), x.dtype)
-    states = (initial if config.kind == "lstm" else (initial,)) if initial is not None else None
-    states = states or (zeros,) * (2 if config.kind == "lstm" else 1)
+    states = initial if isinstance(initial, tuple) else (initial,)
     ends = np.full(len(x), x.shape[1]) if lengths is None else lengths
     return Engine(config.kind, **weights).run(x, states, ends)
 
 
-ORDERS = {"rnn": "", "gru": "[update, reset, new]", "lstm": "[input, output, forget, cell]"}
+ORDERS = {"rnn": "", "gru": "update, reset, new", "lstm": "input, output, forget, cell"}
 RNN, GRU, LSTM = (
     adapt.layer(
         run_engine,
         kind=kind,
+        gates=order,
         weights={
-            "kernel": f"weight_ih{order}.T",
-            "recurrent": f"weight_hh{order}.T",
-            "bias": f"bias_ih{order}",
-            "recurrent_bias": f"bias_hh{order}",
+            "kernel": "weight_ih.T",
+            "recurrent": "weight_hh.T",
+            "bias": "bias_ih",
+            "recurrent_bias": "bias_hh",
         },
         fixed={"batch_first": True},
         lacks={"bias": "it always has biases", "nonlinearity": "only tanh"},
+        needs_state=True,
     )
     for kind, order in ORDERS.items()
 )

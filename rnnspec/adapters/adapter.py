@@ -91,6 +91,7 @@ def module(
     *,
     weights: Mapping[str, str],
     kind: str = UNGATED.name,
+    gates: str = "",
     build: Callable[[Config], nn.Module] | None = None,
     arguments: Mapping[str, str] | None = None,
     fixed: Mapping[str, Any] | None = None,
@@ -105,6 +106,8 @@ def module(
     `build` takes the configuration instead. `weights` has an expression over the documented
     parameters for each parameter of the module. `{layer}`, `{number}` (layer + 1), `{direction}` (0
     or 1), `{suffix}` ("" or "_reverse") and `{row}` (layer * D + direction) in its name repeat it.
+    `gates` is the order in which the module stacks the gates, such as "update, reset, new", if it
+    is not the documented one.
     `arguments` says what the module calls the documented arguments that it takes, and `fixed` has
     the value of those that cannot be chosen. `call` and `returns` are forms, see
     `rnnspec.adapters.forms`. `lacks` has the features that the module does not have, each with the
@@ -122,7 +125,8 @@ def module(
         build_own=build or make_builder(target, names),
         kind=data,
         weights={
-            check_template(name): parse_expression(text, data) for name, text in weights.items()
+            check_template(name): parse_expression(text, data, gates)
+            for name, text in weights.items()
         },
         arguments={name: name for name in data.arguments} if makes_all else names,
         fixed=dict(fixed or {}),

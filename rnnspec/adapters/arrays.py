@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import functools
 import inspect
+import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
@@ -24,8 +26,11 @@ from rnnspec.options import check_choice
 
 Compute = Callable[..., tuple[Any, Any]]
 """A function (config, x, h_0, weights) that returns output and h_n; an LSTM has pairs of states."""
+Build = Callable[[Config, str], Any]
+"""A function of a configuration and the name of a dtype that builds what computes."""
 LENGTHS = "lengths"
 COPIED = "tensors are copied into arrays"
+BUILT = "what it calls was built on a device of its own"
 LACKS: dict[Arrays, dict[str, str]] = {
     Arrays.TORCH: {},
     Arrays.NUMPY: {"bfloat16": "NumPy has no bfloat16", "functional": COPIED, "meta": COPIED},
@@ -48,14 +53,15 @@ class ArrayLayer(nn.Module):
     def __init__(
         self,
         compute: Compute,
+        build: Build | None,
         gradients: Callable[..., Any] | None,
         arrays: Arrays,
         config: Config,
         weights: Mapping[str, Expression],
     ) -> None:
         super().__init__()
-        self.compute, self.gradients, self.arrays = compute, gradients, arrays
-        self.config = config
+        self.compute, self.build, self.gradients = compute, build, gradients
+        self.arrays, self.config = arrays, config
         documented = {name: torch.zeros(each) for name, each in parameter_shapes(config).items()}
         for name, (complete, expression) in make_recipes(weights, config).items():
             made = expression.evaluate(lambda each, full=complete: documented[full(each)])  # type: ignore[misc]
@@ -76,7 +82,12 @@ class ArrayLayer(nn.Module):
     ) -> tuple[torch.Tensor, ...]:
         """Call the function on a tensor; `lengths` are those of the sequences, if they differ."""
         weights = dict(self.named_parameters())
-        form = Flat(self.compute, self.gradients, self.config, len(states), tuple(weights))
+        dtype = str(x.dtype).removeprefix("torch.")
+        form = Flat(
+            *(self.compute, self.build, self.gradients, self.config),
+            *(dtype, len(states), tuple(weights)),
+        )
+        form.get_first()  # built here, as JAX would trace what is built within the call
         extra = None if lengths is None else self.arrays.from_lengths(lengths)
         back = None if self.gradients is None else form.pull_back
         call = Differentiated(flatten_function(form, self.arrays), self.arrays, extra, back)
@@ -88,15 +99,19 @@ class Flat:
     """A function of an adapter as one of a flat list of arrays: x, the states and the weights.
 
     compute    the function of the adapter
+    build      what builds its first argument, if that is not the configuration
     gradients  what makes its gradients, if it is handed over
     config     the configuration
+    dtype      the name of the dtype of the input
     count      the number of states
     names      the names of the weights
     """
 
     compute: Compute
+    build: Build | None
     gradients: Callable[..., Any] | None
     config: Config
+    dtype: str
     count: int
     names: tuple[str, ...]
 
@@ -117,10 +132,26 @@ class Flat:
         initial = _wrap(of_states) if self.count else ()
         return of_input, *initial, *(of_weights[name] for name in self.names)
 
-    def _arrange(self, given: tuple[Any, ...]) -> tuple[Config, Any, Any, dict[str, Any]]:
+    def get_first(self) -> Any:
+        """Return the first argument: what was built for the configuration, or that itself."""
+        return build_once(self.build, self.config, self.dtype) if self.build else self.config
+
+    def _arrange(self, given: tuple[Any, ...]) -> tuple[Any, Any, Any, dict[str, Any]]:
         initial = given[1 : 1 + self.count]
         weights = dict(zip(self.names, given[1 + self.count :], strict=True))
-        return self.config, given[0], _unwrap(initial) if initial else None, weights
+        return self.get_first(), given[0], _unwrap(initial) if initial else None, weights
+
+
+@functools.lru_cache(maxsize=1024)
+def build_once(build: Build, config: Config, dtype: str) -> Any:
+    """Return what a function builds, which draws none of the random numbers of its callers."""
+    python, numpy = random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng(devices=[]):
+            return build(config, dtype)
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)
 
 
 @functools.lru_cache(maxsize=4096)
@@ -142,12 +173,15 @@ def function(
     compute: Compute,
     *,
     kind: str = UNGATED.name,
+    gates: str = "",
+    build: Build | None = None,
     weights: Mapping[str, str] | None = None,
     arrays: str = Arrays.NUMPY.value,
     gradients: Callable[..., Any] | None = None,
     dtypes: Sequence[str] = (),
     fixed: Mapping[str, Any] | None = None,
     lacks: Mapping[str, str] | None = None,
+    needs_state: bool = False,
     states: str = "{}",
 ) -> Adapter:
     """Return an adapter for a function on arrays that computes all layers and directions.
@@ -155,32 +189,38 @@ def function(
     It is called as `compute(config, x, h_0, weights)` and returns `output` and `h_n`, all with the
     documented shapes. `h_0` is None if no state is given; for an LSTM, states are pairs. `config`
     has the constructor's arguments. A function with a parameter `lengths` is given the lengths of
-    the sequences of a packed input, which is padded, or None.
+    the sequences of a packed input, which is padded, or None. With `build`, what it is given in
+    place of `config` is `build(config, dtype)`, which is made once for each of both.
 
     `weights` says what the function is given, by name or template, as for `module`; without it,
-    these are the documented parameters. `arrays` is the library of the arrays: numpy, jax or torch.
-    Gradients flow through functions of JAX and of torch. For functions of NumPy, `gradients(config,
-    x, h_0, weights, grad_output, grad_h_n)` returns those of x and h_0, and a dictionary of those
-    of the weights. `dtypes` lists the dtypes in which it computes; without it, all. `fixed` has the
+    these are the documented parameters. `gates` is the order in which these stack the gates, if it
+    is not the documented one. `arrays` is the library of the arrays: numpy, jax or torch. Gradients
+    flow through functions of JAX and of torch. For functions of NumPy, `gradients(config, x, h_0,
+    weights, grad_output, grad_h_n)` returns those of x and h_0, and a dictionary of those of the
+    weights. `dtypes` lists the dtypes in which it computes; without it, all. `fixed` has the
     documented arguments that cannot be chosen, and `lacks` what the function does not do, each with
-    the reason. `states` is the form of a state, such as `{}[0]`. Functions of NumPy are given the
-    memory of tensors, so that writing into arguments is noticed. Raises AdapterError.
+    the reason. With `needs_state`, the function is given zeros if no state is. `states` is the form
+    of a state, such as `{}[0]`. Functions of NumPy are given the memory of tensors, so that writing
+    into arguments is noticed. Raises AdapterError.
     """
     check_choice("kind", kind, LAYER_KINDS)
     data, library = LAYER_KINDS[kind], Arrays.parse(arrays)
     roles = (*ROLES, PROJECTION) if data.has_projection else ROLES
     own = dict(weights or {f"{role}_l{{layer}}{{suffix}}": role for role in roles})
-    parsed = {name: parse_expression(text, data) for name, text in own.items()}
+    parsed = {name: parse_expression(text, data, gates) for name, text in own.items()}
     form = ", ".join(states.format(letter) for letter in data.states)
+    built = {"meta": BUILT} if build else {}
     known = {**_list_lacks(compute, library, gradients is not None), **_list_dtypes(dtypes)}
     adapter = module(
-        build=lambda config: ArrayLayer(compute, gradients, library, config, parsed),
+        build=lambda config: ArrayLayer(compute, build, gradients, library, config, parsed),
         kind=kind,
+        gates=gates,
         weights=own,
         fixed=fixed,
         call=f"x, {form}",
         returns=f"output, {form}",
-        lacks={**known, **(lacks or {})},
+        lacks={**built, **known, **(lacks or {})},
+        needs_state=needs_state,
     )
     return replace(adapter, label=name_target(compute))
 

@@ -46,6 +46,7 @@ def cell(
     *,
     weights: Mapping[str, str],
     kind: str = UNGATED.name,
+    gates: str = "",
     fixed: Mapping[str, Any] | None = None,
     call: str = "x, h",
     returns: str = "h",
@@ -69,6 +70,7 @@ def cell(
     adapter = module(
         build=build_loop,
         kind=kind,
+        gates=gates,
         arguments={},
         weights={f"cell.{name}": text for name, text in weights.items()},
         fixed=fixed,

@@ -47,22 +47,51 @@ class Expression:
 
     text   what the user wrote
     names  the names that occur in it
+    gates  the gates in the order in which the implementation stacks them
+    kind   the kind of layer, whose documented parameters stack them in its own order
     """
 
     text: str
     names: tuple[str, ...]
     gates: tuple[str, ...]
+    kind: Kind
     tree: ast.expr
 
     def evaluate(self, look_up: LookUp) -> torch.Tensor | float:
         """Return the value: a tensor, or a number if the expression is one."""
-        return _evaluate(self.tree, look_up, self.gates)
+        return _evaluate(self.tree, self._order_gates(look_up), self.gates)
+
+    def _order_gates(self, look_up: LookUp) -> LookUp:
+        """Return a function that returns parameters with the gates in the order of this one."""
+        documented = self.kind.gates
+        if self.gates == documented:
+            return look_up
+
+        def look_up_ordered(name: str) -> torch.Tensor:
+            found = look_up(name)
+            stacks = not name.startswith(PROJECTION)
+            return _select_gates(found, self.gates, documented) if stacks else found
+
+        return look_up_ordered
 
 
-def parse_expression(text: str, kind: Kind) -> Expression:
+def parse_gates(text: str, kind: Kind) -> tuple[str, ...]:
+    """Return the gates of a kind in the order of a text such as "update, reset, new".
+
+    Without text, it is the documented order. Raises AdapterError if it is no order of them.
+    """
+    found = tuple(part.strip() for part in text.split(",")) if text else kind.gates
+    if sorted(found) != sorted(kind.gates):
+        listed = ", ".join(kind.gates)
+        raise AdapterError(f"gates={text!r} is no order of the gates of {kind.page}: {listed}")
+    return found
+
+
+def parse_expression(text: str, kind: Kind, gates: str = "") -> Expression:
     """Return the expression that a text means for a kind of layer.
 
-    Raises AdapterError, with a suggestion, for what is no expression.
+    `gates` is the order in which the implementation stacks the gates, if it is not the documented
+    one. Raises AdapterError, with a suggestion, for what is no expression.
     """
     try:
         tree = ast.parse(text.strip(), mode="eval").body
@@ -70,7 +99,7 @@ def parse_expression(text: str, kind: Kind) -> Expression:
         raise AdapterError(f"{text!r} is no expression: {error}") from error
     names: list[str] = []
     _check(tree, text, kind, names)
-    return Expression(text, tuple(names), kind.gates, tree)
+    return Expression(text, tuple(names), parse_gates(gates, kind), kind, tree)
 
 
 def _check(tree: ast.expr, text: str, kind: Kind, names: list[str]) -> None:
@@ -172,6 +201,6 @@ def _combine(
     return left + right if isinstance(operator, ast.Add) else left - right
 
 
-def _select_gates(value: torch.Tensor, chosen: list[str], gates: Sequence[str]) -> torch.Tensor:
+def _select_gates(value: torch.Tensor, chosen: Sequence[str], gates: Sequence[str]) -> torch.Tensor:
     blocks = dict(zip(gates, value.chunk(len(gates), 0), strict=True))
     return torch.cat([blocks[gate] for gate in chosen], 0)

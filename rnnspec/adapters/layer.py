@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import PackedSequence
 from rnnspec.adapters.expressions import Expression
 from rnnspec.adapters.forms import OUTPUT
 from rnnspec.contract.config import Config
-from rnnspec.contract.shapes import parameter_shapes
+from rnnspec.contract.shapes import parameter_shapes, state_size
 from rnnspec.errors import suggest_similar
 from rnnspec.subjects.failures import Malformed
 
@@ -103,10 +103,13 @@ class AdaptedLayer(nn.Module):
             return dict(zip(letters, (hx,) if len(letters) == 1 else hx, strict=True))
         if not self.adapter.needs_state:
             return {}
-        rows = self.config.num_layers * self.config.num_directions
-        batch = () if input.dim() < 3 else (input.shape[0 if self.config.batch_first else 1],)
-        zeros = input.new_zeros(rows, *batch, self.config.hidden_size)
-        return dict.fromkeys(letters, zeros)
+        if isinstance(input, PackedSequence):
+            batch: tuple[int, ...] = (int(input.batch_sizes[0]),)
+        else:
+            batch = () if input.dim() < 3 else (input.shape[0 if self.config.batch_first else 1],)
+        first = (self.config.num_layers * self.config.num_directions, *batch)
+        numbers = input.data if isinstance(input, PackedSequence) else input
+        return {each: numbers.new_zeros(*first, state_size(self.config, each)) for each in letters}
 
     def _take_last(self, letter: str, output: Any) -> torch.Tensor:
         """Return the final state of a module that does not return it: its last output."""

@@ -2,47 +2,46 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
-
-os.environ.setdefault("JAX_ENABLE_X64", "1")  # without which JAX has no float64
 
 import equinox
 import jax
 
 import rnnspec.adapt as adapt
 
+jax.config.update("jax_enable_x64", True)  # without which JAX has no float64
+
 CELLS = {"gru": equinox.nn.GRUCell, "lstm": equinox.nn.LSTMCell}
-WEIGHTS = {"weight_ih": "weight_ih", "weight_hh": "weight_hh"}
-BIASES = {
-    "gru": {
-        "bias": "rows((bias_ih + bias_hh)[reset, update], bias_ih[new])",
-        "bias_n": "bias_hh[new]",
-    },
-    "lstm": {"bias": "bias_ih + bias_hh"},
-}
 
 
-def run_cell(config: Any, x: Any, initial: Any, weights: Any) -> tuple[Any, Any]:
+def build_cell(config: Any, dtype: str) -> Any:
+    """Return a cell of Equinox for a configuration."""
+    sizes, key = (config.input_size, config.hidden_size), jax.random.key(0)
+    return CELLS[config.kind](*sizes, config.bias, dtype=dtype, key=key)
+
+
+def run_cell(own: Any, x: Any, initial: Any, weights: Any) -> tuple[Any, Any]:
     """Return output and final states of a cell with these weights in a scan over (T, N, I)."""
-    made = CELLS[config.kind](
-        config.input_size, config.hidden_size, config.bias, key=jax.random.key(0)
-    )
-    cell = equinox.tree_at(
-        lambda each: [getattr(each, name) for name in weights], made, list(weights.values())
-    )
+    names, values = list(weights), list(weights.values())
+    cell = equinox.tree_at(lambda each: [getattr(each, name) for name in names], own, values)
 
     def step(states: Any, given: Any) -> tuple[Any, Any]:
-        states = jax.vmap(cell)(given, states)
-        return states, states[0] if config.kind == "lstm" else states
+        found = jax.vmap(cell)(given, states)
+        return found, found[0] if isinstance(found, tuple) else found
 
-    zeros = jax.numpy.zeros((x.shape[1], config.hidden_size), x.dtype)
-    first = (zeros, zeros) if config.kind == "lstm" else zeros
-    finals, output = jax.lax.scan(step, first if initial is None else initial, x)
+    finals, output = jax.lax.scan(step, initial, x)
     return output, finals
 
 
-GRU, LSTM = (
-    adapt.layer(run_cell, kind=kind, arrays="jax", weights={**WEIGHTS, **biases})
-    for kind, biases in BIASES.items()
+def adapt_cell(kind: str, **biases: str) -> adapt.Adapter:
+    """Return the adapter of a kind of cell with these biases."""
+    weights = {"weight_ih": "weight_ih", "weight_hh": "weight_hh", **biases}
+    return adapt.layer(
+        run_cell, build=build_cell, kind=kind, arrays="jax", weights=weights, needs_state=True
+    )
+
+
+GRU = adapt_cell(
+    "gru", bias="rows((bias_ih + bias_hh)[reset, update], bias_ih[new])", bias_n="bias_hh[new]"
 )
+LSTM = adapt_cell("lstm", bias="bias_ih + bias_hh")

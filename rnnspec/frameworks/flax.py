@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
-os.environ.setdefault("JAX_ENABLE_X64", "1")  # without which JAX has no float64
-
+import jax
 from flax import nnx
 
 import rnnspec.adapt as adapt
 
+jax.config.update("jax_enable_x64", True)  # without which JAX has no float64
+
 CELLS = {"rnn": nnx.SimpleCell, "gru": nnx.GRUCell, "lstm": nnx.OptimizedLSTMCell}
-BIASED = {"rnn": "dense_i", "gru": "dense_i", "lstm": "dense_h"}
-"""Which of the two linear layers of a cell has the only bias."""
 
 
 def run_layer(config: Any, x: Any, initial: Any, weights: Any, lengths: Any) -> tuple[Any, Any]:
     """Return output and final states of a layer with these weights."""
-    more = {}
+    options = {"dtype": x.dtype, "param_dtype": x.dtype, "rngs": nnx.Rngs(0)}
     if config.kind == "rnn":
-        more["activation_fn"] = getattr(nnx, config.nonlinearity)
-    cell = CELLS[config.kind](
-        config.input_size,
-        config.hidden_size,
-        dtype=x.dtype,
-        param_dtype=x.dtype,
-        rngs=nnx.Rngs(0),
-        **more,
-    )
+        options["activation_fn"] = getattr(nnx, config.nonlinearity)
+    cell = CELLS[config.kind](config.input_size, config.hidden_size, **options)
     for name, value in weights.items():
         dense, own = name.rsplit("_", 1)
         getattr(getattr(cell, dense), own).set_value(value)
@@ -37,22 +28,15 @@ def run_layer(config: Any, x: Any, initial: Any, weights: Any, lengths: Any) -> 
     return output, found[::-1] if isinstance(found, tuple) else found
 
 
-def adapt_layer(kind: str, **changes: Any) -> adapt.Adapter:
-    """Return the adapter of a kind of layer, with some changes."""
-    kernels = {"dense_i_kernel": "weight_ih.T", "dense_h_kernel": "weight_hh.T"}
-    declared: dict[str, Any] = {
-        "weights": {**kernels, f"{BIASED[kind]}_bias": "bias_ih + bias_hh"},
-        "fixed": {"batch_first": True},
-        "lacks": {"bias": "cells always have biases"},
-    }
-    return adapt.layer(run_layer, kind=kind, arrays="jax", **{**declared, **changes})
+def adapt_layer(kind: str, has_bias: bool = True, **biases: str) -> adapt.Adapter:
+    """Return the adapter of a kind of layer with these biases; whether it has any is no choice."""
+    weights = {"dense_i_kernel": "weight_ih.T", "dense_h_kernel": "weight_hh.T", **biases}
+    fixed = {"batch_first": True, "bias": has_bias}
+    return adapt.layer(run_layer, kind=kind, arrays="jax", weights=weights, fixed=fixed)
 
 
-RNN, GRU, LSTM = map(adapt_layer, BIASED)
+RNN = adapt_layer("rnn", dense_i_bias="bias_ih + bias_hh")
+GRU = adapt_layer("gru", dense_i_bias="bias_ih + bias_hh")
+LSTM = adapt_layer("lstm", dense_h_bias="bias_ih + bias_hh")
 # The cell has nothing that b_hn could be, so it can only be right if there are no biases.
-GRUWithoutBias = adapt_layer(
-    "gru",
-    weights={"dense_i_kernel": "weight_ih.T", "dense_h_kernel": "weight_hh.T", "dense_i_bias": "0"},
-    fixed={"batch_first": True, "bias": False},
-    lacks={},
-)
+GRUWithoutBias = adapt_layer("gru", has_bias=False, dense_i_bias="0")

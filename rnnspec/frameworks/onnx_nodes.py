@@ -7,15 +7,16 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from onnx import ModelProto, TensorProto, helper
+from onnx import ModelProto, parser
 
 import rnnspec.adapt as adapt
 
-ORDERS = {"rnn": "", "gru": "[update, reset, new]", "lstm": "[input, output, forget, cell]"}
-OPSET = 22
+ORDERS = {"gru": "update, reset, new", "lstm": "input, output, forget, cell"}
+TYPES = {"float64": "double", "float32": "float"}
+INPUTS = ("X", "W", "R", "B", "sequence_lens", "initial_h", "initial_c")
+OUTPUTS = ("Y", "Y_h", "Y_c")
 ONE_NODE = {
-    "num_layers": "a node has one layer",
-    "dropout": "a node has one layer",
+    **dict.fromkeys(("num_layers", "dropout"), "a node has one layer"),
     "unbatched": "a node takes batches",
     "batch_first": "time is the first axis",
     "proj_size": "a node has no projection",
@@ -27,26 +28,27 @@ Run = Callable[[ModelProto, dict[str, Any]], list[Any]]
 @functools.lru_cache(maxsize=4096)
 def make_model(config: Any, dtype: str, names: tuple[str, ...]) -> ModelProto:
     """Return a model of one node with these inputs, in the order of the node's page."""
+    types = {**dict.fromkeys(INPUTS, TYPES[dtype]), "sequence_lens": "int32"}
+    given = ", ".join(f"{types[name]}[] {name}" for name in names)
     states = len(config.kind_data.states)
-    inputs = ["X", "W", "R", "B", "sequence_lens", "initial_h", "initial_c"][: 5 + states]
-    outputs = ["Y", "Y_h", "Y_c"][: 1 + states]
-    number = TensorProto.DOUBLE if dtype == "float64" else TensorProto.FLOAT
-    more: dict[str, Any] = {"linear_before_reset": 1} if config.kind == "gru" else {}
+    results = OUTPUTS[: 1 + states]
+    made = ", ".join(f"{TYPES[dtype]}[] {name}" for name in results)
+    options = {
+        "hidden_size": config.hidden_size,
+        "direction": '"bidirectional"' if config.bidirectional else '"forward"',
+    }
+    if config.kind == "gru":
+        options["linear_before_reset"] = 1
     if config.kind == "rnn":
-        more["activations"] = [config.nonlinearity.capitalize()] * config.num_directions
-    node = helper.make_node(
-        config.kind.upper(),
-        [name if name in names else "" for name in inputs],
-        outputs,
-        hidden_size=config.hidden_size,
-        direction="bidirectional" if config.bidirectional else "forward",
-        **more,
+        activation = f'"{config.nonlinearity.capitalize()}"'
+        options["activations"] = f"[{', '.join([activation] * config.num_directions)}]"
+    attributes = ", ".join(f"{name} = {value}" for name, value in options.items())
+    inputs = ", ".join(name if name in names else "" for name in INPUTS[: 5 + states])
+    return parser.parse_model(
+        f"""<ir_version: 10, opset_import: ["": 22]> layer ({given}) => ({made}) {{
+            {", ".join(results)} = {config.kind.upper()} <{attributes}> ({inputs})
+        }}"""
     )
-    types = {name: TensorProto.INT32 if name == "sequence_lens" else number for name in names}
-    given = [helper.make_tensor_value_info(name, types[name], None) for name in names]
-    made = [helper.make_tensor_value_info(name, number, None) for name in outputs]
-    graph = helper.make_graph([node], config.kind, given, made)
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=10)
 
 
 def run_node(
@@ -65,20 +67,15 @@ def run_node(
         given |= dict(zip(("initial_h", "initial_c"), states, strict=False))
     output, *finals = run(make_model(config, str(x.dtype), tuple(given)), given)
     width = config.num_directions * config.hidden_size
-    joined = output.transpose(0, 2, 1, 3).reshape(*x.shape[:2], width)
-    return joined, finals[0] if len(finals) == 1 else tuple(finals)
+    return output.transpose(0, 2, 1, 3).reshape(*x.shape[:2], width), finals
 
 
 def adapt_node(run: Run, kind: str, **options: Any) -> adapt.Adapter:
     """Return the adapter of a node that is run by a function."""
-    order = ORDERS[kind]
-    return adapt.function(
-        functools.partial(run_node, run),
-        kind=kind,
-        weights={
-            "W{direction}": f"weight_ih{order}",
-            "R{direction}": f"weight_hh{order}",
-            "B{direction}": f"rows(bias_ih{order}, bias_hh{order})",
-        },
-        **options,
-    )
+    weights = {
+        "W{direction}": "weight_ih",
+        "R{direction}": "weight_hh",
+        "B{direction}": "rows(bias_ih, bias_hh)",
+    }
+    node, gates = functools.partial(run_node, run), ORDERS.get(kind, "")
+    return adapt.function(node, kind=kind, gates=gates, weights=weights, lacks=ONE_NODE, **options)

@@ -6,7 +6,7 @@ from typing import Any
 
 from onnx.reference import ReferenceEvaluator
 
-from rnnspec.frameworks.onnx_nodes import ONE_NODE, adapt_node
+from rnnspec.frameworks.onnx_nodes import adapt_node
 
 
 def run_evaluator(model: Any, given: dict[str, Any]) -> Any:
@@ -15,6 +15,6 @@ def run_evaluator(model: Any, given: dict[str, Any]) -> Any:
 
 
 RNN, GRU, LSTM = (
-    adapt_node(run_evaluator, kind, dtypes=["float64", "float32"], lacks=ONE_NODE)
+    adapt_node(run_evaluator, kind, dtypes=["float64", "float32"])
     for kind in ("rnn", "gru", "lstm")
 )

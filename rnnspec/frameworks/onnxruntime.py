@@ -7,7 +7,7 @@ from typing import Any
 
 import onnxruntime
 
-from rnnspec.frameworks.onnx_nodes import ONE_NODE, adapt_node
+from rnnspec.frameworks.onnx_nodes import adapt_node
 
 OPTIONS = onnxruntime.SessionOptions()
 OPTIONS.intra_op_num_threads = OPTIONS.inter_op_num_threads = 1
@@ -26,6 +26,5 @@ def run_session(model: Any, given: dict[str, Any]) -> Any:
 
 
 RNN, GRU, LSTM = (
-    adapt_node(run_session, kind, dtypes=["float32"], lacks=ONE_NODE)
-    for kind in ("rnn", "gru", "lstm")
+    adapt_node(run_session, kind, dtypes=["float32"]) for kind in ("rnn", "gru", "lstm")
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import numpy as np
@@ -220,3 +221,65 @@ def test_dtypes_that_are_not_listed_are_lacking() -> None:
     lacking = {feature.text: why for feature, why in adapter.unsupported.items()}
     assert lacking["float64"] == "it computes in float32"
     assert "float32" not in lacking
+
+
+def test_function_that_needs_a_state_is_given_zeros() -> None:
+    shapes = []
+
+    def run(config: Config, x: Any, states: Any, weights: Any, lengths: Any) -> tuple[Any, Any]:
+        shapes.append(tuple(each.shape for each in states))
+        return np.zeros((*x.shape[:2], config.hidden_size), x.dtype), states
+
+    layer = adapt.layer(run, kind="lstm", needs_state=True)(3, 4)
+    sequences = [torch.rand(5, 3), torch.rand(2, 3)]
+    packed = nn.utils.rnn.pack_sequence(sequences)
+    for given in (torch.rand(5, 2, 3), packed):
+        _, (h_n, _) = layer(given)
+        assert not h_n.any()
+    assert shapes == [((2, 4), (2, 4))] * 2
+
+
+def test_needed_state_has_the_size_of_the_projection() -> None:
+    found = {}
+
+    def run(config: Config, x: Any, states: Any, weights: Any) -> tuple[Any, Any]:
+        found["shapes"] = [tuple(each.shape) for each in states]
+        return np.zeros((*x.shape[:2], config.proj_size), x.dtype), states
+
+    adapt.function(run, kind="lstm", needs_state=True)(3, 4, proj_size=2)(torch.rand(5, 6, 3))
+    assert found["shapes"] == [(1, 6, 2), (1, 6, 4)]
+
+
+def test_what_is_built_is_built_once_for_each_configuration_and_dtype() -> None:
+    built = []
+
+    def build(config: Config, dtype: str) -> Any:
+        built.append((config.hidden_size, dtype))
+        return config.hidden_size
+
+    def run(own: Any, x: Any, h: Any, weights: Any) -> tuple[Any, Any]:
+        return np.zeros((*x.shape[:2], own), x.dtype), np.zeros((x.shape[1], own), x.dtype)
+
+    adapter, x = adapt.layer(run, build=build), torch.rand(5, 2, 3)
+    for layer in (adapter(3, 4), adapter(3, 4), adapter(3, 6)):
+        layer(x)
+    adapter(3, 4).double()(x.double())
+    assert built == [(4, "float32"), (6, "float32"), (4, "float64")]
+
+
+def read_random_states() -> tuple[Any, ...]:
+    numpy: Any = np.random.get_state()
+    return random.getstate(), numpy[1].tolist(), torch.get_rng_state().tolist()
+
+
+def test_calls_that_build_draw_no_random_numbers() -> None:
+    def build(config: Config, dtype: str) -> Any:
+        return config, random.random(), np.random.random(), torch.rand(1)
+
+    def run(own: Any, x: Any, h: Any, weights: Any) -> tuple[Any, Any]:
+        return drop_lengths(own[0], x, h, weights)
+
+    layer, x = adapt.layer(run, build=build, weights=NAMED)(3, 4), torch.rand(5, 2, 3)
+    before = read_random_states()
+    layer(x)
+    assert read_random_states() == before

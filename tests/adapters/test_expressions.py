@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from rnnspec.adapters.expressions import parse_expression
+from rnnspec.adapters.expressions import parse_expression, parse_gates
 from rnnspec.contract.kinds import GRU, LSTM, RNN
 from rnnspec.errors import AdapterError
 
@@ -46,6 +46,31 @@ def test_expression_is_evaluated(text: str, expected: torch.Tensor | float) -> N
     else:
         assert isinstance(found, torch.Tensor)
         assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("bias_ih", [4.0, 5.0, 0.0, 1.0, 2.0, 3.0]),
+        ("bias_ih[reset]", [0.0, 1.0]),
+        ("(bias_ih + bias_hh)[update, new]", [22.0, 33.0, 44.0, 55.0]),
+    ],
+)
+def test_gates_stand_in_the_order_of_the_implementation(text: str, expected: list[float]) -> None:
+    found = parse_expression(text, GRU, "new, reset, update").evaluate(WEIGHTS.__getitem__)
+    assert torch.equal(torch.as_tensor(found), torch.tensor(expected))
+
+
+def test_projection_has_no_gates_to_be_ordered() -> None:
+    weights = {"weight_hr": torch.arange(3.0)[None]}
+    expression = parse_expression("weight_hr", LSTM, "input, output, forget, cell")
+    assert expression.evaluate(weights.__getitem__) is weights["weight_hr"]
+
+
+@pytest.mark.parametrize("gates", ["update, reset", "update, reset, new, new", "z, r, n"])
+def test_what_is_no_order_of_gates_is_refused(gates: str) -> None:
+    with pytest.raises(AdapterError, match=r"no order of the gates of nn.GRU: reset, update, new"):
+        parse_gates(gates, GRU)
 
 
 @pytest.mark.parametrize(
