@@ -10,6 +10,12 @@ cause that it has when it is planted alone. The time is CPU time, compared with 
 layer that is checked before and after. Each finished check becomes a line of the log and is not
 repeated.
 
+The likely causes of the bugs of nn.RNN are compared with labels that were given by hand
+(benchmarks/causes.py). `--part` writes some of the tables only, such as those of a run over a few
+bugs:
+
+    python -m benchmarks.telling --only 'State*' --log telling.jsonl --part causes
+
 `--kind` measures the bank of another kind of layer. A bug about the cell of that kind is checked
 whatever `--share` says, which divides those that can be planted in every kind:
 
@@ -22,9 +28,10 @@ import argparse
 import json
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from statistics import median, quantiles
@@ -32,7 +39,15 @@ from statistics import median, quantiles
 import torch
 from torch import nn
 
-from benchmarks.tables import add_outputs, format_table, make_parser, show_progress, write_report
+from benchmarks.causes import Told, list_comparisons, read_labels
+from benchmarks.tables import (
+    add_outputs,
+    add_parts,
+    format_table,
+    make_parser,
+    show_progress,
+    write_report,
+)
 from rnnspec.api import check
 from rnnspec.contract.kinds import KINDS, UNGATED
 from rnnspec.report.data import FaultSummary, Report
@@ -43,6 +58,7 @@ from rnnspec.selftest.bugs.planted import Planted
 PAGE = "telling.md"
 BASELINES = 3
 """The correct layer is checked so often before the bugs."""
+PARTS = ("bugs", "causes", "times", "pairs")
 MOST_ROOTS = 3
 """A pair of bugs may have so many roots."""
 
@@ -56,6 +72,7 @@ class Telling:
     causes    the likely cause of each fault, or an empty text
     missing   the reasons for which faults have no program
     seconds   the CPU seconds of the check
+    programs  the program of each fault, or an empty text
     kind      the kind of the layer
     """
 
@@ -66,6 +83,7 @@ class Telling:
     seconds: float
     verdict: str = ""
     kind: str = UNGATED.name
+    programs: tuple[str, ...] = ()
 
 
 def tell(names: tuple[str, ...], layer: type[nn.Module], kind: str) -> Telling:
@@ -81,6 +99,7 @@ def tell(names: tuple[str, ...], layer: type[nn.Module], kind: str) -> Telling:
         seconds,
         report.verdict.value,
         kind,
+        tuple(report.result(fault.rule).repro or "" for fault in report.faults),
     )
 
 
@@ -141,6 +160,11 @@ def list_overridden(bank: Bank, name: str) -> frozenset[str]:
     return frozenset((own | special) - vars(Planted).keys())
 
 
+def measure_plain(bank: Bank, kind: str, times: int) -> list[float]:
+    """Return the CPU seconds of some checks of the reference layer of a bank."""
+    return [tell(("correct",), find_plain(bank), kind).seconds for _ in range(times)]
+
+
 def combine(bank: Bank, first: str, second: str) -> type[nn.Module]:
     """Return a layer with two bugs, which can be pickled.
 
@@ -196,6 +220,35 @@ def summarise_bugs(found: Sequence[Telling]) -> str:
     return format_table(("single bugs", ""), rows)
 
 
+def summarise_causes(found: Sequence[Telling], labels: Mapping[str, Sequence[str]]) -> str:
+    """Return a table of how the likely causes of bugs compare with their labels."""
+    seen = {each.names[0]: each.causes for each in found if each.roots}
+    compared = list_comparisons(seen, labels)
+    described = [told for name, told in compared.items() if labels[name]]
+    others = [told for name, told in compared.items() if not labels[name]]
+    shares = {told: format_share(described.count(told), len(described)) for told in Told}
+    rows = [
+        ("bugs that a known mistake describes", f"{len(described)}"),
+        ("told with such a mistake, and no other", shares[Told.RIGHT]),
+        ("told with another mistake", shares[Told.WRONG]),
+        ("told without a cause", shares[Told.SILENT]),
+        ("bugs that no known mistake describes", f"{len(others)}"),
+        ("told with a mistake", format_share(others.count(Told.WRONG), len(others))),
+    ]
+    return format_table(("likely causes", ""), rows)
+
+
+def list_wrong_causes(
+    found: Sequence[Telling], labels: Mapping[str, Sequence[str]]
+) -> Iterator[str]:
+    """Yield a line on each bug whose cause is none of its labels, or is missing."""
+    causes = {each.names[0]: each.causes for each in found if each.roots}
+    for name, told in list_comparisons(causes, labels).items():
+        if told in (Told.WRONG, Told.SILENT):
+            named = "; ".join(cause for cause in causes[name] if cause) or "nothing"
+            yield f"{name} is {told.value}: {named}, not {' or '.join(labels[name]) or 'anything'}"
+
+
 def summarise_pairs(pairs: Sequence[Telling], alone: dict[tuple[str, ...], Telling]) -> str:
     """Return a table of what the reports on pairs of bugs tell."""
     both = [each for each in pairs if all(is_told(name, each, alone) for name in each.names)]
@@ -246,25 +299,30 @@ def main() -> None:
     )
     parser.add_argument("--pairs", type=int, default=0, metavar="N", help="and N pairs of bugs")
     parser.add_argument("--log", type=Path, metavar="PATH", help="keep finished checks here")
+    add_parts(parser, *PARTS)
     add_outputs(parser, PAGE)
     options: argparse.Namespace = parser.parse_args()
     torch.set_num_threads(1)
     kind, log = options.kind, options.log
     bank = find_bank(kind)
     names = select_bugs(kind, options.only, options.share)
-    plain = (("correct",), find_plain(bank), kind)
-    correct = [tell(*plain).seconds for _ in range(BASELINES)][1:]
+    is_timed = "times" in options.part
+    correct = measure_plain(bank, kind, BASELINES)[1:] if is_timed else []
     alone = run_all([(name,) for name in names], log, kind)
-    correct.append(tell(*plain).seconds)
+    correct += measure_plain(bank, kind, 1) if is_timed else []
     seen = [name for name in names if alone[(name,)].roots]
     pairs = run_all(list(islice(draw_pairs(bank, seen), options.pairs)), log, kind)
-    place = "telling" if kind == UNGATED.name else f"telling.{kind}"
-    texts = {
-        f"{place}.bugs": summarise_bugs(list(alone.values())),
-        f"{place}.times": summarise_times(list(alone.values()), correct),
-    }
+    singles = list(alone.values())
+    tables = {"bugs": partial(summarise_bugs, singles)}
+    if is_timed:
+        tables["times"] = partial(summarise_times, singles, correct)
+    if kind == UNGATED.name:
+        tables["causes"] = partial(summarise_causes, singles, read_labels())
+        print(*list_wrong_causes(singles, read_labels()), sep="\n")
     if pairs:
-        texts[f"{place}.pairs"] = summarise_pairs(list(pairs.values()), alone)
+        tables["pairs"] = partial(summarise_pairs, list(pairs.values()), alone)
+    place = "telling" if kind == UNGATED.name else f"telling.{kind}"
+    texts = {f"{place}.{part}": tables[part]() for part in options.part if part in tables}
     write_report(
         options, PAGE, texts, [asdict(each) for each in (*alone.values(), *pairs.values())]
     )

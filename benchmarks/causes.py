@@ -1,0 +1,72 @@
+"""Which known mistakes describe each planted bug, and whether its likely cause is one of them.
+
+The labels are written by hand. They stand in benchmarks/recorded/mistakes_of_bugs.json: for each
+planted bug of nn.RNN, the texts of the mistakes that say what the bug does in every case in which
+it does something wrong, or none. The situation in which it does so, such as evaluation mode, is
+told beside the cause, so a mistake need not mention it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from enum import Enum
+from pathlib import Path
+
+from rnnspec.diagnosis.mistakes.catalogue import GRADIENT_HYPOTHESES, HYPOTHESES
+from rnnspec.diagnosis.mistakes.inferred import CONSTANTS
+
+LABELS = Path(__file__).parent / "recorded" / "mistakes_of_bugs.json"
+NUMBER = r"-?[0-9.]+(?:e[+-]?[0-9]+)?"
+
+
+class Told(Enum):
+    """How the likely causes of a bug compare with the mistakes that describe it.
+
+    RIGHT      each cause that the report names is one of them
+    WRONG      the report names a cause that is none of them
+    SILENT     a mistake describes the bug, and the report names no cause
+    UNCLAIMED  no mistake describes the bug, and the report names no cause
+    """
+
+    RIGHT = "right"
+    WRONG = "wrong"
+    SILENT = "silent"
+    UNCLAIMED = "unclaimed"
+
+
+def read_labels() -> dict[str, tuple[str, ...]]:
+    """Return the texts of the mistakes that describe each planted bug of nn.RNN."""
+    found: dict[str, list[str]] = json.loads(LABELS.read_text(encoding="utf-8"))
+    return {name: tuple(texts) for name, texts in found.items()}
+
+
+def is_mistake(text: str) -> bool:
+    """Return whether a text is that of a mistake of the catalogue, or of one with a constant."""
+    if any(text == each.text for each in (*HYPOTHESES, *GRADIENT_HYPOTHESES)):
+        return True
+    return any(re.fullmatch(_write_pattern(each.text), text) for each in CONSTANTS)
+
+
+def _write_pattern(template: str) -> str:
+    """Return a pattern of what the text of a mistake with a constant becomes."""
+    parts = re.split(r"\{\w+\}", template)
+    return NUMBER.join(map(re.escape, parts))
+
+
+def compare(causes: Iterable[str], described: Sequence[str]) -> Told:
+    """Return how likely causes, of which some are empty, compare with the labels of a bug."""
+    named = {cause for cause in causes if cause}
+    if named - set(described):
+        return Told.WRONG
+    if named:
+        return Told.RIGHT
+    return Told.SILENT if described else Told.UNCLAIMED
+
+
+def list_comparisons(
+    causes: Mapping[str, Sequence[str]], labels: Mapping[str, Sequence[str]]
+) -> dict[str, Told]:
+    """Return how the likely causes of each bug compare with its labels."""
+    return {name: compare(found, labels[name]) for name, found in causes.items()}

@@ -1,0 +1,200 @@
+"""Run the reproduction programs of planted bugs: each fails for its bug and passes for torch.
+
+    python -m benchmarks.programs --share 1/10 --log programs.jsonl --write
+
+Run it from the root of a checkout. Each bug of nn.RNN is checked in quick. For each fault of the
+report, and for one of the rules that fail only because of it, drawn at random, there should be a
+program. A rule that follows has one if it is checked alone. Each program is run twice, each time in
+a new process, forked from one that has only imported modules: as it is printed, and with
+torch.nn.RNN imported under the name of the bug. Each finished bug becomes a line of the log and is
+not repeated.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
+from multiprocessing.context import ForkServerContext
+from pathlib import Path
+
+import torch
+
+from benchmarks.tables import add_outputs, format_table, make_parser, show_progress, write_report
+from benchmarks.telling import format_share, select_bugs
+from rnnspec.api import check
+from rnnspec.contract.kinds import UNGATED
+from rnnspec.report.data import Report, Result, Verdict
+from rnnspec.selftest import BUGS
+
+PAGE = "telling.md"
+PRELOADED = ("torch", "benchmarks.programs")
+LONGEST = 60
+"""So many seconds a program may run."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What became of the program of one rule that a planted bug breaks.
+
+    bug         the name of the bug
+    rule        the id of the rule
+    follows     whether the rule fails only because of a fault that another one names
+    missing     why there is no program, or an empty text
+    fails       whether the program fails for the bug
+    passes      whether it passes for torch.nn.RNN
+    """
+
+    bug: str
+    rule: str
+    follows: bool
+    missing: str = ""
+    fails: bool = False
+    passes: bool = False
+
+
+def run_programs(bug: str, server: ForkServerContext) -> Iterator[Run]:
+    """Check a bug, and yield what becomes of the programs of its report."""
+    report = check(BUGS[bug], profile="quick")
+    for fault in report.faults:
+        yield run_program(bug, report.result(fault.rule), server, follows=False)
+    for rule in draw_followers(bug, report):
+        alone = check(BUGS[bug], profile="quick", rules=[rule])
+        names = [fault.rule for fault in alone.faults]
+        if rule in names:
+            yield run_program(bug, alone.result(rule), server, follows=True)
+
+
+def draw_followers(bug: str, report: Report) -> list[str]:
+    """Return one of the rules that fail because of each fault of a report, drawn at random."""
+    chosen = random.Random(bug)
+    return [
+        chosen.choice(following)
+        for fault in report.faults
+        if (following := list_followers(report.results, fault.rule))
+    ]
+
+
+def list_followers(results: Iterable[Result], fault: str) -> list[str]:
+    """Return the rules that fail only because of a fault."""
+    broken = (each for each in results if each.verdict is Verdict.FAIL)
+    return [each.rule for each in broken if each.caused_by == fault]
+
+
+def run_program(bug: str, result: Result, server: ForkServerContext, *, follows: bool) -> Run:
+    """Return what becomes of the program of a broken rule."""
+    if result.repro is None:
+        return Run(bug, result.rule, follows, result.no_repro)
+    fails = not is_passing(result.repro, server)
+    passes = is_passing(replace_subject(result.repro, bug), server)
+    return Run(bug, result.rule, follows, "", fails, passes)
+
+
+def replace_subject(source: str, bug: str) -> str:
+    """Return a program with `torch.nn.RNN` in the place of a planted bug.
+
+    Raises ValueError if it does not import the bug.
+    """
+    line = f"from {BUGS[bug].__module__} import {bug}\n"
+    if line not in source:
+        raise ValueError(f"the program does not import {bug}:\n{source}")
+    return source.replace(line, f"from torch.nn import RNN as {bug}\n")
+
+
+def is_passing(source: str, server: ForkServerContext) -> bool:
+    """Return whether a program ends without an exception, in a new process."""
+    process = server.Process(target=execute, args=(source,))
+    process.start()
+    process.join(LONGEST)
+    if process.is_alive():
+        process.kill()
+        process.join()
+    return process.exitcode == 0
+
+
+def execute(source: str) -> None:
+    """Run a program; an exception ends the process with a status other than zero."""
+    torch.set_num_threads(1)
+    try:
+        exec(compile(source, "<program>", "exec"), {"__name__": "__main__"})
+    except BaseException as error:
+        raise SystemExit(1) from error
+
+
+def read_log(path: Path) -> dict[str, list[Run]]:
+    """Return the runs of the finished bugs of a log."""
+    if not path.exists():
+        return {}
+    lines = (json.loads(line) for line in path.read_text(encoding="utf-8").splitlines())
+    return {line["bug"]: [Run(**each) for each in line["runs"]] for line in lines}
+
+
+def run_all(names: Sequence[str], path: Path | None) -> list[Run]:
+    """Run the programs of the bugs that are not in the log yet, and return all runs."""
+    server = get_context("forkserver")
+    server.set_forkserver_preload(list(PRELOADED))
+    done = {} if path is None else read_log(path)
+    for number, name in enumerate(names, 1):
+        if name in done:
+            continue
+        done[name] = list(run_programs(name, server))
+        wrong = [each.rule for each in done[name] if not (each.fails and each.passes)]
+        show_progress(f"{number} of {len(names)}: {name} {', '.join(wrong)}")
+        if path is not None:
+            with path.open("a", encoding="utf-8") as log:
+                line = {"bug": name, "runs": [asdict(each) for each in done[name]]}
+                log.write(json.dumps(line) + "\n")
+    return [run for name in names for run in done[name]]
+
+
+def summarise(runs: Sequence[Run]) -> str:
+    """Return a table of how many programs there are, and of what they show."""
+    rows = []
+    for text, follows in (("faults", False), ("rules that follow", True)):
+        chosen = [run for run in runs if run.follows is follows]
+        printed = [run for run in chosen if not run.missing]
+        right = [run for run in printed if run.fails and run.passes]
+        rows += [
+            (f"{text} with a program", format_share(len(printed), len(chosen))),
+            (
+                "that fails for the bug, and passes for torch",
+                format_share(len(right), len(printed)),
+            ),
+        ]
+    bugs = len({run.bug for run in runs})
+    return format_table((f"programs of {bugs} bugs, each in a new process", ""), rows)
+
+
+def list_wrong(runs: Iterable[Run]) -> Iterator[str]:
+    """Yield a line on each rule whose program is missing, or shows something else."""
+    for run in runs:
+        if run.missing:
+            yield f"{run.bug}, {run.rule}: {run.missing}"
+        elif not run.fails:
+            yield f"{run.bug}, {run.rule}: the program passes for the bug"
+        elif not run.passes:
+            yield f"{run.bug}, {run.rule}: the program fails for torch"
+
+
+def main() -> None:
+    """Read the arguments, run the benchmark and print the table."""
+    parser = make_parser(__doc__)
+    parser.add_argument("--only", nargs="+", default=["*"], metavar="PATTERN", help="these bugs")
+    parser.add_argument(
+        "--share", default="1/1", metavar="K/N", help="every N-th bug, from the K-th"
+    )
+    parser.add_argument("--log", type=Path, metavar="PATH", help="keep finished bugs here")
+    add_outputs(parser, PAGE)
+    options: argparse.Namespace = parser.parse_args()
+    torch.set_num_threads(1)
+    runs = run_all(select_bugs(UNGATED.name, options.only, options.share), options.log)
+    print(*list_wrong(runs), sep="\n")
+    texts = {"telling.programs": summarise(runs)}
+    write_report(options, PAGE, texts, [asdict(each) for each in runs])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+"""What is measured about likely causes and programs: the labels of bugs, and what is compared."""
+
+from __future__ import annotations
+
+from multiprocessing import get_context
+
+import pytest
+
+from benchmarks import programs, telling
+from benchmarks.causes import Told, compare, is_mistake, read_labels
+from rnnspec.selftest import BUGS
+
+LABELS = read_labels()
+TANH, RELU = "tanh is computed as relu", "relu is computed as tanh"
+SHOWN = """import torch
+
+from rnnspec.selftest.bugs.states import StateIgnored
+
+layer, x, h = StateIgnored(1, 1), torch.ones(1, 1, 1), torch.ones(1, 1, 1)
+assert not layer(x, h)[0].equal(layer(x)[0])
+"""
+
+
+def test_every_bug_is_labelled_and_every_label_is_a_mistake() -> None:
+    assert list(LABELS) == list(BUGS)
+    texts = {text for described in LABELS.values() for text in described}
+    assert len(texts) > 100
+    assert {text for text in texts if not is_mistake(text)} == set()
+
+
+def test_a_mistake_with_a_constant_is_known_with_any_constant() -> None:
+    assert is_mistake("W_hh is multiplied by 1.000001")
+    assert is_mistake("-1e-05 is added to the input")
+    assert not is_mistake("W_hh is multiplied by a")
+    assert not is_mistake("h_0 is misread")
+
+
+@pytest.mark.parametrize(
+    ("causes", "described", "expected"),
+    [
+        ([RELU], [RELU], Told.RIGHT),
+        (["", RELU], [TANH, RELU], Told.RIGHT),
+        ([RELU, TANH], [RELU], Told.WRONG),
+        ([RELU], [], Told.WRONG),
+        ([""], [RELU], Told.SILENT),
+        ([""], [], Told.UNCLAIMED),
+    ],
+)
+def test_causes_are_compared_with_labels(
+    causes: list[str], described: list[str], expected: Told
+) -> None:
+    assert compare(causes, described) is expected
+
+
+def test_table_counts_what_is_told_rightly_wrongly_and_not_at_all() -> None:
+    labels = {"A": [RELU], "B": [RELU], "C": [RELU], "D": [], "E": [], "F": [RELU]}
+    causes = {"A": [RELU], "B": [TANH], "C": [""], "D": [TANH], "E": [""]}
+    found = [telling.Telling((name,), ["a.b"], each, [], 1.0) for name, each in causes.items()]
+    unseen = telling.Telling(("F",), [], [], [], 1.0)
+    lines = telling.summarise_causes([*found, unseen], labels).splitlines()[2:]
+    assert [line.split(" | ")[1].rstrip(" |") for line in lines] == [
+        "3",
+        "1 of 3 (33 %)",
+        "1 of 3 (33 %)",
+        "1 of 3 (33 %)",
+        "2",
+        "1 of 2 (50 %)",
+    ]
+    assert list(telling.list_wrong_causes(found, labels)) == [
+        f"B is wrong: {TANH}, not {RELU}",
+        f"C is silent: nothing, not {RELU}",
+        f"D is wrong: {TANH}, not anything",
+    ]
+
+
+def test_the_subject_of_a_program_is_replaced_by_torch() -> None:
+    replaced = programs.replace_subject(SHOWN, "StateIgnored")
+    assert "from torch.nn import RNN as StateIgnored\n" in replaced
+    with pytest.raises(ValueError, match="does not import StateClipped"):
+        programs.replace_subject(SHOWN, "StateClipped")
+
+
+@pytest.mark.slow
+def test_a_program_runs_in_a_new_process() -> None:
+    server = get_context("forkserver")
+    assert not programs.is_passing(SHOWN, server)
+    assert programs.is_passing(programs.replace_subject(SHOWN, "StateIgnored"), server)
+
+
+def test_programs_that_show_something_else_are_listed() -> None:
+    runs = [
+        programs.Run("A", "a.b", follows=False, fails=True, passes=True),
+        programs.Run("A", "a.c", follows=True, fails=False, passes=True),
+        programs.Run("B", "a.b", follows=False, fails=True, passes=False),
+        programs.Run("B", "a.c", follows=False, missing="it needs a GPU"),
+    ]
+    assert list(programs.list_wrong(runs)) == [
+        "A, a.c: the program passes for the bug",
+        "B, a.b: the program fails for torch",
+        "B, a.c: it needs a GPU",
+    ]
+    lines = programs.summarise(runs).splitlines()[2:]
+    assert [line.split(" | ")[1].rstrip(" |") for line in lines] == [
+        "2 of 3 (67 %)",
+        "1 of 2 (50 %)",
+        "1 of 1 (100 %)",
+        "0 of 1 (0 %)",
+    ]
