@@ -198,20 +198,35 @@ class Search(Generic[CaseT, ObservedT]):
         is_partial: bool = False,
         besides: LikelyCause | None = None,
         part: str = "",
+        minimum: MinimalFailure[CaseT] | None = None,
     ) -> LikelyCause | None:
         """Return the likely cause of all of these events, or None.
 
         With `is_partial`, it explains some of them; with `besides`, that cause is there too; with
-        `part`, it explains that result alone.
+        `part`, it explains that result alone. With `minimum`, it explains that case too; of several
+        causes, one is preferred that predicts how the fault was gone in simpler cases.
         """
         if fact is None:
             return None
         shown = dict.fromkeys(event.shown for event in self.sort_simplest(events))
-        observations = (self.observe(case) for case in shown)
+        simplest = [] if minimum is None else [minimum.finding.case]
+        passing = [] if minimum is None else self._list_passed(minimum)
+        observations = (self.observe(case) for case in dict.fromkeys([*simplest, *shown]))
         gradients = kind is FaultKind.GRADIENTS
         return self.suite.find_likely_cause(
-            observations, gradients=gradients, is_partial=is_partial, besides=besides, part=part
+            observations,
+            map(self.observe, passing),
+            gradients=gradients,
+            is_partial=is_partial,
+            besides=besides,
+            part=part,
         )
+
+    def _list_passed(self, minimum: MinimalFailure[CaseT]) -> list[CaseT]:
+        """Return the cases, simpler than a minimal one, in which the fault was gone."""
+        space, case = self.suite.space, minimum.finding.case
+        changed = (space.change_field(case, name, value) for name, value in minimum.passed.items())
+        return [each for each in changed if each is not None]
 
     def choose_representative(self, events: Sequence[Event[CaseT]]) -> Rule[Any, Any]:
         """Return the rule that is stopped most often, one about gradients if there is any."""

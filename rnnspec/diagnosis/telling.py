@@ -51,6 +51,7 @@ def add_fault(
         beside.events.extend(events)
         return beside
     cause = cause or search.find_cause(kind, events, fact)
+    cause = cause or search.find_cause(kind, events, fact, minimum=minimum)
     at_minimum, candidates = _rank_names(search, kind, minimum, events, fact, cause)
     if beside is not None:
         candidates = [rule for rule in candidates if rule is not beside.root] or candidates

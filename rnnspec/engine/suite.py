@@ -167,6 +167,7 @@ class Suite(Protocol[CaseT, ObservedT]):
     def find_likely_cause(
         self,
         failing: Iterable[ObservedT],
+        passing: Iterable[ObservedT] = (),
         *,
         gradients: bool = False,
         is_partial: bool = False,
@@ -175,8 +176,9 @@ class Suite(Protocol[CaseT, ObservedT]):
     ) -> LikelyCause | None:
         """Return the one mistake that explains all of these observations, the simplest first.
 
-        With `is_partial`, it explains the first, and several others. With `besides`, the subject
-        makes that mistake too. With `part`, one of `RESULTS`, it explains that result if the
+        Of several, one is preferred that holds in the `passing` ones too. With `is_partial`, it
+        explains the first, and several others. With `besides`, the subject makes that mistake
+        too. With `part`, one of `RESULTS`, it explains that result if the
         other is taken to be right.
         """
 

@@ -221,6 +221,7 @@ class LayerSuite:
     def find_likely_cause(
         self,
         failing: Iterable[Observation],
+        passing: Iterable[Observation] = (),
         *,
         gradients: bool = False,
         is_partial: bool = False,
@@ -229,12 +230,18 @@ class LayerSuite:
     ) -> LikelyCause | None:
         """Return the one mistake that explains all of these observations, the simplest first.
 
-        With `is_partial`, it explains the first, and several others. With `besides`, the subject
-        makes that mistake too. With `part`, it explains that result if the other is right.
+        Of several, one is preferred that holds in the `passing` ones too. With `is_partial`, it
+        explains the first, and several others. With `besides`, the subject makes that mistake
+        too. With `part`, it explains that result if the other is right.
         """
         first = list(islice(failing, MOST_COMPARED if is_partial else MOST_EXPLAINED))
         return find_likely_cause(
-            first, gradients=gradients, is_partial=is_partial, besides=besides, part=part
+            first,
+            list(passing),
+            gradients=gradients,
+            is_partial=is_partial,
+            besides=besides,
+            part=part,
         )
 
     def is_explained(

@@ -220,6 +220,7 @@ class ModelSuite:
     def find_likely_cause(
         self,
         failing: Iterable[ModelObservation],
+        passing: Iterable[ModelObservation] = (),
         *,
         gradients: bool = False,
         is_partial: bool = False,

@@ -389,6 +389,16 @@ def test_the_likely_cause_is_asked_for_with_the_simplest_case_first() -> None:
     assert fault.root == STATES, "the likely cause says which rule tells it best"
 
 
+def test_the_minimal_case_and_those_without_the_fault_are_compared_if_there_is_no_cause() -> None:
+    suite = make_suite(ToyLayer(wrong=is_long), *RULES)
+    (fault,) = find(suite)
+    assert suite.compared[0] == (), "a cause that explains all cases needs no others"
+    number = next(place for place, cases in enumerate(suite.compared) if cases)
+    assert suite.asked[number][0] == fault.situation.finding.case
+    assert set(suite.asked[number]) >= set(suite.asked[0])
+    assert not any(is_long(case) for case in suite.compared[number])
+
+
 def test_the_likely_cause_of_the_other_kinds_of_faults() -> None:
     for layer, is_asked in (
         (ToyLayer(stopped=stop_if_batch_first), True),

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from rnnspec.cases.axes import Layout
 from rnnspec.cases.case import Case
+from rnnspec.contract.config import Config
 from rnnspec.diagnosis.likely_cause import choose_one
 from rnnspec.diagnosis.mistakes.catalogue import GRADIENT_HYPOTHESES, HYPOTHESES
 from rnnspec.diagnosis.mistakes.given import Given
@@ -80,3 +82,14 @@ def test_what_cannot_be_told_apart_is_not_told() -> None:
     assert choose_one([first, second]) is None
     assert choose_one([first, make_hypothesis("c")]) is None
     assert choose_one([]) is None
+
+
+def test_the_order_in_which_samples_are_mixed_is_unclear_if_the_layer_sorts_them() -> None:
+    text = "the layers above the first read the layer below with batch and time exchanged"
+    layers, equal = Config(2, 2, num_layers=2), (3, 3, 3)
+    sorted_, unsorted = (
+        Case(config=layers, steps=3, batch=3, lengths=equal, layout=layout)
+        for layout in (Layout.PACKED, Layout.PACKED_UNSORTED)
+    )
+    assert not BY_TEXT[text].unclear(sorted_)
+    assert BY_TEXT[text].unclear(unsorted)

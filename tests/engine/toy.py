@@ -232,7 +232,8 @@ class ToySpace:
 class ToySuite:
     """A suite for a toy layer.
 
-    `cause` is what `find_likely_cause` returns, and `asked` has the cases that it was asked about.
+    `cause` is what `find_likely_cause` returns. `asked` has the cases that it was asked about, and
+    `compared` those in which the fault was gone.
     `cases` are its cases, if they are not drawn.
     """
 
@@ -243,6 +244,7 @@ class ToySuite:
     cause: LikelyCause | None = None
     mistaken: ToyLayer | None = None
     asked: list[tuple[ToyCase, ...]] = field(default_factory=list)
+    compared: list[tuple[ToyCase, ...]] = field(default_factory=list)
     cases: tuple[ToyCase, ...] = ()
     unsupported: Mapping[Feature, str] = field(default_factory=dict)
     profile: Profile = PROFILES["quick"]
@@ -312,6 +314,7 @@ class ToySuite:
     def find_likely_cause(
         self,
         failing: Iterable[ToyObservation],
+        passing: Iterable[ToyObservation] = (),
         *,
         gradients: bool = False,
         is_partial: bool = False,
@@ -320,6 +323,7 @@ class ToySuite:
     ) -> LikelyCause | None:
         """Return the cause that the test gave."""
         self.asked.append(tuple(each.case for each in failing))
+        self.compared.append(tuple(each.case for each in passing))
         return self.cause
 
     def find_obstacle(self, rule: Rule[ToyCase, ToyObservation]) -> str:

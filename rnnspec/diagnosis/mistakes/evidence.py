@@ -22,6 +22,7 @@ from rnnspec.diagnosis.mistakes.outcome import (
     has_finite_results,
     has_same_form,
     is_finite,
+    is_nearly,
     measure_arrays,
     read_outcome,
 )
@@ -173,7 +174,9 @@ class Evidence:
                 self.measure(self.observed, predicted) <= 1.0
             )
             return Agreement.PREDICTED if agrees else Agreement.CONTRADICTION
-        return self._compare(predicted)
+        agreement = self._compare(predicted)
+        is_flipped = hypothesis.rounds and agreement is Agreement.CONTRADICTION
+        return Agreement.NEUTRAL if is_flipped and self._is_nearly(predicted) else agreement
 
     def predict(self, build: Build) -> Outcome:
         """Return what a reference computes."""
@@ -241,16 +244,25 @@ class Evidence:
         """
         return self.case.dtype.is_half and self.case.distribution.is_exact
 
+    def _is_nearly(self, predicted: Outcome) -> bool:
+        """Return whether what differs from a prediction may be rounded to the other neighbour."""
+        assert self.observed is not None
+        return is_nearly(self.observed, predicted, self.required, self._allow)
+
     def measure(self, first: Outcome, second: Outcome) -> float:
         """Return the largest difference of two outcomes of the same form, in tolerances."""
         if not has_same_form(first, second):
             return np.inf
         distances = (
             measure_arrays(array, second.results[name])
-            / max(TINY, self.tolerances[name], *map(self._scale, (array, second.results[name])))
+            / self._allow(name, array, second.results[name])
             for name, array in first.results.items()
         )
         return max(distances, default=0.0)
+
+    def _allow(self, name: str, *arrays: Array) -> float:
+        """Return by how much two arrays of a result may differ."""
+        return max(TINY, self.tolerances[name], *map(self._scale, arrays))
 
     def _scale(self, values: Array) -> float:
         """Return the rounding error of the largest finite value."""

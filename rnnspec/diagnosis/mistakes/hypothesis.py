@@ -39,6 +39,7 @@ class Hypothesis:
     shown_by  cases of which at least one must be explained
     effect    hypotheses with equal effects on a case compute the same there; None is unlike any
     remembers  whether it depends on what was done with the layer before the call
+    rounds     whether it rounds values, a few of which a layer may round to the other neighbour
     """
 
     text: str
@@ -53,6 +54,7 @@ class Hypothesis:
     shown_by: Condition = always
     effect: Callable[[Case], Hashable] | None = None
     remembers: bool = False
+    rounds: bool = False
 
     def find_effect(self, case: Case) -> Hashable:
         """Return what is equal for hypotheses that compute the same in a case."""

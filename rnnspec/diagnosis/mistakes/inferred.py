@@ -17,7 +17,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rnnspec.cases.case import Case
 from rnnspec.diagnosis.mistakes.evidence import Evidence
 from rnnspec.diagnosis.mistakes.hypothesis import Condition, Hypothesis, always, never
 from rnnspec.diagnosis.mistakes.outcome import Outcome, has_same_form
@@ -27,7 +26,7 @@ from rnnspec.diagnosis.mistakes.situations import (
     is_long,
     is_ragged,
     is_relu,
-    is_unsorted,
+    is_sorted_by_layer,
 )
 
 Array = NDArray[np.float64]
@@ -100,11 +99,6 @@ STEPS = ("recurrence.causal", "recurrence.output")
 """The rules that name a mistake that mixes samples, or time steps."""
 
 
-def _is_sorted_by_layer(case: Case) -> bool:
-    """Return whether the neighbours of a sample depend on how sequences are sorted and end."""
-    return is_ragged(case) or is_unsorted(case)
-
-
 def _shift_rows(data: Tensor) -> Tensor:
     rows = data.flatten(0, 1)
     return torch.cat([rows[1:], rows[-1:]]).view(data.shape)
@@ -144,14 +138,14 @@ CONSTANTS: tuple[Constant, ...] = (
         "{amount} times the state of the sample before it is added to each sample's state",
         {"state": lambda h: h.roll(1, 0)},
         lambda case: case.batch > 1,
-        _is_sorted_by_layer,
+        is_sorted_by_layer,
         SAMPLES,
     ),
     Constant(
         "{amount} times the state of the sample after it is added to each sample's state",
         {"state": lambda h: h.roll(-1, 0)},
         lambda case: case.batch > 1,
-        _is_sorted_by_layer,
+        is_sorted_by_layer,
         SAMPLES,
     ),
     Constant(

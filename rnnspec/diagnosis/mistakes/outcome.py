@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +28,8 @@ class Outcome:
     has_raised_before: bool = False
 
 
+FEW, SHARE = 2, 0.1
+"""So many values, or this share of those that change, may be rounded to the other neighbour."""
 RAISED = Outcome({}, has_raised=True)
 
 
@@ -61,6 +64,27 @@ def has_same_form(first: Outcome, second: Outcome) -> bool:
 def measure_arrays(first: Array, second: Array) -> float:
     """Return the largest difference of two arrays of equal shape, or 0 if they are empty."""
     return float(measure_distance(first, second).max()) if first.size else 0.0
+
+
+def is_nearly(
+    observed: Outcome, predicted: Outcome, required: Outcome, allow: Callable[..., float]
+) -> bool:
+    """Return whether all values but a few of those that a mistake changes are as predicted.
+
+    `allow` returns by how much two arrays of a result may differ.
+    """
+    if not (has_same_form(observed, predicted) and has_same_form(observed, required)):
+        return False
+    changed = differing = 0
+    for name, seen in observed.results.items():
+        foretold, right = predicted.results[name], required.results[name]
+        allowed = allow(name, seen, foretold)
+        is_changed = (measure_distance(seen, right) > allowed) | (
+            measure_distance(foretold, right) > allowed
+        )
+        changed += int(is_changed.sum())
+        differing += int((measure_distance(seen, foretold) > allowed).sum())
+    return differing <= max(FEW, SHARE * changed)
 
 
 def find_largest_finite(values: Array, default: float = np.inf) -> float:

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -187,8 +187,7 @@ def _list_fixed_point() -> list[Hypothesis]:
     ]
 
 
-HYPOTHESES: tuple[Hypothesis, ...] = (
-    *_list_rounded(),
-    *_list_carried(),
-    *_list_fixed_point(),
+HYPOTHESES: tuple[Hypothesis, ...] = tuple(
+    replace(each, rounds=True)
+    for each in (*_list_rounded(), *_list_carried(), *_list_fixed_point())
 )

@@ -47,6 +47,11 @@ def is_unsorted(case: Case) -> bool:
     return case.layout is Layout.PACKED_UNSORTED and case.batch > 1
 
 
+def is_sorted_by_layer(case: Case) -> bool:
+    """Return whether which samples are neighbours depends on how sequences are sorted and end."""
+    return is_ragged(case) or is_unsorted(case)
+
+
 def is_bidirectional(case: Case) -> bool:
     """Return whether a layer has two directions."""
     return case.config.bidirectional

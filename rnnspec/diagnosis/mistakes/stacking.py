@@ -13,7 +13,7 @@ from torch import Tensor
 
 from rnnspec.diagnosis.mistakes.hypothesis import Condition, Hypothesis
 from rnnspec.diagnosis.mistakes.reference import Reference, Refused
-from rnnspec.diagnosis.mistakes.situations import is_ragged, is_stack
+from rnnspec.diagnosis.mistakes.situations import is_ragged, is_sorted_by_layer, is_stack
 
 Read = Callable[[Sequence[Tensor], int], Tensor]
 Finish = Callable[[Sequence[Tensor]], Tensor]
@@ -144,7 +144,7 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
             ("stacking.composition",),
             partial(ReadsOther, read=read),
             concerns,
-            unclear=is_ragged,
+            unclear=is_sorted_by_layer if read is _exchange_time else is_ragged,
         )
         for text, concerns, read in READS
     ),
