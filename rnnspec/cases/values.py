@@ -40,7 +40,7 @@ class Values:
     d_final: Array
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=32)
 def draw_values(case: Case) -> Values:
     """Return the numbers of a case. The same case always gives the same numbers.
 

@@ -13,6 +13,7 @@ from rnnspec.cases.axes import DType, Float32Precision
 from rnnspec.cases.case import Case
 from rnnspec.cases.states import name_final, name_initial
 from rnnspec.cases.values import Values
+from rnnspec.observe.kept_bounds import BOUNDS
 from rnnspec.observe.part import copy_parts, part
 
 Array = NDArray[np.float64]
@@ -97,13 +98,21 @@ class Expected:
     @part
     def bound(self) -> oracle.Bound:
         """How far the results may differ from the expected values."""
-        return oracle.compute_bound(self.problem, self.trace, self.rounding)
+        return self._bound_results(self.rounding)
 
     @part
     def float32_sums_bound(self) -> oracle.Bound:
         """How far the results may differ if a layer in a 16-bit dtype adds in float32."""
         rounding = oracle.FLOAT32_SUMS[self.case.rounding]
-        return oracle.compute_bound(self.problem, self.trace, rounding)
+        return self._bound_results(rounding)
+
+    def _bound_results(self, rounding: oracle.Rounding) -> oracle.Bound:
+        return BOUNDS.find(
+            ("results", rounding),
+            self.problem,
+            (),
+            lambda: oracle.compute_bound(self.problem, self.trace, rounding),
+        )
 
     @part
     def is_exact(self) -> bool:
@@ -140,15 +149,23 @@ class Expected:
     @part
     def gradient_bound(self) -> dict[str, Array]:
         """How far each gradient may differ from the expected values, by name."""
-        return oracle.compute_gradient_bound(
-            self.problem, self.trace, self.cotangents, self.rounding
-        )
+        return self._bound_gradients(self.rounding)
 
     @part
     def float32_sums_gradient_bound(self) -> dict[str, Array]:
         """How far each gradient may differ if a layer in a 16-bit dtype adds in float32."""
         rounding = oracle.FLOAT32_SUMS[self.case.rounding]
-        return oracle.compute_gradient_bound(self.problem, self.trace, self.cotangents, rounding)
+        return self._bound_gradients(rounding)
+
+    def _bound_gradients(self, rounding: oracle.Rounding) -> dict[str, Array]:
+        return BOUNDS.find(
+            ("gradients", rounding),
+            self.problem,
+            self.cotangents.values(),
+            lambda: oracle.compute_gradient_bound(
+                self.problem, self.trace, self.cotangents, rounding
+            ),
+        )
 
 
 def _fill_masks(case: Case, masks: dict[int, Array] | None) -> dict[int, Array]:
