@@ -137,13 +137,13 @@ def is_explained_by(
     would prove too little; see `is_within_bound`.
     """
     name = observation.case.config.kind_data.leading
-    got, right = observation.get_result(name), other.results[name]
+    got = observation.get_result(name)
     if change is None:
         return _starts_as(observation, other) and is_within_bound(
-            observation, got, right, lambda: other.bound.results[name]
+            observation, got, other.results[name], lambda: other.bound.results[name]
         )
     return is_within_bound(
-        observation, got, change(right), lambda: change(other.bound.results[name])
+        observation, got, change(other.results[name]), lambda: change(other.bound.results[name])
     )
 
 
