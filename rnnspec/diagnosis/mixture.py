@@ -98,18 +98,21 @@ def separate_faults(
     minimum: MinimalFailure[CaseT],
     events: list[Event[CaseT]],
     probe: Probe[CaseT],
+    cause: LikelyCause | None = None,
 ) -> Mixture[CaseT] | None:
     """Return two faults if the failures in a situation are those of two, or None.
 
-    The cases that the first cannot explain must be those in the situation of the second.
+    The cases that the first cannot explain must be those in the situation of the second. The
+    `cause` of the first may be known, from some of its cases.
     """
     gradients = kind is FaultKind.GRADIENTS
     shown = list(dict.fromkeys(event.shown for event in search.sort_simplest(events)))
     if len(shown) < 2:
         return None
     case = minimum.finding.case
-    seen = (search.observe(each) for each in (case, *shown))
-    cause = search.suite.find_likely_cause(seen, gradients=gradients, is_partial=True)
+    if cause is None:
+        seen = (search.observe(each) for each in (case, *shown))
+        cause = search.suite.find_likely_cause(seen, gradients=gradients, is_partial=True)
     size = search.suite.measure_error(search.observe(case), gradients=gradients)
     first: Explanation[CaseT] = Explanation(search, kind, cause, size)
     fitting = {each: first.fits(each) for each in shown}

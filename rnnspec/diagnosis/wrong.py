@@ -60,7 +60,9 @@ def find_wrong(search: Search[CaseT, ObservedT], kind: FaultKind, fact: Fact) ->
             or search.is_covered(event, minimum)
             or (start.is_small and _is_small(search, event, kind))
         ]
-        mixture = separate_faults(search, kind, fact, minimum, covered, probe) if covered else None
+        mixture = (
+            separate_faults(search, kind, fact, minimum, covered, probe, cause) if covered else None
+        )
         if mixture is not None and mixture.events and mixture.others:
             first = add_fault(search, kind, mixture.minimum, mixture.events, fact, mixture.cause)
             add_fault(
