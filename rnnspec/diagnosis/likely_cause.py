@@ -74,8 +74,11 @@ def _explain_by_known(
         if not isinstance(besides.origin, Hypothesis):
             return {}
         return _explain(cases, list(list_further(besides.origin, hypotheses)), is_partial)
+    takes_long = cases[0].estimate_work(hypotheses) > MOST_WORK
     found = _explain(cases, hypotheses, is_partial)
-    return found if found or gradients else _explain(cases, _infer_from(cases), is_partial)
+    if found or gradients or takes_long:
+        return found
+    return _explain(cases, _infer_from(cases), is_partial)
 
 
 def judge_cause(

@@ -7,7 +7,7 @@ for the subject, tells of another fault, even if the known one shows in every ca
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from rnnspec.cases.case import SIZES
@@ -46,12 +46,14 @@ class Known(Generic[CaseT, ObservedT]):
     """The faults of a kind that have a likely cause, and the layer that makes only these mistakes.
 
     It says which failures they explain. A fault that shows only after a use of the layer, or in
-    some other circumstance, is left out: that layer does not know what a rule did before.
+    some other circumstance, is left out: that layer does not know what a rule did before. What it
+    does with a case is kept in `seen`, so that rules share it.
     """
 
     search: Search[CaseT, ObservedT]
     kind: FaultKind
     faults: list[Fault[CaseT]]
+    seen: dict[CaseT, ObservedT] = field(default_factory=dict)
 
     @classmethod
     def collect(cls, search: Search[CaseT, ObservedT], kind: FaultKind) -> Known[CaseT, ObservedT]:
@@ -72,11 +74,18 @@ class Known(Generic[CaseT, ObservedT]):
 
     def judge(self, rule: Rule[Any, Any], case: CaseT) -> Outcome[CaseT]:
         """Return what a rule says about that layer; UnsupportedCase if there is none."""
-        mistaken = self.make_mistaken(case)
-        if mistaken is None:
-            return UnsupportedCase("no layer makes only these mistakes")
+        if case not in self.seen:
+            mistaken = self.make_mistaken(case)
+            if mistaken is None:
+                return UnsupportedCase("no layer makes only these mistakes")
+            self.seen[case] = mistaken.observe(case)
         with restore_settings():
-            return judge_case(rule, mistaken.observe(case))
+            return judge_case(rule, self.seen[case])
+
+    def prefer_seen(self, events: Sequence[Event[CaseT]]) -> list[Event[CaseT]]:
+        """Return failures on cases that the layer was seen with first, the simplest first."""
+        simplest = self.search.sort_simplest(events)
+        return sorted(simplest, key=lambda event: event.finding.case not in self.seen)
 
     def explain(self, rule: Rule[Any, Any], finding: Finding[CaseT]) -> bool | None:
         """Return whether the mistakes make a rule fail in a case, or None if nobody knows.
@@ -200,7 +209,7 @@ def find_unexplained(search: Search[CaseT, ObservedT]) -> None:
     search.closed = list(search.faults)
     order = [rule.id for rule in search.suite.rules]
     for name in sorted(events, key=lambda name: (-len(events[name]), order.index(name))):
-        if not _is_unexplained(known, search.rules[name], search.sort_simplest(events[name])):
+        if not _is_unexplained(known, search.rules[name], known.prefer_seen(events[name])):
             continue
         for fault in known.faults:
             fault.give_up(events[name])

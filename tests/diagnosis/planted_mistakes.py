@@ -13,9 +13,9 @@ from torch.nn.utils.rnn import PackedSequence
 
 from rnnspec.cases.axes import InitialState, Layout, MemoryLayout, Mode
 from rnnspec.cases.case import Case
-from rnnspec.cases.states import name_final
 from rnnspec.cases.values import Values, draw_values
 from rnnspec.contract.config import Config
+from rnnspec.contract.kinds import KINDS, UNGATED
 from rnnspec.diagnosis.likely_cause import find_likely_cause
 from rnnspec.diagnosis.mistakes.catalogue import GRADIENT_HYPOTHESES, HYPOTHESES
 from rnnspec.diagnosis.mistakes.evidence import Evidence, GradientEvidence
@@ -59,7 +59,7 @@ class Planted:
             output, final = reference.compute()
         except (Refused, RuntimeError, IndexError) as error:
             raise Raised("the call", error) from error
-        states = name_final(self.case.config, final)
+        states = reference.name_states(final)
         if reference.returns_packed:
             return Returned(PackedSequence(output, torch.tensor([len(output)])), states)
         return Returned(output, states)
@@ -77,8 +77,9 @@ class Planted:
         return {name: gradient.numpy() for name, gradient in found.items()}
 
 
-def draw_cases(number: int = 80) -> list[Case]:
-    """Return small cases in float64, with every way of calling a layer."""
+def draw_cases(number: int = 80, kind: str = UNGATED.name) -> list[Case]:
+    """Return small cases of a kind of layer in float64, with every way of calling it."""
+    known = KINDS[kind]
     drawn = np.random.default_rng(0)
 
     def choose(*values: Any) -> Any:
@@ -93,11 +94,13 @@ def draw_cases(number: int = 80) -> list[Case]:
             input_size=choose(hidden, 2, 5),
             hidden_size=hidden,
             num_layers=choose(1, 1, 2, 2, 3),
-            nonlinearity=choose("tanh", "relu"),
+            nonlinearity=choose("tanh", "relu") if known.nonlinearities else "tanh",
             bias=choose(True, True, True, False),
             batch_first=choose(True, False),
             bidirectional=choose(True, False),
             dropout=choose(0.0, 0.5, 1.0),
+            proj_size=choose(0, min(1, hidden - 1)) if known.has_projection else 0,
+            kind=kind,
         )
         case = Case(
             config=config,
@@ -117,6 +120,12 @@ def draw_cases(number: int = 80) -> list[Case]:
 CASES = draw_cases()
 
 
+@lru_cache
+def list_cases(kind: str) -> tuple[Case, ...]:
+    """Return the cases on which mistakes of a kind of layer are planted."""
+    return tuple(CASES) if kind == UNGATED.name else tuple(draw_cases(32, kind))
+
+
 def diagnose(
     hypothesis: Hypothesis | None, gradients: bool = False, cases: Sequence[Case] = CASES
 ) -> LikelyCause | None:
@@ -132,10 +141,17 @@ def diagnose(
     return find_likely_cause(wrong[:24], right[:6], gradients)
 
 
-def tell_all(gradients: bool, number: int = 1) -> dict[str, str]:
-    """Return what is told for each hypothesis that is planted, or for one in `number` of them."""
-    told = {}
-    for hypothesis in (GRADIENT_HYPOTHESES if gradients else HYPOTHESES)[::number]:
-        cause = diagnose(hypothesis, gradients)
+def tell_all(gradients: bool, number: int = 1, kind: str = UNGATED.name) -> dict[str, str]:
+    """Return what is told for each hypothesis that is planted, or for one in `number` of them.
+
+    Those that concern no layer of the kind are left out.
+    """
+    told, cases = {}, list_cases(kind)
+    hypotheses = GRADIENT_HYPOTHESES if gradients else HYPOTHESES
+    concerned = [each for each in hypotheses if any(map(each.concerns, cases))]
+    if kind != UNGATED.name:  # what concerns an RNN too is planted there
+        concerned = [each for each in concerned if not any(map(each.concerns, CASES))]
+    for hypothesis in concerned[::number]:
+        cause = diagnose(hypothesis, gradients, cases)
         told[hypothesis.text] = cause.text if cause else ""
     return told

@@ -27,7 +27,7 @@ from rnnspec.options import CheckOptions
 from rnnspec.plain.layer import Plain, Sizes
 from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import Target
-from tests.diagnosis.planted_mistakes import CASES, Planted
+from tests.diagnosis.planted_mistakes import CASES, Planted, list_cases
 
 BACKWARD_FIRST = "the backward half of the output comes before the forward half"
 BIAS_TWICE = "b_ih is added twice, and b_hh is not added"
@@ -39,16 +39,25 @@ def find(text: str) -> Hypothesis:
 
 def observe(mistake: Hypothesis, case: Case, *, gradients: bool = False) -> Observation:
     target = Target(Maker(mistake, case, gradients), "mistaken", "mistaken", ())
-    return Observation(TorchSubject(target), case)
+    return Observation(TorchSubject(target, kind=case.config.kind), case)
 
 
-@pytest.mark.parametrize("start", range(8))
-def test_the_layer_computes_what_the_mistake_predicts(start: int) -> None:
+@pytest.mark.parametrize(
+    ("kind", "start", "step"),
+    [
+        *(("rnn", start, 16) for start in range(8)),
+        *(("gru", start, 60) for start in range(3)),
+        *(("lstm", start, 120) for start in range(3)),
+    ],
+)
+def test_the_layer_computes_what_the_mistake_predicts(kind: str, start: int, step: int) -> None:
     compared = 0
-    for hypothesis in HYPOTHESES[start :: 8 * 2]:
+    cases = list_cases(kind)
+    known = [each for each in HYPOTHESES if any(map(each.concerns, cases))]
+    for hypothesis in known[start::step]:
         concerned = [
             case
-            for case in CASES
+            for case in cases
             if hypothesis.concerns(case) and not hypothesis.unclear(case) and not case.is_random
         ]
         for case in concerned[:2]:
@@ -62,7 +71,7 @@ def test_the_layer_computes_what_the_mistake_predicts(start: int) -> None:
                     made.results[name], array, rtol=1e-9, atol=1e-9, err_msg=hypothesis.text
                 )
             compared += 1
-    assert compared > 10
+    assert compared > 8
 
 
 @pytest.mark.parametrize("start", range(4))
@@ -112,6 +121,30 @@ def test_a_wrong_backward_pass_leaves_the_results_right_and_uses_their_masks() -
         assert one is not None
         assert other is not None
         assert torch.allclose(one, (2 if "weight_hh" in name else 1) * other), name
+
+
+@pytest.mark.parametrize("kind", ["gru", "lstm"])
+def test_a_layer_of_each_kind_makes_a_mistake_backward_only(kind: str) -> None:
+    doubled = next(each for each in GRADIENT_HYPOTHESES if "W_hh is doubled" in each.text)
+    case = next(case for case in list_cases(kind) if not case.is_random and case.steps > 1)
+    seen = observe(doubled, case, gradients=True)
+    for name, array in seen.results.items():
+        np.testing.assert_allclose(array, seen.expected.results[name], atol=1e-9)
+    for name, array in seen.gradients.items():
+        right = seen.expected.gradients[name] * (2 if "weight_hh" in name else 1)
+        np.testing.assert_allclose(array, right, atol=1e-9, err_msg=name)
+
+
+def test_a_layer_with_a_mistake_has_the_arguments_of_its_kind() -> None:
+    case = Case(config=Config(2, 3, kind="lstm"))
+    layer = Maker(find("c_n is zero"), case)(2, 3, num_layers=2, proj_size=2).double()
+    output, (h_n, c_n) = layer(torch.randn(5, 4, 2, dtype=torch.float64))
+    assert output.shape == (5, 4, 2)
+    assert (h_n.shape, c_n.shape) == ((2, 4, 2), (2, 4, 3))
+    assert h_n.any()
+    assert not c_n.any()
+    copied = pickle.loads(pickle.dumps(layer))
+    assert not copied(torch.randn(1, 1, 2, dtype=torch.float64))[1][1].any()
 
 
 def make_layer(mistake: Hypothesis, *, gradients: bool = False, **options: Any) -> Mistaken:

@@ -32,9 +32,21 @@ def test_texts_differ_and_rules_exist() -> None:
         assert find_layer_rule(rule).id == rule
 
 
-@pytest.mark.parametrize("gradients", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_no_mistake_is_taken_for_another(gradients: bool) -> None:
-    told = tell_all(gradients, SAMPLE)
+@pytest.mark.parametrize(
+    ("kind", "gradients", "number"),
+    [
+        ("rnn", False, SAMPLE),
+        ("gru", False, 101),
+        ("lstm", False, 307),
+        pytest.param("rnn", True, SAMPLE, marks=pytest.mark.slow),
+        pytest.param("gru", True, 3, marks=pytest.mark.slow),
+        pytest.param("lstm", True, 5, marks=pytest.mark.slow),
+        pytest.param("gru", False, 2, marks=pytest.mark.slow),
+        pytest.param("lstm", False, 7, marks=pytest.mark.slow),
+    ],
+)
+def test_no_mistake_is_taken_for_another(kind: str, gradients: bool, number: int) -> None:
+    told = tell_all(gradients, number, kind)
     confused = {
         text: cause
         for text, cause in told.items()

@@ -7,6 +7,7 @@ from dataclasses import replace
 from rnnspec.diagnosis.mistakes import (
     axes,
     blocks,
+    cell_formulas,
     cell_states,
     direction_parameters,
     directions,
@@ -14,6 +15,8 @@ from rnnspec.diagnosis.mistakes import (
     earlier,
     final_states,
     first_steps,
+    gate_formulas,
+    gate_gradients,
     gates,
     gradient_slopes,
     gradient_values,
@@ -22,6 +25,7 @@ from rnnspec.diagnosis.mistakes import (
     nonlinearity,
     packed,
     precision,
+    projections,
     samples,
     stacking,
     states,
@@ -41,7 +45,10 @@ MODULES = (
     packed,
     samples,
     gates,
+    gate_formulas,
+    cell_formulas,
     cell_states,
+    projections,
     weights,
     steps,
     first_steps,
@@ -60,7 +67,7 @@ HYPOTHESES: tuple[Hypothesis, ...] = tuple(
 
 GRADIENT_HYPOTHESES: tuple[Hypothesis, ...] = tuple(
     replace(each, rules=(*each.rules, "gradients.half-precision", "gradients.exact"))
-    for module in (gradients, gradient_values, gradient_slopes)
+    for module in (gradients, gradient_values, gradient_slopes, gate_gradients)
     for each in module.HYPOTHESES
 )
 """Every hypothesis about gradients that are wrong although the results are right."""

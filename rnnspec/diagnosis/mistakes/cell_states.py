@@ -1,4 +1,4 @@
-"""Mistakes with the cell state of an LSTM: how it starts, is renewed, is shown and is returned."""
+"""Mistakes with the cell state of an LSTM: how it starts, is carried on and is returned."""
 
 # ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
 
@@ -15,22 +15,14 @@ from rnnspec.cases.case import Case
 from rnnspec.cases.states import split_states
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
 from rnnspec.diagnosis.mistakes.places import (
-    EVERYWHERE,
-    FIRST_LAYER,
-    LAST_LAYER,
     PLACES,
-    UPPER_LAYERS,
     Local,
     list_by_place,
 )
-from rnnspec.diagnosis.mistakes.reference import Reference
-from rnnspec.diagnosis.mistakes.situations import has_h_0, has_rows
+from rnnspec.diagnosis.mistakes.reference import Reference, Refused
+from rnnspec.diagnosis.mistakes.situations import has_h_0, has_rows, is_ragged, is_unsorted
 
 Change = Callable[[Tensor], Tensor]
-Gates = tuple[Tensor, Tensor, Tensor, Tensor]
-Formula = Callable[[Gates, Tensor], tuple[Tensor, Tensor]]
-"""The new hidden and cell state, from the gates i, f, g and o and the cell state before."""
-LAYERS = (EVERYWHERE, FIRST_LAYER, UPPER_LAYERS, LAST_LAYER)
 
 
 def has_cell_state(case: Case) -> bool:
@@ -38,7 +30,8 @@ def has_cell_state(case: Case) -> bool:
     return bool(case.config.kind_data.memory_gate)
 
 
-def _has_c_0(case: Case) -> bool:
+def has_c_0(case: Case) -> bool:
+    """Return whether the call passes a cell state."""
     return has_cell_state(case) and has_h_0(case)
 
 
@@ -82,15 +75,39 @@ class PairExchanged(Reference):
 
     def arrange_initial(self) -> Tensor:
         right = super().arrange_initial()
-        return self._exchange(right) if self.taken else right
+        if not self.taken:
+            return right
+        hidden, cell = split_states(self.given.case.config, right).values()
+        if hidden.shape != cell.shape:
+            raise Refused("the states do not fit the layer")
+        return torch.cat([cell, hidden], dim=-1)
+
+    def name_states(self, states: Tensor) -> dict[str, Tensor]:
+        right = super().name_states(states)
+        if not self.returned:
+            return right
+        return dict(zip(right, reversed(right.values()), strict=True))
+
+
+@dataclass
+class CellOrder(Reference):
+    """The cell states of packed sequences are left in another order than the hidden states."""
+
+    taken: bool = False
+    returned: bool = False
+
+    def arrange_initial(self) -> Tensor:
+        right = super().arrange_initial()
+        order = torch.argsort(self.given.sorted_order)
+        return self._reorder(right, order) if self.taken else right
 
     def write_states(self, states: Tensor) -> Tensor:
         right = super().write_states(states)
-        return self._exchange(right) if self.returned else right
+        return self._reorder(right, self.given.sorted_order) if self.returned else right
 
-    def _exchange(self, states: Tensor) -> Tensor:
+    def _reorder(self, states: Tensor, order: Tensor) -> Tensor:
         hidden, cell = split_states(self.given.case.config, states).values()
-        return torch.cat([cell, hidden], dim=-1)
+        return torch.cat([hidden, cell[:, order]], dim=-1)
 
 
 @dataclass
@@ -106,93 +123,38 @@ class EndChanged(Reference):
 
 
 @dataclass
-class OtherFormula(Local):
-    """The new states are computed by another formula."""
+class CellRunsOn(Reference):
+    """The cell state of a packed sequence goes on through its padding, unlike h."""
 
-    formula: Formula = lambda gates, cell: (cell, cell)
+    def read_input(self) -> Tensor:
+        right, alive = super().read_input(), self.given.alive
+        return right if alive is None else torch.where(alive, right, torch.zeros_like(right))
 
-    def update(self, total: Tensor, state: Tensor, layer: int) -> Tensor:
-        if not self.is_wrong(layer, 0):
-            return super().update(total, state, layer)
-        i, f, g, o = self.change_sums(total.chunk(4, -1), layer)
-        gates = torch.sigmoid(i), torch.sigmoid(f), torch.tanh(g), torch.sigmoid(o)
-        return torch.cat(self.formula(gates, state[..., self.given.hidden :]), dim=-1)
-
-
-def _renew(gates: Gates, cell: Tensor) -> Tensor:
-    i, f, g, _ = gates
-    return f * cell + i * g
+    def keep(self, new: Tensor, time: int, state: Tensor) -> Tensor:
+        size = self.given.hidden
+        right = super().keep(new, time, state)
+        return torch.cat([right[..., :size], new[..., size:]], dim=-1)
 
 
-def _show(gates: Gates, new: Tensor) -> tuple[Tensor, Tensor]:
-    return gates[3] * torch.tanh(new), new
+@dataclass
+class GatesReadCell(Reference):
+    """The gates read the cell state in place of the hidden state."""
 
-
-def _clip(limit: float, gates: Gates, cell: Tensor) -> tuple[Tensor, Tensor]:
-    return _show(gates, _renew(gates, cell).clamp(-limit, limit))
+    def add(self, rest: Tensor, state: Tensor, weight: Tensor, layer: int, step: int) -> Tensor:
+        return rest + state[..., self.given.hidden :] @ weight
 
 
 def _can_be_exchanged(taken: bool, case: Case) -> bool:
-    return _has_equal_states(case) and (has_h_0(case) or not taken)
+    return has_cell_state(case) and (has_h_0(case) or not taken)
+
+
+def _can_be_unsorted(returned: bool, case: Case) -> bool:
+    return has_cell_state(case) and is_unsorted(case) and (has_h_0(case) or returned)
 
 
 def _reverse_layers(layer: Reference, hidden: Tensor, cell: Tensor) -> Tensor:
     return cell.flip(0)
 
-
-FORMULAS: tuple[tuple[str, str, Formula], ...] = (
-    (
-        "the hidden state is o * c, without tanh",
-        "compute h = o * tanh(c)",
-        lambda gates, cell: (gates[3] * _renew(gates, cell), _renew(gates, cell)),
-    ),
-    (
-        "the hidden state is tanh(c), without the output gate",
-        "compute h = o * tanh(c)",
-        lambda gates, cell: (torch.tanh(_renew(gates, cell)), _renew(gates, cell)),
-    ),
-    (
-        "the hidden state shows the cell state from before the step",
-        "compute h = o * tanh(c) from the new cell state",
-        lambda gates, cell: (gates[3] * torch.tanh(cell), _renew(gates, cell)),
-    ),
-    (
-        "the output gate acts twice",
-        "compute h = o * tanh(c)",
-        lambda gates, cell: (
-            gates[3] * gates[3] * torch.tanh(_renew(gates, cell)),
-            _renew(gates, cell),
-        ),
-    ),
-    (
-        "the input gate is 1 minus the forget gate",
-        "compute c = f * c + i * g",
-        lambda gates, cell: _show(gates, gates[1] * cell + (1 - gates[1]) * gates[2]),
-    ),
-    (
-        "the forget gate acts twice",
-        "compute c = f * c + i * g",
-        lambda gates, cell: _show(gates, gates[1] * gates[1] * cell + gates[0] * gates[2]),
-    ),
-    (
-        "the cell state is not carried from step to step",
-        "start each step from the cell state of the step before",
-        lambda gates, cell: _show(gates, gates[0] * gates[2]),
-    ),
-    (
-        "tanh is applied to the cell state that is carried on",
-        "carry c = f * c + i * g on, and show tanh(c) in the hidden state only",
-        lambda gates, cell: _show(gates, torch.tanh(_renew(gates, cell))),
-    ),
-    *(
-        (
-            f"the cell state is clipped to [-{limit}, {limit}]",
-            "do not clip the cell state",
-            partial(_clip, limit),
-        )
-        for limit in (1, 2, 3, 5, 10, 20, 50)
-    ),
-)
 
 STARTS: tuple[tuple[str, Change], ...] = (
     ("is clipped to [-1, 1]", lambda cell: cell.clamp(-1, 1)),
@@ -240,7 +202,7 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
         "start each layer and direction from its row of c_0",
         ("cell-state.initial", "states.initial-state-used"),
         StartChanged,
-        _has_c_0,
+        has_c_0,
         PLACES,
         family="c_0 ignored",
     ),
@@ -250,7 +212,7 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
             "use c_0 as it is passed",
             ("cell-state.initial", "states.initial-state-used", "recurrence.output"),
             partial(StartChanged, change=change),
-            _has_c_0,
+            has_c_0,
         )
         for text, change in STARTS
     ),
@@ -260,7 +222,7 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
             "start layer k and direction d from row k * D + d of c_0",
             ("cell-state.initial", "states.initial-state-used"),
             partial(StartMisread, find_row=row),
-            lambda case: _has_c_0(case) and has_rows(case),
+            lambda case: has_c_0(case) and has_rows(case),
             "rows of c_0",
         )
         for text, row in ROWS
@@ -297,17 +259,33 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
         for text, remedy, change in ENDS
     ),
     *(
-        hypothesis
-        for text, remedy, formula in FORMULAS
-        for hypothesis in list_by_place(
+        Hypothesis(
             text,
-            remedy,
-            ("gates.alone", "cell-state.final", "recurrence.output"),
-            OtherFormula,
-            has_cell_state,
-            LAYERS,
-            family=text,
-            formula=formula,
+            "reorder c_0 and c_n as h_0 and h_n: by sorted_indices and unsorted_indices",
+            ("cell-state.packed", "packed.unsorted", "cell-state.final"),
+            partial(CellOrder, taken=taken, returned=returned),
+            partial(_can_be_unsorted, returned),
+            "order of cell states",
+            int(taken and returned),
         )
+        for text, taken, returned in (
+            ("c_0 of unsorted packed sequences is read in sorted order", True, False),
+            ("c_n of unsorted packed sequences is returned in sorted order", False, True),
+            ("c_0 and c_n of unsorted packed sequences are in sorted order", True, True),
+        )
+    ),
+    Hypothesis(
+        "the cell state of a packed sequence goes on through the padding",
+        "keep the cell state of a sequence that has ended, as the hidden state",
+        ("cell-state.packed", "cell-state.final"),
+        CellRunsOn,
+        lambda case: has_cell_state(case) and is_ragged(case),
+    ),
+    Hypothesis(
+        "the gates read the cell state in place of the hidden state",
+        "multiply the hidden state by weight_hh",
+        ("gates.alone", "recurrence.output"),
+        GatesReadCell,
+        _has_equal_states,
     ),
 )

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rnnspec.cases.states import name_final
 from rnnspec.diagnosis.mistakes.given import Given
 from rnnspec.diagnosis.mistakes.hypothesis import Build, Hypothesis
 from rnnspec.diagnosis.mistakes.outcome import (
@@ -189,7 +188,7 @@ class Evidence:
 
     def _read_results(self, reference: Reference, output: Tensor, states: Tensor) -> Outcome:
         """Return results, time-major and side by side, as a reference gives them to the caller."""
-        final = name_final(self.case.config, reference.write_states(states))
+        final = reference.name_states(reference.write_states(states))
         found = {"output": reference.write_output(output), **final}
         names = self.case.config.kind_data.results
         return Outcome({name: found[name].numpy() for name in names}, reference.returns_packed)

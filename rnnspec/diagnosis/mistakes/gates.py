@@ -36,11 +36,14 @@ HELD = 1e4
 
 
 @dataclass
-class OtherOrder(Local):
-    """Rows of some parameters are taken for those of other gates."""
+class ChangedRows(Local):
+    """The rows of some parameters are changed before they are used."""
 
-    stacked: tuple[int, ...] = ()
     kinds: tuple[str, ...] = ()
+
+    def change_rows(self, rows: Tensor) -> Tensor:
+        """Return the rows of all gates as they are used."""
+        return rows
 
     def input_weight(self, layer: int, direction: int) -> Tensor:
         return self._get("weight_ih", layer, direction)
@@ -55,12 +58,32 @@ class OtherOrder(Local):
 
     def _get(self, kind: str, layer: int, direction: int) -> Tensor:
         is_wrong = kind in self.kinds and self.is_wrong(layer, direction)
-        change = self._exchange if is_wrong else None
+        change = self.change_rows if is_wrong else None
         return self.given.weight(kind, layer, direction, change)
 
-    def _exchange(self, rows: Tensor) -> Tensor:
+
+@dataclass
+class OtherOrder(ChangedRows):
+    """Rows of some parameters are taken for those of other gates."""
+
+    stacked: tuple[int, ...] = ()
+
+    def change_rows(self, rows: Tensor) -> Tensor:
         blocks = rows.chunk(len(self.stacked))
         return torch.cat([blocks[self.stacked.index(gate)] for gate in range(len(self.stacked))])
+
+
+@dataclass
+class ScaledRows(ChangedRows):
+    """The rows of one gate are multiplied by a number in some parameters."""
+
+    block: int = 0
+    factor: float = 0.0
+
+    def change_rows(self, rows: Tensor) -> Tensor:
+        blocks = list(rows.chunk(len(self.given.case.config.kind_data.gates)))
+        blocks[self.block] = blocks[self.block] * self.factor
+        return torch.cat(blocks)
 
 
 @dataclass
@@ -92,6 +115,21 @@ class BiasOutside(Reference):
 
 
 @dataclass
+class BiasInside(Reference):
+    """The input bias of the gate whose hidden part another one multiplies is multiplied too."""
+
+    def biases(self, layer: int, direction: int) -> list[Tensor]:
+        right = super().biases(layer, direction)
+        if not right:
+            return right
+        cell = self.given.cell
+        outside, inside = cell.input_blocks[-1], cell.hidden_blocks[-1]
+        parts = list(right[0].chunk(cell.blocks))
+        parts[outside], parts[inside] = parts[inside], parts[outside]
+        return [torch.cat(parts), right[1]]
+
+
+@dataclass
 class ResetBefore(Reference):
     """The first gate multiplies the hidden state before the product with the hidden weights."""
 
@@ -113,8 +151,11 @@ def _apply_instead(function: Callable[[Tensor], Tensor], sums: Tensor) -> Tensor
 
 GATE_CHANGES: tuple[tuple[str, Callable[[Tensor], Tensor]], ...] = (
     ("has the opposite sense: 1 minus what it should be", torch.neg),
-    ("is always open", lambda sums: torch.full_like(sums, HELD)),
-    ("is always shut", lambda sums: torch.full_like(sums, -HELD)),
+    ("is always open, as if it were left out", lambda sums: torch.full_like(sums, HELD)),
+    (
+        "is always shut, as if what it multiplies were zero",
+        lambda sums: torch.full_like(sums, -HELD),
+    ),
     ("is always one half", torch.zeros_like),
     (
         "is a hard sigmoid, clip(x / 6 + 1/2, 0, 1)",
@@ -129,18 +170,30 @@ GATE_CHANGES: tuple[tuple[str, Callable[[Tensor], Tensor]], ...] = (
 )
 
 
-def _list_kinds() -> list[Kind]:
+def list_gated_kinds() -> list[Kind]:
+    """Return the kinds of layers that have gates."""
     return [kind for kind in LAYER_KINDS.values() if kind.is_gated]
 
 
-def _is_of_kind(kind: Kind, case: Case) -> bool:
+def is_of_kind(kind: Kind, case: Case) -> bool:
+    """Return whether a layer or a cell has the equations of a kind of layer."""
     return case.config.kind_data.layer == kind.name
 
 
-def _multiplies_hidden_part(case: Case) -> bool:
+def is_of_kind_with_bias(kind: Kind, case: Case) -> bool:
+    """Return whether it has these equations, and biases."""
+    return case.config.bias and is_of_kind(kind, case)
+
+
+def multiplies_hidden_part(case: Case) -> bool:
     """Return whether a gate multiplies the hidden part of a sum, which has a block of its own."""
     config = case.config
     return config.kind_data.is_gated and cell_of(config).blocks > len(config.kind_data.gates)
+
+
+def multiplies_hidden_part_with_bias(case: Case) -> bool:
+    """Return whether such a layer has biases."""
+    return case.config.bias and multiplies_hidden_part(case)
 
 
 def _list_orders(kind: Kind) -> Iterator[Hypothesis]:
@@ -153,7 +206,7 @@ def _list_orders(kind: Kind) -> Iterator[Hypothesis]:
                 f"stack the rows in the documented order: {documented}",
                 ("gates.order", "gates.alone"),
                 OtherOrder,
-                partial(_is_of_kind, kind),
+                partial(is_of_kind, kind),
                 stacked=tuple(map(kind.gates.index, order)),
                 kinds=parameters,
             )
@@ -167,28 +220,66 @@ def _list_changes(kind: Kind) -> Iterator[Hypothesis]:
                 f"compute the {gate} gate as documented: the sigmoid of its sum",
                 ("gates.alone", "recurrence.output"),
                 OtherGate,
-                partial(_is_of_kind, kind),
+                partial(is_of_kind, kind),
                 LAYERS,
                 block=place,
                 change=change,
             )
 
 
+READINGS: tuple[tuple[str, tuple[str, ...], float, bool], ...] = (
+    ("b_ih of the {} gate is not added", ("bias_ih",), 0.0, True),
+    ("b_hh of the {} gate is not added", ("bias_hh",), 0.0, True),
+    ("b_ih of the {} gate is added twice", ("bias_ih",), 2.0, True),
+    ("b_hh of the {} gate is added twice", ("bias_hh",), 2.0, True),
+    ("neither bias of the {} gate is added", ("bias_ih", "bias_hh"), 0.0, True),
+    ("the {} gate does not read the hidden state", ("weight_hh",), 0.0, False),
+    ("the {} gate does not read the input", ("weight_ih",), 0.0, False),
+)
+"""What a gate does not read as it should: the parameters whose rows are multiplied by a number, and
+whether these are biases."""
+
+
+def _list_readings(kind: Kind) -> Iterator[Hypothesis]:
+    rules = ("gates.alone", "recurrence.output")
+    for place, gate in enumerate(kind.gates):
+        for text, parameters, factor, is_bias in READINGS:
+            yield from list_by_place(
+                text.format(gate),
+                f"compute the {gate} gate from the input, the hidden state and both biases",
+                ("recurrence.two-biases", *rules) if is_bias else rules,
+                ScaledRows,
+                partial(is_of_kind_with_bias if is_bias else is_of_kind, kind),
+                LAYERS,
+                block=place,
+                kinds=parameters,
+                factor=factor,
+            )
+
+
 HYPOTHESES: tuple[Hypothesis, ...] = (
-    *(each for kind in _list_kinds() for each in _list_orders(kind)),
-    *(each for kind in _list_kinds() for each in _list_changes(kind)),
+    *(each for kind in list_gated_kinds() for each in _list_orders(kind)),
+    *(each for kind in list_gated_kinds() for each in _list_changes(kind)),
+    *(each for kind in list_gated_kinds() for each in _list_readings(kind)),
     Hypothesis(
         "the reset gate multiplies the hidden state before the product with weight_hh",
         "multiply the product, with its bias, by the reset gate: r * (W_hn h + b_hn)",
         ("gates.alone", "recurrence.output"),
         ResetBefore,
-        _multiplies_hidden_part,
+        multiplies_hidden_part,
     ),
     Hypothesis(
         "the hidden bias of the new gate is added outside of the reset gate",
         "add b_hn before the reset gate multiplies: r * (W_hn h + b_hn)",
         ("recurrence.two-biases", "gates.alone", "recurrence.output"),
         BiasOutside,
-        _multiplies_hidden_part,
+        multiplies_hidden_part_with_bias,
+    ),
+    Hypothesis(
+        "the input bias of the new gate is multiplied by the reset gate too",
+        "multiply only the hidden part by the reset gate: W_in x + b_in + r * (W_hn h + b_hn)",
+        ("recurrence.two-biases", "gates.alone", "recurrence.output"),
+        BiasInside,
+        multiplies_hidden_part_with_bias,
     ),
 )

@@ -18,7 +18,7 @@ from rnnspec.diagnosis.mistakes.reference import Reference
 from rnnspec.diagnosis.mistakes.situations import has_h_0, is_long
 
 Cut = Callable[[int, int], bool]
-PERIODS = (2, 4, 8, 10, 16, 20, 32, 64, 100, 128, 256)
+PERIODS = (2, 4, 5, 8, 10, 16, 20, 32, 50, 64, 100, 128, 256)
 """The numbers of steps at which gradients are often cut off."""
 
 
@@ -129,8 +129,14 @@ def _is_longer_than(number: int) -> Callable[[Case], bool]:
     return lambda case: case.steps > number
 
 
-def _cut_every(period: int, by_time: bool) -> Cut:
-    return lambda time, step: bool(position := time if by_time else step) and not position % period
+def _cut_every(period: int, by_time: bool, *, early: int = 0) -> Cut:
+    """Return whether the state before a step is cut; the first time `early` steps too early."""
+
+    def cut(time: int, step: int) -> bool:
+        position = time if by_time else step
+        return position > 0 and not (position + early) % period
+
+    return cut
 
 
 STEPS_REMEDY = "do not detach the state between steps"
@@ -182,6 +188,17 @@ def _list_truncated() -> list[Hypothesis]:
         )
         for period in PERIODS
         for by_time in (True, False)
+    ]
+    every += [
+        Hypothesis(
+            f"the gradient stops after every {period} steps, the first time after {period - 1}",
+            STEPS_REMEDY,
+            REACH,
+            partial(CutStates, cut=_cut_every(period, by_time=False, early=1)),
+            _is_longer_than(period - 1),
+            f"truncated early at {period}",
+        )
+        for period in PERIODS
     ]
     last = [
         Hypothesis(

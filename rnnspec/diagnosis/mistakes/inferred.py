@@ -17,12 +17,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from rnnspec.cases.case import Case
+from rnnspec.diagnosis.mistakes.cell_formulas import OtherFormula, clip_cell
+from rnnspec.diagnosis.mistakes.cell_states import has_cell_state
 from rnnspec.diagnosis.mistakes.evidence import Evidence
+from rnnspec.diagnosis.mistakes.gates import is_of_kind, list_gated_kinds
 from rnnspec.diagnosis.mistakes.hypothesis import Condition, Hypothesis, always, never
 from rnnspec.diagnosis.mistakes.outcome import Outcome, has_same_form
 from rnnspec.diagnosis.mistakes.reference import Reference
 from rnnspec.diagnosis.mistakes.situations import (
     has_bias,
+    has_nonlinearity,
     is_long,
     is_ragged,
     is_relu,
@@ -52,6 +57,8 @@ class Perturbed(Reference):
     bias: bool = False
     output: bool = False
     h_n: bool = False
+    gate: int | None = None
+    mixture: bool = False
 
     def read_below(self, below: Sequence[Tensor], layer: int) -> Tensor:
         right = super().read_below(below, layer)
@@ -75,6 +82,15 @@ class Perturbed(Reference):
         read = total + self.amount * self.total(total) if self.total else total
         new = super().activate(read, layer)
         return new + self.amount * self.activation(total, new) if self.activation else new
+
+    def change_sums(self, sums: Sequence[Tensor], layer: int) -> Any:
+        if self.gate is None:
+            return sums
+        return [each + self.amount * (i == self.gate) for i, each in enumerate(sums)]
+
+    def keep(self, new: Tensor, time: int, state: Tensor) -> Tensor:
+        mixed = new + self.amount * (state - new) if self.mixture else new
+        return super().keep(mixed, time, state)
 
     def finish(self, below: Sequence[Tensor]) -> Tensor:
         return super().finish(below) * (1 + self.amount * self.output)
@@ -114,18 +130,44 @@ CONSTANTS: tuple[Constant, ...] = (
     Constant(
         "the new state of each step is multiplied by {factor}",
         {"activation": lambda total, new: new},
+        has_nonlinearity,
     ),
     Constant(
         "{amount} is added to the new state of each step",
         {"activation": lambda total, new: torch.ones_like(new)},
+        has_nonlinearity,
     ),
     Constant(
         "relu multiplies negative values by {amount} instead of returning zero",
         {"activation": lambda total, new: total.clamp(max=0)},
         is_relu,
     ),
-    Constant("the sum is multiplied by {factor} before the nonlinearity", {"total": lambda x: x}),
-    Constant("{amount} is added to the sum before the nonlinearity", {"total": torch.ones_like}),
+    Constant(
+        "the sum is multiplied by {factor} before the nonlinearity",
+        {"total": lambda x: x},
+        has_nonlinearity,
+    ),
+    Constant(
+        "{amount} is added to the sum before the nonlinearity",
+        {"total": torch.ones_like},
+        has_nonlinearity,
+    ),
+    *(
+        Constant(
+            f"{{amount}} is added to the sum of the {gate} gate",
+            {"gate": place},
+            partial(is_of_kind, kind),
+            rules=("gates.alone", "recurrence.output"),
+        )
+        for kind in list_gated_kinds()
+        for place, gate in enumerate(kind.gates)
+    ),
+    Constant(
+        "each step keeps {amount} of the states before it, whatever the gates say",
+        {"mixture": True},
+        lambda case: not has_nonlinearity(case),
+        rules=("gates.alone", "recurrence.output"),
+    ),
     Constant("the state is multiplied by {factor} before each step", {"state": lambda h: h}),
     Constant(
         "{amount} times the mean of the states over the batch is added to each state",
@@ -195,7 +237,32 @@ def infer_hypotheses(case: Evidence) -> list[Hypothesis]:
     if not np.isfinite(observed).all() or observed.size < 2:
         return []
     found = ((constant, _infer(constant, case, observed)) for constant in CONSTANTS)
-    return [_build_hypothesis(constant, amount) for constant, amount in found if amount]
+    built = [_build_hypothesis(constant, amount) for constant, amount in found if amount]
+    return [*built, *_infer_clips(case)]
+
+
+def _infer_clips(case: Evidence) -> list[Hypothesis]:
+    """Return the hypothesis that cell states are clipped, if those returned last say where."""
+    assert case.observed is not None
+    name = case.case.config.kind_data.final[-1]
+    largest, right = (
+        float(np.abs(each.results[name]).max(initial=0.0))
+        for each in (case.observed, case.required)
+    )
+    limit = float(f"{largest:.{DIGITS}g}")
+    is_clipped = has_cell_state(case.case) and 0 < limit < right
+    if not is_clipped or abs(largest - limit) > case.case.dtype.roundoff * limit:
+        return []
+    return [
+        Hypothesis(
+            f"the cell state is clipped to [-{limit:g}, {limit:g}]",
+            "do not clip the cell state",
+            ("gates.alone", "cell-state.final", "recurrence.output"),
+            partial(OtherFormula, formula=partial(clip_cell, limit)),
+            has_cell_state,
+            "constants",
+        )
+    ]
 
 
 def _infer(constant: Constant, case: Evidence, observed: Array) -> float | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial, reduce
 from typing import Any
@@ -14,11 +14,13 @@ from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from rnnspec.cases.axes import DType, InitialState, Layout, Mode
 from rnnspec.cases.case import Case
-from rnnspec.contract.config import Config
+from rnnspec.cases.states import name_final, name_initial
+from rnnspec.contract.kinds import KINDS
 from rnnspec.diagnosis.mistakes.composition import list_further, list_views
 from rnnspec.diagnosis.mistakes.given import Given
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
 from rnnspec.diagnosis.mistakes.reference import Reference
+from rnnspec.plain.catalogue import PLAIN_KINDS
 from rnnspec.plain.layer import Plain
 
 Result = tuple[Tensor | PackedSequence, Tensor]
@@ -50,8 +52,8 @@ class Maker:
         return find_maker, (id(self),)
 
     def __call__(self, *arguments: Any, **named: Any) -> Mistaken:
-        """Return a layer; the arguments are those of `nn.RNN`."""
-        layer = Mistaken(*arguments, **named)
+        """Return a layer of the kind of the case; the arguments are those of that kind."""
+        layer = MISTAKEN[self.case.config.kind](*arguments, **named)
         layer.maker = self
         return layer
 
@@ -71,7 +73,7 @@ def combine_mistakes(mistakes: Sequence[Hypothesis]) -> Hypothesis:
 
 
 class Mistaken(Plain):
-    """A layer that conforms but for a mistake.
+    """A layer that conforms but for a mistake; its states are side by side.
 
     Raises what the plain layer raises, and UnknownEffect.
     """
@@ -79,7 +81,7 @@ class Mistaken(Plain):
     maker: Maker
 
     def forward(self, input: Tensor | PackedSequence, hx: Tensor | None = None) -> Result:
-        """Return `output` and `h_n`."""
+        """Return `output` and the final states."""
         generator = torch.get_rng_state()
         right = super().forward(input, hx)
         given = self.describe_call(input, hx)
@@ -92,7 +94,8 @@ class Mistaken(Plain):
             return _return_like(right, *_compute_with_backward(self.maker.mistake, given))
         reference = self.maker.mistake.build(given)
         _draw_masks(reference)
-        return _return_like(right, *reference.compute())
+        output, states = reference.compute()
+        return _return_like(right, output, _join_named(reference, states))
 
     def describe_call(self, input: Tensor | PackedSequence, hx: Tensor | None) -> Given | None:
         """Return what a call gives, or None if it has no numbers."""
@@ -103,14 +106,12 @@ class Mistaken(Plain):
         )
         if not data.numel() or data.is_meta or data.dtype not in DTYPES:
             return None
-        states = {} if hx is None else {"h_0": hx if hx.dim() == 3 else hx.unsqueeze(1)}
         weights = {
             self.parameter_name(*place): self.parameter(*place).double()
             for place in self.parameter_order()
         }
         case = self._describe_case(input, data, lengths, hx)
-        states = {name: state.double() for name, state in states.items()}
-        return Given(case, weights, data.double(), states)
+        return Given(case, weights, data.double(), _name_states(case, hx))
 
     def _describe_case(
         self,
@@ -119,16 +120,8 @@ class Mistaken(Plain):
         lengths: Tensor | None,
         hx: Tensor | None,
     ) -> Case:
-        config = Config(
-            self.input_size,
-            self.hidden_size,
-            num_layers=self.num_layers,
-            nonlinearity=self.nonlinearity,
-            bias=self.bias,
-            batch_first=self.batch_first,
-            dropout=self.dropout,
-            bidirectional=self.bidirectional,
-        )
+        known = self.maker.case.config
+        config = replace(known, **{name: getattr(self, name) for name in known.arguments})
         return replace(
             self.maker.case,
             config=config,
@@ -140,6 +133,28 @@ class Mistaken(Plain):
             mode=Mode.TRAIN if self.training else Mode.EVAL,
             dtype=DTYPES[data.dtype],
         )
+
+
+def _mix(kind: str) -> type[Mistaken]:
+    """Return the layer of a kind that makes mistakes, as a class that can be pickled."""
+    plain, name = PLAIN_KINDS[kind], f"{Mistaken.__name__}{KINDS[kind].title}"
+    bases = (*plain.outside, Mistaken, plain.joined)
+    mixed: Any = type(name, bases, {"__module__": __name__, "__doc__": Mistaken.__doc__})
+    globals()[name] = mixed
+    found: type[Mistaken] = mixed
+    return found
+
+
+MISTAKEN: Mapping[str, type[Mistaken]] = {kind: _mix(kind) for kind in PLAIN_KINDS}
+"""The layer that makes mistakes, by kind."""
+
+
+def _name_states(case: Case, hx: Tensor | None) -> dict[str, Tensor]:
+    """Return the initial states of a call by name, as (D * num_layers, N, units)."""
+    if hx is None:
+        return {}
+    joined = hx if hx.dim() == 3 else hx.unsqueeze(1)
+    return {name: state.double() for name, state in name_initial(case.config, joined).items()}
 
 
 def _describe_layout(input: Tensor | PackedSequence) -> Layout:
@@ -197,6 +212,18 @@ def _differentiate(
     _draw_masks(reference)
     d_output, d_h_n = cotangents
     return reference.differentiate(d_output, d_h_n)
+
+
+def _join_named(reference: Reference, states: Tensor) -> Tensor:
+    """Return final states side by side as they are named.
+
+    Raises UnknownEffect if one of them has the place of another of another size.
+    """
+    named = reference.name_states(states)
+    right = name_final(reference.given.case.config, states)
+    if any(each.shape != right[name].shape for name, each in named.items()):
+        raise UnknownEffect("a state has the size of another")
+    return torch.cat(list(named.values()), dim=-1)
 
 
 def _draw_masks(reference: Reference) -> None:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from rnnspec.diagnosis.mistakes.hypothesis import Condition, Hypothesis, always
+from rnnspec.diagnosis.mistakes.hypothesis import Condition, Hypothesis
 from rnnspec.diagnosis.mistakes.places import (
     EVERYWHERE,
     FIRST_LAYER,
@@ -23,7 +23,7 @@ from rnnspec.diagnosis.mistakes.places import (
     list_by_place,
 )
 from rnnspec.diagnosis.mistakes.reference import Reference
-from rnnspec.diagnosis.mistakes.situations import is_relu, is_tanh
+from rnnspec.diagnosis.mistakes.situations import has_nonlinearity, is_relu, is_tanh
 
 Function = Callable[[Tensor], Tensor]
 LAYERS = (EVERYWHERE, FIRST_LAYER, UPPER_LAYERS, LAST_LAYER)
@@ -100,7 +100,7 @@ FUNCTIONS: tuple[tuple[str, Condition, Function], ...] = (
     ("relu is computed as gelu", is_relu, functional.gelu),
     ("relu is computed as silu", is_relu, functional.silu),
     ("relu is computed as softplus", is_relu, functional.softplus),
-    ("the sigmoid is used instead of the nonlinearity", always, torch.sigmoid),
+    ("the sigmoid is used instead of the nonlinearity", has_nonlinearity, torch.sigmoid),
     (
         "tanh is computed as the sigmoid of twice its argument",
         is_tanh,
@@ -122,7 +122,7 @@ FUNCTIONS: tuple[tuple[str, Condition, Function], ...] = (
     ),
     ("the argument of tanh is clipped to [-8, 8]", is_tanh, lambda x: torch.tanh(x.clamp(-8, 8))),
     ("the argument of tanh is clipped to [-9, 9]", is_tanh, lambda x: torch.tanh(x.clamp(-9, 9))),
-    ("no nonlinearity is applied", always, lambda x: x),
+    ("no nonlinearity is applied", has_nonlinearity, lambda x: x),
     ("tanh has the opposite sign", is_tanh, lambda x: -torch.tanh(x)),
     (
         "the argument of the nonlinearity is halved, as a mean of both sums",
@@ -181,6 +181,7 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
             "apply the nonlinearity once, to the sum of both products and both biases",
             ("nonlinearity.tanh", "nonlinearity.relu", "recurrence.output"),
             kind,
+            has_nonlinearity,
         )
         for text, kind in (
             ("the nonlinearity is applied before the state is added", Early),

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rnnspec.cases.states import split_states
+from rnnspec.cases.states import name_final, split_states
 from rnnspec.contract.kinds import Nonlinearity
 from rnnspec.diagnosis.mistakes.given import Given
 from rnnspec.oracle.gated import GatedCell
@@ -266,3 +266,7 @@ class Reference:
         """Return the final states as the caller expects them."""
         arranged = states if self.given.case.is_batched else states[:, 0]
         return arranged[0] if self.given.case.config.kind_data.is_cell else arranged
+
+    def name_states(self, states: Tensor) -> dict[str, Tensor]:
+        """Return each final state by its name, from those that the caller receives."""
+        return name_final(self.given.case.config, states)

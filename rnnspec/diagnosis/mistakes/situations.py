@@ -87,11 +87,16 @@ def has_bias(case: Case) -> bool:
     return case.config.bias
 
 
+def has_nonlinearity(case: Case) -> bool:
+    """Return whether the new state is a function of one sum, and no gate has a part in it."""
+    return not case.config.kind_data.is_gated
+
+
 def is_tanh(case: Case) -> bool:
-    """Return whether the nonlinearity is tanh."""
-    return case.config.nonlinearity == Nonlinearity.TANH
+    """Return whether the new state is the tanh of a sum."""
+    return has_nonlinearity(case) and case.config.nonlinearity == Nonlinearity.TANH
 
 
 def is_relu(case: Case) -> bool:
-    """Return whether the nonlinearity is relu."""
-    return case.config.nonlinearity == Nonlinearity.RELU
+    """Return whether the new state is the relu of a sum."""
+    return has_nonlinearity(case) and case.config.nonlinearity == Nonlinearity.RELU

@@ -45,7 +45,8 @@ class ChangedInputWeight(Local):
 
     def input_weight(self, layer: int, direction: int) -> Tensor:
         right = super().input_weight(layer, direction)
-        return _apply(self.change, right) if self.is_wrong(layer, direction) else right
+        blocks = self.given.cell.blocks
+        return _apply(self.change, right, blocks) if self.is_wrong(layer, direction) else right
 
 
 @dataclass
@@ -56,7 +57,8 @@ class ChangedRecurrentWeight(Local):
 
     def recurrent_weight(self, layer: int, direction: int) -> Tensor:
         right = super().recurrent_weight(layer, direction)
-        return _apply(self.change, right) if self.is_wrong(layer, direction) else right
+        blocks = self.given.cell.blocks
+        return _apply(self.change, right, blocks) if self.is_wrong(layer, direction) else right
 
 
 @dataclass
@@ -100,8 +102,9 @@ class OtherLayer(Local):
         return chosen if chosen.shape == weight.shape else weight
 
 
-def _apply(change: Change, weight: Tensor) -> Tensor:
-    changed = change(weight)
+def _apply(change: Change, weight: Tensor, blocks: int) -> Tensor:
+    """Return a weight with the rows of each sum changed by themselves."""
+    changed = torch.cat([change(each) for each in weight.chunk(blocks)])
     return changed if changed.shape == weight.shape else weight
 
 

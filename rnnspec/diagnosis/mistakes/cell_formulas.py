@@ -1,0 +1,111 @@
+"""Mistakes with the equations of an LSTM's cell state: how it is renewed and shown."""
+
+# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from rnnspec.diagnosis.mistakes.cell_states import has_cell_state
+from rnnspec.diagnosis.mistakes.gates import LAYERS
+from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
+from rnnspec.diagnosis.mistakes.places import Local, list_by_place
+
+Gates = tuple[Tensor, Tensor, Tensor, Tensor]
+Formula = Callable[[Gates, Tensor], tuple[Tensor, Tensor]]
+"""The new hidden and cell state, from the gates i, f, g and o and the cell state before."""
+
+
+@dataclass
+class OtherFormula(Local):
+    """The new states are computed by another formula."""
+
+    formula: Formula = lambda gates, cell: (cell, cell)
+
+    def update(self, total: Tensor, state: Tensor, layer: int) -> Tensor:
+        if not self.is_wrong(layer, 0):
+            return super().update(total, state, layer)
+        i, f, g, o = self.change_sums(total.chunk(4, -1), layer)
+        gates = torch.sigmoid(i), torch.sigmoid(f), torch.tanh(g), torch.sigmoid(o)
+        return torch.cat(self.formula(gates, state[..., self.given.hidden :]), dim=-1)
+
+
+def _renew(gates: Gates, cell: Tensor) -> Tensor:
+    i, f, g, _ = gates
+    return f * cell + i * g
+
+
+def _show(gates: Gates, new: Tensor) -> tuple[Tensor, Tensor]:
+    return gates[3] * torch.tanh(new), new
+
+
+def clip_cell(limit: float, gates: Gates, cell: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the states after a step if the cell state is clipped to [-limit, limit]."""
+    return _show(gates, _renew(gates, cell).clamp(-limit, limit))
+
+
+FORMULAS: tuple[tuple[str, str, Formula], ...] = (
+    (
+        "the hidden state is o * c, without tanh",
+        "compute h = o * tanh(c)",
+        lambda gates, cell: (gates[3] * _renew(gates, cell), _renew(gates, cell)),
+    ),
+    (
+        "the hidden state shows the cell state from before the step",
+        "compute h = o * tanh(c) from the new cell state",
+        lambda gates, cell: (gates[3] * torch.tanh(cell), _renew(gates, cell)),
+    ),
+    (
+        "the output gate acts twice",
+        "compute h = o * tanh(c)",
+        lambda gates, cell: (
+            gates[3] * gates[3] * torch.tanh(_renew(gates, cell)),
+            _renew(gates, cell),
+        ),
+    ),
+    (
+        "the input gate is 1 minus the forget gate",
+        "compute c = f * c + i * g",
+        lambda gates, cell: _show(gates, gates[1] * cell + (1 - gates[1]) * gates[2]),
+    ),
+    (
+        "the forget gate acts twice",
+        "compute c = f * c + i * g",
+        lambda gates, cell: _show(gates, gates[1] * gates[1] * cell + gates[0] * gates[2]),
+    ),
+    (
+        "tanh is applied to the cell state that is carried on",
+        "carry c = f * c + i * g on, and show tanh(c) in the hidden state only",
+        lambda gates, cell: _show(gates, torch.tanh(_renew(gates, cell))),
+    ),
+    *(
+        (
+            f"the cell state is clipped to [-{limit}, {limit}]",
+            "do not clip the cell state",
+            partial(clip_cell, limit),
+        )
+        for limit in (1, 2, 3, 5, 10, 20, 50)
+    ),
+)
+
+HYPOTHESES: tuple[Hypothesis, ...] = (
+    *(
+        hypothesis
+        for text, remedy, formula in FORMULAS
+        for hypothesis in list_by_place(
+            text,
+            remedy,
+            ("gates.alone", "cell-state.final", "recurrence.output"),
+            OtherFormula,
+            has_cell_state,
+            LAYERS,
+            family=text,
+            formula=formula,
+        )
+    ),
+)

@@ -1,0 +1,338 @@
+"""Mistakes with the equations of a step in layers with gates: functions, peepholes, mixtures."""
+
+# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from rnnspec.cases.case import Case
+from rnnspec.cases.states import split_states
+from rnnspec.diagnosis.mistakes.cell_states import has_cell_state
+from rnnspec.diagnosis.mistakes.gates import LAYERS, ResetBefore, multiplies_hidden_part
+from rnnspec.diagnosis.mistakes.hypothesis import Condition, Hypothesis
+from rnnspec.diagnosis.mistakes.places import EVERYWHERE, Local, Place, list_by_place
+from rnnspec.diagnosis.mistakes.situations import has_nonlinearity
+
+Function = Callable[[Tensor], Tensor]
+Sums = Sequence[Tensor]
+States = tuple[Tensor, ...]
+Formula = Callable[[Sums, States], States]
+"""The states after a step, from the blocks of its sums and the states before it."""
+
+
+@dataclass
+class OtherStep(Local):
+    """The states after a step are computed by another formula."""
+
+    formula: Formula = lambda sums, before: before
+
+    def update(self, total: Tensor, state: Tensor, layer: int) -> Tensor:
+        if not self.is_wrong(layer, 0):
+            return super().update(total, state, layer)
+        sums = self.change_sums(total.chunk(self.given.cell.blocks, -1), layer)
+        before = tuple(split_states(self.given.case.config, state).values())
+        return torch.cat(self.formula(sums, before), dim=-1)
+
+
+@dataclass
+class OverflowingGates(Local):
+    """Gates are exp(x) / (1 + exp(x)), which overflows."""
+
+    def update(self, total: Tensor, state: Tensor, layer: int) -> Tensor:
+        kind = self.given.case.config.kind_data
+        limit = math.log(torch.finfo(self.given.case.dtype.torch_dtype).max)
+        sums = zip(total.chunk(self.given.cell.blocks, -1), kind.held, strict=False)
+        large = [each > limit for each, sign in sums if sign is not None]
+        hidden, *others = super().update(total, state, layer).chunk(len(kind.states), -1)
+        found = [_spoil(hidden, large)]  # the last gate shows a cell state and leaves it as it is
+        return torch.cat([*found, *(_spoil(each, large[:-1]) for each in others)], dim=-1)
+
+
+@dataclass
+class FirstPaper(ResetBefore):
+    """The reset gate acts before the product, and an update gate of 1 takes the new state."""
+
+    def change_sums(self, sums: Sums, layer: int) -> Sums:
+        return [-each if place == 1 else each for place, each in enumerate(sums)]
+
+
+def _open_gate(sums: Sums, place: int, function: Function, only: int | None) -> Tensor:
+    """Return a gate by another function; by the sigmoid if `only` another one has that."""
+    return function(sums[place]) if only in (None, place) else torch.sigmoid(sums[place])
+
+
+def step_gru(
+    sums: Sums,
+    before: States,
+    gate: Function = torch.sigmoid,
+    new: Function = torch.tanh,
+    only: int | None = None,
+) -> States:
+    """Return the state of a GRU after a step, computed with other functions."""
+    reset, update = (_open_gate(sums, place, gate, only) for place in (0, 1))
+    return _mix(update, new(sums[2] + reset * sums[3]), before)
+
+
+def step_lstm(
+    sums: Sums,
+    before: States,
+    gate: Function = torch.sigmoid,
+    new: Function = torch.tanh,
+    shown: Function = torch.tanh,
+    only: int | None = None,
+) -> States:
+    """Return the states of an LSTM after a step, computed with other functions."""
+    i, f, o = (_open_gate(sums, place, gate, only) for place in (0, 1, 3))
+    c = f * before[1] + i * new(sums[2])
+    return o * shown(c), c
+
+
+def step_any(sums: Sums, before: States, gate: Function) -> States:
+    """Return the states of a GRU or an LSTM after a step, with another function as its gates."""
+    step = step_lstm if len(before) > 1 else step_gru
+    return step(sums, before, gate=gate)
+
+
+def _spoil(state: Tensor, large: Sequence[Tensor]) -> Tensor:
+    """Return a state with NaN where the exponential of a gate's sum overflows."""
+    return torch.where(torch.stack(list(large)).any(0), torch.full_like(state, math.nan), state)
+
+
+def _mix(update: Tensor, new: Tensor, before: States) -> States:
+    return ((1 - update) * new + update * before[0],)
+
+
+def _open(sums: Sums) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the gates of a GRU."""
+    reset, update = torch.sigmoid(sums[0]), torch.sigmoid(sums[1])
+    return reset, update, torch.tanh(sums[2] + reset * sums[3])
+
+
+def _multiply_all(sums: Sums, before: States) -> States:
+    reset, update = torch.sigmoid(sums[0]), torch.sigmoid(sums[1])
+    return _mix(update, torch.tanh(reset * (sums[2] + sums[3])), before)
+
+
+def _reset_carried(sums: Sums, before: States) -> States:
+    reset, update, new = _open(sums)
+    return _mix(update, new, (reset * before[0],))
+
+
+def _take_gate_for(place: int, other: int, sums: Sums, before: States) -> States:
+    chosen = [sums[other] if each == place else sums[each] for each in range(len(sums))]
+    return step_gru(chosen, before)
+
+
+def _keep_all(sums: Sums, before: States) -> States:
+    _, update, new = _open(sums)
+    return (new + update * before[0],)
+
+
+def _keep_nothing(sums: Sums, before: States) -> States:
+    _, update, new = _open(sums)
+    return ((1 - update) * new,)
+
+
+def _subtract(sums: Sums, before: States) -> States:
+    _, update, new = _open(sums)
+    return (new + update * (new - before[0]),)
+
+
+def _peep(places: Sequence[int], sums: Sums, before: States) -> States:
+    """Return the states if some gates read the cell state before the step."""
+    read = [each + before[1] if place in places else each for place, each in enumerate(sums)]
+    return step_lstm(read, before)
+
+
+def _peep_after(places: Sequence[int], sums: Sums, before: States) -> States:
+    """Return the states if the output gate reads the new cell state, and other gates the old."""
+    _, c = _peep(places, sums, before)
+    return torch.sigmoid(sums[3] + c) * torch.tanh(c), c
+
+
+def _forget_all(sums: Sums, before: States) -> States:
+    i, f, g, o = torch.sigmoid(sums[0]), torch.sigmoid(sums[1]), torch.tanh(sums[2]), sums[3]
+    c = f * (before[1] + i * g)
+    return torch.sigmoid(o) * torch.tanh(c), c
+
+
+def _couple(sums: Sums, before: States) -> States:
+    return step_lstm([sums[0], -sums[0], *sums[2:]], before)
+
+
+def _normalise(total: Tensor) -> Tensor:
+    return functional.layer_norm(total, total.shape[-1:])
+
+
+def _normalise_new(sums: Sums, before: States) -> States:
+    return step_gru(sums, before, new=lambda total: torch.tanh(_normalise(total)))
+
+
+def _normalise_all(sums: Sums, before: States) -> States:
+    return step_lstm(_normalise(torch.cat(list(sums), dim=-1)).chunk(len(sums), -1), before)
+
+
+def _normalise_each(sums: Sums, before: States) -> States:
+    return step_lstm([_normalise(each) for each in sums], before)
+
+
+FUNCTIONS: tuple[tuple[str, Function], ...] = (
+    ("the sigmoid", torch.sigmoid),
+    ("relu", torch.relu),
+    ("hardtanh, a clip to [-1, 1]", functional.hardtanh),
+    ("softsign", functional.softsign),
+    ("erf", torch.erf),
+    ("tanh, applied twice", lambda x: torch.tanh(torch.tanh(x))),
+    ("the identity", lambda x: x),
+)
+"""What may stand in place of tanh."""
+
+GATES: tuple[tuple[str, Function], ...] = (
+    ("tanh", torch.tanh),
+    ("relu", torch.relu),
+    ("hard sigmoids, clip(x / 6 + 1/2, 0, 1)", functional.hardsigmoid),
+    ("hard sigmoids, clip(0.2 x + 1/2, 0, 1)", lambda x: (0.2 * x + 0.5).clamp(0, 1)),
+    ("hard sigmoids, clip(x / 4 + 1/2, 0, 1)", lambda x: (x / 4 + 0.5).clamp(0, 1)),
+    ("sigmoids of twice their sums", lambda x: torch.sigmoid(2 * x)),
+    ("1 minus what they should be", lambda x: torch.sigmoid(-x)),
+    *(
+        (
+            f"sigmoids of sums that are clipped to [-{limit}, {limit}]",
+            partial(lambda limit, x: torch.sigmoid(x.clamp(-limit, limit)), limit),
+        )
+        for limit in (3, 4, 5)
+    ),
+)
+"""What may stand in place of the sigmoids of all gates."""
+
+ALONE: tuple[tuple[str, Function], ...] = (
+    ("tanh", torch.tanh),
+    ("relu", torch.relu),
+    ("the identity", lambda x: x),
+)
+"""What may stand in place of the sigmoid of one gate."""
+
+GRU_FORMULAS: tuple[tuple[str, Formula], ...] = (
+    ("the reset gate multiplies all that the new gate reads, the input included", _multiply_all),
+    ("the reset gate multiplies the state that is carried over too", _reset_carried),
+    ("the update gate is used in place of the reset gate", partial(_take_gate_for, 0, 1)),
+    ("the reset gate is used in place of the update gate", partial(_take_gate_for, 1, 0)),
+    ("the new state is not multiplied by 1 minus the update gate", _keep_all),
+    ("the state before is not carried over", _keep_nothing),
+    ("the new state is n + z * (n - h)", _subtract),
+    ("the sum of the new gate is normalised over its units", _normalise_new),
+    *((f"the new gate is computed by {text}", partial(step_gru, new=f)) for text, f in FUNCTIONS),
+    *(
+        (f"the {gate} gate is computed by {text}", partial(step_gru, gate=function, only=place))
+        for place, gate in ((0, "reset"), (1, "update"))
+        for text, function in ALONE
+    ),
+)
+LSTM_FORMULAS: tuple[tuple[str, Formula], ...] = (
+    *(
+        (f"{text}, as by a peephole", partial(_peep, places))
+        for text, places in (
+            ("the input gate reads the cell state too", (0,)),
+            ("the forget gate reads the cell state too", (1,)),
+            ("the output gate reads the cell state before the step too", (3,)),
+            ("the input and the forget gate read the cell state too", (0, 1)),
+            ("all gates read the cell state before the step too", (0, 1, 3)),
+        )
+    ),
+    ("the output gate reads the new cell state too, as by a peephole", partial(_peep_after, ())),
+    ("all gates read the cell state too, as by peepholes", partial(_peep_after, (0, 1))),
+    ("the forget gate multiplies the new part too: c = f * (c + i * g)", _forget_all),
+    ("the forget gate is 1 minus the input gate", _couple),
+    ("the sums of all gates are normalised together, as by a layer norm", _normalise_all),
+    ("the sums of each gate are normalised over its units, as by a layer norm", _normalise_each),
+    *((f"the cell gate is computed by {text}", partial(step_lstm, new=f)) for text, f in FUNCTIONS),
+    *(
+        (f"the cell state is shown by {text} in place of tanh", partial(step_lstm, shown=function))
+        for text, function in FUNCTIONS[:-1]
+    ),
+    *(
+        (
+            f"{text} is used in place of tanh, in the cell gate and in the hidden state",
+            partial(step_lstm, new=function, shown=function),
+        )
+        for text, function in FUNCTIONS
+    ),
+    *(
+        (f"the {gate} gate is computed by {text}", partial(step_lstm, gate=function, only=place))
+        for place, gate in ((0, "input"), (1, "forget"), (3, "output"))
+        for text, function in ALONE
+    ),
+)
+
+
+def has_gates(case: Case) -> bool:
+    """Return whether the layer has gates."""
+    return not has_nonlinearity(case)
+
+
+def _list_formulas(
+    formulas: Sequence[tuple[str, Formula]],
+    concerns: Condition,
+    places: Sequence[Place],
+    remedy: str,
+) -> list[Hypothesis]:
+    return [
+        hypothesis
+        for text, formula in formulas
+        for hypothesis in list_by_place(
+            text,
+            remedy,
+            ("gates.alone", "recurrence.output", "nonlinearity.tanh"),
+            OtherStep,
+            concerns,
+            places,
+            family=text,
+            formula=formula,
+        )
+    ]
+
+
+HYPOTHESES: tuple[Hypothesis, ...] = (
+    *_list_formulas(
+        [(f"the gates are {text}", partial(step_any, gate=function)) for text, function in GATES],
+        has_gates,
+        LAYERS,
+        "compute every gate as documented: the sigmoid of its sum",
+    ),
+    *_list_formulas(
+        GRU_FORMULAS,
+        multiplies_hidden_part,
+        LAYERS,
+        "compute n = tanh(W_in x + b_in + r * (W_hn h + b_hn)) and h = (1 - z) * n + z * h",
+    ),
+    *_list_formulas(
+        LSTM_FORMULAS,
+        has_cell_state,
+        LAYERS,
+        "compute c = f * c + i * g and h = o * tanh(c), with sigmoids as gates and g by tanh",
+    ),
+    Hypothesis(
+        "the reset gate acts before the product with weight_hh, and an update gate of 1 takes the"
+        " new state, as in the first paper",
+        "multiply the product by the reset gate, and compute h = (1 - z) * n + z * h",
+        ("gates.alone", "recurrence.output"),
+        FirstPaper,
+        multiplies_hidden_part,
+    ),
+    *list_by_place(
+        "gates give NaN if the exponential of their sum overflows",
+        "compute gates by torch.sigmoid",
+        ("nonlinearity.large", "recurrence.exact", "recurrence.output"),
+        OverflowingGates,
+        has_gates,
+        (EVERYWHERE,),
+    ),
+)

@@ -1,0 +1,274 @@
+"""Wrong LSTMs and GRUs, each with one thing wrong about its cell, and the likely cause told."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from rnnspec.cases.case import Case
+from rnnspec.diagnosis.likely_cause import find_likely_cause
+from rnnspec.diagnosis.mistakes.evidence import Evidence, GradientEvidence
+from rnnspec.observe.observation import Observation
+from rnnspec.plain.gru import PlainGRU
+from rnnspec.plain.lstm import PlainLSTM
+from rnnspec.subjects.subject import TorchSubject
+from rnnspec.subjects.target import Target
+from tests.diagnosis.planted_mistakes import list_cases
+
+MOST = 8
+Gates = tuple[Tensor, ...]
+
+
+class Remembering(PlainLSTM):
+    """Knows the states before a step in its methods."""
+
+    def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
+        self.__dict__["cell"] = self.recall(h)
+        return super().step(x, h, weight, layer, t)
+
+
+class Peepholes(Remembering):
+    def open_gates(self, i: Tensor, f: Tensor, g: Tensor, o: Tensor) -> Gates:
+        cell = self.__dict__["cell"]
+        return super().open_gates(i + cell, f + cell, g, o)
+
+
+class PeepholeOfOutput(PlainLSTM):
+    def open_gates(self, i: Tensor, f: Tensor, g: Tensor, o: Tensor) -> Gates:
+        self.__dict__["sum"] = o
+        return super().open_gates(i, f, g, o)
+
+    def expose(self, c: Tensor, o: Tensor) -> Tensor:
+        return super().expose(c, self.gate(self.__dict__["sum"] + c))
+
+
+class ForgetBias(PlainLSTM):
+    def open_gates(self, i: Tensor, f: Tensor, g: Tensor, o: Tensor) -> Gates:
+        return super().open_gates(i, f + 0.5, g, o)
+
+
+class OutputByTanh(PlainLSTM):
+    def open_gates(self, i: Tensor, f: Tensor, g: Tensor, o: Tensor) -> Gates:
+        return *super().open_gates(i, f, g, o)[:3], torch.tanh(o)
+
+
+class CellByRelu(PlainLSTM):
+    def open_gates(self, i: Tensor, f: Tensor, g: Tensor, o: Tensor) -> Gates:
+        return self.gate(i), self.gate(f), torch.relu(g), self.gate(o)
+
+
+class Clipped(PlainLSTM):
+    def renew(self, c: Tensor, i: Tensor, f: Tensor, g: Tensor, o: Tensor) -> Tensor:
+        return super().renew(c, i, f, g, o).clamp(-0.3, 0.3)
+
+
+class Coupled(PlainLSTM):
+    def renew(self, c: Tensor, i: Tensor, f: Tensor, g: Tensor, o: Tensor) -> Tensor:
+        return super().renew(c, i, 1 - i, g, o)
+
+
+class ForgetsAll(PlainLSTM):
+    def renew(self, c: Tensor, i: Tensor, f: Tensor, g: Tensor, o: Tensor) -> Tensor:
+        return f * (c + i * g)
+
+
+class NothingForgotten(PlainLSTM):
+    def renew(self, c: Tensor, i: Tensor, f: Tensor, g: Tensor, o: Tensor) -> Tensor:
+        return c + i * g
+
+
+class NothingCarried(PlainLSTM):
+    def renew(self, c: Tensor, i: Tensor, f: Tensor, g: Tensor, o: Tensor) -> Tensor:
+        return i * g
+
+
+class OutputLeftOut(PlainLSTM):
+    def expose(self, c: Tensor, o: Tensor) -> Tensor:
+        return torch.tanh(c)
+
+
+class ShownBySigmoid(PlainLSTM):
+    def expose(self, c: Tensor, o: Tensor) -> Tensor:
+        return o * torch.sigmoid(c)
+
+
+class HardGates(PlainLSTM):
+    def gate(self, x: Tensor) -> Tensor:
+        return functional.hardsigmoid(x)
+
+
+class KeepsSome(PlainLSTM):
+    def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
+        return 0.9 * super().step(x, h, weight, layer, t) + 0.1 * h
+
+
+class ReadsCell(PlainLSTM):
+    def show(self, states: Tensor) -> Tensor:
+        return self.recall(states) if self.__dict__["within"] else super().show(states)
+
+    def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
+        self.__dict__["within"] = weight.size(0) == self.hidden_size
+        try:
+            return super().step(x, h, weight, layer, t)
+        finally:
+            self.__dict__["within"] = False
+
+
+class ProjectedByTanh(PlainLSTM):
+    def project_state(self, h: Tensor, layer: int) -> Tensor:
+        projected = super().project_state(h, layer)
+        return torch.tanh(projected) if self.output_size < self.hidden_size else projected
+
+
+class CutNotProjected(PlainLSTM):
+    def project_state(self, h: Tensor, layer: int) -> Tensor:
+        return h[:, : self.output_size]
+
+
+class ReturnsCellFirst(PlainLSTM):
+    def split_pair(self, states: Tensor) -> tuple[Tensor, Tensor]:
+        h, c = super().split_pair(states)
+        return c, h
+
+
+class CellUnsorted(PlainLSTM):
+    def sort_states(self, states: Tensor, indices: Tensor | None) -> Tensor:
+        h, c = self.split_pair(states)
+        return torch.cat([super().sort_states(h, indices), c], dim=-1)
+
+    unsort_states = sort_states
+
+
+class ResetsAll(PlainGRU):
+    def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
+        read, carried = (torch.split(each, self.hidden_size, 1) for each in (x, h @ weight))
+        reset, update = self.gate(read[0] + carried[0]), self.gate(read[1] + carried[1])
+        inside = read[2] + carried[2] + sum(read[3:])
+        return self.mix(torch.tanh(reset * inside), update, h)
+
+
+class ResetByTanh(PlainGRU):
+    def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
+        self.__dict__["sum"] = (x + functional.pad(h @ weight, (0, x.size(1) - weight.size(1))))[
+            :, : self.hidden_size
+        ]
+        return super().step(x, h, weight, layer, t)
+
+    def apply_reset(self, reset: Tensor, inside: Tensor) -> Tensor:
+        return torch.tanh(self.__dict__["sum"]) * inside
+
+
+class NewByRelu(PlainGRU):
+    def activation(self, x: Tensor) -> Tensor:
+        return torch.relu(x)
+
+
+class SubtractsNew(PlainGRU):
+    def mix(self, new: Tensor, update: Tensor, h: Tensor) -> Tensor:
+        return new + update * (new - h)
+
+
+class UpdateOfOne(PlainGRU):
+    def mix(self, new: Tensor, update: Tensor, h: Tensor) -> Tensor:
+        return super().mix(new, torch.sigmoid(torch.logit(update) - 1), h)
+
+
+class TransposedByGate(PlainGRU):
+    def recurrent_weight(self, layer: int, direction: int) -> Tensor:
+        weight = super().recurrent_weight(layer, direction)
+        return torch.cat([each.t() for each in weight.chunk(3)])
+
+
+class DetachedCell(PlainLSTM):
+    def renew(self, c: Tensor, i: Tensor, f: Tensor, g: Tensor, o: Tensor) -> Tensor:
+        return super().renew(c.detach(), i, f, g, o)
+
+
+class DetachedForgetGate(PlainLSTM):
+    def open_gates(self, i: Tensor, f: Tensor, g: Tensor, o: Tensor) -> Gates:
+        return super().open_gates(i, f.detach(), g, o)
+
+
+class DetachedShown(PlainLSTM):
+    def expose(self, c: Tensor, o: Tensor) -> Tensor:
+        return o * torch.tanh(c).detach()
+
+
+class DetachedCarried(PlainGRU):
+    def mix(self, new: Tensor, update: Tensor, h: Tensor) -> Tensor:
+        return super().mix(new, update, h.detach())
+
+
+class DetachedUpdate(PlainGRU):
+    def mix(self, new: Tensor, update: Tensor, h: Tensor) -> Tensor:
+        return super().mix(new, update.detach(), h)
+
+
+TOLD: dict[type[Any], str] = {
+    Peepholes: "the input and the forget gate read the cell state too, as by a peephole",
+    PeepholeOfOutput: "the output gate reads the new cell state too, as by a peephole",
+    ForgetBias: "0.5 is added to the sum of the forget gate",
+    OutputByTanh: "the output gate is computed by tanh",
+    CellByRelu: "the cell gate is computed by relu",
+    Clipped: "the cell state is clipped to [-0.3, 0.3]",
+    Coupled: "the forget gate is 1 minus the input gate",
+    ForgetsAll: "the forget gate multiplies the new part too: c = f * (c + i * g)",
+    NothingForgotten: "the forget gate is always open, as if it were left out",
+    NothingCarried: "the forget gate is always shut, as if what it multiplies were zero",
+    OutputLeftOut: "the output gate is always open, as if it were left out",
+    ShownBySigmoid: "the cell state is shown by the sigmoid in place of tanh",
+    HardGates: "the gates are hard sigmoids, clip(x / 6 + 1/2, 0, 1)",
+    KeepsSome: "each step keeps 0.1 of the states before it, whatever the gates say",
+    ReadsCell: "the gates read the cell state in place of the hidden state",
+    ProjectedByTanh: "tanh is applied to the projected state",
+    CutNotProjected: "the hidden state is cut to its first proj_size units, without weight_hr",
+    ReturnsCellFirst: "the states are returned as (c_n, h_n)",
+    CellUnsorted: "c_0 and c_n of unsorted packed sequences are in sorted order",
+    ResetsAll: "the reset gate multiplies all that the new gate reads, the input included",
+    ResetByTanh: "the reset gate is computed by tanh",
+    NewByRelu: "the new gate is computed by relu",
+    SubtractsNew: "the new state is n + z * (n - h)",
+    UpdateOfOne: "-1 is added to the sum of the update gate",
+    TransposedByGate: "W_hh is used transposed",
+}
+TOLD_OF_GRADIENTS: dict[type[Any], str] = {
+    DetachedCell: "no gradient flows along the cell state from one step to the one before it",
+    DetachedForgetGate: "no gradient flows through the forget gate",
+    DetachedShown: "no gradient flows from the hidden state to the cell state that it shows",
+    DetachedCarried: "no gradient flows through the state that the update gate carries over",
+    DetachedUpdate: "no gradient flows through the update gate",
+}
+
+
+def list_wrong(layer: type[Any], evidence: type[Evidence]) -> list[Observation]:
+    kind = "lstm" if issubclass(layer, PlainLSTM) else "gru"
+    subject = TorchSubject(Target(layer, layer.__name__, "wrong", ()), kind=kind)
+    cases = [case for case in list_cases(kind) if not case.is_random]
+    wrong: list[Observation] = []
+    for case in sorted(cases, key=measure_size):
+        seen = Observation(subject, case)
+        if len(wrong) < MOST and not evidence(seen).is_right:
+            wrong.append(seen)
+    return wrong
+
+
+def measure_size(case: Case) -> int:
+    return case.steps * case.config.num_layers * case.config.num_directions
+
+
+@pytest.mark.parametrize("layer", TOLD, ids=lambda layer: layer.__name__)
+def test_what_is_wrong_with_the_results_is_told(layer: type[Any]) -> None:
+    cause = find_likely_cause(list_wrong(layer, Evidence))
+    assert cause is not None
+    assert cause.text == TOLD[layer]
+
+
+@pytest.mark.parametrize("layer", TOLD_OF_GRADIENTS, ids=lambda layer: layer.__name__)
+def test_what_is_wrong_with_the_gradients_is_told(layer: type[Any]) -> None:
+    cause = find_likely_cause(list_wrong(layer, GradientEvidence), gradients=True)
+    assert cause is not None
+    assert cause.text == TOLD_OF_GRADIENTS[layer]

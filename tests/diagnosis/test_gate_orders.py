@@ -1,0 +1,70 @@
+"""Each wrong order of the gates is told by its likely cause, and none is taken for another."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from rnnspec.cases.case import Case
+from rnnspec.cases.gates import has_gate_rows
+from rnnspec.contract.kinds import GRU, LSTM, Kind
+from rnnspec.diagnosis.likely_cause import find_likely_cause
+from rnnspec.observe.observation import Observation
+from rnnspec.plain.gated import Gated
+from rnnspec.plain.gru import PlainGRU
+from rnnspec.plain.lstm import PlainLSTM
+from rnnspec.rulekit.fixtures.gates import find_gate_order
+from rnnspec.subjects.subject import TorchSubject
+from rnnspec.subjects.target import Target
+from tests.diagnosis.planted_mistakes import list_cases
+
+NUMBER = 6
+
+
+def make_layer(base: type[Gated], gates: tuple[str, ...], order: tuple[str, ...]) -> type[Gated]:
+    """Return a layer that takes its rows for those of the gates in another order."""
+
+    class Reordered(base):  # type: ignore[misc, valid-type]
+        def parameter(self, kind: str, layer: int, direction: int) -> Tensor:
+            rows: Tensor = super().parameter(kind, layer, direction)
+            if not has_gate_rows(kind):
+                return rows
+            blocks = dict(zip(order, rows.chunk(len(order)), strict=True))
+            return torch.cat([blocks[gate] for gate in gates])
+
+    return Reordered
+
+
+def observe(base: Any, kind: Kind, order: tuple[str, ...]) -> list[Observation]:
+    layer = make_layer(base, kind.gates, order)
+    subject = TorchSubject(Target(layer, "reordered", "reordered", ()), kind=kind.name)
+    cases = [case for case in list_cases(kind.name) if is_telling(case)][:NUMBER]
+    return [Observation(subject, case) for case in cases]
+
+
+def is_telling(case: Case) -> bool:
+    return case.config.hidden_size > 1 and case.config.bias and not case.is_random
+
+
+def assert_told(base: Any, kind: Kind, order: tuple[str, ...]) -> None:
+    seen = observe(base, kind, order)
+    cause = find_likely_cause(seen)
+    assert cause is not None
+    names = ", ".join(order)
+    assert cause.text == f"the rows are taken for the gates {names}, in this order"
+    assert cause.rules[0] == "gates.order"
+    assert f"the gates {names}," in (find_gate_order(seen[0]) or "")
+
+
+@pytest.mark.parametrize("order", GRU.list_wrong_orders(), ids=" ".join)
+def test_each_wrong_order_of_the_gates_of_a_gru_is_told(order: tuple[str, ...]) -> None:
+    assert_told(PlainGRU, GRU, order)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("order", LSTM.list_wrong_orders(), ids=" ".join)
+def test_each_wrong_order_of_the_gates_of_an_lstm_is_told(order: tuple[str, ...]) -> None:
+    assert_told(PlainLSTM, LSTM, order)
