@@ -20,6 +20,7 @@ from rnnspec.subjects.kind import (
     TRIED_SIZES,
     find_missing_pair,
     find_missing_state,
+    has_documented_parameters,
     is_called_as,
     recognise_kind,
 )
@@ -67,7 +68,8 @@ def build_subject(
             f"{target.label}: building it returned {made!r}; expected a torch.nn.Module."
         )
     kind = _decide_kind(target, made, asked, fixed)
-    is_known = recognise_kind(made, fixed) is not None
+    is_derived = issubclass(type(made), getattr(torch.nn, KINDS[kind].title))
+    is_known = is_derived or has_documented_parameters(made, kind, fixed)
     return replace(subject, kind=kind, remark="" if is_known else _suggest_adapter(target))
 
 

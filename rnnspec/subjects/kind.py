@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,7 +28,8 @@ def recognise_kind(module: torch.nn.Module, fixed: Mapping[str, Any]) -> str | N
     It is the kind of the class of torch.nn from which the layer is derived, or else the only one
     that documents parameters of these shapes. A layer and a cell have the same shapes; how it is
     called tells them apart, or else the names of its parameters. `fixed` holds further arguments
-    that it was given.
+    that it was given. A cell may have these parameters in another order and others besides, if a
+    call returns a state: it is a wrong cell, or one that needs an adapter.
     """
     derived = _find_kind_of_class(type(module))
     if derived is not None:
@@ -36,10 +38,41 @@ def recognise_kind(module: torch.nn.Module, fixed: Mapping[str, Any]) -> str | N
     documented = {name: _list_documented(name, fixed) for name in KINDS}
     fitting = [KINDS[name] for name, each in documented.items() if _can_match(each, found)]
     if len({kind.layer for kind in fitting}) != 1:
-        return None
+        return _recognise_cell(module, documented, found)
     called = [kind for kind in fitting if is_called_as(module, kind)]
     named = [kind for kind in fitting if documented[kind.name] == found]
     return [*called, *named, *fitting][0].name
+
+
+def has_documented_parameters(module: torch.nn.Module, kind: str, fixed: Mapping[str, Any]) -> bool:
+    """Return whether the parameters of a kind can be loaded into a module of `TRIED_SIZES`."""
+    found = {name: tuple(each.shape) for name, each in module.named_parameters()}
+    return _can_match(_list_documented(kind, fixed), found)
+
+
+def _recognise_cell(
+    module: torch.nn.Module,
+    documented: Mapping[str, Mapping[str, Shape] | None],
+    found: Mapping[str, Shape],
+) -> str | None:
+    """Return the only kind of cell with these weights that is called as one, or None.
+
+    The weights may be transposed, and other parameters say nothing.
+    """
+    weights = Counter(map(_sort_axes, found.values()))
+    fitting = [
+        name
+        for name, shapes in documented.items()
+        if KINDS[name].is_cell
+        and shapes is not None
+        and Counter(_sort_axes(each) for each in shapes.values() if len(each) > 1) <= weights
+    ]
+    called = [name for name in fitting if is_called_as(module, KINDS[name])]
+    return called[0] if len(called) == 1 else None
+
+
+def _sort_axes(shape: Shape) -> Shape:
+    return tuple(sorted(shape))
 
 
 def is_called_as(module: torch.nn.Module, kind: Kind) -> bool:

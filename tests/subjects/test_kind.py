@@ -39,6 +39,37 @@ class OwnGRUCell(OwnGRU):
         return input.new_zeros(len(input), self.carrying.size(1)) if hx is None else hx
 
 
+class LinearLSTMCell(nn.Module):
+    """A cell of two linear maps, whose parameters have other names and another order."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.hidden_size = hidden_size
+        self.read = nn.Linear(input_size, 4 * hidden_size)
+        self.carry = nn.Linear(hidden_size, 4 * hidden_size)
+        self.peephole = nn.Parameter(torch.zeros(hidden_size))
+
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        zeros = input.new_zeros(*input.shape[:-1], self.hidden_size)
+        h, c = hx or (zeros, zeros)
+        parts = (self.read(input) + self.carry(h)).chunk(4, -1)
+        c = torch.sigmoid(parts[1] + self.peephole * c) * c + parts[0].sigmoid() * parts[2].tanh()
+        return parts[3].sigmoid() * c.tanh(), c
+
+
+class TransposedGRUCell(OwnGRUCell):
+    """A cell whose weights are transposed."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__(input_size, hidden_size)
+        self.reading = nn.Parameter(self.reading.detach().t().contiguous())
+        self.carrying = nn.Parameter(self.carrying.detach().t().contiguous())
+
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        assert input.dim() == 2
+        return input.new_zeros(len(input), self.carrying.size(0)) if hx is None else hx
+
+
 class Unusual(nn.Module):
     """A layer whose parameters no page documents, but which returns a pair."""
 
@@ -64,6 +95,8 @@ def find_kind(target: Any, **options: Any) -> str:
         (PlainLSTM, "lstm"),
         (OwnGRU, "gru"),
         (OwnGRUCell, "gru-cell"),
+        (LinearLSTMCell, "lstm-cell"),
+        (TransposedGRUCell, "gru-cell"),
         (nn.RNNCell, "rnn-cell"),
         (nn.LSTMCell, "lstm-cell"),
         (PlainGRUCell, "gru-cell"),
