@@ -25,7 +25,8 @@ from rnnspec.report.execution import is_failing_program
 from rnnspec.report.program_helpers import CLOSE, DATA, LIST_TENSORS, SPREAD, SPREAD_STATES
 from rnnspec.rulekit.snippet import Helper, Snippet, write_states
 from rnnspec.rulekit.snippets.gradients import SECOND_BACKWARD, SECOND_ORDER
-from rnnspec.rulekit.snippets.results import BOTH, compare_gradients, write_for_kind
+from rnnspec.rulekit.snippets.of_cells import write_for_cell
+from rnnspec.rulekit.snippets.results import BOTH, compare_gradients
 from rnnspec.subjects.release import is_promised
 from rnnspec.subjects.target import Target
 
@@ -111,7 +112,8 @@ def write_program(
     }
     name = f"functools.partial({target.name}, {_write_keywords(extra)})" if extra else target.name
     imports = ("functools",) if extra else ()
-    snippet = write_for_kind(finding.snippet or BOTH, case.config.kind_data)
+    snippet = finding.snippet or BOTH
+    snippet = write_for_cell(snippet) if case.config.kind_data.is_cell else snippet
     program = ProgramWriter(
         name, case, snippet, device, target.imports, imports, literal=is_literal
     )

@@ -17,5 +17,6 @@ SPREAD_STATES = """def spread(result):
     weights = torch.arange(1.0, result.numel() + 1).reshape(result.shape).to(result)
     return (result * weights / result.numel()).sum()"""
 LIST_TENSORS = """def list_tensors(states):
-    tuples = (state if isinstance(state, tuple) else (state,) for state in states)
-    return [each for state in tuples for each in state]"""
+    if isinstance(states, torch.Tensor):
+        return [states]
+    return [each for state in states for each in list_tensors(state)]"""

@@ -2,26 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from rnnspec.contract.kinds import UNGATED, Kind
 from rnnspec.rulekit.snippet import Helper, Snippet, write_states
 
 OUTPUT = Snippet("close(layer(*given)[0], reference(*given)[0])", (Helper.CLOSE,))
 STATES = Snippet("close(layer(*given)[1], reference(*given)[1])", (Helper.CLOSE,))
 BOTH = OUTPUT + STATES
-RETURNED = "close(layer(*given), reference(*given))"
-"""The comparison of everything that a call returns, which of a cell are the states alone."""
-
-
-def write_for_kind(snippet: Snippet, kind: Kind) -> Snippet:
-    """Return the lines for a kind: a cell returns no pair that a comparison could take apart."""
-    if not kind.is_cell:
-        return snippet
-    code = snippet.code
-    for each in (BOTH, OUTPUT, STATES):
-        code = code.replace(each.code, RETURNED)
-    return replace(snippet, code=code)
 
 
 def compare_result(name: str) -> Snippet:

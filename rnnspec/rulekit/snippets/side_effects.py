@@ -7,12 +7,13 @@ from dataclasses import replace
 from rnnspec.rulekit.snippet import Helper, Snippet
 
 ARGUMENTS = Snippet(
-    """kept = [data(argument).detach().clone() for argument in given]
+    """tensors = [data(given[0]), *list_tensors(given[1:])]
+kept = [tensor.detach().clone() for tensor in tensors]
 layer(*given)
-for argument, before in zip(given, kept):
-    assert data(argument).shape == before.shape, argument
-    assert torch.equal(data(argument), before), argument""",
-    (Helper.DATA,),
+for tensor, before in zip(tensors, kept):
+    assert tensor.shape == before.shape, tensor
+    assert torch.equal(tensor, before), tensor""",
+    (Helper.DATA, Helper.LIST_TENSORS),
 )
 
 PARAMETERS = Snippet("""named = layer.named_parameters
@@ -88,10 +89,10 @@ for tensor, before in zip(others, kept):
 )
 
 BACKWARD = Snippet(
-    """for index in range(2):
-    result = data(layer(*given)[index])
+    """for result in layer(*given):
+    result = data(result)
     gradient = torch.ones_like(result)
-    result.backward(gradient)
+    result.backward(gradient, retain_graph=True)
     assert (gradient == 1).all(), gradient""",
     (Helper.DATA, Helper.BACKWARD),
 )
