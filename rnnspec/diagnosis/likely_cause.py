@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from rnnspec.diagnosis.mistakes.catalogue import GRADIENT_HYPOTHESES, HYPOTHESES
+from rnnspec.diagnosis.mistakes.catalogue import list_hypotheses
 from rnnspec.diagnosis.mistakes.composition import list_further
 from rnnspec.diagnosis.mistakes.evidence import (
     Agreement,
@@ -16,6 +16,7 @@ from rnnspec.diagnosis.mistakes.evidence import (
 )
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
 from rnnspec.diagnosis.mistakes.inferred import infer_hypotheses
+from rnnspec.diagnosis.mistakes.of_cells import list_mistakes_of_cells
 from rnnspec.engine.explanations import LikelyCause
 from rnnspec.observe.observation import Observation
 
@@ -69,7 +70,7 @@ def _explain_by_known(
     cases: Sequence[Evidence], gradients: bool, is_partial: bool, besides: LikelyCause | None
 ) -> dict[Hypothesis, Tally]:
     """Return the mistakes of the catalogue, or else inferred ones, that explain the cases."""
-    hypotheses = GRADIENT_HYPOTHESES if gradients else HYPOTHESES
+    hypotheses = list_hypotheses(cases[0].case.config.kind, gradients=gradients)
     if besides is not None:
         if not isinstance(besides.origin, Hypothesis):
             return {}
@@ -149,7 +150,9 @@ def _infer_from(cases: Sequence[Evidence]) -> list[Hypothesis]:
     )
     wrong = [case for case in precise if not case.is_right][:INFERRED]
     found = {each.text: each for case in wrong for each in infer_hypotheses(case)}
-    return list(found.values())
+    kind = cases[0].case.config.kind_data
+    inferred = found.values()
+    return [*list_mistakes_of_cells(inferred, kind)] if kind.is_cell else [*inferred]
 
 
 def _keep_agreeing(case: Evidence, tallies: dict[Hypothesis, Tally]) -> dict[Hypothesis, Tally]:

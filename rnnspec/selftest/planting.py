@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from rnnspec.contract.kinds import UNGATED, Kind
+from rnnspec.diagnosis.mistakes.of_cells import RULES
 from rnnspec.rules.catalogue import find_layer_rule
 from rnnspec.selftest import correct
 from rnnspec.selftest.bank import RULE_ID, find_named_rule, list_classes, names_rule
@@ -21,17 +22,6 @@ OTHERWISE_RUN = (
     correct.NamesOfItsOwn,
 )
 """Correct layers that run the steps of any cell in another way."""
-
-
-CELL_RULES = {
-    "recurrence.output": "cells.step",
-    "recurrence.h-n": "cells.step",
-    "gates.order": "cells.step",
-    "shapes.output": "cells.shape",
-    "shapes.h-n": "cells.shape",
-    "shapes.returns-pair": "cells.returns",
-}
-"""The rules of cells that are about the same as rules of layers which cells do not have."""
 
 
 def plant_everywhere(
@@ -111,7 +101,7 @@ def combine(
     text = layer.__doc__ or ""
     if kind.is_cell:
         story, _, rules = text.rpartition(";")
-        named = [CELL_RULES.get(each, each) for each in RULE_ID.findall(rules)]
+        named = [RULES.get(each, each) for each in RULE_ID.findall(rules)]
         text = f"{story}; {' or '.join(dict.fromkeys(named))} sees it." if named else text
     attributes = {"__module__": module, "__doc__": text}
     around = tuple(each for each in outside if not issubclass(layer, each))

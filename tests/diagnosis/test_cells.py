@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+import rnnspec
 from rnnspec.cases.axes import InitialState
 from rnnspec.cases.case import Case
 from rnnspec.contract.config import Config
@@ -18,9 +19,24 @@ CAUSES = [
     ("gru-cell", "ResetBeforeProduct", "the reset gate multiplies the hidden state"),
     ("gru", "ResetBeforeProduct", "the reset gate multiplies the hidden state"),
     ("lstm-cell", "RowsReadAsIFOG", "gates input, forget, output, cell, in this order"),
-    ("lstm-cell", "ReturnedPairExchanged", "c_n"),
+    ("lstm-cell", "ReturnedPairExchanged", "(c_1, h_1)"),
+    ("lstm-cell", "CellStateLost", "c_0 is ignored, or the forget gate is always shut"),
     ("rnn-cell", "RecurrentWeightTransposed", "transposed"),
 ]
+GRADIENT_CAUSES = [
+    ("rnn-cell", "InitialStatesDetached", "h_0 receives no gradient"),
+    ("gru-cell", "InitialStatesDetached", "h_0 receives no gradient"),
+    ("lstm-cell", "InitialStatesDetached", "neither h_0 nor c_0 receives a gradient"),
+]
+
+TOLD = [
+    ("gru-cell", "StateOverwrittenIfFrozen", ("side-effects.arguments", "modes.*", "layouts.*")),
+    ("gru-cell", "ResetBeforeProduct", ("gates.alone", "cells.*")),
+    ("lstm-cell", "RowsReadAsIFOG", ("gates.order", "cells.*", "cell-state.*")),
+    ("lstm-cell", "CellStateLost", ("cell-state.initial", "states.*", "cells.*")),
+    ("lstm-cell", "StatesUnchecked", ("errors.h-0-batch", "errors.c-0-*")),
+]
+"""Bugs with the rule that tells them, and others that fail because of them."""
 
 
 def observe(kind: str, bug: str) -> list[Observation]:
@@ -40,6 +56,13 @@ def test_the_likely_cause_of_a_cell(kind: str, bug: str, text: str) -> None:
     assert text in cause.text
 
 
+@pytest.mark.parametrize(("kind", "bug", "text"), GRADIENT_CAUSES)
+def test_the_likely_cause_of_wrong_gradients_of_a_cell(kind: str, bug: str, text: str) -> None:
+    cause = find_likely_cause(observe(kind, bug), gradients=True)
+    assert cause is not None, bug
+    assert cause.text == text
+
+
 @pytest.mark.parametrize("kind", ["rnn-cell", "gru-cell", "lstm-cell"])
 def test_a_correct_cell_has_no_likely_cause(kind: str) -> None:
     bank = find_bank(kind)
@@ -47,3 +70,14 @@ def test_a_correct_cell_has_no_likely_cause(kind: str) -> None:
     subject = TorchSubject(resolve_target(bank.correct[name]), kind=kind)
     case = Case(config=Config(3, 4, kind=kind), batch=3, initial_state=InitialState.GIVEN)
     assert find_likely_cause([Observation(subject, case)]) is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "bug", "rules"), TOLD)
+def test_a_bug_of_a_cell_is_told_once_by_its_name(
+    kind: str, bug: str, rules: tuple[str, ...]
+) -> None:
+    layer = find_bank(kind).bugs[bug]
+    report = rnnspec.check(layer, kind=kind, profile="quick", rules=rules)
+    assert [fault.rule for fault in report.faults] == [rules[0]]
+    assert report.result(rules[0]).repro

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 
+from rnnspec.contract.kinds import KINDS
 from rnnspec.diagnosis.mistakes import (
     axes,
     blocks,
@@ -34,6 +36,7 @@ from rnnspec.diagnosis.mistakes import (
     weights,
 )
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
+from rnnspec.diagnosis.mistakes.of_cells import list_mistakes_of_cells
 
 MODULES = (
     axes,
@@ -71,3 +74,10 @@ GRADIENT_HYPOTHESES: tuple[Hypothesis, ...] = tuple(
     for each in module.HYPOTHESES
 )
 """Every hypothesis about gradients that are wrong although the results are right."""
+
+
+@cache
+def list_hypotheses(kind: str, *, gradients: bool) -> tuple[Hypothesis, ...]:
+    """Return the hypotheses about the results of a kind, or about its gradients."""
+    found = GRADIENT_HYPOTHESES if gradients else HYPOTHESES
+    return tuple(list_mistakes_of_cells(found, KINDS[kind])) if KINDS[kind].is_cell else found

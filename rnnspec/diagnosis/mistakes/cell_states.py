@@ -31,7 +31,7 @@ def has_cell_state(case: Case) -> bool:
 
 
 def has_c_0(case: Case) -> bool:
-    """Return whether the call passes a cell state."""
+    """Return whether the call passes an initial cell state."""
     return has_cell_state(case) and has_h_0(case)
 
 

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -97,6 +98,22 @@ class OtherGate(Local):
         if not self.is_wrong(layer, 0):
             return sums
         return [self.change(each) if i == self.block else each for i, each in enumerate(sums)]
+
+
+@dataclass
+class OverflowingGates(Reference):
+    """Sigmoids are computed as exp(x) / (1 + exp(x)), which overflows."""
+
+    def change_sums(self, sums: Sums, layer: int) -> Any:
+        case = self.given.case
+        limit = math.log(torch.finfo(case.dtype.torch_dtype).max)
+        held = case.config.kind_data.held
+        return [
+            torch.where(each > limit, torch.full_like(each, math.nan), each)
+            if place < len(held) and held[place] is not None
+            else each
+            for place, each in enumerate(sums)
+        ]
 
 
 @dataclass
@@ -261,6 +278,13 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
     *(each for kind in list_gated_kinds() for each in _list_orders(kind)),
     *(each for kind in list_gated_kinds() for each in _list_changes(kind)),
     *(each for kind in list_gated_kinds() for each in _list_readings(kind)),
+    Hypothesis(
+        "a gate is NaN if the exponential of its sum overflows",
+        "compute the sigmoid from exp(-|x|), which does not overflow, or by torch.sigmoid",
+        ("nonlinearity.large", "gates.alone"),
+        OverflowingGates,
+        lambda case: case.config.kind_data.is_gated,
+    ),
     Hypothesis(
         "the reset gate multiplies the hidden state before the product with weight_hh",
         "multiply the product, with its bias, by the reset gate: r * (W_hn h + b_hn)",

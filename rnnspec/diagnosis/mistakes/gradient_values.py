@@ -11,13 +11,13 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from rnnspec.cases.axes import InitialState
 from rnnspec.cases.case import Case
+from rnnspec.diagnosis.mistakes.cell_states import has_c_0
 from rnnspec.diagnosis.mistakes.given import Given
 from rnnspec.diagnosis.mistakes.hypothesis import Condition, Hypothesis, always
 from rnnspec.diagnosis.mistakes.places import PLACES, Local, list_by_place
 from rnnspec.diagnosis.mistakes.reference import Reference
-from rnnspec.diagnosis.mistakes.situations import has_bias, is_bidirectional
+from rnnspec.diagnosis.mistakes.situations import has_bias, has_h_0, is_bidirectional
 
 Change = Callable[[Tensor, Given], Tensor]
 
@@ -108,14 +108,20 @@ TENSORS: tuple[tuple[str, tuple[str, ...], str, int], ...] = (
     ("all parameters", (*WEIGHTS, *BIASES), "gradients.weights", 2),
     ("the input", ("input",), "gradients.input", 0),
     ("h_0", ("h_0",), "gradients.h-0", 0),
-    ("every tensor", (*WEIGHTS, *BIASES, "input", "h_0"), "gradients.weights", 3),
+    ("c_0", ("c_0",), "gradients.c-0", 0),
+    ("every tensor", (*WEIGHTS, *BIASES, "input", "h_0", "c_0"), "gradients.weights", 3),
 )
+
+
+INITIAL = (("h_0",), ("c_0",))
 
 
 def _has_all(kinds: tuple[str, ...]) -> Condition:
     needs_bias = any(kind in BIASES for kind in kinds)
     if kinds == ("h_0",):
-        return lambda case: case.initial_state is InitialState.GIVEN
+        return has_h_0
+    if kinds == ("c_0",):
+        return has_c_0
     is_optional = any(kind in WEIGHTS for kind in kinds)
     return (lambda case: case.config.bias) if needs_bias and not is_optional else always
 
@@ -127,7 +133,7 @@ def _list_changed() -> list[Hypothesis]:
         )
         for text, kinds, rule, rank in TENSORS
         for change_text, change in CHANGES
-        if (kinds, change_text) != (("h_0",), "is zero")  # told as h_0 that receives no gradient
+        if kinds not in INITIAL or change_text != "is zero"  # told as a state without gradient
         for hypothesis in list_by_place(
             f"the gradient of {text} {change_text}",
             f"return the gradient of {text} as the chain rule gives it",

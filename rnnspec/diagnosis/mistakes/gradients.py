@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from rnnspec.cases.case import Case
-from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis, always
+from rnnspec.diagnosis.mistakes.cell_states import has_c_0
+from rnnspec.diagnosis.mistakes.hypothesis import Condition, Hypothesis, always
 from rnnspec.diagnosis.mistakes.places import EVERYWHERE, PLACES, Local, Place, list_by_place
 from rnnspec.diagnosis.mistakes.reference import Reference
 from rnnspec.diagnosis.mistakes.situations import has_h_0, is_long
@@ -58,11 +59,23 @@ class CutToLast(CutStates):
 
 @dataclass
 class CutInitial(Local):
-    """h_0 is detached."""
+    """Initial states are detached: h_0, or c_0, or both."""
 
-    def first_state(self, h_0: Tensor, layer: int, direction: int) -> Tensor:
-        right = super().first_state(h_0, layer, direction)
-        return right.detach() if self.is_wrong(layer, direction) else right
+    h_0: bool = True
+    c_0: bool = True
+
+    def first_state(self, initial: Tensor, layer: int, direction: int) -> Tensor:
+        right = super().first_state(initial, layer, direction)
+        if not self.is_wrong(layer, direction):
+            return right
+        hidden, memory = right[..., : self.given.hidden], right[..., self.given.hidden :]
+        return torch.cat(
+            [
+                hidden.detach() if self.h_0 else hidden,
+                memory.detach() if self.c_0 else memory,
+            ],
+            dim=-1,
+        )
 
 
 @dataclass
@@ -262,15 +275,40 @@ def _detach_half(output: Tensor, half: int) -> Tensor:
     return torch.cat(halves, dim=-1)
 
 
+CUT_INITIAL: tuple[tuple[str, str, tuple[str, ...], Condition, tuple[bool, bool]], ...] = (
+    (
+        "h_0 receives no gradient",
+        "do not detach h_0, and do not copy it by value",
+        ("gradients.h-0",),
+        has_h_0,
+        (True, False),
+    ),
+    (
+        "c_0 receives no gradient",
+        "do not detach c_0, and do not copy it by value",
+        ("gradients.c-0",),
+        has_c_0,
+        (False, True),
+    ),
+    (
+        "neither h_0 nor c_0 receives a gradient",
+        "do not detach the initial states, and do not copy them by value",
+        ("gradients.h-0", "gradients.c-0"),
+        has_c_0,
+        (True, True),
+    ),
+)
+"""What is cut, what to do about it, the rules that it breaks, and whether it is h_0 and c_0."""
+
+
 def _list_others() -> list[Hypothesis]:
     return [
-        *list_by_place(
-            "h_0 receives no gradient",
-            "do not detach h_0, and do not copy it by value",
-            ("gradients.h-0",),
-            CutInitial,
-            has_h_0,
-            PLACES,
+        *(
+            hypothesis
+            for text, remedy, rules, concerns, (h_0, c_0) in CUT_INITIAL
+            for hypothesis in list_by_place(
+                text, remedy, rules, CutInitial, concerns, PLACES, h_0=h_0, c_0=c_0
+            )
         ),
         Hypothesis(
             "no gradient flows from a layer to the one below it",

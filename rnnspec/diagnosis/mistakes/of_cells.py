@@ -1,0 +1,120 @@
+"""The mistakes that cells can make, in the words of cells.
+
+A cell is a layer of one step, so that most mistakes of layers are also mistakes of cells. Others
+are about time steps, an output, several layers or a direction. In a case of a cell, such a mistake
+does nothing, or the same as one that can be told of a cell.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from rnnspec.contract.kinds import Kind
+from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
+
+RULES = {
+    "recurrence.output": "cells.step",
+    "recurrence.h-n": "cells.step",
+    "states.h-n-is-last-output": "cells.step",
+    "shapes.output": "cells.shape",
+    "shapes.h-n": "cells.shape",
+    "shapes.returns-pair": "cells.returns",
+}
+"""The rules of cells that are about the same as rules of layers which cells do not have."""
+LACKING = re.compile(
+    r"\b(outputs?(?! gate|,)|steps?|time|batch_first|directions?|sequences?|packed|forward|"
+    r"layers|(?<!the )layer)\b"
+)
+"""Words for what a cell does not have; "the layer" may be the cell itself."""
+SAID_OTHERWISE = (
+    ("the input of the first layer", "the input"),
+    ("the new state of each step", "h_n"),
+    ("the state that each step reads", "the state before"),
+    (
+        "the state is multiplied by {factor} before each step",
+        "the state before is multiplied by {factor}",
+    ),
+    ("of the next sample or time step", "of the next sample"),
+    ("without h_0, the first step does not add", "without h_0, the layer does not add"),
+    ("without h_0, the first step adds", "without h_0, the layer adds"),
+    ("add both biases at every step", "add both biases whether h_0 is passed or not"),
+    (", in every layer, direction and step", ""),
+    ("start each layer and direction from its row of", "start from"),
+    ("start layer k and direction d from row k * D + d of", "start from"),
+    (
+        "return the state after the last step that each layer and direction computes",
+        "return the new state",
+    ),
+    ("over all samples and time steps", "over all samples"),
+    ("of each step and sample", "of each sample"),
+    ("(D * num_layers, N, H)", "(N, H)"),
+    ("return output, (h_n, c_n)", "return (h_n, c_n)"),
+    (
+        "carry the state of each step into the next one",
+        "compute the new state from the state before",
+    ),
+)
+"""What is said of layers, and of cells."""
+RIGHT = ("without h_0, the batch size of the states is taken from the first axis of input",)
+"""What is wrong of a layer, and right of a cell."""
+
+
+@dataclass(frozen=True)
+class Alike:
+    """Two mistakes that nothing can tell apart in one step, so that they are told together.
+
+    The name and the remedy are those of the first. `gate` is the gate that they are about; without
+    one, they are alike in cells without gates.
+    """
+
+    first: str
+    second: str
+    gate: str = ""
+
+    def holds_for(self, kind: Kind) -> bool:
+        """Return whether they are alike in a kind of cell."""
+        return self.gate in kind.gates if self.gate else not kind.is_gated
+
+
+ALIKE = (
+    Alike("h_0 is ignored", "W_hh is not used"),
+    Alike("h_0 is negated", "W_hh is used with the opposite sign"),
+    Alike("h_0 is doubled", "W_hh is used twice as large"),
+    Alike(
+        "h_0 is used with its units in the opposite order",
+        "W_hh is used with its columns in the opposite order",
+    ),
+    Alike("h_1 is h_0", "the update gate is always open", "update"),
+    Alike("c_0 is ignored", "the forget gate is always shut", "forget"),
+    Alike(
+        "the hidden state is tanh(c), without the output gate",
+        "the output gate is always open",
+        "output",
+    ),
+)
+
+
+def list_mistakes_of_cells(hypotheses: Iterable[Hypothesis], kind: Kind) -> Iterator[Hypothesis]:
+    """Yield the hypotheses that can be told of a kind of cell, in its words, each once."""
+    alike = {each.first: each.second for each in ALIKE if each.holds_for(kind)}
+    told = {*alike.values(), *RIGHT}
+    for each in hypotheses:
+        text = reword(each.text, kind)
+        if text not in told and not LACKING.search(_say_otherwise(each.text)):
+            told.add(text)
+            rules = tuple(dict.fromkeys(RULES.get(rule, rule) for rule in each.rules))
+            whole = f"{text}, or {alike[text]}" if text in alike else text
+            yield replace(each, text=whole, remedy=reword(each.remedy, kind), rules=rules)
+
+
+def reword(text: str, kind: Kind) -> str:
+    """Return what a hypothesis says, in the words of a kind of cell."""
+    return kind.reword(_say_otherwise(text))
+
+
+def _say_otherwise(text: str) -> str:
+    for of_layers, of_cells in SAID_OTHERWISE:
+        text = text.replace(of_layers, of_cells)
+    return text
