@@ -51,14 +51,24 @@ def join_stopped(search: Search[CaseT, ObservedT], events: list[Event[CaseT]]) -
 
 
 def join_circumstance(
-    search: Search[CaseT, ObservedT], minimum: MinimalFailure[CaseT], events: list[Event[CaseT]]
+    search: Search[CaseT, ObservedT],
+    rule: Rule[Any, Any],
+    minimum: MinimalFailure[CaseT],
+    events: list[Event[CaseT]],
 ) -> bool:
-    """Make events part of a fault that needs the same way of building or calling a layer."""
-    return _join_first(
-        search.open_faults,
-        events,
-        lambda fault: any(search.share_circumstance(minimum, each) for each in fault.situations),
-    )
+    """Make failures of a rule part of a fault that needs the same way of building or calling a
+    layer.
+
+    If the rule needs less than the fault, it tells the fault better.
+    """
+    for fault in search.open_faults:
+        if any(search.share_circumstance(minimum, each) for each in fault.situations):
+            fault.events.extend(events)
+            if minimum.needed < fault.situation.needed:
+                fault.root, fault.minimum = rule, minimum
+                fault.situations.insert(0, minimum)
+            return True
+    return False
 
 
 def join_blocker(

@@ -169,7 +169,7 @@ def _add_other(
     known fault shows, it is another fault.
     """
     minimum = _minimise_rule(search, rule, events)
-    if join_circumstance(search, minimum, events):
+    if join_circumstance(search, rule, minimum, events):
         return
     kind, fact = search.classify_minimum(rule, minimum.finding)
     case = minimum.finding.case

@@ -106,6 +106,10 @@ class Observation:
         """Whether the call of this observation has been made, or has failed."""
         return "call" in self.__dict__.get("_parts", {})
 
+    def take_call(self, call: Call) -> None:
+        """Take over a call with the numbers of this observation, whose tensors are others."""
+        self.__dict__.setdefault("_parts", {})["call"] = call
+
     @property
     def values(self) -> Values:
         """The numbers of the case."""
