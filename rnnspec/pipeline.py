@@ -211,7 +211,7 @@ def _decide_result(
         holds_otherwise=tally.cases - tally.violations >= suite.profile.minimum,
         is_scored=_is_scored(rule.level, verdict, strict),
         message=message,
-        requirement=rule.requirement,
+        requirement=rule.requirement_of(suite.kind),
         clauses=tuple(clause.id for clause in rule.clauses_of(suite.kind)),
         source=rule.source_of(suite.kind),
         caused_by=None if fault is None or is_root else fault.root.id,
@@ -230,7 +230,7 @@ def _write_program(suite: Suite[CaseT, ObservedT], fault: Fault[CaseT]) -> Progr
         return Program(missing="the run was interrupted")
     if program.source is None:
         return program
-    return Program(state_expectation(program.source, fault.root.requirement))
+    return Program(state_expectation(program.source, fault.root.requirement_of(suite.kind)))
 
 
 def _describe_counterexample(suite: Suite[CaseT, ObservedT], fault: Fault[CaseT]) -> Counterexample:

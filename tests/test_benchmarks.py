@@ -37,7 +37,7 @@ TABLES = {
     "honesty.md": ["honesty.seeds", "honesty.cases", "honesty.bounds"],
     "detection.md": [
         f"detection.{name}"
-        for name in ("named", "judges", "themes", "survivors", "vendors", "models")
+        for name in ("named", "judges", "themes", "survivors", "vendors", "models", "cells")
     ],
 }
 SMALL_CASE = Case(config=Config(1, 1))

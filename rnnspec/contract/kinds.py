@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from enum import Enum
 from itertools import permutations
@@ -14,6 +15,10 @@ class Nonlinearity(str, Enum):
 
     TANH = "tanh"
     RELU = "relu"
+
+
+LAYER = re.compile(r"\blayer(?=s?\b)")
+FINAL_STATE = re.compile(r"\b([hc])_n\b")
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,12 @@ class Kind:
     def noun(self) -> str:
         """What it is: a layer or a cell."""
         return "cell" if self.is_cell else "layer"
+
+    def reword(self, text: str) -> str:
+        """Return a text about layers in the words of this kind; a cell returns h_1."""
+        if not self.is_cell:
+            return text
+        return FINAL_STATE.sub(r"\1_1", LAYER.sub("cell", text))
 
     def name_final(self, letter: str) -> str:
         """Return the name of the final state with a letter, such as h_n, or h_1 of a cell."""

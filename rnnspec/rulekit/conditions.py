@@ -82,12 +82,19 @@ def has_size_at_least(name: str, size: int) -> Condition[Case]:
     return Condition(f"{name} >= {size}", lambda case: case.size(name) >= size)
 
 
-def one_in(number: int, salt: int = 0) -> Condition[Case]:
+def one_in(number: int, salt: int = 0, *, of_cells: int = 0) -> Condition[Case]:
     """Return the condition that selects one case in `number`, by its seed.
 
-    It is for rules that cost more than others; different `salt`s select different cases.
+    It is for rules that cost more than others; different `salt`s select different cases. If
+    `of_cells` is given, it is the number for cells, which have fewer cases and compute one step.
     """
-    return Condition(f"one case in {number}", lambda case: (case.seed // 7 + salt) % number == 0)
+
+    def is_selected(case: Case) -> bool:
+        rate = of_cells if of_cells and case.config.kind_data.is_cell else number
+        return (case.seed // 7 + salt) % rate == 0
+
+    text = f"one case in {number}"
+    return Condition(f"{text}, of a cell one in {of_cells}" if of_cells else text, is_selected)
 
 
 always: Condition[Any] = Condition("always", lambda case: True)

@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 from rnnspec.cases.axes import Feature
 from rnnspec.cases.space import FIELDS
 from rnnspec.contract.clauses import Clause, Level, find_clause, find_source
-from rnnspec.contract.kinds import KINDS
+from rnnspec.contract.kinds import KINDS, LAYER_KINDS
 from rnnspec.contract.parts import Part
 from rnnspec.rulekit.adapted import add_drop_in
 from rnnspec.rulekit.conditions import Condition, always
@@ -108,6 +108,7 @@ class Rule(Generic[CaseT, ObservationT]):
                  judged call
     deviations   the deviations from it that the project has declared
     results      the results that it compares by name; kinds that return others do not have the rule
+    of_cells     the requirement of a cell, if it is not that of a layer in other words
     """
 
     id: str
@@ -126,6 +127,7 @@ class Rule(Generic[CaseT, ObservationT]):
     program: Snippet | None = None
     deviations: tuple[Deviation[CaseT], ...] = ()
     results: frozenset[str] = frozenset()
+    of_cells: str = ""
 
     @property
     def level(self) -> Level:
@@ -148,6 +150,13 @@ class Rule(Generic[CaseT, ObservationT]):
         if not self.results.issubset(KINDS[kind].results):
             return ()
         return tuple(clause for clause in self.clauses if kind in clause.kinds)
+
+    def requirement_of(self, kind: str) -> str:
+        """Return what a layer or a cell of a kind must do, or any other subject."""
+        is_cell = kind in KINDS and KINDS[kind].is_cell
+        if not is_cell or not any(self.clauses_of(each) for each in LAYER_KINDS):
+            return self.requirement
+        return self.of_cells or KINDS[kind].reword(self.requirement)
 
     def source_of(self, kind: str) -> str:
         """Return where the first of these clauses is documented for the kind.
@@ -224,13 +233,15 @@ def rule(
     establishes: tuple[Fact, ...] | None = None,
     program: Snippet | None = None,
     results: tuple[str, ...] = (),
+    of_cells: str = "",
 ) -> Callable[[Check[ObservationT]], Rule[CaseT, ObservationT]]:
     """Make a rule of a function that takes an observation and raises Violation.
 
     The default id joins the names of the module and the function, with dashes for underscores. The
     docstring of the function has three paragraphs: the requirement, how it is checked, and the
     mistakes that it finds, which begins with "Catches". The default part is that of the theme, and
-    `presupposes` adds to what the part presupposes. Raises ValueError if there is no clause, the
+    `presupposes` adds to what the part presupposes. `of_cells` is the requirement of a cell, if
+    that of a layer is about more than a cell has. Raises ValueError if there is no clause, the
     clauses have different levels, the docstring lacks a paragraph, the theme is not in `Theme`, the
     id is taken, or `about` has a name that is no axis and no size.
     """
@@ -239,8 +250,6 @@ def rule(
     def register(check: Check[ObservationT]) -> Rule[CaseT, ObservationT]:
         name = id or _make_id(check)
         theme = _find_theme(name)
-        if any(each.id == name for each in REGISTRY[theme]):
-            raise ValueError(f"expected a new id, got {name!r}, which another rule has")
         chosen = part or theme.part
         made = Rule(
             name,
@@ -253,16 +262,22 @@ def rule(
             chosen,
             _check_names(name, about),
             PRESUPPOSED.get(chosen, frozenset()).union(presupposes),
-            _decide_established(chosen, about, presupposes)
-            if establishes is None
-            else frozenset(establishes),
+            _decide_established(chosen, about, presupposes, establishes),
             program,
             results=frozenset(results),
+            of_cells=of_cells,
         )
-        REGISTRY[theme].append(made)
-        return made
+        return _add(made)
 
     return register
+
+
+def _add(made: Rule[CaseT, ObservationT]) -> Rule[CaseT, ObservationT]:
+    """Add a rule to all rules. Raises ValueError if another rule has its id."""
+    if any(each.id == made.id for each in REGISTRY[made.theme]):
+        raise ValueError(f"expected a new id, got {made.id!r}, which another rule has")
+    REGISTRY[made.theme].append(made)
+    return made
 
 
 def _find_clauses(names: tuple[str, ...]) -> tuple[Clause, ...]:
@@ -273,13 +288,18 @@ def _find_clauses(names: tuple[str, ...]) -> tuple[Clause, ...]:
 
 
 def _decide_established(
-    part: Part, about: tuple[str, ...], presupposes: tuple[Fact | str, ...]
+    part: Part,
+    about: tuple[str, ...],
+    presupposes: tuple[Fact | str, ...],
+    said: tuple[Fact, ...] | None,
 ) -> frozenset[Fact]:
-    """Return what a rule establishes that does not say it.
+    """Return what a rule establishes: what is `said`, or else what follows from the others.
 
     A rule about an axis can be the name of anything that goes wrong along this axis. A rule about
     nothing in particular cannot be the name of what it presupposes.
     """
+    if said is not None:
+        return frozenset(said)
     if about and part in ESTABLISHED_ABOUT_AXIS:
         return ESTABLISHED_ABOUT_AXIS[part]
     return ESTABLISHED[part] - {each for each in presupposes if isinstance(each, Fact)}

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnspec import oracle
+from rnnspec.cases.case import Case
 from rnnspec.observe.observation import Observation
 from rnnspec.rulekit.snippet import Snippet
 
@@ -100,34 +101,49 @@ def assert_close(
 ) -> None:
     """Raise Violation if an element of `got` differs from `expected` by more than `bound()` allows.
 
-    NaN agrees with NaN, and infinity with the same infinity. The bound is computed only if a
+    NaN agrees with NaN, and infinity with the same infinity only. The bound is computed only if a
     difference exceeds `threshold` roundoffs of the case's dtype, relative to max(1, |expected|).
     Raises ValueError if the shapes differ.
     """
     error = measure_distance(got, expected)
-    with np.errstate(invalid="ignore"):
-        if (
-            error <= threshold * observation.case.dtype.roundoff * np.maximum(1.0, np.abs(expected))
-        ).all():
-            return
+    scale = np.maximum(1.0, np.where(np.isfinite(expected), np.abs(expected), 1.0))
+    if (error <= threshold * observation.case.dtype.roundoff * scale).all():
+        return
     allowed = bound()
     if (error <= allowed).all():
         return
-    # The tensors of a cell have no axis of time steps or layers, as the arrays have.
-    inner = 1 if observation.case.config.kind_data.is_cell and got.ndim == 3 else 0
+    inner = count_added_axes(observation.case, got)
     raise _describe_difference(quantity, got, expected, error, allowed, snippet, inner)
 
 
 def assert_identical(
-    quantity: str, got: Array, expected: Array, snippet: Snippet | None = None
+    quantity: str,
+    got: Array,
+    expected: Array,
+    snippet: Snippet | None = None,
+    *,
+    case: Case | None = None,
 ) -> None:
     """Raise Violation if two arrays differ in any element; NaN agrees with NaN.
 
-    Raises ValueError if the shapes differ.
+    `case` is the case that results or their gradients belong to, so that the first wrong element is
+    named by its index in the tensor. Raises ValueError if the shapes differ.
     """
     error = measure_distance(got, expected)
     if error.any():
-        raise _describe_difference(quantity, got, expected, error, np.zeros_like(error), snippet)
+        inner = 0 if case is None else count_added_axes(case, got)
+        allowed = np.zeros_like(error)
+        raise _describe_difference(quantity, got, expected, error, allowed, snippet, inner)
+
+
+def count_added_axes(case: Case, array: Array) -> int:
+    """Return how many leading axes an array of results or gradients has that the tensor lacks.
+
+    Of a cell, it has one of time steps or layers, and of a single sample also one of samples.
+    """
+    if not case.config.kind_data.is_cell or array.ndim != 3:
+        return 0
+    return 1 if case.is_batched else 2
 
 
 def measure_distance(got: Array, expected: Array) -> Array:

@@ -33,6 +33,7 @@ has_cell_state: Condition[Case] = Condition(
     "lstm-cell.c_1.shape",
     when=has_cell_state,
     id="cell-state.shape",
+    of_cells="`c_1` has shape `(N, H)`, and for a single sample `(H,)`.",
 )
 def shape(observation: Observation) -> None:
     """`c_n` has shape `(D * num_layers, N, H)`, and for a single sequence `(D * num_layers, H)`,
@@ -54,6 +55,7 @@ def shape(observation: Observation) -> None:
     "lstm.recurrence.cell-state",
     when=has_cell_state & has_predictable_results & has_wide_dtype,
     id="cell-state.final",
+    of_cells="`c_1` is the cell state after the step.",
 )
 def final(observation: Observation) -> None:
     """`c_n` contains the final cell state of every layer and direction, and `c_1` that of a cell.
@@ -97,6 +99,7 @@ def packed(observation: Observation) -> None:
     about=("initial_state",),
     id="cell-state.initial",
     presupposes=("side-effects.arguments",),
+    of_cells="The step starts from `c_0`.",
 )
 def initial(observation: Observation) -> None:
     """Every layer and direction starts from its own row of `c_0`, and a cell from `c_0`.

@@ -90,6 +90,7 @@ def positional(observation: Observation) -> None:
         Fact.CALL,
         Fact.RESULTS,
     ),
+    of_cells="Arguments that are left out have the documented defaults.",
 )
 def defaults(observation: Observation) -> None:
     """Arguments that are left out have the documented defaults: one layer, tanh, biases,

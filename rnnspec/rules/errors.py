@@ -75,6 +75,7 @@ def h_0_layers(observation: Observation) -> None:
     when=is_batched & one_in(14),
     needs=(Feature.STATE,),
     presupposes=(Fact.RESULTS, *VALID_CALLS, *GIVEN_STATES),
+    of_cells="A call rejects an `h_0` for another number of samples, and never broadcasts it.",
 )
 def h_0_batch(observation: Observation) -> None:
     """A call with a padded batch rejects an initial state whose batch dimension differs from that
@@ -186,6 +187,7 @@ def device(observation: Observation) -> None:
     "rnn-cell.errors.rank",
     when=~is_packed & is_sampled,
     presupposes=(Fact.RESULTS, *VALID_CALLS),
+    of_cells="A call rejects an input that does not have one or two dimensions.",
 )
 def rank(observation: Observation) -> None:
     """A call rejects an input with fewer than two or more than three dimensions; that of a cell has
@@ -236,7 +238,7 @@ def types(observation: Observation) -> None:
 
 @rule(
     "rnn.errors.leave-no-trace",
-    when=has_checked_shapes & one_in(30),
+    when=has_checked_shapes & one_in(30, of_cells=10),
     presupposes=(Fact.RESULTS, *VALID_CALLS, *REPEATED_CALLS),
 )
 def leave_no_trace(observation: Observation) -> None:
@@ -250,7 +252,8 @@ def leave_no_trace(observation: Observation) -> None:
     numbers that are drawn before the error, and layers that remember a wrong shape.
     """
     kinds = [*list_tested_kinds(observation), *list_other_kinds(observation)]
-    call = pick_values(observation, kinds, 1)[0](observation)[0]
+    calls = pick_values(observation, kinds, 1)[0](observation)
+    call = calls[observation.case.seed % len(calls)]
     prepared = observation.new_layer(observation.case).prepared
     found = describe_side_effects(observation, prepared, call)
     if found:

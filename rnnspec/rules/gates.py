@@ -42,12 +42,16 @@ has_few_steps: Condition[Case] = Condition(
     "gru.parameters.gates.hidden",
     "lstm.parameters.gates.input",
     "lstm.parameters.gates.hidden",
+    "lstm-cell.parameters.gates",
     when=has_gates & has_few_steps & has_predictable_results & has_wide_dtype,
     id="gates.order",
+    of_cells="The rows of weights and biases belong to the gates in the order of the layer: reset, "
+    "update and new in an `nn.GRUCell`; input, forget, cell and output in an `nn.LSTMCell`.",
 )
 def order(observation: Observation) -> None:
     """Weights and biases stack the gates along their rows in the documented order: reset, update
-    and new gate in an `nn.GRU`; input, forget, cell and output gate in an `nn.LSTM`.
+    and new gate in an `nn.GRU`; input, forget, cell and output gate in an `nn.LSTM`. Cells have the
+    order of their layers.
 
     If a result differs from the oracle's, the rule fails if another order explains the
     results, in all parameters or in some. Other errors are left to other rules.

@@ -40,6 +40,8 @@ for layer in range({layers}):
     when=one_in(48),
     id="parameters.initial-small-and-deep",
     presupposes=("parameters.names", "parameters.initial-distribution", "parameters.initial-range"),
+    of_cells="Cells of 1 to 3 units draw their initial values from the whole range between `-1 / "
+    "sqrt(hidden_size)` and `1 / sqrt(hidden_size)`, too.",
 )
 def initial_small_and_deep(observation: Observation) -> None:
     """Layers of 1 to 3 units, and every layer of a stack of 4 to 8, draw their initial values from

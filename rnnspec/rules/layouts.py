@@ -141,6 +141,7 @@ def batch_first(observation: Observation) -> None:
     "rnn-cell.input.unbatched",
     when=is_unbatched & has_predictable_results,
     about=("layout",),
+    of_cells="A single sample of shape `(H_in,)` gives states without a batch dimension.",
 )
 def unbatched(observation: Observation) -> None:
     """A single sequence of shape `(L, H_in)` gives results without a batch dimension, and
@@ -163,6 +164,7 @@ def _is_single(case: Case) -> bool:
     when=Condition("one sequence", _is_single) & has_predictable_results,
     needs=(Feature.UNBATCHED,),
     about=("layout",),
+    of_cells="A single sample gives the states of a batch of one, without the batch dimension.",
 )
 def batch_of_one(observation: Observation) -> None:
     """A single sequence, or sample of a cell, gives the same results as a batch of one, without the

@@ -60,6 +60,7 @@ torch.testing.assert_close(
         "directions.*",
     ),
     id="samples.many-rows",
+    of_cells="More than 65,536 samples are computed like few.",
 )
 def many_rows(observation: Observation) -> None:
     """More than 65,536 rows of steps and samples are computed like few.
@@ -82,6 +83,7 @@ def many_rows(observation: Observation) -> None:
     needs=(Feature.GRADIENTS,),
     presupposes=(Fact.GRADIENTS, *FIRST_GRADIENTS),
     id="gradients.many-rows",
+    of_cells="The gradients of more than 65,536 samples are those of the formula.",
 )
 def gradients_of_many_rows(observation: Observation) -> None:
     """The gradients of more than 65,536 rows of steps and samples are those of the formula.

@@ -56,6 +56,7 @@ BOTH_MODES = Snippet(
         "gradients.output-alone",
         "gradients.h-n-alone",
     ),
+    establishes=(Fact.CALL, Fact.RESULTS, Fact.GRADIENTS),
 )
 def train(observation: Observation) -> None:
     """`train()` and `eval()` control whether dropout is active, and nothing else.

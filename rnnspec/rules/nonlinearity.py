@@ -196,6 +196,7 @@ def _assert_limit(
     "rnn.recurrence.non-finite",
     when=can_trace_nan & one_in(5, 1),
     presupposes=(Fact.RESULTS, *REPEATED_CALLS, "samples.independent", "recurrence.causal"),
+    of_cells="NaN in the input reaches the states of its sample, and no others.",
 )
 def nan(observation: Observation) -> None:
     """NaN in the input reaches every result that depends on it, and no other.
@@ -255,4 +256,5 @@ def relu_slope_at_zero(observation: Observation) -> None:
     )
     for name, gradient in zeros.gradients.items():
         quantity = f"with relu at 0, the gradient of {name}"
-        assert_identical(quantity, gradient, np.zeros_like(gradient), SLOPE_AT_ZERO)
+        none = np.zeros_like(gradient)
+        assert_identical(quantity, gradient, none, SLOPE_AT_ZERO, case=zeros.case)

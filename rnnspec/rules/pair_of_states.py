@@ -86,8 +86,10 @@ def c_0_layers(observation: Observation) -> None:
     "lstm-cell.errors.c_0-batch",
     when=is_batched & is_sampled,
     needs=(Feature.STATE,),
-    presupposes=WRONG_CELL_STATES,
+    presupposes=(*WRONG_CELL_STATES, "errors.h-0-batch"),
     id="errors.c-0-batch",
+    of_cells="A call with a batch rejects a `c_0` for another number of samples, even if `h_0` is "
+    "right.",
 )
 def c_0_batch(observation: Observation) -> None:
     """A call with a padded batch rejects a `c_0` whose batch dimension differs from that of the
@@ -106,8 +108,10 @@ def c_0_batch(observation: Observation) -> None:
     "lstm-cell.errors.c_0-size",
     when=is_batched & is_sampled,
     needs=(Feature.STATE,),
-    presupposes=WRONG_CELL_STATES,
+    presupposes=(*WRONG_CELL_STATES, "errors.h-0-size", "errors.c-0-batch"),
     id="errors.c-0-size",
+    of_cells="A call rejects a `c_0` whose last dimension is not `hidden_size`, even if `h_0` is "
+    "right.",
 )
 def c_0_size(observation: Observation) -> None:
     """A call with a padded batch rejects a `c_0` whose last dimension is not `hidden_size`, even if

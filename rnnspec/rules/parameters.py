@@ -34,6 +34,8 @@ assert names(layer) == names(reference)""")
     when=one_in(3),
     presupposes=(*CONSTRUCTOR_CALLS,),
     establishes=(Fact.CALL,),
+    of_cells="The parameters are `weight_ih`, `weight_hh`, `bias_ih` and `bias_hh`; there are no "
+    "others, and no buffers in the `state_dict`.",
 )
 def names(observation: Observation) -> None:
     """The parameters of layer k are `weight_ih_l[k]`, `weight_hh_l[k]`, `bias_ih_l[k]` and
@@ -132,6 +134,8 @@ def reverse_names(observation: Observation) -> None:
     when=one_in(3),
     presupposes=(*CONSTRUCTOR_CALLS,),
     establishes=(Fact.CALL,),
+    of_cells="`weight_ih` has shape `(G * H, input_size)`, `weight_hh` `(G * H, H)` and each bias "
+    "`(G * H,)`, where H is `hidden_size`, and G the number of gates, or 1 in an `nn.RNNCell`.",
 )
 def shapes(observation: Observation) -> None:
     """`weight_ih` has shape `(G * H, input_size)` in the first layer and `(G * H, D * H)` in the
@@ -240,6 +244,7 @@ def trainable(observation: Observation) -> None:
     "lstm.parameters.order",
     "rnn-cell.parameters.order",
     when=one_in(3),
+    of_cells="Parameters have the order `weight_ih`, `weight_hh`, `bias_ih`, `bias_hh`.",
 )
 def order(observation: Observation) -> None:
     """Parameters are registered layer by layer, then direction by direction, each time in the

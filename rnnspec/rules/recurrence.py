@@ -193,7 +193,8 @@ def exact(observation: Observation) -> None:
     if observation.expected.is_exact:
         for name, right in observation.expected.results.items():
             found = observation.get_result(name)
-            assert_identical(name, found, right, snippets.compare_result(name))
+            lines = snippets.compare_result(name)
+            assert_identical(name, found, right, lines, case=observation.case)
 
 
 @rule("rnn.recurrence.dtypes", when=has_predictable_results, presupposes=("shapes.dtype",))

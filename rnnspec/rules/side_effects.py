@@ -268,13 +268,13 @@ def earlier_results(observation: Observation) -> None:
     _ = observation.call_negated().call
     for name, found in observation.call.results.items():
         quantity = f"{name} after a later call"
-        assert_identical(quantity, found, before[name], snippets.EARLIER_RESULTS)
+        lines = snippets.EARLIER_RESULTS
+        assert_identical(quantity, found, before[name], lines, case=observation.case)
 
 
 @rule("rnn.effects.results", "rnn.effects.arguments", when=one_in(10), presupposes=(Fact.CALL,))
 def results_not_aliased(observation: Observation) -> None:
-    """`output` and the final states share no memory with each other, with the arguments or with the
-    parameters.
+    """The results share no memory with each other, with the arguments or with the parameters.
 
     `output` is filled with a number in place, then each state with another. Everything else must
     stay as it was.

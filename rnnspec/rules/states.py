@@ -114,6 +114,7 @@ def order(observation: Observation) -> None:
     when=has_initial_state & has_predictable_results,
     about=("initial_state",),
     presupposes=("side-effects.arguments",),
+    of_cells="The step starts from `h_0`.",
 )
 def initial_state_used(observation: Observation) -> None:
     """Every layer and direction starts from its own row of `h_0`, and a cell from `h_0`.

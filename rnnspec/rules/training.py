@@ -57,6 +57,7 @@ NEEDS = (Feature.GRADIENTS,)
     needs=NEEDS,
     id="gradients.summed-loss",
     presupposes=(Fact.GRADIENTS, *FIRST_GRADIENTS),
+    of_cells="After `h_1.sum().backward()`, the gradients are the derivatives of the formula.",
 )
 def summed_loss(observation: Observation) -> None:
     """After `output.sum().backward()`, the gradients are the derivatives of the formula.

@@ -24,7 +24,6 @@ EXCLUDED = {
     "rnn.errors.h_0-batch.packed",
     "rnn-cell.args.unchecked",
     "rnn-cell.errors.mixed-rank",
-    "lstm-cell.parameters.gates",
     "lstm-cell.rocm",
     "rnn.cudnn.determinism",
     "rnn.cudnn.persistent",

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
 import pytest
 from torch import nn
 
-from rnnspec.cases.axes import InitialState, Layout
+from rnnspec.cases.axes import GradMode, InitialState, Layout
 from rnnspec.cases.case import Case
 from rnnspec.contract.kinds import CELLS, LAYERS, Kind
+from rnnspec.observe.observation import Observation
 from rnnspec.rulekit.rule import Theme
+from rnnspec.rulekit.violation import Violation, assert_close, assert_identical
 from rnnspec.rules.catalogue import find_layer_rule, list_layer_rules
 from rnnspec.selftest.banks import find_bank
+from rnnspec.subjects.subject import TorchSubject
+from rnnspec.subjects.target import resolve_target
 from tests.rules.judged import Fails, judge_layer, make_case, make_test_ids
 from tests.rules.proven import prove_violation
 
@@ -30,6 +35,8 @@ SINGLE = make_cell_case(initial_state=GIVEN, layout=Layout.UNBATCHED)
 ONE = make_cell_case(batch=1)
 GRU = make_cell_case("gru-cell", initial_state=GIVEN)
 LSTM = make_cell_case("lstm-cell", initial_state=GIVEN)
+RELU = make_cell_case(nonlinearity="relu")
+FROZEN = make_cell_case(initial_state=GIVEN, grad_mode=GradMode.NO_GRAD)
 FAILS: Fails = [
     ("cells.returns", "OutputBesides", PLAIN, "a tuple of 2, expected h_1"),
     ("cells.returns", "OutputBesides", LSTM, r"\(h_1, c_1\)"),
@@ -40,11 +47,18 @@ FAILS: Fails = [
     ("cells.step", "RecurrentWeightTransposed", STATE, "h_1"),
     ("cells.step", "UpdateGateFirst", GRU, "h_1"),
     ("cells.step", "OutputGateIgnored", LSTM, "h_1"),
+    ("gates.order", "UpdateGateFirst", GRU, "for the gates update, reset, new, in this order"),
+    ("gates.order", "RowsReadAsIFOG", LSTM, "for the gates input, forget, output, cell"),
+    ("side-effects.arguments", "StateOverwrittenIfFrozen", FROZEN, r"h_0 after the call\[\d, \d\]"),
     ("cells.loop", "StateRemembered", PLAIN, "in a loop, after step ., h_1"),
     ("cells.state-rank", "LayerStateAccepted", STATE, r"an h_0 of shape .* is accepted"),
     ("cells.state-rank", "LayerStateAccepted", LSTM, r"an h_0 of shape .* is accepted"),
     ("cells.refuses-nonlinearity", "OtherNamesTakenForTanh", PLAIN, "is accepted"),
     ("errors.h-0-batch", "StateBroadcast", STATE, r"an h_0 of shape \(1, 4\)"),
+    ("errors.h-0-batch", "StatesUnchecked", STATE, r"an h_0 of shape"),
+    ("errors.c-0-batch", "StatesUnchecked", LSTM, r"a c_0 of shape"),
+    ("nonlinearity.infinite", "InfinityCutOff", RELU, "expected inf"),
+    ("errors.leave-no-trace", "RefusalSwitchesGradientsOff", LSTM, "grad mode has changed"),
     ("errors.feature-size", "FeatureBroadcast", STATE, "1 features instead of 3"),
     ("errors.h-0-size", "UnitBroadcast", STATE, r"an h_0 of shape"),
     ("errors.rank", "SequenceAccepted", STATE, "a 3-D input is accepted"),
@@ -100,3 +114,41 @@ def test_a_cell_has_no_rule_about_an_output_or_several_steps(kind: Kind) -> None
     themes = {rule.theme for rule in list_layer_rules() if rule.clauses_of(kind.name)}
     assert not themes & {Theme.PACKED, Theme.DROPOUT, Theme.DIRECTIONS, Theme.STACKING}
     assert not find_layer_rule("recurrence.output").clauses_of(kind.name)
+
+
+@pytest.mark.parametrize(
+    ("layout", "index"), [(Layout.BATCHED, (2, 1)), (Layout.UNBATCHED, (1,))], ids=str
+)
+def test_a_difference_is_named_by_its_index_in_the_tensor(
+    layout: Layout, index: tuple[int, ...]
+) -> None:
+    case = make_cell_case(layout=layout, batch=3 if layout is Layout.BATCHED else 1)
+    found, expected = (np.zeros((1, case.batch, 4)) for _ in range(2))
+    found[0, -1, 1] = 1.0
+    with pytest.raises(Violation) as caught:
+        assert_identical("h_1", found, expected, case=case)
+    assert caught.value.difference is not None
+    assert caught.value.difference.index == index
+
+
+@pytest.mark.parametrize("found", [1e30, -np.inf, np.nan])
+def test_only_an_infinity_is_the_infinity_that_is_expected(found: float) -> None:
+    subject = TorchSubject(resolve_target(nn.RNNCell), kind="rnn-cell")
+    observation, expected = Observation(subject, PLAIN), np.full((1, 3, 4), np.inf)
+    assert_close(observation, "h_1", expected, expected, lambda: np.zeros_like(expected))
+    wrong = np.full_like(expected, found)
+    with pytest.raises(Violation):
+        assert_close(observation, "h_1", wrong, expected, lambda: np.zeros_like(expected))
+
+
+def test_the_requirement_of_a_cell_is_in_its_words() -> None:
+    required = {
+        rule.id: rule.requirement_of("lstm-cell")
+        for rule in list_layer_rules()
+        if rule.clauses_of("lstm-cell")
+    }
+    assert required["cell-state.initial"] == "The step starts from `c_0`."
+    assert required["modules.pickle"].startswith("A cell that was pickled")
+    words = re.compile(r"\b(layers?|output(?! gate)|[hc]_n|direction|sequence)\b")
+    wrong = {id for id, text in required.items() if words.search(text)}
+    assert wrong == {"cells.loop", "gates.order"}, wrong

@@ -60,6 +60,7 @@ def assert_samples_independent(observation: Observation) -> None:
                 others,
                 np.zeros_like(others),
                 snippet,
+                case=observation.case,
             )
 
 
@@ -101,7 +102,7 @@ def assert_exact_gradients(observation: Observation) -> None:
             for found in (observation.gradients, expected.gradients)
         )
         lines = snippets.compare_gradients(name, observation.case.config.kind_data)
-        assert_identical(f"gradient of {name}", got, wanted, lines)
+        assert_identical(f"gradient of {name}", got, wanted, lines, case=observation.case)
 
 
 def assert_second_derivative(observation: Observation) -> None:

@@ -163,7 +163,9 @@ def assert_nan_reach(
             if name == "output"
             else reach.states[:, None]
         )
-        assert_identical(name, mark_nan(np.isnan(found)), mark_nan(expected), snippet)
+        assert_identical(
+            name, mark_nan(np.isnan(found)), mark_nan(expected), snippet, case=observation.case
+        )
 
 
 def mark_nan(flags: Flags) -> Array:

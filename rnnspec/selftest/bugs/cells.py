@@ -38,6 +38,21 @@ class StateBroadcast(PlantedCell):
         return self.take_step(input, None if hx is None else self.map_states(spread, hx))
 
 
+class StatesUnchecked(PlantedCell):
+    """The number of samples of the given states is not checked: those of one sample are used for
+    all, and others are cut to the batch; errors.h-0-batch or errors.c-0-batch sees it."""
+
+    def forward(self, input: Tensor, hx: States | None = None) -> States:
+        samples = input.size(0)
+
+        def fit(state: Tensor) -> Tensor:
+            if input.dim() != 2 or state.dim() != 2:
+                return state
+            return state[:samples] if state.size(0) > samples else state.expand(samples, -1)
+
+        return self.take_step(input, None if hx is None else self.map_states(fit, hx))
+
+
 class FeatureBroadcast(PlantedCell):
     """An input of a single feature is used for all features (pytorch #4074); errors.feature-size
     sees it."""
@@ -162,6 +177,20 @@ class InitialStatesDetached(PlantedCell):
         return self.take_step(
             input, None if hx is None else self.map_states(lambda state: state.detach(), hx)
         )
+
+
+class StateOverwrittenIfFrozen(PlantedCell):
+    """A given state that requires no gradient is overwritten with the next one;
+    side-effects.arguments sees it."""
+
+    narrow = True
+
+    def forward(self, input: Tensor, hx: States | None = None) -> States:
+        states = self.take_step(input, None if hx is None else self.map_states(torch.clone, hx))
+        for given, new in zip(self.list_states(hx), self.list_states(states), strict=False):
+            if not given.requires_grad:
+                given.copy_(new.detach())
+        return states
 
 
 class StateIgnoredForSamples(PlantedCell):

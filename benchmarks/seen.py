@@ -1,0 +1,101 @@
+"""Count which planted bugs a quick check sees, whatever rule sees them.
+
+    python -m benchmarks.seen --kind rnn-cell gru-cell lstm-cell --log seen.jsonl --write
+
+Run it from the root of a checkout. Each bug of the bank of a kind is checked until the first case
+that breaks a rule, so that most take a second. Nothing is minimised or explained; how a bug is told
+is measured by `benchmarks.telling`, and which rules see it by `rnnspec selftest`. Each bug becomes
+a line of the log and is not checked again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import torch
+
+from benchmarks.tables import add_outputs, format_table, make_parser, show_progress, write_report
+from rnnspec.api.layer import keep_random_numbers, prepare_suite
+from rnnspec.contract.clauses import Level
+from rnnspec.contract.kinds import CELLS, KINDS
+from rnnspec.engine.campaign import run_campaign
+from rnnspec.options import CheckOptions
+from rnnspec.selftest.bank import is_promised
+from rnnspec.selftest.banks import find_bank
+
+PAGE = "detection.md"
+LEVELS = (Level.MUST, Level.SHOULD)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a quick check sees of a bug of a kind: the rules that the first case breaks, if any."""
+
+    kind: str
+    bug: str
+    rules: list[str]
+    seconds: float
+
+
+def look(kind: str, bug: str) -> Seen:
+    """Check a bug until the first case that breaks a rule."""
+    start = time.process_time()
+    suite = prepare_suite(find_bank(kind).bugs[bug], CheckOptions(profile="quick", kind=kind))
+    with keep_random_numbers():
+        tallies = run_campaign(suite, until=LEVELS).tallies
+    rules = [name for name, tally in tallies.items() if tally.violations]
+    return Seen(kind, bug, rules, time.process_time() - start)
+
+
+def look_at_all(kind: str, patterns: Sequence[str], log: Path | None) -> Iterator[Seen]:
+    """Yield what is seen of each bug of a kind that torch documents and a pattern matches."""
+    lines = log.read_text(encoding="utf-8").splitlines() if log and log.exists() else []
+    done = {(each.kind, each.bug): each for each in (Seen(**json.loads(line)) for line in lines)}
+    bugs = find_bank(kind).bugs
+    for number, (name, bug) in enumerate(bugs.items(), 1):
+        if not is_promised(bug, kind) or not any(fnmatchcase(name, each) for each in patterns):
+            continue
+        if (kind, name) not in done:
+            done[kind, name] = look(kind, name)
+            show_progress(f"{kind}: {number} of {len(bugs)}: {name}")
+            if log is not None:
+                with log.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(asdict(done[kind, name])) + "\n")
+        yield done[kind, name]
+
+
+def summarise(found: Sequence[Seen]) -> str:
+    """Return a table of how many bugs of each kind are seen, and which are not."""
+    rows = []
+    for kind in dict.fromkeys(each.kind for each in found):
+        own = [each for each in found if each.kind == kind]
+        missed = [f"`{each.bug}`" for each in own if not each.rules]
+        rows.append((KINDS[kind].page, len(own), len(own) - len(missed), ", ".join(missed)))
+    return format_table(("cell", "planted bugs", "seen in quick", "not seen"), rows)
+
+
+def main() -> None:
+    """Read the arguments, look at the bugs and print the table."""
+    parser = make_parser(__doc__)
+    parser.add_argument("--only", nargs="+", default=["*"], metavar="PATTERN", help="these bugs")
+    parser.add_argument(
+        "--kind", nargs="+", choices=list(KINDS), default=[kind.name for kind in CELLS]
+    )
+    parser.add_argument("--log", type=Path, metavar="PATH", help="keep what was seen here")
+    add_outputs(parser, PAGE)
+    options: argparse.Namespace = parser.parse_args()
+    torch.set_num_threads(1)
+    found = [seen for kind in options.kind for seen in look_at_all(kind, options.only, options.log)]
+    write_report(
+        options, PAGE, {"detection.cells": summarise(found)}, [asdict(each) for each in found]
+    )
+
+
+if __name__ == "__main__":
+    main()
