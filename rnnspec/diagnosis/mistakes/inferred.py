@@ -17,7 +17,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rnnspec.cases.case import Case
 from rnnspec.diagnosis.mistakes.cell_formulas import OtherFormula, clip_cell
 from rnnspec.diagnosis.mistakes.cell_states import has_cell_state
 from rnnspec.diagnosis.mistakes.evidence import Evidence
