@@ -8,7 +8,10 @@ import rnnspec
 from rnnspec.cases.axes import InitialState
 from rnnspec.cases.case import Case
 from rnnspec.contract.config import Config
+from rnnspec.contract.kinds import KINDS, Kind
 from rnnspec.diagnosis.likely_cause import find_likely_cause
+from rnnspec.diagnosis.mistakes.catalogue import HYPOTHESES
+from rnnspec.diagnosis.mistakes.of_cells import ALIKE, reword
 from rnnspec.observe.observation import Observation
 from rnnspec.selftest.banks import find_bank
 from rnnspec.subjects.subject import TorchSubject
@@ -81,3 +84,11 @@ def test_a_bug_of_a_cell_is_told_once_by_its_name(
     report = rnnspec.check(layer, kind=kind, profile="quick", rules=rules)
     assert [fault.rule for fault in report.faults] == [rules[0]]
     assert report.result(rules[0]).repro
+
+
+@pytest.mark.parametrize("kind", [each for each in KINDS.values() if each.is_cell], ids=str)
+def test_mistakes_that_are_told_together_are_in_the_catalogue(kind: Kind) -> None:
+    texts = {reword(each.text, kind) for each in HYPOTHESES}
+    for pair in ALIKE:
+        if pair.holds_for(kind):
+            assert {pair.first, pair.second} <= texts

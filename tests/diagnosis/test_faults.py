@@ -381,7 +381,7 @@ CAUSE = LikelyCause("the directions are exchanged", "exchange them", (STATES.id,
 def test_the_likely_cause_is_asked_for_with_the_simplest_case_first() -> None:
     suite = make_suite(ToyLayer(wrong=is_long), *RULES, cause=CAUSE)
     (fault,) = find(suite)
-    whole, _ = suite.asked
+    whole = suite.asked[0]
     assert len(whole) == len(set(whole)) > 1
     measured = [(len(suite.space.list_raised(case)), case.steps) for case in whole]
     assert measured == sorted(measured)

@@ -59,14 +59,10 @@ class ScaledGate(Local):
 
 @dataclass
 class CutCell(Reference):
-    """The cell state is detached: at the start, between steps, or at the end."""
+    """The cell state is detached: between steps, or at the end."""
 
-    starts: bool = False
     carries: bool = False
     ends: bool = False
-
-    def first_state(self, initial: Tensor, layer: int, direction: int) -> Tensor:
-        return self._cut(super().first_state(initial, layer, direction), self.starts)
 
     def recall(self, state: Tensor, first: Tensor, step: int) -> Tensor:
         return self._cut(super().recall(state, first, step), self.carries)
@@ -237,13 +233,6 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
         ("gradients.weights", "gradients.h-0"),
         CutHidden,
         _has_memory_to_recall,
-    ),
-    Hypothesis(
-        "c_0 receives no gradient",
-        "do not detach c_0, and do not copy it by value",
-        ("gradients.c-0",),
-        partial(CutCell, starts=True),
-        has_c_0,
     ),
     Hypothesis(
         "no gradient flows back from c_n",

@@ -86,12 +86,11 @@ ALIKE = (
         "h_0 is used with its units in the opposite order",
         "W_hh is used with its columns in the opposite order",
     ),
-    Alike("h_1 is h_0", "the update gate is always open", "update"),
-    Alike("c_0 is ignored", "the forget gate is always shut", "forget"),
+    Alike("h_1 is h_0", "the update gate is always open, as if it were left out", "update"),
     Alike(
-        "the hidden state is tanh(c), without the output gate",
-        "the output gate is always open",
-        "output",
+        "c_0 is ignored",
+        "the forget gate is always shut, as if what it multiplies were zero",
+        "forget",
     ),
 )
 
@@ -105,7 +104,7 @@ def list_mistakes_of_cells(hypotheses: Iterable[Hypothesis], kind: Kind) -> Iter
         if text not in told and not LACKING.search(_say_otherwise(each.text)):
             told.add(text)
             rules = tuple(dict.fromkeys(RULES.get(rule, rule) for rule in each.rules))
-            whole = f"{text}, or {alike[text]}" if text in alike else text
+            whole = f"{text}, or {alike[text].partition(',')[0]}" if text in alike else text
             yield replace(each, text=whole, remedy=reword(each.remedy, kind), rules=rules)
 
 
