@@ -29,7 +29,7 @@ import json
 import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from fnmatch import fnmatchcase
 from functools import partial
 from itertools import islice
@@ -83,7 +83,7 @@ class Telling:
     seconds: float
     verdict: str = ""
     kind: str = UNGATED.name
-    programs: tuple[str, ...] = ()
+    programs: list[str] = field(default_factory=list)
 
 
 def tell(names: tuple[str, ...], layer: type[nn.Module], kind: str) -> Telling:
@@ -99,7 +99,7 @@ def tell(names: tuple[str, ...], layer: type[nn.Module], kind: str) -> Telling:
         seconds,
         report.verdict.value,
         kind,
-        tuple(report.result(fault.rule).repro or "" for fault in report.faults),
+        [report.result(fault.rule).repro or "" for fault in report.faults],
     )
 
 
