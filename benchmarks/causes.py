@@ -33,7 +33,7 @@ class Told(Enum):
     RIGHT = "right"
     WRONG = "wrong"
     SILENT = "silent"
-    UNCLAIMED = "unclaimed"
+    UNCLAIMED = "no known mistake"
 
 
 def read_labels() -> dict[str, tuple[str, ...]]:

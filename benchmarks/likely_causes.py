@@ -5,8 +5,8 @@
 
 Run it from the root of a checkout. The cases are those of quick. A bug fails on the cases in which
 its results are wrong or, if there are none, on those in which a gradient is; of these, the smallest
-are given. Whether a cause is the right one is for the reader to say. With `--planted`, each
-hypothesis is planted in the reference instead, and what is told in its place is printed.
+are given. A cause is compared with the labels of the bug (benchmarks/causes.py). With `--planted`,
+each hypothesis is planted in the reference instead, and what is told in its place is printed.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from fnmatch import fnmatchcase
 
 import numpy as np
 
+from benchmarks.causes import compare, read_labels
 from benchmarks.tables import make_parser, show_progress
 from rnnspec.api import prepare_suite
 from rnnspec.cases.case import Case
@@ -70,13 +71,16 @@ def explain(name: str, seed: int, number: int) -> tuple[LikelyCause | None, int,
 def explain_all(names: Sequence[str], seed: int, number: int) -> Iterator[str]:
     """Yield a few lines on each bug, and at last how many have a cause."""
     counts: Counter[str] = Counter()
+    labels = read_labels()
     seconds: list[float] = []
     for name in names:
         cause, given, spent = explain(name, seed, number)
         seconds.append(spent)
-        verdict = "named" if cause else "silent" if given else "nothing wrong"
+        told = compare([cause.text] if cause else [], labels[name]).value
+        verdict = told if given else "nothing wrong"
         counts[verdict] += 1
-        text = f"{cause.text} ({cause.explained} of {cause.seen} cases)" if cause else verdict
+        seen = f" ({cause.explained} of {cause.seen} cases)" if cause else ""
+        text = f"{verdict}: {cause.text}{seen}" if cause else verdict
         yield f"{name}\n  story  {read_story(name)}\n  cause  {text}"
     shown = ", ".join(f"{verdict}: {count}" for verdict, count in counts.items())
     yield f"{shown}; CPU seconds: median {np.median(seconds):.3f}, most {max(seconds):.3f}"

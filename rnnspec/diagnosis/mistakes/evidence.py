@@ -21,6 +21,7 @@ from rnnspec.diagnosis.mistakes.outcome import (
     has_finite_results,
     has_same_form,
     is_finite,
+    is_magnified,
     is_nearly,
     measure_arrays,
     read_outcome,
@@ -42,6 +43,8 @@ CLOSER = 0.2
 """How close a prediction must be to wrong results, relative to what is required."""
 NEAR = 0.1
 """The same for a prediction in 16 bits that cannot be told from the right one."""
+MAGNIFIED_ERROR = 10.0
+"""How many tolerances a prediction may be off if the mistake makes the numbers much larger."""
 TINY = 1e-300
 """The least tolerance: zeros may be exact."""
 MANY = 1000
@@ -174,8 +177,10 @@ class Evidence:
             )
             return Agreement.PREDICTED if agrees else Agreement.CONTRADICTION
         agreement = self._compare(predicted)
-        is_flipped = hypothesis.rounds and agreement is Agreement.CONTRADICTION
-        return Agreement.NEUTRAL if is_flipped and self._is_nearly(predicted) else agreement
+        is_other = hypothesis.rounds and agreement is Agreement.CONTRADICTION
+        if is_other and is_nearly(self.observed, predicted, self.required, self._allow):
+            return Agreement.NEUTRAL
+        return agreement
 
     def predict(self, build: Build) -> Outcome:
         """Return what a reference computes."""
@@ -219,7 +224,8 @@ class Evidence:
             return Agreement.CONTRADICTION
         error = self.measure(observed, predicted)
         if error > 1.0:
-            if self._magnifies_rounding:
+            is_larger = error <= MAGNIFIED_ERROR and is_magnified(predicted, self.required)
+            if self._magnifies_rounding or is_larger:
                 return Agreement.NEUTRAL
             # In 16 bits, a formula that is nearly right is right in more precise cases.
             is_near = self.case.dtype.is_half and error < NEAR * self.measure(
@@ -242,11 +248,6 @@ class Evidence:
         What is exact in the case is so only if it is computed rightly.
         """
         return self.case.dtype.is_half and self.case.distribution.is_exact
-
-    def _is_nearly(self, predicted: Outcome) -> bool:
-        """Return whether what differs from a prediction may be rounded to the other neighbour."""
-        assert self.observed is not None
-        return is_nearly(self.observed, predicted, self.required, self._allow)
 
     def measure(self, first: Outcome, second: Outcome) -> float:
         """Return the largest difference of two outcomes of the same form, in tolerances."""
@@ -271,9 +272,10 @@ class Evidence:
     def _is_roughly(self, observed: Outcome, predicted: Outcome) -> bool:
         """Return whether two outcomes are so close that the bound, which costs more, can tell."""
         for name, array in observed.results.items():
-            scale = 1.0 + np.abs(self.required.results[name]).max(initial=0.0)
+            right, foretold = self.required.results[name], predicted.results[name]
+            scale = 1.0 + max(np.abs(each).max(initial=0.0) for each in (right, foretold))
             rough = ROUGH * self.case.dtype.roundoff * (scale if np.isfinite(scale) else np.inf)
-            if measure_arrays(array, predicted.results[name]) > rough:
+            if measure_arrays(array, foretold) > rough:
                 return False
         return True
 

@@ -28,6 +28,8 @@ class Outcome:
     has_raised_before: bool = False
 
 
+MAGNIFIED = 10.0
+"""By this factor, numbers are so much larger that errors of rounding are, too."""
 FEW, SHARE = 2, 0.1
 """So many values, or this share of those that change, may be rounded to the other neighbour."""
 RAISED = Outcome({}, has_raised=True)
@@ -85,6 +87,16 @@ def is_nearly(
         changed += int(is_changed.sum())
         differing += int((measure_distance(seen, foretold) > allowed).sum())
     return differing <= max(FEW, SHARE * changed)
+
+
+def is_magnified(predicted: Outcome, required: Outcome) -> bool:
+    """Return whether a mistake makes the numbers of any result much larger."""
+    return any(
+        bool(
+            np.abs(array).max(initial=0) > MAGNIFIED * np.abs(required.results[name]).max(initial=0)
+        )
+        for name, array in predicted.results.items()
+    )
 
 
 def find_largest_finite(values: Array, default: float = np.inf) -> float:
