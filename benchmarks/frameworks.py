@@ -113,6 +113,10 @@ GROUPS = {
     "equinox": make_group(
         *("Equinox", "equinox", "equinox", "jax"), layers=("GRU", "LSTM"), options=COMPILES
     ),
+    "haiku": make_group(
+        *("Haiku", "haiku", "dm-haiku", "jax"), layers=("RNN", "LSTM"), options=COMPILES
+    ),
+    "mlx": make_group("MLX", "mlx", "mlx"),
     "onnxruntime": make_group("ONNX Runtime", "onnxruntime", "onnxruntime", "onnx", shared=SHARED),
     "onnx_reference": make_group(
         "the reference of ONNX", "onnx_reference", "onnx", shared=SHARED, extra="onnx"

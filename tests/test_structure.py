@@ -70,8 +70,8 @@ DEPENDENCIES = {"click", "filelock", "hypothesis", "numpy", "tomli", "torch"}
 PYTEST = {"testing"}
 DASK = {"cluster"}
 LIBRARIES = {
-    "adapters": {"jax"},
-    "frameworks": {"equinox", "flax", "haiku", "jax", "keras", "onnx", "onnxruntime"},
+    "adapters": {"jax", "mlx"},
+    "frameworks": {"equinox", "flax", "haiku", "jax", "keras", "mlx", "onnx", "onnxruntime"},
 }
 
 MARK = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b")

@@ -1,4 +1,4 @@
-"""Functions on arrays as layers: of NumPy, of JAX, or of torch without a module."""
+"""Functions on arrays as layers: of NumPy, of JAX, of MLX, or of torch without a module."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ LACKS: dict[Arrays, dict[str, str]] = {
     Arrays.TORCH: {},
     Arrays.NUMPY: {"bfloat16": "NumPy has no bfloat16", "functional": COPIED, "meta": COPIED},
     Arrays.JAX: {"functional": COPIED, "meta": COPIED},
+    Arrays.MLX: {"functional": COPIED, "meta": COPIED},
 }
 """What a function lacks because of its arrays."""
 DTYPES = ("float64", "float32", "bfloat16", "float16")
@@ -194,23 +195,19 @@ def function(
 
     `weights` says what the function is given, by name or template, as for `module`; without it,
     these are the documented parameters. `gates` is the order in which these stack the gates, if it
-    is not the documented one. `arrays` is the library of the arrays: numpy, jax or torch. Gradients
-    flow through functions of JAX and of torch. For functions of NumPy, `gradients(config, x, h_0,
-    weights, grad_output, grad_h_n)` returns those of x and h_0, and a dictionary of those of the
-    weights. `dtypes` lists the dtypes in which it computes; without it, all. `fixed` has the
-    documented arguments that cannot be chosen, and `lacks` what the function does not do, each with
-    the reason. With `needs_state`, the function is given zeros if no state is. `states` is the form
-    of a state, such as `{}[0]`. Functions of NumPy are given the memory of tensors, so that writing
-    into arguments is noticed. Raises AdapterError.
+    is not the documented one. `arrays` is the library of the arrays: numpy, jax, mlx or torch.
+    Gradients flow through functions of JAX, MLX and torch. For functions of NumPy,
+    `gradients(config, x, h_0, weights, grad_output, grad_h_n)` returns those of x and h_0, and a
+    dictionary of those of the weights. `dtypes` lists the dtypes in which it computes; without it,
+    all. `fixed` has the documented arguments that cannot be chosen, `lacks` what it does not do,
+    each with the reason. With `needs_state`, it is given zeros if no state is. `states` is the form
+    of a state, such as `{}[0]`. It may not write into its arguments. Raises AdapterError.
     """
     check_choice("kind", kind, LAYER_KINDS)
-    data, library = LAYER_KINDS[kind], Arrays.parse(arrays)
-    roles = (*ROLES, PROJECTION) if data.has_projection else ROLES
-    own = dict(weights or {f"{role}_l{{layer}}{{suffix}}": role for role in roles})
+    data, library, own = LAYER_KINDS[kind], Arrays.parse(arrays), weights or _name_weights(kind)
     parsed = {name: parse_expression(text, data, gates) for name, text in own.items()}
     form = ", ".join(states.format(letter) for letter in data.states)
-    built = {"meta": BUILT} if build else {}
-    known = {**_list_lacks(compute, library, gradients is not None), **_list_dtypes(dtypes)}
+    known = _list_lacks(compute, library, gradients is not None, build is not None)
     adapter = module(
         build=lambda config: ArrayLayer(compute, build, gradients, library, config, parsed),
         kind=kind,
@@ -219,7 +216,7 @@ def function(
         fixed=fixed,
         call=f"x, {form}",
         returns=f"output, {form}",
-        lacks={**built, **known, **(lacks or {})},
+        lacks={**known, **_list_dtypes(dtypes), **(lacks or {})},
         needs_state=needs_state,
     )
     return replace(adapter, label=name_target(compute))
@@ -247,6 +244,12 @@ def layer(
     return function(compute, kind=kind, fixed=fixed, lacks=lacking, states="{}[0]", **options)
 
 
+def _name_weights(kind: str) -> dict[str, str]:
+    """Return the documented names of the parameters of a kind of layer."""
+    roles = (*ROLES, PROJECTION) if LAYER_KINDS[kind].has_projection else ROLES
+    return {f"{role}_l{{layer}}{{suffix}}": role for role in roles}
+
+
 def _list_dtypes(dtypes: Sequence[str]) -> dict[str, str]:
     """Return the dtypes that are not listed, if some are, each with the reason."""
     for name in dtypes:
@@ -257,9 +260,11 @@ def _list_dtypes(dtypes: Sequence[str]) -> dict[str, str]:
     return {name: reason for name in DTYPES if dtypes and name not in dtypes}
 
 
-def _list_lacks(compute: Compute, arrays: Arrays, has_gradients: bool) -> dict[str, str]:
+def _list_lacks(
+    compute: Compute, arrays: Arrays, has_gradients: bool, is_built: bool
+) -> dict[str, str]:
     """Return what a function lacks because of its arrays and its arguments."""
-    found = dict(LACKS[arrays])
+    found = {**({"meta": BUILT} if is_built else {}), **LACKS[arrays]}
     if arrays is Arrays.NUMPY:
         found["second-order"] = "it computes with NumPy arrays"
         if not has_gradients:

@@ -25,6 +25,7 @@ class Arrays(Enum):
     TORCH = "torch"
     NUMPY = "numpy"
     JAX = "jax"
+    MLX = "mlx"
 
     @classmethod
     def parse(cls, text: str) -> Arrays:
@@ -41,12 +42,17 @@ class Arrays(Enum):
             return tensor
         if self is Arrays.NUMPY:
             return tensor.detach().numpy()
+        plain = tensor.detach()
+        if self is Arrays.MLX:
+            import mlx.core as mx
+
+            wide = plain.float() if tensor.dtype is torch.bfloat16 else plain
+            return mx.array(wide.numpy(), getattr(mx, str(tensor.dtype).removeprefix("torch.")))
         import jax
 
         if tensor.dtype is torch.float64 and not jax.config.jax_enable_x64:
             raise Unsupported("JAX has no float64 unless jax_enable_x64 is set")
         # Copied, so that JAX shares no memory with a tensor that may be written into.
-        plain = tensor.detach()
         if tensor.dtype is torch.bfloat16:
             bits = plain.contiguous().view(torch.int16).numpy()
             return jax.numpy.array(bits).view(jax.numpy.bfloat16)
@@ -60,6 +66,10 @@ class Arrays(Enum):
         """Return an array as a new tensor with the dtype and the device of another tensor."""
         if isinstance(array, torch.Tensor):
             return array
+        if self is Arrays.MLX and like.dtype is torch.bfloat16:
+            import mlx.core as mx
+
+            array = array.astype(mx.float32)  # NumPy has no bfloat16 from MLX
         found = np.asarray(array)
         if found.dtype.name == "bfloat16":  # which NumPy has from JAX
             return torch.tensor(found.view(np.int16)).view(torch.bfloat16).to(like)
@@ -74,7 +84,7 @@ class Differentiated:
     arrays      their library
     extra       the first argument, which has no gradient
     pull_back   takes `extra`, the arguments and the gradients of the results, and returns the
-                gradients of the arguments; for JAX it is found by `jax.vjp`
+                gradients of the arguments; for JAX and MLX it is found by their `vjp`
     """
 
     function: Function
@@ -101,6 +111,8 @@ class Differentiated:
         """
         if self.arrays is Arrays.JAX:
             return replace(self, function=_make_pull_back(self.function, count))
+        if self.arrays is Arrays.MLX:
+            return replace(self, function=_make_mlx_pull_back(self.function, count))
         if self.pull_back is None:
             raise Unsupported("the adapter has no gradients")
         return replace(self, function=self.pull_back, pull_back=None)
@@ -124,6 +136,20 @@ def _make_pull_back(function: Function, count: int) -> Function:
         return tuple(back(tuple(given[count:])))
 
     return compile_function(pull_back)
+
+
+@functools.lru_cache(maxsize=4096)
+def _make_mlx_pull_back(function: Function, count: int) -> Function:
+    def pull_back(extra: Any, *given: Any) -> tuple[Any, ...]:
+        import mlx.core as mx
+
+        def run(*arguments: Any) -> list[Any]:
+            return list(function(extra, *arguments))
+
+        _, gradients = mx.vjp(run, list(given[:count]), list(given[count:]))
+        return tuple(gradients)
+
+    return pull_back
 
 
 class _Bridge(torch.autograd.Function):

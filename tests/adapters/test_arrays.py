@@ -195,10 +195,29 @@ def test_functions_of_jax_are_differentiated_by_jax() -> None:
     assert torch.autograd.gradgradcheck(layer, (x,))
 
 
+def test_functions_of_mlx_are_differentiated_by_mlx() -> None:
+    mx = pytest.importorskip("mlx.core")
+    mx.set_default_device(mx.cpu)
+
+    def run(config: Config, x: Any, h: Any, weights: Any) -> tuple[Any, Any]:
+        out = []
+        for step in x:
+            h = mx.tanh(step @ weights["kernel"] + h @ weights["own"] + weights["bias"])
+            out.append(h)
+        return mx.stack(out), h
+
+    adapter = adapt.layer(run, weights=NAMED, lacks=NARROW, arrays="mlx", needs_state=True)
+    layer, x = adapter(3, 4), torch.rand(5, 2, 3, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(layer.double(), (x,))
+    assert torch.autograd.gradgradcheck(layer, (x,))
+    output, _ = layer.to(torch.bfloat16)(x.to(torch.bfloat16))
+    assert output.dtype is torch.bfloat16
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"arrays": "jaxx"}, "arrays='jaxx': choose torch, numpy, jax. Did you mean 'jax'?"),
+        ({"arrays": "jaxx"}, "arrays='jaxx': choose torch, numpy, jax, mlx. Did you mean 'jax'?"),
         ({"dtypes": ["float23"]}, "dtypes: 'float23': choose .* Did you mean 'float32'"),
         ({"kind": "gru", "weights": {"z": "weight_ih[updat]"}}, "Did you mean 'update'"),
     ],
