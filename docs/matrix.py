@@ -91,24 +91,63 @@ def format_runs(records: Sequence[Record]) -> list[str]:
     for (setting, _), found in runs:
         each = list(found)
         here = each[0].data["environment"]
-        verdicts = (f"{KINDS[one.kind].title} {one.data['verdict']}" for one in each)
         cases = sum(one.data["cases"] for one in each)
         row = [here["torch"], here["python"], here["numpy"], setting, each[0].data["profile"]]
-        rows.append([*row, str(cases), ", ".join(verdicts)])
+        rows.append([*row, str(cases), _describe_verdicts(each)])
     return _format_table(
         ("torch", "Python", "NumPy", "setting", "profile", "cases", "verdicts"), rows
     )
 
 
+def _describe_verdicts(records: Iterable[Record]) -> str:
+    """Return which kinds have which verdict, such as "RNN, LSTM conform; GRU violates"."""
+    kinds: dict[str, list[str]] = {}
+    for each in records:
+        kinds.setdefault(each.data["verdict"], []).append(KINDS[each.kind].title)
+    return "; ".join(f"{verdict}: {', '.join(titles)}" for verdict, titles in kinds.items())
+
+
 def format_parts(records: Sequence[Record]) -> list[str]:
-    """Return a table for each kind and setting: the parts of the contract by releases."""
+    """Return a table for each kind and setting: the parts of the contract by releases.
+
+    Releases in a row with the same numbers share a column.
+    """
     parts = {rule.id: rule.part for rule in select_layer_rules(())}
+    names = name_groups(records)
     lines: list[str] = []
-    for (setting, kind), found in group_records(records).items():
-        rows = [[part.value, *(_count_rules(each, part, parts) for each in found)] for part in Part]
-        head = [f"{KINDS[kind].title}, {setting}", *(each.release for each in found)]
+    for key, found in group_records(records).items():
+        columns = [
+            [describe_span(list(same)), *counts]
+            for counts, same in groupby(
+                found, key=lambda each: [_count_rules(each, part, parts) for part in Part]
+            )
+        ]
+        first = [names[key], *(part.value for part in Part)]
+        head, *rows = zip(first, *columns, strict=True)
         lines += ["", *_format_table(head, rows)]
     return lines[1:]
+
+
+def name_groups(records: Iterable[Record]) -> dict[tuple[str, str], str]:
+    """Return what a setting and a kind are called; the setting is told if there are several."""
+    keys = list(group_records(records))
+    several = len({setting for setting, _ in keys}) > 1
+    return {
+        (setting, kind): f"{KINDS[kind].title}, {setting}" if several else KINDS[kind].title
+        for setting, kind in keys
+    }
+
+
+def describe_span(records: Sequence[Record]) -> str:
+    """Return the releases of records, such as "2.3 to 2.7 and 2.9" if 2.8 is not among them."""
+    spans: list[list[str]] = []
+    for each in records:
+        *first, minor = parse_release(each.release)
+        if spans and parse_release(spans[-1][-1]) == (*first, minor - 1):
+            spans[-1].append(each.release)
+        else:
+            spans.append([each.release])
+    return " and ".join(" to ".join(dict.fromkeys([span[0], span[-1]])) for span in spans)
 
 
 def _count_rules(record: Record, part: Part, parts: dict[str, Part]) -> str:
@@ -122,30 +161,39 @@ def _count_rules(record: Record, part: Part, parts: dict[str, Part]) -> str:
 
 
 def format_rules(records: Sequence[Record]) -> list[str]:
-    """Return a table of every rule: in which releases it holds for each kind of layer."""
+    """Return a table of every rule: in which releases it holds for each kind of layer or cell.
+
+    Layers and cells have a table each, without the rules that are promised for none of them.
+    """
     groups = group_records(records)
-    heads = [f"{KINDS[kind].title}, {setting}" for setting, kind in groups]
-    rows = (
-        [_link_rule(rule.id), *(_describe_spans(rule.id, found) for found in groups.values())]
-        for rule in select_layer_rules(())
-    )
-    return _format_table(("rule", *heads), rows)
+    lines: list[str] = []
+    for cells in (False, True):
+        own = {key: each for key, each in groups.items() if KINDS[key[1]].is_cell is cells}
+        heads = [name for key, name in name_groups(records).items() if key in own]
+        rows = [
+            [_link_rule(rule.id), *(_describe_spans(rule.id, found) for found in own.values())]
+            for rule in select_layer_rules(())
+            if any(rule.id in each.rules for found in own.values() for each in found)
+        ]
+        if rows:
+            lines += ["", *_format_table(("rule", *heads), rows)]
+    return lines[1:]
 
 
 def format_differences(records: Sequence[Record]) -> list[str]:
     """Return a table of the rules that are not the same in every release, with their clauses."""
     groups = group_records(records)
+    names = name_groups(records)
     oldest = min(parse_release(each.release) for each in records)
     known = list_known()
     rows = []
     for rule in select_layer_rules(()):
         texts: dict[str, list[str]] = {}
-        for (setting, kind), found in groups.items():
+        for key, found in groups.items():
             if len(_list_spans(rule.id, found)) > 1:
-                name = f"{KINDS[kind].title}, {setting}"
-                texts.setdefault(_describe_spans(rule.id, found), []).append(name)
+                texts.setdefault(_describe_spans(rule.id, found), []).append(names[key])
         if texts:
-            told = "; ".join(f"{' and '.join(names)}: {text}" for text, names in texts.items())
+            told = "; ".join(f"{', '.join(same)}: {text}" for text, same in texts.items())
             late = [each for each in rule.clauses if parse_release(each.since) > oldest]
             links = [f"[{each.id}](clauses.md#{each.id}) since {each.since}" for each in late]
             rows.append([_link_rule(rule.id), told, ", ".join([*links, *known.get(rule.id, [])])])
@@ -165,12 +213,8 @@ def list_known(root: Path = KNOWN) -> dict[str, list[str]]:
 
 def _list_spans(rule: str, records: Sequence[Record]) -> list[tuple[str, str]]:
     """Return the verdicts on a rule in words, each with the releases in a row that have it."""
-    runs = []
-    for verdict, found in groupby(records, key=lambda each: each.find_verdict(rule)):
-        releases = [each.release for each in found]
-        ends = releases[:1] if len(releases) == 1 else [releases[0], releases[-1]]
-        runs.append((verdict, " to ".join(ends)))
-    return runs
+    runs = groupby(records, key=lambda each: each.find_verdict(rule))
+    return [(verdict, describe_span(list(found))) for verdict, found in runs]
 
 
 def _describe_spans(rule: str, records: Sequence[Record]) -> str:

@@ -79,7 +79,7 @@ def test_code_is_quoted_unchanged(excerpts: ModuleType) -> None:
 def test_table_of_recorded_results_is_quoted(excerpts: ModuleType) -> None:
     page = PAGE.replace('run("rnnspec rules")', 'table("parts")')
     filled = excerpts.fill_page(page, runs=False)
-    assert "| RNN, cpu | 2.2 | " in filled
+    assert "| RNN | 2.2 | " in filled
     assert "\nold\n" not in filled
 
 

@@ -15,10 +15,12 @@ from rnnspec.declared.deviations import list_deviations
 from rnnspec.declared.files import find_file
 from rnnspec.rules.catalogue import select_layer_rules
 from tests.test_docs_build import load_module
+from tests.test_environments import NEWEST, OLDEST
 
-MISSING = ("2.8", "2.9", "2.10", "2.14")
-"""The releases that have not been recorded yet, which the page of releases names."""
 ROOT = Path(__file__).parents[1]
+RELEASES = [f"2.{minor}" for minor in range(OLDEST, NEWEST + 1)]
+WITHOUT_CELLS = ("2.2", "2.3", "2.4", "2.5", "2.6", "2.7", "2.9", "2.10", "2.11", "2.12", "2.15")
+"""The releases whose cells are not recorded yet, which the page of releases names."""
 RULES = [rule.id for rule in select_layer_rules(())]
 
 
@@ -46,12 +48,13 @@ def write_record(
 
 @pytest.fixture
 def results(tmp_path: Path) -> Path:
-    """Records of two kinds in three releases."""
+    """Records of two layers and a cell in three releases."""
     both = {"shapes.output": "pass", "errors.types": "pass"}
     write_record(tmp_path, "2.10", "lstm-cpu", {**both, "projection.width": "pass"})
     write_record(tmp_path, "2.9", "lstm-cpu", {**both, "errors.types": "fail"}, verdict="violates")
     write_record(tmp_path, "2.2", "lstm-cpu", {**both, "errors.types": "fail"})
     write_record(tmp_path, "2.10", "rnn-cpu", {**both, "projection.width": "not-applicable"})
+    write_record(tmp_path, "2.10", "lstm-cell-cpu", {"errors.types": "pass"})
     return tmp_path
 
 
@@ -64,6 +67,7 @@ def test_records_are_read_in_the_order_of_kinds_and_releases(
         ("lstm", "2.2", "cpu"),
         ("lstm", "2.9", "cpu"),
         ("lstm", "2.10", "cpu"),
+        ("lstm-cell", "2.10", "cpu"),
     ]
 
 
@@ -81,26 +85,66 @@ def test_kind_and_setting_may_have_hyphens(
 def test_runs_of_a_release_are_one_row(matrix: ModuleType, results: Path) -> None:
     rows = matrix.format_runs(matrix.load_records(results))
     assert rows[-1] == (
-        "| 2.10.0+cpu | 3.12.1 | 2.1 | cpu | quick | 10 | RNN conforms, LSTM conforms |"
+        "| 2.10.0+cpu | 3.12.1 | 2.1 | cpu | quick | 15 | conforms: RNN, LSTM, LSTMCell |"
     )
-    assert "LSTM violates" in rows[-2]
+    assert rows[-2].endswith("| violates: LSTM |")
 
 
 def test_parts_show_where_not_all_rules_hold(matrix: ModuleType, results: Path) -> None:
     rows = matrix.format_parts(matrix.load_records(results))
-    assert "| LSTM, cpu | 2.2 | 2.9 | 2.10 |" in rows
-    assert "| interface | **0 of 1** | **0 of 1** | 1 |" in rows
-    assert "| values | 1 | 1 | 2 |" in rows
+    assert "| LSTM | 2.2 and 2.9 | 2.10 |" in rows
+    assert "| interface | **0 of 1** | 1 |" in rows
+    assert "| values | 1 | 2 |" in rows
+
+
+@pytest.mark.parametrize(
+    ("releases", "expected"),
+    [
+        (["2.8"], "2.8"),
+        (["2.8", "2.9", "2.10"], "2.8 to 2.10"),
+        (["2.8", "2.13", "2.14"], "2.8 and 2.13 to 2.14"),
+    ],
+)
+def test_span_leaves_out_what_is_not_recorded(
+    matrix: ModuleType, releases: list[str], expected: str
+) -> None:
+    records = [matrix.Record(each, "rnn", "cpu", {}) for each in releases]
+    assert matrix.describe_span(records) == expected
+
+
+def test_setting_is_told_if_there_are_several(matrix: ModuleType, results: Path) -> None:
+    write_record(results, "2.9", "rnn-cpu", {})
+    path = results / "torch-2.9" / "rnn-cpu.json"
+    path.rename(path.with_name("rnn-cuda.json"))
+    assert "| RNN, cuda | 2.9 |" in matrix.format_parts(matrix.load_records(results))
 
 
 def test_rules_are_described_by_spans_of_releases(matrix: ModuleType, results: Path) -> None:
     rows = matrix.format_rules(matrix.load_records(results))
-    assert len(rows) == 2 + len(RULES)
+    assert rows[0] == "| rule | RNN | LSTM |"
     assert "| [shapes.output](rules/shapes.output.md) | holds | holds |" in rows
     assert (
-        "| [errors.types](rules/errors.types.md) | holds | **fails** 2.2 to 2.9, holds 2.10 |"
+        "| [errors.types](rules/errors.types.md) | holds | **fails** 2.2 and 2.9, holds 2.10 |"
         in rows
     )
+
+
+def test_rules_of_layers_and_of_cells_have_tables_of_their_own(
+    matrix: ModuleType, results: Path
+) -> None:
+    rows = matrix.format_rules(matrix.load_records(results))
+    start = rows.index("| rule | LSTMCell |")
+    assert rows[start:] == [
+        "| rule | LSTMCell |",
+        "| --- | --- |",
+        "| [errors.types](rules/errors.types.md) | holds |",
+    ]
+    assert len(rows[:start]) == 2 + 3 + 1  # the head, the rules that are recorded, an empty line
+
+
+def test_every_rule_is_in_a_table(matrix: ModuleType) -> None:
+    rows = "\n".join(matrix.format_rules(matrix.load_records()))
+    assert [rule for rule in RULES if f"| [{rule}]" not in rows] == []
 
 
 def test_differences_leave_out_what_is_the_same_in_every_release(
@@ -110,23 +154,30 @@ def test_differences_leave_out_what_is_the_same_in_every_release(
     assert "errors.types" in text
     assert "114874" in text
     assert "projection.width" in text
-    assert "not promised 2.2 to 2.9, holds 2.10" in text
+    assert "not promised 2.2 and 2.9, holds 2.10" in text
     assert "shapes.output" not in text
 
 
-def test_every_release_is_recorded_for_every_kind_that_any_is(matrix: ModuleType) -> None:
-    groups = matrix.group_records(matrix.load_records())
-    releases = {key: [each.release for each in found] for key, found in groups.items()}
-    assert {kind for _, kind in releases} <= set(KINDS)
-    expected = [f"2.{minor}" for minor in range(2, 16) if f"2.{minor}" not in MISSING]
-    assert releases["cpu", "rnn"] == expected
-    assert all(found == expected for (setting, _), found in releases.items() if setting == "cpu")
+def test_every_release_is_recorded_for_every_kind(matrix: ModuleType) -> None:
+    records = [each for each in matrix.load_records() if each.setting == "cpu"]
+    expected = {
+        (release, name)
+        for release in RELEASES
+        for name, kind in KINDS.items()
+        if not (kind.is_cell and release in WITHOUT_CELLS)
+    }
+    assert {(each.release, each.kind) for each in records} == expected
 
 
-def test_page_of_releases_names_what_is_missing() -> None:
+def test_page_of_releases_names_the_releases_whose_cells_are_missing() -> None:
     page = (ROOT / "docs" / "releases.md").read_text(encoding="utf-8")
-    *others, last = MISSING
-    assert f"recorded are {', '.join(others)} and {last}:" in " ".join(page.split())
+    *others, last = WITHOUT_CELLS
+    assert f"cells of {', '.join(others)} and {last} are not recorded yet" in " ".join(page.split())
+
+
+def test_answers_about_what_is_not_kept_are_recorded_for_every_release(matrix: ModuleType) -> None:
+    found = {path.parent.name for path in matrix.RESULTS.glob("torch-*/unkept.json")}
+    assert found == {f"torch-{release}" for release in RELEASES}
 
 
 def test_recorded_rules_exist_and_every_failure_is_declared(matrix: ModuleType) -> None:
