@@ -19,7 +19,7 @@ from tests.test_environments import NEWEST, OLDEST
 
 ROOT = Path(__file__).parents[1]
 RELEASES = [f"2.{minor}" for minor in range(OLDEST, NEWEST + 1)]
-WITHOUT_CELLS = ("2.2", "2.3", "2.4", "2.5", "2.6", "2.7", "2.9", "2.10", "2.11", "2.12", "2.15")
+WITHOUT_CELLS = ("2.2", "2.3", "2.4", "2.5", "2.6", "2.7", "2.9", "2.11", "2.12", "2.15")
 """The releases whose cells are not recorded yet, which the page of releases names."""
 RULES = [rule.id for rule in select_layer_rules(())]
 
