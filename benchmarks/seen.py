@@ -4,8 +4,9 @@
 
 Run it from the root of a checkout. Each bug of the bank of a kind is checked until the first case
 that breaks a rule, so that most take a second. Nothing is minimised or explained; how a bug is told
-is measured by `benchmarks.telling`, and which rules see it by `rnnspec selftest`. Each bug becomes
-a line of the log and is not checked again.
+is measured by `benchmarks.telling`, and which rules see it by `rnnspec selftest`. `--share` divides
+the bugs that can be planted in every kind. Each bug becomes a line of the log and is not checked
+again.
 """
 
 from __future__ import annotations
@@ -15,18 +16,17 @@ import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 import torch
 
 from benchmarks.tables import add_outputs, format_table, make_parser, show_progress, write_report
+from benchmarks.telling import select_bugs
 from rnnspec.api.layer import keep_random_numbers, prepare_suite
 from rnnspec.contract.clauses import Level
 from rnnspec.contract.kinds import CELLS, KINDS
 from rnnspec.engine.campaign import run_campaign
 from rnnspec.options import CheckOptions
-from rnnspec.selftest.bank import is_promised
 from rnnspec.selftest.banks import find_bank
 
 PAGE = "detection.md"
@@ -53,17 +53,14 @@ def look(kind: str, bug: str) -> Seen:
     return Seen(kind, bug, rules, time.process_time() - start)
 
 
-def look_at_all(kind: str, patterns: Sequence[str], log: Path | None) -> Iterator[Seen]:
-    """Yield what is seen of each bug of a kind that torch documents and a pattern matches."""
+def look_at_all(kind: str, names: Sequence[str], log: Path | None) -> Iterator[Seen]:
+    """Yield what is seen of each bug of a kind; what is in the log is not looked at again."""
     lines = log.read_text(encoding="utf-8").splitlines() if log and log.exists() else []
     done = {(each.kind, each.bug): each for each in (Seen(**json.loads(line)) for line in lines)}
-    bugs = find_bank(kind).bugs
-    for number, (name, bug) in enumerate(bugs.items(), 1):
-        if not is_promised(bug, kind) or not any(fnmatchcase(name, each) for each in patterns):
-            continue
+    for number, name in enumerate(names, 1):
         if (kind, name) not in done:
             done[kind, name] = look(kind, name)
-            show_progress(f"{kind}: {number} of {len(bugs)}: {name}")
+            show_progress(f"{kind}: {number} of {len(names)}: {name}")
             if log is not None:
                 with log.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(asdict(done[kind, name])) + "\n")
@@ -87,11 +84,15 @@ def main() -> None:
     parser.add_argument(
         "--kind", nargs="+", choices=list(KINDS), default=[kind.name for kind in CELLS]
     )
+    parser.add_argument(
+        "--share", default="1/1", metavar="K/N", help="of the bugs of all kinds, every N-th"
+    )
     parser.add_argument("--log", type=Path, metavar="PATH", help="keep what was seen here")
     add_outputs(parser, PAGE)
     options: argparse.Namespace = parser.parse_args()
     torch.set_num_threads(1)
-    found = [seen for kind in options.kind for seen in look_at_all(kind, options.only, options.log)]
+    names = {kind: select_bugs(kind, options.only, options.share) for kind in options.kind}
+    found = [seen for kind in names for seen in look_at_all(kind, names[kind], options.log)]
     write_report(
         options, PAGE, {"detection.cells": summarise(found)}, [asdict(each) for each in found]
     )
