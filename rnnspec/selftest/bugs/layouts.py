@@ -126,6 +126,8 @@ class BatchOfOneSqueezed(Planted):
     """The output for a batch of one has no batch dimension (Maghoumi/JitGRU #2);
     layouts.batch-of-one sees it."""
 
+    beyond_cells = True
+
     def from_time_major(self, output: Tensor, batched: bool) -> Tensor:
         return super().from_time_major(output, batched and output.size(1) != 1)
 

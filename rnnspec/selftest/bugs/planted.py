@@ -29,7 +29,8 @@ class Planted(Plain):
     """Whether the bug can only be planted in a layer without gates, such as one about relu."""
 
     beyond_cells: ClassVar[bool] = False
-    """Whether the bug shows only in several steps, layers or directions, or in packed input."""
+    """Whether the bug shows only in several steps, layers or directions, in packed input, or in the
+    output, which cells do not have."""
 
     single_state: ClassVar[bool] = False
     """Whether the bug is about the memory of the state that is passed; an LSTM joins two states."""
