@@ -24,6 +24,8 @@ MOST_JUDGED = 120
 """So many cases are judged in search of what the faults found so far hide."""
 MOST_VARIANTS = 4
 """In so many ways a fault is avoided."""
+MOST_SEEDS = 24
+"""Among so many seeds, one is looked for with which a rule is judged."""
 FEW_ATTEMPTS, MORE_ATTEMPTS, MOST_ATTEMPTS = 2, 3, 8
 """So many of them by each rule, if it failed more often than not, and if one of its theme fails."""
 
@@ -122,7 +124,30 @@ def judge_elsewhere(
 ) -> FailingCase[CaseT] | None:
     """Return a variant of a case on which a rule fails although no fault shows, or None."""
     found = _judge_avoiding(suite, rule, index, case, faults)
-    return None if found is None or _is_misled(suite, rule, found, faults) else found
+    if found is None or _is_misled(suite, rule, found, faults):
+        return None
+    return None if _shows_presupposed(suite, rule, found, faults) else found
+
+
+def _shows_presupposed(
+    suite: Suite[CaseT, ObservedT],
+    rule: Rule[CaseT, ObservedT],
+    failing: FailingCase[CaseT],
+    faults: Sequence[Fault[CaseT]],
+) -> bool:
+    """Return whether a fault whose name a rule presupposes shows in the failing case after all.
+
+    Its situation may be told too narrowly: a fault that needs no graph is found in one of the two
+    modes without one. A rule that is judged in some of the cases only is judged with another seed.
+    """
+    space, case = suite.space, failing.case
+    for root in {fault.root for fault in faults if rule.presupposes_rule(fault.root.id)}:
+        seeds = (space.get_seed(case) + number for number in range(MOST_SEEDS))
+        variants = (space.reseed(case, seed) for seed in seeds)
+        variant = next((each for each in variants if root.when(each)), None)
+        if variant is not None and judge_by_all(suite, [root], failing.index, variant)[1]:
+            return True
+    return False
 
 
 def _judge_avoiding(
