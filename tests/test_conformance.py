@@ -214,6 +214,7 @@ def test_every_rule_is_a_test_with_its_own_outcome(project: pytest.Pytester) -> 
 CAUSED = "caused by layouts.states-stay-layer-first"
 
 
+@pytest.mark.slow
 def test_rules_that_follow_from_a_fault_are_skipped_with_its_name(
     project: pytest.Pytester,
 ) -> None:
@@ -239,6 +240,7 @@ def test_rules_that_follow_from_a_fault_are_skipped_with_its_name(
     )
 
 
+@pytest.mark.slow
 def test_exitfirst_judges_no_more_cases_than_the_first_fault_needs(
     project: pytest.Pytester,
 ) -> None:

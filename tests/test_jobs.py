@@ -100,6 +100,7 @@ def test_what_the_target_prints_is_counted_once_and_does_not_mix_with_the_report
     assert errors == ""
 
 
+@pytest.mark.slow
 def test_a_layer_that_ends_its_process_violates_and_the_run_goes_on() -> None:
     status, report, errors = run_command("targets.py:Leaves", 2)
     assert (status, report["verdict"], report["stopped"]) == (1, "violates", False)

@@ -112,6 +112,7 @@ reason = "the output is doubled"
 """
 
 
+@pytest.mark.slow
 def test_a_node_knows_what_the_project_of_the_command_declares(folder: Path) -> None:
     (folder / "mine.py").write_text(WRONG)
     unknown = make_order("mine.py:Layer", folder)

@@ -251,6 +251,7 @@ def test_what_the_known_mistake_breaks_is_no_fault_of_its_own() -> None:
     assert list_told(Twice) == {"recurrence.output"}
 
 
+@pytest.mark.slow
 def test_a_fault_is_told_although_another_shows_in_nearly_every_case() -> None:
     assert list_told(TwiceAndDraws) == {"recurrence.output", "side-effects.random-generators"}
 

@@ -117,6 +117,7 @@ def test_a_fault_that_breaks_several_rules_is_reported_once() -> None:
     assert len(report.violations) > 1
 
 
+@pytest.mark.slow
 def test_two_faults_are_reported_as_two() -> None:
     class Twice(nn.RNN):
         """The directions of h_n are exchanged, and an initial state is ignored."""

@@ -95,6 +95,12 @@ LONG = {
     "SegfaultsOnce",
     "SegfaultsInStateDict",
     "KeepsAllMemory",
+    "KillsItself",
+    "LeavesWithFailure",
+    "CrashesWhenDeleted",
+    "ClosesDescriptors",
+    "Spins",
+    "SleepsWithTheLock",
 }
 """Subjects that end many workers before their report is complete, so that a check takes long."""
 IMPORTED = {

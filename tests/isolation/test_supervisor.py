@@ -85,6 +85,7 @@ def test_wrong_options_are_refused_by_a_worker_as_here() -> None:
             rnnspec.check(torch.nn.RNN, isolate=isolate, profile="qick")
 
 
+@pytest.mark.slow
 def test_workers_can_be_new_processes_on_every_system(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(crew, "choose_context", lambda: get_context("spawn"))
     report = rnnspec.check(f"{HOSTILE}:LeavesWithSuccess", isolate=True, **{**FEW, "cases": 4})
@@ -173,6 +174,7 @@ def test_no_process_outlives_a_command_that_is_ended(number: int, tmp_path: Path
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.slow
 def test_a_run_whose_processes_are_killed_gives_the_same_report(tmp_path: Path) -> None:
     options = ("--cases", "60", "--rule", "recurrence.*", "--jobs", "2", "--json", "-")
     target = "rnnspec.selftest.bugs.states:StatesReadByDirection"

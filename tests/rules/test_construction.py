@@ -271,6 +271,7 @@ def test_every_rule_has_passing_cases_and_a_bug() -> None:
     assert own == set(PASSES) == shown
 
 
+@pytest.mark.slow
 def test_keywords_are_the_first_cause_if_the_sizes_have_other_names() -> None:
     report = rnnspec.check(BUGS["ShortSizeNames"], profile="quick")
     first = next(result for result in report.results if result.is_broken)
