@@ -19,8 +19,6 @@ from tests.test_environments import NEWEST, OLDEST
 
 ROOT = Path(__file__).parents[1]
 RELEASES = [f"2.{minor}" for minor in range(OLDEST, NEWEST + 1)]
-WITHOUT_CELLS = ("2.2", "2.3", "2.4", "2.5", "2.6", "2.7", "2.9", "2.11", "2.12", "2.15")
-"""The releases whose cells are not recorded yet, which the page of releases names."""
 RULES = [rule.id for rule in select_layer_rules(())]
 
 
@@ -160,19 +158,8 @@ def test_differences_leave_out_what_is_the_same_in_every_release(
 
 def test_every_release_is_recorded_for_every_kind(matrix: ModuleType) -> None:
     records = [each for each in matrix.load_records() if each.setting == "cpu"]
-    expected = {
-        (release, name)
-        for release in RELEASES
-        for name, kind in KINDS.items()
-        if not (kind.is_cell and release in WITHOUT_CELLS)
-    }
+    expected = {(release, name) for release in RELEASES for name in KINDS}
     assert {(each.release, each.kind) for each in records} == expected
-
-
-def test_page_of_releases_names_the_releases_whose_cells_are_missing() -> None:
-    page = (ROOT / "docs" / "releases.md").read_text(encoding="utf-8")
-    *others, last = WITHOUT_CELLS
-    assert f"cells of {', '.join(others)} and {last} are not recorded yet" in " ".join(page.split())
 
 
 def test_answers_about_what_is_not_kept_are_recorded_for_every_release(matrix: ModuleType) -> None:
