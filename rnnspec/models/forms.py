@@ -95,7 +95,11 @@ class Entry(NamedTuple):
     shape: tuple[int, ...]
 
 
-def list_entries(value: Any, access: str = "{call}") -> Iterator[Entry]:
+WHOLE = "{call}"
+"""The access to what a call returns as a whole."""
+
+
+def list_entries(value: Any, access: str = WHOLE) -> Iterator[Entry]:
     """Yield the floating-point tensors in nested tuples, lists, dictionaries and dataclasses.
 
     `{call}` in the access stands for the call.

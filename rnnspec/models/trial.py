@@ -21,7 +21,7 @@ from rnnspec.models.attempt import (
 )
 from rnnspec.models.call import Call, find_first_tensor
 from rnnspec.models.faults import repair_model
-from rnnspec.models.forms import Form, Readout, Sizes, find_forms, list_entries
+from rnnspec.models.forms import WHOLE, Form, Readout, Sizes, find_forms, list_entries
 from rnnspec.models.infer import Interface, Prediction
 from rnnspec.models.inputs import Inputs
 from rnnspec.models.layers import is_recurrent
@@ -149,7 +149,7 @@ class Trial:
         An entry is a prediction of its own if a parameter outside of the recurrent layers takes
         part in it, and in no prediction before it. So states and attention weights are none.
         """
-        if not found.is_proven:
+        if not found.is_proven or found.entry == WHOLE:
             return found.interface
         interface = replace(found.interface, call=write_call(self.model, found.call))
         sizes = [(interface.batch or b, interface.steps or s) for b, s in (FIRST, SECOND)]

@@ -117,33 +117,24 @@ class OverflowingGates(Reference):
 
 
 @dataclass
-class BiasOutside(Reference):
-    """The hidden bias of a gate that multiplies the hidden part of another is added outside."""
+class BiasMoved(Reference):
+    """A bias of the sum whose hidden part a gate multiplies is on the wrong side of that gate.
+
+    `place` is 0 for the input bias, which is multiplied too, and 1 for the hidden bias, which is
+    added outside.
+    """
+
+    place: int = 1
 
     def biases(self, layer: int, direction: int) -> list[Tensor]:
-        right = super().biases(layer, direction)
-        if not right:
-            return right
+        biases = super().biases(layer, direction)
+        if not biases:
+            return biases
         cell = self.given.cell
         outside, inside = cell.input_blocks[-1], cell.hidden_blocks[-1]
-        parts = list(right[1].chunk(cell.blocks))
+        parts = list(biases[self.place].chunk(cell.blocks))
         parts[outside], parts[inside] = parts[inside], parts[outside]
-        return [right[0], torch.cat(parts)]
-
-
-@dataclass
-class BiasInside(Reference):
-    """The input bias of the gate whose hidden part another one multiplies is multiplied too."""
-
-    def biases(self, layer: int, direction: int) -> list[Tensor]:
-        right = super().biases(layer, direction)
-        if not right:
-            return right
-        cell = self.given.cell
-        outside, inside = cell.input_blocks[-1], cell.hidden_blocks[-1]
-        parts = list(right[0].chunk(cell.blocks))
-        parts[outside], parts[inside] = parts[inside], parts[outside]
-        return [torch.cat(parts), right[1]]
+        return [torch.cat(parts) if i == self.place else each for i, each in enumerate(biases)]
 
 
 @dataclass
@@ -296,14 +287,14 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
         "the hidden bias of the new gate is added outside of the reset gate",
         "add b_hn before the reset gate multiplies: r * (W_hn h + b_hn)",
         ("recurrence.two-biases", "gates.alone", "recurrence.output"),
-        BiasOutside,
+        partial(BiasMoved, place=1),
         multiplies_hidden_part_with_bias,
     ),
     Hypothesis(
         "the input bias of the new gate is multiplied by the reset gate too",
         "multiply only the hidden part by the reset gate: W_in x + b_in + r * (W_hn h + b_hn)",
         ("recurrence.two-biases", "gates.alone", "recurrence.output"),
-        BiasInside,
+        partial(BiasMoved, place=0),
         multiplies_hidden_part_with_bias,
     ),
 )
