@@ -23,6 +23,7 @@ from rnnspec.rulekit.conditions import Condition, has_predictable_results, has_v
 from rnnspec.rulekit.rule import REPEATED_CALLS, Fact, rule
 from rnnspec.rulekit.snippet import Helper, Snippet
 from rnnspec.rulekit.violation import Violation
+from rnnspec.subjects.meta_device import use_meta_device
 from rnnspec.subjects.subject import observe_step
 
 has_few_cells: Condition[Case] = Condition(
@@ -194,7 +195,7 @@ def meta(observation: Observation) -> None:
             case, observation.values.input, observation.values.initial, observation.subject.device
         )
     )
-    with observe_step("a call on the meta device"), case.grad_mode.enter():
+    with observe_step("a call on the meta device"), case.grad_mode.enter(), use_meta_device():
         returned = module.to("meta")(*given.positional)
     own = observation.call
     _assert_meta_results(Call(case, given, own.copies, returned, own.before, own.after))

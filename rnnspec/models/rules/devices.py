@@ -16,6 +16,7 @@ from rnnspec.models.layers import is_recurrent
 from rnnspec.models.observation import ModelObservation, NotApplicable
 from rnnspec.rulekit.rule import rule
 from rnnspec.rulekit.violation import Violation
+from rnnspec.subjects.meta_device import use_meta_device
 
 RELATIVE_CHANGE = 1e-13
 """The change of a parameter that must show in float64, and cannot show in float32."""
@@ -83,7 +84,8 @@ def state_device(observation: ModelObservation) -> None:
     mismatch = StateMismatch("device")
     mismatch.register_hooks(model)
     try:
-        prediction = observation.call_model(model, observation.draw_input().to("meta"))
+        with use_meta_device():
+            prediction = observation.call_model(model, observation.draw_input().to("meta"))
     except Exception as error:  # the model may raise anything
         if mismatch.message:
             raised = f"The model raises {describe_error(error)}"

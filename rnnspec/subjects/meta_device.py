@@ -1,0 +1,115 @@
+"""Calls on the meta device, at the cost of a call instead of that of loading torch's compiler."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+COMPILER = "torch._dynamo"
+"""The module that torch imports in the first operation on the meta device: 1 to 2 seconds."""
+
+PLAIN = (Tensor, torch.nn.Parameter)
+
+LEFT_TO_TORCH = (
+    torch.Tag.data_dependent_output,
+    torch.Tag.dynamic_output_shape,
+    torch.Tag.nondeterministic_seeded,
+    torch.Tag.inplace_view,
+)
+"""Marks of operations that are left to torch: the shape of a result depends on values, random
+numbers are drawn, or a tensor changes its own shape."""
+
+
+def use_meta_device() -> AbstractContextManager[Any]:
+    """Return a context in which calls on the meta device are cheap.
+
+    Results are the same without it. Torch finds shapes and dtypes on the meta device by functions
+    in Python, the first of which imports torch's compiler. That takes longer than all other cases
+    of a small layer together. In this context, shapes and dtypes are those of the same operation on
+    zeros on the CPU. A subject that has loaded the compiler itself is called as it is.
+    """
+    return nullcontext() if COMPILER in sys.modules else _ShapesFromCPU()
+
+
+class _ShapesFromCPU(TorchDispatchMode):
+    """Performs operations on meta tensors on the CPU; leaves to torch what it cannot perform."""
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Return False: torch would load its compiler only to keep it away from this class."""
+        return False
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        keywords = kwargs or {}
+        if _is_known(func) and _are_plain([*args, *keywords.values()]):
+            try:
+                on_cpu = func(*map(_fill, args), **{name: _fill(keywords[name]) for name in keywords})
+                return _keep(args[0], on_cpu) if func._schema.is_mutable else _empty(on_cpu)
+            except Exception:  # torch then says what is wrong
+                pass
+        return func(*args, **keywords)
+
+
+def _is_known(func: Any) -> bool:
+    """Return whether an operation of torch makes new tensors, or writes to its first argument."""
+    if func.namespace != "aten" or any(tag in func.tags for tag in LEFT_TO_TORCH):
+        return False
+    first, *others = func._schema.arguments
+    if any(each.alias_info is not None for each in others):
+        return False
+    is_written = first.alias_info is not None and first.alias_info.is_write
+    aliases = [each.alias_info is not None for each in func._schema.returns]
+    return aliases == [True] if is_written else first.alias_info is None and not any(aliases)
+
+
+def _are_plain(given: list[Any]) -> bool:
+    """Return whether there are tensors, all on the meta device, and no device is named."""
+    tensors = [
+        each
+        for value in given
+        for each in (value if isinstance(value, list | tuple) else [value])
+        if isinstance(each, Tensor)
+    ]
+    return (
+        bool(tensors)
+        and all(type(each) in PLAIN and each.is_meta for each in tensors)
+        and not any(isinstance(value, torch.device) for value in given)
+    )
+
+
+def _fill(value: Any) -> Any:
+    """Return zeros on the CPU in place of each tensor."""
+    if isinstance(value, Tensor):
+        return torch.zeros(value.shape, dtype=value.dtype, device="cpu")
+    return [_fill(each) for each in value] if isinstance(value, list | tuple) else value
+
+
+def _empty(result: Any) -> Any:
+    """Return meta tensors in place of tensors on the CPU.
+
+    Raises TypeError if a result is something else.
+    """
+    if isinstance(result, Tensor):
+        return torch.empty_strided(
+            result.shape, result.stride(), dtype=result.dtype, device="meta"
+        )
+    if isinstance(result, list | tuple):
+        return type(result)(_empty(each) for each in result)
+    raise TypeError(f"a tensor is expected, not {result!r}")
+
+
+def _keep(written: Tensor, on_cpu: Tensor) -> Tensor:
+    """Return a tensor that was written to.
+
+    Raises TypeError if the operation would change its shape or dtype.
+    """
+    if (on_cpu.shape, on_cpu.dtype) != (written.shape, written.dtype):
+        raise TypeError(f"{written.shape} would become {on_cpu.shape}")
+    return written
