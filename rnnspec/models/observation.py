@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -59,7 +59,8 @@ class ModelObservation:
     """One model in one case.
 
     `factory` is called without arguments and returns a new model. `interface` is what the model
-    takes, `readout` how often it predicts.
+    takes, `readout` how often it predicts. `maps` are the read-out maps that are known already, by
+    the cases that they were measured in.
     """
 
     factory: Callable[[], Any]
@@ -67,6 +68,7 @@ class ModelObservation:
     readout: Readout = Readout.LAST
     case: ModelCase = field(default_factory=ModelCase)
     device: str = "cpu"
+    maps: dict[ModelCase, ReadoutMap] = field(default_factory=dict, repr=False)
 
     def surroundings(self) -> AbstractContextManager[None]:
         """Return a context in which CUDA does not round products to TF32."""
@@ -142,14 +144,17 @@ class ModelObservation:
     def readout_map(self) -> ReadoutMap:
         """The read-out map of the model. Raises NotApplicable if the model cannot predict."""
         self.require_prediction()
-        return measure_readout(
-            self.build_model(),
-            self.interface,
-            readout=self.readout,
-            batch=self.case.batch,
-            steps=self.case.steps,
-            seed=self.case.seed,
-        )
+        measured = replace(self.case, batches=(), lengths=())
+        if measured not in self.maps:
+            self.maps[measured] = measure_readout(
+                self.build_model(),
+                self.interface,
+                readout=self.readout,
+                batch=measured.batch,
+                steps=measured.steps,
+                seed=measured.seed,
+            )
+        return self.maps[measured]
 
     def require_prediction(self) -> None:
         """Raise NotApplicable if the model gives no valid prediction for the sizes of the case."""

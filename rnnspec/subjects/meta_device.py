@@ -33,10 +33,10 @@ def use_meta_device() -> AbstractContextManager[Any]:
     of a small layer together. In this context, shapes and dtypes are those of the same operation on
     zeros on the CPU. A subject that has loaded the compiler itself is called as it is.
     """
-    return nullcontext() if COMPILER in sys.modules else _ShapesFromCPU()
+    return nullcontext() if COMPILER in sys.modules else _ShapesFromCPU()  # type: ignore[no-untyped-call]
 
 
-class _ShapesFromCPU(TorchDispatchMode):
+class _ShapesFromCPU(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Performs operations on meta tensors on the CPU; leaves to torch what it cannot perform."""
 
     @classmethod
@@ -50,7 +50,9 @@ class _ShapesFromCPU(TorchDispatchMode):
         keywords = kwargs or {}
         if _is_known(func) and _are_plain([*args, *keywords.values()]):
             try:
-                on_cpu = func(*map(_fill, args), **{name: _fill(keywords[name]) for name in keywords})
+                on_cpu = func(
+                    *map(_fill, args), **{name: _fill(keywords[name]) for name in keywords}
+                )
                 return _keep(args[0], on_cpu) if func._schema.is_mutable else _empty(on_cpu)
             except Exception:  # torch then says what is wrong
                 pass
@@ -97,9 +99,7 @@ def _empty(result: Any) -> Any:
     Raises TypeError if a result is something else.
     """
     if isinstance(result, Tensor):
-        return torch.empty_strided(
-            result.shape, result.stride(), dtype=result.dtype, device="meta"
-        )
+        return torch.empty_strided(result.shape, result.stride(), dtype=result.dtype, device="meta")
     if isinstance(result, list | tuple):
         return type(result)(_empty(each) for each in result)
     raise TypeError(f"a tensor is expected, not {result!r}")

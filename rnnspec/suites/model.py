@@ -18,6 +18,7 @@ from rnnspec.models.forms import Readout
 from rnnspec.models.infer import Interface
 from rnnspec.models.observation import ModelObservation
 from rnnspec.models.program import write_model_program
+from rnnspec.models.readout import ReadoutMap
 from rnnspec.options import SizeSource
 from rnnspec.rulekit.rule import Fact, Rule
 from rnnspec.rulekit.violation import ErrorSize
@@ -128,7 +129,8 @@ class ModelSuite:
 
     `target` is called with `arguments` to build the model. `interface` is what the model takes, and
     `readout` is how often it makes its first prediction. `limit` replaces the number of cases of
-    the profile. The first observation of each prediction is kept, because its map is shown.
+    the profile. The maps that were measured are kept, because cases share them, and the first one
+    of each prediction is shown.
     """
 
     target: Target
@@ -144,7 +146,7 @@ class ModelSuite:
     kind: str = "model"
     sizes: SizeSource = SizeSource.FREE
     remarks: tuple[str, ...] = ()
-    kept: dict[ModelCase, ModelObservation] = field(default_factory=dict, repr=False, compare=False)
+    maps: dict[ModelCase, ReadoutMap] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def label(self) -> str:
@@ -188,16 +190,8 @@ class ModelSuite:
 
     def observe(self, case: ModelCase) -> ModelObservation:
         """Return the observation of the model in a case."""
-        if case not in self.kept:
-            observation = self._make_observation(case)
-            if case not in self.all_cases[: len(self.predictions)]:
-                return observation
-            self.kept[case] = observation
-        return self.kept[case]
-
-    def _make_observation(self, case: ModelCase) -> ModelObservation:
         interface, readout = self.predictions[case.prediction]
-        return ModelObservation(self._build_model, interface, readout, case, self.device)
+        return ModelObservation(self._build_model, interface, readout, case, self.device, self.maps)
 
     def collect_observations(self) -> AbstractContextManager[list[ModelObservation]]:
         """Return a context that collects nothing: rules about models observe once."""
