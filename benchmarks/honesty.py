@@ -12,7 +12,6 @@ continued. It exits with status 1 if a rule of level MUST is violated or a rule'
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,11 +19,11 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from multiprocessing import get_context
-from pathlib import Path
 from typing import Any
 
 import torch
 
+from benchmarks.log import add_line, add_log, read_lines
 from benchmarks.tables import add_outputs, format_table, make_parser, show_progress, write_report
 from rnnspec.api import check
 from rnnspec.contract.clauses import Level
@@ -91,22 +90,6 @@ def _is_accusation(result: Result) -> bool:
     return result.level is Level.MUST or result.verdict is Verdict.CHECKER_ERROR
 
 
-def read_log(log: str | None) -> list[Outcome]:
-    """Return the outcomes in a log, or an empty list if there is no log."""
-    if log is None or not Path(log).exists():
-        return []
-    return [
-        Outcome(**json.loads(line)) for line in Path(log).read_text(encoding="utf-8").splitlines()
-    ]
-
-
-def append_to_log(log: str | None, outcome: Outcome) -> None:
-    """Append an outcome to the log."""
-    if log is not None:
-        with Path(log).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(asdict(outcome)) + "\n")
-
-
 def run_jobs(
     jobs: Iterable[Job], options: argparse.Namespace, enough: Callable[[list[Outcome]], bool]
 ) -> list[Outcome]:
@@ -115,7 +98,8 @@ def run_jobs(
     Returns the outcomes of all jobs, including those from the log.
     """
     wanted = dict.fromkeys(jobs)
-    found = [outcome for outcome in read_log(options.log) if outcome.job in wanted]
+    logged = (Outcome(**line) for line in read_lines(options.log))
+    found = [outcome for outcome in logged if outcome.job in wanted]
     known = {outcome.job for outcome in found}
     rest = (job for job in wanted if job not in known)
     if enough(found):
@@ -128,7 +112,7 @@ def run_jobs(
     ) as pool:
         for outcome in yield_outcomes(pool, rest, options.jobs, lambda: enough(found)):
             found.append(outcome)
-            append_to_log(options.log, outcome)
+            add_line(options.log, asdict(outcome))
             show_progress(describe_outcome(outcome, len(found), len(wanted)))
     return found
 
@@ -266,9 +250,7 @@ def _parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--jobs", type=int, default=2, help="number of worker processes (default: %(default)s)"
     )
-    parser.add_argument(
-        "--log", metavar="PATH", help="append each run to this file, and skip runs that it contains"
-    )
+    add_log(parser)
     add_outputs(parser, "honesty.md")
     options = parser.parse_args()
     if not options.quick + options.default + options.cases:

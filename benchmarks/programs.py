@@ -13,7 +13,6 @@ not repeated.
 from __future__ import annotations
 
 import argparse
-import json
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -23,8 +22,16 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.tables import add_outputs, format_table, make_parser, show_progress, write_report
-from benchmarks.telling import format_share, select_bugs
+from benchmarks.bugs import add_selection, select_bugs
+from benchmarks.log import add_line, add_log, read_lines
+from benchmarks.tables import (
+    add_outputs,
+    format_share,
+    format_table,
+    make_parser,
+    show_progress,
+    write_report,
+)
 from rnnspec.api import check
 from rnnspec.contract.kinds import UNGATED
 from rnnspec.report.data import Report, Result, Verdict
@@ -124,29 +131,18 @@ def execute(source: str) -> None:
         raise SystemExit(1) from error
 
 
-def read_log(path: Path) -> dict[str, list[Run]]:
-    """Return the runs of the finished bugs of a log."""
-    if not path.exists():
-        return {}
-    lines = (json.loads(line) for line in path.read_text(encoding="utf-8").splitlines())
-    return {line["bug"]: [Run(**each) for each in line["runs"]] for line in lines}
-
-
 def run_all(names: Sequence[str], path: Path | None) -> list[Run]:
     """Run the programs of the bugs that are not in the log yet, and return all runs."""
     server = get_context("forkserver")
     server.set_forkserver_preload(list(PRELOADED))
-    done = {} if path is None else read_log(path)
+    done = {line["bug"]: [Run(**each) for each in line["runs"]] for line in read_lines(path)}
     for number, name in enumerate(names, 1):
         if name in done:
             continue
         done[name] = list(run_programs(name, server))
         wrong = [each.rule for each in done[name] if not (each.fails and each.passes)]
         show_progress(f"{number} of {len(names)}: {name} {', '.join(wrong)}")
-        if path is not None:
-            with path.open("a", encoding="utf-8") as log:
-                line = {"bug": name, "runs": [asdict(each) for each in done[name]]}
-                log.write(json.dumps(line) + "\n")
+        add_line(path, {"bug": name, "runs": [asdict(each) for each in done[name]]})
     return [run for name in names for run in done[name]]
 
 
@@ -182,11 +178,8 @@ def list_wrong(runs: Iterable[Run]) -> Iterator[str]:
 def main() -> None:
     """Read the arguments, run the benchmark and print the table."""
     parser = make_parser(__doc__)
-    parser.add_argument("--only", nargs="+", default=["*"], metavar="PATTERN", help="these bugs")
-    parser.add_argument(
-        "--share", default="1/1", metavar="K/N", help="every N-th bug, from the K-th"
-    )
-    parser.add_argument("--log", type=Path, metavar="PATH", help="keep finished bugs here")
+    add_selection(parser)
+    add_log(parser)
     add_outputs(parser, PAGE)
     options: argparse.Namespace = parser.parse_args()
     torch.set_num_threads(1)

@@ -12,7 +12,6 @@ again.
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -20,8 +19,9 @@ from pathlib import Path
 
 import torch
 
+from benchmarks.bugs import add_selection, select_bugs
+from benchmarks.log import add_line, add_log, read_lines
 from benchmarks.tables import add_outputs, format_table, make_parser, show_progress, write_report
-from benchmarks.telling import select_bugs
 from rnnspec.api.layer import keep_random_numbers, prepare_suite
 from rnnspec.contract.clauses import Level
 from rnnspec.contract.kinds import CELLS, KINDS
@@ -55,15 +55,12 @@ def look(kind: str, bug: str) -> Seen:
 
 def look_at_all(kind: str, names: Sequence[str], log: Path | None) -> Iterator[Seen]:
     """Yield what is seen of each bug of a kind; what is in the log is not looked at again."""
-    lines = log.read_text(encoding="utf-8").splitlines() if log and log.exists() else []
-    done = {(each.kind, each.bug): each for each in (Seen(**json.loads(line)) for line in lines)}
+    done = {(line["kind"], line["bug"]): Seen(**line) for line in read_lines(log)}
     for number, name in enumerate(names, 1):
         if (kind, name) not in done:
             done[kind, name] = look(kind, name)
             show_progress(f"{kind}: {number} of {len(names)}: {name}")
-            if log is not None:
-                with log.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(asdict(done[kind, name])) + "\n")
+            add_line(log, asdict(done[kind, name]))
         yield done[kind, name]
 
 
@@ -80,14 +77,11 @@ def summarise(found: Sequence[Seen]) -> str:
 def main() -> None:
     """Read the arguments, look at the bugs and print the table."""
     parser = make_parser(__doc__)
-    parser.add_argument("--only", nargs="+", default=["*"], metavar="PATTERN", help="these bugs")
+    add_selection(parser)
     parser.add_argument(
         "--kind", nargs="+", choices=list(KINDS), default=[kind.name for kind in CELLS]
     )
-    parser.add_argument(
-        "--share", default="1/1", metavar="K/N", help="of the bugs of all kinds, every N-th"
-    )
-    parser.add_argument("--log", type=Path, metavar="PATH", help="keep what was seen here")
+    add_log(parser)
     add_outputs(parser, PAGE)
     options: argparse.Namespace = parser.parse_args()
     torch.set_num_threads(1)

@@ -34,6 +34,11 @@ def format_number(cell: object) -> str:
     return f"{cell:,}" if isinstance(cell, int) else str(cell)
 
 
+def format_share(part: int, whole: int) -> str:
+    """Return a number, the number of all, and the share in percent."""
+    return f"{part} of {whole} ({100 * part / max(1, whole):.0f} %)"
+
+
 def fill_table(page: str, marker: str, text: str) -> str:
     """Return the page with `text` between `<!-- marker -->` and `<!-- /marker -->`.
 

@@ -25,12 +25,10 @@ whatever `--share` says, which divides those that can be planted in every kind:
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from fnmatch import fnmatchcase
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -39,10 +37,13 @@ from statistics import median, quantiles
 import torch
 from torch import nn
 
+from benchmarks.bugs import add_selection, select_bugs
 from benchmarks.causes import Told, list_comparisons, read_labels
+from benchmarks.log import add_line, add_log, read_lines
 from benchmarks.tables import (
     add_outputs,
     add_parts,
+    format_share,
     format_table,
     make_parser,
     show_progress,
@@ -51,7 +52,7 @@ from benchmarks.tables import (
 from rnnspec.api import check
 from rnnspec.contract.kinds import KINDS, UNGATED
 from rnnspec.report.data import FaultSummary, Report
-from rnnspec.selftest.bank import is_promised, list_good_names
+from rnnspec.selftest.bank import list_good_names
 from rnnspec.selftest.banks import Bank, find_bank
 from rnnspec.selftest.bugs.planted import Planted
 
@@ -101,22 +102,6 @@ def tell(names: tuple[str, ...], layer: type[nn.Module], kind: str) -> Telling:
         kind,
         [report.result(fault.rule).repro or "" for fault in report.faults],
     )
-
-
-def select_bugs(kind: str, patterns: Sequence[str], share: str) -> list[str]:
-    """Return the bugs of a kind whose names match a pattern and that torch documents.
-
-    The bugs about its cell are all there; `share`, K/N, leaves every N-th of the others.
-    """
-    bank, shared = find_bank(kind), find_bank(UNGATED.name).bugs
-    names = [
-        name
-        for name, bug in bank.bugs.items()
-        if is_promised(bug, kind) and any(fnmatchcase(name, each) for each in patterns)
-    ]
-    start, step = map(int, share.split("/"))
-    others = [name for name in names if name in shared][start - 1 :: step]
-    return [name for name in names if name in others or name not in shared]
 
 
 def find_missing(report: Report, fault: FaultSummary) -> str:
@@ -176,12 +161,9 @@ def combine(bank: Bank, first: str, second: str) -> type[nn.Module]:
     return layer
 
 
-def read_log(path: Path, kind: str) -> dict[tuple[str, ...], Telling]:
+def read_log(path: Path | None, kind: str) -> dict[tuple[str, ...], Telling]:
     """Return the finished checks of layers of a kind in a log."""
-    if not path.exists():
-        return {}
-    lines = (json.loads(line) for line in path.read_text(encoding="utf-8").splitlines())
-    found = (Telling(**{**line, "names": tuple(line["names"])}) for line in lines)
+    found = (Telling(**{**line, "names": tuple(line["names"])}) for line in read_lines(path))
     return {each.names: each for each in found if each.kind == kind}
 
 
@@ -189,7 +171,7 @@ def run_all(
     jobs: Sequence[tuple[str, ...]], path: Path | None, kind: str
 ) -> dict[tuple[str, ...], Telling]:
     """Check the layers that are not in the log yet, and return all results."""
-    bank, done = find_bank(kind), {} if path is None else read_log(path, kind)
+    bank, done = find_bank(kind), read_log(path, kind)
     for number, names in enumerate(jobs, 1):
         if names in done:
             continue
@@ -197,9 +179,7 @@ def run_all(
         done[names] = tell(names, layer, kind)
         told = ", ".join(done[names].roots) or "nothing"
         show_progress(f"{number} of {len(jobs)}: {' and '.join(names)}: {told}")
-        if path is not None:
-            with path.open("a", encoding="utf-8") as log:
-                log.write(json.dumps(asdict(done[names])) + "\n")
+        add_line(path, asdict(done[names]))
     return {names: done[names] for names in jobs}
 
 
@@ -282,23 +262,15 @@ def summarise_times(found: Sequence[Telling], correct: Sequence[float]) -> str:
     return format_table(("CPU time", "median", "90th percentile", "most"), rows)
 
 
-def format_share(part: int, whole: int) -> str:
-    """Return a number, the number of all, and the share in percent."""
-    return f"{part} of {whole} ({100 * part / max(1, whole):.0f} %)"
-
-
 def main() -> None:
     """Read the arguments, run the benchmark and print the tables."""
     parser = make_parser(__doc__)
-    parser.add_argument("--only", nargs="+", default=["*"], metavar="PATTERN", help="these bugs")
+    add_selection(parser)
     parser.add_argument(
         "--kind", choices=list(KINDS), default=UNGATED.name, help="the kind of the layers"
     )
-    parser.add_argument(
-        "--share", default="1/1", metavar="K/N", help="every N-th bug, from the K-th"
-    )
     parser.add_argument("--pairs", type=int, default=0, metavar="N", help="and N pairs of bugs")
-    parser.add_argument("--log", type=Path, metavar="PATH", help="keep finished checks here")
+    add_log(parser)
     add_parts(parser, *PARTS)
     add_outputs(parser, PAGE)
     options: argparse.Namespace = parser.parse_args()

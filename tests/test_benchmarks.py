@@ -157,13 +157,14 @@ def test_only_possible_pairs_are_counted() -> None:
 
 
 def test_runs_in_the_log_are_not_repeated(tmp_path: Path) -> None:
-    honesty, log = import_script("honesty"), str(tmp_path / "log.jsonl")
+    honesty, log = import_script("honesty"), tmp_path / "log.jsonl"
     known = [
         honesty.Outcome("Plain", "quick", seed, "conforms", 3, 30, 1.0, [], ["a.b"] * seed)
         for seed in (0, 1)
     ]
+    assert list(import_script("log").read_lines(log)) == []
     for outcome in known:
-        honesty.append_to_log(log, outcome)
+        import_script("log").add_line(log, asdict(outcome))
     options = argparse.Namespace(log=log, jobs=1)
     assert (
         honesty.run_jobs([known[0].job, known[1].job], options, lambda found: len(found) == 2)
@@ -269,12 +270,12 @@ def test_detected_bugs_are_listed_by_profile() -> None:
 
 
 def test_bugs_about_the_cell_are_all_told_and_few_of_the_others() -> None:
-    telling = import_script("telling")
-    names = telling.select_bugs("lstm", ["*"], "3/50")
+    bugs = import_script("bugs")
+    names = bugs.select_bugs("lstm", ["*"], "3/50")
     shared = [name for name in names if name in BUGS]
     assert 3 <= len(shared) <= 8
     assert {"ForgetBiasOfOne", "CellStateLost", "RowsReadAsIFOG"} <= {*names} - {*shared}
-    assert telling.select_bugs("rnn", ["State*"], "1/1") == [
+    assert bugs.select_bugs("rnn", ["State*"], "1/1") == [
         name for name in BUGS if name.startswith("State")
     ]
 
