@@ -81,3 +81,12 @@ def test_planted_bugs_can_be_pickled(kind: Kind) -> None:
     found, expected = (each(torch.zeros(1, 2)) for each in (copy, cell))
     assert type(copy).__module__ == f"rnnspec.selftest.{kind.name.replace('-', '_')}"
     torch.testing.assert_close(found, expected)
+
+
+@every_cell
+@pytest.mark.parametrize(
+    "name", ["DefaultStateForOne", "FinalStateOfFirstLayer", "CellStatesBatchFirst"]
+)
+def test_a_bug_that_a_cell_cannot_show_is_in_no_bank_of_cells(kind: Kind, name: str) -> None:
+    """A cell has one layer and no batch_first, and adds one row of zeros to all samples."""
+    assert name not in find_bank(kind.name).bugs

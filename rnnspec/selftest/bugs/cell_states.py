@@ -169,6 +169,8 @@ class CellStatesBatchFirst(PlantedPair):
     """With `batch_first=True`, `c_0` and `c_n` have the batch first; cell-state.shape or
     layouts.states-stay-layer-first sees it."""
 
+    beyond_cells = True
+
     def join_pair(self, hx: Pair) -> Tensor:
         is_batched = self.batch_first and hx[1].dim() == 3
         return super().join_pair((hx[0], hx[1].transpose(0, 1) if is_batched else hx[1]))

@@ -85,6 +85,8 @@ class DefaultStateForOne(Planted):
     """Without `h_0`, the initial state is created for a batch size of one (tracel-ai/burn #872);
     states.absent-is-zero sees it."""
 
+    beyond_cells = True  # a cell adds the row to those of all samples, which is right
+
     def default_states(self, input: Tensor, batch: int) -> Tensor:
         return super().default_states(input, 1)
 
@@ -142,6 +144,7 @@ class FinalStateOfFirstLayer(Planted):
     """`h_n` of the last layer is that of the first layer; states.h-n-is-last-output sees it."""
 
     narrow = True
+    beyond_cells = True
 
     def stack_states(self, states: list[Tensor]) -> Tensor:
         return super().stack_states(states[: -self.directions] + states[: self.directions])
