@@ -8,13 +8,17 @@ program. A rule that follows has one if it is checked alone. Each program is run
 a new process, forked from one that has only imported modules: as it is printed, and with
 torch.nn.RNN imported under the name of the bug. Each finished bug becomes a line of the log and is
 not repeated.
+
+`--told` runs the programs that are in a log of benchmarks.telling, and checks no bug again:
+
+    python -m benchmarks.programs --told telling.jsonl --log programs.jsonl --write
 """
 
 from __future__ import annotations
 
 import argparse
 import random
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from multiprocessing.context import ForkServerContext
@@ -63,16 +67,43 @@ class Run:
     passes: bool = False
 
 
-def run_programs(bug: str, server: ForkServerContext) -> Iterator[Run]:
-    """Check a bug, and yield what becomes of the programs of its report."""
+@dataclass(frozen=True)
+class Printed:
+    """The program of a rule that a planted bug breaks, or why there is none; see `Run`."""
+
+    bug: str
+    rule: str
+    source: str
+    missing: str = ""
+    follows: bool = False
+
+
+def find_printed(bug: str) -> Iterator[Printed]:
+    """Check a bug, and yield the programs of its report."""
     report = check(BUGS[bug], profile="quick")
     for fault in report.faults:
-        yield run_program(bug, report.result(fault.rule), server, follows=False)
+        yield take_program(bug, report.result(fault.rule))
     for rule in draw_followers(bug, report):
         alone = check(BUGS[bug], profile="quick", rules=[rule])
-        names = [fault.rule for fault in alone.faults]
-        if rule in names:
-            yield run_program(bug, alone.result(rule), server, follows=True)
+        if rule in [fault.rule for fault in alone.faults]:
+            yield take_program(bug, alone.result(rule), follows=True)
+
+
+def take_program(bug: str, result: Result, *, follows: bool = False) -> Printed:
+    """Return the program of a broken rule."""
+    return Printed(bug, result.rule, result.repro or "", result.no_repro, follows)
+
+
+def read_told(path: Path) -> dict[str, list[Printed]]:
+    """Return the programs of the single bugs in a log of benchmarks.telling, by bug."""
+    return {
+        line["names"][0]: [
+            Printed(line["names"][0], rule, source, "" if source else "; ".join(line["missing"]))
+            for rule, source in zip(line["roots"], line["programs"], strict=True)
+        ]
+        for line in read_lines(path)
+        if len(line["names"]) == 1 and line["kind"] == UNGATED.name
+    }
 
 
 def draw_followers(bug: str, report: Report) -> list[str]:
@@ -91,13 +122,14 @@ def list_followers(results: Iterable[Result], fault: str) -> list[str]:
     return [each.rule for each in broken if each.caused_by == fault]
 
 
-def run_program(bug: str, result: Result, server: ForkServerContext, *, follows: bool) -> Run:
-    """Return what becomes of the program of a broken rule."""
-    if result.repro is None:
-        return Run(bug, result.rule, follows, result.no_repro)
-    fails = not is_passing(result.repro, server)
-    passes = is_passing(replace_subject(result.repro, bug), server)
-    return Run(bug, result.rule, follows, "", fails, passes)
+def run_program(printed: Printed, server: ForkServerContext) -> Run:
+    """Return what becomes of a program."""
+    bug, rule, follows = printed.bug, printed.rule, printed.follows
+    if not printed.source:
+        return Run(bug, rule, follows, printed.missing)
+    fails = not is_passing(printed.source, server)
+    passes = is_passing(replace_subject(printed.source, bug), server)
+    return Run(bug, rule, follows, "", fails, passes)
 
 
 def replace_subject(source: str, bug: str) -> str:
@@ -131,15 +163,20 @@ def execute(source: str) -> None:
         raise SystemExit(1) from error
 
 
-def run_all(names: Sequence[str], path: Path | None) -> list[Run]:
-    """Run the programs of the bugs that are not in the log yet, and return all runs."""
+def run_all(
+    names: Sequence[str], find: Callable[[str], Iterable[Printed]], path: Path | None
+) -> list[Run]:
+    """Run the programs of the bugs that are not in the log yet, and return all runs.
+
+    `find` gives the programs of a bug.
+    """
     server = get_context("forkserver")
     server.set_forkserver_preload(list(PRELOADED))
     done = {line["bug"]: [Run(**each) for each in line["runs"]] for line in read_lines(path)}
     for number, name in enumerate(names, 1):
         if name in done:
             continue
-        done[name] = list(run_programs(name, server))
+        done[name] = [run_program(each, server) for each in find(name)]
         wrong = [each.rule for each in done[name] if not (each.fails and each.passes)]
         show_progress(f"{number} of {len(names)}: {name} {', '.join(wrong)}")
         add_line(path, {"bug": name, "runs": [asdict(each) for each in done[name]]})
@@ -151,6 +188,8 @@ def summarise(runs: Sequence[Run]) -> str:
     rows = []
     for text, follows in (("faults", False), ("rules that follow", True)):
         chosen = [run for run in runs if run.follows is follows]
+        if follows and not chosen:
+            continue
         printed = [run for run in chosen if not run.missing]
         right = [run for run in printed if run.fails and run.passes]
         rows += [
@@ -179,11 +218,19 @@ def main() -> None:
     """Read the arguments, run the benchmark and print the table."""
     parser = make_parser(__doc__)
     add_selection(parser)
+    parser.add_argument(
+        "--told", type=Path, metavar="PATH", help="the programs in this log of benchmarks.telling"
+    )
     add_log(parser)
     add_outputs(parser, PAGE)
     options: argparse.Namespace = parser.parse_args()
     torch.set_num_threads(1)
-    runs = run_all(select_bugs(UNGATED.name, options.only, options.share), options.log)
+    names = select_bugs(UNGATED.name, options.only, options.share)
+    if options.told is None:
+        runs = run_all(names, find_printed, options.log)
+    else:
+        told = read_told(options.told)
+        runs = run_all([name for name in names if name in told], told.__getitem__, options.log)
     print(*list_wrong(runs), sep="\n")
     texts = {"telling.programs": summarise(runs)}
     write_report(options, PAGE, texts, [asdict(each) for each in runs])

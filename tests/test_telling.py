@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from multiprocessing import get_context
+from pathlib import Path
 
 import pytest
 
 from benchmarks import programs, telling
 from benchmarks.causes import Told, compare, is_mistake, read_labels
+from benchmarks.log import add_line
 from rnnspec.selftest import BUGS
 
 LABELS = read_labels()
@@ -106,3 +109,20 @@ def test_programs_that_show_something_else_are_listed() -> None:
         "1 of 1 (100 %)",
         "0 of 1 (0 %)",
     ]
+
+
+def test_programs_are_taken_from_the_reports_on_single_bugs(tmp_path: Path) -> None:
+    log = tmp_path / "telling.jsonl"
+    rules, missing = ["a.b", "a.c"], ["a.c: it needs a GPU"]
+    for told in (
+        telling.Telling(("A",), rules, ["", ""], missing, 1.0, programs=["first", ""]),
+        telling.Telling(("A", "B"), ["a.b"], [""], [], 1.0, programs=["both"]),
+        telling.Telling(("C",), ["a.b"], [""], [], 1.0, kind="lstm", programs=["lstm"]),
+    ):
+        add_line(log, asdict(told))
+    assert programs.read_told(log) == {
+        "A": [
+            programs.Printed("A", "a.b", "first"),
+            programs.Printed("A", "a.c", "", "a.c: it needs a GPU"),
+        ]
+    }
