@@ -42,8 +42,8 @@ def check_model(
     which features, and which parameters take part.
     """
     from rnnspec.api import run_model_check
-    from rnnspec.models.picture import draw_readout_maps
-    from rnnspec.models.render import format_readout_map
+    from rnnspec.readout.picture import draw_readout_maps
+    from rnnspec.readout.render import format_readout_map
 
     files = take_files(given)
     check_files(json_path, files)

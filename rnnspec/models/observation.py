@@ -17,7 +17,8 @@ from rnnspec.models.forms import Readout
 from rnnspec.models.infer import Interface
 from rnnspec.models.inputs import Inputs
 from rnnspec.models.isolated import fork_random_numbers
-from rnnspec.models.readout import ReadoutMap, measure_readout
+from rnnspec.models.readout import measure_readout
+from rnnspec.readout.map import ReadoutMap
 from rnnspec.rulekit.violation import Violation
 from rnnspec.subjects.failures import Ended, Unsupported
 from rnnspec.subjects.precision import switch_tf32

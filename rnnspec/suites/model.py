@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -19,10 +19,14 @@ from rnnspec.models.infer import Interface
 from rnnspec.models.observation import ModelObservation
 from rnnspec.models.program import write_model_program
 from rnnspec.options import SizeSource
+from rnnspec.readout.map import ReadoutMap
+from rnnspec.report.data import Report
+from rnnspec.report.model import ModelReport
 from rnnspec.rulekit.rule import Fact, Rule
 from rnnspec.rulekit.violation import ErrorSize
 from rnnspec.subjects.failures import Failure
 from rnnspec.subjects.target import Target
+from rnnspec.suites.model_report import make_model_report
 
 MINIMUM_SIZES = {"batch": 2, "steps": 3}
 """With smaller sizes, the dimensions cannot be told apart, and a recurrence does not show."""
@@ -128,7 +132,8 @@ class ModelSuite:
 
     `target` is called with `arguments` to build the model. `interface` is what the model takes, and
     `readout` is how often it makes its first prediction. `limit` replaces the number of cases of
-    the profile. The first observation of each prediction is kept, because its map is shown.
+    the profile. `inferred` says where the calls and what the model takes come from. The first
+    observation of each prediction is kept, because its map is shown.
     """
 
     target: Target
@@ -140,6 +145,7 @@ class ModelSuite:
     device: str = "cpu"
     limit: int | None = None
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    inferred: tuple[str, ...] = ()
     unsupported: Mapping[Feature, str] = field(default_factory=dict)
     kind: str = "model"
     sizes: SizeSource = SizeSource.FREE
@@ -304,6 +310,20 @@ class ModelSuite:
             self.device,
         )
         return Program(source)
+
+    def complete_report(self, report: Report) -> ModelReport:
+        """Return the report on a model, with the read-out map of each prediction."""
+        return make_model_report(report, self._measure_readouts(), self.inferred)
+
+    def _measure_readouts(self) -> dict[str, ReadoutMap | None]:
+        """Return the map of each prediction in the first case, or None where there is none."""
+        found: dict[str, ReadoutMap | None] = {}
+        for index, expression in enumerate(self.space.predictions):
+            found[expression] = None
+            with suppress(Exception):  # the rules say what is wrong
+                case = replace(self.all_cases[0], prediction=index)
+                found[expression] = self.observe(case).readout_map
+        return found
 
     def _build_model(self) -> Any:
         return self.target.factory(**self.arguments)

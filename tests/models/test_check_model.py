@@ -11,13 +11,14 @@ import torch
 from click.testing import CliRunner
 from torch import Tensor, nn
 
-from rnnspec.api.model import ModelReport, check_model
+from rnnspec.api.model import check_model
 from rnnspec.cli.check_model import check_model as command
 from rnnspec.errors import DeviceError, SelectionError, TargetError
 from rnnspec.models import RNN1, RNN2, DeepBiRNN
 from rnnspec.models.case import ModelCase
 from rnnspec.report.console import format_report
 from rnnspec.report.data import RunVerdict, Verdict
+from rnnspec.report.model import ModelReport
 from rnnspec.selftest.model_bugs_shapes import BothFaults, IdsClamped
 from rnnspec.selftest.model_correct import FromFeatures, SequenceFirst
 from rnnspec.selftest.model_plain import LastStep, Padded
