@@ -24,15 +24,18 @@ from rnnspec.models.infer import CannotInfer, Interface, find_embedding, infer_i
 from rnnspec.models.inputs import Inputs
 from rnnspec.models.isolated import fork_random_numbers
 from rnnspec.models.observation import wrap_as_module
-from rnnspec.models.trial import CannotCall, infer_call, infer_repaired_call
+from rnnspec.models.steps import take_step
+from rnnspec.models.trial import CannotCall, EndsProcess, infer_call, infer_repaired_call
 from rnnspec.options import ModelOptions, check_choice, check_integer, show_options
 from rnnspec.pipeline import check_suite
 from rnnspec.report.model import ModelReport
-from rnnspec.subjects.failures import Ended
+from rnnspec.subjects.failures import Ended, Raised
 from rnnspec.subjects.steps import announce_step
 from rnnspec.subjects.target import Target, resolve_target
 from rnnspec.suites.model import ModelSuite
+from rnnspec.text import read_message
 
+INFERRING = "finding out how to call it"
 ModelTarget = str | Callable[..., Any]
 
 
@@ -93,7 +96,8 @@ def prepare_model_suite(
         steps=options.steps,
         is_padded_left=options.padding_side == "left",
     )
-    interface, readout = _infer_call(found, model, interface, options, readout)
+    with announce_step(INFERRING):
+        interface, readout = _infer_call(found, model, interface, options, readout)
     suite = ModelSuite(
         target=found,
         interface=interface,
@@ -156,14 +160,16 @@ def _build_model(target: Target, arguments: Mapping[str, Any]) -> nn.Module:
             f"{target.label} is a model already; name a class or a factory that builds a new one."
         )
     given = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
+    step = f"building it with ({given})"
     try:
-        with fork_random_numbers(0), announce_step("building it"):
+        with fork_random_numbers(0), take_step(step):
             return wrap_as_module(target.factory(**arguments))
     except Ended as error:
         raise TargetError(f"{target.label}: {error}") from error
     except Exception as error:
-        text = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        raise TargetError(f"{target.label}: building it with ({given}) raised {text}") from error
+        found = error.error if isinstance(error, Raised) else error
+        text = f"{type(found).__name__}: {read_message(found)}"
+        raise TargetError(f"{target.label}: {step} raised {text}") from error
 
 
 def _infer_interface(target: Target, model: nn.Module, options: ModelOptions) -> Interface:
@@ -205,6 +211,8 @@ def _infer_call(
         return infer_call(model, interface, **given)
     except CallError as error:
         raise SelectionError(str(error), "call") from error
+    except EndsProcess as error:
+        raise TargetError(f"{target.label}: {error}") from error
     except CannotCall as error:
         found = infer_repaired_call(model, interface, **given)
         if found is None and interface.batch is None:

@@ -13,7 +13,6 @@ from rnnspec.models.call import find_first_tensor
 from rnnspec.models.infer import Interface
 from rnnspec.models.inputs import Inputs
 from rnnspec.models.isolated import fork_random_numbers
-from rnnspec.subjects.steps import announce_step
 
 FIRST, SECOND = (3, 5), (4, 7)
 """The sizes (batch, steps) with which a model is called. A dimension of a prediction that changes
@@ -24,7 +23,7 @@ def call_once(
     model: nn.Module, interface: Interface, x: Tensor, lengths: Tensor | None = None
 ) -> object:
     """Return what a copy of the model in evaluation mode returns. Raises what it raises."""
-    with torch.no_grad(), fork_random_numbers(0), announce_step("a first call"):
+    with torch.no_grad(), fork_random_numbers(0):
         try:
             module = copy.deepcopy(model)
         except Exception:  # some models cannot be copied

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -25,11 +25,19 @@ from rnnspec.report.model import ModelReport
 from rnnspec.rulekit.rule import Fact, Rule
 from rnnspec.rulekit.violation import ErrorSize
 from rnnspec.subjects.failures import Failure
+from rnnspec.subjects.steps import (
+    USING_RESULTS,
+    Interrupted,
+    announce_case,
+    announce_step,
+    is_from_user,
+)
 from rnnspec.subjects.target import Target
 from rnnspec.suites.model_report import make_model_report
 
 MINIMUM_SIZES = {"batch": 2, "steps": 3}
 """With smaller sizes, the dimensions cannot be told apart, and a recurrence does not show."""
+UNMEASURED = "what the read-out sees was not measured, because the run was ended early"
 
 
 @dataclass(frozen=True)
@@ -194,6 +202,7 @@ class ModelSuite:
 
     def observe(self, case: ModelCase) -> ModelObservation:
         """Return the observation of the model in a case."""
+        announce_case(case)
         if case not in self.kept:
             observation = self._make_observation(case)
             if case not in self.all_cases[: len(self.predictions)]:
@@ -312,18 +321,28 @@ class ModelSuite:
         return Program(source)
 
     def complete_report(self, report: Report) -> ModelReport:
-        """Return the report on a model, with the read-out map of each prediction."""
-        return make_model_report(report, self._measure_readouts(), self.inferred)
+        """Return the report on a model, with the read-out map of each prediction.
 
-    def _measure_readouts(self) -> dict[str, ReadoutMap | None]:
-        """Return the map of each prediction in the first case, or None where there is none."""
-        found: dict[str, ReadoutMap | None] = {}
-        for index, expression in enumerate(self.space.predictions):
-            found[expression] = None
-            with suppress(Exception):  # the rules say what is wrong
+        A prediction that cannot be measured has none, and none has if the run is to end.
+        """
+        found: dict[str, ReadoutMap | None] = dict.fromkeys(self.space.predictions)
+        try:
+            for index, expression in enumerate(self.space.predictions):
                 case = replace(self.all_cases[0], prediction=index)
-                found[expression] = self.observe(case).readout_map
-        return found
+                found[expression] = self._measure_readout(case)
+        except Interrupted:
+            report = replace(report, notes=(*report.notes, UNMEASURED))
+        return make_model_report(report, found, self.inferred)
+
+    def _measure_readout(self, case: ModelCase) -> ReadoutMap | None:
+        observation = self.observe(case)
+        try:
+            with announce_step(USING_RESULTS), observation.surroundings():
+                return observation.readout_map
+        except BaseException as error:  # the rules say what is wrong
+            if is_from_user(error):
+                raise
+            return None
 
     def _build_model(self) -> Any:
         return self.target.factory(**self.arguments)
