@@ -13,6 +13,7 @@ from rnnspec.models.call import find_first_tensor
 from rnnspec.models.infer import Interface
 from rnnspec.models.inputs import Inputs
 from rnnspec.models.isolated import fork_random_numbers
+from rnnspec.models.steps import find_gradients
 
 FIRST, SECOND = (3, 5), (4, 7)
 """The sizes (batch, steps) with which a model is called. A dimension of a prediction that changes
@@ -53,11 +54,7 @@ def list_parameters(
         batch, steps = interface.sizes_of(x)
         value = find_first_tensor(call.evaluate(module, _cast_input(module, x), batch, steps))
         named = {name: each for name, each in module.named_parameters() if each.requires_grad}
-        gradients = (
-            torch.autograd.grad(value.sum(), list(named.values()), allow_unused=True)
-            if value.requires_grad
-            else ()
-        )
+        gradients = find_gradients(value.sum(), list(named.values())) if value.requires_grad else ()
         pairs = zip(named, gradients, strict=False)
         found[access] = frozenset(name for name, gradient in pairs if gradient is not None)
     return found

@@ -10,6 +10,7 @@ from torch import Tensor
 from rnnspec.models.inputs import Inputs
 from rnnspec.models.isolated import IsolatedModel
 from rnnspec.models.reach import sum_with_weights
+from rnnspec.models.steps import find_gradients
 from rnnspec.readout.map import ParameterGroups
 
 
@@ -93,7 +94,7 @@ def _find_with_gradient(isolated: IsolatedModel, x: Tensor) -> set[str]:
     if not named or not prediction.requires_grad:
         return set()
     total = sum_with_weights(prediction)
-    gradients = torch.autograd.grad(total, list(named.values()), allow_unused=True)
+    gradients = find_gradients(total, list(named.values()))
     return {
         name
         for name, gradient in zip(named, gradients, strict=True)

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+
+import torch
+from torch import Tensor
 
 from rnnspec.subjects.failures import MAX_LENGTH, Ended, Raised
 from rnnspec.subjects.steps import announce_step, is_from_user
 from rnnspec.text import read_message
+
+BACKWARD = "backward"
+"""The step in which gradients are computed."""
 
 
 @contextmanager
@@ -28,13 +34,29 @@ def take_step(step: str) -> Iterator[None]:
         raise Raised(step, error) from error
 
 
+def find_gradients(
+    target: Tensor, sources: Sequence[Tensor], *, retain_graph: bool = False
+) -> tuple[Tensor | None, ...]:
+    """Return the gradient of a number with respect to each tensor, or None where none arrives.
+
+    Raises what the model raises, whose code may be a part of it.
+    """
+    with take_step(BACKWARD):
+        return torch.autograd.grad(
+            target, list(sources), retain_graph=retain_graph, allow_unused=True
+        )
+
+
 def describe_error(error: BaseException) -> str:
     """Return the type of an exception and the first line of its message, or how a step ended."""
     if isinstance(error, Ended):
         return str(error)
     cause = _find_cause(error)
-    lines = str(cause).strip().splitlines()
-    return f"{type(cause).__name__}: {lines[0]}" if lines else type(cause).__name__
+    try:
+        line = str(cause).strip().partition("\n")[0]
+    except BaseException:  # the model may define its own
+        line = read_message(cause)
+    return f"{type(cause).__name__}: {line}" if line else type(cause).__name__
 
 
 def tell_error(error: BaseException) -> str:

@@ -16,6 +16,7 @@ from rnnspec.models.isolated import IsolatedModel
 from rnnspec.models.layers import find_layers
 from rnnspec.models.reach import ReadoutReader, sum_with_weights
 from rnnspec.models.source import find_source_line
+from rnnspec.models.steps import find_gradients
 from rnnspec.readout.map import Layer, LayerResult, SourceLine, Tap
 
 
@@ -140,7 +141,7 @@ def _find_taken(target: Tensor, leaves: ResultLeaves) -> tuple[Tensor, Tensor]:
     """
     layer = leaves.layer
     results = [leaf for leaf in (leaves.output, *leaves.states) if leaf is not None]
-    gradients = torch.autograd.grad(target, results, retain_graph=True, allow_unused=True)
+    gradients = find_gradients(target, results, retain_graph=True)
     filled = [
         torch.zeros_like(leaf) if gradient is None else gradient
         for leaf, gradient in zip(results, gradients, strict=True)

@@ -269,7 +269,8 @@ def infer_call(
     calls = [expression] if expression else signature.list_calls(model, arguments)
     variants = calls if expression else list_variants(model, interface, calls)
     found = trial.find_best(variants, layouts)
-    if (found is None or not found.is_separate) and not expression and batch_first is not False:
+    is_doubtful = found is None or not found.is_separate
+    if is_doubtful and not trial.gives_up and not expression and batch_first is not False:
         single = _find_single(trial, variants)
         found = single or found if found is None or _is_flattened(found) else found
     if found is None and expression:

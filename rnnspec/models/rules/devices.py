@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from rnnspec.models import snippets
 from rnnspec.models.layers import is_recurrent
 from rnnspec.models.observation import ModelObservation, NotApplicable
-from rnnspec.models.steps import describe_error, tell_error
+from rnnspec.models.steps import describe_error, find_gradients, tell_error
 from rnnspec.rulekit.rule import rule
 from rnnspec.rulekit.violation import Violation
 from rnnspec.subjects.meta_device import use_meta_device
@@ -164,7 +164,7 @@ def _find_rounded_parameter(observation: ModelObservation, model: nn.Module, x: 
         prediction = observation.interface.predict(model, x)
         if not named or not prediction.requires_grad:
             return ""
-        gradients = torch.autograd.grad(prediction.sum(), list(named.values()), allow_unused=True)
+        gradients = find_gradients(prediction.sum(), list(named.values()))
         least = VISIBLE_SHARE * float(prediction.detach().abs().max())
         for (name, parameter), gradient in zip(named.items(), gradients, strict=True):
             is_visible = (
