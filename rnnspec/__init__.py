@@ -9,12 +9,13 @@ from rnnspec._version import __version__
 
 if TYPE_CHECKING:
     from rnnspec import adapt, shapes, strategies
-    from rnnspec.api import ModelReport, check, check_model
+    from rnnspec.api import check, check_model
     from rnnspec.cases.values import draw_values
     from rnnspec.contract.config import Config
     from rnnspec.errors import CannotCheck, RnnspecError, ViolationsFound
     from rnnspec.options import CheckOptions, ModelOptions
     from rnnspec.report.data import Report, Result, RunVerdict, Verdict
+    from rnnspec.report.model import ModelReport
     from rnnspec.testing.layer import RuleTest, conformance
     from rnnspec.testing.model import model_conformance
 
@@ -53,7 +54,7 @@ PLACES = {
     "Result": "report.data",
     "RnnspecError": "errors",
     "ViolationsFound": "errors",
-    "ModelReport": "api",
+    "ModelReport": "report.model",
     "check": "api",
     "check_model": "api",
     "model_conformance": "testing.model",

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from rnnspec.contract.clauses import Level
 from rnnspec.diagnosis.dependence import describe_dependence, describe_situation
@@ -35,16 +35,25 @@ from rnnspec.rulekit.rule import Rule
 
 CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])
+ReportT = TypeVar("ReportT", bound=Report)
+ReportT_co = TypeVar("ReportT_co", bound=Report, covariant=True)
+
+
+class ReportedSuite(Suite[CaseT, ObservedT], Protocol[CaseT, ObservedT, ReportT_co]):
+    """A suite from which a report is made."""
+
+    def complete_report(self, report: Report) -> ReportT_co:
+        """Return the report of a run with what only this kind of subject has."""
 
 
 def check_suite(
-    suite: Suite[CaseT, ObservedT],
+    suite: ReportedSuite[CaseT, ObservedT, ReportT],
     *,
     strict: bool = False,
     fail_fast: bool = False,
     watch: Watcher | None = None,
     notes: tuple[str, ...] = (),
-) -> Report:
+) -> ReportT:
     """Check a suite in this process and return the report.
 
     `fail_fast` ends the run at the first violation.
@@ -57,13 +66,13 @@ def check_suite(
 
 
 def report_progress(
-    suite: Suite[CaseT, ObservedT],
+    suite: ReportedSuite[CaseT, ObservedT, ReportT],
     progress: Progress[CaseT],
     *,
     strict: bool = False,
     fail_fast: bool = False,
     notes: tuple[str, ...] = (),
-) -> Report:
+) -> ReportT:
     """Find the faults behind the results of a campaign, and return the report without a duration.
 
     With `fail_fast`, a campaign that was stopped was stopped by its first violation.
@@ -74,7 +83,7 @@ def report_progress(
     faults = find(suite, progress, until=until, remark=remarks.append)
     results = judge_deviations(suite, progress, decide_results(suite, progress, faults, strict))
     stopped = progress.stopped or any(fault.minimum.interrupted for fault in faults)
-    return Report(
+    report = Report(
         subject=suite.label,
         kind=suite.kind,
         verdict=decide_run(results, stopped),
@@ -91,6 +100,7 @@ def report_progress(
         unsupported=dict(suite.unsupported),
         notes=(*notes, *suite.remarks, *remarks),
     )
+    return suite.complete_report(report)
 
 
 def _find_faults_of_model(

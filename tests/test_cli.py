@@ -428,8 +428,9 @@ def test_target_that_cannot_exist_is_refused_before_anything_is_started(
     target: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("rnnspec.cli.workers.Supervisor", None)
-    assert run_check(target) == 2
-    assert capsys.readouterr().err.startswith("rnnspec: ")
+    for command in ("check", "check-model"):
+        assert status([command, target]) == 2
+        assert capsys.readouterr().err.startswith("rnnspec: ")
 
 
 def test_module_is_imported_before_the_target_is_resolved(

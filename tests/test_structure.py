@@ -29,6 +29,7 @@ STAGES = {
     "contract": 1,
     "oracle": 2,
     "cases": 2,
+    "readout": 2,
     "plain": 2,
     "subjects": 3,
     "observe": 4,
@@ -65,6 +66,7 @@ ALLOWED = {
     "text": set[str](),
     "contract": {"tomli"},
     "oracle": {"numpy"},
+    "readout": set[str](),
 }
 DEPENDENCIES = {"click", "filelock", "hypothesis", "numpy", "tomli", "torch"}
 PYTEST = {"testing"}

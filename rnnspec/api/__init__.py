@@ -1,10 +1,9 @@
 """The checks as Python calls."""
 
 from rnnspec.api.layer import check, prepare_check, prepare_suite, run_check, run_undisturbed
-from rnnspec.api.model import ModelReport, check_model, prepare_model_suite, run_model_check
+from rnnspec.api.model import check_model, prepare_model_suite, run_model_check
 
 __all__ = [
-    "ModelReport",
     "check",
     "check_model",
     "prepare_check",

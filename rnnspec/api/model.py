@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import replace
 from typing import Any
 
 from torch import nn
@@ -24,73 +24,19 @@ from rnnspec.models.infer import CannotInfer, Interface, find_embedding, infer_i
 from rnnspec.models.inputs import Inputs
 from rnnspec.models.isolated import fork_random_numbers
 from rnnspec.models.observation import wrap_as_module
-from rnnspec.models.readout import ReadoutMap
-from rnnspec.models.trial import CannotCall, infer_call, infer_repaired_call
+from rnnspec.models.steps import take_step
+from rnnspec.models.trial import CannotCall, EndsProcess, infer_call, infer_repaired_call
 from rnnspec.options import ModelOptions, check_choice, check_integer, show_options
 from rnnspec.pipeline import check_suite
-from rnnspec.report.data import Report, RunVerdict, Verdict
-from rnnspec.subjects.failures import Ended
+from rnnspec.report.model import ModelReport
+from rnnspec.subjects.failures import Ended, Raised
 from rnnspec.subjects.steps import announce_step
 from rnnspec.subjects.target import Target, resolve_target
 from rnnspec.suites.model import ModelSuite
+from rnnspec.text import read_message
 
-READING = (
-    "model.samples-independent",
-    "model.causal",
-    "model.sees-both-directions",
-    "model.gradients-reach",
-)
-"""The rules, besides those of the read-out, about what a prediction is made from."""
-
-PORTABILITY = ("model.state-device", "model.state-dtype", "model.float64", "model.vocabulary")
-"""The rules about other devices, other dtypes and other data than the model was written for."""
-
+INFERRING = "finding out how to call it"
 ModelTarget = str | Callable[..., Any]
-
-
-@dataclass(frozen=True)
-class ModelReport(Report):
-    """The report on a model.
-
-    `readouts` is what the read-out of each prediction sees, by the expression by which the model
-    was called; None stands for a prediction that could not be measured. Most models make a single
-    prediction. `inferred` says where the calls and what the model takes come from.
-    """
-
-    readouts: Mapping[str, ReadoutMap | None] = field(default_factory=dict)
-    inferred: tuple[str, ...] = ()
-
-    @property
-    def call(self) -> str:
-        """The expression of the first prediction."""
-        return next(iter(self.readouts), "")
-
-    @property
-    def readout(self) -> ReadoutMap | None:
-        """The read-out map of the first prediction, or None if it could not be measured."""
-        return self.readouts.get(self.call)
-
-    @property
-    def heading(self) -> tuple[str, ...]:
-        """How the model was called, and where that comes from."""
-        return (
-            *(f"called as  {call}" for call in self.readouts),
-            *(f"inferred   {note}" for note in self.inferred),
-        )
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the report as plain data, with the read-out maps and the calls.
-
-        `call` and `readout` are those of the first prediction.
-        """
-        maps = {call: each.as_dict() if each else None for call, each in self.readouts.items()}
-        return {
-            **super().as_dict(),
-            "readout": maps.get(self.call),
-            "call": self.call,
-            "readouts": maps,
-            "inferred": list(self.inferred),
-        }
 
 
 @show_options(ModelOptions)
@@ -118,29 +64,7 @@ def run_model_check(
     """Check a model; see `check_model`."""
     suite, _ = prepare_model_suite(target, options)
     with fork_random_numbers(0):
-        report = check_suite(suite, strict=options.strict, fail_fast=options.fail_fast, watch=watch)
-        readouts = measure_readouts(suite)
-    known = {each.name: getattr(report, each.name) for each in fields(Report)}
-    known["verdict"] = decide_model_verdict(report)
-    known["faults"] = tuple(sorted(report.faults, key=lambda fault: rank_fault(fault.rule)))
-    return ModelReport(
-        **known, readouts=readouts, inferred=describe_inference(suite.predictions, options)
-    )
-
-
-def decide_model_verdict(report: Report) -> RunVerdict:
-    """Return the verdict on a model; where only the checker failed, nothing is known about it."""
-    failed = [each for each in report.violations if each.verdict is not Verdict.CHECKER_ERROR]
-    if report.verdict is RunVerdict.VIOLATES and not failed:
-        return RunVerdict.INCONCLUSIVE
-    return report.verdict
-
-
-def rank_fault(rule: str) -> int:
-    """Return where a fault stands in the report: what is read, what breaks, what is portable."""
-    if rule in PORTABILITY:
-        return 2
-    return 0 if rule.startswith("readout.") or rule in READING else 1
+        return check_suite(suite, strict=options.strict, fail_fast=options.fail_fast, watch=watch)
 
 
 def describe_inference(
@@ -153,17 +77,6 @@ def describe_inference(
         often = "one prediction per sequence" if readout is Readout.LAST else "one at every step"
         notes.append(f"readout={readout}{which}: {often}")
     return tuple(notes)
-
-
-def measure_readouts(suite: ModelSuite) -> dict[str, ReadoutMap | None]:
-    """Return the read-out map of each prediction in the first case, or None where there is none."""
-    found: dict[str, ReadoutMap | None] = {}
-    for index, expression in enumerate(suite.space.predictions):
-        found[expression] = None
-        with suppress(Exception):  # the rules say what is wrong
-            case = replace(suite.all_cases[0], prediction=index)
-            found[expression] = suite.observe(case).readout_map
-    return found
 
 
 def prepare_model_suite(
@@ -183,7 +96,8 @@ def prepare_model_suite(
         steps=options.steps,
         is_padded_left=options.padding_side == "left",
     )
-    interface, readout = _infer_call(found, model, interface, options, readout)
+    with announce_step(INFERRING):
+        interface, readout = _infer_call(found, model, interface, options, readout)
     suite = ModelSuite(
         target=found,
         interface=interface,
@@ -194,6 +108,7 @@ def prepare_model_suite(
         device=options.device,
         limit=options.cases,
         arguments=arguments,
+        inferred=describe_inference(interface.list_predictions(readout), options),
     )
     return suite, ()
 
@@ -245,14 +160,16 @@ def _build_model(target: Target, arguments: Mapping[str, Any]) -> nn.Module:
             f"{target.label} is a model already; name a class or a factory that builds a new one."
         )
     given = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
+    step = f"building it with ({given})"
     try:
-        with fork_random_numbers(0), announce_step("building it"):
+        with fork_random_numbers(0), take_step(step):
             return wrap_as_module(target.factory(**arguments))
     except Ended as error:
         raise TargetError(f"{target.label}: {error}") from error
     except Exception as error:
-        text = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        raise TargetError(f"{target.label}: building it with ({given}) raised {text}") from error
+        found = error.error if isinstance(error, Raised) else error
+        text = f"{type(found).__name__}: {read_message(found)}"
+        raise TargetError(f"{target.label}: {step} raised {text}") from error
 
 
 def _infer_interface(target: Target, model: nn.Module, options: ModelOptions) -> Interface:
@@ -294,6 +211,8 @@ def _infer_call(
         return infer_call(model, interface, **given)
     except CallError as error:
         raise SelectionError(str(error), "call") from error
+    except EndsProcess as error:
+        raise TargetError(f"{target.label}: {error}") from error
     except CannotCall as error:
         found = infer_repaired_call(model, interface, **given)
         if found is None and interface.batch is None:

@@ -8,9 +8,25 @@ from typing import Any
 import click
 
 from rnnspec.cli.check import IMPORT
-from rnnspec.cli.options import add_files, add_options, collect_options, take_files
-from rnnspec.cli.parts import check_files, check_writable, import_module, show_progress, show_report
+from rnnspec.cli.options import (
+    add_files,
+    add_isolation,
+    add_options,
+    collect_options,
+    take_files,
+)
+from rnnspec.cli.parts import (
+    check_files,
+    check_writable,
+    import_module,
+    print_text,
+    show_progress,
+    show_report,
+)
+from rnnspec.cli.progress import show_standing
+from rnnspec.cli.workers import check_model_in_worker
 from rnnspec.options import ModelOptions
+from rnnspec.report.model import ModelReport
 
 EPILOG = """\b
 Exit status: as for check.
@@ -26,11 +42,15 @@ Examples:
 @click.argument("target")
 @add_options(ModelOptions)
 @click.option("--import", "imports", multiple=True, metavar="MODULE", help=IMPORT)
+@add_isolation
 @click.option("--svg", "svg_path", metavar="PATH", help="Write the map as a picture.")
 @add_files
 def check_model(
     target: str,
     imports: tuple[str, ...],
+    timeout: float,
+    memory: int | None,
+    no_isolate: bool,
     svg_path: str | None,
     json_path: str | None,
     **given: Any,
@@ -41,25 +61,50 @@ def check_model(
     or features to predictions. A map shows what its read-out sees: which input positions can change
     which features, and which parameters take part.
     """
-    from rnnspec.api import run_model_check
-    from rnnspec.models.picture import draw_readout_maps
-    from rnnspec.models.render import format_readout_map
-
     files = take_files(given)
     check_files(json_path, files)
     check_writable(svg_path, "svg")
     options = collect_options(ModelOptions, given)
-    for module in imports:
-        import_module(module)
-    with show_progress() as watch:
-        report = run_model_check(target, options, watch=watch)
-    maps = {call: each for call, each in report.readouts.items() if each is not None}
-    for call, readout in maps.items() if json_path != "-" else ():
-        which = call if len(report.readouts) > 1 else ""
-        click.echo(format_readout_map(readout, advice=False, call=which))
-    if svg_path is not None and maps:
-        Path(svg_path).write_text(draw_readout_maps(maps), encoding="utf-8")
-    elif svg_path is not None:
-        click.echo(f"{svg_path}: not written; no read-out could be measured", err=True)
+    if no_isolate:
+        report = _check_here(target, imports, options)
+    else:
+        with show_standing() as watch:
+            report = check_model_in_worker(
+                target, imports, options, timeout=timeout, memory=memory, watch=watch
+            )
+    if json_path != "-":
+        _show_maps(report)
+    if svg_path is not None:
+        _draw_maps(report, svg_path)
     show_report(report, json_path, files)
     return report.exit_status
+
+
+def _check_here(target: str, imports: tuple[str, ...], options: ModelOptions) -> ModelReport:
+    from rnnspec.api import run_model_check
+
+    with show_progress() as watch:
+        for module in imports:
+            import_module(module)
+        return run_model_check(target, options, watch=watch)
+
+
+def _show_maps(report: ModelReport) -> None:
+    """Print the map of each prediction that could be measured."""
+    from rnnspec.readout.render import format_readout_map
+
+    for call, readout in report.readouts.items():
+        if readout is not None:
+            which = call if len(report.readouts) > 1 else ""
+            print_text(format_readout_map(readout, advice=False, call=which))
+
+
+def _draw_maps(report: ModelReport, path: str) -> None:
+    """Write the maps as a picture, or say that there are none."""
+    from rnnspec.readout.picture import draw_readout_maps
+
+    maps = {call: each for call, each in report.readouts.items() if each is not None}
+    if maps:
+        Path(path).write_text(draw_readout_maps(maps), encoding="utf-8")
+    else:
+        click.echo(f"{path}: not written; no read-out could be measured", err=True)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from rnnspec.cli.parts import import_module
 from rnnspec.declared.files import Project, find_project
@@ -20,8 +20,9 @@ from rnnspec.isolation.messages import Job
 from rnnspec.isolation.shares import Share
 from rnnspec.isolation.standing import Watcher
 from rnnspec.isolation.supervisor import Judgement, JudgingMaker, Supervisor, report_merged
-from rnnspec.options import CheckOptions, check_integer, ignore_clock
+from rnnspec.options import CheckOptions, ModelOptions, check_integer, ignore_clock
 from rnnspec.report.data import Report
+from rnnspec.report.model import ModelReport
 from rnnspec.subjects.target import require_target
 
 MAX_JOBS = 4
@@ -111,6 +112,30 @@ def check_in_workers(
 ) -> Report:
     """Check a target in workers, and return the report. Raises CannotCheck."""
     return _supervise(target, imports, options, settings, watch).run()
+
+
+def check_model_in_worker(
+    target: str,
+    imports: Sequence[str],
+    options: ModelOptions,
+    *,
+    timeout: float,
+    memory: int | None,
+    watch: Watcher | None = None,
+) -> ModelReport:
+    """Check a model in one worker, and return the report. Raises CannotCheck."""
+    if not imports:
+        require_target(target)
+    job = make_job(
+        target,
+        prepare_model_in_worker,
+        (target, tuple(imports), options),
+        options,
+        workers=1,
+        timeout=timeout,
+        memory=memory,
+    )
+    return cast(ModelReport, Supervisor(job, 1, watch=watch).run())
 
 
 def judge_shard(
@@ -209,3 +234,14 @@ def prepare_in_worker(
     for module in imports:
         import_module(module)
     return prepare_check(target, options, project)
+
+
+def prepare_model_in_worker(
+    target: str, imports: Sequence[str], options: ModelOptions
+) -> tuple[Any, tuple[str, ...]]:
+    """Return the suite of a check of a model and the first notes. Raises CannotCheck."""
+    from rnnspec.api import prepare_model_suite
+
+    for module in imports:
+        import_module(module)
+    return prepare_model_suite(target, options)

@@ -13,7 +13,7 @@ from rnnspec.models.call import find_first_tensor
 from rnnspec.models.infer import Interface
 from rnnspec.models.inputs import Inputs
 from rnnspec.models.isolated import fork_random_numbers
-from rnnspec.subjects.steps import announce_step
+from rnnspec.models.steps import find_gradients
 
 FIRST, SECOND = (3, 5), (4, 7)
 """The sizes (batch, steps) with which a model is called. A dimension of a prediction that changes
@@ -24,7 +24,7 @@ def call_once(
     model: nn.Module, interface: Interface, x: Tensor, lengths: Tensor | None = None
 ) -> object:
     """Return what a copy of the model in evaluation mode returns. Raises what it raises."""
-    with torch.no_grad(), fork_random_numbers(0), announce_step("a first call"):
+    with torch.no_grad(), fork_random_numbers(0):
         try:
             module = copy.deepcopy(model)
         except Exception:  # some models cannot be copied
@@ -54,11 +54,7 @@ def list_parameters(
         batch, steps = interface.sizes_of(x)
         value = find_first_tensor(call.evaluate(module, _cast_input(module, x), batch, steps))
         named = {name: each for name, each in module.named_parameters() if each.requires_grad}
-        gradients = (
-            torch.autograd.grad(value.sum(), list(named.values()), allow_unused=True)
-            if value.requires_grad
-            else ()
-        )
+        gradients = find_gradients(value.sum(), list(named.values())) if value.requires_grad else ()
         pairs = zip(named, gradients, strict=False)
         found[access] = frozenset(name for name, gradient in pairs if gradient is not None)
     return found

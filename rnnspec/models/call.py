@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from rnnspec.errors import suggest_similar
+from rnnspec.models.steps import take_step
+from rnnspec.subjects.steps import CALL, announce_case
 
 NAMES = ("model", "x", "lengths", "state", "batch", "steps", "torch")
 """What an expression may name: the model, the input, the lengths of its sequences, the initial
@@ -76,10 +78,14 @@ class Call:
         scope |= {"batch": batch, "steps": steps}
         if self.takes_lengths:
             scope["lengths"] = torch.full((batch,), steps) if lengths is None else lengths
-        if self.takes_state:
-            state = eval(_compile(self.state or "None"), dict(scope))
-            scope["state"] = move_state(state, model)
-        return eval(_compile(self.expression), scope)
+        given = None if lengths is None else tuple(lengths.tolist())
+        # A model may end the process for some sizes, and return for others.
+        announce_case((self, tuple(x.shape), x.dtype, x.device, given, model.training))
+        with take_step(CALL):
+            if self.takes_state:
+                state = eval(_compile(self.state or "None"), dict(scope))
+                scope["state"] = move_state(state, model)
+            return eval(_compile(self.expression), scope)
 
 
 def move_state(state: Any, model: nn.Module) -> Any:
@@ -126,12 +132,6 @@ def _list_tensors(value: object) -> Iterator[Tensor]:
     else:
         items = list(value) if isinstance(value, list | tuple) else [value]
     return (item for item in items if isinstance(item, Tensor))
-
-
-def describe_error(error: BaseException) -> str:
-    """Return the type of an exception and the first line of its message."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
 PLAIN = Call()

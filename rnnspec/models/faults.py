@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rnnspec.models.call import describe_error
 from rnnspec.models.infer import Interface
 from rnnspec.models.layers import find_layers, is_recurrent
+from rnnspec.models.steps import describe_error
 
 MISSING_ATTRIBUTE = re.compile(r"has no attribute '(\w+)'")
 MAX_FAULTS = 5

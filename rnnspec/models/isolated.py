@@ -13,7 +13,6 @@ from torch.utils.hooks import RemovableHandle
 from rnnspec.models.forms import Readout
 from rnnspec.models.infer import Interface
 from rnnspec.models.kept import list_misspelt_attributes
-from rnnspec.subjects.steps import CALL, announce_step
 
 HookInstaller = Callable[[nn.Module], list[RemovableHandle]]
 """A function that registers hooks on a model and returns their handles."""
@@ -84,7 +83,6 @@ class IsolatedModel:
             fork_random_numbers(0),
             # cuDNN has no backward pass in evaluation mode.
             torch.backends.cudnn.flags(enabled=False),
-            announce_step(CALL),
         ):
             return self.interface.predict(module, self.cast_input(x).clone(), lengths)
 

@@ -2,39 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from torch import nn
 
 from rnnspec.contract.kinds import LAYERS
-
-
-@dataclass(frozen=True)
-class Layer:
-    """A recurrent layer of a model.
-
-    `name` is its name among the model's submodules, empty if the layer is the model itself. `kind`
-    is "RNN", "GRU" or "LSTM", or the name of another class. `directions` is 1 or 2. `width` is the
-    number of output features of one direction, and `cell_width` that of an LSTM's cell state.
-    """
-
-    name: str
-    kind: str
-    num_layers: int
-    directions: int
-    width: int
-    batch_first: bool
-    cell_width: int = 0
-
-    @property
-    def expression(self) -> str:
-        """The expression for the layer in the model's own code."""
-        return f"self.{self.name}" if self.name else "self"
-
-    @property
-    def has_cell_state(self) -> bool:
-        """Whether the layer returns (h_n, c_n), as an LSTM does."""
-        return any(each.title == self.kind and "c" in each.states for each in LAYERS)
+from rnnspec.readout.map import Layer
 
 
 def is_recurrent_layer(module: nn.Module) -> bool:

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from rnnspec.models.isolated import IsolatedModel
 from rnnspec.models.layers import is_recurrent
 from rnnspec.models.reach import sum_with_weights
+from rnnspec.models.steps import find_gradients
 
 
 class Visit(NamedTuple):
@@ -84,9 +84,7 @@ def _list_taken(visits: list[Visit], prediction: Tensor) -> list[Visit]:
     if not leading or not prediction.requires_grad:
         return visits
     try:
-        gradients = torch.autograd.grad(
-            sum_with_weights(prediction), list(leading.values()), allow_unused=True
-        )
+        gradients = find_gradients(sum_with_weights(prediction), list(leading.values()))
     except RuntimeError:  # the model changes something in place that its gradient needs
         return visits
     taken = {i for i, gradient in zip(leading, gradients, strict=True) if gradient is not None}

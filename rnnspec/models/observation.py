@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -11,17 +11,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rnnspec.models.call import describe_error
 from rnnspec.models.case import ModelCase
 from rnnspec.models.forms import Readout
 from rnnspec.models.infer import Interface
 from rnnspec.models.inputs import Inputs
 from rnnspec.models.isolated import fork_random_numbers
-from rnnspec.models.readout import ReadoutMap, measure_readout
+from rnnspec.models.readout import measure_readout
+from rnnspec.models.steps import take_step, tell_error
+from rnnspec.readout.map import ReadoutMap
 from rnnspec.rulekit.violation import Violation
-from rnnspec.subjects.failures import Ended, Unsupported
+from rnnspec.subjects.failures import Unsupported
 from rnnspec.subjects.precision import switch_tf32
-from rnnspec.subjects.steps import CALL, CONSTRUCTOR, announce_step
+from rnnspec.subjects.steps import CONSTRUCTOR
 
 
 class NotApplicable(Unsupported):
@@ -70,16 +71,21 @@ class ModelObservation:
     device: str = "cpu"
     maps: dict[ModelCase, ReadoutMap] = field(default_factory=dict, repr=False)
 
-    def surroundings(self) -> AbstractContextManager[None]:
-        """Return a context in which CUDA does not round products to TF32."""
-        return switch_tf32(self.device, tf32=False)
+    @contextmanager
+    def surroundings(self) -> Iterator[None]:
+        """Return a context in which CUDA does not round products to TF32.
+
+        The random numbers that the model draws in it are determined by the case.
+        """
+        with fork_random_numbers(self.case.seed), switch_tf32(self.device, tf32=False):
+            yield
 
     def build_model(self, seed_offset: int = 0) -> nn.Module:
         """Return a new model in evaluation mode, on the device of the observation.
 
         Its weights are determined by the seed of the case plus `seed_offset`.
         """
-        with fork_random_numbers(self.case.seed + seed_offset), announce_step(CONSTRUCTOR):
+        with fork_random_numbers(self.case.seed + seed_offset), take_step(CONSTRUCTOR):
             return wrap_as_module(self.factory()).to(self.device).eval()
 
     def draw_input(
@@ -95,7 +101,7 @@ class ModelObservation:
 
     def call_model(self, model: nn.Module, x: Tensor) -> Tensor:
         """Return the prediction for x, computed without gradients. Raises what the model raises."""
-        with torch.no_grad(), announce_step(CALL):
+        with torch.no_grad():
             return self.interface.predict(model, x)
 
     def predict_sizes(
@@ -110,10 +116,8 @@ class ModelObservation:
         size = f"with a batch of {batch} and {steps} step{'s' * (steps != 1)}"
         try:
             prediction = self.call_model(model, self.draw_input(batch, steps))
-        except Ended as error:
-            raise Violation(f"{size}, {error}") from error
         except Exception as error:  # the model may raise anything
-            raise Violation(f"{size}, the model raises {describe_error(error)}") from error
+            raise Violation(f"{size}, the model {tell_error(error)}") from error
         if not self.has_expected_shape(prediction, batch, steps):
             shape, expected = tuple(prediction.shape), self.describe_shape(batch, steps)
             raise Violation(f"{size}, the predictions have shape {shape}; expected {expected}")

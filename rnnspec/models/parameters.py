@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -11,31 +10,8 @@ from torch import Tensor
 from rnnspec.models.inputs import Inputs
 from rnnspec.models.isolated import IsolatedModel
 from rnnspec.models.reach import sum_with_weights
-
-
-@dataclass(frozen=True)
-class ParameterGroups:
-    """The names of a model's parameters; each is in one of four groups.
-
-    participating  its gradient is not zero
-    idle           its gradient is exactly zero, and another value changes no bit of the prediction
-    cut            its gradient is zero, but another value changes the prediction: something
-                   detaches it from the graph
-    frozen         `requires_grad` is False
-
-    `frozen_idle` are the frozen ones of which another value changes no bit either, and `misspelt`
-    the attributes of torch's own modules that have no effect, each with the name that was meant.
-    `elsewhere` are those that take part only in something else that the same call returns, such as
-    another prediction; they are in none of the groups, unless they are frozen.
-    """
-
-    participating: tuple[str, ...]
-    idle: tuple[str, ...]
-    cut: tuple[str, ...]
-    frozen: tuple[str, ...]
-    frozen_idle: tuple[str, ...] = ()
-    misspelt: tuple[tuple[str, str], ...] = ()
-    elsewhere: tuple[str, ...] = ()
+from rnnspec.models.steps import find_gradients
+from rnnspec.readout.map import ParameterGroups
 
 
 def group_parameters(copies: list[IsolatedModel], inputs: Inputs) -> ParameterGroups:
@@ -118,7 +94,7 @@ def _find_with_gradient(isolated: IsolatedModel, x: Tensor) -> set[str]:
     if not named or not prediction.requires_grad:
         return set()
     total = sum_with_weights(prediction)
-    gradients = torch.autograd.grad(total, list(named.values()), allow_unused=True)
+    gradients = find_gradients(total, list(named.values()))
     return {
         name
         for name, gradient in zip(named, gradients, strict=True)

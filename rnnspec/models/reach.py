@@ -11,6 +11,7 @@ from torch.utils.hooks import RemovableHandle
 
 from rnnspec.models.inputs import Inputs
 from rnnspec.models.isolated import HookInstaller, IsolatedModel
+from rnnspec.models.steps import find_gradients
 
 
 @dataclass
@@ -147,8 +148,8 @@ def _measure_gradients(
     if source is None or not prediction.requires_grad or source.shape[:2] != x.shape[:2]:
         return reach
     for sample in range(reader.inputs.batch):
-        (gradient,) = torch.autograd.grad(
-            sum_with_weights(prediction[sample]), source, retain_graph=True, allow_unused=True
+        (gradient,) = find_gradients(
+            sum_with_weights(prediction[sample]), [source], retain_graph=True
         )
         if gradient is not None:
             is_used = (gradient != 0).flatten(2).any(-1)

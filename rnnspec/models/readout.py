@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from enum import Enum
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
@@ -15,97 +11,11 @@ from rnnspec.models.inputs import Inputs
 from rnnspec.models.isolated import IsolatedModel
 from rnnspec.models.locate import locate_features
 from rnnspec.models.padding import is_padding_read, measure_padded_samples
-from rnnspec.models.parameters import ParameterGroups, group_parameters
+from rnnspec.models.parameters import group_parameters
 from rnnspec.models.reach import Reach, ReadoutReader, measure_reach
-from rnnspec.models.taps import Tap, find_taps, join_taps
+from rnnspec.models.taps import find_taps, join_taps
 from rnnspec.models.trial import infer_call
-
-Matrix = tuple[tuple[bool, ...], ...]
-
-
-class Columns(Enum):
-    """What the columns of the matrices of a read-out map are."""
-
-    FEATURES = "features"
-    STEPS = "steps"
-
-    def __str__(self) -> str:
-        return self.value
-
-
-@dataclass(frozen=True)
-class ReadoutMap:
-    """What reaches the read-out of a model, over all measurements together.
-
-    columns     what a column of the matrices is: a feature of the read-out, or the prediction at a
-                time step
-    source      where the features are taken
-    reach       `reach[position][column]`: changing the position changes the column
-    nan         `nan[position][column]`: a NaN at the position arrives in the column
-    prediction  `prediction[position]`: changing the position changes its own sample's prediction
-    samples     `samples[i][j]`: the input of sample i can change the prediction for sample j
-    padding     whether padding after a sequence changes its prediction; None if the model declares
-                no padding id and takes no lengths
-    parameters  the names of the parameters, in four groups
-    taps        what the prediction takes from each recurrent layer
-    notes       what had to be measured differently, and why
-
-    A position does not reach a column only if `reach` and `nan` are both False. A NaN that arrives
-    proves nothing, because 0 * NaN is NaN; a value that does not change proves nothing either,
-    because a maximum may be at another position.
-    """
-
-    columns: Columns
-    source: str
-    reach: Matrix
-    nan: Matrix
-    prediction: tuple[bool, ...]
-    samples: Matrix
-    padding: bool | None
-    parameters: ParameterGroups
-    taps: tuple[Tap, ...]
-    batch_first: bool
-    notes: tuple[str, ...]
-
-    @property
-    def positions(self) -> int:
-        """The number of input positions that were tried."""
-        return len(self.reach)
-
-    @property
-    def samples_mix(self) -> bool:
-        """Whether the input of one sample can change the prediction for another."""
-        return any(
-            reached and i != j
-            for i, row in enumerate(self.samples)
-            for j, reached in enumerate(row)
-        )
-
-    @property
-    def unread(self) -> tuple[int, ...]:
-        """The positions that reach no column and no prediction."""
-        rows = zip(self.reach, self.nan, self.prediction, strict=True)
-        return tuple(
-            index
-            for index, (reach, nan, own) in enumerate(rows)
-            if not own and not any(reach) and not any(nan)
-        )
-
-    def list_visible_positions(self, column: int) -> tuple[int, ...]:
-        """Return the positions that may reach a column, by a change or by a NaN."""
-        return tuple(
-            position
-            for position in range(self.positions)
-            if self.reach[position][column] or self.nan[position][column]
-        )
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the map as plain data for JSON, with `samples_mix` and `unread`."""
-        return {
-            **_to_plain_data(asdict(self)),
-            "samples_mix": self.samples_mix,
-            "unread": list(self.unread),
-        }
+from rnnspec.readout.map import Columns, Matrix, ReadoutMap, Tap
 
 
 def measure_readout(
@@ -197,12 +107,3 @@ def _measure_copy(
 
 def _to_matrix(tensor: Tensor) -> Matrix:
     return tuple(tuple(bool(value) for value in row) for row in tensor.tolist())
-
-
-def _to_plain_data(value: Any) -> Any:
-    """Return nested data with lists for tuples and texts for members of enums."""
-    if isinstance(value, Enum):
-        return value.value
-    if isinstance(value, dict):
-        return {key: _to_plain_data(item) for key, item in value.items()}
-    return [_to_plain_data(item) for item in value] if isinstance(value, list | tuple) else value

@@ -16,8 +16,11 @@ from rnnspec.models.case import ModelCase
 from rnnspec.models.forms import Readout
 from rnnspec.rulekit.snippet import Snippet
 
-CALL = Snippet("predict(model, x)")
-"""For a fault that stops the call itself."""
+CALL = Snippet("""\
+prediction = predict(model, x)
+if prediction.requires_grad:
+    prediction.sum().backward()""")
+"""For a fault that stops the call itself, or the gradients of the prediction."""
 
 SHAPE = {
     Readout.LAST: (

@@ -6,26 +6,16 @@ import inspect
 import linecache
 from pathlib import Path
 from types import FrameType
-from typing import NamedTuple
 
 import torch
+
+from rnnspec.readout.map import SourceLine
 
 FOREIGN = (str(Path(torch.__file__).parent), str(Path(__file__).parent))
 """The folders of code that is not the model's: torch, and what calls the model."""
 
 MODELS = ("tutorial.py", "bidirectional.py")
 """The files among them that hold models."""
-
-
-class SourceLine(NamedTuple):
-    """A line of a file: its path, its number and its text."""
-
-    path: str
-    number: int
-    text: str
-
-    def __str__(self) -> str:
-        return f"line {self.number} of {Path(self.path).name}: {self.text}"
 
 
 def find_source_line() -> SourceLine | None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from enum import Enum
 from typing import Any
 
 import torch
@@ -15,35 +13,11 @@ from torch.utils.hooks import RemovableHandle
 
 from rnnspec.models.inputs import Inputs
 from rnnspec.models.isolated import IsolatedModel
-from rnnspec.models.layers import Layer, find_layers
+from rnnspec.models.layers import find_layers
 from rnnspec.models.reach import ReadoutReader, sum_with_weights
-from rnnspec.models.source import SourceLine, find_source_line
-
-
-class LayerResult(Enum):
-    """The two results of a recurrent layer."""
-
-    OUTPUT = "output"
-    STATES = "states"
-
-
-@dataclass(frozen=True)
-class Tap:
-    """What the predictions of a model take from one recurrent layer.
-
-    `steps` holds (step, direction) pairs of the layer's output. `states` holds (layer, direction)
-    pairs of h_n, and of c_n for an LSTM. `crosses` holds the results of which a prediction takes
-    another sample's. `along_batch` says that the layer's time dimension has the size of the batch,
-    and its batch dimension another one. `uses` are the lines of the model's source that take
-    something out of the layer's results, in order.
-    """
-
-    layer: Layer
-    steps: tuple[tuple[int, int], ...]
-    states: tuple[tuple[int, int], ...]
-    crosses: tuple[LayerResult, ...]
-    along_batch: bool
-    uses: tuple[SourceLine, ...] = ()
+from rnnspec.models.source import find_source_line
+from rnnspec.models.steps import find_gradients
+from rnnspec.readout.map import Layer, LayerResult, SourceLine, Tap
 
 
 class UseRecorder(TorchFunctionMode):
@@ -167,7 +141,7 @@ def _find_taken(target: Tensor, leaves: ResultLeaves) -> tuple[Tensor, Tensor]:
     """
     layer = leaves.layer
     results = [leaf for leaf in (leaves.output, *leaves.states) if leaf is not None]
-    gradients = torch.autograd.grad(target, results, retain_graph=True, allow_unused=True)
+    gradients = find_gradients(target, results, retain_graph=True)
     filled = [
         torch.zeros_like(leaf) if gradient is None else gradient
         for leaf, gradient in zip(results, gradients, strict=True)

@@ -26,14 +26,21 @@ from rnnspec.models.infer import Interface, Prediction
 from rnnspec.models.inputs import Inputs
 from rnnspec.models.layers import is_recurrent
 from rnnspec.models.refusal import explain_refusal
-from rnnspec.text import read_message
+from rnnspec.models.steps import tell_whole_error
+from rnnspec.subjects.failures import Ended
 
 INPUT = re.compile(r"\bx\b")
 MOST_VARIANTS = 60
+MOST_ENDS = 3
+"""After so many calls that ended the process, or did not return, no other is tried."""
 
 
 class CannotCall(ValueError):
     """No way to call the model was found; the message says what it takes and what helps."""
+
+
+class EndsProcess(CannotCall):
+    """Calls of the model end the process, or do not return, so no further ones are tried."""
 
 
 @dataclass(frozen=True)
@@ -62,13 +69,22 @@ class Found:
 
 
 class Trial:
-    """The ways in which one model may be called; `errors` says what came of those that failed."""
+    """The ways in which one model may be called; `errors` says what came of those that failed.
+
+    `ends` is the number of those that ended the process, or did not return.
+    """
 
     def __init__(self, model: nn.Module, interface: Interface, readout: Readout | None) -> None:
         self.model = model
         self.interface = interface
         self.readout = readout
         self.errors: dict[str, str] = {}
+        self.ends = 0
+
+    @property
+    def gives_up(self) -> bool:
+        """Whether so many calls ended the process that no other is tried."""
+        return self.ends >= MOST_ENDS
 
     def find_best(self, expressions: list[str], layouts: list[bool]) -> Found | None:
         """Return the best way: one for several sizes before others, then one without mixing."""
@@ -112,12 +128,14 @@ class Trial:
 
     def _list_shapes(self, interface: Interface, sizes: Sizes) -> dict[str, tuple[int, ...]]:
         """Return the shapes of what a call returns, by the expression that takes it out."""
+        if self.gives_up:
+            return {}
         call, x = interface.call, Inputs(interface, *sizes).draw(0)
         try:
             value = call_once(self.model, interface, x)
         except Exception as error:  # the model may raise anything
-            text = f"{type(error).__name__}: {' '.join(read_message(error).split())[:200]}"
-            self.errors.setdefault(call.expression, f"raises {text}")
+            self.errors.setdefault(call.expression, tell_whole_error(error))
+            self.ends += isinstance(error, Ended)
             return {}
         found = {entry.access: entry.shape for entry in list_entries(value)}
         shapes = ", ".join(map(str, found.values())) or type(value).__name__
@@ -251,13 +269,15 @@ def infer_call(
     calls = [expression] if expression else signature.list_calls(model, arguments)
     variants = calls if expression else list_variants(model, interface, calls)
     found = trial.find_best(variants, layouts)
-    if (found is None or not found.is_separate) and not expression and batch_first is not False:
+    is_doubtful = found is None or not found.is_separate
+    if is_doubtful and not trial.gives_up and not expression and batch_first is not False:
         single = _find_single(trial, variants)
         found = single or found if found is None or _is_flattened(found) else found
     if found is None and expression:
         found = _take_literally(trial, expression, layouts)
     if found is None:
-        raise CannotCall(explain_refusal(trial.errors, arguments, expression))
+        refusal = EndsProcess if trial.gives_up else CannotCall
+        raise refusal(explain_refusal(trial.errors, arguments, expression))
     return _describe(trial.add_others(found), trial.interface, batch_first), found.readout
 
 

@@ -18,15 +18,26 @@ from rnnspec.models.forms import Readout
 from rnnspec.models.infer import Interface
 from rnnspec.models.observation import ModelObservation
 from rnnspec.models.program import write_model_program
-from rnnspec.models.readout import ReadoutMap
 from rnnspec.options import SizeSource
+from rnnspec.readout.map import ReadoutMap
+from rnnspec.report.data import Report
+from rnnspec.report.model import ModelReport
 from rnnspec.rulekit.rule import Fact, Rule
 from rnnspec.rulekit.violation import ErrorSize
 from rnnspec.subjects.failures import Failure
+from rnnspec.subjects.steps import (
+    USING_RESULTS,
+    Interrupted,
+    announce_case,
+    announce_step,
+    is_from_user,
+)
 from rnnspec.subjects.target import Target
+from rnnspec.suites.model_report import make_model_report
 
 MINIMUM_SIZES = {"batch": 2, "steps": 3}
 """With smaller sizes, the dimensions cannot be told apart, and a recurrence does not show."""
+UNMEASURED = "what the read-out sees was not measured, because the run was ended early"
 
 
 @dataclass(frozen=True)
@@ -129,8 +140,8 @@ class ModelSuite:
 
     `target` is called with `arguments` to build the model. `interface` is what the model takes, and
     `readout` is how often it makes its first prediction. `limit` replaces the number of cases of
-    the profile. The maps that were measured are kept, because cases share them, and the first one
-    of each prediction is shown.
+    the profile. `inferred` says where the calls and what the model takes come from. The maps that
+    were measured are kept, because cases share them, and the first one of each prediction is shown.
     """
 
     target: Target
@@ -142,6 +153,7 @@ class ModelSuite:
     device: str = "cpu"
     limit: int | None = None
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    inferred: tuple[str, ...] = ()
     unsupported: Mapping[Feature, str] = field(default_factory=dict)
     kind: str = "model"
     sizes: SizeSource = SizeSource.FREE
@@ -190,6 +202,7 @@ class ModelSuite:
 
     def observe(self, case: ModelCase) -> ModelObservation:
         """Return the observation of the model in a case."""
+        announce_case(case)
         interface, readout = self.predictions[case.prediction]
         return ModelObservation(self._build_model, interface, readout, case, self.device, self.maps)
 
@@ -298,6 +311,30 @@ class ModelSuite:
             self.device,
         )
         return Program(source)
+
+    def complete_report(self, report: Report) -> ModelReport:
+        """Return the report on a model, with the read-out map of each prediction.
+
+        A prediction that cannot be measured has none, and none has if the run is to end.
+        """
+        found: dict[str, ReadoutMap | None] = dict.fromkeys(self.space.predictions)
+        try:
+            for index, expression in enumerate(self.space.predictions):
+                case = replace(self.all_cases[0], prediction=index)
+                found[expression] = self._measure_readout(case)
+        except Interrupted:
+            report = replace(report, notes=(*report.notes, UNMEASURED))
+        return make_model_report(report, found, self.inferred)
+
+    def _measure_readout(self, case: ModelCase) -> ReadoutMap | None:
+        observation = self.observe(case)
+        try:
+            with announce_step(USING_RESULTS), observation.surroundings():
+                return observation.readout_map
+        except BaseException as error:  # the rules say what is wrong
+            if is_from_user(error):
+                raise
+            return None
 
     def _build_model(self) -> Any:
         return self.target.factory(**self.arguments)

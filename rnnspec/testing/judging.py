@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 from rnnspec.api.layer import LayerTarget, keep_random_numbers
 from rnnspec.engine.campaign import block_case, judge_cases, judge_one_case
 from rnnspec.engine.outcome import CaseResult, Progress
-from rnnspec.engine.suite import Suite
 from rnnspec.isolation.clock import Clock
 from rnnspec.isolation.crew import Crew
 from rnnspec.isolation.ends import WHOLE_CASE
@@ -29,14 +28,14 @@ from rnnspec.isolation.results import Results
 from rnnspec.isolation.sending import Prepare, make_sent_job
 from rnnspec.isolation.shares import Share
 from rnnspec.options import RunOptions
-from rnnspec.pipeline import report_progress
+from rnnspec.pipeline import ReportedSuite, report_progress
 from rnnspec.report.data import Report
 from rnnspec.subjects.failures import Ended
 from rnnspec.subjects.steps import Interrupted, set_watcher
 from rnnspec.testing.shared import SharedResults, SharedRun
 
 OptionsT = TypeVar("OptionsT", bound=RunOptions)
-AnySuite = Suite[Any, Any]
+AnySuite = ReportedSuite[Any, Any, Report]
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from rnnspec.contract.parts import Part
 from rnnspec.engine.explanations import LikelyCause, Program
 from rnnspec.engine.outcome import Finding
 from rnnspec.options import SizeSource
+from rnnspec.report.data import Report
 from rnnspec.rulekit.conditions import Condition
 from rnnspec.rulekit.rule import ESTABLISHED, PRESUPPOSED, Fact, Rule, Theme
 from rnnspec.rulekit.violation import ErrorSize, Violation
@@ -375,6 +376,10 @@ class ToySuite:
     def write_program(self, finding: Finding[ToyCase]) -> Program:
         """Return that there is no program."""
         return Program(missing="a toy has no program")
+
+    def complete_report(self, report: Report) -> Report:
+        """Return the report as it is."""
+        return report
 
 
 def make_suite(layer: ToyLayer, *rules: Rule[ToyCase, ToyObservation], **options: Any) -> ToySuite:

@@ -194,18 +194,35 @@ def test_a_run_whose_processes_are_killed_gives_the_same_report(tmp_path: Path) 
     assert reports[0] == reports[1]
 
 
-def test_the_command_imports_neither_torch_nor_the_target() -> None:
+LAYER = ["check", f"{HOSTILE}:StartsThreads", "--cases", "4", "--profile", "quick"]
+LAYER += ["--rule", "recurrence.output"]
+MODEL = ["check-model", f"{HOSTILE.parent / 'models.py'}:Prints", "--profile", "quick"]
+MODEL += ["--rule", "readout.complete"]
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        ([*LAYER, "--json", "-"], 0),
+        ([*MODEL, "--svg", "map.svg"], 0),
+        (["check-model", "nosuch.module:Model"], 2),
+    ],
+    ids=["a layer", "a model", "no model"],
+)
+def test_the_command_imports_neither_torch_nor_the_target(
+    command: list[str], expected: int, tmp_path: Path
+) -> None:
     script = (
         "import sys\n"
         "from rnnspec.cli import status\n"
-        f"found = status(['check', '{HOSTILE}:StartsThreads', '--cases', '4', '--profile', "
-        "'quick', '--rule', 'recurrence.output', '--json', '-'])\n"
-        "heavy = {'torch', 'numpy', 'hypothesis', 'subjects'} & sys.modules.keys()\n"
-        "assert (found, heavy) == (0, set()), (found, heavy)\n"
+        f"found = status({command!r})\n"
+        "heavy = {'torch', 'numpy', 'hypothesis', 'subjects', 'models'} & sys.modules.keys()\n"
+        f"assert (found, heavy) == ({expected}, set()), (found, heavy)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", script],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
+        cwd=tmp_path,
         capture_output=True,
         text=True,
         timeout=300,

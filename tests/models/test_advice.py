@@ -8,11 +8,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from rnnspec.api.model import ModelReport, check_model
+from rnnspec.api.model import check_model
 from rnnspec.models import list_advice, measure_readout
 from rnnspec.models.kept import copy_attributes, find_changed, list_misspelt_attributes
 from rnnspec.report.console import format_report
 from rnnspec.report.data import RunVerdict, Verdict
+from rnnspec.report.model import ModelReport
 from rnnspec.selftest import model_bugs_calls, model_bugs_readout
 from rnnspec.selftest.model_forms import Classifier, LabelsOfLengths, WithLengths
 from rnnspec.selftest.model_plain import HIDDEN, LastStep

@@ -11,17 +11,23 @@ import torch
 from click.testing import CliRunner
 from torch import Tensor, nn
 
-from rnnspec.api.model import ModelReport, check_model
+from rnnspec.api.model import check_model, prepare_model_suite
 from rnnspec.cli.check_model import check_model as command
 from rnnspec.errors import DeviceError, SelectionError, TargetError
+from rnnspec.isolation.judge import begin_progress
 from rnnspec.models import RNN1, RNN2, DeepBiRNN
 from rnnspec.models.case import ModelCase
+from rnnspec.options import ModelOptions
+from rnnspec.pipeline import report_progress
 from rnnspec.report.console import format_report
 from rnnspec.report.data import RunVerdict, Verdict
+from rnnspec.report.model import ModelReport
 from rnnspec.selftest.model_bugs_shapes import BothFaults, IdsClamped
 from rnnspec.selftest.model_correct import FromFeatures, SequenceFirst
 from rnnspec.selftest.model_plain import LastStep, Padded
-from rnnspec.suites.model import ModelCaseSpace
+from rnnspec.subjects.steps import set_watcher
+from rnnspec.suites.model import UNMEASURED, ModelCaseSpace
+from rnnspec.testing.judging import StepRefuser
 from rnnspec.testing.layer import RuleTest
 from rnnspec.testing.model import model_conformance
 
@@ -220,6 +226,17 @@ def test_fail_fast_ends_the_run_at_the_first_violation() -> None:
     report = check_model(IdsClamped, fail_fast=True)
     assert report.stopped
     assert report.cases == 1
+
+
+def test_a_report_for_which_the_model_may_not_be_used_any_more_has_no_map() -> None:
+    suite, _ = prepare_model_suite(RNN1, ModelOptions(arguments=SMALL, profile="quick"))
+    set_watcher(StepRefuser())
+    try:
+        report = report_progress(suite, begin_progress(suite))
+    finally:
+        set_watcher(None)
+    assert report.readouts == {"model(x)": None}
+    assert report.notes == (UNMEASURED,)
 
 
 @model_conformance(LastStep)

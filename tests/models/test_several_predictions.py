@@ -14,8 +14,8 @@ from rnnspec.api.model import check_model, prepare_model_suite
 from rnnspec.cli.check_model import check_model as command
 from rnnspec.models import DeepBiRNN, measure_readout
 from rnnspec.models.case import draw_model_cases
-from rnnspec.models.picture import draw_readout_maps
 from rnnspec.options import ModelOptions
+from rnnspec.readout.picture import draw_readout_maps
 from rnnspec.report.console import format_report
 from rnnspec.report.data import RunVerdict
 from rnnspec.selftest.model_bugs_tasks import IntentFromLastStep

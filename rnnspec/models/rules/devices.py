@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from rnnspec.models import snippets
-from rnnspec.models.call import describe_error
 from rnnspec.models.layers import is_recurrent
 from rnnspec.models.observation import ModelObservation, NotApplicable
+from rnnspec.models.steps import describe_error, find_gradients, tell_error
 from rnnspec.rulekit.rule import rule
 from rnnspec.rulekit.violation import Violation
 from rnnspec.subjects.meta_device import use_meta_device
@@ -88,7 +88,7 @@ def state_device(observation: ModelObservation) -> None:
             prediction = observation.call_model(model, observation.draw_input().to("meta"))
     except Exception as error:  # the model may raise anything
         if mismatch.message:
-            raised = f"The model raises {describe_error(error)}"
+            raised = f"The model {tell_error(error)}"
             message = f"{mismatch.message}. {raised}{mismatch.remedy}"
             raise Violation(message, snippets.META_DEVICE) from error
         _check_with_default_device(observation, error)
@@ -136,7 +136,7 @@ def float64(observation: ModelObservation) -> None:
     try:
         prediction = observation.call_model(model, x)
     except Exception as error:  # the model may raise anything
-        message = f"in float64, the model raises {describe_error(error)}"
+        message = f"in float64, the model {tell_error(error)}"
         raise Violation(message, snippets.FLOAT64) from error
     if prediction.dtype != torch.float64:
         raise Violation(
@@ -164,7 +164,7 @@ def _find_rounded_parameter(observation: ModelObservation, model: nn.Module, x: 
         prediction = observation.interface.predict(model, x)
         if not named or not prediction.requires_grad:
             return ""
-        gradients = torch.autograd.grad(prediction.sum(), list(named.values()), allow_unused=True)
+        gradients = find_gradients(prediction.sum(), list(named.values()))
         least = VISIBLE_SHARE * float(prediction.detach().abs().max())
         for (name, parameter), gradient in zip(named.items(), gradients, strict=True):
             is_visible = (

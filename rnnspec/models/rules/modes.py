@@ -7,11 +7,11 @@ from torch import Tensor, nn
 
 from rnnspec import oracle
 from rnnspec.models import snippets
-from rnnspec.models.call import describe_error
 from rnnspec.models.isolated import fork_random_numbers
 from rnnspec.models.kept import copy_attributes, describe_kept_state
 from rnnspec.models.layers import find_layers
 from rnnspec.models.observation import ModelObservation, NotApplicable
+from rnnspec.models.steps import describe_error
 from rnnspec.rulekit.rule import rule
 from rnnspec.rulekit.snippet import Snippet
 from rnnspec.rulekit.violation import Violation

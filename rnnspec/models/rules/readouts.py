@@ -6,13 +6,13 @@ import torch
 from torch import nn
 
 from rnnspec.models import snippets
-from rnnspec.models.advice import Advice, list_advice
 from rnnspec.models.forms import Readout
 from rnnspec.models.inputs import Inputs
 from rnnspec.models.isolated import IsolatedModel
 from rnnspec.models.observation import ModelObservation, NotApplicable
 from rnnspec.models.padding import can_pad, list_lengths
 from rnnspec.models.reach import ReadoutReader, measure_reach
+from rnnspec.readout.advice import Advice, list_advice
 from rnnspec.rulekit.rule import rule
 from rnnspec.rulekit.snippet import Snippet
 from rnnspec.rulekit.violation import Violation

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from rnnspec import oracle
 from rnnspec.models import snippets
 from rnnspec.models.forms import Readout
-from rnnspec.models.layers import Layer, find_layers, is_recurrent
+from rnnspec.models.layers import find_layers, is_recurrent
 from rnnspec.models.observation import ModelObservation, NotApplicable
 from rnnspec.models.readout import measure_readout
+from rnnspec.readout.map import Layer
 from rnnspec.rulekit.rule import rule
 from rnnspec.rulekit.violation import Violation
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from rnnspec.models.readout import ReadoutMap
-from rnnspec.models.render import describe_parameters, describe_source, list_rows, list_samples
+from rnnspec.readout.map import ReadoutMap
+from rnnspec.readout.render import describe_parameters, describe_source, list_rows, list_samples
 from rnnspec.svg import draw_rectangle, draw_text, wrap_svg
 
 CELL, GAP, MARGIN = 18, 2, 12

@@ -6,9 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from rnnspec.contract.clauses import Level
-from rnnspec.models.layers import Layer
-from rnnspec.models.readout import Columns, ReadoutMap
-from rnnspec.models.taps import LayerResult, Tap
+from rnnspec.readout.map import Columns, Layer, LayerResult, ReadoutMap, Tap
 
 ALONG_BATCH = (
     "{name} runs along the batch: its time dimension is the batch dimension, so the prediction for "

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from itertools import groupby
 
-from rnnspec.models.advice import list_advice
-from rnnspec.models.readout import Columns, ReadoutMap
+from rnnspec.readout.advice import list_advice
+from rnnspec.readout.map import Columns, ReadoutMap
 
 MARKS = {(True, True): "#", (True, False): "#", (False, True): "?", (False, False): "."}
 """The mark for (a change arrives, a NaN arrives). A NaN that arrives alone proves nothing."""

@@ -1,0 +1,196 @@
+"""The read-out map of a model: what its predictions depend on, as data."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rnnspec.contract.kinds import LAYERS
+
+Matrix = tuple[tuple[bool, ...], ...]
+
+
+class SourceLine(NamedTuple):
+    """A line of a file: its path, its number and its text."""
+
+    path: str
+    number: int
+    text: str
+
+    def __str__(self) -> str:
+        return f"line {self.number} of {Path(self.path).name}: {self.text}"
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A recurrent layer of a model.
+
+    `name` is its name among the model's submodules, empty if the layer is the model itself. `kind`
+    is "RNN", "GRU" or "LSTM", or the name of another class. `directions` is 1 or 2. `width` is the
+    number of output features of one direction, and `cell_width` that of an LSTM's cell state.
+    """
+
+    name: str
+    kind: str
+    num_layers: int
+    directions: int
+    width: int
+    batch_first: bool
+    cell_width: int = 0
+
+    @property
+    def expression(self) -> str:
+        """The expression for the layer in the model's own code."""
+        return f"self.{self.name}" if self.name else "self"
+
+    @property
+    def has_cell_state(self) -> bool:
+        """Whether the layer returns (h_n, c_n), as an LSTM does."""
+        return any(each.title == self.kind and "c" in each.states for each in LAYERS)
+
+
+class LayerResult(Enum):
+    """The two results of a recurrent layer."""
+
+    OUTPUT = "output"
+    STATES = "states"
+
+
+@dataclass(frozen=True)
+class Tap:
+    """What the predictions of a model take from one recurrent layer.
+
+    `steps` holds (step, direction) pairs of the layer's output. `states` holds (layer, direction)
+    pairs of h_n, and of c_n for an LSTM. `crosses` holds the results of which a prediction takes
+    another sample's. `along_batch` says that the layer's time dimension has the size of the batch,
+    and its batch dimension another one. `uses` are the lines of the model's source that take
+    something out of the layer's results, in order.
+    """
+
+    layer: Layer
+    steps: tuple[tuple[int, int], ...]
+    states: tuple[tuple[int, int], ...]
+    crosses: tuple[LayerResult, ...]
+    along_batch: bool
+    uses: tuple[SourceLine, ...] = ()
+
+
+@dataclass(frozen=True)
+class ParameterGroups:
+    """The names of a model's parameters; each is in one of four groups.
+
+    participating  its gradient is not zero
+    idle           its gradient is exactly zero, and another value changes no bit of the prediction
+    cut            its gradient is zero, but another value changes the prediction: something
+                   detaches it from the graph
+    frozen         `requires_grad` is False
+
+    `frozen_idle` are the frozen ones of which another value changes no bit either, and `misspelt`
+    the attributes of torch's own modules that have no effect, each with the name that was meant.
+    `elsewhere` are those that take part only in something else that the same call returns, such as
+    another prediction; they are in none of the groups, unless they are frozen.
+    """
+
+    participating: tuple[str, ...]
+    idle: tuple[str, ...]
+    cut: tuple[str, ...]
+    frozen: tuple[str, ...]
+    frozen_idle: tuple[str, ...] = ()
+    misspelt: tuple[tuple[str, str], ...] = ()
+    elsewhere: tuple[str, ...] = ()
+
+
+class Columns(Enum):
+    """What the columns of the matrices of a read-out map are."""
+
+    FEATURES = "features"
+    STEPS = "steps"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+@dataclass(frozen=True)
+class ReadoutMap:
+    """What reaches the read-out of a model, over all measurements together.
+
+    columns     what a column of the matrices is: a feature of the read-out, or the prediction at a
+                time step
+    source      where the features are taken
+    reach       `reach[position][column]`: changing the position changes the column
+    nan         `nan[position][column]`: a NaN at the position arrives in the column
+    prediction  `prediction[position]`: changing the position changes its own sample's prediction
+    samples     `samples[i][j]`: the input of sample i can change the prediction for sample j
+    padding     whether padding after a sequence changes its prediction; None if the model declares
+                no padding id and takes no lengths
+    parameters  the names of the parameters, in four groups
+    taps        what the prediction takes from each recurrent layer
+    notes       what had to be measured differently, and why
+
+    A position does not reach a column only if `reach` and `nan` are both False. A NaN that arrives
+    proves nothing, because 0 * NaN is NaN; a value that does not change proves nothing either,
+    because a maximum may be at another position.
+    """
+
+    columns: Columns
+    source: str
+    reach: Matrix
+    nan: Matrix
+    prediction: tuple[bool, ...]
+    samples: Matrix
+    padding: bool | None
+    parameters: ParameterGroups
+    taps: tuple[Tap, ...]
+    batch_first: bool
+    notes: tuple[str, ...]
+
+    @property
+    def positions(self) -> int:
+        """The number of input positions that were tried."""
+        return len(self.reach)
+
+    @property
+    def samples_mix(self) -> bool:
+        """Whether the input of one sample can change the prediction for another."""
+        return any(
+            reached and i != j
+            for i, row in enumerate(self.samples)
+            for j, reached in enumerate(row)
+        )
+
+    @property
+    def unread(self) -> tuple[int, ...]:
+        """The positions that reach no column and no prediction."""
+        rows = zip(self.reach, self.nan, self.prediction, strict=True)
+        return tuple(
+            index
+            for index, (reach, nan, own) in enumerate(rows)
+            if not own and not any(reach) and not any(nan)
+        )
+
+    def list_visible_positions(self, column: int) -> tuple[int, ...]:
+        """Return the positions that may reach a column, by a change or by a NaN."""
+        return tuple(
+            position
+            for position in range(self.positions)
+            if self.reach[position][column] or self.nan[position][column]
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the map as plain data for JSON, with `samples_mix` and `unread`."""
+        return {
+            **_to_plain_data(asdict(self)),
+            "samples_mix": self.samples_mix,
+            "unread": list(self.unread),
+        }
+
+
+def _to_plain_data(value: Any) -> Any:
+    """Return nested data with lists for tuples and texts for members of enums."""
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, dict):
+        return {key: _to_plain_data(item) for key, item in value.items()}
+    return [_to_plain_data(item) for item in value] if isinstance(value, list | tuple) else value

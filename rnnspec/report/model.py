@@ -1,0 +1,55 @@
+"""The report on a model: what its read-out sees and how it was called, besides the results."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from rnnspec.readout.map import ReadoutMap
+from rnnspec.report.data import Report
+
+
+@dataclass(frozen=True)
+class ModelReport(Report):
+    """The report on a model.
+
+    `readouts` is what the read-out of each prediction sees, by the expression by which the model
+    was called; None stands for a prediction that could not be measured. Most models make a single
+    prediction. `inferred` says where the calls and what the model takes come from.
+    """
+
+    readouts: Mapping[str, ReadoutMap | None] = field(default_factory=dict)
+    inferred: tuple[str, ...] = ()
+
+    @property
+    def call(self) -> str:
+        """The expression of the first prediction."""
+        return next(iter(self.readouts), "")
+
+    @property
+    def readout(self) -> ReadoutMap | None:
+        """The read-out map of the first prediction, or None if it could not be measured."""
+        return self.readouts.get(self.call)
+
+    @property
+    def heading(self) -> tuple[str, ...]:
+        """How the model was called, and where that comes from."""
+        return (
+            *(f"called as  {call}" for call in self.readouts),
+            *(f"inferred   {note}" for note in self.inferred),
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the report as plain data, with the read-out maps and the calls.
+
+        `call` and `readout` are those of the first prediction.
+        """
+        maps = {call: each.as_dict() if each else None for call, each in self.readouts.items()}
+        return {
+            **super().as_dict(),
+            "readout": maps.get(self.call),
+            "call": self.call,
+            "readouts": maps,
+            "inferred": list(self.inferred),
+        }
