@@ -243,7 +243,7 @@ def test_module_is_finished(path: Path) -> None:
 
 AXES = {axis.name for axis in rnnspec.cases.axes.AXES}
 # Private attributes of torch, enum and os that have no public equivalent.
-PRIVATE = {"_base", "_version", "_value_", "_exit"}
+PRIVATE = {"_base", "_version", "_value_", "_exit", "_schema"}
 
 
 def find_string_comparisons(tree: ast.Module) -> Iterator[str]:
