@@ -139,6 +139,13 @@ def count_lines(files: Sequence[str]) -> int:
     return sum(len(list(_list_code(name))) for name in files)
 
 
+def describe_length(group: Group) -> str:
+    """Return the lines of code of an adapter, and those of what it shares with others."""
+    own, *shared = group.files
+    rest = f", and {count_lines(shared)} shared" if shared else ""
+    return f"{count_lines([own])}{rest}"
+
+
 def _list_code(name: str) -> Iterator[str]:
     path, _, start = name.partition("#")
     text = (ROOT / path).read_text("utf-8")
@@ -222,7 +229,7 @@ def format_results(recorded: Sequence[dict[str, Any]]) -> str:
         (
             f"{each['library']} {_format_versions(each['versions'])}",
             each["layer"],
-            count_lines(GROUPS[each["group"]].files),
+            describe_length(GROUPS[each["group"]]),
             *(each["parts"].get(part, "") for part in ("values", "gradients", "module")),
             each["summary"],
             f"{each['duration_s']:.0f} s",
