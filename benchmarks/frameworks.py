@@ -81,6 +81,11 @@ def make_mode(name: str, **options: Any) -> Group:
     )
 
 
+def make_drop_in(title: str, place: str, package: str, layers: tuple[str, ...]) -> Group:
+    """Return the group of layers that are called like those of torch, without an adapter."""
+    return Group(title, place, (), (package,), layers=layers, is_adapted=False)
+
+
 MODES = {
     "Compiled": "torch.compile",
     "Exported": "torch.export, dynamic batch",
@@ -121,6 +126,8 @@ GROUPS = {
     "onnx_reference": make_group(
         "the reference of ONNX", "onnx_reference", "onnx", shared=SHARED, extra="onnx"
     ),
+    "opacus": make_drop_in("Opacus", "opacus.layers", "opacus", ("DPRNN", "DPGRU", "DPLSTM")),
+    "brevitas": make_drop_in("Brevitas", "brevitas.nn", "brevitas", ("QuantRNN", "QuantLSTM")),
     "functional": make_mode("Functional", cases=100),
     "autocast": make_mode(
         *("Autocast",), dtype="bfloat16", cases=100, parts=PARTS, without=("meta", "second-order")
@@ -141,6 +148,8 @@ def count_lines(files: Sequence[str]) -> int:
 
 def describe_length(group: Group) -> str:
     """Return the lines of code of an adapter, and those of what it shares with others."""
+    if not group.files:
+        return "none"
     own, *shared = group.files
     rest = f", and {count_lines(shared)} shared" if shared else ""
     return f"{count_lines([own])}{rest}"
