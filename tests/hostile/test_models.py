@@ -63,7 +63,7 @@ EXPECTED = {
     ),
     "SegfaultsOnce": Expected("the call ended the process with signal SIGSEGV"),
 }
-LONG = {"Sleeps", "LeavesWithSuccess", "SegfaultsInBackward", "SegfaultsInFloat64"}
+LONG = {"Sleeps", "SegfaultsOnce", "LeavesWithSuccess", "SegfaultsInBackward", "SegfaultsInFloat64"}
 """Models that end several workers before their report is complete, so that a check takes long."""
 REFUSED = {
     "AbortsInConstructor": ((), "building it with () ended the process with signal SIGABRT\n"),

@@ -94,6 +94,7 @@ def test_workers_can_be_new_processes_on_every_system(monkeypatch: pytest.Monkey
     assert message == "the call ended the process with exit status 0"
 
 
+@pytest.mark.slow
 def test_without_forks_a_crash_is_a_finding_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(crew, "choose_context", lambda: get_context("spawn"))
     monkeypatch.setattr(member, "serve", serve_without_forks)

@@ -95,6 +95,7 @@ def test_baseline_declares_a_crash(capsys: pytest.CaptureFixture[str]) -> None:
     assert "1 entry." in said
 
 
+@pytest.mark.slow
 def test_crash_in_a_replay_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "report.json"
     asked = ["check", f"{HOSTILE}:Segfaults", *QUICK, "--jobs", "1", "--json", str(path)]

@@ -19,12 +19,13 @@ import sys
 import torch
 from rnnspec.subjects.meta_device import use_meta_device
 
-layer = torch.nn.{kind}(3, 4, num_layers=2, bidirectional=True, device="meta")
-linear = torch.nn.Linear(8, 2, device="meta")
-with use_meta_device():
-    output, _ = layer(torch.zeros(5, 2, 3, device="meta"))
-    assert linear(output).shape == (5, 2, 2)
-    assert linear(output).device.type == "meta"
+for kind in (torch.nn.RNN, torch.nn.LSTM, torch.nn.GRU):
+    layer = kind(3, 4, num_layers=2, bidirectional=True, device="meta")
+    linear = torch.nn.Linear(8, 2, device="meta")
+    with use_meta_device():
+        output, _ = layer(torch.zeros(5, 2, 3, device="meta"))
+        assert linear(output).shape == (5, 2, 2)
+        assert linear(output).device.type == "meta"
 assert "torch._dynamo" not in sys.modules
 """
 
@@ -35,10 +36,8 @@ def without_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(meta_device, "COMPILER", "torch.never_loaded")
 
 
-@pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU"])
-def test_compiler_is_not_loaded(kind: str) -> None:
-    program = CALL.format(kind=kind)
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+def test_compiler_is_not_loaded() -> None:
+    done = subprocess.run([sys.executable, "-c", CALL], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 
