@@ -2,8 +2,9 @@
 
     python -m benchmarks.speed --write
 
-Run it from the root of a checkout, with nothing else running. --part chooses among four parts:
-`whole` starts the command anew for every repetition, including imports; `split` runs a check in a
+Run it from the root of a checkout, with nothing else running. --part chooses among five parts:
+`whole` starts the command anew for every repetition, including imports; `models` does so with the
+command that checks a model, for the tutorial's models; `split` runs a check in a
 process of its own and measures the time spent in the subject, the reference and Hypothesis; `cases`
 runs growing numbers of cases and reads the peak memory; `held` reads how much memory one process
 holds after so many cases.
@@ -35,6 +36,10 @@ from benchmarks.tables import (
     write_report,
 )
 
+SMALL = {"vocab_size": 10, "embedding_dim": 4, "hidden_size": 10, "output_size": 1}
+DEEP = {"vocab_size": 100, "embedding_dim": 50, "hidden_size": 20, "output_size": 1}
+MODELS = {"RNN1": SMALL, "RNN2": SMALL, "DeepBiRNN": {**DEEP, "num_layers": 2}}
+"""The models of the tutorial, with the sizes that it gives them."""
 CONFORMS, INCONCLUSIVE = 0, 3
 """Few cases do not reach every rule, so an inconclusive run is measured too."""
 ONE_THREAD = {"OMP_NUM_THREADS": "1"}
@@ -67,6 +72,21 @@ def time_commands(profiles: Sequence[str], repetitions: int) -> dict[str, list[f
         for name in profiles:
             found[name].append(run_command(["check", TARGET, "--profile", name])[0])
             show_progress(f"{name}, run {repetition + 1} of {repetitions}: {found[name][-1]:.1f} s")
+    return found
+
+
+def time_models(repetitions: int) -> dict[str, list[float]]:
+    """Return the wall times in s of checks of the tutorial's models, and of `import torch`."""
+    found: dict[str, list[float]] = {name: [] for name in (*MODELS, "import torch alone")}
+    for _ in range(repetitions):
+        for name, given in MODELS.items():
+            chosen = [text for key, value in given.items() for text in ("--arg", f"{key}={value}")]
+            arguments = ["check-model", f"rnnspec.models:{name}", *chosen]
+            found[name].append(run_command(arguments)[0])
+            show_progress(f"{name}: {found[name][-1]:.1f} s")
+        begun = time.perf_counter()
+        subprocess.run([sys.executable, "-c", "import torch"], check=True)
+        found["import torch alone"].append(time.perf_counter() - begun)
     return found
 
 
@@ -117,13 +137,21 @@ def run_in_own_process(*arguments: str) -> Any:
     return json.loads(done.stdout)
 
 
-def format_commands(found: dict[str, list[float]]) -> str:
-    """Return a table of the median, fastest and slowest run of each profile."""
+def format_models(found: dict[str, list[float]]) -> str:
+    """Return a table of the median, fastest and slowest check of each model."""
+    return format_commands(found, "model, default profile")
+
+
+def format_commands(found: dict[str, list[float]], head: str = "profile") -> str:
+    """Return a table of the median, fastest and slowest run of each profile.
+
+    `head` says what else than profiles the runs differ in.
+    """
     rows = [
         (name, len(runs), statistics.median(runs), min(runs), max(runs))
         for name, runs in found.items()
     ]
-    return format_table(("profile", "runs", "median, s", "fastest, s", "slowest, s"), rows)
+    return format_table((head, "runs", "median, s", "fastest, s", "slowest, s"), rows)
 
 
 def format_split(found: dict[str, dict[str, float]]) -> str:
@@ -207,7 +235,7 @@ def describe_machine() -> str:
 
 def _parse_arguments() -> argparse.Namespace:
     parser = make_parser(__doc__)
-    add_parts(parser, "whole", "split", "cases", "held")
+    add_parts(parser, "whole", "models", "split", "cases", "held")
     parser.add_argument(
         "--profile",
         nargs="+",
@@ -254,6 +282,7 @@ def main() -> None:
     measured = measure_all(options)
     tables: dict[str, Callable[[Any], str]] = {
         "whole": format_commands,
+        "models": format_models,
         "split": format_split,
         "cases": format_more_cases,
         "held": format_held_memory,
@@ -269,6 +298,7 @@ def measure_all(options: argparse.Namespace) -> dict[str, Any]:
     """Return the figures of each requested part."""
     parts: dict[str, Any] = {
         "whole": lambda: time_commands(options.profile, options.runs),
+        "models": lambda: time_models(options.runs),
         "split": lambda: {
             name: run_in_own_process("--split-here", name, "--seed", str(options.seed))
             for name in options.profile
