@@ -15,6 +15,7 @@ from rnnspec.diagnosis.mistakes.evidence import Evidence, GradientEvidence
 from rnnspec.observe.observation import Observation
 from rnnspec.plain.gru import PlainGRU
 from rnnspec.plain.lstm import PlainLSTM
+from rnnspec.selftest import gru, lstm
 from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import Target
 from tests.diagnosis.planted_mistakes import list_cases
@@ -122,6 +123,12 @@ class ProjectedByTanh(PlainLSTM):
     def project_state(self, h: Tensor, layer: int) -> Tensor:
         projected = super().project_state(h, layer)
         return torch.tanh(projected) if self.output_size < self.hidden_size else projected
+
+
+class CellInHalf(PlainLSTM):
+    def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
+        states = super().step(x, h, weight, layer, t)
+        return torch.cat([self.show(states), self.recall(states).half().to(x.dtype)], dim=1)
 
 
 class CutNotProjected(PlainLSTM):
@@ -234,6 +241,23 @@ TOLD: dict[type[Any], str] = {
     SubtractsNew: "the new state is n + z * (n - h)",
     UpdateOfOne: "-1 is added to the sum of the update gate",
     TransposedByGate: "W_hh is used transposed",
+    gru.BUGS["NewBiasOnBothSidesOfReset"]: (
+        "the hidden bias of the new gate is added twice: inside of the reset gate, and outside of it"
+    ),
+    gru.BUGS["NewBiasOutsideResetInReverse"]: (
+        "the hidden bias of the new gate is added outside of the reset gate in the backward"
+        " direction"
+    ),
+    gru.BUGS["BiasesOfUpdateFirst"]: (
+        "the rows in bias_ih and bias_hh are taken for the gates update, reset, new, in this order"
+    ),
+    lstm.BUGS["WeightsIn8BitsInEvaluation"]: (
+        "both weights are rounded to 8 bits, with one scale for each tensor"
+    ),
+    CellInHalf: (
+        "the error is that of TF32 or float16, with ten bits: the new cell state is, after the"
+        " hidden state shows it, rounded to it"
+    ),
 }
 TOLD_OF_GRADIENTS: dict[type[Any], str] = {
     DetachedCell: "no gradient flows along the cell state from one step to the one before it",
@@ -241,11 +265,37 @@ TOLD_OF_GRADIENTS: dict[type[Any], str] = {
     DetachedShown: "no gradient flows from the hidden state to the cell state that it shows",
     DetachedCarried: "no gradient flows through the state that the update gate carries over",
     DetachedUpdate: "no gradient flows through the update gate",
+    lstm.BUGS["OutputGateWithSlopeOfInputGate"]: (
+        "the backward pass multiplies by the slope of the input gate where that of the output gate"
+        " is required"
+    ),
+    lstm.BUGS["CellGateWithSlopeOfSigmoid"]: (
+        "the slope that the backward pass uses for the tanh of the cell gate is y (1 - y), that of"
+        " the sigmoid"
+    ),
+    lstm.BUGS["ForgetGradientOfNewMemory"]: (
+        "the gradient of the forget gate is multiplied by the new cell state, not by the one before"
+        " the step"
+    ),
+    lstm.BUGS["MemoryGradientOfInputGate"]: (
+        "the gradient of the cell state before a step is multiplied by the input gate, not by the"
+        " forget gate"
+    ),
+    gru.BUGS["UpdateGateWithSlopeOfResetGate"]: (
+        "the backward pass multiplies by the slope of the reset gate where that of the update gate"
+        " is required"
+    ),
+    gru.BUGS["NewGradientOfUpdateGate"]: (
+        "the gradient of the new gate is multiplied by z, not by 1 - z"
+    ),
+    gru.BUGS["ResetGradientOfState"]: (
+        "the gradient of the reset gate is multiplied by the hidden state, not by W_hn h + b_hn"
+    ),
 }
 
 
 def list_wrong(layer: type[Any], evidence: type[Evidence]) -> list[Observation]:
-    kind = "lstm" if issubclass(layer, PlainLSTM) else "gru"
+    kind = "gru" if issubclass(layer, PlainGRU) else "lstm"
     subject = TorchSubject(Target(layer, layer.__name__, "wrong", ()), kind=kind)
     cases = [case for case in list_cases(kind) if not case.is_random]
     wrong: list[Observation] = []

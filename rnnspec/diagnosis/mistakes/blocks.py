@@ -29,8 +29,8 @@ class NewStates(Reference):
     change: Change = lambda new, size: new
     size: int = 1
 
-    def activate(self, total: Tensor, layer: int) -> Tensor:
-        return self.change(super().activate(total, layer), self.size)
+    def activate(self, total: Tensor, layer: int, direction: int) -> Tensor:
+        return self.change(super().activate(total, layer, direction), self.size)
 
 
 @dataclass
@@ -118,8 +118,8 @@ class Remainder(Reference):
             return right
         return torch.cat([right[:-rest], right[-rest:] * 0])
 
-    def activate(self, total: Tensor, layer: int) -> Tensor:
-        right = super().activate(total, layer)
+    def activate(self, total: Tensor, layer: int, direction: int) -> Tensor:
+        right = super().activate(total, layer, direction)
         rest = self.given.hidden % self.size
         if not self.is_zero or not rest:
             return right

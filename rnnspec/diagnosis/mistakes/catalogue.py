@@ -17,6 +17,7 @@ from rnnspec.diagnosis.mistakes import (
     earlier,
     final_states,
     first_steps,
+    gate_backward,
     gate_formulas,
     gate_gradients,
     gates,
@@ -70,7 +71,7 @@ HYPOTHESES: tuple[Hypothesis, ...] = tuple(
 
 GRADIENT_HYPOTHESES: tuple[Hypothesis, ...] = tuple(
     replace(each, rules=(*each.rules, "gradients.half-precision", "gradients.exact"))
-    for module in (gradients, gradient_values, gradient_slopes, gate_gradients)
+    for module in (gradients, gradient_values, gradient_slopes, gate_gradients, gate_backward)
     for each in module.HYPOTHESES
 )
 """Every hypothesis about gradients that are wrong although the results are right."""

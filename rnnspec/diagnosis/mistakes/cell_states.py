@@ -140,7 +140,9 @@ class CellRunsOn(Reference):
 class GatesReadCell(Reference):
     """The gates read the cell state in place of the hidden state."""
 
-    def add(self, rest: Tensor, state: Tensor, weight: Tensor, layer: int, step: int) -> Tensor:
+    def add(
+        self, rest: Tensor, state: Tensor, weight: Tensor, layer: int, direction: int, step: int
+    ) -> Tensor:
         return rest + state[..., self.given.hidden :] @ weight
 
 
