@@ -196,6 +196,9 @@ class Suite(Protocol[CaseT, ObservedT]):
         False means that it predicts something else.
         """
 
+    def can_explain(self, cause: LikelyCause, case: CaseT) -> bool:
+        """Return whether a subject that makes this mistake alone can be wrong in a case."""
+
     def make_mistaken(
         self, causes: Sequence[LikelyCause], case: CaseT, *, gradients: bool = False
     ) -> Suite[CaseT, ObservedT] | None:

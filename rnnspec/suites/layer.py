@@ -256,6 +256,10 @@ class LayerSuite:
             return None
         return agreement is not Agreement.CONTRADICTION
 
+    def can_explain(self, cause: LikelyCause, case: Case) -> bool:
+        """Return whether a layer that makes this mistake alone can be wrong in a case."""
+        return not isinstance(cause.origin, Hypothesis) or cause.origin.concerns(case)
+
     def make_mistaken(
         self, causes: Sequence[LikelyCause], case: Case, *, gradients: bool = False
     ) -> LayerSuite | None:

@@ -240,6 +240,10 @@ class ModelSuite:
         """Return None: no likely cause is looked for."""
         return None
 
+    def can_explain(self, cause: LikelyCause, case: ModelCase) -> bool:
+        """Return True: no likely cause is looked for."""
+        return True
+
     def make_mistaken(
         self, causes: Sequence[LikelyCause], case: ModelCase, *, gradients: bool = False
     ) -> None:

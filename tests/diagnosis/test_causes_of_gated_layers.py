@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from rnnspec.cases.case import Case
+from rnnspec.contract.config import Config
 from rnnspec.diagnosis.likely_cause import find_likely_cause
 from rnnspec.diagnosis.mistakes.evidence import Evidence, GradientEvidence
 from rnnspec.observe.observation import Observation
@@ -131,6 +132,42 @@ class CellInHalf(PlainLSTM):
         return torch.cat([self.show(states), self.recall(states).half().to(x.dtype)], dim=1)
 
 
+class ReadsPairsOfUnits(PlainLSTM):
+    def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
+        pairs = self.output_size // 2 * 2 or 1
+        return super().step(x, h, torch.cat([weight[:pairs], 0 * weight[pairs:]]), layer, t)
+
+
+class ReadsPairsOfFeatures(PlainGRU):
+    def layer_input(self, data: Tensor, sizes: Any, layer: int) -> Tensor:
+        read = super().layer_input(data, sizes, layer)
+        pairs = read.size(1) // 2 * 2 or 1
+        return torch.cat([read[:, :pairs], 0 * read[:, pairs:]], dim=1)
+
+
+class ComputesWholeBlocks(PlainLSTM):
+    def run(self, data: Tensor, sizes: Any, h_0: Tensor) -> tuple[Tensor, Tensor]:
+        self.__dict__["steps"] = len(sizes)
+        return super().run(data, sizes, h_0)
+
+    def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
+        steps = self.__dict__["steps"]
+        step = steps - 1 - t if self.__dict__["direction"] else t
+        return h if step >= steps // 4 * 4 else super().step(x, h, weight, layer, t)
+
+
+class ReturnsCellTwice(PlainLSTM):
+    def split_pair(self, states: Tensor) -> tuple[Tensor, Tensor]:
+        _, c = super().split_pair(states)
+        return c[..., : self.output_size], c
+
+
+class ClampsAtEnd(PlainLSTM):
+    def split_pair(self, states: Tensor) -> tuple[Tensor, Tensor]:
+        h, c = super().split_pair(states)
+        return h, c.clamp(-1, 1)
+
+
 class CutNotProjected(PlainLSTM):
     def project_state(self, h: Tensor, layer: int) -> Tensor:
         return h[:, : self.output_size]
@@ -241,8 +278,17 @@ TOLD: dict[type[Any], str] = {
     SubtractsNew: "the new state is n + z * (n - h)",
     UpdateOfOne: "-1 is added to the sum of the update gate",
     TransposedByGate: "W_hh is used transposed",
+    ReadsPairsOfUnits: "the last hidden_size % 2 units of the state are not read",
+    ReadsPairsOfFeatures: (
+        "the last features that a layer reads, those over a multiple of 2, are ignored"
+    ),
+    ReturnsCellTwice: (
+        "c_n is returned in place of h_n, cut to proj_size units if there is a projection"
+    ),
+    ClampsAtEnd: "c_n is clipped to [-1, 1]",
     gru.BUGS["NewBiasOnBothSidesOfReset"]: (
-        "the hidden bias of the new gate is added twice: inside of the reset gate, and outside of it"
+        "the hidden bias of the new gate is added twice: inside of the reset gate, and outside of"
+        " it"
     ),
     gru.BUGS["NewBiasOutsideResetInReverse"]: (
         "the hidden bias of the new gate is added outside of the reset gate in the backward"
@@ -322,3 +368,17 @@ def test_what_is_wrong_with_the_gradients_is_told(layer: type[Any]) -> None:
     cause = find_likely_cause(list_wrong(layer, GradientEvidence), gradients=True)
     assert cause is not None
     assert cause.text == TOLD_OF_GRADIENTS[layer]
+
+
+def test_steps_that_blocks_leave_over_are_told() -> None:
+    subject = TorchSubject(
+        Target(ComputesWholeBlocks, "ComputesWholeBlocks", "wrong", ()), kind="lstm"
+    )
+    config = Config(3, 2, kind="lstm", bidirectional=True)
+    cases = [Case(config=config, steps=steps, batch=2, seed=steps) for steps in (5, 6, 7, 9)]
+    cause = find_likely_cause([Observation(subject, case) for case in cases])
+    assert cause is not None
+    assert cause.text == (
+        "the last steps that a direction computes, those over a multiple of 4, leave the state as"
+        " it is"
+    )

@@ -233,7 +233,7 @@ class ToySuite:
     """A suite for a toy layer.
 
     `cause` is what `find_likely_cause` returns. `asked` has the cases that it was asked about, and
-    `compared` those in which the fault was gone.
+    `compared` those in which the fault was gone. `can_cause` says in which cases it does anything.
     `cases` are its cases, if they are not drawn.
     """
 
@@ -242,6 +242,7 @@ class ToySuite:
     drawn: int = 60
     seed: int = 0
     cause: LikelyCause | None = None
+    can_cause: Callable[[ToyCase], bool] = lambda case: True
     mistaken: ToyLayer | None = None
     asked: list[tuple[ToyCase, ...]] = field(default_factory=list)
     compared: list[tuple[ToyCase, ...]] = field(default_factory=list)
@@ -351,6 +352,10 @@ class ToySuite:
     ) -> bool | None:
         """Return None: the cause that the test gave predicts nothing."""
         return None
+
+    def can_explain(self, cause: LikelyCause, case: ToyCase) -> bool:
+        """Return whether the cause that the test gave has to do with a case."""
+        return self.can_cause(case)
 
     def make_mistaken(
         self, causes: Sequence[LikelyCause], case: ToyCase, *, gradients: bool = False

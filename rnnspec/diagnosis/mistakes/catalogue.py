@@ -24,6 +24,7 @@ from rnnspec.diagnosis.mistakes import (
     gradient_slopes,
     gradient_values,
     gradients,
+    left_over,
     memory,
     nonlinearity,
     packed,
@@ -62,6 +63,7 @@ MODULES = (
     precision,
     memory,
     blocks,
+    left_over,
     earlier,
 )
 HYPOTHESES: tuple[Hypothesis, ...] = tuple(

@@ -123,6 +123,16 @@ class EndChanged(Reference):
 
 
 @dataclass
+class CellShown(Reference):
+    """The first units of the cell state are returned in place of the hidden state."""
+
+    def write_states(self, states: Tensor) -> Tensor:
+        right = super().write_states(states)
+        _, cell = split_states(self.given.case.config, right).values()
+        return torch.cat([cell[..., : self.given.hidden], cell], dim=-1)
+
+
+@dataclass
 class CellRunsOn(Reference):
     """The cell state of a packed sequence goes on through its padding, unlike h."""
 
@@ -176,6 +186,11 @@ ROWS: tuple[tuple[str, Callable[[int, int, int, int], int]], ...] = (
 
 ENDS: tuple[tuple[str, str, Callable[[Reference, Tensor, Tensor], Tensor]], ...] = (
     ("c_n is tanh(c)", "return c itself as c_n", lambda layer, hidden, cell: torch.tanh(cell)),
+    (
+        "c_n is clipped to [-1, 1]",
+        "return c itself as c_n",
+        lambda layer, hidden, cell: cell.clamp(-1, 1),
+    ),
     ("c_n is zero", "return the final cell states", lambda layer, hidden, cell: cell * 0),
     (
         "c_n holds the last layer's cell state for every layer",
@@ -248,6 +263,13 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
         ("cell-state.exchanged", "cell-state.final"),
         EndChanged,
         _has_equal_states,
+    ),
+    Hypothesis(
+        "c_n is returned in place of h_n, cut to proj_size units if there is a projection",
+        "return output, (h_n, c_n)",
+        ("states.h-n-is-last-output", "cell-state.exchanged", "recurrence.h-n"),
+        CellShown,
+        has_cell_state,
     ),
     *(
         Hypothesis(
