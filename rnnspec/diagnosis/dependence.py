@@ -32,15 +32,26 @@ def describe_dependence(
     free = [name for name in MENTIONED_IF_FREE if name not in minimum.needed]
     free = [name for name in free if name in suite.space.fields]
     others = [each for each in situations if need_other_terms(minimum, each)]
-    alternative = f", or {_describe(suite, others[0], TERMS)}" if others else ""
-    return f"only with {describe_situation(suite, minimum)}{alternative}" + (
-        f"; any {', '.join(free)}" if free else ""
+    situation = (
+        _describe_either(suite, minimum, others[0])
+        if others
+        else describe_situation(suite, minimum)
     )
+    return f"only with {situation}" + (f"; any {', '.join(free)}" if free else "")
 
 
 def describe_situation(suite: Suite[CaseT, ObservedT], minimum: MinimalFailure[CaseT]) -> str:
     """Return the choices and sizes that a fault needs, in words; empty if it needs none."""
     return _describe(suite, minimum, minimum.needed)
+
+
+def _describe_either(
+    suite: Suite[CaseT, ObservedT], minimum: MinimalFailure[CaseT], other: MinimalFailure[CaseT]
+) -> str:
+    """Return what two situations need, of which one needs other terms of the equations."""
+    either = " or ".join(_describe(suite, each, TERMS) for each in (minimum, other))
+    both = _describe(suite, minimum, minimum.needed - TERMS)
+    return f"{both} and ({either})" if both else either
 
 
 def _describe(

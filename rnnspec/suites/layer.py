@@ -283,6 +283,13 @@ class LayerSuite:
         except Exception:
             return None
 
+    def find_misreturned(self, observation: Observation) -> str:
+        """Return the only wrong result, if others show that it was computed rightly, or ""."""
+        try:
+            return facts.find_misreturned(observation)
+        except Exception:
+            return ""
+
     def find_obstacle(self, rule: Rule[Case, Observation]) -> str:
         """Return why a rule applies to no case of this suite, or an empty string if it does.
 

@@ -259,6 +259,10 @@ class ModelSuite:
         """Return None: no result of a model is known to be wrong by itself."""
         return None
 
+    def find_misreturned(self, observation: ModelObservation) -> str:
+        """Return an empty string: no result of a model is known to be wrong by itself."""
+        return ""
+
     def find_obstacle(self, rule: Rule[ModelCase, ModelObservation]) -> str:
         """Return an empty string: every case reaches every rule.
 

@@ -372,6 +372,10 @@ class ToySuite:
         """Return None: no result of a toy is known to be wrong by itself."""
         return None
 
+    def find_misreturned(self, observation: ToyObservation) -> str:
+        """Return an empty string: no result of a toy is known to be wrong by itself."""
+        return ""
+
     def name_feature(self, case: ToyCase, names: Collection[str]) -> str:
         """Return the feature that a case needs because of one of these fields."""
         needed = [name for name in FEATURES if name in names and getattr(case, name) == "True"]
