@@ -162,6 +162,12 @@ class ReturnsCellTwice(PlainLSTM):
         return c[..., : self.output_size], c
 
 
+class IgnoresHiddenState(PlainLSTM):
+    def join_pair(self, hx: tuple[Tensor, Tensor]) -> Tensor:
+        h, c = hx
+        return super().join_pair((0 * h, c))
+
+
 class ClampsAtEnd(PlainLSTM):
     def split_pair(self, states: Tensor) -> tuple[Tensor, Tensor]:
         h, c = super().split_pair(states)
@@ -285,6 +291,7 @@ TOLD: dict[type[Any], str] = {
     ReturnsCellTwice: (
         "c_n is returned in place of h_n, cut to proj_size units if there is a projection"
     ),
+    IgnoresHiddenState: "only h_0 is ignored",
     ClampsAtEnd: "c_n is clipped to [-1, 1]",
     gru.BUGS["NewBiasOnBothSidesOfReset"]: (
         "the hidden bias of the new gate is added twice: inside of the reset gate, and outside of"

@@ -54,6 +54,18 @@ class StartChanged(Local):
 
 
 @dataclass
+class HiddenStartIgnored(Local):
+    """The hidden state at the start is zero; the cell state is the one that was passed."""
+
+    def first_state(self, initial: Tensor, layer: int, direction: int) -> Tensor:
+        right = super().first_state(initial, layer, direction)
+        if not self.is_wrong(layer, direction):
+            return right
+        size = self.given.hidden
+        return torch.cat([right[..., :size] * 0, right[..., size:]], dim=-1)
+
+
+@dataclass
 class StartMisread(Reference):
     """The cell state at the start is that of another row."""
 
@@ -222,6 +234,15 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
         has_c_0,
         PLACES,
         family="c_0 ignored",
+    ),
+    *list_by_place(
+        "only h_0 is ignored",
+        "start each layer and direction from its row of h_0",
+        ("states.initial-state-used", "states.routing"),
+        HiddenStartIgnored,
+        has_c_0,
+        PLACES,
+        family="h_0 alone ignored",
     ),
     *(
         Hypothesis(

@@ -85,6 +85,7 @@ class Alike:
 
 ALIKE = (
     Alike("h_0 is ignored", "W_hh is not used"),
+    Alike("only h_0 is ignored", "W_hh is not used", "forget"),
     Alike("h_0 is negated", "W_hh is used with the opposite sign"),
     Alike("h_0 is doubled", "W_hh is used twice as large"),
     Alike(
