@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
+from rnnspec.cases.axes import EarlierCalls
 from rnnspec.cases.case import Case
 from rnnspec.contract.config import Config
 from rnnspec.diagnosis.likely_cause import find_likely_cause
@@ -388,4 +389,32 @@ def test_steps_that_blocks_leave_over_are_told() -> None:
     assert cause.text == (
         "the last steps that a direction computes, those over a multiple of 4, leave the state as"
         " it is"
+    )
+
+
+class KeepsCellState(nn.LSTM):
+    """Starts from the cell state of the call before if no states are passed."""
+
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        kept = self.__dict__.get("kept")
+        if hx is None and kept is not None:
+            hx = torch.zeros_like(kept), kept
+        output, (h_n, c_n) = super().forward(input, hx)
+        self.__dict__["kept"] = c_n.detach()
+        return output, (h_n, c_n)
+
+
+def test_a_cell_state_that_is_kept_between_calls_is_told() -> None:
+    """What was kept in inference mode may stop the next call, and says nothing of the mistake."""
+    subject = TorchSubject(Target(KeepsCellState, "KeepsCellState", "wrong", ()), kind="lstm")
+    earlier = (EarlierCalls.CALLED, EarlierCalls.CALLED_TWICE, EarlierCalls.OTHER_GRAD)
+    cases = [
+        Case(config=Config(3, 2, kind="lstm"), steps=3, batch=2, seed=seed, prior_use=prior_use)
+        for prior_use in earlier
+        for seed in (1, 2)
+    ]
+    cause = find_likely_cause([Observation(subject, case) for case in cases])
+    assert cause is not None
+    assert cause.text == (
+        "without h_0 and c_0, a call starts from the final cell state of the call before"
     )
