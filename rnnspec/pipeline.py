@@ -225,7 +225,9 @@ def _decide_result(
         clauses=tuple(clause.id for clause in rule.clauses_of(suite.kind)),
         source=rule.source_of(suite.kind),
         caused_by=None if fault is None or is_root else fault.root.id,
-        depends_on=describe_dependence(suite, fault.minimum) if fault and is_root else "",
+        depends_on=describe_dependence(suite, fault.minimum, fault.situations)
+        if fault and is_root
+        else "",
         counterexample=_describe_counterexample(suite, fault) if fault and is_root else None,
         repro=program.source,
         no_repro=program.missing,

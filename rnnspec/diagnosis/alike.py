@@ -18,6 +18,8 @@ CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])
 PREVIOUS_STATE = frozenset({"steps", "initial_state"})
 """The fields that decide whether there is a state before a step that is not zero."""
+TERMS = PREVIOUS_STATE | {"bias"}
+"""The fields that decide which terms of the equations are not zero."""
 
 
 def find_same(
@@ -30,7 +32,8 @@ def find_same(
     """Return the fault of the same name or cause, one that needs the same circumstance, or one of
     the same kind in whose wider situation this one lies.
 
-    What goes wrong only under a circumstance is one fault, whatever else it needs.
+    What goes wrong only under a circumstance is one fault, whatever else it needs. What no known
+    mistake explains is one fault if it needs a term that is not zero, whichever that is.
     """
     same = (
         fault
@@ -41,6 +44,11 @@ def find_same(
         fault
         for fault in search.faults
         if any(_are_alike(search, situation, each) for each in fault.situations)
+        or (
+            fault.kind is kind
+            and cause is fault.cause is None
+            and any(need_other_terms(situation, each) for each in fault.situations)
+        )
     )
     wider = (
         fault
@@ -77,8 +85,15 @@ def _are_alike(
     return (
         bool(rest)
         and rest == other.needed - PREVIOUS_STATE - NUMERIC
-        and {"steps", "initial_state"} <= one.needed ^ other.needed
+        and one.needed ^ other.needed >= PREVIOUS_STATE
     )
+
+
+def need_other_terms(one: MinimalFailure[Any], other: MinimalFailure[Any]) -> bool:
+    """Return whether two situations need different terms that are not zero, and else the same."""
+    terms, others = one.needed & TERMS, other.needed & TERMS
+    are_other = bool(terms) and bool(others) and not terms & others
+    return are_other and one.needed - TERMS - NUMERIC == other.needed - TERMS - NUMERIC
 
 
 def _need_equal_values(

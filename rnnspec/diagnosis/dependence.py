@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from typing import Any, TypeVar
 
+from rnnspec.diagnosis.alike import TERMS, need_other_terms
 from rnnspec.engine.minimise import MinimalFailure
 from rnnspec.engine.suite import Observed, Suite
 
@@ -13,10 +15,15 @@ MENTIONED_IF_FREE = ("dtype", "layout", "memory_layout", "prior_use")
 """Fields that a description names even if the failure does not depend on them."""
 
 
-def describe_dependence(suite: Suite[CaseT, ObservedT], minimum: MinimalFailure[CaseT]) -> str:
+def describe_dependence(
+    suite: Suite[CaseT, ObservedT],
+    minimum: MinimalFailure[CaseT],
+    situations: Iterable[MinimalFailure[CaseT]] = (),
+) -> str:
     """Return a description of the choices and sizes without which the rule passes.
 
-    It also names the fields in `MENTIONED_IF_FREE` on which the failure does not depend.
+    It also names the fields in `MENTIONED_IF_FREE` on which the failure does not depend. Other
+    `situations` of the same fault are mentioned if they need another term of the equations.
     """
     if minimum.interrupted:
         return "unknown: interrupted before the case was minimised"
@@ -24,13 +31,32 @@ def describe_dependence(suite: Suite[CaseT, ObservedT], minimum: MinimalFailure[
         return "happens with every configuration, size and way of calling"
     free = [name for name in MENTIONED_IF_FREE if name not in minimum.needed]
     free = [name for name in free if name in suite.space.fields]
-    return f"only with {describe_situation(suite, minimum)}" + (
-        f"; any {', '.join(free)}" if free else ""
+    others = [each for each in situations if need_other_terms(minimum, each)]
+    situation = (
+        _describe_either(suite, minimum, others[0])
+        if others
+        else describe_situation(suite, minimum)
     )
+    return f"only with {situation}" + (f"; any {', '.join(free)}" if free else "")
 
 
 def describe_situation(suite: Suite[CaseT, ObservedT], minimum: MinimalFailure[CaseT]) -> str:
     """Return the choices and sizes that a fault needs, in words; empty if it needs none."""
+    return _describe(suite, minimum, minimum.needed)
+
+
+def _describe_either(
+    suite: Suite[CaseT, ObservedT], minimum: MinimalFailure[CaseT], other: MinimalFailure[CaseT]
+) -> str:
+    """Return what two situations need, of which one needs other terms of the equations."""
+    either = " or ".join(_describe(suite, each, TERMS) for each in (minimum, other))
+    both = _describe(suite, minimum, minimum.needed - TERMS)
+    return f"{both} and ({either})" if both else either
+
+
+def _describe(
+    suite: Suite[CaseT, ObservedT], minimum: MinimalFailure[CaseT], names: Collection[str]
+) -> str:
     case = minimum.finding.case
-    fields = [name for name in suite.space.fields if name in minimum.needed]
+    fields = [name for name in suite.space.fields if name in minimum.needed and name in names]
     return " and ".join(suite.space.describe_field(case, name) for name in fields)

@@ -35,6 +35,9 @@ GROWTH = frozenset(
     }
 )
 """The fields along which errors grow by themselves, or more of them are seen."""
+VANISHING = frozenset({"initial_state", "bias"})
+"""The fields whose simplest value makes terms of the equations vanish. There, a mistake may do the
+same as another one, of which the other cases show that it is not made."""
 FEWEST = 2
 """So many cases the first fault must leave unexplained."""
 MOST_ASTRAY = 0.1
@@ -166,7 +169,7 @@ def _is_distinct(
     `fitting` says of each case whether the first fault can explain it.
     """
     fields = hidden.needed - minimum.needed - GROWTH
-    if not fields:
+    if not (fields - VANISHING if has_cause else fields):
         return False
 
     def measure_share(fits: bool) -> float:

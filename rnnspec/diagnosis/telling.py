@@ -52,6 +52,8 @@ def add_fault(
         return beside
     cause = cause or search.find_cause(kind, events, fact)
     cause = cause or search.find_cause(kind, events, fact, minimum=minimum)
+    if cause is not None and not search.suite.can_explain(cause, minimum.finding.case):
+        cause = None  # it fits other cases, and random masks hide that it does not fit these
     at_minimum, candidates = _rank_names(search, kind, minimum, events, fact, cause)
     if beside is not None:
         candidates = [rule for rule in candidates if rule is not beside.root] or candidates

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from rnnspec.diagnosis.events import Event, FaultKind
@@ -60,6 +61,8 @@ def find_wrong(search: Search[CaseT, ObservedT], kind: FaultKind, fact: Fact) ->
             or search.is_covered(event, minimum)
             or (start.is_small and _is_small(search, event, kind))
         ]
+        if fact is Fact.RESULTS and not cause:
+            minimum, covered = _add_misreturned(search, minimum, covered, events)
         mixture = (
             separate_faults(search, kind, fact, minimum, covered, probe, cause) if covered else None
         )
@@ -78,6 +81,43 @@ def find_wrong(search: Search[CaseT, ObservedT], kind: FaultKind, fact: Fact) ->
         same[-1].events.extend(events)
     else:
         search.unexplained += events
+
+
+def _add_misreturned(
+    search: Search[CaseT, ObservedT],
+    minimum: MinimalFailure[CaseT],
+    covered: list[Event[CaseT]],
+    events: Sequence[Event[CaseT]],
+) -> tuple[MinimalFailure[CaseT], list[Event[CaseT]]]:
+    """Add the failures in which the same result alone is wrong, although it was computed rightly.
+
+    Which choices and sizes show such a fault may be chance, if it depends on the numbers. So it
+    needs only those that all of its failures have. A fault that is explained is left as it is.
+    """
+    name = search.suite.find_misreturned(search.observe(minimum.finding.case))
+    if not name or search.find_cause(FaultKind.RESULTS, covered, Fact.RESULTS) is not None:
+        return minimum, covered
+    taken = {id(event) for event in covered}
+    more = [
+        event
+        for event in events
+        if id(event) not in taken
+        and search.suite.find_misreturned(search.observe(event.shown)) == name
+    ]
+    kept = {
+        each
+        for each in minimum.needed
+        if all(
+            search.suite.space.is_covered(event.shown, minimum.finding.case, {each})
+            for event in more
+        )
+    }
+    narrowed = replace(
+        minimum,
+        passed={key: value for key, value in minimum.passed.items() if key in kept},
+        required=tuple(each for each in minimum.required if each in kept),
+    )
+    return narrowed, [*covered, *more]
 
 
 def _start_with_steady(

@@ -196,6 +196,9 @@ class Suite(Protocol[CaseT, ObservedT]):
         False means that it predicts something else.
         """
 
+    def can_explain(self, cause: LikelyCause, case: CaseT) -> bool:
+        """Return whether a subject that makes this mistake alone can be wrong in a case."""
+
     def make_mistaken(
         self, causes: Sequence[LikelyCause], case: CaseT, *, gradients: bool = False
     ) -> Suite[CaseT, ObservedT] | None:
@@ -207,6 +210,12 @@ class Suite(Protocol[CaseT, ObservedT]):
 
     def measure_error(self, observation: ObservedT, *, gradients: bool = False) -> ErrorSize | None:
         """Return how wrong the results or the gradients are, or None if none is wrong."""
+
+    def find_misreturned(self, observation: ObservedT) -> str:
+        """Return the only wrong result, if others show that it was computed rightly, or "".
+
+        What is wrong then is how it is returned.
+        """
 
     def name_feature(self, case: CaseT, names: Collection[str]) -> str:
         """Return the feature that a case needs because of one of these fields, or an empty string.

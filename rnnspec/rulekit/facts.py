@@ -100,6 +100,21 @@ def has_wrong_gradients(observation: Observation) -> bool:
         return True
 
 
+def find_misreturned(observation: Observation) -> str:
+    """Return the name of the only wrong result if the others show that it was computed rightly.
+
+    An output that is right shows that of the final states, and a hidden state that of the cell
+    state behind it. If there is no such result, return an empty string. Raises Failure if the
+    results were not observed.
+    """
+    names, case = observation.result_names, observation.case
+    if case.is_random or len(names) < 2:
+        return ""
+    wrong = [name for name in names if not is_right(observation, name)]
+    is_shown = not (case.config.kind_data.is_cell and wrong == [names[0]])
+    return wrong[0] if len(wrong) == 1 and is_shown else ""
+
+
 def measure_error(observation: Observation, *, gradients: bool = False) -> ErrorSize | None:
     """Return how wrong the results or the gradients are, or None if none is wrong.
 

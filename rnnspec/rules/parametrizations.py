@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 
+import numpy as np
+
 from rnnspec.cases.axes import (
     ConstructorStyle,
     EarlierCalls,
     Feature,
 )
 from rnnspec.observe.observation import Observation
+from rnnspec.observe.tensors import to_array
 from rnnspec.rulekit.assertions.results import (
     assert_gradients,
     assert_results,
@@ -206,9 +209,10 @@ def flatten_parameters(observation: Observation) -> None:
         raise Unsupported("the layer has no flatten_parameters()")
     other = observation.new_layer(observation.case)
     _ = other.call
+    before = {name: np.array(to_array(each)) for name, each in other.prepared.weights().items()}
     with observe_step("flatten_parameters()"):
         other.module.flatten_parameters()  # type: ignore[operator]
-    assert_weights(other, "after flatten_parameters()", FLATTEN_PARAMETERS)
+    assert_weights(other, "after flatten_parameters()", FLATTEN_PARAMETERS, before)
     fail_only_if_right_elsewhere(
         other.second_call(), observation.case, partial(assert_results, snippet=FLATTEN_PARAMETERS)
     )

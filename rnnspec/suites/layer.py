@@ -257,6 +257,10 @@ class LayerSuite:
             return None
         return agreement is not Agreement.CONTRADICTION
 
+    def can_explain(self, cause: LikelyCause, case: Case) -> bool:
+        """Return whether a layer that makes this mistake alone can be wrong in a case."""
+        return not isinstance(cause.origin, Hypothesis) or cause.origin.concerns(case)
+
     def make_mistaken(
         self, causes: Sequence[LikelyCause], case: Case, *, gradients: bool = False
     ) -> LayerSuite | None:
@@ -279,6 +283,13 @@ class LayerSuite:
             return facts.measure_error(observation, gradients=gradients)
         except Exception:
             return None
+
+    def find_misreturned(self, observation: Observation) -> str:
+        """Return the only wrong result, if others show that it was computed rightly, or ""."""
+        try:
+            return facts.find_misreturned(observation)
+        except Exception:
+            return ""
 
     def find_obstacle(self, rule: Rule[Case, Observation]) -> str:
         """Return why a rule applies to no case of this suite, or an empty string if it does.

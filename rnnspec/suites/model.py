@@ -247,6 +247,10 @@ class ModelSuite:
         """Return None: no likely cause is looked for."""
         return None
 
+    def can_explain(self, cause: LikelyCause, case: ModelCase) -> bool:
+        """Return True: no likely cause is looked for."""
+        return True
+
     def make_mistaken(
         self, causes: Sequence[LikelyCause], case: ModelCase, *, gradients: bool = False
     ) -> None:
@@ -261,6 +265,10 @@ class ModelSuite:
     ) -> ErrorSize | None:
         """Return None: no result of a model is known to be wrong by itself."""
         return None
+
+    def find_misreturned(self, observation: ModelObservation) -> str:
+        """Return an empty string: no result of a model is known to be wrong by itself."""
+        return ""
 
     def find_obstacle(self, rule: Rule[ModelCase, ModelObservation]) -> str:
         """Return an empty string: every case reaches every rule.

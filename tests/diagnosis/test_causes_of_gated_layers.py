@@ -6,15 +6,18 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
+from rnnspec.cases.axes import EarlierCalls
 from rnnspec.cases.case import Case
+from rnnspec.contract.config import Config
 from rnnspec.diagnosis.likely_cause import find_likely_cause
 from rnnspec.diagnosis.mistakes.evidence import Evidence, GradientEvidence
 from rnnspec.observe.observation import Observation
 from rnnspec.plain.gru import PlainGRU
 from rnnspec.plain.lstm import PlainLSTM
+from rnnspec.selftest import gru, lstm
 from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import Target
 from tests.diagnosis.planted_mistakes import list_cases
@@ -122,6 +125,54 @@ class ProjectedByTanh(PlainLSTM):
     def project_state(self, h: Tensor, layer: int) -> Tensor:
         projected = super().project_state(h, layer)
         return torch.tanh(projected) if self.output_size < self.hidden_size else projected
+
+
+class CellInHalf(PlainLSTM):
+    def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
+        states = super().step(x, h, weight, layer, t)
+        return torch.cat([self.show(states), self.recall(states).half().to(x.dtype)], dim=1)
+
+
+class ReadsPairsOfUnits(PlainLSTM):
+    def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
+        pairs = self.output_size // 2 * 2 or 1
+        return super().step(x, h, torch.cat([weight[:pairs], 0 * weight[pairs:]]), layer, t)
+
+
+class ReadsPairsOfFeatures(PlainGRU):
+    def layer_input(self, data: Tensor, sizes: Any, layer: int) -> Tensor:
+        read = super().layer_input(data, sizes, layer)
+        pairs = read.size(1) // 2 * 2 or 1
+        return torch.cat([read[:, :pairs], 0 * read[:, pairs:]], dim=1)
+
+
+class ComputesWholeBlocks(PlainLSTM):
+    def run(self, data: Tensor, sizes: Any, h_0: Tensor) -> tuple[Tensor, Tensor]:
+        self.__dict__["steps"] = len(sizes)
+        return super().run(data, sizes, h_0)
+
+    def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
+        steps = self.__dict__["steps"]
+        step = steps - 1 - t if self.__dict__["direction"] else t
+        return h if step >= steps // 4 * 4 else super().step(x, h, weight, layer, t)
+
+
+class ReturnsCellTwice(PlainLSTM):
+    def split_pair(self, states: Tensor) -> tuple[Tensor, Tensor]:
+        _, c = super().split_pair(states)
+        return c[..., : self.output_size], c
+
+
+class IgnoresHiddenState(PlainLSTM):
+    def join_pair(self, hx: tuple[Tensor, Tensor]) -> Tensor:
+        h, c = hx
+        return super().join_pair((0 * h, c))
+
+
+class ClampsAtEnd(PlainLSTM):
+    def split_pair(self, states: Tensor) -> tuple[Tensor, Tensor]:
+        h, c = super().split_pair(states)
+        return h, c.clamp(-1, 1)
 
 
 class CutNotProjected(PlainLSTM):
@@ -234,6 +285,33 @@ TOLD: dict[type[Any], str] = {
     SubtractsNew: "the new state is n + z * (n - h)",
     UpdateOfOne: "-1 is added to the sum of the update gate",
     TransposedByGate: "W_hh is used transposed",
+    ReadsPairsOfUnits: "the last hidden_size % 2 units of the state are not read",
+    ReadsPairsOfFeatures: (
+        "the last features that a layer reads, those over a multiple of 2, are ignored"
+    ),
+    ReturnsCellTwice: (
+        "c_n is returned in place of h_n, cut to proj_size units if there is a projection"
+    ),
+    IgnoresHiddenState: "only h_0 is ignored",
+    ClampsAtEnd: "c_n is clipped to [-1, 1]",
+    gru.BUGS["NewBiasOnBothSidesOfReset"]: (
+        "the hidden bias of the new gate is added twice: inside of the reset gate, and outside of"
+        " it"
+    ),
+    gru.BUGS["NewBiasOutsideResetInReverse"]: (
+        "the hidden bias of the new gate is added outside of the reset gate in the backward"
+        " direction"
+    ),
+    gru.BUGS["BiasesOfUpdateFirst"]: (
+        "the rows in bias_ih and bias_hh are taken for the gates update, reset, new, in this order"
+    ),
+    lstm.BUGS["WeightsIn8BitsInEvaluation"]: (
+        "both weights are rounded to 8 bits, with one scale for each tensor"
+    ),
+    CellInHalf: (
+        "the error is that of TF32 or float16, with ten bits: the new cell state is, after the"
+        " hidden state shows it, rounded to it"
+    ),
 }
 TOLD_OF_GRADIENTS: dict[type[Any], str] = {
     DetachedCell: "no gradient flows along the cell state from one step to the one before it",
@@ -241,11 +319,37 @@ TOLD_OF_GRADIENTS: dict[type[Any], str] = {
     DetachedShown: "no gradient flows from the hidden state to the cell state that it shows",
     DetachedCarried: "no gradient flows through the state that the update gate carries over",
     DetachedUpdate: "no gradient flows through the update gate",
+    lstm.BUGS["OutputGateWithSlopeOfInputGate"]: (
+        "the backward pass multiplies by the slope of the input gate where that of the output gate"
+        " is required"
+    ),
+    lstm.BUGS["CellGateWithSlopeOfSigmoid"]: (
+        "the slope that the backward pass uses for the tanh of the cell gate is y (1 - y), that of"
+        " the sigmoid"
+    ),
+    lstm.BUGS["ForgetGradientOfNewMemory"]: (
+        "the gradient of the forget gate is multiplied by the new cell state, not by the one before"
+        " the step"
+    ),
+    lstm.BUGS["MemoryGradientOfInputGate"]: (
+        "the gradient of the cell state before a step is multiplied by the input gate, not by the"
+        " forget gate"
+    ),
+    gru.BUGS["UpdateGateWithSlopeOfResetGate"]: (
+        "the backward pass multiplies by the slope of the reset gate where that of the update gate"
+        " is required"
+    ),
+    gru.BUGS["NewGradientOfUpdateGate"]: (
+        "the gradient of the new gate is multiplied by z, not by 1 - z"
+    ),
+    gru.BUGS["ResetGradientOfState"]: (
+        "the gradient of the reset gate is multiplied by the hidden state, not by W_hn h + b_hn"
+    ),
 }
 
 
 def list_wrong(layer: type[Any], evidence: type[Evidence]) -> list[Observation]:
-    kind = "lstm" if issubclass(layer, PlainLSTM) else "gru"
+    kind = "gru" if issubclass(layer, PlainGRU) else "lstm"
     subject = TorchSubject(Target(layer, layer.__name__, "wrong", ()), kind=kind)
     cases = [case for case in list_cases(kind) if not case.is_random]
     wrong: list[Observation] = []
@@ -272,3 +376,45 @@ def test_what_is_wrong_with_the_gradients_is_told(layer: type[Any]) -> None:
     cause = find_likely_cause(list_wrong(layer, GradientEvidence), gradients=True)
     assert cause is not None
     assert cause.text == TOLD_OF_GRADIENTS[layer]
+
+
+def test_steps_that_blocks_leave_over_are_told() -> None:
+    subject = TorchSubject(
+        Target(ComputesWholeBlocks, "ComputesWholeBlocks", "wrong", ()), kind="lstm"
+    )
+    config = Config(3, 2, kind="lstm", bidirectional=True)
+    cases = [Case(config=config, steps=steps, batch=2, seed=steps) for steps in (5, 6, 7, 9)]
+    cause = find_likely_cause([Observation(subject, case) for case in cases])
+    assert cause is not None
+    assert cause.text == (
+        "the last steps that a direction computes, those over a multiple of 4, leave the state as"
+        " it is"
+    )
+
+
+class KeepsCellState(nn.LSTM):
+    """Starts from the cell state of the call before if no states are passed."""
+
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        kept = self.__dict__.get("kept")
+        if hx is None and kept is not None:
+            hx = torch.zeros_like(kept), kept
+        output, (h_n, c_n) = super().forward(input, hx)
+        self.__dict__["kept"] = c_n.detach()
+        return output, (h_n, c_n)
+
+
+def test_a_cell_state_that_is_kept_between_calls_is_told() -> None:
+    """What was kept in inference mode may stop the next call, and says nothing of the mistake."""
+    subject = TorchSubject(Target(KeepsCellState, "KeepsCellState", "wrong", ()), kind="lstm")
+    earlier = (EarlierCalls.CALLED, EarlierCalls.CALLED_TWICE, EarlierCalls.OTHER_GRAD)
+    cases = [
+        Case(config=Config(3, 2, kind="lstm"), steps=3, batch=2, seed=seed, prior_use=prior_use)
+        for prior_use in earlier
+        for seed in (1, 2)
+    ]
+    cause = find_likely_cause([Observation(subject, case) for case in cases])
+    assert cause is not None
+    assert cause.text == (
+        "without h_0 and c_0, a call starts from the final cell state of the call before"
+    )

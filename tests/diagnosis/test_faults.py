@@ -389,6 +389,15 @@ def test_the_likely_cause_is_asked_for_with_the_simplest_case_first() -> None:
     assert fault.root == STATES, "the likely cause says which rule tells it best"
 
 
+def test_a_cause_that_does_nothing_in_the_minimal_case_is_not_told() -> None:
+    """In a case with random masks, a cause is not seen to fit or not to fit."""
+    suite = make_suite(
+        ToyLayer(wrong=is_long), *RULES, cause=CAUSE, can_cause=lambda case: not is_long(case)
+    )
+    (fault,) = find(suite)
+    assert fault.cause is None
+
+
 def test_the_minimal_case_and_those_without_the_fault_are_compared_if_there_is_no_cause() -> None:
     suite = make_suite(ToyLayer(wrong=is_long), *RULES)
     (fault,) = find(suite)

@@ -15,6 +15,7 @@ from rnnspec.diagnosis import faults
 from rnnspec.report.console import format_report
 from rnnspec.report.data import Report, Verdict
 from rnnspec.selftest import BUGS
+from rnnspec.selftest.banks import find_bank
 from tests.report.test_data import VALIDATOR
 
 RULES = (
@@ -168,3 +169,40 @@ def test_nothing_is_lost_if_the_search_for_faults_fails(monkeypatch: pytest.Monk
     assert {fault.rule for fault in report.faults} == set(rules)
     (note,) = (note for note in report.notes if "search for faults" in note)
     assert "ValueError: no such fault" in note
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "bug", "either"),
+    [
+        ("lstm", "MemoryGradientOfForgetSquared", "only with steps >= 2 or initial_state=given;"),
+        ("gru-cell", "ResetGradientOfSquare", "only with bias=True or initial_state=given;"),
+    ],
+)
+def test_what_needs_either_of_two_terms_is_one_fault(kind: str, bug: str, either: str) -> None:
+    report = rnnspec.check(
+        find_bank(kind).bugs[bug],
+        kind=kind,
+        profile="quick",
+        rules=("gradients.*", "recurrence.*", "cells.*"),
+    )
+    assert len(report.faults) == 1
+    assert not report.faults[0].likely_cause
+    told = next(each for each in report.results if each.rule == report.faults[0].rule)
+    assert told.depends_on.startswith(either)
+
+
+class ClipsReturnedCellState(nn.LSTM):
+    """Clips `c_n` in a way that no known mistake explains, and computes everything rightly."""
+
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        output, (h_n, c_n) = super().forward(input, hx)
+        return output, (h_n, c_n.clamp(-0.7, 0.9))
+
+
+@pytest.mark.slow
+def test_a_result_that_alone_is_returned_wrongly_is_one_fault() -> None:
+    """Which cases have numbers that are large enough to show it is chance."""
+    rules = ("cell-state.*", "states.*", "stacking.*", "recurrence.*", "samples.*")
+    report = rnnspec.check(ClipsReturnedCellState, profile="quick", rules=rules)
+    assert [(fault.rule, fault.situation) for fault in report.faults] == [("cell-state.final", "")]

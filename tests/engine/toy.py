@@ -234,7 +234,7 @@ class ToySuite:
     """A suite for a toy layer.
 
     `cause` is what `find_likely_cause` returns. `asked` has the cases that it was asked about, and
-    `compared` those in which the fault was gone.
+    `compared` those in which the fault was gone. `can_cause` says in which cases it does anything.
     `cases` are its cases, if they are not drawn.
     """
 
@@ -243,6 +243,7 @@ class ToySuite:
     drawn: int = 60
     seed: int = 0
     cause: LikelyCause | None = None
+    can_cause: Callable[[ToyCase], bool] = lambda case: True
     mistaken: ToyLayer | None = None
     asked: list[tuple[ToyCase, ...]] = field(default_factory=list)
     compared: list[tuple[ToyCase, ...]] = field(default_factory=list)
@@ -353,6 +354,10 @@ class ToySuite:
         """Return None: the cause that the test gave predicts nothing."""
         return None
 
+    def can_explain(self, cause: LikelyCause, case: ToyCase) -> bool:
+        """Return whether the cause that the test gave has to do with a case."""
+        return self.can_cause(case)
+
     def make_mistaken(
         self, causes: Sequence[LikelyCause], case: ToyCase, *, gradients: bool = False
     ) -> ToySuite | None:
@@ -367,6 +372,10 @@ class ToySuite:
     ) -> ErrorSize | None:
         """Return None: no result of a toy is known to be wrong by itself."""
         return None
+
+    def find_misreturned(self, observation: ToyObservation) -> str:
+        """Return an empty string: no result of a toy is known to be wrong by itself."""
+        return ""
 
     def name_feature(self, case: ToyCase, names: Collection[str]) -> str:
         """Return the feature that a case needs because of one of these fields."""

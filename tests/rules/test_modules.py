@@ -329,6 +329,16 @@ def test_a_layer_without_flatten_parameters_is_not_judged_by_that_rule() -> None
     assert refusal.reason == "the layer has no flatten_parameters()"
 
 
+def test_loading_that_reorders_is_not_blamed_on_flatten_parameters() -> None:
+    class Turned(Plain):
+        def _load_from_state_dict(self, state_dict: Any, *rest: Any) -> None:
+            super()._load_from_state_dict(
+                {name: value.flip(0) for name, value in state_dict.items()}, *rest
+            )
+
+    assert judge_layer("modules.flatten-parameters", Turned, make_case()) is None
+
+
 def test_a_parameter_with_the_old_dtype_after_a_conversion_is_reported() -> None:
     class Stubborn(Plain):
         def _apply(self, fn: Any, recurse: bool = True) -> Any:

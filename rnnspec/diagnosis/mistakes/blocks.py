@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from rnnspec.cases.case import Case
+from rnnspec.diagnosis.mistakes.given import Given
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis, never
 from rnnspec.diagnosis.mistakes.reference import Reference
 from rnnspec.diagnosis.mistakes.situations import has_bias, is_packed, is_ragged
 
 BLOCKS = (4, 8, 16, 32, 64, 100, 128, 256, 512, 1000, 1024)
 """The sizes that one block of a computation often has."""
-REMAINDERS = (2, 4, 8, 16, 32)
 Change = Callable[[Tensor, int], Tensor]
 
 
@@ -29,8 +29,28 @@ class NewStates(Reference):
     change: Change = lambda new, size: new
     size: int = 1
 
-    def activate(self, total: Tensor, layer: int) -> Tensor:
-        return self.change(super().activate(total, layer), self.size)
+    def update(self, total: Tensor, state: Tensor, layer: int, direction: int) -> Tensor:
+        right = super().update(total, state, layer, direction)
+        return change_each(self.given, right, lambda new: self.change(new, self.size))
+
+
+@dataclass
+class FewerUnits(Reference):
+    """A step reads the first units of the hidden state only."""
+
+    size: int = 1
+
+    def add(
+        self, rest: Tensor, state: Tensor, weight: Tensor, layer: int, direction: int, step: int
+    ) -> Tensor:
+        width, size = self.given.hidden, self.count_read()
+        hidden = state[..., :width]
+        read = torch.cat([hidden[..., :size], hidden[..., size:] * 0, state[..., width:]], dim=-1)
+        return super().add(rest, read, weight, layer, direction, step)
+
+    def count_read(self) -> int:
+        """Return how many units a step reads."""
+        return self.size
 
 
 @dataclass
@@ -44,8 +64,12 @@ class FewerFeatures(Reference):
         right = super().read_below(below, layer)
         if layer and not self.is_everywhere:
             return right
-        size = self.size or self.given.hidden
+        size = self.count_features(right.shape[-1])
         return torch.cat([right[..., :size], right[..., size:] * 0], dim=-1)
+
+    def count_features(self, width: int) -> int:
+        """Return how many of the features are read."""
+        return self.size or self.given.hidden
 
 
 @dataclass
@@ -104,33 +128,18 @@ class FirstRows(Reference):
         return counted[:, torch.argsort(order)]
 
 
-@dataclass
-class Remainder(Reference):
-    """The last units, those that are left over by blocks, ignore the state, or are zero."""
-
-    size: int = 4
-    is_zero: bool = False
-
-    def recurrent_weight(self, layer: int, direction: int) -> Tensor:
-        right = super().recurrent_weight(layer, direction)
-        rest = self.given.hidden % self.size
-        if self.is_zero or not rest:
-            return right
-        return torch.cat([right[:-rest], right[-rest:] * 0])
-
-    def activate(self, total: Tensor, layer: int) -> Tensor:
-        right = super().activate(total, layer)
-        rest = self.given.hidden % self.size
-        if not self.is_zero or not rest:
-            return right
-        return torch.cat([right[..., :-rest], right[..., -rest:] * 0], dim=-1)
+def change_each(given: Given, states: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
+    """Return the states of a step side by side, each of which is changed."""
+    parts = states.chunk(len(given.case.config.kind_data.states), -1)
+    return torch.cat([change(each) for each in parts], dim=-1)
 
 
 def _is_above(name: str, size: int) -> Callable[[Case], bool]:
     return lambda case: case.size(name) > size
 
 
-def _zero_units(new: Tensor, size: int) -> Tensor:
+def zero_units(new: Tensor, size: int) -> Tensor:
+    """Return a state whose units beyond the first ones are zero."""
     return torch.cat([new[..., :size], new[..., size:] * 0], dim=-1)
 
 
@@ -156,7 +165,7 @@ def _repeat_step(output: Tensor, size: int) -> Tensor:
 
 def _list_new_states() -> list[Hypothesis]:
     changes: tuple[tuple[str, str, Change], ...] = (
-        ("units beyond the first {} are zero", "hidden_size", _zero_units),
+        ("units beyond the first {} are zero", "hidden_size", zero_units),
         ("units beyond the first {0} repeat the first {0}", "hidden_size", _repeat_units),
         ("samples beyond the first {} are zero", "batch", _zero_samples),
         ("samples beyond the first {0} repeat the first {0}", "batch", _repeat_samples),
@@ -195,6 +204,23 @@ def _list_features() -> list[Hypothesis]:
             )
         )
     ]
+
+
+def _list_unread() -> list[Hypothesis]:
+    return [
+        Hypothesis(
+            f"units of the state beyond the first {size} are not read",
+            "multiply all units of the state by weight_hh",
+            ("recurrence.output",),
+            partial(FewerUnits, size=size),
+            partial(_has_more_units, size),
+        )
+        for size in BLOCKS
+    ]
+
+
+def _has_more_units(size: int, case: Case) -> bool:
+    return (case.config.proj_size or case.config.hidden_size) > size
 
 
 def _reads_more(size: int, *, is_everywhere: bool) -> Callable[[Case], bool]:
@@ -256,10 +282,6 @@ def _has_more_rows(size: int) -> Callable[[Case], bool]:
     return lambda case: has_bias(case) and _count_rows(case) > size
 
 
-def _leaves_rest(size: int) -> Callable[[Case], bool]:
-    return lambda case: case.config.hidden_size % size != 0
-
-
 def _list_rows() -> list[Hypothesis]:
     return [
         *(
@@ -273,25 +295,13 @@ def _list_rows() -> list[Hypothesis]:
             )
             for size in BLOCKS
         ),
-        *(
-            Hypothesis(
-                f"the last hidden_size % {size} units {text}",
-                "compute the units that blocks leave over like the others",
-                ("recurrence.output",),
-                partial(Remainder, size=size, is_zero=is_zero),
-                _leaves_rest(size),
-                f"remainder {is_zero}",
-                -size,
-            )
-            for size in REMAINDERS
-            for text, is_zero in (("ignore the state", False), ("are zero", True))
-        ),
     ]
 
 
 HYPOTHESES: tuple[Hypothesis, ...] = (
     *_list_new_states(),
     *_list_features(),
+    *_list_unread(),
     *_list_steps(),
     *_list_rows(),
 )

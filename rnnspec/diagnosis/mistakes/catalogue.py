@@ -17,12 +17,14 @@ from rnnspec.diagnosis.mistakes import (
     earlier,
     final_states,
     first_steps,
+    gate_backward,
     gate_formulas,
     gate_gradients,
     gates,
     gradient_slopes,
     gradient_values,
     gradients,
+    left_over,
     memory,
     nonlinearity,
     packed,
@@ -61,6 +63,7 @@ MODULES = (
     precision,
     memory,
     blocks,
+    left_over,
     earlier,
 )
 HYPOTHESES: tuple[Hypothesis, ...] = tuple(
@@ -70,7 +73,7 @@ HYPOTHESES: tuple[Hypothesis, ...] = tuple(
 
 GRADIENT_HYPOTHESES: tuple[Hypothesis, ...] = tuple(
     replace(each, rules=(*each.rules, "gradients.half-precision", "gradients.exact"))
-    for module in (gradients, gradient_values, gradient_slopes, gate_gradients)
+    for module in (gradients, gradient_values, gradient_slopes, gate_gradients, gate_backward)
     for each in module.HYPOTHESES
 )
 """Every hypothesis about gradients that are wrong although the results are right."""

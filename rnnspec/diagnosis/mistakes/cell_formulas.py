@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from rnnspec.diagnosis.mistakes.cell_states import has_cell_state
-from rnnspec.diagnosis.mistakes.gates import LAYERS
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
 from rnnspec.diagnosis.mistakes.places import Local, list_by_place
 
@@ -27,10 +26,10 @@ class OtherFormula(Local):
 
     formula: Formula = lambda gates, cell: (cell, cell)
 
-    def update(self, total: Tensor, state: Tensor, layer: int) -> Tensor:
-        if not self.is_wrong(layer, 0):
-            return super().update(total, state, layer)
-        i, f, g, o = self.change_sums(total.chunk(4, -1), layer)
+    def update(self, total: Tensor, state: Tensor, layer: int, direction: int) -> Tensor:
+        if not self.is_wrong(layer, direction):
+            return super().update(total, state, layer, direction)
+        i, f, g, o = self.change_sums(total.chunk(4, -1), layer, direction)
         gates = torch.sigmoid(i), torch.sigmoid(f), torch.tanh(g), torch.sigmoid(o)
         return torch.cat(self.formula(gates, state[..., self.given.hidden :]), dim=-1)
 
@@ -103,7 +102,6 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
             ("gates.alone", "cell-state.final", "recurrence.output"),
             OtherFormula,
             has_cell_state,
-            LAYERS,
             family=text,
             formula=formula,
         )

@@ -54,6 +54,18 @@ class StartChanged(Local):
 
 
 @dataclass
+class HiddenStartIgnored(Local):
+    """The hidden state at the start is zero; the cell state is the one that was passed."""
+
+    def first_state(self, initial: Tensor, layer: int, direction: int) -> Tensor:
+        right = super().first_state(initial, layer, direction)
+        if not self.is_wrong(layer, direction):
+            return right
+        size = self.given.hidden
+        return torch.cat([right[..., :size] * 0, right[..., size:]], dim=-1)
+
+
+@dataclass
 class StartMisread(Reference):
     """The cell state at the start is that of another row."""
 
@@ -123,6 +135,16 @@ class EndChanged(Reference):
 
 
 @dataclass
+class CellShown(Reference):
+    """The first units of the cell state are returned in place of the hidden state."""
+
+    def write_states(self, states: Tensor) -> Tensor:
+        right = super().write_states(states)
+        _, cell = split_states(self.given.case.config, right).values()
+        return torch.cat([cell[..., : self.given.hidden], cell], dim=-1)
+
+
+@dataclass
 class CellRunsOn(Reference):
     """The cell state of a packed sequence goes on through its padding, unlike h."""
 
@@ -140,7 +162,9 @@ class CellRunsOn(Reference):
 class GatesReadCell(Reference):
     """The gates read the cell state in place of the hidden state."""
 
-    def add(self, rest: Tensor, state: Tensor, weight: Tensor, layer: int, step: int) -> Tensor:
+    def add(
+        self, rest: Tensor, state: Tensor, weight: Tensor, layer: int, direction: int, step: int
+    ) -> Tensor:
         return rest + state[..., self.given.hidden :] @ weight
 
 
@@ -174,6 +198,11 @@ ROWS: tuple[tuple[str, Callable[[int, int, int, int], int]], ...] = (
 
 ENDS: tuple[tuple[str, str, Callable[[Reference, Tensor, Tensor], Tensor]], ...] = (
     ("c_n is tanh(c)", "return c itself as c_n", lambda layer, hidden, cell: torch.tanh(cell)),
+    (
+        "c_n is clipped to [-1, 1]",
+        "return c itself as c_n",
+        lambda layer, hidden, cell: cell.clamp(-1, 1),
+    ),
     ("c_n is zero", "return the final cell states", lambda layer, hidden, cell: cell * 0),
     (
         "c_n holds the last layer's cell state for every layer",
@@ -205,6 +234,15 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
         has_c_0,
         PLACES,
         family="c_0 ignored",
+    ),
+    *list_by_place(
+        "only h_0 is ignored",
+        "start each layer and direction from its row of h_0",
+        ("states.initial-state-used", "states.routing"),
+        HiddenStartIgnored,
+        has_c_0,
+        PLACES,
+        family="h_0 alone ignored",
     ),
     *(
         Hypothesis(
@@ -246,6 +284,13 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
         ("cell-state.exchanged", "cell-state.final"),
         EndChanged,
         _has_equal_states,
+    ),
+    Hypothesis(
+        "c_n is returned in place of h_n, cut to proj_size units if there is a projection",
+        "return output, (h_n, c_n)",
+        ("states.h-n-is-last-output", "cell-state.exchanged", "recurrence.h-n"),
+        CellShown,
+        has_cell_state,
     ),
     *(
         Hypothesis(

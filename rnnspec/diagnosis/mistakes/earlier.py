@@ -11,9 +11,11 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from rnnspec.cases.axes import EarlierCalls, InitialState, MemoryLayout
+from rnnspec.cases.axes import EarlierCalls, GradMode, InitialState, MemoryLayout
+from rnnspec.cases.axes.prior_use.base import takes_second_way
 from rnnspec.cases.case import Case
 from rnnspec.cases.values import draw_values
+from rnnspec.diagnosis.mistakes.cell_states import has_cell_state
 from rnnspec.diagnosis.mistakes.given import Given
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
 from rnnspec.diagnosis.mistakes.places import (
@@ -65,14 +67,26 @@ class OldParameters(Local):
 
 @dataclass
 class KeptState(Reference):
-    """A call without h_0 starts from the final state of the call before."""
+    """A call without h_0 starts from the final state of the call before.
+
+    Of a hidden and a cell state, one only may be kept: the one at place `only`.
+    """
+
+    only: int | None = None
 
     def default_states(self, data: Tensor) -> Tensor:
         state = super().default_states(data)
         for earlier in _list_earlier_inputs(self.given):
             call = _StartsFrom(self.given, earlier, state)
-            _, state = call.run()
+            _, final = call.run()
+            state = final if self.only is None else self._keep_one(final)
         return state
+
+    def _keep_one(self, final: Tensor) -> Tensor:
+        size = self.given.hidden
+        states = [final[..., :size], final[..., size:]]
+        kept = [each * (place == self.only) for place, each in enumerate(states)]
+        return torch.cat(kept, dim=-1)
 
 
 @dataclass
@@ -121,9 +135,20 @@ def _was_called(case: Case) -> bool:
     return case.prior_use is not EarlierCalls.FRESH and not has_h_0(case)
 
 
+def _was_called_with_cell(case: Case) -> bool:
+    return has_cell_state(case) and _was_called(case)
+
+
 def _was_called_otherwise(case: Case) -> bool:
     is_plain = case.prior_use in KNOWN and is_padded_batch(case) and not case.has_active_dropout
-    return case.initial_state is InitialState.ABSENT and not is_plain
+    is_unknown = not is_plain or _was_called_in_inference(case)
+    return case.initial_state is InitialState.ABSENT and is_unknown
+
+
+def _was_called_in_inference(case: Case) -> bool:
+    """Return whether what was kept from the call before may stop one that records a graph."""
+    is_other = case.prior_use is EarlierCalls.OTHER_GRAD and case.grad_mode is GradMode.GRAD
+    return is_other and takes_second_way(case)
 
 
 def _replaces_and(case: Case, concerns: Callable[[Case], bool]) -> bool:
@@ -165,5 +190,17 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
         _was_called,
         unclear=_was_called_otherwise,
         remembers=True,
+    ),
+    *(
+        Hypothesis(
+            f"without h_0 and c_0, a call starts from the final {name} state of the call before",
+            "start from zeros if no states are passed, and keep no state on the layer",
+            ("modules.second-call", "states.absent-is-zero"),
+            partial(KeptState, only=place),
+            _was_called_with_cell,
+            unclear=_was_called_otherwise,
+            remembers=True,
+        )
+        for place, name in enumerate(("hidden", "cell"))
     ),
 )

@@ -30,8 +30,10 @@ class FirstStepBias(Local):
         self.lost = biases[self.biases_kept :] if self.is_wrong(layer, direction) else []
         return super().project(data, layer, direction)
 
-    def add(self, rest: Tensor, state: Tensor, weight: Tensor, layer: int, step: int) -> Tensor:
-        right = super().add(rest, state, weight, layer, step)
+    def add(
+        self, rest: Tensor, state: Tensor, weight: Tensor, layer: int, direction: int, step: int
+    ) -> Tensor:
+        right = super().add(rest, state, weight, layer, direction, step)
         for bias in self.lost if (step == 0) is self.at_first else ():
             right = right - bias
         return right

@@ -16,9 +16,9 @@ from torch.nn import functional
 from rnnspec.cases.case import Case
 from rnnspec.cases.states import split_states
 from rnnspec.diagnosis.mistakes.cell_states import has_cell_state
-from rnnspec.diagnosis.mistakes.gates import LAYERS, ResetBefore, multiplies_hidden_part
+from rnnspec.diagnosis.mistakes.gates import ResetBefore, multiplies_hidden_part
 from rnnspec.diagnosis.mistakes.hypothesis import Condition, Hypothesis
-from rnnspec.diagnosis.mistakes.places import EVERYWHERE, Local, Place, list_by_place
+from rnnspec.diagnosis.mistakes.places import EVERYWHERE, Local, list_by_place
 from rnnspec.diagnosis.mistakes.situations import has_nonlinearity
 
 Function = Callable[[Tensor], Tensor]
@@ -34,10 +34,10 @@ class OtherStep(Local):
 
     formula: Formula = lambda sums, before: before
 
-    def update(self, total: Tensor, state: Tensor, layer: int) -> Tensor:
-        if not self.is_wrong(layer, 0):
-            return super().update(total, state, layer)
-        sums = self.change_sums(total.chunk(self.given.cell.blocks, -1), layer)
+    def update(self, total: Tensor, state: Tensor, layer: int, direction: int) -> Tensor:
+        if not self.is_wrong(layer, direction):
+            return super().update(total, state, layer, direction)
+        sums = self.change_sums(total.chunk(self.given.cell.blocks, -1), layer, direction)
         before = tuple(split_states(self.given.case.config, state).values())
         return torch.cat(self.formula(sums, before), dim=-1)
 
@@ -46,12 +46,12 @@ class OtherStep(Local):
 class OverflowingGates(Local):
     """Gates are exp(x) / (1 + exp(x)), which overflows."""
 
-    def update(self, total: Tensor, state: Tensor, layer: int) -> Tensor:
+    def update(self, total: Tensor, state: Tensor, layer: int, direction: int) -> Tensor:
         kind = self.given.case.config.kind_data
         limit = math.log(torch.finfo(self.given.case.dtype.torch_dtype).max)
         sums = zip(total.chunk(self.given.cell.blocks, -1), kind.held, strict=False)
         large = [each > limit for each, sign in sums if sign is not None]
-        hidden, *others = super().update(total, state, layer).chunk(len(kind.states), -1)
+        hidden, *others = super().update(total, state, layer, direction).chunk(len(kind.states), -1)
         found = [_spoil(hidden, large)]  # the last gate shows a cell state and leaves it as it is
         return torch.cat([*found, *(_spoil(each, large[:-1]) for each in others)], dim=-1)
 
@@ -60,7 +60,9 @@ class OverflowingGates(Local):
 class FirstPaper(ResetBefore):
     """The reset gate acts before the product, and an update gate of 1 takes the new state."""
 
-    def change_sums(self, sums: Sums, layer: int) -> Sums:
+    def change_sums(self, sums: Sums, layer: int, direction: int) -> Sums:
+        if not self.is_wrong(layer, direction):
+            return sums
         return [-each if place == 1 else each for place, each in enumerate(sums)]
 
 
@@ -281,7 +283,6 @@ def has_gates(case: Case) -> bool:
 def _list_formulas(
     formulas: Sequence[tuple[str, Formula]],
     concerns: Condition,
-    places: Sequence[Place],
     remedy: str,
 ) -> list[Hypothesis]:
     return [
@@ -293,7 +294,6 @@ def _list_formulas(
             ("gates.alone", "recurrence.output", "nonlinearity.tanh"),
             OtherStep,
             concerns,
-            places,
             family=text,
             formula=formula,
         )
@@ -304,22 +304,19 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
     *_list_formulas(
         [(f"the gates are {text}", partial(step_any, gate=function)) for text, function in GATES],
         has_gates,
-        LAYERS,
         "compute every gate as documented: the sigmoid of its sum",
     ),
     *_list_formulas(
         GRU_FORMULAS,
         multiplies_hidden_part,
-        LAYERS,
         "compute n = tanh(W_in x + b_in + r * (W_hn h + b_hn)) and h = (1 - z) * n + z * h",
     ),
     *_list_formulas(
         LSTM_FORMULAS,
         has_cell_state,
-        LAYERS,
         "compute c = f * c + i * g and h = o * tanh(c), with sigmoids as gates and g by tanh",
     ),
-    Hypothesis(
+    *list_by_place(
         "the reset gate acts before the product with weight_hh, and an update gate of 1 takes the"
         " new state, as in the first paper",
         "multiply the product by the reset gate, and compute h = (1 - z) * n + z * h",

@@ -16,7 +16,6 @@ from rnnspec.cases.case import Case
 from rnnspec.diagnosis.mistakes.cell_states import has_c_0, has_cell_state
 from rnnspec.diagnosis.mistakes.gate_formulas import Formula, OtherStep, States, Sums, has_gates
 from rnnspec.diagnosis.mistakes.gates import (
-    LAYERS,
     is_of_kind,
     list_gated_kinds,
     multiplies_hidden_part,
@@ -41,8 +40,8 @@ class ScaledGate(Local):
     factor: float = 1.0
     slope: Slope | None = None
 
-    def change_sums(self, sums: Sums, layer: int) -> Any:
-        if not self.is_wrong(layer, 0):
+    def change_sums(self, sums: Sums, layer: int, direction: int) -> Any:
+        if not self.is_wrong(layer, direction):
             return sums
         held = self.given.case.config.kind_data.held
         gates = [i for i, sign in enumerate(held) if sign is not None]
@@ -182,7 +181,6 @@ def _list_scaled() -> Iterator[Hypothesis]:
                     RULES,
                     ScaledGate,
                     partial(is_of_kind, kind),
-                    LAYERS,
                     block=place,
                     factor=factor,
                 )
@@ -206,7 +204,7 @@ def _list_formulas(
 ) -> Iterator[Hypothesis]:
     for text, formula in formulas:
         yield from list_by_place(
-            text, REMEDY, RULES, OtherStep, concerns, LAYERS, family=text, formula=formula
+            text, REMEDY, RULES, OtherStep, concerns, family=text, formula=formula
         )
 
 

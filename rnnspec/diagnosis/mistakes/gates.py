@@ -17,10 +17,6 @@ from rnnspec.cases.case import Case
 from rnnspec.contract.kinds import LAYER_KINDS, Kind
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
 from rnnspec.diagnosis.mistakes.places import (
-    EVERYWHERE,
-    FIRST_LAYER,
-    LAST_LAYER,
-    UPPER_LAYERS,
     Local,
     list_by_place,
 )
@@ -29,9 +25,17 @@ from rnnspec.oracle.catalogue import cell_of
 from rnnspec.rulekit.fixtures.gates import STACKS
 
 Sums = Sequence[Tensor]
-LAYERS = (EVERYWHERE, FIRST_LAYER, UPPER_LAYERS, LAST_LAYER)
 EVERYTHING = next(iter(STACKS))
 """The parameters of a layer that takes all rows for those of other gates."""
+STACKED = {
+    **STACKS,
+    "weight_ih and weight_hh": ("weight_ih", "weight_hh"),
+    "bias_ih and bias_hh": ("bias_ih", "bias_hh"),
+    **{name: (name,) for name in STACKS[EVERYTHING]},
+}
+"""The parameters whose rows a layer may take for those of other gates, those of most first."""
+LOWEST_PLACE = 10
+"""The rank of a mistake of fewer parameters is by so much lower, wherever it is made."""
 HELD = 1e4
 """The argument of a gate that is always open."""
 
@@ -94,8 +98,8 @@ class OtherGate(Local):
     block: int = 0
     change: Callable[[Tensor], Tensor] = torch.neg
 
-    def change_sums(self, sums: Sums, layer: int) -> Any:
-        if not self.is_wrong(layer, 0):
+    def change_sums(self, sums: Sums, layer: int, direction: int) -> Any:
+        if not self.is_wrong(layer, direction):
             return sums
         return [self.change(each) if i == self.block else each for i, each in enumerate(sums)]
 
@@ -104,7 +108,7 @@ class OtherGate(Local):
 class OverflowingGates(Reference):
     """Sigmoids are computed as exp(x) / (1 + exp(x)), which overflows."""
 
-    def change_sums(self, sums: Sums, layer: int) -> Any:
+    def change_sums(self, sums: Sums, layer: int, direction: int) -> Any:
         case = self.given.case
         limit = math.log(torch.finfo(case.dtype.torch_dtype).max)
         held = case.config.kind_data.held
@@ -117,34 +121,43 @@ class OverflowingGates(Reference):
 
 
 @dataclass
-class BiasMoved(Reference):
+class BiasMoved(Local):
     """A bias of the sum whose hidden part a gate multiplies is on the wrong side of that gate.
 
-    `place` is 0 for the input bias, which is multiplied too, and 1 for the hidden bias, which is
-    added outside.
+    `bias` is 0 for the input bias, which is multiplied too, and 1 for the hidden bias, which is
+    added outside. If it is copied, it is on both sides.
     """
 
-    place: int = 1
+    bias: int = 1
+    is_copied: bool = False
 
     def biases(self, layer: int, direction: int) -> list[Tensor]:
         biases = super().biases(layer, direction)
-        if not biases:
+        if not biases or not self.is_wrong(layer, direction):
             return biases
         cell = self.given.cell
         outside, inside = cell.input_blocks[-1], cell.hidden_blocks[-1]
-        parts = list(biases[self.place].chunk(cell.blocks))
-        parts[outside], parts[inside] = parts[inside], parts[outside]
-        return [torch.cat(parts) if i == self.place else each for i, each in enumerate(biases)]
+        parts = list(biases[self.bias].chunk(cell.blocks))
+        if self.is_copied:
+            parts[outside] = parts[inside] = parts[outside] + parts[inside]
+        else:
+            parts[outside], parts[inside] = parts[inside], parts[outside]
+        return [torch.cat(parts) if i == self.bias else each for i, each in enumerate(biases)]
 
 
 @dataclass
-class ResetBefore(Reference):
+class ResetBefore(Local):
     """The first gate multiplies the hidden state before the product with the hidden weights."""
 
-    def add(self, rest: Tensor, state: Tensor, weight: Tensor, layer: int, step: int) -> Tensor:
+    def add(
+        self, rest: Tensor, state: Tensor, weight: Tensor, layer: int, direction: int, step: int
+    ) -> Tensor:
         cell = self.given.cell
+        right = super().add(rest, state, weight, layer, direction, step)
+        if not self.is_wrong(layer, direction):
+            return right
         outside, inside = cell.input_blocks[-1], cell.hidden_blocks[-1]
-        sums = list(super().add(rest, state, weight, layer, step).chunk(cell.blocks, -1))
+        sums = list(right.chunk(cell.blocks, -1))
         part = weight.chunk(cell.blocks, 1)[inside]
         own = rest.chunk(cell.blocks, -1)[inside]
         sums[outside] = sums[outside] + own + (torch.sigmoid(sums[0]) * state) @ part
@@ -206,7 +219,8 @@ def multiplies_hidden_part_with_bias(case: Case) -> bool:
 
 def _list_orders(kind: Kind) -> Iterator[Hypothesis]:
     documented = ", ".join(kind.gates)
-    for what, parameters in STACKS.items():
+    for rank, (what, parameters) in enumerate(STACKED.items()):
+        is_of_biases = all(each.startswith("bias") for each in parameters)
         where = "" if what == EVERYTHING else f" in {what}"
         for order in kind.list_wrong_orders():
             yield from list_by_place(
@@ -214,7 +228,9 @@ def _list_orders(kind: Kind) -> Iterator[Hypothesis]:
                 f"stack the rows in the documented order: {documented}",
                 ("gates.order", "gates.alone"),
                 OtherOrder,
-                partial(is_of_kind, kind),
+                partial(is_of_kind_with_bias if is_of_biases else is_of_kind, kind),
+                family=f"gates in the order {', '.join(order)}",
+                rank=LOWEST_PLACE * rank,
                 stacked=tuple(map(kind.gates.index, order)),
                 kinds=parameters,
             )
@@ -229,7 +245,6 @@ def _list_changes(kind: Kind) -> Iterator[Hypothesis]:
                 ("gates.alone", "recurrence.output"),
                 OtherGate,
                 partial(is_of_kind, kind),
-                LAYERS,
                 block=place,
                 change=change,
             )
@@ -258,7 +273,6 @@ def _list_readings(kind: Kind) -> Iterator[Hypothesis]:
                 ("recurrence.two-biases", *rules) if is_bias else rules,
                 ScaledRows,
                 partial(is_of_kind_with_bias if is_bias else is_of_kind, kind),
-                LAYERS,
                 block=place,
                 kinds=parameters,
                 factor=factor,
@@ -276,25 +290,37 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
         OverflowingGates,
         lambda case: case.config.kind_data.is_gated,
     ),
-    Hypothesis(
+    *list_by_place(
         "the reset gate multiplies the hidden state before the product with weight_hh",
         "multiply the product, with its bias, by the reset gate: r * (W_hn h + b_hn)",
         ("gates.alone", "recurrence.output"),
         ResetBefore,
         multiplies_hidden_part,
     ),
-    Hypothesis(
+    *list_by_place(
         "the hidden bias of the new gate is added outside of the reset gate",
         "add b_hn before the reset gate multiplies: r * (W_hn h + b_hn)",
         ("recurrence.two-biases", "gates.alone", "recurrence.output"),
-        partial(BiasMoved, place=1),
+        BiasMoved,
         multiplies_hidden_part_with_bias,
+        bias=1,
     ),
-    Hypothesis(
+    *list_by_place(
+        "the hidden bias of the new gate is added twice: inside of the reset gate, and outside of"
+        " it",
+        "add b_hn once, before the reset gate multiplies: r * (W_hn h + b_hn)",
+        ("recurrence.two-biases", "gates.alone", "recurrence.output"),
+        BiasMoved,
+        multiplies_hidden_part_with_bias,
+        bias=1,
+        is_copied=True,
+    ),
+    *list_by_place(
         "the input bias of the new gate is multiplied by the reset gate too",
         "multiply only the hidden part by the reset gate: W_in x + b_in + r * (W_hn h + b_hn)",
         ("recurrence.two-biases", "gates.alone", "recurrence.output"),
-        partial(BiasMoved, place=0),
+        BiasMoved,
         multiplies_hidden_part_with_bias,
+        bias=0,
     ),
 )

@@ -34,8 +34,8 @@ class WrongSlope(Local):
 
     slope: Slope = lambda total, new: torch.ones_like(new)
 
-    def activate(self, total: Tensor, layer: int) -> Tensor:
-        new = super().activate(total, layer)
+    def activate(self, total: Tensor, layer: int, direction: int) -> Tensor:
+        new = super().activate(total, layer, direction)
         return replace_gradient(new, total * self.slope(total.detach(), new.detach()))
 
 

@@ -77,12 +77,12 @@ class Perturbed(Reference):
     def recall(self, state: Tensor, first: Tensor, step: int) -> Tensor:
         return state + self.amount * self.state(state) if self.state else state
 
-    def activate(self, total: Tensor, layer: int) -> Tensor:
+    def activate(self, total: Tensor, layer: int, direction: int) -> Tensor:
         read = total + self.amount * self.total(total) if self.total else total
-        new = super().activate(read, layer)
+        new = super().activate(read, layer, direction)
         return new + self.amount * self.activation(total, new) if self.activation else new
 
-    def change_sums(self, sums: Sequence[Tensor], layer: int) -> Any:
+    def change_sums(self, sums: Sequence[Tensor], layer: int, direction: int) -> Any:
         if self.gate is None:
             return sums
         return [each + self.amount * (i == self.gate) for i, each in enumerate(sums)]

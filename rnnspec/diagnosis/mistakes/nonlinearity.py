@@ -36,19 +36,21 @@ class Other(Local):
     function: Function = torch.tanh
     is_applied_after: bool = False
 
-    def activate(self, total: Tensor, layer: int) -> Tensor:
+    def activate(self, total: Tensor, layer: int, direction: int) -> Tensor:
         if not self.is_wrong(layer, 0):
-            return super().activate(total, layer)
-        return self.function(super().activate(total, layer) if self.is_applied_after else total)
+            return super().activate(total, layer, direction)
+        return self.function(
+            super().activate(total, layer, direction) if self.is_applied_after else total
+        )
 
 
 @dataclass
 class Overflowing(Local):
     """tanh is computed from exponentials, which overflow."""
 
-    def activate(self, total: Tensor, layer: int) -> Tensor:
+    def activate(self, total: Tensor, layer: int, direction: int) -> Tensor:
         limit = math.log(torch.finfo(self.given.case.dtype.torch_dtype).max)
-        right = super().activate(total, layer)
+        right = super().activate(total, layer, direction)
         return torch.where(total.abs() > limit, torch.full_like(right, math.nan), right)
 
 
@@ -56,10 +58,12 @@ class Overflowing(Local):
 class Early(Reference):
     """The nonlinearity is applied before the state is added."""
 
-    def add(self, rest: Tensor, state: Tensor, weight: Tensor, layer: int, step: int) -> Tensor:
-        return super().activate(rest, layer) + state @ weight
+    def add(
+        self, rest: Tensor, state: Tensor, weight: Tensor, layer: int, direction: int, step: int
+    ) -> Tensor:
+        return super().activate(rest, layer, direction) + state @ weight
 
-    def activate(self, total: Tensor, layer: int) -> Tensor:
+    def activate(self, total: Tensor, layer: int, direction: int) -> Tensor:
         return total
 
 
@@ -68,9 +72,9 @@ class InputOnly(Reference):
     """The nonlinearity is applied to the output alone, and the state is carried without it."""
 
     def finish(self, below: Sequence[Tensor]) -> Tensor:
-        return super().activate(below[-1], self.given.layers - 1)
+        return super().activate(below[-1], self.given.layers - 1, 0)
 
-    def activate(self, total: Tensor, layer: int) -> Tensor:
+    def activate(self, total: Tensor, layer: int, direction: int) -> Tensor:
         return total
 
 
@@ -79,7 +83,7 @@ class TwiceOnOutput(Reference):
     """The nonlinearity is applied to the output a second time."""
 
     def finish(self, below: Sequence[Tensor]) -> Tensor:
-        return self.activate(below[-1], self.given.layers - 1)
+        return self.activate(below[-1], self.given.layers - 1, 0)
 
 
 def _approximate_tanh(x: Tensor) -> Tensor:

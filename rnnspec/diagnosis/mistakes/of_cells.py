@@ -32,10 +32,10 @@ SAID_OTHERWISE = (
     ("the input of the first layer", "the input"),
     ("the new state of each step", "h_n"),
     ("the state that each step reads", "the state before"),
-    (
-        "the state is multiplied by {factor} before each step",
-        "the state before is multiplied by {factor}",
-    ),
+    ("the cell state from before the step", "c_0"),
+    ("the cell state before the step", "c_0"),
+    ("the cell state before a step", "c_0"),
+    ("the new cell state, not by the one before the step", "c_1, not by c_0"),
     ("of the next sample or time step", "of the next sample"),
     ("without h_0, the first step does not add", "without h_0, the layer does not add"),
     ("without h_0, the first step adds", "without h_0, the layer adds"),
@@ -57,6 +57,11 @@ SAID_OTHERWISE = (
     ),
 )
 """What is said of layers, and of cells."""
+WITH_CONSTANTS = (
+    (r"the state is multiplied by (\S+) before each step", r"the state before is multiplied by \1"),
+    (r"each step keeps (\S+) of the states before it", r"\1 of the states before is kept"),
+)
+"""The same for what is said with a constant: patterns, and what is said of cells."""
 RIGHT = ("without h_0, the batch size of the states is taken from the first axis of input",)
 """What is wrong of a layer, and right of a cell."""
 
@@ -80,6 +85,7 @@ class Alike:
 
 ALIKE = (
     Alike("h_0 is ignored", "W_hh is not used"),
+    Alike("only h_0 is ignored", "W_hh is not used", "forget"),
     Alike("h_0 is negated", "W_hh is used with the opposite sign"),
     Alike("h_0 is doubled", "W_hh is used twice as large"),
     Alike(
@@ -116,4 +122,6 @@ def reword(text: str, kind: Kind) -> str:
 def _say_otherwise(text: str) -> str:
     for of_layers, of_cells in SAID_OTHERWISE:
         text = text.replace(of_layers, of_cells)
+    for pattern, of_cells in WITH_CONSTANTS:
+        text = re.sub(pattern, of_cells, text)
     return text

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rnnspec.diagnosis.mistakes.cell_states import has_cell_state
 from rnnspec.diagnosis.mistakes.hypothesis import Build, Condition, Hypothesis, always
 from rnnspec.diagnosis.mistakes.reference import Reference
 
@@ -46,6 +47,7 @@ class Rounded(Reference):
     bias: bool = False
     state: bool = False
     new: bool = False
+    cell: bool = False
     output: bool = False
     h_n: bool = False
 
@@ -68,8 +70,11 @@ class Rounded(Reference):
     def recall(self, state: Tensor, first: Tensor, step: int) -> Tensor:
         return self.round(state) if self.state else state
 
-    def activate(self, total: Tensor, layer: int) -> Tensor:
-        right = super().activate(total, layer)
+    def update(self, total: Tensor, state: Tensor, layer: int, direction: int) -> Tensor:
+        right = super().update(total, state, layer, direction)
+        if self.cell:
+            size = self.given.case.config.hidden_size
+            return torch.cat([right[..., :size], self.round(right[..., size:])], dim=-1)
         return self.round(right) if self.new else right
 
     def finish(self, below: Sequence[Tensor]) -> Tensor:
@@ -99,6 +104,7 @@ PLACES: tuple[tuple[str, tuple[str, ...], int], ...] = (
     ("both biases are", ("bias",), 0),
     ("the state that each step reads is", ("state",), 1),
     ("the new state of each step is", ("new",), 0),
+    ("the new cell state is, after the hidden state shows it,", ("cell",), 0),
     ("the output is", ("output",), 0),
     ("h_n is", ("h_n",), 0),
     ("output and h_n are", ("output", "h_n"), 1),
@@ -123,9 +129,23 @@ DTYPES: tuple[tuple[str, Round, Condition], ...] = (
 )
 
 
+STEPS_OF_INT8 = 127
+
+
+def _round_to_int8(axes: Sequence[int], tensor: Tensor) -> Tensor:
+    """Return numbers rounded to 8 bits; those along some axes share a scale."""
+    largest = tensor.abs().amax(dim=list(axes), keepdim=True)
+    scale = largest.clamp(min=torch.finfo(tensor.dtype).tiny) / STEPS_OF_INT8
+    return (tensor / scale).round() * scale
+
+
 def _build(kind: type[Rounded], change: Round, parts: tuple[str, ...]) -> Build:
     options: dict[str, Any] = dict.fromkeys(parts, True)
     return partial(kind, round=change, **options)
+
+
+def _combine(one: Condition, other: Condition) -> Condition:
+    return lambda case: one(case) and other(case)
 
 
 def _find_family(name: str) -> str:
@@ -139,7 +159,7 @@ def _list_rounded() -> list[Hypothesis]:
             "compute in the dtype of the parameters",
             RULES[parts == ("h_n",) :],
             _build(Rounded, change, parts),
-            concerns,
+            _combine(concerns, has_cell_state) if parts == ("cell",) else concerns,
             _find_family(name),
             rank + FLOAT16_RANK * (name == "float16"),
         )
@@ -187,7 +207,32 @@ def _list_fixed_point() -> list[Hypothesis]:
     ]
 
 
+def _list_quantised() -> list[Hypothesis]:
+    return [
+        Hypothesis(
+            f"{what} rounded to 8 bits, with one scale for each {shared}",
+            "compute with the parameters as they are",
+            RULES,
+            _build(Rounded, partial(_round_to_int8, axes), parts),
+            always,
+            f"8 bits for each {shared}",
+            rank,
+        )
+        for shared, axes in (("tensor", (0, 1)), ("row", (1,)))
+        for what, parts, rank in (
+            ("W_ih is", ("weight_ih",), 0),
+            ("W_hh is", ("weight_hh",), 0),
+            ("both weights are", ("weight_ih", "weight_hh"), 1),
+        )
+    ]
+
+
 HYPOTHESES: tuple[Hypothesis, ...] = tuple(
     replace(each, rounds=True)
-    for each in (*_list_rounded(), *_list_carried(), *_list_fixed_point())
+    for each in (
+        *_list_rounded(),
+        *_list_carried(),
+        *_list_fixed_point(),
+        *_list_quantised(),
+    )
 )

@@ -41,9 +41,9 @@ class GatedAfterProjection(Reference):
 
     gate: Tensor = field(default_factory=lambda: torch.ones(()))
 
-    def update(self, total: Tensor, state: Tensor, layer: int) -> Tensor:
+    def update(self, total: Tensor, state: Tensor, layer: int, direction: int) -> Tensor:
         self.gate = torch.sigmoid(total.chunk(self.given.cell.blocks, -1)[-1])
-        return super().update(total, state, layer)
+        return super().update(total, state, layer, direction)
 
     def project_state(self, state: Tensor, layer: int, direction: int) -> Tensor:
         size, width = self.given.case.config.hidden_size, self.given.hidden

@@ -145,8 +145,10 @@ class Reference:
         state = first
         for step, time in enumerate(self.order(len(sums), direction)):
             recalled = self.recall(state, first, step)
-            total = self.add(sums[time], recalled, weight, layer, step)
-            updated = self.project_state(self.update(total, recalled, layer), layer, direction)
+            total = self.add(sums[time], recalled, weight, layer, direction, step)
+            updated = self.project_state(
+                self.update(total, recalled, layer, direction), layer, direction
+            )
             new = self.keep(updated, time, state)
             outputs[time] = new
             state = self.carry(new, state, first, time)
@@ -196,25 +198,29 @@ class Reference:
         """Return the state that a step reads."""
         return state
 
-    def add(self, rest: Tensor, state: Tensor, weight: Tensor, layer: int, step: int) -> Tensor:
+    def add(
+        self, rest: Tensor, state: Tensor, weight: Tensor, layer: int, direction: int, step: int
+    ) -> Tensor:
         """Return the sum of a step."""
         return rest + self.show(state) @ weight
 
-    def update(self, total: Tensor, state: Tensor, layer: int) -> Tensor:
+    def update(self, total: Tensor, state: Tensor, layer: int, direction: int) -> Tensor:
         """Return the new state, from the sums of a step and the state that it reads."""
         cell = self.given.cell
         if not isinstance(cell, GatedCell):
-            return self.activate(total, layer)
-        gates: Any = cell.open_gates(self.change_sums(total.chunk(cell.blocks, -1), layer))
+            return self.activate(total, layer, direction)
+        gates: Any = cell.open_gates(
+            self.change_sums(total.chunk(cell.blocks, -1), layer, direction)
+        )
         before: Any = tuple(split_states(self.given.case.config, state).values())
         new: Any = cell.update(gates, before)
         return torch.cat(new, dim=-1) if len(new) > 1 else new[0]
 
-    def change_sums(self, sums: Sequence[Tensor], layer: int) -> Any:
+    def change_sums(self, sums: Sequence[Tensor], layer: int, direction: int) -> Any:
         """Return the sums of a step, block by block, to which gates apply their functions."""
         return sums
 
-    def activate(self, total: Tensor, layer: int) -> Tensor:
+    def activate(self, total: Tensor, layer: int, direction: int) -> Tensor:
         """Return the nonlinearity of a sum."""
         is_tanh = self.given.case.config.nonlinearity == Nonlinearity.TANH
         return torch.tanh(total) if is_tanh else torch.relu(total)

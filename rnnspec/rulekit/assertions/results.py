@@ -55,12 +55,16 @@ def assert_results_and_gradients(
         )
 
 
-def assert_weights(observation: Observation, when: str, snippet: Snippet) -> None:
-    """Raise Violation if the layer's weights are not, bit for bit, those of the case."""
+def assert_weights(
+    observation: Observation,
+    when: str,
+    snippet: Snippet,
+    expected: Mapping[str, Array] | None = None,
+) -> None:
+    """Raise Violation if the layer's weights are not, bit for bit, those of the case, or others."""
+    right = observation.values.weights if expected is None else expected
     for name, value in observation.prepared.weights().items():
-        assert_identical(
-            f"{name} {when}", to_array(value), observation.values.weights[name], snippet
-        )
+        assert_identical(f"{name} {when}", to_array(value), right[name], snippet)
 
 
 def assert_gradients(

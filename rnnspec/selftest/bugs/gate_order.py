@@ -52,6 +52,15 @@ class GatesRotatedUp(Reordered):
     stacked = (2, 0, 1)
 
 
+class BiasesOfUpdateFirst(PlantedGRU):
+    """The rows of both biases are read as update, reset and new gate, those of the weights as they
+    should; gates.order or recurrence.two-biases sees it."""
+
+    def biases(self, layer: int, direction: int) -> list[Tensor]:
+        read = [bias.chunk(GATES) for bias in super().biases(layer, direction)]
+        return [torch.cat([update, reset, new]) for reset, update, new in read]
+
+
 class GatesExchangedInBackward(PlantedGRU):
     """The backward direction exchanges the reset and the update gate; gates.order or
     gates.alone or recurrence.output sees it."""

@@ -54,6 +54,30 @@ class NewBiasOutsideReset(PlantedGRU):
         return torch.cat([*read[:2], read[2] + inside], dim=1)
 
 
+class NewBiasOnBothSidesOfReset(PlantedGRU):
+    """`b_hn` is added inside of the reset gate and once more outside; recurrence.two-biases or
+    gates.alone or recurrence.output sees it."""
+
+    def project(self, data: Tensor, layer: int, direction: int) -> Tensor:
+        x = super().project(data, layer, direction)
+        if x.size(1) == GATES * self.hidden_size:
+            return x
+        *read, inside = torch.split(x, self.hidden_size, dim=1)
+        return torch.cat([*read[:2], read[2] + inside, inside], dim=1)
+
+
+class NewBiasOutsideResetInReverse(NewBiasOutsideReset):
+    """The backward direction adds `b_hn` outside of the reset gate; directions.own-weights or
+    recurrence.two-biases or gates.alone or recurrence.output sees it."""
+
+    beyond_cells = True
+    narrow = True
+
+    def project(self, data: Tensor, layer: int, direction: int) -> Tensor:
+        project = super().project if direction else super(NewBiasOutsideReset, self).project
+        return project(data, layer, direction)
+
+
 class InputBiasInsideReset(PlantedGRU):
     """`b_in` is multiplied by the reset gate too; recurrence.two-biases or gates.alone or
     recurrence.output sees it."""

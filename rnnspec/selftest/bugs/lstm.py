@@ -230,6 +230,26 @@ class MemoryDetachedBetweenSteps(PlantedLSTM):
         return super().renew(c.detach(), i, f, g, o)
 
 
+class WeightsIn8BitsInEvaluation(PlantedLSTM):
+    """In evaluation mode, both weights are rounded to 8 bits, with one scale for each of them;
+    recurrence.output or recurrence.dtypes or modes.train sees it."""
+
+    narrow = True
+
+    def input_weight(self, layer: int, direction: int) -> Tensor:
+        return self.quantise(super().input_weight(layer, direction))
+
+    def recurrent_weight(self, layer: int, direction: int) -> Tensor:
+        return self.quantise(super().recurrent_weight(layer, direction))
+
+    def quantise(self, weight: Tensor) -> Tensor:
+        """Return a weight rounded to 127 steps on each side of zero."""
+        if self.training or not weight.numel():
+            return weight
+        scale = weight.detach().abs().amax() / 127
+        return replace_gradient((weight.detach() / scale).round().nan_to_num() * scale, weight)
+
+
 class OutputGateGradientHalved(PlantedLSTM):
     """The gradient through the output gate is halved; gradients.weights or gradients.input sees
     it."""

@@ -1,0 +1,126 @@
+"""Planted bugs in a backward pass that was written by hand for the gates of an LSTM or a GRU."""
+
+# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from rnnspec.selftest.bugs.gru import PlantedGRU
+from rnnspec.selftest.bugs.lstm import PlantedLSTM
+from rnnspec.selftest.bugs.planted import replace_gradient
+
+
+class OutputGateWithSlopeOfInputGate(PlantedLSTM):
+    """The backward pass multiplies by the slope of the input gate where that of the output gate is
+    required; gradients.weights or gradients.input or gradients.biases sees it."""
+
+    narrow = True
+
+    def open_gates(self, i: Tensor, f: Tensor, g: Tensor, o: Tensor) -> tuple[Tensor, ...]:
+        opened = super().open_gates(i, f, g, o)
+        wrong = opened[0].detach()
+        return *opened[:3], replace_gradient(opened[3], o * (wrong * (1 - wrong)))
+
+
+class CellGateWithSlopeOfSigmoid(PlantedLSTM):
+    """The backward pass uses y (1 - y) for the tanh of the cell gate; gradients.weights or
+    gradients.input or gradients.biases sees it."""
+
+    narrow = True
+
+    def open_gates(self, i: Tensor, f: Tensor, g: Tensor, o: Tensor) -> tuple[Tensor, ...]:
+        opened = super().open_gates(i, f, g, o)
+        y = opened[2].detach()
+        return *opened[:2], replace_gradient(opened[2], g * (y * (1 - y))), opened[3]
+
+
+class ForgetGradientOfNewMemory(PlantedLSTM):
+    """The gradient of the forget gate is multiplied by the new cell state; gradients.weights or
+    gradients.input or gradients.biases or gradients.h-0 sees it."""
+
+    narrow = True
+
+    def renew(self, c: Tensor, i: Tensor, f: Tensor, g: Tensor, o: Tensor) -> Tensor:
+        new = super().renew(c, i, f, g, o)
+        return replace_gradient(new, f * new.detach() + f.detach() * c + i * g)
+
+
+class MemoryGradientOfInputGate(PlantedLSTM):
+    """The gradient of the cell state before a step is multiplied by the input gate; gradients.c-0
+    or gradients.weights or gradients.input or gradients.biases sees it."""
+
+    narrow = True
+
+    def renew(self, c: Tensor, i: Tensor, f: Tensor, g: Tensor, o: Tensor) -> Tensor:
+        new = super().renew(c, i, f, g, o)
+        return replace_gradient(new, f * c.detach() + i.detach() * c + i * g)
+
+
+class MemoryGradientOfForgetSquared(PlantedLSTM):
+    """The gradient of the cell state before a step is multiplied by the square of the forget gate;
+    gradients.c-0 or gradients.weights or gradients.input or gradients.biases sees it."""
+
+    narrow = True
+
+    def renew(self, c: Tensor, i: Tensor, f: Tensor, g: Tensor, o: Tensor) -> Tensor:
+        new = super().renew(c, i, f, g, o)
+        return replace_gradient(new, f * c.detach() + torch.square(f.detach()) * c + i * g)
+
+
+class UpdateGateWithSlopeOfResetGate(PlantedGRU):
+    """The backward pass multiplies by the slope of the reset gate where that of the update gate is
+    required; gradients.weights or gradients.input or gradients.biases or gradients.h-0 sees it."""
+
+    narrow = True
+
+    def apply_reset(self, reset: Tensor, inside: Tensor) -> Tensor:
+        self.__dict__["reset"] = reset.detach()
+        return super().apply_reset(reset, inside)
+
+    def mix(self, new: Tensor, update: Tensor, h: Tensor) -> Tensor:
+        reset, gate = self.__dict__["reset"], update.detach()
+        factor = reset * (1 - reset) / (gate * (1 - gate))
+        return super().mix(new, replace_gradient(update, update * factor), h)
+
+
+class NewGradientOfUpdateGate(PlantedGRU):
+    """The gradient of the new gate is multiplied by z instead of 1 - z; gradients.weights or
+    gradients.input or gradients.biases or gradients.h-0 sees it."""
+
+    narrow = True
+
+    def mix(self, new: Tensor, update: Tensor, h: Tensor) -> Tensor:
+        mixed = super().mix(new, update, h)
+        straight = super().mix(new.detach(), update, h) + update.detach() * new
+        return replace_gradient(mixed, straight)
+
+
+class ResetGradientOfState(PlantedGRU):
+    """The gradient of the reset gate is multiplied by the hidden state, not by what the gate
+    multiplies; gradients.weights or gradients.input or gradients.biases or gradients.h-0 sees
+    it."""
+
+    narrow = True
+
+    def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
+        self.__dict__["read"] = h.detach()
+        return super().step(x, h, weight, layer, t)
+
+    def apply_reset(self, reset: Tensor, inside: Tensor) -> Tensor:
+        right = super().apply_reset(reset, inside)
+        return replace_gradient(right, reset * self.__dict__["read"] + reset.detach() * inside)
+
+
+class ResetGradientOfSquare(ResetGradientOfState):
+    """The gradient of the reset gate is multiplied by the square of the hidden state;
+    gradients.weights or gradients.input or gradients.biases or gradients.h-0 sees it."""
+
+    def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
+        self.__dict__["squared"] = torch.square(h.detach())
+        return super().step(x, h, weight, layer, t)
+
+    def apply_reset(self, reset: Tensor, inside: Tensor) -> Tensor:
+        self.__dict__["read"] = self.__dict__["squared"]
+        return super().apply_reset(reset, inside)
