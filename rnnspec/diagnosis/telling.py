@@ -52,8 +52,7 @@ def add_fault(
         return beside
     cause = cause or search.find_cause(kind, events, fact)
     cause = cause or search.find_cause(kind, events, fact, minimum=minimum)
-    if cause is not None and not search.suite.can_explain(cause, minimum.finding.case):
-        cause = None  # it fits other cases, and random masks hide that it does not fit these
+    cause = _keep_if_it_explains(search, cause, minimum)
     at_minimum, candidates = _rank_names(search, kind, minimum, events, fact, cause)
     if beside is not None:
         candidates = [rule for rule in candidates if rule is not beside.root] or candidates
@@ -78,6 +77,14 @@ def add_fault(
     fault.events.extend(events)
     _absorb_narrower(search, fault, minimum)
     return fault
+
+
+def _keep_if_it_explains(
+    search: Search[CaseT, ObservedT], cause: LikelyCause | None, minimum: MinimalFailure[CaseT]
+) -> LikelyCause | None:
+    """Return a cause unless it does nothing in the minimal case, as random masks may hide."""
+    is_possible = cause is not None and search.suite.can_explain(cause, minimum.finding.case)
+    return cause if is_possible else None
 
 
 def _rank_names(

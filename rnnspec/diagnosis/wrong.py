@@ -54,15 +54,7 @@ def find_wrong(search: Search[CaseT, ObservedT], kind: FaultKind, fact: Fact) ->
         ):
             events = [event for event in events if event is not start]
             continue
-        covered = [
-            event
-            for event in events
-            if cause
-            or search.is_covered(event, minimum)
-            or (start.is_small and _is_small(search, event, kind))
-        ]
-        if fact is Fact.RESULTS and not cause:
-            minimum, covered = _add_misreturned(search, minimum, covered, events)
+        minimum, covered = _list_covered(search, kind, minimum, start, events, cause)
         mixture = (
             separate_faults(search, kind, fact, minimum, covered, probe, cause) if covered else None
         )
@@ -81,6 +73,27 @@ def find_wrong(search: Search[CaseT, ObservedT], kind: FaultKind, fact: Fact) ->
         same[-1].events.extend(events)
     else:
         search.unexplained += events
+
+
+def _list_covered(
+    search: Search[CaseT, ObservedT],
+    kind: FaultKind,
+    minimum: MinimalFailure[CaseT],
+    start: Event[CaseT],
+    events: Sequence[Event[CaseT]],
+    cause: LikelyCause | None,
+) -> tuple[MinimalFailure[CaseT], list[Event[CaseT]]]:
+    """Return the failures of a fault that was found in a minimal case, with what it needs."""
+    covered = [
+        event
+        for event in events
+        if cause
+        or search.is_covered(event, minimum)
+        or (start.is_small and _is_small(search, event, kind))
+    ]
+    if kind is FaultKind.RESULTS and not cause:
+        return _add_misreturned(search, minimum, covered, events)
+    return minimum, covered
 
 
 def _add_misreturned(
