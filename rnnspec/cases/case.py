@@ -161,6 +161,14 @@ class Case:
         return {**data, "lengths": list(self.lengths)}
 
     @classmethod
+    def read_stored(cls, data: Mapping[str, Any]) -> Case | None:
+        """Return a case that was stored as data, or None if this release has no such case."""
+        try:
+            return cls.from_dict(data)
+        except (ValueError, TypeError, KeyError):
+            return None
+
+    @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Case:
         """Return the case that `as_dict` stored. Raises ValueError for an unknown value."""
         known = {name: parse_value(name, data[name]) for name in CHOICES if name in data}

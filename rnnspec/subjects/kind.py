@@ -57,8 +57,11 @@ def _recognise_cell(
 ) -> str | None:
     """Return the only kind of cell with these weights that is called as one, or None.
 
-    The weights may be transposed, and other parameters say nothing.
+    The weights may be transposed, and other parameters say nothing. What returns an output and a
+    state for several steps is a layer, however it was called.
     """
+    if _returns_sequence(module):
+        return None
     weights = Counter(map(_sort_axes, found.values()))
     fitting = [
         name
@@ -78,6 +81,21 @@ def _sort_axes(shape: Shape) -> Shape:
 def is_called_as(module: torch.nn.Module, kind: Kind) -> bool:
     """Return whether a plain call of a kind returns what a layer or a cell of it returns."""
     return not (find_missing_state(module, kind) if kind.is_cell else find_missing_pair(module))
+
+
+def _returns_sequence(module: torch.nn.Module) -> bool:
+    """Return whether a call with several steps returns an output and a state of other sizes.
+
+    A cell that takes three axes all the same returns states of one size.
+    """
+    try:
+        with observe_step(CALL), torch.no_grad():
+            returned = module(_make_zeros(module, 4, 5, TRIED_SIZES[0]))
+    except Failure:
+        return False
+    is_pair = isinstance(returned, (tuple, list)) and len(returned) == 2
+    shapes = [getattr(each, "shape", None) for each in returned] if is_pair else []
+    return is_pair and (None in shapes or shapes[0] != shapes[1])
 
 
 def guess_kind(target: object) -> str:

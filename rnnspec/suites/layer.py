@@ -42,14 +42,6 @@ MOST_COMPARED = 100
 """So many failing cases may be compared with one that explains only a part of them."""
 
 
-def _read_case(data: Mapping[str, Any]) -> Case | None:
-    """Return a case that was stored, or None if this release has no such case."""
-    try:
-        return Case.from_dict(data)
-    except (ValueError, TypeError, KeyError):
-        return None
-
-
 @dataclass(frozen=True)
 class LayerSuite:
     """What is run for a recurrent layer.
@@ -77,7 +69,7 @@ class LayerSuite:
 
     def replay(self, cases: Iterable[Mapping[str, Any]]) -> LayerSuite:
         """Return the suite with cases, as data, that are judged first if the subject takes them."""
-        found = [case for case in map(_read_case, cases) if case is not None]
+        found = [case for case in map(Case.read_stored, cases) if case is not None]
         fitting = tuple(case for case in found if self._takes(case))
         return replace(self, replayed=(*self.replayed, *fitting))
 

@@ -57,6 +57,19 @@ class LinearLSTMCell(nn.Module):
         return parts[3].sigmoid() * c.tanh(), c
 
 
+class LayerOfOneBias(nn.Module):
+    """A layer with the shapes of a cell, as quantised layers have: it also takes one sequence."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.read = nn.Linear(input_size, hidden_size)
+        self.carry = nn.Linear(hidden_size, hidden_size, bias=False)
+
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        output = torch.tanh(self.read(input))
+        return output, output[-1:]
+
+
 class TransposedGRUCell(OwnGRUCell):
     """A cell whose weights are transposed."""
 
@@ -100,6 +113,7 @@ def find_kind(target: Any, **options: Any) -> str:
         (nn.RNNCell, "rnn-cell"),
         (nn.LSTMCell, "lstm-cell"),
         (PlainGRUCell, "gru-cell"),
+        (LayerOfOneBias, "rnn"),
         (Unusual, "rnn"),
     ],
 )
