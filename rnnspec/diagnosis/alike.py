@@ -90,7 +90,14 @@ def _are_alike(
 
 
 def need_other_terms(one: MinimalFailure[Any], other: MinimalFailure[Any]) -> bool:
-    """Return whether two situations need different terms that are not zero, and else the same."""
+    """Return whether two situations need different terms that are not zero, and else the same.
+
+    A situation that requires a single step or no h_0, or needs biases to be left out, needs a term
+    that is zero.
+    """
+    for each in (one, other):
+        if PREVIOUS_STATE.intersection(each.required) or "bias" in each.passed:
+            return False
     terms, others = one.needed & TERMS, other.needed & TERMS
     are_other = bool(terms) and bool(others) and not terms & others
     return are_other and one.needed - TERMS - NUMERIC == other.needed - TERMS - NUMERIC

@@ -35,9 +35,6 @@ GROWTH = frozenset(
     }
 )
 """The fields along which errors grow by themselves, or more of them are seen."""
-VANISHING = frozenset({"initial_state", "bias"})
-"""The fields whose simplest value makes terms of the equations vanish. There, a mistake may do the
-same as another one, of which the other cases show that it is not made."""
 FEWEST = 2
 """So many cases the first fault must leave unexplained."""
 MOST_ASTRAY = 0.1
@@ -166,10 +163,13 @@ def _is_distinct(
 ) -> bool:
     """Return whether the situation of a second fault tells the cases with it from those without.
 
-    `fitting` says of each case whether the first fault can explain it.
+    `fitting` says of each case whether the first fault can explain it. Without h_0 or biases, terms
+    of the equations vanish. There, a mistake may do the same as another one, of which the other
+    cases show that it is not made: so a cause is not told apart by these fields alone.
     """
     fields = hidden.needed - minimum.needed - GROWTH
-    if not (fields - VANISHING if has_cause else fields):
+    terms = ({"initial_state"} & hidden.passed.keys()) | ({"bias"} & {*hidden.required})
+    if not (fields - terms if has_cause else fields):
         return False
 
     def measure_share(fits: bool) -> float:
