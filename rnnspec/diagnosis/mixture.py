@@ -127,7 +127,7 @@ def separate_faults(
     if hidden is None:
         return None
     further = _find_further(search, kind, hidden, others, cause)
-    if further is None and not _is_distinct(search, minimum, hidden, fitting, cause is not None):
+    if further is None and not _is_distinct(search, minimum, hidden, fitting, cause):
         return None
     narrow = minimise(
         search.suite.space,
@@ -159,17 +159,21 @@ def _is_distinct(
     minimum: MinimalFailure[CaseT],
     hidden: MinimalFailure[CaseT],
     fitting: Mapping[CaseT, bool],
-    has_cause: bool,
+    cause: LikelyCause | None,
 ) -> bool:
     """Return whether the situation of a second fault tells the cases with it from those without.
 
     `fitting` says of each case whether the first fault can explain it. Without h_0 or biases, terms
     of the equations vanish. There, a mistake may do the same as another one, of which the other
-    cases show that it is not made: so a cause is not told apart by these fields alone.
+    cases show that it is not made: so a cause that can do something in those is not told apart by
+    these fields alone.
     """
     fields = hidden.needed - minimum.needed - GROWTH
-    terms = ({"initial_state"} & hidden.passed.keys()) | ({"bias"} & {*hidden.required})
-    if not (fields - terms if has_cause else fields):
+    if cause is not None and search.suite.can_explain(cause, hidden.finding.case):
+        terms = ({"initial_state"} & hidden.passed.keys()) | ({"bias"} & {*hidden.required})
+        if fields <= terms:
+            return False
+    if not fields:
         return False
 
     def measure_share(fits: bool) -> float:
@@ -180,7 +184,7 @@ def _is_distinct(
         return sum(covered) / max(1, len(cases))
 
     outside, inside = 1.0 - measure_share(False), measure_share(True)
-    if has_cause:
+    if cause is not None:
         return 1.0 - outside - inside >= LEAST_DIFFERENCE
     return outside <= MOST_ASTRAY and inside <= MOST_ASTRAY
 
