@@ -127,7 +127,6 @@ GROUPS = {
         "the reference of ONNX", "onnx_reference", "onnx", shared=SHARED, extra="onnx"
     ),
     "opacus": make_drop_in("Opacus", "opacus.layers", "opacus", ("DPRNN", "DPGRU", "DPLSTM")),
-    "brevitas": make_drop_in("Brevitas", "brevitas.nn", "brevitas", ("QuantRNN", "QuantLSTM")),
     "functional": make_mode("Functional", cases=100),
     "autocast": make_mode(
         *("Autocast",), dtype="bfloat16", cases=100, parts=PARTS, without=("meta", "second-order")
@@ -201,6 +200,8 @@ def _describe_part(part: PartVerdict) -> str:
         return f"{part.faults} {'fault' if part.faults == 1 else 'faults'}"
     if not part.rules:
         return "not judged"
+    if part.doubtful:
+        return f"{part.doubtful} of {part.rules} rules could not be judged"
     if part.unreached:
         return f"holds; {part.unreached} of {part.rules} rules reached too rarely"
     return "conforms"
