@@ -6,17 +6,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
+from rnnspec.cases.case import SIZES
 from rnnspec.diagnosis.events import Event, FaultKind
 from rnnspec.diagnosis.fault import Fault
 from rnnspec.diagnosis.joining import join_covering, join_hidden_results, join_stopped
 from rnnspec.diagnosis.mixture import separate_faults
+from rnnspec.diagnosis.naming import NUMERIC
 from rnnspec.diagnosis.search import Search
 from rnnspec.diagnosis.telling import add_fault
 from rnnspec.engine.explanations import LikelyCause
 from rnnspec.engine.minimise import MinimalFailure, Probe, is_in_any, minimise
-from rnnspec.engine.outcome import (
-    Finding,
-)
+from rnnspec.engine.outcome import Finding
 from rnnspec.engine.suite import Observed
 from rnnspec.rulekit.rule import Fact
 from rnnspec.rulekit.violation import ErrorSize
@@ -105,8 +105,11 @@ def _add_misreturned(
     """Add the failures in which the same result alone is wrong, although it was computed rightly.
 
     Which choices and sizes show such a fault may be chance, if it depends on the numbers. So it
-    needs only those that all of its failures have. A fault that is explained is left as it is.
+    needs only those that all of its failures have. A fault that is explained, or that needs a
+    choice which has nothing to do with numbers, is left as it is.
     """
+    if minimum.needed - NUMERIC - set(SIZES):
+        return minimum, covered
     name = search.suite.find_misreturned(search.observe(minimum.finding.case))
     if not name or search.find_cause(FaultKind.RESULTS, covered, Fact.RESULTS) is not None:
         return minimum, covered
@@ -117,13 +120,11 @@ def _add_misreturned(
         if id(event) not in taken
         and search.suite.find_misreturned(search.observe(event.shown)) == name
     ]
+    space, case = search.suite.space, minimum.finding.case
     kept = {
         each
         for each in minimum.needed
-        if all(
-            search.suite.space.is_covered(event.shown, minimum.finding.case, {each})
-            for event in more
-        )
+        if all(space.is_covered(event.shown, case, {each}) for event in more)
     }
     narrowed = replace(
         minimum,
