@@ -30,7 +30,7 @@ TABLES = {
     "speed.md": [
         f"speed.{name}"
         for name in (
-            *("whole", "split", "calls", "callers", "cases", "held", "fail-fast"),
+            *("whole", "models", "split", "calls", "callers", "cases", "held", "fail-fast"),
             *("workers", "serial", "thousand"),
         )
     ],
