@@ -293,7 +293,7 @@ class PaddedAndMasked(Plain):
         for t in self.order(len(sizes), direction):
             h = torch.where(rows < sizes[t], self.step(inputs[t], h, weight, layer, t), h)
             outputs[t] = h
-        return unpad_steps(self.join(outputs, len(sizes)), sizes), h
+        return unpad_steps(self.show(self.join(outputs, len(sizes))), sizes), h
 
 
 class NamesOfItsOwn(Plain):

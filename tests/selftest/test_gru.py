@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence
 
 import rnnspec
 from rnnspec.errors import SelectionError
@@ -28,26 +29,37 @@ CONFIGS: list[dict[str, Any]] = [
 ]
 
 
-def compute(layer: nn.Module, weights: nn.Module, **config: Any) -> list[torch.Tensor]:
-    """Return results and gradients of a layer with the weights of another, by position."""
+def compute(
+    layer: nn.Module, weights: nn.Module, lengths: list[int] | None, **config: Any
+) -> list[torch.Tensor]:
+    """Return results and gradients of a layer with the weights of another, by position.
+
+    With `lengths`, the input is a packed batch of sequences that are so long.
+    """
     for own, other in zip(layer.parameters(), weights.parameters(), strict=True):
         own.data.copy_(other.data)
     torch.manual_seed(1)
     rows = config.get("num_layers", 1) * (2 if config.get("bidirectional") else 1)
     x = torch.randn(5, 5, 3).double().requires_grad_()
     h_0 = torch.randn(rows, 5, 4).double().requires_grad_()
-    output, h_n = layer(x, h_0)
+    is_first = config.get("batch_first", False)
+    given = x if lengths is None else pack_padded_sequence(x, lengths, batch_first=is_first)
+    output, h_n = layer(given, h_0)
+    output = output if lengths is None else output.data
     leaves = [x, h_0, *layer.parameters()]
     return [output, h_n, *torch.autograd.grad(output.square().sum() + h_n.sum(), leaves)]
 
 
 @pytest.mark.parametrize("name", gru.CORRECT)
 @pytest.mark.parametrize("config", CONFIGS, ids=str)
-def test_correct_layers_compute_what_torch_computes(name: str, config: dict[str, Any]) -> None:
+@pytest.mark.parametrize("lengths", [None, [5, 4, 4, 2, 1]], ids=["padded", "packed"])
+def test_correct_layers_compute_what_torch_computes(
+    name: str, config: dict[str, Any], lengths: list[int] | None
+) -> None:
     torch.manual_seed(0)
     standard = nn.GRU(3, 4, **config).double()
-    found = compute(gru.CORRECT[name](3, 4, **config).double(), standard, **config)
-    expected = compute(nn.GRU(3, 4, **config).double(), standard, **config)
+    found = compute(gru.CORRECT[name](3, 4, **config).double(), standard, lengths, **config)
+    expected = compute(nn.GRU(3, 4, **config).double(), standard, lengths, **config)
     for got, right in zip(found, expected, strict=True):
         torch.testing.assert_close(got, right)
 

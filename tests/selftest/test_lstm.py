@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence
 
 import rnnspec
 from rnnspec.contract.kinds import LSTM
@@ -29,8 +30,13 @@ CONFIGS: list[dict[str, Any]] = [
 ]
 
 
-def compute(layer: nn.Module, weights: nn.Module, **config: Any) -> list[torch.Tensor]:
-    """Return results and gradients of a layer with the weights of another, by position."""
+def compute(
+    layer: nn.Module, weights: nn.Module, lengths: list[int] | None, **config: Any
+) -> list[torch.Tensor]:
+    """Return results and gradients of a layer with the weights of another, by position.
+
+    With `lengths`, the input is a packed batch of sequences that are so long.
+    """
     for own, other in zip(layer.parameters(), weights.parameters(), strict=True):
         own.data.copy_(other.data)
     torch.manual_seed(1)
@@ -38,7 +44,10 @@ def compute(layer: nn.Module, weights: nn.Module, **config: Any) -> list[torch.T
     x = torch.randn(5, 5, 3).double().requires_grad_()
     h_0 = torch.randn(rows, 5, config.get("proj_size", 4)).double().requires_grad_()
     c_0 = torch.randn(rows, 5, 4).double().requires_grad_()
-    output, (h_n, c_n) = layer(x, (h_0, c_0))
+    is_first = config.get("batch_first", False)
+    given = x if lengths is None else pack_padded_sequence(x, lengths, batch_first=is_first)
+    output, (h_n, c_n) = layer(given, (h_0, c_0))
+    output = output if lengths is None else output.data
     leaves = [x, h_0, c_0, *layer.parameters()]
     total = output.square().sum() + h_n.sum() + c_n.square().sum()
     return [output, h_n, c_n, *torch.autograd.grad(total, leaves)]
@@ -46,11 +55,14 @@ def compute(layer: nn.Module, weights: nn.Module, **config: Any) -> list[torch.T
 
 @pytest.mark.parametrize("name", lstm.CORRECT)
 @pytest.mark.parametrize("config", CONFIGS, ids=str)
-def test_correct_layers_compute_what_torch_computes(name: str, config: dict[str, Any]) -> None:
+@pytest.mark.parametrize("lengths", [None, [5, 4, 4, 2, 1]], ids=["padded", "packed"])
+def test_correct_layers_compute_what_torch_computes(
+    name: str, config: dict[str, Any], lengths: list[int] | None
+) -> None:
     torch.manual_seed(0)
     standard = nn.LSTM(3, 4, **config).double()
-    found = compute(lstm.CORRECT[name](3, 4, **config).double(), standard, **config)
-    expected = compute(nn.LSTM(3, 4, **config).double(), standard, **config)
+    found = compute(lstm.CORRECT[name](3, 4, **config).double(), standard, lengths, **config)
+    expected = compute(nn.LSTM(3, 4, **config).double(), standard, lengths, **config)
     for got, right in zip(found, expected, strict=True):
         torch.testing.assert_close(got, right)
 
