@@ -83,14 +83,19 @@ def is_called_as(module: torch.nn.Module, kind: Kind) -> bool:
     return not (find_missing_state(module, kind) if kind.is_cell else find_missing_pair(module))
 
 
+def _call_with_steps(module: torch.nn.Module) -> Any:
+    """Return what a batch of several steps in the default layout gives. Raises Failure."""
+    with observe_step(CALL), torch.no_grad():
+        return module(_make_zeros(module, 4, 5, TRIED_SIZES[0]))
+
+
 def _returns_sequence(module: torch.nn.Module) -> bool:
     """Return whether a call with several steps returns an output and a state of other sizes.
 
     A cell that takes three axes all the same returns states of one size.
     """
     try:
-        with observe_step(CALL), torch.no_grad():
-            returned = module(_make_zeros(module, 4, 5, TRIED_SIZES[0]))
+        returned = _call_with_steps(module)
     except Failure:
         return False
     is_pair = isinstance(returned, (tuple, list)) and len(returned) == 2
@@ -169,8 +174,7 @@ def find_missing_pair(module: torch.nn.Module) -> str:
     The call is made with a batch in the default layout and no initial state.
     """
     try:
-        with observe_step(CALL), torch.no_grad():
-            returned = module(_make_zeros(module, 4, 5, TRIED_SIZES[0]))
+        returned = _call_with_steps(module)
     except Failure as failure:
         return f"a call fails ({failure})"
     if isinstance(returned, (tuple, list)) and len(returned) == 2:

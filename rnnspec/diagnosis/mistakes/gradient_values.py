@@ -11,10 +11,10 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from rnnspec.cases.case import Case
 from rnnspec.diagnosis.mistakes.cell_states import has_c_0
 from rnnspec.diagnosis.mistakes.given import Given
 from rnnspec.diagnosis.mistakes.hypothesis import Condition, Hypothesis, always
+from rnnspec.diagnosis.mistakes.left_over import REMAINDERS, leaves_rest
 from rnnspec.diagnosis.mistakes.places import PLACES, Local, list_by_place
 from rnnspec.diagnosis.mistakes.reference import Reference
 from rnnspec.diagnosis.mistakes.situations import has_bias, has_h_0, is_bidirectional
@@ -154,21 +154,17 @@ def _list_remainders() -> list[Hypothesis]:
             "compute the gradients of the rows that blocks leave over like the others",
             ("gradients.weights",),
             partial(ChangedGradients, change=partial(_clear_rest, size=size), kinds=("weight_hh",)),
-            partial(_leaves_rest, size=size),
+            partial(leaves_rest, size),
             "rest of W_hh",
             -size,
         )
-        for size in (2, 4, 8, 16, 32)
+        for size in REMAINDERS
     ]
 
 
 def _clear_rest(gradient: Tensor, given: Given, size: int) -> Tensor:
     rest = given.hidden % size
     return torch.cat([gradient[:-rest], gradient[-rest:] * 0]) if rest else gradient
-
-
-def _leaves_rest(case: Case, size: int) -> bool:
-    return case.config.hidden_size % size != 0
 
 
 def _swap(first: str, second: str) -> Callable[[str, dict[str, Tensor]], Tensor | None]:

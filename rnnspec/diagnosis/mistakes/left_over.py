@@ -13,7 +13,7 @@ from torch import Tensor
 from rnnspec.cases.case import Case
 from rnnspec.diagnosis.mistakes.blocks import FewerFeatures, FewerUnits, change_each, zero_units
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
-from rnnspec.diagnosis.mistakes.reference import Reference
+from rnnspec.diagnosis.mistakes.reference import DirectedReference, Reference
 from rnnspec.diagnosis.mistakes.situations import is_ragged
 
 REMAINDERS = (2, 4, 8, 16, 32)
@@ -62,18 +62,11 @@ class LeftOverUnits(FewerUnits):
 
 
 @dataclass
-class SkippedSteps(Reference):
+class SkippedSteps(DirectedReference):
     """The last steps that a direction computes, those left over by blocks, are left out."""
 
     size: int = 8
     is_zero: bool = False
-    direction: int = 0
-
-    def run_direction(
-        self, data: Tensor, first: Tensor, layer: int, direction: int
-    ) -> tuple[Tensor, Tensor]:
-        self.direction = direction
-        return super().run_direction(data, first, layer, direction)
 
     def keep(self, new: Tensor, time: int, state: Tensor) -> Tensor:
         return state if self._is_skipped(time) else super().keep(new, time, state)
@@ -98,7 +91,8 @@ def _leaves_features(size: int, is_everywhere: bool, case: Case) -> bool:
     return _leaves(config.input_size, size) or (above and _leaves(width, size))
 
 
-def _leaves_rest(size: int, case: Case) -> bool:
+def leaves_rest(size: int, case: Case) -> bool:
+    """Return whether blocks of a size leave units of the state over."""
     return case.config.hidden_size % size != 0
 
 
@@ -171,7 +165,7 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
             "compute the units that blocks leave over like the others",
             ("recurrence.output",),
             partial(Remainder, size=size, is_zero=is_zero),
-            partial(_leaves_rest, size),
+            partial(leaves_rest, size),
             f"remainder {is_zero}",
             -size,
         )

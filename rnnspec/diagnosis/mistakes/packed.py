@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
-from rnnspec.diagnosis.mistakes.reference import Reference
+from rnnspec.diagnosis.mistakes.reference import DirectedReference, Reference
 from rnnspec.diagnosis.mistakes.situations import is_packed, is_ragged, is_unsorted
 
 Permute = Callable[[Tensor], Tensor]
@@ -129,16 +129,8 @@ class LongestOnly(Reference):
 
 
 @dataclass
-class LoneWithoutState(Reference):
+class LoneWithoutState(DirectedReference):
     """A step that only one of several sequences has ignores the state."""
-
-    direction: int = 0
-
-    def run_direction(
-        self, data: Tensor, first: Tensor, layer: int, direction: int
-    ) -> tuple[Tensor, Tensor]:
-        self.direction = direction
-        return super().run_direction(data, first, layer, direction)
 
     def recall(self, state: Tensor, first: Tensor, step: int) -> Tensor:
         alive = self.given.alive

@@ -276,3 +276,17 @@ class Reference:
     def name_states(self, states: Tensor) -> dict[str, Tensor]:
         """Return each final state by its name, from those that the caller receives."""
         return name_final(self.given.case.config, states)
+
+
+@dataclass
+class DirectedReference(Reference):
+    """A reference that knows which direction it computes, where a step is not told."""
+
+    direction: int = 0
+
+    def run_direction(
+        self, data: Tensor, first: Tensor, layer: int, direction: int
+    ) -> tuple[Tensor, Tensor]:
+        """Return the output and the final state of one layer and direction."""
+        self.direction = direction
+        return super().run_direction(data, first, layer, direction)
