@@ -77,9 +77,10 @@ def _explain_by_known(
         return _explain(cases, list(list_further(besides.origin, hypotheses)), is_partial)
     takes_long = cases[0].estimate_work(hypotheses) > MOST_WORK
     found = _explain(cases, hypotheses, is_partial)
-    if found or gradients or takes_long:
+    is_precise = any(each.computes_in is None for each in found)
+    if is_precise or gradients or takes_long:
         return found
-    return _explain(cases, _infer_from(cases), is_partial)
+    return _explain(cases, _infer_from(cases), is_partial) or found
 
 
 def judge_cause(

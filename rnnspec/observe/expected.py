@@ -66,6 +66,13 @@ class Expected:
         copy_parts(self, restricted, "trace")
         return restricted
 
+    def round_as(self, dtype: DType) -> Expected:
+        """Return the same, but with the bounds of a layer that computes in another dtype."""
+        rounded = copy(self)
+        rounded.rounding = oracle.ROUNDINGS[dtype.text]
+        copy_parts(self, rounded, "trace")
+        return rounded
+
     @part
     def trace(self) -> oracle.Trace:
         """The forward pass, as the oracle computes it."""
@@ -121,7 +128,7 @@ class Expected:
         If so, every correct implementation returns the same bits.
         """
         is_exact = self.case.distribution.is_exact and oracle.is_exact(
-            self.problem, self.trace, EXACT_LIMITS[self.case.rounding]
+            self.problem, self.trace, EXACT_LIMITS[self.rounding.name]
         )
         can_overflow = self.case.dtype is DType.FLOAT16
         return is_exact and not (can_overflow and self._may_overflow())
@@ -133,7 +140,7 @@ class Expected:
     @part
     def has_exact_gradients(self) -> bool:
         """Whether every gradient is exact in the dtype of the case."""
-        limit = EXACT_LIMITS[self.case.rounding]
+        limit = EXACT_LIMITS[self.rounding.name]
         return self.is_exact and oracle.is_exact_gradient(
             self.problem, self.trace, self.cotangents, limit
         )

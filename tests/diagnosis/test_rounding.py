@@ -4,25 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import cast
 
 import numpy as np
 import pytest
 from torch import Tensor
 
+from rnnspec.cases.axes import Distribution, DType, InitialState, Layout
 from rnnspec.cases.case import Case
 from rnnspec.contract.config import Config
 from rnnspec.diagnosis.mistakes import precision
-from rnnspec.diagnosis.mistakes.catalogue import HYPOTHESES
-from rnnspec.diagnosis.mistakes.evidence import ROUNDINGS, Agreement, Evidence
-from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
+from rnnspec.diagnosis.mistakes.catalogue import GRADIENT_HYPOTHESES, HYPOTHESES
+from rnnspec.diagnosis.mistakes.evidence import ROUNDINGS, Agreement, Evidence, GradientEvidence
+from rnnspec.diagnosis.mistakes.hypothesis import Build, Hypothesis
 from rnnspec.diagnosis.mistakes.outcome import Outcome, is_nearly
+from rnnspec.diagnosis.mistakes.precision import InFloat32
 from rnnspec.diagnosis.mistakes.reference import Reference
 from rnnspec.observe.observation import Observation
-from tests.diagnosis.planted_mistakes import Planted, Returned
+from tests.diagnosis.planted_mistakes import Planted, Returned, draw_cases
 
 BY_TEXT = {each.text: each for each in HYPOTHESES}
 BETWEEN_STEPS = BY_TEXT["the error is that of bfloat16: the state is rounded to it between steps"]
+IN_FLOAT32 = BY_TEXT["the error is that of float32: sums or functions are computed in it"]
 CASE = Case(config=Config(3, 8), steps=4, batch=5, seed=1)
 ULP = 2.0**-8
 
@@ -63,6 +67,52 @@ def test_a_few_values_rounded_otherwise_contradict_no_rounding() -> None:
     assert judge(BETWEEN_STEPS, 0) is Agreement.EVIDENCE
     assert judge(BETWEEN_STEPS, 2) is Agreement.NEUTRAL
     assert judge(BETWEEN_STEPS, 20) is Agreement.CONTRADICTION
+
+
+@dataclass
+class ProductsInFloat32(Reference):
+    """The recurrent product is computed in float32, and added in float64."""
+
+    def add(
+        self, rest: Tensor, state: Tensor, weight: Tensor, layer: int, direction: int, step: int
+    ) -> Tensor:
+        return rest + (self.show(state).float() @ weight.float()).double()
+
+
+def judge_float32(case: Case, build: Build, *, gradients: bool = False) -> Agreement:
+    observation = cast(Observation, Planted(case, build))
+    if gradients:
+        known = next(each for each in GRADIENT_HYPOTHESES if each.computes_in is DType.FLOAT32)
+        return GradientEvidence(observation).judge(known)
+    return Evidence(observation).judge(IN_FLOAT32)
+
+
+@pytest.mark.parametrize("kind", ["rnn", "lstm", "gru"])
+@pytest.mark.parametrize("gradients", [False, True])
+def test_what_computes_in_float32_has_its_errors_in_any_order(kind: str, gradients: bool) -> None:
+    case = draw_cases(8, kind)[4].replace(layout=Layout.BATCHED, initial_state=InitialState.GIVEN)
+    for build in (InFloat32, ProductsInFloat32):
+        assert judge_float32(case, build, gradients=gradients) is Agreement.EVIDENCE
+    assert judge_float32(case, Reference, gradients=gradients) is Agreement.NEUTRAL
+
+
+def test_larger_errors_are_not_those_of_float32() -> None:
+    case = CASE.replace(config=Config(3, 8), seed=2)
+    assert judge_float32(case, partial(Larger, factor=1 + 2.0**-12)) is Agreement.CONTRADICTION
+    assert judge_float32(case, partial(Larger, factor=1 + 2.0**-26)) is Agreement.EVIDENCE
+
+
+def test_errors_where_float32_is_exact_are_not_those_of_float32() -> None:
+    config = Config(3, 8, nonlinearity="relu")
+    case = CASE.replace(config=config, distribution=Distribution.INTEGER, seed=2)
+    assert judge_float32(case, InFloat32) is Agreement.NEUTRAL
+    assert judge_float32(case, partial(Larger, factor=1 + 2.0**-26)) is Agreement.CONTRADICTION
+
+
+def test_a_layer_that_is_asked_for_float32_may_compute_in_it() -> None:
+    case = CASE.replace(dtype=DType.FLOAT32)
+    assert not IN_FLOAT32.concerns(case)
+    assert judge_float32(case, partial(Larger, factor=1 + 2.0**-12)) is Agreement.CONTRADICTION
 
 
 def test_a_few_other_values_contradict_a_mistake_that_rounds_nothing() -> None:

@@ -133,6 +133,7 @@ SHOWN_BY: dict[str, Probe] = {
     "OneWeightOff": probe_call(),
     "RationalTanh": probe_call(),
     "DoubleInSingle": probe_call(),
+    "ProductsInSingle": probe_call(),
     "SingleInBfloat": probe_call(dtype=torch.float32),
     "SingleLikeTensorCores": probe_call(dtype=torch.float32),
     "FinalStateRounded": probe_call(),

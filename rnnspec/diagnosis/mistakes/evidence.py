@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rnnspec.cases.axes import DType
 from rnnspec.diagnosis.mistakes.given import Given
 from rnnspec.diagnosis.mistakes.hypothesis import Build, Hypothesis
 from rnnspec.diagnosis.mistakes.outcome import (
@@ -27,6 +28,7 @@ from rnnspec.diagnosis.mistakes.outcome import (
     read_outcome,
 )
 from rnnspec.diagnosis.mistakes.reference import Reference, Refused
+from rnnspec.observe.expected import Expected
 from rnnspec.observe.observation import Observation
 from rnnspec.oracle.catalogue import cell_of
 from rnnspec.rulekit.assertions.results import exclude_masked_gradients, has_known_gradients
@@ -126,7 +128,15 @@ class Evidence:
     @cached_property
     def tolerances(self) -> dict[str, float]:
         """By how much a right prediction of each result may differ from the observed one."""
-        return self.scale_bounds(self.observation.expected.bound.results)
+        return self.scale_bounds(self.read_bounds(self.observation.expected))
+
+    def read_bounds(self, expected: Expected) -> Mapping[str, Array]:
+        """Return the bounds on the errors of what is compared."""
+        return expected.bound.results
+
+    def is_exact_in(self, expected: Expected) -> bool:
+        """Return whether nothing has to be rounded with the rounding of `expected`."""
+        return expected.is_exact
 
     def scale_bounds(self, bounds: Mapping[str, Array]) -> dict[str, float]:
         """Return one tolerance for each result: its largest finite bound, times some slack."""
@@ -167,6 +177,8 @@ class Evidence:
             return Agreement.NEUTRAL
         if not hypothesis.concerns(self.case):
             return self._compare(self.required)
+        if hypothesis.computes_in is not None:
+            return self._compare_rounded(hypothesis.computes_in)
         key = hypothesis.find_effect(self.case)
         if key not in self._predictions:
             self._predictions[key] = self.predict(hypothesis.build)
@@ -218,6 +230,29 @@ class Evidence:
     def _draws_masks(self) -> bool:
         """Whether a mistake can make results random even if those required are not."""
         return self.case.has_active_dropout and self.case.config.dropout < 1
+
+    def _compare_rounded(self, dtype: DType) -> Agreement:
+        """Return whether the errors are those of a layer that computes in another dtype.
+
+        In which order it adds is not known, so they are compared with the bound for any order.
+        """
+        observed = self.observed
+        if not observed or not has_same_form(observed, self.required) or self.case.is_random:
+            return self._compare(self.required)
+        if self.measure(observed, self.required) <= self.separation:
+            return Agreement.NEUTRAL
+        rounded = self.observation.expected.round_as(dtype)
+        if self.is_exact_in(rounded):
+            return Agreement.CONTRADICTION
+        bounds = self.read_bounds(rounded)
+        allowed = {name: find_largest_finite(bounds[name]) for name in observed.results}
+        is_explained = all(
+            measure_arrays(array, self.required.results[name]) <= allowed[name]
+            for name, array in observed.results.items()
+        )
+        if not is_explained:
+            return Agreement.CONTRADICTION
+        return Agreement.EVIDENCE if np.isfinite([*allowed.values()]).all() else Agreement.NEUTRAL
 
     def _compare_values(self, observed: Outcome, predicted: Outcome) -> Agreement:
         if not self._is_roughly(observed, predicted):
@@ -326,7 +361,15 @@ class GradientEvidence(Evidence):
     @cached_property
     def tolerances(self) -> dict[str, float]:
         """By how much a right prediction of each gradient may differ from the observed one."""
-        return self.scale_bounds(self.observation.expected.gradient_bound)
+        return self.scale_bounds(self.read_bounds(self.observation.expected))
+
+    def read_bounds(self, expected: Expected) -> Mapping[str, Array]:
+        """Return the bounds on the errors of the gradients."""
+        return expected.gradient_bound
+
+    def is_exact_in(self, expected: Expected) -> bool:
+        """Return whether no gradient has to be rounded with the rounding of `expected`."""
+        return expected.has_exact_gradients
 
     def predict(self, build: Build) -> Outcome:
         """Return the gradients of a reference, of the tensors whose gradients were observed."""

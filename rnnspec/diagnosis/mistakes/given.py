@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -61,6 +61,15 @@ class Given:
             {name: convert(array) for name, array in values.weights.items()},
             convert(values.input),
             {name: convert(array) for name, array in states.items()},
+        )
+
+    def convert(self, dtype: torch.dtype) -> Given:
+        """Return the same numbers in another dtype; gradients go back to these."""
+        return replace(
+            self,
+            weights={name: each.to(dtype) for name, each in self.weights.items()},
+            input=self.input.to(dtype),
+            states={name: each.to(dtype) for name, each in self.states.items()},
         )
 
     @cached_property

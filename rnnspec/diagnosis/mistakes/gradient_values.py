@@ -16,6 +16,7 @@ from rnnspec.diagnosis.mistakes.given import Given
 from rnnspec.diagnosis.mistakes.hypothesis import Condition, Hypothesis, always
 from rnnspec.diagnosis.mistakes.left_over import REMAINDERS, leaves_rest
 from rnnspec.diagnosis.mistakes.places import PLACES, Local, list_by_place
+from rnnspec.diagnosis.mistakes.precision import compute_in_float32
 from rnnspec.diagnosis.mistakes.reference import Reference
 from rnnspec.diagnosis.mistakes.situations import has_bias, has_h_0, is_bidirectional
 
@@ -254,4 +255,5 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
     *_list_changed(),
     *_list_remainders(),
     *_list_exchanged(),
+    compute_in_float32("the backward pass is", ("gradients.input", *PARAMETER_WEIGHTS)),
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 
+from rnnspec.cases.axes import DType
 from rnnspec.cases.case import Case
 from rnnspec.diagnosis.mistakes.given import Given
 from rnnspec.diagnosis.mistakes.reference import Reference
@@ -40,6 +41,7 @@ class Hypothesis:
     effect    hypotheses with equal effects on a case compute the same there; None is unlike any
     remembers  whether it depends on what was done with the layer before the call
     rounds     whether it rounds values, a few of which a layer may round to the other neighbour
+    computes_in  the dtype in which it computes, in an order that the layer need not share
     """
 
     text: str
@@ -55,6 +57,7 @@ class Hypothesis:
     effect: Callable[[Case], Hashable] | None = None
     remembers: bool = False
     rounds: bool = False
+    computes_in: DType | None = None
 
     def find_effect(self, case: Case) -> Hashable:
         """Return what is equal for hypotheses that compute the same in a case."""

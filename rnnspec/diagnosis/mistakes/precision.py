@@ -12,12 +12,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rnnspec.cases.axes import DType
 from rnnspec.diagnosis.mistakes.cell_states import has_cell_state
 from rnnspec.diagnosis.mistakes.hypothesis import Build, Condition, Hypothesis, always
 from rnnspec.diagnosis.mistakes.reference import Reference
 
 Round = Callable[[Tensor], Tensor]
 FLOAT16_RANK = 3
+IN_FLOAT32_RANK = 9
 RULES = ("recurrence.output", "recurrence.h-n", "recurrence.dtypes", "recurrence.half-precision")
 TF32_BITS = 13
 """How many bits of a float32 TF32 does not have."""
@@ -92,6 +94,15 @@ class CarriedRounded(Rounded):
 
     def carry(self, new: Tensor, state: Tensor, first: Tensor, time: int) -> Tensor:
         return self.round(super().carry(new, state, first, time))
+
+
+@dataclass
+class InFloat32(Reference):
+    """Everything is computed in float32."""
+
+    def run(self) -> tuple[Tensor, Tensor]:
+        output, states = Reference(self.given.convert(torch.float32)).run()
+        return output.double(), states.double()
 
 
 PLACES: tuple[tuple[str, tuple[str, ...], int], ...] = (
@@ -183,6 +194,23 @@ def _list_carried() -> list[Hypothesis]:
     ]
 
 
+def compute_in_float32(what: str, rules: tuple[str, ...]) -> Hypothesis:
+    """Return that something is computed in float32, in whatever order.
+
+    A more precise mistake that rounds to float32 is told in its place if there is one.
+    """
+    return Hypothesis(
+        f"the error is that of float32: {what} computed in it",
+        "compute in the dtype of the parameters",
+        rules,
+        InFloat32,
+        _has_size(8),
+        "float32",
+        IN_FLOAT32_RANK,
+        computes_in=DType.FLOAT32,
+    )
+
+
 def _round_to_multiples(size: int) -> Round:
     return lambda tensor: (tensor * size).round() / size
 
@@ -234,5 +262,6 @@ HYPOTHESES: tuple[Hypothesis, ...] = tuple(
         *_list_carried(),
         *_list_fixed_point(),
         *_list_quantised(),
+        compute_in_float32("sums or functions are", ("recurrence.dtypes", *RULES)),
     )
 )

@@ -200,6 +200,16 @@ class DoubleInSingle(Planted):
         return new.float().double() if new.dtype == torch.float64 else new
 
 
+class ProductsInSingle(Planted):
+    """In float64, the recurrent product is computed in float32, as by libraries with one default
+    precision; recurrence.output or recurrence.dtypes sees it."""
+
+    narrow = True
+
+    def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
+        return self.activation(x + (h.float() @ weight.float()).to(h.dtype))
+
+
 class SingleInBfloat(Planted):
     """In float32, the hidden state is rounded to bfloat16 between time steps;
     recurrence.output or recurrence.h-n or states.h-n-is-last-output sees it."""
