@@ -23,7 +23,7 @@ from rnnspec.rulekit.snippets.results import BOTH
 from rnnspec.rulekit.violation import Violation
 
 has_gates: Condition[Case] = Condition("gates", lambda case: case.config.kind_data.is_gated)
-MOST_STEPS = 24
+MOST_STEPS = 8
 
 
 def _has_few_steps(case: Case) -> bool:
