@@ -10,8 +10,9 @@ from rnnspec.cases.case import SIZES
 from rnnspec.contract.parts import Part
 from rnnspec.diagnosis.events import KIND_OF_FACT, Event, FaultKind
 from rnnspec.diagnosis.fault import Fault
-from rnnspec.diagnosis.naming import NUMERIC, READING_CHOOSES
+from rnnspec.diagnosis.naming import CIRCUMSTANCES, NUMERIC, READING_CHOOSES
 from rnnspec.diagnosis.search import Search
+from rnnspec.diagnosis.telling import tell_by
 from rnnspec.engine.minimise import MinimalFailure, is_in_any
 from rnnspec.engine.outcome import Blocker
 from rnnspec.engine.suite import Observed
@@ -59,14 +60,18 @@ def join_circumstance(
     """Make failures of a rule part of a fault that needs the same way of building or calling a
     layer.
 
-    If the rule needs less than the fault, it tells the fault better.
+    If the rule needs less than the fault, it tells the fault better, unless it is not about that
+    way and the name of the fault is.
     """
     for fault in search.open_faults:
         if any(search.share_circumstance(minimum, each) for each in fault.situations):
             fault.events.extend(events)
             if minimum.needed < fault.situation.needed:
-                fault.root, fault.minimum = rule, minimum
                 fault.situations.insert(0, minimum)
+                if fault.root.about & CIRCUMSTANCES & minimum.needed <= rule.about:
+                    fault.root, fault.minimum = rule, minimum
+                else:
+                    fault.root, fault.minimum = tell_by(search, [fault.root], minimum)
             return True
     return False
 

@@ -11,9 +11,9 @@ from rnnspec.diagnosis.mistakes.composition import list_further
 from rnnspec.diagnosis.mistakes.evidence import (
     Agreement,
     Evidence,
-    GradientEvidence,
     PartEvidence,
 )
+from rnnspec.diagnosis.mistakes.gradient_evidence import GradientEvidence
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
 from rnnspec.diagnosis.mistakes.inferred import infer_hypotheses
 from rnnspec.diagnosis.mistakes.of_cells import list_mistakes_of_cells

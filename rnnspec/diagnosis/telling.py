@@ -240,6 +240,8 @@ def _absorb_narrower(
     ]
     for other in narrower:
         search.merge(other, fault)
+    if narrower:
+        rename_fault(search, fault, fault.events)
 
 
 def _find_presupposed(

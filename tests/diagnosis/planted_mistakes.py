@@ -18,8 +18,9 @@ from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import KINDS, UNGATED
 from rnnspec.diagnosis.likely_cause import find_likely_cause
 from rnnspec.diagnosis.mistakes.catalogue import GRADIENT_HYPOTHESES, HYPOTHESES
-from rnnspec.diagnosis.mistakes.evidence import Evidence, GradientEvidence
+from rnnspec.diagnosis.mistakes.evidence import Evidence
 from rnnspec.diagnosis.mistakes.given import Given
+from rnnspec.diagnosis.mistakes.gradient_evidence import GradientEvidence
 from rnnspec.diagnosis.mistakes.hypothesis import Build, Hypothesis
 from rnnspec.diagnosis.mistakes.reference import Reference, Refused
 from rnnspec.engine.explanations import LikelyCause

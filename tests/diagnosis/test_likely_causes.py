@@ -9,7 +9,8 @@ import pytest
 from rnnspec.api import prepare_suite
 from rnnspec.cases.case import Case
 from rnnspec.diagnosis.likely_cause import find_likely_cause
-from rnnspec.diagnosis.mistakes.evidence import Evidence, GradientEvidence
+from rnnspec.diagnosis.mistakes.evidence import Evidence
+from rnnspec.diagnosis.mistakes.gradient_evidence import GradientEvidence
 from rnnspec.engine.explanations import LikelyCause
 from rnnspec.observe.observation import Observation
 from rnnspec.options import CheckOptions

@@ -18,7 +18,8 @@ from rnnspec.cases.case import Case
 from rnnspec.contract.config import Config
 from rnnspec.diagnosis.mistakes.catalogue import GRADIENT_HYPOTHESES, HYPOTHESES
 from rnnspec.diagnosis.mistakes.dropout import Dropped
-from rnnspec.diagnosis.mistakes.evidence import Evidence, GradientEvidence
+from rnnspec.diagnosis.mistakes.evidence import Evidence
+from rnnspec.diagnosis.mistakes.gradient_evidence import GradientEvidence
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
 from rnnspec.diagnosis.mistakes.layer import Maker, Mistaken, UnknownEffect, combine_mistakes
 from rnnspec.engine.explanations import LikelyCause

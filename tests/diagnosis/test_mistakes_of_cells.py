@@ -13,7 +13,8 @@ from rnnspec.cases.case import Case
 from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import CELLS, Kind
 from rnnspec.diagnosis.mistakes.catalogue import list_hypotheses
-from rnnspec.diagnosis.mistakes.evidence import Evidence, GradientEvidence
+from rnnspec.diagnosis.mistakes.evidence import Evidence
+from rnnspec.diagnosis.mistakes.gradient_evidence import GradientEvidence
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
 from rnnspec.diagnosis.mistakes.of_cells import LACKING, RULES
 from rnnspec.diagnosis.mistakes.outcome import Outcome

@@ -36,6 +36,8 @@ RULES = {
     "DropsOutput": ("dropout.*", "recurrence.*"),
     "HiddenMajorOutput": ("directions.*", "dropout.backward", "gradients.weights"),
     "LoadedWithoutReverse": ("stacking.reads-both-directions", "side-effects.parameters"),
+    "RemembersState": ("*",),
+    "InferenceFails": ("modes.inference", "shapes.empty-batch", "dropout.place"),
     "ThirdCallDiffers": ("modules.second-call", "side-effects.*"),
     "WeightsTakenOnce": (
         "modules.replaced-parameters",

@@ -16,7 +16,8 @@ from rnnspec.cases.case import Case
 from rnnspec.contract.config import Config
 from rnnspec.diagnosis.mistakes import precision
 from rnnspec.diagnosis.mistakes.catalogue import GRADIENT_HYPOTHESES, HYPOTHESES
-from rnnspec.diagnosis.mistakes.evidence import ROUNDINGS, Agreement, Evidence, GradientEvidence
+from rnnspec.diagnosis.mistakes.evidence import ROUNDINGS, Agreement, Evidence
+from rnnspec.diagnosis.mistakes.gradient_evidence import GradientEvidence
 from rnnspec.diagnosis.mistakes.hypothesis import Build, Hypothesis
 from rnnspec.diagnosis.mistakes.outcome import Outcome, is_nearly
 from rnnspec.diagnosis.mistakes.precision import InFloat32

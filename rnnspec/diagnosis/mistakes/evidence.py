@@ -31,9 +31,8 @@ from rnnspec.diagnosis.mistakes.reference import Reference, Refused
 from rnnspec.observe.expected import Expected
 from rnnspec.observe.observation import Observation
 from rnnspec.oracle.catalogue import cell_of
-from rnnspec.rulekit.assertions.results import exclude_masked_gradients, has_known_gradients
 from rnnspec.rulekit.violation import measure_distance
-from rnnspec.subjects.failures import Failure, Malformed, Raised, Unsupported
+from rnnspec.subjects.failures import Failure, Raised, Unsupported
 from rnnspec.subjects.steps import CALL, EARLIER_CALL
 
 SLACK = {8: 30.0, 4: 3.0, 2: 1.0}
@@ -329,61 +328,6 @@ class PartEvidence(Evidence):
         if seen is None or not seen.results or self.part not in seen.results:
             return seen
         return replace(seen, results={**self.required.results, self.part: seen.results[self.part]})
-
-
-class GradientEvidence(Evidence):
-    """One case whose results are right: its gradients, and those that hypotheses predict."""
-
-    @cached_property
-    def given(self) -> Given:
-        """The numbers of the case, as leaves."""
-        return Given.from_values(self.case, self.observation.values, gradients=True)
-
-    @cached_property
-    def observed(self) -> Outcome | None:
-        """The gradients, that there are none, or None if they cannot be predicted."""
-        if not has_known_gradients(self.case):
-            return None
-        try:
-            gradients = self.observation.gradients
-        except (Malformed, Raised):
-            return RAISED
-        except Exception:  # not observable, or an error of the checker
-            return None
-        names = exclude_masked_gradients(self.case, gradients)
-        return Outcome({name: gradients[name] for name in names})
-
-    @cached_property
-    def required(self) -> Outcome:
-        """The right gradients; if masks are random, those without masks."""
-        return self.predict(Reference)
-
-    @cached_property
-    def tolerances(self) -> dict[str, float]:
-        """By how much a right prediction of each gradient may differ from the observed one."""
-        return self.scale_bounds(self.read_bounds(self.observation.expected))
-
-    def read_bounds(self, expected: Expected) -> Mapping[str, Array]:
-        """Return the bounds on the errors of the gradients."""
-        return expected.gradient_bound
-
-    def is_exact_in(self, expected: Expected) -> bool:
-        """Return whether no gradient has to be rounded with the rounding of `expected`."""
-        return expected.has_exact_gradients
-
-    def predict(self, build: Build) -> Outcome:
-        """Return the gradients of a reference, of the tensors whose gradients were observed."""
-        assert self.observed is not None
-        values, is_cell = self.observation.values, self.case.config.kind_data.is_cell
-        output = np.zeros_like(values.d_output) if is_cell else np.array(values.d_output)
-        cotangents = (torch.from_numpy(output), torch.from_numpy(np.array(values.d_final)))
-        try:
-            with torch.enable_grad():
-                gradients = build(self.given).differentiate(*cotangents)
-        except (Refused, RuntimeError, IndexError):
-            return RAISED
-        names = self.observed.results or gradients
-        return Outcome({name: gradients[name].numpy() for name in names})
 
 
 def _compare_exceptions(observed: Outcome, predicted: Outcome) -> Agreement:
