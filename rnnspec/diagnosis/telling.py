@@ -241,6 +241,8 @@ def _absorb_narrower(
     for other in narrower:
         search.merge(other, fault)
     if narrower:
+        cause = search.find_cause(fault.kind, fault.events, FACT_OF_KIND.get(fault.kind))
+        fault.cause = fault.cause or _keep_if_it_explains(search, cause, situation)
         rename_fault(search, fault, fault.events)
 
 

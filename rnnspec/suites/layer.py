@@ -250,8 +250,14 @@ class LayerSuite:
         return agreement is not Agreement.CONTRADICTION
 
     def can_explain(self, cause: LikelyCause, case: Case) -> bool:
-        """Return whether a layer that makes this mistake alone can be wrong in a case."""
-        return not isinstance(cause.origin, Hypothesis) or cause.origin.concerns(case)
+        """Return whether a layer that makes this mistake alone can be wrong in a case.
+
+        One that remembers can be, if a rule calls it again.
+        """
+        mistake = cause.origin
+        if not isinstance(mistake, Hypothesis) or mistake.remembers:
+            return True
+        return mistake.concerns(case) or mistake.unclear(case)
 
     def make_mistaken(
         self, causes: Sequence[LikelyCause], case: Case, *, gradients: bool = False

@@ -8,7 +8,9 @@ import pytest
 
 from rnnspec.api import prepare_suite
 from rnnspec.cases.case import Case
+from rnnspec.contract.config import Config
 from rnnspec.diagnosis.likely_cause import find_likely_cause
+from rnnspec.diagnosis.mistakes.catalogue import HYPOTHESES
 from rnnspec.diagnosis.mistakes.evidence import Evidence
 from rnnspec.diagnosis.mistakes.gradient_evidence import GradientEvidence
 from rnnspec.engine.explanations import LikelyCause
@@ -102,3 +104,14 @@ def test_nothing_is_said_of_a_bug_that_no_hypothesis_describes(name: str) -> Non
 @pytest.mark.parametrize("name", ["Plain", "AsOnCuda"])
 def test_nothing_is_said_of_a_correct_layer(name: str) -> None:
     assert explain(name) is None
+
+
+def test_a_mistake_that_remembers_can_explain_a_case_in_which_it_is_not_seen() -> None:
+    suite = prepare("Plain")
+    for text, is_possible in (
+        ("without h_0, a call starts from the final state of the call before", True),
+        ("the backward direction runs forward in time", False),
+    ):
+        origin = next(each for each in HYPOTHESES if each.text == text)
+        cause = LikelyCause(text, "", (), 3, 3, origin)
+        assert suite.can_explain(cause, Case(config=Config(1, 1))) is is_possible

@@ -36,7 +36,6 @@ RULES = {
     "DropsOutput": ("dropout.*", "recurrence.*"),
     "HiddenMajorOutput": ("directions.*", "dropout.backward", "gradients.weights"),
     "LoadedWithoutReverse": ("stacking.reads-both-directions", "side-effects.parameters"),
-    "RemembersState": ("*",),
     "InferenceFails": ("modes.inference", "shapes.empty-batch", "dropout.place"),
     "ThirdCallDiffers": ("modules.second-call", "side-effects.*"),
     "WeightsTakenOnce": (
@@ -69,6 +68,14 @@ def test_a_fault_is_avoided_by_the_feature_that_its_rule_is_about() -> None:
     (fault,) = report.faults
     assert "num_layers" in fault.situation, "a feature too, but dropout says more"
     assert fault.avoided_by == "dropout"
+
+
+def test_a_state_that_is_kept_has_its_cause_and_a_name_that_fits_all_ways_of_calling() -> None:
+    (fault,) = rnnspec.check(BUGS["RemembersState"], profile="quick").faults
+    assert fault.rule in list_good_names("RemembersState")
+    assert fault.likely_cause == (
+        "without h_0, a call starts from the final state of the call before"
+    )
 
 
 def test_nan_from_elsewhere_is_not_taken_for_a_state_that_starts_from_nan() -> None:
