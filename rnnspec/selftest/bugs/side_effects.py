@@ -152,9 +152,14 @@ class StateSharesOutput(Planted):
     narrow = True
 
     def run(self, data: Tensor, sizes: Sizes, h_0: Tensor) -> tuple[Tensor, Tensor]:
-        output, h_n = super().run(data, sizes, h_0)
-        shares = h_n.size(0) == 1 and not is_ragged(sizes)
-        return output, output[-sizes[0] :].unsqueeze(0) if shares and sizes[0] else h_n
+        output, states = super().run(data, sizes, h_0)
+        if states.size(0) > 1 or is_ragged(sizes) or not sizes[0]:
+            return output, states
+        width, last = output.size(-1), sizes[0]
+        others = states[0, :, width:]
+        unused = others.new_zeros(len(output) - last, others.size(-1))
+        joined = torch.cat([output, torch.cat([unused, others])], dim=-1)
+        return joined[:, :width], joined[-last:].unsqueeze(0)
 
 
 class TanhInPlace(TanhOnce):
