@@ -17,8 +17,9 @@ from rnnspec.diagnosis.dependence import describe_dependence, describe_situation
 from rnnspec.diagnosis.events import FaultKind
 from rnnspec.diagnosis.fault import Fault
 from rnnspec.engine.campaign import Watcher, run_campaign
+from rnnspec.engine.observed import Observed
 from rnnspec.engine.outcome import FindingKind, Progress, Tally
-from rnnspec.engine.suite import Observed, Suite
+from rnnspec.engine.suite import Suite
 from rnnspec.report.data import (
     Counterexample,
     FaultSummary,

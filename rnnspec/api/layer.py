@@ -24,9 +24,10 @@ from rnnspec.declared.deviations import list_deviations
 from rnnspec.declared.files import Project, find_project
 from rnnspec.engine.campaign import Watcher, run_campaign
 from rnnspec.engine.capabilities import build_base_case, parse_features, probe_capabilities
+from rnnspec.engine.observed import Observed
 from rnnspec.engine.outcome import Progress
 from rnnspec.engine.pace import Pace, measure_pace
-from rnnspec.engine.suite import Observed, Suite
+from rnnspec.engine.suite import Suite
 from rnnspec.inference.describe import describe_briefly
 from rnnspec.inference.infer import infer_adapter
 from rnnspec.isolation.messages import DEFAULT_TIMEOUT
