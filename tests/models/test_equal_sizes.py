@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 
 from rnnspec.api.model import check_model
 from rnnspec.cases.plan import PROFILES
+from rnnspec.models.closeness import find_difference
 from rnnspec.models.infer import infer_interface
 from rnnspec.models.own_sizes import choose_other_size, list_own_sizes
 from rnnspec.report.data import Result, Verdict
@@ -95,3 +97,17 @@ def test_a_model_with_very_many_outputs_is_called_with_small_batches_only() -> N
 
     assert judge(Wide, BATCH).verdict is Verdict.PASS
     assert Wide.largest < 300
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+def test_predictions_that_differ_by_rounding_agree(dtype: torch.dtype) -> None:
+    expected = torch.tensor([[1.0, 2.0], [3.0, float("nan")]], dtype=dtype)
+    rounded = expected * (1 + 4 * torch.finfo(dtype).eps)
+    assert not torch.equal(rounded[0], expected[0])
+    assert find_difference(expected, rounded) is None
+    assert find_difference(expected, expected + torch.tensor([0, 1.0], dtype=dtype)) == (0, 1)
+    assert find_difference(expected, expected.nan_to_num()) == (1, 1)
+    assert find_difference(torch.tensor([[1.0, float("inf")]]), torch.tensor([[1.0, 2.0]])) == (
+        0,
+        1,
+    )
