@@ -16,10 +16,10 @@ from rnnspec.contract.clauses import Level
 from rnnspec.diagnosis.dependence import describe_dependence, describe_situation
 from rnnspec.diagnosis.events import FaultKind
 from rnnspec.diagnosis.fault import Fault
-from rnnspec.diagnosis.faults import find_faults
 from rnnspec.engine.campaign import Watcher, run_campaign
+from rnnspec.engine.observed import Observed
 from rnnspec.engine.outcome import FindingKind, Progress, Tally
-from rnnspec.engine.suite import Observed, Suite
+from rnnspec.engine.suite import Suite
 from rnnspec.report.data import (
     Counterexample,
     FaultSummary,
@@ -41,6 +41,15 @@ ReportT_co = TypeVar("ReportT_co", bound=Report, covariant=True)
 
 class ReportedSuite(Suite[CaseT, ObservedT], Protocol[CaseT, ObservedT, ReportT_co]):
     """A suite from which a report is made."""
+
+    def find_faults(
+        self,
+        progress: Progress[CaseT],
+        *,
+        until: Collection[Level] = (),
+        remark: Callable[[str], object] = tuple,
+    ) -> list[Fault[CaseT]]:
+        """Return the faults behind failing cases; see `rnnspec.diagnosis.faults.find_faults`."""
 
     def complete_report(self, report: Report) -> ReportT_co:
         """Return the report of a run with what only this kind of subject has."""
@@ -79,8 +88,7 @@ def report_progress(
     """
     until = list_scored_levels(strict) if fail_fast and progress.stopped else ()
     remarks: list[str] = []
-    find = _find_faults_of_model if suite.kind == "model" else find_faults
-    faults = find(suite, progress, until=until, remark=remarks.append)
+    faults = suite.find_faults(progress, until=until, remark=remarks.append)
     results = judge_deviations(suite, progress, decide_results(suite, progress, faults, strict))
     stopped = progress.stopped or any(fault.minimum.interrupted for fault in faults)
     report = Report(
@@ -101,35 +109,6 @@ def report_progress(
         notes=(*notes, *suite.remarks, *remarks),
     )
     return suite.complete_report(report)
-
-
-def _find_faults_of_model(
-    suite: Any,
-    progress: Progress[Any],
-    *,
-    until: Collection[Level] = (),
-    remark: Callable[[str], object] = tuple,
-) -> list[Fault[Any]]:
-    """Return the faults of a model, one for each failing rule.
-
-    A rule about models says itself if another one has to hold first, so none is a consequence of
-    another, even if both fail in every case.
-    """
-    faults: list[Fault[Any]] = []
-    for rule in suite.rules:
-        if progress.tallies[rule.id].first is None:
-            continue
-        failing = {
-            index: replace(case, findings={rule.id: case.findings[rule.id]})
-            for index, case in progress.failing.items()
-            if rule.id in case.findings
-        }
-        own = Progress(
-            {rule.id: progress.tallies[rule.id]}, progress.cases, progress.stopped, failing
-        )
-        faults += find_faults(replace(suite, rules=(rule,)), own, until=until, remark=remark)
-        progress.stopped = own.stopped
-    return faults
 
 
 def list_scored_levels(strict: bool) -> tuple[Level, ...]:

@@ -346,7 +346,7 @@ def test_every_call_shows_the_same_options(name: str) -> None:
     if "conformance" in name:
         expected["profile"] = "quick"
     shown = inspect.signature(CALLS[name]).parameters
-    isolation = set() if name == "check_model" else {"isolate", "timeout", "memory"}
+    isolation = {"isolate", "timeout", "memory"}
     assert isolation <= shown.keys()
     own = {"target", "watch", *isolation}
     defaults = {key: each.default for key, each in shown.items() if key not in own}

@@ -10,7 +10,7 @@ from torch import nn
 
 from rnnspec.adapters.expressions import Expression, parse_expression
 from rnnspec.adapters.forms import Form, parse_arguments, parse_results
-from rnnspec.adapters.layer import AdaptedLayer
+from rnnspec.adapters.layer import Adaptation, AdaptedLayer
 from rnnspec.adapters.recipes import Recipe, check_template, make_recipes
 from rnnspec.contract.config import Config
 from rnnspec.contract.features import Feature
@@ -175,7 +175,7 @@ def make_builder(target: Any, names: Mapping[str, str]) -> Callable[[Config], nn
     return build
 
 
-def list_uncovered(adapter: Adapter, own: nn.Module, config: Config) -> list[str]:
+def list_uncovered(adapter: Adaptation, own: nn.Module, config: Config) -> list[str]:
     """Return the parameters of a module for which an adapter has no expression."""
     recipes = adapter.make_recipes(config)
     return [name for name, _ in own.named_parameters() if name not in recipes]

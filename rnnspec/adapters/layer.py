@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -13,14 +13,35 @@ from torch.func import functional_call
 from torch.nn.utils.rnn import PackedSequence
 
 from rnnspec.adapters.expressions import Expression
-from rnnspec.adapters.forms import OUTPUT
+from rnnspec.adapters.forms import OUTPUT, Form
+from rnnspec.adapters.recipes import Recipe
 from rnnspec.contract.config import Config
 from rnnspec.contract.shapes import parameter_shapes, state_size
 from rnnspec.errors import suggest_similar
 from rnnspec.subjects.failures import Malformed
 
-if TYPE_CHECKING:
-    from rnnspec.adapters.adapter import Adapter
+
+class Adaptation(Protocol):
+    """What an adapted layer has to know of its adapter, whose fields have the same names."""
+
+    @property
+    def build_own(self) -> Callable[[Config], nn.Module]:
+        """What builds the module of the user from a configuration."""
+
+    @property
+    def call(self) -> Form:
+        """The form of the arguments of a call."""
+
+    @property
+    def returns(self) -> Form:
+        """The form of what a call returns."""
+
+    @property
+    def needs_state(self) -> bool:
+        """Whether a call must be given a state."""
+
+    def make_recipes(self, config: Config) -> dict[str, Recipe]:
+        """Return how each parameter of the user's module is made."""
 
 
 class AdaptedLayer(nn.Module):
@@ -31,7 +52,7 @@ class AdaptedLayer(nn.Module):
     """
 
     def __init__(
-        self, adapter: Adapter, config: Config, dtype: torch.dtype | None, device: Any
+        self, adapter: Adaptation, config: Config, dtype: torch.dtype | None, device: Any
     ) -> None:
         super().__init__()
         self.adapter, self.config = adapter, config

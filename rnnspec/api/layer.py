@@ -13,6 +13,7 @@ import torch
 
 from rnnspec.adapters.adapter import Adapter
 from rnnspec.api.building import build_subject, check_kind
+from rnnspec.api.isolated import run_isolated
 from rnnspec.api.validation import check_run_options
 from rnnspec.api.wording import list_changed_wording
 from rnnspec.cases.axes import AXIS, DropoutLevel, DType, Feature, Float32Precision, Projection
@@ -23,14 +24,13 @@ from rnnspec.declared.deviations import list_deviations
 from rnnspec.declared.files import Project, find_project
 from rnnspec.engine.campaign import Watcher, run_campaign
 from rnnspec.engine.capabilities import build_base_case, parse_features, probe_capabilities
+from rnnspec.engine.observed import Observed
 from rnnspec.engine.outcome import Progress
 from rnnspec.engine.pace import Pace, measure_pace
-from rnnspec.engine.suite import Observed, Suite
+from rnnspec.engine.suite import Suite
 from rnnspec.inference.describe import describe_briefly
 from rnnspec.inference.infer import infer_adapter
 from rnnspec.isolation.messages import DEFAULT_TIMEOUT
-from rnnspec.isolation.sending import NotImportableError, make_sent_job
-from rnnspec.isolation.supervisor import Supervisor
 from rnnspec.options import AUTOMATIC, CheckOptions, SizeSource, check_choice, show_options
 from rnnspec.pipeline import check_suite
 from rnnspec.report.data import Report
@@ -45,9 +45,6 @@ from rnnspec.suites.layer import LayerSuite
 CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])
 LayerTarget = str | Callable[..., Any]
-NOT_ISOLATED = (
-    "the target was judged in the process of the caller, because another one cannot import it"
-)
 
 
 @show_options(CheckOptions)
@@ -75,14 +72,9 @@ def check(
     chosen = CheckOptions.from_keywords("check", options)
     if not isolate:
         return run_check(target, chosen, watch=watch)
-    tell = None if watch is None else lambda standing: watch(standing.judged, standing.size)
-    try:
-        job = make_sent_job(
-            target, chosen, prepare_check, workers=1, timeout=timeout, memory=memory
-        )
-        return Supervisor(job, 1, watch=tell).run()
-    except NotImportableError as error:
-        return run_check(target, chosen, watch=watch, notes=(f"{NOT_ISOLATED} ({error})",))
+    return run_isolated(
+        target, chosen, prepare_check, run_check, watch=watch, timeout=timeout, memory=memory
+    )
 
 
 def run_check(

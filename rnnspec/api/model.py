@@ -10,10 +10,12 @@ from typing import Any
 
 from torch import nn
 
+from rnnspec.api.isolated import run_isolated
 from rnnspec.api.validation import check_run_options
 from rnnspec.cases.plan import PROFILES
 from rnnspec.engine.campaign import Watcher
 from rnnspec.errors import SelectionError, TargetError
+from rnnspec.isolation.messages import DEFAULT_TIMEOUT
 from rnnspec.models import signature
 from rnnspec.models.attempt import call_once
 from rnnspec.models.call import CallError
@@ -41,7 +43,13 @@ ModelTarget = str | Callable[..., Any]
 
 @show_options(ModelOptions)
 def check_model(
-    target: ModelTarget, *, watch: Watcher | None = None, **options: Any
+    target: ModelTarget,
+    *,
+    watch: Watcher | None = None,
+    isolate: bool = False,
+    timeout: float = DEFAULT_TIMEOUT,
+    memory: int | None = None,
+    **options: Any,
 ) -> ModelReport:
     """Check a model that contains a recurrent layer.
 
@@ -54,17 +62,41 @@ def check_model(
     `rnnspec.ModelOptions`; `watch` is called with the number of cases done and of all. Prints
     nothing. Raises CannotCheck (TargetError, SelectionError, DeviceError) if nothing can be
     checked, and TypeError for an unknown option.
+
+    `isolate`, `timeout` and `memory` are those of `rnnspec.check`: the model runs in this process
+    unless `isolate` is true.
     """
-    return run_model_check(target, ModelOptions.from_keywords("check_model", options), watch=watch)
+    chosen = ModelOptions.from_keywords("check_model", options)
+    if not isolate:
+        return run_model_check(target, chosen, watch=watch)
+    return run_isolated(
+        target,
+        chosen,
+        prepare_model_suite,
+        run_model_check,
+        watch=watch,
+        timeout=timeout,
+        memory=memory,
+    )
 
 
 def run_model_check(
-    target: ModelTarget, options: ModelOptions, *, watch: Watcher | None = None
+    target: ModelTarget,
+    options: ModelOptions,
+    *,
+    watch: Watcher | None = None,
+    notes: tuple[str, ...] = (),
 ) -> ModelReport:
-    """Check a model; see `check_model`."""
+    """Check a model in this process; see `check_model`. `notes` become notes of the report."""
     suite, _ = prepare_model_suite(target, options)
     with fork_random_numbers(0):
-        return check_suite(suite, strict=options.strict, fail_fast=options.fail_fast, watch=watch)
+        return check_suite(
+            suite,
+            strict=options.strict,
+            fail_fast=options.fail_fast,
+            watch=watch,
+            notes=notes,
+        )
 
 
 def describe_inference(

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from rnnspec.contract.clauses import Level
+from rnnspec.engine.observed import Observed
 from rnnspec.engine.outcome import (
     CaseResult,
     FailingCase,
@@ -19,7 +20,7 @@ from rnnspec.engine.outcome import (
     remove_numbers,
     sum_up_case,
 )
-from rnnspec.engine.suite import Observed, Suite
+from rnnspec.engine.suite import Suite
 from rnnspec.rulekit.rule import Fact, Rule
 from rnnspec.subjects.failures import Failure
 from rnnspec.subjects.settings import restore_settings, undo_changes

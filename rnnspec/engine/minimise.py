@@ -11,8 +11,9 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
+from rnnspec.engine.observed import Observed
 from rnnspec.engine.outcome import Finding, judge_case
-from rnnspec.engine.suite import CaseSpace, Observed, Suite
+from rnnspec.engine.suite import CaseSpace, Suite
 from rnnspec.rulekit.rule import Rule
 
 CaseT = TypeVar("CaseT")

@@ -7,37 +7,26 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from rnnspec.cases.axes import Feature
 from rnnspec.cases.plan import Profile
 from rnnspec.engine.explanations import LikelyCause, Program
+from rnnspec.engine.observed import Observed
+from rnnspec.engine.outcome import Finding
 from rnnspec.options import SizeSource
 from rnnspec.rulekit.rule import Fact, Rule
 from rnnspec.rulekit.violation import ErrorSize
 from rnnspec.subjects.failures import Failure
 
-if TYPE_CHECKING:
-    from rnnspec.engine.outcome import Finding
+__all__ = ["RESULTS", "CaseSpace", "Observed", "Suite"]
 
 CaseT = TypeVar("CaseT")
-CaseT_co = TypeVar("CaseT_co", covariant=True)
-ObservedT = TypeVar("ObservedT", bound="Observed[Any]")
+ObservedT = TypeVar("ObservedT", bound=Observed[Any])
 
 
 RESULTS = ("output", "h_n")
 """The results of a call."""
-
-
-class Observed(Protocol[CaseT_co]):
-    """What a subject did with a case."""
-
-    @property
-    def case(self) -> CaseT_co:
-        """The case."""
-
-    def surroundings(self) -> AbstractContextManager[None]:
-        """Return a context around everything that is computed for the case."""
 
 
 class CaseSpace(Protocol[CaseT]):

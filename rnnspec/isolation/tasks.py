@@ -7,11 +7,10 @@ this step in a forked process first, so that it fails there like any other step.
 from __future__ import annotations
 
 from collections.abc import Callable
-from multiprocessing.connection import Connection
 from typing import Any
 
 from rnnspec.isolation.crew import Crew, WorkerError
-from rnnspec.isolation.messages import Broken, Job, Progressed, Returned, pack, unpack
+from rnnspec.isolation.messages import Broken, Job, Progressed, Returned, unpack
 
 Watcher = Callable[[int, int], None]
 Task = Callable[..., Any]
@@ -51,12 +50,3 @@ def _await_value(crew: Crew, watch: Watcher | None) -> Any:
                 raise WorkerError(answer.traceback)
             if isinstance(answer, Progressed) and watch is not None:
                 watch(answer.done, answer.total)
-
-
-def run_and_answer(connection: Connection, job: Job) -> None:
-    """Do a task in this process, and send its progress and its result."""
-
-    def watch(done: int, total: int) -> None:
-        connection.send(Progressed(done, total))
-
-    connection.send(Returned(pack(job.prepare(watch, *job.arguments))))

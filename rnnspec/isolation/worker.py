@@ -16,7 +16,15 @@ from rnnspec.errors import CannotCheck
 from rnnspec.isolation.announcement import Announcement
 from rnnspec.isolation.ends import OUT_OF_MEMORY
 from rnnspec.isolation.limits import end_with_parent, limit_memory
-from rnnspec.isolation.messages import Broken, Job, Precautions, Refused
+from rnnspec.isolation.messages import (
+    Broken,
+    Job,
+    Precautions,
+    Progressed,
+    Refused,
+    Returned,
+    pack,
+)
 from rnnspec.isolation.output import redirect_output
 
 
@@ -58,7 +66,6 @@ def serve(
 
     from rnnspec.isolation.guard import Guard
     from rnnspec.isolation.judge import Judge
-    from rnnspec.isolation.tasks import run_and_answer
     from rnnspec.subjects.steps import set_watcher
 
     guard = Guard(shared, connection, job.timeout, can_fork=job.device.startswith("cpu"))
@@ -68,7 +75,7 @@ def serve(
         limit_memory(job.memory)
         if job.is_task:
             redirect_output(output)
-            run_and_answer(connection, job)
+            _do_task(connection, job)
             return
         judge = Judge(connection, job, guard)
         redirect_output(output)
@@ -81,3 +88,12 @@ def serve(
         os._exit(OUT_OF_MEMORY)
     except BaseException:
         connection.send(Broken(traceback.format_exc()))
+
+
+def _do_task(connection: Connection, job: Job) -> None:
+    """Do the task of a job, see `rnnspec.isolation.tasks`; send its progress and its result."""
+
+    def watch(done: int, total: int) -> None:
+        connection.send(Progressed(done, total))
+
+    connection.send(Returned(pack(job.prepare(watch, *job.arguments))))

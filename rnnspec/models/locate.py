@@ -13,6 +13,7 @@ from rnnspec.models.isolated import IsolatedModel
 from rnnspec.models.layers import is_recurrent
 from rnnspec.models.reach import sum_with_weights
 from rnnspec.models.steps import find_gradients
+from rnnspec.subjects.failures import Ended, Failure
 
 
 class Visit(NamedTuple):
@@ -85,7 +86,9 @@ def _list_taken(visits: list[Visit], prediction: Tensor) -> list[Visit]:
         return visits
     try:
         gradients = find_gradients(sum_with_weights(prediction), list(leading.values()))
-    except RuntimeError:  # the model changes something in place that its gradient needs
+    except Ended:
+        raise
+    except Failure:  # such as of a model that changes in place what its gradient needs
         return visits
     taken = {i for i, gradient in zip(leading, gradients, strict=True) if gradient is not None}
     return [visit for index, visit in enumerate(visits) if index in taken] or visits

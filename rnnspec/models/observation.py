@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -112,10 +112,14 @@ class ModelObservation:
         Raises Violation if the model raises, or if the prediction has another shape than expected
         or is not finite.
         """
-        batch, steps = batch or self.case.batch, steps or self.case.steps
+        return self.predict_input(partial(self.call_model, model), self.draw_input(batch, steps))
+
+    def predict_input(self, predict: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        """Return what `predict` returns for an input. Raises Violation as `predict_sizes` does."""
+        batch, steps = self.interface.sizes_of(x)
         size = f"with a batch of {batch} and {steps} step{'s' * (steps != 1)}"
         try:
-            prediction = self.call_model(model, self.draw_input(batch, steps))
+            prediction = predict(x)
         except Exception as error:  # the model may raise anything
             raise Violation(f"{size}, the model {tell_error(error)}") from error
         if not self.has_expected_shape(prediction, batch, steps):

@@ -5,18 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from rnnspec.models.closeness import find_difference
 from rnnspec.models.inputs import Inputs
 from rnnspec.models.isolated import IsolatedModel
 from rnnspec.models.reach import ReadoutReader
-
-# The same sequence in a batch of another size may take a kernel that adds in another order, and no
-# error bound is known for a user's model. The tolerances for float64 and float32 are far above that
-# difference, and far below the effect of padding that is read.
-TOLERANCE = {torch.float64: 1e-9}
-"""The largest difference of equal predictions, relative to 1 + |prediction|, by dtype."""
-
-DEFAULT_TOLERANCE = 1e-3
-"""The tolerance for every dtype that is not in `TOLERANCE`."""
 
 
 def can_pad(inputs: Inputs) -> bool:
@@ -132,8 +124,7 @@ def _has_length_effect(
     alone = _predict_alone(isolated, reader, x)
     if alone is None or alone.shape != expected.shape:
         return False
-    relative = TOLERANCE.get(alone.dtype, DEFAULT_TOLERANCE)
-    return bool(((alone - expected).abs() > relative * (1 + alone.abs())).any())
+    return find_difference(alone, expected) is not None
 
 
 def _predict_alone(isolated: IsolatedModel, reader: ReadoutReader, x: Tensor) -> Tensor | None:

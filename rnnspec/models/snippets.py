@@ -122,6 +122,28 @@ for seed in range(9):
     after = predict(model, x{lengths}).select({dimension}, {target})
     assert torch.equal(before, after), (before, after)"""
 
+COMPARE_BATCHES = """\
+x = draw({many}, {steps})
+few = predict(model, x.narrow(BATCH, 0, {few}).contiguous())
+torch.testing.assert_close(few, predict(model, x)[:{few}])"""
+
+COMPARE_GIVEN = """\
+given = []
+watched = dict(model.named_modules())[{name!r}]
+record = lambda _, taken, named: given.append([*taken, *named.values()][0].data)
+watched.register_forward_pre_hook(record, with_kwargs=True)
+x = draw({batch}, {long})
+predict(model, x.narrow(TIME, 0, {short}).contiguous())
+number = len(given)
+predict(model, x)
+for short, long in zip(given[:number], given[number:]):
+    torch.testing.assert_close(short, long[tuple(map(slice, short.shape))])"""
+
+COMPARE_LENGTHS = """\
+x = draw({batch}, {long})
+short = predict(model, x.narrow(TIME, 0, {short}).contiguous())
+torch.testing.assert_close(short, predict(model, x)[:, :{short}])"""
+
 COMPARE_STEPS = """\
 before = predict(model, x).select(1, {step})
 same = []
@@ -233,6 +255,17 @@ def separate_samples(
         slice="[0]" if lengths else "[:]",
         first="[0]" if lengths else "",
     )
+
+
+def compare_batches(few: int, many: int, steps: int) -> Snippet:
+    """Assert that the first samples of a batch have the same predictions alone."""
+    return Snippet(COMPARE_BATCHES).format(few=few, many=many, steps=steps)
+
+
+def compare_lengths(batch: int, short: int, long: int, name: str | None) -> Snippet:
+    """Assert that longer sequences begin with the same predictions, or the same for a module."""
+    lines = COMPARE_LENGTHS if name is None else COMPARE_GIVEN
+    return Snippet(lines).format(batch=batch, short=short, long=long, name=name)
 
 
 def compare_steps(case: ModelCase, position: int, step: int, *, same: bool) -> Snippet:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from rnnspec.subjects.failures import MAX_LENGTH, Ended, Raised
+from rnnspec.subjects.failures import MAX_LENGTH, Ended, Raised, classify_error
 from rnnspec.subjects.steps import announce_step, is_from_user
 from rnnspec.text import read_message
 
@@ -39,12 +39,16 @@ def find_gradients(
 ) -> tuple[Tensor | None, ...]:
     """Return the gradient of a number with respect to each tensor, or None where none arrives.
 
-    Raises what the model raises, whose code may be a part of it.
+    Raises Raised if the model raises, whose code may be a part of it, or Unsupported if that is an
+    open refusal.
     """
     with take_step(BACKWARD):
-        return torch.autograd.grad(
-            target, list(sources), retain_graph=retain_graph, allow_unused=True
-        )
+        try:
+            return torch.autograd.grad(
+                target, list(sources), retain_graph=retain_graph, allow_unused=True
+            )
+        except Exception as error:
+            raise classify_error(BACKWARD, error) from error
 
 
 def describe_error(error: BaseException) -> str:

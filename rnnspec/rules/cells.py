@@ -18,6 +18,7 @@ from rnnspec.rulekit.fixtures.constructor_calls import (
     write_rejection_snippet,
 )
 from rnnspec.rulekit.fixtures.loops import draw_sequence, expect_layer, run_loop
+from rnnspec.rulekit.formulas import STEP_FORMULAS
 from rnnspec.rulekit.rejections.calls import assert_call_rejected
 from rnnspec.rulekit.rejections.states import list_wrong_state_ranks
 from rnnspec.rulekit.rule import (
@@ -30,7 +31,6 @@ from rnnspec.rulekit.rule import (
 )
 from rnnspec.rulekit.snippet import Helper, Snippet, write_states
 from rnnspec.rulekit.violation import Violation, assert_close
-from rnnspec.rules.recurrence import GATE_FORMULAS
 from rnnspec.subjects.failures import Failure
 from rnnspec.subjects.steps import CALL
 from rnnspec.subjects.subject import observe_step
@@ -95,10 +95,8 @@ def shape(observation: Observation) -> None:
 
 @rule(
     "rnn-cell.step",
-    "rnn.recurrence.tanh",
-    "rnn.recurrence.relu",
+    *STEP_FORMULAS,
     "rnn.recurrence.two-biases",
-    *GATE_FORMULAS,
     when=has_predictable_results & has_wide_dtype,
     id="cells.step",
     results=("h_1",),

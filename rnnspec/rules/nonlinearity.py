@@ -35,6 +35,7 @@ from rnnspec.rulekit.conditions import (
     has_value,
     one_in,
 )
+from rnnspec.rulekit.formulas import STEP_FORMULAS
 from rnnspec.rulekit.rule import FIRST_GRADIENTS, REPEATED_CALLS, Fact, rule
 from rnnspec.rulekit.snippet import Helper, Snippet
 from rnnspec.rulekit.violation import assert_close, assert_identical
@@ -89,16 +90,7 @@ def tanh(observation: Observation) -> None:
 
 
 @rule(
-    "rnn.recurrence.tanh",
-    "rnn.recurrence.relu",
-    "gru.recurrence.new-gate",
-    "gru.recurrence.state",
-    "lstm.recurrence.input-gate",
-    "lstm.recurrence.forget-gate",
-    "lstm.recurrence.cell-gate",
-    "lstm.recurrence.output-gate",
-    "lstm.recurrence.cell-state",
-    "lstm.recurrence.hidden-state",
+    *STEP_FORMULAS,
     when=has_value(Distribution.LARGE, Distribution.SPREAD, Distribution.TERNARY)
     & has_predictable_results,
     about=("distribution",),

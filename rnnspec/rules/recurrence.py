@@ -28,6 +28,7 @@ from rnnspec.rulekit.conditions import (
     is_unbatched,
     one_in,
 )
+from rnnspec.rulekit.formulas import STEP_FORMULAS
 from rnnspec.rulekit.rule import REPEATED_CALLS, Fact, rule
 from rnnspec.rulekit.snippet import Helper, Snippet
 from rnnspec.rulekit.snippets import results as snippets
@@ -53,20 +54,6 @@ for result in layer(*given):
         assert data(each).dtype == expected""",
     (Helper.DATA,),
 )
-
-GATE_FORMULAS = (
-    "gru.recurrence.reset-gate",
-    "gru.recurrence.update-gate",
-    "gru.recurrence.new-gate",
-    "gru.recurrence.state",
-    "lstm.recurrence.input-gate",
-    "lstm.recurrence.forget-gate",
-    "lstm.recurrence.cell-gate",
-    "lstm.recurrence.output-gate",
-    "lstm.recurrence.cell-state",
-    "lstm.recurrence.hidden-state",
-)
-"""The clauses that define one step of the kinds with gates."""
 
 
 @rule(
@@ -137,12 +124,10 @@ def first_step(observation: Observation) -> None:
 
 
 @rule(
-    "rnn.recurrence.tanh",
-    "rnn.recurrence.relu",
+    *STEP_FORMULAS,
     "rnn.recurrence.two-biases",
     "rnn.recurrence.every-step",
     "rnn.output.last-layer",
-    *GATE_FORMULAS,
     when=has_predictable_results & has_wide_dtype,
     results=("output",),
 )

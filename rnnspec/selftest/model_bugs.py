@@ -13,12 +13,14 @@ from rnnspec.selftest import (
     model_bugs_lengths,
     model_bugs_readout,
     model_bugs_shapes,
+    model_bugs_sizes,
     model_bugs_tasks,
     model_bugs_use,
 )
 
 BUGS: tuple[type[nn.Module], ...] = (
     *model_bugs_shapes.BUGS,
+    *model_bugs_sizes.BUGS,
     *model_bugs_readout.BUGS,
     *model_bugs_calls.BUGS,
     *model_bugs_kinds.BUGS,

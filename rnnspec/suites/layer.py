@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 from itertools import islice
 from typing import Any
 
 from rnnspec.cases.axes import AXES, DropoutLevel, Feature
 from rnnspec.cases.case import Case
-from rnnspec.cases.drawing import draw_cases, list_pool_cases
+from rnnspec.cases.drawing import draw_cases
 from rnnspec.cases.opening import list_opening_cases
 from rnnspec.cases.plan import PROFILES, PlanRow, Profile, Scope, plan_rows
 from rnnspec.cases.space import LayerCaseSpace
-from rnnspec.contract.kinds import KINDS
+from rnnspec.contract.clauses import Level
+from rnnspec.diagnosis.fault import Fault
+from rnnspec.diagnosis.faults import find_faults
 from rnnspec.diagnosis.likely_cause import find_likely_cause, judge_cause
 from rnnspec.diagnosis.mistakes.evidence import Agreement
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
 from rnnspec.diagnosis.mistakes.layer import Maker, combine_mistakes
 from rnnspec.engine.explanations import LikelyCause, Program
-from rnnspec.engine.outcome import Finding
+from rnnspec.engine.outcome import Finding, Progress
 from rnnspec.observe.observation import Observation, collect_observations
 from rnnspec.options import SizeSource
 from rnnspec.report.data import Report
@@ -33,6 +34,7 @@ from rnnspec.rulekit.violation import ErrorSize
 from rnnspec.subjects.failures import Ended, Failure
 from rnnspec.subjects.steps import USING_RESULTS, announce_case, announce_step
 from rnnspec.subjects.subject import Subject, TorchSubject
+from rnnspec.suites.obstacles import find_obstacle
 
 SIZE_FIELDS = ("steps", "batch", "lengths")
 
@@ -290,32 +292,8 @@ class LayerSuite:
             return ""
 
     def find_obstacle(self, rule: Rule[Case, Observation]) -> str:
-        """Return why a rule applies to no case of this suite, or an empty string if it does.
-
-        If there are several reasons, it is the most frequent one.
-        """
-        reasons: Counter[str] = Counter()
-        for case in _list_unrestricted_cases():
-            if rule.when(case):
-                obstacles = self._list_obstacles(case)
-                if not obstacles:
-                    return ""
-                reasons.update(sorted(obstacles))
-        return reasons.most_common(1)[0][0] if reasons else ""
-
-    def _list_obstacles(self, case: Case) -> set[str]:
-        """Return the reasons why this suite does not have a case like this one."""
-        obstacles = set()
-        for axis in AXES:
-            value = case.get_choice(axis.name)
-            needed = axis.needed_feature(value)
-            if needed is not None and needed in self.unsupported:
-                obstacles.add(self.unsupported[needed])
-            elif not self.scope.has_axis(axis.name) and value != axis.simplest:
-                obstacles.add(f"{KINDS[self.kind].page} has no argument {axis.name}")
-            elif value not in self.scope.list_values(axis):
-                obstacles.add(f"{axis.name} is {self.scope.list_values(axis)[0]} in this run")
-        return obstacles
+        """Return why a rule applies to no case of this suite, or an empty string if it does."""
+        return find_obstacle(rule, self.scope, self.unsupported)
 
     def describe_case(self, case: Case) -> dict[str, Any]:
         """Return a case as data: configuration, sizes, call, seed and text."""
@@ -340,12 +318,16 @@ class LayerSuite:
         """Return a program that fails for the subject and passes for torch.nn.RNN, or why not."""
         return find_program(self.subject.target, finding, self.subject.fixed, self.device)
 
+    def find_faults(
+        self,
+        progress: Progress[Case],
+        *,
+        until: Collection[Level] = (),
+        remark: Callable[[str], object] = tuple,
+    ) -> list[Fault[Case]]:
+        """Return the faults behind the failing cases, the most important first."""
+        return find_faults(self, progress, until=until, remark=remark)
+
     def complete_report(self, report: Report) -> Report:
         """Return the report as it is."""
         return report
-
-
-@lru_cache(maxsize=1)
-def _list_unrestricted_cases() -> tuple[Case, ...]:
-    """Return cases with all values of all axes, whatever a subject supports."""
-    return tuple(list_pool_cases(plan_rows(PROFILES["quick"], 0, Scope())))

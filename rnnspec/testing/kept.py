@@ -10,8 +10,6 @@ CACHE = "rnnspec/failing"
 """The key of pytest's cache: for each test its smallest failing cases, by the id of the rule."""
 GIVEN = "rnnspec_failing"
 """The key under which a worker of pytest-xdist is told what the cache had at the beginning."""
-ATTRIBUTE = "rnnspec_outcome"
-"""The attribute of an item, and of its report, that says what came of a rule."""
 SEED_OPTION = "--hypothesis-seed"
 SEEDS = 2**32
 
@@ -32,11 +30,11 @@ def read_kept(config: Any) -> Kept:
 
 def list_cases(config: Any, test: str) -> tuple[dict[str, Any], ...]:
     """Return the cases that failed in a test before, as data."""
-    kept = getattr(config, f"_{GIVEN}", None)
-    if kept is None:
-        kept = read_kept(config)
-        setattr(config, f"_{GIVEN}", kept)
-    return tuple(kept.get(test, {}).values())
+    from rnnspec.testing.stash import KEPT
+
+    if KEPT not in config.stash:
+        config.stash[KEPT] = read_kept(config)
+    return tuple(config.stash[KEPT].get(test, {}).values())
 
 
 def describe_outcome(test: str, rule: str, case: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from rnnspec.rules.catalogue import select_layer_rules
 from rnnspec.subjects.kind import guess_kind
 from rnnspec.subjects.target import resolve_target
 from rnnspec.testing.judging import Isolation
-from rnnspec.testing.kept import ATTRIBUTE, describe_outcome
+from rnnspec.testing.kept import describe_outcome
 from rnnspec.testing.run import Run
 from rnnspec.testing.session import REMARK, describe_session
 
@@ -184,9 +184,11 @@ def note_outcome(item: Any, rule_test: Any) -> None:
     result, report = rule_test.result, rule_test.run.report
     if report.kind not in KINDS:
         return
+    from rnnspec.testing.stash import OUTCOME
+
     is_fault = result.verdict is Verdict.FAIL and result.caused_by is None
     case = read_case(result.as_dict()).as_dict() if is_fault and result.counterexample else None
-    setattr(item, ATTRIBUTE, describe_outcome(rule_test.run.test, result.rule, case))
+    item.stash[OUTCOME] = describe_outcome(rule_test.run.test, result.rule, case)
 
 
 def _show_remarks(run: Run[Any], item: Any) -> None:

@@ -10,10 +10,13 @@ from typing import Any
 
 import pytest
 
-from rnnspec.testing.kept import ATTRIBUTE, CACHE, GIVEN, read_kept, update_kept
+from rnnspec.testing.kept import CACHE, GIVEN, read_kept, update_kept
 from rnnspec.testing.session import DISTRIBUTION, REMARK
+from rnnspec.testing.stash import OUTCOME
 
 TARGET = "Check a layer, 'package.module:attribute', with one test for each rule. Repeatable."
+ATTRIBUTE = "rnnspec_outcome"
+"""The attribute of a report that says what came of a rule; pytest-xdist sends those of reports."""
 OPTION = "An option of the check, such as profile=default. Repeatable."
 
 
@@ -62,8 +65,8 @@ def pytest_configure_node(node: Any) -> None:
 def pytest_runtest_makereport(item: Any, call: Any) -> Generator[None, Any, Any]:
     """Let the report of a test carry what came of its rule to the main process."""
     report: Any = yield
-    if call.when == "call" and hasattr(item, ATTRIBUTE):
-        setattr(report, ATTRIBUTE, getattr(item, ATTRIBUTE))
+    if call.when == "call" and OUTCOME in item.stash:
+        setattr(report, ATTRIBUTE, item.stash[OUTCOME])
     return report
 
 

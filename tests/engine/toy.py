@@ -17,8 +17,10 @@ from rnnspec.cases.axes import Feature
 from rnnspec.cases.plan import PROFILES, Profile
 from rnnspec.contract.clauses import Level
 from rnnspec.contract.parts import Part
+from rnnspec.diagnosis.fault import Fault
+from rnnspec.diagnosis.faults import find_faults
 from rnnspec.engine.explanations import LikelyCause, Program
-from rnnspec.engine.outcome import Finding
+from rnnspec.engine.outcome import Finding, Progress
 from rnnspec.options import SizeSource
 from rnnspec.report.data import Report
 from rnnspec.rulekit.conditions import Condition
@@ -385,6 +387,16 @@ class ToySuite:
     def write_program(self, finding: Finding[ToyCase]) -> Program:
         """Return that there is no program."""
         return Program(missing="a toy has no program")
+
+    def find_faults(
+        self,
+        progress: Progress[ToyCase],
+        *,
+        until: Collection[Level] = (),
+        remark: Callable[[str], object] = tuple,
+    ) -> list[Fault[ToyCase]]:
+        """Return the faults behind the failing cases."""
+        return find_faults(self, progress, until=until, remark=remark)
 
     def complete_report(self, report: Report) -> Report:
         """Return the report as it is."""

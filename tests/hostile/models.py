@@ -125,6 +125,24 @@ class SegfaultsInBackward(Quiet):
         return apply(super().forward(x))
 
 
+class Refusing(torch.autograd.Function):
+    @staticmethod
+    def forward(context: Any, x: Tensor) -> Tensor:
+        return x.clone()
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> Any:
+        raise ValueError("no gradient")
+
+
+class RaisesInBackward(Quiet):
+    """A classifier that raises when it is differentiated."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        predicted: Tensor = Refusing.apply(super().forward(x))  # type: ignore[no-untyped-call]
+        return predicted
+
+
 class SegfaultsInFloat64(Quiet):
     def forward(self, x: Tensor) -> Tensor:
         if x.dtype == torch.float64:

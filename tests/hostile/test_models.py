@@ -13,6 +13,9 @@ import pytest
 from torch import Tensor
 
 from rnnspec.cli import status
+from rnnspec.engine.outcome import Blocker, FailingCase, Finding, Progress
+from rnnspec.models.catalogue import list_model_rules
+from rnnspec.suites.model_faults import group_failures
 from tests.hostile import models
 
 FOLDER = Path(__file__).parent
@@ -118,7 +121,7 @@ def test_a_check_of_a_hostile_model_ends_in_a_complete_report(
         assert re.search(expected.message, result["message"]), result
         assert result["counterexample"]
         assert result["repro"]
-    assert {each["verdict"] for each in report["results"]} <= {"pass", "fail"}
+    assert {each["verdict"] for each in report["results"]} <= {"pass", "fail", "blocked"}
     assert any(re.match(expected.note, note) for note in ["", *report["notes"]]), report["notes"]
     assert (report["readout"] is not None) == expected.has_map
 
@@ -129,6 +132,56 @@ def test_a_model_whose_map_cannot_be_measured_is_judged_all_the_same(
     found, report = run_check("SegfaultsInBackward", capsys, "--rule", "model.output-shape")
     assert (found, report["verdict"]) == (CONFORMS, "conforms")
     assert report["readouts"] == {"model(x)": None}
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("RaisesInBackward", "backward raised ValueError: no gradient"),
+        pytest.param(
+            "SegfaultsInBackward",
+            "backward ended the process with signal SIGSEGV",
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
+def test_what_stops_several_rules_is_told_once(
+    name: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found, report = run_check(name, capsys)
+    assert found == VIOLATES
+    (fault,) = report["faults"]
+    assert (fault["rule"], fault["part"]) == ("model.gradients-reach", "gradients")
+    results = {result["rule"]: result for result in report["results"]}
+    assert results["model.gradients-reach"]["message"] == message
+    blocked = {rule for rule, result in results.items() if result["verdict"] == "blocked"}
+    assert blocked == set(fault["consequences"]) | set(fault["waiting"]) != set()
+    assert not {result["verdict"] for result in results.values()} & {"checker-error"}
+
+
+def test_a_rule_that_is_stopped_in_one_case_can_fail_by_itself_in_another() -> None:
+    rule, other = list_model_rules()[:2]
+    stop = Blocker("EndOfProcess", "")
+    failing = {
+        index: FailingCase(index, index, findings)
+        for index, findings in enumerate(
+            [
+                {
+                    each.id: Finding(0, 0, "backward took 3 s", blocker=stop)
+                    for each in (rule, other)
+                },
+                {rule.id: Finding(1, 1, "wrong")},
+                {other.id: Finding(2, 2, "backward took 7 s", blocker=stop)},
+                {rule.id: Finding(3, 3, "call took 7 s", blocker=stop)},
+            ]
+        )
+    }
+    found = group_failures((rule, other), Progress({}, failing=failing))
+    assert [{i: [*case.findings] for i, case in group.items()} for group in found] == [
+        {0: [rule.id, other.id], 2: [other.id]},
+        {1: [rule.id]},
+        {3: [rule.id]},
+    ]
 
 
 @pytest.mark.parametrize(

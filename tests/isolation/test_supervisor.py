@@ -19,12 +19,14 @@ import pytest
 import torch
 
 import rnnspec
-from rnnspec.api.layer import NOT_ISOLATED
+from rnnspec.api.isolated import NOT_ISOLATED
 from rnnspec.cli import status
 from rnnspec.isolation import crew, member
+from rnnspec.selftest.model_plain import LastStep
 
 ROOT = Path(__file__).parents[2]
 HOSTILE = ROOT / "tests" / "hostile" / "subjects.py"
+MODELS = ROOT / "tests" / "hostile" / "models.py"
 FEW: dict[str, Any] = {"profile": "quick", "cases": 8, "rules": ["recurrence.output"]}
 
 
@@ -79,8 +81,53 @@ def test_whatever_can_be_sent_to_a_worker_is_judged_there() -> None:
     assert not any(NOT_ISOLATED in note for note in report.notes)
 
 
+def test_a_check_of_a_model_from_python_gives_the_same_report_in_a_worker() -> None:
+    here, there = (
+        rnnspec.check_model(
+            "rnnspec.selftest.model_correct_tasks:IntentAndSlots", isolate=each, profile="quick"
+        )
+        for each in (False, True)
+    )
+    assert read_report(here) == read_report(there)
+    assert isinstance(there, rnnspec.ModelReport)
+    assert there.readouts == here.readouts
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("Segfaults", "ended the process with signal SIGSEGV"), ("Sleeps", "did not return within")],
+)
+def test_a_check_of_a_model_from_python_survives_what_ends_its_process(
+    name: str, message: str
+) -> None:
+    seen: list[tuple[int, int]] = []
+    report = rnnspec.check_model(
+        f"{MODELS}:{name}",
+        isolate=True,
+        timeout=0.5,
+        profile="quick",
+        rules=["model.batch-of-one"],
+        watch=lambda done, size: seen.append((done, size)),
+    )
+    assert f"the model {message}" in report.result("model.batch-of-one").message
+    assert seen[-1] == (1, 1)
+
+
+def test_a_model_that_cannot_be_imported_is_judged_here_and_a_note_says_so() -> None:
+    class Local(LastStep):
+        pass
+
+    few: dict[str, Any] = {"profile": "quick", "rules": ["model.output-shape"]}
+    report = rnnspec.check_model(Local, isolate=True, **few)
+    assert report.ok
+    assert report.notes[-1].startswith(f"{NOT_ISOLATED} (")
+    assert rnnspec.check_model(Local, **few).notes == report.notes[:-1]
+
+
 def test_wrong_options_are_refused_by_a_worker_as_here() -> None:
     for isolate in (False, True):
+        with pytest.raises(rnnspec.CannotCheck, match=r"^profile 'qick': choose quick, default"):
+            rnnspec.check_model(LastStep, isolate=isolate, profile="qick")
         with pytest.raises(rnnspec.CannotCheck, match=r"^profile 'qick': choose quick, default"):
             rnnspec.check(torch.nn.RNN, isolate=isolate, profile="qick")
 

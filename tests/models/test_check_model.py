@@ -17,6 +17,7 @@ from rnnspec.errors import DeviceError, SelectionError, TargetError
 from rnnspec.isolation.judge import begin_progress
 from rnnspec.models import RNN1, RNN2, DeepBiRNN
 from rnnspec.models.case import ModelCase
+from rnnspec.models.space import ModelCaseSpace
 from rnnspec.options import ModelOptions
 from rnnspec.pipeline import report_progress
 from rnnspec.report.console import format_report
@@ -26,7 +27,7 @@ from rnnspec.selftest.model_bugs_shapes import BothFaults, IdsClamped
 from rnnspec.selftest.model_correct import FromFeatures, SequenceFirst
 from rnnspec.selftest.model_plain import LastStep, Padded
 from rnnspec.subjects.steps import set_watcher
-from rnnspec.suites.model import UNMEASURED, ModelCaseSpace
+from rnnspec.suites.model import UNMEASURED
 from rnnspec.testing.judging import StepRefuser
 from rnnspec.testing.layer import RuleTest
 from rnnspec.testing.model import model_conformance

@@ -116,6 +116,12 @@ FAILS: Fails = [
         "output",
     ),
     (
+        "states.initial-state-used",
+        "SquareStateTransposed",
+        make_case(initial_state=InitialState.GIVEN, batch=4, hidden_size=4),
+        r"output\[0, 0, 0\] is .*, expected",
+    ),
+    (
         "states.absent-is-zero",
         "BiasSkippedAtStart",
         make_case(),

@@ -155,6 +155,7 @@ SHOWN_BY: dict[str, Probe] = {
     "ManyLayersRefused": probe_call(num_layers=11),
     "StateIgnored": probe_call(T=1, state=True),
     "StateClipped": probe_call(T=1, state=True),
+    "SquareStateTransposed": probe_call(N=4, state=True),
     "StateClippedAtTen": training_probes.call_from_large_state,
     "StateIgnoredWithoutBias": probe_call(**STACK, bias=False, nonlinearity="relu"),
     "BiasSkippedAtStart": probe_call(),

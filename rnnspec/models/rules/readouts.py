@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from rnnspec.contract.parts import Part
 from rnnspec.models import snippets
 from rnnspec.models.forms import Readout
 from rnnspec.models.inputs import Inputs
@@ -75,7 +76,7 @@ def samples_in_training(observation: ModelObservation) -> None:
         )
 
 
-@rule("model.gradients-reach", id="model.gradients-reach")
+@rule("model.gradients-reach", id="model.gradients-reach", part=Part.GRADIENTS)
 def gradients_reach(observation: ModelObservation) -> None:
     """Every parameter that can change a prediction receives a gradient.
 

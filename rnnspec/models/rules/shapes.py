@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from rnnspec.models import snippets
 from rnnspec.models.faults import find_faults
 from rnnspec.models.observation import ModelObservation, NotApplicable
-from rnnspec.rulekit.rule import Rule, rule
+from rnnspec.models.requirements import require_free_size, require_rule
+from rnnspec.rulekit.rule import rule
 from rnnspec.rulekit.violation import Violation
 
 
@@ -42,7 +42,7 @@ def batch_sizes(observation: ModelObservation) -> None:
     Catches a state that is kept from the first call, and models that fail on the smaller last batch
     of an epoch.
     """
-    _require_free_size("batches", observation.interface.batch)
+    require_free_size("batches", observation.interface.batch)
     steps = observation.case.steps
     _predict_each(observation, [(batch, steps) for batch in observation.case.batches])
 
@@ -56,7 +56,7 @@ def lengths(observation: ModelObservation) -> None:
     Catches a linear layer over the concatenated time steps, and a table of positions that is too
     short.
     """
-    _require_free_size("steps", observation.interface.steps)
+    require_free_size("steps", observation.interface.steps)
     batch = observation.case.batch
     _predict_each(observation, [(batch, steps) for steps in observation.case.lengths])
 
@@ -69,8 +69,8 @@ def batch_of_one(observation: ModelObservation) -> None:
 
     Catches `squeeze()` without a dimension.
     """
-    _require_free_size("batches", observation.interface.batch)
-    _require_rule(observation, batch_sizes)
+    require_free_size("batches", observation.interface.batch)
+    require_rule(observation, batch_sizes)
     _predict_each(observation, [(1, observation.case.steps)])
 
 
@@ -83,8 +83,8 @@ def length_of_one(observation: ModelObservation) -> None:
     Catches `squeeze()` without a dimension, and a standard deviation over time, which is not
     defined for one step.
     """
-    _require_free_size("steps", observation.interface.steps)
-    _require_rule(observation, lengths)
+    require_free_size("steps", observation.interface.steps)
+    require_rule(observation, lengths)
     _predict_each(observation, [(observation.case.batch, 1)])
 
 
@@ -118,21 +118,6 @@ def vocabulary(observation: ModelObservation) -> None:
             f"{tuple(prediction.shape)}; expected an exception",
             snippets.reject_id(token_id),
         )
-
-
-def _require_free_size(what: str, size: int | None) -> None:
-    """Raise NotApplicable if the model takes one size only."""
-    if size is not None:
-        number = f"batches of {size}" if what == "batches" else f"sequences of {size} steps"
-        raise NotApplicable(f"the model takes {number} only")
-
-
-def _require_rule(observation: ModelObservation, rule: Rule[Any, ModelObservation]) -> None:
-    """Raise NotApplicable if another rule fails."""
-    try:
-        rule.check(observation)
-    except Violation:
-        raise NotApplicable.because_of(rule.id) from None
 
 
 def _predict_each(observation: ModelObservation, sizes: Sequence[tuple[int, int]]) -> None:

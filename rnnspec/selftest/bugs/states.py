@@ -129,6 +129,20 @@ class ThirdLayerStateLost(Planted):
         return super().pick_state(h_0, min(layer, 1), direction)
 
 
+class SquareStateTransposed(Planted):
+    """If there are as many samples as hidden units, the two dimensions of an initial state are
+    swapped;
+    states.initial-state-used sees it."""
+
+    narrow = True
+
+    def pick_state(self, h_0: Tensor, layer: int, direction: int) -> Tensor:
+        state = super().pick_state(h_0, layer, direction)
+        parts = torch.split(state, self.hidden_size, dim=1)
+        is_square = all(part.size(0) == part.size(1) for part in parts)
+        return torch.cat([part.t() for part in parts], 1) if is_square else state
+
+
 class FinalStateOneStepEarly(Planted):
     """The final state of the forward direction is taken one time step too early;
     states.h-n-is-last-output sees it."""

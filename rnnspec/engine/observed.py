@@ -1,0 +1,19 @@
+"""What the engine needs to know of an observation."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Protocol, TypeVar
+
+CaseT_co = TypeVar("CaseT_co", covariant=True)
+
+
+class Observed(Protocol[CaseT_co]):
+    """What a subject did with a case."""
+
+    @property
+    def case(self) -> CaseT_co:
+        """The case."""
+
+    def surroundings(self) -> AbstractContextManager[None]:
+        """Return a context around everything that is computed for the case."""

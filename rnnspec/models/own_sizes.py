@@ -1,0 +1,35 @@
+"""The sizes that a model has of its own, which a batch or a sequence may have by coincidence."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator
+
+from torch import nn
+
+from rnnspec.models.infer import Interface
+from rnnspec.models.layers import find_layers, is_recurrent
+
+
+def list_own_sizes(model: nn.Module, interface: Interface) -> Iterator[tuple[int, str]]:
+    """Return each size of a model with what has it, e.g. `(6, "hidden_size of rnn")`."""
+    if interface.features is not None:
+        yield interface.features, "the number of features"
+    for name, module in model.named_modules():
+        if is_recurrent(module):
+            yield int(getattr(module, "hidden_size", 0)), f"hidden_size of {name or 'the model'}"
+            yield int(getattr(module, "input_size", 0)), f"input_size of {name or 'the model'}"
+    for layer in find_layers(model):
+        rows = layer.num_layers * layer.directions
+        yield rows, f"the number of rows of h_n of {layer.name or 'the model'}"
+        yield layer.width * layer.directions, f"the width of {layer.name or 'the model'}'s output"
+        yield layer.num_layers, f"num_layers of {layer.name or 'the model'}"
+
+
+def choose_other_size(least: int, own: Container[int], number: int = 1) -> int:
+    """Return the smallest size, at least `least`, from which so many sizes are not among the own.
+
+    With number=3, neither the size nor the two after it are.
+    """
+    while any(size in own for size in range(least, least + number)):
+        least += 1
+    return least

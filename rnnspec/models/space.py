@@ -1,0 +1,107 @@
+"""The space of the cases of a model that the minimiser searches."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from typing import Any
+
+from rnnspec.cases.space import list_smaller_sizes
+from rnnspec.models.case import ModelCase
+
+MINIMUM_SIZES = {"batch": 2, "steps": 3}
+"""With smaller sizes, the dimensions cannot be told apart, and a recurrence does not show."""
+
+
+@dataclass(frozen=True)
+class ModelCaseSpace:
+    """The space of the cases of a model: one size to measure, and sizes to call in turn.
+
+    `fixed` are the fields of which the model takes one value only. `predictions` are the
+    expressions of the predictions that a call makes.
+    """
+
+    fixed: frozenset[str] = frozenset()
+    predictions: tuple[str, ...] = ()
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The names of the fields that may change."""
+        choices = ("prediction",) if len(self.predictions) > 1 else ()
+        names = (*choices, "batches", "lengths", "batch", "steps")
+        return tuple(name for name in names if name not in self.fixed)
+
+    def list_simpler(self, case: ModelCase, name: str) -> list[Any]:
+        """Return simpler values of one field: smaller sizes, or fewer calls."""
+        value = getattr(case, name)
+        if name == "prediction":
+            return list(range(value))
+        if name in MINIMUM_SIZES:
+            return [size for size in list_smaller_sizes(value) if size >= MINIMUM_SIZES[name]]
+        return [part for part in (value[:1], value[:2], value[1:]) if len(part) < len(value)]
+
+    def list_others(self, case: ModelCase, name: str) -> list[Any]:
+        """Return the other predictions; all other fields are sizes."""
+        if name != "prediction":
+            return []
+        return [each for each in range(len(self.predictions)) if each != case.prediction]
+
+    def is_covered(self, case: ModelCase, by: ModelCase, names: Collection[str]) -> bool:
+        """Return whether a case is at least as large as another in the named fields.
+
+        The prediction is the same, if that is named.
+        """
+        if "prediction" in names and case.prediction != by.prediction:
+            return False
+        return all(
+            getattr(case, name) >= getattr(by, name) for name in names if name in MINIMUM_SIZES
+        )
+
+    def has_other_size(self, case: ModelCase, other: ModelCase, name: str) -> bool:
+        """Return whether a field is a size that differs between two cases."""
+        return name != "prediction" and bool(getattr(case, name) != getattr(other, name))
+
+    def change_field(self, case: ModelCase, name: str, value: Any) -> ModelCase | None:
+        """Return the case with another value of one field.
+
+        Returns None if batch and steps would be equal.
+        """
+        changed = replace(case, **{name: value})
+        return changed if changed.batch != changed.steps else None
+
+    def keeps_rest(self, case: ModelCase, changed: ModelCase, name: str) -> bool:
+        """Return True: a change of one field changes no other."""
+        return True
+
+    def change_equal_sizes(self, case: ModelCase, name: str, value: Any) -> ModelCase | None:
+        """Return None: batch and steps differ, so that the dimensions can be told apart."""
+        return None
+
+    def spread_sizes(self, case: ModelCase) -> ModelCase | None:
+        """Return None: batch and steps differ."""
+        return None
+
+    def reseed(self, case: ModelCase, seed: int) -> ModelCase:
+        """Return the case with other weights and inputs."""
+        return replace(case, seed=seed)
+
+    def get_seed(self, case: ModelCase) -> int:
+        """Return the seed of weights and inputs."""
+        return case.seed
+
+    def list_raised(self, case: ModelCase) -> frozenset[str]:
+        """Return the fields of choice that are not at their simplest value."""
+        return frozenset({"prediction"} if case.prediction else ())
+
+    def measure_size(self, case: ModelCase) -> int:
+        """Return the sum of the sizes and of the numbers of calls."""
+        return case.batch + case.steps + len(case.batches) + len(case.lengths)
+
+    def describe_field(self, case: ModelCase, name: str) -> str:
+        """Return a field and its value in words."""
+        value = getattr(case, name)
+        if name == "prediction":
+            return self.predictions[case.prediction]
+        if name in MINIMUM_SIZES:
+            return f"{name} >= {value}"
+        return f"{name} of {', then '.join(map(str, value))}"

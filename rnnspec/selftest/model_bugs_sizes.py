@@ -1,0 +1,104 @@
+"""Models with a planted bug that shows only where two sizes are equal, or in batches of some size.
+
+Each takes a size for the sign of what a dimension is.
+"""
+
+# ruff: noqa: D102  (the class docstring says what its methods do wrong)
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from rnnspec.selftest.model_bugs_lengths import OfLengths
+from rnnspec.selftest.model_correct import FromFeatures
+from rnnspec.selftest.model_plain import HIDDEN, OUTPUTS, EveryStep, LastStep
+
+
+class SquareBatchTransposed(LastStep):
+    """A batch with as many samples as steps is taken for one with the steps first;
+    model.same-in-any-batch sees it.
+    """
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        return super().embed(tokens.t() if tokens.size(0) == tokens.size(1) else tokens)
+
+
+class LayoutByLengths(OfLengths):
+    """A dimension as large as there are lengths is taken for the batch, whatever comes first;
+    model.same-in-any-batch sees it.
+    """
+
+    def run(self, tokens: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        return super().run(tokens.t() if tokens.size(1) == len(lengths) else tokens, lengths)
+
+
+class RowsTakenForSamples(LastStep):
+    """h_n is taken for a tensor with the batch first if it has as many rows as there are samples;
+    model.same-in-any-batch sees it.
+    """
+
+    options: ClassVar[dict[str, Any]] = {"num_layers": 2}
+
+    def read(self, output: Tensor, states: Tensor) -> Tensor:
+        return states[:, -1] if states.size(0) == output.size(0) else states[-1]
+
+
+class SamplesTakenForUnits(LastStep):
+    """The features of as many samples as there are hidden units are transposed;
+    model.same-in-any-batch sees it.
+    """
+
+    def predict(self, features: Tensor) -> Tensor:
+        return super().predict(features.t() if len(features) == HIDDEN else features)
+
+
+class OutputsTakenForSamples(LastStep):
+    """The predictions for as many samples as there are outputs are transposed;
+    model.same-in-any-batch sees it.
+    """
+
+    def predict(self, features: Tensor) -> Tensor:
+        prediction = super().predict(features)
+        return prediction.t() if len(prediction) == OUTPUTS else prediction
+
+
+class DividedByBatch(LastStep):
+    """The features are divided by the number of samples, as a loss is; model.same-in-any-batch sees
+    it.
+    """
+
+    def read(self, output: Tensor, states: Tensor) -> Tensor:
+        return states[-1] / len(output)
+
+
+class StepsTakenForFeatures(FromFeatures):
+    """Input with as many steps as features is taken for input with the features first;
+    model.same-at-any-length sees it.
+    """
+
+    def forward(self, features: Tensor) -> Tensor:
+        is_first = features.size(1) == self.lower.input_size
+        return super().forward(features.transpose(1, 2) if is_first else features)
+
+
+class StepsTakenForUnits(EveryStep):
+    """The outputs for as many steps as there are hidden units are transposed;
+    model.same-at-any-length sees it.
+    """
+
+    def read(self, output: Tensor, states: Tensor) -> Tensor:
+        return output.transpose(1, 2) if output.size(1) == HIDDEN else output
+
+
+BUGS: tuple[type[Any], ...] = (
+    SquareBatchTransposed,
+    LayoutByLengths,
+    RowsTakenForSamples,
+    SamplesTakenForUnits,
+    OutputsTakenForSamples,
+    DividedByBatch,
+    StepsTakenForFeatures,
+    StepsTakenForUnits,
+)
