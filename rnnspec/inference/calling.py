@@ -77,6 +77,7 @@ def find_interface(
             x = prober.x.transpose(0, 1) if layout else prober.x
             try:
                 returned = prober.call(form, x, prober.states)
+                _refuse_two_directions(returned)
                 said = said or f"a call returns {describe_type(returned)}"
                 results = describe_results(returned, kind, layout)
             except Failure as failure:
@@ -87,6 +88,19 @@ def find_interface(
     raise AdapterError(
         f"no call of it returns an output of {HIDDEN_SIZE} units for each step: {said}"
     )
+
+
+def _refuse_two_directions(returned: Any) -> None:
+    """Raise AdapterError if a call returns an output of two directions."""
+    both = {(BATCH, STEPS, 2 * HIDDEN_SIZE), (STEPS, BATCH, 2 * HIDDEN_SIZE)}
+    results = returned if isinstance(returned, tuple | list) else (returned,)
+    if any(isinstance(each, torch.Tensor) and tuple(each.shape) in both for each in results):
+        raise AdapterError(
+            f"it returns {2 * HIDDEN_SIZE} units for each step if it is built with {HIDDEN_SIZE}. "
+            "What always computes both directions has to be declared, with "
+            "fixed={'bidirectional': True} and the parameters of the backward direction as "
+            "weight_ih_l0_reverse and so on (docs/adapters.md)"
+        )
 
 
 def _complete(prober: Prober, form: Form, results: str, batch_first: bool | None) -> Found:

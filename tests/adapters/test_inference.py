@@ -197,9 +197,30 @@ class Nothing(nn.Module):
         return x.sum()
 
 
+class AlwaysTwoWay(nn.Module):
+    """Two cells, one for each direction, and no argument that says so."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.there = nn.RNNCell(input_size, hidden_size)
+        self.back = nn.RNNCell(input_size, hidden_size)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        outputs: list[list[torch.Tensor]] = [[], []]
+        for cell, steps, output in zip(
+            (self.there, self.back), (x, x.flip(0)), outputs, strict=True
+        ):
+            h = x.new_zeros(x.size(1), cell.hidden_size)
+            for step in steps:
+                h = cell(step, h)
+                output.append(h)
+        return torch.cat([torch.stack(outputs[0]), torch.stack(outputs[1]).flip(0)], -1)
+
+
 @pytest.mark.parametrize(
     ("layer", "error", "message"),
     [
+        (AlwaysTwoWay, AdapterError, "10 units for each step if it is built with 5"),
         (Two, AdapterError, "it is not known what 'vocabulary' is"),
         (Nothing, AdapterError, "returns an output of 5 units for each step"),
         (nn.Linear, TargetError, "has 20 parameters, too few for a recurrent layer"),
@@ -263,9 +284,9 @@ FAULTS = [
     (written_faulty.StateIgnored, "states.initial-state-used"),
     (written_faulty.FirstState, "states.h-n-is-last-output"),
     (written_faulty.Mixed, "samples.alone"),
-    (written_faulty.SinglePrecision, "recurrence.output"),
+    (written_faulty.SinglePrecision, "recurrence.dtypes"),
     (written_faulty.FinalsByDirection, "directions.h-n-order"),
-    (written_faulty.NoResetGradient, "gradients.input"),
+    (written_faulty.NoResetGradient, "gradients.weights"),
     (written_faulty.BackwardFirst, "directions.output-order"),
     (written_faulty.SharedStart, "states.routing"),
 ]
