@@ -88,7 +88,7 @@ import os
 os.environ["PYTEST_PROCESS"] = str(os.getpid())
 """
 OPTIONS: dict[str, Any] = {
-    "rules": ("recurrence.output", "recurrence.h-n", "shapes.*"),
+    "rules": ("recurrence.output", "recurrence.h-n", "shapes.output", "shapes.h-n", "shapes.dtype"),
     "cases": 16,
     "sizes": "free",
 }
