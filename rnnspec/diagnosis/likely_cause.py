@@ -26,6 +26,8 @@ ENOUGH = 3
 """So many cases a mistake must explain that does not explain all of them."""
 INFERRED = 3
 """From how many cases, the quickest ones, constants are inferred."""
+LOADED = 2
+"""Of so many cases it is asked whether the layer has the weights that were loaded."""
 MOST_WORK = 150_000
 """So many sums of a vector are predicted for one case at most, which takes some seconds. A fault
 that shows in no smaller case has no likely cause if so many mistakes may have made it."""
@@ -51,7 +53,7 @@ def find_likely_cause(
         _read_part(each, part) if part else _read_evidence(each, gradients) for each in failing
     ]
     cases = [case for case in cases if case.observed is not None]
-    if not _say_enough(cases):
+    if not _say_enough(cases) or not _have_weights(cases):
         return None
     first = cases[0]
     cases.sort(key=lambda case: (case.says_little, case.case.dtype.is_half, case.cost))
@@ -101,6 +103,14 @@ def _read_part(observation: Observation, part: str) -> Evidence:
     return observation.remember(
         f"{PartEvidence.__name__} of {part}", lambda: PartEvidence(observation, part)
     )
+
+
+def _have_weights(cases: Sequence[Evidence]) -> bool:
+    """Return whether the layers of the first cases have the weights that were loaded.
+
+    What a layer does with other weights may look like a mistake of the call, and is none.
+    """
+    return all(case.has_weights for case in cases[:LOADED])
 
 
 def _say_enough(cases: Sequence[Evidence]) -> bool:

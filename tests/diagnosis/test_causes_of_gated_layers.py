@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from rnnspec.cases.axes import EarlierCalls
@@ -342,6 +342,15 @@ TOLD_OF_GRADIENTS: dict[type[Any], str] = {
     gru.BUGS["NewGradientOfUpdateGate"]: (
         "the gradient of the new gate is multiplied by z, not by 1 - z"
     ),
+    lstm.BUGS["ForgetRowsNotLearned"]: "the rows of W_hh for the forget gate receive no gradient",
+    gru.BUGS["ResetGradientNotToState"]: (
+        "no gradient flows through the reset gate to the state before the step; to the weights it"
+        " does"
+    ),
+    gru.BUGS["StateGradientWithoutReset"]: (
+        "the gradient that the new gate passes on to the hidden state before the step lacks the"
+        " factor of the reset gate"
+    ),
     gru.BUGS["ResetGradientOfState"]: (
         "the gradient of the reset gate is multiplied by the hidden state, not by W_hn h + b_hn"
     ),
@@ -392,21 +401,10 @@ def test_steps_that_blocks_leave_over_are_told() -> None:
     )
 
 
-class KeepsCellState(nn.LSTM):
-    """Starts from the cell state of the call before if no states are passed."""
-
-    def forward(self, input: Any, hx: Any = None) -> Any:
-        kept = self.__dict__.get("kept")
-        if hx is None and kept is not None:
-            hx = torch.zeros_like(kept), kept
-        output, (h_n, c_n) = super().forward(input, hx)
-        self.__dict__["kept"] = c_n.detach()
-        return output, (h_n, c_n)
-
-
 def test_a_cell_state_that_is_kept_between_calls_is_told() -> None:
     """What was kept in inference mode may stop the next call, and says nothing of the mistake."""
-    subject = TorchSubject(Target(KeepsCellState, "KeepsCellState", "wrong", ()), kind="lstm")
+    layer = lstm.BUGS["CellStateKeptBetweenCalls"]
+    subject = TorchSubject(Target(layer, layer.__name__, "wrong", ()), kind="lstm")
     earlier = (EarlierCalls.CALLED, EarlierCalls.CALLED_TWICE, EarlierCalls.OTHER_GRAD)
     cases = [
         Case(config=Config(3, 2, kind="lstm"), steps=3, batch=2, seed=seed, prior_use=prior_use)

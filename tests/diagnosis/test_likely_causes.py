@@ -36,6 +36,7 @@ NAMED = {
     "ThirdLayerSkipsSecond": "the third layer reads the output of the first layer",
     "ReluForgotten": "relu is computed as tanh",
     "SingleInBfloat": "the error is that of bfloat16: the state is rounded to it between steps",
+    "DropsByGradMode": "dropout acts if gradients are enabled, and not by whether the layer is in",
     "NeverDrops": "with dropout=1, nothing is dropped",
     "StateCutEveryStep": "no gradient flows from one step to the one before it",
     "BiasesShareGradient": "b_ih receives the gradients of both biases, and b_hh zeros",

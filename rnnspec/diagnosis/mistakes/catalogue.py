@@ -20,6 +20,7 @@ from rnnspec.diagnosis.mistakes import (
     gate_backward,
     gate_formulas,
     gate_gradients,
+    gate_routes,
     gates,
     gradient_slopes,
     gradient_values,
@@ -71,9 +72,17 @@ HYPOTHESES: tuple[Hypothesis, ...] = tuple(
 )
 """Every hypothesis about wrong results."""
 
+GRADIENT_MODULES = (
+    gradients,
+    gradient_values,
+    gradient_slopes,
+    gate_gradients,
+    gate_backward,
+    gate_routes,
+)
 GRADIENT_HYPOTHESES: tuple[Hypothesis, ...] = tuple(
     replace(each, rules=(*each.rules, "gradients.half-precision", "gradients.exact"))
-    for module in (gradients, gradient_values, gradient_slopes, gate_gradients, gate_backward)
+    for module in GRADIENT_MODULES
     for each in module.HYPOTHESES
 )
 """Every hypothesis about gradients that are wrong although the results are right."""

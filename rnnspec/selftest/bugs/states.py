@@ -166,3 +166,24 @@ class OwnStateRefused(Planted):
         output, h_n = super().forward(input, hx)
         self.returned = 0 if h_n.device.type == "meta" else h_n.data_ptr()
         return output, h_n
+
+
+class StateKeptUntilModeIsSet(Planted):
+    """A call without `h_0` starts from the final state of the call before, unless `train()` or
+    `eval()` was called in between; modules.second-call or states.absent-is-zero sees it."""
+
+    narrow = True
+
+    def train(self, mode: bool = True) -> StateKeptUntilModeIsSet:
+        self.__dict__["kept"] = None
+        return super().train(mode)
+
+    def default_states(self, input: Tensor, batch: int) -> Tensor:
+        zeros, kept = super().default_states(input, batch), self.__dict__.get("kept")
+        is_fitting = kept is not None and kept.shape == zeros.shape and kept.dtype == zeros.dtype
+        return kept if is_fitting else zeros
+
+    def stack_states(self, states: list[Tensor]) -> Tensor:
+        final = super().stack_states(states)
+        self.__dict__["kept"] = final.detach().clone()
+        return final
