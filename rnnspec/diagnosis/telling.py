@@ -6,20 +6,14 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from rnnspec.diagnosis.alike import find_same
+from rnnspec.diagnosis.alike import find_same, tells_better
 from rnnspec.diagnosis.events import FACT_OF_KIND, Event, FaultKind
 from rnnspec.diagnosis.fault import Fault
 from rnnspec.diagnosis.naming import CIRCUMSTANCES, SITUATIONS, rank_rules
 from rnnspec.diagnosis.search import Search
 from rnnspec.engine.campaign import judge_by_all, list_applicable_rules
 from rnnspec.engine.explanations import LikelyCause
-from rnnspec.engine.minimise import (
-    RULE_EVALUATIONS,
-    MinimalFailure,
-    is_in_any,
-    minimise,
-    probe_rule,
-)
+from rnnspec.engine.minimise import RULE_EVALUATIONS, MinimalFailure, minimise, probe_rule
 from rnnspec.engine.outcome import Finding, Outcome
 from rnnspec.engine.suite import Observed
 from rnnspec.rulekit.rule import Fact, Rule
@@ -72,7 +66,7 @@ def add_fault(
     if fault is None or fault is beside:
         fault = Fault(kind, root, [minimum], told, [], cause=cause)
         search.faults.append(fault)
-    elif _tells_better(search, minimum, kind, fault, cause):
+    elif tells_better(search, minimum, kind, fault, cause):
         fault.root, fault.minimum = root, told
         fault.situations.insert(0, minimum)
     else:
@@ -81,26 +75,6 @@ def add_fault(
     fault.events.extend(events)
     _absorb_narrower(search, fault, minimum)
     return fault
-
-
-def _tells_better(
-    search: Search[CaseT, ObservedT],
-    minimum: MinimalFailure[CaseT],
-    kind: FaultKind,
-    fault: Fault[CaseT],
-    cause: LikelyCause | None,
-) -> bool:
-    """Return whether another situation of a fault tells it better than the one known so far.
-
-    It does if it has the likely cause, or needs less. A situation of another kind must have the
-    cause and be that in which the known one lies: the call may be stopped there for that reason.
-    """
-    has_cause = cause is not None and fault.cause is None
-    if fault.kind is kind:
-        return has_cause or minimum.needed < fault.situation.needed
-    return has_cause and is_in_any(
-        search.suite.space, fault.situation.finding.case, [minimum], needs_something=True
-    )
 
 
 def _keep_if_it_explains(

@@ -1,4 +1,4 @@
-"""Rules about the parameters of a new layer: names, shapes, order, initial and loaded values."""
+"""Rules about the parameters of a new layer: names, shapes, order and initial values."""
 
 from __future__ import annotations
 
@@ -7,12 +7,10 @@ import numpy as np
 from rnnspec.cases.axes import ConstructorStyle, DType, Feature
 from rnnspec.contract.shapes import Shape, parameter_shapes
 from rnnspec.observe.observation import Observation
-from rnnspec.observe.tensors import to_array
 from rnnspec.rulekit.conditions import has_axis_value, one_in
 from rnnspec.rulekit.fixtures.constructor_calls import ConstructorCall
 from rnnspec.rulekit.rule import CONSTRUCTOR_CALLS, REPEATED_CALLS, Fact, rule
 from rnnspec.rulekit.snippet import Helper, Snippet
-from rnnspec.rulekit.snippets.modules import LOAD_STATE_DICT
 from rnnspec.rulekit.statistics.binomial import Count, assert_likely
 from rnnspec.rulekit.statistics.initial_distribution import (
     choose_case_to_count,
@@ -21,7 +19,7 @@ from rnnspec.rulekit.statistics.initial_distribution import (
     describe_reused_values,
     draw_parameters,
 )
-from rnnspec.rulekit.violation import Violation, assert_identical
+from rnnspec.rulekit.violation import Violation
 
 SAME_NAMES = Snippet("""def names(each):
     return {{name for name, _ in each.named_parameters(){only}}}
@@ -268,25 +266,6 @@ def order(observation: Observation) -> None:
             raise Violation(
                 f"the parameters are out of order: found {name}, expected {expected_name}", snippet
             )
-
-
-@rule("rnn.module.state-dict", when=one_in(6), establishes=(Fact.RESULTS,))
-def loaded(observation: Observation) -> None:
-    """After `load_state_dict`, the parameters have the values that were loaded.
-
-    The weights of the case are loaded into a new layer, and its parameters are compared with them
-    bit for bit.
-
-    Catches gates that are reordered, biases that are cleared or values that are rounded when they
-    are loaded, and entries that are not loaded.
-    """
-    for name, weight in observation.load_new_layer().weights().items():
-        assert_identical(
-            f"{name} after load_state_dict()",
-            to_array(weight),
-            observation.values.weights[name],
-            LOAD_STATE_DICT,
-        )
 
 
 RANGE = Snippet(

@@ -11,19 +11,17 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.utils.rnn import PackedSequence
 
-from rnnspec.cases.axes import Distribution, EarlierCalls, Feature, GradMode
-from rnnspec.observe.call import Call
+from rnnspec.cases.axes import Distribution, EarlierCalls, Feature
 from rnnspec.observe.observation import Observation
 from rnnspec.observe.tensors import CallArguments, build_arguments, has_same_bits, to_array
 from rnnspec.rulekit.assertions.relations import get_bound, is_satisfied
 from rnnspec.rulekit.conditions import has_active_dropout, has_value, is_differentiable, one_in
-from rnnspec.rulekit.facts import find_misreturned, remove_dropout
 from rnnspec.rulekit.fixtures.constructor_calls import plan_constructor_call
+from rnnspec.rulekit.fixtures.separate_results import assert_results_separate
 from rnnspec.rulekit.rule import DROPOUT, REPEATED_CALLS, Fact, rule
 from rnnspec.rulekit.snippet import Snippet
 from rnnspec.rulekit.snippets import side_effects as snippets
 from rnnspec.rulekit.violation import Violation, assert_close, assert_identical
-from rnnspec.subjects.failures import Failure
 from rnnspec.subjects.settings import SettingValues, list_changed_settings
 from rnnspec.subjects.subject import observe_step
 
@@ -286,7 +284,7 @@ def results_not_aliased(observation: Observation) -> None:
     call = observation.borrow_repeated().call
     others = {**dict(_list_argument_tensors(call.given)), **observation.prepared.weights()}
     kept = {name: tensor.detach().clone() for name, tensor in others.items()}
-    _assert_results_separate(observation, call)
+    assert_results_separate(observation, call)
     changed = [
         name for name, tensor in others.items() if not has_same_bits(tensor.detach(), kept[name])
     ]
@@ -294,41 +292,6 @@ def results_not_aliased(observation: Observation) -> None:
         raise Violation(
             f"writing to the results of a call changed {changed[0]}", snippets.RESULTS_NOT_ALIASED
         )
-
-
-def _assert_results_separate(observation: Observation, call: Call) -> None:
-    """Raise Violation if writing to one result of a call changes another.
-
-    One that alone is wrong is the other result, or a part of it, returned in its place.
-    """
-    mode, tensors = observation.case.grad_mode, call.result_tensors
-    for number, (name, tensor) in enumerate(tensors.items()):
-        others = {other: each for other, each in tensors.items() if other != name}
-        before = {other: to_array(each) for other, each in others.items()}
-        _fill_result(name, mode, tensor, 7.0 - 2.0 * number)
-        for other, each in others.items():
-            after = to_array(each)
-            if np.array_equal(after, before[other], equal_nan=True):
-                continue
-            if _find_misreturned(observation) not in (name, other):
-                quantity = f"{other} after writing to {name}"
-                assert_identical(quantity, after, before[other], snippets.RESULTS_NOT_ALIASED)
-
-
-def _find_misreturned(observation: Observation) -> str:
-    """Return the only result that is wrong although it was computed rightly, or ""."""
-    try:
-        return find_misreturned(remove_dropout(observation) or observation)
-    except Failure:
-        return ""
-
-
-def _fill_result(name: str, mode: GradMode, tensor: torch.Tensor, value: float) -> None:
-    """Overwrite a result in place, outside of its graph."""
-    # An inference tensor can be written to only in inference mode.
-    writing = GradMode.INFERENCE if mode is GradMode.INFERENCE else GradMode.NO_GRAD
-    with writing.enter(), observe_step(f"writing to {name}"):
-        tensor.detach().fill_(value)
 
 
 @rule(

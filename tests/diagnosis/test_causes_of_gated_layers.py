@@ -194,6 +194,12 @@ class CellUnsorted(PlainLSTM):
     unsort_states = sort_states
 
 
+class HiddenSorted(PlainLSTM):
+    def unsort_states(self, states: Tensor, indices: Tensor | None) -> Tensor:
+        h, c = self.show(states), self.recall(states)
+        return torch.cat([h, super().unsort_states(c, indices)], dim=-1)
+
+
 class ResetsAll(PlainGRU):
     def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
         read, carried = (torch.split(each, self.hidden_size, 1) for each in (x, h @ weight))
@@ -279,6 +285,7 @@ TOLD: dict[type[Any], str] = {
     CutNotProjected: "the hidden state is cut to its first proj_size units, without weight_hr",
     ReturnsCellFirst: "the states are returned as (c_n, h_n)",
     CellUnsorted: "c_0 and c_n of unsorted packed sequences are in sorted order",
+    HiddenSorted: "h_n of unsorted packed sequences is returned in sorted order, unlike c_n",
     ResetsAll: "the reset gate multiplies all that the new gate reads, the input included",
     ResetByTanh: "the reset gate is computed by tanh",
     NewByRelu: "the new gate is computed by relu",

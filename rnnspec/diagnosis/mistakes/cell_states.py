@@ -102,11 +102,12 @@ class PairExchanged(Reference):
 
 
 @dataclass
-class CellOrder(Reference):
-    """The cell states of packed sequences are left in another order than the hidden states."""
+class OrderOfOne(Reference):
+    """The cell states of packed sequences are in another order, or the hidden states alone are."""
 
     taken: bool = False
     returned: bool = False
+    is_hidden: bool = False
 
     def arrange_initial(self) -> Tensor:
         right = super().arrange_initial()
@@ -119,6 +120,8 @@ class CellOrder(Reference):
 
     def _reorder(self, states: Tensor, order: Tensor) -> Tensor:
         hidden, cell = split_states(self.given.case.config, states).values()
+        if self.is_hidden:
+            return torch.cat([hidden[:, order], cell], dim=-1)
         return torch.cat([hidden, cell[:, order]], dim=-1)
 
 
@@ -225,6 +228,17 @@ ENDS: tuple[tuple[str, str, Callable[[Reference, Tensor, Tensor], Tensor]], ...]
     ),
 )
 
+OF_CELL_STATES = ("cell-state.packed", "packed.unsorted", "cell-state.final")
+SORTED = "of unsorted packed sequences"
+ORDERS: tuple[tuple[str, bool, bool, bool], ...] = (
+    (f"c_0 {SORTED} is read in sorted order", True, False, False),
+    (f"c_n {SORTED} is returned in sorted order", False, True, False),
+    (f"c_0 and c_n {SORTED} are in sorted order", True, True, False),
+    (f"h_0 {SORTED} is read in sorted order, unlike c_0", True, False, True),
+    (f"h_n {SORTED} is returned in sorted order, unlike c_n", False, True, True),
+    (f"h_0 and h_n {SORTED} are in sorted order, unlike c_0 and c_n", True, True, True),
+)
+"""What is in sorted order: whether states that are taken, or returned, and whether hidden ones."""
 HYPOTHESES: tuple[Hypothesis, ...] = (
     *list_by_place(
         "c_0 is ignored",
@@ -306,18 +320,14 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
     *(
         Hypothesis(
             text,
-            "reorder c_0 and c_n as h_0 and h_n: by sorted_indices and unsorted_indices",
-            ("cell-state.packed", "packed.unsorted", "cell-state.final"),
-            partial(CellOrder, taken=taken, returned=returned),
+            "reorder all states by sorted_indices, and by unsorted_indices at the end",
+            ("packed.unsorted", "packed.h-n") if is_hidden else OF_CELL_STATES,
+            partial(OrderOfOne, taken=taken, returned=returned, is_hidden=is_hidden),
             partial(_can_be_unsorted, returned),
-            "order of cell states",
+            f"order of one of two states, hidden: {is_hidden}",
             int(taken and returned),
         )
-        for text, taken, returned in (
-            ("c_0 of unsorted packed sequences is read in sorted order", True, False),
-            ("c_n of unsorted packed sequences is returned in sorted order", False, True),
-            ("c_0 and c_n of unsorted packed sequences are in sorted order", True, True),
-        )
+        for text, taken, returned, is_hidden in ORDERS
     ),
     Hypothesis(
         "the cell state of a packed sequence goes on through the padding",

@@ -107,14 +107,6 @@ class Evidence:
             return None
 
     @property
-    def has_weights(self) -> bool:
-        """Whether the layer has the weights that were loaded; True if that cannot be said."""
-        try:
-            return self.observation.holds_weights
-        except Exception:  # the layer cannot be prepared, or its weights not be read
-            return True
-
-    @property
     def says_little(self) -> bool:
         """Whether the case can contradict few hypotheses."""
         return self.case.is_random or self.observed is None or not self.observed.results

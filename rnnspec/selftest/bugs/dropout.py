@@ -153,16 +153,6 @@ class DropsInEval(Planted):
         return self.dropout > 0
 
 
-class DropsByGradMode(Planted):
-    """Dropout acts if gradients are enabled, whatever the mode is; dropout.eval or dropout.place
-    sees it."""
-
-    narrow = True
-
-    def drops(self) -> bool:
-        return torch.is_grad_enabled() and self.dropout > 0
-
-
 class ScalesInEval(Planted):
     """In eval mode, the values passed from layer to layer are multiplied by 1 - p;
     dropout.eval sees it."""

@@ -179,9 +179,11 @@ class StateKeptUntilModeIsSet(Planted):
         return super().train(mode)
 
     def default_states(self, input: Tensor, batch: int) -> Tensor:
-        zeros, kept = super().default_states(input, batch), self.__dict__.get("kept")
-        is_fitting = kept is not None and kept.shape == zeros.shape and kept.dtype == zeros.dtype
-        return kept if is_fitting else zeros
+        zeros = super().default_states(input, batch)
+        kept: Tensor | None = self.__dict__.get("kept")
+        if kept is None or kept.shape != zeros.shape or kept.dtype != zeros.dtype:
+            return zeros
+        return kept
 
     def stack_states(self, states: list[Tensor]) -> Tensor:
         final = super().stack_states(states)
