@@ -8,15 +8,11 @@ from itertools import islice
 
 from rnnspec.diagnosis.mistakes.catalogue import list_hypotheses
 from rnnspec.diagnosis.mistakes.composition import list_further
-from rnnspec.diagnosis.mistakes.evidence import (
-    Agreement,
-    Evidence,
-    GradientEvidence,
-    PartEvidence,
-)
+from rnnspec.diagnosis.mistakes.evidence import Agreement, Evidence, GradientEvidence
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
 from rnnspec.diagnosis.mistakes.inferred import infer_hypotheses
 from rnnspec.diagnosis.mistakes.of_cells import list_mistakes_of_cells
+from rnnspec.diagnosis.mistakes.part_evidence import PartEvidence
 from rnnspec.engine.explanations import LikelyCause
 from rnnspec.observe.observation import Observation
 

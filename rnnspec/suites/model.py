@@ -89,10 +89,7 @@ class ModelCaseSpace:
         return name != "prediction" and bool(getattr(case, name) != getattr(other, name))
 
     def change_field(self, case: ModelCase, name: str, value: Any) -> ModelCase | None:
-        """Return the case with another value of one field.
-
-        Returns None if batch and steps would be equal.
-        """
+        """Return the case with another value of a field; None if batch and steps would be equal."""
         changed = replace(case, **{name: value})
         return changed if changed.batch != changed.steps else None
 
