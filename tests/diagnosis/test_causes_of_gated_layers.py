@@ -109,6 +109,22 @@ class KeepsSome(PlainLSTM):
         return 0.9 * super().step(x, h, weight, layer, t) + 0.1 * h
 
 
+class KeepsSomeOfCell(PlainLSTM):
+    def renew(self, c: Tensor, i: Tensor, f: Tensor, g: Tensor, o: Tensor) -> Tensor:
+        return 0.9 * super().renew(c, i, f, g, o) + 0.1 * c
+
+
+class KeepsSomeOfHidden(PlainLSTM):
+    def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
+        new = super().step(x, h, weight, layer, t)
+        return torch.cat([0.8 * self.show(new) + 0.2 * self.show(h), self.recall(new)], dim=1)
+
+
+class NormalisedShown(PlainLSTM):
+    def expose(self, c: Tensor, o: Tensor) -> Tensor:
+        return super().expose(functional.layer_norm(c, (self.hidden_size,)), o)
+
+
 class ReadsCell(PlainLSTM):
     def show(self, states: Tensor) -> Tensor:
         return self.recall(states) if self.__dict__["within"] else super().show(states)
@@ -280,6 +296,14 @@ TOLD: dict[type[Any], str] = {
     ShownBySigmoid: "the cell state is shown by the sigmoid in place of tanh",
     HardGates: "the gates are hard sigmoids, clip(x / 6 + 1/2, 0, 1)",
     KeepsSome: "each step keeps 0.1 of the states before it, whatever the gates say",
+    KeepsSomeOfCell: (
+        "each step keeps 0.1 of the cell state before it, which the hidden state shows, whatever"
+        " the gates say"
+    ),
+    KeepsSomeOfHidden: (
+        "each step keeps 0.2 of the hidden state before it, whatever the gates say"
+    ),
+    NormalisedShown: "the hidden state shows the cell state normalised, as by a layer norm",
     ReadsCell: "the gates read the cell state in place of the hidden state",
     ProjectedByTanh: "tanh is applied to the projected state",
     CutNotProjected: "the hidden state is cut to its first proj_size units, without weight_hr",
