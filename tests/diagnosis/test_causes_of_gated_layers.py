@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from rnnspec.cases.axes import EarlierCalls
 from rnnspec.cases.case import Case
@@ -210,6 +211,16 @@ class CellUnsorted(PlainLSTM):
     unsort_states = sort_states
 
 
+class CellAfterPadding(nn.LSTM):
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        output, (h, c) = super().forward(input, hx)
+        if isinstance(input, PackedSequence):
+            first, self.batch_first = self.batch_first, False
+            _, (_, c) = super().forward(pad_packed_sequence(input)[0], hx)
+            self.batch_first = first
+        return output, (h, c)
+
+
 class HiddenSorted(PlainLSTM):
     def unsort_states(self, states: Tensor, indices: Tensor | None) -> Tensor:
         h, c = self.show(states), self.recall(states)
@@ -309,6 +320,7 @@ TOLD: dict[type[Any], str] = {
     CutNotProjected: "the hidden state is cut to its first proj_size units, without weight_hr",
     ReturnsCellFirst: "the states are returned as (c_n, h_n)",
     CellUnsorted: "c_0 and c_n of unsorted packed sequences are in sorted order",
+    CellAfterPadding: "c_n is taken at the padded end of each sequence, unlike h_n",
     HiddenSorted: "h_n of unsorted packed sequences is returned in sorted order, unlike c_n",
     ResetsAll: "the reset gate multiplies all that the new gate reads, the input included",
     ResetByTanh: "the reset gate is computed by tanh",

@@ -9,6 +9,7 @@ from rnnspec.contract.kinds import KINDS
 from rnnspec.diagnosis.mistakes import (
     axes,
     blocks,
+    cell_ends,
     cell_formulas,
     cell_states,
     direction_parameters,
@@ -54,6 +55,7 @@ MODULES = (
     gate_formulas,
     cell_formulas,
     cell_states,
+    cell_ends,
     projections,
     weights,
     steps,

@@ -20,7 +20,7 @@ from rnnspec.diagnosis.mistakes.places import (
     list_by_place,
 )
 from rnnspec.diagnosis.mistakes.reference import Reference, Refused
-from rnnspec.diagnosis.mistakes.situations import has_h_0, has_rows, is_ragged, is_unsorted
+from rnnspec.diagnosis.mistakes.situations import has_h_0, has_rows, is_unsorted
 
 Change = Callable[[Tensor], Tensor]
 
@@ -145,20 +145,6 @@ class CellShown(Reference):
         right = super().write_states(states)
         _, cell = split_states(self.given.case.config, right).values()
         return torch.cat([cell[..., : self.given.hidden], cell], dim=-1)
-
-
-@dataclass
-class CellRunsOn(Reference):
-    """The cell state of a packed sequence goes on through its padding, unlike h."""
-
-    def read_input(self) -> Tensor:
-        right, alive = super().read_input(), self.given.alive
-        return right if alive is None else torch.where(alive, right, torch.zeros_like(right))
-
-    def keep(self, new: Tensor, time: int, state: Tensor) -> Tensor:
-        size = self.given.hidden
-        right = super().keep(new, time, state)
-        return torch.cat([right[..., :size], new[..., size:]], dim=-1)
 
 
 @dataclass
@@ -328,13 +314,6 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
             int(taken and returned),
         )
         for text, taken, returned, is_hidden in ORDERS
-    ),
-    Hypothesis(
-        "the cell state of a packed sequence goes on through the padding",
-        "keep the cell state of a sequence that has ended, as the hidden state",
-        ("cell-state.packed", "cell-state.final"),
-        CellRunsOn,
-        lambda case: has_cell_state(case) and is_ragged(case),
     ),
     Hypothesis(
         "the gates read the cell state in place of the hidden state",
