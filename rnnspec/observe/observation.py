@@ -131,16 +131,12 @@ class Observation:
     @part
     def holds_weights(self) -> bool:
         """Whether a new layer has exactly the weights of the case after they are loaded."""
-        return all(
-            np.array_equal(to_array(weight), self.values.weights[name], equal_nan=True)
-            for name, weight in self.load_new_layer().weights().items()
-        )
-
-    def load_new_layer(self) -> PreparedLayer:
-        """Return a new layer with the weights of the case, with which nothing else was done."""
         layer = PreparedLayer(self.subject, self.case, self.values)
         layer.load()
-        return layer
+        return all(
+            np.array_equal(to_array(weight), self.values.weights[name], equal_nan=True)
+            for name, weight in layer.weights().items()
+        )
 
     @property
     def module(self) -> torch.nn.Module:

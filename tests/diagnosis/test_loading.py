@@ -17,7 +17,7 @@ def test_what_is_loaded_wrongly_is_one_fault_without_a_mistake_of_the_call(
     kind: str, bug: str
 ) -> None:
     report = rnnspec.check(
-        find_bank(kind).bugs[bug], kind=kind, profile="quick", rules=RULES, cases=6
+        find_bank(kind).bugs[bug], kind=kind, profile="quick", rules=RULES, cases=120
     )
     assert [(fault.rule, fault.likely_cause) for fault in report.faults] == [
         ("parameters.loaded", "")
