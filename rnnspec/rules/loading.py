@@ -10,7 +10,6 @@ from rnnspec.rulekit.rule import Fact, rule
 from rnnspec.rulekit.snippets.modules import LOAD_STATE_DICT
 from rnnspec.rulekit.violation import assert_identical
 
-
 # The cases in which other rules build such a layer too.
 SHARED = one_in(18, 5) | one_in(26, 5)
 
