@@ -6,7 +6,15 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rnnspec.cases.axes import AXES, AXIS, DropoutLevel, Projection
+from rnnspec.cases.axes import (
+    AXES,
+    AXIS,
+    PLAIN_CALLS,
+    PRIOR_USES,
+    DropoutLevel,
+    PriorUse,
+    Projection,
+)
 from rnnspec.cases.case import SIZES, Case, is_consistent
 from rnnspec.cases.plan import Scope
 
@@ -33,6 +41,9 @@ USUAL_DROPOUT = 0.5
 PROBED_SIZES = ("steps", "batch", "input_size", "hidden_size")
 """The sizes of which it is tried whether a fault needs them to be 1."""
 
+LARGER_SIZES = {"steps": 3, "batch": 2, "input_size": 3, "hidden_size": 4}
+"""The sizes to which those of a minimal case are raised."""
+
 
 @dataclass(frozen=True)
 class LayerCaseSpace:
@@ -57,6 +68,8 @@ class LayerCaseSpace:
             return list_simpler_lengths(case) if case.is_packed else []
         values, present = self.scope.list_values(AXIS[name]), case.get_choice(name)
         simpler = list_simpler_values(values, present)
+        if name == "prior_use" and _has_more_than_calls(present) and PLAIN_CALLS in values:
+            simpler = [PLAIN_CALLS, *simpler]
         is_unusual = name == "dropout" and case.config.dropout not in (0.0, USUAL_DROPOUT, 1.0)
         return [present, *simpler] if is_unusual else simpler
 
@@ -132,6 +145,14 @@ class LayerCaseSpace:
             changed = None if changed is None else self.change_field(changed, name, size)
         return None if changed == case else changed
 
+    def enlarge(self, case: Case) -> Case:
+        """Return the case with sizes that say more of what is wrong, where they were small."""
+        for name, size in LARGER_SIZES.items():
+            is_fixed = name not in self.fields or case.size(name) >= size
+            changed = None if is_fixed else self.change_field(case, name, size)
+            case = case if changed is None else changed
+        return case
+
     def reseed(self, case: Case, seed: int) -> Case:
         """Return the case with other numbers."""
         return case.replace(seed=seed)
@@ -166,7 +187,14 @@ def _is_field_covered(case: Case, by: Case, name: str) -> bool:
         return bool(case.get_choice(name) != AXIS[name].simplest)
     if name == "dropout" and by.get_choice(name) is DropoutLevel.SOME:
         return case.config.dropout > 0
+    if by.get_choice(name) is PLAIN_CALLS:
+        return case.prior_use.calls
     return bool(case.get_choice(name) == by.get_choice(name))
+
+
+def _has_more_than_calls(prior_use: PriorUse) -> bool:
+    """Return whether a layer was called before, and something else was done with it or about it."""
+    return prior_use.calls and PRIOR_USES.index(prior_use) > PRIOR_USES.index(PLAIN_CALLS)
 
 
 def list_simpler_lengths(case: Case) -> list[tuple[int, ...]]:

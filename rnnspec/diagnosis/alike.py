@@ -10,7 +10,7 @@ from rnnspec.diagnosis.fault import Fault
 from rnnspec.diagnosis.naming import NUMERIC
 from rnnspec.diagnosis.search import Search
 from rnnspec.engine.explanations import LikelyCause
-from rnnspec.engine.minimise import MinimalFailure
+from rnnspec.engine.minimise import MinimalFailure, is_in_any
 from rnnspec.engine.suite import Observed
 from rnnspec.rulekit.rule import Rule
 
@@ -58,6 +58,26 @@ def find_same(
         and any(each.needed and each.needed < situation.needed for each in fault.situations)
     )
     return next(same, None) or next(alike, None) or next(wider, None)
+
+
+def tells_better(
+    search: Search[CaseT, ObservedT],
+    minimum: MinimalFailure[CaseT],
+    kind: FaultKind,
+    fault: Fault[CaseT],
+    cause: LikelyCause | None,
+) -> bool:
+    """Return whether another situation of a fault tells it better than the one known so far.
+
+    It does if it has the likely cause, or needs less. A situation of another kind must have the
+    cause and be that in which the known one lies: the call may be stopped there for that reason.
+    """
+    has_cause = cause is not None and fault.cause is None
+    if fault.kind is kind:
+        return has_cause or minimum.needed < fault.situation.needed
+    return has_cause and is_in_any(
+        search.suite.space, fault.situation.finding.case, [minimum], needs_something=True
+    )
 
 
 def _are_alike(

@@ -8,15 +8,12 @@ from itertools import islice
 
 from rnnspec.diagnosis.mistakes.catalogue import list_hypotheses
 from rnnspec.diagnosis.mistakes.composition import list_further
-from rnnspec.diagnosis.mistakes.evidence import (
-    Agreement,
-    Evidence,
-    PartEvidence,
-)
+from rnnspec.diagnosis.mistakes.evidence import Agreement, Evidence
 from rnnspec.diagnosis.mistakes.gradient_evidence import GradientEvidence
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
 from rnnspec.diagnosis.mistakes.inferred import infer_hypotheses
 from rnnspec.diagnosis.mistakes.of_cells import list_mistakes_of_cells
+from rnnspec.diagnosis.mistakes.part_evidence import PartEvidence
 from rnnspec.engine.explanations import LikelyCause
 from rnnspec.observe.observation import Observation
 
@@ -26,6 +23,8 @@ ENOUGH = 3
 """So many cases a mistake must explain that does not explain all of them."""
 INFERRED = 3
 """From how many cases, the quickest ones, constants are inferred."""
+LOADED = 2
+"""Of so many cases it is asked whether the layer has the weights that were loaded."""
 MOST_WORK = 150_000
 """So many sums of a vector are predicted for one case at most, which takes some seconds. A fault
 that shows in no smaller case has no likely cause if so many mistakes may have made it."""
@@ -51,7 +50,7 @@ def find_likely_cause(
         _read_part(each, part) if part else _read_evidence(each, gradients) for each in failing
     ]
     cases = [case for case in cases if case.observed is not None]
-    if not _say_enough(cases):
+    if not _say_enough(cases) or not _have_weights(cases):
         return None
     first = cases[0]
     cases.sort(key=lambda case: (case.says_little, case.case.dtype.is_half, case.cost))
@@ -102,6 +101,17 @@ def _read_part(observation: Observation, part: str) -> Evidence:
     return observation.remember(
         f"{PartEvidence.__name__} of {part}", lambda: PartEvidence(observation, part)
     )
+
+
+def _have_weights(cases: Sequence[Evidence]) -> bool:
+    """Return whether the layers of the first cases have the weights that were loaded.
+
+    What a layer does with other weights may look like a mistake of the call, and is none.
+    """
+    try:
+        return all(case.observation.holds_weights for case in cases[:LOADED])
+    except Exception:  # such a layer cannot be built or loaded, or its weights not be read
+        return True
 
 
 def _say_enough(cases: Sequence[Evidence]) -> bool:

@@ -104,8 +104,9 @@ class Search(Generic[CaseT, ObservedT]):
         """Return whether two situations need the same way of building or calling a layer."""
         shared = one.needed & other.needed & CIRCUMSTANCES
         valued = shared - {"memory_layout"}
-        covered = self.suite.space.is_covered(one.finding.case, other.finding.case, valued)
-        return bool(shared) and covered
+        cases, space = (one.finding.case, other.finding.case), self.suite.space
+        are_equal = space.is_covered(*cases, valued) and space.is_covered(*cases[::-1], valued)
+        return bool(shared) and are_equal
 
     def is_minor(self, fault: Fault[CaseT], rule: Rule[Any, Any]) -> bool:
         """Return whether a SHOULD names a fault, and the rule is a MUST."""
@@ -203,13 +204,14 @@ class Search(Generic[CaseT, ObservedT]):
         """Return the likely cause of all of these events, or None.
 
         With `is_partial`, it explains some of them; with `besides`, that cause is there too; with
-        `part`, it explains that result alone. With `minimum`, it explains that case too; of several
-        causes, one is preferred that predicts how the fault was gone in simpler cases.
+        `part`, it explains that result alone. With `minimum`, it explains that case too, and larger
+        ones of the same situation; of several causes, one is preferred that predicts how the fault
+        was gone in simpler cases.
         """
         if fact is None:
             return None
         shown = dict.fromkeys(event.shown for event in self.sort_simplest(events))
-        simplest = [] if minimum is None else [minimum.finding.case]
+        simplest = [] if minimum is None else self._list_alike(minimum, fact)
         passing = [] if minimum is None else self._list_passed(minimum)
         observations = (self.observe(case) for case in dict.fromkeys([*simplest, *shown]))
         gradients = kind is FaultKind.GRADIENTS
@@ -221,6 +223,21 @@ class Search(Generic[CaseT, ObservedT]):
             besides=besides,
             part=part,
         )
+
+    def _list_alike(self, minimum: MinimalFailure[CaseT], fact: Fact) -> list[CaseT]:
+        """Return a minimal case, and larger ones with the same choices that show the same.
+
+        Few of the cases that were drawn may say anything about a mistake.
+        """
+        case, space = minimum.finding.case, self.suite.space
+        larger = [space.reseed(space.enlarge(case), space.get_seed(case) + each) for each in (0, 1)]
+        gradients = fact is Fact.GRADIENTS
+
+        def is_broken(each: CaseT) -> bool:
+            broken = self.suite.find_broken_facts(self.observe(each), with_gradients=gradients)
+            return fact in broken
+
+        return [case, *filter(is_broken, larger)]
 
     def _list_passed(self, minimum: MinimalFailure[CaseT]) -> list[CaseT]:
         """Return the cases, simpler than a minimal one, in which the fault was gone."""

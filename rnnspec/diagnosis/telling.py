@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from rnnspec.diagnosis.alike import find_same
+from rnnspec.diagnosis.alike import find_same, tells_better
 from rnnspec.diagnosis.events import FACT_OF_KIND, Event, FaultKind
 from rnnspec.diagnosis.fault import Fault
 from rnnspec.diagnosis.naming import CIRCUMSTANCES, SITUATIONS, rank_rules
@@ -66,9 +66,7 @@ def add_fault(
     if fault is None or fault is beside:
         fault = Fault(kind, root, [minimum], told, [], cause=cause)
         search.faults.append(fault)
-    elif fault.kind is kind and (
-        (cause and not fault.cause) or minimum.needed < fault.situation.needed
-    ):
+    elif tells_better(search, minimum, kind, fault, cause):
         fault.root, fault.minimum = root, told
         fault.situations.insert(0, minimum)
     else:

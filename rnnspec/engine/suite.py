@@ -63,6 +63,9 @@ class CaseSpace(Protocol[CaseT]):
     def spread_sizes(self, case: CaseT) -> CaseT | None:
         """Return the case with sizes above 1 that differ from each other, or None if they do."""
 
+    def enlarge(self, case: CaseT) -> CaseT:
+        """Return the case with sizes that say more of what is wrong, where they were small."""
+
     def reseed(self, case: CaseT, seed: int) -> CaseT:
         """Return the case with other numbers."""
 

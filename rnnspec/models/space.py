@@ -81,6 +81,10 @@ class ModelCaseSpace:
         """Return None: batch and steps differ."""
         return None
 
+    def enlarge(self, case: ModelCase) -> ModelCase:
+        """Return the case: it says what there is to say."""
+        return case
+
     def reseed(self, case: ModelCase, seed: int) -> ModelCase:
         """Return the case with other weights and inputs."""
         return replace(case, seed=seed)

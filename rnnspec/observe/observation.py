@@ -22,7 +22,7 @@ from rnnspec.observe.expected import Expected
 from rnnspec.observe.part import part
 from rnnspec.observe.prepared import PreparedLayer, prepare_layer
 from rnnspec.observe.seeding import seed_torch
-from rnnspec.observe.tensors import build_arguments
+from rnnspec.observe.tensors import build_arguments, to_array
 from rnnspec.subjects.capabilities import Capabilities
 from rnnspec.subjects.failures import Failure, Unsupported
 from rnnspec.subjects.precision import switch_tf32
@@ -127,6 +127,16 @@ class Observation:
         if self._prepared is not None:
             return self._prepared
         return prepare_layer(self.subject, self.case, self.values, self.new.module)
+
+    @part
+    def holds_weights(self) -> bool:
+        """Whether a new layer has exactly the weights of the case after they are loaded."""
+        layer = PreparedLayer(self.subject, self.case, self.values)
+        layer.load()
+        return all(
+            np.array_equal(to_array(weight), self.values.weights[name], equal_nan=True)
+            for name, weight in layer.weights().items()
+        )
 
     @property
     def module(self) -> torch.nn.Module:

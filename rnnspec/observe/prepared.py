@@ -202,8 +202,11 @@ def prepare_layer(
     """
     layer = PreparedLayer(subject, case, values, module)
     layer.set_mode()
+    owner = layer.owner
     case.prior_use.prepare(layer)
-    layer.set_mode()
+    # What train() and eval() undo would never be seen if the mode was always set again.
+    if layer.owner is not owner or layer.owner.training is not (case.mode is Mode.TRAIN):
+        layer.set_mode()
     return layer
 
 

@@ -193,7 +193,9 @@ OF_THE_CELL = ("recurrence.*", "gates.*", "cell-state.*", "projection.*")
 FIRST_GRADIENTS = ("gradients.input", "gradients.h-0", "gradients.weights", "gradients.biases")
 """What rules presuppose that differentiate in another way than those about gradients alone."""
 PRESUPPOSED: dict[Part, frozenset[Fact | str]] = {
-    Part.VALUES: frozenset({"side-effects.repeatable", "side-effects.parameters"}),
+    Part.VALUES: frozenset(
+        {"side-effects.repeatable", "side-effects.parameters", "parameters.loaded"}
+    ),
     Part.GRADIENTS: frozenset(
         {
             Fact.RESULTS,

@@ -33,6 +33,7 @@ from rnnspec.rulekit.conditions import (
 from rnnspec.rulekit.fixtures.round_trip import (
     assert_mode_and_freezing_kept,
     assert_state_dict_rejected,
+    choose_entries,
 )
 from rnnspec.rulekit.fixtures.shared import assert_shared_after_conversion
 from rnnspec.rulekit.rule import REPEATED_CALLS, Fact, rule
@@ -305,13 +306,14 @@ def refuses_state_dict(observation: Observation) -> None:
     """`load_state_dict` rejects a missing parameter, an unexpected one, and one of another shape.
 
     The layer loads its own `state_dict` with one entry removed, cut to one element, doubled in
-    length, or added under another name. Each time it must raise an exception.
+    length, or added under another name, for one weight and one bias of each kind. Each time it must
+    raise an exception.
 
     Catches loading that skips missing entries, ignores unexpected ones, or fills a parameter from a
     single element.
     """
-    names = list(observation.prepared.names.values())
-    assert_state_dict_rejected(observation, names[observation.case.seed // 8 % len(names)])
+    for name in choose_entries(observation):
+        assert_state_dict_rejected(observation, name)
 
 
 @rule(

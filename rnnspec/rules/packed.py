@@ -33,7 +33,7 @@ from rnnspec.rulekit.conditions import (
     is_packed,
     one_in,
 )
-from rnnspec.rulekit.rule import rule
+from rnnspec.rulekit.rule import REPEATED_CALLS, rule
 from rnnspec.rulekit.snippets.packed import IS_PACKED, PAD_BACK, SAME_INDICES
 from rnnspec.rulekit.violation import Violation, assert_identical
 from rnnspec.subjects.subject import observe_step
@@ -271,7 +271,7 @@ def full_length(observation: Observation) -> None:
     "packing.sequences",
     when=is_packed & has_predictable_results & one_in(10),
     about=("layout",),
-    presupposes=("side-effects.arguments",),
+    presupposes=("side-effects.arguments", *REPEATED_CALLS),
 )
 def sequences(observation: Observation) -> None:
     """The layer returns the same results for input packed by `pack_sequence` as for input packed by

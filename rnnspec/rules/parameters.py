@@ -9,7 +9,7 @@ from rnnspec.contract.shapes import Shape, parameter_shapes
 from rnnspec.observe.observation import Observation
 from rnnspec.rulekit.conditions import has_axis_value, one_in
 from rnnspec.rulekit.fixtures.constructor_calls import ConstructorCall
-from rnnspec.rulekit.rule import CONSTRUCTOR_CALLS, Fact, rule
+from rnnspec.rulekit.rule import CONSTRUCTOR_CALLS, REPEATED_CALLS, Fact, rule
 from rnnspec.rulekit.snippet import Helper, Snippet
 from rnnspec.rulekit.statistics.binomial import Count, assert_likely
 from rnnspec.rulekit.statistics.initial_distribution import (
@@ -177,7 +177,7 @@ ZEROS = Snippet("assert not layer(torch.zeros(2, 2, {features}).to(x))[0].any()"
     when=has_axis_value("bias", False) & one_in(8),
     needs=(Feature.BIAS,),
     about=("bias",),
-    presupposes=(*CONSTRUCTOR_CALLS,),
+    presupposes=(*CONSTRUCTOR_CALLS, *REPEATED_CALLS),
     establishes=(Fact.CALL, Fact.RESULTS),
 )
 def no_bias(observation: Observation) -> None:

@@ -11,13 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch.nn.utils.rnn import PackedSequence
 
-from rnnspec.cases.axes import Distribution, EarlierCalls, Feature, GradMode
-from rnnspec.observe.call import Call
+from rnnspec.cases.axes import Distribution, EarlierCalls, Feature
 from rnnspec.observe.observation import Observation
 from rnnspec.observe.tensors import CallArguments, build_arguments, has_same_bits, to_array
 from rnnspec.rulekit.assertions.relations import get_bound, is_satisfied
 from rnnspec.rulekit.conditions import has_active_dropout, has_value, is_differentiable, one_in
 from rnnspec.rulekit.fixtures.constructor_calls import plan_constructor_call
+from rnnspec.rulekit.fixtures.separate_results import assert_results_separate
 from rnnspec.rulekit.rule import DROPOUT, REPEATED_CALLS, Fact, rule
 from rnnspec.rulekit.snippet import Snippet
 from rnnspec.rulekit.snippets import side_effects as snippets
@@ -277,14 +277,14 @@ def results_not_aliased(observation: Observation) -> None:
     """The results share no memory with each other, with the arguments or with the parameters.
 
     `output` is filled with a number in place, then each state with another. Everything else must
-    stay as it was.
+    stay as it was. If another result is returned in place of a state, that is another fault.
 
     Catches states that are views of the output, results that are views of an argument.
     """
     call = observation.borrow_repeated().call
     others = {**dict(_list_argument_tensors(call.given)), **observation.prepared.weights()}
     kept = {name: tensor.detach().clone() for name, tensor in others.items()}
-    _assert_results_separate(observation.case.grad_mode, call)
+    assert_results_separate(observation, call)
     changed = [
         name for name, tensor in others.items() if not has_same_bits(tensor.detach(), kept[name])
     ]
@@ -292,26 +292,6 @@ def results_not_aliased(observation: Observation) -> None:
         raise Violation(
             f"writing to the results of a call changed {changed[0]}", snippets.RESULTS_NOT_ALIASED
         )
-
-
-def _assert_results_separate(mode: GradMode, call: Call) -> None:
-    """Raise Violation if writing to one result of a call changes another."""
-    tensors = call.result_tensors
-    for number, (name, tensor) in enumerate(tensors.items()):
-        others = {other: each for other, each in tensors.items() if other != name}
-        before = {other: to_array(each) for other, each in others.items()}
-        _fill_result(name, mode, tensor, 7.0 - 2.0 * number)
-        for other, each in others.items():
-            quantity = f"{other} after writing to {name}"
-            assert_identical(quantity, to_array(each), before[other], snippets.RESULTS_NOT_ALIASED)
-
-
-def _fill_result(name: str, mode: GradMode, tensor: torch.Tensor, value: float) -> None:
-    """Overwrite a result in place, outside of its graph."""
-    # An inference tensor can be written to only in inference mode.
-    writing = GradMode.INFERENCE if mode is GradMode.INFERENCE else GradMode.NO_GRAD
-    with writing.enter(), observe_step(f"writing to {name}"):
-        tensor.detach().fill_(value)
 
 
 @rule(

@@ -7,14 +7,18 @@ from typing import Any
 import pytest
 
 from rnnspec.cases.axes import (
+    PLAIN_CALLS,
     Distribution,
     DropoutLevel,
     DType,
+    EarlierCalls,
     Feature,
     InitialState,
     Layout,
     MemoryLayout,
     Mode,
+    ModuleUses,
+    ParameterUpdates,
 )
 from rnnspec.cases.case import SIZES, Case, is_consistent
 from rnnspec.cases.plan import Scope
@@ -28,6 +32,7 @@ WITH_DROPOUT = Case(
     steps=4,
     batch=2,
 )
+SMALL = Case(config=Config(1, 1), steps=1, batch=1)
 
 
 def test_lengths_follow_the_layout() -> None:
@@ -180,3 +185,30 @@ def test_an_expanded_input_repeats_samples_or_the_steps_of_a_single_sample() -> 
     single = case.replace(batch=1)
     assert (single.repeated_axis, single.replace(batch_first=True).repeated_axis) == (0, 1)
     assert single.replace(layout=Layout.UNBATCHED, batch_first=True).repeated_axis == 0
+
+
+def test_plain_calls_are_tried_in_place_of_a_prior_use_that_has_some_and_cover_it() -> None:
+    space = LayerCaseSpace()
+    simplest = [EarlierCalls.FRESH]
+    reloaded = SMALL.replace(prior_use=ParameterUpdates.RELOADED)
+    assert space.list_simpler(reloaded, "prior_use") == [PLAIN_CALLS, *simplest]
+    for prior_use in (PLAIN_CALLS, ParameterUpdates.DATA_MOVED, ModuleUses.SHARED):
+        assert space.list_simpler(SMALL.replace(prior_use=prior_use), "prior_use")[-1:] == simplest
+        assert PLAIN_CALLS not in space.list_simpler(
+            SMALL.replace(prior_use=prior_use), "prior_use"
+        )
+    called = SMALL.replace(prior_use=PLAIN_CALLS)
+    assert space.is_covered(reloaded, called, {"prior_use"})
+    assert not space.is_covered(called, reloaded, {"prior_use"})
+    assert not space.is_covered(SMALL, called, {"prior_use"})
+
+
+def test_small_sizes_are_raised_where_a_case_allows_it() -> None:
+    space = LayerCaseSpace()
+    large = space.enlarge(SMALL)
+    assert (large.steps, large.batch, large.config.input_size, large.config.hidden_size) == (
+        *(3, 2),
+        *(3, 4),
+    )
+    assert space.enlarge(SMALL.replace(layout=Layout.UNBATCHED)).batch == 1
+    assert space.enlarge(large) == large

@@ -43,6 +43,8 @@ class Returned:
 class Planted:
     """Stands for the observation of a layer that makes a mistake."""
 
+    holds_weights = True
+
     def __init__(self, case: Case, build: Build) -> None:
         self.case = case
         self.build = build

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 from rnnspec.cases.axes import EarlierCalls
 from rnnspec.cases.case import Case
@@ -110,6 +111,22 @@ class KeepsSome(PlainLSTM):
         return 0.9 * super().step(x, h, weight, layer, t) + 0.1 * h
 
 
+class KeepsSomeOfCell(PlainLSTM):
+    def renew(self, c: Tensor, i: Tensor, f: Tensor, g: Tensor, o: Tensor) -> Tensor:
+        return 0.9 * super().renew(c, i, f, g, o) + 0.1 * c
+
+
+class KeepsSomeOfHidden(PlainLSTM):
+    def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
+        new = super().step(x, h, weight, layer, t)
+        return torch.cat([0.8 * self.show(new) + 0.2 * self.show(h), self.recall(new)], dim=1)
+
+
+class NormalisedShown(PlainLSTM):
+    def expose(self, c: Tensor, o: Tensor) -> Tensor:
+        return super().expose(functional.layer_norm(c, (self.hidden_size,)), o)
+
+
 class ReadsCell(PlainLSTM):
     def show(self, states: Tensor) -> Tensor:
         return self.recall(states) if self.__dict__["within"] else super().show(states)
@@ -195,6 +212,22 @@ class CellUnsorted(PlainLSTM):
     unsort_states = sort_states
 
 
+class CellAfterPadding(nn.LSTM):
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        output, (h, c) = super().forward(input, hx)
+        if isinstance(input, PackedSequence):
+            first, self.batch_first = self.batch_first, False
+            _, (_, c) = super().forward(pad_packed_sequence(input)[0], hx)
+            self.batch_first = first
+        return output, (h, c)
+
+
+class HiddenSorted(PlainLSTM):
+    def unsort_states(self, states: Tensor, indices: Tensor | None) -> Tensor:
+        h, c = self.show(states), self.recall(states)
+        return torch.cat([h, super().unsort_states(c, indices)], dim=-1)
+
+
 class ResetsAll(PlainGRU):
     def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
         read, carried = (torch.split(each, self.hidden_size, 1) for each in (x, h @ weight))
@@ -275,11 +308,21 @@ TOLD: dict[type[Any], str] = {
     ShownBySigmoid: "the cell state is shown by the sigmoid in place of tanh",
     HardGates: "the gates are hard sigmoids, clip(x / 6 + 1/2, 0, 1)",
     KeepsSome: "each step keeps 0.1 of the states before it, whatever the gates say",
+    KeepsSomeOfCell: (
+        "each step keeps 0.1 of the cell state before it, which the hidden state shows, whatever"
+        " the gates say"
+    ),
+    KeepsSomeOfHidden: (
+        "each step keeps 0.2 of the hidden state before it, whatever the gates say"
+    ),
+    NormalisedShown: "the hidden state shows the cell state normalised, as by a layer norm",
     ReadsCell: "the gates read the cell state in place of the hidden state",
     ProjectedByTanh: "tanh is applied to the projected state",
     CutNotProjected: "the hidden state is cut to its first proj_size units, without weight_hr",
     ReturnsCellFirst: "the states are returned as (c_n, h_n)",
     CellUnsorted: "c_0 and c_n of unsorted packed sequences are in sorted order",
+    CellAfterPadding: "c_n is taken at the padded end of each sequence, unlike h_n",
+    HiddenSorted: "h_n of unsorted packed sequences is returned in sorted order, unlike c_n",
     ResetsAll: "the reset gate multiplies all that the new gate reads, the input included",
     ResetByTanh: "the reset gate is computed by tanh",
     NewByRelu: "the new gate is computed by relu",
@@ -343,6 +386,15 @@ TOLD_OF_GRADIENTS: dict[type[Any], str] = {
     gru.BUGS["NewGradientOfUpdateGate"]: (
         "the gradient of the new gate is multiplied by z, not by 1 - z"
     ),
+    lstm.BUGS["ForgetRowsNotLearned"]: "the rows of W_hh for the forget gate receive no gradient",
+    gru.BUGS["ResetGradientNotToState"]: (
+        "no gradient flows through the reset gate to the state before the step; to the weights it"
+        " does"
+    ),
+    gru.BUGS["StateGradientWithoutReset"]: (
+        "the gradient that the new gate passes on to the hidden state before the step lacks the"
+        " factor of the reset gate"
+    ),
     gru.BUGS["ResetGradientOfState"]: (
         "the gradient of the reset gate is multiplied by the hidden state, not by W_hn h + b_hn"
     ),
@@ -393,21 +445,10 @@ def test_steps_that_blocks_leave_over_are_told() -> None:
     )
 
 
-class KeepsCellState(nn.LSTM):
-    """Starts from the cell state of the call before if no states are passed."""
-
-    def forward(self, input: Any, hx: Any = None) -> Any:
-        kept = self.__dict__.get("kept")
-        if hx is None and kept is not None:
-            hx = torch.zeros_like(kept), kept
-        output, (h_n, c_n) = super().forward(input, hx)
-        self.__dict__["kept"] = c_n.detach()
-        return output, (h_n, c_n)
-
-
 def test_a_cell_state_that_is_kept_between_calls_is_told() -> None:
     """What was kept in inference mode may stop the next call, and says nothing of the mistake."""
-    subject = TorchSubject(Target(KeepsCellState, "KeepsCellState", "wrong", ()), kind="lstm")
+    layer = lstm.BUGS["CellStateKeptBetweenCalls"]
+    subject = TorchSubject(Target(layer, layer.__name__, "wrong", ()), kind="lstm")
     earlier = (EarlierCalls.CALLED, EarlierCalls.CALLED_TWICE, EarlierCalls.OTHER_GRAD)
     cases = [
         Case(config=Config(3, 2, kind="lstm"), steps=3, batch=2, seed=seed, prior_use=prior_use)

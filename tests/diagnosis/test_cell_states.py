@@ -57,6 +57,20 @@ def test_a_fault_of_the_cell_has_its_likely_cause(name: str) -> None:
     assert re.search(TOLD[name], report.faults[0].likely_cause)
 
 
+@pytest.mark.slow
+def test_a_state_that_is_kept_is_one_fault_whatever_was_done_besides_calling_the_layer() -> None:
+    rules = ["modules.*", "modes.train", "layouts.input-by-name", "packed.sequences", "states.*"]
+    report = rnnspec.check(
+        BUGS["CellStateKeptBetweenCalls"], kind="lstm", profile="quick", rules=rules
+    )
+    assert [(fault.rule, fault.likely_cause) for fault in report.faults] == [
+        (
+            "modules.second-call",
+            "without h_0 and c_0, a call starts from the final cell state of the call before",
+        )
+    ]
+
+
 def observe_wrong(name: str, case: Case) -> Observation:
     return Observation(TorchSubject(resolve_target(BUGS[name]), kind="lstm"), case)
 

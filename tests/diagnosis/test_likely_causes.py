@@ -40,6 +40,7 @@ NAMED = {
     "ReluForgotten": "relu is computed as tanh",
     "SingleInBfloat": "the error is that of bfloat16: the state is rounded to it between steps",
     "ProductsInSingle": "the error is that of float32: sums or functions are computed in it",
+    "DropsByGradMode": "dropout acts if gradients are enabled, and not by whether the layer is in",
     "NeverDrops": "with dropout=1, nothing is dropped",
     "StateCutEveryStep": "no gradient flows from one step to the one before it",
     "BiasesShareGradient": "b_ih receives the gradients of both biases, and b_hh zeros",

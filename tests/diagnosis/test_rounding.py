@@ -9,7 +9,9 @@ from typing import cast
 
 import numpy as np
 import pytest
+import torch
 from torch import Tensor
+from torch.nn.functional import layer_norm
 
 from rnnspec.cases.axes import Distribution, DType, InitialState, Layout
 from rnnspec.cases.case import Case
@@ -23,6 +25,9 @@ from rnnspec.diagnosis.mistakes.outcome import Outcome, is_nearly
 from rnnspec.diagnosis.mistakes.precision import InFloat32
 from rnnspec.diagnosis.mistakes.reference import Reference
 from rnnspec.observe.observation import Observation
+from rnnspec.plain.lstm import PlainLSTM
+from rnnspec.subjects.subject import TorchSubject
+from rnnspec.subjects.target import Target
 from tests.diagnosis.planted_mistakes import Planted, Returned, draw_cases
 
 BY_TEXT = {each.text: each for each in HYPOTHESES}
@@ -165,3 +170,33 @@ def test_outcomes_of_other_forms_are_not_nearly_the_same() -> None:
     short, long = Outcome({"output": np.zeros(2)}), Outcome({"output": np.zeros(3)})
     assert not is_nearly(short, long, short, lambda *_: 0.5)
     assert not is_nearly(short, short, long, lambda *_: 0.5)
+
+
+class Normalised(PlainLSTM):
+    """All gates read sums that are normalised together."""
+
+    def open_gates(self, i: Tensor, f: Tensor, g: Tensor, o: Tensor) -> tuple[Tensor, ...]:
+        sums = layer_norm(torch.cat([i, f, g, o], dim=1), (4 * self.hidden_size,))
+        return super().open_gates(*sums.chunk(4, dim=1))
+
+
+def test_what_rounding_makes_of_normalised_numbers_contradicts_nothing() -> None:
+    """In a stack of many layers, one rounding in 16 bits may become anything."""
+    text = "the sums of all gates are normalised together, as by a layer norm"
+    config = Config(6, 6, num_layers=11, bias=False, proj_size=4, kind="lstm")
+    case = Case(config=config, steps=17, batch=1, dtype=DType.BFLOAT16, seed=3916557487)
+    subject = TorchSubject(Target(Normalised, "normalised", "normalised", ()), kind="lstm")
+    verdict = Evidence(Observation(subject, case)).judge(BY_TEXT[text])
+    assert verdict is not Agreement.CONTRADICTION
+    exact = Evidence(Observation(subject, case.replace(dtype=DType.FLOAT64, num_layers=1)))
+    assert exact.judge(BY_TEXT[text]) is Agreement.EVIDENCE
+    other = Evidence(Observation(subject, case.replace(dtype=DType.FLOAT64)))
+    assert other.judge(BY_TEXT["c_0 is ignored"]) is not Agreement.EVIDENCE
+
+
+def test_a_wrong_prediction_in_16_bits_is_a_contradiction() -> None:
+    text = "the sums of all gates are normalised together, as by a layer norm"
+    config = Config(3, 4, kind="lstm")
+    case = Case(config=config, steps=3, batch=2, dtype=DType.BFLOAT16, seed=5)
+    subject = TorchSubject(Target(PlainLSTM, "plain", "plain", ()), kind="lstm")
+    assert Evidence(Observation(subject, case)).judge(BY_TEXT[text]) is Agreement.CONTRADICTION

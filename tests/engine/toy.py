@@ -210,6 +210,10 @@ class ToySpace:
         """Return None: the sizes of a toy case do not depend on each other."""
         return None
 
+    def enlarge(self, case: ToyCase) -> ToyCase:
+        """Return the case: it says what there is to say."""
+        return case
+
     def reseed(self, case: ToyCase, seed: int) -> ToyCase:
         """Return the case with another seed."""
         return replace(case, seed=seed)

@@ -21,10 +21,12 @@ from rnnspec.cases.axes import (
     ParameterUpdates,
     PriorUse,
 )
+from rnnspec.cases.axes.prior_use import parameters
 from rnnspec.cases.axes.prior_use.calls import redistribute_lengths
 from rnnspec.cases.case import Case
 from rnnspec.cases.values import draw_values
 from rnnspec.contract.config import Config
+from rnnspec.contract.kinds import KINDS
 from rnnspec.observe.call import Surroundings, perform_call
 from rnnspec.observe.observation import Observation
 from rnnspec.observe.prepared import PreparedLayer, prepare_layer
@@ -152,6 +154,51 @@ def test_earlier_calls_of_a_prior_use(prior_use: PriorUse) -> None:
     case = BASE.replace(prior_use=prior_use, seed=EVEN)
     prepared = prepare_layer(make_subject(Spied), case, draw_values(case))
     assert prepared.module.records == EARLIER_CALLS[prior_use]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_layer_of_every_kind_is_trained(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[bool] = []
+    monkeypatch.setattr(
+        parameters,
+        "take_gradient_step",
+        lambda trained: steps.append(all(each.grad is not None for each in trained)),
+    )
+    case = Case(
+        config=Config(3, 4, kind=kind), steps=1, batch=2, prior_use=ParameterUpdates.TRAINED, seed=1
+    )
+    build: type[nn.Module] = getattr(nn, KINDS[kind].title)
+    prepare_layer(TorchSubject(resolve_target(build), kind=kind), case, draw_values(case))
+    assert steps == [True]
+    names: dict[str, Any] = {"torch": torch, "layer": build(3, 4), "reference": build(3, 4)}
+    names["given"] = (torch.zeros(2, 3) if KINDS[kind].is_cell else torch.zeros(1, 2, 3),)
+    for line in case.prior_use.write_lines(case, {}, str):
+        exec(line, names)
+    for own, other in zip(
+        names["layer"].parameters(), names["reference"].parameters(), strict=True
+    ):
+        assert torch.equal(own, other)
+
+
+class Resets(nn.RNN):
+    """Records when the mode is set, and when it is called."""
+
+    events: list[str]
+
+    def train(self, mode: bool = True) -> Resets:
+        self.__dict__.setdefault("events", []).append("mode")
+        return super().train(mode)
+
+    def forward(self, input: Any, hx: torch.Tensor | None = None) -> Any:
+        self.events.append("call")
+        return super().forward(input, hx)
+
+
+def test_what_setting_the_mode_undoes_is_left_of_an_earlier_call() -> None:
+    case = BASE.replace(prior_use=EarlierCalls.CALLED_TWICE, seed=EVEN)
+    prepared = prepare_layer(make_subject(Resets), case, draw_values(case))
+    assert isinstance(prepared.module, Resets)
+    assert prepared.module.events[-2:] == ["call", "call"]
 
 
 def test_a_converted_or_copied_layer_is_another_module_in_the_dtype_of_the_case() -> None:

@@ -6,14 +6,16 @@ import re
 
 import numpy as np
 import pytest
-from torch import nn
+import torch
+from torch import Tensor, nn
 
-from rnnspec.cases.axes import InitialState, Layout
+from rnnspec.cases.axes import Distribution, InitialState, Layout
 from rnnspec.cases.case import Case
 from rnnspec.cases.gates import hold_gates, read_ungated
 from rnnspec.cases.values import draw_values
 from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import GRU, KINDS
+from rnnspec.plain.lstm import PlainLSTM
 from rnnspec.rulekit.fixtures.gates import exchange_gates, list_held_gates
 from rnnspec.rulekit.rule import Theme
 from rnnspec.rules.catalogue import list_layer_rules
@@ -65,14 +67,31 @@ def test_every_rule_is_tested() -> None:
     )
 
 
+def test_results_that_several_orders_explain_tell_no_order() -> None:
+    class ExchangedAbove(PlainLSTM):
+        def recurrent_weight(self, layer: int, direction: int) -> Tensor:
+            i, f, *rest = super().recurrent_weight(layer, direction).chunk(4)
+            return torch.cat([f, i, *rest] if layer else [i, f, *rest])
+
+    saturated = make_case(
+        kind="lstm",
+        num_layers=2,
+        input_size=1,
+        hidden_size=1,
+        steps=1,
+        batch=1,
+        initial_state=InitialState.GIVEN,
+        distribution=Distribution.TERNARY,
+    )
+    assert judge_layer("gates.order", ExchangedAbove, saturated, 60) is None
+
+
 def test_no_rule_about_gates_judges_a_layer_without_them() -> None:
     assert not has_gates(make_case())
     assert has_gates(PLAIN)
 
 
 def test_a_layer_with_held_gates_does_what_an_ungated_one_does() -> None:
-    import torch
-
     case = make_case(kind="gru", num_layers=2, bidirectional=True)
     weights = read_ungated(case.config, draw_values(case).weights)
     gated = nn.GRU(**case.config.arguments).double()

@@ -23,12 +23,14 @@ from rnnspec.cases.axes import (
 from rnnspec.cases.case import Case
 from rnnspec.cases.values import draw_values
 from rnnspec.engine.outcome import Finding, UnsupportedCase
+from rnnspec.observe.observation import Observation
 from rnnspec.observe.prepared import prepare_layer
 from rnnspec.rulekit.fixtures.parametrized import (
     DoubledWeight,
     NormalisedWeight,
     NormalisedWeightByHook,
 )
+from rnnspec.rulekit.fixtures.round_trip import choose_entries
 from rnnspec.rulekit.fixtures.tied import list_tieable_pairs
 from rnnspec.rulekit.rule import Theme
 from rnnspec.rules.catalogue import list_layer_rules
@@ -167,6 +169,12 @@ FAILS: Fails = [
     (
         "modules.second-call",
         "ThirdCallDiffers",
+        make_case(prior_use=EarlierCalls.CALLED_TWICE),
+        r"^output\[",
+    ),
+    (
+        "modules.second-call",
+        "StateKeptUntilModeIsSet",
         make_case(prior_use=EarlierCalls.CALLED_TWICE),
         r"^output\[",
     ),
@@ -385,3 +393,27 @@ def test_a_parametrized_weight_keeps_its_value_until_it_is_halved(kind: Any) -> 
     torch.testing.assert_close(
         torch.from_numpy(weight.read_weight()), torch.tensor(values.weights["weight_hh_l1"] / 2)
     )
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_state_dicts_without_a_parameter_of_any_kind_are_tried(seed: int) -> None:
+    case = make_case(num_layers=2, bidirectional=True, seed=8 * seed)
+    chosen = choose_entries(Observation(TorchSubject(resolve_target(nn.RNN)), case))
+    assert [name.partition("_l")[0] for name in chosen] == [
+        "weight_ih",
+        "weight_hh",
+        "bias_ih",
+        "bias_hh",
+    ]
+
+
+def test_biases_that_are_filled_in_when_a_state_dict_lacks_them_are_reported() -> None:
+    class Filling(nn.RNN):
+        def _load_from_state_dict(self, state_dict: Any, prefix: str, *rest: Any) -> None:
+            if f"{prefix}bias_hh_l0" not in state_dict:
+                state_dict[f"{prefix}bias_hh_l0"] = torch.zeros(self.hidden_size)
+            super()._load_from_state_dict(state_dict, prefix, *rest)
+
+    finding = judge_layer("modules.refuses-state-dict", Filling, make_case(), seeds=1)
+    assert isinstance(finding, Finding)
+    assert "silently accepts a state_dict without bias_hh_l0" in finding.message

@@ -54,6 +54,7 @@ PASSES: dict[str, list[Case]] = {
     ],
     "parameters.trainable": [make_case(), DEEP],
     "parameters.order": [make_case(), DEEP],
+    "parameters.loaded": [make_case(), DEEP, make_case(bias=False)],
     "parameters.initial-range": [
         make_case(),
         DEEP,
@@ -122,6 +123,18 @@ FAILS = [
         "DirectionsLast",
         DEEP,
         "the parameters are out of order: found weight_ih_l1, expected weight_ih_l0_reverse",
+    ),
+    (
+        "parameters.loaded",
+        "BiasesClearedOnLoad",
+        make_case(),
+        r"bias_ih_l0 after load_state_dict\(\)\[0\] is 0, expected",
+    ),
+    (
+        "parameters.loaded",
+        "GatesReorderedOnLoad",
+        make_case(kind="lstm"),
+        r"weight_ih_l0 after load_state_dict\(\)\[\d+, 0\] is .*, expected",
     ),
     (
         "parameters.initial-range",

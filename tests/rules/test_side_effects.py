@@ -29,6 +29,7 @@ from rnnspec.report.program import write_program
 from rnnspec.rulekit.rule import Theme
 from rnnspec.rules.catalogue import list_layer_rules
 from rnnspec.selftest import BUGS, Plain
+from rnnspec.selftest.banks import find_bank
 from rnnspec.subjects import settings
 from rnnspec.subjects.target import resolve_target
 from tests.rules.judged import Fails, Passes, find_violation, judge_layer, make_case, make_test_ids
@@ -380,6 +381,13 @@ def test_results_may_be_parts_of_one_buffer() -> None:
             )
 
     assert judge_layer("side-effects.results-not-aliased", Joint, make_case(), 9) is None
+
+
+def test_a_result_that_is_returned_in_place_of_another_is_not_told_as_shared_memory() -> None:
+    case = make_case(kind="lstm", proj_size=2)
+    layer = find_bank("lstm").bugs["CellStateCutForHidden"]
+    assert judge_layer("side-effects.results-not-aliased", layer, case) is None
+    assert find_violation("recurrence.h-n", "CellStateCutForHidden", case).message
 
 
 def test_an_output_in_the_memory_of_the_input_is_reported() -> None:

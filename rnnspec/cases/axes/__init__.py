@@ -12,6 +12,7 @@ from rnnspec.cases.axes.layout import Layout
 from rnnspec.cases.axes.memory_layout import MemoryLayout
 from rnnspec.cases.axes.modes import DropoutLevel, GradMode, InitialState, Mode, Projection
 from rnnspec.cases.axes.prior_use import (
+    PLAIN_CALLS,
     PRIOR_USES,
     EarlierCalls,
     ModuleUses,
@@ -25,6 +26,7 @@ from rnnspec.errors import suggest_similar
 __all__ = [
     "AXES",
     "AXIS",
+    "PLAIN_CALLS",
     "PRIOR_USES",
     "STACKED",
     "Axis",

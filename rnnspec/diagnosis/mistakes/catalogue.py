@@ -9,6 +9,7 @@ from rnnspec.contract.kinds import KINDS
 from rnnspec.diagnosis.mistakes import (
     axes,
     blocks,
+    cell_ends,
     cell_formulas,
     cell_states,
     direction_parameters,
@@ -20,6 +21,7 @@ from rnnspec.diagnosis.mistakes import (
     gate_backward,
     gate_formulas,
     gate_gradients,
+    gate_routes,
     gates,
     gradient_slopes,
     gradient_values,
@@ -53,6 +55,7 @@ MODULES = (
     gate_formulas,
     cell_formulas,
     cell_states,
+    cell_ends,
     projections,
     weights,
     steps,
@@ -71,9 +74,17 @@ HYPOTHESES: tuple[Hypothesis, ...] = tuple(
 )
 """Every hypothesis about wrong results."""
 
+GRADIENT_MODULES = (
+    gradients,
+    gradient_values,
+    gradient_slopes,
+    gate_gradients,
+    gate_backward,
+    gate_routes,
+)
 GRADIENT_HYPOTHESES: tuple[Hypothesis, ...] = tuple(
     replace(each, rules=(*each.rules, "gradients.half-precision", "gradients.exact"))
-    for module in (gradients, gradient_values, gradient_slopes, gate_gradients, gate_backward)
+    for module in GRADIENT_MODULES
     for each in module.HYPOTHESES
 )
 """Every hypothesis about gradients that are wrong although the results are right."""

@@ -10,6 +10,7 @@ from functools import partial
 
 import torch
 from torch import Tensor
+from torch.nn.functional import layer_norm
 
 from rnnspec.diagnosis.mistakes.cell_states import has_cell_state
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
@@ -48,6 +49,15 @@ def clip_cell(limit: float, gates: Gates, cell: Tensor) -> tuple[Tensor, Tensor]
     return _show(gates, _renew(gates, cell).clamp(-limit, limit))
 
 
+def _normalise(cell: Tensor) -> Tensor:
+    return layer_norm(cell, cell.shape[-1:])
+
+
+def _show_normalised(gates: Gates, cell: Tensor) -> tuple[Tensor, Tensor]:
+    new = _renew(gates, cell)
+    return gates[3] * torch.tanh(_normalise(new)), new
+
+
 FORMULAS: tuple[tuple[str, str, Formula], ...] = (
     (
         "the hidden state is o * c, without tanh",
@@ -81,6 +91,16 @@ FORMULAS: tuple[tuple[str, str, Formula], ...] = (
         "tanh is applied to the cell state that is carried on",
         "carry c = f * c + i * g on, and show tanh(c) in the hidden state only",
         lambda gates, cell: _show(gates, torch.tanh(_renew(gates, cell))),
+    ),
+    (
+        "the hidden state shows the cell state normalised, as by a layer norm",
+        "compute h = o * tanh(c)",
+        _show_normalised,
+    ),
+    (
+        "the new cell state is normalised, as by a layer norm",
+        "compute c = f * c + i * g",
+        lambda gates, cell: _show(gates, _normalise(_renew(gates, cell))),
     ),
     *(
         (

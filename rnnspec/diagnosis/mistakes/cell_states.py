@@ -20,7 +20,7 @@ from rnnspec.diagnosis.mistakes.places import (
     list_by_place,
 )
 from rnnspec.diagnosis.mistakes.reference import Reference, Refused
-from rnnspec.diagnosis.mistakes.situations import has_h_0, has_rows, is_ragged, is_unsorted
+from rnnspec.diagnosis.mistakes.situations import has_h_0, has_rows, is_unsorted
 
 Change = Callable[[Tensor], Tensor]
 
@@ -102,11 +102,12 @@ class PairExchanged(Reference):
 
 
 @dataclass
-class CellOrder(Reference):
-    """The cell states of packed sequences are left in another order than the hidden states."""
+class OrderOfOne(Reference):
+    """The cell states of packed sequences are in another order, or the hidden states alone are."""
 
     taken: bool = False
     returned: bool = False
+    is_hidden: bool = False
 
     def arrange_initial(self) -> Tensor:
         right = super().arrange_initial()
@@ -119,6 +120,8 @@ class CellOrder(Reference):
 
     def _reorder(self, states: Tensor, order: Tensor) -> Tensor:
         hidden, cell = split_states(self.given.case.config, states).values()
+        if self.is_hidden:
+            return torch.cat([hidden[:, order], cell], dim=-1)
         return torch.cat([hidden, cell[:, order]], dim=-1)
 
 
@@ -142,20 +145,6 @@ class CellShown(Reference):
         right = super().write_states(states)
         _, cell = split_states(self.given.case.config, right).values()
         return torch.cat([cell[..., : self.given.hidden], cell], dim=-1)
-
-
-@dataclass
-class CellRunsOn(Reference):
-    """The cell state of a packed sequence goes on through its padding, unlike h."""
-
-    def read_input(self) -> Tensor:
-        right, alive = super().read_input(), self.given.alive
-        return right if alive is None else torch.where(alive, right, torch.zeros_like(right))
-
-    def keep(self, new: Tensor, time: int, state: Tensor) -> Tensor:
-        size = self.given.hidden
-        right = super().keep(new, time, state)
-        return torch.cat([right[..., :size], new[..., size:]], dim=-1)
 
 
 @dataclass
@@ -225,6 +214,17 @@ ENDS: tuple[tuple[str, str, Callable[[Reference, Tensor, Tensor], Tensor]], ...]
     ),
 )
 
+OF_CELL_STATES = ("cell-state.packed", "packed.unsorted", "cell-state.final")
+SORTED = "of unsorted packed sequences"
+ORDERS: tuple[tuple[str, bool, bool, bool], ...] = (
+    (f"c_0 {SORTED} is read in sorted order", True, False, False),
+    (f"c_n {SORTED} is returned in sorted order", False, True, False),
+    (f"c_0 and c_n {SORTED} are in sorted order", True, True, False),
+    (f"h_0 {SORTED} is read in sorted order, unlike c_0", True, False, True),
+    (f"h_n {SORTED} is returned in sorted order, unlike c_n", False, True, True),
+    (f"h_0 and h_n {SORTED} are in sorted order, unlike c_0 and c_n", True, True, True),
+)
+"""What is in sorted order: whether states that are taken, or returned, and whether hidden ones."""
 HYPOTHESES: tuple[Hypothesis, ...] = (
     *list_by_place(
         "c_0 is ignored",
@@ -306,25 +306,14 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
     *(
         Hypothesis(
             text,
-            "reorder c_0 and c_n as h_0 and h_n: by sorted_indices and unsorted_indices",
-            ("cell-state.packed", "packed.unsorted", "cell-state.final"),
-            partial(CellOrder, taken=taken, returned=returned),
+            "reorder all states by sorted_indices, and by unsorted_indices at the end",
+            ("packed.unsorted", "packed.h-n") if is_hidden else OF_CELL_STATES,
+            partial(OrderOfOne, taken=taken, returned=returned, is_hidden=is_hidden),
             partial(_can_be_unsorted, returned),
-            "order of cell states",
+            f"order of one of two states, hidden: {is_hidden}",
             int(taken and returned),
         )
-        for text, taken, returned in (
-            ("c_0 of unsorted packed sequences is read in sorted order", True, False),
-            ("c_n of unsorted packed sequences is returned in sorted order", False, True),
-            ("c_0 and c_n of unsorted packed sequences are in sorted order", True, True),
-        )
-    ),
-    Hypothesis(
-        "the cell state of a packed sequence goes on through the padding",
-        "keep the cell state of a sequence that has ended, as the hidden state",
-        ("cell-state.packed", "cell-state.final"),
-        CellRunsOn,
-        lambda case: has_cell_state(case) and is_ragged(case),
+        for text, taken, returned, is_hidden in ORDERS
     ),
     Hypothesis(
         "the gates read the cell state in place of the hidden state",

@@ -54,6 +54,16 @@ class DroppedOutput(Reference):
         return right * 0 if self.states else right
 
 
+@dataclass
+class DroppedByGradMode(Reference):
+    """Dropout acts if gradients are enabled, whatever the mode is; random masks are not drawn."""
+
+    def read_below(self, below: Sequence[Tensor], layer: int) -> Tensor:
+        case = self.given.case
+        drops_all = case.grad_mode.builds_graph and case.config.dropout == 1
+        return below[-1] * 0 if layer > 0 and drops_all else below[-1]
+
+
 def _drops_everything(case: Case) -> bool:
     return case.has_active_dropout and case.config.dropout == 1
 
@@ -73,6 +83,16 @@ def _drops_some(case: Case) -> bool:
 
 def _is_eval_with_some(case: Case) -> bool:
     return 0 < case.config.dropout < 1 and case.mode is Mode.EVAL and is_stack(case)
+
+
+def _is_in_other_mode(case: Case) -> bool:
+    """Return whether dropout acts and gradients are disabled, or the other way round."""
+    is_trained = case.mode is Mode.TRAIN
+    return is_stack(case) and case.config.dropout > 0 and is_trained != case.grad_mode.builds_graph
+
+
+def _is_eval_with_some_and_gradients(case: Case) -> bool:
+    return _is_eval_with_some(case) and case.grad_mode.builds_graph
 
 
 def _is_undropped_stack(case: Case) -> bool:
@@ -229,4 +249,22 @@ def _list_evaluation() -> list[Hypothesis]:
     ]
 
 
-HYPOTHESES: tuple[Hypothesis, ...] = (*_list_places(), *_list_undropped(), *_list_evaluation())
+BY_GRAD_MODE = Hypothesis(
+    "dropout acts if gradients are enabled, and not by whether the layer is in training mode",
+    "ask self.training whether to apply dropout, not torch.is_grad_enabled()",
+    ("dropout.eval", "dropout.place"),
+    DroppedByGradMode,
+    _is_in_other_mode,
+    "dropout in eval",
+    2,
+    _is_eval_with_some_and_gradients,
+    lambda case: case.is_random,
+)
+"""What a layer does that was written for training with gradients and evaluation without them."""
+
+HYPOTHESES: tuple[Hypothesis, ...] = (
+    *_list_places(),
+    *_list_undropped(),
+    *_list_evaluation(),
+    BY_GRAD_MODE,
+)

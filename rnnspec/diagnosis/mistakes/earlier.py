@@ -53,6 +53,9 @@ class OldParameters(Local):
     def recurrent_weight(self, layer: int, direction: int) -> Tensor:
         return self._age("weight_hh", super().recurrent_weight(layer, direction), layer, direction)
 
+    def projection_weight(self, layer: int, direction: int) -> Tensor:
+        return self._age("weight_hr", super().projection_weight(layer, direction), layer, direction)
+
     def biases(self, layer: int, direction: int) -> list[Tensor]:
         right = zip(("bias_ih", "bias_hh"), super().biases(layer, direction), strict=False)
         return [self._age(kind, bias, layer, direction) for kind, bias in right]
@@ -155,12 +158,12 @@ def _replaces_and(case: Case, concerns: Callable[[Case], bool]) -> bool:
     return _replaces_parameters(case) and concerns(case)
 
 
-ALL = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+ALL = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
 WITHOUT_PLACE: tuple[
     tuple[str, tuple[str, ...], tuple[Place, ...], Callable[[Case], bool]], ...
 ] = (
     ("the parameters", ALL, (EVERYWHERE, UPPER_BACKWARD), lambda case: True),
-    ("both biases", ALL[2:], (EVERYWHERE,), has_bias),
+    ("both biases", ALL[2:4], (EVERYWHERE,), has_bias),
     ("both weights", ALL[:2], (EVERYWHERE,), lambda case: True),
     ("W_hh", ALL[1:2], (EVERYWHERE,), lambda case: True),
 )

@@ -80,6 +80,22 @@ class Given:
             return states[0] if states else None
         return torch.cat(states, dim=-1)
 
+    def nudge(self) -> Given:
+        """Return the same with numbers that are off by one rounding, up and down in turn."""
+        roundoff = self.case.dtype.roundoff
+
+        def move(tensor: Tensor) -> Tensor:
+            signs = 1 - 2 * (torch.arange(tensor.numel()) % 2).view(tensor.shape)
+            moved = tensor.detach() * (1 + roundoff * signs)
+            return moved.requires_grad_(tensor.requires_grad)
+
+        return Given(
+            self.case,
+            {name: move(weight) for name, weight in self.weights.items()},
+            move(self.input),
+            {name: move(state) for name, state in self.states.items()},
+        )
+
     @cached_property
     def states_size(self) -> int:
         """How many units all states of one layer and direction have together."""

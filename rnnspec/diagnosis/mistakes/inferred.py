@@ -58,6 +58,9 @@ class Perturbed(Reference):
     h_n: bool = False
     gate: int | None = None
     mixture: bool = False
+    of_hidden: bool = True
+    of_cell: bool = True
+    renewed: bool = False
 
     def read_below(self, below: Sequence[Tensor], layer: int) -> Tensor:
         right = super().read_below(below, layer)
@@ -88,8 +91,20 @@ class Perturbed(Reference):
         return [each + self.amount * (i == self.gate) for i, each in enumerate(sums)]
 
     def keep(self, new: Tensor, time: int, state: Tensor) -> Tensor:
-        mixed = new + self.amount * (state - new) if self.mixture else new
-        return super().keep(mixed, time, state)
+        if not self.mixture:
+            return super().keep(new, time, state)
+        size, mixed = self.given.hidden, new + self.amount * (state - new)
+        hidden = (mixed if self.of_hidden else new)[..., :size]
+        cell = (mixed if self.of_cell else new)[..., size:]
+        return super().keep(torch.cat([hidden, cell], dim=-1), time, state)
+
+    def update(self, total: Tensor, state: Tensor, layer: int, direction: int) -> Tensor:
+        right = super().update(total, state, layer, direction)
+        if not self.renewed:
+            return right
+        new, before = right.chunk(2, -1)[1], state[..., self.given.hidden :]
+        mixed = new + self.amount * (before - new)
+        return torch.cat([torch.sigmoid(total.chunk(4, -1)[3]) * torch.tanh(mixed), mixed], -1)
 
     def finish(self, below: Sequence[Tensor]) -> Tensor:
         return super().finish(below) * (1 + self.amount * self.output)
@@ -166,6 +181,22 @@ CONSTANTS: tuple[Constant, ...] = (
         {"mixture": True},
         lambda case: not has_nonlinearity(case),
         rules=("gates.alone", "recurrence.output"),
+    ),
+    *(
+        Constant(
+            f"each step keeps {{amount}} of the {kept}, whatever the gates say",
+            options,
+            has_cell_state,
+            rules=("gates.alone", "cell-state.final", "recurrence.output"),
+        )
+        for kept, options in (
+            ("hidden state before it", {"mixture": True, "of_cell": False}),
+            ("cell state before it, which the hidden state shows", {"renewed": True}),
+            (
+                "cell state before it, which the hidden state does not show",
+                {"mixture": True, "of_hidden": False},
+            ),
+        )
     ),
     Constant("the state is multiplied by {factor} before each step", {"state": lambda h: h}),
     Constant(

@@ -60,6 +60,7 @@ SAID_OTHERWISE = (
 WITH_CONSTANTS = (
     (r"the state is multiplied by (\S+) before each step", r"the state before is multiplied by \1"),
     (r"each step keeps (\S+) of the states before it", r"\1 of the states before is kept"),
+    (r"each step keeps (\S+) of the (\w+) state before it", r"\1 of the \2 state before is kept"),
 )
 """The same for what is said with a constant: patterns, and what is said of cells."""
 RIGHT = ("without h_0, the batch size of the states is taken from the first axis of input",)

@@ -161,7 +161,7 @@ class Reference:
         config = self.given.case.config
         if not config.proj_size:
             return state
-        weight = self.given.weight("weight_hr", layer, direction)
+        weight = self.projection_weight(layer, direction)
         size = config.hidden_size
         return torch.cat([state[..., :size] @ weight.t(), state[..., size:]], dim=-1)
 
@@ -187,6 +187,10 @@ class Reference:
     def recurrent_weight(self, layer: int, direction: int) -> Tensor:
         """Return W_hh."""
         return self.given.weight("weight_hh", layer, direction)
+
+    def projection_weight(self, layer: int, direction: int) -> Tensor:
+        """Return W_hr, which a layer with a projection has."""
+        return self.given.weight("weight_hr", layer, direction)
 
     def biases(self, layer: int, direction: int) -> list[Tensor]:
         """Return b_ih and b_hh, or nothing without biases."""

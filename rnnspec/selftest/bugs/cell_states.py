@@ -282,3 +282,33 @@ class StatesInList(PlantedPair):
     def forward(self, input, hx=None):  # type: ignore[no-untyped-def]
         output, (h, c) = super().forward(input, hx)
         return output, h, c
+
+
+class CellStateKeptBetweenCalls(PlantedPair):
+    """A call without states starts from the final cell state of the call before;
+    modules.second-call or states.absent-is-zero sees it."""
+
+    narrow = True
+
+    def default_states(self, input: Tensor, batch: int) -> Tensor:
+        states, kept = super().default_states(input, batch), self.__dict__.get("kept")
+        cells = self.recall(states)
+        if kept is None or kept.shape != cells.shape or kept.dtype != cells.dtype:
+            return states
+        return torch.cat([self.show(states), kept], dim=-1)
+
+    def stack_states(self, states: list[Tensor]) -> Tensor:
+        final = super().stack_states(states)
+        self.__dict__["kept"] = self.recall(final).detach().clone()
+        return final
+
+
+class CellStateCutForHidden(PlantedPair):
+    """With a projection, the first units of `c_n` are returned in place of `h_n`;
+    states.h-n-is-last-output or projection.results or recurrence.h-n sees it."""
+
+    narrow = True
+
+    def split_pair(self, states: Tensor) -> Pair:
+        h, c = super().split_pair(states)
+        return (h if h.shape == c.shape else c[..., : self.output_size]), c

@@ -7,6 +7,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from rnnspec.plain.lstm import GATES
 from rnnspec.selftest.bugs.gru import PlantedGRU
 from rnnspec.selftest.bugs.lstm import PlantedLSTM
 from rnnspec.selftest.bugs.planted import replace_gradient
@@ -69,6 +70,16 @@ class MemoryGradientOfForgetSquared(PlantedLSTM):
         return replace_gradient(new, f * c.detach() + torch.square(f.detach()) * c + i * g)
 
 
+class ForgetRowsNotLearned(PlantedLSTM):
+    """The rows of `W_hh` for the forget gate receive no gradient; gradients.weights sees it."""
+
+    narrow = True
+
+    def recurrent_weight(self, layer: int, direction: int) -> Tensor:
+        i, f, g, o = super().recurrent_weight(layer, direction).chunk(GATES)
+        return torch.cat([i, f.detach(), g, o])
+
+
 class UpdateGateWithSlopeOfResetGate(PlantedGRU):
     """The backward pass multiplies by the slope of the reset gate where that of the update gate is
     required; gradients.weights or gradients.input or gradients.biases or gradients.h-0 sees it."""
@@ -124,3 +135,33 @@ class ResetGradientOfSquare(ResetGradientOfState):
     def apply_reset(self, reset: Tensor, inside: Tensor) -> Tensor:
         self.__dict__["read"] = self.__dict__["squared"]
         return super().apply_reset(reset, inside)
+
+
+class ResetGradientNotToState(PlantedGRU):
+    """No gradient flows through the reset gate to the state before the step, although it flows to
+    the weights; gradients.h-0 or gradients.input or gradients.weights or gradients.biases sees
+    it."""
+
+    narrow = True
+
+    def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
+        read, rest = x[:, : self.hidden_size], x[:, self.hidden_size :]
+        lost = (h - h.detach()) @ weight[:, : self.hidden_size].detach()
+        x = torch.cat([replace_gradient(read, read - lost), rest], dim=1)
+        return super().step(x, h, weight, layer, t)
+
+
+class StateGradientWithoutReset(PlantedGRU):
+    """The gradient that `W_hn h + b_hn` passes on to the state lacks the factor of the reset gate;
+    gradients.h-0 or gradients.input or gradients.weights or gradients.biases sees it."""
+
+    narrow = True
+
+    def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
+        new = weight[:, 2 * self.hidden_size :].detach()
+        self.__dict__["state"] = (h - h.detach()) @ new
+        return super().step(x, h, weight, layer, t)
+
+    def apply_reset(self, reset: Tensor, inside: Tensor) -> Tensor:
+        part, state = super().apply_reset(reset, inside), self.__dict__["state"]
+        return replace_gradient(part, part - reset.detach() * state + state)

@@ -77,3 +77,18 @@ class RecurrentGatesInOtherOrder(PlantedLSTM):
             return rows
         i, f, g, o = rows.chunk(GATES)
         return torch.cat([i, g, f, o])
+
+
+class GatesReorderedOnLoad(PlantedLSTM):
+    """`load_state_dict()` takes the rows for input, forget, output and cell gate, and puts them in
+    the order of the layer; parameters.loaded sees it."""
+
+    narrow = True
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        loaded = dict(state_dict)
+        for name in self._parameters:
+            if prefix + name in loaded and not name.startswith("weight_hr"):
+                i, f, o, g = loaded[prefix + name].chunk(GATES)
+                loaded[prefix + name] = torch.cat([i, f, g, o])
+        super()._load_from_state_dict(loaded, prefix, *rest)

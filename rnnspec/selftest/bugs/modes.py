@@ -124,3 +124,13 @@ class TrainingFails(Planted):
         if self.bidirectional:
             raise RuntimeError("dropout is not supported in training mode")
         return super().drop(data, sizes, layer)
+
+
+class DropsByGradMode(Planted):
+    """Dropout acts if gradients are enabled, whatever the mode is; dropout.eval or dropout.place
+    sees it."""
+
+    narrow = True
+
+    def drops(self) -> bool:
+        return torch.is_grad_enabled() and self.dropout > 0

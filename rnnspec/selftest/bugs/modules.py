@@ -217,7 +217,7 @@ class FusedBiasKept(Planted):
 
 class LoadedWithoutReverse(Planted):
     """`load_state_dict()` does not load the backward direction of layers above the first;
-    modules.load-state-dict or stacking.reads-both-directions sees it."""
+    modules.load-state-dict or parameters.loaded or stacking.reads-both-directions sees it."""
 
     beyond_cells = True
     narrow = True

@@ -1,10 +1,11 @@
-"""Planted bugs in the parameters: names, shapes, order and initial values."""
+"""Planted bugs in the parameters: names, shapes, order, initial and loaded values."""
 
 # ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -177,3 +178,17 @@ class ParameterOffsetIgnored(Planted):
         if not parameter.storage_offset():
             return parameter
         return parameter.as_strided(parameter.shape, parameter.stride(), 0)
+
+
+class BiasesClearedOnLoad(Planted):
+    """`load_state_dict()` sets the biases to zero after it has loaded the weights;
+    parameters.loaded sees it."""
+
+    narrow = True
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+        super()._load_from_state_dict(state_dict, prefix, *rest)
+        with torch.no_grad():
+            for name, parameter in self.named_parameters():
+                if name.startswith("bias"):
+                    parameter.zero_()

@@ -180,3 +180,26 @@ class OwnStateRefused(Planted):
         output, h_n = super().forward(input, hx)
         self.returned = 0 if h_n.device.type == "meta" else h_n.data_ptr()
         return output, h_n
+
+
+class StateKeptUntilModeIsSet(Planted):
+    """A call without `h_0` starts from the final state of the call before, unless `train()` or
+    `eval()` was called in between; modules.second-call or states.absent-is-zero sees it."""
+
+    narrow = True
+
+    def train(self, mode: bool = True) -> StateKeptUntilModeIsSet:
+        self.__dict__["kept"] = None
+        return super().train(mode)
+
+    def default_states(self, input: Tensor, batch: int) -> Tensor:
+        zeros = super().default_states(input, batch)
+        kept: Tensor | None = self.__dict__.get("kept")
+        if kept is None or kept.shape != zeros.shape or kept.dtype != zeros.dtype:
+            return zeros
+        return kept
+
+    def stack_states(self, states: list[Tensor]) -> Tensor:
+        final = super().stack_states(states)
+        self.__dict__["kept"] = final.detach().clone()
+        return final

@@ -116,6 +116,7 @@ class PriorUseMeaning(Meaning):
     imports       the modules that those lines need
     before_call   what is done last, when the tensors of the judged call exist
     during        returns a context around the judged call
+    calls         whether the layer itself was called before
     """
 
     prepare: Prepare
@@ -123,6 +124,7 @@ class PriorUseMeaning(Meaning):
     imports: tuple[str, ...] = ()
     before_call: BeforeCall | None = None
     during: Callable[[Case], AbstractContextManager[None]] | None = None
+    calls: bool = True
 
 
 class PriorUse(Choice):
@@ -134,6 +136,11 @@ class PriorUse(Choice):
     def imports(self) -> tuple[str, ...]:
         """The modules that the lines of a program need."""
         return self._value_.imports
+
+    @property
+    def calls(self) -> bool:
+        """Whether the layer itself was called before."""
+        return self._value_.calls
 
     def prepare(self, layer: LayerInPreparation) -> None:
         """Do to a layer what happened before the judged call, and load the weights of the case."""

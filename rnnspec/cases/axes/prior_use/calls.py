@@ -29,7 +29,7 @@ def _load(layer: LayerInPreparation) -> None:
     layer.load()
 
 
-_FRESH = PriorUseMeaning("fresh", "built and loaded, never called", _load, (LOAD,))
+_FRESH = PriorUseMeaning("fresh", "built and loaded, never called", _load, (LOAD,), calls=False)
 
 
 def _call_under_other_default(layer: LayerInPreparation) -> None:
@@ -260,3 +260,7 @@ class EarlierCalls(PriorUse):
     THAWED = _THAWED
     OTHER_MODE = _OTHER_MODE
     OTHER_THREADS = _OTHER_THREADS
+
+
+PLAIN_CALLS = EarlierCalls.CALLED_TWICE
+"""The prior use that does nothing but call the layer, as most others do besides."""

@@ -162,6 +162,7 @@ _SHARED = PriorUseMeaning(
         "other.load_state_dict(reference.state_dict())",
         "other(*given)",
     ),
+    calls=False,
 )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -38,7 +38,7 @@ def _train(layer: LayerInPreparation) -> None:
     layer.load_others()
     result = layer.call(grad_mode=GradMode.GRAD)
     parameters = [each for each in layer.module.parameters() if each.requires_grad]
-    state = result[1] if isinstance(result, (tuple, list)) and len(result) > 1 else None
+    state = _find_state(layer.case, result)
     # What the call must return is judged where it is called as the case says.
     can_differentiate = layer.offers(Feature.GRADIENTS)
     if can_differentiate and isinstance(state, torch.Tensor) and state.requires_grad:
@@ -51,17 +51,37 @@ def _train(layer: LayerInPreparation) -> None:
             parameter.copy_(layer.case_weight(name))
 
 
-_TRAINED = PriorUseMeaning(
-    "trained",
-    "called and differentiated, then its parameters were updated in place",
-    _train,
-    (
-        "layer(*given)[1].sum().backward()",
+def _locate_state(case: Case) -> tuple[int, ...]:
+    """Return where the hidden state is in what a call returns."""
+    kind = case.config.kind_data
+    return (*(() if kind.is_cell else (1,)), *((0,) if len(kind.states) > 1 else ()))
+
+
+def _find_state(case: Case, result: Any) -> Any:
+    """Return the hidden state of what a call returned, or None if that has another form."""
+    for index in _locate_state(case):
+        if not isinstance(result, (tuple, list)) or len(result) <= index:
+            return None
+        result = result[index]
+    return result
+
+
+def _write_training(case: Case) -> tuple[str, ...]:
+    place = "".join(f"[{index}]" for index in _locate_state(case))
+    return (
+        f"layer(*given){place}.sum().backward()",
         "with torch.no_grad():\n"
         "    for own, new in zip(layer.parameters(), reference.parameters()):\n"
         "        own.copy_(new)",
         "layer.zero_grad()",
-    ),
+    )
+
+
+_TRAINED = PriorUseMeaning(
+    "trained",
+    "called and differentiated, then its parameters were updated in place",
+    _train,
+    _write_training,
 )
 
 
@@ -178,6 +198,7 @@ _DATA_MOVED = PriorUseMeaning(
     "or as a part of a larger tensor",
     _move_data,
     _write_move,
+    calls=False,
 )
 
 

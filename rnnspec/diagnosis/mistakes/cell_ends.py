@@ -1,0 +1,68 @@
+"""Mistakes with the cell state of packed sequences that have ended."""
+
+# ruff: noqa: D102  (the docstring of the class says what its methods do wrong)
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from rnnspec.cases.case import Case
+from rnnspec.diagnosis.mistakes.cell_states import has_cell_state
+from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
+from rnnspec.diagnosis.mistakes.reference import Reference
+from rnnspec.diagnosis.mistakes.situations import is_ragged
+
+
+@dataclass
+class CellRunsOn(Reference):
+    """The cell state of a packed sequence goes on through its padding, unlike h."""
+
+    def read_input(self) -> Tensor:
+        right, alive = super().read_input(), self.given.alive
+        return right if alive is None else torch.where(alive, right, torch.zeros_like(right))
+
+    def keep(self, new: Tensor, time: int, state: Tensor) -> Tensor:
+        size = self.given.hidden
+        right = super().keep(new, time, state)
+        return torch.cat([right[..., :size], new[..., size:]], dim=-1)
+
+
+@dataclass
+class CellAtPaddedEnd(Reference):
+    """c_n is that of a padded batch, in which both states go on; h_n and the output are right."""
+
+    def run(self) -> tuple[Tensor, Tensor]:
+        output, states = super().run()
+        given, alive = self.given, self.given.alive
+        if alive is None:
+            return output, states
+        case = given.case.replace(lengths=(given.case.steps,) * given.case.batch)
+        data = torch.where(alive, given.input, torch.zeros_like(given.input))
+        _, ended = Reference(replace(given, case=case, input=data)).run()
+        size = given.hidden
+        return output, torch.cat([states[..., :size], ended[..., size:]], dim=-1)
+
+
+def _has_ended_cells(case: Case) -> bool:
+    return has_cell_state(case) and is_ragged(case)
+
+
+HYPOTHESES: tuple[Hypothesis, ...] = (
+    Hypothesis(
+        "the cell state of a packed sequence goes on through the padding",
+        "keep the cell state of a sequence that has ended, as the hidden state",
+        ("cell-state.packed", "cell-state.final"),
+        CellRunsOn,
+        _has_ended_cells,
+    ),
+    Hypothesis(
+        "c_n is taken at the padded end of each sequence, unlike h_n",
+        "return the cell state after the last step of each sequence",
+        ("cell-state.packed", "cell-state.final"),
+        CellAtPaddedEnd,
+        _has_ended_cells,
+    ),
+)

@@ -1,0 +1,41 @@
+"""The rule about the values of parameters after a `state_dict` was loaded."""
+
+from __future__ import annotations
+
+from rnnspec.observe.observation import Observation
+from rnnspec.observe.prepared import PreparedLayer
+from rnnspec.observe.tensors import to_array
+from rnnspec.rulekit.conditions import one_in
+from rnnspec.rulekit.rule import Fact, rule
+from rnnspec.rulekit.snippets.modules import LOAD_STATE_DICT
+from rnnspec.rulekit.violation import assert_identical
+
+# The cases in which other rules build such a layer too.
+SHARED = one_in(18, 5) | one_in(26, 5)
+
+
+@rule(
+    "rnn.module.state-dict",
+    when=SHARED,
+    id="parameters.loaded",
+    establishes=(Fact.RESULTS,),
+)
+def loaded(observation: Observation) -> None:
+    """After `load_state_dict`, the parameters have the values that were loaded.
+
+    The weights of the case are loaded into a layer that was never called, and its parameters are
+    compared with them bit for bit.
+
+    Catches gates that are reordered, biases that are cleared or values that are rounded when they
+    are loaded, and entries that are not loaded.
+    """
+    case, values = observation.case, observation.values
+    layer = PreparedLayer(observation.subject, case, values, observation.share_fresh_layer())
+    layer.load()
+    for name, weight in layer.weights().items():
+        assert_identical(
+            f"{name} after load_state_dict()",
+            to_array(weight),
+            values.weights[name],
+            LOAD_STATE_DICT,
+        )
