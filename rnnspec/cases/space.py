@@ -41,6 +41,9 @@ USUAL_DROPOUT = 0.5
 PROBED_SIZES = ("steps", "batch", "input_size", "hidden_size")
 """The sizes of which it is tried whether a fault needs them to be 1."""
 
+REORDERED_TIES = 17
+"""From so many samples on, packing may put those of equal length in another order."""
+
 LARGER_SIZES = {"steps": 3, "batch": 2, "input_size": 3, "hidden_size": 4}
 """The sizes to which those of a minimal case are raised."""
 
@@ -212,9 +215,28 @@ def list_simpler_lengths(case: Case) -> list[tuple[int, ...]]:
 def _set_field(case: Case, name: str, value: Any) -> Case:
     if name == "dropout":
         value = USUAL_DROPOUT if value is DropoutLevel.SOME else value.probability
+    if name == "batch" and case.is_packed and not case.layout.is_sorted:
+        return _take_fewer_unsorted(case, value)
     if name == "proj_size":
         value = (case.config.hidden_size // 2) if value is Projection.SOME else 0
     return case.replace(**{name: value})
+
+
+def _take_fewer_unsorted(case: Case, batch: int) -> Case:
+    """Return a packed batch with fewer samples, which are still not sorted if that is possible.
+
+    The longest is one of them. Samples of equal length are put in another order only in large
+    batches, so that the last of fewer is made longer.
+    """
+    lengths = case.lengths
+    if len(set(lengths)) == 1 and 1 < batch < REORDERED_TIES <= len(lengths):
+        steps = max(2, case.steps)
+        return case.replace(steps=steps, batch=batch, lengths=(1,) * (batch - 1) + (steps,))
+    fewer = lengths[:batch]
+    is_sorted = list(fewer) == sorted(fewer, reverse=True)
+    if max(lengths) in fewer and not is_sorted:
+        return case.replace(batch=batch)
+    return case.replace(batch=batch, lengths=tuple(sorted(lengths)[-batch:]))
 
 
 def list_simpler_values(values: Sequence[Any], present: Any) -> list[Any]:

@@ -19,6 +19,7 @@ from rnnspec.diagnosis.merging import (
     merge_gradients,
     merge_presupposed,
     merge_readings,
+    merge_same_causes,
     merge_same_names,
 )
 from rnnspec.diagnosis.others import find_others
@@ -82,6 +83,7 @@ def _look_beyond(search: Search[CaseT, ObservedT], progress: Progress[CaseT]) ->
 def _look_behind(search: Search[CaseT, ObservedT], progress: Progress[CaseT]) -> None:
     """Look for causes and faults in cases in which several faults show."""
     find_late_causes(search)
+    merge_same_causes(search)
     separate_results(search)
     absorb_explained(search)
     find_unexplained(search)

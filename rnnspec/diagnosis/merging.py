@@ -57,6 +57,20 @@ def merge_same_names(search: Search[CaseT, ObservedT]) -> None:
             search.merge(fault, first)
 
 
+def merge_same_causes(search: Search[CaseT, ObservedT]) -> None:
+    """Make faults in numbers one fault if they have the same likely cause."""
+    for fault in list(search.faults):
+        first = next(each for each in search.faults if _has_same_cause(each, fault))
+        if first is not fault:
+            search.merge(fault, first)
+
+
+def _has_same_cause(one: Fault[Any], other: Fault[Any]) -> bool:
+    if one is other or one.cause is None or other.cause is None:
+        return one is other
+    return one.kind is other.kind and one.cause.text == other.cause.text
+
+
 def merge_readings(search: Search[CaseT, ObservedT]) -> None:
     """Make faults of dropout one fault if the same reading of the masks says the same about both.
 

@@ -212,3 +212,31 @@ def test_small_sizes_are_raised_where_a_case_allows_it() -> None:
     )
     assert space.enlarge(SMALL.replace(layout=Layout.UNBATCHED)).batch == 1
     assert space.enlarge(large) == large
+
+
+@pytest.mark.parametrize(
+    ("lengths", "batch", "expected"),
+    [
+        ((3, 5, 1, 4), 2, (3, 5)),
+        ((5, 3, 1, 4), 2, (4, 5)),
+        ((3, 1, 5, 2), 2, (3, 5)),
+        ((3, 1, 5, 2), 1, (5,)),
+        ((5, 5, 5, 5), 2, (5, 5)),
+    ],
+)
+def test_fewer_samples_of_an_unsorted_batch_are_unsorted_too(
+    lengths: tuple[int, ...], batch: int, expected: tuple[int, ...]
+) -> None:
+    case = Case(
+        config=Config(1, 1), steps=5, batch=4, lengths=lengths, layout=Layout.PACKED_UNSORTED
+    )
+    changed = LayerCaseSpace().change_field(case, "batch", batch)
+    assert changed is not None
+    assert changed.lengths == expected
+
+
+def test_fewer_samples_of_equal_length_are_unsorted_if_they_were() -> None:
+    case = Case(config=Config(1, 1), steps=1, batch=17, layout=Layout.PACKED_UNSORTED)
+    changed = LayerCaseSpace().change_field(case.fit_lengths(), "batch", 2)
+    assert changed is not None
+    assert changed.lengths == (1, 2)

@@ -7,6 +7,7 @@ import pytest
 import rnnspec
 from rnnspec.selftest import BUGS
 from rnnspec.selftest.bank import list_good_names
+from rnnspec.selftest.banks import find_bank
 from tests.releases import skip_unless_bug_counts
 
 pytestmark = pytest.mark.slow
@@ -84,3 +85,11 @@ def test_nan_from_elsewhere_is_not_taken_for_a_state_that_starts_from_nan() -> N
     assert [(fault.rule, fault.likely_cause) for fault in report.faults] == [
         ("modules.replaced-parameters", "")
     ]
+
+
+def test_many_samples_of_equal_length_are_no_fault_besides_few_unsorted_ones() -> None:
+    layer = find_bank("lstm").bugs["FinalStatesStaySorted"]
+    (fault,) = rnnspec.check(layer, profile="quick", rules=["packed.*"]).faults
+    assert fault.rule == "packed.unsorted"
+    assert fault.likely_cause == "with unsorted packed input, h_n is returned in sorted order"
+    assert "batch >= 2" in fault.situation

@@ -145,6 +145,7 @@ class OneUnitBroadcast(Planted):
     errors.h-0-size sees it."""
 
     narrow = True
+    single_state = True
 
     def check_states(self, hx: Tensor | None, batch: int) -> None:
         super().check_states(

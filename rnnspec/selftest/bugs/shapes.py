@@ -29,7 +29,7 @@ class ForwardHalfOnly(Planted):
     beyond_cells = True
 
     def finish_output(self, data: Tensor, sizes: Sizes) -> Tensor:
-        return data[:, : self.hidden_size].contiguous()
+        return data[:, : self.output_size].contiguous()
 
 
 class StepsJoined(Planted):

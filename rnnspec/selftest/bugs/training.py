@@ -52,6 +52,7 @@ class ComputedStateDetached(Planted):
     gradients.learned-state sees it."""
 
     narrow = True
+    single_state = True
 
     def forward(
         self, input: Tensor | PackedSequence, hx: Tensor | None = None
