@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
 from rnnspec.diagnosis.alike import find_same, tells_better
+from rnnspec.diagnosis.at_minimum import (
+    judge_minimum,
+    judge_one,
+    list_applying,
+    list_findings,
+    reseed,
+    try_seeds,
+)
 from rnnspec.diagnosis.events import FACT_OF_KIND, Event, FaultKind
 from rnnspec.diagnosis.fault import Fault
 from rnnspec.diagnosis.naming import CIRCUMSTANCES, SITUATIONS, rank_rules
 from rnnspec.diagnosis.search import Search
-from rnnspec.engine.campaign import judge_by_all, list_applicable_rules
 from rnnspec.engine.explanations import LikelyCause
 from rnnspec.engine.minimise import RULE_EVALUATIONS, MinimalFailure, minimise, probe_rule
-from rnnspec.engine.outcome import Finding, Outcome
+from rnnspec.engine.outcome import Finding
 from rnnspec.engine.suite import Observed
 from rnnspec.rulekit.rule import Fact, Rule
 from rnnspec.rulekit.violation import ErrorSize
 
 CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])
-TRIED_SEEDS = 24
-"""So many seeds are tried to find one of which a rule that is checked in some cases applies."""
 MOST_CANDIDATES = 3
 """So many of the best rules are tried on the minimal case."""
 
@@ -39,7 +44,8 @@ def add_fault(
     """Name a fault, and add it to one of the same name if there is one.
 
     If it was found `beside` another one, in cases of that, the name of the other is not its own. If
-    both need the same way of building or calling a layer, they are one fault all the same.
+    both need the same way of building or calling a layer, they are one fault all the same, without
+    a cause: that of the other does not explain this one.
     """
     is_about_use = bool(CIRCUMSTANCES & minimum.passed.keys())
     if (
@@ -49,6 +55,7 @@ def add_fault(
     ):
         beside.situations.append(minimum)
         beside.events.extend(events)
+        beside.cause = None
         return beside
     cause = cause or search.find_cause(kind, events, fact)
     cause = cause or search.find_cause(kind, events, fact, minimum=minimum)
@@ -95,8 +102,8 @@ def _rank_names(
     excluded: Collection[str] = (),
 ) -> tuple[dict[str, Finding[CaseT]], list[Rule[Any, Any]]]:
     """Return what fails on the minimal case, and the rules that can name the fault, best first."""
-    outcomes = _judge_minimum(search, minimum.finding)
-    at_minimum = _list_findings(outcomes)
+    outcomes = judge_minimum(search, minimum.finding)
+    at_minimum = list_findings(outcomes)
     about = search.list_rules_about(minimum, kind)
     judged = {event.rule for event in events if event.is_judged}
     judged |= {name for name, each in at_minimum.items() if each.blocker is None}
@@ -105,7 +112,7 @@ def _rank_names(
     if fact is None:  # what else fails there is not about what stopped the subject
         names -= {each.root.id for each in search.faults} - {event.rule for event in events}
     names = names.difference(excluded) or names
-    applying = _list_applying(search, names, minimum) if fact is Fact.CALL else at_minimum
+    applying = list_applying(search, names, minimum) if fact is Fact.CALL else at_minimum
     size_is_small = _is_small(search, kind, minimum, events)
     while True:
         ranked = rank_rules(
@@ -141,10 +148,10 @@ def _fails_otherwise(
     if rule.about & minimum.telling:
         return False
     space, (case, index) = search.suite.space, (minimum.finding.case, minimum.finding.index)
-    if rule.id in at_minimum and _judge_one(search, rule, case, index) is None:
+    if rule.id in at_minimum and judge_one(search, rule, case, index) is None:
         return True
     changed = (space.change_field(case, *each) for each in minimum.passed.items())
-    findings = (_try_seeds(search, rule, each, index) for each in changed if each is not None)
+    findings = (try_seeds(search, rule, each, index) for each in changed if each is not None)
     return any(
         found is not None
         and found.blocker is None
@@ -194,7 +201,7 @@ def _is_about_same(
     """
     if not rule.about & CIRCUMSTANCES & minimum.needed:
         return True
-    return any(map(rule.when, _reseed(search, minimum.finding.case)))
+    return any(map(rule.when, reseed(search, minimum.finding.case)))
 
 
 def _is_small(
@@ -217,7 +224,7 @@ def tell_by(
     minimum: MinimalFailure[CaseT],
 ) -> tuple[Rule[Any, Any], MinimalFailure[CaseT]]:
     """Return the best of some rules as the name of a minimal case, with what it says there."""
-    at_minimum = _list_findings(_judge_minimum(search, minimum.finding))
+    at_minimum = list_findings(judge_minimum(search, minimum.finding))
     return _tell(search, rules, minimum, at_minimum, None)
 
 
@@ -260,23 +267,10 @@ def _find_presupposed(
             continue
         if (
             fault.root.id in at_minimum
-            or _try_seeds(search, fault.root, finding.case, finding.index) is not None
+            or try_seeds(search, fault.root, finding.case, finding.index) is not None
         ):
             return fault
     return None
-
-
-def _judge_minimum(
-    search: Search[CaseT, ObservedT], finding: Finding[CaseT]
-) -> dict[str, Outcome[CaseT]]:
-    """Judge a minimal case by all rules that apply to it, and return what they say."""
-    rules = list_applicable_rules(search.suite, finding.case)
-    outcomes, _ = judge_by_all(search.suite, rules, finding.index, finding.case)
-    return outcomes
-
-
-def _list_findings(outcomes: Mapping[str, Outcome[CaseT]]) -> dict[str, Finding[CaseT]]:
-    return {name: each for name, each in outcomes.items() if isinstance(each, Finding)}
 
 
 def _tell(
@@ -301,7 +295,7 @@ def _tell(
     ]
     inside = [event for event in own if search.is_covered(event, minimum)]
     for rule in candidates[: 1 if insists else MOST_CANDIDATES]:
-        found = at_minimum.get(rule.id) or _try_seeds(
+        found = at_minimum.get(rule.id) or try_seeds(
             search, rule, minimum.finding.case, minimum.finding.index
         )
         if found is not None:
@@ -311,39 +305,3 @@ def _tell(
     start = search.choose_simplest(inside or own)
     probe = probe_rule(search.suite, best, start.finding)
     return best, minimise(search.suite.space, start.finding, probe, best.when, RULE_EVALUATIONS)
-
-
-def _try_seeds(
-    search: Search[CaseT, ObservedT], rule: Rule[Any, Any], case: CaseT, index: int
-) -> Finding[CaseT] | None:
-    reseeded = next((each for each in _reseed(search, case) if rule.when(each)), None)
-    return None if reseeded is None else _judge_one(search, rule, reseeded, index)
-
-
-def _reseed(search: Search[CaseT, Any], case: CaseT) -> Iterator[CaseT]:
-    """Yield a case with other seeds.
-
-    Those of the same parity come first: some prior uses have two ways, and it chooses one.
-    """
-    space = search.suite.space
-    for step in sorted(range(TRIED_SEEDS), key=lambda step: step % 2):
-        yield space.reseed(case, space.get_seed(case) + 7 * step)
-
-
-def _list_applying(
-    search: Search[CaseT, ObservedT], names: Collection[str], minimum: MinimalFailure[CaseT]
-) -> list[str]:
-    """Return which rules apply to a minimal case, perhaps with another seed.
-
-    If the subject is stopped there, all of them are.
-    """
-    cases = list(_reseed(search, minimum.finding.case))
-    return [name for name in names if any(map(search.rules[name].when, cases))]
-
-
-def _judge_one(
-    search: Search[CaseT, ObservedT], rule: Rule[Any, Any], case: CaseT, index: int
-) -> Finding[CaseT] | None:
-    outcomes, _ = judge_by_all(search.suite, [rule], index, case)
-    found = outcomes[rule.id]
-    return found if isinstance(found, Finding) else None

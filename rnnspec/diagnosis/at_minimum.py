@@ -1,0 +1,70 @@
+"""What the rules say about a minimal case."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, TypeVar
+
+from rnnspec.diagnosis.search import Search
+from rnnspec.engine.campaign import judge_by_all, list_applicable_rules
+from rnnspec.engine.minimise import MinimalFailure
+from rnnspec.engine.outcome import Finding, Outcome
+from rnnspec.engine.suite import Observed
+from rnnspec.rulekit.rule import Rule
+
+CaseT = TypeVar("CaseT")
+ObservedT = TypeVar("ObservedT", bound=Observed[Any])
+TRIED_SEEDS = 24
+"""So many seeds are tried to find one of which a rule that is checked in some cases applies."""
+
+
+def judge_minimum(
+    search: Search[CaseT, ObservedT], finding: Finding[CaseT]
+) -> dict[str, Outcome[CaseT]]:
+    """Judge a minimal case by all rules that apply to it, and return what they say."""
+    rules = list_applicable_rules(search.suite, finding.case)
+    outcomes, _ = judge_by_all(search.suite, rules, finding.index, finding.case)
+    return outcomes
+
+
+def list_findings(outcomes: Mapping[str, Outcome[CaseT]]) -> dict[str, Finding[CaseT]]:
+    """Return the failures among outcomes, by the id of the rule."""
+    return {name: each for name, each in outcomes.items() if isinstance(each, Finding)}
+
+
+def try_seeds(
+    search: Search[CaseT, ObservedT], rule: Rule[Any, Any], case: CaseT, index: int
+) -> Finding[CaseT] | None:
+    """Return how a rule fails on a case with the first seed for which it applies, or None."""
+    reseeded = next((each for each in reseed(search, case) if rule.when(each)), None)
+    return None if reseeded is None else judge_one(search, rule, reseeded, index)
+
+
+def reseed(search: Search[CaseT, Any], case: CaseT) -> Iterator[CaseT]:
+    """Yield a case with other seeds.
+
+    Those of the same parity come first: some prior uses have two ways, and it chooses one.
+    """
+    space = search.suite.space
+    for step in sorted(range(TRIED_SEEDS), key=lambda step: step % 2):
+        yield space.reseed(case, space.get_seed(case) + 7 * step)
+
+
+def list_applying(
+    search: Search[CaseT, ObservedT], names: Collection[str], minimum: MinimalFailure[CaseT]
+) -> list[str]:
+    """Return which rules apply to a minimal case, perhaps with another seed.
+
+    If the subject is stopped there, all of them are.
+    """
+    cases = list(reseed(search, minimum.finding.case))
+    return [name for name in names if any(map(search.rules[name].when, cases))]
+
+
+def judge_one(
+    search: Search[CaseT, ObservedT], rule: Rule[Any, Any], case: CaseT, index: int
+) -> Finding[CaseT] | None:
+    """Return how a rule fails on a case, or None."""
+    outcomes, _ = judge_by_all(search.suite, [rule], index, case)
+    found = outcomes[rule.id]
+    return found if isinstance(found, Finding) else None
