@@ -100,3 +100,10 @@ def test_many_samples_of_equal_length_are_no_fault_besides_few_unsorted_ones() -
     assert fault.rule == "packed.unsorted"
     assert fault.likely_cause == "with unsorted packed input, h_n is returned in sorted order"
     assert "batch >= 2" in fault.situation
+
+
+def test_program_about_the_memory_of_results_knows_pairs_of_states() -> None:
+    layer = find_bank("lstm").bugs["StateSharesOutput"]
+    report = rnnspec.check(layer, profile="quick", rules=["side-effects.results-not-aliased"])
+    result = report.result("side-effects.results-not-aliased")
+    assert result.repro is not None, result.no_repro

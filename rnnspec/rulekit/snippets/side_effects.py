@@ -70,22 +70,23 @@ torch.set_flush_denormal(False)
 
 EARLIER_RESULTS = Snippet(
     """output, h_n = layer(*given)
-kept = data(output).clone(), h_n.clone()
+results = [data(output), *list_tensors(h_n)]
+kept = [result.clone() for result in results]
 is_packed = data(given[0]) is not given[0]
 other = given[0]._replace(data=-given[0].data) if is_packed else -given[0]
 layer(other, *given[1:])
-assert torch.equal(data(output), kept[0]) and torch.equal(h_n, kept[1])""",
-    (Helper.DATA,),
+assert all(map(torch.equal, results, kept))""",
+    (Helper.DATA, Helper.LIST_TENSORS),
 )
 
 RESULTS_NOT_ALIASED = Snippet(
     """output, h_n = layer(*given)
-others = [h_n, *(data(argument) for argument in given)]
+others = [*list_tensors(h_n), data(given[0]), *list_tensors(given[1:])]
 kept = [tensor.detach().clone() for tensor in others]
 data(output).detach().fill_(7.0)
 for tensor, before in zip(others, kept):
     assert torch.equal(tensor, before), tensor""",
-    (Helper.DATA,),
+    (Helper.DATA, Helper.LIST_TENSORS),
 )
 
 BACKWARD = Snippet(
