@@ -77,7 +77,6 @@ def find_interface(
             x = prober.x.transpose(0, 1) if layout else prober.x
             try:
                 returned = prober.call(form, x, prober.states)
-                _refuse_two_directions(returned)
                 said = said or f"a call returns {describe_type(returned)}"
                 results = describe_results(returned, kind, layout)
             except Failure as failure:
@@ -85,6 +84,7 @@ def find_interface(
                 continue
             if results:
                 return _complete(prober, form, results, batch_first)
+            _refuse_two_directions(returned)
     raise AdapterError(
         f"no call of it returns an output of {HIDDEN_SIZE} units for each step: {said}"
     )

@@ -217,6 +217,22 @@ class AlwaysTwoWay(nn.Module):
         return torch.cat([torch.stack(outputs[0]), torch.stack(outputs[1]).flip(0)], -1)
 
 
+class WithBothHalves(nn.Module):
+    """Returns its output, and the input of another layer that is twice as wide."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.rnn = nn.RNN(input_size, hidden_size)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        output, _ = self.rnn(x)
+        return output, torch.cat([output, output], -1)
+
+
+def test_a_wide_result_beside_the_output_is_no_second_direction() -> None:
+    assert infer(WithBothHalves).outcome is Outcome.FOUND
+
+
 @pytest.mark.parametrize(
     ("layer", "error", "message"),
     [
