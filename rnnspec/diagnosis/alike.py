@@ -11,7 +11,7 @@ from rnnspec.diagnosis.naming import NUMERIC
 from rnnspec.diagnosis.search import Search
 from rnnspec.engine.explanations import LikelyCause
 from rnnspec.engine.minimise import MinimalFailure, is_in_any
-from rnnspec.engine.suite import Observed
+from rnnspec.engine.observed import Observed
 from rnnspec.rulekit.rule import Rule
 
 CaseT = TypeVar("CaseT")
@@ -20,6 +20,11 @@ PREVIOUS_STATE = frozenset({"steps", "initial_state"})
 """The fields that decide whether there is a state before a step that is not zero."""
 TERMS = PREVIOUS_STATE | {"bias"}
 """The fields that decide which terms of the equations are not zero."""
+
+
+def is_same_cause(one: LikelyCause | None, other: LikelyCause | None) -> bool:
+    """Return whether two likely causes are known and say the same."""
+    return one is not None and other is not None and one.text == other.text
 
 
 def find_same(
@@ -38,7 +43,7 @@ def find_same(
     same = (
         fault
         for fault in search.faults
-        if fault.root.id == root.id or (cause and fault.cause and cause.text == fault.cause.text)
+        if fault.root.id == root.id or is_same_cause(cause, fault.cause)
     )
     alike = (
         fault

@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 from rnnspec.diagnosis.search import Search
 from rnnspec.engine.campaign import judge_by_all, list_applicable_rules
 from rnnspec.engine.minimise import MinimalFailure
+from rnnspec.engine.observed import Observed
 from rnnspec.engine.outcome import Finding, Outcome
-from rnnspec.engine.suite import Observed
 from rnnspec.rulekit.rule import Rule
 
 CaseT = TypeVar("CaseT")

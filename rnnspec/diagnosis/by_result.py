@@ -9,7 +9,8 @@ from rnnspec.diagnosis.fault import Fault
 from rnnspec.diagnosis.search import Search
 from rnnspec.diagnosis.telling import name_fault
 from rnnspec.engine.explanations import LikelyCause
-from rnnspec.engine.suite import RESULTS, Observed
+from rnnspec.engine.observed import Observed
+from rnnspec.engine.suite import RESULTS
 from rnnspec.rulekit.rule import Fact, Theme
 
 CaseT = TypeVar("CaseT")

@@ -7,7 +7,8 @@ from typing import Any, TypeVar
 
 from rnnspec.diagnosis.alike import TERMS, need_other_terms
 from rnnspec.engine.minimise import MinimalFailure
-from rnnspec.engine.suite import Observed, Suite
+from rnnspec.engine.observed import Observed
+from rnnspec.engine.suite import Suite
 
 CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])

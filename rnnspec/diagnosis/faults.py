@@ -29,8 +29,9 @@ from rnnspec.diagnosis.stopped import find_common, find_stopped_calls, find_stop
 from rnnspec.diagnosis.unexplained import absorb_explained, find_unexplained
 from rnnspec.diagnosis.wrong import find_wrong
 from rnnspec.engine.minimise import MinimalFailure
+from rnnspec.engine.observed import Observed
 from rnnspec.engine.outcome import FailingCase, Progress
-from rnnspec.engine.suite import Observed, Suite
+from rnnspec.engine.suite import Suite
 from rnnspec.rulekit.rule import Fact
 
 CaseT = TypeVar("CaseT")

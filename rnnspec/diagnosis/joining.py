@@ -14,8 +14,8 @@ from rnnspec.diagnosis.naming import CIRCUMSTANCES, NUMERIC, READING_CHOOSES
 from rnnspec.diagnosis.search import Search
 from rnnspec.diagnosis.telling import tell_by
 from rnnspec.engine.minimise import MinimalFailure, is_in_any
+from rnnspec.engine.observed import Observed
 from rnnspec.engine.outcome import Blocker
-from rnnspec.engine.suite import Observed
 from rnnspec.rulekit.rule import REPEATED_CALLS, Rule, Theme
 
 CaseT = TypeVar("CaseT")

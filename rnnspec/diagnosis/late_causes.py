@@ -10,7 +10,7 @@ from rnnspec.diagnosis.search import Search
 from rnnspec.diagnosis.telling import rename_fault
 from rnnspec.engine.explanations import LikelyCause
 from rnnspec.engine.minimise import MinimalFailure, is_in_any
-from rnnspec.engine.suite import Observed
+from rnnspec.engine.observed import Observed
 
 CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from rnnspec.cases.case import SIZES
 from rnnspec.contract.parts import Part
+from rnnspec.diagnosis.alike import is_same_cause
 from rnnspec.diagnosis.events import FaultKind
 from rnnspec.diagnosis.fault import Fault
 from rnnspec.diagnosis.recheck import judge_elsewhere
 from rnnspec.diagnosis.search import Search
+from rnnspec.engine.observed import Observed
 from rnnspec.engine.outcome import remove_numbers
-from rnnspec.engine.suite import Observed
 from rnnspec.rulekit.rule import Theme
 
 CaseT = TypeVar("CaseT")
@@ -51,24 +53,25 @@ def _is_free(search: Search[CaseT, ObservedT], fault: Fault[CaseT], other: Fault
 
 def merge_same_names(search: Search[CaseT, ObservedT]) -> None:
     """Make faults of the same name one fault."""
-    for fault in list(search.faults):
-        first = next(each for each in search.faults if each.root.id == fault.root.id)
-        if first is not fault:
-            search.merge(fault, first)
+    _merge_if(search, lambda one, other: one.root.id == other.root.id)
 
 
 def merge_same_causes(search: Search[CaseT, ObservedT]) -> None:
     """Make faults in numbers one fault if they have the same likely cause."""
+    _merge_if(
+        search,
+        lambda one, other: one.kind is other.kind and is_same_cause(one.cause, other.cause),
+    )
+
+
+def _merge_if(
+    search: Search[CaseT, ObservedT], is_same: Callable[[Fault[Any], Fault[Any]], bool]
+) -> None:
+    """Make each fault part of the first one that is the same."""
     for fault in list(search.faults):
-        first = next(each for each in search.faults if _has_same_cause(each, fault))
+        first = next(each for each in search.faults if each is fault or is_same(each, fault))
         if first is not fault:
             search.merge(fault, first)
-
-
-def _has_same_cause(one: Fault[Any], other: Fault[Any]) -> bool:
-    if one is other or one.cause is None or other.cause is None:
-        return one is other
-    return one.kind is other.kind and one.cause.text == other.cause.text
 
 
 def merge_readings(search: Search[CaseT, ObservedT]) -> None:

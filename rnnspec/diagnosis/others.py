@@ -25,8 +25,8 @@ from rnnspec.diagnosis.search import Search
 from rnnspec.diagnosis.telling import add_fault, tell_by
 from rnnspec.diagnosis.wrong import probe_fact
 from rnnspec.engine.minimise import RULE_EVALUATIONS, MinimalFailure, minimise, probe_rule
+from rnnspec.engine.observed import Observed
 from rnnspec.engine.outcome import Finding, FindingKind, describe_blocker
-from rnnspec.engine.suite import Observed
 from rnnspec.rulekit.rule import Fact, Rule, Theme
 
 CaseT = TypeVar("CaseT")

@@ -14,8 +14,9 @@ from rnnspec.diagnosis.naming import CIRCUMSTANCES, NUMERIC, READING_CHOOSES
 from rnnspec.diagnosis.search import widen
 from rnnspec.engine.campaign import judge_by_all
 from rnnspec.engine.minimise import MinimalFailure, is_in_any
+from rnnspec.engine.observed import Observed
 from rnnspec.engine.outcome import FailingCase, FindingKind, Progress
-from rnnspec.engine.suite import CaseSpace, Observed, Suite
+from rnnspec.engine.suite import CaseSpace, Suite
 from rnnspec.rulekit.rule import Fact, Rule, Theme
 
 CaseT = TypeVar("CaseT")

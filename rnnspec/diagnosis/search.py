@@ -14,11 +14,12 @@ from rnnspec.diagnosis.naming import CIRCUMSTANCES
 from rnnspec.engine.campaign import judge_by_all
 from rnnspec.engine.explanations import LikelyCause
 from rnnspec.engine.minimise import MinimalFailure, is_in_any
+from rnnspec.engine.observed import Observed
 from rnnspec.engine.outcome import (
     FailingCase,
     Finding,
 )
-from rnnspec.engine.suite import CaseSpace, Observed, Suite
+from rnnspec.engine.suite import CaseSpace, Suite
 from rnnspec.rulekit.rule import Fact, Rule
 
 CaseT = TypeVar("CaseT")

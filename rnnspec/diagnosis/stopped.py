@@ -13,13 +13,13 @@ from rnnspec.diagnosis.search import Search
 from rnnspec.diagnosis.telling import add_fault
 from rnnspec.engine.explanations import LikelyCause
 from rnnspec.engine.minimise import RULE_EVALUATIONS, minimise, probe_rule
+from rnnspec.engine.observed import Observed
 from rnnspec.engine.outcome import (
     Blocker,
     Finding,
     FindingKind,
     describe_blocker,
 )
-from rnnspec.engine.suite import Observed
 from rnnspec.rulekit.rule import Fact
 from rnnspec.subjects.failures import Failure, find_stage
 

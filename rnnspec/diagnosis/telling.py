@@ -21,8 +21,8 @@ from rnnspec.diagnosis.naming import CIRCUMSTANCES, SITUATIONS, rank_rules
 from rnnspec.diagnosis.search import Search
 from rnnspec.engine.explanations import LikelyCause
 from rnnspec.engine.minimise import RULE_EVALUATIONS, MinimalFailure, minimise, probe_rule
+from rnnspec.engine.observed import Observed
 from rnnspec.engine.outcome import Finding
-from rnnspec.engine.suite import Observed
 from rnnspec.rulekit.rule import Fact, Rule
 from rnnspec.rulekit.violation import ErrorSize
 
@@ -246,8 +246,9 @@ def _absorb_narrower(
     for other in narrower:
         search.merge(other, fault)
     if narrower:
-        cause = search.find_cause(fault.kind, fault.events, FACT_OF_KIND.get(fault.kind))
-        fault.cause = fault.cause or _keep_if_it_explains(search, cause, situation)
+        if fault.cause is None:
+            cause = search.find_cause(fault.kind, fault.events, FACT_OF_KIND.get(fault.kind))
+            fault.cause = _keep_if_it_explains(search, cause, situation)
         rename_fault(search, fault, fault.events)
 
 

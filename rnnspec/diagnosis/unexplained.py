@@ -27,8 +27,9 @@ from rnnspec.engine.minimise import (
     minimise,
     probe_rule,
 )
+from rnnspec.engine.observed import Observed
 from rnnspec.engine.outcome import Finding, FindingKind, Outcome, UnsupportedCase, judge_case
-from rnnspec.engine.suite import Observed, Suite
+from rnnspec.engine.suite import Suite
 from rnnspec.rulekit.rule import Fact, Rule, Theme
 from rnnspec.rulekit.violation import Difference
 from rnnspec.subjects.settings import restore_settings

@@ -16,8 +16,8 @@ from rnnspec.diagnosis.search import Search
 from rnnspec.diagnosis.telling import add_fault
 from rnnspec.engine.explanations import LikelyCause
 from rnnspec.engine.minimise import MinimalFailure, Probe, is_in_any, minimise
+from rnnspec.engine.observed import Observed
 from rnnspec.engine.outcome import Finding
-from rnnspec.engine.suite import Observed
 from rnnspec.rulekit.rule import Fact
 from rnnspec.rulekit.violation import ErrorSize
 

@@ -19,8 +19,6 @@ from rnnspec.rulekit.rule import Fact, Rule
 from rnnspec.rulekit.violation import ErrorSize
 from rnnspec.subjects.failures import Failure
 
-__all__ = ["RESULTS", "CaseSpace", "Observed", "Suite"]
-
 CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])
 

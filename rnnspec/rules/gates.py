@@ -24,12 +24,10 @@ from rnnspec.rulekit.violation import Violation
 
 has_gates: Condition[Case] = Condition("gates", lambda case: case.config.kind_data.is_gated)
 MOST_STEPS = 8
-
-
+"""Every order of the gates is tried in a case of so many steps: an LSTM has 23 wrong ones."""
 has_few_steps: Condition[Case] = Condition(
     f"at most {MOST_STEPS} time steps", lambda case: case.steps <= MOST_STEPS
 )
-"""Every order of the gates is tried in a case: an LSTM has 23 wrong ones."""
 
 
 @rule(

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from rnnspec.observe.observation import Observation
 from rnnspec.observe.prepared import PreparedLayer
-from rnnspec.observe.tensors import to_array
+from rnnspec.rulekit.assertions.results import assert_weights
 from rnnspec.rulekit.conditions import one_in
 from rnnspec.rulekit.rule import Fact, rule
 from rnnspec.rulekit.snippets.modules import LOAD_STATE_DICT
-from rnnspec.rulekit.violation import assert_identical
 
 # The cases in which other rules build such a layer too.
 SHARED = one_in(18, 5) | one_in(26, 5)
@@ -32,10 +31,4 @@ def loaded(observation: Observation) -> None:
     case, values = observation.case, observation.values
     layer = PreparedLayer(observation.subject, case, values, observation.share_fresh_layer())
     layer.load()
-    for name, weight in layer.weights().items():
-        assert_identical(
-            f"{name} after load_state_dict()",
-            to_array(weight),
-            values.weights[name],
-            LOAD_STATE_DICT,
-        )
+    assert_weights(observation, "after load_state_dict()", LOAD_STATE_DICT, layer=layer)

@@ -251,7 +251,8 @@ class Evidence:
         In which order it adds is not known, so they are compared with the bound for any order.
         """
         observed = self.observed
-        if not observed or not has_same_form(observed, self.required) or self.case.is_random:
+        assert observed is not None
+        if not has_same_form(observed, self.required) or self.case.is_random:
             return self._compare(self.required)
         if self.measure(observed, self.required) <= self.separation:
             return Agreement.NEUTRAL

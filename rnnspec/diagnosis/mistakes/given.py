@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -65,11 +65,15 @@ class Given:
 
     def convert(self, dtype: torch.dtype) -> Given:
         """Return the same numbers in another dtype; gradients go back to these."""
-        return replace(
-            self,
-            weights={name: each.to(dtype) for name, each in self.weights.items()},
-            input=self.input.to(dtype),
-            states={name: each.to(dtype) for name, each in self.states.items()},
+        return self._change(lambda tensor: tensor.to(dtype))
+
+    def _change(self, change: Callable[[Tensor], Tensor]) -> Given:
+        """Return the same call with changed numbers."""
+        return Given(
+            self.case,
+            {name: change(weight) for name, weight in self.weights.items()},
+            change(self.input),
+            {name: change(state) for name, state in self.states.items()},
         )
 
     @cached_property
@@ -89,12 +93,7 @@ class Given:
             moved = tensor.detach() * (1 + roundoff * signs)
             return moved.requires_grad_(tensor.requires_grad)
 
-        return Given(
-            self.case,
-            {name: move(weight) for name, weight in self.weights.items()},
-            move(self.input),
-            {name: move(state) for name, state in self.states.items()},
-        )
+        return self._change(move)
 
     @cached_property
     def states_size(self) -> int:

@@ -45,11 +45,6 @@ class GradientEvidence(Evidence):
         """The right gradients; if masks are random, those without masks."""
         return self.predict(Reference)
 
-    @cached_property
-    def tolerances(self) -> dict[str, float]:
-        """By how much a right prediction of each gradient may differ from the observed one."""
-        return self.scale_bounds(self.read_bounds(self.observation.expected))
-
     def read_bounds(self, expected: Expected) -> Mapping[str, Array]:
         """Return the bounds on the errors of the gradients."""
         return expected.gradient_bound

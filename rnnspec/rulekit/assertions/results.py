@@ -13,6 +13,7 @@ from rnnspec.cases.axes.distribution import reads_layer_below
 from rnnspec.cases.case import Case
 from rnnspec.observe.expected import Expected
 from rnnspec.observe.observation import Observation
+from rnnspec.observe.prepared import PreparedLayer
 from rnnspec.observe.tensors import to_array
 from rnnspec.rulekit.assertions.relations import (
     assert_all_expected,
@@ -60,10 +61,14 @@ def assert_weights(
     when: str,
     snippet: Snippet,
     expected: Mapping[str, Array] | None = None,
+    layer: PreparedLayer | None = None,
 ) -> None:
-    """Raise Violation if the layer's weights are not, bit for bit, those of the case, or others."""
+    """Raise Violation if the layer's weights are not, bit for bit, those of the case, or others.
+
+    `layer` is another one than that of the observation.
+    """
     right = observation.values.weights if expected is None else expected
-    for name, value in observation.prepared.weights().items():
+    for name, value in (layer or observation.prepared).weights().items():
         assert_identical(f"{name} {when}", to_array(value), right[name], snippet)
 
 
