@@ -56,7 +56,9 @@ class _ShapesFromCPU(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 return _keep(args[0], on_cpu) if func._schema.is_mutable else _empty(on_cpu)
             except Exception:  # torch then says what is wrong
                 pass
-        return func(*args, **keywords)
+        with self:  # in inference mode, an operation arrives whole
+            parts = func.decompose(*args, **keywords)
+        return func(*args, **keywords) if parts is NotImplemented else parts
 
 
 def _is_known(func: Any) -> bool:

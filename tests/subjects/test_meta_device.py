@@ -26,6 +26,10 @@ for kind in (torch.nn.RNN, torch.nn.LSTM, torch.nn.GRU):
         output, _ = layer(torch.zeros(5, 2, 3, device="meta"))
         assert linear(output).shape == (5, 2, 2)
         assert linear(output).device.type == "meta"
+        with torch.inference_mode():  # the whole call is one operation
+            layer(torch.zeros(5, 2, 3, device="meta"))
+            packed = torch.nn.utils.rnn.pack_padded_sequence(torch.zeros(5, 2, 3), [5, 2])
+            assert layer(packed.to("meta"))[0].data.shape == (7, 8)
 assert "torch._dynamo" not in sys.modules
 """
 
