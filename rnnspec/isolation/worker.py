@@ -26,6 +26,7 @@ from rnnspec.isolation.messages import (
     pack,
 )
 from rnnspec.isolation.output import redirect_output
+from rnnspec.isolation.server import collect_garbage
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ def serve(
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     end_with_parent()
+    collect_garbage()
     set_environment(start.environment)
     redirect_output(output if start.is_first else None)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import re
@@ -49,6 +50,21 @@ def test_a_check_from_python_survives_a_crash() -> None:
     assert report.verdict is rnnspec.RunVerdict.VIOLATES
     messages = {report.result(fault.rule).message for fault in report.faults}
     assert "the call ended the process with signal SIGSEGV" in messages
+
+
+class NeedsCollector(torch.nn.RNN):
+    """A layer that works only if Python searches for garbage."""
+
+    def forward(self, *given: Any, **named: Any) -> Any:
+        if not gc.isenabled():
+            raise RuntimeError("garbage is kept")
+        return super().forward(*given, **named)
+
+
+def test_workers_search_for_garbage() -> None:
+    report = rnnspec.check(NeedsCollector, isolate=True, **FEW)
+    assert report.verdict is rnnspec.RunVerdict.CONFORMS
+    assert not any(NOT_ISOLATED in note for note in report.notes)
 
 
 def test_a_target_that_cannot_be_imported_is_judged_here_and_a_note_says_so(
