@@ -14,6 +14,7 @@ from rnnspec.cases.case import Case
 from rnnspec.cases.states import name_final
 from rnnspec.cases.values import Values
 from rnnspec.observe.call import Call
+from rnnspec.observe.loss import make_loss
 from rnnspec.observe.tensors import (
     from_layout,
     from_state_layout,
@@ -54,14 +55,10 @@ class Backward:
         A gradient is zero if autograd gives none. `retain` keeps the graph. Raises Malformed if
         none of the results requires a gradient.
         """
-        outputs, cotangents = self.pair_with_cotangents(results)
+        loss = make_loss(*self.pair_with_cotangents(results))
         with observe_step("backward", self.case.dtype):
             gradients = torch.autograd.grad(
-                outputs,
-                list(self.leaves.values()),
-                cotangents,
-                retain_graph=retain,
-                allow_unused=True,
+                loss, list(self.leaves.values()), retain_graph=retain, allow_unused=True
             )
         return self.convert_gradients(gradients)
 
@@ -71,12 +68,10 @@ class Backward:
         `direction` has an array for each leaf. Raises Malformed if the first gradients cannot be
         differentiated.
         """
-        outputs, cotangents = self.pair_with_cotangents(self.all_results)
+        loss = make_loss(*self.pair_with_cotangents(self.all_results))
         leaves = list(self.leaves.values())
         with observe_step("the first of two backward passes", self.case.dtype):
-            first = torch.autograd.grad(
-                outputs, leaves, cotangents, create_graph=True, allow_unused=True
-            )
+            first = torch.autograd.grad(loss, leaves, create_graph=True, allow_unused=True)
         products = [
             (gradient * self._make_like_leaf(name, direction[name])).sum()
             for name, gradient in zip(self.leaves, first, strict=True)
@@ -93,11 +88,11 @@ class Backward:
 
         `.grad` must be None before, and is None again afterwards.
         """
-        outputs, cotangents = self.pair_with_cotangents(self.all_results)
+        loss = make_loss(*self.pair_with_cotangents(self.all_results))
 
         def propagate() -> None:
             for _ in range(times):
-                torch.autograd.backward(outputs, cotangents, retain_graph=True)
+                torch.autograd.backward(loss, retain_graph=True)
 
         return self._collect_gradients(propagate)
 

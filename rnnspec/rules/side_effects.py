@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch.nn.utils.rnn import PackedSequence
 
 from rnnspec.cases.axes import Distribution, EarlierCalls, Feature
+from rnnspec.observe.loss import make_loss
 from rnnspec.observe.observation import Observation
 from rnnspec.observe.tensors import CallArguments, build_arguments, has_same_bits, to_array
 from rnnspec.rulekit.assertions.relations import get_bound, is_satisfied
@@ -322,8 +323,9 @@ def backward(observation: Observation) -> None:
         **pending.leaves,
     }
     kept = {name: tensor.detach().clone() for name, tensor in named.items()}
+    loss = make_loss(results, cotangents)
     with observe_step("backward"):
-        torch.autograd.grad(results, list(pending.leaves.values()), cotangents, allow_unused=True)
+        torch.autograd.grad(loss, list(pending.leaves.values()), allow_unused=True)
     for name, tensor in named.items():
         if not has_same_bits(tensor.detach(), kept[name]):
             raise Violation(f"a backward pass changed {name}", snippets.BACKWARD)

@@ -16,6 +16,7 @@ from torch import Tensor
 from rnnspec.cases.states import name_final, split_states
 from rnnspec.contract.kinds import Nonlinearity
 from rnnspec.diagnosis.mistakes.given import Given
+from rnnspec.observe.loss import make_loss
 from rnnspec.oracle.gated import GatedCell
 
 
@@ -50,12 +51,8 @@ class Reference:
         if not pairs:
             raise Refused("no result requires a gradient")
         leaves = self.given.leaves
-        found = torch.autograd.grad(
-            [result for result, _ in pairs],
-            list(leaves.values()),
-            [cotangent for _, cotangent in pairs],
-            allow_unused=True,
-        )
+        loss = make_loss(*zip(*pairs, strict=True))
+        found = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
         gradients = {
             name: torch.zeros_like(leaf) if gradient is None else gradient
             for (name, leaf), gradient in zip(leaves.items(), found, strict=True)
