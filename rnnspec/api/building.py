@@ -112,16 +112,16 @@ def _decide_kind(
                 f"`rnnspec adapt {target.label}` looks for an adapter."
             )
         return assumed
-    is_twin = asked in KINDS and KINDS[asked].layer == KINDS[found].layer
+    if asked in (AUTOMATIC, found):
+        return found
+    is_twin = KINDS[asked].layer == KINDS[found].layer
     if is_twin and is_called_as(made, KINDS[asked]):
         return asked
-    if asked not in (AUTOMATIC, found):
-        raise SelectionError(
-            f"{asked}: {target.label} builds a {KINDS[found].noun} like {KINDS[found].page}. "
-            f"Check it with --kind {found}, or leave out --kind.",
-            "kind",
-        )
-    return found
+    raise SelectionError(
+        f"{asked}: {target.label} builds a {KINDS[found].noun} like {KINDS[found].page}. "
+        f"Check it with --kind {found}, or leave out --kind.",
+        "kind",
+    )
 
 
 def _list_pages() -> str:

@@ -9,12 +9,14 @@ import torch
 from torch import nn
 
 from rnnspec.api import prepare_suite
+from rnnspec.api.building import build_subject
 from rnnspec.errors import SelectionError, TargetError
 from rnnspec.options import CheckOptions
 from rnnspec.plain.cells import PlainGRUCell
 from rnnspec.plain.layer import Plain
 from rnnspec.plain.lstm import PlainLSTM
 from rnnspec.subjects.kind import guess_kind
+from rnnspec.subjects.target import resolve_target
 
 
 class OwnGRU(nn.Module):
@@ -96,6 +98,23 @@ class Unusual(nn.Module):
 
 def find_kind(target: Any, **options: Any) -> str:
     return prepare_suite(target, CheckOptions(profile="quick", **options)).kind
+
+
+class CountsCalls(nn.RNN):
+    """A right layer that counts its calls."""
+
+    calls = 0
+
+    def forward(self, *given: Any, **named: Any) -> Any:
+        CountsCalls.calls += 1
+        return super().forward(*given, **named)
+
+
+@pytest.mark.parametrize("kind", ["auto", "rnn"])
+def test_a_kind_that_the_layer_shows_costs_no_call(kind: str) -> None:
+    CountsCalls.calls = 0
+    build_subject(resolve_target(CountsCalls), "cpu", kind, {})
+    assert CountsCalls.calls == 0
 
 
 @pytest.mark.parametrize(
