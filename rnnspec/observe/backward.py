@@ -88,10 +88,10 @@ class Backward:
 
         `.grad` must be None before, and is None again afterwards.
         """
-        loss = make_loss(*self.pair_with_cotangents(self.all_results))
+        losses = [make_loss(*self.pair_with_cotangents(self.all_results)) for _ in range(times)]
 
         def propagate() -> None:
-            for _ in range(times):
+            for loss in losses:
                 torch.autograd.backward(loss, retain_graph=True)
 
         return self._collect_gradients(propagate)

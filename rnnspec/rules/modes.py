@@ -161,13 +161,16 @@ def _assert_same_as_with_gradients(observation: Observation) -> None:
 
 
 META = Snippet(
-    """meta = layer.to("meta")
-moved = [each.to("meta") for each in given]
-for one, other in zip(meta(*moved), reference(*given)):
-    assert data(one).shape == data(other).shape, data(one).shape
-    assert data(one).dtype == data(other).dtype, data(one).dtype
-    assert data(one).device.type == "meta", data(one).device""",
-    (Helper.DATA,),
+    """def move(given):
+    return tuple(map(move, given)) if type(given) is tuple else given.to("meta")
+
+meta = layer.to("meta")
+for one, other in zip(meta(*move(given)), reference(*given)):
+    for got, expected in zip(list_tensors(data(one)), list_tensors(data(other))):
+        assert got.shape == expected.shape, got.shape
+        assert got.dtype == expected.dtype, got.dtype
+        assert got.device.type == "meta", got.device""",
+    (Helper.DATA, Helper.LIST_TENSORS),
 )
 
 

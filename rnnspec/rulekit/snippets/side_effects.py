@@ -91,9 +91,9 @@ for tensor, before in zip(others, kept):
 
 BACKWARD = Snippet(
     """for result in layer(*given):
-    result = data(result)
-    gradient = torch.ones_like(result)
-    result.backward(gradient, retain_graph=True)
-    assert (gradient == 1).all(), gradient""",
-    (Helper.DATA, Helper.BACKWARD),
+    for tensor in list_tensors(data(result)):
+        gradient = torch.ones_like(tensor)
+        tensor.backward(gradient, retain_graph=True)
+        assert (gradient == 1).all(), gradient""",
+    (Helper.DATA, Helper.LIST_TENSORS, Helper.BACKWARD),
 )

@@ -126,6 +126,8 @@ class NoneRefused(Planted):
     """An initial state of None is not the same as none: it is treated as a tensor;
     states.none sees it."""
 
+    single_state = True
+
     def forward(self, input: Any, *states: Any, **named: Any) -> Any:
         given = [*states, *named.values()]
         return super().forward(input, *(state.clone() for state in given))

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -239,6 +241,35 @@ class CellStateCutOff(PlantedPair):
 
     def join_pair(self, hx: Pair) -> Tensor:
         return super().join_pair((hx[0], hx[1][..., : self.hidden_size]))
+
+
+class HiddenStateCutOff(PlantedPair):
+    """Units of `h_0` beyond its width are cut off; errors.h-0-size sees it."""
+
+    narrow = True
+
+    def join_pair(self, hx: Pair) -> Tensor:
+        return super().join_pair((hx[0][..., : self.output_size], hx[1]))
+
+
+class HiddenUnitBroadcast(PlantedPair):
+    """An `h_0` with a single unit is used for all units; errors.h-0-size sees it."""
+
+    narrow = True
+
+    def join_pair(self, hx: Pair) -> Tensor:
+        h, c = hx
+        fits = h.size(-1) == 1
+        return super().join_pair((h.expand(*h.shape[:-1], self.output_size) if fits else h, c))
+
+
+class NoneReadAsPair(PlantedPair):
+    """States of None are read as a pair; states.none sees it."""
+
+    def forward(self, input: Any, *states: Any, **named: Any) -> Any:
+        for pair in (*states, *named.values()):
+            len(pair)
+        return super().forward(input, *states, **named)
 
 
 class CellRowsCutOff(PlantedPair):

@@ -133,6 +133,8 @@ class StatesSortedBeforeChecked(Planted):
 class FurtherUnitsIgnored(Planted):
     """Units of `h_0` beyond `hidden_size` are silently cut off; errors.h-0-size sees it."""
 
+    single_state = True
+
     def check_states(self, hx: Tensor | None, batch: int) -> None:
         super().check_states(hx if hx is None else hx[..., : self.hidden_size], batch)
 

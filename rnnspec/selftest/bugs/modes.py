@@ -96,9 +96,7 @@ class ZerosOnDefaultDevice(Planted):
     narrow = True
 
     def default_states(self, input: Tensor, batch: int) -> Tensor:
-        return torch.zeros(
-            self.num_layers * self.directions, batch, self.hidden_size, dtype=input.dtype
-        )
+        return torch.zeros(super().default_states(input, batch).shape, dtype=input.dtype)
 
 
 class LooksAtValues(Planted):

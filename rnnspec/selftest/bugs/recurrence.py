@@ -205,6 +205,7 @@ class ProductsInSingle(Planted):
     precision; recurrence.output or recurrence.dtypes sees it."""
 
     narrow = True
+    ungated = True
 
     def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
         return self.activation(x + (h.float() @ weight.float()).to(h.dtype))

@@ -17,6 +17,8 @@ from rnnspec.selftest.bugs.planted import Planted, as_steps, is_ragged
 class StateInTuple(Planted):
     """`h_n` is returned inside a tuple (OpenNMT-py PR #126); shapes.returns-pair sees it."""
 
+    single_state = True
+
     def forward(self, input: Tensor | PackedSequence, hx: Tensor | None = None) -> Any:
         output, h_n = super().forward(input, hx)
         return output, (h_n,)

@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from rnnspec.plain.layer import Sizes
 from rnnspec.selftest.bugs.planted import Planted, is_ragged
-from rnnspec.selftest.bugs.second_order import TanhOnce, apply_function
+from rnnspec.selftest.bugs.second_order import apply_function
 
 
 class InputTransposedInPlace(Planted):
@@ -162,27 +162,30 @@ class StateSharesOutput(Planted):
         return joined[:, :width], joined[-last:].unsqueeze(0)
 
 
-class TanhInPlace(TanhOnce):
-    """tanh with a backward pass that changes the incoming gradient in place."""
+class Cleared(torch.autograd.Function):
+    """Its argument; the backward pass clears the incoming gradient after it has read it."""
+
+    @staticmethod
+    def forward(ctx: Any, data: Tensor) -> Tensor:
+        return data.clone()
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Any:
-        (new,) = ctx.saved_tensors
-        return gradient.mul_(1 - new * new)
+        read = gradient.clone()
+        gradient.zero_()
+        return read
 
 
 class GradientOverwritten(Planted):
-    """The backward pass of tanh overwrites the gradient that the caller passed in (apache/mxnet PR
+    """The backward pass overwrites the gradient that the caller passed in (apache/mxnet PR
     #18203); side-effects.backward sees it."""
 
     beyond_cells = True
-    ungated = True
     narrow = True
 
-    def activation(self, x: Tensor) -> Tensor:
-        return (
-            super().activation(x) if self.nonlinearity == "relu" else apply_function(TanhInPlace, x)
-        )
+    def finish_output(self, data: Tensor, sizes: Sizes) -> Tensor:
+        output: Tensor = apply_function(Cleared, super().finish_output(data, sizes))
+        return output
 
 
 class NoiseOfItsOwn(Planted):

@@ -90,6 +90,9 @@ class DefaultStateForOne(Planted):
     def default_states(self, input: Tensor, batch: int) -> Tensor:
         return super().default_states(input, 1)
 
+    def alive(self, h: Tensor, count: int) -> Tensor:
+        return h.narrow(0, 0, count)
+
 
 class DefaultStateUninitialised(Planted):
     """Without `h_0`, the layer starts from uninitialised memory, here NaN (pytorch #94691);
