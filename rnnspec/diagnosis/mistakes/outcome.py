@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,14 @@ class Outcome:
     is_packed: bool = False
     has_raised: bool = False
     has_raised_before: bool = False
+    _magnitudes: dict[str, float] = field(default_factory=dict, compare=False, repr=False)
+
+    def find_magnitude(self, name: str) -> float:
+        """Return the largest finite magnitude in a result, or 0 if there is none."""
+        if name not in self._magnitudes:
+            magnitudes = np.abs(self.results[name])
+            self._magnitudes[name] = find_largest_finite(magnitudes, default=0.0)
+        return self._magnitudes[name]
 
 
 MAGNIFIED = 10.0
@@ -73,14 +81,14 @@ def is_nearly(
 ) -> bool:
     """Return whether all values but a few of those that a mistake changes are as predicted.
 
-    `allow` returns by how much two arrays of a result may differ.
+    `allow` returns by how much a result may differ in two outcomes.
     """
     if not (has_same_form(observed, predicted) and has_same_form(observed, required)):
         return False
     changed = differing = 0
     for name, seen in observed.results.items():
         foretold, right = predicted.results[name], required.results[name]
-        allowed = allow(name, seen, foretold)
+        allowed = allow(name, observed, predicted)
         is_changed = (measure_distance(seen, right) > allowed) | (
             measure_distance(foretold, right) > allowed
         )
@@ -101,5 +109,8 @@ def is_magnified(predicted: Outcome, required: Outcome) -> bool:
 
 def find_largest_finite(values: Array, default: float = np.inf) -> float:
     """Return the largest finite value, or `default` if there is none."""
+    largest = values.max(initial=-np.inf)
+    if np.isfinite(largest):  # a NaN would be the largest
+        return float(largest)
     finite = values[np.isfinite(values)]
     return float(finite.max()) if finite.size else default
