@@ -293,7 +293,8 @@ class BiasLostInBfloat(Planted):
 
 
 class HalfInFiveBits(Planted):
-    """In float16, the hidden state is rounded to multiples of 1/32 between time steps;
+    """In float16, the hidden state is rounded to multiples of 1/32 between time steps, and the
+    rounding lets no gradient through;
     recurrence.half-precision or gradients.half-precision sees it."""
 
     narrow = True
