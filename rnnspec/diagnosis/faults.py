@@ -25,7 +25,12 @@ from rnnspec.diagnosis.merging import (
 from rnnspec.diagnosis.others import find_others
 from rnnspec.diagnosis.recheck import judge_beyond, judge_without
 from rnnspec.diagnosis.search import Search
-from rnnspec.diagnosis.stopped import find_common, find_stopped_calls, find_stopped_elsewhere
+from rnnspec.diagnosis.stopped import (
+    absorb_predicted_stops,
+    find_common,
+    find_stopped_calls,
+    find_stopped_elsewhere,
+)
 from rnnspec.diagnosis.unexplained import absorb_explained, find_unexplained
 from rnnspec.diagnosis.wrong import find_wrong
 from rnnspec.engine.minimise import MinimalFailure
@@ -84,6 +89,7 @@ def _look_beyond(search: Search[CaseT, ObservedT], progress: Progress[CaseT]) ->
 def _look_behind(search: Search[CaseT, ObservedT], progress: Progress[CaseT]) -> None:
     """Look for causes and faults in cases in which several faults show."""
     find_late_causes(search)
+    absorb_predicted_stops(search)
     merge_same_causes(search)
     separate_results(search)
     absorb_explained(search)

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from rnnspec.contract.parts import Part
 from rnnspec.diagnosis.events import KIND_OF_FACT, Event, FaultKind
 from rnnspec.diagnosis.joining import join_blocker, join_covering, join_related, join_stopped
+from rnnspec.diagnosis.merging import merge_presupposed
 from rnnspec.diagnosis.search import Search
 from rnnspec.diagnosis.telling import add_fault
 from rnnspec.engine.explanations import LikelyCause
@@ -37,8 +38,7 @@ def find_common(search: Search[CaseT, ObservedT]) -> None:
     events = [
         event
         for event in search.events
-        if event.kind is FaultKind.RESULTS
-        or (event.kind is FaultKind.BLOCKED and event.blocker == event.case.blocker is not None)
+        if event.kind is FaultKind.RESULTS or _stops_judged_call(event)
     ]
     kinds = {event.kind for event in events}
     cause = search.find_cause(FaultKind.BLOCKED, events, Fact.CALL) if len(kinds) == 2 else None
@@ -58,6 +58,11 @@ def find_common(search: Search[CaseT, ObservedT]) -> None:
     add_fault(search, start.kind, minimum, events, fact, cause)
     taken = {id(event) for event in events}
     search.events = [event for event in search.events if id(event) not in taken]
+
+
+def _stops_judged_call(event: Event[Any]) -> bool:
+    """Return whether the call of a case itself is stopped, and not one that a rule makes."""
+    return event.kind is FaultKind.BLOCKED and event.blocker == event.case.blocker is not None
 
 
 def _explains_stops(
@@ -108,6 +113,29 @@ def find_stopped_elsewhere(search: Search[CaseT, ObservedT]) -> None:
         rest = [event for event in events if not join_related(search, event.rule, [event])]
         if rest:
             _add_stopped_elsewhere(search, rest)
+
+
+def absorb_predicted_stops(search: Search[CaseT, ObservedT]) -> None:
+    """Make what stops calls part of wrong results whose likely cause predicts every one of them.
+
+    Such a cause may stop nearly every call, and give results only where sizes are equal by chance.
+    What presupposes such results is then part of them, too.
+    """
+    has_merged = False
+    for fault in list(search.faults):
+        stopped = [event for event in fault.events if _stops_judged_call(event)]
+        if fault.kind is not FaultKind.BLOCKED or fault.cause is not None or not stopped:
+            continue
+        seen = [search.observe(case) for case in dict.fromkeys(event.shown for event in stopped)]
+        for other in search.faults:
+            cause = other.cause if other.kind is FaultKind.RESULTS else None
+            if cause and all(search.suite.is_explained(cause, each) is True for each in seen):
+                search.merge(fault, other)
+                has_merged = True
+                break
+    if has_merged:
+        search.closed = []
+        merge_presupposed(search)
 
 
 def _add_stopped_call(

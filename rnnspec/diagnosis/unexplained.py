@@ -64,11 +64,11 @@ class Known(Generic[CaseT, ObservedT]):
     def make_mistaken(self, case: CaseT) -> Suite[CaseT, ObservedT] | None:
         """Return the suite of the layer that makes these mistakes, if there is one for a case.
 
-        A mistake is made only where the fault shows, such as in one dtype; sizes are left out,
-        since a rule may choose others.
+        A mistake is made only where the fault shows, such as in one dtype. Sizes are left out, and
+        whether there are initial states, since a rule may choose others.
         """
-        space = self.search.suite.space
-        shown = [each for each in self.faults if is_in_any(space, case, each.situations, SIZES)]
+        space, left_out = self.search.suite.space, (*SIZES, "initial_state")
+        shown = [each for each in self.faults if is_in_any(space, case, each.situations, left_out)]
         causes = [fault.cause for fault in shown if fault.cause is not None]
         gradients = self.kind is FaultKind.GRADIENTS
         return self.search.suite.make_mistaken(causes, case, gradients=gradients)

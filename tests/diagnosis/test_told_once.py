@@ -77,6 +77,14 @@ def test_states_that_are_batch_first_are_one_fault_with_its_cause_and_its_remedy
     assert fault.avoided_by in ("", "batch_first")
 
 
+def test_a_mistake_that_stops_nearly_every_call_is_one_fault_with_its_cause() -> None:
+    layer = BUGS["InitialStateBatchFirst"]
+    (fault,) = rnnspec.check(layer, profile="quick", rules=FAST_RULES).faults
+    assert fault.rule == "layouts.states-stay-layer-first"
+    assert fault.likely_cause == "h_0 is batch first when batch_first=True"
+    assert fault.cases > fault.seen, "a stopped call is a case of it, too"
+
+
 def test_the_report_tells_it_at_the_top_and_ends_with_a_verdict_for_each_part() -> None:
     report = check_fast()
     lines = format_report(report).splitlines()
