@@ -225,6 +225,17 @@ class Search(Generic[CaseT, ObservedT]):
             part=part,
         )
 
+    def find_common_cause(
+        self, kind: FaultKind, events: list[Event[CaseT]], fact: Fact | None
+    ) -> LikelyCause | None:
+        """Return the likely cause of failures in several cases, or None.
+
+        That of a single case is looked for with its minimal case, which refutes most mistakes in
+        much less time.
+        """
+        is_common = len({event.shown for event in events}) > 1
+        return self.find_cause(kind, events, fact) if is_common else None
+
     def _list_alike(self, minimum: MinimalFailure[CaseT], fact: Fact) -> list[CaseT]:
         """Return a minimal case, and larger ones with the same choices that show the same.
 

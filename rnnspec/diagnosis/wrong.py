@@ -35,7 +35,7 @@ def find_wrong(search: Search[CaseT, ObservedT], kind: FaultKind, fact: Fact) ->
     If one mistake explains all of them, or all are only inaccurate, they are one fault.
     """
     events = _list_wrong(search, kind)
-    cause = search.find_cause(kind, events, fact) if events else None
+    cause = search.find_common_cause(kind, events, fact)
     for _ in range(MOST_FAULTS):
         if search.is_done or not events or join_stopped(search, events):
             return
@@ -111,7 +111,7 @@ def _add_misreturned(
     if minimum.needed - NUMERIC - set(SIZES):
         return minimum, covered
     name = search.suite.find_misreturned(search.observe(minimum.finding.case))
-    if not name or search.find_cause(FaultKind.RESULTS, covered, Fact.RESULTS) is not None:
+    if not name or search.find_common_cause(FaultKind.RESULTS, covered, Fact.RESULTS):
         return minimum, covered
     taken = {id(event) for event in covered}
     more = [
@@ -165,7 +165,7 @@ def _add_beside(
     cause: LikelyCause | None,
 ) -> Fault[CaseT]:
     """Add a fault; if nothing explains it by itself, what does together with one found before."""
-    cause = cause or search.find_cause(kind, events, fact)
+    cause = cause or search.find_common_cause(kind, events, fact)
     if cause is None:
         for known in search.faults:
             if known.kind is kind and known.cause is not None:

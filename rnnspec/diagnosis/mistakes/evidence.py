@@ -183,7 +183,7 @@ class Evidence:
         if self.observed is None or hypothesis.unclear(self.case):
             return Agreement.NEUTRAL
         if not hypothesis.concerns(self.case):
-            return self._compare(self.required)
+            return self._without_mistake
         if hypothesis.computes_in is not None:
             return self._compare_rounded(hypothesis.computes_in)
         key = hypothesis.find_effect(self.case)
@@ -203,6 +203,11 @@ class Evidence:
             hypothesis, self.observed, predicted
         )
         return Agreement.NEUTRAL if is_unsteady else agreement
+
+    @cached_property
+    def _without_mistake(self) -> Agreement:
+        """What the case says about a mistake that does nothing in it."""
+        return self._compare(self.required)
 
     def _is_unsteady(self, hypothesis: Hypothesis, observed: Outcome, predicted: Outcome) -> bool:
         """Return whether a rounding in 16 bits moves a prediction about as far as it is off.
