@@ -113,6 +113,8 @@ def list_changed_clauses(
     Someone should read these clauses again and compare them with the new wording.
     """
     changed = {f"{page}#{name}" for name in compare_fingerprints(docstring, page, release)}
+    if not changed:
+        return []
     return [
         clause
         for clause in load_clauses().values()
@@ -120,14 +122,11 @@ def list_changed_clauses(
     ]
 
 
+@lru_cache
 def list_pages(kind: str) -> list[str]:
     """Return the pages that the clauses about a kind of layer come from."""
-    named = {
-        clause.places[kind].passage or ""
-        for clause in load_clauses().values()
-        if kind in clause.places
-    }
-    pages = {passage.partition("#")[0] for passage in named}
+    places = (clause.find_place(kind) for clause in load_clauses().values())
+    pages = {(place.passage or "").partition("#")[0] for place in places if place is not None}
     return [page for page in PAGES if page in pages]
 
 

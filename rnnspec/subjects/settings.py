@@ -30,7 +30,7 @@ class Setting:
 
 
 def _read_numpy_errors() -> tuple[tuple[str, str], ...]:
-    return tuple(sorted(np.geterr().items()))  # type: ignore[arg-type]
+    return tuple(np.geterr().items())  # type: ignore[arg-type]
 
 
 def _watch_cudnn(name: str) -> Setting:

@@ -24,9 +24,9 @@ def never(case: Case) -> bool:
     return False
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Hypothesis:
-    """One mistake that a layer might make.
+    """One mistake that a layer might make; each is equal to itself only, which is quick to see.
 
     text      what the layer does, to be read after "likely cause"
     remedy    what would make it conform
