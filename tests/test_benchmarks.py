@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -307,7 +307,9 @@ def test_logs_of_telling_keep_the_kinds_apart(tmp_path: Path) -> None:
     assert telling.read_log(log, "rnn") == {("StateIgnored",): found[1]}
     table = parse_cells(telling.summarise_bugs(found[:1]))
     assert ["told first by their name", "1 of 1 (100 %)"] in table
-    assert parse_cells(telling.summarise_times(found, [2.0]))[0][1] == "1"
+    timed = [replace(each, correct=2.0) for each in found]
+    assert parse_cells(telling.summarise_times(timed))[0][1] == "1"
+    assert not parse_cells(telling.summarise_times(found)), "no correct layer was timed"
 
 
 def test_campaign_yields_every_run_once() -> None:
