@@ -18,13 +18,8 @@ from rnnspec.cases.axes import (
 from rnnspec.cases.case import SIZES, Case, is_consistent
 from rnnspec.cases.plan import Scope
 
-_AXES = [axis.name for axis in AXES if axis.name not in ("num_layers", "prior_use")]
-FIELDS = (*SIZES, "lengths", "prior_use", *_AXES)
-"""The fields in the order in which they are made simpler.
-
-Small sizes make the rest fast. What a call does in training mode may also be seen in eval mode if
-the layer was trained before; the first of these is simpler.
-"""
+FIELDS = (*SIZES, "lengths", *(axis.name for axis in AXES if axis.name != "num_layers"))
+"""The fields in the order in which they are made simpler; small sizes make the rest fast."""
 MAX_TRIED_VALUES = 4
 """If an axis has more values, only the simplest is tried."""
 WHOLE_SCOPE = Scope()
