@@ -132,22 +132,11 @@ class Clause:
         found = {*self.own_kinds, *self.also, *dict(self.others)}
         return tuple(kind for kind in KINDS if kind in found)
 
-    def find_place(self, kind: str) -> Place | None:
-        """Return where it is promised for a kind, or None if it is not."""
-        for other, place in self.others:
-            if other == kind:
-                return place
-        is_promised = kind in self.also or kind in self.own_kinds
-        return self._own_place if is_promised else None
-
-    @property
-    def _own_place(self) -> Place:
-        return Place(self.source, self.provenance, self.since, self.until, self.passage)
-
     @property
     def places(self) -> dict[str, Place]:
         """Where it is promised for each of its kinds."""
-        own, others = self._own_place, dict(self.others)
+        own = Place(self.source, self.provenance, self.since, self.until, self.passage)
+        others = dict(self.others)
         return {kind: others.get(kind, own) for kind in self.kinds}
 
 

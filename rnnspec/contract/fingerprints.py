@@ -125,8 +125,9 @@ def list_changed_clauses(
 @lru_cache
 def list_pages(kind: str) -> list[str]:
     """Return the pages that the clauses about a kind of layer come from."""
-    places = (clause.find_place(kind) for clause in load_clauses().values())
-    pages = {(place.passage or "").partition("#")[0] for place in places if place is not None}
+    promised = [clause for clause in load_clauses().values() if kind in clause.kinds]
+    passages = (dict(clause.others).get(kind, clause).passage or "" for clause in promised)
+    pages = {passage.partition("#")[0] for passage in passages}
     return [page for page in PAGES if page in pages]
 
 
