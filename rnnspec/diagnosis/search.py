@@ -236,6 +236,19 @@ class Search(Generic[CaseT, ObservedT]):
         is_common = len({event.shown for event in events}) > 1
         return self.find_cause(kind, events, fact) if is_common else None
 
+    def find_main_cause(
+        self,
+        kind: FaultKind,
+        events: list[Event[CaseT]],
+        fact: Fact | None,
+        minimum: MinimalFailure[CaseT],
+    ) -> LikelyCause | None:
+        """Return the likely cause of failures in one or several cases, or None."""
+        cause = self.find_common_cause(kind, events, fact)
+        cause = cause or self.find_cause(kind, events, fact, minimum=minimum)
+        is_single = len({event.shown for event in events}) == 1
+        return cause or (self.find_cause(kind, events, fact) if is_single else None)
+
     def _list_alike(self, minimum: MinimalFailure[CaseT], fact: Fact) -> list[CaseT]:
         """Return a minimal case, and larger ones with the same choices that show the same.
 

@@ -57,8 +57,7 @@ def add_fault(
         beside.events.extend(events)
         beside.cause = None
         return beside
-    cause = cause or search.find_common_cause(kind, events, fact)
-    cause = cause or search.find_cause(kind, events, fact, minimum=minimum)
+    cause = cause or search.find_main_cause(kind, events, fact, minimum)
     cause = _keep_if_it_explains(search, cause, minimum)
     at_minimum, candidates = _rank_names(search, kind, minimum, events, fact, cause)
     if beside is not None:
