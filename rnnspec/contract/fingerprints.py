@@ -123,12 +123,11 @@ def list_changed_clauses(
 
 
 @lru_cache
-def list_pages(kind: str) -> list[str]:
+def list_pages(kind: str) -> tuple[str, ...]:
     """Return the pages that the clauses about a kind of layer come from."""
-    promised = [clause for clause in load_clauses().values() if kind in clause.kinds]
-    passages = (dict(clause.others).get(kind, clause).passage or "" for clause in promised)
-    pages = {passage.partition("#")[0] for passage in passages}
-    return [page for page in PAGES if page in pages]
+    places = [clause.places.get(kind) for clause in load_clauses().values()]
+    pages = {(place.passage or "").partition("#")[0] for place in places if place is not None}
+    return tuple(page for page in PAGES if page in pages)
 
 
 def read_installed_pages(page: str) -> str:

@@ -233,8 +233,7 @@ class Search(Generic[CaseT, ObservedT]):
         That of a single case is looked for with its minimal case, which refutes most mistakes in
         much less time.
         """
-        is_common = len({event.shown for event in events}) > 1
-        return self.find_cause(kind, events, fact) if is_common else None
+        return self.find_cause(kind, events, fact) if _show_in_several(events) else None
 
     def find_main_cause(
         self,
@@ -244,10 +243,11 @@ class Search(Generic[CaseT, ObservedT]):
         minimum: MinimalFailure[CaseT],
     ) -> LikelyCause | None:
         """Return the likely cause of failures in one or several cases, or None."""
-        cause = self.find_common_cause(kind, events, fact)
-        cause = cause or self.find_cause(kind, events, fact, minimum=minimum)
-        is_single = len({event.shown for event in events}) == 1
-        return cause or (self.find_cause(kind, events, fact) if is_single else None)
+        return (
+            self.find_common_cause(kind, events, fact)
+            or self.find_cause(kind, events, fact, minimum=minimum)
+            or (None if _show_in_several(events) else self.find_cause(kind, events, fact))
+        )
 
     def _list_alike(self, minimum: MinimalFailure[CaseT], fact: Fact) -> list[CaseT]:
         """Return a minimal case, and larger ones with the same choices that show the same.
@@ -295,3 +295,8 @@ class Search(Generic[CaseT, ObservedT]):
             return raised, space.measure_size(event.shown), event.case.index
 
         return sorted(events, key=measure)
+
+
+def _show_in_several(events: Sequence[Event[Any]]) -> bool:
+    """Return whether failures were seen in more than one case."""
+    return len({event.shown for event in events}) > 1

@@ -66,11 +66,15 @@ def _stops_judged_call(event: Event[Any]) -> bool:
 
 
 def _explains_stops(
-    search: Search[CaseT, ObservedT], cause: LikelyCause, events: list[Event[CaseT]]
+    search: Search[CaseT, ObservedT],
+    cause: LikelyCause,
+    events: list[Event[CaseT]],
+    least: float = LEAST_EXPLAINED,
 ) -> bool:
-    """Return whether a likely cause predicts most calls that were stopped, whatever stopped them.
+    """Return whether a likely cause predicts the calls that were stopped, whatever stopped them.
 
-    It says nothing of a layer that cannot be built.
+    It must predict a share of at least `least` of them, for each of what stopped them. It says
+    nothing of a layer that cannot be built.
     """
     groups: dict[Blocker | None, dict[CaseT, None]] = {}
     for event in events:
@@ -81,7 +85,7 @@ def _explains_stops(
         seen = (search.observe(case) for case in cases)
         return sum(search.suite.is_explained(cause, each) is True for each in seen)
 
-    return all(count_explained(cases) >= LEAST_EXPLAINED * len(cases) for cases in groups.values())
+    return all(count_explained(cases) >= least * len(cases) for cases in groups.values())
 
 
 def group_stopped(search: Search[CaseT, ObservedT]) -> dict[Blocker, list[Event[CaseT]]]:
@@ -126,10 +130,9 @@ def absorb_predicted_stops(search: Search[CaseT, ObservedT]) -> None:
         stopped = [event for event in fault.events if _stops_judged_call(event)]
         if fault.kind is not FaultKind.BLOCKED or fault.cause is not None or not stopped:
             continue
-        seen = [search.observe(case) for case in dict.fromkeys(event.shown for event in stopped)]
         for other in search.faults:
             cause = other.cause if other.kind is FaultKind.RESULTS else None
-            if cause and all(search.suite.is_explained(cause, each) is True for each in seen):
+            if cause and _explains_stops(search, cause, stopped, least=1.0):
                 search.merge(fault, other)
                 has_merged = True
                 break

@@ -55,7 +55,7 @@ class Backward:
         A gradient is zero if autograd gives none. `retain` keeps the graph. Raises Malformed if
         none of the results requires a gradient.
         """
-        loss = make_loss(*self.pair_with_cotangents(results))
+        loss = self.make_loss(results)
         with observe_step("backward", self.case.dtype):
             gradients = torch.autograd.grad(
                 loss, list(self.leaves.values()), retain_graph=retain, allow_unused=True
@@ -68,7 +68,7 @@ class Backward:
         `direction` has an array for each leaf. Raises Malformed if the first gradients cannot be
         differentiated.
         """
-        loss = make_loss(*self.pair_with_cotangents(self.all_results))
+        loss = self.make_loss(self.all_results)
         leaves = list(self.leaves.values())
         with observe_step("the first of two backward passes", self.case.dtype):
             first = torch.autograd.grad(loss, leaves, create_graph=True, allow_unused=True)
@@ -88,7 +88,7 @@ class Backward:
 
         `.grad` must be None before, and is None again afterwards.
         """
-        losses = [make_loss(*self.pair_with_cotangents(self.all_results)) for _ in range(times)]
+        losses = [self.make_loss(self.all_results) for _ in range(times)]
 
         def propagate() -> None:
             for loss in losses:
@@ -114,6 +114,15 @@ class Backward:
         finally:
             for leaf in self.leaves.values():
                 leaf.grad = None
+
+    def make_loss(self, results: tuple[str, ...]) -> torch.Tensor:
+        """Return a number whose gradients with respect to the named results are their cotangents.
+
+        Raises Malformed if none of the results requires a gradient.
+        """
+        pairs = self.pair_with_cotangents(results)
+        with observe_step("backward", self.case.dtype):
+            return make_loss(*pairs)
 
     def pair_with_cotangents(
         self, results: tuple[str, ...]

@@ -323,8 +323,8 @@ def backward(observation: Observation) -> None:
         **pending.leaves,
     }
     kept = {name: tensor.detach().clone() for name, tensor in named.items()}
-    loss = make_loss(results, cotangents)
     with observe_step("backward"):
+        loss = make_loss(results, cotangents)
         torch.autograd.grad(loss, list(pending.leaves.values()), allow_unused=True)
     for name, tensor in named.items():
         if not has_same_bits(tensor.detach(), kept[name]):
