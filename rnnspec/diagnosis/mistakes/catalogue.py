@@ -92,6 +92,7 @@ GRADIENT_HYPOTHESES: tuple[Hypothesis, ...] = tuple(
 
 @cache
 def list_hypotheses(kind: str, *, gradients: bool) -> tuple[Hypothesis, ...]:
-    """Return the hypotheses about the results of a kind, or about its gradients."""
-    found = GRADIENT_HYPOTHESES if gradients else HYPOTHESES
+    """Return the hypotheses about the results of a kind that can make them, or about gradients."""
+    every = GRADIENT_HYPOTHESES if gradients else HYPOTHESES
+    found = tuple(each for each in every if each.of(KINDS[kind]))
     return tuple(list_mistakes_of_cells(found, KINDS[kind])) if KINDS[kind].is_cell else found

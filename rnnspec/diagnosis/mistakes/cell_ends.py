@@ -10,10 +10,9 @@ import torch
 from torch import Tensor
 
 from rnnspec.cases.case import Case
-from rnnspec.diagnosis.mistakes.cell_states import has_cell_state
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
 from rnnspec.diagnosis.mistakes.reference import Reference
-from rnnspec.diagnosis.mistakes.situations import is_ragged
+from rnnspec.diagnosis.mistakes.situations import has_cell_state, is_ragged
 
 
 @dataclass
@@ -47,7 +46,7 @@ class CellAtPaddedEnd(Reference):
 
 
 def _has_ended_cells(case: Case) -> bool:
-    return has_cell_state(case) and is_ragged(case)
+    return has_cell_state(case.config.kind_data) and is_ragged(case)
 
 
 HYPOTHESES: tuple[Hypothesis, ...] = (

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import layer_norm
 
-from rnnspec.diagnosis.mistakes.cell_states import has_cell_state
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
 from rnnspec.diagnosis.mistakes.places import Local, list_by_place
+from rnnspec.diagnosis.mistakes.situations import has_cell_state
 
 Gates = tuple[Tensor, Tensor, Tensor, Tensor]
 Formula = Callable[[Gates, Tensor], tuple[Tensor, Tensor]]
@@ -121,7 +121,7 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
             remedy,
             ("gates.alone", "cell-state.final", "recurrence.output"),
             OtherFormula,
-            has_cell_state,
+            of=has_cell_state,
             family=text,
             formula=formula,
         )

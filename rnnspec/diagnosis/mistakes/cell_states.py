@@ -20,23 +20,18 @@ from rnnspec.diagnosis.mistakes.places import (
     list_by_place,
 )
 from rnnspec.diagnosis.mistakes.reference import Reference, Refused
-from rnnspec.diagnosis.mistakes.situations import has_h_0, has_rows, is_unsorted
+from rnnspec.diagnosis.mistakes.situations import has_cell_state, has_h_0, has_rows, is_unsorted
 
 Change = Callable[[Tensor], Tensor]
 
 
-def has_cell_state(case: Case) -> bool:
-    """Return whether the layer has a cell state."""
-    return bool(case.config.kind_data.memory_gate)
-
-
 def has_c_0(case: Case) -> bool:
     """Return whether the call passes an initial cell state."""
-    return has_cell_state(case) and has_h_0(case)
+    return has_cell_state(case.config.kind_data) and has_h_0(case)
 
 
 def _has_equal_states(case: Case) -> bool:
-    return has_cell_state(case) and not case.config.proj_size
+    return has_cell_state(case.config.kind_data) and not case.config.proj_size
 
 
 @dataclass
@@ -158,11 +153,13 @@ class GatesReadCell(Reference):
 
 
 def _can_be_exchanged(taken: bool, case: Case) -> bool:
-    return has_cell_state(case) and (has_h_0(case) or not taken)
+    return has_cell_state(case.config.kind_data) and (has_h_0(case) or not taken)
 
 
 def _can_be_unsorted(returned: bool, case: Case) -> bool:
-    return has_cell_state(case) and is_unsorted(case) and (has_h_0(case) or returned)
+    return (
+        has_cell_state(case.config.kind_data) and is_unsorted(case) and (has_h_0(case) or returned)
+    )
 
 
 def _reverse_layers(layer: Reference, hidden: Tensor, cell: Tensor) -> Tensor:
@@ -290,7 +287,7 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
         "return output, (h_n, c_n)",
         ("states.h-n-is-last-output", "cell-state.exchanged", "recurrence.h-n"),
         CellShown,
-        has_cell_state,
+        of=has_cell_state,
     ),
     *(
         Hypothesis(
@@ -298,8 +295,8 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
             remedy,
             ("cell-state.final",),
             partial(EndChanged, change=change),
-            has_cell_state,
-            "c_n",
+            family="c_n",
+            of=has_cell_state,
         )
         for text, remedy, change in ENDS
     ),

@@ -10,7 +10,7 @@ from typing import Any
 
 from rnnspec.cases.case import Case
 from rnnspec.diagnosis.mistakes.given import Given
-from rnnspec.diagnosis.mistakes.hypothesis import Build, Hypothesis, never
+from rnnspec.diagnosis.mistakes.hypothesis import Build, Hypothesis, every, never
 from rnnspec.diagnosis.mistakes.reference import Reference, Refused
 
 
@@ -24,7 +24,8 @@ def list_further(known: Hypothesis, others: Iterable[Hypothesis]) -> Iterator[Hy
             yield replace(
                 other,
                 build=partial(_build_where_concerned, known, other),
-                concerns=partial(_holds_for_any, known, other),
+                where=partial(_holds_for_any, known, other),
+                of=every,
                 unclear=partial(_is_unclear_for_any, known, other),
                 is_certain=never,
                 effect=None,

@@ -15,7 +15,6 @@ from rnnspec.cases.axes import EarlierCalls, GradMode, InitialState, MemoryLayou
 from rnnspec.cases.axes.prior_use.base import takes_second_way
 from rnnspec.cases.case import Case
 from rnnspec.cases.values import draw_values
-from rnnspec.diagnosis.mistakes.cell_states import has_cell_state
 from rnnspec.diagnosis.mistakes.given import Given
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
 from rnnspec.diagnosis.mistakes.places import (
@@ -26,7 +25,7 @@ from rnnspec.diagnosis.mistakes.places import (
     list_by_place,
 )
 from rnnspec.diagnosis.mistakes.reference import Reference
-from rnnspec.diagnosis.mistakes.situations import has_bias, has_h_0, is_padded_batch
+from rnnspec.diagnosis.mistakes.situations import has_bias, has_cell_state, has_h_0, is_padded_batch
 
 PLAIN_CALL, SECOND_CALL = 0x5EED, 0xABC
 """What the seed of the case is combined with to draw the numbers of earlier calls."""
@@ -139,7 +138,7 @@ def _was_called(case: Case) -> bool:
 
 
 def _was_called_with_cell(case: Case) -> bool:
-    return has_cell_state(case) and _was_called(case)
+    return has_cell_state(case.config.kind_data) and _was_called(case)
 
 
 def _was_called_otherwise(case: Case) -> bool:

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from rnnspec.contract.kinds import Kind
-from rnnspec.diagnosis.mistakes.cell_states import has_cell_state
 from rnnspec.diagnosis.mistakes.gate_formulas import Formula, OtherStep, States, Sums
 from rnnspec.diagnosis.mistakes.gates import (
     is_of_kind,
@@ -19,8 +18,9 @@ from rnnspec.diagnosis.mistakes.gates import (
     multiplies_hidden_part,
 )
 from rnnspec.diagnosis.mistakes.gradients import replace_gradient
-from rnnspec.diagnosis.mistakes.hypothesis import Condition, Hypothesis
+from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis, KindCondition
 from rnnspec.diagnosis.mistakes.places import list_by_place
+from rnnspec.diagnosis.mistakes.situations import has_cell_state
 
 Slope = Callable[[Tensor], Tensor]
 """The derivative that a backward pass uses, from the value of the function."""
@@ -202,37 +202,37 @@ GRU_MIXED: tuple[tuple[str, Callable[..., Tensor]], ...] = (
 )
 
 
-def _list_products() -> Iterator[tuple[str, str, Formula, Condition]]:
+def _list_products() -> Iterator[tuple[str, str, Formula, KindCondition]]:
     of_lstm = (("cell", LSTM_CELLS), ("hidden", LSTM_HIDDEN))
     of_gru = (("inside", GRU_INSIDE), ("mixed", GRU_MIXED))
-    for step, groups, concerns in (
+    for step, groups, of in (
         (step_lstm, of_lstm, has_cell_state),
         (step_gru, of_gru, multiplies_hidden_part),
     ):
         for option, mistakes in groups:
             for text, carrier in mistakes:
                 through: dict[str, Any] = {option: carrier}
-                yield text, REMEDY, partial(step, **through), concerns
+                yield text, REMEDY, partial(step, **through), of
 
 
-def _list_gate_slopes(kind: Kind) -> Iterator[tuple[str, str, Formula, Condition]]:
-    concerns = partial(is_of_kind, kind)
+def _list_gate_slopes(kind: Kind) -> Iterator[tuple[str, str, Formula, KindCondition]]:
+    of = partial(is_of_kind, kind)
     gates = [place for place, sign in enumerate(kind.held) if sign is not None]
     for place in gates:
         for what, slope in GATE_SLOPES:
             text = f"the slope that the backward pass uses for the {kind.gates[place]} gate is"
-            yield f"{text} {what}", OF_SIGMOID, partial(step_any, slopes={place: slope}), concerns
+            yield f"{text} {what}", OF_SIGMOID, partial(step_any, slopes={place: slope}), of
     for place, other in permutations(gates, 2):
         yield (
             f"the backward pass multiplies by the slope of the {kind.gates[other]} gate where that"
             f" of the {kind.gates[place]} gate is required",
             OF_SIGMOID,
             partial(step_any, taken_from={place: other}),
-            concerns,
+            of,
         )
 
 
-def _list_tanh_slopes() -> Iterator[tuple[str, str, Formula, Condition]]:
+def _list_tanh_slopes() -> Iterator[tuple[str, str, Formula, KindCondition]]:
     in_cell = "the slope that the backward pass uses for the tanh of the cell gate is"
     in_hidden = "the slope that the backward pass uses for the tanh that shows the cell state is"
     in_both = "the slope that the backward pass uses for tanh, in both places, is"
@@ -254,13 +254,13 @@ HYPOTHESES: tuple[Hypothesis, ...] = tuple(
         *map(_list_gate_slopes, list_gated_kinds()),
         _list_tanh_slopes(),
     )
-    for text, remedy, formula, concerns in source
+    for text, remedy, formula, of in source
     for hypothesis in list_by_place(
         text,
         remedy,
         RULES,
         OtherStep,
-        concerns,
+        of=of,
         family=text,
         formula=formula,
     )

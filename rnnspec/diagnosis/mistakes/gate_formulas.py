@@ -13,13 +13,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from rnnspec.cases.case import Case
 from rnnspec.cases.states import split_states
-from rnnspec.diagnosis.mistakes.cell_states import has_cell_state
 from rnnspec.diagnosis.mistakes.gates import ResetBefore, multiplies_hidden_part
-from rnnspec.diagnosis.mistakes.hypothesis import Condition, Hypothesis
+from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis, KindCondition
 from rnnspec.diagnosis.mistakes.places import EVERYWHERE, Local, list_by_place
-from rnnspec.diagnosis.mistakes.situations import has_nonlinearity
+from rnnspec.diagnosis.mistakes.situations import has_cell_state, has_gates
 
 Function = Callable[[Tensor], Tensor]
 Sums = Sequence[Tensor]
@@ -275,14 +273,9 @@ LSTM_FORMULAS: tuple[tuple[str, Formula], ...] = (
 )
 
 
-def has_gates(case: Case) -> bool:
-    """Return whether the layer has gates."""
-    return not has_nonlinearity(case)
-
-
 def _list_formulas(
     formulas: Sequence[tuple[str, Formula]],
-    concerns: Condition,
+    of: KindCondition,
     remedy: str,
 ) -> list[Hypothesis]:
     return [
@@ -293,7 +286,7 @@ def _list_formulas(
             remedy,
             ("gates.alone", "recurrence.output", "nonlinearity.tanh"),
             OtherStep,
-            concerns,
+            of=of,
             family=text,
             formula=formula,
         )
@@ -322,14 +315,14 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
         "multiply the product by the reset gate, and compute h = (1 - z) * n + z * h",
         ("gates.alone", "recurrence.output"),
         FirstPaper,
-        multiplies_hidden_part,
+        of=multiplies_hidden_part,
     ),
     *list_by_place(
         "gates give NaN if the exponential of their sum overflows",
         "compute gates by torch.sigmoid",
         ("nonlinearity.large", "recurrence.exact", "recurrence.output"),
         OverflowingGates,
-        has_gates,
-        (EVERYWHERE,),
+        places=(EVERYWHERE,),
+        of=has_gates,
     ),
 )

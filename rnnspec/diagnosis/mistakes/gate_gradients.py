@@ -13,17 +13,18 @@ import torch
 from torch import Tensor
 
 from rnnspec.cases.case import Case
-from rnnspec.diagnosis.mistakes.cell_states import has_c_0, has_cell_state
-from rnnspec.diagnosis.mistakes.gate_formulas import Formula, OtherStep, States, Sums, has_gates
+from rnnspec.diagnosis.mistakes.cell_states import has_c_0
+from rnnspec.diagnosis.mistakes.gate_formulas import Formula, OtherStep, States, Sums
 from rnnspec.diagnosis.mistakes.gates import (
     is_of_kind,
     list_gated_kinds,
     multiplies_hidden_part,
 )
 from rnnspec.diagnosis.mistakes.gradients import replace_gradient
-from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
+from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis, KindCondition
 from rnnspec.diagnosis.mistakes.places import EVERYWHERE, Local, list_by_place
 from rnnspec.diagnosis.mistakes.reference import Reference
+from rnnspec.diagnosis.mistakes.situations import has_cell_state, has_gates
 
 Slope = Callable[[Tensor], Tensor]
 """The derivative that a backward pass uses for a gate, from its sum."""
@@ -180,7 +181,7 @@ def _list_scaled() -> Iterator[Hypothesis]:
                     REMEDY,
                     RULES,
                     ScaledGate,
-                    partial(is_of_kind, kind),
+                    of=partial(is_of_kind, kind),
                     block=place,
                     factor=factor,
                 )
@@ -193,23 +194,23 @@ def _list_slopes() -> Iterator[Hypothesis]:
             "multiply by y (1 - y), the slope of the sigmoid",
             RULES,
             ScaledGate,
-            has_gates,
-            (EVERYWHERE,),
+            places=(EVERYWHERE,),
+            of=has_gates,
             slope=slope,
         )
 
 
 def _list_formulas(
-    formulas: tuple[tuple[str, Formula], ...], concerns: Callable[[Case], bool]
+    formulas: tuple[tuple[str, Formula], ...], of: KindCondition
 ) -> Iterator[Hypothesis]:
     for text, formula in formulas:
         yield from list_by_place(
-            text, REMEDY, RULES, OtherStep, concerns, family=text, formula=formula
+            text, REMEDY, RULES, OtherStep, of=of, family=text, formula=formula
         )
 
 
 def _has_memory_to_recall(case: Case) -> bool:
-    return has_cell_state(case) and (case.steps > 1 or has_c_0(case))
+    return has_cell_state(case.config.kind_data) and (case.steps > 1 or has_c_0(case))
 
 
 HYPOTHESES: tuple[Hypothesis, ...] = (
@@ -237,6 +238,6 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
         "return c_n with its graph: do not detach it",
         ("gradients.c-n-alone", "gradients.weights"),
         partial(CutCell, ends=True),
-        has_cell_state,
+        of=has_cell_state,
     ),
 )

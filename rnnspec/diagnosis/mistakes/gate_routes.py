@@ -17,11 +17,11 @@ from rnnspec.diagnosis.mistakes.gates import (
     is_of_kind,
     list_gated_kinds,
     multiplies_hidden_part,
-    multiplies_hidden_part_with_bias,
 )
 from rnnspec.diagnosis.mistakes.gradients import replace_gradient
-from rnnspec.diagnosis.mistakes.hypothesis import Condition, Hypothesis
+from rnnspec.diagnosis.mistakes.hypothesis import Condition, Hypothesis, always
 from rnnspec.diagnosis.mistakes.places import BACKWARD, EVERYWHERE, FORWARD, Local, list_by_place
+from rnnspec.diagnosis.mistakes.situations import has_bias
 
 WHERE = (EVERYWHERE, FORWARD, BACKWARD)
 LEAST = 1e-300
@@ -100,7 +100,7 @@ class PassedAround(Local):
 
 
 def _list_cut(kind: Kind) -> Iterator[Hypothesis]:
-    concerns = partial(is_of_kind, kind)
+    of = partial(is_of_kind, kind)
     for place, gate in enumerate(kind.gates):
         yield from list_by_place(
             f"no gradient flows through the {gate} gate to the state before the step; to the"
@@ -108,8 +108,8 @@ def _list_cut(kind: Kind) -> Iterator[Hypothesis]:
             REMEDY,
             RULES,
             CutFromState,
-            concerns,
-            WHERE,
+            places=WHERE,
+            of=of,
             gate=place,
         )
         for name, is_hidden in (("W_hh", True), ("W_ih", False)):
@@ -118,30 +118,31 @@ def _list_cut(kind: Kind) -> Iterator[Hypothesis]:
                 f"return the gradient of all rows of {name}",
                 RULES,
                 CutFromWeights,
-                concerns,
-                WHERE,
+                places=WHERE,
+                of=of,
                 gate=place,
                 is_hidden=is_hidden,
             )
 
 
 AROUND: tuple[tuple[str, str, Condition], ...] = (
-    ("state", "the hidden state before the step", multiplies_hidden_part),
-    ("W_hn", "W_hn", multiplies_hidden_part),
-    ("b_hn", "b_hn", multiplies_hidden_part_with_bias),
+    ("state", "the hidden state before the step", always),
+    ("W_hn", "W_hn", always),
+    ("b_hn", "b_hn", has_bias),
 )
 
 
 def _list_passed_around() -> Iterator[Hypothesis]:
-    for to, named, concerns in AROUND:
+    for to, named, where in AROUND:
         yield from list_by_place(
             f"the gradient that the new gate passes on to {named} lacks the factor of the reset"
             " gate",
             REMEDY,
             RULES,
             PassedAround,
-            concerns,
+            where,
             WHERE,
+            of=multiplies_hidden_part,
             to=to,
         )
 

@@ -13,15 +13,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rnnspec.cases.case import Case
 from rnnspec.contract.kinds import LAYER_KINDS, Kind
-from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
+from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis, always
 from rnnspec.diagnosis.mistakes.places import (
     Local,
     list_by_place,
 )
 from rnnspec.diagnosis.mistakes.reference import Reference
-from rnnspec.oracle.catalogue import cell_of
+from rnnspec.diagnosis.mistakes.situations import has_bias, has_gates
+from rnnspec.oracle.catalogue import CELLS
 from rnnspec.rulekit.fixtures.gates import STACKS
 
 Sums = Sequence[Tensor]
@@ -196,25 +196,14 @@ def list_gated_kinds() -> list[Kind]:
     return [kind for kind in LAYER_KINDS.values() if kind.is_gated]
 
 
-def is_of_kind(kind: Kind, case: Case) -> bool:
-    """Return whether a layer or a cell has the equations of a kind of layer."""
-    return case.config.kind_data.layer == kind.name
+def is_of_kind(kind: Kind, other: Kind) -> bool:
+    """Return whether layers or cells of another kind have the equations of a kind of layer."""
+    return other.layer == kind.name
 
 
-def is_of_kind_with_bias(kind: Kind, case: Case) -> bool:
-    """Return whether it has these equations, and biases."""
-    return case.config.bias and is_of_kind(kind, case)
-
-
-def multiplies_hidden_part(case: Case) -> bool:
+def multiplies_hidden_part(kind: Kind) -> bool:
     """Return whether a gate multiplies the hidden part of a sum, which has a block of its own."""
-    config = case.config
-    return config.kind_data.is_gated and cell_of(config).blocks > len(config.kind_data.gates)
-
-
-def multiplies_hidden_part_with_bias(case: Case) -> bool:
-    """Return whether such a layer has biases."""
-    return case.config.bias and multiplies_hidden_part(case)
+    return any(cell.blocks > len(kind.gates) > 1 for cell in CELLS[kind.layer].values())
 
 
 def _list_orders(kind: Kind) -> Iterator[Hypothesis]:
@@ -228,7 +217,8 @@ def _list_orders(kind: Kind) -> Iterator[Hypothesis]:
                 f"stack the rows in the documented order: {documented}",
                 ("gates.order", "gates.alone"),
                 OtherOrder,
-                partial(is_of_kind_with_bias if is_of_biases else is_of_kind, kind),
+                has_bias if is_of_biases else always,
+                of=partial(is_of_kind, kind),
                 family=f"gates in the order {', '.join(order)}",
                 rank=LOWEST_PLACE * rank,
                 stacked=tuple(map(kind.gates.index, order)),
@@ -244,7 +234,7 @@ def _list_changes(kind: Kind) -> Iterator[Hypothesis]:
                 f"compute the {gate} gate as documented: the sigmoid of its sum",
                 ("gates.alone", "recurrence.output"),
                 OtherGate,
-                partial(is_of_kind, kind),
+                of=partial(is_of_kind, kind),
                 block=place,
                 change=change,
             )
@@ -272,7 +262,8 @@ def _list_readings(kind: Kind) -> Iterator[Hypothesis]:
                 f"compute the {gate} gate from the input, the hidden state and both biases",
                 ("recurrence.two-biases", *rules) if is_bias else rules,
                 ScaledRows,
-                partial(is_of_kind_with_bias if is_bias else is_of_kind, kind),
+                has_bias if is_bias else always,
+                of=partial(is_of_kind, kind),
                 block=place,
                 kinds=parameters,
                 factor=factor,
@@ -288,21 +279,22 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
         "compute the sigmoid from exp(-|x|), which does not overflow, or by torch.sigmoid",
         ("nonlinearity.large", "gates.alone"),
         OverflowingGates,
-        lambda case: case.config.kind_data.is_gated,
+        of=has_gates,
     ),
     *list_by_place(
         "the reset gate multiplies the hidden state before the product with weight_hh",
         "multiply the product, with its bias, by the reset gate: r * (W_hn h + b_hn)",
         ("gates.alone", "recurrence.output"),
         ResetBefore,
-        multiplies_hidden_part,
+        of=multiplies_hidden_part,
     ),
     *list_by_place(
         "the hidden bias of the new gate is added outside of the reset gate",
         "add b_hn before the reset gate multiplies: r * (W_hn h + b_hn)",
         ("recurrence.two-biases", "gates.alone", "recurrence.output"),
         BiasMoved,
-        multiplies_hidden_part_with_bias,
+        has_bias,
+        of=multiplies_hidden_part,
         bias=1,
     ),
     *list_by_place(
@@ -311,7 +303,8 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
         "add b_hn once, before the reset gate multiplies: r * (W_hn h + b_hn)",
         ("recurrence.two-biases", "gates.alone", "recurrence.output"),
         BiasMoved,
-        multiplies_hidden_part_with_bias,
+        has_bias,
+        of=multiplies_hidden_part,
         bias=1,
         is_copied=True,
     ),
@@ -320,7 +313,8 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
         "multiply only the hidden part by the reset gate: W_in x + b_in + r * (W_hn h + b_hn)",
         ("recurrence.two-biases", "gates.alone", "recurrence.output"),
         BiasMoved,
-        multiplies_hidden_part_with_bias,
+        has_bias,
+        of=multiplies_hidden_part,
         bias=0,
     ),
 )

@@ -7,14 +7,21 @@ from dataclasses import dataclass
 
 from rnnspec.cases.axes import DType
 from rnnspec.cases.case import Case
+from rnnspec.contract.kinds import Kind
 from rnnspec.diagnosis.mistakes.given import Given
 from rnnspec.diagnosis.mistakes.reference import Reference
 
 Condition = Callable[[Case], bool]
 Build = Callable[[Given], Reference]
+KindCondition = Callable[[Kind], bool]
 
 
 def always(case: Case) -> bool:
+    """Return True."""
+    return True
+
+
+def every(kind: Kind) -> bool:
     """Return True."""
     return True
 
@@ -32,7 +39,7 @@ class Hypothesis:
     remedy    what would make it conform
     rules     the ids of the rules that the mistake breaks, the best name first
     build     the reference with this mistake
-    concerns  whether the mistake can change anything in a case
+    where     whether the mistake can change anything in a case of a layer that can make it
     family    hypotheses that may coincide, of which the one with the lowest rank is told
     rank      its rank in the family
     unclear   whether the mistake could have several effects in a case
@@ -42,13 +49,14 @@ class Hypothesis:
     remembers  whether it depends on what was done with the layer before the call
     rounds     whether it rounds values, a few of which a layer may round to the other neighbour
     computes_in  the dtype in which it computes, in an order that the layer need not share
+    of         whether layers of a kind can make it
     """
 
     text: str
     remedy: str
     rules: tuple[str, ...]
     build: Build
-    concerns: Condition = always
+    where: Condition = always
     family: str = ""
     rank: int = 0
     unclear: Condition = never
@@ -58,6 +66,11 @@ class Hypothesis:
     remembers: bool = False
     rounds: bool = False
     computes_in: DType | None = None
+    of: KindCondition = every
+
+    def concerns(self, case: Case) -> bool:
+        """Return whether the mistake can change anything in a case."""
+        return self.of(case.config.kind_data) and self.where(case)
 
     def find_effect(self, case: Case) -> Hashable:
         """Return what is equal for hypotheses that compute the same in a case."""

@@ -18,14 +18,22 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rnnspec.diagnosis.mistakes.cell_formulas import OtherFormula, clip_cell
-from rnnspec.diagnosis.mistakes.cell_states import has_cell_state
 from rnnspec.diagnosis.mistakes.evidence import Evidence
 from rnnspec.diagnosis.mistakes.gates import is_of_kind, list_gated_kinds
-from rnnspec.diagnosis.mistakes.hypothesis import Condition, Hypothesis, always, never
+from rnnspec.diagnosis.mistakes.hypothesis import (
+    Condition,
+    Hypothesis,
+    KindCondition,
+    always,
+    every,
+    never,
+)
 from rnnspec.diagnosis.mistakes.outcome import Outcome, has_same_form
 from rnnspec.diagnosis.mistakes.reference import Reference
 from rnnspec.diagnosis.mistakes.situations import (
     has_bias,
+    has_cell_state,
+    has_gates,
     has_nonlinearity,
     is_long,
     is_ragged,
@@ -119,9 +127,10 @@ class Constant:
 
     text: str
     options: dict[str, Any]
-    concerns: Condition = always
+    where: Condition = always
     unclear: Condition = never
     rules: tuple[str, ...] = ("recurrence.output",)
+    of: KindCondition = every
 
 
 SAMPLES = ("samples.independent", "samples.permuted", "samples.alone", "recurrence.output")
@@ -170,8 +179,8 @@ CONSTANTS: tuple[Constant, ...] = (
         Constant(
             f"{{amount}} is added to the sum of the {gate} gate",
             {"gate": place},
-            partial(is_of_kind, kind),
             rules=("gates.alone", "recurrence.output"),
+            of=partial(is_of_kind, kind),
         )
         for kind in list_gated_kinds()
         for place, gate in enumerate(kind.gates)
@@ -179,15 +188,15 @@ CONSTANTS: tuple[Constant, ...] = (
     Constant(
         "each step keeps {amount} of the states before it, whatever the gates say",
         {"mixture": True},
-        lambda case: not has_nonlinearity(case),
         rules=("gates.alone", "recurrence.output"),
+        of=has_gates,
     ),
     *(
         Constant(
             f"each step keeps {{amount}} of the {kept}, whatever the gates say",
             options,
-            has_cell_state,
             rules=("gates.alone", "cell-state.final", "recurrence.output"),
+            of=has_cell_state,
         )
         for kept, options in (
             ("hidden state before it", {"mixture": True, "of_cell": False}),
@@ -280,7 +289,7 @@ def _infer_clips(case: Evidence) -> list[Hypothesis]:
         for each in (case.observed, case.required)
     )
     limit = float(f"{largest:.{DIGITS}g}")
-    is_clipped = has_cell_state(case.case) and 0 < limit < right
+    is_clipped = has_cell_state(case.case.config.kind_data) and 0 < limit < right
     if not is_clipped or abs(largest - limit) > case.case.dtype.roundoff * limit:
         return []
     return [
@@ -289,15 +298,16 @@ def _infer_clips(case: Evidence) -> list[Hypothesis]:
             "do not clip the cell state",
             ("gates.alone", "cell-state.final", "recurrence.output"),
             partial(OtherFormula, formula=partial(clip_cell, limit)),
-            has_cell_state,
-            "constants",
+            family="constants",
+            of=has_cell_state,
         )
     ]
 
 
 def _infer(constant: Constant, case: Evidence, observed: Array) -> float | None:
     """Return the amount with which the mistake explains a case best, in a few digits."""
-    if not constant.concerns(case.case) or constant.unclear(case.case):
+    is_concerned = constant.of(case.case.config.kind_data) and constant.where(case.case)
+    if not is_concerned or constant.unclear(case.case):
         return None
     required = _flatten(case.required)
     amount, base = 0.0, required
@@ -331,8 +341,9 @@ def _build_hypothesis(constant: Constant, amount: float) -> Hypothesis:
         "leave this constant out",
         constant.rules,
         partial(Perturbed, amount=amount, **constant.options),
-        constant.concerns,
+        constant.where,
         "constants",
         0,
         constant.unclear,
+        of=constant.of,
     )

@@ -8,7 +8,14 @@ from typing import Any
 
 from rnnspec.cases.case import Case
 from rnnspec.diagnosis.mistakes.given import Given
-from rnnspec.diagnosis.mistakes.hypothesis import Condition, Hypothesis, always, never
+from rnnspec.diagnosis.mistakes.hypothesis import (
+    Condition,
+    Hypothesis,
+    KindCondition,
+    always,
+    every,
+    never,
+)
 from rnnspec.diagnosis.mistakes.reference import Reference
 
 Cells = frozenset[tuple[int, int]]
@@ -71,11 +78,12 @@ def list_by_place(
     remedy: str,
     rules: tuple[str, ...],
     kind: Callable[..., Reference],
-    concerns: Condition = always,
+    where: Condition = always,
     places: Sequence[Place] = PLACES,
     unclear: Condition = never,
     family: str = "",
     rank: int = 0,
+    of: KindCondition = every,
     **options: Any,
 ) -> list[Hypothesis]:
     """Return the hypotheses that a mistake is made everywhere, or in one place only."""
@@ -86,11 +94,12 @@ def list_by_place(
             remedy,
             rules,
             _build_at(kind, place, options),
-            _combine(concerns, place),
+            _combine(where, place),
             family or own,
             rank + RANKS.get(place, 2),
             unclear,
             effect=_key_by_cells(own, place),
+            of=of,
         )
         for place in places
     ]
@@ -102,8 +111,8 @@ def _build_at(
     return lambda given: kind(given, place=place, **options)
 
 
-def _combine(concerns: Condition, place: Place) -> Condition:
-    return lambda case: concerns(case) and bool(place.find_cells(case))
+def _combine(where: Condition, place: Place) -> Condition:
+    return lambda case: where(case) and bool(place.find_cells(case))
 
 
 def _key_by_cells(family: str, place: Place) -> Callable[[Case], tuple[str, Cells]]:

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 from rnnspec.cases.axes import DType
-from rnnspec.diagnosis.mistakes.cell_states import has_cell_state
-from rnnspec.diagnosis.mistakes.hypothesis import Build, Condition, Hypothesis, always
+from rnnspec.diagnosis.mistakes.hypothesis import Build, Condition, Hypothesis, always, every
 from rnnspec.diagnosis.mistakes.reference import Reference
+from rnnspec.diagnosis.mistakes.situations import has_cell_state
 
 Round = Callable[[Tensor], Tensor]
 FLOAT16_RANK = 3
@@ -155,10 +155,6 @@ def _build(kind: type[Rounded], change: Round, parts: tuple[str, ...]) -> Build:
     return partial(kind, round=change, **options)
 
 
-def _combine(one: Condition, other: Condition) -> Condition:
-    return lambda case: one(case) and other(case)
-
-
 def _find_family(name: str) -> str:
     return "rounded to ten bits" if "16, with" in name or name == "float16" else name
 
@@ -170,9 +166,10 @@ def _list_rounded() -> list[Hypothesis]:
             "compute in the dtype of the parameters",
             RULES[parts == ("h_n",) :],
             _build(Rounded, change, parts),
-            _combine(concerns, has_cell_state) if parts == ("cell",) else concerns,
+            concerns,
             _find_family(name),
             rank + FLOAT16_RANK * (name == "float16"),
+            of=has_cell_state if parts == ("cell",) else every,
         )
         for name, change, concerns in DTYPES
         for what, parts, rank in PLACES

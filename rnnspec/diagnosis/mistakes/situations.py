@@ -1,10 +1,10 @@
-"""The cases that a mistake concerns, or in which its effect is unclear."""
+"""The cases and kinds that a mistake concerns, and the cases in which its effect is unclear."""
 
 from __future__ import annotations
 
 from rnnspec.cases.axes import EarlierCalls, InitialState, Layout
 from rnnspec.cases.case import Case
-from rnnspec.contract.kinds import Nonlinearity
+from rnnspec.contract.kinds import Kind, Nonlinearity
 
 
 def is_padded_batch(case: Case) -> bool:
@@ -90,6 +90,16 @@ def has_bias(case: Case) -> bool:
 def has_nonlinearity(case: Case) -> bool:
     """Return whether the new state is a function of one sum, and no gate has a part in it."""
     return not case.config.kind_data.is_gated
+
+
+def has_gates(kind: Kind) -> bool:
+    """Return whether gates have a part in the new state."""
+    return kind.is_gated
+
+
+def has_cell_state(kind: Kind) -> bool:
+    """Return whether there is a cell state."""
+    return bool(kind.memory_gate)
 
 
 def is_tanh(case: Case) -> bool:
