@@ -23,6 +23,7 @@ from rnnspec.diagnosis.mistakes.outcome import (
     is_finite,
     is_magnified,
     is_nearly,
+    is_roughly,
     measure_arrays,
     read_outcome,
 )
@@ -52,10 +53,6 @@ TINY = 1e-300
 MANY = 1000
 ROUNDINGS = 8.0
 """How many roundoffs a value may be off, whatever the bound is: a mistake may round elsewhere."""
-ROUGH = 2.0**20
-"""How many roundoffs are never explained by rounding."""
-SAMPLED = 1000
-"""So many of the values of a large result nearly always show that a prediction is another."""
 
 
 class Agreement(Enum):
@@ -80,6 +77,7 @@ class Evidence:
         self.observation = observation
         self.case = observation.case
         self._predictions: dict[Hashable, Outcome] = {}
+        self._agreements: dict[Hashable, Agreement] = {}
 
     @cached_property
     def given(self) -> Given:
@@ -195,7 +193,8 @@ class Evidence:
                 self.measure(self.observed, predicted) <= 1.0
             )
             return Agreement.PREDICTED if agrees else Agreement.CONTRADICTION
-        agreement = self._compare(predicted)
+        agreement = self._agreements.get(key) or self._compare(predicted)
+        self._agreements[key] = agreement
         is_other = hypothesis.rounds and agreement is Agreement.CONTRADICTION
         if is_other and is_nearly(self.observed, predicted, self.required, self._allow):
             return Agreement.NEUTRAL
@@ -214,8 +213,10 @@ class Evidence:
 
         That is so of numbers that are normalised, and of those of many layers.
         """
+        if not self.case.dtype.is_half:
+            return False
         error = self.measure(observed, predicted)
-        if not self.case.dtype.is_half or error >= self.error:
+        if error >= self.error:
             return False
         moved = self.predict(lambda given: hypothesis.build(given.nudge()))
         return error <= UNSTEADY * self.measure(moved, predicted) < np.inf
@@ -282,7 +283,7 @@ class Evidence:
         return Agreement.EVIDENCE if np.isfinite([*allowed.values()]).all() else Agreement.NEUTRAL
 
     def _compare_values(self, observed: Outcome, predicted: Outcome) -> Agreement:
-        if not self._is_roughly(observed, predicted):
+        if not is_roughly(observed, predicted, self.required, self.case.dtype.roundoff):
             return Agreement.CONTRADICTION
         error = self.measure(observed, predicted)
         if error > 1.0:
@@ -323,18 +324,6 @@ class Evidence:
         """Return by how much a result may differ in two outcomes."""
         largest = max(each.find_magnitude(name) for each in outcomes)
         return max(TINY, self.tolerances[name], ROUNDINGS * self.case.dtype.roundoff * largest)
-
-    def _is_roughly(self, observed: Outcome, predicted: Outcome) -> bool:
-        """Return whether two outcomes are so close that the bound, which costs more, can tell."""
-        for name, array in observed.results.items():
-            right, foretold = self.required.results[name], predicted.results[name]
-            scale = 1.0 + max(np.abs(each).max(initial=0.0) for each in (right, foretold))
-            rough = ROUGH * self.case.dtype.roundoff * (scale if np.isfinite(scale) else np.inf)
-            strides = dict.fromkeys((1 + array.size // SAMPLED, 1))  # the second is all of them
-            flat = array.ravel(), foretold.ravel()
-            if any(measure_arrays(*(each[::step] for each in flat)) > rough for step in strides):
-                return False
-        return True
 
 
 def _compare_exceptions(observed: Outcome, predicted: Outcome) -> Agreement:
