@@ -1,65 +1,99 @@
 """Compare the CPU time of `--fail-fast` with that of the usual test, on the bugs that both detect.
 
-    python -m benchmarks.fail_fast --write
+    pip install . && python -m benchmarks.fail_fast --write
 
-Run it from the root of a checkout. The usual test is the Hypothesis test of forty lines in
-benchmarks/rivals.py, with 100 examples; it ends at its first failing example. rnnspec runs as
-`rnnspec.check(layer, profile="quick", fail_fast=True)`. Each of both runs on each bug in a process
-of its own, forked after all imports, so that nothing is left from an earlier run. Imports include
-those that torch makes in the first backward pass.
+Run it from the root of a checkout, in an environment in which this checkout is installed, and not
+as an editable installation: Hypothesis reads all source files outside of site-packages before its
+first example. The usual test is the Hypothesis test of forty lines in benchmarks/rivals.py, with
+100 examples; it ends at its first failing example. Both are commands as they are typed:
+
+    pytest -q test_usual.py
+    rnnspec check MODULE:BUG --profile quick --fail-fast
+
+What is compared is the CPU time of all their processes, imports included. The import of the module
+of the bug, which has parts of rnnspec, is not counted for the usual test.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib
+import os
 import random
-import time
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
+from pathlib import Path
 from statistics import median, quantiles
+from tempfile import TemporaryDirectory
 from typing import TypeVar
 
 import torch
-import torch.fx.experimental.symbolic_shapes  # imported by the first call of torch.autograd.grad
 
-import rnnspec.api
+from benchmarks import rivals
 from benchmarks.detection import find_complaint
-from benchmarks.rivals import run_usual_test
 from benchmarks.tables import add_outputs, format_table, make_parser, show_progress, write_report
-from rnnspec.report.data import RunVerdict
-from rnnspec.rules.catalogue import list_layer_rules
 from rnnspec.selftest import BUGS
 
 PAGE = "speed.md"
 T = TypeVar("T")
+TEST = """import time
+
+import hypothesis
+import torch
+
+start = time.process_time()
+from {module} import {name}
+
+with open("import-seconds", "w") as file:
+    file.write(str(time.process_time() - start))
+
+from rivals import run_usual_test
+
+
+def test_layer():
+    run_usual_test({name}, 100)
+"""
+"""The file of the usual test of a bug."""
+USUAL = ("pytest", "-q", "-p", "no:cacheprovider", "test_usual.py")
+OURS = ("rnnspec", "check", "--profile", "quick", "--fail-fast")
+FOUND = 1
+"""The exit status of both commands if they find a fault."""
+WAITING = """
+import ctypes, os, resource, subprocess, sys
+
+become_subreaper = 36
+ctypes.CDLL(None).prctl(become_subreaper, 1, 0, 0, 0)
+done = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+try:
+    while True:
+        os.waitpid(-1, 0)
+except ChildProcessError:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(used.ru_utime + used.ru_stime, done.returncode)
+"""
+"""A program that runs a command, waits for all processes that it starts, and prints the CPU seconds
+of these and its exit status.
+"""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The CPU seconds of both on one bug that the usual test detects, and rnnspec's verdict."""
+    """The CPU seconds of both commands on one bug that the usual test detects, and the exit status
+    of rnnspec.
+    """
 
     name: str
     usual: float
     fail_fast: float
-    verdict: str
+    status: int
 
 
-def run_usual(name: str) -> tuple[str, float]:
-    """Return the complaint of the usual test about a bug, or '', and its CPU seconds."""
-    start = time.process_time()
-    complaint = find_complaint(lambda layer: run_usual_test(layer, 100), BUGS[name])
-    return complaint, time.process_time() - start
-
-
-def run_fail_fast(name: str) -> tuple[str, float]:
-    """Return the verdict of rnnspec on a bug with fail_fast, and the CPU seconds."""
-    start = time.process_time()
-    report = rnnspec.check(BUGS[name], profile="quick", fail_fast=True)
-    seconds = time.process_time() - start
-    return report.verdict.value, seconds
+def complain(name: str) -> str:
+    """Return the complaint of the usual test about a bug, or ''."""
+    return find_complaint(lambda layer: rivals.run_usual_test(layer, 100), BUGS[name])
 
 
 def run_in_fork(work: Callable[[str], T], name: str) -> T:
@@ -68,32 +102,85 @@ def run_in_fork(work: Callable[[str], T], name: str) -> T:
         return pool.apply(work, (name,))
 
 
+def measure_command(command: Sequence[str], folder: Path) -> tuple[float, int]:
+    """Return the CPU seconds of a command and of all processes that it starts, and its status.
+
+    It runs in a folder, with Python's compiled files, one thread, and nothing else on its path. A
+    process of its own waits for what it leaves running. Linux only.
+    """
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+    done = subprocess.run(
+        [sys.executable, "-c", WAITING, sys.executable, "-m", *command],
+        cwd=folder,
+        env={**kept, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    seconds, status = done.stdout.split()
+    return float(seconds), int(status)
+
+
+def measure_usual(name: str, folder: Path) -> tuple[float, int]:
+    """Return the CPU seconds of the usual test of a bug under pytest, and its exit status."""
+    layer = BUGS[name]
+    test = TEST.format(module=layer.__module__, name=layer.__qualname__)
+    (folder / "test_usual.py").write_text(test, encoding="utf-8")
+    seconds, status = measure_command(USUAL, folder)
+    return seconds - float((folder / "import-seconds").read_text("utf-8")), status
+
+
+def measure_fail_fast(name: str, folder: Path) -> tuple[float, int]:
+    """Return the CPU seconds of rnnspec on a bug with --fail-fast, and its exit status."""
+    layer = BUGS[name]
+    return measure_command((*OURS, f"{layer.__module__}:{layer.__qualname__}"), folder)
+
+
 def compare_bugs(names: Sequence[str], enough: int) -> list[Comparison]:
     """Compare both on the bugs that the usual test detects, until there are enough of them."""
     found: list[Comparison] = []
-    for number, name in enumerate(names, 1):
-        complaint, usual = run_in_fork(run_usual, name)
-        progress = f"{number} of {len(names)}: {name}"
-        if complaint:
-            verdict, seconds = run_in_fork(run_fail_fast, name)
-            found.append(Comparison(name, usual, seconds, verdict))
-            progress += f", {usual:.2f} s and with fail_fast {seconds:.2f} s"
-        show_progress(progress)
-        if len(found) == enough:
-            break
+    with TemporaryDirectory() as place:
+        folder = Path(place)
+        shutil.copy(rivals.__file__, folder / "rivals.py")
+        warm_up(names[0], folder)
+        for number, name in enumerate(names, 1):
+            progress = f"{number} of {len(names)}: {name}"
+            if run_in_fork(complain, name):
+                usual, status = measure_usual(name, folder)
+                if status != FOUND:
+                    raise SystemExit(f"the usual test of {name} ended with status {status}")
+                seconds, status = measure_fail_fast(name, folder)
+                found.append(Comparison(name, usual, seconds, status))
+                progress += f", {usual:.2f} s and with fail_fast {seconds:.2f} s"
+            show_progress(progress)
+            if len(found) == enough:
+                break
     return found
+
+
+def warm_up(name: str, folder: Path) -> None:
+    """Run both commands once, so that Python's compiled files are there.
+
+    Raises SystemExit if rnnspec is not installed, or as an editable installation.
+    """
+    where = "import rnnspec; raise SystemExit('site-packages' not in rnnspec.__file__)"
+    command = [sys.executable, "-c", where]
+    if subprocess.run(command, cwd=folder, capture_output=True, check=False).returncode:
+        raise SystemExit("rnnspec has to be installed, not as an editable installation")
+    measure_usual(name, folder)
+    measure_fail_fast(name, folder)
 
 
 def format_comparisons(found: Sequence[Comparison]) -> str:
     """Return a table of the CPU seconds of both."""
     usual, ours = [each.usual for each in found], [each.fail_fast for each in found]
     rows = [
-        ("usual test, 100 examples", *summarise(usual)),
-        ("rnnspec, quick, `--fail-fast`", *summarise(ours)),
+        ("`pytest`, usual test, 100 examples", *summarise(usual)),
+        ("`rnnspec check`, quick, `--fail-fast`", *summarise(ours)),
         ("the latter by the former", *summarise([b / a for a, b in zip(usual, ours, strict=True)])),
     ]
     faster = sum(each.fail_fast < each.usual for each in found)
-    seen = sum(each.verdict == RunVerdict.VIOLATES.value for each in found)
+    seen = sum(each.status == FOUND for each in found)
     return (
         f"{format_table(('CPU seconds', 'median', '90th percentile', 'most'), rows)}\n\n"
         f"Bugs that the usual test detects: {len(found)}. On these, rnnspec needs less CPU time "
@@ -107,28 +194,8 @@ def summarise(values: Sequence[float]) -> tuple[float, float, float]:
     return median(values), spread[-1], max(values)
 
 
-def import_late_modules() -> None:
-    """Import what torch and Hypothesis import on first use, so that no check pays for it.
-
-    torch imports sympy with the first gradient that is given a cotangent, its comparisons with the
-    first of them, and its compiler with the first call on the meta device. rnnspec imports the
-    modules of its rules when it first needs them.
-    """
-    list_layer_rules()
-    names = (
-        "torch.fx.experimental.symbolic_shapes",
-        "torch.testing",
-        "torch.distributed.tensor",
-        "torch._dynamo",
-    )
-    for name in names:
-        with suppress(ImportError):  # not every release has all of them
-            importlib.import_module(name)
-
-
 def main() -> None:
     """Read the arguments, run the benchmark and print the table."""
-    import_late_modules()
     parser = make_parser(__doc__)
     parser.add_argument(
         "--only",

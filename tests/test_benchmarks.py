@@ -245,14 +245,30 @@ def test_fail_fast_is_compared_on_bugs_that_the_usual_test_detects(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     fail_fast = import_script("fail_fast")
-    usual, ours = {"A": ("", 3.0), "B": ("x", 2.0), "C": ("y", 1.0)}, ("violates", 1.5)
-    monkeypatch.setattr(fail_fast, "run_in_fork", lambda work, name: work(name))
-    monkeypatch.setattr(fail_fast, "run_usual", lambda name: usual[name])
-    monkeypatch.setattr(fail_fast, "run_fail_fast", lambda name: ours)
+    usual = {"A": ("", 3.0), "B": ("x", 2.0), "C": ("y", 1.0)}
+    monkeypatch.setattr(fail_fast, "run_in_fork", lambda work, name: usual[name][0])
+    monkeypatch.setattr(fail_fast, "warm_up", lambda name, folder: None)
+    monkeypatch.setattr(fail_fast, "measure_usual", lambda name, folder: (usual[name][1], 1))
+    monkeypatch.setattr(fail_fast, "measure_fail_fast", lambda name, folder: (1.5, 1))
     assert [each.name for each in fail_fast.compare_bugs(["A", "B", "C"], 1)] == ["B"]
     text = fail_fast.format_comparisons(fail_fast.compare_bugs(["A", "B", "C"], 3))
     assert [row[1] for row in parse_cells(text.partition("\n\n")[0])] == ["1.5", "1.5", "1.12"]
     assert text.endswith("detects: 2. On these, rnnspec needs less CPU time in 1, and detects 2.")
+
+
+def test_cpu_time_of_a_command_is_that_of_all_its_processes(tmp_path: Path) -> None:
+    fail_fast = import_script("fail_fast")
+    (tmp_path / "busy.py").write_text(
+        "import subprocess, sys, time\n"
+        "if 'spend' in sys.argv:\n"
+        "    while time.process_time() < 1: pass\n"
+        "    raise SystemExit\n"
+        "subprocess.Popen([sys.executable, 'busy.py', 'spend'], start_new_session=True)\n"
+        "raise SystemExit(3)\n"
+    )
+    seconds, status = fail_fast.measure_command(("busy",), tmp_path)
+    assert status == 3
+    assert seconds > 1
 
 
 def test_detected_bugs_are_listed_by_profile() -> None:
