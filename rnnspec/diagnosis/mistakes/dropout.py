@@ -99,52 +99,35 @@ def _is_undropped_stack(case: Case) -> bool:
     return is_stack(case) and case.config.dropout > 0 and case.mode is Mode.EVAL
 
 
-PLACES: tuple[tuple[str, str, dict[str, Any], Condition], ...] = (
+PLACES: tuple[tuple[str, str, dict[str, Any]], ...] = (
     (
         "dropout acts on the input of the first layer instead of between layers",
         "dropout.place",
         {"input": True, "between": False},
-        _drops_everything,
     ),
-    (
-        "dropout acts on the input of the first layer instead of between layers, even with a"
-        " single layer",
-        "dropout.place",
-        {"input": True, "between": False},
-        _has_dropout_of_one,
-    ),
-    (
-        "dropout also acts on the input of the first layer",
-        "dropout.place",
-        {"input": True},
-        _drops_everything,
-    ),
+    ("dropout also acts on the input of the first layer", "dropout.place", {"input": True}),
     (
         "dropout also acts on the output of the last layer",
         "dropout.not-on-output",
         {"output": True},
-        _drops_everything,
-    ),
-    (
-        "dropout also acts on the output of the last layer, even with a single layer",
-        "dropout.not-on-output",
-        {"output": True},
-        _has_dropout_of_one,
     ),
     (
         "dropout acts on the output of the last layer instead of between layers",
         "dropout.not-on-output",
         {"output": True, "between": False},
-        _drops_everything,
     ),
-    ("dropout also acts on h_n", "dropout.not-in-states", {"states": True}, _drops_everything),
+    ("dropout also acts on h_n", "dropout.not-in-states", {"states": True}),
     (
         "dropout also acts on the state that each step reads",
         "dropout.place",
         {"recurrent": True},
-        _drops_everything,
     ),
 )
+WITH_LAYERS: tuple[tuple[str, Condition, int], ...] = (
+    ("", _drops_everything, 0),
+    (", even with a single layer", _has_dropout_of_one, 2),
+)
+"""Whether dropout acts in a layer without others above it too, and the rank of that mistake."""
 
 
 REMEDY = "apply dropout to the output of each layer but the last, in training mode only"
@@ -166,16 +149,17 @@ def _list_places() -> list[Hypothesis]:
     return [
         *(
             Hypothesis(
-                text,
+                text + with_layers,
                 REMEDY,
                 (rule, "dropout.place", "dropout.not-in-states", "dropout.p-one"),
                 partial(DroppedOutput, **options),
                 concerns,
                 "dropout place",
-                2 * (concerns is _has_dropout_of_one),
+                rank,
                 unclear=_drops_some,
             )
-            for text, rule, options, concerns in PLACES
+            for text, rule, options in PLACES
+            for with_layers, concerns, rank in WITH_LAYERS
         ),
         Hypothesis(
             "with a single layer, dropout acts on the output",

@@ -183,6 +183,43 @@ class WithoutFirstAxis(Reference):
         return super().write_states(h_n)[-1]
 
 
+@dataclass
+class DirectionsMerged(Reference):
+    """The final states have one row for the two directions of a layer."""
+
+    merge: Callable[[Tensor, Tensor], Tensor] = torch.add
+
+    def name_states(self, states: Tensor) -> dict[str, Tensor]:
+        right = super().name_states(states)
+        return {name: self.merge(state[::2], state[1::2]) for name, state in right.items()}
+
+
+MERGES: tuple[tuple[str, Callable[[Tensor, Tensor], Tensor]], ...] = (
+    (
+        "h_n has the states of both directions of a layer side by side",
+        lambda forward, backward: torch.cat([forward, backward], dim=-1),
+    ),
+    ("h_n has the sum of the states of both directions", torch.add),
+    (
+        "h_n has the mean of the states of both directions",
+        lambda forward, backward: (forward + backward) / 2,
+    ),
+)
+
+
+def _list_merged() -> list[Hypothesis]:
+    return [
+        Hypothesis(
+            text,
+            "return a row for each layer and direction: (D * num_layers, N, H)",
+            ("shapes.h-n", "directions.h-n-order"),
+            partial(DirectionsMerged, merge=merge),
+            is_bidirectional,
+        )
+        for text, merge in MERGES
+    ]
+
+
 def _list_shapes() -> list[Hypothesis]:
     rules = ("shapes.h-n",)
     return [
@@ -252,6 +289,7 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
         Hypothesis(text, REMEDY, (rule, *RULES), partial(OtherRows, change=change), concerns)
         for text, rule, concerns, change in ROWS
     ),
+    *_list_merged(),
     *_list_shapes(),
     *_list_backward(),
 )
