@@ -164,7 +164,7 @@ def _list_rounded() -> list[Hypothesis]:
         Hypothesis(
             f"the error is that of {name}: {what} rounded to it",
             "compute in the dtype of the parameters",
-            RULES[parts == ("h_n",) :],
+            ("shapes.dtype", *RULES[parts == ("h_n",) :]),
             _build(Rounded, change, parts),
             concerns,
             _find_family(name),
