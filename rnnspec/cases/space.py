@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 from rnnspec.cases.axes import (
@@ -130,6 +131,15 @@ class LayerCaseSpace:
         for each in equal:
             changed = None if changed is None else self.change_field(changed, each, value)
         return changed
+
+    def exchange_sizes(self, case: Case) -> list[Case]:
+        """Return the case with two of its sizes exchanged, for each two that differ."""
+        found = []
+        for one, other in combinations([each for each in SIZES if each in self.fields], 2):
+            if case.size(one) != case.size(other):
+                half = self.change_field(case, one, case.size(other))
+                found.append(half and self.change_field(half, other, case.size(one)))
+        return [each for each in found if each is not None]
 
     def spread_sizes(self, case: Case) -> Case | None:
         """Return the case with sizes above 1 that differ from each other, or None if they do.

@@ -44,20 +44,27 @@ def find_likely_cause(
     `gradients`, the results are right, and a gradient is wrong. With `is_partial`, it explains the
     first case and others; a case that nothing explains together with those before it is left out.
     With `besides`, the layer makes that mistake too. With `part`, it explains that result if the
-    other is taken to be right.
+    other is taken to be right. If the fault stops every failing call, `passing` are cases that
+    differ little from these, some of which it may stop too.
     """
     cases = [
         _read_part(each, part) if part else _read_evidence(each, gradients) for each in failing
     ]
     cases = [case for case in cases if case.observed is not None]
-    if not _say_enough(cases) or not _have_weights(cases):
+    if not _have_weights(cases):
+        return None
+    others = [_read_evidence(each, gradients) for each in passing]
+    stopped = [case for case in cases if _is_stopped(case)]
+    rest = [case for case in cases if not _is_stopped(case)]
+    if stopped and not (is_partial or besides or part) and all(case.is_right for case in rest):
+        return _find_cause_of_stops(stopped, [*rest, *others])
+    if not _say_enough(cases):
         return None
     first = cases[0]
     cases.sort(key=lambda case: (case.says_little, case.case.dtype.is_half, case.cost))
     if is_partial:
         cases = [first, *(case for case in cases if case is not first)]
     found = _explain_by_known(cases, gradients, is_partial, besides)
-    others = [_read_evidence(each, gradients) for each in passing]
     told = choose_one(_prefer_consistent(found, others))
     if told is None:
         return None
@@ -80,6 +87,34 @@ def _explain_by_known(
     if is_precise or gradients or takes_long:
         return found
     return _explain(cases, _infer_from(cases), is_partial) or found
+
+
+def _is_stopped(case: Evidence) -> bool:
+    """Return whether the layer raised in a case."""
+    seen = case.observed
+    return seen is not None and (seen.has_raised or seen.has_raised_before)
+
+
+def _find_cause_of_stops(cases: Sequence[Evidence], near: Sequence[Evidence]) -> LikelyCause | None:
+    """Return the only mistake that predicts which calls are stopped, or None.
+
+    That a call is stopped says little, so it must also predict which of the `near` cases are, and
+    what the others give. In some of these it could have stopped the call, but for their sizes.
+    """
+    found = list(list_hypotheses(cases[0].case.config.kind, gradients=False))
+    for case in sorted(cases, key=lambda case: case.cost):
+        found = [each for each in found if case.judge(each) is Agreement.PREDICTED]
+    for case in near:
+        found = [each for each in found if case.judge(each) is not Agreement.CONTRADICTION]
+    passed = [case.case for case in near if case.is_right]
+    told = choose_one(
+        each
+        for each in found
+        if sum(each.concerns(case) and not each.unclear(case) for case in passed) >= ENOUGH
+    )
+    if told is None:
+        return None
+    return LikelyCause(told.text, told.remedy, told.rules, len(cases), len(cases), told)
 
 
 def judge_cause(

@@ -24,6 +24,8 @@ from rnnspec.rulekit.rule import Fact, Rule
 
 CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])
+MOST_NEAR = 2
+"""So many other values of each field are tried near a call that is stopped."""
 
 
 def widen(space: CaseSpace[CaseT], case: CaseT) -> CaseT | None:
@@ -214,6 +216,8 @@ class Search(Generic[CaseT, ObservedT]):
         shown = dict.fromkeys(event.shown for event in self.sort_simplest(events))
         simplest = [] if minimum is None else self._list_alike(minimum, fact)
         passing = [] if minimum is None else self._list_passed(minimum)
+        if minimum is not None and kind is FaultKind.BLOCKED:
+            passing = self._list_near(minimum.finding.case)
         observations = (self.observe(case) for case in dict.fromkeys([*simplest, *shown]))
         gradients = kind is FaultKind.GRADIENTS
         return self.suite.find_likely_cause(
@@ -269,6 +273,18 @@ class Search(Generic[CaseT, ObservedT]):
         space, case = self.suite.space, minimum.finding.case
         changed = (space.change_field(case, name, value) for name, value in minimum.passed.items())
         return [each for each in changed if each is not None]
+
+    def _list_near(self, case: CaseT) -> list[CaseT]:
+        """Return cases that differ from one in one field, or by two sizes that are exchanged."""
+        space = self.suite.space
+        changed = [
+            space.change_field(case, name, value)
+            for name in space.fields
+            for values in (space.list_simpler(case, name), space.list_others(case, name))
+            for value in values[:MOST_NEAR]
+        ]
+        near = [*(each for each in changed if each is not None), *space.exchange_sizes(case)]
+        return [each for each in dict.fromkeys(near) if each != case]
 
     def choose_representative(self, events: Sequence[Event[CaseT]]) -> Rule[Any, Any]:
         """Return the rule that is stopped most often, one about gradients if there is any."""

@@ -58,6 +58,9 @@ class CaseSpace(Protocol[CaseT]):
     def change_equal_sizes(self, case: CaseT, name: str, value: Any) -> CaseT | None:
         """Return the case with a size and all that equal it changed, or None if there is none."""
 
+    def exchange_sizes(self, case: CaseT) -> list[CaseT]:
+        """Return the case with two of its sizes exchanged, for each two that differ."""
+
     def spread_sizes(self, case: CaseT) -> CaseT | None:
         """Return the case with sizes above 1 that differ from each other, or None if they do."""
 

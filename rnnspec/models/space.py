@@ -77,6 +77,12 @@ class ModelCaseSpace:
         """Return None: batch and steps differ, so that the dimensions can be told apart."""
         return None
 
+    def exchange_sizes(self, case: ModelCase) -> list[ModelCase]:
+        """Return the case with batch and steps exchanged, where a model takes these."""
+        changed = replace(case, batch=case.steps, steps=case.batch)
+        sizes = {name for name in MINIMUM_SIZES if getattr(changed, name) < MINIMUM_SIZES[name]}
+        return [] if sizes or self.fixed & set(MINIMUM_SIZES) else [changed]
+
     def spread_sizes(self, case: ModelCase) -> ModelCase | None:
         """Return None: batch and steps differ."""
         return None

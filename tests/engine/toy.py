@@ -206,6 +206,10 @@ class ToySpace:
         """Return None: the sizes of a toy case do not depend on each other."""
         return None
 
+    def exchange_sizes(self, case: ToyCase) -> list[ToyCase]:
+        """Return nothing: a toy case has one size."""
+        return []
+
     def spread_sizes(self, case: ToyCase) -> ToyCase | None:
         """Return None: the sizes of a toy case do not depend on each other."""
         return None

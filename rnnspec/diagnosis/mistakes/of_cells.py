@@ -63,7 +63,10 @@ WITH_CONSTANTS = (
     (r"each step keeps (\S+) of the (\w+) state before it", r"\1 of the \2 state before is kept"),
 )
 """The same for what is said with a constant: patterns, and what is said of cells."""
-RIGHT = ("without h_0, the batch size of the states is taken from the first axis of input",)
+RIGHT = tuple(
+    f"without h_0, the batch size of the states is taken from the first axis of input{end}"
+    for end in ("", ", and a batch of one is broadcast")
+)
 """What is wrong of a layer, and right of a cell."""
 
 

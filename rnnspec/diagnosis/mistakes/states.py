@@ -144,6 +144,11 @@ class DefaultBatch(Reference):
     """A call without h_0 creates states of another batch size."""
 
     axis: int | None = None
+    broadcasts: bool = False
+
+    def check_states(self, initial: Tensor, data: Tensor) -> None:
+        if not self.broadcasts:
+            super().check_states(initial, data)
 
     def default_states(self, data: Tensor) -> Tensor:
         batch = 1
@@ -266,13 +271,17 @@ def _list_defaults() -> list[Hypothesis]:
         ),
         *(
             Hypothesis(
-                f"without h_0, the batch size of the states is taken from the {name} axis of input",
+                f"without h_0, the batch size of the states is taken from the {name} axis of input"
+                f"{', and a batch of one is broadcast' * broadcasts}",
                 start,
                 rules,
-                partial(DefaultBatch, axis=axis),
+                partial(DefaultBatch, axis=axis, broadcasts=broadcasts),
                 is_absent,
+                f"batch size from the {name} axis",
+                int(broadcasts),
             )
             for axis, name in enumerate(("first", "second"))
+            for broadcasts in (False, True)
         ),
         *(
             Hypothesis(
