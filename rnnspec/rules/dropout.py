@@ -161,7 +161,12 @@ def rate(observation: Observation) -> None:
     when=is_sampled,
     needs=NEEDS,
     about=("dropout",),
-    presupposes=(Fact.RESULTS, "modules.second-call", "side-effects.parameters"),
+    presupposes=(
+        Fact.RESULTS,
+        "modules.second-call",
+        "side-effects.parameters",
+        "side-effects.random-generators",
+    ),
 )
 def fresh_masks(observation: Observation) -> None:
     """In training mode, every call draws a new dropout mask.

@@ -239,7 +239,13 @@ def types(observation: Observation) -> None:
 @rule(
     "rnn.errors.leave-no-trace",
     when=has_checked_shapes & one_in(30, of_cells=10),
-    presupposes=(Fact.RESULTS, *VALID_CALLS, *REPEATED_CALLS),
+    presupposes=(
+        Fact.RESULTS,
+        *VALID_CALLS,
+        *REPEATED_CALLS,
+        "side-effects.random-generators",
+        "side-effects.global-settings",
+    ),
 )
 def leave_no_trace(observation: Observation) -> None:
     """A rejected call changes nothing: arguments, parameters and the random number generator stay

@@ -172,7 +172,11 @@ def _write_rng_snippet(device: str) -> Snippet:
     return snippets.RANDOM_GENERATORS.format(device_state=state)
 
 
-@rule("rnn.effects.rng", when=~has_active_dropout, presupposes=(Fact.CALL, DROPOUT))
+WRONG_DROPOUT = "dropout.[!bf]*"
+"""All rules about dropout but `dropout.backward` and `dropout.fresh-masks`."""
+
+
+@rule("rnn.effects.rng", when=~has_active_dropout, presupposes=(Fact.CALL, WRONG_DROPOUT))
 def random_generators(observation: Observation) -> None:
     """A call without active dropout draws no random numbers.
 

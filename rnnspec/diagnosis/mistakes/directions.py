@@ -106,6 +106,18 @@ class RunsForward(Local):
 
 
 @dataclass
+class StartsWhereForwardEnds(Reference):
+    """The backward direction starts from the final state of the forward direction."""
+
+    def run_layer(self, data: Tensor, initial: Tensor, layer: int) -> tuple[Tensor, list[Tensor]]:
+        if self.given.directions == 1:
+            return super().run_layer(data, initial, layer)
+        ahead, end = self.run_direction(data, self.first_state(initial, layer, 0), layer, 0)
+        back, last = self.run_direction(data, end, layer, 1)
+        return self.join([ahead, back], layer), [end, last]
+
+
+@dataclass
 class NotTurnedBack(Local):
     """The output of the backward direction is in the order in which it was computed."""
 
@@ -303,6 +315,13 @@ def _list_flipped() -> list[Hypothesis]:
             "reverse the time axis only: input.flip(0) if time comes first",
             TIME,
             FlippedFeatures,
+            is_bidirectional,
+        ),
+        Hypothesis(
+            "the backward direction starts from the final state of the forward direction",
+            "start the backward direction from its own row of h_0",
+            ("directions.own-state", *TIME),
+            StartsWhereForwardEnds,
             is_bidirectional,
         ),
         Hypothesis(

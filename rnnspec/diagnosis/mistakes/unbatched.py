@@ -82,6 +82,14 @@ class FourAxes(Reference):
         return right.view(self.given.layers, self.given.directions, *right.shape[1:])
 
 
+@dataclass
+class WithoutStep(Reference):
+    """The output of a single time step lacks the axis of time."""
+
+    def write_output(self, output: Tensor) -> Tensor:
+        return output[0]
+
+
 UNBATCHED = ("layouts.unbatched", "shapes.output", "shapes.h-n")
 
 
@@ -179,8 +187,35 @@ def _list_batch_of_one() -> list[Hypothesis]:
     ]
 
 
+def _list_squeezed() -> list[Hypothesis]:
+    return [
+        Hypothesis(
+            f"{what} every axis of size one",
+            "use squeeze with the number of an axis that is to go, or not at all",
+            UNBATCHED[1:],
+            partial(Returned, output=output, h_n=h_n),
+            lambda case: not case.is_packed,
+            "unbatched axis",
+            rank,
+        )
+        for what, output, h_n, rank in (
+            ("the output loses", torch.squeeze, None, 2),
+            ("h_n loses", None, torch.squeeze, 2),
+            ("output and h_n lose", torch.squeeze, torch.squeeze, 3),
+        )
+    ]
+
+
 HYPOTHESES: tuple[Hypothesis, ...] = (
     *_list_unbatched(),
+    *_list_squeezed(),
+    Hypothesis(
+        "for a single time step, the output has no axis of time",
+        "keep the axis of time, whatever the number of steps is",
+        ("shapes.output",),
+        WithoutStep,
+        lambda case: is_padded_batch(case) and case.steps == 1,
+    ),
     *_list_batch_of_one(),
     Hypothesis(
         "unbatched input is read as a batch of sequences of one step",
