@@ -12,6 +12,7 @@ from torch import Tensor
 
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
 from rnnspec.diagnosis.mistakes.reference import Reference
+from rnnspec.diagnosis.mistakes.situations import is_sorted_by_layer
 
 Permute = Callable[[Tensor], Tensor]
 
@@ -50,6 +51,7 @@ def _list_moved() -> list[Hypothesis]:
             ("recurrence.output", "samples.independent"),
             partial(MovedSamples, change=change, input=name == "input"),
             lambda case: case.batch > 1,
+            unclear=is_sorted_by_layer,
         )
         for text, remedy, change in moves
         for name in ("input", "output")
