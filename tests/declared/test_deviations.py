@@ -110,3 +110,26 @@ def test_targets_of_a_file_are_checked(
     (tmp_path / "rnnspec.toml").write_text("", encoding="utf-8")
     assert status(["check"]) == 2
     assert "name a TARGET" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("table", "asked", "message"),
+    [
+        ("profile = 'quik'", [], "rnnspec: rnnspec.toml:3: profile 'quik': choose quick, default"),
+        ("rules = ['shapes.outputs']", [], "rnnspec: rnnspec.toml:3: rules 'shapes.outputs'"),
+        ("profile = 'quik'", ["--profile", "quck"], "rnnspec: --profile 'quck': choose quick"),
+    ],
+)
+def test_wrong_value_of_a_declared_target_is_refused_with_its_line(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    table: str,
+    asked: list[str],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = f"[targets.a]\ntarget = 'torch.nn:RNN'\n{table}\n"
+    (tmp_path / "rnnspec.toml").write_text(text, encoding="utf-8")
+    assert status(["check", "a", "--no-isolate", *asked]) == 2
+    assert capsys.readouterr().err.startswith(message)
