@@ -195,12 +195,19 @@ def _fill(text: str) -> str:
 
 
 def _list_deviations(report: Report) -> Iterator[str]:
-    """Yield the deviations that are declared, one on a line: known ones, and stale ones."""
-    for result in report.results:
-        if result.verdict in (Verdict.KNOWN, Verdict.STALE):
-            label = result.verdict.value
-            shown = label.upper() if result.verdict is Verdict.STALE else label
-            yield f"{shown}  {result.rule}: {result.message}"
+    """Yield the deviations that are declared, one on a line: known ones, and stale ones.
+
+    The rules that fail because of the same deviation of another rule share a line.
+    """
+    for verdict in (Verdict.KNOWN, Verdict.STALE):
+        shown = verdict.value.upper() if verdict is Verdict.STALE else verdict.value
+        groups: dict[str, list[str]] = {}
+        for result in report.results:
+            if result.verdict is verdict:
+                groups.setdefault(result.message, []).append(result.rule)
+        for message, rules in groups.items():
+            who = f"{rules[0]}:" if len(rules) == 1 else f"{len(rules)} rules:"
+            yield f"{shown}  {who} {message}"
 
 
 def _list_unchecked(report: Report) -> Iterator[str]:
@@ -306,12 +313,19 @@ def _describe_part(part: Part, report: Report) -> str:
 
 
 def _describe_verdict(verdict: PartVerdict) -> str:
-    if verdict.faults:
-        return _count_faults(verdict.faults)
+    faults = verdict.faults - verdict.stale
+    if verdict.stale:
+        what = "deviation is" if verdict.stale == 1 else "deviations are"
+        told = f"{_count_faults(faults)}, " if faults else ""
+        return f"{told}{verdict.stale} declared {what} stale"
+    if faults:
+        return _count_faults(faults)
     if verdict.doubtful:
         return f"{verdict.doubtful} of {verdict.rules} could not be judged"
     if verdict.unreached:
         return f"{verdict.unreached} of {verdict.rules} not reached"
+    if verdict.known:
+        return f"known deviations in {verdict.known} of {verdict.rules} rules"
     return "conform" if verdict.rules else "not checked"
 
 

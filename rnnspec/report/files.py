@@ -99,10 +99,11 @@ def _escape(text: str) -> str:
 def format_badge(report: Report) -> str:
     """Return the data of a badge, as shields.io reads it from a file that is published."""
     label = KINDS[report.kind].page if report.kind in KINDS else "rnnspec"
+    has_known = any(each.verdict is Verdict.KNOWN for each in report.results)
     data = {
         "schemaVersion": 1,
         "label": label,
-        "message": str(report.verdict),
+        "message": f"{report.verdict}{', known deviations' if has_known else ''}",
         "color": COLOURS.get(report.verdict, "lightgrey"),
     }
     return json.dumps(data) + "\n"

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import re
+from dataclasses import replace
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import torch
 
 import rnnspec
 from rnnspec.cli import status
-from rnnspec.report.console import format_report
+from rnnspec.contract.features import Feature
+from rnnspec.contract.parts import Part
+from rnnspec.report.console import format_conclusion, format_report
 from rnnspec.report.data import RunVerdict, Verdict
+from rnnspec.report.files import format_badge
 from rnnspec.selftest.bugs.gradients import CutAfter32Steps
 
 RULE = "gradients.reach-first-step"
@@ -41,10 +49,34 @@ def test_known_deviation_does_not_count(tmp_path: Path) -> None:
     result = report.result(RULE)
     assert result.verdict is Verdict.KNOWN
     assert result.message.startswith("bug: the gradient stops (rnnspec.toml:2) in ")
-    assert report.result("gradients.input").verdict is Verdict.PASS
+    for rule in ("gradients.input", "gradients.weights"):
+        assert report.result(rule).verdict is Verdict.KNOWN
+        reason = "bug: the gradient stops (rnnspec.toml:2)"
+        assert report.result(rule).message == f"because of {RULE}: {reason}"
     text = format_report(report)
     assert f"known  {RULE}: bug: the gradient stops" in text
-    assert text.endswith("2 of 3 rules hold, 1 with a declared deviation.")
+    assert f"known  2 rules: because of {RULE}: bug: the gradient stops" in text
+    assert text.endswith("0 of 3 rules hold, 3 with a declared deviation.")
+    assert report.parts[Part.GRADIENTS].known == 3
+    (number,) = re.findall(r" in (\d+) cases", result.message)
+    assert int(number) <= report.cases
+
+
+def test_known_deviation_is_told_of_its_part_and_on_the_badge(tmp_path: Path) -> None:
+    report = check(CutAfter32Steps, tmp_path)
+    lacking = replace(report, unsupported={Feature.DROP_IN: "an adapter stands in for it"})
+    assert "gradients: known deviations in 3 of 3 rules" in format_conclusion(lacking)
+    assert json.loads(format_badge(report))["message"] == "conforms, known deviations"
+    schema = (resources.files("rnnspec.report") / "schema.json").read_text(encoding="utf-8")
+    jsonschema.validate(report.as_dict(), json.loads(schema))
+
+
+def test_rule_of_which_no_deviation_shows_holds(tmp_path: Path) -> None:
+    text = ENTRY.replace('"gradients.weights"]', '"gradients.weights", "shapes.output"]')
+    (tmp_path / "rnnspec.toml").write_text(text, encoding="utf-8")
+    asked = {**ASKED, "rules": (*ASKED["rules"], "shapes.output")}
+    report = rnnspec.check(CutAfter32Steps, known=str(tmp_path / "rnnspec.toml"), **asked)
+    assert report.result("shapes.output").verdict is Verdict.PASS
 
 
 def test_mended_deviation_turns_the_run_red(tmp_path: Path) -> None:
@@ -52,7 +84,9 @@ def test_mended_deviation_turns_the_run_red(tmp_path: Path) -> None:
     assert report.verdict is RunVerdict.VIOLATES
     assert [result.rule for result in report.violations] == [RULE]
     assert report.result(RULE).verdict is Verdict.STALE
-    assert "0 faults, 1 declared deviation is stale" in format_report(report).splitlines()[-1]
+    last = format_report(report).splitlines()[-1]
+    assert "0 faults, 1 declared deviation is stale" in last
+    assert "gradients: 1 declared deviation is stale" in last
     with pytest.raises(rnnspec.ViolationsFound, match="this deviation is declared, but"):
         report.raise_for_violations()
 
@@ -82,7 +116,7 @@ def test_baseline_declares_what_fails_so_that_a_check_conforms(
     assert f'rule = "{RULE}"' in text
     assert 'when = {steps = ">= 33"}' in text
     assert status(["check", target, *asked, "--no-isolate"]) == 0
-    assert "1 with a declared deviation" in capsys.readouterr().out
+    assert "with a declared deviation" in capsys.readouterr().out
     mended = text.replace(target, "torch.nn:RNN")
     (tmp_path / "rnnspec.toml").write_text(mended, encoding="utf-8")
     assert status(["check", "torch.nn:RNN", *asked, "--no-isolate"]) == 1
