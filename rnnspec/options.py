@@ -215,6 +215,25 @@ def check_integer(option: str, value: object, least: int | None = None) -> None:
         raise SelectionError(f"must be at least {least}, got {value}", option)
 
 
+def spell_options(options: RunOptions, names: Iterable[str]) -> list[str]:
+    """Return the words that choose these options on the command line."""
+    words: list[str] = []
+    for each in fields(options):
+        if each.name not in names:
+            continue
+        value = getattr(options, each.name)
+        flag = each.metadata["flags"] or f"--{each.name.replace('_', '-')}"
+        if is_mapping(each):
+            words += [word for key in value for word in (flag, f"{key}={value[key]}")]
+        elif isinstance(each.default, tuple):
+            words += [word for text in value for word in (flag, text)]
+        elif isinstance(value, bool):
+            words += [flag] if value else []
+        elif value is not None:
+            words += [flag, str(value)]
+    return words
+
+
 def describe_wrong_type(each: Field[Any], value: object) -> str:
     """Return what the value of an option must be, or an empty text if it is of that type."""
     if is_mapping(each):

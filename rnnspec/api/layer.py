@@ -14,7 +14,7 @@ import torch
 from rnnspec.adapters.adapter import Adapter
 from rnnspec.api.building import build_subject, check_kind
 from rnnspec.api.isolated import run_isolated
-from rnnspec.api.validation import check_run_options
+from rnnspec.api.validation import check_device, check_run_options
 from rnnspec.api.wording import list_changed_wording
 from rnnspec.cases.axes import AXIS, DropoutLevel, DType, Feature, Float32Precision, Projection
 from rnnspec.cases.case import CONFIG_AXES
@@ -125,10 +125,9 @@ def prepare_suite(
     If the user leaves it open where sizes come from, a slow target gets those of a pool. `project`
     is what the project has declared; it is looked for if it is left out. Raises CannotCheck.
     """
-    check_kind(options.kind)
-    check_choice("sizes", options.sizes, (AUTOMATIC, *(each.value for each in SizeSource)))
+    refuse_options(options)
+    check_device(options.device)
     chosen = select_parts(select_layer_rules(options.rules), options.parts)
-    check_run_options(options)
     excluded = parse_features(options.without) | _exclude_tf32(options)
     found, remarks = _adapt_target(resolve_target(target), options)
     declared = project or find_project(options.known, found.label)
@@ -158,6 +157,16 @@ def prepare_suite(
     if pace is None or not pace.is_slow:
         return suite
     return replace(suite, sizes=SizeSource.POOL, remarks=(*remarks, pace.describe(suite.size)))
+
+
+def refuse_options(options: CheckOptions) -> None:
+    """Raise SelectionError if an option has a value that does not exist; no device is tried."""
+    check_kind(options.kind)
+    check_choice("sizes", options.sizes, (AUTOMATIC, *(each.value for each in SizeSource)))
+    select_parts(select_layer_rules(options.rules), options.parts)
+    check_run_options(options)
+    parse_features(options.without)
+    _pin_axes(options)
 
 
 def _adapt_target(target: Target, options: CheckOptions) -> tuple[Target, tuple[str, ...]]:

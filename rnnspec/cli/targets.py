@@ -10,8 +10,8 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from rnnspec.declared.files import DeclaredFile, find_file
-from rnnspec.errors import CannotCheck, SelectionError, suggest_similar
+from rnnspec.declared.files import DeclaredFile, find_file, refuse_misspelt
+from rnnspec.errors import CannotCheck, SelectionError
 from rnnspec.report.data import RunVerdict
 
 OUTPUTS = ("json_path", "junit", "summary", "badge", "stream", "resume", "shard")
@@ -52,7 +52,7 @@ def choose_targets(target: str | None, given: Mapping[str, Any]) -> list[Choice]
     declared = find_file(given["known"])
     known = {} if declared is None else declared.targets
     if target is not None and target not in known:
-        _refuse_misspelt(target, declared)
+        refuse_misspelt(target, declared)
         return [Choice(target, dict(given))]
     if declared is None or not known:
         raise SelectionError(
@@ -67,13 +67,6 @@ def choose_targets(target: str | None, given: Mapping[str, Any]) -> list[Choice]
                     name.removesuffix("_path"),
                 )
     return [_add_options(declared, name, given) for name in names]
-
-
-def _refuse_misspelt(target: str, declared: DeclaredFile | None) -> None:
-    """Raise SelectionError if a target is like the name of a declared one, and no place."""
-    near = suggest_similar(target, {} if declared is None else declared.targets)
-    if near and ":" not in target and declared is not None:
-        raise SelectionError(f"no target {target!r} in {declared.path.name}.{near}")
 
 
 def _add_options(declared: DeclaredFile, target: str, given: Mapping[str, Any]) -> Choice:

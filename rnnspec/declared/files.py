@@ -236,6 +236,13 @@ def _check_target(found: DeclaredFile, name: str, table: Mapping[str, Any]) -> N
         raise SelectionError(f"{place}: {name} has no target, such as 'mylib:RNN'")
 
 
+def refuse_misspelt(target: str, declared: DeclaredFile | None) -> None:
+    """Raise SelectionError if a target is like the name of a declared one, and no place."""
+    near = suggest_similar(target, {} if declared is None else declared.targets)
+    if near and ":" not in target and declared is not None and target not in declared.targets:
+        raise SelectionError(f"no target {target!r} in {declared.path.name}.{near}")
+
+
 def list_entries(found: DeclaredFile, label: str) -> Iterator[Entry]:
     """Yield the entries that are about a target: about all, about its name, or about it."""
     names = [name for name, table in found.targets.items() if table["target"] == label]

@@ -18,6 +18,7 @@ from rnnspec.report.data import (
     RunVerdict,
     Verdict,
 )
+from rnnspec.report.deviations import list_deviations
 from rnnspec.text import make_printable
 
 __all__ = [
@@ -55,7 +56,7 @@ def _list_lines(report: Report) -> Iterator[str]:
         yield ""
     for fault in report.faults:
         yield from _list_followers(fault, report)
-    yield from _list_deviations(report)
+    yield from list_deviations(report)
     yield from _list_unchecked(report)
     yield from (f"note  {note}" for note in report.notes)
     yield format_conclusion(report)
@@ -192,22 +193,6 @@ def _list_followers(fault: FaultSummary, report: Report) -> Iterator[str]:
 
 def _fill(text: str) -> str:
     return textwrap.fill(text, WIDTH, subsequent_indent="  ", break_on_hyphens=False)
-
-
-def _list_deviations(report: Report) -> Iterator[str]:
-    """Yield the deviations that are declared, one on a line: known ones, and stale ones.
-
-    The rules that fail because of the same deviation of another rule share a line.
-    """
-    for verdict in (Verdict.KNOWN, Verdict.STALE):
-        shown = verdict.value.upper() if verdict is Verdict.STALE else verdict.value
-        groups: dict[str, list[str]] = {}
-        for result in report.results:
-            if result.verdict is verdict:
-                groups.setdefault(result.message, []).append(result.rule)
-        for message, rules in groups.items():
-            who = f"{rules[0]}:" if len(rules) == 1 else f"{len(rules)} rules:"
-            yield f"{shown}  {who} {message}"
 
 
 def _list_unchecked(report: Report) -> Iterator[str]:
