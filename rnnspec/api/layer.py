@@ -21,7 +21,7 @@ from rnnspec.cases.case import CONFIG_AXES
 from rnnspec.cases.plan import PROFILES
 from rnnspec.contract.kinds import KINDS, LAYER_KINDS
 from rnnspec.declared.deviations import list_deviations
-from rnnspec.declared.files import Project, find_project
+from rnnspec.declared.files import Project, find_project, read_target
 from rnnspec.engine.campaign import Watcher, run_campaign
 from rnnspec.engine.capabilities import build_base_case, parse_features, probe_capabilities
 from rnnspec.engine.observed import Observed
@@ -60,7 +60,8 @@ def check(
     """Check an implementation of a recurrent layer against the documented contract.
 
     `target` is a class, a factory, or a string 'package.module:attribute' or
-    'path/to/file.py:attribute'. The options are those of `rnnspec.CheckOptions`; `watch` is called
+    'path/to/file.py:attribute', or the name of a target that the project's file declares with its
+    options. The options are those of `rnnspec.CheckOptions`; `watch` is called
     with the number of cases done and of all. Prints nothing. Raises CannotCheck (TargetError,
     SelectionError, DeviceError) if nothing can be checked, and TypeError for an unknown option.
 
@@ -69,6 +70,7 @@ def check(
     `memory` MiB may be allocated. A target that another process cannot import runs here even so,
     and a note in the report says that.
     """
+    target, options = read_target(target, options)
     chosen = CheckOptions.from_keywords("check", options)
     if not isolate:
         return run_check(target, chosen, watch=watch)

@@ -22,7 +22,8 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-NAMES = ("rnnspec.toml", "pyproject.toml")
+PYPROJECT = "pyproject.toml"
+NAMES = ("rnnspec.toml", PYPROJECT)
 NOWHERE = "none"
 """The value of the option with which no file is read."""
 KEYS = ("known", "targets")
@@ -149,7 +150,7 @@ def _read_file(path: Path, *, is_asked: bool = False) -> DeclaredFile | None:
         raise SelectionError(f"{path}: {error.strerror}.", "known") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SelectionError(f"{path} is no TOML: {error}.") from error
-    if path.name == NAMES[1]:
+    if path.name == PYPROJECT:
         tools = data.get("tool")
         own = tools.get("rnnspec") if isinstance(tools, dict) else None
         if own is None and not is_asked:
@@ -241,6 +242,22 @@ def refuse_misspelt(target: str, declared: DeclaredFile | None) -> None:
     near = suggest_similar(target, {} if declared is None else declared.targets)
     if near and ":" not in target and declared is not None and target not in declared.targets:
         raise SelectionError(f"no target {target!r} in {declared.path.name}.{near}")
+
+
+def read_target(target: Any, given: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Return what a name in the project's file stands for, and the options of its check.
+
+    An option that was given counts more than one of the file. What is no declared name is returned
+    as it is. Raises SelectionError for a misspelt name.
+    """
+    if not isinstance(target, str) or ":" in target:
+        return target, dict(given)
+    declared = find_file(given.get("known"))
+    refuse_misspelt(target, declared)
+    if declared is None or target not in declared.targets:
+        return target, dict(given)
+    table = dict(declared.targets[target])
+    return table.pop("target"), {**table, **given}
 
 
 def list_entries(found: DeclaredFile, label: str) -> Iterator[Entry]:

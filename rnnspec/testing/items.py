@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from rnnspec.api.layer import prepare_check, refuse_options
-from rnnspec.declared.files import find_file, refuse_misspelt
+from rnnspec.declared.files import read_target
 from rnnspec.errors import RnnspecError, SelectionError, suggest_similar
 from rnnspec.options import CheckOptions, describe_wrong_type, ignore_clock, spell_options
 from rnnspec.report.data import Result
@@ -134,11 +134,7 @@ def _choose_options(text: str, given: Sequence[str]) -> Choice:
     """
     named = dict(_parse_option(each) for each in given)
     _refuse_unknown(named)
-    declared = find_file(named.get("known"))
-    refuse_misspelt(text, declared)
-    table = {} if declared is None else dict(declared.targets.get(text, {}))
-    label = str(table.pop("target", text))
-    chosen = {**table, **named}
+    label, chosen = read_target(text, named)
     options = CheckOptions(**{**DEFAULTS, **chosen})
     refuse_options(options)
     return Choice(label, ignore_clock(options), tuple(chosen))

@@ -16,6 +16,7 @@ from rnnspec.api.layer import LayerTarget, prepare_check
 from rnnspec.api.replay import read_case
 from rnnspec.contract.clauses import Level
 from rnnspec.contract.kinds import KINDS, UNGATED
+from rnnspec.declared.files import read_target
 from rnnspec.errors import DeviceError, RnnspecError
 from rnnspec.inference.infer import infer_adapter
 from rnnspec.isolation.messages import DEFAULT_TIMEOUT
@@ -137,6 +138,7 @@ def conformance(
     in pytest's own process. Without a choice it does so too under --pdb and --trace, if coverage is
     measured, and if a worker cannot import it.
     """
+    target, options = read_target(target, options)
     chosen = ignore_clock(CheckOptions.from_keywords("conformance", options, profile="quick"))
     chosen = choose_kind(target, chosen)
     run = Run(target, chosen, prepare_check, Isolation(isolate, timeout, memory))

@@ -123,6 +123,40 @@ def test_baseline_declares_what_fails_so_that_a_check_conforms(
     assert f"STALE  {RULE}" in capsys.readouterr().out
 
 
+@pytest.mark.slow
+def test_baseline_adds_to_the_file_of_the_project_what_is_not_declared_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    target = f"{CutAfter32Steps.__module__}:CutAfter32Steps"
+    table = f'[tool.rnnspec.targets.cut]\ntarget = "{target}"\nprofile = "quick"\n'
+    table += f'rules = ["{RULE}"]'
+    path = tmp_path / "pyproject.toml"
+    path.write_text(table, encoding="utf-8")
+    assert status(["baseline", "cut", "--no-isolate"]) == 0
+    assert "1 entry added to pyproject.toml." in capsys.readouterr().out
+    assert path.read_text(encoding="utf-8").startswith(f"{table}\n\n[[tool.rnnspec.known]]\n")
+    assert not (tmp_path / "rnnspec.toml").exists()
+    assert status(["check", "--no-isolate"]) == 0
+    assert status(["baseline", "cut", "--no-isolate"]) == 0
+    assert capsys.readouterr().out.endswith("cut: 0 entries.\n")
+
+
+def test_python_reads_the_targets_of_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    table = "target = 'torch.nn:GRU'\nprofile = 'quick'\ncases = 5\nrules = ['shapes.output']\n"
+    (tmp_path / "rnnspec.toml").write_text(f"[targets.mine]\n{table}", encoding="utf-8")
+    report = rnnspec.check("mine", cases=7)
+    assert (report.subject, report.kind, report.profile) == ("torch.nn:GRU", "gru", "quick")
+    assert [result.rule for result in report.results] == ["shapes.output"]
+    assert rnnspec.check("mine").cases < report.cases
+    with pytest.raises(rnnspec.CannotCheck, match="Did you mean 'mine'"):
+        rnnspec.check("mines")
+    assert status(["smoke", "mine", "--no-isolate"]) == 0
+
+
 def test_targets_of_a_file_are_checked(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
