@@ -235,7 +235,10 @@ def test_functions_of_mlx_are_differentiated_by_mlx() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"arrays": "jaxx"}, "arrays='jaxx': choose torch, numpy, jax, mlx, dlpack. Did you mean 'jax'?"),
+        (
+            {"arrays": "jaxx"},
+            "arrays='jaxx': choose torch, numpy, jax, mlx, dlpack. Did you mean 'jax'?",
+        ),
         ({"dtypes": ["float23"]}, "dtypes: 'float23': choose .* Did you mean 'float32'"),
         ({"kind": "gru", "weights": {"z": "weight_ih[updat]"}}, "Did you mean 'update'"),
     ],
