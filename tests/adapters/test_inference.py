@@ -51,6 +51,7 @@ def test_adapter_of_a_written_layer_is_found(layer: type[nn.Module]) -> None:
     assert found.outcome is Outcome.FOUND
     assert not found.deviations
     assert len(found.matched) == len(list(layer(2, 3).parameters()))
+    assert found.duration_s < 5
     compare_with_torch(found)
 
 
@@ -320,6 +321,51 @@ def test_layer_that_lacks_arguments_needs_an_adapter_whatever_its_names() -> Non
     assert not report.violations
     assert infer(nn.RNN).is_documented
     assert infer(nn.LSTM).is_documented
+
+
+class ResetBeforeInAnotherOrder(nn.Module):
+    """A GRU with stacked gates that resets the state before it is multiplied."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.size = hidden_size
+        self.kernel = nn.Parameter(torch.zeros(input_size, 3 * hidden_size))
+        self.recurrent = nn.Parameter(torch.zeros(hidden_size, 3 * hidden_size))
+        self.bias = nn.Parameter(torch.zeros(3 * hidden_size))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        h, outs = x.new_zeros(x.size(1), self.size), []
+        new, update, reset = self.recurrent.chunk(3, 1)
+        for step in x:
+            n, z, r = (step @ self.kernel + self.bias).chunk(3, 1)
+            z, r = torch.sigmoid(z + h @ update), torch.sigmoid(r + h @ reset)
+            h = (1 - z) * torch.tanh(n + (r * h) @ new) + z * h
+            outs.append(h)
+        return torch.stack(outs)
+
+
+def test_what_came_closest_has_the_gates_in_the_order_that_is_known() -> None:
+    found = infer(ResetBeforeInAnotherOrder)
+    assert found.outcome is Outcome.NOT_FOUND
+    assert found.by_name == ("recurrent",)
+    assert found.declaration.weights["kernel"] == "weight_ih[new, update, reset].T"
+    assert found.declaration.weights["recurrent"] == "weight_hh[new, update, reset].T"
+
+
+class Step(nn.Module):
+    """Computes one step."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.both = nn.Linear(input_size + hidden_size, hidden_size)
+
+    def forward(self, x: torch.Tensor, h: torch.Tensor) -> torch.Tensor:
+        return torch.tanh(self.both(torch.cat([x, h], 1)))
+
+
+def test_module_that_computes_one_step_is_told_as_such() -> None:
+    with pytest.raises(AdapterError, match=r"it computes one step, called as \(x, h\[0\]\)"):
+        infer(Step)
 
 
 class WithHead(half_done.MyRNN):
