@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import json
+import math
 import os
 import platform
 import re
@@ -145,13 +146,16 @@ def count_lines(files: Sequence[str]) -> int:
     return sum(len(list(_list_code(name))) for name in files)
 
 
-def describe_length(group: Group) -> str:
-    """Return the lines of code of an adapter, and those of what it shares with others."""
+def describe_length(group: Group) -> tuple[str, str, str]:
+    """Return the lines of code of a module of adapters, how many layers it declares, and the lines
+    a layer, in which what the module shares with others counts in full.
+    """
     if not group.files:
-        return "none"
+        return "none", "", ""
     own, *shared = group.files
     rest = f", and {count_lines(shared)} shared" if shared else ""
-    return f"{count_lines([own])}{rest}"
+    each = math.ceil(count_lines(group.files) / len(group.layers))
+    return f"{count_lines([own])}{rest}", str(len(group.layers)), str(each)
 
 
 def _list_code(name: str) -> Iterator[str]:
@@ -234,13 +238,15 @@ def read_recorded() -> list[dict[str, Any]]:
 
 def format_results(recorded: Sequence[dict[str, Any]]) -> str:
     """Return the table of layers with the verdicts by part."""
-    head = ("library", "layers", "lines", "values", "gradients", "module", "rules judged", "time")
+    length = ("lines of the module", "layers in it", "lines a layer")
+    parts = ("values", "gradients", "module")
+    head = ("library", "layer", *length, *parts, "rules judged", "time")
     rows = [
         (
             f"{each['library']} {_format_versions(each['versions'])}",
             each["layer"],
-            describe_length(GROUPS[each["group"]]),
-            *(each["parts"].get(part, "") for part in ("values", "gradients", "module")),
+            *describe_length(GROUPS[each["group"]]),
+            *(each["parts"].get(part, "") for part in parts),
             each["summary"],
             f"{each['duration_s']:.0f} s",
         )

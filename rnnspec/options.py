@@ -215,6 +215,42 @@ def check_integer(option: str, value: object, least: int | None = None) -> None:
         raise SelectionError(f"must be at least {least}, got {value}", option)
 
 
+def spell_options(options: RunOptions, names: Iterable[str]) -> list[str]:
+    """Return the words that choose these options on the command line."""
+    words: list[str] = []
+    for each in fields(options):
+        if each.name not in names:
+            continue
+        value = getattr(options, each.name)
+        flag = each.metadata["flags"] or f"--{each.name.replace('_', '-')}"
+        if is_mapping(each):
+            words += [word for key in value for word in (flag, f"{key}={value[key]}")]
+        elif isinstance(each.default, tuple):
+            words += [word for text in value for word in (flag, text)]
+        elif isinstance(value, bool):
+            words += [flag] if value else []
+        elif value is not None:
+            words += [flag, str(value)]
+    return words
+
+
+def describe_wrong_type(each: Field[Any], value: object) -> str:
+    """Return what the value of an option must be, or an empty text if it is of that type."""
+    if is_mapping(each):
+        return "" if isinstance(value, Mapping) else "a table such as {bias = false}"
+    if isinstance(each.default, tuple):
+        texts = [value] if isinstance(value, str) else value
+        is_right = isinstance(texts, list | tuple) and all(isinstance(text, str) for text in texts)
+        return "" if is_right else "a text or a list of texts"
+    if value is None and each.default is None:
+        return ""
+    if "bool" in str(each.type):
+        return "" if isinstance(value, bool) else "true or false"
+    if "int" in str(each.type):
+        return "" if isinstance(value, int) and not isinstance(value, bool) else "an integer"
+    return "" if isinstance(value, str) else "a text"
+
+
 def is_mapping(each: Field[Any]) -> bool:
     """Return whether an option is a mapping."""
     return each.default is MISSING

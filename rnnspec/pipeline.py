@@ -134,7 +134,8 @@ def judge_deviations(
 ) -> tuple[Result, ...]:
     """Return the results with verdicts on the deviations that are declared.
 
-    A deviation that no rule shows any more, though cases lie in its region, is stale.
+    A deviation that no rule shows any more, though cases lie in its region, is stale. A rule that
+    fails because of a deviation of another rule is known to, and does not hold either.
     """
     list_cases = cache(lambda: [case for _, case in suite.draw_cases(0, None)])
     return tuple(
@@ -149,10 +150,10 @@ def _judge_deviation(
     result: Result,
     list_cases: Callable[[], list[CaseT]],
 ) -> Result:
-    if result.is_broken or not rule.deviations:
+    if result.is_broken:
         return result
     shown = {
-        each.label: sum(
+        each.label: max(
             tally.unsupported_reasons[each.label] for tally in progress.tallies.values()
         )
         for each in rule.deviations
@@ -165,10 +166,18 @@ def _judge_deviation(
         ):
             message = f"this deviation is declared, but the rule holds: {each.label}"
             return replace(result, verdict=Verdict.STALE, message=message, is_scored=True)
-    counted = [f"{label} in {number} cases" for label, number in shown.items() if number]
-    if not counted:
+    told = [f"{label} in {_count_cases(number)}" for label, number in shown.items() if number]
+    excused = progress.tallies[rule.id].unsupported_reasons
+    told += [
+        f"because of {each.rule}: {each.label}" for each in rule.excuses if excused[each.label]
+    ]
+    if not told:
         return result
-    return replace(result, verdict=Verdict.KNOWN, message="; ".join(counted))
+    return replace(result, verdict=Verdict.KNOWN, message="; ".join(told))
+
+
+def _count_cases(number: int) -> str:
+    return "1 case" if number == 1 else f"{number} cases"
 
 
 def choose_fault(rule: str, faults: Sequence[Fault[CaseT]]) -> Fault[CaseT] | None:

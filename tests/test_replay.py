@@ -62,6 +62,51 @@ def test_exported_test_fails_without_rnnspec_s_help(
     assert "1 failed" in done.stdout
 
 
+LAYER = """
+import torch
+
+
+class Doubled(torch.nn.RNN):
+    def forward(self, x, hx=None):
+        output, h = super().forward(x, hx)
+        return output, h * 2
+"""
+WITHOUT_RNNSPEC = """
+import os, sys
+import pytest
+
+sys.modules["rnnspec"] = None
+os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+sys.exit(pytest.main(["-q", "tests"]))
+"""
+
+
+@pytest.mark.slow
+def test_exported_tests_need_torch_alone_and_are_moved_with_the_layer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.mkdir()
+    (first / "doubled.py").write_text(LAYER, encoding="utf-8")
+    monkeypatch.chdir(first)
+    asked = ["--profile", "quick", "--cases", "9", "--rule", "shapes.output"]
+    asked += ["--rule", "states.h-n-is-last-output", "--no-isolate", "--json", "report.json"]
+    assert status(["check", "doubled.py:Doubled", *asked]) == 1
+    assert status(["export-tests", "report.json", "tests"]) == 0
+    first.rename(second)
+    (second / "run.py").write_text(WITHOUT_RNNSPEC, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "run.py"], cwd=second, capture_output=True, text=True, check=False
+    )
+    assert "1 failed" in done.stdout, done.stdout + done.stderr
+    assert "AssertionError" in done.stdout
+    (second / "doubled.py").write_text(LAYER.replace(" * 2", ""), encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "run.py"], cwd=second, capture_output=True, text=True, check=False
+    )
+    assert "1 passed" in done.stdout, done.stdout + done.stderr
+
+
 @pytest.mark.parametrize(
     ("content", "asked", "message"),
     [

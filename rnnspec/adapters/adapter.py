@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from torch import nn
@@ -18,7 +21,7 @@ from rnnspec.contract.kinds import LAYER_KINDS, UNGATED, Kind
 from rnnspec.errors import AdapterError, TargetError, suggest_similar
 from rnnspec.options import check_choice
 from rnnspec.subjects.failures import Unsupported
-from rnnspec.subjects.target import resolve_target
+from rnnspec.subjects.target import locate_target, resolve_target
 
 SIZES = ("input_size", "hidden_size")
 ADAPTED = "an adapter stands in for the constructor, the parameters and the methods of the layer"
@@ -107,11 +110,11 @@ def module(
     parameters for each parameter of the module. `{layer}`, `{number}` (layer + 1), `{direction}` (0
     or 1), `{suffix}` ("" or "_reverse") and `{row}` (layer * D + direction) in its name repeat it.
     `gates` is the order in which the module stacks the gates, such as "update, reset, new", if it
-    is not the documented one.
-    `arguments` says what the module calls the documented arguments that it takes, and `fixed` has
-    the value of those that cannot be chosen. `call` and `returns` are forms, see
-    `rnnspec.adapters.forms`. `lacks` has the features that the module does not have, each with the
-    reason. Raises AdapterError if something is not understood.
+    is not the documented one. `arguments` says what the module calls the documented arguments that
+    it takes, and `fixed` has the value of those that cannot be chosen. `call` and `returns` are
+    forms, see `rnnspec.adapters.forms`. A file that the text names is looked for next to the file
+    of the caller first. `lacks` has the features that the module does not have, with the reasons.
+    Raises AdapterError if something is not understood.
     """
     check_choice("kind", kind, LAYER_KINDS)
     data = LAYER_KINDS[kind]
@@ -122,7 +125,7 @@ def module(
     _check_arguments("fixed", fixed or {}, data)
     makes_all = build is not None and arguments is None
     return Adapter(
-        build_own=build or make_builder(target, names),
+        build_own=build or make_builder(locate_beside(target, inspect.currentframe()), names),
         kind=data,
         weights={
             check_template(name): parse_expression(text, data, gates)
@@ -158,6 +161,18 @@ def name_target(target: Any) -> str:
         return target
     name = str(getattr(target, "__qualname__", "<>"))
     return "the layer" if "<lambda>" in name or name == "<>" else name
+
+
+def locate_beside(target: Any, frame: FrameType | None) -> Any:
+    """Return a target; the file of a text is looked for next to that of the frame's caller first.
+
+    If the caller has no file, the text stays as it is.
+    """
+    caller = None if frame is None else frame.f_back
+    path = None if caller is None else caller.f_globals.get("__file__")
+    if not isinstance(target, str) or path is None:
+        return target
+    return locate_target(target, Path(path).resolve().parent)
 
 
 def make_builder(target: Any, names: Mapping[str, str]) -> Callable[[Config], nn.Module]:

@@ -36,8 +36,14 @@ LACKS: dict[Arrays, dict[str, str]] = {
     Arrays.NUMPY: {"bfloat16": "NumPy has no bfloat16", "functional": COPIED, "meta": COPIED},
     Arrays.JAX: {"functional": COPIED, "meta": COPIED},
     Arrays.MLX: {"functional": COPIED, "meta": COPIED},
+    Arrays.DLPACK: {"functional": COPIED, "meta": COPIED},
 }
 """What a function lacks because of its arrays."""
+PLAIN = {
+    Arrays.NUMPY: "it computes with NumPy arrays",
+    Arrays.DLPACK: "its arrays are handed over by DLPack, which has no gradients",
+}
+"""Why a function has no gradients but those that are handed over, because of its arrays."""
 DTYPES = ("float64", "float32", "bfloat16", "float16")
 ONE = "it computes one layer in one direction"
 ABOVE = {
@@ -195,8 +201,8 @@ def function(
 
     `weights` says what the function is given, by name or template, as for `module`; without it,
     these are the documented parameters. `gates` is the order in which these stack the gates, if it
-    is not the documented one. `arrays` is the library of the arrays: numpy, jax, mlx or torch.
-    Gradients flow through functions of JAX, MLX and torch. For functions of NumPy,
+    is not the documented one. `arrays` is the library of the arrays: numpy, jax, mlx, torch, or
+    dlpack for any other. Gradients flow through functions of JAX, MLX and torch. For the others,
     `gradients(config, x, h_0, weights, grad_output, grad_h_n)` returns those of x and h_0, and a
     dictionary of those of the weights. `dtypes` lists the dtypes in which it computes; without it,
     all. `fixed` has the documented arguments that cannot be chosen, `lacks` what it does not do,
@@ -265,10 +271,10 @@ def _list_lacks(
 ) -> dict[str, str]:
     """Return what a function lacks because of its arrays and its arguments."""
     found = {**({"meta": BUILT} if is_built else {}), **LACKS[arrays]}
-    if arrays is Arrays.NUMPY:
-        found["second-order"] = "it computes with NumPy arrays"
+    if arrays in PLAIN:
+        found["second-order"] = PLAIN[arrays]
         if not has_gradients:
-            found["gradients"] = "it computes with NumPy arrays"
+            found["gradients"] = PLAIN[arrays]
     if not takes_lengths(compute):
         found["packed"] = "it takes arrays"
     return found

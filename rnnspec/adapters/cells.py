@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -9,7 +10,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from rnnspec.adapters.adapter import Adapter, make_builder, module, name_target
+from rnnspec.adapters.adapter import (
+    Adapter,
+    locate_beside,
+    make_builder,
+    module,
+    name_target,
+)
 from rnnspec.adapters.forms import Form, parse_arguments, parse_results
 from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import LAYER_KINDS, UNGATED
@@ -61,7 +68,7 @@ def cell(
     check_choice("kind", kind, LAYER_KINDS)
     data = LAYER_KINDS[kind]
     takes, gives = parse_arguments(call, data), parse_results(returns, data, "h")
-    build = make_builder(target, {})
+    build = make_builder(locate_beside(target, inspect.currentframe()), {})
 
     def build_loop(config: Config) -> nn.Module:
         return CellLoop(build(config), takes, gives, data.states)

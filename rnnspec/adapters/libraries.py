@@ -20,12 +20,17 @@ Function = Callable[..., tuple[Any, ...]]
 
 
 class Arrays(Enum):
-    """The library whose arrays a function takes and returns."""
+    """The library whose arrays a function takes and returns.
+
+    With DLPACK it is any other: the function is given what every `from_dlpack` takes, and returns
+    arrays that `torch.from_dlpack` takes.
+    """
 
     TORCH = "torch"
     NUMPY = "numpy"
     JAX = "jax"
     MLX = "mlx"
+    DLPACK = "dlpack"
 
     @classmethod
     def parse(cls, text: str) -> Arrays:
@@ -43,6 +48,8 @@ class Arrays(Enum):
         if self is Arrays.NUMPY:
             return tensor.detach().numpy()
         plain = tensor.detach()
+        if self is Arrays.DLPACK:
+            return plain
         if self is Arrays.MLX:
             import mlx.core as mx
 
@@ -60,12 +67,14 @@ class Arrays(Enum):
 
     def from_lengths(self, lengths: torch.Tensor) -> Any:
         """Return the lengths of sequences as an array; those of JAX are traced as they come."""
-        return lengths if self is Arrays.TORCH else lengths.numpy()
+        return lengths if self in (Arrays.TORCH, Arrays.DLPACK) else lengths.numpy()
 
     def to_tensor(self, array: Any, like: torch.Tensor) -> torch.Tensor:
         """Return an array as a new tensor with the dtype and the device of another tensor."""
         if isinstance(array, torch.Tensor):
             return array
+        if self is Arrays.DLPACK:
+            return torch.utils.dlpack.from_dlpack(array).clone().to(like)
         if self is Arrays.MLX and like.dtype is torch.bfloat16:
             import mlx.core as mx
 

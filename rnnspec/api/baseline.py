@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 
 from rnnspec.api.layer import LayerTarget, keep_random_numbers, prepare_suite
 from rnnspec.cases.case import Case
-from rnnspec.declared.files import NOWHERE
 from rnnspec.declared.region import describe_region, keep_conditions, parse_region
 from rnnspec.declared.writing import write_entry
 from rnnspec.diagnosis.fault import Fault
@@ -39,11 +38,13 @@ class Baseline:
 def write_baseline(
     target: LayerTarget, options: CheckOptions, *, watch: Watcher | None = None
 ) -> Baseline:
-    """Return the entries for what fails today in this process. Raises CannotCheck.
+    """Return the entries for what fails today in this process and is not declared yet.
+
+    Raises CannotCheck.
 
     Each round judges with the entries so far, so that faults behind other faults are found too.
     """
-    suite = prepare_suite(target, replace(options, known=options.known or NOWHERE))
+    suite = prepare_suite(target, options)
     plain = suite.rules
     deviations: list[Deviation[Case]] = []
     entries: list[str] = []

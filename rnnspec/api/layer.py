@@ -14,14 +14,14 @@ import torch
 from rnnspec.adapters.adapter import Adapter
 from rnnspec.api.building import build_subject, check_kind
 from rnnspec.api.isolated import run_isolated
-from rnnspec.api.validation import check_run_options
+from rnnspec.api.validation import check_device, check_run_options
 from rnnspec.api.wording import list_changed_wording
 from rnnspec.cases.axes import AXIS, DropoutLevel, DType, Feature, Float32Precision, Projection
 from rnnspec.cases.case import CONFIG_AXES
 from rnnspec.cases.plan import PROFILES
 from rnnspec.contract.kinds import KINDS, LAYER_KINDS
 from rnnspec.declared.deviations import list_deviations
-from rnnspec.declared.files import Project, find_project
+from rnnspec.declared.files import Project, find_project, read_target
 from rnnspec.engine.campaign import Watcher, run_campaign
 from rnnspec.engine.capabilities import build_base_case, parse_features, probe_capabilities
 from rnnspec.engine.observed import Observed
@@ -60,7 +60,8 @@ def check(
     """Check an implementation of a recurrent layer against the documented contract.
 
     `target` is a class, a factory, or a string 'package.module:attribute' or
-    'path/to/file.py:attribute'. The options are those of `rnnspec.CheckOptions`; `watch` is called
+    'path/to/file.py:attribute', or the name of a target that the project's file declares with its
+    options. The options are those of `rnnspec.CheckOptions`; `watch` is called
     with the number of cases done and of all. Prints nothing. Raises CannotCheck (TargetError,
     SelectionError, DeviceError) if nothing can be checked, and TypeError for an unknown option.
 
@@ -69,6 +70,7 @@ def check(
     `memory` MiB may be allocated. A target that another process cannot import runs here even so,
     and a note in the report says that.
     """
+    target, options = read_target(target, options)
     chosen = CheckOptions.from_keywords("check", options)
     if not isolate:
         return run_check(target, chosen, watch=watch)
@@ -125,10 +127,9 @@ def prepare_suite(
     If the user leaves it open where sizes come from, a slow target gets those of a pool. `project`
     is what the project has declared; it is looked for if it is left out. Raises CannotCheck.
     """
-    check_kind(options.kind)
-    check_choice("sizes", options.sizes, (AUTOMATIC, *(each.value for each in SizeSource)))
+    refuse_options(options)
+    check_device(options.device)
     chosen = select_parts(select_layer_rules(options.rules), options.parts)
-    check_run_options(options)
     excluded = parse_features(options.without) | _exclude_tf32(options)
     found, remarks = _adapt_target(resolve_target(target), options)
     declared = project or find_project(options.known, found.label)
@@ -158,6 +159,16 @@ def prepare_suite(
     if pace is None or not pace.is_slow:
         return suite
     return replace(suite, sizes=SizeSource.POOL, remarks=(*remarks, pace.describe(suite.size)))
+
+
+def refuse_options(options: CheckOptions) -> None:
+    """Raise SelectionError if an option has a value that does not exist; no device is tried."""
+    check_kind(options.kind)
+    check_choice("sizes", options.sizes, (AUTOMATIC, *(each.value for each in SizeSource)))
+    select_parts(select_layer_rules(options.rules), options.parts)
+    check_run_options(options)
+    parse_features(options.without)
+    _pin_axes(options)
 
 
 def _adapt_target(target: Target, options: CheckOptions) -> tuple[Target, tuple[str, ...]]:

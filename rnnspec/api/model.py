@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from rnnspec.api.isolated import run_isolated
-from rnnspec.api.validation import check_run_options
+from rnnspec.api.validation import check_device, check_run_options
 from rnnspec.cases.plan import PROFILES
 from rnnspec.engine.campaign import Watcher
 from rnnspec.errors import SelectionError, TargetError
@@ -118,6 +118,7 @@ def prepare_model_suite(
     readout = _parse_readout(options.readout)
     chosen = select_model_rules(options.rules)
     check_run_options(options)
+    check_device(options.device)
     found = resolve_target(target)
     arguments, batch = choose_batch_argument(found, options)
     model = _build_model(found, arguments)

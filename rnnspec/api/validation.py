@@ -10,12 +10,11 @@ from rnnspec.options import RunOptions, check_choice, check_integer
 
 
 def check_run_options(options: RunOptions) -> None:
-    """Raise SelectionError or DeviceError if a common option has a value that does not exist."""
+    """Raise SelectionError if a common option has a value that does not exist."""
     check_choice("profile", options.profile, PROFILES)
     if options.cases is not None:
         check_integer("cases", options.cases, 1)
     check_integer("seed", options.seed)
-    check_device(options.device)
 
 
 def check_device(device: str) -> None:

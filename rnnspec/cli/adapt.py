@@ -11,6 +11,7 @@ from rnnspec.cli.options import add_isolation
 from rnnspec.cli.parts import check_writable, print_text
 from rnnspec.cli.tasks import Isolation, find_adapter, use_target
 from rnnspec.contract.kinds import LAYER_KINDS
+from rnnspec.errors import SelectionError
 from rnnspec.options import AUTOMATIC, check_choice
 
 EPILOG = """\b
@@ -41,9 +42,23 @@ def adapt(target: str, kind: str, path: str | None, **isolation: Any) -> int:
     printed is the source of an adapter, see docs/adapters.md; 'rnnspec check --adapt' uses it.
     """
     check_choice("kind", kind, (AUTOMATIC, *LAYER_KINDS))
+    _refuse_existing(path)
     check_writable(path, "write")
-    text, source, status = use_target(find_adapter, target, kind, isolation=Isolation(**isolation))
+    folder = "." if path is None else str(Path(path).parent)
+    text, source, status = use_target(
+        find_adapter, target, kind, folder, isolation=Isolation(**isolation)
+    )
     if path is not None:
         Path(path).write_text(source, encoding="utf-8")
     print_text(text)
     return int(status)
+
+
+def _refuse_existing(path: str | None) -> None:
+    """Raise SelectionError if there is such a file: somebody may have edited the declaration."""
+    if path is not None and Path(path).exists():
+        raise SelectionError(
+            f"{path}: there is such a file, which may have been edited; remove it or choose "
+            "another name. Nothing was searched.",
+            "write",
+        )

@@ -9,7 +9,9 @@ import click
 
 from rnnspec.cli.options import add_isolation, add_options, collect_options
 from rnnspec.cli.parts import check_writable, print_text
+from rnnspec.cli.targets import choose_targets
 from rnnspec.cli.tasks import Isolation, list_baseline, use_target
+from rnnspec.declared.files import NAMES, find_file
 from rnnspec.options import CheckOptions
 
 EPILOG = """\b
@@ -22,7 +24,10 @@ Examples:
   rnnspec baseline mylib:RNN
   rnnspec check mylib:RNN
 """
-WRITE = "The file to which entries are added; - prints them only."
+WRITE = (
+    "The file to which entries are added; - prints them only.  [default: the file of the project, "
+    "or else rnnspec.toml]"
+)
 IMPORT = "Import a module first, e.g. to register a device. Repeatable."
 
 
@@ -31,11 +36,11 @@ IMPORT = "Import a module first, e.g. to register a device. Repeatable."
 @add_options(CheckOptions)
 @click.option("--import", "imports", multiple=True, metavar="MODULE", help=IMPORT)
 @add_isolation
-@click.option("--write", "path", default="rnnspec.toml", show_default=True, help=WRITE)
+@click.option("--write", "path", metavar="PATH", help=WRITE)
 def baseline(
     target: str,
     imports: tuple[str, ...],
-    path: str,
+    path: str | None,
     timeout: float,
     memory: int | None,
     no_isolate: bool,
@@ -43,29 +48,42 @@ def baseline(
 ) -> int:
     """Declare what fails today of TARGET, so that a check conforms until something changes.
 
-    Each fault becomes an entry of `rnnspec.toml` with its region, the rules that fail because of
-    it, and its smallest case. Say in each entry why: `kind` is bug, difference or unsupported.
+    Each fault that is not declared yet becomes an entry of the project's file, `rnnspec.toml` or
+    `pyproject.toml`, with its region, the rules that fail because of it, and its smallest case. Say
+    in each entry why: `kind` is bug, difference or unsupported.
     """
-    if path != "-":
-        check_writable(path, "write")
-    options = collect_options(CheckOptions, given)
-    entries, is_whole = use_target(
-        list_baseline,
-        target,
-        options,
-        isolation=Isolation(timeout, memory, no_isolate),
-        device=options.device,
-        imports=imports,
-        shows_progress=True,
-    )
-    text = "\n".join(entries)
-    if path != "-" and entries:
-        place = Path(path)
+    from rnnspec.declared.writing import add_entries
+
+    place = None if path == "-" else _choose_place(path, given["known"])
+    if place is not None:
+        check_writable(str(place), "write")
+    (choice,) = choose_targets(target, given)
+    with choice.tell_places():
+        options = collect_options(CheckOptions, choice.options)
+        entries, is_whole = use_target(
+            list_baseline,
+            choice.target,
+            options,
+            isolation=Isolation(timeout, memory, no_isolate),
+            device=options.device,
+            imports=imports,
+            shows_progress=True,
+        )
+    name = "" if place is None else place.name
+    text = add_entries("", entries, name)
+    if place is not None and entries:
         before = place.read_text(encoding="utf-8") if place.exists() else ""
-        gap = "\n" if before else ""
-        place.write_text(before + gap + text, encoding="utf-8")
+        place.write_text(add_entries(before, entries, name), encoding="utf-8")
     count = f"{len(entries)} {'entry' if len(entries) == 1 else 'entries'}"
-    where = "" if path == "-" or not entries else f" added to {path}"
+    where = "" if place is None or not entries else f" added to {path or name}"
     whole = "" if is_whole else "; something fails outside of them"
     print_text("\n".join([*([text] if text else []), f"{target}: {count}{where}{whole}."]))
     return 0 if is_whole else 1
+
+
+def _choose_place(path: str | None, known: str | None) -> Path:
+    """Return the file to which entries are added: that which was asked for, or the project's."""
+    if path is not None:
+        return Path(path)
+    found = find_file(known)
+    return Path(NAMES[0]) if found is None else found.path

@@ -79,12 +79,15 @@ DASK = (
 def check(target: str | None, **given: Any) -> int:
     """Check TARGET, 'package.module:attribute' or 'path/to/file.py:attribute'.
 
-    TARGET is a class or a factory that takes the arguments of torch.nn.RNN or torch.nn.GRU. It can
-    also be the name of a target that `rnnspec.toml` or `pyproject.toml` declares; without it, all
-    of these are checked.
+    TARGET is a class or a factory that takes the arguments of torch.nn.RNN, torch.nn.GRU or
+    torch.nn.LSTM, or of one of their cells. It can also be the name of a target that `rnnspec.toml`
+    or `pyproject.toml` declares; without it, all of these are checked.
     """
-    chosen = choose_targets(target, given)
-    return combine_statuses([_check_target(each, **options) for each, options in chosen])
+    statuses = []
+    for each in choose_targets(target, given):
+        with each.tell_places():
+            statuses.append(_check_target(each.target, **each.options))
+    return combine_statuses(statuses)
 
 
 def _check_target(

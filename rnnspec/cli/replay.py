@@ -101,8 +101,8 @@ def export_tests(report: str, folder: str) -> int:
     from rnnspec.report.files import list_test_files
 
     data = read_report(report)
-    files = dict(list_test_files(data["results"]))
     place = Path(folder)
+    files = dict(list_test_files(data["results"], place))
     try:
         place.mkdir(parents=True, exist_ok=True)
         for name, source in files.items():

@@ -10,6 +10,7 @@ from rnnspec.cli.options import add_isolation
 from rnnspec.cli.parts import print_text
 from rnnspec.cli.tasks import Isolation, examine_adapter, use_target
 from rnnspec.contract.kinds import LAYER_KINDS
+from rnnspec.declared.files import read_target
 from rnnspec.options import AUTOMATIC, check_choice
 from rnnspec.text import make_printable
 
@@ -36,6 +37,7 @@ def smoke(target: str, kind: str, **isolation: Any) -> int:
     It takes a second. A layer without an adapter is taken for one with the documented names.
     """
     check_choice("kind", kind, (AUTOMATIC, *LAYER_KINDS))
+    target, _ = read_target(target, {})
     text, is_right = use_target(examine_adapter, target, kind, isolation=Isolation(**isolation))
     print_text(make_printable(text, keep="\n"))
     return 0 if is_right else 1

@@ -2,22 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import click
 from click.core import ParameterSource
 
-from rnnspec.declared.files import DeclaredFile, find_file
-from rnnspec.errors import SelectionError, suggest_similar
+from rnnspec.declared.files import DeclaredFile, find_file, refuse_misspelt
+from rnnspec.errors import CannotCheck, SelectionError
 from rnnspec.report.data import RunVerdict
 
 OUTPUTS = ("json_path", "junit", "summary", "badge", "stream", "resume", "shard")
 """Options that name a file, or a part, of one check."""
-Chosen = list[tuple[str, dict[str, Any]]]
 
 
-def choose_targets(target: str | None, given: Mapping[str, Any]) -> Chosen:
+@dataclass(frozen=True)
+class Choice:
+    """A target to check.
+
+    target   what is checked, as a place
+    options  the options of its check
+    places   the file and the line of those that the project's file declares
+    """
+
+    target: str
+    options: dict[str, Any]
+    places: dict[str, str] = field(default_factory=dict)
+
+    @contextmanager
+    def tell_places(self) -> Iterator[None]:
+        """Say where an option with a wrong value is declared, if it was not typed."""
+        try:
+            yield
+        except CannotCheck as error:
+            if error.option not in self.places:
+                raise
+            place = self.places[error.option]
+            raise type(error)(f"{place}: {error.option} {error.message}") from error
+
+
+def choose_targets(target: str | None, given: Mapping[str, Any]) -> list[Choice]:
     """Return the targets to check, each with the options of its check.
 
     Without a target, they are those of the project's file. An option that was typed counts more
@@ -26,9 +52,9 @@ def choose_targets(target: str | None, given: Mapping[str, Any]) -> Chosen:
     declared = find_file(given["known"])
     known = {} if declared is None else declared.targets
     if target is not None and target not in known:
-        _refuse_misspelt(target, declared)
-        return [(target, dict(given))]
-    if not known:
+        refuse_misspelt(target, declared)
+        return [Choice(target, dict(given))]
+    if declared is None or not known:
         raise SelectionError(
             "name a TARGET, such as 'mylib:RNN', or declare targets in rnnspec.toml."
         )
@@ -40,25 +66,20 @@ def choose_targets(target: str | None, given: Mapping[str, Any]) -> Chosen:
                     f"is for one target; name one of {', '.join(names)}.",
                     name.removesuffix("_path"),
                 )
-    return [_add_options(known[name], given) for name in names]
+    return [_add_options(declared, name, given) for name in names]
 
 
-def _refuse_misspelt(target: str, declared: DeclaredFile | None) -> None:
-    """Raise SelectionError if a target is like the name of a declared one, and no place."""
-    near = suggest_similar(target, {} if declared is None else declared.targets)
-    if near and ":" not in target and declared is not None:
-        raise SelectionError(f"no target {target!r} in {declared.path.name}.{near}")
-
-
-def _add_options(table: Mapping[str, Any], given: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+def _add_options(declared: DeclaredFile, target: str, given: Mapping[str, Any]) -> Choice:
     """Return a declared target and its options, without those that the user typed."""
     context = click.get_current_context()
-    options = dict(given)
+    table = declared.targets[target]
+    options, places = dict(given), {}
     for name, value in table.items():
         is_typed = context.get_parameter_source(name) is ParameterSource.COMMANDLINE
         if name != "target" and not is_typed:
             options[name] = _convert(value)
-    return str(table["target"]), options
+            places[name] = f"{declared.path.name}:{declared.find_line(target, 0, name)}"
+    return Choice(str(table["target"]), options, places)
 
 
 def _convert(value: Any) -> Any:

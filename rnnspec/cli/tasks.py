@@ -62,15 +62,18 @@ def use_target(
 
 
 def find_adapter(
-    watch: Watcher | None, target: str, imports: Sequence[str], kind: str
+    watch: Watcher | None, target: str, imports: Sequence[str], kind: str, folder: str
 ) -> tuple[str, str, int]:
-    """Return what was found out about a layer, the source of its adapter, and the exit status."""
+    """Return what was found out about a layer, the source of its adapter, and the exit status.
+
+    The source is that of a file in a folder.
+    """
     from rnnspec.contract.kinds import LAYER_KINDS
     from rnnspec.inference.describe import format_found, write_source
     from rnnspec.inference.infer import infer_adapter
 
     found = infer_adapter(resolve_target(target), None if kind == AUTOMATIC else LAYER_KINDS[kind])
-    return format_found(found), write_source(found), found.outcome.exit_status
+    return format_found(found), write_source(found, folder), found.outcome.exit_status
 
 
 def examine_adapter(

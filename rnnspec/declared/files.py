@@ -10,25 +10,28 @@ import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
 from rnnspec.errors import SelectionError, suggest_similar
-from rnnspec.options import CheckOptions
+from rnnspec.options import CheckOptions, describe_wrong_type
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
-NAMES = ("rnnspec.toml", "pyproject.toml")
+PYPROJECT = "pyproject.toml"
+NAMES = ("rnnspec.toml", PYPROJECT)
 NOWHERE = "none"
 """The value of the option with which no file is read."""
 KEYS = ("known", "targets")
 KNOWN_KEYS = (
     *("rule", "part", "target", "follows", "when", "kind", "reason", "issue", "expires", "case"),
 )
+TEXTS = ("rule", "part", "target", "kind", "reason", "issue", "case")
+"""The keys of a declared deviation whose value is a text."""
 
 
 @dataclass(frozen=True)
@@ -84,17 +87,19 @@ class DeclaredFile:
         It is the first line of the file if nothing is found.
         """
         lines = self.text.splitlines()
-        header = re.compile(rf"\s*\[+[^\]]*\b{re.escape(table)}\b[^\]]*\]+")
+        header = re.compile(rf"\s*\[+([^\]]*\.)?\s*[\"']?{re.escape(table)}[\"']?\s*[.\]]")
         starts = [index for index, line in enumerate(lines) if header.match(line)]
         if not starts:
-            return 1
+            return _find_key(lines, 0, table) or 1
         start = starts[min(number, len(starts) - 1)]
-        if key:
-            named = re.compile(rf"(^|[\s{{,]){re.escape(key)}\s*=")
-            for index in range(start, len(lines)):
-                if named.search(lines[index]):
-                    return index + 1
-        return start + 1
+        found = _find_key(lines, start, key) if key else None
+        return found or start + 1
+
+
+def _find_key(lines: list[str], start: int, key: str) -> int | None:
+    """Return the line on which a key is given a value, from a line on, or None."""
+    named = re.compile(rf"(^|[\s{{,.]){re.escape(key)}[\"']?\s*=")
+    return next((at + 1 for at in range(start, len(lines)) if named.search(lines[at])), None)
 
 
 @dataclass(frozen=True)
@@ -145,11 +150,14 @@ def _read_file(path: Path, *, is_asked: bool = False) -> DeclaredFile | None:
         raise SelectionError(f"{path}: {error.strerror}.", "known") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SelectionError(f"{path} is no TOML: {error}.") from error
-    if path.name == NAMES[1]:
-        own = data.get("tool", {}).get("rnnspec")
+    if path.name == PYPROJECT:
+        tools = data.get("tool")
+        own = tools.get("rnnspec") if isinstance(tools, dict) else None
         if own is None and not is_asked:
             return None
-        data = own or {}
+        data = {} if own is None else own
+        if not isinstance(data, dict):
+            raise SelectionError(f"{path.name}: tool.rnnspec must be a table, got {data!r}")
     found = DeclaredFile(path, text, data)
     _check_file(found)
     return found
@@ -162,38 +170,94 @@ def _check_file(found: DeclaredFile) -> None:
         if key not in KEYS:
             near = suggest_similar(key, KEYS)
             raise SelectionError(f"{name}:{found.find_line(key)}: unknown key {key!r}.{near}")
+    _check_form(found, "known", list, "[[known]]")
+    _check_form(found, "targets", dict, "[targets.NAME]")
     for entry in found.entries:
         _check_entry(entry)
     for target, table in found.targets.items():
         _check_target(found, target, table)
 
 
+def _check_form(found: DeclaredFile, key: str, form: type, header: str) -> None:
+    """Raise SelectionError if what stands under a key is not made of tables."""
+    value = found.data.get(key, form())
+    inner = value.values() if isinstance(value, dict) else value
+    if not isinstance(value, form) or not all(isinstance(each, dict) for each in inner):
+        place = f"{found.path.name}:{found.find_line(key)}"
+        raise SelectionError(f"{place}: {key} must be tables with the header {header}")
+
+
 def _check_entry(entry: Entry) -> None:
-    for key in entry.table:
+    for key, value in entry.table.items():
         if key not in KNOWN_KEYS:
             near = suggest_similar(key, KNOWN_KEYS)
             raise entry.refuse(f"unknown key {key!r} in [[known]].{near}", key)
+        if key in TEXTS and not isinstance(value, str):
+            raise entry.refuse(f"{key} must be a text, got {value!r}", key)
     if ("rule" in entry.table) == ("part" in entry.table):
         raise entry.refuse("an entry of [[known]] has either a rule or a part")
     for key in ("kind", "reason"):
         if not entry.table.get(key):
             raise entry.refuse(f"an entry of [[known]] needs a {key}")
+    follows = entry.table.get("follows", [])
+    if not isinstance(follows, list):
+        message = f"follows must be a list of rules such as ['shapes.output'], got {follows!r}"
+        raise entry.refuse(message, "follows")
     expires = entry.table.get("expires")
-    if expires is not None and not isinstance(expires, date):
-        message = f"expires must be a date such as 2030-01-31, got {expires!r}"
+    if expires is not None and (not isinstance(expires, date) or isinstance(expires, datetime)):
+        message = f"expires must be a date such as 2030-01-31, got {str(expires)!r}"
         raise entry.refuse(message, "expires")
+    _check_target_of_entry(entry)
+
+
+def _check_target_of_entry(entry: Entry) -> None:
+    """Raise SelectionError if an entry is about a target that is no place and not declared."""
+    about, targets = entry.table.get("target"), entry.file.targets
+    if about is not None and ":" not in about and about not in targets:
+        message = f"no target {about!r} in {entry.file.path.name}.{suggest_similar(about, targets)}"
+        raise entry.refuse(message, "target")
 
 
 def _check_target(found: DeclaredFile, name: str, table: Mapping[str, Any]) -> None:
-    known = ("target", *(each.name for each in fields(CheckOptions)))
-    for key in table:
+    options = {each.name: each for each in fields(CheckOptions)}
+    known = ("target", *options)
+    for key, value in table.items():
+        place = f"{found.path.name}:{found.find_line(name, 0, key)}"
         if key not in known:
-            place = f"{found.path.name}:{found.find_line(name, 0, key)}"
             near = suggest_similar(key, known)
             raise SelectionError(f"{place}: unknown option {key!r} of {name}.{near}")
+        if key == "target":
+            wanted = "" if isinstance(value, str) else "a text"
+        else:
+            wanted = describe_wrong_type(options[key], value)
+        if wanted:
+            raise SelectionError(f"{place}: {key} must be {wanted}, got {value!r}")
     if "target" not in table:
         place = f"{found.path.name}:{found.find_line(name)}"
         raise SelectionError(f"{place}: {name} has no target, such as 'mylib:RNN'")
+
+
+def refuse_misspelt(target: str, declared: DeclaredFile | None) -> None:
+    """Raise SelectionError if a target is like the name of a declared one, and no place."""
+    near = suggest_similar(target, {} if declared is None else declared.targets)
+    if near and ":" not in target and declared is not None and target not in declared.targets:
+        raise SelectionError(f"no target {target!r} in {declared.path.name}.{near}")
+
+
+def read_target(target: Any, given: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Return what a name in the project's file stands for, and the options of its check.
+
+    An option that was given counts more than one of the file. What is no declared name is returned
+    as it is. Raises SelectionError for a misspelt name.
+    """
+    if not isinstance(target, str) or ":" in target:
+        return target, dict(given)
+    declared = find_file(given.get("known"))
+    refuse_misspelt(target, declared)
+    if declared is None or target not in declared.targets:
+        return target, dict(given)
+    table = dict(declared.targets[target])
+    return table.pop("target"), {**table, **given}
 
 
 def list_entries(found: DeclaredFile, label: str) -> Iterator[Entry]:

@@ -59,7 +59,7 @@ def _parse_one(name: str, value: Any) -> Test:
 
 
 def _parse_size(name: str, value: Any) -> Test:
-    if isinstance(value, int) and not isinstance(value, bool):
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return lambda case: case.size(name) == value
     found = COMPARISON.fullmatch(str(value).strip())
     if found is None or isinstance(value, bool):

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rnnspec.cases.case import Case
+from rnnspec.declared.files import PYPROJECT
 from rnnspec.rulekit.deviation import DeviationKind
 
 
@@ -32,6 +33,13 @@ def write_entry(
         f"case = '{data}'",
     ]
     return "\n".join(lines) + "\n"
+
+
+def add_entries(before: str, entries: Sequence[str], file: str) -> str:
+    """Return the text of a file with further entries, under the header that they have there."""
+    header = "[[tool.rnnspec.known]]" if file == PYPROJECT else "[[known]]"
+    added = "\n".join(entry.replace("[[known]]", header, 1) for entry in entries)
+    return f"{before.rstrip()}\n\n{added}" if before.strip() else added
 
 
 def write_value(value: Any) -> str:

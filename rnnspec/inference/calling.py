@@ -85,9 +85,25 @@ def find_interface(
             if results:
                 return _complete(prober, form, results, batch_first)
             _refuse_two_directions(returned)
+    _refuse_one_step(prober)
     raise AdapterError(
         f"no call of it returns an output of {HIDDEN_SIZE} units for each step: {said}"
     )
+
+
+def _refuse_one_step(prober: Prober) -> None:
+    """Raise AdapterError if a call with one step of the input and a state returns a state."""
+    for call in _list_calls(prober.module, prober.kind):
+        try:
+            returned = prober.call(parse_arguments(call, prober.kind), prober.x[0], prober.states)
+        except Failure:
+            continue
+        first = returned[0] if isinstance(returned, tuple | list) and returned else returned
+        if isinstance(first, torch.Tensor) and first.shape == (BATCH, HIDDEN_SIZE):
+            raise AdapterError(
+                f"it computes one step, called as ({call}). Declare it with rnnspec.adapt.cell, "
+                "which supplies the loop over the steps (docs/adapters.md)"
+            )
 
 
 def _refuse_two_directions(returned: Any) -> None:

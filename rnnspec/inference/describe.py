@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os.path
 from collections.abc import Iterator
+from pathlib import Path
 
 from rnnspec.adapters.declaration import write_value
 from rnnspec.contract.kinds import LAYER_KINDS
@@ -27,10 +29,16 @@ def format_found(found: Inferred) -> str:
     return make_printable("\n".join(_list_lines(found)), keep="\n")
 
 
-def write_source(found: Inferred) -> str:
-    """Return the source of a file that declares the adapter under the name of the layer."""
-    name = found.label.rpartition(":")[2].split(".")[-1]
-    call = found.declaration.write_call(write_value(found.label))
+def write_source(found: Inferred, folder: str = ".") -> str:
+    """Return the source of a file that declares the adapter under the name of the layer.
+
+    The file will be in `folder`; that of the layer is named as it is found from there.
+    """
+    place, _, attribute = found.label.rpartition(":")
+    name, target = attribute.split(".")[-1], found.label
+    if place.endswith(".py") and not Path(place).is_absolute():
+        target = f"{Path(os.path.relpath(place, folder)).as_posix()}:{attribute}"
+    call = found.declaration.write_call(write_value(target))
     head = f'"""How rnnspec builds and calls {found.label}, found by `rnnspec adapt`."""'
     return f"{head}\n\nimport rnnspec.adapt as adapt\n\n{name} = {call}\n"
 
@@ -52,6 +60,9 @@ def _list_lines(found: Inferred) -> Iterator[str]:
         yield _align("compared", "equal to the reference, exactly if no sum rounds")
     for what, text in found.deviations.items():
         yield _align("differs", f"{what}: {text}")
+    if found.is_documented and found.outcome is not Outcome.NOT_FOUND:
+        yield from ("", _conclude(found))
+        return
     lacking = [feature.text for feature in found.adapter.unsupported if feature.text not in HIDDEN]
     if lacking:
         yield _align("lacks", ", ".join(lacking))
@@ -69,6 +80,11 @@ def _align(label: str, text: str) -> str:
 
 
 def _conclude(found: Inferred) -> str:
+    if found.is_documented and found.outcome is not Outcome.NOT_FOUND:
+        return (
+            f"{found.label} has the documented names and needs no adapter: "
+            f"`rnnspec check {found.label}` checks it as it is."
+        )
     if found.outcome is Outcome.NOT_FOUND:
         return f"{found.label}: no adapter was found. {_explain(found)}."
     if found.outcome is Outcome.AMBIGUOUS:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from rnnspec.adapters.adapter import Adapter, make_builder
+from rnnspec.adapters.adapter import SIZES, Adapter, make_builder
 from rnnspec.adapters.declaration import Declaration
 from rnnspec.contract.config import DEFAULTS, Config
 from rnnspec.contract.kinds import LAYERS, Kind
@@ -69,6 +69,7 @@ class Inferred:
     unknown      those of which nothing says it
     doubts       what more than one answer fits, each with what would settle it
     deviations   where the adapted layer differs from the reference all the same
+    is_open      whether its constructor may take arguments of which it does not say so
     dtype        the dtype in which it was compared
     duration_s   how long it took
     """
@@ -81,6 +82,7 @@ class Inferred:
     unknown: tuple[str, ...]
     doubts: tuple[str, ...]
     deviations: dict[str, str] = field(default_factory=dict)
+    is_open: bool = False
     dtype: torch.dtype = torch.float64
     duration_s: float = 0.0
 
@@ -93,8 +95,14 @@ class Inferred:
 
     @property
     def is_documented(self) -> bool:
-        """Whether the layer has the documented names and forms, so that it needs no adapter."""
+        """Whether the layer has the documented names and forms, so that it needs no adapter.
+
+        It does need one if its constructor has no place for some of the documented arguments.
+        """
         declaration = self.declaration
+        choices = [name for name in self.adapter.kind.arguments if name not in SIZES]
+        if not self.is_open and any(declaration.arguments.get(each) != each for each in choices):
+            return False
         documented = re.compile(r"(weight|bias)_[ih]h_l(0|\{layer\})(\{suffix\})?")
         return (
             all(
@@ -144,6 +152,7 @@ def infer_adapter(target: Target, kind: Kind | None = None) -> Inferred:
         tuple(found.unknown),
         doubts,
         deviations,
+        constructor.is_open,
         trial.dtype,
         time.perf_counter() - begun,
     )
@@ -158,7 +167,7 @@ def _drop_refused(target: Target, constructor: Constructor) -> Constructor:
             break
         except Failure:
             names.pop(name)
-    return Constructor(names, constructor.has_default)
+    return replace(constructor, names=names)
 
 
 def make_config(**changes: Any) -> Config:

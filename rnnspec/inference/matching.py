@@ -105,7 +105,10 @@ def _match(found: Assignment, name: str) -> bool:
 
 
 def _choose_by_name(found: Assignment, name: str, waiting: list[str]) -> None:
-    """Assign a parameter whose effect is not that of the reference, by its name and shape."""
+    """Assign a parameter whose effect is not that of the reference, by its name and shape.
+
+    The gates are taken to be in the same order as in a parameter that shows it.
+    """
     left = [
         each
         for each in list_candidates(found.trial.shapes[name], found.trial.kind)
@@ -114,7 +117,10 @@ def _choose_by_name(found: Assignment, name: str, waiting: list[str]) -> None:
     if not left:
         found.unknown.append(name)
         return
-    found.chosen[name] = max(left, key=lambda each: rate_by_name(name, each))
+    orders = [each.gates for own, each in found.chosen.items() if own not in found.by_name]
+    found.chosen[name] = max(
+        left, key=lambda each: (rate_by_name(name, each), each.gates in orders)
+    )
     found.by_name.append(name)
 
 

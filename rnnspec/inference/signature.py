@@ -41,10 +41,12 @@ class Constructor:
     names        the own name of each documented argument that it takes; sizes that it takes first
                  and in order have none, since they are passed by position
     has_default  whether each of them, the sizes left out, may be left out
+    is_open      whether it may take more than it says, or does not say what it takes
     """
 
     names: dict[str, str]
     has_default: dict[str, bool]
+    is_open: bool = False
 
 
 def read_constructor(factory: Callable[..., Any], label: str) -> Constructor:
@@ -54,6 +56,7 @@ def read_constructor(factory: Callable[..., Any], label: str) -> Constructor:
     """
     parameters = _list_parameters(factory)
     names = {documented: own for own in parameters if (documented := _find_documented(own))}
+    names |= {own: own for own in names if own in parameters}  # the documented name itself counts
     needed = [each.name for each in parameters.values() if each.default is each.empty]
     leading = list(parameters)[: len(SIZES)]
     for documented, own in zip(SIZES, leading, strict=False):
@@ -61,15 +64,24 @@ def read_constructor(factory: Callable[..., Any], label: str) -> Constructor:
             names[documented] = own
     unknown = [name for name in needed if name not in names.values()]
     if unknown or (parameters and any(name not in names for name in SIZES)):
-        missing = unknown[0] if unknown else "no two sizes"
+        what = f"it is not known what {unknown[0]!r} is" if unknown else "those are not two sizes"
         raise AdapterError(
-            f"{label} takes {', '.join(parameters) or 'nothing'}, and it is not known what "
-            f"{missing!r} is. Declare an adapter with build=, see docs/adapters.md."
+            f"{label} takes {', '.join(parameters) or 'nothing'}, and {what}. Declare an adapter "
+            "with build=, see docs/adapters.md."
         )
     if leading == [names.get(name) for name in SIZES] or not parameters:
         names = {name: own for name, own in names.items() if name not in SIZES}
     defaults = {name: own not in needed for name, own in names.items() if name not in SIZES}
-    return Constructor(names, defaults)
+    return Constructor(names, defaults, _is_open(factory))
+
+
+def _is_open(factory: Callable[..., Any]) -> bool:
+    """Return whether a factory takes any keyword, or Python cannot tell what it takes."""
+    try:
+        found = inspect.signature(factory).parameters.values()
+    except (TypeError, ValueError):
+        return True
+    return any(each.kind is inspect.Parameter.VAR_KEYWORD for each in found)
 
 
 def _list_parameters(factory: Callable[..., Any]) -> dict[str, inspect.Parameter]:

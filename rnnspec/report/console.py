@@ -18,6 +18,7 @@ from rnnspec.report.data import (
     RunVerdict,
     Verdict,
 )
+from rnnspec.report.deviations import list_deviations
 from rnnspec.text import make_printable
 
 __all__ = [
@@ -55,7 +56,7 @@ def _list_lines(report: Report) -> Iterator[str]:
         yield ""
     for fault in report.faults:
         yield from _list_followers(fault, report)
-    yield from _list_deviations(report)
+    yield from list_deviations(report)
     yield from _list_unchecked(report)
     yield from (f"note  {note}" for note in report.notes)
     yield format_conclusion(report)
@@ -194,15 +195,6 @@ def _fill(text: str) -> str:
     return textwrap.fill(text, WIDTH, subsequent_indent="  ", break_on_hyphens=False)
 
 
-def _list_deviations(report: Report) -> Iterator[str]:
-    """Yield the deviations that are declared, one on a line: known ones, and stale ones."""
-    for result in report.results:
-        if result.verdict in (Verdict.KNOWN, Verdict.STALE):
-            label = result.verdict.value
-            shown = label.upper() if result.verdict is Verdict.STALE else label
-            yield f"{shown}  {result.rule}: {result.message}"
-
-
 def _list_unchecked(report: Report) -> Iterator[str]:
     """Yield the rules that do not apply, one line per reason, and those reached too rarely."""
     results = report.results
@@ -306,12 +298,19 @@ def _describe_part(part: Part, report: Report) -> str:
 
 
 def _describe_verdict(verdict: PartVerdict) -> str:
-    if verdict.faults:
-        return _count_faults(verdict.faults)
+    faults = verdict.faults - verdict.stale
+    if verdict.stale:
+        what = "deviation is" if verdict.stale == 1 else "deviations are"
+        told = f"{_count_faults(faults)}, " if faults else ""
+        return f"{told}{verdict.stale} declared {what} stale"
+    if faults:
+        return _count_faults(faults)
     if verdict.doubtful:
         return f"{verdict.doubtful} of {verdict.rules} could not be judged"
     if verdict.unreached:
         return f"{verdict.unreached} of {verdict.rules} not reached"
+    if verdict.known:
+        return f"known deviations in {verdict.known} of {verdict.rules} rules"
     return "conform" if verdict.rules else "not checked"
 
 

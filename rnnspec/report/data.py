@@ -196,6 +196,8 @@ class PartVerdict:
     following  those that fail or could not be checked only because of a fault
     doubtful   those of them that did not hold in enough other cases
     unreached  those that were reached too rarely
+    known      those that fail only where the project has declared it
+    stale      those whose declared deviation does not show any more
     """
 
     rules: int
@@ -203,6 +205,8 @@ class PartVerdict:
     following: int
     doubtful: int
     unreached: int
+    known: int = 0
+    stale: int = 0
 
     @property
     def verdict(self) -> RunVerdict:
@@ -288,6 +292,8 @@ class Report:
             following=len(following),
             doubtful=sum(not result.holds_otherwise for result in following),
             unreached=sum(result.verdict is Verdict.UNREACHED for result in results),
+            known=sum(result.verdict is Verdict.KNOWN for result in results),
+            stale=sum(result.verdict is Verdict.STALE for result in results),
         )
 
     @property

@@ -5,7 +5,9 @@ A fifth form, the record, has a module of its own.
 
 from __future__ import annotations
 
+import ast
 import json
+import os.path
 import re
 import textwrap
 from collections import Counter
@@ -99,31 +101,58 @@ def _escape(text: str) -> str:
 def format_badge(report: Report) -> str:
     """Return the data of a badge, as shields.io reads it from a file that is published."""
     label = KINDS[report.kind].page if report.kind in KINDS else "rnnspec"
+    has_known = any(each.verdict is Verdict.KNOWN for each in report.results)
     data = {
         "schemaVersion": 1,
         "label": label,
-        "message": str(report.verdict),
+        "message": f"{report.verdict}{', known deviations' if has_known else ''}",
         "color": COLOURS.get(report.verdict, "lightgrey"),
     }
     return json.dumps(data) + "\n"
 
 
-def list_test_files(results: list[dict[str, object]]) -> Iterator[tuple[str, str]]:
+def list_test_files(results: list[dict[str, object]], folder: Path) -> Iterator[tuple[str, str]]:
     """Yield the name and the source of a test file for each result that has a program.
 
-    `results` are those of a report as JSON.
+    `results` are those of a report as JSON, and `folder` is where the files will be.
     """
     for result in results:
         if result.get("repro"):
             name = re.sub(r"\W", "_", str(result["rule"]))
-            yield f"test_{name}.py", _write_test(result, name)
+            yield f"test_{name}.py", _write_test(result, name, folder)
 
 
-def _write_test(result: dict[str, object], name: str) -> str:
+def _write_test(result: dict[str, object], name: str, folder: Path) -> str:
     requirement = str(result["requirement"])
-    body = textwrap.indent(str(result["repro"]).rstrip(), "    ")
+    program = _name_places_from(folder, str(result["repro"]).rstrip())
+    body = textwrap.indent(program, "    ")
     head = "\n".join(textwrap.wrap(f"{result['rule']}: {requirement}", 95))
     return f'"""{head}"""\n\n\ndef test_{name}():\n{body}\n'
+
+
+PLACE = re.compile(
+    r"(?P<before>sys\.path\.insert\(0, |importlib\.util\.spec_from_file_location\([^,\n]+, )"
+    r"(?P<place>'[^'\n]*'|\"[^\"\n]*\")\)"
+)
+"""Where a program names the folder or the file of a layer, see `rnnspec.subjects.target`."""
+
+
+def _name_places_from(folder: Path, program: str) -> str:
+    """Return a program of a file in a folder that finds the file of the layer from there.
+
+    So a project can keep the file together with the layer, and check it out elsewhere.
+    """
+
+    def change(found: re.Match[str]) -> str:
+        place = ast.literal_eval(found["place"])
+        try:
+            near = Path(os.path.relpath(place, folder)).as_posix()
+        except ValueError:  # on another drive
+            return found[0]
+        return f"{found['before']}str((pathlib.Path(__file__).parent / {near!r}).resolve()))"
+
+    changed = PLACE.sub(change, program)
+    return program if changed == program else f"import pathlib\n\n{changed}"
 
 
 def write_files(report: Report, paths: Mapping[str, str | None]) -> None:

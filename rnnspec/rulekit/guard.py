@@ -41,4 +41,5 @@ def _guard_rule(rule: Rule[Any, Any], deviations: Sequence[Deviation[Any]]) -> R
             raise Unsupported(known[0].label) from error
 
     own = tuple(each for each in deviations if each.rule == rule.id)
-    return replace(rule, check=check, deviations=own)
+    excuses = tuple(each for each in deviations if each.rule != rule.id)
+    return replace(rule, check=check, deviations=own, excuses=excuses)

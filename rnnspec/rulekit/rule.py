@@ -107,6 +107,7 @@ class Rule(Generic[CaseT, ObservationT]):
     program      the last lines of a program that shows what stops the subject, if that is not the
                  judged call
     deviations   the deviations from it that the project has declared
+    excuses      those of other rules because of which it may fail
     results      the results that it compares by name; kinds that return others do not have the rule
     of_cells     the requirement of a cell, if it is not that of a layer in other words
     """
@@ -126,6 +127,7 @@ class Rule(Generic[CaseT, ObservationT]):
     establishes: frozenset[Fact] = frozenset()
     program: Snippet | None = None
     deviations: tuple[Deviation[CaseT], ...] = ()
+    excuses: tuple[Deviation[CaseT], ...] = ()
     results: frozenset[str] = frozenset()
     of_cells: str = ""
 

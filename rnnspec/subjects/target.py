@@ -84,6 +84,16 @@ def _resolve_text(text: str) -> Target:
     return Target(factory, text, attribute, imports)
 
 
+def locate_target(text: str, folder: Path) -> str:
+    """Return a target whose file is found from any directory.
+
+    A relative file is looked for in this folder first; if it is not there, the text stays as it is.
+    """
+    place, _, attribute = text.rpartition(":")
+    path = folder / place
+    return f"{path}:{attribute}" if place.endswith(".py") and path.is_file() else text
+
+
 def _describe_form(text: str) -> str:
     form = "a target is written 'package.module:attribute' or 'path/to/file.py:attribute'"
     return f"{form}, got {text!r}.{_suggest_colon(text)}"

@@ -3,24 +3,46 @@
 from __future__ import annotations
 
 import ast
+import shlex
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 import pytest
 
-from rnnspec.api.layer import prepare_check
-from rnnspec.declared.files import find_file
-from rnnspec.errors import RnnspecError
-from rnnspec.options import CheckOptions, ignore_clock
+from rnnspec.api.layer import prepare_check, refuse_options
+from rnnspec.declared.files import read_target
+from rnnspec.errors import RnnspecError, SelectionError, suggest_similar
+from rnnspec.options import CheckOptions, describe_wrong_type, ignore_clock, spell_options
 from rnnspec.report.data import Result
 from rnnspec.rulekit.rule import Theme
 from rnnspec.subjects.target import resolve_target
-from rnnspec.testing.layer import RuleTest, choose_kind, list_tested_rules, note_outcome
+from rnnspec.testing.layer import (
+    RuleTest,
+    choose_kind,
+    list_selected,
+    list_tested_rules,
+    note_outcome,
+)
 from rnnspec.testing.run import Run
 from rnnspec.testing.session import REMARK, describe_session
 
 DEFAULTS = {"profile": "quick"}
 """Options whose default under pytest is another than that of a check."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A target that was named, and the options of its check.
+
+    label    the target as a place
+    options  the options of its check
+    given    the names of those that the project's file or the user chose
+    """
+
+    label: str
+    options: CheckOptions
+    given: tuple[str, ...]
 
 
 class Request:
@@ -37,9 +59,9 @@ class Request:
 class RuleItem(pytest.Item):
     """The test of one rule for one target."""
 
-    def __init__(self, *, rule_test: RuleTest, label: str, **given: Any) -> None:
+    def __init__(self, *, rule_test: RuleTest, choice: Choice, **given: Any) -> None:
         super().__init__(**given)
-        self.rule_test, self.label = rule_test, label
+        self.rule_test, self.choice = rule_test, choice
         rule = rule_test.rule
         for mark in (rule.theme.value, rule.part.value, rule.level.value.lower()):
             self.add_marker(name_mark(mark))
@@ -48,12 +70,14 @@ class RuleItem(pytest.Item):
         """Check the rule; the first test of a target judges all its rules."""
         run = self.rule_test.run
         run.session = describe_session(Request(self.config), run.test)
+        if run.selected is None:
+            run.selected = list_selected(self.session.items, run)
         try:
             self.rule_test.check()
         finally:
             note_outcome(self, self.rule_test)
             self.user_properties.extend(
-                (REMARK, f"{self.label}: {remark}") for remark in run.remarks
+                (REMARK, f"{self.choice.label}: {remark}") for remark in run.remarks
             )
             run.remarks = ()
 
@@ -64,16 +88,15 @@ class RuleItem(pytest.Item):
         return str(super().repr_failure(excinfo, style))
 
     def _write_command(self) -> str:
-        options = self.rule_test.run.chosen
-        rule = self.rule_test.rule.id
-        return (
-            f"rnnspec check {self.label} --rule {rule} --profile {options.profile} "
-            f"--seed {options.seed}"
+        own = {"profile", "seed", *self.choice.given} - {"rules", "parts", "fail_fast"}
+        words = spell_options(self.rule_test.run.chosen, own)
+        return shlex.join(
+            ["rnnspec", "check", self.choice.label, "--rule", self.rule_test.rule.id, *words]
         )
 
     def reportinfo(self) -> tuple[Any, int | None, str]:
         """Return what the test is about: no file, but a target and a rule."""
-        return self.config.rootpath, None, f"{self.label} {self.rule_test.rule.id}"
+        return self.config.rootpath, None, f"{self.choice.label} {self.rule_test.rule.id}"
 
     @property
     def result(self) -> Result:
@@ -86,34 +109,46 @@ def make_items(session: pytest.Session, targets: Sequence[str]) -> Iterator[Rule
     given = session.config.getoption("rnnspec_options") or []
     for text in targets:
         try:
-            label, options = _choose_options(text, given)
-            target = resolve_target(label).factory
-            options = choose_kind(target, options)
+            choice = _choose_options(text, given)
+            target = resolve_target(choice.label).factory
+            options = choose_kind(target, choice.options)
+            rules = list_tested_rules(options)
         except RnnspecError as error:
             raise pytest.UsageError(f"--rnnspec {text}: {error}") from error
-        run = Run(label, options, prepare_check)
+        run = Run(choice.label, options, prepare_check)
         run.test = f"--rnnspec {text}"
-        for rule in list_tested_rules(options):
+        for rule in rules:
             yield RuleItem.from_parent(
                 session,
                 name=f"{text}::{rule.id}",
                 nodeid=f"{text}::{rule.id}",
                 rule_test=RuleTest(rule, run),
-                label=label,
+                choice=choice,
             )
 
 
-def _choose_options(text: str, given: Sequence[str]) -> tuple[str, CheckOptions]:
-    """Return the target that a text names, and the options of the file and of the command line."""
+def _choose_options(text: str, given: Sequence[str]) -> Choice:
+    """Return the target that a text names, and the options of the file and of the command line.
+
+    Raises SelectionError for an option or a value that does not exist.
+    """
     named = dict(_parse_option(each) for each in given)
-    declared = find_file(named.get("known"))
-    table = {} if declared is None else dict(declared.targets.get(text, {}))
-    label = str(table.pop("target", text))
-    try:
-        options = CheckOptions.from_keywords("--rnnspec-option", {**DEFAULTS, **table, **named})
-    except TypeError as error:
-        raise pytest.UsageError(str(error)) from error
-    return label, ignore_clock(options)
+    _refuse_unknown(named)
+    label, chosen = read_target(text, named)
+    options = CheckOptions(**{**DEFAULTS, **chosen})
+    refuse_options(options)
+    return Choice(label, ignore_clock(options), tuple(chosen))
+
+
+def _refuse_unknown(named: dict[str, Any]) -> None:
+    """Raise UsageError for what is no option, or has a value of another type."""
+    known = {each.name: each for each in fields(CheckOptions)}
+    for name, value in named.items():
+        if name not in known:
+            near = suggest_similar(name, known)
+            raise pytest.UsageError(f"--rnnspec-option {name}: no such option.{near}")
+        if wanted := describe_wrong_type(known[name], value):
+            raise SelectionError(f"must be {wanted}, got {value!r}", name)
 
 
 def _parse_option(text: str) -> tuple[str, Any]:

@@ -16,6 +16,7 @@ from rnnspec.api.layer import LayerTarget, prepare_check
 from rnnspec.api.replay import read_case
 from rnnspec.contract.clauses import Level
 from rnnspec.contract.kinds import KINDS, UNGATED
+from rnnspec.declared.files import read_target
 from rnnspec.errors import DeviceError, RnnspecError
 from rnnspec.inference.infer import infer_adapter
 from rnnspec.isolation.messages import DEFAULT_TIMEOUT
@@ -62,7 +63,9 @@ class RuleTest:
     def check(self) -> None:
         """Fail the test if the rule is broken or was not reached; skip it if it does not apply.
 
-        A rule that fails, or could not be checked, only because of another fault is skipped too.
+        A rule that fails, or could not be checked, only because of another fault is skipped too,
+        unless the test of the rule that names this fault is not selected: the first rule then tells
+        it.
         A broken SHOULD fails only if the run is strict, and a NOTE never does. If torch does not
         have the device, the test is skipped with that reason; if nothing can be checked for another
         reason, it fails with that.
@@ -78,6 +81,8 @@ class RuleTest:
             pytest.skip(f"{result.rule}: {result.message}")
         if result.verdict is Verdict.KNOWN:
             pytest.xfail(result.message)
+        if untold := self.run.find_untold(result.rule):
+            self._tell_other(untold)
         if result.caused_by is not None:
             pytest.skip(f"caused by {result.caused_by}")
         if result.verdict is Verdict.UNREACHED and self.run.report.stopped:
@@ -88,6 +93,28 @@ class RuleTest:
             pytest.skip(f"{result.rule} ({result.level}, not scored): {result.message}")
         if result.verdict is not Verdict.PASS:
             pytest.fail(format_failure(result, self.fault), pytrace=False)
+
+    def _tell_other(self, rule: str) -> None:
+        """Fail the test with the fault of another rule, if that counts."""
+        import pytest
+
+        report = self.run.report
+        root = report.result(rule)
+        if root.is_scored:
+            fault = next((fault for fault in report.faults if fault.rule == rule), None)
+            said = format_failure(root, fault)
+            pytest.fail(f"caused by {rule}, which is not selected:\n\n{said}", pytrace=False)
+
+
+def list_selected(items: Sequence[Any], run: Run[Any]) -> tuple[str, ...]:
+    """Return the rules of a run whose tests are among these."""
+    found = []
+    for item in items:
+        parameters = getattr(getattr(item, "callspec", None), "params", {})
+        rule_test = getattr(item, "rule_test", None) or parameters.get("rule")
+        if isinstance(rule_test, RuleTest) and rule_test.run is run:
+            found.append(rule_test.rule.id)
+    return tuple(found)
 
 
 @show_options(CheckOptions, profile="quick")
@@ -111,6 +138,7 @@ def conformance(
     in pytest's own process. Without a choice it does so too under --pdb and --trace, if coverage is
     measured, and if a worker cannot import it.
     """
+    target, options = read_target(target, options)
     chosen = ignore_clock(CheckOptions.from_keywords("conformance", options, profile="quick"))
     chosen = choose_kind(target, chosen)
     run = Run(target, chosen, prepare_check, Isolation(isolate, timeout, memory))
@@ -162,6 +190,8 @@ def _tell_session(run: Run[Any], test: Test) -> Test:
     @functools.wraps(test)
     def tell_and_test(*args: Any, request: Any, **given: Any) -> None:
         run.session = describe_session(request, run.test)
+        if run.selected is None:
+            run.selected = list_selected(request.session.items, run)
         known = {"request": request} if takes_request else {}
         try:
             test(*args, **given, **known)

@@ -35,6 +35,7 @@ class Run(Generic[OptionsT]):
     session    what is known of the session of pytest
     test       what tells the test from all others, in every process
     remarks    lines for the user that are about how the target was judged
+    selected   the rules whose tests pytest runs, in their order, or None if that is not known
     """
 
     target: LayerTarget
@@ -44,6 +45,7 @@ class Run(Generic[OptionsT]):
     session: Session = field(default_factory=Session)
     test: str = ""
     remarks: tuple[str, ...] = ()
+    selected: tuple[str, ...] | None = None
     _outcome: Report | RnnspecError | WorkerError | None = field(default=None, repr=False)
 
     @property
@@ -65,6 +67,18 @@ class Run(Generic[OptionsT]):
         early = self.options.fail_fast or self.session.stops_early
         seed = self.options.seed if self.session.seed is None else self.session.seed
         return replace(self.options, fail_fast=early, seed=seed)
+
+    def find_untold(self, rule: str) -> str | None:
+        """Return the rule that names the fault because of which a rule fails, if nobody tells it.
+
+        That is so if pytest does not run its test, and this is the first test of a rule that fails
+        because of it.
+        """
+        root = self.report.result(rule).caused_by
+        if root is None or self.selected is None or root in self.selected:
+            return None
+        followers = (each for each in self.selected if self.report.result(each).caused_by == root)
+        return root if next(followers, None) == rule else None
 
     @property
     def is_done(self) -> bool:

@@ -68,6 +68,24 @@ def test_values_of_a_function_are_judged_and_gradients_are_not() -> None:
     assert report.parts[Part.GRADIENTS].rules == 0
 
 
+def run_by_dlpack(config: Config, x: Any, h_0: Any, weights: Any) -> tuple[Any, Any]:
+    """Compute with arrays that know neither torch nor how they came."""
+    own = {name: np.from_dlpack(each) for name, each in weights.items()}
+    state = None if h_0 is None else np.from_dlpack(h_0)
+    return run_elman(config, np.from_dlpack(x), state, own)
+
+
+def test_values_of_arrays_that_are_handed_over_by_dlpack_are_judged() -> None:
+    dtypes = ["float64", "float32", "float16"]
+    adapter = adapt.function(run_by_dlpack, arrays="dlpack", dtypes=dtypes, lacks=LACKS)
+    found = smoke_target(resolve_target(adapter), RNN)
+    assert not [each for each in found.remarks if each.tone is Tone.WRONG]
+    report = rnnspec.check(adapter, profile="quick")
+    assert report.verdict is RunVerdict.CONFORMS, report.violations
+    assert report.parts[Part.VALUES].rules > 25
+    assert report.parts[Part.GRADIENTS].rules == 0
+
+
 def test_writing_into_an_argument_is_noticed() -> None:
     layer = adapt.function(overwrite_input, lacks=LACKS)
     report = rnnspec.check(layer, profile="quick", cases=9, rules="side-effects.arguments")
@@ -217,7 +235,10 @@ def test_functions_of_mlx_are_differentiated_by_mlx() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"arrays": "jaxx"}, "arrays='jaxx': choose torch, numpy, jax, mlx. Did you mean 'jax'?"),
+        (
+            {"arrays": "jaxx"},
+            "arrays='jaxx': choose torch, numpy, jax, mlx, dlpack. Did you mean 'jax'?",
+        ),
         ({"dtypes": ["float23"]}, "dtypes: 'float23': choose .* Did you mean 'float32'"),
         ({"kind": "gru", "weights": {"z": "weight_ih[updat]"}}, "Did you mean 'update'"),
     ],

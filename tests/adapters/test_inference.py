@@ -51,6 +51,7 @@ def test_adapter_of_a_written_layer_is_found(layer: type[nn.Module]) -> None:
     assert found.outcome is Outcome.FOUND
     assert not found.deviations
     assert len(found.matched) == len(list(layer(2, 3).parameters()))
+    assert found.duration_s < 5
     compare_with_torch(found)
 
 
@@ -264,9 +265,131 @@ def test_command_writes_a_declaration_that_can_be_checked(
     assert "lacks        num_layers, nonlinearity, bias, dropout, bidirectional" in shown
     report = rnnspec.check("adapters.py:MyRNN", profile="quick", cases=9)
     assert not report.violations
+    assert status(["adapt", "half.py:MyRNN", "--write", "adapters.py"]) == 2
+    assert "there is such a file, which may have been edited" in capsys.readouterr().err
     assert status(["adapt", "half.py:Forgetful"]) == 1
     assert status(["adapt", "half.py:MyRNN", "--kind", "gur"]) == 2
     assert "Did you mean 'gru'?" in capsys.readouterr().err
+
+
+def test_layer_of_a_declaration_is_found_from_any_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = Path(half_done.__file__).read_text(encoding="utf-8")
+    (tmp_path / "half.py").write_text(source, encoding="utf-8")
+    (tmp_path / "conformance").mkdir()
+    monkeypatch.chdir(tmp_path)
+    isolated = ["adapt", "half.py:MyRNN", "--no-isolate", "--write"]
+    assert status([*isolated, "adapters.py"]) == 0
+    assert status([*isolated, "conformance/deeper.py"]) == 0
+    written = (tmp_path / "conformance" / "deeper.py").read_text(encoding="utf-8")
+    assert '"../half.py:MyRNN"' in written
+    (tmp_path / "else").mkdir()
+    monkeypatch.chdir(tmp_path / "else")
+    for place in ("../adapters.py", "../conformance/deeper.py"):
+        assert status(["smoke", f"{place}:MyRNN", "--no-isolate"]) == 0
+    assert capsys.readouterr().out.count("ready: ") == 2
+
+
+def test_documented_layer_needs_no_adapter(capsys: pytest.CaptureFixture[str]) -> None:
+    assert status(["adapt", "torch.nn:RNN", "--no-isolate"]) == 0
+    said = capsys.readouterr().out
+    assert "lacks" not in said
+    assert said.splitlines()[-1] == (
+        "torch.nn:RNN has the documented names and needs no adapter: `rnnspec check torch.nn:RNN` "
+        "checks it as it is."
+    )
+
+
+class Documented(half_done.MyRNN):
+    """A layer with the names of nn.RNN whose constructor takes no more than both sizes."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        nn.Module.__init__(self)
+        self.own = [nn.RNN(input_size, hidden_size)]
+        for name, parameter in self.own[0].named_parameters():
+            self.register_parameter(name, parameter)
+
+    def forward(self, x: torch.Tensor, hx: torch.Tensor | None = None) -> Any:
+        given = (x,) if hx is None else (x, hx)
+        return torch.func.functional_call(self.own[0], dict(self.named_parameters()), given)
+
+
+def test_layer_that_lacks_arguments_needs_an_adapter_whatever_its_names() -> None:
+    assert not infer(Documented).is_documented
+    report = rnnspec.check(Documented, adapt=True, profile="quick", cases=20, parts=("values",))
+    assert not report.violations
+    assert infer(nn.RNN).is_documented
+    assert infer(nn.LSTM).is_documented
+
+
+class ResetBeforeInAnotherOrder(nn.Module):
+    """A GRU with stacked gates that resets the state before it is multiplied."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.size = hidden_size
+        self.kernel = nn.Parameter(torch.zeros(input_size, 3 * hidden_size))
+        self.recurrent = nn.Parameter(torch.zeros(hidden_size, 3 * hidden_size))
+        self.bias = nn.Parameter(torch.zeros(3 * hidden_size))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        h, outs = x.new_zeros(x.size(1), self.size), []
+        new, update, reset = self.recurrent.chunk(3, 1)
+        for step in x:
+            n, z, r = (step @ self.kernel + self.bias).chunk(3, 1)
+            z, r = torch.sigmoid(z + h @ update), torch.sigmoid(r + h @ reset)
+            h = (1 - z) * torch.tanh(n + (r * h) @ new) + z * h
+            outs.append(h)
+        return torch.stack(outs)
+
+
+def test_what_came_closest_has_the_gates_in_the_order_that_is_known() -> None:
+    found = infer(ResetBeforeInAnotherOrder)
+    assert found.outcome is Outcome.NOT_FOUND
+    assert found.by_name == ("recurrent",)
+    assert found.declaration.weights["kernel"] == "weight_ih[new, update, reset].T"
+    assert found.declaration.weights["recurrent"] == "weight_hh[new, update, reset].T"
+
+
+class Step(nn.Module):
+    """Computes one step."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.both = nn.Linear(input_size + hidden_size, hidden_size)
+
+    def forward(self, x: torch.Tensor, h: torch.Tensor) -> torch.Tensor:
+        return torch.tanh(self.both(torch.cat([x, h], 1)))
+
+
+def test_module_that_computes_one_step_is_told_as_such() -> None:
+    with pytest.raises(AdapterError, match=r"it computes one step, called as \(x, h\[0\]\)"):
+        infer(Step)
+
+
+class WithHead(half_done.MyRNN):
+    def __init__(self, input_size: int, hidden_size: int, output_size: int) -> None:
+        super().__init__(input_size, hidden_size)
+        self.head = nn.Linear(hidden_size, output_size)
+
+
+class OneSize(half_done.MyRNN):
+    def __init__(self, size: int) -> None:
+        super().__init__(size, size)
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        (WithHead, "takes input_size, hidden_size, output_size, and it is not known what 'output_"),
+        (OneSize, "takes size, and those are not two sizes. Declare an adapter with build="),
+    ],
+)
+def test_constructor_that_is_not_understood_is_told(layer: type[nn.Module], message: str) -> None:
+    with pytest.raises(AdapterError) as caught:
+        infer(layer)
+    assert message in str(caught.value)
 
 
 def test_source_of_a_declaration_makes_the_same_adapter() -> None:

@@ -91,6 +91,22 @@ def test_expired_deviation_counts_no_longer(tmp_path: Path) -> None:
         ('target = "mylib:RNN"\n', "", "rnnspec.toml:2: mine has no target"),
         ("[[known]]", "[[known]", "is no TOML"),
         ('kind = "unsupported"', "kind = \"bug\"\ncase = '{}'", "rnnspec.toml:17: this is no case"),
+        ('profile = "quick"', "cases = 'many'", "rnnspec.toml:4: cases must be an integer, got"),
+        ('profile = "quick"', "adapt = 'yes'", "rnnspec.toml:4: adapt must be true or false, got"),
+        ('profile = "quick"', "profile = 3", "rnnspec.toml:4: profile must be a text, got 3"),
+        ('profile = "quick"', "rules = [3]", "rnnspec.toml:4: rules must be a text or a list of"),
+        ('profile = "quick"', "arguments = 3", "rnnspec.toml:4: arguments must be a table such as"),
+        ('"mylib:RNN"', "3", "rnnspec.toml:3: target must be a text, got 3"),
+        (
+            '"mine"',
+            '"mone"',
+            "rnnspec.toml:7: no target 'mone' in rnnspec.toml. Did you mean 'mine'",
+        ),
+        ('"raises IndexError"', "['x']", "rnnspec.toml:11: reason must be a text, got ['x']"),
+        ('"https://example.org/12"', "12", "rnnspec.toml:12: issue must be a text, got 12"),
+        ("batch = 0", "batch = -1", "rnnspec.toml:9: batch -1 is neither a number nor a text such"),
+        ("2030-01-31", "2030-01-31T00:00:00", "rnnspec.toml:18: expires must be a date such as"),
+        ("part =", "follows = 'shapes.output'\npart =", "rnnspec.toml:15: follows must be a list"),
     ],
 )
 def test_what_means_nothing_is_refused_with_its_line(
@@ -100,6 +116,30 @@ def test_what_means_nothing_is_refused_with_its_line(
     with pytest.raises(SelectionError) as caught:
         list_deviations(find_file(str(path)), "mylib:RNN", select_layer_rules(()))
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("known = 3\n", "rnnspec.toml:1: known must be tables with the header [[known]]"),
+        ("\n[known]\nrule = 'a'\n", "rnnspec.toml:2: known must be tables with the header"),
+        ("\n\ntargets = 3\n", "rnnspec.toml:3: targets must be tables with the header"),
+        ("[targets]\nx = 'a:B'\n", "rnnspec.toml:1: targets must be tables with the header"),
+        ("\n\nkown = 1\n", "rnnspec.toml:3: unknown key 'kown'. Did you mean 'known'?"),
+    ],
+)
+def test_what_is_no_table_is_refused_with_its_line(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(SelectionError) as caught:
+        find_file(str(write(tmp_path, text)))
+    assert message in str(caught.value)
+
+
+def test_tool_that_is_no_table_is_refused_or_passed_over(tmp_path: Path) -> None:
+    path = write(tmp_path, "[tool]\nrnnspec = 3\n", "pyproject.toml")
+    with pytest.raises(SelectionError, match=r"tool\.rnnspec must be a table, got 3"):
+        find_file(str(path))
+    write(tmp_path, "tool = 3\n", "pyproject.toml")
+    assert find_file(None, tmp_path) is None
 
 
 def test_missing_file_is_refused(tmp_path: Path) -> None:

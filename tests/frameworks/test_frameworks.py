@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.metadata
 import os
+import re
 from typing import Any
 
 import pytest
@@ -92,6 +94,27 @@ def test_every_library_has_an_extra() -> None:
     extras = {group.extra for group in frameworks.GROUPS.values() if group.extra}
     assert extras
     assert all(f"\n{extra} = [" in text for extra in extras)
+
+
+def list_declared(path: str, prefix: str) -> set[str]:
+    """Return the layers that a module declares: the names of kinds behind a prefix."""
+    tree = ast.parse((frameworks.ROOT / path).read_text("utf-8"))
+    targets = [each for node in tree.body if isinstance(node, ast.Assign) for each in node.targets]
+    names = {each.id for target in targets for each in ast.walk(target) if hasattr(each, "id")}
+    starts = tuple(f"{prefix}{kind}" for kind in frameworks.KINDS)
+    return {name for name in names if name.startswith(starts)}
+
+
+@pytest.mark.parametrize("name", [name for name, group in frameworks.GROUPS.items() if group.files])
+def test_lines_are_divided_by_the_layers_that_a_module_declares(name: str) -> None:
+    group = frameworks.GROUPS[name]
+    path = group.files[0].partition("#")[0]
+    prefix = "" if group.is_adapted else group.layers[0].removesuffix("RNN")
+    assert list_declared(path, prefix) == set(group.layers)
+    lines, layers, each = frameworks.describe_length(group)
+    assert int(layers) == len(group.layers)
+    total = sum(map(int, re.findall(r"\d+", lines)))
+    assert (int(each) - 1) * int(layers) < total <= int(each) * int(layers)
 
 
 def test_adapters_are_short() -> None:

@@ -74,7 +74,7 @@ def test_badge_has_a_colour_for_each_verdict() -> None:
 
 
 def test_test_files_contain_the_programs() -> None:
-    ((name, source),) = list_test_files(make_broken().as_dict()["results"])
+    ((name, source),) = list_test_files(make_broken().as_dict()["results"], Path())
     assert name == "test_states_initial_state_used.py"
     assert "def test_states_initial_state_used():\n    import torch\n\n    assert False\n" in source
     compile(source, name, "exec")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from rnnspec.contract.kinds import GRU
 from rnnspec.options import CheckOptions
 from rnnspec.selftest.bugs.gradients import CutAfter32Steps
-from rnnspec.testing.items import list_marks
+from rnnspec.testing.items import list_marks, make_items
 from rnnspec.testing.layer import choose_kind, list_tested_rules
 from tests.adapters.written_gated import GateLinears
 
@@ -43,6 +44,53 @@ def test_rules_of_a_target_are_tests(tmp_path: Path) -> None:
     assert status == 0
     assert f"{TARGET}::shapes.output PASSED" in said
     assert "1 passed, 2 deselected" in said
+    assert "collected 3 items / 2 deselected / 1 selected" in said
+
+
+@pytest.mark.slow
+def test_fault_is_told_if_the_rule_that_names_it_is_not_selected(tmp_path: Path) -> None:
+    asked = ("--rnnspec", TARGET, *choose(RULE, "gradients.input", "gradients.weights"))
+    status, said = run_pytest(tmp_path, *asked, "-k", "input or weights", "-rs")
+    assert status == 1
+    assert "1 failed, 1 skipped, 1 deselected" in said
+    assert f"caused by {RULE}, which is not selected:" in said
+    assert "the gradient stops after every 32 steps" in said
+    option = ("--rnnspec-option", "cases=200", "--rnnspec-option", "without=packed")
+    status, said = run_pytest(tmp_path, *asked, *option, "-k", "input")
+    assert "--rule gradients.input --profile quick --cases 200 --seed 0 --without packed" in said
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("caes=3", "--rnnspec-option caes: no such option. Did you mean 'cases'?"),
+        ("cases=many", "cases must be an integer, got 'many'"),
+        ("cases=-1", "cases must be at least 1, got -1"),
+        ("adapt=maybe", "adapt must be true or false, got 'maybe'"),
+        ("profile=quik", "profile 'quik': choose quick, default or thorough."),
+        ("rules=shapes.outputs", "rules 'shapes.outputs' matches no rule."),
+        ("without=pakced", "without 'pakced': no such feature."),
+        ("parts=value", "parts 'value': choose values, gradients, module or interface."),
+        ("kind=grru", "kind 'grru': choose"),
+        ("dtype=float12", "dtype 'float12': choose"),
+    ],
+)
+def test_option_that_does_not_exist_ends_the_session(option: str, message: str) -> None:
+    session = SimpleNamespace(config=SimpleNamespace(getoption=lambda _: [option]))
+    made = make_items(session, [TARGET])  # type: ignore[arg-type]
+    with pytest.raises(pytest.UsageError) as caught:
+        next(made)
+    assert message in str(caught.value)
+
+
+def test_misspelt_name_of_a_declared_target_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "rnnspec.toml").write_text(f'[targets.cut]\ntarget = "{TARGET}"\n', "utf-8")
+    monkeypatch.chdir(tmp_path)
+    session = SimpleNamespace(config=SimpleNamespace(getoption=lambda _: []))
+    with pytest.raises(pytest.UsageError, match=r"no target 'cutt' in rnnspec.toml. Did you mean"):
+        next(make_items(session, ["cutt"]))  # type: ignore[arg-type]
 
 
 @pytest.mark.slow
