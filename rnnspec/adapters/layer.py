@@ -118,15 +118,9 @@ class AdaptedLayer(nn.Module):
         return output, finals[0] if len(finals) == 1 else finals
 
     def _read_states(self, input: Any, hx: Any) -> dict[str, Any]:
-        """Return the initial states that the user's module is given, by letter.
-
-        Raises TypeError for one tensor in place of several states, whose rows would be taken for
-        them.
-        """
+        """Return the initial states that the user's module is given, by letter."""
         letters = self.config.kind_data.states
         if hx is not None:
-            if len(letters) > 1 and isinstance(hx, torch.Tensor):
-                raise TypeError(f"expected the states {', '.join(letters)}, got one tensor")
             return dict(zip(letters, (hx,) if len(letters) == 1 else hx, strict=True))
         if not self.adapter.needs_state:
             return {}

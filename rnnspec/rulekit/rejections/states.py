@@ -27,6 +27,11 @@ def list_wrong_state_ranks(observation: Observation) -> list[InvalidCall]:
     return _pick(observation, HIDDEN, _list_ranks(observation))
 
 
+def list_unbatched_states(observation: Observation) -> list[InvalidCall]:
+    """Return calls of a cell with a batch whose h_0, or every state, has no batch dimension."""
+    return _pick(observation, HIDDEN, [lambda state: state[0]])
+
+
 def list_wrong_cell_ranks(observation: Observation) -> list[InvalidCall]:
     """Return calls whose c_0 has more or fewer dimensions than the padded input."""
     return _pick(observation, CELL, _list_ranks(observation))
