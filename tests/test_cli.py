@@ -663,9 +663,9 @@ def test_what_is_promised_for_a_kind_is_listed(capsys: pytest.CaptureFixture[str
     assert "MUST    lstm.projection.state   since 1.8, nn.LSTM" in text
     assert "        projection.results\n" in text
     assert "nn.LSTM: 2 clauses, of which rules test 2." in text
-    assert status(["contract", "--kind", "lstm", "--json", "lstm.errors.pair"]) == 0
+    assert status(["contract", "--kind", "lstm", "--json", "lstm.errors.packed-unchecked"]) == 0
     [clause] = json.loads(capsys.readouterr().out)
-    assert (clause["clause"], clause["rules"]) == ("lstm.errors.pair", [])
+    assert (clause["clause"], clause["rules"]) == ("lstm.errors.packed-unchecked", [])
 
 
 @pytest.mark.parametrize(

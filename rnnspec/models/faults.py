@@ -126,7 +126,9 @@ def _explain_width(model: nn.Module, width: int) -> str:
     for layer in find_layers(model):
         if layer.width * layer.directions == width:
             source = f"{layer.name} has {layer.directions} direction{'s' * (layer.directions > 1)}"
-            return f": {source}, so its output has {layer.directions} * hidden_size = {width}"
+            return (
+                f": {source}, so its output has {layer.directions} * {layer.width_name} = {width}"
+            )
     return ""
 
 

@@ -46,6 +46,11 @@ class Layer:
         return f"self.{self.name}" if self.name else "self"
 
     @property
+    def width_name(self) -> str:
+        """The argument that the width of one direction comes from."""
+        return "proj_size" if self.cell_width > self.width else "hidden_size"
+
+    @property
     def has_cell_state(self) -> bool:
         """Whether the layer returns (h_n, c_n), as an LSTM does."""
         return any(each.title == self.kind and "c" in each.states for each in LAYERS)

@@ -10,7 +10,12 @@ from rnnspec.cases.axes import Feature
 from rnnspec.observe.observation import Observation
 from rnnspec.rulekit.assertions.relations import assert_expected
 from rnnspec.rulekit.assertions.shapes import assert_state_shape
-from rnnspec.rulekit.conditions import has_predictable_results, has_wide_dtype, one_in
+from rnnspec.rulekit.conditions import (
+    has_predictable_results,
+    has_wide_dtype,
+    is_batched,
+    one_in,
+)
 from rnnspec.rulekit.fixtures.constructor_calls import (
     call_constructor,
     pick_values,
@@ -20,7 +25,7 @@ from rnnspec.rulekit.fixtures.constructor_calls import (
 from rnnspec.rulekit.fixtures.loops import draw_sequence, expect_layer, run_loop
 from rnnspec.rulekit.formulas import STEP_FORMULAS
 from rnnspec.rulekit.rejections.calls import assert_call_rejected
-from rnnspec.rulekit.rejections.states import list_wrong_state_ranks
+from rnnspec.rulekit.rejections.states import list_unbatched_states, list_wrong_state_ranks
 from rnnspec.rulekit.rule import (
     CONSTRUCTOR_CALLS,
     GIVEN_STATES,
@@ -160,6 +165,24 @@ def state_rank(observation: Observation) -> None:
     Catches states that are silently squeezed or broadcast.
     """
     assert_call_rejected(observation, list_wrong_state_ranks)
+
+
+@rule(
+    "rnn-cell.errors.unbatched-state",
+    when=is_batched & one_in(9),
+    needs=(Feature.STATE,),
+    id="cells.state-of-one-sample",
+    presupposes=(Fact.RESULTS, *VALID_CALLS, *GIVEN_STATES, "errors.h-0-batch"),
+)
+def state_of_one_sample(observation: Observation) -> None:
+    """A call with a batch rejects a state without a batch dimension, and never broadcasts it.
+
+    The cell is called with an `h_0` of one dimension; one with two states is also called with both
+    states like that.
+
+    Catches one state that is used for all samples.
+    """
+    assert_call_rejected(observation, list_unbatched_states)
 
 
 @rule(

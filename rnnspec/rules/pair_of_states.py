@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from rnnspec.cases.axes import Feature
+from rnnspec.cases.axes import Feature, Layout
 from rnnspec.observe.observation import Observation
 from rnnspec.rulekit.assertions.gradients import assert_differentiable_alone
 from rnnspec.rulekit.assertions.results import assert_gradients, has_known_gradients
 from rnnspec.rulekit.conditions import (
     has_initial_state,
+    has_value,
     has_wide_dtype,
     is_batched,
     is_packed,
@@ -19,6 +20,7 @@ from rnnspec.rulekit.rejections.states import (
     list_wrong_cell_layers,
     list_wrong_cell_ranks,
     list_wrong_cell_units,
+    list_wrong_pairs,
 )
 from rnnspec.rulekit.rule import GIVEN_STATES, REPEATED_CALLS, VALID_CALLS, Fact, rule
 from rnnspec.rules.cell_state import has_cell_state
@@ -142,3 +144,23 @@ def c_0_rank(observation: Observation) -> None:
     Catches cell states that are silently squeezed, reshaped or broadcast.
     """
     assert_call_rejected(observation, list_wrong_cell_ranks)
+
+
+@rule(
+    "lstm.errors.pair",
+    when=has_value(Layout.BATCHED, Layout.PACKED) & is_sampled,
+    needs=(Feature.STATE,),
+    presupposes=WRONG_CELL_STATES,
+    id="errors.pair-of-states",
+    of_cells="A call with a batch rejects anything but a pair of states.",
+)
+def pair_of_states(observation: Observation) -> None:
+    """A call with a padded or packed batch rejects anything but a pair of states.
+
+    The layer is called with three states, with one tensor, and with a tuple of one state. Unsorted
+    sequences and input without a batch dimension are not checked, because `torch.nn.LSTM` itself
+    ignores a third state there.
+
+    Catches states that are ignored, and one tensor that is taken for both states.
+    """
+    assert_call_rejected(observation, list_wrong_pairs)

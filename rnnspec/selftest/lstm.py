@@ -7,7 +7,7 @@ from torch import nn
 from rnnspec.contract.kinds import LSTM
 from rnnspec.plain.lstm import JoinedLSTM, PairOfStates, PlainLSTM
 from rnnspec.selftest import bank, correct_lstm
-from rnnspec.selftest.bugs import cell_states, gate_backward, lstm, lstm_order, projections
+from rnnspec.selftest.bugs import cell_states, gate_backward, lstm, lstm_order, pairs, projections
 from rnnspec.selftest.planting import OTHERWISE_RUN, combine, plant_everywhere
 
 BUGS: dict[str, type[nn.Module]] = {
@@ -20,7 +20,7 @@ BUGS: dict[str, type[nn.Module]] = {
     },
     **{
         name: bug
-        for module in (cell_states, projections)
+        for module in (cell_states, pairs, projections)
         for name, bug in bank.list_classes(module, cell_states.PlantedPair).items()
         if bank.names_rule(bug)
     },

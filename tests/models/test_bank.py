@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -26,7 +26,7 @@ from rnnspec.selftest.matrix import Matrix
 from rnnspec.selftest.model_bugs import BUGS
 from rnnspec.selftest.model_bugs_shapes import BothFaults
 from rnnspec.selftest.model_matrix import CORRECT, row_of
-from rnnspec.selftest.model_plain import LastStep
+from rnnspec.selftest.model_plain import HIDDEN, LastStep, Layer
 from rnnspec.selftest.picture import format_matrix
 
 ALSO = {"PrefixByPrefix": {"readout.parameters"}}
@@ -164,6 +164,19 @@ def test_both_faults_of_the_printed_rnn2_are_named() -> None:
         "fc expects 12 features but its input has 6: rnn has 1 direction, "
         "so its output has 1 * hidden_size = 6" in message
     )
+
+
+class ProjectionForgotten(LastStep):
+    """The linear layer expects the hidden size of an LSTM with projections."""
+
+    layer: ClassVar[Layer] = nn.LSTM
+    options: ClassVar[dict[str, Any]] = {"bidirectional": True, "proj_size": 3}
+    width: ClassVar[int] = 2 * HIDDEN
+
+
+def test_a_head_that_forgets_the_projection_is_told_so() -> None:
+    message = list_failures(observe_model(ProjectionForgotten))["model.output-shape"]
+    assert "its input has 6: rnn has 2 directions, so its output has 2 * proj_size = 6" in message
 
 
 def test_the_bank_is_wide_enough() -> None:

@@ -129,6 +129,12 @@ def test_what_is_given_is_not_inferred() -> None:
     assert report.inferred == ()
 
 
+def test_a_smaller_vocabulary_than_that_of_the_embedding_is_no_fault_of_the_model() -> None:
+    assert quick(LastStep, vocabulary=8).result("model.vocabulary").verdict is Verdict.PASS
+    result = quick(IdsClamped, vocabulary=8).result("model.vocabulary")
+    assert "token id 12, outside the vocabulary of 12" in result.message
+
+
 def test_any_callable_can_be_checked() -> None:
     def build() -> Any:
         table = torch.linspace(-1, 1, 24, dtype=torch.float64).reshape(6, 4)

@@ -35,7 +35,6 @@ EXCLUDED = {
     "gru.effects.results-separate",
     "gru.module.configuration",
     "lstm.args.proj-size.smaller",
-    "lstm.errors.pair",
     "lstm.errors.packed-unchecked",
     "packing.pack.refuses-unsorted",
     "packing.pack.lengths",

@@ -25,6 +25,7 @@ DEEP = make_case(kind="lstm", num_layers=3, bidirectional=True, initial_state=GI
 PACKED = make_case(
     kind="lstm", num_layers=2, bidirectional=True, layout=Layout.PACKED_UNSORTED, lengths=(2, 5, 3)
 )
+SORTED = make_case(kind="lstm", num_layers=2, layout=Layout.PACKED, lengths=(5, 3, 2))
 PROJECTED = make_case(kind="lstm", proj_size=2, initial_state=GIVEN)
 PROJECTED_DEEP = make_case(kind="lstm", proj_size=3, num_layers=2, bidirectional=True)
 
@@ -41,6 +42,7 @@ PASSES: Passes = {
     "errors.c-0-batch": [STATE, BATCH_FIRST, DEEP],
     "errors.c-0-size": [STATE, BATCH_FIRST, PROJECTED],
     "errors.c-0-rank": [STATE, SINGLE],
+    "errors.pair-of-states": [STATE, BATCH_FIRST, DEEP, PROJECTED, SORTED],
 }
 FAILS: Fails = [
     (
@@ -67,6 +69,8 @@ FAILS: Fails = [
     ("errors.c-0-batch", "CellStateBroadcast", STATE, "a c_0 of shape"),
     ("errors.c-0-size", "CellStateCutOff", STATE, "a c_0 of shape"),
     ("errors.c-0-rank", "CellStateSqueezed", STATE, "a c_0 of shape"),
+    ("errors.pair-of-states", "ThirdStateIgnored", STATE, "three states instead of"),
+    ("errors.pair-of-states", "OneTensorForBothStates", STATE, "one tensor instead of"),
 ]
 RIGHT = ("PlainLSTM", "LSTMGatesFused", "LSTMWithHandWrittenBackward", "TorchLSTMCell")
 every_rule = pytest.mark.parametrize("name", PASSES)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from rnnspec.models import snippets
 from rnnspec.models.faults import find_faults
+from rnnspec.models.infer import find_embedding
 from rnnspec.models.observation import ModelObservation, NotApplicable
 from rnnspec.models.requirements import require_free_size, require_rule
 from rnnspec.rulekit.rule import rule
@@ -93,7 +94,8 @@ def vocabulary(observation: ModelObservation) -> None:
     """The model rejects a token id outside the vocabulary.
 
     The model is called with the first id after the last one, with a later one and with -1. Any
-    exception counts as a rejection.
+    exception counts as a rejection. If the model's own embedding has more rows than the vocabulary
+    that was given, ids after its last row are used.
 
     Catches ids that are clamped, wrapped or counted from the end, so that a wrong vocabulary shows
     only as poor predictions.
@@ -107,6 +109,8 @@ def vocabulary(observation: ModelObservation) -> None:
             f"a token id outside the vocabulary makes the device {observation.device} unusable, "
             "so this rule is checked on the CPU only"
         )
+    embedding = find_embedding(observation.build_model())
+    size = max(size, embedding.num_embeddings) if embedding else size
     for token_id in (size, size + 3, -1):
         try:
             model, x = observation.build_model(), observation.draw_input().fill_(token_id)

@@ -59,7 +59,9 @@ class InvalidCall:
         if self.hx is None:
             return first
         states = (self.hx,) if isinstance(self.hx, Tensor) else self.hx
-        return f"{first}, {write_states(list(map(write_tensor, states)))}"
+        written = write_states(list(map(write_tensor, states)))
+        is_single = not isinstance(self.hx, Tensor) and len(states) == 1
+        return f"{first}, ({written},)" if is_single else f"{first}, {written}"
 
     @property
     def positional(self) -> tuple[Any, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from torch import Tensor
 
 from rnnspec.observe.observation import Observation
-from rnnspec.observe.tensors import find_batch_axis
+from rnnspec.observe.tensors import StateArgument, find_batch_axis
 from rnnspec.rulekit.fixtures.constructor_calls import pick_values
 from rnnspec.rulekit.rejections.calls import (
     CALLS_PER_CASE,
@@ -25,6 +25,11 @@ HIDDEN, CELL = "h_0", "c_0"
 def list_wrong_state_ranks(observation: Observation) -> list[InvalidCall]:
     """Return calls whose h_0 has more or fewer dimensions than the padded input."""
     return _pick(observation, HIDDEN, _list_ranks(observation))
+
+
+def list_unbatched_states(observation: Observation) -> list[InvalidCall]:
+    """Return calls of a cell with a batch whose h_0, or every state, has no batch dimension."""
+    return _pick(observation, HIDDEN, [lambda state: state[0]])
 
 
 def list_wrong_cell_ranks(observation: Observation) -> list[InvalidCall]:
@@ -87,6 +92,22 @@ def list_wrong_cell_units(observation: Observation) -> list[InvalidCall]:
     config = observation.case.config
     sizes = list_wrong_sizes(config.hidden_size, config.output_size, config.input_size)
     return _resize(observation, CELL, -1, sizes)
+
+
+def list_wrong_pairs(observation: Observation) -> list[InvalidCall]:
+    """Return calls whose states are one tensor, one state in a tuple, or three states."""
+    valid = build_valid_call(observation)
+    expected = f"instead of ({', '.join(valid.states)})"
+    hidden, cell = valid.states.values()
+    wrong: list[tuple[str, StateArgument]] = [
+        ("three states", (hidden, cell, cell)),
+        ("one tensor", hidden),
+        ("a tuple of one state", (hidden,)),
+    ]
+    return [
+        InvalidCall(f"{description} {expected}", valid.input, hx)
+        for description, hx in pick_values(observation, wrong, CALLS_PER_CASE)
+    ]
 
 
 def _list_ranks(observation: Observation) -> list[Change]:

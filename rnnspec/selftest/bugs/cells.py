@@ -38,6 +38,20 @@ class StateBroadcast(PlantedCell):
         return self.take_step(input, None if hx is None else self.map_states(spread, hx))
 
 
+class StateOfOneSampleSpread(PlantedCell):
+    """A state without a batch dimension is used for all samples of a batch;
+    cells.state-of-one-sample sees it."""
+
+    narrow = True
+
+    def forward(self, input: Tensor, hx: States | None = None) -> States:
+        def spread(state: Tensor) -> Tensor:
+            is_single = input.dim() == 2 and state.dim() == 1
+            return state.expand(input.size(0), -1) if is_single else state
+
+        return self.take_step(input, None if hx is None else self.map_states(spread, hx))
+
+
 class StatesUnchecked(PlantedCell):
     """The number of samples of the given states is not checked: those of one sample are used for
     all, and others are cut to the batch; errors.h-0-batch or errors.c-0-batch sees it."""
