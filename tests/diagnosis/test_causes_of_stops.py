@@ -65,7 +65,7 @@ GIVEN = list_cases((2, 1), (3, 2), initial_state=InitialState.GIVEN)
 def explain(layer: type[nn.Module], failing: list[Case], near: list[Case]) -> LikelyCause | None:
     suite = prepare_suite(layer, CheckOptions(profile="quick", kind="rnn"))
     with restore_settings():
-        return find_likely_cause(*(list(map(suite.observe, cases)) for cases in (failing, near)))
+        return find_likely_cause(list(map(suite.observe, failing)), list(map(suite.observe, near)))
 
 
 def test_mistake_that_predicts_which_calls_are_stopped_is_named() -> None:
