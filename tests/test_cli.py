@@ -650,6 +650,26 @@ def test_a_cell_needs_no_adapter(capsys: pytest.CaptureFixture[str]) -> None:
     assert "is a cell, like nn.RNNCell, and needs no adapter" in capsys.readouterr().err
 
 
+def test_smoke_of_another_kind_than_was_said_names_the_right_one(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert status(["smoke", "torch.nn:GRU", "--kind", "lstm", "--no-isolate"]) == 2
+    assert "torch.nn:GRU builds a layer like nn.GRU. Check it with --kind gru" in (
+        capsys.readouterr().err
+    )
+
+
+def test_extra_that_an_adapter_of_ours_needs_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    for name in [each for each in sys.modules if each.startswith("rnnspec.frameworks.onnx")]:
+        monkeypatch.delitem(sys.modules, name)
+    target = "rnnspec.frameworks.onnx_reference:LSTM"
+    assert status(["check", target, "--no-isolate"]) == 2
+    assert "Install what it needs: pip install 'rnnspec[onnx]'" in capsys.readouterr().err
+
+
 def test_a_cell_is_promised_what_its_own_rules_test(capsys: pytest.CaptureFixture[str]) -> None:
     assert status(["contract", "--kind", "rnn-cell", "rnn.recurrence.two-biases"]) == 0
     out = capsys.readouterr().out

@@ -41,6 +41,7 @@ class Adapter:
     returns    the form of what a call returns
     lacks      the features that the implementation lacks, with the reasons
     needs_state  whether a call must be given a state, so that the adapter passes zeros
+    seed       what seeds the generator of an implementation that does not draw from torch's
     label      what the implementation is called
     """
 
@@ -53,6 +54,7 @@ class Adapter:
     returns: Form
     lacks: Mapping[Feature, str]
     needs_state: bool = False
+    seed: Callable[[int], Any] | None = None
     label: str = field(default="", compare=False)
 
     def __call__(self, *positional: Any, **named: Any) -> AdaptedLayer:
@@ -102,6 +104,7 @@ def module(
     returns: str = "output, h",
     lacks: Mapping[str, str] | None = None,
     needs_state: bool = False,
+    seed: Callable[[int], Any] | None = None,
 ) -> Adapter:
     """Return an adapter for a torch module that computes a whole layer.
 
@@ -114,7 +117,10 @@ def module(
     it takes, and `fixed` has the value of those that cannot be chosen. `call` and `returns` are
     forms, see `rnnspec.adapters.forms`. A file that the text names is looked for next to the file
     of the caller first. `lacks` has the features that the module does not have, with the reasons.
-    Raises AdapterError if something is not understood.
+    If the module draws dropout masks from another generator than torch's, `seed` is given a number
+    before each call that draws any, and seeds that generator: the number comes from torch's, so
+    that `torch.manual_seed` decides about the masks. Raises AdapterError if something is not
+    understood.
     """
     check_choice("kind", kind, LAYER_KINDS)
     data = LAYER_KINDS[kind]
@@ -137,6 +143,7 @@ def module(
         returns=parse_results(returns, data),
         lacks={_find_feature(name): reason for name, reason in (lacks or {}).items()},
         needs_state=needs_state,
+        seed=seed,
         label=name_target(build if target is None else target),
     )
 

@@ -20,6 +20,9 @@ from rnnspec.contract.shapes import parameter_shapes, state_size
 from rnnspec.errors import suggest_similar
 from rnnspec.subjects.failures import Malformed
 
+SEEDS = 2**31
+"""So many seeds are drawn from, which every generator takes."""
+
 
 class Adaptation(Protocol):
     """What an adapted layer has to know of its adapter, whose fields have the same names."""
@@ -39,6 +42,10 @@ class Adaptation(Protocol):
     @property
     def needs_state(self) -> bool:
         """Whether a call must be given a state."""
+
+    @property
+    def seed(self) -> Callable[[int], Any] | None:
+        """What seeds the generator of a module that does not draw from torch's."""
 
     def make_recipes(self, config: Config) -> dict[str, Recipe]:
         """Return how each parameter of the user's module is made."""
@@ -105,6 +112,8 @@ class AdaptedLayer(nn.Module):
         """Return the output and the final states in the documented form."""
         adapter, states = self.adapter, self._read_states(input, hx)
         positional, named = adapter.call.build({"x": input, **states})
+        if adapter.seed is not None and self.training and self.config.dropout:
+            adapter.seed(int(torch.randint(SEEDS, ())))
         returned = functional_call(self.own, self.make_weights(), tuple(positional), named)
         found = adapter.returns.read(returned)
         output = found[OUTPUT]

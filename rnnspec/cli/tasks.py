@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext, redirect_stdout
+from contextlib import nullcontext, redirect_stdout, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,7 +79,12 @@ def find_adapter(
 def examine_adapter(
     watch: Watcher | None, target: str, imports: Sequence[str], kind: str
 ) -> tuple[str, bool]:
-    """Return what is right and wrong with an adapter, and whether nothing is wrong."""
+    """Return what is right and wrong with an adapter, and whether nothing is wrong.
+
+    Raises SelectionError if a layer without an adapter is of another kind than the user says.
+    """
+    from rnnspec.adapters.adapter import Adapter
+    from rnnspec.api.building import build_subject
     from rnnspec.contract.kinds import KINDS, LAYER_KINDS
     from rnnspec.inference.smoke import format_smoke, smoke_target
     from rnnspec.subjects.kind import guess_kind
@@ -91,6 +96,9 @@ def examine_adapter(
             f"{target} is a cell, like {KINDS[chosen].page}, and needs no adapter: "
             f"`rnnspec check {target}` checks it as it is"
         )
+    if kind != AUTOMATIC and not isinstance(found.factory, Adapter):
+        with suppress(TargetError):  # what cannot be built is one of the remarks
+            build_subject(found, "cpu", kind, {})
     result = smoke_target(found, LAYER_KINDS[chosen])
     return format_smoke(result), result.is_right
 

@@ -13,7 +13,7 @@ from rnnspec.models.locate import locate_features
 from rnnspec.models.padding import is_padding_read, measure_padded_samples
 from rnnspec.models.parameters import group_parameters
 from rnnspec.models.reach import Reach, ReadoutReader, measure_reach
-from rnnspec.models.taps import find_taps, join_taps
+from rnnspec.models.taps import describe_cell_states, find_taps, join_taps
 from rnnspec.models.trial import infer_call
 from rnnspec.readout.map import Columns, Matrix, ReadoutMap, Tap
 
@@ -93,7 +93,7 @@ def _measure_copies(copies: list[IsolatedModel], reader: ReadoutReader, seed: in
         parameters=group_parameters(copies, reader.inputs),
         taps=tuple(taps),
         batch_first=reader.inputs.interface.batch_first,
-        notes=tuple(copies[0].notes),
+        notes=(*copies[0].notes, *describe_cell_states(taps)),
     )
 
 

@@ -110,6 +110,8 @@ def _join_pair(one: Tap, other: Tap) -> Tap:
         tuple(result for result in LayerResult if result in crosses),
         one.along_batch,
         one.uses,
+        tuple(sorted({*one.cells, *other.cells})),
+        tuple(sorted({*one.hidden, *other.hidden})),
     )
 
 
@@ -134,10 +136,10 @@ def _find_tap(
     return _make_tap(layer, reader.inputs, leaves, taken, recorder.lines)
 
 
-def _find_taken(target: Tensor, leaves: ResultLeaves) -> tuple[Tensor, Tensor]:
+def _find_taken(target: Tensor, leaves: ResultLeaves) -> tuple[Tensor, list[Tensor]]:
     """Return where the gradient is not zero.
 
-    The tensors have shapes (N, T, D) for the output and (N, L, D) for the states.
+    The tensors have shapes (N, T, D) for the output and (N, L, D) for each of the states.
     """
     layer = leaves.layer
     results = [leaf for leaf in (leaves.output, *leaves.states) if leaf is not None]
@@ -149,21 +151,24 @@ def _find_taken(target: Tensor, leaves: ResultLeaves) -> tuple[Tensor, Tensor]:
     if filled[0].dim() == 2:  # one sequence without a batch dimension
         filled = [filled[0].unsqueeze(1 - layer.batch_first), *(s.unsqueeze(1) for s in filled[1:])]
     output = filled[0] if layer.batch_first else filled[0].transpose(0, 1)
-    states = torch.stack([(state != 0).any(-1) for state in filled[1:]]).any(0)
+    rows = [(state != 0).any(-1) for state in filled[1:]]
     output = (output != 0).reshape(*output.shape[:2], layer.directions, -1).any(-1)
-    states = states.reshape(layer.num_layers, layer.directions, -1).permute(2, 0, 1)
-    return output.cpu(), states.cpu()
+    states = [
+        each.reshape(layer.num_layers, layer.directions, -1).permute(2, 0, 1) for each in rows
+    ]
+    return output.cpu(), [each.cpu() for each in states]
 
 
 def _make_tap(
     layer: Layer,
     inputs: Inputs,
     leaves: ResultLeaves,
-    taken: list[tuple[Tensor, Tensor]],
+    taken: list[tuple[Tensor, list[Tensor]]],
     lines: Sequence[SourceLine],
 ) -> Tap:
     outputs = torch.stack([pair[0] for pair in taken])
-    states = torch.stack([pair[1] for pair in taken])
+    by_state = [torch.stack(each) for each in zip(*(pair[1] for pair in taken), strict=True)]
+    states = torch.stack(by_state).any(0)
     by_result = {LayerResult.OUTPUT: outputs, LayerResult.STATES: states}
     time, batch = (1, 0) if layer.batch_first else (0, 1)
     shape = leaves.shape
@@ -174,7 +179,31 @@ def _make_tap(
         tuple(result for result, tensor in by_result.items() if _has_other_samples(tensor)),
         len(shape) == 3 and shape[time] == inputs.batch and shape[batch] != inputs.batch,
         tuple(dict.fromkeys(lines)),
+        _list_pairs(by_state[-1].any(0).any(0)) if len(by_state) > 1 else (),
+        _list_pairs(by_state[0].any(0).any(0)),
     )
+
+
+def describe_cell_states(taps: Sequence[Tap]) -> list[str]:
+    """Return a note for each LSTM of which a prediction takes the final cell state.
+
+    That may be meant. More often, the pair of states was unpacked in the wrong order, or taken for
+    the states of two directions.
+    """
+    notes = []
+    for tap in taps:
+        name = tap.layer.name or "the layer"
+        if tap.cells and not tap.hidden and not tap.steps:
+            notes.append(
+                f"the prediction takes c_n of {name} and no hidden state; an LSTM returns "
+                "(h_n, c_n), and what it shows is h_n"
+            )
+        elif tap.cells and tap.hidden and tap.layer.directions == 1:
+            notes.append(
+                f"the prediction takes h_n and c_n of {name}; these are its two states, not those "
+                "of two directions"
+            )
+    return notes
 
 
 def _has_other_samples(taken: Tensor) -> bool:

@@ -15,7 +15,7 @@ from rnnspec.rulekit.rule import Fact, rule
 from rnnspec.rulekit.snippet import Helper, Snippet, write_states
 from rnnspec.rulekit.snippets.results import write_results
 from rnnspec.rulekit.violation import Violation
-from rnnspec.subjects.failures import Raised
+from rnnspec.subjects.failures import Malformed, Raised
 from rnnspec.subjects.subject import observe_step
 
 PAIR = Snippet("""result = layer(*given)
@@ -110,8 +110,11 @@ def h_n(observation: Observation) -> None:
 
 
 def get_data(result: Tensor | PackedSequence) -> Tensor:
-    """Return a result itself, or its `data` if it is packed."""
-    return result.data if isinstance(result, PackedSequence) else result
+    """Return a result itself, or its `data` if it is packed. Raises Malformed if it is neither."""
+    data = result.data if isinstance(result, PackedSequence) else result
+    if not isinstance(data, Tensor):
+        raise Malformed(f"output is a {type(data).__name__}, expected a Tensor or a PackedSequence")
+    return data
 
 
 @rule("rnn.recurrence.dtypes")

@@ -10,6 +10,7 @@ import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -179,9 +180,20 @@ def _import_name(name: str, text: str) -> ModuleType:
         missing = error.name if isinstance(error, ModuleNotFoundError) else None
         if missing and (name == missing or name.startswith(missing + ".")):
             raise TargetError(_describe_missing(missing, text)) from error
-        raise TargetError(f"{text}: importing {name} raised {_describe_error(error)}") from error
+        raised = f"importing {name} raised {_describe_error(error)}"
+        raise TargetError(f"{text}: {raised}{_suggest_extra(name, missing)}") from error
     finally:
         _remove_from_path(here)
+
+
+def _suggest_extra(name: str, missing: str | None) -> str:
+    """Return how to install what one of our own modules needs, or an empty string."""
+    own = name.removeprefix("rnnspec.frameworks.")
+    extras = metadata.metadata("rnnspec").get_all("Provides-Extra") or []
+    fitting = [extra for extra in extras if own in (extra, f"{extra}_reference")]
+    if missing is None or own == name or not fitting:
+        return ""
+    return f". Install what it needs: pip install 'rnnspec[{fitting[0]}]'"
 
 
 def require_target(text: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -170,3 +171,54 @@ def test_wrong_declarations_are_refused(changes: dict[str, Any], message: str) -
         adapt.module(half_done.MyRNN, **{**DECLARED, **changes})
     assert message in str(caught.value)
     assert isinstance(caught.value, AdapterError) or "kind" in changes
+
+
+MASKS = np.random.default_rng()
+
+
+class OwnMasks(nn.Module):
+    """Two layers with dropout masks that NumPy draws."""
+
+    def __init__(self, input_size: int, hidden_size: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.dropout = dropout
+        self.first = nn.RNN(input_size, hidden_size)
+        self.second = nn.RNN(hidden_size, hidden_size)
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        between, first = self.first(x)
+        if self.training and self.dropout:
+            kept = torch.from_numpy(MASKS.random(between.shape) >= self.dropout)
+            between = between * kept / (1 - self.dropout)
+        output, second = self.second(between)
+        return output, torch.cat([first, second])
+
+
+def seed_masks(number: int) -> None:
+    MASKS.bit_generator.state = np.random.default_rng(number).bit_generator.state
+
+
+@pytest.mark.parametrize("seed", [seed_masks, None])
+def test_masks_of_another_generator_follow_the_seed_of_torch(seed: Any) -> None:
+    weights = {
+        f"{name}.{kind}_l0": f"{kind}_l{number}"
+        for number, name in enumerate(("first", "second"))
+        for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    }
+    made = adapt.module(
+        OwnMasks,
+        weights=weights,
+        arguments={"dropout": "dropout"},
+        fixed={"num_layers": 2},
+        call="x",
+        seed=seed,
+    )
+    layer, x = made(3, 40, num_layers=2, dropout=0.5), torch.randn(5, 4, 3)
+    outputs = []
+    for _ in range(2):
+        torch.manual_seed(7)
+        outputs.append(layer(x)[0])
+    assert torch.equal(*outputs) is (seed is not None)
+    before = torch.get_rng_state()
+    layer.eval()(x)
+    assert torch.equal(before, torch.get_rng_state())

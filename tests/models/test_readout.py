@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -312,3 +313,41 @@ def test_the_map_does_not_depend_on_the_seed(seed: int) -> None:
     assert readout.reach == tuple(
         tuple(position <= step for step in range(5)) for position in range(5)
     )
+
+
+class CellStateRead(LastStep):
+    """A model that unpacks (c, h) in place of (h, c)."""
+
+    layer: ClassVar[Any] = nn.LSTM
+
+    def read(self, output: Tensor, states: Any) -> Tensor:
+        c: Tensor = states[1][-1]
+        return c
+
+
+class PairRead(LastStep):
+    """A model that takes the two states of an LSTM for those of two directions."""
+
+    layer: ClassVar[Any] = nn.LSTM
+    width: ClassVar[int] = 2 * HIDDEN
+
+    def read(self, output: Tensor, states: Any) -> Tensor:
+        return torch.cat([state[-1] for state in states], dim=-1)
+
+
+class HiddenRead(LastStep):
+    """A model that takes the hidden state of an LSTM."""
+
+    layer: ClassVar[Any] = nn.LSTM
+
+    def read(self, output: Tensor, states: Any) -> Tensor:
+        h: Tensor = states[0][-1]
+        return h
+
+
+def test_a_cell_state_that_is_read_is_noted() -> None:
+    (note,) = measure_readout(CellStateRead()).notes
+    assert note.startswith("the prediction takes c_n of rnn and no hidden state")
+    (note,) = measure_readout(PairRead()).notes
+    assert note.endswith("these are its two states, not those of two directions")
+    assert measure_readout(HiddenRead()).notes == ()

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils.rnn import PackedSequence
 
+import rnnspec
 from rnnspec.cases.axes import (
     DType,
     GradMode,
@@ -19,6 +21,7 @@ from rnnspec.cases.axes import (
     ParameterUpdates,
 )
 from rnnspec.cases.case import Case
+from rnnspec.report.data import RunVerdict
 from rnnspec.rulekit.rule import REGISTRY, Theme
 from rnnspec.rules.catalogue import find_layer_rule
 from rnnspec.selftest import Plain
@@ -194,3 +197,18 @@ class BackwardNeedsSamples(Plain):
 )
 def test_other_faults_are_reported(name: str, kind: type[nn.Module], near: Case, text: str) -> None:
     assert re.search(text, str(judge_layer(name, kind, near)))
+
+
+class PlainTuple(nn.RNN):
+    """A layer that returns packed output as a tuple of another type."""
+
+    def forward(self, input: Any, hx: Any = None) -> Any:
+        output, h_n = super().forward(input, hx)
+        return (tuple(output), h_n) if isinstance(output, PackedSequence) else (output, h_n)
+
+
+def test_packed_output_of_another_type_is_no_error_of_the_checker() -> None:
+    chosen = ["shapes.output", "shapes.dtype", "states.h-n-is-last-output"]
+    report = rnnspec.check(PlainTuple, profile="quick", kind="rnn", rules=chosen, cases=40)
+    assert "'tuple' object has no attribute" not in str(report)
+    assert report.verdict is RunVerdict.VIOLATES
