@@ -117,10 +117,8 @@ def module(
     it takes, and `fixed` has the value of those that cannot be chosen. `call` and `returns` are
     forms, see `rnnspec.adapters.forms`. A file that the text names is looked for next to the file
     of the caller first. `lacks` has the features that the module does not have, with the reasons.
-    If the module draws dropout masks from another generator than torch's, `seed` is given a number
-    before each call that draws any, and seeds that generator: the number comes from torch's, so
-    that `torch.manual_seed` decides about the masks. Raises AdapterError if something is not
-    understood.
+    A module that draws dropout masks elsewhere than from torch's generator is told by `seed` where
+    to begin, before each call that draws any. Raises AdapterError if something is not understood.
     """
     check_choice("kind", kind, LAYER_KINDS)
     data = LAYER_KINDS[kind]
@@ -133,10 +131,7 @@ def module(
     return Adapter(
         build_own=build or make_builder(locate_beside(target, inspect.currentframe()), names),
         kind=data,
-        weights={
-            check_template(name): parse_expression(text, data, gates)
-            for name, text in weights.items()
-        },
+        weights=_parse_weights(weights, data, gates),
         arguments={name: name for name in data.arguments} if makes_all else names,
         fixed=dict(fixed or {}),
         call=parse_arguments(call, data),
@@ -146,6 +141,12 @@ def module(
         seed=seed,
         label=name_target(build if target is None else target),
     )
+
+
+def _parse_weights(weights: Mapping[str, str], kind: Kind, gates: str) -> dict[str, Expression]:
+    return {
+        check_template(name): parse_expression(text, kind, gates) for name, text in weights.items()
+    }
 
 
 def _check_arguments(what: str, names: Mapping[str, Any], kind: Kind) -> None:
