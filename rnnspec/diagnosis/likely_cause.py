@@ -56,7 +56,8 @@ def find_likely_cause(
     others = [_read_evidence(each, gradients) for each in passing]
     stopped = [case for case in cases if _is_stopped(case)]
     rest = [case for case in cases if not _is_stopped(case)]
-    if stopped and not (is_partial or besides or part) and all(case.is_right for case in rest):
+    is_whole = not (gradients or is_partial or besides or part)
+    if stopped and is_whole and all(case.is_right for case in rest):
         return _find_cause_of_stops(stopped, [*rest, *others])
     if not _say_enough(cases):
         return None

@@ -215,9 +215,7 @@ class Search(Generic[CaseT, ObservedT]):
             return None
         shown = dict.fromkeys(event.shown for event in self.sort_simplest(events))
         simplest = [] if minimum is None else self._list_alike(minimum, fact)
-        passing = [] if minimum is None else self._list_passed(minimum)
-        if minimum is not None and kind is FaultKind.BLOCKED:
-            passing = self._list_near(minimum.finding.case)
+        passing = [] if minimum is None else self._list_beside(minimum, kind)
         observations = (self.observe(case) for case in dict.fromkeys([*simplest, *shown]))
         gradients = kind is FaultKind.GRADIENTS
         return self.suite.find_likely_cause(
@@ -273,6 +271,12 @@ class Search(Generic[CaseT, ObservedT]):
         space, case = self.suite.space, minimum.finding.case
         changed = (space.change_field(case, name, value) for name, value in minimum.passed.items())
         return [each for each in changed if each is not None]
+
+    def _list_beside(self, minimum: MinimalFailure[CaseT], kind: FaultKind) -> list[CaseT]:
+        """Return the cases beside a minimal one that say more of what stopped it or is wrong."""
+        if kind is FaultKind.BLOCKED:
+            return self._list_near(minimum.finding.case)
+        return self._list_passed(minimum)
 
     def _list_near(self, case: CaseT) -> list[CaseT]:
         """Return cases that differ from one in one field, or by two sizes that are exchanged."""

@@ -68,11 +68,11 @@ class Tap:
     """What the predictions of a model take from one recurrent layer.
 
     `steps` holds (step, direction) pairs of the layer's output. `states` holds (layer, direction)
-    pairs of h_n, and of c_n for an LSTM; `hidden` are those
-    of h_n, and `cells` those of c_n. `crosses` holds the results of which a prediction takes
-    another sample's. `along_batch` says that the layer's time dimension has the size of the batch,
-    and its batch dimension another one. `uses` are the lines of the model's source that take
-    something out of the layer's results, in order.
+    pairs of h_n, and of c_n for an LSTM; `hidden` are those of h_n, and `cells` those of c_n.
+    `crosses` holds the results of which a prediction takes another sample's. `along_batch` says
+    that the layer's time dimension has the size of the batch, and its batch dimension another one.
+    `uses` are the lines of the model's source that take something out of the layer's results, in
+    order.
     """
 
     layer: Layer

@@ -62,10 +62,13 @@ EQUAL = list_cases((1, 1), (2, 2), (3, 3))
 GIVEN = list_cases((2, 1), (3, 2), initial_state=InitialState.GIVEN)
 
 
-def explain(layer: type[nn.Module], failing: list[Case], near: list[Case]) -> LikelyCause | None:
+def explain(
+    layer: type[nn.Module], failing: list[Case], near: list[Case], *, gradients: bool = False
+) -> LikelyCause | None:
     suite = prepare_suite(layer, CheckOptions(profile="quick", kind="rnn"))
     with restore_settings():
-        return find_likely_cause(list(map(suite.observe, failing)), list(map(suite.observe, near)))
+        seen, others = (list(map(suite.observe, cases)) for cases in (failing, near))
+        return find_likely_cause(seen, others, gradients=gradients)
 
 
 def test_mistake_that_predicts_which_calls_are_stopped_is_named() -> None:
@@ -88,6 +91,10 @@ def test_nothing_is_said_if_too_few_calls_could_have_been_stopped(near: list[Cas
 def test_nothing_is_said_if_a_near_case_contradicts() -> None:
     stopped, near = list_cases((2, 1), (3, 2)), list_cases((1, 1), (1, 2), (1, 3))
     assert explain(OneStepOnly, stopped, [*near, *list_cases((2, 2))]) is None
+
+
+def test_calls_that_are_stopped_say_nothing_about_gradients() -> None:
+    assert explain(FromFirstAxis, STOPPED, [*EQUAL, *GIVEN], gradients=True) is None
 
 
 def test_sizes_are_exchanged_where_they_differ() -> None:

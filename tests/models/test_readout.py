@@ -36,6 +36,7 @@ from rnnspec.selftest.model_correct import (
     SequenceFirst,
     Tied,
 )
+from rnnspec.selftest.model_correct_other import CellState
 from rnnspec.selftest.model_plain import HIDDEN, EveryStep, LastStep, Padded
 
 
@@ -315,16 +316,6 @@ def test_the_map_does_not_depend_on_the_seed(seed: int) -> None:
     )
 
 
-class CellStateRead(LastStep):
-    """A model that unpacks (c, h) in place of (h, c)."""
-
-    layer: ClassVar[Any] = nn.LSTM
-
-    def read(self, output: Tensor, states: Any) -> Tensor:
-        c: Tensor = states[1][-1]
-        return c
-
-
 class PairRead(LastStep):
     """A model that takes the two states of an LSTM for those of two directions."""
 
@@ -346,7 +337,7 @@ class HiddenRead(LastStep):
 
 
 def test_a_cell_state_that_is_read_is_noted() -> None:
-    (note,) = measure_readout(CellStateRead()).notes
+    (note,) = measure_readout(CellState()).notes
     assert note.startswith("the prediction takes c_n of rnn and no hidden state")
     (note,) = measure_readout(PairRead()).notes
     assert note.endswith("these are its two states, not those of two directions")
