@@ -32,6 +32,7 @@ from rnnspec.report.data import (
 from rnnspec.report.environment import describe_environment
 from rnnspec.report.expectation import state_expectation
 from rnnspec.rulekit.rule import Rule
+from rnnspec.text import count_cases
 
 CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])
@@ -166,7 +167,7 @@ def _judge_deviation(
         ):
             message = f"this deviation is declared, but the rule holds: {each.label}"
             return replace(result, verdict=Verdict.STALE, message=message, is_scored=True)
-    told = [f"{label} in {_count_cases(number)}" for label, number in shown.items() if number]
+    told = [f"{label} in {count_cases(number)}" for label, number in shown.items() if number]
     excused = progress.tallies[rule.id].unsupported_reasons
     told += [
         f"because of {each.rule}: {each.label}" for each in rule.excuses if excused[each.label]
@@ -174,10 +175,6 @@ def _judge_deviation(
     if not told:
         return result
     return replace(result, verdict=Verdict.KNOWN, message="; ".join(told))
-
-
-def _count_cases(number: int) -> str:
-    return "1 case" if number == 1 else f"{number} cases"
 
 
 def choose_fault(rule: str, faults: Sequence[Fault[CaseT]]) -> Fault[CaseT] | None:

@@ -41,3 +41,8 @@ def read_message(error: BaseException) -> str:
     except BaseException as other:
         return f"(its message cannot be read: {type(other).__name__})"
     return make_printable(" ".join(text.split()))
+
+
+def count_cases(number: int) -> str:
+    """Return a number of cases in words: 1 case, 2 cases."""
+    return "1 case" if number == 1 else f"{number} cases"

@@ -12,7 +12,7 @@ from rnnspec.isolation.shares import Share, parse_share
 from rnnspec.isolation.supervisor import Judgement
 from rnnspec.options import CheckOptions
 from rnnspec.report.data import RunVerdict
-from rnnspec.text import make_printable
+from rnnspec.text import count_cases, make_printable
 
 MOST_RULES = 10
 
@@ -92,8 +92,7 @@ def _list_failing(failing: Mapping[int, Judged]) -> Iterator[str]:
             first.setdefault(rule, index)
             counts[rule] = counts.get(rule, 0) + 1
     for rule in sorted(counts, key=lambda each: (-counts[each], each))[:MOST_RULES]:
-        cases = "1 case" if counts[rule] == 1 else f"{counts[rule]} cases"
-        yield f"fails  {rule}: {cases}, the first is case {first[rule]}"
+        yield f"fails  {rule}: {count_cases(counts[rule])}, the first is case {first[rule]}"
         yield f"       {failing[first[rule]].failed[rule]}"
     if len(counts) > MOST_RULES:
         yield f"fails  {len(counts) - MOST_RULES} more rules"
