@@ -10,6 +10,7 @@ from torch import nn
 from rnnspec.cases.axes import DType, InitialState, Layout, Mode
 from rnnspec.cases.case import Case
 from rnnspec.rules.many_rows import choose_case_with_many_rows
+from rnnspec.selftest import BUGS
 from tests.rules.judged import Fails, judge_layer, make_case
 from tests.rules.proven import prove_violation
 
@@ -45,3 +46,9 @@ def test_every_case_has_more_rows_than_a_grid() -> None:
     assert {case.steps for case in cases} == {1, 2, 3}
     assert all(2**16 < case.steps * case.batch < 66_000 for case in cases)
     assert all(set(case.lengths) == {case.steps} for case in cases)
+
+
+@pytest.mark.parametrize("name", ["samples.many-rows", "gradients.many-rows"])
+def test_wrong_sorting_is_not_told_as_a_fault_of_many_rows(name: str) -> None:
+    near = make_case(layout=Layout.PACKED_UNSORTED, lengths=(2, 5, 1))
+    assert judge_layer(name, BUGS["FinalStatesSortedTwice"], near, 1) is None
