@@ -32,7 +32,7 @@ def test_every_bug_is_labelled_and_every_label_is_a_mistake() -> None:
 
 
 def test_a_mistake_with_a_constant_is_known_with_any_constant() -> None:
-    assert is_mistake("W_hh is multiplied by 1.000001")
+    assert is_mistake("W_ih is multiplied by 1.000001")
     assert is_mistake("-1e-05 is added to the input")
     assert not is_mistake("W_hh is multiplied by a")
     assert not is_mistake("h_0 is misread")

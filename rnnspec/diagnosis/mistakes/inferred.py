@@ -207,27 +207,34 @@ CONSTANTS: tuple[Constant, ...] = (
             ),
         )
     ),
-    Constant("the state is multiplied by {factor} before each step", {"state": lambda h: h}),
+    # Without gates, a step reads the state in the product with W_hh alone: these two are the same.
+    Constant(
+        "W_hh, or the state before each step, is multiplied by {factor}",
+        {"recurrent": lambda weight: weight},
+        has_nonlinearity,
+    ),
+    Constant(
+        "the state is multiplied by {factor} before each step",
+        {"state": lambda h: h},
+        of=has_gates,
+    ),
     Constant(
         "{amount} times the mean of the states over the batch is added to each state",
         {"state": lambda h: h.mean(0, keepdim=True).expand_as(h)},
-        lambda case: case.batch > 1,
-        is_ragged,
-        SAMPLES,
+        unclear=is_ragged,
+        rules=SAMPLES,
     ),
     Constant(
         "{amount} times the state of the sample before it is added to each sample's state",
         {"state": lambda h: h.roll(1, 0)},
-        lambda case: case.batch > 1,
-        is_sorted_by_layer,
-        SAMPLES,
+        unclear=is_sorted_by_layer,
+        rules=SAMPLES,
     ),
     Constant(
         "{amount} times the state of the sample after it is added to each sample's state",
         {"state": lambda h: h.roll(-1, 0)},
-        lambda case: case.batch > 1,
-        is_sorted_by_layer,
-        SAMPLES,
+        unclear=is_sorted_by_layer,
+        rules=SAMPLES,
     ),
     Constant(
         "{amount} times the next row, of the next sample or time step, is added to each input row",
@@ -244,18 +251,16 @@ CONSTANTS: tuple[Constant, ...] = (
     Constant(
         "{amount} times the mean of the input over time is added to the input",
         {"input": lambda x: x.mean(0).expand_as(x)},
-        is_long,
-        is_ragged,
-        STEPS,
+        unclear=is_ragged,
+        rules=STEPS,
     ),
     Constant(
         "{amount} times the mean of the input over the batch is added to the input",
         {"input": lambda x: x.mean(1, keepdim=True).expand_as(x)},
-        lambda case: case.batch > 1,
-        is_ragged,
-        SAMPLES,
+        unclear=is_ragged,
+        rules=SAMPLES,
     ),
-    Constant("W_hh is multiplied by {factor}", {"recurrent": lambda weight: weight}),
+    Constant("W_hh is multiplied by {factor}", {"recurrent": lambda weight: weight}, of=has_gates),
     Constant("W_ih is multiplied by {factor}", {"read": lambda weight: weight}),
     Constant("the first element of W_hh is multiplied by {factor}", {"recurrent": _keep_first}),
     Constant("the first element of W_ih is multiplied by {factor}", {"read": _keep_first}),
@@ -276,7 +281,7 @@ def infer_hypotheses(case: Evidence) -> list[Hypothesis]:
     if not np.isfinite(observed).all() or observed.size < 2:
         return []
     found = ((constant, _infer(constant, case, observed)) for constant in CONSTANTS)
-    built = [_build_hypothesis(constant, amount) for constant, amount in found if amount]
+    built = [build_hypothesis(constant, amount) for constant, amount in found if amount]
     return [*built, *_infer_clips(case)]
 
 
@@ -335,7 +340,8 @@ def _predict(constant: Constant, case: Evidence, amount: float) -> Array:
     return _flatten(case.predict(partial(Perturbed, amount=amount, **constant.options)))
 
 
-def _build_hypothesis(constant: Constant, amount: float) -> Hypothesis:
+def build_hypothesis(constant: Constant, amount: float) -> Hypothesis:
+    """Return the hypothesis that a layer makes a mistake with this constant."""
     return Hypothesis(
         constant.text.format(amount=f"{amount:.{DIGITS}g}", factor=f"{1 + amount:.10g}"),
         "leave this constant out",

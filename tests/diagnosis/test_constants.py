@@ -1,0 +1,34 @@
+"""Mistakes with a constant, such as a state that is scaled, are told with the constant."""
+
+from __future__ import annotations
+
+import pytest
+
+from rnnspec.contract.kinds import KINDS, Kind
+from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
+from rnnspec.diagnosis.mistakes.inferred import CONSTANTS, build_hypothesis
+from tests.diagnosis.planted_mistakes import CASES, diagnose, list_cases
+
+AMOUNT = 0.02
+
+
+def list_mistakes(kind: Kind) -> list[Hypothesis]:
+    """Return the mistakes with a constant that layers of a kind can make."""
+    found = [build_hypothesis(each, AMOUNT) for each in CONSTANTS if each.of(kind)]
+    return [each for each in found if any(map(each.concerns, list_cases(kind.name)))]
+
+
+@pytest.mark.parametrize("name", ["rnn", "gru", "lstm"])
+def test_each_is_told_and_no_other(name: str) -> None:
+    mistakes = list_mistakes(KINDS[name])
+    causes = [diagnose(each, cases=list_cases(name)) for each in mistakes]
+    assert [each and each.text for each in causes] == [each.text for each in mistakes]
+    assert len(mistakes) > 20
+
+
+def test_a_single_sample_does_not_tell_a_scaled_state_from_samples_that_are_mixed() -> None:
+    scaled = next(each for each in list_mistakes(KINDS["rnn"]) if "W_hh, or" in each.text)
+    alone = [case for case in CASES if case.batch == 1]
+    assert len(alone) > 10
+    assert diagnose(scaled, cases=alone) is None
+    assert diagnose(scaled, cases=[*alone[:4], *CASES]) is not None
