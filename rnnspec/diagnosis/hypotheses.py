@@ -6,12 +6,15 @@ observed results within the rounding bound.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from enum import Enum, auto
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rnnspec.cases.states import name_initial
 from rnnspec.cases.values import shape_states
 from rnnspec.observe.expected import Expected
 from rnnspec.observe.observation import Observation
@@ -19,6 +22,7 @@ from rnnspec.rulekit.assertions.relations import is_explained_by, is_within_boun
 from rnnspec.rulekit.violation import measure_distance
 
 Indices = NDArray[np.int64]
+CALLERS_ORDER = "in the caller's order"
 
 
 def find_exchanged_axes(observation: Observation) -> str | None:
@@ -126,21 +130,56 @@ def has_reordered_states(observation: Observation) -> bool:
 
 
 def find_sample_order(observation: Observation) -> str | None:
-    """Return a description of how the layer orders h_0 and h_n of an unsorted packed batch.
+    """Return a description of the states of an unsorted packed batch that are in another order.
 
-    Return None if no such order explains the results.
+    Each of the states that a layer takes and returns may be. Return None if no orders explain the
+    results.
     """
     orders = _list_sample_orders(observation)
-    for read, before in orders.items():
-        values = replace(observation.values, initial=observation.values.initial[:, before])
+    initial = name_initial(observation.case.config, observation.values.initial)
+    for read in _list_choices(list(orders), list(initial)):
+        reordered = [initial[name][:, orders[order]] for name, order in read.items()]
+        values = replace(observation.values, initial=np.concatenate(reordered, axis=-1))
         other = Expected(observation.case, values)
-        written = next(
-            (text for text, after in orders.items() if _has_states_of(observation, other, after)),
-            None,
-        )
-        if written is not None and is_explained_by(observation, other):
-            return f"as if h_0 were {read} and h_n {written}"
+        written = {
+            name: _find_written_order(observation, other, name, orders)
+            for name in observation.states
+        }
+        wrong = [
+            f"{name} were {order}"
+            for name, order in (read | written).items()
+            if order != CALLERS_ORDER
+        ]
+        if wrong and all(written.values()) and is_explained_by(observation, other):
+            return f"as if {' and '.join(wrong)}"
     return None
+
+
+def _list_choices(orders: Sequence[str], names: Sequence[str]) -> Iterator[dict[str, str]]:
+    """Yield an order for each state: one of the caller's for some, and one other for the others."""
+    seen = []
+    for order in orders:
+        for others in product((CALLERS_ORDER, order), repeat=len(names)):
+            choice = dict(zip(names, others, strict=True))
+            if choice not in seen:
+                seen.append(choice)
+                yield choice
+
+
+def _find_written_order(
+    observation: Observation, other: Expected, name: str, orders: dict[str, Indices]
+) -> str | None:
+    """Return the order of the samples in a final state, if another computation explains it."""
+
+    def has_order(order: Indices) -> bool:
+        return is_within_bound(
+            observation,
+            observation.states[name],
+            other.results[name][:, order],
+            lambda: other.bound.results[name][:, order],
+        )
+
+    return next((text for text, order in orders.items() if has_order(order)), None)
 
 
 def _list_sample_orders(observation: Observation) -> dict[str, Indices]:
@@ -151,7 +190,7 @@ def _list_sample_orders(observation: Observation) -> dict[str, Indices]:
     sort = np.argsort([-length for length in observation.case.lengths], kind="stable")
     back = np.argsort(sort)
     return {
-        "in the caller's order": np.arange(len(sort)),
+        CALLERS_ORDER: np.arange(len(sort)),
         "sorted by length": sort,
         "reordered by the inverse of the sort": back,
         "sorted by length twice": sort[sort],
@@ -159,9 +198,5 @@ def _list_sample_orders(observation: Observation) -> dict[str, Indices]:
     }
 
 
-def _has_states_of(
-    observation: Observation, other: Expected, order: Indices | slice = slice(None)
-) -> bool:
-    return is_within_bound(
-        observation, observation.final, other.final[:, order], lambda: other.final_bound[:, order]
-    )
+def _has_states_of(observation: Observation, other: Expected) -> bool:
+    return is_within_bound(observation, observation.final, other.final, lambda: other.final_bound)

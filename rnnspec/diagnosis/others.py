@@ -128,7 +128,8 @@ def _join_dropout(
     """Make a reading of dropout part of results that are wrong only with dropout.
 
     If dropout drops everything, results can be predicted, and show what is wrong with dropout too.
-    What a reading says tells more, so an earlier rule of the theme becomes the name.
+    What a reading says tells more, so an earlier rule of the theme becomes the name, unless the
+    likely cause names the fault.
     """
     order = [each.id for each in search.suite.rules]
     for fault in search.faults:
@@ -137,7 +138,8 @@ def _join_dropout(
             continue
         fault.events.extend(events)
         is_earlier = order.index(rule.id) < order.index(fault.root.id)
-        tells_more = is_earlier and fault.root.theme is Theme.DROPOUT
+        is_named = fault.cause is not None and fault.root.id == fault.cause.rules[0]
+        tells_more = is_earlier and fault.root.theme is Theme.DROPOUT and not is_named
         steady = _put_steady_first(search, rule, events) if tells_more else []
         if steady:
             fault.root, fault.minimum = rule, _minimise_rule(search, rule, steady)

@@ -23,6 +23,7 @@ from rnnspec.observe.observation import Observation
 from rnnspec.selftest.lstm import BUGS
 from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import resolve_target
+from tests.diagnosis.planted_mistakes import diagnose, list_cases
 from tests.rules.test_cell_state import DEEP, PACKED, PLAIN, PROJECTED, PROJECTED_DEEP, STATE
 
 TOLD = {
@@ -35,6 +36,7 @@ TOLD = {
     "CellStateLost": "c_0 is ignored",
     "ReturnedPairExchanged": r"the states are returned as \(c_n, h_n\)",
     "FinalCellStateShown": r"c_n is tanh\(c\)",
+    "FinalCellStateSorted": "c_n of unsorted packed sequences is returned in sorted order",
 }
 
 
@@ -69,6 +71,30 @@ def test_a_state_that_is_kept_is_one_fault_whatever_was_done_besides_calling_the
             "without h_0 and c_0, a call starts from the final cell state of the call before",
         )
     ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "dropout also acts on h_n",
+        "dropout also acts on c_n",
+        "dropout also acts on h_n and c_n",
+        "dropout also acts on the cell state that each step reads, but not on the hidden state",
+    ],
+)
+def test_dropout_that_acts_on_one_of_the_states_is_told_apart(text: str) -> None:
+    planted = next(each for each in HYPOTHESES if each.text == text)
+    cause = diagnose(planted, cases=list_cases("lstm"))
+    assert cause is not None
+    assert cause.text == text
+
+
+def test_a_mistake_that_predicts_nothing_in_a_case_takes_no_time_there() -> None:
+    evidence = Evidence(observe_wrong("FinalCellStateSorted", PACKED))
+    unclear = [each for each in HYPOTHESES if each.concerns(PACKED) and each.unclear(PACKED)]
+    assert len(unclear) > 10
+    assert evidence.estimate_work(unclear) == 0
+    assert evidence.estimate_work(HYPOTHESES) > 0
 
 
 def observe_wrong(name: str, case: Case) -> Observation:

@@ -71,6 +71,13 @@ def test_a_fault_is_avoided_by_the_feature_that_its_rule_is_about() -> None:
     assert fault.avoided_by == "dropout"
 
 
+def test_a_reading_of_dropout_is_no_better_name_than_that_of_the_likely_cause() -> None:
+    rules = ["dropout.place", "dropout.not-in-states", "dropout.p-one", "recurrence.h-n"]
+    (fault,) = rnnspec.check(BUGS["DropsFinalState"], profile="quick", rules=rules).faults
+    assert fault.rule == "dropout.not-in-states"
+    assert fault.likely_cause == "dropout also acts on h_n"
+
+
 def test_a_state_that_is_kept_has_its_cause_and_a_name_that_fits_all_ways_of_calling() -> None:
     (fault,) = rnnspec.check(BUGS["RemembersState"], profile="quick").faults
     assert fault.rule in list_good_names("RemembersState")

@@ -9,13 +9,21 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from rnnspec.cases.axes import Mode
 from rnnspec.cases.case import Case
-from rnnspec.diagnosis.mistakes.hypothesis import Condition, Hypothesis, always
+from rnnspec.cases.states import split_states
+from rnnspec.diagnosis.mistakes.hypothesis import (
+    Condition,
+    Hypothesis,
+    KindCondition,
+    always,
+    every,
+)
 from rnnspec.diagnosis.mistakes.reference import Reference
-from rnnspec.diagnosis.mistakes.situations import is_stack
+from rnnspec.diagnosis.mistakes.situations import has_cell_state, is_stack
 
 
 @dataclass
@@ -30,13 +38,15 @@ class Dropped(Reference):
 
 @dataclass
 class DroppedOutput(Reference):
-    """Dropout of probability one acts on other values too."""
+    """Dropout of probability one acts on other values too: `states` and `recurrent` are the letters
+    of the states that it acts on at the end, and before each step.
+    """
 
     input: bool = False
     output: bool = False
-    states: bool = False
     between: bool = True
-    recurrent: bool = False
+    states: str = ""
+    recurrent: str = ""
 
     def read_below(self, below: Sequence[Tensor], layer: int) -> Tensor:
         if layer == 0:
@@ -44,14 +54,19 @@ class DroppedOutput(Reference):
         return super().read_below(below, layer) if self.between else below[-1]
 
     def recall(self, state: Tensor, first: Tensor, step: int) -> Tensor:
-        return state * 0 if self.recurrent else state
+        return self._drop_states(state, self.recurrent)
 
     def finish(self, below: Sequence[Tensor]) -> Tensor:
         return below[-1] * 0 if self.output else below[-1]
 
     def stack_states(self, states: list[Tensor], output: Tensor) -> Tensor:
-        right = super().stack_states(states, output)
-        return right * 0 if self.states else right
+        return self._drop_states(super().stack_states(states, output), self.states)
+
+    def _drop_states(self, states: Tensor, letters: str) -> Tensor:
+        if not letters:
+            return states
+        parts = split_states(self.given.case.config, states).items()
+        return torch.cat([part * (letter not in letters) for letter, part in parts], dim=-1)
 
 
 @dataclass
@@ -99,28 +114,51 @@ def _is_undropped_stack(case: Case) -> bool:
     return is_stack(case) and case.config.dropout > 0 and case.mode is Mode.EVAL
 
 
-PLACES: tuple[tuple[str, str, dict[str, Any]], ...] = (
+PLACES: tuple[tuple[str, str, dict[str, Any], KindCondition], ...] = (
     (
         "dropout acts on the input of the first layer instead of between layers",
         "dropout.place",
         {"input": True, "between": False},
+        every,
     ),
-    ("dropout also acts on the input of the first layer", "dropout.place", {"input": True}),
+    ("dropout also acts on the input of the first layer", "dropout.place", {"input": True}, every),
     (
         "dropout also acts on the output of the last layer",
         "dropout.not-on-output",
         {"output": True},
+        every,
     ),
     (
         "dropout acts on the output of the last layer instead of between layers",
         "dropout.not-on-output",
         {"output": True, "between": False},
+        every,
     ),
-    ("dropout also acts on h_n", "dropout.not-in-states", {"states": True}),
+    ("dropout also acts on h_n", "dropout.not-in-states", {"states": "h"}, every),
+    ("dropout also acts on c_n", "dropout.not-in-states", {"states": "c"}, has_cell_state),
+    (
+        "dropout also acts on h_n and c_n",
+        "dropout.not-in-states",
+        {"states": "hc"},
+        has_cell_state,
+    ),
     (
         "dropout also acts on the state that each step reads",
         "dropout.place",
-        {"recurrent": True},
+        {"recurrent": "hc"},
+        every,
+    ),
+    (
+        "dropout also acts on the hidden state that each step reads, but not on the cell state",
+        "dropout.place",
+        {"recurrent": "h"},
+        has_cell_state,
+    ),
+    (
+        "dropout also acts on the cell state that each step reads, but not on the hidden state",
+        "dropout.place",
+        {"recurrent": "c"},
+        has_cell_state,
     ),
 )
 WITH_LAYERS: tuple[tuple[str, Condition, int], ...] = (
@@ -157,8 +195,9 @@ def _list_places() -> list[Hypothesis]:
                 "dropout place",
                 rank,
                 unclear=_drops_some,
+                of=of,
             )
-            for text, rule, options in PLACES
+            for text, rule, options, of in PLACES
             for with_layers, concerns, rank in WITH_LAYERS
         ),
         Hypothesis(

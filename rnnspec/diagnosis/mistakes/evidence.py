@@ -172,8 +172,9 @@ class Evidence:
 
     def estimate_work(self, hypotheses: Iterable[Hypothesis]) -> int:
         """Return how long the predictions take that were not made yet, in units of `cost`."""
-        concerning = (each for each in hypotheses if each.concerns(self.case))
-        effects = {each.find_effect(self.case) for each in concerning}
+        case = self.case
+        predicting = (each for each in hypotheses if each.concerns(case) and not each.unclear(case))
+        effects = {each.find_effect(case) for each in predicting}
         return self.cost * len(effects - self._predictions.keys())
 
     def judge(self, hypothesis: Hypothesis) -> Agreement:
