@@ -79,7 +79,6 @@ DEVIATIONS = (
         NOT_FOUND,
     ),
     Deviation("torch_autocast", ("torch",), ("shapes.returns-pair", "packed.padding"), NOT_FOUND),
-    Deviation("torch_export_length", ("torch",), (), "pytorch/pytorch #115092"),
 )
 
 
