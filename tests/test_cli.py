@@ -692,7 +692,15 @@ def test_what_is_promised_for_a_kind_is_listed(capsys: pytest.CaptureFixture[str
     ("arguments", "text"),
     [
         (["--kind", "ltsm"], f"--kind 'ltsm': choose {LISTED}. Did you mean 'lstm'?"),
-        (["lstm.projection.state"], "no clause for rnn matches 'lstm.projection.state'."),
+        (
+            ["lstm.projection.state"],
+            "no clause for rnn matches 'lstm.projection.state'. Did you mean --kind lstm?",
+        ),
+        (["gru"], "no clause for rnn matches 'gru'. Did you mean --kind gru?"),
+        (
+            ["torch.nn.LSTMCell"],
+            "no clause for rnn matches 'torch.nn.LSTMCell'. Did you mean --kind lstm-cell?",
+        ),
     ],
 )
 def test_unknown_kinds_and_clauses_are_refused(

@@ -81,13 +81,28 @@ def list_promises(kind: str, patterns: Sequence[str] = ()) -> list[Clause]:
     own = {name: clause for name, clause in load_clauses().items() if kind in clause.kinds}
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in own):
-            near = suggest_similar(pattern, own)
+            near = _suggest_kind(pattern) or suggest_similar(pattern, own)
             raise SelectionError(f"no clause for {kind} matches {pattern!r}.{near}")
     return [
         clause
         for name, clause in own.items()
         if not patterns or any(fnmatchcase(name, pattern) for pattern in patterns)
     ]
+
+
+def _suggest_kind(pattern: str) -> str:
+    """Return a suggestion to name a kind, if a pattern is its name or matches a clause for it."""
+    word = pattern.lower().removeprefix("torch.").removeprefix("nn.")
+    of_clauses = {
+        kind
+        for name, clause in load_clauses().items()
+        if fnmatchcase(name, pattern)
+        for kind in clause.kinds
+    }
+    for name, kind in KINDS.items():
+        if word in (name, kind.title.lower()) or name in of_clauses:
+            return f" Did you mean --kind {name}?"
+    return ""
 
 
 def format_promises(kind: str, clauses: Sequence[Clause], rules: Sequence[AnyRule]) -> str:
