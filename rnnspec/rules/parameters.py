@@ -32,7 +32,7 @@ assert names(layer) == names(reference)""")
     "lstm.parameters.names",
     "rnn-cell.parameters.names",
     when=one_in(3),
-    presupposes=(*CONSTRUCTOR_CALLS,),
+    presupposes=(*CONSTRUCTOR_CALLS, "parameters.no-bias"),
     establishes=(Fact.CALL,),
     of_cells="The parameters are `weight_ih`, `weight_hh`, `bias_ih` and `bias_hh`; there are no "
     "others, and no buffers in the `state_dict`.",

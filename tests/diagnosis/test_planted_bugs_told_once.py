@@ -50,6 +50,7 @@ RULES = {
     "UpperLayersBatchMajor": ("stacking.composition", "samples.permuted"),
     "NoBiasRaises": ("parameters.no-bias", "parameters.names"),
     "PackedDataRounded": ("side-effects.arguments", "gradients.*"),
+    "FourParametersAlways": ("parameters.no-bias", "parameters.names"),
 }
 """Bugs, and rules that fail because of them: any of them could be told as a fault of its own."""
 
