@@ -20,6 +20,7 @@ from rnnspec.diagnosis.naming import CIRCUMSTANCES
 from rnnspec.diagnosis.search import Search
 from rnnspec.diagnosis.telling import rename_fault
 from rnnspec.engine.campaign import judge_by_all, list_applicable_rules
+from rnnspec.engine.explanations import LikelyCause
 from rnnspec.engine.minimise import (
     RULE_EVALUATIONS,
     MinimalFailure,
@@ -36,6 +37,8 @@ from rnnspec.subjects.settings import restore_settings
 
 CaseT = TypeVar("CaseT")
 ObservedT = TypeVar("ObservedT", bound=Observed[Any])
+LEFT_OUT = (*SIZES, "initial_state")
+"""What a rule may choose otherwise than the case in which a fault shows."""
 FEWEST, MOST = 2, 5
 """In so many cases the known mistakes must not explain what a rule says; so many are tried."""
 CLOSE = 0.01
@@ -48,13 +51,15 @@ class Known(Generic[CaseT, ObservedT]):
 
     It says which failures they explain. A fault that shows only after a use of the layer, or in
     some other circumstance, is left out: that layer does not know what a rule did before. What it
-    does with a case is kept in `seen`, so that rules share it.
+    does with a case is kept in `seen`, so that rules share it, and in `showing`, what makes a
+    situation show its mistake.
     """
 
     search: Search[CaseT, ObservedT]
     kind: FaultKind
     faults: list[Fault[CaseT]]
     seen: dict[CaseT, ObservedT] = field(default_factory=dict)
+    showing: dict[int, tuple[str, ...]] = field(default_factory=dict)
 
     @classmethod
     def collect(cls, search: Search[CaseT, ObservedT], kind: FaultKind) -> Known[CaseT, ObservedT]:
@@ -67,11 +72,53 @@ class Known(Generic[CaseT, ObservedT]):
         A mistake is made only where the fault shows, such as in one dtype. Sizes are left out, and
         whether there are initial states, since a rule may choose others.
         """
-        space, left_out = self.search.suite.space, (*SIZES, "initial_state")
-        shown = [each for each in self.faults if is_in_any(space, case, each.situations, left_out)]
-        causes = [fault.cause for fault in shown if fault.cause is not None]
+        shown = [fault for fault in self.faults if self._is_made(fault, case)]
+        return self._make_layer([fault.cause for fault in shown if fault.cause is not None], case)
+
+    def _make_layer(
+        self, causes: Sequence[LikelyCause], case: CaseT
+    ) -> Suite[CaseT, ObservedT] | None:
         gradients = self.kind is FaultKind.GRADIENTS
         return self.search.suite.make_mistaken(causes, case, gradients=gradients)
+
+    def _is_made(self, fault: Fault[CaseT], case: CaseT) -> bool:
+        """Return whether a mistake is made in a case: what its fault needs is there.
+
+        A choice that only makes the mistake show, as by larger numbers, need not be.
+        """
+        space = self.search.suite.space
+        if is_in_any(space, case, fault.situations, LEFT_OUT):
+            return True
+        return any(
+            is_in_any(space, case, [each], (*LEFT_OUT, *self._list_showing(fault, each)))
+            for each in fault.situations
+        )
+
+    def _list_showing(
+        self, fault: Fault[CaseT], situation: MinimalFailure[CaseT]
+    ) -> tuple[str, ...]:
+        """Return the fields without which nothing is wrong although the mistake is made."""
+        if id(situation) not in self.showing:
+            self.showing[id(situation)] = tuple(
+                name
+                for name, simpler in situation.passed.items()
+                if name not in LEFT_OUT and self._hides_with(fault, situation, name, simpler)
+            )
+        return self.showing[id(situation)]
+
+    def _hides_with(
+        self, fault: Fault[CaseT], situation: MinimalFailure[CaseT], name: str, simpler: Any
+    ) -> bool:
+        suite = self.search.suite
+        case = suite.space.change_field(situation.finding.case, name, simpler)
+        if case is None or fault.cause is None:
+            return False
+        mistaken = self._make_layer([fault.cause], case)
+        if mistaken is None:
+            return False
+        with restore_settings():
+            gradients = self.kind is FaultKind.GRADIENTS
+            return not mistaken.find_broken_facts(mistaken.observe(case), with_gradients=gradients)
 
     def judge(self, rule: Rule[Any, Any], case: CaseT) -> Outcome[CaseT]:
         """Return what a rule says about that layer; UnsupportedCase if there is none."""

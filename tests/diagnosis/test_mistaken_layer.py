@@ -25,6 +25,7 @@ from rnnspec.diagnosis.mistakes.layer import Maker, Mistaken, UnknownEffect, com
 from rnnspec.engine.explanations import LikelyCause
 from rnnspec.observe.observation import Observation
 from rnnspec.options import CheckOptions
+from rnnspec.plain.gru import PlainGRU
 from rnnspec.plain.layer import Plain, Sizes
 from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import Target
@@ -255,6 +256,21 @@ def test_what_the_known_mistake_breaks_is_no_fault_of_its_own() -> None:
 @pytest.mark.slow
 def test_a_fault_is_told_although_another_shows_in_nearly_every_case() -> None:
     assert list_told(TwiceAndDraws) == {"recurrence.output", "side-effects.random-generators"}
+
+
+class SumsClipped(PlainGRU):
+    """The sums of the gates are clipped, which shows where weights and inputs are large."""
+
+    def gate(self, x: Tensor) -> Tensor:
+        return super().gate(x.clamp(-5, 5))
+
+
+def test_a_choice_that_makes_a_mistake_show_does_not_limit_it() -> None:
+    rules = ["recurrence.output", "dropout.scale", "dropout.not-in-states"]
+    (fault,) = rnnspec.check(SumsClipped, kind="gru", profile="quick", rules=rules).faults
+    assert fault.rule == "recurrence.output"
+    assert "bidirectional=True" in fault.situation, "but readings of dropout fail in one direction"
+    assert "clipped to [-5, 5]" in fault.likely_cause
 
 
 class HalfBackward(Plain):
