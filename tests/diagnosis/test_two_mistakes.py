@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+from functools import partial
 from itertools import islice
 from typing import Any, cast
 
@@ -15,11 +17,14 @@ from rnnspec.cases.axes import DType
 from rnnspec.cases.case import Case
 from rnnspec.contract.config import Config
 from rnnspec.diagnosis.likely_cause import find_likely_cause
+from rnnspec.diagnosis.mistakes.blocks import FewerFeatures
 from rnnspec.diagnosis.mistakes.catalogue import HYPOTHESES
 from rnnspec.diagnosis.mistakes.composition import build_both, list_further
 from rnnspec.diagnosis.mistakes.evidence import Evidence
 from rnnspec.diagnosis.mistakes.given import Given
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
+from rnnspec.diagnosis.mistakes.layer import combine_mistakes
+from rnnspec.diagnosis.mistakes.left_over import LeftOverFeatures
 from rnnspec.diagnosis.mistakes.reference import Reference, Refused
 from rnnspec.observe.observation import Observation
 from rnnspec.options import CheckOptions
@@ -29,6 +34,7 @@ from rnnspec.selftest import BUGS
 from tests.diagnosis.planted_mistakes import CASES, Planted, draw_cases, expect
 
 ONE = Case(config=Config(1, 1))
+BIAS_TWICE = "b_ih is added twice, and b_hh is not added"
 FORWARD = "the backward direction runs forward in time"
 EXCHANGED = "h_n has the backward row of each layer before the forward row"
 
@@ -69,6 +75,47 @@ def test_a_mistake_together_with_none_is_that_mistake(start: int) -> None:
                     torch.equal(one.nan_to_num(), other.nan_to_num())
                     for one, other in zip(alone, both, strict=True)
                 ), hypothesis.text
+
+
+def test_three_mistakes_act_on_the_same_numbers() -> None:
+    mistakes = [find(FORWARD), find(BIAS_TWICE), find(EXCHANGED)]
+    number = 0
+    for case in CASES:
+        if not all(each.concerns(case) for each in mistakes):
+            continue
+        given = Given.from_values(case, expect(case).values)
+        output, h_n = combine_mistakes(mistakes).build(given).compute()
+        two, states = build_both(mistakes[0].build, mistakes[1].build, given).compute()
+        assert torch.equal(output, two)
+        assert torch.equal(h_n, states[[row ^ 1 for row in range(len(h_n))]])
+        number += 1
+    assert number > 5
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_mistakes_that_exclude_each_other_are_refused_and_all_others_compute(count: int) -> None:
+    drawn, computed = random.Random(count), 0
+    for _ in range(300):
+        mistake = combine_mistakes(drawn.sample(HYPOTHESES, count))
+        case = next(filter(mistake.concerns, drawn.sample(CASES, len(CASES))), None)
+        if case is None:
+            continue
+        given = Given.from_values(case, expect(case).values)
+        try:
+            mistake.build(given).compute()
+        except (Refused, RuntimeError, IndexError):
+            continue
+        computed += 1
+    assert computed > 100
+
+
+def test_two_sorts_of_one_mistake_exclude_each_other() -> None:
+    case = Case(config=Config(10, 10, num_layers=2))
+    given = Given.from_values(case, expect(case).values)
+    fewer, left_over = partial(FewerFeatures, size=0), partial(LeftOverFeatures, size=4)
+    for first, second in ((fewer, left_over), (left_over, fewer)):
+        with pytest.raises(Refused, match="exclude each other"):
+            build_both(first, second, given)
 
 
 def test_the_second_mistake_is_found_with_the_first_one_known() -> None:
@@ -188,7 +235,7 @@ def test_two_faults_in_the_same_cases_are_told_apart(
         (
             "BiasLostInBfloat",
             "SecondBackwardFails",
-            {"recurrence.half-precision", "gradients.second-backward"},
+            {"recurrence.half-precision", "gradients.second-order"},
         ),
         ("BackwardStateFirst", "ForwardHalfOnly", {"directions.h-n-order", "shapes.output"}),
         (

@@ -41,30 +41,58 @@ def _build_where_concerned(known: Hypothesis, other: Hypothesis, given: Given) -
 
 
 def build_both(first: Build, second: Build, given: Given) -> Reference:
-    """Return a reference with both mistakes.
+    """Return a reference with both mistakes, each of which may be made of several.
 
     The methods that only one of them overrides are those of that one. If both override a method,
     the first is called and calls the second in place of what is documented. Each works with its own
-    fields.
+    fields. Raises Refused if they exclude each other.
     """
     one, other = first(given), second(given)
     if type(one) is type(other):
         return other
     kind = _join((type(one), type(other)))
-    if kind is None:
+    if kind is None or _are_related(one, other):
         raise Refused("the two mistakes exclude each other")
     views: dict[type[Reference], Reference] = {}
-    for single in (one, other):
+    for made, single in {**_list_parts(one), **_list_parts(other)}.items():
         view: Reference = object.__new__(kind)
         view.__dict__.update(vars(single), **{VIEWS: views})
-        views[type(single)] = view
+        views[made] = view
     return views[type(one)]
+
+
+def _list_parts(reference: Reference) -> dict[type[Reference], Reference]:
+    """Return the reference, and those of the mistakes that it is made of, by what they are."""
+    return {**getattr(reference, VIEWS, {}), type(reference): reference}
+
+
+def _are_related(one: Reference, other: Reference) -> bool:
+    """Return whether a mistake of one is a special sort of a mistake of the other.
+
+    It would use the helpers of the other with its own fields.
+    """
+    return any(
+        issubclass(first, second) or issubclass(second, first)
+        for first in _list_single(one)
+        for second in _list_single(other)
+    )
+
+
+def _list_single(reference: Reference) -> list[type[Reference]]:
+    """Return what single mistakes a reference is made of."""
+    views: dict[type[Reference], Reference] = getattr(reference, VIEWS, {})
+    made = [each for each in views if not issubclass(each, Both)] or [type(reference)]
+    return [each for each in made if each is not Reference]
 
 
 def list_views(reference: Reference) -> list[Reference]:
     """Return the instances whose methods compute: one for each mistake of a reference."""
     views: dict[type[Reference], Reference] = getattr(reference, VIEWS, {})
     return [*views.values()] or [reference]
+
+
+class Both:
+    """What has two mistakes or more, as a base by which its classes are recognised."""
 
 
 VIEWS = "views_of_mistakes"
@@ -79,7 +107,7 @@ def _join(kinds: tuple[type[Reference], type[Reference]]) -> type[Reference] | N
     """Return a class with the methods of two, or None if one of them is made of the other."""
     if kinds not in _JOINED:
         try:
-            _JOINED[kinds] = type("Both", tuple(map(_switch, kinds)), {})
+            _JOINED[kinds] = type("Both", (*map(_switch, kinds), Both), {})
         except TypeError:
             _JOINED[kinds] = None
     return _JOINED[kinds]
