@@ -39,6 +39,8 @@ PROBED_AXES = (
 rest change the numbers or their precision, and may hide a fault."""
 USUAL_DROPOUT = 0.5
 """The simplest probability between 0 and 1: dropped and kept values are both frequent."""
+ONE_IN_CELLS = ("num_layers", "steps")
+"""The sizes that are one in every case of a cell."""
 PROBED_SIZES = ("steps", "batch", "input_size", "hidden_size")
 """The sizes of which it is tried whether a fault needs them to be 1."""
 
@@ -133,9 +135,14 @@ class LayerCaseSpace:
         return changed
 
     def exchange_sizes(self, case: Case) -> list[Case]:
-        """Return the case with two of its sizes exchanged, for each two that differ."""
+        """Return the case with two of its sizes exchanged, for each two that differ.
+
+        A cell has one layer and one step.
+        """
+        of_layers = ONE_IN_CELLS if case.config.kind_data.is_cell else ()
+        sizes = [each for each in SIZES if each in self.fields and each not in of_layers]
         found = []
-        for one, other in combinations([each for each in SIZES if each in self.fields], 2):
+        for one, other in combinations(sizes, 2):
             if case.size(one) != case.size(other):
                 half = self.change_field(case, one, case.size(other))
                 found.append(half and self.change_field(half, other, case.size(one)))

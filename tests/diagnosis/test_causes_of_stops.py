@@ -15,6 +15,7 @@ from rnnspec.cases.axes import InitialState, Layout
 from rnnspec.cases.case import Case
 from rnnspec.cases.space import LayerCaseSpace
 from rnnspec.contract.config import Config
+from rnnspec.contract.kinds import CELLS, Kind
 from rnnspec.diagnosis.likely_cause import find_likely_cause
 from rnnspec.engine.explanations import LikelyCause
 from rnnspec.options import CheckOptions
@@ -105,6 +106,16 @@ def test_sizes_are_exchanged_where_they_differ() -> None:
     assert (2, 3) in found
     assert case not in space.exchange_sizes(case)
     assert space.exchange_sizes(case.replace(batch=1, layout=Layout.UNBATCHED)) != []
+
+
+@pytest.mark.parametrize("kind", CELLS, ids=lambda kind: kind.title)
+def test_a_cell_has_one_layer_and_one_step_whatever_is_exchanged(kind: Kind) -> None:
+    space = prepare_suite(getattr(nn, kind.title), CheckOptions(profile="quick")).space
+    assert isinstance(space, LayerCaseSpace)
+    case = Case(config=Config(3, 4, kind=kind.name), batch=2)
+    changed = space.exchange_sizes(case)
+    found = {(each.config.input_size, each.batch) for each in changed}
+    assert found == {(4, 2), (2, 3), (3, 4)}
 
 
 def test_results_of_another_dtype_are_told_as_that() -> None:

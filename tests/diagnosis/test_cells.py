@@ -39,7 +39,11 @@ GRADIENT_CAUSES = [
 ]
 
 TOLD = [
-    ("gru-cell", "StateOverwrittenIfFrozen", ("side-effects.arguments", "modes.*", "layouts.*")),
+    (
+        "gru-cell",
+        "StateOverwrittenIfFrozen",
+        ("modes.no-grad", "side-effects.arguments", "modes.*", "layouts.*"),
+    ),
     ("gru-cell", "ResetBeforeProduct", ("gates.alone", "cells.*")),
     ("lstm-cell", "RowsReadAsIFOG", ("gates.order", "cells.*", "cell-state.*")),
     ("lstm-cell", "CellStateLost", ("cell-state.initial", "states.*", "cells.*")),

@@ -195,7 +195,7 @@ class InitialStatesDetached(PlantedCell):
 
 class StateOverwrittenIfFrozen(PlantedCell):
     """A given state that requires no gradient is overwritten with the next one;
-    side-effects.arguments sees it."""
+    side-effects.arguments or modes.no-grad sees it."""
 
     narrow = True
 
