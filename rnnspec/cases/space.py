@@ -82,7 +82,7 @@ class LayerCaseSpace:
     def list_others(self, case: Case, name: str) -> list[Any]:
         """Return other values of a field that has its simplest value."""
         if name in PROBED_SIZES:
-            is_fixed = name == "steps" and case.config.kind_data.is_cell
+            is_fixed = name in ONE_IN_CELLS and case.config.kind_data.is_cell
             return [2] if case.size(name) == 1 and not is_fixed else []
         if name not in PROBED_AXES:
             return []
@@ -104,8 +104,11 @@ class LayerCaseSpace:
     def change_field(self, case: Case, name: str, value: Any) -> Case | None:
         """Return the case with another value of one field, or None if no such case is consistent.
 
-        If the distribution or the dropout is in the way, it gets its simplest value too.
+        If the distribution or the dropout is in the way, it gets its simplest value too. A cell has
+        one layer and one step.
         """
+        if name in ONE_IN_CELLS and value != 1 and case.config.kind_data.is_cell:
+            return None
         changed = _set_field(case, name, value)
         for other in ("distribution", "dropout"):
             if other != name and other in self.fields and not is_consistent(changed):
@@ -135,14 +138,9 @@ class LayerCaseSpace:
         return changed
 
     def exchange_sizes(self, case: Case) -> list[Case]:
-        """Return the case with two of its sizes exchanged, for each two that differ.
-
-        A cell has one layer and one step.
-        """
-        of_layers = ONE_IN_CELLS if case.config.kind_data.is_cell else ()
-        sizes = [each for each in SIZES if each in self.fields and each not in of_layers]
+        """Return the case with two of its sizes exchanged, for each two that differ."""
         found = []
-        for one, other in combinations(sizes, 2):
+        for one, other in combinations([each for each in SIZES if each in self.fields], 2):
             if case.size(one) != case.size(other):
                 half = self.change_field(case, one, case.size(other))
                 found.append(half and self.change_field(half, other, case.size(one)))

@@ -156,7 +156,7 @@ def find_sample_order(observation: Observation) -> str | None:
 
 
 def _list_choices(orders: Sequence[str], names: Sequence[str]) -> Iterator[dict[str, str]]:
-    """Yield an order for each state: one of the caller's for some, and one other for the others."""
+    """Yield an order for each state: the caller's for some of them, and one other for the rest."""
     seen = []
     for order in orders:
         for others in product((CALLERS_ORDER, order), repeat=len(names)):

@@ -78,8 +78,7 @@ class Known(Generic[CaseT, ObservedT]):
     def _make_layer(
         self, causes: Sequence[LikelyCause], case: CaseT
     ) -> Suite[CaseT, ObservedT] | None:
-        gradients = self.kind is FaultKind.GRADIENTS
-        return self.search.suite.make_mistaken(causes, case, gradients=gradients)
+        return self.search.suite.make_mistaken(causes, case, gradients=self._has_gradients)
 
     def _is_made(self, fault: Fault[CaseT], case: CaseT) -> bool:
         """Return whether a mistake is made in a case: what its fault needs is there.
@@ -114,11 +113,16 @@ class Known(Generic[CaseT, ObservedT]):
         if case is None or fault.cause is None:
             return False
         mistaken = self._make_layer([fault.cause], case)
-        if mistaken is None:
-            return False
         with restore_settings():
-            gradients = self.kind is FaultKind.GRADIENTS
-            return not mistaken.find_broken_facts(mistaken.observe(case), with_gradients=gradients)
+            return mistaken is not None and self._is_right(mistaken, case)
+
+    def _is_right(self, suite: Suite[CaseT, ObservedT], case: CaseT) -> bool:
+        """Return whether the numbers of a layer are right in a case."""
+        return not suite.find_broken_facts(suite.observe(case), with_gradients=self._has_gradients)
+
+    @property
+    def _has_gradients(self) -> bool:
+        return self.kind is FaultKind.GRADIENTS
 
     def judge(self, rule: Rule[Any, Any], case: CaseT) -> Outcome[CaseT]:
         """Return what a rule says about that layer; UnsupportedCase if there is none."""
@@ -178,14 +182,13 @@ class Known(Generic[CaseT, ObservedT]):
     def _is_wrong_otherwise(self, case: CaseT) -> bool:
         """Return whether numbers of the subject are wrong that the mistakes leave right."""
         fact, mistaken = FACT_OF_KIND[self.kind], self.make_mistaken(case)
-        gradients = self.kind is FaultKind.GRADIENTS
         with restore_settings():
             suite, seen = self.search.suite, self.search.observe(case)
-            broken = suite.find_broken_facts(seen, with_gradients=gradients)
+            broken = suite.find_broken_facts(seen, with_gradients=self._has_gradients)
             shown = broken.get(Fact.CALL) or broken.get(fact)
             if shown is None or mistaken is None:
                 return False
-            return not mistaken.find_broken_facts(mistaken.observe(shown), with_gradients=gradients)
+            return self._is_right(mistaken, shown)
 
 
 def _is_other_number(made: Difference, seen: Difference) -> bool:

@@ -110,7 +110,7 @@ def choose_case_with_many_rows(case: Case) -> Case:
     """Return a case of a small layer with more than 65,536 rows, otherwise like the given one."""
     steps, batch = SIZES[0 if case.config.kind_data.is_cell else case.seed % len(SIZES)]
     # Lengths that are all equal are sorted already: sorting them says something about ties only.
-    layout = Layout.PACKED if case.layout is Layout.PACKED_UNSORTED else case.layout
+    layouts = {Layout.PACKED_UNSORTED: Layout.PACKED, Layout.UNBATCHED: Layout.BATCHED}
     return case.replace(
         input_size=min(2, case.config.input_size),
         hidden_size=min(2, case.config.hidden_size),
@@ -119,7 +119,7 @@ def choose_case_with_many_rows(case: Case) -> Case:
         steps=steps,
         batch=batch,
         lengths=(),
-        layout=layout if case.is_batched else Layout.BATCHED,
+        layout=layouts.get(case.layout, case.layout),
         memory_layout=MemoryLayout.CONTIGUOUS,
         prior_use=EarlierCalls.FRESH,
         constructor_style=ConstructorStyle.CHANGED,

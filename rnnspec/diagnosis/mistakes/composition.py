@@ -50,9 +50,9 @@ def build_both(first: Build, second: Build, given: Given) -> Reference:
     one, other = first(given), second(given)
     if type(one) is type(other):
         return other
-    kind = _join((type(one), type(other)))
-    if kind is None or _are_related(one, other):
+    if _are_related(one, other):
         raise Refused("the two mistakes exclude each other")
+    kind = _join((type(one), type(other)))
     views: dict[type[Reference], Reference] = {}
     for made, single in {**_list_parts(one), **_list_parts(other)}.items():
         view: Reference = object.__new__(kind)
@@ -80,9 +80,8 @@ def _are_related(one: Reference, other: Reference) -> bool:
 
 def _list_single(reference: Reference) -> list[type[Reference]]:
     """Return what single mistakes a reference is made of."""
-    views: dict[type[Reference], Reference] = getattr(reference, VIEWS, {})
-    made = [each for each in views if not issubclass(each, Both)] or [type(reference)]
-    return [each for each in made if each is not Reference]
+    made = _list_parts(reference)
+    return [each for each in made if each is not Reference and not issubclass(each, Both)]
 
 
 def list_views(reference: Reference) -> list[Reference]:
@@ -99,17 +98,14 @@ VIEWS = "views_of_mistakes"
 """The attribute that has the instance for the methods of each of the two classes."""
 
 
-_JOINED: dict[tuple[type, type], type[Reference] | None] = {}
+_JOINED: dict[tuple[type, type], type[Reference]] = {}
 _SWITCHED: dict[type, type[Reference]] = {}
 
 
-def _join(kinds: tuple[type[Reference], type[Reference]]) -> type[Reference] | None:
-    """Return a class with the methods of two, or None if one of them is made of the other."""
+def _join(kinds: tuple[type[Reference], type[Reference]]) -> type[Reference]:
+    """Return a class with the methods of two."""
     if kinds not in _JOINED:
-        try:
-            _JOINED[kinds] = type("Both", (*map(_switch, kinds), Both), {})
-        except TypeError:
-            _JOINED[kinds] = None
+        _JOINED[kinds] = type("Both", (*map(_switch, kinds), Both), {})
     return _JOINED[kinds]
 
 
