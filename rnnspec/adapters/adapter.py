@@ -84,6 +84,10 @@ class Adapter:
                 found[optional[name]] = f"{self.label} has no {name}"
         if "h" not in self.call.names:
             found[Feature.STATE] = f"{self.label} takes no initial state"
+        missing = [letter for letter in self.kind.states if letter not in self.returns.names]
+        if missing and not self.kind.is_cell:
+            names = " and ".join(map(self.kind.name_final, missing))
+            found[Feature.FINAL_STATE] = f"{self.label} returns no {names}"
         return {**found, **self.lacks}
 
     def make_recipes(self, config: Config) -> dict[str, Recipe]:

@@ -121,8 +121,7 @@ class AdaptedLayer(nn.Module):
             output = torch.stack(tuple(output), 1 if self.config.batch_first else 0)
         letters = self.config.kind_data.states
         finals = tuple(
-            found[letter] if letter in found else self._take_last(letter, output)
-            for letter in letters
+            found[letter] if letter in found else self._fill_in(letter, input) for letter in letters
         )
         return output, finals[0] if len(finals) == 1 else finals
 
@@ -133,21 +132,17 @@ class AdaptedLayer(nn.Module):
             return dict(zip(letters, (hx,) if len(letters) == 1 else hx, strict=True))
         if not self.adapter.needs_state:
             return {}
+        return {letter: self._fill_in(letter, input) for letter in letters}
+
+    def _fill_in(self, letter: str, input: Any) -> torch.Tensor:
+        """Return zeros for a state that is needed, or that is not returned and not judged."""
         if isinstance(input, PackedSequence):
             batch: tuple[int, ...] = (int(input.batch_sizes[0]),)
         else:
             batch = () if input.dim() < 3 else (input.shape[0 if self.config.batch_first else 1],)
         first = (self.config.num_layers * self.config.num_directions, *batch)
-        numbers = input.data if isinstance(input, PackedSequence) else input
-        return {each: numbers.new_zeros(*first, state_size(self.config, each)) for each in letters}
-
-    def _take_last(self, letter: str, output: Any) -> torch.Tensor:
-        """Return the final state of a module that does not return it: its last output."""
-        rows = self.config.num_layers * self.config.num_directions
-        if letter != "h" or rows > 1 or not isinstance(output, torch.Tensor):
-            raise Malformed(f"a call returned no state {letter}")
-        is_batch_first = self.config.batch_first and output.dim() > 2
-        return output.select(1 if is_batch_first else 0, -1).unsqueeze(0).clone()
+        numbers: torch.Tensor = input.data if isinstance(input, PackedSequence) else input
+        return numbers.new_zeros(*first, state_size(self.config, letter))
 
 
 def _fit(made: torch.Tensor, like: torch.Tensor, name: str, expression: Expression) -> torch.Tensor:

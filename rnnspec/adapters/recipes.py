@@ -7,14 +7,13 @@ from collections.abc import Callable, Iterator, Mapping
 
 from rnnspec.adapters.expressions import NAME, Expression
 from rnnspec.contract.config import Config
-from rnnspec.contract.shapes import parameter_shapes
+from rnnspec.contract.shapes import SUFFIXES, parameter_shapes
 from rnnspec.errors import AdapterError, suggest_similar
 
 Recipe = tuple[Callable[[str], str], Expression]
 """How a parameter is made: what a name in its expression stands for, and the expression."""
 PLACE = re.compile(r"\{(\w*)\}")
 PLACES = ("layer", "number", "direction", "suffix", "row")
-SUFFIXES = ("", "_reverse")
 
 
 def make_recipes(weights: Mapping[str, Expression], config: Config) -> dict[str, Recipe]:

@@ -20,6 +20,7 @@ class Feature(Enum):
     UNBATCHED = ("unbatched", "two-dimensional input")
     PACKED = ("packed", "PackedSequence as input")
     STATE = ("state", "an initial state passed by the caller")
+    FINAL_STATE = ("final-state", "the final states in what a call returns")
     GRADIENTS = ("gradients", "differentiation")
     SECOND_ORDER = ("second-order", "differentiating twice")
     FLOAT64 = ("float64", "float64")

@@ -18,7 +18,11 @@ from rnnspec.cases.states import name_initial
 from rnnspec.cases.values import shape_states
 from rnnspec.observe.expected import Expected
 from rnnspec.observe.observation import Observation
-from rnnspec.rulekit.assertions.relations import is_explained_by, is_within_bound
+from rnnspec.rulekit.assertions.relations import (
+    has_final_states_of,
+    is_explained_by,
+    is_within_bound,
+)
 from rnnspec.rulekit.violation import measure_distance
 
 Indices = NDArray[np.int64]
@@ -114,7 +118,7 @@ def find_other_nonlinearity(observation: Observation) -> str | None:
 
 
 def _has_results_of(observation: Observation, other: Expected) -> bool:
-    return is_explained_by(observation, other) and _has_states_of(observation, other)
+    return is_explained_by(observation, other) and has_final_states_of(observation, other)
 
 
 def has_reordered_states(observation: Observation) -> bool:
@@ -143,7 +147,7 @@ def find_sample_order(observation: Observation) -> str | None:
         other = Expected(observation.case, values)
         written = {
             name: _find_written_order(observation, other, name, orders)
-            for name in observation.states
+            for name in observation.state_names
         }
         wrong = [
             f"{name} were {order}"
@@ -196,7 +200,3 @@ def _list_sample_orders(observation: Observation) -> dict[str, Indices]:
         "sorted by length twice": sort[sort],
         "reordered by the inverse of the sort twice": back[back],
     }
-
-
-def _has_states_of(observation: Observation, other: Expected) -> bool:
-    return is_within_bound(observation, observation.final, other.final, lambda: other.final_bound)

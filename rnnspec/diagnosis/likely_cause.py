@@ -66,7 +66,7 @@ def find_likely_cause(
     if is_partial:
         cases = [first, *(case for case in cases if case is not first)]
     found = _explain_by_known(cases, gradients, is_partial, besides)
-    told = choose_one(_prefer_consistent(found, others))
+    told = choose_one(_leave_out_equal(_prefer_consistent(found, others), cases))
     if told is None:
         return None
     explained = found[told].explained
@@ -217,15 +217,32 @@ def _keep_agreeing(case: Evidence, tallies: dict[Hypothesis, Tally]) -> dict[Hyp
     return kept
 
 
-def _prefer_consistent(found: Iterable[Hypothesis], passing: Sequence[Evidence]) -> set[Hypothesis]:
+def _prefer_consistent(
+    found: Iterable[Hypothesis], passing: Sequence[Evidence]
+) -> list[Hypothesis]:
     """Return the hypotheses that hold in the passing cases too, or all if none does."""
-    everything = set(found)
-    consistent = {
+    everything = list(found)
+    consistent = [
         hypothesis
         for hypothesis in everything
         if not any(case.judge(hypothesis) is Agreement.CONTRADICTION for case in passing)
-    }
+    ]
     return consistent or everything
+
+
+def _leave_out_equal(found: Iterable[Hypothesis], cases: Sequence[Evidence]) -> list[Hypothesis]:
+    """Return the hypotheses without those that differ from another in final states only.
+
+    If the layer returns none, a mistake that is also about them cannot be told from one that is
+    not, and the latter is told.
+    """
+    kept: list[Hypothesis] = []
+    for each in found:
+        is_seen = cases[0].observation.state_names or not any(
+            all(case.predicts_the_same(each, other) for case in cases) for other in kept
+        )
+        kept += [each] if is_seen else []
+    return kept
 
 
 def choose_one(found: Iterable[Hypothesis]) -> Hypothesis | None:

@@ -47,7 +47,7 @@ class Backward:
     @property
     def all_results(self) -> tuple[str, ...]:
         """The names of all results of the call."""
-        return self.case.config.kind_data.results
+        return self.call.names
 
     def compute_gradients(self, results: tuple[str, ...], retain: bool = True) -> dict[str, Array]:
         """Return the gradients of the named results, weighted with the cotangents of the case.

@@ -75,6 +75,7 @@ class Call:
     returned  what the layer returned
     before    the surroundings before the call
     after     the surroundings after it
+    names     the names of the results that the layer is asked for
     """
 
     case: Case
@@ -83,6 +84,7 @@ class Call:
     returned: Any
     before: Surroundings
     after: Surroundings
+    names: tuple[str, ...]
 
     @property
     def raw_output(self) -> torch.Tensor | PackedSequence:
@@ -145,9 +147,7 @@ class Call:
 
         Raises Malformed as they do.
         """
-        if self.case.config.kind_data.is_cell:
-            return self.state_tensors
-        return {"output": self.output_tensor, **self.state_tensors}
+        return {name: self._get_tensor(name) for name in self.names}
 
     @property
     def output_shape(self) -> tuple[int, ...]:
@@ -191,9 +191,11 @@ class Call:
     @property
     def results(self) -> dict[str, Array]:
         """The results by name: output, unless it is a cell, and the final states."""
-        if self.case.config.kind_data.is_cell:
-            return self.states
-        return {"output": self.output, **self.states}
+        states = self.states
+        return {name: self.output if name == "output" else states[name] for name in self.names}
+
+    def _get_tensor(self, name: str) -> torch.Tensor:
+        return self.output_tensor if name == "output" else self.state_tensors[name]
 
     def _get_pair(self) -> Any:
         if not isinstance(self.returned, (tuple, list)) or len(self.returned) != 2:
@@ -224,4 +226,5 @@ def perform_call(prepared: PreparedLayer, case: Case, given: CallArguments) -> C
         returned = prepared.caller(*given.positional)
         prepared.keep_memory(returned)
         after = Surroundings.read(given.leaf.device)
-    return Call(case, given, copies, returned, before, after)
+    names = prepared.subject.capabilities.list_results(case.config.kind_data)
+    return Call(case, given, copies, returned, before, after, names)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from rnnspec.cases.axes import AXES, DType, EarlierCalls, Float32Precision
+from rnnspec.cases.axes import AXES, DType, EarlierCalls, Feature, Float32Precision
 from rnnspec.cases.case import Case
 from rnnspec.cases.values import Values, draw_values, round_to_dtype
 from rnnspec.observe.backward import Backward
@@ -112,8 +112,11 @@ class Observation:
 
     @property
     def values(self) -> Values:
-        """The numbers of the case."""
-        return self._values or draw_values(self.case)
+        """The numbers of the case. Final states that are not returned are not differentiated."""
+        drawn = self._values or draw_values(self.case)
+        if self.subject.offers(Feature.FINAL_STATE) or self.case.config.kind_data.is_cell:
+            return drawn
+        return replace(drawn, d_final=np.zeros_like(drawn.d_final))
 
     @part
     def new(self) -> NewLayer:
@@ -192,8 +195,14 @@ class Observation:
 
     @property
     def result_names(self) -> tuple[str, ...]:
-        """The names of the results of a call."""
-        return self.case.config.kind_data.results
+        """The names of the results of a call that the layer is asked for."""
+        return self.subject.capabilities.list_results(self.case.config.kind_data)
+
+    @property
+    def state_names(self) -> tuple[str, ...]:
+        """The names of the final states among them."""
+        final = self.case.config.kind_data.final
+        return tuple(name for name in self.result_names if name in final)
 
     @part
     def expected(self) -> Expected:
@@ -294,8 +303,12 @@ class Observation:
     def new_layer(self, case: Case, **changes: Any) -> Observation:
         """Return what the subject does with a case in a new layer.
 
-        `changes` replaces some of the numbers of that case.
+        `changes` replaces some of the numbers of that case. Raises Unsupported if the case needs
+        another value of an argument that is the same in every layer.
         """
+        for name, value in self.subject.fixed.items():
+            if getattr(case.config, name, value) != value:
+                raise Unsupported(f"{name} is always {value!r}")
         return Observation(
             self.subject, case, replace(draw_values(case), **changes) if changes else None
         )

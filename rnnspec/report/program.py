@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from rnnspec.cases.axes import ConstructorStyle, DType, GradMode, InitialState, Mode
+from rnnspec.cases.axes import ConstructorStyle, DType, Feature, GradMode, InitialState, Mode
 from rnnspec.cases.axes import Float32Precision as Precision
 from rnnspec.cases.case import Case
 from rnnspec.cases.states import name_initial
@@ -26,7 +26,7 @@ from rnnspec.report.program_helpers import CLOSE, DATA, LIST_TENSORS, SPREAD, SP
 from rnnspec.rulekit.snippet import Helper, Snippet, write_states
 from rnnspec.rulekit.snippets.gradients import SECOND_BACKWARD, SECOND_ORDER
 from rnnspec.rulekit.snippets.of_cells import write_for_cell
-from rnnspec.rulekit.snippets.results import BOTH, compare_gradients
+from rnnspec.rulekit.snippets.results import BOTH, compare_gradients, leave_out_states
 from rnnspec.subjects.release import is_promised
 from rnnspec.subjects.target import Target
 
@@ -113,7 +113,10 @@ def write_program(
     name = f"functools.partial({target.name}, {_write_keywords(extra)})" if extra else target.name
     imports = ("functools",) if extra else ()
     snippet = finding.snippet or BOTH
-    snippet = write_for_cell(snippet) if case.config.kind_data.is_cell else snippet
+    if case.config.kind_data.is_cell:
+        snippet = write_for_cell(snippet)
+    elif Feature.FINAL_STATE in target.unsupported:
+        snippet = leave_out_states(snippet)
     program = ProgramWriter(
         name, case, snippet, device, target.imports, imports, literal=is_literal
     )

@@ -54,6 +54,7 @@ def shape(observation: Observation) -> None:
     "lstm.c_n.both-directions",
     "lstm.recurrence.cell-state",
     when=has_cell_state & has_predictable_results & has_wide_dtype,
+    needs=(Feature.FINAL_STATE,),
     id="cell-state.final",
     of_cells="`c_1` is the cell state after the step.",
 )
@@ -72,7 +73,7 @@ def final(observation: Observation) -> None:
     "lstm.packed.cell-own-end",
     "lstm.packed.cell-state-order",
     when=has_cell_state & is_packed & has_predictable_results,
-    needs=(Feature.PACKED,),
+    needs=(Feature.PACKED, Feature.FINAL_STATE),
     about=("layout",),
     id="cell-state.packed",
 )

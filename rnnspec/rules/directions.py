@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from rnnspec.cases.axes import Feature
 from rnnspec.observe.observation import Observation
 from rnnspec.rulekit.assertions.nan_propagation import (
     call_with_planted_state,
@@ -145,6 +146,7 @@ def _assert_backward_half(observation: Observation) -> None:
     "lstm.h_n.both-directions",
     "lstm.h_n.not-last-output",
     when=is_bidirectional & has_predictable_results,
+    needs=(Feature.FINAL_STATE,),
     about=("bidirectional",),
     establishes=(Fact.RESULTS,),
 )

@@ -253,7 +253,7 @@ def not_on_output(observation: Observation) -> None:
     "rnn.dropout.not-in-states",
     "lstm.dropout.not-in-cell-states",
     when=has_deaf_layers | has_decodable_mask,
-    needs=NEEDS,
+    needs=(*NEEDS, Feature.FINAL_STATE),
     about=("dropout",),
     presupposes=(Fact.RESULTS,),
 )

@@ -128,7 +128,7 @@ def _assert_named_gradients(observation: Observation, names: list[str]) -> None:
     "rnn.gradients.each-result",
     "lstm.gradients.each-result",
     when=has_known_gradients & one_in(12, 4),
-    needs=NEEDS,
+    needs=(*NEEDS, Feature.FINAL_STATE),
     presupposes=(*REPEATED_CALLS,),
 )
 def h_n_alone(observation: Observation) -> None:

@@ -58,6 +58,7 @@ close(layer(*given)[1], h_n.unsqueeze(1))""",
     "lstm.c_0.shape.batched",
     "lstm.c_n.shape.batched",
     when=is_batched & is_batch_first & has_predictable_results,
+    needs=(Feature.FINAL_STATE,),
     about=("batch_first",),
 )
 def states_stay_layer_first(observation: Observation) -> None:

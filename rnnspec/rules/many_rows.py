@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 
 from rnnspec.cases.axes import (
@@ -71,8 +73,9 @@ def many_rows(observation: Observation) -> None:
     Catches kernels whose grid is too small for all rows, so that the last ones are not computed, or
     none.
     """
-    many = observation.new_layer(choose_case_with_many_rows(observation.case))
-    assert_all_expected(many, write_snippet(observation.case, RESULTS))
+    case = choose_case_with_many_rows(observation.case, observation.subject.fixed)
+    snippet = write_snippet(observation.case, case, RESULTS)
+    assert_all_expected(observation.new_layer(case), snippet)
 
 
 @rule(
@@ -94,7 +97,7 @@ def gradients_of_many_rows(observation: Observation) -> None:
 
     Catches sums over rows that end at the largest grid of a kernel, or at a buffer of fixed size.
     """
-    case = choose_case_with_many_rows(observation.case)
+    case = choose_case_with_many_rows(observation.case, observation.subject.fixed)
     values = draw_values(case)
     is_last = (np.arange(case.batch) >= case.batch - LAST)[:, None]
     at_last_step = (np.arange(case.steps) == case.steps - 1)[:, None, None]
@@ -102,19 +105,22 @@ def gradients_of_many_rows(observation: Observation) -> None:
         case, d_output=values.d_output * (is_last & at_last_step), d_final=values.d_final * is_last
     )
     names = list_gradient_names(case, many.values.weights)
-    snippet = write_snippet(observation.case, GRADIENTS)
+    snippet = write_snippet(observation.case, case, GRADIENTS)
     assert_gradients(many, many.gradients, many.expected, names, snippet=snippet)
 
 
-def choose_case_with_many_rows(case: Case) -> Case:
-    """Return a case of a small layer with more than 65,536 rows, otherwise like the given one."""
+def choose_case_with_many_rows(case: Case, fixed: Collection[str] = ()) -> Case:
+    """Return a case of a small layer with more than 65,536 rows, otherwise like the given one.
+
+    It has one layer, unless the number is among the arguments that are `fixed`.
+    """
     steps, batch = SIZES[0 if case.config.kind_data.is_cell else case.seed % len(SIZES)]
     # Lengths that are all equal are sorted already: sorting them says something about ties only.
     layouts = {Layout.PACKED_UNSORTED: Layout.PACKED, Layout.UNBATCHED: Layout.BATCHED}
     return case.replace(
         input_size=min(2, case.config.input_size),
         hidden_size=min(2, case.config.hidden_size),
-        num_layers=1,
+        num_layers=case.config.num_layers if "num_layers" in fixed else 1,
         dropout=0.0,
         steps=steps,
         batch=batch,
@@ -127,9 +133,11 @@ def choose_case_with_many_rows(case: Case) -> Case:
     )
 
 
-def write_snippet(case: Case, comparison: Snippet) -> Snippet:
-    """Return a snippet that compares results or gradients of many rows with torch.nn.RNN's."""
-    many = choose_case_with_many_rows(case)
+def write_snippet(case: Case, many: Case, comparison: Snippet) -> Snippet:
+    """Return a snippet that compares results or gradients of many rows with torch.nn.RNN's.
+
+    `case` is that of the program, which says how the layer is built.
+    """
     words = {
         "shape": (*many.shape[:-1], case.config.input_size),
         "steps": many.steps,

@@ -203,7 +203,7 @@ def meta(observation: Observation) -> None:
         with case.grad_mode.enter(), use_meta_device():
             returned = moved(*given.positional)
     own = observation.call
-    _assert_meta_results(Call(case, given, own.copies, returned, own.before, own.after))
+    _assert_meta_results(Call(case, given, own.copies, returned, own.before, own.after, own.names))
 
 
 def move_to_meta(given: CallArguments) -> CallArguments:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch.nn.utils.rnn import PackedSequence, pack_sequence, pad_packed_sequence
 
-from rnnspec.cases.axes import Layout
+from rnnspec.cases.axes import Feature, Layout
 from rnnspec.diagnosis.hypotheses import find_sample_order
 from rnnspec.observe.call import perform_call
 from rnnspec.observe.observation import Observation
@@ -202,6 +202,7 @@ def padding(observation: Observation) -> None:
     "rnn.packed.own-end",
     "rnn.h_n.final",
     when=is_packed & has_predictable_results,
+    needs=(Feature.FINAL_STATE,),
     about=("layout",),
 )
 def h_n(observation: Observation) -> None:

@@ -46,7 +46,7 @@ def gradient_of_c_0(observation: Observation) -> None:
 @rule(
     "lstm.gradients.each-result",
     when=has_cell_state & has_known_gradients & one_in(12, 5),
-    needs=(Feature.GRADIENTS,),
+    needs=(Feature.GRADIENTS, Feature.FINAL_STATE),
     presupposes=(*REPEATED_CALLS,),
     id="gradients.c-n-alone",
 )

@@ -81,7 +81,7 @@ def width(observation: Observation) -> None:
 @rule(
     "lstm.projection.cell-state",
     when=is_projected & has_predictable_results & has_wide_dtype,
-    needs=NEEDS,
+    needs=(*NEEDS, Feature.FINAL_STATE),
     about=("proj_size",),
 )
 def cell_state(observation: Observation) -> None:

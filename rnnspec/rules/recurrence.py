@@ -8,12 +8,12 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnspec.cases.axes import ConstructorStyle, Distribution, DType, EarlierCalls
+from rnnspec.cases.axes import ConstructorStyle, Distribution, DType, EarlierCalls, Feature
 from rnnspec.cases.case import Case
 from rnnspec.observe.observation import Observation
 from rnnspec.rulekit.assertions.documented_loop import run_documented_loop
 from rnnspec.rulekit.assertions.nan_propagation import can_plant_nan
-from rnnspec.rulekit.assertions.relations import assert_expected, is_right
+from rnnspec.rulekit.assertions.relations import assert_expected, get_bound, is_right
 from rnnspec.rulekit.conditions import (
     Condition,
     has_active_dropout,
@@ -143,7 +143,7 @@ def output(observation: Observation) -> None:
     assert_expected(observation, "output")
 
 
-@rule("rnn.h_n.final", when=has_predictable_results & has_wide_dtype)
+@rule("rnn.h_n.final", when=has_predictable_results & has_wide_dtype, needs=(Feature.FINAL_STATE,))
 def h_n(observation: Observation) -> None:
     """`h_n` contains the final hidden state of every layer and direction.
 
@@ -176,9 +176,8 @@ def exact(observation: Observation) -> None:
     to another dtype.
     """
     if observation.expected.is_exact:
-        for name, right in observation.expected.results.items():
-            found = observation.get_result(name)
-            lines = snippets.compare_result(name)
+        for name, found in observation.results.items():
+            right, lines = observation.expected.results[name], snippets.compare_result(name)
             assert_identical(name, found, right, lines, case=observation.case)
 
 
@@ -287,19 +286,8 @@ def documented_loop(observation: Observation) -> None:
     """
     config, values = observation.case.config, observation.values
     output, h_n = run_documented_loop(config, values.weights, values.input, values.initial)
-    assert_close(
-        observation,
-        "output",
-        observation.output,
-        output,
-        lambda: observation.expected.bound.output,
-        snippets.OUTPUT,
-    )
-    assert_close(
-        observation,
-        "h_n",
-        observation.states["h_n"],
-        h_n,
-        lambda: observation.expected.bound.h_n,
-        snippets.STATES,
-    )
+    computed = {"output": output, "h_n": h_n}
+    for name, found in observation.results.items():
+        bound = partial(get_bound, observation.expected, name)
+        lines = snippets.compare_result(name)
+        assert_close(observation, name, found, computed[name], bound, lines)

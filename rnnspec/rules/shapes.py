@@ -96,7 +96,13 @@ def output(observation: Observation) -> None:
         )
 
 
-@rule("rnn.h_n.shape.batched", "rnn.h_n.shape.unbatched", "rnn.symbols", "lstm.symbols")
+@rule(
+    "rnn.h_n.shape.batched",
+    "rnn.h_n.shape.unbatched",
+    "rnn.symbols",
+    "lstm.symbols",
+    needs=(Feature.FINAL_STATE,),
+)
 def h_n(observation: Observation) -> None:
     """`h_n` has shape `(D * num_layers, N, H)`, and for a single sequence `(D * num_layers, H)`,
     whatever the value of `batch_first`.

@@ -317,10 +317,9 @@ def backward(observation: Observation) -> None:
     forward pass saved.
     """
     pending = observation.prepare_backward(observation.borrow_repeated().call)
-    states = observation.case.config.kind_data.final
-    leading = observation.result_names[:1]
-    names = (observation.result_names, leading, states)[observation.case.seed % 3]
-    results, cotangents = pending.pair_with_cotangents(names)
+    returned = observation.result_names
+    names = (returned, returned[:1], observation.state_names or returned)
+    results, cotangents = pending.pair_with_cotangents(names[observation.case.seed % 3])
     named = {
         **{f"result {index}": tensor for index, tensor in enumerate(results)},
         **{f"the gradient of result {index}": tensor for index, tensor in enumerate(cotangents)},

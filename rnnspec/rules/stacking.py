@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnspec.cases.axes import ConstructorStyle, EarlierCalls
+from rnnspec.cases.axes import ConstructorStyle, EarlierCalls, Feature
 from rnnspec.cases.case import Case
 from rnnspec.observe.observation import Observation
 from rnnspec.rulekit.assertions.nan_propagation import mark_nan
@@ -37,6 +37,7 @@ close(layer(*given)[1], reference(*given)[1])""",
 @rule(
     "rnn.layers.own-parameters",
     when=is_stacked & has_predictable_results & ~has_active_dropout & one_in(13),
+    needs=(Feature.FINAL_STATE,),
     about=("num_layers",),
     presupposes=(Fact.RESULTS,),
 )

@@ -194,7 +194,7 @@ def absent_is_zero(observation: Observation) -> None:
     & has_size_at_least("steps", 2)
     & has_predictable_results
     & one_in(5),
-    needs=(Feature.STATE,),
+    needs=(Feature.STATE, Feature.FINAL_STATE),
     presupposes=(Fact.RESULTS, "states.initial-state-used", "shapes.dtype", *REPEATED_CALLS),
 )
 def carried(observation: Observation) -> None:
@@ -225,7 +225,12 @@ def carried(observation: Observation) -> None:
     fail_unless_excused(is_wrong_without_carrying, assert_rest_same)
 
 
-@rule("rnn.h_n.is-last-output", when=has_predictable_results, presupposes=("recurrence.output",))
+@rule(
+    "rnn.h_n.is-last-output",
+    when=has_predictable_results,
+    presupposes=("recurrence.output",),
+    needs=(Feature.FINAL_STATE,),
+)
 def h_n_is_last_output(observation: Observation) -> None:
     """The last layer's row of `h_n` is its output at the last time step; for the backward
     direction, it is the output at the first time step.

@@ -68,7 +68,7 @@ def summed_loss(observation: Observation) -> None:
     Catches a backward pass that reads the gradient of a result as if it were contiguous: that of a
     sum is one number, expanded to the shape of the result.
     """
-    loss, kind = Loss.choose(observation.case), observation.case.config.kind_data
+    loss, kind = Loss.choose(observation), observation.case.config.kind_data
     call = observation.borrow_repeated().call
     second = observation.second_call(**loss.make_cotangents(observation))
     found = second.prepare_backward(call).compute_loss_gradients(loss.compute(call))
@@ -126,7 +126,7 @@ def learned_state(observation: Observation) -> None:
     & ~is_bidirectional
     & ~is_packed
     & has_size_at_least("steps", 2),
-    needs=(*NEEDS, Feature.STATE),
+    needs=(*NEEDS, Feature.STATE, Feature.FINAL_STATE),
     id="gradients.across-calls",
     results=("output",),
     about=("initial_state",),

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from rnnspec.cases.axes import Feature
+from rnnspec.contract.kinds import Kind
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,12 @@ class Capabilities:
     def offers(self, feature: Feature | None) -> bool:
         """Return whether a feature is offered; `None`, which stands for no feature, always is."""
         return feature not in self.unsupported
+
+    def list_results(self, kind: Kind) -> tuple[str, ...]:
+        """Return the names of the results that calls of a layer of a kind are judged by."""
+        if kind.is_cell or self.offers(Feature.FINAL_STATE):
+            return kind.results
+        return tuple(name for name in kind.results if name not in kind.final)
 
     def without(self, feature: Feature, reason: str) -> Capabilities:
         """Return the capabilities without a feature."""

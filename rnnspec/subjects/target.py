@@ -8,13 +8,14 @@ import importlib.util
 import pkgutil
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from rnnspec.contract.features import Feature
 from rnnspec.errors import TargetError, suggest_similar
 from rnnspec.subjects.steps import IMPORTING, announce_step, is_from_user
 from rnnspec.text import read_message
@@ -34,6 +35,11 @@ class Target:
     label: str
     name: str
     imports: tuple[str, ...]
+
+    @property
+    def unsupported(self) -> Mapping[Feature, str]:
+        """The features that an adapter says its layer lacks, with the reasons."""
+        return getattr(self.factory, "unsupported", {})
 
 
 def resolve_target(target: str | Callable[..., Any]) -> Target:

@@ -110,7 +110,9 @@ def test_the_cotangents_are_the_derivatives_of_the_loss(loss: Loss) -> None:
 
 
 def test_every_loss_is_drawn() -> None:
-    assert {Loss.choose(make_case(seed=seed)) for seed in range(8)} == set(Loss)
+    subject = TorchSubject(resolve_target(nn.RNN))
+    observations = [Observation(subject, make_case(seed=seed)) for seed in range(8)]
+    assert {Loss.choose(each) for each in observations} == set(Loss)
 
 
 class StatesOfItsOwn(Plain):

@@ -222,6 +222,19 @@ class Evidence:
         moved = self.predict(lambda given: hypothesis.build(given.nudge()))
         return error <= UNSTEADY * self.measure(moved, predicted) < np.inf
 
+    def predicts_the_same(self, one: Hypothesis, other: Hypothesis) -> bool:
+        """Return whether two hypotheses predict the same numbers of what is compared."""
+        if one.computes_in is not other.computes_in:
+            return False
+        first, second = (
+            self.predict(each.build) if each.concerns(self.case) else self.required
+            for each in (one, other)
+        )
+        return has_same_form(first, second) and all(
+            np.array_equal(array, second.results[name], equal_nan=True)
+            for name, array in first.results.items()
+        )
+
     def predict(self, build: Build) -> Outcome:
         """Return what a reference computes."""
         try:
@@ -235,7 +248,7 @@ class Evidence:
         """Return results, time-major and side by side, as a reference gives them to the caller."""
         final = reference.name_states(reference.write_states(states))
         found = {"output": reference.write_output(output), **final}
-        names = self.case.config.kind_data.results
+        names = self.observation.result_names
         return Outcome({name: found[name].numpy() for name in names}, reference.returns_packed)
 
     def _compare(self, predicted: Outcome) -> Agreement:

@@ -214,7 +214,9 @@ def infer_hypotheses(case: Evidence) -> list[Hypothesis]:
 def _infer_clips(case: Evidence) -> list[Hypothesis]:
     """Return the hypothesis that cell states are clipped, if those returned last say where."""
     assert case.observed is not None
-    name = case.case.config.kind_data.final[-1]
+    if not case.observation.state_names:
+        return []
+    name = case.observation.state_names[-1]
     largest, right = (
         float(np.abs(each.results[name]).max(initial=0.0))
         for each in (case.observed, case.required)

@@ -78,7 +78,7 @@ def has_finite_results(expected: Expected) -> bool:
 def read_outcome(observation: Observation) -> Outcome:
     """Return what a call returned. Raises Failure if it returned nothing of the right form."""
     call = observation.call
-    final = {name: to_array(state) for name, state in call.raw_states.items()}
+    final = {name: to_array(call.raw_states[name]) for name in observation.state_names}
     if observation.case.config.kind_data.is_cell:
         return Outcome(final)
     output = call.raw_output

@@ -147,6 +147,13 @@ def is_explained_by(
     )
 
 
+def has_final_states_of(observation: Observation, other: Expected) -> bool:
+    """Return whether another computation gives the final states, as far as they are observed."""
+    return not observation.state_names or is_within_bound(
+        observation, observation.final, other.final, lambda: other.final_bound
+    )
+
+
 def _starts_as(observation: Observation, other: Expected) -> bool:
     """Return whether another computation may give the output of the first step, if it has one.
 

@@ -87,7 +87,9 @@ def assert_gradients(
     """
     for name in names:
         kind = observation.case.config.kind_data
-        lines = snippet or snippets.compare_gradients(name, kind, results)
+        lines = snippet or snippets.compare_gradients(
+            name, kind, results or observation.result_names
+        )
         if name not in found:
             raise Violation(
                 f"{name} has requires_grad=False and receives no gradient; expected one", lines

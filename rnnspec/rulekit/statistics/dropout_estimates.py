@@ -97,7 +97,7 @@ def assert_expected_under_mask(observation: Observation) -> None:
         snippet,
     )
     if observation.case.distribution is Distribution.SOLVABLE:
-        for name, found in observation.states.items():
+        for name, found in observation.results.items():
             assert_close(
                 observation,
                 name,
