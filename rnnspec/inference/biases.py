@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import Kind
+from rnnspec.inference.candidates import list_rows
 from rnnspec.inference.matching import Assignment
 from rnnspec.oracle.catalogue import cell_of
 
@@ -23,15 +24,21 @@ def merge_biases(found: Assignment) -> None:
     If a gate needs two and the layer has one, or if it has none for some gates, its biases are held
     at zero, and the assignment says why.
     """
-    kind, covers = found.trial.kind, found.covers
-    blocks = {
-        role: {gate for each, gate in covers if each == role} for role in ("bias_ih", "bias_hh")
-    }
-    if not blocks["bias_ih"] | blocks["bias_hh"]:
+    if not any(name.startswith("bias") for name, _ in found.covers):
         found.unbiased = "it has no biases"
         return
-    merged = blocks["bias_ih"] ^ blocks["bias_hh"]
-    bare = [each for each in kind.gates if each not in blocks["bias_ih"] | blocks["bias_hh"]]
+    for row in list_rows(found.trial.config):
+        _merge_row(found, row.ending)
+
+
+def _merge_row(found: Assignment, row: str) -> None:
+    """Do so for the biases of one layer and direction."""
+    kind, covers = found.trial.kind, found.covers
+    read, carried = (
+        {gate for each, gate in covers if each == f"{role}{row}"} for role in ("bias_ih", "bias_hh")
+    )
+    merged = read ^ carried
+    bare = [each for each in kind.gates if each not in read | carried]
     split = [each for each in list_separate_gates(kind) if each in merged]
     if bare or split:
         gate = (bare or split)[0]
@@ -45,6 +52,6 @@ def merge_biases(found: Assignment) -> None:
                 found.chosen[name] = replace(candidate, is_zero=True)
         return
     for name, candidate in found.chosen.items():
-        if candidate.is_bias:
+        if candidate.is_bias and candidate.row == row:
             own = frozenset(candidate.gates) & merged
             found.chosen[name] = replace(candidate, merged=own)

@@ -12,8 +12,10 @@ import torch
 from torch import nn
 
 from rnnspec.adapters.forms import OUTPUT, Form, describe_type, parse_arguments, parse_results
+from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import Kind
 from rnnspec.errors import AdapterError
+from rnnspec.inference.returned import describe_results, find_width
 from rnnspec.inference.trial import BATCH, HIDDEN_SIZE, INPUT_SIZE, STEPS, Interface
 from rnnspec.subjects.failures import Failure
 from rnnspec.subjects.subject import observe_step
@@ -40,8 +42,9 @@ class Found:
 class Prober:
     """Calls of a layer with random numbers."""
 
-    def __init__(self, module: nn.Module, kind: Kind, dtype: torch.dtype) -> None:
-        self.module, self.kind, self.dtype = module, kind, dtype
+    def __init__(self, module: nn.Module, config: Config, dtype: torch.dtype) -> None:
+        self.module, self.config, self.dtype = module, config, dtype
+        self.kind, self.rows = config.kind_data, config.num_layers * config.num_directions
         generator = torch.Generator().manual_seed(0)
 
         def draw(*shape: int) -> torch.Tensor:
@@ -52,7 +55,7 @@ class Prober:
             for parameter in module.parameters():
                 parameter.copy_(draw(*parameter.shape))
         self.x = draw(STEPS, BATCH, INPUT_SIZE)
-        self.states = {letter: draw(1, BATCH, HIDDEN_SIZE) for letter in kind.states}
+        self.states = {each: draw(self.rows, BATCH, HIDDEN_SIZE) for each in self.kind.states}
 
     def call(self, form: Form, x: torch.Tensor, states: Mapping[str, torch.Tensor]) -> Any:
         """Return what a call returns. Raises Failure."""
@@ -63,14 +66,14 @@ class Prober:
 
 
 def find_interface(
-    module: nn.Module, kind: Kind, dtype: torch.dtype, batch_first: bool | None
+    module: nn.Module, config: Config, dtype: torch.dtype, batch_first: bool | None
 ) -> Found:
-    """Return how a layer is called.
+    """Return how a layer is called that has the layers and directions of a configuration.
 
     `batch_first` is its layout, or None if that is to be found out. Raises AdapterError if no call
     returns something that has the shape of an output.
     """
-    prober, said = Prober(module, kind, dtype), ""
+    prober, kind, said = Prober(module, config, dtype), config.kind_data, ""
     for layout in (True, False) if batch_first is None else (batch_first,):
         for call in ("x", *_list_calls(module, kind)):
             form = parse_arguments(call, kind)
@@ -78,16 +81,15 @@ def find_interface(
             try:
                 returned = prober.call(form, x, prober.states)
                 said = said or f"a call returns {describe_type(returned)}"
-                results = describe_results(returned, kind, layout)
+                results = describe_results(returned, config, layout)
             except Failure as failure:
                 said = said or str(failure)
                 continue
             if results:
                 return _complete(prober, form, results, batch_first)
-            _refuse_two_directions(returned)
     _refuse_one_step(prober)
     raise AdapterError(
-        f"no call of it returns an output of {HIDDEN_SIZE} units for each step: {said}"
+        f"no call of it returns an output of {find_width(config)} units for each step: {said}"
     )
 
 
@@ -106,19 +108,6 @@ def _refuse_one_step(prober: Prober) -> None:
             )
 
 
-def _refuse_two_directions(returned: Any) -> None:
-    """Raise AdapterError if a call returns an output of two directions."""
-    both = {(BATCH, STEPS, 2 * HIDDEN_SIZE), (STEPS, BATCH, 2 * HIDDEN_SIZE)}
-    results = returned if isinstance(returned, tuple | list) else (returned,)
-    if any(isinstance(each, torch.Tensor) and tuple(each.shape) in both for each in results):
-        raise AdapterError(
-            f"it returns {2 * HIDDEN_SIZE} units for each step if it is built with {HIDDEN_SIZE}. "
-            "What always computes both directions has to be declared, with "
-            "fixed={'bidirectional': True} and the parameters of the backward direction as "
-            "weight_ih_l0_reverse and so on (docs/adapters.md)"
-        )
-
-
 def _complete(prober: Prober, form: Form, results: str, batch_first: bool | None) -> Found:
     """Return the interface, knowing one call that works and what it returns in that layout."""
     doubts: tuple[str, ...] = ()
@@ -127,7 +116,7 @@ def _complete(prober: Prober, form: Form, results: str, batch_first: bool | None
     x = prober.x.transpose(0, 1) if batch_first else prober.x
     kind = prober.kind
     first = prober.call(form, x, prober.states)
-    results = describe_results(first, kind, batch_first) or results
+    results = describe_results(first, prober.config, batch_first) or results
     returns = parse_results(results, kind)
     plain = form if "h" not in form.names else None
     best = max(
@@ -190,94 +179,6 @@ def _is_batch_of_first_axis(prober: Prober, form: Form, reads: Form) -> bool:
     return bool(found["h"].shape[1] == BATCH)
 
 
-def describe_results(returned: Any, kind: Kind, batch_first: bool) -> str:
-    """Return the form of what a call returned, or an empty text if it has no output."""
-    leading = (BATCH, STEPS) if batch_first else (STEPS, BATCH)
-    shapes = {
-        (*leading, HIDDEN_SIZE): OUTPUT,
-        (1, BATCH, HIDDEN_SIZE): "{0}",
-        (BATCH, 1, HIDDEN_SIZE): "{0}.batch_first",
-        (BATCH, HIDDEN_SIZE): "{0}[0]",
-    }
-    letters = list(kind.states)
-    text = _describe(returned, shapes, leading, letters, [])
-    if OUTPUT not in text:
-        return ""
-    found = text[1:-1] if text.startswith("(") and isinstance(returned, tuple | list) else text
-    return _order_states(found, returned, kind, batch_first) if len(kind.states) > 1 else found
-
-
-def _describe(
-    value: Any,
-    shapes: Mapping[tuple[int, ...], str],
-    leading: tuple[int, int],
-    letters: list[str],
-    said: list[str],
-) -> str:
-    """Return the form of a value; letters that are used up are removed."""
-    if isinstance(value, torch.Tensor):
-        text = shapes.get(tuple(value.shape), "_")
-        if text == OUTPUT and OUTPUT in said:
-            return "_"
-        if "{0}" in text:
-            return text.format(letters.pop(0)) if letters else "_"
-        said.append(text)
-        return text
-    if _is_output_list(value, leading) and OUTPUT not in said:
-        said.append(OUTPUT)
-        return OUTPUT
-    if isinstance(value, Mapping):
-        pairs = [
-            f"{key!r}: {_describe(each, shapes, leading, letters, said)}"
-            for key, each in value.items()
-        ]
-        return f"{{{', '.join(pairs)}}}"
-    if isinstance(value, tuple | list):
-        if len(value) == 1:
-            inner = _describe(value[0], shapes, leading, letters, said).replace("[0]", "")
-            return f"[{inner}]"
-        parts = [_describe(each, shapes, leading, letters, said) for each in value]
-        return f"({', '.join(parts)})"
-    return "_"
-
-
-def _is_output_list(value: Any, leading: tuple[int, int]) -> bool:
-    """Return whether a value is a list of the outputs of all steps."""
-    first, second = leading
-    steps, batch = (second, first) if first == BATCH else (first, second)
-    return (
-        isinstance(value, tuple | list)
-        and len(value) == steps
-        and all(
-            isinstance(each, torch.Tensor) and tuple(each.shape) == (batch, HIDDEN_SIZE)
-            for each in value
-        )
-    )
-
-
-def _order_states(text: str, returned: Any, kind: Kind, batch_first: bool) -> str:
-    """Return the form with h where the last output is, and c in the other place."""
-    found = parse_results(text, kind).read(returned)
-    if not {"h", "c"} <= found.keys():
-        return text
-    output = found[OUTPUT]
-    stacked = torch.stack(tuple(output)) if isinstance(output, tuple | list) else output
-    is_list = isinstance(output, tuple | list)
-    last = stacked[:, -1] if batch_first and not is_list else stacked[-1]
-    if torch.equal(found["c"][0], last) and not torch.equal(found["h"][0], last):
-        swapped = {"h": "c", "c": "h"}
-        return "".join(
-            swapped[each] if each in swapped and not _is_in_word(text, place) else each
-            for place, each in enumerate(text)
-        )
-    return text
-
-
-def _is_in_word(text: str, place: int) -> bool:
-    around = text[max(0, place - 1) : place] + text[place + 1 : place + 2]
-    return any(each.isalnum() or each in "_'" for each in around)
-
-
 def _rate_call(
     prober: Prober, form: Form, returns: Form, batch_first: bool, plain: Form | None
 ) -> int:
@@ -298,7 +199,7 @@ def _rate_call(
         states = {name: half[name] for name in prober.kind.states if name in half}
         if states.keys() == set(prober.kind.states):
             rest = returns.read(prober.call(form, x.narrow(time, 2, STEPS - 2), states))
-            if _is_continued(given, rest, time):
+            if prober.config.num_directions == 1 and _is_continued(given, rest, time):
                 return 3
         if plain is None:
             return 2

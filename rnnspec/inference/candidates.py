@@ -6,15 +6,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import permutations
 
+from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import Kind
-from rnnspec.inference.trial import HIDDEN_SIZE, INPUT_SIZE
+from rnnspec.contract.shapes import SUFFIXES
 
 Shape = tuple[int, ...]
 Blocks = frozenset[tuple[str, str]]
-"""Pairs of a role, such as weight_ih, and a gate."""
+"""Pairs of a documented parameter, such as weight_ih_reverse, and a gate."""
 
 
-BOTH = "(bias_ih + bias_hh)"
 STACK = "stack:"
 
 
@@ -27,6 +27,7 @@ class Candidate:
     roles     the roles, such as weight_ih
     gates     the gates in their order
     kind      the kind of layer
+    row       which layer and direction it belongs to, as it ends the names of parameters
     turned    the gates that are in the opposite sense
     merged    the gates of which it holds both biases
     is_zero   whether it is held at zero
@@ -36,6 +37,7 @@ class Candidate:
     roles: tuple[str, ...]
     gates: tuple[str, ...]
     kind: Kind
+    row: str = ""
     turned: frozenset[str] = frozenset()
     merged: frozenset[str] = frozenset()
     is_zero: bool = False
@@ -50,7 +52,8 @@ class Candidate:
         """The blocks of the documented weights that it holds."""
         own = {(role, gate) for role in self.roles for gate in self.gates}
         both = {(role, gate) for role in ("bias_ih", "bias_hh") for gate in self.merged}
-        return frozenset() if self.is_zero else frozenset(own | both)
+        held = own | both
+        return frozenset() if self.is_zero else frozenset((r + self.row, g) for r, g in held)
 
     @property
     def text(self) -> str:
@@ -72,25 +75,53 @@ class Candidate:
         if self.turned & gates or self.merged & gates not in (set(), gates):
             parts = [self._select(role, gate) for gate in self.gates]
             return parts[0] if len(parts) == 1 else f"rows({', '.join(parts)})"
-        name = BOTH if self.merged & gates else role
+        name = self._name(role, is_merged=bool(self.merged & gates))
         if self.gates == self.kind.gates:
             return name.strip("()")
         return f"{name}[{', '.join(self.gates)}]"
 
     def _select(self, role: str, gate: str) -> str:
         """Return the rows of one gate of a role."""
-        name = BOTH if gate in self.merged else role
+        name = self._name(role, is_merged=gate in self.merged)
         sign = "-" if gate in self.turned else ""
         return sign + (f"{name}[{gate}]" if self.kind.is_gated else name)
 
+    def _name(self, role: str, *, is_merged: bool) -> str:
+        return f"(bias_ih{self.row} + bias_hh{self.row})" if is_merged else role + self.row
 
-def list_candidates(shape: Shape, kind: Kind) -> Iterator[Candidate]:
+
+@dataclass(frozen=True)
+class Row:
+    """A layer and direction.
+
+    ending  how the names of its parameters end in expressions; that of the first layer is left out
+            if it is the only one, or the only one that is always there
+    width   the size of its input
+    hidden  the number of its units
+    """
+
+    ending: str
+    width: int
+    hidden: int
+
+
+def list_rows(config: Config) -> Iterator[Row]:
+    """Yield the layers and directions of a configuration."""
+    for layer in range(config.num_layers):
+        place = f"_l{layer}" if config.num_layers > 1 else ""
+        width = config.num_directions * config.hidden_size if layer else config.input_size
+        for suffix in SUFFIXES[: config.num_directions]:
+            yield Row(place + suffix, width, config.hidden_size)
+
+
+def list_candidates(shape: Shape, config: Config) -> Iterator[Candidate]:
     """Yield what a parameter of this shape can be, the documented order of gates first."""
-    sizes = tuple(size for size in shape if size != 1)
+    sizes, kind = tuple(size for size in shape if size != 1), config.kind_data
     for count in range(len(kind.gates), 0, -1):
         for gates in _list_orders(kind, count):
-            for template, roles in _list_templates(sizes, count):
-                yield Candidate(template, roles, gates, kind)
+            for row in list_rows(config):
+                for template, roles in _list_templates(sizes, count, row):
+                    yield Candidate(template, roles, gates, kind, row.ending)
 
 
 def _list_orders(kind: Kind, count: int) -> Iterator[tuple[str, ...]]:
@@ -102,36 +133,36 @@ def _list_orders(kind: Kind, count: int) -> Iterator[tuple[str, ...]]:
     )
 
 
-def _list_templates(sizes: Shape, count: int) -> Iterator[tuple[str, tuple[str, ...]]]:
+def _list_templates(sizes: Shape, count: int, row: Row) -> Iterator[tuple[str, tuple[str, ...]]]:
     """Yield templates of expressions that have these sizes with so many gates, and their roles.
 
     In a template, {0} and {1} stand for roles with their gates, and a leading `stack` for one
     entry for each gate.
     """
-    yield from _list_matrices(sizes, count)
-    yield from _list_biases(sizes, count)
+    yield from _list_matrices(sizes, count, row)
+    yield from _list_biases(sizes, count, row.hidden)
 
 
-def _list_matrices(sizes: Shape, count: int) -> Iterator[tuple[str, tuple[str, ...]]]:
-    rows, width = count * HIDDEN_SIZE, INPUT_SIZE + HIDDEN_SIZE
-    matrices = [(INPUT_SIZE, ("weight_ih",)), (HIDDEN_SIZE, ("weight_hh",))]
+def _list_matrices(sizes: Shape, count: int, row: Row) -> Iterator[tuple[str, tuple[str, ...]]]:
+    rows, hidden = count * row.hidden, row.hidden
+    matrices = [(row.width, ("weight_ih",)), (hidden, ("weight_hh",))]
     both = [("weight_ih", "weight_hh"), ("weight_hh", "weight_ih")]
-    for columns, roles in [*matrices, *((width, pair) for pair in both)]:
+    for columns, roles in [*matrices, *((row.width + hidden, pair) for pair in both)]:
         text = "{0}" if len(roles) == 1 else "columns({0}, {1})"
         forms: dict[Shape, list[str]] = {(rows, columns): [text]}
         forms.setdefault((columns, rows), []).append(f"{text}.T")
         if count > 1:
-            forms[count, HIDDEN_SIZE, columns] = [f"{STACK}{text}"]
-            forms.setdefault((count, columns, HIDDEN_SIZE), []).append(f"{STACK}{text}.T")
+            forms[count, hidden, columns] = [f"{STACK}{text}"]
+            forms.setdefault((count, columns, hidden), []).append(f"{STACK}{text}.T")
         yield from ((form, roles) for form in forms.get(sizes, ()))
 
 
-def _list_biases(sizes: Shape, count: int) -> Iterator[tuple[str, tuple[str, ...]]]:
-    rows = count * HIDDEN_SIZE
+def _list_biases(sizes: Shape, count: int, hidden: int) -> Iterator[tuple[str, tuple[str, ...]]]:
+    rows = count * hidden
     for role in ("bias_ih", "bias_hh"):
         if sizes == (rows,):
             yield "{0}", (role,)
-        if count > 1 and sizes == (count, HIDDEN_SIZE):
+        if count > 1 and sizes == (count, hidden):
             yield f"{STACK}{{0}}", (role,)
     for pair in (("bias_ih", "bias_hh"), ("bias_hh", "bias_ih")):
         if sizes == (2, rows):

@@ -18,6 +18,8 @@ GATE_WORDS = {
     "cell": ("g", "c", "cell", "ig", "hg", "xg", "wg", "ug", "wc", "uc", "xc", "hc", "cand"),
     "output": ("o", "output", "out", "io", "ho", "xo", "wo", "uo"),
 }
+BACKWARD_WORDS = ("backward", "reverse", "bwd", "bw", "back", "rev", "right", "b2f", "r2l")
+ORDINALS = ("first", "second", "third", "fourth")
 NAME_OF_BIAS = re.compile(r"(^|[._])(b|bias)([._]|$)|^b[a-z]{0,2}$|bias")
 
 
@@ -33,7 +35,20 @@ def rate_by_name(name: str, candidate: Candidate) -> int:
     if len(candidate.gates) == 1:
         known = GATE_WORDS.get(candidate.gates[0], ())
         score += 3 * any(word in known for word in words)
-    return score
+    return score + _rate_row(name, words, candidate.row)
+
+
+def _rate_row(name: str, words: list[str], row: str) -> int:
+    """Return how well a name fits the layer and the direction whose parameters end in `row`."""
+    score = 0
+    if _is_among(words, BACKWARD_WORDS) or re.search(r"(reverse|backward)", name.lower()):
+        score += 4 if row.endswith("reverse") else -4
+    layer = re.search(r"_l(\d+)", row)
+    if layer is None:
+        return score
+    numbers = [int(each) for each in re.findall(r"\d+", name)]
+    places = [ORDINALS.index(word) for word in words if word in ORDINALS]
+    return score + 4 * (int(layer[1]) in places) + 2 * (int(layer[1]) in numbers)
 
 
 def _split(name: str) -> list[str]:

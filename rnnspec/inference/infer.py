@@ -19,11 +19,12 @@ from rnnspec.contract.kinds import LAYERS, Kind
 from rnnspec.errors import AdapterError, TargetError
 from rnnspec.inference.biases import merge_biases
 from rnnspec.inference.calling import find_interface
+from rnnspec.inference.extents import count_numbers, list_explaining, list_extents
 from rnnspec.inference.matching import Assignment, assign_parameters
 from rnnspec.inference.naming import Naming, find_templates
 from rnnspec.inference.offers import list_lacking
 from rnnspec.inference.signature import Constructor, read_constructor
-from rnnspec.inference.trial import HIDDEN_SIZE, INPUT_SIZE, Interface, Trial
+from rnnspec.inference.trial import HIDDEN_SIZE, INPUT_SIZE, Interface, Trial, draw_numbers
 from rnnspec.inference.verify import find_difference, with_fixed
 from rnnspec.subjects.failures import Failure
 from rnnspec.subjects.subject import observe_step
@@ -31,6 +32,7 @@ from rnnspec.subjects.target import Target
 
 DTYPES = (torch.float64, torch.float32)
 BUILDING = "building it"
+EXTENT = ("num_layers", "bidirectional")
 CHANGES: dict[str, dict[str, Any]] = {
     "num_layers": {"num_layers": 2},
     "bidirectional": {"bidirectional": True},
@@ -189,16 +191,16 @@ def _find_best(
     """Return what the parameters are, as the kind of layer that explains most of them."""
     best: tuple[Assignment, Interface, tuple[str, ...]] | None = None
     said = ""
-    for kind, nonlinearity, dtype in _list_trials(target, build, asked):
+    for config, dtype in _list_trials(target, build, constructor, asked):
         try:
             module = _build(build, make_config()).to(dtype).eval()
             layout = False if "batch_first" in constructor.names else None
-            called = find_interface(module, kind, dtype, layout)
+            called = find_interface(module, config, dtype, layout)
         except (Failure, AdapterError) as error:
             said = said or str(error)
             continue
-        trial = Trial(module, make_config(), dtype, called.interface)
-        found = assign_parameters(trial.as_kind(kind, nonlinearity))
+        trial = Trial(module, config, dtype, called.interface, draw_numbers(config, 0))
+        found = assign_parameters(trial)
         if best is None or found.score > best[0].score:
             best = (found, called.interface, called.doubts)
         if not found.by_name and not found.unknown:
@@ -209,25 +211,27 @@ def _find_best(
 
 
 def _list_trials(
-    target: Target, build: Callable[[Config], nn.Module], asked: Kind | None
-) -> Iterator[tuple[Kind, str, torch.dtype]]:
-    """Yield the kinds of layer that the number of parameters allows, with what else is tried."""
+    target: Target,
+    build: Callable[[Config], nn.Module],
+    constructor: Constructor,
+    asked: Kind | None,
+) -> Iterator[tuple[Config, torch.dtype]]:
+    """Yield the layers that may have the parameters, and the dtypes in which they are tried."""
     try:
         module = _build(build, make_config())
     except Failure as failure:
         raise AdapterError(f"{target.label}: {failure}") from failure
-    total = sum(parameter.numel() for parameter in module.parameters())
-    fitting = [kind for kind in LAYERS if _count_weights(kind) <= total]
-    if not fitting:
+    shapes = [tuple(parameter.shape) for parameter in module.parameters()]
+    extents = list_extents(constructor.names)
+    found = list_explaining(shapes, [asked] if asked else LAYERS[::-1], extents)
+    if not found:
+        total = count_numbers(shapes)
         raise TargetError(f"{target.label} has {total} parameters, too few for a recurrent layer")
     for dtype in DTYPES:
-        for kind in [asked] if asked else reversed(fitting):
+        for kind, extent in found:
             for nonlinearity in kind.nonlinearities or (DEFAULTS["nonlinearity"],):
-                yield kind, nonlinearity, dtype
-
-
-def _count_weights(kind: Kind) -> int:
-    return len(kind.gates) * HIDDEN_SIZE * (INPUT_SIZE + HIDDEN_SIZE)
+                config = make_config(kind=kind.name, nonlinearity=nonlinearity, **extent.arguments)
+                yield config, dtype
 
 
 def _find_names(
@@ -281,7 +285,9 @@ def _declare(
 ) -> Declaration:
     kind, config = found.trial.kind, found.trial.config
     names = {name: own for name, own in constructor.names.items() if name in kind.arguments}
-    fixed: dict[str, Any] = {}
+    fixed: dict[str, Any] = {
+        name: getattr(config, name) for name in EXTENT if getattr(config, name) != DEFAULTS[name]
+    }
     if interface.batch_first:
         fixed["batch_first"] = True
     if "nonlinearity" not in names and config.nonlinearity != DEFAULTS["nonlinearity"]:
@@ -305,14 +311,12 @@ def _verify(
     declaration: Declaration, adapter: Adapter, trial: Trial
 ) -> tuple[Declaration, dict[str, str]]:
     """Return the declaration without what cannot be built, and how the rest differs."""
-    config = with_fixed(
-        make_config(kind=trial.kind.name, nonlinearity=trial.config.nonlinearity), adapter
-    )
+    config = with_fixed(trial.config, adapter)
     deviations = {}
     if found := find_difference(adapter, config, trial.dtype):
         deviations["one layer"] = found.text
     lacks = dict(declaration.lacks)
-    for name in ("num_layers", "bidirectional"):
+    for name in EXTENT:
         if name not in declaration.arguments or name in lacks:
             continue
         found = find_difference(adapter, replace(config, **CHANGES[name]), trial.dtype)

@@ -8,14 +8,16 @@ together with others, such as the reset gate, is taken again when they are known
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import combinations, product
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from rnnspec.adapters.expressions import parse_expression
+from rnnspec.contract.shapes import parameter_shapes
 from rnnspec.inference.candidates import Blocks, Candidate, list_candidates
 from rnnspec.inference.hints import rate_by_name
 from rnnspec.inference.trial import Trial
@@ -68,14 +70,25 @@ def assign_parameters(trial: Trial) -> Assignment:
             found, waiting = again, fewer
     for name in waiting:
         _choose_by_name(found, name, waiting)
+    if found.by_name and not found.unknown and _is_right(found):
+        found.by_name.clear()
     return found
+
+
+def _is_right(found: Assignment) -> bool:
+    """Return whether the layer computes what the reference does with all of its parameters.
+
+    Every number in them is another, so nothing else is likely to give the same results.
+    """
+    results = _run(found, {})
+    return results is not None and found.trial.agrees(*results)
 
 
 def _match_all(trial: Trial) -> tuple[Assignment, list[str]]:
     """Return what the parameters are of which the layer shows it, and the names of the others."""
     found, waiting = Assignment(trial), list(trial.shapes)
     while waiting:
-        matched = [name for name in waiting if _match(found, name)]
+        matched = [name for name in waiting if _match(found, name)] or _match_two(found, waiting)
         if not matched:
             break
         waiting = [name for name in waiting if name not in matched]
@@ -84,22 +97,78 @@ def _match_all(trial: Trial) -> tuple[Assignment, list[str]]:
 
 def _match(found: Assignment, name: str) -> bool:
     """Assign a parameter if the layer shows what it is, and return whether it does."""
-    candidates = [
-        each
-        for each in list_candidates(found.trial.shapes[name], found.trial.kind)
-        if not each.covers & found.covers
-    ]
-    candidates.sort(key=lambda each: -rate_by_name(name, each))
+    if not _list_visible(found, [(name,)]):
+        return False
+    candidates = _list_left(found, name)
     other = frozenset((TURNED,))
     turned = [replace(each, turned=other) for each in candidates if TURNED in each.gates]
+    return _take_first(found, ({name: each} for each in (*candidates, *turned)))
+
+
+def _match_two(found: Assignment, waiting: list[str]) -> list[str]:
+    """Assign two parameters that the layer shows together only, and return their names.
+
+    What a layer gets from the one below shows if both are not zero. The gates are taken to be in
+    an order that is known, or else in that of the documentation.
+    """
+    for pair in _list_visible(found, list(combinations(waiting, 2))):
+        first, second = (_list_in_known_order(found, name) for name in pair)
+        fitting = (
+            dict(zip(pair, both, strict=True))
+            for both in product(first, second)
+            if not both[0].covers & both[1].covers
+        )
+        if _take_first(found, fitting):
+            return list(pair)
+    return []
+
+
+def _list_left(found: Assignment, name: str) -> list[Candidate]:
+    """Return what a parameter can be that no other is, what fits its name best first."""
+    left = [
+        each
+        for each in list_candidates(found.trial.shapes[name], found.trial.config)
+        if not each.covers & found.covers
+    ]
+    return sorted(left, key=lambda each: -rate_by_name(name, each))
+
+
+def _list_in_known_order(found: Assignment, name: str) -> list[Candidate]:
+    orders = {each.gates for each in found.chosen.values()} or {found.trial.kind.gates}
+    return [each for each in _list_left(found, name) if each.gates in orders]
+
+
+def _list_visible(found: Assignment, groups: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """Return the groups of parameters whose numbers change what the layer computes."""
+    trial, before = found.trial, _run(found, {})
+    if before is None:
+        return []
+    known = make_weights(trial, found.chosen, mask_weights(trial, found.covers))
+    generator = torch.Generator().manual_seed(0)
+    visible = []
+    for group in groups:
+        drawn = {
+            name: torch.rand(trial.shapes[name], generator=generator, dtype=trial.dtype) + 0.1
+            for name in group
+        }
+        try:
+            if _differs(before[0], trial.run({**known, **drawn})):
+                visible.append(group)
+        except Failure:
+            continue
+    return visible
+
+
+def _take_first(found: Assignment, choices: Iterable[Mapping[str, Candidate]]) -> bool:
+    """Take the first choice with which the layer computes what the reference does, if any."""
     before = _run(found, {})
-    for candidate in (*candidates, *turned):
-        results = _run(found, {name: candidate})
+    for choice in choices:
+        results = _run(found, choice)
         if before is None or results is None:
             continue
         got, expected = results
         if found.trial.agrees(got, expected) and _differs(before[0], got):
-            found.chosen[name] = candidate
+            found.chosen.update(choice)
             return True
     return False
 
@@ -109,11 +178,7 @@ def _choose_by_name(found: Assignment, name: str, waiting: list[str]) -> None:
 
     The gates are taken to be in the same order as in a parameter that shows it.
     """
-    left = [
-        each
-        for each in list_candidates(found.trial.shapes[name], found.trial.kind)
-        if not each.covers & found.covers
-    ]
+    left = _list_left(found, name)
     if not left:
         found.unknown.append(name)
         return
@@ -144,14 +209,12 @@ def _run(
 
 def mask_weights(trial: Trial, covered: Blocks) -> dict[str, Array]:
     """Return the documented weights of a trial with zeros in blocks that are not covered."""
-    gates = trial.kind.gates
-    masked = {}
-    for full, array in trial.numbers.items():
-        if "_l0" not in full:
-            continue
-        role = full.removesuffix("_l0")
-        keep = np.repeat([(role, gate) in covered for gate in gates], len(array) // len(gates))
-        masked[full] = np.where(keep[:, None] if array.ndim > 1 else keep, array, 0.0)
+    gates, masked = trial.kind.gates, {}
+    kept = {(trial.complete_name(name), gate) for name, gate in covered}
+    for name in parameter_shapes(trial.config):
+        array = trial.numbers[name]
+        keep = np.repeat([(name, gate) in kept for gate in gates], len(array) // len(gates))
+        masked[name] = np.where(keep[:, None] if array.ndim > 1 else keep, array, 0.0)
     return masked
 
 
@@ -165,7 +228,7 @@ def make_weights(
         weights[name] = torch.zeros(shape, dtype=trial.dtype)
         if name in chosen:
             expression = parse_expression(chosen[name].text, trial.kind)
-            value = expression.evaluate(lambda each: tensors[f"{each}_l0"])
+            value = expression.evaluate(lambda each: tensors[trial.complete_name(each)])
             if isinstance(value, torch.Tensor):
                 weights[name] = value.reshape(shape)
     return weights

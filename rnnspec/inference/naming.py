@@ -12,7 +12,7 @@ from rnnspec.contract.config import Config
 ListNames = Callable[[int, int], list[str]]
 """A function that lists the parameters of a layer with so many layers and directions."""
 SUFFIX = "_reverse"
-NAME = re.compile(r"(weight|bias)_([ih]h)")
+NAME = re.compile(r"(weight|bias)_[ih]h(_l\d+)?")
 
 
 @dataclass(frozen=True)

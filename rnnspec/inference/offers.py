@@ -15,6 +15,7 @@ from rnnspec.subjects.failures import Failure
 from rnnspec.subjects.subject import observe_step
 
 OTHER_DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
+LENGTHS = [STEPS, *[1] * (BATCH - 1)]
 PACKED_CALL = "a call with packed input"
 MOST_CHARACTERS = 84
 UNBATCHED_CALL = "a call with a single sequence"
@@ -49,7 +50,7 @@ def _call(adapter: Adapter, config: Config, dtype: torch.dtype, given: Any, step
 
 
 def _try_packed(adapter: Adapter, config: Config, dtype: torch.dtype) -> str:
-    packed = pack_padded_sequence(torch.ones(STEPS, BATCH, INPUT_SIZE, dtype=dtype), [STEPS, 1])
+    packed = pack_padded_sequence(torch.ones(STEPS, BATCH, INPUT_SIZE, dtype=dtype), LENGTHS)
     try:
         output, _ = _call(adapter, config, dtype, packed, PACKED_CALL)
     except Failure as failure:
@@ -64,7 +65,7 @@ def _try_unbatched(adapter: Adapter, config: Config, dtype: torch.dtype) -> str:
         )
     except Failure as failure:
         return str(failure)
-    if tuple(output.shape) == (STEPS, HIDDEN_SIZE):
+    if tuple(output.shape) == (STEPS, config.num_directions * config.output_size):
         return ""
     return f"{UNBATCHED_CALL} returns shape {tuple(output.shape)}"
 

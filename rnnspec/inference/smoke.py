@@ -139,7 +139,7 @@ def _describe_arguments(adapter: Adapter) -> str:
 def _describe_states(adapter: Adapter) -> str:
     if "h" not in adapter.call.names:
         return "none is taken"
-    returned = "returned" if "h" in adapter.returns.names else "taken from the last output"
+    returned = "returned" if "h" in adapter.returns.names else "not returned"
     return f"used as given, and {returned}"
 
 
@@ -167,9 +167,7 @@ def _explain(
     declared = Interface(adapter.call, adapter.returns, config.batch_first, adapter.needs_state)
     interface = declared
     try:
-        interface = find_interface(
-            _build(adapter, config, dtype), adapter.kind, dtype, None
-        ).interface
+        interface = find_interface(_build(adapter, config, dtype), config, dtype, None).interface
     except (Failure, AdapterError):
         interface = declared
     calls = list(_compare_calls(declared, interface))
@@ -214,7 +212,7 @@ def _compare_weights(layer: AdaptedLayer, trial: Trial) -> Iterator[Remark]:
 def _are_equal(one: Expression, other: Expression, trial: Trial) -> bool:
     """Return whether two expressions mean the same to a layer that adds both biases."""
     return any(
-        _have_same_value(one, other, {**trial.numbers, **swapped})
+        _have_same_value(one, other, trial, {**trial.numbers, **swapped})
         for swapped in _list_swaps(trial, is_alone=len({*one.names, *other.names}) < 3)
     )
 
@@ -223,12 +221,18 @@ def _list_swaps(trial: Trial, *, is_alone: bool) -> Iterator[dict[str, Array]]:
     """Yield nothing, and equal biases if one can stand for the other."""
     yield {}
     if is_alone and len(trial.kind.gates) == 1 and trial.config.bias:
-        yield {"bias_hh_l0": trial.numbers["bias_ih_l0"]}
+        yield {
+            name: trial.numbers[name.replace("hh", "ih")]
+            for name in trial.numbers
+            if name.startswith("bias_hh")
+        }
 
 
-def _have_same_value(one: Expression, other: Expression, numbers: Mapping[str, Any]) -> bool:
+def _have_same_value(
+    one: Expression, other: Expression, trial: Trial, numbers: Mapping[str, Any]
+) -> bool:
     def look_up(name: str) -> torch.Tensor:
-        return torch.from_numpy(numbers[name if "_l" in name else f"{name}_l0"])
+        return torch.from_numpy(numbers[trial.complete_name(name)])
 
     values = [each.evaluate(look_up) for each in (one, other)]
     first, second = (torch.as_tensor(value).squeeze() for value in values)

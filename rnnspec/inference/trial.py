@@ -1,4 +1,4 @@
-"""A layer of the user with one layer and one direction, run on numbers of our choice."""
+"""A layer of the user with as few layers and directions as it can have, run on chosen numbers."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from torch import nn
 from torch.func import functional_call
 
 from rnnspec import oracle
+from rnnspec.adapters.expressions import NAME
 from rnnspec.adapters.forms import OUTPUT, Form
 from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import Kind
@@ -23,7 +24,8 @@ from rnnspec.subjects.subject import observe_step
 Array = NDArray[np.float64]
 INPUT_SIZE, HIDDEN_SIZE = 3, 5
 """The sizes of the tried layer: no multiple of one is a multiple of the other, or of their sum."""
-STEPS, BATCH = 4, 2
+STEPS, BATCH = 9, 7
+"""More samples than a layer has states, and other numbers than its sizes."""
 TRIAL = "the call with weights of the search"
 
 
@@ -55,7 +57,8 @@ class Trial:
     module   the layer
     config   the configuration for which it was built
     dtype    the dtype in which it computes
-    numbers  the numbers: the documented weights, x (T, N, I), and the states (1, N, H) by letter
+    numbers  the numbers: the documented weights, x (T, N, I), and the states
+             (D * num_layers, N, H) by letter
     compared the results that are compared; without a name, all
     """
 
@@ -91,14 +94,23 @@ class Trial:
         zeros = {letter: np.zeros_like(self.numbers[letter]) for letter in self.kind.states}
         return replace(self, numbers={**self.numbers, **zeros}, compared=OUTPUT)
 
+    def complete_name(self, name: str) -> str:
+        """Return the documented parameter that a name in an expression stands for."""
+        found = NAME.fullmatch(name)
+        assert found is not None
+        if found["layer"] is not None:
+            return name
+        return f"{found['role']}_l0{found['suffix'] or ''}"
+
     def tensor(self, name: str) -> torch.Tensor:
         """Return one of the numbers as a tensor."""
         return torch.from_numpy(self.numbers[name]).to(self.dtype)
 
     def run(self, weights: Mapping[str, torch.Tensor]) -> dict[str, Array]:
-        """Return the output (T, N, H) and the final states (1, N, H) for the layer's own weights.
+        """Return the results for the layer's own weights.
 
-        Raises Failure.
+        They are the output (T, N, D * H) and the final states (D * num_layers, N, H). Raises
+        Failure.
         """
         interface, x = self.interface, self.tensor("x")
         tensors = {"x": x.transpose(0, 1) if interface.batch_first else x}

@@ -21,8 +21,15 @@ from rnnspec.subjects.target import resolve_target
 from tests.adapters import half_done, written_faulty
 from tests.adapters.written_gated import GRUS, LSTMS, EightLinears, OtherSense, UpdateFirst
 from tests.adapters.written_rnns import RNNS, DeepList, Dictionary, OutputOnly, StateRequired
+from tests.adapters.written_stacks import (
+    STACKS,
+    DeepTwoWays,
+    TwoLayersListed,
+    TwoLayersNested,
+    TwoLayersPairs,
+)
 
-WRITTEN = (half_done.MyRNN, *RNNS, *GRUS, *LSTMS)
+WRITTEN = (half_done.MyRNN, *RNNS, *GRUS, *LSTMS, *STACKS)
 
 
 def infer(layer: Any, kind: str | None = None) -> Inferred:
@@ -41,8 +48,10 @@ def compare_with_torch(found: Inferred, **changes: Any) -> None:
     rows = arguments.get("num_layers", 1) * (2 if arguments.get("bidirectional") else 1)
     states = tuple(torch.rand(rows, 3, 6) for _ in adapter.kind.states)
     hx = None if "h" not in adapter.call.names else states[0] if len(states) == 1 else states
-    for got, expected in zip(layer(x, hx), reference(x, hx), strict=True):
-        torch.testing.assert_close(got, expected)
+    (output, ends), (right, right_ends) = layer(x, hx), reference(x, hx)
+    torch.testing.assert_close(output, right)
+    if "h" in adapter.returns.names:
+        torch.testing.assert_close(ends, right_ends)
 
 
 @pytest.mark.parametrize("layer", WRITTEN, ids=lambda layer: layer.__name__)
@@ -68,6 +77,14 @@ def test_deeper_and_bidirectional_layers_are_named_by_templates() -> None:
         "carry.{row}.weight": "weight_hh",
     }
     compare_with_torch(found, num_layers=3, bidirectional=True)
+
+
+def test_layers_that_are_always_there_are_declared() -> None:
+    found = infer(DeepTwoWays)
+    assert found.declaration.fixed == {"bidirectional": True}
+    assert found.declaration.weights["bwd.{layer}.weight_ih"] == "weight_ih_reverse"
+    compare_with_torch(found, num_layers=3)
+    assert infer(TwoLayersPairs).declaration.fixed == {"num_layers": 2}
 
 
 def test_documented_layers_need_no_declaration_but_have_one() -> None:
@@ -101,6 +118,9 @@ def test_gates_and_biases_are_told_apart(layer: type[nn.Module], name: str, text
         (Dictionary, "x, state=h[0]", "{'sequence': output, 'last': h[0]}"),
         (OutputOnly, "x", "output"),
         (EightLinears, "x, h[0], c[0]", "output, h[0], c[0]"),
+        (TwoLayersPairs, "x, [(h, c)]", "output, [(h, c)]"),
+        (TwoLayersListed, "x, [h], [c]", "output, [h], [c]"),
+        (TwoLayersNested, "x, ([h], [c])", "output, ([h], [c])"),
     ],
 )
 def test_forms_of_calls_are_found(layer: type[nn.Module], call: str, returns: str) -> None:
@@ -198,26 +218,6 @@ class Nothing(nn.Module):
         return x.sum()
 
 
-class AlwaysTwoWay(nn.Module):
-    """Two cells, one for each direction, and no argument that says so."""
-
-    def __init__(self, input_size: int, hidden_size: int) -> None:
-        super().__init__()
-        self.there = nn.RNNCell(input_size, hidden_size)
-        self.back = nn.RNNCell(input_size, hidden_size)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        outputs: list[list[torch.Tensor]] = [[], []]
-        for cell, steps, output in zip(
-            (self.there, self.back), (x, x.flip(0)), outputs, strict=True
-        ):
-            h = x.new_zeros(x.size(1), cell.hidden_size)
-            for step in steps:
-                h = cell(step, h)
-                output.append(h)
-        return torch.cat([torch.stack(outputs[0]), torch.stack(outputs[1]).flip(0)], -1)
-
-
 class WithBothHalves(nn.Module):
     """Returns its output, and the input of another layer that is twice as wide."""
 
@@ -237,7 +237,6 @@ def test_a_wide_result_beside_the_output_is_no_second_direction() -> None:
 @pytest.mark.parametrize(
     ("layer", "error", "message"),
     [
-        (AlwaysTwoWay, AdapterError, "10 units for each step if it is built with 5"),
         (Two, AdapterError, "it is not known what 'vocabulary' is"),
         (Nothing, AdapterError, "returns an output of 5 units for each step"),
         (nn.Linear, TargetError, "has 20 parameters, too few for a recurrent layer"),

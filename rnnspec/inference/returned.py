@@ -1,0 +1,140 @@
+"""What a call returns: the output and the states, by their shapes and by what they hold."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from rnnspec.adapters.forms import OUTPUT, parse_results
+from rnnspec.contract.config import Config
+from rnnspec.inference.trial import BATCH, HIDDEN_SIZE, STEPS
+
+
+def find_width(config: Config) -> int:
+    """Return how many units the output has."""
+    return config.num_directions * HIDDEN_SIZE
+
+
+def describe_results(returned: Any, config: Config, batch_first: bool) -> str:
+    """Return the form of what a call returned, or an empty text if it has no output."""
+    leading, kind = (BATCH, STEPS) if batch_first else (STEPS, BATCH), config.kind_data
+    rows = config.num_layers * config.num_directions
+    shapes = {
+        (*leading, find_width(config)): OUTPUT,
+        (rows, BATCH, HIDDEN_SIZE): "{0}",
+        (BATCH, rows, HIDDEN_SIZE): "{0}.batch_first",
+        (BATCH, HIDDEN_SIZE): "{0}[0]",
+    }
+    letters = list(kind.states)
+    text = _describe(returned, Shapes(shapes, leading, find_width(config), rows), letters, [])
+    if rows > 1 and "[0]" in text:  # one of several states says nothing about the others
+        text = re.sub(r"\w+\[0\]", "_", text)
+    if OUTPUT not in text:
+        return ""
+    found = text[1:-1] if text.startswith("(") and isinstance(returned, tuple | list) else text
+    return _order_states(found, returned, config, batch_first) if len(kind.states) > 1 else found
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """What a returned tensor is by its shape.
+
+    forms    the form for each shape
+    leading  the first two axes of the output
+    width    the last axis of the output
+    rows     how many layers and directions have states
+    """
+
+    forms: Mapping[tuple[int, ...], str]
+    leading: tuple[int, int]
+    width: int
+    rows: int
+
+
+def _describe(value: Any, shapes: Shapes, letters: list[str], said: list[str]) -> str:
+    """Return the form of a value; letters that are used up are removed."""
+    if isinstance(value, torch.Tensor):
+        text = shapes.forms.get(tuple(value.shape), "_")
+        if text == OUTPUT and OUTPUT in said:
+            return "_"
+        if "{0}" in text:
+            return text.format(letters.pop(0)) if letters else "_"
+        said.append(text)
+        return text
+    if _is_output_list(value, shapes) and OUTPUT not in said:
+        said.append(OUTPUT)
+        return OUTPUT
+    if isinstance(value, Mapping):
+        pairs = [
+            f"{key!r}: {_describe(each, shapes, letters, said)}" for key, each in value.items()
+        ]
+        return f"{{{', '.join(pairs)}}}"
+    if isinstance(value, tuple | list):
+        if _is_list_of_rows(value, shapes):
+            entry = replace(shapes, rows=0)  # in which there are no further lists
+            inner = _describe(value[0], entry, letters, said).replace("[0]", "")
+            return f"[{inner}]"
+        parts = [_describe(each, shapes, letters, said) for each in value]
+        return f"({', '.join(parts)})"
+    return "_"
+
+
+def _is_list_of_rows(value: Sequence[Any], shapes: Shapes) -> bool:
+    """Return whether a value has an entry for each layer and direction."""
+    if shapes.rows == 1 or len(value) != shapes.rows:
+        return len(value) == shapes.rows
+    found = [each if isinstance(each, tuple | list) else (each,) for each in value]
+    return all(
+        isinstance(each, torch.Tensor) and tuple(each.shape) == (BATCH, HIDDEN_SIZE)
+        for row in found
+        for each in row
+    )
+
+
+def _is_output_list(value: Any, shapes: Shapes) -> bool:
+    """Return whether a value is a list of the outputs of all steps."""
+    (first, second), width = shapes.leading, shapes.width
+    steps, batch = (second, first) if first == BATCH else (first, second)
+    return (
+        isinstance(value, tuple | list)
+        and len(value) == steps
+        and all(
+            isinstance(each, torch.Tensor) and tuple(each.shape) == (batch, width) for each in value
+        )
+    )
+
+
+def _order_states(text: str, returned: Any, config: Config, batch_first: bool) -> str:
+    """Return the form with h where the last output is, and c in the other place."""
+    found = parse_results(text, config.kind_data).read(returned)
+    if not {"h", "c"} <= found.keys():
+        return text
+    output = found[OUTPUT]
+    is_list = isinstance(output, tuple | list)
+    stacked = torch.stack(tuple(output)) if is_list else output
+    last = stacked[:, -1] if batch_first and not is_list else stacked[-1]
+    last, row = last[..., :HIDDEN_SIZE], -config.num_directions  # the forward direction on top
+    for form in _list_orders(text):
+        if torch.equal(parse_results(form, config.kind_data).read(returned)["h"][row], last):
+            return form
+    return text
+
+
+def _list_orders(text: str) -> Iterator[str]:
+    """Yield forms that fit what fits the given one: with h and c exchanged, and in other lists."""
+    for form in (text, text.replace("[(h, c)]", "([h], [c])")):
+        swapped = {"h": "c", "c": "h"}
+        yield form
+        yield "".join(
+            swapped[each] if each in swapped and not _is_in_word(form, place) else each
+            for place, each in enumerate(form)
+        )
+
+
+def _is_in_word(text: str, place: int) -> bool:
+    around = text[max(0, place - 1) : place] + text[place + 1 : place + 2]
+    return any(each.isalnum() or each in "_'" for each in around)
