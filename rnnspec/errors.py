@@ -55,7 +55,11 @@ class ViolationsFound(RnnspecError):
     """A report has violations; the message lists the rules."""
 
 
+MEANT = "Did you mean"
+"""With these words every suggestion begins."""
+
+
 def suggest_similar(word: str, known: Iterable[str]) -> str:
     """Return `" Did you mean ...?"` with at most two similar known words, or an empty string."""
     close = difflib.get_close_matches(word, list(dict.fromkeys(known)), n=2, cutoff=0.6)
-    return f" Did you mean {' or '.join(repr(name) for name in close)}?" if close else ""
+    return f" {MEANT} {' or '.join(repr(name) for name in close)}?" if close else ""

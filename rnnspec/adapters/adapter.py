@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +26,7 @@ from rnnspec.subjects.failures import Unsupported
 from rnnspec.subjects.target import locate_target, resolve_target
 
 SIZES = ("input_size", "hidden_size")
+MAIN = "__main__"
 ADAPTED = "an adapter stands in for the constructor, the parameters and the methods of the layer"
 PICKLED = "pickling would pickle the adapter"
 
@@ -41,7 +44,10 @@ class Adapter:
     returns    the form of what a call returns
     lacks      the features that the implementation lacks, with the reasons
     needs_state  whether a call must be given a state, so that the adapter passes zeros
-    seed       what seeds the generator of an implementation that does not draw from torch's
+    seed       what tells an implementation that does not draw dropout masks from torch's generator
+               where to begin, before each call that draws any
+    isolate    whether it runs in a process of its own when Python code or pytest checks it, because
+               it may end or block that process; if it is None, the caller decides
     label      what the implementation is called
     """
 
@@ -55,6 +61,7 @@ class Adapter:
     lacks: Mapping[Feature, str]
     needs_state: bool = False
     seed: Callable[[int], Any] | None = None
+    isolate: bool | None = None
     label: str = field(default="", compare=False)
 
     def __call__(self, *positional: Any, **named: Any) -> AdaptedLayer:
@@ -72,6 +79,17 @@ class Adapter:
 
     def __repr__(self) -> str:
         return f"adapter of {self.label}"
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Adapter:
+        return self
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        """Pickle an adapter as the name under which a module has it: another process imports it."""
+        for module in [each for name, each in sys.modules.items() if name != MAIN]:
+            for name, value in list(vars(module).items()):
+                if value is self:
+                    return import_adapter, (module.__name__, name)
+        return super().__reduce__()
 
     @property
     def unsupported(self) -> dict[Feature, str]:
@@ -95,6 +113,12 @@ class Adapter:
         return make_recipes(self.weights, config)
 
 
+def import_adapter(place: str, name: str) -> Adapter:
+    """Return the adapter that a module has under a name."""
+    found: Adapter = getattr(importlib.import_module(place), name)
+    return found
+
+
 def module(
     target: str | Callable[..., nn.Module] | None = None,
     *,
@@ -109,20 +133,19 @@ def module(
     lacks: Mapping[str, str] | None = None,
     needs_state: bool = False,
     seed: Callable[[int], Any] | None = None,
+    isolate: bool | None = None,
 ) -> Adapter:
     """Return an adapter for a torch module that computes a whole layer.
 
-    `target` is a class or a factory that takes both sizes by position, or a text that names one;
-    `build` takes the configuration instead. `weights` has an expression over the documented
-    parameters for each parameter of the module. `{layer}`, `{number}` (layer + 1), `{direction}` (0
-    or 1), `{suffix}` ("" or "_reverse") and `{row}` (layer * D + direction) in its name repeat it.
-    `gates` is the order in which the module stacks the gates, such as "update, reset, new", if it
-    is not the documented one. `arguments` says what the module calls the documented arguments that
-    it takes, and `fixed` has the value of those that cannot be chosen. `call` and `returns` are
-    forms, see `rnnspec.adapters.forms`. A file that the text names is looked for next to the file
-    of the caller first. `lacks` has the features that the module does not have, with the reasons.
-    A module that draws dropout masks elsewhere than from torch's generator is told by `seed` where
-    to begin, before each call that draws any. Raises AdapterError if something is not understood.
+    `target` is a class or a factory that takes both sizes by position, or names one as a text,
+    whose file is looked for next to that of the caller first; `build` takes the configuration.
+    `weights` has an expression over the documented parameters for each parameter of the module.
+    `{layer}`, `{number}` (layer + 1), `{direction}` (0 or 1), `{suffix}` ("" or "_reverse") and
+    `{row}` (layer * D + direction) in its name repeat it. `gates` is the order in which the module
+    stacks the gates, such as "update, reset, new", if it is not the documented one. `arguments`
+    says what the module calls the documented arguments that it takes, and `fixed` has the value of
+    those that cannot be chosen. `call` and `returns` are forms, see `rnnspec.adapters.forms`.
+    The rest is as for `Adapter`. Raises AdapterError if something is not understood.
     """
     check_choice("kind", kind, LAYER_KINDS)
     data = LAYER_KINDS[kind]
@@ -143,6 +166,7 @@ def module(
         lacks={_find_feature(name): reason for name, reason in (lacks or {}).items()},
         needs_state=needs_state,
         seed=seed,
+        isolate=isolate,
         label=name_target(build if target is None else target),
     )
 

@@ -190,14 +190,14 @@ def function(
     lacks: Mapping[str, str] | None = None,
     needs_state: bool = False,
     states: str = "{}",
+    isolate: bool | None = None,
 ) -> Adapter:
     """Return an adapter for a function on arrays that computes all layers and directions.
 
-    It is called as `compute(config, x, h_0, weights)` and returns `output` and `h_n`, all with the
-    documented shapes. `h_0` is None if no state is given; for an LSTM, states are pairs. `config`
-    has the constructor's arguments. A function with a parameter `lengths` is given the lengths of
-    the sequences of a packed input, which is padded, or None. With `build`, what it is given in
-    place of `config` is `build(config, dtype)`, which is made once for each of both.
+    Called as `compute(config, x, h_0, weights)`, it returns `output` and `h_n` with the documented
+    shapes. `h_0` is None if no state is given; for an LSTM, states are pairs. `config` has the
+    constructor's arguments, and with `build` it is `build(config, dtype)`, which is made once for
+    each of both. A parameter `lengths` is given those of a packed input, which is padded, or None.
 
     `weights` says what the function is given, by name or template, as for `module`; without it,
     these are the documented parameters. `gates` is the order in which these stack the gates, if it
@@ -205,9 +205,8 @@ def function(
     dlpack for any other. Gradients flow through functions of JAX, MLX and torch. For the others,
     `gradients(config, x, h_0, weights, grad_output, grad_h_n)` returns those of x and h_0, and a
     dictionary of those of the weights. `dtypes` lists the dtypes in which it computes; without it,
-    all. `fixed` has the documented arguments that cannot be chosen, `lacks` what it does not do,
-    each with the reason. With `needs_state`, it is given zeros if no state is. `states` is the form
-    of a state, such as `{}[0]`. It may not write into its arguments. Raises AdapterError.
+    all. The rest is as for `module`. `states` is the form of a state, such as `{}[0]`. It may not
+    write into its arguments. Raises AdapterError.
     """
     check_choice("kind", kind, LAYER_KINDS)
     data, library, own = LAYER_KINDS[kind], Arrays.parse(arrays), weights or _name_weights(kind)
@@ -224,6 +223,7 @@ def function(
         returns=f"output, {form}",
         lacks={**known, **_list_dtypes(dtypes), **(lacks or {})},
         needs_state=needs_state,
+        isolate=isolate,
     )
     return replace(adapter, label=name_target(compute))
 

@@ -58,6 +58,7 @@ def cell(
     call: str = "x, h",
     returns: str = "h",
     lacks: Mapping[str, str] | None = None,
+    isolate: bool | None = None,
 ) -> Adapter:
     """Return an adapter for a torch module that computes one step of one layer.
 
@@ -85,5 +86,6 @@ def cell(
         returns=f"output, {states}",
         lacks={**LACKS, **(lacks or {})},
         needs_state=True,
+        isolate=isolate,
     )
     return replace(adapter, label=name_target(target))

@@ -52,7 +52,7 @@ def check(
     target: LayerTarget,
     *,
     watch: Watcher | None = None,
-    isolate: bool = False,
+    isolate: bool | None = None,
     timeout: float = DEFAULT_TIMEOUT,
     memory: int | None = None,
     **options: Any,
@@ -65,18 +65,29 @@ def check(
     with the number of cases done and of all. Prints nothing. Raises CannotCheck (TargetError,
     SelectionError, DeviceError) if nothing can be checked, and TypeError for an unknown option.
 
-    The target runs in this process unless `isolate` is true. Then it runs in a process of its own,
-    and whatever it does to that process is a finding: each call may take `timeout` seconds, and
-    `memory` MiB may be allocated. A target that another process cannot import runs here even so,
-    and a note in the report says that.
+    The target runs in this process unless `isolate` is true, or an adapter says so and `isolate` is
+    left out. Then it runs in a process of its own, and whatever it does to that process is a
+    finding: each call may take `timeout` seconds, and `memory` MiB may be allocated. A target that
+    another process cannot import runs here even so, and a note in the report says that.
     """
     target, options = read_target(target, options)
     chosen = CheckOptions.from_keywords("check", options)
+    if isolate is None:
+        isolate = find_isolation(target)
     if not isolate:
         return run_check(target, chosen, watch=watch)
     return run_isolated(
         target, chosen, prepare_check, run_check, watch=watch, timeout=timeout, memory=memory
     )
+
+
+def find_isolation(target: Any) -> bool | None:
+    """Return whether an adapter says that it runs in a process of its own, if it says anything.
+
+    Raises TargetError if there is no such target.
+    """
+    factory = resolve_target(target).factory if isinstance(target, str) else target
+    return factory.isolate if isinstance(factory, Adapter) else None
 
 
 def run_check(

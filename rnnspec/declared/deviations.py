@@ -11,9 +11,10 @@ from rnnspec.cases.case import Case
 from rnnspec.contract.parts import Part
 from rnnspec.declared.files import DeclaredFile, Entry, list_entries
 from rnnspec.declared.region import Region, parse_region
-from rnnspec.errors import suggest_similar
+from rnnspec.errors import MEANT, TargetError, suggest_similar
 from rnnspec.rulekit.deviation import Deviation, DeviationKind
 from rnnspec.rulekit.selection import AnyRule
+from rnnspec.subjects.target import is_imported, locate_target, require_attribute, require_target
 
 Known = tuple[list[Deviation[Case]], tuple[str, ...]]
 
@@ -28,6 +29,8 @@ def list_deviations(
     """
     deviations: list[Deviation[Case]] = []
     notes: list[str] = []
+    for entry in [] if found is None else found.entries:
+        _require_target(entry)
     for entry in [] if found is None else list_entries(found, label):
         expires = entry.table.get("expires")
         if expires is not None and expires < (today or date.today()):
@@ -35,6 +38,24 @@ def list_deviations(
             continue
         deviations += _make_deviations(entry, rules)
     return deviations, tuple(notes)
+
+
+def _require_target(entry: Entry) -> None:
+    """Raise SelectionError if an entry is about a target that is misspelt.
+
+    Whether a module that is not imported has the target is not found out, and a module without a
+    similar name may be one that is not installed here.
+    """
+    about = entry.table.get("target")
+    if about is None or about in entry.file.targets:
+        return
+    text = locate_target(about, entry.file.path.parent)
+    try:
+        require_attribute(text)
+        require_target(text)
+    except TargetError as error:
+        if is_imported(text) or MEANT in str(error):
+            raise entry.refuse(str(error), "target") from error
 
 
 def _make_deviations(entry: Entry, rules: Sequence[AnyRule]) -> list[Deviation[Case]]:

@@ -225,6 +225,32 @@ def require_target(text: str) -> None:
         raise TargetError(_describe_missing(first, text))
 
 
+def require_attribute(text: str) -> None:
+    """Raise TargetError if the module of a target is imported and does not have the target.
+
+    If it is not imported, that is not found out.
+    """
+    place, _, attribute = text.rpartition(":")
+    module = _find_imported(place)
+    if module is not None:
+        _find_attribute(module, attribute, place, text)
+
+
+def is_imported(text: str) -> bool:
+    """Return whether the module of a target is imported."""
+    return _find_imported(text.rpartition(":")[0]) is not None
+
+
+def _find_imported(place: str) -> ModuleType | None:
+    """Return the module that a module's name or the path of a file stands for, if it is there."""
+    if not place.endswith(".py"):
+        return sys.modules.get(place)
+    path = Path(place).resolve()
+    names = (path.stem, _choose_module_name(path))
+    found = [sys.modules[name] for name in names if name in sys.modules]
+    return next((each for each in found if getattr(each, "__file__", None) == str(path)), None)
+
+
 def _describe_missing(name: str, text: str) -> str:
     return f"{text}: no module named {name!r}.{_suggest_module(name)}"
 

@@ -135,12 +135,14 @@ def conformance(
 
     The target runs in a worker process, and whatever it does to that process is a finding: each
     call may take `timeout` seconds, and `memory` MiB may be allocated. With isolate=False it runs
-    in pytest's own process. Without a choice it does so too under --pdb and --trace, if coverage is
-    measured, and if a worker cannot import it.
+    in pytest's own process. Without a choice, here or in the declaration of an adapter, it does so
+    too under --pdb and --trace, if coverage is measured, and if a worker cannot import it.
     """
     target, options = read_target(target, options)
     chosen = ignore_clock(CheckOptions.from_keywords("conformance", options, profile="quick"))
     chosen = choose_kind(target, chosen)
+    if isolate is None and isinstance(target, Adapter):
+        isolate = target.isolate
     run = Run(target, chosen, prepare_check, Isolation(isolate, timeout, memory))
     return parametrize_rules(run, list_tested_rules(chosen))
 

@@ -17,6 +17,7 @@ import rnnspec
 from rnnspec.cli import status
 from rnnspec.contract.features import Feature
 from rnnspec.contract.parts import Part
+from rnnspec.errors import SelectionError
 from rnnspec.report.console import format_conclusion, format_report
 from rnnspec.report.data import RunVerdict, Verdict
 from rnnspec.report.files import format_badge
@@ -201,3 +202,31 @@ def test_wrong_value_of_a_declared_target_is_refused_with_its_line(
     (tmp_path / "rnnspec.toml").write_text(text, encoding="utf-8")
     assert status(["check", "a", "--no-isolate", *asked]) == 2
     assert capsys.readouterr().err.startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        (
+            "rnnspec.selftest.bugs.gradients:CutAfter32Step",
+            "no attribute 'CutAfter32Step' in rnnspec.selftest.bugs.gradients. "
+            "Did you mean 'CutAfter32Steps'",
+        ),
+        ("rnnspce.selftest.bugs.gradients:CutAfter32Steps", "no module named 'rnnspce'. Did you"),
+        ("laeyrs.py:RNN", "no file 'laeyrs.py'. Did you mean 'layers.py'"),
+    ],
+)
+def test_a_deviation_of_a_misspelt_target_is_refused(
+    target: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("layers.py").write_text("", encoding="utf-8")
+    with pytest.raises(SelectionError) as raised:
+        check(CutAfter32Steps, tmp_path, f'{ENTRY}target = "{target}"\n')
+    assert str(raised.value).startswith("rnnspec.toml:8: ")
+    assert message in str(raised.value)
+
+
+def test_a_deviation_of_a_target_that_is_not_installed_here_is_left_alone(tmp_path: Path) -> None:
+    entry = f'{ENTRY}target = "zq_layers_of_a_gpu:RNN"\n'
+    assert check(CutAfter32Steps, tmp_path, entry).verdict is RunVerdict.VIOLATES
