@@ -50,6 +50,8 @@ class Planted:
         self.build = build
         self.expected = expect(case)
         self.values: Values = self.expected.values
+        self.result_names = case.config.kind_data.results
+        self.state_names = case.config.kind_data.final
 
     def remember(self, name: str, compute: Callable[[], Any]) -> Any:
         """Return the result of `compute`."""
