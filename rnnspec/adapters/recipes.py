@@ -13,7 +13,9 @@ from rnnspec.errors import AdapterError, suggest_similar
 Recipe = tuple[Callable[[str], str], Expression]
 """How a parameter is made: what a name in its expression stands for, and the expression."""
 PLACE = re.compile(r"\{(\w*)\}")
-PLACES = ("layer", "number", "direction", "suffix", "row")
+PLACES = ("layer", "number", "direction", "suffix", "row", "by_direction")
+ROWS = {"row", "by_direction"}
+"""The places that count layers and directions together."""
 
 
 def make_recipes(weights: Mapping[str, Expression], config: Config) -> dict[str, Recipe]:
@@ -33,6 +35,7 @@ def make_recipes(weights: Mapping[str, Expression], config: Config) -> dict[str,
                     direction=direction,
                     suffix=SUFFIXES[direction],
                     row=layer * config.num_directions + direction,
+                    by_direction=direction * config.num_layers + layer,
                 )
                 found[name] = (look_up, expression)
     return found
@@ -41,8 +44,8 @@ def make_recipes(weights: Mapping[str, Expression], config: Config) -> dict[str,
 def _list_places(template: str, config: Config) -> Iterator[tuple[int, int]]:
     """Yield the layers and directions of a configuration that a template names."""
     names = set(PLACE.findall(template))
-    has_layer = bool(names & {"layer", "number", "row"})
-    has_direction = bool(names & {"direction", "suffix", "row"})
+    has_layer = bool(names & {"layer", "number", *ROWS})
+    has_direction = bool(names & {"direction", "suffix", *ROWS})
     for layer in range(config.num_layers if has_layer else 1):
         for direction in range(config.num_directions if has_direction else 1):
             yield layer, direction

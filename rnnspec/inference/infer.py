@@ -25,22 +25,13 @@ from rnnspec.inference.naming import Naming, find_templates
 from rnnspec.inference.offers import list_lacking
 from rnnspec.inference.signature import Constructor, read_constructor
 from rnnspec.inference.trial import HIDDEN_SIZE, INPUT_SIZE, Interface, Trial, draw_numbers
-from rnnspec.inference.verify import find_difference, with_fixed
+from rnnspec.inference.verify import CHANGES, EXTENT, verify_declaration
 from rnnspec.subjects.failures import Failure
 from rnnspec.subjects.subject import observe_step
 from rnnspec.subjects.target import Target
 
 DTYPES = (torch.float64, torch.float32)
 BUILDING = "building it"
-EXTENT = ("num_layers", "bidirectional")
-CHANGES: dict[str, dict[str, Any]] = {
-    "num_layers": {"num_layers": 2},
-    "bidirectional": {"bidirectional": True},
-    "bias": {"bias": False},
-    "dropout": {"num_layers": 2, "dropout": 0.5},
-    "nonlinearity": {"nonlinearity": "relu"},
-}
-"""With which arguments it is tried whether a constructor takes a documented one."""
 
 
 class Outcome(Enum):
@@ -141,8 +132,7 @@ def infer_adapter(target: Target, kind: Kind | None = None) -> Inferred:
     naming = _find_names(found, build, constructor, trial.kind)
     refused = _list_refused(build, constructor, trial.kind)
     declaration = _declare(found, interface, constructor, naming, refused)
-    adapter = declaration.make(target.factory)
-    declaration, deviations = _verify(declaration, adapter, trial)
+    declaration, deviations = verify_declaration(declaration, target.factory, trial)
     lacking = list_lacking(declaration.make(target.factory), trial.dtype)
     declaration = replace(declaration, lacks={**declaration.lacks, **lacking})
     return Inferred(
@@ -305,23 +295,3 @@ def _declare(
         lacks={**refused, **naming.lacks},
         needs_state=interface.needs_state,
     )
-
-
-def _verify(
-    declaration: Declaration, adapter: Adapter, trial: Trial
-) -> tuple[Declaration, dict[str, str]]:
-    """Return the declaration without what cannot be built, and how the rest differs."""
-    config = with_fixed(trial.config, adapter)
-    deviations = {}
-    if found := find_difference(adapter, config, trial.dtype):
-        deviations["one layer"] = found.text
-    lacks = dict(declaration.lacks)
-    for name in EXTENT:
-        if name not in declaration.arguments or name in lacks:
-            continue
-        found = find_difference(adapter, replace(config, **CHANGES[name]), trial.dtype)
-        if found and found.is_stopped:
-            lacks[name] = found.text
-        elif found:
-            deviations[name] = found.text
-    return replace(declaration, lacks=lacks), deviations

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from rnnspec import oracle
 from rnnspec.adapters.adapter import Adapter
+from rnnspec.adapters.declaration import Declaration
 from rnnspec.adapters.layer import AdaptedLayer
 from rnnspec.cases.axes import Distribution, DType, InitialState
 from rnnspec.cases.case import Case
@@ -16,13 +20,24 @@ from rnnspec.cases.states import split_states
 from rnnspec.cases.values import draw_values
 from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import Nonlinearity
-from rnnspec.inference.trial import Array, draw_numbers
+from rnnspec.inference.trial import Array, Trial, draw_numbers
 from rnnspec.subjects.failures import Failure
 from rnnspec.subjects.subject import observe_step
 
+Verified = tuple[Declaration, dict[str, str]]
+"""A declaration, and how what it declares differs from the reference, by what was built."""
 STEPS, BATCH = 6, 3
 EXACT_LIMITS = {"float64": 2.0**53, "float32": 2.0**24}
 """The size up to which integers are exact."""
+EXTENT = ("num_layers", "bidirectional")
+CHANGES: dict[str, dict[str, Any]] = {
+    "num_layers": {"num_layers": 2},
+    "bidirectional": {"bidirectional": True},
+    "bias": {"bias": False},
+    "dropout": {"num_layers": 2, "dropout": 0.5},
+    "nonlinearity": {"nonlinearity": "relu"},
+}
+"""With which arguments it is tried whether a constructor takes a documented one."""
 COMPARING = "the call with which the adapter is compared"
 
 
@@ -137,3 +152,57 @@ def _run(
 def with_fixed(config: Config, adapter: Adapter) -> Config:
     """Return a configuration with the arguments that an adapter does not leave to choose."""
     return replace(config, **dict(adapter.fixed))
+
+
+def verify_declaration(
+    declaration: Declaration, factory: Callable[..., nn.Module], trial: Trial
+) -> Verified:
+    """Return the declaration without what cannot be built, and how the rest differs."""
+    verified, deviations = _verify_each(declaration, declaration.make(factory), trial)
+    if not deviations and all(_offers(verified, name) for name in EXTENT):
+        return _order_rows(verified, factory, trial)
+    return verified, deviations
+
+
+def _verify_each(declaration: Declaration, adapter: Adapter, trial: Trial) -> Verified:
+    config = with_fixed(trial.config, adapter)
+    deviations = {}
+    if found := find_difference(adapter, config, trial.dtype):
+        deviations["one layer"] = found.text
+    lacks = dict(declaration.lacks)
+    for name in EXTENT:
+        if not _offers(declaration, name):
+            continue
+        found = find_difference(adapter, replace(config, **CHANGES[name]), trial.dtype)
+        if found and found.is_stopped:
+            lacks[name] = found.text
+        elif found:
+            deviations[name] = found.text
+    return replace(declaration, lacks=lacks), deviations
+
+
+def _order_rows(
+    declaration: Declaration, factory: Callable[..., nn.Module], trial: Trial
+) -> Verified:
+    """Return the declaration with the parameters of deep and bidirectional layers in their order.
+
+    A list of them may have a layer after the other, or a direction after the other. If neither
+    explains such a layer, it is told how that differs.
+    """
+    changes = {**CHANGES["num_layers"], **CHANGES["bidirectional"]}
+    by_direction = {
+        name.replace("{row}", "{by_direction}"): text for name, text in declaration.weights.items()
+    }
+    said = ""
+    for found in (declaration, replace(declaration, weights=by_direction)):
+        adapter = found.make(factory)
+        config = replace(with_fixed(trial.config, adapter), **changes)
+        difference = find_difference(adapter, config, trial.dtype)
+        if difference is None:
+            return found, {}
+        said = said or difference.text
+    return declaration, {" and ".join(EXTENT): said}
+
+
+def _offers(declaration: Declaration, name: str) -> bool:
+    return name in declaration.arguments and name not in declaration.lacks

@@ -20,7 +20,14 @@ from rnnspec.report.data import RunVerdict
 from rnnspec.subjects.target import resolve_target
 from tests.adapters import half_done, written_faulty
 from tests.adapters.written_gated import GRUS, LSTMS, EightLinears, OtherSense, UpdateFirst
-from tests.adapters.written_rnns import RNNS, DeepList, Dictionary, OutputOnly, StateRequired
+from tests.adapters.written_rnns import (
+    RNNS,
+    DeepByDirection,
+    DeepList,
+    Dictionary,
+    OutputOnly,
+    StateRequired,
+)
 from tests.adapters.written_stacks import (
     STACKS,
     DeepTwoWays,
@@ -76,6 +83,12 @@ def test_deeper_and_bidirectional_layers_are_named_by_templates() -> None:
         "read.{row}.bias": "bias_ih + bias_hh",
         "carry.{row}.weight": "weight_hh",
     }
+    compare_with_torch(found, num_layers=3, bidirectional=True)
+
+
+def test_parameters_may_be_listed_by_direction() -> None:
+    found = infer(DeepByDirection)
+    assert found.declaration.weights["cells.{by_direction}.weight_hh"] == "weight_hh"
     compare_with_torch(found, num_layers=3, bidirectional=True)
 
 

@@ -203,6 +203,31 @@ class DeepList(nn.Module):
         return x, finals
 
 
+class DeepByDirection(nn.Module):
+    """Any number of layers and directions: all cells of one direction, then those of the other."""
+
+    def __init__(
+        self, input_size: int, hidden_size: int, num_layers: int = 1, bidirectional: bool = False
+    ) -> None:
+        super().__init__()
+        self.ways, self.num_layers = 2 if bidirectional else 1, num_layers
+        sizes = [input_size, *[self.ways * hidden_size] * (num_layers - 1)]
+        self.cells = nn.ModuleList(nn.RNNCell(n, hidden_size) for n in sizes * self.ways)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in range(self.num_layers):
+            found = []
+            for way in range(self.ways):
+                cell = self.cells[way * self.num_layers + layer]
+                h, seen = None, []
+                for step in x.flip(0) if way else x:
+                    h = cell(step) if h is None else cell(step, h)
+                    seen.append(h)
+                found.append(torch.stack(seen[::-1] if way else seen))
+            x = torch.cat(found, dim=-1)
+        return x
+
+
 RNNS: tuple[type[nn.Module], ...] = (
     FusedLinear,
     StateFirst,
@@ -214,4 +239,5 @@ RNNS: tuple[type[nn.Module], ...] = (
     BatchFirstState,
     Dictionary,
     DeepList,
+    DeepByDirection,
 )
