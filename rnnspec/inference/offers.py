@@ -60,14 +60,19 @@ def _try_packed(adapter: Adapter, config: Config, dtype: torch.dtype) -> str:
 
 def _try_unbatched(adapter: Adapter, config: Config, dtype: torch.dtype) -> str:
     try:
-        output, _ = _call(
+        output, finals = _call(
             adapter, config, dtype, torch.ones(STEPS, INPUT_SIZE, dtype=dtype), UNBATCHED_CALL
         )
     except Failure as failure:
         return str(failure)
-    if tuple(output.shape) == (STEPS, config.num_directions * config.output_size):
-        return ""
-    return f"{UNBATCHED_CALL} returns shape {tuple(output.shape)}"
+    rows, units = config.num_layers * config.num_directions, config.output_size
+    expected = {"output": (STEPS, config.num_directions * units)}
+    expected |= dict.fromkeys(config.kind_data.final, (rows, units))
+    ends = finals if isinstance(finals, tuple) else (finals,)
+    for (name, shape), result in zip(expected.items(), (output, *ends), strict=True):
+        if tuple(result.shape) != shape:
+            return f"{UNBATCHED_CALL} returns {name} of shape {tuple(result.shape)}"
+    return ""
 
 
 def _try_dtype(adapter: Adapter, config: Config, dtype: torch.dtype, name: str) -> str:

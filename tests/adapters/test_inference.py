@@ -31,6 +31,7 @@ from tests.adapters.written_rnns import (
 from tests.adapters.written_stacks import (
     STACKS,
     DeepTwoWays,
+    StateInFrontOfLayers,
     TwoLayersListed,
     TwoLayersNested,
     TwoLayersPairs,
@@ -90,6 +91,13 @@ def test_parameters_may_be_listed_by_direction() -> None:
     found = infer(DeepByDirection)
     assert found.declaration.weights["cells.{by_direction}.weight_hh"] == "weight_hh"
     compare_with_torch(found, num_layers=3, bidirectional=True)
+
+
+def test_a_single_sequence_with_states_of_another_shape_is_lacking() -> None:
+    declaration = infer(StateInFrontOfLayers).declaration
+    assert declaration.lacks["unbatched"] == (
+        "a call with a single sequence returns h_n of shape (5, 2)"
+    )
 
 
 def test_layers_that_are_always_there_are_declared() -> None:

@@ -181,6 +181,18 @@ class LayersOfTorch(nn.Module):
         return output
 
 
+class StateInFrontOfLayers(nn.Module):
+    """Two layers of torch, with states that have the batch in front of the layers."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.rnn = nn.RNN(input_size, hidden_size, 2, batch_first=True)
+
+    def forward(self, x: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        output, h_n = self.rnn(x, None if h is None else h.transpose(0, 1).contiguous())
+        return output, h_n.transpose(0, 1)
+
+
 STACKS: tuple[type[nn.Module], ...] = (
     TwoWays,
     TwoCells,
@@ -191,4 +203,5 @@ STACKS: tuple[type[nn.Module], ...] = (
     TwoLayersOutput,
     DeepTwoWays,
     LayersOfTorch,
+    StateInFrontOfLayers,
 )
