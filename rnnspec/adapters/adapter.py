@@ -64,6 +64,10 @@ class Adapter:
     isolate: bool | None = None
     label: str = field(default="", compare=False)
 
+    def __post_init__(self) -> None:
+        if self.isolate not in (None, True, False):
+            raise AdapterError(f"isolate must be True, False or left out, got {self.isolate!r}")
+
     def __call__(self, *positional: Any, **named: Any) -> AdaptedLayer:
         """Build a layer from the documented arguments. Raises TypeError for any other."""
         dtype, device = named.pop("dtype", None), named.pop("device", None)

@@ -15,6 +15,7 @@ import rnnspec.adapt as adapt
 from rnnspec.adapters.adapter import Adapter
 from rnnspec.api.isolated import NOT_ISOLATED
 from rnnspec.api.layer import find_isolation
+from rnnspec.errors import AdapterError
 from tests.adapters.half_done import MyRNN
 from tests.adapters.test_smoke import RIGHT
 
@@ -60,6 +61,11 @@ def test_an_adapter_is_pickled_as_the_name_that_a_module_has_for_it() -> None:
 )
 def test_the_declaration_says_where_it_runs(target: Any, isolation: bool | None) -> None:
     assert find_isolation(target) is isolation
+
+
+def test_another_value_is_refused() -> None:
+    with pytest.raises(AdapterError, match="isolate must be True, False or left out, got 'yes'"):
+        adapt.module(MyRNN, isolate="yes", **RIGHT)  # type: ignore[arg-type]
 
 
 def test_cells_and_functions_say_it_too() -> None:
