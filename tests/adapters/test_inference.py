@@ -448,6 +448,9 @@ FAULTS = [
     (written_faulty.NoResetGradient, "gradients.weights"),
     (written_faulty.BackwardFirst, "directions.output-order"),
     (written_faulty.SharedStart, "states.routing"),
+    (written_faulty.SecondDetached, "gradients.weights"),
+    (written_faulty.StateOfSecondIgnored, "states.initial-state-used"),
+    (written_faulty.ForwardReadTwice, "stacking.reads-both-directions"),
 ]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tests.adapters.half_done import MyRNN
 from tests.adapters.written_gated import GateLinears, Pair, PlainLstm
@@ -135,3 +135,45 @@ class DetachedCell(PlainLstm):
             outputs.append(output)
         assert state is not None
         return torch.cat(outputs, 1), state
+
+
+class SecondDetached(nn.Module):
+    """Two layers that return their output only; no gradient reaches the first one."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.first = nn.LSTM(input_size, hidden_size)
+        self.second = nn.LSTM(hidden_size, hidden_size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        output: Tensor = self.second(self.first(x)[0].detach())[0]
+        return output
+
+
+class StateOfSecondIgnored(nn.Module):
+    """Two layers, of which the second does not get its initial state."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.first = nn.GRU(input_size, hidden_size)
+        self.second = nn.GRU(hidden_size, hidden_size)
+
+    def forward(self, x: Tensor, h: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        below, first = self.first(x, None if h is None else h[:1])
+        output, second = self.second(below)
+        return output, torch.cat([first, second])
+
+
+class ForwardReadTwice(nn.Module):
+    """Two layers of two directions, of which the second reads the forward half twice."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.units = hidden_size
+        self.first = nn.RNN(input_size, hidden_size, bidirectional=True)
+        self.second = nn.RNN(2 * hidden_size, hidden_size, bidirectional=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        half = self.first(x)[0][..., : self.units]
+        output: Tensor = self.second(torch.cat([half, half], -1))[0]
+        return output
