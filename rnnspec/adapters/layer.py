@@ -83,10 +83,19 @@ class AdaptedLayer(nn.Module):
         self.own.train(mode)
         return self
 
+    def _apply(
+        self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True
+    ) -> AdaptedLayer:
+        """Convert or move both modules, outside of the calls, whose gradient mode may forbid it."""
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self.own._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self
+
     def make_weights(self) -> dict[str, torch.Tensor]:
         """Return the parameters of the user's module, made of the documented ones.
 
-        That module follows the dtype and the device of the documented parameters.
+        That module follows the dtype and the device of the documented parameters, also if others
+        replace them in a call.
         """
         like = next(self.parameters())
         own = dict(self.own.to(device=like.device, dtype=like.dtype).named_parameters())

@@ -75,6 +75,7 @@ def run_by_dlpack(config: Config, x: Any, h_0: Any, weights: Any) -> tuple[Any, 
     return run_elman(config, np.from_dlpack(x), state, own)
 
 
+@pytest.mark.skipif(not hasattr(np, "from_dlpack"), reason="NumPy has it since 1.23")
 def test_values_of_arrays_that_are_handed_over_by_dlpack_are_judged() -> None:
     dtypes = ["float64", "float32", "float16"]
     adapter = adapt.function(run_by_dlpack, arrays="dlpack", dtypes=dtypes, lacks=LACKS)
