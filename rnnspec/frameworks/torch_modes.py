@@ -48,14 +48,19 @@ def run_compiled(layer: nn.RNNBase, base: Layer, input: Any, hx: Any) -> Any:
     """Run a layer by torch.compile; in force if the graph was run, which must be the only one."""
     import torch._dynamo.config as config
 
-    before = RUNS[0]
-    with config.patch(allow_rnn=True, recompile_limit=1 << 20):
+    before, chosen = RUNS[0], {"allow_rnn": True, _find_limit(config): 1 << 20}
+    with config.patch(chosen):
         found = torch.compile(_as_plain(layer, base).forward, backend=run_graph, fullgraph=True)(
             input, hx
         )
     if RUNS[0] != before + 1:
         raise NotInForce("torch.compile did not run the graph of the layer")
     return found
+
+
+def _find_limit(config: Any) -> str:
+    """Return what the compiler calls the number of times that it compiles a function anew."""
+    return "recompile_limit" if hasattr(config, "recompile_limit") else "cache_size_limit"
 
 
 def run_exported(layer: nn.RNNBase, base: Layer, input: Any, hx: Any) -> Any:

@@ -19,6 +19,7 @@ from rnnspec.errors import AdapterError
 from rnnspec.inference.smoke import Tone, smoke_target
 from rnnspec.report.data import RunVerdict
 from rnnspec.subjects.target import resolve_target
+from tests.releases import skip_unless_in_force
 
 LACKS = {
     "num_layers": "one layer",
@@ -88,6 +89,7 @@ def test_values_of_arrays_that_are_handed_over_by_dlpack_are_judged() -> None:
 
 
 def test_writing_into_an_argument_is_noticed() -> None:
+    skip_unless_in_force("side-effects.arguments")
     layer = adapt.function(overwrite_input, lacks=LACKS)
     report = rnnspec.check(layer, profile="quick", cases=9, rules="side-effects.arguments")
     assert [result.rule for result in report.violations] == ["side-effects.arguments"]

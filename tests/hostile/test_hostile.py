@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from rnnspec.cli import status
+from tests.releases import skip_unless_in_force
 
 FOLDER = Path(__file__).parent
 CONFORMS, VIOLATES, CANNOT_CHECK = 0, 1, 2
@@ -124,6 +125,7 @@ def run_check(
     target: str, expected: Expected, capsys: pytest.CaptureFixture[str]
 ) -> dict[str, Any]:
     """Run `rnnspec check`, and return its report after a look at everything that reports share."""
+    skip_unless_in_force(*expected.rules)
     rules = [word for rule in expected.rules for word in ("--rule", rule)]
     chosen = ["--profile", "quick", "--cases", "8", *rules, *expected.options]
     found = status(["check", target, *chosen, "--json", "-"])

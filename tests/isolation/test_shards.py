@@ -178,8 +178,8 @@ CHANGES: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
         f"2.jsonl: it is about another run than 1.jsonl: its target is 'a:B', not {WRONG!r}.",
     ),
     "versions": (
-        lambda header: header["versions"].update(torch="2.2.0"),
-        "2.jsonl: it is about another run than 1.jsonl: its torch is '2.2.0', not ",
+        lambda header: header["versions"].update(torch="1.0"),
+        "2.jsonl: it is about another run than 1.jsonl: its torch is '1.0', not ",
     ),
     "cases": (
         lambda header: header.update(cases=25),
