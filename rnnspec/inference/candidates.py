@@ -94,8 +94,8 @@ class Candidate:
 class Row:
     """A layer and direction.
 
-    ending  how the names of its parameters end in expressions; that of the first layer is left out
-            if it is the only one, or the only one that is always there
+    ending  how the names of its parameters end in expressions; the number of the layer is left out
+            if only one is always there
     width   the size of its input
     hidden  the number of its units
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from rnnspec.adapters.forms import OUTPUT, parse_results
 from rnnspec.contract.config import Config
 from rnnspec.inference.trial import BATCH, HIDDEN_SIZE, STEPS
+from rnnspec.subjects.failures import Malformed
 
 
 def find_width(config: Config) -> int:
@@ -119,8 +121,10 @@ def _order_states(text: str, returned: Any, config: Config, batch_first: bool) -
     last = stacked[:, -1] if batch_first and not is_list else stacked[-1]
     last, row = last[..., :HIDDEN_SIZE], -config.num_directions  # the forward direction on top
     for form in _list_orders(text):
-        if torch.equal(parse_results(form, config.kind_data).read(returned)["h"][row], last):
-            return form
+        with suppress(Malformed):  # which has lists of other lengths
+            read = parse_results(form, config.kind_data).read(returned)
+            if torch.equal(read["h"][row], last):
+                return form
     return text
 
 
