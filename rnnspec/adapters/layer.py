@@ -88,7 +88,8 @@ class AdaptedLayer(nn.Module):
     ) -> AdaptedLayer:
         """Convert or move both modules, outside of the calls, whose gradient mode may forbid it."""
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        self.own._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        like = next(self.parameters())
+        self.own.to(device=like.device, dtype=like.dtype)
         return self
 
     def make_weights(self) -> dict[str, torch.Tensor]:
