@@ -17,6 +17,7 @@ LATER_PROMISES = {
     "ZeroInputSizeAccepted": "rnn.args.sizes.input-size-positive",
     "FloatSizesAccepted": "rnn.args.sizes.integers",
     "FlagsByTruth": "rnn.args.bias.bool",
+    "FlagsCheckedLate": "rnn.args.bias.bool",
 }
 """The clause that a planted bug breaks, if not every supported release makes that promise.
 
