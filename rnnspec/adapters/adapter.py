@@ -107,7 +107,7 @@ class Adapter:
         if "h" not in self.call.names:
             found[Feature.STATE] = f"{self.label} takes no initial state"
         missing = [letter for letter in self.kind.states if letter not in self.returns.names]
-        if missing and not self.kind.is_cell:
+        if missing:
             names = " and ".join(map(self.kind.name_final, missing))
             found[Feature.FINAL_STATE] = f"{self.label} returns no {names}"
         return {**found, **self.lacks}

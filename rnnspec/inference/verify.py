@@ -74,9 +74,8 @@ def compare(
     name = str(dtype).removeprefix("torch.")
     bound = oracle.compute_bound(problem, trace, oracle.ROUNDINGS[name])
     is_exact = exact and oracle.is_exact(problem, trace, EXACT_LIMITS[name])
-    for result, expected in trace.results.items():
-        if result not in found:
-            continue
+    for result in found:
+        expected = trace.results[result]
         if found[result].shape != expected.shape:
             return f"{result} has shape {found[result].shape}, expected {expected.shape}"
         off = np.abs(found[result] - expected)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from rnnspec.cases.axes import AXES, DType, EarlierCalls, Feature, Float32Precision
+from rnnspec.cases.axes import AXES, DType, EarlierCalls, Float32Precision
 from rnnspec.cases.case import Case
 from rnnspec.cases.values import Values, draw_values, round_to_dtype
 from rnnspec.observe.backward import Backward
@@ -114,7 +114,7 @@ class Observation:
     def values(self) -> Values:
         """The numbers of the case. Final states that are not returned are not differentiated."""
         drawn = self._values or draw_values(self.case)
-        if self.subject.offers(Feature.FINAL_STATE) or self.case.config.kind_data.is_cell:
+        if self.subject.capabilities.returns_states(self.case.config.kind_data):
             return drawn
         return replace(drawn, d_final=np.zeros_like(drawn.d_final))
 

@@ -28,9 +28,13 @@ class Capabilities:
 
     def list_results(self, kind: Kind) -> tuple[str, ...]:
         """Return the names of the results that calls of a layer of a kind are judged by."""
-        if kind.is_cell or self.offers(Feature.FINAL_STATE):
+        if self.returns_states(kind):
             return kind.results
         return tuple(name for name in kind.results if name not in kind.final)
+
+    def returns_states(self, kind: Kind) -> bool:
+        """Return whether calls of a layer of a kind return final states; those of a cell do."""
+        return kind.is_cell or self.offers(Feature.FINAL_STATE)
 
     def without(self, feature: Feature, reason: str) -> Capabilities:
         """Return the capabilities without a feature."""

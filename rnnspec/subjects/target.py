@@ -39,7 +39,8 @@ class Target:
     @property
     def unsupported(self) -> Mapping[Feature, str]:
         """The features that an adapter says its layer lacks, with the reasons."""
-        return getattr(self.factory, "unsupported", {})
+        found = getattr(self.factory, "unsupported", None)  # which a class may have for itself
+        return found if isinstance(found, Mapping) else {}
 
 
 def resolve_target(target: str | Callable[..., Any]) -> Target:

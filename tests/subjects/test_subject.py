@@ -316,3 +316,10 @@ def test_settings_are_restored_after_an_exception_too() -> None:
     with pytest.raises(ValueError, match="x"):
         fail()
     assert torch.get_default_dtype() == torch.float32
+
+
+def test_an_attribute_of_a_class_that_no_adapter_made_says_nothing() -> None:
+    class Own(nn.RNN):
+        unsupported = 3
+
+    assert resolve_target(Own).unsupported == {}

@@ -97,11 +97,11 @@ def assert_expected_under_mask(observation: Observation) -> None:
         snippet,
     )
     if observation.case.distribution is Distribution.SOLVABLE:
-        for name, found in observation.results.items():
+        for name in observation.state_names:
             assert_close(
                 observation,
                 name,
-                found,
+                observation.states[name],
                 expected.results[name],
                 partial(get_bound, expected, name),
                 snippet,
