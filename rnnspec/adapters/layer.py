@@ -87,7 +87,7 @@ class AdaptedLayer(nn.Module):
         self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True
     ) -> AdaptedLayer:
         """Convert or move both modules, outside of the calls, whose gradient mode may forbid it."""
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        super()._apply(fn, recurse)
         like = next(self.parameters())
         self.own.to(device=like.device, dtype=like.dtype)
         return self

@@ -105,7 +105,7 @@ class Differentiated:
         """Return the results for tensors, with a graph if one of them needs it."""
         if self.arrays is Arrays.TORCH:
             return tuple(self.function(self.extra, *tensors))
-        found: tuple[torch.Tensor, ...] = _Bridge.apply(self, *tensors)  # type: ignore[no-untyped-call]
+        found: tuple[torch.Tensor, ...] = _Bridge.apply(self, *tensors)
         return found
 
     def compute(self, tensors: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:

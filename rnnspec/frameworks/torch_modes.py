@@ -133,7 +133,7 @@ def run_quantised(layer: nn.RNNBase, base: Layer, input: Any, hx: Any) -> Any:
         {name: each.float() for name, each in _read_weights(layer, base).items()}
     )
     with torch.random.fork_rng(devices=[]):  # the new layer draws weights, which are replaced
-        made = quantize_dynamic(plain, {base}, torch.float16)  # type: ignore[no-untyped-call]
+        made = quantize_dynamic(plain, {base}, torch.float16)
     (quantised,) = made
     if type(quantised) is base:
         raise NotInForce(f"quantize_dynamic left nn.{base.__name__} as it was")

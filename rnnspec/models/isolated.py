@@ -140,7 +140,7 @@ class IsolatedModel:
 @contextmanager
 def fork_random_numbers(seed: int) -> Iterator[None]:
     """Seed torch's generators, and restore them afterwards, including those of CUDA devices."""
-    initialized = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    initialized = torch.cuda.is_initialized()
     devices = range(torch.cuda.device_count()) if initialized else ()
     with torch.random.fork_rng(devices=list(devices)):
         # torch.manual_seed formats the stack for devices that are not there, which takes long.

@@ -17,7 +17,7 @@ def make_loss(results: Sequence[Tensor], cotangents: Sequence[Tensor]) -> Tensor
     shapes of torch and with them SymPy, which takes a quarter of the time of `import torch`; with a
     number it does not.
     """
-    loss: Tensor = _GivenGradients.apply(cotangents, *results)  # type: ignore[no-untyped-call]
+    loss: Tensor = _GivenGradients.apply(cotangents, *results)
     return loss
 
 

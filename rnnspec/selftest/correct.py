@@ -193,7 +193,7 @@ class HandWrittenBackward(Plain):
     """The backward pass of each step is written by hand."""
 
     def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
-        new: Tensor = Step.apply(x, h, weight, self.nonlinearity == "tanh")  # type: ignore[no-untyped-call]
+        new: Tensor = Step.apply(x, h, weight, self.nonlinearity == "tanh")
         return new
 
 

@@ -121,7 +121,5 @@ class GRUWithHandWrittenBackward(PlainGRU):
         read = torch.split(x, self.hidden_size, dim=1)
         carried = torch.split(h @ weight, self.hidden_size, dim=1)
         inside = carried[2] + read[3] if len(read) > GATES else carried[2]
-        new: Tensor = Mix.apply(  # type: ignore[no-untyped-call]
-            read[0] + carried[0], read[1] + carried[1], read[2], inside, h
-        )
+        new: Tensor = Mix.apply(read[0] + carried[0], read[1] + carried[1], read[2], inside, h)
         return new

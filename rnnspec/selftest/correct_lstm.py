@@ -119,5 +119,5 @@ class LSTMWithHandWrittenBackward(PlainLSTM):
 
     def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
         sums = torch.addmm(x, self.show(h), weight).chunk(GATES, dim=1)
-        hidden, c = Remember.apply(*sums, self.recall(h))  # type: ignore[no-untyped-call]
+        hidden, c = Remember.apply(*sums, self.recall(h))
         return torch.cat([self.project_state(hidden, layer), c], dim=1)

@@ -66,7 +66,7 @@ class RoundedProduct(torch.autograd.Function):
 
 def multiply(left: Tensor, right: Tensor, add: Sum) -> Tensor:
     """Return the product of two matrices whose terms are rounded and added by `add`."""
-    product: Tensor = RoundedProduct.apply(left, right, add)  # type: ignore[no-untyped-call]
+    product: Tensor = RoundedProduct.apply(left, right, add)
     return product
 
 

@@ -32,7 +32,7 @@ class OnceInTraining(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Any) -> Any:
         if not ctx.training:
             raise RuntimeError("cudnn RNN backward can only be called in training mode")
-        return NotOnceMore.apply(gradients[0], *ctx.saved_tensors), None  # type: ignore[no-untyped-call]
+        return NotOnceMore.apply(gradients[0], *ctx.saved_tensors), None
 
 
 class NotOnceMore(torch.autograd.Function):
@@ -83,8 +83,8 @@ class AsOnCuda(nn.RNN):
             and not (packed and input.sorted_indices is not None)
         ):
             raise RuntimeError("rnn: hx is not contiguous")
-        data = OnceInTraining.apply(output.data if packed else output, self.training)  # type: ignore[no-untyped-call]
-        state = OnceInTraining.apply(h_n, self.training)  # type: ignore[no-untyped-call]
+        data = OnceInTraining.apply(output.data if packed else output, self.training)
+        state = OnceInTraining.apply(h_n, self.training)
         return (output._replace(data=data) if packed else data), state
 
 

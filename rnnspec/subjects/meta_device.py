@@ -33,10 +33,10 @@ def use_meta_device() -> AbstractContextManager[Any]:
     of a small layer together. In this context, shapes and dtypes are those of the same operation on
     zeros on the CPU. A subject that has loaded the compiler itself is called as it is.
     """
-    return nullcontext() if COMPILER in sys.modules else _ShapesFromCPU()  # type: ignore[no-untyped-call]
+    return nullcontext() if COMPILER in sys.modules else _ShapesFromCPU()
 
 
-class _ShapesFromCPU(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _ShapesFromCPU(TorchDispatchMode):
     """Performs operations on meta tensors on the CPU; leaves to torch what it cannot perform."""
 
     @classmethod

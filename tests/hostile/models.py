@@ -139,7 +139,7 @@ class RaisesInBackward(Quiet):
     """A classifier that raises when it is differentiated."""
 
     def forward(self, x: Tensor) -> Tensor:
-        predicted: Tensor = Refusing.apply(super().forward(x))  # type: ignore[no-untyped-call]
+        predicted: Tensor = Refusing.apply(super().forward(x))
         return predicted
 
 

@@ -55,7 +55,7 @@ def test_second_derivatives_are_those_of_autograd() -> None:
 
 def test_a_cotangent_keeps_its_memory_layout() -> None:
     given = torch.randn(3, 8).t()[::2]
-    result = Notes.apply(torch.zeros(4, 3, requires_grad=True))  # type: ignore[no-untyped-call]
+    result = Notes.apply(torch.zeros(4, 3, requires_grad=True))
     torch.autograd.backward(make_loss([result], [given]))
     assert Notes.came.stride() == given.stride()
     assert Notes.came.data_ptr() == given.data_ptr()

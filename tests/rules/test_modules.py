@@ -351,7 +351,7 @@ def test_a_parameter_with_the_old_dtype_after_a_conversion_is_reported() -> None
     class Stubborn(Plain):
         def _apply(self, fn: Any, recurse: bool = True) -> Any:
             kept: nn.Parameter = getattr(self, "weight_hh_l0")  # noqa: B009
-            super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+            super()._apply(fn, recurse)
             setattr(self, "weight_hh_l0", nn.Parameter(kept.detach().float()))  # noqa: B010
             return self
 

@@ -165,9 +165,7 @@ def _describe_layout(input: Tensor | PackedSequence) -> Layout:
 
 def _compute_with_backward(mistake: Hypothesis, given: Given) -> tuple[Tensor, Tensor]:
     """Return right results whose backward pass makes a mistake."""
-    output, h_n = WrongBackward.apply(  # type: ignore[no-untyped-call]
-        mistake, given, *given.leaves.values()
-    )
+    output, h_n = WrongBackward.apply(mistake, given, *given.leaves.values())
     right = Reference(given)
     return right.write_output(output), right.write_states(h_n)
 

@@ -217,7 +217,7 @@ class GradientByMemoryOrder(Planted):
     def unflatten(self, output: Tensor, length: int, batch: int) -> Tensor:
         result = super().unflatten(output, length, batch)
         if result.requires_grad:
-            result.register_hook(read_by_memory_order)  # type: ignore[no-untyped-call]
+            result.register_hook(read_by_memory_order)
         return result
 
 

@@ -81,7 +81,7 @@ class PickleTrains(Planted):
     narrow = True
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        super().__setstate__(state)
         self.training = True
 
 
@@ -240,7 +240,7 @@ class TiesCutByConversion(Planted):
     narrow = True
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Any:
-        result = super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        result = super()._apply(fn, recurse)
         for name, value in list(self._parameters.items()):
             self._parameters[name] = (
                 value
@@ -257,7 +257,7 @@ class TieWithinCut(Planted):
     narrow = True
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Any:
-        result = super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        result = super()._apply(fn, recurse)
         seen: set[int] = set()
         for name, value in self._parameters.items():
             if value is not None and id(value) in seen:
@@ -338,4 +338,4 @@ class ConversionThaws(Planted):
     narrow = True
 
     def _apply(self, fn: Any, recurse: Any = True) -> Any:
-        return super()._apply(fn, recurse).requires_grad_()  # type: ignore[no-untyped-call]
+        return super()._apply(fn, recurse).requires_grad_()

@@ -81,4 +81,4 @@ def unpad_steps(data: Tensor, sizes: Sizes) -> Tensor:
 
 def hook_gradient(tensor: Tensor, change: Callable[[Tensor], Tensor]) -> None:
     """Pass the gradient that reaches a tensor through `change`."""
-    tensor.register_hook(change)  # type: ignore[no-untyped-call]
+    tensor.register_hook(change)

@@ -119,5 +119,5 @@ class BiasesInColumns(Planted):
 
 def apply_function(function: type[torch.autograd.Function], x: Tensor) -> Tensor:
     """Return the result of a function that defines its own backward pass."""
-    result: Tensor = function.apply(x)  # type: ignore[no-untyped-call]
+    result: Tensor = function.apply(x)
     return result

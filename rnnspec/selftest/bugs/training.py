@@ -43,7 +43,7 @@ class SummedLossReadOnce(Planted):
     narrow = True
 
     def finish_output(self, data: Tensor, sizes: Sizes) -> Tensor:
-        output: Tensor = ReadAsContiguous.apply(super().finish_output(data, sizes))  # type: ignore[no-untyped-call]
+        output: Tensor = ReadAsContiguous.apply(super().finish_output(data, sizes))
         return output
 
 
