@@ -1,12 +1,13 @@
 """Check that rnnspec never accuses a correct layer, with many seeds and many cases.
 
     python -m benchmarks.honesty --quick 25 --default 3 --log honesty.jsonl --write
-    python -m benchmarks.honesty --cases 100000 --log torch.jsonl --write
+    python -m benchmarks.honesty --kind gru lstm-cell --cases 100000 --log torch.jsonl --write
 
-Run it from the root of a checkout. The first command checks all correct layers of the bank with
-several seeds; the second checks torch.nn.RNN alone with many cases. Each finished run becomes a
-line of the log, and runs in the log are not repeated, so that an interrupted benchmark can be
-continued. It exits with status 1 if a rule of level MUST is violated or a rule's check crashes.
+Run it from the root of a checkout. The first command checks all correct RNNs of the bank with
+several seeds; the second checks torch.nn.GRU and torch.nn.LSTMCell alone, each with many cases.
+Each finished run becomes a line of the log, and runs in the log are not repeated, so that an
+interrupted benchmark can be continued. It exits with status 1 if a rule of level MUST is violated
+or a rule's check crashes.
 """
 
 from __future__ import annotations
@@ -27,14 +28,13 @@ from benchmarks.log import add_line, add_log, read_lines
 from benchmarks.tables import add_outputs, format_table, make_parser, show_progress, write_report
 from rnnspec.api import check
 from rnnspec.contract.clauses import Level
+from rnnspec.contract.kinds import KINDS, UNGATED
 from rnnspec.report.data import Result, RunVerdict, Verdict
-from rnnspec.selftest import CORRECT
 from rnnspec.selftest.bank import find_departures
+from rnnspec.selftest.banks import find_bank
 
-REFERENCE = "torch.nn.RNN"
-SUBJECTS: dict[str, Callable[..., Any]] = {REFERENCE: torch.nn.RNN, **CORRECT}
-Job = tuple[str, str, int]
-"""The name of a subject, a profile and a seed."""
+Job = tuple[str, str, str, int]
+"""A kind, the name of a subject of this kind, a profile and a seed."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,7 @@ class Outcome:
     to depart from, and `unreached` the rules that too few cases reached.
     """
 
+    kind: str
     subject: str
     profile: str
     seed: int
@@ -59,14 +60,22 @@ class Outcome:
 
     @property
     def job(self) -> Job:
-        """The subject, profile and seed of this run."""
-        return self.subject, self.profile, self.seed
+        """The kind, subject, profile and seed of this run."""
+        return self.kind, self.subject, self.profile, self.seed
+
+
+def list_subjects(kind: str) -> dict[str, Callable[..., Any]]:
+    """Return torch's own and all other correct implementations of a kind, by name."""
+    own = KINDS[kind].qualified_name
+    return {own: getattr(torch.nn, own.rpartition(".")[2]), **find_bank(kind).correct}
 
 
 def run_job(job: Job) -> Outcome:
     """Run one check."""
-    name, profile, seed = job
-    found = check(SUBJECTS[name], profile=profile, seed=seed)
+    kind, name, profile, seed = job
+    subject = list_subjects(kind)[name]
+    departures = find_departures(subject) if isinstance(subject, type) else ()
+    found = check(subject, profile=profile, seed=seed, kind=kind)
     broken = [each for each in found.results if each.is_broken]
     return Outcome(
         *job,
@@ -79,7 +88,7 @@ def run_job(job: Job) -> Outcome:
             each.rule
             for each in broken
             if each.level is Level.SHOULD and each.verdict is Verdict.FAIL
-            if each.rule not in find_departures(name)
+            if each.rule not in departures
         ],
         [each.rule for each in found.results if each.verdict is Verdict.UNREACHED],
     )
@@ -143,7 +152,7 @@ def describe_outcome(outcome: Outcome, number: int, planned: int) -> str:
         else ""
     )
     return (
-        f"{number} of at most {planned}: {outcome.subject}, {outcome.profile}, "
+        f"{number} of at most {planned}: {outcome.kind}, {outcome.subject}, {outcome.profile}, "
         f"seed {outcome.seed}, {outcome.seconds:.0f} s{accused}"
     )
 
@@ -193,7 +202,7 @@ def list_accusations(found: Sequence[Outcome]) -> str:
 
 
 def format_cases(found: Sequence[Outcome]) -> str:
-    """Return the table of the runs on torch.nn.RNN alone."""
+    """Return the table of the runs on torch's own layer or cell alone."""
     cases, verdicts = (
         sum(outcome.cases for outcome in found),
         sum(outcome.judged for outcome in found),
@@ -233,7 +242,11 @@ def _parse_arguments() -> argparse.Namespace:
         help="number of seeds of the default profile for each correct layer",
     )
     parser.add_argument(
-        "--cases", type=int, default=0, metavar="N", help=f"number of cases on {REFERENCE} alone"
+        "--cases",
+        type=int,
+        default=0,
+        metavar="N",
+        help="number of cases on torch's own layer or cell of each kind alone",
     )
     parser.add_argument(
         "--profile",
@@ -241,11 +254,14 @@ def _parse_arguments() -> argparse.Namespace:
         help="profile of the runs that make up --cases (default: %(default)s)",
     )
     parser.add_argument(
-        "--only",
+        "--kind",
         nargs="+",
-        choices=list(SUBJECTS),
-        default=list(SUBJECTS),
-        help="check only these implementations (default: all)",
+        choices=list(KINDS),
+        default=[UNGATED.name],
+        help=f"kinds of layers or cells (default: {UNGATED.name})",
+    )
+    parser.add_argument(
+        "--only", nargs="+", metavar="NAME", help="check only these implementations (default: all)"
     )
     parser.add_argument(
         "--jobs", type=int, default=2, help="number of worker processes (default: %(default)s)"
@@ -255,47 +271,63 @@ def _parse_arguments() -> argparse.Namespace:
     options = parser.parse_args()
     if not options.quick + options.default + options.cases:
         parser.error("nothing to do: add --quick, --default or --cases")
+    known = {name for kind in options.kind for name in list_subjects(kind)}
+    if unknown := set(options.only or ()) - known:
+        parser.error(f"no such implementation: {', '.join(sorted(unknown))}")
     return options
+
+
+def name_place(name: str, kind: str) -> str:
+    """Return the name of the place in docs/honesty.md that shows a table of a kind."""
+    return f"honesty.{name}" if kind == UNGATED.name else f"honesty.{name}.{kind}"
 
 
 def main() -> int:
     """Read the arguments, run the checks and print the tables."""
     options = _parse_arguments()
     begun, texts, found = time.perf_counter(), dict[str, str](), list[Outcome]()
-    for part in (measure_by_seeds, measure_by_cases):
-        outcomes, text = part(options)
-        found, texts = [*found, *outcomes], texts | text
+    for kind in options.kind:
+        for part in (measure_by_seeds, measure_by_cases):
+            outcomes, text = part(kind, options)
+            found, texts = [*found, *outcomes], texts | text
     show_progress(f"done in {time.perf_counter() - begun:.0f} s")
     write_report(options, "honesty.md", texts, [asdict(outcome) for outcome in found])
     return 1 if any(outcome.must for outcome in found) else 0
 
 
-def measure_by_seeds(options: argparse.Namespace) -> tuple[list[Outcome], dict[str, str]]:
+def measure_by_seeds(
+    kind: str, options: argparse.Namespace
+) -> tuple[list[Outcome], dict[str, str]]:
     """Check every correct layer with the requested numbers of seeds of quick and default."""
     profiles = (("quick", options.quick), ("default", options.default))
+    names = [name for name in list_subjects(kind) if name in (options.only or [name])]
     jobs = [
-        (name, profile, seed)
+        (kind, name, profile, seed)
         for profile, number in profiles
         for seed in range(number)
-        for name in options.only
+        for name in names
     ]
     if not jobs:
         return [], {}
     found = run_jobs(jobs, options, lambda _: False)
-    return found, {
-        "honesty.seeds": f"{format_seeds(found, options.only)}\n\n{list_accusations(found)}"
-    }
+    text = f"{format_seeds(found, names)}\n\n{list_accusations(found)}"
+    return found, {name_place("seeds", kind): text}
 
 
-def measure_by_cases(options: argparse.Namespace) -> tuple[list[Outcome], dict[str, str]]:
-    """Check torch.nn.RNN alone, seed after seed, until there are as many cases as requested."""
+def measure_by_cases(
+    kind: str, options: argparse.Namespace
+) -> tuple[list[Outcome], dict[str, str]]:
+    """Check torch's own alone, seed after seed, until there are as many cases as requested."""
     if not options.cases:
         return [], {}
-    jobs = [(REFERENCE, options.profile, seed) for seed in range(1000, 1000 + options.cases)]
+    reference, seeds = KINDS[kind].qualified_name, range(1000, 1000 + options.cases)
     found = run_jobs(
-        jobs, options, lambda outcomes: sum(outcome.cases for outcome in outcomes) >= options.cases
+        [(kind, reference, options.profile, seed) for seed in seeds],
+        options,
+        lambda outcomes: sum(outcome.cases for outcome in outcomes) >= options.cases,
     )
-    return found, {"honesty.cases": f"{format_cases(found)}\n\n{list_accusations(found)}"}
+    text = f"{format_cases(found)}\n\n{list_accusations(found)}"
+    return found, {name_place("cases", kind): text}
 
 
 if __name__ == "__main__":

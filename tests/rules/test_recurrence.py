@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from rnnspec.cases.axes import Distribution, DType, EarlierCalls, InitialState, Layout, MemoryLayout
 from rnnspec.cases.case import Case
-from rnnspec.engine.outcome import Finding
+from rnnspec.engine.outcome import Finding, judge_case
 from rnnspec.observe.observation import Observation
 from rnnspec.report.execution import is_failing_program
 from rnnspec.report.program import write_program
@@ -149,6 +149,19 @@ def test_results_in_another_dtype_are_reported() -> None:
     assert finding.message == (
         "results have dtype torch.float32 and torch.float64; expected torch.float64"
     )
+
+
+def test_few_bits_of_an_update_gate_next_to_1_are_no_float32() -> None:
+    """The state (1 - z) n is a float32 number if z is so near to 1 that few bits are left."""
+    near = make_case(
+        kind="gru", input_size=1, hidden_size=1, steps=3, distribution=Distribution.LARGE
+    )
+    subject = TorchSubject(resolve_target(nn.GRU))
+    observations = [Observation(subject, near.replace(batch=1, seed=seed)) for seed in (26, 35)]
+    for observation in observations:
+        output = observation.results["output"]
+        assert (output.astype("float32") == output).all()
+        assert judge_case(find_layer_rule("recurrence.dtypes"), observation) is None
 
 
 def test_causality_is_not_checked_on_expanded_input() -> None:
