@@ -15,11 +15,14 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from rnnspec.cases.axes import Distribution
 from rnnspec.cases.case import Case
 from rnnspec.contract.config import Config
+from rnnspec.contract.kinds import KINDS
 from rnnspec.selftest import BUGS, Plain
+from rnnspec.selftest.banks import find_bank
 
 ROOT = Path(__file__).parents[1]
 TABLES = {
@@ -159,7 +162,7 @@ def test_only_possible_pairs_are_counted() -> None:
 def test_runs_in_the_log_are_not_repeated(tmp_path: Path) -> None:
     honesty, log = import_script("honesty"), tmp_path / "log.jsonl"
     known = [
-        honesty.Outcome("Plain", "quick", seed, "conforms", 3, 30, 1.0, [], ["a.b"] * seed)
+        honesty.Outcome("rnn", "Plain", "quick", seed, "conforms", 3, 30, 1.0, [], ["a.b"] * seed)
         for seed in (0, 1)
     ]
     assert list(import_script("log").read_lines(log)) == []
@@ -174,6 +177,16 @@ def test_runs_in_the_log_are_not_repeated(tmp_path: Path) -> None:
     assert parse_cells(honesty.format_seeds(known, ["Plain"])) == [
         [name, "2", "0", "0", "6", "60", "0", "1"] for name in ("Plain", "all")
     ]
+
+
+def test_honesty_is_measured_for_every_kind() -> None:
+    honesty = import_script("honesty")
+    for kind, data in KINDS.items():
+        subjects = honesty.list_subjects(kind)
+        assert next(iter(subjects.items())) == (data.qualified_name, getattr(nn, data.title))
+        assert subjects.keys() > find_bank(kind).correct.keys()
+    assert honesty.name_place("cases", "rnn") == "honesty.cases"
+    assert honesty.name_place("cases", "gru") == "honesty.cases.gru"
 
 
 def test_usual_test_passes_correct_layers_and_fails_a_wrong_one() -> None:
@@ -330,7 +343,7 @@ def test_logs_of_telling_keep_the_kinds_apart(tmp_path: Path) -> None:
 
 def test_campaign_yields_every_run_once() -> None:
     honesty = import_script("honesty")
-    names = [(str(number), "quick", 0) for number in range(11)]
+    names = [("gru", str(number), "quick", 0) for number in range(11)]
     with ThreadPoolExecutor(2) as pool, pytest.MonkeyPatch.context() as patch:
         patch.setattr(honesty, "run_job", lambda job: job)
         found = list(honesty.yield_outcomes(pool, iter(names), 2, lambda: False))
