@@ -93,7 +93,7 @@ def declare(layer: type[nn.Module], kind: str) -> Adapter:
     [
         (OutputOfRNN, "rnn"),
         pytest.param(OutputOfGRU, "gru", marks=pytest.mark.slow),
-        (OutputOfLSTM, "lstm"),
+        pytest.param(OutputOfLSTM, "lstm", marks=pytest.mark.slow),
     ],
 )
 def test_a_right_layer_without_final_states_conforms(layer: type[nn.Module], kind: str) -> None:

@@ -91,6 +91,8 @@ EXPECTED = {
     "IsKilledOnce": Expected(status=CONFORMS, note=f"{CALL}signal SIGKILL, but not when the case"),
 }
 LONG = {
+    "Aborts",
+    "Sleeps",
     "ReturnsLeavingTensors",
     "SegfaultsInBackward",
     "EndsLater",
