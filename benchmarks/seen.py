@@ -1,6 +1,7 @@
 """Count which planted bugs a quick check sees, whatever rule sees them.
 
-    python -m benchmarks.seen --kind rnn-cell gru-cell lstm-cell --log seen.jsonl --write
+    python -m benchmarks.seen --log seen.jsonl --write
+    python -m benchmarks.seen --kind lstm-cell --share 1/12
 
 Run it from the root of a checkout. Each bug of the bank of a kind is checked until the first case
 that breaks a rule, so that most take a second. Nothing is minimised or explained; how a bug is told
@@ -24,13 +25,23 @@ from benchmarks.log import add_line, add_log, read_lines
 from benchmarks.tables import add_outputs, format_table, make_parser, show_progress, write_report
 from rnnspec.api.layer import keep_random_numbers, prepare_suite
 from rnnspec.contract.clauses import Level
-from rnnspec.contract.kinds import CELLS, KINDS
+from rnnspec.contract.kinds import KINDS, UNGATED
 from rnnspec.engine.campaign import run_campaign
 from rnnspec.options import CheckOptions
+from rnnspec.selftest.bank import find_public_report, is_narrow
 from rnnspec.selftest.banks import find_bank
 
 PAGE = "detection.md"
 LEVELS = (Level.MUST, Level.SHOULD)
+HEAD = (
+    "kind",
+    "planted bugs",
+    "not in RNNs",
+    "narrow",
+    "after a public report",
+    "seen in quick",
+    "not seen",
+)
 
 
 @dataclass(frozen=True)
@@ -66,21 +77,30 @@ def look_at_all(kind: str, names: Sequence[str], log: Path | None) -> Iterator[S
 
 def summarise(found: Sequence[Seen]) -> str:
     """Return a table of how many bugs of each kind are seen, and which are not."""
-    rows = []
+    rows, shared = [], find_bank(UNGATED.name).bugs
     for kind in dict.fromkeys(each.kind for each in found):
-        own = [each for each in found if each.kind == kind]
-        missed = [f"`{each.bug}`" for each in own if not each.rules]
-        rows.append((KINDS[kind].page, len(own), len(own) - len(missed), ", ".join(missed)))
-    return format_table(("cell", "planted bugs", "seen in quick", "not seen"), rows)
+        looked_at = {each.bug: each.rules for each in found if each.kind == kind}
+        bugs = [find_bank(kind).bugs[name] for name in looked_at]
+        missed = [f"`{name}`" for name, rules in looked_at.items() if not rules]
+        rows.append(
+            (
+                KINDS[kind].page,
+                len(looked_at),
+                len(looked_at.keys() - shared.keys()),
+                sum(map(is_narrow, bugs)),
+                sum(find_public_report(bug) is not None for bug in bugs),
+                len(looked_at) - len(missed),
+                ", ".join(missed) or "none",
+            )
+        )
+    return format_table(HEAD, rows)
 
 
 def main() -> None:
     """Read the arguments, look at the bugs and print the table."""
     parser = make_parser(__doc__)
     add_selection(parser)
-    parser.add_argument(
-        "--kind", nargs="+", choices=list(KINDS), default=[kind.name for kind in CELLS]
-    )
+    parser.add_argument("--kind", nargs="+", choices=list(KINDS), default=list(KINDS))
     add_log(parser)
     add_outputs(parser, PAGE)
     options: argparse.Namespace = parser.parse_args()
@@ -88,7 +108,7 @@ def main() -> None:
     names = {kind: select_bugs(kind, options.only, options.share) for kind in options.kind}
     found = [seen for kind in names for seen in look_at_all(kind, names[kind], options.log)]
     write_report(
-        options, PAGE, {"detection.cells": summarise(found)}, [asdict(each) for each in found]
+        options, PAGE, {"detection.kinds": summarise(found)}, [asdict(each) for each in found]
     )
 
 

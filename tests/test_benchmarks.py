@@ -21,7 +21,7 @@ from rnnspec.cases.axes import Distribution
 from rnnspec.cases.case import Case
 from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import KINDS
-from rnnspec.selftest import BUGS, Plain
+from rnnspec.selftest import BUGS, Plain, bank
 from rnnspec.selftest.banks import find_bank
 
 ROOT = Path(__file__).parents[1]
@@ -40,7 +40,7 @@ TABLES = {
     "honesty.md": ["honesty.seeds", "honesty.cases", "honesty.bounds"],
     "detection.md": [
         f"detection.{name}"
-        for name in ("named", "judges", "themes", "survivors", "vendors", "models", "cells")
+        for name in ("named", "judges", "themes", "survivors", "vendors", "models", "kinds")
     ],
 }
 SMALL_CASE = Case(config=Config(1, 1))
@@ -187,6 +187,22 @@ def test_honesty_is_measured_for_every_kind() -> None:
         assert subjects.keys() > find_bank(kind).correct.keys()
     assert honesty.name_place("cases", "rnn") == "honesty.cases"
     assert honesty.name_place("cases", "gru") == "honesty.cases.gru"
+
+
+def test_bugs_of_every_kind_are_counted_with_those_that_are_not_seen() -> None:
+    seen = import_script("seen")
+    found = [
+        seen.Seen("gru", "BackwardHalfFirst", ["directions.order"], 1.0),
+        seen.Seen("gru", "GatesRotatedUp", [], 1.0),
+        seen.Seen("lstm-cell", "GatesClipped", ["gates.large"], 1.0),
+    ]
+    own = find_bank("gru").bugs["GatesRotatedUp"]
+    reported, narrow = bank.find_public_report(own) is not None, bank.is_narrow(own)
+    reported += bank.find_public_report("BackwardHalfFirst") is not None
+    rows = parse_cells(seen.summarise(found))
+    assert rows[0] == ["nn.GRU", "2", "1", f"{narrow:d}", f"{reported:d}", "1", "`GatesRotatedUp`"]
+    assert rows[1][:3] == ["nn.LSTMCell", "1", "1"]
+    assert rows[1][-1] == "none"
 
 
 def test_usual_test_passes_correct_layers_and_fails_a_wrong_one() -> None:
