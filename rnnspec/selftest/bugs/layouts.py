@@ -236,6 +236,7 @@ class ChainedBatchFirstTurned(Planted):
     below (pytorch #72399); states.h-n-is-last-output sees it."""
 
     narrow = True
+    beyond_cells = True
 
     def stack_states(self, states: list[Tensor]) -> Tensor:
         chained = self.batch_first and self.directions == 2 and self.num_layers > 1

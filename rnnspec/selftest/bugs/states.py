@@ -77,6 +77,8 @@ class DefaultStateFromFirstAxis(Planted):
     input (keitakurita/Better_LSTM_PyTorch #6);
     states.absent-is-zero or layouts.batch-first sees it."""
 
+    beyond_cells = True  # the first dimension of a cell's input is the batch
+
     def default_states(self, input: Tensor, batch: int) -> Tensor:
         return super().default_states(input, input.size(0) if input.dim() == 3 else batch)
 
@@ -149,6 +151,8 @@ class SquareStateTransposed(Planted):
 class FinalStateOneStepEarly(Planted):
     """The final state of the forward direction is taken one time step too early;
     states.h-n-is-last-output sees it."""
+
+    beyond_cells = True
 
     def last_state(
         self, h: Tensor, outputs: dict[int, Tensor], sizes: Sizes, direction: int
