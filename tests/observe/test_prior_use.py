@@ -306,3 +306,26 @@ def test_parameters_are_frozen_during_an_earlier_call_only() -> None:
 
     _ = Observation(make_subject(Recording), BASE.replace(prior_use=EarlierCalls.THAWED)).call
     assert Recording.frozen == [True, False]
+
+
+@pytest.mark.parametrize("hidden_size", [1, 2, 3, 4, 6, 12, 30])
+def test_the_threads_of_the_judged_call_leave_units_over(hidden_size: int) -> None:
+    class Recording(nn.RNN):
+        threads: list[int] = []  # noqa: RUF012
+
+        def forward(self, input: Any, hx: Any = None) -> Any:
+            self.threads.append(torch.get_num_threads())
+            return super().forward(input, hx)
+
+    before = torch.get_num_threads()
+    for seed in (0, 2):
+        Recording.threads.clear()
+        case = BASE.replace(
+            hidden_size=hidden_size, prior_use=EarlierCalls.OTHER_THREADS, seed=seed
+        )
+        _ = Observation(make_subject(Recording), case).call
+        *earlier, judged = Recording.threads
+        assert hidden_size % judged
+        assert judged not in earlier
+        assert len(earlier) == 2
+    assert torch.get_num_threads() == before

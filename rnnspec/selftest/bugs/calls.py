@@ -20,9 +20,12 @@ class RemainderOfThreadsLost(Planted):
     narrow = True
 
     def step(self, x: Tensor, h: Tensor, weight: Tensor, layer: int, t: int) -> Tensor:
-        new = super().step(x, h, weight, layer, t)
-        done = new.size(-1) // torch.get_num_threads() * torch.get_num_threads()
-        return torch.cat([new[..., :done], torch.zeros_like(new[..., done:])], dim=-1)
+        states = super().step(x, h, weight, layer, t).split(self.hidden_size, dim=-1)
+        return torch.cat([self.lose_remainder(each) for each in states], dim=-1)
+
+    def lose_remainder(self, units: Tensor) -> Tensor:
+        done = units.size(-1) // torch.get_num_threads() * torch.get_num_threads()
+        return torch.cat([units[..., :done], torch.zeros_like(units[..., done:])], dim=-1)
 
 
 class RemembersState(Planted):

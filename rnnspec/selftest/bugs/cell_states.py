@@ -339,6 +339,7 @@ class CellStateCutForHidden(PlantedPair):
     states.h-n-is-last-output or projection.results or recurrence.h-n sees it."""
 
     narrow = True
+    beyond_cells = True
 
     def split_pair(self, states: Tensor) -> Pair:
         h, c = super().split_pair(states)

@@ -213,8 +213,14 @@ _OTHER_MODE = PriorUseMeaning(
 
 
 def _order_threads(case: Case) -> tuple[int, ...]:
-    """Return the numbers of threads of the earlier calls, and last that of the judged call."""
-    return (1, 2, 3) if case.seed // 2 % 2 == 0 else (3, 1, 2)
+    """Return the numbers of threads of the earlier calls, and last that of the judged call.
+
+    A kernel that gives every thread the same number of units loses those that are left over, so the
+    last number does not divide the hidden size, unless all of two to five do.
+    """
+    uneven = [number for number in range(2, 6) if case.config.hidden_size % number] or [2, 3]
+    judged = uneven[case.seed // 2 % min(2, len(uneven))]
+    return (1, 3 if judged == 2 else 2, judged)
 
 
 @contextmanager
@@ -241,7 +247,7 @@ def _write_calls_under_threads(case: Case) -> tuple[str, ...]:
 
 _OTHER_THREADS = PriorUseMeaning(
     "other-threads",
-    "called under 1, 2 and 3 threads, the judged call under 2 or 3 of them",
+    "called under several numbers of threads, the judged call under one that leaves units over",
     _call_under_threads,
     _write_calls_under_threads,
     during=lambda case: _use_threads(_order_threads(case)[-1]),
