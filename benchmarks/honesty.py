@@ -157,37 +157,40 @@ def describe_outcome(outcome: Outcome, number: int, planned: int) -> str:
     )
 
 
-def format_seeds(found: Sequence[Outcome], names: Sequence[str]) -> str:
-    """Return a table with the runs, cases and accusations of each subject."""
+RUNS = ("quick", "default")
+COUNTS = ("cases", "verdicts", "MUST violated", "SHOULD violated")
+
+
+def format_seeds(found: Sequence[Outcome], subjects: Sequence[tuple[str, str]]) -> str:
+    """Return a table with the runs, cases and accusations of each subject, and of all."""
+    head = ("kind", "implementation", *(f"{each} runs" for each in RUNS), "inconclusive", *COUNTS)
     rows = [
-        format_row(name, [outcome for outcome in found if outcome.subject == name])
-        for name in names
+        (
+            KINDS[kind].page,
+            name,
+            *count_runs([each for each in found if (each.kind, each.subject) == (kind, name)]),
+        )
+        for kind, name in subjects
     ]
-    runs = ("quick runs", "default runs", "inconclusive")
-    head = ("implementation", *runs, "cases", "verdicts", "MUST violated", "SHOULD violated")
-    return format_table(head, [*rows, format_row("all", found)])
+    return format_table(head, [*rows, ("", "all", *count_runs(found))])
 
 
-def format_row(name: str, found: Sequence[Outcome]) -> tuple[Any, ...]:
-    """Return one row of the table."""
-    runs = [
-        sum(outcome.profile == profile for outcome in found) for profile in ("quick", "default")
-    ]
-    must, should = (
-        sum(len(getattr(outcome, level)) for outcome in found) for level in ("must", "should")
-    )
-    cases, verdicts = (
-        sum(outcome.cases for outcome in found),
-        sum(outcome.judged for outcome in found),
-    )
+def count_runs(found: Sequence[Outcome]) -> tuple[int, ...]:
+    """Return the runs by profile, the inconclusive ones, the cases and the accusations."""
     return (
-        name,
-        *runs,
+        *(sum(outcome.profile == profile for outcome in found) for profile in RUNS),
         sum(outcome.verdict == RunVerdict.INCONCLUSIVE.value for outcome in found),
-        cases,
-        verdicts,
-        must,
-        should,
+        *count_verdicts(found),
+    )
+
+
+def count_verdicts(found: Sequence[Outcome]) -> tuple[int, ...]:
+    """Return the numbers of cases and verdicts, and of violated rules of each level."""
+    return (
+        count_cases(found),
+        sum(outcome.judged for outcome in found),
+        sum(len(outcome.must) for outcome in found),
+        sum(len(outcome.should) for outcome in found),
     )
 
 
@@ -202,27 +205,13 @@ def list_accusations(found: Sequence[Outcome]) -> str:
 
 
 def format_cases(found: Sequence[Outcome]) -> str:
-    """Return the table of the runs on torch's own layer or cell alone."""
-    cases, verdicts = (
-        sum(outcome.cases for outcome in found),
-        sum(outcome.judged for outcome in found),
-    )
-    must, should = (
-        sum(len(getattr(outcome, level)) for outcome in found) for level in ("must", "should")
-    )
-    head = (
-        "profile",
-        "seeds",
-        "cases",
-        "verdicts",
-        "MUST violated",
-        "SHOULD violated",
-        "processor hours",
-    )
-    hours = sum(outcome.seconds for outcome in found) / 3600
-    return format_table(
-        head, [(found[0].profile, len(found), cases, verdicts, must, should, hours)]
-    )
+    """Return the table of the runs on torch's own layers and cells, one row a kind."""
+    rows = []
+    for kind in dict.fromkeys(outcome.kind for outcome in found):
+        runs = [outcome for outcome in found if outcome.kind == kind]
+        hours = sum(outcome.seconds for outcome in runs) / 3600
+        rows.append((KINDS[kind].page, runs[0].profile, len(runs), *count_verdicts(runs), hours))
+    return format_table(("kind", "profile", "seeds", *COUNTS, "hours in one process"), rows)
 
 
 def _parse_arguments() -> argparse.Namespace:
@@ -277,57 +266,60 @@ def _parse_arguments() -> argparse.Namespace:
     return options
 
 
-def name_place(name: str, kind: str) -> str:
-    """Return the name of the place in docs/honesty.md that shows a table of a kind."""
-    return f"honesty.{name}" if kind == UNGATED.name else f"honesty.{name}.{kind}"
+def name_place(name: str, kinds: Sequence[str]) -> str:
+    """Return the name of the place in docs/honesty.md for a table of RNNs, or of other kinds."""
+    return f"honesty.{name}" if kinds == [UNGATED.name] else f"honesty.{name}-of-kinds"
 
 
 def main() -> int:
     """Read the arguments, run the checks and print the tables."""
     options = _parse_arguments()
     begun, texts, found = time.perf_counter(), dict[str, str](), list[Outcome]()
-    for kind in options.kind:
-        for part in (measure_by_seeds, measure_by_cases):
-            outcomes, text = part(kind, options)
-            found, texts = [*found, *outcomes], texts | text
+    for part in (measure_by_seeds, measure_by_cases):
+        outcomes, text = part(options)
+        found, texts = [*found, *outcomes], texts | text
     show_progress(f"done in {time.perf_counter() - begun:.0f} s")
     write_report(options, "honesty.md", texts, [asdict(outcome) for outcome in found])
     return 1 if any(outcome.must for outcome in found) else 0
 
 
-def measure_by_seeds(
-    kind: str, options: argparse.Namespace
-) -> tuple[list[Outcome], dict[str, str]]:
+def measure_by_seeds(options: argparse.Namespace) -> tuple[list[Outcome], dict[str, str]]:
     """Check every correct layer with the requested numbers of seeds of quick and default."""
     profiles = (("quick", options.quick), ("default", options.default))
-    names = [name for name in list_subjects(kind) if name in (options.only or [name])]
+    subjects = [
+        (kind, name)
+        for kind in options.kind
+        for name in list_subjects(kind)
+        if name in (options.only or [name])
+    ]
     jobs = [
-        (kind, name, profile, seed)
+        (*subject, profile, seed)
         for profile, number in profiles
         for seed in range(number)
-        for name in names
+        for subject in subjects
     ]
     if not jobs:
         return [], {}
     found = run_jobs(jobs, options, lambda _: False)
-    text = f"{format_seeds(found, names)}\n\n{list_accusations(found)}"
-    return found, {name_place("seeds", kind): text}
+    text = f"{format_seeds(found, subjects)}\n\n{list_accusations(found)}"
+    return found, {name_place("seeds", options.kind): text}
 
 
-def measure_by_cases(
-    kind: str, options: argparse.Namespace
-) -> tuple[list[Outcome], dict[str, str]]:
-    """Check torch's own alone, seed after seed, until there are as many cases as requested."""
+def measure_by_cases(options: argparse.Namespace) -> tuple[list[Outcome], dict[str, str]]:
+    """Check torch's own of each kind, seed after seed, until there are as many cases as asked."""
     if not options.cases:
         return [], {}
-    reference, seeds = KINDS[kind].qualified_name, range(1000, 1000 + options.cases)
-    found = run_jobs(
-        [(kind, reference, options.profile, seed) for seed in seeds],
-        options,
-        lambda outcomes: sum(outcome.cases for outcome in outcomes) >= options.cases,
-    )
+    seeds, found = range(1000, 1000 + options.cases), list[Outcome]()
+    for kind in options.kind:
+        jobs = [(kind, KINDS[kind].qualified_name, options.profile, seed) for seed in seeds]
+        found += run_jobs(jobs, options, lambda each: count_cases(each) >= options.cases)
     text = f"{format_cases(found)}\n\n{list_accusations(found)}"
-    return found, {name_place("cases", kind): text}
+    return found, {name_place("cases", options.kind): text}
+
+
+def count_cases(found: Iterable[Outcome]) -> int:
+    """Return the number of cases of some runs."""
+    return sum(outcome.cases for outcome in found)
 
 
 if __name__ == "__main__":

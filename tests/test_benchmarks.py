@@ -37,7 +37,7 @@ TABLES = {
             *("workers", "serial", "thousand"),
         )
     ],
-    "honesty.md": ["honesty.seeds", "honesty.cases", "honesty.bounds"],
+    "honesty.md": [f"honesty.{name}" for name in ("seeds", "cases", "cases-of-kinds", "bounds")],
     "detection.md": [
         f"detection.{name}"
         for name in ("named", "judges", "themes", "survivors", "vendors", "models", "kinds")
@@ -174,9 +174,11 @@ def test_runs_in_the_log_are_not_repeated(tmp_path: Path) -> None:
         == known
     )
     assert honesty.list_accusations(known) == "- Plain, quick, seed 1: a.b"
-    assert parse_cells(honesty.format_seeds(known, ["Plain"])) == [
-        [name, "2", "0", "0", "6", "60", "0", "1"] for name in ("Plain", "all")
+    assert parse_cells(honesty.format_seeds(known, [("rnn", "Plain")])) == [
+        [*name, "2", "0", "0", "6", "60", "0", "1"] for name in (("nn.RNN", "Plain"), ("", "all"))
     ]
+    (row,) = parse_cells(honesty.format_cases(known))
+    assert row[:-1] == ["nn.RNN", "quick", "2", "6", "60", "0", "1"]
 
 
 def test_honesty_is_measured_for_every_kind() -> None:
@@ -185,8 +187,8 @@ def test_honesty_is_measured_for_every_kind() -> None:
         subjects = honesty.list_subjects(kind)
         assert next(iter(subjects.items())) == (data.qualified_name, getattr(nn, data.title))
         assert subjects.keys() > find_bank(kind).correct.keys()
-    assert honesty.name_place("cases", "rnn") == "honesty.cases"
-    assert honesty.name_place("cases", "gru") == "honesty.cases.gru"
+    assert honesty.name_place("cases", ["rnn"]) == "honesty.cases"
+    assert honesty.name_place("cases", ["gru", "lstm"]) == "honesty.cases-of-kinds"
 
 
 def test_bugs_of_every_kind_are_counted_with_those_that_are_not_seen() -> None:
