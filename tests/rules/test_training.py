@@ -10,8 +10,10 @@ from torch import Tensor, nn
 
 from rnnspec.cases.axes import Distribution, DType, InitialState, Layout, MemoryLayout, ModuleUses
 from rnnspec.cases.case import Case
+from rnnspec.engine.outcome import Finding, judge_case
 from rnnspec.observe.observation import Observation
 from rnnspec.rulekit.fixtures.losses import Loss
+from rnnspec.rules.catalogue import find_layer_rule
 from rnnspec.selftest import BUGS, Plain
 from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import resolve_target
@@ -126,3 +128,11 @@ class StatesOfItsOwn(Plain):
 
 def test_states_that_are_only_kept_pass() -> None:
     assert judge_layer("gradients.detached-state", StatesOfItsOwn, GIVEN) is None
+
+
+def test_calls_of_other_rules_do_not_come_between_two_calls() -> None:
+    case = make_case()
+    observation = Observation(TorchSubject(resolve_target(BUGS["LastStateKept"])), case)
+    _ = observation.call, observation.second_call().call
+    finding = judge_case(find_layer_rule("gradients.detached-state"), observation)
+    assert isinstance(finding, Finding)
