@@ -27,7 +27,7 @@ from rnnspec.selftest import Plain
 from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import resolve_target
 from tests.rules import test_cell_state
-from tests.rules.judged import judge_layer, make_case
+from tests.rules.judged import describe_violation, judge_layer, make_case
 from tests.rules.proven import prove_violation
 
 BOTH = make_case(num_layers=2, bidirectional=True, initial_state=InitialState.GIVEN)
@@ -369,3 +369,12 @@ def test_an_invalid_call_is_written_as_code() -> None:
     )
     packed = calls.list_wrong_features(Observation(TorchSubject(resolve_target(nn.RNN)), SORTED))[0]
     assert str(packed) == "type(given[0])(torch.ones((8, 4), dtype=torch.float64), *given[0][1:])"
+
+
+def test_a_pair_of_states_that_are_both_batch_first_is_passed() -> None:
+    near = make_case(kind="lstm", batch_first=True, num_layers=2)
+    message = describe_violation("errors.h-0-layers", "BatchFirstStateTaken", near)
+    assert message == (
+        "an h_0 of shape (3, 2, 4) instead of (2, 3, 4), and c_0 likewise is accepted, "
+        "expected an exception"
+    )

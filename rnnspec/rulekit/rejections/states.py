@@ -52,7 +52,7 @@ def list_wrong_packed_state_ranks(observation: Observation) -> list[InvalidCall]
 def list_wrong_layers(observation: Observation) -> list[InvalidCall]:
     """Return calls with an h_0 whose first dimension is not `D * num_layers`.
 
-    If there is a batch dimension, one of them has it first.
+    If there is a batch dimension, some of them have it first.
     """
     return _list_layers(observation, HIDDEN)
 
@@ -148,9 +148,10 @@ def _list_layers(observation: Observation, name: str) -> list[InvalidCall]:
     valid, case = build_valid_call(observation), observation.case
     rows = case.config.num_layers * case.config.num_directions
     is_exchangeable = case.is_batched and case.batch != rows
-    exchanged = [valid.with_states(_change(valid, name, _exchange))] if is_exchangeable else []
+    exchanged = _list_changed(valid, name, _exchange) if is_exchangeable else []
     sizes = list_wrong_sizes(rows, case.config.num_layers, case.batch)
-    return [*exchanged, *_resize(observation, name, 0, sizes)[: CALLS_PER_CASE - len(exchanged)]]
+    resized = _resize(observation, name, 0, sizes)
+    return [*exchanged, *resized[: max(1, CALLS_PER_CASE - len(exchanged))]]
 
 
 def _exchange(state: Tensor) -> Tensor:
@@ -176,15 +177,23 @@ def _resize(
 
 
 def _pick(observation: Observation, name: str, changes: Sequence[Change]) -> list[InvalidCall]:
-    """Return calls with some of these changes of a state, chosen by the seed of the case.
+    """Return calls with some of these changes of a state, chosen by the seed of the case."""
+    valid = build_valid_call(observation)
+    return [
+        call
+        for change in pick_values(observation, changes, CALLS_PER_CASE)
+        for call in _list_changed(valid, name, change)
+    ]
+
+
+def _list_changed(valid: ValidCall, name: str, change: Change) -> list[InvalidCall]:
+    """Return calls with one change of a state.
 
     A wrong h_0 is passed beside a right c_0, and beside one that is wrong in the same way.
     """
-    valid = build_valid_call(observation)
     is_leading = name == HIDDEN and len(valid.states) > 1
     return [
         valid.with_states(_change(valid, name, change, alike=alike))
-        for change in pick_values(observation, changes, CALLS_PER_CASE)
         for alike in ((False, True) if is_leading else (False,))
     ]
 
