@@ -8,44 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
-from torch.overrides import TorchFunctionMode
 from torch.utils.hooks import RemovableHandle
 
 from rnnspec.models.inputs import Inputs
 from rnnspec.models.isolated import IsolatedModel
 from rnnspec.models.layers import find_layers
 from rnnspec.models.reach import ReadoutReader, sum_with_weights
-from rnnspec.models.source import find_source_line
 from rnnspec.models.steps import find_gradients
+from rnnspec.models.uses import UseRecorder
 from rnnspec.readout.map import Layer, LayerResult, SourceLine, Tap
-
-
-class UseRecorder(TorchFunctionMode):
-    """Records the lines of source that do something with the results of a layer."""
-
-    def __init__(self, leaves: ResultLeaves) -> None:
-        super().__init__()
-        self.leaves = leaves
-        self.lines: list[SourceLine] = []
-
-    def __torch_function__(
-        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
-        """Run a function of torch, and take note of its line if it reads a result."""
-        name = getattr(function, "__name__", "")
-        if name not in ("__get__", "size", "dim", "clone", "detach") and self._is_given(args):
-            line = find_source_line()
-            self.lines += [] if line is None else [line]
-        return function(*args, **(kwargs or {}))
-
-    def _is_given(self, values: Any) -> bool:
-        results = [self.leaves.output, *self.leaves.states]
-        return any(
-            self._is_given(value)
-            if isinstance(value, tuple | list)
-            else any(value is result for result in results if result is not None)
-            for value in values
-        )
 
 
 class ResultLeaves:
@@ -60,6 +31,13 @@ class ResultLeaves:
         self.shape: tuple[int, ...] = ()
         self.output: Tensor | None = None
         self.states: list[Tensor] = []
+        self.packed: Tensor | None = None
+        self.is_replacing = False
+
+    def list_results(self) -> list[Tensor]:
+        """Return what the model was given in place of the results; nothing while it is made."""
+        results = [self.output, self.packed, *self.states]
+        return [] if self.is_replacing else [each for each in results if each is not None]
 
     def register_hooks(self, model: nn.Module) -> list[RemovableHandle]:
         """Register the hook that replaces the results."""
@@ -67,11 +45,13 @@ class ResultLeaves:
 
     def _replace_results(self, _module: nn.Module, arguments: Any, result: Any) -> Any:
         self.calls += 1
+        self.is_replacing = True
         output, states = result
         pair = states if isinstance(states, tuple) else (states,)
         self.shape = tuple(arguments[0].shape) if isinstance(arguments[0], Tensor) else ()
         self.states = [_make_leaf(state) for state in pair]
         output = self._replace_output(output)
+        self.is_replacing = False
         return output, tuple(self.states) if isinstance(states, tuple) else self.states[0]
 
     def _replace_output(self, output: Any) -> Any:
@@ -81,9 +61,11 @@ class ResultLeaves:
         padded, lengths = pad_packed_sequence(output, self.layer.batch_first)
         self.output = _make_leaf(padded)
         order = output.sorted_indices
-        return nn.utils.rnn.pack_padded_sequence(
+        packed = nn.utils.rnn.pack_padded_sequence(
             self.output, lengths, self.layer.batch_first, enforce_sorted=order is None
         )
+        self.packed = packed.data
+        return packed
 
 
 def find_taps(isolated: IsolatedModel, reader: ReadoutReader, seed: int) -> list[Tap]:
@@ -121,7 +103,7 @@ def _find_tap(
     leaves = ResultLeaves(layer)
     x = reader.inputs.draw(seed)
     try:
-        with UseRecorder(leaves) as recorder:
+        with UseRecorder(leaves.list_results) as recorder:
             prediction = reader.put_batch_first(isolated(x, leaves.register_hooks))
     except (TypeError, ValueError):  # the layer does not return (output, states)
         return None
