@@ -12,15 +12,6 @@ from torch import Tensor, nn
 from rnnspec.selftest.model_plain import HIDDEN, OUTPUTS, EveryStep, LastStep
 
 
-class Centred(EveryStep):
-    """The outputs are centred by their mean over all steps, later ones included;
-    model.causal sees it.
-    """
-
-    def read(self, output: Tensor, states: Tensor) -> Tensor:
-        return output - output.mean(1, keepdim=True)
-
-
 class TimeFlipped(EveryStep):
     """The token ids are read in reverse, and the outputs are not reversed back;
     model.causal sees it.
@@ -223,7 +214,6 @@ class IdsChanged(LastStep):
 
 
 BUGS: tuple[type[LastStep], ...] = (
-    Centred,
     TimeFlipped,
     OneStepAhead,
     PrefixByPrefix,

@@ -24,24 +24,6 @@ class NextStep(EveryStep):
         return torch.cat([output[:, 1:], output[:, -1:]], dim=1)
 
 
-class DividedOverTime(EveryStep):
-    """The outputs are divided by their norm over all steps; model.causal sees it."""
-
-    layer: ClassVar[Layer] = nn.GRU
-
-    def read(self, output: Tensor, states: Tensor) -> Any:
-        return output / output.norm(dim=1, keepdim=True)
-
-
-class FinalStateEverywhere(EveryStep):
-    """The final state is added to the output of every step; model.causal sees it."""
-
-    layer: ClassVar[Layer] = nn.GRU
-
-    def read(self, output: Tensor, states: Tensor) -> Tensor:
-        return output + states[-1].unsqueeze(1)
-
-
 class FloatStatesLSTM(LastStep):
     """Both zero states are created in the default dtype; model.state-dtype sees it."""
 
@@ -271,8 +253,6 @@ class UnknownIdsMasked(LastStep):
 
 BUGS: tuple[type[LastStep], ...] = (
     NextStep,
-    DividedOverTime,
-    FinalStateEverywhere,
     FloatStatesLSTM,
     DefaultDeviceGRU,
     ThroughHalf,

@@ -16,6 +16,7 @@ from rnnspec.selftest import (
     model_correct,
     model_correct_other,
     model_correct_tasks,
+    model_correct_whole,
     model_forms,
     model_forms_states,
 )
@@ -27,6 +28,7 @@ CORRECT = (
     *model_correct.CORRECT,
     *model_correct_other.CORRECT,
     *model_correct_tasks.CORRECT,
+    *model_correct_whole.CORRECT,
     *model_forms.FORMS,
     *model_forms_states.FORMS,
 )

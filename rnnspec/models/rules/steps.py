@@ -15,7 +15,7 @@ from rnnspec.models.forms import Readout
 from rnnspec.models.layers import find_layers, is_recurrent
 from rnnspec.models.observation import ModelObservation, NotApplicable
 from rnnspec.models.readout import measure_readout
-from rnnspec.readout.map import Layer
+from rnnspec.readout.map import Layer, ReadoutMap
 from rnnspec.rulekit.rule import rule
 from rnnspec.rulekit.violation import Violation
 
@@ -29,10 +29,10 @@ def causal(observation: ModelObservation) -> None:
     depend on any later step.
 
     Every position is changed in turn, and the predictions at earlier steps are compared bit for
-    bit.
+    bit. A model in which every prediction depends on the whole sequence is not judged: that is what
+    a decoder after an encoder, attention, or a summary of the sequence beside each step is for.
 
-    Catches a sequence that is read backwards, an output shifted by a step, and a normalisation over
-    time.
+    Catches a sequence that is read backwards, and an output shifted by a step.
     """
     _require_every_step(observation)
     if any(layer.directions == 2 for layer in _list_layers(observation)):
@@ -45,6 +45,11 @@ def causal(observation: ModelObservation) -> None:
         )
     if observation.readout_map.samples_mix:
         raise NotApplicable.because_of("model.samples-independent or readout.samples")
+    if _depends_on_everything(observation.readout_map):
+        raise NotApplicable(
+            "every prediction depends on the whole sequence, as behind an encoder, attention or a "
+            "second direction"
+        )
     for position, row in enumerate(observation.readout_map.reach):
         earlier = [step for step in range(position) if row[step]]
         if earlier:
@@ -177,6 +182,17 @@ def _list_layers(observation: ModelObservation) -> list[Layer]:
     if not found and not any(is_recurrent(module) for module in model.modules()):
         raise NotApplicable("the model has no recurrent layer or cell")
     return found
+
+
+def _depends_on_everything(readout_map: ReadoutMap) -> bool:
+    """Return whether the prediction at every step depends on every other position."""
+    steps = range(readout_map.positions)
+    return all(
+        readout_map.reach[position][step] or readout_map.nan[position][step]
+        for position in steps
+        for step in steps
+        if position != step
+    )
 
 
 def _has_reversed_input(observation: ModelObservation) -> bool:
