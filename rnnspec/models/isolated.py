@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
@@ -22,10 +24,10 @@ class IsolatedModel:
     """The copy of a model that is measured, in float64 if the model can run in float64.
 
     The copy is in evaluation mode unless `training` is true, and every call sees the same random
-    state. If calling the model twice with the same input gives different predictions, every call
-    uses a fresh copy, so that a state kept from one call cannot affect the next. The given model is
-    not modified. `misspelt` lists attributes that look misspelt. `notes` says what had to be
-    measured differently, and why.
+    state, which is another one if the parameters were redrawn. If calling the model twice with the
+    same input gives different predictions, every call uses a fresh copy, so that a state kept from
+    one call cannot affect the next. The given model is not modified. `misspelt` lists attributes
+    that look misspelt. `notes` says what had to be measured differently, and why.
     """
 
     def __init__(
@@ -34,6 +36,7 @@ class IsolatedModel:
         self.training = training
         self.interface = interface
         self.notes: list[str] = []
+        self._seed = 0
         self.misspelt = list_misspelt_attributes(model)
         self._needs_fresh_copy = False
         self._module = copy.deepcopy(model).train(training)
@@ -80,7 +83,7 @@ class IsolatedModel:
         """Return the prediction for x of a module from `prepare_module`."""
         with (
             install_hooks(module, installers),
-            fork_random_numbers(0),
+            fork_random_numbers(self._seed),
             # cuDNN has no backward pass in evaluation mode.
             torch.backends.cudnn.flags(enabled=False),
         ):
@@ -101,6 +104,7 @@ class IsolatedModel:
         Returns None if its prediction for x is not finite.
         """
         other = copy.copy(self)
+        other._seed = seed
         other._module = copy.deepcopy(self._module)
         generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
@@ -139,13 +143,24 @@ class IsolatedModel:
 
 @contextmanager
 def fork_random_numbers(seed: int) -> Iterator[None]:
-    """Seed torch's generators, and restore them afterwards, including those of CUDA devices."""
+    """Seed the generators of torch, NumPy and Python, and restore them afterwards.
+
+    Those of CUDA devices are among them. A model may draw from any, for example to decide whether
+    a decoder is given the right token.
+    """
     initialized = torch.cuda.is_initialized()
     devices = range(torch.cuda.device_count()) if initialized else ()
+    others = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=list(devices)):
         # torch.manual_seed formats the stack for devices that are not there, which takes long.
         (torch.manual_seed if initialized else torch.default_generator.manual_seed)(seed)
-        yield
+        random.seed(seed)
+        np.random.seed(seed)
+        try:
+            yield
+        finally:
+            random.setstate(others[0])
+            np.random.set_state(others[1])
 
 
 @contextmanager

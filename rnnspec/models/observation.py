@@ -149,6 +149,16 @@ class ModelObservation:
         return True
 
     @cached_property
+    def draws_numbers(self) -> bool:
+        """Whether other random numbers change the prediction in evaluation mode."""
+        x, predictions = self.draw_input(), []
+        for seed in (1, 2):
+            model = self.build_model()
+            with fork_random_numbers(seed):
+                predictions.append(self.predict_input(partial(self.call_model, model), x))
+        return not torch.equal(*predictions)
+
+    @cached_property
     def readout_map(self) -> ReadoutMap:
         """The read-out map of the model. Raises NotApplicable if the model cannot predict."""
         self.require_prediction()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
@@ -11,6 +13,7 @@ from rnnspec.models.isolated import fork_random_numbers
 from rnnspec.models.kept import copy_attributes, describe_kept_state
 from rnnspec.models.layers import find_layers
 from rnnspec.models.observation import ModelObservation, NotApplicable
+from rnnspec.models.randomness import describe_drawn_numbers
 from rnnspec.models.steps import describe_error
 from rnnspec.rulekit.rule import rule
 from rnnspec.rulekit.snippet import Snippet
@@ -96,8 +99,11 @@ def repeatable(observation: ModelObservation) -> None:
             snippets.repeat_call(observation.case),
         )
     except Violation as violation:
-        kept = describe_kept_state(before, after, layer)
-        raise Violation(f"{violation.message}{kept}", violation.snippet) from violation
+        why = describe_kept_state(before, after, layer)
+        if not why and observation.draws_numbers:
+            call = partial(observation.call_model, observation.build_model(), x)
+            why = describe_drawn_numbers(call, layer)
+        raise Violation(f"{violation.message}{why}", violation.snippet) from violation
 
 
 @rule("model.input-kept", id="model.input-kept")

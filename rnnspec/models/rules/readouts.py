@@ -149,6 +149,10 @@ def _fail_on_advice(observation: ModelObservation, rule_id: str) -> None:
     """Raise Violation if there is advice that belongs to a rule."""
     found = [advice for advice in list_advice(observation.readout_map) if advice.rule == rule_id]
     if found:
+        is_structural = all(advice.where or advice.rule == "readout.samples" for advice in found)
+        if not is_structural and observation.draws_numbers:
+            # What a prediction depends on may be a matter of chance too.
+            raise NotApplicable.because_of("model.repeatable")
         lines = [
             f"{advice.text}\n  try            {_break_lines(advice.remedy)}" for advice in found
         ]
