@@ -65,6 +65,9 @@ ONE_DIRECTION = {
 UNPACKED_AS_PAIR = (
     " {kind} returns a single state h_n, not a pair: unpacked as (h, c), h is only its first entry."
 )
+STATES_AS_PAIR = (
+    " What is read is h_n and c_n of one direction: they are two states, not two directions."
+)
 READ_EVERY_STEP = "# read every step: use no fixed length and no slice of the input"
 READ_BOTH_ENDS = "features = torch.cat([forward[:, -1], backward[:, 0]], dim=-1)"
 ATTACH = (
@@ -223,6 +226,8 @@ def _list_words(tap: Tap) -> dict[str, object]:
         and layer.num_layers * layer.directions == 2
     )
     pair = UNPACKED_AS_PAIR.format(kind=layer.kind) if is_unpacked else ""
+    if layer.directions == 2 and not tap.steps and tap.cells == tap.hidden and len(tap.cells) == 1:
+        pair = STATES_AS_PAIR
     return {"name": layer.name or "the layer", "top": layer.num_layers - 1, "pair": pair}
 
 

@@ -81,6 +81,18 @@ class Normalised(Classifier):
         return self.scores(self.norm(self.encoder(self.words(tokens))[1][-1]))
 
 
+class PairForDirections(Classifier):
+    """The pair of states of an LSTM is taken for the states of two directions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = nn.LSTM(6, 4, batch_first=True, bidirectional=True)
+
+    def forward(self, tokens: Tensor) -> Any:
+        _, (onwards, back) = self.encoder(self.words(tokens))
+        return self.scores(torch.cat([onwards[-1], back[-1]], dim=1))
+
+
 class NoCopies(Classifier):
     """Cannot be copied, which measuring needs."""
 
@@ -224,6 +236,11 @@ def test_a_failure_of_the_checker_is_told_as_one() -> None:
     text = format_report(report)
     assert "violates" not in text
     assert "rnnspec itself failed in 4 rules" in text.splitlines()[-1]
+
+
+def test_two_states_of_one_direction_are_named_as_such() -> None:
+    (advice,) = list_advice(measure_readout(PairForDirections()))
+    assert "the forward direction is unused. What is read is h_n and c_n of one" in advice.problem
 
 
 def test_what_changes_in_a_call_is_found() -> None:
