@@ -62,13 +62,21 @@ FORMS: dict[tuple[Axis, ...], tuple[Form, ...]] = {
 }
 """The forms by their dimensions. Of several, the first in which samples do not mix is right."""
 
-STACKED = {
+STACKED: dict[tuple[Axis, ...], tuple[Form, ...]] = {
     (K, N, K): (Form(Readout.LAST, "[0]"),),
     (K, N, L, K): (Form(Readout.EVERY, "[0]"),),
     (K, L, N, K): (Form(Readout.EVERY, "[0].transpose(0, 1)"),),
     (K, N): (Form(Readout.LAST, "[0].unsqueeze(-1)"),),
 }
 """Forms with one more dimension of size 1 in front, as in h_n; they count if nothing else does."""
+
+DECODED: dict[tuple[Axis, ...], tuple[Form, ...]] = {
+    (K, N, K): (Form(Readout.LAST, ".transpose(0, 1).flatten(1)"),)
+}
+"""The form of a decoder that makes a fixed number of steps, each for all samples.
+
+It counts if nothing else does, because the states of a stack have it too.
+"""
 
 SINGLE = {
     (K,): (Form(Readout.LAST, "[None]"),),
@@ -139,7 +147,12 @@ def find_forms(shapes: Mapping[Sizes, tuple[int, ...]]) -> tuple[Form, ...]:
     is_single = all(batch == 1 for batch, _ in shapes)
     found = FORMS.get(axes, ()) or (SINGLE.get(axes, ()) if is_single else ())
     is_stacked = all(shape[:1] == (1,) for shape in shapes.values())
-    return found or (STACKED.get(axes, ()) if is_stacked else ())
+    return found or (STACKED if is_stacked else DECODED).get(axes, ())
+
+
+def is_form_of_states(form: Form) -> bool:
+    """Return whether final states have this form too, with the layers in front."""
+    return any(form in forms for forms in (*STACKED.values(), *DECODED.values()))
 
 
 def name_axes(shapes: Mapping[Sizes, tuple[int, ...]]) -> tuple[Axis, ...] | None:

@@ -36,6 +36,16 @@ def find_layers(model: nn.Module) -> list[Layer]:
     ]
 
 
+def list_recurrent_parameters(model: nn.Module) -> frozenset[str]:
+    """Return the names of the parameters of recurrent layers and cells."""
+    return frozenset(
+        f"{place}.{name}" if place else name
+        for place, module in model.named_modules()
+        if is_recurrent(module)
+        for name, _ in module.named_parameters()
+    )
+
+
 def _describe_layer(name: str, module: nn.Module) -> Layer:
     return Layer(
         name,

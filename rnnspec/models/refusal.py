@@ -6,6 +6,13 @@ from collections.abc import Mapping
 
 from rnnspec.models import signature
 
+UNKNOWN_FORM = "what it returns is neither one prediction for each sample nor one for each step"
+COMPLETE = (
+    'Complete the expression, as in "model(x, x)[0][:, -1]", so that it returns (batch, outputs), '
+    "or (batch, steps, outputs) for predictions at every step. If it is meant to return that and "
+    "the model is wrong, add --readout last or --readout every."
+)
+
 
 def explain_refusal(
     errors: Mapping[str, str], arguments: list[signature.Argument], expression: str | None
@@ -23,14 +30,12 @@ def explain_refusal(
         )
     tried = [f"{call} {error}" for call, error in errors.items()]
     text = next((each for each in tried if " returns " in each), "")
-    lead = (
-        "no dimension of what it returns is that of the samples" if text else "it cannot be called"
-    )
+    lead = UNKNOWN_FORM if text else "it cannot be called"
     others = signature.describe_arguments(arguments)
     also = f" forward also takes {others}." if others else ""
     reason = f"{lead}: {text or ''.join(tried[:1])}.{also}"
     if expression:
-        return reason
+        return f"{reason} {COMPLETE}" if text else reason
     return (
         f'{reason} Say how it is called, as in --call "model(x, lengths)[0]", an expression over '
         "model, x, lengths, state, batch and steps. If it takes sequences of N steps only, add "

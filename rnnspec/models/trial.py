@@ -21,10 +21,18 @@ from rnnspec.models.attempt import (
 )
 from rnnspec.models.call import Call, find_first_tensor
 from rnnspec.models.faults import repair_model
-from rnnspec.models.forms import WHOLE, Form, Readout, Sizes, find_forms, list_entries
+from rnnspec.models.forms import (
+    WHOLE,
+    Form,
+    Readout,
+    Sizes,
+    find_forms,
+    is_form_of_states,
+    list_entries,
+)
 from rnnspec.models.infer import Interface, Prediction
 from rnnspec.models.inputs import Inputs
-from rnnspec.models.layers import is_recurrent
+from rnnspec.models.layers import list_recurrent_parameters
 from rnnspec.models.refusal import explain_refusal
 from rnnspec.models.steps import tell_whole_error
 from rnnspec.subjects.failures import Ended
@@ -155,7 +163,7 @@ class Trial:
             readout,
             is_proven,
             separate,
-            is_usual=not form.suffix.startswith("[0]"),
+            is_usual=not is_form_of_states(form),
             is_asked=readout is form.readout,
             entry=access,
             call=call.expression,
@@ -183,7 +191,7 @@ class Trial:
                 found.interface,
                 others=tuple(self._choose_others(found, takes, shapes)),
                 used_besides=frozenset().union(*takes.values())
-                - _list_recurrent_parameters(self.model),
+                - list_recurrent_parameters(self.model),
             )
         return found.interface
 
@@ -193,7 +201,7 @@ class Trial:
         takes: dict[str, frozenset[str]],
         shapes: dict[str, dict[Sizes, tuple[int, ...]]],
     ) -> Iterator[Prediction]:
-        known = takes[found.entry] | _list_recurrent_parameters(self.model)
+        known = takes[found.entry] | list_recurrent_parameters(self.model)
         for name in sorted(takes, key=lambda name: -len(takes[name])):
             if takes[name] <= known or name == found.entry:
                 continue
@@ -217,16 +225,6 @@ class Trial:
             takes = list_parameters(self.model, interface, inputs.draw(0), names)
             return sorted(names, key=lambda name: -len(takes[name]))
         return names
-
-
-def _list_recurrent_parameters(model: nn.Module) -> frozenset[str]:
-    """Return the names of the parameters of recurrent layers and cells."""
-    return frozenset(
-        f"{place}.{name}" if place else name
-        for place, module in model.named_modules()
-        if is_recurrent(module)
-        for name, _ in module.named_parameters()
-    )
 
 
 def write_call(model: nn.Module, expression: str) -> Call:
@@ -270,10 +268,10 @@ def infer_call(
     variants = calls if expression else list_variants(model, interface, calls)
     found = trial.find_best(variants, layouts)
     is_doubtful = found is None or not found.is_separate
-    if is_doubtful and not trial.gives_up and not expression and batch_first is not False:
+    if is_doubtful and not trial.gives_up and not expression and batch_first is None:
         single = _find_single(trial, variants)
         found = single or found if found is None or _is_flattened(found) else found
-    if found is None and expression:
+    if found is None and expression and readout:
         found = _take_literally(trial, expression, layouts)
     if found is None:
         refusal = EndsProcess if trial.gives_up else CannotCall
@@ -282,7 +280,10 @@ def infer_call(
 
 
 def _take_literally(trial: Trial, expression: str, layouts: list[bool]) -> Found | None:
-    """Return the call of an expression that returns a tensor of an unknown form."""
+    """Return the call of an expression that returns a tensor of an unknown form.
+
+    If it is also said how often the model predicts, the form is a mistake of the model.
+    """
     interface = replace(trial.interface, call=write_call(trial.model, expression))
     for layout in layouts:
         interface = replace(interface, batch_first=layout)

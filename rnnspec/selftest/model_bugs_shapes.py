@@ -50,7 +50,7 @@ class StepDropped(EveryStep):
     model.output-shape sees it.
     """
 
-    given: ClassVar[dict[str, Any]] = {"call": "model(x)"}
+    given: ClassVar[dict[str, Any]] = {"call": "model(x)", "readout": "every"}
 
     def predict(self, features: Tensor) -> Tensor:
         return super().predict(features)[:, 1:]
@@ -61,7 +61,7 @@ class BatchAxisDropped(LastStep):
     model.output-shape sees it.
     """
 
-    given: ClassVar[dict[str, Any]] = {"call": "model(x)"}
+    given: ClassVar[dict[str, Any]] = {"call": "model(x)", "readout": "last"}
 
     def predict(self, features: Tensor) -> Tensor:
         return super().predict(features).mean(0)

@@ -113,6 +113,35 @@ class FixedBatch(model_forms.Classifier):
         return self.scores(self.encoder(self.words(tokens), self.zeros)[1][-1])
 
 
+class LastSample(nn.Module):
+    """The output of the last sample is read in place of the last step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn = nn.RNN(3, 6, batch_first=True)
+        self.fc = nn.Linear(6, 2)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.fc(self.rnn(x)[0][-1])
+
+
+class FixedDecoder(nn.Module):
+    """A decoder makes four steps, (4, batch, outputs), after an encoder with the steps first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder, self.decoder = nn.GRU(3, 6), nn.GRUCell(2, 6)
+        self.fc = nn.Linear(6, 2)
+
+    def forward(self, x: Tensor) -> Any:
+        state = self.encoder(x)[1][0]
+        values = [self.fc(state)]
+        for _ in range(3):
+            state = self.decoder(values[-1], state)
+            values.append(self.fc(state))
+        return torch.stack(values)
+
+
 def find_call(target: Any, **options: Any) -> tuple[Interface, Readout]:
     suite, _ = prepare_model_suite(target, ModelOptions(**options))
     return suite.interface, suite.readout
@@ -222,6 +251,14 @@ def test_the_call_can_be_given() -> None:
     assert readout is Readout.LAST
 
 
+def test_a_decoder_of_fixed_length_makes_one_prediction_per_sequence() -> None:
+    interface, readout = find_call(FixedDecoder)
+    assert interface.call.expression == "model(x).transpose(0, 1).flatten(1)"
+    assert (interface.batch_first, readout) == (False, Readout.LAST)
+    report = check_model(FixedDecoder, profile="quick")
+    assert not report.faults, [each.message for each in report.violations]
+
+
 def test_sizes_can_be_given() -> None:
     report = check_model(FixedLength, profile="quick", steps=28, rules=["model.*"])
     assert report.ok, [each.message for each in report.violations]
@@ -241,6 +278,13 @@ def test_sizes_can_be_given() -> None:
         (TwoInputs, {"call": "model(x, faces)"}, SelectionError, "there is no 'faces'"),
         (TwoInputs, {"call": "model(x, length)"}, SelectionError, "Did you mean 'lengths'?"),
         (TwoInputs, {"call": "model(x,"}, SelectionError, "is no Python expression"),
+        (
+            TwoInputs,
+            {"call": "model(x, torch.zeros(batch, 2).to(x))[1:]"},
+            TargetError,
+            "Complete the expression",
+        ),
+        (LastSample, {"batch_first": True}, TargetError, "returns (5, 2) for 3 samples of 5 steps"),
         (TwoInputs, {"call": "model(x)"}, TargetError, "missing 1 required positional argument"),
         (
             model_forms.Classifier,
