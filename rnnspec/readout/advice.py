@@ -17,6 +17,11 @@ STATES_VIEWED = (
     "of other samples."
 )
 SAMPLES_MIXED = "The prediction for a sample depends on other samples in the batch."
+STEPS_FIRST = (
+    "# if x is (steps, batch)"
+    "; # if x is (batch, steps): index {name}'s output as output[:, step], and its states as "
+    "h_n[row]"
+)
 UNMIX = (
     "# normalise, pool and reshape within each sample, "
     "never over the batch dimension (dim=0 of (batch, ...))"
@@ -125,6 +130,8 @@ def _check_samples(readout: ReadoutMap) -> Iterator[Advice]:
     rule = "readout.samples" if is_readout else "model.samples-independent"
     if along:
         problem, remedy = ALONG_BATCH.format(name=along[0].name), _write_batch_first(along[0])
+        if along[0].batch_first and not readout.batch_first:
+            remedy = f"{remedy}  {STEPS_FIRST.format(name=along[0].name)}"
     elif viewed:
         problem, remedy = STATES_VIEWED.format(name=viewed[0].name), write_remedy(viewed[0])
     else:

@@ -93,6 +93,13 @@ class PairForDirections(Classifier):
         return self.scores(torch.cat([onwards[-1], back[-1]], dim=1))
 
 
+class LastSample(Classifier):
+    """The output of the last sample is read in place of the last step."""
+
+    def forward(self, tokens: Tensor) -> Any:
+        return self.scores(self.encoder(self.words(tokens))[0][-1])
+
+
 class NoCopies(Classifier):
     """Cannot be copied, which measuring needs."""
 
@@ -115,6 +122,13 @@ def check(model: Any, **options: Any) -> ModelReport:
 def test_a_forgotten_batch_first_is_named_behind_a_step_in_front() -> None:
     (advice,) = list_advice(measure_readout(StartInFront()))
     assert advice.remedy == "self.encoder = GRU(..., batch_first=True)"
+
+
+def test_an_index_into_the_batch_has_a_remedy_for_both_layouts() -> None:
+    (advice,) = list_advice(measure_readout(LastSample()))
+    first, second = advice.remedy.split("; ")
+    assert first == "self.encoder = GRU(..., batch_first=False)  # if x is (steps, batch)"
+    assert "if x is (batch, steps): index encoder's output as output[:, step]" in second
 
 
 def test_the_remedy_for_padding_fits_what_is_read() -> None:
