@@ -57,7 +57,7 @@ def is_padding_read(isolated: IsolatedModel, reader: ReadoutReader, seed: int) -
         return None
     x = draw_padded_batch(reader.inputs, seed)
     with torch.no_grad():
-        padded = isolated(x, lengths=_give_lengths(reader.inputs))
+        padded = isolated(x, lengths=give_lengths(reader.inputs))
         sample, length = _find_shortest(reader.inputs)
         expected = _cut_at_end(reader.put_batch_first(padded)[sample], length, reader)
         return _has_embedding_effect(isolated, reader, x, expected) or _has_length_effect(
@@ -74,7 +74,7 @@ def measure_padded_samples(isolated: IsolatedModel, reader: ReadoutReader, seed:
     reached = torch.zeros(inputs.batch, inputs.batch, dtype=torch.bool)
     if not can_pad(inputs):
         return reached
-    x, lengths = draw_padded_batch(inputs, seed), _give_lengths(inputs)
+    x, lengths = draw_padded_batch(inputs, seed), give_lengths(inputs)
     with torch.no_grad():
         unchanged = reader.put_batch_first(isolated(x, lengths=lengths))
         for sample in range(inputs.batch):
@@ -84,7 +84,7 @@ def measure_padded_samples(isolated: IsolatedModel, reader: ReadoutReader, seed:
     return reached
 
 
-def _give_lengths(inputs: Inputs) -> Tensor | None:
+def give_lengths(inputs: Inputs) -> Tensor | None:
     """Return the lengths of a padded batch (N,) for a model that takes lengths, or None."""
     return torch.tensor(list_lengths(inputs)) if inputs.interface.call.takes_lengths else None
 
@@ -110,7 +110,7 @@ def _has_embedding_effect(
     for weight in weights:
         weight[padding] += 1.0
     try:
-        prediction = isolated.run_module(module, x, lengths=_give_lengths(reader.inputs))
+        prediction = isolated.run_module(module, x, lengths=give_lengths(reader.inputs))
     finally:
         for weight, value in zip(weights, kept, strict=True):
             weight.copy_(value)

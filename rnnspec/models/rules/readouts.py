@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import nn
 
@@ -10,10 +12,11 @@ from rnnspec.models import snippets
 from rnnspec.models.forms import Readout
 from rnnspec.models.inputs import Inputs
 from rnnspec.models.isolated import IsolatedModel
+from rnnspec.models.mixing import choose_inputs, find_mixing
 from rnnspec.models.observation import ModelObservation, NotApplicable
 from rnnspec.models.padding import can_pad, list_lengths
 from rnnspec.models.reach import ReadoutReader, measure_reach
-from rnnspec.readout.advice import Advice, list_advice
+from rnnspec.readout.advice import SAMPLES_MIXED, Advice, list_advice
 from rnnspec.rulekit.rule import rule
 from rnnspec.rulekit.snippet import Snippet
 from rnnspec.rulekit.violation import Violation
@@ -153,10 +156,26 @@ def _fail_on_advice(observation: ModelObservation, rule_id: str) -> None:
         if not is_structural and observation.draws_numbers:
             # What a prediction depends on may be a matter of chance too.
             raise NotApplicable.because_of("model.repeatable")
+        found = [_find_place(observation, advice) for advice in found]
         lines = [
             f"{advice.text}\n  try            {_break_lines(advice.remedy)}" for advice in found
         ]
         raise Violation("\n  ".join(lines), _write_snippet(observation, found[0]))
+
+
+def _find_place(observation: ModelObservation, advice: Advice) -> Advice:
+    """Return an advice on samples that mix with the line in which they first do, if it is found."""
+    if advice.problem != SAMPLES_MIXED:
+        return advice
+    seed, model = observation.case.seed, observation.build_model()
+    inputs = choose_inputs(model, observation.interface)
+    isolated = IsolatedModel(model, observation.interface, inputs.draw(seed))
+    mixing = find_mixing(isolated, inputs, seed)
+    if mixing is None:
+        return advice
+    problem = f"{advice.problem} They first mix, or change places, in this line:"
+    remedy = mixing.remedy or advice.remedy
+    return replace(advice, problem=problem, where=str(mixing.line), remedy=remedy)
 
 
 def _break_lines(remedy: str) -> str:
