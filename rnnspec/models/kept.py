@@ -15,6 +15,12 @@ RESET = (
     "argument and return it, def forward(self, x, state=None), and let the caller detach() it"
 )
 
+UNREGISTERED = (
+    "self.{name} is a {container} of modules, of which torch does not know: the state_dict lacks "
+    "them, they do not move with the model, and no optimizer trains them.\n"
+    "  try            self.{name} = torch.nn.{known}(...)"
+)
+
 OWN = (nn.Embedding, nn.Linear, nn.LayerNorm, nn.RNNBase, nn.RNNCellBase)
 """The modules of torch in which a misspelt attribute is looked for."""
 
@@ -81,6 +87,33 @@ def list_misspelt_attributes(model: nn.Module) -> list[tuple[str, str]]:
 def _list_weights(module: nn.Module) -> list[str]:
     """Return the documented names of the parameters of torch's own modules."""
     return [*getattr(module, "_flat_weights_names", ()), *CELL_WEIGHTS, "weight", "bias"]
+
+
+def list_unregistered_modules(model: nn.Module) -> list[tuple[str, str]]:
+    """Return the attributes that hold modules in a list, a tuple or a dict of Python.
+
+    Each is a pair of its name and the name of the container's type. Modules that the model has
+    elsewhere too are left out.
+    """
+    known = set(model.modules())
+    found = []
+    for prefix, module in model.named_modules():
+        for name, value in vars(module).items():
+            if not isinstance(value, list | tuple | dict) or name.startswith("_"):
+                continue
+            items = value.values() if isinstance(value, dict) else value
+            if not known.issuperset(each for each in items if isinstance(each, nn.Module)):
+                full = f"{prefix}.{name}" if prefix else name
+                found.append((full, type(value).__name__))
+    return found
+
+
+def describe_unregistered(model: nn.Module) -> str:
+    """Return lines about modules that torch does not know of, with the remedy, or nothing."""
+    for name, container in list_unregistered_modules(model):
+        known = "ModuleDict" if container == "dict" else "ModuleList"
+        return f"\n  {UNREGISTERED.format(name=name, container=container, known=known)}"
+    return ""
 
 
 def _find_meant(name: str, known: list[str]) -> str:

@@ -100,6 +100,21 @@ class LastSample(Classifier):
         return self.scores(self.encoder(self.words(tokens))[0][-1])
 
 
+class LayersInList(Classifier):
+    """A stack is kept in a plain list, so that torch does not know of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stack = [nn.GRU(8, 8, batch_first=True), nn.GRU(8, 8, batch_first=True)]
+        self.known = [self.words]
+
+    def forward(self, tokens: Tensor) -> Any:
+        running, _ = self.encoder(self.words(tokens))
+        for layer in self.stack:
+            running, _ = layer(running)
+        return self.scores(running[:, -1])
+
+
 class NoCopies(Classifier):
     """Cannot be copied, which measuring needs."""
 
@@ -250,6 +265,15 @@ def test_a_failure_of_the_checker_is_told_as_one() -> None:
     text = format_report(report)
     assert "violates" not in text
     assert "rnnspec itself failed in 4 rules" in text.splitlines()[-1]
+
+
+def test_modules_in_a_plain_list_are_one_fault_with_its_remedy() -> None:
+    report = check(LayersInList)
+    assert [fault.rule for fault in report.faults] == ["model.state-dict"]
+    message = report.result("model.state-dict").message
+    assert "self.stack is a list of modules, of which torch does not know" in message
+    assert message.endswith("try            self.stack = torch.nn.ModuleList(...)")
+    assert "model.state-dict" in report.result("model.float64").message
 
 
 def test_two_states_of_one_direction_are_named_as_such() -> None:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from rnnspec.models import snippets
+from rnnspec.models.kept import list_unregistered_modules
 from rnnspec.models.layers import is_recurrent
 from rnnspec.models.observation import ModelObservation, NotApplicable
 from rnnspec.models.steps import describe_error, find_gradients, tell_error
@@ -136,6 +137,8 @@ def float64(observation: ModelObservation) -> None:
     try:
         prediction = observation.call_model(model, x)
     except Exception as error:  # the model may raise anything
+        if list_unregistered_modules(model):  # these were not converted
+            raise NotApplicable.because_of("model.state-dict") from error
         message = f"in float64, the model {tell_error(error)}"
         raise Violation(message, snippets.FLOAT64) from error
     if prediction.dtype != torch.float64:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from rnnspec import oracle
 from rnnspec.models import snippets
 from rnnspec.models.isolated import fork_random_numbers
-from rnnspec.models.kept import copy_attributes, describe_kept_state
+from rnnspec.models.kept import copy_attributes, describe_kept_state, describe_unregistered
 from rnnspec.models.layers import find_layers
 from rnnspec.models.observation import ModelObservation, NotApplicable
 from rnnspec.models.randomness import describe_drawn_numbers
@@ -153,12 +153,16 @@ def state_dict(observation: ModelObservation) -> None:
             f"loading the state_dict of the same model raises {describe_error(error)}",
             snippets.STATE_DICT,
         ) from error
-    _assert_same_predictions(
-        expected,
-        _predict_with_seed(observation, loaded, x, 1),
-        ("before saving it", "after loading the state_dict"),
-        snippets.STATE_DICT,
-    )
+    try:
+        _assert_same_predictions(
+            expected,
+            _predict_with_seed(observation, loaded, x, 1),
+            ("before saving it", "after loading the state_dict"),
+            snippets.STATE_DICT,
+        )
+    except Violation as violation:
+        why = describe_unregistered(saved)
+        raise Violation(f"{violation.message}{why}", violation.snippet) from violation
 
 
 def _disable_dropout(model: nn.Module) -> nn.Module:
