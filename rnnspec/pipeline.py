@@ -289,7 +289,8 @@ def _decide_verdict(
     if obstacle:
         return Verdict.NOT_APPLICABLE, obstacle
     needed = suite.profile.minimum
-    message = f"reached {tally.cases} times, at least {needed} needed: {rule.when.text}"
+    times = "once" if tally.cases == 1 else f"{tally.cases} times"
+    message = f"reached {times}, at least {needed} needed: {rule.when.text}"
     return Verdict.UNREACHED, message
 
 

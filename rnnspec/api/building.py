@@ -15,7 +15,7 @@ from rnnspec.contract.kinds import KINDS, UNGATED
 from rnnspec.errors import SelectionError, TargetError
 from rnnspec.options import AUTOMATIC, check_choice
 from rnnspec.subjects.capabilities import Capabilities
-from rnnspec.subjects.failures import Failure
+from rnnspec.subjects.failures import Failure, Raised
 from rnnspec.subjects.kind import (
     TRIED_SIZES,
     find_missing_pair,
@@ -59,7 +59,8 @@ def build_subject(
     except Failure as failure:
         made = _build_by_keyword(subject)
         if made is None:
-            raise TargetError(f"{target.label}: {failure}") from failure
+            hint = _suggest_command(target, failure)
+            raise TargetError(f"{target.label}: {failure}{hint}") from failure
         # The rule about positional arguments tells the fault.
         capabilities = replace(subject.capabilities, keyword_only=True)
         subject = replace(subject, capabilities=capabilities)
@@ -78,6 +79,18 @@ def _suggest_adapter(target: Target) -> str:
     return (
         f"the parameters are not the documented ones. If that is meant, `rnnspec adapt "
         f"{target.label}` finds out which is which, and --adapt checks the layer with that"
+    )
+
+
+def _suggest_command(target: Target, failure: Failure) -> str:
+    """Return what to do about a constructor that does not take the arguments of a layer."""
+    is_torch = getattr(target.factory, "__module__", "").startswith("torch.")
+    is_refused = isinstance(failure, Raised) and isinstance(failure.error, TypeError)
+    if is_torch or not is_refused:
+        return ""
+    return (
+        ". A layer is built from input_size and hidden_size, and --arg gives what else it needs; a "
+        f"model that contains one is checked by `rnnspec check-model {target.label}`"
     )
 
 

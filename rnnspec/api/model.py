@@ -37,6 +37,9 @@ from rnnspec.subjects.target import Target, resolve_target
 from rnnspec.suites.model import ModelSuite
 from rnnspec.text import read_message
 
+GIVE_ARGUMENTS = (
+    ". Give the arguments of the target with --arg KEY=VALUE, or name a function that builds it"
+)
 INFERRING = "finding out how to call it"
 ModelTarget = str | Callable[..., Any]
 
@@ -202,7 +205,8 @@ def _build_model(target: Target, arguments: Mapping[str, Any]) -> nn.Module:
     except Exception as error:
         found = error.error if isinstance(error, Raised) else error
         text = f"{type(found).__name__}: {read_message(found)}"
-        raise TargetError(f"{target.label}: {step} raised {text}") from error
+        hint = GIVE_ARGUMENTS if isinstance(found, TypeError) else ""
+        raise TargetError(f"{target.label}: {step} raised {text}{hint}") from error
 
 
 def _infer_interface(target: Target, model: nn.Module, options: ModelOptions) -> Interface:

@@ -29,7 +29,10 @@ THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 @click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=EPILOG)
 @click.version_option(__version__, message="rnnspec %(version)s")
 def commands() -> None:
-    """Check recurrent layers against the documented contract of torch.nn.RNN."""
+    """Check recurrent layers, cells and models against what PyTorch documents.
+
+    The contracts are those of torch.nn.RNN, torch.nn.GRU and torch.nn.LSTM, and of their cells.
+    """
 
 
 COMMANDS = (

@@ -30,7 +30,7 @@ WRITE = "Write the declaration to a new file."
 KIND = "The kind of layer: rnn, gru, lstm, or auto, which looks at it."
 
 
-@click.command(epilog=EPILOG)
+@click.command(short_help="Find an adapter for a layer in another form.", epilog=EPILOG)
 @click.argument("target")
 @click.option("--kind", default=AUTOMATIC, show_default=True, metavar="KIND", help=KIND)
 @click.option("--write", "path", metavar="PATH", help=WRITE)

@@ -36,7 +36,7 @@ from rnnspec.report.data import Report
 
 EPILOG = """\b
 Exit status:
-  0  conforms: every rule that applies holds
+  0  conforms: every MUST rule that applies was reached and holds
   1  violates: a MUST is broken (with --strict a SHOULD too)
   2  cannot check: no such target, a wrong argument, no such device
   3  inconclusive: nothing is broken, but a rule was not reached often enough
@@ -64,7 +64,7 @@ DASK = (
 )
 
 
-@click.command(epilog=EPILOG)
+@click.command(short_help="Check a layer or a cell.", epilog=EPILOG)
 @click.argument("target", required=False)
 @add_options(CheckOptions)
 @click.option("--import", "imports", multiple=True, metavar="MODULE", help=IMPORT)

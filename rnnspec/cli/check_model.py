@@ -38,7 +38,9 @@ Examples:
 """
 
 
-@click.command("check-model", epilog=EPILOG)
+@click.command(
+    "check-model", short_help="Check a model that is built on a layer or a cell.", epilog=EPILOG
+)
 @click.argument("target")
 @add_options(ModelOptions)
 @click.option("--import", "imports", multiple=True, metavar="MODULE", help=IMPORT)

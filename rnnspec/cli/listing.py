@@ -53,7 +53,7 @@ def contract(patterns: tuple[str, ...], kind: str, as_json: bool) -> int:
     return 0
 
 
-@click.command()
+@click.command(short_help="Explain a rule or a clause.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.argument("name", metavar="ID")
 def explain(name: str, as_json: bool) -> int:

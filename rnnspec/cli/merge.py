@@ -21,7 +21,7 @@ Examples:
 """
 
 
-@click.command(epilog=EPILOG)
+@click.command(short_help="Make the report of several shards.", epilog=EPILOG)
 @click.argument("paths", nargs=-1, required=True, metavar="FILE...")
 @add_timeout
 @add_memory

@@ -38,7 +38,7 @@ TARGET = "Run it with another target than that of the report."
 PDB = "Stop in the debugger where the rule fails; the target then runs in this process."
 
 
-@click.command(epilog=REPLAY_EPILOG)
+@click.command(short_help="Run a finding of a report again.", epilog=REPLAY_EPILOG)
 @click.argument("report")
 @click.argument("id")
 @click.option("--target", metavar="TARGET", help=TARGET)
@@ -89,7 +89,9 @@ def _debug_rule(suite: Any, case: Any) -> None:
         pdb.post_mortem(sys.exc_info()[2])
 
 
-@click.command("export-tests", epilog=EXPORT_EPILOG)
+@click.command(
+    "export-tests", short_help="Write the findings of a report as tests.", epilog=EXPORT_EPILOG
+)
 @click.argument("report")
 @click.argument("folder", metavar="DIR")
 def export_tests(report: str, folder: str) -> int:

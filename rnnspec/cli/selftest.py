@@ -12,7 +12,7 @@ from rnnspec.cli.workers import count_processors
 from rnnspec.contract.kinds import KINDS, UNGATED
 
 
-@click.command()
+@click.command(short_help="Judge rnnspec itself by planted bugs.")
 @click.argument("patterns", nargs=-1)
 @click.option(
     "--profile",

@@ -27,7 +27,7 @@ Examples:
 KIND = "The kind of a layer without an adapter: rnn, gru, lstm, or auto, which looks at it."
 
 
-@click.command(epilog=EPILOG)
+@click.command(short_help="Say whether an adapter is right.", epilog=EPILOG)
 @click.argument("target")
 @click.option("--kind", default=AUTOMATIC, show_default=True, metavar="KIND", help=KIND)
 @add_isolation

@@ -31,4 +31,4 @@ def select_model_rules(
     patterns: Sequence[str] | None, option: str = "rules"
 ) -> tuple[AnyRule, ...]:
     """Return the rules of a model whose id matches a glob pattern. Raises SelectionError."""
-    return select_by_pattern(patterns, list_model_rules(), option)
+    return select_by_pattern(patterns, list_model_rules(), option, "rule about models")

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from rnnspec.models import signature
+from rnnspec.models.infer import Interface
 
+TOKENS = " x is token ids, because the model has an nn.Embedding; for features, add --features N."
 UNKNOWN_FORM = "what it returns is neither one prediction for each sample nor one for each step"
 COMPLETE = (
     'Complete the expression, as in "model(x, x)[0][:, -1]", so that it returns (batch, outputs), '
@@ -15,11 +17,14 @@ COMPLETE = (
 
 
 def explain_refusal(
-    errors: Mapping[str, str], arguments: list[signature.Argument], expression: str | None
+    errors: Mapping[str, str],
+    arguments: list[signature.Argument],
+    expression: str | None,
+    interface: Interface,
 ) -> str:
-    """Return why no way to call a model was found, and the option that helps.
+    """Return why no way to call a model was found, and the options that help.
 
-    `errors` says what came of each call that was tried.
+    `errors` says what came of each call that was tried with the interface.
     """
     unknown = [each.name for each in arguments if _is_unknown(each)]
     if unknown and not expression:
@@ -33,6 +38,7 @@ def explain_refusal(
     lead = UNKNOWN_FORM if text else "it cannot be called"
     others = signature.describe_arguments(arguments)
     also = f" forward also takes {others}." if others else ""
+    also += TOKENS if any(note.startswith("vocabulary=") for note in interface.inferred) else ""
     reason = f"{lead}: {text or ''.join(tried[:1])}.{also}"
     if expression:
         return f"{reason} {COMPLETE}" if text else reason

@@ -275,7 +275,7 @@ def infer_call(
         found = _take_literally(trial, expression, layouts)
     if found is None:
         refusal = EndsProcess if trial.gives_up else CannotCall
-        raise refusal(explain_refusal(trial.errors, arguments, expression))
+        raise refusal(explain_refusal(trial.errors, arguments, expression, trial.interface))
     return _describe(trial.add_others(found), trial.interface, batch_first), found.readout
 
 

@@ -82,7 +82,10 @@ def list_promises(kind: str, patterns: Sequence[str] = ()) -> list[Clause]:
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in own):
             near = _suggest_kind(pattern) or suggest_similar(pattern, own)
-            raise SelectionError(f"no clause for {kind} matches {pattern!r}.{near}")
+            raise SelectionError(
+                f"no clause for {kind} matches {pattern!r}.{near} "
+                f"`rnnspec contract --kind {kind}` lists all."
+            )
     return [
         clause
         for name, clause in own.items()

@@ -65,12 +65,16 @@ def find_by_id(name: str, rules: Sequence[AnyRule]) -> AnyRule:
 
 
 def select_by_pattern(
-    patterns: Sequence[str] | None, rules: Sequence[AnyRule], option: str | None = "rules"
+    patterns: Sequence[str] | None,
+    rules: Sequence[AnyRule],
+    option: str | None = "rules",
+    noun: str = "rule",
 ) -> tuple[AnyRule, ...]:
     """Return the rules whose id matches one of the glob patterns, or all rules without a pattern.
 
     A single string counts as one pattern. Raises SelectionError, with a suggestion, if a pattern
-    matches no rule; it begins with the name of the option that gave the pattern, if one did.
+    matches no rule; it begins with the name of the option that gave the pattern, if one did. `noun`
+    is what the message calls a rule.
     """
     patterns = (patterns,) if isinstance(patterns, str) else patterns or ()
     for pattern in patterns:
@@ -78,7 +82,7 @@ def select_by_pattern(
             themes = [f"{rule.theme.value}.*" for rule in rules]
             near = suggest_similar(pattern, [*themes, *(rule.id for rule in rules)])
             raise SelectionError(
-                f"{pattern!r} matches no rule.{near} `rnnspec rules` lists all.", option
+                f"{pattern!r} matches no {noun}.{near} `rnnspec rules` lists all.", option
             )
     if not patterns:
         return tuple(rules)

@@ -172,7 +172,7 @@ def test_the_callers_generator_is_left_alone() -> None:
             LastStep,
             {"rules": ["readut.*"]},
             SelectionError,
-            "'readut.*' matches no rule. Did you mean 'readout.*'",
+            "'readut.*' matches no rule about models. Did you mean 'readout.*'",
         ),
         (LastStep, {"device": "warp"}, DeviceError, "device warp"),
         (
