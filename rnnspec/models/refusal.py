@@ -38,7 +38,8 @@ def explain_refusal(
     lead = UNKNOWN_FORM if text else "it cannot be called"
     others = signature.describe_arguments(arguments)
     also = f" forward also takes {others}." if others else ""
-    also += TOKENS if any(note.startswith("vocabulary=") for note in interface.inferred) else ""
+    is_inferred = any(note.startswith("vocabulary=") for note in interface.inferred)
+    also += TOKENS if is_inferred and not text else ""
     reason = f"{lead}: {text or ''.join(tried[:1])}.{also}"
     if expression:
         return f"{reason} {COMPLETE}" if text else reason

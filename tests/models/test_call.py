@@ -125,6 +125,17 @@ class LastSample(nn.Module):
         return self.fc(self.rnn(x)[0][-1])
 
 
+class EmbedsBeside(nn.Module):
+    """A category is embedded and added to what is read of features."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn, self.category = nn.RNN(3, 6, batch_first=True), nn.Embedding(4, 6)
+
+    def forward(self, x: Tensor, category: Tensor) -> Any:
+        return self.rnn(x)[0][:, -1] + self.category(category)
+
+
 class FixedDecoder(nn.Module):
     """A decoder makes four steps, (4, batch, outputs), after an encoder with the steps first."""
 
@@ -285,6 +296,12 @@ def test_sizes_can_be_given() -> None:
             "Complete the expression",
         ),
         (LastSample, {"batch_first": True}, TargetError, "returns (5, 2) for 3 samples of 5 steps"),
+        (
+            EmbedsBeside,
+            {"call": "model(x, x[:, 0])"},
+            TargetError,
+            "for features, add --features N",
+        ),
         (TwoInputs, {"call": "model(x)"}, TargetError, "missing 1 required positional argument"),
         (
             model_forms.Classifier,
