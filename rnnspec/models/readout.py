@@ -13,6 +13,7 @@ from rnnspec.models.locate import locate_features
 from rnnspec.models.padding import is_padding_read, measure_padded_samples
 from rnnspec.models.parameters import group_parameters
 from rnnspec.models.reach import Reach, ReadoutReader, measure_reach
+from rnnspec.models.reshapes import describe_reshapes
 from rnnspec.models.taps import describe_cell_states, find_taps, join_taps
 from rnnspec.models.trial import infer_call
 from rnnspec.readout.map import Columns, Matrix, ReadoutMap, Tap
@@ -93,7 +94,11 @@ def _measure_copies(copies: list[IsolatedModel], reader: ReadoutReader, seed: in
         parameters=group_parameters(copies, reader.inputs),
         taps=tuple(taps),
         batch_first=reader.inputs.interface.batch_first,
-        notes=(*copies[0].notes, *describe_cell_states(taps)),
+        notes=(
+            *copies[0].notes,
+            *describe_cell_states(taps),
+            *describe_reshapes(copies[0], seed),
+        ),
     )
 
 

@@ -21,7 +21,7 @@ MODELS = ("tutorial.py", "bidirectional.py")
 def find_source_line() -> SourceLine | None:
     """Return the innermost line under execution that belongs to the model, if it has a source."""
     frame: FrameType | None = inspect.currentframe()
-    while frame is not None and _is_foreign(frame.f_code.co_filename):
+    while frame is not None and is_foreign(frame.f_code.co_filename):
         frame = frame.f_back
     if frame is None:
         return None
@@ -30,5 +30,6 @@ def find_source_line() -> SourceLine | None:
     return SourceLine(path, number, text) if text else None
 
 
-def _is_foreign(path: str) -> bool:
+def is_foreign(path: str) -> bool:
+    """Return whether a file holds code of torch, or of what calls the model."""
     return path.startswith(FOREIGN) and not path.endswith(MODELS)
