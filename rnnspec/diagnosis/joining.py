@@ -61,19 +61,25 @@ def join_circumstance(
     layer.
 
     If the rule needs less than the fault, it tells the fault better, unless it is not about that
-    way and the name of the fault is.
+    way and the name of the fault is, which says by itself what is wrong.
     """
     for fault in search.open_faults:
         if any(search.share_circumstance(minimum, each) for each in fault.situations):
             fault.events.extend(events)
             if minimum.needed < fault.situation.needed:
                 fault.situations.insert(0, minimum)
-                if fault.root.about & CIRCUMSTANCES & minimum.needed <= rule.about:
+                is_about_it = fault.root.about & CIRCUMSTANCES & minimum.needed <= rule.about
+                if is_about_it or not _was_judged(search, fault.root):
                     fault.root, fault.minimum = rule, minimum
                 else:
                     fault.root, fault.minimum = tell_by(search, [fault.root], minimum)
             return True
     return False
+
+
+def _was_judged(search: Search[CaseT, ObservedT], rule: Rule[Any, Any]) -> bool:
+    """Return whether a rule failed by what it says, and was not only stopped."""
+    return any(event.rule == rule.id and event.is_judged for event in search.events)
 
 
 def join_blocker(

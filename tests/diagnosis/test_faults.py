@@ -617,3 +617,20 @@ def test_a_rule_that_fails_in_every_case_is_seen_beside_a_fault_that_stops_some(
     assert always in [fault.root for fault in faults]
     (own,) = (fault for fault in faults if fault.root == always)
     assert not is_batch_first(own.minimum.finding.case)
+
+
+def test_a_rule_that_was_only_stopped_does_not_lend_its_name_to_what_another_rule_says() -> None:
+    pickled = make_rule(
+        "modules.pickle",
+        check_only_call,
+        when=lambda case: case.prior_use == "pickled",
+        about=["prior_use"],
+    )
+    arguments = make_rule("side-effects.arguments", check_only_call)
+    layer = ToyLayer(
+        stopped=lambda case: "no" if case.prior_use == "pickled" and case.steps > 2 else "",
+        own={"side-effects.arguments": lambda case: case.prior_use == "pickled"},
+    )
+    (fault,) = find(make_suite(layer, pickled, arguments))
+    assert fault.root is arguments
+    assert fault.minimum.finding.message == "side-effects.arguments does not hold"
