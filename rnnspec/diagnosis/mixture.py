@@ -7,7 +7,7 @@ here are some.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -42,6 +42,8 @@ MOST_ASTRAY = 0.1
 without it inside, if the first has no likely cause."""
 LEAST_DIFFERENCE = 0.3
 """If it has one, these shares must differ by so much."""
+TERMS = frozenset({"bias", "initial_state"})
+"""The choices that decide which terms of the equations there are."""
 
 
 @dataclass(frozen=True)
@@ -111,8 +113,11 @@ def separate_faults(
         return None
     case = minimum.finding.case
     if cause is None:
-        seen = (search.observe(each) for each in (case, *shown))
-        cause = search.suite.find_likely_cause(seen, gradients=gradients, is_partial=True)
+        cause = _find_partial_cause(search, kind, case, shown)
+        if cause is None:
+            mixture = _separate_hidden(search, kind, minimum, events, shown, probe)
+            if mixture is not None:
+                return mixture
     size = search.suite.measure_error(search.observe(case), gradients=gradients)
     first: Explanation[CaseT] = Explanation(search, kind, cause, size)
     fitting = {each: first.fits(each) for each in shown}
@@ -136,6 +141,72 @@ def separate_faults(
     )
     mine = [event for event in events if fitting[event.shown]]
     return Mixture(narrow, cause, mine, others, hidden, further)
+
+
+def _find_partial_cause(
+    search: Search[CaseT, ObservedT], kind: FaultKind, first: CaseT, shown: Sequence[CaseT]
+) -> LikelyCause | None:
+    """Return the likely cause of a case, and of some of the others that are shown."""
+    seen = (search.observe(each) for each in (first, *shown))
+    gradients = kind is FaultKind.GRADIENTS
+    return search.suite.find_likely_cause(seen, gradients=gradients, is_partial=True)
+
+
+def _separate_hidden(
+    search: Search[CaseT, ObservedT],
+    kind: FaultKind,
+    minimum: MinimalFailure[CaseT],
+    events: list[Event[CaseT]],
+    shown: Sequence[CaseT],
+    probe: Probe[CaseT],
+) -> Mixture[CaseT] | None:
+    """Return two faults if both show in the minimal case, and one alone elsewhere, or None.
+
+    Both must have a likely cause, the second one besides the first.
+    """
+    for start in _list_elsewhere(search, minimum.finding.case, shown):
+        cause = _find_partial_cause(search, kind, start, shown)
+        found = cause and _separate_beside(search, kind, cause, events, probe)
+        if found:
+            return found
+    return None
+
+
+def _separate_beside(
+    search: Search[CaseT, ObservedT],
+    kind: FaultKind,
+    cause: LikelyCause,
+    events: list[Event[CaseT]],
+    probe: Probe[CaseT],
+) -> Mixture[CaseT] | None:
+    """Return two faults if a second mistake besides a cause explains all cases that it does not."""
+    first: Explanation[CaseT] = Explanation(search, kind, cause, None)
+    mine = [event for event in events if first.fits(event.shown)]
+    others = [event for event in events if not first.fits(event.shown)]
+    if not mine or len({event.shown for event in others}) < FEWEST:
+        return None
+    simplest = search.choose_simplest(others)
+    hidden = _minimise_where(search, simplest, probe, lambda case: not first.fits(case))
+    further = None if hidden is None else _find_further(search, kind, hidden, others, cause)
+    if hidden is None or further is None:
+        return None
+    narrow = _minimise_where(search, search.choose_simplest(mine), probe, first.fits)
+    return None if narrow is None else Mixture(narrow, cause, mine, others, hidden, further)
+
+
+def _list_elsewhere(
+    search: Search[CaseT, ObservedT], case: CaseT, shown: Sequence[CaseT]
+) -> list[CaseT]:
+    """Return the simplest cases with another initial state or bias than a minimal one.
+
+    Terms of the equations that are in one of them are missing in the other, with their mistakes.
+    """
+    space = search.suite.space
+    groups = (
+        [each for each in shown if not space.is_covered(each, case, {name})]
+        for name in sorted(TERMS & set(space.fields))
+    )
+    return [group[0] for group in groups if len(group) >= FEWEST]
 
 
 def _find_further(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 import rnnspec
 from rnnspec.cases.axes import InitialState
@@ -42,7 +44,7 @@ TOLD = [
     (
         "gru-cell",
         "StateOverwrittenIfFrozen",
-        ("modes.no-grad", "side-effects.arguments", "modes.*", "layouts.*"),
+        ("side-effects.arguments", "modes.*", "layouts.*"),
     ),
     ("gru-cell", "ResetBeforeProduct", ("gates.alone", "cells.*")),
     ("lstm-cell", "RowsReadAsIFOG", ("gates.order", "cells.*", "cell-state.*")),
@@ -75,6 +77,18 @@ class KeepsSome(nn.GRUCell):
         return new if hx is None else 0.9 * new + 0.1 * hx
 
 
+class OnesAndInverted(nn.GRUCell):
+    """Starts from ones if no state is passed, and has an update gate of the opposite sense."""
+
+    def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
+        h = input.new_ones((*input.shape[:-1], self.hidden_size)) if hx is None else hx
+        read = functional.linear(input, self.weight_ih, self.bias_ih).chunk(3, -1)
+        kept = functional.linear(h, self.weight_hh, self.bias_hh).chunk(3, -1)
+        reset, update = torch.sigmoid(read[0] + kept[0]), torch.sigmoid(read[1] + kept[1])
+        new = torch.tanh(read[2] + reset * kept[2])
+        return update * new + (1 - update) * h
+
+
 def test_a_constant_is_told_in_the_words_of_cells() -> None:
     subject = TorchSubject(resolve_target(KeepsSome), kind="gru-cell")
     cause = find_likely_cause([Observation(subject, case) for case in list_cases("gru-cell")])
@@ -89,6 +103,16 @@ def test_what_no_mistake_explains_is_one_fault_without_a_cause() -> None:
         find_bank("gru-cell").bugs["ResetGradientOfSquare"], kind="gru-cell", profile="quick"
     )
     assert [fault.likely_cause for fault in report.faults] == [""]
+
+
+@pytest.mark.slow
+def test_two_mistakes_that_both_show_in_the_simplest_case_are_two_faults() -> None:
+    rules = ("cells.step", "states.absent-is-zero")
+    report = rnnspec.check(OnesAndInverted, dtype="float64", profile="quick", rules=rules)
+    assert {fault.rule: fault.likely_cause for fault in report.faults} == {
+        "cells.step": "the update gate has the opposite sense: 1 minus what it should be",
+        "states.absent-is-zero": "without h_0, the cell starts from ones",
+    }
 
 
 @pytest.mark.parametrize(("kind", "bug", "text"), CAUSES)
