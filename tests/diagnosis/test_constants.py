@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from rnnspec.cases.axes import Distribution
 from rnnspec.contract.kinds import KINDS, Kind
+from rnnspec.diagnosis.mistakes.clips import CELL, CLIPS, HIDDEN
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
 from rnnspec.diagnosis.mistakes.inferred import CONSTANTS, build_hypothesis
 from tests.diagnosis.planted_mistakes import CASES, diagnose, list_cases
@@ -42,3 +44,15 @@ def test_a_single_sample_does_not_tell_a_scaled_state_from_samples_that_are_mixe
     assert len(alone) > 10
     assert diagnose(scaled, cases=alone) is None
     assert diagnose(scaled, cases=[*alone[:4], *CASES]) is not None
+
+
+@pytest.mark.parametrize("name", ["rnn", "gru", pytest.param("lstm", marks=pytest.mark.slow)])
+def test_what_is_clipped_is_told_with_its_limit(name: str) -> None:
+    clips = [each.limit_to(2) for each in CLIPS]
+    clips += [each.limit_to(0.25) for each in (*HIDDEN, CELL)]
+    large = {False: {}, True: {"distribution": Distribution.LARGE}}
+    cases = [case.replace(**large[case.seed % 2 == 1]) for case in list_cases(name)[:8]]
+    mistakes = [each for each in clips if any(map(each.concerns, cases))]
+    causes = [diagnose(each, cases=cases) for each in mistakes]
+    assert [each and each.text for each in causes] == [each.text for each in mistakes]
+    assert len(mistakes) > 1

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rnnspec.diagnosis.mistakes.cell_formulas import OtherFormula, clip_cell
+from rnnspec.diagnosis.mistakes.clips import infer_clips
 from rnnspec.diagnosis.mistakes.evidence import Evidence
 from rnnspec.diagnosis.mistakes.gates import is_of_kind, list_gated_kinds
 from rnnspec.diagnosis.mistakes.hypothesis import (
@@ -208,33 +208,7 @@ def infer_hypotheses(case: Evidence) -> list[Hypothesis]:
         return []
     found = ((constant, _infer(constant, case, observed)) for constant in CONSTANTS)
     built = [build_hypothesis(constant, amount) for constant, amount in found if amount]
-    return [*built, *_infer_clips(case)]
-
-
-def _infer_clips(case: Evidence) -> list[Hypothesis]:
-    """Return the hypothesis that cell states are clipped, if those returned last say where."""
-    assert case.observed is not None
-    if not case.observation.state_names:
-        return []
-    name = case.observation.state_names[-1]
-    largest, right = (
-        float(np.abs(each.results[name]).max(initial=0.0))
-        for each in (case.observed, case.required)
-    )
-    limit = float(f"{largest:.{DIGITS}g}")
-    is_clipped = has_cell_state(case.case.config.kind_data) and 0 < limit < right
-    if not is_clipped or abs(largest - limit) > case.case.dtype.roundoff * limit:
-        return []
-    return [
-        Hypothesis(
-            f"the cell state is clipped to [-{limit:g}, {limit:g}]",
-            "do not clip the cell state",
-            ("gates.alone", "cell-state.final", "recurrence.output"),
-            partial(OtherFormula, formula=partial(clip_cell, limit)),
-            family="constants",
-            of=has_cell_state,
-        )
-    ]
+    return [*built, *infer_clips(case)]
 
 
 def _infer(constant: Constant, case: Evidence, observed: Array) -> float | None:
