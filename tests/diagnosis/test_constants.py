@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from rnnspec.cases.axes import Distribution
+from rnnspec.cases.case import Case
+from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import KINDS, Kind
 from rnnspec.diagnosis.mistakes.clips import CELL, CLIPS, HIDDEN
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
@@ -56,3 +58,15 @@ def test_what_is_clipped_is_told_with_its_limit(name: str) -> None:
     causes = [diagnose(each, cases=cases) for each in mistakes]
     assert [each and each.text for each in causes] == [each.text for each in mistakes]
     assert len(mistakes) > 1
+
+
+def test_a_clip_that_only_a_projected_state_reaches_is_told_of_that() -> None:
+    config = Config(2, 4, kind="lstm", proj_size=3)
+    cases = [
+        Case(config=config, steps=2, batch=2, distribution=Distribution.TERNARY, seed=seed)
+        for seed in range(6)
+    ]
+    projected = HIDDEN[0].limit_to(1)
+    cause = diagnose(projected, cases=cases)
+    assert cause is not None
+    assert cause.text == projected.text

@@ -56,6 +56,7 @@ class Clip:
     of: KindCondition = every
     where: Condition = always
     rules: tuple[str, ...] = RULES
+    rank: int = 0
 
     def limit_to(self, limit: float) -> Hypothesis:
         """Return the hypothesis that it is clipped to a limit."""
@@ -66,6 +67,7 @@ class Clip:
             partial(self.build, limit),
             self.where,
             "constants",
+            self.rank,
             of=self.of,
         )
 
@@ -153,12 +155,14 @@ HIDDEN = tuple(
         lambda limit, given: ClippedHidden(given, limit=limit),
         where=where,
         rules=rules,
+        rank=rank,
     )
-    for text, where, rules in (
-        ("the hidden state", always, ("recurrence.output",)),
-        ("the projected state", has_projection, ("projection.results", "recurrence.output")),
+    for rank, text, where, rules in (
+        (0, "the projected state", has_projection, ("projection.results", "recurrence.output")),
+        (1, "the hidden state", always, ("recurrence.output",)),
     )
 )
+"""If no other state reaches the limit, the projected state is told."""
 CELL = Clip(
     "the cell state is {}",
     lambda limit, given: OtherFormula(given, formula=partial(clip_cell, limit)),
