@@ -24,6 +24,7 @@ from rnnspec.rulekit.assertions.relations import (
 )
 from rnnspec.rulekit.conditions import (
     Condition,
+    has_initial_state,
     has_predictable_results,
     has_size_at_least,
     is_batch_first,
@@ -202,21 +203,24 @@ def _call_with_sample_twice(observation: Observation) -> Observation:
 
 
 def _is_strided(case: Case) -> bool:
-    """Return whether the strides or the offset of the input differ from those of a new tensor."""
-    sizes = sorted((case.steps, case.batch, case.config.input_size))
-    differs = {
-        MemoryLayout.SLICED: True,
-        MemoryLayout.OFFSET: True,
-        MemoryLayout.TRANSPOSED: sizes[1] > 1,
-        MemoryLayout.EXCHANGED: sizes[1] > 1,
-        MemoryLayout.EXPANDED: sizes[1] > 1 and not case.is_packed,
-    }
-    return differs.get(case.memory_layout, False)
+    """Return whether the strides or the offset of the input or of a state differ from those of a
+    new tensor.
+    """
+    layout, config = case.memory_layout, case.config
+    if layout is MemoryLayout.EXPANDED:
+        is_input = not case.is_packed and max(case.steps, case.batch) > 1
+        return is_input or (has_initial_state(case) and case.batch > 1)
+    if layout in (MemoryLayout.TRANSPOSED, MemoryLayout.EXCHANGED):
+        rows = config.num_layers * config.num_directions
+        shapes = [(case.steps, case.batch, config.input_size)]
+        shapes += [(rows, case.batch, config.hidden_size)] if has_initial_state(case) else []
+        return any(sorted(shape)[1] > 1 for shape in shapes)
+    return layout is not MemoryLayout.CONTIGUOUS
 
 
 @rule(
     "rnn.input.strides",
-    when=Condition("strided input", _is_strided) & has_predictable_results,
+    when=Condition("strided arguments", _is_strided) & has_predictable_results,
     about=("memory_layout",),
     presupposes=("side-effects.arguments",),
 )

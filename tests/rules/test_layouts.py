@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from rnnspec.cases.axes import GradMode, InitialState, Layout, MemoryLayout
 from rnnspec.cases.case import Case
+from rnnspec.contract.config import Config
 from rnnspec.engine.outcome import Finding, FindingKind
 from rnnspec.rulekit.rule import Theme
 from rnnspec.rules.catalogue import find_layer_rule, list_layer_rules
@@ -158,6 +160,15 @@ def test_dimensions_of_size_one_do_not_count_as_strided() -> None:
         make_case(memory_layout=MemoryLayout.EXPANDED, layout=Layout.PACKED, lengths=(5, 4, 2))
     )
     assert when(make_case(memory_layout=MemoryLayout.SLICED, steps=1, batch=1))
+
+
+@pytest.mark.parametrize("layout", [Layout.BATCHED, Layout.PACKED])
+def test_a_strided_state_counts_whatever_the_input_is(layout: Layout) -> None:
+    when = find_layer_rule("layouts.memory-layout").when
+    one = Config(1, 2, num_layers=2)
+    for memory_layout in set(MemoryLayout) - {MemoryLayout.CONTIGUOUS}:
+        case = make_case(layout=layout, lengths=(1, 1), steps=1, memory_layout=memory_layout)
+        assert when(replace(case, config=one, batch=2, initial_state=InitialState.GIVEN))
 
 
 def test_rejected_state_is_reported() -> None:
