@@ -3,16 +3,22 @@
 `x` is the input, `output` the output, and `h` and `c` are states of the documented shape (D *
 num_layers, N, H). `h[0]` is the state without the axis of layers and directions, `h.batch_first`
 has the batch in front, and `[h]` is a list with a tensor for each layer and direction. Tuples,
-lists and dictionaries stand for themselves, `hx=h` is passed by keyword, and a result `_` is not
-looked at.
+lists and dictionaries stand for themselves, `record(hx=h, cx=c)` is a named tuple or another
+object with these attributes, and `stack(h, c)` is one tensor with both states. `hx=h` is passed by
+keyword, and a result `_` is not looked at.
+
+`h.by_direction` is a state whose rows stand direction after direction in place of layer after
+layer. In `output.backward_first` and `h.backward_first`, the backward direction comes first.
 """
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections import namedtuple
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, TypeGuard
 
 import torch
 from torch.nn.utils.rnn import PackedSequence
@@ -24,34 +30,82 @@ from rnnspec.subjects.failures import Malformed
 Tensors = Mapping[str, Any]
 """The tensors of a call by name: x, output, and the states by letter."""
 INPUT, OUTPUT, IGNORED = "x", "output", "_"
-BATCH_FIRST = "batch_first"
+BATCH_FIRST, BY_DIRECTION, BACKWARD_FIRST = "batch_first", "by_direction", "backward_first"
+RECORD, STACK = "record", "stack"
 
 
 @dataclass(frozen=True)
 class Form:
-    """A form of arguments or of results, as a text and as the parts of a call."""
+    """A form of arguments or of results, as a text and as the parts of a call.
+
+    `turned` says how the rows of states or the halves of the output stand in another order than the
+    documented one, by name.
+    """
 
     text: str
     positional: tuple[ast.expr, ...]
     keywords: tuple[tuple[str, ast.expr], ...]
     names: frozenset[str]
+    turned: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
-    def build(self, tensors: Tensors) -> tuple[list[Any], dict[str, Any]]:
-        """Return the arguments of a call; those of which no tensor is given are left out."""
-        given = [each for each in self.positional if _list_names(each) <= tensors.keys()]
-        named = [pair for pair in self.keywords if _list_names(pair[1]) <= tensors.keys()]
+    def build(self, tensors: Tensors, directions: int = 1) -> tuple[list[Any], dict[str, Any]]:
+        """Return the arguments of a call; those of which no tensor is given are left out.
+
+        `directions` says how many of them the layer has.
+        """
+        if directions > 1:
+            tensors = {
+                name: _turn_state(each, self.turned.get(name, frozenset()))
+                for name, each in tensors.items()
+            }
+        given = [each for each in self.positional if list_names(each) <= tensors.keys()]
+        named = [pair for pair in self.keywords if list_names(pair[1]) <= tensors.keys()]
         positional = [_build(each, tensors) for each in given]
         return positional, {name: _build(each, tensors) for name, each in named}
 
-    def read(self, returned: Any) -> dict[str, Any]:
-        """Return the tensors that a call returned, by name. Raises Malformed for another form."""
+    def read(self, returned: Any, directions: int = 1) -> dict[str, Any]:
+        """Return the tensors that a call returned, by name. Raises Malformed for another form.
+
+        `directions` says how many of them the layer has.
+        """
         found: dict[str, Any] = {}
         tree = self.positional[0] if len(self.positional) == 1 else None
         if tree is not None:
             _read(tree, returned, found)
         else:
             _read_items(self.positional, returned, found, self.text)
+        if directions > 1:
+            for name, how in self.turned.items():
+                back = _exchange_halves if name == OUTPUT else partial(_turn_state_back, how=how)
+                found[name] = back(found[name])
         return found
+
+
+def _turn_state(state: torch.Tensor, how: frozenset[str]) -> torch.Tensor:
+    """Return a documented state (D * L, N, H) with its rows in another order."""
+    table = state.unflatten(0, (-1, 2)) if how else state
+    table = table.flip(1) if BACKWARD_FIRST in how else table
+    table = table.transpose(0, 1) if BY_DIRECTION in how else table
+    made: torch.Tensor = table.flatten(0, 1) if how else table
+    return made
+
+
+def _turn_state_back(state: torch.Tensor, how: frozenset[str]) -> torch.Tensor:
+    """Return a state (D * L, N, H) whose rows stand in another order in the documented one."""
+    is_by_direction = BY_DIRECTION in how
+    table = state.unflatten(0, (2, -1) if is_by_direction else (-1, 2))
+    table = table.transpose(0, 1) if is_by_direction else table
+    made: torch.Tensor = (table.flip(1) if BACKWARD_FIRST in how else table).flatten(0, 1)
+    return made
+
+
+def _exchange_halves(output: Any) -> Any:
+    """Return an output, packed or as a list of steps too, with the other direction first."""
+    if isinstance(output, PackedSequence):
+        return PackedSequence(_exchange_halves(output.data), *output[1:])
+    if isinstance(output, tuple | list):
+        return [_exchange_halves(each) for each in output]
+    return torch.cat(output.chunk(2, -1)[::-1], -1)
 
 
 def parse_arguments(text: str, kind: Kind) -> Form:
@@ -81,14 +135,17 @@ def _parse(text: str, known: Sequence[str], needed: str) -> Form:
     parts = [*call.args, *(value for _, value in keywords)]
     for part in parts:
         _check(part, text, known)
-    names = frozenset(name for part in parts for name in _list_names(part))
+    names = frozenset(name for part in parts for name in list_names(part))
     if needed not in names:
         raise AdapterError(f"{text!r} has no {needed}, as in '{needed}, h'")
-    return Form(text, tuple(call.args), keywords, names)
+    turned: dict[str, frozenset[str]] = {}
+    for name, how in [pair for part in parts for pair in _list_turned(part)]:
+        turned[name] = turned.get(name, frozenset()) | {how}
+    return Form(text, tuple(call.args), keywords, names, turned)
 
 
 def _check(tree: ast.expr, text: str, known: Sequence[str]) -> None:
-    inner = _find_state(tree)
+    inner = _find_inner(tree)
     if isinstance(tree, ast.Name):
         if tree.id not in known:
             near = suggest_similar(tree.id, known)
@@ -96,30 +153,56 @@ def _check(tree: ast.expr, text: str, known: Sequence[str]) -> None:
             raise AdapterError(f"{text!r}: {tree.id!r} is none of {listed}.{near}")
         return
     if inner is not None:
-        _check(inner, text, known[1:])
+        is_of_any = isinstance(tree, ast.Attribute) and tree.attr == BACKWARD_FIRST
+        left = (INPUT,) if is_of_any else (INPUT, OUTPUT)
+        _check(inner, text, [each for each in known if each not in left])
         return
-    if isinstance(tree, ast.Tuple | ast.List) and tree.elts:
-        for part in tree.elts:
-            _check(part, text, known)
-        return
-    if isinstance(tree, ast.Dict):
-        for part in tree.values:
-            _check(part, text, known)
-        return
-    raise AdapterError(f"{text!r}: {ast.unparse(tree)!r} has no meaning here")
+    parts = _list_parts(tree)
+    if not parts:
+        raise AdapterError(f"{text!r}: {ast.unparse(tree)!r} has no meaning here")
+    for part in parts:
+        _check(part, text, known)
 
 
-def _find_state(tree: ast.expr) -> ast.expr | None:
-    """Return the state in `h[0]` and in `h.batch_first`, or None for anything else."""
+def _find_inner(tree: ast.expr) -> ast.expr | None:
+    """Return what `[0]` or an attribute such as `.batch_first` is about, or None elsewhere."""
     if isinstance(tree, ast.Subscript) and ast.unparse(tree.slice) == "0":
         return tree.value
-    if isinstance(tree, ast.Attribute) and tree.attr == BATCH_FIRST:
+    if isinstance(tree, ast.Attribute) and tree.attr in (BATCH_FIRST, BY_DIRECTION, BACKWARD_FIRST):
         return tree.value
     return None
 
 
-def _list_names(tree: ast.expr) -> set[str]:
-    return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+def _list_parts(tree: ast.expr) -> list[ast.expr]:
+    """Return the parts of a tuple, a list, a dictionary, a record or a stack."""
+    if isinstance(tree, ast.Tuple | ast.List):
+        return list(tree.elts)
+    if isinstance(tree, ast.Dict):
+        return list(tree.values)
+    if _is_made_by(tree, RECORD) and not tree.args and all(each.arg for each in tree.keywords):
+        return [each.value for each in tree.keywords]
+    if _is_made_by(tree, STACK) and not tree.keywords:
+        return list(tree.args)
+    return []
+
+
+def _is_made_by(tree: ast.expr, name: str) -> TypeGuard[ast.Call]:
+    return isinstance(tree, ast.Call) and isinstance(tree.func, ast.Name) and tree.func.id == name
+
+
+def list_names(tree: ast.expr) -> set[str]:
+    """Return the names of the tensors in a form."""
+    if isinstance(tree, ast.Name):
+        return {tree.id}
+    inner = _find_inner(tree)
+    return {name for part in ([inner] if inner else _list_parts(tree)) for name in list_names(part)}
+
+
+def _list_turned(tree: ast.expr) -> Iterator[tuple[str, str]]:
+    """Yield the names of the tensors whose rows or halves stand in another order, and in which."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and node.attr in (BY_DIRECTION, BACKWARD_FIRST):
+            yield from ((name, node.attr) for name in list_names(node))
 
 
 def _build(tree: ast.expr, tensors: Tensors) -> Any:
@@ -131,17 +214,27 @@ def _build(tree: ast.expr, tensors: Tensors) -> Any:
         return _build_list(tree, tensors)
     if isinstance(tree, ast.Dict):
         return {_get_key(key): _build(each, tensors) for key, each in _list_entries(tree)}
-    value = _build(_get_state(tree), tensors)
+    if isinstance(tree, ast.Call):
+        parts = [_build(part, tensors) for part in _list_parts(tree)]
+        if _is_made_by(tree, STACK):
+            return torch.stack(parts)
+        return namedtuple(RECORD, _list_fields(tree))(*parts)
+    value = _build(_get_inner(tree), tensors)
     if isinstance(tree, ast.Subscript):
         return value[0]
-    return value.transpose(0, 1) if value.dim() > 2 else value
+    is_turned = isinstance(tree, ast.Attribute) and tree.attr == BATCH_FIRST and value.dim() > 2
+    return value.transpose(0, 1) if is_turned else value
+
+
+def _list_fields(tree: ast.Call) -> list[str]:
+    return [str(each.arg) for each in tree.keywords]
 
 
 def _build_list(tree: ast.List, tensors: Tensors) -> list[Any]:
     """Return a list with an entry for each row of the states, or with the entries as they are."""
     if len(tree.elts) > 1:
         return [_build(part, tensors) for part in tree.elts]
-    names = _list_names(tree.elts[0])
+    names = list_names(tree.elts[0])
     rows = len(tensors[next(iter(names))])
     return [
         _build(tree.elts[0], {name: tensors[name][row] for name in names}) for row in range(rows)
@@ -159,13 +252,32 @@ def _read(tree: ast.expr, returned: Any, found: dict[str, Any]) -> None:
         for key, each in _list_entries(tree):
             _require(isinstance(returned, Mapping) and _get_key(key) in returned, returned, tree)
             _read(each, returned[_get_key(key)], found)
+    elif isinstance(tree, ast.Call):
+        _read_call(tree, returned, found)
     else:
-        state = _get_state(tree)
-        _require(isinstance(returned, torch.Tensor), returned, tree)
-        if isinstance(tree, ast.Subscript):
-            _read(state, returned.unsqueeze(0), found)
-        else:
-            _read(state, returned.transpose(0, 1) if returned.dim() > 2 else returned, found)
+        _read(_get_inner(tree), _undo(tree, returned), found)
+
+
+def _undo(tree: ast.expr, returned: Any) -> Any:
+    """Return what was returned with the axes that `[0]` and `.batch_first` are about."""
+    if isinstance(tree, ast.Attribute) and tree.attr != BATCH_FIRST:
+        return returned
+    _require(isinstance(returned, torch.Tensor), returned, tree)
+    if isinstance(tree, ast.Subscript):
+        return returned.unsqueeze(0)
+    return returned.transpose(0, 1) if returned.dim() > 2 else returned
+
+
+def _read_call(tree: ast.Call, returned: Any, found: dict[str, Any]) -> None:
+    parts = _list_parts(tree)
+    if _is_made_by(tree, STACK):
+        is_stack = isinstance(returned, torch.Tensor) and len(returned) == len(parts)
+        _require(is_stack, returned, tree)
+        _read_items(parts, tuple(returned), found, ast.unparse(tree))
+        return
+    for name, part in zip(_list_fields(tree), parts, strict=True):
+        _require(hasattr(returned, name), returned, tree)
+        _read(part, getattr(returned, name), found)
 
 
 def _read_items(trees: Sequence[ast.expr], returned: Any, found: dict[str, Any], text: str) -> None:
@@ -194,10 +306,10 @@ def _require(holds: bool, returned: Any, tree: ast.expr) -> None:
         raise Malformed(f"a call returned {describe_type(returned)} for {ast.unparse(tree)}")
 
 
-def _get_state(tree: ast.expr) -> ast.expr:
-    state = _find_state(tree)
-    assert state is not None
-    return state
+def _get_inner(tree: ast.expr) -> ast.expr:
+    inner = _find_inner(tree)
+    assert inner is not None
+    return inner
 
 
 def _list_entries(tree: ast.Dict) -> list[tuple[Any, ast.expr]]:

@@ -121,11 +121,12 @@ class AdaptedLayer(nn.Module):
     def forward(self, input: Any, hx: Any = None) -> Any:
         """Return the output and the final states in the documented form."""
         adapter, states = self.adapter, self._read_states(input, hx)
-        positional, named = adapter.call.build({"x": input, **states})
+        ways = self.config.num_directions
+        positional, named = adapter.call.build({"x": input, **states}, ways)
         if adapter.seed is not None and self.training and self.config.dropout:
             adapter.seed(int(torch.randint(SEEDS, ())))
         returned = functional_call(self.own, self.make_weights(), tuple(positional), named)
-        found = adapter.returns.read(returned)
+        found = adapter.returns.read(returned, ways)
         output = found[OUTPUT]
         if isinstance(output, tuple | list) and not isinstance(output, PackedSequence):
             output = torch.stack(tuple(output), 1 if self.config.batch_first else 0)

@@ -28,7 +28,8 @@ from rnnspec.engine.observed import Observed
 from rnnspec.engine.outcome import Progress
 from rnnspec.engine.pace import Pace, measure_pace
 from rnnspec.engine.suite import Suite
-from rnnspec.inference.describe import describe_briefly
+from rnnspec.errors import AdapterError
+from rnnspec.inference.describe import describe_briefly, explain_rest
 from rnnspec.inference.infer import infer_adapter
 from rnnspec.isolation.messages import DEFAULT_TIMEOUT
 from rnnspec.options import AUTOMATIC, CheckOptions, SizeSource, check_choice, show_options
@@ -192,6 +193,11 @@ def _adapt_target(target: Target, options: CheckOptions) -> tuple[Target, tuple[
         found = infer_adapter(target, LAYER_KINDS.get(options.kind))
     if found.is_documented:
         return target, ("the layer has the documented names and needs no adapter",)
+    if found.unknown and not found.by_name:
+        raise AdapterError(
+            f"{target.label}: {explain_rest(found)}. If they are meant to be ignored, "
+            f"`rnnspec adapt {target.label} --write adapters.py` declares that."
+        )
     return found.adapt(target), (describe_briefly(found),)
 
 

@@ -18,7 +18,7 @@ def describe_briefly(found: Inferred) -> str:
     """Return what a report says about an adapter that was found."""
     where = f"`rnnspec adapt {found.label}` shows it"
     if found.outcome is Outcome.NOT_FOUND:
-        return f"the adapter is the closest that was found: {_explain(found)}; {where}"
+        return f"the adapter is the closest that was found: {explain_rest(found)}; {where}"
     total = len(found.matched)
     doubts = f", but {'; '.join(found.doubts)}" if found.doubts else ""
     return f"an adapter was found for all {total} parameters{doubts}; {where}"
@@ -47,12 +47,14 @@ def _list_lines(found: Inferred) -> Iterator[str]:
     declaration, page = found.declaration, LAYER_KINDS[found.declaration.kind].page
     yield f"{found.label}   a layer like {page}   ({found.duration_s:.1f} s)"
     yield ""
-    total = len(found.matched) + len(found.by_name) + len(found.unknown)
+    total = sum(map(len, (found.matched, found.by_name, found.unknown, found.unused)))
     yield _align("weights", f"{len(found.matched)} of {total} shown by what the layer computes")
     if found.by_name:
         yield _align("by name", ", ".join(found.by_name))
     if found.unknown:
-        yield _align("unknown", ", ".join(found.unknown))
+        yield _align("extra", ", ".join(found.unknown))
+    if found.unused:
+        yield _align("unused", f"{', '.join(found.unused)} (they change nothing)")
     yield _align("call", f"({declaration.call}) returns ({declaration.returns})")
     for doubt in found.doubts:
         yield _align("doubt", doubt)
@@ -86,16 +88,42 @@ def _conclude(found: Inferred) -> str:
             f"`rnnspec check {found.label}` checks it as it is."
         )
     if found.outcome is Outcome.NOT_FOUND:
-        return f"{found.label}: no adapter was found. {_explain(found)}."
+        told = f"`rnnspec check {found.label} --adapt` checks the layer with the closest one, and "
+        told = "" if found.unknown else f" {told}tells how it differs."
+        return f"{found.label}: no adapter was found. {explain_rest(found)}.{told}"
     if found.outcome is Outcome.AMBIGUOUS:
         return f"{found.label}: ambiguous. {'; '.join(found.doubts)}."
-    return f"{found.label}: an adapter was found. `rnnspec check {found.label} --adapt` uses it."
+    told = f"`rnnspec check {found.label} --adapt`"
+    if found.deviations:
+        return (
+            f"{found.label}: an adapter was found, and with it the layer still differs from the "
+            f"reference. {told} tells how."
+        )
+    return f"{found.label}: an adapter was found. {told} uses it."
 
 
-def _explain(found: Inferred) -> str:
+def explain_rest(found: Inferred) -> str:
     """Return which parameters do not do what any part of the reference does."""
+    if found.unknown and not found.by_name:
+        return _explain_unknown(found)
     names = [*found.by_name, *found.unknown]
     many = "its parameters do" if not names else f"{', '.join(names)} do"
     verb = many if len(names) != 1 else f"{names[0]} does"
     text = f"{verb} not do what any part of the documented formula does"
-    return f"{text}, and what is left by name and shape was taken" if found.by_name else text
+    text += ", and what is left by name and shape was taken" if found.by_name else ""
+    return ". ".join([text, *map(_tell_foreign, found.foreign)])
+
+
+def _explain_unknown(found: Inferred) -> str:
+    """Return what is said of a layer that has more parameters than the reference."""
+    page = found.adapter.kind.page
+    verb = "is" if len(found.unknown) == 1 else "are"
+    text = f"{', '.join(found.unknown)} {verb} no part of the formula of {page}"
+    if not found.deviations:
+        it = "it" if len(found.unknown) == 1 else "them"
+        text += f"; with {it} at zero, the layer is equal to the reference"
+    return ". ".join([text, *map(_tell_foreign, found.foreign)])
+
+
+def _tell_foreign(text: str) -> str:
+    return f"{text}, of which the documented layer has none"

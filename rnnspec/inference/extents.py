@@ -41,15 +41,15 @@ def list_extents(arguments: Collection[str]) -> list[Extent]:
 def list_explaining(
     shapes: Shapes, kinds: Sequence[Kind], extents: Sequence[Extent]
 ) -> list[tuple[Kind, Extent]]:
-    """Return the layers that have parameters of these shapes.
-
-    If there are none, they are those of one layer and direction that have no more parameters.
-    """
+    """Return the layers that have parameters of these shapes."""
     tried = [(kind, extent) for kind in kinds for extent in extents]
-    explaining = [each for each in tried if _explains(shapes, *each)]
+    return [each for each in tried if _explains(shapes, *each)]
+
+
+def list_smaller(shapes: Shapes, kinds: Sequence[Kind]) -> list[tuple[Kind, Extent]]:
+    """Return the layers of one layer and direction that have no more parameters."""
     total = count_numbers(shapes)
-    small = [(kind, SMALLEST) for kind in kinds if _count_weights(kind, SMALLEST) <= total]
-    return explaining or small
+    return [(kind, SMALLEST) for kind in kinds if _count_weights(kind, SMALLEST) <= total]
 
 
 def count_numbers(shapes: Shapes) -> int:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from itertools import product
 from typing import Any
 
 import torch
@@ -19,10 +20,17 @@ from rnnspec.contract.kinds import LAYERS, Kind
 from rnnspec.errors import AdapterError, TargetError
 from rnnspec.inference.biases import merge_biases
 from rnnspec.inference.calling import find_interface
-from rnnspec.inference.extents import count_numbers, list_explaining, list_extents
+from rnnspec.inference.extents import (
+    count_numbers,
+    list_explaining,
+    list_extents,
+    list_smaller,
+)
 from rnnspec.inference.matching import Assignment, assign_parameters
 from rnnspec.inference.naming import Naming, find_templates
 from rnnspec.inference.offers import list_lacking
+from rnnspec.inference.orders import turn_states
+from rnnspec.inference.prober import Prober
 from rnnspec.inference.signature import Constructor, read_constructor
 from rnnspec.inference.trial import HIDDEN_SIZE, INPUT_SIZE, Interface, Trial, draw_numbers
 from rnnspec.inference.verify import CHANGES, EXTENT, verify_declaration
@@ -59,7 +67,9 @@ class Inferred:
     adapter      the adapter itself
     matched      the parameters that the layer shows to be what the declaration says
     by_name      those of which only the name, or what was left, says it
-    unknown      those of which nothing says it
+    unknown      those that are no part of the formula
+    unused       those that change nothing
+    foreign      the modules that hold some of these and that no recurrent layer has
     doubts       what more than one answer fits, each with what would settle it
     deviations   where the adapted layer differs from the reference all the same
     is_open      whether its constructor may take arguments of which it does not say so
@@ -74,6 +84,8 @@ class Inferred:
     by_name: tuple[str, ...]
     unknown: tuple[str, ...]
     doubts: tuple[str, ...]
+    unused: tuple[str, ...] = ()
+    foreign: tuple[str, ...] = ()
     deviations: dict[str, str] = field(default_factory=dict)
     is_open: bool = False
     dtype: torch.dtype = torch.float64
@@ -131,6 +143,7 @@ def infer_adapter(target: Target, kind: Kind | None = None) -> Inferred:
     merge_biases(found)
     naming = _find_names(found, build, constructor, trial.kind)
     refused = _list_refused(build, constructor, trial.kind)
+    interface = _find_orders(found, interface, build, constructor)
     declaration = _declare(found, interface, constructor, naming, refused)
     declaration, deviations = verify_declaration(declaration, target.factory, trial)
     lacking = list_lacking(declaration.make(target.factory), trial.dtype)
@@ -143,11 +156,23 @@ def infer_adapter(target: Target, kind: Kind | None = None) -> Inferred:
         tuple(found.by_name),
         tuple(found.unknown),
         doubts,
-        deviations,
-        constructor.is_open,
-        trial.dtype,
-        time.perf_counter() - begun,
+        unused=tuple(found.unused),
+        foreign=tuple(_list_foreign(trial.module, (*found.by_name, *found.unknown))),
+        deviations=deviations,
+        is_open=constructor.is_open,
+        dtype=trial.dtype,
+        duration_s=time.perf_counter() - begun,
     )
+
+
+def _list_foreign(module: nn.Module, names: Collection[str]) -> Iterator[str]:
+    """Yield the modules of torch that hold some of these parameters and are no linear layer."""
+    usual = (nn.Linear, nn.RNNBase, nn.RNNCellBase, nn.ParameterList, nn.ParameterDict)
+    for path, each in module.named_modules():
+        own = [f"{path}.{name}" for name, _ in each.named_parameters(recurse=False)]
+        is_of_torch = type(each).__module__.startswith("torch.nn.modules")
+        if path and is_of_torch and not isinstance(each, usual) and set(own) & set(names):
+            yield f"{path} is a {type(each).__name__}"
 
 
 def _drop_refused(target: Target, constructor: Constructor) -> Constructor:
@@ -181,7 +206,9 @@ def _find_best(
     """Return what the parameters are, as the kind of layer that explains most of them."""
     best: tuple[Assignment, Interface, tuple[str, ...]] | None = None
     said = ""
-    for config, dtype in _list_trials(target, build, constructor, asked):
+    for config, dtype, is_explaining in _list_trials(target, build, constructor, asked):
+        if best is not None and not is_explaining:
+            break
         try:
             module = _build(build, make_config()).to(dtype).eval()
             layout = False if "batch_first" in constructor.names else None
@@ -193,7 +220,7 @@ def _find_best(
         found = assign_parameters(trial)
         if best is None or found.score > best[0].score:
             best = (found, called.interface, called.doubts)
-        if not found.by_name and not found.unknown:
+        if not found.by_name and (found.is_whole or not found.unknown):
             break
     if best is None:
         raise AdapterError(f"{target.label}: no adapter was found: {said}")
@@ -205,23 +232,27 @@ def _list_trials(
     build: Callable[[Config], nn.Module],
     constructor: Constructor,
     asked: Kind | None,
-) -> Iterator[tuple[Config, torch.dtype]]:
-    """Yield the layers that may have the parameters, and the dtypes in which they are tried."""
+) -> Iterator[tuple[Config, torch.dtype, bool]]:
+    """Yield the layers that may have the parameters, and the dtypes in which they are tried.
+
+    Those that have as many come first; the last value says whether a layer is one of them.
+    """
     try:
         module = _build(build, make_config())
     except Failure as failure:
         raise AdapterError(f"{target.label}: {failure}") from failure
     shapes = [tuple(parameter.shape) for parameter in module.parameters()]
     extents = list_extents(constructor.names)
-    found = list_explaining(shapes, [asked] if asked else LAYERS[::-1], extents)
-    if not found:
+    kinds = [asked] if asked else LAYERS[::-1]
+    explaining, smaller = list_explaining(shapes, kinds, extents), list_smaller(shapes, kinds)
+    if not explaining and not smaller:
         total = count_numbers(shapes)
         raise TargetError(f"{target.label} has {total} parameters, too few for a recurrent layer")
-    for dtype in DTYPES:
-        for kind, extent in found:
+    for found in (explaining, smaller):
+        for dtype, (kind, extent) in product(DTYPES, found):
             for nonlinearity in kind.nonlinearities or (DEFAULTS["nonlinearity"],):
                 config = make_config(kind=kind.name, nonlinearity=nonlinearity, **extent.arguments)
-                yield config, dtype
+                yield config, dtype, found is explaining
 
 
 def _find_names(
@@ -231,7 +262,7 @@ def _find_names(
     kind: Kind,
 ) -> Naming:
     base = {name: each.text for name, each in found.chosen.items()}
-    base |= dict.fromkeys(found.unknown, "0")
+    base |= dict.fromkeys([*found.unknown, *found.unused], "0")
 
     def list_names(layers: int, directions: int) -> list[str]:
         config = make_config(num_layers=layers, bidirectional=directions > 1, kind=kind.name)
@@ -246,6 +277,24 @@ def _find_names(
         is_deep="num_layers" in constructor.names,
         is_two_way="bidirectional" in constructor.names,
     )
+
+
+def _find_orders(
+    found: Assignment,
+    interface: Interface,
+    build: Callable[[Config], nn.Module],
+    constructor: Constructor,
+) -> Interface:
+    """Return the interface with the orders that show in a layer with two directions."""
+    if "bidirectional" not in constructor.names:
+        return interface
+    layers = 2 if "num_layers" in constructor.names else found.trial.config.num_layers
+    config = replace(found.trial.config, bidirectional=True, num_layers=layers)
+    try:
+        module = _build(build, config).to(found.trial.dtype).eval()
+    except Failure:
+        return interface
+    return turn_states(Prober(module, config, found.trial.dtype), interface)
 
 
 def _list_refused(

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from rnnspec.adapters.expressions import parse_expression
 from rnnspec.contract.shapes import parameter_shapes
-from rnnspec.inference.candidates import Blocks, Candidate, list_candidates
-from rnnspec.inference.hints import rate_by_name
+from rnnspec.inference.candidates import Blocks, Candidate, list_candidates, list_rows
+from rnnspec.inference.hints import NAME_OF_BIAS, rate_by_name
 from rnnspec.inference.trial import Trial
 from rnnspec.subjects.failures import Failure
 
@@ -36,15 +36,19 @@ class Assignment:
     trial      the layer, and the numbers on which it was compared
     chosen     what each parameter is, by its own name
     by_name    the parameters of which only the name, or what was left, says what they are
-    unknown    the parameters of which nothing says what they are
+    unknown    the parameters that are no part of the formula, held at zero
+    unused     those of them that change nothing
     unbiased   why biases cannot be mapped, or an empty text
+    is_whole   whether the layer computes what the reference does, with the rest held at zero
     """
 
     trial: Trial
     chosen: dict[str, Candidate] = field(default_factory=dict)
     by_name: list[str] = field(default_factory=list)
     unknown: list[str] = field(default_factory=list)
+    unused: list[str] = field(default_factory=list)
     unbiased: str = ""
+    is_whole: bool = False
 
     @property
     def covers(self) -> Blocks:
@@ -68,8 +72,9 @@ def assign_parameters(trial: Trial) -> Assignment:
         again, fewer = _match_all(trial.forget_states())
         if len(fewer) < len(waiting):
             found, waiting = again, fewer
+    found.is_whole = _has_all_weights(found) and _is_right(found)
     for name in waiting:
-        _choose_by_name(found, name, waiting)
+        _choose_by_name(found, name)
     if found.by_name and not found.unknown and _is_right(found):
         found.by_name.clear()
     return found
@@ -173,14 +178,28 @@ def _take_first(found: Assignment, choices: Iterable[Mapping[str, Candidate]]) -
     return False
 
 
-def _choose_by_name(found: Assignment, name: str, waiting: list[str]) -> None:
+def _has_all_weights(found: Assignment) -> bool:
+    """Return whether every documented weight that is no bias is known to be somewhere."""
+    kind, endings = found.trial.kind, [row.ending for row in list_rows(found.trial.config)]
+    needed = {
+        (f"{role}{ending}", gate)
+        for role in ("weight_ih", "weight_hh")
+        for ending in endings
+        for gate in kind.gates
+    }
+    return needed <= found.covers
+
+
+def _choose_by_name(found: Assignment, name: str) -> None:
     """Assign a parameter whose effect is not that of the reference, by its name and shape.
 
-    The gates are taken to be in the same order as in a parameter that shows it.
+    The gates are taken to be in the same order as in a parameter that shows it. If the layer is
+    whole without it and it is not called a bias, it is no part of the formula.
     """
     left = _list_left(found, name)
-    if not left:
-        found.unknown.append(name)
+    if not left or (found.is_whole and not NAME_OF_BIAS.search(name.lower())):
+        is_seen = bool(_list_visible(found, [(name,)]))
+        (found.unknown if is_seen or not found.is_whole else found.unused).append(name)
         return
     orders = [each.gates for own, each in found.chosen.items() if own not in found.by_name]
     found.chosen[name] = max(

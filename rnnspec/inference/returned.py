@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
 import torch
 
-from rnnspec.adapters.forms import OUTPUT, parse_results
+from rnnspec.adapters.forms import OUTPUT, RECORD, parse_results
 from rnnspec.contract.config import Config
 from rnnspec.inference.trial import BATCH, HIDDEN_SIZE, STEPS
 from rnnspec.subjects.failures import Malformed
@@ -25,7 +25,11 @@ def describe_results(returned: Any, config: Config, batch_first: bool) -> str:
     """Return the form of what a call returned, or an empty text if it has no output."""
     leading, kind = (BATCH, STEPS) if batch_first else (STEPS, BATCH), config.kind_data
     rows = config.num_layers * config.num_directions
-    shapes = {
+    shapes: dict[tuple[int, ...], str] = {}
+    if len(kind.states) > 1:
+        shapes[2, BATCH, HIDDEN_SIZE] = "stack({0}[0], {1}[0])"
+        shapes[2, rows, BATCH, HIDDEN_SIZE] = "stack({0}, {1})"
+    shapes |= {
         (*leading, find_width(config)): OUTPUT,
         (rows, BATCH, HIDDEN_SIZE): "{0}",
         (BATCH, rows, HIDDEN_SIZE): "{0}.batch_first",
@@ -39,6 +43,16 @@ def describe_results(returned: Any, config: Config, batch_first: bool) -> str:
         return ""
     found = text[1:-1] if text.startswith("(") and isinstance(returned, tuple | list) else text
     return _order_states(found, returned, config, batch_first) if len(kind.states) > 1 else found
+
+
+def is_final_state(returned: Any, config: Config) -> bool:
+    """Return whether a call returned a tensor in the shape of a state, or one for each of them."""
+    states = returned if isinstance(returned, tuple | list) else (returned,)
+    rows = config.num_layers * config.num_directions
+    shapes = ((BATCH, HIDDEN_SIZE), (rows, BATCH, HIDDEN_SIZE))
+    return 0 < len(states) <= len(config.kind_data.states) and all(
+        isinstance(each, torch.Tensor) and tuple(each.shape) in shapes for each in states
+    )
 
 
 @dataclass(frozen=True)
@@ -63,13 +77,20 @@ def _describe(value: Any, shapes: Shapes, letters: list[str], said: list[str]) -
         text = shapes.forms.get(tuple(value.shape), "_")
         if text == OUTPUT and OUTPUT in said:
             return "_"
-        if "{0}" in text:
-            return text.format(letters.pop(0)) if letters else "_"
+        needed = text.count("{")
+        if needed:
+            used = [letters.pop(0) for _ in range(needed)] if needed <= len(letters) else []
+            return text.format(*used) if used else "_"
         said.append(text)
         return text
     if _is_output_list(value, shapes) and OUTPUT not in said:
         said.append(OUTPUT)
         return OUTPUT
+    if names := list_fields(type(value)):
+        parts = [
+            f"{name}={_describe(getattr(value, name), shapes, letters, said)}" for name in names
+        ]
+        return f"{RECORD}({', '.join(parts)})"
     if isinstance(value, Mapping):
         pairs = [
             f"{key!r}: {_describe(each, shapes, letters, said)}" for key, each in value.items()
@@ -83,6 +104,14 @@ def _describe(value: Any, shapes: Shapes, letters: list[str], said: list[str]) -
         parts = [_describe(each, shapes, letters, said) for each in value]
         return f"({', '.join(parts)})"
     return "_"
+
+
+def list_fields(kind: Any) -> list[str]:
+    """Return the names of the fields of a type, if it is a named tuple or a data class."""
+    if isinstance(kind, type) and is_dataclass(kind) and not issubclass(kind, Mapping):
+        return [each.name for each in fields(kind)]
+    found = getattr(kind, "_fields", ())
+    return [str(name) for name in found] if isinstance(found, tuple) else []
 
 
 def _is_list_of_rows(value: Sequence[Any], shapes: Shapes) -> bool:
@@ -140,5 +169,5 @@ def _list_orders(text: str) -> Iterator[str]:
 
 
 def _is_in_word(text: str, place: int) -> bool:
-    around = text[max(0, place - 1) : place] + text[place + 1 : place + 2]
-    return any(each.isalnum() or each in "_'" for each in around)
+    before, after = text[max(0, place - 1) : place], text[place + 1 : place + 2]
+    return after == "=" or any(each.isalnum() or each in "_'" for each in before + after)

@@ -69,7 +69,10 @@ def read_constructor(factory: Callable[..., Any], label: str) -> Constructor:
             f"{label} takes {', '.join(parameters) or 'nothing'}, and {what}. Declare an adapter "
             "with build=, see docs/adapters.md."
         )
-    if leading == [names.get(name) for name in SIZES] or not parameters:
+    is_positional = all(
+        parameters[own].kind is not inspect.Parameter.KEYWORD_ONLY for own in leading
+    )
+    if (leading == [names.get(name) for name in SIZES] and is_positional) or not parameters:
         names = {name: own for name, own in names.items() if name not in SIZES}
     defaults = {name: own not in needed for name, own in names.items() if name not in SIZES}
     return Constructor(names, defaults, _is_open(factory))

@@ -116,11 +116,12 @@ class Trial:
         tensors = {"x": x.transpose(0, 1) if interface.batch_first else x}
         if interface.takes_state:
             tensors |= {letter: self.tensor(letter) for letter in self.kind.states}
-        positional, named = interface.call.build(tensors)
+        ways = self.config.num_directions
+        positional, named = interface.call.build(tensors, ways)
         module = copy.deepcopy(self.module)  # which may remember its calls
         with observe_step(TRIAL), torch.no_grad():
             returned = functional_call(module, dict(weights), tuple(positional), named)
-            found = interface.returns.read(returned)
+            found = interface.returns.read(returned, ways)
             return _to_arrays(found, interface.batch_first)
 
     def expect(self, weights: Mapping[str, Array]) -> dict[str, Array]:

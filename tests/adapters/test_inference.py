@@ -446,7 +446,6 @@ FAULTS = [
     (written_faulty.SinglePrecision, "recurrence.dtypes"),
     (written_faulty.FinalsByDirection, "directions.h-n-order"),
     (written_faulty.NoResetGradient, "gradients.weights"),
-    (written_faulty.BackwardFirst, "directions.output-order"),
     (written_faulty.SharedStart, "states.routing"),
     (written_faulty.SecondDetached, "gradients.weights"),
     (written_faulty.StateOfSecondIgnored, "states.initial-state-used"),

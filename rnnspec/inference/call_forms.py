@@ -1,0 +1,147 @@
+"""The forms in which a layer could be given its states, by the signature of its calls."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import types
+import typing
+from collections.abc import Iterator, Sequence
+from itertools import permutations
+from typing import Any
+
+from torch import nn
+
+from rnnspec.adapters.forms import IGNORED, INPUT, OUTPUT, RECORD, list_names
+from rnnspec.contract.kinds import Kind
+from rnnspec.inference.returned import list_fields
+
+PLAIN = INPUT
+"""The form of a call without states."""
+SINGLES = (("{0}",), ("{0}[0]",), ("{0}.batch_first",), ("[{0}]",))
+"""The forms that one state can have, each as the arguments of a call."""
+PAIRS = (
+    *(("({0}, {1})",), ("({0}[0], {1}[0])",), ("[({0}, {1})]",), ("([{0}], [{1}])",)),
+    *(("{0}[0]", "{1}[0]"), ("{0}", "{1}"), ("({0}.batch_first, {1}.batch_first)",)),
+    *(("[{0}]", "[{1}]"), ("stack({0}[0], {1}[0])",), ("stack({0}, {1})",)),
+)
+"""The forms that both states of an LSTM can have."""
+STATE_NAME = re.compile(
+    r"(?!.*(return|mask|len)).*(hidden|state|init|prev|memory|carry).*"
+    r"|h|c|s|hx|cx|hc|ch|hs|cs|[hcs]_?[0t]"
+)
+"""What arguments are called that take states."""
+Parameters = Sequence[inspect.Parameter]
+Texts = tuple[str, ...]
+"""The arguments of a call that hold states."""
+
+
+def list_calls(module: nn.Module, kind: Kind, results: str = "") -> Iterator[str]:
+    """Yield the forms of calls that the signature of a module allows.
+
+    The first has no state, if it needs none. Forms like those in `results` come next.
+    """
+    parameters = _list_parameters(module)
+    if not any(_is_needed(each) for each in parameters[1:]):
+        yield PLAIN
+    if len(parameters) < 2 and not any(each.kind is each.VAR_POSITIONAL for each in parameters):
+        return
+    later = [each.name for each in parameters[1:] if _is_named_state(each)]
+    has_place = [each.name for each in parameters[1:2]] == later[:1] or not later
+    is_positional = parameters[-1].kind is not inspect.Parameter.KEYWORD_ONLY or has_place
+    for texts in dict.fromkeys(_list_states(module, kind, results)):
+        if len(later) >= len(texts) and not (has_place and _is_positional(parameters[1])):
+            named = zip(later, texts, strict=False)
+            yield ", ".join([INPUT, *(f"{name}={text}" for name, text in named)])
+        if is_positional:
+            yield ", ".join([INPUT, *texts])
+        if len(kind.states) == 1 and not results:
+            yield f"{texts[0]}, {INPUT}"
+
+
+def takes_named_state(module: nn.Module) -> bool:
+    """Return whether a call has an argument that has the name of a state."""
+    return any(map(_is_named_state, _list_parameters(module)))
+
+
+def _list_parameters(module: nn.Module) -> list[inspect.Parameter]:
+    found = inspect.signature(module.forward).parameters.values()
+    return [each for each in found if each.kind is not each.VAR_KEYWORD]
+
+
+def _is_positional(parameter: inspect.Parameter) -> bool:
+    return parameter.kind is not parameter.KEYWORD_ONLY
+
+
+def _is_needed(parameter: inspect.Parameter) -> bool:
+    is_single = parameter.kind is not parameter.VAR_POSITIONAL
+    return is_single and parameter.default is parameter.empty
+
+
+def _is_named_state(parameter: inspect.Parameter) -> bool:
+    is_free = parameter.default in (None, parameter.empty)
+    return is_free and STATE_NAME.fullmatch(parameter.name.lower()) is not None
+
+
+def _list_states(module: nn.Module, kind: Kind, results: str) -> Iterator[Texts]:
+    """Yield the forms of the states: as they are returned, as they are annotated, and others."""
+    orders = (kind.states, kind.states[::-1])
+    mirrored = _find_states(results)
+    if all(any(state in _find_names(text) for text in mirrored) for state in kind.states):
+        yield mirrored
+    for record in _list_records(module, kind):
+        yield (record,)
+    for order in orders:
+        for form in PAIRS if len(kind.states) > 1 else SINGLES:
+            yield tuple(text.format(*order) for text in form)
+
+
+def _find_states(results: str) -> Texts:
+    """Return the parts of what a call returns that hold states and nothing else."""
+    tree = ast.parse(f"({results},)", mode="eval").body if results else None
+    found: list[str] = []
+
+    def visit(part: ast.AST) -> None:
+        names = list_names(part) if isinstance(part, ast.expr) else set()
+        if names and not names & {OUTPUT, IGNORED}:
+            found.append(ast.unparse(part))
+            return
+        for inner in ast.iter_child_nodes(part):
+            visit(inner)
+
+    if tree is not None:
+        visit(tree)
+    return tuple(found)
+
+
+def _find_names(text: str) -> set[str]:
+    return list_names(ast.parse(text, mode="eval").body)
+
+
+def _list_records(module: nn.Module, kind: Kind) -> Iterator[str]:
+    """Yield records with the fields of the types that annotate the arguments of a call."""
+    try:
+        hints = typing.get_type_hints(module.forward)
+    except Exception:  # of which any may be raised by the text of an annotation
+        return
+    for hint in [each for name, each in hints.items() if name != "return"]:
+        for inner in _list_types(hint):
+            fields = list_fields(inner)
+            if len(fields) != len(kind.states):
+                continue
+            for order in permutations(kind.states):
+                for end in ("[0]", ""):
+                    pairs = [
+                        f"{name}={state}{end}" for name, state in zip(fields, order, strict=True)
+                    ]
+                    yield f"{RECORD}({', '.join(pairs)})"
+                yield f"[{RECORD}({', '.join(pairs)})]"
+
+
+def _list_types(hint: Any) -> Iterator[Any]:
+    """Yield a type, and those within an optional one or a list."""
+    yield hint
+    if typing.get_origin(hint) in (typing.Union, types.UnionType, list):
+        for inner in typing.get_args(hint):
+            yield from _list_types(inner)

@@ -1,0 +1,128 @@
+"""Adapters are found for layers in other styles, and what does not fit says why."""
+
+from __future__ import annotations
+
+import pytest
+from torch import nn
+
+import rnnspec
+from rnnspec.errors import AdapterError
+from rnnspec.inference.describe import format_found
+from rnnspec.inference.infer import Outcome
+from tests.adapters import written_faulty
+from tests.adapters.test_inference import compare_with_torch, infer
+from tests.adapters.written_styles import (
+    STYLES,
+    AlwaysByDirection,
+    BackwardFirst,
+    BackwardFirstOutput,
+    BackwardHalfFirst,
+    DictionaryOfStates,
+    IgnoresMask,
+    LastStateOnly,
+    LearnedStart,
+    ListOfSteps,
+    NeededState,
+    Normalised,
+    OneGate,
+    RecordOfStates,
+    SizesByKeyword,
+    StackOfStates,
+    StatesByDirection,
+    UnusedHead,
+)
+
+
+@pytest.mark.parametrize("layer", STYLES, ids=lambda layer: layer.__name__)
+def test_adapter_of_a_layer_in_another_style_is_found(layer: type[nn.Module]) -> None:
+    found = infer(layer)
+    assert found.outcome is Outcome.FOUND
+    assert not found.deviations
+    compare_with_torch(found)
+    if "bidirectional" in found.declaration.arguments:
+        compare_with_torch(found, num_layers=3, bidirectional=True)
+
+
+@pytest.mark.parametrize(
+    ("layer", "call", "returns"),
+    [
+        (NeededState, "x, h[0]", "output, h[0]"),
+        (ListOfSteps, "x, h[0]", "output, h[0]"),
+        (SizesByKeyword, "x, h0=h[0]", "output, h[0]"),
+        (IgnoresMask, "x", "output, h"),
+        (RecordOfStates, "x, record(hx=h[0], cx=c[0])", "output, record(hx=h[0], cx=c[0])"),
+        (DictionaryOfStates, "x, {'h': h[0], 'c': c[0]}", "output, {'h': h[0], 'c': c[0]}"),
+        (StackOfStates, "x, stack(h[0], c[0])", "output, stack(h[0], c[0])"),
+        (StatesByDirection, "x, h.by_direction", "output, h.by_direction"),
+        (AlwaysByDirection, "x, h.by_direction", "output, h.by_direction"),
+        (BackwardHalfFirst, "x, h", "output.backward_first, h"),
+        (BackwardFirst, "x, h.backward_first", "output.backward_first, h.backward_first"),
+        (BackwardFirstOutput, "x", "output.backward_first"),
+        (written_faulty.BackwardFirst, "x, [h]", "output.backward_first, [h]"),
+        (written_faulty.FinalsByDirection, "x, [h]", "output, [h]"),
+    ],
+)
+def test_forms_of_states_and_directions_are_found(
+    layer: type[nn.Module], call: str, returns: str
+) -> None:
+    declaration = infer(layer).declaration
+    assert (declaration.call, declaration.returns) == (call, returns)
+
+
+class ExchangedHalves(nn.RNN):
+    """Has the documented names, so another order of its halves is a fault."""
+
+    def forward(self, input, hx=None):  # type: ignore[no-untyped-def]
+        output, h_n = super().forward(input, hx)
+        if isinstance(output, nn.utils.rnn.PackedSequence) or not self.bidirectional:
+            return output, h_n
+        return output.roll(self.hidden_size, -1), h_n
+
+
+def test_another_order_is_a_fault_of_a_layer_with_documented_names() -> None:
+    assert infer(ExchangedHalves).is_documented
+
+
+def test_parameters_that_are_no_part_of_the_formula_are_told() -> None:
+    found = infer(LearnedStart)
+    assert (found.outcome, found.unknown, found.by_name) == (Outcome.NOT_FOUND, ("start",), ())
+    assert (
+        format_found(found)
+        .splitlines()[-1]
+        .endswith(
+            "start is no part of the formula of nn.RNN; with it at zero, the layer is equal to the "
+            "reference."
+        )
+    )
+    with pytest.raises(AdapterError, match=r"start is no part of the formula of nn\.RNN"):
+        rnnspec.check(LearnedStart, adapt=True, profile="quick", cases=9)
+
+
+def test_unused_parameters_are_no_obstacle() -> None:
+    found = infer(UnusedHead)
+    assert found.outcome is Outcome.FOUND
+    assert found.unused == ("head.weight", "head.bias")
+    assert "unused       head.weight, head.bias (they change nothing)" in format_found(found)
+    compare_with_torch(found)
+
+
+def test_modules_that_no_recurrent_layer_has_are_named() -> None:
+    found = infer(Normalised)
+    assert found.outcome is Outcome.NOT_FOUND
+    assert "norm is a LayerNorm, of which the documented layer has none" in format_found(found)
+
+
+def test_layer_that_returns_its_last_state_alone_is_told_as_such() -> None:
+    with pytest.raises(AdapterError, match=r"it returns the final state alone, called as \(x\)"):
+        infer(LastStateOnly)
+
+
+def test_closest_layer_is_shown_if_no_layer_has_as_many_parameters() -> None:
+    found = infer(OneGate)
+    assert found.outcome is Outcome.NOT_FOUND
+    assert found.declaration.kind == "rnn"
+
+
+def test_a_layer_that_differs_all_the_same_is_told_as_such() -> None:
+    found = infer(written_faulty.FinalsByDirection)
+    assert "with it the layer still differs from the reference" in format_found(found)
