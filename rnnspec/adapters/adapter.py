@@ -17,6 +17,7 @@ from rnnspec.adapters.expressions import Expression, parse_expression
 from rnnspec.adapters.forms import Form, parse_arguments, parse_results
 from rnnspec.adapters.layer import Adaptation, AdaptedLayer
 from rnnspec.adapters.recipes import Recipe, check_template, make_recipes
+from rnnspec.adapters.settings import nest_arguments
 from rnnspec.contract.config import Config
 from rnnspec.contract.features import Feature
 from rnnspec.contract.kinds import LAYER_KINDS, UNGATED, Kind
@@ -147,8 +148,8 @@ def module(
     `{layer}`, `{number}` (layer + 1), `{direction}` (0 or 1), `{suffix}` ("" or "_reverse") and
     `{row}` (layer * D + direction) in its name repeat it. `gates` is the order in which the module
     stacks the gates, such as "update, reset, new", if it is not the documented one. `arguments`
-    says what the module calls the documented arguments that it takes, and `fixed` has the value of
-    those that cannot be chosen. `call` and `returns` are forms, see `rnnspec.adapters.forms`.
+    says what the module calls the documented arguments that it takes (`config.units` is an entry of
+    one object), and `fixed` has the value of those that cannot be chosen. `call` and `returns` are forms, see `rnnspec.adapters.forms`.
     The rest is as for `Adapter`. Raises AdapterError if something is not understood.
     """
     check_choice("kind", kind, LAYER_KINDS)
@@ -222,7 +223,7 @@ def make_builder(target: Any, names: Mapping[str, str]) -> Callable[[Config], nn
         factory = resolve_target(target).factory if isinstance(target, str) else target
         sizes = [getattr(config, name) for name in SIZES if name not in names]
         given = {own: getattr(config, name) for name, own in names.items()}
-        made = factory(*sizes, **given)
+        made = factory(*sizes, **nest_arguments(factory, given))
         if not isinstance(made, nn.Module):
             raise TargetError(f"{name_target(target)} returned {made!r}; expected a torch module")
         return made

@@ -37,7 +37,8 @@ class Prober:
 
     def call(self, form: Form, x: torch.Tensor, states: Mapping[str, torch.Tensor]) -> Any:
         """Return what a call returns. Raises Failure."""
-        positional, named = form.build({"x": x, **states})
+        given = {name: each.clone() for name, each in {"x": x, **states}.items()}
+        positional, named = form.build(given)
         module = copy.deepcopy(self.module)  # which may remember its calls
         with observe_step(CALL), torch.no_grad():
             return module(*positional, **named)

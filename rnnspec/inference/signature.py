@@ -4,24 +4,54 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
+from rnnspec.adapters.settings import DOT, Settings, find_type
+from rnnspec.contract.config import DEFAULTS
 from rnnspec.contract.kinds import KINDS
 from rnnspec.errors import AdapterError
+from rnnspec.inference.trial import HIDDEN_SIZE, INPUT_SIZE
+from rnnspec.subjects.failures import Failure
+from rnnspec.subjects.subject import observe_step
 
 SIZES = ("input_size", "hidden_size")
 ALIASES: Mapping[str, tuple[str, ...]] = {
     "input_size": (
         *("in_size", "in_dim", "input_dim", "in_features", "input_features", "n_in", "n_input"),
         *("n_inputs", "num_inputs", "d_in", "nin", "features", "inputs", "in_channels", "dim_in"),
-        *("input_units", "x_dim", "n_features", "feature_size", "input_dims", "embed_dim"),
+        *(
+            "input_units",
+            "x_dim",
+            "n_embd",
+            "d_input",
+            "num_features",
+            "input_sz",
+            "embedding_dim",
+            "n_features",
+            "feature_size",
+            "input_dims",
+            "embed_dim",
+        ),
     ),
     "hidden_size": (
         *("hidden", "hidden_dim", "hidden_units", "n_hidden", "num_hidden", "nhid", "d_hidden"),
         *("units", "num_units", "hid_dim", "hidden_features", "out_features", "output_size"),
         *("out_size", "out_dim", "d_out", "n_out", "n_units", "state_size", "h_dim", "hid"),
-        *("dim_hidden", "output_dim", "nh", "cell_size", "d_model"),
+        *(
+            "dim_hidden",
+            "output_dim",
+            "nh",
+            "cell_size",
+            "d_model",
+            "hidden_sz",
+            "num_hiddens",
+            "hiddens",
+            "nb_units",
+        ),
     ),
     "num_layers": ("n_layers", "layers", "nlayers", "depth", "num_layer", "n_layer"),
     "nonlinearity": ("activation", "act", "nonlin", "non_linearity"),
@@ -58,6 +88,9 @@ def read_constructor(factory: Callable[..., Any], label: str) -> Constructor:
     names = {documented: own for own in parameters if (documented := _find_documented(own))}
     names |= {own: own for own in names if own in parameters}  # the documented name itself counts
     needed = [each.name for each in parameters.values() if each.default is each.empty]
+    is_alone = len(needed) == 1 and not _find_documented(needed[0])
+    if is_alone and (found := _read_settings(factory, needed[0])) is not None:
+        return found
     leading = list(parameters)[: len(SIZES)]
     for documented, own in zip(SIZES, leading, strict=False):
         if documented not in names and own not in names.values():
@@ -66,7 +99,8 @@ def read_constructor(factory: Callable[..., Any], label: str) -> Constructor:
     if unknown or (parameters and any(name not in names for name in SIZES)):
         what = f"it is not known what {unknown[0]!r} is" if unknown else "those are not two sizes"
         raise AdapterError(
-            f"{label} takes {', '.join(parameters) or 'nothing'}, and {what}. Declare an adapter "
+            f"{label} takes {', '.join(parameters) or 'nothing'}, and {what}. Name a function that "
+            "takes both sizes and returns the layer, in place of its class. Or declare an adapter "
             "with build=, see docs/adapters.md."
         )
     is_positional = all(
@@ -76,6 +110,53 @@ def read_constructor(factory: Callable[..., Any], label: str) -> Constructor:
         names = {name: own for name, own in names.items() if name not in SIZES}
     defaults = {name: own not in needed for name, own in names.items() if name not in SIZES}
     return Constructor(names, defaults, _is_open(factory))
+
+
+class _Listener(Settings):
+    """Settings that answer what they know under the names by which they are asked for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heard: dict[str, str] = {}
+
+    def __missing__(self, name: str) -> Any:
+        documented = _find_documented(name)
+        value = {**DEFAULTS, "input_size": INPUT_SIZE, "hidden_size": HIDDEN_SIZE}.get(documented)
+        if value is None:
+            raise KeyError(name)
+        self.heard.setdefault(documented, name)
+        return value
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return an entry, or the default."""
+        try:
+            return self[name]
+        except KeyError:
+            return default
+
+    def __contains__(self, name: object) -> bool:
+        return bool(_find_documented(str(name)))
+
+
+def _read_settings(factory: Callable[..., Any], holder: str) -> Constructor | None:
+    """Return the constructor of a layer that takes one object with both sizes, or None."""
+    kind = find_type(factory, holder)
+    heard: Mapping[str, str]
+    if kind is not None:
+        own = _list_parameters(kind)
+        heard = {documented: name for name in own if (documented := _find_documented(name))}
+        others = [each for name, each in own.items() if not _find_documented(name)]
+        if any(each.default is each.empty for each in others):
+            return None
+    else:
+        listener = _Listener()
+        with suppress(Failure), observe_step("building it"), torch.random.fork_rng(devices=[]):
+            factory(listener)
+        heard = dict(listener.heard)
+    if any(name not in heard for name in SIZES):
+        return None
+    names = {documented: f"{holder}{DOT}{name}" for documented, name in heard.items()}
+    return Constructor(names, {name: True for name in names if name not in SIZES})
 
 
 def _is_open(factory: Callable[..., Any]) -> bool:

@@ -103,8 +103,8 @@ class Trial:
         return f"{found['role']}_l0{found['suffix'] or ''}"
 
     def tensor(self, name: str) -> torch.Tensor:
-        """Return one of the numbers as a tensor."""
-        return torch.from_numpy(self.numbers[name]).to(self.dtype)
+        """Return a copy of one of the numbers as a tensor, into which a layer may write."""
+        return torch.tensor(self.numbers[name], dtype=self.dtype)
 
     def run(self, weights: Mapping[str, torch.Tensor]) -> dict[str, Array]:
         """Return the results for the layer's own weights.

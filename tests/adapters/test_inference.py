@@ -403,7 +403,7 @@ class OneSize(half_done.MyRNN):
     ("layer", "message"),
     [
         (WithHead, "takes input_size, hidden_size, output_size, and it is not known what 'output_"),
-        (OneSize, "takes size, and those are not two sizes. Declare an adapter with build="),
+        (OneSize, "takes size, and those are not two sizes. Name a function that takes both sizes"),
     ],
 )
 def test_constructor_that_is_not_understood_is_told(layer: type[nn.Module], message: str) -> None:

@@ -27,9 +27,12 @@ from tests.adapters.written_styles import (
     OneGate,
     RecordOfStates,
     SizesByKeyword,
+    SizesInARecord,
+    SizesInSettings,
     StackOfStates,
     StatesByDirection,
     UnusedHead,
+    WritesIntoItsState,
 )
 
 
@@ -81,6 +84,41 @@ class ExchangedHalves(nn.RNN):
 
 def test_another_order_is_a_fault_of_a_layer_with_documented_names() -> None:
     assert infer(ExchangedHalves).is_documented
+
+
+@pytest.mark.parametrize(
+    ("layer", "arguments"),
+    [
+        (
+            SizesInARecord,
+            {
+                "input_size": "options.n_embd",
+                "hidden_size": "options.n_hidden",
+                "num_layers": "options.depth",
+            },
+        ),
+        (
+            SizesInSettings,
+            {
+                "input_size": "cfg.input_dim",
+                "hidden_size": "cfg.hidden_dim",
+                "bias": "cfg.use_bias",
+            },
+        ),
+    ],
+)
+def test_arguments_are_found_in_one_object(
+    layer: type[nn.Module], arguments: dict[str, str]
+) -> None:
+    found = infer(layer)
+    assert found.declaration.arguments == arguments
+    assert f'"input_size": "{arguments["input_size"]}"' in format_found(found)
+
+
+def test_layer_that_writes_into_its_state_does_not_change_the_numbers_of_the_search() -> None:
+    found = infer(WritesIntoItsState)
+    assert found.outcome is Outcome.FOUND
+    assert not found.deviations
 
 
 def test_parameters_that_are_no_part_of_the_formula_are_told() -> None:

@@ -61,6 +61,49 @@ class IgnoresMask(nn.Module):
         return self.rnn(x)
 
 
+class Options(NamedTuple):
+    n_embd: int
+    n_hidden: int
+    depth: int = 1
+
+
+class SizesInARecord(nn.Module):
+    """Takes one object with all arguments, whose type says what they are called."""
+
+    def __init__(self, options: Options) -> None:
+        super().__init__()
+        self.rnn = nn.RNN(*options)
+
+    def forward(self, x: Tensor, h: Tensor | None = None) -> Any:
+        return self.rnn(x, h)
+
+
+class SizesInSettings(nn.Module):
+    """Takes one object with all arguments, which it alone knows the names of."""
+
+    def __init__(self, cfg: Any) -> None:
+        super().__init__()
+        self.gru = nn.GRU(cfg["input_dim"], cfg.hidden_dim, bias=cfg.get("use_bias", True))
+        self.scale = cfg.get("scale", 1.0) * getattr(cfg, "other_scale", 1.0)
+
+    def forward(self, x: Tensor, h: Tensor | None = None) -> Any:
+        return self.gru(x * self.scale, h)
+
+
+class WritesIntoItsState(nn.Module):
+    """Leaves the final state where the initial one was."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.rnn = nn.RNN(input_size, hidden_size)
+
+    def forward(self, x: Tensor, h: Tensor | None = None) -> Any:
+        output, last = self.rnn(x, None if h is None else h.clone())
+        if h is not None:
+            h.copy_(last)
+        return output, last
+
+
 class State(NamedTuple):
     hx: Tensor
     cx: Tensor
@@ -181,7 +224,7 @@ class BackwardFirstOutput(BackwardFirst):
 STYLES = (
     *(NeededState, ListOfSteps, SizesByKeyword, IgnoresMask, RecordOfStates, DictionaryOfStates),
     *(StackOfStates, Deep, StatesByDirection, AlwaysByDirection, BackwardHalfFirst, BackwardFirst),
-    BackwardFirstOutput,
+    *(BackwardFirstOutput, SizesInARecord, SizesInSettings),
 )
 
 
