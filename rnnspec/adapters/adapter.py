@@ -148,24 +148,24 @@ def module(
     `{layer}`, `{number}` (layer + 1), `{direction}` (0 or 1), `{suffix}` ("" or "_reverse") and
     `{row}` (layer * D + direction) in its name repeat it. `gates` is the order in which the module
     stacks the gates, such as "update, reset, new", if it is not the documented one. `arguments`
-    says what the module calls the documented arguments that it takes (`config.units` is an entry of
-    one object), and `fixed` has the value of those that cannot be chosen. `call` and `returns` are forms, see `rnnspec.adapters.forms`.
-    The rest is as for `Adapter`. Raises AdapterError if something is not understood.
+    says what the module calls the documented arguments (`config.units` is an entry of one object),
+    and `fixed` has the value of those that cannot be chosen. `call` and `returns` are forms, see
+    `rnnspec.adapters.forms`. The rest is as for `Adapter`. Raises AdapterError.
     """
     check_choice("kind", kind, LAYER_KINDS)
     data = LAYER_KINDS[kind]
     if (target is None) == (build is None):
         raise AdapterError("an adapter needs either a target or a function that builds the module")
-    names = dict(arguments or {})
+    names, always = dict(arguments or {}), dict(fixed or {})
     _check_arguments("arguments", names, data)
-    _check_arguments("fixed", fixed or {}, data)
+    _check_arguments("fixed", always, data)
     makes_all = build is not None and arguments is None
     return Adapter(
         build_own=build or make_builder(locate_beside(target, inspect.currentframe()), names),
         kind=data,
         weights=_parse_weights(weights, data, gates),
         arguments={name: name for name in data.arguments} if makes_all else names,
-        fixed=dict(fixed or {}),
+        fixed=always,
         call=parse_arguments(call, data),
         returns=parse_results(returns, data),
         lacks={_find_feature(name): reason for name, reason in (lacks or {}).items()},

@@ -23,6 +23,7 @@ from rnnspec.subjects.kind import (
     has_documented_parameters,
     is_called_as,
     recognise_kind,
+    refuse_instance,
 )
 from rnnspec.subjects.subject import TorchSubject, observe_step
 from rnnspec.subjects.target import Target
@@ -42,10 +43,7 @@ def build_subject(
     build a module from two sizes at all, or builds no recurrent layer, and SelectionError if it
     builds one of another kind or if an argument has a value that its documentation rules out.
     """
-    if isinstance(target.factory, torch.nn.Module):
-        raise TargetError(
-            f"{target.label} is a layer already; name its class or a factory that builds a new one."
-        )
+    refuse_instance(target)
     subject = TorchSubject(target, device, fixed=fixed)
     if isinstance(target.factory, Adapter):
         lacking = Capabilities(unsupported=target.factory.unsupported)

@@ -35,6 +35,7 @@ from rnnspec.inference.signature import Constructor, read_constructor
 from rnnspec.inference.trial import HIDDEN_SIZE, INPUT_SIZE, Interface, Trial, draw_numbers
 from rnnspec.inference.verify import CHANGES, EXTENT, verify_declaration
 from rnnspec.subjects.failures import Failure
+from rnnspec.subjects.kind import refuse_instance
 from rnnspec.subjects.subject import observe_step
 from rnnspec.subjects.target import Target
 
@@ -133,8 +134,10 @@ class Inferred:
 def infer_adapter(target: Target, kind: Kind | None = None) -> Inferred:
     """Return the adapter of a layer, or what comes closest to one.
 
-    Raises AdapterError if the layer cannot be built from two sizes or called at all.
+    Raises AdapterError if the layer cannot be built from two sizes or called at all, and
+    TargetError if it is built already or is no recurrent layer.
     """
+    refuse_instance(target)
     begun = time.perf_counter()
     constructor = _drop_refused(target, read_constructor(target.factory, target.label))
     build = make_builder(target.factory, constructor.names)

@@ -25,6 +25,7 @@ from rnnspec.inference.offers import list_lacking
 from rnnspec.inference.trial import HIDDEN_SIZE, INPUT_SIZE, Array, Interface, Trial
 from rnnspec.inference.verify import find_difference
 from rnnspec.subjects.failures import Failure
+from rnnspec.subjects.kind import refuse_instance
 from rnnspec.subjects.subject import observe_step
 from rnnspec.subjects.target import Target
 
@@ -76,7 +77,9 @@ def smoke_target(target: Target, kind: Kind) -> Smoke:
     """Return what is right and wrong with the adapter of a target.
 
     A target without an adapter is taken for a layer with the documented names. `kind` is its kind.
+    Raises TargetError if it is built already.
     """
+    refuse_instance(target)
     begun = time.perf_counter()
     own = target.factory
     adapter = own if isinstance(own, Adapter) else adapt_documented(target, kind)

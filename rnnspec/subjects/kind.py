@@ -12,9 +12,11 @@ from torch import nn
 from rnnspec.contract.config import Config
 from rnnspec.contract.kinds import KINDS, UNGATED, Kind
 from rnnspec.contract.shapes import Shape, parameter_shapes
+from rnnspec.errors import TargetError
 from rnnspec.subjects.failures import Failure
 from rnnspec.subjects.steps import CALL
 from rnnspec.subjects.subject import match_names, observe_step
+from rnnspec.subjects.target import Target
 
 TORCH_NN = "torch.nn:"
 """How text that names a class of torch.nn begins."""
@@ -180,3 +182,11 @@ def find_missing_pair(module: torch.nn.Module) -> str:
     if isinstance(returned, (tuple, list)) and len(returned) == 2:
         return ""
     return f"a call returns a {type(returned).__name__} instead of a pair"
+
+
+def refuse_instance(target: Target) -> None:
+    """Raise TargetError if a target is a module in place of something that builds one."""
+    if isinstance(target.factory, torch.nn.Module):
+        raise TargetError(
+            f"{target.label} is a layer already; name its class or a factory that builds a new one."
+        )

@@ -6,7 +6,7 @@ import pytest
 from torch import nn
 
 import rnnspec
-from rnnspec.errors import AdapterError
+from rnnspec.errors import AdapterError, TargetError
 from rnnspec.inference.describe import format_found
 from rnnspec.inference.infer import Outcome
 from tests.adapters import written_faulty
@@ -164,3 +164,8 @@ def test_closest_layer_is_shown_if_no_layer_has_as_many_parameters() -> None:
 def test_a_layer_that_differs_all_the_same_is_told_as_such() -> None:
     found = infer(written_faulty.FinalsByDirection)
     assert "with it the layer still differs from the reference" in format_found(found)
+
+
+def test_a_layer_that_is_built_already_is_refused() -> None:
+    with pytest.raises(TargetError, match="is a layer already; name its class or a factory"):
+        infer(nn.RNN(2, 3))
