@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 import rnnspec
 from rnnspec.errors import AdapterError, TargetError
@@ -113,6 +114,25 @@ def test_arguments_are_found_in_one_object(
     found = infer(layer)
     assert found.declaration.arguments == arguments
     assert f'"input_size": "{arguments["input_size"]}"' in format_found(found)
+
+
+class FlipsTheSecondAxis(nn.Module):
+    """Takes no single sequence, and does not refuse one."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.fwd = nn.RNN(input_size, hidden_size, batch_first=True)
+        self.bwd = nn.RNN(input_size, hidden_size, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([self.fwd(x)[0], self.bwd(x.flip(1))[0].flip(1)], -1)
+
+
+def test_a_single_sequence_that_is_taken_for_something_else_is_lacking() -> None:
+    assert infer(FlipsTheSecondAxis).declaration.lacks["unbatched"] == (
+        "a call with a single sequence returns other numbers than in a batch"
+    )
+    assert "unbatched" not in infer(IgnoresMask).declaration.lacks
 
 
 def test_layer_that_writes_into_its_state_does_not_change_the_numbers_of_the_search() -> None:
