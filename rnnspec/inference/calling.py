@@ -23,9 +23,11 @@ from rnnspec.inference.call_forms import PLAIN, list_calls, takes_named_state
 from rnnspec.inference.orders import turn_states
 from rnnspec.inference.prober import Prober
 from rnnspec.inference.returned import describe_results, find_width, is_final_state
-from rnnspec.inference.trial import BATCH, HIDDEN_SIZE, STEPS, Interface
+from rnnspec.inference.trial import BATCH, HIDDEN_SIZE, INPUT_SIZE, STEPS, Interface
 from rnnspec.subjects.failures import Failure
 
+MOST_SHOWN = 3
+"""Of how many results a message says what they are."""
 CHANGE = 1e-6
 """A larger difference shows that a result depends on what was changed."""
 
@@ -67,7 +69,10 @@ def find_interface(
             "for each step, without which the steps cannot be compared. Return both, or check it "
             "as a model with `rnnspec check-model`"
         )
-    raise AdapterError(f"no call of it returns an output of {width} units for each step: {said}")
+    raise AdapterError(
+        f"no call of it with an input of shape {_list_inputs(layouts)} returns an output of "
+        f"{width} units for each step: {said}"
+    )
 
 
 def _try_call(
@@ -84,7 +89,7 @@ def _try_call(
         x = prober.x.transpose(0, 1) if layout else prober.x
         try:
             returned = prober.call(form, x, prober.states)
-            said = said or f"a call returns {describe_type(returned)}"
+            said = said or f"a call returns {_describe_nested(returned)}"
             results = describe_results(returned, prober.config, layout)
             is_end = is_end or is_final_state(returned, prober.config)
         except Failure as failure:
@@ -97,6 +102,22 @@ def _try_call(
 
 def _parse(results: str, config: Config) -> Form:
     return parse_results(results, config.kind_data)
+
+
+def _list_inputs(layouts: tuple[bool, ...]) -> str:
+    shapes = [
+        (BATCH, STEPS, INPUT_SIZE) if each else (STEPS, BATCH, INPUT_SIZE) for each in layouts
+    ]
+    return " or ".join(map(str, shapes))
+
+
+def _describe_nested(returned: Any) -> str:
+    """Return what a value is, with what a short sequence holds."""
+    is_short = isinstance(returned, tuple | list) and len(returned) <= MOST_SHOWN
+    if not is_short:
+        return describe_type(returned)
+    held = ", ".join(map(_describe_nested, returned))
+    return f"{describe_type(returned)} ({held})" if held else describe_type(returned)
 
 
 def refuse_one_step(prober: Prober) -> None:

@@ -173,7 +173,7 @@ def _list_foreign(module: nn.Module, names: Collection[str]) -> Iterator[str]:
     usual = (nn.Linear, nn.RNNBase, nn.RNNCellBase, nn.ParameterList, nn.ParameterDict)
     for path, each in module.named_modules():
         own = [f"{path}.{name}" for name, _ in each.named_parameters(recurse=False)]
-        is_of_torch = type(each).__module__.startswith("torch.nn.modules")
+        is_of_torch = type(each).__module__.startswith("torch.nn.")
         if path and is_of_torch and not isinstance(each, usual) and set(own) & set(names):
             yield f"{path} is a {type(each).__name__}"
 
@@ -291,7 +291,8 @@ def _find_orders(
     """Return the interface with the orders that show in a layer with two directions."""
     if "bidirectional" not in constructor.names:
         return interface
-    layers = 2 if "num_layers" in constructor.names else found.trial.config.num_layers
+    least = found.trial.config.num_layers
+    layers = 2 if "num_layers" in constructor.names and "h" in interface.returns.names else least
     config = replace(found.trial.config, bidirectional=True, num_layers=layers)
     try:
         module = _build(build, config).to(found.trial.dtype).eval()

@@ -73,8 +73,9 @@ def assign_parameters(trial: Trial) -> Assignment:
         if len(fewer) < len(waiting):
             found, waiting = again, fewer
     found.is_whole = _has_all_weights(found) and _is_right(found)
+    used = _list_used(found, waiting)
     for name in waiting:
-        _choose_by_name(found, name)
+        _choose_by_name(found, name, is_used=name in used)
     if found.by_name and not found.unknown and _is_right(found):
         found.by_name.clear()
     return found
@@ -164,6 +165,26 @@ def _list_visible(found: Assignment, groups: list[tuple[str, ...]]) -> list[tupl
     return visible
 
 
+def _list_used(found: Assignment, names: list[str]) -> list[str]:
+    """Return those of some parameters that change what the layer computes with all the others."""
+    trial = found.trial
+    known = make_weights(trial, found.chosen, mask_weights(trial, found.covers))
+    generator = torch.Generator().manual_seed(0)
+    drawn = {
+        name: torch.rand(trial.shapes[name], generator=generator, dtype=trial.dtype) + 0.1
+        for name in names
+    }
+    used = []
+    for name in names:
+        without = {**known, **drawn, name: torch.zeros(trial.shapes[name], dtype=trial.dtype)}
+        try:
+            if _differs(trial.run({**known, **drawn}), trial.run(without)):
+                used.append(name)
+        except Failure:
+            return names
+    return used
+
+
 def _take_first(found: Assignment, choices: Iterable[Mapping[str, Candidate]]) -> bool:
     """Take the first choice with which the layer computes what the reference does, if any."""
     before = _run(found, {})
@@ -190,7 +211,7 @@ def _has_all_weights(found: Assignment) -> bool:
     return needed <= found.covers
 
 
-def _choose_by_name(found: Assignment, name: str) -> None:
+def _choose_by_name(found: Assignment, name: str, *, is_used: bool) -> None:
     """Assign a parameter whose effect is not that of the reference, by its name and shape.
 
     The gates are taken to be in the same order as in a parameter that shows it. If the layer is
@@ -198,8 +219,7 @@ def _choose_by_name(found: Assignment, name: str) -> None:
     """
     left = _list_left(found, name)
     if not left or (found.is_whole and not NAME_OF_BIAS.search(name.lower())):
-        is_seen = bool(_list_visible(found, [(name,)]))
-        (found.unknown if is_seen or not found.is_whole else found.unused).append(name)
+        (found.unknown if is_used or not found.is_whole else found.unused).append(name)
         return
     orders = [each.gates for own, each in found.chosen.items() if own not in found.by_name]
     found.chosen[name] = max(

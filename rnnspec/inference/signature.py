@@ -32,7 +32,7 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
             "embed_dim",
             "n_embd",
         ),
-        *("d_input", "num_features", "input_sz", "embedding_dim"),
+        *("d_input", "ninp", "num_features", "input_sz", "embedding_dim"),
     ),
     "hidden_size": (
         *("hidden", "hidden_dim", "hidden_units", "n_hidden", "num_hidden", "nhid", "d_hidden"),
@@ -84,8 +84,11 @@ def read_constructor(factory: Callable[..., Any], label: str) -> Constructor:
         if documented not in names and own not in names.values():
             names[documented] = own
     unknown = [name for name in needed if name not in names.values()]
+    if len(needed) > len(SIZES):  # of which one has no place among the leading ones
+        unknown = [name for name in needed if not _find_documented(name)]
     if unknown or (parameters and any(name not in names for name in SIZES)):
-        what = f"it is not known what {unknown[0]!r} is" if unknown else "those are not two sizes"
+        verb, listed = "is" if len(unknown) == 1 else "are", " and ".join(map(repr, unknown))
+        what = f"it is not known what {listed} {verb}" if unknown else "those are not two sizes"
         raise AdapterError(
             f"{label} takes {', '.join(parameters) or 'nothing'}, and {what}. Name a function that "
             "takes both sizes and returns the layer, in place of its class. Or declare an adapter "

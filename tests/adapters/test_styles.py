@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -189,3 +191,65 @@ def test_a_layer_that_differs_all_the_same_is_told_as_such() -> None:
 def test_a_layer_that_is_built_already_is_refused() -> None:
     with pytest.raises(TargetError, match="is a layer already; name its class or a factory"):
         infer(nn.RNN(2, 3))
+
+
+class Summed(nn.Module):
+    """Adds both directions, so that one of them is no part of the formula."""
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__()
+        self.fwd, self.bwd = nn.RNN(input_size, hidden_size), nn.RNN(input_size, hidden_size)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.fwd(x)[0] + self.bwd(x.flip(0))[0].flip(0)
+
+
+def test_parameters_that_show_together_are_not_unused() -> None:
+    found = infer(Summed)
+    assert found.outcome is Outcome.NOT_FOUND
+    assert set(found.unknown) == {name for name in found.declaration.weights if "bwd" in name}
+    assert not found.unused
+
+
+class Typed(nn.Module):
+    """Takes the kind of layer first."""
+
+    def __init__(self, rnn_type: str, ninp: int, nhid: int, nlayers: int = 1) -> None:
+        super().__init__()
+
+
+class Channels(nn.Module):
+    """Takes the features in the second axis."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.rnn = nn.GRU(in_channels, out_channels, batch_first=True)
+
+    def forward(self, x: Tensor) -> Any:
+        return self.rnn(x.transpose(1, 2))[0].transpose(1, 2), [x]
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        (Typed, "takes rnn_type, ninp, nhid, nlayers, and it is not known what 'rnn_type' is"),
+        (Channels, "no call of it with an input of shape (7, 9, 3) or (9, 7, 3) returns an output"),
+    ],
+)
+def test_reasons_name_what_was_tried(layer: type[nn.Module], message: str) -> None:
+    with pytest.raises(AdapterError) as caught:
+        infer(layer)
+    assert message in str(caught.value)
+
+
+class BackwardFirstInEachLayer(BackwardHalfFirst):
+    """Returns no states; which half is which shows in a layer of its own."""
+
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+        return super().forward(x)[0]
+
+
+def test_halves_are_found_in_a_stack_that_returns_no_states() -> None:
+    found = infer(BackwardFirstInEachLayer)
+    assert found.declaration.returns == "output.backward_first"
+    assert not found.deviations
