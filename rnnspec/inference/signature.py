@@ -84,8 +84,6 @@ def read_constructor(factory: Callable[..., Any], label: str) -> Constructor:
         if documented not in names and own not in names.values():
             names[documented] = own
     unknown = [name for name in needed if name not in names.values()]
-    if len(needed) > len(SIZES):  # of which one has no place among the leading ones
-        unknown = [name for name in needed if not _find_documented(name)]
     if unknown or (parameters and any(name not in names for name in SIZES)):
         verb, listed = "is" if len(unknown) == 1 else "are", " and ".join(map(repr, unknown))
         what = f"it is not known what {listed} {verb}" if unknown else "those are not two sizes"
