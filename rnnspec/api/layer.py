@@ -195,8 +195,8 @@ def _adapt_target(target: Target, options: CheckOptions) -> tuple[Target, tuple[
         return target, ("the layer has the documented names and needs no adapter",)
     if found.unknown and not found.by_name:
         raise AdapterError(
-            f"{target.label}: {explain_rest(found)}. If they are meant to be ignored, "
-            f"`rnnspec adapt {target.label} --write adapters.py` declares that."
+            f"{target.label}: {explain_rest(found)}. To check it with zeros there, write down that "
+            f"declaration: `rnnspec adapt {target.label} --write adapters.py`."
         )
     return found.adapt(target), (describe_briefly(found),)
 
