@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -39,17 +39,18 @@ class Surroundings:
 
     torch_rng: torch.Tensor
     python_rng: Any
-    numpy_rng: bytes
+    numpy_rng: tuple[Any, ...]
     settings: settings.SettingValues
 
     @classmethod
     def read(cls, device: torch.device) -> Surroundings:
         """Return the present surroundings of a call on a device."""
-        numpy_rng: Any = np.random.get_state()
+        # The key stays the same until 624 words were drawn; the position in it tells at once.
+        _, key, *rest = cast(tuple[Any, ...], np.random.get_state())
         return cls(
             read_generator_states(device),
             random.getstate(),
-            numpy_rng[1].tobytes(),
+            (key.tobytes(), *rest),
             settings.read_settings(),
         )
 

@@ -26,7 +26,7 @@ for name, parameter in named():
 RANDOM_GENERATORS = Snippet(
     """def states():
     found = [torch.get_rng_state(){device_state}]
-    others = random.getstate(), numpy.random.get_state()[1].tolist()
+    others = random.getstate(), repr(numpy.random.get_state(legacy=False))
     return [state.tolist() for state in found], others
 
 before = states()
