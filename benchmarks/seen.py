@@ -23,13 +23,14 @@ import torch
 from benchmarks.bugs import add_selection, select_bugs
 from benchmarks.log import add_line, add_log, read_lines
 from benchmarks.tables import add_outputs, format_table, make_parser, show_progress, write_report
-from rnnspec.api.layer import keep_random_numbers, prepare_suite
+from rnnspec.api.layer import prepare_suite
 from rnnspec.contract.clauses import Level
 from rnnspec.contract.kinds import KINDS, UNGATED
 from rnnspec.engine.campaign import run_campaign
 from rnnspec.options import CheckOptions
 from rnnspec.selftest.bank import find_public_report, is_narrow
 from rnnspec.selftest.banks import find_bank
+from rnnspec.subjects.generators import keep_random_numbers
 
 PAGE = "detection.md"
 LEVELS = (Level.MUST, Level.SHOULD)

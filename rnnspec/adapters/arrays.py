@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import functools
 import inspect
-import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
@@ -23,6 +21,7 @@ from rnnspec.contract.kinds import LAYER_KINDS, UNGATED
 from rnnspec.contract.shapes import parameter_shapes
 from rnnspec.errors import AdapterError, suggest_similar
 from rnnspec.options import check_choice
+from rnnspec.subjects.generators import keep_random_numbers
 
 Compute = Callable[..., tuple[Any, Any]]
 """A function (config, x, h_0, weights) that returns output and h_n; an LSTM has pairs of states."""
@@ -152,13 +151,8 @@ class Flat:
 @functools.lru_cache(maxsize=1024)
 def build_once(build: Build, config: Config, dtype: str) -> Any:
     """Return what a function builds, which draws none of the random numbers of its callers."""
-    python, numpy = random.getstate(), np.random.get_state()
-    try:
-        with torch.random.fork_rng(devices=[]):
-            return build(config, dtype)
-    finally:
-        random.setstate(python)
-        np.random.set_state(numpy)
+    with keep_random_numbers():
+        return build(config, dtype)
 
 
 @functools.lru_cache(maxsize=4096)

@@ -44,12 +44,16 @@ def nest_arguments(factory: Callable[..., Any], given: Mapping[str, Any]) -> dic
 
 def find_type(factory: Callable[..., Any], name: str) -> Callable[..., Any] | None:
     """Return the data class or named tuple that annotates an argument, or None."""
-    function = factory.__init__ if inspect.isclass(factory) else factory
-    try:
-        found = typing.get_type_hints(function).get(name)
-    except Exception:  # of which any may be raised by the text of an annotation
-        return None
+    found = read_hints(factory.__init__ if inspect.isclass(factory) else factory).get(name)
     is_record = isinstance(found, type) and (
         dataclasses.is_dataclass(found) or (issubclass(found, tuple) and hasattr(found, "_fields"))
     )
     return found if is_record else None
+
+
+def read_hints(function: Callable[..., Any]) -> dict[str, Any]:
+    """Return the types that annotate a function, by name; none if an annotation has no meaning."""
+    try:
+        return typing.get_type_hints(function)
+    except Exception:  # of which any may be raised by the text of an annotation
+        return {}

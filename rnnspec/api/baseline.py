@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from rnnspec.api.layer import LayerTarget, keep_random_numbers, prepare_suite
+from rnnspec.api.layer import LayerTarget, prepare_suite
 from rnnspec.cases.case import Case
 from rnnspec.declared.region import describe_region, keep_conditions, parse_region
 from rnnspec.declared.writing import write_entry
@@ -15,6 +15,7 @@ from rnnspec.options import CheckOptions
 from rnnspec.pipeline import list_scored_levels
 from rnnspec.rulekit.deviation import Deviation, DeviationKind
 from rnnspec.rulekit.guard import guard_rules
+from rnnspec.subjects.generators import keep_random_numbers
 from rnnspec.suites.layer import LayerSuite
 
 MOST_ROUNDS = 5

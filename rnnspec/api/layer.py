@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
-import numpy as np
 import torch
 
 from rnnspec.adapters.adapter import Adapter
@@ -38,6 +35,7 @@ from rnnspec.report.data import Report
 from rnnspec.rulekit.guard import guard_rules
 from rnnspec.rulekit.selection import select_in_force, select_parts
 from rnnspec.rules.catalogue import select_layer_rules
+from rnnspec.subjects.generators import keep_random_numbers
 from rnnspec.subjects.kind import guess_kind
 from rnnspec.subjects.subject import TorchSubject
 from rnnspec.subjects.target import Target, resolve_target
@@ -232,15 +230,3 @@ def _exclude_tf32(options: CheckOptions) -> dict[Feature, str]:
         return {}
     how = "--float32-precision tf32 checks against its rounding all the same"
     return {Feature.TF32: f"{options.device} has no TF32; {how}"}
-
-
-@contextmanager
-def keep_random_numbers() -> Iterator[None]:
-    """Leave the caller's random number generators as they were."""
-    python, numpy = random.getstate(), np.random.get_state()
-    try:
-        with torch.random.fork_rng(devices=[]):
-            yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(numpy)

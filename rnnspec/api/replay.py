@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rnnspec.api.layer import keep_random_numbers, prepare_suite
+from rnnspec.api.layer import prepare_suite
 from rnnspec.cases.case import Case
 from rnnspec.contract.kinds import KINDS
 from rnnspec.engine.campaign import judge_one_case
 from rnnspec.errors import SelectionError, suggest_similar
 from rnnspec.options import CheckOptions
+from rnnspec.subjects.generators import keep_random_numbers
 from rnnspec.suites.layer import LayerSuite
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from torch import nn
 
 from rnnspec.adapters.forms import IGNORED, INPUT, OUTPUT, RECORD, list_names
+from rnnspec.adapters.settings import read_hints
 from rnnspec.contract.kinds import Kind
 from rnnspec.inference.returned import list_fields
 
@@ -121,10 +122,7 @@ def _find_names(text: str) -> set[str]:
 
 def _list_records(module: nn.Module, kind: Kind) -> Iterator[str]:
     """Yield records with the fields of the types that annotate the arguments of a call."""
-    try:
-        hints = typing.get_type_hints(module.forward)
-    except Exception:  # of which any may be raised by the text of an annotation
-        return
+    hints = read_hints(module.forward)
     for hint in [each for name, each in hints.items() if name != "return"]:
         for inner in _list_types(hint):
             fields = list_fields(inner)

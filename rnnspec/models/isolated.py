@@ -15,6 +15,7 @@ from torch.utils.hooks import RemovableHandle
 from rnnspec.models.forms import Readout
 from rnnspec.models.infer import Interface
 from rnnspec.models.kept import list_misspelt_attributes
+from rnnspec.subjects.generators import keep_random_numbers
 
 HookInstaller = Callable[[nn.Module], list[RemovableHandle]]
 """A function that registers hooks on a model and returns their handles."""
@@ -150,17 +151,12 @@ def fork_random_numbers(seed: int) -> Iterator[None]:
     """
     initialized = torch.cuda.is_initialized()
     devices = range(torch.cuda.device_count()) if initialized else ()
-    others = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng(devices=list(devices)):
+    with keep_random_numbers(devices):
         # torch.manual_seed formats the stack for devices that are not there, which takes long.
         (torch.manual_seed if initialized else torch.default_generator.manual_seed)(seed)
         random.seed(seed)
         np.random.seed(seed)
-        try:
-            yield
-        finally:
-            random.setstate(others[0])
-            np.random.set_state(others[1])
+        yield
 
 
 @contextmanager

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor, nn
 
 from rnnspec.errors import suggest_similar
+from rnnspec.models.tensors import list_tensors
 
 KEPT = "self.{name} is kept from one call to the next, so a prediction depends on earlier batches."
 RESET = (
@@ -36,7 +35,7 @@ def copy_attributes(model: nn.Module) -> Kept:
     for prefix, module in model.named_modules():
         values = {**vars(module), **dict(module.named_buffers(recurse=False))}
         for name, value in values.items():
-            tensors = tuple(_list_tensors(value))
+            tensors = tuple(list_tensors(value))
             if tensors and not name.startswith("_"):
                 full = f"{prefix}.{name}" if prefix else name
                 found[full] = tuple(each.detach().clone() for each in tensors)
@@ -122,14 +121,6 @@ def _find_meant(name: str, known: list[str]) -> str:
         return ""
     suggestion = suggest_similar(name, known)
     return suggestion.split("'")[1] if suggestion else ""
-
-
-def _list_tensors(value: object) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, tuple | list):
-        for item in value:
-            yield from _list_tensors(item)
 
 
 def _are_equal(before: tuple[Tensor, ...] | None, after: tuple[Tensor, ...]) -> bool:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from rnnspec.models.source import find_source_line
+from rnnspec.models.tensors import list_tensors
 from rnnspec.readout.map import SourceLine
 
 SILENT = ("__get__", "size", "dim", "clone", "detach", "contiguous")
@@ -50,7 +51,7 @@ class UseRecorder(TorchFunctionMode):
         """Run a function of torch, and take note of its line if it reads a result."""
         result = function(*args, **(kwargs or {}))
         known = [*self._list_results(), *self._passed_on]
-        given = next((each for each in _list_tensors(args) if _is_among(each, known)), None)
+        given = next((each for each in list_tensors(args) if _is_among(each, known)), None)
         if given is not None:
             name = getattr(function, "__name__", "")
             passed_on = _find_passed_on(name, given, result)
@@ -74,11 +75,3 @@ def _find_passed_on(name: str, given: Tensor, result: Any) -> Tensor | None:
 
 def _is_among(tensor: Tensor, known: Sequence[Tensor]) -> bool:
     return any(tensor is each for each in known)
-
-
-def _list_tensors(values: Any) -> Iterator[Tensor]:
-    for value in values:
-        if isinstance(value, Tensor):
-            yield value
-        elif isinstance(value, tuple | list):
-            yield from _list_tensors(value)

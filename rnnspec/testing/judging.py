@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from rnnspec.api.layer import LayerTarget, keep_random_numbers
+from rnnspec.api.layer import LayerTarget
 from rnnspec.engine.campaign import block_case, judge_cases, judge_one_case
 from rnnspec.engine.outcome import CaseResult, Progress
 from rnnspec.isolation.clock import Clock
@@ -31,6 +31,7 @@ from rnnspec.options import RunOptions
 from rnnspec.pipeline import ReportedSuite, report_progress
 from rnnspec.report.data import Report
 from rnnspec.subjects.failures import Ended
+from rnnspec.subjects.generators import keep_random_numbers
 from rnnspec.subjects.steps import Interrupted, set_watcher
 from rnnspec.testing.shared import SharedResults, SharedRun
 

@@ -144,11 +144,11 @@ def test_drawing_leaves_hypothesis_and_the_generators_as_they_were() -> None:
 
     names = ("CONSTANTS_CACHE", "_get_local_constants")
     before = [getattr(providers, name, None) for name in names]
-    states = random.getstate(), np.random.get_state()[1].tolist()  # type: ignore[index]
+    states = random.getstate(), repr(np.random.get_state(legacy=False))
     draw_some()
     assert [getattr(providers, name, None) for name in names] == before
     assert random.getstate() == states[0]
-    assert np.random.get_state()[1].tolist() == states[1]  # type: ignore[index]
+    assert repr(np.random.get_state(legacy=False)) == states[1]
 
 
 def test_cases_can_be_drawn_inside_a_test_of_hypothesis() -> None:

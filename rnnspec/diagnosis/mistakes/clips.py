@@ -104,14 +104,12 @@ def _clip_gates(limit: float, sums: Sums, before: States) -> States:
 
 
 def _clip_new(limit: float, sums: Sums, before: States) -> States:
-    step = step_lstm if len(before) > 1 else step_gru
-    return step(sums, before, new=_clip_and(torch.tanh, limit))
+    return step_any(sums, before, new=_clip_and(torch.tanh, limit))
 
 
 def _clip_all(limit: float, sums: Sums, before: States) -> States:
-    step = step_lstm if len(before) > 1 else step_gru
     tanh = _clip_and(torch.tanh, limit)
-    return step(sums, before, gate=_clip_and(torch.sigmoid, limit), new=tanh)
+    return step_any(sums, before, gate=_clip_and(torch.sigmoid, limit), new=tanh)
 
 
 def _clip_all_and_shown(limit: float, sums: Sums, before: States) -> States:

@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -95,10 +96,10 @@ def step_lstm(
     return o * shown(c), c
 
 
-def step_any(sums: Sums, before: States, gate: Function) -> States:
-    """Return the states of a GRU or an LSTM after a step, with another function as its gates."""
+def step_any(sums: Sums, before: States, **functions: Any) -> States:
+    """Return the states of a GRU or an LSTM after a step, with other functions in its gates."""
     step = step_lstm if len(before) > 1 else step_gru
-    return step(sums, before, gate=gate)
+    return step(sums, before, **functions)
 
 
 def _spoil(state: Tensor, large: Sequence[Tensor]) -> Tensor:
