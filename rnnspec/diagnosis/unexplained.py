@@ -98,10 +98,14 @@ class Known(Generic[CaseT, ObservedT]):
     ) -> tuple[str, ...]:
         """Return the fields without which nothing is wrong although the mistake is made."""
         if id(situation) not in self.showing:
+            space, case = self.search.suite.space, situation.finding.case
+            other = {name: space.list_others(case, name) for name in situation.required}
+            other |= {name: [simpler] for name, simpler in situation.passed.items()}
             self.showing[id(situation)] = tuple(
                 name
-                for name, simpler in situation.passed.items()
-                if name not in LEFT_OUT and self._hides_with(fault, situation, name, simpler)
+                for name, values in other.items()
+                if name not in LEFT_OUT
+                and all(self._hides_with(fault, situation, name, value) for value in values)
             )
         return self.showing[id(situation)]
 

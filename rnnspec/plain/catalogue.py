@@ -1,11 +1,12 @@
-"""The plain layer of each kind."""
+"""The plain layer or cell of each kind."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from rnnspec.contract.kinds import GRU, LSTM, RNN
+from rnnspec.contract.kinds import GRU, GRU_CELL, LSTM, LSTM_CELL, RNN, RNN_CELL
+from rnnspec.plain.cells import OneStep, OneStepOfRNN, PlainGRUStep, PlainLSTMStep, PlainRNNStep
 from rnnspec.plain.gru import PlainGRU
 from rnnspec.plain.layer import Plain
 from rnnspec.plain.lstm import JoinedLSTM, PairOfStates
@@ -27,4 +28,7 @@ PLAIN_KINDS: Mapping[str, PlainKind] = {
     RNN.name: PlainKind(Plain),
     GRU.name: PlainKind(PlainGRU),
     LSTM.name: PlainKind(JoinedLSTM, (PairOfStates,)),
+    RNN_CELL.name: PlainKind(PlainRNNStep, (OneStepOfRNN,)),
+    GRU_CELL.name: PlainKind(PlainGRUStep, (OneStep,)),
+    LSTM_CELL.name: PlainKind(PlainLSTMStep, (OneStep, PairOfStates)),
 }

@@ -268,8 +268,6 @@ class LayerSuite:
         mistakes = [each.origin for each in causes if isinstance(each.origin, Hypothesis)]
         if not mistakes or len(mistakes) < len(causes) or any(each.remembers for each in mistakes):
             return None
-        if case.config.kind_data.is_cell:
-            return None  # what makes mistakes is a layer
         own = self.subject
         target = replace(own.target, factory=Maker(combine_mistakes(mistakes), case, gradients))
         subject = TorchSubject(target, own.device, own.kind, own.fixed, own.capabilities)

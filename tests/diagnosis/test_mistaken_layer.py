@@ -16,12 +16,14 @@ import rnnspec
 from rnnspec.api import prepare_suite
 from rnnspec.cases.case import Case
 from rnnspec.contract.config import Config
+from rnnspec.contract.kinds import KINDS
 from rnnspec.diagnosis.mistakes.catalogue import GRADIENT_HYPOTHESES, HYPOTHESES
 from rnnspec.diagnosis.mistakes.dropout import Dropped
 from rnnspec.diagnosis.mistakes.evidence import Evidence
 from rnnspec.diagnosis.mistakes.gradient_evidence import GradientEvidence
 from rnnspec.diagnosis.mistakes.hypothesis import Hypothesis
 from rnnspec.diagnosis.mistakes.layer import Maker, Mistaken, UnknownEffect, combine_mistakes
+from rnnspec.diagnosis.mistakes.of_cells import list_mistakes_of_cells
 from rnnspec.engine.explanations import LikelyCause
 from rnnspec.observe.observation import Observation
 from rnnspec.options import CheckOptions
@@ -50,12 +52,16 @@ def observe(mistake: Hypothesis, case: Case, *, gradients: bool = False) -> Obse
         *(("rnn", start, 16) for start in range(8)),
         *(("gru", start, 60) for start in range(3)),
         *(("lstm", start, 120) for start in range(3)),
+        ("rnn-cell", 0, 3),
+        ("gru-cell", 0, 6),
+        ("lstm-cell", 0, 12),
     ],
 )
 def test_the_layer_computes_what_the_mistake_predicts(kind: str, start: int, step: int) -> None:
     compared = 0
     cases = list_cases(kind)
-    known = [each for each in HYPOTHESES if any(map(each.concerns, cases))]
+    told = list_mistakes_of_cells(HYPOTHESES, KINDS[kind]) if KINDS[kind].is_cell else HYPOTHESES
+    known = [each for each in told if any(map(each.concerns, cases))]
     for hypothesis in known[start::step]:
         concerned = [
             case
@@ -125,10 +131,14 @@ def test_a_wrong_backward_pass_leaves_the_results_right_and_uses_their_masks() -
         assert torch.allclose(one, (2 if "weight_hh" in name else 1) * other), name
 
 
-@pytest.mark.parametrize("kind", ["gru", "lstm"])
+@pytest.mark.parametrize("kind", ["gru", "lstm", "rnn-cell", "gru-cell", "lstm-cell"])
 def test_a_layer_of_each_kind_makes_a_mistake_backward_only(kind: str) -> None:
     doubled = next(each for each in GRADIENT_HYPOTHESES if "W_hh is doubled" in each.text)
-    case = next(case for case in list_cases(kind) if not case.is_random and case.steps > 1)
+    case = next(
+        case
+        for case in list_cases(kind)
+        if not case.is_random and (case.steps > 1 or KINDS[kind].is_cell)
+    )
     seen = observe(doubled, case, gradients=True)
     for name, array in seen.results.items():
         np.testing.assert_allclose(array, seen.expected.results[name], atol=1e-9)

@@ -91,11 +91,11 @@ class Mistaken(Plain):
             raise UnknownEffect(self.maker.mistake.text)
         torch.set_rng_state(generator)  # the masks are drawn once
         if self.maker.gradients:
-            return _return_like(right, *_compute_with_backward(self.maker.mistake, given))
+            return _return_like(right, *_compute_with_backward(self.maker.mistake, given), given)
         reference = self.maker.mistake.build(given)
         _draw_masks(reference)
         output, states = reference.compute()
-        return _return_like(right, output, _join_named(reference, states))
+        return _return_like(right, output, _join_named(reference, states), given)
 
     def describe_call(self, input: Tensor | PackedSequence, hx: Tensor | None) -> Given | None:
         """Return what a call gives, or None if it has no numbers."""
@@ -136,7 +136,7 @@ class Mistaken(Plain):
 
 
 def _mix(kind: str) -> type[Mistaken]:
-    """Return the layer of a kind that makes mistakes, as a class that can be pickled."""
+    """Return the layer or cell of a kind that makes mistakes, as a class that can be pickled."""
     plain, name = PLAIN_KINDS[kind], f"{Mistaken.__name__}{KINDS[kind].title}"
     bases = (*plain.outside, Mistaken, plain.joined)
     mixed: Any = type(name, bases, {"__module__": __name__, "__doc__": Mistaken.__doc__})
@@ -146,7 +146,7 @@ def _mix(kind: str) -> type[Mistaken]:
 
 
 MISTAKEN: Mapping[str, type[Mistaken]] = {kind: _mix(kind) for kind in PLAIN_KINDS}
-"""The layer that makes mistakes, by kind."""
+"""The layer or cell that makes mistakes, by kind."""
 
 
 def _name_states(case: Case, hx: Tensor | None) -> dict[str, Tensor]:
@@ -242,9 +242,13 @@ def _drop(kept: float, data: Tensor, layer: int) -> Tensor:
     return data * torch.empty_like(data).bernoulli_(kept) / kept
 
 
-def _return_like(right: Result, output: Tensor, h_n: Tensor) -> Result:
-    """Return results in the form and the dtype of the right ones."""
+def _return_like(right: Result, output: Tensor, states: Tensor, given: Given) -> Result:
+    """Return results in the form and the dtype of the right ones.
+
+    The states of a cell are those of a layer of one step, which has an axis for its layers.
+    """
     form, state = right
+    h_n = states[None] if given.case.config.kind_data.is_cell else states
     if isinstance(form, PackedSequence):
         order = form.batch_sizes, form.sorted_indices, form.unsorted_indices
         return PackedSequence(output.to(form.data.dtype), *order), h_n.to(state.dtype)
