@@ -183,6 +183,10 @@ class LayerCaseSpace:
         """Return the axes on which a case does not have the simplest value."""
         return frozenset(axis.name for axis in AXES if case.get_choice(axis.name) != axis.simplest)
 
+    def list_usual(self, case: Case) -> frozenset[str]:
+        """Return the choices that most faults need to show: states, if there is only one step."""
+        return frozenset({"initial_state"} if case.config.kind_data.is_cell else ())
+
     def measure_size(self, case: Case) -> int:
         """Return the sum of the sizes of a case."""
         return sum(case.size(name) for name in SIZES)

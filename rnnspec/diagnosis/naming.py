@@ -34,6 +34,7 @@ def rank_rules(
     *,
     shown: Collection[str] = (),
     required: Collection[str] = (),
+    usual: frozenset[str] = frozenset(),
     is_small: bool = False,
 ) -> list[Rule[Any, Any]]:
     """Return the rules that can be the name of a fault, the best first.
@@ -46,14 +47,15 @@ def rank_rules(
     dropout: few faults need it. If the subject is stopped, a rule that applies to the minimal case
     comes before one that does not. A simplest value that is `required` tells more than another one:
     few faults need it. A choice or the number of layers tells more than another size, which many
-    faults need to show. What is wrong with the construction or the parameters comes before what is
-    wrong with a call. If all errors are small, they add up along sizes and layers, and a rule about
-    numbers tells more.
+    faults need to show, and a `usual` choice tells nothing: most faults of a kind need it, such as
+    an initial state in a cell. What is wrong with the construction or the parameters comes before
+    what is wrong with a call. If all errors are small, they add up along sizes and layers, and a
+    rule about numbers tells more.
     """
     eligible = [rule for rule in rules if rule.id in preferred or _is_eligible(rule, needed, fact)]
 
     def rank(rule: Rule[Any, Any]) -> tuple[Any, ...]:
-        order = list(preferred)
+        order, about = list(preferred), rule.about - usual
         return (
             rule.level is not Level.MUST,
             not rule.about & CIRCUMSTANCES & set(needed),
@@ -61,10 +63,11 @@ def rank_rules(
             order.index(rule.id) if rule.id in order else len(order),
             not (rule.theme in PREPARATION and rule.id in judged),
             fact is Fact.CALL and rule.id not in shown,
-            -len(rule.about & NUMERIC if is_small else rule.about - NUMERIC),
-            -len(rule.about),
-            not rule.about & set(required),
-            -len(rule.about - SHOWING),
+            -len(about & NUMERIC if is_small else about - NUMERIC),
+            -len(about),
+            not about & set(required),
+            -len(about - SHOWING),
+            bool(rule.about & usual),
             rule.id not in shown,
             rule.id not in judged,
             list(Theme).index(rule.theme),

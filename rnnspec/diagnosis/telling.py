@@ -126,6 +126,7 @@ def _rank_names(
             cause.rules if cause else (),
             shown=applying,
             required=minimum.required,
+            usual=search.suite.space.list_usual(minimum.finding.case),
             is_small=size_is_small,
         )
         if not ranked or not _fails_otherwise(search, ranked[0], minimum, at_minimum):

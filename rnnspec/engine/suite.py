@@ -76,6 +76,9 @@ class CaseSpace(Protocol[CaseT]):
     def list_raised(self, case: CaseT) -> frozenset[str]:
         """Return the fields, other than sizes, that do not have their simplest value."""
 
+    def list_usual(self, case: CaseT) -> frozenset[str]:
+        """Return the choices that most faults need to show, whatever they are about."""
+
     def measure_size(self, case: CaseT) -> int:
         """Return the sum of the sizes of a case."""
 

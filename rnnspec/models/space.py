@@ -103,6 +103,10 @@ class ModelCaseSpace:
         """Return the fields of choice that are not at their simplest value."""
         return frozenset({"prediction"} if case.prediction else ())
 
+    def list_usual(self, case: ModelCase) -> frozenset[str]:
+        """Return nothing: no fault of models needs a choice without being about it."""
+        return frozenset()
+
     def measure_size(self, case: ModelCase) -> int:
         """Return the sum of the sizes and of the numbers of calls."""
         return case.batch + case.steps + len(case.batches) + len(case.lengths)

@@ -77,6 +77,15 @@ def test_a_rule_about_what_the_fault_needs_is_no_consequence_of_one_that_is_not(
     assert rank_both(["steps"]) == [GRADIENT.id]
 
 
+def test_what_most_faults_need_names_none() -> None:
+    def rank_both(usual: frozenset[str]) -> list[str]:
+        ranked = rank_rules((LAYOUT, PLAIN), ["batch_first"], Fact.RESULTS, ALL, usual=usual)
+        return [rule.id for rule in ranked]
+
+    assert rank_both(frozenset()) == [LAYOUT.id, PLAIN.id]
+    assert rank_both(frozenset({"batch_first"})) == [PLAIN.id, LAYOUT.id]
+
+
 def test_a_rule_that_applies_where_the_layer_is_stopped_comes_first() -> None:
     rules = (BOTH, LAYOUT)
     needed = ["batch_first", "bidirectional"]

@@ -230,6 +230,10 @@ class ToySpace:
         """Return the choices that do not have their simplest value."""
         return frozenset(name for name in CHOICES if getattr(case, name) != CHOICES[name][0])
 
+    def list_usual(self, case: ToyCase) -> frozenset[str]:
+        """Return nothing."""
+        return frozenset()
+
     def measure_size(self, case: ToyCase) -> int:
         """Return the size."""
         return case.steps
