@@ -481,7 +481,7 @@ def test_part_that_no_chosen_rule_belongs_to_is_refused(
 def test_verdict_of_each_part_is_in_the_last_line_and_in_the_data(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    rules = ["--rule", "construction.size-attributes", "--cases", "40", "--json", "report.json"]
+    rules = ["--rule", "construction.keywords", "--cases", "40", "--json", "report.json"]
     assert run_check("layers_of_mine.py:Wrong", *rules) == 1
     assert find_last_line(capsys.readouterr().out) == (
         "layers_of_mine.py:Wrong violates the contract of nn.RNN: 1 fault. "

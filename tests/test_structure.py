@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import io
 import re
-import sys
 import tokenize
 from collections.abc import Iterable, Iterator
 from graphlib import TopologicalSorter
@@ -15,6 +14,7 @@ from typing import TypeGuard
 import pytest
 
 import rnnspec.cases.axes
+from tests import standard_library
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "rnnspec"
@@ -133,7 +133,7 @@ def list_foreign_packages(path: Path) -> set[str]:
     return (
         {name.split(".")[0] for name in list_imports(path)}
         - {"rnnspec", "__future__"}
-        - sys.stdlib_module_names
+        - standard_library.MODULES
     )
 
 

@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from rnnspec.models.infer import Interface
 from rnnspec.models.inputs import Inputs
 from rnnspec.models.isolated import IsolatedModel
 from rnnspec.models.own_sizes import choose_other_size, list_own_sizes
 from rnnspec.models.padding import can_pad, draw_padded_batch, give_lengths
+from rnnspec.models.recorder import Recorder
 from rnnspec.models.source import find_source_line
 from rnnspec.readout.map import SourceLine
 
@@ -58,7 +58,7 @@ class _Step(NamedTuple):
     line: SourceLine | None
 
 
-class _StepRecorder(TorchFunctionMode):
+class _StepRecorder(Recorder):
     """Records every tensor that a function of torch returns, with its line."""
 
     def __init__(self) -> None:

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch.overrides import TorchFunctionMode
 
 from rnnspec.models.isolated import fork_random_numbers
+from rnnspec.models.recorder import Recorder
 from rnnspec.models.source import find_source_line
 from rnnspec.readout.map import SourceLine
 
@@ -26,7 +26,7 @@ REMEDIES = {
 }
 
 
-class _DrawRecorder(TorchFunctionMode):
+class _DrawRecorder(Recorder):
     """Records the name of the first function of torch that draws random numbers, and its line."""
 
     def __init__(self) -> None:

@@ -9,17 +9,17 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
 from rnnspec.models.isolated import IsolatedModel
 from rnnspec.models.mixing import choose_inputs
+from rnnspec.models.recorder import Recorder
 from rnnspec.models.source import find_source_line, is_foreign
 from rnnspec.readout.map import SourceLine
 
 RESHAPES = ("view", "reshape")
 
 
-class _ReshapeRecorder(TorchFunctionMode):
+class _ReshapeRecorder(Recorder):
     """Records the lines of the model in which a tensor keeps its sizes, in another order."""
 
     def __init__(self, batch: int) -> None:

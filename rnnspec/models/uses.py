@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
+from rnnspec.models.recorder import Recorder
 from rnnspec.models.source import find_source_line
 from rnnspec.models.tensors import list_tensors
 from rnnspec.readout.map import SourceLine
@@ -25,7 +25,7 @@ PADDING = ("_pad_packed_sequence", "_pack_padded_sequence")
 """What torch's functions for packed sequences call; the first thing returned has the numbers."""
 
 
-class UseRecorder(TorchFunctionMode):
+class UseRecorder(Recorder):
     """Records the lines of source that do something with the results of a layer.
 
     `list_results` returns these results as they are at the moment. A line that only passes a result
