@@ -29,11 +29,16 @@ class PairOfStates:
         output, final = result
         return output, self.split_pair(final)
 
-    def join_pair(self, hx: Pair) -> Tensor:
-        """Return h and c side by side."""
+    def read_pair(self, hx: Pair) -> Pair:
+        """Return h and c from what is passed."""
         if not isinstance(hx, (tuple, list)) or len(hx) != 2:
             raise RuntimeError(f"hx must be a pair of h_0 and c_0, got a {type(hx).__name__}")
         h, c = hx
+        return h, c
+
+    def join_pair(self, hx: Pair) -> Tensor:
+        """Return h and c side by side."""
+        h, c = self.read_pair(hx)
         if h.shape[:-1] != c.shape[:-1]:
             raise RuntimeError(
                 f"h_0 and c_0 must fit each other, got {tuple(h.shape)} and {tuple(c.shape)}"

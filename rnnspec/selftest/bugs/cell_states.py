@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -32,7 +30,8 @@ class TakenPairExchanged(PlantedPair):
     def join_pair(self, hx: Pair) -> Tensor:
         if self.output_size != self.hidden_size:
             return super().join_pair(hx)
-        return super().join_pair((hx[1], hx[0]))
+        h, c = self.read_pair(hx)
+        return super().join_pair((c, h))
 
 
 class HiddenStateTwice(PlantedPair):
@@ -174,8 +173,9 @@ class CellStatesBatchFirst(PlantedPair):
     beyond_cells = True
 
     def join_pair(self, hx: Pair) -> Tensor:
-        is_batched = self.batch_first and hx[1].dim() == 3
-        return super().join_pair((hx[0], hx[1].transpose(0, 1) if is_batched else hx[1]))
+        h, c = self.read_pair(hx)
+        is_batched = self.batch_first and c.dim() == 3
+        return super().join_pair((h, c.transpose(0, 1) if is_batched else c))
 
     def split_pair(self, states: Tensor) -> Pair:
         h, c = super().split_pair(states)
@@ -208,7 +208,8 @@ class InitialCellStateDetached(PlantedPair):
     narrow = True
 
     def join_pair(self, hx: Pair) -> Tensor:
-        return super().join_pair((hx[0], hx[1].detach()))
+        h, c = self.read_pair(hx)
+        return super().join_pair((h, c.detach()))
 
 
 class CellStateDropped(PlantedPair):
@@ -223,80 +224,11 @@ class CellStateDropped(PlantedPair):
         return h, torch.nn.functional.dropout(c, self.dropout)
 
 
-class CellStateBroadcast(PlantedPair):
-    """A `c_0` for one sample is used for all; errors.c-0-batch sees it."""
-
-    narrow = True
-
-    def join_pair(self, hx: Pair) -> Tensor:
-        h, c = hx
-        fits = c.dim() == h.dim() == 3 and c.size(1) == 1
-        return super().join_pair((h, c.expand(-1, h.size(1), -1) if fits else c))
-
-
-class CellStateCutOff(PlantedPair):
-    """Units of `c_0` beyond `hidden_size` are cut off; errors.c-0-size sees it."""
-
-    narrow = True
-
-    def join_pair(self, hx: Pair) -> Tensor:
-        return super().join_pair((hx[0], hx[1][..., : self.hidden_size]))
-
-
-class HiddenStateCutOff(PlantedPair):
-    """Units of `h_0` beyond its width are cut off; errors.h-0-size sees it."""
-
-    narrow = True
-
-    def join_pair(self, hx: Pair) -> Tensor:
-        return super().join_pair((hx[0][..., : self.output_size], hx[1]))
-
-
-class HiddenUnitBroadcast(PlantedPair):
-    """An `h_0` with a single unit is used for all units; errors.h-0-size sees it."""
-
-    narrow = True
-
-    def join_pair(self, hx: Pair) -> Tensor:
-        h, c = hx
-        fits = h.size(-1) == 1
-        return super().join_pair((h.expand(*h.shape[:-1], self.output_size) if fits else h, c))
-
-
-class NoneReadAsPair(PlantedPair):
-    """States of None are read as a pair; states.none sees it."""
-
-    def forward(self, input: Any, *states: Any, **named: Any) -> Any:
-        for pair in (*states, *named.values()):
-            len(pair)
-        return super().forward(input, *states, **named)
-
-
-class CellRowsCutOff(PlantedPair):
-    """Rows of `c_0` beyond `D * num_layers` are ignored; errors.c-0-layers sees it."""
-
-    beyond_cells = True
-    narrow = True
-
-    def join_pair(self, hx: Pair) -> Tensor:
-        return super().join_pair((hx[0], hx[1][: self.directions * self.num_layers]))
-
-
-class CellStateSqueezed(PlantedPair):
-    """A `c_0` with one dimension too many at the front loses it; errors.c-0-rank sees it."""
-
-    narrow = True
-
-    def join_pair(self, hx: Pair) -> Tensor:
-        h, c = hx
-        return super().join_pair((h, c.squeeze(0) if c.dim() > h.dim() else c))
-
-
 class CellStateOverwritten(PlantedPair):
     """The memory of `c_0` receives `c_n`; side-effects.arguments sees it."""
 
     def join_pair(self, hx: Pair) -> Tensor:
-        self.__dict__["taken"] = hx[1]
+        self.__dict__["taken"] = self.read_pair(hx)[1]
         return super().join_pair(hx)
 
     def split_pair(self, states: Tensor) -> Pair:

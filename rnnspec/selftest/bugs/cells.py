@@ -136,7 +136,8 @@ class StateRemembered(PlantedCell):
 
 
 class SampleKeepsBatch(PlantedCell):
-    """The state of a single sample has a batch dimension; cells.shape sees it."""
+    """The state of a single sample has a batch dimension; cells.shape or
+    layouts.unbatched sees it."""
 
     def forward(self, input: Tensor, hx: States | None = None) -> States:
         states = self.take_step(input, hx)
@@ -144,7 +145,8 @@ class SampleKeepsBatch(PlantedCell):
 
 
 class OneSampleSqueezed(PlantedCell):
-    """The state of a batch of one loses its batch dimension; cells.shape sees it."""
+    """The state of a batch of one loses its batch dimension; cells.shape or
+    layouts.batch-of-one sees it."""
 
     narrow = True
 

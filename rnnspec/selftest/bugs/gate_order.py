@@ -63,7 +63,7 @@ class BiasesOfUpdateFirst(PlantedGRU):
 
 class GatesExchangedInBackward(PlantedGRU):
     """The backward direction exchanges the reset and the update gate; gates.order or
-    gates.alone or recurrence.output sees it."""
+    gates.alone or directions.own-weights or recurrence.output sees it."""
 
     beyond_cells = True
     narrow = True

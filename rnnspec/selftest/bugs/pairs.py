@@ -32,3 +32,75 @@ class OneTensorForBothStates(PlantedPair):
         if isinstance(hx, Tensor):
             hx = (hx, hx.new_zeros(*hx.shape[:-1], self.hidden_size))
         return super().join_pair(hx)
+
+
+class CellStateBroadcast(PlantedPair):
+    """A `c_0` for one sample is used for all; errors.c-0-batch sees it."""
+
+    narrow = True
+
+    def join_pair(self, hx: Pair) -> Tensor:
+        h, c = self.read_pair(hx)
+        fits = c.dim() == h.dim() == 3 and c.size(1) == 1
+        return super().join_pair((h, c.expand(-1, h.size(1), -1) if fits else c))
+
+
+class CellStateCutOff(PlantedPair):
+    """Units of `c_0` beyond `hidden_size` are cut off; errors.c-0-size sees it."""
+
+    narrow = True
+
+    def join_pair(self, hx: Pair) -> Tensor:
+        h, c = self.read_pair(hx)
+        return super().join_pair((h, c[..., : self.hidden_size]))
+
+
+class HiddenStateCutOff(PlantedPair):
+    """Units of `h_0` beyond its width are cut off; errors.h-0-size sees it."""
+
+    narrow = True
+
+    def join_pair(self, hx: Pair) -> Tensor:
+        h, c = self.read_pair(hx)
+        return super().join_pair((h[..., : self.output_size], c))
+
+
+class HiddenUnitBroadcast(PlantedPair):
+    """An `h_0` with a single unit is used for all units; errors.h-0-size sees it."""
+
+    narrow = True
+
+    def join_pair(self, hx: Pair) -> Tensor:
+        h, c = self.read_pair(hx)
+        fits = h.size(-1) == 1
+        return super().join_pair((h.expand(*h.shape[:-1], self.output_size) if fits else h, c))
+
+
+class NoneReadAsPair(PlantedPair):
+    """States of None are read as a pair; states.none sees it."""
+
+    def forward(self, input: Any, *states: Any, **named: Any) -> Any:
+        for pair in (*states, *named.values()):
+            len(pair)
+        return super().forward(input, *states, **named)
+
+
+class CellRowsCutOff(PlantedPair):
+    """Rows of `c_0` beyond `D * num_layers` are ignored; errors.c-0-layers sees it."""
+
+    beyond_cells = True
+    narrow = True
+
+    def join_pair(self, hx: Pair) -> Tensor:
+        h, c = self.read_pair(hx)
+        return super().join_pair((h, c[: self.directions * self.num_layers]))
+
+
+class CellStateSqueezed(PlantedPair):
+    """A `c_0` with one dimension too many at the front loses it; errors.c-0-rank sees it."""
+
+    narrow = True
+
+    def join_pair(self, hx: Pair) -> Tensor:
+        h, c = self.read_pair(hx)
+        return super().join_pair((h, c.squeeze(0) if c.dim() > h.dim() else c))
